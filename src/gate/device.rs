@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use super::ids::{DeviceId, PublicKey, Role, Roles, TableAge, WallMs};
 use super::limits;
+use super::pending::About;
 use super::scopes::Scopes;
 use super::text::Text;
 
@@ -183,6 +184,16 @@ impl Device {
         self.tokens[role as usize].revoke();
     }
 
+    /// Takes over what the client says of itself.
+    pub fn describe(&mut self, about: &About) {
+        self.name = about.name.clone();
+        self.platform = about.platform.clone();
+        self.family = about.family.clone();
+        self.client_id = about.client_id.clone();
+        self.client_mode = about.client_mode.clone();
+        self.remote = about.remote;
+    }
+
     /// The owner's name for it, else its own, else nothing.
     pub fn shown_name(&self) -> &str {
         if self.label.is_empty() {
@@ -190,5 +201,82 @@ impl Device {
         } else {
             &self.label
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scopes::Scope;
+    use super::*;
+
+    fn good(window: TokenWindow) -> core::ops::RangeInclusive<u32> {
+        window.floor..=window.current
+    }
+
+    #[test]
+    fn a_rotated_token_works_until_the_new_one_is_used() {
+        let mut window = TokenWindow::FIRST;
+        window.rotate();
+        assert_eq!(good(window), 1..=2);
+        assert!(!window.used(1), "the old one ends nothing");
+        assert_eq!(good(window), 1..=2);
+        assert!(window.used(2));
+        assert_eq!(good(window), 2..=2);
+        assert!(!window.used(2), "a second use writes nothing");
+    }
+
+    #[test]
+    fn only_so_many_tokens_are_good_at_once() {
+        let mut window = TokenWindow::FIRST;
+        for rotations in 1..20 {
+            window.rotate();
+            assert_eq!(window.current, rotations + 1);
+            assert!(good(window).count() as u32 <= limits::TOKEN_GENERATIONS);
+        }
+        assert_eq!(good(window).count() as u32, limits::TOKEN_GENERATIONS);
+        let mut last = TokenWindow { floor: u32::MAX, current: u32::MAX };
+        last.rotate();
+        assert_eq!(good(last), u32::MAX..=u32::MAX);
+    }
+
+    #[test]
+    fn a_revoked_role_loses_its_tokens_and_gets_new_ones_when_the_owner_gives_it_back() {
+        let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
+        let (operator, node) = (Roles::of(Role::Operator), Roles::of(Role::Node));
+        device.approve(Role::Operator, Scopes::of(Scope::Read), WallMs(5));
+        device.approve(Role::Node, Scopes::of(Scope::Admin), WallMs(6));
+        assert_eq!((device.roles, device.revoked, device.approved), (operator.with(node), Roles::NONE, WallMs(6)));
+        assert_eq!(device.scopes, Scopes::of(Scope::Read), "a node has no scopes");
+        assert_eq!(device.tokens, [TokenWindow::FIRST; 2]);
+
+        let given_out = device.tokens[Role::Operator as usize].current;
+        device.revoke(Role::Operator);
+        assert_eq!((device.roles, device.revoked), (node, operator));
+        assert!(!good(device.tokens[Role::Operator as usize]).contains(&given_out));
+        assert_eq!(device.tokens[Role::Node as usize], TokenWindow::FIRST, "the other role keeps its own");
+
+        device.approve(Role::Operator, Scopes::of(Scope::Write), WallMs(7));
+        assert_eq!((device.roles, device.revoked), (operator.with(node), Roles::NONE));
+        assert!(device.scopes.contains(Scope::Read) && device.scopes.contains(Scope::Write));
+        assert!(!good(device.tokens[Role::Operator as usize]).contains(&given_out), "the old token stays dead");
+    }
+
+    #[test]
+    fn approving_again_takes_no_token_away() {
+        let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Owner);
+        device.approve(Role::Operator, Scopes::NONE, WallMs(0));
+        device.tokens[0].rotate();
+        let before = device.tokens;
+        device.approve(Role::Operator, Scopes::ALL, WallMs(1));
+        assert_eq!(device.tokens, before);
+    }
+
+    #[test]
+    fn provenances_keep_their_numbers_and_only_two_are_silent() {
+        for (number, one) in (1..).zip(Provenance::ALL) {
+            assert_eq!((one as u8, Provenance::from_number(number)), (number, Some(one)));
+            assert_eq!(one.is_silent(), matches!(one.name(), "token" | "cidr"));
+        }
+        assert_eq!((Provenance::from_number(0), Provenance::from_number(9)), (None, None));
     }
 }

@@ -36,6 +36,15 @@ pub struct Millis(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct WallMs(pub u64);
 
+/// Both clocks, read together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Now {
+    /// For decisions; never goes back.
+    pub at: Millis,
+    /// For people; may be anything.
+    pub wall: WallMs,
+}
+
 /// Hours that gateways have run on this table, counted in the table itself: ages without a wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct TableAge(pub u32);
@@ -255,5 +264,71 @@ const fn nibble(digit: u8) -> Option<u8> {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_back_and_nothing_else_is() {
+        let bytes: [u8; 32] = core::array::from_fn(|at| (at * 37 + 5) as u8);
+        let id = DeviceId(bytes);
+        let text = id.to_string();
+        assert_eq!((text.len(), DeviceId::parse(&text)), (64, Some(id)));
+        assert_eq!(id.short().to_string(), text[..8]);
+        let nonce = Nonce([0xab; 16]);
+        assert_eq!((nonce.to_string().len(), Nonce::parse(&nonce.to_string())), (32, Some(nonce)));
+        let upper = text.to_uppercase();
+        let long = format!("{text}00");
+        let odd = text.replace(&text[..2], "g0");
+        let wide = format!("{}\u{e4}", &text[..62]);
+        for bad in ["", &text[1..], &text[2..], &upper, &long, &odd, &wide, " "] {
+            assert_eq!(DeviceId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn request_ids_are_version_4_uuids() {
+        for bytes in [[0; 16], [0xff; 16], core::array::from_fn(|at| at as u8)] {
+            let id = RequestId::from_random(bytes);
+            let text = id.to_string();
+            assert_eq!(RequestId::parse(&text), Some(id));
+            assert_eq!((text.len(), text.as_bytes()[14]), (36, b'4'), "{text}");
+            assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{text}");
+            for bad in
+                [&text[1..], &text.replace('-', ""), &text.replace('-', "0"), &text.to_uppercase(), &format!("{text}0")]
+            {
+                assert!(bad == text || RequestId::parse(bad).is_none(), "{bad}");
+            }
+        }
+        let text = RequestId([0x11; 16]).to_string();
+        assert_eq!(text, "11111111-1111-1111-1111-111111111111");
+        assert_eq!(RequestId::parse(&text.replace('-', "1")), None);
+        assert_eq!(RequestId::parse(&text.replace('1', "G")), None);
+    }
+
+    #[test]
+    fn roles_are_two_bits() {
+        let (operator, node) = (Roles::of(Role::Operator), Roles::of(Role::Node));
+        assert_eq!((operator.bits(), node.bits()), (1, 2));
+        let both = operator.with(node);
+        assert_eq!((both.without(node), operator.without(operator)), (operator, Roles::NONE));
+        for bits in 0..=u8::MAX {
+            assert_eq!(Roles::from_bits(bits).map(Roles::bits), (bits < 4).then_some(bits));
+        }
+        assert!(both.iter().eq(Role::ALL) && Roles::NONE.iter().next().is_none() && Roles::NONE.is_empty());
+        for role in Role::ALL {
+            assert_eq!(Role::parse(role.name()), Some(role));
+        }
+        assert_eq!((Role::parse("Operator"), Role::parse(""), Role::parse("worker")), (None, None, None));
+    }
+
+    #[test]
+    fn time_neither_goes_back_nor_over_the_edge() {
+        assert_eq!(Millis(5).since(Millis(7)), 0);
+        assert_eq!(Millis(7).since(Millis(5)), 2);
+        assert_eq!(Millis(u64::MAX - 1).plus(5), Millis(u64::MAX));
     }
 }

@@ -14,6 +14,10 @@ pub const HEAD_LEN: usize = 16 * 1024;
 pub const HEAD_LINES: usize = 64;
 /// Deepest nesting of JSON in a frame.
 pub const JSON_DEPTH: usize = 64;
+/// Keys of one JSON object that are watched for a second one of the same name.
+pub const JSON_KEYS: usize = 64;
+/// The same in all objects that enclose each other: objects up to the eighth level are always watched.
+pub const JSON_KEYS_OPEN: usize = 8 * JSON_KEYS;
 /// Bytes of a WebSocket connection's read buffer at the start; it grows to the largest frame seen.
 pub const READ_BUFFER: usize = 1024;
 
@@ -46,6 +50,11 @@ pub const GIVE_WAY_AGE_HOURS: u32 = 30 * 24;
 /// Device tokens of one role that are good at the same time.
 pub const TOKEN_GENERATIONS: u32 = 4;
 
+/// How long the command line waits for the running gateway's answer.
+pub const CLI_CALL_MS: u64 = 10_000;
+/// The same for `gatelet health`.
+pub const CLI_HEALTH_MS: u64 = 3_000;
+
 // --- counts ---------------------------------------------------------------------------------------------------------
 
 /// Sockets that have not said hello yet, in all.
@@ -68,6 +77,8 @@ pub const THROTTLE_WINDOW_MS: u64 = 60_000;
 pub const THROTTLE_LOCK_MS: u64 = 300_000;
 /// Presence entries shown (protocol 3 and 4: 200).
 pub const PRESENCE: usize = 200;
+/// Refusals written to the log in a minute; the others are counted.
+pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.
 pub const REFUSALS_KEPT: usize = 64;
 /// Untrusted proxies remembered for the hourly warning.
@@ -87,10 +98,18 @@ pub const UNAUTHORIZED_CALLS: u32 = 10;
 
 /// Scopes in one connect.
 pub const SCOPES_SENT: usize = 32;
+/// Caps, commands or permissions in one connect.
+pub const NAMES_SENT: usize = 256;
+/// The search path that a node sends.
+pub const PATH_ENV_LEN: usize = 16 * 1024;
+/// Different parameters of one method.
+pub const PARAMS: usize = 16;
 /// A scope, role, client id or mode as sent.
 pub const WORD_LEN: usize = 64;
 /// A token, password or nonce as sent.
 pub const SECRET_LEN: usize = 4096;
+/// A shared token of fewer characters earns a warning where others can reach the gateway.
+pub const TOKEN_SHORT: usize = 16;
 /// A public key as sent (protocol 4: 4096, for PEM).
 pub const KEY_TEXT_LEN: usize = 4096;
 /// Any other short text of connect.
@@ -99,6 +118,8 @@ pub const FIELD_LEN: usize = 1024;
 pub const METHOD_LEN: usize = 128;
 /// A request id that is echoed.
 pub const ID_LEN: usize = 256;
+/// Text that lists what is wrong with a frame or with parameters; what does not fit is left out.
+pub const PROBLEMS_LEN: usize = 1024;
 /// A close reason (RFC 6455 allows 123; the protocol's clients know 120).
 pub const CLOSE_REASON: usize = 120;
 
@@ -123,6 +144,8 @@ pub const CLIENT_MODE_LEN: usize = 16;
 
 /// Largest configuration file that is read.
 pub const CONFIG_LEN: u64 = 1024 * 1024;
+/// Problems of a configuration that are listed; the rest is only mentioned.
+pub const CONFIG_PROBLEMS: usize = 100;
 /// Largest secret file that is read.
 pub const SECRET_FILE_LEN: u64 = 4096;
 /// Largest file that `gatelet table import` reads.
@@ -136,3 +159,4 @@ const _: () = assert!(2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_M
 const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
 const _: () = assert!(PING_MS < TICK_MS);
+const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

@@ -1,10 +1,21 @@
 //! The gate: who is let in, as what, and why. Pure decisions over plain values.
 //!
-//! This module uses `core` and `heapless` only and builds under `no_std` without `alloc`; a test crate proves it. It never
-//! reads a clock, a file, a socket or randomness, never logs, never allocates, and imports nothing else of ours.
+//! This module uses `core`, `heapless` and `subtle` only and builds under `no_std` without `alloc`; a test crate proves it. It
+//! never reads a clock, a file, a socket or randomness, never logs, never allocates, and imports nothing else of ours.
 
+pub mod codes;
 pub mod device;
+pub mod facts;
 pub mod ids;
 pub mod limits;
+pub mod net;
+pub mod origin;
+pub mod pending;
+pub mod policy;
+pub mod proof;
+pub mod refusal;
 pub mod scopes;
+pub mod session;
+pub mod table;
 pub mod text;
+pub mod throttle;

@@ -150,3 +150,70 @@ impl FromIterator<Scope> for Scopes {
         scopes.into_iter().fold(Scopes::NONE, |set, scope| set.with(Scopes::of(scope)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn set(scopes: &[Scope]) -> Scopes {
+        let (mut all, mut at) = (Scopes::NONE, 0);
+        while at < scopes.len() {
+            all = all.with(Scopes::of(scopes[at]));
+            at += 1;
+        }
+        all
+    }
+
+    #[test]
+    fn implication_is_that_of_protocol_4() {
+        use Scope::*;
+        for (scope, gives) in [
+            (Admin, Scopes::ALL),
+            (Read, set(&[Read, SessionsRead])),
+            (Write, set(&[Write, Read, Talk, SessionsRead, SessionsWrite])),
+            (Approvals, set(&[Approvals])),
+            (Pairing, set(&[Pairing])),
+            (Questions, set(&[Questions])),
+            (Talk, set(&[Talk])),
+            (TalkSecrets, set(&[TalkSecrets])),
+            (SessionsRead, set(&[SessionsRead])),
+            (SessionsWrite, set(&[SessionsWrite, SessionsRead])),
+        ] {
+            assert_eq!(scope.implied(), gives, "{}", scope.name());
+        }
+    }
+
+    #[test]
+    fn bits_and_names_are_what_files_and_clients_hold() {
+        let names =
+            "operator.admin operator.read operator.write operator.approvals operator.pairing operator.questions \
+                     operator.talk operator.talk.secrets operator.sessions.read operator.sessions.write";
+        for (bit, (scope, name)) in Scope::ALL.into_iter().zip(names.split(' ')).enumerate() {
+            assert_eq!((Scopes::of(scope).bits(), scope.name()), (1 << bit, name));
+            assert_eq!(Scope::parse(name), Some(scope));
+        }
+        assert_eq!(names.split(' ').count(), Scope::ALL.len());
+        for unknown in ["", "admin", "operator", "operator.", "OPERATOR.ADMIN", "operator.admin ", "operator.*"] {
+            assert_eq!(Scope::parse(unknown), None, "{unknown}");
+        }
+        assert_eq!(Scopes::from_bits(Scopes::ALL.bits()), Some(Scopes::ALL));
+        assert_eq!(Scopes::from_bits(Scopes::ALL.bits() + 1), None);
+    }
+
+    #[test]
+    fn every_set_behaves_as_a_set_and_its_closure_is_complete() {
+        for bits in 0..=Scopes::ALL.bits() {
+            let set = Scopes::from_bits(bits).unwrap();
+            let closure = set.closure();
+            assert_eq!(closure.closure(), closure, "one step is all of it");
+            assert_eq!(set.without(closure), Scopes::NONE);
+            assert!(set.covers(closure) && set.covers(Scopes::NONE));
+            assert_eq!(set.iter().collect::<Scopes>(), set);
+            assert_eq!((set.with(closure), set.and(closure)), (closure, set));
+            assert_eq!(set.covers(Scopes::ALL), set.contains(Scope::Admin), "only admin is everything");
+            for scope in Scope::ALL {
+                assert_eq!(set.allows(scope), set.iter().any(|one| one.implied().contains(scope)));
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Devices that wait for the owner: in memory only, bounded, gone after a while.
+//!
+//! One request a device. Asking again renews it and keeps its id, so that a command the owner has copied stays right; asking
+//! for more adds to it. When too many wait, the one that asked least recently gives way.
+
+use core::net::IpAddr;
+
+use super::ids::{DeviceId, Millis, PublicKey, RequestId, Role, Roles, WallMs};
+use super::limits;
+use super::scopes::Scopes;
+use super::text::Text;
+
+/// What a client says of itself, for the owner to read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    pub name: Text<{ limits::NAME_LEN }>,
+    pub platform: Text<{ limits::PLATFORM_LEN }>,
+    pub family: Text<{ limits::PLATFORM_LEN }>,
+    pub client_id: Text<{ limits::CLIENT_ID_LEN }>,
+    pub client_mode: Text<{ limits::CLIENT_MODE_LEN }>,
+    /// The client's address, unless local.
+    pub remote: Option<IpAddr>,
+}
+
+/// A device that waits for the owner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub id: RequestId,
+    pub device: DeviceId,
+    pub key: PublicKey,
+    pub roles: Roles,
+    pub scopes: Scopes,
+    pub about: About,
+    /// The device is in the table already and asks for more.
+    pub known: bool,
+    /// When it first asked, for people.
+    pub asked: WallMs,
+    renewed: Millis,
+}
+
+impl Request {
+    /// The role to show where a client knows only one.
+    pub fn role(&self) -> Role {
+        if self.roles.contains(Role::Operator) {
+            Role::Operator
+        } else {
+            Role::Node
+        }
+    }
+}
+
+/// Everybody who waits.
+#[derive(Default)]
+pub struct Pending {
+    requests: heapless::Vec<Request, { limits::PENDING }>,
+}
+
+/// What a device asks for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub device: DeviceId,
+    pub key: PublicKey,
+    pub role: Role,
+    pub scopes: Scopes,
+    pub about: About,
+    pub known: bool,
+}
+
+impl Pending {
+    /// Nobody waits.
+    pub const fn new() -> Pending {
+        Pending { requests: heapless::Vec::new() }
+    }
+
+    /// Makes or renews the request of a device. `fresh` is used if it has none yet. Says whether anything is new for the owner.
+    pub fn ask(&mut self, ask: Ask, fresh: RequestId, now: Millis, wall: WallMs) -> (RequestId, bool) {
+        self.expire(now);
+        let (roles, scopes) = (Roles::of(ask.role), ask.scopes);
+        if let Some(old) = self.requests.iter_mut().find(|request| request.device == ask.device) {
+            let (all_roles, all_scopes) = (old.roles.with(roles), old.scopes.with(scopes));
+            let more = (all_roles, all_scopes) != (old.roles, old.scopes);
+            (old.roles, old.scopes, old.about, old.known) = (all_roles, all_scopes, ask.about, ask.known);
+            old.renewed = now;
+            return (old.id, more);
+        }
+        if self.requests.is_full() {
+            let oldest = self.requests.iter().enumerate().min_by_key(|(_, request)| request.renewed).map(|(at, _)| at);
+            oldest.map(|at| self.requests.swap_remove(at));
+        }
+        let request = Request {
+            id: fresh,
+            device: ask.device,
+            key: ask.key,
+            roles,
+            scopes,
+            about: ask.about,
+            known: ask.known,
+            asked: wall,
+            renewed: now,
+        };
+        let _ = self.requests.push(request);
+        (fresh, true)
+    }
+
+    /// The request of that id, if it still lives.
+    pub fn get(&mut self, id: RequestId, now: Millis) -> Option<&Request> {
+        self.expire(now);
+        self.requests.iter().find(|request| request.id == id)
+    }
+
+    /// Takes the request of that id out.
+    pub fn take(&mut self, id: RequestId, now: Millis) -> Option<Request> {
+        self.expire(now);
+        let at = self.requests.iter().position(|request| request.id == id)?;
+        Some(self.requests.swap_remove(at))
+    }
+
+    /// Takes the request of that device out.
+    pub fn take_of(&mut self, device: &DeviceId) -> Option<Request> {
+        let at = self.requests.iter().position(|request| request.device == *device)?;
+        Some(self.requests.swap_remove(at))
+    }
+
+    /// Everybody who waits, in no order.
+    pub fn iter(&mut self, now: Millis) -> impl Iterator<Item = &Request> {
+        self.expire(now);
+        self.requests.iter()
+    }
+
+    fn expire(&mut self, now: Millis) {
+        self.requests.retain(|request| now.since(request.renewed) < limits::PENDING_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scopes::Scope;
+    use super::*;
+
+    fn ask(n: u16, scopes: Scopes) -> Ask {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&n.to_le_bytes());
+        let (device, key) = (DeviceId(id), PublicKey(id));
+        Ask { device, key, role: Role::Operator, scopes, about: About::default(), known: false }
+    }
+
+    fn id(n: u16) -> RequestId {
+        RequestId([n as u8; 16])
+    }
+
+    #[test]
+    fn asking_again_keeps_the_id_and_the_life_and_asking_for_more_adds() {
+        let mut pending = Pending::new();
+        let (read, write) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write));
+        assert_eq!(pending.ask(ask(1, read), id(1), Millis(0), WallMs(0)), (id(1), true));
+        assert_eq!(pending.ask(ask(1, read), id(2), Millis(limits::PENDING_MS - 1), WallMs(0)), (id(1), false));
+        assert_eq!(pending.ask(ask(1, write), id(3), Millis(limits::PENDING_MS), WallMs(0)), (id(1), true));
+        let late = Millis(2 * limits::PENDING_MS - 1);
+        assert_eq!(pending.get(id(1), late).map(|request| request.scopes), Some(read.with(write)));
+        assert_eq!(
+            pending.get(id(1), Millis(2 * limits::PENDING_MS)),
+            None,
+            "five minutes after the last time it asked"
+        );
+    }
+
+    #[test]
+    fn when_too_many_wait_the_one_that_asked_least_recently_gives_way() {
+        let mut pending = Pending::new();
+        for n in 0..limits::PENDING as u16 {
+            pending.ask(ask(n, Scopes::NONE), id(n), Millis(u64::from(n)), WallMs(0));
+        }
+        pending.ask(ask(0, Scopes::NONE), id(99), Millis(1000), WallMs(0));
+        pending.ask(ask(500, Scopes::NONE), id(200), Millis(1001), WallMs(0));
+        assert_eq!(pending.iter(Millis(1001)).count(), limits::PENDING);
+        assert!(pending.get(id(0), Millis(1001)).is_some());
+        assert!(pending.get(id(1), Millis(1001)).is_none());
+    }
+}

@@ -1,0 +1,298 @@
+//! The pairing table in memory: devices by slot, found by id in constant time.
+//!
+//! The caller owns the memory (a boxed slice, an array), so the table allocates nothing and never grows. What stands here is
+//! what the file holds, plus who is connected. Invariants: an id stands in at most one slot; every device is in the index;
+//! at most half of the index is in use, so that a search ends.
+
+use core::ops::DerefMut;
+
+use super::device::Device;
+use super::ids::{DeviceId, Slot, TableAge};
+use super::limits;
+
+/// One slot's memory, and two buckets of the index.
+#[derive(Clone)]
+pub struct Cell {
+    device: Option<Device>,
+    connections: u16,
+    index: [u16; 2],
+}
+
+impl Cell {
+    /// A free slot.
+    pub const FREE: Cell = Cell { device: None, connections: 0, index: [VACANT; 2] };
+}
+
+const VACANT: u16 = u16::MAX;
+const _: () = assert!(limits::CAPACITY_MAX < VACANT);
+
+/// Where a new device can go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// Into a free slot.
+    Free(Slot),
+    /// Into the slot of a silent pairing that is not connected and was not seen for long: the one unseen the longest.
+    GivesWay(Slot),
+    /// Nowhere.
+    Full,
+}
+
+/// The devices of one gateway.
+pub struct Table<S> {
+    cells: S,
+    seed: u64,
+    len: usize,
+    age: TableAge,
+}
+
+impl<S: DerefMut<Target = [Cell]>> Table<S> {
+    /// An empty table in that memory, at most [`limits::CAPACITY_MAX`] cells of it. `seed` is random, so that nobody can choose
+    /// ids that share a bucket.
+    pub fn new(cells: S, seed: u64, age: TableAge) -> Table<S> {
+        assert!(cells.len() <= limits::CAPACITY_MAX as usize, "more cells than a table can name");
+        let mut table = Table { cells, seed, len: 0, age };
+        table.cells.fill(Cell::FREE);
+        table
+    }
+
+    /// How many devices fit.
+    pub fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// How many devices there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Hours that gateways have run on this table.
+    pub fn age(&self) -> TableAge {
+        self.age
+    }
+
+    /// Lets the table grow older; it never grows younger.
+    pub fn set_age(&mut self, age: TableAge) {
+        self.age = self.age.max(age);
+    }
+
+    /// The device of that id.
+    pub fn find(&self, id: &DeviceId) -> Option<(Slot, &Device)> {
+        self.bucket_of(id).map(|(_, slot)| slot).and_then(|slot| Some((slot, self.get(slot)?)))
+    }
+
+    /// The device in that slot.
+    pub fn get(&self, slot: Slot) -> Option<&Device> {
+        self.cells.get(slot.0 as usize)?.device.as_ref()
+    }
+
+    /// Connections of the device in that slot.
+    pub fn connections(&self, slot: Slot) -> u16 {
+        self.cells.get(slot.0 as usize).map_or(0, |cell| cell.connections)
+    }
+
+    /// One more connection of that device, or one less.
+    pub fn connected(&mut self, slot: Slot, more: bool) {
+        if let Some(cell) = self.cells.get_mut(slot.0 as usize) {
+            cell.connections =
+                if more { cell.connections.saturating_add(1) } else { cell.connections.saturating_sub(1) };
+        }
+    }
+
+    /// Every device with its slot, in the order of slots.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Device)> {
+        self.cells.iter().enumerate().filter_map(|(at, cell)| Some((Slot(at as u16), cell.device.as_ref()?)))
+    }
+
+    /// Where a new device can go. Constant time unless the table is full.
+    pub fn room(&self) -> Room {
+        if self.len < self.capacity() {
+            let free = self.cells.iter().position(|cell| cell.device.is_none());
+            return free.map_or(Room::Full, |at| Room::Free(Slot(at as u16)));
+        }
+        let oldest = self
+            .iter()
+            .filter(|(slot, device)| self.gives_way(*slot, device))
+            .min_by_key(|(_, device)| device.seen_age);
+        oldest.map_or(Room::Full, |(slot, _)| Room::GivesWay(slot))
+    }
+
+    /// Puts the device into the slot, in place of whatever stood there.
+    ///
+    /// Panics if there is no such slot, or if the id stands in another one: both are the caller's mistakes.
+    pub fn put(&mut self, slot: Slot, device: Device) {
+        let same = self.get(slot).is_some_and(|old| old.id == device.id);
+        if !same {
+            assert!(self.find(&device.id).is_none(), "a device has one slot");
+            self.remove(slot);
+            self.enter(&device.id, slot);
+            self.len += 1;
+        }
+        self.cells[slot.0 as usize].device = Some(device);
+    }
+
+    /// Frees the slot and gives back what stood there.
+    pub fn remove(&mut self, slot: Slot) -> Option<Device> {
+        let id = self.get(slot)?.id;
+        if let Some((bucket, _)) = self.bucket_of(&id) {
+            self.leave(bucket);
+        }
+        let cell = &mut self.cells[slot.0 as usize];
+        cell.connections = 0;
+        self.len -= 1;
+        cell.device.take()
+    }
+
+    fn gives_way(&self, slot: Slot, device: &Device) -> bool {
+        let unseen = self.age.0.saturating_sub(device.seen_age.0);
+        device.provenance.is_silent()
+            && device.revoked.is_empty()
+            && self.connections(slot) == 0
+            && unseen >= limits::GIVE_WAY_AGE_HOURS
+    }
+
+    // --- the index: open addressing, linear probing, two buckets a cell --------------------------------------------
+
+    fn buckets(&self) -> usize {
+        2 * self.cells.len()
+    }
+
+    fn bucket(&self, at: usize) -> u16 {
+        self.cells[at / 2].index[at % 2]
+    }
+
+    fn set_bucket(&mut self, at: usize, slot: u16) {
+        self.cells[at / 2].index[at % 2] = slot;
+    }
+
+    fn home(&self, id: &DeviceId) -> usize {
+        let mut mixed = self.seed;
+        for part in id.0.chunks_exact(8) {
+            let mut word = [0; 8];
+            word.copy_from_slice(part);
+            mixed = (mixed ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed ^= mixed >> 32;
+        }
+        ((u128::from(mixed) * self.buckets() as u128) >> 64) as usize
+    }
+
+    fn bucket_of(&self, id: &DeviceId) -> Option<(usize, Slot)> {
+        if self.cells.is_empty() {
+            return None;
+        }
+        let mut at = self.home(id);
+        loop {
+            let slot = self.bucket(at);
+            if slot == VACANT {
+                return None;
+            }
+            if self.get(Slot(slot)).is_some_and(|device| device.id == *id) {
+                return Some((at, Slot(slot)));
+            }
+            at = (at + 1) % self.buckets();
+        }
+    }
+
+    fn enter(&mut self, id: &DeviceId, slot: Slot) {
+        let mut at = self.home(id);
+        while self.bucket(at) != VACANT {
+            at = (at + 1) % self.buckets();
+        }
+        self.set_bucket(at, slot.0);
+    }
+
+    /// Empties a bucket and moves the ones behind it forward, so that no search is cut short.
+    fn leave(&mut self, mut hole: usize) {
+        let buckets = self.buckets();
+        let mut at = hole;
+        loop {
+            at = (at + 1) % buckets;
+            let slot = self.bucket(at);
+            if slot == VACANT {
+                break;
+            }
+            let Some(home) = self.get(Slot(slot)).map(|device| self.home(&device.id)) else { break };
+            let stays = (at + buckets - home) % buckets < (at + buckets - hole) % buckets;
+            if !stays {
+                self.set_bucket(hole, slot);
+                hole = at;
+            }
+        }
+        self.set_bucket(hole, VACANT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::device::Provenance;
+    use super::super::ids::PublicKey;
+    use super::*;
+
+    fn device(n: u32, provenance: Provenance) -> Device {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&n.to_le_bytes());
+        Device::new(DeviceId(id), PublicKey([n as u8; 32]), provenance)
+    }
+
+    fn table(capacity: usize) -> Table<Box<[Cell]>> {
+        Table::new(vec![Cell::FREE; capacity].into_boxed_slice(), 7, TableAge(0))
+    }
+
+    #[test]
+    fn finds_every_device_through_any_order_of_puts_and_removes() {
+        for capacity in [1, 2, 3, 16, 61] {
+            let mut table = table(capacity);
+            let mut model = std::collections::BTreeMap::new();
+            let mut random = 12345u32;
+            for step in 0..4000u32 {
+                random = random.wrapping_mul(1664525).wrapping_add(1013904223);
+                let slot = Slot((random >> 8) as u16 % capacity as u16);
+                if random % 3 == 0 {
+                    assert_eq!(table.remove(slot).map(|d| d.id), model.remove(&slot).map(|d: Device| d.id));
+                } else {
+                    let new = device(step, Provenance::Owner);
+                    table.put(slot, new.clone());
+                    model.insert(slot, new);
+                }
+                assert_eq!(table.len(), model.len());
+                for (slot, device) in &model {
+                    assert_eq!(table.find(&device.id).map(|(slot, _)| slot), Some(*slot), "step {step}");
+                }
+                assert!(table.find(&device(step + 1, Provenance::Owner).id).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_table_gives_up_only_the_silent_absent_pairing_that_was_unseen_the_longest() {
+        let mut table = table(4);
+        table.put(Slot(0), device(0, Provenance::Owner));
+        table.put(Slot(1), Device { seen_age: TableAge(5), ..device(1, Provenance::Token) });
+        table.put(Slot(2), Device { seen_age: TableAge(3), ..device(2, Provenance::Cidr) });
+        assert_eq!(table.room(), Room::Free(Slot(3)));
+        table.put(Slot(3), device(3, Provenance::Code));
+        assert_eq!(table.room(), Room::Full, "nothing is old yet");
+        table.set_age(TableAge(5 + limits::GIVE_WAY_AGE_HOURS));
+        assert_eq!(table.room(), Room::GivesWay(Slot(2)));
+        table.connected(Slot(2), true);
+        assert_eq!(table.room(), Room::GivesWay(Slot(1)), "who is connected stays");
+        table.connected(Slot(1), true);
+        assert_eq!(table.room(), Room::Full);
+        table.connected(Slot(2), false);
+        assert_eq!(table.room(), Room::GivesWay(Slot(2)));
+    }
+
+    #[test]
+    fn a_revoked_device_never_gives_way_because_its_revocation_would_be_forgotten() {
+        let mut table = table(1);
+        let mut revoked = device(0, Provenance::Token);
+        revoked.revoke(super::super::ids::Role::Operator);
+        table.put(Slot(0), revoked);
+        table.set_age(TableAge(u32::MAX));
+        assert_eq!(table.room(), Room::Full);
+    }
+}
