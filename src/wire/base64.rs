@@ -1,0 +1,119 @@
+//! Base64 of keys, signatures and digests.
+//!
+//! Reading takes both alphabets, with or without padding, as the protocol's decoders do; but one text only for one value:
+//! an alphabet that changes halfway, padding in the wrong place and bits left over are refused. The time it takes does not
+//! depend on the bytes.
+
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+
+/// A raw key or the text of a PEM block: 32 bytes of an Ed25519 public key.
+pub fn public_key(text: &str) -> Option<[u8; 32]> {
+    if !text.contains("BEGIN") {
+        return decode(text.trim());
+    }
+    let (_, inside) = text.split_once("-----BEGIN PUBLIC KEY-----")?;
+    let (inside, _) = inside.split_once("-----END PUBLIC KEY-----")?;
+    let mut digits = heapless::String::<LONGEST>::new();
+    for line in inside.split_ascii_whitespace() {
+        digits.push_str(line).ok()?;
+    }
+    let der: [u8; 44] = decode(&digits)?;
+    der.strip_prefix(&SPKI_ED25519)?.try_into().ok()
+}
+
+/// Exactly `N` bytes, at most 64.
+pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.trim_end_matches('=');
+    let padded = text.len() - digits.len();
+    let mixed = digits.contains(['+', '/']) && digits.contains(['-', '_']);
+    if mixed || digits.len() > LONGEST || (padded > 0 && (padded > 2 || !text.len().is_multiple_of(4))) {
+        return None;
+    }
+    let mut url = [0; LONGEST];
+    for (to, from) in url.iter_mut().zip(digits.bytes()) {
+        *to = match from {
+            b'+' => b'-',
+            b'/' => b'_',
+            other => other,
+        };
+    }
+    let mut bytes = [0; N];
+    let decoded = Base64UrlUnpadded::decode(&url[..digits.len()], &mut bytes).ok()?;
+    (decoded.len() == N).then_some(bytes)
+}
+
+/// The URL alphabet without padding: the form in which the protocol writes keys and tokens. At most 64 bytes.
+pub fn encode_url(bytes: &[u8]) -> String {
+    let mut text = [0; LONGEST];
+    Base64UrlUnpadded::encode(bytes, &mut text).unwrap_or_default().to_owned()
+}
+
+/// The standard alphabet with padding. At most 64 bytes.
+pub fn encode(bytes: &[u8]) -> String {
+    let mut text = [0; LONGEST];
+    Base64::encode(bytes, &mut text).unwrap_or_default().to_owned()
+}
+
+/// 64 bytes with padding.
+const LONGEST: usize = 88;
+
+/// DER in front of the 32 bytes of an Ed25519 key (RFC 8410).
+const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::Random;
+
+    #[test]
+    fn both_alphabets_with_and_without_padding_give_the_same_bytes() {
+        let bytes = core::array::from_fn::<u8, 32, _>(|at| (at * 37 + 251) as u8);
+        let url = encode_url(&bytes);
+        let standard = encode(&bytes);
+        assert!(
+            url.contains(['-', '_']) && standard.contains(['+', '/']) && standard.ends_with('='),
+            "{url} {standard}"
+        );
+        for text in [&url, &standard, standard.trim_end_matches('='), &format!("{url}=")] {
+            assert_eq!(decode(text), Some(bytes), "{text}");
+            assert_eq!(public_key(text), Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_pem_is_its_last_32_bytes() {
+        let mut der = [7; 44];
+        der[..12].copy_from_slice(&SPKI_ED25519);
+        let pem = |kind: &str, der: &[u8]| format!("-----BEGIN {kind}-----\n{}\r\n-----END {kind}-----\n", encode(der));
+        assert_eq!(public_key(&pem("PUBLIC KEY", &der)), Some([7; 32]));
+        assert_eq!(public_key(&pem("PRIVATE KEY", &der)), None);
+        der[8] = 0x71;
+        assert_eq!(public_key(&pem("PUBLIC KEY", &der)), None, "another algorithm");
+        assert_eq!(public_key("-----BEGIN PUBLIC KEY-----"), None);
+        assert_eq!(public_key(&"BEGIN".repeat(900)), None);
+    }
+
+    #[test]
+    fn one_value_has_one_text_per_alphabet() {
+        let good = encode_url(&[0xff; 32]);
+        assert_eq!(decode::<32>(&good), Some([0xff; 32]));
+        let left_over = good[..42].to_owned() + "9";
+        let mixed = "/".to_owned() + &good[1..];
+        let spaced = good[..20].to_owned() + " " + &good[21..];
+        for bad in [&left_over, &mixed, &spaced, &format!("{good}=="), &format!("{good}A"), &good[1..], "", "=", "===="]
+        {
+            assert_eq!(decode::<32>(bad), None, "{bad}");
+        }
+        assert_eq!((decode::<3>("AAAA"), decode::<3>("AAAA====")), (Some([0; 3]), None));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        let mut random = Random::new(5);
+        for _ in 0..20_000 {
+            let text = random.bytes_of(b"AZaz09+/-_= \nBEGIN\xc3", 100);
+            let text = String::from_utf8_lossy(&text);
+            let _ = (public_key(&text), decode::<64>(&text), decode::<1>(&text));
+        }
+    }
+}

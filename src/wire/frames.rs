@@ -1,0 +1,304 @@
+//! Frames: the one JSON object that each WebSocket message carries (protocol 3 and 4).
+//!
+//! Reading looks at the envelope only; parameters and payloads stay the bytes that came. Writing keeps the field order of
+//! the protocol. Properties that are not known are ignored: protocol 4 adds some to requests that mean nothing here.
+
+use std::borrow::Cow;
+
+use super::json::{self, Malformed, Value, Writer};
+use super::schema::{Object, Problems};
+use crate::gate::limits;
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Chosen by the client and echoed; at most [`limits::ID_LEN`] bytes.
+    pub id: Cow<'a, str>,
+    /// At most [`limits::METHOD_LEN`] bytes.
+    pub method: Cow<'a, str>,
+    /// Any JSON; `null` stays `null`.
+    pub params: Option<Value<'a>>,
+}
+
+/// A message that is no request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BadFrame {
+    /// No JSON at all. The protocol closes with 1000 before hello, and ignores it afterwards.
+    Json(Malformed),
+    /// Some other JSON. Before hello the protocol closes with 1008 `invalid request frame`, afterwards it answers.
+    Request {
+        /// The id to answer to: the frame's own if it can be echoed, else `invalid`.
+        id: String,
+        /// What is wrong, for `invalid request frame: ...`.
+        problems: String,
+    },
+}
+
+impl<'a> Request<'a> {
+    /// Reads one message of a client.
+    pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
+        let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
+        let mut problems = Problems::default();
+        if value.fields().nth(limits::JSON_KEYS).is_some() {
+            problems.add("", &format!("must NOT have more than {} properties", limits::JSON_KEYS));
+        }
+        let mut frame = Object::new(value, "", &mut problems);
+        frame.required_const("type", "req");
+        let id = frame.required_str("id", limits::ID_LEN);
+        let method = frame.required_str("method", limits::METHOD_LEN);
+        if problems.text().is_none() {
+            return Ok(Request { id, method, params: value.get("params") });
+        }
+        let id = if id.is_empty() { "invalid".to_owned() } else { id.into_owned() };
+        Err(BadFrame::Request { id, problems: problems.into_text() })
+    }
+}
+
+/// What a gateway sends, as its clients read it (our own command line, and the way to an upstream).
+#[derive(Clone, Debug)]
+pub enum FromGateway<'a> {
+    /// The answer to a request.
+    Response { id: Cow<'a, str>, answer: Result<Option<Value<'a>>, Refusal<'a>> },
+    /// Something that happened.
+    Event { name: Cow<'a, str>, payload: Option<Value<'a>>, seq: Option<u64> },
+}
+
+/// The `error` of a response as it was read.
+#[derive(Clone, Debug)]
+pub struct Refusal<'a> {
+    pub code: Cow<'a, str>,
+    pub message: Cow<'a, str>,
+    pub details: Option<Value<'a>>,
+    pub retryable: Option<bool>,
+    pub retry_after_ms: Option<u64>,
+}
+
+impl<'a> FromGateway<'a> {
+    /// Reads one message of a gateway; the error says what is wrong with it.
+    pub fn parse(message: &'a [u8]) -> Result<FromGateway<'a>, String> {
+        let value = json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
+        let mut problems = Problems::default();
+        let mut frame = Object::new(value, "", &mut problems);
+        let read = match frame.required_word("type", &["event", "res"]) {
+            "res" => FromGateway::Response {
+                id: frame.required_str("id", limits::ID_LEN),
+                answer: answer(value, &mut frame),
+            },
+            _ => FromGateway::Event {
+                name: frame.required_str("event", limits::METHOD_LEN),
+                payload: value.get("payload"),
+                seq: frame.opt_u64("seq"),
+            },
+        };
+        match problems.text() {
+            None => Ok(read),
+            Some(text) => Err(text.to_owned()),
+        }
+    }
+}
+
+fn answer<'a>(value: Value<'a>, frame: &mut Object<'a, '_>) -> Result<Option<Value<'a>>, Refusal<'a>> {
+    if frame.opt_bool("ok") == Some(true) {
+        return Ok(value.get("payload"));
+    }
+    let error = frame.opt_obj("error").unwrap_or(Value::EMPTY);
+    let text = |name: &str| error.get(name).and_then(|text| text.as_str()).unwrap_or_default();
+    Err(Refusal {
+        code: text("code"),
+        message: text("message"),
+        details: error.get("details"),
+        retryable: error.get("retryable").and_then(|truth| truth.as_bool()),
+        retry_after_ms: error.get("retryAfterMs").and_then(|number| number.as_u64()),
+    })
+}
+
+/// The error of a response to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorShape<'a> {
+    /// Not empty.
+    pub code: &'a str,
+    /// Not empty.
+    pub message: &'a str,
+    /// One JSON value.
+    pub details: Option<&'a [u8]>,
+    pub retryable: Option<bool>,
+    pub retry_after_ms: Option<u64>,
+}
+
+impl<'a> ErrorShape<'a> {
+    /// An error of code and message only.
+    pub const fn new(code: &'a str, message: &'a str) -> ErrorShape<'a> {
+        ErrorShape { code, message, details: None, retryable: None, retry_after_ms: None }
+    }
+}
+
+/// A request; `params` is one JSON value.
+pub fn request(id: &str, method: &str, params: &[u8]) -> Vec<u8> {
+    frame("req", params.len(), |frame| {
+        frame.str("id", id);
+        frame.str("method", method);
+        frame.raw("params", params);
+    })
+}
+
+/// The answer that all went well; `payload` is one JSON value.
+pub fn response_ok(id: &str, payload: &[u8]) -> Vec<u8> {
+    frame("res", payload.len(), |frame| {
+        frame.str("id", id);
+        frame.bool("ok", true);
+        frame.raw("payload", payload);
+    })
+}
+
+/// The answer that it did not.
+pub fn response_err(id: &str, error: &ErrorShape<'_>) -> Vec<u8> {
+    frame("res", error.details.map_or(0, <[u8]>::len), |frame| {
+        frame.str("id", id);
+        frame.bool("ok", false);
+        frame.obj("error", |fields| {
+            fields.str("code", error.code);
+            fields.str("message", error.message);
+            fields.opt_raw("details", error.details);
+            fields.opt_bool("retryable", error.retryable);
+            fields.opt_u64("retryAfterMs", error.retry_after_ms);
+        });
+    })
+}
+
+/// An event; `payload` is one JSON value, `state_version` counts presence and health.
+pub fn event(name: &str, payload: &[u8], seq: Option<u64>, state_version: Option<(u64, u64)>) -> Vec<u8> {
+    frame("event", payload.len(), |frame| {
+        frame.str("event", name);
+        frame.raw("payload", payload);
+        frame.opt_u64("seq", seq);
+        if let Some((presence, health)) = state_version {
+            frame.obj("stateVersion", |version| {
+                version.u64("presence", presence);
+                version.u64("health", health);
+            });
+        }
+    })
+}
+
+fn frame(kind: &str, inside: usize, fields: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(inside + 192);
+    json::obj(&mut out, |frame| {
+        frame.str("type", kind);
+        fields(frame);
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::Random;
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn refused(message: &str) -> (String, String) {
+        match Request::parse(message.as_bytes()) {
+            Err(BadFrame::Request { id, problems }) => (id, problems),
+            other => panic!("{message}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_with_its_parameters_as_they_came() {
+        let message = br#"{"type":"req","id":"7","method":"node.list","params": { "a" : [1] },"traceparent":"x"}"#;
+        let request = Request::parse(message).unwrap();
+        assert_eq!(
+            (&*request.id, &*request.method, request.params.unwrap().raw()),
+            ("7", "node.list", "{ \"a\" : [1] }")
+        );
+        assert!(Request::parse(br#"{"id":"1","method":"x","type":"req"}"#).unwrap().params.is_none());
+        assert!(Request::parse(br#"{"id":"1","method":"x","type":"req","params":null}"#)
+            .unwrap()
+            .params
+            .unwrap()
+            .is_null());
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_the_words_of_the_protocol() {
+        let expected = "must have required property 'type'; must have required property 'id'; must have required property 'method'";
+        assert_eq!(refused("{}"), ("invalid".into(), expected.into()));
+        assert_eq!(refused("[]"), ("invalid".into(), "must be object".into()));
+        let twisted = refused(r#"{"type":"res","id":"9","method":5}"#);
+        assert_eq!(twisted, ("9".into(), "at /type: must be equal to constant; at /method: must be string".into()));
+        let blank = refused(r#"{"type":"req","id":"","method":""}"#).1;
+        assert_eq!(
+            blank,
+            "at /id: must NOT have fewer than 1 characters; at /method: must NOT have fewer than 1 characters"
+        );
+        let long = format!(r#"{{"type":"req","id":"{}","method":"m"}}"#, "i".repeat(limits::ID_LEN + 1));
+        assert_eq!(refused(&long), ("invalid".into(), "at /id: must NOT have more than 256 characters".into()));
+        assert!(matches!(Request::parse(b"{\"type\":"), Err(BadFrame::Json(_))));
+    }
+
+    #[test]
+    fn a_frame_cannot_hide_a_second_method_behind_filling() {
+        let filling: String = (0..limits::JSON_KEYS).map(|at| format!("\"f{at}\":0,")).collect();
+        let message = format!(r#"{{{filling}"type":"req","id":"1","method":"health","method":"config.set"}}"#);
+        assert_eq!(refused(&message).1, "must NOT have more than 64 properties");
+    }
+
+    #[test]
+    fn frames_are_written_in_the_field_order_of_the_protocol() {
+        let ok = text(response_ok("a\"", b"{\"x\":1}"));
+        assert_eq!(ok, r#"{"type":"res","id":"a\"","ok":true,"payload":{"x":1}}"#);
+        let error = ErrorShape {
+            details: Some(b"{}"),
+            retryable: Some(true),
+            retry_after_ms: Some(500),
+            ..ErrorShape::new("C", "m")
+        };
+        let full = r#"{"type":"res","id":"1","ok":false,"error":{"code":"C","message":"m","details":{},"retryable":true,"retryAfterMs":500}}"#;
+        assert_eq!(text(response_err("1", &error)), full);
+        let short = text(response_err("1", &ErrorShape::new("C", "m")));
+        assert_eq!(short, r#"{"type":"res","id":"1","ok":false,"error":{"code":"C","message":"m"}}"#);
+        let full =
+            r#"{"type":"event","event":"presence","payload":{},"seq":4,"stateVersion":{"presence":2,"health":1}}"#;
+        assert_eq!(text(event("presence", b"{}", Some(4), Some((2, 1)))), full);
+        assert_eq!(
+            text(event("tick", b"{\"ts\":1}", None, None)),
+            r#"{"type":"event","event":"tick","payload":{"ts":1}}"#
+        );
+        assert_eq!(text(request("1", "health", b"{}")), r#"{"type":"req","id":"1","method":"health","params":{}}"#);
+    }
+
+    #[test]
+    fn what_a_gateway_sends_reads_back() {
+        let error = ErrorShape { details: Some(b"[2]"), retry_after_ms: Some(5), ..ErrorShape::new("C", "m") };
+        let message = response_err("1", &error);
+        let Ok(FromGateway::Response { id, answer: Err(refusal) }) = FromGateway::parse(&message) else { panic!() };
+        assert_eq!(
+            (&*id, &*refusal.code, refusal.details.unwrap().raw(), refusal.retry_after_ms),
+            ("1", "C", "[2]", Some(5))
+        );
+        let message = response_ok("1", b"3");
+        let Ok(FromGateway::Response { answer: Ok(Some(payload)), .. }) = FromGateway::parse(&message) else {
+            panic!()
+        };
+        assert_eq!(payload.as_u64(), Some(3));
+        let message = event("tick", b"{}", Some(9), None);
+        assert!(matches!(FromGateway::parse(&message), Ok(FromGateway::Event { seq: Some(9), .. })));
+        assert!(FromGateway::parse(br#"{"type":"req","id":"1","method":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut random = Random::new(11);
+        let sample =
+            br#"{"type":"req","id":"1","method":"connect","params":{"a":[1,"\u00e9"]},"ok":true,"event":"x","seq":1}"#;
+        for _ in 0..20_000 {
+            let message = random.damaged(sample);
+            if let Err(BadFrame::Request { problems, .. }) = Request::parse(&message) {
+                assert!(!problems.is_empty() && problems.len() <= limits::PROBLEMS_LEN);
+            }
+            let _ = FromGateway::parse(&message);
+        }
+    }
+}

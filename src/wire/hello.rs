@@ -1,0 +1,290 @@
+//! The payload of `hello-ok`, in the form of protocol 3 and of protocol 4.
+//!
+//! Both forms are closed objects to their clients, so nothing of our own is added. What needs an agent behind the gateway
+//! (a canvas, plugins, whether a model is set up, attachment sizes) is left out: both protocols allow that.
+
+use super::json::{self, Writer};
+use crate::gate::facts::{Dialect, Method};
+use crate::gate::ids::{Role, WallMs};
+use crate::gate::limits;
+use crate::gate::scopes::{Scope, Scopes};
+
+/// Everything that hello says.
+#[derive(Clone, Copy)]
+pub struct Hello<'a> {
+    pub dialect: Dialect,
+    /// Our version; not empty.
+    pub version: &'a str,
+    /// The name of the machine (protocol 3).
+    pub host: &'a str,
+    /// Another one in every run, at most 96 bytes (protocol 4).
+    pub boot_id: &'a str,
+    /// Another one for every connection.
+    pub conn_id: &'a str,
+    pub methods: &'a [&'a str],
+    pub events: &'a [&'a str],
+    /// Protocol 4.
+    pub capabilities: &'a [&'a str],
+    /// One JSON array of presence entries.
+    pub presence: &'a [u8],
+    /// One JSON object, `{}` while nothing is known.
+    pub health: &'a [u8],
+    /// Of presence and of health.
+    pub state_version: (u64, u64),
+    /// Since this process started.
+    pub uptime_ms: u64,
+    /// For everybody in protocol 3, for administrators in protocol 4.
+    pub paths: Paths<'a>,
+    /// `none`, `token`, `password` or `trusted-proxy`; for administrators in protocol 4.
+    pub auth_mode: &'a str,
+    /// How the client was let in. Protocol 4 as of 2026.9.6; 2026.9.1 does not know it, so `None` leaves it out.
+    pub method: Option<Method>,
+    pub role: Role,
+    /// What the connection may do.
+    pub scopes: Scopes,
+    /// The device token of this role, if there is a device that has one.
+    pub token: Option<IssuedToken<'a>>,
+    /// The tokens of further roles that a setup code gave (protocol 4).
+    pub more_tokens: &'a [IssuedToken<'a>],
+}
+
+/// Where the gateway keeps its things; not empty.
+#[derive(Clone, Copy)]
+pub struct Paths<'a> {
+    pub config: &'a str,
+    pub state_dir: &'a str,
+}
+
+/// A device token on its way to the device.
+#[derive(Clone, Copy)]
+pub struct IssuedToken<'a> {
+    pub token: &'a str,
+    pub role: Role,
+    pub scopes: Scopes,
+    pub issued: WallMs,
+}
+
+impl Hello<'_> {
+    /// The payload as one JSON object.
+    pub fn payload(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(2048 + self.presence.len() + self.health.len());
+        json::obj(&mut out, |hello| {
+            hello.str("type", "hello-ok");
+            hello.u64("protocol", u64::from(self.dialect.number()));
+            hello.obj("server", |server| self.server(server));
+            hello.obj("features", |features| self.features(features));
+            hello.obj("snapshot", |snapshot| self.snapshot(snapshot));
+            match self.dialect {
+                Dialect::V3 => self.token.iter().for_each(|token| hello.obj("auth", |auth| issued(auth, token))),
+                Dialect::V4 => hello.obj("auth", |auth| self.auth(auth)),
+            }
+            hello.obj("policy", |policy| self.policy(policy));
+        });
+        out
+    }
+
+    fn server(&self, server: &mut Writer<'_>) {
+        server.str("version", self.version);
+        match self.dialect {
+            Dialect::V3 => server.str("host", self.host),
+            Dialect::V4 => server.str("bootId", self.boot_id),
+        }
+        server.str("connId", self.conn_id);
+    }
+
+    fn features(&self, features: &mut Writer<'_>) {
+        features.strs("methods", self.methods.iter().copied());
+        features.strs("events", self.events.iter().copied());
+        if self.dialect == Dialect::V4 {
+            features.strs("capabilities", self.capabilities.iter().copied());
+        }
+    }
+
+    fn snapshot(&self, snapshot: &mut Writer<'_>) {
+        let v4 = self.dialect == Dialect::V4;
+        let admin = self.role == Role::Operator && self.scopes.allows(Scope::Admin);
+        if v4 {
+            snapshot.obj("suspension", |suspension| suspension.str("phase", "accepting"));
+        }
+        snapshot.raw("presence", self.presence);
+        snapshot.raw("health", self.health);
+        snapshot.obj("stateVersion", |version| {
+            version.u64("presence", self.state_version.0);
+            version.u64("health", self.state_version.1);
+        });
+        snapshot.u64("uptimeMs", self.uptime_ms);
+        if v4 {
+            snapshot.null("appliedConfigHash");
+        }
+        if !v4 || admin {
+            snapshot.str("configPath", self.paths.config);
+            snapshot.str("stateDir", self.paths.state_dir);
+        }
+        snapshot.obj("sessionDefaults", |defaults| {
+            defaults.str("defaultAgentId", "main");
+            if v4 {
+                defaults.str("ownership", "sole");
+                defaults.bool("selectionRequired", false);
+            }
+            defaults.str("mainKey", "main");
+            defaults.str("mainSessionKey", "agent:main:main");
+            defaults.str("scope", "per-sender");
+        });
+        if v4 && admin {
+            snapshot.str("authMode", self.auth_mode);
+        }
+    }
+
+    fn auth(&self, auth: &mut Writer<'_>) {
+        auth.opt_str("method", self.method.map(Method::name));
+        auth.str("role", self.role.name());
+        scope_names(auth, "scopes", self.scopes);
+        if let Some(token) = &self.token {
+            auth.str("deviceToken", token.token);
+            auth.u64("issuedAtMs", token.issued.0);
+        }
+        if !self.more_tokens.is_empty() {
+            auth.arr("deviceTokens", |list| {
+                self.more_tokens.iter().for_each(|token| list.item_obj(|entry| issued(entry, token)));
+            });
+        }
+    }
+
+    fn policy(&self, policy: &mut Writer<'_>) {
+        policy.u64("maxPayload", limits::FRAME_AFTER_HELLO as u64);
+        policy.u64("maxBufferedBytes", limits::OUTBOX_BYTES as u64);
+        policy.u64("tickIntervalMs", limits::TICK_MS);
+        if self.dialect == Dialect::V4 {
+            policy.bool("hasMultipleSessionSharingIdentities", false);
+        }
+    }
+}
+
+/// Writes the names of the scopes in alphabetical order, as the protocol's lists of scopes are.
+pub fn scope_names(fields: &mut Writer<'_>, key: &str, scopes: Scopes) {
+    let mut names: heapless::Vec<&str, { Scope::ALL.len() }> = scopes.iter().map(Scope::name).collect();
+    names.sort_unstable();
+    fields.strs(key, names);
+}
+
+fn issued(entry: &mut Writer<'_>, token: &IssuedToken<'_>) {
+    entry.str("deviceToken", token.token);
+    entry.str("role", token.role.name());
+    scope_names(entry, "scopes", token.scopes);
+    entry.u64("issuedAtMs", token.issued.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::json::{parse, Value};
+
+    const TOKEN: IssuedToken<'static> = IssuedToken {
+        token: "t0k",
+        role: Role::Operator,
+        scopes: Scopes::of(Scope::Read).with(Scopes::of(Scope::Approvals)),
+        issued: WallMs(5),
+    };
+
+    const HELLO: Hello<'static> = Hello {
+        dialect: Dialect::V3,
+        version: "0.1.0",
+        host: "pi",
+        boot_id: "b00t",
+        conn_id: "c",
+        methods: &["health", "status"],
+        events: &["tick"],
+        capabilities: &[],
+        presence: b"[{\"ts\":1}]",
+        health: b"{}",
+        state_version: (2, 1),
+        uptime_ms: 9,
+        paths: Paths { config: "/c.json", state_dir: "/s" },
+        auth_mode: "token",
+        method: None,
+        role: Role::Operator,
+        scopes: Scopes::of(Scope::Admin),
+        token: Some(TOKEN),
+        more_tokens: &[],
+    };
+
+    fn text(hello: Hello<'_>) -> String {
+        String::from_utf8(hello.payload()).unwrap()
+    }
+
+    fn names(value: Value<'_>) -> Vec<String> {
+        value.fields().map(|(name, _)| name.into_owned()).collect()
+    }
+
+    #[test]
+    fn protocol_3_says_what_openclaw_2026_1_29_says() {
+        let expected = concat!(
+            r#"{"type":"hello-ok","protocol":3,"server":{"version":"0.1.0","host":"pi","connId":"c"},"#,
+            r#""features":{"methods":["health","status"],"events":["tick"]},"#,
+            r#""snapshot":{"presence":[{"ts":1}],"health":{},"stateVersion":{"presence":2,"health":1},"uptimeMs":9,"#,
+            r#""configPath":"/c.json","stateDir":"/s","sessionDefaults":{"defaultAgentId":"main","mainKey":"main","#,
+            r#""mainSessionKey":"agent:main:main","scope":"per-sender"}},"#,
+            r#""auth":{"deviceToken":"t0k","role":"operator","scopes":["operator.approvals","operator.read"],"issuedAtMs":5},"#,
+            r#""policy":{"maxPayload":26214400,"maxBufferedBytes":4194304,"tickIntervalMs":30000}}"#
+        );
+        assert_eq!(text(HELLO), expected);
+        assert!(
+            !text(Hello { token: None, ..HELLO }).contains("\"auth\""),
+            "only a device that has a token hears of it"
+        );
+    }
+
+    /// The names are those of `HelloOk` in @openclaw/gateway-protocol 2026.9.1, whose objects are closed.
+    #[test]
+    fn protocol_4_has_every_required_property_and_no_unknown_one() {
+        let hello = Hello { dialect: Dialect::V4, more_tokens: &[TOKEN], ..HELLO };
+        let text = text(hello);
+        let root = parse(text.as_bytes(), limits::JSON_DEPTH).unwrap();
+        let at = |path: &[&str]| path.iter().fold(root, |value, name| value.get(name).unwrap());
+        let closed: [(&[&str], &[&str]); 8] = [
+            (&[], &["type", "protocol", "server", "features", "snapshot", "auth", "policy"]),
+            (&["server"], &["version", "bootId", "connId"]),
+            (&["features"], &["methods", "events", "capabilities"]),
+            (&["snapshot", "suspension"], &["phase"]),
+            (&["snapshot", "stateVersion"], &["presence", "health"]),
+            (&["auth"], &["role", "scopes", "deviceToken", "issuedAtMs", "deviceTokens"]),
+            (&["policy"], &["maxPayload", "maxBufferedBytes", "tickIntervalMs", "hasMultipleSessionSharingIdentities"]),
+            (
+                &["snapshot", "sessionDefaults"],
+                &["defaultAgentId", "ownership", "selectionRequired", "mainKey", "mainSessionKey", "scope"],
+            ),
+        ];
+        for (path, expected) in closed {
+            assert_eq!(names(at(path)), expected, "{path:?}");
+        }
+        assert_eq!(at(&["protocol"]).as_u64(), Some(4));
+        let device_token = at(&["auth", "deviceTokens"]).items().next().unwrap();
+        assert_eq!(names(device_token), ["deviceToken", "role", "scopes", "issuedAtMs"]);
+    }
+
+    #[test]
+    fn protocol_4_tells_paths_to_administrators_only() {
+        let shared = ["suspension", "presence", "health", "stateVersion", "uptimeMs", "appliedConfigHash"];
+        for (scopes, role, told) in [
+            (Scopes::of(Scope::Admin), Role::Operator, true),
+            (Scopes::of(Scope::Write), Role::Operator, false),
+            (Scopes::of(Scope::Admin), Role::Node, false),
+        ] {
+            let text = text(Hello { dialect: Dialect::V4, scopes, role, ..HELLO });
+            let snapshot = names(parse(text.as_bytes(), 8).unwrap().get("snapshot").unwrap());
+            let mut expected = shared.to_vec();
+            expected.extend(if told {
+                &["configPath", "stateDir", "sessionDefaults", "authMode"][..]
+            } else {
+                &["sessionDefaults"]
+            });
+            assert_eq!(snapshot, expected);
+        }
+    }
+
+    #[test]
+    fn protocol_4_tells_everybody_role_and_scopes() {
+        let hello = Hello { dialect: Dialect::V4, token: None, method: Some(Method::Token), ..HELLO };
+        assert!(text(hello).contains(r#""auth":{"method":"token","role":"operator","scopes":["operator.admin"]}"#));
+    }
+}

@@ -1,0 +1,490 @@
+//! HTTP/1.1 as far as a gateway needs it: the head of one request, and the heads of answers.
+//!
+//! One request a connection, and none with a body on GET or HEAD. Whatever two readers could understand differently is
+//! refused: folded lines, two Host or Origin lines, a length beside a transfer coding, targets that are no path. A header
+//! value that is not UTF-8 reads as U+FFFD, which names no host, no origin and no address.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use sha1::{Digest, Sha1};
+
+use super::base64;
+use crate::gate::limits;
+
+/// The head of one request.
+pub struct Head<'a> {
+    /// Bytes of the head, the empty line included.
+    pub len: usize,
+    pub method: &'a str,
+    /// As sent, from the first `/` to the query; nothing is decoded.
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    /// 1 for HTTP/1.1, 0 for HTTP/1.0.
+    pub minor_version: u8,
+    lines: heapless::Vec<(&'a str, &'a str), { limits::HEAD_LINES }>,
+}
+
+/// Why a head is refused. The connection is closed after the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bad {
+    /// Not HTTP/1.
+    Malformed,
+    /// More than [`limits::HEAD_LEN`] bytes or [`limits::HEAD_LINES`] lines.
+    TooLarge,
+    /// A line that may stand once stands twice.
+    Twice(&'static str),
+    /// A request target that is not a path.
+    Target,
+    /// A body where there is none to be.
+    Body,
+    /// A WebSocket handshake of another version than 13.
+    WebSocketVersion,
+    /// A WebSocket handshake that is not one of RFC 6455.
+    WebSocket,
+}
+
+impl Bad {
+    /// The HTTP status to answer with.
+    pub const fn status(self) -> u16 {
+        match self {
+            Bad::TooLarge => 431,
+            Bad::WebSocketVersion => 426,
+            Bad::Malformed | Bad::Twice(_) | Bad::Target | Bad::Body | Bad::WebSocket => 400,
+        }
+    }
+}
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bad::Malformed => "cannot read the request: not HTTP/1.1",
+            Bad::TooLarge => "cannot read the request: its head is too large, send fewer or shorter headers",
+            Bad::Twice(name) => return write!(f, "cannot accept the request: two {name} headers, send one"),
+            Bad::Target => "cannot accept the request: its target is not a path, send one that begins with /",
+            Bad::Body => "cannot accept the request: it has a body, send none",
+            Bad::WebSocketVersion => "cannot open a WebSocket: unknown version, send Sec-WebSocket-Version: 13",
+            Bad::WebSocket => "cannot open a WebSocket: send GET with HTTP/1.1, Connection: Upgrade and a 16 byte key",
+        })
+    }
+}
+
+/// Headers that may stand once.
+const SINGLE: [&str; 9] = [
+    "Host",
+    "Origin",
+    "Authorization",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Content-Length",
+    "Transfer-Encoding",
+    "X-Real-IP",
+    "If-None-Match",
+];
+
+impl<'a> Head<'a> {
+    /// Reads the head at the beginning of `bytes`; `None` if it has not come as a whole yet.
+    pub fn parse(bytes: &'a [u8]) -> Result<Option<Head<'a>>, Bad> {
+        let mut room = [httparse::EMPTY_HEADER; limits::HEAD_LINES];
+        let mut request = httparse::Request::new(&mut room);
+        let within = &bytes[..bytes.len().min(limits::HEAD_LEN)];
+        let len = match request.parse(within) {
+            Ok(httparse::Status::Complete(len)) => len,
+            Ok(httparse::Status::Partial) if bytes.len() < limits::HEAD_LEN => return Ok(None),
+            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(Bad::TooLarge),
+            Err(_) => return Err(Bad::Malformed),
+        };
+        let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
+            return Err(Bad::Malformed);
+        };
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        if !target.starts_with('/') || target.contains('#') {
+            return Err(Bad::Target);
+        }
+        let value = |line: &httparse::Header<'a>| core::str::from_utf8(line.value).unwrap_or("\u{fffd}");
+        let lines = request.headers.iter().map(|line| (line.name, value(line).trim())).collect();
+        let head = Head { len, method, path, query, minor_version, lines };
+        head.checked().map(Some)
+    }
+
+    /// The value of that header, the first one should there be several lines.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    /// Host, in its bytes: not checked to name anything.
+    pub fn host(&self) -> Option<&'a str> {
+        self.header("Host")
+    }
+
+    /// Origin, in its bytes.
+    pub fn origin(&self) -> Option<&'a str> {
+        self.header("Origin")
+    }
+
+    /// All lines of X-Forwarded-For, joined by a comma.
+    pub fn forwarded_for(&self) -> Option<Cow<'a, str>> {
+        let mut lines = self.values("X-Forwarded-For");
+        let mut joined = Cow::Borrowed(lines.next()?);
+        for line in lines {
+            let joined = joined.to_mut();
+            joined.push(',');
+            joined.push_str(line);
+        }
+        Some(joined)
+    }
+
+    /// Did a proxy leave any trace: Forwarded, Via, X-Real-IP, X-Forwarded-*, Tailscale-*?
+    pub fn proxied(&self) -> bool {
+        let whole = ["Forwarded", "Via", "X-Real-IP"];
+        let begin = ["X-Forwarded-", "Tailscale-"];
+        self.lines.iter().any(|(name, _)| {
+            whole.iter().any(|one| name.eq_ignore_ascii_case(one))
+                || begin.iter().any(|one| name.get(..one.len()).is_some_and(|start| start.eq_ignore_ascii_case(one)))
+        })
+    }
+
+    /// The credential of `Authorization: Bearer`.
+    pub fn bearer(&self) -> Option<&'a str> {
+        let (scheme, token) = self.header("Authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+    }
+
+    /// Does the client have the version of that entity tag?
+    pub fn has_version(&self, tag: &str) -> bool {
+        self.header("If-None-Match")
+            .is_some_and(|list| list.split(',').any(|one| one.trim().trim_start_matches("W/") == tag))
+    }
+
+    /// GET or HEAD?
+    pub fn is_read(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD")
+    }
+
+    /// Does a body follow?
+    pub fn has_body(&self) -> bool {
+        self.header("Transfer-Encoding").is_some() || self.header("Content-Length").is_some_and(|length| length != "0")
+    }
+
+    /// Does the request ask for a WebSocket?
+    pub fn wants_websocket(&self) -> bool {
+        self.names("Upgrade", "websocket")
+    }
+
+    /// The 101 answer to the WebSocket handshake (RFC 6455). No subprotocol and no extension is ever agreed on.
+    pub fn accept_websocket(&self) -> Result<Vec<u8>, Bad> {
+        if self.method != "GET"
+            || self.minor_version == 0
+            || !self.wants_websocket()
+            || !self.names("Connection", "upgrade")
+        {
+            return Err(Bad::WebSocket);
+        }
+        if self.header("Sec-WebSocket-Version") != Some("13") {
+            return Err(Bad::WebSocketVersion);
+        }
+        let key = self.header("Sec-WebSocket-Key").unwrap_or("");
+        if key.len() != 24 || base64::decode::<16>(key).is_none() {
+            return Err(Bad::WebSocket);
+        }
+        let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+        let accept = base64::encode(&digest);
+        let lines = [
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+            &accept,
+            "\r\n\r\n",
+        ];
+        Ok(lines.concat().into_bytes())
+    }
+
+    fn checked(self) -> Result<Head<'a>, Bad> {
+        if let Some(name) = SINGLE.iter().find(|name| self.values(name).nth(1).is_some()) {
+            return Err(Bad::Twice(name));
+        }
+        let both = self.header("Transfer-Encoding").is_some() && self.header("Content-Length").is_some();
+        if both || (self.is_read() && self.has_body()) {
+            return Err(Bad::Body);
+        }
+        Ok(self)
+    }
+
+    fn values<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
+        self.lines.iter().filter(move |line| line.0.eq_ignore_ascii_case(name)).map(|line| line.1)
+    }
+
+    fn names(&self, list: &str, token: &str) -> bool {
+        self.values(list).flat_map(|line| line.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+    }
+}
+
+/// The head of an answer. Every answer closes the connection and forbids to be framed, sniffed, or referred to.
+#[derive(Clone, Copy)]
+pub struct Answer<'a> {
+    pub status: u16,
+    pub content_type: &'a str,
+    /// The value of Cache-Control.
+    pub cache: &'a str,
+    /// The value of Content-Security-Policy.
+    pub policy: &'a str,
+    /// Further headers. Control characters in their values are left out.
+    pub extra: &'a [(&'a str, &'a str)],
+}
+
+/// The policy of everything that is ours: own files only, no inline code, nothing framed.
+pub const POLICY_OWN: &str =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+    manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The policy of a Control UI that is served from a directory (after protocol 4).
+pub const POLICY_CONTROL_UI: &str = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; \
+    frame-src 'self' http: https:; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline' https://fonts.googleapis.com; \
+    img-src 'self' data: blob: https:; media-src 'self' data: blob:; font-src 'self' https://fonts.gstatic.com; worker-src 'self'; \
+    connect-src 'self' ws: wss: data:";
+
+impl<'a> Answer<'a> {
+    /// JSON that nobody keeps.
+    pub const JSON: Answer<'static> = Answer {
+        status: 200,
+        content_type: "application/json; charset=utf-8",
+        cache: "no-store",
+        policy: POLICY_OWN,
+        extra: &[],
+    };
+
+    /// Plain text that nobody keeps.
+    pub const TEXT: Answer<'static> = Answer { content_type: "text/plain; charset=utf-8", ..Answer::JSON };
+
+    /// The same with another status.
+    pub const fn status(mut self, status: u16) -> Answer<'a> {
+        self.status = status;
+        self
+    }
+
+    /// The bytes of the head, for a body of `len` bytes.
+    pub fn head(&self, len: u64) -> Vec<u8> {
+        let mut out = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).into_bytes();
+        if self.status != 304 {
+            line(&mut out, "Content-Type", self.content_type);
+            line(&mut out, "Content-Length", &len.to_string());
+        }
+        line(&mut out, "Cache-Control", self.cache);
+        line(&mut out, "Content-Security-Policy", self.policy);
+        self.extra.iter().for_each(|(name, value)| line(&mut out, name, value));
+        out.extend_from_slice(FIXED);
+        out
+    }
+
+    /// The whole answer; a request by HEAD gets its head only.
+    pub fn whole(&self, body: &[u8], to: &Head<'_>) -> Vec<u8> {
+        let mut out = self.head(body.len() as u64);
+        if to.method != "HEAD" && self.status != 304 {
+            out.extend_from_slice(body);
+        }
+        out
+    }
+
+    /// The answer to a head that was refused.
+    pub fn refusal(bad: Bad) -> Vec<u8> {
+        let body = bad.to_string();
+        let version = [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
+        let extra: &[_] = if bad == Bad::WebSocketVersion { &version } else { &[] };
+        let mut out = Answer { status: bad.status(), extra, ..Answer::TEXT }.head(body.len() as u64);
+        out.extend_from_slice(body.as_bytes());
+        out
+    }
+}
+
+const FIXED: &[u8] = b"X-Content-Type-Options: nosniff\r\n\
+    Referrer-Policy: no-referrer\r\n\
+    X-Frame-Options: DENY\r\n\
+    Cross-Origin-Resource-Policy: same-origin\r\n\
+    Connection: close\r\n\r\n";
+
+fn line(out: &mut Vec<u8>, name: &str, value: &str) {
+    for part in [name, ": ", value] {
+        out.extend(part.bytes().filter(|byte| !byte.is_ascii_control()));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+const fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        302 => "Found",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        413 => "Content Too Large",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::Random;
+
+    const UPGRADE: &str =
+        "GET /chat?x=1 HTTP/1.1\r\nHost: a:1\r\nupgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://a:1\r\n\r\n";
+
+    fn read(text: &str) -> Result<Head<'_>, Bad> {
+        Head::parse(text.as_bytes()).map(|head| head.expect(text))
+    }
+
+    fn get(lines: &str) -> String {
+        format!("GET / HTTP/1.1\r\n{lines}\r\n")
+    }
+
+    #[test]
+    fn the_head_of_a_websocket_handshake_is_read_and_accepted() {
+        let text = UPGRADE.to_owned() + "frame";
+        let head = read(&text).unwrap();
+        assert_eq!((head.len, head.method, head.path, head.query), (UPGRADE.len(), "GET", "/chat", Some("x=1")));
+        assert_eq!((head.host(), head.origin(), head.proxied()), (Some("a:1"), Some("http://a:1"), false));
+        let answer = String::from_utf8(head.accept_websocket().unwrap()).unwrap();
+        // The example of RFC 6455, section 1.3.
+        assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn a_handshake_that_is_not_one_is_refused() {
+        let bad = |from: &str, to: &str| read(&UPGRADE.replace(from, to)).unwrap().accept_websocket().unwrap_err();
+        assert_eq!(bad(": 13", ": 8"), Bad::WebSocketVersion);
+        assert_eq!(bad("GET", "POST"), Bad::WebSocket);
+        assert_eq!(bad("HTTP/1.1", "HTTP/1.0"), Bad::WebSocket);
+        assert_eq!(bad(", Upgrade", ""), Bad::WebSocket);
+        assert_eq!(bad("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ"), Bad::WebSocket);
+        assert_eq!(bad("Sec-WebSocket-Key", "X-Key"), Bad::WebSocket);
+        assert!(!read(&get("Upgrade: h2c\r\n")).unwrap().wants_websocket());
+        assert_eq!(Bad::WebSocketVersion.status(), 426);
+    }
+
+    #[test]
+    fn a_head_in_pieces_waits_for_the_rest() {
+        for end in 0..UPGRADE.len() {
+            assert!(Head::parse(&UPGRADE.as_bytes()[..end]).unwrap().is_none(), "{end}");
+        }
+    }
+
+    #[test]
+    fn what_two_readers_could_understand_differently_is_refused() {
+        let refused = [
+            (get("Host: a\r\nhost: b\r\n"), Bad::Twice("Host")),
+            (get("Origin: a\r\nOrigin: a\r\n"), Bad::Twice("Origin")),
+            (get("Sec-WebSocket-Key: a\r\nSec-WebSocket-Key: b\r\n"), Bad::Twice("Sec-WebSocket-Key")),
+            (get("Content-Length: 5\r\n"), Bad::Body),
+            (get("Content-Length: +0\r\n"), Bad::Body),
+            (get("Transfer-Encoding: chunked\r\n"), Bad::Body),
+            (get("Content-Length: 0\r\nContent-Length: 0\r\n"), Bad::Twice("Content-Length")),
+            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n".into(), Bad::Body),
+            (get("A: b\r\n folded\r\n"), Bad::Malformed),
+            (get("Host : a\r\n"), Bad::Malformed),
+            (get(" Host: a\r\n"), Bad::Malformed),
+            (get("Host: a\0\r\n"), Bad::Malformed),
+            ("GET http://a/ HTTP/1.1\r\n\r\n".into(), Bad::Target),
+            ("OPTIONS * HTTP/1.1\r\n\r\n".into(), Bad::Target),
+            ("CONNECT a:1 HTTP/1.1\r\n\r\n".into(), Bad::Target),
+            ("GET  / HTTP/1.1\r\n\r\n".into(), Bad::Malformed),
+            ("GET / HTTP/2.0\r\n\r\n".into(), Bad::Malformed),
+            ("\x16\x03\x01\x02".into(), Bad::Malformed),
+        ];
+        for (text, bad) in refused {
+            assert_eq!(read(&text).err(), Some(bad), "{text:?}");
+        }
+        assert!(read(&get("Content-Length: 0\r\n")).is_ok());
+    }
+
+    #[test]
+    fn heads_are_bounded_in_bytes_and_lines() {
+        let lines = |count: usize| get(&"A: b\r\n".repeat(count));
+        assert!(read(&lines(limits::HEAD_LINES)).is_ok());
+        assert_eq!(read(&lines(limits::HEAD_LINES + 1)).err(), Some(Bad::TooLarge));
+        let long = format!("GET /{} HTTP/1.1", "a".repeat(limits::HEAD_LEN));
+        assert_eq!(read(&long).err(), Some(Bad::TooLarge));
+        assert!(Head::parse(&long.as_bytes()[..limits::HEAD_LEN - 1]).unwrap().is_none());
+        assert_eq!(Head::parse(&long.as_bytes()[..limits::HEAD_LEN]).err(), Some(Bad::TooLarge));
+    }
+
+    #[test]
+    fn the_traces_of_proxies_are_seen() {
+        let text = get("X-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nA: b\r\nx-forwarded-for: 3.3.3.3\r\n");
+        assert_eq!(read(&text).unwrap().forwarded_for().as_deref(), Some("1.1.1.1, 2.2.2.2,3.3.3.3"));
+        for name in ["x-forwarded-for", "X-Forwarded-Anything", "Forwarded", "x-real-ip", "TAILSCALE-USER-LOGIN", "Via"]
+        {
+            assert!(read(&get(&format!("{name}: x\r\n"))).unwrap().proxied(), "{name}");
+        }
+        assert!(!read(&get("X-Forwarded: x\r\nViable: x\r\n")).unwrap().proxied());
+        assert!(read(&get("A: b\r\n")).unwrap().forwarded_for().is_none());
+    }
+
+    #[test]
+    fn credentials_and_versions_are_found() {
+        assert_eq!(read(&get("authorization: bearer  t0k \r\n")).unwrap().bearer(), Some("t0k"));
+        assert_eq!(read(&get("Authorization: Basic eA==\r\n")).unwrap().bearer(), None);
+        let text = get("If-None-Match: \"a\", W/\"b\"\r\n");
+        let head = read(&text).unwrap();
+        assert!(head.has_version("\"a\"") && head.has_version("\"b\"") && !head.has_version("\"c\""));
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_names_nothing() {
+        let head = Head::parse(b"GET / HTTP/1.1\r\nHost: loc\xe4lhost\r\nCookie: \xff\r\n\r\n").unwrap().unwrap();
+        assert_eq!(head.host(), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn answers_carry_the_fixed_headers_and_no_smuggled_lines() {
+        let head_request = "HEAD / HTTP/1.1\r\n\r\n";
+        let answer = Answer { extra: &[("Location", "/x\r\nSet-Cookie: a")], ..Answer::JSON.status(302) };
+        let text = String::from_utf8(answer.whole(b"{}", &read(head_request).unwrap())).unwrap();
+        assert!(text.starts_with(
+            "HTTP/1.1 302 Found\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n"
+        ));
+        assert!(text.contains("Location: /xSet-Cookie: a\r\n") && text.ends_with("Connection: close\r\n\r\n"));
+        for line in [
+            "X-Content-Type-Options: nosniff",
+            "Referrer-Policy: no-referrer",
+            "Content-Security-Policy: default-src 'none'",
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+        assert!(Answer::TEXT.whole(b"body", &read(&get("")).unwrap()).ends_with(b"\r\n\r\nbody"));
+        let refusal = String::from_utf8(Answer::refusal(Bad::WebSocketVersion)).unwrap();
+        assert!(refusal.starts_with("HTTP/1.1 426 ") && refusal.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut random = Random::new(23);
+        for round in 0..20_000 {
+            let bytes = match round % 2 {
+                0 => random.damaged(UPGRADE.as_bytes()),
+                _ => random.bytes_of(b"GET / HTTP/1.1\r\n\r\n: \xff\0HostX-Forwarded-", 60),
+            };
+            let read = Head::parse(&bytes);
+            if let Ok(Some(head)) = read {
+                let _ = (
+                    head.accept_websocket(),
+                    head.bearer(),
+                    head.forwarded_for(),
+                    head.proxied(),
+                    head.has_version(""),
+                );
+                assert!(head.len <= bytes.len() && head.path.starts_with('/'));
+            }
+        }
+    }
+}

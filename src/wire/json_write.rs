@@ -1,0 +1,343 @@
+//! JSON as this gateway writes it: appended to bytes, field by field, without a tree in between.
+//!
+//! What comes out is always sound as long as the pieces given as raw are: commas, colons, brackets and escapes are put
+//! here. Nothing is ever sorted or left out on its own; an optional field that is absent is not written.
+
+use std::fmt::{self, Display, Write as _};
+
+use super::json::Value;
+
+/// Appends one object to `out`.
+pub fn obj(out: &mut Vec<u8>, fields: impl FnOnce(&mut Writer<'_>)) {
+    Writer { out }.nested(b'{', fields);
+}
+
+/// Appends one array to `out`.
+pub fn arr(out: &mut Vec<u8>, items: impl FnOnce(&mut Writer<'_>)) {
+    Writer { out }.nested(b'[', items);
+}
+
+/// One object as bytes of its own.
+pub fn object(fields: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    obj(&mut out, fields);
+    out
+}
+
+/// Writes inside one object or array. The methods with a key are for objects, those named `item` for arrays.
+pub struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl Writer<'_> {
+    /// A string.
+    pub fn str(&mut self, key: &str, text: &str) {
+        self.key(key);
+        self.quoted(text);
+    }
+
+    /// A string, if there is one.
+    pub fn opt_str(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.str(key, text);
+        }
+    }
+
+    /// The printed form of `shown` as a string.
+    pub fn shown(&mut self, key: &str, shown: &dyn Display) {
+        self.key(key);
+        self.out.push(b'"');
+        // Fails only if `shown` itself does, and then what it printed so far stands.
+        let _ = write!(Escape(self.out), "{shown}");
+        self.out.push(b'"');
+    }
+
+    /// A whole number.
+    pub fn u64(&mut self, key: &str, number: u64) {
+        self.key(key);
+        self.number(number);
+    }
+
+    /// A whole number, if there is one.
+    pub fn opt_u64(&mut self, key: &str, number: Option<u64>) {
+        if let Some(number) = number {
+            self.u64(key, number);
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&mut self, key: &str, value: bool) {
+        self.raw(key, if value { b"true" } else { b"false" });
+    }
+
+    /// `true` or `false`, if there is one.
+    pub fn opt_bool(&mut self, key: &str, value: Option<bool>) {
+        if let Some(value) = value {
+            self.bool(key, value);
+        }
+    }
+
+    /// `null`.
+    pub fn null(&mut self, key: &str) {
+        self.raw(key, b"null");
+    }
+
+    /// Bytes that already are one JSON value.
+    pub fn raw(&mut self, key: &str, json: &[u8]) {
+        self.key(key);
+        self.out.extend_from_slice(json);
+    }
+
+    /// Bytes that already are one JSON value, if there are any.
+    pub fn opt_raw(&mut self, key: &str, json: Option<&[u8]>) {
+        if let Some(json) = json {
+            self.raw(key, json);
+        }
+    }
+
+    /// An object.
+    pub fn obj(&mut self, key: &str, fields: impl FnOnce(&mut Writer<'_>)) {
+        self.key(key);
+        self.nested(b'{', fields);
+    }
+
+    /// An array.
+    pub fn arr(&mut self, key: &str, items: impl FnOnce(&mut Writer<'_>)) {
+        self.key(key);
+        self.nested(b'[', items);
+    }
+
+    /// An array of strings.
+    pub fn strs<'s>(&mut self, key: &str, texts: impl IntoIterator<Item = &'s str>) {
+        self.arr(key, |list| texts.into_iter().for_each(|text| list.item_str(text)));
+    }
+
+    /// A string in an array.
+    pub fn item_str(&mut self, text: &str) {
+        self.comma();
+        self.quoted(text);
+    }
+
+    /// A whole number in an array.
+    pub fn item_u64(&mut self, number: u64) {
+        self.comma();
+        self.number(number);
+    }
+
+    /// In an array, bytes that already are one JSON value.
+    pub fn item_raw(&mut self, json: &[u8]) {
+        self.comma();
+        self.out.extend_from_slice(json);
+    }
+
+    /// An object in an array.
+    pub fn item_obj(&mut self, fields: impl FnOnce(&mut Writer<'_>)) {
+        self.comma();
+        self.nested(b'{', fields);
+    }
+
+    /// An array in an array.
+    pub fn item_arr(&mut self, items: impl FnOnce(&mut Writer<'_>)) {
+        self.comma();
+        self.nested(b'[', items);
+    }
+
+    fn key(&mut self, key: &str) {
+        self.comma();
+        self.quoted(key);
+        self.out.push(b':');
+    }
+
+    /// No value ends in an opening bracket, so the byte before tells whether this is the first one.
+    fn comma(&mut self) {
+        if !matches!(self.out.last(), None | Some(b'{' | b'[')) {
+            self.out.push(b',');
+        }
+    }
+
+    fn quoted(&mut self, text: &str) {
+        self.out.push(b'"');
+        escape(self.out, text);
+        self.out.push(b'"');
+    }
+
+    fn number(&mut self, number: u64) {
+        // Appending to memory cannot fail.
+        let _ = write!(Escape(self.out), "{number}");
+    }
+
+    fn nested(&mut self, bracket: u8, inside: impl FnOnce(&mut Writer<'_>)) {
+        self.out.push(bracket);
+        inside(&mut Writer { out: self.out });
+        self.out.push(if bracket == b'{' { b'}' } else { b']' });
+    }
+}
+
+struct Escape<'o>(&'o mut Vec<u8>);
+
+impl fmt::Write for Escape<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(self.0, text);
+        Ok(())
+    }
+}
+
+fn escape(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut done = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        let short = match byte {
+            b'"' | b'\\' => *byte,
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0..=0x1f => b'u',
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[done..at]);
+        done = at + 1;
+        out.extend_from_slice(&[b'\\', short]);
+        if short == b'u' {
+            out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), HEX[usize::from(byte & 15)]]);
+        }
+    }
+    out.extend_from_slice(&bytes[done..]);
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The value over several lines, two spaces a level, for people. Characters that steer a terminal come out as escapes.
+pub fn pretty(value: &Value<'_>) -> String {
+    let mut out = String::with_capacity(2 * value.raw().len());
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    let mut chars = value.raw().chars().filter(|char| !matches!(char, '\t' | '\n' | '\r')).peekable();
+    while let Some(char) = chars.next() {
+        if in_string {
+            in_string = char != '"' || escaped;
+            escaped = char == '\\' && !escaped;
+            visible(&mut out, char);
+            continue;
+        }
+        match char {
+            ' ' => {}
+            '{' | '[' => {
+                out.push(char);
+                while chars.next_if_eq(&' ').is_some() {}
+                if let Some(end) = chars.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    new_line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth -= 1;
+                new_line(&mut out, depth);
+                out.push(char);
+            }
+            ',' => {
+                out.push(char);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            _ => {
+                in_string = char == '"';
+                out.push(char);
+            }
+        }
+    }
+    out
+}
+
+fn new_line(out: &mut String, depth: usize) {
+    out.push('\n');
+    (0..depth).for_each(|_| out.push_str("  "));
+}
+
+fn visible(out: &mut String, char: char) {
+    let steers = matches!(char, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if steers {
+        let _ = write!(out, "\\u{:04x}", u32::from(char));
+    } else {
+        out.push(char);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::limits;
+    use crate::wire::json::parse;
+    use crate::wire::testing::Random;
+
+    #[test]
+    fn objects_and_arrays_come_out_sound_in_the_order_written() {
+        let out = object(|o| {
+            o.str("text", "a\"b\\c\nd\u{1}\u{1f}\u{7f}\u{e9}");
+            o.opt_str("absent", None);
+            o.u64("most", u64::MAX);
+            o.bool("yes", true);
+            o.null("nothing");
+            o.raw("raw", b"[1]");
+            o.obj("empty", |_| {});
+            o.arr("list", |list| {
+                list.item_str("x");
+                list.item_u64(0);
+                list.item_obj(|o| o.opt_bool("no", Some(false)));
+                list.item_arr(|inner| inner.item_raw(b"null"));
+            });
+            o.strs("words", ["a", "b"]);
+            o.shown("shown", &format_args!("{}{}", 1, '"'));
+        });
+        let expected = concat!(
+            r#"{"text":"a\"b\\c\nd\u0001\u001f"#,
+            "\u{7f}\u{e9}",
+            r#"","most":18446744073709551615,"yes":true,"nothing":null,"raw":[1],"empty":{},"#,
+            r#""list":["x",0,{"no":false},[null]],"words":["a","b"],"shown":"1\""}"#
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_written_is_appended_and_reads_back_the_same() {
+        let mut random = Random::new(3);
+        for _ in 0..3_000 {
+            let text: String =
+                (0..random.below(20)).filter_map(|_| char::from_u32(random.below(0x300) as u32)).collect();
+            let mut out = b"before".to_vec();
+            arr(&mut out, |list| list.item_obj(|o| o.str(&text, &text)));
+            let value = parse(&out[6..], limits::JSON_DEPTH).unwrap();
+            let item = value.items().next().unwrap();
+            assert_eq!(item.get(&text).unwrap().as_str().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn pretty_text_is_indented_and_means_the_same() {
+        let text = r#" { "a" : [ 1 , { } , [ ] , "x , [ \" ] : " ] ,"b":{"c":"\\"}, "d" : "" } "#;
+        let value = parse(text.as_bytes(), 8).unwrap();
+        let shown = pretty(&value);
+        let lines = [
+            "{",
+            "  \"a\": [",
+            "    1,",
+            "    {},",
+            "    [],",
+            r#"    "x , [ \" ] : ""#,
+            "  ],",
+            "  \"b\": {",
+            r#"    "c": "\\""#,
+            "  },",
+            "  \"d\": \"\"",
+            "}",
+        ];
+        assert_eq!(shown, lines.join("\n"));
+        assert_eq!(pretty(&parse(shown.as_bytes(), 8).unwrap()), shown);
+    }
+
+    #[test]
+    fn pretty_text_steers_no_terminal() {
+        let text = "\"\u{9b}31m\u{202e}\u{7f}\"";
+        assert_eq!(pretty(&parse(text.as_bytes(), 1).unwrap()), r#""\u009b31m\u202e\u007f""#);
+    }
+}
