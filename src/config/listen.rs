@@ -1,0 +1,114 @@
+//! Where the gateway listens: `gateway.port`, `gateway.bind`, `gateway.customBindHost` and what goes before them.
+
+use std::net::IpAddr;
+
+use super::build::{name_of, Builder};
+use super::parse::{quote, suggest};
+use super::{paths, schema, values, Bind, Source};
+use crate::gate::net;
+
+impl Builder<'_> {
+    /// The port; `None` if what was said is none, which was then reported.
+    pub fn port(&mut self) -> Option<u16> {
+        if let Some(text) = &self.args.port {
+            let port = if text == "0" { Some(0) } else { values::port(text) };
+            return self.port_of(text, port, Source::Flag("--port"));
+        }
+        for name in ["GATELET_PORT", "OPENCLAW_GATEWAY_PORT"] {
+            match paths::said(self.env, name) {
+                // Kubernetes sets <SERVICE>_PORT to tcp://address:port in every pod.
+                Some(text) if text.contains("://") => {
+                    let message =
+                        format!("{name} holds {}, which Kubernetes sets for a service of that name", quote(&text));
+                    self.problems.warning(0, name, message, "it is not used; set enableServiceLinks: false");
+                }
+                Some(text) => {
+                    let port = text.trim().rsplit(':').next().and_then(values::port);
+                    return self.port_of(&text, port, Source::Env(name));
+                }
+                None => {}
+            }
+        }
+        u16::try_from(self.found.number("port")).ok()
+    }
+
+    fn port_of(&mut self, text: &str, port: Option<u16>, source: Source) -> Option<u16> {
+        match port {
+            Some(port) => self.in_force.push(("port", port.to_string(), source)),
+            None => {
+                let message = format!("{source} cannot be {}", quote(text));
+                self.problems.error(0, &source.to_string(), message, "give a port from 1 to 65535");
+            }
+        }
+        port
+    }
+
+    /// Where to listen; `None` if that cannot be told, which was then reported.
+    pub fn bind(&mut self) -> Option<Bind> {
+        let (text, source) = match (&self.args.bind, paths::said(self.env, "GATELET_BIND"), self.found.text("bind")) {
+            (Some(text), _, _) => (text.clone(), Source::Flag("--bind")),
+            (None, Some(text), _) => (text, Source::Env("GATELET_BIND")),
+            (None, None, Some((text, line))) => (text.to_string(), Source::Config(line)),
+            (None, None, None) if self.found.is_bad("bind") => return None,
+            (None, None, None) => ("loopback".to_string(), Source::Default),
+        };
+        let custom = self.custom_bind_host(text == "custom");
+        let bind = match text.as_str() {
+            "loopback" => Bind::Loopback,
+            "lan" => Bind::Lan,
+            "tailnet" => Bind::Tailnet,
+            "auto" => Bind::Auto,
+            "custom" => Bind::Custom(custom?),
+            other => {
+                let (name, line) = name_of("bind", &source);
+                self.problems.error(line, &name, format!("{name} cannot be {}", quote(other)), bind_hint(other));
+                return None;
+            }
+        };
+        if source == Source::Default && self.paths.is_some_and(|paths| paths.in_container) {
+            let message = "in a container, a loopback bind cannot be reached from outside".to_string();
+            self.warning(0, "bind", message, "set gateway.bind to \"lan\", or GATELET_BIND=lan");
+        }
+        self.in_force.push(("bind", text, source));
+        Some(bind)
+    }
+
+    fn custom_bind_host(&mut self, wanted: bool) -> Option<IpAddr> {
+        match self.found.text("customBindHost") {
+            Some((text, line)) => {
+                let address = text.trim().parse().ok();
+                if address.is_none() {
+                    let message = format!("gateway.customBindHost cannot be {}", quote(text));
+                    self.error(line, "customBindHost", message, "write an IP address of this machine");
+                } else if !wanted {
+                    let message = "gateway.customBindHost is not used".to_string();
+                    self.warning(line, "customBindHost", message, "it needs gateway.bind \"custom\"");
+                }
+                address
+            }
+            None if wanted && !self.found.is_bad("customBindHost") => {
+                let message = "bind \"custom\" needs gateway.customBindHost".to_string();
+                self.error(self.line("bind"), "customBindHost", message, "set it to an IP address of this machine");
+                None
+            }
+            None => None,
+        }
+    }
+}
+
+fn bind_hint(given: &str) -> String {
+    let bare = given.trim().trim_matches(['[', ']']).to_ascii_lowercase();
+    let meant = match bare.as_str() {
+        "*" | "all" | "any" | "public" => Some("lan"),
+        "localhost" | "local" => Some("loopback"),
+        "tailscale" => Some("tailnet"),
+        _ => None,
+    };
+    match (meant, bare.parse::<IpAddr>()) {
+        (Some(word), _) => format!("did you mean \"{word}\"?"),
+        (None, Ok(address)) if address.is_unspecified() => "did you mean \"lan\"?".to_string(),
+        (None, Ok(address)) if net::is_loopback(address) => "did you mean \"loopback\"?".to_string(),
+        (None, Ok(address)) => format!("did you mean \"custom\" with gateway.customBindHost \"{address}\"?"),
+        (None, Err(_)) => suggest(given, schema::BINDS),
+    }
+}

@@ -1,0 +1,349 @@
+//! Text to the values of known keys: JSON5, `${VAR}`, types, unknown keys.
+//!
+//! Never stops at the first mistake, never quotes a secret, never recurses deeper than the limit however the text is nested.
+
+use jsonc_parser::ast::{Array, Object, ObjectProp, Value as Node};
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{parse_to_ast, ParseOptions};
+
+use super::schema::{self, Key, Kind};
+use super::text::{expand, too_deep, variable, whole, Lines};
+use super::{Env, Problems};
+use crate::gate::limits;
+use crate::gate::text::{clip, Text};
+
+/// What the file says about the keys of the schema.
+#[derive(Default)]
+pub(super) struct Found {
+    entries: Vec<Entry>,
+    /// Known keys without meaning here, with `gateway.` in front.
+    pub not_used: Vec<String>,
+    /// Does a secret stand in the file itself?
+    pub literal_secret: bool,
+}
+
+struct Entry {
+    path: &'static str,
+    line: u32,
+    value: Value,
+}
+
+/// A value of the type that the schema asks for.
+enum Value {
+    Flag(bool),
+    Number(u32),
+    Text(String),
+    List(Vec<Item>),
+    /// Something else, already reported.
+    Bad,
+}
+
+/// An entry of a list.
+pub(super) struct Item {
+    pub text: String,
+    pub line: u32,
+}
+
+impl Found {
+    /// The line of the key, if it stands in the file, with whatever value.
+    pub fn line(&self, path: &str) -> Option<u32> {
+        self.entry(path).map(|entry| entry.line)
+    }
+
+    /// Does the key have a value that was already reported?
+    pub fn is_bad(&self, path: &str) -> bool {
+        self.entry(path).is_some_and(|entry| matches!(entry.value, Value::Bad))
+    }
+
+    /// The flag, by default that of the schema.
+    pub fn flag(&self, path: &str) -> bool {
+        match (self.entry(path).map(|entry| &entry.value), kind(path)) {
+            (Some(Value::Flag(value)), _) => *value,
+            (_, Some(Kind::Flag(default))) => default,
+            _ => false,
+        }
+    }
+
+    /// The number, by default that of the schema.
+    pub fn number(&self, path: &str) -> u32 {
+        match (self.entry(path).map(|entry| &entry.value), kind(path)) {
+            (Some(Value::Number(value)), _) => *value,
+            (_, Some(Kind::Number(_, _, default))) => default,
+            _ => 0,
+        }
+    }
+
+    /// The string and its line, if there is one.
+    pub fn text(&self, path: &str) -> Option<(&str, u32)> {
+        match self.entry(path)? {
+            Entry { value: Value::Text(text), line, .. } => Some((text, *line)),
+            _ => None,
+        }
+    }
+
+    /// The list; empty if absent.
+    pub fn list(&self, path: &str) -> &[Item] {
+        match self.entry(path).map(|entry| &entry.value) {
+            Some(Value::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    fn entry(&self, path: &str) -> Option<&Entry> {
+        debug_assert!(kind(path).is_some(), "{path} is not in the schema");
+        self.entries.iter().find(|entry| entry.path == path)
+    }
+}
+
+fn kind(path: &str) -> Option<Kind> {
+    schema::find(path).map(|key| key.kind)
+}
+
+/// Reads the `gateway` section of `text`.
+pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> Found {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = Lines::of(text);
+    let mut reader = Reader { lines, env, problems, found: Found::default(), seen: Vec::new() };
+    if let Some(at) = too_deep(text) {
+        let line = reader.lines.at(at);
+        reader.error(line, "", format!("the configuration is nested deeper than {} levels", limits::JSON_DEPTH), "");
+        return reader.found;
+    }
+    match parse_to_ast(text, &Default::default(), &JSON5) {
+        Ok(result) => reader.root(result.value.as_ref()),
+        Err(error) => {
+            let line = u32::try_from(error.line_display()).unwrap_or(u32::MAX);
+            let what = error.kind().to_string().to_lowercase();
+            reader.error(line, "", format!("the configuration is not JSON5: {what}"), "");
+        }
+    }
+    reader.found
+}
+
+/// JSON5 as it is defined; a missing comma is a mistake.
+const JSON5: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_loose_object_property_names: true,
+    allow_trailing_commas: true,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: true,
+    allow_hexadecimal_numbers: true,
+    allow_unary_plus_numbers: true,
+    allow_bare_decimal_point_numbers: true,
+    allow_non_finite_numbers: true,
+    allow_extended_string_escapes: true,
+};
+
+/// A text as it may be shown: in quotes, short, on one line.
+pub(super) fn quote(text: &str) -> String {
+    let shown: Text<{ limits::WORD_LEN }> = clip(text);
+    format!("\"{shown}\"")
+}
+
+struct Reader<'a> {
+    lines: Lines,
+    env: &'a dyn Env,
+    problems: &'a mut Problems,
+    found: Found,
+    /// Known keys that stood in the file so far, with their lines.
+    seen: Vec<(&'static str, u32)>,
+}
+
+impl Reader<'_> {
+    fn root(&mut self, value: Option<&Node>) {
+        let Some(Node::Object(root)) = value else {
+            let hint = "write {} if there is nothing to say";
+            return self.error(1, "", "the configuration is no object".to_string(), hint);
+        };
+        let mut first = None;
+        for property in &root.properties {
+            let line = self.lines.at(property.range.start);
+            match (property.name.as_str(), &property.value) {
+                ("$include", _) => self.include(line, "$include"),
+                ("gateway", _) if first.is_some() => self.twice(line, "gateway", first.unwrap_or(0)),
+                ("gateway", Node::Object(gateway)) => {
+                    first = Some(line);
+                    self.section(gateway, "");
+                }
+                ("gateway", other) => {
+                    first = Some(line);
+                    self.wrong(line, "gateway", "an object", other);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn section(&mut self, object: &Object, section: &str) {
+        for property in &object.properties {
+            self.property(property, section);
+        }
+    }
+
+    fn property(&mut self, property: &ObjectProp, section: &str) {
+        let line = self.lines.at(property.range.start);
+        let name = property.name.as_str();
+        let shown: Text<{ limits::WORD_LEN }> = clip(name);
+        let path = if section.is_empty() { shown.to_string() } else { format!("{section}.{shown}") };
+        if name == "$include" {
+            return self.include(line, &format!("gateway.{path}"));
+        }
+        let known = schema::find(&path).filter(|_| !name.contains('.') && shown.as_str() == name);
+        let Some(key) = known else {
+            return self.unknown(line, &path, name.contains('.'));
+        };
+        if let Some((_, first)) = self.seen.iter().find(|(path, _)| *path == key.path) {
+            return self.twice(line, &format!("gateway.{path}"), *first);
+        }
+        self.seen.push((key.path, line));
+        match (&key.kind, &property.value) {
+            (Kind::NotUsed, _) => self.found.not_used.push(format!("gateway.{path}")),
+            (Kind::Section, Node::Object(inner)) => self.section(inner, key.path),
+            (_, value) => self.value(key, line, value),
+        }
+    }
+
+    fn value(&mut self, key: &Key, line: u32, node: &Node) {
+        let path = format!("gateway.{}", key.path);
+        let value = match (key.kind, node) {
+            (Kind::Flag(_), Node::BooleanLit(flag)) => Value::Flag(flag.value),
+            (Kind::Number(least, greatest, _), Node::NumberLit(number)) => {
+                self.number(line, &path, number.value, least, greatest)
+            }
+            (Kind::Text, Node::StringLit(text)) => self.text(line, &path, &text.value),
+            (Kind::Word(words), Node::StringLit(text)) => self.word(line, &path, &text.value, words),
+            (Kind::Secret, Node::StringLit(text)) => {
+                self.found.literal_secret |= !text.value.contains("${") && !text.value.trim().is_empty();
+                self.text(line, &path, &text.value)
+            }
+            (Kind::Secret, Node::Object(reference)) => self.reference(line, &path, reference),
+            (Kind::List, Node::Array(list)) => self.list(&path, list),
+            (kind, other) => {
+                self.wrong(line, &path, &expected(kind), other);
+                Value::Bad
+            }
+        };
+        self.found.entries.push(Entry { path: key.path, line, value });
+    }
+
+    fn number(&mut self, line: u32, path: &str, digits: &str, least: u32, greatest: u32) -> Value {
+        match whole(digits) {
+            Some(number) if (least..=greatest).contains(&number) => Value::Number(number),
+            _ => {
+                let expected = expected(Kind::Number(least, greatest, least));
+                let shown: Text<{ limits::WORD_LEN }> = clip(digits);
+                self.error(line, path, format!("{path} must be {expected}, not {shown}"), "");
+                Value::Bad
+            }
+        }
+    }
+
+    fn text(&mut self, line: u32, path: &str, raw: &str) -> Value {
+        match expand(raw, self.env) {
+            Ok(text) => Value::Text(text),
+            Err(name) => {
+                let hint = format!("set {name}, or write $${{{name}}} for the text itself");
+                let message = format!("{path} needs the environment variable {name}, which is not set or empty");
+                self.error(line, path, message, hint);
+                Value::Bad
+            }
+        }
+    }
+
+    fn word(&mut self, line: u32, path: &str, raw: &str, words: &[&'static str]) -> Value {
+        let Value::Text(word) = self.text(line, path, raw) else {
+            return Value::Bad;
+        };
+        if words.contains(&word.as_str()) {
+            return Value::Text(word);
+        }
+        self.error(line, path, format!("{path} cannot be {}", quote(&word)), suggest(&word, words));
+        Value::Bad
+    }
+
+    /// A secret reference of OpenClaw 2026.9.6.
+    fn reference(&mut self, line: u32, path: &str, object: &Object) -> Value {
+        let source = object.get_string("source").map(|source| source.value.as_ref());
+        let id = object.get_string("id").map(|id| id.value.as_ref());
+        match (source, id) {
+            (Some("env"), Some(id)) if variable(id) == Some(id.len()) => self.text(line, path, &format!("${{{id}}}")),
+            _ => {
+                let hint = "use { source: \"env\", id: \"NAME\" }, a string, or GATELET_TOKEN_FILE";
+                self.error(line, path, format!("{path} is a secret reference that this gateway cannot follow"), hint);
+                Value::Bad
+            }
+        }
+    }
+
+    fn list(&mut self, path: &str, list: &Array) -> Value {
+        let mut items = Vec::new();
+        for element in &list.elements {
+            let line = self.lines.at(element.range().start);
+            match element {
+                Node::StringLit(text) => {
+                    if let Value::Text(text) = self.text(line, path, &text.value) {
+                        items.push(Item { text, line });
+                    }
+                }
+                other => self.wrong(line, path, "a list of strings", other),
+            }
+        }
+        Value::List(items)
+    }
+
+    fn unknown(&mut self, line: u32, path: &str, dotted: bool) {
+        let hint = match schema::nearest(path).filter(|_| !self.problems.is_full()) {
+            _ if dotted => "a dot does not nest: write { auth: { mode: ... } }".to_string(),
+            Some(known) => format!("did you mean gateway.{known}?"),
+            None => "remove it; `gatelet config print` lists the keys".to_string(),
+        };
+        let path = format!("gateway.{path}");
+        self.error(line, &path, format!("unknown key {path}"), hint);
+    }
+
+    fn include(&mut self, line: u32, path: &str) {
+        let hint = "write the gateway section into this file";
+        self.error(line, path, format!("{path} is not supported"), hint);
+    }
+
+    fn twice(&mut self, line: u32, path: &str, first: u32) {
+        self.error(line, path, format!("{path} is said twice"), format!("it already stands on line {first}"));
+    }
+
+    fn wrong(&mut self, line: u32, path: &str, expected: &str, found: &Node) {
+        self.error(line, path, format!("{path} must be {expected}, not {}", name(found)), "");
+    }
+
+    fn error(&mut self, line: u32, path: &str, message: String, hint: impl Into<String>) {
+        self.problems.error(line, path, message, hint);
+    }
+}
+
+/// What to write instead of `word`.
+pub(super) fn suggest(word: &str, words: &[&'static str]) -> String {
+    match schema::nearest_word(word, words) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("use \"{}\"", words.join("\", \"")),
+    }
+}
+
+fn expected(kind: Kind) -> String {
+    match kind {
+        Kind::Section => "an object".to_string(),
+        Kind::Flag(_) => "true or false".to_string(),
+        Kind::Number(least, greatest, _) => format!("a whole number from {least} to {greatest}"),
+        Kind::List => "a list of strings".to_string(),
+        Kind::Text | Kind::Word(_) | Kind::Secret | Kind::NotUsed => "a string".to_string(),
+    }
+}
+
+fn name(node: &Node) -> &'static str {
+    match node {
+        Node::StringLit(_) => "a string",
+        Node::NumberLit(_) => "a number",
+        Node::BooleanLit(_) => "true or false",
+        Node::Object(_) => "an object",
+        Node::Array(_) => "a list",
+        Node::NullKeyword(_) => "null",
+    }
+}

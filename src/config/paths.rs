@@ -1,0 +1,173 @@
+//! Where things are: the state directory, the configuration file, and whether this is a container.
+//!
+//! State directory, the first that is said: `--state-dir`, `GATELET_STATE_DIR`, `OPENCLAW_STATE_DIR`/gatelet (never OpenClaw's
+//! own directory), `STATE_DIRECTORY` (systemd), then by system: `XDG_STATE_HOME`/gatelet or ~/.local/state/gatelet;
+//! `%LOCALAPPDATA%\gatelet` on Windows; in a container without a home, /data where that is mounted, else /var/lib/gatelet.
+//! Configuration file: `--config`, `GATELET_CONFIG`, `OPENCLAW_CONFIG_PATH`, gatelet.json in the state directory.
+
+use std::path::{Path, PathBuf};
+
+use super::parse::Found;
+use super::{Env, Overrides, Problems, Source, Sourced};
+use crate::gate::limits;
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub state_dir: Sourced<PathBuf>,
+    /// The file that is read; with source `Default` it need not exist.
+    pub config: Sourced<PathBuf>,
+    /// Does this process run in a container?
+    pub in_container: bool,
+}
+
+impl Paths {
+    /// The file of the token that was made here because none was configured.
+    pub fn token_file(&self) -> PathBuf {
+        self.state_dir.value.join("token")
+    }
+}
+
+/// Does this process run in a container?
+pub fn in_container(env: &dyn Env) -> bool {
+    if env.windows() {
+        return false;
+    }
+    let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| env.exists(Path::new(path)));
+    let named = ["container", "KUBERNETES_SERVICE_HOST"].iter().any(|name| said(env, name).is_some());
+    marked || named || first_process_is_contained(env)
+}
+
+fn first_process_is_contained(env: &dyn Env) -> bool {
+    let groups = env.read(Path::new("/proc/1/cgroup"), limits::CONFIG_LEN).unwrap_or_default();
+    let groups = String::from_utf8_lossy(&groups);
+    ["docker", "kubepods", "containerd", "libpod", "lxc"].iter().any(|word| groups.contains(word))
+}
+
+/// Finds the paths; `None` with a problem if there is no place for the state.
+pub(super) fn find(args: &Overrides, env: &dyn Env, problems: &mut Problems) -> Option<Paths> {
+    let in_container = in_container(env);
+    let Some(state_dir) = state_dir(args, env, in_container) else {
+        let message = "no place for the state directory: there is no home directory".to_string();
+        problems.error(0, "--state-dir", message, "pass --state-dir DIR or set GATELET_STATE_DIR");
+        return None;
+    };
+    let config = config_file(args, env, &state_dir.value);
+    Some(Paths { state_dir, config, in_container })
+}
+
+fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sourced<PathBuf>> {
+    if let Some(dir) = &args.state_dir {
+        return Some(Sourced { value: home_path(dir, env), source: Source::Flag("--state-dir") });
+    }
+    if let Some(dir) = said(env, "GATELET_STATE_DIR") {
+        return Some(Sourced { value: home_path(&dir, env), source: Source::Env("GATELET_STATE_DIR") });
+    }
+    if let Some(dir) = said(env, "OPENCLAW_STATE_DIR") {
+        let value = home_path(&dir, env).join("gatelet");
+        return Some(Sourced { value, source: Source::Env("OPENCLAW_STATE_DIR") });
+    }
+    if let Some(dirs) = said(env, "STATE_DIRECTORY").filter(|_| !env.windows()) {
+        let first = dirs.split(':').next().unwrap_or_default();
+        return Some(Sourced { value: PathBuf::from(first), source: Source::Env("STATE_DIRECTORY") });
+    }
+    let value = if env.windows() { windows_dir(env) } else { unix_dir(env, in_container) };
+    value.map(|value| Sourced { value, source: Source::Default })
+}
+
+fn windows_dir(env: &dyn Env) -> Option<PathBuf> {
+    let local = said(env, "LOCALAPPDATA").map(PathBuf::from);
+    local.or_else(|| home(env).map(|home| home.join("AppData").join("Local"))).map(|dir| dir.join("gatelet"))
+}
+
+fn unix_dir(env: &dyn Env, in_container: bool) -> Option<PathBuf> {
+    let xdg = said(env, "XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.has_root());
+    if let Some(dir) = xdg.or_else(|| home(env).map(|home| home.join(".local/state"))) {
+        return Some(dir.join("gatelet"));
+    }
+    let volume = Path::new("/data");
+    match in_container {
+        true if env.exists(volume) => Some(volume.to_path_buf()),
+        true => Some(PathBuf::from("/var/lib/gatelet")),
+        false => None,
+    }
+}
+
+fn config_file(args: &Overrides, env: &dyn Env, state_dir: &Path) -> Sourced<PathBuf> {
+    if let Some(path) = &args.config {
+        return Sourced { value: home_path(path, env), source: Source::Flag("--config") };
+    }
+    for name in ["GATELET_CONFIG", "OPENCLAW_CONFIG_PATH"] {
+        if let Some(path) = said(env, name) {
+            return Sourced { value: home_path(&path, env), source: Source::Env(name) };
+        }
+    }
+    Sourced { value: state_dir.join("gatelet.json"), source: Source::Default }
+}
+
+/// Reads the configuration file; `None` if there is none, with a problem if there should be one.
+pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems) -> Option<String> {
+    let Sourced { value: path, source } = &paths.config;
+    if *source == Source::Default && !env.exists(path) {
+        return None;
+    }
+    let shown = path.display();
+    let bytes = match env.read(path, limits::CONFIG_LEN) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let message = format!("cannot read the configuration {shown} (from {source}): {error}");
+            problems.error(0, "", message, "give the path of a readable file");
+            return None;
+        }
+    };
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        problems.error(0, "", format!("the configuration {shown} is UTF-16"), "save it as UTF-8");
+        return None;
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = u32::try_from(line).unwrap_or(u32::MAX);
+            problems.error(line, "", format!("the configuration {shown} is not UTF-8"), "save it as UTF-8");
+            None
+        }
+    }
+}
+
+/// Warns of a configuration that others can change, or that has a secret in it and others can read.
+pub(super) fn check_permissions(paths: &Paths, found: &Found, env: &dyn Env, problems: &mut Problems) {
+    let path = &paths.config.value;
+    let Some(mode) = env.mode(path) else {
+        return;
+    };
+    let shown = path.display();
+    if mode & 0o002 != 0 {
+        let message = format!("everybody on this machine can change the configuration {shown}");
+        problems.warning(0, "", message, format!("run chmod o-w {shown}"));
+    }
+    if mode & 0o004 != 0 && found.literal_secret {
+        let message = format!("everybody on this machine can read the secret in {shown}");
+        problems.warning(0, "", message, format!("run chmod 600 {shown}"));
+    }
+}
+
+/// The variable, unless it is empty.
+pub(super) fn said(env: &dyn Env, name: &str) -> Option<String> {
+    env.var(name).filter(|value| !value.is_empty())
+}
+
+/// The path, with `~/` replaced by the home directory.
+pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
+    match (text.strip_prefix("~/"), home(env)) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+/// The home directory. The root directory is what a container without users has, and no home.
+fn home(env: &dyn Env) -> Option<PathBuf> {
+    let name = if env.windows() { "USERPROFILE" } else { "HOME" };
+    said(env, name).map(PathBuf::from).filter(|home| home.has_root() && home.parent().is_some())
+}

@@ -1,0 +1,271 @@
+//! The keys of the `gateway` section: what each may hold, what it is when absent, and which are known but not used here.
+//!
+//! One table for reading, for defaults, for "did you mean" and for `gatelet config print`. Paths are relative to `gateway`.
+//! The known keys are those of OpenClaw 2026.1.29 and 2026.9.6 (protocol 3 and 4) and our own.
+
+use crate::gate::limits;
+
+/// One key.
+pub(super) struct Key {
+    pub path: &'static str,
+    pub kind: Kind,
+}
+
+/// What a key may hold, with its default.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// An object whose own keys are in the table.
+    Section,
+    /// True or false.
+    Flag(bool),
+    /// A whole number: least, greatest, default.
+    Number(u32, u32, u32),
+    /// A string.
+    Text,
+    /// One of these words; the first is the default unless code says otherwise.
+    Word(&'static [&'static str]),
+    /// A string that is never shown, or a reference to an environment variable.
+    Secret,
+    /// A list of strings.
+    List,
+    /// OpenClaw's, without meaning here: accepted with all that is in it.
+    NotUsed,
+}
+
+/// The key of that path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The known key that was probably meant by the unknown `path`: the same or a similar last name wherever it stands, the
+/// nearer place first.
+pub(super) fn nearest(path: &str) -> Option<&'static str> {
+    let path = path.to_ascii_lowercase();
+    let name = last(&path);
+    KEYS.iter()
+        .filter_map(|key| {
+            let known = key.path.to_ascii_lowercase();
+            let apart = name_distance(name, last(&known))?;
+            Some(((apart, distance(&path, &known)), key.path))
+        })
+        .min_by_key(|(score, _)| *score)
+        .map(|(_, path)| path)
+}
+
+/// The word nearest to `given`, if one is near.
+pub fn nearest_word(given: &str, words: &[&'static str]) -> Option<&'static str> {
+    let given = given.to_ascii_lowercase();
+    let near = |word: &&'static str| name_distance(&given, word).map(|apart| (apart, *word));
+    words.iter().filter_map(near).min_by_key(|(apart, _)| *apart).map(|(_, word)| word)
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// How far two names are apart, `None` if nobody would take one for the other.
+fn name_distance(given: &str, known: &str) -> Option<usize> {
+    let apart = if is_swap(given, known) { 1 } else { distance(given, known) };
+    let near = (known.len() / 3).max(1);
+    if apart <= near {
+        return Some(apart);
+    }
+    let begins = apart < usize::MAX
+        && given.len() >= 5
+        && (known.starts_with(given) || given.starts_with(known) && known.len() >= 5);
+    begins.then_some(near)
+}
+
+/// Do two neighbouring letters stand in the wrong order?
+fn is_swap(given: &str, known: &str) -> bool {
+    let (given, known) = (given.as_bytes(), known.as_bytes());
+    let Some(at) = given.iter().zip(known).position(|(x, y)| x != y) else {
+        return false;
+    };
+    match (&given[at..], &known[at..]) {
+        ([a, b, rest @ ..], [c, d, end @ ..]) => a == d && b == c && rest == end,
+        _ => false,
+    }
+}
+
+/// Insertions, deletions and replacements between two short texts; texts beyond the limit are infinitely apart.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() > limits::WORD_LEN || b.len() > limits::WORD_LEN {
+        return usize::MAX;
+    }
+    let mut row = [0; limits::WORD_LEN + 1];
+    for (at, cost) in row.iter_mut().enumerate() {
+        *cost = at;
+    }
+    for (line, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+pub(super) const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
+pub(super) const BINDS: &[&str] = &["loopback", "lan", "tailnet", "auto", "custom"];
+
+const fn key(path: &'static str, kind: Kind) -> Key {
+    Key { path, kind }
+}
+
+use Kind::{Flag, List, NotUsed, Number, Secret, Section, Text, Word};
+
+const DAY_MS: u32 = 24 * 60 * 60 * 1000;
+
+/// Every key, in the order in which `gatelet config print` lists them.
+pub(super) const KEYS: &[Key] = &[
+    key("port", Number(1, 65535, 18789)),
+    key("mode", Word(&["local", "remote"])),
+    key("bind", Text),
+    key("customBindHost", Text),
+    key("publicOrigin", Text),
+    key("trustedProxies", List),
+    key("allowRealIpFallback", Flag(false)),
+    key("auth", Section),
+    key("auth.mode", Word(AUTH_MODES)),
+    key("auth.token", Secret),
+    key("auth.password", Secret),
+    key("auth.allowTailscale", Flag(false)),
+    key("auth.skipPairingForTokenAuth", Flag(true)),
+    key("auth.strictClock", Flag(false)),
+    key("auth.trustedProxy", Section),
+    key("auth.trustedProxy.userHeader", Text),
+    key("auth.trustedProxy.requiredHeaders", List),
+    key("auth.trustedProxy.allowUsers", List),
+    key("auth.trustedProxy.allowLoopback", Flag(false)),
+    key("auth.rateLimit", Section),
+    key("auth.rateLimit.maxAttempts", Number(1, 1000, limits::THROTTLE_TRIES)),
+    key("auth.rateLimit.windowMs", Number(1000, DAY_MS, limits::THROTTLE_WINDOW_MS as u32)),
+    key("auth.rateLimit.lockoutMs", Number(1000, DAY_MS, limits::THROTTLE_LOCK_MS as u32)),
+    key("pairing", Section),
+    key("pairing.mode", Word(&["token", "strict"])),
+    key("pairing.authorizedKeys", List),
+    key("pairing.capacity", Number(1, limits::CAPACITY_MAX as u32, limits::CAPACITY_DEFAULT as u32)),
+    key("controlUi", Section),
+    key("controlUi.enabled", Flag(true)),
+    key("controlUi.basePath", Text),
+    key("controlUi.root", Text),
+    key("controlUi.allowedOrigins", List),
+    key("controlUi.allowInsecureAuth", Flag(false)),
+    key("controlUi.dangerouslyDisableDeviceAuth", Flag(false)),
+    key("controlUi.dangerouslyAllowHostHeaderOriginFallback", Flag(false)),
+    key("nodes", Section),
+    key("nodes.pairing", Section),
+    key("nodes.pairing.autoApproveLocal", Flag(false)),
+    key("nodes.pairing.autoApproveCidrs", List),
+    key("nodes.commands", Section),
+    key("nodes.commands.allow", List),
+    key("nodes.commands.deny", List),
+    key("nodes.allowCommands", List),
+    key("nodes.denyCommands", List),
+    key("tailscale", Section),
+    key("tailscale.mode", Word(&["off", "serve", "funnel"])),
+    key("tailscale.resetOnExit", Flag(false)),
+    key("upstream", Section),
+    key("upstream.url", Text),
+    key("upstream.token", Secret),
+    key("upstream.tokenFile", Text),
+    key("tls", Section),
+    key("tls.enabled", Flag(false)),
+    key("tls.autoGenerate", NotUsed),
+    key("tls.certPath", NotUsed),
+    key("tls.keyPath", NotUsed),
+    key("tls.caPath", NotUsed),
+    key("remote", NotUsed),
+    key("portals", NotUsed),
+    key("roles", NotUsed),
+    key("tools", NotUsed),
+    key("reload", NotUsed),
+    key("http", NotUsed),
+    key("push", NotUsed),
+    key("terminal", NotUsed),
+    key("cliAgents", NotUsed),
+    key("webchat", NotUsed),
+    key("handshakeTimeoutMs", NotUsed),
+    key("channelHealthCheckMinutes", NotUsed),
+    key("channelStaleEventThresholdMinutes", NotUsed),
+    key("channelMaxRestartsPerHour", NotUsed),
+    key("auth.identityScopes", NotUsed),
+    key("auth.rateLimit.exemptLoopback", NotUsed),
+    key("auth.trustedProxy.cloudflareAccessOidc", NotUsed),
+    key("auth.trustedProxy.deviceAutoApprove", NotUsed),
+    key("controlUi.embedSandbox", NotUsed),
+    key("controlUi.allowExternalEmbedUrls", NotUsed),
+    key("controlUi.automaticallyFetchFavicons", NotUsed),
+    key("controlUi.communityInvite", NotUsed),
+    key("controlUi.sessionObserver", NotUsed),
+    key("controlUi.environment", NotUsed),
+    key("controlUi.github", NotUsed),
+    key("controlUi.experimental", NotUsed),
+    key("nodes.browser", NotUsed),
+    key("nodes.pairing.sshVerify", NotUsed),
+    key("nodes.pluginTools", NotUsed),
+    key("nodes.allowSkills", NotUsed),
+    key("tailscale.preserveFunnel", NotUsed),
+    key("tailscale.serviceName", NotUsed),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_stands_once_under_a_section_of_the_table() {
+        for (at, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..at].iter().all(|other| other.path != key.path), "{} stands twice", key.path);
+            assert!(key.path.len() <= limits::WORD_LEN);
+            if let Some((section, _)) = key.path.rsplit_once('.') {
+                assert!(find(section).is_some_and(|one| matches!(one.kind, Section)), "{section}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_key_is_found_by_its_last_name_or_a_slip_of_the_finger() {
+        for (given, meant) in [
+            ("auth.allowInsecureAuth", "controlUi.allowInsecureAuth"),
+            ("auth.trustedProxies", "trustedProxies"),
+            ("auth.tokn", "auth.token"),
+            ("token", "auth.token"),
+            ("auth.mod", "auth.mode"),
+            ("pairing.mod", "pairing.mode"),
+            ("controlUI", "controlUi"),
+            ("controlUi.allowedorigins", "controlUi.allowedOrigins"),
+            ("trustedProxy", "auth.trustedProxy"),
+            ("trustedproxie", "trustedProxies"),
+            ("skipPairing", "auth.skipPairingForTokenAuth"),
+            ("authorizedKeys", "pairing.authorizedKeys"),
+            ("nodes.autoApproveCIDRs", "nodes.pairing.autoApproveCidrs"),
+            ("prot", "port"),
+        ] {
+            assert_eq!(nearest(given), Some(meant), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_name_like_no_other_has_no_nearest_key() {
+        for given in ["banana", "x", "", &"a".repeat(65), &"token".repeat(40)] {
+            assert_eq!(nearest(given), None, "{given}");
+        }
+    }
+
+    #[test]
+    fn defaults_lie_within_their_own_bounds() {
+        for key in KEYS {
+            if let Number(least, greatest, default) = key.kind {
+                assert!((least..=greatest).contains(&default), "{}", key.path);
+            }
+        }
+        assert_eq!(u64::from(limits::THROTTLE_WINDOW_MS as u32), limits::THROTTLE_WINDOW_MS);
+        assert_eq!(u64::from(limits::THROTTLE_LOCK_MS as u32), limits::THROTTLE_LOCK_MS);
+    }
+}

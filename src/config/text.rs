@@ -1,0 +1,113 @@
+//! Text before it is values: nesting, lines, numbers, `${VAR}`.
+
+use super::Env;
+use crate::gate::limits;
+
+/// A whole number of JSON5: decimal or hexadecimal, perhaps with a plus.
+pub(super) fn whole(digits: &str) -> Option<u32> {
+    let digits = digits.strip_prefix('+').unwrap_or(digits);
+    match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => digits.parse().ok(),
+    }
+}
+
+/// Replaces `${NAME}` by the variable; `$${NAME}` is the text `${NAME}`. Names are of upper case letters, digits and `_`,
+/// everything else stays as it is. The error is the name of a variable that is not set or empty.
+pub(super) fn expand(raw: &str, env: &dyn Env) -> Result<String, String> {
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = rest.find("${") {
+        let (before, inside) = (&rest[..at], &rest[at + 2..]);
+        match variable(inside).filter(|&len| inside[len..].starts_with('}')) {
+            None => {
+                text.push_str(&rest[..at + 2]);
+                rest = inside;
+            }
+            Some(len) => {
+                let whole = &rest[at..at + 2 + len + 1];
+                match before.strip_suffix('$') {
+                    Some(before) => {
+                        text.push_str(before);
+                        text.push_str(whole);
+                    }
+                    None => {
+                        let name = &inside[..len];
+                        text.push_str(before);
+                        text.push_str(&env.var(name).filter(|value| !value.is_empty()).ok_or(name)?);
+                    }
+                }
+                rest = &inside[len + 1..];
+            }
+        }
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+/// Length of the variable's name at the beginning of `text`.
+pub(super) fn variable(text: &str) -> Option<usize> {
+    let of_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    let len = text.bytes().take_while(of_name).count();
+    (len > 0 && !text.as_bytes()[0].is_ascii_digit()).then_some(len)
+}
+
+/// Where the text is nested deeper than [`limits::JSON_DEPTH`], brackets in strings and comments not counted.
+pub(super) fn too_deep(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' | b'\'' => at = end_of_string(bytes, at),
+            b'/' => at = end_of_comment(bytes, at),
+            _ => {}
+        }
+        if depth > limits::JSON_DEPTH {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+fn end_of_string(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'\\' => at += 1,
+            _ if byte == bytes[start] => break,
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+fn end_of_comment(bytes: &[u8], start: usize) -> usize {
+    let body = bytes.get(start + 2..).unwrap_or_default();
+    match bytes.get(start + 1) {
+        Some(b'/') => {
+            body.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(bytes.len(), |at| start + 2 + at)
+        }
+        Some(b'*') => body.windows(2).position(|pair| pair == b"*/").map_or(bytes.len(), |at| start + 3 + at),
+        _ => start,
+    }
+}
+
+/// Finds line numbers.
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub fn of(text: &str) -> Lines {
+        Lines(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of that byte, from 1.
+    pub fn at(&self, byte: usize) -> u32 {
+        let before = self.0.partition_point(|end| *end < byte);
+        u32::try_from(before).unwrap_or(u32::MAX - 1) + 1
+    }
+}

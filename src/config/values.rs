@@ -1,0 +1,185 @@
+//! Strings with a form of their own: origins, paths, keys, headers.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use sha2::{Digest, Sha256};
+
+use super::AuthorizedKey;
+use crate::gate::ids::DeviceId;
+
+/// An origin in the form browsers send it: `scheme://host[:port]` in lower case, without the scheme's own port.
+pub(super) fn origin(text: &str) -> Option<String> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_suffix('/').unwrap_or(&text);
+    let (scheme, rest) = text.split_once("://")?;
+    let own_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let (host, port) = authority(rest)?;
+    match port {
+        Some(port) if port != own_port => Some(format!("{scheme}://{host}:{port}")),
+        _ => Some(format!("{scheme}://{host}")),
+    }
+}
+
+/// The URL of an upstream, and nothing that this build could not open: `ws://host[:port][/path]`.
+pub(super) fn websocket_url(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("ws://")?;
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    authority(host)?;
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    plain.then(|| text.to_string())
+}
+
+/// Host, with brackets if IPv6, and port.
+fn authority(text: &str) -> Option<(String, Option<u16>)> {
+    if let Some(inner) = text.strip_prefix('[') {
+        let (address, rest) = inner.split_once(']')?;
+        let address = address.parse::<std::net::Ipv6Addr>().ok()?;
+        let port = match rest {
+            "" => None,
+            rest => Some(port(rest.strip_prefix(':')?)?),
+        };
+        return Some((format!("[{address}]"), port));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, digits)) => (host, Some(port(digits)?)),
+        None => (text, None),
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let valid = !host.is_empty() && host.len() <= 253 && host.bytes().all(plain) && !host.starts_with(['.', '-']);
+    valid.then(|| (host.to_string(), port))
+}
+
+/// A port, 1 to 65535, of digits only.
+pub(super) fn port(digits: &str) -> Option<u16> {
+    let plain = !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?.filter(|port| *port != 0)
+}
+
+/// A base path with a slash in front and none at the end; empty for the root.
+pub(super) fn base_path(text: &str) -> Option<String> {
+    let inner = text.trim().trim_matches('/');
+    if inner.is_empty() {
+        return Some(String::new());
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let good = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain);
+    inner.split('/').all(good).then(|| format!("/{inner}"))
+}
+
+/// A public key in base64url or a device id of 64 hexadecimal digits, then perhaps a space and a comment.
+pub(super) fn authorized_key(text: &str) -> Option<AuthorizedKey> {
+    let text = text.trim();
+    let (key, comment) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let id = match key.len() {
+        64 => DeviceId::parse(&key.to_ascii_lowercase())?,
+        _ => DeviceId(Sha256::digest(public_key(key)?).into()),
+    };
+    Some(AuthorizedKey { id, comment: comment.trim().to_string() })
+}
+
+fn public_key(text: &str) -> Option<[u8; 32]> {
+    let url = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    let mut bytes = [0; 32];
+    match Base64UrlUnpadded::decode(&url, &mut bytes) {
+        Ok(decoded) if decoded.len() == 32 => Some(bytes),
+        _ => None,
+    }
+}
+
+/// A header's name in lower case.
+pub(super) fn header(text: &str) -> Option<String> {
+    let name = text.trim().to_ascii_lowercase();
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    (!name.is_empty() && name.bytes().all(token)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_as_browsers_send_it() {
+        for (given, normal) in [
+            ("http://127.0.0.1:18789", "http://127.0.0.1:18789"),
+            ("HTTPS://Gate.Example/", "https://gate.example"),
+            ("https://gate.example:443", "https://gate.example"),
+            ("https://gate.example:80", "https://gate.example:80"),
+            ("http://gate.example:80", "http://gate.example"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://[0:0:0:0:0:0:0:1]", "http://[::1]"),
+        ] {
+            assert_eq!(origin(given).as_deref(), Some(normal), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_no_browser_would_send_is_no_origin() {
+        for bad in [
+            "",
+            "null",
+            "*",
+            "gate.example",
+            "http://",
+            "http://a/b",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:",
+            "ftp://a",
+            "http://u@a",
+            "http://a b",
+            "http://[::1",
+            "http://[x]",
+            "http://[::1]80",
+            "http://-a",
+            "http://a:+80",
+            "http://*.a",
+        ] {
+            assert_eq!(origin(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_a_plain_websocket_url() {
+        for good in ["ws://10.0.0.2:18789", "ws://gate/path?x=1", "ws://[::1]:80/"] {
+            assert_eq!(websocket_url(good).as_deref(), Some(good));
+        }
+        for bad in ["wss://a", "http://a", "ws://", "ws:///x", "ws://u:p@a", "ws://a/ b", "ws://a/#t", "ws://a:99999"] {
+            assert_eq!(websocket_url(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_base_path_has_a_slash_in_front_only() {
+        for (given, normal) in [("", ""), ("/", ""), ("ui", "/ui"), ("/ui/", "/ui"), ("/a/b", "/a/b"), (" /a ", "/a")] {
+            assert_eq!(base_path(given).as_deref(), Some(normal), "{given}");
+        }
+        for bad in ["/a//b", "/../b", "/a?b", "/a#b", "/a b", "/./a", "/%2e"] {
+            assert_eq!(base_path(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_and_its_device_id_are_the_same_entry() {
+        let key = "A".repeat(43);
+        let id = "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925";
+        let by_key = authorized_key(&format!("{key} my phone")).unwrap();
+        assert_eq!(by_key.id, DeviceId::parse(id).unwrap());
+        assert_eq!(by_key.comment, "my phone");
+        assert_eq!(authorized_key(&id.to_uppercase()).unwrap().id, by_key.id);
+        assert_eq!(authorized_key(&format!("{key}=")).unwrap().id, by_key.id);
+        for bad in ["", "abc", &"A".repeat(42), &"A".repeat(44), &"g".repeat(64), &"!".repeat(43), "ssh-ed25519 AAAA"] {
+            assert_eq!(authorized_key(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_header_name_is_a_token() {
+        assert_eq!(header("X-Forwarded-User").as_deref(), Some("x-forwarded-user"));
+        for bad in ["", "a b", "a:", "a\nb"] {
+            assert_eq!(header(bad), None, "{bad}");
+        }
+    }
+}
