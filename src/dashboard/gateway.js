@@ -1,0 +1,220 @@
+// One connection to the gateway: challenge, proof, calls, events, and coming back by itself.
+// Never: a secret in storage, an automatic second try after a final refusal, a setup code sent twice by itself.
+
+const SCOPES = ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"];
+const ROLE = "operator";
+const ANSWER_MS = 15_000;
+const PENDING_EVERY_MS = 5_000;
+const BACKOFF = { first: 500, factor: 1.7, most: 15_000 };
+const STABLE_MS = 10_000;
+const FINAL_CLOSES = [1002, 1008, 1009, 4001];
+
+export class Gateway {
+  #identity;
+  #client;
+  #onState;
+  #onEvent;
+  #socket = null;
+  #secret = {};
+  #calls = new Map();
+  #lastId = 0;
+  #heardAt = 0;
+  #tries = 0;
+  #retry = null;
+  #clocks = [];
+  #requestId = null;
+  #stopping = null;
+  #hello = null;
+  #state = "";
+
+  /**
+   * `onState(state, facts)` is told connecting {}, connected {hello}, refused {error, retryMs} and
+   * lost {code, reason, retryMs, stopping}; `onEvent(name, payload)` every event but ticks.
+   */
+  constructor({ identity, client, onState, onEvent }) {
+    this.#identity = identity;
+    this.#client = client;
+    this.#onState = onState;
+    this.#onEvent = onEvent;
+  }
+
+  /** Starts over, with `{token}` or `{bootstrapToken}`, or with what it has when nothing is given. */
+  connect(secret) {
+    if (secret) this.#secret = secret;
+    this.#tries = 0;
+    this.#show("connecting", {});
+    this.#open();
+  }
+
+  /** The tab or the network woke up: tries at once what was waiting, and drops a connection that went silent. */
+  wake() {
+    if (this.#hello) this.#watch();
+    else if (this.#retry) this.#open();
+  }
+
+  /** Calls a method; rejects with the gateway's error, or with one of code LOST. */
+  call(method, params = {}) {
+    const id = String(++this.#lastId);
+    return new Promise((resolve, reject) => {
+      if (this.#socket?.readyState !== WebSocket.OPEN) return reject(lost(`${method}: not connected`));
+      const clock = setTimeout(() => this.#settle(id, { error: lost(`${method}: no answer`) }), ANSWER_MS);
+      this.#calls.set(id, { resolve, reject, clock });
+      this.#socket.send(JSON.stringify({ type: "req", id, method, params }));
+    });
+  }
+
+  #open() {
+    this.#drop();
+    const url = new URL(".", location.href);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(url);
+    this.#socket = socket;
+    socket.onmessage = (message) => this.#frame(message.data);
+    socket.onclose = ({ code, reason }) => this.#closed(code, reason);
+    this.#clocks = [setTimeout(() => this.#closed(4000, "the gateway did not answer"), ANSWER_MS)];
+  }
+
+  #drop() {
+    clearTimeout(this.#retry);
+    this.#retry = null;
+    this.#clocks.forEach(clearInterval);
+    this.#clocks = [];
+    this.#hello = null;
+    if (this.#socket) {
+      this.#socket.onmessage = this.#socket.onclose = null;
+      this.#socket.close();
+      this.#socket = null;
+    }
+    for (const id of [...this.#calls.keys()]) this.#settle(id, { error: lost("connection lost") });
+  }
+
+  #frame(text) {
+    this.#heardAt = Date.now();
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (frame.type === "res") this.#settle(frame.id, frame);
+    else if (frame.event === "connect.challenge") this.#prove(frame.payload);
+    else if (frame.event === "shutdown") this.#stopping = frame.payload ?? {};
+    else if (frame.type === "event" && frame.event !== "tick") this.#onEvent(frame.event, frame.payload ?? {});
+  }
+
+  async #prove({ nonce, ts }) {
+    const { socket, auth } = { socket: this.#socket, auth: this.#secret };
+    const device = await this.#device(auth, nonce, ts);
+    if (socket !== this.#socket) return;
+    // A code works once: the next attempt signs in by key.
+    if (auth.bootstrapToken) this.#secret = {};
+    try {
+      const hello = await this.call("connect", {
+        minProtocol: 3,
+        maxProtocol: 4,
+        client: this.#client,
+        role: ROLE,
+        scopes: SCOPES,
+        caps: [],
+        device,
+        auth,
+        locale: navigator.language,
+        userAgent: navigator.userAgent,
+      });
+      this.#admitted(hello);
+    } catch (error) {
+      if (error.code !== "LOST") this.#refused(error, auth);
+    }
+  }
+
+  async #device(auth, nonce, signedAt) {
+    const { id, mode, platform } = this.#client;
+    const secret = auth.token ?? auth.bootstrapToken ?? "";
+    const own = this.#identity;
+    const proof = ["v3", own.id, id, mode, ROLE, SCOPES.join(","), signedAt, secret, nonce, lower(platform), ""];
+    return { id: own.id, publicKey: own.publicKey, signature: await own.sign(proof.join("|")), signedAt, nonce };
+  }
+
+  #admitted(hello) {
+    this.#hello = hello;
+    this.#requestId = this.#stopping = null;
+    // A device token says that the key is paired: from now on the key alone signs in.
+    if (hello.auth?.deviceToken) this.#secret = {};
+    this.#clocks.forEach(clearInterval);
+    this.#clocks = [setTimeout(() => (this.#tries = 0), STABLE_MS), setInterval(() => this.#watch(), 5_000)];
+    this.#show("connected", { hello });
+  }
+
+  #refused(error, auth) {
+    this.#drop();
+    const requestId = error.code === "NOT_PAIRED" ? error.details?.requestId : null;
+    // Another id means that the owner said no to the last one, or it ran out: asking again is up to the user.
+    const asked = requestId && this.#requestId && requestId !== this.#requestId;
+    this.#requestId = requestId ?? null;
+    let retryMs = null;
+    if (requestId && !asked) retryMs = PENDING_EVERY_MS;
+    else if (error.retryable || error.retryAfterMs) {
+      retryMs = error.retryAfterMs ?? this.#backoff();
+      if (auth.bootstrapToken) this.#secret = auth;
+    }
+    this.#schedule(retryMs);
+    this.#show("refused", { error, retryMs });
+  }
+
+  #closed(code, reason) {
+    const { hello, stopping } = { hello: this.#hello, stopping: this.#stopping };
+    this.#stopping = null;
+    this.#drop();
+    if (!hello && FINAL_CLOSES.includes(code)) {
+      this.#show("refused", { error: { message: reason || "closed without a word", closed: code }, retryMs: null });
+      return;
+    }
+    const retryMs = Math.max(this.#backoff(), stopping?.restartExpectedMs ?? 0);
+    this.#schedule(retryMs);
+    this.#show("lost", { code, reason, retryMs, stopping });
+  }
+
+  #watch() {
+    const silence = 2 * (this.#hello.policy?.tickIntervalMs ?? 30_000);
+    if (Date.now() - this.#heardAt > silence) {
+      this.#tries = 0;
+      this.#closed(4000, "nothing heard for too long");
+    }
+  }
+
+  #schedule(ms) {
+    if (ms === null) return;
+    this.#retry = setTimeout(() => {
+      // A pending request is only renewed by a tab that somebody looks at; the tab's waking tries at once.
+      if (this.#state === "refused" && document.hidden) this.#schedule(ms);
+      else this.#open();
+    }, ms);
+  }
+
+  #backoff() {
+    const { first, factor, most } = BACKOFF;
+    return Math.min(first * factor ** this.#tries++, most) * (0.75 + Math.random() / 2);
+  }
+
+  #settle(id, { ok, payload, error }) {
+    const call = this.#calls.get(id);
+    if (!call) return;
+    this.#calls.delete(id);
+    clearTimeout(call.clock);
+    if (ok) call.resolve(payload);
+    else call.reject(error ?? { code: "UNAVAILABLE", message: "refused without a reason" });
+  }
+
+  #show(state, facts) {
+    this.#state = state;
+    this.#onState(state, facts);
+  }
+}
+
+function lost(message) {
+  return { code: "LOST", message };
+}
+
+function lower(text) {
+  return text.trim().replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
