@@ -28,8 +28,9 @@ apt() {
   apt-get update -q && apt-get install -q -y --no-install-recommends "$@"
 }
 if [ -n "$missing" ]; then
+  rm -f "$dir/.stamp-apt" # what is missing decides, not the stamp
   # shellcheck disable=SC2086
-  step "apt" "$missing" apt $missing
+  step apt "$missing" apt $missing
 else
   echo "apt: nothing missing"
 fi
@@ -58,6 +59,6 @@ npm_step tools
 # Lets a test import a package from where it is installed.
 echo 'export const load = (name) => import(name);' >"$dir/tools/load.mjs"
 npm_step a
-[ "${E2E_WITH_B:-}" = 1 ] && npm_step b
+if [ "${E2E_WITH_B:-}" = 1 ]; then npm_step b; fi
 du -sh "$dir"/*/ 2>/dev/null
 echo "node: $dir/bin/node"

@@ -1,0 +1,248 @@
+// The reference client of protocol 4, @openclaw/gateway-client, against a gateway.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { CLIENTS, connectRaw, kind, load, newDevice, rawPublicKey, schemaCheck, signText, startGateway, until } from './lib.mjs';
+
+const { GatewayClient } = await load('@openclaw/gateway-client');
+const TOKEN = 'e2e-token-0123456789abcdef';
+const ADMIN = ['operator.admin', 'operator.read', 'operator.write', 'operator.approvals', 'operator.pairing'];
+
+// ---- every frame is checked against the schemas of @openclaw/gateway-protocol
+
+const check = await schemaCheck((d) => ({
+  Challenge: { type: 'object', required: ['nonce', 'ts'], properties: { nonce: { type: 'string', minLength: 1 }, ts: { type: 'integer', minimum: 0 } } },
+  PresenceEvent: { type: 'object', required: ['presence'], properties: { presence: { type: 'array', items: d.PresenceEntry } } },
+  PresenceList: { type: 'array', items: d.PresenceEntry },
+  Health: d.HelloOk.properties.snapshot.properties.health,
+}));
+const EVENTS = {
+  'connect.challenge': 'Challenge', tick: 'TickEvent', shutdown: 'ShutdownEvent', presence: 'PresenceEvent', health: 'Health',
+  'device.pair.requested': 'DevicePairRequestedEvent', 'device.pair.resolved': 'DevicePairResolvedEvent',
+  'node.invoke.request': 'NodeInvokeRequestEvent',
+};
+const RESULTS = {
+  connect: 'HelloOk', health: 'Health', 'system-presence': 'PresenceList', 'device.token.rotate': 'DeviceTokenRotateResult',
+  'logs.tail': 'LogsTailResult', 'node.event': 'NodeEventResult',
+};
+// Fields that a 2026.9.6 gateway sends and the 2026.9.1 schemas do not know yet.
+const NEWER = [/^HelloOk\/auth must not have additional properties: method$/, /must not have additional properties: clientId$/,
+  /^(EventFrame) must not have additional properties: recipientProfileId$/];
+
+const problems = new Set();
+let frames = 0;
+function watch(client) {
+  const methods = new Map();
+  const original = client.createSocket.bind(client);
+  client.createSocket = (handlers) => {
+    const socket = original({
+      ...handlers,
+      message(text) {
+        frames++;
+        const frame = JSON.parse(text);
+        const found = check(frame.type === 'res' ? 'ResponseFrame' : 'EventFrame', frame);
+        const schema = frame.type === 'res' ? frame.ok && RESULTS[methods.get(frame.id)] : EVENTS[frame.event];
+        if (schema) found.push(...check(schema, frame.payload));
+        for (const problem of found) if (!NEWER.some((known) => known.test(problem))) problems.add(problem);
+        handlers.message(text);
+      },
+    });
+    const send = socket.send;
+    socket.send = (text) => {
+      const frame = JSON.parse(text);
+      methods.set(frame.id, frame.method);
+      send(text);
+    };
+    return socket;
+  };
+}
+
+// ---- a host: identity, signing and token storage, and a log of what the client tells it
+
+function newHost(device = newDevice()) {
+  return { device, tokens: new Map(), stored: [], cleared: 0 };
+}
+function startClient(host, { url, ...options }) {
+  const seen = { hellos: [], closes: [], errors: [], paused: [], events: [], gaps: [] };
+  const client = new GatewayClient({
+    url, role: 'operator', scopes: ADMIN, mode: 'cli', clientName: 'cli', clientVersion: 'e2e', platform: 'linux', minProtocol: 4, maxProtocol: 4,
+    deviceIdentity: { deviceId: host.device.id, publicKeyPem: host.device.publicKeyPem, privateKeyPem: host.device.privateKeyPem },
+    hostDeps: {
+      signDevicePayload: signText,
+      publicKeyRawBase64UrlFromPem: rawPublicKey,
+      loadDeviceAuthToken: ({ role }) => host.tokens.get(role) ?? null,
+      storeDeviceAuthToken: ({ role, token, scopes }) => { host.stored.push({ role, token, scopes }); host.tokens.set(role, { token, scopes }); },
+      clearDeviceAuthToken: ({ role }) => { host.cleared++; host.tokens.delete(role); },
+    },
+    onHelloOk: (hello) => seen.hellos.push(hello),
+    onClose: (code, reason) => seen.closes.push({ code, reason }),
+    onConnectError: (error) => seen.errors.push(error),
+    onReconnectPaused: (info) => seen.paused.push(info),
+    onEvent: (event) => seen.events.push(event),
+    onGap: (gap) => seen.gaps.push(gap),
+    ...options,
+  });
+  watch(client);
+  clients.push(client);
+  client.start();
+  const hello = (count = 1, wait = 10_000) =>
+    until(`hello ${count}`, () => seen.hellos[count - 1], wait)
+      .catch((error) => { throw new Error(`${error.message}; errors: ${seen.errors.map((e) => `${e.message} ${JSON.stringify(e.details)}`)} closes: ${JSON.stringify(seen.closes)}`); });
+  return { client, seen, hello, stop: () => client.stopAndWait() };
+}
+
+const clients = [];
+let gateway;
+const config = { gateway: { auth: { mode: 'token', token: TOKEN } } };
+before(async () => { gateway = await startGateway({ config }); });
+after(async () => {
+  for (const client of clients) client.stop();
+  await gateway?.stop();
+});
+const restart = async (signal) => {
+  await gateway.stop(signal);
+  gateway = await startGateway({ config, stateDir: gateway.stateDir, port: gateway.port });
+};
+
+const host = newHost();
+
+test('pairs with the gateway token at the first try', async () => {
+  const one = startClient(host, { url: gateway.url, token: TOKEN });
+  const hello = await one.hello();
+  assert.equal(hello.protocol, 4);
+  assert.equal(one.seen.errors.length, 0);
+  assert.equal(hello.auth.role, 'operator');
+  assert.ok(hello.auth.scopes.includes('operator.admin'), `scopes ${hello.auth.scopes}`);
+  assert.equal(host.stored.length, 1, 'one device token stored');
+  assert.equal(host.stored[0].token, hello.auth.deviceToken);
+  assert.ok(hello.features.methods.includes('device.pair.list'));
+  assert.equal(hello.policy.tickIntervalMs, 30_000);
+  assert.ok((await one.client.request('health', {})).ok);
+  assert.ok(Array.isArray(await one.client.request('system-presence', {})));
+  await one.stop();
+});
+
+test('comes back with its device token alone', async () => {
+  const one = startClient(host, { url: gateway.url });
+  const hello = await one.hello();
+  assert.ok(hello.auth.scopes.includes('operator.admin'));
+  await one.stop();
+});
+
+for (const signal of ['SIGTERM', 'SIGKILL']) {
+  test(`an open client with a device token survives ${signal} and a restart`, async () => {
+    const one = startClient(host, { url: gateway.url });
+    await one.hello();
+    await restart(signal);
+    await one.hello(2, 15_000);
+    const close = one.seen.closes[0];
+    if (signal === 'SIGTERM') {
+      assert.deepEqual([close.code, close.reason], [1012, 'service restart']);
+      assert.ok(one.seen.events.some((event) => event.event === 'shutdown'), 'a shutdown event came first');
+    } else assert.equal(close.code, 1006);
+    assert.equal(one.seen.paused.length, 0);
+    assert.equal(host.cleared, 0, 'the client did not drop its device token');
+    await one.stop();
+  });
+}
+
+test('a pairing acknowledged just before kill -9 is there afterwards', async () => {
+  const late = newHost();
+  const one = startClient(late, { url: gateway.url, token: TOKEN });
+  await one.hello();
+  await gateway.stop('SIGKILL');
+  await one.stop();
+  gateway = await startGateway({ config, stateDir: gateway.stateDir, port: gateway.port });
+  const two = startClient(late, { url: gateway.url });
+  await two.hello();
+  await two.stop();
+});
+
+test('rotates its own token, and comes back with the new one', async () => {
+  const one = startClient(host, { url: gateway.url });
+  await one.hello();
+  const old = host.tokens.get('operator').token;
+  const result = await one.client.request('device.token.rotate', { deviceId: host.device.id, role: 'operator' });
+  assert.ok(result.token, 'the new token is delivered to its own device');
+  assert.notEqual(result.token, old);
+  await one.stop();
+  host.tokens.set('operator', { token: result.token, scopes: result.scopes });
+  const two = startClient(host, { url: gateway.url });
+  await two.hello();
+  await two.stop();
+});
+
+test('a token rotated by somebody else does not lock the device out', async () => {
+  const before = host.tokens.get('operator').token;
+  const admin = await connectRaw({ url: gateway.url, min: 4, client: CLIENTS.cli, device: newDevice(), auth: { token: TOKEN } });
+  assert.ok(admin.hello, JSON.stringify(admin.error));
+  const result = await admin.request('device.token.rotate', { deviceId: host.device.id, role: 'operator' });
+  assert.equal(result.deviceId, host.device.id);
+  for (const turn of [1, 2]) {
+    const one = startClient(host, { url: gateway.url });
+    await one.hello();
+    await one.stop();
+    assert.ok(turn === 1 || host.tokens.get('operator').token !== before, 'it holds the new token now');
+  }
+  // Even a token that is older still: the key is proof enough, and it gets a fresh one.
+  host.tokens.set('operator', { token: before, scopes: ADMIN });
+  const one = startClient(host, { url: gateway.url });
+  await one.hello();
+  assert.notEqual(host.tokens.get('operator').token, before);
+  await one.stop();
+  await admin.end();
+});
+
+test('a wrong gateway token from an unknown device pauses the client and says why', async () => {
+  const one = startClient(newHost(), { url: gateway.url, token: 'wrong' });
+  const pause = await until('a pause', () => one.seen.paused[0]);
+  assert.equal(pause.detailCode, 'AUTH_TOKEN_MISMATCH');
+  assert.equal(pause.code, 1008);
+  assert.match(one.seen.errors[0].message, /token/i);
+  await one.stop();
+});
+
+test('connects as a node and is listed', async () => {
+  const node = newHost();
+  const one = startClient(node, {
+    url: gateway.url, token: TOKEN, role: 'node', scopes: [], mode: 'node', clientName: 'node-host', clientDisplayName: 'e2e node',
+    caps: ['system'], commands: ['system.which'], minProtocol: undefined, maxProtocol: undefined,
+  });
+  const hello = await one.hello();
+  assert.equal(hello.protocol, 4);
+  assert.equal(hello.auth.role, 'node');
+  const operator = startClient(newHost(), { url: gateway.url, token: TOKEN });
+  await operator.hello();
+  const { nodes } = await operator.client.request('node.list', {});
+  assert.ok(nodes.some((entry) => entry.nodeId === node.device.id && entry.connected), JSON.stringify(nodes));
+  await operator.stop();
+  await one.stop();
+});
+
+test('a client without a device gets in with the token', async () => {
+  const one = startClient(newHost(), { url: gateway.url, token: TOKEN, deviceIdentity: null, clientName: 'gateway-client', mode: 'backend' });
+  const hello = await one.hello();
+  assert.equal(hello.auth.deviceToken, undefined, 'nothing to store');
+  await one.stop();
+});
+
+test('strict mode: an unknown device waits, and connects by itself once it is approved', { skip: kind !== 'gatelet' }, async () => {
+  const strict = await startGateway({ config: { gateway: { ...config.gateway, pairing: { mode: 'strict' } } } });
+  try {
+    const one = startClient(newHost(), { url: strict.url, token: TOKEN });
+    const error = await until('a refusal', () => one.seen.errors[0]);
+    assert.equal(error.details.code, 'PAIRING_REQUIRED');
+    assert.match(error.details.hint, /gatelet devices approve/);
+    const approved = await strict.cli('devices', 'approve', error.details.requestId);
+    assert.equal(approved.code, 0, approved.stderr);
+    await one.hello(1, 15_000); // the client's own back-off: 1, 2, 4, ... s
+    assert.equal(one.seen.paused.length, 0, 'it never gave up');
+    await one.stop();
+  } finally {
+    await strict.stop();
+  }
+});
+
+test('every frame the gateway sent fits the schemas', () => {
+  assert.ok(frames > 20, `${frames} frames seen`);
+  assert.deepEqual([...problems], []);
+});
