@@ -1,0 +1,236 @@
+//! The `Disk` port, the real disk behind it, and the few things the store needs of a file system.
+//!
+//! Nothing here knows what the bytes mean. Private files are 0600 and appear under their name complete or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// A file of bytes that is read and written in place. All the store ever asks of a disk.
+#[allow(clippy::len_without_is_empty)]
+pub trait Disk {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `bytes` from `offset`; an error if the file ends before.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`. After an error any part of them may be there.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the file `len` bytes long; new bytes are zero.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Returns when everything written is durable. After an error nothing is known of what was written since the last
+    /// success, and a later success says nothing about it.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file of the operating system, together with the lock that makes this process its only writer.
+pub struct StdDisk {
+    file: File,
+    _lock: Option<DirLock>,
+}
+
+/// The lock of a state directory, held until dropped.
+///
+/// It lies on a file of its own: on Windows a locked file cannot be read through another handle, so a lock on the table
+/// would stop backups and our own copy before a repair.
+#[derive(Debug)]
+pub(super) struct DirLock(#[allow(dead_code)] File);
+
+impl StdDisk {
+    /// Opens an existing file for reading and writing, without any lock.
+    pub fn open(path: &Path) -> io::Result<StdDisk> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(StdDisk { file, _lock: None })
+    }
+
+    /// Opens an existing file for reading only.
+    pub fn open_read_only(path: &Path) -> io::Result<StdDisk> {
+        Ok(StdDisk { file: File::open(path)?, _lock: None })
+    }
+
+    /// Makes a new private file for reading and writing; an error if something of that name exists.
+    pub(super) fn create(path: &Path) -> io::Result<StdDisk> {
+        Ok(StdDisk { file: private().read(true).open(path)?, _lock: None })
+    }
+
+    /// Keeps `lock` for as long as this disk is open.
+    pub(super) fn holding(self, lock: DirLock) -> StdDisk {
+        StdDisk { _lock: Some(lock), ..self }
+    }
+}
+
+impl Disk for StdDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        position::read(&self.file, offset, bytes)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        position::write(&self.file, offset, bytes)
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Makes `path` a private file (0600) of these bytes, durable when this returns; never touches a file that exists
+/// (`AlreadyExists`). A power cut leaves either no file or all of it. Writers of one directory take turns by themselves.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    replace_private(path, bytes)
+}
+
+/// As [`write_private`], but takes the place of a file that exists. A power cut leaves the old file or the new one.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = unfinished(path);
+    remove_if_there(&new)?;
+    let mut file = private().open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    publish(&new, path)
+}
+
+/// The name that a file has until it is complete. A leftover of it means nothing and may be removed.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    suffixed(path, ".new")
+}
+
+/// The path with `suffix` at the end of its name.
+pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Gives a complete, synced file its name, durably.
+pub(super) fn publish(new: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(new, path)?;
+    sync_parent(path)
+}
+
+/// Removes a file; fine if there is none.
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes a directory of mode 0700 and its parents; leaves one that exists as it is.
+pub(super) fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)?;
+    sync_parent(dir)
+}
+
+/// Takes the lock at `path`; `None` if another process has it.
+pub(super) fn lock(path: &Path) -> io::Result<Option<DirLock>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(DirLock(file))),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Bytes from the operating system's random source.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(bytes)
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+#[cfg(unix)]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
+/// Windows writes directory entries with the file and has no call for it.
+#[cfg(not(unix))]
+fn sync_parent(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+mod position {
+    use std::{fs::File, io, os::unix::fs::FileExt};
+
+    pub fn read(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        file.read_exact_at(bytes, offset)
+    }
+
+    pub fn write(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+}
+
+#[cfg(windows)]
+mod position {
+    use std::{fs::File, io, io::ErrorKind, os::windows::fs::FileExt};
+
+    pub fn read(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match file.seek_read(bytes, offset) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    bytes = &mut bytes[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub fn write(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match file.seek_write(bytes, offset) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,424 @@
+//! The pairing file over any [`Disk`]: make, open, commit, mend.
+//!
+//! Invariants, on top of those of the module: at any moment at least one copy of each place is known to be durable, and
+//! only the other one is being written; opening and reading never write.
+
+use std::fmt;
+use std::io;
+
+use super::copies::{choose, fault, Choice, Copies, Flaw, Trust, Turn};
+use super::disk::Disk;
+use super::record::{decode, encode, Bytes, Decoded, Fault, Place, Shape, Stamp, Value, SLOT_LEN};
+use crate::gate::device::Device;
+use crate::gate::ids::{DeviceId, Slot, TableAge};
+use crate::gate::limits;
+
+/// An open pairing file. `Send` if the disk is, so that commits can run off the event loop.
+pub struct PairingFile<D> {
+    disk: D,
+    shape: Shape,
+    header: Copies,
+    records: Vec<Copies>,
+    unmended: bool,
+}
+
+/// All that a table says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contents {
+    /// Its name and size.
+    pub shape: Shape,
+    /// Hours that gateways have run on it.
+    pub age: TableAge,
+    /// Its devices, each at its place, in order.
+    pub devices: Vec<(Slot, Device)>,
+}
+
+/// What was found on opening.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All that the table says.
+    pub contents: Contents,
+    /// Copies that were not used because the other one is better. Worth a warning each; [`PairingFile::mend`] ends them.
+    pub odd: Vec<Oddity>,
+}
+
+/// A copy that was not used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Oddity {
+    /// Where.
+    pub place: Place,
+    /// 0 or 1.
+    pub copy: usize,
+    /// Why not.
+    pub flaw: Flaw,
+}
+
+/// A place without a usable copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// Where.
+    pub place: Place,
+    /// What is wrong with each copy.
+    pub faults: [Fault; 2],
+}
+
+/// Why a file is not opened. It is left as it is.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The disk failed.
+    Io(io::Error),
+    /// The file does not have the length of a table; `expected` if its header could be read.
+    Length { found: u64, expected: Option<u64> },
+    /// A newer gatelet wrote it, in this format.
+    Newer(u16),
+    /// These places have no usable copy.
+    Damaged(Vec<Damage>),
+}
+
+impl<D: Disk> PairingFile<D> {
+    /// Lays out a new table on an empty disk and returns when it is durable. Until then the file is no table, so the caller
+    /// must not give it its name before.
+    ///
+    /// Fails with `AlreadyExists` if the disk is not empty, `InvalidInput` for contents that could not be read back.
+    pub fn create(mut disk: D, contents: &Contents) -> io::Result<PairingFile<D>> {
+        if disk.len()? != 0 {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let shape = contents.shape;
+        let mut values = vec![Value::Free; usize::from(shape.capacity)];
+        for (slot, device) in &contents.devices {
+            let value = values.get_mut(usize::from(slot.0)).ok_or(io::ErrorKind::InvalidInput)?;
+            *value = Value::Device(Box::new(device.clone()));
+        }
+        let records = values.into_iter().zip(0..).map(|(value, number)| (Place::Record(Slot(number)), value));
+        let places: Vec<_> = [(Place::Header, Value::Header(contents.age))].into_iter().chain(records).collect();
+        disk.set_len(file_len(shape.capacity))?;
+        for copy in 0..2 {
+            for (place, value) in &places {
+                let stamp = Stamp { shape, place: *place, copy, generation: 1 };
+                disk.write_at(offset(shape.capacity, *place, copy), &legible(&stamp, value)?)?;
+            }
+        }
+        disk.sync()?;
+        let fresh = Copies { trust: [Trust::Durable(1); 2], last: 1 };
+        Ok(PairingFile { disk, shape, header: fresh, records: vec![fresh; shape.capacity.into()], unmended: false })
+    }
+
+    /// Reads a table. Writes nothing, whatever it finds.
+    pub fn open(disk: D) -> Result<(PairingFile<D>, Loaded), OpenError> {
+        let shape = find_shape(&disk)?;
+        let mut findings = Findings::default();
+        let header = findings.settle(&disk, shape, Place::Header)?;
+        let mut records = Vec::with_capacity(shape.capacity.into());
+        for number in 0..shape.capacity {
+            records.push(findings.settle(&disk, shape, Place::Record(Slot(number)))?);
+        }
+        for slot in duplicates(&findings.devices) {
+            findings.damaged.push(Damage { place: Place::Record(slot), faults: [Fault::Duplicate; 2] });
+        }
+        if !findings.damaged.is_empty() {
+            return Err(OpenError::Damaged(findings.damaged));
+        }
+        let contents = Contents { shape, age: findings.age, devices: findings.devices };
+        let unmended = !findings.odd.is_empty();
+        Ok((PairingFile { disk, shape, header, records, unmended }, Loaded { contents, odd: findings.odd }))
+    }
+
+    /// How many records the table has.
+    pub fn capacity(&self) -> u16 {
+        self.shape.capacity
+    }
+
+    /// Puts `device` into the record, or frees it; returns when both copies are durable.
+    ///
+    /// After an error the record is its old or its new self at the next start. `InvalidInput`: no such record, or a
+    /// device that could not be read back (nothing was written).
+    pub fn commit(&mut self, slot: Slot, device: Option<&Device>) -> io::Result<()> {
+        self.commit_values(&[(Place::Record(slot), record_value(device))])
+    }
+
+    /// [`PairingFile::commit`] for several records with at most four syncs in all. After an error each of them is its old or
+    /// its new self. A record may stand in `changes` once (`InvalidInput`).
+    pub fn commit_all(&mut self, changes: &[(Slot, Option<Device>)]) -> io::Result<()> {
+        let values: Vec<_> = changes.iter().map(|(s, d)| (Place::Record(*s), record_value(d.as_ref()))).collect();
+        self.commit_values(&values)
+    }
+
+    /// Writes the age of the table into the header; as [`PairingFile::commit`].
+    pub fn commit_age(&mut self, age: TableAge) -> io::Result<()> {
+        self.commit_values(&[(Place::Header, Value::Header(age))])
+    }
+
+    /// Writes again every copy that is damaged, behind or in doubt, from the better one. Does nothing on a sound table.
+    ///
+    /// A gateway calls it once after opening; a commit does it first where it is still due, as far as the disk lets it.
+    pub fn mend(&mut self) -> io::Result<()> {
+        self.unmended = false;
+        let mut jobs = Vec::new();
+        for place in places(self.shape.capacity) {
+            if let Some((copy, generation)) = self.copies(place).source() {
+                let value = match self.read_back(place, copy, generation) {
+                    Some(value) => value,
+                    None => continue,
+                };
+                let turn = self.copies(place).mending_turn();
+                jobs.push((place, value, turn));
+            }
+        }
+        self.write(&jobs)
+    }
+
+    fn commit_values(&mut self, values: &[(Place, Value)]) -> io::Result<()> {
+        self.refuse_nonsense(values)?;
+        if self.unmended {
+            // Its own failure is no reason not to try the commit: the copies concerned stay in doubt.
+            let _ = self.mend();
+        }
+        let jobs: Vec<Job> = values.iter().map(|(p, v)| (*p, v.clone(), self.copies(*p).next_turn())).collect();
+        self.write(&jobs)
+    }
+
+    fn refuse_nonsense(&self, values: &[(Place, Value)]) -> io::Result<()> {
+        for (at, (place, value)) in values.iter().enumerate() {
+            let known = match place {
+                Place::Header => true,
+                Place::Record(slot) => slot.0 < self.shape.capacity,
+            };
+            if !known || values[..at].iter().any(|(earlier, _)| earlier == place) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            legible(&Stamp { shape: self.shape, place: *place, copy: 0, generation: 1 }, value)?;
+        }
+        Ok(())
+    }
+
+    /// Writes each place twice. Places that start with the same copy go together, and no two halves of the file are ever
+    /// unsynced at the same time.
+    fn write(&mut self, jobs: &[Job]) -> io::Result<()> {
+        for first in 0..2 {
+            let group: Vec<&Job> = jobs.iter().filter(|(_, _, turn)| turn.first == first).collect();
+            if !group.is_empty() {
+                let written = self.write_copy(&group, first).and_then(|()| self.write_copy(&group, 1 - first));
+                self.unmended |= written.is_err();
+                written?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_copy(&mut self, jobs: &[&Job], copy: usize) -> io::Result<()> {
+        for (place, _, turn) in jobs {
+            let copies = self.copies_mut(*place);
+            copies.trust[copy] = Trust::Doubt;
+            copies.last = copies.last.max(turn.generation);
+        }
+        for (place, value, turn) in jobs {
+            let stamp = Stamp { shape: self.shape, place: *place, copy, generation: turn.generation };
+            self.disk.write_at(offset(self.shape.capacity, *place, copy), &encode(&stamp, value))?;
+        }
+        self.disk.sync()?;
+        for (place, _, turn) in jobs {
+            self.copies_mut(*place).trust[copy] = Trust::Durable(turn.generation);
+        }
+        Ok(())
+    }
+
+    fn read_back(&self, place: Place, copy: usize, generation: u64) -> Option<Value> {
+        match read_copy(&self.disk, self.shape, place, copy) {
+            Decoded::Good(stamp, value) if stamp.generation == generation => Some(value),
+            _ => None,
+        }
+    }
+
+    fn copies(&self, place: Place) -> &Copies {
+        match place {
+            Place::Header => &self.header,
+            Place::Record(slot) => &self.records[usize::from(slot.0)],
+        }
+    }
+
+    fn copies_mut(&mut self, place: Place) -> &mut Copies {
+        match place {
+            Place::Header => &mut self.header,
+            Place::Record(slot) => &mut self.records[usize::from(slot.0)],
+        }
+    }
+}
+
+/// One place to write, what to, and how.
+type Job = (Place, Value, Turn);
+
+/// What opening has found so far.
+#[derive(Default)]
+struct Findings {
+    age: TableAge,
+    devices: Vec<(Slot, Device)>,
+    odd: Vec<Oddity>,
+    damaged: Vec<Damage>,
+}
+
+impl Findings {
+    fn settle(&mut self, disk: &impl Disk, shape: Shape, place: Place) -> Result<Copies, OpenError> {
+        let copies = [read_copy(disk, shape, place, 0), read_copy(disk, shape, place, 1)];
+        if let [Decoded::Newer(format), _] | [_, Decoded::Newer(format)] = copies {
+            return Err(OpenError::Newer(format));
+        }
+        match choose(copies) {
+            Ok(Choice { value, trust, flaw }) => {
+                self.take(place, value);
+                self.odd.extend(flaw.map(|(copy, flaw)| Oddity { place, copy, flaw }));
+                let last = trust[0].generation().max(trust[1].generation());
+                Ok(Copies { trust, last })
+            }
+            Err(faults) => {
+                self.damaged.push(Damage { place, faults });
+                Ok(Copies { trust: [Trust::Doubt; 2], last: 0 })
+            }
+        }
+    }
+
+    fn take(&mut self, place: Place, value: Value) {
+        match (place, value) {
+            (_, Value::Header(age)) => self.age = age,
+            (Place::Record(slot), Value::Device(device)) => self.devices.push((slot, *device)),
+            (_, _) => {}
+        }
+    }
+}
+
+/// One copy of a place as it stands on the disk; intact only if it belongs there.
+pub(super) fn read_copy(disk: &impl Disk, shape: Shape, place: Place, copy: usize) -> Decoded {
+    match read_slot(disk, offset(shape.capacity, place, copy)) {
+        Ok(Decoded::Good(stamp, _)) if (stamp.shape, stamp.place, stamp.copy) != (shape, place, copy) => {
+            Decoded::Torn(Fault::Misplaced)
+        }
+        Ok(decoded) => decoded,
+        Err(_) => Decoded::Torn(Fault::Unreadable),
+    }
+}
+
+/// Whatever slot stands at `offset`.
+pub(super) fn read_slot(disk: &impl Disk, offset: u64) -> io::Result<Decoded> {
+    let mut bytes: Bytes = [0; SLOT_LEN];
+    disk.read_at(offset, &mut bytes)?;
+    Ok(decode(&bytes))
+}
+
+/// The name and size of the table on this disk, from either header.
+pub(super) fn find_shape(disk: &impl Disk) -> Result<Shape, OpenError> {
+    let len = disk.len().map_err(OpenError::Io)?;
+    let mut faults = [Fault::Misplaced; 2];
+    let mut expected = None;
+    for (copy, at) in [0, len / 2].into_iter().enumerate() {
+        if len < at + SLOT_LEN as u64 {
+            continue;
+        }
+        match read_slot(disk, at).map_err(OpenError::Io) {
+            Ok(Decoded::Good(stamp, Value::Header(_))) if stamp.copy == copy => {
+                let right = file_len(stamp.shape.capacity);
+                if right == len {
+                    return Ok(stamp.shape);
+                }
+                expected = Some(right);
+            }
+            Ok(Decoded::Newer(format)) => return Err(OpenError::Newer(format)),
+            Ok(other) => faults[copy] = fault(&other),
+            Err(error) if copy == 1 => return Err(error),
+            Err(_) => faults[copy] = Fault::Unreadable,
+        }
+    }
+    if expected.is_some() || !(1..=limits::CAPACITY_MAX).any(|capacity| file_len(capacity) == len) {
+        return Err(OpenError::Length { found: len, expected });
+    }
+    Err(OpenError::Damaged(vec![Damage { place: Place::Header, faults }]))
+}
+
+/// Every place of a table of that capacity, the header first.
+pub(super) fn places(capacity: u16) -> impl Iterator<Item = Place> {
+    [Place::Header].into_iter().chain((0..capacity).map(|number| Place::Record(Slot(number))))
+}
+
+/// Records whose device stands in another record as well and was approved earlier.
+pub(super) fn duplicates(devices: &[(Slot, Device)]) -> Vec<Slot> {
+    let mut order: Vec<(DeviceId, u64, Slot)> = devices.iter().map(|(s, d)| (d.id, d.approved.0, *s)).collect();
+    order.sort_unstable();
+    order.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].2).collect()
+}
+
+/// Length of the file of a table.
+pub(super) fn file_len(capacity: u16) -> u64 {
+    2 * half_len(capacity)
+}
+
+/// Unit in which disks and file systems lose data; the two copies of a place never share one.
+const BLOCK: u64 = 4096;
+
+fn half_len(capacity: u16) -> u64 {
+    ((u64::from(capacity) + 1) * SLOT_LEN as u64).next_multiple_of(BLOCK)
+}
+
+fn offset(capacity: u16, place: Place, copy: usize) -> u64 {
+    let number = match place {
+        Place::Header => 0,
+        Place::Record(slot) => u64::from(slot.0) + 1,
+    };
+    copy as u64 * half_len(capacity) + number * SLOT_LEN as u64
+}
+
+fn record_value(device: Option<&Device>) -> Value {
+    device.map_or(Value::Free, |device| Value::Device(Box::new(device.clone())))
+}
+
+/// The bytes of a slot, if they would be read back as the same.
+fn legible(stamp: &Stamp, value: &Value) -> io::Result<Bytes> {
+    let bytes = encode(stamp, value);
+    match decode(&bytes) {
+        Decoded::Good(again, same) if again == *stamp && same == *value => Ok(bytes),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        OpenError::Io(error)
+    }
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Oddity { place, copy, .. } = self;
+        match self.flaw {
+            Flaw::Behind => write!(f, "{place}: an update did not reach copy {copy}; the newer copy is used"),
+            Flaw::Torn(fault) => write!(f, "{place}: copy {copy} is damaged ({fault}); the other copy is used"),
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Io(error) => write!(f, "{error}"),
+            OpenError::Length { found: 0, .. } => f.write_str("it is empty, which a pairing table never is"),
+            OpenError::Length { found, expected: Some(expected) } => {
+                write!(f, "it has {found} bytes and should have {expected}")
+            }
+            OpenError::Length { found, expected: None } => {
+                write!(f, "{found} bytes are not the length of a pairing table")
+            }
+            OpenError::Newer(format) => write!(f, "a newer gatelet wrote it (format {format})"),
+            OpenError::Damaged(damaged) => fmt_damaged(damaged, f),
+        }
+    }
+}
+
+fn fmt_damaged(damaged: &[Damage], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const SHOWN: usize = 4;
+    for (at, Damage { place, faults }) in damaged.iter().take(SHOWN).enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        write!(f, "{comma}{place} is unreadable ({})", faults[0])?;
+    }
+    match damaged.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => write!(f, ", and {more} more"),
+    }
+}

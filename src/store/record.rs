@@ -1,0 +1,556 @@
+//! One slot of the pairing file as bytes: layout, encoding, decoding. Pure; knows nothing of the other copy.
+//!
+//! Every slot describes itself (table, capacity, number, copy), so that a slot that landed elsewhere or came from another
+//! file is not taken for ours, and a table with both headers gone can still be repaired.
+//!
+//! Invariants: `decode(encode(x)) == x`; for any bytes that decode, `encode(decode(bytes)) == bytes`. The stamp, its
+//! checksum and the meaning of `USED` stay where they are in every later format, so an older gatelet can tell a newer table
+//! from a damaged one. Format 1 leaves more than 600 bytes of each record unused, zero, for the commands of a node.
+
+use core::ops::Range;
+use std::fmt;
+use std::net::IpAddr;
+
+use crc::{Crc, CRC_32_ISCSI};
+
+use crate::gate::device::{Device, Provenance, TokenWindow};
+use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
+use crate::gate::limits;
+use crate::gate::scopes::Scopes;
+use crate::gate::text::Text;
+
+/// Random name of one table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableId(pub [u8; 16]);
+
+/// What all slots of a table share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Which table it is.
+    pub id: TableId,
+    /// Records, 1 to [`limits::CAPACITY_MAX`].
+    pub capacity: u16,
+}
+
+/// What a slot is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// The header of the table.
+    Header,
+    /// The record of that number.
+    Record(Slot),
+}
+
+/// Where a slot belongs and how new it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// The table it belongs to.
+    pub shape: Shape,
+    /// Its place in the table.
+    pub place: Place,
+    /// 0 or 1.
+    pub copy: usize,
+    /// Counts the updates of this place, from 1. Its lowest bit is the copy that was written first.
+    pub generation: u64,
+}
+
+/// What a slot holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// The header's changing part: hours that gateways have run on this table.
+    Header(TableAge),
+    /// A record without a device.
+    Free,
+    /// A record with one.
+    Device(Box<Device>),
+}
+
+/// What the bytes of a slot turned out to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decoded {
+    /// Intact.
+    Good(Stamp, Value),
+    /// Intact, but of a format that this gatelet does not know.
+    Newer(u16),
+    /// Not usable.
+    Torn(Fault),
+}
+
+/// Why a slot is not usable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The disk did not give the bytes.
+    Unreadable,
+    /// All bytes are zero; gatelet never leaves a slot so.
+    Zeroed,
+    /// It does not start with the magic bytes.
+    Magic,
+    /// As before, and the magic bytes look as if the file was copied as text.
+    TextMode,
+    /// The checksum is wrong.
+    Checksum,
+    /// The checksum is right, the values make no sense.
+    Malformed,
+    /// It belongs to another place in the table, or to another table.
+    Misplaced,
+    /// Both copies are intact, equally new, and differ.
+    Conflict,
+    /// Another record holds the same device.
+    Duplicate,
+}
+
+/// Length of a slot.
+pub(super) const SLOT_LEN: usize = limits::RECORD_LEN;
+/// The bytes of one slot.
+pub(super) type Bytes = [u8; SLOT_LEN];
+/// The format that this gatelet writes.
+pub(super) const FORMAT: u16 = 1;
+/// No generation reaches this.
+pub(super) const GENERATION_END: u64 = 1 << 62;
+
+/// The bytes of a slot.
+pub fn encode(stamp: &Stamp, value: &Value) -> Bytes {
+    let mut bytes = unsealed(stamp, value);
+    let sum = checksum(&bytes, used(value));
+    put(&mut bytes, field::CRC, &sum.to_le_bytes());
+    bytes
+}
+
+/// What the bytes are. The caller compares the stamp with the place they were read from.
+pub fn decode(bytes: &Bytes) -> Decoded {
+    if *bytes == [0; SLOT_LEN] {
+        return Decoded::Torn(Fault::Zeroed);
+    }
+    if bytes[field::MAGIC] != MAGIC {
+        return Decoded::Torn(magic_fault(bytes));
+    }
+    let used = usize::from(u16_at(bytes, field::USED));
+    if used > SLOT_LEN - field::BODY || u32_at(bytes, field::CRC) != checksum(bytes, used) {
+        return Decoded::Torn(Fault::Checksum);
+    }
+    let format = u16_at(bytes, field::FORMAT);
+    if format != FORMAT {
+        return Decoded::Newer(format);
+    }
+    match parse(bytes) {
+        Some((stamp, value)) => Decoded::Good(stamp, value),
+        None => Decoded::Torn(Fault::Malformed),
+    }
+}
+
+/// CRC32C, the checksum of iSCSI, ext4 and btrfs.
+pub(super) fn crc32c(parts: &[&[u8]]) -> u32 {
+    let mut digest = CRC32C.digest();
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize()
+}
+
+/// Catches what text-mode copies do: the high bit, CR LF, end of file, LF.
+const MAGIC: [u8; 8] = *b"\x89GTL\r\n\x1a\n";
+const NUMBER_OF_HEADER: u16 = u16::MAX;
+const KIND_HEADER: u8 = 1;
+const KIND_FREE: u8 = 2;
+const KIND_DEVICE: u8 = 3;
+
+static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+
+mod field {
+    use super::{after, limits, Range};
+
+    pub const MAGIC: Range<usize> = 0..8;
+    pub const FORMAT: Range<usize> = after(&MAGIC, 2);
+    pub const CAPACITY: Range<usize> = after(&FORMAT, 2);
+    pub const TABLE: Range<usize> = after(&CAPACITY, 16);
+    pub const NUMBER: Range<usize> = after(&TABLE, 2);
+    pub const COPY: Range<usize> = after(&NUMBER, 1);
+    pub const KIND: Range<usize> = after(&COPY, 1);
+    pub const GENERATION: Range<usize> = after(&KIND, 8);
+    /// Bytes of the body that the checksum covers; all after them are zero.
+    pub const USED: Range<usize> = after(&GENERATION, 2);
+    pub const CRC: Range<usize> = after(&USED, 4);
+    pub const BODY: usize = CRC.end;
+
+    pub const SLOT_LEN: Range<usize> = after(&CRC, 2);
+    pub const AGE: Range<usize> = after(&SLOT_LEN, 4);
+    pub const HEADER_END: usize = AGE.end;
+
+    pub const ID: Range<usize> = after(&CRC, 32);
+    pub const KEY: Range<usize> = after(&ID, 32);
+    pub const ROLES: Range<usize> = after(&KEY, 1);
+    pub const REVOKED: Range<usize> = after(&ROLES, 1);
+    pub const SCOPES: Range<usize> = after(&REVOKED, 2);
+    pub const PROVENANCE: Range<usize> = after(&SCOPES, 1);
+    pub const TOKENS: Range<usize> = after(&PROVENANCE, 16);
+    pub const REMOTE: Range<usize> = after(&TOKENS, 1 + 16);
+    pub const CREATED: Range<usize> = after(&REMOTE, 8);
+    pub const APPROVED: Range<usize> = after(&CREATED, 8);
+    pub const SEEN: Range<usize> = after(&APPROVED, 8);
+    pub const SEEN_AGE: Range<usize> = after(&SEEN, 4);
+    pub const NAME: Range<usize> = after(&SEEN_AGE, 1 + limits::NAME_LEN);
+    pub const LABEL: Range<usize> = after(&NAME, 1 + limits::NAME_LEN);
+    pub const PLATFORM: Range<usize> = after(&LABEL, 1 + limits::PLATFORM_LEN);
+    pub const FAMILY: Range<usize> = after(&PLATFORM, 1 + limits::PLATFORM_LEN);
+    pub const CLIENT_ID: Range<usize> = after(&FAMILY, 1 + limits::CLIENT_ID_LEN);
+    pub const CLIENT_MODE: Range<usize> = after(&CLIENT_ID, 1 + limits::CLIENT_MODE_LEN);
+    pub const DEVICE_END: usize = CLIENT_MODE.end;
+}
+
+const _: () = assert!(SLOT_LEN - field::DEVICE_END >= 600, "room for the commands of a node");
+const _: () = assert!(limits::CAPACITY_MAX < NUMBER_OF_HEADER);
+
+const fn after(range: &Range<usize>, len: usize) -> Range<usize> {
+    range.end..range.end + len
+}
+
+fn used(value: &Value) -> usize {
+    let end = match value {
+        Value::Header(_) => field::HEADER_END,
+        Value::Free => field::BODY,
+        Value::Device(_) => field::DEVICE_END,
+    };
+    end - field::BODY
+}
+
+fn checksum(bytes: &Bytes, used: usize) -> u32 {
+    crc32c(&[&bytes[..field::CRC.start], &bytes[field::BODY..field::BODY + used]])
+}
+
+fn unsealed(stamp: &Stamp, value: &Value) -> Bytes {
+    let mut bytes = [0; SLOT_LEN];
+    let number = match stamp.place {
+        Place::Header => NUMBER_OF_HEADER,
+        Place::Record(slot) => slot.0,
+    };
+    put(&mut bytes, field::MAGIC, &MAGIC);
+    put(&mut bytes, field::FORMAT, &FORMAT.to_le_bytes());
+    put(&mut bytes, field::CAPACITY, &stamp.shape.capacity.to_le_bytes());
+    put(&mut bytes, field::TABLE, &stamp.shape.id.0);
+    put(&mut bytes, field::NUMBER, &number.to_le_bytes());
+    put(&mut bytes, field::COPY, &[stamp.copy as u8]);
+    put(&mut bytes, field::GENERATION, &stamp.generation.to_le_bytes());
+    put(&mut bytes, field::USED, &(used(value) as u16).to_le_bytes());
+    let kind = match value {
+        Value::Header(age) => {
+            put(&mut bytes, field::SLOT_LEN, &(SLOT_LEN as u16).to_le_bytes());
+            put(&mut bytes, field::AGE, &age.0.to_le_bytes());
+            KIND_HEADER
+        }
+        Value::Free => KIND_FREE,
+        Value::Device(device) => {
+            put_device(&mut bytes, device);
+            KIND_DEVICE
+        }
+    };
+    put(&mut bytes, field::KIND, &[kind]);
+    bytes
+}
+
+fn put_device(bytes: &mut Bytes, device: &Device) {
+    put(bytes, field::ID, &device.id.0);
+    put(bytes, field::KEY, &device.key.0);
+    put(bytes, field::ROLES, &[device.roles.bits()]);
+    put(bytes, field::REVOKED, &[device.revoked.bits()]);
+    put(bytes, field::SCOPES, &device.scopes.bits().to_le_bytes());
+    put(bytes, field::PROVENANCE, &[device.provenance as u8]);
+    for (window, at) in device.tokens.iter().zip(field::TOKENS.step_by(8)) {
+        put(bytes, at..at + 4, &window.floor.to_le_bytes());
+        put(bytes, at + 4..at + 8, &window.current.to_le_bytes());
+    }
+    let (tag, octets) = match device.remote {
+        None => (0, [0; 16]),
+        Some(IpAddr::V4(v4)) => (4, v4.to_ipv6_mapped().octets()),
+        Some(IpAddr::V6(v6)) => (6, v6.octets()),
+    };
+    put(bytes, field::REMOTE.start..field::REMOTE.start + 1, &[tag]);
+    put(bytes, field::REMOTE.start + 1..field::REMOTE.end, &octets);
+    put(bytes, field::CREATED, &device.created.0.to_le_bytes());
+    put(bytes, field::APPROVED, &device.approved.0.to_le_bytes());
+    put(bytes, field::SEEN, &device.seen.0.to_le_bytes());
+    put(bytes, field::SEEN_AGE, &device.seen_age.0.to_le_bytes());
+    put_text(bytes, field::NAME, &device.name);
+    put_text(bytes, field::LABEL, &device.label);
+    put_text(bytes, field::PLATFORM, &device.platform);
+    put_text(bytes, field::FAMILY, &device.family);
+    put_text(bytes, field::CLIENT_ID, &device.client_id);
+    put_text(bytes, field::CLIENT_MODE, &device.client_mode);
+}
+
+fn put(bytes: &mut Bytes, range: Range<usize>, value: &[u8]) {
+    bytes[range].copy_from_slice(value);
+}
+
+fn put_text(bytes: &mut Bytes, range: Range<usize>, text: &str) {
+    bytes[range.start] = text.len() as u8;
+    put(bytes, range.start + 1..range.start + 1 + text.len(), text.as_bytes());
+}
+
+fn magic_fault(bytes: &Bytes) -> Fault {
+    match &bytes[..4] {
+        b"\x89GTL" | b"\x09GTL" => Fault::TextMode,
+        _ => Fault::Magic,
+    }
+}
+
+fn parse(bytes: &Bytes) -> Option<(Stamp, Value)> {
+    let capacity = u16_at(bytes, field::CAPACITY);
+    let place = match u16_at(bytes, field::NUMBER) {
+        NUMBER_OF_HEADER => Place::Header,
+        number => (number < capacity).then_some(Place::Record(Slot(number)))?,
+    };
+    let stamp = Stamp {
+        shape: Shape { id: TableId(array(bytes, field::TABLE)), capacity },
+        place,
+        copy: usize::from(bytes[field::COPY.start]),
+        generation: u64_at(bytes, field::GENERATION),
+    };
+    let value = match (bytes[field::KIND.start], place) {
+        (KIND_HEADER, Place::Header) => Value::Header(TableAge(u32_at(bytes, field::AGE))),
+        (KIND_FREE, Place::Record(_)) => Value::Free,
+        (KIND_DEVICE, Place::Record(_)) => Value::Device(Box::new(parse_device(bytes)?)),
+        _ => return None,
+    };
+    let sane = (1..=limits::CAPACITY_MAX).contains(&capacity)
+        && stamp.copy < 2
+        && (1..GENERATION_END).contains(&stamp.generation);
+    // One encoding for each value: whatever the fields above did not look at must be as we would write it.
+    let mut again = unsealed(&stamp, &value);
+    put(&mut again, field::CRC, &bytes[field::CRC]);
+    (sane && again == *bytes).then_some((stamp, value))
+}
+
+fn parse_device(bytes: &Bytes) -> Option<Device> {
+    let mut tokens = [TokenWindow::default(); Role::ALL.len()];
+    for (window, at) in tokens.iter_mut().zip(field::TOKENS.step_by(8)) {
+        *window = parse_window(u32_at(bytes, at..at + 4), u32_at(bytes, at + 4..at + 8))?;
+    }
+    Some(Device {
+        id: DeviceId(array(bytes, field::ID)),
+        key: PublicKey(array(bytes, field::KEY)),
+        roles: Roles::from_bits(bytes[field::ROLES.start])?,
+        revoked: Roles::from_bits(bytes[field::REVOKED.start])?,
+        scopes: Scopes::from_bits(u16_at(bytes, field::SCOPES))?,
+        provenance: Provenance::from_number(bytes[field::PROVENANCE.start])?,
+        tokens,
+        name: text(bytes, field::NAME)?,
+        label: text(bytes, field::LABEL)?,
+        platform: text(bytes, field::PLATFORM)?,
+        family: text(bytes, field::FAMILY)?,
+        client_id: text(bytes, field::CLIENT_ID)?,
+        client_mode: text(bytes, field::CLIENT_MODE)?,
+        remote: parse_remote(&array(bytes, field::REMOTE))?,
+        created: WallMs(u64_at(bytes, field::CREATED)),
+        approved: WallMs(u64_at(bytes, field::APPROVED)),
+        seen: WallMs(u64_at(bytes, field::SEEN)),
+        seen_age: TableAge(u32_at(bytes, field::SEEN_AGE)),
+    })
+}
+
+fn parse_window(floor: u32, current: u32) -> Option<TokenWindow> {
+    let none = floor == 0 && current == 0;
+    let some = floor > 0 && floor <= current && current - floor < limits::TOKEN_GENERATIONS;
+    (none || some).then_some(TokenWindow { floor, current })
+}
+
+fn parse_remote(bytes: &[u8; 17]) -> Option<Option<IpAddr>> {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&bytes[1..]);
+    let v6 = std::net::Ipv6Addr::from(octets);
+    match bytes[0] {
+        0 => Some(None),
+        4 => Some(Some(IpAddr::V4(v6.to_ipv4_mapped()?))),
+        6 => Some(Some(IpAddr::V6(v6))),
+        _ => None,
+    }
+}
+
+fn text<const N: usize>(bytes: &Bytes, range: Range<usize>) -> Option<Text<N>> {
+    let raw = &bytes[range];
+    let used = raw[1..].get(..usize::from(raw[0]))?;
+    Text::try_from(core::str::from_utf8(used).ok()?).ok()
+}
+
+fn array<const N: usize>(bytes: &Bytes, range: Range<usize>) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[range]);
+    array
+}
+
+fn u16_at(bytes: &Bytes, range: Range<usize>) -> u16 {
+    u16::from_le_bytes(array(bytes, range))
+}
+
+fn u32_at(bytes: &Bytes, range: Range<usize>) -> u32 {
+    u32::from_le_bytes(array(bytes, range))
+}
+
+fn u64_at(bytes: &Bytes, range: Range<usize>) -> u64 {
+    u64::from_le_bytes(array(bytes, range))
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Header => f.write_str("the header"),
+            Place::Record(slot) => write!(f, "record {}", slot.0),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Unreadable => "the disk cannot read it",
+            Fault::Zeroed => "only zeros",
+            Fault::Magic => "not a slot of a pairing table",
+            Fault::TextMode => "changed by a copy in text mode",
+            Fault::Checksum => "wrong checksum",
+            Fault::Malformed => "impossible values",
+            Fault::Misplaced => "belongs to another place or table",
+            Fault::Conflict => "both copies are intact and differ",
+            Fault::Duplicate => "the device of another record",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::text::clip;
+
+    fn stamp(place: Place) -> Stamp {
+        Stamp { shape: Shape { id: TableId([5; 16]), capacity: 9 }, place, copy: 1, generation: 77 }
+    }
+
+    /// Every field at its longest or largest, none like its neighbour.
+    fn full() -> Device {
+        let mut device = Device::new(DeviceId([0xd1; 32]), PublicKey([0xd2; 32]), Provenance::Import);
+        device.roles = Roles::of(Role::Operator).with(Roles::of(Role::Node));
+        device.revoked = Roles::of(Role::Node);
+        device.scopes = Scopes::ALL;
+        device.tokens = [TokenWindow { floor: 3, current: 5 }, TokenWindow { floor: u32::MAX - 3, current: u32::MAX }];
+        device.name = clip(&"n".repeat(99));
+        device.label = clip(&"\u{e9}".repeat(99));
+        device.platform = clip(&"p".repeat(99));
+        device.family = clip(&"f".repeat(99));
+        device.client_id = clip(&"i".repeat(99));
+        device.client_mode = clip(&"m".repeat(99));
+        device.remote = Some("2001:db8::7".parse().unwrap());
+        device.created = WallMs(u64::MAX);
+        device.approved = WallMs(2);
+        device.seen = WallMs(3);
+        device.seen_age = TableAge(u32::MAX);
+        device
+    }
+
+    fn device(change: impl Fn(&mut Device)) -> Value {
+        let mut device = full();
+        change(&mut device);
+        Value::Device(Box::new(device))
+    }
+
+    fn values() -> Vec<(Stamp, Value)> {
+        let record = stamp(Place::Record(Slot(8)));
+        let bare = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Owner);
+        vec![
+            (stamp(Place::Header), Value::Header(TableAge(12345))),
+            (record, Value::Free),
+            (record, Value::Device(Box::new(bare))),
+            (record, Value::Device(Box::new(full()))),
+            (record, device(|d| d.remote = Some("192.0.2.1".parse().unwrap()))),
+            (record, device(|d| d.remote = Some("::ffff:192.0.2.1".parse().unwrap()))),
+        ]
+    }
+
+    fn sealed(mut bytes: Bytes) -> Bytes {
+        let used = usize::from(u16_at(&bytes, field::USED)).min(SLOT_LEN - field::BODY);
+        let sum = checksum(&bytes, used);
+        put(&mut bytes, field::CRC, &sum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        for (stamp, value) in values() {
+            assert_eq!(decode(&encode(&stamp, &value)), Decoded::Good(stamp, value));
+        }
+    }
+
+    #[test]
+    fn any_bit_flipped_is_noticed() {
+        for (stamp, value) in values() {
+            let good = encode(&stamp, &value);
+            for bit in 0..SLOT_LEN * 8 {
+                let mut bad = good;
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(matches!(decode(&bad), Decoded::Torn(_)), "bit {bit} of {value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_with_a_right_checksum_decode_only_if_they_are_the_one_encoding_of_their_value() {
+        let mut decoded = 0;
+        for (stamp, value) in values() {
+            let good = encode(&stamp, &value);
+            for at in 0..SLOT_LEN {
+                for flip in [1, 2, 0x10, 0x80, 0xff] {
+                    let mut bytes = good;
+                    bytes[at] ^= flip;
+                    let bytes = sealed(bytes);
+                    if let Decoded::Good(stamp, value) = decode(&bytes) {
+                        assert_eq!(encode(&stamp, &value), bytes);
+                        decoded += 1;
+                    }
+                }
+            }
+        }
+        assert!(decoded > 1000, "{decoded}");
+    }
+
+    #[test]
+    fn values_that_no_gatelet_writes_are_malformed_although_the_checksum_is_right() {
+        let stamp = stamp(Place::Record(Slot(8)));
+        let bad_windows = [(0, 1), (2, 1), (1, 5), (1, 0)];
+        let windows = bad_windows.map(|(floor, current)| device(|d| d.tokens[0] = TokenWindow { floor, current }));
+        for value in windows {
+            assert_eq!(decode(&encode(&stamp, &value)), Decoded::Torn(Fault::Malformed), "{value:?}");
+        }
+        for stamp in [
+            Stamp { generation: 0, ..stamp },
+            Stamp { generation: GENERATION_END, ..stamp },
+            Stamp { copy: 2, ..stamp },
+            Stamp { place: Place::Record(Slot(9)), ..stamp },
+            Stamp { shape: Shape { capacity: limits::CAPACITY_MAX + 1, ..stamp.shape }, ..stamp },
+        ] {
+            assert_eq!(decode(&encode(&stamp, &Value::Free)), Decoded::Torn(Fault::Malformed), "{stamp:?}");
+        }
+        let header_in_a_record = encode(&stamp, &Value::Header(TableAge(1)));
+        assert_eq!(decode(&header_in_a_record), Decoded::Torn(Fault::Malformed));
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let mut bytes = encode(&stamp(Place::Header), &Value::Header(TableAge(1)));
+        put(&mut bytes, field::FORMAT, &2u16.to_le_bytes());
+        assert_eq!(decode(&bytes), Decoded::Torn(Fault::Checksum));
+        assert_eq!(decode(&sealed(bytes)), Decoded::Newer(2));
+    }
+
+    #[test]
+    fn zeros_text_copies_and_other_files_have_names_of_their_own() {
+        let good = encode(&stamp(Place::Record(Slot(0))), &Value::Free);
+        assert_eq!(decode(&[0; SLOT_LEN]), Decoded::Torn(Fault::Zeroed));
+        assert_eq!(decode(&[b'{'; SLOT_LEN]), Decoded::Torn(Fault::Magic));
+        let mut text = good;
+        text[4..].rotate_left(1);
+        assert_eq!(decode(&text), Decoded::Torn(Fault::TextMode), "CR LF became LF");
+        let mut seven_bits = good;
+        seven_bits[0] &= 0x7f;
+        assert_eq!(decode(&seven_bits), Decoded::Torn(Fault::TextMode), "the high bit is gone");
+    }
+
+    #[test]
+    fn the_checksum_is_crc32c() {
+        assert_eq!(crc32c(&[b"1234", b"56789"]), 0xe306_9283);
+    }
+}

@@ -1,0 +1,313 @@
+//! The table, its key and its lock in a state directory: what happens on a first start, on every other, and on repair.
+//!
+//! Order makes it safe: the lock before anything, the key before the table, the table's name only when it is complete. So
+//! a power cut on a first start leaves either no table, and the next start makes one, or a complete empty one. A table
+//! without its key is therefore never a first start, and neither file is ever made anew while the other says there was one.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::{self, replace_private, write_private, DirLock, Disk, StdDisk};
+use super::file::{Contents, Loaded, OpenError, PairingFile};
+use super::record::{Shape, TableId};
+use super::salvage::{self, CheckLine};
+use super::tokens::{TableKey, FILE_LEN};
+use crate::gate::ids::{Slot, TableAge};
+
+/// The table of a state directory, ready for use by this process alone.
+pub struct Opened {
+    /// Commits go here. Holds the directory's lock until dropped.
+    pub file: PairingFile<StdDisk>,
+    /// What it contains, and what was odd.
+    pub loaded: Loaded,
+    /// What device tokens are made with.
+    pub key: TableKey,
+    /// This was the first start.
+    pub created: bool,
+}
+
+/// What `gatelet table check` found.
+#[derive(Debug)]
+pub struct Check {
+    /// Whether a gateway would start on it, and what it would find odd.
+    pub verdict: Result<Loaded, OpenError>,
+    /// Every place; empty if no header can be read.
+    pub lines: Vec<CheckLine>,
+    /// The key file is there and intact.
+    pub key: bool,
+}
+
+/// What [`repair_at`] did.
+#[derive(Debug)]
+pub struct Repaired {
+    /// Where the damaged table was copied to; `None` if the table needed no repair.
+    pub table_copy: Option<PathBuf>,
+    /// Devices in the table now.
+    pub devices: usize,
+    /// Records whose content was lost.
+    pub lost: Vec<Slot>,
+    /// Nothing could be taken out: the table was made anew and is empty.
+    pub empty: bool,
+    /// A new key was made, so every device gets a new token the next time it proves its device key.
+    pub new_key: bool,
+}
+
+/// Why the table of a state directory cannot be used. The files are as they were.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The operating system refused: what was tried, on what.
+    Io { doing: &'static str, path: PathBuf, error: io::Error },
+    /// Another process has the lock.
+    Busy { dir: PathBuf },
+    /// There is no table here.
+    Absent { path: PathBuf },
+    /// The table is not usable.
+    Table { path: PathBuf, error: OpenError },
+    /// The key is missing although the table has devices, or damaged.
+    Key { path: PathBuf, missing: bool },
+}
+
+/// Opens the table in `dir`. On a first start makes the directory (0700), the key and an empty table of `capacity` records
+/// (both 0600); later `capacity` is not looked at.
+pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
+    disk::create_dir(dir).map_err(failed("create the directory", dir))?;
+    let lock = lock(dir)?;
+    let table = dir.join(TABLE);
+    let created = !exists(&table)?;
+    if created {
+        make_key_if_missing(dir)?;
+        let contents = empty(capacity)?;
+        create_table(&table, &contents)?;
+    }
+    let disk = StdDisk::open(&table).map_err(failed("open", &table))?.holding(lock);
+    let (file, loaded) = PairingFile::open(disk).map_err(|error| StoreError::Table { path: table, error })?;
+    let key = match read_key(dir)? {
+        Key::Good(key) => key,
+        Key::Missing if loaded.contents.devices.is_empty() => make_key(dir)?,
+        Key::Missing => return Err(StoreError::Key { path: dir.join(KEY), missing: true }),
+        Key::Damaged => return Err(StoreError::Key { path: dir.join(KEY), missing: false }),
+    };
+    Ok(Opened { file, loaded, key, created })
+}
+
+/// Looks at the table in `dir` and changes nothing.
+pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
+    let table = existing_table(dir)?;
+    let _lock = lock(dir)?;
+    let open = || StdDisk::open_read_only(&table).map_err(failed("open", &table));
+    let lines = salvage::check(&open()?).unwrap_or_default();
+    let verdict = PairingFile::open(open()?).map(|(_, loaded)| loaded);
+    Ok(Check { verdict, lines, key: matches!(read_key(dir)?, Key::Good(_)) })
+}
+
+/// Makes the table in `dir` usable again, because the owner asked for it: keeps every intact device, frees the records that
+/// are lost, makes a key where there is none. A damaged file is first copied to `<name>.damaged-<n>`. `capacity` counts only
+/// if nothing at all can be read.
+pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
+    let table = existing_table(dir)?;
+    let _lock = lock(dir)?;
+    let mut repaired = repair_table(&table, capacity)?;
+    repaired.new_key = match read_key(dir)? {
+        Key::Good(_) => false,
+        Key::Missing => make_key(dir).map(|_| true)?,
+        Key::Damaged => {
+            let path = dir.join(KEY);
+            set_aside(&path)?;
+            let key = new_key()?;
+            replace_private(&path, &key.to_file()).map_err(failed("write", &path))?;
+            true
+        }
+    };
+    Ok(repaired)
+}
+
+/// The key of the table in `dir`, also while a gateway uses it. `Absent` where there is none.
+pub fn key_at(dir: &Path) -> Result<TableKey, StoreError> {
+    match read_key(dir)? {
+        Key::Good(key) => Ok(key),
+        Key::Missing => Err(StoreError::Absent { path: dir.join(KEY) }),
+        Key::Damaged => Err(StoreError::Key { path: dir.join(KEY), missing: false }),
+    }
+}
+
+/// Does another process, such as a running gateway, use the table in `dir`?
+pub fn in_use(dir: &Path) -> Result<bool, StoreError> {
+    if !exists(&dir.join(LOCK))? {
+        return Ok(false);
+    }
+    match lock(dir) {
+        Ok(_) => Ok(false),
+        Err(StoreError::Busy { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names in a state directory.
+const TABLE: &str = "pairing.table";
+const KEY: &str = "table.key";
+const LOCK: &str = "pairing.lock";
+
+enum Key {
+    Good(TableKey),
+    Missing,
+    Damaged,
+}
+
+fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
+    let disk = StdDisk::open(table).map_err(failed("open", table))?;
+    let unusable = |error| StoreError::Table { path: table.to_owned(), error };
+    let mut repaired = Repaired { table_copy: None, devices: 0, lost: Vec::new(), empty: false, new_key: false };
+    match PairingFile::open(disk) {
+        Ok((mut file, loaded)) => {
+            file.mend().map_err(failed("mend", table))?;
+            repaired.devices = loaded.contents.devices.len();
+            return Ok(repaired);
+        }
+        Err(error @ (OpenError::Newer(_) | OpenError::Io(_))) => return Err(unusable(error)),
+        Err(OpenError::Length { .. } | OpenError::Damaged(_)) => {}
+    }
+    let disk = StdDisk::open_read_only(table).map_err(failed("open", table))?;
+    let contents = match salvage::salvage(&disk).map_err(unusable)? {
+        Some(salvage) => {
+            repaired.lost = salvage.lost;
+            salvage.contents
+        }
+        None => {
+            repaired.empty = true;
+            empty(capacity)?
+        }
+    };
+    drop(disk);
+    repaired.devices = contents.devices.len();
+    repaired.table_copy = Some(set_aside(table)?);
+    create_table(table, &contents)?;
+    Ok(repaired)
+}
+
+fn empty(capacity: u16) -> Result<Contents, StoreError> {
+    let id = TableId(disk::random().map_err(failed("make a name for", Path::new(TABLE)))?);
+    Ok(Contents { shape: Shape { id, capacity }, age: TableAge(0), devices: Vec::new() })
+}
+
+/// Writes a complete table and only then gives it its name.
+fn create_table(table: &Path, contents: &Contents) -> Result<(), StoreError> {
+    let new = disk::unfinished(table);
+    let write = || {
+        disk::remove_if_there(&new)?;
+        drop(PairingFile::create(StdDisk::create(&new)?, contents)?);
+        disk::publish(&new, table)
+    };
+    write().map_err(failed("create", table))
+}
+
+/// Copies a file to `<name>.damaged-<n>` with the first `n` that is free, durably.
+fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let bytes = fs::read(path).map_err(failed("read", path))?;
+    let mut number = 1;
+    loop {
+        let copy = disk::suffixed(path, &format!(".damaged-{number}"));
+        match write_private(&copy, &bytes) {
+            Ok(()) => return Ok(copy),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failed("write", &copy)(error)),
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<DirLock, StoreError> {
+    let path = dir.join(LOCK);
+    let lock = disk::lock(&path).map_err(failed("lock", &path))?;
+    lock.ok_or_else(|| StoreError::Busy { dir: dir.to_owned() })
+}
+
+fn existing_table(dir: &Path) -> Result<PathBuf, StoreError> {
+    let path = dir.join(TABLE);
+    if exists(&path)? {
+        Ok(path)
+    } else {
+        Err(StoreError::Absent { path })
+    }
+}
+
+/// Only a clear "not found" counts as absent: anything else could hide a table that is there.
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("look for", path)(error)),
+    }
+}
+
+fn read_key(dir: &Path) -> Result<Key, StoreError> {
+    let path = dir.join(KEY);
+    if !exists(&path)? {
+        return Ok(Key::Missing);
+    }
+    let disk = StdDisk::open_read_only(&path).map_err(failed("open", &path))?;
+    let mut bytes = [0; FILE_LEN];
+    if disk.len().map_err(failed("read", &path))? != FILE_LEN as u64 {
+        return Ok(Key::Damaged);
+    }
+    disk.read_at(0, &mut bytes).map_err(failed("read", &path))?;
+    Ok(TableKey::from_file(&bytes).map_or(Key::Damaged, Key::Good))
+}
+
+fn make_key_if_missing(dir: &Path) -> Result<(), StoreError> {
+    match read_key(dir)? {
+        Key::Good(_) => Ok(()),
+        Key::Missing => make_key(dir).map(drop),
+        Key::Damaged => Err(StoreError::Key { path: dir.join(KEY), missing: false }),
+    }
+}
+
+fn make_key(dir: &Path) -> Result<TableKey, StoreError> {
+    let path = dir.join(KEY);
+    let key = new_key()?;
+    write_private(&path, &key.to_file()).map_err(failed("create", &path))?;
+    Ok(key)
+}
+
+fn new_key() -> Result<TableKey, StoreError> {
+    disk::random().map(TableKey::new).map_err(failed("make", Path::new(KEY)))
+}
+
+fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + 'a {
+    move |error| StoreError::Io { doing, path: path.to_owned(), error }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
+            StoreError::Busy { dir } => write!(
+                f,
+                "another gatelet process uses {}; stop it, or give this one a state directory of its own",
+                dir.display()
+            ),
+            StoreError::Absent { path } => write!(f, "there is no {}; `gatelet run` makes it", path.display()),
+            StoreError::Table { path, error: error @ OpenError::Newer(_) } => {
+                write!(f, "cannot use {}: {error}; update gatelet", path.display())
+            }
+            StoreError::Table { path, error: error @ OpenError::Io(_) } => {
+                write!(f, "cannot read {}: {error}; check the disk, nothing was changed", path.display())
+            }
+            StoreError::Table { path, error } => write!(
+                f,
+                "cannot use {}: {error}; it is kept as it is: see `gatelet table check`, or run `gatelet table repair` to \
+                 keep every intact device, or put a backup in its place",
+                path.display()
+            ),
+            StoreError::Key { path, missing } => write!(
+                f,
+                "{} is {}, and no device token can be checked without it; put it back, or run `gatelet table repair` to \
+                 make a new one (paired devices stay paired by their keys and get new tokens)",
+                path.display(),
+                if *missing { "missing" } else { "damaged" }
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

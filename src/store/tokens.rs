@@ -1,0 +1,205 @@
+//! Secrets of the table: its key, and the device tokens that are derived from it.
+//!
+//! No token is ever stored: token = HMAC-SHA256(table key, device, role, generation). What is compared is compared in
+//! constant time. Nothing in here prints a secret through `Debug` or `Display`.
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use super::record::crc32c;
+use crate::gate::device::Device;
+use crate::gate::ids::{DeviceId, Hex, Role};
+use crate::gate::limits;
+
+/// The key of one table. Who holds it can make every device token.
+#[derive(Clone)]
+pub struct TableKey([u8; 32]);
+
+/// A device token: 43 characters of base64url. Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token([u8; TOKEN_LEN]);
+
+/// The first 8 hexadecimal digits of the SHA-256 of a secret: enough to see whether two are the same, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fingerprint([u8; 4]);
+
+impl TableKey {
+    /// The key of these bytes.
+    pub const fn new(bytes: [u8; 32]) -> TableKey {
+        TableKey(bytes)
+    }
+
+    /// The content of the key file: the key and its CRC32C, so that a zeroed or damaged file is not taken for a key.
+    pub(super) fn to_file(&self) -> [u8; FILE_LEN] {
+        let mut bytes = [0; FILE_LEN];
+        bytes[..32].copy_from_slice(&self.0);
+        bytes[32..].copy_from_slice(&crc32c(&[&self.0]).to_le_bytes());
+        bytes
+    }
+
+    /// The key in that content; `None` if it is damaged.
+    pub(super) fn from_file(bytes: &[u8]) -> Option<TableKey> {
+        let (key, sum) = bytes.split_first_chunk::<32>()?;
+        (crc32c(&[key]).to_le_bytes() == *sum).then_some(TableKey(*key))
+    }
+}
+
+impl Token {
+    /// The text that travels.
+    pub fn as_str(&self) -> &str {
+        // Base64 is ASCII.
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// The token of that generation.
+pub fn device_token(key: &TableKey, device: &DeviceId, role: Role, generation: u32) -> Token {
+    derive(key, &[DOMAIN, &device.0, &[role as u8], &generation.to_le_bytes()])
+}
+
+/// The token with which whoever can read the key governs the running gateway: the command line on its own machine.
+pub fn control_token(key: &TableKey) -> Token {
+    derive(key, &[CONTROL])
+}
+
+/// The generation of the presented token, if it is one of the good ones of that device and role. Takes the same time
+/// wherever a token differs and whichever of them it is.
+pub fn check(key: &TableKey, device: &Device, role: Role, presented: &str) -> Option<u32> {
+    let window = device.tokens[role as usize];
+    let oldest = window.current.saturating_sub(limits::TOKEN_GENERATIONS - 1).max(window.floor);
+    let mut found = 0;
+    for generation in oldest..=window.current {
+        let good = device_token(key, &device.id, role, generation);
+        found.conditional_assign(&generation, good.0.ct_eq(presented.as_bytes()));
+    }
+    (found != 0).then_some(found)
+}
+
+/// What may be shown of a secret.
+pub fn fingerprint(secret: &[u8]) -> Fingerprint {
+    let hash: [u8; 32] = Sha256::digest(secret).into();
+    let [a, b, c, d, ..] = hash;
+    Fingerprint([a, b, c, d])
+}
+
+/// HMAC-SHA256 of the parts, as text.
+fn derive(key: &TableKey, parts: &[&[u8]]) -> Token {
+    // HMAC fills a key up to the hash's block with zeros; done here, it cannot fail.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(&key.0);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    parts.iter().for_each(|part| mac.update(part));
+    let tag: [u8; 32] = mac.finalize().into_bytes().into();
+    let mut text = [0; TOKEN_LEN];
+    let written = Base64UrlUnpadded::encode(&tag, &mut text);
+    debug_assert!(written.is_ok_and(|text| text.len() == TOKEN_LEN));
+    Token(text)
+}
+
+/// Length of the key file.
+pub(super) const FILE_LEN: usize = 32 + 4;
+const TOKEN_LEN: usize = 43;
+const DOMAIN: &[u8] = b"gatelet device token 1\0";
+const CONTROL: &[u8] = b"gatelet control";
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Hex(&self.0), f)
+    }
+}
+
+impl fmt::Debug for TableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TableKey(secret)")
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::device::{Provenance, TokenWindow};
+    use crate::gate::ids::PublicKey;
+
+    const KEY: TableKey = TableKey([7; 32]);
+
+    fn device(floor: u32, current: u32) -> Device {
+        let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
+        device.tokens[Role::Operator as usize] = TokenWindow { floor, current };
+        device
+    }
+
+    fn token(generation: u32) -> Token {
+        device_token(&KEY, &DeviceId([1; 32]), Role::Operator, generation)
+    }
+
+    #[test]
+    fn a_token_is_the_hmac_of_domain_device_role_and_generation() {
+        // From Python: hmac.new(b"\x07"*32, b"gatelet device token 1\0" + b"\1"*32 + b"\0" + b"\3\0\0\0", "sha256").
+        assert_eq!(token(3).as_str(), "Yhlw5zxg5VixrvOtwnl9Bz_PJ7IZmBTpRNjaqfnfOAM");
+    }
+
+    #[test]
+    fn the_window_decides_which_generations_are_good() {
+        let windowed = device(2, 4);
+        let found = |generation| check(&KEY, &windowed, Role::Operator, token(generation).as_str());
+        assert_eq!([1, 2, 3, 4, 5].map(found), [None, Some(2), Some(3), Some(4), None]);
+    }
+
+    #[test]
+    fn a_role_that_never_had_a_token_has_none_not_even_of_generation_zero() {
+        assert_eq!(check(&KEY, &device(0, 0), Role::Operator, token(0).as_str()), None);
+    }
+
+    #[test]
+    fn a_window_wider_than_the_limit_is_cut_at_its_old_end() {
+        let wide = device(1, 1_000_000_000);
+        assert_eq!(check(&KEY, &wide, Role::Operator, token(999_999_997).as_str()), Some(999_999_997));
+        assert_eq!(check(&KEY, &wide, Role::Operator, token(999_999_996).as_str()), None);
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_own_device_role_and_table_only() {
+        let windowed = device(1, 1);
+        let others = [
+            device_token(&KEY, &DeviceId([9; 32]), Role::Operator, 1),
+            device_token(&KEY, &DeviceId([1; 32]), Role::Node, 1),
+            device_token(&TableKey([8; 32]), &DeviceId([1; 32]), Role::Operator, 1),
+        ];
+        for other in others {
+            assert_eq!(check(&KEY, &windowed, Role::Operator, other.as_str()), None);
+        }
+        for text in ["", "x", &format!("{}=", token(1).as_str()), &token(1).as_str()[..42]] {
+            assert_eq!(check(&KEY, &windowed, Role::Operator, text), None);
+        }
+    }
+
+    #[test]
+    fn a_key_file_with_any_bit_flipped_or_zeroed_or_cut_is_no_key() {
+        let good = KEY.to_file();
+        assert_eq!(TableKey::from_file(&good).map(|key| key.0), Some(KEY.0));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(TableKey::from_file(&bad).is_none(), "bit {bit}");
+        }
+        assert!(TableKey::from_file(&[0; FILE_LEN]).is_none());
+        assert!((0..FILE_LEN).all(|len| TableKey::from_file(&good[..len]).is_none()));
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let shown = format!("{KEY:?} {:?}", token(1));
+        assert_eq!(shown, "TableKey(secret) Token(secret)");
+        assert_eq!(fingerprint(b"secret").to_string(), "2bb80d53");
+    }
+}
