@@ -2,4 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod dashboard;
 pub mod gate;
+pub mod rpc;
+pub mod server;
+pub mod store;
+pub mod wire;

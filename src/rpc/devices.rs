@@ -1,0 +1,262 @@
+//! `device.pair.*` and `device.token.*`: the owner's hand on the table (protocol 3 and 4).
+//!
+//! Who signed in by its device alone and has no admin governs only itself (protocol 4); nobody gives rights it does not have.
+//! Denials of that kind name no reason, so that they tell nothing about other devices.
+
+use super::render;
+use super::{Audience, Call, Effect, Failure, Reply};
+use crate::gate::device::{Device, Provenance};
+use crate::gate::facts::Dialect;
+use crate::gate::ids::{DeviceId, RequestId, Role, Roles, Slot};
+use crate::gate::pending::Request;
+use crate::gate::refusal::Close;
+use crate::gate::scopes::{Scope, Scopes};
+use crate::gate::table::Room;
+use crate::gate::text::clip;
+use crate::store::tokens::device_token;
+use crate::wire::json;
+use crate::wire::params::Params;
+
+const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
+
+/// `device.pair.list {}`
+pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    params.finish()?;
+    let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
+    let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
+    let pending = call.pending.iter(call.now.at).filter(|request| shown(&request.device)).collect();
+    let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
+    let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.connections(slot) > 0);
+    Ok(Reply::of(json::object(|o| render::list(o, pending, paired, connected))))
+}
+
+/// `device.pair.approve {requestId}`; in place of a request, the id of a revoked device gives back what it had.
+pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("requestId");
+    params.finish()?;
+    if let Some(id) = DeviceId::parse(&named) {
+        return give_back(call, &named, &id);
+    }
+    let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
+    let request = call.pending.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
+    may_govern(call, &request.device, "device pairing approval denied")?;
+    may_grant(call, request.scopes)?;
+    let (slot, device) = approved(call, &request)?;
+    call.pending.take(id, call.now.at);
+    let payload = device_payload(&named, &device, is_connected(call, slot, &device));
+    let mut effects = vec![Effect::Commit { slot, device: Some(device) }];
+    effects.extend(resolved(call, &request, "approved"));
+    Ok(Reply { payload, effects })
+}
+
+/// `device.pair.reject {requestId}`
+pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("requestId");
+    params.finish()?;
+    let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
+    let device = call.pending.get(id, call.now.at).map(|request| request.device).ok_or_else(unknown_request)?;
+    may_govern(call, &device, "device pairing rejection denied")?;
+    let request = call.pending.take(id, call.now.at).ok_or_else(unknown_request)?;
+    let payload = json::object(|o| {
+        o.str("requestId", &named);
+        o.shown("deviceId", &device);
+    });
+    Ok(Reply { payload, effects: resolved(call, &request, "rejected") })
+}
+
+/// `device.pair.remove {deviceId}` (protocol 4)
+pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("deviceId");
+    params.finish()?;
+    let (slot, device) = find(call, &named, "device pairing removal denied", "unknown deviceId")?;
+    let payload = json::object(|o| o.shown("deviceId", &device.id));
+    let mut effects = vec![Effect::Commit { slot, device: None }];
+    effects.push(Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved });
+    effects.extend(call.pending.take_of(&device.id).iter().flat_map(|request| resolved(call, request, "rejected")));
+    effects.push(changed());
+    Ok(Reply { payload, effects })
+}
+
+/// `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters)
+pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let (named, label) = (params.str("deviceId"), params.str("label"));
+    params.finish()?;
+    let (slot, mut device) = find(call, &named, "device pairing rename denied", "unknown deviceId")?;
+    device.label = clip(&label);
+    if device.label.is_empty() {
+        return Err(Failure::invalid("label required"));
+    }
+    let payload = json::object(|o| {
+        o.shown("deviceId", &device.id);
+        o.str("label", &device.label);
+    });
+    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, changed()] })
+}
+
+/// `device.token.rotate {deviceId, role, scopes?}`: a new token; the old one works until the new one is used. Named scopes
+/// narrow what the device may do; they never widen it.
+pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let (named, role_name) = (params.str("deviceId"), params.str("role"));
+    let scopes = params.opt_list("scopes", crate::gate::limits::SCOPES_SENT);
+    params.finish()?;
+    let denied = denied(call, "device token rotation denied");
+    let (slot, mut device) = find(call, &named, denied, denied)?;
+    let role =
+        Role::parse(&role_name).filter(|role| device.roles.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    if let (Some(list), Role::Operator) = (scopes, role) {
+        let wanted: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
+        if !device.scopes.covers(wanted) || !call.caller.scopes().covers(wanted) {
+            return Err(Failure::invalid(denied));
+        }
+        device.scopes = wanted;
+    }
+    device.tokens[role as usize].rotate();
+    let own = call.caller.device() == Some(device.id);
+    let in_band = own || call.caller.dialect() == Dialect::V3;
+    let token = device_token(call.key, &device.id, role, device.tokens[role as usize].current);
+    let payload = json::object(|o| {
+        o.shown("deviceId", &device.id);
+        o.str("role", role.name());
+        o.opt_str("token", in_band.then(|| token.as_str()));
+        o.strs("scopes", scopes_of(&device, role).iter().map(|scope| scope.name()));
+        o.u64("rotatedAtMs", call.now.wall.0);
+        if call.caller.dialect() == Dialect::V4 {
+            o.str("tokenDelivery", if in_band { "in-band" } else { "withheld-cross-device" });
+        }
+    });
+    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, changed()] })
+}
+
+/// `device.token.revoke {deviceId, role}`: takes the role away, for the key as well, until the owner gives it back.
+pub fn revoke(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let (named, role_name) = (params.str("deviceId"), params.str("role"));
+    params.finish()?;
+    let denied = denied(call, "device token revocation denied");
+    let (slot, mut device) = find(call, &named, denied, denied)?;
+    let known = device.roles.with(device.revoked);
+    let role = Role::parse(&role_name).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    device.revoke(role);
+    let id = device.id;
+    let payload = json::object(|o| {
+        o.shown("deviceId", &id);
+        o.str("role", role.name());
+        o.u64("revokedAtMs", call.now.wall.0);
+    });
+    let close = Effect::Close { device: id, roles: Roles::of(role), why: Close::DeviceRevoked };
+    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, close, changed()] })
+}
+
+/// The event that a device waits for the owner.
+pub fn requested(request: &Request) -> Effect {
+    let payload = json::object(|o| render::pending_fields(o, request));
+    Effect::Event { name: "device.pair.requested", payload, to: PAIRING }
+}
+
+/// The event that the list of devices is another one (protocol 4).
+pub fn changed() -> Effect {
+    let to = Audience::V4 { scope: Scope::Pairing };
+    Effect::Event { name: "device.pair.changed", payload: b"{}".to_vec(), to }
+}
+
+fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
+    let payload = json::object(|o| {
+        o.shown("requestId", &request.id);
+        o.shown("deviceId", &request.device);
+        o.str("decision", decision);
+        o.u64("ts", call.now.wall.0);
+    });
+    vec![Effect::Event { name: "device.pair.resolved", payload, to: PAIRING }, changed()]
+}
+
+/// The record that approving this request makes, and its slot.
+fn approved(call: &Call<'_>, request: &Request) -> Result<(Slot, Device), Failure> {
+    let known = call.devices.find(&request.device).map(|(slot, device)| (slot, device.clone()));
+    let (slot, mut device) = match known {
+        Some(known) => known,
+        None => {
+            let mut device = Device::new(request.device, request.key, Provenance::Owner);
+            device.created = call.now.wall;
+            device.seen_age = call.devices.age();
+            (free_slot(call)?, device)
+        }
+    };
+    device.describe(&request.about);
+    device.provenance = Provenance::Owner;
+    request.roles.iter().for_each(|role| device.approve(role, request.scopes, call.now.wall));
+    Ok((slot, device))
+}
+
+fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
+    match call.devices.room() {
+        Room::Free(slot) | Room::GivesWay(slot) => Ok(slot),
+        Room::Full => Err(Failure::unavailable("the pairing table is full; remove a device first")),
+    }
+}
+
+/// The owner lets a revoked device in again.
+fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
+    may_govern(call, id, "device pairing approval denied")?;
+    let (slot, mut device) =
+        call.devices.find(id).map(|(slot, device)| (slot, device.clone())).ok_or_else(unknown_request)?;
+    if device.revoked.is_empty() {
+        return Err(unknown_request());
+    }
+    may_grant(call, if device.revoked.contains(Role::Operator) { device.scopes } else { Scopes::NONE })?;
+    device.revoked.iter().for_each(|role| device.approve(role, Scopes::NONE, call.now.wall));
+    let payload = device_payload(named, &device, is_connected(call, slot, &device));
+    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, changed()] })
+}
+
+fn device_payload(request: &str, device: &Device, connected: bool) -> Vec<u8> {
+    json::object(|o| {
+        o.str("requestId", request);
+        o.obj("device", |o| render::device_fields(o, device, connected));
+    })
+}
+
+fn is_connected(call: &Call<'_>, slot: Slot, device: &Device) -> bool {
+    call.devices.get(slot).is_some_and(|there| there.id == device.id) && call.devices.connections(slot) > 0
+}
+
+fn find(call: &Call<'_>, named: &str, denied: &str, unknown: &str) -> Result<(Slot, Device), Failure> {
+    let id = DeviceId::parse(named).ok_or_else(|| Failure::invalid(unknown))?;
+    may_govern(call, &id, denied)?;
+    let found = call.devices.find(&id).map(|(slot, device)| (slot, device.clone()));
+    found.ok_or_else(|| Failure::invalid(unknown))
+}
+
+/// Protocol 3 says what is unknown where protocol 4 only denies.
+fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
+    match call.caller.dialect() {
+        Dialect::V3 => "unknown deviceId/role",
+        Dialect::V4 => v4,
+    }
+}
+
+fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Result<(), Failure> {
+    if call.caller.governs_only_itself() && call.caller.device() != Some(*device) {
+        return Err(Failure::invalid(denied));
+    }
+    Ok(())
+}
+
+/// Who has no admin must itself hold every operator scope that it gives.
+fn may_grant(call: &Call<'_>, scopes: Scopes) -> Result<(), Failure> {
+    let missing = scopes.without(call.caller.scopes().closure()).iter().next();
+    missing.map_or(Ok(()), |scope| Err(Failure::invalid(["missing scope: ", scope.name()].concat())))
+}
+
+fn scopes_of(device: &Device, role: Role) -> Scopes {
+    match role {
+        Role::Operator => device.scopes,
+        Role::Node => Scopes::NONE,
+    }
+}
+
+fn all_roles() -> Roles {
+    Role::ALL.into_iter().fold(Roles::NONE, |all, role| all.with(Roles::of(role)))
+}
+
+fn unknown_request() -> Failure {
+    Failure::invalid("unknown requestId")
+}

@@ -1,0 +1,186 @@
+//! Devices as JSON: the shape of `device.pair.list` (protocol 3 and 4), the same from a running gateway and from the file.
+//!
+//! Never shown: device tokens, approved scopes apart from `scopes`. What is unknown or empty is left out.
+
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+use crate::gate::device::{Device, Provenance};
+use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, WallMs};
+use crate::gate::pending::{About, Request};
+use crate::gate::scopes::Scopes;
+use crate::wire::base64;
+use crate::wire::json::Writer;
+
+/// `{pending, paired}` into an open object, the latest first; `connected` says whether a device has an open connection.
+pub fn list(
+    o: &mut Writer<'_>,
+    mut pending: Vec<&Request>,
+    mut paired: Vec<&Device>,
+    connected: impl Fn(&DeviceId) -> bool,
+) {
+    pending.sort_by_key(|request| Reverse(request.asked));
+    paired.sort_by_key(|device| Reverse(device.approved));
+    o.arr("pending", |list| pending.iter().for_each(|request| list.item_obj(|o| pending_fields(o, request))));
+    o.arr("paired", |list| {
+        paired.iter().for_each(|device| list.item_obj(|o| device_fields(o, device, connected(&device.id))));
+    });
+}
+
+/// A paired device as fields of an open object.
+pub fn device_fields(o: &mut Writer<'_>, device: &Device, connected: bool) {
+    identity(o, &device.id, &device.key);
+    about(o, &device.about());
+    opt_text(o, "label", &device.label);
+    let shown = if device.roles.is_empty() { device.revoked } else { device.roles };
+    roles(o, shown, device.scopes);
+    o.strs("revokedRoles", device.revoked.iter().map(Role::name));
+    o.str("approvedVia", approved_via(device.provenance));
+    o.str("provenance", device.provenance.name());
+    o.u64("createdAtMs", device.created.0);
+    o.u64("approvedAtMs", device.approved.0);
+    o.opt_u64("lastSeenAtMs", said(device.seen));
+    o.arr("tokens", |list| tokens(list, device));
+    o.bool("connected", connected);
+}
+
+/// A device that waits as fields of an open object.
+pub fn pending_fields(o: &mut Writer<'_>, request: &Request) {
+    o.shown("requestId", &request.id);
+    identity(o, &request.device, &request.key);
+    about(o, &request.about);
+    roles(o, request.roles, request.scopes);
+    o.bool("isRepair", request.known);
+    o.u64("ts", request.asked.0);
+}
+
+/// Protocol 4's word for how a device was approved.
+pub const fn approved_via(provenance: Provenance) -> &'static str {
+    match provenance {
+        Provenance::Owner | Provenance::Config | Provenance::Import => "owner",
+        Provenance::Token | Provenance::Local => "silent",
+        Provenance::Code => "bootstrap",
+        Provenance::Cidr => "trusted-cidr",
+        Provenance::Identity => "trusted-proxy",
+    }
+}
+
+fn identity(o: &mut Writer<'_>, id: &DeviceId, key: &PublicKey) {
+    o.shown("deviceId", id);
+    o.str("publicKey", &base64::encode_url(&key.0));
+}
+
+fn about(o: &mut Writer<'_>, about: &About) {
+    opt_text(o, "displayName", &about.name);
+    opt_text(o, "platform", &about.platform);
+    opt_text(o, "deviceFamily", &about.family);
+    opt_text(o, "clientId", &about.client_id);
+    opt_text(o, "clientMode", &about.client_mode);
+    if let Some(remote) = about.remote {
+        o.shown("remoteIp", &remote as &IpAddr);
+    }
+}
+
+fn roles(o: &mut Writer<'_>, roles: Roles, scopes: Scopes) {
+    o.opt_str("role", roles.iter().next().map(Role::name));
+    o.strs("roles", roles.iter().map(Role::name));
+    o.strs("scopes", scopes.iter().map(|scope| scope.name()));
+}
+
+/// The roles whose token works, as the protocol lists them; the tokens themselves are derived and never listed.
+fn tokens(list: &mut Writer<'_>, device: &Device) {
+    for role in device.roles.iter().filter(|role| device.tokens[*role as usize].current > 0) {
+        list.item_obj(|o| {
+            let scopes = if role == Role::Operator { device.scopes } else { Scopes::NONE };
+            o.str("role", role.name());
+            o.strs("scopes", scopes.iter().map(|scope| scope.name()));
+            o.u64("createdAtMs", device.approved.0);
+        });
+    }
+}
+
+fn opt_text(o: &mut Writer<'_>, key: &str, text: &str) {
+    o.opt_str(key, Some(text).filter(|text| !text.is_empty()));
+}
+
+fn said(time: WallMs) -> Option<u64> {
+    (time.0 > 0).then_some(time.0)
+}
+
+impl Device {
+    fn about(&self) -> About {
+        About {
+            name: self.name.clone(),
+            platform: self.platform.clone(),
+            family: self.family.clone(),
+            client_id: self.client_id.clone(),
+            client_mode: self.client_mode.clone(),
+            remote: self.remote,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::device::TokenWindow;
+    use crate::gate::scopes::Scope;
+    use crate::wire::json;
+
+    fn device() -> Device {
+        let mut device = Device::new(DeviceId([0xab; 32]), PublicKey([1; 32]), Provenance::Token);
+        device.approve(Role::Operator, Scopes::of(Scope::Read), WallMs(2000));
+        device.created = WallMs(1000);
+        device.name.push_str("Browser").unwrap();
+        device
+    }
+
+    fn rendered(device: &Device) -> String {
+        String::from_utf8(json::object(|o| device_fields(o, device, true))).unwrap()
+    }
+
+    #[test]
+    fn a_device_has_the_fields_of_the_protocol_and_no_empty_ones() {
+        let expected = format!(
+            concat!(
+                r#"{{"deviceId":"{}","publicKey":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE","displayName":"Browser","#,
+                r#""role":"operator","roles":["operator"],"scopes":["operator.read"],"revokedRoles":[],"#,
+                r#""approvedVia":"silent","provenance":"token","createdAtMs":1000,"approvedAtMs":2000,"#,
+                r#""tokens":[{{"role":"operator","scopes":["operator.read"],"createdAtMs":2000}}],"connected":true}}"#
+            ),
+            "ab".repeat(32)
+        );
+        assert_eq!(rendered(&device()), expected);
+    }
+
+    #[test]
+    fn a_revoked_device_shows_what_it_had_and_no_token() {
+        let mut device = device();
+        device.revoke(Role::Operator);
+        let text = rendered(&device);
+        assert!(
+            text.contains(r#""roles":["operator"],"scopes":["operator.read"],"revokedRoles":["operator"]"#),
+            "{text}"
+        );
+        assert!(text.contains(r#""tokens":[]"#), "{text}");
+    }
+
+    #[test]
+    fn a_role_without_any_token_yet_lists_none() {
+        let mut device = device();
+        device.tokens = [TokenWindow::default(); 2];
+        assert!(rendered(&device).contains(r#""tokens":[]"#));
+    }
+
+    #[test]
+    fn the_latest_comes_first() {
+        let (old, mut new) = (device(), device());
+        new.id = DeviceId([1; 32]);
+        new.approved = WallMs(3000);
+        let text = json::object(|o| list(o, Vec::new(), vec![&old, &new], |id| id.0[0] == 1));
+        let value = json::parse(&text, 8).unwrap();
+        let connected: Vec<_> =
+            value.get("paired").unwrap().items().map(|one| one.get("connected").unwrap().as_bool()).collect();
+        assert_eq!(connected, [Some(true), Some(false)]);
+    }
+}

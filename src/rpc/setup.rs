@@ -1,0 +1,99 @@
+//! `device.pair.setupCode` and `device.pair.setupStatus` (protocol 4): letting a new device in by a short code.
+//!
+//! The eight characters that a person types are the same secret that the link and the QR code carry.
+
+use super::{Call, Failure, Reply};
+use crate::gate::codes::{CodeState, CodeText, CODE_LEN};
+use crate::gate::facts::Grant;
+use crate::gate::ids::{RequestId, Role, Roles};
+use crate::gate::limits;
+use crate::gate::scopes::{Scope, Scopes};
+use crate::wire::base64;
+use crate::wire::json;
+use crate::wire::params::Params;
+
+/// What the profile of a code lets its device do: `full` (default), `limited` (no admin, no pairing), `node`.
+fn profile(name: &str) -> Option<Grant> {
+    let limited = [Scope::Read, Scope::Write, Scope::Approvals, Scope::Questions].into_iter().collect();
+    let operator = Roles::of(Role::Operator);
+    match name {
+        "full" => Some(Grant { roles: operator, scopes: Scopes::ALL }),
+        "limited" => Some(Grant { roles: operator, scopes: limited }),
+        "node" | "voice-node" => Some(Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE }),
+        _ => None,
+    }
+}
+
+/// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?}`
+pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let name = params.opt_str("bootstrapProfile").unwrap_or("full".into());
+    let public = params.opt_str("publicUrl");
+    for taken in ["preferRemoteUrl", "includeQr", "joinUrl"] {
+        params.opt_any(taken);
+    }
+    let grant = profile(&name);
+    if grant.is_none() {
+        params.wrong("bootstrapProfile", "must be one of full, limited, node, voice-node");
+    }
+    params.finish()?;
+    let Some(grant) = grant else { return Err(Failure::invalid("unknown bootstrapProfile")) };
+    let (mut id, mut text) = ([0; 16], [0; CODE_LEN]);
+    (call.random)(&mut id);
+    (call.random)(&mut text);
+    let (id, text) = (RequestId::from_random(id), CodeText::from_random(text));
+    call.codes.make(id, text, grant, call.now.at);
+    let url = public.as_deref().unwrap_or(&call.status.url).to_string();
+    let expires = call.now.wall.0.saturating_add(limits::SETUP_CODE_MS);
+    let link = json::object(|o| {
+        o.str("url", &websocket(&url));
+        o.strs(
+            "urls",
+            call.status.urls.iter().map(|url| websocket(url)).collect::<Vec<_>>().iter().map(String::as_str),
+        );
+        o.str("bootstrapToken", text.as_str());
+        o.u64("expiresAtMs", expires);
+    });
+    let setup_code = base64::encode_url(&link);
+    Ok(Reply::of(json::object(|o| {
+        o.shown("setupId", &id);
+        o.u64("expiresAtMs", expires);
+        o.str("setupCode", &setup_code);
+        o.str("code", text.as_str());
+        o.str("link", &["oc-pair://", &setup_code].concat());
+        o.str("gatewayUrl", &websocket(&url));
+        o.strs(
+            "gatewayUrls",
+            call.status.urls.iter().map(|url| websocket(url)).collect::<Vec<_>>().iter().map(String::as_str),
+        );
+        o.str("auth", call.status.auth_mode);
+        o.str("urlSource", if public.is_some() { "publicUrl" } else { "gateway" });
+        o.str("access", if grant.roles.contains(Role::Node) { "node" } else { access(&name) });
+    })))
+}
+
+/// `device.pair.setupStatus {setupId}`: `{}` while the code waits; `{gone: true}` when it was used or has ended.
+pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let id = params.str("setupId");
+    params.finish()?;
+    let state = RequestId::parse(&id).map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
+    Ok(Reply::of(json::object(|o| match state {
+        CodeState::Alive(left) => o.u64("remainingMs", left),
+        CodeState::Gone => o.bool("gone", true),
+    })))
+}
+
+fn access(profile: &str) -> &'static str {
+    if profile == "limited" {
+        "limited"
+    } else {
+        "full"
+    }
+}
+
+/// The WebSocket address of an origin.
+fn websocket(origin: &str) -> String {
+    match origin.strip_prefix("http") {
+        Some(rest) => ["ws", rest].concat(),
+        None => origin.to_string(),
+    }
+}

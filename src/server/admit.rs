@@ -1,0 +1,528 @@
+//! From an attempt to a verdict, and from a verdict to what the client, the table, the others and the log get of it.
+
+use super::attempt::{Attempt, Seen};
+use super::gateway::{Away, Gateway, Then};
+use crate::gate::codes::CodeText;
+use crate::gate::device::{Device, Provenance};
+use crate::gate::facts::{AuthMode, Code, DeviceToken, Dialect, Facts, Pairing, Proof, Secret, Unremembered};
+use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, RequestId, Role, Slot};
+use crate::gate::limits;
+use crate::gate::net::Via;
+use crate::gate::pending::Ask;
+use crate::gate::policy::{self, Admission, Outcome, Place};
+use crate::gate::refusal::{Hint, Refusal, Rule};
+use crate::gate::scopes::Scopes;
+use crate::gate::session::Admitted;
+use crate::gate::throttle::Pair;
+use crate::rpc::{self, Entry, Refused};
+use crate::store::tokens;
+use crate::wire::frames::{self, ErrorShape};
+use crate::wire::hello::{Hello, IssuedToken, Paths};
+use crate::wire::json::{self, Writer};
+
+/// An admission on its way to the client.
+pub(super) struct Welcome {
+    conn: ConnId,
+    rule: Rule,
+    admission: Admission,
+    device: Option<(DeviceId, PublicKey)>,
+    attempt: Attempt,
+    /// The client holds the shared secret, and is let in even if the pairing cannot be kept.
+    secret_held: bool,
+}
+
+impl Gateway {
+    /// Decides about an attempt and does what follows.
+    pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
+        if !self.conns.contains_key(&conn) {
+            return;
+        }
+        let (facts, generation) = self.facts(&attempt, now);
+        self.count_guess(&attempt, &facts, now);
+        let verdict = policy::decide(&facts, &self.setup.policy, &self.devices);
+        match verdict.outcome {
+            Outcome::Refuse(refusal) => self.refuse(conn, &attempt, verdict.rule, refusal, None, now),
+            Outcome::Pend(refusal) => {
+                let pending = self.ask(&attempt, facts.requested, now);
+                self.refuse(conn, &attempt, verdict.rule, refusal, pending, now);
+            }
+            Outcome::Admit(admission) => {
+                if verdict.rule == Rule::SetupCode && self.use_code(&attempt, now).is_none() {
+                    return self.refuse(conn, &attempt, Rule::Credential, Refusal::SetupCodeInvalid, None, now);
+                }
+                let device = device_of(&facts, &admission, &self.setup.policy);
+                let secret_held = facts.secret == Secret::Right;
+                let welcome = Welcome { conn, rule: verdict.rule, admission, device, attempt, secret_held };
+                self.admit(welcome, generation, now);
+            }
+        }
+    }
+
+    /// Compares what was presented; the generation is that of a right device token.
+    fn facts(&mut self, attempt: &Attempt, now: Now) -> (Facts, Option<u32>) {
+        let presented = &attempt.presented;
+        let known = match attempt.proof {
+            Proof::Valid { id, key } => {
+                self.devices.find(&id).map(|(_, device)| device).filter(|device| device.key == key)
+            }
+            _ => None,
+        };
+        let generation = match (known, attempt.role) {
+            (Some(device), Some(role)) => {
+                let sent = [&presented.device_token, &presented.token];
+                sent.into_iter().flatten().find_map(|token| tokens::check(&self.setup.key, device, role, token))
+            }
+            _ => None,
+        };
+        let device_token = match (generation, &presented.device_token) {
+            (Some(generation), _) => DeviceToken::Right(generation),
+            (None, Some(_)) => DeviceToken::Wrong,
+            (None, None) => DeviceToken::Absent,
+        };
+        let mut secret = self.secret(attempt, now);
+        let mut code = Code::Absent;
+        if let Some(typed) = code_of(attempt, self.setup.policy.auth).filter(|_| secret != Secret::Right) {
+            code = self.codes.check(typed, now.at);
+        }
+        let explained = matches!(code, Code::Right(_)) || generation.is_some() && presented.password.is_none();
+        if secret == Secret::Wrong && explained {
+            secret = Secret::Absent;
+        }
+        let id = match attempt.proof {
+            Proof::Valid { id, .. } => Some(id),
+            _ => None,
+        };
+        let admitted = self.conns.values().filter(|conn| conn.admitted.is_some()).count();
+        let facts = Facts {
+            phase: self.phase,
+            room: admitted < limits::CONNECTIONS,
+            min_protocol: attempt.min_protocol,
+            max_protocol: attempt.max_protocol,
+            role: attempt.role,
+            control_ui: attempt.control_ui,
+            local: attempt.seen.local,
+            host: attempt.seen.host,
+            origin: attempt.seen.origin,
+            proof: attempt.proof,
+            secret,
+            device_token,
+            code,
+            identity: attempt.seen.identity,
+            authorized_key: id.is_some_and(|id| self.setup.authorized.contains(&id)),
+            cidr: attempt.seen.cidr,
+            requested: attempt.requested,
+        };
+        (facts, generation)
+    }
+
+    fn secret(&self, attempt: &Attempt, now: Now) -> Secret {
+        let presented = &attempt.presented;
+        let mut sent =
+            [&presented.token, &presented.password].into_iter().flatten().filter(|text| !text.is_empty()).peekable();
+        if sent.peek().is_none() {
+            return Secret::Absent;
+        }
+        let guessable = self.setup.policy.auth == AuthMode::Password;
+        if guessable && self.throttle.wait(pair_of(attempt), now.at) > 0 {
+            return Secret::Throttled;
+        }
+        if sent.any(|text| self.setup.is_secret(text)) {
+            Secret::Right
+        } else {
+            Secret::Wrong
+        }
+    }
+
+    fn count_guess(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
+        match facts.secret {
+            _ if self.setup.policy.auth != AuthMode::Password => {}
+            Secret::Wrong => self.throttle.wrong(pair_of(attempt), now.at),
+            Secret::Right => self.throttle.right(pair_of(attempt)),
+            Secret::Absent | Secret::Throttled => {}
+        }
+    }
+
+    fn use_code(&mut self, attempt: &Attempt, now: Now) -> Option<RequestId> {
+        let typed = code_of(attempt, self.setup.policy.auth)?;
+        self.codes.take(typed, now.at)
+    }
+
+    // --- letting in -------------------------------------------------------------------------------------------------
+
+    fn admit(&mut self, welcome: Welcome, generation: Option<u32>, now: Now) {
+        let wait = match welcome.admission.place {
+            Place::Nowhere(_) => None,
+            Place::Known(slot) => {
+                self.token_used(slot, welcome.admission.role, generation);
+                self.commits.under_way(slot)
+            }
+            Place::Grows { slot, pairing } => self.devices.get(slot).cloned().map(|mut device| {
+                grow(&mut device, &pairing, now);
+                device.describe(&welcome.attempt.about);
+                self.commits.change(&mut self.devices, slot, Some(device))
+            }),
+            Place::New { slot, id, key, pairing } => {
+                let mut device = Device::new(id, key, pairing.provenance);
+                (device.created, device.seen, device.seen_age) = (now.wall, now.wall, self.devices.age());
+                grow(&mut device, &pairing, now);
+                device.describe(&welcome.attempt.about);
+                Some(self.commits.change(&mut self.devices, slot, Some(device)))
+            }
+        };
+        match wait {
+            Some(ticket) => self.commits.wait(ticket, Then::Hello(Box::new(welcome))),
+            None => self.welcome(welcome, true, now),
+        }
+    }
+
+    /// The newest token was used, so the older ones end. That is worth a write; nobody waits for it.
+    fn token_used(&mut self, slot: Slot, role: Role, generation: Option<u32>) {
+        let (Some(generation), Some(device)) = (generation, self.devices.get(slot)) else { return };
+        let mut device = device.clone();
+        if device.tokens[role as usize].used(generation) {
+            self.commits.change(&mut self.devices, slot, Some(device));
+        }
+    }
+
+    /// The last step: the pairing is durable, or none was needed, or (`well` is false) it could not be kept.
+    pub(super) fn welcome(&mut self, mut welcome: Welcome, well: bool, now: Now) {
+        if !self.conns.contains_key(&welcome.conn) {
+            return;
+        }
+        if !well {
+            if !welcome.secret_held {
+                let refusal = Refusal::TableUnavailable;
+                return self.refuse(welcome.conn, &welcome.attempt, Rule::Capacity, refusal, None, now);
+            }
+            welcome.admission.place = Place::Nowhere(Unremembered::TableFull);
+        }
+        let admitted = Admitted::by(&welcome.admission, welcome.conn, welcome.device.map(|(id, _)| id));
+        if let Some(slot) = admitted.slot() {
+            self.devices.connected(slot, true);
+            self.freshen(slot, &welcome.attempt);
+            self.seen(slot, now);
+        }
+        let entered = self.presence.enter(welcome.conn, entry(&welcome, now));
+        let hello = self.hello(&admitted, now);
+        if let Some(conn) = self.conns.get_mut(&welcome.conn) {
+            conn.outbox.must(frames::response_ok(&welcome.attempt.request, &hello).into());
+            conn.outbox.admitted();
+            conn.admitted = Some(admitted);
+        }
+        self.log_admission(&welcome);
+        if entered {
+            self.broadcast_presence();
+        }
+        if matches!(welcome.admission.place, Place::New { .. } | Place::Grows { .. }) {
+            self.happen(vec![rpc::devices_changed()]);
+        }
+        if !welcome.admission.ask.is_empty() {
+            self.ask(&welcome.attempt, welcome.admission.ask, now);
+        }
+    }
+
+    /// Keeps up with what a known device says of itself; written down with "last seen".
+    fn freshen(&mut self, slot: Slot, attempt: &Attempt) {
+        if let Some(device) = self.devices.get(slot) {
+            let mut device = device.clone();
+            let remote = device.remote;
+            device.describe(&attempt.about);
+            device.remote = remote;
+            self.devices.put(slot, device);
+        }
+    }
+
+    fn hello(&self, client: &Admitted, now: Now) -> Vec<u8> {
+        let dialect = client.dialect();
+        let methods: Vec<&str> = rpc::advertised().collect();
+        let (presence, health) = (self.presence.list(dialect), rpc::health_json(dialect, now.wall));
+        let conn_id = format!("{}-{}", self.setup.boot_id, client.conn());
+        let token = client.slot().and_then(|slot| self.devices.get(slot)).and_then(|device| {
+            let window = device.tokens[client.role() as usize];
+            let known = device.roles.contains(client.role()) && window.current > 0;
+            let scopes = if client.role() == Role::Operator { device.scopes } else { Scopes::NONE };
+            let token = || tokens::device_token(&self.setup.key, &device.id, client.role(), window.current);
+            known.then(|| (token(), scopes, device.approved))
+        });
+        let issued = token.as_ref().map(|(token, scopes, issued)| IssuedToken {
+            token: token.as_str(),
+            role: client.role(),
+            scopes: *scopes,
+            issued: *issued,
+        });
+        let hello = Hello {
+            dialect,
+            version: env!("CARGO_PKG_VERSION"),
+            host: &self.setup.machine,
+            boot_id: &self.setup.boot_id,
+            conn_id: &conn_id,
+            methods: &methods,
+            events: &rpc::EVENTS,
+            capabilities: &[],
+            presence: &presence,
+            health: &health,
+            state_version: (self.presence.version(), 1),
+            uptime_ms: now.at.0,
+            paths: Paths { config: &self.setup.config_path, state_dir: &self.setup.state_dir },
+            auth_mode: self.status.auth_mode,
+            method: Some(client.method()),
+            role: client.role(),
+            scopes: client.scopes(),
+            token: issued,
+            more_tokens: &[],
+        };
+        hello.payload()
+    }
+
+    fn log_admission(&self, welcome: &Welcome) {
+        let admission = &welcome.admission;
+        let remembered = match admission.place {
+            Place::Nowhere(Unremembered::TableFull) => "no: the table is full or cannot be written",
+            Place::Nowhere(_) => "no",
+            Place::Known(_) => "known",
+            Place::Grows { .. } => "grown",
+            Place::New { .. } => "new",
+        };
+        let line = line(welcome.conn, welcome.rule, &welcome.attempt.seen, Some(&welcome.attempt));
+        let method = admission.method.name();
+        log::info!("admit {line} role={} method={method} remembered={remembered}", admission.role.name());
+        if let Some(off) = welcome.attempt.clock_off {
+            log::info!("conn={} device clock is off by {} s; nothing depends on it", welcome.conn, off / 1000);
+        }
+    }
+
+    // --- turning away -----------------------------------------------------------------------------------------------
+
+    /// Makes or renews the pending request of the device, and tells those who can approve it.
+    fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
+        let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else { return None };
+        let scopes = policy::requested(scopes, dialect_of(attempt), role);
+        let known = self.devices.find(&id).is_some();
+        let fresh = RequestId::from_random(self.entropy.bytes());
+        let ask = Ask { device: id, key, role, scopes, about: attempt.about.clone(), known };
+        let (request, new) = self.pending.ask(ask, fresh, now.at, now.wall);
+        if new {
+            let event = self.pending.get(request, now.at).map(rpc::pair_requested);
+            self.happen(event.into_iter().collect());
+        }
+        Some(request)
+    }
+
+    fn refuse(
+        &mut self,
+        conn: ConnId,
+        attempt: &Attempt,
+        rule: Rule,
+        refusal: Refusal,
+        pending: Option<RequestId>,
+        now: Now,
+    ) {
+        let dialect = dialect_of(attempt);
+        let turned = Turned { conn, rule, refusal, dialect, seen: &attempt.seen, attempt: Some(attempt), pending };
+        self.tell(&turned, Some(&attempt.request), None, now);
+    }
+
+    /// A client whose first message was no connect that can be read.
+    pub(super) fn turn_away(&mut self, conn: ConnId, away: Away, now: Now) {
+        let rule = Rule::Frame;
+        let Away { seen, refusal, request, problems } = away;
+        let message = problems.map(|problems| [refusal.message(Dialect::V4), ": ", &problems].concat());
+        let turned = Turned { conn, rule, refusal, dialect: Dialect::V4, seen: &seen, attempt: None, pending: None };
+        self.tell(&turned, request.as_deref(), message.as_deref(), now);
+    }
+
+    /// Tells a client, the log and `gatelet explain --last` that it is not let in, and closes it.
+    fn tell(&mut self, turned: &Turned<'_>, answer_to: Option<&str>, message: Option<&str>, now: Now) {
+        let words = turned.refusal.words();
+        let message = message.unwrap_or(turned.refusal.message(turned.dialect));
+        let pending = turned.pending.map(|id| id.to_string()).unwrap_or_default();
+        let device = turned.attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
+        let hint = Hint::new(words.hint, self.setup.fill(&pending, &device, &turned.seen.origin_text)).to_string();
+        if let Some(open) = self.conns.get(&turned.conn) {
+            if let Some(id) = answer_to {
+                let details = turned.details(&pending, &hint);
+                let retry = (words.retry_ms > 0).then_some(u64::from(words.retry_ms));
+                let code = words.error.name(turned.dialect);
+                let (details, retryable) = (Some(details.as_slice()), retry.map(|_| true));
+                let error = ErrorShape { code, message, details, retryable, retry_after_ms: retry };
+                open.outbox.must(frames::response_err(id, &error).into());
+            }
+            open.outbox.close(words.close, &turned.reason(message, &pending));
+        }
+        let line = line(turned.conn, turned.rule, turned.seen, turned.attempt);
+        self.log_refusal(format_args!("refuse {line} code={} reason={message:?} hint={hint:?}", words.code), now);
+        self.remember(Refused {
+            rule: turned.rule.title(),
+            code: words.code,
+            message: message.to_string(),
+            hint,
+            client_id: turned.attempt.map(|attempt| attempt.about.client_id.to_string()).unwrap_or_default(),
+            device: device.chars().take(8).collect(),
+            request: pending,
+            at: now.wall,
+            conn: turned.conn.0,
+            peer: turned.seen.peer.to_string(),
+            client: turned.seen.client.to_string(),
+            via: via_name(turned.seen),
+            host: turned.seen.host_text.clone(),
+            origin: turned.seen.origin_text.clone(),
+        });
+    }
+}
+
+/// A client that is not let in.
+struct Turned<'a> {
+    conn: ConnId,
+    rule: Rule,
+    refusal: Refusal,
+    dialect: Dialect,
+    seen: &'a Seen,
+    /// Absent if it did not get as far as asking.
+    attempt: Option<&'a Attempt>,
+    /// The request that the owner can approve.
+    pending: Option<RequestId>,
+}
+
+impl Turned<'_> {
+    /// The close reason; protocol 4 names the request in it.
+    fn reason(&self, message: &str, pending: &str) -> String {
+        match self.dialect {
+            Dialect::V4 if !pending.is_empty() => format!("{message} (requestId: {pending})"),
+            _ => message.to_string(),
+        }
+    }
+
+    /// `error.details`.
+    fn details(&self, pending: &str, hint: &str) -> Vec<u8> {
+        let (refusal, words) = (self.refusal, self.refusal.words());
+        let given = |text: &'static str| (!text.is_empty()).then_some(text);
+        json::object(|o| {
+            o.str("code", words.code);
+            o.str("rule", self.rule.number());
+            o.str("hint", hint);
+            o.opt_str("reason", given(refusal.reason()));
+            o.opt_str("authReason", given(refusal.auth_reason()));
+            o.opt_str("recommendedNextStep", given(words.next));
+            if let Some(attempt) = self.attempt {
+                self.specifics(o, attempt, pending, hint);
+            }
+        })
+    }
+
+    /// What protocol 4 clients read besides.
+    fn specifics(&self, o: &mut Writer<'_>, attempt: &Attempt, pending: &str, hint: &str) {
+        match self.refusal {
+            Refusal::ProtocolMismatch => {
+                o.u64("clientMinProtocol", attempt.min_protocol.into());
+                o.u64("clientMaxProtocol", attempt.max_protocol.into());
+                o.u64("expectedProtocol", Dialect::V4.number().into());
+                o.u64("minimumProbeProtocol", Dialect::V3.number().into());
+            }
+            Refusal::PairingRequired | Refusal::RoleUpgrade => {
+                o.str("requestId", pending);
+                o.str("remediationHint", hint);
+                o.str("deviceId", &device_text(&attempt.proof));
+                o.opt_str("requestedRole", attempt.role.map(Role::name));
+                o.strs("requestedScopes", attempt.requested.iter().map(|scope| scope.name()));
+                o.bool("pauseReconnect", false);
+            }
+            Refusal::TokenMismatch | Refusal::TokenMissing | Refusal::PasswordMismatch | Refusal::PasswordMissing => {
+                o.bool("canRetryWithDeviceToken", false);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How a connection came, in one word for the log.
+pub(super) fn via_name(seen: &Seen) -> &'static str {
+    match (seen.via, seen.local) {
+        (_, true) => "local",
+        (Via::Direct, _) => "direct",
+        (Via::TrustedProxy, _) => "proxy",
+        (Via::UntrustedProxy, _) => "untrusted-proxy",
+    }
+}
+
+/// The beginning of every log line about an attempt. What a stranger chose is quoted and has no control characters.
+fn line(conn: ConnId, rule: Rule, seen: &Seen, attempt: Option<&Attempt>) -> String {
+    let device = attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
+    let client_id = attempt.map_or("", |attempt| attempt.about.client_id.as_str());
+    format!(
+        "conn={conn} rule=\"{}\" peer={} client={} via={} host={:?} origin={:?} clientId={} device={}",
+        rule.title(),
+        seen.peer,
+        seen.client,
+        via_name(seen),
+        seen.host_text,
+        seen.origin_text,
+        client_id,
+        device.get(..8).unwrap_or("-"),
+    )
+}
+
+/// The dialect in which it is spoken to, admitted or not.
+fn dialect_of(attempt: &Attempt) -> Dialect {
+    Dialect::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Dialect::V4)
+}
+
+fn device_text(proof: &Proof) -> String {
+    match proof {
+        Proof::Valid { id, .. } => id.to_string(),
+        Proof::Absent | Proof::Invalid(_) => String::new(),
+    }
+}
+
+/// The device that an admission is for; none if the policy ignores it.
+fn device_of(
+    facts: &Facts,
+    admission: &Admission,
+    policy: &crate::gate::facts::Policy,
+) -> Option<(DeviceId, PublicKey)> {
+    match (facts.proof, admission.place) {
+        (_, Place::Nowhere(Unremembered::NoDevice)) => None,
+        (Proof::Valid { .. }, _) if facts.control_ui && policy.disable_device_auth => None,
+        (Proof::Valid { id, key }, _) => Some((id, key)),
+        _ => None,
+    }
+}
+
+/// What may be a setup code: the field made for it, or a token field that looks like one where tokens are not typed by people.
+fn code_of(attempt: &Attempt, auth: AuthMode) -> Option<&str> {
+    let typed = attempt.presented.token.as_deref().filter(|_| auth == AuthMode::Token);
+    let typed = typed.filter(|text| CodeText::parse(text).is_some());
+    attempt.presented.bootstrap_token.as_deref().or(typed)
+}
+
+fn pair_of(attempt: &Attempt) -> Pair {
+    match &attempt.proof {
+        Proof::Valid { id, .. } => Pair::of(attempt.seen.client, Some(id)),
+        _ => Pair::of(attempt.seen.client, None),
+    }
+}
+
+fn grow(device: &mut Device, pairing: &Pairing, now: Now) {
+    if pairing.provenance == Provenance::Code {
+        device.provenance = Provenance::Code;
+    }
+    pairing.roles.iter().for_each(|role| device.approve(role, pairing.scopes, now.wall));
+}
+
+fn entry(welcome: &Welcome, now: Now) -> Entry {
+    let (attempt, about) = (&welcome.attempt, &welcome.attempt.about);
+    Entry {
+        host: if about.name.is_empty() { crate::gate::text::clip(&about.client_id) } else { about.name.clone() },
+        ip: about.remote,
+        version: attempt.version.clone(),
+        platform: about.platform.clone(),
+        family: about.family.clone(),
+        model: attempt.model.clone(),
+        client_id: about.client_id.clone(),
+        mode: about.client_mode.clone(),
+        instance: attempt.instance.clone(),
+        device: welcome.device.map(|(id, _)| id),
+        role: welcome.admission.role,
+        scopes: welcome.admission.scopes,
+        since: now.wall,
+    }
+}

@@ -1,0 +1,96 @@
+//! What an admitted client asks: from its frame to the answer.
+
+use super::gateway::{Gateway, Then};
+use crate::gate::ids::{ConnId, Now};
+use crate::gate::limits;
+use crate::gate::refusal::Close;
+use crate::rpc::{self, Call, Effect, Failure, Refused, Reply};
+use crate::wire::frames::{self, BadFrame, ErrorShape, Request};
+
+impl Gateway {
+    /// A message of an admitted client. What cannot be read is answered or ignored as the protocol does; it stays open.
+    pub(super) fn frame(&mut self, conn: ConnId, message: &[u8], now: Now) {
+        match Request::parse(message) {
+            Ok(request) => self.call(conn, &request, now),
+            Err(BadFrame::Json(bad)) => log::debug!("conn={conn} sent no JSON: {bad}"),
+            Err(BadFrame::Request { id, problems }) => {
+                self.fail(conn, &id, &Failure::invalid(["invalid request frame: ", &problems].concat()));
+            }
+        }
+    }
+
+    fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
+        self.count(now);
+        let Some(caller) = self.conns.get(&conn).and_then(|conn| conn.admitted.clone()) else { return };
+        let refusals: Vec<Refused> = match &*request.method {
+            "gatelet.refusals" => self.refusals().iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        let entropy = &mut self.entropy;
+        let mut call = Call {
+            caller: &caller,
+            now,
+            devices: &self.devices,
+            pending: &mut self.pending,
+            codes: &mut self.codes,
+            key: &self.setup.key,
+            presence: &self.presence,
+            status: &self.status,
+            refused: &refusals,
+            random: &mut |bytes| entropy.fill(bytes),
+        };
+        match rpc::dispatch(&mut call, &request.method, request.params) {
+            Ok(reply) => self.answer(conn, &request.id, reply),
+            Err(failure) => self.fail(conn, &request.id, &failure),
+        }
+    }
+
+    fn answer(&mut self, conn: ConnId, id: &str, mut reply: Reply) {
+        match reply.effects.first() {
+            Some(Effect::Commit { .. }) => {
+                let Effect::Commit { slot, device } = reply.effects.remove(0) else { return };
+                let ticket = self.commits.change(&mut self.devices, slot, device);
+                self.commits.wait(ticket, Then::Answer { conn, id: id.to_string(), reply });
+            }
+            _ => {
+                self.send(conn, frames::response_ok(id, &reply.payload));
+                self.happen(reply.effects);
+            }
+        }
+    }
+
+    /// The commit of a call is done.
+    pub(super) fn answer_committed(&mut self, conn: ConnId, id: &str, reply: Reply, well: bool, _now: Now) {
+        if well {
+            self.send(conn, frames::response_ok(id, &reply.payload));
+            self.happen(reply.effects);
+        } else {
+            self.fail(conn, id, &Failure::unavailable("the pairing table could not be written; see the gateway's log"));
+        }
+    }
+
+    fn fail(&mut self, conn: ConnId, id: &str, failure: &Failure) {
+        let Some(open) = self.conns.get_mut(&conn) else { return };
+        let Some(client) = &open.admitted else { return };
+        let error = ErrorShape {
+            code: failure.code.name(client.dialect()),
+            message: &failure.message,
+            details: failure.details.as_deref(),
+            ..ErrorShape::new("", "")
+        };
+        open.outbox.must(frames::response_err(id, &error).into());
+        if failure.unauthorized {
+            open.unauthorized += 1;
+            if open.unauthorized > limits::UNAUTHORIZED_CALLS {
+                let (code, reason) = Close::Unauthorized.words();
+                open.outbox.close(code, reason);
+            }
+        }
+    }
+
+    fn send(&self, conn: ConnId, frame: Vec<u8>) {
+        if let Some(conn) = self.conns.get(&conn) {
+            conn.outbox.must(frame.into());
+        }
+    }
+}

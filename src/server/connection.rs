@@ -1,0 +1,363 @@
+//! One connection, from the first byte to the last: HTTP head, page or WebSocket, challenge, connect, and then frames both ways.
+//!
+//! It only translates: what comes in becomes an event for the owner, what the outbox holds goes out. While the owner decides
+//! about connect, nothing further is read.
+
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use smol::future::{self, FutureExt};
+use smol::{Async, Timer};
+use tungstenite::error::CapacityError;
+use tungstenite::{Error, Message};
+
+use super::attempt::Seen;
+use super::evidence;
+use super::gateway::{Away, Event};
+use super::outbox::{Frame, Next, Outbox};
+use super::ports::{Entropy, SystemEntropy};
+use super::routes;
+use super::shared::Shared;
+use super::socket::{Socket, Stream};
+use crate::gate::ids::{ConnId, Millis, Nonce};
+use crate::gate::limits;
+use crate::gate::net::Via;
+use crate::gate::refusal::{Close, Refusal};
+use crate::wire::connect::Connect;
+use crate::wire::frames::{self, Request};
+use crate::wire::http::{Answer, Head};
+use crate::wire::json;
+
+/// Serves one accepted stream until it ends.
+pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: Async<TcpStream>, peer: IpAddr) {
+    let here = Here { shared: shared.clone(), conn };
+    let stream = Stream(Arc::new(stream));
+    let deadline = shared.now().at.plus(limits::HANDSHAKE_MS);
+    // boxed, so that an idle connection does not keep the room that reading its head took
+    let opened = within(limits::HANDSHAKE_MS, Box::pin(here.open(stream, peer))).await.flatten();
+    if let Some((socket, seen)) = opened {
+        let mut talk = Talk { here, socket, seen, outbox: Rc::default(), challenge: None, stage: Stage::Greeting };
+        talk.run(deadline).await;
+    }
+}
+
+/// The future's result, if it comes in time.
+async fn within<T>(ms: u64, work: impl std::future::Future<Output = T>) -> Option<T> {
+    let late = async {
+        Timer::after(Duration::from_millis(ms)).await;
+        None
+    };
+    async { Some(work.await) }.or(late).await
+}
+
+/// A connection's place in the gateway; when it is dropped the gateway forgets the connection, however it ended.
+struct Here {
+    shared: Rc<Shared>,
+    conn: ConnId,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.shared.lobby.leave(self.conn);
+        self.shared.happen(Event::Closed { conn: self.conn });
+    }
+}
+
+impl Here {
+    /// Reads the request; answers it, or opens the WebSocket that it asks for.
+    async fn open(&self, stream: Stream, peer: IpAddr) -> Option<(Socket, Seen)> {
+        let mut bytes = Vec::with_capacity(1024);
+        let (accept, len, seen) = loop {
+            if read_some(&stream, &mut bytes).await? == 0 {
+                return None;
+            }
+            let head = match Head::parse(&bytes) {
+                Ok(Some(head)) => head,
+                Ok(None) => continue,
+                Err(bad) => {
+                    log::debug!("conn={} peer={peer} sent a request that is refused: {bad}", self.conn);
+                    finish(&stream, &Answer::refusal(bad)).await;
+                    return None;
+                }
+            };
+            let reached = stream.0.get_ref().local_addr().ok().map(|address| address.ip());
+            let seen = evidence::seen(&head, peer, reached, &self.shared.setup);
+            if !head.wants_websocket() {
+                finish(&stream, &routes::answer(&head, &seen, &self.shared)).await;
+                return None;
+            }
+            match head.accept_websocket() {
+                Ok(accept) => break (accept, head.len, seen),
+                Err(bad) => {
+                    finish(&stream, &Answer::refusal(bad)).await;
+                    return None;
+                }
+            }
+        };
+        if seen.via == Via::UntrustedProxy {
+            self.shared.warn_of_proxy(seen.peer);
+        }
+        write_all(&stream, &accept).await?;
+        Some((Socket::new(stream, bytes.split_off(len)), seen))
+    }
+}
+
+/// Where a WebSocket stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It was challenged and has to answer with connect.
+    Greeting,
+    /// The owner decides about it.
+    Deciding,
+    /// It is in.
+    Admitted,
+}
+
+/// What happened last on a WebSocket.
+enum Step {
+    Message(Frame),
+    Failed(Error),
+    Closing(u16, String),
+    Gone,
+}
+
+struct Talk {
+    here: Here,
+    socket: Socket,
+    seen: Seen,
+    outbox: Rc<Outbox>,
+    challenge: Option<(Nonce, Millis)>,
+    stage: Stage,
+}
+
+impl Talk {
+    async fn run(&mut self, deadline: Millis) {
+        self.here.shared.happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
+        self.send_challenge();
+        let greeted = deadline.since(self.here.shared.now().at);
+        let Some(step) = within(greeted, Box::pin(self.greet())).await else {
+            self.log_timeout();
+            let (code, reason) = Close::HandshakeTimeout.words();
+            return self.close(code, reason).await;
+        };
+        let last = match step {
+            Some(end) => end,
+            None => self.converse().await,
+        };
+        match last {
+            Step::Closing(code, reason) => self.close(code, &reason).await,
+            Step::Failed(error) => {
+                if let Some((code, reason)) = blame(&error) {
+                    log::debug!("conn={} peer={}: {error}", self.here.conn, self.seen.peer);
+                    self.close(code, reason).await;
+                }
+            }
+            Step::Message(_) | Step::Gone => {}
+        }
+    }
+
+    fn send_challenge(&mut self) {
+        let now = self.here.shared.now();
+        let nonce = Nonce((&mut SystemEntropy as &mut dyn Entropy).bytes());
+        let payload = json::object(|o| {
+            o.shown("nonce", &nonce);
+            o.u64("ts", now.wall.0);
+            o.strs("capabilities", []);
+        });
+        self.challenge = Some((nonce, now.at));
+        self.outbox.must(frames::event("connect.challenge", &payload, None, None).into());
+    }
+
+    /// Until the client is let in (`None`) or the connection ends.
+    async fn greet(&mut self) -> Option<Step> {
+        loop {
+            match self.step().await {
+                Step::Message(frame) if self.stage == Stage::Greeting => self.connect(&frame).await,
+                Step::Message(frame) => {
+                    self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame });
+                    return None;
+                }
+                end => return Some(end),
+            }
+            if self.stage == Stage::Admitted {
+                return None;
+            }
+        }
+    }
+
+    /// Until the connection ends.
+    async fn converse(&mut self) -> Step {
+        let mut turn = 0u32;
+        loop {
+            match self.step().await {
+                Step::Message(frame) => self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame }),
+                end => return end,
+            }
+            turn = turn.wrapping_add(1);
+            if turn.is_multiple_of(TURN) {
+                future::yield_now().await;
+            }
+        }
+    }
+
+    /// The first message: it should be connect, and connect it is once.
+    async fn connect(&mut self, frame: &[u8]) {
+        let away = |refusal, request: Option<&str>, problems: Option<String>| {
+            let (seen, request) = (self.seen.clone(), request.map(str::to_string));
+            Event::TurnedAway { conn: self.here.conn, away: Box::new(Away { seen, refusal, request, problems }) }
+        };
+        let shared = &self.here.shared;
+        self.stage = Stage::Deciding;
+        let request = match Request::parse(frame) {
+            Ok(request) if request.method == "connect" => request,
+            Ok(request) => return shared.happen(away(Refusal::NotConnect, Some(&request.id), None)),
+            Err(_) => return shared.happen(away(Refusal::InvalidFrame, None, None)),
+        };
+        let connect = match Connect::parse(request.params) {
+            Ok(connect) => connect,
+            Err(problems) => return shared.happen(away(Refusal::InvalidConnect, Some(&request.id), Some(problems))),
+        };
+        let Some((nonce, challenged)) = self.challenge.take() else { return };
+        let now = shared.now();
+        let challenge = (nonce, now.at.since(challenged));
+        let (mut attempt, check) = evidence::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup, now);
+        if let Some(check) = check {
+            attempt.proof = shared.verify(check).await;
+        }
+        shared.happen(Event::Connect { conn: self.here.conn, attempt: Box::new(attempt) });
+    }
+
+    /// Sends what is to be sent until something else happens.
+    async fn step(&mut self) -> Step {
+        poll_fn(|context| self.poll_step(context)).await
+    }
+
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            match self.socket.poll_sent(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Step::Gone),
+                Poll::Pending if self.outbox.is_aborted() => {}
+                Poll::Pending => {
+                    self.outbox.listen(context);
+                    break;
+                }
+            }
+            let sent = match self.outbox.poll_next(context) {
+                Poll::Ready(Next::Frame(frame)) => self.socket.send(frame),
+                Poll::Ready(Next::Ping) => self.socket.ping(),
+                Poll::Ready(Next::Close(code, reason)) => return Poll::Ready(Step::Closing(code, reason)),
+                Poll::Ready(Next::Admitted) => {
+                    self.socket.admit();
+                    self.stage = Stage::Admitted;
+                    self.here.shared.lobby.leave(self.here.conn);
+                    Ok(())
+                }
+                Poll::Pending => break,
+            };
+            if let Err(error) = sent {
+                return Poll::Ready(Step::Failed(error));
+            }
+        }
+        match self.stage {
+            Stage::Deciding => Poll::Pending,
+            Stage::Greeting | Stage::Admitted => self.poll_message(context),
+        }
+    }
+
+    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            let message = match self.socket.poll_read(context) {
+                Poll::Ready(Ok(message)) => message,
+                Poll::Ready(Err(error)) => return Poll::Ready(Step::Failed(error)),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.outbox.heard();
+            match message {
+                Message::Text(text) => return Poll::Ready(Step::Message(text.into())),
+                Message::Binary(bytes) => return Poll::Ready(Step::Message(bytes)),
+                Message::Close(_) => return Poll::Ready(Step::Closing(1000, String::new())),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                    if let Poll::Ready(Err(_)) = self.socket.poll_sent(context) {
+                        return Poll::Ready(Step::Gone);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says goodbye, gives what is under way and the other side's answer a moment, and lets go.
+    async fn close(&mut self, code: u16, reason: &str) {
+        let _ = self.socket.close(code, reason);
+        let socket = &mut self.socket;
+        let farewell = poll_fn(|context| {
+            if let Poll::Ready(Err(_)) = socket.poll_sent(context) {
+                return Poll::Ready(());
+            }
+            loop {
+                match socket.poll_read(context) {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        within(limits::CLOSE_GRACE_MS, farewell).await;
+    }
+
+    fn log_timeout(&self) {
+        let what = if self.stage == Stage::Deciding {
+            "the pairing could not be saved in time"
+        } else {
+            "no connect request came"
+        };
+        log::info!("timeout conn={} peer={} host={:?}: {what}", self.here.conn, self.seen.peer, self.seen.host_text);
+    }
+}
+
+/// Messages of one client before the others have a turn.
+const TURN: u32 = 32;
+
+/// With which words a connection ends that broke the protocol; `None` if it is simply gone.
+fn blame(error: &Error) -> Option<(u16, &'static str)> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge.words()),
+        Error::Utf8(_) => Some(Close::NotUtf8.words()),
+        Error::Protocol(_) => Some((1002, "protocol error")),
+        _ => None,
+    }
+}
+
+async fn read_some(stream: &Stream, bytes: &mut Vec<u8>) -> Option<usize> {
+    let mut part = [0; 1024];
+    let count = stream.0.read_with(|_| stream.clone().read(&mut part)).await.ok()?;
+    bytes.extend_from_slice(&part[..count]);
+    Some(count)
+}
+
+async fn write_all(stream: &Stream, mut bytes: &[u8]) -> Option<()> {
+    while !bytes.is_empty() {
+        let count = stream.0.write_with(|_| stream.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
+        bytes = &bytes[count..];
+    }
+    Some(())
+}
+
+/// Sends an answer as a whole and lets the client read it before the connection is closed.
+async fn finish(stream: &Stream, answer: &[u8]) {
+    if write_all(stream, answer).await.is_none() || stream.0.get_ref().shutdown(std::net::Shutdown::Write).is_err() {
+        return;
+    }
+    let drain = async {
+        let mut rest = Vec::new();
+        while read_some(stream, &mut rest).await.is_some_and(|count| count > 0) {
+            rest.clear();
+        }
+    };
+    within(limits::CLOSE_GRACE_MS, drain).await;
+}

@@ -1,0 +1,202 @@
+//! From the words of a client to an [`Attempt`]: what the request head shows, what connect says, what the signature proves.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use ed25519_compact::{PublicKey as Ed25519Key, Signature};
+use sha2::{Digest, Sha256};
+
+use super::attempt::{Attempt, Presented, Seen};
+use super::setup::Setup;
+use crate::gate::facts::{Dialect, Proof};
+use crate::gate::ids::{DeviceId, Nonce, Now, PublicKey};
+use crate::gate::limits;
+use crate::gate::net::{self, Via};
+use crate::gate::origin;
+use crate::gate::pending::About;
+use crate::gate::proof::{self, Claim, Signed};
+use crate::gate::refusal::Refusal;
+use crate::gate::text::{clip, cut};
+use crate::wire::connect::{Auth, Connect, DeviceClaim};
+use crate::wire::http::Head;
+
+/// What a request head shows of its sender. `reached` is the address at which it reached this machine.
+pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setup) -> Seen {
+    let web = &setup.web;
+    let forwarded = head.forwarded_for();
+    let real_ip = head.header("X-Real-IP");
+    let mut client = net::client_address(peer, forwarded.as_deref(), real_ip, &web.trusted_proxies, web.allow_real_ip);
+    let trusted = web.trusted_proxies.iter().any(|range| range.contains(client.address));
+    if client.via == Via::Direct && head.proxied() && !trusted {
+        client.via = Via::UntrustedProxy;
+    }
+    let local = net::is_loopback(peer) && !head.proxied();
+    let (host, origin) = origin::classify(head.host(), head.origin(), &web.names(&setup.machine, reached));
+    Seen {
+        peer: net::fold(peer),
+        client: client.address,
+        via: client.via,
+        local,
+        host_text: shown(head.host()),
+        origin_text: shown(head.origin()),
+        host,
+        origin,
+        identity: web.identity(peer, head),
+        cidr: client.via != Via::UntrustedProxy && web.approves(client.address),
+    }
+}
+
+/// A header as it is logged and shown: short, and without control characters.
+fn shown(header: Option<&str>) -> String {
+    header
+        .map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(|char| !char.is_control()).collect())
+        .unwrap_or_default()
+}
+
+/// A signature that is still to be checked, apart from everything else, so that any thread can do it.
+pub struct SignatureCheck {
+    id: DeviceId,
+    key: PublicKey,
+    signature: [u8; 64],
+    payloads: Vec<Vec<u8>>,
+}
+
+impl SignatureCheck {
+    /// Checks; takes tens of microseconds on a laptop and a good part of a millisecond on a Raspberry Pi.
+    pub fn run(&self) -> Proof {
+        let signature = Signature::new(self.signature);
+        let key = Ed25519Key::new(self.key.0);
+        if self.payloads.iter().any(|payload| key.verify(payload, &signature).is_ok()) {
+            Proof::Valid { id: self.id, key: self.key }
+        } else {
+            Proof::Invalid(Refusal::SignatureInvalid)
+        }
+    }
+}
+
+/// Reads connect into an attempt. Its proof is final, unless a signature is still to be checked.
+pub fn attempt(
+    request: &str,
+    connect: &Connect<'_>,
+    seen: &Seen,
+    challenge: (Nonce, u64),
+    setup: &Setup,
+    now: Now,
+) -> (Attempt, Option<SignatureCheck>) {
+    let dialect = Dialect::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Dialect::V4);
+    let (proof, check) = match &connect.device {
+        None => (Proof::Absent, None),
+        Some(device) => claim(connect, device, seen, challenge, dialect, setup, now),
+    };
+    let clock_off = connect.device.as_ref().and_then(|device| skew(device.signed_at, now));
+    let client = &connect.client;
+    let attempt = Attempt {
+        request: request.to_string(),
+        min_protocol: connect.min_protocol,
+        max_protocol: connect.max_protocol,
+        role: connect.role(),
+        control_ui: client.id == "openclaw-control-ui",
+        requested: connect.scopes,
+        proof,
+        presented: presented(&connect.auth),
+        about: About {
+            name: name(connect),
+            platform: clip(&client.platform),
+            family: clip(client.device_family.as_deref().unwrap_or("")),
+            client_id: clip(client.id),
+            client_mode: clip(client.mode),
+            remote: (!net::is_loopback(seen.client)).then_some(seen.client),
+        },
+        version: clip(&client.version),
+        model: clip(client.model_identifier.as_deref().unwrap_or("")),
+        instance: clip(client.instance_id.as_deref().unwrap_or("")),
+        seen: seen.clone(),
+        clock_off,
+    };
+    (attempt, check)
+}
+
+fn claim(
+    connect: &Connect<'_>,
+    device: &DeviceClaim<'_>,
+    seen: &Seen,
+    (challenge, elapsed): (Nonce, u64),
+    dialect: Dialect,
+    setup: &Setup,
+    now: Now,
+) -> (Proof, Option<SignatureCheck>) {
+    let judged_skew = setup.strict_clock.then(|| now.wall.0.abs_diff(device.signed_at));
+    let key_id = device.key.map(|key| DeviceId(Sha256::digest(key.0).into()));
+    let nonce = device.nonce.as_deref();
+    let claim = Claim { device_id: &device.id, key_id, nonce, challenge, elapsed, judged_skew, local: seen.local };
+    let (id, key, signature) = match (claim.check(), device.key, device.signature) {
+        (Err(refusal), ..) => return (Proof::Invalid(refusal), None),
+        (Ok(id), Some(key), Some(signature)) => (id, key, signature),
+        _ => return (Proof::Invalid(Refusal::SignatureInvalid), None),
+    };
+    let signed = Signed {
+        device_id: &device.id,
+        client_id: connect.client.id,
+        client_mode: connect.client.mode,
+        role: connect.role_sent.as_deref().unwrap_or("operator"),
+        scopes: &connect.scopes_sent,
+        signed_at: device.signed_at,
+        token: connect.signed_token(dialect),
+        nonce: nonce.unwrap_or(""),
+        platform: &connect.client.platform,
+        family: connect.client.device_family.as_deref().unwrap_or(""),
+    };
+    let payload = |version: &proof::Version| {
+        let mut bytes = Vec::with_capacity(512);
+        signed.payload(*version, &mut |part| bytes.extend_from_slice(part));
+        bytes
+    };
+    let payloads = proof::versions(dialect, nonce.is_some()).iter().map(payload).collect();
+    (Proof::Absent, Some(SignatureCheck { id, key, signature, payloads }))
+}
+
+fn skew(signed_at: u64, now: Now) -> Option<i64> {
+    let off = signed_at as i64 - now.wall.0 as i64;
+    (off.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(off)
+}
+
+fn presented(auth: &Auth<'_>) -> Presented {
+    let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_string);
+    Presented {
+        token: owned(&auth.token),
+        password: owned(&auth.password),
+        device_token: owned(&auth.device_token),
+        bootstrap_token: owned(&auth.bootstrap_token),
+    }
+}
+
+/// What the client calls itself; a browser that does not say is named after its user agent.
+fn name(connect: &Connect<'_>) -> crate::gate::text::Text<{ limits::NAME_LEN }> {
+    match (&connect.client.display_name, &connect.user_agent) {
+        (Some(name), _) => clip(name),
+        (None, Some(agent)) => clip(&browser(agent)),
+        (None, None) => clip(""),
+    }
+}
+
+/// `Chrome on Windows`, as far as the user agent tells.
+fn browser(agent: &str) -> String {
+    let first =
+        |table: &[(&str, &'static str)]| table.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
+    let browsers =
+        [("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari")];
+    let systems = [
+        ("Windows", "Windows"),
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Mac OS", "Mac"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+    ];
+    match (first(&browsers), first(&systems)) {
+        (Some(browser), Some(system)) => [browser, " on ", system].concat(),
+        (Some(one), None) | (None, Some(one)) => one.to_string(),
+        (None, None) => String::new(),
+    }
+}

@@ -1,0 +1,347 @@
+//! The owner: all state of the gateway in one value, entered by one function.
+//!
+//! It does no I/O. Sockets, the disk and the clock are outside: an [`Event`] comes in with the time, frames go out into the
+//! outboxes of the connections, and changes of the table go out as jobs ([`Gateway::next_job`]) whose end comes back as an
+//! event. Everything runs on one thread and nothing in here waits, so there is no lock and no queue between a connection and
+//! its owner; that is also what lets a simulation drive the whole gateway.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use super::attempt::{Attempt, Seen};
+use super::commits::{Commits, Job, Ticket};
+use super::outbox::{Frame, Offer, Outbox};
+use super::ports::Entropy;
+use super::setup::Setup;
+use crate::gate::codes::Codes;
+use crate::gate::facts::{Dialect, Phase};
+use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
+use crate::gate::limits;
+use crate::gate::pending::Pending;
+use crate::gate::refusal::{Close, Refusal};
+use crate::gate::session::Admitted;
+use crate::gate::throttle::Throttle;
+use crate::rpc::{Audience, Devices, Effect, Presence, Refused, Status};
+use crate::wire::frames;
+use crate::wire::json;
+
+/// Everything that can happen to the gateway.
+pub enum Event {
+    /// A WebSocket was opened; its frames go into this outbox.
+    Opened { conn: ConnId, outbox: Rc<Outbox> },
+    /// It asks to come in.
+    Connect { conn: ConnId, attempt: Box<Attempt> },
+    /// Its first message was no connect that can be read.
+    TurnedAway { conn: ConnId, away: Box<Away> },
+    /// An admitted client sent a message.
+    Frame { conn: ConnId, message: Frame },
+    /// It is gone.
+    Closed { conn: ConnId },
+    /// The disk has done a job, or failed to.
+    Committed { job: Job, error: Option<String> },
+    /// The time of [`Gateway::next_deadline`] has come.
+    Tick,
+    /// The gateway is going down.
+    Stop,
+}
+
+/// A first message that is no connect.
+pub struct Away {
+    pub seen: Seen,
+    pub refusal: Refusal,
+    /// The id to answer to, if it has one.
+    pub request: Option<String>,
+    /// What is wrong with the parameters of connect.
+    pub problems: Option<String>,
+}
+
+/// One open WebSocket.
+pub(super) struct Conn {
+    pub outbox: Rc<Outbox>,
+    pub admitted: Option<Admitted>,
+    pub seq: u64,
+    /// Calls that its role may not make.
+    pub unauthorized: u32,
+}
+
+/// What happens when a commit is done.
+pub(super) enum Then {
+    /// The client is let in, or told that it could not be remembered.
+    Hello(Box<super::admit::Welcome>),
+    /// The call is answered, and its effects happen.
+    Answer { conn: ConnId, id: String, reply: crate::rpc::Reply },
+}
+
+/// The whole state of a running gateway.
+pub struct Gateway {
+    pub(super) setup: Rc<Setup>,
+    pub(super) phase: Phase,
+    pub(super) devices: Devices,
+    pub(super) pending: Pending,
+    pub(super) codes: Codes,
+    pub(super) throttle: Throttle,
+    pub(super) presence: Presence,
+    pub(super) commits: Commits<Then>,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    pub(super) status: Status,
+    pub(super) entropy: Box<dyn Entropy>,
+    refusals: VecDeque<Refused>,
+    /// Since when refusals are counted for the log, and how many there were.
+    refusals_logged: (Millis, u32),
+    /// Devices whose record in the file is older than the one in memory, in things that nobody decides by.
+    unsaved: BTreeSet<Slot>,
+    age_at_start: TableAge,
+    next_tick: Millis,
+    next_ping: Millis,
+    next_flush: Millis,
+}
+
+impl Gateway {
+    /// A gateway that begins now.
+    pub fn new(setup: Rc<Setup>, devices: Devices, status: Status, entropy: Box<dyn Entropy>, now: Now) -> Gateway {
+        Gateway {
+            phase: Phase::Running,
+            age_at_start: devices.age(),
+            pending: Pending::new(),
+            codes: Codes::new(),
+            throttle: Throttle::new(setup.rate),
+            presence: Presence::new(setup.machine.clone(), now.wall),
+            commits: Commits::new(),
+            conns: BTreeMap::new(),
+            refusals: VecDeque::new(),
+            refusals_logged: (now.at, 0),
+            unsaved: BTreeSet::new(),
+            next_tick: now.at.plus(limits::TICK_MS),
+            next_ping: now.at.plus(limits::PING_MS),
+            next_flush: now.at.plus(limits::SEEN_FLUSH_MS),
+            setup,
+            devices,
+            status,
+            entropy,
+        }
+    }
+
+    /// Lets one event happen.
+    pub fn handle(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Opened { conn, outbox } => {
+                outbox.heard();
+                self.conns.insert(conn, Conn { outbox, admitted: None, seq: 0, unauthorized: 0 });
+            }
+            Event::Connect { conn, attempt } => self.connect(conn, *attempt, now),
+            Event::TurnedAway { conn, away } => self.turn_away(conn, *away, now),
+            Event::Frame { conn, message } => self.frame(conn, &message, now),
+            Event::Closed { conn } => self.closed(conn, now),
+            Event::Committed { job, error } => self.committed(&job, error, now),
+            Event::Tick => self.tick(now),
+            Event::Stop => self.stop(now),
+        }
+    }
+
+    /// What the disk is to do next.
+    pub fn next_job(&mut self) -> Option<Job> {
+        self.commits.next_job()
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub fn next_deadline(&self) -> Millis {
+        self.next_tick.min(self.next_ping).min(self.next_flush)
+    }
+
+    /// Is the gateway able to let clients in?
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Running && !self.commits.is_failing()
+    }
+
+    /// What decides, and what is said at start.
+    pub fn setup(&self) -> &Rc<Setup> {
+        &self.setup
+    }
+
+    /// WebSockets that are open.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// WebSockets that are open and were not let in yet.
+    pub fn unauthenticated(&self) -> usize {
+        self.conns.values().filter(|conn| conn.admitted.is_none()).count()
+    }
+
+    fn committed(&mut self, job: &Job, error: Option<String>, now: Now) {
+        if let Some(error) = &error {
+            log::error!("the pairing table could not be written: {error}; what changed is not kept");
+        }
+        let well = error.is_none();
+        for then in self.commits.done(&mut self.devices, job, well) {
+            match then {
+                Then::Hello(welcome) => self.welcome(*welcome, well, now),
+                Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, reply, well, now),
+            }
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId, now: Now) {
+        let Some(gone) = self.conns.remove(&conn) else { return };
+        let Some(slot) = gone.admitted.as_ref().and_then(Admitted::slot) else {
+            return self.left(conn);
+        };
+        self.devices.connected(slot, false);
+        self.seen(slot, now);
+        self.left(conn);
+    }
+
+    fn left(&mut self, conn: ConnId) {
+        if self.presence.leave(conn) {
+            self.broadcast_presence();
+        }
+    }
+
+    /// The device was here just now. Nothing is written for that, see [`Gateway::flush`].
+    pub(super) fn seen(&mut self, slot: Slot, now: Now) {
+        let age = self.devices.age();
+        if let Some(device) = self.devices.get(slot) {
+            let device = crate::gate::device::Device { seen: now.wall, seen_age: age, ..device.clone() };
+            self.devices.put(slot, device);
+            self.unsaved.insert(slot);
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        let hours = now.at.0 / 3_600_000;
+        self.devices.set_age(TableAge(self.age_at_start.0.saturating_add(u32::try_from(hours).unwrap_or(u32::MAX))));
+        if now.at >= self.next_tick {
+            self.next_tick = now.at.plus(limits::TICK_MS);
+            let payload = json::object(|o| o.u64("ts", now.wall.0));
+            self.broadcast("tick", &payload, Audience::All, true);
+        }
+        if now.at >= self.next_ping {
+            self.next_ping = now.at.plus(limits::PING_MS);
+            self.conns.values().filter(|conn| conn.admitted.is_some()).for_each(|conn| conn.outbox.ping());
+        }
+        if now.at >= self.next_flush {
+            self.next_flush = now.at.plus(limits::SEEN_FLUSH_MS);
+            self.flush(now);
+        }
+    }
+
+    /// Writes down when devices were last seen: hourly at most, and at stop, because SD cards wear out.
+    fn flush(&mut self, now: Now) -> Option<Ticket> {
+        let connected: Vec<Slot> = self.conns.values().filter_map(|conn| conn.admitted.as_ref()?.slot()).collect();
+        connected.into_iter().for_each(|slot| self.seen(slot, now));
+        let unsaved = std::mem::take(&mut self.unsaved);
+        (!unsaved.is_empty()).then(|| self.commits.flush(&self.devices, unsaved.into_iter()))
+    }
+
+    fn stop(&mut self, now: Now) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        self.phase = Phase::Stopping;
+        let payload = json::object(|o| {
+            o.str("reason", "gateway stopping");
+            o.null("restartExpectedMs");
+        });
+        self.broadcast("shutdown", &payload, Audience::All, false);
+        let (code, reason) = Close::Restart.words();
+        self.conns.values().for_each(|conn| conn.outbox.close(code, reason));
+        self.flush(now);
+    }
+
+    // --- telling others ---------------------------------------------------------------------------------------------
+
+    /// Sends an event to everybody who may see it; `droppable` ones are left out for a slow client.
+    pub(super) fn broadcast(&mut self, name: &str, payload: &[u8], to: Audience, droppable: bool) {
+        self.broadcast_with(name, [payload; 2], None, to, droppable);
+    }
+
+    pub(super) fn broadcast_presence(&mut self) {
+        let [v3, v4] = [Dialect::V3, Dialect::V4].map(|dialect| {
+            let list = self.presence.list(dialect);
+            json::object(|o| o.raw("presence", &list))
+        });
+        let versions = Some((self.presence.version(), 1));
+        let to = Audience::Scope { scope: crate::gate::scopes::Scope::Read, v3_all: true };
+        self.broadcast_with("presence", [&v3, &v4], versions, to, true);
+    }
+
+    fn broadcast_with(
+        &mut self,
+        name: &str,
+        payloads: [&[u8]; 2],
+        versions: Option<(u64, u64)>,
+        to: Audience,
+        droppable: bool,
+    ) {
+        for conn in self.conns.values_mut() {
+            let Some(client) = conn.admitted.as_ref().filter(|client| to.includes(client)) else { continue };
+            // A dropped event uses up its number, so that the client sees the gap (protocol 4).
+            conn.seq += 1;
+            let payload = payloads[(client.dialect() == Dialect::V4) as usize];
+            let frame = frames::event(name, payload, Some(conn.seq), versions).into();
+            let offer = if droppable { conn.outbox.may(frame) } else { conn.outbox.must(frame) };
+            if offer == Offer::Slow {
+                log::warn!("conn={} is too slow and was closed", client.conn());
+            }
+        }
+    }
+
+    /// Does what a call named, in order.
+    pub(super) fn happen(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Commit { .. } => debug_assert!(false, "a commit comes first and alone"),
+                Effect::Event { name, payload, to } => self.broadcast(name, &payload, to, true),
+                Effect::Close { device, roles, why } => self.close_device(&device, roles, why),
+            }
+        }
+    }
+
+    fn close_device(&mut self, device: &DeviceId, roles: Roles, why: Close) {
+        let (code, reason) = why.words();
+        for conn in self.conns.values() {
+            let Some(client) = &conn.admitted else { continue };
+            if client.device() == Some(*device) && roles.contains(client.role()) {
+                conn.outbox.close(code, reason);
+            }
+        }
+    }
+
+    // --- what is remembered of refusals, and said of the whole ------------------------------------------------------
+
+    /// Writes a refusal into the log, up to [`limits::REFUSALS_LOGGED`] a minute: strangers must not wear out an SD card.
+    pub(super) fn log_refusal(&mut self, line: std::fmt::Arguments<'_>, now: Now) {
+        let (since, logged) = &mut self.refusals_logged;
+        if now.at.since(*since) >= 60_000 {
+            let left_out = logged.saturating_sub(limits::REFUSALS_LOGGED);
+            if left_out > 0 {
+                log::warn!("{left_out} more refusals were not logged; `gatelet explain --last` shows the latest");
+            }
+            (*since, *logged) = (now.at, 0);
+        }
+        *logged = logged.saturating_add(1);
+        if *logged <= limits::REFUSALS_LOGGED {
+            log::warn!("{line}");
+        }
+    }
+
+    /// Keeps a refusal for `gatelet explain --last`.
+    pub(super) fn remember(&mut self, refused: Refused) {
+        self.refusals.truncate(limits::REFUSALS_KEPT - 1);
+        self.refusals.push_front(refused);
+    }
+
+    /// The last refusals, the newest first.
+    pub(super) fn refusals(&self) -> &VecDeque<Refused> {
+        &self.refusals
+    }
+
+    pub(super) fn count(&mut self, now: Now) {
+        let roles = |role| move |conn: &&Conn| conn.admitted.as_ref().is_some_and(|client| client.role() == role);
+        self.status.uptime_ms = now.at.0;
+        self.status.connections = self.conns.len();
+        self.status.unauthenticated = self.unauthenticated();
+        self.status.operators = self.conns.values().filter(roles(Role::Operator)).count();
+        self.status.nodes = self.conns.values().filter(roles(Role::Node)).count();
+    }
+}

@@ -1,0 +1,147 @@
+//! Where the gateway listens, and the loops that accept.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::{Async, LocalExecutor, Timer};
+
+use super::connection;
+use super::shared::Shared;
+use crate::config::Bind;
+use crate::gate::net;
+
+/// The listening sockets, all on one port.
+pub struct Listeners {
+    pub sockets: Vec<TcpListener>,
+    pub port: u16,
+}
+
+/// Opens every listener that `bind` means. A loopback listener is always among them: the command line uses it.
+///
+/// Fails with a text that says what to do; addresses that are only nice to have (`[::1]`) may be missing.
+pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, String> {
+    let (first, others) = addresses(bind, in_container)?;
+    let socket = listen(first, port).map_err(|error| explain(first, port, &error))?;
+    let port = socket.local_addr().map_err(|error| explain(first, port, &error))?.port();
+    let mut sockets = vec![socket];
+    for address in others {
+        match listen(address, port) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(explain(address, port, &error)),
+            Err(error) => log::debug!("not listening on {address}: {error}"),
+        }
+    }
+    Ok(Listeners { sockets, port })
+}
+
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+const ALL: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+
+fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), String> {
+    let [loopback4, loopback6] = LOOPBACK;
+    match bind {
+        Bind::Auto if !in_container => Ok((loopback4, vec![loopback6])),
+        Bind::Loopback => Ok((loopback4, vec![loopback6])),
+        Bind::Lan | Bind::Auto => Ok((ALL[0], vec![ALL[1]])),
+        Bind::Tailnet => {
+            let address = tailnet_address().ok_or(
+                "cannot listen on the Tailscale address: this machine has none; start Tailscale, or set gateway.bind: \"lan\"",
+            )?;
+            Ok((address, LOOPBACK.to_vec()))
+        }
+        Bind::Custom(address) if net::is_loopback(address) || address.is_unspecified() => Ok((address, Vec::new())),
+        Bind::Custom(address) => Ok((address, LOOPBACK.to_vec())),
+    }
+}
+
+fn listen(address: IpAddr, port: u16) -> io::Result<TcpListener> {
+    #[cfg(unix)]
+    if address == ALL[1] {
+        return listen_on_ipv6_only(port);
+    }
+    TcpListener::bind((address, port))
+}
+
+/// `[::]` beside `0.0.0.0`: on Unix the first would take both, unless told not to.
+#[cfg(unix)]
+fn listen_on_ipv6_only(port: u16) -> io::Result<TcpListener> {
+    use rustix::net::{self, sockopt, AddressFamily, SocketType};
+
+    let socket = net::socket(AddressFamily::INET6, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    sockopt::set_ipv6_v6only(&socket, true)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+    net::listen(&socket, 1024)?;
+    Ok(socket.into())
+}
+
+fn explain(address: IpAddr, port: u16, error: &io::Error) -> String {
+    let shown = SocketAddr::from((address, port));
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let who = super::busy::holder(port).map_or(String::new(), |who| format!(" ({who} has it)"));
+            format!(
+                "cannot listen on {shown}: the port is in use{who}; stop that program, or choose another with --port"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("cannot listen on {shown}: this machine does not have that address; see gateway.bind and gateway.customBindHost")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("cannot listen on {shown}: permission denied; choose a port above 1023 with --port")
+        }
+        _ => format!("cannot listen on {shown}: {error}"),
+    }
+}
+
+/// The address in the tailnet, if there is one. Asks the routing table; nothing is sent.
+fn tailnet_address() -> Option<IpAddr> {
+    source_address("100.100.100.100:9").filter(|address| net::is_cgnat(*address))
+}
+
+/// The address that others in the local network reach this machine at, if there is one. Nothing is sent.
+pub fn lan_address() -> Option<IpAddr> {
+    source_address("192.0.2.1:9").filter(|address| !address.is_unspecified() && !net::is_loopback(*address))
+}
+
+fn source_address(towards: &str) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(towards).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Accepts on every listener, each connection a task of its own, until the tasks are dropped.
+pub fn accept_all(
+    executor: &Rc<LocalExecutor<'static>>,
+    shared: &Rc<Shared>,
+    sockets: Vec<TcpListener>,
+) -> io::Result<()> {
+    for socket in sockets {
+        let listener = Async::new(socket)?;
+        executor.spawn(accept(executor.clone(), shared.clone(), listener)).detach();
+    }
+    Ok(())
+}
+
+async fn accept(executor: Rc<LocalExecutor<'static>>, shared: Rc<Shared>, listener: Async<TcpListener>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let _ = stream.get_ref().set_nodelay(true);
+                let address = net::fold(peer.ip());
+                let conn = shared.next_conn();
+                shared.lobby.enter(conn, address);
+                let task = executor.spawn(connection::serve(shared.clone(), conn, stream, address));
+                shared.lobby.hold(conn, task);
+            }
+            Err(error) => {
+                // Out of descriptors: the lobby's deadlines give some back; asking again at once would only burn the processor.
+                log::warn!("cannot accept a connection: {error}");
+                Timer::after(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Sockets and time: everything that waits, and the gateway's one owner.
+//!
+//! One thread, one [`gateway::Gateway`] that all connections enter through [`shared::Shared::happen`]; beside it a thread for the
+//! disk and, under load, one for signatures. `server` decides nothing about admission; `gate` does.
+
+mod admit;
+pub mod attempt;
+mod busy;
+mod calls;
+pub mod commits;
+pub mod connection;
+pub mod evidence;
+pub mod gateway;
+pub mod listen;
+mod logger;
+mod notify;
+mod offload;
+pub mod outbox;
+pub mod ports;
+mod routes;
+mod run;
+pub mod setup;
+pub mod shared;
+mod socket;
+
+pub use listen::lan_address;
+pub use run::{run, StartError};

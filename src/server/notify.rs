@@ -1,0 +1,28 @@
+//! Tells systemd that the gateway is ready, where it asks to be told.
+
+/// Sends `state` (`READY=1`, `STOPPING=1`) to NOTIFY_SOCKET; does nothing where there is none.
+#[cfg(unix)]
+pub fn notify(state: &str) {
+    if let Some(name) = std::env::var_os("NOTIFY_SOCKET") {
+        if let Err(error) = send(&name, state) {
+            log::warn!("cannot tell {} that {state}: {error}", name.to_string_lossy());
+        }
+    }
+}
+
+#[cfg(unix)]
+fn send(name: &std::ffi::OsStr, state: &str) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let address = match name.as_bytes().split_first() {
+        #[cfg(target_os = "linux")]
+        Some((b'@', rest)) => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(rest)?,
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+}
+
+/// There is no systemd here.
+#[cfg(not(unix))]
+pub fn notify(_state: &str) {}

@@ -1,0 +1,240 @@
+//! Frames on their way to one client: a bounded queue between the owner, who fills it, and the connection, which empties it.
+//!
+//! Invariants: at most [`limits::OUTBOX_FRAMES`] frames and [`limits::OUTBOX_BYTES`] bytes wait, one frame larger than that
+//! alone excepted; after `close` nothing is added, and what waits is still sent first unless the client is slow.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use tungstenite::Bytes;
+
+use crate::gate::limits;
+use crate::gate::refusal::Close;
+
+/// One text frame, shared by all who get it.
+pub type Frame = Bytes;
+
+/// What the connection does next.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Send this.
+    Frame(Frame),
+    /// The client was admitted: larger frames may come in from now on.
+    Admitted,
+    /// Send a ping.
+    Ping,
+    /// Close the connection, with this code and reason.
+    Close(u16, String),
+}
+
+/// How an offered frame fared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offer {
+    Queued,
+    /// It may be left out, and was.
+    Dropped,
+    /// The client is too slow and will be closed.
+    Slow,
+    /// The connection is closing.
+    Closed,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Next>,
+    bytes: usize,
+    closed: bool,
+    abort: bool,
+    heard: bool,
+    waker: Option<Waker>,
+}
+
+/// The queue of one connection. One thread; nothing here waits.
+#[derive(Default)]
+pub struct Outbox(RefCell<State>);
+
+impl Outbox {
+    /// Queues a frame that the client must get; closes the connection as slow if it does not fit.
+    pub fn must(&self, frame: Frame) -> Offer {
+        let fits = self.fits(frame.len());
+        if fits {
+            self.push(frame)
+        } else {
+            self.abort(Close::SlowConsumer);
+            Offer::Slow
+        }
+    }
+
+    /// Queues a frame that may be left out if the client is slow (the protocol's `dropIfSlow`).
+    pub fn may(&self, frame: Frame) -> Offer {
+        if self.fits(frame.len()) {
+            self.push(frame)
+        } else {
+            Offer::Dropped
+        }
+    }
+
+    /// From here on the client is admitted.
+    pub fn admitted(&self) {
+        let mut state = self.0.borrow_mut();
+        state.queue.push_back(Next::Admitted);
+        state.wake();
+    }
+
+    /// Asks whether the client is still there; closes the connection if nothing was heard since the last time.
+    pub fn ping(&self) {
+        let heard = std::mem::take(&mut self.0.borrow_mut().heard);
+        if !heard {
+            return self.abort(Close::Silent);
+        }
+        let mut state = self.0.borrow_mut();
+        if !state.closed {
+            state.queue.push_back(Next::Ping);
+            state.wake();
+        }
+    }
+
+    /// Something was heard of the client.
+    pub fn heard(&self) {
+        self.0.borrow_mut().heard = true;
+    }
+
+    /// Closes after everything that waits is sent.
+    pub fn close(&self, code: u16, reason: &str) {
+        let mut state = self.0.borrow_mut();
+        if !state.closed {
+            state.closed = true;
+            state.queue.push_back(Next::Close(code, reason.to_string()));
+            state.wake();
+        }
+    }
+
+    /// Closes at once: what waits is not sent.
+    pub fn abort(&self, why: Close) {
+        let (code, reason) = why.words();
+        let mut state = self.0.borrow_mut();
+        state.queue.clear();
+        state.bytes = 0;
+        state.closed = true;
+        state.abort = true;
+        state.queue.push_back(Next::Close(code, reason.to_string()));
+        state.wake();
+    }
+
+    /// Must the connection end even if the client reads nothing?
+    pub fn is_aborted(&self) -> bool {
+        self.0.borrow().abort
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.0.borrow().bytes
+    }
+
+    /// The next thing to do, when there is one.
+    pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Next> {
+        let mut state = self.0.borrow_mut();
+        match state.queue.pop_front() {
+            Some(next) => {
+                if let Next::Frame(frame) = &next {
+                    state.bytes -= frame.len();
+                }
+                Poll::Ready(next)
+            }
+            None => {
+                state.listen(context);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Wakes the connection when something is queued, without taking anything.
+    pub fn listen(&self, context: &mut Context<'_>) {
+        self.0.borrow_mut().listen(context);
+    }
+
+    fn fits(&self, len: usize) -> bool {
+        let state = self.0.borrow();
+        state.queue.len() < limits::OUTBOX_FRAMES && (state.bytes == 0 || state.bytes + len <= limits::OUTBOX_BYTES)
+    }
+
+    fn push(&self, frame: Frame) -> Offer {
+        let mut state = self.0.borrow_mut();
+        if state.closed {
+            return Offer::Closed;
+        }
+        state.bytes += frame.len();
+        state.queue.push_back(Next::Frame(frame));
+        state.wake();
+        Offer::Queued
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn listen(&mut self, context: &mut Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(outbox: &Outbox) -> Vec<Next> {
+        let mut context = Context::from_waker(Waker::noop());
+        std::iter::from_fn(|| match outbox.poll_next(&mut context) {
+            Poll::Ready(next) => Some(next),
+            Poll::Pending => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_closed_and_loses_what_waited() {
+        let outbox = Outbox::default();
+        let frame = Frame::from(vec![b'x'; limits::OUTBOX_BYTES / 4]);
+        for _ in 0..4 {
+            assert_eq!(outbox.must(frame.clone()), Offer::Queued);
+        }
+        assert_eq!(outbox.may(frame.clone()), Offer::Dropped);
+        assert_eq!(outbox.must(frame.clone()), Offer::Slow);
+        assert_eq!(outbox.must(frame), Offer::Closed);
+        assert_eq!(drain(&outbox), [Next::Close(1008, "slow consumer".into())]);
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn one_large_frame_passes_alone_and_many_small_ones_are_counted() {
+        let outbox = Outbox::default();
+        assert_eq!(outbox.must(Frame::from(vec![0; limits::OUTBOX_BYTES * 2])), Offer::Queued);
+        assert_eq!(outbox.may(Frame::from_static(b"x")), Offer::Dropped);
+        drain(&outbox);
+        for _ in 0..limits::OUTBOX_FRAMES {
+            assert_eq!(outbox.must(Frame::new()), Offer::Queued);
+        }
+        assert_eq!(outbox.may(Frame::new()), Offer::Dropped);
+    }
+
+    #[test]
+    fn what_waits_is_sent_before_a_close_and_nothing_after_it() {
+        let outbox = Outbox::default();
+        outbox.must(Frame::from_static(b"a"));
+        outbox.close(1012, "service restart");
+        assert_eq!(outbox.must(Frame::from_static(b"b")), Offer::Closed);
+        outbox.close(1000, "again");
+        assert_eq!(
+            drain(&outbox),
+            [Next::Frame(Frame::from_static(b"a")), Next::Close(1012, "service restart".into())]
+        );
+    }
+}

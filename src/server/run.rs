@@ -1,0 +1,339 @@
+//! From a configuration to a running gateway, and to its end.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_channel::{unbounded, Receiver};
+use async_signal::{Signal, Signals};
+use smol::future::FutureExt;
+use smol::stream::StreamExt;
+use smol::{LocalExecutor, Timer};
+
+use super::commits::Job;
+use super::gateway::{Event, Gateway};
+use super::listen::{self, Listeners};
+use super::offload::Worker;
+use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
+use super::setup::{SecretDigest, Setup, Web};
+use super::shared::Shared;
+use super::{logger, notify};
+use crate::config::{AuthMode, Bind, Config, Loaded, PairingMode, Paths, Secret, Source, Sourced};
+use crate::gate::ids::Hex;
+use crate::gate::limits;
+use crate::gate::table::{Cell, Table};
+use crate::rpc::{Devices, Status};
+use crate::store::{self, tokens, Opened, PairingFile, StdDisk, StoreError};
+
+/// Why the gateway does not start; says what to do.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration has errors; they were printed.
+    Config,
+    /// The pairing table cannot be used.
+    Store(StoreError),
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config => f.write_str("the configuration has errors; run `gatelet config check`"),
+            StartError::Store(error) => error.fmt(f),
+            StartError::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<String> for StartError {
+    fn from(what: String) -> StartError {
+        StartError::Other(what)
+    }
+}
+
+/// Runs a gateway until it is told to stop.
+pub fn run(loaded: Loaded) -> Result<(), StartError> {
+    logger::start(std::env::var("GATELET_LOG").ok().as_deref());
+    let clock = SystemClock::start();
+    let warnings: Vec<String> = loaded.problems.iter().map(|problem| problem.to_string()).collect();
+    let (Some(config), Some(paths)) = (loaded.config, loaded.paths) else { return Err(StartError::Config) };
+    let opened = store::open_at(&paths.state_dir.value, config.pairing.capacity).map_err(StartError::Store)?;
+    let listeners = listen::open(config.bind, config.port, paths.in_container)?;
+    let secret = shared_secret(&config, &paths)?;
+    let address_file = AddressFile::write(&paths.state_dir.value, listeners.port)?;
+    let mut beginning = Beginning { config, paths, listeners, secret, warnings, not_used: loaded.accepted_not_used };
+    beginning.warn_of(&opened);
+    let status = beginning.status();
+    beginning.announce(&status, &opened);
+    let setup = beginning.setup(&opened);
+    let devices = devices(&opened);
+    let gateway = Gateway::new(Rc::new(setup), devices, status, Box::new(SystemEntropy), clock.now());
+    let (jobs, queue) = unbounded();
+    let shared = Shared::new(gateway, Box::new(clock), jobs);
+    let executor = Rc::new(LocalExecutor::new());
+    let work = serve(executor.clone(), shared, beginning.listeners, opened.file, queue);
+    smol::block_on(executor.run(work)).map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
+    drop(address_file);
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Everything that is known before the gateway begins.
+struct Beginning {
+    config: Config,
+    paths: Paths,
+    listeners: Listeners,
+    secret: Option<Sourced<Secret>>,
+    warnings: Vec<String>,
+    not_used: Vec<String>,
+}
+
+impl Beginning {
+    fn warn_of(&mut self, opened: &Opened) {
+        for oddity in &opened.loaded.odd {
+            self.warnings.push(format!("pairing table: {oddity}"));
+        }
+        let held = opened.loaded.contents.shape.capacity;
+        if held != self.config.pairing.capacity && !opened.created {
+            let text = format!(
+                "the pairing table has room for {held} devices, fixed when it was made; gateway.pairing.capacity: {} is not used \
+                 (see `gatelet table export`)",
+                self.config.pairing.capacity
+            );
+            self.warnings.push(text);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let port = self.listeners.port;
+        let open = !matches!(self.config.bind, Bind::Loopback);
+        let lan = listen::lan_address().filter(|_| open).map(|address| origin(address, port));
+        let local = format!("http://127.0.0.1:{port}{}", self.config.control_ui.base_path);
+        let urls = self.config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            listening: self
+                .listeners
+                .sockets
+                .iter()
+                .filter_map(|socket| Some(socket.local_addr().ok()?.to_string()))
+                .collect(),
+            url: self.config.public_origin.clone().unwrap_or(local),
+            urls: urls.collect(),
+            auth_mode: self.config.auth.mode.name(),
+            pairing_mode: match self.config.pairing.mode {
+                PairingMode::Token => "token",
+                PairingMode::Strict => "strict",
+            },
+            secret_source: self.secret.as_ref().map(|secret| secret.source.to_string()).unwrap_or_default(),
+            secret_fingerprint: self.secret.as_ref().map(|secret| fingerprint(&secret.value)).unwrap_or_default(),
+            warnings: self.warnings.clone(),
+            ..Status::default()
+        }
+    }
+
+    /// The lines at the start. The token itself goes only to a person: into a terminal.
+    fn announce(&self, status: &Status, opened: &Opened) {
+        self.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        if !self.not_used.is_empty() {
+            log::info!("accepted, not used: {}", self.not_used.join(", "));
+        }
+        let used = opened.loaded.contents.devices.len();
+        log::info!("gatelet {} listening on {}", status.version, status.listening.join(", "));
+        log::info!(
+            "pairing table: {used} of {} devices in {}",
+            opened.loaded.contents.shape.capacity,
+            self.paths.state_dir.value.display()
+        );
+        match &self.secret {
+            Some(secret) => {
+                let what = if self.config.auth.mode == AuthMode::Password { "password" } else { "token" };
+                log::info!("{what} from {} (fingerprint {})", secret.source, fingerprint(&secret.value));
+            }
+            None => log::info!("gateway.auth.mode is {}: no token", status.auth_mode),
+        }
+        match &self.secret {
+            Some(secret) if self.config.auth.mode == AuthMode::Token && std::io::stdout().is_terminal() => {
+                println!("\n  open  {}/#token={}\n", status.url, secret.value.expose());
+            }
+            Some(_) if self.config.auth.mode == AuthMode::Token => log::info!("`gatelet url` prints the line to open"),
+            _ => println!("\n  open  {}/\n", status.url),
+        }
+    }
+
+    fn setup(&self, opened: &Opened) -> Setup {
+        Setup {
+            policy: Setup::policy(&self.config),
+            rate: Setup::rate(&self.config),
+            secret: self.secret.as_ref().map(|secret| SecretDigest::of(secret.value.expose())),
+            control: SecretDigest::of(tokens::control_token(&opened.key).as_str()),
+            key: opened.key.clone(),
+            authorized: self.config.pairing.authorized.iter().map(|entry| entry.id).collect(),
+            strict_clock: self.config.auth.strict_clock,
+            machine: machine_name(),
+            command: command(self.paths.in_container),
+            config_path: self.paths.config.value.display().to_string(),
+            state_dir: self.paths.state_dir.value.display().to_string(),
+            boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
+            web: Web::of(&self.config),
+        }
+    }
+}
+
+fn origin(address: std::net::IpAddr, port: u16) -> String {
+    format!("http://{}", std::net::SocketAddr::from((address, port)))
+}
+
+fn fingerprint(secret: &Secret) -> String {
+    tokens::fingerprint(secret.expose().as_bytes()).to_string()
+}
+
+/// The machine's host name; empty if it cannot be found out.
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
+    name.map(|name| name.trim().to_string()).unwrap_or_default()
+}
+
+/// How a person runs `gatelet` against this gateway.
+fn command(in_container: bool) -> String {
+    if in_container {
+        format!("docker exec {} /gatelet", machine_name())
+    } else {
+        "gatelet".to_string()
+    }
+}
+
+/// The configured secret, or the token in the state directory, which is made on the first start and never again.
+fn shared_secret(config: &Config, paths: &Paths) -> Result<Option<Sourced<Secret>>, StartError> {
+    if config.auth.secret.is_some() || config.auth.mode != AuthMode::Token {
+        return Ok(config.auth.secret.clone());
+    }
+    Ok(Some(make_token(paths)?))
+}
+
+fn make_token(paths: &Paths) -> Result<Sourced<Secret>, StartError> {
+    let path = paths.token_file();
+    let token = crate::wire::base64::encode_url(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<32>());
+    store::write_private(&path, token.as_bytes())
+        .map_err(|error| format!("cannot write the token to {}: {error}", path.display()))?;
+    Ok(Sourced { value: Secret::new(token), source: Source::StateFile(path) })
+}
+
+fn devices(opened: &Opened) -> Devices {
+    let contents = &opened.loaded.contents;
+    let cells = vec![Cell::FREE; contents.shape.capacity as usize].into_boxed_slice();
+    let seed = u64::from_le_bytes((&mut SystemEntropy as &mut dyn Entropy).bytes());
+    let mut devices = Table::new(cells, seed, contents.age);
+    contents.devices.iter().for_each(|(slot, device)| devices.put(*slot, device.clone()));
+    devices
+}
+
+/// Names the gateway's loopback port for the command line, for as long as the gateway runs.
+struct AddressFile(PathBuf);
+
+impl AddressFile {
+    fn write(dir: &Path, port: u16) -> Result<AddressFile, StartError> {
+        let path = dir.join("gateway.addr");
+        std::fs::write(&path, format!("127.0.0.1:{port}\n"))
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        Ok(AddressFile(path))
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+// --- the loop -----------------------------------------------------------------------------------------------------------
+
+async fn serve(
+    executor: Rc<LocalExecutor<'static>>,
+    shared: Rc<Shared>,
+    listeners: Listeners,
+    file: PairingFile<StdDisk>,
+    queue: Receiver<Job>,
+) -> std::io::Result<()> {
+    let disk = executor.spawn(commit_all(shared.clone(), file, queue));
+    let ticks = executor.spawn(tick(shared.clone()));
+    listen::accept_all(&executor, &shared, listeners.sockets)?;
+    notify::notify("READY=1");
+    let signal = stop_signal().await?;
+    log::info!("stopping: {signal}");
+    notify::notify("STOPPING=1");
+    shared.happen(Event::Stop);
+    drop(ticks);
+    wait_until_quiet(&shared).await;
+    shared.end_jobs();
+    disk.await;
+    Ok(())
+}
+
+/// Commits one job after the other on a thread of its own; ends when no more can come.
+async fn commit_all(shared: Rc<Shared>, file: PairingFile<StdDisk>, queue: Receiver<Job>) {
+    let Ok(worker) = Worker::start("gatelet-disk", 1) else {
+        log::error!("cannot start the thread that writes the pairing table");
+        return;
+    };
+    let mut file = Some(file);
+    while let Ok(job) = queue.recv().await {
+        let Some(mut held) = file.take() else { return };
+        let done = worker
+            .run(move || {
+                let error = commit(&mut held, &job).err().map(|error| error.to_string());
+                (held, job, error)
+            })
+            .await;
+        let Some((held, job, error)) = done else { return };
+        file = Some(held);
+        shared.happen(Event::Committed { job, error });
+    }
+}
+
+fn commit(file: &mut PairingFile<StdDisk>, job: &Job) -> std::io::Result<()> {
+    match job.changes.as_slice() {
+        [] => {}
+        [(slot, device)] => file.commit(*slot, device.as_ref())?,
+        many => file.commit_all(many)?,
+    }
+    job.age.map_or(Ok(()), |age| file.commit_age(age))
+}
+
+async fn tick(shared: Rc<Shared>) {
+    loop {
+        let due = shared.ask(|gateway| gateway.next_deadline());
+        Timer::after(Duration::from_millis(due.since(shared.now().at).max(1))).await;
+        shared.happen(Event::Tick);
+    }
+}
+
+async fn stop_signal() -> std::io::Result<&'static str> {
+    #[cfg(unix)]
+    let signals = [Signal::Int, Signal::Term];
+    #[cfg(not(unix))]
+    let signals = [Signal::Int];
+    let mut signals = Signals::new(signals)?;
+    Ok(match signals.next().await {
+        Some(Ok(Signal::Int)) => "interrupted",
+        _ => "asked to",
+    })
+}
+
+/// Waits until every client has its goodbye, at most the grace of a close handshake and a little.
+async fn wait_until_quiet(shared: &Rc<Shared>) {
+    let quiet = async {
+        while shared.ask(|gateway| gateway.connections()) > 0 {
+            Timer::after(Duration::from_millis(5)).await;
+        }
+    };
+    let late = async {
+        Timer::after(Duration::from_millis(limits::CLOSE_GRACE_MS + 250)).await;
+    };
+    quiet.or(late).await;
+}

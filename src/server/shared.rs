@@ -1,0 +1,176 @@
+//! What every connection shares: the owner, the clock, the waiting room, and the way to the disk.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use async_channel::Sender;
+use smol::Task;
+
+use super::commits::Job;
+use super::evidence::SignatureCheck;
+use super::gateway::{Event, Gateway};
+use super::offload::Worker;
+use super::ports::Clock;
+use super::setup::Setup;
+use crate::gate::facts::Proof;
+use crate::gate::ids::{ConnId, Millis, Now};
+use crate::gate::limits;
+use crate::gate::net;
+
+/// The shared part of a running gateway. One thread.
+pub struct Shared {
+    gateway: RefCell<Gateway>,
+    clock: Box<dyn Clock>,
+    jobs: Sender<Job>,
+    pub setup: Rc<Setup>,
+    pub lobby: Lobby,
+    verifier: RefCell<Option<Rc<Worker>>>,
+    next_conn: Cell<u64>,
+    warned: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
+}
+
+impl Shared {
+    /// Shares this gateway; jobs for the disk go into `jobs`.
+    pub fn new(gateway: Gateway, clock: Box<dyn Clock>, jobs: Sender<Job>) -> Rc<Shared> {
+        let setup = gateway.setup().clone();
+        Rc::new(Shared {
+            gateway: RefCell::new(gateway),
+            clock,
+            jobs,
+            setup,
+            lobby: Lobby::default(),
+            verifier: RefCell::new(None),
+            next_conn: Cell::new(1),
+            warned: RefCell::new(heapless::Vec::new()),
+        })
+    }
+
+    /// Both clocks.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Lets an event happen, and hands on what it wants of the disk.
+    pub fn happen(&self, event: Event) {
+        let mut gateway = self.gateway.borrow_mut();
+        gateway.handle(event, self.now());
+        while let Some(job) = gateway.next_job() {
+            // The queue has no bound of its own: a call waits for its commit, so there are at most as many as connections.
+            if self.jobs.try_send(job).is_err() {
+                log::error!("the thread that writes the pairing table is gone");
+            }
+        }
+    }
+
+    /// No more jobs come after those that are waiting.
+    pub fn end_jobs(&self) {
+        self.jobs.close();
+    }
+
+    /// Asks the owner something.
+    pub fn ask<T>(&self, question: impl FnOnce(&mut Gateway) -> T) -> T {
+        question(&mut self.gateway.borrow_mut())
+    }
+
+    /// The name of the next connection.
+    pub fn next_conn(&self) -> ConnId {
+        self.next_conn.set(self.next_conn.get() + 1);
+        ConnId(self.next_conn.get() - 1)
+    }
+
+    /// Checks a signature: here if few are waiting, else on a thread of its own, so that the loop goes on.
+    pub async fn verify(&self, check: SignatureCheck) -> Proof {
+        if self.lobby.len() <= FEW {
+            return check.run();
+        }
+        let started = self.verifier.borrow().clone();
+        let worker = match started {
+            Some(worker) => worker,
+            None => match Worker::start("gatelet-verify", limits::UNAUTHENTICATED) {
+                Ok(worker) => self.verifier.borrow_mut().insert(Rc::new(worker)).clone(),
+                Err(_) => return check.run(),
+            },
+        };
+        let check = std::sync::Arc::new(check);
+        let theirs = check.clone();
+        worker.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
+    }
+
+    /// Warns once an hour for each peer that sends proxy headers without being trusted.
+    pub fn warn_of_proxy(&self, peer: IpAddr) {
+        let now = self.now().at;
+        let mut warned = self.warned.borrow_mut();
+        warned.retain(|(_, at)| now.since(*at) < limits::PROXY_WARNING_MS);
+        if warned.iter().any(|(known, _)| *known == peer) || warned.push((peer, now)).is_err() {
+            return;
+        }
+        log::warn!(
+            "proxy headers from {peer}, which is not trusted: its clients count as remote, and their addresses are not known. \
+             If it is your proxy, add gateway.trustedProxies: [\"{peer}\"] to the configuration and restart"
+        );
+    }
+}
+
+/// Connections in the lobby up to which a signature is checked on the spot.
+const FEW: usize = 4;
+
+/// Connections that were not let in yet. Bounded in all and for each address; the oldest goes first.
+#[derive(Default)]
+pub struct Lobby(RefCell<BTreeMap<ConnId, Waiting>>);
+
+struct Waiting {
+    address: IpAddr,
+    /// Dropping it ends the connection.
+    task: Option<Task<()>>,
+}
+
+impl Lobby {
+    /// Makes room for a connection from that address and takes it in.
+    pub fn enter(&self, conn: ConnId, address: IpAddr) {
+        let mut waiting = self.0.borrow_mut();
+        let same = |entry: &Waiting| entry.address == address;
+        let crowd = waiting.values().filter(|entry| same(entry)).count();
+        let crowded = crowd >= limits::UNAUTHENTICATED_PER_ADDRESS && !net::is_loopback(address);
+        let out = if crowded {
+            waiting.iter().find(|(_, entry)| same(entry)).map(|(conn, _)| *conn)
+        } else if waiting.len() >= limits::UNAUTHENTICATED {
+            waiting.keys().next().copied()
+        } else {
+            None
+        };
+        if let Some(out) = out {
+            waiting.remove(&out);
+            log::debug!("conn={out} had to make room in the lobby");
+        }
+        waiting.insert(conn, Waiting { address, task: None });
+    }
+
+    /// Gives the lobby the task of a connection that it took in.
+    pub fn hold(&self, conn: ConnId, task: Task<()>) {
+        match self.0.borrow_mut().get_mut(&conn) {
+            Some(waiting) => waiting.task = Some(task),
+            // it has come and gone already
+            None => task.detach(),
+        }
+    }
+
+    /// The connection was let in, or is gone.
+    pub fn leave(&self, conn: ConnId) {
+        let waiting = self.0.borrow_mut().remove(&conn);
+        if let Some(task) = waiting.and_then(|waiting| waiting.task) {
+            task.detach();
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Does nobody wait?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,132 @@
+//! One WebSocket over one TCP stream: tungstenite's protocol, driven by readiness.
+//!
+//! The adapter crate would be in the way here: the frame limit must rise when a client is admitted, and one small future a
+//! connection keeps an idle client cheap. Nothing is decided here.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use smol::Async;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket};
+
+use super::outbox::Frame;
+use crate::gate::limits;
+use crate::gate::text::cut;
+
+/// A TCP stream that never blocks.
+#[derive(Clone)]
+pub struct Stream(pub Arc<Async<TcpStream>>);
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.get_ref().read(bytes)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_ref().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A WebSocket of ours.
+pub struct Socket {
+    stream: Stream,
+    protocol: WebSocket<Stream>,
+    unsent: bool,
+}
+
+impl Socket {
+    /// A socket on which the upgrade was answered; `read` is what had already come in behind the request head.
+    pub fn new(stream: Stream, read: Vec<u8>) -> Socket {
+        let protocol = WebSocket::from_partially_read(stream.clone(), read, Role::Server, Some(config()));
+        Socket { stream, protocol, unsent: false }
+    }
+
+    /// Lets frames of an admitted client in.
+    pub fn admit(&mut self) {
+        self.protocol.set_config(|config| {
+            config.max_message_size = Some(limits::FRAME_AFTER_HELLO);
+            config.max_frame_size = Some(limits::FRAME_AFTER_HELLO);
+        });
+    }
+
+    /// Hands a text frame over to be sent; see [`Socket::poll_sent`].
+    pub fn send(&mut self, frame: Frame) -> Result<(), Error> {
+        let text = frame.try_into().map_err(|_| Error::AttackAttempt)?;
+        self.write(Message::Text(text))
+    }
+
+    /// Hands a ping over to be sent.
+    pub fn ping(&mut self) -> Result<(), Error> {
+        self.write(Message::Ping(Frame::new()))
+    }
+
+    /// Hands a close frame over to be sent; the reason is cut to [`limits::CLOSE_REASON`] bytes.
+    pub fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
+        let frame = CloseFrame { code: code.into(), reason: cut(reason, limits::CLOSE_REASON).into() };
+        self.write(Message::Close(Some(frame)))
+    }
+
+    fn write(&mut self, message: Message) -> Result<(), Error> {
+        self.unsent = true;
+        match self.protocol.write(message) {
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Is everything that was handed over on its way?
+    pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while self.unsent {
+            match self.protocol.flush() {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Poll::Ready(ready) = self.stream.0.poll_writable(context) {
+                        ready?;
+                        continue;
+                    }
+                    return Poll::Pending;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) => self.unsent = false,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next message. Pings are answered on the way; a close is answered and then reported.
+    pub fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        loop {
+            match self.protocol.read() {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Poll::Ready(ready) = self.stream.0.poll_readable(context) {
+                        ready?;
+                        continue;
+                    }
+                    return Poll::Pending;
+                }
+                result => {
+                    // a pong or a close may now wait to be sent
+                    self.unsent = true;
+                    return Poll::Ready(result);
+                }
+            }
+        }
+    }
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(limits::READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(usize::MAX)
+        .max_message_size(Some(limits::FRAME_BEFORE_HELLO))
+        .max_frame_size(Some(limits::FRAME_BEFORE_HELLO))
+}
