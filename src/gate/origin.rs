@@ -20,7 +20,7 @@ pub struct Names<'a, T> {
 
 /// Classifies the two headers as they came.
 pub fn classify<T: AsRef<str>>(host: Option<&str>, origin: Option<&str>, names: &Names<'_, T>) -> (Host, Origin) {
-    let here = host.map(|host| authority(host));
+    let here = host.map(authority);
     let named = match (host, here) {
         (None, _) => Host::Absent,
         (_, Some(Some(authority))) => name(authority.host, names),

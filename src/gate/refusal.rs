@@ -739,7 +739,6 @@ mod tests {
     fn every_close_has_a_reason_that_fits() {
         for close in [
             Close::HandshakeTimeout,
-            Close::InvalidFrame,
             Close::TooLarge,
             Close::NotUtf8,
             Close::SlowConsumer,

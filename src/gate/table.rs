@@ -251,7 +251,7 @@ mod tests {
             for step in 0..4000u32 {
                 random = random.wrapping_mul(1664525).wrapping_add(1013904223);
                 let slot = Slot((random >> 8) as u16 % capacity as u16);
-                if random % 3 == 0 {
+                if random.is_multiple_of(3) {
                     assert_eq!(table.remove(slot).map(|d| d.id), model.remove(&slot).map(|d: Device| d.id));
                 } else {
                     let new = device(step, Provenance::Owner);

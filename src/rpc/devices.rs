@@ -44,9 +44,7 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     let (slot, device) = approved(call, &request)?;
     call.pending.take(id, call.now.at);
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
-    let mut effects = vec![Effect::Commit { slot, device: Some(device) }];
-    effects.extend(resolved(call, &request, "approved"));
-    Ok(Reply { payload, effects })
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(resolved(call, &request, "approved")))
 }
 
 /// `device.pair.reject {requestId}`
@@ -61,7 +59,7 @@ pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         o.str("requestId", &named);
         o.shown("deviceId", &device);
     });
-    Ok(Reply { payload, effects: resolved(call, &request, "rejected") })
+    Ok(Reply::of(payload).with(resolved(call, &request, "rejected")))
 }
 
 /// `device.pair.remove {deviceId}` (protocol 4)
@@ -70,11 +68,10 @@ pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
     params.finish()?;
     let (slot, device) = find(call, &named, "device pairing removal denied", "unknown deviceId")?;
     let payload = json::object(|o| o.shown("deviceId", &device.id));
-    let mut effects = vec![Effect::Commit { slot, device: None }];
-    effects.push(Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved });
+    let mut effects = vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
     effects.extend(call.pending.take_of(&device.id).iter().flat_map(|request| resolved(call, request, "rejected")));
     effects.push(changed());
-    Ok(Reply { payload, effects })
+    Ok(Reply::of(payload).changing(slot, None).with(effects))
 }
 
 /// `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters)
@@ -90,7 +87,7 @@ pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         o.shown("deviceId", &device.id);
         o.str("label", &device.label);
     });
-    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, changed()] })
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
 }
 
 /// `device.token.rotate {deviceId, role, scopes?}`: a new token; the old one works until the new one is used. Named scopes
@@ -124,7 +121,7 @@ pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
             o.str("tokenDelivery", if in_band { "in-band" } else { "withheld-cross-device" });
         }
     });
-    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, changed()] })
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
 }
 
 /// `device.token.revoke {deviceId, role}`: takes the role away, for the key as well, until the owner gives it back.
@@ -143,7 +140,7 @@ pub fn revoke(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         o.u64("revokedAtMs", call.now.wall.0);
     });
     let close = Effect::Close { device: id, roles: Roles::of(role), why: Close::DeviceRevoked };
-    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, close, changed()] })
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![close, changed()]))
 }
 
 /// The event that a device waits for the owner.
@@ -204,7 +201,7 @@ fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, F
     may_grant(call, if device.revoked.contains(Role::Operator) { device.scopes } else { Scopes::NONE })?;
     device.revoked.iter().for_each(|role| device.approve(role, Scopes::NONE, call.now.wall));
     let payload = device_payload(named, &device, is_connected(call, slot, &device));
-    Ok(Reply { payload, effects: vec![Effect::Commit { slot, device: Some(device) }, changed()] })
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
 }
 
 fn device_payload(request: &str, device: &Device, connected: bool) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! The methods: who may call which, and what they do.
 //!
 //! A handler gets the state of the gateway in a [`Call`], answers with a payload, and names effects; it does no I/O and sends
-//! nothing itself. An answer with a [`Effect::Commit`] is sent, and its other effects happen, only after the commit is
-//! durable. Authority is an argument ([`Admitted`]), so there is no way to call without it.
+//! nothing itself. An answer with a [`Change`] is sent, and its effects happen, only when the change is durable. Authority is
+//! an argument ([`Admitted`]), so there is no way to call without it.
 
 mod devices;
 mod own;
@@ -48,11 +48,9 @@ pub struct Call<'a> {
     pub random: &'a mut dyn FnMut(&mut [u8]),
 }
 
-/// What else a call does, in this order, after its commit if it has one.
+/// What else a call does.
 #[derive(Debug)]
 pub enum Effect {
-    /// The record of that slot becomes this, or free.
-    Commit { slot: Slot, device: Option<Device> },
     /// Everybody who may see it gets this event.
     Event { name: &'static str, payload: Vec<u8>, to: Audience },
     /// Connections of that device in these roles are closed.
@@ -81,18 +79,38 @@ impl Audience {
     }
 }
 
+/// The record of a slot becomes this, or free.
+#[derive(Debug)]
+pub struct Change {
+    pub slot: Slot,
+    pub device: Option<Device>,
+}
+
 /// A call that went well.
 #[derive(Debug)]
 pub struct Reply {
     /// One JSON value.
     pub payload: Vec<u8>,
+    /// What must be durable before anything else happens.
+    pub change: Option<Change>,
+    /// In this order, after the answer.
     pub effects: Vec<Effect>,
 }
 
 impl Reply {
     /// An answer that changes nothing.
     pub fn of(payload: Vec<u8>) -> Reply {
-        Reply { payload, effects: Vec::new() }
+        Reply { payload, change: None, effects: Vec::new() }
+    }
+
+    /// The same, with these effects.
+    fn with(self, effects: Vec<Effect>) -> Reply {
+        Reply { effects, ..self }
+    }
+
+    /// The same, once that slot holds that.
+    fn changing(self, slot: Slot, device: Option<Device>) -> Reply {
+        Reply { change: Some(Change { slot, device }), ..self }
     }
 }
 

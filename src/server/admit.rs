@@ -197,6 +197,9 @@ impl Gateway {
             welcome.admission.place = Place::Nowhere(Unremembered::TableFull);
         }
         let admitted = Admitted::by(&welcome.admission, welcome.conn, welcome.device.map(|(id, _)| id));
+        if let Some(refusal) = self.changed_meanwhile(&admitted) {
+            return self.refuse(welcome.conn, &welcome.attempt, Rule::Revoked, refusal, None, now);
+        }
         if let Some(slot) = admitted.slot() {
             self.devices.connected(slot, true);
             self.freshen(slot, &welcome.attempt);
@@ -218,6 +221,16 @@ impl Gateway {
         }
         if !welcome.admission.ask.is_empty() {
             self.ask(&welcome.attempt, welcome.admission.ask, now);
+        }
+    }
+
+    /// The owner may have removed or revoked the device while its pairing was on the way to the disk.
+    fn changed_meanwhile(&self, client: &Admitted) -> Option<Refusal> {
+        client.slot()?;
+        match self.slot_of(client).and_then(|slot| self.devices.get(slot)) {
+            Some(device) if device.roles.contains(client.role()) => None,
+            Some(_) => Some(Refusal::DeviceRevoked),
+            None => Some(Refusal::DeviceTokenMismatch),
         }
     }
 
@@ -350,7 +363,15 @@ impl Gateway {
             open.outbox.close(words.close, &turned.reason(message, &pending));
         }
         let line = line(turned.conn, turned.rule, turned.seen, turned.attempt);
-        self.log_refusal(format_args!("refuse {line} code={} reason={message:?} hint={hint:?}", words.code), now);
+        let prints = turned
+            .attempt
+            .filter(|_| turned.refusal == Refusal::TokenMismatch)
+            .map(|attempt| self.fingerprints(attempt));
+        let prints = prints.unwrap_or_default();
+        self.log_refusal(
+            format_args!("refuse {line} code={}{prints} reason={message:?} hint={hint:?}", words.code),
+            now,
+        );
         self.remember(Refused {
             rule: turned.rule.title(),
             code: words.code,
@@ -367,6 +388,15 @@ impl Gateway {
             host: turned.seen.host_text.clone(),
             origin: turned.seen.origin_text.clone(),
         });
+    }
+}
+
+impl Gateway {
+    /// Of the token that came and of the one that is right, so that the owner sees which of several was used.
+    fn fingerprints(&self, attempt: &Attempt) -> String {
+        let came = attempt.presented.token.as_ref().or(attempt.presented.password.as_ref());
+        let came = tokens::fingerprint(came.map_or(b"".as_slice(), |token| token.as_bytes()));
+        format!(" presented={came} expected={} from={:?}", self.status.secret_fingerprint, self.status.secret_source)
     }
 }
 

@@ -4,7 +4,7 @@ use super::gateway::{Gateway, Then};
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
-use crate::rpc::{self, Call, Effect, Failure, Refused, Reply};
+use crate::rpc::{self, Call, Change, Failure, Refused, Reply};
 use crate::wire::frames::{self, BadFrame, ErrorShape, Request};
 
 impl Gateway {
@@ -46,24 +46,24 @@ impl Gateway {
     }
 
     fn answer(&mut self, conn: ConnId, id: &str, mut reply: Reply) {
-        match reply.effects.first() {
-            Some(Effect::Commit { .. }) => {
-                let Effect::Commit { slot, device } = reply.effects.remove(0) else { return };
+        match reply.change.take() {
+            Some(Change { slot, device }) => {
                 let ticket = self.commits.change(&mut self.devices, slot, device);
-                self.commits.wait(ticket, Then::Answer { conn, id: id.to_string(), reply });
+                self.commits.wait(ticket, Then::Answer { conn, id: id.to_string(), reply: Box::new(reply) });
             }
-            _ => {
-                self.send(conn, frames::response_ok(id, &reply.payload));
-                self.happen(reply.effects);
-            }
+            None => self.answered(conn, id, reply),
         }
     }
 
+    fn answered(&mut self, conn: ConnId, id: &str, reply: Reply) {
+        self.send(conn, frames::response_ok(id, &reply.payload));
+        self.happen(reply.effects);
+    }
+
     /// The commit of a call is done.
-    pub(super) fn answer_committed(&mut self, conn: ConnId, id: &str, reply: Reply, well: bool, _now: Now) {
+    pub(super) fn answer_committed(&mut self, conn: ConnId, id: &str, reply: Reply, well: bool) {
         if well {
-            self.send(conn, frames::response_ok(id, &reply.payload));
-            self.happen(reply.effects);
+            self.answered(conn, id, reply);
         } else {
             self.fail(conn, id, &Failure::unavailable("the pairing table could not be written; see the gateway's log"));
         }

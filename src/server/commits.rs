@@ -38,12 +38,14 @@ pub struct Commits<T> {
     failing: bool,
 }
 
-impl<T> Commits<T> {
+impl<T> Default for Commits<T> {
     /// Nothing is under way.
-    pub const fn new() -> Commits<T> {
+    fn default() -> Commits<T> {
         Commits { next: 1, slots: BTreeMap::new(), waiting: VecDeque::new(), jobs: VecDeque::new(), failing: false }
     }
+}
 
+impl<T> Commits<T> {
     /// Changes a slot in memory and sends the change on its way.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
         let ticket = self.ticket();

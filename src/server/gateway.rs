@@ -21,7 +21,7 @@ use crate::gate::pending::Pending;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
 use crate::gate::throttle::Throttle;
-use crate::rpc::{Audience, Devices, Effect, Presence, Refused, Status};
+use crate::rpc::{Audience, Devices, Effect, Presence, Refused, Reply, Status};
 use crate::wire::frames;
 use crate::wire::json;
 
@@ -69,7 +69,7 @@ pub(super) enum Then {
     /// The client is let in, or told that it could not be remembered.
     Hello(Box<super::admit::Welcome>),
     /// The call is answered, and its effects happen.
-    Answer { conn: ConnId, id: String, reply: crate::rpc::Reply },
+    Answer { conn: ConnId, id: String, reply: Box<Reply> },
 }
 
 /// The whole state of a running gateway.
@@ -106,7 +106,7 @@ impl Gateway {
             codes: Codes::new(),
             throttle: Throttle::new(setup.rate),
             presence: Presence::new(setup.machine.clone(), now.wall),
-            commits: Commits::new(),
+            commits: Commits::default(),
             conns: BTreeMap::new(),
             refusals: VecDeque::new(),
             refusals_logged: (now.at, 0),
@@ -176,25 +176,25 @@ impl Gateway {
         for then in self.commits.done(&mut self.devices, job, well) {
             match then {
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
-                Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, reply, well, now),
+                Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well),
             }
         }
     }
 
     fn closed(&mut self, conn: ConnId, now: Now) {
         let Some(gone) = self.conns.remove(&conn) else { return };
-        let Some(slot) = gone.admitted.as_ref().and_then(Admitted::slot) else {
-            return self.left(conn);
-        };
-        self.devices.connected(slot, false);
-        self.seen(slot, now);
-        self.left(conn);
-    }
-
-    fn left(&mut self, conn: ConnId) {
+        if let Some(slot) = gone.admitted.as_ref().and_then(|client| self.slot_of(client)) {
+            self.devices.connected(slot, false);
+            self.seen(slot, now);
+        }
         if self.presence.leave(conn) {
             self.broadcast_presence();
         }
+    }
+
+    /// Where the device of a client stands, if it still stands there.
+    pub(super) fn slot_of(&self, client: &Admitted) -> Option<Slot> {
+        client.slot().filter(|slot| self.devices.get(*slot).map(|device| device.id) == client.device())
     }
 
     /// The device was here just now. Nothing is written for that, see [`Gateway::flush`].
@@ -227,7 +227,8 @@ impl Gateway {
 
     /// Writes down when devices were last seen: hourly at most, and at stop, because SD cards wear out.
     fn flush(&mut self, now: Now) -> Option<Ticket> {
-        let connected: Vec<Slot> = self.conns.values().filter_map(|conn| conn.admitted.as_ref()?.slot()).collect();
+        let connected: Vec<Slot> =
+            self.conns.values().filter_map(|conn| self.slot_of(conn.admitted.as_ref()?)).collect();
         connected.into_iter().for_each(|slot| self.seen(slot, now));
         let unsaved = std::mem::take(&mut self.unsaved);
         (!unsaved.is_empty()).then(|| self.commits.flush(&self.devices, unsaved.into_iter()))
@@ -290,7 +291,6 @@ impl Gateway {
     pub(super) fn happen(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Commit { .. } => debug_assert!(false, "a commit comes first and alone"),
                 Effect::Event { name, payload, to } => self.broadcast(name, &payload, to, true),
                 Effect::Close { device, roles, why } => self.close_device(&device, roles, why),
             }

@@ -24,4 +24,4 @@ pub mod shared;
 mod socket;
 
 pub use listen::lan_address;
-pub use run::{run, StartError};
+pub use run::{command, machine_name, run, StartError};

@@ -175,7 +175,7 @@ impl Beginning {
             authorized: self.config.pairing.authorized.iter().map(|entry| entry.id).collect(),
             strict_clock: self.config.auth.strict_clock,
             machine: machine_name(),
-            command: command(self.paths.in_container),
+            command: command(),
             config_path: self.paths.config.value.display().to_string(),
             state_dir: self.paths.state_dir.value.display().to_string(),
             boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
@@ -193,18 +193,18 @@ fn fingerprint(secret: &Secret) -> String {
 }
 
 /// The machine's host name; empty if it cannot be found out.
-fn machine_name() -> String {
+pub fn machine_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_string()).unwrap_or_default()
 }
 
 /// How a person runs `gatelet` against this gateway.
-fn command(in_container: bool) -> String {
-    if in_container {
-        format!("docker exec {} /gatelet", machine_name())
-    } else {
-        "gatelet".to_string()
+pub fn command() -> String {
+    let engine = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
+    match engine.into_iter().find(|(mark, _)| Path::new(mark).exists()) {
+        Some((_, engine)) => format!("{engine} exec {} /gatelet", machine_name()),
+        None => "gatelet".to_string(),
     }
 }
 

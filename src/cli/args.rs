@@ -1,0 +1,611 @@
+//! Arguments to a [`Command`]. Pure: no environment, no files, no output.
+//!
+//! One table of options ([`OPTIONS`]) and one of commands ([`super::help::TOPICS`]); what is not in them is an error that names
+//! the nearest. Options may stand anywhere, `--` ends them, `--name=value` and `--name value` are the same.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use lexopt::{Arg, Parser};
+
+use super::help::{self, Topic};
+use crate::config::{nearest_word, Overrides, Secret};
+use crate::gate::ids::Role;
+
+/// What is to be done, and with what.
+#[derive(Debug)]
+pub struct Invocation {
+    pub command: Command,
+    /// Options that say where things are and go before every other source.
+    pub overrides: Overrides,
+    /// Machine-readable output.
+    pub json: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    Run,
+    Url,
+    Status,
+    Health,
+    Devices(Devices),
+    Pair(Pair),
+    Explain(Box<Explain>),
+    /// The last refusals of the running gateway, at most so many.
+    ExplainLast(u64),
+    TokenShow,
+    TokenRotate,
+    ConfigCheck,
+    ConfigPrint,
+    TableCheck,
+    TableDump,
+    TableRepair,
+    TableExport,
+    TableImport(Import),
+    /// A method and its parameters as JSON.
+    Call {
+        method: String,
+        params: String,
+    },
+    /// About one command, or all of them.
+    Help(Option<&'static Topic>),
+    Version,
+}
+
+/// `devices ...`; a selector is what the user typed to mean a device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Devices {
+    List,
+    /// `None`: the request that came last.
+    Approve(Option<String>),
+    Reject(Option<String>),
+    Remove(String),
+    Rename {
+        device: String,
+        name: String,
+    },
+    Rotate {
+        device: String,
+        role: Option<Role>,
+    },
+    Revoke {
+        device: String,
+        role: Option<Role>,
+    },
+}
+
+/// `pair ...`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pair {
+    pub role: Role,
+    /// Names of scopes, with or without `operator.`; empty means all.
+    pub scopes: Vec<String>,
+    /// A QR code even if the output is no terminal.
+    pub qr: bool,
+}
+
+/// `explain ...`: a connection as it is described.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Explain {
+    pub peer: Option<String>,
+    pub host: Option<String>,
+    pub origin: Option<String>,
+    pub xff: Option<String>,
+    pub real_ip: Option<String>,
+    /// The shared token or password.
+    pub secret: Guess,
+    pub device_token: Guess,
+    pub code: Guess,
+    /// `new`, `known`, `revoked`, `none` or a device of the table.
+    pub device: Option<String>,
+    pub role: Option<String>,
+    pub client: Option<String>,
+    pub user: Option<String>,
+    pub scopes: Vec<String>,
+    pub protocol: Option<u32>,
+}
+
+/// How good a described secret is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Guess {
+    Right,
+    Wrong,
+    #[default]
+    None,
+}
+
+/// `table import ...`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Import {
+    pub files: Vec<String>,
+    pub dry_run: bool,
+    pub overwrite: bool,
+}
+
+/// Arguments that make no sense; the text names what was probably meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsageError {
+    pub message: String,
+    /// Whose help says more.
+    pub topic: Option<&'static str>,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (space, topic) = self.topic.map_or(("", ""), |topic| (" ", topic));
+        write!(f, "{}\nsee `gatelet help{space}{topic}`", self.message)
+    }
+}
+
+/// Reads the arguments behind the program's name.
+pub fn parse<I>(args: I) -> Result<Invocation, UsageError>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
+    let given = Given::read(args.into_iter().map(Into::into).collect())?;
+    if given.has("version") {
+        return Ok(given.invocation(Command::Version));
+    }
+    let (topic, words) = find_topic(&given.words)?;
+    if given.has("help") {
+        let about = (!given.words.is_empty()).then_some(topic);
+        return Ok(given.invocation(Command::Help(about)));
+    }
+    given.check(topic, words)?;
+    let command = build(&given, topic, words)?;
+    Ok(given.invocation(command))
+}
+
+/// How an option is written. `value` names its value in help; empty if it has none.
+struct OptionSpec {
+    name: &'static str,
+    short: Option<char>,
+    value: &'static str,
+}
+
+const fn flag(name: &'static str) -> OptionSpec {
+    OptionSpec { name, short: None, value: "" }
+}
+
+const fn valued(name: &'static str, value: &'static str) -> OptionSpec {
+    OptionSpec { name, short: None, value }
+}
+
+/// Options that every command takes.
+const GLOBAL: &[&str] =
+    &["state-dir", "config", "port", "bind", "auth", "token", "password", "json", "help", "version"];
+
+const OPTIONS: &[OptionSpec] = &[
+    valued("state-dir", "DIR"),
+    valued("config", "FILE"),
+    valued("port", "PORT"),
+    valued("bind", "BIND"),
+    valued("auth", "MODE"),
+    valued("token", "TOKEN"),
+    valued("password", "PASSWORD"),
+    flag("json"),
+    OptionSpec { short: Some('h'), ..flag("help") },
+    OptionSpec { short: Some('V'), ..flag("version") },
+    flag("latest"),
+    flag("last"),
+    flag("qr"),
+    flag("dry-run"),
+    flag("overwrite"),
+    valued("role", "ROLE"),
+    valued("scopes", "LIST"),
+    valued("peer", "IP"),
+    valued("host", "HOST"),
+    valued("origin", "ORIGIN"),
+    valued("xff", "LIST"),
+    valued("real-ip", "IP"),
+    valued("device-token", "WORD"),
+    valued("code", "WORD"),
+    valued("device", "WORD"),
+    valued("client", "ID"),
+    valued("user", "NAME"),
+    valued("protocol", "NUMBER"),
+];
+
+/// Words and options as they came.
+struct Given {
+    words: Vec<String>,
+    options: Vec<(&'static str, String)>,
+}
+
+impl Given {
+    fn read(args: Vec<OsString>) -> Result<Given, UsageError> {
+        let mut given = Given { words: Vec::new(), options: Vec::new() };
+        let mut parser = Parser::from_args(args);
+        while let Some(arg) = parser.next().map_err(|error| usage(error.to_string()))? {
+            let spec = match arg {
+                Arg::Value(word) => {
+                    given.words.push(text(word)?);
+                    continue;
+                }
+                Arg::Long(name) => OPTIONS.iter().find(|spec| spec.name == name).ok_or_else(|| unknown_option(name))?,
+                Arg::Short(letter) => OPTIONS
+                    .iter()
+                    .find(|spec| spec.short == Some(letter))
+                    .ok_or_else(|| usage(format!("unknown option `-{letter}`")))?,
+            };
+            let value = match spec.value {
+                "" => String::new(),
+                name => {
+                    let missing = |_| usage(format!("`--{}` needs a value: --{} {name}", spec.name, spec.name));
+                    text(parser.value().map_err(missing)?)?
+                }
+            };
+            given.options.push((spec.name, value));
+        }
+        Ok(given)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The value given last.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.options.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
+    }
+
+    fn owned(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_string)
+    }
+
+    /// The entries of a list separated by commas.
+    fn list(&self, name: &str) -> Vec<String> {
+        let entries = self.get(name).unwrap_or_default().split(',').map(str::trim);
+        entries.filter(|entry| !entry.is_empty()).map(str::to_string).collect()
+    }
+
+    fn check(&self, topic: &'static Topic, words: &[String]) -> Result<(), UsageError> {
+        for (name, _) in &self.options {
+            if !GLOBAL.contains(name) && !topic.options.contains(name) {
+                return Err(about(topic, format!("`gatelet {}` has no option `--{name}`", topic.name)));
+            }
+        }
+        if words.len() < topic.least || words.len() > topic.most {
+            return Err(about(topic, format!("usage: gatelet {} {}", topic.name, topic.usage).trim_end().to_string()));
+        }
+        Ok(())
+    }
+
+    fn invocation(&self, command: Command) -> Invocation {
+        // `explain` describes secrets with the options that elsewhere carry them.
+        let secret = |name| match command {
+            Command::Explain(_) => None,
+            _ => self.get(name).map(Secret::new),
+        };
+        let overrides = Overrides {
+            config: self.owned("config"),
+            state_dir: self.owned("state-dir"),
+            port: self.owned("port"),
+            bind: self.owned("bind"),
+            auth: self.owned("auth"),
+            token: secret("token"),
+            password: secret("password"),
+        };
+        Invocation { command, overrides, json: self.has("json") }
+    }
+}
+
+/// The topic that the words begin with, and the words behind its name. No words at all mean `run`.
+fn find_topic(words: &[String]) -> Result<(&'static Topic, &[String]), UsageError> {
+    let Some(first) = words.first() else {
+        return help::topic("run").map(|run| (run, words)).ok_or_else(|| usage(String::new()));
+    };
+    if let Some(second) = words.get(1) {
+        let both = format!("{first} {second}");
+        if let Some(topic) = help::topic(&both) {
+            return Ok((topic, &words[2..]));
+        }
+    }
+    if let Some(topic) = help::topic(first) {
+        return match (help::members(first).next(), words.get(1)) {
+            (Some(_), Some(second)) => Err(unknown_member(topic, second)),
+            _ => Ok((topic, &words[1..])),
+        };
+    }
+    let names: Vec<&'static str> =
+        help::TOPICS.iter().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
+    let hint = nearest_word(first, &names).map(|near| format!("; did you mean `gatelet {near}`?"));
+    Err(usage(format!("there is no command `{first}`{}", hint.unwrap_or_default())))
+}
+
+fn unknown_member(family: &'static Topic, word: &str) -> UsageError {
+    let names: Vec<&'static str> = help::members(family.name).collect();
+    let hint = match nearest_word(word, &names) {
+        Some(near) => format!("; did you mean `gatelet {} {near}`?", family.name),
+        None => format!("; it has {}", names.join(", ")),
+    };
+    about(family, format!("`gatelet {}` has no command `{word}`{hint}", family.name))
+}
+
+fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Command, UsageError> {
+    let word = |at: usize| words.get(at).cloned().unwrap_or_default();
+    Ok(match topic.name {
+        "run" => Command::Run,
+        "url" => Command::Url,
+        "status" => Command::Status,
+        "health" => Command::Health,
+        "pair" => Command::Pair(pair(given, topic)?),
+        "explain" if given.has("last") => Command::ExplainLast(last(words, topic)?),
+        "explain" if !words.is_empty() => return Err(about(topic, "a number goes with `--last`".to_string())),
+        "explain" => Command::Explain(Box::new(explain(given, topic)?)),
+        "token show" => Command::TokenShow,
+        "token rotate" => Command::TokenRotate,
+        "config check" => Command::ConfigCheck,
+        "config print" => Command::ConfigPrint,
+        "table check" => Command::TableCheck,
+        "table dump" => Command::TableDump,
+        "table repair" => Command::TableRepair,
+        "table export" => Command::TableExport,
+        "table import" => Command::TableImport(Import {
+            files: words.to_vec(),
+            dry_run: given.has("dry-run"),
+            overwrite: given.has("overwrite"),
+        }),
+        "call" => Command::Call { method: word(0), params: words.get(1).cloned().unwrap_or_else(|| "{}".to_string()) },
+        "help" => help_about(words)?,
+        "version" => Command::Version,
+        "token" | "config" | "table" => return Err(needs_member(topic)),
+        _ => Command::Devices(devices(given, topic, words)?),
+    })
+}
+
+fn needs_member(family: &'static Topic) -> UsageError {
+    let names: Vec<&'static str> = help::members(family.name).collect();
+    about(family, format!("`gatelet {}` needs one of: {}", family.name, names.join(", ")))
+}
+
+fn devices(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Devices, UsageError> {
+    let device = words.first().cloned().unwrap_or_default();
+    Ok(match topic.name {
+        "devices approve" => Devices::Approve(one_or_latest(given, topic, words)?),
+        "devices reject" => Devices::Reject(one_or_latest(given, topic, words)?),
+        "devices remove" => Devices::Remove(device),
+        "devices rename" => Devices::Rename { device, name: words.get(1).cloned().unwrap_or_default() },
+        "devices rotate" => Devices::Rotate { device, role: role(given, topic)? },
+        "devices revoke" => Devices::Revoke { device, role: role(given, topic)? },
+        _ => Devices::List,
+    })
+}
+
+fn one_or_latest(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Option<String>, UsageError> {
+    match (words.first(), given.has("latest")) {
+        (Some(word), false) => Ok(Some(word.clone())),
+        (None, true) => Ok(None),
+        (Some(_), true) => Err(about(topic, "say either which one or `--latest`".to_string())),
+        (None, false) => Err(about(topic, format!("usage: gatelet {} {}", topic.name, topic.usage))),
+    }
+}
+
+fn role(given: &Given, topic: &'static Topic) -> Result<Option<Role>, UsageError> {
+    let Some(word) = given.get("role") else { return Ok(None) };
+    Role::parse(word).map(Some).ok_or_else(|| about(topic, format!("`--role` is operator or node, not `{word}`")))
+}
+
+fn pair(given: &Given, topic: &'static Topic) -> Result<Pair, UsageError> {
+    let role = role(given, topic)?.unwrap_or(Role::Operator);
+    let scopes = given.list("scopes");
+    if role == Role::Node && !scopes.is_empty() {
+        return Err(about(topic, "a node has no scopes: leave out `--scopes`".to_string()));
+    }
+    Ok(Pair { role, scopes, qr: given.has("qr") })
+}
+
+fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
+    match words.first() {
+        None => Ok(LAST_DEFAULT),
+        Some(number) => {
+            let count = number.parse().ok().filter(|count| *count > 0);
+            count.ok_or_else(|| about(topic, format!("`--last {number}`: give a number from 1")))
+        }
+    }
+}
+
+/// How many refusals `explain --last` shows.
+const LAST_DEFAULT: u64 = 10;
+
+fn explain(given: &Given, topic: &'static Topic) -> Result<Explain, UsageError> {
+    let secret = if given.has("token") { "token" } else { "password" };
+    let protocol = match given.get("protocol") {
+        None => None,
+        Some(word) => Some(word.parse().map_err(|_| about(topic, format!("`--protocol {word}`: give 3 or 4")))?),
+    };
+    Ok(Explain {
+        peer: given.owned("peer"),
+        host: given.owned("host"),
+        origin: given.owned("origin"),
+        xff: given.owned("xff"),
+        real_ip: given.owned("real-ip"),
+        secret: guess(given, topic, secret)?,
+        device_token: guess(given, topic, "device-token")?,
+        code: guess(given, topic, "code")?,
+        device: given.owned("device"),
+        role: given.owned("role"),
+        client: given.owned("client"),
+        user: given.owned("user"),
+        scopes: given.list("scopes"),
+        protocol,
+    })
+}
+
+fn guess(given: &Given, topic: &'static Topic, name: &str) -> Result<Guess, UsageError> {
+    match given.get(name) {
+        Some("right") => Ok(Guess::Right),
+        Some("wrong") => Ok(Guess::Wrong),
+        Some("none") | None => Ok(Guess::None),
+        Some(_) => {
+            Err(about(topic, format!("`--{name}` describes it here: right, wrong or none (never the real one)")))
+        }
+    }
+}
+
+fn help_about(words: &[String]) -> Result<Command, UsageError> {
+    if words.is_empty() {
+        return Ok(Command::Help(None));
+    }
+    let (topic, rest) = find_topic(words)?;
+    match rest.first() {
+        None => Ok(Command::Help(Some(topic))),
+        Some(word) => Err(unknown_member(topic, word)),
+    }
+}
+
+fn text(word: OsString) -> Result<String, UsageError> {
+    word.into_string().map_err(|word| usage(format!("`{}` is not UTF-8", word.to_string_lossy())))
+}
+
+fn unknown_option(name: &str) -> UsageError {
+    let names: Vec<&'static str> = OPTIONS.iter().map(|spec| spec.name).collect();
+    let hint = nearest_word(name, &names).map(|near| format!("; did you mean `--{near}`?"));
+    usage(format!("there is no option `--{name}`{}", hint.unwrap_or_default()))
+}
+
+fn usage(message: String) -> UsageError {
+    UsageError { message, topic: None }
+}
+
+fn about(topic: &'static Topic, message: String) -> UsageError {
+    UsageError { message, topic: Some(topic.name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(args: &[&str]) -> Command {
+        parse(args.iter().copied()).unwrap_or_else(|error| panic!("{args:?}: {error}")).command
+    }
+
+    fn error(args: &[&str]) -> String {
+        match parse(args.iter().copied()) {
+            Ok(invocation) => panic!("{args:?} is {:?}", invocation.command),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn text(word: &str) -> String {
+        word.to_string()
+    }
+
+    #[test]
+    fn every_command_is_read() {
+        let approve = |word: Option<&str>| Command::Devices(Devices::Approve(word.map(text)));
+        let table: &[(&[&str], Command)] = &[
+            (&[], Command::Run),
+            (&["--port", "1"], Command::Run),
+            (&["run"], Command::Run),
+            (&["url"], Command::Url),
+            (&["status", "--json"], Command::Status),
+            (&["health"], Command::Health),
+            (&["devices"], Command::Devices(Devices::List)),
+            (&["devices", "list"], Command::Devices(Devices::List)),
+            (&["devices", "approve", "abc"], approve(Some("abc"))),
+            (&["devices", "approve", "--latest"], approve(None)),
+            (&["--latest", "devices", "reject"], Command::Devices(Devices::Reject(None))),
+            (&["devices", "remove", "x"], Command::Devices(Devices::Remove(text("x")))),
+            (
+                &["devices", "rename", "x", "a b"],
+                Command::Devices(Devices::Rename { device: text("x"), name: text("a b") }),
+            ),
+            (
+                &["devices", "rename", "x", "--", "--json"],
+                Command::Devices(Devices::Rename { device: text("x"), name: text("--json") }),
+            ),
+            (&["devices", "rotate", "x"], Command::Devices(Devices::Rotate { device: text("x"), role: None })),
+            (
+                &["devices", "revoke", "x", "--role=node"],
+                Command::Devices(Devices::Revoke { device: text("x"), role: Some(Role::Node) }),
+            ),
+            (&["pair"], Command::Pair(Pair { role: Role::Operator, scopes: vec![], qr: false })),
+            (
+                &["pair", "--scopes", "read, pairing", "--qr"],
+                Command::Pair(Pair { role: Role::Operator, scopes: vec![text("read"), text("pairing")], qr: true }),
+            ),
+            (&["explain", "--last"], Command::ExplainLast(10)),
+            (&["explain", "--last", "3"], Command::ExplainLast(3)),
+            (&["token", "show"], Command::TokenShow),
+            (&["token", "rotate"], Command::TokenRotate),
+            (&["config", "check"], Command::ConfigCheck),
+            (&["config", "print"], Command::ConfigPrint),
+            (&["table", "check"], Command::TableCheck),
+            (&["table", "dump"], Command::TableDump),
+            (&["table", "repair"], Command::TableRepair),
+            (&["table", "export"], Command::TableExport),
+            (
+                &["table", "import", "a", "b", "--dry-run"],
+                Command::TableImport(Import { files: vec![text("a"), text("b")], dry_run: true, overwrite: false }),
+            ),
+            (&["call", "health"], Command::Call { method: text("health"), params: text("{}") }),
+            (&["call", "x", "{\"a\":1}"], Command::Call { method: text("x"), params: text("{\"a\":1}") }),
+            (&["help"], Command::Help(None)),
+            (&["-h"], Command::Help(None)),
+            (&["help", "devices", "approve"], Command::Help(help::topic("devices approve"))),
+            (&["devices", "approve", "--help"], Command::Help(help::topic("devices approve"))),
+            (&["token", "--help"], Command::Help(help::topic("token"))),
+            (&["version"], Command::Version),
+            (&["-V"], Command::Version),
+        ];
+        for (args, expected) in table {
+            assert_eq!(command(args), *expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_slip_names_what_was_meant() {
+        let table: &[(&[&str], &str)] = &[
+            (&["devcies"], "there is no command `devcies`; did you mean `gatelet devices`?\nsee `gatelet help`"),
+            (&["zzz"], "there is no command `zzz`\nsee `gatelet help`"),
+            (&["devices", "aprove"], "`gatelet devices` has no command `aprove`; did you mean `gatelet devices approve`?\nsee `gatelet help devices`"),
+            (&["token", "x"], "`gatelet token` has no command `x`; it has show, rotate\nsee `gatelet help token`"),
+            (&["token"], "`gatelet token` needs one of: show, rotate\nsee `gatelet help token`"),
+            (&["--prot", "1"], "there is no option `--prot`; did you mean `--port`?\nsee `gatelet help`"),
+            (&["-x"], "unknown option `-x`\nsee `gatelet help`"),
+            (&["--port"], "`--port` needs a value: --port PORT\nsee `gatelet help`"),
+            (&["url", "--latest"], "`gatelet url` has no option `--latest`\nsee `gatelet help url`"),
+            (&["devices", "remove"], "usage: gatelet devices remove DEVICE\nsee `gatelet help devices remove`"),
+            (&["devices", "remove", "a", "b"], "usage: gatelet devices remove DEVICE\nsee `gatelet help devices remove`"),
+            (&["devices", "approve"], "usage: gatelet devices approve REQUEST|DEVICE|--latest\nsee `gatelet help devices approve`"),
+            (&["url", "now"], "usage: gatelet url\nsee `gatelet help url`"),
+            (&["pair", "--role", "admin"], "`--role` is operator or node, not `admin`\nsee `gatelet help pair`"),
+            (&["explain", "--token", "s3cret"], "`--token` describes it here: right, wrong or none (never the real one)\nsee `gatelet help explain`"),
+            (&["explain", "--last", "0"], "`--last 0`: give a number from 1\nsee `gatelet help explain`"),
+            (&["help", "devices", "aprove"], "`gatelet devices` has no command `aprove`; did you mean `gatelet devices approve`?\nsee `gatelet help devices`"),
+        ];
+        for (args, expected) in table {
+            assert_eq!(error(args), *expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn global_options_reach_the_configuration_and_explain_keeps_its_own_token() {
+        let given =
+            parse(["status", "--token=t", "--state-dir", "/s", "--json", "--bind", "lan", "--auth", "token"]).unwrap();
+        assert_eq!(given.overrides.token.unwrap().expose(), "t");
+        assert_eq!(given.overrides.state_dir.as_deref(), Some("/s"));
+        assert_eq!(given.overrides.bind.as_deref(), Some("lan"));
+        assert!(given.json);
+        let given = parse(["explain", "--token", "right", "--peer", "1.2.3.4"]).unwrap();
+        assert!(given.overrides.token.is_none());
+        let Command::Explain(explain) = given.command else { panic!("{:?}", given.command) };
+        assert_eq!((explain.secret, explain.peer.as_deref()), (Guess::Right, Some("1.2.3.4")));
+    }
+
+    #[test]
+    fn every_topic_has_a_command_and_its_options_exist() {
+        for topic in help::TOPICS {
+            let words: Vec<&str> = topic.name.split(' ').chain(std::iter::repeat_n("1", topic.least)).collect();
+            let family = help::members(topic.name).next().is_some() && topic.name != "devices";
+            let latest = topic.options.contains(&"latest");
+            assert_eq!(parse(words.iter().copied().chain(latest.then_some("--latest"))).is_err(), family, "{words:?}");
+            for name in topic.options {
+                assert!(OPTIONS.iter().any(|spec| spec.name == *name), "{name}");
+            }
+        }
+    }
+}

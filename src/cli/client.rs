@@ -1,0 +1,294 @@
+//! A small client of the running gateway: one WebSocket, one request at a time, blocking.
+//!
+//! It signs in with the control token, which is derived from the table's key: whoever can read the state directory is the
+//! owner. It has no device and leaves no trace in the table. Every wait ends after [`limits::CLI_CALL_MS`].
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket};
+
+use crate::gate::limits;
+use crate::gate::scopes::Scope;
+use crate::wire::base64;
+use crate::wire::frames::FromGateway;
+use crate::wire::json;
+
+/// A signed-in connection to the gateway.
+pub struct Client {
+    socket: WebSocket<TcpStream>,
+    sent: u64,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ClientError {
+    /// Nothing listens there, or it does not answer.
+    Unreachable(io::Error),
+    /// It answers, but not as a gateway does.
+    NotAGateway(String),
+    /// The gateway does not let this client in.
+    Refused(RpcError),
+}
+
+/// A call that the gateway refused, or that got no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RpcError {
+    pub code: String,
+    pub message: String,
+    /// JSON.
+    pub details: Option<String>,
+}
+
+impl Client {
+    /// Connects and signs in as the owner.
+    pub fn connect(address: SocketAddr, token: &str) -> Result<Client, ClientError> {
+        let mut stream = dial(address, limits::CLI_CALL_MS).map_err(ClientError::Unreachable)?;
+        let rest = upgrade(&mut stream, address)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(limits::READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(limits::FRAME_AFTER_HELLO))
+            .max_frame_size(Some(limits::FRAME_AFTER_HELLO));
+        let socket = WebSocket::from_partially_read(stream, rest, Role::Client, Some(config));
+        let mut client = Client { socket, sent: 0 };
+        client.call("connect", &hello(token)).map_err(ClientError::Refused)?;
+        Ok(client)
+    }
+
+    /// Calls a method with parameters in JSON; gives the payload in JSON.
+    pub fn call(&mut self, method: &str, params: &str) -> Result<String, RpcError> {
+        self.sent += 1;
+        let id = self.sent.to_string();
+        let request = json::object(|o| {
+            o.str("type", "req");
+            o.str("id", &id);
+            o.str("method", method);
+            o.raw("params", params.as_bytes());
+        });
+        let text = String::from_utf8(request).map_err(|_| lost("the request is not UTF-8"))?;
+        self.socket.send(Message::text(text)).map_err(|error| lost(&error.to_string()))?;
+        let until = Instant::now() + Duration::from_millis(limits::CLI_CALL_MS);
+        loop {
+            let message = self.receive(until)?;
+            let frame = FromGateway::parse(message.as_bytes()).map_err(|what| lost(&what))?;
+            if let FromGateway::Response { id: answered, answer } = frame {
+                if answered == id {
+                    return match answer {
+                        Ok(payload) => Ok(payload.map_or("null", |payload| payload.raw()).to_string()),
+                        Err(refusal) => Err(RpcError {
+                            code: refusal.code.into_owned(),
+                            message: refusal.message.into_owned(),
+                            details: refusal.details.map(|details| details.raw().to_string()),
+                        }),
+                    };
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, until: Instant) -> Result<String, RpcError> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let _ = self.socket.get_ref().set_read_timeout(Some(left));
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return Ok(text.to_string()),
+                Ok(Message::Close(Some(frame))) => {
+                    return Err(lost(&format!("it closed: {} {}", frame.code, frame.reason)))
+                }
+                Ok(_) => {}
+                Err(Error::Io(error))
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+                {
+                    return Err(lost("no answer in time"));
+                }
+                Err(error) => return Err(lost(&error.to_string())),
+            }
+        }
+    }
+}
+
+/// The status code that `GET path` gets from `address`.
+pub fn get_status(address: SocketAddr, path: &str) -> io::Result<u16> {
+    let mut stream = dial(address, limits::CLI_HEALTH_MS)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    let status = core::str::from_utf8(&head).ok().and_then(|head| head.strip_prefix("HTTP/1.1 ")?.parse().ok());
+    status.ok_or_else(|| io::Error::other("the answer is not HTTP/1.1"))
+}
+
+fn dial(address: SocketAddr, wait_ms: u64) -> io::Result<TcpStream> {
+    let wait = Duration::from_millis(wait_ms);
+    let stream = TcpStream::connect_timeout(&address, wait)?;
+    stream.set_read_timeout(Some(wait))?;
+    stream.set_write_timeout(Some(wait))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Asks for the WebSocket; gives what came behind the answer's head.
+fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, ClientError> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key)
+        .map_err(|_| ClientError::Unreachable(io::Error::other("the system gives no random bytes")))?;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {}\r\n\
+         Sec-WebSocket-Version: 13\r\n\r\n",
+        base64::encode(&key)
+    );
+    stream.write_all(request.as_bytes()).map_err(ClientError::Unreachable)?;
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        let mut some = [0; 1024];
+        match stream.read(&mut some).map_err(ClientError::Unreachable)? {
+            0 => return Err(ClientError::NotAGateway("it closed the connection".to_string())),
+            _ if bytes.len() > limits::HEAD_LEN => {
+                return Err(ClientError::NotAGateway("its answer is too long".to_string()))
+            }
+            count => bytes.extend_from_slice(&some[..count]),
+        }
+    };
+    if !bytes.starts_with(b"HTTP/1.1 101 ") {
+        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        return Err(ClientError::NotAGateway(format!("it answered `{}`", String::from_utf8_lossy(line))));
+    }
+    Ok(bytes.split_off(end))
+}
+
+/// The parameters of `connect` (protocol 4).
+fn hello(token: &str) -> String {
+    let params = json::object(|o| {
+        o.u64("minProtocol", 4);
+        o.u64("maxProtocol", 4);
+        o.obj("client", |client| {
+            client.str("id", "cli");
+            client.str("mode", "cli");
+            client.str("version", env!("CARGO_PKG_VERSION"));
+            client.str("platform", std::env::consts::OS);
+        });
+        o.str("role", "operator");
+        o.strs("scopes", Scope::ALL.map(Scope::name));
+        o.obj("auth", |auth| auth.str("token", token));
+    });
+    String::from_utf8(params).unwrap_or_default()
+}
+
+fn lost(why: &str) -> RpcError {
+    RpcError {
+        code: "CONNECTION_LOST".to_string(),
+        message: format!("no answer from the gateway: {why}"),
+        details: None,
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Unreachable(error) => write!(f, "cannot reach it: {error}"),
+            ClientError::NotAGateway(what) => write!(f, "what listens there is no gateway: {what}"),
+            ClientError::Refused(error) => write!(f, "it does not let this command in: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for RpcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::wire::frames::Request;
+
+    /// A gateway of one connection that answers each request by `answer`.
+    fn gateway(answer: fn(&str, &str) -> Option<String>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").unwrap();
+            let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+            socket
+                .send(Message::text(r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"x"}}"#))
+                .unwrap();
+            while let Ok(Message::Text(text)) = socket.read() {
+                let request = Request::parse(text.as_bytes()).unwrap();
+                let params = request.params.map_or("", |params| params.raw()).to_string();
+                match answer(&request.method, &params) {
+                    Some(body) => {
+                        let frame = format!(r#"{{"type":"res","id":"{}",{body}}}"#, request.id);
+                        socket.send(Message::text(frame)).unwrap();
+                    }
+                    None => return,
+                }
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn signs_in_calls_and_reads_the_answer_past_events() {
+        let address = gateway(|method, params| {
+            let token = params.contains(r#""auth":{"token":"control"}"#) && params.contains("operator.talk.secrets");
+            Some(match (method, token) {
+                ("connect", true) => r#""ok":true,"payload":{}"#.to_string(),
+                ("echo", _) => format!(r#""ok":true,"payload":{params}"#),
+                ("none", _) => r#""ok":true"#.to_string(),
+                _ => r#""ok":false,"error":{"code":"INVALID_REQUEST","message":"no","details":{"a":1}}"#.to_string(),
+            })
+        });
+        let mut client = Client::connect(address, "control").unwrap();
+        assert_eq!(client.call("echo", r#"{"b":[2]}"#).unwrap(), r#"{"b":[2]}"#);
+        assert_eq!(client.call("none", "{}").unwrap(), "null");
+        let refused = client.call("other", "{}").unwrap_err();
+        assert_eq!((refused.code.as_str(), refused.details.as_deref()), ("INVALID_REQUEST", Some(r#"{"a":1}"#)));
+    }
+
+    #[test]
+    fn a_refused_sign_in_a_closed_port_and_a_stranger_are_three_things() {
+        let address = gateway(|_, _| Some(r#""ok":false,"error":{"code":"X","message":"who are you"}"#.to_string()));
+        assert!(
+            matches!(Client::connect(address, "wrong"), Err(ClientError::Refused(error)) if error.message == "who are you")
+        );
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(matches!(Client::connect(closed, ""), Err(ClientError::Unreachable(_))));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stranger = listener.local_addr().unwrap();
+        thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap());
+        let Err(ClientError::NotAGateway(what)) = Client::connect(stranger, "") else { panic!() };
+        assert_eq!(what, "it answered `HTTP/1.1 404 Not Found`");
+    }
+
+    #[test]
+    fn a_gateway_that_goes_away_in_a_call_is_said_so() {
+        let address = gateway(|method, _| (method == "connect").then(|| r#""ok":true,"payload":{}"#.to_string()));
+        let mut client = Client::connect(address, "").unwrap();
+        assert_eq!(client.call("x", "{}").unwrap_err().code, "CONNECTION_LOST");
+    }
+
+    #[test]
+    fn the_status_of_a_page_is_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").unwrap());
+        assert_eq!(get_status(address, "/healthz").unwrap(), 503);
+    }
+}

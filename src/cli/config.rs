@@ -1,0 +1,97 @@
+//! `gatelet config check|print`: what is wrong with the configuration, and what is in force.
+
+use super::context::Context;
+use super::show::{clean, Grid};
+use super::{Done, Exit, Output};
+use crate::config::{Problem, Severity};
+use crate::wire::json;
+
+/// Every problem at once. Exit code 1 if one of them is an error.
+pub fn check(context: &Context) -> Done {
+    let loaded = &context.loaded;
+    let exit = if loaded.config.is_some() { Exit::Ok } else { Exit::Failed };
+    let text = if context.json {
+        super::pretty(&json::object(|o| {
+            o.bool("ok", loaded.config.is_some());
+            if let Some(paths) = &loaded.paths {
+                o.shown("file", &paths.config.value.display());
+            }
+            o.arr("problems", |list| loaded.problems.iter().for_each(|problem| list.item_obj(|o| fields(o, problem))));
+            o.strs("acceptedNotUsed", loaded.accepted_not_used.iter().map(String::as_str));
+        }))
+    } else {
+        report(context)
+    };
+    Output::with(text, exit)
+}
+
+/// Every setting in force, and where it comes from.
+pub fn print(context: &Context) -> Done {
+    let settings = &context.loaded.settings;
+    if context.json {
+        return Output::json(&json::object(|o| {
+            o.arr("settings", |list| {
+                for setting in settings {
+                    list.item_obj(|o| {
+                        o.str("key", &setting.path);
+                        o.str("value", &setting.value);
+                        o.shown("source", &setting.source);
+                    });
+                }
+            });
+        }));
+    }
+    let mut grid = Grid::new(&["SETTING", "VALUE", "FROM"]);
+    for setting in settings {
+        grid.row(vec![setting.path.clone(), setting.value.clone(), setting.source.to_string()]);
+    }
+    let mut text = String::new();
+    if let Some(paths) = &context.loaded.paths {
+        text.push_str(&format!("state directory  {}  ({})\n", paths.state_dir.value.display(), paths.state_dir.source));
+        text.push_str(&format!("configuration    {}  ({})\n\n", paths.config.value.display(), paths.config.source));
+    }
+    text.push_str(&grid.text(context.style));
+    text.push_str(&not_used(context));
+    Output::ok(text)
+}
+
+fn report(context: &Context) -> String {
+    let loaded = &context.loaded;
+    let mut text = String::new();
+    for problem in &loaded.problems {
+        let word = match problem.severity {
+            Severity::Error => context.style.bad("error"),
+            Severity::Warning => context.style.warn("warning"),
+        };
+        text.push_str(&format!("{word}: {}\n", clean(&problem.to_string())));
+    }
+    text.push_str(&not_used(context));
+    let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let file = loaded.paths.as_ref().map(|paths| paths.config.value.display().to_string()).unwrap_or_default();
+    match (errors, loaded.problems.len()) {
+        (0, 0) => text.push_str(&format!("{file}: fine\n")),
+        (0, count) => text.push_str(&format!("{file}: good to run; warnings: {count}\n")),
+        (count, _) => text.push_str(&format!("{file}: the gateway would not start; errors: {count}\n")),
+    }
+    text
+}
+
+fn not_used(context: &Context) -> String {
+    let keys = &context.loaded.accepted_not_used;
+    if keys.is_empty() {
+        return String::new();
+    }
+    format!("accepted, not used: {}\n", clean(&keys.join(", ")))
+}
+
+fn fields(o: &mut json::Writer<'_>, problem: &Problem) {
+    let word = match problem.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    o.str("severity", word);
+    o.u64("line", u64::from(problem.line));
+    o.str("key", &problem.path);
+    o.str("message", &problem.message);
+    o.str("hint", &problem.hint);
+}

@@ -1,0 +1,163 @@
+//! Where a command finds the gateway, the table, the configuration and the terminal.
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::client::{Client, ClientError, RpcError};
+use super::show::Style;
+use super::{Exit, Failure};
+use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, SystemEnv};
+use crate::gate::ids::WallMs;
+use crate::gate::limits;
+use crate::server::ports::{Clock, SystemClock};
+use crate::store::{self, tokens, OpenError, Opened, StoreError};
+
+/// What every command works with.
+pub(super) struct Context {
+    pub loaded: Loaded,
+    /// `--json`
+    pub json: bool,
+    /// The output is a terminal.
+    pub terminal: bool,
+    pub style: Style,
+    pub now: WallMs,
+}
+
+/// Who has the table.
+pub(super) enum Way {
+    /// The running gateway.
+    Gateway(Box<Client>),
+    /// Nobody: the file is ours until this is dropped.
+    File(Box<Opened>),
+}
+
+impl Context {
+    /// Reads configuration and surroundings; nothing that is wrong with them is an error yet.
+    pub fn new(overrides: &Overrides, json: bool) -> Context {
+        let env = SystemEnv;
+        let terminal = io::stdout().is_terminal();
+        let plain =
+            env.var("NO_COLOR").is_some_and(|value| !value.is_empty()) || env.var("TERM").as_deref() == Some("dumb");
+        Context {
+            loaded: config::load(overrides, &env),
+            json,
+            terminal,
+            style: Style { colour: terminal && !plain },
+            now: SystemClock::start().now().wall,
+        }
+    }
+
+    /// The configuration, if nothing in it is wrong.
+    pub fn config(&self) -> Result<&Config, Failure> {
+        self.loaded.config.as_ref().ok_or_else(|| {
+            let errors = self.loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
+            let lines: Vec<String> = errors.map(|problem| problem.to_string()).collect();
+            Failure::failed(format!("the configuration has problems\n  {}", lines.join("\n  ")))
+        })
+    }
+
+    /// Where things are.
+    pub fn paths(&self) -> Result<&Paths, Failure> {
+        let missing =
+            || Failure::failed("no place for the state directory; pass --state-dir DIR or set GATELET_STATE_DIR");
+        self.loaded.paths.as_ref().ok_or_else(missing)
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> Result<&Path, Failure> {
+        Ok(&self.paths()?.state_dir.value)
+    }
+
+    /// Where the running gateway listens on this machine; `None` if none runs.
+    ///
+    /// The lock is asked first: an address that a killed gateway left behind may belong to anybody by now.
+    pub fn address(&self) -> Result<Option<SocketAddr>, Failure> {
+        let dir = self.state_dir()?;
+        if !dir.join(ADDRESS_FILE).exists() || !store::in_use(dir).map_err(failure)? {
+            return Ok(None);
+        }
+        let text = SystemEnv.read(&dir.join(ADDRESS_FILE), limits::SECRET_FILE_LEN);
+        let text = text.map_err(|error| unreadable(&dir.join(ADDRESS_FILE), &error))?;
+        Ok(String::from_utf8_lossy(&text).trim().parse().ok())
+    }
+
+    /// The running gateway; `None` if none runs.
+    pub fn gateway(&self) -> Result<Option<Client>, Failure> {
+        let Some(address) = self.address()? else { return Ok(None) };
+        let key = store::key_at(self.state_dir()?).map_err(failure)?;
+        match Client::connect(address, tokens::control_token(&key).as_str()) {
+            Ok(client) => Ok(Some(client)),
+            Err(error @ ClientError::Refused(_)) => Err(Failure::new(Exit::Refused, at(address, &error))),
+            Err(error) => Err(Failure::failed(at(address, &error))),
+        }
+    }
+
+    /// The running gateway, or an error that says that none runs.
+    pub fn running(&self) -> Result<Client, Failure> {
+        self.gateway()?.ok_or_else(|| {
+            let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+            let message = format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
+            Failure::new(Exit::NotRunning, message)
+        })
+    }
+
+    /// The running gateway, or the file if none runs. Makes nothing that is not there.
+    pub fn way(&self) -> Result<Way, Failure> {
+        match self.gateway()? {
+            Some(client) => Ok(Way::Gateway(Box::new(client))),
+            None => self.file().map(Way::File),
+        }
+    }
+
+    /// The table for this command alone. An error if there is none, or if another process has it.
+    pub fn file(&self) -> Result<Box<Opened>, Failure> {
+        let dir = self.state_dir()?;
+        match store::check_at(dir) {
+            Err(error @ (StoreError::Absent { .. } | StoreError::Busy { .. })) => Err(failure(error)),
+            _ => store::open_at(dir, self.capacity()).map(Box::new).map_err(failure),
+        }
+    }
+
+    /// Devices a table has that is made now.
+    pub fn capacity(&self) -> u16 {
+        self.loaded.config.as_ref().map_or(limits::CAPACITY_DEFAULT, |config| config.pairing.capacity)
+    }
+}
+
+/// Written by the gateway while it runs: one line, address and port.
+const ADDRESS_FILE: &str = "gateway.addr";
+
+fn at(address: SocketAddr, error: &ClientError) -> String {
+    format!("the gateway at {address}: {error}")
+}
+
+/// The failure of a command that the store does not serve.
+pub(super) fn failure(error: StoreError) -> Failure {
+    let exit = match &error {
+        StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. } | StoreError::Key { .. } => {
+            Exit::Damaged
+        }
+        _ => Exit::Failed,
+    };
+    let hint = match &error {
+        StoreError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => OWNER_HINT,
+        _ => "",
+    };
+    Failure::new(exit, format!("{error}{hint}"))
+}
+
+/// A file that cannot be read, and who could.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let hint = if error.kind() == io::ErrorKind::PermissionDenied { OWNER_HINT } else { "" };
+    Failure::failed(format!("cannot read {}: {error}{hint}", path.display()))
+}
+
+const OWNER_HINT: &str = "; run this as the gateway's user, or in its container (docker exec CONTAINER /gatelet ...)";
+
+impl From<RpcError> for Failure {
+    fn from(error: RpcError) -> Failure {
+        let exit = if error.code == "CONNECTION_LOST" { Exit::Failed } else { Exit::Refused };
+        Failure::new(exit, error.message)
+    }
+}

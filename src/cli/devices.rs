@@ -1,0 +1,320 @@
+//! `gatelet devices ...`: who waits and who is paired, and the owner's hand on them.
+
+use super::args::Devices;
+use super::client::Client;
+use super::context::{Context, Way};
+use super::select::{self, Entry};
+use super::show::{ago, short, Grid};
+use super::{Done, Exit, Failure, Output};
+use crate::gate::ids::Role;
+use crate::gate::limits;
+use crate::wire::json::{self, Value};
+
+/// Where the devices are governed: by the running gateway, or in the file. Device ids and request ids are whole ones.
+pub(super) trait Owner {
+    /// `{pending, paired}` as in `device.pair.list`.
+    fn list(&mut self) -> Result<String, Failure>;
+    /// Lets in a request, or a revoked device by its id.
+    fn approve(&mut self, request_or_device: &str) -> Result<(), Failure>;
+    fn reject(&mut self, request: &str) -> Result<(), Failure>;
+    fn remove(&mut self, device: &str) -> Result<(), Failure>;
+    fn rename(&mut self, device: &str, label: &str) -> Result<(), Failure>;
+    fn rotate(&mut self, device: &str, role: &str) -> Result<(), Failure>;
+    fn revoke(&mut self, device: &str, role: &str) -> Result<(), Failure>;
+    /// Why a request that is not there cannot be found.
+    fn no_request(&self) -> Option<Failure>;
+}
+
+/// Does what was asked.
+pub fn run(context: &Context, what: Devices) -> Done {
+    let mut way = context.way()?;
+    let owner: &mut dyn Owner = match &mut way {
+        Way::Gateway(client) => client.as_mut(),
+        Way::File(opened) => opened.as_mut(),
+    };
+    let text = owner.list()?;
+    let list = parse(&text)?;
+    let devices = Known { pending: select::entries(&list, "pending"), paired: select::entries(&list, "paired") };
+    match what {
+        Devices::List if context.json => Output::json(text.as_bytes()),
+        Devices::List => Output::ok(table(context, &list)),
+        Devices::Approve(typed) => approve(context, owner, &devices, typed.as_deref()),
+        Devices::Reject(typed) => reject(context, owner, &devices, typed.as_deref()),
+        Devices::Remove(typed) => {
+            let entry = select::one(&devices.paired, &typed)?;
+            owner.remove(&entry.device)?;
+            said(context, entry, &[], "removed", "; with the gateway's token it could pair again")
+        }
+        Devices::Rename { device, name } => {
+            let entry = select::one(&devices.paired, &device)?;
+            owner.rename(&entry.device, &name)?;
+            said(context, entry, &[], "renamed", "")
+        }
+        Devices::Rotate { device, role } => {
+            let entry = select::one(&devices.paired, &device)?;
+            let has = |name: &&String| !entry.revoked.contains(name);
+            let roles = roles(entry, role, &entry.roles.iter().filter(has).cloned().collect::<Vec<_>>())?;
+            roles.iter().try_for_each(|role| owner.rotate(&entry.device, role))?;
+            said(context, entry, &roles, "rotated the token of", "; it gets the new one when it next connects")
+        }
+        Devices::Revoke { device, role } => {
+            let entry = select::one(&devices.paired, &device)?;
+            let roles = roles(entry, role, &entry.roles)?;
+            roles.iter().try_for_each(|role| owner.revoke(&entry.device, role))?;
+            let back = format!("; `gatelet devices approve {}` takes that back", short(&entry.device));
+            said(context, entry, &roles, "revoked", &back)
+        }
+    }
+}
+
+struct Known {
+    pending: Vec<Entry>,
+    paired: Vec<Entry>,
+}
+
+fn approve(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Option<&str>) -> Done {
+    if let Some(entry) = waiting(owner, devices, typed)? {
+        owner.approve(&entry.request)?;
+        return said(context, entry, &entry.roles, "approved", "; it connects by itself");
+    }
+    let typed = typed.unwrap_or_default();
+    match select::find(&devices.paired, typed)? {
+        Some(entry) if !entry.revoked.is_empty() => {
+            owner.approve(&entry.device)?;
+            said(context, entry, &entry.revoked, "approved", " again; it connects by itself")
+        }
+        Some(entry) => Err(Failure::failed(format!("{} is paired and asks for nothing", entry.shown()))),
+        None => Err(owner.no_request().unwrap_or_else(|| select::nothing(&devices.paired, typed))),
+    }
+}
+
+fn reject(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Option<&str>) -> Done {
+    let nobody = || select::nothing(&devices.pending, typed.unwrap_or_default());
+    let entry = match waiting(owner, devices, typed)? {
+        Some(entry) => entry,
+        None => return Err(owner.no_request().unwrap_or_else(nobody)),
+    };
+    owner.reject(&entry.request)?;
+    said(context, entry, &[], "rejected", "; it may ask again")
+}
+
+/// Who waits and was meant; without a word, the one that asked last.
+fn waiting<'a>(owner: &dyn Owner, devices: &'a Known, typed: Option<&str>) -> Result<Option<&'a Entry>, Failure> {
+    match typed {
+        Some(typed) => select::find(&devices.pending, typed),
+        None => match devices.pending.first() {
+            Some(latest) => Ok(Some(latest)),
+            None => Err(owner.no_request().unwrap_or_else(|| Failure::failed("nobody waits for approval"))),
+        },
+    }
+}
+
+fn roles(entry: &Entry, asked: Option<Role>, has: &[String]) -> Result<Vec<String>, Failure> {
+    let Some(role) = asked else {
+        return match has {
+            [] => Err(Failure::failed(format!("{} has no role left", entry.shown()))),
+            has => Ok(has.to_vec()),
+        };
+    };
+    if has.iter().any(|name| name == role.name()) {
+        return Ok(vec![role.name().to_string()]);
+    }
+    Err(Failure::failed(format!("{} is no {}; it has: {}", entry.shown(), role.name(), has.join(", "))))
+}
+
+fn said(context: &Context, entry: &Entry, roles: &[String], done: &str, then: &str) -> Done {
+    if context.json {
+        return Output::json(&json::object(|o| {
+            o.bool("ok", true);
+            o.opt_str("requestId", Some(entry.request.as_str()).filter(|id| !id.is_empty()));
+            o.str("deviceId", &entry.device);
+            if !roles.is_empty() {
+                o.strs("roles", roles.iter().map(String::as_str));
+            }
+        }));
+    }
+    let roles = if roles.is_empty() { String::new() } else { format!(" as {}", roles.join(" and ")) };
+    Output::ok(format!("{done} {}{roles}{then}\n", entry.shown()))
+}
+
+pub(super) fn parse(text: &str) -> Result<Value<'_>, Failure> {
+    json::parse(text.as_bytes(), limits::JSON_DEPTH)
+        .map_err(|bad| Failure::failed(format!("the gateway's answer is not JSON: {bad}")))
+}
+
+fn table(context: &Context, list: &Value<'_>) -> String {
+    let style = context.style;
+    let mut out = String::new();
+    let pending: Vec<Value<'_>> = list.get("pending").into_iter().flat_map(|list| list.items()).collect();
+    let paired: Vec<Value<'_>> = list.get("paired").into_iter().flat_map(|list| list.items()).collect();
+    if !pending.is_empty() {
+        let mut grid = Grid::new(&["REQUEST", "DEVICE", "NAME", "ASKS TO BE", "FROM", "ASKED"]);
+        pending.iter().for_each(|value| grid.row(pending_row(context, value)));
+        out.push_str(&style.bold("waiting for approval"));
+        out.push('\n');
+        out.push_str(&grid.text(style));
+        out.push_str("let one in with `gatelet devices approve REQUEST`\n\n");
+    }
+    if paired.is_empty() {
+        out.push_str("no device is paired; open the link of `gatelet url`, or use `gatelet pair`\n");
+        return out;
+    }
+    let mut grid = Grid::new(&["DEVICE", "NAME", "MAY", "BY", "PAIRED", "SEEN"]);
+    paired.iter().for_each(|value| grid.row(paired_row(context, value)));
+    out.push_str(&style.bold("paired"));
+    out.push('\n');
+    out.push_str(&grid.text(style));
+    out
+}
+
+fn pending_row(context: &Context, value: &Value<'_>) -> Vec<String> {
+    let text = |key: &str| value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
+    let request = text("requestId");
+    let request = request.split('-').next().unwrap_or_default();
+    vec![
+        request.to_string(),
+        short(&text("deviceId")).to_string(),
+        or_dash(name(value)),
+        may(value),
+        or_dash(text("remoteIp")),
+        ago(number(value, "ts"), context.now),
+    ]
+}
+
+fn paired_row(context: &Context, value: &Value<'_>) -> Vec<String> {
+    let text = |key: &str| value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
+    let connected = value.get("connected").and_then(|value| value.as_bool()) == Some(true);
+    vec![
+        short(&text("deviceId")).to_string(),
+        or_dash(name(value)),
+        may(value),
+        or_dash(text("provenance")),
+        ago(number(value, "approvedAtMs"), context.now),
+        if connected { "connected".to_string() } else { ago(number(value, "lastSeenAtMs"), context.now) },
+    ]
+}
+
+fn number(value: &Value<'_>, key: &str) -> u64 {
+    value.get(key).and_then(|number| number.as_u64()).unwrap_or(0)
+}
+
+fn name(value: &Value<'_>) -> String {
+    let names = ["label", "displayName", "clientId"];
+    let found = names.iter().find_map(|key| value.get(key)?.as_str().filter(|name| !name.is_empty()));
+    found.unwrap_or_default().into_owned()
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() {
+        "-".to_string()
+    } else {
+        text
+    }
+}
+
+/// `operator: admin`, `node`, `operator (revoked)`.
+fn may(value: &Value<'_>) -> String {
+    let texts = |key: &str| -> Vec<String> {
+        let items = value.get(key).into_iter().flat_map(|list| list.items());
+        items.filter_map(|item| item.as_str().map(|text| text.into_owned())).collect()
+    };
+    let (roles, revoked, scopes) = (texts("roles"), texts("revokedRoles"), texts("scopes"));
+    let short = |scope: &String| scope.strip_prefix("operator.").unwrap_or(scope).to_string();
+    let scopes: Vec<String> = match scopes.iter().any(|scope| scope == "operator.admin") {
+        true => vec!["admin".to_string()],
+        false => scopes.iter().map(short).collect(),
+    };
+    let one = |role: &String| match (revoked.contains(role), role.as_str()) {
+        (true, _) => format!("{role} (revoked)"),
+        (false, "operator") if !scopes.is_empty() => format!("operator: {}", scopes.join(",")),
+        (false, _) => role.clone(),
+    };
+    let gone = revoked.iter().filter(|role| !roles.contains(role));
+    or_dash(roles.iter().chain(gone).map(one).collect::<Vec<_>>().join(", "))
+}
+
+impl Owner for Client {
+    fn list(&mut self) -> Result<String, Failure> {
+        Ok(self.call("device.pair.list", "{}")?)
+    }
+
+    fn approve(&mut self, request: &str) -> Result<(), Failure> {
+        self.act("device.pair.approve", &[("requestId", request)])
+    }
+
+    fn reject(&mut self, request: &str) -> Result<(), Failure> {
+        self.act("device.pair.reject", &[("requestId", request)])
+    }
+
+    fn remove(&mut self, device: &str) -> Result<(), Failure> {
+        self.act("device.pair.remove", &[("deviceId", device)])
+    }
+
+    fn rename(&mut self, device: &str, label: &str) -> Result<(), Failure> {
+        self.act("device.pair.rename", &[("deviceId", device), ("label", label)])
+    }
+
+    fn rotate(&mut self, device: &str, role: &str) -> Result<(), Failure> {
+        self.act("device.token.rotate", &[("deviceId", device), ("role", role)])
+    }
+
+    fn revoke(&mut self, device: &str, role: &str) -> Result<(), Failure> {
+        self.act("device.token.revoke", &[("deviceId", device), ("role", role)])
+    }
+
+    fn no_request(&self) -> Option<Failure> {
+        None
+    }
+}
+
+impl Client {
+    fn act(&mut self, method: &str, params: &[(&str, &str)]) -> Result<(), Failure> {
+        let params = json::object(|o| params.iter().for_each(|(key, value)| o.str(key, value)));
+        self.call(method, &String::from_utf8_lossy(&params))?;
+        Ok(())
+    }
+}
+
+/// The error of a command that needs the running gateway although the file is here.
+pub(super) fn needs_gateway() -> Failure {
+    let message = "requests wait in the running gateway only, and no gateway runs on this state directory; start it with `gatelet run`";
+    Failure::new(Exit::NotRunning, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_of(text: &str) -> String {
+        may(&json::parse(text.as_bytes(), 8).unwrap())
+    }
+
+    #[test]
+    fn what_a_device_may_is_said_in_few_words() {
+        for (text, shown) in [
+            (r#"{"roles":["operator"],"scopes":["operator.read","operator.admin"]}"#, "operator: admin"),
+            (
+                r#"{"roles":["operator","node"],"scopes":["operator.read","operator.pairing"]}"#,
+                "operator: read,pairing, node",
+            ),
+            (r#"{"roles":["operator"],"revokedRoles":["operator"],"scopes":["operator.read"]}"#, "operator (revoked)"),
+            (
+                r#"{"roles":["node"],"revokedRoles":["operator"],"scopes":["operator.read"]}"#,
+                "node, operator (revoked)",
+            ),
+            ("{}", "-"),
+        ] {
+            assert_eq!(may_of(text), shown);
+        }
+    }
+
+    #[test]
+    fn without_a_role_named_all_that_it_has_are_meant() {
+        let entry = Entry { device: "aaaaaa".into(), ..Entry::default() };
+        let has = ["operator".to_string()];
+        assert_eq!(roles(&entry, None, &has).unwrap(), has);
+        assert_eq!(roles(&entry, Some(Role::Operator), &has).unwrap(), has);
+        assert!(roles(&entry, Some(Role::Node), &has).unwrap_err().message.contains("is no node; it has: operator"));
+        assert!(roles(&entry, None, &[]).unwrap_err().message.contains("no role left"));
+    }
+}

@@ -1,0 +1,93 @@
+//! The owner's hand on the table file, for as long as no gateway runs: the same verbs, and what they mean, as in `rpc::devices`.
+
+use super::devices::{needs_gateway, Owner};
+use super::Failure;
+use crate::gate::device::Device;
+use crate::gate::ids::{DeviceId, Role, Slot, WallMs};
+use crate::gate::scopes::Scopes;
+use crate::gate::text::clip;
+use crate::rpc::render;
+use crate::server::ports::{Clock, SystemClock};
+use crate::store::Opened;
+use crate::wire::json;
+
+impl Owner for Opened {
+    fn list(&mut self) -> Result<String, Failure> {
+        let paired = self.loaded.contents.devices.iter().map(|(_, device)| device).collect();
+        let text = json::object(|o| render::list(o, Vec::new(), paired, |_| false));
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn approve(&mut self, named: &str) -> Result<(), Failure> {
+        let now = wall();
+        self.change(named, |device| {
+            for role in device.revoked.iter() {
+                device.approve(role, Scopes::NONE, now);
+            }
+        })
+    }
+
+    fn reject(&mut self, _request: &str) -> Result<(), Failure> {
+        Err(needs_gateway())
+    }
+
+    fn remove(&mut self, named: &str) -> Result<(), Failure> {
+        let (slot, _) = self.find(named)?;
+        self.commit(slot, None)
+    }
+
+    fn rename(&mut self, named: &str, label: &str) -> Result<(), Failure> {
+        let label = clip(label);
+        if label.is_empty() {
+            return Err(Failure::failed("label required"));
+        }
+        self.change(named, |device| device.label = label)
+    }
+
+    fn rotate(&mut self, named: &str, role: &str) -> Result<(), Failure> {
+        let role = role_of(role)?;
+        self.change(named, |device| device.tokens[role as usize].rotate())
+    }
+
+    fn revoke(&mut self, named: &str, role: &str) -> Result<(), Failure> {
+        let role = role_of(role)?;
+        self.change(named, |device| device.revoke(role))
+    }
+
+    fn no_request(&self) -> Option<Failure> {
+        Some(needs_gateway())
+    }
+}
+
+impl Opened {
+    fn find(&self, named: &str) -> Result<(Slot, Device), Failure> {
+        let id = DeviceId::parse(named);
+        let found = self.loaded.contents.devices.iter().find(|(_, device)| Some(device.id) == id);
+        found.cloned().ok_or_else(|| Failure::failed("there is no such device; see `gatelet devices`"))
+    }
+
+    fn change(&mut self, named: &str, change: impl FnOnce(&mut Device)) -> Result<(), Failure> {
+        let (slot, mut device) = self.find(named)?;
+        change(&mut device);
+        self.commit(slot, Some(device))
+    }
+
+    fn commit(&mut self, slot: Slot, device: Option<Device>) -> Result<(), Failure> {
+        let written = self.file.commit(slot, device.as_ref());
+        written.map_err(|error| {
+            Failure::failed(format!("cannot write the pairing table: {error}; nothing is certain until it works"))
+        })?;
+        let devices = &mut self.loaded.contents.devices;
+        devices.retain(|(at, _)| *at != slot);
+        devices.extend(device.map(|device| (slot, device)));
+        Ok(())
+    }
+}
+
+fn role_of(name: &str) -> Result<Role, Failure> {
+    Role::parse(name).ok_or_else(|| Failure::failed(format!("there is no role `{name}`")))
+}
+
+fn wall() -> WallMs {
+    SystemClock::start().now().wall
+}

@@ -1,0 +1,386 @@
+//! `gatelet table import`: devices of OpenClaw's `devices/paired.json` and `nodes/paired.json` (2026.1.29), or of our own export.
+//!
+//! Tokens are not taken over: the devices sign in with the keys they have. A role whose token was revoked there stays revoked
+//! here. Nodes only name devices, because their records hold no key. Never touches a device that is here unless told to.
+
+use sha2::{Digest, Sha256};
+
+use super::args::Import;
+use super::context::{unreadable, Context};
+use super::show::{clean, short};
+use super::{Done, Failure, Output};
+use crate::config::{Env, SystemEnv};
+use crate::gate::device::{Device, Provenance};
+use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, WallMs};
+use crate::gate::limits;
+use crate::gate::scopes::{Scope, Scopes};
+use crate::gate::text::clip;
+use crate::store::Contents;
+use crate::wire::base64;
+use crate::wire::json::{self, Value};
+
+/// Reads the files, says what becomes of each record, and writes it down unless `--dry-run`.
+pub fn run(context: &Context, what: &Import) -> Done {
+    let texts = what.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let files = what.files.iter().zip(&texts).map(|(file, text)| parse(file, text)).collect::<Result<Vec<_>, _>>()?;
+    let mut opened = context.file()?;
+    let plan = Plan::make(&opened.loaded.contents, &files, what.overwrite);
+    if !what.dry_run && !plan.changes.is_empty() {
+        let written = opened.file.commit_all(&plan.changes);
+        written.map_err(|error| {
+            Failure::failed(format!("cannot write the pairing table: {error}; run the import again"))
+        })?;
+    }
+    if context.json {
+        return Output::json(&plan.json(what.dry_run));
+    }
+    Output::ok(plan.text(what.dry_run))
+}
+
+fn read(file: &str) -> Result<Vec<u8>, Failure> {
+    let path = std::path::Path::new(file);
+    SystemEnv.read(path, limits::IMPORT_LEN).map_err(|error| unreadable(path, &error))
+}
+
+fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, Failure> {
+    let value =
+        json::parse(text, limits::JSON_DEPTH).map_err(|bad| Failure::failed(format!("{file} is not JSON: {bad}")))?;
+    match value.kind() {
+        json::Kind::Object => Ok(value),
+        _ => Err(Failure::failed(format!("{file} is no object of devices, as OpenClaw's devices/paired.json is"))),
+    }
+}
+
+/// What becomes of one record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Outcome {
+    id: String,
+    name: String,
+    what: Became,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Became {
+    Imported,
+    Replaced,
+    Named,
+    Skipped(&'static str),
+}
+
+impl Became {
+    fn word(&self) -> &'static str {
+        match self {
+            Became::Imported => "imported",
+            Became::Replaced => "replaced",
+            Became::Named => "named",
+            Became::Skipped(_) => "skipped",
+        }
+    }
+}
+
+/// What an import does to a table.
+struct Plan {
+    outcomes: Vec<Outcome>,
+    /// One entry a slot.
+    changes: Vec<(Slot, Option<Device>)>,
+}
+
+impl Plan {
+    fn make(contents: &Contents, files: &[Value<'_>], overwrite: bool) -> Plan {
+        let mut table = contents.devices.clone();
+        let mut plan = Plan { outcomes: Vec::new(), changes: Vec::new() };
+        let records = |nodes: bool| {
+            let all = files.iter().flat_map(|file| file.fields());
+            all.filter(move |(_, record)| is_node(record) == nodes).collect::<Vec<_>>()
+        };
+        for (key, record) in records(false) {
+            let became = match device(&key, &record) {
+                Ok(device) => plan.take(&mut table, contents, device, overwrite),
+                Err(reason) => Became::Skipped(reason),
+            };
+            plan.note(&key, &record, became);
+        }
+        for (key, record) in records(true) {
+            let became = plan.name(&mut table, &key, &record);
+            plan.note(&key, &record, became);
+        }
+        plan
+    }
+
+    fn take(
+        &mut self,
+        table: &mut Vec<(Slot, Device)>,
+        contents: &Contents,
+        mut device: Device,
+        overwrite: bool,
+    ) -> Became {
+        device.seen_age = contents.age;
+        if let Some((slot, known)) = table.iter_mut().find(|(_, known)| known.id == device.id) {
+            if !overwrite {
+                return Became::Skipped("it is in the table already (see --overwrite)");
+            }
+            // Tokens that were ended here must not come back to life.
+            for (window, old) in device.tokens.iter_mut().zip(&known.tokens) {
+                *window = if old.current == 0 { *window } else { *old };
+            }
+            *known = device.clone();
+            let slot = *slot;
+            self.change(slot, device);
+            return Became::Replaced;
+        }
+        let free = (0..contents.shape.capacity).map(Slot).find(|slot| table.iter().all(|(taken, _)| taken != slot));
+        let Some(slot) = free else { return Became::Skipped("the table is full") };
+        table.push((slot, device.clone()));
+        self.change(slot, device);
+        Became::Imported
+    }
+
+    /// A record of `nodes/paired.json`: it names a device that is a node.
+    fn name(&mut self, table: &mut [(Slot, Device)], key: &str, record: &Value<'_>) -> Became {
+        let id = DeviceId::parse(key);
+        let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id) else {
+            return Became::Skipped("there is no device of this id, and a node's record holds no key");
+        };
+        if !device.roles.contains(Role::Node) {
+            return Became::Skipped("the device of this id is no node");
+        }
+        let name = text(record, "displayName");
+        if name.is_empty() || !device.label.is_empty() || *device.name == *name {
+            return Became::Skipped("it has nothing to add");
+        }
+        device.label = clip(&name);
+        let (slot, device) = (*slot, device.clone());
+        self.change(slot, device);
+        Became::Named
+    }
+
+    fn change(&mut self, slot: Slot, device: Device) {
+        self.changes.retain(|(at, _)| *at != slot);
+        self.changes.push((slot, Some(device)));
+    }
+
+    fn note(&mut self, key: &str, record: &Value<'_>, what: Became) {
+        self.outcomes.push(Outcome { id: clean(key), name: clean(&text(record, "displayName")), what });
+    }
+
+    fn text(&self, dry_run: bool) -> String {
+        let mut out = String::new();
+        for outcome in &self.outcomes {
+            let reason = match outcome.what {
+                Became::Skipped(reason) => format!(": {reason}"),
+                _ => String::new(),
+            };
+            out.push_str(&format!("{:<9} {}  {}{reason}\n", outcome.what.word(), short(&outcome.id), outcome.name));
+        }
+        let count = |skipped: bool| {
+            self.outcomes.iter().filter(|one| matches!(one.what, Became::Skipped(_)) == skipped).count()
+        };
+        let would = if dry_run { " (dry run: nothing was written)" } else { "" };
+        out.push_str(&format!("{} taken over, {} skipped{would}\n", count(false), count(true)));
+        out
+    }
+
+    fn json(&self, dry_run: bool) -> Vec<u8> {
+        json::object(|o| {
+            o.bool("dryRun", dry_run);
+            o.arr("records", |list| {
+                for outcome in &self.outcomes {
+                    list.item_obj(|o| {
+                        o.str("id", &outcome.id);
+                        o.str("outcome", outcome.what.word());
+                        if let Became::Skipped(reason) = outcome.what {
+                            o.str("reason", reason);
+                        }
+                    });
+                }
+            });
+        })
+    }
+}
+
+fn is_node(record: &Value<'_>) -> bool {
+    record.get("nodeId").is_some() && record.get("publicKey").is_none()
+}
+
+/// The device of one record of `devices/paired.json`, or why it cannot be taken over.
+pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static str> {
+    let public = base64::public_key(&text(record, "publicKey")).ok_or("its public key cannot be read")?;
+    let id = DeviceId(Sha256::digest(public).into());
+    let named = record.get("deviceId").map_or(key.to_string(), |id| id.as_str().unwrap_or_default().into_owned());
+    if DeviceId::parse(key) != Some(id) || DeviceId::parse(&named) != Some(id) {
+        return Err("its id does not belong to its key");
+    }
+    let (roles, revoked) = roles(record);
+    if roles.with(revoked).is_empty() {
+        return Err("it has no role that this gateway knows");
+    }
+    let approved = WallMs(number(record, "approvedAtMs"));
+    let mut device = Device::new(id, PublicKey(public), Provenance::Import);
+    roles.with(revoked).iter().for_each(|role| device.approve(role, scopes(record), approved));
+    revoked.iter().for_each(|role| device.revoke(role));
+    device.created = WallMs(number(record, "createdAtMs"));
+    device.name = clip(&text(record, "displayName"));
+    device.label = clip(&text(record, "label"));
+    device.platform = clip(&text(record, "platform"));
+    device.family = clip(&text(record, "deviceFamily"));
+    device.client_id = clip(&text(record, "clientId"));
+    device.client_mode = clip(&text(record, "clientMode"));
+    device.remote = text(record, "remoteIp").parse().ok();
+    device.seen = WallMs(number(record, "lastSeenAtMs"));
+    Ok(device)
+}
+
+/// Roles that the device has, and roles that were taken from it.
+fn roles(record: &Value<'_>) -> (Roles, Roles) {
+    let set = |key: &str| -> Roles {
+        let items = record.get(key).into_iter().flat_map(|list| list.items());
+        items.filter_map(|name| Role::parse(&name.as_str()?)).fold(Roles::NONE, |all, role| all.with(Roles::of(role)))
+    };
+    let single = Role::parse(&text(record, "role")).map_or(Roles::NONE, Roles::of);
+    let mut revoked = set("revokedRoles");
+    for (name, token) in record.get("tokens").into_iter().flat_map(|tokens| tokens.fields()) {
+        if let (Some(role), true) = (Role::parse(&name), number(&token, "revokedAtMs") > 0) {
+            revoked = revoked.with(Roles::of(role));
+        }
+    }
+    (set("roles").with(single).without(revoked), revoked)
+}
+
+fn scopes(record: &Value<'_>) -> Scopes {
+    let items = record.get("scopes").into_iter().flat_map(|list| list.items());
+    items.filter_map(|name| Scope::parse(&name.as_str()?)).collect()
+}
+
+fn text(record: &Value<'_>, key: &str) -> String {
+    record.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned()
+}
+
+fn number(record: &Value<'_>, key: &str) -> u64 {
+    record.get(key).and_then(|number| number.as_u64()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::ids::TableAge;
+    use crate::store::{Shape, TableId};
+
+    fn key(n: u8) -> (String, String) {
+        let public = [n; 32];
+        (DeviceId(Sha256::digest(public).into()).to_string(), base64::encode_url(&public))
+    }
+
+    /// A record as OpenClaw 2026.1.29 writes it, with `more` at its end.
+    fn record(n: u8, more: &str) -> String {
+        let (id, public) = key(n);
+        format!(
+            r#""{id}":{{"deviceId":"{id}","publicKey":"{public}","displayName":"Phone {n}","platform":"ios","clientId":"openclaw-ios","clientMode":"ui",
+            "role":"operator","roles":["operator"],"scopes":["operator.read","operator.zzz"],"remoteIp":"10.0.0.{n}",
+            "tokens":{{"operator":{{"token":"00","role":"operator","scopes":[],"createdAtMs":1}}}},"createdAtMs":1700000000000,"approvedAtMs":1700000001000{more}}}"#
+        )
+    }
+
+    fn table(capacity: u16, devices: Vec<(Slot, Device)>) -> Contents {
+        Contents { shape: Shape { id: TableId([1; 16]), capacity }, age: TableAge(7), devices }
+    }
+
+    fn plan(contents: &Contents, files: &[String], overwrite: bool) -> Plan {
+        let files: Vec<Value<'_>> = files.iter().map(|file| parse("f", file.as_bytes()).unwrap()).collect();
+        Plan::make(contents, &files, overwrite)
+    }
+
+    fn words(plan: &Plan) -> Vec<&'static str> {
+        plan.outcomes.iter().map(|outcome| outcome.what.word()).collect()
+    }
+
+    #[test]
+    fn a_record_of_openclaw_becomes_a_device_without_its_token() {
+        let plan = plan(&table(4, vec![]), &[format!("{{{}}}", record(1, ""))], false);
+        assert_eq!(words(&plan), ["imported"]);
+        let (slot, Some(device)) = &plan.changes[0] else { panic!() };
+        assert_eq!(*slot, Slot(0));
+        assert_eq!(device.id.to_string(), key(1).0);
+        assert_eq!((device.roles, device.scopes), (Roles::of(Role::Operator), Scopes::of(Scope::Read)));
+        assert_eq!((device.provenance, device.seen_age), (Provenance::Import, TableAge(7)));
+        assert_eq!((device.created, device.approved), (WallMs(1700000000000), WallMs(1700000001000)));
+        assert_eq!((device.name.as_str(), device.client_id.as_str()), ("Phone 1", "openclaw-ios"));
+        assert_eq!(device.remote, Some("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_cannot_be_a_device_is_skipped_with_its_reason() {
+        let (id, public) = key(1);
+        let other = key(2).0;
+        for (text, reason) in [
+            (format!(r#"{{"{id}":{{}}}}"#), "its public key cannot be read"),
+            (format!(r#"{{"{id}":7}}"#), "its public key cannot be read"),
+            (
+                format!(r#"{{"{other}":{{"publicKey":"{public}","role":"operator"}}}}"#),
+                "its id does not belong to its key",
+            ),
+            (
+                format!(r#"{{"{id}":{{"deviceId":"{other}","publicKey":"{public}","role":"operator"}}}}"#),
+                "its id does not belong to its key",
+            ),
+            (
+                format!(r#"{{"{id}":{{"publicKey":"{public}","role":"king"}}}}"#),
+                "it has no role that this gateway knows",
+            ),
+            (
+                format!(r#"{{"{id}":{{"nodeId":"{id}"}}}}"#),
+                "there is no device of this id, and a node's record holds no key",
+            ),
+        ] {
+            let plan = plan(&table(4, vec![]), &[text], true);
+            assert_eq!(plan.outcomes[0].what, Became::Skipped(reason));
+            assert!(plan.changes.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_here_stays_as_it_is_unless_told_otherwise() {
+        let file = [format!("{{{}}}", record(1, ""))];
+        let mut known = device(&key(1).0, &parse("f", file[0].as_bytes()).unwrap().get(&key(1).0).unwrap()).unwrap();
+        known.revoke(Role::Operator);
+        let contents = table(4, vec![(Slot(2), known.clone())]);
+        assert_eq!(words(&plan(&contents, &file, false)), ["skipped"]);
+        let plan = plan(&contents, &file, true);
+        assert_eq!(words(&plan), ["replaced"]);
+        let (slot, Some(device)) = &plan.changes[0] else { panic!() };
+        assert_eq!((*slot, device.tokens), (Slot(2), known.tokens), "old tokens stay dead");
+        assert!(device.revoked.is_empty());
+    }
+
+    #[test]
+    fn a_full_table_takes_what_fits() {
+        let file = [format!("{{{},{},{}}}", record(1, ""), record(2, ""), record(3, ""))];
+        let plan = plan(&table(2, vec![]), &file, false);
+        assert_eq!(words(&plan), ["imported", "imported", "skipped"]);
+        assert_eq!(plan.changes.iter().map(|(slot, _)| slot.0).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn a_revoked_role_stays_revoked() {
+        let both = r#","revokedRoles":["operator"],"label":"Mine""#;
+        let (id, public) = key(1);
+        let token = format!(
+            r#""{id}":{{"publicKey":"{public}","role":"operator","tokens":{{"operator":{{"revokedAtMs":5}}}}}}"#
+        );
+        for text in [record(1, both), token] {
+            let plan = plan(&table(2, vec![]), &[format!("{{{text}}}")], false);
+            let (_, Some(device)) = &plan.changes[0] else { panic!() };
+            assert_eq!((device.roles, device.revoked), (Roles::NONE, Roles::of(Role::Operator)));
+        }
+    }
+
+    #[test]
+    fn a_node_names_its_device_whichever_file_comes_first() {
+        let (id, public) = key(1);
+        let nodes = format!(r#"{{"{id}":{{"nodeId":"{id}","displayName":"Garage","token":"x"}}}}"#);
+        let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
+        let plan = plan(&table(2, vec![]), &[nodes, devices], false);
+        assert_eq!(words(&plan), ["imported", "named"]);
+        let [(_, Some(device))] = plan.changes.as_slice() else { panic!("one change a slot") };
+        assert_eq!((device.name.as_str(), device.label.as_str()), ("pi", "Garage"));
+    }
+}

@@ -1,0 +1,190 @@
+//! The command line: arguments to a command, the command to text and an exit code.
+//!
+//! A command works through the running gateway, or on the file when none runs; it never does both at once, because the table
+//! has one writer and its lock says who that is. Commands return what is to be printed ([`Output`]); only [`main`] prints. No
+//! secret is printed but by `url`, `token show` and `pair`.
+
+mod args;
+mod call;
+mod client;
+mod config;
+mod context;
+mod devices;
+mod devices_file;
+mod explain;
+mod help;
+mod import;
+mod pair;
+mod qr;
+mod select;
+mod show;
+mod status;
+mod table;
+mod token;
+mod url;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use args::Command;
+use context::Context;
+
+use crate::server::StartError;
+
+/// How a command ends; the numbers are the process's exit codes and never change meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    Ok = 0,
+    Failed = 1,
+    Usage = 2,
+    Refused = 3,
+    NotRunning = 4,
+    Damaged = 5,
+}
+
+impl Exit {
+    /// Every exit code, in order.
+    pub const ALL: [Exit; 6] = [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Refused, Exit::NotRunning, Exit::Damaged];
+
+    /// What it means, for help.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Exit::Ok => "done",
+            Exit::Failed => "it did not work; the message says why",
+            Exit::Usage => "the command makes no sense as it was typed",
+            Exit::Refused => "the gateway refused it, or (explain) would refuse it",
+            Exit::NotRunning => "no gateway runs on this state directory",
+            Exit::Damaged => "the pairing table or its key is damaged",
+        }
+    }
+}
+
+/// What a command has to say.
+struct Output {
+    text: String,
+    /// For people beside the text, on the standard error output; may be empty.
+    note: String,
+    exit: Exit,
+}
+
+/// Why a command did not work.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+type Done = Result<Output, Failure>;
+
+impl Output {
+    fn ok(text: impl Into<String>) -> Done {
+        Output::with(text, Exit::Ok)
+    }
+
+    fn with(text: impl Into<String>, exit: Exit) -> Done {
+        Ok(Output { text: text.into(), note: String::new(), exit })
+    }
+
+    /// JSON over several lines.
+    fn json(bytes: &[u8]) -> Done {
+        Output::ok(pretty(bytes))
+    }
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into() }
+    }
+
+    fn failed(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::Failed, message)
+    }
+}
+
+/// JSON over several lines, with a line end; other text as it is.
+fn pretty(bytes: &[u8]) -> String {
+    match crate::wire::json::parse(bytes, crate::gate::limits::JSON_DEPTH) {
+        Ok(value) => crate::wire::json::pretty(&value) + "\n",
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// Does what the arguments behind the program's name say.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let exit = match args::parse(args) {
+        Ok(invocation) => run(invocation),
+        Err(error) => {
+            complain(&error.to_string());
+            Exit::Usage
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn run(invocation: args::Invocation) -> Exit {
+    match perform(invocation) {
+        Ok(output) => {
+            if !output.note.is_empty() {
+                complain(&output.note);
+            }
+            let mut stdout = io::stdout().lock();
+            // Who reads may stop reading (`| head`): that is no failure of ours.
+            let _ = stdout.write_all(output.text.as_bytes()).and_then(|()| stdout.flush());
+            output.exit
+        }
+        Err(failure) => {
+            complain(&failure.message);
+            failure.exit
+        }
+    }
+}
+
+fn perform(invocation: args::Invocation) -> Done {
+    let args::Invocation { command, overrides, json } = invocation;
+    match &command {
+        Command::Help(about) => return Output::ok(help::text(*about)),
+        Command::Version => return Output::ok(concat!("gatelet ", env!("CARGO_PKG_VERSION"), "\n")),
+        _ => {}
+    }
+    let context = Context::new(&overrides, json);
+    match command {
+        Command::Run | Command::Help(_) | Command::Version => serve(context),
+        Command::Url => url::url(&context),
+        Command::Status => status::status(&context),
+        Command::Health => status::health(&context),
+        Command::Devices(what) => devices::run(&context, what),
+        Command::Pair(what) => pair::run(&context, &what),
+        Command::Explain(what) => explain::run(&context, &what),
+        Command::ExplainLast(limit) => explain::last(&context, limit),
+        Command::TokenShow => token::show(&context),
+        Command::TokenRotate => token::rotate(&context),
+        Command::ConfigCheck => config::check(&context),
+        Command::ConfigPrint => config::print(&context),
+        Command::TableCheck => table::check(&context),
+        Command::TableDump => table::dump(&context),
+        Command::TableRepair => table::repair(&context),
+        Command::TableExport => table::export(&context),
+        Command::TableImport(what) => import::run(&context, &what),
+        Command::Call { method, params } => call::run(&context, &method, &params),
+    }
+}
+
+/// `gatelet run`
+fn serve(context: Context) -> Done {
+    context.config()?;
+    crate::server::run(context.loaded).map_err(refused_start)?;
+    Output::ok("")
+}
+
+fn refused_start(error: StartError) -> Failure {
+    match error {
+        StartError::Store(error) => context::failure(error),
+        error => Failure::failed(error.to_string()),
+    }
+}
+
+/// One line or more for people, on the standard error output.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "gatelet: {message}");
+}

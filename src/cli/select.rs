@@ -1,0 +1,172 @@
+//! What a user types to mean a device: an id, the beginning of one, or a name. Pure.
+
+use std::borrow::Cow;
+
+use super::show::{clean, short};
+use super::Failure;
+use crate::wire::json::Value;
+
+/// A device of `device.pair.list`, paired or waiting.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Entry {
+    /// Empty for a paired device.
+    pub request: String,
+    pub device: String,
+    /// The owner's name for it, else its own; may be empty.
+    pub name: String,
+    pub own_name: String,
+    pub roles: Vec<String>,
+    pub revoked: Vec<String>,
+    pub scopes: Vec<String>,
+}
+
+impl Entry {
+    fn read(value: &Value<'_>) -> Entry {
+        let text = |key: &str| value.get(key).and_then(|text| text.as_str()).map(Cow::into_owned).unwrap_or_default();
+        let texts = |key: &str| {
+            let items = value.get(key).into_iter().flat_map(|list| list.items());
+            items.filter_map(|item| item.as_str().map(Cow::into_owned)).collect()
+        };
+        let (label, own_name) = (text("label"), text("displayName"));
+        Entry {
+            request: text("requestId"),
+            device: text("deviceId"),
+            name: if label.is_empty() { own_name.clone() } else { label },
+            own_name,
+            roles: texts("roles"),
+            revoked: texts("revokedRoles"),
+            scopes: texts("scopes"),
+        }
+    }
+
+    /// `Kitchen (9b1c55e0d2aa)`, or the id alone.
+    pub fn shown(&self) -> String {
+        let id = short(&self.device);
+        if self.name.is_empty() {
+            id.to_string()
+        } else {
+            format!("{} ({id})", clean(&self.name))
+        }
+    }
+
+    fn matches(&self, typed: &str) -> bool {
+        let named = |name: &str| !name.is_empty() && name.to_lowercase() == typed.to_lowercase();
+        begins(&self.device, typed, DEVICE_DIGITS)
+            || begins(&self.request, typed, REQUEST_DIGITS)
+            || named(&self.name)
+            || named(&self.own_name)
+    }
+}
+
+/// The entries of `pending` or `paired`.
+pub(super) fn entries(list: &Value<'_>, key: &str) -> Vec<Entry> {
+    list.get(key).into_iter().flat_map(|list| list.items()).map(|value| Entry::read(&value)).collect()
+}
+
+/// The one entry that was meant; `None` if nothing fits. More than one is an error that lists them.
+pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a Entry>, Failure> {
+    let typed = typed.trim();
+    let exact = entries.iter().find(|entry| !typed.is_empty() && (entry.device == typed || entry.request == typed));
+    if exact.is_some() {
+        return Ok(exact);
+    }
+    let found: Vec<&Entry> = entries.iter().filter(|entry| entry.matches(typed)).collect();
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => {
+            let lines: Vec<String> = several.iter().map(|entry| candidate(entry)).collect();
+            Err(Failure::failed(format!(
+                "`{}` fits {}; say which one:\n  {}",
+                clean(typed),
+                several.len(),
+                lines.join("\n  ")
+            )))
+        }
+    }
+}
+
+/// The one entry that was meant, or an error that says how to find it.
+pub(super) fn one<'a>(entries: &'a [Entry], typed: &str) -> Result<&'a Entry, Failure> {
+    find(entries, typed)?.ok_or_else(|| nothing(entries, typed))
+}
+
+/// The error that nothing fits what was typed.
+pub(super) fn nothing(entries: &[Entry], typed: &str) -> Failure {
+    let hex = !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let cut = hex && typed.len() < DEVICE_DIGITS && entries.iter().any(|entry| entry.device.starts_with(typed));
+    if cut {
+        return Failure::failed(format!(
+            "`{typed}` is too short: give {DEVICE_DIGITS} digits of the device's id or more"
+        ));
+    }
+    Failure::failed(format!("there is no device `{}`; see `gatelet devices`", clean(typed)))
+}
+
+fn candidate(entry: &Entry) -> String {
+    let id = if entry.request.is_empty() { &entry.device } else { &entry.request };
+    format!("{id}  {}", clean(&entry.name)).trim_end().to_string()
+}
+
+/// Digits of a device id that must be given.
+const DEVICE_DIGITS: usize = 6;
+/// Digits of a request id that must be given.
+const REQUEST_DIGITS: usize = 4;
+
+fn begins(id: &str, typed: &str, least: usize) -> bool {
+    typed.len() >= least && id.starts_with(&typed.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(device: &str, request: &str, name: &str) -> Entry {
+        let text = |text: &str| text.to_string();
+        Entry { device: text(device), request: text(request), name: text(name), ..Entry::default() }
+    }
+
+    fn some() -> Vec<Entry> {
+        vec![entry("aaaaaa11", "", "Phone"), entry("aaaaaa22", "", "phone"), entry("bbbbbb33", "", "Desk")]
+    }
+
+    #[test]
+    fn an_id_its_beginning_and_a_name_mean_the_device() {
+        for typed in ["bbbbbb33", "bbbbbb", "BBBBBB3", "desk", " Desk "] {
+            assert_eq!(find(&some(), typed).unwrap().unwrap().device, "bbbbbb33", "{typed}");
+        }
+        let waiting = [entry("cccccc", "1234-5", "")];
+        assert_eq!(find(&waiting, "1234").unwrap().unwrap().request, "1234-5");
+    }
+
+    #[test]
+    fn what_fits_several_lists_them() {
+        for typed in ["aaaaaa", "PHONE"] {
+            let message = find(&some(), typed).unwrap_err().message;
+            assert!(
+                message.contains("fits 2") && message.contains("aaaaaa11  Phone") && message.contains("aaaaaa22"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_exact_id_wins_over_one_that_begins_with_it() {
+        let both = [entry("aaaaaa", "", ""), entry("aaaaaa11", "", "")];
+        assert_eq!(find(&both, "aaaaaa").unwrap().unwrap().device, "aaaaaa");
+    }
+
+    #[test]
+    fn too_few_digits_and_nothing_at_all_fit_nothing() {
+        for typed in ["bbbbb", "", " ", "b", "nobody"] {
+            assert_eq!(find(&some(), typed).unwrap(), None, "{typed}");
+        }
+        assert!(nothing(&some(), "bbbbb").message.contains("too short"));
+        assert!(nothing(&some(), "nobody").message.contains("no device `nobody`"));
+    }
+
+    #[test]
+    fn a_device_without_names_is_not_meant_by_the_empty_name() {
+        assert_eq!(find(&[entry("dddddd", "", "")], "").unwrap(), None);
+    }
+}

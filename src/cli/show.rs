@@ -1,0 +1,184 @@
+//! How things look in a terminal: aligned columns, ages, short ids, colours.
+//!
+//! What comes from elsewhere (names of devices, messages) is cleaned of characters that steer a terminal before it is shown.
+//! Nothing here prints; everything is text in, text out.
+
+use crate::gate::ids::WallMs;
+
+/// Rows of cells under a head, aligned.
+pub struct Grid {
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// A grid with these titles.
+    pub fn new(titles: &[&str]) -> Grid {
+        Grid { rows: vec![titles.iter().map(|title| title.to_string()).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.iter().map(|cell| clean(cell)).collect());
+    }
+
+    /// The rows as lines, two blanks between columns, the titles dim.
+    pub fn text(&self, style: Style) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width =
+            |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| columns_of(cell)).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut out = String::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(cell);
+                (columns_of(cell)..width + 2).for_each(|_| line.push(' '));
+            }
+            let line = line.trim_end();
+            out.push_str(&if number == 0 { style.dim(line) } else { line.to_string() });
+            out.push('\n');
+        }
+        out
+    }
+}
+
+/// Colours or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Style {
+    pub colour: bool,
+}
+
+impl Style {
+    pub fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub fn warn(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour {
+            ["\x1b[", code, "m", text, "\x1b[0m"].concat()
+        } else {
+            text.to_string()
+        }
+    }
+}
+
+/// How long ago, as in `3 min ago`; `-` for what no clock can have meant: never, before 2001, or later than now.
+pub fn ago(then: u64, now: WallMs) -> String {
+    if then < SANE_SINCE || now.0 < then {
+        return "-".to_string();
+    }
+    let seconds = (now.0 - then) / 1000;
+    let (count, unit) = match seconds {
+        0..60 => return "just now".to_string(),
+        60..3600 => (seconds / 60, "min"),
+        3600..86_400 => (seconds / 3600, "h"),
+        86_400..172_800 => (1, "day"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{count} {unit} ago")
+}
+
+/// September 2001, when milliseconds got their thirteenth digit.
+const SANE_SINCE: u64 = 1_000_000_000_000;
+
+/// A span, as in `2 h 5 min`.
+pub fn span(ms: u64) -> String {
+    let minutes = ms / 60_000;
+    match minutes {
+        0 => format!("{} s", ms / 1000),
+        1..60 => format!("{minutes} min"),
+        60..1440 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} d {} h", minutes / 1440, minutes / 60 % 24),
+    }
+}
+
+/// The first 12 digits of an id.
+pub fn short(id: &str) -> &str {
+    crate::gate::text::cut(id, 12)
+}
+
+/// The text without characters that steer a terminal or hide others.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|char| if steers(char) { '\u{fffd}' } else { char }).collect()
+}
+
+fn steers(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Terminal columns, near enough: wide letters of East Asia and pictures count twice.
+fn columns_of(text: &str) -> usize {
+    text.chars().map(|char| if matches!(char, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}') { 2 } else { 1 }).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Style = Style { colour: false };
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_in_no_blanks() {
+        let mut grid = Grid::new(&["ID", "NAME", "X"]);
+        grid.row(vec!["1234".into(), "a".into(), String::new()]);
+        grid.row(vec!["1".into(), "\u{e9}\u{6771}".into(), "y".into()]);
+        assert_eq!(grid.text(PLAIN), "ID    NAME  X\n1234  a\n1     \u{e9}\u{6771}   y\n");
+    }
+
+    #[test]
+    fn a_name_steers_no_terminal() {
+        let mut grid = Grid::new(&["N"]);
+        grid.row(vec!["\x1b[31mred\n\u{202e}".into()]);
+        assert_eq!(grid.text(PLAIN), "N\n\u{fffd}[31mred\u{fffd}\u{fffd}\n");
+    }
+
+    #[test]
+    fn a_clock_that_lies_shows_a_dash() {
+        let now = WallMs(1_700_000_000_000);
+        for (then, shown) in [
+            (0, "-"),
+            (1_000, "-"),
+            (now.0 + 1, "-"),
+            (u64::MAX, "-"),
+            (now.0, "just now"),
+            (now.0 - 59_999, "just now"),
+            (now.0 - 180_000, "3 min ago"),
+            (now.0 - 7_200_000, "2 h ago"),
+            (now.0 - 86_400_000, "1 day ago"),
+            (now.0 - 12 * 86_400_000, "12 days ago"),
+        ] {
+            assert_eq!(ago(then, now), shown, "{then}");
+        }
+        assert_eq!(ago(1_700_000_000_000, WallMs(0)), "-", "a machine that believes in 1970");
+    }
+
+    #[test]
+    fn spans_are_for_people() {
+        for (ms, shown) in [(900, "0 s"), (61_000, "1 min"), (7_500_000, "2 h 5 min"), (90_000_000, "1 d 1 h")] {
+            assert_eq!(span(ms), shown);
+        }
+    }
+
+    #[test]
+    fn colour_is_put_only_where_it_is_wanted() {
+        assert_eq!(PLAIN.bad("x"), "x");
+        assert_eq!(Style { colour: true }.bad("x"), "\x1b[31mx\x1b[0m");
+    }
+}

@@ -1,0 +1,217 @@
+//! `gatelet table check|dump|repair|export`: the pairing file as it lies there.
+
+use super::context::{failure, Context, Way};
+use super::devices::{parse, Owner};
+use super::show::Grid;
+use super::{Done, Exit, Output};
+use crate::gate::device::Device;
+use crate::gate::ids::{DeviceId, Slot};
+use crate::rpc::render;
+use crate::store::{self, Check, CheckLine, CopyState, Place};
+use crate::wire::json::{self, Value, Writer};
+
+/// Is the file sound? Changes nothing; exit code 5 if a gateway would not start on it.
+pub fn check(context: &Context) -> Done {
+    let check = store::check_at(context.state_dir()?).map_err(failure)?;
+    let odd = check.verdict.as_ref().map_or(0, |loaded| loaded.odd.len());
+    let exit = if check.verdict.is_ok() && check.key { Exit::Ok } else { Exit::Damaged };
+    let text =
+        if context.json { super::pretty(&json::object(|o| summary(o, &check))) } else { verdict(context, &check, odd) };
+    Output::with(text, exit)
+}
+
+/// Every record and both of its copies.
+pub fn dump(context: &Context) -> Done {
+    let check = store::check_at(context.state_dir()?).map_err(failure)?;
+    let exit = if check.verdict.is_ok() && check.key { Exit::Ok } else { Exit::Damaged };
+    if context.json {
+        let text = super::pretty(&json::object(|o| {
+            summary(o, &check);
+            o.arr("places", |list| check.lines.iter().for_each(|line| list.item_obj(|o| place(o, line, &check))));
+        }));
+        return Output::with(text, exit);
+    }
+    let mut grid = Grid::new(&["PLACE", "COPY 0", "COPY 1", "DEVICE", "NAME"]);
+    let free = |copy: &CopyState| matches!(copy, CopyState::Free { .. });
+    let shown = check.lines.iter().filter(|line| !line.copies.iter().all(free));
+    for line in shown {
+        let device = device_at(&check, line.place);
+        let id = device
+            .map_or_else(|| id_in(line).map(|id| id.to_string()).unwrap_or_default(), |device| device.id.to_string());
+        let name = device.map(|device| device.shown_name().to_string()).unwrap_or_default();
+        grid.row(vec![line.place.to_string(), state(&line.copies[0]), state(&line.copies[1]), id, name]);
+    }
+    let hidden = check.lines.iter().filter(|line| line.copies.iter().all(free)).count();
+    let text = format!(
+        "{}{hidden} records are free\n\n{}",
+        grid.text(context.style),
+        verdict(context, &check, odd_in(&check))
+    );
+    Output::with(text, exit)
+}
+
+/// Makes a damaged table usable; a sound one stays as it is.
+pub fn repair(context: &Context) -> Done {
+    let repaired = store::repair_at(context.state_dir()?, context.capacity()).map_err(failure)?;
+    if context.json {
+        return Output::json(&json::object(|o| {
+            o.bool("repaired", repaired.table_copy.is_some());
+            if let Some(copy) = &repaired.table_copy {
+                o.shown("damagedCopy", &copy.display());
+            }
+            o.u64("devices", repaired.devices as u64);
+            o.arr("lost", |list| repaired.lost.iter().for_each(|slot| list.item_u64(u64::from(slot.0))));
+            o.bool("newKey", repaired.new_key);
+        }));
+    }
+    let mut out = match &repaired.table_copy {
+        None => "the table is sound; nothing was changed\n".to_string(),
+        Some(copy) => format!("repaired; the damaged file is kept as {}\n", copy.display()),
+    };
+    if repaired.empty {
+        out.push_str("nothing in it could be read: the table is new and empty\n");
+    } else if !repaired.lost.is_empty() {
+        let lost: Vec<String> = repaired.lost.iter().map(|slot| slot.0.to_string()).collect();
+        out.push_str(&format!("lost records: {}; a device that stood there pairs again\n", lost.join(", ")));
+    }
+    if repaired.new_key {
+        out.push_str("made a new key; every device gets a new token when it next connects\n");
+    }
+    out.push_str(&format!("devices: {}\n", repaired.devices));
+    Output::ok(out)
+}
+
+/// All devices as JSON, in the shape of OpenClaw's `devices/paired.json`.
+pub fn export(context: &Context) -> Done {
+    let text = match context.way()? {
+        Way::Gateway(mut client) => client.list()?,
+        Way::File(mut opened) => opened.list()?,
+    };
+    let list = parse(&text)?;
+    Output::json(&json::object(|o| {
+        for device in list.get("paired").into_iter().flat_map(|list| list.items()) {
+            if let Some(id) = device.get("deviceId").and_then(|id| id.as_str()) {
+                o.obj(&id, |o| exported(o, &device));
+            }
+        }
+    }))
+}
+
+/// What is kept of a device: no tokens, and nothing that is true only now.
+fn exported(o: &mut Writer<'_>, device: &Value<'_>) {
+    for (key, value) in
+        device.fields().filter(|(key, _)| !matches!(key.as_ref(), "tokens" | "connected" | "approvedVia"))
+    {
+        o.raw(&key, value.raw().as_bytes());
+    }
+}
+
+fn summary(o: &mut Writer<'_>, check: &Check) {
+    match &check.verdict {
+        Ok(loaded) => {
+            o.bool("ok", check.key);
+            o.u64("capacity", u64::from(loaded.contents.shape.capacity));
+            o.u64("devices", loaded.contents.devices.len() as u64);
+            o.u64("ageHours", u64::from(loaded.contents.age.0));
+            o.u64("odd", loaded.odd.len() as u64);
+        }
+        Err(error) => {
+            o.bool("ok", false);
+            o.shown("error", error);
+        }
+    }
+    o.bool("key", check.key);
+}
+
+fn verdict(context: &Context, check: &Check, odd: usize) -> String {
+    let mut out = String::new();
+    match &check.verdict {
+        Ok(loaded) => {
+            let contents = &loaded.contents;
+            let devices = contents.devices.len();
+            out.push_str(&format!(
+                "{}: {devices} of {} devices, {} hours of age\n",
+                context.style.good("the table is sound"),
+                contents.shape.capacity,
+                contents.age.0
+            ));
+            if odd > 0 {
+                out.push_str(&format!(
+                    "copies that are behind or torn, whose twin is used: {odd}; the next start mends them\n"
+                ));
+            }
+            loaded.odd.iter().for_each(|oddity| out.push_str(&format!("  {oddity}\n")));
+        }
+        Err(error) => {
+            out.push_str(&format!("{}: {error}\n", context.style.bad("the table is damaged")));
+            out.push_str("it is kept as it is; `gatelet table repair` keeps every intact device\n");
+        }
+    }
+    if !check.key {
+        out.push_str(&format!(
+            "{}; `gatelet table repair` makes a new one\n",
+            context.style.bad("the table's key is missing or damaged")
+        ));
+    }
+    out
+}
+
+fn odd_in(check: &Check) -> usize {
+    check.verdict.as_ref().map_or(0, |loaded| loaded.odd.len())
+}
+
+fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
+    match line.place {
+        Place::Header => o.str("place", "header"),
+        Place::Record(slot) => o.u64("record", u64::from(slot.0)),
+    }
+    o.arr("copies", |list| {
+        for copy in &line.copies {
+            list.item_obj(|o| copy_fields(o, copy));
+        }
+    });
+    if let Some(device) = device_at(check, line.place) {
+        o.obj("device", |o| render::device_fields(o, device, false));
+    }
+}
+
+fn copy_fields(o: &mut Writer<'_>, copy: &CopyState) {
+    let (word, generation) = match copy {
+        CopyState::Header { generation, .. } => ("header", Some(*generation)),
+        CopyState::Free { generation } => ("free", Some(*generation)),
+        CopyState::Device { generation, .. } => ("device", Some(*generation)),
+        CopyState::Newer(_) => ("newer", None),
+        CopyState::Torn(_) => ("torn", None),
+    };
+    o.str("state", word);
+    o.opt_u64("generation", generation);
+    match copy {
+        CopyState::Device { id, .. } => o.shown("deviceId", id),
+        CopyState::Torn(fault) => o.shown("fault", fault),
+        CopyState::Newer(format) => o.u64("format", u64::from(*format)),
+        CopyState::Header { .. } | CopyState::Free { .. } => {}
+    }
+}
+
+fn state(copy: &CopyState) -> String {
+    match copy {
+        CopyState::Header { generation, .. } => format!("header #{generation}"),
+        CopyState::Free { generation } => format!("free #{generation}"),
+        CopyState::Device { generation, .. } => format!("device #{generation}"),
+        CopyState::Newer(format) => format!("format {format}"),
+        CopyState::Torn(fault) => format!("torn: {fault}"),
+    }
+}
+
+fn id_in(line: &CheckLine) -> Option<DeviceId> {
+    line.copies.iter().find_map(|copy| match copy {
+        CopyState::Device { id, .. } => Some(*id),
+        _ => None,
+    })
+}
+
+fn device_at(check: &Check, place: Place) -> Option<&Device> {
+    let Place::Record(slot) = place else { return None };
+    let devices = &check.verdict.as_ref().ok()?.contents.devices;
+    devices.iter().find(|(at, _): &&(Slot, Device)| *at == slot).map(|(_, device)| device)
+}

@@ -1,0 +1,102 @@
+//! `gatelet url`: the link with the token in it. With the fragment the token never leaves the browser that opens it.
+
+use std::net::SocketAddr;
+
+use super::context::Context;
+use super::token;
+use super::{Done, Exit, Failure, Output};
+use crate::config::{AuthMode, Bind, Config};
+use crate::server;
+use crate::wire::json;
+
+/// The link for this machine first, then those for others.
+pub fn url(context: &Context) -> Done {
+    let config = context.config()?;
+    let fragment = match config.auth.mode {
+        AuthMode::Token => {
+            let token = token::in_force(context)?;
+            agree(context, &token.value.fingerprint(), &token.source.to_string())?;
+            format!("#token={}", encoded(token.value.expose()))
+        }
+        _ => String::new(),
+    };
+    let port = context.address().ok().flatten().map_or(config.port, |address| address.port());
+    if port == 0 {
+        return Err(Failure::failed("no gateway runs, and the configured port is 0: it is chosen at the start"));
+    }
+    let links: Vec<String> = origins(config, port).iter().map(|origin| format!("{origin}/{fragment}")).collect();
+    if context.json {
+        return Output::json(&json::object(|o| {
+            o.opt_str("url", links.first().map(String::as_str));
+            o.strs("urls", links.iter().map(String::as_str));
+        }));
+    }
+    Ok(Output { text: links.join("\n") + "\n", note: note(context, config, port), exit: Exit::Ok })
+}
+
+/// A link with a token that the running gateway does not take would only make trouble.
+fn agree(context: &Context, fingerprint: &str, source: &str) -> Result<(), Failure> {
+    let Ok(Some(mut client)) = context.gateway() else { return Ok(()) };
+    let Ok(status) = client.call("gatelet.status", "{}") else { return Ok(()) };
+    let value = super::devices::parse(&status)?;
+    let text = |key: &str| value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
+    let (theirs, from) = (text("secretFingerprint"), text("secretSource"));
+    if theirs.is_empty() || theirs == fingerprint {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "the running gateway has another token ({theirs}, from {from}) than this command sees ({fingerprint}, from {source}); \
+         run this with the same variables and options, or restart the gateway"
+    )))
+}
+
+/// Where the page is found: the public origin, else this machine; and the local network where others can connect.
+fn origins(config: &Config, port: u16) -> Vec<String> {
+    let base = &config.control_ui.base_path;
+    let local = match config.bind {
+        Bind::Custom(address) if !address.is_unspecified() && !address.is_loopback() => {
+            SocketAddr::from((address, port)).to_string()
+        }
+        _ => format!("127.0.0.1:{port}"),
+    };
+    let lan = match config.bind {
+        Bind::Lan | Bind::Auto => server::lan_address().map(|address| SocketAddr::from((address, port))),
+        _ => None,
+    };
+    let mut origins: Vec<String> = config.public_origin.iter().map(|origin| format!("{origin}{base}")).collect();
+    origins.push(format!("http://{local}{base}"));
+    origins.extend(lan.map(|address| format!("http://{address}{base}")));
+    origins
+}
+
+fn note(context: &Context, config: &Config, port: u16) -> String {
+    let contained = context.loaded.paths.as_ref().is_some_and(|paths| paths.in_container);
+    match config.auth.mode {
+        AuthMode::Password => "sign in with the password; it is never part of a link".to_string(),
+        _ if contained => format!("in a container: if port {port} is published as another one, put that in its place"),
+        _ => String::new(),
+    }
+}
+
+/// The token as it may stand in a fragment.
+fn encoded(token: &str) -> String {
+    let mut out = String::with_capacity(token.len());
+    for byte in token.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_same_in_a_link_unless_it_would_break_it() {
+        assert_eq!(encoded("aZ0-._~"), "aZ0-._~");
+        assert_eq!(encoded("a b&c#d%+\u{e9}"), "a%20b%26c%23d%25%2B%C3%A9");
+    }
+}

@@ -1,0 +1,334 @@
+//! The rules of the gate once more, from the list in the product's description and as plainly as it goes: every way in is a
+//! line of its own, asked in the order of the list, with nothing shared between the lines. Slow and dull on purpose.
+
+use gatelet::gate::device::Provenance;
+use gatelet::gate::facts::*;
+use gatelet::gate::ids::{Role, Roles, Slot};
+use gatelet::gate::policy::{Admission, Outcome, Place, Verdict};
+use gatelet::gate::refusal::{Refusal, Rule};
+use gatelet::gate::scopes::{Scope, Scopes};
+use gatelet::gate::table::Room;
+
+/// What the table says about the device that proved itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Known {
+    No,
+    /// Its id stands there with another key. Cannot be, because an id is the hash of a key; the gate must not trip over it.
+    UnderAnotherKey,
+    Yes {
+        slot: Slot,
+        roles: Roles,
+        revoked: Roles,
+        scopes: Scopes,
+        provenance: Provenance,
+    },
+}
+
+/// What the gate has to answer.
+pub fn expected(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Verdict {
+    let verdict = before_capacity(facts, policy, known, room);
+    match verdict.outcome {
+        Outcome::Admit(_) if !facts.room => no(Rule::Capacity, Refusal::TooManyConnections),
+        _ => verdict,
+    }
+}
+
+fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Verdict {
+    // 8, the part that is asked first: a gateway that is not running admits nobody.
+    if facts.phase == Phase::Starting {
+        return no(Rule::Capacity, Refusal::Starting);
+    }
+    if facts.phase == Phase::Stopping {
+        return no(Rule::Capacity, Refusal::Stopping);
+    }
+
+    // 2: the highest of 3 and 4 in the client's range.
+    let speaks = |number| facts.min_protocol <= number && number <= facts.max_protocol;
+    let dialect = match (speaks(4), speaks(3)) {
+        (true, _) => Dialect::V4,
+        (false, true) => Dialect::V3,
+        (false, false) => return no(Rule::Protocol, Refusal::ProtocolMismatch),
+    };
+
+    // 3
+    let Some(role) = facts.role else { return no(Rule::Role, Refusal::InvalidRole) };
+
+    // 4
+    if policy.auth == AuthMode::None && facts.host != Host::Loopback {
+        return no(Rule::Origin, Refusal::HostNotLoopback);
+    }
+    if facts.origin == Origin::Foreign {
+        return no(Rule::Origin, Refusal::OriginForeign);
+    }
+    let ours = facts.host == Host::Loopback || facts.host == Host::Served;
+    if facts.origin == Origin::Same && !ours && !policy.host_origin_fallback {
+        return no(Rule::Origin, Refusal::HostForeign);
+    }
+
+    // 5
+    let ignored = policy.disable_device_auth && facts.control_ui;
+    if let (Proof::Invalid(why), false) = (facts.proof, ignored) {
+        return no(Rule::Proof, why);
+    }
+    let (Proof::Valid { id, key }, false) = (facts.proof, ignored) else {
+        return without_device(facts, policy, dialect, role);
+    };
+
+    // 7
+    let wants = wants(facts, dialect, role);
+    let yes = |rule, scopes: Scopes, method, place, ask| {
+        let admission = Admission { dialect, role, scopes, method, place, ask };
+        Verdict { rule, outcome: Outcome::Admit(admission) }
+    };
+    match known {
+        Known::UnderAnotherKey => no(Rule::Proof, Refusal::DeviceIdMismatch),
+        Known::Yes { slot, roles, revoked, scopes, provenance } => {
+            let token_mode_secret = facts.secret == Secret::Right && policy.pairing == PairingMode::Token;
+            let code = match facts.code {
+                Code::Right(grant) if !grant.roles.contains(role) => None,
+                Code::Right(grant) if adds(grant, roles, scopes) => Some(grant),
+                _ => None,
+            };
+            // The owner's code lets in whom it names, revoked or not.
+            if let Some(grant) = code {
+                let has = everything_in(scopes.with(grant.scopes));
+                let lacks = wants.without(has);
+                let (gains, ask) = if token_mode_secret { (lacks, Scopes::NONE) } else { (Scopes::NONE, lacks) };
+                let pairing =
+                    Pairing { provenance: Provenance::Code, roles: grant.roles, scopes: grant.scopes.with(gains) };
+                return yes(
+                    Rule::SetupCode,
+                    wants.without(ask),
+                    Method::SetupCode,
+                    Place::Grows { slot, pairing },
+                    ask,
+                );
+            }
+            // Revoked in this role, or in the only ones it had: stays out, secret or not.
+            let nothing_left = roles == Roles::NONE && revoked != Roles::NONE;
+            if revoked.contains(role) || nothing_left {
+                return no(Rule::Revoked, Refusal::DeviceRevoked);
+            }
+            // Approved for this role.
+            if roles.contains(role) {
+                let rule = if facts.device_token == DeviceToken::Wrong { Rule::StaleToken } else { Rule::KnownDevice };
+                let method = match (facts.secret, policy.auth) {
+                    (Secret::Right, AuthMode::Password) => Method::Password,
+                    (Secret::Right, _) => Method::Token,
+                    _ => Method::Device,
+                };
+                let lacks = wants.without(everything_in(scopes));
+                if lacks == Scopes::NONE {
+                    return yes(rule, wants, method, Place::Known(slot), Scopes::NONE);
+                }
+                if token_mode_secret {
+                    let pairing = Pairing { provenance, roles: Roles::of(role), scopes: lacks };
+                    return yes(rule, wants, method, Place::Grows { slot, pairing }, Scopes::NONE);
+                }
+                return yes(rule, wants.without(lacks), method, Place::Known(slot), lacks);
+            }
+            // Known in another role only: as a new device, but nobody who proves a known key is turned away for good.
+            match way_in(facts, policy, role, wants) {
+                Way::Paired(rule, method, pairing) => {
+                    let pairing = Pairing { provenance, ..pairing };
+                    yes(rule, wants, method, Place::Grows { slot, pairing }, Scopes::NONE)
+                }
+                Way::Free => {
+                    let place = Place::Nowhere(Unremembered::AuthNone);
+                    yes(Rule::Identity, wants, Method::None, place, Scopes::NONE)
+                }
+                Way::Waits(_) | Way::None(..) => wait(Rule::KnownDevice, Refusal::RoleUpgrade),
+            }
+        }
+        Known::No => match way_in(facts, policy, role, wants) {
+            Way::Paired(rule, method, pairing) => {
+                let gets = wants.and(everything_in(pairing.scopes));
+                match room {
+                    Room::Free(slot) | Room::GivesWay(slot) => {
+                        yes(rule, gets, method, Place::New { slot, id, key, pairing }, wants.without(gets))
+                    }
+                    Room::Full if facts.secret == Secret::Right => {
+                        let method = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
+                        yes(Rule::Capacity, gets, method, Place::Nowhere(Unremembered::TableFull), Scopes::NONE)
+                    }
+                    Room::Full => no(Rule::Capacity, Refusal::TableFull),
+                }
+            }
+            Way::Free => yes(Rule::Identity, wants, Method::None, Place::Nowhere(Unremembered::AuthNone), Scopes::NONE),
+            Way::Waits(rule) => wait(rule, Refusal::PairingRequired),
+            Way::None(rule, why) => no(rule, why),
+        },
+    }
+}
+
+/// How a device comes in that has no approved role to come in by.
+enum Way {
+    Paired(Rule, Method, Pairing),
+    /// Not remembered: `auth.mode: none`.
+    Free,
+    /// For the owner.
+    Waits(Rule),
+    None(Rule, Refusal),
+}
+
+fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
+    let secret = facts.secret == Secret::Right;
+    let by_secret = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
+    let paired = |provenance| Pairing { provenance, roles: Roles::of(role), scopes: wants };
+    // What gives all that is asked for.
+    if facts.authorized_key {
+        return Way::Paired(Rule::AuthorizedKey, Method::Device, paired(Provenance::Config));
+    }
+    if secret && policy.pairing == PairingMode::Token {
+        return Way::Paired(Rule::SharedSecret, by_secret, paired(Provenance::Token));
+    }
+    if facts.identity == Identity::Right && policy.pairing == PairingMode::Token {
+        return Way::Paired(Rule::Identity, Method::TrustedProxy, paired(Provenance::Identity));
+    }
+    // What gives what the code carries.
+    if let Code::Right(Grant { roles, scopes }) = facts.code {
+        if roles.contains(role) {
+            let pairing = Pairing { provenance: Provenance::Code, roles, scopes };
+            return Way::Paired(Rule::SetupCode, Method::SetupCode, pairing);
+        }
+    }
+    // Strict, and the owner made an exception for these, who hold the secret as well.
+    if secret && role == Role::Node && facts.cidr {
+        return Way::Paired(Rule::Cidr, by_secret, paired(Provenance::Cidr));
+    }
+    if secret && facts.local && policy.auto_approve_local {
+        return Way::Paired(Rule::Cidr, by_secret, paired(Provenance::Local));
+    }
+    if policy.auth == AuthMode::None && facts.local {
+        return Way::Free;
+    }
+    if secret {
+        return Way::Waits(Rule::SharedSecret);
+    }
+    if facts.identity == Identity::Right {
+        return Way::Waits(Rule::Identity);
+    }
+    let (rule, why) = what_was_wrong(facts, policy);
+    Way::None(rule, why)
+}
+
+/// 7.8 and 7.9: for this connection only, or not at all.
+fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) -> Verdict {
+    let secret = facts.secret == Secret::Right;
+    let vouched = facts.identity == Identity::Right;
+    let free = policy.auth == AuthMode::None && facts.local;
+    let page = facts.control_ui || facts.origin != Origin::Absent;
+    let page_allowed = policy.allow_insecure_auth || policy.disable_device_auth;
+    let device_missing = match role {
+        Role::Operator if page => no(Rule::NoDevice, Refusal::ControlUiDeviceRequired),
+        _ => no(Rule::NoDevice, Refusal::DeviceRequired),
+    };
+    if secret || vouched || free {
+        let admit = |rule, method, why| {
+            let place = Place::Nowhere(why);
+            let scopes = wants(facts, dialect, role);
+            let admission = Admission { dialect, role, scopes, method, place, ask: Scopes::NONE };
+            Verdict { rule, outcome: Outcome::Admit(admission) }
+        };
+        if role == Role::Node {
+            return device_missing;
+        }
+        if secret && (!page || page_allowed) {
+            let method = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
+            return admit(Rule::NoDevice, method, Unremembered::NoDevice);
+        }
+        if vouched {
+            return admit(Rule::Identity, Method::TrustedProxy, Unremembered::NoDevice);
+        }
+        if free {
+            return admit(Rule::Identity, Method::None, Unremembered::AuthNone);
+        }
+        return device_missing;
+    }
+    // A good code without a device has nobody to pair.
+    if let Code::Right(_) = facts.code {
+        return device_missing;
+    }
+    let has_secret_to_give = policy.auth == AuthMode::Token || policy.auth == AuthMode::Password;
+    if facts.code == Code::Absent && facts.secret == Secret::Absent && has_secret_to_give {
+        // A page that would be let in with the secret alone is told about the secret.
+        let operator_page_allowed = page && page_allowed && role == Role::Operator;
+        if !operator_page_allowed {
+            return device_missing;
+        }
+    }
+    let (rule, why) = what_was_wrong(facts, policy);
+    no(rule, why)
+}
+
+fn what_was_wrong(facts: &Facts, policy: &Policy) -> (Rule, Refusal) {
+    let why = match (facts.code, policy.auth) {
+        (Code::Right(_), _) => return (Rule::SetupCode, Refusal::SetupCodeRole),
+        (Code::Wrong, _) => Refusal::SetupCodeInvalid,
+        (Code::Absent, AuthMode::None) => Refusal::AuthNoneNotLocal,
+        (Code::Absent, AuthMode::TrustedProxy) => match facts.identity {
+            Identity::Refused => Refusal::IdentityRefused,
+            Identity::Absent | Identity::Right => Refusal::IdentityMissing,
+        },
+        (Code::Absent, AuthMode::Token) => match (facts.secret, facts.device_token) {
+            (Secret::Throttled, _) => Refusal::RateLimited,
+            (Secret::Wrong, _) => Refusal::TokenMismatch,
+            (_, DeviceToken::Wrong) => Refusal::DeviceTokenMismatch,
+            _ => Refusal::TokenMissing,
+        },
+        (Code::Absent, AuthMode::Password) => match (facts.secret, facts.device_token) {
+            (Secret::Throttled, _) => Refusal::RateLimited,
+            (Secret::Wrong, _) => Refusal::PasswordMismatch,
+            (_, DeviceToken::Wrong) => Refusal::DeviceTokenMismatch,
+            _ => Refusal::PasswordMissing,
+        },
+    };
+    (Rule::Credential, why)
+}
+
+/// Nodes have no scopes; a protocol 3 operator that names none means admin.
+fn wants(facts: &Facts, dialect: Dialect, role: Role) -> Scopes {
+    if role == Role::Node {
+        Scopes::NONE
+    } else if dialect == Dialect::V3 && facts.requested == Scopes::NONE {
+        Scopes::of(Scope::Admin)
+    } else {
+        facts.requested
+    }
+}
+
+/// Is there a role or a scope in the code that the device does not have?
+fn adds(grant: Grant, roles: Roles, scopes: Scopes) -> bool {
+    let role = Role::ALL.into_iter().any(|role| grant.roles.contains(role) && !roles.contains(role));
+    let scope = grant.scopes.iter().any(|scope| !everything_in(scopes).contains(scope));
+    role || scope
+}
+
+/// The set and what it implies, from the table in `protocol.md` 9.3.
+pub fn everything_in(scopes: Scopes) -> Scopes {
+    let mut all = scopes;
+    if scopes.contains(Scope::Admin) {
+        all = Scopes::ALL;
+    }
+    for (has, gives) in [
+        (Scope::Write, Scope::Read),
+        (Scope::Write, Scope::Talk),
+        (Scope::Write, Scope::SessionsRead),
+        (Scope::Write, Scope::SessionsWrite),
+        (Scope::Read, Scope::SessionsRead),
+        (Scope::SessionsWrite, Scope::SessionsRead),
+    ] {
+        if scopes.contains(has) {
+            all = all.with(Scopes::of(gives));
+        }
+    }
+    all
+}
+
+fn no(rule: Rule, why: Refusal) -> Verdict {
+    Verdict { rule, outcome: Outcome::Refuse(why) }
+}
+
+fn wait(rule: Rule, why: Refusal) -> Verdict {
+    Verdict { rule, outcome: Outcome::Pend(why) }
+}

@@ -1,0 +1,256 @@
+//! A decision allocates nothing: the global allocator of this binary counts, thread by thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell as Counter;
+use std::fmt::Write;
+use std::hint::black_box;
+use std::net::IpAddr;
+
+use gatelet::gate::codes::{CodeState, CodeText, Codes};
+use gatelet::gate::device::{Device, Provenance};
+use gatelet::gate::facts::*;
+use gatelet::gate::ids::{DeviceId, Millis, Nonce, PublicKey, RequestId, Role, Roles, Slot, TableAge, WallMs};
+use gatelet::gate::limits;
+use gatelet::gate::net::{client_address, Cidr};
+use gatelet::gate::origin::{self, Names};
+use gatelet::gate::pending::{About, Ask, Pending};
+use gatelet::gate::policy::{decide, Outcome};
+use gatelet::gate::proof::{self, Signed, Version};
+use gatelet::gate::refusal::{Fill, Hint, Refusal};
+use gatelet::gate::scopes::{Scope, Scopes};
+use gatelet::gate::table::{Cell, Room, Table};
+use gatelet::gate::text::clip;
+use gatelet::gate::throttle::{Pair, Rate, Throttle};
+
+struct Counting;
+
+thread_local! {
+    static BYTES: Counter<usize> = const { Counter::new(0) };
+}
+
+fn count(bytes: usize) {
+    // A thread that ends has no counter any more; nothing is measured there.
+    let _ = BYTES.try_with(|counter| counter.set(counter.get() + bytes));
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        System.alloc(layout)
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        System.alloc_zeroed(layout)
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        System.realloc(old, layout, size)
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        System.dealloc(old, layout)
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes that `work` allocates.
+fn allocated(work: impl FnOnce()) -> usize {
+    let before = BYTES.get();
+    work();
+    BYTES.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocated(|| drop(black_box(Box::new([0u8; 24])))), 24);
+    assert_eq!(allocated(|| drop(black_box(vec![0u8; 5]))), 5);
+    assert_eq!(allocated(|| _ = black_box(1 + 1)), 0);
+}
+
+const SIZE: u16 = 256;
+
+fn device(n: u16, provenance: Provenance) -> Device {
+    let mut id = [0; 32];
+    id[..2].copy_from_slice(&n.to_le_bytes());
+    let mut device = Device::new(DeviceId(id), PublicKey(id), provenance);
+    device.approve(Role::Operator, Scopes::of(Scope::Write), WallMs(0));
+    device
+}
+
+/// A full table in which nothing gives way unless it is old.
+fn full_table() -> Table<Box<[Cell]>> {
+    let mut table = Table::new(vec![Cell::FREE; SIZE as usize].into_boxed_slice(), 3, TableAge(0));
+    (0..SIZE).for_each(|n| table.put(Slot(n), device(n, Provenance::Token)));
+    table
+}
+
+const FACTS: Facts = Facts {
+    phase: Phase::Running,
+    room: true,
+    min_protocol: 3,
+    max_protocol: 4,
+    role: Some(Role::Operator),
+    control_ui: true,
+    local: false,
+    host: Host::Served,
+    origin: Origin::Same,
+    proof: Proof::Absent,
+    secret: Secret::Absent,
+    device_token: DeviceToken::Absent,
+    code: Code::Absent,
+    identity: Identity::Absent,
+    authorized_key: false,
+    cidr: false,
+    requested: Scopes::ALL,
+};
+
+#[test]
+fn a_decision_over_a_full_table_allocates_nothing() {
+    let mut table = full_table();
+    let (mut admitted, mut refused, mut pending) = (0, 0, 0);
+    let bytes = allocated(|| {
+        for age in [0, limits::GIVE_WAY_AGE_HOURS] {
+            table.set_age(TableAge(age));
+            for n in [0, 100, SIZE - 1, SIZE, SIZE + 1] {
+                let Device { id, key, .. } = device(n, Provenance::Token);
+                for proof in [Proof::Absent, Proof::Valid { id, key }, Proof::Invalid(Refusal::SignatureInvalid)] {
+                    for secret in [Secret::Absent, Secret::Wrong, Secret::Throttled, Secret::Right] {
+                        for pairing in [PairingMode::Token, PairingMode::Strict] {
+                            let facts = Facts { proof, secret, ..FACTS };
+                            let policy = Policy { pairing, ..Policy::DEFAULT };
+                            match decide(black_box(&facts), &policy, &table).outcome {
+                                Outcome::Admit(_) => admitted += 1,
+                                Outcome::Refuse(_) => refused += 1,
+                                Outcome::Pend(_) => pending += 1,
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    });
+    assert_eq!(bytes, 0);
+    assert!(admitted > 0 && refused > 0 && pending > 0, "{admitted} {refused} {pending}");
+}
+
+#[test]
+fn the_table_allocates_nothing_in_use() {
+    let mut table = full_table();
+    table.set_age(TableAge(limits::GIVE_WAY_AGE_HOURS));
+    let bytes = allocated(|| {
+        for n in 0..2 * SIZE {
+            assert_eq!(table.find(&device(n, Provenance::Token).id).is_some(), n < SIZE);
+        }
+        for n in SIZE..2 * SIZE {
+            let Room::GivesWay(slot) = table.room() else { panic!("an old silent pairing gives way") };
+            table.put(slot, Device { seen_age: TableAge(limits::GIVE_WAY_AGE_HOURS), ..device(n, Provenance::Token) });
+            table.connected(slot, true);
+        }
+        assert_eq!(table.room(), Room::Full);
+        (0..SIZE).for_each(|n| drop(table.remove(Slot(n))));
+    });
+    assert_eq!((bytes, table.len()), (0, 0));
+}
+
+#[test]
+fn the_throttle_allocates_nothing() {
+    let bytes = allocated(|| {
+        let mut throttle = Throttle::new(Rate::default());
+        for n in 0..1000u32 {
+            let pair = Pair::of(IpAddr::from(n.to_be_bytes()), Some(&DeviceId([1; 32])));
+            (0..12).for_each(|_| throttle.wrong(pair, Millis(u64::from(n))));
+            black_box(throttle.wait(pair, Millis(u64::from(n))));
+            if n.is_multiple_of(2) {
+                throttle.right(pair);
+            }
+        }
+    });
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn setup_codes_allocate_nothing() {
+    let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
+    let bytes = allocated(|| {
+        let mut codes = Codes::new();
+        for n in 0..100u8 {
+            let (id, text) = (RequestId([n; 16]), CodeText::from_random([n; 8]));
+            codes.make(id, text, grant, Millis(u64::from(n)));
+            assert_eq!(codes.check(text.as_str(), Millis(100)), Code::Right(grant));
+            assert_eq!(codes.check("2345-6789", Millis(100)), Code::Wrong);
+            if n.is_multiple_of(3) {
+                assert_eq!(codes.take(text.as_str(), Millis(100)), Some(id));
+                assert_eq!(codes.state(id, Millis(100)), CodeState::Gone);
+            }
+        }
+    });
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn pending_requests_allocate_nothing() {
+    let bytes = allocated(|| {
+        let mut pending = Pending::new();
+        for n in 0..2 * limits::PENDING as u16 {
+            let Device { id, key, .. } = device(n, Provenance::Token);
+            let about = About { name: clip("a phone\nwith a name"), ..About::default() };
+            let ask = Ask { device: id, key, role: Role::Operator, scopes: Scopes::ALL, about, known: false };
+            pending.ask(ask, RequestId([n as u8; 16]), Millis(u64::from(n)), WallMs(0));
+            black_box(pending.iter(Millis(u64::from(n))).count());
+        }
+        assert!(pending.take(RequestId([limits::PENDING as u8; 16]), Millis(200)).is_some());
+    });
+    assert_eq!(bytes, 0);
+}
+
+#[test]
+fn the_proof_the_addresses_and_the_words_allocate_nothing() {
+    let signed = Signed {
+        device_id: "ab",
+        client_id: "cli",
+        client_mode: "cli",
+        role: "operator",
+        scopes: &["operator.admin", "operator.read"],
+        signed_at: u64::MAX,
+        token: "secret",
+        nonce: "n",
+        platform: " Linux ",
+        family: "Pi",
+    };
+    let mut id = heapless::String::<64>::new();
+    write!(id, "{}", DeviceId([7; 32])).unwrap();
+    let trusted = [Cidr::parse("10.0.0.0/8").unwrap()];
+    let peer: IpAddr = "10.0.0.1".parse().unwrap();
+    let names = Names { allowed: &["https://a.example"], public: None, machine: "pi", reached: Some(peer) };
+    let bytes = allocated(|| {
+        let mut len = 0;
+        for version in [Version::V1, Version::V2, Version::V3] {
+            signed.payload(version, &mut |part| len += part.len());
+        }
+        assert!(len > 200, "{len}");
+        let claim = proof::Claim {
+            device_id: &id,
+            key_id: Some(DeviceId([7; 32])),
+            nonce: Some("00"),
+            challenge: Nonce([0; 16]),
+            elapsed: 0,
+            judged_skew: None,
+            local: false,
+        };
+        assert_eq!(claim.check(), Err(Refusal::NonceMismatch));
+        black_box(client_address(peer, Some("203.0.113.5, 10.0.0.7"), None, &trusted, false));
+        let page = origin::classify(Some("pi.local:8080"), Some("http://pi.local:8080"), &names);
+        assert_eq!(page, (Host::Served, Origin::Same));
+        for refusal in Refusal::ALL {
+            let mut out = heapless::String::<512>::new();
+            let fill = Fill { gatelet: "gatelet", origin: "http://a", ..Fill::default() };
+            write!(out, "{}", Hint::new(refusal.words().hint, fill)).unwrap();
+        }
+    });
+    assert_eq!(bytes, 0);
+}

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# All tests of gatelet, on a machine that has only Rust, Node with npm, and apt: installs the rest itself.
+#   tests/run.sh           everything
+#   tests/run.sh STEP...   some of: lint rust e2e bench
+# The last line counts all tests. Work files: target/ (kept, so that a second run is quick).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 NO_COLOR=1
+logs=target/test-logs
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+began=$(date +%s)
+
+say() { printf '\n== %s (%s s in)\n' "$1" $(($(date +%s) - began)); }
+
+# check NAME COMMAND...: one check that passes or fails as a whole
+check() {
+  local name=$1 from
+  shift
+  from=$(date +%s)
+  if "$@" >"$logs/$name.log" 2>&1; then
+    passed=$((passed + 1))
+    echo "ok      $name ($(($(date +%s) - from)) s)"
+  else
+    failed=$((failed + 1))
+    echo "FAILED  $name"
+    tail -n 60 "$logs/$name.log"
+  fi
+}
+
+cargo_tests() {
+  local name=$1 status=0 good bad ignored
+  shift
+  "$@" >"$logs/$name.log" 2>&1 || status=$?
+  good=$(grep -oE '^test result: .* ([0-9]+) passed' "$logs/$name.log" | grep -oE '[0-9]+ passed' | awk '{n += $1} END {print n + 0}')
+  bad=$(grep -oE '^test result: .*; ([0-9]+) failed' "$logs/$name.log" | grep -oE '[0-9]+ failed' | awk '{n += $1} END {print n + 0}')
+  ignored=$(grep -oE '[0-9]+ ignored' "$logs/$name.log" | awk '{n += $1} END {print n + 0}')
+  tally "$name" "$status" "$good" "$bad" "$ignored"
+}
+
+node_tests() {
+  local name=$1 status=0
+  shift
+  "$@" >"$logs/$name.log" 2>&1 || status=$?
+  number() { awk -v key="$1" '$1 == "#" && $2 == key {n += $3} END {print n + 0}' "$logs/$name.log"; }
+  tally "$name" "$status" "$(number pass)" "$(($(number fail) + $(number cancelled)))" "$(($(number skipped) + $(number todo)))"
+  grep -E '# SKIP|# TODO' "$logs/$name.log"
+}
+
+tally() {
+  local name=$1 status=$2 good=$3 bad=$4 ignored=$5
+  # a runner that fails without a failing test, or that ran nothing, is a failure too
+  if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] || [ "$good" -eq 0 ]; then bad=$((bad + 1)); fi
+  passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + ignored))
+  if [ "$bad" -gt 0 ]; then
+    echo "FAILED  $name: $good passed, $bad failed, $ignored skipped"
+    grep -nE '^(not ok|test .* FAILED|error|---- )|panicked at' "$logs/$name.log" | head -n 40
+    tail -n 80 "$logs/$name.log"
+  else
+    echo "ok      $name: $good passed, $ignored skipped"
+  fi
+}
+
+needs_apt() {
+  local missing=()
+  for pair in "$@"; do command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}"); done
+  if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing ${missing[*]}"
+    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}") \
+      >"$logs/apt.log" 2>&1 || { tail -n 20 "$logs/apt.log"; return 1; }
+  fi
+}
+
+lint() {
+  say "formatting, lints, documentation"
+  check fmt cargo fmt --check
+  check clippy cargo clippy --all-targets --locked -- -D warnings
+  check docs env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+}
+
+rust() {
+  say "unit and integration tests (a first build takes two to three minutes)"
+  needs_apt ip:iproute2 unshare:util-linux || failed=$((failed + 1))
+  cargo_tests rust cargo test --locked
+}
+
+e2e() {
+  say "real clients: release build, install, run (a first install takes about a minute)"
+  check release cargo build --release --locked
+  check e2e-install sh tests/e2e/install.sh
+  local node=${GATELET_E2E_DIR:-target/e2e}/bin/node
+  for test in tests/e2e/*.test.mjs; do
+    node_tests "$(basename "$test" .test.mjs)" "$node" --test --test-reporter=tap "$test"
+  done
+}
+
+bench() {
+  say "bench: sizes and times beside their targets"
+  check bench tests/bench/run.sh
+  cat "$logs/bench.log"
+}
+
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(lint rust e2e bench)
+for step in "${steps[@]}"; do
+  case $step in
+    lint | rust | e2e | bench) "$step" ;;
+    *) echo "no step \"$step\"; there are lint, rust, e2e, bench" >&2; exit 2 ;;
+  esac
+done
+say "done"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
