@@ -24,13 +24,13 @@ mod token;
 mod url;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use args::Command;
 use context::Context;
 
-use crate::server::StartError;
+use crate::server::{Page, StartError};
 
 /// How a command ends; the numbers are the process's exit codes and never change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,8 +173,18 @@ fn perform(invocation: args::Invocation) -> Done {
 /// `gatelet run`
 fn serve(context: Context) -> Done {
     context.config()?;
-    crate::server::run(context.loaded).map_err(refused_start)?;
+    crate::server::run(context.loaded, &mut show).map_err(refused_start)?;
     Output::ok("")
+}
+
+/// One line to click. With the token in it, it is for a person: nothing else gets to see it.
+fn show(page: &Page) {
+    let line = match &page.token {
+        Some(token) if io::stdout().is_terminal() => format!("\n  open  {}#token={}\n\n", page.url, token.expose()),
+        Some(_) => format!("open {} with the token; `gatelet url` prints the whole line\n", page.url),
+        None => format!("open {}\n", page.url),
+    };
+    let _ = io::stdout().write_all(line.as_bytes());
 }
 
 fn refused_start(error: StartError) -> Failure {

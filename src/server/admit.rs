@@ -1,24 +1,24 @@
-//! From an attempt to a verdict, and from a verdict to what the client, the table, the others and the log get of it.
+//! From an attempt to a verdict, and for those who are let in to hello. [`super::refuse`] is for the others.
+//!
+//! Nothing in here decides: it compares what was presented, asks `gate::policy`, and does what follows.
 
-use super::attempt::{Attempt, Seen};
-use super::gateway::{Away, Gateway, Then};
+use super::attempt::Attempt;
+use super::gateway::{Gateway, Then};
+use super::refuse::line;
 use crate::gate::codes::CodeText;
 use crate::gate::device::{Device, Provenance};
-use crate::gate::facts::{AuthMode, Code, DeviceToken, Dialect, Facts, Pairing, Proof, Secret, Unremembered};
+use crate::gate::facts::{AuthMode, Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered};
 use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, RequestId, Role, Slot};
 use crate::gate::limits;
-use crate::gate::net::Via;
-use crate::gate::pending::Ask;
 use crate::gate::policy::{self, Admission, Outcome, Place};
-use crate::gate::refusal::{Hint, Refusal, Rule};
+use crate::gate::refusal::{Refusal, Rule};
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
 use crate::gate::throttle::Pair;
-use crate::rpc::{self, Entry, Refused};
+use crate::rpc::{self, Entry};
 use crate::store::tokens;
-use crate::wire::frames::{self, ErrorShape};
+use crate::wire::frames;
 use crate::wire::hello::{Hello, IssuedToken, Paths};
-use crate::wire::json::{self, Writer};
 
 /// An admission on its way to the client.
 pub(super) struct Welcome {
@@ -47,7 +47,7 @@ impl Gateway {
                 self.refuse(conn, &attempt, verdict.rule, refusal, pending, now);
             }
             Outcome::Admit(admission) => {
-                if verdict.rule == Rule::SetupCode && self.use_code(&attempt, now).is_none() {
+                if verdict.rule == Rule::SetupCode && self.use_code(&attempt, facts.secret, now).is_none() {
                     return self.refuse(conn, &attempt, Rule::Credential, Refusal::SetupCodeInvalid, None, now);
                 }
                 let device = device_of(&facts, &admission, &self.setup.policy);
@@ -81,7 +81,7 @@ impl Gateway {
         };
         let mut secret = self.secret(attempt, now);
         let mut code = Code::Absent;
-        if let Some(typed) = code_of(attempt, self.setup.policy.auth).filter(|_| secret != Secret::Right) {
+        if let Some(typed) = code_of(attempt, self.setup.policy.auth, secret) {
             code = self.codes.check(typed, now.at);
         }
         let explained = matches!(code, Code::Right(_)) || generation.is_some() && presented.password.is_none();
@@ -142,8 +142,8 @@ impl Gateway {
         }
     }
 
-    fn use_code(&mut self, attempt: &Attempt, now: Now) -> Option<RequestId> {
-        let typed = code_of(attempt, self.setup.policy.auth)?;
+    fn use_code(&mut self, attempt: &Attempt, secret: Secret, now: Now) -> Option<RequestId> {
+        let typed = code_of(attempt, self.setup.policy.auth, secret)?;
         self.codes.take(typed, now.at)
     }
 
@@ -303,204 +303,6 @@ impl Gateway {
             log::info!("conn={} device clock is off by {} s; nothing depends on it", welcome.conn, off / 1000);
         }
     }
-
-    // --- turning away -----------------------------------------------------------------------------------------------
-
-    /// Makes or renews the pending request of the device, and tells those who can approve it.
-    fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
-        let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else { return None };
-        let scopes = policy::requested(scopes, dialect_of(attempt), role);
-        let known = self.devices.find(&id).is_some();
-        let fresh = RequestId::from_random(self.entropy.bytes());
-        let ask = Ask { device: id, key, role, scopes, about: attempt.about.clone(), known };
-        let (request, new) = self.pending.ask(ask, fresh, now.at, now.wall);
-        if new {
-            let event = self.pending.get(request, now.at).map(rpc::pair_requested);
-            self.happen(event.into_iter().collect());
-        }
-        Some(request)
-    }
-
-    fn refuse(
-        &mut self,
-        conn: ConnId,
-        attempt: &Attempt,
-        rule: Rule,
-        refusal: Refusal,
-        pending: Option<RequestId>,
-        now: Now,
-    ) {
-        let dialect = dialect_of(attempt);
-        let turned = Turned { conn, rule, refusal, dialect, seen: &attempt.seen, attempt: Some(attempt), pending };
-        self.tell(&turned, Some(&attempt.request), None, now);
-    }
-
-    /// A client whose first message was no connect that can be read.
-    pub(super) fn turn_away(&mut self, conn: ConnId, away: Away, now: Now) {
-        let rule = Rule::Frame;
-        let Away { seen, refusal, request, problems } = away;
-        let message = problems.map(|problems| [refusal.message(Dialect::V4), ": ", &problems].concat());
-        let turned = Turned { conn, rule, refusal, dialect: Dialect::V4, seen: &seen, attempt: None, pending: None };
-        self.tell(&turned, request.as_deref(), message.as_deref(), now);
-    }
-
-    /// Tells a client, the log and `gatelet explain --last` that it is not let in, and closes it.
-    fn tell(&mut self, turned: &Turned<'_>, answer_to: Option<&str>, message: Option<&str>, now: Now) {
-        let words = turned.refusal.words();
-        let message = message.unwrap_or(turned.refusal.message(turned.dialect));
-        let pending = turned.pending.map(|id| id.to_string()).unwrap_or_default();
-        let device = turned.attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
-        let hint = Hint::new(words.hint, self.setup.fill(&pending, &device, &turned.seen.origin_text)).to_string();
-        if let Some(open) = self.conns.get(&turned.conn) {
-            if let Some(id) = answer_to {
-                let details = turned.details(&pending, &hint);
-                let retry = (words.retry_ms > 0).then_some(u64::from(words.retry_ms));
-                let code = words.error.name(turned.dialect);
-                let (details, retryable) = (Some(details.as_slice()), retry.map(|_| true));
-                let error = ErrorShape { code, message, details, retryable, retry_after_ms: retry };
-                open.outbox.must(frames::response_err(id, &error).into());
-            }
-            open.outbox.close(words.close, &turned.reason(message, &pending));
-        }
-        let line = line(turned.conn, turned.rule, turned.seen, turned.attempt);
-        let prints = turned
-            .attempt
-            .filter(|_| turned.refusal == Refusal::TokenMismatch)
-            .map(|attempt| self.fingerprints(attempt));
-        let prints = prints.unwrap_or_default();
-        self.log_refusal(
-            format_args!("refuse {line} code={}{prints} reason={message:?} hint={hint:?}", words.code),
-            now,
-        );
-        self.remember(Refused {
-            rule: turned.rule.title(),
-            code: words.code,
-            message: message.to_string(),
-            hint,
-            client_id: turned.attempt.map(|attempt| attempt.about.client_id.to_string()).unwrap_or_default(),
-            device: device.chars().take(8).collect(),
-            request: pending,
-            at: now.wall,
-            conn: turned.conn.0,
-            peer: turned.seen.peer.to_string(),
-            client: turned.seen.client.to_string(),
-            via: via_name(turned.seen),
-            host: turned.seen.host_text.clone(),
-            origin: turned.seen.origin_text.clone(),
-        });
-    }
-}
-
-impl Gateway {
-    /// Of the token that came and of the one that is right, so that the owner sees which of several was used.
-    fn fingerprints(&self, attempt: &Attempt) -> String {
-        let came = attempt.presented.token.as_ref().or(attempt.presented.password.as_ref());
-        let came = tokens::fingerprint(came.map_or(b"".as_slice(), |token| token.as_bytes()));
-        format!(" presented={came} expected={} from={:?}", self.status.secret_fingerprint, self.status.secret_source)
-    }
-}
-
-/// A client that is not let in.
-struct Turned<'a> {
-    conn: ConnId,
-    rule: Rule,
-    refusal: Refusal,
-    dialect: Dialect,
-    seen: &'a Seen,
-    /// Absent if it did not get as far as asking.
-    attempt: Option<&'a Attempt>,
-    /// The request that the owner can approve.
-    pending: Option<RequestId>,
-}
-
-impl Turned<'_> {
-    /// The close reason; protocol 4 names the request in it.
-    fn reason(&self, message: &str, pending: &str) -> String {
-        match self.dialect {
-            Dialect::V4 if !pending.is_empty() => format!("{message} (requestId: {pending})"),
-            _ => message.to_string(),
-        }
-    }
-
-    /// `error.details`.
-    fn details(&self, pending: &str, hint: &str) -> Vec<u8> {
-        let (refusal, words) = (self.refusal, self.refusal.words());
-        let given = |text: &'static str| (!text.is_empty()).then_some(text);
-        json::object(|o| {
-            o.str("code", words.code);
-            o.str("rule", self.rule.number());
-            o.str("hint", hint);
-            o.opt_str("reason", given(refusal.reason()));
-            o.opt_str("authReason", given(refusal.auth_reason()));
-            o.opt_str("recommendedNextStep", given(words.next));
-            if let Some(attempt) = self.attempt {
-                self.specifics(o, attempt, pending, hint);
-            }
-        })
-    }
-
-    /// What protocol 4 clients read besides.
-    fn specifics(&self, o: &mut Writer<'_>, attempt: &Attempt, pending: &str, hint: &str) {
-        match self.refusal {
-            Refusal::ProtocolMismatch => {
-                o.u64("clientMinProtocol", attempt.min_protocol.into());
-                o.u64("clientMaxProtocol", attempt.max_protocol.into());
-                o.u64("expectedProtocol", Dialect::V4.number().into());
-                o.u64("minimumProbeProtocol", Dialect::V3.number().into());
-            }
-            Refusal::PairingRequired | Refusal::RoleUpgrade => {
-                o.str("requestId", pending);
-                o.str("remediationHint", hint);
-                o.str("deviceId", &device_text(&attempt.proof));
-                o.opt_str("requestedRole", attempt.role.map(Role::name));
-                o.strs("requestedScopes", attempt.requested.iter().map(|scope| scope.name()));
-                o.bool("pauseReconnect", false);
-            }
-            Refusal::TokenMismatch | Refusal::TokenMissing | Refusal::PasswordMismatch | Refusal::PasswordMissing => {
-                o.bool("canRetryWithDeviceToken", false);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// How a connection came, in one word for the log.
-pub(super) fn via_name(seen: &Seen) -> &'static str {
-    match (seen.via, seen.local) {
-        (_, true) => "local",
-        (Via::Direct, _) => "direct",
-        (Via::TrustedProxy, _) => "proxy",
-        (Via::UntrustedProxy, _) => "untrusted-proxy",
-    }
-}
-
-/// The beginning of every log line about an attempt. What a stranger chose is quoted and has no control characters.
-fn line(conn: ConnId, rule: Rule, seen: &Seen, attempt: Option<&Attempt>) -> String {
-    let device = attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
-    let client_id = attempt.map_or("", |attempt| attempt.about.client_id.as_str());
-    format!(
-        "conn={conn} rule=\"{}\" peer={} client={} via={} host={:?} origin={:?} clientId={} device={}",
-        rule.title(),
-        seen.peer,
-        seen.client,
-        via_name(seen),
-        seen.host_text,
-        seen.origin_text,
-        client_id,
-        device.get(..8).unwrap_or("-"),
-    )
-}
-
-/// The dialect in which it is spoken to, admitted or not.
-fn dialect_of(attempt: &Attempt) -> Dialect {
-    Dialect::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Dialect::V4)
-}
-
-fn device_text(proof: &Proof) -> String {
-    match proof {
-        Proof::Valid { id, .. } => id.to_string(),
-        Proof::Absent | Proof::Invalid(_) => String::new(),
-    }
 }
 
 /// The device that an admission is for; none if the policy ignores it.
@@ -517,9 +319,10 @@ fn device_of(
     }
 }
 
-/// What may be a setup code: the field made for it, or a token field that looks like one where tokens are not typed by people.
-fn code_of(attempt: &Attempt, auth: AuthMode) -> Option<&str> {
-    let typed = attempt.presented.token.as_deref().filter(|_| auth == AuthMode::Token);
+/// What may be a setup code: the field made for it, or a token that is not the secret and looks like a code, where tokens are
+/// not typed by people.
+fn code_of(attempt: &Attempt, auth: AuthMode, secret: Secret) -> Option<&str> {
+    let typed = attempt.presented.token.as_deref().filter(|_| auth == AuthMode::Token && secret != Secret::Right);
     let typed = typed.filter(|text| CodeText::parse(text).is_some());
     attempt.presented.bootstrap_token.as_deref().or(typed)
 }

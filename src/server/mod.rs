@@ -17,6 +17,7 @@ mod notify;
 mod offload;
 pub mod outbox;
 pub mod ports;
+mod refuse;
 mod routes;
 mod run;
 pub mod setup;
@@ -24,4 +25,4 @@ pub mod shared;
 mod socket;
 
 pub use listen::lan_address;
-pub use run::{command, machine_name, run, StartError};
+pub use run::{command, machine_name, run, Page, StartError};

@@ -1,7 +1,7 @@
 //! What plain HTTP gets: the page, the probes, `/whoami`. Everything else is a WebSocket or a 404.
 
-use super::admit::via_name;
 use super::attempt::Seen;
+use super::refuse::via_name;
 use super::shared::Shared;
 use crate::dashboard;
 use crate::gate::facts::{AuthMode, Host, Origin};

@@ -1,7 +1,6 @@
 //! From a configuration to a running gateway, and to its end.
 
 use std::fmt;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,8 +53,16 @@ impl From<String> for StartError {
     }
 }
 
-/// Runs a gateway until it is told to stop.
-pub fn run(loaded: Loaded) -> Result<(), StartError> {
+/// The page to open. Who shows it decides whether the token may be seen there.
+pub struct Page {
+    /// With a slash at the end.
+    pub url: String,
+    /// Absent where no token is needed, or it is a password.
+    pub token: Option<Secret>,
+}
+
+/// Runs a gateway until it is told to stop; `show` gets the page to open once it listens.
+pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError> {
     logger::start(std::env::var("GATELET_LOG").ok().as_deref());
     let clock = SystemClock::start();
     let warnings: Vec<String> = loaded.problems.iter().map(|problem| problem.to_string()).collect();
@@ -67,7 +74,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     let mut beginning = Beginning { config, paths, listeners, secret, warnings, not_used: loaded.accepted_not_used };
     beginning.warn_of(&opened);
     let status = beginning.status();
-    beginning.announce(&status, &opened);
+    beginning.announce(&status, &opened, show);
     let setup = beginning.setup(&opened);
     let devices = devices(&opened);
     let gateway = Gateway::new(Rc::new(setup), devices, status, Box::new(SystemEntropy), clock.now());
@@ -136,8 +143,8 @@ impl Beginning {
         }
     }
 
-    /// The lines at the start. The token itself goes only to a person: into a terminal.
-    fn announce(&self, status: &Status, opened: &Opened) {
+    /// The lines at the start. The token itself is not among them.
+    fn announce(&self, status: &Status, opened: &Opened, show: &mut dyn FnMut(&Page)) {
         self.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         if !self.not_used.is_empty() {
             log::info!("accepted, not used: {}", self.not_used.join(", "));
@@ -156,13 +163,13 @@ impl Beginning {
             }
             None => log::info!("gateway.auth.mode is {}: no token", status.auth_mode),
         }
-        match &self.secret {
-            Some(secret) if self.config.auth.mode == AuthMode::Token && std::io::stdout().is_terminal() => {
-                println!("\n  open  {}/#token={}\n", status.url, secret.value.expose());
+        let page = match &self.secret {
+            Some(secret) if self.config.auth.mode == AuthMode::Token => {
+                Page { url: format!("{}/", status.url), token: Some(secret.value.clone()) }
             }
-            Some(_) if self.config.auth.mode == AuthMode::Token => log::info!("`gatelet url` prints the line to open"),
-            _ => println!("\n  open  {}/\n", status.url),
-        }
+            _ => Page { url: format!("{}/", status.url), token: None },
+        };
+        show(&page);
     }
 
     fn setup(&self, opened: &Opened) -> Setup {

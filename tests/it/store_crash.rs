@@ -289,6 +289,51 @@ fn an_interrupted_update_is_reported_until_it_is_mended() {
 }
 
 #[test]
+fn what_a_start_has_shown_survives_power_cuts_while_it_is_mended() {
+    let mut random = Random(6);
+    let torn = fresh_disk();
+    let (mut file, _) = PairingFile::open(torn.clone()).unwrap();
+    torn.cut_after(1024);
+    assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
+    let shown = open(&torn.bytes()).unwrap().1.contents;
+    assert_eq!(shown.devices.len(), 1);
+    for cut in 0..=2048 {
+        let disk = MemDisk::new(&torn.bytes());
+        disk.cut_after(cut);
+        mend(&disk);
+        for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
+            assert_eq!(open(&image).unwrap().1.contents, shown, "cut after {cut}");
+        }
+    }
+}
+
+#[test]
+fn two_failed_syncs_and_a_restart_leave_a_copy_that_the_next_commit_does_not_touch_first() {
+    let mut random = Random(7);
+    for (first, second) in (0..2).flat_map(|first| (0..4).map(move |second| (first, second))) {
+        for cut in (0..2100).step_by(41) {
+            let disk = fresh_disk();
+            let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
+            disk.fail_sync_after(first, Lands::HalfSectors);
+            assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
+            disk.fail_sync_after(second, Lands::HalfSectors);
+            let _ = file.mend();
+            disk.heal();
+            let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
+            let mut model = Model::new();
+            model.apply(&Op::One(Slot(0), Some(device(0, 1))), false);
+            model.must_allow(&loaded.contents, "restart");
+            disk.cut_after(cut);
+            let op = Op::One(Slot(0), Some(device(0, 2)));
+            model.apply(&op, op.commit(&mut file).is_ok());
+            for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
+                model.must_match(&image, &format!("syncs {first} and {second} failed, cut after {cut}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_on_a_real_disk_can_be_moved_to_a_worker_thread() {
     fn is_send<T: Send>() {}
     is_send::<PairingFile<StdDisk>>();

@@ -1,0 +1,594 @@
+//! A blocking client of the gateway's protocol for tests: every header, address, signature and byte of it can be chosen.
+//!
+//! It shares no code with the gateway but the WebSocket crate: JSON is serde_json's, signatures are made here.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use ed25519_compact::{KeyPair, Seed};
+use serde_json::{json, Map, Value};
+use sha2::{Digest, Sha256};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket};
+
+/// How long anything may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(25);
+
+/// An Ed25519 device identity.
+#[derive(Clone)]
+pub struct Device {
+    keys: KeyPair,
+    pub id: String,
+    pub public: String,
+}
+
+impl Device {
+    pub fn new() -> Device {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).unwrap();
+        Device::from_seed(seed)
+    }
+
+    /// The device of that seed, always the same.
+    pub fn from_seed(seed: [u8; 32]) -> Device {
+        let keys = KeyPair::from_seed(Seed::new(seed));
+        let id = Sha256::digest(&keys.pk[..]).iter().map(|byte| format!("{byte:02x}")).collect();
+        let public = Base64UrlUnpadded::encode_string(&keys.pk[..]);
+        Device { keys, id, public }
+    }
+
+    fn sign(&self, payload: &str) -> String {
+        Base64UrlUnpadded::encode_string(&self.keys.sk.sign(payload, None)[..])
+    }
+}
+
+/// How a device proves itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sign {
+    V1,
+    V2,
+    V3,
+    /// With the key of somebody else.
+    Stolen,
+    /// A nonce that was not given to it.
+    OldNonce,
+    /// Version 2 with no nonce in the request.
+    NoNonce,
+    /// The id of another key.
+    WrongId,
+    /// No readable key.
+    NoKey,
+}
+
+/// What a client says in connect.
+#[derive(Clone)]
+pub struct Who {
+    pub protocol: (u32, u32),
+    pub client: (&'static str, &'static str),
+    pub role: Option<&'static str>,
+    pub scopes: Vec<String>,
+    pub auth: Value,
+    pub device: Option<Device>,
+    pub sign: Sign,
+    /// Added to the device's clock, in milliseconds.
+    pub clock: i64,
+    pub name: Option<String>,
+    /// Laid over the parameters, `null` takes a property away.
+    pub patch: Value,
+}
+
+impl Who {
+    /// A command line of protocol 4 with every scope and nothing to show.
+    pub fn v4() -> Who {
+        Who {
+            protocol: (4, 4),
+            client: ("cli", "cli"),
+            role: Some("operator"),
+            scopes: vec!["operator.admin".into()],
+            auth: Value::Null,
+            device: None,
+            sign: Sign::V3,
+            clock: 0,
+            name: None,
+            patch: Value::Null,
+        }
+    }
+
+    /// The same of protocol 3.
+    pub fn v3() -> Who {
+        Who { protocol: (3, 3), sign: Sign::V2, ..Who::v4() }
+    }
+
+    /// By number.
+    pub fn of(protocol: u32) -> Who {
+        if protocol == 3 {
+            Who::v3()
+        } else {
+            Who::v4()
+        }
+    }
+
+    pub fn token(self, token: &str) -> Who {
+        Who { auth: json!({ "token": token }), ..self }
+    }
+
+    pub fn password(self, password: &str) -> Who {
+        Who { auth: json!({ "password": password }), ..self }
+    }
+
+    /// A setup code, in the field made for it.
+    pub fn code(self, code: &str) -> Who {
+        Who { auth: json!({ "bootstrapToken": code }), ..self }
+    }
+
+    /// A device token, in the field that this protocol has for it.
+    pub fn device_token(self, token: &str) -> Who {
+        let field = if self.protocol.1 == 3 { "token" } else { "deviceToken" };
+        let mut auth = Map::new();
+        auth.insert(field.into(), token.into());
+        Who { auth: auth.into(), ..self }
+    }
+
+    pub fn device(self, device: &Device) -> Who {
+        Who { device: Some(device.clone()), ..self }
+    }
+
+    pub fn sign(self, sign: Sign) -> Who {
+        Who { sign, ..self }
+    }
+
+    pub fn scopes(self, scopes: &[&str]) -> Who {
+        Who { scopes: scopes.iter().map(|scope| format!("operator.{scope}")).collect(), ..self }
+    }
+
+    pub fn node(self) -> Who {
+        Who { client: ("node-host", "node"), role: Some("node"), scopes: Vec::new(), ..self }
+    }
+
+    /// A page of the Control UI.
+    pub fn page(self) -> Who {
+        Who { client: ("openclaw-control-ui", "webchat"), ..self }
+    }
+
+    pub fn name(self, name: &str) -> Who {
+        Who { name: Some(name.into()), ..self }
+    }
+
+    pub fn patch(self, patch: Value) -> Who {
+        Who { patch, ..self }
+    }
+
+    /// The parameters of connect for that challenge.
+    pub fn params(&self, nonce: &str) -> Value {
+        let mut params = json!({
+            "minProtocol": self.protocol.0,
+            "maxProtocol": self.protocol.1,
+            "client": { "id": self.client.0, "version": "1.2.3", "platform": "linux", "mode": self.client.1 },
+            "caps": [],
+            "scopes": self.scopes,
+        });
+        if let Some(name) = &self.name {
+            params["client"]["displayName"] = name.as_str().into();
+        }
+        if let Some(role) = self.role {
+            params["role"] = role.into();
+        }
+        if !self.auth.is_null() {
+            params["auth"] = self.auth.clone();
+        }
+        if let Some(device) = &self.device {
+            params["device"] = self.claim(device, nonce);
+        }
+        merge(&mut params, &self.patch);
+        params
+    }
+
+    fn claim(&self, device: &Device, nonce: &str) -> Value {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let signed_at = now + self.clock;
+        let old = "00000000-0000-4000-8000-000000000000";
+        let nonce = if self.sign == Sign::OldNonce { old } else { nonce };
+        let field = |name: &str| self.auth.get(name).and_then(Value::as_str);
+        let token = match self.protocol.1 {
+            3 => field("token"),
+            _ => field("token").or(field("deviceToken")).or(field("bootstrapToken")),
+        };
+        let (client, mode) = self.client;
+        let fields = [&device.id, client, mode, self.role.unwrap_or("operator"), &self.scopes.join(",")].join("|");
+        let base = format!("{fields}|{signed_at}|{}", token.unwrap_or(""));
+        let payload = match self.sign {
+            Sign::V1 => format!("v1|{base}"),
+            Sign::V3 => format!("v3|{base}|{nonce}|linux|"),
+            _ => format!("v2|{base}|{nonce}"),
+        };
+        let key = if self.sign == Sign::Stolen { Device::from_seed([9; 32]) } else { device.clone() };
+        let mut claim = json!({
+            "id": device.id, "publicKey": device.public, "signature": key.sign(&payload), "signedAt": signed_at, "nonce": nonce,
+        });
+        match self.sign {
+            Sign::V1 | Sign::NoNonce => drop(claim.as_object_mut().unwrap().remove("nonce")),
+            Sign::WrongId => claim["id"] = "ab".repeat(32).into(),
+            Sign::NoKey => claim["publicKey"] = "AAAA".into(),
+            _ => {}
+        }
+        claim
+    }
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else { return };
+    for (name, value) in patch {
+        let fields = into.as_object_mut().unwrap();
+        match value {
+            Value::Null => drop(fields.remove(name)),
+            Value::Object(_) if fields.get(name).is_some_and(Value::is_object) => merge(&mut fields[name], value),
+            other => drop(fields.insert(name.clone(), other.clone())),
+        }
+    }
+}
+
+/// From where to where, and what the request head says.
+#[derive(Clone)]
+pub struct Dial {
+    pub to: SocketAddr,
+    pub from: Option<IpAddr>,
+    pub host: String,
+    pub origin: Option<String>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Dial {
+    /// From and to loopback, as a program does that is no browser.
+    pub fn to(to: SocketAddr) -> Dial {
+        Dial { to, from: None, host: to.to_string(), origin: None, headers: Vec::new() }
+    }
+
+    pub fn from(self, from: &str) -> Dial {
+        Dial { from: Some(from.parse().unwrap()), ..self }
+    }
+
+    pub fn host(self, host: &str) -> Dial {
+        Dial { host: host.into(), ..self }
+    }
+
+    /// As a browser does that shows the page of `host`.
+    pub fn page(self, host: &str) -> Dial {
+        Dial { host: host.into(), origin: Some(format!("http://{host}")), ..self }
+    }
+
+    pub fn origin(self, origin: &str) -> Dial {
+        Dial { origin: Some(origin.into()), ..self }
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Dial {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// An open TCP connection.
+    pub fn tcp(&self) -> TcpStream {
+        let stream = match self.from {
+            None => TcpStream::connect(self.to).unwrap_or_else(|error| panic!("connect to {}: {error}", self.to)),
+            Some(from) => connect_from(from, self.to).unwrap_or_else(|error| panic!("connect {from} -> {}: {error}", self.to)),
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// The whole answer to that request, as text.
+    pub fn http(&self, request: &str) -> String {
+        let mut stream = self.tcp();
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// The answer to a plain GET.
+    pub fn get(&self, path: &str) -> String {
+        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self.http(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.host))
+    }
+
+    /// The upgrade request.
+    pub fn upgrade(&self) -> String {
+        let mut head = format!("GET / HTTP/1.1\r\nHost: {}\r\n", self.host);
+        let fixed = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let origin = self.origin.iter().map(|origin| ("Origin", origin.as_str()));
+        let extra = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in fixed.into_iter().chain(origin).chain(extra) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head + "\r\n"
+    }
+
+    /// An open WebSocket on which nothing was said yet.
+    pub fn open(&self) -> Socket {
+        let mut stream = self.tcp();
+        stream.write_all(self.upgrade().as_bytes()).unwrap();
+        let mut head = Vec::new();
+        let end = loop {
+            let mut part = [0; 1024];
+            let count = stream.read(&mut part).unwrap();
+            assert!(count > 0, "closed before the upgrade: {}", String::from_utf8_lossy(&head));
+            head.extend_from_slice(&part[..count]);
+            if let Some(at) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+        };
+        let text = String::from_utf8_lossy(&head[..end]).into_owned();
+        assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+        assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the accept key of RFC 6455: {text}");
+        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        let ws = WebSocket::from_partially_read(stream, head.split_off(end), Role::Client, Some(config));
+        Socket { ws, seen: VecDeque::new(), calls: 0, seq: 0 }
+    }
+
+    /// Comes in, or is refused.
+    pub fn connect(&self, who: &Who) -> Result<Session, Refused> {
+        let mut socket = self.open();
+        let nonce = socket.challenge();
+        socket.connect(who.params(&nonce))
+    }
+}
+
+fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    use rustix::net::{bind, connect, socket, AddressFamily, SocketType};
+    let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::new(from, 0))?;
+    connect(&socket, &to)?;
+    Ok(socket.into())
+}
+
+/// A WebSocket that is not admitted.
+pub struct Socket {
+    pub ws: WebSocket<TcpStream>,
+    seen: VecDeque<Value>,
+    calls: u64,
+    seq: u64,
+}
+
+/// What came.
+#[derive(Debug)]
+pub enum Got {
+    Frame(Value),
+    /// Code and reason; 1006 if it was just gone.
+    Closed(u16, String),
+}
+
+/// How a client was turned away.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// `error` of the answer; null if there was none.
+    pub error: Value,
+    pub close: u16,
+    pub reason: String,
+}
+
+impl Refused {
+    /// `details.code`
+    pub fn code(&self) -> &str {
+        self.error["details"]["code"].as_str().unwrap_or("")
+    }
+
+    pub fn rule(&self) -> &str {
+        self.error["details"]["rule"].as_str().unwrap_or("")
+    }
+
+    pub fn hint(&self) -> &str {
+        self.error["details"]["hint"].as_str().unwrap_or("")
+    }
+
+    pub fn request_id(&self) -> &str {
+        self.error["details"]["requestId"].as_str().unwrap_or("")
+    }
+}
+
+impl Socket {
+    /// The nonce of the challenge.
+    pub fn challenge(&mut self) -> String {
+        let frame = self.frame();
+        assert_eq!(frame["event"], "connect.challenge", "{frame}");
+        frame["payload"]["nonce"].as_str().unwrap().to_string()
+    }
+
+    pub fn send(&mut self, frame: &Value) {
+        self.text(&frame.to_string());
+    }
+
+    pub fn text(&mut self, text: &str) {
+        let _ = self.ws.send(Message::text(text));
+    }
+
+    /// What comes next; fails if nothing comes.
+    pub fn next(&mut self) -> Got {
+        loop {
+            match self.ws.read() {
+                Ok(Message::Text(text)) => return Got::Frame(serde_json::from_str(&text).expect("a frame is JSON")),
+                Ok(Message::Binary(bytes)) => panic!("a binary frame of {} bytes", bytes.len()),
+                Ok(Message::Close(Some(frame))) => {
+                    let _ = self.ws.flush();
+                    return Got::Closed(frame.code.into(), frame.reason.to_string());
+                }
+                Ok(Message::Close(None)) => return Got::Closed(1005, String::new()),
+                Ok(_) => {}
+                Err(Error::Io(error))
+                    if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+                {
+                    panic!("nothing came in {PATIENCE:?}")
+                }
+                Err(_) => return Got::Closed(1006, String::new()),
+            }
+        }
+    }
+
+    /// The next frame; fails if the connection ends.
+    pub fn frame(&mut self) -> Value {
+        match self.next() {
+            Got::Frame(frame) => frame,
+            closed => panic!("{closed:?}"),
+        }
+    }
+
+    /// How the connection ends; frames on the way are kept.
+    pub fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.next() {
+                Got::Frame(frame) => self.keep(frame),
+                Got::Closed(code, reason) => return (code, reason),
+            }
+        }
+    }
+
+    /// Sends connect with those parameters.
+    pub fn connect(mut self, params: Value) -> Result<Session, Refused> {
+        self.send(&json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }));
+        self.greeted()
+    }
+
+    /// Reads the answer to connect.
+    pub fn greeted(mut self) -> Result<Session, Refused> {
+        let mut error = Value::Null;
+        loop {
+            match self.next() {
+                Got::Frame(frame) if frame["type"] == "res" && frame["ok"] == true => {
+                    assert_eq!(frame["payload"]["type"], "hello-ok", "{frame}");
+                    return Ok(Session { socket: self, hello: frame["payload"].clone() });
+                }
+                Got::Frame(frame) if frame["type"] == "res" => error = frame["error"].clone(),
+                Got::Frame(frame) => panic!("{frame} in place of an answer to connect"),
+                Got::Closed(close, reason) => return Err(Refused { error, close, reason }),
+            }
+        }
+    }
+
+    /// Every event of an admitted client has the number after the one before it.
+    fn keep(&mut self, frame: Value) {
+        if let Some(seq) = frame["seq"].as_u64() {
+            assert_eq!(seq, self.seq + 1, "a gap before {frame}");
+            self.seq = seq;
+        }
+        self.seen.push_back(frame);
+    }
+}
+
+/// An admitted client.
+pub struct Session {
+    pub socket: Socket,
+    pub hello: Value,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "admitted: {}", self.hello["auth"])
+    }
+}
+
+/// `error` of an answer.
+#[derive(Debug, Clone)]
+pub struct Failed(pub Value);
+
+impl Failed {
+    pub fn code(&self) -> &str {
+        self.0["code"].as_str().unwrap()
+    }
+
+    pub fn message(&self) -> &str {
+        self.0["message"].as_str().unwrap()
+    }
+}
+
+impl Session {
+    /// Calls and waits for the answer; events on the way are kept.
+    pub fn call(&mut self, method: &str, params: Value) -> Result<Value, Failed> {
+        let id = self.start(method, params);
+        loop {
+            match self.socket.next() {
+                Got::Frame(frame) if frame["type"] == "res" && frame["id"] == id.as_str() => {
+                    return match frame["ok"] == true {
+                        true => Ok(frame["payload"].clone()),
+                        false => Err(Failed(frame["error"].clone())),
+                    };
+                }
+                Got::Frame(frame) => self.socket.keep(frame),
+                Got::Closed(code, reason) => panic!("{method}: closed with {code} {reason}"),
+            }
+        }
+    }
+
+    /// Sends a request and does not wait; its id.
+    pub fn start(&mut self, method: &str, params: Value) -> String {
+        self.socket.calls += 1;
+        let id = format!("call-{}", self.socket.calls);
+        self.socket.send(&json!({ "type": "req", "id": id, "method": method, "params": params }));
+        id
+    }
+
+    /// The payload of the next event of that name; others before it are passed over.
+    pub fn event(&mut self, name: &str) -> Value {
+        loop {
+            if let Some(frame) = self.socket.seen.pop_front() {
+                if frame["event"] == name {
+                    return frame["payload"].clone();
+                }
+                continue;
+            }
+            let frame = self.socket.frame();
+            self.socket.keep(frame);
+        }
+    }
+
+    /// Forgets the events that were kept.
+    pub fn forget(&mut self) {
+        self.socket.seen.clear();
+    }
+
+    /// Every event that was kept.
+    pub fn kept(&self) -> impl Iterator<Item = &Value> {
+        self.socket.seen.iter()
+    }
+
+    /// How the connection ends.
+    pub fn closed(&mut self) -> (u16, String) {
+        self.socket.closed()
+    }
+
+    /// The device token of hello.
+    pub fn token(&self) -> String {
+        self.hello["auth"]["deviceToken"].as_str().unwrap_or_else(|| panic!("no token in {}", self.hello["auth"])).to_string()
+    }
+
+    /// The scopes of hello, sorted (protocol 4).
+    pub fn scopes(&self) -> Vec<String> {
+        let list = self.hello["auth"]["scopes"].as_array().unwrap();
+        list.iter().map(|scope| scope.as_str().unwrap().trim_start_matches("operator.").to_string()).collect()
+    }
+
+    /// How it was let in (protocol 4).
+    pub fn method(&self) -> &str {
+        self.hello["auth"]["method"].as_str().unwrap_or("")
+    }
+
+    /// The number of the connection in the gateway's log.
+    pub fn conn(&self) -> u64 {
+        let id = self.hello["server"]["connId"].as_str().unwrap();
+        id.rsplit('-').next().unwrap().parse().unwrap()
+    }
+
+    /// Says goodbye and waits until the gateway has heard it.
+    pub fn leave(mut self) {
+        let _ = self.socket.ws.close(None);
+        while !matches!(self.socket.next(), Got::Closed(..)) {}
+    }
+}

@@ -1,0 +1,267 @@
+//! A gateway under test: the built binary as a process of its own, with its own state directory and any free port.
+//!
+//! `GATELET_BIN` names another binary than the one cargo built; `GATELET_RUNNER` what runs it (`qemu-aarch64-static -cpu max`).
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+
+use super::client::{Dial, Refused, Session, Who, PATIENCE};
+
+/// The token of every gateway under test.
+pub const TOKEN: &str = "the-right-token-of-the-gateway-under-test";
+
+/// How a gateway is to be started.
+#[derive(Clone)]
+pub struct Plan {
+    /// The `gateway` section.
+    pub config: Value,
+    pub args: Vec<String>,
+    /// What runs the binary, before the runner of the environment.
+    pub prefix: Vec<String>,
+    dir: Arc<TempDir>,
+}
+
+/// A running gateway; killed when dropped.
+pub struct Gateway {
+    pub plan: Plan,
+    child: Child,
+    pub port: u16,
+    log: Arc<Mutex<String>>,
+    readers: Vec<thread::JoinHandle<()>>,
+}
+
+impl Plan {
+    /// Token mode, on loopback.
+    pub fn new() -> Plan {
+        Plan::with(json!({}))
+    }
+
+    /// That section, with [`TOKEN`] where it says nothing about `auth`.
+    pub fn with(mut config: Value) -> Plan {
+        if config.get("auth").is_none() {
+            config["auth"] = json!({ "mode": "token", "token": TOKEN });
+        }
+        Plan { config, args: Vec::new(), prefix: Vec::new(), dir: Arc::new(TempDir::new()) }
+    }
+
+    pub fn prefix(mut self, words: &[&str]) -> Plan {
+        self.prefix = words.iter().map(|word| word.to_string()).collect();
+        self
+    }
+
+    /// The state directory.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.0.join("state")
+    }
+
+    /// The command of that subcommand for this plan's directories, in a clean environment.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let config = self.dir.0.join("gatelet.json");
+        std::fs::write(&config, json!({ "gateway": self.config }).to_string()).unwrap();
+        std::fs::set_permissions(&config, PermissionsExt::from_mode(0o600)).unwrap();
+        let runner = std::env::var("GATELET_RUNNER").unwrap_or_default();
+        let bin = std::env::var("GATELET_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_gatelet").to_string());
+        let words = self.prefix.iter().map(String::as_str).chain(runner.split_whitespace()).chain([bin.as_str()]);
+        let words: Vec<&str> = words.chain(args.iter().copied()).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if ["GATELET", "OPENCLAW", "CLAWDBOT", "NOTIFY_", "XDG_", "JOURNAL_"].iter().any(|one| name.starts_with(one)) {
+                command.env_remove(&*name);
+            }
+        }
+        command.env("HOME", &self.dir.0).env("GATELET_STATE_DIR", self.dir()).env("GATELET_CONFIG", &config);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Gateway {
+        match self.try_start() {
+            Ok(gateway) => gateway,
+            Err((status, log)) => panic!("the gateway did not start ({status}):\n{log}"),
+        }
+    }
+
+    /// Starts it; its exit status and what it said if it ends instead of getting ready.
+    pub fn try_start(self) -> Result<Gateway, (ExitStatus, String)> {
+        let address = self.dir().join("gateway.addr");
+        let _ = std::fs::remove_file(&address);
+        let extra = self.args.clone();
+        let mut args = vec!["run", "--port", "0"];
+        args.extend(extra.iter().map(String::as_str));
+        let mut child = self.command(&args).spawn().expect("spawn the gateway");
+        let log = Arc::new(Mutex::new(String::new()));
+        let readers = vec![collect(child.stdout.take().unwrap(), &log), collect(child.stderr.take().unwrap(), &log)];
+        let mut gateway = Gateway { plan: self, child, port: 0, log, readers };
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = gateway.child.try_wait().unwrap() {
+                gateway.readers.drain(..).for_each(|reader| reader.join().unwrap());
+                return Err((status, gateway.log()));
+            }
+            gateway.port = port_of(&address).unwrap_or(0);
+            if gateway.port != 0 && gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 ") {
+                return Ok(gateway);
+            }
+            assert!(begun.elapsed() < PATIENCE, "not ready in {PATIENCE:?}:\n{}", gateway.log());
+            thread::sleep(Duration::from_millis(3));
+        }
+    }
+}
+
+fn port_of(address: &Path) -> Option<u16> {
+    let text = std::fs::read_to_string(address).ok()?;
+    text.trim_end().rsplit(':').next()?.parse().ok().filter(|_| text.ends_with('\n'))
+}
+
+fn collect(mut stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
+    let log = log.clone();
+    thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut part) {
+            log.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..count]));
+        }
+    })
+}
+
+impl Gateway {
+    /// Token mode, on loopback.
+    pub fn new() -> Gateway {
+        Plan::new().start()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub fn dial(&self) -> Dial {
+        Dial::to(self.address())
+    }
+
+    pub fn connect(&self, who: &Who) -> Result<Session, Refused> {
+        self.dial().connect(who)
+    }
+
+    /// An administrator that the table does not know.
+    pub fn admin(&self) -> Session {
+        self.connect(&Who::v4().token(TOKEN)).unwrap()
+    }
+
+    /// A fresh setup code of that profile.
+    pub fn code(&self, profile: &str) -> String {
+        code(&mut self.admin(), profile)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a line of the log that holds all these parts.
+    pub fn logged(&self, parts: &[&str]) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| parts.iter().all(|part| line.contains(part))) {
+                return line.to_string();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(5), "no line with {parts:?} in:\n{log}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Asks it to stop and does not wait.
+    pub fn terminate(&self) {
+        let kill = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.pid().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// Stops it as systemd would, and gives back how to start it again.
+    pub fn stop(mut self) -> Plan {
+        self.terminate();
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not stop:\n{}", self.log());
+            thread::sleep(Duration::from_millis(2));
+        };
+        assert!(status.success(), "stopped with {status}:\n{}", self.log());
+        assert!(!self.plan.dir().join("gateway.addr").exists(), "the address file is gone");
+        self.plan.clone()
+    }
+
+    /// Ends it as a power cut would end a process, and gives back how to start it again.
+    pub fn kill(mut self) -> Plan {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9));
+        self.plan.clone()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- log of the gateway on port {}\n{}---", self.port, self.log());
+        }
+    }
+}
+
+/// A fresh setup code of that profile.
+pub fn code(admin: &mut Session, profile: &str) -> String {
+    let made = admin.call("device.pair.setupCode", json!({ "bootstrapProfile": profile })).unwrap();
+    made["code"].as_str().unwrap().to_string()
+}
+
+/// The record of that device in `device.pair.list`.
+pub fn paired(admin: &mut Session, id: &str) -> Option<Value> {
+    let list = admin.call("device.pair.list", json!({})).unwrap();
+    list["paired"].as_array().unwrap().iter().find(|device| device["deviceId"] == id).cloned()
+}
+
+/// The pending request of that device in `device.pair.list`.
+pub fn pending(admin: &mut Session, id: &str) -> Option<Value> {
+    let list = admin.call("device.pair.list", json!({})).unwrap();
+    list["pending"].as_array().unwrap().iter().find(|device| device["deviceId"] == id).cloned()
+}
+
+/// A new directory, removed when dropped; in memory where the system has a place for that.
+pub struct TempDir(pub PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let name = format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = base.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        TempDir(dir)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
