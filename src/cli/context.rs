@@ -112,11 +112,20 @@ impl Context {
 
     /// The table for this command alone. An error if there is none, or if another process has it.
     pub fn file(&self) -> Result<Box<Opened>, Failure> {
-        let dir = self.state_dir()?;
-        match store::check_at(dir) {
+        match store::check_at(self.state_dir()?) {
             Err(error @ (StoreError::Absent { .. } | StoreError::Busy { .. })) => Err(failure(error)),
-            _ => store::open_at(dir, self.capacity()).map(Box::new).map_err(failure),
+            _ => self.file_made(),
         }
+    }
+
+    /// The same, but makes the table where there is none.
+    pub fn file_made(&self) -> Result<Box<Opened>, Failure> {
+        store::open_at(self.state_dir()?, self.capacity()).map(Box::new).map_err(failure)
+    }
+
+    /// Is there no table yet?
+    pub fn has_no_table(&self) -> Result<bool, Failure> {
+        Ok(matches!(store::check_at(self.state_dir()?), Err(StoreError::Absent { .. })))
     }
 
     /// Devices a table has that is made now.

@@ -361,8 +361,11 @@ impl Told<'_> {
     }
 }
 
+/// `mark` is one word, painted or not; all of them take the room of the longest.
 fn row(title: &str, mark: &str, about: &str) -> String {
-    format!("  {title:<34}{mark}  {about}\n")
+    let bare = mark.trim_start_matches("\x1b[32m").trim_start_matches("\x1b[31m").trim_end_matches("\x1b[0m");
+    let blanks = " ".repeat("admitted".len().saturating_sub(bare.len()));
+    format!("  {title:<34}{mark}{blanks}  {about}\n")
 }
 
 fn admitted(admission: &Admission) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Tokens are not taken over: the devices sign in with the keys they have. A role whose token was revoked there stays revoked
 //! here. Nodes only name devices, because their records hold no key. Never touches a device that is here unless told to.
+//! Makes the table where there is none, so that one can move before the first start.
 
 use sha2::{Digest, Sha256};
 
@@ -11,11 +12,11 @@ use super::show::{clean, short};
 use super::{Done, Failure, Output};
 use crate::config::{Env, SystemEnv};
 use crate::gate::device::{Device, Provenance};
-use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, WallMs};
+use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::text::clip;
-use crate::store::Contents;
+use crate::store::{Contents, Shape, TableId};
 use crate::wire::base64;
 use crate::wire::json::{self, Value};
 
@@ -23,18 +24,28 @@ use crate::wire::json::{self, Value};
 pub fn run(context: &Context, what: &Import) -> Done {
     let texts = what.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
     let files = what.files.iter().zip(&texts).map(|(file, text)| parse(file, text)).collect::<Result<Vec<_>, _>>()?;
-    let mut opened = context.file()?;
-    let plan = Plan::make(&opened.loaded.contents, &files, what.overwrite);
-    if !what.dry_run && !plan.changes.is_empty() {
-        let written = opened.file.commit_all(&plan.changes);
-        written.map_err(|error| {
-            Failure::failed(format!("cannot write the pairing table: {error}; run the import again"))
-        })?;
-    }
+    let plan = if what.dry_run && context.has_no_table()? {
+        Plan::make(&nothing_yet(context.capacity()), &files, what.overwrite)
+    } else {
+        let mut opened = context.file_made()?;
+        let plan = Plan::make(&opened.loaded.contents, &files, what.overwrite);
+        if !what.dry_run && !plan.changes.is_empty() {
+            let written = opened.file.commit_all(&plan.changes);
+            written.map_err(|error| {
+                Failure::failed(format!("cannot write the pairing table: {error}; run the import again"))
+            })?;
+        }
+        plan
+    };
     if context.json {
         return Output::json(&plan.json(what.dry_run));
     }
     Output::ok(plan.text(what.dry_run))
+}
+
+/// What a table holds that is not made yet.
+fn nothing_yet(capacity: u16) -> Contents {
+    Contents { shape: Shape { id: TableId([0; 16]), capacity }, age: TableAge(0), devices: Vec::new() }
 }
 
 fn read(file: &str) -> Result<Vec<u8>, Failure> {
@@ -262,8 +273,6 @@ fn number(record: &Value<'_>, key: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::ids::TableAge;
-    use crate::store::{Shape, TableId};
 
     fn key(n: u8) -> (String, String) {
         let public = [n; 32];

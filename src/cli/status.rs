@@ -38,7 +38,7 @@ pub fn status(context: &Context) -> Done {
         (
             "connected",
             format!(
-                "{} operators, {} nodes, {} not signed in",
+                "{} operators (this command is one), {} nodes, {} not signed in",
                 number(&value, "operators"),
                 number(&value, "nodes"),
                 number(&value, "unauthenticated")

@@ -160,9 +160,11 @@ impl From<String> for Failure {
 
 type Handler = fn(&mut Call<'_>, Params<'_>) -> Result<Reply, Failure>;
 
-/// One method: its name, the scope an operator needs, whether a node may call it, whether hello names it, its handler.
+/// One method: its name, the scope an operator needs (in protocol 3 and in protocol 4), whether a node may call it, whether
+/// hello names it, its handler.
 struct Method {
     name: &'static str,
+    scope_v3: Scope,
     scope: Scope,
     node: bool,
     advertised: bool,
@@ -170,14 +172,15 @@ struct Method {
 }
 
 const fn method(name: &'static str, scope: Scope, handler: Handler) -> Method {
-    Method { name, scope, node: false, advertised: true, handler }
+    Method { name, scope_v3: scope, scope, node: false, advertised: true, handler }
 }
 
-/// Every method that this gateway serves itself. Scopes are those of protocol 4; protocol 3 has the same for these.
+/// Every method that this gateway serves itself.
 const METHODS: &[Method] = &[
     Method { node: true, ..method("health", Scope::Read, system::health) },
     method("status", Scope::Read, system::status),
     method("system-presence", Scope::Read, system::presence),
+    Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, system::config) },
     method("device.pair.list", Scope::Pairing, devices::list),
     method("device.pair.approve", Scope::Pairing, devices::approve),
     method("device.pair.reject", Scope::Pairing, devices::reject),
@@ -217,7 +220,10 @@ pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> R
         Role::Node if !found.is_some_and(|method| method.node) => return Err(Failure::role(Role::Node)),
         Role::Node => {}
         Role::Operator => {
-            let needed = found.map_or(Scope::Admin, |method| method.scope);
+            let needed = found.map_or(Scope::Admin, |method| match call.caller.dialect() {
+                Dialect::V3 => method.scope_v3,
+                Dialect::V4 => method.scope,
+            });
             if !call.caller.may(needed) {
                 return Err(Failure::scope(needed));
             }

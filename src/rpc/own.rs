@@ -38,6 +38,11 @@ pub struct Status {
     pub url: String,
     /// Origins at which other machines may find the gateway, the best first.
     pub urls: Vec<String>,
+    pub port: u16,
+    /// The word of the configuration.
+    pub bind: &'static str,
+    pub config_path: String,
+    pub config_exists: bool,
     pub auth_mode: &'static str,
     pub pairing_mode: &'static str,
     pub secret_source: String,

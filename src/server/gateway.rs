@@ -239,11 +239,13 @@ impl Gateway {
             return;
         }
         self.phase = Phase::Stopping;
-        let payload = json::object(|o| {
+        // Protocol 3 has null for an unknown time, protocol 4 leaves it out.
+        let v3 = json::object(|o| {
             o.str("reason", "gateway stopping");
             o.null("restartExpectedMs");
         });
-        self.broadcast("shutdown", &payload, Audience::All, false);
+        let v4 = json::object(|o| o.str("reason", "gateway stopping"));
+        self.broadcast_with("shutdown", [&v3, &v4], None, Audience::All, false);
         let (code, reason) = Close::Restart.words();
         self.conns.values().for_each(|conn| conn.outbox.close(code, reason));
         self.flush(now);

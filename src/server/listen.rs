@@ -23,11 +23,12 @@ pub struct Listeners {
 /// Fails with a text that says what to do; addresses that are only nice to have (`[::1]`) may be missing.
 pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, String> {
     let (first, others) = addresses(bind, in_container)?;
-    let socket = listen(first, port).map_err(|error| explain(first, port, &error))?;
+    let beside = !others.is_empty();
+    let socket = listen(first, port, beside).map_err(|error| explain(first, port, &error))?;
     let port = socket.local_addr().map_err(|error| explain(first, port, &error))?.port();
     let mut sockets = vec![socket];
     for address in others {
-        match listen(address, port) {
+        match listen(address, port, beside) {
             Ok(socket) => sockets.push(socket),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(explain(address, port, &error)),
             Err(error) => log::debug!("not listening on {address}: {error}"),
@@ -51,27 +52,30 @@ fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), St
             )?;
             Ok((address, LOOPBACK.to_vec()))
         }
-        Bind::Custom(address) if net::is_loopback(address) || address.is_unspecified() => Ok((address, Vec::new())),
-        Bind::Custom(address) => Ok((address, LOOPBACK.to_vec())),
+        Bind::Custom(address) if address == ALL[1] && !cfg!(unix) => Ok((address, vec![ALL[0]])),
+        Bind::Custom(address) if address.is_unspecified() => Ok((address, Vec::new())),
+        Bind::Custom(address) => Ok((address, LOOPBACK.into_iter().filter(|one| *one != address).collect())),
     }
 }
 
-fn listen(address: IpAddr, port: u16) -> io::Result<TcpListener> {
+/// `[::]` alone takes IPv4 as well.
+fn listen(address: IpAddr, port: u16, beside: bool) -> io::Result<TcpListener> {
     #[cfg(unix)]
     if address == ALL[1] {
-        return listen_on_ipv6_only(port);
+        return listen_on_ipv6(port, beside);
     }
+    let _ = beside;
     TcpListener::bind((address, port))
 }
 
 /// `[::]` beside `0.0.0.0`: on Unix the first would take both, unless told not to.
 #[cfg(unix)]
-fn listen_on_ipv6_only(port: u16) -> io::Result<TcpListener> {
+fn listen_on_ipv6(port: u16, only: bool) -> io::Result<TcpListener> {
     use rustix::net::{self, sockopt, AddressFamily, SocketType};
 
     let socket = net::socket(AddressFamily::INET6, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    sockopt::set_ipv6_v6only(&socket, true)?;
+    sockopt::set_ipv6_v6only(&socket, only)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
     net::listen(&socket, 1024)?;

@@ -131,6 +131,10 @@ impl Beginning {
                 .collect(),
             url: self.config.public_origin.clone().unwrap_or(local),
             urls: urls.collect(),
+            port,
+            bind: self.config.bind.name(),
+            config_path: self.paths.config.value.display().to_string(),
+            config_exists: self.paths.config.value.exists(),
             auth_mode: self.config.auth.mode.name(),
             pairing_mode: match self.config.pairing.mode {
                 PairingMode::Token => "token",

@@ -212,8 +212,11 @@ test('connects as a node and is listed', async () => {
   assert.equal(hello.auth.role, 'node');
   const operator = startClient(newHost(), { url: gateway.url, token: TOKEN });
   await operator.hello();
-  const { nodes } = await operator.client.request('node.list', {});
-  assert.ok(nodes.some((entry) => entry.nodeId === node.device.id && entry.connected), JSON.stringify(nodes));
+  const { paired } = await operator.client.request('device.pair.list', {});
+  const listed = paired.find((entry) => entry.deviceId === node.device.id);
+  assert.deepEqual([listed?.role, listed?.connected], ['node', true], JSON.stringify(paired));
+  const presence = await operator.client.request('system-presence', {});
+  assert.ok(presence.some((entry) => entry.deviceId === node.device.id), JSON.stringify(presence));
   await operator.stop();
   await one.stop();
 });
