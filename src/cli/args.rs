@@ -1,6 +1,6 @@
 //! Arguments to a [`Command`]. Pure: no environment, no files, no output.
 //!
-//! One table of options ([`OPTIONS`]) and one of commands ([`super::help::TOPICS`]); what is not in them is an error that names
+//! One table of options ([`OPTIONS`]) and one of commands ([`topics::TOPICS`]); what is not in them is an error that names
 //! the nearest. Options may stand anywhere, `--` ends them, `--name=value` and `--name value` are the same.
 
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::fmt;
 
 use lexopt::{Arg, Parser};
 
-use super::help::{self, Topic};
+use super::topics::{self, Topic};
 use crate::config::{nearest_word, Overrides, Secret};
 use crate::gate::ids::Role;
 
@@ -295,28 +295,28 @@ impl Given {
 /// The topic that the words begin with, and the words behind its name. No words at all mean `run`.
 fn find_topic(words: &[String]) -> Result<(&'static Topic, &[String]), UsageError> {
     let Some(first) = words.first() else {
-        return help::topic("run").map(|run| (run, words)).ok_or_else(|| usage(String::new()));
+        return topics::topic("run").map(|run| (run, words)).ok_or_else(|| usage(String::new()));
     };
     if let Some(second) = words.get(1) {
         let both = format!("{first} {second}");
-        if let Some(topic) = help::topic(&both) {
+        if let Some(topic) = topics::topic(&both) {
             return Ok((topic, &words[2..]));
         }
     }
-    if let Some(topic) = help::topic(first) {
-        return match (help::members(first).next(), words.get(1)) {
+    if let Some(topic) = topics::topic(first) {
+        return match (topics::members(first).next(), words.get(1)) {
             (Some(_), Some(second)) => Err(unknown_member(topic, second)),
             _ => Ok((topic, &words[1..])),
         };
     }
     let names: Vec<&'static str> =
-        help::TOPICS.iter().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
+        topics::TOPICS.iter().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
     let hint = nearest_word(first, &names).map(|near| format!("; did you mean `gatelet {near}`?"));
     Err(usage(format!("there is no command `{first}`{}", hint.unwrap_or_default())))
 }
 
 fn unknown_member(family: &'static Topic, word: &str) -> UsageError {
-    let names: Vec<&'static str> = help::members(family.name).collect();
+    let names: Vec<&'static str> = topics::members(family.name).collect();
     let hint = match nearest_word(word, &names) {
         Some(near) => format!("; did you mean `gatelet {} {near}`?", family.name),
         None => format!("; it has {}", names.join(", ")),
@@ -357,7 +357,7 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
 }
 
 fn needs_member(family: &'static Topic) -> UsageError {
-    let names: Vec<&'static str> = help::members(family.name).collect();
+    let names: Vec<&'static str> = topics::members(family.name).collect();
     about(family, format!("`gatelet {}` needs one of: {}", family.name, names.join(", ")))
 }
 
@@ -545,9 +545,9 @@ mod tests {
             (&["call", "x", "{\"a\":1}"], Command::Call { method: text("x"), params: text("{\"a\":1}") }),
             (&["help"], Command::Help(None)),
             (&["-h"], Command::Help(None)),
-            (&["help", "devices", "approve"], Command::Help(help::topic("devices approve"))),
-            (&["devices", "approve", "--help"], Command::Help(help::topic("devices approve"))),
-            (&["token", "--help"], Command::Help(help::topic("token"))),
+            (&["help", "devices", "approve"], Command::Help(topics::topic("devices approve"))),
+            (&["devices", "approve", "--help"], Command::Help(topics::topic("devices approve"))),
+            (&["token", "--help"], Command::Help(topics::topic("token"))),
             (&["version"], Command::Version),
             (&["-V"], Command::Version),
         ];
@@ -598,9 +598,9 @@ mod tests {
 
     #[test]
     fn every_topic_has_a_command_and_its_options_exist() {
-        for topic in help::TOPICS {
+        for topic in topics::TOPICS {
             let words: Vec<&str> = topic.name.split(' ').chain(std::iter::repeat_n("1", topic.least)).collect();
-            let family = help::members(topic.name).next().is_some() && topic.name != "devices";
+            let family = topics::members(topic.name).next().is_some() && topic.name != "devices";
             let latest = topic.options.contains(&"latest");
             assert_eq!(parse(words.iter().copied().chain(latest.then_some("--latest"))).is_err(), family, "{words:?}");
             for name in topic.options {

@@ -21,6 +21,7 @@ mod show;
 mod status;
 mod table;
 mod token;
+mod topics;
 mod url;
 
 use std::ffi::OsString;

@@ -41,7 +41,7 @@ fn words(context: &Context, role: Role, value: &Value<'_>) -> String {
         _ => code,
     };
     let expires = value.get("expiresAtMs").and_then(|time| time.as_u64()).unwrap_or(0);
-    let minutes = expires.saturating_sub(context.now.0).div_ceil(60_000);
+    let minutes = (expires.saturating_sub(context.now.0) + 30_000) / 60_000;
     format!(
         "code   {}\nlink   {}\nat     {}\n\nlets one {} in, once, within {minutes} minutes\n",
         context.style.bold(&shown),

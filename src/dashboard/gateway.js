@@ -169,7 +169,8 @@ export class Gateway {
       this.#show("refused", { error: { message: reason || "closed without a word", closed: code }, retryMs: null });
       return;
     }
-    const retryMs = Math.max(this.#backoff(), stopping?.restartExpectedMs ?? 0);
+    // 4001: the owner did something to this device; asking again at once tells what.
+    const retryMs = code === 4001 ? 0 : Math.max(this.#backoff(), stopping?.restartExpectedMs ?? 0);
     this.#schedule(retryMs);
     this.#show("lost", { code, reason, retryMs, stopping });
   }

@@ -41,6 +41,10 @@ pub const PENDING_MS: u64 = 300_000;
 pub const SETUP_CODE_MS: u64 = 600_000;
 /// Wrong tries that end every live setup code.
 pub const SETUP_CODE_TRIES: u32 = 5;
+/// How often, and after how long each time, a start waits for a command that is looking at the table.
+pub const LOCK_TRIES: u32 = 5;
+/// See [`LOCK_TRIES`].
+pub const LOCK_RETRY_MS: u64 = 100;
 /// Least time between two lazy writes of "last seen".
 pub const SEEN_FLUSH_MS: u64 = 3_600_000;
 /// Least time between two warnings about the proxy headers of one untrusted peer.

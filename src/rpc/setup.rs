@@ -24,10 +24,12 @@ fn profile(name: &str) -> Option<Grant> {
     }
 }
 
-/// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?}`
+/// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?, scopes?}`; `scopes` is ours and
+/// narrows what an operator's code gives.
 pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let name = params.opt_str("bootstrapProfile").unwrap_or("full".into());
     let public = params.opt_str("publicUrl");
+    let narrowed = params.opt_list("scopes", limits::SCOPES_SENT);
     for taken in ["preferRemoteUrl", "includeQr", "joinUrl"] {
         params.opt_any(taken);
     }
@@ -36,7 +38,11 @@ pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
         params.wrong("bootstrapProfile", "must be one of full, limited, node, voice-node");
     }
     params.finish()?;
-    let Some(grant) = grant else { return Err(Failure::invalid("unknown bootstrapProfile")) };
+    let Some(mut grant) = grant else { return Err(Failure::invalid("unknown bootstrapProfile")) };
+    if let Some(list) = narrowed {
+        let named: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
+        grant.scopes = grant.scopes.and(named);
+    }
     let (mut id, mut text) = ([0; 16], [0; CODE_LEN]);
     (call.random)(&mut id);
     (call.random)(&mut text);

@@ -18,6 +18,17 @@ pub struct Listeners {
     pub port: u16,
 }
 
+impl Listeners {
+    /// Where a program on this machine reaches the gateway.
+    pub fn own_address(&self) -> SocketAddr {
+        let bound = || self.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.ip()));
+        let near =
+            bound().find(|address| net::is_loopback(*address) || address.is_unspecified()).or_else(|| bound().next());
+        let address = near.filter(|address| !address.is_unspecified()).unwrap_or(LOOPBACK[0]);
+        SocketAddr::from((address, self.port))
+    }
+}
+
 /// Opens every listener that `bind` means. A loopback listener is always among them: the command line uses it.
 ///
 /// Fails with a text that says what to do; addresses that are only nice to have (`[::1]`) may be missing.

@@ -67,10 +67,11 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let clock = SystemClock::start();
     let warnings: Vec<String> = loaded.problems.iter().map(|problem| problem.to_string()).collect();
     let (Some(config), Some(paths)) = (loaded.config, loaded.paths) else { return Err(StartError::Config) };
-    let opened = store::open_at(&paths.state_dir.value, config.pairing.capacity).map_err(StartError::Store)?;
+    let opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
+    AddressFile::forget(&paths.state_dir.value);
     let listeners = listen::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
-    let address_file = AddressFile::write(&paths.state_dir.value, listeners.port)?;
+    let address_file = AddressFile::write(&paths.state_dir.value, &listeners)?;
     let mut beginning = Beginning { config, paths, listeners, secret, warnings, not_used: loaded.accepted_not_used };
     beginning.warn_of(&opened);
     let status = beginning.status();
@@ -244,13 +245,36 @@ fn devices(opened: &Opened) -> Devices {
     devices
 }
 
-/// Names the gateway's loopback port for the command line, for as long as the gateway runs.
+/// Opens the table. A command that looks whether a gateway runs holds the lock for a moment, so that is tried again.
+fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
+    let mut tries = 0;
+    loop {
+        match store::open_at(dir, capacity) {
+            Err(StoreError::Busy { .. }) if tries < limits::LOCK_TRIES => tries += 1,
+            done => return done.map_err(StartError::Store),
+        }
+        std::thread::sleep(Duration::from_millis(limits::LOCK_RETRY_MS));
+    }
+}
+
+/// Names an address of the gateway for the command line, for as long as the gateway runs. Written and removed only by who
+/// holds the table's lock, so that nobody is sent to a stranger on a port that a killed gateway had.
 struct AddressFile(PathBuf);
 
 impl AddressFile {
-    fn write(dir: &Path, port: u16) -> Result<AddressFile, StartError> {
-        let path = dir.join("gateway.addr");
-        std::fs::write(&path, format!("127.0.0.1:{port}\n"))
+    fn path(dir: &Path) -> PathBuf {
+        dir.join("gateway.addr")
+    }
+
+    /// Removes what a gateway left behind that was killed.
+    fn forget(dir: &Path) {
+        let _ = std::fs::remove_file(Self::path(dir));
+    }
+
+    fn write(dir: &Path, listeners: &Listeners) -> Result<AddressFile, StartError> {
+        let path = Self::path(dir);
+        let line = format!("{}\n", listeners.own_address());
+        store::write_private(&path, line.as_bytes())
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         Ok(AddressFile(path))
     }

@@ -20,6 +20,8 @@ pub struct PairingFile<D> {
     header: Copies,
     records: Vec<Copies>,
     unmended: bool,
+    /// Nothing is unsynced, neither of ours nor of a process before us.
+    settled: bool,
 }
 
 /// All that a table says.
@@ -101,7 +103,14 @@ impl<D: Disk> PairingFile<D> {
         }
         disk.sync()?;
         let fresh = Copies { trust: [Trust::Durable(1); 2], last: 1 };
-        Ok(PairingFile { disk, shape, header: fresh, records: vec![fresh; shape.capacity.into()], unmended: false })
+        Ok(PairingFile {
+            disk,
+            shape,
+            header: fresh,
+            records: vec![fresh; shape.capacity.into()],
+            unmended: false,
+            settled: true,
+        })
     }
 
     /// Reads a table. Writes nothing, whatever it finds.
@@ -121,7 +130,10 @@ impl<D: Disk> PairingFile<D> {
         }
         let contents = Contents { shape, age: findings.age, devices: findings.devices };
         let unmended = !findings.odd.is_empty();
-        Ok((PairingFile { disk, shape, header, records, unmended }, Loaded { contents, odd: findings.odd }))
+        Ok((
+            PairingFile { disk, shape, header, records, unmended, settled: false },
+            Loaded { contents, odd: findings.odd },
+        ))
     }
 
     /// How many records the table has.
@@ -192,15 +204,26 @@ impl<D: Disk> PairingFile<D> {
         Ok(())
     }
 
-    /// Writes each place twice. Places that start with the same copy go together, and no two halves of the file are ever
-    /// unsynced at the same time.
     fn write(&mut self, jobs: &[Job]) -> io::Result<()> {
+        let written = self.write_twice(jobs);
+        if written.is_err() {
+            (self.unmended, self.settled) = (true, false);
+        }
+        written
+    }
+
+    /// Places that start with the same copy go together, and never are both halves of the file unsynced at the same time,
+    /// not even with what a failed commit, or a process that was killed, left.
+    fn write_twice(&mut self, jobs: &[Job]) -> io::Result<()> {
+        if !self.settled {
+            self.disk.sync()?;
+            self.settled = true;
+        }
         for first in 0..2 {
             let group: Vec<&Job> = jobs.iter().filter(|(_, _, turn)| turn.first == first).collect();
             if !group.is_empty() {
-                let written = self.write_copy(&group, first).and_then(|()| self.write_copy(&group, 1 - first));
-                self.unmended |= written.is_err();
-                written?;
+                self.write_copy(&group, first)?;
+                self.write_copy(&group, 1 - first)?;
             }
         }
         Ok(())

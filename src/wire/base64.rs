@@ -42,19 +42,29 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     (decoded.len() == N).then_some(bytes)
 }
 
-/// The URL alphabet without padding: the form in which the protocol writes keys and tokens. At most 64 bytes.
+/// The URL alphabet without padding: the form in which the protocol writes keys, tokens and setup codes.
 pub fn encode_url(bytes: &[u8]) -> String {
-    let mut text = [0; LONGEST];
-    Base64UrlUnpadded::encode(bytes, &mut text).unwrap_or_default().to_owned()
+    encode_by::<Base64UrlUnpadded>(bytes)
 }
 
-/// The standard alphabet with padding. At most 64 bytes.
+/// The standard alphabet with padding.
 pub fn encode(bytes: &[u8]) -> String {
-    let mut text = [0; LONGEST];
-    Base64::encode(bytes, &mut text).unwrap_or_default().to_owned()
+    encode_by::<Base64>(bytes)
 }
 
-/// 64 bytes with padding.
+/// Piece by piece; each but the last is a multiple of three bytes, so that only the last is padded.
+fn encode_by<E: Encoding>(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for piece in bytes.chunks(PIECE) {
+        let mut text = [0; PIECE / 3 * 4];
+        out.push_str(E::encode(piece, &mut text).unwrap_or_default());
+    }
+    out
+}
+
+const PIECE: usize = 48;
+
+/// 64 bytes with padding: the longest text that is decoded, a signature.
 const LONGEST: usize = 88;
 
 /// DER in front of the 32 bytes of an Ed25519 key (RFC 8410).

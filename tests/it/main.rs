@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per behaviour.
 
+mod cli_files;
 mod config_load;
 mod gate_no_std;
 mod gate_policy;

@@ -1,0 +1,223 @@
+//! The command line on the files alone, with no gateway running: the built binary in directories of its own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use gatelet::gate::ids::DeviceId;
+use gatelet::wire::base64;
+use sha2::{Digest, Sha256};
+
+/// A state directory that is removed at the end.
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let dir = std::env::temp_dir().join(format!("gatelet-cli-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        Place(dir)
+    }
+
+    /// A place with a table of these devices. The binary makes it: a lock taken in this process could leak into the children
+    /// of other tests for a moment.
+    fn with_devices(name: &str, count: u8) -> Place {
+        let place = Place::new(name);
+        let records: Vec<String> = (1..=count).map(record).collect();
+        fs::write(place.0.join("paired.json"), format!("{{{}}}", records.join(","))).unwrap();
+        let file = place.0.join("paired.json");
+        place.good(&["table", "import", file.to_str().unwrap()]);
+        place
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatelet"));
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("GATELET") || name.starts_with("OPENCLAW"))
+        {
+            command.env_remove(name);
+        }
+        command.args(args).env("GATELET_STATE_DIR", &self.0).output().unwrap()
+    }
+
+    fn good(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Exit code and the words on the standard error output.
+    fn bad(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+fn id(n: u8) -> String {
+    DeviceId(Sha256::digest([n; 32]).into()).to_string()
+}
+
+fn record(n: u8) -> String {
+    let (id, key) = (id(n), base64::encode_url(&[n; 32]));
+    format!(
+        r#""{id}":{{"deviceId":"{id}","publicKey":"{key}","displayName":"Phone {n}","role":"operator","roles":["operator"],
+        "scopes":["operator.read"],"tokens":{{"operator":{{"token":"0123456789abcdef"}}}},"createdAtMs":1,"approvedAtMs":2}}"#
+    )
+}
+
+#[test]
+fn without_a_table_every_command_says_so_and_makes_nothing() {
+    let place = Place::new("empty");
+    for args in [&["devices"][..], &["table", "check"], &["table", "dump"], &["table", "export"], &["table", "repair"]]
+    {
+        let (code, words) = place.bad(args);
+        assert_eq!(code, 1, "{args:?}");
+        assert!(words.contains("`gatelet run` makes it"), "{words}");
+    }
+    fs::write(place.0.join("p.json"), format!("{{{}}}", record(1))).unwrap();
+    let file = place.0.join("p.json");
+    assert!(place.good(&["table", "import", "--dry-run", file.to_str().unwrap()]).contains("1 taken over"));
+    assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1);
+}
+
+#[test]
+fn what_needs_the_gateway_says_how_to_start_it() {
+    let place = Place::with_devices("stopped", 1);
+    for args in [
+        &["pair"][..],
+        &["call", "health"],
+        &["explain", "--last"],
+        &["devices", "approve", "--latest"],
+        &["devices", "reject", "x"],
+    ] {
+        let (code, words) = place.bad(args);
+        assert_eq!(code, 4, "{args:?}: {words}");
+        assert!(
+            words.contains("no gateway runs on this state directory") && words.contains("`gatelet run`"),
+            "{words}"
+        );
+    }
+    assert_eq!(place.run(&["status"]).status.code(), Some(4));
+    assert_eq!(place.run(&["health", "--port", "1"]).status.code(), Some(1));
+}
+
+#[test]
+fn devices_are_listed_renamed_revoked_approved_and_removed_in_the_file() {
+    let place = Place::with_devices("devices", 2);
+    let prefix = &id(1)[..8];
+    place.good(&["devices", "rename", prefix, "Kitchen"]);
+    assert!(place.good(&["devices"]).contains("Kitchen"));
+    place.good(&["devices", "revoke", "kitchen"]);
+    assert!(place.good(&["devices"]).contains("operator (revoked)"));
+    assert!(place.good(&["devices", "list", "--json"]).contains(r#""revokedRoles": ["#));
+    place.good(&["devices", "approve", prefix]);
+    assert!(!place.good(&["devices"]).contains("revoked"));
+    place.good(&["devices", "rotate", prefix]);
+    place.good(&["devices", "remove", prefix]);
+    let list = place.good(&["devices", "list", "--json"]);
+    assert!(!list.contains(&id(1)) && list.contains(&id(2)), "{list}");
+    assert!(place.bad(&["devices", "remove", prefix]).1.contains("there is no device"));
+    assert!(place.good(&["table", "check"]).contains("sound: 1 of 256"));
+}
+
+#[test]
+fn an_export_is_imported_again_and_holds_no_token() {
+    let place = Place::with_devices("export", 3);
+    place.good(&["devices", "revoke", &id(3)]);
+    let export = place.good(&["table", "export"]);
+    assert!(!export.contains("token") && export.contains(&id(1)), "{export}");
+    let other = Place::with_devices("export-to", 1);
+    let file = other.0.join("export.json");
+    fs::write(&file, &export).unwrap();
+    let file = file.to_str().unwrap();
+    let words = other.good(&["table", "import", "--dry-run", file]);
+    assert!(words.contains("2 taken over, 1 skipped (dry run"), "{words}");
+    assert!(!other.good(&["devices", "--json"]).contains(&id(2)));
+    let words = other.good(&["table", "import", file]);
+    assert!(words.contains("2 taken over, 1 skipped"), "{words}");
+    assert!(other.good(&["devices"]).contains("operator (revoked)"), "the revocation came along");
+}
+
+#[test]
+fn damage_is_seen_repaired_and_never_taken_for_an_empty_table() {
+    let place = Place::with_devices("damage", 2);
+    let table = place.0.join("pairing.table");
+    let mut bytes = fs::read(&table).unwrap();
+    let half = bytes.len() / 2;
+    for at in [1024 + 100, half + 1024 + 100] {
+        bytes[at] ^= 1;
+    }
+    fs::write(&table, &bytes).unwrap();
+    let check = place.run(&["table", "check"]);
+    assert_eq!(check.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&check.stdout).contains("damaged"));
+    assert_eq!(place.bad(&["devices"]).0, 5);
+    assert_eq!(fs::read(&table).unwrap(), bytes, "looking changed nothing");
+    let words = place.good(&["table", "repair"]);
+    assert!(words.contains("lost records: 0") && words.contains("devices: 1"), "{words}");
+    assert!(place.good(&["devices", "--json"]).contains(&id(2)));
+}
+
+#[test]
+fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
+    let place = Place::new("token");
+    assert!(place.bad(&["token", "show"]).1.contains("there is no token yet"));
+    place.good(&["token", "rotate"]);
+    let first = place.good(&["token", "show"]);
+    assert_eq!(first.trim().len(), 43);
+    assert!(!place.good(&["token", "rotate"]).contains(first.trim()));
+    assert_ne!(place.good(&["token", "show"]), first);
+    assert!(place.good(&["url"]).starts_with("http://127.0.0.1:18789/#token="));
+    let (code, words) = place.bad(&["token", "rotate", "--token", "from-a-flag-long-enough"]);
+    assert!(code == 1 && words.contains("the token comes from --token"), "{words}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(place.0.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn explain_judges_a_described_connection_by_the_configuration_in_force() {
+    let place = Place::with_devices("explain", 1);
+    let nat = ["explain", "--peer", "172.18.0.1", "--origin", "http://127.0.0.1:18789", "--token"];
+    let with = |token| nat.iter().copied().chain([token]).collect::<Vec<_>>();
+    assert!(place.good(&with("right")).contains("paired, provenance token"));
+    let refused = place.run(&with("wrong"));
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("AUTH_TOKEN_MISMATCH"));
+    fs::write(place.0.join("gatelet.json"), "{gateway: {pairing: {mode: \"strict\"}}}").unwrap();
+    let waits = place.run(&with("right"));
+    assert_eq!(waits.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&waits.stdout).contains("PAIRING_REQUIRED"));
+    assert!(place.good(&["explain", "--device", &id(1)[..8], "--scopes", "read"]).contains("7.1 known device"));
+    assert_eq!(place.run(&["explain", "--peer", "nowhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn configuration_problems_are_listed_at_once_with_exit_code_1() {
+    let place = Place::new("config");
+    fs::write(place.0.join("gatelet.json"), "{gateway: {prot: 1, bind: \"everywhere\"}}").unwrap();
+    let check = place.run(&["config", "check"]);
+    assert_eq!(check.status.code(), Some(1));
+    let words = String::from_utf8(check.stdout).unwrap();
+    assert!(words.contains("prot") && words.contains("everywhere") && words.contains("errors: 2"), "{words}");
+    let (code, words) = place.bad(&["run"]);
+    assert!(code == 1 && words.contains("prot"), "{words}");
+    assert!(place.good(&["config", "print"]).contains("gateway.auth.mode"));
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_exit_code_2_and_help_with_0() {
+    let place = Place::new("usage");
+    assert_eq!(place.bad(&["devcies"]).0, 2);
+    assert!(place.good(&["--help"]).contains("Exit codes"));
+    assert!(place.good(&["devices", "revoke", "-h"]).contains("usage: gatelet devices revoke DEVICE"));
+    assert!(place.good(&["--version"]).starts_with("gatelet "));
+}
