@@ -19,6 +19,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use crate::gate::facts::{AuthMode, PairingMode};
 use crate::gate::ids::DeviceId;
 use crate::gate::limits;
 use crate::gate::net::{self, Cidr};
@@ -262,31 +263,6 @@ impl Bind {
     }
 }
 
-/// How a client shows that it may come in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AuthMode {
-    /// Not at all; loopback binds only.
-    None,
-    /// With the shared token.
-    Token,
-    /// With the shared password.
-    Password,
-    /// A trusted proxy vouches for its user; [`Auth::trusted_proxy`] is there and `trusted_proxies` is not empty.
-    TrustedProxy,
-}
-
-impl AuthMode {
-    /// The word of the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            AuthMode::None => "none",
-            AuthMode::Token => "token",
-            AuthMode::Password => "password",
-            AuthMode::TrustedProxy => "trusted-proxy",
-        }
-    }
-}
-
 /// `gateway.auth`
 #[derive(Clone, Debug)]
 pub struct Auth {
@@ -334,15 +310,6 @@ pub struct Pairing {
     pub authorized: Vec<AuthorizedKey>,
     /// Devices the table holds, 1 to [`crate::gate::limits::CAPACITY_MAX`]; fixed when the table is created.
     pub capacity: u16,
-}
-
-/// What an unknown device with the shared secret is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PairingMode {
-    /// Paired at once.
-    Token,
-    /// Somebody who waits for the owner.
-    Strict,
 }
 
 /// One entry of `gateway.pairing.authorizedKeys`, given as a public key or as a device id.

@@ -163,6 +163,18 @@ pub enum AuthMode {
     TrustedProxy,
 }
 
+impl AuthMode {
+    /// The word of the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AuthMode::None => "none",
+            AuthMode::Token => "token",
+            AuthMode::Password => "password",
+            AuthMode::TrustedProxy => "trusted-proxy",
+        }
+    }
+}
+
 /// What happens to a new device that holds the shared secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PairingMode {
@@ -170,6 +182,16 @@ pub enum PairingMode {
     Token,
     /// It waits for the owner.
     Strict,
+}
+
+impl PairingMode {
+    /// The word of the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PairingMode::Token => "token",
+            PairingMode::Strict => "strict",
+        }
+    }
 }
 
 /// The part of the configuration that decides.

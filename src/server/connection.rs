@@ -121,6 +121,7 @@ enum Stage {
 /// What happened last on a WebSocket.
 enum Step {
     Message(Frame),
+    Admitted,
     Failed(Error),
     Closing(u16, String),
     Gone,
@@ -157,7 +158,7 @@ impl Talk {
                     self.close(code, reason).await;
                 }
             }
-            Step::Message(_) | Step::Gone => {}
+            Step::Message(_) | Step::Admitted | Step::Gone => {}
         }
     }
 
@@ -177,15 +178,9 @@ impl Talk {
     async fn greet(&mut self) -> Option<Step> {
         loop {
             match self.step().await {
-                Step::Message(frame) if self.stage == Stage::Greeting => self.connect(&frame).await,
-                Step::Message(frame) => {
-                    self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame });
-                    return None;
-                }
+                Step::Message(frame) => self.connect(&frame).await,
+                Step::Admitted => return None,
                 end => return Some(end),
-            }
-            if self.stage == Stage::Admitted {
-                return None;
             }
         }
     }
@@ -196,6 +191,7 @@ impl Talk {
         loop {
             match self.step().await {
                 Step::Message(frame) => self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame }),
+                Step::Admitted => {}
                 end => return end,
             }
             turn = turn.wrapping_add(1);
@@ -256,7 +252,7 @@ impl Talk {
                     self.socket.admit();
                     self.stage = Stage::Admitted;
                     self.here.shared.lobby.leave(self.here.conn);
-                    Ok(())
+                    return Poll::Ready(Step::Admitted);
                 }
                 Poll::Pending => break,
             };

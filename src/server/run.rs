@@ -19,7 +19,7 @@ use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
 use super::setup::{SecretDigest, Setup, Web};
 use super::shared::Shared;
 use super::{logger, notify};
-use crate::config::{AuthMode, Bind, Config, Loaded, PairingMode, Paths, Secret, Source, Sourced};
+use crate::config::{AuthMode, Bind, Config, Loaded, Paths, Secret, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
 use crate::gate::table::{Cell, Table};
@@ -137,10 +137,7 @@ impl Beginning {
             config_path: self.paths.config.value.display().to_string(),
             config_exists: self.paths.config.value.exists(),
             auth_mode: self.config.auth.mode.name(),
-            pairing_mode: match self.config.pairing.mode {
-                PairingMode::Token => "token",
-                PairingMode::Strict => "strict",
-            },
+            pairing_mode: self.config.pairing.mode.name(),
             secret_source: self.secret.as_ref().map(|secret| secret.source.to_string()).unwrap_or_default(),
             secret_fingerprint: self.secret.as_ref().map(|secret| fingerprint(&secret.value)).unwrap_or_default(),
             warnings: self.warnings.clone(),

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::{self, Config};
-use crate::gate::facts::{AuthMode, Identity, PairingMode, Policy};
+use crate::gate::facts::{Identity, Policy};
 use crate::gate::ids::DeviceId;
 use crate::gate::net::{self, Cidr};
 use crate::gate::origin::Names;
@@ -69,16 +69,8 @@ impl Setup {
     /// The decisions of a configuration.
     pub fn policy(config: &Config) -> Policy {
         Policy {
-            auth: match config.auth.mode {
-                config::AuthMode::None => AuthMode::None,
-                config::AuthMode::Token => AuthMode::Token,
-                config::AuthMode::Password => AuthMode::Password,
-                config::AuthMode::TrustedProxy => AuthMode::TrustedProxy,
-            },
-            pairing: match config.pairing.mode {
-                config::PairingMode::Token => PairingMode::Token,
-                config::PairingMode::Strict => PairingMode::Strict,
-            },
+            auth: config.auth.mode,
+            pairing: config.pairing.mode,
             auto_approve_local: config.nodes.auto_approve_local,
             allow_insecure_auth: config.control_ui.allow_insecure_auth,
             disable_device_auth: config.control_ui.dangerously_disable_device_auth,
