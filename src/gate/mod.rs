@@ -5,6 +5,7 @@
 
 pub mod codes;
 pub mod device;
+pub mod dialect;
 pub mod facts;
 pub mod ids;
 pub mod limits;

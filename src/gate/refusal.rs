@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use super::facts::Dialect;
+use super::dialect::Dialect;
 
 /// Which rule of the gate spoke. The numbers are those of the README and of `gatelet explain`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
