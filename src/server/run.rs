@@ -82,7 +82,8 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let (jobs, queue) = unbounded();
     let shared = Shared::new(gateway, Box::new(clock), jobs);
     let executor = Rc::new(LocalExecutor::new());
-    let work = serve(executor.clone(), shared, beginning.listeners, opened.file, queue);
+    let disk = Disk { file: opened.file, queue, odd: !opened.loaded.odd.is_empty() };
+    let work = serve(executor.clone(), shared, beginning.listeners, disk);
     smol::block_on(executor.run(work)).map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     drop(address_file);
     log::info!("stopped");
@@ -289,10 +290,9 @@ async fn serve(
     executor: Rc<LocalExecutor<'static>>,
     shared: Rc<Shared>,
     listeners: Listeners,
-    file: PairingFile<StdDisk>,
-    queue: Receiver<Job>,
+    disk: Disk,
 ) -> std::io::Result<()> {
-    let disk = executor.spawn(commit_all(shared.clone(), file, queue));
+    let disk = executor.spawn(commit_all(shared.clone(), disk));
     let ticks = executor.spawn(tick(shared.clone()));
     listen::accept_all(&executor, &shared, listeners.sockets)?;
     notify::notify("READY=1");
@@ -307,23 +307,34 @@ async fn serve(
     Ok(())
 }
 
-/// Commits one job after the other on a thread of its own; ends when no more can come.
-async fn commit_all(shared: Rc<Shared>, file: PairingFile<StdDisk>, queue: Receiver<Job>) {
+/// The table file, and what it is asked to do.
+struct Disk {
+    file: PairingFile<StdDisk>,
+    queue: Receiver<Job>,
+    /// One copy of something was damaged: it is written anew from the other.
+    odd: bool,
+}
+
+/// Does one job after the other on a thread of its own; ends when no more can come.
+async fn commit_all(shared: Rc<Shared>, disk: Disk) {
     let Ok(worker) = Worker::start("gatelet-disk", 1) else {
         log::error!("cannot start the thread that writes the pairing table");
         return;
     };
-    let mut file = Some(file);
+    let Disk { mut file, queue, odd } = disk;
+    if odd {
+        let mended = worker.run(move || (file.mend(), file)).await;
+        let Some((result, back)) = mended else { return };
+        file = back;
+        match result {
+            Ok(()) => log::info!("pairing table: the damaged copies were written anew from the good ones"),
+            Err(error) => log::error!("pairing table: the damaged copies could not be written anew: {error}"),
+        }
+    }
     while let Ok(job) = queue.recv().await {
-        let Some(mut held) = file.take() else { return };
-        let done = worker
-            .run(move || {
-                let error = commit(&mut held, &job).err().map(|error| error.to_string());
-                (held, job, error)
-            })
-            .await;
-        let Some((held, job, error)) = done else { return };
-        file = Some(held);
+        let done = worker.run(move || (commit(&mut file, &job).err().map(|error| error.to_string()), job, file)).await;
+        let Some((error, job, back)) = done else { return };
+        file = back;
         shared.happen(Event::Committed { job, error });
     }
 }

@@ -22,8 +22,8 @@ pub struct MemDisk(Arc<Mutex<State>>);
 pub enum Lands {
     Nothing,
     Everything,
-    /// Of each sector the beginning: the stamp of a slot and not its body.
-    HalfSectors,
+    /// Of each sector the first 41 bytes: the generation of a slot and not its checksum.
+    Beginnings,
 }
 
 /// How a power cut treats what was not synced.
@@ -122,7 +122,7 @@ impl MemDisk {
                 images.push(state.image(len, &picked));
             }
             if loss == Loss::Blocks && !state.unsynced.is_empty() {
-                images.push(state.garbage(len, random));
+                images.push(state.garbage(len));
             }
         }
         images
@@ -145,12 +145,12 @@ impl State {
         image
     }
 
-    fn garbage(&self, len: usize, random: &mut Random) -> Vec<u8> {
+    fn garbage(&self, len: usize) -> Vec<u8> {
         let mut image = self.image(len, &vec![0; self.unsynced.len()]);
         for sector in self.unsynced.keys() {
             let block = sector * SECTOR / BLOCK * BLOCK;
             let end = (block + BLOCK).min(image.len());
-            image[block.min(end)..end].iter_mut().for_each(|byte| *byte = random.below(256) as u8);
+            image[block.min(end)..end].fill(0xa5);
         }
         image
     }
@@ -178,7 +178,7 @@ impl State {
             let landed = match lands {
                 Lands::Nothing => 0,
                 Lands::Everything => content.len(),
-                Lands::HalfSectors => content.len().min(60),
+                Lands::Beginnings => content.len().min(41),
             };
             lay(&mut self.durable, sector, &content[..landed]);
         }

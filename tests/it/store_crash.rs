@@ -1,7 +1,11 @@
 //! The pairing file under power cuts and failing disks: every record is its old or its new self, what was acknowledged is
 //! there, and reading changes nothing.
 
+use std::collections::hash_map::DefaultHasher;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
+use std::sync::OnceLock;
 
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Role, Slot, TableAge, WallMs};
@@ -12,7 +16,7 @@ use gatelet::store::{check, Contents, Flaw, Loaded, OpenError, PairingFile, Plac
 use crate::mem_disk::{Lands, Loss, MemDisk, Random};
 
 const CAPACITY: u16 = 3;
-const LANDS: [Lands; 3] = [Lands::Nothing, Lands::Everything, Lands::HalfSectors];
+const LANDS: [Lands; 3] = [Lands::Nothing, Lands::Everything, Lands::Beginnings];
 
 #[test]
 fn power_cut_at_every_byte_leaves_each_record_old_or_new_and_keeps_what_was_acknowledged() {
@@ -20,11 +24,16 @@ fn power_cut_at_every_byte_leaves_each_record_old_or_new_and_keeps_what_was_ackn
     assert!(total > 10_000, "the scenario writes {total} bytes");
     let mut random = Random(1);
     let mut images = 0;
+    let mut seen = HashSet::new();
     for cut in 0..=total {
         let ran = run(&fresh_disk(), &scenario(), Some(cut));
         for image in ran.disk.after_power_cut(Loss::Blocks, 64, &mut random) {
-            ran.model.must_match(&image, &format!("cut after {cut} bytes"));
             images += 1;
+            let hash = hash(&image);
+            // Most cuts leave what the cut before left: looking once is enough, unless more was acknowledged since.
+            if seen.insert((ran.acknowledged, hash)) {
+                ran.model.must_match(&image, &format!("cut after {cut} bytes"));
+            }
         }
     }
     assert!(images as u64 > 2 * total, "{images} images");
@@ -68,7 +77,7 @@ fn power_cut_at_every_byte_of_creation_leaves_no_table_or_a_complete_empty_one()
         let disk = MemDisk::new(&[]);
         disk.cut_after(cut);
         let made = PairingFile::create(disk.clone(), &contents).is_ok();
-        for image in disk.after_power_cut(Loss::Blocks, 6, &mut random) {
+        for image in disk.after_power_cut(Loss::Blocks, 4, &mut random) {
             match open(&image) {
                 Ok((_, loaded)) => {
                     assert_eq!(loaded.contents, contents);
@@ -174,6 +183,7 @@ fn a_commit_writes_the_two_slots_of_its_record_and_nothing_else() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     let half = disk.bytes().len() as u64 / 2;
+    file.commit_age(TableAge(1)).unwrap();
     for _ in 0..3 {
         for slot in 0..CAPACITY {
             let before = disk.writes().len();
@@ -200,10 +210,10 @@ fn the_two_copies_of_a_place_never_share_a_block_of_4_kib() {
 
 #[test]
 fn a_copy_that_a_failed_commit_left_in_doubt_is_mended_by_the_next_commit_of_any_record() {
-    for good_syncs in 0..2 {
+    for good_syncs in 0..3 {
         let disk = fresh_disk();
         let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
-        disk.fail_sync_after(good_syncs, Lands::HalfSectors);
+        disk.fail_sync_after(good_syncs, Lands::Beginnings);
         assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
         file.commit(Slot(1), Some(&device(1, 1))).unwrap();
         let durable = disk.after_power_cut(Loss::Sectors, 1, &mut Random(0)).remove(0);
@@ -215,6 +225,7 @@ fn a_copy_that_a_failed_commit_left_in_doubt_is_mended_by_the_next_commit_of_any
 fn a_batch_of_any_size_needs_two_syncs_where_its_records_stand_alike() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
+    file.commit_age(TableAge(1)).unwrap();
     let syncs = disk.counts().1;
     let batch: Vec<_> = (0..CAPACITY).map(|slot| (Slot(slot), Some(device(slot, 1)))).collect();
     file.commit_all(&batch).unwrap();
@@ -310,21 +321,21 @@ fn what_a_start_has_shown_survives_power_cuts_while_it_is_mended() {
 #[test]
 fn two_failed_syncs_and_a_restart_leave_a_copy_that_the_next_commit_does_not_touch_first() {
     let mut random = Random(7);
-    for (first, second) in (0..2).flat_map(|first| (0..4).map(move |second| (first, second))) {
+    for (first, second) in (0..3).flat_map(|first| (0..5).map(move |second| (first, second))) {
         for cut in (0..2100).step_by(41) {
             let disk = fresh_disk();
             let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
-            disk.fail_sync_after(first, Lands::HalfSectors);
+            disk.fail_sync_after(first, Lands::Beginnings);
             assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
-            disk.fail_sync_after(second, Lands::HalfSectors);
+            disk.fail_sync_after(second, Lands::Beginnings);
             let _ = file.mend();
             disk.heal();
             let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
             let mut model = Model::new();
-            model.apply(&Op::One(Slot(0), Some(device(0, 1))), false);
+            model.apply(&Op::One(Slot(0), Box::new(Some(device(0, 1)))), false);
             model.must_allow(&loaded.contents, "restart");
             disk.cut_after(cut);
-            let op = Op::One(Slot(0), Some(device(0, 2)));
+            let op = Op::One(Slot(0), Box::new(Some(device(0, 2))));
             model.apply(&op, op.commit(&mut file).is_ok());
             for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
                 model.must_match(&image, &format!("syncs {first} and {second} failed, cut after {cut}"));
@@ -360,7 +371,7 @@ fn a_long_random_life_of_commits_failures_and_crashes_never_loses_what_was_ackno
 fn live(seed: u64) {
     let mut random = Random(seed);
     // Both cruelties at once are two independent faults, which two copies cannot answer.
-    let loss = if seed % 2 == 0 { Loss::Sectors } else { Loss::Blocks };
+    let loss = if seed.is_multiple_of(2) { Loss::Sectors } else { Loss::Blocks };
     let mut disk = fresh_disk();
     let mut model = Model::new();
     for _ in 0..12 {
@@ -405,13 +416,13 @@ fn random_op(random: &mut Random, version: u64) -> Op {
     match random.below(5) {
         0 => Op::Age(random.next() as u32),
         1 => Op::Batch((0..CAPACITY).map(|slot| (Slot(slot), some(slot, random))).collect()),
-        _ => Op::One(Slot(slot), some(slot, random)),
+        _ => Op::One(Slot(slot), Box::new(some(slot, random))),
     }
 }
 
 #[derive(Clone)]
 enum Op {
-    One(Slot, Option<Device>),
+    One(Slot, Box<Option<Device>>),
     Batch(Vec<(Slot, Option<Device>)>),
     Age(u32),
 }
@@ -419,7 +430,7 @@ enum Op {
 impl Op {
     fn commit(&self, file: &mut PairingFile<MemDisk>) -> std::io::Result<()> {
         match self {
-            Op::One(slot, device) => file.commit(*slot, device.as_ref()),
+            Op::One(slot, device) => file.commit(*slot, device.as_ref().as_ref()),
             Op::Batch(changes) => file.commit_all(changes),
             Op::Age(age) => file.commit_age(TableAge(*age)),
         }
@@ -485,16 +496,18 @@ struct Ran {
     disk: MemDisk,
     model: Model,
     failed: u32,
+    acknowledged: u32,
 }
 
 /// Commits every step, once again if it fails, until the power is gone.
 fn run(disk: &MemDisk, ops: &[Op], cut: Option<u64>) -> Ran {
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     cut.into_iter().for_each(|bytes| disk.cut_after(bytes));
-    let mut ran = Ran { disk: disk.clone(), model: Model::new(), failed: 0 };
+    let mut ran = Ran { disk: disk.clone(), model: Model::new(), failed: 0, acknowledged: 0 };
     for op in ops {
         let first = op.commit(&mut file).is_ok();
         ran.model.apply(op, first);
+        ran.acknowledged += u32::from(first);
         if !first {
             ran.failed += 1;
             let second = op.commit(&mut file).is_ok();
@@ -507,18 +520,24 @@ fn run(disk: &MemDisk, ops: &[Op], cut: Option<u64>) -> Ran {
     ran
 }
 
+fn hash(image: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    image.hash(&mut hasher);
+    hasher.finish()
+}
+
 fn scenario() -> Vec<Op> {
     let mut revoked = device(0, 2);
     revoked.revoke(Role::Operator);
     let batch = vec![(Slot(0), None), (Slot(1), Some(device(1, 3))), (Slot(2), Some(device(2, 1)))];
     vec![
-        Op::One(Slot(0), Some(device(0, 1))),
-        Op::One(Slot(1), Some(device(1, 1))),
-        Op::One(Slot(0), Some(revoked)),
+        Op::One(Slot(0), Box::new(Some(device(0, 1)))),
+        Op::One(Slot(1), Box::new(Some(device(1, 1)))),
+        Op::One(Slot(0), Box::new(Some(revoked))),
         Op::Age(7),
-        Op::One(Slot(1), Some(device(1, 2))),
+        Op::One(Slot(1), Box::new(Some(device(1, 2)))),
         Op::Batch(batch),
-        Op::One(Slot(2), None),
+        Op::One(Slot(2), Box::new(None)),
     ]
 }
 
@@ -538,9 +557,12 @@ fn open(image: &[u8]) -> Result<(PairingFile<MemDisk>, Loaded), OpenError> {
 }
 
 fn fresh_disk() -> MemDisk {
-    let disk = MemDisk::new(&[]);
-    PairingFile::create(disk.clone(), &Contents { shape: shape(), age: TableAge(0), devices: Vec::new() }).unwrap();
-    MemDisk::new(&disk.bytes())
+    static FRESH: OnceLock<Vec<u8>> = OnceLock::new();
+    MemDisk::new(FRESH.get_or_init(|| {
+        let disk = MemDisk::new(&[]);
+        PairingFile::create(disk.clone(), &Contents { shape: shape(), age: TableAge(0), devices: Vec::new() }).unwrap();
+        disk.bytes()
+    }))
 }
 
 fn shape() -> Shape {
