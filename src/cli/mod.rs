@@ -182,7 +182,9 @@ fn serve(context: Context) -> Done {
 fn show(page: &Page) {
     let line = match &page.token {
         Some(token) if io::stdout().is_terminal() => format!("\n  open  {}#token={}\n\n", page.url, token.expose()),
-        Some(_) => format!("open {} with the token; `gatelet url` prints the whole line\n", page.url),
+        Some(_) => {
+            format!("open {} with the token; `{} url` prints the whole line\n", page.url, crate::server::command())
+        }
         None => format!("open {}\n", page.url),
     };
     let _ = io::stdout().write_all(line.as_bytes());

@@ -50,7 +50,7 @@ impl Builder<'_> {
             (None, Some(text), _) => (text, Source::Env("GATELET_BIND")),
             (None, None, Some((text, line))) => (text.to_string(), Source::Config(line)),
             (None, None, None) if self.found.is_bad("bind") => return None,
-            (None, None, None) => ("loopback".to_string(), Source::Default),
+            (None, None, None) => (self.default_bind().to_string(), Source::Default),
         };
         let custom = self.custom_bind_host(text == "custom");
         let bind = match text.as_str() {
@@ -65,12 +65,16 @@ impl Builder<'_> {
                 return None;
             }
         };
-        if source == Source::Default && self.paths.is_some_and(|paths| paths.in_container) {
-            let message = "in a container, a loopback bind cannot be reached from outside".to_string();
-            self.warning(0, "bind", message, "set gateway.bind to \"lan\", or GATELET_BIND=lan");
-        }
         self.in_force.push(("bind", text, source));
         Some(bind)
+    }
+
+    /// A port that a container publishes cannot reach the container's loopback.
+    fn default_bind(&self) -> &'static str {
+        match self.paths {
+            Some(paths) if paths.in_container => "lan",
+            _ => "loopback",
+        }
     }
 
     fn custom_bind_host(&mut self, wanted: bool) -> Option<IpAddr> {

@@ -43,6 +43,8 @@ pub struct Table<S> {
     seed: u64,
     len: usize,
     age: TableAge,
+    /// No silent pairing was last seen before this.
+    silent_since: TableAge,
 }
 
 impl<S: DerefMut<Target = [Cell]>> Table<S> {
@@ -50,7 +52,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     /// ids that share a bucket.
     pub fn new(cells: S, seed: u64, age: TableAge) -> Table<S> {
         assert!(cells.len() <= limits::CAPACITY_MAX as usize, "more cells than a table can name");
-        let mut table = Table { cells, seed, len: 0, age };
+        let mut table = Table { cells, seed, len: 0, age, silent_since: TableAge(u32::MAX) };
         table.cells.fill(Cell::FREE);
         table
     }
@@ -77,7 +79,12 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
 
     /// Lets the table grow older; it never grows younger.
     pub fn set_age(&mut self, age: TableAge) {
-        self.age = self.age.max(age);
+        if age > self.age {
+            self.age = age;
+            let silent =
+                self.iter().filter(|(_, device)| device.provenance.is_silent()).map(|(_, device)| device.seen_age);
+            self.silent_since = silent.min().unwrap_or(TableAge(u32::MAX));
+        }
     }
 
     /// The device of that id.
@@ -108,7 +115,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         self.cells.iter().enumerate().filter_map(|(at, cell)| Some((Slot(at as u16), cell.device.as_ref()?)))
     }
 
-    /// Where a new device can go. Constant time unless the table is full.
+    /// Where a new device can go. Looks at every device only if the table is full and may hold one that gives way.
     pub fn room(&self) -> Room {
         if self.len < self.capacity() {
             let free = self.cells.iter().position(|cell| cell.device.is_none());
@@ -132,6 +139,9 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             self.enter(&device.id, slot);
             self.len += 1;
         }
+        if device.provenance.is_silent() {
+            self.silent_since = self.silent_since.min(device.seen_age);
+        }
         self.cells[slot.0 as usize].device = Some(device);
     }
 
@@ -148,11 +158,15 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     }
 
     fn gives_way(&self, slot: Slot, device: &Device) -> bool {
-        let unseen = self.age.0.saturating_sub(device.seen_age.0);
         device.provenance.is_silent()
             && device.revoked.is_empty()
             && self.connections(slot) == 0
-            && unseen >= limits::GIVE_WAY_AGE_HOURS
+            && self.unseen(device.seen_age) >= limits::GIVE_WAY_AGE_HOURS
+    }
+
+    /// Hours since that age.
+    fn unseen(&self, seen: TableAge) -> u32 {
+        self.age.0.saturating_sub(seen.0)
     }
 
     // --- the index: open addressing, linear probing, two buckets a cell --------------------------------------------

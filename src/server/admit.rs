@@ -92,10 +92,9 @@ impl Gateway {
             Proof::Valid { id, .. } => Some(id),
             _ => None,
         };
-        let admitted = self.conns.values().filter(|conn| conn.admitted.is_some()).count();
         let facts = Facts {
             phase: self.phase,
-            room: admitted < limits::CONNECTIONS,
+            room: self.admitted < limits::CONNECTIONS,
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
             role: attempt.role,
@@ -211,6 +210,7 @@ impl Gateway {
             conn.outbox.must(frames::response_ok(&welcome.attempt.request, &hello).into());
             conn.outbox.admitted();
             conn.admitted = Some(admitted);
+            self.admitted += 1;
         }
         self.log_admission(&welcome);
         if entered {

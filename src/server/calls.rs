@@ -20,12 +20,13 @@ impl Gateway {
     }
 
     fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
-        self.count(now);
         let Some(caller) = self.conns.get(&conn).and_then(|conn| conn.admitted.clone()) else { return };
-        let refusals: Vec<Refused> = match &*request.method {
-            "gatelet.refusals" => self.refusals().iter().cloned().collect(),
-            _ => Vec::new(),
-        };
+        let mut refusals: Vec<Refused> = Vec::new();
+        match &*request.method {
+            "gatelet.refusals" => refusals.extend(self.refusals().iter().cloned()),
+            "gatelet.status" => self.count(now),
+            _ => {}
+        }
         let entropy = &mut self.entropy;
         let mut call = Call {
             caller: &caller,

@@ -35,14 +35,18 @@ use crate::wire::json;
 
 /// Serves one accepted stream until it ends.
 pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: Async<TcpStream>, peer: IpAddr) {
-    let here = Here { shared: shared.clone(), conn };
-    let stream = Stream(Arc::new(stream));
-    let deadline = shared.now().at.plus(limits::HANDSHAKE_MS);
-    // boxed, so that an idle connection does not keep the room that reading its head took
-    let opened = within(limits::HANDSHAKE_MS, Box::pin(here.open(stream, peer))).await.flatten();
-    if let Some((socket, seen)) = opened {
-        let mut talk = Talk { here, socket, seen, outbox: Rc::default(), challenge: None, stage: Stage::Greeting };
-        talk.run(deadline).await;
+    let mut talk = None;
+    let begin = async {
+        let here = Here { shared, conn };
+        match here.open(Stream(Arc::new(stream)), peer).await {
+            Some((socket, seen)) => talk.insert(Talk::new(here, socket, seen)).greet().await,
+            None => Some(Step::Gone),
+        }
+    };
+    // boxed, so that an idle connection does not keep the room that its beginning took
+    let begun = within(limits::HANDSHAKE_MS, Box::pin(begin)).await;
+    if let Some(talk) = &mut talk {
+        talk.go_on(begun).await;
     }
 }
 
@@ -137,18 +141,20 @@ struct Talk {
 }
 
 impl Talk {
-    async fn run(&mut self, deadline: Millis) {
-        self.here.shared.happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
-        self.send_challenge();
-        let greeted = deadline.since(self.here.shared.now().at);
-        let Some(step) = within(greeted, Box::pin(self.greet())).await else {
-            self.log_timeout();
-            let (code, reason) = Close::HandshakeTimeout.words();
-            return self.close(code, reason).await;
-        };
-        let last = match step {
-            Some(end) => end,
-            None => self.converse().await,
+    fn new(here: Here, socket: Socket, seen: Seen) -> Talk {
+        Talk { here, socket, seen, outbox: Rc::default(), challenge: None, stage: Stage::Greeting }
+    }
+
+    /// After the beginning, which ended the connection, let the client in (`Some(None)`), or took too long (`None`).
+    async fn go_on(&mut self, begun: Option<Option<Step>>) {
+        let last = match begun {
+            Some(Some(end)) => end,
+            Some(None) => self.converse().await,
+            None => {
+                self.log_timeout();
+                let (code, reason) = Close::HandshakeTimeout.words();
+                Step::Closing(code, reason.to_string())
+            }
         };
         match last {
             Step::Closing(code, reason) => self.close(code, &reason).await,
@@ -176,6 +182,8 @@ impl Talk {
 
     /// Until the client is let in (`None`) or the connection ends.
     async fn greet(&mut self) -> Option<Step> {
+        self.here.shared.happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
+        self.send_challenge();
         loop {
             match self.step().await {
                 Step::Message(frame) => self.connect(&frame).await,

@@ -83,6 +83,8 @@ pub struct Gateway {
     pub(super) presence: Presence,
     pub(super) commits: Commits<Then>,
     pub(super) conns: BTreeMap<ConnId, Conn>,
+    /// How many of them are let in.
+    pub(super) admitted: usize,
     pub(super) status: Status,
     pub(super) entropy: Box<dyn Entropy>,
     refusals: VecDeque<Refused>,
@@ -108,6 +110,7 @@ impl Gateway {
             presence: Presence::new(setup.machine.clone(), now.wall),
             commits: Commits::default(),
             conns: BTreeMap::new(),
+            admitted: 0,
             refusals: VecDeque::new(),
             refusals_logged: (now.at, 0),
             unsaved: BTreeSet::new(),
@@ -165,7 +168,7 @@ impl Gateway {
 
     /// WebSockets that are open and were not let in yet.
     pub fn unauthenticated(&self) -> usize {
-        self.conns.values().filter(|conn| conn.admitted.is_none()).count()
+        self.conns.len() - self.admitted
     }
 
     fn committed(&mut self, job: &Job, error: Option<String>, now: Now) {
@@ -183,6 +186,7 @@ impl Gateway {
 
     fn closed(&mut self, conn: ConnId, now: Now) {
         let Some(gone) = self.conns.remove(&conn) else { return };
+        self.admitted -= usize::from(gone.admitted.is_some());
         if let Some(slot) = gone.admitted.as_ref().and_then(|client| self.slot_of(client)) {
             self.devices.connected(slot, false);
             self.seen(slot, now);

@@ -4,6 +4,7 @@ use super::attempt::{Attempt, Seen};
 use super::gateway::{Away, Gateway};
 use crate::gate::facts::{Dialect, Proof};
 use crate::gate::ids::{ConnId, Now, RequestId, Role};
+use crate::gate::limits;
 use crate::gate::net::Via;
 use crate::gate::pending::Ask;
 use crate::gate::policy;
@@ -127,7 +128,16 @@ impl Turned<'_> {
     /// The close reason; protocol 4 names the request in it.
     fn reason(&self, message: &str, pending: &str) -> String {
         match self.dialect {
-            Dialect::V4 if !pending.is_empty() => format!("{message} (requestId: {pending})"),
+            Dialect::V4 if !pending.is_empty() => {
+                let whole = format!("{message} (requestId: {pending})");
+                // an id that is cut names nothing, so the words give way
+                let (head, _) = message.split_once(':').unwrap_or((message, ""));
+                if whole.len() <= limits::CLOSE_REASON {
+                    whole
+                } else {
+                    format!("{head} (requestId: {pending})")
+                }
+            }
             _ => message.to_string(),
         }
     }

@@ -67,12 +67,15 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let clock = SystemClock::start();
     let warnings: Vec<String> = loaded.problems.iter().map(|problem| problem.to_string()).collect();
     let (Some(config), Some(paths)) = (loaded.config, loaded.paths) else { return Err(StartError::Config) };
+    let bind = loaded.settings.into_iter().find(|setting| setting.path == "gateway.bind");
+    let bind_unsaid = bind.is_some_and(|bind| bind.source == Source::Default);
     let opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
     AddressFile::forget(&paths.state_dir.value);
     let listeners = listen::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners)?;
-    let mut beginning = Beginning { config, paths, listeners, secret, warnings, not_used: loaded.accepted_not_used };
+    let not_used = loaded.accepted_not_used;
+    let mut beginning = Beginning { config, paths, listeners, secret, warnings, not_used, bind_unsaid };
     beginning.warn_of(&opened);
     let status = beginning.status();
     beginning.announce(&status, &opened, show);
@@ -98,6 +101,8 @@ struct Beginning {
     secret: Option<Sourced<Secret>>,
     warnings: Vec<String>,
     not_used: Vec<String>,
+    /// The bind is the default one.
+    bind_unsaid: bool,
 }
 
 impl Beginning {
@@ -154,6 +159,12 @@ impl Beginning {
         }
         let used = opened.loaded.contents.devices.len();
         log::info!("gatelet {} listening on {}", status.version, status.listening.join(", "));
+        if self.bind_unsaid && self.paths.in_container {
+            log::info!(
+                "in a container, so on all interfaces: a published port cannot reach loopback; gateway.bind or GATELET_BIND \
+                 changes that"
+            );
+        }
         log::info!(
             "pairing table: {used} of {} devices in {}",
             opened.loaded.contents.shape.capacity,
@@ -213,9 +224,21 @@ pub fn machine_name() -> String {
 pub fn command() -> String {
     let engine = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
     match engine.into_iter().find(|(mark, _)| Path::new(mark).exists()) {
-        Some((_, engine)) => format!("{engine} exec {} /gatelet", machine_name()),
+        Some((_, engine)) => {
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let name = container_id(&mounts).map_or_else(machine_name, str::to_string);
+            format!("{engine} exec {name} /gatelet")
+        }
         None => "gatelet".to_string(),
     }
+}
+
+/// The start of this container's id, which the engine takes where the host name was chosen or is the host's: from the files of
+/// its own that the engine mounts here (Docker: `containers/ID/hostname`, Podman: `overlay-containers/ID/userdata/hostname`).
+fn container_id(mounts: &str) -> Option<&str> {
+    let ids = mounts.split("containers/").skip(1).filter_map(|rest| rest.split_once('/'));
+    let mut ids = ids.filter(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    ids.next().map(|(id, _)| &id[..12])
 }
 
 /// The configured secret, or the token in the state directory, which is made on the first start and never again.
@@ -379,4 +402,24 @@ async fn wait_until_quiet(shared: &Rc<Shared>) {
         Timer::after(Duration::from_millis(limits::CLOSE_GRACE_MS + 250)).await;
     };
     quiet.or(late).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_knows_its_id_from_what_the_engine_mounts() {
+        let id = "0123456789ab".to_string() + &"cd".repeat(26);
+        let docker = format!(
+            "602 551 0:45 / / rw - overlay overlay rw,upperdir=/var/lib/docker/overlay2/{0}/diff\n\
+             609 602 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n",
+            "ef".repeat(32)
+        );
+        assert_eq!(container_id(&docker), Some(&id[..12]));
+        let podman = format!("9 2 0:4 /user/containers/overlay-containers/{id}/userdata/hostname /etc/hostname rw\n");
+        assert_eq!(container_id(&podman), Some(&id[..12]));
+        assert_eq!(container_id("9 2 8:1 /srv/containers/web/data /data rw\n"), None);
+        assert_eq!(container_id(""), None);
+    }
 }

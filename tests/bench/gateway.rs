@@ -1,0 +1,161 @@
+//! A gateway process to measure: started on a core of its own, looked at through `/proc`.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::{until_ready, Dialect, Failed, Place};
+
+/// The core that servers, and what they are compared with, run on.
+pub const SERVER_CORE: usize = 0;
+/// The core that clients run on.
+pub const CLIENT_CORE: usize = 1;
+
+const TOKEN: &str = "a-token-for-measurements-only";
+
+/// A running gateway; killed when it is dropped.
+pub struct Gateway {
+    child: Child,
+    pub place: Place,
+    pub dir: PathBuf,
+    /// From the start of the process to the first 200.
+    pub started_in: Duration,
+}
+
+impl Gateway {
+    /// Starts the gatelet at `binary` on that state directory and waits until it is ready.
+    pub fn start(binary: &Path, dir: &Path) -> Result<Gateway, Failed> {
+        let place = prepare(dir, "gatelet.json", Dialect::V4)?;
+        let mut command = Command::new(binary);
+        command.args(["run", "--state-dir"]).arg(dir);
+        Gateway::launch(command, place, dir, "/readyz")
+    }
+
+    /// Starts the OpenClaw gateway whose script is at `script`.
+    pub fn start_openclaw(node: &Path, script: &Path, dir: &Path) -> Result<Gateway, Failed> {
+        let place = prepare(dir, "openclaw.json", Dialect::V3)?;
+        let mut command = Command::new(node);
+        command.arg(script).args(["gateway", "run"]);
+        for variable in ["OPENCLAW_NO_RESPAWN", "OPENCLAW_DISABLE_BONJOUR", "OPENCLAW_SKIP_CHANNELS", "NO_COLOR"] {
+            command.env(variable, "1");
+        }
+        command.env("OPENCLAW_STATE_DIR", dir.join("state")).env("OPENCLAW_CONFIG_PATH", dir.join("openclaw.json"));
+        Gateway::launch(command, place, dir, "/")
+    }
+
+    fn launch(mut command: Command, place: Place, dir: &Path, path: &str) -> Result<Gateway, Failed> {
+        // A log in a file would count as something written.
+        command.env("HOME", dir).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("GATELET_") || name.starts_with("XDG_") || name == "NOTIFY_SOCKET" {
+                command.env_remove(name);
+            }
+        }
+        let (child, began) = on_core(SERVER_CORE, move || {
+            let began = Instant::now();
+            (command.spawn(), began)
+        });
+        let mut gateway = Gateway { child: child?, place, dir: dir.to_path_buf(), started_in: Duration::ZERO };
+        gateway.started_in = until_ready(gateway.place.address, path, began)?;
+        Ok(gateway)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Bytes of memory in use now.
+    pub fn rss(&self) -> f64 {
+        let exact = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap_or_default();
+        field(&exact, "Rss:").or_else(|| self.status("VmRSS:")).unwrap_or(f64::NAN) * 1024.0
+    }
+
+    /// The most bytes of memory that were ever in use.
+    pub fn peak(&self) -> f64 {
+        self.status("VmHWM:").unwrap_or(f64::NAN) * 1024.0
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+    }
+
+    /// Nanoseconds of processor time of all its threads.
+    pub fn cpu_ns(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        tasks.map(|task| task_ns(&task.path())).sum()
+    }
+
+    /// Bytes that it caused to be written to storage.
+    pub fn written(&self) -> f64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.pid())).unwrap_or_default();
+        field(&io, "write_bytes:").unwrap_or(f64::NAN)
+    }
+
+    fn status(&self, name: &str) -> Option<f64> {
+        field(&fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?, name)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An empty directory below `root`.
+pub fn fresh(root: &Path, name: &str) -> io::Result<PathBuf> {
+    let dir = root.join(name);
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir)?;
+    fs::canonicalize(dir)
+}
+
+/// Runs `work` on a thread of that core; what it spawns stays there.
+pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> T {
+    let run = || {
+        pin(core);
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().expect("the measurement does not panic"))
+}
+
+/// Keeps this thread, and those it starts, on one core. With a single core there is nothing to keep apart.
+pub fn pin(core: usize) {
+    let Ok(thread) = fs::read_link("/proc/thread-self") else { return };
+    let id = thread.file_name().unwrap_or_default().to_os_string();
+    let done = Command::new("taskset").arg("-pc").arg(core.to_string()).arg(id).stdout(Stdio::null()).status();
+    if !done.is_ok_and(|status| status.success()) {
+        eprintln!("bench: cannot keep to core {core}; the figures are rougher");
+    }
+}
+
+/// Nanoseconds of processor time of this thread.
+pub fn own_cpu_ns() -> f64 {
+    task_ns(Path::new("/proc/thread-self"))
+}
+
+fn task_ns(task: &Path) -> f64 {
+    let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+}
+
+fn field(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+fn prepare(dir: &Path, config: &str, dialect: Dialect) -> Result<Place, Failed> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let text = format!(
+        r#"{{"gateway":{{"mode":"local","port":{port},"bind":"loopback","auth":{{"mode":"token","token":"{TOKEN}"}}}},
+        "discovery":{{"mdns":{{"mode":"off"}}}},"update":{{"checkOnStart":false}}}}"#
+    );
+    fs::write(dir.join(config), text)?;
+    Ok(Place { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), token: TOKEN.to_string(), dialect })
+}

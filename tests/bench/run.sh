@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Builds gatelet as it is shipped, measures it and prints the table of the design's numbers. Writes only below target/.
+#   BENCH_OPENCLAW=1   side by side with OpenClaw 2026.1.29 (tests/e2e/install.sh installs it)
+#   BENCH_STRICT=1     a missed target is a failure
+#   GATELET_BIN=FILE   measures that binary instead
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+target=${CARGO_TARGET_DIR:-target}
+export BENCH_DIR=${BENCH_DIR:-$target/bench-state}
+cargo bench --quiet --bench numbers --no-run
+if [ -z "${GATELET_BIN:-}" ]; then
+  cargo build --release --quiet
+  GATELET_BIN=$target/release/gatelet
+fi
+export GATELET_BIN
+ulimit -n 8192 2>/dev/null || true
+cargo bench --quiet --bench numbers
