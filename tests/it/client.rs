@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_compact::{KeyPair, Seed};
@@ -15,7 +15,7 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 /// How long anything may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(25);
+pub const PATIENCE: Duration = Duration::from_secs(35);
 
 /// An Ed25519 device identity.
 #[derive(Clone)]
@@ -36,13 +36,18 @@ impl Device {
     pub fn from_seed(seed: [u8; 32]) -> Device {
         let keys = KeyPair::from_seed(Seed::new(seed));
         let id = Sha256::digest(&keys.pk[..]).iter().map(|byte| format!("{byte:02x}")).collect();
-        let public = Base64UrlUnpadded::encode_string(&keys.pk[..]);
+        let public = base64(&keys.pk[..]);
         Device { keys, id, public }
     }
 
     fn sign(&self, payload: &str) -> String {
-        Base64UrlUnpadded::encode_string(&self.keys.sk.sign(payload, None)[..])
+        base64(&self.keys.sk.sign(payload, None)[..])
     }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let mut text = [0; 88];
+    Base64UrlUnpadded::encode(bytes, &mut text).unwrap().to_string()
 }
 
 /// How a device proves itself.
@@ -272,7 +277,9 @@ impl Dial {
     pub fn tcp(&self) -> TcpStream {
         let stream = match self.from {
             None => TcpStream::connect(self.to).unwrap_or_else(|error| panic!("connect to {}: {error}", self.to)),
-            Some(from) => connect_from(from, self.to).unwrap_or_else(|error| panic!("connect {from} -> {}: {error}", self.to)),
+            Some(from) => {
+                connect_from(from, self.to).unwrap_or_else(|error| panic!("connect {from} -> {}: {error}", self.to))
+            }
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -413,7 +420,9 @@ impl Socket {
 
     /// What comes next; fails if nothing comes.
     pub fn next(&mut self) -> Got {
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < PATIENCE, "nothing but pings came in {PATIENCE:?}");
             match self.ws.read() {
                 Ok(Message::Text(text)) => return Got::Frame(serde_json::from_str(&text).expect("a frame is JSON")),
                 Ok(Message::Binary(bytes)) => panic!("a binary frame of {} bytes", bytes.len()),
@@ -443,7 +452,9 @@ impl Socket {
 
     /// How the connection ends; frames on the way are kept.
     pub fn closed(&mut self) -> (u16, String) {
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < PATIENCE, "not closed in {PATIENCE:?}");
             match self.next() {
                 Got::Frame(frame) => self.keep(frame),
                 Got::Closed(code, reason) => return (code, reason),
@@ -566,7 +577,10 @@ impl Session {
 
     /// The device token of hello.
     pub fn token(&self) -> String {
-        self.hello["auth"]["deviceToken"].as_str().unwrap_or_else(|| panic!("no token in {}", self.hello["auth"])).to_string()
+        self.hello["auth"]["deviceToken"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no token in {}", self.hello["auth"]))
+            .to_string()
     }
 
     /// The scopes of hello, sorted (protocol 4).

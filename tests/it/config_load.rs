@@ -465,8 +465,11 @@ fn a_place_for_the_state_is_found_in_containers_and_on_windows_or_asked_for() {
 }
 
 #[test]
-fn a_container_is_recognised_and_a_bind_nobody_chose_is_warned_of() {
-    assert!(!in_container(&World::bare().file("/proc/1/cgroup", "0::/init.scope\n")));
+fn in_a_container_a_bind_that_nobody_chose_is_every_interface() {
+    let bind = |world: &World| config(world.load()).bind;
+    let machine = World::bare().file("/proc/1/cgroup", "0::/init.scope\n");
+    assert!(!in_container(&machine));
+    assert_eq!(bind(&machine), Bind::Loopback);
     for world in [
         World::bare().file("/.dockerenv", ""),
         World::bare().file("/run/.containerenv", ""),
@@ -475,9 +478,21 @@ fn a_container_is_recognised_and_a_bind_nobody_chose_is_warned_of() {
         World::bare().file("/proc/1/cgroup", "12:memory:/docker/abc\n"),
     ] {
         assert!(in_container(&world));
-        assert!(messages(&world.load())[0].starts_with("warning: in a container, a loopback bind cannot be reached"));
-        assert_eq!(messages(&world.var("GATELET_BIND", "loopback").load()), Vec::<String>::new());
+        assert_eq!(messages(&world.load()), Vec::<String>::new());
+        assert_eq!(bind(&world), Bind::Lan);
+        assert_eq!(bind(&world.clone().var("GATELET_BIND", "loopback")), Bind::Loopback);
+        let chosen = world.var("GATELET_CONFIG", FILE).file(FILE, "{ gateway: { bind: 'loopback' } }");
+        assert_eq!(bind(&chosen), Bind::Loopback);
     }
+}
+
+#[test]
+fn in_a_container_no_credential_at_all_is_refused_unless_loopback_was_chosen() {
+    let world = World::with("{ gateway: { auth: { mode: 'none' } } }").file("/.dockerenv", "");
+    let text = "error: gateway.auth.mode \"none\" needs a loopback bind, and the bind is \"lan\" (line 1): \
+                set gateway.auth.mode to \"token\", or gateway.bind to \"loopback\"";
+    assert_eq!(messages(&world.load()), [text]);
+    assert_eq!(messages(&world.var("GATELET_BIND", "loopback").load()), Vec::<String>::new());
 }
 
 #[test]

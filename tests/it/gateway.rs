@@ -77,11 +77,18 @@ impl Plan {
         command.args(&words[1..]);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
-            if ["GATELET", "OPENCLAW", "CLAWDBOT", "NOTIFY_", "XDG_", "JOURNAL_"].iter().any(|one| name.starts_with(one)) {
+            if ["GATELET_", "OPENCLAW", "CLAWDBOT", "NOTIFY_", "XDG_", "JOURNAL_"]
+                .iter()
+                .any(|one| name.starts_with(one))
+            {
                 command.env_remove(&*name);
             }
         }
         command.env("HOME", &self.dir.0).env("GATELET_STATE_DIR", self.dir()).env("GATELET_CONFIG", &config);
+        // The machine of the tests may be a container, where the default is every interface.
+        if self.config.get("bind").is_none() {
+            command.env("GATELET_BIND", "loopback");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -243,6 +250,32 @@ pub fn paired(admin: &mut Session, id: &str) -> Option<Value> {
 pub fn pending(admin: &mut Session, id: &str) -> Option<Value> {
     let list = admin.call("device.pair.list", json!({})).unwrap();
     list["pending"].as_array().unwrap().iter().find(|device| device["deviceId"] == id).cloned()
+}
+
+/// Addresses of `lo` in a namespace of a test's own: clients and the gateway that they reach, side by side.
+const ADDRESSES: [&str; 6] = ["172.18.0.1", "172.18.0.2", "192.168.1.20", "192.168.1.5", "100.64.1.2", "100.64.1.1"];
+const INSIDE: &str = "GATELET_TEST_NAMESPACE";
+
+/// Is this test inside the network namespace it needs? If not, runs it again there, where `lo` has [`ADDRESSES`] and nothing
+/// else can be reached, and holds it to having passed and having said `said`. Fails where there are no namespaces.
+pub fn in_a_namespace(test: &str, said: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let add: String = ADDRESSES.iter().map(|address| format!("ip addr add {address}/32 dev lo && ")).collect();
+    let script = format!("ip link set lo up && {add} exec \"$0\" --exact {test} --nocapture");
+    let as_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let mut command = Command::new("unshare");
+    command.arg(if as_root { "-n" } else { "-rn" }).args(["--", "sh", "-c", &script]);
+    command.arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
+    let output =
+        command.output().unwrap_or_else(|error| panic!("cannot run unshare: {error}; install Debian's util-linux"));
+    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(
+        output.status.success() && told.contains(said),
+        "{test} needs `unshare` (Debian: util-linux), `ip` (Debian: iproute2) and the right to make a network namespace:\n{told}"
+    );
+    false
 }
 
 /// A new directory, removed when dropped; in memory where the system has a place for that.

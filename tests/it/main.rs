@@ -1,12 +1,20 @@
 //! The integration tests: one binary, a module per behaviour.
 
 mod cli_files;
+mod client;
 mod config_load;
+mod durable;
 mod gate_no_std;
 mod gate_policy;
 mod gate_policy_spec;
+mod gateway;
+mod lifecycle;
+mod matrix;
 mod mem_disk;
+mod start;
 mod store_crash;
 mod store_images;
 mod store_start;
+mod transcripts;
 mod wire_json;
+mod wire_session;

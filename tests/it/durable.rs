@@ -1,0 +1,275 @@
+//! What a running gateway remembers: nothing is lost that was acknowledged, nothing is written that need not be, and a
+//! damaged or unwritable table is said, never forgotten.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{json, Value};
+
+use super::client::{Device, Session, Who};
+use super::gateway::{code, paired, Gateway, Plan, TOKEN};
+
+/// Every file below `dir`: its bytes, its time of change in nanoseconds, its inode.
+fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let about = entry.metadata().unwrap();
+            let changed = about.mtime() * 1_000_000_000 + about.mtime_nsec();
+            (entry.file_name().into_string().unwrap(), (std::fs::read(entry.path()).unwrap(), changed, about.ino()))
+        })
+        .collect()
+}
+
+fn join(gateway: &Gateway, who: &Who) -> (Device, Session) {
+    let device = Device::new();
+    let session = gateway.connect(&who.clone().token(TOKEN).device(&device)).unwrap();
+    (device, session)
+}
+
+#[test]
+fn two_hundred_reconnects_of_a_known_device_change_no_file() {
+    let gateway = Gateway::new();
+    let (device, session) = join(&gateway, &Who::v4());
+    let token = session.token();
+    session.leave();
+    let before = files(&gateway.plan.dir());
+    assert!(before.len() >= 3, "{:?}", before.keys());
+    for round in 0..50 {
+        let ways = [
+            Who::v4().device(&device).device_token(&token),
+            Who::v4().device(&device),
+            Who::v3().device(&device).device_token(&token),
+            Who::v4().device(&device).token(TOKEN),
+        ];
+        for who in ways {
+            let mut session = gateway.connect(&who).unwrap_or_else(|refused| panic!("round {round}: {refused:?}"));
+            session.call("device.pair.list", json!({})).unwrap();
+            session.leave();
+        }
+    }
+    for _ in 0..50 {
+        gateway.connect(&Who::v4().token("guess").device(&Device::new())).unwrap_err();
+        gateway.admin().leave();
+    }
+    assert!(files(&gateway.plan.dir()) == before, "a file was written");
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_twenty_kills() {
+    let mut gateway = Gateway::new();
+    let mut devices: Vec<(Device, String, Who)> = Vec::new();
+    for round in 0..20 {
+        let who = match round % 3 {
+            0 => Who::v4(),
+            1 => Who::v3(),
+            _ => Who::v4().node(),
+        };
+        let made = if round % 4 == 3 {
+            Some(gateway.code(if who.role == Some("node") { "node" } else { "full" }))
+        } else {
+            None
+        };
+        let device = Device::new();
+        let asks = match &made {
+            Some(made) => who.clone().code(made).device(&device),
+            None => who.clone().token(TOKEN).device(&device),
+        };
+        let token = gateway.connect(&asks).unwrap().token();
+        gateway = gateway.kill().start();
+        devices.push((device, token, who));
+        for (device, token, who) in &devices {
+            let session = gateway.connect(&who.clone().device(device).device_token(token)).unwrap();
+            assert_eq!(&session.token(), token);
+        }
+    }
+    let list = gateway.admin().call("device.pair.list", json!({})).unwrap();
+    assert_eq!(list["paired"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn every_call_that_changes_the_table_is_durable_when_it_is_answered() {
+    let gateway = Gateway::new();
+    let (device, _) = join(&gateway, &Who::v4());
+    let mut running = Some(gateway);
+    let mut after = |method: &str, params: Value| {
+        let gateway = running.take().unwrap();
+        gateway.admin().call(method, params).unwrap();
+        let gateway = running.insert(gateway.kill().start());
+        paired(&mut gateway.admin(), &device.id)
+    };
+    let renamed = after("device.pair.rename", json!({ "deviceId": device.id, "label": "Kitchen" })).unwrap();
+    assert_eq!(renamed["label"], "Kitchen");
+    let revoked = after("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" })).unwrap();
+    assert_eq!(revoked["revokedRoles"], json!(["operator"]));
+    let back = after("device.pair.approve", json!({ "requestId": device.id })).unwrap();
+    assert_eq!((&back["revokedRoles"], &back["label"]), (&json!([]), &json!("Kitchen")));
+    assert_eq!(after("device.pair.remove", json!({ "deviceId": device.id })), None);
+}
+
+/// A table with three devices, none of them running.
+fn three_devices() -> (Plan, Vec<Device>) {
+    let gateway = Plan::with(json!({ "pairing": { "capacity": 4 } })).start();
+    let devices = (0..3).map(|_| join(&gateway, &Who::v4()).0).collect();
+    (gateway.stop(), devices)
+}
+
+/// Starts on a damaged table: how many devices came back, or `None` if it refused as it should.
+fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option<usize> {
+    let table = plan.dir().join("pairing.table");
+    std::fs::write(&table, bytes).unwrap();
+    match plan.clone().try_start() {
+        Ok(gateway) => {
+            let known = devices.iter().filter(|device| gateway.connect(&Who::v4().device(device)).is_ok()).count();
+            let paired =
+                gateway.admin().call("device.pair.list", json!({})).unwrap()["paired"].as_array().unwrap().len();
+            assert_eq!(known, paired, "{what}");
+            Some(known)
+        }
+        Err((status, log)) => {
+            assert!(status.code().is_some_and(|code| code != 0), "{what}: {status}");
+            assert!(log.contains("gatelet table"), "{what}: it names the way out: {log}");
+            assert!(std::fs::read(&table).unwrap() == bytes, "{what}: the file is as it was");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_damaged_table_starts_with_every_intact_device_or_not_at_all_and_is_never_empty() {
+    let (plan, devices) = three_devices();
+    let whole = std::fs::read(plan.dir().join("pairing.table")).unwrap();
+    assert_eq!(start_on(&plan, &devices, &whole, "whole"), Some(3));
+    // the exhaustive walk is in store_images.rs; here, the process: in every slot of both copies a bit of head and body
+    let half = whole.len() / 2;
+    for copy in [0, half] {
+        for slot in 0..5 {
+            for offset in [0, 9, 24, 40, 90, 200] {
+                let at = copy + slot * 1024 + offset;
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << (offset % 8);
+                let what = format!("bit {} of byte {at}", offset % 8);
+                let known = start_on(&plan, &devices, &bytes, &what);
+                assert!(known.is_none() || known == Some(3), "{what}: the other copy has it: {known:?}");
+            }
+        }
+    }
+    for len in [0, 1, 511, 1024, half - 1, half, half + 1, whole.len() - 1] {
+        let known = start_on(&plan, &devices, &whole[..len], &format!("cut at {len}"));
+        assert!(known.is_none() || known == Some(3), "cut at {len}: {known:?}");
+    }
+    assert_eq!(start_on(&plan, &devices, &[], "0 bytes"), None);
+    assert_eq!(start_on(&plan, &devices, &vec![0; whole.len()], "zeros"), None);
+    let mut both = whole.clone();
+    (both[1024 + 90], both[half + 1024 + 90]) = (!both[1024 + 90], !both[half + 1024 + 90]);
+    assert_eq!(start_on(&plan, &devices, &both, "both copies of a device"), None);
+    assert_eq!(start_on(&plan, &devices, &whole, "whole again"), Some(3));
+}
+
+#[test]
+fn a_missing_key_beside_a_table_is_no_first_start() {
+    let (plan, _) = three_devices();
+    let (key, table) = (plan.dir().join("table.key"), plan.dir().join("pairing.table"));
+    let before = std::fs::read(&table).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let (status, log) = plan.clone().try_start().err().expect("it does not start");
+    assert!(!status.success() && log.contains("table.key") && log.contains("gatelet table"), "{log}");
+    assert!(!key.exists() && std::fs::read(&table).unwrap() == before, "nothing is made anew");
+}
+
+/// A gateway that may write no file beyond its first KiB, as on a disk that is full; see [`free_space`].
+fn on_a_full_disk(plan: Plan) -> Gateway {
+    let plan = Gateway::stop(plan.start());
+    plan.prefix(&limited("--fsize=1024:unlimited")).start()
+}
+
+/// Runs a program under that limit and lets writes beyond it fail, where the system would otherwise end the program.
+fn limited(limit: &str) -> [&str; 7] {
+    ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", limit, "--"]
+}
+
+fn free_space(gateway: &Gateway) {
+    let pid = gateway.pid().to_string();
+    let status = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:unlimited"]).status();
+    assert!(status.expect("prlimit: install Debian's util-linux").success());
+}
+
+#[test]
+fn on_a_full_disk_the_secret_still_lets_in_and_a_code_is_kept_for_later() {
+    let gateway = on_a_full_disk(Plan::new());
+    let before = files(&gateway.plan.dir());
+    let mut admin = gateway.admin();
+    let (by_code, by_token) = (Device::new(), Device::new());
+    let made = code(&mut admin, "full");
+    let refused = gateway.connect(&Who::v4().code(&made).device(&by_code)).unwrap_err();
+    assert_eq!((refused.code(), refused.rule(), refused.close), ("TABLE_UNAVAILABLE", "8", 1013));
+    assert_eq!((&refused.error["retryable"], &refused.error["retryAfterMs"]), (&json!(true), &json!(5000)));
+    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 503 "));
+    assert!(gateway.dial().get("/healthz").starts_with("HTTP/1.1 200 "));
+
+    let session =
+        gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).expect("with the secret, for this connection");
+    assert!(session.hello["auth"].get("deviceToken").is_none(), "nothing is promised: {}", session.hello["auth"]);
+    gateway.logged(&[" admit ", &format!("conn={} ", session.conn()), "cannot be written"]);
+    assert_eq!(admin.call("device.pair.list", json!({})).unwrap()["paired"], json!([]));
+    assert_eq!(gateway.connect(&Who::v4().device(&by_token)).unwrap_err().code(), "AUTH_TOKEN_MISSING");
+    assert!(files(&gateway.plan.dir()) == before, "what cannot be written is not half written");
+
+    free_space(&gateway);
+    gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).unwrap().token();
+    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
+    let made = code(&mut admin, "full");
+    gateway.connect(&Who::v4().code(&made).device(&by_code)).unwrap().token();
+    let gateway = gateway.kill();
+    let gateway = gateway.prefix(&[]).start();
+    for device in [&by_code, &by_token] {
+        gateway.connect(&Who::v4().device(device)).expect("it is durable");
+    }
+}
+
+#[test]
+fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
+    let gateway = Gateway::new();
+    let (device, _) = join(&gateway, &Who::v4());
+    let gateway = on_a_full_disk(gateway.stop());
+    let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();
+    let mut admin = gateway.admin();
+    for (method, params) in [
+        ("device.pair.remove", json!({ "deviceId": device.id })),
+        ("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" })),
+        ("device.pair.rename", json!({ "deviceId": device.id, "label": "x" })),
+        ("device.token.rotate", json!({ "deviceId": device.id, "role": "operator" })),
+    ] {
+        let failed = admin.call(method, params).unwrap_err();
+        assert_eq!(failed.code(), "UNAVAILABLE", "{method}: {failed:?}");
+    }
+    let shown = paired(&mut admin, &device.id).expect("it is still there");
+    assert_eq!((&shown["revokedRoles"], shown.get("label")), (&json!([]), None));
+    own.call("status", json!({})).expect("and was not closed");
+    free_space(&gateway);
+    admin.call("device.pair.remove", json!({ "deviceId": device.id })).unwrap();
+    assert_eq!(own.closed(), (4001, "device removed".into()));
+}
+
+#[test]
+fn a_first_start_that_cannot_make_its_table_says_so_and_leaves_none() {
+    let plan = Plan::new().prefix(&limited("--fsize=4096"));
+    let (status, log) = plan.clone().try_start().err().expect("there is no room for a table");
+    assert!(!status.success() && log.contains("pairing.table"), "{log}");
+    assert!(!plan.dir().join("pairing.table").exists());
+    let gateway = plan.prefix(&[]).start();
+    gateway.admin();
+}
+
+#[test]
+fn two_gateways_do_not_share_a_table() {
+    let gateway = Gateway::new();
+    let args = gateway.plan.command(&["run", "--port", "0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&args.stderr).into_owned();
+    assert!(!args.status.success(), "{said}");
+    assert!(said.contains("another gatelet process"), "{said}");
+    gateway.admin();
+    assert!(gateway.plan.dir().join("gateway.addr").exists(), "the first one is still found");
+}
