@@ -1,7 +1,7 @@
 //! The command line: arguments to a command, the command to text and an exit code.
 //!
 //! A command works through the running gateway, or on the file when none runs; it never does both at once, because the table
-//! has one writer and its lock says who that is. Commands return what is to be printed ([`Output`]); only [`main`] prints. No
+//! has one writer and its lock says who that is. Commands return what is to be printed (`Output`); only [`main`] prints. No
 //! secret is printed but by `url`, `token show` and `pair`.
 
 mod args;

@@ -229,7 +229,7 @@ pub struct Config {
 /// Where the gateway listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bind {
-    /// 127.0.0.1 and [::1].
+    /// 127.0.0.1 and `[::1]`.
     Loopback,
     /// Every address of the machine.
     Lan,
