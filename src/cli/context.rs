@@ -144,9 +144,9 @@ fn at(address: SocketAddr, error: &ClientError) -> String {
 /// The failure of a command that the store does not serve.
 pub(super) fn failure(error: StoreError) -> Failure {
     let exit = match &error {
-        StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. } | StoreError::Key { .. } => {
-            Exit::Damaged
-        }
+        StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. }
+        | StoreError::Key { .. }
+        | StoreError::Lost { .. } => Exit::Damaged,
         _ => Exit::Failed,
     };
     let hint = match &error {

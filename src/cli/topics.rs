@@ -35,7 +35,8 @@ pub const TOPICS: &[Topic] = &[
   gatelet run --bind lan           reachable from other machines
   gatelet run --port 8080
 
-BIND is loopback, lan, tailnet, auto or custom. MODE is token, password, trusted-proxy or none.
+BIND is loopback (the default), lan (the default in a container), tailnet, auto or custom.
+MODE is token, password, trusted-proxy or none.
 Without any token configured, one is made and kept in the state directory.
 ",
     },

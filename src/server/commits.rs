@@ -125,3 +125,84 @@ fn put(table: &mut Devices, slot: Slot, device: Option<Device>) {
         None => drop(table.remove(slot)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::device::Provenance;
+    use crate::gate::ids::{DeviceId, PublicKey};
+    use crate::gate::table::{Cell, Table};
+
+    fn table() -> Devices {
+        Table::new(vec![Cell::FREE; 4].into_boxed_slice(), 1, TableAge(0))
+    }
+
+    fn device(label: &str) -> Device {
+        let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
+        device.label.push_str(label).unwrap();
+        device
+    }
+
+    fn label(table: &Devices) -> Option<&str> {
+        table.get(Slot(0)).map(|device| device.label.as_str())
+    }
+
+    #[test]
+    fn what_needs_a_change_waits_for_the_last_one_under_way() {
+        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let first = commits.change(&mut table, Slot(0), Some(device("a")));
+        assert_eq!(commits.under_way(Slot(0)), Some(first));
+        assert_eq!(commits.under_way(Slot(1)), None);
+        let second = commits.change(&mut table, Slot(0), Some(device("b")));
+        assert_eq!(commits.under_way(Slot(0)), Some(second), "memory says what the second change wants");
+        commits.wait(second, 2);
+        let (one, two) = (commits.next_job().unwrap(), commits.next_job().unwrap());
+        assert!(commits.done(&mut table, &one, true).is_empty());
+        assert_eq!(commits.under_way(Slot(0)), Some(second));
+        assert_eq!(commits.done(&mut table, &two, true), [2]);
+        assert_eq!(commits.under_way(Slot(0)), None);
+        assert!(commits.next_job().is_none());
+    }
+
+    #[test]
+    fn a_change_that_fails_goes_back_to_what_the_file_has() {
+        for (well, left) in
+            [([true, true], Some("b")), ([true, false], Some("a")), ([false, true], Some("b")), ([false, false], None)]
+        {
+            let (mut table, mut commits) = (table(), Commits::<u8>::default());
+            let first = commits.change(&mut table, Slot(0), Some(device("a")));
+            commits.wait(first, 1);
+            let second = commits.change(&mut table, Slot(0), Some(device("b")));
+            commits.wait(second, 2);
+            let mut told = Vec::new();
+            for well in well {
+                let job = commits.next_job().unwrap();
+                told.extend(commits.done(&mut table, &job, well));
+                assert_eq!(commits.is_failing(), !well);
+            }
+            assert_eq!(label(&table), left, "{well:?}");
+            assert_eq!(told, [1, 2], "each is told, well or not");
+        }
+    }
+
+    #[test]
+    fn a_removal_that_fails_brings_the_device_back() {
+        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        table.put(Slot(0), device("kept"));
+        commits.change(&mut table, Slot(0), None);
+        assert_eq!(label(&table), None);
+        let job = commits.next_job().unwrap();
+        commits.done(&mut table, &job, false);
+        assert_eq!(label(&table), Some("kept"));
+    }
+
+    #[test]
+    fn a_flush_leaves_out_what_is_on_its_way_already() {
+        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        commits.change(&mut table, Slot(0), Some(device("a")));
+        commits.flush(&table, [Slot(0), Slot(3)].into_iter());
+        commits.next_job();
+        let flush = commits.next_job().unwrap();
+        assert!(flush.changes.is_empty() && flush.age.is_some());
+    }
+}

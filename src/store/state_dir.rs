@@ -1,8 +1,8 @@
 //! The table, its key and its lock in a state directory: what happens on a first start, on every other, and on repair.
 //!
-//! Order makes it safe: the lock before anything, the key before the table, the table's name only when it is complete. So
-//! a power cut on a first start leaves either no table, and the next start makes one, or a complete empty one. A table
-//! without its key is therefore never a first start, and neither file is ever made anew while the other says there was one.
+//! Order makes it safe: the lock before anything, the table before the key, either's name only when it is complete. So a power
+//! cut on a first start leaves nothing, or a complete empty table and no key. A key without a table is therefore never a first
+//! start, nor is a table with devices and no key, and neither file is made anew while the other says that something is lost.
 
 use std::fmt;
 use std::fs;
@@ -61,8 +61,10 @@ pub enum StoreError {
     Io { doing: &'static str, path: PathBuf, error: io::Error },
     /// Another process has the lock.
     Busy { dir: PathBuf },
-    /// There is no table here.
+    /// There is no table here, and there never was.
     Absent { path: PathBuf },
+    /// There is no table here, but its key is: it was lost or moved.
+    Lost { path: PathBuf },
     /// The table is not usable.
     Table { path: PathBuf, error: OpenError },
     /// The key is missing although the table has devices, or damaged.
@@ -77,7 +79,7 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     let table = dir.join(TABLE);
     let created = !exists(&table)?;
     if created {
-        make_key_if_missing(dir)?;
+        no_key_left(dir)?;
         let contents = empty(capacity)?;
         create_table(&table, &contents)?;
     }
@@ -227,6 +229,7 @@ fn existing_table(dir: &Path) -> Result<PathBuf, StoreError> {
     if exists(&path)? {
         Ok(path)
     } else {
+        no_key_left(dir)?;
         Err(StoreError::Absent { path })
     }
 }
@@ -254,11 +257,11 @@ fn read_key(dir: &Path) -> Result<Key, StoreError> {
     Ok(TableKey::from_file(&bytes).map_or(Key::Damaged, Key::Good))
 }
 
-fn make_key_if_missing(dir: &Path) -> Result<(), StoreError> {
-    match read_key(dir)? {
-        Key::Good(_) => Ok(()),
-        Key::Missing => make_key(dir).map(drop),
-        Key::Damaged => Err(StoreError::Key { path: dir.join(KEY), missing: false }),
+/// A key says that there was a table.
+fn no_key_left(dir: &Path) -> Result<(), StoreError> {
+    match exists(&dir.join(KEY))? {
+        true => Err(StoreError::Lost { path: dir.join(TABLE) }),
+        false => Ok(()),
     }
 }
 
@@ -287,6 +290,12 @@ impl fmt::Display for StoreError {
                 dir.display()
             ),
             StoreError::Absent { path } => write!(f, "there is no {}; `gatelet run` makes it", path.display()),
+            StoreError::Lost { path } => write!(
+                f,
+                "{} is missing although its key is there; put the table or a backup of it back, or remove {KEY} beside it to \
+                 begin anew with no device paired",
+                path.display()
+            ),
             StoreError::Table { path, error: error @ OpenError::Newer(_) } => {
                 write!(f, "cannot use {}: {error}; update gatelet", path.display())
             }

@@ -3,7 +3,7 @@
 //! It shares no code with the gateway but the WebSocket crate: JSON is serde_json's, signatures are made here.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -326,7 +326,7 @@ impl Dial {
         let mut head = Vec::new();
         let end = loop {
             let mut part = [0; 1024];
-            let count = stream.read(&mut part).unwrap();
+            let count = retry(|| stream.read(&mut part)).unwrap();
             assert!(count > 0, "closed before the upgrade: {}", String::from_utf8_lossy(&head));
             head.extend_from_slice(&part[..count]);
             if let Some(at) = head.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -337,7 +337,7 @@ impl Dial {
         assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
         assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the accept key of RFC 6455: {text}");
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let ws = WebSocket::from_partially_read(stream, head.split_off(end), Role::Client, Some(config));
+        let ws = WebSocket::from_partially_read(Patient(stream), head.split_off(end), Role::Client, Some(config));
         Socket { ws, seen: VecDeque::new(), calls: 0, seq: 0 }
     }
 
@@ -349,18 +349,47 @@ impl Dial {
     }
 }
 
-fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     use rustix::net::{bind, connect, socket, AddressFamily, SocketType};
     let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket(family, SocketType::STREAM, None)?;
     bind(&socket, &SocketAddr::new(from, 0))?;
-    connect(&socket, &to)?;
+    retry(|| Ok(connect(&socket, &to)?))?;
     Ok(socket.into())
+}
+
+/// A stream on which a signal of the system ends nothing.
+pub struct Patient(pub TcpStream);
+
+/// Does it again when a signal came between.
+pub fn retry<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match work() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        retry(|| self.0.read(bytes))
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        retry(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A WebSocket that is not admitted.
 pub struct Socket {
-    pub ws: WebSocket<TcpStream>,
+    pub ws: WebSocket<Patient>,
     seen: VecDeque<Value>,
     calls: u64,
     seq: u64,
@@ -433,7 +462,7 @@ impl Socket {
                 Ok(Message::Close(None)) => return Got::Closed(1005, String::new()),
                 Ok(_) => {}
                 Err(Error::Io(error))
-                    if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
                 {
                     panic!("nothing came in {PATIENCE:?}")
                 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use super::client::{Dial, Refused, Session, Who, PATIENCE};
+use super::client::{retry, Dial, Refused, Session, Who, PATIENCE};
 
 /// The token of every gateway under test.
 pub const TOKEN: &str = "the-right-token-of-the-gateway-under-test";
@@ -137,7 +137,7 @@ fn collect(mut stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) -> 
     let log = log.clone();
     thread::spawn(move || {
         let mut part = [0; 4096];
-        while let Ok(count @ 1..) = stream.read(&mut part) {
+        while let Ok(count @ 1..) = retry(|| stream.read(&mut part)) {
             log.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..count]));
         }
     })

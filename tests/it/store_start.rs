@@ -73,11 +73,27 @@ fn a_power_cut_on_a_first_start_is_followed_by_a_first_start() {
     fs::write(temp.path().join("pairing.table.new"), [1; 700]).unwrap();
     fs::write(temp.path().join("table.key.new"), [1; 7]).unwrap();
     assert!(open_at(temp.path(), 4).unwrap().created);
-    fs::remove_file(temp.path().join("pairing.table")).unwrap();
-    let key = fs::read(temp.path().join("table.key")).unwrap();
-    assert!(open_at(temp.path(), 4).unwrap().created, "the key was made, the table was not");
-    assert_eq!(fs::read(temp.path().join("table.key")).unwrap(), key);
+    fs::remove_file(temp.path().join("table.key")).unwrap();
+    let table = fs::read(temp.path().join("pairing.table")).unwrap();
+    assert!(!open_at(temp.path(), 4).unwrap().created, "the table was made, the key was not");
+    assert_eq!(fs::read(temp.path().join("pairing.table")).unwrap(), table);
     assert_eq!(names(temp.path()), ["pairing.lock", "pairing.table", "table.key"]);
+}
+
+#[test]
+fn a_lost_table_is_never_taken_for_a_first_start() {
+    let temp = Temp::new();
+    drop(open_at(temp.path(), 4).unwrap());
+    fs::rename(temp.path().join("pairing.table"), temp.path().join("backup")).unwrap();
+    let errors =
+        [open_at(temp.path(), 4).err(), check_at(temp.path()).err(), repair_at(temp.path(), 4).map(drop).err()];
+    for error in errors {
+        let error = error.unwrap();
+        assert!(matches!(error, StoreError::Lost { .. }) && error.to_string().contains("put the table"), "{error}");
+    }
+    assert!(!temp.path().join("pairing.table").exists());
+    fs::rename(temp.path().join("backup"), temp.path().join("pairing.table")).unwrap();
+    assert!(!open_at(temp.path(), 4).unwrap().created);
 }
 
 #[test]

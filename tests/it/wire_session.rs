@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use tungstenite::Message;
 
-use super::client::{Device, Got, Refused, Socket, Who};
+use super::client::{Device, Got, Patient, Refused, Socket, Who};
 use super::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
 
 const KIB: usize = 1024;
@@ -534,7 +534,7 @@ fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
         scope.spawn(|| {
             // a client that is there and does not answer pings: silent at 25 s, closed at 50 s; here only that it is asked
             let session = gateway.admin();
-            let mut stream = session.socket.ws.get_ref().try_clone().unwrap();
+            let mut stream = Patient(session.socket.ws.get_ref().0.try_clone().unwrap());
             let mut seen = Vec::new();
             while !seen.windows(2).any(|two| two == [0x89, 0x00]) {
                 let mut part = [0; 512];
