@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests of gatelet, on a machine that has only Rust, Node with npm, and apt: installs the rest itself.
 #   tests/run.sh           everything
-#   tests/run.sh STEP...   some of: lint rust e2e bench
+#   tests/run.sh STEP...   some of: lint rust e2e docker bench
 # The last line counts all tests. Work files: target/ (kept, so that a second run is quick).
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -90,8 +90,17 @@ e2e() {
   check e2e-install sh tests/e2e/install.sh
   local node=${GATELET_E2E_DIR:-target/e2e}/bin/node
   for test in tests/e2e/*.test.mjs; do
+    [ "$test" = tests/e2e/docker.test.mjs ] && continue # a step of its own
     node_tests "$(basename "$test" .test.mjs)" "$node" --test --test-reporter=tap "$test"
   done
+}
+
+docker() {
+  say "a real Docker engine: static build (a first one takes four to six minutes), image, compose"
+  check docker-install sh tests/e2e/install.sh
+  check apt-update apt-get update -q
+  check static-build env CROSS_STD=debian targets/build.sh x86_64-unknown-linux-musl
+  node_tests docker "${GATELET_E2E_DIR:-target/e2e}/bin/node" --test --test-reporter=tap tests/e2e/docker.test.mjs
 }
 
 bench() {
@@ -101,11 +110,11 @@ bench() {
 }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(lint rust e2e bench)
+[ ${#steps[@]} -gt 0 ] || steps=(lint rust e2e docker bench)
 for step in "${steps[@]}"; do
   case $step in
-    lint | rust | e2e | bench) "$step" ;;
-    *) echo "no step \"$step\"; there are lint, rust, e2e, bench" >&2; exit 2 ;;
+    lint | rust | e2e | docker | bench) "$step" ;;
+    *) echo "no step \"$step\"; there are lint, rust, e2e, docker, bench" >&2; exit 2 ;;
   esac
 done
 say "done"

@@ -87,14 +87,12 @@ pub const REFUSALS_LOGGED: u32 = 60;
 pub const REFUSALS_KEPT: usize = 64;
 /// Untrusted proxies remembered for the hourly warning.
 pub const PROXY_WARNINGS: usize = 32;
-/// Events waiting for the owner.
-pub const OWNER_QUEUE: usize = 1024;
 /// Frames waiting for one client, whatever their size.
 pub const OUTBOX_FRAMES: usize = 1024;
 /// Bytes waiting for one client before it counts as slow (protocol 3: 1.5 MiB; protocol 4: 50 MiB).
 pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
-/// Requests of one connection that may wait for the disk at a time.
-pub const COMMITS_QUEUED: usize = 64;
+/// Calls that may wait for the disk at a time, of all clients together.
+pub const COMMITS_QUEUED: usize = 256;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
 pub const UNAUTHORIZED_CALLS: u32 = 10;
 

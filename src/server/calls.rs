@@ -48,6 +48,9 @@ impl Gateway {
 
     fn answer(&mut self, conn: ConnId, id: &str, mut reply: Reply) {
         match reply.change.take() {
+            Some(_) if self.commits.is_full() => {
+                self.fail(conn, id, &Failure::unavailable("too many changes wait for the disk; retry shortly"));
+            }
             Some(Change { slot, device }) => {
                 let ticket = self.commits.change(&mut self.devices, slot, device);
                 self.commits.wait(ticket, Then::Answer { conn, id: id.to_string(), reply: Box::new(reply) });

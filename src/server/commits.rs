@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::gate::device::Device;
 use crate::gate::ids::{Slot, TableAge};
+use crate::gate::limits;
 use crate::rpc::Devices;
 
 /// A change on its way, counted from 1.
@@ -92,6 +93,11 @@ impl<T> Commits<T> {
     /// The next thing for the disk to do.
     pub fn next_job(&mut self) -> Option<Job> {
         self.jobs.pop_front()
+    }
+
+    /// Does as much wait for the disk as may?
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= limits::COMMITS_QUEUED
     }
 
     /// Did the last write fail?

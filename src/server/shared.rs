@@ -57,7 +57,7 @@ impl Shared {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
         while let Some(job) = gateway.next_job() {
-            // The queue has no bound of its own: a call waits for its commit, so there are at most as many as connections.
+            // The queue needs no bound of its own: calls that wait are bounded, and so are connections that wait for hello.
             if self.jobs.try_send(job).is_err() {
                 log::error!("the thread that writes the pairing table is gone");
             }

@@ -75,6 +75,28 @@ mod tests {
     use super::*;
     use crate::wire::testing::Random;
 
+    /// Six bits at a time, as RFC 4648 says it.
+    fn plainly(bytes: &[u8]) -> String {
+        let digit =
+            |value: u32| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[value as usize] as char;
+        let three = |part: &[u8]| {
+            let bits = (0..3).fold(0u32, |bits, at| bits << 8 | u32::from(part.get(at).copied().unwrap_or(0)));
+            (0..=part.len()).map(|at| digit(bits >> (18 - 6 * at) & 63)).collect::<String>()
+        };
+        bytes.chunks(3).map(three).collect()
+    }
+
+    #[test]
+    fn bytes_of_any_length_are_encoded() {
+        let bytes: Vec<u8> = (0..200).map(|at| (at * 89 + 7) as u8).collect();
+        for len in 0..bytes.len() {
+            let url = encode_url(&bytes[..len]);
+            assert_eq!(url, plainly(&bytes[..len]));
+            let padded = url.replace('-', "+").replace('_', "/") + ["", "", "==", "="][url.len() % 4];
+            assert_eq!(encode(&bytes[..len]), padded);
+        }
+    }
+
     #[test]
     fn both_alphabets_with_and_without_padding_give_the_same_bytes() {
         let bytes = core::array::from_fn::<u8, 32, _>(|at| (at * 37 + 251) as u8);

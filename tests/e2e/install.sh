@@ -23,6 +23,10 @@ missing=
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v ip >/dev/null || missing="$missing iproute2"
 command -v nft >/dev/null || missing="$missing nftables"
+# An engine for docker.test.mjs, which starts its own; 65 MB, some 20 s.
+command -v dockerd >/dev/null || missing="$missing docker.io"
+command -v iptables >/dev/null || missing="$missing iptables"
+command -v docker-compose >/dev/null || missing="$missing docker-compose"
 apt() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q && apt-get install -q -y --no-install-recommends "$@"

@@ -97,13 +97,15 @@ export async function until(what, probe, timeout = 10_000, step = 25) {
  */
 export async function startGateway({ config = {}, args = ['run'], env = {}, stateDir = tempDir('state'), port, host = '127.0.0.1', netns, timeout } = {}) {
   port ??= await freePort();
+  // The machine of the tests may be a container, where the default bind is every interface.
+  const loopback = config.gateway?.bind ? {} : { GATELET_BIND: 'loopback' };
   const logFile = join(stateDir, `log-${Date.now()}.txt`);
   const config_file = join(stateDir, kind === 'gatelet' ? 'gatelet.json' : 'openclaw.json');
   let command, list, more;
   if (kind === 'gatelet') {
     writeFileSync(config_file, JSON.stringify(config));
     [command, list] = [bin, args];
-    more = { GATELET_STATE_DIR: stateDir, OPENCLAW_GATEWAY_PORT: String(port), HOME: stateDir };
+    more = { GATELET_STATE_DIR: stateDir, OPENCLAW_GATEWAY_PORT: String(port), HOME: stateDir, ...loopback };
   } else {
     const gateway = { mode: 'local', port, bind: 'loopback', ...config.gateway };
     delete gateway.pairing;
@@ -142,7 +144,7 @@ export async function startGateway({ config = {}, args = ['run'], env = {}, stat
       return ended;
     },
     /** Runs a gatelet command on the same state directory. */
-    cli: (...words) => gatelet(words, { GATELET_STATE_DIR: stateDir, OPENCLAW_GATEWAY_PORT: String(port), HOME: stateDir, ...env }),
+    cli: (...words) => gatelet(words, { GATELET_STATE_DIR: stateDir, OPENCLAW_GATEWAY_PORT: String(port), HOME: stateDir, ...loopback, ...env }),
   };
   try {
     await until('the gateway to be ready', async () => {
