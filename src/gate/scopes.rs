@@ -70,6 +70,9 @@ impl Scope {
     }
 }
 
+/// The scopes that imply others.
+const IMPLYING: [Scope; 4] = [Scope::Admin, Scope::Write, Scope::Read, Scope::SessionsWrite];
+
 /// A set of scopes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash, Debug)]
 pub struct Scopes(u16);
@@ -125,8 +128,16 @@ impl Scopes {
     }
 
     /// The set and all it implies.
-    pub fn closure(self) -> Scopes {
-        self.iter().fold(Scopes::NONE, |all, scope| all.with(scope.implied()))
+    pub const fn closure(self) -> Scopes {
+        let mut all = self;
+        let mut at = 0;
+        while at < IMPLYING.len() {
+            if self.contains(IMPLYING[at]) {
+                all = all.with(IMPLYING[at].implied());
+            }
+            at += 1;
+        }
+        all
     }
 
     /// Does this set, by implication, give the scope?

@@ -121,6 +121,9 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             let free = self.cells.iter().position(|cell| cell.device.is_none());
             return free.map_or(Room::Full, |at| Room::Free(Slot(at as u16)));
         }
+        if self.unseen(self.silent_since) < limits::GIVE_WAY_AGE_HOURS {
+            return Room::Full;
+        }
         let oldest = self
             .iter()
             .filter(|(slot, device)| self.gives_way(*slot, device))
@@ -298,6 +301,22 @@ mod tests {
         assert_eq!(table.room(), Room::Full);
         table.connected(Slot(2), false);
         assert_eq!(table.room(), Room::GivesWay(Slot(2)));
+    }
+
+    #[test]
+    fn what_gives_way_is_found_whenever_its_age_comes_or_it_was_put_later() {
+        let mut table = table(2);
+        table.put(Slot(0), device(0, Provenance::Owner));
+        table.put(Slot(1), Device { seen_age: TableAge(100), ..device(1, Provenance::Token) });
+        let due = 100 + limits::GIVE_WAY_AGE_HOURS;
+        for (age, room) in [(due - 1, Room::Full), (due, Room::GivesWay(Slot(1)))] {
+            table.set_age(TableAge(age));
+            assert_eq!(table.room(), room, "at {age}");
+        }
+        table.put(Slot(1), Device { seen_age: TableAge(due), ..device(1, Provenance::Token) });
+        assert_eq!(table.room(), Room::Full, "it was seen again");
+        table.put(Slot(0), Device { seen_age: TableAge(1), ..device(2, Provenance::Cidr) });
+        assert_eq!(table.room(), Room::GivesWay(Slot(0)));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 #   GATELET_BIN=FILE   measures that binary instead
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-target=${CARGO_TARGET_DIR:-target}
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export BENCH_DIR=${BENCH_DIR:-$target/bench-state}
 cargo bench --quiet --bench numbers --no-run
 if [ -z "${GATELET_BIN:-}" ]; then
