@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Builds gatelet for the machines it is shipped to, one static file each, on any x86_64 or ARM64 Linux host.
+#   CROSS_STD=rustup|debian targets/build.sh [--check-reproducible] [TRIPLE...]     default: all five triples
+# CROSS_STD says where the target's standard library comes from; it is chosen, never probed (README.md beside this file):
+#   rustup  prebuilt, by "rustup target add" (the default)
+#   debian  built from source for size, with Debian's rustc-web and rust-web-src, unpacked below target/, not installed
+# Writes targets/TRIPLE/gatelet[.exe], its .sha256 and its symbols (.debug); all else below target/cross (kept).
+# --check-reproducible builds each a second time in another directory and compares the bytes.
+# Fails when a binary for ARM64 is larger than the product allows (CROSS_STD=debian; with rustup it warns).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+all_triples="aarch64-unknown-linux-musl aarch64-pc-windows-gnullvm armv7-unknown-linux-musleabihf
+  x86_64-unknown-linux-musl x86_64-pc-windows-gnullvm"
+zig_version=0.17.1
+zigbuild_version=0.24.0
+arm64_bytes_max=655360
+root=$PWD
+work=$root/target/cross
+std=${CROSS_STD:-rustup}
+
+main() {
+  local check=no triples=()
+  for argument in "$@"; do
+    case $argument in
+      --check-reproducible) check=yes ;;
+      -*) fail "unknown option $argument; usage: targets/build.sh [--check-reproducible] [TRIPLE...]" ;;
+      *) triples+=("$argument") ;;
+    esac
+  done
+  # shellcheck disable=SC2206
+  [ ${#triples[@]} -gt 0 ] || triples=($all_triples)
+  for triple in "${triples[@]}"; do
+    case " "${all_triples//$'\n'/ }" " in *" $triple "*) ;; *) fail "no target \"$triple\"; there are: "$all_triples ;; esac
+  done
+  mkdir -p "$work"
+  install_zig
+  case $std in
+    rustup) rustup target add "${triples[@]}" ;;
+    debian) install_debian_rustc ;;
+    *) fail "CROSS_STD=$std: say rustup or debian" ;;
+  esac
+  for triple in "${triples[@]}"; do
+    compile "$triple" "$work/build"
+    publish "$triple"
+    if [ $check = yes ]; then compare "$triple"; fi
+  done
+  # one that is too large does not hide the sizes of the others
+  [ "$too_large" = no ] || fail "larger than $arm64_bytes_max bytes"
+}
+
+fail() {
+  echo "targets/build.sh: $*" >&2
+  exit 1
+}
+
+# zig is linker, C library and Windows import libraries of every target
+install_zig() {
+  local stamp="ziglang==$zig_version cargo-zigbuild==$zigbuild_version" venv=$work/venv
+  if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    # shellcheck disable=SC2086
+    "$venv/bin/pip" install -q $stamp
+    echo "$stamp" >"$venv/.stamp"
+  fi
+  PATH=$venv/bin:$PATH
+  export PATH ZIG_GLOBAL_CACHE_DIR=$work/zig-cache CARGO_ZIGBUILD_CACHE_DIR=$work/zigbuild-cache
+}
+
+# Debian keeps only the newest rustc-web of a release, so its version cannot be pinned: the first one fetched stays in $work.
+install_debian_rustc() {
+  local dir=$work/debian names libs
+  libs=$dir/root/usr/lib/$(uname -m)-linux-gnu
+  if [ ! -x "$dir/rustc" ]; then
+    rm -rf "$dir"
+    mkdir -p "$dir/deb" "$dir/root"
+    names=$(apt-get install --print-uris -qq -y --no-install-recommends rustc-web rust-web-src | sed "s/^'[^']*' \([^_]*\)_.*/\1/")
+    [ -n "$names" ] || fail "apt knows no rustc-web and rust-web-src: needs Debian 12 or later and \"apt-get update\""
+    # shellcheck disable=SC2086
+    (cd "$dir/deb" && apt-get download -qq $names)
+    for package in "$dir"/deb/*.deb; do dpkg -x "$package" "$dir/root"; done
+    rm -rf "$dir/deb"
+    printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libs" "$dir/root/usr/bin/rustc" >"$dir/rustc.new"
+    chmod +x "$dir/rustc.new"
+    mv "$dir/rustc.new" "$dir/rustc"
+  fi
+  # build-std is not stable; Debian's compiler takes its flags with this word
+  export RUSTC=$dir/rustc RUSTC_BOOTSTRAP=1
+  echo "std: built from source by $("$RUSTC" -V)"
+}
+
+# compile TRIPLE TARGET_DIR: unstripped, with line tables; the paths of this machine are not in the result
+compile() {
+  local triple=$1 target_dir=$2 sysroot flags cargo_flags=()
+  sysroot=$("${RUSTC:-rustc}" --print sysroot)
+  flags="--remap-path-prefix=$root=/gatelet"
+  flags+=$'\x1f'"--remap-path-prefix=$target_dir=/target"
+  flags+=$'\x1f'"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+  flags+=$'\x1f'"--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
+  if [ "$std" = debian ]; then
+    cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+    # zig brings its own crt1.o; a std built from source has none
+    case $triple in *-linux-musl*) flags+=$'\x1f'-Clink-self-contained=no ;; esac
+  fi
+  CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$flags CARGO_INCREMENTAL=0 \
+    CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+    cargo zigbuild --locked --quiet --release --bin gatelet --target "$triple" ${cargo_flags[@]+"${cargo_flags[@]}"}
+  split "$target_dir/$triple/release/$(file_name "$triple")"
+}
+
+file_name() {
+  case $1 in *-windows-*) echo gatelet.exe ;; *) echo gatelet ;; esac
+}
+
+# split FILE: FILE.stripped and FILE.debug, by the LLVM objcopy that a Rust toolchain brings for its host; it knows every target
+split() {
+  local toolchain host
+  toolchain=$(rustc --print sysroot)
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  [ -x "$toolchain/lib/rustlib/$host/bin/rust-objcopy" ] || fail "no rust-objcopy in $toolchain: use a Rust from rustup"
+  objcopy() { LD_LIBRARY_PATH=$toolchain/lib "$toolchain/lib/rustlib/$host/bin/rust-objcopy" "$@"; }
+  objcopy --only-keep-debug "$1" "$1.debug"
+  objcopy --strip-all "$1" "$1.stripped"
+}
+
+too_large=no
+publish() {
+  local triple=$1 name built to bytes verdict=
+  name=$(file_name "$triple")
+  built=$work/build/$triple/release/$name
+  to=targets/$triple
+  mkdir -p "$to"
+  cp "$built.stripped" "$to/$name"
+  cp "$built.debug" "$to/$name.debug"
+  (cd "$to" && sha256sum "$name" >"$name.sha256")
+  bytes=$(stat -c %s "$to/$name")
+  case $triple in
+    aarch64-*)
+      verdict=", limit $arm64_bytes_max"
+      if [ "$bytes" -gt $arm64_bytes_max ]; then
+        verdict="$verdict: TOO LARGE"
+        [ "$std" = rustup ] || too_large=yes
+      fi
+      ;;
+  esac
+  echo "$to/$name $bytes bytes$verdict, sha256 $(cut -c 1-64 "$to/$name.sha256")"
+}
+
+compare() {
+  local triple=$1 name
+  name=$(file_name "$triple")
+  rm -rf "$work/again"
+  compile "$triple" "$work/again"
+  cmp "$work/again/$triple/release/$name.stripped" "targets/$triple/$name" || fail "$triple: two builds differ"
+  rm -rf "$work/again"
+  echo "targets/$triple/$name: the same bytes from a second build"
+}
+
+main "$@"
