@@ -110,14 +110,6 @@ if (!dir) {
     assert.deepEqual(Object.keys(image.Config.Volumes), ['/data']);
   });
 
-  test('the arm64 image is built here without emulation', { skip: !existsSync(join(targets, 'aarch64-unknown-linux-musl/gatelet')) }, async () => {
-    cpSync(join(targets, 'aarch64-unknown-linux-musl/gatelet'), join(ctx, 'aarch64-unknown-linux-musl/gatelet'));
-    await docker('build', '--platform', 'linux/arm64', '-t', 'gatelet-arm64', '-f', join(ctx, 'container/Dockerfile'), ctx);
-    const [image] = JSON.parse(await docker('image', 'inspect', 'gatelet-arm64'));
-    note(`arm64 image ${image.Size} bytes`);
-    assert.equal(image.Architecture, 'arm64');
-  });
-
   for (const { name, port, options } of [
     { name: 'same-port', port: 18789, options: ['--health-interval', '1s'] },
     { name: 'another-port', port: 8080, options: ['--hostname', 'mypc'] },
