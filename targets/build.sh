@@ -4,7 +4,7 @@
 # CROSS_STD says where the target's standard library comes from; it is chosen, never probed (README.md beside this file):
 #   rustup  prebuilt, by "rustup target add" (the default)
 #   debian  built from source for size, with Debian's rustc-web and rust-web-src, unpacked below target/, not installed
-# Writes targets/TRIPLE/gatelet[.exe], its .sha256 and its symbols (.debug); all else below target/cross (kept).
+# Writes targets/TRIPLE/gatelet[.exe], its .sha256 and, for Linux, its symbols (.debug); all else below target/cross (kept).
 # --check-reproducible builds each a second time in another directory and compares the bytes.
 # Fails when a binary for ARM64 is larger than the product allows (CROSS_STD=debian; with rustup it warns).
 set -euo pipefail
@@ -41,6 +41,7 @@ main() {
     *) fail "CROSS_STD=$std: say rustup or debian" ;;
   esac
   for triple in "${triples[@]}"; do
+    rm -f "targets/$triple"/gatelet*
     compile "$triple" "$work/build"
     publish "$triple"
     if [ $check = yes ]; then compare "$triple"; fi
@@ -90,21 +91,36 @@ install_debian_rustc() {
   echo "std: built from source by $("$RUSTC" -V)"
 }
 
-# compile TRIPLE TARGET_DIR: unstripped, with line tables; the paths of this machine are not in the result
+# compile TRIPLE TARGET_DIR: the paths of this machine are not in the result
 compile() {
-  local triple=$1 target_dir=$2 sysroot flags cargo_flags=()
+  local triple=$1 target_dir=$2 strip=none flags cargo_flags=() sysroot
   sysroot=$("${RUSTC:-rustc}" --print sysroot)
-  flags="--remap-path-prefix=$root=/gatelet"
-  flags+=$'\x1f'"--remap-path-prefix=$target_dir=/target"
-  flags+=$'\x1f'"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-  flags+=$'\x1f'"--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust"
+  flags=("--remap-path-prefix=$root=/gatelet" "--remap-path-prefix=$target_dir=/target"
+    "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust")
   if [ "$std" = debian ]; then
     cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
-    # zig brings its own crt1.o; a std built from source has none
-    case $triple in *-linux-musl*) flags+=$'\x1f'-Clink-self-contained=no ;; esac
+    # a panic keeps its message; its place, 58 kB of them, is found with a core dump and the symbols
+    flags+=(-Zlocation-detail=none)
+    # zig brings crt1.o; a std built from source has none. Nothing unwinds: the tables would be a sixth of the file
+    case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no -Cforce-unwind-tables=no) ;; esac
+    # libunwind has nothing to do then; 32-bit ARM keeps it, more names lead into it there
+    case $triple in
+      *64-*-linux-musl)
+        python3 -m ziglang cc -target "${triple/unknown-/}" -Os -c targets/no_unwind.c -o "$work/no_unwind-$triple.o"
+        flags+=("-Clink-arg=$work/no_unwind-$triple.o")
+        ;;
+    esac
   fi
-  CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$flags CARGO_INCREMENTAL=0 \
-    CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+  case $triple in
+    *-windows-*)
+      # zig drops unused functions of its own C runtime only from a Windows file that is stripped when linked
+      strip=symbols
+      # no time of the build in the file's head
+      flags+=(-Clink-arg=-Wl,-Brepro)
+      ;;
+  esac
+  CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf %s "${flags[*]}") CARGO_INCREMENTAL=0 \
+    CARGO_PROFILE_RELEASE_STRIP=$strip CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
     cargo zigbuild --locked --quiet --release --bin gatelet --target "$triple" ${cargo_flags[@]+"${cargo_flags[@]}"}
   split "$target_dir/$triple/release/$(file_name "$triple")"
 }
@@ -113,14 +129,15 @@ file_name() {
   case $1 in *-windows-*) echo gatelet.exe ;; *) echo gatelet ;; esac
 }
 
-# split FILE: FILE.stripped and FILE.debug, by the LLVM objcopy that a Rust toolchain brings for its host; it knows every target
+# split FILE: FILE.stripped, and FILE.debug where the linker left symbols, by the LLVM objcopy that a Rust toolchain brings for
+# its host; it knows every target
 split() {
   local toolchain host
   toolchain=$(rustc --print sysroot)
   host=$(rustc -vV | sed -n 's/^host: //p')
   [ -x "$toolchain/lib/rustlib/$host/bin/rust-objcopy" ] || fail "no rust-objcopy in $toolchain: use a Rust from rustup"
   objcopy() { LD_LIBRARY_PATH=$toolchain/lib "$toolchain/lib/rustlib/$host/bin/rust-objcopy" "$@"; }
-  objcopy --only-keep-debug "$1" "$1.debug"
+  case $1 in *.exe) ;; *) objcopy --only-keep-debug "$1" "$1.debug" ;; esac
   objcopy --strip-all "$1" "$1.stripped"
 }
 
@@ -132,7 +149,7 @@ publish() {
   to=targets/$triple
   mkdir -p "$to"
   cp "$built.stripped" "$to/$name"
-  cp "$built.debug" "$to/$name.debug"
+  if [ -e "$built.debug" ]; then cp "$built.debug" "$to/$name.debug"; fi
   (cd "$to" && sha256sum "$name" >"$name.sha256")
   bytes=$(stat -c %s "$to/$name")
   case $triple in

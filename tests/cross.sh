@@ -46,7 +46,7 @@ qemu() {
 # smoke TRIPLE [RUNNER...]: start, ready, the commands that work through the running gateway, stop by SIGTERM
 smoke() (
   file=targets/$1/gatelet
-  name="$1${*:4}"
+  name="$1 ${*:4}"
   shift
   state=$(mktemp -d)
   gateway=
