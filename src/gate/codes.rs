@@ -55,6 +55,16 @@ struct Entry {
     wrong: u32,
 }
 
+/// A code that was used up; it can be given back if nothing came of it.
+pub struct Taken(Entry);
+
+impl Taken {
+    /// The id it was made with.
+    pub fn id(&self) -> RequestId {
+        self.0.id
+    }
+}
+
 /// What became of a code that was asked after.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeState {
@@ -106,11 +116,19 @@ impl Codes {
     }
 
     /// Uses the code up. `None` if it is not alive any more: then nobody may be let in by it.
-    pub fn take(&mut self, presented: &str, now: Millis) -> Option<RequestId> {
+    pub fn take(&mut self, presented: &str, now: Millis) -> Option<Taken> {
         self.expire(now);
         let text = CodeText::parse(presented)?;
         let at = self.entries.iter().position(|entry| bool::from(entry.text.0.ct_eq(&text.0)))?;
-        Some(self.entries.remove(at).id)
+        Some(Taken(self.entries.remove(at)))
+    }
+
+    /// The code was used up for nothing: it goes on living, as long as it would have.
+    pub fn give_back(&mut self, taken: Taken) {
+        if self.entries.is_full() {
+            self.entries.remove(0);
+        }
+        let _ = self.entries.push(taken.0);
     }
 
     /// What became of the code of that id.
@@ -143,8 +161,12 @@ mod tests {
     fn a_code_works_once_however_it_is_typed() {
         let (mut codes, _) = with("ABCD2345");
         assert_eq!(codes.check(" abcd-2345 ", Millis(1)), Code::Right(GRANT));
-        assert_eq!(codes.take("abcd 2345", Millis(1)), Some(RequestId([1; 16])));
-        assert_eq!(codes.take("ABCD2345", Millis(1)), None);
+        let taken = codes.take("abcd 2345", Millis(1)).unwrap();
+        assert_eq!(taken.id(), RequestId([1; 16]));
+        assert!(codes.take("ABCD2345", Millis(1)).is_none());
+        codes.give_back(taken);
+        assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)), Code::Right(GRANT));
+        assert!(codes.take("ABCD2345", Millis(1)).is_some(), "nothing came of the first use");
         assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Wrong);
     }
 

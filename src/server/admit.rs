@@ -5,10 +5,10 @@
 use super::attempt::Attempt;
 use super::gateway::{Gateway, Then};
 use super::refuse::line;
-use crate::gate::codes::CodeText;
+use crate::gate::codes::{CodeText, Taken};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::{AuthMode, Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered};
-use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, RequestId, Role, Slot};
+use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, Role, Slot};
 use crate::gate::limits;
 use crate::gate::policy::{self, Admission, Outcome, Place};
 use crate::gate::refusal::{Refusal, Rule};
@@ -27,6 +27,8 @@ pub(super) struct Welcome {
     admission: Admission,
     device: Option<(DeviceId, PublicKey)>,
     attempt: Attempt,
+    /// The setup code that it used up, to be given back if the pairing cannot be kept.
+    code: Option<Taken>,
     /// The client holds the shared secret, and is let in even if the pairing cannot be kept.
     secret_held: bool,
 }
@@ -47,12 +49,14 @@ impl Gateway {
                 self.refuse(conn, &attempt, verdict.rule, refusal, pending, now);
             }
             Outcome::Admit(admission) => {
-                if verdict.rule == Rule::SetupCode && self.use_code(&attempt, facts.secret, now).is_none() {
+                let by_code = verdict.rule == Rule::SetupCode;
+                let code = if by_code { self.use_code(&attempt, facts.secret, now) } else { None };
+                if by_code && code.is_none() {
                     return self.refuse(conn, &attempt, Rule::Credential, Refusal::SetupCodeInvalid, None, now);
                 }
                 let device = device_of(&facts, &admission, &self.setup.policy);
                 let secret_held = facts.secret == Secret::Right;
-                let welcome = Welcome { conn, rule: verdict.rule, admission, device, attempt, secret_held };
+                let welcome = Welcome { conn, rule: verdict.rule, admission, device, attempt, code, secret_held };
                 self.admit(welcome, generation, now);
             }
         }
@@ -141,7 +145,7 @@ impl Gateway {
         }
     }
 
-    fn use_code(&mut self, attempt: &Attempt, secret: Secret, now: Now) -> Option<RequestId> {
+    fn use_code(&mut self, attempt: &Attempt, secret: Secret, now: Now) -> Option<Taken> {
         let typed = code_of(attempt, self.setup.policy.auth, secret)?;
         self.codes.take(typed, now.at)
     }
@@ -152,8 +156,9 @@ impl Gateway {
         let wait = match welcome.admission.place {
             Place::Nowhere(_) => None,
             Place::Known(slot) => {
+                let under_way = self.commits.under_way(slot);
                 self.token_used(slot, welcome.admission.role, generation);
-                self.commits.under_way(slot)
+                under_way
             }
             Place::Grows { slot, pairing } => self.devices.get(slot).cloned().map(|mut device| {
                 grow(&mut device, &pairing, now);
@@ -188,7 +193,9 @@ impl Gateway {
         if !self.conns.contains_key(&welcome.conn) {
             return;
         }
-        if !well {
+        // who was known before stays known, whatever became of the change that it waited for
+        if !well && !matches!(welcome.admission.place, Place::Known(_)) {
+            welcome.code.take().into_iter().for_each(|code| self.codes.give_back(code));
             if !welcome.secret_held {
                 let refusal = Refusal::TableUnavailable;
                 return self.refuse(welcome.conn, &welcome.attempt, Rule::Capacity, refusal, None, now);

@@ -220,12 +220,26 @@ fn on_a_full_disk_the_secret_still_lets_in_and_a_code_is_kept_for_later() {
     free_space(&gateway);
     gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).unwrap().token();
     assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
-    let made = code(&mut admin, "full");
     gateway.connect(&Who::v4().code(&made).device(&by_code)).unwrap().token();
     let gateway = gateway.kill();
     let gateway = gateway.prefix(&[]).start();
     for device in [&by_code, &by_token] {
         gateway.connect(&Who::v4().device(device)).expect("it is durable");
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_known_device_comes_back_with_its_newest_token() {
+    let gateway = Gateway::new();
+    let (device, _) = join(&gateway, &Who::v4());
+    let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();
+    let rotated = own.call("device.token.rotate", json!({ "deviceId": device.id, "role": "operator" })).unwrap();
+    own.leave();
+    let gateway = on_a_full_disk(gateway.stop());
+    let newest = rotated["token"].as_str().expect("its own token is given to it").to_string();
+    // using it ends the older ones, which is worth a write but not the device's place
+    for _ in 0..2 {
+        gateway.connect(&Who::v4().device(&device).device_token(&newest)).expect("known is known").leave();
     }
 }
 
