@@ -114,7 +114,8 @@ impl Client {
 /// The status code that `GET path` gets from `address`.
 pub fn get_status(address: SocketAddr, path: &str) -> io::Result<u16> {
     let mut stream = dial(address, limits::CLI_HEALTH_MS)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     let status = core::str::from_utf8(&head).ok().and_then(|head| head.strip_prefix("HTTP/1.1 ")?.parse().ok());
@@ -272,7 +273,7 @@ mod tests {
         assert!(matches!(Client::connect(closed, ""), Err(ClientError::Unreachable(_))));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stranger = listener.local_addr().unwrap();
-        thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap());
+        answer_once(listener, b"HTTP/1.1 404 Not Found\r\n\r\n");
         let Err(ClientError::NotAGateway(what)) = Client::connect(stranger, "") else { panic!() };
         assert_eq!(what, "it answered `HTTP/1.1 404 Not Found`");
     }
@@ -288,7 +289,21 @@ mod tests {
     fn the_status_of_a_page_is_read() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").unwrap());
+        answer_once(listener, b"HTTP/1.1 503 Busy\r\n\r\n");
         assert_eq!(get_status(address, "/healthz").unwrap(), 503);
+    }
+
+    /// Reads one request and answers it. Closed with something unread, a connection is reset and the answer may be lost.
+    fn answer_once(listener: TcpListener, answer: &'static [u8]) {
+        thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            stream.write_all(answer).unwrap();
+        });
     }
 }
