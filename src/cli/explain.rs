@@ -20,16 +20,15 @@ use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::{Cell, Table};
 use crate::server::attempt::Seen;
-use crate::server::setup::{SecretDigest, Setup, Web};
+use crate::server::setup::Setup;
 use crate::server::{self, evidence};
-use crate::store::tokens::TableKey;
 use crate::wire::http::Head;
 use crate::wire::json::{self, Value};
 
 /// The decision about the described connection, rule by rule. Exit code 3 if it is no admission.
 pub fn run(context: &Context, what: &Explain) -> Done {
     let config = context.config()?;
-    let setup = setup(config);
+    let setup = Setup::of(config, server::machine_name(), server::command());
     let request = request(config, what)?;
     let head = head(&request)?;
     let peer = address(what.peer.as_deref())?;
@@ -85,25 +84,6 @@ fn refused(entry: &Value<'_>, context: &Context) -> String {
         out.push_str(&format!("  do    {}\n", word("hint")));
     }
     out
-}
-
-/// What a gateway with this configuration would go by, without its secrets.
-fn setup(config: &Config) -> Setup {
-    Setup {
-        policy: Setup::policy(config),
-        rate: Setup::rate(config),
-        secret: None,
-        control: SecretDigest::of(""),
-        key: TableKey::new([0; 32]),
-        authorized: config.pairing.authorized.iter().map(|entry| entry.id).collect(),
-        strict_clock: config.auth.strict_clock,
-        machine: server::machine_name(),
-        command: server::command(),
-        config_path: String::new(),
-        state_dir: String::new(),
-        boot_id: String::new(),
-        web: Web::of(config),
-    }
 }
 
 // --- the description --------------------------------------------------------------------------------------------------

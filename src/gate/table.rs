@@ -52,7 +52,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     /// ids that share a bucket.
     pub fn new(cells: S, seed: u64, age: TableAge) -> Table<S> {
         assert!(cells.len() <= limits::CAPACITY_MAX as usize, "more cells than a table can name");
-        let mut table = Table { cells, seed, len: 0, age, silent_since: TableAge(u32::MAX) };
+        let mut table = Table { cells, seed, len: 0, age, silent_since: NEVER };
         table.cells.fill(Cell::FREE);
         table
     }
@@ -142,10 +142,20 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             self.enter(&device.id, slot);
             self.len += 1;
         }
-        if device.provenance.is_silent() {
-            self.silent_since = self.silent_since.min(device.seen_age);
-        }
+        self.silent_since = self.silent_since.min(silent_since(&device));
         self.cells[slot.0 as usize].device = Some(device);
+    }
+
+    /// Changes the device in the slot where it stands; its id stays what it is. Says whether there is one.
+    pub fn edit(&mut self, slot: Slot, change: impl FnOnce(&mut Device)) -> bool {
+        let Some(device) = self.cells.get_mut(slot.0 as usize).and_then(|cell| cell.device.as_mut()) else {
+            return false;
+        };
+        let id = device.id;
+        change(device);
+        device.id = id;
+        self.silent_since = self.silent_since.min(silent_since(device));
+        true
     }
 
     /// Frees the slot and gives back what stood there.
@@ -243,6 +253,18 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     }
 }
 
+/// After every age.
+const NEVER: TableAge = TableAge(u32::MAX);
+
+/// When a silent pairing was last seen; [`NEVER`] for one that somebody approved.
+fn silent_since(device: &Device) -> TableAge {
+    if device.provenance.is_silent() {
+        device.seen_age
+    } else {
+        NEVER
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::device::Provenance;
@@ -301,6 +323,21 @@ mod tests {
         assert_eq!(table.room(), Room::Full);
         table.connected(Slot(2), false);
         assert_eq!(table.room(), Room::GivesWay(Slot(2)));
+    }
+
+    #[test]
+    fn a_device_is_edited_where_it_stands_and_keeps_its_id() {
+        let mut table = table(1);
+        assert!(!table.edit(Slot(0), |_| unreachable!()) && !table.edit(Slot(9), |_| unreachable!()));
+        table.put(Slot(0), device(1, Provenance::Owner));
+        let edited = table.edit(Slot(0), |there| {
+            *there = Device { seen_age: TableAge(7), ..device(2, Provenance::Token) };
+        });
+        assert!(edited && table.find(&device(2, Provenance::Token).id).is_none());
+        let (slot, there) = table.find(&device(1, Provenance::Owner).id).unwrap();
+        assert_eq!((slot, there.seen_age, table.len()), (Slot(0), TableAge(7), 1));
+        table.set_age(TableAge(7 + limits::GIVE_WAY_AGE_HOURS));
+        assert_eq!(table.room(), Room::GivesWay(Slot(0)), "its new age and provenance count");
     }
 
     #[test]

@@ -243,13 +243,11 @@ impl Gateway {
 
     /// Keeps up with what a known device says of itself; written down with "last seen".
     fn freshen(&mut self, slot: Slot, attempt: &Attempt) {
-        if let Some(device) = self.devices.get(slot) {
-            let mut device = device.clone();
+        self.devices.edit(slot, |device| {
             let remote = device.remote;
             device.describe(&attempt.about);
             device.remote = remote;
-            self.devices.put(slot, device);
-        }
+        });
     }
 
     fn hello(&self, client: &Admitted, now: Now) -> Vec<u8> {

@@ -204,9 +204,7 @@ impl Gateway {
     /// The device was here just now. Nothing is written for that, see [`Gateway::flush`].
     pub(super) fn seen(&mut self, slot: Slot, now: Now) {
         let age = self.devices.age();
-        if let Some(device) = self.devices.get(slot) {
-            let device = crate::gate::device::Device { seen: now.wall, seen_age: age, ..device.clone() };
-            self.devices.put(slot, device);
+        if self.devices.edit(slot, |device| (device.seen, device.seen_age) = (now.wall, age)) {
             self.unsaved.insert(slot);
         }
     }

@@ -16,7 +16,7 @@ use super::gateway::{Event, Gateway};
 use super::listen::{self, Listeners};
 use super::offload::Worker;
 use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
-use super::setup::{SecretDigest, Setup, Web};
+use super::setup::{SecretDigest, Setup};
 use super::shared::Shared;
 use super::{logger, notify};
 use crate::config::{AuthMode, Bind, Config, Loaded, Paths, Secret, Source, Sourced};
@@ -188,19 +188,13 @@ impl Beginning {
 
     fn setup(&self, opened: &Opened) -> Setup {
         Setup {
-            policy: Setup::policy(&self.config),
-            rate: Setup::rate(&self.config),
             secret: self.secret.as_ref().map(|secret| SecretDigest::of(secret.value.expose())),
             control: SecretDigest::of(tokens::control_token(&opened.key).as_str()),
             key: opened.key.clone(),
-            authorized: self.config.pairing.authorized.iter().map(|entry| entry.id).collect(),
-            strict_clock: self.config.auth.strict_clock,
-            machine: machine_name(),
-            command: command(),
             config_path: self.paths.config.value.display().to_string(),
             state_dir: self.paths.state_dir.value.display().to_string(),
             boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
-            web: Web::of(&self.config),
+            ..Setup::of(&self.config, machine_name(), command())
         }
     }
 }

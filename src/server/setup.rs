@@ -66,8 +66,28 @@ pub struct Web {
 }
 
 impl Setup {
+    /// What a configuration says to go by, on a machine of that name where `gatelet` is run by that command. Without secrets and
+    /// places: it is good for explaining, and whoever runs a gateway fills them in.
+    pub fn of(config: &Config, machine: String, command: String) -> Setup {
+        Setup {
+            policy: Setup::policy(config),
+            rate: Setup::rate(config),
+            secret: None,
+            control: SecretDigest::of(""),
+            key: TableKey::new([0; 32]),
+            authorized: config.pairing.authorized.iter().map(|entry| entry.id).collect(),
+            strict_clock: config.auth.strict_clock,
+            machine,
+            command,
+            config_path: String::new(),
+            state_dir: String::new(),
+            boot_id: String::new(),
+            web: Web::of(config),
+        }
+    }
+
     /// The decisions of a configuration.
-    pub fn policy(config: &Config) -> Policy {
+    fn policy(config: &Config) -> Policy {
         Policy {
             auth: config.auth.mode,
             pairing: config.pairing.mode,
@@ -79,7 +99,7 @@ impl Setup {
     }
 
     /// How many wrong passwords a configuration allows.
-    pub fn rate(config: &Config) -> Rate {
+    fn rate(config: &Config) -> Rate {
         let limit = config.auth.rate_limit;
         Rate { tries: limit.max_attempts, window_ms: limit.window_ms.into(), lock_ms: limit.lockout_ms.into() }
     }
@@ -98,7 +118,7 @@ impl Setup {
 
 impl Web {
     /// The HTTP side of a configuration.
-    pub fn of(config: &Config) -> Web {
+    fn of(config: &Config) -> Web {
         Web {
             allowed_origins: config.control_ui.allowed_origins.clone(),
             public_origin: config.public_origin.clone(),
