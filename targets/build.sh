@@ -93,14 +93,18 @@ install_debian_rustc() {
 
 # compile TRIPLE TARGET_DIR: the paths of this machine are not in the result
 compile() {
-  local triple=$1 target_dir=$2 strip=none flags cargo_flags=() sysroot
+  local triple=$1 target_dir=$2 strip=none panic=abort flags cargo_flags=() sysroot
   sysroot=$("${RUSTC:-rustc}" --print sysroot)
   flags=("--remap-path-prefix=$root=/gatelet" "--remap-path-prefix=$target_dir=/target"
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust")
   if [ "$std" = debian ]; then
-    cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
-    # a panic keeps its message; its place, 58 kB of them, is found with a core dump and the symbols
+    cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size -Zpanic-immediate-abort)
+    # a panic ends the process at once, as a crash at an address that the symbols know: its words and places would be 100 kB
+    panic=immediate-abort
     flags+=(-Zlocation-detail=none)
+    # SHA-256 and SHA-1 in their shortest form, with no second one for processors that have instructions for it: a handshake
+    # needs some ten blocks of them, and an Ed25519 signature that takes longer than all
+    flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
     # zig brings crt1.o; a std built from source has none. Nothing unwinds: the tables would be a sixth of the file
     case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no -Cforce-unwind-tables=no) ;; esac
     # libunwind has nothing to do then; 32-bit ARM keeps it, more names lead into it there
@@ -120,7 +124,7 @@ compile() {
       ;;
   esac
   CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf %s "${flags[*]}") CARGO_INCREMENTAL=0 \
-    CARGO_PROFILE_RELEASE_STRIP=$strip CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+    CARGO_PROFILE_RELEASE_STRIP=$strip CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_PANIC=$panic \
     cargo zigbuild --locked --quiet --release --bin gatelet --target "$triple" ${cargo_flags[@]+"${cargo_flags[@]}"}
   split "$target_dir/$triple/release/$(file_name "$triple")"
 }

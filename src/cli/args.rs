@@ -26,6 +26,9 @@ pub struct Invocation {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     Run,
+    /// The same under the service control manager.
+    #[cfg(windows)]
+    Service,
     Url,
     Status,
     Health,
@@ -328,6 +331,8 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
     let word = |at: usize| words.get(at).cloned().unwrap_or_default();
     Ok(match topic.name {
         "run" => Command::Run,
+        #[cfg(windows)]
+        "service" => Command::Service,
         "url" => Command::Url,
         "status" => Command::Status,
         "health" => Command::Health,
@@ -398,13 +403,9 @@ fn pair(given: &Given, topic: &'static Topic) -> Result<Pair, UsageError> {
 }
 
 fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
-    match words.first() {
-        None => Ok(LAST_DEFAULT),
-        Some(number) => {
-            let count = number.parse().ok().filter(|count| *count > 0);
-            count.ok_or_else(|| about(topic, format!("`--last {number}`: give a number from 1")))
-        }
-    }
+    let Some(number) = words.first() else { return Ok(LAST_DEFAULT) };
+    let count = number.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| about(topic, format!("`--last {number}`: give a number from 1")))
 }
 
 /// How many refusals `explain --last` shows.

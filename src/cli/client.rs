@@ -70,7 +70,7 @@ impl Client {
             o.raw("params", params.as_bytes());
         });
         let text = String::from_utf8(request).map_err(|_| lost("the request is not UTF-8"))?;
-        self.socket.send(Message::text(text)).map_err(|error| lost(&error.to_string()))?;
+        self.socket.send(Message::text(text)).map_err(broken)?;
         let until = Instant::now() + Duration::from_millis(limits::CLI_CALL_MS);
         loop {
             let message = self.receive(until)?;
@@ -105,9 +105,18 @@ impl Client {
                 {
                     return Err(lost("no answer in time"));
                 }
-                Err(error) => return Err(lost(&error.to_string())),
+                Err(error) => return Err(broken(error)),
             }
         }
+    }
+}
+
+/// The library's own words for what is wrong with a frame are 3 kB of program, and say nothing that a person could use.
+fn broken(error: Error) -> RpcError {
+    match error {
+        Error::Io(error) => lost(&error.to_string()),
+        Error::ConnectionClosed | Error::AlreadyClosed => lost("it closed"),
+        _ => lost("what it sends is no WebSocket"),
     }
 }
 

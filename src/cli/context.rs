@@ -39,6 +39,8 @@ impl Context {
         let terminal = io::stdout().is_terminal();
         let plain =
             env.var("NO_COLOR").is_some_and(|value| !value.is_empty()) || env.var("TERM").as_deref() == Some("dumb");
+        // a console of Windows shows escape sequences as they are unless asked to read them; the newer terminals read them always
+        let plain = plain || cfg!(windows) && env.var("WT_SESSION").or_else(|| env.var("TERM_PROGRAM")).is_none();
         Context {
             loaded: config::load(overrides, &env),
             json,

@@ -71,7 +71,10 @@ gatelet: a gateway that lets in who proves itself, from whatever address.
 ";
 
 const GROUPS: &[(&str, &[&str])] = &[
+    #[cfg(not(windows))]
     ("The gateway", &["run", "url", "status", "health"]),
+    #[cfg(windows)]
+    ("The gateway", &["run", "service", "url", "status", "health"]),
     ("Who may come in", &["pair", "devices", "explain"]),
     ("What it is made of", &["config", "token", "table"]),
     ("Anything else", &["call", "help", "version"]),
@@ -79,7 +82,8 @@ const GROUPS: &[(&str, &[&str])] = &[
 
 const GLOBAL_OPTIONS: &str = "
 Options of every command
-  --state-dir DIR   where the table, its key and the token are
+  --state-dir DIR   where the table, its key and the token are; if not said: yours, or the
+                    service's while you have none and may read it
   --config FILE     the configuration (JSON5; OpenClaw's openclaw.json works as it is)
   --port PORT, --bind BIND, --auth MODE, --token TOKEN, --password PASSWORD
                     as if the configuration said so

@@ -151,6 +151,8 @@ fn perform(invocation: args::Invocation) -> Done {
     let context = Context::new(&overrides, json);
     match command {
         Command::Run | Command::Help(_) | Command::Version => serve(context),
+        #[cfg(windows)]
+        Command::Service => service(context),
         Command::Url => url::url(&context),
         Command::Status => status::status(&context),
         Command::Health => status::health(&context),
@@ -175,6 +177,17 @@ fn perform(invocation: args::Invocation) -> Done {
 fn serve(context: Context) -> Done {
     context.config()?;
     crate::server::run(context.loaded, &mut show).map_err(refused_start)?;
+    Output::ok("")
+}
+
+/// `gatelet service`. The configuration's problems are for its log: nobody sees the output of a service.
+#[cfg(windows)]
+fn service(context: Context) -> Done {
+    let explain = |error| {
+        let failure = refused_start(error);
+        (failure.exit as u32, failure.message)
+    };
+    crate::server::run_service(context.loaded, explain).map_err(Failure::failed)?;
     Output::ok("")
 }
 

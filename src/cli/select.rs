@@ -50,7 +50,7 @@ impl Entry {
     }
 
     fn matches(&self, typed: &str) -> bool {
-        let named = |name: &str| !name.is_empty() && name.to_lowercase() == typed.to_lowercase();
+        let named = |name: &str| !name.is_empty() && name.eq_ignore_ascii_case(typed);
         begins(&self.device, typed, DEVICE_DIGITS)
             || begins(&self.request, typed, REQUEST_DIGITS)
             || named(&self.name)

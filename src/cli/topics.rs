@@ -40,6 +40,20 @@ MODE is token, password, trusted-proxy or none.
 Without any token configured, one is made and kept in the state directory.
 ",
     },
+    #[cfg(windows)]
+    Topic {
+        name: "service",
+        usage: "[--state-dir DIR] [--config FILE] [--port PORT] [--bind BIND]",
+        least: 0,
+        most: 0,
+        options: &[],
+        about: "what the Windows service runs; install.ps1 makes the service",
+        body: "\
+The service control manager starts this. By hand: `gatelet run`.
+The log is gatelet.log in the state directory. Stop and start it with
+Stop-Service gatelet and Start-Service gatelet.
+",
+    },
     Topic {
         name: "url",
         usage: "",

@@ -18,6 +18,9 @@ pub trait Env {
     /// Is there something at that path?
     fn exists(&self, path: &Path) -> bool;
 
+    /// Is there a file at that path that this user may read?
+    fn readable(&self, path: &Path) -> bool;
+
     /// Are directories where Windows has them?
     fn windows(&self) -> bool {
         cfg!(windows)
@@ -54,5 +57,9 @@ impl Env for SystemEnv {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn readable(&self, path: &Path) -> bool {
+        File::open(path).is_ok()
     }
 }

@@ -13,6 +13,7 @@ mod paths;
 mod schema;
 mod secrets;
 mod text;
+mod tree;
 mod values;
 
 use std::fmt;

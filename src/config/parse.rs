@@ -2,12 +2,9 @@
 //!
 //! Never stops at the first mistake, never quotes a secret, never recurses deeper than the limit however the text is nested.
 
-use jsonc_parser::ast::{Array, Object, ObjectProp, Value as Node};
-use jsonc_parser::common::Ranged;
-use jsonc_parser::{parse_to_ast, ParseOptions};
-
 use super::schema::{self, Key, Kind};
-use super::text::{expand, too_deep, variable, whole, Lines};
+use super::text::{expand, variable, whole, Lines};
+use super::tree::{self, Node, Property, Value as Tree};
 use super::{Env, Problems};
 use crate::gate::limits;
 use crate::gate::text::{clip, Text};
@@ -104,35 +101,15 @@ pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> Found
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = Lines::of(text);
     let mut reader = Reader { lines, env, problems, found: Found::default(), seen: Vec::new() };
-    if let Some(at) = too_deep(text) {
-        let line = reader.lines.at(at);
-        reader.error(line, "", format!("the configuration is nested deeper than {} levels", limits::JSON_DEPTH), "");
-        return reader.found;
-    }
-    match parse_to_ast(text, &Default::default(), &JSON5) {
-        Ok(result) => reader.root(result.value.as_ref()),
-        Err(error) => {
-            let line = u32::try_from(error.line_display()).unwrap_or(u32::MAX);
-            let what = error.kind().to_string().to_lowercase();
-            reader.error(line, "", format!("the configuration is not JSON5: {what}"), "");
+    match tree::read(text) {
+        Ok(root) => reader.root(root.as_ref()),
+        Err(mistake) => {
+            let line = reader.lines.at(mistake.at);
+            reader.error(line, "", format!("the configuration is not JSON5: {}", mistake.what), "");
         }
     }
     reader.found
 }
-
-/// JSON5 as it is defined; a missing comma is a mistake.
-const JSON5: ParseOptions = ParseOptions {
-    allow_comments: true,
-    allow_loose_object_property_names: true,
-    allow_trailing_commas: true,
-    allow_missing_commas: false,
-    allow_single_quoted_strings: true,
-    allow_hexadecimal_numbers: true,
-    allow_unary_plus_numbers: true,
-    allow_bare_decimal_point_numbers: true,
-    allow_non_finite_numbers: true,
-    allow_extended_string_escapes: true,
-};
 
 /// A text as it may be shown: in quotes, short, on one line.
 pub(super) fn quote(text: &str) -> String {
@@ -150,18 +127,18 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn root(&mut self, value: Option<&Node>) {
-        let Some(Node::Object(root)) = value else {
+    fn root(&mut self, value: Option<&Tree<'_>>) {
+        let Some(Tree::Object(root)) = value else {
             let hint = "write {} if there is nothing to say";
             return self.error(1, "", "the configuration is no object".to_string(), hint);
         };
         let mut first = None;
-        for property in &root.properties {
-            let line = self.lines.at(property.range.start);
-            match (property.name.as_str(), &property.value) {
+        for property in root {
+            let line = self.lines.at(property.at);
+            match (&*property.name, &property.value) {
                 ("$include", _) => self.include(line, "$include"),
                 ("gateway", _) if first.is_some() => self.twice(line, "gateway", first.unwrap_or(0)),
-                ("gateway", Node::Object(gateway)) => {
+                ("gateway", Tree::Object(gateway)) => {
                     first = Some(line);
                     self.section(gateway, "");
                 }
@@ -174,15 +151,15 @@ impl Reader<'_> {
         }
     }
 
-    fn section(&mut self, object: &Object, section: &str) {
-        for property in &object.properties {
+    fn section(&mut self, object: &[Property<'_>], section: &str) {
+        for property in object {
             self.property(property, section);
         }
     }
 
-    fn property(&mut self, property: &ObjectProp, section: &str) {
-        let line = self.lines.at(property.range.start);
-        let name = property.name.as_str();
+    fn property(&mut self, property: &Property<'_>, section: &str) {
+        let line = self.lines.at(property.at);
+        let name = &*property.name;
         let shown: Text<{ limits::WORD_LEN }> = clip(name);
         let path = if section.is_empty() { shown.to_string() } else { format!("{section}.{shown}") };
         if name == "$include" {
@@ -198,26 +175,26 @@ impl Reader<'_> {
         self.seen.push((key.path, line));
         match (&key.kind, &property.value) {
             (Kind::NotUsed, _) => self.found.not_used.push(format!("gateway.{path}")),
-            (Kind::Section, Node::Object(inner)) => self.section(inner, key.path),
+            (Kind::Section, Tree::Object(inner)) => self.section(inner, key.path),
             (_, value) => self.value(key, line, value),
         }
     }
 
-    fn value(&mut self, key: &Key, line: u32, node: &Node) {
+    fn value(&mut self, key: &Key, line: u32, node: &Tree<'_>) {
         let path = format!("gateway.{}", key.path);
         let value = match (key.kind, node) {
-            (Kind::Flag(_), Node::BooleanLit(flag)) => Value::Flag(flag.value),
-            (Kind::Number(least, greatest, _), Node::NumberLit(number)) => {
-                self.number(line, &path, number.value, least, greatest)
+            (Kind::Flag(_), Tree::Flag(flag)) => Value::Flag(*flag),
+            (Kind::Number(least, greatest, _), Tree::Number(number)) => {
+                self.number(line, &path, number, least, greatest)
             }
-            (Kind::Text, Node::StringLit(text)) => self.text(line, &path, &text.value),
-            (Kind::Word(words), Node::StringLit(text)) => self.word(line, &path, &text.value, words),
-            (Kind::Secret, Node::StringLit(text)) => {
-                self.found.literal_secret |= !text.value.contains("${") && !text.value.trim().is_empty();
-                self.text(line, &path, &text.value)
+            (Kind::Text, Tree::Text(text)) => self.text(line, &path, text),
+            (Kind::Word(words), Tree::Text(text)) => self.word(line, &path, text, words),
+            (Kind::Secret, Tree::Text(text)) => {
+                self.found.literal_secret |= !text.contains("${") && !text.trim().is_empty();
+                self.text(line, &path, text)
             }
-            (Kind::Secret, Node::Object(reference)) => self.reference(line, &path, reference),
-            (Kind::List, Node::Array(list)) => self.list(&path, list),
+            (Kind::Secret, Tree::Object(_)) => self.reference(line, &path, node),
+            (Kind::List, Tree::List(list)) => self.list(&path, list),
             (kind, other) => {
                 self.wrong(line, &path, &expected(kind), other);
                 Value::Bad
@@ -262,10 +239,8 @@ impl Reader<'_> {
     }
 
     /// A secret reference of OpenClaw 2026.9.6.
-    fn reference(&mut self, line: u32, path: &str, object: &Object) -> Value {
-        let source = object.get_string("source").map(|source| source.value.as_ref());
-        let id = object.get_string("id").map(|id| id.value.as_ref());
-        match (source, id) {
+    fn reference(&mut self, line: u32, path: &str, object: &Tree<'_>) -> Value {
+        match (object.text("source"), object.text("id")) {
             (Some("env"), Some(id)) if variable(id) == Some(id.len()) => self.text(line, path, &format!("${{{id}}}")),
             _ => {
                 let hint = "use { source: \"env\", id: \"NAME\" }, a string, or GATELET_TOKEN_FILE";
@@ -275,13 +250,13 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, path: &str, list: &Array) -> Value {
+    fn list(&mut self, path: &str, list: &[Node<'_>]) -> Value {
         let mut items = Vec::new();
-        for element in &list.elements {
-            let line = self.lines.at(element.range().start);
-            match element {
-                Node::StringLit(text) => {
-                    if let Value::Text(text) = self.text(line, path, &text.value) {
+        for element in list {
+            let line = self.lines.at(element.at);
+            match &element.value {
+                Tree::Text(text) => {
+                    if let Value::Text(text) = self.text(line, path, text) {
                         items.push(Item { text, line });
                     }
                 }
@@ -310,7 +285,7 @@ impl Reader<'_> {
         self.error(line, path, format!("{path} is said twice"), format!("it already stands on line {first}"));
     }
 
-    fn wrong(&mut self, line: u32, path: &str, expected: &str, found: &Node) {
+    fn wrong(&mut self, line: u32, path: &str, expected: &str, found: &Tree<'_>) {
         self.error(line, path, format!("{path} must be {expected}, not {}", name(found)), "");
     }
 
@@ -337,13 +312,13 @@ fn expected(kind: Kind) -> String {
     }
 }
 
-fn name(node: &Node) -> &'static str {
+fn name(node: &Tree<'_>) -> &'static str {
     match node {
-        Node::StringLit(_) => "a string",
-        Node::NumberLit(_) => "a number",
-        Node::BooleanLit(_) => "true or false",
-        Node::Object(_) => "an object",
-        Node::Array(_) => "a list",
-        Node::NullKeyword(_) => "null",
+        Tree::Text(_) => "a string",
+        Tree::Number(_) => "a number",
+        Tree::Flag(_) => "true or false",
+        Tree::Object(_) => "an object",
+        Tree::List(_) => "a list",
+        Tree::Null => "null",
     }
 }

@@ -1,8 +1,10 @@
 //! Where things are: the state directory, the configuration file, and whether this is a container.
 //!
 //! State directory, the first that is said: `--state-dir`, `GATELET_STATE_DIR`, `OPENCLAW_STATE_DIR`/gatelet (never OpenClaw's
-//! own directory), `STATE_DIRECTORY` (systemd), then by system: `XDG_STATE_HOME`/gatelet or ~/.local/state/gatelet;
+//! own directory), `STATE_DIRECTORY` (systemd), then the user's own: `XDG_STATE_HOME`/gatelet or ~/.local/state/gatelet;
 //! `%LOCALAPPDATA%\gatelet` on Windows; in a container without a home, /data where that is mounted, else /var/lib/gatelet.
+//! While he has none of his own, it is the service's, if there is one whose table he can read: /var/lib/gatelet,
+//! `%ProgramData%\gatelet` on Windows. So `sudo gatelet devices list` finds the service, and other users their own gateway.
 //! Configuration file: `--config`, `GATELET_CONFIG`, `OPENCLAW_CONFIG_PATH`, gatelet.json in the state directory.
 
 use std::path::{Path, PathBuf};
@@ -71,9 +73,20 @@ fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sour
         let first = dirs.split(':').next().unwrap_or_default();
         return Some(Sourced { value: PathBuf::from(first), source: Source::Env("STATE_DIRECTORY") });
     }
-    let value = if env.windows() { windows_dir(env) } else { unix_dir(env, in_container) };
-    value.map(|value| Sourced { value, source: Source::Default })
+    let own = if env.windows() { windows_dir(env) } else { unix_dir(env, in_container) };
+    let has_own = own.as_ref().is_some_and(|dir| env.exists(dir));
+    let service = service_dir(env).filter(|dir| !has_own && env.readable(&dir.join(TABLE)));
+    service.or(own).map(|value| Sourced { value, source: Source::Default })
 }
+
+/// Where the installed service keeps its state; there may be none.
+fn service_dir(env: &dyn Env) -> Option<PathBuf> {
+    let parent = if env.windows() { said(env, "ProgramData") } else { Some("/var/lib".to_string()) };
+    parent.map(|parent| Path::new(&parent).join("gatelet"))
+}
+
+/// What `store` calls the table: that it can be opened tells more than the directory, which may be open to all.
+const TABLE: &str = "pairing.table";
 
 fn windows_dir(env: &dyn Env) -> Option<PathBuf> {
     let local = said(env, "LOCALAPPDATA").map(PathBuf::from);
@@ -158,9 +171,10 @@ pub(super) fn said(env: &dyn Env, name: &str) -> Option<String> {
     env.var(name).filter(|value| !value.is_empty())
 }
 
-/// The path, with `~/` replaced by the home directory.
+/// The path, with `~/` (on Windows `~\` as well) replaced by the home directory.
 pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
-    match (text.strip_prefix("~/"), home(env)) {
+    let rest = text.strip_prefix("~/").or_else(|| text.strip_prefix("~\\").filter(|_| env.windows()));
+    match (rest, home(env)) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(text),
     }

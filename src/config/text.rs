@@ -1,7 +1,6 @@
-//! Text before it is values: nesting, lines, numbers, `${VAR}`.
+//! Text before it is values: lines, numbers, `${VAR}`.
 
 use super::Env;
-use crate::gate::limits;
 
 /// A whole number of JSON5: decimal or hexadecimal, perhaps with a plus.
 pub(super) fn whole(digits: &str) -> Option<u32> {
@@ -50,51 +49,6 @@ pub(super) fn variable(text: &str) -> Option<usize> {
     let of_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
     let len = text.bytes().take_while(of_name).count();
     (len > 0 && !text.as_bytes()[0].is_ascii_digit()).then_some(len)
-}
-
-/// Where the text is nested deeper than [`limits::JSON_DEPTH`], brackets in strings and comments not counted.
-pub(super) fn too_deep(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' | b'\'' => at = end_of_string(bytes, at),
-            b'/' => at = end_of_comment(bytes, at),
-            _ => {}
-        }
-        if depth > limits::JSON_DEPTH {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
-}
-
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'\\' => at += 1,
-            _ if byte == bytes[start] => break,
-            _ => {}
-        }
-        at += 1;
-    }
-    at
-}
-
-fn end_of_comment(bytes: &[u8], start: usize) -> usize {
-    let body = bytes.get(start + 2..).unwrap_or_default();
-    match bytes.get(start + 1) {
-        Some(b'/') => {
-            body.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(bytes.len(), |at| start + 2 + at)
-        }
-        Some(b'*') => body.windows(2).position(|pair| pair == b"*/").map_or(bytes.len(), |at| start + 3 + at),
-        _ => start,
-    }
 }
 
 /// Finds line numbers.

@@ -54,6 +54,13 @@ pub const GIVE_WAY_AGE_HOURS: u32 = 30 * 24;
 /// Device tokens of one role that are good at the same time.
 pub const TOKEN_GENERATIONS: u32 = 4;
 
+/// How long the Windows service control manager is asked to wait for a start or a stop.
+pub const SERVICE_PENDING_MS: u64 = 30_000;
+/// How often on Windows, and after how long each time, a file is tried again that a virus scanner or a backup holds open.
+pub const FILE_TRIES: u32 = 10;
+/// See [`FILE_TRIES`].
+pub const FILE_RETRY_MS: u64 = 50;
+
 /// How long the command line waits for the running gateway's answer.
 pub const CLI_CALL_MS: u64 = 10_000;
 /// The same for `gatelet health`.
@@ -153,6 +160,9 @@ pub const SECRET_FILE_LEN: u64 = 4096;
 /// Largest file that `gatelet table import` reads.
 pub const IMPORT_LEN: u64 = 16 * 1024 * 1024;
 
+/// The log file of a Windows service; a full one is kept beside it.
+pub const LOG_LEN: u64 = 1024 * 1024;
+
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
 const _: () = assert!(2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO);
 const _: () = assert!(UNAUTHENTICATED_PER_ADDRESS <= UNAUTHENTICATED);
@@ -161,4 +171,5 @@ const _: () = assert!(2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_M
 const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
 const _: () = assert!(PING_MS < TICK_MS);
+const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

@@ -1,6 +1,5 @@
 //! Who is here: one entry a connection, and the gateway itself.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::gate::facts::Dialect;
@@ -31,7 +30,7 @@ pub struct Entry {
 
 /// Everybody who is here, in the order in which they came.
 pub struct Presence {
-    entries: BTreeMap<ConnId, Entry>,
+    entries: Vec<(ConnId, Entry)>,
     host: String,
     started: WallMs,
     version: u64,
@@ -40,7 +39,7 @@ pub struct Presence {
 impl Presence {
     /// Nobody but the gateway, on the machine of that name.
     pub fn new(host: String, started: WallMs) -> Presence {
-        Presence { entries: BTreeMap::new(), host, started, version: 1 }
+        Presence { entries: Vec::new(), host, started, version: 1 }
     }
 
     /// Counts every change (`stateVersion.presence`).
@@ -55,14 +54,16 @@ impl Presence {
         if passing || self.entries.len() + 1 >= limits::PRESENCE {
             return false;
         }
-        self.entries.insert(conn, entry);
+        self.entries.push((conn, entry));
         self.version += 1;
         true
     }
 
     /// Somebody left; says whether anybody saw it.
     pub fn leave(&mut self, conn: ConnId) -> bool {
-        let seen = self.entries.remove(&conn).is_some();
+        let before = self.entries.len();
+        self.entries.retain(|(known, _)| *known != conn);
+        let seen = self.entries.len() < before;
         self.version += u64::from(seen);
         seen
     }
@@ -72,7 +73,7 @@ impl Presence {
         let mut out = Vec::with_capacity(256 * (1 + self.entries.len()));
         json::arr(&mut out, |list| {
             list.item_obj(|own| self.own_entry(own));
-            for entry in self.entries.values() {
+            for (_, entry) in &self.entries {
                 list.item_obj(|shown| entry.render(dialect, shown));
             }
         });

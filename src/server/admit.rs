@@ -36,7 +36,7 @@ pub(super) struct Welcome {
 impl Gateway {
     /// Decides about an attempt and does what follows.
     pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
-        if !self.conns.contains_key(&conn) {
+        if self.conns.get(conn).is_none() {
             return;
         }
         let (facts, generation) = self.facts(&attempt, now);
@@ -190,7 +190,7 @@ impl Gateway {
 
     /// The last step: the pairing is durable, or none was needed, or (`well` is false) it could not be kept.
     pub(super) fn welcome(&mut self, mut welcome: Welcome, well: bool, now: Now) {
-        if !self.conns.contains_key(&welcome.conn) {
+        if self.conns.get(welcome.conn).is_none() {
             return;
         }
         // who was known before stays known, whatever became of the change that it waited for
@@ -213,7 +213,7 @@ impl Gateway {
         }
         let entered = self.presence.enter(welcome.conn, entry(&welcome, now));
         let hello = self.hello(&admitted, now);
-        if let Some(conn) = self.conns.get_mut(&welcome.conn) {
+        if let Some(conn) = self.conns.get_mut(welcome.conn) {
             conn.outbox.must(frames::response_ok(&welcome.attempt.request, &hello).into());
             conn.outbox.admitted();
             conn.admitted = Some(admitted);

@@ -20,7 +20,7 @@ impl Gateway {
     }
 
     fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
-        let Some(caller) = self.conns.get(&conn).and_then(|conn| conn.admitted.clone()) else { return };
+        let Some(caller) = self.conns.get(conn).and_then(|conn| conn.admitted.clone()) else { return };
         let mut refusals: Vec<Refused> = Vec::new();
         match &*request.method {
             "gatelet.refusals" => refusals.extend(self.refusals().iter().cloned()),
@@ -74,7 +74,7 @@ impl Gateway {
     }
 
     fn fail(&mut self, conn: ConnId, id: &str, failure: &Failure) {
-        let Some(open) = self.conns.get_mut(&conn) else { return };
+        let Some(open) = self.conns.get_mut(conn) else { return };
         let Some(client) = &open.admitted else { return };
         let error = ErrorShape {
             code: failure.code.name(client.dialect()),
@@ -93,7 +93,7 @@ impl Gateway {
     }
 
     fn send(&self, conn: ConnId, frame: Vec<u8>) {
-        if let Some(conn) = self.conns.get(&conn) {
+        if let Some(conn) = self.conns.get(conn) {
             conn.outbox.must(frame.into());
         }
     }

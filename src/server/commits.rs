@@ -3,7 +3,7 @@
 //! The table in memory changes at once, so that decisions are made on what will be; nobody is told before the file has it. If
 //! the file refuses, memory goes back to what the file last had. One ticket a change, done in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::gate::device::Device;
 use crate::gate::ids::{Slot, TableAge};
@@ -23,6 +23,7 @@ pub struct Job {
 }
 
 struct InFlight {
+    slot: Slot,
     /// Changes of this slot that are under way.
     count: u32,
     last: Ticket,
@@ -33,7 +34,7 @@ struct InFlight {
 /// The changes under way; `T` is what waits for them.
 pub struct Commits<T> {
     next: u64,
-    slots: BTreeMap<Slot, InFlight>,
+    flights: Vec<InFlight>,
     waiting: VecDeque<(Ticket, T)>,
     jobs: VecDeque<Job>,
     failing: bool,
@@ -42,7 +43,7 @@ pub struct Commits<T> {
 impl<T> Default for Commits<T> {
     /// Nothing is under way.
     fn default() -> Commits<T> {
-        Commits { next: 1, slots: BTreeMap::new(), waiting: VecDeque::new(), jobs: VecDeque::new(), failing: false }
+        Commits { next: 1, flights: Vec::new(), waiting: VecDeque::new(), jobs: VecDeque::new(), failing: false }
     }
 }
 
@@ -50,9 +51,10 @@ impl<T> Commits<T> {
     /// Changes a slot in memory and sends the change on its way.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
         let ticket = self.ticket();
-        let before = table.get(slot).cloned();
-        let flight = self.slots.entry(slot).or_insert(InFlight { count: 0, last: ticket, durable: before });
-        (flight.count, flight.last) = (flight.count + 1, ticket);
+        match self.flights.iter_mut().find(|flight| flight.slot == slot) {
+            Some(flight) => (flight.count, flight.last) = (flight.count + 1, ticket),
+            None => self.flights.push(InFlight { slot, count: 1, last: ticket, durable: table.get(slot).cloned() }),
+        }
         put(table, slot, device.clone());
         self.jobs.push_back(Job { ticket, changes: vec![(slot, device)], age: None });
         ticket
@@ -61,7 +63,7 @@ impl<T> Commits<T> {
     /// Writes devices down as they stand in memory, and the table's age, because it is time to.
     pub fn flush(&mut self, table: &Devices, slots: impl Iterator<Item = Slot>) -> Ticket {
         let ticket = self.ticket();
-        let idle = slots.filter(|slot| !self.slots.contains_key(slot));
+        let idle = slots.filter(|slot| self.under_way(*slot).is_none());
         let changes = idle.filter_map(|slot| Some((slot, Some(table.get(slot)?.clone())))).collect();
         self.jobs.push_back(Job { ticket, changes, age: Some(table.age()) });
         ticket
@@ -69,7 +71,7 @@ impl<T> Commits<T> {
 
     /// The change after which what memory says of this slot is durable, if one is under way.
     pub fn under_way(&self, slot: Slot) -> Option<Ticket> {
-        self.slots.get(&slot).map(|flight| flight.last)
+        self.flights.iter().find(|flight| flight.slot == slot).map(|flight| flight.last)
     }
 
     /// `then` happens when the change is done.
@@ -95,6 +97,11 @@ impl<T> Commits<T> {
         self.jobs.pop_front()
     }
 
+    /// Does [`Commits::next_job`] have one?
+    pub fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     /// Does as much wait for the disk as may?
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= limits::COMMITS_QUEUED
@@ -106,14 +113,15 @@ impl<T> Commits<T> {
     }
 
     fn settle(&mut self, table: &mut Devices, slot: Slot, device: &Option<Device>, well: bool) {
-        let Some(flight) = self.slots.get_mut(&slot) else { return };
+        let Some(place) = self.flights.iter().position(|flight| flight.slot == slot) else { return };
+        let flight = &mut self.flights[place];
         if well {
             flight.durable = device.clone();
         }
         flight.count -= 1;
         if flight.count == 0 {
-            let flight = self.slots.remove(&slot);
-            if let (false, Some(flight)) = (well, flight) {
+            let flight = self.flights.swap_remove(place);
+            if !well {
                 put(table, slot, flight.durable);
             }
         }

@@ -54,6 +54,7 @@ fn shown(header: Option<&str>) -> String {
 }
 
 /// A signature that is still to be checked, apart from everything else, so that any thread can do it.
+#[derive(Clone)]
 pub struct SignatureCheck {
     id: DeviceId,
     key: PublicKey,

@@ -5,11 +5,12 @@
 //! event. Everything runs on one thread and nothing in here waits, so there is no lock and no queue between a connection and
 //! its owner; that is also what lets a simulation drive the whole gateway.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::attempt::{Attempt, Seen};
 use super::commits::{Commits, Job, Ticket};
+use super::conns::{Conn, Conns};
 use super::outbox::{Frame, Offer, Outbox};
 use super::ports::Entropy;
 use super::setup::Setup;
@@ -55,15 +56,6 @@ pub struct Away {
     pub problems: Option<String>,
 }
 
-/// One open WebSocket.
-pub(super) struct Conn {
-    pub outbox: Rc<Outbox>,
-    pub admitted: Option<Admitted>,
-    pub seq: u64,
-    /// Calls that its role may not make.
-    pub unauthorized: u32,
-}
-
 /// What happens when a commit is done.
 pub(super) enum Then {
     /// The client is let in, or told that it could not be remembered.
@@ -82,7 +74,7 @@ pub struct Gateway {
     pub(super) throttle: Throttle,
     pub(super) presence: Presence,
     pub(super) commits: Commits<Then>,
-    pub(super) conns: BTreeMap<ConnId, Conn>,
+    pub(super) conns: Conns,
     /// How many of them are let in.
     pub(super) admitted: usize,
     pub(super) status: Status,
@@ -91,7 +83,7 @@ pub struct Gateway {
     /// Since when refusals are counted for the log, and how many there were.
     refusals_logged: (Millis, u32),
     /// Devices whose record in the file is older than the one in memory, in things that nobody decides by.
-    unsaved: BTreeSet<Slot>,
+    unsaved: Vec<Slot>,
     age_at_start: TableAge,
     next_tick: Millis,
     next_ping: Millis,
@@ -109,11 +101,11 @@ impl Gateway {
             throttle: Throttle::new(setup.rate),
             presence: Presence::new(setup.machine.clone(), now.wall),
             commits: Commits::default(),
-            conns: BTreeMap::new(),
+            conns: Conns::default(),
             admitted: 0,
             refusals: VecDeque::new(),
             refusals_logged: (now.at, 0),
-            unsaved: BTreeSet::new(),
+            unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),
             next_ping: now.at.plus(limits::PING_MS),
             next_flush: now.at.plus(limits::SEEN_FLUSH_MS),
@@ -129,7 +121,7 @@ impl Gateway {
         match event {
             Event::Opened { conn, outbox } => {
                 outbox.heard();
-                self.conns.insert(conn, Conn { outbox, admitted: None, seq: 0, unauthorized: 0 });
+                self.conns.open(conn, outbox);
             }
             Event::Connect { conn, attempt } => self.connect(conn, *attempt, now),
             Event::TurnedAway { conn, away } => self.turn_away(conn, *away, now),
@@ -144,6 +136,11 @@ impl Gateway {
     /// What the disk is to do next.
     pub fn next_job(&mut self) -> Option<Job> {
         self.commits.next_job()
+    }
+
+    /// Does the disk have something to do?
+    pub fn has_jobs(&self) -> bool {
+        self.commits.has_jobs()
     }
 
     /// When [`Event::Tick`] is due.
@@ -185,7 +182,7 @@ impl Gateway {
     }
 
     fn closed(&mut self, conn: ConnId, now: Now) {
-        let Some(gone) = self.conns.remove(&conn) else { return };
+        let Some(gone) = self.conns.close(conn) else { return };
         self.admitted -= usize::from(gone.admitted.is_some());
         if let Some(slot) = gone.admitted.as_ref().and_then(|client| self.slot_of(client)) {
             self.devices.connected(slot, false);
@@ -204,8 +201,9 @@ impl Gateway {
     /// The device was here just now. Nothing is written for that, see [`Gateway::flush`].
     pub(super) fn seen(&mut self, slot: Slot, now: Now) {
         let age = self.devices.age();
-        if self.devices.edit(slot, |device| (device.seen, device.seen_age) = (now.wall, age)) {
-            self.unsaved.insert(slot);
+        let there = self.devices.edit(slot, |device| (device.seen, device.seen_age) = (now.wall, age));
+        if there && !self.unsaved.contains(&slot) {
+            self.unsaved.push(slot);
         }
     }
 
@@ -219,7 +217,7 @@ impl Gateway {
         }
         if now.at >= self.next_ping {
             self.next_ping = now.at.plus(limits::PING_MS);
-            self.conns.values().filter(|conn| conn.admitted.is_some()).for_each(|conn| conn.outbox.ping());
+            self.conns.iter().filter(|conn| conn.admitted.is_some()).for_each(|conn| conn.outbox.ping());
         }
         if now.at >= self.next_flush {
             self.next_flush = now.at.plus(limits::SEEN_FLUSH_MS);
@@ -229,8 +227,7 @@ impl Gateway {
 
     /// Writes down when devices were last seen: hourly at most, and at stop, because SD cards wear out.
     fn flush(&mut self, now: Now) -> Option<Ticket> {
-        let connected: Vec<Slot> =
-            self.conns.values().filter_map(|conn| self.slot_of(conn.admitted.as_ref()?)).collect();
+        let connected: Vec<Slot> = self.conns.iter().filter_map(|conn| self.slot_of(conn.admitted.as_ref()?)).collect();
         connected.into_iter().for_each(|slot| self.seen(slot, now));
         let unsaved = std::mem::take(&mut self.unsaved);
         (!unsaved.is_empty()).then(|| self.commits.flush(&self.devices, unsaved.into_iter()))
@@ -249,7 +246,7 @@ impl Gateway {
         let v4 = json::object(|o| o.str("reason", "gateway stopping"));
         self.broadcast_with("shutdown", [&v3, &v4], None, Audience::All, false);
         let (code, reason) = Close::Restart.words();
-        self.conns.values().for_each(|conn| conn.outbox.close(code, reason));
+        self.conns.iter().for_each(|conn| conn.outbox.close(code, reason));
         self.flush(now);
     }
 
@@ -278,7 +275,7 @@ impl Gateway {
         to: Audience,
         droppable: bool,
     ) {
-        for conn in self.conns.values_mut() {
+        for conn in self.conns.iter_mut() {
             let Some(client) = conn.admitted.as_ref().filter(|client| to.includes(client)) else { continue };
             // A dropped event uses up its number, so that the client sees the gap (protocol 4).
             conn.seq += 1;
@@ -303,7 +300,7 @@ impl Gateway {
 
     fn close_device(&mut self, device: &DeviceId, roles: Roles, why: Close) {
         let (code, reason) = why.words();
-        for conn in self.conns.values() {
+        for conn in self.conns.iter() {
             let Some(client) = &conn.admitted else { continue };
             if client.device() == Some(*device) && roles.contains(client.role()) {
                 conn.outbox.close(code, reason);
@@ -345,7 +342,7 @@ impl Gateway {
         self.status.uptime_ms = now.at.0;
         self.status.connections = self.conns.len();
         self.status.unauthenticated = self.unauthenticated();
-        self.status.operators = self.conns.values().filter(roles(Role::Operator)).count();
-        self.status.nodes = self.conns.values().filter(roles(Role::Node)).count();
+        self.status.operators = self.conns.iter().filter(roles(Role::Operator)).count();
+        self.status.nodes = self.conns.iter().filter(roles(Role::Node)).count();
     }
 }

@@ -114,17 +114,18 @@ fn explain(address: IpAddr, port: u16, error: &io::Error) -> String {
 
 /// The address in the tailnet, if there is one. Asks the routing table; nothing is sent.
 fn tailnet_address() -> Option<IpAddr> {
-    source_address("100.100.100.100:9").filter(|address| net::is_cgnat(*address))
+    source_address([100, 100, 100, 100]).filter(|address| net::is_cgnat(*address))
 }
 
 /// The address that others in the local network reach this machine at, if there is one. Nothing is sent.
 pub fn lan_address() -> Option<IpAddr> {
-    source_address("192.0.2.1:9").filter(|address| !address.is_unspecified() && !net::is_loopback(*address))
+    source_address([192, 0, 2, 1]).filter(|address| !address.is_unspecified() && !net::is_loopback(*address))
 }
 
-fn source_address(towards: &str) -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(towards).ok()?;
+/// Takes addresses, never names: the resolver alone would be 20 kB of a static binary.
+fn source_address(towards: [u8; 4]) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).ok()?;
+    socket.connect(SocketAddr::from((towards, 9))).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
 }
 

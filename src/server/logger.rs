@@ -1,9 +1,18 @@
 //! The log: lines on standard error, ours only. What libraries log could hold a message's content, so it is left out.
+//!
+//! A Windows service has no standard error; its lines go to a file of bounded size.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+#[cfg(windows)]
+use super::log_file::LogFile;
+#[cfg(windows)]
+use crate::gate::limits;
+#[cfg(windows)]
+use std::sync::{Mutex, PoisonError};
 
 /// Times are for people, and systemd's journal writes its own.
 struct Logger {
@@ -17,9 +26,40 @@ static WITHOUT_TIMES: Logger = Logger { times: false };
 pub fn start(level: Option<&str>) {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
     let logger = if std::env::var_os("JOURNAL_STREAM").is_some() { &WITHOUT_TIMES } else { &WITH_TIMES };
-    if log::set_logger(logger).is_ok() {
-        log::set_max_level(level);
+    // a service has set its own before
+    let _ = log::set_logger(logger);
+    log::set_max_level(level);
+}
+
+/// Lets the log go to `gatelet.log` in `dir`, which is made if need be. Comes before [`start`]; if the file cannot be opened
+/// there is no log.
+#[cfg(windows)]
+pub fn start_file(dir: &std::path::Path) {
+    let _ = std::fs::create_dir_all(dir);
+    if let Ok(file) = LogFile::open(&dir.join("gatelet.log"), limits::LOG_LEN) {
+        let _ = log::set_logger(Box::leak(Box::new(FileLogger(Mutex::new(file)))));
+        log::set_max_level(LevelFilter::Info);
     }
+}
+
+#[cfg(windows)]
+struct FileLogger(Mutex<LogFile>);
+
+#[cfg(windows)]
+impl Log for FileLogger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        WITH_TIMES.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(line) = WITH_TIMES.line(record) {
+            let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // there is nowhere to say that the log cannot be written
+            let _ = file.write(&line);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 impl Log for Logger {
@@ -28,8 +68,20 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if let Some(line) = self.line(record) {
+            // there is nowhere to say that the log cannot be written
+            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Logger {
+    /// What is written for the record, if anything.
+    fn line(&self, record: &Record<'_>) -> Option<String> {
         if !self.enabled(record.metadata()) {
-            return;
+            return None;
         }
         let level = match record.level() {
             Level::Error => "error",
@@ -38,15 +90,11 @@ impl Log for Logger {
             Level::Debug => "debug",
             Level::Trace => "trace",
         };
-        let line = match self.times {
+        Some(match self.times {
             true => format!("{} {level} {}\n", utc(SystemTime::now()), record.args()),
             false => format!("{level} {}\n", record.args()),
-        };
-        // there is nowhere to say that the log cannot be written
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        })
     }
-
-    fn flush(&self) {}
 }
 
 /// `2026-11-22T19:20:00Z`, by the civil calendar from days since 1970.

@@ -9,9 +9,12 @@ mod busy;
 mod calls;
 pub mod commits;
 pub mod connection;
+mod conns;
 pub mod evidence;
 pub mod gateway;
 pub mod listen;
+#[cfg(any(windows, test))]
+mod log_file;
 mod logger;
 mod notify;
 mod offload;
@@ -20,9 +23,13 @@ pub mod ports;
 mod refuse;
 mod routes;
 mod run;
+#[cfg(windows)]
+mod service;
 pub mod setup;
 pub mod shared;
 mod socket;
 
 pub use listen::lan_address;
 pub use run::{command, machine_name, run, Page, StartError};
+#[cfg(windows)]
+pub use service::run_service;

@@ -1,4 +1,4 @@
-//! Tells systemd that the gateway is ready, where it asks to be told.
+//! Tells systemd, or the service control manager of Windows, that the gateway is ready, where it asks to be told.
 
 /// Sends `state` (`READY=1`, `STOPPING=1`) to NOTIFY_SOCKET; does nothing where there is none.
 #[cfg(unix)]
@@ -23,6 +23,10 @@ fn send(name: &std::ffi::OsStr, state: &str) -> std::io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
-/// There is no systemd here.
-#[cfg(not(unix))]
-pub fn notify(_state: &str) {}
+/// There is no systemd here. That a service stops, its manager was told when it asked for that.
+#[cfg(windows)]
+pub fn notify(state: &str) {
+    if state == "READY=1" {
+        super::service::ready();
+    }
+}

@@ -1,6 +1,7 @@
 //! Work that would hold up the loop - the disk, many signatures at once - on a thread of its own.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_channel::{bounded, Sender};
 
@@ -24,9 +25,17 @@ impl Worker {
 
     /// Does `work` on the thread. `None` if the thread is gone, which ends the process anyway (`panic = "abort"`).
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let (sender, receiver) = bounded(1);
-        let task = Box::new(move || drop(sender.try_send(work())));
-        self.0.send(task).await.ok()?;
-        receiver.recv().await.ok()
+        // the result lies beside the channel, so that one kind of channel does for every kind of result
+        let result = Arc::new(Mutex::new(None));
+        let (done, finished) = bounded::<()>(1);
+        let theirs = result.clone();
+        let task = move || {
+            *theirs.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
+            drop(done);
+        };
+        self.0.send(Box::new(task)).await.ok()?;
+        let _ = finished.recv().await;
+        let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result
     }
 }

@@ -62,7 +62,7 @@ impl Gateway {
         let pending = turned.pending.map(|id| id.to_string()).unwrap_or_default();
         let device = turned.attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
         let hint = Hint::new(words.hint, self.setup.fill(&pending, &device, &turned.seen.origin_text)).to_string();
-        if let Some(open) = self.conns.get(&turned.conn) {
+        if let Some(open) = self.conns.get(turned.conn) {
             if let Some(id) = answer_to {
                 let details = turned.details(&pending, &hint);
                 let retry = (words.retry_ms > 0).then_some(u64::from(words.retry_ms));

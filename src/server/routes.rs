@@ -50,8 +50,9 @@ fn page(head: &Head<'_>, path: &str, shared: &Shared) -> Vec<u8> {
         return not_found();
     };
     let cache = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-store" };
-    let answer = Answer { content_type: asset.content_type, cache, policy: dashboard::CSP, ..Answer::TEXT };
-    answer.whole(asset.body, head)
+    let extra = [("Content-Encoding", dashboard::ENCODING)];
+    let policy = dashboard::CSP;
+    Answer { content_type: asset.content_type, cache, policy, extra: &extra, ..Answer::TEXT }.whole(asset.body, head)
 }
 
 /// What the gateway sees of the caller, and what rule 4 says of it. No secret is looked at.

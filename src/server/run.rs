@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_channel::{unbounded, Receiver};
+use async_channel::{bounded, Receiver};
+#[cfg(unix)]
 use async_signal::{Signal, Signals};
 use smol::future::FutureExt;
+#[cfg(unix)]
 use smol::stream::StreamExt;
 use smol::{LocalExecutor, Timer};
 
@@ -69,7 +71,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let (Some(config), Some(paths)) = (loaded.config, loaded.paths) else { return Err(StartError::Config) };
     let bind = loaded.settings.into_iter().find(|setting| setting.path == "gateway.bind");
     let bind_unsaid = bind.is_some_and(|bind| bind.source == Source::Default);
-    let opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
+    let mut opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
     AddressFile::forget(&paths.state_dir.value);
     let listeners = listen::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
@@ -79,13 +81,14 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     beginning.warn_of(&opened);
     let status = beginning.status();
     beginning.announce(&status, &opened, show);
+    mend(&mut opened);
     let setup = beginning.setup(&opened);
     let devices = devices(&opened);
     let gateway = Gateway::new(Rc::new(setup), devices, status, Box::new(SystemEntropy), clock.now());
-    let (jobs, queue) = unbounded();
+    let (jobs, wanted) = bounded(1);
     let shared = Shared::new(gateway, Box::new(clock), jobs);
     let executor = Rc::new(LocalExecutor::new());
-    let disk = Disk { file: opened.file, queue, odd: !opened.loaded.odd.is_empty() };
+    let disk = Disk { file: opened.file, wanted };
     let work = serve(executor.clone(), shared, beginning.listeners, disk);
     smol::block_on(executor.run(work)).map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     drop(address_file);
@@ -209,12 +212,23 @@ fn fingerprint(secret: &Secret) -> String {
 
 /// The machine's host name; empty if it cannot be found out.
 pub fn machine_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    // on Windows that path would be below the root of some drive
+    let name = if cfg!(windows) { None } else { std::fs::read_to_string("/proc/sys/kernel/hostname").ok() };
     let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_string()).unwrap_or_default()
 }
 
 /// How a person runs `gatelet` against this gateway.
+#[cfg(windows)]
+pub fn command() -> String {
+    // PowerShell runs nothing from the folder it is in unless told so
+    let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+    let here = folder.is_some() && folder == std::env::current_dir().ok();
+    if here { ".\\gatelet.exe" } else { "gatelet" }.to_string()
+}
+
+/// How a person runs `gatelet` against this gateway.
+#[cfg(not(windows))]
 pub fn command() -> String {
     let engine = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
     match engine.into_iter().find(|(mark, _)| Path::new(mark).exists()) {
@@ -229,6 +243,7 @@ pub fn command() -> String {
 
 /// The start of this container's id, which the engine takes where the host name was chosen or is the host's: from the files of
 /// its own that the engine mounts here (Docker: `containers/ID/hostname`, Podman: `overlay-containers/ID/userdata/hostname`).
+#[cfg(any(not(windows), test))]
 fn container_id(mounts: &str) -> Option<&str> {
     let ids = mounts.split("containers/").skip(1).filter_map(|rest| rest.split_once('/'));
     let mut ids = ids.filter(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -269,6 +284,17 @@ fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
             done => return done.map_err(StartError::Store),
         }
         std::thread::sleep(Duration::from_millis(limits::LOCK_RETRY_MS));
+    }
+}
+
+/// Writes damaged copies anew, before anybody is let in.
+fn mend(opened: &mut Opened) {
+    if opened.loaded.odd.is_empty() {
+        return;
+    }
+    match opened.file.mend() {
+        Ok(()) => log::info!("pairing table: the damaged copies were written anew from the good ones"),
+        Err(error) => log::error!("pairing table: the damaged copies could not be written anew: {error}"),
     }
 }
 
@@ -324,12 +350,10 @@ async fn serve(
     Ok(())
 }
 
-/// The table file, and what it is asked to do.
+/// The table file, and who says that there is something to write.
 struct Disk {
     file: PairingFile<StdDisk>,
-    queue: Receiver<Job>,
-    /// One copy of something was damaged: it is written anew from the other.
-    odd: bool,
+    wanted: Receiver<()>,
 }
 
 /// Does one job after the other on a thread of its own; ends when no more can come.
@@ -338,21 +362,18 @@ async fn commit_all(shared: Rc<Shared>, disk: Disk) {
         log::error!("cannot start the thread that writes the pairing table");
         return;
     };
-    let Disk { mut file, queue, odd } = disk;
-    if odd {
-        let mended = worker.run(move || (file.mend(), file)).await;
-        let Some((result, back)) = mended else { return };
-        file = back;
-        match result {
-            Ok(()) => log::info!("pairing table: the damaged copies were written anew from the good ones"),
-            Err(error) => log::error!("pairing table: the damaged copies could not be written anew: {error}"),
+    let Disk { mut file, wanted } = disk;
+    loop {
+        let more = wanted.recv().await.is_ok();
+        while let Some(job) = shared.ask(Gateway::next_job) {
+            let work = move || (commit(&mut file, &job).err().map(|error| error.to_string()), job, file);
+            let Some((error, job, back)) = worker.run(work).await else { return };
+            file = back;
+            shared.happen(Event::Committed { job, error });
         }
-    }
-    while let Ok(job) = queue.recv().await {
-        let done = worker.run(move || (commit(&mut file, &job).err().map(|error| error.to_string()), job, file)).await;
-        let Some((error, job, back)) = done else { return };
-        file = back;
-        shared.happen(Event::Committed { job, error });
+        if !more {
+            return;
+        }
     }
 }
 
@@ -373,16 +394,31 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
+/// Ctrl-C or SIGTERM.
+#[cfg(unix)]
 async fn stop_signal() -> std::io::Result<&'static str> {
-    #[cfg(unix)]
-    let signals = [Signal::Int, Signal::Term];
-    #[cfg(not(unix))]
-    let signals = [Signal::Int];
-    let mut signals = Signals::new(signals)?;
+    let mut signals = Signals::new([Signal::Int, Signal::Term])?;
     Ok(match signals.next().await {
         Some(Ok(Signal::Int)) => "interrupted",
         _ => "asked to",
     })
+}
+
+/// Ctrl-C, Ctrl-Break and a closed console, or what the service control manager says.
+#[cfg(windows)]
+async fn stop_signal() -> std::io::Result<&'static str> {
+    if let Some(asked) = super::service::stop_asked() {
+        let _ = asked.recv().await;
+        return Ok("the service control manager asked to");
+    }
+    let (stop, asked) = bounded::<()>(1);
+    let told = ctrlc::set_handler(move || {
+        // full: it was said before
+        let _ = stop.try_send(());
+    });
+    told.map_err(|error| std::io::Error::other(error.to_string()))?;
+    let _ = asked.recv().await;
+    Ok("interrupted")
 }
 
 /// Waits until every client has its goodbye, at most the grace of a close handshake and a little.

@@ -1,14 +1,12 @@
 //! What every connection shares: the owner, the clock, the waiting room, and the way to the disk.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use async_channel::Sender;
 use smol::Task;
 
-use super::commits::Job;
 use super::evidence::SignatureCheck;
 use super::gateway::{Event, Gateway};
 use super::offload::Worker;
@@ -23,7 +21,8 @@ use crate::gate::net;
 pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
-    jobs: Sender<Job>,
+    /// Says that there is something for the disk to do; closed when nothing more comes.
+    jobs: Sender<()>,
     pub setup: Rc<Setup>,
     pub lobby: Lobby,
     verifier: RefCell<Option<Rc<Worker>>>,
@@ -32,8 +31,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Shares this gateway; jobs for the disk go into `jobs`.
-    pub fn new(gateway: Gateway, clock: Box<dyn Clock>, jobs: Sender<Job>) -> Rc<Shared> {
+    /// Shares this gateway; an item in `jobs` says that [`Gateway::next_job`] has something.
+    pub fn new(gateway: Gateway, clock: Box<dyn Clock>, jobs: Sender<()>) -> Rc<Shared> {
         let setup = gateway.setup().clone();
         Rc::new(Shared {
             gateway: RefCell::new(gateway),
@@ -52,15 +51,13 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Lets an event happen, and hands on what it wants of the disk.
+    /// Lets an event happen, and says so if the disk has something to do then.
     pub fn happen(&self, event: Event) {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
-        while let Some(job) = gateway.next_job() {
-            // The queue needs no bound of its own: calls that wait are bounded, and so are connections that wait for hello.
-            if self.jobs.try_send(job).is_err() {
-                log::error!("the thread that writes the pairing table is gone");
-            }
+        if gateway.has_jobs() {
+            // full: it was said before
+            let _ = self.jobs.try_send(());
         }
     }
 
@@ -86,16 +83,15 @@ impl Shared {
             return check.run();
         }
         let started = self.verifier.borrow().clone();
-        let worker = match started {
-            Some(worker) => worker,
+        let verifier = match started {
+            Some(verifier) => verifier,
             None => match Worker::start("gatelet-verify", limits::UNAUTHENTICATED) {
-                Ok(worker) => self.verifier.borrow_mut().insert(Rc::new(worker)).clone(),
+                Ok(verifier) => self.verifier.borrow_mut().insert(Rc::new(verifier)).clone(),
                 Err(_) => return check.run(),
             },
         };
-        let check = std::sync::Arc::new(check);
         let theirs = check.clone();
-        worker.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
+        verifier.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
     }
 
     /// Warns once an hour for each peer that sends proxy headers without being trusted.
@@ -118,9 +114,10 @@ const FEW: usize = 4;
 
 /// Connections that were not let in yet. Bounded in all and for each address; the oldest goes first.
 #[derive(Default)]
-pub struct Lobby(RefCell<BTreeMap<ConnId, Waiting>>);
+pub struct Lobby(RefCell<Vec<Waiting>>);
 
 struct Waiting {
+    conn: ConnId,
     address: IpAddr,
     /// Dropping it ends the connection.
     task: Option<Task<()>>,
@@ -131,25 +128,25 @@ impl Lobby {
     pub fn enter(&self, conn: ConnId, address: IpAddr) {
         let mut waiting = self.0.borrow_mut();
         let same = |entry: &Waiting| entry.address == address;
-        let crowd = waiting.values().filter(|entry| same(entry)).count();
+        let crowd = waiting.iter().filter(|entry| same(entry)).count();
         let crowded = crowd >= limits::UNAUTHENTICATED_PER_ADDRESS && !net::is_loopback(address);
         let out = if crowded {
-            waiting.iter().find(|(_, entry)| same(entry)).map(|(conn, _)| *conn)
+            waiting.iter().position(same)
         } else if waiting.len() >= limits::UNAUTHENTICATED {
-            waiting.keys().next().copied()
+            Some(0)
         } else {
             None
         };
         if let Some(out) = out {
-            waiting.remove(&out);
-            log::debug!("conn={out} had to make room in the lobby");
+            let out = waiting.remove(out);
+            log::debug!("conn={} had to make room in the lobby", out.conn);
         }
-        waiting.insert(conn, Waiting { address, task: None });
+        waiting.push(Waiting { conn, address, task: None });
     }
 
     /// Gives the lobby the task of a connection that it took in.
     pub fn hold(&self, conn: ConnId, task: Task<()>) {
-        match self.0.borrow_mut().get_mut(&conn) {
+        match self.0.borrow_mut().iter_mut().find(|waiting| waiting.conn == conn) {
             Some(waiting) => waiting.task = Some(task),
             // it has come and gone already
             None => task.detach(),
@@ -158,8 +155,9 @@ impl Lobby {
 
     /// The connection was let in, or is gone.
     pub fn leave(&self, conn: ConnId) {
-        let waiting = self.0.borrow_mut().remove(&conn);
-        if let Some(task) = waiting.and_then(|waiting| waiting.task) {
+        let mut waiting = self.0.borrow_mut();
+        let place = waiting.iter().position(|waiting| waiting.conn == conn);
+        if let Some(task) = place.and_then(|place| waiting.remove(place).task) {
             task.detach();
         }
     }

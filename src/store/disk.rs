@@ -1,10 +1,14 @@
 //! The `Disk` port, the real disk behind it, and the few things the store needs of a file system.
 //!
-//! Nothing here knows what the bytes mean. Private files are 0600 and appear under their name complete or not at all.
+//! Nothing here knows what the bytes mean. Private files are 0600 and appear under their name complete or not at all. On Windows
+//! they are as private as the directory they are made in: a user's own, or the one to which `install.ps1` gave its rights.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+#[cfg(windows)]
+use crate::gate::limits;
 
 /// A file of bytes that is read and written in place. All the store ever asks of a disk.
 #[allow(clippy::len_without_is_empty)]
@@ -42,18 +46,18 @@ pub(super) struct DirLock(#[allow(dead_code)] File);
 impl StdDisk {
     /// Opens an existing file for reading and writing, without any lock.
     pub fn open(path: &Path) -> io::Result<StdDisk> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = patiently(|| OpenOptions::new().read(true).write(true).open(path))?;
         Ok(StdDisk { file, _lock: None })
     }
 
     /// Opens an existing file for reading only.
     pub fn open_read_only(path: &Path) -> io::Result<StdDisk> {
-        Ok(StdDisk { file: File::open(path)?, _lock: None })
+        Ok(StdDisk { file: patiently(|| File::open(path))?, _lock: None })
     }
 
     /// Makes a new private file for reading and writing; an error if something of that name exists.
     pub(super) fn create(path: &Path) -> io::Result<StdDisk> {
-        Ok(StdDisk { file: private().read(true).open(path)?, _lock: None })
+        Ok(StdDisk { file: patiently(|| private().read(true).open(path))?, _lock: None })
     }
 
     /// Keeps `lock` for as long as this disk is open.
@@ -97,7 +101,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = unfinished(path);
     remove_if_there(&new)?;
-    let mut file = private().open(&new)?;
+    let mut file = patiently(|| private().open(&new))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     drop(file);
@@ -118,13 +122,13 @@ pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 
 /// Gives a complete, synced file its name, durably.
 pub(super) fn publish(new: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(new, path)?;
+    patiently(|| fs::rename(new, path))?;
     sync_parent(path)
 }
 
 /// Removes a file; fine if there is none.
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    match patiently(|| fs::remove_file(path)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -149,7 +153,7 @@ pub(super) fn lock(path: &Path) -> io::Result<Option<DirLock>> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
+    let file = patiently(|| options.open(path))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(DirLock(file))),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -162,6 +166,36 @@ pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes)
+}
+
+/// Windows refuses what others have open without sharing it, and a virus scanner or a backup has any file open for moments:
+/// such a refusal counts when it lasts.
+#[cfg(windows)]
+fn patiently<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let mut tries = 0;
+    loop {
+        match act() {
+            Err(error) if waited(&error, &mut tries) => {}
+            done => return done,
+        }
+    }
+}
+
+/// Is it worth another try? It was waited for then.
+#[cfg(windows)]
+fn waited(error: &io::Error, tries: &mut u32) -> bool {
+    // ERROR_ACCESS_DENIED, which is also what a file gives that is being deleted; ERROR_SHARING_VIOLATION; ERROR_LOCK_VIOLATION
+    let again = *tries < limits::FILE_TRIES && matches!(error.raw_os_error(), Some(5 | 32 | 33));
+    if again {
+        *tries += 1;
+        std::thread::sleep(std::time::Duration::from_millis(limits::FILE_RETRY_MS));
+    }
+    again
+}
+
+#[cfg(not(windows))]
+fn patiently<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    act()
 }
 
 fn private() -> OpenOptions {

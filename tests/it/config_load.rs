@@ -19,6 +19,8 @@ struct World {
     vars: BTreeMap<String, String>,
     files: BTreeMap<PathBuf, Vec<u8>>,
     modes: BTreeMap<PathBuf, u32>,
+    /// Files that are there for others.
+    locked: Vec<PathBuf>,
     windows: bool,
 }
 
@@ -49,6 +51,12 @@ impl World {
         self
     }
 
+    /// A file that this user cannot read.
+    fn locked(mut self, path: &str) -> World {
+        self.locked.push(path.into());
+        self.file(path, "")
+    }
+
     fn load(&self) -> Loaded {
         load(&Overrides::default(), self)
     }
@@ -73,6 +81,10 @@ impl Env for World {
 
     fn exists(&self, path: &Path) -> bool {
         self.files.contains_key(path)
+    }
+
+    fn readable(&self, path: &Path) -> bool {
+        self.exists(path) && !self.locked.iter().any(|locked| locked == path)
     }
 
     fn windows(&self) -> bool {
@@ -464,6 +476,65 @@ fn a_place_for_the_state_is_found_in_containers_and_on_windows_or_asked_for() {
     assert_eq!(messages(&nowhere), [text]);
 }
 
+const SERVICE: &str = "/var/lib/gatelet/pairing.table";
+
+fn state_dir(world: &World) -> Option<PathBuf> {
+    world.load().paths.map(|paths| paths.state_dir.value)
+}
+
+#[test]
+fn who_has_no_state_of_his_own_and_can_read_the_services_is_its_owner() {
+    let root = World::default().var("HOME", "/root").file(SERVICE, "");
+    let found = root.load().paths.unwrap();
+    assert_eq!((found.state_dir.value, found.state_dir.source), ("/var/lib/gatelet".into(), Source::Default));
+    assert_eq!(found.config.value, Path::new("/var/lib/gatelet/gatelet.json"));
+    assert_eq!(state_dir(&World::default().file(SERVICE, "")), Some("/var/lib/gatelet".into()), "no home, as in cron");
+    assert_eq!(state_dir(&root.file("/.dockerenv", "")), Some("/var/lib/gatelet".into()), "a system in a container");
+}
+
+#[test]
+fn who_has_state_of_his_own_or_cannot_read_the_services_or_says_a_place_keeps_to_his() {
+    let own = Some(PathBuf::from("/home/ann/.local/state/gatelet"));
+    assert_eq!(state_dir(&World::bare().locked(SERVICE)), own, "another user");
+    assert_eq!(state_dir(&World::bare().file("/var/lib/gatelet", "")), own, "a directory without a table");
+    let both = World::bare().file(SERVICE, "").file("/home/ann/.local/state/gatelet", "");
+    assert_eq!(state_dir(&both), own);
+    let xdg = World::bare().file(SERVICE, "").var("XDG_STATE_HOME", "/xdg").file("/xdg/gatelet", "");
+    assert_eq!(state_dir(&xdg), Some("/xdg/gatelet".into()));
+    let said = World::bare().file(SERVICE, "").var("GATELET_STATE_DIR", "/state");
+    assert_eq!(state_dir(&said), Some("/state".into()));
+    let args = Overrides { state_dir: Some("/flag".into()), ..Overrides::default() };
+    assert_eq!(load(&args, &said).paths.unwrap().state_dir.value, Path::new("/flag"));
+    let volume = World::default().file("/.dockerenv", "").file("/data", "").file(SERVICE, "");
+    assert_eq!(state_dir(&volume), Some("/data".into()), "a container's volume");
+}
+
+#[test]
+fn on_windows_the_service_keeps_its_state_in_program_data() {
+    let data = Path::new("C:\\ProgramData").join("gatelet");
+    let local = Path::new("C:\\Local").join("gatelet");
+    let table = data.join("pairing.table");
+    let (data, table) = (data.as_path(), table.to_str().unwrap());
+    let plain = World { windows: true, ..World::default() }.var("LOCALAPPDATA", "C:\\Local");
+    let world = plain.clone().var("ProgramData", "C:\\ProgramData");
+    assert_eq!(state_dir(&world.clone().file(table, "")).as_deref(), Some(data));
+    assert_eq!(state_dir(&world.clone().locked(table)), Some(local.clone()));
+    assert_eq!(state_dir(&world.clone()), Some(local.clone()));
+    assert_eq!(state_dir(&plain.file(table, "").file(SERVICE, "")), Some(local.clone()), "nothing says where it is");
+    assert_eq!(state_dir(&world.file(table, "").file(local.to_str().unwrap(), "")), Some(local));
+}
+
+#[test]
+fn a_tilde_is_the_home_directory_in_the_way_of_the_system() {
+    let at = |world: World, path: &str| state_dir(&world.var("GATELET_STATE_DIR", path)).unwrap();
+    assert_eq!(at(World::bare(), "~/gate"), Path::new("/home/ann/gate"));
+    assert_eq!(at(World::bare(), "~\\gate"), Path::new("~\\gate"), "a name like others, but on Windows");
+    let windows = World { windows: true, ..World::default() }.var("USERPROFILE", "/Users/ann");
+    assert_eq!(at(windows.clone(), "~\\gate"), Path::new("/Users/ann/gate"));
+    assert_eq!(at(windows.clone(), "~/gate"), Path::new("/Users/ann/gate"));
+    assert_eq!(at(windows, "~gate"), Path::new("~gate"));
+}
+
 #[test]
 fn in_a_container_a_bind_that_nobody_chose_is_every_interface() {
     let bind = |world: &World| config(world.load()).bind;
@@ -554,7 +625,7 @@ fn nesting_is_refused_before_it_hurts_and_brackets_in_strings_do_not_count() {
         let loaded = World::with(&text[..1_000_000.min(text.len())]).load();
         assert_eq!(
             messages(&loaded),
-            [format!("error: the configuration is nested deeper than {deep} levels (line 2)")]
+            [format!("error: the configuration is not JSON5: it is nested deeper than {deep} levels (line 2)")]
         );
     }
     let brackets = "[".repeat(5000);

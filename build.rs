@@ -1,0 +1,45 @@
+//! Packs the dashboard: every file compressed once here, so that the program holds and sends only that.
+//!
+//! Marks in the page: `{version}` is the program's, `{digest}` names the content of all other files (FNV-1a, eight hex digits).
+
+use std::path::Path;
+use std::{env, fs};
+
+/// The page itself, which names the others and so comes last.
+const PAGE: &str = "index.html";
+const ASSETS: [&str; 5] = ["style.css", "app.js", "gateway.js", "identity.js", "ed25519.js"];
+
+fn main() {
+    let from = Path::new("src/dashboard");
+    let to = env::var("OUT_DIR").expect("cargo names the directory");
+    let mut digest = 0x811c_9dc5_u32;
+    for name in ASSETS {
+        let file = read(&from.join(name));
+        digest = file.iter().fold(digest, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        write(&to, name, &file);
+    }
+    let digest = format!("{digest:08x}");
+    let page = String::from_utf8(read(&from.join(PAGE))).expect("the page is UTF-8");
+    let version = env::var("CARGO_PKG_VERSION").expect("cargo names the version");
+    write(&to, PAGE, page.replace("{version}", &version).replace("{digest}", &digest).as_bytes());
+    println!("cargo:rustc-env=GATELET_PAGE_DIGEST={digest}");
+    println!("cargo:rerun-if-changed=src/dashboard");
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+fn write(to: &str, name: &str, file: &[u8]) {
+    let path = Path::new(to).join([name, ".gz"].concat());
+    fs::write(&path, gzip(file)).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+}
+
+/// RFC 1952, with no name and no time in it, so that the same file gives the same bytes.
+fn gzip(file: &[u8]) -> Vec<u8> {
+    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
+    let check = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(file);
+    let length = u32::try_from(file.len()).expect("a page below 4 GiB");
+    let packed = miniz_oxide::deflate::compress_to_vec(file, 10);
+    [&head[..], &packed, &check.to_le_bytes(), &length.to_le_bytes()].concat()
+}

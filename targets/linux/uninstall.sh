@@ -1,0 +1,47 @@
+#!/bin/sh
+# Removes the gatelet service and its program. Needs root.
+#   uninstall.sh                   keeps the state: who is paired, the token, the configuration
+#   uninstall.sh --remove-state    leaves nothing; every device has to pair again
+set -eu
+
+program=/usr/local/bin/gatelet
+unit=/etc/systemd/system/gatelet.service
+state=/var/lib/gatelet
+private=/var/lib/private/gatelet
+
+remove_state=no
+case $# in
+  0) ;;
+  1) [ "$1" = --remove-state ] && remove_state=yes ;;
+esac
+if [ $# -gt 1 ] || { [ $# = 1 ] && [ $remove_state = no ]; }; then
+  echo "uninstall.sh: usage: uninstall.sh [--remove-state]" >&2
+  exit 2
+fi
+if [ "$(id -u)" != 0 ]; then
+  echo "uninstall.sh: needs root; run: sudo $0 $*" >&2
+  exit 1
+fi
+
+if [ -d /run/systemd/system ] && [ -e $unit ]; then
+  systemctl disable --quiet --now gatelet.service
+fi
+rm -f $unit $unit.before $unit.new $program $program.before $program.new
+# the installer's part of the folder; what the owner wrote there stays, and is said
+rm -f $unit.d/network.conf $unit.d/network.conf.before $unit.d/network.conf.new
+rmdir $unit.d 2>/dev/null || true
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+  systemctl reset-failed gatelet.service 2>/dev/null || true
+fi
+
+if [ $remove_state = yes ]; then
+  # with a user that exists only while it runs, the first is a link to the second
+  rm -rf $state $private
+  echo "gatelet is removed, and all it knew"
+elif [ -e $private ] || [ -e $state ]; then
+  echo "gatelet is removed; its state is kept in $private (remove it too: $0 --remove-state)"
+else
+  echo "gatelet is removed"
+fi
+[ ! -d $unit.d ] || echo "your changes to the unit are kept in $unit.d"

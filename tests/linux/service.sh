@@ -1,0 +1,466 @@
+#!/usr/bin/env bash
+# The Linux service as a person meets it: a Debian with systemd as its first process is started in namespaces of its own, gatelet
+# is installed there with targets/linux/install.sh, used, killed, upgraded and removed.
+#   tests/linux/service.sh BINARY      (with BINARY.sha256 beside it; for this machine's processor)
+# Needs root and apt. One line "ok ..." for each thing seen. The Debian tree (220 MB) is kept below target/linux, or in
+# GATELET_LINUX_DIR; nothing else stays. Not in it: a udev, a network beside loopback, a kernel of its own.
+# shellcheck disable=SC2016  # what stands in single quotes is for the shell inside
+set -euo pipefail
+if [ $# != 1 ] || [ ! -f "$1" ]; then
+  echo "usage: tests/linux/service.sh BINARY" >&2
+  exit 2
+fi
+binary=$(realpath "$1")
+cd "$(dirname "$0")/../.."
+
+kept=${GATELET_LINUX_DIR:-target/linux}
+packages=systemd,systemd-sysv,dbus,iproute2
+program=/usr/local/bin/gatelet
+port=18789
+begun=$(date +%s)
+
+main() {
+  [ "$(id -u)" = 0 ] || { echo "tests/linux/service.sh: needs root, to make namespaces" >&2; exit 2; }
+  make_tree
+  work=$(mktemp -d)
+  trap clean_up EXIT
+  boot
+  everything_there >"$work/before"
+
+  for seen in refuses_what_cannot_work installs unit_is_sound root_needs_no_flag others_keep_their_own \
+    devices_pair_and_come_back restart_keeps_table_and_token kill_is_mended stop_is_clean hardening_holds \
+    log_is_for_the_journal what_root_leaves_is_the_services upgrade_keeps_all settings_are_kept own_settings_are_left_alone \
+    failed_upgrade_is_undone uninstall_keeps_the_state uninstall_can_leave_nothing failed_install_leaves_nothing; do
+    "$seen"
+  done
+  echo "all seen, in $(($(date +%s) - begun)) s"
+}
+
+ok() { echo "ok      $*"; }
+
+fail() {
+  echo "FAILED  $*" >&2
+  inside journalctl --no-pager --lines=30 --output=short-monotonic >&2 || true
+  exit 1
+}
+
+# expect WHAT COMMAND...: the command succeeds; its output is in $out
+expect() {
+  local what=$1
+  shift
+  out=$("$@" 2>&1) || fail "$what: $* gave $?: $out"
+}
+
+# refused WORDS COMMAND...: the command fails and says so
+refused() {
+  local words=$1
+  shift
+  if out=$("$@" 2>&1); then fail "$* should have failed: $out"; fi
+  holds "$out" "$words"
+}
+
+holds() { [[ "$1" == *"$2"* ]] || fail "\"$2\" is not in: $1"; }
+lacks() { [[ "$1" != *"$2"* ]] || fail "\"$2\" is in: $1"; }
+same() { [ "$1" = "$2" ] || fail "\"$1\" is not \"$2\""; }
+
+until_true() {
+  for _ in $(seq 200); do
+    if "$@" >/dev/null 2>&1; then return; fi
+    sleep 0.1
+  done
+  fail "not within 20 seconds: $*: $(cat "$work/boot.log")"
+}
+
+# --- the machine --------------------------------------------------------------------------------------------------------
+
+make_tree() {
+  local missing=()
+  for pair in mmdebstrap:mmdebstrap python3:python3-minimal unshare:util-linux; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}") >&2
+  fi
+  if [ "$(cat "$kept/tree.is" 2>/dev/null)" != "bookworm $packages" ]; then
+    rm -rf "$kept/tree" "$kept/tree.is"
+    mkdir -p "$kept"
+    mmdebstrap --quiet --variant=minbase --include=$packages bookworm "$kept/tree"
+    # they would change settings of the kernel, which is this machine's
+    ln -s /dev/null "$kept/tree/etc/systemd/system/systemd-sysctl.service"
+    ln -s /dev/null "$kept/tree/etc/systemd/system/systemd-modules-load.service"
+    echo "bookworm $packages" >"$kept/tree.is"
+  fi
+}
+
+boot() {
+  mkdir "$work/space" "$work/root"
+  # a control group of its own, in which systemd makes those of its services
+  groups=$work/groups
+  mkdir "$groups"
+  mount -t cgroup2 cgroup2 "$groups"
+  group=$groups/gatelet-linux-$$
+  mkdir "$group"
+  (
+    echo $BASHPID >"$group/cgroup.procs"
+    exec unshare --pid --mount --net --uts --ipc --cgroup --fork --kill-child --propagation private \
+      bash -c "$(declare -f first_process); first_process \"\$@\"" bash "$work" "$(realpath "$kept/tree")" </dev/null >"$work/boot.log" 2>&1
+  ) &
+  machine=$!
+  until_true first_process_is_known
+  until_true booted
+  # as somebody copies the folders to a machine
+  file=/opt/$(uname -m)-unknown-linux-musl/gatelet
+  inside mkdir "$(dirname "$file")"
+  tar -C targets -c linux | into_machine tar -x --no-same-owner -C /opt
+  into_machine sh -c "cat >$file && chmod 755 $file" <"$binary"
+  into_machine sh -c "cat >$file.sha256" <"$binary.sha256"
+  expect "the version" inside "$file" --version
+  ok "systemd $(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') is the first process of a Debian; $out"
+}
+
+# first_process WORK TREE: in the new namespaces; becomes systemd
+first_process() {
+  set -eu
+  root=$1/root
+  mount -t tmpfs -o mode=755 tmpfs "$1/space"
+  mkdir "$1/space/upper" "$1/space/work"
+  mount -t overlay -o "lowerdir=$2,upperdir=$1/space/upper,workdir=$1/space/work" overlay "$root"
+  mount -t proc proc "$root/proc"
+  mount --bind "$root/proc/sys" "$root/proc/sys"
+  mount -o remount,bind,ro "$root/proc/sys"
+  mount -t sysfs -o ro sysfs "$root/sys"
+  mount -t tmpfs tmpfs "$root/sys/fs"
+  mkdir "$root/sys/fs/cgroup"
+  mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+  mount -t tmpfs -o mode=755 tmpfs "$root/run"
+  mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+  for device in null zero full random urandom tty; do
+    touch "$root/dev/$device"
+    mount --bind "/dev/$device" "$root/dev/$device"
+  done
+  mkdir "$root/dev/pts" "$root/dev/shm" "$root/run/old"
+  mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+  ln -s pts/ptmx "$root/dev/ptmx"
+  ln -s /proc/self/fd "$root/dev/fd"
+  cd "$root"
+  echo pi >etc/hostname
+  pivot_root . run/old
+  cd /
+  umount -l run/old
+  rmdir run/old
+  exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=gatelet-test /sbin/init --show-status=false
+}
+
+first_process_is_known() {
+  first=$(cat "/proc/$machine/task/$machine/children" 2>/dev/null)
+  first=${first% }
+  # before that it is the shell that prepares its place
+  [ "$(cat "/proc/$first/comm")" = systemd ]
+}
+
+booted() { [[ "$(inside systemctl is-system-running)" =~ ^(running|degraded)$ ]]; }
+
+# inside COMMAND...: as root of that machine
+inside() { inside_as HOME=/root "$@"; }
+
+inside_as() {
+  nsenter --target "$first" --mount --uts --ipc --net --pid --cgroup --root --wd \
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 NO_COLOR=1 "$@" </dev/null
+}
+
+into_machine() { nsenter --target "$first" --mount --root "$@"; }
+
+clean_up() {
+  [ -z "${machine:-}" ] || kill -9 "$machine" 2>/dev/null || true
+  [ -z "${machine:-}" ] || wait "$machine" 2>/dev/null || true
+  for _ in $(seq 50); do
+    if find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  umount "$groups"
+  rm -rf "$work"
+}
+
+# --- small words for what is looked at ------------------------------------------------------------------------------------
+
+gatelet() { inside $program "$@"; }
+install() { inside /opt/linux/install.sh "$@"; }
+active() { [ "$(inside systemctl is-active gatelet)" = active ]; }
+property() { inside systemctl show --property="$1" --value gatelet; }
+client() { nsenter --target "$first" --net python3 tests/linux/client.py "$@"; }
+everything_there() {
+  inside find /etc /home /opt /root /srv /usr /var/lib -xdev -not -path '/var/lib/systemd*' -not -path /var/lib/private | sort
+}
+
+# what is there now and was not before the first installation
+left() { everything_there | comm -13 "$work/before" - | tr '\n' ' '; }
+
+# --- what is seen -----------------------------------------------------------------------------------------------------------
+
+refuses_what_cannot_work() {
+  refused "needs root; run: sudo" inside setpriv --reuid=65534 --clear-groups /opt/linux/install.sh
+  expect "a copy" inside sh -c 'mkdir -m 755 /tmp/bad && cp $1* /tmp/bad && echo >>/tmp/bad/gatelet' sh "$file"
+  refused "is damaged: its SHA-256 is not the one in /tmp/bad/gatelet.sha256" install /tmp/bad/gatelet
+  expect "no sum" inside rm /tmp/bad/gatelet.sha256
+  refused "there is no /tmp/bad/gatelet.sha256" install /tmp/bad/gatelet
+  # class and machine in the head of the file: 32-bit ARM
+  expect "a file for another machine" inside bash -c "cd /tmp/bad; f() { printf \$1 | dd of=gatelet bs=1 seek=\$2 conv=notrunc status=none; }
+    f '\\x01' 4; f '\\x28' 18; sha256sum gatelet >gatelet.sha256"
+  refused "is for 32-bit ARM, and this system is 64-bit" install /tmp/bad/gatelet
+  holds "$out" "take the file of targets/$(uname -m)-unknown-linux-musl"
+  expect "a file that does not run" inside bash -c 'cd /tmp/bad; head -c 4096 "$1" >gatelet; sha256sum gatelet >gatelet.sha256' bash "$file"
+  refused "does not run on this processor" install /tmp/bad/gatelet
+  refused "was not started by systemd" inside unshare --mount sh -c 'mount -t tmpfs none /run; exec /opt/linux/install.sh'
+  refused "--port needs a value" install --port
+  refused "port" install --port 70000
+  same "$(left)" ""
+  ok "install refuses in words: no root, a damaged file, no checksum, another machine's file, one that does not start, no systemd,
+        a port that is none; and leaves nothing behind"
+}
+
+installs() {
+  expect "install.sh" install
+  holds "$out" "http://127.0.0.1:$port/#token="
+  same "$(property Type) $(property ActiveState) $(property SubState) $(property NRestarts)" "notify active running 0"
+  expect "health" gatelet health
+  same "$(inside systemctl is-enabled gatelet)" enabled
+  same "$(inside stat -c %a /var/lib/private/gatelet/ /var/lib/private/gatelet/pairing.table | tr '\n' ' ')" "700 600 "
+  ok "install.sh: the service is enabled, said READY=1 itself, answers, and the link is shown"
+}
+
+unit_is_sound() {
+  expect "systemd-analyze verify" inside systemd-analyze verify gatelet.service
+  same "$out" ""
+  # 15 stands for 1.5, on a scale from 0 (locked in) to 10
+  expect "systemd-analyze security" inside systemd-analyze security --no-pager --offline=true --threshold=15 /etc/systemd/system/gatelet.service
+  ok "systemd-analyze: verify says nothing; $(sed -n 's/.*Overall exposure level[^:]*: *\([0-9.]* [A-Z]*\).*/security says \1/p' <<<"$out")"
+}
+
+root_needs_no_flag() {
+  expect "url" gatelet url
+  link=${out%%$'\n'*}
+  token=${link#*#token=}
+  [[ "$link" =~ ^http://127\.0\.0\.1:18789/#token=[A-Za-z0-9_-]{43}$ ]] || fail "no link: $out"
+  expect "devices list" gatelet devices list
+  expect "config print" gatelet config print
+  holds "$out" "/var/lib/gatelet  (default)"
+  expect "status" gatelet status
+  holds "$out" "127.0.0.1:$port"
+  ok "root finds the service without a flag: url, devices list, config print, status"
+}
+
+others_keep_their_own() {
+  expect "another user's" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program config print
+  holds "$out" "/tmp/ann/.local/state/gatelet  (default)"
+  expect "root's own" inside mkdir -p /root/.local/state/gatelet
+  expect "root with his own" gatelet config print
+  holds "$out" "/root/.local/state/gatelet  (default)"
+  expect "no root's own" inside rm -r /root/.local
+  ok "another user, and a root who has a state directory of his own, keep to theirs"
+}
+
+devices_pair_and_come_back() {
+  expect "a device with the token" client $port phone "$token" --once
+  expect "the same by its key alone" client $port phone --once
+  refused "refused" client $port stranger --once
+  expect "devices list" gatelet devices list
+  holds "$out" phone
+  lacks "$out" stranger
+  ok "a device pairs with the token, comes back by its key, and a stranger does not get in"
+}
+
+restart_keeps_table_and_token() {
+  local before
+  before=$(property MainPID)
+  expect "restart" inside systemctl restart gatelet
+  [ "$(property MainPID)" != "$before" ] || fail "the same process"
+  expect "by the key" client $port phone --once
+  expect "url" gatelet url
+  same "$out" "$link"
+  ok "a restart keeps the table and the token"
+}
+
+kill_is_mended() {
+  local before
+  before=$(property MainPID)
+  expect "SIGKILL" inside sh -c "kill -KILL $before"
+  until_true restarted "$before"
+  expect "by the key" client $port phone --once
+  same "$(property NRestarts)" 1
+  ok "killed by SIGKILL, it is started again by systemd, and the device comes back"
+}
+
+restarted() { active && [ "$(property MainPID)" != "$1" ]; }
+
+stop_is_clean() {
+  watch_gateway
+  expect "stop" inside systemctl stop gatelet
+  told
+  same "$(property Result) $(property ExecMainStatus)" "success 0"
+  expect "journal" inside journalctl --output=cat -u gatelet
+  holds "$out" "info stopped"
+  expect "on the file" gatelet devices list
+  holds "$out" phone
+  expect "start" inside systemctl start gatelet
+  ok "stop: the client is told (shutdown event, close 1012), exit code 0; devices list then works on the file"
+}
+
+watch_gateway() {
+  client $port phone >"$work/client.log" 2>&1 &
+  watcher=$!
+  until_true grep -q hello "$work/client.log"
+}
+
+told() {
+  wait "$watcher" || fail "the client: $(cat "$work/client.log")"
+  holds "$(cat "$work/client.log")" "shutdown gateway stopping"
+  holds "$(cat "$work/client.log")" "close 1012 service restart"
+}
+
+hardening_holds() {
+  local pid status
+  pid=$(property MainPID)
+  status=$(inside cat "/proc/$pid/status")
+  field() { sed -n "s/^$1:[[:space:]]*//p" <<<"$status"; }
+  same "$(field CapEff) $(field CapPrm) $(field CapBnd) $(field CapAmb)" "0000000000000000 0000000000000000 0000000000000000 0000000000000000"
+  same "$(field NoNewPrivs) $(field Seccomp)" "1 2"
+  [ "$(field Uid | cut -f 1)" -ge 61184 ] || fail "not a dynamic user: $(field Uid)"
+  same "$(inside sed -n 's/^Max open files *\([0-9]*\) *\([0-9]*\).*/\1 \2/p' "/proc/$pid/limits")" "16800 16800"
+  same "$(inside sed -n 's/^Max core file size *\([0-9]*\).*/\1/p' "/proc/$pid/limits")" 0
+  # its mounts, as root sees them: what is refused here is not refused because of the user
+  local its=/proc/$pid/root
+  for place in /etc /usr/local/bin /var/lib/private /var/log; do
+    refused "Read-only file system" inside touch "$its$place/was-here"
+  done
+  refused "Permission denied" inside "$its/bin/true"
+  same "$(inside ls -A "$its/home" "$its/root" | tr -d '\n')" "$its/home:$its/root:"
+  expect "its own place" inside touch "$its/var/lib/private/gatelet/was-here"
+  expect "its own place" inside rm "$its/var/lib/private/gatelet/was-here"
+  ok "the process: dynamic user, no capability, no new privileges, seccomp, 16800 files, no core; /etc and /usr are read-only, no other
+        program can be started, only its state directory can be written"
+}
+
+log_is_for_the_journal() {
+  local lines
+  lines=$(inside journalctl --output=cat _SYSTEMD_UNIT=gatelet.service)
+  holds "$lines" "info admit conn="
+  holds "$lines" "info gatelet 0."
+  lacks "$lines" "$token"
+  ! grep -E '^[0-9]{4}-[0-9]{2}-[0-9]{2}T' <<<"$lines" || fail "a time of its own beside the journal's"
+  lacks "$lines" "in a container"
+  ok "the journal has its lines, without times of their own and without the token"
+}
+
+what_root_leaves_is_the_services() {
+  expect "stop" inside systemctl stop gatelet
+  expect "rotate" gatelet token rotate
+  expect "a configuration" inside sh -c 'umask 077; echo "{gateway: {port: 18790}}" >/var/lib/gatelet/gatelet.json'
+  expect "start" inside systemctl start gatelet
+  expect "url" gatelet url
+  holds "$out" "http://127.0.0.1:18790/#token="
+  lacks "$out" "$token"
+  expect "back" inside rm /var/lib/gatelet/gatelet.json
+  expect "restart" inside systemctl restart gatelet
+  expect "url" gatelet url
+  link=${out%%$'\n'*}
+  token=${link#*#token=}
+  expect "a device with the new token" client $port tablet "$token" --once
+  ok "a token rotated and a configuration written by root, only for root, are the service's after a start"
+}
+
+upgrade_keeps_all() {
+  local before inode
+  before=$(property MainPID)
+  inode=$(inside stat -c %i $program)
+  watch_gateway
+  expect "install.sh again" install
+  told
+  [ "$(property MainPID)" != "$before" ] || fail "the same process"
+  [ "$(inside stat -c %i $program)" != "$inode" ] || fail "the program was written over, not replaced"
+  expect "url" gatelet url
+  same "$out" "$link"
+  expect "by the key" client $port phone --once
+  same "$(left | tr ' ' '\n' | grep -E '\.(before|new)$')" ""
+  ok "an upgrade while a client is connected: it is told, the program is replaced in one step, and all is as before"
+}
+
+settings_are_kept() {
+  expect "install.sh --port --bind" install --port 18791 --bind lan
+  holds "$out" "http://127.0.0.1:18791/#token="
+  expect "again" install
+  expect "url" gatelet url
+  holds "$out" "http://127.0.0.1:18791/#token="
+  expect "sockets" inside ss -Hltn
+  holds "$out" "0.0.0.0:18791"
+  holds "$(property After)" network-online.target
+  expect "explain" gatelet explain --peer 192.168.1.7 --host pi.local:18791 --origin http://pi.local:18791 --token right --client openclaw-control-ui
+  expect "explain" gatelet explain --peer 192.168.1.7 --host pi:18791 --origin http://pi:18791 --token right --client openclaw-control-ui
+  expect "the port alone" install --port=$port
+  expect "config print" gatelet config print
+  [[ "$out" =~ gateway\.bind\ +lan ]] || fail "the bind was not kept: $out"
+  expect "loopback again" install --bind loopback
+  lacks "$(property After)" network-online.target
+  ok "--port and --bind are kept by an upgrade; beyond loopback it waits for the network, and http://pi.local and http://pi work"
+}
+
+own_settings_are_left_alone() {
+  local text='{gateway: {port: 18789, bind: "loopback", /* mine */}}'
+  expect "my own" inside sh -c 'echo "$1" >/var/lib/gatelet/gatelet.json' sh "$text"
+  refused "is your own: set gateway.port and gateway.bind there" install --port 18792
+  active || fail "not running any more"
+  expect "install.sh" install
+  same "$(inside cat /var/lib/gatelet/gatelet.json)" "$text"
+  expect "a mistake" inside sh -c 'echo "{gateway: {prot: 1}}" >/var/lib/gatelet/gatelet.json'
+  refused "unknown key gateway.prot" install
+  active || fail "not running any more"
+  expect "no more" inside rm /var/lib/gatelet/gatelet.json
+  ok "a configuration of one's own is left alone, and a mistake in it stops the upgrade before anything is touched"
+}
+
+failed_upgrade_is_undone() {
+  expect "install.sh" install
+  nsenter --target "$first" --net python3 -m http.server --bind 127.0.0.1 18793 >/dev/null 2>&1 &
+  local other=$!
+  until_true nsenter --target "$first" --net python3 -c 'import socket; socket.create_connection(("127.0.0.1", 18793))'
+  refused "what was installed before is back, and runs" install --port 18793
+  kill "$other"
+  wait "$other" 2>/dev/null || true
+  holds "$out" "the port is in use"
+  refused "what was installed before is back, and runs" install --port 80
+  holds "$out" "choose a port above 1023"
+  expect "url" gatelet url
+  same "$out" "$link"
+  expect "by the key" client $port phone --once
+  same "$(left | tr ' ' '\n' | grep -E '\.(before|new)$')" ""
+  ok "an upgrade that does not get ready (port in use, port not allowed) says why, and the old one runs again"
+}
+
+uninstall_keeps_the_state() {
+  expect "uninstall.sh" inside /opt/linux/uninstall.sh
+  holds "$out" "its state is kept in /var/lib/private/gatelet"
+  same "$(inside systemctl show --property=LoadState --value gatelet)" not-found
+  same "$(left)" "/var/lib/gatelet /var/lib/private/gatelet /var/lib/private/gatelet/pairing.lock \
+/var/lib/private/gatelet/pairing.table /var/lib/private/gatelet/table.key /var/lib/private/gatelet/token "
+  expect "install.sh" install
+  expect "by the key" client $port phone --once
+  ok "uninstall.sh leaves the state and nothing else, and a new installation knows the devices"
+}
+
+uninstall_can_leave_nothing() {
+  refused "usage: uninstall.sh" inside /opt/linux/uninstall.sh --purge
+  active || fail "stopped by a wrong option"
+  expect "uninstall.sh --remove-state" inside /opt/linux/uninstall.sh --remove-state
+  same "$(left)" ""
+  expect "once more" inside /opt/linux/uninstall.sh --remove-state
+  ok "uninstall.sh --remove-state leaves nothing"
+}
+
+failed_install_leaves_nothing() {
+  refused "nothing was installed" install --port 80
+  same "$(inside systemctl show --property=LoadState --value gatelet)" not-found
+  expect "the state that it made" inside /opt/linux/uninstall.sh --remove-state
+  same "$(left)" ""
+  ok "a first installation that does not get ready is taken back"
+}
+
+main
