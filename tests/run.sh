@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests of gatelet, on a machine that has only Rust, Node with npm, and apt: installs the rest itself.
 #   tests/run.sh           everything
-#   tests/run.sh STEP...   some of: lint rust e2e docker bench
+#   tests/run.sh STEP...   some of: lint rust e2e cross linux docker bench
 # The last line counts all tests. Work files: target/ (kept, so that a second run is quick).
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -45,6 +45,22 @@ node_tests() {
   number() { awk -v key="$1" '$1 == "#" && $2 == key {n += $3} END {print n + 0}' "$logs/$name.log"; }
   tally "$name" "$status" "$(number pass)" "$(($(number fail) + $(number cancelled)))" "$(($(number skipped) + $(number todo)))"
   grep -E '# SKIP|# TODO' "$logs/$name.log"
+}
+
+# script_tests NAME COMMAND...: a script that says one line "ok ..." or "FAILED ..." for each thing seen, or in its last line
+# how many of them there were
+script_tests() {
+  local name=$1 status=0 last good bad ignored=0
+  shift
+  "$@" >"$logs/$name.log" 2>&1 || status=$?
+  last=$(tail -n 1 "$logs/$name.log" | grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' || true)
+  if [ -n "$last" ]; then
+    read -r good _ bad _ ignored _ <<<"$last"
+  else
+    good=$(grep -c '^ok ' "$logs/$name.log") bad=$(grep -c '^FAILED' "$logs/$name.log")
+  fi
+  grep -E '^(ok|FAILED|skipped|targets/)' "$logs/$name.log"
+  tally "$name" "$status" "$good" "$bad" "$ignored"
 }
 
 tally() {
@@ -95,11 +111,30 @@ e2e() {
   done
 }
 
-docker() {
-  say "a real Docker engine: static build (a first one takes four to six minutes), image, compose"
-  check docker-install sh tests/e2e/install.sh
+cross() {
+  say "files for five machines, run under qemu and wine (a first time takes about 20 minutes)"
   check apt-update apt-get update -q
-  check static-build env CROSS_STD=debian targets/build.sh x86_64-unknown-linux-musl
+  script_tests cross tests/cross.sh
+  check reproducible env CROSS_STD=debian targets/build.sh --check-reproducible aarch64-unknown-linux-musl \
+    aarch64-pc-windows-gnullvm
+}
+
+# static_build TRIPLE...: nothing is compiled that an earlier step has
+static_build() {
+  check apt-update apt-get update -q
+  check static-build env CROSS_STD=debian targets/build.sh "$@"
+}
+
+linux() {
+  say "a real systemd: install, use, upgrade, remove (a static build may come first: four to six minutes)"
+  static_build x86_64-unknown-linux-musl
+  script_tests linux tests/linux/service.sh targets/x86_64-unknown-linux-musl/gatelet
+}
+
+docker() {
+  say "a real Docker engine: image, compose (a static build may come first: four to six minutes)"
+  check docker-install sh tests/e2e/install.sh
+  static_build x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf
   node_tests docker "${GATELET_E2E_DIR:-target/e2e}/bin/node" --test --test-reporter=tap tests/e2e/docker.test.mjs
 }
 
@@ -110,11 +145,11 @@ bench() {
 }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(lint rust e2e docker bench)
+[ ${#steps[@]} -gt 0 ] || steps=(lint rust e2e cross linux docker bench)
 for step in "${steps[@]}"; do
   case $step in
-    lint | rust | e2e | docker | bench) "$step" ;;
-    *) echo "no step \"$step\"; there are lint, rust, e2e, docker, bench" >&2; exit 2 ;;
+    lint | rust | e2e | cross | linux | docker | bench) "$step" ;;
+    *) echo "no step \"$step\"; there are lint, rust, e2e, cross, linux, docker, bench" >&2; exit 2 ;;
   esac
 done
 say "done"

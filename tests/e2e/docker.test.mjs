@@ -10,15 +10,16 @@ import { fileURLToPath } from 'node:url';
 import { newBrowser } from './browser.mjs';
 import { CLIENTS, cleanEnv, connectRaw, here, newDevice, run, tempDir, until } from './lib.mjs';
 
-const ARCH = { x64: ['amd64', 'x86_64-unknown-linux-musl'], arm64: ['arm64', 'aarch64-unknown-linux-musl'] }[process.arch];
-const [arch, triple] = ARCH;
+const TRIPLES = { amd64: 'x86_64-unknown-linux-musl', arm64: 'aarch64-unknown-linux-musl', arm: 'armv7-unknown-linux-musleabihf' };
+const arch = { x64: 'amd64', arm64: 'arm64' }[process.arch];
 const targets = join(here, '../../targets');
-const binary = process.env.E2E_STATIC_BIN ?? join(targets, triple, 'gatelet');
+const binaryOf = (name) => (name === arch && process.env.E2E_STATIC_BIN) || join(targets, TRIPLES[name], 'gatelet');
+const binary = binaryOf(arch);
 
 const dir = process.env.E2E_DOCKER_DIR;
 if (!dir) {
   test('a real engine', () => {
-    assert.ok(existsSync(binary), `no static binary: targets/build.sh ${triple}, or E2E_STATIC_BIN`);
+    for (const name of Object.keys(TRIPLES)) assert.ok(existsSync(binaryOf(name)), `no static binary: targets/build.sh ${TRIPLES[name]}`);
     const { NODE_TEST_CONTEXT, ...env } = process.env;
     const cgroup = `gatelet-e2e-${process.pid}`;
     const place = 'mount -t tmpfs none /run && ip link set lo up && "$@"; exit $?';
@@ -83,8 +84,10 @@ if (!dir) {
     }, 60_000, 200);
     cpSync(join(targets, 'container'), join(ctx, 'container'), { recursive: true });
     cpSync(join(targets, '.dockerignore'), join(ctx, '.dockerignore'));
-    mkdirSync(join(ctx, triple));
-    cpSync(binary, join(ctx, triple, 'gatelet'));
+    for (const name of Object.keys(TRIPLES)) {
+      mkdirSync(join(ctx, TRIPLES[name]));
+      cpSync(binaryOf(name), join(ctx, TRIPLES[name], 'gatelet'));
+    }
     const begun = Date.now();
     await docker('build', '-t', 'gatelet', '-f', join(ctx, 'container/Dockerfile'), ctx);
     note(`built in ${Date.now() - begun} ms by engine ${await docker('version', '-f', '{{.Server.Version}}')}`);
@@ -109,6 +112,20 @@ if (!dir) {
     assert.deepEqual(image.Config.Healthcheck.Test, ['CMD', '/gatelet', 'health']);
     assert.deepEqual(Object.keys(image.Config.Volumes), ['/data']);
   });
+
+  for (const other of Object.keys(TRIPLES).filter((name) => name !== arch)) {
+    test(`the image for ${other} is the same with that machine's binary`, async () => {
+      await docker('build', '--platform', `linux/${other}`, '-t', `gatelet:${other}`, '-f', join(ctx, 'container/Dockerfile'), ctx);
+      const [image] = JSON.parse(await docker('image', 'inspect', `gatelet:${other}`));
+      const bytes = statSync(binaryOf(other)).size;
+      note(`image for ${other}: ${image.Size} bytes`);
+      assert.ok(image.Size >= bytes && image.Size - bytes < 4096, `${image.Size} bytes, the binary has ${bytes}`);
+      assert.equal(image.Architecture, other);
+      const [own] = JSON.parse(await docker('image', 'inspect', 'gatelet'));
+      assert.deepEqual(image.Config.Healthcheck, own.Config.Healthcheck);
+      assert.deepEqual([image.Config.User, image.Config.Env, image.Config.Volumes], [own.Config.User, own.Config.Env, own.Config.Volumes]);
+    });
+  }
 
   for (const { name, port, options } of [
     { name: 'same-port', port: 18789, options: ['--health-interval', '1s'] },
