@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "five\nsix\n");
         assert_eq!(fs::read_to_string(dir.join("gatelet.log.1")).unwrap(), "three\nfour\n");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 2);
+        drop(log);
         fs::remove_dir_all(dir).unwrap();
     }
 
@@ -99,6 +100,7 @@ mod tests {
             log.write(line).unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+        drop(log);
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -75,6 +75,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     AddressFile::forget(&paths.state_dir.value);
     let listeners = listen::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
+    let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners)?;
     let not_used = loaded.accepted_not_used;
     let mut beginning = Beginning { config, paths, listeners, secret, warnings, not_used, bind_unsaid };
@@ -89,7 +90,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let shared = Shared::new(gateway, Box::new(clock), jobs);
     let executor = Rc::new(LocalExecutor::new());
     let disk = Disk { file: opened.file, wanted };
-    let work = serve(executor.clone(), shared, beginning.listeners, disk);
+    let work = serve(executor.clone(), shared, beginning.listeners, disk, stop);
     smol::block_on(executor.run(work)).map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     drop(address_file);
     log::info!("stopped");
@@ -334,12 +335,13 @@ async fn serve(
     shared: Rc<Shared>,
     listeners: Listeners,
     disk: Disk,
+    stop: Stop,
 ) -> std::io::Result<()> {
     let disk = executor.spawn(commit_all(shared.clone(), disk));
     let ticks = executor.spawn(tick(shared.clone()));
     listen::accept_all(&executor, &shared, listeners.sockets)?;
     notify::notify("READY=1");
-    let signal = stop_signal().await?;
+    let signal = stop.asked().await;
     log::info!("stopping: {signal}");
     notify::notify("STOPPING=1");
     shared.happen(Event::Stop);
@@ -394,31 +396,50 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
-/// Ctrl-C or SIGTERM.
+/// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
 #[cfg(unix)]
-async fn stop_signal() -> std::io::Result<&'static str> {
-    let mut signals = Signals::new([Signal::Int, Signal::Term])?;
-    Ok(match signals.next().await {
-        Some(Ok(Signal::Int)) => "interrupted",
-        _ => "asked to",
-    })
+struct Stop(Signals);
+
+#[cfg(unix)]
+impl Stop {
+    /// SIGINT (Ctrl-C) and SIGTERM.
+    fn listen() -> std::io::Result<Stop> {
+        Signals::new([Signal::Int, Signal::Term]).map(Stop)
+    }
+
+    async fn asked(mut self) -> &'static str {
+        match self.0.next().await {
+            Some(Ok(Signal::Int)) => "interrupted",
+            _ => "asked to",
+        }
+    }
 }
 
-/// Ctrl-C, Ctrl-Break and a closed console, or what the service control manager says.
+/// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
 #[cfg(windows)]
-async fn stop_signal() -> std::io::Result<&'static str> {
-    if let Some(asked) = super::service::stop_asked() {
-        let _ = asked.recv().await;
-        return Ok("the service control manager asked to");
+struct Stop(Receiver<()>, &'static str);
+
+#[cfg(windows)]
+impl Stop {
+    /// The service control manager; without it Ctrl-C and Ctrl-Break. Of a closed console and a logoff we hear too, but Windows may
+    /// end the process before the clients had their goodbye.
+    fn listen() -> std::io::Result<Stop> {
+        if let Some(asked) = super::service::stop_asked() {
+            return Ok(Stop(asked, "the service control manager asked to"));
+        }
+        let (stop, asked) = bounded::<()>(1);
+        let told = ctrlc::set_handler(move || {
+            // full: it was said before
+            let _ = stop.try_send(());
+        });
+        told.map_err(|error| std::io::Error::other(error.to_string()))?;
+        Ok(Stop(asked, "interrupted"))
     }
-    let (stop, asked) = bounded::<()>(1);
-    let told = ctrlc::set_handler(move || {
-        // full: it was said before
-        let _ = stop.try_send(());
-    });
-    told.map_err(|error| std::io::Error::other(error.to_string()))?;
-    let _ = asked.recv().await;
-    Ok("interrupted")
+
+    async fn asked(self) -> &'static str {
+        let _ = self.0.recv().await;
+        self.1
+    }
 }
 
 /// Waits until every client has its goodbye, at most the grace of a close handshake and a little.

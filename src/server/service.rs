@@ -45,8 +45,8 @@ pub fn ready() {
 }
 
 /// Gets an item when the manager wants the gateway to stop; `None` if this is no service.
-pub fn stop_asked() -> Option<&'static Receiver<()>> {
-    SERVICE.get().map(|service| &service.stop_asked)
+pub fn stop_asked() -> Option<Receiver<()>> {
+    SERVICE.get().map(|service| service.stop_asked.clone())
 }
 
 /// ERROR_FAILED_SERVICE_CONTROLLER_CONNECT

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use gatelet::gate::ids::DeviceId;
 use gatelet::wire::base64;
 use sha2::{Digest, Sha256};
+
+use super::runner;
 
 /// A state directory that is removed at the end.
 struct Place(PathBuf);
@@ -31,19 +33,17 @@ impl Place {
         let place = Place::new(name);
         let records: Vec<String> = (1..=count).map(record).collect();
         fs::write(place.0.join("paired.json"), format!("{{{}}}", records.join(","))).unwrap();
-        let file = place.0.join("paired.json");
-        place.good(&["table", "import", file.to_str().unwrap()]);
+        place.good(&["table", "import", &place.file("paired.json")]);
         place
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatelet"));
-        for (name, _) in
-            std::env::vars().filter(|(name, _)| name.starts_with("GATELET") || name.starts_with("OPENCLAW"))
-        {
-            command.env_remove(name);
-        }
-        command.args(args).env("GATELET_STATE_DIR", &self.0).output().unwrap()
+        runner::command(&[], args).env("GATELET_STATE_DIR", runner::path(&self.0)).output().unwrap()
+    }
+
+    /// The file of that name in here, as the binary names it.
+    fn file(&self, name: &str) -> String {
+        runner::path(&self.0.join(name)).into_string().unwrap()
     }
 
     fn good(&self, args: &[&str]) -> String {
@@ -81,8 +81,7 @@ fn without_a_table_every_command_says_so_and_makes_nothing() {
         assert!(words.contains("`gatelet run` makes it"), "{words}");
     }
     fs::write(place.0.join("p.json"), format!("{{{}}}", record(1))).unwrap();
-    let file = place.0.join("p.json");
-    assert!(place.good(&["table", "import", "--dry-run", file.to_str().unwrap()]).contains("1 taken over"));
+    assert!(place.good(&["table", "import", "--dry-run", &place.file("p.json")]).contains("1 taken over"));
     assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1);
 }
 
@@ -133,13 +132,12 @@ fn an_export_is_imported_again_and_holds_no_token() {
     let export = place.good(&["table", "export"]);
     assert!(!export.contains("token") && export.contains(&id(1)), "{export}");
     let other = Place::with_devices("export-to", 1);
-    let file = other.0.join("export.json");
-    fs::write(&file, &export).unwrap();
-    let file = file.to_str().unwrap();
-    let words = other.good(&["table", "import", "--dry-run", file]);
+    fs::write(other.0.join("export.json"), &export).unwrap();
+    let file = other.file("export.json");
+    let words = other.good(&["table", "import", "--dry-run", &file]);
     assert!(words.contains("2 taken over, 1 skipped (dry run"), "{words}");
     assert!(!other.good(&["devices", "--json"]).contains(&id(2)));
-    let words = other.good(&["table", "import", file]);
+    let words = other.good(&["table", "import", &file]);
     assert!(words.contains("2 taken over, 1 skipped"), "{words}");
     assert!(other.good(&["devices"]).contains("operator (revoked)"), "the revocation came along");
 }
@@ -176,8 +174,8 @@ fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
     assert!(place.good(&["url"]).starts_with("http://127.0.0.1:18789/#token="));
     let (code, words) = place.bad(&["token", "rotate", "--token", "from-a-flag-long-enough"]);
     assert!(code == 1 && words.contains("the token comes from --token"), "{words}");
-    #[cfg(unix)]
-    {
+    // wine gives files the rights that this process's umask does
+    if !runner::windows() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(place.0.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
     }

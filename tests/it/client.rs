@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_compact::{KeyPair, Seed};
@@ -14,8 +14,7 @@ use sha2::{Digest, Sha256};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-/// How long anything may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(35);
+use super::runner::patience;
 
 /// An Ed25519 device identity.
 #[derive(Clone)]
@@ -281,19 +280,24 @@ impl Dial {
                 connect_from(from, self.to).unwrap_or_else(|error| panic!("connect {from} -> {}: {error}", self.to))
             }
         };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
+        stream.set_write_timeout(Some(patience())).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
 
     /// The whole answer to that request, as text.
     pub fn http(&self, request: &str) -> String {
+        String::from_utf8_lossy(&self.raw(request)).into_owned()
+    }
+
+    /// The whole answer to that request.
+    pub fn raw(&self, request: &str) -> Vec<u8> {
         let mut stream = self.tcp();
         let _ = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        answer
     }
 
     /// The answer to a plain GET.
@@ -451,7 +455,7 @@ impl Socket {
     pub fn next(&mut self) -> Got {
         let begun = Instant::now();
         loop {
-            assert!(begun.elapsed() < PATIENCE, "nothing but pings came in {PATIENCE:?}");
+            assert!(begun.elapsed() < patience(), "nothing but pings came in {:?}", patience());
             match self.ws.read() {
                 Ok(Message::Text(text)) => return Got::Frame(serde_json::from_str(&text).expect("a frame is JSON")),
                 Ok(Message::Binary(bytes)) => panic!("a binary frame of {} bytes", bytes.len()),
@@ -464,7 +468,7 @@ impl Socket {
                 Err(Error::Io(error))
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
                 {
-                    panic!("nothing came in {PATIENCE:?}")
+                    panic!("nothing came in {:?}", patience())
                 }
                 Err(_) => return Got::Closed(1006, String::new()),
             }
@@ -483,7 +487,7 @@ impl Socket {
     pub fn closed(&mut self) -> (u16, String) {
         let begun = Instant::now();
         loop {
-            assert!(begun.elapsed() < PATIENCE, "not closed in {PATIENCE:?}");
+            assert!(begun.elapsed() < patience(), "not closed in {:?}", patience());
             match self.next() {
                 Got::Frame(frame) => self.keep(frame),
                 Got::Closed(code, reason) => return (code, reason),

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Prepares wine for tests of the Windows files: tests/wine/setup.sh x86_64|aarch64   (root, Debian 12, no binfmt needed)
+# Writes target/cross/wine/run-ARCH, which starts a Windows program with arguments, environment, standard streams and exit
+# code passed on, and the prefix of that ARCH; and target/cross/wine/stop-ARCH, which ends all that still runs in that prefix.
+# Debian's wine is unpacked below target/cross/wine, not installed. The ARM64 one runs in qemu's user emulator.
+# In place in each prefix: the DLL of bcryptprimitives.c, which real Windows has and this wine has not.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+arch=${1:-}
+case $arch in
+  x86_64) debian=amd64 ;;
+  aarch64) debian=arm64 ;;
+  *) echo "usage: tests/wine/setup.sh x86_64|aarch64" >&2; exit 2 ;;
+esac
+work=$PWD/target/cross
+home=$work/wine
+root=$home/$arch/root
+prefix=$home/$arch/prefix
+wineserver=$root/usr/lib/wine/wineserver
+
+main() {
+  mkdir -p "$home/$arch"
+  [ -e "$root/.done" ] || unpack_wine
+  write_starters
+  [ -e "$prefix/.done" ] || make_prefix
+  install_shim
+  write_runner
+}
+
+unpack_wine() {
+  local tool=$home/mmdebstrap
+  rm -rf "$root"
+  if [ ! -x "$tool/usr/bin/mmdebstrap" ]; then
+    mkdir -p "$tool"
+    (cd "$tool" && apt-get download -qq mmdebstrap && dpkg -x mmdebstrap_*.deb . && rm mmdebstrap_*.deb) 2>>"$home/$arch/setup.log"
+  fi
+  # extract: no script of a package runs, so that another processor's packages need no emulator here
+  "$tool/usr/bin/mmdebstrap" --quiet --variant=extract --architectures=$debian --include=wine,wine64,libwine bookworm "$root" \
+    2>>"$home/$arch/setup.log" || { tail "$home/$arch/setup.log" >&2; return 1; }
+  touch "$root/.done"
+}
+
+# scripts of the names by which wine is started, and by which it starts itself anew and its server
+write_starters() {
+  local wine=$root/usr/lib/wine with libraries
+  # With the loader and the libraries of its own root, nothing of the host's is used, and qemu needs no -L, which would show
+  # wine another "/" than the kernel has. Wine looks for its parts from where the loader is.
+  cp -L "$root"/lib/"$arch"-linux-gnu/ld-linux-*.so.? "$wine/ld.so"
+  libraries=$root/lib/$arch-linux-gnu:$root/usr/lib/$arch-linux-gnu
+  with="exec '$wine/ld.so' --library-path '$libraries'"
+  if [ "$arch" = aarch64 ]; then with="exec '$(tests/qemu.sh aarch64)' ${with#exec }"; fi
+  # wine puts its own name before the arguments of this one
+  starter "$wine/wine64-preloader" "shift; $with '$wine/wine64' \"\$@\""
+  starter "$home/$arch/wine" "$with '$wine/wine64' \"\$@\""
+  starter "$wine/wineserver" "$with '$wine/wineserver64' \"\$@\""
+}
+
+# starter FILE LINE; the new one takes the place of the old in one step, as it may be running
+starter() {
+  printf '#!/bin/sh\n%s\n' "$2" >"$1.new"
+  chmod +x "$1.new"
+  mv "$1.new" "$1"
+}
+
+environment() {
+  echo "export WINEPREFIX='$prefix' WINESERVER='$wineserver' WINEDEBUG=\${WINEDEBUG:--all}"
+  # no Mono and HTML engine to ask for, no menu entries for the host
+  echo "export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe=d'"
+  echo "unset DISPLAY WAYLAND_DISPLAY"
+}
+
+make_prefix() {
+  # a server is found by the inode of its prefix, which the next one may get
+  if [ -d "$prefix" ]; then (eval "$(environment)" && "$wineserver" -k) || true; fi
+  rm -rf "$prefix"
+  mkdir -p "$prefix/drive_c/windows/system32"
+  # Debian's x86_64 wine looks for this one below /usr, where nothing is installed
+  if [ "$arch" = x86_64 ]; then cp "$root/usr/x86_64-w64-mingw32/lib/zlib1.dll" "$prefix/drive_c/windows/system32/"; fi
+  (eval "$(environment)" && "$home/$arch/wine" wineboot --init && "$wineserver" -w) </dev/null >>"$home/$arch/setup.log" 2>&1 ||
+    { tail "$home/$arch/setup.log" >&2; return 1; }
+  [ -d "$prefix/drive_c/windows/system32" ] || { echo "wine made no prefix: $home/$arch/setup.log" >&2; return 1; }
+  touch "$prefix/.done"
+}
+
+install_shim() {
+  local dll=$prefix/drive_c/windows/system32/bcryptprimitives.dll
+  if [ ! "$dll" -nt tests/wine/bcryptprimitives.c ]; then
+    install_zig
+    ZIG_GLOBAL_CACHE_DIR=$work/zig-cache ZIG_LOCAL_CACHE_DIR=$work/zig-cache "$work/venv/bin/python" -m ziglang cc \
+      -target "$arch-windows-gnu" -Os -shared -nostdlib -Wl,--entry,DllMainCRTStartup \
+      -o "$home/$arch/bcryptprimitives.dll" tests/wine/bcryptprimitives.c -ladvapi32
+    cp "$home/$arch/bcryptprimitives.dll" "$dll"
+  fi
+}
+
+# the same zig as targets/build.sh, which may have installed it
+install_zig() {
+  local stamp
+  # shellcheck disable=SC2016
+  stamp="ziglang==$(sed -n 's/^zig_version=//p' targets/build.sh) cargo-zigbuild==$(sed -n 's/^zigbuild_version=//p' targets/build.sh)"
+  [ "$(cat "$work/venv/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
+  rm -rf "$work/venv"
+  python3 -m venv "$work/venv"
+  # shellcheck disable=SC2086
+  "$work/venv/bin/pip" install -q $stamp
+  echo "$stamp" >"$work/venv/.stamp"
+}
+
+write_runner() {
+  starter "$home/run-$arch" "$(environment)"$'\n'"exec '$home/$arch/wine' \"\$@\""
+  starter "$home/stop-$arch" "$(environment)"$'\n'"exec '$wineserver' -k"
+  echo "$home/run-$arch"
+}
+
+main
