@@ -17,7 +17,7 @@ pub fn check(context: &Context) -> Done {
                 o.shown("file", &paths.config.value.display());
             }
             o.arr("problems", |list| loaded.problems.iter().for_each(|problem| list.item_obj(|o| fields(o, problem))));
-            o.strs("acceptedNotUsed", loaded.accepted_not_used.iter().map(String::as_str));
+            o.strings("acceptedNotUsed", &loaded.accepted_not_used);
         }))
     } else {
         report(context)

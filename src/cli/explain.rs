@@ -321,7 +321,7 @@ impl Told<'_> {
             let (word, refusal) = match self.verdict.outcome {
                 Outcome::Admit(admission) => {
                     o.str("role", admission.role.name());
-                    o.strs("scopes", admission.scopes.iter().map(Scope::name));
+                    o.scopes("scopes", admission.scopes);
                     o.str("method", admission.method.name());
                     ("admit", None)
                 }

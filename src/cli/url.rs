@@ -28,7 +28,7 @@ pub fn url(context: &Context) -> Done {
     if context.json {
         return Output::json(&json::object(|o| {
             o.opt_str("url", links.first().map(String::as_str));
-            o.strs("urls", links.iter().map(String::as_str));
+            o.strings("urls", &links);
         }));
     }
     Ok(Output { text: links.join("\n") + "\n", note: note(context, config, port), exit: Exit::Ok })

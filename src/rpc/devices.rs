@@ -115,7 +115,7 @@ pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         o.shown("deviceId", &device.id);
         o.str("role", role.name());
         o.opt_str("token", in_band.then(|| token.as_str()));
-        o.strs("scopes", scopes_of(&device, role).iter().map(|scope| scope.name()));
+        o.scopes("scopes", scopes_of(&device, role));
         o.u64("rotatedAtMs", call.now.wall.0);
         if call.caller.dialect() == Dialect::V4 {
             o.str("tokenDelivery", if in_band { "in-band" } else { "withheld-cross-device" });

@@ -64,7 +64,7 @@ pub fn status(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure>
         o.str("version", status.version);
         o.u64("pid", u64::from(status.pid));
         o.u64("uptimeMs", status.uptime_ms);
-        o.strs("listening", status.listening.iter().map(String::as_str));
+        o.strings("listening", &status.listening);
         o.str("url", &status.url);
         o.str("authMode", status.auth_mode);
         o.str("pairingMode", status.pairing_mode);
@@ -79,7 +79,7 @@ pub fn status(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure>
         o.u64("unauthenticated", status.unauthenticated as u64);
         o.u64("operators", status.operators as u64);
         o.u64("nodes", status.nodes as u64);
-        o.strs("warnings", status.warnings.iter().map(String::as_str));
+        o.strings("warnings", &status.warnings);
     })))
 }
 

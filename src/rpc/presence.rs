@@ -114,7 +114,7 @@ impl Entry {
             shown.shown("deviceId", &device);
         }
         shown.strs("roles", [self.role.name()]);
-        shown.strs("scopes", self.scopes.iter().map(|scope| scope.name()));
+        shown.scopes("scopes", self.scopes);
         shown.opt_str("instanceId", given(&self.instance).as_deref());
         if dialect == Dialect::V4 {
             shown.str("clientId", &self.client_id);

@@ -34,7 +34,7 @@ pub fn device_fields(o: &mut Writer<'_>, device: &Device, connected: bool) {
     opt_text(o, "label", &device.label);
     let shown = if device.roles.is_empty() { device.revoked } else { device.roles };
     roles(o, shown, device.scopes);
-    o.strs("revokedRoles", device.revoked.iter().map(Role::name));
+    o.roles("revokedRoles", device.revoked);
     o.str("approvedVia", approved_via(device.provenance));
     o.str("provenance", device.provenance.name());
     o.u64("createdAtMs", device.created.0);
@@ -83,8 +83,8 @@ fn about(o: &mut Writer<'_>, about: &About) {
 
 fn roles(o: &mut Writer<'_>, roles: Roles, scopes: Scopes) {
     o.opt_str("role", roles.iter().next().map(Role::name));
-    o.strs("roles", roles.iter().map(Role::name));
-    o.strs("scopes", scopes.iter().map(|scope| scope.name()));
+    o.roles("roles", roles);
+    o.scopes("scopes", scopes);
 }
 
 /// The roles whose token works, as the protocol lists them; the tokens themselves are derived and never listed.
@@ -93,7 +93,7 @@ fn tokens(list: &mut Writer<'_>, device: &Device) {
         list.item_obj(|o| {
             let scopes = if role == Role::Operator { device.scopes } else { Scopes::NONE };
             o.str("role", role.name());
-            o.strs("scopes", scopes.iter().map(|scope| scope.name()));
+            o.scopes("scopes", scopes);
             o.u64("createdAtMs", device.approved.0);
         });
     }

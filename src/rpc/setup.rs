@@ -50,12 +50,10 @@ pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
     call.codes.make(id, text, grant, call.now.at);
     let url = public.as_deref().unwrap_or(&call.status.url).to_string();
     let expires = call.now.wall.0.saturating_add(limits::SETUP_CODE_MS);
+    let urls: Vec<String> = call.status.urls.iter().map(|url| websocket(url)).collect();
     let link = json::object(|o| {
         o.str("url", &websocket(&url));
-        o.strs(
-            "urls",
-            call.status.urls.iter().map(|url| websocket(url)).collect::<Vec<_>>().iter().map(String::as_str),
-        );
+        o.strings("urls", &urls);
         o.str("bootstrapToken", text.as_str());
         o.u64("expiresAtMs", expires);
     });
@@ -67,10 +65,7 @@ pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
         o.str("code", text.as_str());
         o.str("link", &["oc-pair://", &setup_code].concat());
         o.str("gatewayUrl", &websocket(&url));
-        o.strs(
-            "gatewayUrls",
-            call.status.urls.iter().map(|url| websocket(url)).collect::<Vec<_>>().iter().map(String::as_str),
-        );
+        o.strings("gatewayUrls", &urls);
         o.str("auth", call.status.auth_mode);
         o.str("urlSource", if public.is_some() { "publicUrl" } else { "gateway" });
         o.str("access", if grant.roles.contains(Role::Node) { "node" } else { access(&name) });

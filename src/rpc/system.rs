@@ -5,7 +5,7 @@
 use super::{Call, Failure, Reply};
 use crate::gate::facts::Dialect;
 use crate::gate::ids::WallMs;
-use crate::wire::json::{self, Writer};
+use crate::wire::json;
 use crate::wire::params::Params;
 
 /// `health {probe?}`
@@ -22,23 +22,12 @@ pub fn health_json(dialect: Dialect, now: WallMs) -> Vec<u8> {
         o.u64("ts", now.0);
         o.u64("durationMs", 0);
         if dialect == Dialect::V4 {
-            o.obj("plugins", |plugins| {
-                plugins.strs("loaded", []);
-                plugins.strs("errors", []);
-                plugins.strs("unavailable", []);
-            });
+            o.fields(r#""plugins":{"loaded":[],"errors":[],"unavailable":[]}"#);
         }
-        o.obj("channels", nothing);
-        o.strs("channelOrder", []);
-        o.obj("channelLabels", nothing);
-        o.u64("heartbeatSeconds", 0);
-        o.str("defaultAgentId", "main");
-        o.strs("agents", []);
-        o.obj("sessions", |sessions| {
-            sessions.str("path", "");
-            sessions.u64("count", 0);
-            sessions.strs("recent", []);
-        });
+        o.fields(
+            r#""channels":{},"channelOrder":[],"channelLabels":{},"heartbeatSeconds":0,"defaultAgentId":"main","agents":[]"#,
+        );
+        o.fields(r#""sessions":{"path":"","count":0,"recent":[]}"#);
     })
 }
 
@@ -51,25 +40,13 @@ pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         if v4 {
             o.str("runtimeVersion", gateway.version);
         }
-        o.obj("heartbeat", |heartbeat| {
-            heartbeat.str("defaultAgentId", "main");
-            heartbeat.strs("agents", []);
-        });
-        o.strs("channelSummary", []);
-        o.strs("queuedSystemEvents", []);
+        o.fields(r#""heartbeat":{"defaultAgentId":"main","agents":[]},"channelSummary":[],"queuedSystemEvents":[]"#);
         if v4 {
-            o.obj("tasks", tasks);
+            o.fields(NO_TASKS);
         }
-        o.obj("sessions", |sessions| {
-            sessions.strs("paths", []);
-            sessions.u64("count", 0);
-            sessions.obj("defaults", |defaults| {
-                defaults.null("model");
-                defaults.null("contextTokens");
-            });
-            sessions.strs("recent", []);
-            sessions.strs("byAgent", []);
-        });
+        o.fields(
+            r#""sessions":{"paths":[],"count":0,"defaults":{"model":null,"contextTokens":null},"recent":[],"byAgent":[]}"#,
+        );
     })))
 }
 
@@ -92,9 +69,7 @@ pub fn config(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure>
         o.raw("parsed", &section);
         o.bool("valid", true);
         o.raw("config", &section);
-        o.strs("issues", []);
-        o.strs("warnings", []);
-        o.strs("legacyIssues", []);
+        o.fields(r#""issues":[],"warnings":[],"legacyIssues":[]"#);
     })))
 }
 
@@ -103,20 +78,9 @@ pub fn presence(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failu
     Ok(Reply::of(call.presence.list(call.caller.dialect())))
 }
 
-fn nothing(_: &mut Writer<'_>) {}
-
-fn tasks(tasks: &mut Writer<'_>) {
-    for name in ["total", "active", "terminal", "failures"] {
-        tasks.u64(name, 0);
-    }
-    tasks.obj("byStatus", |by| {
-        for name in ["queued", "running", "succeeded", "failed", "timed_out", "cancelled", "lost"] {
-            by.u64(name, 0);
-        }
-    });
-    tasks.obj("byRuntime", |by| {
-        for name in ["subagent", "acp", "cli", "cron"] {
-            by.u64(name, 0);
-        }
-    });
-}
+/// What protocol 4 counts of tasks.
+const NO_TASKS: &str = concat!(
+    r#""tasks":{"total":0,"active":0,"terminal":0,"failures":0,"#,
+    r#""byStatus":{"queued":0,"running":0,"succeeded":0,"failed":0,"timed_out":0,"cancelled":0,"lost":0},"#,
+    r#""byRuntime":{"subagent":0,"acp":0,"cli":0,"cron":0}}"#
+);

@@ -11,6 +11,7 @@ pub mod commits;
 pub mod connection;
 mod conns;
 pub mod evidence;
+mod flag;
 pub mod gateway;
 pub mod listen;
 #[cfg(any(windows, test))]

@@ -1,41 +1,129 @@
 //! Work that would hold up the loop - the disk, many signatures at once - on a thread of its own.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use async_channel::{bounded, Sender};
+use super::flag::Flag;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// A thread that does one thing after the other. Ends when it is dropped and has done what it was given.
-pub struct Worker(Sender<Task>);
+/// A thread that does one thing after the other. Ends when this is dropped.
+pub struct Worker(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<(VecDeque<Task>, Ended)>,
+    more: Condvar,
+}
+
+type Ended = bool;
 
 impl Worker {
-    /// Starts the thread; `queue` tasks may wait before [`Worker::run`] waits itself.
-    pub fn start(name: &str, queue: usize) -> io::Result<Worker> {
-        let (sender, receiver) = bounded::<Task>(queue);
+    /// Starts the thread.
+    pub fn start(name: &str) -> io::Result<Worker> {
+        let queue = Arc::new(Queue::default());
+        let theirs = queue.clone();
         let work = move || {
-            while let Ok(task) = receiver.recv_blocking() {
+            while let Some(task) = theirs.next() {
                 task();
             }
         };
         std::thread::Builder::new().name(name.to_string()).spawn(work)?;
-        Ok(Worker(sender))
+        Ok(Worker(queue))
     }
 
-    /// Does `work` on the thread. `None` if the thread is gone, which ends the process anyway (`panic = "abort"`).
+    /// Does `work` on the thread, unless this future is dropped before its turn comes: so no more can wait there than wait here.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        // the result lies beside the channel, so that one kind of channel does for every kind of result
+        let done = Flag::default();
         let result = Arc::new(Mutex::new(None));
-        let (done, finished) = bounded::<()>(1);
-        let theirs = result.clone();
-        let task = move || {
-            *theirs.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
-            drop(done);
-        };
-        self.0.send(Box::new(task)).await.ok()?;
-        let _ = finished.recv().await;
-        let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (raise, theirs) = (done.clone(), Arc::downgrade(&result));
+        self.0.push(Box::new(move || {
+            if let Some(result) = theirs.upgrade() {
+                *lock(&result) = Some(work());
+                raise.raise();
+            }
+        }));
+        done.wait().await;
+        let result = lock(&result).take();
         result
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        lock(&self.0.waiting).1 = true;
+        self.0.more.notify_one();
+    }
+}
+
+impl Queue {
+    fn push(&self, task: Task) {
+        lock(&self.waiting).0.push_back(task);
+        self.more.notify_one();
+    }
+
+    /// Waits for a task; `None` when there is none and no more can come.
+    fn next(&self) -> Option<Task> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            match waiting.0.pop_front() {
+                Some(task) => return Some(task),
+                None if waiting.1 => return None,
+                None => waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// A panic ends the process (`panic = "abort"`), so no lock is ever poisoned.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn work_is_done_in_order_and_answers_to_who_asked() {
+        let worker = Worker::start("test").unwrap();
+        let order = Arc::new(AtomicU32::new(0));
+        let ask = |number: u32| {
+            let order = order.clone();
+            worker.run(move || (number, order.fetch_add(1, Ordering::SeqCst)))
+        };
+        let (first, second) = smol::block_on(smol::future::zip(ask(7), ask(8)));
+        assert_eq!((first, second), (Some((7, 0)), Some((8, 1))));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_done() {
+        let worker = Worker::start("test").unwrap();
+        let (go, gate) = channel::<()>();
+        let (said, done) = channel();
+        let mut holds = Box::pin(worker.run(move || gate.recv()));
+        assert!(smol::block_on(smol::future::poll_once(&mut holds)).is_none());
+        let mut dropped = Box::pin(worker.run(move || said.send(()).unwrap()));
+        assert!(smol::block_on(smol::future::poll_once(&mut dropped)).is_none());
+        drop(dropped);
+        go.send(()).unwrap();
+        assert!(smol::block_on(holds).unwrap().is_ok());
+        assert_eq!(smol::block_on(worker.run(|| 1)), Some(1));
+        assert!(done.recv().is_err(), "its sender went with the work, unused");
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_worker() {
+        let worker = Worker::start("test").unwrap();
+        let queue = Arc::downgrade(&worker.0);
+        drop(worker);
+        let begun = std::time::Instant::now();
+        while queue.upgrade().is_some() {
+            assert!(begun.elapsed().as_secs() < 10, "the thread goes on");
+            std::thread::yield_now();
+        }
     }
 }

@@ -173,7 +173,7 @@ impl Turned<'_> {
                 o.str("remediationHint", hint);
                 o.str("deviceId", &device_text(&attempt.proof));
                 o.opt_str("requestedRole", attempt.role.map(Role::name));
-                o.strs("requestedScopes", attempt.requested.iter().map(|scope| scope.name()));
+                o.scopes("requestedScopes", attempt.requested);
                 o.bool("pauseReconnect", false);
             }
             Refusal::TokenMismatch | Refusal::TokenMissing | Refusal::PasswordMismatch | Refusal::PasswordMissing => {

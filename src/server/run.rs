@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_channel::{bounded, Receiver};
 #[cfg(unix)]
 use async_signal::{Signal, Signals};
 use smol::future::FutureExt;
@@ -14,6 +13,8 @@ use smol::stream::StreamExt;
 use smol::{LocalExecutor, Timer};
 
 use super::commits::Job;
+#[cfg(windows)]
+use super::flag::Flag;
 use super::gateway::{Event, Gateway};
 use super::listen::{self, Listeners};
 use super::offload::Worker;
@@ -86,11 +87,9 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let setup = beginning.setup(&opened);
     let devices = devices(&opened);
     let gateway = Gateway::new(Rc::new(setup), devices, status, Box::new(SystemEntropy), clock.now());
-    let (jobs, wanted) = bounded(1);
-    let shared = Shared::new(gateway, Box::new(clock), jobs);
+    let shared = Shared::new(gateway, Box::new(clock));
     let executor = Rc::new(LocalExecutor::new());
-    let disk = Disk { file: opened.file, wanted };
-    let work = serve(executor.clone(), shared, beginning.listeners, disk, stop);
+    let work = serve(executor.clone(), shared, beginning.listeners, opened.file, stop);
     smol::block_on(executor.run(work)).map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     drop(address_file);
     log::info!("stopped");
@@ -334,10 +333,10 @@ async fn serve(
     executor: Rc<LocalExecutor<'static>>,
     shared: Rc<Shared>,
     listeners: Listeners,
-    disk: Disk,
+    file: PairingFile<StdDisk>,
     stop: Stop,
 ) -> std::io::Result<()> {
-    let disk = executor.spawn(commit_all(shared.clone(), disk));
+    let disk = executor.spawn(commit_all(shared.clone(), file));
     let ticks = executor.spawn(tick(shared.clone()));
     listen::accept_all(&executor, &shared, listeners.sockets)?;
     notify::notify("READY=1");
@@ -352,21 +351,14 @@ async fn serve(
     Ok(())
 }
 
-/// The table file, and who says that there is something to write.
-struct Disk {
-    file: PairingFile<StdDisk>,
-    wanted: Receiver<()>,
-}
-
 /// Does one job after the other on a thread of its own; ends when no more can come.
-async fn commit_all(shared: Rc<Shared>, disk: Disk) {
-    let Ok(worker) = Worker::start("gatelet-disk", 1) else {
+async fn commit_all(shared: Rc<Shared>, mut file: PairingFile<StdDisk>) {
+    let Ok(worker) = Worker::start("gatelet-disk") else {
         log::error!("cannot start the thread that writes the pairing table");
         return;
     };
-    let Disk { mut file, wanted } = disk;
     loop {
-        let more = wanted.recv().await.is_ok();
+        let more = shared.jobs().await;
         while let Some(job) = shared.ask(Gateway::next_job) {
             let work = move || (commit(&mut file, &job).err().map(|error| error.to_string()), job, file);
             let Some((error, job, back)) = worker.run(work).await else { return };
@@ -417,7 +409,7 @@ impl Stop {
 
 /// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
 #[cfg(windows)]
-struct Stop(Receiver<()>, &'static str);
+struct Stop(Flag, &'static str);
 
 #[cfg(windows)]
 impl Stop {
@@ -427,17 +419,14 @@ impl Stop {
         if let Some(asked) = super::service::stop_asked() {
             return Ok(Stop(asked, "the service control manager asked to"));
         }
-        let (stop, asked) = bounded::<()>(1);
-        let told = ctrlc::set_handler(move || {
-            // full: it was said before
-            let _ = stop.try_send(());
-        });
-        told.map_err(|error| std::io::Error::other(error.to_string()))?;
+        let asked = Flag::default();
+        let theirs = asked.clone();
+        ctrlc::set_handler(move || theirs.raise()).map_err(|error| std::io::Error::other(error.to_string()))?;
         Ok(Stop(asked, "interrupted"))
     }
 
     async fn asked(self) -> &'static str {
-        let _ = self.0.recv().await;
+        self.0.wait().await;
         self.1
     }
 }

@@ -8,13 +8,13 @@ use std::ffi::OsString;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use async_channel::{bounded, Receiver, Sender};
 use windows_service::service::{
     ServiceControl, ServiceControlAccept, ServiceExitCode, ServiceState, ServiceStatus, ServiceType,
 };
 use windows_service::service_control_handler::{register, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::{define_windows_service, service_dispatcher, Error};
 
+use super::flag::Flag;
 use super::{logger, run, StartError};
 use crate::config::Loaded;
 use crate::gate::limits;
@@ -44,8 +44,8 @@ pub fn ready() {
     report(ServiceState::Running, ServiceExitCode::NO_ERROR);
 }
 
-/// Gets an item when the manager wants the gateway to stop; `None` if this is no service.
-pub fn stop_asked() -> Option<Receiver<()>> {
+/// Raised when the manager wants the gateway to stop; `None` if this is no service.
+pub fn stop_asked() -> Option<Flag> {
     SERVICE.get().map(|service| service.stop_asked.clone())
 }
 
@@ -59,8 +59,7 @@ static SERVICE: OnceLock<Service> = OnceLock::new();
 
 struct Service {
     status: ServiceStatusHandle,
-    stop: Sender<()>,
-    stop_asked: Receiver<()>,
+    stop_asked: Flag,
 }
 
 define_windows_service!(service_main, serve);
@@ -68,9 +67,8 @@ define_windows_service!(service_main, serve);
 /// Everything between the manager's start and the last word to it.
 fn serve(_arguments: Vec<OsString>) {
     let Some((loaded, explain)) = START.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-    let (stop, stop_asked) = bounded(1);
     let Ok(status) = register("gatelet", control) else { return };
-    if SERVICE.set(Service { status, stop, stop_asked }).is_err() {
+    if SERVICE.set(Service { status, stop_asked: Flag::default() }).is_err() {
         return;
     }
     report(ServiceState::StartPending, ServiceExitCode::NO_ERROR);
@@ -97,8 +95,7 @@ fn control(control: ServiceControl) -> ServiceControlHandlerResult {
         ServiceControl::Stop | ServiceControl::Shutdown => {
             report(ServiceState::StopPending, ServiceExitCode::NO_ERROR);
             if let Some(service) = SERVICE.get() {
-                // full: it was asked before
-                let _ = service.stop.try_send(());
+                service.stop_asked.raise();
             }
             ServiceControlHandlerResult::NoError
         }

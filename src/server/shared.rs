@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use async_channel::Sender;
 use smol::Task;
 
 use super::evidence::SignatureCheck;
+use super::flag::Flag;
 use super::gateway::{Event, Gateway};
 use super::offload::Worker;
 use super::ports::Clock;
@@ -21,8 +21,9 @@ use crate::gate::net;
 pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
-    /// Says that there is something for the disk to do; closed when nothing more comes.
-    jobs: Sender<()>,
+    /// There is something for the disk to do, or nothing comes any more.
+    jobs: Flag,
+    ended: Cell<bool>,
     pub setup: Rc<Setup>,
     pub lobby: Lobby,
     verifier: RefCell<Option<Rc<Worker>>>,
@@ -31,13 +32,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Shares this gateway; an item in `jobs` says that [`Gateway::next_job`] has something.
-    pub fn new(gateway: Gateway, clock: Box<dyn Clock>, jobs: Sender<()>) -> Rc<Shared> {
+    /// Shares this gateway.
+    pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> Rc<Shared> {
         let setup = gateway.setup().clone();
         Rc::new(Shared {
             gateway: RefCell::new(gateway),
             clock,
-            jobs,
+            jobs: Flag::default(),
+            ended: Cell::new(false),
             setup,
             lobby: Lobby::default(),
             verifier: RefCell::new(None),
@@ -56,14 +58,20 @@ impl Shared {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
         if gateway.has_jobs() {
-            // full: it was said before
-            let _ = self.jobs.try_send(());
+            self.jobs.raise();
         }
+    }
+
+    /// Waits until [`Gateway::next_job`] may have something; `false` if it is the last time.
+    pub async fn jobs(&self) -> bool {
+        self.jobs.wait().await;
+        !self.ended.get()
     }
 
     /// No more jobs come after those that are waiting.
     pub fn end_jobs(&self) {
-        self.jobs.close();
+        self.ended.set(true);
+        self.jobs.raise();
     }
 
     /// Asks the owner something.
@@ -85,7 +93,7 @@ impl Shared {
         let started = self.verifier.borrow().clone();
         let verifier = match started {
             Some(verifier) => verifier,
-            None => match Worker::start("gatelet-verify", limits::UNAUTHENTICATED) {
+            None => match Worker::start("gatelet-verify") {
                 Ok(verifier) => self.verifier.borrow_mut().insert(Rc::new(verifier)).clone(),
                 Err(_) => return check.run(),
             },

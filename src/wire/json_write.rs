@@ -6,6 +6,8 @@
 use std::fmt::{self, Display, Write as _};
 
 use super::json::Value;
+use crate::gate::ids::{Role, Roles};
+use crate::gate::scopes::{Scope, Scopes};
 
 /// Appends one object to `out`.
 pub fn obj(out: &mut Vec<u8>, fields: impl FnOnce(&mut Writer<'_>)) {
@@ -95,6 +97,17 @@ impl Writer<'_> {
         }
     }
 
+    /// Fields that already are JSON, with commas between them and no braces around.
+    pub fn fields(&mut self, json: &str) {
+        self.comma();
+        self.out.extend_from_slice(json.as_bytes());
+    }
+
+    /// An array without items.
+    pub fn empty(&mut self, key: &str) {
+        self.raw(key, b"[]");
+    }
+
     /// An object.
     pub fn obj(&mut self, key: &str, fields: impl FnOnce(&mut Writer<'_>)) {
         self.key(key);
@@ -110,6 +123,21 @@ impl Writer<'_> {
     /// An array of strings.
     pub fn strs<'s>(&mut self, key: &str, texts: impl IntoIterator<Item = &'s str>) {
         self.arr(key, |list| texts.into_iter().for_each(|text| list.item_str(text)));
+    }
+
+    /// An array of these strings.
+    pub fn strings(&mut self, key: &str, texts: &[String]) {
+        self.strs(key, texts.iter().map(String::as_str));
+    }
+
+    /// The names of scopes.
+    pub fn scopes(&mut self, key: &str, scopes: Scopes) {
+        self.strs(key, scopes.iter().map(Scope::name));
+    }
+
+    /// The names of roles.
+    pub fn roles(&mut self, key: &str, roles: Roles) {
+        self.strs(key, roles.iter().map(Role::name));
     }
 
     /// A string in an array.
@@ -167,9 +195,16 @@ impl Writer<'_> {
     }
 
     fn nested(&mut self, bracket: u8, inside: impl FnOnce(&mut Writer<'_>)) {
-        self.out.push(bracket);
+        self.put(bracket);
         inside(&mut Writer { out: self.out });
-        self.out.push(if bracket == b'{' { b'}' } else { b']' });
+        // the closing brackets come two after the opening ones
+        self.put(bracket + 2);
+    }
+
+    /// Out of line: this stands at both ends of every object that is written anywhere.
+    #[inline(never)]
+    fn put(&mut self, byte: u8) {
+        self.out.push(byte);
     }
 }
 
