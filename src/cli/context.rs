@@ -7,7 +7,7 @@ use std::path::Path;
 use super::client::{Client, ClientError, RpcError};
 use super::show::Style;
 use super::{Exit, Failure};
-use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, SystemEnv};
+use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, Source, SystemEnv};
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
 use crate::server::ports::{Clock, SystemClock};
@@ -100,7 +100,7 @@ impl Context {
         self.gateway()?.ok_or_else(|| {
             let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
             let message = format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
-            Failure::new(Exit::NotRunning, message)
+            Failure::new(Exit::NotRunning, message + self.elsewhere())
         })
     }
 
@@ -115,7 +115,11 @@ impl Context {
     /// The table for this command alone. An error if there is none, or if another process has it.
     pub fn file(&self) -> Result<Box<Opened>, Failure> {
         match store::check_at(self.state_dir()?) {
-            Err(error @ (StoreError::Absent { .. } | StoreError::Busy { .. })) => Err(failure(error)),
+            Err(error @ StoreError::Absent { .. }) => {
+                let Failure { exit, message } = failure(error);
+                Err(Failure::new(exit, message + self.elsewhere()))
+            }
+            Err(error @ StoreError::Busy { .. }) => Err(failure(error)),
             _ => self.file_made(),
         }
     }
@@ -128,6 +132,21 @@ impl Context {
     /// Is there no table yet?
     pub fn has_no_table(&self) -> Result<bool, Failure> {
         Ok(matches!(store::check_at(self.state_dir()?), Err(StoreError::Absent { .. })))
+    }
+
+    /// What to add where nothing was found in the user's own directory while the service's exists: it was not for him to read.
+    fn elsewhere(&self) -> &'static str {
+        let own = self.paths().ok().filter(|paths| paths.state_dir.source == Source::Default);
+        let service = config::service_dir(&SystemEnv).filter(|dir| own.is_some_and(|own| own.state_dir.value != *dir));
+        // the name itself is there for everybody, whatever it leads to
+        let there = service.is_some_and(|dir| dir.symlink_metadata().is_ok());
+        match there {
+            true if cfg!(windows) => {
+                "; a gatelet service is installed here: for that one, use a terminal as administrator"
+            }
+            true => "; a gatelet service is installed here: for that one, use sudo",
+            false => "",
+        }
     }
 
     /// Devices a table has that is made now.

@@ -129,7 +129,7 @@ fn said(context: &Context, entry: &Entry, roles: &[String], done: &str, then: &s
             o.opt_str("requestId", Some(entry.request.as_str()).filter(|id| !id.is_empty()));
             o.str("deviceId", &entry.device);
             if !roles.is_empty() {
-                o.strings("roles", &roles);
+                o.strings("roles", roles);
             }
         }));
     }

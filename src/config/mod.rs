@@ -26,7 +26,7 @@ use crate::gate::limits;
 use crate::gate::net::{self, Cidr};
 
 pub use env::{Env, SystemEnv};
-pub use paths::{in_container, Paths};
+pub use paths::{in_container, service_dir, Paths};
 pub use schema::nearest_word;
 pub use secrets::Secret;
 

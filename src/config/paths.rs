@@ -80,7 +80,7 @@ fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sour
 }
 
 /// Where the installed service keeps its state; there may be none.
-fn service_dir(env: &dyn Env) -> Option<PathBuf> {
+pub fn service_dir(env: &dyn Env) -> Option<PathBuf> {
     let parent = if env.windows() { said(env, "ProgramData") } else { Some("/var/lib".to_string()) };
     parent.map(|parent| Path::new(&parent).join("gatelet"))
 }

@@ -14,21 +14,35 @@ use crate::gate::limits;
 #[cfg(windows)]
 use std::sync::{Mutex, PoisonError};
 
-/// Times are for people, and systemd's journal writes its own.
+/// Times are for people. systemd's journal writes its own, and takes a number in front for how grave the line is.
 struct Logger {
-    times: bool,
+    journal: bool,
 }
 
-static WITH_TIMES: Logger = Logger { times: true };
-static WITHOUT_TIMES: Logger = Logger { times: false };
+static PLAIN: Logger = Logger { journal: false };
+static JOURNAL: Logger = Logger { journal: true };
 
 /// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else is `info`).
 pub fn start(level: Option<&str>) {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
-    let logger = if std::env::var_os("JOURNAL_STREAM").is_some() { &WITHOUT_TIMES } else { &WITH_TIMES };
+    let logger = if to_journal() { &JOURNAL } else { &PLAIN };
     // a service has set its own before
     let _ = log::set_logger(logger);
     log::set_max_level(level);
+}
+
+/// Is standard error the journal? The variable names its device and inode, and outlives a redirection.
+#[cfg(unix)]
+fn to_journal() -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
+    std::fs::metadata("/dev/stderr").is_ok_and(|file| journal == format!("{}:{}", file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn to_journal() -> bool {
+    false
 }
 
 /// Lets the log go to `gatelet.log` in `dir`, which is made if need be. Comes before [`start`]; if the file cannot be opened
@@ -48,11 +62,11 @@ struct FileLogger(Mutex<LogFile>);
 #[cfg(windows)]
 impl Log for FileLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        WITH_TIMES.enabled(metadata)
+        PLAIN.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(line) = WITH_TIMES.line(record) {
+        if let Some(line) = PLAIN.line(record) {
             let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // there is nowhere to say that the log cannot be written
             let _ = file.write(&line);
@@ -83,16 +97,16 @@ impl Logger {
         if !self.enabled(record.metadata()) {
             return None;
         }
-        let level = match record.level() {
-            Level::Error => "error",
-            Level::Warn => "warn",
-            Level::Info => "info",
-            Level::Debug => "debug",
-            Level::Trace => "trace",
+        let (level, gravity) = match record.level() {
+            Level::Error => ("error", 3),
+            Level::Warn => ("warn", 4),
+            Level::Info => ("info", 6),
+            Level::Debug => ("debug", 7),
+            Level::Trace => ("trace", 7),
         };
-        Some(match self.times {
-            true => format!("{} {level} {}\n", utc(SystemTime::now()), record.args()),
-            false => format!("{level} {}\n", record.args()),
+        Some(match self.journal {
+            true => format!("<{gravity}>{level} {}\n", record.args()),
+            false => format!("{} {level} {}\n", utc(SystemTime::now()), record.args()),
         })
     }
 }

@@ -252,11 +252,13 @@ root_needs_no_flag() {
 others_keep_their_own() {
   expect "another user's" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program config print
   holds "$out" "/tmp/ann/.local/state/gatelet  (default)"
+  refused "for that one, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program devices list
+  refused "for that one, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program pair
   expect "root's own" inside mkdir -p /root/.local/state/gatelet
   expect "root with his own" gatelet config print
   holds "$out" "/root/.local/state/gatelet  (default)"
   expect "no root's own" inside rm -r /root/.local
-  ok "another user, and a root who has a state directory of his own, keep to theirs"
+  ok "another user, who is told of sudo, and a root who has a state directory of his own keep to theirs"
 }
 
 devices_pair_and_come_back() {
@@ -348,7 +350,10 @@ log_is_for_the_journal() {
   lacks "$lines" "$token"
   ! grep -E '^[0-9]{4}-[0-9]{2}-[0-9]{2}T' <<<"$lines" || fail "a time of its own beside the journal's"
   lacks "$lines" "in a container"
-  ok "the journal has its lines, without times of their own and without the token"
+  refused_lines=$(inside journalctl --output=cat --priority=warning _SYSTEMD_UNIT=gatelet.service)
+  holds "$refused_lines" "warn refuse conn="
+  lacks "$refused_lines" "info "
+  ok "the journal has its lines and how grave they are, without times of their own and without the token"
 }
 
 what_root_leaves_is_the_services() {
