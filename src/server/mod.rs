@@ -17,6 +17,7 @@ pub mod listen;
 #[cfg(any(windows, test))]
 mod log_file;
 mod logger;
+mod machine;
 mod notify;
 mod offload;
 pub mod outbox;
@@ -29,8 +30,10 @@ mod service;
 pub mod setup;
 pub mod shared;
 mod socket;
+mod stop;
 
 pub use listen::lan_address;
-pub use run::{command, machine_name, run, Page, StartError};
+pub use machine::{command, machine_name};
+pub use run::{run, Page, StartError};
 #[cfg(windows)]
 pub use service::run_service;

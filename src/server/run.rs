@@ -5,22 +5,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-#[cfg(unix)]
-use async_signal::{Signal, Signals};
 use smol::future::FutureExt;
-#[cfg(unix)]
-use smol::stream::StreamExt;
 use smol::{LocalExecutor, Timer};
 
 use super::commits::Job;
-#[cfg(windows)]
-use super::flag::Flag;
 use super::gateway::{Event, Gateway};
 use super::listen::{self, Listeners};
+use super::machine::{command, machine_name};
 use super::offload::Worker;
 use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
 use super::setup::{SecretDigest, Setup};
 use super::shared::Shared;
+use super::stop::Stop;
 use super::{logger, notify};
 use crate::config::{AuthMode, Bind, Config, Loaded, Paths, Secret, Source, Sourced};
 use crate::gate::ids::Hex;
@@ -210,46 +206,6 @@ fn fingerprint(secret: &Secret) -> String {
     tokens::fingerprint(secret.expose().as_bytes()).to_string()
 }
 
-/// The machine's host name; empty if it cannot be found out.
-pub fn machine_name() -> String {
-    // on Windows that path would be below the root of some drive
-    let name = if cfg!(windows) { None } else { std::fs::read_to_string("/proc/sys/kernel/hostname").ok() };
-    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
-    name.map(|name| name.trim().to_string()).unwrap_or_default()
-}
-
-/// How a person runs `gatelet` against this gateway.
-#[cfg(windows)]
-pub fn command() -> String {
-    // PowerShell runs nothing from the folder it is in unless told so
-    let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-    let here = folder.is_some() && folder == std::env::current_dir().ok();
-    if here { ".\\gatelet.exe" } else { "gatelet" }.to_string()
-}
-
-/// How a person runs `gatelet` against this gateway.
-#[cfg(not(windows))]
-pub fn command() -> String {
-    let engine = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
-    match engine.into_iter().find(|(mark, _)| Path::new(mark).exists()) {
-        Some((_, engine)) => {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            let name = container_id(&mounts).map_or_else(machine_name, str::to_string);
-            format!("{engine} exec {name} /gatelet")
-        }
-        None => "gatelet".to_string(),
-    }
-}
-
-/// The start of this container's id, which the engine takes where the host name was chosen or is the host's: from the files of
-/// its own that the engine mounts here (Docker: `containers/ID/hostname`, Podman: `overlay-containers/ID/userdata/hostname`).
-#[cfg(any(not(windows), test))]
-fn container_id(mounts: &str) -> Option<&str> {
-    let ids = mounts.split("containers/").skip(1).filter_map(|rest| rest.split_once('/'));
-    let mut ids = ids.filter(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    ids.next().map(|(id, _)| &id[..12])
-}
-
 /// The configured secret, or the token in the state directory, which is made on the first start and never again.
 fn shared_secret(config: &Config, paths: &Paths) -> Result<Option<Sourced<Secret>>, StartError> {
     if config.auth.secret.is_some() || config.auth.mode != AuthMode::Token {
@@ -388,49 +344,6 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
-/// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
-#[cfg(unix)]
-struct Stop(Signals);
-
-#[cfg(unix)]
-impl Stop {
-    /// SIGINT (Ctrl-C) and SIGTERM.
-    fn listen() -> std::io::Result<Stop> {
-        Signals::new([Signal::Int, Signal::Term]).map(Stop)
-    }
-
-    async fn asked(mut self) -> &'static str {
-        match self.0.next().await {
-            Some(Ok(Signal::Int)) => "interrupted",
-            _ => "asked to",
-        }
-    }
-}
-
-/// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
-#[cfg(windows)]
-struct Stop(Flag, &'static str);
-
-#[cfg(windows)]
-impl Stop {
-    /// The service control manager; without it Ctrl-C and Ctrl-Break. Of a closed console and a logoff we hear too, but Windows may
-    /// end the process before the clients had their goodbye.
-    fn listen() -> std::io::Result<Stop> {
-        if let Some(asked) = super::service::stop_asked() {
-            return Ok(Stop(asked, "the service control manager asked to"));
-        }
-        let asked = Flag::default();
-        let theirs = asked.clone();
-        ctrlc::set_handler(move || theirs.raise()).map_err(|error| std::io::Error::other(error.to_string()))?;
-        Ok(Stop(asked, "interrupted"))
-    }
-
-    async fn asked(self) -> &'static str {
-        self.0.wait().await;
-        self.1
-    }
-}
-
 /// Waits until every client has its goodbye, at most the grace of a close handshake and a little.
 async fn wait_until_quiet(shared: &Rc<Shared>) {
     let quiet = async {
@@ -442,24 +355,4 @@ async fn wait_until_quiet(shared: &Rc<Shared>) {
         Timer::after(Duration::from_millis(limits::CLOSE_GRACE_MS + 250)).await;
     };
     quiet.or(late).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_knows_its_id_from_what_the_engine_mounts() {
-        let id = "0123456789ab".to_string() + &"cd".repeat(26);
-        let docker = format!(
-            "602 551 0:45 / / rw - overlay overlay rw,upperdir=/var/lib/docker/overlay2/{0}/diff\n\
-             609 602 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n",
-            "ef".repeat(32)
-        );
-        assert_eq!(container_id(&docker), Some(&id[..12]));
-        let podman = format!("9 2 0:4 /user/containers/overlay-containers/{id}/userdata/hostname /etc/hostname rw\n");
-        assert_eq!(container_id(&podman), Some(&id[..12]));
-        assert_eq!(container_id("9 2 8:1 /srv/containers/web/data /data rw\n"), None);
-        assert_eq!(container_id(""), None);
-    }
 }
