@@ -4,6 +4,8 @@
 //! never reads a clock, a file, a socket or randomness, never logs, never allocates, and imports nothing else of ours.
 
 pub mod codes;
+pub mod commands;
+pub mod commands_known;
 pub mod device;
 pub mod dialect;
 pub mod facts;
