@@ -5,6 +5,7 @@
 //! an argument ([`Admitted`]), so there is no way to call without it.
 
 mod devices;
+mod empty;
 mod own;
 mod presence;
 pub mod render;
@@ -195,8 +196,9 @@ const METHODS: &[Method] = &[
 ];
 
 /// The methods that hello names.
-pub fn advertised() -> impl Iterator<Item = &'static str> {
-    METHODS.iter().filter(|method| method.advertised).map(|method| method.name)
+pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+    let own = METHODS.iter().filter(|method| method.advertised).map(|method| method.name);
+    own.chain(empty::names(dialect))
 }
 
 /// The events that this gateway sends.
@@ -215,15 +217,19 @@ pub const EVENTS: [&str; 7] = [
 /// Rights come before everything else: a method that does not exist is only told from one that is not allowed to a caller with
 /// admin (protocol 3 and 4).
 pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> Result<Reply, Failure> {
+    let dialect = call.caller.dialect();
     let found = METHODS.iter().find(|method| method.name == name);
+    let empty = if found.is_none() { empty::find(dialect, name) } else { None };
     match call.caller.role() {
         Role::Node if !found.is_some_and(|method| method.node) => return Err(Failure::role(Role::Node)),
         Role::Node => {}
         Role::Operator => {
-            let needed = found.map_or(Scope::Admin, |method| match call.caller.dialect() {
-                Dialect::V3 => method.scope_v3,
-                Dialect::V4 => method.scope,
-            });
+            let needed = match (found, &empty, dialect) {
+                (Some(method), _, Dialect::V3) => method.scope_v3,
+                (Some(method), _, Dialect::V4) => method.scope,
+                (None, Some(empty), _) => empty.scope,
+                (None, None, _) => Scope::Admin,
+            };
             if !call.caller.may(needed) {
                 return Err(Failure::scope(needed));
             }
@@ -232,8 +238,9 @@ pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> R
     if name == "connect" {
         return Err(Failure::invalid("connect is only valid as the first request"));
     }
-    let Some(method) = found else {
-        return Err(Failure::invalid(["unknown method: ", name].concat()));
-    };
-    (method.handler)(call, Params::new(method.name, params))
+    match (found, empty) {
+        (Some(method), _) => (method.handler)(call, Params::new(method.name, params)),
+        (None, Some(empty)) => empty.answer(params, call.now.wall).map(Reply::of),
+        (None, None) => Err(Failure::invalid(["unknown method: ", name].concat())),
+    }
 }

@@ -4,6 +4,7 @@ mod cli_files;
 mod client;
 mod config_load;
 mod durable;
+mod empty;
 mod gate_commands;
 mod gate_no_std;
 mod gate_policy;

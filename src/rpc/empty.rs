@@ -1,0 +1,393 @@
+//! What needs an agent runtime, which a gateway of this kind does not have: its lists are honestly empty, in the shape that the
+//! clients of both protocols read, and its actions are `UNAVAILABLE`, with a hint where they would work.
+//!
+//! All of it is text, a line per method, because text is the smallest thing in the binary: nothing is built, looking one up is
+//! a scan of some kilobytes. A line is used only when the gateway has no handler of that name, and rights come first there as
+//! everywhere. Nothing here changes anything, or promises that something will happen.
+
+use super::Failure;
+use crate::gate::facts::Dialect;
+use crate::gate::ids::WallMs;
+use crate::gate::limits;
+use crate::gate::scopes::Scope;
+use crate::wire::json::{self, Kind, Value, Writer};
+
+/// `dialects scope method parameters answer`; hello does not name a method whose dialects end with `!`.
+///
+/// Parameters, with `,` between: `!x` must be there and is repeated in the answer, `?x` must be there, `~x=d` is repeated or
+/// is `d`, `~x` is repeated if it is there, `@x` is no parameter but the time,
+/// `keys` stands for sessions that nobody knows. The answer is the fields
+/// of an object without its braces, or a whole value.
+const READS: &str = r#"
+34 read sessions.list @ts "path":"","count":0,"defaults":{"modelProvider":null,"model":null,"contextTokens":null},"sessions":[]
+34 read sessions.preview @ts,keys
+4! read sessions.usage @updatedAt,~startDate,~endDate "sessions":[],"totals":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"totalTokens":0,"totalCost":0,"inputCost":0,"outputCost":0,"cacheReadCost":0,"cacheWriteCost":0,"missingCostEntries":0},"aggregates":{"messages":{"total":0,"user":0,"assistant":0,"toolCalls":0,"toolResults":0,"errors":0},"tools":{"totalCalls":0,"uniqueTools":0,"tools":[]},"byModel":[],"byProvider":[],"byAgent":[],"byChannel":[],"daily":[]}
+4 read sessions.describe ?key "session":null
+4! read sessions.resolve - "ok":false
+4 read sessions.search - "results":[]
+4 read sessions.subscribe - "subscribed":true
+4 read sessions.messages.subscribe !key "subscribed":true
+4 read sessions.messages.unsubscribe !key "subscribed":false
+4 read sessions.viewers.set - "sessionKeys":[]
+4 read sessions.observer.visibility - "ok":true
+4 read sessions.groups.list - "groups":[],"sectionOrder":[]
+4 write sessions.groups.defaults - "defaults":[]
+4 read sessions.catalog.list - "catalogs":[]
+4 read sessions.branches.list - "branches":[]
+4 read sessions.companion.state - "exchanges":[]
+4 read session.discussion.info - "state":"none"
+34 read agents.list - "defaultId":"main","mainKey":"main","scope":"per-sender","agents":[]
+34 read agent.identity.get ~agentId=main "name":"gatelet"
+34 read models.list - "models":[]
+4 read models.authStatus @ts "providers":[],"providerCapabilities":[]
+34 read channels.status @ts "channelOrder":[],"channelLabels":{},"channelDetailLabels":{},"channelSystemImages":{},"channelMeta":[],"channels":{},"channelAccounts":{},"channelDefaultAccountId":{}
+34 read cron.status - "enabled":false,"storePath":"","jobs":0,"nextWakeAtMs":null
+3 read cron.list - "jobs":[]
+3 read cron.runs - "entries":[]
+4 read cron.list ~limit=50 "jobs":[],"snapshotRevision":"0","total":0,"offset":0,"hasMore":false,"nextOffset":null
+4 read cron.runs ~limit=50 "entries":[],"total":0,"offset":0,"hasMore":false,"nextOffset":null
+3 read skills.status - "workspaceDir":"","managedSkillsDir":"","skills":[]
+4 read skills.status ~agentId=main "workspaceDir":"","managedSkillsDir":"","skills":[]
+4 read skills.search - "results":[]
+3 read chat.history !sessionKey "messages":[],"thinkingLevel":"off"
+4 read chat.history !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
+4 read chat.startup !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
+4 read chat.metadata - "models":[],"commands":[]
+34 read usage.status @updatedAt "providers":[]
+34 read usage.cost @updatedAt,~days=30 "daily":[],"totals":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"totalTokens":0,"totalCost":0,"inputCost":0,"outputCost":0,"cacheReadCost":0,"cacheWriteCost":0,"missingCostEntries":0}
+34 read tts.status - "enabled":false,"auto":"off","provider":null,"fallbackProvider":null,"fallbackProviders":[],"prefsPath":"","hasOpenAIKey":false,"hasElevenLabsKey":false,"edgeEnabled":false
+34 read tts.providers - "providers":[],"active":null
+4 read tts.personas - "active":null,"personas":[]
+4 read talk.catalog - "modes":[],"transports":[],"brains":[],"speech":{"providers":[]},"transcription":{"providers":[]},"realtime":{"providers":[]}
+34 read voicewake.get - "triggers":[]
+34 read last-heartbeat - null
+3 admin exec.approvals.get - "path":"none","exists":false,"hash":"none","file":{"version":1,"defaults":{"security":"deny","ask":"off","askFallback":"deny"},"agents":{}}
+4 admin exec.approvals.get - "path":"none","exists":false,"hash":"none","file":{"version":1,"defaults":{"security":"deny","ask":"off","askFallback":"deny"},"agents":{}},"resolvedDefaults":{"security":"deny","ask":"off","askFallback":"deny","autoAllowSkills":false}
+4 approvals exec.approval.list - []
+4 approvals exec.approval.grants.list - "grants":[]
+4 approvals plugin.approval.list - []
+4 approvals openclaw.approval.list - []
+4 approvals approval.history - "items":[]
+4 questions question.list - "questions":[]
+4 read commands.list - "commands":[]
+4 read tools.catalog ~agentId=main "profiles":[],"groups":[]
+4 read tools.effective ?sessionKey,~agentId=main "profile":"none","groups":[]
+4 read tasks.list - "tasks":[]
+4 read taskSuggestions.list - "suggestions":[]
+4 read environments.list - "environments":[]
+4 read worktrees.list - "worktrees":[]
+4 read projects.list - "projects":[],"recents":[]
+4 read portal.list - "portals":[]
+4 read artifacts.list - "artifacts":[]
+4 read audit.list - "events":[]
+4 read audit.activity.list - "events":[]
+4 read plugins.list - "plugins":[],"diagnostics":[],"mutationAllowed":false
+4 read plugins.uiDescriptors - "ok":true,"descriptors":[]
+4 read board.get !sessionKey "revision":0,"tabs":[],"widgets":[]
+4 read progressCard.get - "card":null
+4 read transcripts.list - "sessions":[],"nextCursor":null
+4 read mentions.list - "gatewayInstanceId":"gatelet","revision":0,"items":[]
+4 read plugins.controlUi.list - "revision":"0","plugins":[],"diagnostics":[]
+4 read users.prefs.get - "status":"ok","entries":{}
+4 read diagnostics.lanes @ts "lanes":[],"dynamic":null
+4 read controlUi.sessionPullRequests.subscribe - "subscribed":true
+4 pairing channels.pairing.list - "accounts":[],"requests":[],"commandOwnerConfigured":false,"limits":{"pendingPerAccount":0,"ttlMs":0}
+4 admin openclaw.chat.history - "turns":[]
+4 admin terminal.list - "sessions":[]
+4 admin secrets.store.list - "entries":[]
+4 admin conversations.list - "conversations":[]
+4 admin update.status - "sentinel":null,"updateAvailable":null
+"#;
+
+/// `dialects scope methods`.
+const ACTIONS: &str = "
+3 write send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider voicewake.set chat.send \
+    chat.abort browser.request
+3 admin poll sessions.resolve sessions.patch sessions.reset sessions.delete sessions.compact chat.inject channels.logout \
+    cron.add cron.update cron.remove cron.run skills.install skills.update exec.approvals.set web.login.start \
+    web.login.wait wizard.start wizard.next wizard.cancel wizard.status update.run
+4 read sessions.get cron.get tasks.get agents.files.list agents.files.get skills.detail chat.message.get doctor.memory.status \
+    memory.search sessions.diff
+4 write send poll message.action agent agent.wait wake chat.send chat.abort sessions.create sessions.patch sessions.send \
+    sessions.abort sessions.steer sessions.fork sessions.recover tts.enable tts.disable tts.convert tts.setProvider \
+    tts.speak voicewake.set tools.invoke tasks.cancel tasks.retry worktrees.create board.update portal.open portal.close
+4 admin sessions.delete sessions.reset sessions.compact sessions.cleanup sessions.rewind chat.inject channels.start \
+    channels.stop channels.logout agents.create agents.update agents.delete agents.files.set cron.add cron.update \
+    cron.remove cron.run skills.install skills.update plugins.install plugins.setEnabled plugins.uninstall models.probe \
+    exec.approvals.set web.login.start web.login.wait wizard.start wizard.next wizard.cancel wizard.status update.run \
+    openclaw.chat openclaw.setup.detect terminal.open
+4 talk talk.mode talk.speak talk.session.create talk.client.create
+";
+
+/// A method that this gateway has no handler for and yet an answer to.
+#[derive(Clone, Copy)]
+pub struct Empty {
+    name: &'static str,
+    /// What an operator needs.
+    pub scope: Scope,
+    advertised: bool,
+    answer: Answer,
+}
+
+#[derive(Clone, Copy)]
+enum Answer {
+    Read { params: &'static str, body: &'static str },
+    Unavailable,
+}
+
+/// The method of that name in that protocol.
+pub fn find(dialect: Dialect, name: &str) -> Option<Empty> {
+    let read = reads(dialect).find(|read| read.name == name);
+    read.or_else(|| actions(dialect).find(|action| action.name == name))
+}
+
+/// The reads that hello names in that protocol; no actions, because they do not work.
+pub fn names(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+    reads(dialect).filter(|read| read.advertised).map(|read| read.name)
+}
+
+impl Empty {
+    /// The answer at that time, one JSON value.
+    pub fn answer(&self, params: Option<Value<'_>>, now: WallMs) -> Result<Vec<u8>, Failure> {
+        let Answer::Read { params: wanted, body } = self.answer else {
+            return Err(unavailable(self.name));
+        };
+        if !body.is_empty() && !body.starts_with('"') {
+            return Ok(body.into());
+        }
+        let given = params.unwrap_or(Value::EMPTY);
+        let mut wrong = None;
+        let object = json::object(|o| {
+            wrong = wanted.split(',').filter_map(|one| field(o, one, given, now).err()).next();
+            if !body.is_empty() {
+                o.fields(body);
+            }
+        });
+        match wrong {
+            None => Ok(object),
+            Some(what) => Err(Failure::invalid(["invalid ", self.name, " params: ", &what].concat())),
+        }
+    }
+}
+
+/// Writes what one parameter adds to the answer, or says what is wrong with it.
+fn field(o: &mut Writer<'_>, wanted: &'static str, given: Value<'_>, now: WallMs) -> Result<(), String> {
+    let (kind, rest) = wanted.split_at(1);
+    match kind {
+        "@" => o.u64(rest, now.0),
+        "!" => o.str(rest, &required(given, rest)?),
+        "?" => _ = required(given, rest)?,
+        "~" => {
+            let (name, default) = rest.split_once('=').unwrap_or((rest, ""));
+            let number = default.parse().ok();
+            let kind = if number.is_some() { Kind::Number } else { Kind::String };
+            match given.get(name).filter(|value| value.kind() == kind && value.raw().len() <= limits::FIELD_LEN) {
+                Some(value) => o.raw(name, value.raw().as_bytes()),
+                None if number.is_some() => o.opt_u64(name, number),
+                None => o.opt_str(name, Some(default).filter(|default| !default.is_empty())),
+            }
+        }
+        "k" => missing_sessions(o, given)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn required(given: Value<'_>, name: &str) -> Result<String, String> {
+    let Some(value) = given.get(name) else {
+        return Err(["must have required property '", name, "'"].concat());
+    };
+    let problem = match value.as_str() {
+        None => "must be string",
+        Some(text) if text.is_empty() => "must NOT have fewer than 1 characters",
+        Some(text) if text.len() > limits::FIELD_LEN => "must NOT have more than 1024 characters",
+        Some(text) => return Ok(text.into_owned()),
+    };
+    Err(["at /", name, ": ", problem].concat())
+}
+
+/// Who asks for a look into sessions is told of each that there is none; of 64 at most, as the protocol has it.
+fn missing_sessions(o: &mut Writer<'_>, given: Value<'_>) -> Result<(), String> {
+    let keys = given.get("keys").ok_or("must have required property 'keys'")?;
+    if keys.kind() != Kind::Array {
+        return Err("at /keys: must be array".into());
+    }
+    o.arr("previews", |list| {
+        for key in keys.items().filter(|key| key.kind() == Kind::String).take(64) {
+            list.item_obj(|preview| {
+                preview.raw("key", key.raw().as_bytes());
+                preview.fields(r#""status":"missing","items":[]"#);
+            });
+        }
+    });
+    Ok(())
+}
+
+fn unavailable(name: &str) -> Failure {
+    let hint = "send it to the gateway that runs the agent; this one connects operators and nodes";
+    let details = json::object(|o| {
+        o.str("code", "NO_AGENT_RUNTIME");
+        o.str("hint", hint);
+    });
+    let message = [name, " needs an agent runtime, and gatelet has none: ", hint].concat();
+    Failure { details: Some(details), ..Failure::unavailable(message) }
+}
+
+fn reads(dialect: Dialect) -> impl Iterator<Item = Empty> {
+    lines(READS, dialect).filter_map(|(advertised, scope, rest)| {
+        let (name, rest) = rest.split_once(' ')?;
+        let (params, body) = rest.split_once(' ').unwrap_or((rest, ""));
+        Some(Empty { name, scope, advertised, answer: Answer::Read { params, body } })
+    })
+}
+
+fn actions(dialect: Dialect) -> impl Iterator<Item = Empty> {
+    lines(ACTIONS, dialect).flat_map(|(_, scope, names)| {
+        names.split(' ').map(move |name| Empty { name, scope, advertised: false, answer: Answer::Unavailable })
+    })
+}
+
+/// The lines that are of that protocol: whether hello names it, the scope, and what follows.
+fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (bool, Scope, &'static str)> {
+    let digit = if dialect == Dialect::V3 { '3' } else { '4' };
+    text.lines().filter_map(move |line| {
+        let (dialects, rest) = line.split_once(' ')?;
+        let (scope, rest) = rest.split_once(' ')?;
+        Some((!dialects.ends_with('!'), scope_of(scope), rest)).filter(|_| dialects.contains(digit))
+    })
+}
+
+/// What is not known is for administrators.
+fn scope_of(word: &str) -> Scope {
+    match word {
+        "read" => Scope::Read,
+        "write" => Scope::Write,
+        "approvals" => Scope::Approvals,
+        "pairing" => Scope::Pairing,
+        "questions" => Scope::Questions,
+        "talk" => Scope::Talk,
+        _ => Scope::Admin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::refusal::ErrorCode;
+    use std::collections::BTreeSet;
+
+    const BOTH: [Dialect; 2] = [Dialect::V3, Dialect::V4];
+
+    fn ask(dialect: Dialect, name: &str, params: &str) -> Result<String, Failure> {
+        let params = json::parse(params.as_bytes(), limits::JSON_DEPTH).unwrap();
+        let found = find(dialect, name).expect(name);
+        found.answer(Some(params), WallMs(7)).map(|json| String::from_utf8(json).unwrap())
+    }
+
+    #[test]
+    fn every_line_of_the_table_is_read_and_says_something_else() {
+        for text in [READS, ACTIONS] {
+            for line in text.lines().filter(|line| !line.is_empty()) {
+                let words: Vec<_> = line.split(' ').collect();
+                assert!(matches!(words[0], "3" | "4" | "4!" | "34"), "{line}");
+                let scope = scope_of(words[1]);
+                assert_eq!(scope.name().strip_prefix("operator."), Some(words[1]), "{line}");
+                assert!(!words.contains(&""), "two spaces: {line}");
+            }
+        }
+        for dialect in BOTH {
+            let all: Vec<_> = reads(dialect).chain(actions(dialect)).map(|method| method.name).collect();
+            let different: BTreeSet<_> = all.iter().collect();
+            assert!(all.len() > 50 && different.len() == all.len(), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn every_answer_is_json_with_no_field_twice() {
+        for dialect in BOTH {
+            for name in reads(dialect).map(|read| read.name) {
+                let text =
+                    ask(dialect, name, r#"{"sessionKey":"s","key":"k","keys":["a"],"agentId":"x"}"#).expect(name);
+                let value = json::parse(text.as_bytes(), limits::JSON_DEPTH).expect(name);
+                assert!(matches!(value.kind(), Kind::Object | Kind::Array | Kind::Null), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_and_what_was_asked_for_stand_in_the_answer() {
+        assert_eq!(
+            ask(Dialect::V3, "chat.history", r#"{"sessionKey":"a\"b"}"#).unwrap(),
+            r#"{"sessionKey":"a\"b","messages":[],"thinkingLevel":"off"}"#
+        );
+        let usage = |params| ask(Dialect::V3, "usage.cost", params).unwrap()[..27].to_owned();
+        assert_eq!(usage("{}"), r#"{"updatedAt":7,"days":30,"d"#);
+        assert_eq!(usage(r#"{"days":99}"#), r#"{"updatedAt":7,"days":99,"d"#);
+        assert_eq!(usage(r#"{"days":"9"}"#), r#"{"updatedAt":7,"days":30,"d"#);
+        let dates = ask(Dialect::V4, "sessions.usage", r#"{"startDate":"a","endDate":1}"#).unwrap();
+        assert!(dates.starts_with(r#"{"updatedAt":7,"startDate":"a","sessions":[]"#), "{dates}");
+        let identity = |params| ask(Dialect::V4, "agent.identity.get", params).unwrap();
+        assert_eq!(identity("{}"), r#"{"agentId":"main","name":"gatelet"}"#);
+        assert_eq!(identity(r#"{"agentId":"x"}"#), r#"{"agentId":"x","name":"gatelet"}"#);
+        assert_eq!(
+            ask(Dialect::V4, "sessions.preview", r#"{"keys":["a",1]}"#).unwrap(),
+            r#"{"ts":7,"previews":[{"key":"a","status":"missing","items":[]}]}"#
+        );
+        assert_eq!(ask(Dialect::V4, "last-heartbeat", "{}").unwrap(), "null");
+    }
+
+    #[test]
+    fn a_parameter_that_must_be_there_is_asked_for_in_the_words_of_the_protocol() {
+        let said = |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message;
+        assert_eq!(said("chat.history", "{}"), "invalid chat.history params: must have required property 'sessionKey'");
+        assert_eq!(said("chat.history", "[]"), "invalid chat.history params: must have required property 'sessionKey'");
+        let at = |rest: &str| format!("invalid chat.history params: at /sessionKey: {rest}");
+        assert_eq!(said("chat.history", r#"{"sessionKey":1}"#), at("must be string"));
+        assert_eq!(said("chat.history", r#"{"sessionKey":""}"#), at("must NOT have fewer than 1 characters"));
+        let long = format!(r#"{{"sessionKey":"{}"}}"#, "x".repeat(limits::FIELD_LEN + 1));
+        assert_eq!(
+            said("chat.history", &long),
+            at(&format!("must NOT have more than {} characters", limits::FIELD_LEN))
+        );
+        assert_eq!(
+            said("tools.effective", "{}"),
+            "invalid tools.effective params: must have required property 'sessionKey'"
+        );
+        assert_eq!(
+            said("sessions.preview", "{}"),
+            "invalid sessions.preview params: must have required property 'keys'"
+        );
+        assert_eq!(
+            said("sessions.preview", r#"{"keys":1}"#),
+            "invalid sessions.preview params: at /keys: must be array"
+        );
+    }
+
+    #[test]
+    fn an_action_is_unavailable_and_says_where_it_would_work() {
+        let failed = ask(Dialect::V3, "chat.send", "{}").unwrap_err();
+        assert_eq!((failed.code, failed.unauthorized), (ErrorCode::Unavailable, false));
+        assert!(
+            failed.message.starts_with("chat.send needs an agent runtime, and gatelet has none: "),
+            "{}",
+            failed.message
+        );
+        assert!(String::from_utf8(failed.details.unwrap()).unwrap().contains(r#""code":"NO_AGENT_RUNTIME","hint":"#));
+    }
+
+    #[test]
+    fn what_has_a_handler_has_no_line_here() {
+        let twice = |method: &&super::super::Method| BOTH.iter().any(|dialect| find(*dialect, method.name).is_some());
+        let names: Vec<_> = super::super::METHODS.iter().filter(twice).map(|method| method.name).collect();
+        assert!(names.is_empty(), "strike them from the table: {names:?}");
+    }
+
+    #[test]
+    fn a_method_of_one_protocol_is_unknown_in_the_other() {
+        assert!(find(Dialect::V3, "tasks.list").is_none() && find(Dialect::V4, "tasks.list").is_some());
+        assert!(find(Dialect::V4, "browser.request").is_none() && find(Dialect::V3, "browser.request").is_some());
+        assert!(BOTH
+            .into_iter()
+            .all(|dialect| ["", "no.such.method", "-"].iter().all(|name| find(dialect, name).is_none())));
+    }
+}
