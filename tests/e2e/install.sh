@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs what the end-to-end tests need; safe to run again (a stamp per step).
 #   GATELET_E2E_DIR  work directory, default <repo>/target/e2e
-#   E2E_WITH_B=1     also openclaw@2026.9.6
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${GATELET_E2E_DIR:-$here/../../target/e2e}
@@ -63,6 +62,6 @@ npm_step tools
 # Lets a test import a package from where it is installed.
 echo 'export const load = (name) => import(name);' >"$dir/tools/load.mjs"
 npm_step a
-if [ "${E2E_WITH_B:-}" = 1 ]; then npm_step b; fi
+npm_step b
 du -sh "$dir"/*/ 2>/dev/null
 echo "node: $dir/bin/node"
