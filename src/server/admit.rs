@@ -252,7 +252,6 @@ impl Gateway {
 
     fn hello(&self, client: &Admitted, now: Now) -> Vec<u8> {
         let dialect = client.dialect();
-        let methods: Vec<&str> = rpc::advertised(dialect).collect();
         let (presence, health) = (self.presence.list(dialect), rpc::health_json(dialect, now.wall));
         let conn_id = format!("{}-{}", self.setup.boot_id, client.conn());
         let token = client.slot().and_then(|slot| self.devices.get(slot)).and_then(|device| {
@@ -274,7 +273,7 @@ impl Gateway {
             host: &self.setup.machine,
             boot_id: &self.setup.boot_id,
             conn_id: &conn_id,
-            methods: &methods,
+            methods: &self.methods[dialect as usize],
             events: &rpc::EVENTS,
             capabilities: &[],
             presence: &presence,

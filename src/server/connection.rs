@@ -174,7 +174,7 @@ impl Talk {
         let payload = json::object(|o| {
             o.shown("nonce", &nonce);
             o.u64("ts", now.wall.0);
-            o.empty("capabilities");
+            o.raw("capabilities", b"[]");
         });
         self.challenge = Some((nonce, now.at));
         self.outbox.must(frames::event("connect.challenge", &payload, None, None).into());

@@ -22,7 +22,7 @@ use crate::gate::pending::Pending;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
 use crate::gate::throttle::Throttle;
-use crate::rpc::{Audience, Devices, Effect, Presence, Refused, Reply, Status};
+use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Reply, Status};
 use crate::wire::frames;
 use crate::wire::json;
 
@@ -78,6 +78,8 @@ pub struct Gateway {
     /// How many of them are let in.
     pub(super) admitted: usize,
     pub(super) status: Status,
+    /// What hello names, in protocol 3 and in protocol 4; it is a search, and every hello has it.
+    pub(super) methods: [Vec<&'static str>; 2],
     pub(super) entropy: Box<dyn Entropy>,
     refusals: VecDeque<Refused>,
     /// Since when refusals are counted for the log, and how many there were.
@@ -103,6 +105,7 @@ impl Gateway {
             commits: Commits::default(),
             conns: Conns::default(),
             admitted: 0,
+            methods: [Dialect::V3, Dialect::V4].map(|dialect| rpc::advertised(dialect).collect()),
             refusals: VecDeque::new(),
             refusals_logged: (now.at, 0),
             unsaved: Vec::new(),

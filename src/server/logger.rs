@@ -8,11 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 #[cfg(windows)]
+use super::flag::lock;
+#[cfg(windows)]
 use super::log_file::LogFile;
 #[cfg(windows)]
 use crate::gate::limits;
 #[cfg(windows)]
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Times are for people. systemd's journal writes its own, and takes a number in front for how grave the line is.
 struct Logger {
@@ -67,9 +69,8 @@ impl Log for FileLogger {
 
     fn log(&self, record: &Record<'_>) {
         if let Some(line) = PLAIN.line(record) {
-            let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // there is nowhere to say that the log cannot be written
-            let _ = file.write(&line);
+            let _ = lock(&self.0).write(&line);
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::flag::Flag;
+use super::flag::{lock, Flag};
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -13,11 +13,16 @@ pub struct Worker(Arc<Queue>);
 
 #[derive(Default)]
 struct Queue {
-    waiting: Mutex<(VecDeque<Task>, Ended)>,
+    waiting: Mutex<Waiting>,
     more: Condvar,
 }
 
-type Ended = bool;
+#[derive(Default)]
+struct Waiting {
+    tasks: VecDeque<Task>,
+    /// No more can come.
+    ended: bool,
+}
 
 impl Worker {
     /// Starts the thread.
@@ -52,14 +57,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        lock(&self.0.waiting).1 = true;
+        lock(&self.0.waiting).ended = true;
         self.0.more.notify_one();
     }
 }
 
 impl Queue {
     fn push(&self, task: Task) {
-        lock(&self.waiting).0.push_back(task);
+        lock(&self.waiting).tasks.push_back(task);
         self.more.notify_one();
     }
 
@@ -67,18 +72,13 @@ impl Queue {
     fn next(&self) -> Option<Task> {
         let mut waiting = lock(&self.waiting);
         loop {
-            match waiting.0.pop_front() {
+            match waiting.tasks.pop_front() {
                 Some(task) => return Some(task),
-                None if waiting.1 => return None,
+                None if waiting.ended => return None,
                 None => waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
-}
-
-/// A panic ends the process (`panic = "abort"`), so no lock is ever poisoned.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

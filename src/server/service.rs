@@ -5,7 +5,7 @@
 //! state may still come after it. It never installs or removes the service (`targets/windows/install.ps1` does).
 
 use std::ffi::OsString;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use windows_service::service::{
@@ -14,7 +14,7 @@ use windows_service::service::{
 use windows_service::service_control_handler::{register, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::{define_windows_service, service_dispatcher, Error};
 
-use super::flag::Flag;
+use super::flag::{lock, Flag};
 use super::{logger, run, StartError};
 use crate::config::Loaded;
 use crate::gate::limits;
@@ -23,7 +23,7 @@ use crate::gate::limits;
 /// If the gateway cannot start, `explain` gives the exit code that the manager shows (from 1) and the words for the log. An
 /// error, for a person, if it was not the manager that started this process.
 pub fn run_service(loaded: Loaded, explain: Explain) -> Result<(), String> {
-    *START.lock().unwrap_or_else(PoisonError::into_inner) = Some((loaded, explain));
+    *lock(&START) = Some((loaded, explain));
     match service_dispatcher::start("gatelet", service_main) {
         Ok(()) => Ok(()),
         Err(Error::Winapi(error)) if error.raw_os_error() != Some(NOT_STARTED_BY_MANAGER) => {
@@ -66,7 +66,7 @@ define_windows_service!(service_main, serve);
 
 /// Everything between the manager's start and the last word to it.
 fn serve(_arguments: Vec<OsString>) {
-    let Some((loaded, explain)) = START.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    let Some((loaded, explain)) = lock(&START).take() else { return };
     let Ok(status) = register("gatelet", control) else { return };
     if SERVICE.set(Service { status, stop_asked: Flag::default() }).is_err() {
         return;

@@ -103,11 +103,6 @@ impl Writer<'_> {
         self.out.extend_from_slice(json.as_bytes());
     }
 
-    /// An array without items.
-    pub fn empty(&mut self, key: &str) {
-        self.raw(key, b"[]");
-    }
-
     /// An object.
     pub fn obj(&mut self, key: &str, fields: impl FnOnce(&mut Writer<'_>)) {
         self.key(key);
