@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::json::{self, Malformed, Value, Writer};
-use super::schema::{Object, Problems};
+use super::schema::{members, Object, Problems};
 use crate::gate::limits;
 
 /// What a client asks.
@@ -39,15 +39,19 @@ impl<'a> Request<'a> {
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
         let mut problems = Problems::default();
-        if value.fields().nth(limits::JSON_KEYS).is_some() {
+        Object::new(value, "", &mut problems);
+        let members = members(&value);
+        if members.len() > limits::JSON_KEYS {
             problems.add("", &format!("must NOT have more than {} properties", limits::JSON_KEYS));
+            return Err(BadFrame::Request { id: "invalid".to_owned(), problems: problems.into_text() });
         }
-        let mut frame = Object::new(value, "", &mut problems);
+        let mut frame = Object::read(value, &members, &mut problems);
         frame.required_const("type", "req");
         let id = frame.required_str("id", limits::ID_LEN);
         let method = frame.required_str("method", limits::METHOD_LEN);
+        let params = frame.get("params");
         if problems.text().is_none() {
-            return Ok(Request { id, method, params: value.get("params") });
+            return Ok(Request { id, method, params });
         }
         let id = if id.is_empty() { "invalid".to_owned() } else { id.into_owned() };
         Err(BadFrame::Request { id, problems: problems.into_text() })
@@ -143,10 +147,16 @@ pub fn request(id: &str, method: &str, params: &[u8]) -> Vec<u8> {
 
 /// The answer that all went well; `payload` is one JSON value.
 pub fn response_ok(id: &str, payload: &[u8]) -> Vec<u8> {
-    frame("res", payload.len(), |frame| {
+    response_with(id, payload.len(), &mut |frame| frame.raw("payload", payload))
+}
+
+/// The same with a payload that is written straight into the frame, so that a large one is not copied on the way. `inside` is
+/// about how many bytes it has; `payload` writes the field of that name.
+pub fn response_with(id: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer<'_>)) -> Vec<u8> {
+    frame("res", inside, |frame| {
         frame.str("id", id);
         frame.bool("ok", true);
-        frame.raw("payload", payload);
+        payload(frame);
     })
 }
 
@@ -177,6 +187,14 @@ pub fn event(name: &str, payload: &[u8], seq: Option<u64>, state_version: Option
                 version.u64("health", health);
             });
         }
+    })
+}
+
+/// An event to one client, without a number, whose payload is written straight into the frame, as in [`response_with`].
+pub fn event_with(name: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer<'_>)) -> Vec<u8> {
+    frame("event", inside, |frame| {
+        frame.str("event", name);
+        payload(frame);
     })
 }
 

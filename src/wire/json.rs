@@ -129,7 +129,8 @@ impl<'a> Value<'a> {
         self.kind() == Kind::Null
     }
 
-    fn members(&self) -> Members<'a> {
+    /// Keys and values of an object in their order, as they came; none of anything else.
+    pub(super) fn members(&self) -> Members<'a> {
         Members { rest: self.0.strip_prefix('{').unwrap_or("") }
     }
 
@@ -174,7 +175,7 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-struct Members<'a> {
+pub(super) struct Members<'a> {
     rest: &'a str,
 }
 

@@ -5,8 +5,9 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::json::Value;
+use super::json::{self, Value};
 use crate::gate::ids::{Role, Roles};
+use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 
 /// Appends one object to `out`.
@@ -95,6 +96,21 @@ impl Writer<'_> {
         if let Some(json) = json {
             self.raw(key, json);
         }
+    }
+
+    /// The JSON that the string `text` holds, checked; `false` and nothing written if it holds none, or it is nested too deep.
+    pub fn held(&mut self, key: &str, text: &Value<'_>) -> bool {
+        let before = self.out.len();
+        self.key(key);
+        let start = self.out.len();
+        self.out.reserve(text.raw().len());
+        unescape(self.out, text);
+        // in the answer it stands a little deeper than alone
+        if json::parse(&self.out[start..], limits::JSON_DEPTH - 4).is_err() {
+            self.out.truncate(before);
+            return false;
+        }
+        true
     }
 
     /// Fields that already are JSON, with commas between them and no braces around.
@@ -234,6 +250,20 @@ fn escape(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&bytes[done..]);
 }
 
+/// What the string stands for; pieces without an escape are copied as a whole.
+fn unescape(out: &mut Vec<u8>, text: &Value<'_>) {
+    let mut rest = text.raw();
+    rest = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("");
+    while let Some(at) = rest.bytes().position(|byte| byte == b'\\') {
+        out.extend_from_slice(&rest.as_bytes()[..at]);
+        let mut chars = json::Unescaped(rest[at..].chars());
+        let char = chars.next().unwrap_or('\u{fffd}');
+        out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+        rest = chars.0.as_str();
+    }
+    out.extend_from_slice(rest.as_bytes());
+}
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The value over several lines, two spaces a level, for people. Characters that steer a terminal come out as escapes.
@@ -296,7 +326,6 @@ fn visible(out: &mut String, char: char) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::limits;
     use crate::wire::json::parse;
     use crate::wire::testing::Random;
 
@@ -339,6 +368,26 @@ mod tests {
             let value = parse(&out[6..], limits::JSON_DEPTH).unwrap();
             let item = value.items().next().unwrap();
             assert_eq!(item.get(&text).unwrap().as_str().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn json_inside_a_string_comes_out_as_what_it_is_or_not_at_all() {
+        let held = |text: &str| {
+            let mut kept = false;
+            let out = object(|o| {
+                o.u64("a", 1);
+                kept = o.held("b", &parse(text.as_bytes(), 8).unwrap());
+                o.u64("c", 2);
+            });
+            (kept, String::from_utf8(out).unwrap())
+        };
+        let text = r#""{\"x\":[\"\\n\u00e9\ud83d\ude00\"] , \"y\":\"\\u00e9\"}""#;
+        let expected = "{\"a\":1,\"b\":{\"x\":[\"\\n\u{e9}\u{1f600}\"] , \"y\":\"\\u00e9\"},\"c\":2}";
+        assert_eq!(held(text), (true, expected.to_string()));
+        let deep = format!("\"{}{}\"", "[".repeat(61), "]".repeat(61));
+        for text in ["\"\"", "\"no json\"", "\"{} {}\"", "\"{\\\"a\\\":1,\\\"a\\\":2}\"", "1", &deep] {
+            assert_eq!(held(text), (false, r#"{"a":1,"c":2}"#.to_string()), "{text}");
         }
     }
 

@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 
 use super::json::Value;
-use super::schema::{Object, Problems};
+use super::schema::{members, Members, Object, Problems};
 use crate::gate::limits;
 
 /// The closed object of parameters of one call.
 pub struct Params<'a> {
     method: &'static str,
     value: Value<'a>,
+    members: Members<'a>,
     problems: Problems,
     asked: heapless::Vec<&'static str, { limits::PARAMS }>,
 }
@@ -23,7 +24,7 @@ impl<'a> Params<'a> {
         let value = params.filter(|value| !value.is_null()).unwrap_or(Value::EMPTY);
         let mut problems = Problems::default();
         Object::new(value, "", &mut problems);
-        Params { method, value, problems, asked: heapless::Vec::new() }
+        Params { method, value, members: members(&value), problems, asked: heapless::Vec::new() }
     }
 
     /// A string of 1 to [`limits::FIELD_LEN`] bytes that must be there.
@@ -41,6 +42,11 @@ impl<'a> Params<'a> {
         self.ask(name).opt_text(name, max)
     }
 
+    /// `true` or `false` that must be there.
+    pub fn bool(&mut self, name: &'static str) -> bool {
+        self.ask(name).required_bool(name)
+    }
+
     /// A whole number that may be there.
     pub fn opt_u64(&mut self, name: &'static str) -> Option<u64> {
         self.ask(name).opt_u64(name)
@@ -56,6 +62,11 @@ impl<'a> Params<'a> {
         self.ask(name).opt_list(name, most, limits::WORD_LEN)
     }
 
+    /// Any JSON that may be there, `null` included.
+    pub fn opt_value(&mut self, name: &'static str) -> Option<Value<'a>> {
+        self.ask(name).get(name)
+    }
+
     /// Any JSON that may be there.
     pub fn opt_any(&mut self, name: &'static str) -> Option<Value<'a>> {
         self.ask(name).any(name)
@@ -69,9 +80,9 @@ impl<'a> Params<'a> {
     /// All is well, or the text `invalid <method> params: ...` of an INVALID_REQUEST (protocol 3 and 4).
     pub fn finish(mut self) -> Result<(), String> {
         // A key given twice comes after `limits::JSON_KEYS` others, and some of those were not asked for.
-        for (name, _) in self.value.fields() {
-            if !self.asked.iter().any(|asked| *asked == name) {
-                self.problems.unexpected("", &name);
+        for (name, _) in &self.members {
+            if !self.asked.iter().any(|asked| name.is_str(asked)) {
+                self.problems.unexpected("", &name.as_str().unwrap_or_default());
             }
         }
         match self.problems.text() {
@@ -85,7 +96,7 @@ impl<'a> Params<'a> {
             let fits = self.asked.push(name).is_ok();
             debug_assert!(fits, "{} asks for more than limits::PARAMS fields", self.method);
         }
-        Object::quiet(self.value, &mut self.problems)
+        Object::read(self.value, &self.members, &mut self.problems)
     }
 }
 

@@ -56,9 +56,22 @@ impl Problems {
     }
 }
 
+/// The fields of an object, read in one pass: a large one is looked through once and not once a field.
+pub type Members<'a> = heapless::Vec<(Value<'a>, Value<'a>), MEMBERS>;
+
+/// One more than the keys that are watched, so that who has too many is noticed.
+const MEMBERS: usize = limits::JSON_KEYS + 1;
+
+/// The first fields of an object; none of anything else.
+pub fn members<'a>(value: &Value<'a>) -> Members<'a> {
+    value.members().take(MEMBERS).collect()
+}
+
 /// One object, and where it stands in the document.
 pub struct Object<'a, 'p> {
     value: Value<'a>,
+    /// Its fields, if they were read before.
+    members: Option<&'p [(Value<'a>, Value<'a>)]>,
     path: &'static str,
     problems: &'p mut Problems,
 }
@@ -69,12 +82,12 @@ impl<'a, 'p> Object<'a, 'p> {
         if value.kind() != Kind::Object {
             problems.add(path, "must be object");
         }
-        Object { value, path, problems }
+        Object { value, members: None, path, problems }
     }
 
-    /// The object at the root whose kind was looked at before.
-    pub fn quiet(value: Value<'a>, problems: &'p mut Problems) -> Object<'a, 'p> {
-        Object { value, path: "", problems }
+    /// The object at the root whose kind was looked at before, with its fields.
+    pub fn read(value: Value<'a>, members: &'p [(Value<'a>, Value<'a>)], problems: &'p mut Problems) -> Object<'a, 'p> {
+        Object { value, members: Some(members), path: "", problems }
     }
 
     /// An object inside this one, found before; `path` is the whole way from the root.
@@ -84,7 +97,15 @@ impl<'a, 'p> Object<'a, 'p> {
 
     /// Whatever stands under that name.
     pub fn any(&self, name: &str) -> Option<Value<'a>> {
-        self.value.get(name).filter(|value| !value.is_null())
+        self.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The same, `null` included.
+    pub fn get(&self, name: &str) -> Option<Value<'a>> {
+        match self.members {
+            Some(members) => members.iter().find(|(key, _)| key.is_str(name)).map(|(_, value)| *value),
+            None => self.value.get(name),
+        }
     }
 
     /// A string of 1 to `max` bytes that must be there; empty if it is not.
@@ -140,6 +161,11 @@ impl<'a, 'p> Object<'a, 'p> {
         truth
     }
 
+    /// `true` or `false` that must be there; `false` if it is not.
+    pub fn required_bool(&mut self, name: &str) -> bool {
+        self.required(name).is_some() && self.opt_bool(name) == Some(true)
+    }
+
     /// An object that may be there.
     pub fn opt_obj(&mut self, name: &str) -> Option<Value<'a>> {
         self.any(name).and_then(|value| self.of_kind(name, value, Kind::Object, "must be object"))
@@ -172,7 +198,7 @@ impl<'a, 'p> Object<'a, 'p> {
     }
 
     fn required(&mut self, name: &str) -> Option<Value<'a>> {
-        let found = self.value.get(name);
+        let found = self.get(name);
         if found.is_none() && self.value.kind() == Kind::Object {
             self.problems.missing(self.path, name);
         }
