@@ -104,6 +104,9 @@ impl CommandSet {
     /// Bytes of a set, in memory and in a file: room for 256 commands.
     pub const LEN: usize = 32;
 
+    /// No command.
+    pub const NONE: CommandSet = CommandSet([0; CommandSet::LEN]);
+
     /// The set of these bytes: number `n` is bit `n % 8` of byte `n / 8`.
     pub const fn from_bytes(bytes: [u8; CommandSet::LEN]) -> CommandSet {
         CommandSet(bytes)
@@ -122,6 +125,12 @@ impl CommandSet {
             self.0[usize::from(number / 8)] |= 1 << (number % 8);
         }
         found.is_some()
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub fn with(&self, other: &CommandSet) -> CommandSet {
+        CommandSet(core::array::from_fn(|at| self.0[at] | other.0[at]))
     }
 
     /// Is the command in it? Never one without a number.

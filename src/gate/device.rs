@@ -6,6 +6,7 @@ use super::ids::{DeviceId, PublicKey, Role, Roles, TableAge, WallMs};
 use super::limits;
 use super::pending::About;
 use super::scopes::Scopes;
+use super::surface::{DoesNotFit, Surface};
 use super::text::Text;
 
 /// How a device came to be in the table. The number is what the file holds and never changes meaning.
@@ -136,6 +137,10 @@ pub struct Device {
     pub seen: WallMs,
     /// When it was last connected, in hours of the table.
     pub seen_age: TableAge,
+    /// What the owner approved of it as a node.
+    pub surface: Surface,
+    /// When the owner last approved something of it as a node; 0 if never.
+    pub surface_approved: WallMs,
 }
 
 impl Device {
@@ -160,6 +165,8 @@ impl Device {
             approved: WallMs(0),
             seen: WallMs(0),
             seen_age: TableAge(0),
+            surface: Surface::NONE,
+            surface_approved: WallMs(0),
         }
     }
 
@@ -177,7 +184,14 @@ impl Device {
         self.approved = now;
     }
 
-    /// Takes `role` away until the owner gives it back, and ends its tokens. The scopes stay for that day.
+    /// Approves that surface on top of what it has; changes nothing if it does not fit.
+    pub fn approve_surface(&mut self, surface: &Surface, now: WallMs) -> Result<(), DoesNotFit> {
+        self.surface.merge(surface)?;
+        self.surface_approved = now;
+        Ok(())
+    }
+
+    /// Takes `role` away until the owner gives it back, and ends its tokens. The scopes and the surface stay for that day.
     pub fn revoke(&mut self, role: Role) {
         self.roles = self.roles.without(Roles::of(role));
         self.revoked = self.revoked.with(Roles::of(role));
@@ -259,6 +273,25 @@ mod tests {
         assert_eq!((device.roles, device.revoked), (operator.with(node), Roles::NONE));
         assert!(device.scopes.contains(Scope::Read) && device.scopes.contains(Scope::Write));
         assert!(!good(device.tokens[Role::Operator as usize]).contains(&given_out), "the old token stays dead");
+    }
+
+    #[test]
+    fn what_was_approved_of_a_node_stays_when_it_is_revoked_or_approved_again() {
+        let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
+        let mut surface = Surface::NONE;
+        assert_eq!(surface.add_command("system.run"), Ok(()));
+        device.approve(Role::Node, Scopes::NONE, WallMs(5));
+        assert_eq!((device.surface.is_empty(), device.surface_approved), (true, WallMs(0)), "a role is no surface");
+        assert_eq!(device.approve_surface(&surface, WallMs(6)), Ok(()));
+        device.revoke(Role::Node);
+        device.approve(Role::Node, Scopes::NONE, WallMs(7));
+        assert_eq!((&device.surface, device.surface_approved), (&surface, WallMs(6)));
+
+        (0..limits::SURFACE_TEXT_LEN / 16).for_each(|n| surface.add_cap(&format!("{n:014}")).unwrap());
+        assert_eq!(device.surface.add_cap("voice"), Ok(()));
+        let before = device.clone();
+        assert_eq!(device.approve_surface(&surface, WallMs(8)), Err(DoesNotFit));
+        assert_eq!(device, before);
     }
 
     #[test]

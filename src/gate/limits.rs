@@ -148,6 +148,10 @@ pub const PLATFORM_LEN: usize = 32;
 pub const CLIENT_ID_LEN: usize = 32;
 /// A client mode.
 pub const CLIENT_MODE_LEN: usize = 16;
+/// What was approved of a node and has no number: names, each with two bytes in front.
+pub const SURFACE_TEXT_LEN: usize = 512;
+/// A command, capability or permission that can be approved.
+pub const SURFACE_NAME_LEN: usize = 128;
 
 // --- files ----------------------------------------------------------------------------------------------------------
 
@@ -167,7 +171,9 @@ const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
 const _: () = assert!(2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO);
 const _: () = assert!(UNAUTHENTICATED_PER_ADDRESS <= UNAUTHENTICATED);
 const _: () = assert!(CAPACITY_DEFAULT <= CAPACITY_MAX);
-const _: () = assert!(2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_MODE_LEN + 256 <= RECORD_LEN);
+const _: () =
+    assert!(2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_MODE_LEN + SURFACE_TEXT_LEN + 256 <= RECORD_LEN);
+const _: () = assert!(SURFACE_NAME_LEN + 2 <= SURFACE_TEXT_LEN);
 const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
 const _: () = assert!(PING_MS < TICK_MS);

@@ -19,6 +19,7 @@ pub mod proof;
 pub mod refusal;
 pub mod scopes;
 pub mod session;
+pub mod surface;
 pub mod table;
 pub mod text;
 pub mod throttle;

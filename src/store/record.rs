@@ -17,6 +17,7 @@ use crate::gate::device::{Device, Provenance, TokenWindow};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::Scopes;
+use crate::gate::surface::Surface;
 use crate::gate::text::Text;
 
 /// Random name of one table.
@@ -342,6 +343,8 @@ fn parse_device(bytes: &Bytes) -> Option<Device> {
         approved: WallMs(u64_at(bytes, field::APPROVED)),
         seen: WallMs(u64_at(bytes, field::SEEN)),
         seen_age: TableAge(u32_at(bytes, field::SEEN_AGE)),
+        surface: Surface::NONE,
+        surface_approved: WallMs(0),
     })
 }
 

@@ -1,0 +1,371 @@
+//! A node's surface: the commands, capabilities and permissions that the owner approved of it, as one plain value.
+//!
+//! Commands with a number are bits; every other name is kept as text in a buffer of a fixed size. Nothing is ever cut: a name that
+//! does not fit is refused. A value has one encoding: entries are sorted and unique, what is behind them is zero, so that equal
+//! bytes are equal surfaces. Names are compared as they are, exactly. Nothing here is decided by how a name looks.
+
+use core::fmt;
+
+use super::commands_known::CommandSet;
+use super::limits;
+
+/// Bytes of the names that have no number.
+pub type SurfaceText = [u8; limits::SURFACE_TEXT_LEN];
+
+/// What a node may offer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Surface {
+    /// Commands that have a number.
+    known: CommandSet,
+    /// Entries: kind, length, name; behind the last one zeros.
+    text: SurfaceText,
+}
+
+/// A name, or one name more, is too much for a surface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DoesNotFit;
+
+// What a file holds; a number never changes meaning, and zero ends the entries.
+const COMMAND: u8 = 1;
+const CAP: u8 = 2;
+const PERMISSION: u8 = 3;
+
+const _: () = assert!(limits::SURFACE_NAME_LEN <= u8::MAX as usize);
+
+impl Surface {
+    /// Nothing.
+    pub const NONE: Surface = Surface { known: CommandSet::NONE, text: [0; limits::SURFACE_TEXT_LEN] };
+
+    /// The surface of these bytes, if they are the one encoding of it; see [`Surface::known`] and [`Surface::text`].
+    pub fn from_parts(known: CommandSet, text: &SurfaceText) -> Option<Surface> {
+        let surface = Surface { known, text: *text };
+        let mut last = None;
+        let mut end = 0;
+        for entry in surface.entries() {
+            let here = (entry.kind, entry.name);
+            let sound = (COMMAND..=PERMISSION).contains(&entry.kind) && is_name(entry.name) && last < Some(here);
+            if !sound {
+                return None;
+            }
+            last = Some(here);
+            end = entry.end;
+        }
+        text[end..].iter().all(|byte| *byte == 0).then_some(surface)
+    }
+
+    /// Its commands that have a number, also those that only a newer gatelet knows.
+    pub const fn known(&self) -> &CommandSet {
+        &self.known
+    }
+
+    /// Its other names as bytes.
+    pub const fn text(&self) -> &SurfaceText {
+        &self.text
+    }
+
+    /// Is nothing in it?
+    pub fn is_empty(&self) -> bool {
+        *self == Surface::NONE
+    }
+
+    /// Puts a command in; does nothing if it is there.
+    pub fn add_command(&mut self, name: &str) -> Result<(), DoesNotFit> {
+        // a file may hold by name what has a number by now
+        if self.has_command(name) || self.known.insert(name) {
+            return Ok(());
+        }
+        self.add(COMMAND, name)
+    }
+
+    /// Puts a capability in; does nothing if it is there.
+    pub fn add_cap(&mut self, name: &str) -> Result<(), DoesNotFit> {
+        self.add(CAP, name)
+    }
+
+    /// Puts a permission in that is granted; does nothing if it is there.
+    pub fn add_permission(&mut self, name: &str) -> Result<(), DoesNotFit> {
+        self.add(PERMISSION, name)
+    }
+
+    /// Is the command in it?
+    pub fn has_command(&self, name: &str) -> bool {
+        self.known.contains(name) || self.has(COMMAND, name)
+    }
+
+    /// Is the capability in it?
+    pub fn has_cap(&self, name: &str) -> bool {
+        self.has(CAP, name)
+    }
+
+    /// Is the permission in it?
+    pub fn has_permission(&self, name: &str) -> bool {
+        self.has(PERMISSION, name)
+    }
+
+    /// Its commands, each once: those with a number first, then the others, sorted.
+    pub fn commands(&self) -> impl Iterator<Item = &str> + '_ {
+        self.known
+            .names()
+            .map(|name| -> &str { name })
+            .chain(self.names(COMMAND).filter(|name| !self.known.contains(name)))
+    }
+
+    /// Its capabilities, sorted.
+    pub fn caps(&self) -> impl Iterator<Item = &str> + '_ {
+        self.names(CAP)
+    }
+
+    /// Its permissions, sorted.
+    pub fn permissions(&self) -> impl Iterator<Item = &str> + '_ {
+        self.names(PERMISSION)
+    }
+
+    /// Adds what the other one has; stays as it is if that does not fit.
+    pub fn merge(&mut self, other: &Surface) -> Result<(), DoesNotFit> {
+        let mut both = Surface { known: self.known.with(&other.known), text: self.text };
+        for entry in other.entries() {
+            let there = entry.kind == COMMAND && both.has_command(entry.name);
+            if !there {
+                both.add(entry.kind, entry.name)?;
+            }
+        }
+        *self = both;
+        Ok(())
+    }
+
+    /// Has it everything that the other one has?
+    pub fn covers(&self, other: &Surface) -> bool {
+        let named = |entry: Entry<'_>| match entry.kind {
+            COMMAND => self.has_command(entry.name),
+            kind => self.has(kind, entry.name),
+        };
+        other.known.names().all(|name| self.has_command(name)) && other.entries().all(named)
+    }
+
+    fn add(&mut self, kind: u8, name: &str) -> Result<(), DoesNotFit> {
+        if self.has(kind, name) {
+            return Ok(());
+        }
+        let used = self.entries().last().map_or(0, |entry| entry.end);
+        let len = 2 + name.len();
+        if !is_name(name) || len > self.text.len() - used {
+            return Err(DoesNotFit);
+        }
+        let before = self.entries().take_while(|entry| (entry.kind, entry.name) < (kind, name)).last();
+        let at = before.map_or(0, |entry| entry.end);
+        self.text.copy_within(at..used, at + len);
+        self.text[at] = kind;
+        self.text[at + 1] = name.len() as u8;
+        self.text[at + 2..at + len].copy_from_slice(name.as_bytes());
+        Ok(())
+    }
+
+    fn has(&self, kind: u8, name: &str) -> bool {
+        self.names(kind).any(|one| one == name)
+    }
+
+    fn names(&self, kind: u8) -> impl Iterator<Item = &str> + '_ {
+        self.entries().filter(move |entry| entry.kind == kind).map(|entry| entry.name)
+    }
+
+    /// What stands in the text, up to the first thing that is no entry.
+    fn entries(&self) -> Entries<'_> {
+        Entries { text: &self.text, at: 0 }
+    }
+}
+
+/// One name that has no number.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    kind: u8,
+    name: &'a str,
+    /// Where the next one starts.
+    end: usize,
+}
+
+struct Entries<'a> {
+    text: &'a SurfaceText,
+    at: usize,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        let [kind @ 1..=u8::MAX, len, rest @ ..] = self.text.get(self.at..)? else { return None };
+        let name = core::str::from_utf8(rest.get(..usize::from(*len))?).ok()?;
+        self.at += 2 + name.len();
+        Some(Entry { kind: *kind, name, end: self.at })
+    }
+}
+
+/// Can it be a name at all? Nothing that could move a cursor or start a line of a log.
+fn is_name(name: &str) -> bool {
+    (1..=limits::SURFACE_NAME_LEN).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+impl Default for Surface {
+    fn default() -> Surface {
+        Surface::NONE
+    }
+}
+
+impl fmt::Debug for Surface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.commands()).entries(self.caps()).entries(self.permissions()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn surface(commands: &[&str], caps: &[&str], permissions: &[&str]) -> Surface {
+        let mut surface = Surface::NONE;
+        commands.iter().try_for_each(|name| surface.add_command(name)).unwrap();
+        caps.iter().try_for_each(|name| surface.add_cap(name)).unwrap();
+        permissions.iter().try_for_each(|name| surface.add_permission(name)).unwrap();
+        surface
+    }
+
+    /// A surface and how many bytes of its text are free.
+    fn full_but(free: usize) -> Surface {
+        let mut surface = Surface::NONE;
+        let names = limits::SURFACE_TEXT_LEN / 16 - 1;
+        (0..names).for_each(|n| surface.add_cap(&format!("{n:014}")).unwrap());
+        surface.add_command(&"c".repeat(14 - free)).unwrap();
+        surface
+    }
+
+    fn bytes(surface: &Surface) -> Vec<u8> {
+        [surface.known().bytes().as_slice(), surface.text()].concat()
+    }
+
+    #[test]
+    fn what_was_put_in_is_in_it_each_once_and_nothing_else_is() {
+        let some = surface(
+            &["system.run", "robot.walk", "camera.snap", "robot.walk", "system.run"],
+            &["voice", "canvas", "voice"],
+            &["microphone", "canvas"],
+        );
+        assert!(some.commands().eq(["camera.snap", "system.run", "robot.walk"]));
+        assert!(some.caps().eq(["canvas", "voice"]) && some.permissions().eq(["canvas", "microphone"]));
+        assert!(some.has_command("system.run") && some.has_command("robot.walk") && !some.has_command("canvas"));
+        assert!(some.has_cap("canvas") && !some.has_cap("microphone") && !some.has_cap("robot.walk"));
+        assert!(some.has_permission("microphone") && !some.has_permission("voice"));
+        for near in ["", "robot", "robot.walk ", "Robot.walk", "system.ru", "camera.list"] {
+            assert!(!some.has_command(near), "{near}");
+        }
+        assert!(!some.is_empty() && Surface::default().is_empty());
+    }
+
+    #[test]
+    fn one_value_has_one_encoding_whatever_the_order_it_came_in() {
+        let names = ["b", "a", "aa", "c.long.name", "\u{e9}", "Z"];
+        let mut backwards = names;
+        backwards.reverse();
+        let one = surface(&names, &names, &names);
+        let other = surface(&backwards, &backwards, &backwards);
+        assert_eq!(bytes(&one), bytes(&other));
+        assert_eq!(Surface::from_parts(*one.known(), one.text()), Some(one));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_leaves_everything_as_it_was() {
+        let longest = "n".repeat(limits::SURFACE_NAME_LEN);
+        assert!(surface(&[&longest], &[&longest], &[]).has_cap(&longest));
+        let mut some = surface(&["robot.walk"], &[], &["microphone"]);
+        let before = some.clone();
+        for bad in ["", "a\nb", "\u{7f}", "\u{9b}2J", &[&longest, "n"].concat()] {
+            assert_eq!(some.add_command(bad), Err(DoesNotFit), "{bad:?}");
+            assert_eq!(some.add_cap(bad), Err(DoesNotFit), "{bad:?}");
+            assert_eq!(some.add_permission(bad), Err(DoesNotFit), "{bad:?}");
+        }
+        assert_eq!(some, before);
+        let mut full = full_but(2);
+        assert_eq!(full.add_cap("z"), Err(DoesNotFit), "three bytes into two");
+        let mut full = full_but(3);
+        assert_eq!((full.add_cap("zz"), full.add_cap("z"), full.add_cap("z")), (Err(DoesNotFit), Ok(()), Ok(())));
+        assert_eq!((full.add_permission("z"), full.add_command("system.run")), (Err(DoesNotFit), Ok(())));
+        assert_eq!(full.text().last(), Some(&b'z'), "to the last byte");
+        assert_eq!(Surface::from_parts(*full.known(), full.text()), Some(full));
+    }
+
+    #[test]
+    fn a_union_covers_both_and_one_that_does_not_fit_changes_nothing() {
+        let one = surface(&["system.run", "robot.walk"], &["voice"], &[]);
+        let two = surface(&["camera.snap", "robot.walk", "robot.sit"], &[], &["microphone"]);
+        let mut both = one.clone();
+        assert_eq!(both.merge(&two), Ok(()));
+        assert!(both.covers(&one) && both.covers(&two) && both.covers(&both) && both.covers(&Surface::NONE));
+        assert!(!one.covers(&two) && !two.covers(&one) && !Surface::NONE.covers(&one) && !one.covers(&both));
+        let less = [surface(&["robot.sit"], &[], &[]), surface(&[], &["v"], &[]), surface(&[], &[], &["voice"])];
+        assert!(less.iter().all(|other| !one.covers(other)), "names of one kind are not those of another");
+        let mut again = both.clone();
+        assert_eq!((again.merge(&one), again == both), (Ok(()), true));
+
+        let mut full = full_but(2);
+        let before = full.clone();
+        assert_eq!((full.merge(&one), full == before), (Err(DoesNotFit), true));
+        assert_eq!(full.merge(&surface(&["system.run"], &[], &[])), Ok(()), "a number takes no room");
+    }
+
+    #[test]
+    fn bytes_that_are_no_encoding_of_a_surface_are_none() {
+        let text = |entries: &[u8]| {
+            let mut text = Surface::NONE.text;
+            text[..entries.len()].copy_from_slice(entries);
+            text
+        };
+        let read = |entries: &[u8]| Surface::from_parts(CommandSet::NONE, &text(entries));
+        assert!(read(b"\x01\x01a\x01\x01b\x02\x01a\x03\x01a").is_some());
+        for (bad, what) in [
+            (b"\x01\x01b\x01\x01a".as_slice(), "unsorted"),
+            (b"\x02\x01a\x01\x01b", "unsorted kinds"),
+            (b"\x01\x01a\x01\x01a", "twice the same"),
+            (b"\x04\x01a", "a kind that nobody knows"),
+            (b"\xff\x01a", "a kind that nobody knows"),
+            (b"\x01\x00", "an empty name"),
+            (b"\x01\x02\xc3\x28", "no UTF-8"),
+            (b"\x01\x01\n", "a control character"),
+            (b"\x01\x02a\0", "a control character"),
+            (b"\x01\x01a\0\x01", "something behind the end"),
+            (b"\0\x01a", "something behind the end"),
+        ] {
+            assert_eq!(read(bad), None, "{what}");
+        }
+        let mut long = text(&[CAP, limits::SURFACE_NAME_LEN as u8 + 1]);
+        long[2..limits::SURFACE_NAME_LEN + 3].fill(b'n');
+        assert_eq!(Surface::from_parts(CommandSet::NONE, &long), None, "too long a name");
+        let mut beyond = full_but(2).text;
+        beyond[limits::SURFACE_TEXT_LEN - 2..].copy_from_slice(&[PERMISSION, 1]);
+        assert_eq!(Surface::from_parts(CommandSet::NONE, &beyond), None, "a length beyond the end");
+        beyond[limits::SURFACE_TEXT_LEN - 2..].copy_from_slice(&[0, PERMISSION]);
+        assert_eq!(Surface::from_parts(CommandSet::NONE, &beyond), None, "a kind without a length");
+    }
+
+    #[test]
+    fn a_command_that_got_a_number_since_it_was_written_is_known_once() {
+        let mut text = Surface::NONE.text;
+        text[..12].copy_from_slice(b"\x01\x0asystem.run");
+        let old = Surface::from_parts(CommandSet::NONE, &text).unwrap();
+        let mut new = surface(&["system.run"], &[], &[]);
+        assert!(old.has_command("system.run") && old.covers(&new) && new.covers(&old));
+        assert_eq!(new.merge(&old), Ok(()));
+        assert_eq!(new.text(), Surface::NONE.text(), "the name is not kept beside the number");
+        let mut both = old.clone();
+        assert_eq!(both.add_command("system.run"), Ok(()));
+        assert_eq!(both, old);
+        assert_eq!(both.merge(&new), Ok(()));
+        assert!(both.commands().eq(["system.run"]));
+    }
+
+    #[test]
+    fn commands_of_a_newer_gatelet_are_kept_and_named_nowhere() {
+        let newer = Surface::from_parts(CommandSet::from_bytes([0xff; 32]), Surface::NONE.text()).unwrap();
+        let mut some = surface(&["robot.walk"], &[], &[]);
+        assert_eq!(some.merge(&newer), Ok(()));
+        assert_eq!(some.known().bytes(), &[0xff; 32]);
+        assert_eq!(some.commands().count(), super::super::commands_known::KNOWN.len() + 1);
+    }
+}
