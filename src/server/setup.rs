@@ -50,6 +50,14 @@ pub struct Setup {
     /// Another one in every run.
     pub boot_id: String,
     pub web: Web,
+    pub nodes: NodeLists,
+}
+
+/// `gateway.nodes.commands`, with what the old names `allowCommands` and `denyCommands` add: commands of nodes beyond those of their
+/// platform, and commands that no node may be asked for.
+pub struct NodeLists {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
 }
 
 /// The part that the HTTP side needs.
@@ -83,6 +91,7 @@ impl Setup {
             state_dir: String::new(),
             boot_id: String::new(),
             web: Web::of(config),
+            nodes: NodeLists { allow: config.nodes.allow_commands.clone(), deny: config.nodes.deny_commands.clone() },
         }
     }
 
