@@ -18,6 +18,7 @@ use gatelet::gate::policy::{decide, Outcome};
 use gatelet::gate::proof::{self, Signed, Version};
 use gatelet::gate::refusal::{Fill, Hint, Refusal};
 use gatelet::gate::scopes::{Scope, Scopes};
+use gatelet::gate::surface::Surface;
 use gatelet::gate::table::{Cell, Room, Table};
 use gatelet::gate::text::clip;
 use gatelet::gate::throttle::{Pair, Rate, Throttle};
@@ -158,6 +159,24 @@ fn the_table_allocates_nothing_in_use() {
 }
 
 #[test]
+fn what_is_approved_of_a_node_allocates_nothing() {
+    let mut device = device(1, Provenance::Owner);
+    let mut other = Surface::NONE;
+    let bytes = allocated(|| {
+        for n in 0..40 {
+            let mut name = heapless::String::<16>::new();
+            write!(name, "robot.{n}").unwrap();
+            black_box((other.add_command(&name), other.add_cap(&name), other.add_permission(&name)).0.is_ok());
+            black_box(device.approve_surface(&other, WallMs(n)).is_ok());
+        }
+        assert!(device.surface.covers(&other) && device.surface.commands().count() > 10);
+        let (known, text) = (*device.surface.known(), device.surface.text());
+        assert_eq!(Surface::from_parts(known, text).as_ref(), Some(&device.surface));
+    });
+    assert_eq!(bytes, 0);
+}
+
+#[test]
 fn the_throttle_allocates_nothing() {
     let bytes = allocated(|| {
         let mut throttle = Throttle::new(Rate::default());
@@ -199,7 +218,10 @@ fn pending_requests_allocate_nothing() {
         for n in 0..2 * limits::PENDING as u16 {
             let Device { id, key, .. } = device(n, Provenance::Token);
             let about = About { name: clip("a phone\nwith a name"), ..About::default() };
-            let ask = Ask { device: id, key, role: Role::Operator, scopes: Scopes::ALL, about, known: false };
+            let mut surface = Surface::NONE;
+            ["system.run", "robot.walk", "robot.sit"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
+            let roles = Roles::of(Role::Node);
+            let ask = Ask { device: id, key, roles, scopes: Scopes::ALL, surface, about, known: false };
             pending.ask(ask, RequestId([n as u8; 16]), Millis(u64::from(n)), WallMs(0));
             black_box(pending.iter(Millis(u64::from(n))).count());
         }

@@ -1,13 +1,15 @@
-//! Devices that wait for the owner: in memory only, bounded, gone after a while.
+//! Devices that wait for the owner, for a role or for what they offer as a node: in memory only, bounded, gone after a while.
 //!
 //! One request a device. Asking again renews it and keeps its id, so that a command the owner has copied stays right; asking
-//! for more adds to it. When too many wait, the one that asked least recently gives way.
+//! for more roles or scopes adds to it, while of what a node offers only the newest counts, because only that is there. When
+//! too many wait, the one that asked least recently gives way.
 
 use core::net::IpAddr;
 
 use super::ids::{DeviceId, Millis, PublicKey, RequestId, Role, Roles, WallMs};
 use super::limits;
 use super::scopes::Scopes;
+use super::surface::Surface;
 use super::text::Text;
 
 /// What a client says of itself, for the owner to read.
@@ -28,8 +30,11 @@ pub struct Request {
     pub id: RequestId,
     pub device: DeviceId,
     pub key: PublicKey,
+    /// None if only the surface waits.
     pub roles: Roles,
     pub scopes: Scopes,
+    /// What it offers as a node and wants to have approved.
+    pub surface: Surface,
     pub about: About,
     /// The device is in the table already and asks for more.
     pub known: bool,
@@ -39,13 +44,17 @@ pub struct Request {
 }
 
 impl Request {
-    /// The role to show where a client knows only one.
+    /// The role to show where a client knows only one; a node if only the surface waits.
     pub fn role(&self) -> Role {
         if self.roles.contains(Role::Operator) {
             Role::Operator
         } else {
             Role::Node
         }
+    }
+
+    fn lives(&self, now: Millis) -> bool {
+        now.since(self.renewed) < limits::PENDING_MS
     }
 }
 
@@ -60,8 +69,11 @@ pub struct Pending {
 pub struct Ask {
     pub device: DeviceId,
     pub key: PublicKey,
-    pub role: Role,
+    /// None if only the surface is to be approved.
+    pub roles: Roles,
     pub scopes: Scopes,
+    /// Empty for an operator; then what the same device asked for as a node still waits.
+    pub surface: Surface,
     pub about: About,
     pub known: bool,
 }
@@ -75,11 +87,13 @@ impl Pending {
     /// Makes or renews the request of a device. `fresh` is used if it has none yet. Says whether anything is new for the owner.
     pub fn ask(&mut self, ask: Ask, fresh: RequestId, now: Millis, wall: WallMs) -> (RequestId, bool) {
         self.expire(now);
-        let (roles, scopes) = (Roles::of(ask.role), ask.scopes);
         if let Some(old) = self.requests.iter_mut().find(|request| request.device == ask.device) {
-            let (all_roles, all_scopes) = (old.roles.with(roles), old.scopes.with(scopes));
-            let more = (all_roles, all_scopes) != (old.roles, old.scopes);
-            (old.roles, old.scopes, old.about, old.known) = (all_roles, all_scopes, ask.about, ask.known);
+            let (roles, scopes) = (old.roles.with(ask.roles), old.scopes.with(ask.scopes));
+            let more = (roles, scopes) != (old.roles, old.scopes) || !old.surface.covers(&ask.surface);
+            (old.roles, old.scopes, old.about, old.known) = (roles, scopes, ask.about, ask.known);
+            if !ask.surface.is_empty() {
+                old.surface = ask.surface;
+            }
             old.renewed = now;
             return (old.id, more);
         }
@@ -91,8 +105,9 @@ impl Pending {
             id: fresh,
             device: ask.device,
             key: ask.key,
-            roles,
-            scopes,
+            roles: ask.roles,
+            scopes: ask.scopes,
+            surface: ask.surface,
             about: ask.about,
             known: ask.known,
             asked: wall,
@@ -106,6 +121,19 @@ impl Pending {
     pub fn get(&mut self, id: RequestId, now: Millis) -> Option<&Request> {
         self.expire(now);
         self.requests.iter().find(|request| request.id == id)
+    }
+
+    /// The request of that device, if it still lives.
+    pub fn get_of(&self, device: &DeviceId, now: Millis) -> Option<&Request> {
+        self.requests.iter().find(|request| request.device == *device && request.lives(now))
+    }
+
+    /// Lets the request of that device live on, as if it had asked again: it is still connected.
+    pub fn renew(&mut self, device: &DeviceId, now: Millis) {
+        let live = self.requests.iter_mut().find(|request| request.device == *device && request.lives(now));
+        if let Some(request) = live {
+            request.renewed = now;
+        }
     }
 
     /// Takes the request of that id out.
@@ -128,7 +156,7 @@ impl Pending {
     }
 
     fn expire(&mut self, now: Millis) {
-        self.requests.retain(|request| now.since(request.renewed) < limits::PENDING_MS);
+        self.requests.retain(|request| request.lives(now));
     }
 }
 
@@ -141,7 +169,8 @@ mod tests {
         let mut id = [0; 32];
         id[..2].copy_from_slice(&n.to_le_bytes());
         let (device, key) = (DeviceId(id), PublicKey(id));
-        Ask { device, key, role: Role::Operator, scopes, about: About::default(), known: false }
+        let roles = Roles::of(Role::Operator);
+        Ask { device, key, roles, scopes, surface: Surface::NONE, about: About::default(), known: false }
     }
 
     fn id(n: u16) -> RequestId {
@@ -162,6 +191,45 @@ mod tests {
             None,
             "five minutes after the last time it asked"
         );
+    }
+
+    #[test]
+    fn of_what_a_node_offers_the_newest_counts_and_only_more_of_it_is_news() {
+        let offering = |names: &[&str]| {
+            let mut surface = Surface::NONE;
+            names.iter().try_for_each(|name| surface.add_command(name)).unwrap();
+            Ask { roles: Roles::NONE, surface, known: true, ..ask(1, Scopes::NONE) }
+        };
+        let mut pending = Pending::new();
+        let mut ask = |ask: Ask, n| {
+            let (request, new) = pending.ask(ask, id(n), Millis(u64::from(n)), WallMs(0));
+            assert_eq!(request, id(1), "it keeps its id");
+            let request = pending.get_of(&DeviceId(self::ask(1, Scopes::NONE).device.0), Millis(10)).unwrap();
+            (new, request.surface.commands().map(str::to_string).collect::<Vec<_>>(), request.roles, request.role())
+        };
+        let walk = vec!["robot.walk".to_string()];
+        let run = vec!["system.run".to_string()];
+        assert_eq!(ask(offering(&["system.run"]), 1), (true, run.clone(), Roles::NONE, Role::Node));
+        assert_eq!(ask(offering(&["system.run"]), 2), (false, run, Roles::NONE, Role::Node));
+        assert_eq!(ask(offering(&["robot.walk"]), 3), (true, walk.clone(), Roles::NONE, Role::Node));
+        let operator = Roles::of(Role::Operator);
+        let app = self::ask(1, Scopes::of(Scope::Read));
+        assert_eq!(ask(app, 4), (true, walk.clone(), operator, Role::Operator), "the app of the same device");
+        assert_eq!(ask(offering(&["robot.walk"]), 5), (false, walk, operator, Role::Operator));
+    }
+
+    #[test]
+    fn the_request_of_a_device_that_stays_connected_lives_on() {
+        let mut pending = Pending::new();
+        let device = ask(1, Scopes::NONE).device;
+        pending.ask(ask(1, Scopes::NONE), id(1), Millis(0), WallMs(0));
+        pending.renew(&device, Millis(limits::PENDING_MS - 1));
+        pending.renew(&ask(2, Scopes::NONE).device, Millis(0));
+        let last = 2 * limits::PENDING_MS - 2;
+        assert_eq!(pending.get_of(&device, Millis(last)).map(|request| request.id), Some(id(1)));
+        assert_eq!(pending.get_of(&device, Millis(last + 1)), None);
+        pending.renew(&device, Millis(last + 1));
+        assert_eq!(pending.get(id(1), Millis(last + 1)), None, "what is over does not come back");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use super::attempt::{Attempt, Seen};
 use super::gateway::{Away, Gateway};
 use crate::gate::facts::{Dialect, Proof};
-use crate::gate::ids::{ConnId, Now, RequestId, Role};
+use crate::gate::ids::{ConnId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
 use crate::gate::net::Via;
 use crate::gate::pending::Ask;
 use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::Scopes;
+use crate::gate::surface::Surface;
 use crate::rpc::{self, Refused};
 use crate::store::tokens;
 use crate::wire::frames::{self, ErrorShape};
@@ -22,7 +23,8 @@ impl Gateway {
         let scopes = policy::requested(scopes, dialect_of(attempt), role);
         let known = self.devices.find(&id).is_some();
         let fresh = RequestId::from_random(self.entropy.bytes());
-        let ask = Ask { device: id, key, role, scopes, about: attempt.about.clone(), known };
+        let (roles, surface, about) = (Roles::of(role), Surface::NONE, attempt.about.clone());
+        let ask = Ask { device: id, key, roles, scopes, surface, about, known };
         let (request, new) = self.pending.ask(ask, fresh, now.at, now.wall);
         if new {
             let event = self.pending.get(request, now.at).map(rpc::pair_requested);
