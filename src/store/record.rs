@@ -5,7 +5,8 @@
 //!
 //! Invariants: `decode(encode(x)) == x`; for any bytes that decode, `encode(decode(bytes)) == bytes`. The stamp, its
 //! checksum and the meaning of `USED` stay where they are in every later format, so an older gatelet can tell a newer table
-//! from a damaged one. Format 1 leaves more than 600 bytes of each record unused, zero, for the commands of a node.
+//! from a damaged one. Format 2 is format 1 with the surface of a node behind it, and only a record that has one is written
+//! so: every other slot, and with it every table without such a record, stays what a gatelet of format 1 reads.
 
 use core::ops::Range;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 
 use crc::{Crc, CRC_32_ISCSI};
 
+use crate::gate::commands_known::CommandSet;
 use crate::gate::device::{Device, Provenance, TokenWindow};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use crate::gate::limits;
@@ -104,8 +106,10 @@ pub enum Fault {
 pub(super) const SLOT_LEN: usize = limits::RECORD_LEN;
 /// The bytes of one slot.
 pub(super) type Bytes = [u8; SLOT_LEN];
-/// The format that this gatelet writes.
-pub(super) const FORMAT: u16 = 1;
+/// The format of every slot but those of [`FORMAT_SURFACE`].
+const FORMAT: u16 = 1;
+/// The format of a record whose device has a surface.
+const FORMAT_SURFACE: u16 = 2;
 /// No generation reaches this.
 pub(super) const GENERATION_END: u64 = 1 << 62;
 
@@ -130,7 +134,7 @@ pub fn decode(bytes: &Bytes) -> Decoded {
         return Decoded::Torn(Fault::Checksum);
     }
     let format = u16_at(bytes, field::FORMAT);
-    if format != FORMAT {
+    if !matches!(format, FORMAT | FORMAT_SURFACE) {
         return Decoded::Newer(format);
     }
     match parse(bytes) {
@@ -156,7 +160,7 @@ const KIND_DEVICE: u8 = 3;
 static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 mod field {
-    use super::{after, limits, Range};
+    use super::{after, limits, CommandSet, Range};
 
     pub const MAGIC: Range<usize> = 0..8;
     pub const FORMAT: Range<usize> = after(&MAGIC, 2);
@@ -194,9 +198,14 @@ mod field {
     pub const CLIENT_ID: Range<usize> = after(&FAMILY, 1 + limits::CLIENT_ID_LEN);
     pub const CLIENT_MODE: Range<usize> = after(&CLIENT_ID, 1 + limits::CLIENT_MODE_LEN);
     pub const DEVICE_END: usize = CLIENT_MODE.end;
+
+    pub const SURFACE_APPROVED: Range<usize> = after(&CLIENT_MODE, 8);
+    pub const SURFACE_KNOWN: Range<usize> = after(&SURFACE_APPROVED, CommandSet::LEN);
+    pub const SURFACE_TEXT: Range<usize> = after(&SURFACE_KNOWN, limits::SURFACE_TEXT_LEN);
+    pub const SURFACE_END: usize = SURFACE_TEXT.end;
 }
 
-const _: () = assert!(SLOT_LEN - field::DEVICE_END >= 600, "room for the commands of a node");
+const _: () = assert!(field::SURFACE_END <= SLOT_LEN);
 const _: () = assert!(limits::CAPACITY_MAX < NUMBER_OF_HEADER);
 
 const fn after(range: &Range<usize>, len: usize) -> Range<usize> {
@@ -207,9 +216,14 @@ fn used(value: &Value) -> usize {
     let end = match value {
         Value::Header(_) => field::HEADER_END,
         Value::Free => field::BODY,
+        Value::Device(device) if has_surface(device) => field::SURFACE_END,
         Value::Device(_) => field::DEVICE_END,
     };
     end - field::BODY
+}
+
+fn has_surface(device: &Device) -> bool {
+    !device.surface.is_empty() || device.surface_approved != WallMs(0)
 }
 
 fn checksum(bytes: &Bytes, used: usize) -> u32 {
@@ -274,6 +288,12 @@ fn put_device(bytes: &mut Bytes, device: &Device) {
     put_text(bytes, field::FAMILY, &device.family);
     put_text(bytes, field::CLIENT_ID, &device.client_id);
     put_text(bytes, field::CLIENT_MODE, &device.client_mode);
+    if has_surface(device) {
+        put(bytes, field::FORMAT, &FORMAT_SURFACE.to_le_bytes());
+        put(bytes, field::SURFACE_APPROVED, &device.surface_approved.0.to_le_bytes());
+        put(bytes, field::SURFACE_KNOWN, device.surface.known().bytes());
+        put(bytes, field::SURFACE_TEXT, device.surface.text());
+    }
 }
 
 fn put(bytes: &mut Bytes, range: Range<usize>, value: &[u8]) {
@@ -343,8 +363,12 @@ fn parse_device(bytes: &Bytes) -> Option<Device> {
         approved: WallMs(u64_at(bytes, field::APPROVED)),
         seen: WallMs(u64_at(bytes, field::SEEN)),
         seen_age: TableAge(u32_at(bytes, field::SEEN_AGE)),
-        surface: Surface::NONE,
-        surface_approved: WallMs(0),
+        // zeros in a record of format 1, which are no surface; whatever else they are is not as we would write it
+        surface: Surface::from_parts(
+            CommandSet::from_bytes(array(bytes, field::SURFACE_KNOWN)),
+            &array(bytes, field::SURFACE_TEXT),
+        )?,
+        surface_approved: WallMs(u64_at(bytes, field::SURFACE_APPROVED)),
     })
 }
 
@@ -445,6 +469,17 @@ mod tests {
         device
     }
 
+    /// A surface with names of each kind, its text full to the last byte.
+    fn full_surface() -> Surface {
+        let mut surface = Surface::NONE;
+        ["system.run", "logbook.snapshot"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
+        (0..limits::SURFACE_TEXT_LEN / 16 - 2).for_each(|n| surface.add_command(&format!("robot.{n:08}")).unwrap());
+        surface.add_cap("what robots do").unwrap();
+        surface.add_permission("speak to \u{e9} ..").unwrap();
+        assert_ne!(surface.text().last(), Some(&0));
+        surface
+    }
+
     fn device(change: impl Fn(&mut Device)) -> Value {
         let mut device = full();
         change(&mut device);
@@ -461,6 +496,9 @@ mod tests {
             (record, Value::Device(Box::new(full()))),
             (record, device(|d| d.remote = Some("192.0.2.1".parse().unwrap()))),
             (record, device(|d| d.remote = Some("::ffff:192.0.2.1".parse().unwrap()))),
+            (record, device(|d| (d.surface, d.surface_approved) = (full_surface(), WallMs(u64::MAX)))),
+            (record, device(|d| d.surface.add_command("robot.walk").unwrap())),
+            (record, device(|d| d.surface_approved = WallMs(1))),
         ]
     }
 
@@ -534,9 +572,60 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_from_damage() {
         let mut bytes = encode(&stamp(Place::Header), &Value::Header(TableAge(1)));
-        put(&mut bytes, field::FORMAT, &2u16.to_le_bytes());
+        put(&mut bytes, field::FORMAT, &3u16.to_le_bytes());
         assert_eq!(decode(&bytes), Decoded::Torn(Fault::Checksum));
-        assert_eq!(decode(&sealed(bytes)), Decoded::Newer(2));
+        assert_eq!(decode(&sealed(bytes)), Decoded::Newer(3));
+        put(&mut bytes, field::FORMAT, &2u16.to_le_bytes());
+        assert_eq!(decode(&sealed(bytes)), Decoded::Torn(Fault::Malformed), "a header has no surface");
+    }
+
+    #[test]
+    fn only_a_record_with_a_surface_is_of_format_2() {
+        let record = stamp(Place::Record(Slot(8)));
+        for (value, (format, used)) in [
+            (device(|_| ()), (FORMAT, field::DEVICE_END)),
+            (device(|d| d.surface.add_cap("voice").unwrap()), (FORMAT_SURFACE, field::SURFACE_END)),
+            (device(|d| d.surface_approved = WallMs(1)), (FORMAT_SURFACE, field::SURFACE_END)),
+        ] {
+            let bytes = encode(&record, &value);
+            let found = (u16_at(&bytes, field::FORMAT), usize::from(u16_at(&bytes, field::USED)) + field::BODY);
+            assert_eq!(found, (format, used), "{value:?}");
+            assert!(bytes[used..].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_surface_that_no_gatelet_writes_is_malformed_although_the_checksum_is_right() {
+        let record = stamp(Place::Record(Slot(8)));
+        let good = encode(&record, &device(|d| d.surface.add_cap("voice").unwrap()));
+        let with = |range: Range<usize>, entries: &[u8]| {
+            let mut bytes = good;
+            bytes[range.clone()].fill(0);
+            put(&mut bytes, range.start..range.start + entries.len(), entries);
+            decode(&sealed(bytes))
+        };
+        let text = |entries: &[u8]| with(field::SURFACE_TEXT, entries);
+        assert!(matches!(text(b"\x01\x01a\x01\x01b\x02\x01a"), Decoded::Good(..)));
+        assert!(
+            matches!(with(field::SURFACE_KNOWN, &[0xff; CommandSet::LEN]), Decoded::Good(..)),
+            "of a newer gatelet"
+        );
+        for entries in
+            [b"\x01\x01b\x01\x01a".as_slice(), b"\x01\x01a\x01\x01a", b"\x04\x01a", b"\x01\x01\xff", b"\0a", b""]
+        {
+            assert_eq!(text(entries), Decoded::Torn(Fault::Malformed), "{entries:?}");
+        }
+        let end = field::SURFACE_TEXT.end;
+        assert_eq!(with(end - 2..end, b"\x03\xff"), Decoded::Torn(Fault::Malformed), "a length beyond the end");
+        for (format, used) in [(FORMAT, field::SURFACE_END), (FORMAT, field::DEVICE_END), (2, field::DEVICE_END)] {
+            let mut bytes = good;
+            put(&mut bytes, field::FORMAT, &format.to_le_bytes());
+            put(&mut bytes, field::USED, &((used - field::BODY) as u16).to_le_bytes());
+            assert_eq!(decode(&sealed(bytes)), Decoded::Torn(Fault::Malformed), "format {format}, {used} bytes");
+        }
+        let mut none = encode(&record, &device(|_| ()));
+        put(&mut none, field::FORMAT, &2u16.to_le_bytes());
+        assert_eq!(decode(&sealed(none)), Decoded::Torn(Fault::Malformed), "format 2 without a surface");
     }
 
     #[test]
