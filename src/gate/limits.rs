@@ -31,6 +31,8 @@ pub const PROOF_FRESH_MS: u64 = 120_000;
 pub const CLOCK_SKEW_MS: u64 = 120_000;
 /// Between two `tick` events (protocol 3 and 4).
 pub const TICK_MS: u64 = 30_000;
+/// Between two `health` events (protocol 3 and 4).
+pub const HEALTH_MS: u64 = 60_000;
 /// Between two WebSocket pings to an admitted client; no pong until the next one ends the connection (protocol 4: 25 s).
 pub const PING_MS: u64 = 25_000;
 /// How long a close handshake, or the last writes at stop, may take.
@@ -103,6 +105,57 @@ pub const COMMITS_QUEUED: usize = 256;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
 pub const UNAUTHORIZED_CALLS: u32 = 10;
 
+// --- the relay ------------------------------------------------------------------------------------------------------
+
+/// Nodes that are connected.
+pub const NODES: usize = 1024;
+/// Calls on their way to nodes and not answered yet, of all operators together.
+pub const INVOKES: usize = 4096;
+/// The same of one operator's connection.
+pub const INVOKES_OF_ONE: usize = 1024;
+/// How long a node may take to answer when the caller names no time (protocol 3 and 4: 30 s).
+pub const INVOKE_MS: u64 = 30_000;
+/// The longest time that a caller can name.
+pub const INVOKE_MS_MAX: u64 = 24 * 3_600_000;
+/// A piece of progress that a node tells (protocol 4: 16 KiB).
+pub const PROGRESS_LEN: usize = 16 * 1024;
+/// The message of a node's error as it is passed on.
+pub const NODE_ERROR_LEN: usize = 4 * 1024;
+/// Actions that wait for a phone to come to the foreground, for one node (protocol 4: 64) and in all.
+pub const ACTIONS_OF_ONE: usize = 64;
+/// See [`ACTIONS_OF_ONE`].
+pub const ACTIONS: usize = 512;
+/// Parameters of such an action.
+pub const ACTION_LEN: usize = 16 * 1024;
+/// How long such an action waits (protocol 4: 10 min).
+pub const ACTION_MS: u64 = 600_000;
+/// Work that waits for nodes to fetch it, in all; a node has at most one item of each of the two kinds.
+pub const WORK: usize = 512;
+/// How long it waits if the caller names no time (protocol 4: 24 h).
+pub const WORK_MS: u64 = 24 * 3_600_000;
+/// Items that a node fetches at once (protocol 4: 4, and 10 if it asks for them).
+pub const WORK_FETCHED: u64 = 4;
+/// See [`WORK_FETCHED`].
+pub const WORK_FETCHED_MAX: u64 = 10;
+/// Ids in one acknowledgement of a node.
+pub const IDS_ACKED: usize = 64;
+/// Approvals of a command that wait for somebody to decide, or were decided a moment ago.
+pub const EXEC_APPROVALS: usize = 64;
+/// What such an approval is about, as it came.
+pub const EXEC_APPROVAL_LEN: usize = 32 * 1024;
+/// How long one waits when the caller names no time (protocol 3: 2 min; protocol 4: 30 min).
+pub const EXEC_APPROVAL_MS_V3: u64 = 120_000;
+/// See [`EXEC_APPROVAL_MS_V3`].
+pub const EXEC_APPROVAL_MS_V4: u64 = 1_800_000;
+/// How long a decision can still be asked for (protocol 4: 15 s).
+pub const EXEC_APPROVAL_KEPT_MS: u64 = 15_000;
+/// Callers that wait for one decision.
+pub const EXEC_APPROVAL_WAITERS: usize = 16;
+/// Wake words, and the length of one (protocol 3 and 4).
+pub const WAKE_WORDS: usize = 32;
+/// See [`WAKE_WORDS`].
+pub const WAKE_WORD_LEN: usize = 64;
+
 // --- values of the protocol -----------------------------------------------------------------------------------------
 
 /// Scopes in one connect.
@@ -112,7 +165,7 @@ pub const NAMES_SENT: usize = 256;
 /// The search path that a node sends.
 pub const PATH_ENV_LEN: usize = 16 * 1024;
 /// Different parameters of one method.
-pub const PARAMS: usize = 16;
+pub const PARAMS: usize = 40;
 /// A scope, role, client id or mode as sent.
 pub const WORD_LEN: usize = 64;
 /// A token, password or nonce as sent.
@@ -178,4 +231,5 @@ const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
 const _: () = assert!(PING_MS < TICK_MS);
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
+const _: () = assert!(INVOKES_OF_ONE <= OUTBOX_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

@@ -3,7 +3,7 @@
 //! Who signed in by its device alone and has no admin governs only itself (protocol 4); nobody gives rights it does not have.
 //! Denials of that kind name no reason, so that they tell nothing about other devices.
 
-use super::render;
+use super::{relay, render};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::Dialect;
@@ -24,7 +24,9 @@ pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     params.finish()?;
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
-    let pending = call.pending.iter(call.now.at).filter(|request| shown(&request.device)).collect();
+    // who is in and only offers more stands in `node.pair.list`
+    let waits = |request: &&Request| !request.roles.is_empty() && shown(&request.device);
+    let pending = call.pending.iter(call.now.at).filter(waits).collect();
     let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
     let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.connections(slot) > 0);
     Ok(Reply::of(json::object(|o| render::list(o, pending, paired, connected))))
@@ -38,10 +40,15 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         return give_back(call, &named, &id);
     }
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
-    let request = call.pending.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
+    let request = call.pending.get(id, call.now.at).filter(|request| !request.roles.is_empty()).cloned();
+    let request = request.ok_or_else(unknown_request)?;
     may_govern(call, &request.device, "device pairing approval denied")?;
     may_grant(call, request.scopes)?;
-    let (slot, device) = approved(call, &request)?;
+    let (slot, mut device) = approved(call, &request)?;
+    if call.caller.dialect() == Dialect::V3 {
+        // there, pairing a node is all that there is to approve
+        relay::widen(&mut device, &request.surface, call)?;
+    }
     call.pending.take(id, call.now.at);
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
     Ok(Reply::of(payload).changing(slot, Some(device)).with(resolved(call, &request, "approved")))
@@ -155,7 +162,7 @@ pub fn changed() -> Effect {
     Effect::Event { name: "device.pair.changed", payload: b"{}".to_vec(), to }
 }
 
-fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
+pub(super) fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
     let payload = json::object(|o| {
         o.shown("requestId", &request.id);
         o.shown("deviceId", &request.device);
@@ -166,7 +173,7 @@ fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
 }
 
 /// The record that approving this request makes, and its slot.
-fn approved(call: &Call<'_>, request: &Request) -> Result<(Slot, Device), Failure> {
+pub(super) fn approved(call: &Call<'_>, request: &Request) -> Result<(Slot, Device), Failure> {
     let known = call.devices.find(&request.device).map(|(slot, device)| (slot, device.clone()));
     let (slot, mut device) = match known {
         Some(known) => known,
@@ -215,7 +222,7 @@ fn is_connected(call: &Call<'_>, slot: Slot, device: &Device) -> bool {
     call.devices.get(slot).is_some_and(|there| there.id == device.id) && call.devices.connections(slot) > 0
 }
 
-fn find(call: &Call<'_>, named: &str, denied: &str, unknown: &str) -> Result<(Slot, Device), Failure> {
+pub(super) fn find(call: &Call<'_>, named: &str, denied: &str, unknown: &str) -> Result<(Slot, Device), Failure> {
     let id = DeviceId::parse(named).ok_or_else(|| Failure::invalid(unknown))?;
     may_govern(call, &id, denied)?;
     let found = call.devices.find(&id).map(|(slot, device)| (slot, device.clone()));
@@ -230,7 +237,7 @@ fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
     }
 }
 
-fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Result<(), Failure> {
+pub(super) fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Result<(), Failure> {
     if call.caller.governs_only_itself() && call.caller.device() != Some(*device) {
         return Err(Failure::invalid(denied));
     }

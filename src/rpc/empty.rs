@@ -59,11 +59,9 @@ const READS: &str = r#"
 34 read tts.providers - "providers":[],"active":null
 4 read tts.personas - "active":null,"personas":[]
 4 read talk.catalog - "modes":[],"transports":[],"brains":[],"speech":{"providers":[]},"transcription":{"providers":[]},"realtime":{"providers":[]}
-34 read voicewake.get - "triggers":[]
 34 read last-heartbeat - null
 3 admin exec.approvals.get - "path":"none","exists":false,"hash":"none","file":{"version":1,"defaults":{"security":"deny","ask":"off","askFallback":"deny"},"agents":{}}
 4 admin exec.approvals.get - "path":"none","exists":false,"hash":"none","file":{"version":1,"defaults":{"security":"deny","ask":"off","askFallback":"deny"},"agents":{}},"resolvedDefaults":{"security":"deny","ask":"off","askFallback":"deny","autoAllowSkills":false}
-4 approvals exec.approval.list - []
 4 approvals exec.approval.grants.list - "grants":[]
 4 approvals plugin.approval.list - []
 4 approvals openclaw.approval.list - []
@@ -101,7 +99,7 @@ const READS: &str = r#"
 
 /// `dialects scope methods`.
 const ACTIONS: &str = "
-3 write send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider voicewake.set chat.send \
+3 write send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider chat.send \
     chat.abort browser.request
 3 admin poll sessions.resolve sessions.patch sessions.reset sessions.delete sessions.compact chat.inject channels.logout \
     cron.add cron.update cron.remove cron.run skills.install skills.update exec.approvals.set web.login.start \
@@ -110,7 +108,7 @@ const ACTIONS: &str = "
     memory.search sessions.diff
 4 write send poll message.action agent agent.wait wake chat.send chat.abort sessions.create sessions.patch sessions.send \
     sessions.abort sessions.steer sessions.fork sessions.recover tts.enable tts.disable tts.convert tts.setProvider \
-    tts.speak voicewake.set tools.invoke tasks.cancel tasks.retry worktrees.create board.update portal.open portal.close
+    tts.speak tools.invoke tasks.cancel tasks.retry worktrees.create board.update portal.open portal.close
 4 admin sessions.delete sessions.reset sessions.compact sessions.cleanup sessions.rewind chat.inject channels.start \
     channels.stop channels.logout agents.create agents.update agents.delete agents.files.set cron.add cron.update \
     cron.remove cron.run skills.install skills.update plugins.install plugins.setEnabled plugins.uninstall models.probe \

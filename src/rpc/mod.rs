@@ -8,6 +8,7 @@ mod devices;
 mod empty;
 mod own;
 mod presence;
+pub mod relay;
 pub mod render;
 mod setup;
 mod system;
@@ -15,10 +16,10 @@ mod system;
 use crate::gate::codes::Codes;
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
-use crate::gate::ids::{DeviceId, Now, Role, Roles, Slot};
+use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Role, Roles, Slot};
 use crate::gate::pending::Pending;
 use crate::gate::refusal::{Close, ErrorCode};
-use crate::gate::scopes::Scope;
+use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
 use crate::gate::table::{Cell, Table};
 use crate::store::tokens::TableKey;
@@ -28,20 +29,36 @@ use crate::wire::params::Params;
 pub use devices::{changed as devices_changed, requested as pair_requested};
 pub use own::{Refused, Status};
 pub use presence::{Entry, Presence};
+pub use relay::{Declared, Relay};
 pub use system::health_json;
 
 /// The table as the gateway holds it.
 pub type Devices = Table<Box<[Cell]>>;
 
+/// `gateway.nodes.commands`, with what the old names `allowCommands` and `denyCommands` add.
+#[derive(Default)]
+pub struct Commands {
+    /// Commands that nodes may have beyond those of their platform.
+    pub allow: Vec<String>,
+    /// Commands that no node may be asked for.
+    pub deny: Vec<String>,
+}
+
 /// What a handler works with.
 pub struct Call<'a> {
     pub caller: &'a Admitted,
+    /// What the caller's client calls itself.
+    pub name: &'a str,
+    /// The request's id, for what is answered later.
+    pub id: &'a str,
     pub now: Now,
     pub devices: &'a Devices,
     pub pending: &'a mut Pending,
     pub codes: &'a mut Codes,
     pub key: &'a TableKey,
     pub presence: &'a Presence,
+    pub relay: &'a mut Relay,
+    pub commands: &'a Commands,
     pub status: &'a Status,
     /// The last refusals, the newest first.
     pub refused: &'a [Refused],
@@ -56,6 +73,12 @@ pub enum Effect {
     Event { name: &'static str, payload: Vec<u8>, to: Audience },
     /// Connections of that device in these roles are closed.
     Close { device: DeviceId, roles: Roles, why: Close },
+    /// That connection gets this frame.
+    Frame { conn: ConnId, frame: Vec<u8> },
+    /// A request of that connection that was to be answered later has failed.
+    Fail { conn: ConnId, id: String, failure: Failure },
+    /// The call of that number goes to its node; if the node reads too slowly it comes back by [`relay::Invokes::unsent`].
+    Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
 }
 
 /// Who gets an event.
@@ -67,6 +90,8 @@ pub enum Audience {
     Scope { scope: Scope, v3_all: bool },
     /// Protocol 4 clients with this scope.
     V4 { scope: Scope },
+    /// Nodes, operators with this scope, and in protocol 3 everybody.
+    Nodes { scope: Scope },
 }
 
 impl Audience {
@@ -76,6 +101,9 @@ impl Audience {
             Audience::All => true,
             Audience::Scope { scope, v3_all } => client.may(scope) || v3_all && client.dialect() == Dialect::V3,
             Audience::V4 { scope } => client.may(scope) && client.dialect() == Dialect::V4,
+            Audience::Nodes { scope } => {
+                client.may(scope) || client.role() == Role::Node || client.dialect() == Dialect::V3
+            }
         }
     }
 }
@@ -96,12 +124,19 @@ pub struct Reply {
     pub change: Option<Change>,
     /// In this order, after the answer.
     pub effects: Vec<Effect>,
+    /// One of the effects, now or later, is the answer.
+    pub later: bool,
 }
 
 impl Reply {
     /// An answer that changes nothing.
     pub fn of(payload: Vec<u8>) -> Reply {
-        Reply { payload, change: None, effects: Vec::new() }
+        Reply { payload, change: None, effects: Vec::new(), later: false }
+    }
+
+    /// No answer yet; it comes as an effect of something else.
+    fn later(effects: Vec<Effect>) -> Reply {
+        Reply { effects, later: true, ..Reply::of(Vec::new()) }
     }
 
     /// The same, with these effects.
@@ -124,12 +159,15 @@ pub struct Failure {
     pub details: Option<Vec<u8>>,
     /// It counts towards [`Close::Unauthorized`].
     pub unauthorized: bool,
+    /// Waiting helps.
+    pub retryable: bool,
 }
 
 impl Failure {
     /// `INVALID_REQUEST` with that message.
     pub fn invalid(message: impl Into<String>) -> Failure {
-        Failure { code: ErrorCode::InvalidRequest, message: message.into(), details: None, unauthorized: false }
+        let (code, message) = (ErrorCode::InvalidRequest, message.into());
+        Failure { code, message, details: None, unauthorized: false, retryable: false }
     }
 
     /// `UNAVAILABLE` with that message.
@@ -142,10 +180,15 @@ impl Failure {
     }
 
     fn scope(scope: Scope) -> Failure {
+        Failure::scopes(scope, Scopes::of(scope))
+    }
+
+    /// That scope is missing of these.
+    fn scopes(scope: Scope, required: Scopes) -> Failure {
         let details = json::object(|o| {
             o.str("code", "MISSING_SCOPE");
             o.str("missingScope", scope.name());
-            o.strs("requiredScopes", [scope.name()]);
+            o.scopes("requiredScopes", required);
         });
         let message = ["missing scope: ", scope.name()].concat();
         Failure { code: ErrorCode::Forbidden, details: Some(details), ..Failure::invalid(message) }
@@ -161,24 +204,43 @@ impl From<String> for Failure {
 
 type Handler = fn(&mut Call<'_>, Params<'_>) -> Result<Reply, Failure>;
 
-/// One method: its name, the scope an operator needs (in protocol 3 and in protocol 4), whether a node may call it, whether
-/// hello names it, its handler.
+/// Who may call a method.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Operators,
+    Nodes,
+    Both,
+}
+
+/// One method: its name, the scope an operator needs (in protocol 3 and in protocol 4), for whom it is, in which protocol it is
+/// if not in both, whether hello names it, its handler.
 struct Method {
     name: &'static str,
     scope_v3: Scope,
     scope: Scope,
-    node: bool,
+    whose: For,
+    only: Option<Dialect>,
     advertised: bool,
     handler: Handler,
 }
 
 const fn method(name: &'static str, scope: Scope, handler: Handler) -> Method {
-    Method { name, scope_v3: scope, scope, node: false, advertised: true, handler }
+    Method { name, scope_v3: scope, scope, whose: For::Operators, only: None, advertised: true, handler }
+}
+
+/// A method of nodes.
+const fn of_node(name: &'static str, handler: Handler) -> Method {
+    Method { whose: For::Nodes, ..method(name, Scope::Admin, handler) }
+}
+
+/// The same, in protocol 4 only.
+const fn v4(method: Method) -> Method {
+    Method { only: Some(Dialect::V4), ..method }
 }
 
 /// Every method that this gateway serves itself.
 const METHODS: &[Method] = &[
-    Method { node: true, ..method("health", Scope::Read, system::health) },
+    Method { whose: For::Both, ..method("health", Scope::Read, system::health) },
     method("status", Scope::Read, system::status),
     method("system-presence", Scope::Read, system::presence),
     Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, system::config) },
@@ -189,27 +251,71 @@ const METHODS: &[Method] = &[
     method("device.pair.rename", Scope::Pairing, devices::rename),
     method("device.token.rotate", Scope::Pairing, devices::rotate),
     method("device.token.revoke", Scope::Pairing, devices::revoke),
+    method("node.list", Scope::Read, relay::list),
+    method("node.describe", Scope::Read, relay::describe),
+    method("node.rename", Scope::Pairing, relay::rename),
+    method("node.invoke", Scope::Write, relay::invoke),
+    method("node.pair.list", Scope::Pairing, relay::pair_list),
+    method("node.pair.approve", Scope::Pairing, relay::approve),
+    method("node.pair.reject", Scope::Pairing, relay::reject),
+    method("node.pair.remove", Scope::Pairing, relay::remove),
+    Method { only: Some(Dialect::V3), ..method("node.pair.request", Scope::Pairing, relay::request) },
+    Method { only: Some(Dialect::V3), ..method("node.pair.verify", Scope::Pairing, relay::verify) },
+    v4(method("node.pending.enqueue", Scope::Write, relay::enqueue)),
+    of_node("node.invoke.result", relay::result),
+    of_node("node.event", relay::event),
+    of_node("skills.bins", relay::skills_bins),
+    v4(of_node("node.invoke.progress", relay::progress)),
+    v4(of_node("node.pending.pull", relay::pull)),
+    v4(of_node("node.pending.ack", relay::ack)),
+    v4(of_node("node.pending.drain", relay::drain)),
+    v4(of_node("node.pluginSurface.refresh", relay::plugin_surface)),
+    v4(of_node("node.pluginTools.update", relay::plugin_tools)),
+    v4(of_node("node.skills.update", relay::skills)),
+    v4(of_node("node.runnerInventory.update", relay::runner_inventory)),
+    method("exec.approval.request", Scope::Approvals, relay::approval_request),
+    method("exec.approval.resolve", Scope::Approvals, relay::approval_resolve),
+    v4(method("exec.approval.waitDecision", Scope::Approvals, relay::approval_wait)),
+    v4(method("exec.approval.list", Scope::Approvals, relay::approval_list)),
+    v4(method("exec.approval.get", Scope::Approvals, relay::approval_get)),
+    method("exec.approvals.node.get", Scope::Admin, relay::node_approvals_get),
+    method("exec.approvals.node.set", Scope::Admin, relay::node_approvals_set),
+    method("voicewake.get", Scope::Read, relay::voicewake_get),
+    method("voicewake.set", Scope::Write, relay::voicewake_set),
     Method { advertised: false, ..method("device.pair.setupCode", Scope::Admin, setup::code) },
     Method { advertised: false, ..method("device.pair.setupStatus", Scope::Admin, setup::status) },
     Method { advertised: false, ..method("gatelet.status", Scope::Read, own::status) },
     Method { advertised: false, ..method("gatelet.refusals", Scope::Pairing, own::refusals) },
 ];
 
+impl Method {
+    fn is_of(&self, dialect: Dialect) -> bool {
+        self.only.is_none_or(|only| only == dialect)
+    }
+}
+
 /// The methods that hello names.
 pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
-    let own = METHODS.iter().filter(|method| method.advertised).map(|method| method.name);
+    let own = METHODS.iter().filter(move |method| method.advertised && method.is_of(dialect)).map(|method| method.name);
     own.chain(empty::names(dialect))
 }
 
-/// The events that this gateway sends.
-pub const EVENTS: [&str; 7] = [
+/// The events that this gateway sends, apart from `node.invoke.cancel`, which only nodes of protocol 4 know.
+pub const EVENTS: [&str; 14] = [
     "connect.challenge",
     "presence",
     "tick",
+    "health",
     "shutdown",
     "device.pair.requested",
     "device.pair.resolved",
     "device.pair.changed",
+    "node.pair.requested",
+    "node.pair.resolved",
+    "node.invoke.request",
+    "voicewake.changed",
+    "exec.approval.requested",
+    "exec.approval.resolved",
 ];
 
 /// Answers one request of an admitted client.
@@ -218,10 +324,12 @@ pub const EVENTS: [&str; 7] = [
 /// admin (protocol 3 and 4).
 pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> Result<Reply, Failure> {
     let dialect = call.caller.dialect();
-    let found = METHODS.iter().find(|method| method.name == name);
+    let found = METHODS.iter().find(|method| method.name == name && method.is_of(dialect));
     let empty = if found.is_none() { empty::find(dialect, name) } else { None };
+    let whose = found.map_or(For::Operators, |method| method.whose);
     match call.caller.role() {
-        Role::Node if !found.is_some_and(|method| method.node) => return Err(Failure::role(Role::Node)),
+        Role::Node if whose == For::Operators => return Err(Failure::role(Role::Node)),
+        Role::Operator if whose == For::Nodes => return Err(Failure::role(Role::Operator)),
         Role::Node => {}
         Role::Operator => {
             let needed = match (found, &empty, dialect) {

@@ -51,6 +51,8 @@ pub struct Status {
     pub unauthenticated: usize,
     pub operators: usize,
     pub nodes: usize,
+    /// Calls that nodes have not answered, and approvals that nobody has decided.
+    pub waiting: (usize, usize),
     /// Warnings of the configuration and of the table, as printed at start.
     pub warnings: Vec<String>,
 }
@@ -79,6 +81,8 @@ pub fn status(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure>
         o.u64("unauthenticated", status.unauthenticated as u64);
         o.u64("operators", status.operators as u64);
         o.u64("nodes", status.nodes as u64);
+        o.u64("invokes", status.waiting.0 as u64);
+        o.u64("approvals", status.waiting.1 as u64);
         o.strings("warnings", &status.warnings);
     })))
 }

@@ -54,6 +54,10 @@ impl Presence {
         if passing || self.entries.len() + 1 >= limits::PRESENCE {
             return false;
         }
+        if entry.role == Role::Node {
+            // the same node on an older connection
+            self.entries.retain(|(_, known)| known.role != Role::Node || known.device != entry.device);
+        }
         self.entries.push((conn, entry));
         self.version += 1;
         true

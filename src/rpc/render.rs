@@ -70,14 +70,20 @@ fn identity(o: &mut Writer<'_>, id: &DeviceId, key: &PublicKey) {
     o.str("publicKey", &base64::encode_url(&key.0));
 }
 
-fn about(o: &mut Writer<'_>, about: &About) {
+/// What a client says of itself.
+pub fn about(o: &mut Writer<'_>, about: &About) {
     opt_text(o, "displayName", &about.name);
     opt_text(o, "platform", &about.platform);
     opt_text(o, "deviceFamily", &about.family);
     opt_text(o, "clientId", &about.client_id);
     opt_text(o, "clientMode", &about.client_mode);
-    if let Some(remote) = about.remote {
-        o.shown("remoteIp", &remote as &IpAddr);
+    opt_ip(o, "remoteIp", about.remote);
+}
+
+/// An address, if there is one.
+pub fn opt_ip(o: &mut Writer<'_>, key: &str, address: Option<IpAddr>) {
+    if let Some(address) = address {
+        o.shown(key, &address);
     }
 }
 
@@ -99,7 +105,8 @@ fn tokens(list: &mut Writer<'_>, device: &Device) {
     }
 }
 
-fn opt_text(o: &mut Writer<'_>, key: &str, text: &str) {
+/// A text, unless it is empty.
+pub fn opt_text(o: &mut Writer<'_>, key: &str, text: &str) {
     o.opt_str(key, Some(text).filter(|text| !text.is_empty()));
 }
 
@@ -108,7 +115,8 @@ fn said(time: WallMs) -> Option<u64> {
 }
 
 impl Device {
-    fn about(&self) -> About {
+    /// What its client said of itself when it was last here.
+    pub fn about(&self) -> About {
         About {
             name: self.name.clone(),
             platform: self.platform.clone(),

@@ -98,7 +98,8 @@ impl Gateway {
         };
         let facts = Facts {
             phase: self.phase,
-            room: self.admitted < limits::CONNECTIONS,
+            room: self.admitted < limits::CONNECTIONS
+                && (attempt.node.is_none() || self.relay.nodes.count() < limits::NODES),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
             role: attempt.role,
@@ -163,6 +164,7 @@ impl Gateway {
             Place::Grows { slot, pairing } => self.devices.get(slot).cloned().map(|mut device| {
                 grow(&mut device, &pairing, now);
                 device.describe(&welcome.attempt.about);
+                self.approve_by_owners_hand(&mut device, &welcome, now);
                 self.commits.change(&mut self.devices, slot, Some(device))
             }),
             Place::New { slot, id, key, pairing } => {
@@ -170,12 +172,24 @@ impl Gateway {
                 (device.created, device.seen, device.seen_age) = (now.wall, now.wall, self.devices.age());
                 grow(&mut device, &pairing, now);
                 device.describe(&welcome.attempt.about);
+                self.approve_by_owners_hand(&mut device, &welcome, now);
                 Some(self.commits.change(&mut self.devices, slot, Some(device)))
             }
         };
         match wait {
             Some(ticket) => self.commits.wait(ticket, Then::Hello(Box::new(welcome))),
             None => self.welcome(welcome, true, now),
+        }
+    }
+
+    /// A code for a node and a key in the configuration are the owner's word, so what such a node offers at its first pairing is
+    /// approved with it.
+    fn approve_by_owners_hand(&self, device: &mut Device, welcome: &Welcome, now: Now) {
+        if matches!(welcome.rule, Rule::SetupCode | Rule::AuthorizedKey) && welcome.admission.role == Role::Node {
+            let offered = self.offered(&welcome.attempt);
+            if !offered.is_empty() && device.surface.merge(&offered).is_ok() {
+                device.surface_approved = now.wall;
+            }
         }
     }
 
@@ -216,7 +230,9 @@ impl Gateway {
         if let Some(conn) = self.conns.get_mut(welcome.conn) {
             conn.outbox.must(frames::response_ok(&welcome.attempt.request, &hello).into());
             conn.outbox.admitted();
-            conn.admitted = Some(admitted);
+            let about = &welcome.attempt.about;
+            conn.name = if about.name.is_empty() { about.client_id.as_str() } else { &about.name }.to_string();
+            conn.admitted = Some(admitted.clone());
             self.admitted += 1;
         }
         self.log_admission(&welcome);
@@ -228,6 +244,9 @@ impl Gateway {
         }
         if !welcome.admission.ask.is_empty() {
             self.ask(&welcome.attempt, welcome.admission.ask, now);
+        }
+        if admitted.role() == Role::Node {
+            self.node_came(&admitted, welcome.attempt, welcome.admission.place, now);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::gate::net::Via;
 use crate::gate::pending::About;
 use crate::gate::scopes::Scopes;
 use crate::gate::text::Text;
+use crate::rpc::Declared;
 
 /// Where a connection comes from, for the decision and for the log.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ pub struct Attempt {
     pub version: Text<{ limits::PLATFORM_LEN }>,
     pub model: Text<{ limits::PLATFORM_LEN }>,
     pub instance: Text<{ limits::NAME_LEN }>,
+    /// What it offers, if it comes as a node.
+    pub node: Option<Box<Declared>>,
     pub seen: Seen,
     /// The device's clock less ours, in milliseconds, if it is off by more than the protocol's window.
     pub clock_off: Option<i64>,

@@ -20,7 +20,8 @@ impl Gateway {
     }
 
     fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
-        let Some(caller) = self.conns.get(conn).and_then(|conn| conn.admitted.clone()) else { return };
+        let Some(open) = self.conns.get(conn) else { return };
+        let (Some(caller), name) = (open.admitted.clone(), open.name.clone()) else { return };
         let mut refusals: Vec<Refused> = Vec::new();
         match &*request.method {
             "gatelet.refusals" => refusals.extend(self.refusals().iter().cloned()),
@@ -36,6 +37,10 @@ impl Gateway {
             codes: &mut self.codes,
             key: &self.setup.key,
             presence: &self.presence,
+            name: &name,
+            id: &request.id,
+            relay: &mut self.relay,
+            commands: &self.setup.commands,
             status: &self.status,
             refused: &refusals,
             random: &mut |bytes| entropy.fill(bytes),
@@ -60,7 +65,9 @@ impl Gateway {
     }
 
     fn answered(&mut self, conn: ConnId, id: &str, reply: Reply) {
-        self.send(conn, frames::response_ok(id, &reply.payload));
+        if !reply.later {
+            self.send(conn, frames::response_ok(id, &reply.payload));
+        }
         self.happen(reply.effects);
     }
 
@@ -73,13 +80,14 @@ impl Gateway {
         }
     }
 
-    fn fail(&mut self, conn: ConnId, id: &str, failure: &Failure) {
+    pub(super) fn fail(&mut self, conn: ConnId, id: &str, failure: &Failure) {
         let Some(open) = self.conns.get_mut(conn) else { return };
         let Some(client) = &open.admitted else { return };
         let error = ErrorShape {
             code: failure.code.name(client.dialect()),
             message: &failure.message,
             details: failure.details.as_deref(),
+            retryable: failure.retryable.then_some(true),
             ..ErrorShape::new("", "")
         };
         open.outbox.must(frames::response_err(id, &error).into());
@@ -92,7 +100,7 @@ impl Gateway {
         }
     }
 
-    fn send(&self, conn: ConnId, frame: Vec<u8>) {
+    pub(super) fn send(&self, conn: ConnId, frame: Vec<u8>) {
         if let Some(conn) = self.conns.get(conn) {
             conn.outbox.must(frame.into());
         }

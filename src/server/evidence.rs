@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::attempt::{Attempt, Presented, Seen};
 use super::setup::Setup;
 use crate::gate::facts::{Dialect, Proof};
-use crate::gate::ids::{DeviceId, Nonce, Now, PublicKey};
+use crate::gate::ids::{DeviceId, Nonce, Now, PublicKey, Role};
 use crate::gate::limits;
 use crate::gate::net::{self, Via};
 use crate::gate::origin;
@@ -17,7 +17,8 @@ use crate::gate::pending::About;
 use crate::gate::proof::{self, Claim, Signed};
 use crate::gate::refusal::Refusal;
 use crate::gate::text::{clip, cut};
-use crate::wire::connect::{Auth, Connect, DeviceClaim};
+use crate::rpc::Declared;
+use crate::wire::connect::{Auth, Connect, DeviceClaim, Names};
 use crate::wire::http::Head;
 
 /// What a request head shows of its sender. `reached` is the address at which it reached this machine.
@@ -111,10 +112,23 @@ pub fn attempt(
         version: clip(&client.version),
         model: clip(client.model_identifier.as_deref().unwrap_or("")),
         instance: clip(client.instance_id.as_deref().unwrap_or("")),
+        node: (connect.role() == Some(Role::Node)).then(|| Box::new(declared(connect))),
         seen: seen.clone(),
         clock_off,
     };
     (attempt, check)
+}
+
+/// What a node says that it can do.
+fn declared(connect: &Connect<'_>) -> Declared {
+    let names = |names: &Names<'_>| names.iter().map(Cow::into_owned).collect();
+    let permissions = connect.permissions.into_iter().flat_map(|map| map.fields());
+    Declared {
+        caps: names(&connect.caps),
+        commands: names(&connect.commands),
+        permissions: permissions.filter_map(|(name, value)| Some((name.into_owned(), value.as_bool()?))).collect(),
+        path_env: connect.path_env.as_deref().map(str::to_string),
+    }
 }
 
 fn claim(

@@ -22,7 +22,7 @@ use crate::gate::pending::Pending;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
 use crate::gate::throttle::Throttle;
-use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Reply, Status};
+use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Relay, Reply, Status};
 use crate::wire::frames;
 use crate::wire::json;
 
@@ -73,6 +73,7 @@ pub struct Gateway {
     pub(super) codes: Codes,
     pub(super) throttle: Throttle,
     pub(super) presence: Presence,
+    pub(super) relay: Relay,
     pub(super) commits: Commits<Then>,
     pub(super) conns: Conns,
     /// How many of them are let in.
@@ -88,6 +89,7 @@ pub struct Gateway {
     unsaved: Vec<Slot>,
     age_at_start: TableAge,
     next_tick: Millis,
+    next_health: Millis,
     next_ping: Millis,
     next_flush: Millis,
 }
@@ -102,6 +104,7 @@ impl Gateway {
             codes: Codes::new(),
             throttle: Throttle::new(setup.rate),
             presence: Presence::new(setup.machine.clone(), now.wall),
+            relay: Relay::default(),
             commits: Commits::default(),
             conns: Conns::default(),
             admitted: 0,
@@ -110,6 +113,7 @@ impl Gateway {
             refusals_logged: (now.at, 0),
             unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),
+            next_health: now.at.plus(limits::HEALTH_MS),
             next_ping: now.at.plus(limits::PING_MS),
             next_flush: now.at.plus(limits::SEEN_FLUSH_MS),
             setup,
@@ -148,7 +152,8 @@ impl Gateway {
 
     /// When [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Millis {
-        self.next_tick.min(self.next_ping).min(self.next_flush)
+        let own = self.next_tick.min(self.next_health).min(self.next_ping).min(self.next_flush);
+        self.relay.next_deadline().map_or(own, |next| own.min(next))
     }
 
     /// Is the gateway able to let clients in?
@@ -191,6 +196,7 @@ impl Gateway {
             self.devices.connected(slot, false);
             self.seen(slot, now);
         }
+        self.left(conn);
         if self.presence.leave(conn) {
             self.broadcast_presence();
         }
@@ -217,7 +223,16 @@ impl Gateway {
             self.next_tick = now.at.plus(limits::TICK_MS);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast("tick", &payload, Audience::All, true);
+            self.nodes_still_wait(now);
         }
+        if now.at >= self.next_health {
+            self.next_health = now.at.plus(limits::HEALTH_MS);
+            let [v3, v4] = [Dialect::V3, Dialect::V4].map(|dialect| rpc::health_json(dialect, now.wall));
+            let versions = Some((self.presence.version(), 1));
+            self.broadcast_with("health", [&v3, &v4], versions, Audience::All, true);
+        }
+        let late = self.relay.expire(now);
+        self.happen(late);
         if now.at >= self.next_ping {
             self.next_ping = now.at.plus(limits::PING_MS);
             self.conns.iter().filter(|conn| conn.admitted.is_some()).for_each(|conn| conn.outbox.ping());
@@ -241,6 +256,8 @@ impl Gateway {
             return;
         }
         self.phase = Phase::Stopping;
+        let unanswered = self.relay.invokes.stop();
+        self.happen(unanswered);
         // Protocol 3 has null for an unknown time, protocol 4 leaves it out.
         let v3 = json::object(|o| {
             o.str("reason", "gateway stopping");
@@ -297,6 +314,9 @@ impl Gateway {
             match effect {
                 Effect::Event { name, payload, to } => self.broadcast(name, &payload, to, true),
                 Effect::Close { device, roles, why } => self.close_device(&device, roles, why),
+                Effect::Frame { conn, frame } => self.send(conn, frame),
+                Effect::Fail { conn, id, failure } => self.fail(conn, &id, &failure),
+                Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame),
             }
         }
     }
@@ -346,6 +366,7 @@ impl Gateway {
         self.status.connections = self.conns.len();
         self.status.unauthenticated = self.unauthenticated();
         self.status.operators = self.conns.iter().filter(roles(Role::Operator)).count();
+        self.status.waiting = (self.relay.invokes.waiting(), self.relay.approvals.waiting());
         self.status.nodes = self.conns.iter().filter(roles(Role::Node)).count();
     }
 }

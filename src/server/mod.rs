@@ -23,6 +23,7 @@ mod offload;
 pub mod outbox;
 pub mod ports;
 mod refuse;
+mod relay;
 mod routes;
 mod run;
 #[cfg(windows)]

@@ -10,8 +10,7 @@ use crate::gate::pending::Ask;
 use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::Scopes;
-use crate::gate::surface::Surface;
-use crate::rpc::{self, Refused};
+use crate::rpc::Refused;
 use crate::store::tokens;
 use crate::wire::frames::{self, ErrorShape};
 use crate::wire::json::{self, Writer};
@@ -22,15 +21,8 @@ impl Gateway {
         let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else { return None };
         let scopes = policy::requested(scopes, dialect_of(attempt), role);
         let known = self.devices.find(&id).is_some();
-        let fresh = RequestId::from_random(self.entropy.bytes());
-        let (roles, surface, about) = (Roles::of(role), Surface::NONE, attempt.about.clone());
-        let ask = Ask { device: id, key, roles, scopes, surface, about, known };
-        let (request, new) = self.pending.ask(ask, fresh, now.at, now.wall);
-        if new {
-            let event = self.pending.get(request, now.at).map(rpc::pair_requested);
-            self.happen(event.into_iter().collect());
-        }
-        Some(request)
+        let (roles, surface, about) = (Roles::of(role), self.offered(attempt), attempt.about.clone());
+        Some(self.ask_for(Ask { device: id, key, roles, scopes, surface, about, known }, now))
     }
 
     /// Turns an attempt away; `pending` is the request that the owner can approve.
@@ -214,7 +206,7 @@ pub(super) fn line(conn: ConnId, rule: Rule, seen: &Seen, attempt: Option<&Attem
 }
 
 /// The dialect in which it is spoken to, admitted or not.
-fn dialect_of(attempt: &Attempt) -> Dialect {
+pub(super) fn dialect_of(attempt: &Attempt) -> Dialect {
     Dialect::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Dialect::V4)
 }
 

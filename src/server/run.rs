@@ -338,8 +338,7 @@ fn commit(file: &mut PairingFile<StdDisk>, job: &Job) -> std::io::Result<()> {
 
 async fn tick(shared: Rc<Shared>) {
     loop {
-        let due = shared.ask(|gateway| gateway.next_deadline());
-        Timer::after(Duration::from_millis(due.since(shared.now().at).max(1))).await;
+        shared.due().await;
         shared.happen(Event::Tick);
     }
 }

@@ -12,6 +12,7 @@ use crate::gate::net::{self, Cidr};
 use crate::gate::origin::Names;
 use crate::gate::refusal::Fill;
 use crate::gate::throttle::Rate;
+use crate::rpc::Commands;
 use crate::store::tokens::TableKey;
 use crate::wire::http::Head;
 
@@ -50,14 +51,7 @@ pub struct Setup {
     /// Another one in every run.
     pub boot_id: String,
     pub web: Web,
-    pub nodes: NodeLists,
-}
-
-/// `gateway.nodes.commands`, with what the old names `allowCommands` and `denyCommands` add: commands of nodes beyond those of their
-/// platform, and commands that no node may be asked for.
-pub struct NodeLists {
-    pub allow: Vec<String>,
-    pub deny: Vec<String>,
+    pub commands: Commands,
 }
 
 /// The part that the HTTP side needs.
@@ -91,7 +85,7 @@ impl Setup {
             state_dir: String::new(),
             boot_id: String::new(),
             web: Web::of(config),
-            nodes: NodeLists { allow: config.nodes.allow_commands.clone(), deny: config.nodes.deny_commands.clone() },
+            commands: Commands { allow: config.nodes.allow_commands.clone(), deny: config.nodes.deny_commands.clone() },
         }
     }
 

@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
-use smol::Task;
+use smol::future::FutureExt;
+use smol::{Task, Timer};
 
 use super::evidence::SignatureCheck;
 use super::flag::Flag;
@@ -24,6 +26,9 @@ pub struct Shared {
     /// There is something for the disk to do, or nothing comes any more.
     jobs: Flag,
     ended: Cell<bool>,
+    /// Something falls due before the time for which the clock's task was set.
+    alarm: Flag,
+    alarm_at: Cell<Millis>,
     pub setup: Rc<Setup>,
     pub lobby: Lobby,
     verifier: RefCell<Option<Rc<Worker>>>,
@@ -40,6 +45,8 @@ impl Shared {
             clock,
             jobs: Flag::default(),
             ended: Cell::new(false),
+            alarm: Flag::default(),
+            alarm_at: Cell::new(Millis(0)),
             setup,
             lobby: Lobby::default(),
             verifier: RefCell::new(None),
@@ -59,6 +66,29 @@ impl Shared {
         gateway.handle(event, self.now());
         if gateway.has_jobs() {
             self.jobs.raise();
+        }
+        if gateway.next_deadline() < self.alarm_at.get() {
+            self.alarm.raise();
+        }
+    }
+
+    /// Waits until [`Event::Tick`] is due.
+    pub async fn due(&self) {
+        loop {
+            let due = self.ask(|gateway| gateway.next_deadline());
+            self.alarm_at.set(due);
+            let wait = Duration::from_millis(due.since(self.now().at).max(1));
+            let early = async {
+                self.alarm.wait().await;
+                false
+            };
+            let rings = async {
+                Timer::after(wait).await;
+                true
+            };
+            if early.or(rings).await {
+                return;
+            }
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Who {
     /// Added to the device's clock, in milliseconds.
     pub clock: i64,
     pub name: Option<String>,
+    /// Platform and device family; an empty family is not sent.
+    pub platform: (&'static str, &'static str),
     /// Laid over the parameters, `null` takes a property away.
     pub patch: Value,
 }
@@ -97,6 +99,7 @@ impl Who {
             sign: Sign::V3,
             clock: 0,
             name: None,
+            platform: ("linux", ""),
             patch: Value::Null,
         }
     }
@@ -152,6 +155,12 @@ impl Who {
         Who { client: ("node-host", "node"), role: Some("node"), scopes: Vec::new(), ..self }
     }
 
+    /// A node on that platform with those commands and capabilities.
+    pub fn offering(self, platform: (&'static str, &'static str), commands: &[&str], caps: &[&str]) -> Who {
+        let who = Who { platform, ..self.node() };
+        who.patch(json!({ "commands": commands, "caps": caps }))
+    }
+
     /// A page of the Control UI.
     pub fn page(self) -> Who {
         Who { client: ("openclaw-control-ui", "webchat"), ..self }
@@ -170,10 +179,13 @@ impl Who {
         let mut params = json!({
             "minProtocol": self.protocol.0,
             "maxProtocol": self.protocol.1,
-            "client": { "id": self.client.0, "version": "1.2.3", "platform": "linux", "mode": self.client.1 },
+            "client": { "id": self.client.0, "version": "1.2.3", "platform": self.platform.0, "mode": self.client.1 },
             "caps": [],
             "scopes": self.scopes,
         });
+        if !self.platform.1.is_empty() {
+            params["client"]["deviceFamily"] = self.platform.1.into();
+        }
         if let Some(name) = &self.name {
             params["client"]["displayName"] = name.as_str().into();
         }
@@ -205,7 +217,10 @@ impl Who {
         let base = format!("{fields}|{signed_at}|{}", token.unwrap_or(""));
         let payload = match self.sign {
             Sign::V1 => format!("v1|{base}"),
-            Sign::V3 => format!("v3|{base}|{nonce}|linux|"),
+            Sign::V3 => {
+                let (platform, family) = self.platform;
+                format!("v3|{base}|{nonce}|{}|{}", platform.to_lowercase(), family.to_lowercase())
+            }
             _ => format!("v2|{base}|{nonce}"),
         };
         let key = if self.sign == Sign::Stolen { Device::from_seed([9; 32]) } else { device.clone() };
@@ -557,16 +572,23 @@ impl Session {
     /// Calls and waits for the answer; events on the way are kept.
     pub fn call(&mut self, method: &str, params: Value) -> Result<Value, Failed> {
         let id = self.start(method, params);
+        self.answer(&id)
+    }
+
+    /// The answer to the request of that id; events and other answers on the way are kept.
+    pub fn answer(&mut self, id: &str) -> Result<Value, Failed> {
+        let outcome = |frame: &Value| match frame["ok"] == true {
+            true => Ok(frame["payload"].clone()),
+            false => Err(Failed(frame["error"].clone())),
+        };
+        if let Some(at) = self.socket.seen.iter().position(|frame| frame["type"] == "res" && frame["id"] == id) {
+            return outcome(&self.socket.seen.remove(at).unwrap());
+        }
         loop {
             match self.socket.next() {
-                Got::Frame(frame) if frame["type"] == "res" && frame["id"] == id.as_str() => {
-                    return match frame["ok"] == true {
-                        true => Ok(frame["payload"].clone()),
-                        false => Err(Failed(frame["error"].clone())),
-                    };
-                }
+                Got::Frame(frame) if frame["type"] == "res" && frame["id"] == id => return outcome(&frame),
                 Got::Frame(frame) => self.socket.keep(frame),
-                Got::Closed(code, reason) => panic!("{method}: closed with {code} {reason}"),
+                Got::Closed(code, reason) => panic!("{id}: closed with {code} {reason}"),
             }
         }
     }
@@ -582,7 +604,8 @@ impl Session {
     /// The payload of the next event of that name; others before it are passed over.
     pub fn event(&mut self, name: &str) -> Value {
         loop {
-            if let Some(frame) = self.socket.seen.pop_front() {
+            if let Some(at) = self.socket.seen.iter().position(|frame| frame["type"] == "event") {
+                let frame = self.socket.seen.remove(at).unwrap();
                 if frame["event"] == name {
                     return frame["payload"].clone();
                 }

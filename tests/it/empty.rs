@@ -44,11 +44,9 @@ const READS: &str = "
 34 read tts.providers providers active
 4 read tts.personas active personas
 4 read talk.catalog modes transports brains speech transcription realtime
-34 read voicewake.get triggers
 34 read last-heartbeat null
 3 admin exec.approvals.get path exists hash file
 4 admin exec.approvals.get path exists hash file resolvedDefaults
-4 approvals exec.approval.list []
 4 approvals exec.approval.grants.list grants
 4 approvals plugin.approval.list []
 4 approvals openclaw.approval.list []
@@ -88,7 +86,7 @@ const READS: &str = "
 ";
 
 const ACTIONS: [(u32, &str, &str); 14] = [
-    (3, "write", "chat.send agent agent.wait send wake chat.abort talk.mode tts.convert voicewake.set browser.request"),
+    (3, "write", "chat.send agent agent.wait send wake chat.abort talk.mode tts.convert browser.request"),
     (
         3,
         "admin",
@@ -100,11 +98,7 @@ const ACTIONS: [(u32, &str, &str); 14] = [
         "sessions.delete sessions.compact sessions.resolve exec.approvals.set web.login.start wizard.start poll",
     ),
     (3, "admin", "update.run chat.inject channels.logout"),
-    (
-        4,
-        "write",
-        "chat.send agent agent.wait send wake chat.abort poll tts.convert tts.speak voicewake.set tasks.cancel",
-    ),
+    (4, "write", "chat.send agent agent.wait send wake chat.abort poll tts.convert tts.speak tasks.cancel"),
     (
         4,
         "write",
@@ -170,7 +164,7 @@ fn every_read_that_an_agent_would_answer_is_empty_in_the_shape_of_its_protocol()
             asked += 1;
         }
     }
-    assert_eq!(asked, 91);
+    assert_eq!(asked, 88);
 }
 
 #[test]
@@ -197,6 +191,20 @@ fn hello_names_what_has_an_answer_and_no_action() {
         assert_eq!((named(there), named(not_there), named("health")), (1, 0, 1), "protocol {protocol}");
         assert!(methods.iter().all(|method| named(method.as_str().unwrap()) == 1), "{methods:?}");
         for method in &methods {
+            // these would wait for somebody to decide, or are for nodes
+            let other = [
+                "exec.approval.request",
+                "skills.bins",
+                "node.invoke.",
+                "node.event",
+                "node.pending.",
+                "node.plugin",
+                "node.skills",
+                "node.runner",
+            ];
+            if other.iter().any(|start| method.as_str().unwrap().starts_with(start)) {
+                continue;
+            }
             if let Err(failed) = admin.call(method.as_str().unwrap(), json!({})) {
                 assert_eq!(failed.code(), "INVALID_REQUEST", "{method}: {}", failed.0);
                 assert!(!failed.message().starts_with("unknown method"), "{method}: {}", failed.0);

@@ -13,6 +13,7 @@ mod gateway;
 mod lifecycle;
 mod matrix;
 mod mem_disk;
+mod relay;
 mod runner;
 mod start;
 mod store_crash;

@@ -1,0 +1,295 @@
+//! Approvals of commands: an operator asks, those who may approve are told, one of them decides, and who waits is answered
+//! (`exec.approval.*`, protocol 3 and 4).
+//!
+//! What is asked is passed on as it came. Nobody is answered by anything but a decision or the end of the time; a decision can
+//! still be fetched for a moment after it was made. In memory only: a gateway that starts anew has asked nobody.
+
+use crate::gate::facts::Dialect;
+use crate::gate::ids::{ConnId, Millis, Now, RequestId, WallMs};
+use crate::gate::limits;
+use crate::gate::scopes::Scope;
+use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::wire::frames;
+use crate::wire::json::{self, Kind, Value, Writer};
+use crate::wire::params::Params;
+
+/// One question, waiting or decided a moment ago.
+struct Approval {
+    id: String,
+    /// The fields of the question, without braces.
+    request: String,
+    created: WallMs,
+    expires: WallMs,
+    /// When it is answered with nothing; when it was decided, when it is forgotten.
+    until: Millis,
+    decision: Option<Decision>,
+    /// Whom to answer, and under which id.
+    waiting: Vec<(ConnId, String)>,
+}
+
+type Decision = &'static str;
+
+const DECISIONS: [Decision; 3] = ["allow-once", "allow-always", "deny"];
+
+/// All questions, the oldest first.
+#[derive(Default)]
+pub struct Approvals(Vec<Approval>);
+
+/// Fields of the question that may be text or null in both protocols, and what protocol 4 has besides.
+const TEXTS: [&str; 7] = ["cwd", "host", "security", "ask", "agentId", "resolvedPath", "sessionKey"];
+const V4: [&str; 16] = [
+    "commandArgv",
+    "systemRunPlan",
+    "env",
+    "nodeId",
+    "warningText",
+    "scope",
+    "unavailableDecisions",
+    "commandSpans",
+    "sessionId",
+    "runId",
+    "toolCallId",
+    "turnSourceChannel",
+    "turnSourceTo",
+    "turnSourceAccountId",
+    "turnSourceThreadId",
+    "approvalReviewerDeviceIds",
+];
+
+impl Approvals {
+    /// When the next question has waited long enough.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.0.iter().map(|approval| approval.until).min()
+    }
+
+    /// How many are not decided.
+    pub fn waiting(&self) -> usize {
+        self.0.iter().filter(|approval| approval.decision.is_none()).count()
+    }
+
+    /// Answers those that waited long enough with no decision, and forgets those that were decided.
+    pub fn expire(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.0.retain(|approval| {
+            let late = approval.until <= now.at;
+            if late && approval.decision.is_none() {
+                effects.extend(approval.answers());
+            }
+            !late
+        });
+        effects
+    }
+
+    /// That connection waits for nothing any more.
+    pub fn leave(&mut self, conn: ConnId) {
+        self.0.iter_mut().for_each(|approval| approval.waiting.retain(|(waiting, _)| *waiting != conn));
+    }
+
+    fn find(&mut self, id: &str) -> Option<&mut Approval> {
+        self.0.iter_mut().find(|approval| approval.id == id)
+    }
+}
+
+impl Approval {
+    fn answers(&self) -> Vec<Effect> {
+        let answer = |(conn, id): &(ConnId, String)| {
+            let frame = frames::response_with(id, 128, &mut |frame| frame.obj("payload", |o| self.outcome(o)));
+            Effect::Frame { conn: *conn, frame }
+        };
+        self.waiting.iter().map(answer).collect()
+    }
+
+    fn outcome(&self, o: &mut Writer<'_>) {
+        o.str("id", &self.id);
+        match self.decision {
+            Some(decision) => o.str("decision", decision),
+            None => o.null("decision"),
+        }
+        self.times(o);
+    }
+
+    fn times(&self, o: &mut Writer<'_>) {
+        o.u64("createdAtMs", self.created.0);
+        o.u64("expiresAtMs", self.expires.0);
+    }
+
+    fn shown(&self, o: &mut Writer<'_>) {
+        o.str("id", &self.id);
+        o.obj("request", |o| o.fields(&self.request));
+        self.times(o);
+    }
+}
+
+/// `exec.approval.request {command, host?, ..., timeoutMs?, twoPhase?}`: answered when somebody decided, or with `decision: null` when
+/// nobody did in time. With `twoPhase` (protocol 4) it is first answered that it was taken.
+pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let v4 = call.caller.dialect() == Dialect::V4;
+    let id = params.opt_str("id").map(|id| id.into_owned());
+    let wanted = if v4 { limits::EXEC_APPROVAL_MS_V4 } else { limits::EXEC_APPROVAL_MS_V3 };
+    let wait = params.opt_u64("timeoutMs").unwrap_or(wanted).clamp(1, limits::INVOKE_MS_MAX);
+    let two_phase = params.opt_bool("twoPhase") == Some(true);
+    for flag in ["requireDeliveryRoute", "suppressDelivery", "deliverToApprovalClientsOnly"] {
+        params.opt_bool(flag);
+    }
+    let command = params.opt_any("command").filter(|command| command.kind() == Kind::String && !command.is_str(""));
+    let kept = question(&mut params, command, v4);
+    params.finish()?;
+    if command.is_none() && !kept.contains("\"systemRunPlan\":") {
+        return Err(Failure::invalid("command is required"));
+    }
+    if kept.len() > limits::EXEC_APPROVAL_LEN {
+        return Err(Failure::invalid("the command to approve is too long"));
+    }
+    let id = id.unwrap_or_else(|| {
+        let mut bytes = [0; 16];
+        (call.random)(&mut bytes);
+        RequestId::from_random(bytes).to_string()
+    });
+    let approvals = &mut call.relay.approvals;
+    if approvals.find(&id).is_some() {
+        return Err(Failure::invalid("approval id already pending"));
+    }
+    if approvals.0.len() >= limits::EXEC_APPROVALS {
+        return Err(Failure::unavailable("too many commands wait for approval; retry later"));
+    }
+    let approval = Approval {
+        id,
+        request: kept,
+        created: call.now.wall,
+        expires: WallMs(call.now.wall.0.saturating_add(wait)),
+        until: call.now.at.plus(wait),
+        decision: None,
+        waiting: vec![(call.caller.conn(), call.id.to_string())],
+    };
+    let mut effects = vec![told("exec.approval.requested", &mut |o| {
+        o.str("approvalKind", "exec");
+        approval.shown(o);
+    })];
+    if two_phase {
+        let frame = frames::response_with(call.id, 192, &mut |frame| {
+            frame.obj("payload", |o| {
+                o.str("status", "accepted");
+                o.str("id", &approval.id);
+                o.str("deliveryRoute", "approval-client");
+                approval.times(o);
+            });
+        });
+        effects.push(Effect::Frame { conn: call.caller.conn(), frame });
+    }
+    approvals.0.push(approval);
+    Ok(Reply::later(effects))
+}
+
+/// The fields of the question that are passed on.
+fn question(params: &mut Params<'_>, command: Option<Value<'_>>, v4: bool) -> String {
+    let mut kept = Vec::new();
+    let object = json::object(|o| {
+        match command {
+            Some(command) => o.raw("command", command.raw().as_bytes()),
+            None => o.str("command", ""),
+        }
+        for name in TEXTS {
+            match params.opt_any(name).filter(|value| value.kind() == Kind::String) {
+                Some(text) => o.raw(name, text.raw().as_bytes()),
+                None => o.null(name),
+            }
+        }
+        for name in V4.iter().filter(|_| v4) {
+            o.opt_raw(name, params.opt_any(name).map(|value| value.raw().as_bytes()));
+        }
+    });
+    kept.extend_from_slice(object.get(1..object.len() - 1).unwrap_or_default());
+    String::from_utf8(kept).unwrap_or_default()
+}
+
+/// `exec.approval.resolve {id, decision}`
+pub fn resolve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let (id, decision) = (params.str("id"), params.str("decision"));
+    let _ = (params.opt_any("reviewer"), params.opt_any("grantExpiresInDays"));
+    params.finish()?;
+    let v4 = call.caller.dialect() == Dialect::V4;
+    let decision = DECISIONS.into_iter().find(|one| *one == decision);
+    let decision = decision.ok_or_else(|| Failure::invalid("invalid decision"))?;
+    let by = call.name;
+    let now = call.now;
+    let Some(approval) = call.relay.approvals.find(&id) else { return Err(unknown(v4)) };
+    match approval.decision {
+        Some(before) if before == decision => return Ok(Reply::of(br#"{"ok":true}"#.to_vec())),
+        Some(_) => return Err(Failure::invalid("approval already resolved")),
+        None => approval.decision = Some(decision),
+    }
+    let mut effects = approval.answers();
+    approval.waiting.clear();
+    approval.until = now.at.plus(limits::EXEC_APPROVAL_KEPT_MS);
+    effects.push(told("exec.approval.resolved", &mut |o| {
+        o.str("id", &id);
+        o.str("decision", decision);
+        o.str("resolvedBy", by);
+        o.u64("ts", now.wall.0);
+    }));
+    Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(effects))
+}
+
+/// `exec.approval.waitDecision {id}` (protocol 4)
+pub fn wait(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let id = params.opt_str("id").ok_or_else(|| Failure::invalid("id is required"))?;
+    params.finish()?;
+    let (conn, request) = (call.caller.conn(), call.id.to_string());
+    let gone = || Failure::invalid("approval expired or not found");
+    let approval = call.relay.approvals.find(&id).ok_or_else(gone)?;
+    if approval.decision.is_some() {
+        return Ok(Reply::of(json::object(|o| approval.outcome(o))));
+    }
+    if approval.waiting.len() >= limits::EXEC_APPROVAL_WAITERS {
+        return Err(Failure::unavailable("too many wait for this approval"));
+    }
+    approval.waiting.push((conn, request));
+    Ok(Reply::later(Vec::new()))
+}
+
+/// `exec.approval.list` (protocol 4): what waits.
+pub fn list(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+    let mut out = Vec::new();
+    json::arr(&mut out, |list| {
+        for approval in call.relay.approvals.0.iter().filter(|approval| approval.decision.is_none()) {
+            list.item_obj(|o| {
+                approval.shown(o);
+                o.str("approvalKind", "exec");
+            });
+        }
+    });
+    Ok(Reply::of(out))
+}
+
+/// `exec.approval.get {id}` (protocol 4)
+pub fn get(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let id = params.str("id");
+    params.finish()?;
+    let waits = call.relay.approvals.find(&id).filter(|approval| approval.decision.is_none());
+    let approval = waits.ok_or_else(|| unknown(true))?;
+    let whole = ["{", &approval.request, "}"].concat();
+    let request = json::parse(whole.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
+    let field = |name: &str| request.get(name).map_or("null", |value| value.raw()).as_bytes();
+    Ok(Reply::of(json::object(|o| {
+        o.str("id", &approval.id);
+        o.raw("commandText", field("command"));
+        o.null("commandPreview");
+        o.strs("allowedDecisions", DECISIONS);
+        ["host", "nodeId", "agentId"].iter().for_each(|name| o.raw(name, field(name)));
+        o.u64("expiresAtMs", approval.expires.0);
+    })))
+}
+
+fn told(name: &'static str, fields: &mut dyn FnMut(&mut Writer<'_>)) -> Effect {
+    let payload = json::object(|o| fields(o));
+    let to = Audience::Scope { scope: Scope::Approvals, v3_all: false };
+    Effect::Event { name, payload, to }
+}
+
+fn unknown(v4: bool) -> Failure {
+    if !v4 {
+        return Failure::invalid("unknown approval id");
+    }
+    let details = json::object(|o| o.str("reason", "APPROVAL_NOT_FOUND"));
+    Failure { details: Some(details), ..Failure::invalid("unknown or expired approval id") }
+}

@@ -1,0 +1,112 @@
+//! What nodes tell on their own: `node.event` and the updates of protocol 4.
+//!
+//! Most of it is meant for an agent, and there is none here: that is taken and said to have led to nothing. How the node's machine
+//! is goes into the list of nodes and to those who watch.
+
+use super::live::Node;
+use crate::gate::facts::Dialect;
+use crate::gate::limits;
+use crate::gate::scopes::Scope;
+use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::wire::json::{self, Kind, Value};
+use crate::wire::params::Params;
+
+/// `node.event {event, payload?, payloadJSON?}`
+pub fn event(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let name = params.str("event");
+    let (payload, held) = (params.opt_any("payload"), params.opt_any("payloadJSON"));
+    params.finish()?;
+    let text = held.and_then(|held| held.as_str());
+    let inner = text.as_deref().and_then(|text| json::parse(text.as_bytes(), limits::JSON_DEPTH).ok());
+    let payload = inner.or(payload).unwrap_or(Value::EMPTY);
+    let mut effects = Vec::new();
+    let (handled, reason) = match &*name {
+        "node.host.stats" => match stats(call, payload) {
+            Some(effect) => {
+                effects.push(effect);
+                (true, "updated")
+            }
+            None => (false, "invalid_payload"),
+        },
+        // that it is here is known and kept without being told
+        "node.presence.alive" => (true, "throttled"),
+        "exec.started" | "exec.finished" | "exec.denied" => (false, "unmatched_exec_event"),
+        _ => (false, "unsupported_event"),
+    };
+    log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
+    let v4 = call.caller.dialect() == Dialect::V4;
+    let payload = json::object(|o| {
+        o.bool("ok", true);
+        if v4 {
+            o.str("event", &name);
+            o.bool("handled", handled);
+            o.str("reason", reason);
+        }
+    });
+    Ok(Reply::of(payload).with(effects))
+}
+
+/// Takes the numbers that are known of a node's machine.
+fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
+    let now = call.now.wall;
+    let node: &mut Node = call.relay.nodes.on(call.caller.conn())?;
+    let whole = |name: &str| payload.get(name).and_then(|value| value.as_u64());
+    let load =
+        payload.get("loadAverage").filter(|load| load.kind() == Kind::Array && load.raw().len() <= limits::WORD_LEN);
+    let load = load.filter(|load| load.items().count() == 3 && load.items().all(|one| one.kind() == Kind::Number));
+    whole("cpuCount").filter(|_| whole("memoryTotalBytes").is_some() && whole("memoryFreeBytes").is_some())?;
+    let stats = json::object(|o| {
+        for name in ["cpuCount", "memoryTotalBytes", "memoryFreeBytes", "diskTotalBytes", "diskAvailableBytes"] {
+            o.opt_u64(name, whole(name));
+        }
+        o.opt_raw("loadAverage", load.map(|load| load.raw().as_bytes()));
+        o.u64("updatedAtMs", now.0);
+    });
+    let event = json::object(|o| {
+        o.shown("nodeId", &node.device);
+        o.raw("hostStats", &stats);
+    });
+    let fields = stats.get(1..stats.len() - 1).unwrap_or_default();
+    node.stats = String::from_utf8_lossy(fields).into_owned();
+    let to = Audience::V4 { scope: Scope::Read };
+    Some(Effect::Event { name: "node.hostStats", payload: event, to })
+}
+
+/// `node.pluginTools.update {tools}` (protocol 4): they are for an agent, so none is taken.
+pub fn plugin_tools(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, params, Some("tools"))
+}
+
+/// `node.skills.update {skills}` (protocol 4): they are for an agent, so none is taken.
+pub fn skills(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, params, Some("skills"))
+}
+
+/// `node.runnerInventory.update {...}` (protocol 4): nothing is run on it from here.
+pub fn runner_inventory(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, params, None)
+}
+
+/// A node host repeats these every few seconds until it is answered.
+fn taken(call: &mut Call<'_>, _params: Params<'_>, list: Option<&str>) -> Result<Reply, Failure> {
+    let own = call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))?;
+    Ok(Reply::of(json::object(|o| {
+        o.shown("nodeId", &own);
+        if let Some(list) = list {
+            o.strs(list, []);
+        }
+    })))
+}
+
+/// `node.pluginSurface.refresh {surface}` (protocol 4): there are no plugins.
+pub fn plugin_surface(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    match params.opt_str("surface") {
+        Some(surface) => Err(Failure::unavailable([&*surface, " plugin surface unavailable"].concat())),
+        None => Err(Failure::invalid("surface required")),
+    }
+}
+
+/// `skills.bins {}` of a node: which programs its skills need; there are no skills.
+pub fn skills_bins(_call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+    Ok(Reply::of(br#"{"bins":[]}"#.to_vec()))
+}

@@ -1,0 +1,63 @@
+//! The relay: which nodes are here, what is on its way to them and back, and what waits for them or for a decision.
+//!
+//! Like everything in `rpc` it only keeps state and names effects; sending is `server`'s. Payloads go through as the bytes that
+//! came: they are looked through once and written into the frame of whoever gets them, never turned into values.
+//!
+//! Invariants: every list is bounded by `gate::limits`; a call that was passed on is answered exactly once, by its node, by its
+//! deadline, or because one of the two is gone; nothing is invoked that `gate::commands` does not allow.
+
+mod approvals;
+mod events;
+mod invoke;
+mod live;
+mod pairing;
+mod show;
+mod voicewake;
+mod work;
+
+use crate::gate::ids::{ConnId, Millis, Now};
+
+pub use approvals::{
+    get as approval_get, list as approval_list, request as approval_request, resolve as approval_resolve,
+    wait as approval_wait, Approvals,
+};
+pub use events::{event, plugin_surface, plugin_tools, runner_inventory, skills, skills_bins};
+pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result, Invokes};
+pub use live::{asked_of, Declared, Node, Nodes};
+pub use pairing::{approve, list as pair_list, reject, remove, request, requested, verify, widen};
+pub use show::{describe, list, rename};
+pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
+pub use work::{ack, drain, enqueue, pull, Work};
+
+use super::Effect;
+
+/// Everything that the relay keeps, in memory only.
+#[derive(Default)]
+pub struct Relay {
+    pub nodes: Nodes,
+    pub invokes: Invokes,
+    pub approvals: Approvals,
+    pub work: Work,
+    pub triggers: Triggers,
+}
+
+impl Relay {
+    /// When the next thing in here runs out.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.invokes.next_deadline().into_iter().chain(self.approvals.next_deadline()).min()
+    }
+
+    /// What ran out by now, and what follows.
+    pub fn expire(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = self.invokes.expire(now.at);
+        effects.extend(self.approvals.expire(now));
+        effects
+    }
+
+    /// A connection is gone, be it a node or an operator; says what follows, and whether it was a node.
+    pub fn leave(&mut self, conn: ConnId) -> (Vec<Effect>, bool) {
+        self.approvals.leave(conn);
+        let was_node = self.nodes.leave(conn);
+        (self.invokes.leave(conn), was_node)
+    }
+}

@@ -1,0 +1,269 @@
+//! `node.pair.*`: the owner's word on what a node may offer (protocol 3 and 4).
+//!
+//! A node is a device, so there is one list of who waits: a request may be for the device, for its surface, or for both, and one
+//! approval grants all of it. What was approved once is never taken away by asking for more.
+
+use super::live::{sorted, Node};
+use super::show::unknown_node;
+use crate::gate::commands::approval_scopes;
+use crate::gate::device::Device;
+use crate::gate::facts::Dialect;
+use crate::gate::ids::{DeviceId, RequestId, Role, Roles};
+use crate::gate::pending::{Ask, Request};
+use crate::gate::refusal::Close;
+use crate::gate::scopes::{Scope, Scopes};
+use crate::gate::surface::Surface;
+use crate::rpc::{devices, render, Audience, Call, Effect, Failure, Reply};
+use crate::store::tokens;
+use crate::wire::frames;
+use crate::wire::json::{self, Writer};
+use crate::wire::params::Params;
+
+const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
+
+/// `node.pair.list {}`: who waits and who is paired, the latest first.
+pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    params.finish()?;
+    let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
+    let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
+    let mut pending: Vec<&Request> =
+        call.pending.iter(call.now.at).filter(|one| is_node(one) && shown(&one.device)).collect();
+    pending.sort_by_key(|request| std::cmp::Reverse(request.asked));
+    let devices = call.devices.iter().map(|(_, device)| device);
+    let mut paired: Vec<&Device> =
+        devices.filter(|device| device.roles.contains(Role::Node) && shown(&device.id)).collect();
+    paired.sort_by_key(|device| std::cmp::Reverse(device.approved));
+    let (v4, nodes) = (call.caller.dialect() == Dialect::V4, &call.relay.nodes);
+    Ok(Reply::of(json::object(|o| {
+        o.arr("pending", |list| {
+            pending.iter().for_each(|one| list.item_obj(|o| request_fields(o, one, nodes.of(&one.device), v4)));
+        });
+        o.arr("paired", |list| {
+            paired.iter().for_each(|one| list.item_obj(|o| node_fields(o, one, nodes.of(&one.id), v4)));
+        });
+    })))
+}
+
+/// `node.pair.approve {requestId}`: lets the device in if that is what waits, and approves what it offers.
+pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("requestId");
+    params.finish()?;
+    let (id, request) = find(call, &named, "node pairing approval denied")?;
+    let needed = needed(&request.surface).with(request.scopes);
+    let missing = needed.iter().find(|scope| !call.caller.may(*scope));
+    if let Some(scope) = missing {
+        return Err(Failure::scopes(scope, Scopes::of(Scope::Pairing).with(Scopes::of(scope))));
+    }
+    let (slot, mut device) = devices::approved(call, &request)?;
+    widen(&mut device, &request.surface, call)?;
+    call.pending.take(id, call.now.at);
+    let live = call.relay.nodes.of(&device.id);
+    let v3 = call.caller.dialect() == Dialect::V3;
+    let window = device.tokens[Role::Node as usize];
+    let token = v3.then(|| tokens::device_token(call.key, &device.id, Role::Node, window.current));
+    let payload = json::object(|o| {
+        o.str("requestId", &named);
+        o.obj("node", |o| {
+            node_fields(o, &device, live, !v3);
+            o.opt_str("token", token.as_ref().map(|token| token.as_str()));
+        });
+    });
+    let effects = resolved(call, &request, "approved");
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
+}
+
+/// Approves that surface on top of what was approved.
+pub fn widen(device: &mut Device, surface: &Surface, call: &Call<'_>) -> Result<(), Failure> {
+    let fits = device.surface.merge(surface);
+    fits.map_err(|_| {
+        Failure::invalid("the node offers more names than its record can hold; remove it and pair it anew")
+    })?;
+    if !surface.is_empty() {
+        device.surface_approved = call.now.wall;
+    }
+    Ok(())
+}
+
+/// `node.pair.reject {requestId}`
+pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("requestId");
+    params.finish()?;
+    let (id, request) = find(call, &named, "node pairing rejection denied")?;
+    call.pending.take(id, call.now.at);
+    let payload = json::object(|o| {
+        o.str("requestId", &named);
+        o.shown("nodeId", &request.device);
+    });
+    let effects = resolved(call, &request, "rejected");
+    Ok(Reply::of(payload).with(effects))
+}
+
+/// `node.pair.remove {nodeId}` (protocol 4): takes the role of a node away, and forgets a device that has no other.
+pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("nodeId");
+    params.finish()?;
+    let (slot, mut device) = devices::find(call, named.trim(), "node pairing removal denied", "unknown nodeId")?;
+    if !device.roles.contains(Role::Node) {
+        return Err(unknown_node());
+    }
+    let id = device.id;
+    device.revoke(Role::Node);
+    device.revoked = device.revoked.without(Roles::of(Role::Node));
+    (device.surface, device.surface_approved) = (Surface::NONE, Default::default());
+    let kept = !device.roles.is_empty() || !device.revoked.is_empty();
+    let payload = json::object(|o| o.shown("nodeId", &id));
+    let mut effects = vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
+    effects.extend(call.pending.take_of(&id).iter().flat_map(|request| resolved(call, request, "rejected")));
+    effects.push(told("", &id, "removed", call));
+    effects.push(devices::changed());
+    Ok(Reply::of(payload).changing(slot, kept.then_some(device)).with(effects))
+}
+
+/// `node.pair.request {nodeId, ...}` (protocol 3): asks again for a node that is paired already. A node that is not pairs by
+/// connecting with its key, which nobody can do in its place.
+pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("nodeId");
+    for text in [
+        "displayName",
+        "platform",
+        "version",
+        "coreVersion",
+        "uiVersion",
+        "deviceFamily",
+        "modelIdentifier",
+        "remoteIp",
+    ] {
+        params.opt_str(text);
+    }
+    let most = crate::gate::limits::NAMES_SENT;
+    let _ = (params.opt_list("caps", most), params.opt_list("commands", most), params.opt_bool("silent"));
+    params.finish()?;
+    let known = DeviceId::parse(named.trim()).and_then(|id| call.devices.find(&id));
+    let Some((_, device)) = known.filter(|(_, device)| device.roles.contains(Role::Node)) else {
+        return Err(Failure::invalid("unknown nodeId: a node asks by connecting with its own key"));
+    };
+    let waits = call.pending.get_of(&device.id, call.now.at).map(|request| request.id);
+    let mut bytes = [0; 16];
+    (call.random)(&mut bytes);
+    let id = waits.unwrap_or(RequestId::from_random(bytes));
+    if waits.is_none() {
+        let ask = Ask {
+            device: device.id,
+            key: device.key,
+            roles: Roles::of(Role::Node),
+            scopes: Scopes::NONE,
+            about: device.about(),
+            surface: device.surface.clone(),
+            known: true,
+        };
+        call.pending.ask(ask, id, call.now.at, call.now.wall);
+    }
+    let live = call.relay.nodes.of(&device.id);
+    let request = call.pending.get(id, call.now.at);
+    let request = request.ok_or_else(|| Failure::unavailable("too many devices wait; retry later"))?;
+    let payload = json::object(|o| {
+        o.str("status", "pending");
+        o.obj("request", |o| request_fields(o, request, live, false));
+        o.bool("created", waits.is_none());
+    });
+    let effects = if waits.is_none() { vec![requested(request, live)] } else { Vec::new() };
+    Ok(Reply::of(payload).with(effects))
+}
+
+/// `node.pair.verify {nodeId, token}` (protocol 3): is that the node's device token?
+pub fn verify(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let (named, token) = (params.str("nodeId"), params.str("token"));
+    params.finish()?;
+    let device = DeviceId::parse(named.trim()).and_then(|id| call.devices.find(&id)).map(|(_, device)| device);
+    let right = device.filter(|device| tokens::check(call.key, device, Role::Node, &token).is_some());
+    Ok(Reply::of(json::object(|o| {
+        o.bool("ok", right.is_some());
+        if let Some(device) = right {
+            o.obj("node", |o| node_fields(o, device, call.relay.nodes.of(&device.id), false));
+        }
+    })))
+}
+
+/// The event that a node offers what nobody approved.
+pub fn requested(request: &Request, live: Option<&Node>) -> Effect {
+    let payload = json::object(|o| request_fields(o, request, live, true));
+    Effect::Event { name: "node.pair.requested", payload, to: PAIRING }
+}
+
+/// Somebody decided. The node is told too, so that it says again what it told before it was approved (protocol 4).
+pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
+    let mut effects = if request.roles.is_empty() { Vec::new() } else { devices::resolved(call, request, decision) };
+    if is_node(request) {
+        effects.push(told(&request.id.to_string(), &request.device, decision, call));
+        let live = call.relay.nodes.of(&request.device).filter(|node| node.dialect == Dialect::V4);
+        if let (Some(node), Effect::Event { payload, .. }) = (live, &effects[effects.len() - 1]) {
+            let frame = frames::event_with("node.pair.resolved", payload.len(), &mut |o| o.raw("payload", payload));
+            effects.push(Effect::Frame { conn: node.conn, frame });
+        }
+    }
+    effects
+}
+
+fn told(request: &str, node: &DeviceId, decision: &str, call: &Call<'_>) -> Effect {
+    let payload = json::object(|o| {
+        o.str("requestId", request);
+        o.shown("nodeId", node);
+        o.str("decision", decision);
+        o.u64("ts", call.now.wall.0);
+    });
+    Effect::Event { name: "node.pair.resolved", payload, to: PAIRING }
+}
+
+fn is_node(request: &Request) -> bool {
+    request.roles.contains(Role::Node) || !request.surface.is_empty()
+}
+
+/// What an approval of that surface takes.
+fn needed(surface: &Surface) -> Scopes {
+    approval_scopes(surface.commands())
+}
+
+fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<(RequestId, Request), Failure> {
+    let unknown = || Failure::invalid("unknown requestId");
+    let id = RequestId::parse(named).ok_or_else(unknown)?;
+    let request = call.pending.get(id, call.now.at).filter(|request| is_node(request)).cloned().ok_or_else(unknown)?;
+    devices::may_govern(call, &request.device, denied)?;
+    Ok((id, request))
+}
+
+fn request_fields(o: &mut Writer<'_>, request: &Request, live: Option<&Node>, v4: bool) {
+    o.shown("requestId", &request.id);
+    o.shown("nodeId", &request.device);
+    render::about(o, &request.about);
+    render::opt_text(o, "version", live.map_or("", |live| &live.version));
+    surface_fields(o, &request.surface);
+    if v4 {
+        o.scopes("requiredApproveScopes", needed(&request.surface));
+    } else {
+        o.bool("isRepair", request.known);
+    }
+    o.bool("silent", false);
+    o.u64("ts", request.asked.0);
+}
+
+fn node_fields(o: &mut Writer<'_>, device: &Device, live: Option<&Node>, v4: bool) {
+    o.shown("nodeId", &device.id);
+    render::about(o, &device.about());
+    render::opt_text(o, "version", live.map_or("", |live| &live.version));
+    surface_fields(o, &device.surface);
+    o.u64("createdAtMs", device.created.0);
+    o.u64("approvedAtMs", device.approved.0.max(device.surface_approved.0));
+    if v4 {
+        o.opt_u64("lastSeenAtMs", Some(device.seen.0).filter(|seen| *seen > 0));
+    }
+    o.opt_u64("lastConnectedAtMs", live.map(|live| live.since.0));
+}
+
+fn surface_fields(o: &mut Writer<'_>, surface: &Surface) {
+    o.strs("caps", sorted(surface.caps()));
+    o.strs("commands", sorted(surface.commands()));
+    let mut permissions = surface.permissions().peekable();
+    if permissions.peek().is_some() {
+        o.obj("permissions", |o| permissions.for_each(|name| o.bool(name, true)));
+    }
+}

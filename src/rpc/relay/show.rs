@@ -1,0 +1,172 @@
+//! `node.list`, `node.describe`, `node.rename`: the nodes as people and programs see them, connected or not.
+
+use crate::gate::device::Device;
+use crate::gate::facts::Dialect;
+use crate::gate::ids::{DeviceId, Role};
+use crate::gate::scopes::Scope;
+use crate::gate::text::clip;
+use crate::rpc::relay::live::{sorted, Node};
+use crate::rpc::{devices, render, Call, Failure, Reply};
+use crate::wire::json::{self, Writer};
+use crate::wire::params::Params;
+
+/// One node: in the table, connected, or both.
+struct Row<'a> {
+    id: DeviceId,
+    device: Option<&'a Device>,
+    live: Option<&'a Node>,
+}
+
+/// `node.list {}`
+pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    params.finish()?;
+    let call = &*call;
+    let devices = call.devices.iter().map(|(_, device)| device).filter(|device| device.roles.contains(Role::Node));
+    let row = |device| row(call, device);
+    let mut rows: Vec<Row<'_>> = devices.map(|device| row(&device.id)).collect();
+    let known = rows.len();
+    for node in call.relay.nodes.iter() {
+        if !rows[..known].iter().any(|row| row.id == node.device) {
+            rows.push(row(&node.device));
+        }
+    }
+    rows.sort_by_cached_key(|row| (row.live.is_none(), row.name().to_lowercase(), row.id.to_string()));
+    Ok(Reply::of(json::object(|o| {
+        o.u64("ts", call.now.wall.0);
+        o.arr("nodes", |list| rows.iter().for_each(|row| list.item_obj(|o| row.render(o, call))));
+    })))
+}
+
+/// `node.describe {nodeId}`
+pub fn describe(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let named = params.str("nodeId");
+    params.finish()?;
+    let call = &*call;
+    let id = DeviceId::parse(named.trim()).ok_or_else(unknown_node)?;
+    let row = row(call, &id);
+    if row.device.is_none_or(|device| !device.roles.contains(Role::Node)) && row.live.is_none() {
+        return Err(unknown_node());
+    }
+    Ok(Reply::of(json::object(|o| {
+        o.u64("ts", call.now.wall.0);
+        row.render(o, call);
+    })))
+}
+
+/// `node.rename {nodeId, displayName}`: the owner's name for it, kept with the device.
+pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let (named, name) = (params.str("nodeId"), params.str("displayName"));
+    params.finish()?;
+    let (slot, mut device) = devices::find(call, named.trim(), "node rename denied", "unknown nodeId")?;
+    if !device.roles.contains(Role::Node) {
+        return Err(unknown_node());
+    }
+    device.label = clip(&name);
+    if device.label.is_empty() {
+        return Err(Failure::invalid("displayName required"));
+    }
+    let payload = json::object(|o| {
+        o.shown("nodeId", &device.id);
+        o.str("displayName", &device.label);
+    });
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![devices::changed()]))
+}
+
+pub(super) fn unknown_node() -> Failure {
+    Failure::invalid("unknown nodeId")
+}
+
+fn row<'a>(call: &'a Call<'_>, id: &DeviceId) -> Row<'a> {
+    let device = call.devices.find(id).map(|(_, device)| device);
+    Row { id: *id, device, live: call.relay.nodes.of(id) }
+}
+
+impl<'a> Row<'a> {
+    fn name(&self) -> &'a str {
+        let named = self.device.map(Device::shown_name).filter(|name| !name.is_empty());
+        named.or(self.live.map(|live| live.about.name.as_str())).unwrap_or("")
+    }
+
+    fn render(&self, o: &mut Writer<'_>, call: &Call<'_>) {
+        o.shown("nodeId", &self.id);
+        render::opt_text(o, "displayName", self.name());
+        if let Some(live) = self.live {
+            render::opt_text(o, "platform", &live.about.platform);
+            render::opt_text(o, "version", &live.version);
+            render::opt_text(o, "deviceFamily", &live.about.family);
+            render::opt_text(o, "modelIdentifier", &live.model);
+            render::opt_ip(o, "remoteIp", live.about.remote);
+        } else if let Some(device) = self.device {
+            render::opt_text(o, "platform", &device.platform);
+            render::opt_text(o, "deviceFamily", &device.family);
+            render::opt_ip(o, "remoteIp", device.remote);
+        }
+        self.abilities(o, call);
+        if call.caller.dialect() == Dialect::V4 {
+            self.more(o, call);
+        }
+        o.opt_u64("connectedAtMs", self.live.map(|live| live.since.0));
+        o.bool("paired", self.device.is_some_and(|device| device.roles.contains(Role::Node)));
+        o.bool("connected", self.live.is_some());
+    }
+
+    /// What it can do: of one that is here what may be used, of another what was approved.
+    fn abilities(&self, o: &mut Writer<'_>, call: &Call<'_>) {
+        let Some(live) = self.live else {
+            o.strs("caps", []);
+            return o.strs("commands", []);
+        };
+        let approved = live.approved(call.devices);
+        o.strs("caps", live.caps(approved));
+        o.strs("commands", live.commands(call.commands, approved));
+        o.opt_str("pathEnv", live.declared.path_env.as_deref());
+        if !live.declared.permissions.is_empty() {
+            o.obj("permissions", |o| {
+                for (name, granted) in &live.declared.permissions {
+                    o.bool(name, *granted && approved.has_permission(name));
+                }
+            });
+        }
+    }
+
+    /// What only protocol 4 tells.
+    fn more(&self, o: &mut Writer<'_>, call: &Call<'_>) {
+        let about = self.live.map(|live| &live.about);
+        let told = about.map(|about| (about.client_id.as_str(), about.client_mode.as_str()));
+        let kept = self.device.map(|device| (device.client_id.as_str(), device.client_mode.as_str()));
+        let (id, mode) = told.or(kept).unwrap_or_default();
+        render::opt_text(o, "clientId", id);
+        render::opt_text(o, "clientMode", mode);
+        o.bool("sessionHost", false);
+        if let Some(live) = self.live {
+            o.fields(r#""nodePluginTools":[]"#);
+            if !live.stats.is_empty() {
+                o.obj("hostStats", |stats| stats.fields(&live.stats));
+            }
+        }
+        let waits = call.pending.get_of(&self.id, call.now.at).filter(|request| !request.surface.is_empty());
+        let approved_at = self.device.map_or(0, |device| device.surface_approved.0);
+        let state = match (waits, approved_at) {
+            (Some(_), 0) => "pending-approval",
+            (Some(_), _) => "pending-reapproval",
+            (None, 0) => "unapproved",
+            (None, _) => "approved",
+        };
+        o.str("approvalState", state);
+        if let Some(request) = waits.filter(|_| call.caller.may(Scope::Pairing)) {
+            o.shown("pendingRequestId", &request.id);
+            o.strs("pendingDeclaredCaps", sorted(request.surface.caps()));
+            o.strs("pendingDeclaredCommands", sorted(request.surface.commands()));
+        }
+        if let Some(device) = self.device {
+            let seen = self.live.map_or(device.seen.0, |live| live.since.0);
+            o.opt_u64("lastConnectedAtMs", self.live.map(|live| live.since.0));
+            o.opt_u64("lastSeenAtMs", Some(seen).filter(|seen| *seen > 0));
+            o.opt_str(
+                "lastSeenReason",
+                (seen > 0).then_some(if self.live.is_some() { "connect" } else { "disconnect" }),
+            );
+            o.opt_u64("approvedAtMs", Some(device.approved.0).filter(|at| *at > 0));
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `voicewake.get`, `voicewake.set`: the words that wake the assistant, the same on all nodes (protocol 3 and 4).
+//!
+//! Kept in memory only: a gateway that starts anew says the usual words until somebody sets others.
+
+use crate::gate::limits;
+use crate::gate::scopes::Scope;
+use crate::gate::text::cut;
+use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::wire::json::{self, Kind};
+use crate::wire::params::Params;
+
+/// The words; none means the usual ones.
+#[derive(Default)]
+pub struct Triggers(Vec<String>);
+
+const USUAL: [&str; 3] = ["openclaw", "claude", "computer"];
+
+impl Triggers {
+    /// `{"triggers":[...]}`
+    pub fn json(&self) -> Vec<u8> {
+        json::object(|o| match self.0.as_slice() {
+            [] => o.strs("triggers", USUAL),
+            words => o.strings("triggers", words),
+        })
+    }
+
+    /// Who hears of them: nodes, and operators that may read.
+    pub fn event(&self) -> Effect {
+        let to = Audience::Nodes { scope: Scope::Read };
+        Effect::Event { name: "voicewake.changed", payload: self.json(), to }
+    }
+}
+
+/// `voicewake.get {}`
+pub fn get(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+    Ok(Reply::of(call.relay.triggers.json()))
+}
+
+/// `voicewake.set {triggers}`: at most [`limits::WAKE_WORDS`] words of [`limits::WAKE_WORD_LEN`] bytes; what is more is left out.
+pub fn set(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let words = params.opt_any("triggers").filter(|list| list.kind() == Kind::Array);
+    let words = words.ok_or_else(|| Failure::invalid("voicewake.set requires triggers: string[]"))?;
+    let texts = words.items().filter_map(|word| word.as_str());
+    let kept = texts.map(|word| cut(word.trim(), limits::WAKE_WORD_LEN).to_string()).filter(|word| !word.is_empty());
+    call.relay.triggers = Triggers(kept.take(limits::WAKE_WORDS).collect());
+    Ok(Reply::of(call.relay.triggers.json()).with(vec![call.relay.triggers.event()]))
+}

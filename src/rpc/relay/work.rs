@@ -1,0 +1,246 @@
+//! What waits for a node: actions that a phone in the background could not do (`node.pending.pull`, `node.pending.ack`), and work
+//! that somebody left for it (`node.pending.enqueue`, `node.pending.drain`); protocol 4.
+//!
+//! In memory only, bounded, and gone after a while; the oldest gives way.
+
+use super::live::Node;
+use super::show::unknown_node;
+use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
+use crate::gate::limits;
+use crate::rpc::{Call, Failure, Reply};
+use crate::wire::json::{self, Writer};
+use crate::wire::params::Params;
+
+/// A command for when its node comes to the foreground.
+#[derive(Clone)]
+pub struct Action {
+    id: RequestId,
+    node: DeviceId,
+    command: String,
+    /// JSON.
+    params: Option<String>,
+    /// The caller's; the same one waits once.
+    key: String,
+    since: Now,
+}
+
+impl Action {
+    /// The action that a call of this node would become; none where that cannot be.
+    pub fn of(node: &Node, id: RequestId, command: &str, params: Option<&str>, key: &str) -> Option<Action> {
+        let platform = node.about.platform.to_ascii_lowercase();
+        let phone = platform.starts_with("ios") || platform.starts_with("ipados");
+        let family = ["canvas.", "camera.", "screen.", "talk."].iter().any(|family| command.starts_with(family));
+        let small = params.is_none_or(|params| params.len() <= limits::ACTION_LEN);
+        (phone && family && small).then(|| Action {
+            id,
+            node: node.device,
+            command: command.to_string(),
+            params: params.map(str::to_string),
+            key: key.to_string(),
+            since: Now::default(),
+        })
+    }
+}
+
+/// Does the node say that it is in the background?
+pub fn is_background(code: &str, message: &str) -> bool {
+    code.eq_ignore_ascii_case("NODE_BACKGROUND_UNAVAILABLE")
+        || message.to_ascii_uppercase().contains("BACKGROUND_UNAVAILABLE")
+}
+
+/// Something left for a node.
+struct Item {
+    id: RequestId,
+    node: DeviceId,
+    kind: &'static str,
+    high: bool,
+    created: WallMs,
+    expires: (Millis, WallMs),
+}
+
+/// All that waits.
+#[derive(Default)]
+pub struct Work {
+    actions: Vec<Action>,
+    items: Vec<Item>,
+    /// Counts every change of the items.
+    revision: u64,
+}
+
+const KINDS: [&str; 2] = ["status.request", "location.request"];
+
+impl Work {
+    /// Keeps an action; gives the id under which it waits, which is an older one's if that has the same key.
+    pub fn keep(&mut self, action: Action, now: Now) -> Option<RequestId> {
+        self.expire(now.at);
+        let own = |one: &&Action| one.node == action.node;
+        if let Some(same) = self.actions.iter().filter(own).find(|one| one.key == action.key) {
+            return Some(same.id);
+        }
+        if self.actions.len() >= limits::ACTIONS {
+            return None;
+        }
+        if self.actions.iter().filter(own).count() >= limits::ACTIONS_OF_ONE {
+            let oldest = self.actions.iter().position(|one| one.node == action.node);
+            oldest.map(|at| self.actions.remove(at));
+        }
+        let id = action.id;
+        self.actions.push(Action { since: now, ..action });
+        Some(id)
+    }
+
+    fn expire(&mut self, now: Millis) {
+        self.actions.retain(|action| now.since(action.since.at) < limits::ACTION_MS);
+        let before = self.items.len();
+        self.items.retain(|item| item.expires.0 > now);
+        self.revision += u64::from(self.items.len() < before);
+    }
+}
+
+/// `node.pending.pull {}` of a node: what waits for it.
+pub fn pull(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    params.finish()?;
+    let own = own(call)?;
+    call.relay.work.expire(call.now.at);
+    let relay = &*call.relay;
+    let node = relay.nodes.of(&own);
+    let approved = node.map(|node| node.approved(call.devices));
+    let may = |action: &&Action| {
+        let (Some(node), Some(approved)) = (node, approved) else { return false };
+        let rules = node.rules(call.commands, approved);
+        action.node == own && rules.invoke(&action.command, &|name| approved.has_command(name)).is_ok()
+    };
+    Ok(Reply::of(json::object(|o| {
+        o.shown("nodeId", &own);
+        o.arr("actions", |list| {
+            for action in relay.work.actions.iter().filter(may) {
+                list.item_obj(|o| {
+                    o.shown("id", &action.id);
+                    o.str("command", &action.command);
+                    match &action.params {
+                        Some(params) => o.str("paramsJSON", params),
+                        None => o.null("paramsJSON"),
+                    }
+                    o.u64("enqueuedAtMs", action.since.wall.0);
+                });
+            }
+        });
+    })))
+}
+
+/// `node.pending.ack {ids}` of a node: it has done these.
+pub fn ack(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let ids = params.opt_list("ids", limits::IDS_ACKED);
+    if ids.is_none_or(|ids| ids.items().next().is_none()) {
+        params.wrong("ids", "must NOT have fewer than 1 items");
+    }
+    params.finish()?;
+    let own = own(call)?;
+    let ids: Vec<String> =
+        ids.into_iter().flat_map(|ids| ids.items()).filter_map(|id| Some(id.as_str()?.into_owned())).collect();
+    let work = &mut call.relay.work;
+    work.expire(call.now.at);
+    work.actions.retain(|action| action.node != own || !ids.contains(&action.id.to_string()));
+    let left = work.actions.iter().filter(|action| action.node == own).count();
+    Ok(Reply::of(json::object(|o| {
+        o.shown("nodeId", &own);
+        o.strings("ackedIds", &ids);
+        o.u64("remainingCount", left as u64);
+    })))
+}
+
+/// `node.pending.enqueue {nodeId, type, priority?, expiresInMs?, wake?}`: one item of a kind; nobody is woken from here.
+pub fn enqueue(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let (named, kind, priority) = (params.str("nodeId"), params.str("type"), params.opt_str("priority"));
+    let expires = params.opt_u64("expiresInMs").unwrap_or(limits::WORK_MS);
+    params.opt_bool("wake");
+    let kind = KINDS.into_iter().find(|one| *one == kind);
+    if kind.is_none() {
+        params.wrong("type", "must be equal to one of the allowed values");
+    }
+    if priority.as_deref().is_some_and(|word| word != "normal" && word != "high") {
+        params.wrong("priority", "must be equal to one of the allowed values");
+    }
+    if !(1_000..=limits::WORK_MS).contains(&expires) {
+        params.wrong("expiresInMs", "must be >= 1000 and <= 86400000");
+    }
+    params.finish()?;
+    let known = DeviceId::parse(named.trim())
+        .filter(|id| call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node)));
+    let node = known.ok_or_else(unknown_node)?;
+    let mut bytes = [0; 16];
+    (call.random)(&mut bytes);
+    let (work, now) = (&mut call.relay.work, call.now);
+    work.expire(now.at);
+    let same = work.items.iter().position(|item| item.node == node && Some(item.kind) == kind);
+    let at = same.unwrap_or_else(|| {
+        if work.items.len() >= limits::WORK {
+            work.items.remove(0);
+        }
+        let expires = (now.at.plus(expires), WallMs(now.wall.0.saturating_add(expires)));
+        let (id, kind) = (RequestId::from_random(bytes), kind.unwrap_or(KINDS[0]));
+        let high = priority.as_deref() == Some("high");
+        work.items.push(Item { id, node, kind, high, created: now.wall, expires });
+        work.revision += 1;
+        work.items.len() - 1
+    });
+    let (item, revision) = (&work.items[at], work.revision);
+    Ok(Reply::of(json::object(|o| {
+        o.shown("nodeId", &node);
+        o.u64("revision", revision);
+        o.obj("queued", |o| item.render(o));
+        o.bool("wakeTriggered", false);
+    })))
+}
+
+/// `node.pending.drain {maxItems?}` of a node: takes what waits for it, and always a request for its status.
+pub fn drain(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let most = params.opt_u64("maxItems").unwrap_or(limits::WORK_FETCHED);
+    if !(1..=limits::WORK_FETCHED_MAX).contains(&most) {
+        params.wrong("maxItems", "must be >= 1 and <= 10");
+    }
+    params.finish()?;
+    let own = own(call)?;
+    let (work, now) = (&mut call.relay.work, call.now);
+    work.expire(now.at);
+    let mut waiting: Vec<usize> = (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
+    // the oldest first among those of the same priority
+    waiting.sort_by_key(|at| !work.items[*at].high);
+    let asked = waiting.iter().any(|at| work.items[*at].kind == KINDS[0]);
+    let taken = waiting.len().min(most as usize);
+    let room = taken < most as usize;
+    let payload = json::object(|o| {
+        o.shown("nodeId", &own);
+        o.u64("revision", work.revision + u64::from(taken > 0));
+        o.arr("items", |list| {
+            waiting[..taken].iter().for_each(|at| list.item_obj(|o| work.items[*at].render(o)));
+            if !asked && room {
+                list.item_obj(|o| {
+                    o.fields(r#""id":"baseline-status","type":"status.request","priority":"default""#);
+                    o.u64("createdAtMs", now.wall.0);
+                    o.null("expiresAtMs");
+                });
+            }
+        });
+        o.bool("hasMore", waiting.len() > taken || !asked && !room);
+    });
+    let gone: Vec<RequestId> = waiting[..taken].iter().map(|at| work.items[*at].id).collect();
+    work.items.retain(|item| !gone.contains(&item.id));
+    work.revision += u64::from(taken > 0);
+    Ok(Reply::of(payload))
+}
+
+impl Item {
+    fn render(&self, o: &mut Writer<'_>) {
+        o.shown("id", &self.id);
+        o.str("type", self.kind);
+        o.str("priority", if self.high { "high" } else { "normal" });
+        o.u64("createdAtMs", self.created.0);
+        o.u64("expiresAtMs", self.expires.1 .0);
+    }
+}
+
+/// The node that calls.
+fn own(call: &Call<'_>) -> Result<DeviceId, Failure> {
+    call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))
+}

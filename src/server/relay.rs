@@ -1,0 +1,103 @@
+//! Nodes as connections: how they come and go, and how calls reach them. What is said to them is `rpc::relay`'s.
+
+use super::attempt::Attempt;
+use super::gateway::Gateway;
+use super::outbox::Offer;
+use crate::gate::ids::{ConnId, Now, RequestId, Roles};
+use crate::gate::pending::Ask;
+use crate::gate::policy::Place;
+use crate::gate::scopes::Scopes;
+use crate::gate::session::Admitted;
+use crate::gate::surface::Surface;
+use crate::rpc::relay::{asked_of, requested, Node};
+use crate::wire::frames;
+
+impl Gateway {
+    /// A node was let in. What it offers beyond what was approved waits for the owner.
+    pub(super) fn node_came(&mut self, client: &Admitted, attempt: Attempt, place: Place, now: Now) {
+        let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
+        let asked = asked_of(client.dialect(), &attempt.about, &declared, &self.setup.commands);
+        let words = frames::event("voicewake.changed", &self.relay.triggers.json(), None, None);
+        self.send(client.conn(), words);
+        self.relay.nodes.enter(Node {
+            conn: client.conn(),
+            device,
+            slot: client.slot(),
+            dialect: client.dialect(),
+            about: attempt.about.clone(),
+            version: attempt.version,
+            model: attempt.model,
+            declared: *declared,
+            since: now.wall,
+            stats: String::new(),
+        });
+        if matches!(place, Place::Nowhere(_)) {
+            return log::warn!(
+                "conn={} node {} is not remembered, so nothing that it offers can be approved",
+                client.conn(),
+                device.short()
+            );
+        }
+        let Some(known) = client.slot().and_then(|slot| self.devices.get(slot)) else { return };
+        match asked {
+            Ok(asked) if known.surface.covers(&asked) => _ = self.pending.take_of(&device),
+            Ok(asked) => {
+                let (key, about) = (known.key, attempt.about);
+                let ask =
+                    Ask { device, key, roles: Roles::NONE, scopes: Scopes::NONE, about, surface: asked, known: true };
+                self.ask_for(ask, now);
+            }
+            Err(_) => log::warn!(
+                "conn={} node {} offers more names than a record can hold; none of it waits for approval",
+                client.conn(),
+                device.short()
+            ),
+        }
+    }
+
+    /// What a node that is not let in yet would offer, for the owner to approve together with the device.
+    pub(super) fn offered(&self, attempt: &Attempt) -> Surface {
+        let Some(declared) = &attempt.node else { return Surface::NONE };
+        let dialect = super::refuse::dialect_of(attempt);
+        asked_of(dialect, &attempt.about, declared, &self.setup.commands).unwrap_or(Surface::NONE)
+    }
+
+    /// Makes or renews a request, and tells those who can approve it.
+    pub(super) fn ask_for(&mut self, ask: Ask, now: Now) -> RequestId {
+        let fresh = RequestId::from_random(self.entropy.bytes());
+        let (device, for_device) = (ask.device, !ask.roles.is_empty());
+        let (id, new) = self.pending.ask(ask, fresh, now.at, now.wall);
+        let Some(request) = self.pending.get(id, now.at).filter(|_| new) else { return id };
+        let mut events = Vec::new();
+        if for_device {
+            events.push(crate::rpc::pair_requested(request));
+        }
+        if !request.surface.is_empty() {
+            events.push(requested(request, self.relay.nodes.of(&device)));
+            let command = &self.setup.command;
+            log::info!("node {} offers what waits for approval; run `{command} nodes approve {id}`", device.short());
+        }
+        self.happen(events);
+        id
+    }
+
+    /// A connection is gone; who waited for it is told.
+    pub(super) fn left(&mut self, conn: ConnId) {
+        let (effects, _) = self.relay.leave(conn);
+        self.happen(effects);
+    }
+
+    /// The requests of nodes that are here do not run out.
+    pub(super) fn nodes_still_wait(&mut self, now: Now) {
+        self.relay.nodes.iter().for_each(|node| self.pending.renew(&node.device, now.at));
+    }
+
+    /// Sends a call to its node, or back if the node does not read.
+    pub(super) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>) {
+        let offer = self.conns.get(conn).map(|conn| conn.outbox.may(frame.into()));
+        if offer != Some(Offer::Queued) {
+            let failed = self.relay.invokes.unsent(id);
+            self.happen(failed.into_iter().collect());
+        }
+    }
+}
