@@ -163,7 +163,7 @@ impl Gateway {
             }
             Place::Grows { slot, pairing } => self.devices.get(slot).cloned().map(|mut device| {
                 grow(&mut device, &pairing, now);
-                device.describe(&welcome.attempt.about);
+                describe(&mut device, &welcome.attempt);
                 self.approve_by_owners_hand(&mut device, &welcome, now);
                 self.commits.change(&mut self.devices, slot, Some(device))
             }),
@@ -264,7 +264,7 @@ impl Gateway {
     fn freshen(&mut self, slot: Slot, attempt: &Attempt) {
         self.devices.edit(slot, |device| {
             let remote = device.remote;
-            device.describe(&attempt.about);
+            describe(device, attempt);
             device.remote = remote;
         });
     }
@@ -354,6 +354,13 @@ fn pair_of(attempt: &Attempt) -> Pair {
     match &attempt.proof {
         Proof::Valid { id, .. } => Pair::of(attempt.seen.client, Some(id)),
         _ => Pair::of(attempt.seen.client, None),
+    }
+}
+
+/// Takes over what the client says of itself. Where a command line shares the key of a node, the node is what people look for.
+fn describe(device: &mut Device, attempt: &Attempt) {
+    if attempt.role == Some(Role::Node) || !device.roles.contains(Role::Node) {
+        device.describe(&attempt.about);
     }
 }
 

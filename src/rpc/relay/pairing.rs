@@ -248,7 +248,10 @@ fn request_fields(o: &mut Writer<'_>, request: &Request, live: Option<&Node>, v4
 
 fn node_fields(o: &mut Writer<'_>, device: &Device, live: Option<&Node>, v4: bool) {
     o.shown("nodeId", &device.id);
-    render::about(o, &device.about());
+    match live {
+        Some(live) => render::about(o, &live.about),
+        None => render::about(o, &device.about()),
+    }
     render::opt_text(o, "version", live.map_or("", |live| &live.version));
     surface_fields(o, &device.surface);
     o.u64("createdAtMs", device.created.0);
