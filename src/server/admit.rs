@@ -231,7 +231,7 @@ impl Gateway {
             conn.outbox.must(frames::response_ok(&welcome.attempt.request, &hello).into());
             conn.outbox.admitted();
             let about = &welcome.attempt.about;
-            conn.name = if about.name.is_empty() { about.client_id.as_str() } else { &about.name }.to_string();
+            conn.name = if about.name.is_empty() { about.client_id.as_str() } else { &about.name }.into();
             conn.admitted = Some(admitted.clone());
             self.admitted += 1;
         }

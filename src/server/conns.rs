@@ -15,7 +15,7 @@ pub struct Conn {
     /// Of the last event that it was sent.
     pub seq: u64,
     /// What its client calls itself.
-    pub name: String,
+    pub name: Rc<str>,
     /// Calls that it may not make, and made.
     pub unauthorized: u32,
 }
@@ -27,7 +27,7 @@ pub struct Conns(Vec<Conn>);
 impl Conns {
     /// A WebSocket was opened.
     pub fn open(&mut self, id: ConnId, outbox: Rc<Outbox>) {
-        let conn = Conn { id, outbox, admitted: None, seq: 0, name: String::new(), unauthorized: 0 };
+        let conn = Conn { id, outbox, admitted: None, seq: 0, name: Rc::from(""), unauthorized: 0 };
         match self.0.binary_search_by_key(&id, |conn| conn.id) {
             Ok(place) => self.0[place] = conn,
             Err(place) => self.0.insert(place, conn),
