@@ -254,7 +254,7 @@ impl Told<'_> {
 
     fn hint(&self, refusal: Refusal) -> String {
         let origin = if self.seen.origin_text.is_empty() { &self.seen.host_text } else { &self.seen.origin_text };
-        Hint::new(refusal.words().hint, self.setup.fill("", "", origin)).to_string()
+        Hint::new(refusal.words().hint, self.setup.fill("", "", "", origin)).to_string()
     }
 
     fn where_from(&self) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Error codes, messages, close codes and `details.code` are those that clients of protocol 3 (OpenClaw 2026.1.29) and
 //! protocol 4 (2026.9.6) know; hints are ours. A hint is a template: `{gatelet}` is the command for this deployment,
-//! `{request}` a request id, `{device}` a device, `{origin}` the Origin header as seen.
+//! `{list}` is `devices` or `nodes`, `{request}` a request id, `{device}` a device, `{origin}` the Origin header as seen.
 
 use core::fmt;
 
@@ -358,11 +358,11 @@ impl Refusal {
             ),
             Refusal::PairingRequired => pairing(
                 "pairing required: device is not approved yet",
-                "run `{gatelet} devices approve {request}` on the gateway; the device then connects by itself",
+                "run `{gatelet} {list} approve {request}` on the gateway; the device then connects by itself",
             ),
             Refusal::RoleUpgrade => pairing(
                 "pairing required: device is asking for a higher role than currently approved",
-                "run `{gatelet} devices approve {request}` on the gateway; the device then connects by itself",
+                "run `{gatelet} {list} approve {request}` on the gateway; the device then connects by itself",
             ),
             Refusal::DeviceRevoked => Words {
                 error: ErrorCode::NotPaired,
@@ -473,6 +473,8 @@ impl Refusal {
 pub struct Fill<'a> {
     /// How `gatelet` is run where this gateway lives, for example `docker exec NAME /gatelet`.
     pub gatelet: &'a str,
+    /// `nodes` for a node: its approval is one for the device and for what it offers.
+    pub list: &'a str,
     pub request: &'a str,
     pub device: &'a str,
     pub origin: &'a str,
@@ -499,6 +501,7 @@ impl fmt::Display for Hint<'_> {
             f.write_str(&rest[..open])?;
             let (value, stand_in) = match &rest[open + 1..open + close] {
                 "gatelet" => (self.fill.gatelet, "gatelet"),
+                "list" => (self.fill.list, "devices"),
                 "request" => (self.fill.request, "REQUEST"),
                 "device" => (self.fill.device, "DEVICE"),
                 "origin" => (self.fill.origin, "ORIGIN"),
@@ -690,7 +693,13 @@ mod tests {
 
     #[test]
     fn hints_are_filled_completely_with_or_without_values() {
-        let full = Fill { gatelet: "docker exec g /gatelet", request: "r-1", device: "abcd", origin: "http://x" };
+        let full = Fill {
+            gatelet: "docker exec g /gatelet",
+            list: "nodes",
+            request: "r-1",
+            device: "abcd",
+            origin: "http://x",
+        };
         for refusal in Refusal::ALL {
             let template = refusal.words().hint;
             for fill in [full, Fill::default()] {

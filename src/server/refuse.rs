@@ -55,7 +55,9 @@ impl Gateway {
         let message = message.unwrap_or(turned.refusal.message(turned.dialect));
         let pending = turned.pending.map(|id| id.to_string()).unwrap_or_default();
         let device = turned.attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
-        let hint = Hint::new(words.hint, self.setup.fill(&pending, &device, &turned.seen.origin_text)).to_string();
+        let list = if turned.attempt.is_some_and(|attempt| attempt.node.is_some()) { "nodes" } else { "" };
+        let hint =
+            Hint::new(words.hint, self.setup.fill(list, &pending, &device, &turned.seen.origin_text)).to_string();
         if let Some(open) = self.conns.get(turned.conn) {
             if let Some(id) = answer_to {
                 let details = turned.details(&pending, &hint);

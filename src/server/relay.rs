@@ -3,7 +3,7 @@
 use super::attempt::Attempt;
 use super::gateway::Gateway;
 use super::outbox::Offer;
-use crate::gate::ids::{ConnId, Now, RequestId, Roles};
+use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
 use crate::gate::pending::Ask;
 use crate::gate::policy::Place;
 use crate::gate::scopes::Scopes;
@@ -40,7 +40,7 @@ impl Gateway {
         }
         let Some(known) = client.slot().and_then(|slot| self.devices.get(slot)) else { return };
         match asked {
-            Ok(asked) if known.surface.covers(&asked) => _ = self.pending.take_of(&device),
+            Ok(asked) if known.surface.covers(&asked) => self.asks_no_more(&device, now),
             Ok(asked) => {
                 let (key, about) = (known.key, attempt.about);
                 let ask =
@@ -52,6 +52,13 @@ impl Gateway {
                 client.conn(),
                 device.short()
             ),
+        }
+    }
+
+    /// Everything that the device offers is approved; what it may want besides still waits.
+    fn asks_no_more(&mut self, device: &DeviceId, now: Now) {
+        if self.pending.get_of(device, now.at).is_some_and(|request| request.roles.is_empty()) {
+            self.pending.take_of(device);
         }
     }
 

@@ -114,8 +114,8 @@ impl Setup {
     }
 
     /// What fills the hints of this gateway.
-    pub fn fill<'a>(&'a self, request: &'a str, device: &'a str, origin: &'a str) -> Fill<'a> {
-        Fill { gatelet: &self.command, request, device, origin }
+    pub fn fill<'a>(&'a self, list: &'a str, request: &'a str, device: &'a str, origin: &'a str) -> Fill<'a> {
+        Fill { gatelet: &self.command, list, request, device, origin }
     }
 }
 
