@@ -14,6 +14,8 @@ use crate::wire::json::{self, Value};
 pub(super) trait Owner {
     /// `{pending, paired}` as in `device.pair.list`.
     fn list(&mut self) -> Result<String, Failure>;
+    /// The same, with all that a table holds.
+    fn list_all(&mut self) -> Result<String, Failure>;
     /// Lets in a request, or a revoked device by its id.
     fn approve(&mut self, request_or_device: &str) -> Result<(), Failure>;
     fn reject(&mut self, request: &str) -> Result<(), Failure>;
@@ -236,6 +238,10 @@ fn may(value: &Value<'_>) -> String {
 impl Owner for Client {
     fn list(&mut self) -> Result<String, Failure> {
         Ok(self.call("device.pair.list", "{}")?)
+    }
+
+    fn list_all(&mut self) -> Result<String, Failure> {
+        Ok(self.call("device.pair.list", r#"{"surfaces":true}"#)?)
     }
 
     fn approve(&mut self, request: &str) -> Result<(), Failure> {

@@ -13,9 +13,11 @@ use crate::wire::json;
 
 impl Owner for Opened {
     fn list(&mut self) -> Result<String, Failure> {
-        let paired = self.loaded.contents.devices.iter().map(|(_, device)| device).collect();
-        let text = json::object(|o| render::list(o, Vec::new(), paired, |_| false));
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        Ok(self.listed(false))
+    }
+
+    fn list_all(&mut self) -> Result<String, Failure> {
+        Ok(self.listed(true))
     }
 
     fn approve(&mut self, named: &str) -> Result<(), Failure> {
@@ -60,6 +62,12 @@ impl Owner for Opened {
 }
 
 impl Opened {
+    fn listed(&self, surfaces: bool) -> String {
+        let paired = self.loaded.contents.devices.iter().map(|(_, device)| device).collect();
+        let text = json::object(|o| render::list(o, Vec::new(), paired, |_| false, surfaces));
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     fn find(&self, named: &str) -> Result<(Slot, Device), Failure> {
         let id = DeviceId::parse(named);
         let found = self.loaded.contents.devices.iter().find(|(_, device)| Some(device.id) == id);

@@ -1,7 +1,7 @@
 //! `gatelet table import`: devices of OpenClaw's `devices/paired.json` and `nodes/paired.json` (2026.1.29), or of our own export.
 //!
 //! Tokens are not taken over: the devices sign in with the keys they have. A role whose token was revoked there stays revoked
-//! here. Nodes only name devices, because their records hold no key. Never touches a device that is here unless told to.
+//! here. Nodes only add to devices, because their records hold no key: a name, and what was approved of them. Never touches a device that is here unless told to.
 //! Makes the table where there is none, so that one can move before the first start.
 
 use sha2::{Digest, Sha256};
@@ -15,6 +15,7 @@ use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
+use crate::gate::surface::{DoesNotFit, Surface};
 use crate::gate::text::clip;
 use crate::store::{Contents, Shape, TableId};
 use crate::wire::base64;
@@ -75,6 +76,8 @@ enum Became {
     Imported,
     Replaced,
     Named,
+    /// It has what was approved of it as a node.
+    Approved,
     Skipped(&'static str),
 }
 
@@ -84,6 +87,7 @@ impl Became {
             Became::Imported => "imported",
             Became::Replaced => "replaced",
             Became::Named => "named",
+            Became::Approved => "approved",
             Became::Skipped(_) => "skipped",
         }
     }
@@ -112,7 +116,7 @@ impl Plan {
             plan.note(&key, &record, became);
         }
         for (key, record) in records(true) {
-            let became = plan.name(&mut table, &key, &record);
+            let became = plan.add(&mut table, &key, &record, overwrite);
             plan.note(&key, &record, became);
         }
         plan
@@ -146,8 +150,8 @@ impl Plan {
         Became::Imported
     }
 
-    /// A record of `nodes/paired.json`: it names a device that is a node.
-    fn name(&mut self, table: &mut [(Slot, Device)], key: &str, record: &Value<'_>) -> Became {
+    /// A record of `nodes/paired.json`: it names a device that is a node, and says what was approved of it.
+    fn add(&mut self, table: &mut [(Slot, Device)], key: &str, record: &Value<'_>, overwrite: bool) -> Became {
         let id = DeviceId::parse(key);
         let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id) else {
             return Became::Skipped("there is no device of this id, and a node's record holds no key");
@@ -155,14 +159,28 @@ impl Plan {
         if !device.roles.contains(Role::Node) {
             return Became::Skipped("the device of this id is no node");
         }
+        let Ok(surface) = surface(record) else { return Became::Skipped(TOO_MUCH) };
+        let open = overwrite || device.surface_approved == WallMs(0);
+        let approves = open && !surface.is_empty() && surface != device.surface;
         let name = text(record, "displayName");
-        if name.is_empty() || !device.label.is_empty() || *device.name == *name {
-            return Became::Skipped("it has nothing to add");
+        let names = !name.is_empty() && device.label.is_empty() && *device.name != *name;
+        if names {
+            device.label = clip(&name);
         }
-        device.label = clip(&name);
+        if approves {
+            device.surface = surface;
+            device.surface_approved = WallMs(number(record, "approvedAtMs").max(1));
+        }
         let (slot, device) = (*slot, device.clone());
-        self.change(slot, device);
-        Became::Named
+        match (approves, names) {
+            (false, false) => return Became::Skipped("it has nothing to add"),
+            _ => self.change(slot, device),
+        }
+        if approves {
+            Became::Approved
+        } else {
+            Became::Named
+        }
     }
 
     fn change(&mut self, slot: Slot, device: Device) {
@@ -209,6 +227,8 @@ impl Plan {
     }
 }
 
+const TOO_MUCH: &str = "its commands, caps and permissions are too many or too long";
+
 fn is_node(record: &Value<'_>) -> bool {
     record.get("nodeId").is_some() && record.get("publicKey").is_none()
 }
@@ -227,6 +247,10 @@ pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static s
     }
     let approved = WallMs(number(record, "approvedAtMs"));
     let mut device = Device::new(id, PublicKey(public), Provenance::Import);
+    if roles.with(revoked).contains(Role::Node) {
+        device.surface = surface(record).map_err(|_| TOO_MUCH)?;
+        device.surface_approved = WallMs(number(record, "surfaceApprovedAtMs"));
+    }
     roles.with(revoked).iter().for_each(|role| device.approve(role, scopes(record), approved));
     revoked.iter().for_each(|role| device.revoke(role));
     device.created = WallMs(number(record, "createdAtMs"));
@@ -260,6 +284,18 @@ fn roles(record: &Value<'_>) -> (Roles, Roles) {
 fn scopes(record: &Value<'_>) -> Scopes {
     let items = record.get("scopes").into_iter().flat_map(|list| list.items());
     items.filter_map(|name| Scope::parse(&name.as_str()?)).collect()
+}
+
+/// What was approved of a node: `commands`, `caps`, and of the `permissions` those that are granted.
+fn surface(record: &Value<'_>) -> Result<Surface, DoesNotFit> {
+    let mut surface = Surface::NONE;
+    let names = |key: &str| record.get(key).into_iter().flat_map(|list| list.items()).filter_map(|name| name.as_str());
+    names("commands").try_for_each(|name| surface.add_command(name.trim()))?;
+    names("caps").try_for_each(|name| surface.add_cap(name.trim()))?;
+    let permissions = record.get("permissions").into_iter().flat_map(|all| all.fields());
+    let mut granted = permissions.filter(|(_, value)| value.as_bool() == Some(true));
+    granted.try_for_each(|(name, _)| surface.add_permission(name.trim()))?;
+    Ok(surface)
 }
 
 fn text(record: &Value<'_>, key: &str) -> String {
@@ -380,6 +416,37 @@ mod tests {
             let (_, Some(device)) = &plan.changes[0] else { panic!() };
             assert_eq!((device.roles, device.revoked), (Roles::NONE, Roles::of(Role::Operator)));
         }
+    }
+
+    #[test]
+    fn what_was_approved_of_a_node_is_approved_here_unless_something_is_already() {
+        let (id, public) = key(1);
+        let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
+        let nodes = |names: &str| {
+            format!(
+                r#"{{"{id}":{{"nodeId":"{id}","displayName":"pi","token":"x","caps":["voice"],"commands":[{names}],
+                "permissions":{{"microphone":true,"camera":false,"speech":1}},"approvedAtMs":77}}}}"#
+            )
+        };
+        let first = plan(&table(2, vec![]), &[nodes(r#""system.run"," robot.walk ",7"#), devices.clone()], false);
+        assert_eq!(words(&first), ["imported", "approved"]);
+        let [(slot, Some(device))] = first.changes.as_slice() else { panic!("one change a slot") };
+        assert!(device.surface.commands().eq(["system.run", "robot.walk"]) && device.surface.caps().eq(["voice"]));
+        assert!(device.surface.permissions().eq(["microphone"]), "only what is granted");
+        assert_eq!(device.surface_approved, WallMs(77));
+
+        let there = table(2, vec![(*slot, device.clone())]);
+        let other = [nodes(r#""camera.snap""#)];
+        assert_eq!(words(&plan(&there, &other, false)), ["skipped"], "something is approved");
+        let overwritten = plan(&there, &other, true);
+        assert_eq!(words(&overwritten), ["approved"]);
+        let Some((_, Some(device))) = overwritten.changes.first() else { panic!() };
+        assert!(device.surface.commands().eq(["camera.snap"]));
+
+        let many = (0..99).map(|n| format!("\"robot.{n}\"")).collect::<Vec<_>>().join(",");
+        let too_much = plan(&table(2, vec![]), &[nodes(&many), devices], false);
+        assert_eq!(words(&too_much), ["imported", "skipped"]);
+        assert_eq!(too_much.outcomes[1].what, Became::Skipped(TOO_MUCH));
     }
 
     #[test]

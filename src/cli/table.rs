@@ -84,8 +84,8 @@ pub fn repair(context: &Context) -> Done {
 /// All devices as JSON, in the shape of OpenClaw's `devices/paired.json`.
 pub fn export(context: &Context) -> Done {
     let text = match context.way()? {
-        Way::Gateway(mut client) => client.list()?,
-        Way::File(mut opened) => opened.list()?,
+        Way::Gateway(mut client) => client.list_all()?,
+        Way::File(mut opened) => opened.list_all()?,
     };
     let list = parse(&text)?;
     Output::json(&json::object(|o| {
@@ -171,7 +171,10 @@ fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
         }
     });
     if let Some(device) = device_at(check, line.place) {
-        o.obj("device", |o| render::device_fields(o, device, false));
+        o.obj("device", |o| {
+            render::device_fields(o, device, false);
+            render::approved_surface(o, device);
+        });
     }
 }
 

@@ -19,8 +19,9 @@ use crate::wire::params::Params;
 
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
 
-/// `device.pair.list {}`
-pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+/// `device.pair.list {}`; with `surfaces: true`, which is ours and no client's, also what was approved of each as a node.
+pub fn list(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let surfaces = params.opt_bool("surfaces") == Some(true);
     params.finish()?;
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
@@ -29,7 +30,7 @@ pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let pending = call.pending.iter(call.now.at).filter(waits).collect();
     let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
     let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.connections(slot) > 0);
-    Ok(Reply::of(json::object(|o| render::list(o, pending, paired, connected))))
+    Ok(Reply::of(json::object(|o| render::list(o, pending, paired, connected, surfaces))))
 }
 
 /// `device.pair.approve {requestId}`; in place of a request, the id of a revoked device gives back what it had.

@@ -1,6 +1,7 @@
 //! Devices as JSON: the shape of `device.pair.list` (protocol 3 and 4), the same from a running gateway and from the file.
 //!
-//! Never shown: device tokens, approved scopes apart from `scopes`. What is unknown or empty is left out.
+//! Never shown: device tokens, approved scopes apart from `scopes`. What is unknown or empty is left out. What was approved of
+//! a device as a node stands in `node.pair.list`, and beside the other fields only where a table is exported.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -9,21 +10,32 @@ use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, WallMs};
 use crate::gate::pending::{About, Request};
 use crate::gate::scopes::Scopes;
+use crate::gate::surface::Surface;
 use crate::wire::base64;
 use crate::wire::json::Writer;
 
-/// `{pending, paired}` into an open object, the latest first; `connected` says whether a device has an open connection.
+/// `{pending, paired}` into an open object, the latest first; `connected` says whether a device has an open connection, `surfaces`
+/// asks for [`approved_surface`] beside the fields of the protocol. Who only waits with a surface is not among the pending.
 pub fn list(
     o: &mut Writer<'_>,
     mut pending: Vec<&Request>,
     mut paired: Vec<&Device>,
     connected: impl Fn(&DeviceId) -> bool,
+    surfaces: bool,
 ) {
+    pending.retain(|request| !request.roles.is_empty());
     pending.sort_by_key(|request| Reverse(request.asked));
     paired.sort_by_key(|device| Reverse(device.approved));
     o.arr("pending", |list| pending.iter().for_each(|request| list.item_obj(|o| pending_fields(o, request))));
     o.arr("paired", |list| {
-        paired.iter().for_each(|device| list.item_obj(|o| device_fields(o, device, connected(&device.id))));
+        for device in paired {
+            list.item_obj(|o| {
+                device_fields(o, device, connected(&device.id));
+                if surfaces {
+                    approved_surface(o, device);
+                }
+            });
+        }
     });
 }
 
@@ -42,6 +54,25 @@ pub fn device_fields(o: &mut Writer<'_>, device: &Device, connected: bool) {
     o.opt_u64("lastSeenAtMs", said(device.seen));
     o.arr("tokens", |list| tokens(list, device));
     o.bool("connected", connected);
+}
+
+/// What was approved of a device as a node, and when, as fields of an open object; nothing if nothing ever was.
+pub fn approved_surface(o: &mut Writer<'_>, device: &Device) {
+    let approved = said(device.surface_approved);
+    if approved.is_some() || !device.surface.is_empty() {
+        surface_fields(o, &device.surface);
+        o.opt_u64("surfaceApprovedAtMs", approved);
+    }
+}
+
+/// A surface as fields of an open object; no `permissions` if it has none.
+pub fn surface_fields(o: &mut Writer<'_>, surface: &Surface) {
+    o.strs("caps", surface.caps());
+    o.strs("commands", surface.commands());
+    let mut permissions = surface.permissions().peekable();
+    if permissions.peek().is_some() {
+        o.obj("permissions", |o| permissions.for_each(|name| o.bool(name, true)));
+    }
 }
 
 /// A device that waits as fields of an open object.
@@ -181,11 +212,33 @@ mod tests {
     }
 
     #[test]
+    fn a_surface_stands_beside_the_fields_of_the_protocol_only_where_it_is_asked_for() {
+        let mut node = device();
+        let mut surface = Surface::NONE;
+        ["system.run", "robot.walk"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
+        let shown = |surface: &Surface| String::from_utf8(json::object(|o| surface_fields(o, surface))).unwrap();
+        assert_eq!(shown(&surface), r#"{"caps":[],"commands":["system.run","robot.walk"]}"#);
+        ["voice", "say \"hi\""].iter().try_for_each(|name| surface.add_permission(name)).unwrap();
+        let expected =
+            r#""caps":[],"commands":["system.run","robot.walk"],"permissions":{"say \"hi\"":true,"voice":true}"#;
+        assert_eq!(shown(&surface), format!("{{{expected}}}"));
+        assert_eq!(shown(&Surface::NONE), r#"{"caps":[],"commands":[]}"#);
+
+        let all = |node: &Device, surfaces| json::object(|o| list(o, Vec::new(), vec![node], |_| true, surfaces));
+        let without = String::from_utf8(all(&node, false)).unwrap();
+        assert_eq!(all(&node, true), without.as_bytes(), "nothing was ever approved");
+        node.approve_surface(&surface, WallMs(3000)).unwrap();
+        assert_eq!(all(&node, false), without.as_bytes());
+        let with = without.replace("}]}", &format!(r#",{expected},"surfaceApprovedAtMs":3000}}]}}"#));
+        assert_eq!(String::from_utf8(all(&node, true)).unwrap(), with);
+    }
+
+    #[test]
     fn the_latest_comes_first() {
         let (old, mut new) = (device(), device());
         new.id = DeviceId([1; 32]);
         new.approved = WallMs(3000);
-        let text = json::object(|o| list(o, Vec::new(), vec![&old, &new], |id| id.0[0] == 1));
+        let text = json::object(|o| list(o, Vec::new(), vec![&old, &new], |id| id.0[0] == 1, false));
         let value = json::parse(&text, 8).unwrap();
         let connected: Vec<_> =
             value.get("paired").unwrap().items().map(|one| one.get("connected").unwrap().as_bool()).collect();

@@ -166,18 +166,21 @@ impl<D: Disk> PairingFile<D> {
     /// A gateway calls it once after opening; a commit does it first where it is still due, as far as the disk lets it.
     pub fn mend(&mut self) -> io::Result<()> {
         self.unmended = false;
-        let mut jobs = Vec::new();
+        // What is torn comes first: until it is whole its other copy is all there is, and nothing may be written beside that.
+        let (mut torn, mut behind) = (Vec::new(), Vec::new());
         for place in places(self.shape.capacity) {
             if let Some((copy, generation)) = self.copies(place).source() {
                 let value = match self.read_back(place, copy, generation) {
                     Some(value) => value,
                     None => continue,
                 };
-                let turn = self.copies(place).mending_turn();
-                jobs.push((place, value, turn));
+                let copies = self.copies(place);
+                let jobs = if copies.trust.contains(&Trust::Doubt) { &mut torn } else { &mut behind };
+                jobs.push((place, value, copies.mending_turn()));
             }
         }
-        self.write(&jobs)
+        self.write(&torn)?;
+        self.write(&behind)
     }
 
     fn commit_values(&mut self, values: &[(Place, Value)]) -> io::Result<()> {

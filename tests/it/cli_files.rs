@@ -143,6 +143,38 @@ fn an_export_is_imported_again_and_holds_no_token() {
 }
 
 #[test]
+fn what_was_approved_of_a_node_comes_from_openclaw_and_goes_through_an_export() {
+    let place = Place::new("surface");
+    let (id, key) = (id(1), base64::encode_url(&[1; 32]));
+    let device = format!(r#"{{"{id}":{{"publicKey":"{key}","roles":["node"],"createdAtMs":1,"approvedAtMs":2}}}}"#);
+    let node = format!(
+        r#"{{"{id}":{{"nodeId":"{id}","token":"x","caps":["voice"],"commands":["robot.walk","system.run"],
+        "permissions":{{"camera":false,"microphone":true}},"createdAtMs":1,"approvedAtMs":3}}}}"#
+    );
+    fs::write(place.0.join("devices.json"), device).unwrap();
+    fs::write(place.0.join("nodes.json"), node).unwrap();
+    let (devices, nodes) = (place.file("devices.json"), place.file("nodes.json"));
+    let words = place.good(&["table", "import", &devices, &nodes]);
+    assert!(words.contains("approved") && words.contains("2 taken over"), "{words}");
+    let shown = concat!(
+        r#""caps":["voice"],"commands":["system.run","robot.walk"],"#,
+        r#""permissions":{"microphone":true},"surfaceApprovedAtMs":3"#
+    );
+    let packed = |text: &str| text.replace([' ', '\n'], "");
+    assert!(packed(&place.good(&["table", "dump", "--json"])).contains(shown));
+    assert!(!place.good(&["devices", "--json"]).contains("robot.walk"), "clients know this list");
+    let export = place.good(&["table", "export"]);
+    assert!(packed(&export).contains(shown), "{export}");
+
+    let other = Place::new("surface-to");
+    fs::write(other.0.join("export.json"), &export).unwrap();
+    other.good(&["table", "import", &other.file("export.json")]);
+    let again = other.good(&["table", "export"]);
+    assert_eq!(again.replace(r#""import""#, ""), export.replace(r#""import""#, ""));
+    assert!(other.good(&["table", "check"]).contains("sound: 1 of 256"));
+}
+
+#[test]
 fn damage_is_seen_repaired_and_never_taken_for_an_empty_table() {
     let place = Place::with_devices("damage", 2);
     let table = place.0.join("pairing.table");

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Role, Slot, TableAge, WallMs};
 use gatelet::gate::scopes::Scopes;
+use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{check, Contents, Flaw, Loaded, OpenError, PairingFile, Place, Shape, StdDisk, TableId};
 
@@ -573,5 +574,11 @@ fn device(slot: u16, version: u64) -> Device {
     let mut device = Device::new(DeviceId([slot as u8 + 1; 32]), PublicKey([slot as u8 + 7; 32]), Provenance::Token);
     device.approve(Role::Operator, Scopes::ALL, WallMs(version));
     device.name = clip(&format!("version {version} of the device in record {slot}"));
+    // so that a record changes its format and back
+    if version % 2 == 1 {
+        let mut surface = Surface::NONE;
+        assert_eq!((surface.add_command("system.run"), surface.add_cap(&device.name)), (Ok(()), Ok(())));
+        assert_eq!(device.approve_surface(&surface, WallMs(version)), Ok(()));
+    }
     device
 }

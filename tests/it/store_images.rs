@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use gatelet::gate::device::{Device, Provenance, TokenWindow};
 use gatelet::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use gatelet::gate::scopes::{Scope, Scopes};
+use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{
     check, salvage, Contents, CopyState, Fault, Flaw, Loaded, OpenError, PairingFile, Place, Shape, TableId,
@@ -15,7 +16,7 @@ use gatelet::store::{
 
 use crate::mem_disk::MemDisk;
 
-const NAMES: [&str; 3] = ["v1_empty", "v1_three_devices", "v1_torn_slot"];
+const NAMES: [&str; 4] = ["v1_empty", "v1_three_devices", "v1_torn_slot", "v2_surfaces"];
 
 #[test]
 fn every_golden_image_opens_with_what_was_put_into_it() {
@@ -44,17 +45,19 @@ fn this_gatelet_writes_the_golden_images_byte_for_byte() {
 
 #[test]
 fn any_single_bit_flipped_costs_nothing() {
-    let good = image("v1_three_devices");
-    let (contents, _) = expected("v1_three_devices");
-    let mut noticed = 0;
-    for bit in 0..good.len() * 8 {
-        let mut bad = good.clone();
-        bad[bit / 8] ^= 1 << (bit % 8);
-        let loaded = open(&bad).unwrap_or_else(|error| panic!("bit {bit}: {error}"));
-        assert_eq!(loaded.contents, contents, "bit {bit}");
-        noticed += loaded.odd.len();
+    for name in ["v1_three_devices", "v2_surfaces"] {
+        let good = image(name);
+        let (contents, _) = expected(name);
+        let mut noticed = 0;
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let loaded = open(&bad).unwrap_or_else(|error| panic!("bit {bit} of {name}: {error}"));
+            assert_eq!(loaded.contents, contents, "bit {bit} of {name}");
+            noticed += loaded.odd.len();
+        }
+        assert_eq!(noticed, good.len() * 8, "each flip is reported once: the image has no bytes without meaning");
     }
-    assert_eq!(noticed, good.len() * 8, "each flip is reported once: the image has no bytes without meaning");
 }
 
 #[test]
@@ -146,14 +149,44 @@ fn a_table_of_a_newer_format_is_neither_opened_nor_salvaged() {
         let mut newer = image("v1_three_devices");
         for start in [0, newer.len() / 2].map(|half| half + number * 1024) {
             let slot = &mut newer[start..start + 1024];
-            slot[8] = 2;
+            slot[8] = 3;
             let used = usize::from(slot[40]) + 256 * usize::from(slot[41]);
             let crc = crc32c(&[&slot[..42], &slot[46..46 + used]].concat());
             slot[42..46].copy_from_slice(&crc.to_le_bytes());
         }
-        assert!(matches!(open(&newer).unwrap_err(), OpenError::Newer(2)), "slot {number}");
-        assert!(matches!(salvage(&MemDisk::new(&newer)).unwrap_err(), OpenError::Newer(2)));
+        assert!(matches!(open(&newer).unwrap_err(), OpenError::Newer(3)), "slot {number}");
+        assert!(matches!(salvage(&MemDisk::new(&newer)).unwrap_err(), OpenError::Newer(3)));
     }
+}
+
+#[test]
+fn only_the_records_with_a_surface_are_of_format_2_so_that_an_older_gatelet_says_newer_and_not_damaged() {
+    let slots = |name: &str| -> Vec<Vec<u8>> { image(name).chunks(1024).map(<[u8]>::to_vec).collect() };
+    let formats = |name: &str| slots(name).iter().map(|slot| slot[8]).collect::<Vec<_>>();
+    assert_eq!(formats("v1_three_devices"), [1; 8]);
+    assert_eq!(formats("v2_surfaces"), [1, 1, 2, 2, 1, 1, 2, 2]);
+    for slot in slots("v2_surfaces") {
+        let used = usize::from(slot[40]) + 256 * usize::from(slot[41]);
+        let crc = crc32c(&[&slot[..42], &slot[46..46 + used]].concat());
+        assert_eq!(slot[42..46], crc.to_le_bytes(), "what an older gatelet checks before it looks at the format");
+    }
+    let (old, new) = (slots("v1_three_devices"), slots("v2_surfaces"));
+    assert_eq!((&old[0], &old[1]), (&new[0], &new[1]), "the header and a device without a surface");
+    assert!(old[3][46..422] == new[3][46..422], "the device itself stands where it stood");
+    assert!(old[3][422..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_record_takes_a_surface_and_loses_it_again_without_a_trace() {
+    let disk = made(&expected("v1_three_devices").0);
+    let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
+    for (with, name) in [(with_surfaces(), "v2_surfaces"), (devices(), "v1_three_devices")] {
+        with.iter().for_each(|(slot, device)| file.commit(*slot, Some(device)).unwrap());
+        let (_, loaded) = PairingFile::open(disk.clone()).unwrap();
+        assert_eq!((loaded.contents, loaded.odd), (expected(name).0, Vec::new()));
+        assert_eq!(salvage(&disk).unwrap().unwrap().contents, expected(name).0);
+    }
+    assert!(disk.bytes().chunks(1024).all(|slot| slot[8] == 1));
 }
 
 #[test]
@@ -230,6 +263,7 @@ fn expected(name: &str) -> (Contents, usize) {
     let shape = Shape { id: TableId(*b"gatelet's golden"), capacity: 3 };
     let devices = match name {
         "v1_empty" => Vec::new(),
+        "v2_surfaces" => with_surfaces(),
         _ => devices(),
     };
     let age = if devices.is_empty() { TableAge(0) } else { TableAge(321) };
@@ -285,6 +319,20 @@ fn devices() -> Vec<(Slot, Device)> {
     node.seen = WallMs(1_700_000_300_000);
     node.seen_age = TableAge(300);
     vec![(Slot(0), browser), (Slot(1), phone), (Slot(2), node)]
+}
+
+/// The same: the phone was a node of which nothing was left to approve, the node has names of every kind.
+fn with_surfaces() -> Vec<(Slot, Device)> {
+    let mut devices = devices();
+    devices[1].1.surface_approved = WallMs(1_700_000_400_000);
+    let node = &mut devices[2].1;
+    let mut surface = Surface::NONE;
+    let commands = ["camera.snap", "system.run", "robot.walk", "logbook.snapshot"];
+    commands.iter().try_for_each(|name| surface.add_command(name)).unwrap();
+    ["voice", "canvas"].iter().try_for_each(|name| surface.add_cap(name)).unwrap();
+    surface.add_permission("microphone").unwrap();
+    node.approve_surface(&surface, WallMs(1_700_000_500_000)).unwrap();
+    devices
 }
 
 fn image(name: &str) -> Vec<u8> {
