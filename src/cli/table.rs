@@ -7,7 +7,7 @@ use super::{Done, Exit, Output};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot};
 use crate::rpc::render;
-use crate::store::{self, Check, CheckLine, CopyState, Place};
+use crate::store::{self, Check, CheckLine, CopyState, OpenError, Place};
 use crate::wire::json::{self, Value, Writer};
 
 /// Is the file sound? Changes nothing; exit code 5 if a gateway would not start on it.
@@ -141,6 +141,9 @@ fn verdict(context: &Context, check: &Check, odd: usize) -> String {
                 ));
             }
             loaded.odd.iter().for_each(|oddity| out.push_str(&format!("  {oddity}\n")));
+        }
+        Err(error @ OpenError::Newer(_)) => {
+            out.push_str(&format!("{}: {error}; update gatelet\n", context.style.bad("the table cannot be read")));
         }
         Err(error) => {
             out.push_str(&format!("{}: {error}\n", context.style.bad("the table is damaged")));

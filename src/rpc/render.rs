@@ -15,7 +15,7 @@ use crate::wire::base64;
 use crate::wire::json::Writer;
 
 /// `{pending, paired}` into an open object, the latest first; `connected` says whether a device has an open connection, `surfaces`
-/// asks for [`approved_surface`] beside the fields of the protocol. Who only waits with a surface is not among the pending.
+/// asks for [`approved_surface`] beside the fields of the protocol.
 pub fn list(
     o: &mut Writer<'_>,
     mut pending: Vec<&Request>,
@@ -23,7 +23,6 @@ pub fn list(
     connected: impl Fn(&DeviceId) -> bool,
     surfaces: bool,
 ) {
-    pending.retain(|request| !request.roles.is_empty());
     pending.sort_by_key(|request| Reverse(request.asked));
     paired.sort_by_key(|device| Reverse(device.approved));
     o.arr("pending", |list| pending.iter().for_each(|request| list.item_obj(|o| pending_fields(o, request))));
@@ -65,10 +64,12 @@ pub fn approved_surface(o: &mut Writer<'_>, device: &Device) {
     }
 }
 
-/// A surface as fields of an open object; no `permissions` if it has none.
+/// A surface as fields of an open object, each list sorted; no `permissions` if it has none.
 pub fn surface_fields(o: &mut Writer<'_>, surface: &Surface) {
+    let mut commands: Vec<&str> = surface.commands().collect();
+    commands.sort_unstable();
     o.strs("caps", surface.caps());
-    o.strs("commands", surface.commands());
+    o.strs("commands", commands);
     let mut permissions = surface.permissions().peekable();
     if permissions.peek().is_some() {
         o.obj("permissions", |o| permissions.for_each(|name| o.bool(name, true)));
@@ -217,10 +218,10 @@ mod tests {
         let mut surface = Surface::NONE;
         ["system.run", "robot.walk"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
         let shown = |surface: &Surface| String::from_utf8(json::object(|o| surface_fields(o, surface))).unwrap();
-        assert_eq!(shown(&surface), r#"{"caps":[],"commands":["system.run","robot.walk"]}"#);
+        assert_eq!(shown(&surface), r#"{"caps":[],"commands":["robot.walk","system.run"]}"#);
         ["voice", "say \"hi\""].iter().try_for_each(|name| surface.add_permission(name)).unwrap();
         let expected =
-            r#""caps":[],"commands":["system.run","robot.walk"],"permissions":{"say \"hi\"":true,"voice":true}"#;
+            r#""caps":[],"commands":["robot.walk","system.run"],"permissions":{"say \"hi\"":true,"voice":true}"#;
         assert_eq!(shown(&surface), format!("{{{expected}}}"));
         assert_eq!(shown(&Surface::NONE), r#"{"caps":[],"commands":[]}"#);
 

@@ -157,7 +157,7 @@ fn what_was_approved_of_a_node_comes_from_openclaw_and_goes_through_an_export() 
     let words = place.good(&["table", "import", &devices, &nodes]);
     assert!(words.contains("approved") && words.contains("2 taken over"), "{words}");
     let shown = concat!(
-        r#""caps":["voice"],"commands":["system.run","robot.walk"],"#,
+        r#""caps":["voice"],"commands":["robot.walk","system.run"],"#,
         r#""permissions":{"microphone":true},"surfaceApprovedAtMs":3"#
     );
     let packed = |text: &str| text.replace([' ', '\n'], "");

@@ -6,7 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use gatelet::gate::ids::DeviceId;
+use gatelet::wire::base64;
 use serde_json::{json, Value};
+use sha2::{Digest, Sha256};
 
 use super::client::{Device, Session, Who};
 use super::gateway::{code, paired, Gateway, Plan, TOKEN};
@@ -107,6 +110,27 @@ fn every_call_that_changes_the_table_is_durable_when_it_is_answered() {
     let back = after("device.pair.approve", json!({ "requestId": device.id })).unwrap();
     assert_eq!((&back["revokedRoles"], &back["label"]), (&json!([]), &json!("Kitchen")));
     assert_eq!(after("device.pair.remove", json!({ "deviceId": device.id })), None);
+}
+
+#[test]
+fn what_was_approved_of_a_node_is_exported_by_a_running_gateway_as_from_the_file() {
+    let plan = Plan::with(json!({}));
+    let (id, key) = (DeviceId(Sha256::digest([1; 32]).into()).to_string(), base64::encode_url(&[1; 32]));
+    let record = json!({
+        "publicKey": key, "roles": ["node"], "createdAtMs": 1, "approvedAtMs": 2, "caps": ["voice"],
+        "commands": ["robot.walk", "system.run"], "permissions": { "microphone": true }, "surfaceApprovedAtMs": 3
+    });
+    let (own, file) = (&record, plan.dir().join("own.json"));
+    std::fs::write(&file, json!({ &id: own }).to_string()).unwrap();
+    plan.good(&["table", "import", file.to_str().unwrap()]);
+    let stopped = plan.good(&["table", "export"]);
+    let gateway = plan.start();
+    assert_eq!(gateway.plan.good(&["table", "export"]), stopped);
+    let exported: Value = serde_json::from_str(&stopped).unwrap();
+    for field in ["caps", "commands", "permissions", "surfaceApprovedAtMs"] {
+        assert_eq!(exported[&id][field], own[field], "{field}");
+        assert_eq!(paired(&mut gateway.admin(), &id).unwrap().get(field), None, "{field} in a list that clients know");
+    }
 }
 
 /// A table with three devices, none of them running.

@@ -3,7 +3,7 @@
 //! A node is a device, so there is one list of who waits: a request may be for the device, for its surface, or for both, and one
 //! approval grants all of it. What was approved once is never taken away by asking for more.
 
-use super::live::{sorted, Node};
+use super::live::Node;
 use super::show::unknown_node;
 use crate::gate::commands::approval_scopes;
 use crate::gate::device::Device;
@@ -236,7 +236,7 @@ fn request_fields(o: &mut Writer<'_>, request: &Request, live: Option<&Node>, v4
     o.shown("nodeId", &request.device);
     render::about(o, &request.about);
     render::opt_text(o, "version", live.map_or("", |live| &live.version));
-    surface_fields(o, &request.surface);
+    render::surface_fields(o, &request.surface);
     if v4 {
         o.scopes("requiredApproveScopes", needed(&request.surface));
     } else {
@@ -253,20 +253,11 @@ fn node_fields(o: &mut Writer<'_>, device: &Device, live: Option<&Node>, v4: boo
         None => render::about(o, &device.about()),
     }
     render::opt_text(o, "version", live.map_or("", |live| &live.version));
-    surface_fields(o, &device.surface);
+    render::surface_fields(o, &device.surface);
     o.u64("createdAtMs", device.created.0);
     o.u64("approvedAtMs", device.approved.0.max(device.surface_approved.0));
     if v4 {
         o.opt_u64("lastSeenAtMs", Some(device.seen.0).filter(|seen| *seen > 0));
     }
     o.opt_u64("lastConnectedAtMs", live.map(|live| live.since.0));
-}
-
-fn surface_fields(o: &mut Writer<'_>, surface: &Surface) {
-    o.strs("caps", sorted(surface.caps()));
-    o.strs("commands", sorted(surface.commands()));
-    let mut permissions = surface.permissions().peekable();
-    if permissions.peek().is_some() {
-        o.obj("permissions", |o| permissions.for_each(|name| o.bool(name, true)));
-    }
 }
