@@ -1,4 +1,4 @@
-//! A small client of the running gateway: one WebSocket, one request at a time, blocking.
+//! A small client of the running gateway: one WebSocket, one request at a time, events between them, blocking.
 //!
 //! It signs in with the control token, which is derived from the table's key: whoever can read the state directory is the
 //! owner. It has no device and leaves no trace in the table. Every wait ends after [`limits::CLI_CALL_MS`].
@@ -61,6 +61,12 @@ impl Client {
 
     /// Calls a method with parameters in JSON; gives the payload in JSON.
     pub fn call(&mut self, method: &str, params: &str) -> Result<String, RpcError> {
+        let id = self.send(method, params)?;
+        self.answer(&id, Instant::now() + Duration::from_millis(limits::CLI_CALL_MS))
+    }
+
+    /// Sends a request and does not wait; gives its id.
+    pub fn send(&mut self, method: &str, params: &str) -> Result<String, RpcError> {
         self.sent += 1;
         let id = self.sent.to_string();
         let request = json::object(|o| {
@@ -71,31 +77,35 @@ impl Client {
         });
         let text = String::from_utf8(request).map_err(|_| lost("the request is not UTF-8"))?;
         self.socket.send(Message::text(text)).map_err(broken)?;
-        let until = Instant::now() + Duration::from_millis(limits::CLI_CALL_MS);
+        Ok(id)
+    }
+
+    /// Waits for the answer to the request of that id, past everything else; gives the payload in JSON.
+    pub fn answer(&mut self, id: &str, until: Instant) -> Result<String, RpcError> {
         loop {
-            let message = self.receive(until)?;
+            let message = self.next(until)?.ok_or_else(|| lost("no answer in time"))?;
             let frame = FromGateway::parse(message.as_bytes()).map_err(|what| lost(&what))?;
-            if let FromGateway::Response { id: answered, answer } = frame {
-                if answered == id {
-                    return match answer {
-                        Ok(payload) => Ok(payload.map_or("null", |payload| payload.raw()).to_string()),
-                        Err(refusal) => Err(RpcError {
-                            code: refusal.code.into_owned(),
-                            message: refusal.message.into_owned(),
-                            details: refusal.details.map(|details| details.raw().to_string()),
-                        }),
-                    };
-                }
+            let FromGateway::Response { id: answered, answer } = frame else { continue };
+            if answered == id {
+                return match answer {
+                    Ok(payload) => Ok(payload.map_or("null", |payload| payload.raw()).to_string()),
+                    Err(refusal) => Err(RpcError {
+                        code: refusal.code.into_owned(),
+                        message: refusal.message.into_owned(),
+                        details: refusal.details.map(|details| details.raw().to_string()),
+                    }),
+                };
             }
         }
     }
 
-    fn receive(&mut self, until: Instant) -> Result<String, RpcError> {
+    /// The next message, an event as a rule, for [`FromGateway::parse`]; `None` if nothing came by then.
+    pub fn next(&mut self, until: Instant) -> Result<Option<String>, RpcError> {
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let _ = self.socket.get_ref().set_read_timeout(Some(left));
             match self.socket.read() {
-                Ok(Message::Text(text)) => return Ok(text.to_string()),
+                Ok(Message::Text(text)) => return Ok(Some(text.to_string())),
                 Ok(Message::Close(Some(frame))) => {
                     return Err(lost(&format!("it closed: {} {}", frame.code, frame.reason)))
                 }
@@ -103,7 +113,7 @@ impl Client {
                 Err(Error::Io(error))
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
                 {
-                    return Err(lost("no answer in time"));
+                    return Ok(None);
                 }
                 Err(error) => return Err(broken(error)),
             }
@@ -222,7 +232,7 @@ mod tests {
     use super::*;
     use crate::wire::frames::Request;
 
-    /// A gateway of one connection that answers each request by `answer`.
+    /// A gateway of one connection that answers each request by `answer`: the rest of a response, or a whole event.
     fn gateway(answer: fn(&str, &str) -> Option<String>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -243,6 +253,7 @@ mod tests {
                 let request = Request::parse(text.as_bytes()).unwrap();
                 let params = request.params.map_or("", |params| params.raw()).to_string();
                 match answer(&request.method, &params) {
+                    Some(event) if event.starts_with('{') => socket.send(Message::text(event)).unwrap(),
                     Some(body) => {
                         let frame = format!(r#"{{"type":"res","id":"{}",{body}}}"#, request.id);
                         socket.send(Message::text(frame)).unwrap();
@@ -292,6 +303,22 @@ mod tests {
         let address = gateway(|method, _| (method == "connect").then(|| r#""ok":true,"payload":{}"#.to_string()));
         let mut client = Client::connect(address, "").unwrap();
         assert_eq!(client.call("x", "{}").unwrap_err().code, "CONNECTION_LOST");
+    }
+
+    #[test]
+    fn events_come_one_by_one_and_a_pause_or_the_end_is_told() {
+        let address = gateway(|method, _| match method {
+            "connect" => Some(r#""ok":true,"payload":{}"#.to_string()),
+            "tick" => Some(r#"{"type":"event","event":"tick"}"#.to_string()),
+            _ => None,
+        });
+        let mut client = Client::connect(address, "").unwrap();
+        assert_eq!(client.next(Instant::now()).unwrap(), None);
+        let patience = Instant::now() + Duration::from_secs(10);
+        client.send("tick", "{}").unwrap();
+        assert_eq!(client.next(patience).unwrap().unwrap(), r#"{"type":"event","event":"tick"}"#);
+        client.send("end", "{}").unwrap();
+        assert_eq!(client.next(patience).unwrap_err().code, "CONNECTION_LOST");
     }
 
     #[test]
