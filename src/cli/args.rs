@@ -1,13 +1,11 @@
 //! Arguments to a [`Command`]. Pure: no environment, no files, no output.
 //!
-//! One table of options ([`OPTIONS`]) and one of commands ([`topics::TOPICS`]); what is not in them is an error that names
+//! One table of options ([`super::options`]) and one of commands ([`topics`]); what is not in them is an error that names
 //! the nearest. Options may stand anywhere, `--` ends them, `--name=value` and `--name value` are the same.
 
 use std::ffi::OsString;
-use std::fmt;
 
-use lexopt::{Arg, Parser};
-
+use super::options::{about, usage, Given, UsageError, GLOBAL};
 use super::topics::{self, Topic};
 use crate::config::{nearest_word, Overrides, Secret};
 use crate::gate::ids::Role;
@@ -126,21 +124,6 @@ pub struct Import {
     pub overwrite: bool,
 }
 
-/// Arguments that make no sense; the text names what was probably meant.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UsageError {
-    pub message: String,
-    /// Whose help says more.
-    pub topic: Option<&'static str>,
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (space, topic) = self.topic.map_or(("", ""), |topic| (" ", topic));
-        write!(f, "{}\nsee `gatelet help{space}{topic}`", self.message)
-    }
-}
-
 /// Reads the arguments behind the program's name.
 pub fn parse<I>(args: I) -> Result<Invocation, UsageError>
 where
@@ -161,109 +144,7 @@ where
     Ok(given.invocation(command))
 }
 
-/// How an option is written. `value` names its value in help; empty if it has none.
-struct OptionSpec {
-    name: &'static str,
-    short: Option<char>,
-    value: &'static str,
-}
-
-const fn flag(name: &'static str) -> OptionSpec {
-    OptionSpec { name, short: None, value: "" }
-}
-
-const fn valued(name: &'static str, value: &'static str) -> OptionSpec {
-    OptionSpec { name, short: None, value }
-}
-
-/// Options that every command takes.
-const GLOBAL: &[&str] =
-    &["state-dir", "config", "port", "bind", "auth", "token", "password", "json", "help", "version"];
-
-const OPTIONS: &[OptionSpec] = &[
-    valued("state-dir", "DIR"),
-    valued("config", "FILE"),
-    valued("port", "PORT"),
-    valued("bind", "BIND"),
-    valued("auth", "MODE"),
-    valued("token", "TOKEN"),
-    valued("password", "PASSWORD"),
-    flag("json"),
-    OptionSpec { short: Some('h'), ..flag("help") },
-    OptionSpec { short: Some('V'), ..flag("version") },
-    flag("latest"),
-    flag("last"),
-    flag("qr"),
-    flag("dry-run"),
-    flag("overwrite"),
-    valued("role", "ROLE"),
-    valued("scopes", "LIST"),
-    valued("peer", "IP"),
-    valued("host", "HOST"),
-    valued("origin", "ORIGIN"),
-    valued("xff", "LIST"),
-    valued("real-ip", "IP"),
-    valued("device-token", "WORD"),
-    valued("code", "WORD"),
-    valued("device", "WORD"),
-    valued("client", "ID"),
-    valued("user", "NAME"),
-    valued("protocol", "NUMBER"),
-];
-
-/// Words and options as they came.
-struct Given {
-    words: Vec<String>,
-    options: Vec<(&'static str, String)>,
-}
-
 impl Given {
-    fn read(args: Vec<OsString>) -> Result<Given, UsageError> {
-        let mut given = Given { words: Vec::new(), options: Vec::new() };
-        let mut parser = Parser::from_args(args);
-        while let Some(arg) = parser.next().map_err(|error| usage(error.to_string()))? {
-            let spec = match arg {
-                Arg::Value(word) => {
-                    given.words.push(text(word)?);
-                    continue;
-                }
-                Arg::Long(name) => OPTIONS.iter().find(|spec| spec.name == name).ok_or_else(|| unknown_option(name))?,
-                Arg::Short(letter) => OPTIONS
-                    .iter()
-                    .find(|spec| spec.short == Some(letter))
-                    .ok_or_else(|| usage(format!("unknown option `-{letter}`")))?,
-            };
-            let value = match spec.value {
-                "" => String::new(),
-                name => {
-                    let missing = |_| usage(format!("`--{}` needs a value: --{} {name}", spec.name, spec.name));
-                    text(parser.value().map_err(missing)?)?
-                }
-            };
-            given.options.push((spec.name, value));
-        }
-        Ok(given)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    /// The value given last.
-    fn get(&self, name: &str) -> Option<&str> {
-        self.options.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
-    }
-
-    fn owned(&self, name: &str) -> Option<String> {
-        self.get(name).map(str::to_string)
-    }
-
-    /// The entries of a list separated by commas.
-    fn list(&self, name: &str) -> Vec<String> {
-        let entries = self.get(name).unwrap_or_default().split(',').map(str::trim);
-        entries.filter(|entry| !entry.is_empty()).map(str::to_string).collect()
-    }
-
     fn check(&self, topic: &'static Topic, words: &[String]) -> Result<(), UsageError> {
         for (name, _) in &self.options {
             if !GLOBAL.contains(name) && !topic.options.contains(name) {
@@ -312,8 +193,7 @@ fn find_topic(words: &[String]) -> Result<(&'static Topic, &[String]), UsageErro
             _ => Ok((topic, &words[1..])),
         };
     }
-    let names: Vec<&'static str> =
-        topics::TOPICS.iter().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
+    let names: Vec<&'static str> = topics::all().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
     let hint = nearest_word(first, &names).map(|near| format!("; did you mean `gatelet {near}`?"));
     Err(usage(format!("there is no command `{first}`{}", hint.unwrap_or_default())))
 }
@@ -457,27 +337,10 @@ fn help_about(words: &[String]) -> Result<Command, UsageError> {
     }
 }
 
-fn text(word: OsString) -> Result<String, UsageError> {
-    word.into_string().map_err(|word| usage(format!("`{}` is not UTF-8", word.to_string_lossy())))
-}
-
-fn unknown_option(name: &str) -> UsageError {
-    let names: Vec<&'static str> = OPTIONS.iter().map(|spec| spec.name).collect();
-    let hint = nearest_word(name, &names).map(|near| format!("; did you mean `--{near}`?"));
-    usage(format!("there is no option `--{name}`{}", hint.unwrap_or_default()))
-}
-
-fn usage(message: String) -> UsageError {
-    UsageError { message, topic: None }
-}
-
-fn about(topic: &'static Topic, message: String) -> UsageError {
-    UsageError { message, topic: Some(topic.name) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::options::OPTIONS;
 
     fn command(args: &[&str]) -> Command {
         parse(args.iter().copied()).unwrap_or_else(|error| panic!("{args:?}: {error}")).command
@@ -599,7 +462,7 @@ mod tests {
 
     #[test]
     fn every_topic_has_a_command_and_its_options_exist() {
-        for topic in topics::TOPICS {
+        for topic in topics::all() {
             let words: Vec<&str> = topic.name.split(' ').chain(std::iter::repeat_n("1", topic.least)).collect();
             let family = topics::members(topic.name).next().is_some() && topic.name != "devices";
             let latest = topic.options.contains(&"latest");

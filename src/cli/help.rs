@@ -1,6 +1,6 @@
 //! What `gatelet help` says, made of [`super::topics`]. No line is longer than 100 columns.
 
-use super::topics::{members, topic, Topic, TOPICS};
+use super::topics::{all, members, topic, Topic};
 use super::Exit;
 
 /// All about one command, or the overview.
@@ -23,8 +23,7 @@ pub fn text(about: Option<&'static Topic>) -> String {
         out.push('\n');
     }
     for member in members(topic.name) {
-        let about =
-            TOPICS.iter().find(|one| one.name.strip_prefix(topic.name).is_some_and(|rest| rest.trim_start() == member));
+        let about = all().find(|one| one.name.strip_prefix(topic.name).is_some_and(|rest| rest.trim_start() == member));
         line(&mut out, member, width, about.map_or("", |one| one.about));
     }
     out.push_str("\nGlobal options and exit codes: `gatelet help`\n");
@@ -98,7 +97,7 @@ mod tests {
 
     #[test]
     fn no_help_is_wider_than_a_terminal_or_ends_in_blanks() {
-        for about in TOPICS.iter().map(Some).chain([None]) {
+        for about in all().map(Some).chain([None]) {
             let text = text(about);
             for line in text.lines() {
                 assert!(line.len() <= 100, "{} columns: {line}", line.len());
@@ -111,7 +110,7 @@ mod tests {
     #[test]
     fn the_overview_names_every_command_and_every_exit_code() {
         let text = text(None);
-        for topic in TOPICS.iter().filter(|topic| !topic.name.contains(' ')) {
+        for topic in all().filter(|topic| !topic.name.contains(' ')) {
             assert!(text.contains(&format!("\n  {} ", topic.name)), "{}", topic.name);
         }
         for exit in Exit::ALL {

@@ -14,6 +14,7 @@ mod devices_file;
 mod explain;
 mod help;
 mod import;
+mod options;
 mod pair;
 mod qr;
 mod select;
@@ -22,6 +23,7 @@ mod status;
 mod table;
 mod token;
 mod topics;
+mod topics_devices;
 mod url;
 
 use std::ffi::OsString;

@@ -1,0 +1,154 @@
+//! `logs.tail`: the last lines of the log, which the gateway keeps in memory.
+//!
+//! Every line of a run has a number, and a cursor is the number of the next one. The numbers begin where no other run's are
+//! likely to be, so a cursor from before a restart is known as such. At most [`limits::LOG_LINES`] lines and
+//! [`limits::LOG_BYTES`] bytes are kept. Nothing here reads a file.
+
+use super::{Call, Failure, Reply};
+use crate::gate::limits;
+use crate::gate::text::cut;
+use crate::wire::json;
+use crate::wire::params::Params;
+
+/// The last lines of the log.
+#[derive(Clone)]
+pub struct Log {
+    /// As in `2026-11-22T19:20:00Z info listening`, the oldest first.
+    lines: Vec<String>,
+    bytes: usize,
+    /// The number of the first line of this run.
+    first: u64,
+    /// The number of the next line.
+    next: u64,
+    /// Where every line is, for people.
+    pub place: String,
+}
+
+impl Log {
+    /// No lines; their numbers begin with `first`.
+    pub const fn new(first: u64) -> Log {
+        Log { lines: Vec::new(), bytes: 0, first, next: first, place: String::new() }
+    }
+
+    /// One more line, `time level message`; the oldest make room for it.
+    pub fn push(&mut self, line: &str) {
+        let line = cut(line, limits::LOG_LINE_LEN);
+        self.bytes += line.len();
+        self.lines.push(line.to_string());
+        self.next += 1;
+        let mut old = 0;
+        while self.bytes > limits::LOG_BYTES || self.lines.len() - old > limits::LOG_LINES {
+            self.bytes -= self.lines[old].len();
+            old += 1;
+        }
+        self.lines.drain(..old);
+    }
+
+    /// The number of the oldest line that is kept.
+    fn oldest(&self) -> u64 {
+        self.next - self.lines.len() as u64
+    }
+
+    /// The last lines, at most so many and of so many bytes, but for one line that is always given.
+    fn last(&self, lines: u64, mut bytes: u64) -> &[String] {
+        let mut from = self.lines.len();
+        while from > 0 && ((self.lines.len() - from) as u64) < lines {
+            let len = self.lines[from - 1].len() as u64;
+            if len > bytes && from < self.lines.len() {
+                break;
+            }
+            bytes = bytes.saturating_sub(len);
+            from -= 1;
+        }
+        &self.lines[from..]
+    }
+}
+
+/// `logs.tail {cursor?, limit?, maxBytes?}`
+pub fn tail(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let cursor = params.opt_u64("cursor");
+    let limit = bounded(&mut params, "limit", 500, 5_000);
+    let max_bytes = bounded(&mut params, "maxBytes", 250_000, 1_000_000);
+    params.finish()?;
+    let log = call.log;
+    let known = cursor.filter(|cursor| (log.oldest()..=log.next).contains(cursor));
+    let new = log.next - known.unwrap_or(log.oldest());
+    let lines = log.last(limit.min(new), max_bytes);
+    let left_out = log.next - lines.len() as u64 > known.unwrap_or(log.first);
+    Ok(Reply::of(json::object(|o| {
+        o.str("file", &log.place);
+        o.u64("cursor", log.next);
+        o.u64("size", log.bytes as u64);
+        o.arr("lines", |list| lines.iter().for_each(|line| list.item_str(&shown(line))));
+        o.bool("truncated", left_out);
+        o.bool("reset", cursor.is_some() && known.is_none());
+    })))
+}
+
+/// A number from 1 that may be there (protocol 3 and 4).
+fn bounded(params: &mut Params<'_>, name: &'static str, default: u64, most: u64) -> u64 {
+    let number = params.opt_u64(name).unwrap_or(default);
+    if number < 1 {
+        params.wrong(name, "must be >= 1");
+    } else if number > most {
+        params.wrong(name, &["must be <= ", &most.to_string()].concat());
+    }
+    number
+}
+
+/// The line as the programs of both protocols read it: level, name and time where their own log has them. The message is the
+/// second argument, because the first one would be shown as the name of what speaks, too.
+fn shown(line: &str) -> String {
+    let mut words = line.splitn(3, ' ');
+    let mut word = || words.next().unwrap_or_default();
+    let (time, level, message) = (word(), word(), word());
+    let line = json::object(|o| {
+        o.str("1", message);
+        o.obj("_meta", |meta| {
+            meta.fields(r#""name":"{\"subsystem\":\"gatelet\"}""#);
+            meta.str("logLevelName", &level.to_ascii_uppercase());
+        });
+        o.str("time", time);
+    });
+    String::from_utf8(line).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(count: u64) -> Log {
+        let mut log = Log::new(1000);
+        (0..count).for_each(|number| log.push(&format!("t info line {number}")));
+        log
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_no_more_of_them_than_their_number_and_their_bytes_allow() {
+        let log = some(limits::LOG_LINES as u64 + 3);
+        assert_eq!((log.lines.len(), log.lines[0].as_str()), (limits::LOG_LINES, "t info line 3"));
+        assert_eq!(log.bytes, log.lines.iter().map(String::len).sum());
+        let mut log = Log::new(0);
+        (0..2 * limits::LOG_LINES).for_each(|_| log.push(&"x".repeat(2 * limits::LOG_LINE_LEN)));
+        assert_eq!(log.lines[0].len(), limits::LOG_LINE_LEN);
+        assert_eq!((log.bytes, log.lines.len()), (limits::LOG_BYTES, limits::LOG_BYTES / limits::LOG_LINE_LEN));
+        assert_eq!(log.next, 2 * limits::LOG_LINES as u64);
+    }
+
+    #[test]
+    fn who_asks_for_few_gets_the_latest_and_one_at_least() {
+        let log = some(5);
+        assert_eq!(log.last(2, 1000), ["t info line 3", "t info line 4"]);
+        assert_eq!(log.last(100, 30), ["t info line 3", "t info line 4"]);
+        assert_eq!(log.last(100, 1), ["t info line 4"]);
+        assert!(log.last(0, 1000).is_empty() && some(0).last(9, 1000).is_empty());
+    }
+
+    #[test]
+    fn a_line_has_what_other_programs_look_for() {
+        assert_eq!(
+            shown("2026-11-22T19:20:00Z warn two \"words\""),
+            r#"{"1":"two \"words\"","_meta":{"name":"{\"subsystem\":\"gatelet\"}","logLevelName":"WARN"},"time":"2026-11-22T19:20:00Z"}"#
+        );
+    }
+}
