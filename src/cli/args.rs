@@ -5,6 +5,8 @@
 
 use std::ffi::OsString;
 
+use log::Level;
+
 use super::options::{about, usage, Given, UsageError, GLOBAL};
 use super::topics::{self, Topic};
 use crate::config::{nearest_word, Overrides, Secret};
@@ -44,6 +46,9 @@ pub enum Command {
     TableRepair,
     TableExport,
     TableImport(Import),
+    Logs(Logs),
+    /// Only events whose names begin with one of these, if any.
+    Events(Vec<String>),
     /// A method and its parameters as JSON.
     Call {
         method: String,
@@ -74,6 +79,16 @@ pub enum Devices {
         device: String,
         role: Option<Role>,
     },
+}
+
+/// `logs ...`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Logs {
+    pub follow: bool,
+    /// Lines that are less grave are left out.
+    pub level: Level,
+    /// Most lines to begin with.
+    pub limit: usize,
 }
 
 /// `pair ...`
@@ -166,6 +181,7 @@ impl Given {
         let overrides = Overrides {
             config: self.owned("config"),
             state_dir: self.owned("state-dir"),
+            log_file: self.owned("log-file"),
             port: self.owned("port"),
             bind: self.owned("bind"),
             auth: self.owned("auth"),
@@ -233,6 +249,8 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
             dry_run: given.has("dry-run"),
             overwrite: given.has("overwrite"),
         }),
+        "logs" => Command::Logs(logs(given, topic)?),
+        "events" => Command::Events(given.list("filter")),
         "call" => Command::Call { method: word(0), params: words.get(1).cloned().unwrap_or_else(|| "{}".to_string()) },
         "help" => help_about(words)?,
         "version" => Command::Version,
@@ -280,6 +298,24 @@ fn pair(given: &Given, topic: &'static Topic) -> Result<Pair, UsageError> {
         return Err(about(topic, "a node has no scopes: leave out `--scopes`".to_string()));
     }
     Ok(Pair { role, scopes, qr: given.has("qr") })
+}
+
+fn logs(given: &Given, topic: &'static Topic) -> Result<Logs, UsageError> {
+    let level = given.get("level").unwrap_or("trace");
+    let level = level
+        .parse()
+        .map_err(|_| about(topic, format!("`--level {level}`: it is error, warn, info, debug or trace")))?;
+    Ok(Logs { follow: given.has("follow"), level, limit: number(given, topic, "limit")?.unwrap_or(LOGS_DEFAULT) })
+}
+
+/// How many lines `logs` begins with.
+const LOGS_DEFAULT: usize = 200;
+
+/// A number from 1.
+fn number(given: &Given, topic: &'static Topic, name: &str) -> Result<Option<usize>, UsageError> {
+    let Some(word) = given.get(name) else { return Ok(None) };
+    let number = word.parse().ok().filter(|number| *number > 0);
+    number.map(Some).ok_or_else(|| about(topic, format!("`--{name} {word}`: give a number from 1")))
 }
 
 fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
@@ -393,6 +429,13 @@ mod tests {
             ),
             (&["explain", "--last"], Command::ExplainLast(10)),
             (&["explain", "--last", "3"], Command::ExplainLast(3)),
+            (&["logs"], Command::Logs(Logs { follow: false, level: Level::Trace, limit: 200 })),
+            (
+                &["logs", "-f", "--level", "Warn", "--limit", "5"],
+                Command::Logs(Logs { follow: true, level: Level::Warn, limit: 5 }),
+            ),
+            (&["events"], Command::Events(vec![])),
+            (&["events", "--filter", "node., tick"], Command::Events(vec![text("node."), text("tick")])),
             (&["token", "show"], Command::TokenShow),
             (&["token", "rotate"], Command::TokenRotate),
             (&["config", "check"], Command::ConfigCheck),
@@ -439,6 +482,9 @@ mod tests {
             (&["pair", "--role", "admin"], "`--role` is operator or node, not `admin`\nsee `gatelet help pair`"),
             (&["explain", "--token", "s3cret"], "`--token` describes it here: right, wrong or none (never the real one)\nsee `gatelet help explain`"),
             (&["explain", "--last", "0"], "`--last 0`: give a number from 1\nsee `gatelet help explain`"),
+            (&["logs", "--level", "loud"], "`--level loud`: it is error, warn, info, debug or trace\nsee `gatelet help logs`"),
+            (&["logs", "--limit", "0"], "`--limit 0`: give a number from 1\nsee `gatelet help logs`"),
+            (&["logs", "--log-file", "x"], "`gatelet logs` has no option `--log-file`\nsee `gatelet help logs`"),
             (&["help", "devices", "aprove"], "`gatelet devices` has no command `aprove`; did you mean `gatelet devices approve`?\nsee `gatelet help devices`"),
         ];
         for (args, expected) in table {

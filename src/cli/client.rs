@@ -62,7 +62,7 @@ impl Client {
     /// Calls a method with parameters in JSON; gives the payload in JSON.
     pub fn call(&mut self, method: &str, params: &str) -> Result<String, RpcError> {
         let id = self.send(method, params)?;
-        self.answer(&id, Instant::now() + Duration::from_millis(limits::CLI_CALL_MS))
+        self.answer(&id, in_ms(limits::CLI_CALL_MS))
     }
 
     /// Sends a request and does not wait; gives its id.
@@ -119,6 +119,21 @@ impl Client {
             }
         }
     }
+}
+
+impl RpcError {
+    /// Is there no connection any more?
+    pub fn is_lost(&self) -> bool {
+        self.code == LOST
+    }
+}
+
+/// The code of a call that got no answer.
+const LOST: &str = "CONNECTION_LOST";
+
+/// So long from now.
+pub fn in_ms(ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(ms)
 }
 
 /// The library's own words for what is wrong with a frame are 3 kB of program, and say nothing that a person could use.
@@ -201,11 +216,7 @@ fn hello(token: &str) -> String {
 }
 
 fn lost(why: &str) -> RpcError {
-    RpcError {
-        code: "CONNECTION_LOST".to_string(),
-        message: format!("no answer from the gateway: {why}"),
-        details: None,
-    }
+    RpcError { code: LOST.to_string(), message: format!("no answer from the gateway: {why}"), details: None }
 }
 
 impl fmt::Display for ClientError {

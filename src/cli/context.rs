@@ -187,7 +187,7 @@ const OWNER_HINT: &str = "; run this as the gateway's user, or in its container 
 
 impl From<RpcError> for Failure {
     fn from(error: RpcError) -> Failure {
-        let exit = if error.code == "CONNECTION_LOST" { Exit::Failed } else { Exit::Refused };
+        let exit = if error.is_lost() { Exit::Failed } else { Exit::Refused };
         Failure::new(exit, error.message)
     }
 }

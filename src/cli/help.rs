@@ -71,9 +71,9 @@ gatelet: a gateway that lets in who proves itself, from whatever address.
 
 const GROUPS: &[(&str, &[&str])] = &[
     #[cfg(not(windows))]
-    ("The gateway", &["run", "url", "status", "health"]),
+    ("The gateway", &["run", "url", "status", "logs", "events", "health"]),
     #[cfg(windows)]
-    ("The gateway", &["run", "service", "url", "status", "health"]),
+    ("The gateway", &["run", "service", "url", "status", "logs", "events", "health"]),
     ("Who may come in", &["pair", "devices", "explain"]),
     ("What it is made of", &["config", "token", "table"]),
     ("Anything else", &["call", "help", "version"]),

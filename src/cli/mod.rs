@@ -1,8 +1,8 @@
 //! The command line: arguments to a command, the command to text and an exit code.
 //!
 //! A command works through the running gateway, or on the file when none runs; it never does both at once, because the table
-//! has one writer and its lock says who that is. Commands return what is to be printed (`Output`); only [`main`] prints. No
-//! secret is printed but by `url`, `token show` and `pair`.
+//! has one writer and its lock says who that is. Commands return what is to be printed (`Output`) and only [`main`] prints it,
+//! but for `logs` and `events`, which go on. No secret is printed but by `url`, `token show` and `pair`.
 
 mod args;
 mod call;
@@ -11,9 +11,11 @@ mod config;
 mod context;
 mod devices;
 mod devices_file;
+mod events;
 mod explain;
 mod help;
 mod import;
+mod logs;
 mod options;
 mod pair;
 mod qr;
@@ -171,6 +173,8 @@ fn perform(invocation: args::Invocation) -> Done {
         Command::TableRepair => table::repair(&context),
         Command::TableExport => table::export(&context),
         Command::TableImport(what) => import::run(&context, &what),
+        Command::Logs(what) => logs::run(&context, &what),
+        Command::Events(filter) => events::run(&context, &filter),
         Command::Call { method, params } => call::run(&context, &method, &params),
     }
 }
@@ -210,6 +214,12 @@ fn refused_start(error: StartError) -> Failure {
         StartError::Store(error) => context::failure(error),
         error => Failure::failed(error.to_string()),
     }
+}
+
+/// Prints a line at once; `false` if nobody reads any more.
+fn emit(line: &str) -> bool {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
 /// One line or more for people, on the standard error output.

@@ -29,10 +29,10 @@ pub fn all() -> impl Iterator<Item = &'static Topic> {
 const TOPICS: &[Topic] = &[
     Topic {
         name: "run",
-        usage: "[--port PORT] [--bind BIND] [--auth MODE]",
+        usage: "[--port PORT] [--bind BIND] [--auth MODE] [--log-file FILE]",
         least: 0,
         most: 0,
-        options: &[],
+        options: &["log-file"],
         about: "start the gateway (also without any command)",
         body: "\
   gatelet                          on 127.0.0.1:18789; prints the link to open
@@ -42,6 +42,8 @@ const TOPICS: &[Topic] = &[
 BIND is loopback (the default), lan (the default in a container), tailnet, auto or custom.
 MODE is token, password, trusted-proxy or none.
 Without any token configured, one is made and kept in the state directory.
+The log goes to standard error, and to FILE too if one is given (GATELET_LOG_FILE does the same): at
+1 MiB it becomes FILE.1. GATELET_LOG is how much of it: error, warn, info (the default) or debug.
 ",
     },
     #[cfg(windows)]
@@ -93,6 +95,37 @@ The token stands behind `#`, which a browser never sends anywhere. Whoever has t
 
 Asks GET /healthz on this machine, at the address the running gateway wrote down, else at the
 configured port. Needs no token.
+",
+    },
+    Topic {
+        name: "logs",
+        usage: "[--follow] [--level LEVEL] [--limit NUMBER]",
+        least: 0,
+        most: 0,
+        options: &["follow", "level", "limit"],
+        about: "the log of the running gateway",
+        body: "\
+  gatelet logs                            the last 200 lines
+  gatelet logs --follow --level warn      warnings and errors, as they come
+
+The gateway keeps its last 512 lines in memory; no file is needed. LEVEL is error, warn, info, debug
+or trace; how much is logged at all is for GATELET_LOG to say when the gateway starts. --follow (-f)
+waits for a gateway that is restarted.
+",
+    },
+    Topic {
+        name: "events",
+        usage: "[--filter LIST]",
+        least: 0,
+        most: 0,
+        options: &["filter"],
+        about: "what happens at the running gateway, as it happens",
+        body: "\
+  gatelet events
+  gatelet events --filter node.,device.pair
+  gatelet events --json | jq .payload
+
+LIST is of names of events, or of how they begin. Ends with exit code 4 when the gateway is gone.
 ",
     },
     Topic {

@@ -37,6 +37,8 @@ pub struct Overrides {
     pub config: Option<String>,
     /// `--state-dir`
     pub state_dir: Option<String>,
+    /// `--log-file`
+    pub log_file: Option<String>,
     /// `--port`; here alone 0 is good and means any free port.
     pub port: Option<String>,
     /// `--bind`

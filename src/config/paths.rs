@@ -6,6 +6,7 @@
 //! While he has none of his own, it is the service's, if there is one whose table he can read: /var/lib/gatelet,
 //! `%ProgramData%\gatelet` on Windows. So `sudo gatelet devices list` finds the service, and other users their own gateway.
 //! Configuration file: `--config`, `GATELET_CONFIG`, `OPENCLAW_CONFIG_PATH`, gatelet.json in the state directory.
+//! Log file: `--log-file`, `GATELET_LOG_FILE`, else none.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ pub struct Paths {
     pub state_dir: Sourced<PathBuf>,
     /// The file that is read; with source `Default` it need not exist.
     pub config: Sourced<PathBuf>,
+    /// Where the log goes beside standard error.
+    pub log_file: Option<PathBuf>,
     /// Does this process run in a container?
     pub in_container: bool,
 }
@@ -55,7 +58,9 @@ pub(super) fn find(args: &Overrides, env: &dyn Env, problems: &mut Problems) -> 
         return None;
     };
     let config = config_file(args, env, &state_dir.value);
-    Some(Paths { state_dir, config, in_container })
+    let log_file = args.log_file.clone().or_else(|| said(env, "GATELET_LOG_FILE"));
+    let log_file = log_file.map(|path| home_path(&path, env));
+    Some(Paths { state_dir, config, log_file, in_container })
 }
 
 fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sourced<PathBuf>> {

@@ -65,7 +65,11 @@ pub const FILE_RETRY_MS: u64 = 50;
 
 /// How long the command line waits for the running gateway's answer.
 pub const CLI_CALL_MS: u64 = 10_000;
-/// The same for `gatelet health`.
+/// Between two looks of a command that follows the log.
+pub const CLI_POLL_MS: u64 = 1_000;
+/// After which silence a command that follows events gives up: two ticks would have come.
+pub const CLI_SILENCE_MS: u64 = 75_000;
+/// The same as [`CLI_CALL_MS`] for `gatelet health`.
 pub const CLI_HEALTH_MS: u64 = 3_000;
 
 // --- counts ---------------------------------------------------------------------------------------------------------
@@ -217,8 +221,14 @@ pub const SECRET_FILE_LEN: u64 = 4096;
 /// Largest file that `gatelet table import` reads.
 pub const IMPORT_LEN: u64 = 16 * 1024 * 1024;
 
-/// The log file of a Windows service; a full one is kept beside it.
+/// A log file; a full one is kept beside it.
 pub const LOG_LEN: u64 = 1024 * 1024;
+/// Lines of the log that are kept in memory.
+pub const LOG_LINES: usize = 512;
+/// The same in bytes.
+pub const LOG_BYTES: usize = 128 * 1024;
+/// One of these lines; a longer one is cut.
+pub const LOG_LINE_LEN: usize = 2048;
 
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
 const _: () = assert!(2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO);
@@ -230,6 +240,7 @@ const _: () = assert!(SURFACE_NAME_LEN + 2 <= SURFACE_TEXT_LEN);
 const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
 const _: () = assert!(PING_MS < TICK_MS);
+const _: () = assert!(CLI_SILENCE_MS > 2 * TICK_MS);
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 const _: () = assert!(INVOKES_OF_ONE <= OUTBOX_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

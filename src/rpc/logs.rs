@@ -20,14 +20,18 @@ pub struct Log {
     first: u64,
     /// The number of the next line.
     next: u64,
-    /// Where every line is, for people.
+    /// The file in which every line is; empty if there is none.
     pub place: String,
 }
 
 impl Log {
-    /// No lines; their numbers begin with `first`.
-    pub const fn new(first: u64) -> Log {
-        Log { lines: Vec::new(), bytes: 0, first, next: first, place: String::new() }
+    /// No lines.
+    pub const EMPTY: Log = Log { lines: Vec::new(), bytes: 0, first: 0, next: 0, place: String::new() };
+
+    /// The number of the first line is this one.
+    pub fn begin(&mut self, first: u64) {
+        self.first = first;
+        self.next = first + self.lines.len() as u64;
     }
 
     /// One more line, `time level message`; the oldest make room for it.
@@ -76,7 +80,7 @@ pub fn tail(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
     let lines = log.last(limit.min(new), max_bytes);
     let left_out = log.next - lines.len() as u64 > known.unwrap_or(log.first);
     Ok(Reply::of(json::object(|o| {
-        o.str("file", &log.place);
+        o.str("file", if log.place.is_empty() { "the gateway's memory" } else { &log.place });
         o.u64("cursor", log.next);
         o.u64("size", log.bytes as u64);
         o.arr("lines", |list| lines.iter().for_each(|line| list.item_str(&shown(line))));
@@ -105,7 +109,7 @@ fn shown(line: &str) -> String {
     let line = json::object(|o| {
         o.str("1", message);
         o.obj("_meta", |meta| {
-            meta.fields(r#""name":"{\"subsystem\":\"gatelet\"}""#);
+            meta.fields(r#""name":"{\"subsystem\":\"gateway\"}""#);
             meta.str("logLevelName", &level.to_ascii_uppercase());
         });
         o.str("time", time);
@@ -118,7 +122,8 @@ mod tests {
     use super::*;
 
     fn some(count: u64) -> Log {
-        let mut log = Log::new(1000);
+        let mut log = Log::EMPTY;
+        log.begin(1000);
         (0..count).for_each(|number| log.push(&format!("t info line {number}")));
         log
     }
@@ -128,7 +133,7 @@ mod tests {
         let log = some(limits::LOG_LINES as u64 + 3);
         assert_eq!((log.lines.len(), log.lines[0].as_str()), (limits::LOG_LINES, "t info line 3"));
         assert_eq!(log.bytes, log.lines.iter().map(String::len).sum());
-        let mut log = Log::new(0);
+        let mut log = Log::EMPTY;
         (0..2 * limits::LOG_LINES).for_each(|_| log.push(&"x".repeat(2 * limits::LOG_LINE_LEN)));
         assert_eq!(log.lines[0].len(), limits::LOG_LINE_LEN);
         assert_eq!((log.bytes, log.lines.len()), (limits::LOG_BYTES, limits::LOG_BYTES / limits::LOG_LINE_LEN));
@@ -148,7 +153,7 @@ mod tests {
     fn a_line_has_what_other_programs_look_for() {
         assert_eq!(
             shown("2026-11-22T19:20:00Z warn two \"words\""),
-            r#"{"1":"two \"words\"","_meta":{"name":"{\"subsystem\":\"gatelet\"}","logLevelName":"WARN"},"time":"2026-11-22T19:20:00Z"}"#
+            r#"{"1":"two \"words\"","_meta":{"name":"{\"subsystem\":\"gateway\"}","logLevelName":"WARN"},"time":"2026-11-22T19:20:00Z"}"#
         );
     }
 }

@@ -6,6 +6,7 @@
 
 mod devices;
 mod empty;
+mod logs;
 mod own;
 mod presence;
 pub mod relay;
@@ -27,6 +28,7 @@ use crate::wire::json::{self, Value};
 use crate::wire::params::Params;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
+pub use logs::Log;
 pub use own::{Refused, Status};
 pub use presence::{Entry, Presence};
 pub use relay::{Declared, Relay};
@@ -62,6 +64,8 @@ pub struct Call<'a> {
     pub status: &'a Status,
     /// The last refusals, the newest first.
     pub refused: &'a [Refused],
+    /// The last lines of the log.
+    pub log: &'a Log,
     /// Fills with random bytes.
     pub random: &'a mut dyn FnMut(&mut [u8]),
 }
@@ -244,6 +248,7 @@ const METHODS: &[Method] = &[
     method("status", Scope::Read, system::status),
     method("system-presence", Scope::Read, system::presence),
     Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, system::config) },
+    method("logs.tail", Scope::Read, logs::tail),
     method("device.pair.list", Scope::Pairing, devices::list),
     method("device.pair.approve", Scope::Pairing, devices::approve),
     method("device.pair.reject", Scope::Pairing, devices::reject),

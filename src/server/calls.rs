@@ -1,10 +1,11 @@
 //! What an admitted client asks: from its frame to the answer.
 
 use super::gateway::{Gateway, Then};
+use super::logger;
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
-use crate::rpc::{self, Call, Change, Failure, Refused, Reply};
+use crate::rpc::{self, Call, Change, Failure, Log, Refused, Reply};
 use crate::wire::frames::{self, BadFrame, ErrorShape, Request};
 
 impl Gateway {
@@ -23,9 +24,11 @@ impl Gateway {
         let Some(open) = self.conns.get(conn) else { return };
         let (Some(caller), name) = (open.admitted.clone(), open.name.clone()) else { return };
         let mut refusals: Vec<Refused> = Vec::new();
+        let mut log = Log::EMPTY;
         match &*request.method {
             "gatelet.refusals" => refusals.extend(self.refusals().iter().cloned()),
             "gatelet.status" => self.count(now),
+            "logs.tail" => log = logger::kept(),
             _ => {}
         }
         let entropy = &mut self.entropy;
@@ -43,6 +46,7 @@ impl Gateway {
             commands: &self.setup.commands,
             status: &self.status,
             refused: &refusals,
+            log: &log,
             random: &mut |bytes| entropy.fill(bytes),
         };
         match rpc::dispatch(&mut call, &request.method, request.params) {

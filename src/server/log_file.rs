@@ -1,4 +1,4 @@
-//! A log file of bounded size, for a process that has no standard error output.
+//! A log file of bounded size, for a process that has no standard error output, and for who asks for one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -45,8 +45,12 @@ impl LogFile {
     }
 }
 
+/// Opened for its owner alone: addresses and names of devices are in it.
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.append(true).create(true).open(path)
 }
 
 #[cfg(test)]

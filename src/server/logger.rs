@@ -1,20 +1,20 @@
 //! The log: lines on standard error, ours only. What libraries log could hold a message's content, so it is left out.
 //!
-//! A Windows service has no standard error; its lines go to a file of bounded size.
+//! The last lines are also kept in memory, for `logs.tail`, and all of them go to a file of bounded size where one is asked for
+//! (`--log-file`). A Windows service has no standard error and always has the file.
 
 use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Metadata, Record};
 
-#[cfg(windows)]
 use super::flag::lock;
-#[cfg(windows)]
 use super::log_file::LogFile;
-#[cfg(windows)]
+use super::ports::{Entropy, SystemEntropy};
 use crate::gate::limits;
-#[cfg(windows)]
-use std::sync::Mutex;
+use crate::rpc::Log;
 
 /// Times are for people. systemd's journal writes its own, and takes a number in front for how grave the line is.
 struct Logger {
@@ -24,13 +24,43 @@ struct Logger {
 static PLAIN: Logger = Logger { journal: false };
 static JOURNAL: Logger = Logger { journal: true };
 
-/// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else is `info`).
-pub fn start(level: Option<&str>) {
+static KEPT: Mutex<Log> = Mutex::new(Log::EMPTY);
+static FILE: Mutex<Option<LogFile>> = Mutex::new(None);
+
+/// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else is `info`), and in that file if it is
+/// said. A file that cannot be written is no reason not to start.
+pub fn start(level: Option<&str>, file: Option<&Path>) {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
     let logger = if to_journal() { &JOURNAL } else { &PLAIN };
+    lock(&KEPT).begin(run());
     // a service has set its own before
     let _ = log::set_logger(logger);
     log::set_max_level(level);
+    if let Some(path) = file {
+        to_file(path);
+    }
+}
+
+/// Where the numbers of this run's lines begin: 32 bits of chance over room for a million lines, all of it a number of
+/// JavaScript.
+fn run() -> u64 {
+    u64::from(u32::from_le_bytes((&mut SystemEntropy as &mut dyn Entropy).bytes())) << 20
+}
+
+/// The last lines as they are now.
+pub fn kept() -> Log {
+    lock(&KEPT).clone()
+}
+
+/// Lets the log go to that file as well.
+fn to_file(path: &Path) {
+    match LogFile::open(path, limits::LOG_LEN) {
+        Ok(file) => {
+            lock(&KEPT).place = path.display().to_string();
+            *lock(&FILE) = Some(file);
+        }
+        Err(error) => log::warn!("cannot write the log to {}: {error}", path.display()),
+    }
 }
 
 /// Is standard error the journal? The variable names its device and inode, and outlives a redirection.
@@ -47,69 +77,49 @@ fn to_journal() -> bool {
     false
 }
 
-/// Lets the log go to `gatelet.log` in `dir`, which is made if need be. Comes before [`start`]; if the file cannot be opened
-/// there is no log.
+/// Lets the log go to `gatelet.log` in `dir`, which is made if need be. Comes before [`start`].
 #[cfg(windows)]
-pub fn start_file(dir: &std::path::Path) {
+pub fn start_file(dir: &Path) {
     let _ = std::fs::create_dir_all(dir);
-    if let Ok(file) = LogFile::open(&dir.join("gatelet.log"), limits::LOG_LEN) {
-        let _ = log::set_logger(Box::leak(Box::new(FileLogger(Mutex::new(file)))));
-        log::set_max_level(LevelFilter::Info);
-    }
+    let _ = log::set_logger(&PLAIN);
+    log::set_max_level(LevelFilter::Info);
+    to_file(&dir.join("gatelet.log"));
 }
 
-#[cfg(windows)]
-struct FileLogger(Mutex<LogFile>);
-
-#[cfg(windows)]
-impl Log for FileLogger {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        PLAIN.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if let Some(line) = PLAIN.line(record) {
-            // there is nowhere to say that the log cannot be written
-            let _ = lock(&self.0).write(&line);
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-impl Log for Logger {
+impl log::Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("gatelet") && metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(line) = self.line(record) {
-            // there is nowhere to say that the log cannot be written
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        if !self.enabled(record.metadata()) {
+            return;
         }
+        let (level, gravity) = match record.level() {
+            Level::Error => ("error", "<3>"),
+            Level::Warn => ("warn", "<4>"),
+            Level::Info => ("info", "<6>"),
+            Level::Debug => ("debug", "<7>"),
+            Level::Trace => ("trace", "<7>"),
+        };
+        let time = timestamp();
+        let line = format!("{time} {level} {}\n", record.args());
+        let journal = if self.journal { [gravity, &line[time.len() + 1..]].concat() } else { String::new() };
+        let shown = if self.journal { &journal } else { &line };
+        // there is nowhere to say that the log cannot be written
+        let _ = std::io::stderr().lock().write_all(shown.as_bytes());
+        if let Some(file) = &mut *lock(&FILE) {
+            let _ = file.write(&line);
+        }
+        lock(&KEPT).push(line.trim_end());
     }
 
     fn flush(&self) {}
 }
 
-impl Logger {
-    /// What is written for the record, if anything.
-    fn line(&self, record: &Record<'_>) -> Option<String> {
-        if !self.enabled(record.metadata()) {
-            return None;
-        }
-        let (level, gravity) = match record.level() {
-            Level::Error => ("error", 3),
-            Level::Warn => ("warn", 4),
-            Level::Info => ("info", 6),
-            Level::Debug => ("debug", 7),
-            Level::Trace => ("trace", 7),
-        };
-        Some(match self.journal {
-            true => format!("<{gravity}>{level} {}\n", record.args()),
-            false => format!("{} {level} {}\n", utc(SystemTime::now()), record.args()),
-        })
-    }
+/// The time of day, as it stands in the log.
+pub fn timestamp() -> String {
+    utc(SystemTime::now())
 }
 
 /// `2026-11-22T19:20:00Z`, by the civil calendar from days since 1970.

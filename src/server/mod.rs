@@ -14,7 +14,6 @@ pub mod evidence;
 mod flag;
 pub mod gateway;
 pub mod listen;
-#[cfg(any(windows, test))]
 mod log_file;
 mod logger;
 mod machine;
@@ -34,6 +33,7 @@ mod socket;
 mod stop;
 
 pub use listen::lan_address;
+pub use logger::timestamp;
 pub use machine::{command, machine_name};
 pub use run::{run, Page, StartError};
 #[cfg(windows)]

@@ -62,7 +62,8 @@ pub struct Page {
 
 /// Runs a gateway until it is told to stop; `show` gets the page to open once it listens.
 pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError> {
-    logger::start(std::env::var("GATELET_LOG").ok().as_deref());
+    let log_file = loaded.paths.as_ref().and_then(|paths| paths.log_file.as_deref());
+    logger::start(std::env::var("GATELET_LOG").ok().as_deref(), log_file);
     let clock = SystemClock::start();
     let warnings: Vec<String> = loaded.problems.iter().map(|problem| problem.to_string()).collect();
     let (Some(config), Some(paths)) = (loaded.config, loaded.paths) else { return Err(StartError::Config) };

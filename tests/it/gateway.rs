@@ -133,7 +133,8 @@ fn port_of(address: &Path) -> Option<u16> {
     text.trim_end().rsplit(':').next()?.parse().ok().filter(|_| text.ends_with('\n'))
 }
 
-fn collect(mut stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
+/// Reads the stream to its end, into `log`.
+pub fn collect(mut stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
     let log = log.clone();
     thread::spawn(move || {
         let mut part = [0; 4096];

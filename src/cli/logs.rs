@@ -1,0 +1,104 @@
+//! `gatelet logs`: the last lines of the running gateway's log, and with `--follow` what it goes on to say.
+//!
+//! It asks once a second for what came after its cursor. It waits for a gateway that is restarted, and ends when nobody
+//! reads its output any more.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use log::Level;
+
+use super::args::Logs;
+use super::client::Client;
+use super::context::Context;
+use super::devices::parse;
+use super::show::clean;
+use super::{complain, emit, Done, Exit, Failure, Output};
+use crate::gate::limits;
+use crate::wire::json::{self, Value};
+
+/// Prints the log.
+pub fn run(context: &Context, what: &Logs) -> Done {
+    let mut client = context.running()?;
+    let mut cursor = None;
+    loop {
+        let text = match client.call("logs.tail", &params(cursor)) {
+            Ok(text) => text,
+            Err(error) if what.follow && error.is_lost() => {
+                client = back(context)?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let tail = parse(&text)?;
+        let missing = tail.get("truncated").and_then(|truth| truth.as_bool()) == Some(true);
+        if missing && cursor.is_some() {
+            complain("lines are missing here: there were more than the gateway keeps");
+        }
+        let lines = lines(context, what.level, &tail);
+        let skipped = if cursor.is_none() { lines.len().saturating_sub(what.limit) } else { 0 };
+        cursor = tail.get("cursor").and_then(|cursor| cursor.as_u64());
+        if !lines[skipped..].iter().all(|line| emit(line)) || !what.follow {
+            return Output::ok("");
+        }
+        sleep(Duration::from_millis(limits::CLI_POLL_MS));
+    }
+}
+
+fn params(cursor: Option<u64>) -> String {
+    let params = json::object(|o| {
+        o.opt_u64("cursor", cursor);
+        o.u64("limit", limits::LOG_LINES as u64);
+        o.u64("maxBytes", limits::LOG_BYTES as u64);
+    });
+    String::from_utf8(params).unwrap_or_default()
+}
+
+/// Waits for a gateway that is gone.
+fn back(context: &Context) -> Result<Client, Failure> {
+    complain("the gateway is gone; waiting until it is back");
+    loop {
+        sleep(Duration::from_millis(limits::CLI_POLL_MS));
+        match context.gateway() {
+            Ok(Some(client)) => {
+                complain("the gateway is back");
+                return Ok(client);
+            }
+            Err(failure) if failure.exit == Exit::Refused => return Err(failure),
+            // it is not there yet, or just about to be
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+/// The lines of the answer that are grave enough, as they are printed.
+fn lines(context: &Context, level: Level, tail: &Value<'_>) -> Vec<String> {
+    let lines = tail.get("lines").into_iter().flat_map(|lines| lines.items());
+    lines.filter_map(|line| shown(context, level, &line.as_str()?)).collect()
+}
+
+fn shown(context: &Context, least: Level, line: &str) -> Option<String> {
+    let value = json::parse(line.as_bytes(), limits::JSON_DEPTH).ok()?;
+    let text = |value: Option<Value<'_>>| clean(&value.and_then(|text| text.as_str()).unwrap_or_default());
+    let level = text(value.get("_meta")?.get("logLevelName")).to_ascii_lowercase();
+    let (time, message) = (text(value.get("time")), text(value.get("1")));
+    let grave = level.parse::<Level>().ok()?;
+    if grave > least {
+        return None;
+    }
+    if context.json {
+        let object = json::object(|o| {
+            o.str("time", &time);
+            o.str("level", &level);
+            o.str("message", &message);
+        });
+        return Some(String::from_utf8_lossy(&object).into_owned() + "\n");
+    }
+    let style = context.style;
+    let level = match grave {
+        Level::Error => style.bad(&level),
+        Level::Warn => style.warn(&level),
+        _ => style.dim(&level),
+    };
+    Some([style.dim(&time).as_str(), " ", &level, " ", &message, "\n"].concat())
+}
