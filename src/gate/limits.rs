@@ -94,6 +94,10 @@ pub const THROTTLE_WINDOW_MS: u64 = 60_000;
 pub const THROTTLE_LOCK_MS: u64 = 300_000;
 /// Presence entries shown (protocol 3 and 4: 200).
 pub const PRESENCE: usize = 200;
+/// How long a device's own word on itself is shown (protocol 3 and 4: 5 min).
+pub const REPORT_MS: u64 = 300_000;
+/// One text of it.
+pub const REPORT_TEXT_LEN: usize = 160;
 /// Refusals written to the log in a minute; the others are counted.
 pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.

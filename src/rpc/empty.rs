@@ -221,7 +221,8 @@ fn missing_sessions(o: &mut Writer<'_>, given: Value<'_>) -> Result<(), String> 
     Ok(())
 }
 
-fn unavailable(name: &str) -> Failure {
+/// What needs an agent runtime is asked for.
+pub(super) fn unavailable(name: &str) -> Failure {
     let hint = "send it to the gateway that runs the agent; this one connects operators and nodes";
     let details = json::object(|o| {
         o.str("code", "NO_AGENT_RUNTIME");

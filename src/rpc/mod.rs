@@ -11,6 +11,7 @@ mod own;
 mod presence;
 pub mod relay;
 pub mod render;
+mod report;
 mod setup;
 mod system;
 
@@ -58,9 +59,9 @@ pub struct Call<'a> {
     pub pending: &'a mut Pending,
     pub codes: &'a mut Codes,
     pub key: &'a TableKey,
-    pub presence: &'a Presence,
     pub relay: &'a mut Relay,
     pub commands: &'a Commands,
+    pub presence: &'a mut Presence,
     pub status: &'a Status,
     /// The last refusals, the newest first.
     pub refused: &'a [Refused],
@@ -83,6 +84,8 @@ pub enum Effect {
     Fail { conn: ConnId, id: String, failure: Failure },
     /// The call of that number goes to its node; if the node reads too slowly it comes back by [`relay::Invokes::unsent`].
     Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
+    /// Everybody who may see it is told who is here now.
+    Presence,
 }
 
 /// Who gets an event.
@@ -247,6 +250,8 @@ const METHODS: &[Method] = &[
     Method { whose: For::Both, ..method("health", Scope::Read, system::health) },
     method("status", Scope::Read, system::status),
     method("system-presence", Scope::Read, system::presence),
+    method("system-event", Scope::Admin, report::event),
+    method("set-heartbeats", Scope::Admin, system::set_heartbeats),
     Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, system::config) },
     method("logs.tail", Scope::Read, logs::tail),
     method("device.pair.list", Scope::Pairing, devices::list),

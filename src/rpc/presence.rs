@@ -1,9 +1,10 @@
-//! Who is here: one entry a connection, and the gateway itself.
+//! Who is here: one entry a connection, the gateway itself, and devices that report themselves (`rpc/report.rs`).
 
 use std::net::IpAddr;
 
+use super::report::Report;
 use crate::gate::facts::Dialect;
-use crate::gate::ids::{ConnId, DeviceId, Role, WallMs};
+use crate::gate::ids::{ConnId, DeviceId, Millis, Role, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::Scopes;
 use crate::gate::text::Text;
@@ -31,6 +32,8 @@ pub struct Entry {
 /// Everybody who is here, in the order in which they came.
 pub struct Presence {
     entries: Vec<(ConnId, Entry)>,
+    /// The one that was renewed last comes last.
+    reports: Vec<Report>,
     host: String,
     started: WallMs,
     version: u64,
@@ -39,7 +42,7 @@ pub struct Presence {
 impl Presence {
     /// Nobody but the gateway, on the machine of that name.
     pub fn new(host: String, started: WallMs) -> Presence {
-        Presence { entries: Vec::new(), host, started, version: 1 }
+        Presence { entries: Vec::new(), reports: Vec::new(), host, started, version: 1 }
     }
 
     /// Counts every change (`stateVersion.presence`).
@@ -59,17 +62,47 @@ impl Presence {
             self.entries.retain(|(_, known)| known.role != Role::Node || known.device != entry.device);
         }
         self.entries.push((conn, entry));
+        self.make_room();
         self.version += 1;
         true
     }
 
+    /// A device said something of itself. The oldest reports give way, to connections as well.
+    pub fn report(&mut self, new: Report) {
+        let known = self.reports.iter().position(|known| known.key == new.key);
+        let report = match known.map(|at| self.reports.remove(at)) {
+            Some(mut known) => {
+                known.renew(new);
+                known
+            }
+            None => new,
+        };
+        self.reports.push(report);
+        self.make_room();
+        self.version += 1;
+    }
+
+    /// Forgets what was reported too long ago.
+    pub fn expire(&mut self, now: Millis) {
+        let before = self.reports.len();
+        self.reports.retain(|report| now.since(report.at) <= limits::REPORT_MS);
+        self.version += u64::from(self.reports.len() < before);
+    }
+
+    fn make_room(&mut self) {
+        let over = (self.entries.len() + self.reports.len() + 1).saturating_sub(limits::PRESENCE);
+        self.reports.drain(..over.min(self.reports.len()));
+    }
+
     /// Somebody left; says whether anybody saw it.
     pub fn leave(&mut self, conn: ConnId) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|(known, _)| *known != conn);
-        let seen = self.entries.len() < before;
-        self.version += u64::from(seen);
-        seen
+        let Some(place) = self.entries.iter().position(|(known, _)| *known == conn) else { return false };
+        let (_, gone) = self.entries.remove(place);
+        if !self.entries.iter().any(|(_, entry)| entry.key() == gone.key()) {
+            self.reports.retain(|report| report.key != gone.key());
+        }
+        self.version += 1;
+        true
     }
 
     /// The list, as clients of that dialect read it.
@@ -77,9 +110,14 @@ impl Presence {
         let mut out = Vec::with_capacity(256 * (1 + self.entries.len()));
         json::arr(&mut out, |list| {
             list.item_obj(|own| self.own_entry(own));
+            let mut alone: Vec<&Report> = self.reports.iter().collect();
             for (_, entry) in &self.entries {
-                list.item_obj(|shown| entry.render(dialect, shown));
+                let key = entry.key();
+                let said = self.reports.iter().find(|report| report.key == key);
+                alone.retain(|report| report.key != key);
+                list.item_obj(|shown| entry.render(dialect, said, shown));
             }
+            alone.iter().for_each(|report| list.item_obj(|shown| report.render(shown)));
         });
         out
     }
@@ -100,26 +138,39 @@ impl Presence {
 }
 
 impl Entry {
-    fn render(&self, dialect: Dialect, shown: &mut Writer<'_>) {
-        let given = |text: &'_ str| (!text.is_empty()).then(|| text.to_string());
-        shown.str("host", &self.host);
-        if let Some(ip) = self.ip {
-            shown.shown("ip", &ip);
+    /// By what a report of the same device is known; empty if it cannot be.
+    fn key(&self) -> String {
+        self.device.map_or_else(|| self.instance.to_ascii_lowercase(), |device| device.to_string())
+    }
+
+    fn render(&self, dialect: Dialect, said: Option<&Report>, shown: &mut Writer<'_>) {
+        let ip = self.ip.map(|ip| ip.to_string()).unwrap_or_default();
+        let text = self.text();
+        let device = self.device.map(|device| device.to_string()).unwrap_or_default();
+        let own: [(&str, &str); 11] = [
+            ("host", &self.host),
+            ("ip", &ip),
+            ("version", &self.version),
+            ("platform", &self.platform),
+            ("deviceFamily", &self.family),
+            ("modelIdentifier", &self.model),
+            ("mode", &self.mode),
+            ("reason", "connect"),
+            ("text", &text),
+            ("deviceId", &device),
+            ("instanceId", &self.instance),
+        ];
+        for (name, own) in own {
+            let said = said.map_or("", |report| report.get(name));
+            let text = if said.is_empty() { own } else { said };
+            shown.opt_str(name, Some(text).filter(|text| !text.is_empty()));
         }
-        shown.opt_str("version", given(&self.version).as_deref());
-        shown.opt_str("platform", given(&self.platform).as_deref());
-        shown.opt_str("deviceFamily", given(&self.family).as_deref());
-        shown.opt_str("modelIdentifier", given(&self.model).as_deref());
-        shown.str("mode", &self.mode);
-        shown.str("reason", "connect");
-        shown.str("text", &self.text());
-        shown.u64("ts", self.since.0);
-        if let Some(device) = self.device {
-            shown.shown("deviceId", &device);
+        if let Some(report) = said {
+            report.last_input(shown);
         }
+        shown.u64("ts", said.map_or(self.since, |report| report.ts).0);
         shown.strs("roles", [self.role.name()]);
         shown.scopes("scopes", self.scopes);
-        shown.opt_str("instanceId", given(&self.instance).as_deref());
         if dialect == Dialect::V4 {
             shown.str("clientId", &self.client_id);
             shown.u64("onlineSince", self.since.0);

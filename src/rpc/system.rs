@@ -78,6 +78,17 @@ pub fn presence(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failu
     Ok(Reply::of(call.presence.list(call.caller.dialect())))
 }
 
+/// `set-heartbeats {enabled}`: only an agent has heartbeats, so there is nothing to switch.
+pub fn set_heartbeats(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let Some(enabled) = params.opt_any("enabled").and_then(|enabled| enabled.as_bool()) else {
+        return Err(Failure::invalid("invalid set-heartbeats params: enabled (boolean) required"));
+    };
+    Ok(Reply::of(json::object(|o| {
+        o.bool("ok", true);
+        o.bool("enabled", enabled);
+    })))
+}
+
 /// What protocol 4 counts of tasks.
 const NO_TASKS: &str = concat!(
     r#""tasks":{"total":0,"active":0,"terminal":0,"failures":0,"#,

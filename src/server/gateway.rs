@@ -221,6 +221,7 @@ impl Gateway {
         self.devices.set_age(TableAge(self.age_at_start.0.saturating_add(u32::try_from(hours).unwrap_or(u32::MAX))));
         if now.at >= self.next_tick {
             self.next_tick = now.at.plus(limits::TICK_MS);
+            self.presence.expire(now.at);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast("tick", &payload, Audience::All, true);
             self.nodes_still_wait(now);
@@ -317,6 +318,7 @@ impl Gateway {
                 Effect::Frame { conn, frame } => self.send(conn, frame),
                 Effect::Fail { conn, id, failure } => self.fail(conn, &id, &failure),
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame),
+                Effect::Presence => self.broadcast_presence(),
             }
         }
     }

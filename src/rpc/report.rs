@@ -1,0 +1,168 @@
+//! `system-event`: what a device says of itself, laid over the presence of its connection or shown by itself.
+//!
+//! A report is known by the device's id, else by the instance, else by its text. What it says stays until something else is
+//! said, for [`limits::REPORT_MS`] after the last word. There is no agent here that such an event could be queued for.
+
+use super::{empty, Call, Effect, Failure, Reply};
+use crate::gate::facts::Dialect;
+use crate::gate::ids::{Millis, WallMs};
+use crate::gate::limits;
+use crate::gate::text::cut;
+use crate::wire::json::{Kind, Value, Writer};
+use crate::wire::params::Params;
+
+/// What can be said, in the order of [`Report::texts`].
+const NAMES: [&str; 11] = [
+    "host",
+    "ip",
+    "version",
+    "platform",
+    "deviceFamily",
+    "modelIdentifier",
+    "mode",
+    "reason",
+    "deviceId",
+    "instanceId",
+    "text",
+];
+
+/// What a device said of itself.
+pub struct Report {
+    /// In small letters.
+    pub key: String,
+    texts: [String; NAMES.len()],
+    /// A short number in JSON, as it was sent.
+    last_input: String,
+    /// Lists in JSON, as they were sent.
+    roles: String,
+    scopes: String,
+    pub at: Millis,
+    pub ts: WallMs,
+}
+
+impl Report {
+    /// Lays what is new over what was said before.
+    pub fn renew(&mut self, new: Report) {
+        let old = self.texts.iter_mut().chain([&mut self.last_input, &mut self.roles, &mut self.scopes]);
+        for (old, new) in old.zip(new.texts.into_iter().chain([new.last_input, new.roles, new.scopes])) {
+            if !new.is_empty() {
+                *old = new;
+            }
+        }
+        (self.at, self.ts) = (new.at, new.ts);
+    }
+
+    /// What was said under that name; empty if nothing was.
+    pub fn get(&self, name: &str) -> &str {
+        NAMES.iter().position(|known| *known == name).map_or("", |at| &self.texts[at])
+    }
+
+    /// The number of seconds since somebody touched the device, if it was said.
+    pub fn last_input(&self, shown: &mut Writer<'_>) {
+        if !self.last_input.is_empty() {
+            shown.raw("lastInputSeconds", self.last_input.as_bytes());
+        }
+    }
+
+    /// As an entry of its own.
+    pub fn render(&self, shown: &mut Writer<'_>) {
+        for (name, text) in NAMES.iter().zip(&self.texts).filter(|(_, text)| !text.is_empty()) {
+            shown.str(name, text);
+        }
+        self.last_input(shown);
+        for (name, list) in [("roles", &self.roles), ("scopes", &self.scopes)] {
+            if !list.is_empty() {
+                shown.raw(name, list.as_bytes());
+            }
+        }
+        shown.u64("ts", self.ts.0);
+    }
+}
+
+/// `system-event {text, deviceId?, instanceId?, host?, ip?, mode?, version?, platform?, ...}`
+pub fn event(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+    let short = |text: &str| cut(text.trim(), limits::REPORT_TEXT_LEN).to_string();
+    let texts = NAMES.map(|name| short(&params.opt_text(name, limits::FRAME_AFTER_HELLO).unwrap_or_default()));
+    let last_input = params
+        .opt_any("lastInputSeconds")
+        .filter(|number| number.kind() == Kind::Number && number.raw().len() < limits::PLATFORM_LEN);
+    let list = |list: Option<Value<'_>>| list.map(|list| list.raw().to_string()).unwrap_or_default();
+    let (roles, scopes) =
+        (list(params.opt_list("roles", limits::SCOPES_SENT)), list(params.opt_list("scopes", limits::SCOPES_SENT)));
+    let wake = params.opt_bool("wake") == Some(true);
+    ["idempotencyKey", "sessionKey", "tags"].iter().for_each(|name| _ = params.opt_any(name));
+    // protocol 3 passes over what it cannot read
+    if call.caller.dialect() == Dialect::V4 {
+        params.finish()?;
+    }
+    let mut report = Report {
+        key: String::new(),
+        texts,
+        last_input: last_input.map(|number| short(number.raw())).unwrap_or_default(),
+        roles,
+        scopes,
+        at: call.now.at,
+        ts: call.now.wall,
+    };
+    if report.get("text").is_empty() {
+        return Err(Failure::invalid("text required"));
+    }
+    if wake {
+        return Err(empty::unavailable("system-event with wake"));
+    }
+    let key = ["deviceId", "instanceId", "text"].into_iter().map(|name| report.get(name)).find(|key| !key.is_empty());
+    report.key = cut(key.unwrap_or_default(), limits::NAME_LEN).to_ascii_lowercase();
+    call.presence.report(report);
+    Ok(Reply::of(b"{\"ok\":true}".to_vec()).with(vec![Effect::Presence]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Presence;
+    use super::*;
+    use crate::wire::json::parse;
+
+    fn report(host: &str, key: &str, at: u64) -> Report {
+        let mut texts = NAMES.map(|_| String::new());
+        texts[0] = host.to_string();
+        let empty = String::new;
+        Report {
+            key: key.to_string(),
+            texts,
+            last_input: empty(),
+            roles: empty(),
+            scopes: empty(),
+            at: Millis(at),
+            ts: WallMs(at),
+        }
+    }
+
+    fn hosts(presence: &Presence) -> Vec<String> {
+        let list = presence.list(Dialect::V4);
+        let hosts =
+            parse(&list, 8).unwrap().items().map(|entry| entry.get("host").unwrap().as_str().unwrap().to_string());
+        hosts.skip(1).collect()
+    }
+
+    #[test]
+    fn what_is_said_again_takes_the_place_of_what_was_said_and_ends_in_time() {
+        let mut presence = Presence::new("here".into(), WallMs(0));
+        presence.report(report("one", "a", 0));
+        presence.report(report("two", "b", 5));
+        presence.report(report("", "a", 10));
+        assert_eq!(hosts(&presence), ["two", "one"], "a report without a host leaves the host as it was");
+        let version = presence.version();
+        presence.expire(Millis(limits::REPORT_MS + 5));
+        assert_eq!((hosts(&presence).len(), presence.version()), (2, version));
+        presence.expire(Millis(limits::REPORT_MS + 6));
+        assert_eq!((hosts(&presence), presence.version()), (vec!["one".to_string()], version + 1));
+    }
+
+    #[test]
+    fn there_are_never_more_than_the_protocol_shows_and_the_oldest_give_way() {
+        let mut presence = Presence::new("here".into(), WallMs(0));
+        (0..2 * limits::PRESENCE as u64).for_each(|at| presence.report(report(&at.to_string(), &at.to_string(), at)));
+        let hosts = hosts(&presence);
+        assert_eq!((hosts.len() + 1, hosts[0].as_str()), (limits::PRESENCE, "201"));
+    }
+}
