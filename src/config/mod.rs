@@ -1,15 +1,19 @@
 //! Configuration: text, environment and flags in; a [`Config`] that cannot be wrong, or every problem at once, out.
 //!
-//! It reads the `gateway` section of an `openclaw.json` as it is. It never writes a file, never logs, and reads files and
-//! environment only through [`Env`]. Invariants: there is a `Config` exactly when no problem is an error; a secret is
+//! It reads the `gateway` section of an `openclaw.json` as it is, and says how its text would be after a change. It never writes a
+//! file, never logs, and reads files and environment only through [`Env`]. Invariants: there is a `Config` exactly when no problem is an error; a secret is
 //! shown by nothing but [`Secret::expose`]; a source of a secret that fails is a problem, never a reason to try the next.
 
 mod auth;
 mod build;
+mod change;
+mod edit;
 mod env;
 mod listen;
 mod parse;
 mod paths;
+mod print;
+mod redact;
 mod schema;
 mod secrets;
 mod text;
@@ -25,9 +29,10 @@ use crate::gate::ids::DeviceId;
 use crate::gate::limits;
 use crate::gate::net::{self, Cidr};
 
+pub use change::{change, shown, Changed, Shown};
 pub use env::{Env, SystemEnv};
 pub use paths::{in_container, service_dir, Paths};
-pub use schema::nearest_word;
+pub use schema::{nearest_word, Key, Kind, KEYS};
 pub use secrets::Secret;
 
 /// What the command line says; it goes before everything else.
@@ -64,14 +69,26 @@ pub struct Loaded {
     pub accepted_not_used: Vec<String>,
     /// Every setting with its value and where it came from, for `gatelet config print`.
     pub settings: Vec<Setting>,
+    /// What the file says, if there is one.
+    pub text: Option<Secret>,
+    /// What was asked for.
+    pub args: Overrides,
 }
 
 /// Reads the configuration that `args` and `env` name.
 pub fn load(args: &Overrides, env: &dyn Env) -> Loaded {
+    load_text(args, env, None)
+}
+
+/// As [`load`], with this text as the file's where one is given.
+pub fn load_text(args: &Overrides, env: &dyn Env, given: Option<&str>) -> Loaded {
     let mut problems = Problems::default();
     let paths = paths::find(args, env, &mut problems);
-    let text = paths.as_ref().and_then(|paths| paths::read_config(paths, env, &mut problems));
-    let found = text.map(|text| parse::parse(&text, env, &mut problems)).unwrap_or_default();
+    let text = match given {
+        Some(text) => Some(text.to_string()),
+        None => paths.as_ref().and_then(|paths| paths::read_config(paths, env, &mut problems)),
+    };
+    let found = text.as_ref().map(|text| parse::parse(text, env, &mut problems)).unwrap_or_default();
     let places = paths.as_ref();
     if let Some(paths) = places {
         paths::check_permissions(paths, &found, env, &mut problems);
@@ -84,6 +101,8 @@ pub fn load(args: &Overrides, env: &dyn Env) -> Loaded {
         paths,
         accepted_not_used: found.not_used,
         settings,
+        text: text.map(Secret::new),
+        args: args.clone(),
     }
 }
 

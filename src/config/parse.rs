@@ -4,7 +4,7 @@
 
 use super::schema::{self, Key, Kind};
 use super::text::{expand, variable, whole, Lines};
-use super::tree::{self, Node, Property, Value as Tree};
+use super::tree::{self, Member, Value as Tree};
 use super::{Env, Problems};
 use crate::gate::limits;
 use crate::gate::text::{clip, Text};
@@ -102,7 +102,7 @@ pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> Found
     let lines = Lines::of(text);
     let mut reader = Reader { lines, env, problems, found: Found::default(), seen: Vec::new() };
     match tree::read(text) {
-        Ok(root) => reader.root(root.as_ref()),
+        Ok(root) => reader.root(root.as_ref().map(|root| &root.value)),
         Err(mistake) => {
             let line = reader.lines.at(mistake.at);
             reader.error(line, "", format!("the configuration is not JSON5: {}", mistake.what), "");
@@ -151,13 +151,13 @@ impl Reader<'_> {
         }
     }
 
-    fn section(&mut self, object: &[Property<'_>], section: &str) {
+    fn section(&mut self, object: &[Member<'_>], section: &str) {
         for property in object {
             self.property(property, section);
         }
     }
 
-    fn property(&mut self, property: &Property<'_>, section: &str) {
+    fn property(&mut self, property: &Member<'_>, section: &str) {
         let line = self.lines.at(property.at);
         let name = &*property.name;
         let shown: Text<{ limits::WORD_LEN }> = clip(name);
@@ -250,7 +250,7 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, path: &str, list: &[Node<'_>]) -> Value {
+    fn list(&mut self, path: &str, list: &[Member<'_>]) -> Value {
         let mut items = Vec::new();
         for element in list {
             let line = self.lines.at(element.at);

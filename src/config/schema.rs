@@ -6,14 +6,15 @@
 use crate::gate::limits;
 
 /// One key.
-pub(super) struct Key {
+pub struct Key {
+    /// Below `gateway`.
     pub path: &'static str,
     pub kind: Kind,
 }
 
 /// What a key may hold, with its default.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub enum Kind {
     /// An object whose own keys are in the table.
     Section,
     /// True or false.
@@ -122,7 +123,7 @@ use Kind::{Flag, List, NotUsed, Number, Secret, Section, Text, Word};
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
 /// Every key, in the order in which `gatelet config print` lists them.
-pub(super) const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &[
     key("port", Number(1, 65535, 18789)),
     key("mode", Word(&["local", "remote"])),
     key("bind", Text),

@@ -4,17 +4,12 @@
 //! the comments too, and has no limit to its depth.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use jsonc_parser::tokens::Token;
 use jsonc_parser::{Scanner, ScannerOptions};
 
 use crate::gate::limits;
-
-/// A value and the byte where it begins.
-pub(super) struct Node<'a> {
-    pub at: usize,
-    pub value: Value<'a>,
-}
 
 /// What a value can be.
 pub(super) enum Value<'a> {
@@ -23,15 +18,21 @@ pub(super) enum Value<'a> {
     /// As it was written: `0x1F`, `+3`, `.5`, `NaN`.
     Number(&'a str),
     Text(Cow<'a, str>),
-    List(Vec<Node<'a>>),
-    Object(Vec<Property<'a>>),
+    List(Vec<Member<'a>>),
+    Object(Vec<Member<'a>>),
 }
 
-/// A key, the byte where it begins, and its value.
-pub(super) struct Property<'a> {
+/// One value with its place: of a list, of an object, or the whole.
+pub(super) struct Member<'a> {
+    /// The byte where its key begins, or the value where there is none.
     pub at: usize,
+    /// Empty where there is none.
     pub name: Cow<'a, str>,
     pub value: Value<'a>,
+    /// The bytes of the value.
+    pub span: Range<usize>,
+    /// The byte of the comma behind it, if there is one.
+    pub comma: Option<usize>,
 }
 
 /// Why a text is no tree: the byte, and what is wrong there.
@@ -41,21 +42,27 @@ pub(super) struct Mistake {
 }
 
 impl<'a> Value<'a> {
-    /// The text of that property, the first one; `None` from anything else.
+    /// The text of that property; `None` from anything else.
     pub fn text(&self, name: &str) -> Option<&str> {
-        let Value::Object(properties) = self else { return None };
-        match &properties.iter().find(|property| property.name == name)?.value {
+        match &self.member(name)?.value {
             Value::Text(text) => Some(text),
             _ => None,
         }
     }
+
+    /// The property of that name, the last one; `None` from anything else.
+    pub fn member(&self, name: &str) -> Option<&Member<'a>> {
+        let Value::Object(properties) = self else { return None };
+        properties.iter().rfind(|property| property.name == name)
+    }
 }
 
 /// The one value of a text; `None` if there is nothing but space and comments.
-pub(super) fn read(text: &str) -> Result<Option<Value<'_>>, Mistake> {
+pub(super) fn read(text: &str) -> Result<Option<Member<'_>>, Mistake> {
     let mut tokens = Tokens { text, scanner: Scanner::new(text, &ScannerOptions::default()), open: Vec::new() };
     let Some(first) = tokens.next()? else { return Ok(None) };
-    let root = tokens.value(first)?;
+    let at = tokens.scanner.token_start();
+    let root = tokens.member(at, Cow::Borrowed(""), first)?;
     match tokens.next()? {
         None => Ok(Some(root)),
         Some(_) => Err(tokens.mistake("something stands behind its end")),
@@ -91,6 +98,12 @@ impl<'a> Tokens<'a> {
         self.next()?.ok_or_else(|| Mistake { at: open, what: "what opens here is never closed".to_string() })
     }
 
+    fn member(&mut self, at: usize, name: Cow<'a, str>, first: Token<'a>) -> Result<Member<'a>, Mistake> {
+        let from = self.scanner.token_start();
+        let value = self.value(first)?;
+        Ok(Member { at, name, value, span: from..self.scanner.token_end(), comma: None })
+    }
+
     fn value(&mut self, first: Token<'a>) -> Result<Value<'a>, Mistake> {
         match first {
             Token::Null => Ok(Value::Null),
@@ -122,10 +135,11 @@ impl<'a> Tokens<'a> {
                 Token::CloseBracket => return Ok(Value::List(items)),
                 first => {
                     let at = self.scanner.token_start();
-                    items.push(Node { at, value: self.value(first)? });
+                    let item = self.member(at, Cow::Borrowed(""), first)?;
+                    self.keep(&mut items, item)?;
                 }
             }
-            if self.ends(|token| matches!(token, Token::CloseBracket))? {
+            if self.ends(&mut items, |token| matches!(token, Token::CloseBracket))? {
                 return Ok(Value::List(items));
             }
         }
@@ -148,18 +162,33 @@ impl<'a> Tokens<'a> {
                 return Err(self.mistake("a colon is missing"));
             }
             let first = self.expect()?;
-            properties.push(Property { at, name, value: self.value(first)? });
-            if self.ends(|token| matches!(token, Token::CloseBrace))? {
+            let property = self.member(at, name, first)?;
+            self.keep(&mut properties, property)?;
+            if self.ends(&mut properties, |token| matches!(token, Token::CloseBrace))? {
                 return Ok(Value::Object(properties));
             }
         }
     }
 
-    /// After an item: its list is closed, or a comma says that it goes on.
-    fn ends(&mut self, closes: fn(&Token<'a>) -> bool) -> Result<bool, Mistake> {
+    fn keep(&self, members: &mut Vec<Member<'a>>, member: Member<'a>) -> Result<(), Mistake> {
+        if members.len() >= limits::CONFIG_MEMBERS {
+            let what = format!("more than {} values stand side by side", limits::CONFIG_MEMBERS);
+            return Err(Mistake { at: member.at, what });
+        }
+        members.push(member);
+        Ok(())
+    }
+
+    /// After a member: its list or object is closed, or a comma says that it goes on.
+    fn ends(&mut self, members: &mut [Member<'a>], closes: fn(&Token<'a>) -> bool) -> Result<bool, Mistake> {
         let at = self.scanner.token_start();
         match self.expect()? {
-            Token::Comma => Ok(false),
+            Token::Comma => {
+                if let Some(member) = members.last_mut() {
+                    member.comma = Some(self.scanner.token_start());
+                }
+                Ok(false)
+            }
             token if closes(&token) => Ok(true),
             // it belongs where the item ended, maybe lines before what was found instead
             _ => Err(Mistake { at, what: "a comma is missing".to_string() }),

@@ -533,6 +533,8 @@ pub enum Close {
     DeviceRevoked,
     /// Its device token was rotated by somebody else (protocol 4).
     TokenRotated,
+    /// The secret that it came in by is no longer the gateway's (protocol 4).
+    AuthChanged,
     /// No pong.
     Silent,
     /// An unauthenticated socket had to make room.
@@ -553,6 +555,7 @@ impl Close {
             Close::DeviceRemoved => (4001, "device removed"),
             Close::DeviceRevoked => (4001, "client invalidated: device revoked"),
             Close::TokenRotated => (4001, "client invalidated: device token rotated"),
+            Close::AuthChanged => (4001, "gateway auth changed"),
             Close::Silent => (1011, "no pong"),
             Close::MadeRoom => (1013, "too many unauthenticated connections; retry shortly"),
             Close::Restart => (1012, "service restart"),

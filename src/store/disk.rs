@@ -100,12 +100,32 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// As [`write_private`], but takes the place of a file that exists. A power cut leaves the old file or the new one.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = unfinished(path);
-    remove_if_there(&new)?;
-    let mut file = patiently(|| private().open(&new))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
+    write_new(&new, bytes, None)?;
     publish(&new, path)
+}
+
+/// As [`replace_private`], but keeps the permissions of a file that exists, follows a link to it, and leaves no trace of a
+/// failure. A file that may not be written is not replaced either.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let Ok(path) = fs::canonicalize(path) else { return write_private(path, bytes) };
+    let permissions = fs::metadata(&path)?.permissions();
+    if permissions.readonly() {
+        return Err(ErrorKind::PermissionDenied.into());
+    }
+    let new = unfinished(&path);
+    let done = write_new(&new, bytes, Some(permissions)).and_then(|()| publish(&new, &path));
+    if done.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    done
+}
+
+fn write_new(new: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> io::Result<()> {
+    remove_if_there(new)?;
+    let mut file = patiently(|| private().open(new))?;
+    file.write_all(bytes)?;
+    permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
+    file.sync_all()
 }
 
 /// The name that a file has until it is complete. A leftover of it means nothing and may be removed.

@@ -66,6 +66,11 @@ pub fn control_token(key: &TableKey) -> Token {
     derive(key, &[CONTROL])
 }
 
+/// What stands for a configuration's text: another for every text, and nothing of it can be guessed from it.
+pub fn revision(key: &TableKey, text: &[u8]) -> Token {
+    derive(key, &[REVISION, text])
+}
+
 /// The generation of the presented token, if it is one of the good ones of that device and role. Takes the same time
 /// wherever a token differs and whichever of them it is.
 pub fn check(key: &TableKey, device: &Device, role: Role, presented: &str) -> Option<u32> {
@@ -105,6 +110,7 @@ pub(super) const FILE_LEN: usize = 32 + 4;
 const TOKEN_LEN: usize = 43;
 const DOMAIN: &[u8] = b"gatelet device token 1\0";
 const CONTROL: &[u8] = b"gatelet control";
+const REVISION: &[u8] = b"gatelet configuration\0";
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,94 @@
+//! A configuration's text as peers see it, and after what they want changed.
+
+use super::edit::{self, Merged};
+use super::print::{self, HIDDEN};
+use super::{redact, tree};
+
+/// A text without its secrets.
+#[derive(Default)]
+pub struct Shown {
+    /// As it is written; `None` where secrets could not be told from the rest for sure.
+    pub raw: Option<String>,
+    /// Its one value as JSON; `None` if it cannot be read.
+    pub json: Option<String>,
+}
+
+/// What may be shown of a text.
+pub fn shown(text: &str) -> Shown {
+    let text = split_mark(text).1;
+    let json = match tree::read(text) {
+        Ok(Some(root)) => Some(print::shown(&root.value)),
+        _ => None,
+    };
+    Shown { raw: redact::hide(text), json }
+}
+
+/// A text after a change.
+pub struct Changed {
+    pub text: String,
+    /// The paths of what a patch changed; none if the text is the old one.
+    pub paths: Vec<String>,
+    /// The paths of lists that lose entries by a patch.
+    pub lost: Vec<String>,
+}
+
+/// The text after a change: by a `patch` (RFC 7396), or to a new text. A new text that is `plain` JSON comes from a form, which
+/// knows nothing of comments and layout: then only what it changes of the old one is changed. What was hidden is put back from
+/// the old text.
+pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed, String> {
+    let (mark, old) = split_mark(old);
+    let new = redact::restore(split_mark(new).1, old)
+        .map_err(|path| ["Sentinel value \"", HIDDEN, "\" in key ", &path, " is not valid as real data"].concat())?;
+    let root = match tree::read(&new) {
+        Ok(Some(root)) => root,
+        Ok(None) => return Err("raw is empty".to_string()),
+        Err(mistake) => return Err(["raw is not JSON5: ", &mistake.what].concat()),
+    };
+    if patch && !matches!(root.value, tree::Value::Object(_)) {
+        return Err("config.patch raw must be an object".to_string());
+    }
+    let merged = if patch || plain { edit::merge(old, &root, !patch).ok().flatten() } else { None };
+    match merged {
+        Some(Merged { text, paths, lost }) => Ok(Changed { text: [mark, &text].concat(), paths, lost }),
+        None if patch => Err("invalid config; fix before patching".to_string()),
+        None => Ok(Changed { text: new, paths: Vec::new(), lost: Vec::new() }),
+    }
+}
+
+/// The byte order mark, if there is one, and what follows.
+fn split_mark(text: &str) -> (&str, &str) {
+    text.split_at(if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "\u{feff}{\n  // mine\n  gateway: { port: 1, auth: { token: 'secret-of-mine' } },\n}\n";
+
+    #[test]
+    fn a_form_that_was_shown_a_file_changes_only_what_it_changed() {
+        let form = shown(OLD).json.unwrap().replace("\"port\":1", "\"port\":2");
+        let changed = change(OLD, &form, false, true).unwrap();
+        assert_eq!(changed.text, OLD.replace("port: 1", "port: 2"));
+    }
+
+    #[test]
+    fn a_text_with_comments_is_taken_as_it_is_written() {
+        let raw = shown(OLD).raw.unwrap().replace("// mine", "// ours");
+        let changed = change(OLD, &raw, false, false).unwrap();
+        assert_eq!(changed.text, OLD.replace("// mine", "// ours")[3..]);
+    }
+
+    #[test]
+    fn what_is_no_change_is_told_why() {
+        let why = |new: &str, patch| change(OLD, new, patch, false).err().unwrap();
+        assert_eq!(why("[1]", true), "config.patch raw must be an object");
+        assert_eq!(why("{", false), "raw is not JSON5: what opens here is never closed");
+        assert_eq!(why("// nothing", false), "raw is empty");
+        let hidden = "{gateway: {auth: {password: '__OPENCLAW_REDACTED__'}}}";
+        let text = "Sentinel value \"__OPENCLAW_REDACTED__\" in key gateway.auth.password is not valid as real data";
+        assert_eq!(why(hidden, true), text);
+        assert_eq!(change("[", "{}", true, false).err().unwrap(), "invalid config; fix before patching");
+    }
+}

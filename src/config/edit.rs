@@ -1,0 +1,427 @@
+//! Changes a configuration's text and nothing else of it: what a change does not touch - comments, layout, other sections, the way a
+//! number is written - stays byte for byte.
+
+use std::ops::Range;
+
+use super::print::{compact, laid_out, quoted, STEP};
+use super::redact::{beneath, replaced};
+use super::tree::{self, Member, Mistake, Value};
+
+/// A text after a change.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub text: String,
+    /// The paths of what changed; none if the text is the old one.
+    pub paths: Vec<String>,
+    /// The paths of lists that lose entries.
+    pub lost: Vec<String>,
+}
+
+/// Merges `new` into `text`: as a merge patch (RFC 7396), or, if it is the `whole` of what shall stand there, by what differs.
+/// `None` if the text is no object to change anything in.
+pub(super) fn merge(text: &str, new: &Member<'_>, whole: bool) -> Result<Option<Merged>, Mistake> {
+    let Some(old) = tree::read(text)? else { return merge(&[text, "{}\n"].concat(), new, whole) };
+    if !matches!((&old.value, &new.value), (Value::Object(_), Value::Object(_))) {
+        return Ok(None);
+    }
+    let mut editor = Editor { text, whole, pieces: Vec::new(), paths: Vec::new(), lost: Vec::new() };
+    editor.value(&old, new, "");
+    let Editor { pieces, paths, lost, .. } = editor;
+    Ok(Some(Merged { text: replaced(text, pieces), paths, lost }))
+}
+
+struct Editor<'t> {
+    text: &'t str,
+    /// What is not in the new value goes.
+    whole: bool,
+    pieces: Vec<(Range<usize>, String)>,
+    paths: Vec<String>,
+    lost: Vec<String>,
+}
+
+impl Editor<'_> {
+    fn value(&mut self, old: &Member<'_>, new: &Member<'_>, path: &str) {
+        match (&old.value, &new.value) {
+            (Value::Object(olds), Value::Object(news)) => self.object(old, olds, news, path),
+            (Value::List(olds), Value::List(news)) => self.list(old, olds, new, news, path),
+            (one, other) if compact(one) == compact(other) => {}
+            _ => self.replace(old, new, path),
+        }
+    }
+
+    fn replace(&mut self, old: &Member<'_>, new: &Member<'_>, path: &str) {
+        self.note(old, path);
+        let value = laid_out(&new.value, self.indent_of_line(old.at), !self.whole);
+        self.pieces.push((old.span.clone(), value));
+    }
+
+    fn object(&mut self, holder: &Member<'_>, olds: &[Member<'_>], news: &[Member<'_>], path: &str) {
+        let mut gone = vec![false; olds.len()];
+        let mut added = Vec::new();
+        let indent = self.indent_inside(holder, olds);
+        for (old, gone) in olds.iter().zip(&mut gone) {
+            let new = news.iter().rfind(|new| new.name == old.name);
+            *gone = new.map_or(self.whole, |new| !self.whole && matches!(new.value, Value::Null));
+            if *gone {
+                self.note(old, &beneath(path, &old.name));
+            }
+        }
+        for (at, new) in news.iter().enumerate() {
+            let path = beneath(path, &new.name);
+            let again = news[at + 1..].iter().any(|later| later.name == new.name);
+            let removes = !self.whole && matches!(new.value, Value::Null);
+            match olds.iter().rfind(|old| old.name == new.name) {
+                _ if again || removes => {}
+                Some(old) => self.value(old, new, &path),
+                None => {
+                    let value = laid_out(&new.value, &indent, !self.whole);
+                    added.push([&quoted(&new.name), ": ", &value].concat());
+                    self.paths.push(path);
+                }
+            }
+        }
+        self.reshape(holder, olds, &gone, &added);
+    }
+
+    /// Keeps the entries that stay where they are, so that their comments stay too; where that cannot be, the list is replaced.
+    fn list(&mut self, holder: &Member<'_>, olds: &[Member<'_>], new: &Member<'_>, news: &[Member<'_>], path: &str) {
+        let old_texts: Vec<String> = olds.iter().map(|old| compact(&old.value)).collect();
+        let new_texts: Vec<String> = news.iter().map(|new| compact(&new.value)).collect();
+        if old_texts == new_texts {
+            return;
+        }
+        if old_texts.iter().any(|old| !new_texts.contains(old)) {
+            self.lost.push(path.to_string());
+        }
+        self.paths.push(path.to_string());
+        if olds.len() == news.len() {
+            let noted = (self.paths.len(), self.lost.len(), std::mem::replace(&mut self.whole, true));
+            olds.iter().zip(news).for_each(|(old, new)| self.value(old, new, path));
+            self.paths.truncate(noted.0);
+            self.lost.truncate(noted.1);
+            self.whole = noted.2;
+            return;
+        }
+        let indent = self.indent_inside(holder, olds);
+        let (mut gone, mut added, mut next) = (vec![true; olds.len()], Vec::new(), 0);
+        for (item, text) in news.iter().zip(&new_texts) {
+            match old_texts[next..].iter().position(|old| old == text) {
+                Some(at) if added.is_empty() => {
+                    next += at + 1;
+                    gone[next - 1] = false;
+                }
+                Some(_) => {
+                    let value = laid_out(&new.value, self.indent_of_line(holder.at), false);
+                    return self.pieces.push((holder.span.clone(), value));
+                }
+                None => added.push(laid_out(&item.value, &indent, false)),
+            }
+        }
+        self.reshape(holder, olds, &gone, &added);
+    }
+
+    /// That member goes or becomes another value.
+    fn note(&mut self, old: &Member<'_>, path: &str) {
+        self.paths.push(path.to_string());
+        if matches!(&old.value, Value::List(items) if !items.is_empty()) {
+            self.lost.push(path.to_string());
+        }
+    }
+
+    // --- text -------------------------------------------------------------------------------------------------------
+
+    /// Takes members away and puts others behind the last that stays.
+    fn reshape(&mut self, holder: &Member<'_>, members: &[Member<'_>], gone: &[bool], added: &[String]) {
+        let cut: Vec<&Member<'_>> =
+            members.iter().zip(gone).filter(|(_, gone)| **gone).map(|(member, _)| member).collect();
+        cut.into_iter().for_each(|member| self.cut(member));
+        let kept = members.iter().zip(gone).rfind(|(_, gone)| !**gone).map(|(member, _)| member);
+        let trailing = members.last().is_some_and(|last| last.comma.is_some());
+        match kept {
+            // it is the last now, as another was that had no comma
+            Some(Member { comma: Some(comma), .. }) if added.is_empty() && !trailing => {
+                self.pieces.push((*comma..comma + 1, String::new()));
+            }
+            Some(Member { comma: None, span, .. }) if !added.is_empty() => self.insert(span.end, ","),
+            _ => {}
+        }
+        if !added.is_empty() {
+            self.add(holder, members, kept, added, trailing);
+        }
+    }
+
+    fn add(
+        &mut self,
+        holder: &Member<'_>,
+        members: &[Member<'_>],
+        kept: Option<&Member<'_>>,
+        added: &[String],
+        trailing: bool,
+    ) {
+        let behind = match kept {
+            Some(Member { comma: Some(comma), .. }) => comma + 1,
+            Some(member) => member.span.end,
+            None => holder.span.start + 1,
+        };
+        let place = self.behind_line_comment(behind);
+        let empty_object = members.is_empty() && matches!(holder.value, Value::Object(_));
+        let lines =
+            place != behind || empty_object || members.first().is_some_and(|first| self.own_line(first.at).is_some());
+        let before = match (lines, kept) {
+            (true, _) => ["\n", &self.indent_inside(holder, members)].concat(),
+            (false, Some(_)) => " ".to_string(),
+            (false, None) => String::new(),
+        };
+        let between = if lines { [",", &before].concat() } else { ", ".to_string() };
+        let mut text = [before.as_str(), &added.join(&between), if trailing { "," } else { "" }].concat();
+        if lines && !self.text[place..holder.span.end].contains('\n') {
+            text.push('\n');
+            text.push_str(self.indent_of_line(holder.at));
+        }
+        self.insert(place, &text);
+    }
+
+    /// Takes a member and its comma away, with its lines if nothing else stands there. Comments outside of its value stay.
+    fn cut(&mut self, member: &Member<'_>) {
+        let text = self.text;
+        let end = member.comma.map_or(member.span.end, |comma| comma + 1);
+        let bare = text[member.span.end..end].trim_matches(|char: char| char.is_whitespace() || char == ',').is_empty();
+        let rest = &text[end..];
+        let line = rest.find('\n').map_or(rest, |at| &rest[..at + 1]);
+        if let Some(indent) =
+            self.own_line(member.at).filter(|_| bare && line.trim().is_empty() && line.ends_with('\n'))
+        {
+            return self.pieces.push((member.at - indent.len()..end + line.len(), String::new()));
+        }
+        let spaces = |text: &str| text.len() - text.trim_start_matches(' ').len();
+        if let Some(comma) = member.comma {
+            self.pieces.push((comma..end + spaces(rest), String::new()));
+            return self.pieces.push((member.at..member.span.end, String::new()));
+        }
+        let piece = match self.own_line(member.at) {
+            Some(_) => member.at..end + spaces(rest),
+            None => text[..member.at].trim_end_matches(' ').len()..end,
+        };
+        self.pieces.push((piece, String::new()));
+    }
+
+    fn insert(&mut self, at: usize, text: &str) {
+        self.pieces.push((at..at, text.to_string()));
+    }
+
+    /// The end of the line if nothing but a comment follows on it.
+    fn behind_line_comment(&self, at: usize) -> usize {
+        let line = self.text[at..].split('\n').next().unwrap_or_default();
+        if line.trim_start().starts_with("//") {
+            at + line.len()
+        } else {
+            at
+        }
+    }
+
+    /// The space in front of that byte if nothing else stands before it on its line.
+    fn own_line(&self, at: usize) -> Option<&str> {
+        let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        Some(&self.text[start..at]).filter(|space| start > 0 && space.trim().is_empty())
+    }
+
+    /// The space at the beginning of that byte's line.
+    fn indent_of_line(&self, at: usize) -> &str {
+        let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = &self.text[start..at];
+        &line[..line.len() - line.trim_start().len()]
+    }
+
+    /// The space in front of what is inside of that list or object.
+    fn indent_inside(&self, holder: &Member<'_>, members: &[Member<'_>]) -> String {
+        let own = members.iter().rev().find_map(|member| self.own_line(member.at));
+        own.map_or_else(|| [self.indent_of_line(holder.at), STEP].concat(), str::to_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, Map, Value as Json};
+
+    use super::*;
+
+    fn merged(text: &str, new: &str, whole: bool) -> Merged {
+        let new = tree::read(new).ok().flatten().unwrap();
+        merge(text, &new, whole).ok().flatten().unwrap()
+    }
+
+    fn patched(text: &str, patch: &str) -> String {
+        merged(text, patch, false).text
+    }
+
+    const FILE: &str = "// my gateway\n{\n  gateway: {\n    port: 18789, // the usual one\n    /* who may come */\n    \
+        auth: { mode: 'token', token: \"t\" },\n    trustedProxies: [\n      '10.0.0.1', // nginx\n      '10.0.0.2' // haproxy\n    ]\n  \
+        },\n  'agents' : {list:[ {id:1} ]}, // not ours\n}\n";
+
+    #[test]
+    fn only_what_is_touched_changes() {
+        for (patch, old, new) in [
+            ("{gateway: {port: 1}}", "18789,", "1,"),
+            ("{gateway: {port: null}}", "    port: 18789, // the usual one\n", "    // the usual one\n"),
+            ("{gateway: {auth: {token: null}}}", ", token: \"t\" }", " }"),
+            ("{gateway: {auth: {mode: null}}}", "mode: 'token', ", ""),
+            ("{gateway: {auth: {x: 1}}}", "\"t\" }", "\"t\", \"x\": 1 }"),
+            ("{gateway: {trustedProxies: ['10.0.0.1']}}", "',", "'"),
+            ("{gateway: {bind: 'lan'}}", "haproxy\n    ]", "haproxy\n    ],\n    \"bind\": \"lan\""),
+            ("{ui: {a: {b: null}}}", "// not ours\n", "// not ours\n  \"ui\": {\n    \"a\": {}\n  },\n"),
+        ] {
+            let text = patched(FILE, patch);
+            if patch.contains("trustedProxies") {
+                assert_eq!(text, FILE.replace("'10.0.0.1',", "'10.0.0.1'").replace("'10.0.0.2' ", ""), "{patch}");
+            } else {
+                assert_eq!(text, FILE.replacen(old, new, 1), "{patch}");
+            }
+        }
+        let more = patched(FILE, "{gateway: {trustedProxies: ['10.0.0.1', '10.0.0.2', '10.0.0.3']}}");
+        assert_eq!(more, FILE.replace("'10.0.0.2' // haproxy\n", "'10.0.0.2', // haproxy\n      \"10.0.0.3\"\n"));
+    }
+
+    #[test]
+    fn what_means_the_same_is_left_as_it_is_written() {
+        let whole = r#"{"gateway":{"port":18789,"auth":{"token":"t","mode":"token"},"trustedProxies":["10.0.0.1","10.0.0.2"]},"agents":{"list":[{"id":1}]}}"#;
+        let same = merged(FILE, whole, true);
+        assert_eq!((same.text.as_str(), same.paths.len(), same.lost.len()), (FILE, 0, 0));
+    }
+
+    #[test]
+    fn what_changed_is_told_by_its_path() {
+        let patch = "{gateway: {port: 2, auth: {token: null}, trustedProxies: ['10.0.0.2'], y: {z: 1}}, agents: {list: null}, no: null}";
+        let merged = merged(FILE, patch, false);
+        let paths = ["agents.list", "gateway.auth.token", "gateway.port", "gateway.trustedProxies", "gateway.y"];
+        let mut found = merged.paths.clone();
+        found.sort();
+        assert_eq!(found, paths);
+        assert_eq!(merged.lost, ["gateway.trustedProxies", "agents.list"]);
+    }
+
+    #[test]
+    fn a_file_of_nothing_becomes_one_of_something() {
+        for empty in ["", "// soon\n", "{}", "{ }\n"] {
+            let text = patched(empty, "{gateway: {port: 1}}");
+            assert!(text.starts_with(empty.split('{').next().unwrap()), "{text}");
+            assert_eq!(json5(&text), json!({ "gateway": { "port": 1 } }), "{text}");
+        }
+        let list = tree::read("{}").ok().flatten().unwrap();
+        assert!(merge("[1]", &list, false).ok().unwrap().is_none());
+    }
+
+    fn json5(text: &str) -> Json {
+        let root = tree::read(text).unwrap_or_else(|_| panic!("{text}")).unwrap();
+        serde_json::from_str(&compact(&root.value)).unwrap()
+    }
+
+    /// RFC 7396 as it is written there.
+    fn model(target: &Json, patch: &Json) -> Json {
+        let Json::Object(patch) = patch else { return patch.clone() };
+        let mut target = target.as_object().cloned().unwrap_or_default();
+        for (name, value) in patch {
+            if value.is_null() {
+                target.remove(name);
+            } else {
+                let merged = model(target.get(name).unwrap_or(&Json::Null), value);
+                target.insert(name.clone(), merged);
+            }
+        }
+        target.into()
+    }
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn value(&mut self, depth: u64) -> Json {
+            match self.below(4 + depth.min(4)) {
+                0 => Json::Null,
+                1 => self.below(9).into(),
+                2 => true.into(),
+                3 => ["a", "b//c", "d,}", "/*e*/"][self.below(4) as usize].into(),
+                4 | 5 => (0..self.below(4)).map(|_| self.value(depth - 1)).collect(),
+                _ => self.object(depth - 1),
+            }
+        }
+
+        fn object(&mut self, depth: u64) -> Json {
+            let names = ["a", "b", "c", "d"];
+            let mut object = Map::new();
+            (0..self.below(5)).for_each(|_| {
+                let name = names[self.below(4) as usize];
+                let value = self.value(depth);
+                object.insert(name.to_string(), value);
+            });
+            object.into()
+        }
+
+        /// The value written by somebody with a style of his own, with comments all over.
+        fn write(&mut self, value: &Json, comments: &mut u32, lines: bool) -> String {
+            let (open, close, members): (_, _, Vec<String>) = match value {
+                Json::Object(object) => {
+                    let member =
+                        |(name, value): (&String, &Json)| format!("{name}:{}", self.write(value, comments, lines));
+                    ('{', '}', object.iter().map(member).collect())
+                }
+                Json::Array(list) => ('[', ']', list.iter().map(|value| self.write(value, comments, lines)).collect()),
+                scalar => return scalar.to_string(),
+            };
+            let mut text = String::from(open);
+            let count = members.len();
+            for (at, member) in members.into_iter().enumerate() {
+                let space = self.space(comments, lines);
+                let tail = self.space(comments, false);
+                let last = at + 1 == count && self.below(2) == 0;
+                text.push_str(&[space.as_str(), &member, &tail, if last { "" } else { "," }].concat());
+            }
+            text.push_str(&self.space(comments, lines));
+            text.push(close);
+            text
+        }
+
+        fn space(&mut self, comments: &mut u32, lines: bool) -> String {
+            *comments += 1;
+            match self.below(6) {
+                0 => format!(" /*#{comments}#*/ "),
+                1 => format!(" //#{comments}#\n  "),
+                2 => " ".to_string(),
+                _ if lines => "\n  ".to_string(),
+                _ => String::new(),
+            }
+        }
+    }
+
+    /// The comments of a text, by their numbers.
+    fn comments(text: &str) -> Vec<&str> {
+        text.split('#').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn whatever_is_merged_into_whatever_the_result_is_that_of_the_model_and_comments_outside_stay_in_order() {
+        let mut dice = Dice(7);
+        for round in 0..20_000 {
+            let (old, new) = (dice.object(4), dice.object(4));
+            let (mut count, lines) = (0, dice.below(2) == 0);
+            let text = format!("//#first#\n{}//#last#", dice.write(&old, &mut count, lines));
+            let new_text = serde_json::to_string(&new).unwrap();
+            let whole = round % 2 == 0;
+            let merged = merged(&text, &new_text, whole);
+            let wanted = if whole { new.clone() } else { model(&old, &new) };
+            assert_eq!(json5(&merged.text), wanted, "{text}\n+ {new_text} ({whole})\n= {}", merged.text);
+            assert_eq!(merged.paths.is_empty(), wanted == old, "{text}\n+ {new_text}");
+            assert!(wanted != old || merged.text == text);
+            let (before, after) = (comments(&text), comments(&merged.text));
+            let mut rest = before.iter();
+            assert!(after.iter().all(|comment| rest.any(|one| one == comment)), "{text}\n= {}", merged.text);
+            assert!(after.first() == Some(&"first") && after.last() == Some(&"last"), "{}", merged.text);
+            let plain =
+                |value: &Json| value.as_object().unwrap().values().all(|value| !value.is_object() && !value.is_array());
+            assert!(!plain(&old) || before == after, "{text}\n+ {new_text}\n= {}", merged.text);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Values of a configuration as text again: on one line as strict JSON, or laid out to stand in a file.
+//!
+//! What a peer is shown goes through [`shown`], which puts [`HIDDEN`] where a secret stands.
+
+use super::tree::{Member, Value};
+
+/// What stands for a secret that is not shown (protocol 4).
+pub(super) const HIDDEN: &str = "__OPENCLAW_REDACTED__";
+
+/// The value as strict JSON on one line; two values that mean the same are the same text.
+pub(super) fn compact(value: &Value<'_>) -> String {
+    let mut printer = Printer { out: String::new(), indent: None, hide: false, drop_nulls: false };
+    printer.value(value, 0, false);
+    printer.out
+}
+
+/// As [`compact`], without the secrets.
+pub(super) fn shown(value: &Value<'_>) -> String {
+    let mut printer = Printer { out: String::new(), indent: None, hide: true, drop_nulls: false };
+    printer.value(value, 0, false);
+    printer.out
+}
+
+/// The value as it goes into a file, on a line that begins with that space; `drop_nulls` leaves out what a merge patch removes.
+pub(super) fn laid_out(value: &Value<'_>, indent: &str, drop_nulls: bool) -> String {
+    let mut printer = Printer { out: String::new(), indent: Some(indent), hide: false, drop_nulls };
+    printer.value(value, 0, false);
+    printer.out
+}
+
+/// The text in quotes.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    quote(&mut out, text);
+    out
+}
+
+/// Is what stands under this key a secret (the words of protocol 4)?
+pub(super) fn is_secret_key(key: &str) -> bool {
+    let key: String = key.chars().filter(|char| !matches!(char, '-' | '_')).collect::<String>().to_ascii_lowercase();
+    let named = ["password", "secret", "apikey", "encryptkey", "privatekey"].iter().any(|word| key.contains(word));
+    key.ends_with("token") || key.ends_with("serviceaccount") || named && !key.ends_with("passwordfile")
+}
+
+/// Is this value below a secret key one to hide? The name of a variable is none.
+pub(super) fn is_secret(value: &Value<'_>, below_secret: bool) -> bool {
+    match value {
+        Value::Text(text) => below_secret && !is_variable(text) || has_login(text),
+        Value::Number(_) => below_secret,
+        _ => false,
+    }
+}
+
+/// Do the values in there count as below a secret key? A reference tells only where a secret is.
+pub(super) fn goes_on(value: &Value<'_>, below_secret: bool) -> bool {
+    below_secret && !(value.text("source").is_some() && value.text("id").is_some())
+}
+
+fn is_variable(text: &str) -> bool {
+    let text = text.trim();
+    let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    text.is_empty() || inner.is_some_and(|name| !name.contains('}'))
+}
+
+/// `scheme://user:password@host`
+fn has_login(text: &str) -> bool {
+    let host = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
+    host.is_some_and(|host| host.contains('@'))
+}
+
+struct Printer<'i> {
+    out: String,
+    indent: Option<&'i str>,
+    hide: bool,
+    drop_nulls: bool,
+}
+
+impl Printer<'_> {
+    fn value(&mut self, value: &Value<'_>, depth: usize, below_secret: bool) {
+        if self.hide && is_secret(value, below_secret) {
+            return quote(&mut self.out, HIDDEN);
+        }
+        match value {
+            Value::Null => self.out.push_str("null"),
+            Value::Flag(flag) => self.out.push_str(if *flag { "true" } else { "false" }),
+            Value::Number(number) if self.indent.is_some() => self.out.push_str(number),
+            Value::Number(number) => self.out.push_str(&strict_number(number)),
+            Value::Text(text) => quote(&mut self.out, text),
+            Value::List(items) => {
+                // a patch removes nothing inside of a list
+                let drop_nulls = std::mem::take(&mut self.drop_nulls);
+                self.members(['[', ']'], items, depth, goes_on(value, below_secret));
+                self.drop_nulls = drop_nulls;
+            }
+            Value::Object(members) => self.members(['{', '}'], members, depth, goes_on(value, below_secret)),
+        }
+    }
+
+    fn members(&mut self, brackets: [char; 2], members: &[Member<'_>], depth: usize, below_secret: bool) {
+        self.out.push(brackets[0]);
+        let mut empty = true;
+        for (at, member) in members.iter().enumerate() {
+            let named = brackets[0] == '{';
+            let again = named && members[at + 1..].iter().any(|later| later.name == member.name);
+            if again || self.drop_nulls && matches!(member.value, Value::Null) {
+                continue;
+            }
+            if !std::mem::take(&mut empty) {
+                self.out.push(',');
+            }
+            self.new_line(depth + 1);
+            if named {
+                quote(&mut self.out, &member.name);
+                self.out.push_str(if self.indent.is_some() { ": " } else { ":" });
+            }
+            self.value(&member.value, depth + 1, below_secret || named && is_secret_key(&member.name));
+        }
+        if !empty {
+            self.new_line(depth);
+        }
+        self.out.push(brackets[1]);
+    }
+
+    fn new_line(&mut self, depth: usize) {
+        if let Some(indent) = self.indent {
+            self.out.push('\n');
+            self.out.push_str(indent);
+            (0..depth).for_each(|_| self.out.push_str(STEP));
+        }
+    }
+}
+
+/// The space by which what is inside stands further in.
+pub(super) const STEP: &str = "  ";
+
+fn quote(out: &mut String, text: &str) {
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend(['\\', char]),
+            '\n' => out.push_str("\\n"),
+            '\0'..='\u{1f}' | '\u{7f}' | '\u{2028}' | '\u{2029}' => {
+                out.push_str("\\u");
+                let digits = (0..4).rev().map(|place| (char as u32 >> (4 * place)) & 15);
+                out.extend(digits.filter_map(|digit| char::from_digit(digit, 16)));
+            }
+            char => out.push(char),
+        }
+    }
+    out.push('"');
+}
+
+/// A number of JSON5 in the form of JSON; what JSON has no number for is null, as everywhere.
+fn strict_number(number: &str) -> String {
+    let (sign, digits) = match number.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", number.strip_prefix('+').unwrap_or(number)),
+    };
+    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        return u64::from_str_radix(hex, 16).map_or("null".to_string(), |value| [sign, &value.to_string()].concat());
+    }
+    if !digits.starts_with(|char: char| char.is_ascii_digit() || char == '.') {
+        return "null".to_string();
+    }
+    let (whole, exponent) = digits.split_at(digits.find(['e', 'E']).unwrap_or(digits.len()));
+    let (front, behind) = whole.split_once('.').unwrap_or((whole, ""));
+    let front = if front.is_empty() { "0" } else { front };
+    let point = if behind.is_empty() { "" } else { "." };
+    [sign, front, point, behind, exponent].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::read;
+    use super::*;
+
+    fn of(text: &str) -> String {
+        compact(&read(text).ok().flatten().unwrap().value)
+    }
+
+    #[test]
+    fn what_json5_says_is_said_in_json() {
+        let text = "{a: +1, 'b': .5, c: 5., d: 0x1F, e: -0xf, f: NaN, g: -Infinity, h: 1e5, i: -.5E-3, // no\n j: 'x\\'\"\\n\\u0001', k: [null, true,],}";
+        let json = r#"{"a":1,"b":0.5,"c":5,"d":31,"e":-15,"f":null,"g":null,"h":1e5,"i":-0.5E-3,"j":"x'\"\n\u0001","k":[null,true]}"#;
+        assert_eq!(of(text), json);
+        assert!(crate::wire::json::parse(json.as_bytes(), 9).is_ok());
+    }
+
+    #[test]
+    fn of_a_key_said_twice_the_last_counts() {
+        assert_eq!(of("{a: 1, b: 2, a: 3}"), r#"{"b":2,"a":3}"#);
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_keys_and_shown_by_nobody() {
+        let text = r#"{gateway: {auth: {token: "s1", password: 1234, mode: "token"}, upstream: {tokenFile: "f"}},
+            env: {OPENAI_API_KEY: "s2", X: "${S3}"}, channels: {secrets: [{a: "s4"}]}, t: {token: "${VAR}"},
+            r: {token: {source: "env", id: "NAME"}}, u: "https://me:s5@host/x", maxTokens: 5, v: "http://host/a@b"}"#;
+        let json = shown(&read(text).ok().flatten().unwrap().value);
+        for secret in ["s1", "1234", "s2", "s4", "s5"] {
+            assert!(!json.contains(secret), "{json}");
+        }
+        for kept in ["\"f\"", "${S3}", "${VAR}", "NAME", "maxTokens\":5", "http://host/a@b", "\"mode\":\"token\""] {
+            assert!(json.contains(kept), "{kept}: {json}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_laid_out_and_nulls_of_a_patch_are_left_out() {
+        let text = "{a: {b: [1, {x: null}], c: null}, d: {}, n: null}";
+        let value = read(text).ok().flatten().unwrap().value;
+        let lines = "{\n    \"a\": {\n      \"b\": [\n        1,\n        {\n          \"x\": null\n        }\n      ]\n    },\n    \"d\": {}\n  }";
+        assert_eq!(laid_out(&value, "  ", true), lines);
+    }
+}

@@ -1,0 +1,149 @@
+//! Secrets out of a configuration's text before it is shown, and back in when it returns.
+
+use std::ops::Range;
+
+use super::print::{goes_on, is_secret, is_secret_key, quoted, HIDDEN};
+use super::tree::{self, Member, Value};
+
+/// The text with [`HIDDEN`] where secrets stand; `None` where that cannot be told for sure: the text cannot be read, or a secret
+/// stands elsewhere too, such as in a comment.
+pub(super) fn hide(text: &str) -> Option<String> {
+    let root = tree::read(text).ok()??;
+    let mut secrets = Vec::new();
+    find(&root, false, &mut secrets);
+    let hidden = replaced(text, secrets.iter().map(|(span, _)| (span.clone(), quoted(HIDDEN))).collect());
+    let is_left = |secret: &String| hidden.contains(secret.as_str());
+    (!secrets.iter().any(|(_, secret)| is_left(secret))).then_some(hidden)
+}
+
+fn find(member: &Member<'_>, below_secret: bool, secrets: &mut Vec<(Range<usize>, String)>) {
+    let below_secret = below_secret || is_secret_key(&member.name);
+    match &member.value {
+        value if is_secret(value, below_secret) => {
+            let secret = match value {
+                Value::Text(text) => text.trim().to_string(),
+                Value::Number(number) => number.to_string(),
+                _ => String::new(),
+            };
+            secrets.push((member.span.clone(), secret));
+        }
+        value @ (Value::List(members) | Value::Object(members)) => {
+            let below_secret = goes_on(value, below_secret);
+            members.iter().for_each(|member| find(member, below_secret, secrets));
+        }
+        _ => {}
+    }
+}
+
+/// The new text with what the old one has in its place for every [`HIDDEN`]; the error is the path of one for which it has nothing.
+pub(super) fn restore(new: &str, old: &str) -> Result<String, String> {
+    let (Ok(Some(new_root)), Ok(old_root)) = (tree::read(new), tree::read(old)) else { return Ok(new.to_string()) };
+    let mut restorer = Restorer { old, found: Vec::new() };
+    restorer.walk(&new_root, old_root.as_ref(), "")?;
+    Ok(replaced(new, restorer.found))
+}
+
+struct Restorer<'o> {
+    old: &'o str,
+    found: Vec<(Range<usize>, String)>,
+}
+
+impl Restorer<'_> {
+    fn walk(&mut self, new: &Member<'_>, old: Option<&Member<'_>>, path: &str) -> Result<(), String> {
+        match &new.value {
+            Value::Text(text) if text == HIDDEN => {
+                let old = old.ok_or_else(|| path.to_string())?;
+                self.found.push((new.span.clone(), self.old[old.span.clone()].to_string()));
+            }
+            Value::Object(members) => {
+                for member in members {
+                    let old = old.and_then(|old| old.value.member(&member.name));
+                    self.walk(member, old, &beneath(path, &member.name))?;
+                }
+            }
+            Value::List(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.walk(item, old.and_then(|old| same_item(&old.value, &item.value, at)), path)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The entry that was this one: of the same id, or where there are no ids, at the same place.
+fn same_item<'o, 't>(old: &'o Value<'t>, new: &Value<'_>, at: usize) -> Option<&'o Member<'t>> {
+    let Value::List(items) = old else { return None };
+    match new.text("id") {
+        Some(id) => items.iter().find(|item| item.value.text("id") == Some(id)),
+        None => items.get(at).filter(|item| item.value.text("id").is_none()),
+    }
+}
+
+/// `section.key`
+pub(super) fn beneath(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_string()
+    } else {
+        [path, ".", key].concat()
+    }
+}
+
+/// The text with these pieces of it replaced; where they overlap, what is taken away by one of them is gone.
+pub(super) fn replaced(text: &str, mut pieces: Vec<(Range<usize>, String)>) -> String {
+    pieces.sort_by_key(|(span, _)| span.start);
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for (span, piece) in pieces {
+        out.push_str(&text[done..span.start.max(done)]);
+        out.push_str(&piece);
+        done = done.max(span.end);
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "{\n  // mine\n  gateway: { auth: { token: 'very-secret', mode: \"token\" } }, // end\n  l: [{id: 'a', token: 's-a'}, {id: 'b', token: 's-b'}],\n}\n";
+
+    #[test]
+    fn what_is_hidden_comes_back_where_it_was() {
+        let hidden = hide(OLD).unwrap();
+        assert!(
+            !hidden.contains("secret") && hidden.contains("// mine") && hidden.contains("mode: \"token\""),
+            "{hidden}"
+        );
+        assert_eq!(restore(&hidden, OLD).unwrap(), OLD);
+    }
+
+    #[test]
+    fn an_entry_that_moved_keeps_its_own_secret() {
+        let moved = format!(
+            r#"{{"l":[{{"id":"b","token":"{HIDDEN}"}},{{"id":"c","token":"new"}},{{"id":"a","token":"{HIDDEN}"}}]}}"#
+        );
+        let back = restore(&moved, OLD).unwrap();
+        assert_eq!(back, r#"{"l":[{"id":"b","token":'s-b'},{"id":"c","token":"new"},{"id":"a","token":'s-a'}]}"#);
+    }
+
+    #[test]
+    fn a_hidden_value_without_an_old_one_is_refused() {
+        for text in [
+            format!("{{gateway: {{auth: {{password: '{HIDDEN}'}}}}}}"),
+            format!("{{l: [{{id: 'z', token: '{HIDDEN}'}}]}}"),
+        ] {
+            let path = restore(&text, OLD).unwrap_err();
+            assert!(path == "gateway.auth.password" || path == "l.token", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_text_whose_secret_stands_in_a_comment_too_is_not_shown() {
+        assert_eq!(hide("{auth: {token: 'abc-def'}} // abc-def"), None);
+        assert_eq!(hide("{auth: {token: 'abc'"), None);
+        assert_eq!(hide(""), None);
+    }
+}
