@@ -16,7 +16,7 @@ pub struct Shown {
 /// What may be shown of a text.
 pub fn shown(text: &str) -> Shown {
     let text = split_mark(text).1;
-    let json = match tree::read(text) {
+    let json = match tree::read_narrow(text) {
         Ok(Some(root)) => Some(print::shown(&root.value)),
         _ => None,
     };
@@ -39,7 +39,7 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
     let (mark, old) = split_mark(old);
     let new = redact::restore(split_mark(new).1, old)
         .map_err(|path| ["Sentinel value \"", HIDDEN, "\" in key ", &path, " is not valid as real data"].concat())?;
-    let root = match tree::read(&new) {
+    let root = match tree::read_narrow(&new) {
         Ok(Some(root)) => root,
         Ok(None) => return Err("raw is empty".to_string()),
         Err(mistake) => return Err(["raw is not JSON5: ", &mistake.what].concat()),

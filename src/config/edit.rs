@@ -6,12 +6,13 @@ use std::ops::Range;
 use super::print::{compact, laid_out, quoted, STEP};
 use super::redact::{beneath, replaced};
 use super::tree::{self, Member, Mistake, Value};
+use crate::gate::limits;
 
 /// A text after a change.
 #[derive(Debug)]
 pub(super) struct Merged {
     pub text: String,
-    /// The paths of what changed; none if the text is the old one.
+    /// The paths of what changed, the first [`limits::CONFIG_PATHS`] of them; none if the text is the old one.
     pub paths: Vec<String>,
     /// The paths of lists that lose entries.
     pub lost: Vec<String>,
@@ -20,7 +21,7 @@ pub(super) struct Merged {
 /// Merges `new` into `text`: as a merge patch (RFC 7396), or, if it is the `whole` of what shall stand there, by what differs.
 /// `None` if the text is no object to change anything in.
 pub(super) fn merge(text: &str, new: &Member<'_>, whole: bool) -> Result<Option<Merged>, Mistake> {
-    let Some(old) = tree::read(text)? else { return merge(&[text, "{}\n"].concat(), new, whole) };
+    let Some(old) = tree::read_narrow(text)? else { return merge(&[text, "{}\n"].concat(), new, whole) };
     if !matches!((&old.value, &new.value), (Value::Object(_), Value::Object(_))) {
         return Ok(None);
     }
@@ -50,7 +51,8 @@ impl Editor<'_> {
     }
 
     fn replace(&mut self, old: &Member<'_>, new: &Member<'_>, path: &str) {
-        self.note(old, path);
+        self.note(old, path, true);
+        self.note(new, path, false);
         let value = laid_out(&new.value, self.indent_of_line(old.at), !self.whole);
         self.pieces.push((old.span.clone(), value));
     }
@@ -63,7 +65,7 @@ impl Editor<'_> {
             let new = news.iter().rfind(|new| new.name == old.name);
             *gone = new.map_or(self.whole, |new| !self.whole && matches!(new.value, Value::Null));
             if *gone {
-                self.note(old, &beneath(path, &old.name));
+                self.note(old, &beneath(path, &old.name), true);
             }
         }
         for (at, new) in news.iter().enumerate() {
@@ -76,7 +78,7 @@ impl Editor<'_> {
                 None => {
                     let value = laid_out(&new.value, &indent, !self.whole);
                     added.push([&quoted(&new.name), ": ", &value].concat());
-                    self.paths.push(path);
+                    self.note(new, &path, false);
                 }
             }
         }
@@ -93,7 +95,7 @@ impl Editor<'_> {
         if old_texts.iter().any(|old| !new_texts.contains(old)) {
             self.lost.push(path.to_string());
         }
-        self.paths.push(path.to_string());
+        self.note_path(path);
         if olds.len() == news.len() {
             let noted = (self.paths.len(), self.lost.len(), std::mem::replace(&mut self.whole, true));
             olds.iter().zip(news).for_each(|(old, new)| self.value(old, new, path));
@@ -120,11 +122,26 @@ impl Editor<'_> {
         self.reshape(holder, olds, &gone, &added);
     }
 
-    /// That member goes or becomes another value.
-    fn note(&mut self, old: &Member<'_>, path: &str) {
-        self.paths.push(path.to_string());
-        if matches!(&old.value, Value::List(items) if !items.is_empty()) {
-            self.lost.push(path.to_string());
+    /// What is in there is new, or (`gone`) is there no longer.
+    fn note(&mut self, member: &Member<'_>, path: &str, gone: bool) {
+        match &member.value {
+            Value::Object(members) if !members.is_empty() => {
+                members.iter().for_each(|member| self.note(member, &beneath(path, &member.name), gone));
+            }
+            value => {
+                self.note_path(path);
+                if gone && matches!(value, Value::List(items) if !items.is_empty()) {
+                    self.lost.push(path.to_string());
+                }
+            }
+        }
+    }
+
+    fn note_path(&mut self, path: &str) {
+        let fits = self.paths.len() < limits::CONFIG_PATHS && path.len() <= limits::FIELD_LEN;
+        let path = if fits { path } else { "..." };
+        if self.paths.last().is_none_or(|last| last != path) {
+            self.paths.push(path.to_string());
         }
     }
 
@@ -292,7 +309,7 @@ mod tests {
     fn what_changed_is_told_by_its_path() {
         let patch = "{gateway: {port: 2, auth: {token: null}, trustedProxies: ['10.0.0.2'], y: {z: 1}}, agents: {list: null}, no: null}";
         let merged = merged(FILE, patch, false);
-        let paths = ["agents.list", "gateway.auth.token", "gateway.port", "gateway.trustedProxies", "gateway.y"];
+        let paths = ["agents.list", "gateway.auth.token", "gateway.port", "gateway.trustedProxies", "gateway.y.z"];
         let mut found = merged.paths.clone();
         found.sort();
         assert_eq!(found, paths);

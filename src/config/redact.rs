@@ -8,7 +8,7 @@ use super::tree::{self, Member, Value};
 /// The text with [`HIDDEN`] where secrets stand; `None` where that cannot be told for sure: the text cannot be read, or a secret
 /// stands elsewhere too, such as in a comment.
 pub(super) fn hide(text: &str) -> Option<String> {
-    let root = tree::read(text).ok()??;
+    let root = tree::read_narrow(text).ok()??;
     let mut secrets = Vec::new();
     find(&root, false, &mut secrets);
     let hidden = replaced(text, secrets.iter().map(|(span, _)| (span.clone(), quoted(HIDDEN))).collect());
@@ -37,7 +37,9 @@ fn find(member: &Member<'_>, below_secret: bool, secrets: &mut Vec<(Range<usize>
 
 /// The new text with what the old one has in its place for every [`HIDDEN`]; the error is the path of one for which it has nothing.
 pub(super) fn restore(new: &str, old: &str) -> Result<String, String> {
-    let (Ok(Some(new_root)), Ok(old_root)) = (tree::read(new), tree::read(old)) else { return Ok(new.to_string()) };
+    let (Ok(Some(new_root)), Ok(old_root)) = (tree::read_narrow(new), tree::read_narrow(old)) else {
+        return Ok(new.to_string());
+    };
     let mut restorer = Restorer { old, found: Vec::new() };
     restorer.walk(&new_root, old_root.as_ref(), "")?;
     Ok(replaced(new, restorer.found))

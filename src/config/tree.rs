@@ -59,7 +59,17 @@ impl<'a> Value<'a> {
 
 /// The one value of a text; `None` if there is nothing but space and comments.
 pub(super) fn read(text: &str) -> Result<Option<Member<'_>>, Mistake> {
-    let mut tokens = Tokens { text, scanner: Scanner::new(text, &ScannerOptions::default()), open: Vec::new() };
+    read_up_to(text, usize::MAX)
+}
+
+/// As [`read`], with at most [`limits::CONFIG_MEMBERS`] values side by side: such trees are quick to compare.
+pub(super) fn read_narrow(text: &str) -> Result<Option<Member<'_>>, Mistake> {
+    read_up_to(text, limits::CONFIG_MEMBERS)
+}
+
+fn read_up_to(text: &str, widest: usize) -> Result<Option<Member<'_>>, Mistake> {
+    let scanner = Scanner::new(text, &ScannerOptions::default());
+    let mut tokens = Tokens { text, scanner, open: Vec::new(), widest };
     let Some(first) = tokens.next()? else { return Ok(None) };
     let at = tokens.scanner.token_start();
     let root = tokens.member(at, Cow::Borrowed(""), first)?;
@@ -74,6 +84,8 @@ struct Tokens<'a> {
     scanner: Scanner<'a>,
     /// Where the lists and objects begin that the next token stands in.
     open: Vec<usize>,
+    /// How many values may stand side by side.
+    widest: usize,
 }
 
 impl<'a> Tokens<'a> {
@@ -171,8 +183,8 @@ impl<'a> Tokens<'a> {
     }
 
     fn keep(&self, members: &mut Vec<Member<'a>>, member: Member<'a>) -> Result<(), Mistake> {
-        if members.len() >= limits::CONFIG_MEMBERS {
-            let what = format!("more than {} values stand side by side", limits::CONFIG_MEMBERS);
+        if members.len() >= self.widest {
+            let what = format!("more than {} values stand side by side", self.widest);
             return Err(Mistake { at: member.at, what });
         }
         members.push(member);

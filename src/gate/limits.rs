@@ -220,6 +220,8 @@ pub const SURFACE_NAME_LEN: usize = 128;
 pub const CONFIG_LEN: u64 = 1024 * 1024;
 /// Values side by side in one list or object of a configuration, so that comparing two of them is quick.
 pub const CONFIG_MEMBERS: usize = 2048;
+/// Paths that one patch of the configuration names (protocol 4).
+pub const CONFIG_PATHS: usize = 256;
 /// Problems of a configuration that are listed; the rest is only mentioned.
 pub const CONFIG_PROBLEMS: usize = 100;
 /// Largest secret file that is read.

@@ -132,7 +132,7 @@ mod tests {
     fn the_last_lines_are_kept_and_no_more_of_them_than_their_number_and_their_bytes_allow() {
         let log = some(limits::LOG_LINES as u64 + 3);
         assert_eq!((log.lines.len(), log.lines[0].as_str()), (limits::LOG_LINES, "t info line 3"));
-        assert_eq!(log.bytes, log.lines.iter().map(String::len).sum());
+        assert_eq!(log.bytes, log.lines.iter().map(String::len).sum::<usize>());
         let mut log = Log::EMPTY;
         (0..2 * limits::LOG_LINES).for_each(|_| log.push(&"x".repeat(2 * limits::LOG_LINE_LEN)));
         assert_eq!(log.lines[0].len(), limits::LOG_LINE_LEN);

@@ -4,6 +4,8 @@
 //! nothing itself. An answer with a [`Change`] is sent, and its effects happen, only when the change is durable. Authority is
 //! an argument ([`Admitted`]), so there is no way to call without it.
 
+pub mod config;
+mod config_schema;
 mod devices;
 mod empty;
 mod logs;
@@ -129,6 +131,8 @@ pub struct Reply {
     pub payload: Vec<u8>,
     /// What must be durable before anything else happens.
     pub change: Option<Change>,
+    /// What is asked of the configuration file, which then gives the answer.
+    pub file: Option<Box<config::Ask>>,
     /// In this order, after the answer.
     pub effects: Vec<Effect>,
     /// One of the effects, now or later, is the answer.
@@ -138,7 +142,7 @@ pub struct Reply {
 impl Reply {
     /// An answer that changes nothing.
     pub fn of(payload: Vec<u8>) -> Reply {
-        Reply { payload, change: None, effects: Vec::new(), later: false }
+        Reply { payload, change: None, file: None, effects: Vec::new(), later: false }
     }
 
     /// No answer yet; it comes as an effect of something else.
@@ -252,8 +256,13 @@ const METHODS: &[Method] = &[
     method("system-presence", Scope::Read, system::presence),
     method("system-event", Scope::Admin, report::event),
     method("set-heartbeats", Scope::Admin, system::set_heartbeats),
-    Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, system::config) },
     method("logs.tail", Scope::Read, logs::tail),
+    Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, config::get) },
+    method("config.set", Scope::Admin, config::set),
+    method("config.patch", Scope::Admin, config::patch),
+    method("config.apply", Scope::Admin, config::apply),
+    Method { scope_v3: Scope::Admin, ..method("config.schema", Scope::Read, config_schema::schema) },
+    Method { scope_v3: Scope::Admin, ..method("config.schema.lookup", Scope::Read, config_schema::lookup) },
     method("device.pair.list", Scope::Pairing, devices::list),
     method("device.pair.approve", Scope::Pairing, devices::approve),
     method("device.pair.reject", Scope::Pairing, devices::reject),
@@ -311,7 +320,7 @@ pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
 }
 
 /// The events that this gateway sends, apart from `node.invoke.cancel`, which only nodes of protocol 4 know.
-pub const EVENTS: [&str; 14] = [
+pub const EVENTS: [&str; 15] = [
     "connect.challenge",
     "presence",
     "tick",
@@ -326,6 +335,7 @@ pub const EVENTS: [&str; 14] = [
     "voicewake.changed",
     "exec.approval.requested",
     "exec.approval.resolved",
+    "config.changed",
 ];
 
 /// Answers one request of an admitted client.

@@ -27,7 +27,7 @@ pub struct Refused {
     pub request: String,
 }
 
-/// What the gateway can say of itself that does not change while it runs, and its counters as of this call.
+/// What the gateway can say of itself by its configuration, and its counters as of this call.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     pub version: &'static str,
@@ -38,11 +38,6 @@ pub struct Status {
     pub url: String,
     /// Origins at which other machines may find the gateway, the best first.
     pub urls: Vec<String>,
-    pub port: u16,
-    /// The word of the configuration.
-    pub bind: &'static str,
-    pub config_path: String,
-    pub config_exists: bool,
     pub auth_mode: &'static str,
     pub pairing_mode: &'static str,
     pub secret_source: String,

@@ -50,29 +50,6 @@ pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
     })))
 }
 
-/// `config.get {}`: the gateway section in force, without secrets; `raw` and `hash` come with `config.set`.
-pub fn config(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
-    let gateway = call.status;
-    let section = json::object(|o| {
-        o.obj("gateway", |section| {
-            section.str("mode", "local");
-            section.u64("port", u64::from(gateway.port));
-            section.str("bind", gateway.bind);
-            section.obj("auth", |auth| auth.str("mode", gateway.auth_mode));
-            section.obj("pairing", |pairing| pairing.str("mode", gateway.pairing_mode));
-        });
-    });
-    Ok(Reply::of(json::object(|o| {
-        o.str("path", &gateway.config_path);
-        o.bool("exists", gateway.config_exists);
-        o.raw("parsed", &section);
-        o.bool("valid", true);
-        o.raw("config", &section);
-        o.fields(r#""issues":[],"warnings":[],"legacyIssues":[]"#);
-    })))
-}
-
 /// `system-presence {}`
 pub fn presence(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(call.presence.list(call.caller.dialect())))

@@ -1,5 +1,6 @@
 //! What an admitted client asks: from its frame to the answer.
 
+use super::config_file::FileWork;
 use super::gateway::{Gateway, Then};
 use super::logger;
 use crate::gate::ids::{ConnId, Now};
@@ -56,19 +57,23 @@ impl Gateway {
     }
 
     fn answer(&mut self, conn: ConnId, id: &str, mut reply: Reply) {
-        match reply.change.take() {
-            Some(_) if self.commits.is_full() => {
+        match (reply.change.take(), reply.file.take()) {
+            (None, None) => self.answered(conn, id, reply),
+            _ if self.commits.is_full() => {
                 self.fail(conn, id, &Failure::unavailable("too many changes wait for the disk; retry shortly"));
             }
-            Some(Change { slot, device }) => {
+            (Some(Change { slot, device }), _) => {
                 let ticket = self.commits.change(&mut self.devices, slot, device);
                 self.commits.wait(ticket, Then::Answer { conn, id: id.to_string(), reply: Box::new(reply) });
             }
-            None => self.answered(conn, id, reply),
+            (None, Some(ask)) => {
+                let ticket = self.commits.file(Box::new(FileWork { ask: *ask, done: None }));
+                self.commits.wait(ticket, Then::File { conn, id: id.to_string() });
+            }
         }
     }
 
-    fn answered(&mut self, conn: ConnId, id: &str, reply: Reply) {
+    pub(super) fn answered(&mut self, conn: ConnId, id: &str, reply: Reply) {
         if !reply.later {
             self.send(conn, frames::response_ok(id, &reply.payload));
         }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::config_file::FileWork;
 use crate::gate::device::Device;
 use crate::gate::ids::{Slot, TableAge};
 use crate::gate::limits;
@@ -20,6 +21,8 @@ pub struct Job {
     pub ticket: Ticket,
     pub changes: Vec<(Slot, Option<Device>)>,
     pub age: Option<TableAge>,
+    /// Something to be done with the configuration file.
+    pub file: Option<Box<FileWork>>,
 }
 
 struct InFlight {
@@ -56,7 +59,7 @@ impl<T> Commits<T> {
             None => self.flights.push(InFlight { slot, count: 1, last: ticket, durable: table.get(slot).cloned() }),
         }
         put(table, slot, device.clone());
-        self.jobs.push_back(Job { ticket, changes: vec![(slot, device)], age: None });
+        self.jobs.push_back(Job { ticket, changes: vec![(slot, device)], age: None, file: None });
         ticket
     }
 
@@ -65,7 +68,14 @@ impl<T> Commits<T> {
         let ticket = self.ticket();
         let idle = slots.filter(|slot| self.under_way(*slot).is_none());
         let changes = idle.filter_map(|slot| Some((slot, Some(table.get(slot)?.clone())))).collect();
-        self.jobs.push_back(Job { ticket, changes, age: Some(table.age()) });
+        self.jobs.push_back(Job { ticket, changes, age: Some(table.age()), file: None });
+        ticket
+    }
+
+    /// Something is asked of the configuration file.
+    pub fn file(&mut self, work: Box<FileWork>) -> Ticket {
+        let ticket = self.ticket();
+        self.jobs.push_back(Job { ticket, changes: Vec::new(), age: None, file: Some(work) });
         ticket
     }
 
@@ -81,7 +91,9 @@ impl<T> Commits<T> {
 
     /// What waits for that change; the change is done, well or not.
     pub fn done(&mut self, table: &mut Devices, job: &Job, well: bool) -> Vec<T> {
-        self.failing = !well;
+        if job.file.is_none() {
+            self.failing = !well;
+        }
         for (slot, device) in &job.changes {
             self.settle(table, *slot, device, well);
         }

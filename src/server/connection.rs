@@ -90,7 +90,7 @@ impl Here {
                 }
             };
             let reached = stream.0.get_ref().local_addr().ok().map(|address| address.ip());
-            let seen = evidence::seen(&head, peer, reached, &self.shared.setup);
+            let seen = evidence::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
                 finish(&stream, &routes::answer(&head, &seen, &self.shared)).await;
                 return None;
@@ -229,7 +229,8 @@ impl Talk {
         let Some((nonce, challenged)) = self.challenge.take() else { return };
         let now = shared.now();
         let challenge = (nonce, now.at.since(challenged));
-        let (mut attempt, check) = evidence::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup, now);
+        let (mut attempt, check) =
+            evidence::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
         if let Some(check) = check {
             attempt.proof = shared.verify(check).await;
         }

@@ -62,6 +62,8 @@ pub(super) enum Then {
     Hello(Box<super::admit::Welcome>),
     /// The call is answered, and its effects happen.
     Answer { conn: ConnId, id: String, reply: Box<Reply> },
+    /// The call is answered with what became of the configuration file.
+    File { conn: ConnId, id: String },
 }
 
 /// The whole state of a running gateway.
@@ -82,6 +84,10 @@ pub struct Gateway {
     /// What hello names, in protocol 3 and in protocol 4; it is a search, and every hello has it.
     pub(super) methods: [Vec<&'static str>; 2],
     pub(super) entropy: Box<dyn Entropy>,
+    /// The hash of the configuration by which all of the gateway runs.
+    pub(super) applied: String,
+    /// Keys that the configuration changed and that are in force at the next start.
+    pub(super) restart: Vec<&'static str>,
     refusals: VecDeque<Refused>,
     /// Since when refusals are counted for the log, and how many there were.
     refusals_logged: (Millis, u32),
@@ -109,6 +115,8 @@ impl Gateway {
             conns: Conns::default(),
             admitted: 0,
             methods: [Dialect::V3, Dialect::V4].map(|dialect| rpc::advertised(dialect).collect()),
+            applied: String::new(),
+            restart: Vec::new(),
             refusals: VecDeque::new(),
             refusals_logged: (now.at, 0),
             unsaved: Vec::new(),
@@ -134,7 +142,7 @@ impl Gateway {
             Event::TurnedAway { conn, away } => self.turn_away(conn, *away, now),
             Event::Frame { conn, message } => self.frame(conn, &message, now),
             Event::Closed { conn } => self.closed(conn, now),
-            Event::Committed { job, error } => self.committed(&job, error, now),
+            Event::Committed { job, error } => self.committed(job, error, now),
             Event::Tick => self.tick(now),
             Event::Stop => self.stop(now),
         }
@@ -176,15 +184,18 @@ impl Gateway {
         self.conns.len() - self.admitted
     }
 
-    fn committed(&mut self, job: &Job, error: Option<String>, now: Now) {
+    fn committed(&mut self, mut job: Job, error: Option<String>, now: Now) {
         if let Some(error) = &error {
             log::error!("the pairing table could not be written: {error}; what changed is not kept");
         }
         let well = error.is_none();
-        for then in self.commits.done(&mut self.devices, job, well) {
+        for then in self.commits.done(&mut self.devices, &job, well) {
             match then {
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
                 Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well),
+                Then::File { conn, id } => {
+                    job.file.take().into_iter().for_each(|work| self.file_done(conn, &id, *work, now));
+                }
             }
         }
     }

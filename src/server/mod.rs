@@ -4,15 +4,18 @@
 //! disk and, under load, one for signatures. `server` decides nothing about admission; `gate` does.
 
 mod admit;
+mod apply;
 pub mod attempt;
 mod busy;
 mod calls;
 pub mod commits;
+mod config_file;
 pub mod connection;
 mod conns;
 pub mod evidence;
 mod flag;
 pub mod gateway;
+mod here;
 pub mod listen;
 mod log_file;
 mod logger;

@@ -35,7 +35,8 @@ fn ready(head: &Head<'_>, shared: &Shared) -> Vec<u8> {
 }
 
 fn page(head: &Head<'_>, path: &str, shared: &Shared) -> Vec<u8> {
-    let web = &shared.setup.web;
+    let setup = shared.setup();
+    let web = &setup.web;
     let not_found = || Answer::TEXT.status(404).whole(b"Not Found", head);
     if !web.page {
         return not_found();
@@ -85,7 +86,8 @@ fn whoami(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
 }
 
 fn advice(head: &Head<'_>, seen: &Seen, shared: &Shared) -> &'static str {
-    let policy = &shared.setup.policy;
+    let setup = shared.setup();
+    let policy = &setup.policy;
     if policy.auth == AuthMode::None && seen.host != Host::Loopback {
         "with gateway.auth.mode \"none\" only http://127.0.0.1 and http://localhost work"
     } else if seen.host == Host::Foreign && !policy.host_origin_fallback {

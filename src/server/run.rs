@@ -9,21 +9,22 @@ use smol::future::FutureExt;
 use smol::{LocalExecutor, Timer};
 
 use super::commits::Job;
+use super::config_file::ConfigFile;
 use super::gateway::{Event, Gateway};
+use super::here::{fingerprint, shared_secret, Here};
 use super::listen::{self, Listeners};
 use super::machine::{command, machine_name};
 use super::offload::Worker;
 use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
-use super::setup::{SecretDigest, Setup};
 use super::shared::Shared;
 use super::stop::Stop;
 use super::{logger, notify};
-use crate::config::{AuthMode, Bind, Config, Loaded, Paths, Secret, Source, Sourced};
+use crate::config::{AuthMode, Config, Loaded, Secret, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
 use crate::gate::table::{Cell, Table};
 use crate::rpc::{Devices, Status};
-use crate::store::{self, tokens, Opened, PairingFile, StdDisk, StoreError};
+use crate::store::{self, Opened, PairingFile, StdDisk, StoreError};
 
 /// Why the gateway does not start; says what to do.
 #[derive(Debug)]
@@ -76,17 +77,30 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners)?;
     let not_used = loaded.accepted_not_used;
-    let mut beginning = Beginning { config, paths, listeners, secret, warnings, not_used, bind_unsaid };
+    let here = Here {
+        args: loaded.args,
+        listening: listeners.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.to_string())).collect(),
+        port: listeners.port,
+        key: opened.key.clone(),
+        boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
+        machine: machine_name(),
+        command: command(),
+        paths,
+    };
+    let mut beginning = Beginning { config, here, secret, warnings, not_used, bind_unsaid };
     beginning.warn_of(&opened);
-    let status = beginning.status();
+    let Beginning { config, here, secret, warnings, .. } = &beginning;
+    let status = here.status(config, secret.as_ref(), warnings.clone());
     beginning.announce(&status, &opened, show);
     mend(&mut opened);
-    let setup = beginning.setup(&opened);
+    let setup = Rc::new(here.setup(config, secret.as_ref()));
     let devices = devices(&opened);
-    let gateway = Gateway::new(Rc::new(setup), devices, status, Box::new(SystemEntropy), clock.now());
+    let mut gateway = Gateway::new(setup, devices, status, Box::new(SystemEntropy), clock.now());
+    let file = ConfigFile(beginning.here);
+    gateway.applied = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let shared = Shared::new(gateway, Box::new(clock));
     let executor = Rc::new(LocalExecutor::new());
-    let work = serve(executor.clone(), shared, beginning.listeners, opened.file, stop);
+    let work = serve(executor.clone(), shared, listeners, (opened.file, file), stop);
     smol::block_on(executor.run(work)).map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     drop(address_file);
     log::info!("stopped");
@@ -96,8 +110,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
 /// Everything that is known before the gateway begins.
 struct Beginning {
     config: Config,
-    paths: Paths,
-    listeners: Listeners,
+    here: Here,
     secret: Option<Sourced<Secret>>,
     warnings: Vec<String>,
     not_used: Vec<String>,
@@ -121,36 +134,6 @@ impl Beginning {
         }
     }
 
-    fn status(&self) -> Status {
-        let port = self.listeners.port;
-        let open = !matches!(self.config.bind, Bind::Loopback);
-        let lan = listen::lan_address().filter(|_| open).map(|address| origin(address, port));
-        let local = format!("http://127.0.0.1:{port}{}", self.config.control_ui.base_path);
-        let urls = self.config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);
-        Status {
-            version: env!("CARGO_PKG_VERSION"),
-            pid: std::process::id(),
-            listening: self
-                .listeners
-                .sockets
-                .iter()
-                .filter_map(|socket| Some(socket.local_addr().ok()?.to_string()))
-                .collect(),
-            url: self.config.public_origin.clone().unwrap_or(local),
-            urls: urls.collect(),
-            port,
-            bind: self.config.bind.name(),
-            config_path: self.paths.config.value.display().to_string(),
-            config_exists: self.paths.config.value.exists(),
-            auth_mode: self.config.auth.mode.name(),
-            pairing_mode: self.config.pairing.mode.name(),
-            secret_source: self.secret.as_ref().map(|secret| secret.source.to_string()).unwrap_or_default(),
-            secret_fingerprint: self.secret.as_ref().map(|secret| fingerprint(&secret.value)).unwrap_or_default(),
-            warnings: self.warnings.clone(),
-            ..Status::default()
-        }
-    }
-
     /// The lines at the start. The token itself is not among them.
     fn announce(&self, status: &Status, opened: &Opened, show: &mut dyn FnMut(&Page)) {
         self.warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -159,7 +142,7 @@ impl Beginning {
         }
         let used = opened.loaded.contents.devices.len();
         log::info!("gatelet {} listening on {}", status.version, status.listening.join(", "));
-        if self.bind_unsaid && self.paths.in_container {
+        if self.bind_unsaid && self.here.paths.in_container {
             log::info!(
                 "in a container, so on all interfaces: a published port cannot reach loopback; gateway.bind or GATELET_BIND \
                  changes that"
@@ -168,7 +151,7 @@ impl Beginning {
         log::info!(
             "pairing table: {used} of {} devices in {}",
             opened.loaded.contents.shape.capacity,
-            self.paths.state_dir.value.display()
+            self.here.paths.state_dir.value.display()
         );
         match &self.secret {
             Some(secret) => {
@@ -185,42 +168,6 @@ impl Beginning {
         };
         show(&page);
     }
-
-    fn setup(&self, opened: &Opened) -> Setup {
-        Setup {
-            secret: self.secret.as_ref().map(|secret| SecretDigest::of(secret.value.expose())),
-            control: SecretDigest::of(tokens::control_token(&opened.key).as_str()),
-            key: opened.key.clone(),
-            config_path: self.paths.config.value.display().to_string(),
-            state_dir: self.paths.state_dir.value.display().to_string(),
-            boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
-            ..Setup::of(&self.config, machine_name(), command())
-        }
-    }
-}
-
-fn origin(address: std::net::IpAddr, port: u16) -> String {
-    format!("http://{}", std::net::SocketAddr::from((address, port)))
-}
-
-fn fingerprint(secret: &Secret) -> String {
-    tokens::fingerprint(secret.expose().as_bytes()).to_string()
-}
-
-/// The configured secret, or the token in the state directory, which is made on the first start and never again.
-fn shared_secret(config: &Config, paths: &Paths) -> Result<Option<Sourced<Secret>>, StartError> {
-    if config.auth.secret.is_some() || config.auth.mode != AuthMode::Token {
-        return Ok(config.auth.secret.clone());
-    }
-    Ok(Some(make_token(paths)?))
-}
-
-fn make_token(paths: &Paths) -> Result<Sourced<Secret>, StartError> {
-    let path = paths.token_file();
-    let token = crate::wire::base64::encode_url(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<32>());
-    store::write_private(&path, token.as_bytes())
-        .map_err(|error| format!("cannot write the token to {}: {error}", path.display()))?;
-    Ok(Sourced { value: Secret::new(token), source: Source::StateFile(path) })
 }
 
 fn devices(opened: &Opened) -> Devices {
@@ -290,10 +237,10 @@ async fn serve(
     executor: Rc<LocalExecutor<'static>>,
     shared: Rc<Shared>,
     listeners: Listeners,
-    file: PairingFile<StdDisk>,
+    files: Files,
     stop: Stop,
 ) -> std::io::Result<()> {
-    let disk = executor.spawn(commit_all(shared.clone(), file));
+    let disk = executor.spawn(commit_all(shared.clone(), files));
     let ticks = executor.spawn(tick(shared.clone()));
     listen::accept_all(&executor, &shared, listeners.sockets)?;
     notify::notify("READY=1");
@@ -308,8 +255,11 @@ async fn serve(
     Ok(())
 }
 
+/// The files that are written while the gateway runs.
+type Files = (PairingFile<StdDisk>, ConfigFile);
+
 /// Does one job after the other on a thread of its own; ends when no more can come.
-async fn commit_all(shared: Rc<Shared>, mut file: PairingFile<StdDisk>) {
+async fn commit_all(shared: Rc<Shared>, mut files: Files) {
     let Ok(worker) = Worker::start("gatelet-disk") else {
         log::error!("cannot start the thread that writes the pairing table");
         return;
@@ -317,9 +267,14 @@ async fn commit_all(shared: Rc<Shared>, mut file: PairingFile<StdDisk>) {
     loop {
         let more = shared.jobs().await;
         while let Some(job) = shared.ask(Gateway::next_job) {
-            let work = move || (commit(&mut file, &job).err().map(|error| error.to_string()), job, file);
+            let work = move || {
+                let mut job = job;
+                let error = commit(&mut files.0, &job).err().map(|error| error.to_string());
+                job.file.iter_mut().for_each(|work| files.1.run(work));
+                (error, job, files)
+            };
             let Some((error, job, back)) = worker.run(work).await else { return };
-            file = back;
+            files = back;
             shared.happen(Event::Committed { job, error });
         }
         if !more {

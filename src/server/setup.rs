@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::{self, Config};
+use crate::config::{self, Bind, Config};
 use crate::gate::facts::{Identity, Policy};
 use crate::gate::ids::DeviceId;
 use crate::gate::net::{self, Cidr};
@@ -17,6 +17,7 @@ use crate::store::tokens::TableKey;
 use crate::wire::http::Head;
 
 /// The SHA-256 of a secret, so that comparing takes the same time whatever is compared. Has no `Debug`.
+#[derive(PartialEq, Eq)]
 pub struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
@@ -31,7 +32,7 @@ impl SecretDigest {
     }
 }
 
-/// What a gateway goes by. Does not change while it runs.
+/// What a gateway goes by. Another one takes its place when the configuration changes.
 pub struct Setup {
     pub policy: Policy,
     pub rate: Rate,
@@ -52,6 +53,27 @@ pub struct Setup {
     pub boot_id: String,
     pub web: Web,
     pub commands: Commands,
+    pub fixed: Fixed,
+}
+
+/// What a change of the configuration brings only at the next start.
+#[derive(Clone, Copy)]
+pub struct Fixed {
+    pub port: u16,
+    pub bind: Bind,
+    pub capacity: u16,
+}
+
+impl Fixed {
+    /// The keys in which the other one differs.
+    pub fn differs(&self, other: &Fixed) -> Vec<&'static str> {
+        let keys = [
+            (self.port != other.port, "gateway.port"),
+            (self.bind != other.bind, "gateway.bind"),
+            (self.capacity != other.capacity, "gateway.pairing.capacity"),
+        ];
+        keys.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
+    }
 }
 
 /// The part that the HTTP side needs.
@@ -86,6 +108,7 @@ impl Setup {
             boot_id: String::new(),
             web: Web::of(config),
             commands: Commands { allow: config.nodes.allow_commands.clone(), deny: config.nodes.deny_commands.clone() },
+            fixed: Fixed { port: config.port, bind: config.bind, capacity: config.pairing.capacity },
         }
     }
 

@@ -29,7 +29,6 @@ pub struct Shared {
     /// Something falls due before the time for which the clock's task was set.
     alarm: Flag,
     alarm_at: Cell<Millis>,
-    pub setup: Rc<Setup>,
     pub lobby: Lobby,
     verifier: RefCell<Option<Rc<Worker>>>,
     next_conn: Cell<u64>,
@@ -39,7 +38,6 @@ pub struct Shared {
 impl Shared {
     /// Shares this gateway.
     pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> Rc<Shared> {
-        let setup = gateway.setup().clone();
         Rc::new(Shared {
             gateway: RefCell::new(gateway),
             clock,
@@ -47,7 +45,6 @@ impl Shared {
             ended: Cell::new(false),
             alarm: Flag::default(),
             alarm_at: Cell::new(Millis(0)),
-            setup,
             lobby: Lobby::default(),
             verifier: RefCell::new(None),
             next_conn: Cell::new(1),
@@ -107,6 +104,11 @@ impl Shared {
     /// Asks the owner something.
     pub fn ask<T>(&self, question: impl FnOnce(&mut Gateway) -> T) -> T {
         question(&mut self.gateway.borrow_mut())
+    }
+
+    /// What the gateway goes by.
+    pub fn setup(&self) -> Rc<Setup> {
+        self.gateway.borrow().setup().clone()
     }
 
     /// The name of the next connection.

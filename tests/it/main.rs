@@ -3,6 +3,7 @@
 mod cli_files;
 mod client;
 mod config_load;
+mod config_rpc;
 mod durable;
 mod empty;
 mod gate_commands;

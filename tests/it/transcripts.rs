@@ -63,6 +63,7 @@ impl Mask {
             Value::String(text) if key == "platform" && runner::windows() => *text = text.replace("windows", "linux"),
             Value::String(text) => {
                 let kind = match key {
+                    _ if text == "__OPENCLAW_REDACTED__" => return,
                     "deviceId" => "device",
                     "requestId" | "setupId" => "request",
                     "publicKey" => "key",
@@ -71,6 +72,8 @@ impl Mask {
                     "bootId" => "boot",
                     "nonce" => "nonce",
                     "stateDir" => "state-dir",
+                    "hash" | "configRevisionHash" | "appliedConfigHash" => "hash",
+                    "path" if text.ends_with("gatelet.json") => "config-path",
                     "configPath" => "config-path",
                     "version" if text == env!("CARGO_PKG_VERSION") => "version",
                     "host" if text != "Kitchen" => "host",
@@ -142,8 +145,17 @@ fn transcript(protocol: u32) -> String {
         ("status", json!({})),
         ("system-presence", json!({})),
         ("no.such.method", json!({})),
+        ("config.get", json!({})),
+        ("config.schema.lookup", json!({ "path": "gateway.pairing" })),
+        ("config.set", json!({ "raw": "{}" })),
+        ("config.patch", json!({ "raw": "{gateway: {port: 1}}", "baseHash": "old" })),
+        ("config.apply", json!({ "baseHash": "" })),
     ] {
         say(method, ask(&mut admin, &mut mask, method, params));
+    }
+    for raw in ["{gateway: {prot: 1}}", "{gateway: {nodes: {commands: {deny: ['camera.snap']}}}}"] {
+        let hash = admin.call("config.get", json!({})).unwrap()["hash"].clone();
+        say("config.patch", ask(&mut admin, &mut mask, "config.patch", json!({ "raw": raw, "baseHash": hash })));
     }
     let node = gateway.connect(&who.node().token(TOKEN).device(&Device::from_seed([2; 32]))).unwrap_err();
     say("a new node in strict mode", shown(&mut mask, &node));

@@ -1,0 +1,87 @@
+//! A changed configuration comes into force: what the gateway goes by is replaced at once, and nobody loses his connection but who
+//! came in by a secret that is the gateway's no longer.
+
+use std::rc::Rc;
+
+use super::config_file::{Done, FileWork};
+use super::gateway::Gateway;
+use super::setup::Setup;
+use crate::gate::facts::Method;
+use crate::gate::ids::{ConnId, Now};
+use crate::gate::refusal::Close;
+use crate::gate::scopes::Scope;
+use crate::gate::throttle::Throttle;
+use crate::rpc::config::{answer, Around, Ask};
+use crate::rpc::{Audience, Effect, Reply, Status};
+use crate::wire::json;
+
+impl Gateway {
+    /// A call about the configuration file is done.
+    pub(super) fn file_done(&mut self, conn: ConnId, id: &str, work: FileWork, now: Now) {
+        let Done { seen, new } = match work.done {
+            Some(Ok(done)) => done,
+            Some(Err(failure)) => return self.fail(conn, id, &failure),
+            None => return,
+        };
+        let changed = new.is_some();
+        let auth_changed = new.is_some_and(|new| self.apply(*new));
+        if changed {
+            self.log_applied(conn, &work.ask);
+            if self.restart.is_empty() {
+                self.applied.clone_from(&seen.hash);
+            }
+        }
+        let path = &self.setup.config_path;
+        let payload = answer(&work.ask, &seen, &Around { path, applied: &self.applied, restart: &self.restart });
+        let mut reply = Reply::of(payload);
+        if changed {
+            let payload = json::object(|o| {
+                o.str("path", path);
+                o.str("hash", &seen.hash);
+                o.u64("ts", now.wall.0);
+            });
+            reply.effects.push(Effect::Event {
+                name: "config.changed",
+                payload,
+                to: Audience::V4 { scope: Scope::Read },
+            });
+        }
+        self.answered(conn, id, reply);
+        if auth_changed {
+            self.close_secret_holders();
+        }
+    }
+
+    /// Goes by that from now on. Says whether the shared secret is another.
+    fn apply(&mut self, (setup, status): (Setup, Status)) -> bool {
+        let old = self.setup.clone();
+        self.restart = old.fixed.differs(&setup.fixed);
+        let auth_changed = old.policy.auth != setup.policy.auth || old.secret != setup.secret;
+        if old.rate != setup.rate {
+            self.throttle = Throttle::new(setup.rate);
+        }
+        self.setup = Rc::new(Setup { fixed: old.fixed, ..setup });
+        self.status = status;
+        auth_changed
+    }
+
+    fn log_applied(&self, conn: ConnId, ask: &Ask) {
+        log::info!("the configuration was changed by conn={conn} ({ask:?})");
+        self.status.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        if !self.restart.is_empty() {
+            log::warn!("{}: in force at the next start", self.restart.join(", "));
+        }
+    }
+
+    /// Devices have their own proof and stay.
+    fn close_secret_holders(&self) {
+        let (code, reason) = Close::AuthChanged.words();
+        for conn in self.conns.iter() {
+            let Some(client) = &conn.admitted else { continue };
+            let by_device = matches!(client.method(), Method::Device | Method::SetupCode);
+            if client.slot().is_none() && !by_device {
+                conn.outbox.close(code, reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The configuration file of a running gateway: read, changed and written on the disk thread, one call in one go.
+//!
+//! Invariants: what is written was read by the same code that a start reads it with, and has no error; the file is replaced as a whole
+//! or not at all; what somebody else wrote since the client looked is never lost.
+
+use super::here::{shared_secret, Here};
+use super::setup::Setup;
+use crate::config::{self, Env, Loaded, Problem, Severity, SystemEnv};
+use crate::gate::limits;
+use crate::rpc::config::{check_base, check_patch, invalid, Ask, How, Seen, CHANGED};
+use crate::rpc::{Failure, Status};
+use crate::store::{self, tokens};
+use crate::wire::json;
+
+/// The file, and what it is put together with.
+pub struct ConfigFile(pub Here);
+
+/// A call on its way to the file and back.
+pub struct FileWork {
+    pub ask: Ask,
+    /// How it went; `None` until it was done.
+    pub done: Option<Result<Done, Failure>>,
+}
+
+/// Tells nothing of what is in the file.
+impl std::fmt::Debug for FileWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.ask.fmt(f)
+    }
+}
+
+/// A call that went well.
+pub struct Done {
+    pub seen: Seen,
+    /// What the gateway shall go by and say of itself from now on.
+    pub new: Option<Box<(Setup, Status)>>,
+}
+
+impl ConfigFile {
+    /// Does what is asked.
+    pub fn run(&self, work: &mut FileWork) {
+        work.done = Some(self.answer(&work.ask));
+    }
+
+    /// What stands for that text.
+    pub fn hash(&self, text: &str) -> String {
+        tokens::revision(&self.0.key, text.as_bytes()).as_str().to_string()
+    }
+
+    fn answer(&self, ask: &Ask) -> Result<Done, Failure> {
+        let old = self.read()?;
+        if ask.how == How::Get {
+            let loaded = self.load(old.as_deref());
+            return Ok(Done { seen: self.seen(old.as_deref(), &loaded), new: None });
+        }
+        self.write(ask, old)
+    }
+
+    fn write(&self, ask: &Ask, old: Option<String>) -> Result<Done, Failure> {
+        let text = old.as_deref().unwrap_or_default();
+        let patch = ask.how == How::Patch;
+        if old.is_some() {
+            check_base(ask, &self.hash(text))?;
+            if patch && self.load(Some(text)).config.is_none() {
+                return Err(Failure::invalid("invalid config; fix before patching"));
+            }
+        }
+        let plain = json::parse(ask.raw.as_bytes(), limits::JSON_DEPTH).is_ok();
+        let changed = config::change(text, &ask.raw, patch, plain).map_err(Failure::invalid)?;
+        check_patch(ask, old.is_some(), &changed.paths, &changed.lost)?;
+        if changed.text.len() as u64 > limits::CONFIG_LEN {
+            return Err(Failure::invalid("the configuration would be larger than 1 MiB"));
+        }
+        let loaded = self.load(Some(&changed.text));
+        let mut seen = self.seen(Some(&changed.text), &loaded);
+        let Some(config) = &loaded.config else { return Err(invalid(ask, &seen.errors)) };
+        if patch && changed.paths.is_empty() {
+            return Ok(Done { seen, new: None });
+        }
+        let secret = shared_secret(config, &self.0.paths).map_err(|error| Failure::unavailable(error.to_string()))?;
+        if old.as_ref() != Some(&changed.text) {
+            self.store(old.as_deref(), &changed.text)?;
+        }
+        let warnings = seen.warnings.iter().map(|problem| problem.to_string()).collect();
+        seen.paths = changed.paths;
+        let new = (self.0.setup(config, secret.as_ref()), self.0.status(config, secret.as_ref(), warnings));
+        Ok(Done { seen, new: Some(Box::new(new)) })
+    }
+
+    /// What the file says; `None` if there is none.
+    fn read(&self) -> Result<Option<String>, Failure> {
+        let path = &self.0.paths.config.value;
+        let failed =
+            |what: &str| Failure::unavailable(["cannot read ", &path.display().to_string(), ": ", what].concat());
+        match SystemEnv.read(path, limits::CONFIG_LEN) {
+            Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| failed("it is not UTF-8")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(&error.to_string())),
+        }
+    }
+
+    /// Replaces the file unless somebody was faster.
+    fn store(&self, old: Option<&str>, new: &str) -> Result<(), Failure> {
+        let path = &self.0.paths.config.value;
+        if self.read()?.as_deref() != old {
+            return Err(Failure::invalid(CHANGED));
+        }
+        store::replace(path, new.as_bytes()).map_err(|error| {
+            log::error!("cannot write the configuration {}: {error}; it is as it was", path.display());
+            let shown = path.display().to_string();
+            Failure::unavailable(["cannot write ", &shown, ": ", &error.to_string(), "; it is as it was"].concat())
+        })
+    }
+
+    fn load(&self, text: Option<&str>) -> Loaded {
+        config::load_text(&self.0.args, &SystemEnv, text)
+    }
+
+    fn seen(&self, text: Option<&str>, loaded: &Loaded) -> Seen {
+        let of = |severity| -> Vec<Problem> {
+            loaded.problems.iter().filter(|problem| problem.severity == severity).cloned().collect()
+        };
+        Seen {
+            exists: text.is_some(),
+            shown: text.map(config::shown).unwrap_or_default(),
+            hash: self.hash(text.unwrap_or_default()),
+            errors: of(Severity::Error),
+            warnings: of(Severity::Warning),
+            paths: Vec::new(),
+        }
+    }
+}

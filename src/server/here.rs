@@ -1,0 +1,85 @@
+//! This gateway as it was started: what a configuration is put together with to become what the gateway goes by, at the start and
+//! whenever the configuration changes.
+
+use super::listen;
+use super::ports::{Entropy, SystemEntropy};
+use super::run::StartError;
+use super::setup::{SecretDigest, Setup};
+use crate::config::{AuthMode, Bind, Config, Overrides, Paths, Secret, Source, Sourced};
+use crate::rpc::Status;
+use crate::store;
+use crate::store::tokens::{self, TableKey};
+
+/// What stays while the gateway runs.
+pub struct Here {
+    pub args: Overrides,
+    pub paths: Paths,
+    pub listening: Vec<String>,
+    pub port: u16,
+    pub key: TableKey,
+    /// Another one in every run.
+    pub boot_id: String,
+    pub machine: String,
+    pub command: String,
+}
+
+impl Here {
+    /// What the gateway goes by with that configuration.
+    pub fn setup(&self, config: &Config, secret: Option<&Sourced<Secret>>) -> Setup {
+        Setup {
+            secret: secret.map(|secret| SecretDigest::of(secret.value.expose())),
+            control: SecretDigest::of(tokens::control_token(&self.key).as_str()),
+            key: self.key.clone(),
+            config_path: self.paths.config.value.display().to_string(),
+            state_dir: self.paths.state_dir.value.display().to_string(),
+            boot_id: self.boot_id.clone(),
+            ..Setup::of(config, self.machine.clone(), self.command.clone())
+        }
+    }
+
+    /// What the gateway says of itself with that configuration.
+    pub fn status(&self, config: &Config, secret: Option<&Sourced<Secret>>, warnings: Vec<String>) -> Status {
+        let open = !matches!(config.bind, Bind::Loopback);
+        let lan = listen::lan_address().filter(|_| open).map(|address| origin(address, self.port));
+        let local = format!("http://127.0.0.1:{}{}", self.port, config.control_ui.base_path);
+        let urls = config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            listening: self.listening.clone(),
+            url: config.public_origin.clone().unwrap_or(local),
+            urls: urls.collect(),
+            auth_mode: config.auth.mode.name(),
+            pairing_mode: config.pairing.mode.name(),
+            secret_source: secret.map(|secret| secret.source.to_string()).unwrap_or_default(),
+            secret_fingerprint: secret.map(|secret| fingerprint(&secret.value)).unwrap_or_default(),
+            warnings,
+            ..Status::default()
+        }
+    }
+}
+
+fn origin(address: std::net::IpAddr, port: u16) -> String {
+    format!("http://{}", std::net::SocketAddr::from((address, port)))
+}
+
+/// A secret as it may be shown.
+pub fn fingerprint(secret: &Secret) -> String {
+    tokens::fingerprint(secret.expose().as_bytes()).to_string()
+}
+
+/// The configured secret, or the token in the state directory, which is made on the first start and never again.
+pub fn shared_secret(config: &Config, paths: &Paths) -> Result<Option<Sourced<Secret>>, StartError> {
+    if config.auth.secret.is_some() || config.auth.mode != AuthMode::Token {
+        return Ok(config.auth.secret.clone());
+    }
+    Ok(Some(make_token(paths)?))
+}
+
+fn make_token(paths: &Paths) -> Result<Sourced<Secret>, StartError> {
+    let path = paths.token_file();
+    let token = crate::wire::base64::encode_url(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<32>());
+    store::write_private(&path, token.as_bytes())
+        .map_err(|error| format!("cannot write the token to {}: {error}", path.display()))?;
+    Ok(Sourced { value: Secret::new(token), source: Source::StateFile(path) })
+}
