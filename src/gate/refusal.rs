@@ -712,12 +712,15 @@ mod tests {
             let mut rest = template;
             while let Some(open) = rest.find('{') {
                 let close = open + rest[open..].find('}').expect("a place ends");
-                assert!(["gatelet", "request", "device", "origin"].contains(&&rest[open + 1..close]), "{template}");
+                assert!(
+                    ["gatelet", "list", "request", "device", "origin"].contains(&&rest[open + 1..close]),
+                    "{template}"
+                );
                 rest = &rest[close + 1..];
             }
         }
         let hint = |refusal: Refusal, fill| Hint::new(refusal.words().hint, fill).to_string();
-        assert!(hint(Refusal::PairingRequired, full).contains("`docker exec g /gatelet devices approve r-1`"));
+        assert!(hint(Refusal::PairingRequired, full).contains("`docker exec g /gatelet nodes approve r-1`"));
         assert!(hint(Refusal::PairingRequired, Fill::default()).contains("`gatelet devices approve REQUEST`"));
         assert!(hint(Refusal::DeviceRevoked, full).contains("devices approve abcd`"));
         assert!(hint(Refusal::OriginForeign, full).contains("gateway.controlUi.allowedOrigins: [\"http://x\"]"));
