@@ -17,7 +17,7 @@ pub fn schema(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure>
             schema.obj("properties", |properties| properties.obj("gateway", |gateway| section(gateway, "", true)));
         });
         o.obj("uiHints", |hints| {
-            hints.raw("gateway", br#"{"label":"Gateway","group":"Gateway","order":30}"#);
+            hints.fields(HINTS);
             let secrets = KEYS.iter().filter(|key| matches!(key.kind, Kind::Secret));
             secrets.for_each(|key| hints.raw(&["gateway.", key.path].concat(), SENSITIVE));
         });
@@ -63,7 +63,13 @@ pub fn lookup(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     })))
 }
 
-const SENSITIVE: &[u8] = br#"{"sensitive":true}"#;
+const SENSITIVE: &[u8] = br#"{"sensitive":true,"advanced":false}"#;
+
+/// Pages of protocol 4 fold away what no hint calls common.
+const HINTS: &str = concat!(
+    r#""gateway":{"label":"Gateway","group":"Gateway","order":30,"advanced":false},"#,
+    r#""gateway.*":{"advanced":false},"gateway.*.*":{"advanced":false}"#
+);
 
 fn find_list(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path && matches!(key.kind, Kind::List))

@@ -262,7 +262,7 @@ const METHODS: &[Method] = &[
     method("config.patch", Scope::Admin, config::patch),
     method("config.apply", Scope::Admin, config::apply),
     Method { scope_v3: Scope::Admin, ..method("config.schema", Scope::Read, config_schema::schema) },
-    Method { scope_v3: Scope::Admin, ..method("config.schema.lookup", Scope::Read, config_schema::lookup) },
+    v4(method("config.schema.lookup", Scope::Read, config_schema::lookup)),
     method("device.pair.list", Scope::Pairing, devices::list),
     method("device.pair.approve", Scope::Pairing, devices::approve),
     method("device.pair.reject", Scope::Pairing, devices::reject),

@@ -61,13 +61,14 @@ impl Gateway {
             self.throttle = Throttle::new(setup.rate);
         }
         self.setup = Rc::new(Setup { fixed: old.fixed, ..setup });
-        self.status = status;
+        let known = std::mem::replace(&mut self.status, status).warnings;
+        let new = self.status.warnings.iter().filter(|warning| !known.contains(warning));
+        new.for_each(|warning| log::warn!("{warning}"));
         auth_changed
     }
 
     fn log_applied(&self, conn: ConnId, ask: &Ask) {
         log::info!("the configuration was changed by conn={conn} ({ask:?})");
-        self.status.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         if !self.restart.is_empty() {
             log::warn!("{}: in force at the next start", self.restart.join(", "));
         }

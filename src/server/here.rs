@@ -21,6 +21,8 @@ pub struct Here {
     pub boot_id: String,
     pub machine: String,
     pub command: String,
+    /// What is to be warned of whatever the configuration says.
+    pub warnings: Vec<String>,
 }
 
 impl Here {
@@ -38,7 +40,8 @@ impl Here {
     }
 
     /// What the gateway says of itself with that configuration.
-    pub fn status(&self, config: &Config, secret: Option<&Sourced<Secret>>, warnings: Vec<String>) -> Status {
+    pub fn status(&self, config: &Config, secret: Option<&Sourced<Secret>>, mut warnings: Vec<String>) -> Status {
+        warnings.extend_from_slice(&self.warnings);
         let open = !matches!(config.bind, Bind::Loopback);
         let lan = listen::lan_address().filter(|_| open).map(|address| origin(address, self.port));
         let local = format!("http://127.0.0.1:{}{}", self.port, config.control_ui.base_path);

@@ -85,12 +85,13 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
         boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
         machine: machine_name(),
         command: command(),
+        warnings: Vec::new(),
         paths,
     };
-    let mut beginning = Beginning { config, here, secret, warnings, not_used, bind_unsaid };
+    let mut beginning = Beginning { config, here, secret, not_used, bind_unsaid };
     beginning.warn_of(&opened);
-    let Beginning { config, here, secret, warnings, .. } = &beginning;
-    let status = here.status(config, secret.as_ref(), warnings.clone());
+    let Beginning { config, here, secret, .. } = &beginning;
+    let status = here.status(config, secret.as_ref(), warnings);
     beginning.announce(&status, &opened, show);
     mend(&mut opened);
     let setup = Rc::new(here.setup(config, secret.as_ref()));
@@ -112,7 +113,6 @@ struct Beginning {
     config: Config,
     here: Here,
     secret: Option<Sourced<Secret>>,
-    warnings: Vec<String>,
     not_used: Vec<String>,
     /// The bind is the default one.
     bind_unsaid: bool,
@@ -121,7 +121,7 @@ struct Beginning {
 impl Beginning {
     fn warn_of(&mut self, opened: &Opened) {
         for oddity in &opened.loaded.odd {
-            self.warnings.push(format!("pairing table: {oddity}"));
+            self.here.warnings.push(format!("pairing table: {oddity}"));
         }
         let held = opened.loaded.contents.shape.capacity;
         if held != self.config.pairing.capacity && !opened.created {
@@ -130,13 +130,13 @@ impl Beginning {
                  (see `gatelet table export`)",
                 self.config.pairing.capacity
             );
-            self.warnings.push(text);
+            self.here.warnings.push(text);
         }
     }
 
     /// The lines at the start. The token itself is not among them.
     fn announce(&self, status: &Status, opened: &Opened, show: &mut dyn FnMut(&Page)) {
-        self.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        status.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         if !self.not_used.is_empty() {
             log::info!("accepted, not used: {}", self.not_used.join(", "));
         }

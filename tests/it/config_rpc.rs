@@ -254,6 +254,26 @@ fn what_changes_is_in_force_at_once_and_connections_stay() {
 }
 
 #[test]
+fn a_command_that_is_denied_is_refused_from_then_on() {
+    let gateway = house();
+    let device = Device::new();
+    let who = Who::v4().offering(("linux", "Linux"), &["system.run", "system.which"], &["system"]);
+    let _node = gateway.connect(&who.token(TOKEN).device(&device)).unwrap();
+    let mut session = admin(&gateway, 4);
+    let waits = session.call("node.pair.list", json!({})).unwrap();
+    session.call("node.pair.approve", json!({ "requestId": waits["pending"][0]["requestId"] })).unwrap();
+    let commands = |session: &mut Session| {
+        session.call("node.describe", json!({ "nodeId": device.id })).unwrap()["commands"].to_string()
+    };
+    assert!(commands(&mut session).contains("system.which"));
+    change(&mut session, "config.patch", "{gateway: {nodes: {commands: {deny: ['system.which']}}}}").unwrap();
+    assert!(!commands(&mut session).contains("system.which"));
+    let call = json!({ "nodeId": device.id, "command": "system.which", "params": {}, "idempotencyKey": "1" });
+    let refused = session.call("node.invoke", call).unwrap_err();
+    assert!(refused.message().contains("not allow") || refused.message().contains("denied"), "{refused:?}");
+}
+
+#[test]
 fn what_needs_a_start_is_told_and_logged() {
     let gateway = house();
     let mut session = admin(&gateway, 4);
@@ -310,7 +330,7 @@ fn the_schema_is_that_of_the_file() {
     let keys: Vec<&str> =
         auth["children"].as_array().unwrap().iter().map(|child| child["key"].as_str().unwrap()).collect();
     assert!(keys.starts_with(&["mode", "token", "password"]), "{keys:?}");
-    assert_eq!(auth["children"][1]["hint"], json!({ "sensitive": true }));
+    assert_eq!(auth["children"][1]["hint"]["sensitive"], true);
     assert_eq!(look("gateway.trustedProxies[]").unwrap()["schema"]["type"], "string");
     assert_eq!(look("gateway.nothing").unwrap_err().message(), "config schema path not found");
     assert_eq!(look("agents").unwrap_err().message(), "config schema path not found");
