@@ -33,6 +33,7 @@ pub enum Command {
     Status,
     Health,
     Devices(Devices),
+    Nodes(Nodes),
     Pair(Pair),
     Explain(Box<Explain>),
     /// The last refusals of the running gateway, at most so many.
@@ -78,6 +79,29 @@ pub enum Devices {
     Revoke {
         device: String,
         role: Option<Role>,
+    },
+}
+
+/// `nodes ...`; a selector is what the user typed to mean a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Nodes {
+    List,
+    Pending,
+    Describe(String),
+    Invoke {
+        node: String,
+        command: String,
+        params: String,
+        /// Seconds.
+        timeout: Option<u64>,
+    },
+    /// `None`: the request that came last.
+    Approve(Option<String>),
+    Reject(Option<String>),
+    Remove(String),
+    Rename {
+        node: String,
+        name: String,
     },
 }
 
@@ -251,12 +275,18 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
         }),
         "logs" => Command::Logs(logs(given, topic)?),
         "events" => Command::Events(given.list("filter")),
-        "call" => Command::Call { method: word(0), params: words.get(1).cloned().unwrap_or_else(|| "{}".to_string()) },
+        "call" => Command::Call { method: word(0), params: json(words.get(1)) },
         "help" => help_about(words)?,
         "version" => Command::Version,
         "token" | "config" | "table" => return Err(needs_member(topic)),
+        name if name.starts_with("nodes") => Command::Nodes(nodes(given, topic, words)?),
         _ => Command::Devices(devices(given, topic, words)?),
     })
+}
+
+/// Parameters in JSON; none are an empty object.
+fn json(word: Option<&String>) -> String {
+    word.map_or("{}", |word| word).to_string()
 }
 
 fn needs_member(family: &'static Topic) -> UsageError {
@@ -274,6 +304,25 @@ fn devices(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Dev
         "devices rotate" => Devices::Rotate { device, role: role(given, topic)? },
         "devices revoke" => Devices::Revoke { device, role: role(given, topic)? },
         _ => Devices::List,
+    })
+}
+
+fn nodes(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Nodes, UsageError> {
+    let word = |at: usize| words.get(at).cloned().unwrap_or_default();
+    Ok(match topic.name {
+        "nodes pending" => Nodes::Pending,
+        "nodes describe" => Nodes::Describe(word(0)),
+        "nodes invoke" => Nodes::Invoke {
+            node: word(0),
+            command: word(1),
+            params: json(words.get(2)),
+            timeout: number(given, topic, "timeout")?.map(|seconds| seconds as u64),
+        },
+        "nodes approve" => Nodes::Approve(one_or_latest(given, topic, words)?),
+        "nodes reject" => Nodes::Reject(one_or_latest(given, topic, words)?),
+        "nodes remove" => Nodes::Remove(word(0)),
+        "nodes rename" => Nodes::Rename { node: word(0), name: word(1) },
+        _ => Nodes::List,
     })
 }
 
@@ -422,6 +471,23 @@ mod tests {
                 &["devices", "revoke", "x", "--role=node"],
                 Command::Devices(Devices::Revoke { device: text("x"), role: Some(Role::Node) }),
             ),
+            (&["nodes"], Command::Nodes(Nodes::List)),
+            (&["nodes", "list"], Command::Nodes(Nodes::List)),
+            (&["nodes", "pending"], Command::Nodes(Nodes::Pending)),
+            (&["nodes", "describe", "n"], Command::Nodes(Nodes::Describe(text("n")))),
+            (
+                &["nodes", "invoke", "n", "c", "--timeout", "5"],
+                Command::Nodes(Nodes::Invoke {
+                    node: text("n"),
+                    command: text("c"),
+                    params: text("{}"),
+                    timeout: Some(5),
+                }),
+            ),
+            (&["nodes", "approve", "--latest"], Command::Nodes(Nodes::Approve(None))),
+            (&["nodes", "reject", "r"], Command::Nodes(Nodes::Reject(Some(text("r"))))),
+            (&["nodes", "remove", "n"], Command::Nodes(Nodes::Remove(text("n")))),
+            (&["nodes", "rename", "n", "a b"], Command::Nodes(Nodes::Rename { node: text("n"), name: text("a b") })),
             (&["pair"], Command::Pair(Pair { role: Role::Operator, scopes: vec![], qr: false })),
             (
                 &["pair", "--scopes", "read, pairing", "--qr"],
@@ -482,6 +548,8 @@ mod tests {
             (&["pair", "--role", "admin"], "`--role` is operator or node, not `admin`\nsee `gatelet help pair`"),
             (&["explain", "--token", "s3cret"], "`--token` describes it here: right, wrong or none (never the real one)\nsee `gatelet help explain`"),
             (&["explain", "--last", "0"], "`--last 0`: give a number from 1\nsee `gatelet help explain`"),
+            (&["nodes", "approve"], "usage: gatelet nodes approve REQUEST|NODE|--latest\nsee `gatelet help nodes approve`"),
+            (&["nodes", "invoke", "n"], "usage: gatelet nodes invoke NODE COMMAND [PARAMS-JSON] [--timeout SECONDS]\nsee `gatelet help nodes invoke`"),
             (&["logs", "--level", "loud"], "`--level loud`: it is error, warn, info, debug or trace\nsee `gatelet help logs`"),
             (&["logs", "--limit", "0"], "`--limit 0`: give a number from 1\nsee `gatelet help logs`"),
             (&["logs", "--log-file", "x"], "`gatelet logs` has no option `--log-file`\nsee `gatelet help logs`"),
@@ -510,7 +578,7 @@ mod tests {
     fn every_topic_has_a_command_and_its_options_exist() {
         for topic in topics::all() {
             let words: Vec<&str> = topic.name.split(' ').chain(std::iter::repeat_n("1", topic.least)).collect();
-            let family = topics::members(topic.name).next().is_some() && topic.name != "devices";
+            let family = topics::members(topic.name).next().is_some() && !["devices", "nodes"].contains(&topic.name);
             let latest = topic.options.contains(&"latest");
             assert_eq!(parse(words.iter().copied().chain(latest.then_some("--latest"))).is_err(), family, "{words:?}");
             for name in topic.options {

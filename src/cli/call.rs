@@ -1,5 +1,6 @@
 //! `gatelet call`: any method of the running gateway, as it is.
 
+use super::client::RpcError;
 use super::context::Context;
 use super::{pretty, Done, Exit, Failure, Output};
 use crate::gate::limits;
@@ -9,9 +10,13 @@ use crate::wire::json;
 pub fn run(context: &Context, method: &str, params: &str) -> Done {
     let value = json::parse(params.as_bytes(), limits::JSON_DEPTH)
         .map_err(|bad| Failure::new(Exit::Usage, format!("the parameters are not JSON: {bad}")))?;
-    let answer = context.running()?.call(method, value.raw()).map_err(|error| {
-        let details = error.details.as_deref().map(|details| pretty(details.as_bytes())).unwrap_or_default();
-        Failure::new(Exit::Refused, format!("{}: {}\n{details}", error.code, error.message).trim_end())
-    })?;
+    let answer = context.running()?.call(method, value.raw()).map_err(refused)?;
     Output::json(answer.as_bytes())
+}
+
+/// The failure of a call, with all that was said of it.
+pub(super) fn refused(error: RpcError) -> Failure {
+    let details = error.details.as_deref().map(|details| pretty(details.as_bytes())).unwrap_or_default();
+    let message = format!("{}: {}\n{details}", error.code, error.message);
+    Failure { message: message.trim_end().to_string(), ..error.into() }
 }

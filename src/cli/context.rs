@@ -97,11 +97,14 @@ impl Context {
 
     /// The running gateway, or an error that says that none runs.
     pub fn running(&self) -> Result<Client, Failure> {
-        self.gateway()?.ok_or_else(|| {
-            let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
-            let message = format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
-            Failure::new(Exit::NotRunning, message + self.elsewhere())
-        })
+        self.gateway()?.ok_or_else(|| self.none_runs())
+    }
+
+    /// The error that no gateway runs.
+    pub fn none_runs(&self) -> Failure {
+        let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+        let message = format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
+        Failure::new(Exit::NotRunning, message + self.elsewhere())
     }
 
     /// The running gateway, or the file if none runs. Makes nothing that is not there.

@@ -4,7 +4,7 @@ use super::args::Devices;
 use super::client::Client;
 use super::context::{Context, Way};
 use super::select::{self, Entry};
-use super::show::{ago, short, Grid};
+use super::show::{ago, items, number, or_dash, short, text, texts, Grid};
 use super::{Done, Exit, Failure, Output};
 use crate::gate::ids::Role;
 use crate::gate::limits;
@@ -43,24 +43,24 @@ pub fn run(context: &Context, what: Devices) -> Done {
         Devices::Approve(typed) => approve(context, owner, &devices, typed.as_deref()),
         Devices::Reject(typed) => reject(context, owner, &devices, typed.as_deref()),
         Devices::Remove(typed) => {
-            let entry = select::one(&devices.paired, &typed)?;
+            let entry = select::one(&devices.paired, &typed, "device")?;
             owner.remove(&entry.device)?;
             said(context, entry, &[], "removed", "; with the gateway's token it could pair again")
         }
         Devices::Rename { device, name } => {
-            let entry = select::one(&devices.paired, &device)?;
+            let entry = select::one(&devices.paired, &device, "device")?;
             owner.rename(&entry.device, &name)?;
             said(context, entry, &[], "renamed", "")
         }
         Devices::Rotate { device, role } => {
-            let entry = select::one(&devices.paired, &device)?;
+            let entry = select::one(&devices.paired, &device, "device")?;
             let has = |name: &&String| !entry.revoked.contains(name);
             let roles = roles(entry, role, &entry.roles.iter().filter(has).cloned().collect::<Vec<_>>())?;
             roles.iter().try_for_each(|role| owner.rotate(&entry.device, role))?;
             said(context, entry, &roles, "rotated the token of", "; it gets the new one when it next connects")
         }
         Devices::Revoke { device, role } => {
-            let entry = select::one(&devices.paired, &device)?;
+            let entry = select::one(&devices.paired, &device, "device")?;
             let roles = roles(entry, role, &entry.roles)?;
             roles.iter().try_for_each(|role| owner.revoke(&entry.device, role))?;
             let back = format!("; `gatelet devices approve {}` takes that back", short(&entry.device));
@@ -86,12 +86,12 @@ fn approve(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Opt
             said(context, entry, &entry.revoked, "approved", " again; it connects by itself")
         }
         Some(entry) => Err(Failure::failed(format!("{} is paired and asks for nothing", entry.shown()))),
-        None => Err(owner.no_request().unwrap_or_else(|| select::nothing(&devices.paired, typed))),
+        None => Err(owner.no_request().unwrap_or_else(|| select::nothing(&devices.paired, typed, "device"))),
     }
 }
 
 fn reject(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Option<&str>) -> Done {
-    let nobody = || select::nothing(&devices.pending, typed.unwrap_or_default());
+    let nobody = || select::nothing(&devices.pending, typed.unwrap_or_default(), "device");
     let entry = match waiting(owner, devices, typed)? {
         Some(entry) => entry,
         None => return Err(owner.no_request().unwrap_or_else(nobody)),
@@ -147,8 +147,8 @@ pub(super) fn parse(text: &str) -> Result<Value<'_>, Failure> {
 fn table(context: &Context, list: &Value<'_>) -> String {
     let style = context.style;
     let mut out = String::new();
-    let pending: Vec<Value<'_>> = list.get("pending").into_iter().flat_map(|list| list.items()).collect();
-    let paired: Vec<Value<'_>> = list.get("paired").into_iter().flat_map(|list| list.items()).collect();
+    let pending: Vec<Value<'_>> = items(list, "pending").collect();
+    let paired: Vec<Value<'_>> = items(list, "paired").collect();
     if !pending.is_empty() {
         let mut grid = Grid::new(&["REQUEST", "DEVICE", "NAME", "ASKS TO BE", "FROM", "ASKED"]);
         pending.iter().for_each(|value| grid.row(pending_row(context, value)));
@@ -170,57 +170,39 @@ fn table(context: &Context, list: &Value<'_>) -> String {
 }
 
 fn pending_row(context: &Context, value: &Value<'_>) -> Vec<String> {
-    let text = |key: &str| value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
-    let request = text("requestId");
+    let request = text(value, "requestId");
     let request = request.split('-').next().unwrap_or_default();
     vec![
         request.to_string(),
-        short(&text("deviceId")).to_string(),
+        short(&text(value, "deviceId")).to_string(),
         or_dash(name(value)),
         may(value),
-        or_dash(text("remoteIp")),
+        or_dash(text(value, "remoteIp")),
         ago(number(value, "ts"), context.now),
     ]
 }
 
 fn paired_row(context: &Context, value: &Value<'_>) -> Vec<String> {
-    let text = |key: &str| value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
     let connected = value.get("connected").and_then(|value| value.as_bool()) == Some(true);
     vec![
-        short(&text("deviceId")).to_string(),
+        short(&text(value, "deviceId")).to_string(),
         or_dash(name(value)),
         may(value),
-        or_dash(text("provenance")),
+        or_dash(text(value, "provenance")),
         ago(number(value, "approvedAtMs"), context.now),
         if connected { "connected".to_string() } else { ago(number(value, "lastSeenAtMs"), context.now) },
     ]
 }
 
-fn number(value: &Value<'_>, key: &str) -> u64 {
-    value.get(key).and_then(|number| number.as_u64()).unwrap_or(0)
-}
-
-fn name(value: &Value<'_>) -> String {
+pub(super) fn name(value: &Value<'_>) -> String {
     let names = ["label", "displayName", "clientId"];
     let found = names.iter().find_map(|key| value.get(key)?.as_str().filter(|name| !name.is_empty()));
     found.unwrap_or_default().into_owned()
 }
 
-fn or_dash(text: String) -> String {
-    if text.is_empty() {
-        "-".to_string()
-    } else {
-        text
-    }
-}
-
 /// `operator: admin`, `node`, `operator (revoked)`.
 fn may(value: &Value<'_>) -> String {
-    let texts = |key: &str| -> Vec<String> {
-        let items = value.get(key).into_iter().flat_map(|list| list.items());
-        items.filter_map(|item| item.as_str().map(|text| text.into_owned())).collect()
-    };
-    let (roles, revoked, scopes) = (texts("roles"), texts("revokedRoles"), texts("scopes"));
+    let (roles, revoked, scopes) = (texts(value, "roles"), texts(value, "revokedRoles"), texts(value, "scopes"));
     let short = |scope: &String| scope.strip_prefix("operator.").unwrap_or(scope).to_string();
     let scopes: Vec<String> = match scopes.iter().any(|scope| scope == "operator.admin") {
         true => vec!["admin".to_string()],

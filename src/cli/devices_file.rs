@@ -68,6 +68,13 @@ impl Opened {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// Takes the role of a node away, and forgets a device that has no other.
+    pub(super) fn remove_node(&mut self, named: &str) -> Result<(), Failure> {
+        let (slot, mut device) = self.find(named)?;
+        let kept = device.remove_node();
+        self.commit(slot, kept.then_some(device))
+    }
+
     fn find(&self, named: &str) -> Result<(Slot, Device), Failure> {
         let id = DeviceId::parse(named);
         let found = self.loaded.contents.devices.iter().find(|(_, device)| Some(device.id) == id);

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::args::{Explain, Guess};
 use super::context::{Context, Way};
 use super::devices::{parse, Owner};
-use super::show::{ago, clean, Style};
+use super::show::{ago, clean, number, word, Style};
 use super::{import, pair, select, Done, Exit, Failure, Output};
 use crate::config::Config;
 use crate::gate::device::{Device, Provenance};
@@ -63,8 +63,8 @@ pub fn last(context: &Context, limit: u64) -> Done {
 }
 
 fn refused(entry: &Value<'_>, context: &Context) -> String {
-    let word = |key: &str| clean(&entry.get(key).and_then(|text| text.as_str()).unwrap_or_default());
-    let when = ago(entry.get("ts").and_then(|ts| ts.as_u64()).unwrap_or(0), context.now);
+    let word = |key: &str| word(entry, key);
+    let when = ago(number(entry, "ts"), context.now);
     let style = context.style;
     let mut out =
         format!("{}  {} ({}), rule {}\n", style.dim(&when), style.bad(&word("message")), word("code"), word("rule"));
@@ -163,7 +163,7 @@ fn stored(context: &Context, typed: &str) -> Result<Device, Failure> {
     };
     let list = parse(&text)?;
     let entries = select::entries(&list, "paired");
-    let id = &select::one(&entries, typed)?.device;
+    let id = &select::one(&entries, typed, "device")?.device;
     let is = |record: &Value<'_>| record.get("deviceId").is_some_and(|text| text.is_str(id));
     let record = list.get("paired").into_iter().flat_map(|list| list.items()).find(is);
     let device = record.and_then(|record| import::device(id, &record).ok());

@@ -74,7 +74,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("The gateway", &["run", "url", "status", "logs", "events", "health"]),
     #[cfg(windows)]
     ("The gateway", &["run", "service", "url", "status", "logs", "events", "health"]),
-    ("Who may come in", &["pair", "devices", "explain"]),
+    ("Who may come in", &["pair", "devices", "nodes", "explain"]),
     ("What it is made of", &["config", "token", "table"]),
     ("Anything else", &["call", "help", "version"]),
 ];

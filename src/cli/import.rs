@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::args::Import;
 use super::context::{unreadable, Context};
-use super::show::{clean, short};
+use super::show::{clean, number, short, text};
 use super::{Done, Failure, Output};
 use crate::config::{Env, SystemEnv};
 use crate::gate::device::{Device, Provenance};
@@ -296,14 +296,6 @@ fn surface(record: &Value<'_>) -> Result<Surface, DoesNotFit> {
     let mut granted = permissions.filter(|(_, value)| value.as_bool() == Some(true));
     granted.try_for_each(|(name, _)| surface.add_permission(name.trim()))?;
     Ok(surface)
-}
-
-fn text(record: &Value<'_>, key: &str) -> String {
-    record.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned()
-}
-
-fn number(record: &Value<'_>, key: &str) -> u64 {
-    record.get(key).and_then(|number| number.as_u64()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod explain;
 mod help;
 mod import;
 mod logs;
+mod nodes;
 mod options;
 mod pair;
 mod qr;
@@ -161,6 +162,7 @@ fn perform(invocation: args::Invocation) -> Done {
         Command::Status => status::status(&context),
         Command::Health => status::health(&context),
         Command::Devices(what) => devices::run(&context, what),
+        Command::Nodes(what) => nodes::run(&context, &what),
         Command::Pair(what) => pair::run(&context, &what),
         Command::Explain(what) => explain::run(&context, &what),
         Command::ExplainLast(limit) => explain::last(&context, limit),

@@ -60,6 +60,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     valued("level", "LEVEL"),
     valued("limit", "NUMBER"),
     valued("filter", "LIST"),
+    valued("timeout", "SECONDS"),
     flag("latest"),
     flag("last"),
     flag("qr"),

@@ -3,7 +3,7 @@
 use super::args::Pair;
 use super::context::Context;
 use super::devices::parse;
-use super::show::clean;
+use super::show::{clean, number, texts, word};
 use super::{qr, Done, Exit, Failure, Output};
 use crate::config::nearest_word;
 use crate::gate::ids::Role;
@@ -40,7 +40,7 @@ fn words(context: &Context, role: Role, value: &Value<'_>) -> String {
         Some((front, back)) if !back.is_empty() => format!("{front}-{back}"),
         _ => code,
     };
-    let expires = value.get("expiresAtMs").and_then(|time| time.as_u64()).unwrap_or(0);
+    let expires = number(value, "expiresAtMs");
     let minutes = (expires.saturating_sub(context.now.0) + 30_000) / 60_000;
     format!(
         "code   {}\nlink   {}\nat     {}\n\nlets one {} in, once, within {minutes} minutes\n",
@@ -52,9 +52,7 @@ fn words(context: &Context, role: Role, value: &Value<'_>) -> String {
 }
 
 fn note(value: &Value<'_>) -> String {
-    let listed = value.get("gatewayUrls").into_iter().flat_map(|list| list.items());
-    let urls: Vec<String> =
-        listed.filter_map(|url| url.as_str().map(|url| url.into_owned())).chain([word(value, "gatewayUrl")]).collect();
+    let urls: Vec<String> = texts(value, "gatewayUrls").into_iter().chain([word(value, "gatewayUrl")]).collect();
     let near = |url: &String| ["//127.", "//localhost", "//[::1]"].iter().any(|mark| url.contains(mark));
     if urls.iter().all(near) {
         "the link names this machine only; for other machines set gateway.bind: \"lan\" or gateway.publicOrigin"
@@ -76,10 +74,6 @@ pub(super) fn scope(name: &str) -> Result<Scope, Failure> {
         };
         Failure::new(Exit::Usage, format!("there is no scope `{}`; {hint}", clean(name)))
     })
-}
-
-fn word(value: &Value<'_>, key: &str) -> String {
-    clean(&value.get(key).and_then(|text| text.as_str()).unwrap_or_default())
 }
 
 #[cfg(test)]

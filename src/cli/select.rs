@@ -1,12 +1,10 @@
 //! What a user types to mean a device: an id, the beginning of one, or a name. Pure.
 
-use std::borrow::Cow;
-
-use super::show::{clean, short};
+use super::show::{clean, items, short, text, texts};
 use super::Failure;
 use crate::wire::json::Value;
 
-/// A device of `device.pair.list`, paired or waiting.
+/// A device of `device.pair.list` or a node of `node.list` or `node.pair.list`, paired or waiting.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Entry {
     /// Empty for a paired device.
@@ -18,24 +16,23 @@ pub(super) struct Entry {
     pub roles: Vec<String>,
     pub revoked: Vec<String>,
     pub scopes: Vec<String>,
+    /// What a node may do, or wants to.
+    pub commands: Vec<String>,
 }
 
 impl Entry {
     fn read(value: &Value<'_>) -> Entry {
-        let text = |key: &str| value.get(key).and_then(|text| text.as_str()).map(Cow::into_owned).unwrap_or_default();
-        let texts = |key: &str| {
-            let items = value.get(key).into_iter().flat_map(|list| list.items());
-            items.filter_map(|item| item.as_str().map(Cow::into_owned)).collect()
-        };
-        let (label, own_name) = (text("label"), text("displayName"));
+        let (label, own_name) = (text(value, "label"), text(value, "displayName"));
+        let (device, node) = (text(value, "deviceId"), text(value, "nodeId"));
         Entry {
-            request: text("requestId"),
-            device: text("deviceId"),
+            request: text(value, "requestId"),
+            device: if device.is_empty() { node } else { device },
             name: if label.is_empty() { own_name.clone() } else { label },
             own_name,
-            roles: texts("roles"),
-            revoked: texts("revokedRoles"),
-            scopes: texts("scopes"),
+            roles: texts(value, "roles"),
+            revoked: texts(value, "revokedRoles"),
+            scopes: texts(value, "scopes"),
+            commands: texts(value, "commands"),
         }
     }
 
@@ -58,9 +55,9 @@ impl Entry {
     }
 }
 
-/// The entries of `pending` or `paired`.
+/// The entries of `pending`, `paired` or `nodes`.
 pub(super) fn entries(list: &Value<'_>, key: &str) -> Vec<Entry> {
-    list.get(key).into_iter().flat_map(|list| list.items()).map(|value| Entry::read(&value)).collect()
+    items(list, key).map(|value| Entry::read(&value)).collect()
 }
 
 /// The one entry that was meant; `None` if nothing fits. More than one is an error that lists them.
@@ -86,21 +83,21 @@ pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a E
     }
 }
 
-/// The one entry that was meant, or an error that says how to find it.
-pub(super) fn one<'a>(entries: &'a [Entry], typed: &str) -> Result<&'a Entry, Failure> {
-    find(entries, typed)?.ok_or_else(|| nothing(entries, typed))
+/// The one entry that was meant, a `device` or a `node`, or an error that says how to find it.
+pub(super) fn one<'a>(entries: &'a [Entry], typed: &str, what: &str) -> Result<&'a Entry, Failure> {
+    find(entries, typed)?.ok_or_else(|| nothing(entries, typed, what))
 }
 
 /// The error that nothing fits what was typed.
-pub(super) fn nothing(entries: &[Entry], typed: &str) -> Failure {
+pub(super) fn nothing(entries: &[Entry], typed: &str, what: &str) -> Failure {
     let hex = !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
     let cut = hex && typed.len() < DEVICE_DIGITS && entries.iter().any(|entry| entry.device.starts_with(typed));
     if cut {
         return Failure::failed(format!(
-            "`{typed}` is too short: give {DEVICE_DIGITS} digits of the device's id or more"
+            "`{typed}` is too short: give {DEVICE_DIGITS} digits of the {what}'s id or more"
         ));
     }
-    Failure::failed(format!("there is no device `{}`; see `gatelet devices`", clean(typed)))
+    Failure::failed(format!("there is no {what} `{}`; see `gatelet {what}s`", clean(typed)))
 }
 
 fn candidate(entry: &Entry) -> String {
@@ -161,8 +158,8 @@ mod tests {
         for typed in ["bbbbb", "", " ", "b", "nobody"] {
             assert_eq!(find(&some(), typed).unwrap(), None, "{typed}");
         }
-        assert!(nothing(&some(), "bbbbb").message.contains("too short"));
-        assert!(nothing(&some(), "nobody").message.contains("no device `nobody`"));
+        assert!(nothing(&some(), "bbbbb", "device").message.contains("too short"));
+        assert!(nothing(&some(), "nobody", "node").message.contains("no node `nobody`; see `gatelet nodes`"));
     }
 
     #[test]

@@ -4,6 +4,41 @@
 //! Nothing here prints; everything is text in, text out.
 
 use crate::gate::ids::WallMs;
+use crate::wire::json::Value;
+
+/// The text of that name as it came; empty if there is none.
+pub fn text(value: &Value<'_>, key: &str) -> String {
+    value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned()
+}
+
+/// The same, fit for a terminal.
+pub fn word(value: &Value<'_>, key: &str) -> String {
+    clean(&text(value, key))
+}
+
+/// The number of that name; 0 if there is none.
+pub fn number(value: &Value<'_>, key: &str) -> u64 {
+    value.get(key).and_then(|number| number.as_u64()).unwrap_or(0)
+}
+
+/// What the list of that name holds; nothing if there is none.
+pub fn items<'a>(value: &Value<'a>, key: &str) -> impl Iterator<Item = Value<'a>> {
+    value.get(key).into_iter().flat_map(|list| list.items())
+}
+
+/// The texts in the list of that name.
+pub fn texts(value: &Value<'_>, key: &str) -> Vec<String> {
+    items(value, key).filter_map(|item| item.as_str().map(|text| text.into_owned())).collect()
+}
+
+/// The text, or a dash in place of nothing.
+pub fn or_dash(text: String) -> String {
+    if text.is_empty() {
+        "-".to_string()
+    } else {
+        text
+    }
+}
 
 /// Rows of cells under a head, aligned.
 pub struct Grid {
@@ -14,6 +49,11 @@ impl Grid {
     /// A grid with these titles.
     pub fn new(titles: &[&str]) -> Grid {
         Grid { rows: vec![titles.iter().map(|title| title.to_string()).collect()] }
+    }
+
+    /// Are there no rows?
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 1
     }
 
     /// Adds a row.

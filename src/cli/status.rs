@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::client::get_status;
 use super::context::{failure, Context};
 use super::devices::parse;
-use super::show::{clean, span};
+use super::show::{clean, number, span, texts, word};
 use super::{Done, Exit, Failure, Output};
 use crate::config::Bind;
 use crate::store;
@@ -32,7 +32,7 @@ pub fn status(context: &Context) -> Done {
             ),
         ),
         ("open", format!("{}  (with the token: `gatelet url`)", word(&value, "url"))),
-        ("listening", texts(&value, "listening").join(", ")),
+        ("listening", clean(&texts(&value, "listening").join(", "))),
         ("signing in", format!("{}, pairing {}", word(&value, "authMode"), word(&value, "pairingMode"))),
         ("secret", secret(&value)),
         (
@@ -51,7 +51,7 @@ pub fn status(context: &Context) -> Done {
         out.push_str(&format!("{name:<12}{text}\n"));
     }
     for warning in texts(&value, "warnings") {
-        out.push_str(&format!("{:<12}{warning}\n", context.style.warn("warning")));
+        out.push_str(&format!("{:<12}{}\n", context.style.warn("warning"), clean(&warning)));
     }
     Output::ok(out)
 }
@@ -109,17 +109,4 @@ fn secret(value: &Value<'_>) -> String {
         return "none".to_string();
     }
     format!("from {source}, fingerprint {}", word(value, "secretFingerprint"))
-}
-
-fn word(value: &Value<'_>, key: &str) -> String {
-    clean(&value.get(key).and_then(|text| text.as_str()).unwrap_or_default())
-}
-
-fn number(value: &Value<'_>, key: &str) -> u64 {
-    value.get(key).and_then(|number| number.as_u64()).unwrap_or(0)
-}
-
-fn texts(value: &Value<'_>, key: &str) -> Vec<String> {
-    let items = value.get(key).into_iter().flat_map(|list| list.items());
-    items.filter_map(|item| item.as_str().map(|text| clean(&text))).collect()
 }

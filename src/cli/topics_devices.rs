@@ -99,6 +99,108 @@ Its open connections are closed at once. Without --role: for each role it has.
 ",
     },
     Topic {
+        name: "nodes",
+        usage: "[COMMAND]",
+        least: 0,
+        most: 0,
+        options: &[],
+        about: "the nodes: list, describe, invoke, pending, approve, reject, remove, rename",
+        body: "\
+  gatelet nodes                           who is here, what it may be asked, what waits
+  gatelet nodes approve --latest          let the node that asked last do what it offers
+  gatelet nodes invoke kitchen system.which '{\"bins\": [\"git\"]}'
+
+NODE is a node's id, the first 6 or more digits of one, or its name. REQUEST is a request id or its
+first digits. What a node offers may be asked of it only when you have approved it.
+",
+    },
+    Topic {
+        name: "nodes list",
+        usage: "",
+        least: 0,
+        most: 0,
+        options: &[],
+        about: "who is here, what it may be asked, what waits",
+        body: "  gatelet nodes list\n  gatelet nodes list --json\n",
+    },
+    Topic {
+        name: "nodes describe",
+        usage: "NODE",
+        least: 1,
+        most: 1,
+        options: &[],
+        about: "all about one node",
+        body: "  gatelet nodes describe kitchen\n",
+    },
+    Topic {
+        name: "nodes invoke",
+        usage: "NODE COMMAND [PARAMS-JSON] [--timeout SECONDS]",
+        least: 2,
+        most: 3,
+        options: &["timeout"],
+        about: "ask a node to do something, and print what it answers",
+        body: "\
+  gatelet nodes invoke kitchen location.get
+  gatelet nodes invoke kitchen system.which '{\"bins\": [\"git\"]}' --timeout 5
+
+Without --timeout it has 30 seconds.
+",
+    },
+    Topic {
+        name: "nodes pending",
+        usage: "",
+        least: 0,
+        most: 0,
+        options: &[],
+        about: "what waits for approval",
+        body: "  gatelet nodes pending\n",
+    },
+    Topic {
+        name: "nodes approve",
+        usage: "REQUEST|NODE|--latest",
+        least: 0,
+        most: 1,
+        options: &["latest"],
+        about: "let a node do what it offers; lets it in, too, if that waits",
+        body: "\
+  gatelet nodes approve 3f2a91c4          a request or a node from `gatelet nodes`
+  gatelet nodes approve --latest          the one that asked last
+
+Prints each command, and what it means where it means much.
+",
+    },
+    Topic {
+        name: "nodes reject",
+        usage: "REQUEST|NODE|--latest",
+        least: 0,
+        most: 1,
+        options: &["latest"],
+        about: "turn down what it offers; it may ask again, and keeps what it had",
+        body: "  gatelet nodes reject 3f2a91c4\n",
+    },
+    Topic {
+        name: "nodes remove",
+        usage: "NODE",
+        least: 1,
+        most: 1,
+        options: &[],
+        about: "forget it as a node, and what was approved of it",
+        body: "\
+  gatelet nodes remove kitchen
+
+Its connection is closed. A device that is an operator as well stays one.
+",
+    },
+    Topic {
+        name: "nodes rename",
+        usage: "NODE NAME",
+        least: 2,
+        most: 2,
+        options: &[],
+        about: "give it a name of yours",
+        body: "  gatelet nodes rename 9b1c55e0d2aa kitchen\n",
+    },
+    Topic {
         name: "pair",
         usage: "[--role ROLE] [--scopes LIST] [--qr]",
         least: 0,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::context::Context;
+use super::show::word;
 use super::token;
 use super::{Done, Exit, Failure, Output};
 use crate::config::{AuthMode, Bind, Config};
@@ -39,8 +40,7 @@ fn agree(context: &Context, fingerprint: &str, source: &str) -> Result<(), Failu
     let Ok(Some(mut client)) = context.gateway() else { return Ok(()) };
     let Ok(status) = client.call("gatelet.status", "{}") else { return Ok(()) };
     let value = super::devices::parse(&status)?;
-    let text = |key: &str| value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
-    let (theirs, from) = (text("secretFingerprint"), text("secretSource"));
+    let (theirs, from) = (word(&value, "secretFingerprint"), word(&value, "secretSource"));
     if theirs.is_empty() || theirs == fingerprint {
         return Ok(());
     }

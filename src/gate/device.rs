@@ -198,6 +198,14 @@ impl Device {
         self.tokens[role as usize].revoke();
     }
 
+    /// Takes the role of a node away for good, with what was approved of it. Says whether anything is left of the device.
+    pub fn remove_node(&mut self) -> bool {
+        self.revoke(Role::Node);
+        self.revoked = self.revoked.without(Roles::of(Role::Node));
+        (self.surface, self.surface_approved) = (Surface::NONE, WallMs(0));
+        !self.roles.is_empty() || !self.revoked.is_empty()
+    }
+
     /// Takes over what the client says of itself.
     pub fn describe(&mut self, about: &About) {
         self.name = about.name.clone();

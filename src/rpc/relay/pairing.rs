@@ -107,10 +107,7 @@ pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         return Err(unknown_node());
     }
     let id = device.id;
-    device.revoke(Role::Node);
-    device.revoked = device.revoked.without(Roles::of(Role::Node));
-    (device.surface, device.surface_approved) = (Surface::NONE, Default::default());
-    let kept = !device.roles.is_empty() || !device.revoked.is_empty();
+    let kept = device.remove_node();
     let payload = json::object(|o| o.shown("nodeId", &id));
     let mut effects = vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
     effects.extend(call.pending.take_of(&id).iter().flat_map(|request| resolved(call, request, "rejected")));

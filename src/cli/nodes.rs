@@ -1,0 +1,316 @@
+//! `gatelet nodes ...`: which nodes there are, what they may be asked, and asking them.
+//!
+//! Through the running gateway; on the file, where none runs, as far as the file knows. What an approval means is said command by
+//! command, because one of them may be the right to run any program there.
+
+use super::args::Nodes;
+use super::call::refused;
+use super::client::{in_ms, Client};
+use super::context::{Context, Way};
+use super::devices::{name, needs_gateway, parse, Owner};
+use super::select::{self, Entry};
+use super::show::{ago, clean, items, number, or_dash, short, text, texts, Grid};
+use super::{Done, Exit, Failure, Output};
+use crate::gate::commands_known;
+use crate::gate::ids::Hex;
+use crate::gate::limits;
+use crate::server::ports::{Entropy, SystemEntropy};
+use crate::store::Opened;
+use crate::wire::json::{self, Value, Writer};
+
+/// Does what was asked.
+pub fn run(context: &Context, what: &Nodes) -> Done {
+    match context.way()? {
+        Way::Gateway(mut client) => running(context, &mut client, what),
+        Way::File(mut opened) => stopped(context, &mut opened, what),
+    }
+}
+
+fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
+    match what {
+        Nodes::List => list(context, client),
+        Nodes::Pending => pending(context, client),
+        Nodes::Describe(typed) => {
+            let node = known(client, typed)?;
+            let answer = ask(client, "node.describe", &[("nodeId", &node.device)])?;
+            if context.json {
+                return Output::json(answer.as_bytes());
+            }
+            Output::ok(described(context, &parse(&answer)?))
+        }
+        Nodes::Invoke { node, command, params, timeout } => invoke(client, node, command, params, *timeout),
+        Nodes::Approve(typed) => approve(context, client, typed.as_deref()),
+        Nodes::Reject(typed) => {
+            let node = waiting(client, typed.as_deref())?;
+            let answer = ask(client, "node.pair.reject", &[("requestId", &node.request)])?;
+            said(context, &answer, &["rejected ", &node.shown(), "; it may ask again\n"])
+        }
+        Nodes::Remove(typed) => {
+            let node = known(client, typed)?;
+            let answer = ask(client, "node.pair.remove", &[("nodeId", &node.device)])?;
+            said(context, &answer, &removed(&node.shown()))
+        }
+        Nodes::Rename { node, name } => {
+            let node = known(client, node)?;
+            let answer = ask(client, "node.rename", &[("nodeId", &node.device), ("displayName", name)])?;
+            said(context, &answer, &["renamed ", &node.shown(), "\n"])
+        }
+    }
+}
+
+/// Without a gateway there are the nodes of the file, and nobody who waits.
+fn stopped(context: &Context, opened: &mut Opened, what: &Nodes) -> Done {
+    let text = opened.list_all()?;
+    let list = parse(&text)?;
+    let is_node = |entry: &Entry| entry.roles.iter().chain(&entry.revoked).any(|role| role == "node");
+    let mut nodes = select::entries(&list, "paired");
+    nodes.retain(is_node);
+    let node = |typed: &str| select::one(&nodes, typed, "node");
+    let done = |node: &Entry, words: &[&str]| {
+        let answer = json::object(|o| o.str("nodeId", &node.device));
+        said(context, &String::from_utf8_lossy(&answer), words)
+    };
+    match what {
+        Nodes::List => {
+            let known = items(&list, "paired").filter(|value| nodes.iter().any(|node| node.device == text_id(value)));
+            table(context, known.collect(), Vec::new(), &list)
+        }
+        Nodes::Remove(typed) => {
+            let node = node(typed)?;
+            opened.remove_node(&node.device)?;
+            done(node, &removed(&node.shown()))
+        }
+        Nodes::Rename { node: typed, name } => {
+            let node = node(typed)?;
+            opened.rename(&node.device, name)?;
+            done(node, &["renamed ", &node.shown(), "\n"])
+        }
+        Nodes::Approve(_) | Nodes::Reject(_) | Nodes::Pending => Err(needs_gateway()),
+        Nodes::Describe(_) | Nodes::Invoke { .. } => Err(context.none_runs()),
+    }
+}
+
+// --- lists ------------------------------------------------------------------------------------------------------------
+
+fn list(context: &Context, client: &mut Client) -> Done {
+    let (nodes, pairs) = (client.call("node.list", "{}")?, client.call("node.pair.list", "{}")?);
+    let (nodes, pairs) = (parse(&nodes)?, parse(&pairs)?);
+    table(context, items(&nodes, "nodes").collect(), items(&pairs, "pending").collect(), &pairs)
+}
+
+fn pending(context: &Context, client: &mut Client) -> Done {
+    let pairs = client.call("node.pair.list", "{}")?;
+    let pairs = parse(&pairs)?;
+    table(context, Vec::new(), items(&pairs, "pending").collect(), &pairs)
+}
+
+/// The nodes, and what waits; `pairs` knows what was approved of a node that is not here.
+fn table(context: &Context, nodes: Vec<Value<'_>>, pending: Vec<Value<'_>>, pairs: &Value<'_>) -> Done {
+    if context.json {
+        return Output::json(&json::object(|o| {
+            raw(o, "nodes", &nodes);
+            raw(o, "pending", &pending);
+        }));
+    }
+    let waits = |id: &str| pending.iter().find(|request| text_id(request) == id);
+    let mut grid = Grid::new(&["NODE", "NAME", "PLATFORM", "STATE", "MAY", "WAITS"]);
+    for node in &nodes {
+        let id = text_id(node);
+        let approved = items(pairs, "paired").find(|one| text_id(one) == id);
+        let may = if is_connected(node) { Some(*node) } else { approved };
+        let may = may.map_or(0, |node| items(&node, "commands").count());
+        grid.row(row(node, state(context, node), commands(may), waits(&id).map(request).unwrap_or_default()));
+    }
+    for one in pending.iter().filter(|one| !nodes.iter().any(|node| text_id(node) == text_id(one))) {
+        grid.row(row(one, ["asked ", &ago(number(one, "ts"), context.now)].concat(), String::new(), request(one)));
+    }
+    if grid.is_empty() {
+        return Output::ok("no node is here; `gatelet pair --role node` gives a code that lets one in\n");
+    }
+    Output::ok(grid.text(context.style))
+}
+
+fn row(node: &Value<'_>, state: String, may: String, waits: String) -> Vec<String> {
+    let id = text_id(node);
+    vec![
+        short(&id).to_string(),
+        or_dash(name(node)),
+        or_dash(text(node, "platform")),
+        state,
+        or_dash(may),
+        or_dash(waits),
+    ]
+}
+
+fn raw(o: &mut Writer<'_>, key: &str, values: &[Value<'_>]) {
+    o.arr(key, |list| values.iter().for_each(|value| list.item_raw(value.raw().as_bytes())));
+}
+
+fn text_id(value: &Value<'_>) -> String {
+    let id = text(value, "nodeId");
+    if id.is_empty() {
+        text(value, "deviceId")
+    } else {
+        id
+    }
+}
+
+fn is_connected(node: &Value<'_>) -> bool {
+    node.get("connected").and_then(|truth| truth.as_bool()) == Some(true)
+}
+
+fn state(context: &Context, node: &Value<'_>) -> String {
+    match (is_connected(node), number(node, "lastSeenAtMs")) {
+        (true, _) => "connected".to_string(),
+        (false, 0) => "not seen yet".to_string(),
+        (false, seen) => ["seen ", &ago(seen, context.now)].concat(),
+    }
+}
+
+/// `2 commands`
+fn commands(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => "1 command".to_string(),
+        _ => [&count.to_string(), " commands"].concat(),
+    }
+}
+
+/// `2 commands: gatelet nodes approve 3f2a91c4`
+fn request(request: &Value<'_>) -> String {
+    let what = commands(items(request, "commands").count());
+    let what = if what.is_empty() { "to be let in" } else { &what };
+    [what, ": gatelet nodes approve ", first_digits(&text(request, "requestId"))].concat()
+}
+
+fn first_digits(request: &str) -> &str {
+    request.split('-').next().unwrap_or_default()
+}
+
+fn described(context: &Context, node: &Value<'_>) -> String {
+    let platform = [text(node, "platform"), text(node, "deviceFamily"), text(node, "modelIdentifier")];
+    let waits = texts(node, "pendingDeclaredCommands").join(", ");
+    let id = text(node, "pendingRequestId");
+    let mut approve = String::new();
+    if !id.is_empty() {
+        approve = ["gatelet nodes approve ", first_digits(&id)].concat();
+    }
+    let lines = [
+        ("node", text_id(node)),
+        ("name", text(node, "displayName")),
+        ("platform", platform.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(", ")),
+        ("client", [text(node, "clientId"), text(node, "version")].join(" ")),
+        ("address", text(node, "remoteIp")),
+        ("state", state(context, node)),
+        ("may", texts(node, "commands").join(", ")),
+        ("with", texts(node, "caps").join(", ")),
+        ("granted", granted(node)),
+        ("waits", waits),
+        ("approve", approve),
+    ];
+    let mut out = String::new();
+    for (name, text) in lines.iter().filter(|(_, text)| !text.trim().is_empty()) {
+        out.push_str(&format!("{name:<10}{}\n", clean(text)));
+    }
+    out
+}
+
+/// `camera: yes, location: no`
+fn granted(node: &Value<'_>) -> String {
+    let permissions = node.get("permissions").unwrap_or(Value::EMPTY);
+    let word = |granted: Value<'_>| if granted.as_bool() == Some(true) { ": yes" } else { ": no" };
+    permissions.fields().map(|(name, granted)| [&*name, word(granted)].concat()).collect::<Vec<_>>().join(", ")
+}
+
+// --- the owner's word -------------------------------------------------------------------------------------------------
+
+fn approve(context: &Context, client: &mut Client, typed: Option<&str>) -> Done {
+    let node = waiting(client, typed)?;
+    let answer = ask(client, "node.pair.approve", &[("requestId", &node.request)])?;
+    let mut out = ["approved ", &node.shown()].concat();
+    out.push_str(if node.commands.is_empty() { "; it offers no commands\n" } else { "; it may now be asked for\n" });
+    let width = node.commands.iter().map(String::len).max().unwrap_or(0);
+    for command in &node.commands {
+        let meaning = meaning(command);
+        let name = format!("{:<width$}", clean(command));
+        let line =
+            if meaning.is_empty() { clean(command) } else { [&context.style.warn(&name), "  ", meaning].concat() };
+        out.push_str(&["  ", &line, "\n"].concat());
+    }
+    said(context, &answer, &[&out])
+}
+
+/// What approving that command means, where it means much: the same commands that only an admin may approve.
+fn meaning(command: &str) -> &'static str {
+    if !commands_known::find(command).is_some_and(|(_, known)| known.is_admin_approved()) {
+        return "";
+    }
+    let found = MEANINGS.iter().find(|(beginning, _)| command.starts_with(beginning));
+    found.map_or("reaches into that machine", |(_, meaning)| meaning)
+}
+
+const MEANINGS: [(&str, &str); 6] = [
+    ("system.run", "runs programs on that machine, as far as its own list of them allows"),
+    ("system.which", "tells which programs that machine has"),
+    ("system.execApprovals", "reads and changes that machine's own list of programs"),
+    ("browser.", "uses the browser of that machine, where its user is signed in"),
+    ("fs.", "tells the names of files on that machine"),
+    ("terminal.", "writes files on that machine"),
+];
+
+/// The request that was meant; without a word, the one that came last.
+fn waiting(client: &mut Client, typed: Option<&str>) -> Result<Entry, Failure> {
+    let pairs = client.call("node.pair.list", "{}")?;
+    let list = select::entries(&parse(&pairs)?, "pending");
+    let Some(typed) = typed else {
+        return list.into_iter().next().ok_or_else(|| Failure::failed("no node waits for approval"));
+    };
+    if let Some(entry) = select::find(&list, typed)? {
+        return Ok(entry.clone());
+    }
+    let node = known(client, typed)?;
+    Err(Failure::failed(format!("{} asks for nothing; what it offers, it says when it connects", node.shown())))
+}
+
+/// The node that was meant.
+fn known(client: &mut Client, typed: &str) -> Result<Entry, Failure> {
+    let nodes = client.call("node.list", "{}")?;
+    let nodes = select::entries(&parse(&nodes)?, "nodes");
+    select::one(&nodes, typed, "node").cloned()
+}
+
+fn removed(node: &str) -> [&str; 3] {
+    ["removed ", node, " as a node; with the gateway's token it could pair again\n"]
+}
+
+fn said(context: &Context, answer: &str, words: &[&str]) -> Done {
+    if context.json {
+        return Output::json(answer.as_bytes());
+    }
+    Output::ok(words.concat())
+}
+
+fn ask(client: &mut Client, method: &str, params: &[(&str, &str)]) -> Result<String, Failure> {
+    let params = json::object(|o| params.iter().for_each(|(key, value)| o.str(key, value)));
+    Ok(client.call(method, &String::from_utf8_lossy(&params))?)
+}
+
+// --- asking a node ----------------------------------------------------------------------------------------------------
+
+fn invoke(client: &mut Client, typed: &str, command: &str, params: &str, timeout: Option<u64>) -> Done {
+    let value = json::parse(params.as_bytes(), limits::JSON_DEPTH)
+        .map_err(|bad| Failure::new(Exit::Usage, format!("the parameters are not JSON: {bad}")))?;
+    let node = known(client, typed)?;
+    let wait = timeout.map_or(limits::INVOKE_MS, |seconds| seconds.saturating_mul(1000)).min(limits::INVOKE_MS_MAX);
+    let request = json::object(|o| {
+        o.str("nodeId", &node.device);
+        o.str("command", command);
+        o.raw("params", value.raw().as_bytes());
+        o.u64("timeoutMs", wait);
+        o.shown("idempotencyKey", &Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<16>()));
+    });
+    let id = client.send("node.invoke", &String::from_utf8_lossy(&request))?;
+    let answer = client.answer(&id, in_ms(wait.saturating_add(limits::CLI_CALL_MS))).map_err(refused)?;
+    let answer = parse(&answer)?;
+    Output::json(answer.get("payload").map_or("null", |payload| payload.raw()).as_bytes())
+}
