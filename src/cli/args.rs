@@ -55,6 +55,7 @@ pub enum Command {
         method: String,
         params: String,
     },
+    Node(Node),
     /// About one command, or all of them.
     Help(Option<&'static Topic>),
     Version,
@@ -123,6 +124,26 @@ pub struct Pair {
     pub scopes: Vec<String>,
     /// A QR code even if the output is no terminal.
     pub qr: bool,
+}
+
+/// `node ...`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Node {
+    Run(NodeTo),
+    Show(NodeTo),
+    /// A program and its first words.
+    Allow(Vec<String>),
+    Disallow(Vec<String>),
+    Allowed,
+}
+
+/// Whom a node connects to, and as whom.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodeTo {
+    pub host: Option<String>,
+    pub name: Option<String>,
+    /// A setup code.
+    pub code: Option<String>,
 }
 
 /// `explain ...`: a connection as it is described.
@@ -276,9 +297,14 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
         "logs" => Command::Logs(logs(given, topic)?),
         "events" => Command::Events(given.list("filter")),
         "call" => Command::Call { method: word(0), params: json(words.get(1)) },
+        "node run" => Command::Node(Node::Run(node_to(given))),
+        "node show" => Command::Node(Node::Show(node_to(given))),
+        "node allow" => Command::Node(Node::Allow(words.to_vec())),
+        "node disallow" => Command::Node(Node::Disallow(words.to_vec())),
+        "node allowed" => Command::Node(Node::Allowed),
         "help" => help_about(words)?,
         "version" => Command::Version,
-        "token" | "config" | "table" => return Err(needs_member(topic)),
+        "token" | "config" | "table" | "node" => return Err(needs_member(topic)),
         name if name.starts_with("nodes") => Command::Nodes(nodes(given, topic, words)?),
         _ => Command::Devices(devices(given, topic, words)?),
     })
@@ -365,6 +391,10 @@ fn number(given: &Given, topic: &'static Topic, name: &str) -> Result<Option<usi
     let Some(word) = given.get(name) else { return Ok(None) };
     let number = word.parse().ok().filter(|number| *number > 0);
     number.map(Some).ok_or_else(|| about(topic, format!("`--{name} {word}`: give a number from 1")))
+}
+
+fn node_to(given: &Given) -> NodeTo {
+    NodeTo { host: given.owned("host"), name: given.owned("display-name"), code: given.owned("code") }
 }
 
 fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
@@ -454,6 +484,18 @@ mod tests {
             (&["health"], Command::Health),
             (&["devices"], Command::Devices(Devices::List)),
             (&["devices", "list"], Command::Devices(Devices::List)),
+            (
+                &["node", "run", "--host", "10.0.0.1", "--code", "C", "--display-name", "n"],
+                Command::Node(Node::Run(NodeTo {
+                    host: Some(text("10.0.0.1")),
+                    name: Some(text("n")),
+                    code: Some(text("C")),
+                })),
+            ),
+            (&["node", "show"], Command::Node(Node::Show(NodeTo::default()))),
+            (&["node", "allow", "/bin/df", "--", "-h"], Command::Node(Node::Allow(vec![text("/bin/df"), text("-h")]))),
+            (&["node", "disallow", "/bin/df"], Command::Node(Node::Disallow(vec![text("/bin/df")]))),
+            (&["node", "allowed"], Command::Node(Node::Allowed)),
             (&["devices", "approve", "abc"], approve(Some("abc"))),
             (&["devices", "approve", "--latest"], approve(None)),
             (&["--latest", "devices", "reject"], Command::Devices(Devices::Reject(None))),

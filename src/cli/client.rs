@@ -1,27 +1,40 @@
-//! A small client of the running gateway: one WebSocket, one request at a time, events between them, blocking.
+//! A small client of a gateway: one WebSocket, one request at a time, events between them, blocking.
 //!
-//! It signs in with the control token, which is derived from the table's key: whoever can read the state directory is the
-//! owner. It has no device and leaves no trace in the table. Every wait ends after [`limits::CLI_CALL_MS`].
+//! A command signs in with the control token, which is derived from the table's key: whoever can read the state directory is
+//! the owner. It has no device and leaves no trace in the table. Every wait for an answer ends after [`limits::CLI_CALL_MS`].
+//! `gatelet node run` signs in by itself on what [`Client::open`] gives, and answers from other threads through a [`Sender`].
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
+use crate::server::lock;
 use crate::wire::base64;
-use crate::wire::frames::FromGateway;
+use crate::wire::frames::{self, FromGateway};
 use crate::wire::json;
 
-/// A signed-in connection to the gateway.
+/// A connection to a gateway.
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Line>,
     sent: u64,
 }
+
+/// Sends requests on a [`Client`]'s connection from any thread, and hears nothing. Clones are the same.
+#[derive(Clone)]
+pub struct Sender(Arc<Mutex<WebSocket<Line>>>);
+
+/// The TCP connection. A client answers pings while others send: what is written at once goes out in one piece. With
+/// `write_buffer_size` 0 that is a whole frame.
+#[derive(Clone)]
+struct Line(Arc<(TcpStream, Mutex<()>)>);
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -41,22 +54,33 @@ pub struct RpcError {
     pub message: String,
     /// JSON.
     pub details: Option<String>,
+    /// The gateway says that the same may go well later.
+    pub retryable: bool,
 }
 
 impl Client {
     /// Connects and signs in as the owner.
     pub fn connect(address: SocketAddr, token: &str) -> Result<Client, ClientError> {
-        let mut stream = dial(address, limits::CLI_CALL_MS).map_err(ClientError::Unreachable)?;
-        let rest = upgrade(&mut stream, address)?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(limits::READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(limits::FRAME_AFTER_HELLO))
-            .max_frame_size(Some(limits::FRAME_AFTER_HELLO));
-        let socket = WebSocket::from_partially_read(stream, rest, Role::Client, Some(config));
-        let mut client = Client { socket, sent: 0 };
+        let mut client = Client::open(address)?;
         client.call("connect", &hello(token)).map_err(ClientError::Refused)?;
         Ok(client)
+    }
+
+    /// A connection on which nothing was said yet.
+    pub fn open(address: SocketAddr) -> Result<Client, ClientError> {
+        let mut stream = dial(address, limits::CLI_CALL_MS).map_err(ClientError::Unreachable)?;
+        let rest = upgrade(&mut stream, address)?;
+        Ok(Client { socket: socket(Line(Arc::new((stream, Mutex::new(())))), rest), sent: 0 })
+    }
+
+    /// Sends on the same connection.
+    pub fn sender(&self) -> Sender {
+        Sender(Arc::new(Mutex::new(socket(self.socket.get_ref().clone(), Vec::new()))))
+    }
+
+    /// The next message, which comes within so many milliseconds.
+    pub fn hear(&mut self, wait_ms: u64) -> Result<String, RpcError> {
+        self.next(in_ms(wait_ms))?.ok_or_else(|| lost("nothing is heard of it any more"))
     }
 
     /// Calls a method with parameters in JSON; gives the payload in JSON.
@@ -69,14 +93,7 @@ impl Client {
     pub fn send(&mut self, method: &str, params: &str) -> Result<String, RpcError> {
         self.sent += 1;
         let id = self.sent.to_string();
-        let request = json::object(|o| {
-            o.str("type", "req");
-            o.str("id", &id);
-            o.str("method", method);
-            o.raw("params", params.as_bytes());
-        });
-        let text = String::from_utf8(request).map_err(|_| lost("the request is not UTF-8"))?;
-        self.socket.send(Message::text(text)).map_err(broken)?;
+        send(&mut self.socket, &id, method, params.as_bytes())?;
         Ok(id)
     }
 
@@ -93,6 +110,7 @@ impl Client {
                         code: refusal.code.into_owned(),
                         message: refusal.message.into_owned(),
                         details: refusal.details.map(|details| details.raw().to_string()),
+                        retryable: refusal.retryable == Some(true),
                     }),
                 };
             }
@@ -103,7 +121,7 @@ impl Client {
     pub fn next(&mut self, until: Instant) -> Result<Option<String>, RpcError> {
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            let _ = self.socket.get_ref().set_read_timeout(Some(left));
+            let _ = self.socket.get_ref().0 .0.set_read_timeout(Some(left));
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Ok(Some(text.to_string())),
                 Ok(Message::Close(Some(frame))) => {
@@ -115,6 +133,8 @@ impl Client {
                 {
                     return Ok(None);
                 }
+                // signals end nothing here; a read with a time limit hears of them
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(error)),
             }
         }
@@ -136,11 +156,56 @@ pub fn in_ms(ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(ms)
 }
 
+impl Sender {
+    /// Sends a request; its answer comes to the client and means nothing there.
+    pub fn send(&self, id: &str, method: &str, params: &[u8]) -> Result<(), RpcError> {
+        send(&mut lock(&self.0), id, method, params)
+    }
+}
+
+fn send(socket: &mut WebSocket<Line>, id: &str, method: &str, params: &[u8]) -> Result<(), RpcError> {
+    let text = String::from_utf8(frames::request(id, method, params)).map_err(|_| lost("the request is not UTF-8"))?;
+    socket.send(Message::text(text)).map_err(broken)
+}
+
+fn socket(line: Line, rest: Vec<u8>) -> WebSocket<Line> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(limits::READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(limits::FRAME_AFTER_HELLO))
+        .max_frame_size(Some(limits::FRAME_AFTER_HELLO));
+    WebSocket::from_partially_read(line, rest, Role::Client, Some(config))
+}
+
+impl Read for Line {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        (&self.0 .0).read(bytes)
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _turn = lock(&self.0 .1);
+        let written = (&self.0 .0).write_all(bytes);
+        if written.is_err() {
+            // half a frame makes nonsense of all that follows
+            let _ = self.0 .0.shutdown(Shutdown::Both);
+        }
+        written.map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The library's own words for what is wrong with a frame are 3 kB of program, and say nothing that a person could use.
 fn broken(error: Error) -> RpcError {
     match error {
         Error::Io(error) => lost(&error.to_string()),
-        Error::ConnectionClosed | Error::AlreadyClosed => lost("it closed"),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => lost("it closed"),
         _ => lost("what it sends is no WebSocket"),
     }
 }
@@ -216,7 +281,12 @@ fn hello(token: &str) -> String {
 }
 
 fn lost(why: &str) -> RpcError {
-    RpcError { code: LOST.to_string(), message: format!("no answer from the gateway: {why}"), details: None }
+    RpcError {
+        code: LOST.to_string(),
+        message: format!("no answer from the gateway: {why}"),
+        details: None,
+        retryable: true,
+    }
 }
 
 impl fmt::Display for ClientError {

@@ -76,6 +76,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("The gateway", &["run", "service", "url", "status", "logs", "events", "health"]),
     ("Who may come in", &["pair", "devices", "nodes", "explain"]),
     ("What it is made of", &["config", "token", "table"]),
+    ("This machine as a node", &["node"]),
     ("Anything else", &["call", "help", "version"]),
 ];
 

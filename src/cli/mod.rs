@@ -16,6 +16,7 @@ mod explain;
 mod help;
 mod import;
 mod logs;
+mod node;
 mod nodes;
 mod options;
 mod pair;
@@ -27,6 +28,7 @@ mod table;
 mod token;
 mod topics;
 mod topics_devices;
+mod topics_node;
 mod url;
 
 use std::ffi::OsString;
@@ -177,6 +179,7 @@ fn perform(invocation: args::Invocation) -> Done {
         Command::TableImport(what) => import::run(&context, &what),
         Command::Logs(what) => logs::run(&context, &what),
         Command::Events(filter) => events::run(&context, &filter),
+        Command::Node(what) => node::run(&context, what),
         Command::Call { method, params } => call::run(&context, &method, &params),
     }
 }

@@ -1,6 +1,6 @@
 //! The commands: what the parser accepts and what help says of each.
 //!
-//! One [`Topic`] a command. Only data; those about devices are in [`super::topics_devices`].
+//! One [`Topic`] a command. Only data; those about devices are in [`super::topics_devices`], those of a node in [`super::topics_node`].
 
 /// One command, or a family of them.
 #[derive(PartialEq, Eq, Debug)]
@@ -23,7 +23,7 @@ pub struct Topic {
 
 /// Every command.
 pub fn all() -> impl Iterator<Item = &'static Topic> {
-    TOPICS.iter().chain(super::topics_devices::TOPICS)
+    TOPICS.iter().chain(super::topics_devices::TOPICS).chain(super::topics_node::TOPICS)
 }
 
 const TOPICS: &[Topic] = &[

@@ -1,9 +1,9 @@
 //! The commands that nodes of OpenClaw 2026.1.29 and 2026.9.6 are known to have, each with a number.
 //!
 //! The table says what is open on which platform before the owner says anything; `commands` decides with it. It holds
-//! what both versions have when nobody configured anything, with the plugins that are on by default. A row is never moved,
-//! renamed or removed and a new one goes to the end: **its place is the number that a file holds and never changes
-//! meaning**. The other columns may change.
+//! what both versions have when nobody configured anything, with the plugins that are on by default; the one exception is
+//! said at its rows. A row is never moved, renamed or removed and a new one goes to the end: **its place is the number that
+//! a file holds and never changes meaning**. The other columns may change.
 
 /// What a device runs, as the rules sort it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,7 +152,8 @@ const NOWHERE: u8 = 0;
 const IOS: u8 = Platform::Ios as u8;
 const ANDROID: u8 = Platform::Android as u8;
 const MACOS: u8 = Platform::Macos as u8;
-const DESKTOP: u8 = MACOS | Platform::Linux as u8 | Platform::Windows as u8;
+const LINUX: u8 = Platform::Linux as u8;
+const DESKTOP: u8 = MACOS | LINUX | Platform::Windows as u8;
 const UNKNOWN: u8 = Platform::Unknown as u8;
 const EVERYWHERE: u8 = IOS | Platform::Watchos as u8 | ANDROID | DESKTOP | UNKNOWN;
 /// Protocol 3: what has a screen and a camera, and whatever cannot be told.
@@ -213,8 +214,9 @@ pub const KNOWN: [Known; 75] = [
     row("computer.act", NOWHERE, DESKTOP, PLAIN),
     row("camera.ptz.status", NOWHERE, MACOS, PLAIN),
     row("camera.ptz.control", NOWHERE, NOWHERE, DANGEROUS),
-    row("device.info", NOWHERE, DEVICES, PLAIN),
-    row("device.status", NOWHERE, DEVICES, PLAIN),
+    // Not on Linux in OpenClaw, whose own node does not have them; readings that harm nobody, so that ours can answer.
+    row("device.info", NOWHERE, DEVICES | LINUX, PLAIN),
+    row("device.status", NOWHERE, DEVICES | LINUX, PLAIN),
     row("device.apps", NOWHERE, ANDROID | MACOS, PLAIN),
     row("device.permissions", NOWHERE, ANDROID, PLAIN),
     row("device.health", NOWHERE, ANDROID, PLAIN),

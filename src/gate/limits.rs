@@ -72,6 +72,17 @@ pub const CLI_SILENCE_MS: u64 = 75_000;
 /// The same as [`CLI_CALL_MS`] for `gatelet health`.
 pub const CLI_HEALTH_MS: u64 = 3_000;
 
+/// First wait before `gatelet node run` connects again; doubled each time, and up to half of it is left out by chance.
+pub const NODE_RETRY_MS: u64 = 1_000;
+/// Longest of these waits. A connection that lasted that long begins with the first again.
+pub const NODE_RETRY_MAX_MS: u64 = 60_000;
+/// How long a command may run on a node of ours if neither the call nor the gateway says.
+pub const NODE_RUN_MS: u64 = 30_000;
+/// How long it may run whatever they say.
+pub const NODE_RUN_MAX_MS: u64 = 600_000;
+/// How long its output is waited for when it ended, and something it left behind still holds that.
+pub const NODE_REST_MS: u64 = 200;
+
 // --- counts ---------------------------------------------------------------------------------------------------------
 
 /// Sockets that have not said hello yet, in all.
@@ -193,6 +204,21 @@ pub const PROBLEMS_LEN: usize = 1024;
 /// A close reason (RFC 6455 allows 123; the protocol's clients know 120).
 pub const CLOSE_REASON: usize = 120;
 
+// --- our own node ---------------------------------------------------------------------------------------------------
+
+/// Commands that run at the same time.
+pub const NODE_RUNS: usize = 4;
+/// The end of standard output, and of error output, that an answer holds.
+pub const NODE_OUTPUT: usize = 200_000;
+/// Words of one command.
+pub const NODE_WORDS: usize = 256;
+/// Programs that one `system.which` looks for.
+pub const NODE_BINS: usize = 64;
+/// Thermal zones that are read.
+pub const NODE_ZONES: usize = 32;
+/// Largest file of allowed commands.
+pub const NODE_ALLOW_LEN: u64 = 64 * 1024;
+
 // --- the pairing table ----------------------------------------------------------------------------------------------
 
 /// Devices a table holds unless `gateway.pairing.capacity` says otherwise.
@@ -249,6 +275,8 @@ const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
 const _: () = assert!(PING_MS < TICK_MS);
 const _: () = assert!(CLI_SILENCE_MS > 2 * TICK_MS);
+const _: () = assert!(NODE_RETRY_MS <= NODE_RETRY_MAX_MS && NODE_RUN_MS <= NODE_RUN_MAX_MS);
+const _: () = assert!(2 * 2 * 6 * NODE_OUTPUT < FRAME_AFTER_HELLO, "two outputs, escaped twice, fit into a frame");
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 const _: () = assert!(INVOKES_OF_ONE <= OUTBOX_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

@@ -35,9 +35,11 @@ pub mod shared;
 mod socket;
 mod stop;
 
+pub use flag::lock;
 pub use listen::lan_address;
 pub use logger::timestamp;
 pub use machine::{command, machine_name};
 pub use run::{run, Page, StartError};
 #[cfg(windows)]
 pub use service::run_service;
+pub use stop::Stop;

@@ -41,7 +41,7 @@ pub struct StdDisk {
 /// It lies on a file of its own: on Windows a locked file cannot be read through another handle, so a lock on the table
 /// would stop backups and our own copy before a repair.
 #[derive(Debug)]
-pub(super) struct DirLock(#[allow(dead_code)] File);
+pub struct DirLock(#[allow(dead_code)] File);
 
 impl StdDisk {
     /// Opens an existing file for reading and writing, without any lock.
@@ -155,7 +155,7 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory of mode 0700 and its parents; leaves one that exists as it is.
-pub(super) fn create_dir(dir: &Path) -> io::Result<()> {
+pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -168,7 +168,7 @@ pub(super) fn create_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Takes the lock at `path`; `None` if another process has it.
-pub(super) fn lock(path: &Path) -> io::Result<Option<DirLock>> {
+pub fn lock(path: &Path) -> io::Result<Option<DirLock>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]

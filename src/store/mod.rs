@@ -30,7 +30,7 @@ mod state_dir;
 pub mod tokens;
 
 pub use copies::Flaw;
-pub use disk::{replace, replace_private, write_private, Disk, StdDisk};
+pub use disk::{create_dir, lock, replace, replace_private, write_private, DirLock, Disk, StdDisk};
 pub use file::{Contents, Damage, Loaded, Oddity, OpenError, PairingFile};
 pub use record::{decode, encode, Decoded, Fault, Place, Shape, Stamp, TableId, Value};
 pub use salvage::{check, salvage, CheckLine, CopyState, Salvage};

@@ -24,6 +24,8 @@ const V4_HOST: &str = "system.run.prepare system.run system.which system.execApp
 const V4_DESKTOP: &str = "system.notify computer.act ollama.models ollama.chat anthropic.claude.sessions.list.v1 \
                           anthropic.claude.sessions.read.v1";
 const V4_LINUX: &str = "camera.list location.get";
+/// What our own node answers on Linux and OpenClaw's allowlist for Linux has not: the one row in which we differ.
+const OURS_LINUX: &str = "device.info device.status";
 const V4_WINDOWS: &str = "camera.list location.get device.info device.status";
 const V4_UNKNOWN: &str = "camera.list location.get system.notify";
 const V4_TALK: &str = "talk.ptt.start talk.ptt.stop talk.ptt.cancel talk.ptt.once";
@@ -72,7 +74,7 @@ fn open(dialect: Dialect, platform: Platform) -> Vec<&'static [&'static str]> {
         (Dialect::V4, Watchos) => &[V4_WATCHOS],
         (Dialect::V4, Android) => &[V4_IOS, V4_ANDROID],
         (Dialect::V4, Macos) => &[V4_IOS, V4_MACOS, V4_HOST, V4_DESKTOP],
-        (Dialect::V4, Linux) => &[V4_LINUX, V4_HOST, V4_DESKTOP],
+        (Dialect::V4, Linux) => &[V4_LINUX, OURS_LINUX, V4_HOST, V4_DESKTOP],
         (Dialect::V4, Windows) => &[V4_WINDOWS, V4_HOST, V4_DESKTOP],
         (Dialect::V4, Unknown) => &[V4_UNKNOWN],
     }]

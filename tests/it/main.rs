@@ -15,6 +15,7 @@ mod lifecycle;
 mod logs;
 mod matrix;
 mod mem_disk;
+mod node_host;
 mod nodes;
 mod program;
 mod relay;

@@ -1,0 +1,329 @@
+//! What `system.run` may start: `node/allow` in the state directory, one command a line.
+//!
+//! ```text
+//! # a program by its whole path, perhaps with its first words; more words may follow
+//! /usr/bin/uptime
+//! /usr/bin/git status
+//! "/opt/my tools/backup" --dry-run
+//! # with $ at the end nothing may follow
+//! /usr/bin/systemctl restart printer $
+//! ```
+//!
+//! A word with blanks stands in double quotes; nothing is escaped, expanded or guessed. A file that others than its owner can
+//! change is refused, and so is one with a line that makes no sense: half an allowlist is no allowlist. No file, or none but
+//! comments in it, means that nothing may run. What is started is the path of the line, never the name that was asked for.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::context::unreadable;
+use crate::cli::{Done, Exit, Failure, Output};
+use crate::config::{Env, SystemEnv};
+use crate::gate::limits;
+use crate::store;
+use crate::wire::json;
+
+/// One line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The whole path of a program.
+    pub program: String,
+    /// Its first words.
+    words: Vec<String>,
+    /// Nothing may follow these.
+    exact: bool,
+}
+
+impl Entry {
+    /// Of the words of a line.
+    fn new(mut words: Vec<String>) -> Result<Entry, &'static str> {
+        let exact = words.last().is_some_and(|word| word == END);
+        words.truncate(words.len() - usize::from(exact));
+        let Some(program) = words.first().cloned() else { return Err("no program") };
+        words.remove(0);
+        if !Path::new(&program).is_absolute() {
+            return Err("a program is named by its whole path");
+        }
+        Ok(Entry { program, words, exact })
+    }
+
+    /// As it stands in the file.
+    pub fn line(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.words).map(|word| quoted(word));
+        words.chain(self.exact.then(|| END.to_string())).collect::<Vec<_>>().join(" ")
+    }
+
+    fn fits(&self, program: &Path, words: &[String]) -> bool {
+        let more = words.len() > self.words.len();
+        words.starts_with(&self.words) && !(self.exact && more) && same(Path::new(&self.program), program)
+    }
+}
+
+/// The path to start for these words, if a line allows them.
+pub fn allowed<'e>(entries: &'e [Entry], argv: &[String]) -> Option<&'e Path> {
+    let (name, words) = argv.split_first()?;
+    let program = find(name)?;
+    entries.iter().find(|entry| entry.fits(&program, words)).map(|entry| Path::new(&entry.program))
+}
+
+/// The program of that name: a whole path as it is, a bare name by PATH, anything else not at all.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = Path::new(name);
+    if path.is_absolute() {
+        return Some(path.to_path_buf());
+    }
+    if name.is_empty() || path.components().count() != 1 || path.file_name() != Some(name.as_ref()) {
+        return None;
+    }
+    let dirs = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let dirs = std::env::split_paths(&dirs).filter(|dir| dir.is_absolute());
+    let endings: &[&str] = if cfg!(windows) { &["", ".exe", ".cmd", ".bat"] } else { &[""] };
+    let names = dirs.flat_map(|dir| endings.iter().map(move |end| dir.join([name, end].concat())));
+    names.into_iter().find(|path| is_program(path))
+}
+
+/// Is it a file that can be started?
+pub fn is_program(path: &Path) -> bool {
+    let Ok(file) = path.metadata() else { return false };
+    #[cfg(unix)]
+    let starts = std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o111 != 0;
+    #[cfg(not(unix))]
+    let starts = true;
+    file.is_file() && starts
+}
+
+/// The same name in the same directory, whatever links lead to that: /bin is /usr/bin on many machines. The name itself counts
+/// as it is written, because one file may be many programs.
+fn same(one: &Path, other: &Path) -> bool {
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if cfg!(windows) {
+            name.to_lowercase()
+        } else {
+            name
+        }
+    };
+    let dir = |path: &Path| path.parent().and_then(|dir| dir.canonicalize().ok());
+    one == other || name(one) == name(other) && dir(one).is_some_and(|dir_of| dir(other) == Some(dir_of))
+}
+
+/// The entries in the file of the node's directory.
+pub fn read(dir: &Path) -> Result<Vec<Entry>, Failure> {
+    parse(&text(dir)?).map_err(|(line, what)| Failure::failed(format!("{}, line {line}: {what}", file(dir).display())))
+}
+
+/// `gatelet node allow`
+pub fn add(dir: &Path, mut words: Vec<String>) -> Done {
+    if let Some(path) = words.first().and_then(|name| find(name)) {
+        words[0] = path.to_string_lossy().into_owned();
+    }
+    let entry = entry(words)?;
+    if !is_program(Path::new(&entry.program)) {
+        return Err(Failure::failed(format!("{} is no program that this user can start", entry.program)));
+    }
+    let line = entry.line();
+    if !read(dir)?.contains(&entry) {
+        let mut text = text(dir)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        write(dir, &[&text, &line, "\n"].concat())?;
+    }
+    Output::ok(format!("allowed: {line}\na running node takes it over when it next connects\n"))
+}
+
+/// `gatelet node disallow`
+pub fn remove(dir: &Path, mut words: Vec<String>) -> Done {
+    if let Some(path) = words.first().and_then(|name| find(name)) {
+        words[0] = path.to_string_lossy().into_owned();
+    }
+    let entry = entry(words)?;
+    read(dir)?;
+    let text = text(dir)?;
+    let kept: Vec<&str> = text.lines().filter(|line| line_of(line) != Ok(Some(entry.clone()))).collect();
+    if kept.len() == text.lines().count() {
+        return Err(Failure::failed(format!("`{}` is not allowed; see `gatelet node allowed`", entry.line())));
+    }
+    write(dir, &(kept.join("\n") + "\n"))?;
+    Output::ok(format!("no longer allowed: {}\na running node takes it over when it next connects\n", entry.line()))
+}
+
+/// `gatelet node allowed`
+pub fn list(dir: &Path, as_json: bool) -> Done {
+    let lines: Vec<String> = read(dir)?.iter().map(Entry::line).collect();
+    match (as_json, lines.is_empty()) {
+        (true, _) => Output::json(&json::object(|o| o.strings("allowed", &lines))),
+        (_, true) => Output::ok("nothing: system.run is off\n"),
+        (_, false) => Output::ok(lines.join("\n") + "\n"),
+    }
+}
+
+fn entry(words: Vec<String>) -> Result<Entry, Failure> {
+    if words.iter().any(|word| word.contains(['"', '\n', '\r'])) {
+        return Err(Failure::new(Exit::Usage, "a word with a quotation mark or a line end cannot be listed"));
+    }
+    Entry::new(words).map_err(|what| Failure::new(Exit::Usage, what))
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("allow")
+}
+
+/// What is in the file; nothing if there is none.
+fn text(dir: &Path) -> Result<String, Failure> {
+    let path = file(dir);
+    if !path.exists() {
+        return Ok(String::new());
+    }
+    if SystemEnv.mode(&path).is_some_and(|mode| mode & 0o022 != 0) {
+        let shown = path.display();
+        return Err(Failure::failed(format!(
+            "others can change {shown}, which says what may run here; look at it, then run chmod go-w {shown}"
+        )));
+    }
+    let bytes = SystemEnv.read(&path, limits::NODE_ALLOW_LEN).map_err(|error| unreadable(&path, &error))?;
+    String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{} is not UTF-8", path.display())))
+}
+
+fn write(dir: &Path, text: &str) -> Result<(), Failure> {
+    let path = file(dir);
+    let written = store::create_dir(dir).and_then(|()| store::replace_private(&path, text.as_bytes()));
+    written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
+    let mut entries = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        entries.extend(line_of(line).map_err(|what| (number, what))?);
+    }
+    Ok(entries)
+}
+
+/// The entry of a line; `None` if it is blank or a comment.
+fn line_of(line: &str) -> Result<Option<Entry>, &'static str> {
+    let mut rest = line.trim();
+    let mut words = Vec::new();
+    if rest.starts_with('#') {
+        return Ok(None);
+    }
+    while !rest.is_empty() {
+        let (word, behind) = match rest.strip_prefix('"') {
+            Some(inside) => inside.split_once('"').ok_or("a quotation mark is missing")?,
+            None => rest.split_once([' ', '\t']).unwrap_or((rest, "")),
+        };
+        if !behind.is_empty() && rest.starts_with('"') && !behind.starts_with([' ', '\t']) || word.contains('"') {
+            return Err("a quotation mark stands at both ends of a word");
+        }
+        words.push(word.to_string());
+        rest = behind.trim_start();
+    }
+    if words.is_empty() {
+        return Ok(None);
+    }
+    Entry::new(words).map(Some)
+}
+
+fn quoted(word: &str) -> String {
+    if word.is_empty() || word.starts_with('#') || word.contains([' ', '\t']) {
+        ["\"", word, "\""].concat()
+    } else {
+        word.to_string()
+    }
+}
+
+/// The word that ends a line to which nothing may be added.
+const END: &str = "$";
+
+/// Where programs are looked for if the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_string).collect()
+    }
+
+    fn entries(text: &str) -> Vec<Entry> {
+        parse(text).unwrap_or_else(|bad| panic!("{text}: {bad:?}"))
+    }
+
+    #[test]
+    fn lines_are_read_and_written_back_as_they_are() {
+        let text = "/usr/bin/uptime\n/usr/bin/git status\n\"/opt/my tools/b\" --dry-run \"\" \"a b\" $\n/x \"#\"\n";
+        let read = entries(&["# why\n\n  \t\n", text].concat());
+        assert_eq!(read.iter().map(Entry::line).collect::<Vec<_>>().join("\n") + "\n", text);
+        assert_eq!(read[2].program, "/opt/my tools/b");
+        assert_eq!(read[2].words, ["--dry-run", "", "a b"]);
+        assert!(read[2].exact && !read[1].exact);
+        assert!(entries("").is_empty() && entries("# nothing\n").is_empty());
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_refused_by_its_number() {
+        for (line, what) in [
+            ("uptime", "a program is named by its whole path"),
+            ("./uptime", "a program is named by its whole path"),
+            ("$", "no program"),
+            ("\"/usr/bin/a", "a quotation mark is missing"),
+            ("/usr/bin/a \"b\"c", "a quotation mark stands at both ends of a word"),
+            ("/usr/bin/a b\"c\"", "a quotation mark stands at both ends of a word"),
+        ] {
+            assert_eq!(parse(&["# first\n", line].concat()), Err((2, what)), "{line}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_is_allowed_by_program_and_first_words() {
+        let list = entries("/bin/sh -c true\n/bin/ls\n/usr/bin/env A=1 $\n");
+        for (line, allowed_path) in [
+            ("/bin/ls", Some("/bin/ls")),
+            ("ls -l /", Some("/bin/ls")),
+            ("/bin/sh -c true", Some("/bin/sh")),
+            ("/bin/sh -c true more", Some("/bin/sh")),
+            ("sh -c true", Some("/bin/sh")),
+            ("/bin/sh -c", None),
+            ("/bin/sh -c false", None),
+            ("/bin/sh", None),
+            ("/usr/bin/env A=1", Some("/usr/bin/env")),
+            ("/usr/bin/env A=1 sh", None),
+            ("/tmp/ls", None),
+            ("./ls", None),
+            ("../bin/ls", None),
+            ("/bin/../bin/../tmp/ls", None),
+            ("no-such-program-anywhere", None),
+            ("", None),
+        ] {
+            assert_eq!(allowed(&list, &words(line)), allowed_path.map(Path::new), "{line}");
+        }
+        assert_eq!(allowed(&list, &[]), None);
+        assert_eq!(allowed(&[], &words("/bin/ls")), None, "nothing listed, nothing allowed");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_refused_when_others_can_change_it_and_kept_otherwise() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = std::env::temp_dir().join(format!("gatelet-allow-{}", std::process::id()));
+        assert!(read(&dir).unwrap().is_empty(), "no file, nothing allowed");
+        add(&dir, words("/bin/ls -l")).unwrap();
+        add(&dir, words("/bin/ls -l")).unwrap();
+        let path = file(&dir);
+        std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "# mine").unwrap();
+        add(&dir, words("sh")).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("/bin/ls -l\n# mine\n/") && text.ends_with("/sh\n"), "{text}");
+        assert!(add(&dir, words("/bin/no-such-program")).is_err() && add(&dir, words("a\"b")).is_err());
+        assert!(remove(&dir, words("/bin/ls")).is_err(), "another line than that with -l");
+        remove(&dir, words("/bin/ls -l")).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("# mine\n/"));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        for mode in [0o620, 0o602] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            let Err(refused) = read(&dir) else { panic!("{mode:o} was read") };
+            assert!(refused.message.contains("chmod go-w"), "{}", refused.message);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

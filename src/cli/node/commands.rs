@@ -1,0 +1,146 @@
+//! What the node answers: one request of the gateway to one result. `system.run` is answered from a thread of its own.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use super::allow::{self, Entry};
+use super::facts;
+use super::run::{self, Running};
+use crate::cli::client::Sender;
+use crate::gate::limits;
+use crate::wire::json::{self, Value};
+
+/// What the node offers on one connection.
+pub struct Offer {
+    /// The name under which the machine is known.
+    pub name: String,
+    /// The node's directory.
+    pub dir: PathBuf,
+    /// What `system.run` may start; it is not offered if that is nothing.
+    pub allowed: Vec<Entry>,
+}
+
+/// The answer to one request.
+pub enum Answer {
+    /// JSON.
+    Payload(Vec<u8>),
+    Failed {
+        code: &'static str,
+        message: String,
+    },
+}
+
+/// A request as the gateway sends it.
+struct Invoke<'a> {
+    id: String,
+    node: String,
+    command: String,
+    params: Value<'a>,
+    wait_ms: Option<u64>,
+}
+
+impl Answer {
+    pub fn failed(code: &'static str, message: &str) -> Answer {
+        Answer::Failed { code, message: message.to_string() }
+    }
+}
+
+impl Offer {
+    /// The commands that are declared, and what each does.
+    pub fn commands(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        COMMANDS.into_iter().filter(|(name, _)| *name != RUN || !self.allowed.is_empty())
+    }
+
+    /// Answers a `node.invoke.request`, now or later.
+    pub fn answer(&self, payload: &Value<'_>, sender: &Sender, running: &Running) {
+        let text = |name: &str| payload.get(name).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
+        let sent = text("paramsJSON");
+        let params = json::parse(sent.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
+        let wait_ms = payload.get("timeoutMs").and_then(|time| time.as_u64());
+        let invoke = Invoke { id: text("id"), node: text("nodeId"), command: text("command"), params, wait_ms };
+        let answer = match invoke.command.as_str() {
+            "device.info" => Answer::Payload(facts::info(Path::new("/"), &self.name)),
+            "device.status" => Answer::Payload(facts::status(Path::new("/"), &self.dir)),
+            "system.which" => which(&invoke.params),
+            RUN => match self.run(&invoke, sender, running) {
+                Ok(()) => return,
+                Err(answer) => answer,
+            },
+            _ => Answer::failed("UNAVAILABLE", "command not supported"),
+        };
+        send(sender, &invoke.id, &invoke.node, &answer);
+    }
+
+    /// Starts a program; the answer follows when it ended.
+    fn run(&self, invoke: &Invoke<'_>, sender: &Sender, running: &Running) -> Result<(), Answer> {
+        let argv = words(&invoke.params, "command", limits::NODE_WORDS)
+            .filter(|argv| !argv.is_empty())
+            .ok_or_else(|| Answer::failed("INVALID_REQUEST", "command required"))?;
+        let Some(program) = allow::allowed(&self.allowed, &argv) else {
+            let message = "SYSTEM_RUN_DENIED: allowlist miss; on that machine `gatelet node allow PROGRAM` allows one";
+            return Err(Answer::failed("UNAVAILABLE", message));
+        };
+        let order = run::order(program, &invoke.params, &argv, invoke.wait_ms)?;
+        if !running.begin(&invoke.id) {
+            return Err(Answer::failed("UNAVAILABLE", "too many commands run on this node; try again later"));
+        }
+        let (id, node, sender, theirs) = (invoke.id.clone(), invoke.node.clone(), sender.clone(), running.clone());
+        let work = move || {
+            let answer = order.run(&id, &theirs);
+            theirs.done(&id);
+            send(&sender, &id, &node, &answer);
+        };
+        thread::Builder::new().spawn(work).map(|_| ()).map_err(|error| {
+            running.done(&invoke.id);
+            Answer::failed("UNAVAILABLE", &error.to_string())
+        })
+    }
+}
+
+/// Where programs are.
+fn which(params: &Value<'_>) -> Answer {
+    let Some(mut bins) = words(params, "bins", limits::NODE_BINS) else {
+        return Answer::failed("INVALID_REQUEST", "bins required");
+    };
+    bins.sort_unstable();
+    bins.dedup();
+    let found = bins.iter().map(|name| name.trim()).filter(|name| !Path::new(name).is_absolute());
+    let found: Vec<(&str, PathBuf)> = found.filter_map(|name| Some((name, allow::find(name)?))).collect();
+    Answer::Payload(json::object(|o| {
+        o.obj("bins", |bins| found.iter().for_each(|(name, path)| bins.str(name, &path.to_string_lossy())));
+    }))
+}
+
+/// A list of texts, if that is what is there, and not too long.
+fn words(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
+    let list = params.get(name)?;
+    let words: Option<Vec<String>> =
+        list.items().take(most + 1).map(|word| Some(word.as_str()?.into_owned())).collect();
+    words.filter(|words| words.len() <= most && list.kind() == json::Kind::Array)
+}
+
+fn send(sender: &Sender, id: &str, node: &str, answer: &Answer) {
+    let params = json::object(|o| {
+        o.str("id", id);
+        o.str("nodeId", node);
+        o.bool("ok", matches!(answer, Answer::Payload(_)));
+        match answer {
+            Answer::Payload(json) => o.str("payloadJSON", &String::from_utf8_lossy(json)),
+            Answer::Failed { code, message } => o.obj("error", |error| {
+                error.str("code", code);
+                error.str("message", message);
+            }),
+        }
+    });
+    // a connection that is gone has nobody who waits
+    let _ = sender.send(id, "node.invoke.result", &params);
+}
+
+const RUN: &str = "system.run";
+
+const COMMANDS: [(&str, &str); 4] = [
+    ("device.info", "what this machine is"),
+    ("device.status", "temperature, memory, disk, load, uptime"),
+    ("system.which", "where programs are"),
+    (RUN, "these programs, without a shell:"),
+];

@@ -1,0 +1,223 @@
+//! What this machine says of itself: `device.info` and `device.status`.
+//!
+//! Read from files of the kernel (Linux) each time it is asked. What cannot be found out is left out, never guessed: on other
+//! systems that is all but name, system, version, architecture and processors. The names of fields are those that phones of
+//! protocol 4 use where they have them.
+
+use std::path::Path;
+
+use crate::config::{Env, SystemEnv};
+use crate::gate::limits;
+use crate::server;
+use crate::wire::json::{self, Writer};
+
+/// The answer to `device.info`; `root` is `/` but in tests.
+pub fn info(root: &Path, name: &str) -> Vec<u8> {
+    json::object(|o| {
+        o.str("deviceName", name);
+        o.opt_str("modelIdentifier", model(root).as_deref());
+        o.str("systemName", family());
+        o.opt_str("systemVersion", system_version(root).as_deref());
+        o.str("appVersion", env!("CARGO_PKG_VERSION"));
+        o.str("architecture", std::env::consts::ARCH);
+    })
+}
+
+/// The answer to `device.status`; the disk is that of `dir`.
+pub fn status(root: &Path, dir: &Path) -> Vec<u8> {
+    json::object(|o| {
+        o.opt_u64("uptimeSeconds", number(&text(root, "proc/uptime")));
+        o.opt_u64("cpuCount", std::thread::available_parallelism().ok().map(|count| count.get() as u64));
+        load(o, &text(root, "proc/loadavg"));
+        memory(o, &text(root, "proc/meminfo"));
+        storage(o, dir);
+        thermal(o, root);
+    })
+}
+
+/// The system as the protocol calls families of devices.
+pub fn family() -> &'static str {
+    match std::env::consts::OS {
+        "linux" => "Linux",
+        "windows" => "Windows",
+        "macos" => "Mac",
+        other => other,
+    }
+}
+
+/// What the maker calls the machine: the device tree's word on a Raspberry Pi and its like, the firmware's on a PC.
+pub fn model(root: &Path) -> Option<String> {
+    ["proc/device-tree/model", "sys/class/dmi/id/product_name"].into_iter().find_map(|path| {
+        let text = text(root, path);
+        let name = text.trim_matches(|char: char| char == '\0' || char.is_whitespace());
+        (!name.is_empty()).then(|| crate::gate::text::cut(name, limits::NAME_LEN).to_string())
+    })
+}
+
+/// The name of the machine.
+pub fn name() -> String {
+    let name = server::machine_name();
+    if name.is_empty() {
+        "gatelet node".to_string()
+    } else {
+        name
+    }
+}
+
+fn system_version(root: &Path) -> Option<String> {
+    let release = text(root, "etc/os-release");
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    Some(name.trim_matches(['"', '\'']).to_string())
+}
+
+/// Of 1, 5 and 15 minutes.
+fn load(o: &mut Writer<'_>, text: &str) {
+    let mut words = text.split(' ').take_while(|word| is_decimal(word));
+    if let (Some(one), Some(five), Some(fifteen)) = (words.next(), words.next(), words.next()) {
+        o.raw("loadAverage", ["[", one, ",", five, ",", fifteen, "]"].concat().as_bytes());
+    }
+}
+
+fn memory(o: &mut Writer<'_>, text: &str) {
+    let kilobytes = |name: &str| text.lines().find_map(|line| number(line.strip_prefix(name)?));
+    if let (Some(total), Some(free)) = (kilobytes("MemTotal:"), kilobytes("MemAvailable:")) {
+        space(o, "memory", total.saturating_mul(1024), free.saturating_mul(1024));
+    }
+}
+
+#[cfg(unix)]
+fn storage(o: &mut Writer<'_>, dir: &Path) {
+    if let Ok(disk) = rustix::fs::statvfs(dir) {
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        space(o, "storage", bytes(disk.f_blocks), bytes(disk.f_bavail));
+    }
+}
+
+/// The standard library does not tell it, and the system's own call takes unsafe code.
+#[cfg(not(unix))]
+fn storage(_: &mut Writer<'_>, _: &Path) {}
+
+fn space(o: &mut Writer<'_>, name: &str, total: u64, free: u64) {
+    o.obj(name, |space| {
+        space.u64("totalBytes", total);
+        space.u64("freeBytes", free);
+        space.u64("usedBytes", total.saturating_sub(free));
+    });
+}
+
+/// Each sensor of the kernel's and how warm it is.
+fn thermal(o: &mut Writer<'_>, root: &Path) {
+    let mut zones = Vec::new();
+    for number in 0..limits::NODE_ZONES {
+        let zone = ["sys/class/thermal/thermal_zone", &number.to_string(), "/"].concat();
+        if let Some(celsius) = celsius(text(root, &[&zone, "temp"].concat()).trim()) {
+            zones.push((text(root, &[&zone, "type"].concat()), celsius));
+        }
+    }
+    if zones.is_empty() {
+        return;
+    }
+    o.obj("thermal", |thermal| {
+        thermal.arr("zones", |list| {
+            for (name, celsius) in &zones {
+                list.item_obj(|zone| {
+                    zone.str("name", name.trim());
+                    zone.raw("celsius", celsius.as_bytes());
+                });
+            }
+        });
+    });
+}
+
+/// Thousandths of a degree to degrees with one digit behind the point, as JSON.
+fn celsius(thousandths: &str) -> Option<String> {
+    let (sign, digits) = thousandths.strip_prefix('-').map_or(("", thousandths), |digits| ("-", digits));
+    let value: u32 = digits.parse().ok()?;
+    Some([sign, &(value / 1000).to_string(), ".", &(value % 1000 / 100).to_string()].concat())
+}
+
+/// The whole number that the text begins with, behind blanks.
+fn number(text: &str) -> Option<u64> {
+    let text = text.trim_start();
+    text[..text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len())].parse().ok()
+}
+
+/// Digits, a point, digits: a JSON number as the kernel writes it.
+fn is_decimal(word: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
+}
+
+/// The text of a small file; nothing if there is none.
+fn text(root: &Path, path: &str) -> String {
+    let bytes = SystemEnv.read(&root.join(path), limits::NODE_ALLOW_LEN).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A machine made of these files.
+    fn machine(name: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
+        let root = std::env::temp_dir().join(format!("gatelet-facts-{name}-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn json(bytes: Vec<u8>) -> serde_json::Value {
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_raspberry_pi_says_what_its_kernel_says() {
+        let root = machine(
+            "pi",
+            &[
+                ("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0"),
+                ("etc/os-release", "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+                ("proc/uptime", "350735.47 234388.90\n"),
+                ("proc/loadavg", "0.20 0.18 1.12 1/80 11206\n"),
+                ("proc/meminfo", "MemTotal:        3884360 kB\nMemFree: 1 kB\nMemAvailable:    3141004 kB\n"),
+                ("sys/class/thermal/thermal_zone0/temp", "54321\n"),
+                ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+                ("sys/class/thermal/thermal_zone3/temp", "-1250\n"),
+                ("sys/class/thermal/thermal_zone4/temp", "no\n"),
+            ],
+        );
+        let info = json(info(&root, "kitchen"));
+        assert_eq!(info["modelIdentifier"], "Raspberry Pi 4 Model B Rev 1.4");
+        assert_eq!(info["systemVersion"], "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!((&info["deviceName"], &info["appVersion"]), (&"kitchen".into(), &env!("CARGO_PKG_VERSION").into()));
+        let status = json(status(&root, &root));
+        assert_eq!(status["uptimeSeconds"], 350_735);
+        assert_eq!(status["loadAverage"], serde_json::json!([0.20, 0.18, 1.12]));
+        let memory = serde_json::json!({ "totalBytes": 3_977_584_640_u64, "freeBytes": 3_216_388_096_u64, "usedBytes": 761_196_544 });
+        assert_eq!(status["memory"], memory);
+        let zones = serde_json::json!([{ "name": "cpu-thermal", "celsius": 54.3 }, { "name": "", "celsius": -1.2 }]);
+        assert_eq!(status["thermal"]["zones"], zones);
+        #[cfg(unix)]
+        assert!(status["storage"]["totalBytes"].as_u64().unwrap() >= status["storage"]["freeBytes"].as_u64().unwrap());
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_found_out_is_left_out() {
+        let root =
+            machine("bare", &[("proc/loadavg", "a b c"), ("proc/meminfo", "MemTotal: 5 kB\n"), ("proc/uptime", "")]);
+        let status = json(status(&root, Path::new("/no/such/place")));
+        for absent in ["uptimeSeconds", "loadAverage", "memory", "thermal", "storage"] {
+            assert!(status.get(absent).is_none(), "{absent}: {status}");
+        }
+        let info = json(info(&root, "x"));
+        assert!(info.get("modelIdentifier").is_none() && info.get("systemVersion").is_none(), "{info}");
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,130 @@
+//! Who the node is: a device key of its own, and the device token that its gateway gave it. Both in `node/` below the state
+//! directory (0700, files 0600).
+//!
+//! The key is made once and never leaves the file. The token is kept together with the address it came from and is never shown
+//! to another one; the file is written only when something in it changes.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ed25519_compact::{KeyPair, Seed};
+use sha2::{Digest, Sha256};
+
+use crate::cli::context::unreadable;
+use crate::cli::Failure;
+use crate::config::{Env, SystemEnv};
+use crate::gate::ids::DeviceId;
+use crate::gate::limits;
+use crate::gate::proof::{Signed, Version};
+use crate::server::ports::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::store;
+use crate::wire::base64;
+use crate::wire::json;
+
+/// The client that this node is in the protocol.
+pub const CLIENT: &str = "node-host";
+/// Its mode and role.
+pub const NODE: &str = "node";
+
+/// The node's key.
+pub struct Identity {
+    keys: KeyPair,
+    pub id: DeviceId,
+    dir: PathBuf,
+}
+
+/// What the node knows of its gateway.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Gateway {
+    pub address: SocketAddr,
+    /// Empty if there is none.
+    pub token: String,
+}
+
+impl Identity {
+    /// The identity in that directory; made if there is none.
+    pub fn open(dir: &Path) -> Result<Identity, Failure> {
+        store::create_dir(dir).map_err(|error| unwritable(dir, &error))?;
+        let path = dir.join("node.key");
+        let seed = if path.exists() {
+            let text = SystemEnv.read(&path, limits::SECRET_FILE_LEN).map_err(|error| unreadable(&path, &error))?;
+            let seed = base64::decode(String::from_utf8_lossy(&text).trim());
+            seed.ok_or_else(|| {
+                let shown = path.display();
+                Failure::failed(format!(
+                    "{shown} is damaged; remove it, and the node gets a new key and has to pair again"
+                ))
+            })?
+        } else {
+            let entropy: &mut dyn Entropy = &mut SystemEntropy;
+            let seed: [u8; 32] = entropy.bytes();
+            let text = base64::encode_url(&seed) + "\n";
+            store::write_private(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))?;
+            seed
+        };
+        let keys = KeyPair::from_seed(Seed::new(seed));
+        let id = DeviceId(Sha256::digest(&keys.pk[..]).into());
+        Ok(Identity { keys, id, dir: dir.to_path_buf() })
+    }
+
+    /// The public key as the protocol writes it.
+    pub fn public(&self) -> String {
+        base64::encode_url(&self.keys.pk[..])
+    }
+
+    /// The device in the parameters of `connect`: a proof for that challenge. `token` is the one that is presented.
+    pub fn proof(&self, nonce: &str, token: &str, family: &str) -> Vec<u8> {
+        let signed_at = SystemClock::start().now().wall.0;
+        let id = self.id.to_string();
+        let signed = Signed::<Cow<'_, str>> {
+            device_id: &id,
+            client_id: CLIENT,
+            client_mode: NODE,
+            role: NODE,
+            scopes: &[],
+            signed_at,
+            token,
+            nonce,
+            platform: std::env::consts::OS,
+            family,
+        };
+        let mut payload = Vec::new();
+        signed.payload(Version::V3, &mut |part| payload.extend_from_slice(part));
+        let signature = self.keys.sk.sign(&payload, None);
+        json::object(|o| {
+            o.str("id", &id);
+            o.str("publicKey", &self.public());
+            o.str("signature", &base64::encode_url(&signature[..]));
+            o.u64("signedAt", signed_at);
+            o.str("nonce", nonce);
+        })
+    }
+
+    /// The gateway that let this node in last, if one did.
+    pub fn gateway(&self) -> Option<Gateway> {
+        let text = SystemEnv.read(&self.token_file(), limits::SECRET_FILE_LEN).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        let (address, token) = text.trim_end().split_once('\n').unwrap_or((text.trim_end(), ""));
+        Some(Gateway { address: address.parse().ok()?, token: token.to_string() })
+    }
+
+    /// Keeps what is known of the gateway.
+    pub fn keep(&self, gateway: &Gateway) -> Result<(), Failure> {
+        if self.gateway().as_ref() == Some(gateway) {
+            return Ok(());
+        }
+        let text = [gateway.address.to_string().as_str(), "\n", &gateway.token, "\n"].concat();
+        let path = self.token_file();
+        store::replace_private(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.dir.join("node.token")
+    }
+}
+
+/// A file or directory of the node's that cannot be made.
+pub fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write {}: {error}", path.display()))
+}

@@ -1,0 +1,192 @@
+//! `gatelet node ...`: this machine as a node of a gateway, ours or another of protocol 4.
+//!
+//! It says what it exposes before it connects, declares exactly that, and answers nothing else. It comes back by itself, after
+//! a wait that doubles and is never quite the same, until the gateway says something that no waiting heals. Only the gateway's
+//! calls make it do anything; it listens nowhere. No TLS and no name resolver: the way to another machine is an address.
+
+mod allow;
+mod commands;
+mod facts;
+mod identity;
+mod run;
+mod session;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use commands::Offer;
+use identity::{unwritable, Identity};
+use session::Session;
+
+use super::args::{Node, NodeTo};
+use super::context::Context;
+use super::show::clean;
+use super::{Done, Exit, Failure, Output};
+use crate::config::{AuthMode, Source};
+use crate::store;
+use crate::wire::json;
+
+/// What a secret is called in the protocol, and the secret.
+type Credential = (&'static str, String);
+
+/// Does it.
+pub fn run(context: &Context, what: Node) -> Done {
+    let dir = context.state_dir()?.join("node");
+    match what {
+        Node::Run(to) => Host::new(context, &dir, to)?.run(),
+        Node::Show(to) => Host::new(context, &dir, to)?.show(context.json),
+        Node::Allow(words) => allow::add(&dir, words),
+        Node::Disallow(words) => allow::remove(&dir, words),
+        Node::Allowed => allow::list(&dir, context.json),
+    }
+}
+
+/// The node: who it is, whom it connects to, and with what.
+struct Host {
+    identity: Identity,
+    dir: PathBuf,
+    name: String,
+    address: SocketAddr,
+    /// In the order in which they are tried.
+    credentials: Vec<Credential>,
+}
+
+impl Host {
+    fn new(context: &Context, dir: &Path, to: NodeTo) -> Result<Host, Failure> {
+        let identity = Identity::open(dir)?;
+        let config = context.config()?;
+        let known = identity.gateway();
+        let (address, local) = match (&to.host, &known) {
+            (Some(host), _) => (address(host, config.port)?, false),
+            (None, Some(known)) => (known.address, false),
+            (None, None) => {
+                let port = config.port;
+                (context.address().ok().flatten().unwrap_or(SocketAddr::from(([127, 0, 0, 1], port))), true)
+            }
+        };
+        let mut credentials = Vec::new();
+        credentials.extend(to.code.map(|code| ("bootstrapToken", code)));
+        let kept = known.filter(|known| known.address == address && !known.token.is_empty());
+        credentials.extend(kept.map(|known| ("deviceToken", known.token)));
+        // the secret of the gateway on this machine is for nobody else
+        let given = |source: &Source| !matches!(source, Source::Config(_) | Source::StateFile(_));
+        let secret = config.auth.secret.as_ref().filter(|secret| local || given(&secret.source));
+        let field = if config.auth.mode == AuthMode::Password { "password" } else { "token" };
+        credentials.extend(secret.map(|secret| (field, secret.value.expose().to_string())));
+        let name = to.name.unwrap_or_else(facts::name);
+        Ok(Host { identity, dir: dir.to_path_buf(), name, address, credentials })
+    }
+
+    /// What it offers now.
+    fn offer(&self) -> Result<Offer, Failure> {
+        Ok(Offer { name: self.name.clone(), dir: self.dir.clone(), allowed: allow::read(&self.dir)? })
+    }
+
+    /// `gatelet node show`
+    fn show(&self, as_json: bool) -> Done {
+        let offer = self.offer()?;
+        if as_json {
+            return Output::json(&json::object(|o| self.write(o, &offer)));
+        }
+        Output::ok(self.words(&offer))
+    }
+
+    fn write(&self, o: &mut json::Writer<'_>, offer: &Offer) {
+        o.shown("gateway", &self.address);
+        o.str("displayName", &self.name);
+        o.shown("nodeId", &self.identity.id);
+        o.str("publicKey", &self.identity.public());
+        o.strs("commands", offer.commands().map(|(name, _)| name));
+        o.strings("allowed", &offer.allowed.iter().map(allow::Entry::line).collect::<Vec<_>>());
+    }
+
+    fn words(&self, offer: &Offer) -> String {
+        let (address, id) = (self.address.to_string(), self.identity.id.to_string());
+        let name = clean(&self.name);
+        let mut out =
+            ["gateway  ", &address, "\nname     ", &name, "\nid       ", &id, "\nkey      ", &self.identity.public()]
+                .concat();
+        out.push_str("\n\nexposes to whom the gateway lets call it\n");
+        for (name, about) in offer.commands() {
+            out.push_str(&["  ", name, &BLANKS[name.len()..], about, "\n"].concat());
+        }
+        for entry in &offer.allowed {
+            out.push_str(&["    ", &clean(&entry.line()), "\n"].concat());
+        }
+        if offer.allowed.is_empty() {
+            out.push_str("system.run is off; `gatelet node allow PROGRAM` allows one\n");
+        }
+        out
+    }
+
+    /// `gatelet node run`; comes back only with what no waiting heals.
+    fn run(self) -> Done {
+        let lock = self.dir.join("node.lock");
+        let _alone = store::lock(&lock)
+            .map_err(|error| unwritable(&lock, &error))?
+            .ok_or_else(|| Failure::failed(format!("another `gatelet node run` uses {}", self.dir.display())))?;
+        say(&self.words(&self.offer()?));
+        Session::new(self)?.keep_up()
+    }
+}
+
+/// The address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a link.
+fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+    if host.starts_with("wss:") || host.starts_with("https:") {
+        let message =
+            "this node speaks no TLS; give it the gateway's own address, on a network you trust or in a tunnel";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let bare = host.strip_prefix("ws://").or_else(|| host.strip_prefix("http://")).unwrap_or(host);
+    let bare = bare.split('/').next().unwrap_or_default();
+    let local = bare.strip_prefix("localhost").filter(|rest| rest.is_empty() || rest.starts_with(':'));
+    let text = local.map_or_else(|| bare.to_string(), |rest| ["127.0.0.1", rest].concat());
+    let ip = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
+    text.parse().or(ip).map_err(|_| {
+        let shown = clean(bare);
+        let message = format!("`{shown}` is no address: names are not looked up, give the IP address of the gateway");
+        Failure::new(Exit::Usage, message)
+    })
+}
+
+/// Words for the person or the journal, at once.
+fn say(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// What fills the column of names.
+const BLANKS: &str = "               ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_an_address_in_any_usual_form() {
+        for (host, expected) in [
+            ("192.168.1.5", "192.168.1.5:7"),
+            ("192.168.1.5:80", "192.168.1.5:80"),
+            ("ws://10.0.0.1:80/", "10.0.0.1:80"),
+            ("http://10.0.0.1:80/#token=x", "10.0.0.1:80"),
+            ("localhost", "127.0.0.1:7"),
+            ("ws://localhost:99", "127.0.0.1:99"),
+            ("::1", "[::1]:7"),
+            ("[::1]", "[::1]:7"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(address(host, 7).unwrap().to_string(), expected, "{host}");
+        }
+        for (host, words) in [
+            ("wss://10.0.0.1", "no TLS"),
+            ("https://10.0.0.1", "no TLS"),
+            ("raspberrypi.local", "`raspberrypi.local` is no address"),
+            ("localhoster", "is no address"),
+            ("", "is no address"),
+        ] {
+            let Err(refused) = address(host, 7) else { panic!("{host}") };
+            assert!(refused.message.contains(words), "{host}: {}", refused.message);
+        }
+    }
+}

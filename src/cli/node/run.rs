@@ -1,0 +1,282 @@
+//! `system.run`: one program, no shell, until it ends, its time is over, or nobody waits for it any more.
+//!
+//! What is started is decided by `allow`; here is how. Nothing is read from standard input, the environment is the node's own
+//! without its secrets and with nothing from the caller but language, time zone and the look of a terminal, and the end of each
+//! output is kept. On Unix a command has a process group of its own, which ends with it.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::commands::Answer;
+use crate::gate::ids::Millis;
+use crate::gate::limits;
+use crate::server::lock;
+use crate::server::ports::{Clock, SystemClock};
+use crate::wire::json::{self, Value};
+
+/// The commands that run now. Clones are the same list.
+#[derive(Clone, Default)]
+pub struct Running(Arc<Mutex<Vec<Run>>>);
+
+struct Run {
+    /// Of the call.
+    id: String,
+    /// The process, once it was started.
+    process: Option<u32>,
+}
+
+impl Running {
+    /// Takes a place for a call; false if there is none.
+    pub fn begin(&self, id: &str) -> bool {
+        let mut runs = lock(&self.0);
+        let free = runs.len() < limits::NODE_RUNS && !runs.iter().any(|run| run.id == id);
+        if free {
+            runs.push(Run { id: id.to_string(), process: None });
+        }
+        free
+    }
+
+    /// The call is answered.
+    pub fn done(&self, id: &str) {
+        lock(&self.0).retain(|run| run.id != id);
+    }
+
+    /// Its process is no more, and another may get its number.
+    fn ended(&self, id: &str) {
+        lock(&self.0).iter_mut().filter(|run| run.id == id).for_each(|run| run.process = None);
+    }
+
+    /// Nobody waits for this call any more: it ends.
+    pub fn cancel(&self, id: &str) {
+        self.end(&|run| run.id == id);
+    }
+
+    /// Nobody waits for any call any more.
+    pub fn cancel_all(&self) {
+        self.end(&|_| true);
+    }
+
+    fn end(&self, which: &dyn Fn(&Run) -> bool) {
+        lock(&self.0).retain(|run| {
+            let ends = which(run);
+            run.process.filter(|_| ends).into_iter().for_each(kill_group);
+            !ends
+        });
+    }
+
+    /// Is this call still waited for? If so, that is its process.
+    fn goes_on(&self, id: &str, process: u32) -> bool {
+        let mut runs = lock(&self.0);
+        let run = runs.iter_mut().find(|run| run.id == id);
+        run.map(|run| run.process = Some(process)).is_some()
+    }
+}
+
+/// What is to be run, and for how long.
+pub struct Order {
+    command: Command,
+    time_ms: u64,
+}
+
+/// Reads what a call of `system.run` wants. `program` is the path to start, `wait_ms` how long the gateway waits.
+pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Option<u64>) -> Result<Order, Answer> {
+    if params.get("needsScreenRecording").and_then(|needs| needs.as_bool()) == Some(true) {
+        return Err(Answer::failed("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
+    }
+    let mut command = Command::new(program);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        let shown = name.to_string_lossy();
+        if SECRETS.iter().any(|start| shown.starts_with(start)) {
+            command.env_remove(&name);
+        }
+    }
+    for (name, value) in params.get("env").into_iter().flat_map(|env| env.fields()) {
+        let Some(value) = value.as_str().filter(|value| is_harmless(&name) && !value.contains('\0')) else {
+            let text = ["env ", &name, " is not taken: a caller may set ", HARMLESS.join(", ").as_str()].concat();
+            return Err(Answer::failed("INVALID_REQUEST", &text));
+        };
+        command.env(&*name, &*value);
+    }
+    if let Some(dir) = params.get("cwd").and_then(|dir| dir.as_str()).filter(|dir| !dir.trim().is_empty()) {
+        let dir = Path::new(dir.trim());
+        if !dir.is_absolute() || !dir.is_dir() {
+            return Err(Answer::failed("INVALID_REQUEST", "cwd is no directory here, named by its whole path"));
+        }
+        command.current_dir(dir);
+    }
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    #[cfg(windows)]
+    std::os::windows::process::CommandExt::creation_flags(&mut command, NO_WINDOW);
+    let time_ms = params.get("timeoutMs").and_then(|time| time.as_u64()).or(wait_ms).filter(|time| *time > 0);
+    Ok(Order { command, time_ms: time_ms.unwrap_or(limits::NODE_RUN_MS).min(limits::NODE_RUN_MAX_MS) })
+}
+
+impl Order {
+    /// Runs it. The call has a place in `running` already.
+    pub fn run(mut self, id: &str, running: &Running) -> Answer {
+        let mut child = match self.command.spawn() {
+            Ok(child) => child,
+            Err(error) => return Outcome { error: Some(error.to_string()), ..Outcome::default() }.answer(),
+        };
+        let outputs = [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].map(Output::collect);
+        let (status, timed_out) = wait(&mut child, id, running, self.time_ms);
+        let clock = SystemClock::start();
+        while !outputs.iter().all(Output::is_whole) && clock.now().at < Millis(limits::NODE_REST_MS) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if !outputs.iter().all(Output::is_whole) {
+            kill_group(child.id());
+        }
+        let [stdout, stderr] = outputs.map(|output| output.text());
+        Outcome { exit: status.and_then(|status| status.code()), timed_out, stdout, stderr, error: None }.answer()
+    }
+}
+
+/// Waits for the child, and ends it when its time is over or nobody waits for it. Looks ever less often, up to 20 times a second.
+fn wait(child: &mut Child, id: &str, running: &Running, time_ms: u64) -> (Option<ExitStatus>, bool) {
+    let (clock, mut pause) = (SystemClock::start(), 1);
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            running.ended(id);
+            return (Some(status), false);
+        }
+        let timed_out = clock.now().at >= Millis(time_ms);
+        if timed_out || !running.goes_on(id, child.id()) {
+            kill_group(child.id());
+            let _ = child.kill();
+            return (child.wait().ok(), timed_out);
+        }
+        thread::sleep(Duration::from_millis(pause));
+        pause = (pause * 2).min(50);
+    }
+}
+
+/// Ends the process group that a process was started with.
+#[cfg(unix)]
+fn kill_group(process: u32) {
+    let group = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+/// What a process started is out of reach: that takes a job object, and unsafe code.
+#[cfg(not(unix))]
+fn kill_group(_: u32) {}
+
+/// One output while it comes in.
+struct Output {
+    tail: Arc<Mutex<Tail>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+type Pipe = Box<dyn Read + Send>;
+
+fn boxed(pipe: impl Read + Send + 'static) -> Pipe {
+    Box::new(pipe)
+}
+
+impl Output {
+    fn collect(pipe: Option<Pipe>) -> Output {
+        let tail = Arc::new(Mutex::new(Tail::default()));
+        let theirs = tail.clone();
+        let reader = pipe.and_then(|mut pipe| {
+            thread::Builder::new()
+                .spawn(move || {
+                    let mut part = [0; 4096];
+                    while let Ok(count @ 1..) = pipe.read(&mut part) {
+                        lock(&theirs).add(&part[..count]);
+                    }
+                })
+                .ok()
+        });
+        Output { tail, reader }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn text(self) -> String {
+        lock(&self.tail).text()
+    }
+}
+
+impl Tail {
+    fn add(&mut self, part: &[u8]) {
+        self.bytes.extend_from_slice(part);
+        if self.bytes.len() >= 2 * limits::NODE_OUTPUT {
+            self.shorten();
+        }
+    }
+
+    fn shorten(&mut self) {
+        let over = self.bytes.len().saturating_sub(limits::NODE_OUTPUT);
+        self.bytes.drain(..over);
+        self.cut |= over > 0;
+    }
+
+    fn text(&mut self) -> String {
+        self.shorten();
+        let mut kept = self.bytes.as_slice();
+        while let (true, Some((0x80..=0xbf, rest))) = (self.cut, kept.split_first()) {
+            kept = rest;
+        }
+        let mark = if self.cut { "... (truncated) " } else { "" };
+        [mark, &String::from_utf8_lossy(kept)].concat()
+    }
+}
+
+/// How it went.
+#[derive(Default)]
+struct Outcome {
+    exit: Option<i32>,
+    timed_out: bool,
+    stdout: String,
+    stderr: String,
+    error: Option<String>,
+}
+
+impl Outcome {
+    fn answer(&self) -> Answer {
+        Answer::Payload(json::object(|o| {
+            if let Some(code) = self.exit {
+                o.raw("exitCode", code.to_string().as_bytes());
+            }
+            o.bool("timedOut", self.timed_out);
+            o.bool("success", self.exit == Some(0) && !self.timed_out);
+            o.str("stdout", &self.stdout);
+            o.str("stderr", &self.stderr);
+            match &self.error {
+                Some(error) => o.str("error", error),
+                None => o.null("error"),
+            }
+        }))
+    }
+}
+
+/// Variables with such names are for this process only.
+const SECRETS: [&str; 4] = ["GATELET_", "OPENCLAW_", "NOTIFY_", "CREDENTIALS_"];
+
+/// Variables that a caller may set; one that ends in `*` stands for all that begin so. Any list of dangerous ones has gaps.
+const HARMLESS: [&str; 7] = ["LANG", "LC_*", "TZ", "TERM", "NO_COLOR", "COLUMNS", "LINES"];
+
+fn is_harmless(name: &str) -> bool {
+    let known = |one: &str| one.strip_suffix('*').map_or(one == name, |start| name.starts_with(start));
+    HARMLESS.iter().any(|one| known(one)) && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+#[cfg(windows)]
+const NO_WINDOW: u32 = 0x0800_0000;

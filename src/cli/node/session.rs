@@ -1,0 +1,233 @@
+//! Connecting, staying connected, and connecting again.
+
+use super::commands::Offer;
+use super::identity::{Gateway, CLIENT, NODE};
+use super::run::Running;
+use super::{facts, say, Credential, Host};
+use crate::cli::client::{Client, RpcError};
+use crate::cli::show::clean;
+use crate::cli::{Done, Exit, Failure};
+use crate::gate::limits;
+use crate::server::ports::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::server::Stop;
+use crate::wire::frames::FromGateway;
+use crate::wire::json::{self, Value, Writer};
+
+/// The node while it runs.
+pub(super) struct Session {
+    host: Host,
+    running: Running,
+    clock: SystemClock,
+    /// What was said last about a gateway that is not there, or makes it wait.
+    said: String,
+}
+
+/// How a try to be let in, or a connection, ended.
+enum End {
+    /// Trying again later may go well; the words say what happened.
+    Later(String),
+    /// This credential is not good; perhaps another one is.
+    Wrong(String),
+    /// No waiting heals it.
+    Never(String),
+}
+
+impl Session {
+    pub fn new(host: Host) -> Result<Session, Failure> {
+        let running = Running::default();
+        let theirs = running.clone();
+        let stop = Stop::listen().map_err(|error| Failure::failed(error.to_string()))?;
+        let stopping = move || {
+            smol::block_on(stop.asked());
+            theirs.cancel_all();
+            std::process::exit(Exit::Ok as i32);
+        };
+        let thread = std::thread::Builder::new().spawn(stopping);
+        thread.map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(Session { host, running, clock: SystemClock::start(), said: String::new() })
+    }
+
+    /// Connects again and again; ends only when that makes no sense any more.
+    pub fn keep_up(mut self) -> Done {
+        let mut wait_ms = limits::NODE_RETRY_MS;
+        loop {
+            let begun = self.clock.now().at;
+            let end = self.round()?;
+            self.running.cancel_all();
+            if self.clock.now().at.since(begun) >= limits::NODE_RETRY_MAX_MS {
+                wait_ms = limits::NODE_RETRY_MS;
+            }
+            let pause = jittered(wait_ms);
+            wait_ms = (wait_ms * 2).min(limits::NODE_RETRY_MAX_MS);
+            self.tell(&end);
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+        }
+    }
+
+    /// Tries each credential, and at last the key alone. What comes back is why to try again later.
+    fn round(&mut self) -> Result<String, Failure> {
+        let offer = self.host.offer()?;
+        let mut first_wrong = None;
+        let mut tries: Vec<Option<Credential>> = self.host.credentials.iter().cloned().map(Some).collect();
+        tries.push(None);
+        for credential in tries {
+            match self.connect(&offer, credential.as_ref()) {
+                End::Later(why) => return Ok(why),
+                End::Wrong(why) => _ = first_wrong.get_or_insert(why),
+                End::Never(why) => return Err(Failure::new(Exit::Refused, why)),
+            }
+        }
+        let why = first_wrong.unwrap_or_default();
+        let hint = if self.host.credentials.is_empty() { NO_CREDENTIAL } else { "" };
+        Err(Failure::new(Exit::Refused, [&why, hint].concat()))
+    }
+
+    /// Connects and answers until the connection ends.
+    fn connect(&mut self, offer: &Offer, credential: Option<&Credential>) -> End {
+        let mut client = match Client::open(self.host.address) {
+            Ok(client) => client,
+            Err(error) => {
+                return End::Later(
+                    ["the gateway at ", &self.host.address.to_string(), ": ", &error.to_string()].concat(),
+                )
+            }
+        };
+        let hello =
+            challenge(&mut client).and_then(|nonce| client.call("connect", &self.params(offer, credential, &nonce)));
+        match hello {
+            Ok(hello) => self.serve(&mut client, offer, &hello),
+            Err(error) => sorted(&error),
+        }
+    }
+
+    fn serve(&mut self, client: &mut Client, offer: &Offer, hello: &str) -> End {
+        let hello = json::parse(hello.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
+        if let Err(failure) = self.welcomed(&hello) {
+            return End::Never(failure.message);
+        }
+        let tick = hello.get("policy").and_then(|policy| policy.get("tickIntervalMs")?.as_u64());
+        let silence = tick.filter(|tick| *tick > 0).unwrap_or(limits::TICK_MS).saturating_mul(2);
+        let sender = client.sender();
+        loop {
+            let message = match client.hear(silence) {
+                Ok(message) => message,
+                Err(error) => return End::Later(error.message),
+            };
+            let Ok(FromGateway::Event { name, payload: Some(payload), .. }) = FromGateway::parse(message.as_bytes())
+            else {
+                continue;
+            };
+            match &*name {
+                "node.invoke.request" => offer.answer(&payload, &sender, &self.running),
+                "node.invoke.cancel" => {
+                    let id = payload.get("invokeId").and_then(|id| id.as_str());
+                    id.iter().for_each(|id| self.running.cancel(id));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Keeps the device token; from now on it, or the key alone, is enough.
+    fn welcomed(&mut self, hello: &Value<'_>) -> Result<(), Failure> {
+        let token = hello.get("auth").and_then(|auth| auth.get("deviceToken")?.as_str()).unwrap_or_default();
+        let host = &mut self.host;
+        let known = host.identity.gateway().filter(|known| known.address == host.address);
+        let first = known.is_none();
+        let token = match known {
+            Some(known) if token.is_empty() => known.token,
+            _ => token.into_owned(),
+        };
+        host.credentials.retain(|(field, _)| *field != "bootstrapToken" && *field != "deviceToken");
+        if !token.is_empty() {
+            host.credentials.insert(0, ("deviceToken", token.clone()));
+        }
+        host.identity.keep(&Gateway { address: host.address, token })?;
+        let (address, id) = (host.address.to_string(), host.identity.id.short().to_string());
+        let note = if first { FIRST } else { "" };
+        say(&["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note].concat());
+        self.said.clear();
+        Ok(())
+    }
+
+    /// The parameters of `connect`.
+    fn params(&self, offer: &Offer, credential: Option<&Credential>, nonce: &str) -> String {
+        let host = &self.host;
+        let family = facts::family();
+        // a password is never signed
+        let signed = credential.filter(|(field, _)| *field != "password").map_or("", |(_, secret)| secret);
+        let params = json::object(|o| {
+            o.u64("minProtocol", 4);
+            o.u64("maxProtocol", 4);
+            o.obj("client", |client| client_of(client, &host.name, family));
+            o.str("role", NODE);
+            o.strs("scopes", []);
+            o.strs("caps", ["system", "device"]);
+            o.strs("commands", offer.commands().map(|(name, _)| name));
+            if let Some((field, secret)) = credential {
+                o.obj("auth", |auth| auth.str(field, secret));
+            }
+            o.raw("device", &host.identity.proof(nonce, signed, family));
+        });
+        String::from_utf8(params).unwrap_or_default()
+    }
+
+    /// Says why there is no connection; the same only once.
+    fn tell(&mut self, why: &str) {
+        if self.said != why {
+            say(&[why, "\ntrying again\n"].concat());
+            self.said = why.to_string();
+        }
+    }
+}
+
+fn client_of(client: &mut Writer<'_>, name: &str, family: &str) {
+    client.str("id", CLIENT);
+    client.str("mode", NODE);
+    client.str("version", env!("CARGO_PKG_VERSION"));
+    client.str("platform", std::env::consts::OS);
+    client.str("deviceFamily", family);
+    client.opt_str("modelIdentifier", facts::model(std::path::Path::new("/")).as_deref());
+    client.str("displayName", name);
+}
+
+/// The nonce of the gateway's first event.
+fn challenge(client: &mut Client) -> Result<String, RpcError> {
+    loop {
+        let message = client.hear(limits::CLI_CALL_MS)?;
+        let Ok(FromGateway::Event { name, payload: Some(payload), .. }) = FromGateway::parse(message.as_bytes()) else {
+            continue;
+        };
+        if let ("connect.challenge", Some(nonce)) = (&*name, payload.get("nonce").and_then(|nonce| nonce.as_str())) {
+            return Ok(nonce.into_owned());
+        }
+    }
+}
+
+/// What a refusal means for the next try, with the gateway's own hint.
+fn sorted(error: &RpcError) -> End {
+    let details = error.details.as_deref().unwrap_or("{}");
+    let details = json::parse(details.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
+    let text = |name: &str| details.get(name).and_then(|text| text.as_str()).unwrap_or_default();
+    let (code, hint) = (text("code"), text("hint"));
+    let why = clean(&error.message) + if hint.is_empty() { "" } else { "\n" } + &clean(&hint);
+    if error.retryable || code == "PAIRING_REQUIRED" {
+        End::Later(why)
+    } else if code.starts_with("AUTH_") {
+        End::Wrong(why)
+    } else {
+        End::Never(why)
+    }
+}
+
+/// Between half of it and all of it, so that nodes that lost the same gateway do not come back together.
+fn jittered(wait_ms: u64) -> u64 {
+    let entropy: &mut dyn Entropy = &mut SystemEntropy;
+    wait_ms / 2 + u64::from(u16::from_le_bytes(entropy.bytes())) * (wait_ms / 2) / u64::from(u16::MAX)
+}
+
+const NO_CREDENTIAL: &str = "
+this node was never paired there: run `gatelet pair --role node` on the gateway, then here
+`gatelet node run --host ADDRESS --code CODE`; or give it the gateway's token with --token";
+
+const FIRST: &str = "if its commands wait for the owner: `gatelet nodes pending` on the gateway shows them\n";
