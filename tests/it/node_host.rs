@@ -471,7 +471,7 @@ fn a_gateway_that_falls_silent_is_left() {
     guest.hello("t", 50);
     let _silent = guest;
     let _back = fake.guest();
-    node.says("no answer in time");
+    node.says("nothing is heard of it any more");
 }
 
 #[test]
