@@ -11,7 +11,6 @@ mod identity;
 mod run;
 mod session;
 
-use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +21,7 @@ use session::Session;
 use super::args::{Node, NodeTo};
 use super::context::Context;
 use super::show::clean;
-use super::{Done, Exit, Failure, Output};
+use super::{emit, Done, Exit, Failure, Output};
 use crate::config::{AuthMode, Source};
 use crate::store;
 use crate::wire::json;
@@ -126,7 +125,7 @@ impl Host {
         let _alone = store::lock(&lock)
             .map_err(|error| unwritable(&lock, &error))?
             .ok_or_else(|| Failure::failed(format!("another `gatelet node run` uses {}", self.dir.display())))?;
-        say(&self.words(&self.offer()?));
+        emit(&self.words(&self.offer()?));
         Session::new(self)?.keep_up()
     }
 }
@@ -148,12 +147,6 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
         let message = format!("`{shown}` is no address: names are not looked up, give the IP address of the gateway");
         Failure::new(Exit::Usage, message)
     })
-}
-
-/// Words for the person or the journal, at once.
-fn say(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// What fills the column of names.

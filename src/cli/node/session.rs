@@ -3,10 +3,10 @@
 use super::commands::Offer;
 use super::identity::{Gateway, CLIENT, NODE};
 use super::run::Running;
-use super::{facts, say, Credential, Host};
+use super::{facts, Credential, Host};
 use crate::cli::client::{Client, RpcError};
 use crate::cli::show::clean;
-use crate::cli::{Done, Exit, Failure};
+use crate::cli::{emit, Done, Exit, Failure};
 use crate::gate::limits;
 use crate::server::ports::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::server::Stop;
@@ -145,7 +145,7 @@ impl Session {
         host.identity.keep(&Gateway { address: host.address, token })?;
         let (address, id) = (host.address.to_string(), host.identity.id.short().to_string());
         let note = if first { FIRST } else { "" };
-        say(&["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note].concat());
+        emit(&["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note].concat());
         self.said.clear();
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Session {
     /// Says why there is no connection; the same only once.
     fn tell(&mut self, why: &str) {
         if self.said != why {
-            say(&[why, "\ntrying again\n"].concat());
+            emit(&[why, "\ntrying again\n"].concat());
             self.said = why.to_string();
         }
     }
