@@ -187,6 +187,41 @@ export function openclawCli(which, { port, token, home = tempDir(`cli-${which}`)
   return Object.assign(cli, { home });
 }
 
+/**
+ * A real `openclaw node run` with its own home, which runs only what its allowlist names and never asks.
+ * `allow`: the list that 2026.1.29 starts with; 2026.9.6 has none until it is told one over the wire.
+ */
+export async function openclawNode(which, { port, token, name = `node-${which}`, allow = [], home = tempDir(`node-${which}`) }) {
+  const file = join(home, 'openclaw.json'), state = join(home, '.openclaw');
+  if (!existsSync(file)) {
+    mkdirSync(state, { mode: 0o700 });
+    writeFileSync(file, JSON.stringify({
+      gateway: { mode: 'local', port, bind: 'loopback' }, tools: { exec: { security: 'allowlist', ask: 'off' } },
+      browser: { enabled: false }, discovery: { mdns: { mode: 'off' } }, update: { checkOnStart: false },
+    }));
+    const main = { security: 'allowlist', ask: 'off', allowlist: allow.map((pattern) => ({ pattern })) };
+    if (which === 'a') writeFileSync(join(state, 'exec-approvals.json'), JSON.stringify({ version: 1, agents: { main } }), { mode: 0o600 });
+  }
+  const logFile = join(home, 'node.log'), fd = openSync(logFile, 'a');
+  const words = [openclawScript(which), 'node', 'run', '--host', '127.0.0.1', '--port', String(port), '--display-name', name];
+  const child = spawn(process.execPath, words, { env: cleanEnv({ ...openclawEnv(home, file), OPENCLAW_GATEWAY_TOKEN: token }), stdio: ['ignore', fd, fd], cwd: home });
+  closeSync(fd);
+  const exited = new Promise((done) => child.once('exit', (code, signal) => done({ code, signal })));
+  const onExit = () => child.kill('SIGKILL');
+  process.once('exit', onExit);
+  exited.then(() => process.off('exit', onExit));
+  return {
+    which, name, home, exited,
+    log: () => readFileSync(logFile, 'utf8'),
+    async stop(signal = 'SIGTERM') {
+      child.kill(signal);
+      const late = setTimeout(() => child.kill('SIGKILL'), 10_000);
+      await exited;
+      clearTimeout(late);
+    },
+  };
+}
+
 // ---- devices
 
 /** An Ed25519 device identity: {id, publicKey, publicKeyPem, privateKeyPem}. */

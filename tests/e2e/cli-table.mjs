@@ -1,0 +1,192 @@
+// Runs the rows of CLI.md for one version of the real `openclaw` command, and compares.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { CLIENTS, connectRaw, here, kind, newDevice, openclawCli, sleep, startGateway, until } from './lib.mjs';
+
+const TOKEN = 'e2e-token-0123456789abcdef';
+const RESULTS = ['works', 'shows empty', 'refused', 'n.a.'];
+const NONE = '00000000-0000-4000-8000-000000000000';
+
+/** What each family of commands needs; a row of the table that starts so must exist. */
+const REQUIRED = [
+  'status', 'status --all', 'status --deep', 'health', 'gateway status', 'gateway probe', 'gateway health', 'gateway call health', 'gateway call no.such.method',
+  'gateway call node.list', 'gateway stability', 'dashboard', 'logs', 'system presence', 'system event', 'system heartbeat last', 'system heartbeat enable',
+  'nodes status', 'nodes list', 'nodes pending', 'nodes describe', 'nodes approve <none>', 'nodes approve <request>', 'nodes reject <other>', 'nodes rename',
+  'nodes remove', 'nodes invoke', 'nodes run', 'nodes notify', 'approvals get --node', 'approvals allowlist add --node', 'devices list', 'devices list --json',
+  'devices approve', 'devices approve <none>', 'devices approve <pairing>', 'devices reject', 'devices rename', 'devices rotate', 'devices revoke', 'devices remove',
+];
+
+/** The table: [{title, rows: [{command, cells: {version: {result, texts}}}]}]. */
+export function readTable(text = readFileSync(join(here, 'CLI.md'), 'utf8')) {
+  const sections = [];
+  let versions;
+  for (const line of text.split('\n')) {
+    const title = line.match(/^## (.+)$/);
+    if (title) sections.push({ title: title[1], rows: [] });
+    const columns = line.match(/^\| (.+) \|$/)?.[1].split(' | ');
+    if (!columns) continue;
+    if (columns[0] === 'command') versions = columns.slice(1);
+    else {
+      const command = columns[0].match(/^`(.+)`$/)[1];
+      const cells = {};
+      versions.forEach((version, at) => {
+        const [, result, texts] = columns[at + 1].match(/^([a-z. ]+)(?:: (.*))?$/);
+        assert.ok(RESULTS.includes(result), `${command}: "${result}" is no result`);
+        cells[version] = { result, texts: [...(texts ?? '').matchAll(/`([^`]+)`/g)].map((found) => found[1]) };
+      });
+      sections.at(-1).rows.push({ command, cells });
+    }
+  }
+  return sections;
+}
+
+/** What is printed, without the frames of tables and with single blanks. */
+const plain = (text) => text.replace(/[│┌┐└┘├┤┬┴┼─]/g, ' ').replace(/\s+/g, ' ');
+/** The words of a command line: blanks separate, except inside a JSON text. */
+const wordsOf = (line) => line.match(/\{.*\}|\S+/g);
+
+/** A node that runs uname and nothing else, and keeps the list of what it may run. */
+async function fakeNode({ url, protocol, device = newDevice(), name }) {
+  const commands = ['system.run', 'system.which', 'system.execApprovals.get', 'system.execApprovals.set'];
+  const node = await connectRaw({
+    url, min: protocol, device, auth: { token: TOKEN }, role: 'node', client: { ...CLIENTS.node, displayName: name }, extra: { caps: ['system'], commands },
+  });
+  assert.ok(node.hello, JSON.stringify(node.error ?? node.close));
+  let file = { version: 1, socket: { path: '/run/x.sock' }, defaults: {}, agents: { main: { allowlist: [{ pattern: '/usr/bin/uname' }] } } };
+  let version = 1;
+  const run = ({ command }) => {
+    if (command[0] !== '/usr/bin/uname') throw Object.assign(new Error('SYSTEM_RUN_DENIED: allowlist miss'), { code: 'UNAVAILABLE' });
+    return { exitCode: 0, timedOut: false, success: true, stdout: 'Linux\n', stderr: '', error: null };
+  };
+  const answers = {
+    'system.which': ({ bins }) => ({ bins: Object.fromEntries(bins.filter((bin) => bin === 'uname').map((bin) => [bin, '/usr/bin/uname'])) }),
+    'system.run': run,
+    'system.execApprovals.get': () => ({ path: '/etc/x.json', exists: true, hash: `h${version}`, file }),
+    'system.execApprovals.set': (params) => {
+      if (params.baseHash !== `h${version}`) throw new Error('INVALID_REQUEST: exec approvals changed; reload and retry');
+      file = params.file;
+      version++;
+      return answers['system.execApprovals.get']();
+    },
+  };
+  node.ws.on('message', (data) => {
+    const frame = JSON.parse(data);
+    if (frame.event !== 'node.invoke.request') return;
+    const { id, nodeId, command, paramsJSON } = frame.payload;
+    let result;
+    try {
+      result = { ok: true, payloadJSON: JSON.stringify(answers[command](JSON.parse(paramsJSON ?? '{}'))) };
+    } catch (error) {
+      result = { ok: false, error: { code: error.code ?? 'INVALID_REQUEST', message: error.message } };
+    }
+    node.request('node.invoke.result', { id, nodeId, ...result });
+  });
+  return Object.assign(node, { device });
+}
+
+/** The tests of one version: `which` is 'a' or 'b'. */
+export function cliTable(which, version) {
+  const sections = readTable();
+  const other = which === 'a' ? 4 : 3;
+  const config = (mode) => ({ gateway: { auth: { mode: 'token', token: TOKEN }, pairing: { mode } } });
+  const names = { none: NONE };
+  let gateway, cli, node, second, operator, ran = 0;
+  const operate = () => connectRaw({ url: gateway.url, min: 4, client: CLIENTS.cli, device: operatorDevice, auth: { token: TOKEN } });
+  const operatorDevice = newDevice();
+  const waiting = (id) => until(`node ${id} to wait`, async () => {
+    const { pending } = await operator.request('node.pair.list', {});
+    return pending.find((entry) => entry.nodeId === id)?.requestId;
+  });
+  const stranger = async () => {
+    const device = newDevice();
+    const { error } = await connectRaw({ url: gateway.url, min: 4, client: CLIENTS.webchat, device, auth: { token: TOKEN } });
+    return { device: device.id, pairing: error.details.requestId };
+  };
+
+  /** What has to be so before a section runs; `ordered`: its rows change something, so one after the other. */
+  const before_ = {
+    'Nothing is connected': async () => {},
+    'A node waits for approval': async () => {
+      operator = await operate();
+      // An owner who looks at what is asked: uname yes, everything else no.
+      operator.ws.on('message', (data) => {
+        const { event, payload } = JSON.parse(data);
+        if (event !== 'exec.approval.requested') return;
+        operator.request('exec.approval.resolve', { id: payload.id, decision: payload.request.command.includes('uname') ? 'allow-once' : 'deny' });
+      });
+      node = await fakeNode({ url: gateway.url, protocol: other, name: 'shelf' });
+      names.node = node.device.id;
+      names.request = await waiting(node.device.id);
+    },
+    'The owner decides': async () => {
+      second = await fakeNode({ url: gateway.url, protocol: other, name: 'stranger' });
+      names.other = await waiting(second.device.id);
+      return 'ordered';
+    },
+    'The node is approved': async () => {
+      await second.end();
+      await operator.request('device.pair.remove', { deviceId: second.device.id });
+    },
+    'The node is changed': async () => 'ordered',
+    'The node is gone': async () => {
+      await node.end();
+      await until('the node to be gone', async () => !(await operator.request('node.list', {})).nodes.some((entry) => entry.connected));
+      return 'ordered';
+    },
+    'A device waits, in strict mode': async () => {
+      await operator.end();
+      await gateway.stop();
+      gateway = await startGateway({ config: config('strict'), stateDir: gateway.stateDir, port: gateway.port });
+      Object.assign(names, await stranger());
+      return 'ordered';
+    },
+  };
+
+  before(async () => {
+    gateway = await startGateway({ config: config('token') });
+    cli = openclawCli(which, { port: gateway.port, token: TOKEN });
+    await cli('devices', 'list'); // 2026.1.29 pairs itself here; the first start of either is the slowest
+  });
+  after(async () => {
+    for (const connection of [node, second, operator]) await connection?.end();
+    await gateway?.stop();
+  });
+
+  const fill = (text) => text.replace(/<(none|node|request|other|device|pairing)>/g, (_, name) => names[name] ?? assert.fail(`no <${name}> yet`));
+  async function row({ command, cells }) {
+    const { result, texts } = cells[version];
+    if (command === 'devices reject <other>') names.other = (await stranger()).pairing;
+    const words = wordsOf(fill(command));
+    const { code, stdout, stderr } = await cli(...words);
+    ran++;
+    const seen = `openclaw ${words.join(' ')}: ${code}\n${stdout}\n${stderr}\n--- gateway\n${gateway.log().split('\n').slice(-12).join('\n')}`;
+    assert.equal(code === 0 ? 'no' : 'yes', result === 'refused' ? 'yes' : 'no', `should have ${result}\n${seen}`);
+    if (result === 'refused') assert.notEqual(plain(stdout + stderr).trim(), '', 'refused without a word');
+    for (const text of texts) assert.ok(plain(stdout + stderr).includes(plain(fill(text.replaceAll('<requestId>', '\0')).replaceAll('\0', '<requestId>'))), `it should show ${fill(text)}\n${seen}`);
+  }
+
+  for (const { title, rows } of sections) {
+    const mine = rows.filter(({ cells }) => cells[version].result !== 'n.a.');
+    test(`${title}: ${mine.length} commands`, { skip: kind !== 'gatelet', concurrency: 3 }, async (t) => {
+      assert.ok(before_[title], `nobody knows how to come to "${title}"`);
+      const ordered = await before_[title]() === 'ordered';
+      const running = [];
+      for (const entry of mine) {
+        const one = t.test(entry.command, () => row(entry));
+        if (ordered) await one;
+        running.push(one);
+      }
+      await Promise.all(running);
+    });
+  }
+
+  test('every command that must be in the table is there and ran', { skip: kind !== 'gatelet' }, () => {
+    const all = sections.flatMap(({ rows }) => rows);
+    for (const start of REQUIRED) assert.ok(all.some(({ command }) => command === start || command.startsWith(`${start} `)), `no row for "${start}"`);
+    const mine = all.filter(({ cells }) => cells[version].result !== 'n.a.');
+    assert.equal(ran, mine.length);
+    console.log(`${ran} commands of openclaw ${version} ran`);
+  });
+}
