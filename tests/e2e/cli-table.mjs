@@ -51,7 +51,7 @@ const wordsOf = (line) => line.match(/\{.*\}|\S+/g);
 async function fakeNode({ url, protocol, device = newDevice(), name }) {
   const commands = ['system.run', 'system.which', 'system.execApprovals.get', 'system.execApprovals.set'];
   const node = await connectRaw({
-    url, min: protocol, device, auth: { token: TOKEN }, role: 'node', client: { ...CLIENTS.node, displayName: name }, extra: { caps: ['system'], commands },
+    url, min: protocol, device, auth: { token: TOKEN }, role: 'node', client: { ...CLIENTS.node, deviceFamily: 'Linux', displayName: name }, extra: { caps: ['system'], commands },
   });
   assert.ok(node.hello, JSON.stringify(node.error ?? node.close));
   let file = { version: 1, socket: { path: '/run/x.sock' }, defaults: {}, agents: { main: { allowlist: [{ pattern: '/usr/bin/uname' }] } } };

@@ -1,101 +1,16 @@
 // The reference client of protocol 4, @openclaw/gateway-client, against a gateway.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { CLIENTS, connectRaw, kind, load, newDevice, rawPublicKey, schemaCheck, signText, startGateway, until } from './lib.mjs';
+import { CLIENTS, connectRaw, kind, newDevice, startGateway, until } from './lib.mjs';
+import { ADMIN, newHost, problems, startClient, stopAll, total } from './reference.mjs';
 
-const { GatewayClient } = await load('@openclaw/gateway-client');
 const TOKEN = 'e2e-token-0123456789abcdef';
-const ADMIN = ['operator.admin', 'operator.read', 'operator.write', 'operator.approvals', 'operator.pairing'];
 
-// ---- every frame is checked against the schemas of @openclaw/gateway-protocol
-
-const check = await schemaCheck((d) => ({
-  Challenge: { type: 'object', required: ['nonce', 'ts'], properties: { nonce: { type: 'string', minLength: 1 }, ts: { type: 'integer', minimum: 0 } } },
-  PresenceEvent: { type: 'object', required: ['presence'], properties: { presence: { type: 'array', items: d.PresenceEntry } } },
-  PresenceList: { type: 'array', items: d.PresenceEntry },
-  Health: d.HelloOk.properties.snapshot.properties.health,
-}));
-const EVENTS = {
-  'connect.challenge': 'Challenge', tick: 'TickEvent', shutdown: 'ShutdownEvent', presence: 'PresenceEvent', health: 'Health',
-  'device.pair.requested': 'DevicePairRequestedEvent', 'device.pair.resolved': 'DevicePairResolvedEvent',
-  'node.invoke.request': 'NodeInvokeRequestEvent',
-};
-const RESULTS = {
-  connect: 'HelloOk', health: 'Health', 'system-presence': 'PresenceList', 'device.token.rotate': 'DeviceTokenRotateResult',
-  'logs.tail': 'LogsTailResult', 'node.event': 'NodeEventResult',
-};
-// Fields that a 2026.9.6 gateway sends and the 2026.9.1 schemas do not know yet.
-const NEWER = [/^HelloOk\/auth must not have additional properties: method$/, /must not have additional properties: clientId$/,
-  /^(EventFrame) must not have additional properties: recipientProfileId$/];
-
-const problems = new Set();
-let frames = 0;
-function watch(client) {
-  const methods = new Map();
-  const original = client.createSocket.bind(client);
-  client.createSocket = (handlers) => {
-    const socket = original({
-      ...handlers,
-      message(text) {
-        frames++;
-        const frame = JSON.parse(text);
-        const found = check(frame.type === 'res' ? 'ResponseFrame' : 'EventFrame', frame);
-        const schema = frame.type === 'res' ? frame.ok && RESULTS[methods.get(frame.id)] : EVENTS[frame.event];
-        if (schema) found.push(...check(schema, frame.payload));
-        for (const problem of found) if (!NEWER.some((known) => known.test(problem))) problems.add(problem);
-        handlers.message(text);
-      },
-    });
-    const send = socket.send;
-    socket.send = (text) => {
-      const frame = JSON.parse(text);
-      methods.set(frame.id, frame.method);
-      send(text);
-    };
-    return socket;
-  };
-}
-
-// ---- a host: identity, signing and token storage, and a log of what the client tells it
-
-function newHost(device = newDevice()) {
-  return { device, tokens: new Map(), stored: [], cleared: 0 };
-}
-function startClient(host, { url, ...options }) {
-  const seen = { hellos: [], closes: [], errors: [], paused: [], events: [], gaps: [] };
-  const client = new GatewayClient({
-    url, role: 'operator', scopes: ADMIN, mode: 'cli', clientName: 'cli', clientVersion: 'e2e', platform: 'linux', minProtocol: 4, maxProtocol: 4,
-    deviceIdentity: { deviceId: host.device.id, publicKeyPem: host.device.publicKeyPem, privateKeyPem: host.device.privateKeyPem },
-    hostDeps: {
-      signDevicePayload: signText,
-      publicKeyRawBase64UrlFromPem: rawPublicKey,
-      loadDeviceAuthToken: ({ role }) => host.tokens.get(role) ?? null,
-      storeDeviceAuthToken: ({ role, token, scopes }) => { host.stored.push({ role, token, scopes }); host.tokens.set(role, { token, scopes }); },
-      clearDeviceAuthToken: ({ role }) => { host.cleared++; host.tokens.delete(role); },
-    },
-    onHelloOk: (hello) => seen.hellos.push(hello),
-    onClose: (code, reason) => seen.closes.push({ code, reason }),
-    onConnectError: (error) => seen.errors.push(error),
-    onReconnectPaused: (info) => seen.paused.push(info),
-    onEvent: (event) => seen.events.push(event),
-    onGap: (gap) => seen.gaps.push(gap),
-    ...options,
-  });
-  watch(client);
-  clients.push(client);
-  client.start();
-  const hello = (count = 1, wait = 10_000) =>
-    until(`hello ${count}`, () => seen.hellos[count - 1], wait)
-      .catch((error) => { throw new Error(`${error.message}; errors: ${seen.errors.map((e) => `${e.message} ${JSON.stringify(e.details)}`)} closes: ${JSON.stringify(seen.closes)}`); });
-  return { client, seen, hello, stop: () => client.stopAndWait() };
-}
-
-const clients = [];
 let gateway;
 const config = { gateway: { auth: { mode: 'token', token: TOKEN } } };
 before(async () => { gateway = await startGateway({ config }); });
 after(async () => {
-  for (const client of clients) client.stop();
+  stopAll();
   await gateway?.stop();
 });
 const restart = async (signal) => {
@@ -246,6 +161,6 @@ test('strict mode: an unknown device waits, and connects by itself once it is ap
 });
 
 test('every frame the gateway sent fits the schemas', () => {
-  assert.ok(frames > 20, `${frames} frames seen`);
+  assert.ok(total() > 20, `${total()} frames seen`);
   assert.deepEqual([...problems], []);
 });
