@@ -77,7 +77,11 @@ struct Known {
 fn approve(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Option<&str>) -> Done {
     if let Some(entry) = waiting(owner, devices, typed)? {
         owner.approve(&entry.request)?;
-        return said(context, entry, &entry.roles, "approved", "; it connects by itself");
+        let then = match entry.roles.iter().any(|role| role == Role::Node.name()) {
+            true => "; it connects by itself, and what it offers waits in `gatelet nodes list`",
+            false => "; it connects by itself",
+        };
+        return said(context, entry, &entry.roles, "approved", then);
     }
     let typed = typed.unwrap_or_default();
     match select::find(&devices.paired, typed)? {
