@@ -33,10 +33,10 @@ fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
         Nodes::Describe(typed) => {
             let node = known(client, typed)?;
             let answer = ask(client, "node.describe", &[("nodeId", &node.device)])?;
-            if context.json {
-                return Output::json(answer.as_bytes());
-            }
-            Output::ok(described(context, &parse(&answer)?))
+            let pairs = client.call("node.pair.list", "{}")?;
+            let approved = select::entries(&parse(&pairs)?, "paired");
+            let approved = approved.iter().find(|one| one.device == node.device).map_or(&[][..], |one| &one.commands);
+            said(context, &answer, &[&described(context, &parse(&answer)?, approved)])
         }
         Nodes::Invoke { node, command, params, timeout } => invoke(client, node, command, params, *timeout),
         Nodes::Approve(typed) => approve(context, client, typed.as_deref()),
@@ -187,8 +187,10 @@ fn first_digits(request: &str) -> &str {
     request.split('-').next().unwrap_or_default()
 }
 
-fn described(context: &Context, node: &Value<'_>) -> String {
+/// Of a node that is not here, what was approved is what it may be asked.
+fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String {
     let platform = [text(node, "platform"), text(node, "deviceFamily"), text(node, "modelIdentifier")];
+    let may = if is_connected(node) { texts(node, "commands") } else { approved.to_vec() };
     let waits = texts(node, "pendingDeclaredCommands").join(", ");
     let id = text(node, "pendingRequestId");
     let mut approve = String::new();
@@ -202,7 +204,7 @@ fn described(context: &Context, node: &Value<'_>) -> String {
         ("client", [text(node, "clientId"), text(node, "version")].join(" ")),
         ("address", text(node, "remoteIp")),
         ("state", state(context, node)),
-        ("may", texts(node, "commands").join(", ")),
+        ("may", may.join(", ")),
         ("with", texts(node, "caps").join(", ")),
         ("granted", granted(node)),
         ("waits", waits),
@@ -240,22 +242,26 @@ fn approve(context: &Context, client: &mut Client, typed: Option<&str>) -> Done 
     said(context, &answer, &[&out])
 }
 
-/// What approving that command means, where it means much: the same commands that only an admin may approve.
+/// What approving that command means, where it means much.
 fn meaning(command: &str) -> &'static str {
-    if !commands_known::find(command).is_some_and(|(_, known)| known.is_admin_approved()) {
-        return "";
-    }
+    let admin = commands_known::find(command).is_some_and(|(_, known)| known.is_admin_approved());
     let found = MEANINGS.iter().find(|(beginning, _)| command.starts_with(beginning));
-    found.map_or("reaches into that machine", |(_, meaning)| meaning)
+    found.map_or(if admin { "reaches into that machine" } else { "" }, |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 6] = [
+const MEANINGS: [(&str, &str); 12] = [
     ("system.run", "runs programs on that machine, as far as its own list of them allows"),
     ("system.which", "tells which programs that machine has"),
     ("system.execApprovals", "reads and changes that machine's own list of programs"),
     ("browser.", "uses the browser of that machine, where its user is signed in"),
     ("fs.", "tells the names of files on that machine"),
     ("terminal.", "writes files on that machine"),
+    ("mcp.", "uses the tools of programs on that machine"),
+    ("computer.", "moves the pointer of that machine, and types"),
+    ("desktop.", "shows the screen of that machine"),
+    ("screen.", "shows the screen of that machine"),
+    ("camera.", "sees through its camera"),
+    ("location.", "tells where it is"),
 ];
 
 /// The request that was meant; without a word, the one that came last.

@@ -114,7 +114,9 @@ fn without_a_gateway_nodes_are_listed_renamed_and_removed_and_the_rest_says_what
     let (device, other) = (Device::new(), Device::new());
     let here = node(&gateway, 4, &device, &["system.which"]);
     gateway.plan.good(&["nodes", "approve", "--latest"]);
-    drop(here);
+    here.leave();
+    let about = gateway.plan.good(&["nodes", "describe", "shed"]);
+    assert!(about.contains("seen just now") && about.contains("may       system.which\n"), "{about}");
     gateway.connect(&Who::v4().token(TOKEN).device(&other).name("Laptop")).unwrap().leave();
     // the same device as an operator
     gateway.connect(&Who::v4().token(TOKEN).device(&device).name("Shed")).unwrap().leave();
