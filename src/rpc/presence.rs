@@ -162,7 +162,9 @@ impl Entry {
         ];
         for (name, own) in own {
             let said = said.map_or("", |report| report.get(name));
-            let text = if said.is_empty() { own } else { said };
+            // which connection it is, was proved
+            let proved = name.ends_with("Id") && !own.is_empty();
+            let text = if said.is_empty() || proved { own } else { said };
             shown.opt_str(name, Some(text).filter(|text| !text.is_empty()));
         }
         if let Some(report) = said {

@@ -50,6 +50,7 @@ fn what_a_connected_device_says_of_itself_is_laid_over_its_entry_and_goes_with_i
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!((&entries[0]["lastInputSeconds"], &entries[0]["text"]), (&json!(9), &json!("hello")));
     assert_eq!(entries[0]["clientId"], "openclaw-control-ui", "the rest is that of the connection");
+    assert_eq!(entries[0]["deviceId"], device.id, "what was proved is not overwritten");
     page.leave();
     admin.event("presence");
     while !seen(&mut admin, "Kitchen").is_empty() {
