@@ -231,7 +231,7 @@ impl<'a, 'p> Object<'a, 'p> {
 
 fn str_of(value: Value<'_>, min: usize, max: usize) -> Result<Cow<'_, str>, String> {
     // An escape takes at most six bytes for one, so what is longer than this need not be decoded to be refused.
-    if value.kind() == Kind::String && value.raw().len() > 6 * max + 2 {
+    if value.kind() == Kind::String && value.raw().len() > max.saturating_mul(6).saturating_add(2) {
         return Err(format!("must NOT have more than {max} characters"));
     }
     match value.as_str() {

@@ -110,7 +110,7 @@ impl<'a> Row<'a> {
         o.bool("connected", self.live.is_some());
     }
 
-    /// What it can do: of one that is here what may be used, of another what was approved.
+    /// What it can do now: of one that is here what may be used, of another nothing (protocol 3 and 4).
     fn abilities(&self, o: &mut Writer<'_>, call: &Call<'_>) {
         let Some(live) = self.live else {
             o.strs("caps", []);
