@@ -65,6 +65,8 @@ pub struct Call<'a> {
     pub commands: &'a Commands,
     pub presence: &'a mut Presence,
     pub status: &'a Status,
+    /// How many others are here who may approve commands; counted for `exec.approval.request` only.
+    pub approvers: usize,
     /// The last refusals, the newest first.
     pub refused: &'a [Refused],
     /// The last lines of the log.

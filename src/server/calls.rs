@@ -24,9 +24,10 @@ impl Gateway {
     fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
         let Some(open) = self.conns.get(conn) else { return };
         let (Some(caller), name) = (open.admitted.clone(), open.name.clone()) else { return };
-        let mut refusals: Vec<Refused> = Vec::new();
+        let (mut refusals, mut approvers): (Vec<Refused>, _) = (Vec::new(), 0);
         let mut log = Log::EMPTY;
         match &*request.method {
+            "exec.approval.request" => approvers = self.conns.iter().filter(|other| other.may_approve(conn)).count(),
             "gatelet.refusals" => refusals.extend(self.refusals().iter().cloned()),
             "gatelet.status" => self.count(now),
             "logs.tail" => log = logger::kept(),
@@ -46,6 +47,7 @@ impl Gateway {
             commands: &self.setup.commands,
             presence: &mut self.presence,
             status: &self.status,
+            approvers,
             refused: &refusals,
             log: &log,
             random: &mut |bytes| entropy.fill(bytes),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::outbox::Outbox;
 use crate::gate::ids::ConnId;
+use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
 
 /// One open WebSocket.
@@ -18,6 +19,13 @@ pub struct Conn {
     pub name: Rc<str>,
     /// Calls that it may not make, and made.
     pub unauthorized: u32,
+}
+
+impl Conn {
+    /// Is it another one than that, and may approve commands?
+    pub fn may_approve(&self, than: ConnId) -> bool {
+        self.id != than && self.admitted.as_ref().is_some_and(|client| client.may(Scope::Approvals))
+    }
 }
 
 /// The open WebSockets.

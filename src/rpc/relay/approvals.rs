@@ -37,10 +37,9 @@ pub struct Approvals(Vec<Approval>);
 
 /// Fields of the question that may be text or null in both protocols, and what protocol 4 has besides.
 const TEXTS: [&str; 7] = ["cwd", "host", "security", "ask", "agentId", "resolvedPath", "sessionKey"];
-const V4: [&str; 16] = [
+const V4: [&str; 15] = [
     "commandArgv",
     "systemRunPlan",
-    "env",
     "nodeId",
     "warningText",
     "scope",
@@ -121,22 +120,21 @@ impl Approval {
 }
 
 /// `exec.approval.request {command, host?, ..., timeoutMs?, twoPhase?}`: answered when somebody decided, or with `decision: null` when
-/// nobody did in time. With `twoPhase` (protocol 4) it is first answered that it was taken.
+/// nobody did in time. With `twoPhase` (protocol 4) it is first answered that it was taken; in protocol 4 it is answered at once
+/// where nobody else is here who could decide, unless `requireDeliveryRoute` is false.
 pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
     let id = params.opt_str("id").map(|id| id.into_owned());
     let wanted = if v4 { limits::EXEC_APPROVAL_MS_V4 } else { limits::EXEC_APPROVAL_MS_V3 };
     let wait = params.opt_u64("timeoutMs").unwrap_or(wanted).clamp(1, limits::INVOKE_MS_MAX);
     let two_phase = params.opt_bool("twoPhase") == Some(true);
-    for flag in ["requireDeliveryRoute", "suppressDelivery", "deliverToApprovalClientsOnly"] {
-        params.opt_bool(flag);
-    }
-    let command = params.opt_any("command").filter(|command| command.kind() == Kind::String && !command.is_str(""));
-    let kept = question(&mut params, command, v4);
+    let unheard = v4 && call.approvers == 0;
+    let give_up = unheard && params.opt_bool("requireDeliveryRoute") != Some(false);
+    let _ = ["suppressDelivery", "deliverToApprovalClientsOnly"].map(|flag| params.opt_bool(flag));
+    let command = command(&mut params, v4);
+    let kept = question(&mut params, command.as_ref().ok().copied(), v4);
     params.finish()?;
-    if command.is_none() && !kept.contains("\"systemRunPlan\":") {
-        return Err(Failure::invalid("command is required"));
-    }
+    command.map_err(Failure::invalid)?;
     if kept.len() > limits::EXEC_APPROVAL_LEN {
         return Err(Failure::invalid("the command to approve is too long"));
     }
@@ -161,6 +159,9 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         decision: None,
         waiting: vec![(call.caller.conn(), call.id.to_string())],
     };
+    if give_up {
+        return Ok(Reply::of(json::object(|o| approval.outcome(o))));
+    }
     let mut effects = vec![told("exec.approval.requested", &mut |o| {
         o.str("approvalKind", "exec");
         approval.shown(o);
@@ -170,7 +171,7 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
             frame.obj("payload", |o| {
                 o.str("status", "accepted");
                 o.str("id", &approval.id);
-                o.str("deliveryRoute", "approval-client");
+                o.str("deliveryRoute", if unheard { "none" } else { "approval-client" });
                 approval.times(o);
             });
         });
@@ -180,7 +181,19 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     Ok(Reply::later(effects))
 }
 
-/// The fields of the question that are passed on.
+/// The command to decide about, or what is missing. On a node it is the one of the plan that the node will hold itself to (protocol 4).
+fn command<'a>(params: &mut Params<'a>, v4: bool) -> Result<Value<'a>, &'static str> {
+    let said = |value: Option<Value<'a>>| value.filter(|text| text.kind() == Kind::String && !text.is_str(""));
+    let given = params.opt_any("command");
+    if !v4 || !params.opt_any("host").is_some_and(|host| host.is_str("node")) {
+        return said(given).ok_or("command is required");
+    }
+    said(params.opt_any("nodeId")).ok_or("nodeId is required for host=node")?;
+    let plan = params.opt_any("systemRunPlan").and_then(|plan| plan.get("commandText"));
+    said(plan).ok_or("systemRunPlan is required for host=node")
+}
+
+/// The fields of the question that are passed on; of an environment only the names.
 fn question(params: &mut Params<'_>, command: Option<Value<'_>>, v4: bool) -> String {
     let mut kept = Vec::new();
     let object = json::object(|o| {
@@ -196,6 +209,9 @@ fn question(params: &mut Params<'_>, command: Option<Value<'_>>, v4: bool) -> St
         }
         for name in V4.iter().filter(|_| v4) {
             o.opt_raw(name, params.opt_any(name).map(|value| value.raw().as_bytes()));
+        }
+        if let Some(env) = params.opt_any("env").filter(|_| v4) {
+            o.arr("envKeys", |list| env.fields().for_each(|(name, _)| list.item_str(&name)));
         }
     });
     kept.extend_from_slice(object.get(1..object.len() - 1).unwrap_or_default());
@@ -215,7 +231,7 @@ pub fn resolve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     let Some(approval) = call.relay.approvals.find(&id) else { return Err(unknown(v4)) };
     match approval.decision {
         Some(before) if before == decision => return Ok(Reply::of(br#"{"ok":true}"#.to_vec())),
-        Some(_) => return Err(Failure::invalid("approval already resolved")),
+        Some(_) => return Err(reasoned(v4, "approval already resolved", "APPROVAL_ALREADY_RESOLVED")),
         None => approval.decision = Some(decision),
     }
     let mut effects = approval.answers();
@@ -226,6 +242,7 @@ pub fn resolve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         o.str("decision", decision);
         o.str("resolvedBy", by);
         o.u64("ts", now.wall.0);
+        o.obj("request", |o| o.fields(&approval.request));
     }));
     Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(effects))
 }
@@ -287,9 +304,11 @@ fn told(name: &'static str, fields: &mut dyn FnMut(&mut Writer<'_>)) -> Effect {
 }
 
 fn unknown(v4: bool) -> Failure {
-    if !v4 {
-        return Failure::invalid("unknown approval id");
-    }
-    let details = json::object(|o| o.str("reason", "APPROVAL_NOT_FOUND"));
-    Failure { details: Some(details), ..Failure::invalid("unknown or expired approval id") }
+    let said = if v4 { "unknown or expired approval id" } else { "unknown approval id" };
+    reasoned(v4, said, "APPROVAL_NOT_FOUND")
+}
+
+fn reasoned(v4: bool, message: &'static str, reason: &str) -> Failure {
+    let details = v4.then(|| json::object(|o| o.str("reason", reason)));
+    Failure { details, ..Failure::invalid(message) }
 }
