@@ -5,6 +5,7 @@
 
 use super::live::Node;
 use super::show::unknown_node;
+use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
 use crate::gate::limits;
 use crate::rpc::{Call, Failure, Reply};
@@ -25,10 +26,10 @@ pub struct Action {
 }
 
 impl Action {
-    /// The action that a call of this node would become; none where that cannot be.
+    /// The action that a call of this node would become; none where that cannot be, as with a node that cannot fetch it.
     pub fn of(node: &Node, id: RequestId, command: &str, params: Option<&str>, key: &str) -> Option<Action> {
         let platform = node.about.platform.to_ascii_lowercase();
-        let phone = platform.starts_with("ios") || platform.starts_with("ipados");
+        let phone = node.dialect == Dialect::V4 && (platform.starts_with("ios") || platform.starts_with("ipados"));
         let family = ["canvas.", "camera.", "screen.", "talk."].iter().any(|family| command.starts_with(family));
         let small = params.is_none_or(|params| params.len() <= limits::ACTION_LEN);
         (phone && family && small).then(|| Action {
