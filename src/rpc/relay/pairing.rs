@@ -245,10 +245,11 @@ fn request_fields(o: &mut Writer<'_>, request: &Request, live: Option<&Node>, v4
 
 fn node_fields(o: &mut Writer<'_>, device: &Device, live: Option<&Node>, v4: bool) {
     o.shown("nodeId", &device.id);
-    match live {
-        Some(live) => render::about(o, &live.about),
-        None => render::about(o, &device.about()),
+    let mut about = live.map_or_else(|| device.about(), |live| live.about.clone());
+    if !device.label.is_empty() {
+        about.name = device.label.clone();
     }
+    render::about(o, &about);
     render::opt_text(o, "version", live.map_or("", |live| &live.version));
     render::surface_fields(o, &device.surface);
     o.u64("createdAtMs", device.created.0);
