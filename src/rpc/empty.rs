@@ -12,28 +12,29 @@ use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Kind, Value, Writer};
 
-/// `dialects scope method parameters answer`; hello does not name a method whose dialects end with `!`.
+/// `dialects scope method parameters answer`; hello does not name a method whose dialects end with `!`. Where the scope ends with
+/// `+` the one for sessions alone is enough in protocol 4.
 ///
 /// Parameters, with `,` between: `!x` must be there and is repeated in the answer, `?x` must be there, `~x=d` is repeated or
 /// is `d`, `~x` is repeated if it is there, `@x` is no parameter but the time,
 /// `keys` stands for sessions that nobody knows. The answer is the fields
 /// of an object without its braces, or a whole value.
 const READS: &str = r#"
-34 read sessions.list @ts "path":"","count":0,"defaults":{"modelProvider":null,"model":null,"contextTokens":null},"sessions":[]
-34 read sessions.preview @ts,keys
+34 read+ sessions.list @ts "path":"","count":0,"defaults":{"modelProvider":null,"model":null,"contextTokens":null},"sessions":[]
+34 read+ sessions.preview @ts,keys
 4! read sessions.usage @updatedAt,~startDate,~endDate "sessions":[],"totals":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"totalTokens":0,"totalCost":0,"inputCost":0,"outputCost":0,"cacheReadCost":0,"cacheWriteCost":0,"missingCostEntries":0},"aggregates":{"messages":{"total":0,"user":0,"assistant":0,"toolCalls":0,"toolResults":0,"errors":0},"tools":{"totalCalls":0,"uniqueTools":0,"tools":[]},"byModel":[],"byProvider":[],"byAgent":[],"byChannel":[],"daily":[]}
-4 read sessions.describe ?key "session":null
-4! read sessions.resolve - "ok":false
-4 read sessions.search - "results":[]
-4 read sessions.subscribe - "subscribed":true
-4 read sessions.messages.subscribe !key "subscribed":true
-4 read sessions.messages.unsubscribe !key "subscribed":false
-4 read sessions.viewers.set - "sessionKeys":[]
+4 read+ sessions.describe ?key "session":null
+4! read+ sessions.resolve - "ok":false
+4 read+ sessions.search - "results":[]
+4 read+ sessions.subscribe - "subscribed":true
+4 read+ sessions.messages.subscribe !key "subscribed":true
+4 read+ sessions.messages.unsubscribe !key "subscribed":false
+4 read+ sessions.viewers.set - "sessionKeys":[]
 4 read sessions.observer.visibility - "ok":true
 4 read sessions.groups.list - "groups":[],"sectionOrder":[]
 4 write sessions.groups.defaults - "defaults":[]
 4 read sessions.catalog.list - "catalogs":[]
-4 read sessions.branches.list - "branches":[]
+4 read+ sessions.branches.list - "branches":[]
 4 read sessions.companion.state - "exchanges":[]
 4 read session.discussion.info - "state":"none"
 34 read agents.list - "defaultId":"main","mainKey":"main","scope":"per-sender","agents":[]
@@ -50,9 +51,9 @@ const READS: &str = r#"
 4 read skills.status ~agentId=main "workspaceDir":"","managedSkillsDir":"","skills":[]
 4 read skills.search - "results":[]
 3 read chat.history !sessionKey "messages":[],"thinkingLevel":"off"
-4 read chat.history !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
-4 read chat.startup !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
-4 read chat.metadata - "models":[],"commands":[]
+4 read+ chat.history !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
+4 read+ chat.startup !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
+4 read+ chat.metadata - "models":[],"commands":[]
 34 read usage.status @updatedAt "providers":[]
 34 read usage.cost @updatedAt,~days=30 "daily":[],"totals":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"totalTokens":0,"totalCost":0,"inputCost":0,"outputCost":0,"cacheReadCost":0,"cacheWriteCost":0,"missingCostEntries":0}
 34 read tts.status - "enabled":false,"auto":"off","provider":null,"fallbackProvider":null,"fallbackProviders":[],"prefsPath":"","hasOpenAIKey":false,"hasElevenLabsKey":false,"edgeEnabled":false
@@ -66,7 +67,7 @@ const READS: &str = r#"
 4 approvals plugin.approval.list - []
 4 approvals openclaw.approval.list - []
 4 approvals approval.history - "items":[]
-4 questions question.list - "questions":[]
+4 questions+ question.list - "questions":[]
 4 read commands.list - "commands":[]
 4 read tools.catalog ~agentId=main "profiles":[],"groups":[]
 4 read tools.effective ?sessionKey,~agentId=main "profile":"none","groups":[]
@@ -104,11 +105,11 @@ const ACTIONS: &str = "
 3 admin poll sessions.resolve sessions.patch sessions.reset sessions.delete sessions.compact chat.inject channels.logout \
     cron.add cron.update cron.remove cron.run skills.install skills.update exec.approvals.set web.login.start \
     web.login.wait wizard.start wizard.next wizard.cancel wizard.status update.run
-4 read sessions.get cron.get tasks.get agents.files.list agents.files.get skills.detail chat.message.get doctor.memory.status \
-    memory.search sessions.diff
-4 write send poll message.action agent agent.wait wake chat.send chat.abort sessions.create sessions.patch sessions.send \
-    sessions.abort sessions.steer sessions.fork sessions.recover tts.enable tts.disable tts.convert tts.setProvider \
-    tts.speak tools.invoke tasks.cancel tasks.retry worktrees.create board.update portal.open portal.close
+4 read+ sessions.get chat.message.get
+4 read cron.get tasks.get agents.files.list agents.files.get skills.detail doctor.memory.status memory.search sessions.diff
+4 write+ chat.send chat.abort sessions.create sessions.patch sessions.send sessions.abort sessions.steer sessions.fork \
+    sessions.recover
+4 write send poll message.action agent agent.wait wake tts.enable tts.disable tts.convert tts.setProvider tts.speak tools.invoke tasks.cancel tasks.retry worktrees.create board.update portal.open portal.close
 4 admin sessions.delete sessions.reset sessions.compact sessions.cleanup sessions.rewind chat.inject channels.start \
     channels.stop channels.logout agents.create agents.update agents.delete agents.files.set cron.add cron.update \
     cron.remove cron.run skills.install skills.update plugins.install plugins.setEnabled plugins.uninstall models.probe \
@@ -123,6 +124,8 @@ pub struct Empty {
     name: &'static str,
     /// What an operator needs.
     pub scope: Scope,
+    /// A narrower one that is enough too (protocol 4).
+    pub narrower: Option<Scope>,
     advertised: bool,
     answer: Answer,
 }
@@ -142,6 +145,11 @@ pub fn find(dialect: Dialect, name: &str) -> Option<Empty> {
 /// The reads that hello names in that protocol; no actions, because they do not work.
 pub fn names(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     reads(dialect).filter(|read| read.advertised).map(|read| read.name)
+}
+
+/// Everything of that protocol that is answered here.
+pub fn all(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+    reads(dialect).chain(actions(dialect)).map(|one| one.name)
 }
 
 impl Empty {
@@ -233,26 +241,30 @@ pub(super) fn unavailable(name: &str) -> Failure {
 }
 
 fn reads(dialect: Dialect) -> impl Iterator<Item = Empty> {
-    lines(READS, dialect).filter_map(|(advertised, scope, rest)| {
+    lines(READS, dialect).filter_map(|(line, rest)| {
         let (name, rest) = rest.split_once(' ')?;
         let (params, body) = rest.split_once(' ').unwrap_or((rest, ""));
-        Some(Empty { name, scope, advertised, answer: Answer::Read { params, body } })
+        Some(Empty { name, answer: Answer::Read { params, body }, ..line })
     })
 }
 
 fn actions(dialect: Dialect) -> impl Iterator<Item = Empty> {
-    lines(ACTIONS, dialect).flat_map(|(_, scope, names)| {
-        names.split(' ').map(move |name| Empty { name, scope, advertised: false, answer: Answer::Unavailable })
-    })
+    lines(ACTIONS, dialect)
+        .flat_map(|(line, names)| names.split(' ').map(move |name| Empty { name, advertised: false, ..line }))
 }
 
-/// The lines that are of that protocol: whether hello names it, the scope, and what follows.
-fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (bool, Scope, &'static str)> {
+/// The lines that are of that protocol: what they begin with, and what follows.
+fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (Empty, &'static str)> {
     let digit = if dialect == Dialect::V3 { '3' } else { '4' };
     text.lines().filter_map(move |line| {
         let (dialects, rest) = line.split_once(' ')?;
-        let (scope, rest) = rest.split_once(' ')?;
-        Some((!dialects.ends_with('!'), scope_of(scope), rest)).filter(|_| dialects.contains(digit))
+        let (word, rest) = rest.split_once(' ')?;
+        let scope = scope_of(word.trim_end_matches('+'));
+        let sessions = if scope == Scope::Read { Scope::SessionsRead } else { Scope::SessionsWrite };
+        let narrower = word.ends_with('+').then_some(sessions);
+        let advertised = !dialects.ends_with('!');
+        Some((Empty { name: "", scope, narrower, advertised, answer: Answer::Unavailable }, rest))
+            .filter(|_| dialects.contains(digit))
     })
 }
 
@@ -289,8 +301,8 @@ mod tests {
             for line in text.lines().filter(|line| !line.is_empty()) {
                 let words: Vec<_> = line.split(' ').collect();
                 assert!(matches!(words[0], "3" | "4" | "4!" | "34"), "{line}");
-                let scope = scope_of(words[1]);
-                assert_eq!(scope.name().strip_prefix("operator."), Some(words[1]), "{line}");
+                let word = words[1].trim_end_matches('+');
+                assert_eq!(scope_of(word).name().strip_prefix("operator."), Some(word), "{line}");
                 assert!(!words.contains(&""), "two spaces: {line}");
             }
         }

@@ -321,8 +321,14 @@ pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     own.chain(empty::names(dialect))
 }
 
+/// Every method that has an answer in that protocol, also where hello does not name it.
+pub fn served(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+    let own = METHODS.iter().filter(move |method| method.is_of(dialect)).map(|method| method.name);
+    own.chain(empty::all(dialect))
+}
+
 /// The events that this gateway sends, apart from `node.invoke.cancel`, which only nodes of protocol 4 know.
-pub const EVENTS: [&str; 15] = [
+pub const EVENTS: [&str; 16] = [
     "connect.challenge",
     "presence",
     "tick",
@@ -334,6 +340,7 @@ pub const EVENTS: [&str; 15] = [
     "node.pair.requested",
     "node.pair.resolved",
     "node.invoke.request",
+    "node.hostStats",
     "voicewake.changed",
     "exec.approval.requested",
     "exec.approval.resolved",
@@ -360,7 +367,8 @@ pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> R
                 (None, Some(empty), _) => empty.scope,
                 (None, None, _) => Scope::Admin,
             };
-            if !call.caller.may(needed) {
+            let narrower = empty.and_then(|empty| empty.narrower).filter(|_| dialect == Dialect::V4);
+            if !call.caller.may(needed) && !narrower.is_some_and(|scope| call.caller.may(scope)) {
                 return Err(Failure::scope(needed));
             }
         }

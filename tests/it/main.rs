@@ -21,6 +21,7 @@ mod program;
 mod relay;
 mod reports;
 mod runner;
+mod scopes;
 mod start;
 mod store_crash;
 mod store_images;
