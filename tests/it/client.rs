@@ -603,13 +603,29 @@ impl Session {
 
     /// The payload of the next event of that name; others before it are passed over.
     pub fn event(&mut self, name: &str) -> Value {
+        let begun = Instant::now();
         loop {
+            // a tick now and then is not enough
+            assert!(begun.elapsed() < 2 * patience(), "no {name} in {:?}", 2 * patience());
             if let Some(at) = self.socket.seen.iter().position(|frame| frame["type"] == "event") {
                 let frame = self.socket.seen.remove(at).unwrap();
                 if frame["event"] == name {
                     return frame["payload"].clone();
                 }
                 continue;
+            }
+            let frame = self.socket.frame();
+            self.socket.keep(frame);
+        }
+    }
+
+    /// The next event of that name as the whole frame; others before it are kept.
+    pub fn frame_of(&mut self, name: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < patience(), "no {name} in {:?}", patience());
+            if let Some(at) = self.socket.seen.iter().position(|frame| frame["event"] == name) {
+                return self.socket.seen.remove(at).unwrap();
             }
             let frame = self.socket.frame();
             self.socket.keep(frame);

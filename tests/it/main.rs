@@ -19,6 +19,7 @@ mod node_host;
 mod nodes;
 mod program;
 mod relay;
+mod relay_more;
 mod reports;
 mod runner;
 mod scopes;
