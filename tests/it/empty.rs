@@ -6,7 +6,7 @@ use super::client::{Device, Session, Who};
 use super::gateway::{Gateway, TOKEN};
 
 /// `dialects scope method keys`: the top-level keys of the answer; `[]` is a list, `null` is itself.
-const READS: &str = "
+pub const READS: &str = "
 34 read sessions.list ts path count defaults sessions
 34 read sessions.preview ts previews
 4 read sessions.usage updatedAt startDate endDate sessions totals aggregates

@@ -28,6 +28,7 @@ mod store_crash;
 mod store_images;
 mod store_start;
 mod transcripts;
+mod transcripts_relay;
 mod walk;
 mod wire_json;
 mod wire_session;

@@ -13,12 +13,12 @@ use super::client::{Device, Refused, Session, Sign, Who};
 use super::gateway::{code, Gateway, Plan, TOKEN};
 use super::runner;
 
-fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transcripts")
 }
 
 /// Holds the transcript against its file, or writes it.
-fn compare(name: &str, text: &str) {
+pub fn compare(name: &str, text: &str) {
     let path = folder().join(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, text).unwrap();
@@ -34,14 +34,21 @@ fn compare(name: &str, text: &str) {
 
 /// Replaces what is another in every run by a name, the same name for the same thing.
 #[derive(Default)]
-struct Mask(BTreeMap<String, String>);
+pub struct Mask(BTreeMap<String, String>);
 
 impl Mask {
-    fn show(&mut self, value: &Value) -> String {
+    pub fn show(&mut self, value: &Value) -> String {
         let mut value = value.clone();
         self.walk("", &mut value);
         let text = serde_json::to_string_pretty(&value).unwrap();
         self.plain(&text)
+    }
+
+    /// The same in one line.
+    pub fn line(&mut self, value: &Value) -> String {
+        let mut value = value.clone();
+        self.walk("", &mut value);
+        self.plain(&value.to_string())
     }
 
     /// What was named before, inside of longer text, and the command that `{gatelet}` stands for.
@@ -64,19 +71,20 @@ impl Mask {
             Value::String(text) => {
                 let kind = match key {
                     _ if text == "__OPENCLAW_REDACTED__" => return,
-                    "deviceId" => "device",
-                    "requestId" | "setupId" => "request",
+                    "deviceId" | "nodeId" if text.len() == 64 => "device",
+                    "requestId" | "setupId" | "pendingRequestId" if text.len() == 36 => "request",
+                    "id" | "invokeId" | "ids" | "ackedIds" | "queuedActionId" if text.len() == 36 => "id",
                     "publicKey" => "key",
                     "deviceToken" | "token" => "token",
                     "connId" => "conn",
                     "bootId" => "boot",
                     "nonce" => "nonce",
                     "stateDir" => "state-dir",
-                    "hash" | "configRevisionHash" | "appliedConfigHash" => "hash",
-                    "path" if text.ends_with("gatelet.json") => "config-path",
+                    "hash" | "baseHash" | "configRevisionHash" | "appliedConfigHash" if text.len() > 20 => "hash",
                     "configPath" => "config-path",
+                    "path" if text.ends_with("gatelet.json") => "config-path",
                     "version" if text == env!("CARGO_PKG_VERSION") => "version",
-                    "host" if text != "Kitchen" => "host",
+                    "host" if !["Kitchen", "Shed", "Phone", "node"].contains(&text.as_str()) => "host",
                     "text" if text.starts_with("Gateway: ") => "own-presence",
                     _ => return,
                 };
@@ -90,7 +98,12 @@ impl Mask {
                     *value = name.clone().into();
                 }
             }
-            Value::Number(_) if key == "ts" || key.ends_with("AtMs") || key == "uptimeMs" || key == "onlineSince" => {
+            Value::Number(_)
+                if ["ts", "port"].contains(&key)
+                    || key.ends_with("AtMs")
+                    || key == "uptimeMs"
+                    || key == "onlineSince" =>
+            {
                 *value = format!("<{key}>").into();
             }
             _ => {}
