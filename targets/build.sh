@@ -93,8 +93,8 @@ install_debian_rustc() {
 
 # compile TRIPLE TARGET_DIR: the paths of this machine are not in the result
 compile() {
-  local triple=$1 target_dir=$2 strip=none panic=abort flags cargo_flags=() sysroot
-  sysroot=$("${RUSTC:-rustc}" --print sysroot)
+  local triple=$1 target_dir=$2 strip=none panic=abort flags cargo_flags=() sysroot rustc=${RUSTC:-rustc}
+  sysroot=$("$rustc" --print sysroot)
   flags=("--remap-path-prefix=$root=/gatelet" "--remap-path-prefix=$target_dir=/target"
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust")
   if [ "$std" = debian ]; then
@@ -107,12 +107,24 @@ compile() {
     flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
     # zig brings crt1.o; a std built from source has none. Nothing unwinds: the tables would be a sixth of the file
     case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no -Cforce-unwind-tables=no) ;; esac
-    # libunwind has nothing to do then; 32-bit ARM keeps it, more names lead into it there
     case $triple in
+      # libunwind has nothing to do then; 32-bit ARM keeps it, more names lead into it there. The last two are for zig: no
+      # tables for its C library either
       *64-*-linux-musl)
-        python3 -m ziglang cc -target "${triple/unknown-/}" -Os -c targets/no_unwind.c -o "$work/no_unwind-$triple.o"
-        flags+=("-Clink-arg=$work/no_unwind-$triple.o")
+        python3 -m ziglang cc -target "${triple/unknown-/}" -Os -fno-unwind-tables -fno-asynchronous-unwind-tables \
+          -c targets/instead.c -o "$work/instead-$triple.o"
+        flags+=("-Clink-arg=$work/instead-$triple.o" -Clink-arg=-fno-unwind-tables -Clink-arg=-fno-asynchronous-unwind-tables)
         ;;
+      # with the word about exceptions LLVM also does there what the next lines ask for: it never does it beside Windows tables
+      aarch64-*-windows-*)
+        rustc=$(without_unwind_tables "$triple")
+        flags+=(-Cllvm-args=-exception-model=dwarf)
+        ;;
+    esac
+    # What many functions have in common is kept once: the ways in and out, which save and restore registers (LLVM knows
+    # that on Linux only), and any other run of instructions. A call into one that is no longer than the call is not made
+    case $triple in
+      aarch64-*) flags+=(-Cllvm-args=-homogeneous-prolog-epilog -Cllvm-args=-machine-outliner-reruns=3 -Cllvm-args=-inline-threshold=10) ;;
     esac
   fi
   case $triple in
@@ -123,10 +135,30 @@ compile() {
       flags+=(-Clink-arg=-Wl,-Brepro)
       ;;
   esac
-  CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf %s "${flags[*]}") CARGO_INCREMENTAL=0 \
+  RUSTC=$rustc CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf %s "${flags[*]}") CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=$strip CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_PANIC=$panic \
     cargo zigbuild --locked --quiet --release --bin gatelet --target "$triple" ${cargo_flags[@]+"${cargo_flags[@]}"}
   split "$target_dir/$triple/release/$(file_name "$triple")"
+}
+
+# without_unwind_tables TRIPLE: a rustc that makes none. For Windows it makes them whatever the flags say, as its description of
+# the target wants; only a description of one's own is free of that, and cargo-zigbuild takes none, so it is put in here.
+without_unwind_tables() {
+  local triple=$1 json=$work/debian/$1.json wrapper=$work/debian/rustc-$1
+  "$RUSTC" -Zunstable-options --print target-spec-json --target "$triple" |
+    sed -e '/"is-builtin"/d' -e 's/"requires-uwtable": true/"requires-uwtable": false/' >"$json"
+  grep -q '"requires-uwtable": false' "$json" || fail "rustc describes $triple in other words"
+  cat >"$wrapper" <<EOF
+#!/bin/sh
+for word; do
+  shift
+  if [ "\$word" = "$triple" ]; then word="$json"; fi
+  set -- "\$@" "\$word"
+done
+exec "$RUSTC" -Zunstable-options "\$@"
+EOF
+  chmod +x "$wrapper"
+  echo "$wrapper"
 }
 
 file_name() {
