@@ -232,13 +232,31 @@ fn value_len(text: &[u8]) -> usize {
 pub(super) fn string_len(text: &[u8]) -> usize {
     let mut at = 1;
     loop {
+        at += plain(text.get(at..).unwrap_or_default());
         match text.get(at) {
             Some(b'\\') => at += 2,
-            Some(b'"') => return at + 1,
-            Some(_) => at += 1,
+            Some(_) => return at + 1,
             None => return text.len(),
         }
     }
+}
+
+/// How many bytes at the front are neither a quote nor a backslash nor a control character. Eight at a time: with large payloads
+/// this is where the time goes.
+pub(super) fn plain(text: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut at = 0;
+    for eight in text.as_chunks::<8>().0 {
+        let word = u64::from_le_bytes(*eight);
+        // the high bit of a byte is set where it is less than the number; above such a byte it may be set by mistake
+        let less = |word: u64, number: u64| word.wrapping_sub(ONES * number) & !word;
+        let found = less(word ^ (ONES * 0x22), 1) | less(word ^ (ONES * 0x5c), 1) | less(word, 0x20);
+        if found & (ONES << 7) != 0 {
+            break;
+        }
+        at += 8;
+    }
+    at + text[at..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
 }
 
 /// The characters that the inside of a checked string stands for.
@@ -287,6 +305,24 @@ impl Unescaped<'_> {
 mod tests {
     use super::*;
     use crate::wire::testing::Random;
+
+    #[test]
+    fn plain_text_ends_where_a_look_at_each_byte_says() {
+        let mut random = Random::new(5);
+        for _ in 0..20_000 {
+            let text = random.damaged(b"0123456789 abcdefgh\x7f\x80\xff!#[]ijklmnop");
+            let odd = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            assert_eq!(plain(&text), text.iter().position(odd).unwrap_or(text.len()), "{text:?}");
+        }
+        for byte in 0..=255 {
+            for at in 0..17 {
+                let mut text = [b'a'; 17];
+                text[at] = byte;
+                let odd = matches!(byte, b'"' | b'\\' | 0..=0x1f);
+                assert_eq!(plain(&text), if odd { at } else { 17 }, "{byte} at {at}");
+            }
+        }
+    }
 
     fn read(text: &str) -> Result<Value<'_>, Malformed> {
         parse(text.as_bytes(), limits::JSON_DEPTH)

@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use super::json::{string_len, Malformed, Unescaped};
+use super::json::{plain, string_len, Malformed, Unescaped};
 use crate::gate::limits;
 
 /// Where the value stands in `text`. `max_depth` is at most [`limits::JSON_DEPTH`].
@@ -163,11 +163,11 @@ impl<'a> Check<'a> {
     fn string(&mut self) -> Result<(), Malformed> {
         self.at += 1;
         loop {
+            self.at += plain(&self.text.as_bytes()[self.at..]);
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => self.escape()?,
-                Some(0..=0x1f) => return self.bad("a control character in a string"),
-                Some(_) => self.at += 1,
+                Some(_) => return self.bad("a control character in a string"),
                 None => return self.bad("a string without end"),
             }
         }

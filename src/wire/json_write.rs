@@ -229,39 +229,42 @@ impl fmt::Write for Escape<'_> {
 }
 
 fn escape(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    for (at, byte) in bytes.iter().enumerate() {
+    let mut rest = text.as_bytes();
+    loop {
+        let (plain, odd) = rest.split_at(json::plain(rest));
+        out.extend_from_slice(plain);
+        let Some((byte, behind)) = odd.split_first() else { return };
+        rest = behind;
         let short = match byte {
             b'"' | b'\\' => *byte,
             b'\n' => b'n',
             b'\r' => b'r',
             b'\t' => b't',
-            0..=0x1f => b'u',
-            _ => continue,
+            _ => b'u',
         };
-        out.extend_from_slice(&bytes[done..at]);
-        done = at + 1;
         out.extend_from_slice(&[b'\\', short]);
         if short == b'u' {
             out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), HEX[usize::from(byte & 15)]]);
         }
     }
-    out.extend_from_slice(&bytes[done..]);
 }
 
 /// What the string stands for; pieces without an escape are copied as a whole.
 fn unescape(out: &mut Vec<u8>, text: &Value<'_>) {
     let mut rest = text.raw();
     rest = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("");
-    while let Some(at) = rest.bytes().position(|byte| byte == b'\\') {
-        out.extend_from_slice(&rest.as_bytes()[..at]);
-        let mut chars = json::Unescaped(rest[at..].chars());
+    // in a checked string only a backslash is not plain
+    loop {
+        let (plain, odd) = rest.split_at(json::plain(rest.as_bytes()));
+        out.extend_from_slice(plain.as_bytes());
+        if odd.is_empty() {
+            return;
+        }
+        let mut chars = json::Unescaped(odd.chars());
         let char = chars.next().unwrap_or('\u{fffd}');
         out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
         rest = chars.0.as_str();
     }
-    out.extend_from_slice(rest.as_bytes());
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
