@@ -2,9 +2,14 @@
 //!
 //! The adapter crate would be in the way here: the frame limit must rise when a client is admitted, and one small future a
 //! connection keeps an idle client cheap. Nothing is decided here.
+//!
+//! Frames of ours go past tungstenite's buffer, which would copy them, and would stay as large as the largest of them for as long
+//! as the connection lives. While one is under way, tungstenite is told that the stream takes nothing.
 
-use std::io::{self, Read, Write};
+use std::cell::Cell;
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -46,18 +51,51 @@ fn uninterrupted(mut work: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
     }
 }
 
+/// The stream as tungstenite has it.
+struct Shared {
+    stream: Stream,
+    /// A frame is under way of which it knows nothing.
+    busy: Rc<Cell<bool>>,
+}
+
+impl Read for Shared {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(bytes)
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.busy.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A WebSocket of ours.
 pub struct Socket {
     stream: Stream,
-    protocol: WebSocket<Stream>,
+    protocol: WebSocket<Shared>,
+    /// The frame under way, its header, and how much of the two is sent; what is in front of the header counts as sent.
+    frame: Frame,
+    head: [u8; HEAD],
+    sent: usize,
+    busy: Rc<Cell<bool>>,
     unsent: bool,
 }
 
 impl Socket {
     /// A socket on which the upgrade was answered; `read` is what had already come in behind the request head.
     pub fn new(stream: Stream, read: Vec<u8>) -> Socket {
-        let protocol = WebSocket::from_partially_read(stream.clone(), read, Role::Server, Some(config()));
-        Socket { stream, protocol, unsent: false }
+        let busy = Rc::new(Cell::new(false));
+        let shared = Shared { stream: stream.clone(), busy: busy.clone() };
+        let protocol = WebSocket::from_partially_read(shared, read, Role::Server, Some(config()));
+        Socket { stream, protocol, head: [0; HEAD], frame: Frame::new(), sent: 0, busy, unsent: false }
     }
 
     /// Lets frames of an admitted client in.
@@ -70,8 +108,45 @@ impl Socket {
 
     /// Hands a text frame over to be sent; see [`Socket::poll_sent`].
     pub fn send(&mut self, frame: Frame) -> Result<(), Error> {
-        let text = frame.try_into().map_err(|_| Error::AttackAttempt)?;
-        self.write(Message::Text(text))
+        if self.unsent {
+            let text = frame.try_into().map_err(|_| Error::AttackAttempt)?;
+            return self.write(Message::Text(text));
+        }
+        // the largest frame has less than 4 GiB, and the longest form of a length is eight bytes
+        let len = (frame.len() as u64).to_be_bytes();
+        let (form, skipped) = match frame.len() {
+            0..126 => (len[7], 8),
+            126..0x1_0000 => (126, 6),
+            _ => (127, 0),
+        };
+        self.head[2..].copy_from_slice(&len);
+        self.head[skipped] = TEXT;
+        self.head[skipped + 1] = form;
+        (self.frame, self.sent) = (frame, skipped);
+        self.busy.set(true);
+        self.unsent = true;
+        match self.push() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Sends what it can of the frame under way.
+    fn push(&mut self) -> io::Result<()> {
+        while self.busy.get() {
+            let head = self.head.get(self.sent..).unwrap_or_default();
+            let body = self.frame.get(self.sent.saturating_sub(HEAD)..).unwrap_or_default();
+            let slices = [IoSlice::new(head), IoSlice::new(body)];
+            match uninterrupted(|| self.stream.0.get_ref().write_vectored(&slices))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => self.sent += count,
+            }
+            if self.sent == HEAD + self.frame.len() {
+                self.frame = Frame::new();
+                self.busy.set(false);
+            }
+        }
+        Ok(())
     }
 
     /// Hands a ping over to be sent.
@@ -96,7 +171,7 @@ impl Socket {
     /// Is everything that was handed over on its way?
     pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while self.unsent {
-            match self.protocol.flush() {
+            match self.push().map_err(Error::Io).and_then(|()| self.protocol.flush()) {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Poll::Ready(ready) = self.stream.0.poll_writable(context) {
                         ready?;
@@ -131,6 +206,11 @@ impl Socket {
         }
     }
 }
+
+/// The longest header of a frame that is not masked.
+const HEAD: usize = 10;
+/// The first byte of a text frame that is whole.
+const TEXT: u8 = 0x81;
 
 fn config() -> WebSocketConfig {
     WebSocketConfig::default()
