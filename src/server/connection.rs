@@ -157,7 +157,12 @@ impl Talk {
             }
         };
         match last {
-            Step::Closing(code, reason) => self.close(code, &reason).await,
+            Step::Closing(code, reason) => {
+                if self.outbox.is_aborted() {
+                    log::warn!("conn={} peer={} is closed: {reason}", self.here.conn, self.seen.peer);
+                }
+                self.close(code, &reason).await;
+            }
             Step::Failed(error) => {
                 if let Some((code, reason)) = blame(&error) {
                     log::debug!("conn={} peer={}: {error}", self.here.conn, self.seen.peer);
@@ -195,17 +200,14 @@ impl Talk {
 
     /// Until the connection ends.
     async fn converse(&mut self) -> Step {
-        let mut turn = 0u32;
         loop {
             match self.step().await {
                 Step::Message(frame) => self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame }),
                 Step::Admitted => {}
                 end => return end,
             }
-            turn = turn.wrapping_add(1);
-            if turn.is_multiple_of(TURN) {
-                future::yield_now().await;
-            }
+            // who gets something because of it is sent that first, and no client keeps the others from their turn
+            future::yield_now().await;
         }
     }
 
@@ -247,7 +249,8 @@ impl Talk {
             match self.socket.poll_sent(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Step::Gone),
-                Poll::Pending if self.outbox.is_aborted() => {}
+                // who is no longer welcome is not heard any more, and has a moment to read what waits
+                Poll::Pending if self.outbox.is_closed() => {}
                 Poll::Pending => {
                     self.outbox.listen(context);
                     break;
@@ -324,9 +327,6 @@ impl Talk {
         log::info!("timeout conn={} peer={} host={:?}: {what}", self.here.conn, self.seen.peer, self.seen.host_text);
     }
 }
-
-/// Messages of one client before the others have a turn.
-const TURN: u32 = 32;
 
 /// With which words a connection ends that broke the protocol; `None` if it is simply gone.
 fn blame(error: &Error) -> Option<(u16, &'static str)> {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::attempt::{Attempt, Seen};
 use super::commits::{Commits, Job, Ticket};
 use super::conns::{Conn, Conns};
-use super::outbox::{Frame, Offer, Outbox};
+use super::outbox::{Frame, Outbox};
 use super::ports::Entropy;
 use super::setup::Setup;
 use crate::gate::codes::Codes;
@@ -313,9 +313,10 @@ impl Gateway {
             conn.seq += 1;
             let payload = payloads[(client.dialect() == Dialect::V4) as usize];
             let frame = frames::event(name, payload, Some(conn.seq), versions).into();
-            let offer = if droppable { conn.outbox.may(frame) } else { conn.outbox.must(frame) };
-            if offer == Offer::Slow {
-                log::warn!("conn={} is too slow and was closed", client.conn());
+            if droppable {
+                conn.outbox.may(frame);
+            } else {
+                conn.outbox.must(frame);
             }
         }
     }

@@ -122,7 +122,12 @@ impl Outbox {
         state.wake();
     }
 
-    /// Must the connection end even if the client reads nothing?
+    /// Must the connection end, even if the client reads nothing?
+    pub fn is_closed(&self) -> bool {
+        self.0.borrow().closed
+    }
+
+    /// Does it end because the client is too slow, or silent?
     pub fn is_aborted(&self) -> bool {
         self.0.borrow().abort
     }

@@ -136,7 +136,7 @@ impl Invoke {
         Effect::Fail { conn: self.caller, id: self.request.clone(), failure }
     }
 
-    /// Nobody waits for it any more (protocol 4).
+    /// Nobody waits for it any more (protocol 4). Left out for a node that has no room for it: it is not worth a connection.
     fn cancel(&self) -> Option<Effect> {
         let frame = frames::event_with("node.invoke.cancel", 128, &mut |frame| {
             frame.obj("payload", |o| {
@@ -144,7 +144,7 @@ impl Invoke {
                 o.shown("nodeId", &self.node);
             });
         });
-        (self.node_dialect == Dialect::V4).then_some(Effect::Frame { conn: self.node_conn, frame })
+        (self.node_dialect == Dialect::V4).then_some(Effect::Invoke { id: self.id, conn: self.node_conn, frame })
     }
 
     /// What the caller gets for that payload: as JSON inside a string, as JSON, or none.
