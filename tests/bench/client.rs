@@ -26,7 +26,7 @@ pub enum Dialect {
 /// A key of a device, and the name it gives.
 pub struct Device {
     keys: KeyPair,
-    id: String,
+    pub id: String,
     key: String,
 }
 
@@ -53,11 +53,39 @@ pub struct Client {
     sent: u64,
 }
 
-const SCOPES: [&str; 2] = ["operator.read", "operator.write"];
+/// What a client comes as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    Operator,
+    /// An operator that may approve nodes.
+    Owner,
+    /// A node that offers [`COMMAND`].
+    Node,
+}
+
+/// What is asked of nodes.
+pub const COMMAND: &str = "system.which";
+
+const SCOPES: [&str; 3] = ["operator.read", "operator.write", "operator.admin"];
+
+impl As {
+    fn scopes(self) -> &'static [&'static str] {
+        match self {
+            As::Operator => &SCOPES[..2],
+            As::Owner => &SCOPES,
+            As::Node => &[],
+        }
+    }
+}
 
 impl Client {
     /// One whole handshake: TCP, upgrade, challenge, signature, hello.
     pub fn connect(place: &Place, device: &Device) -> Result<Client, Failed> {
+        Client::connect_as(place, device, As::Operator)
+    }
+
+    /// The same as somebody else than an operator.
+    pub fn connect_as(place: &Place, device: &Device, what: As) -> Result<Client, Failed> {
         let mut client = Client { socket: open(place.address)?, sent: 0 };
         let challenge = client.text()?;
         let Ok(FromGateway::Event { name, payload, .. }) = FromGateway::parse(challenge.as_bytes()) else {
@@ -67,16 +95,13 @@ impl Client {
         let Some(nonce) = nonce.filter(|_| name == "connect.challenge") else {
             return Err(format!("no nonce: {challenge}").into());
         };
-        client.call("connect", &hello(place, device, &nonce))?;
+        client.call("connect", &hello(place, device, &nonce, what))?;
         Ok(client)
     }
 
     /// One call; gives the payload.
     pub fn call(&mut self, method: &str, params: &[u8]) -> Result<String, Failed> {
-        self.sent += 1;
-        let id = self.sent.to_string();
-        let request = String::from_utf8(frames::request(&id, method, params))?;
-        self.socket.send(Message::text(request))?;
+        let id = self.send(method, params)?;
         loop {
             let text = self.text()?;
             if let FromGateway::Response { id: answered, answer } = FromGateway::parse(text.as_bytes())? {
@@ -89,10 +114,48 @@ impl Client {
         }
     }
 
+    /// A node whose offer is approved, and which answers every call with `payload` on a thread of its own, until it is closed.
+    pub fn serve(place: &Place, device: &Device, payload: Vec<u8>) -> Result<(), Failed> {
+        let mut node = Client::connect_as(place, device, As::Node)?;
+        let mut owner = Client::connect_as(place, &Device::new(99), As::Owner)?;
+        let list = owner.call("node.pair.list", b"{}")?;
+        let list = json::parse(list.as_bytes(), limits::JSON_DEPTH).map_err(|bad| bad.to_string())?;
+        let pending = list.get("pending").and_then(|pending| pending.items().next());
+        let request = pending.and_then(|request| request.get("requestId")).ok_or("nothing waits for approval")?;
+        owner.call("node.pair.approve", &json::object(|o| o.raw("requestId", request.raw().as_bytes())))?;
+        let id = device.id.clone();
+        std::thread::spawn(move || while node.answer(&id, &payload).is_ok() {});
+        Ok(())
+    }
+
+    /// Answers the next call, if the next message is one.
+    fn answer(&mut self, own: &str, payload: &[u8]) -> Result<(), Failed> {
+        let text = self.text()?;
+        let FromGateway::Event { name, payload: Some(asked), .. } = FromGateway::parse(text.as_bytes())? else {
+            return Ok(());
+        };
+        let Some(id) = asked.get("id").filter(|_| name == "node.invoke.request") else { return Ok(()) };
+        let result = json::object(|o| {
+            o.raw("id", id.raw().as_bytes());
+            o.str("nodeId", own);
+            o.bool("ok", true);
+            o.raw("payloadJSON", payload);
+        });
+        self.send("node.invoke.result", &result).map(drop)
+    }
+
     /// Says a text and waits for one.
     pub fn echo(&mut self, text: &str) -> Result<usize, Failed> {
         self.socket.send(Message::text(text))?;
         Ok(self.text()?.len())
+    }
+
+    fn send(&mut self, method: &str, params: &[u8]) -> Result<String, Failed> {
+        self.sent += 1;
+        let id = self.sent.to_string();
+        let request = String::from_utf8(frames::request(&id, method, params))?;
+        self.socket.send(Message::text(request))?;
+        Ok(id)
     }
 
     fn text(&mut self) -> Result<String, Failed> {
@@ -160,24 +223,25 @@ fn open(address: SocketAddr) -> Result<WebSocket<TcpStream>, Failed> {
     if !bytes.starts_with(b"HTTP/1.1 101 ") {
         return Err(String::from_utf8_lossy(&bytes).into_owned().into());
     }
-    let config = WebSocketConfig::default().read_buffer_size(limits::READ_BUFFER).write_buffer_size(0);
+    let config = WebSocketConfig::default().read_buffer_size(1 << 16).write_buffer_size(0);
+    let config = config.max_message_size(None).max_frame_size(None);
     Ok(WebSocket::from_partially_read(stream, bytes.split_off(end), Role::Client, Some(config)))
 }
 
 /// The parameters of connect, signed.
-fn hello(place: &Place, device: &Device, nonce: &str) -> Vec<u8> {
+fn hello(place: &Place, device: &Device, nonce: &str, what: As) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let signed = Signed {
         device_id: &device.id,
-        client_id: "gateway-client",
-        client_mode: "backend",
-        role: "operator",
-        scopes: &SCOPES,
+        client_id: if what == As::Node { "node-host" } else { "gateway-client" },
+        client_mode: if what == As::Node { "node" } else { "backend" },
+        role: if what == As::Node { "node" } else { "operator" },
+        scopes: what.scopes(),
         signed_at: now,
         token: &place.token,
         nonce,
         platform: "linux",
-        family: "",
+        family: if what == As::Node { "Linux" } else { "" },
     };
     let (version, protocol) = if place.dialect == Dialect::V3 { (Version::V2, 3) } else { (Version::V3, 4) };
     let mut payload = Vec::with_capacity(512);
@@ -191,9 +255,13 @@ fn hello(place: &Place, device: &Device, nonce: &str) -> Vec<u8> {
             client.str("mode", signed.client_mode);
             client.str("version", "bench");
             client.str("platform", signed.platform);
+            client.opt_str("deviceFamily", Some(signed.family).filter(|family| !family.is_empty()));
         });
         o.str("role", signed.role);
-        o.strs("scopes", SCOPES);
+        o.strs("scopes", what.scopes().iter().copied());
+        if what == As::Node {
+            o.strs("commands", [COMMAND]);
+        }
         o.obj("auth", |auth| auth.str("token", &place.token));
         o.obj("device", |shown| {
             shown.str("id", &device.id);

@@ -13,21 +13,19 @@ use smol::{Async, LocalExecutor};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::gateway::{pin, SERVER_CORE};
-
-/// Starts the echo on the servers' core; it runs until the process ends.
-pub fn start() -> io::Result<SocketAddr> {
+/// Starts the echo on a thread of its own, which does `first` before anything else; it runs until the process ends.
+pub fn start(first: fn()) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    let (ready, pinned) = mpsc::channel();
+    let (ready, begun) = mpsc::channel();
     std::thread::spawn(move || {
-        pin(SERVER_CORE);
+        first();
         let _ = ready.send(());
         let executor = Rc::new(LocalExecutor::new());
         let result = smol::block_on(executor.run(accept(executor.clone(), listener)));
-        eprintln!("bench: the echo ended: {result:?}");
+        eprintln!("the echo ended: {result:?}");
     });
-    let _ = pinned.recv();
+    let _ = begun.recv();
     Ok(address)
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod decision;
 mod echo;
 mod gateway;
+mod relay;
 mod table;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,8 @@ use client::{bare, get, Client, Device, Failed, Place};
 use ed25519_compact::{KeyPair, Noise, Seed};
 use gatelet::gate::limits;
 use gateway::{fresh, on_core, own_cpu_ns, pin, Gateway, CLIENT_CORE, SERVER_CORE};
-use table::{bytes, count, median, ns, quantile, rate, times, Goal, Table};
+use relay::trips;
+use table::{bytes, count, median, ns, rate, times, Goal, Table};
 
 const KIB: f64 = 1024.0;
 const CONNECTIONS: usize = 1_000;
@@ -45,6 +47,7 @@ fn main() -> Result<(), Failed> {
     reconnects(&mut table, &gateway)?;
     handshakes(&mut table, &gateway)?;
     round_trips(&mut table, &gateway)?;
+    relay::rows(&mut table, &Gateway::start(&binary, &fresh(&root, "relay")?)?)?;
     page(&mut table, &gateway)?;
     silent(&mut table, &Gateway::start(&binary, &fresh(&root, "silent")?)?)?;
     drop(gateway);
@@ -202,7 +205,7 @@ fn verifications(cost: &mut Cost) {
 }
 
 fn round_trips(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
-    let mut echo = bare(echo::start()?)?;
+    let mut echo = bare(echo::start(|| pin(SERVER_CORE))?)?;
     let mut client = Client::connect(&gateway.place, &Device::new(1))?;
     let request = r#"{"type":"req","id":"1234","method":"health","params":{}}"#;
     let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
@@ -218,17 +221,6 @@ fn round_trips(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
         table.row(&format!("health to a bare echo, {name}"), goal, own / bare, times, &note);
     }
     Ok(())
-}
-
-/// p50 and p99 of 2000 times.
-fn trips(mut work: impl FnMut() -> Result<(), Failed>) -> Result<[f64; 2], Failed> {
-    let mut took = Vec::new();
-    for _ in 0..2_000 {
-        let began = Instant::now();
-        work()?;
-        took.push(began.elapsed().as_nanos() as f64);
-    }
-    Ok([median(&mut took), quantile(&mut took, 0.99)])
 }
 
 fn page(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
