@@ -584,7 +584,9 @@ impl Session {
         if let Some(at) = self.socket.seen.iter().position(|frame| frame["type"] == "res" && frame["id"] == id) {
             return outcome(&self.socket.seen.remove(at).unwrap());
         }
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < patience(), "{id}: no answer in {:?}", patience());
             match self.socket.next() {
                 Got::Frame(frame) if frame["type"] == "res" && frame["id"] == id => return outcome(&frame),
                 Got::Frame(frame) => self.socket.keep(frame),

@@ -5,6 +5,8 @@ mod client;
 mod config_load;
 mod config_rpc;
 mod durable;
+#[path = "../bench/echo.rs"]
+mod echo;
 mod empty;
 mod gate_commands;
 mod gate_no_std;
@@ -19,6 +21,8 @@ mod node_host;
 mod nodes;
 mod program;
 mod relay;
+mod relay_faults;
+mod relay_load;
 mod relay_more;
 mod reports;
 mod runner;

@@ -9,17 +9,17 @@ const LINUX: (&str, &str) = ("linux", "Linux");
 const COMMANDS: [&str; 3] = ["system.run", "system.which", "camera.snap"];
 
 /// A node of that protocol with its device, let in by the token.
-fn node(gateway: &Gateway, protocol: u32, device: &Device) -> Session {
+pub fn node(gateway: &Gateway, protocol: u32, device: &Device) -> Session {
     let who = Who::of(protocol).offering(LINUX, &COMMANDS, &["system"]).name("Shed");
     gateway.connect(&who.token(TOKEN).device(device)).unwrap()
 }
 
-fn operator(gateway: &Gateway, protocol: u32, scopes: &[&str]) -> Session {
+pub fn operator(gateway: &Gateway, protocol: u32, scopes: &[&str]) -> Session {
     gateway.connect(&Who::of(protocol).token(TOKEN).device(&Device::new()).scopes(scopes)).unwrap()
 }
 
 /// Approves what waits of that node.
-fn approve(gateway: &Gateway, device: &Device) {
+pub fn approve(gateway: &Gateway, device: &Device) {
     let mut admin = gateway.admin();
     let waits = admin.call("node.pair.list", json!({})).unwrap()["pending"].clone();
     let request = waits.as_array().unwrap().iter().find(|one| one["nodeId"] == device.id.as_str());
@@ -27,12 +27,12 @@ fn approve(gateway: &Gateway, device: &Device) {
     admin.call("node.pair.approve", json!({ "requestId": id })).unwrap();
 }
 
-fn invoke(device: &Device, command: &str, params: Value) -> Value {
+pub fn invoke(device: &Device, command: &str, params: Value) -> Value {
     json!({ "nodeId": device.id, "command": command, "params": params, "idempotencyKey": "key-1" })
 }
 
 /// Answers the next request of a node with that payload as text.
-fn answer(node: &mut Session, device: &Device, payload: &str) -> Value {
+pub fn answer(node: &mut Session, device: &Device, payload: &str) -> Value {
     let asked = node.event("node.invoke.request");
     let result = json!({ "id": asked["id"], "nodeId": device.id, "ok": true, "payloadJSON": payload });
     assert_eq!(node.call("node.invoke.result", result).unwrap(), json!({ "ok": true }));

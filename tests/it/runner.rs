@@ -15,7 +15,7 @@ pub fn patience() -> Duration {
 
 /// A limit of time as it is held where the binary runs; the same on this machine, more where another is emulated.
 pub fn at_most(limit: Duration) -> Duration {
-    let default = if runner().is_empty() { 1 } else { 4 };
+    let default = if native() { 1 } else { 4 };
     let factor = std::env::var("GATELET_PATIENCE").map(|text| text.parse().expect("GATELET_PATIENCE is a number"));
     limit * factor.unwrap_or(default)
 }
@@ -55,6 +55,11 @@ pub fn command(prefix: &[String], args: &[&str]) -> Command {
 
 fn bin() -> PathBuf {
     std::env::var_os("GATELET_BIN").map_or_else(|| env!("CARGO_BIN_EXE_gatelet").into(), PathBuf::from)
+}
+
+/// Does the binary run as the process that is seen here, so that its memory can be measured?
+pub fn native() -> bool {
+    runner().is_empty()
 }
 
 fn runner() -> String {
