@@ -106,7 +106,7 @@ fn one_large(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), 
     table.row("a payload of 25 MiB, from the call to its answer", Goal::None, took, ns, &note);
     let peak = gateway.peak() - before;
     let note = format!("peak {}, {} kept while both are connected", bytes(peak), bytes(gateway.rss() - before));
-    table.row("memory for it, in payloads", Goal::AtMost(6.0), peak / LARGE as f64, times, &note);
+    table.row("memory for it, in payloads", Goal::AtMost(3.5), peak / LARGE as f64, times, &note);
     drop(operator);
     Ok(())
 }
