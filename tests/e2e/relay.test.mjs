@@ -99,9 +99,9 @@ test('a node that says no, is too slow, or is told to stop', gatelet, async () =
 test('an operator who leaves in the middle harms nobody', gatelet, async () => {
   const other = startClient(newHost(), { url: gateway.url, token: TOKEN });
   await other.hello();
-  const before_ = slow.length;
+  const earlier = slow.length;
   other.request('node.invoke', { nodeId, command: 'system.which', params: { slow: true }, idempotencyKey: 'gone' }).catch(() => {});
-  await until('the call to arrive', () => slow.length > before_);
+  await until('the call to arrive', () => slow.length > earlier);
   await other.stop();
   await event(node, 'node.invoke.cancel', (payload) => payload.invokeId === slow.at(-1));
   assert.equal((await node.request('node.invoke.result', { id: slow.at(-1), nodeId, ok: true })).ignored, true);
@@ -139,7 +139,7 @@ test('what waits for a node', gatelet, async () => {
 test('an approval: asked by one operator, decided by another, told to all', gatelet, async () => {
   const asker = startClient(newHost(), { url: gateway.url, token: TOKEN });
   await asker.hello();
-  const plan = { argv: ['uname'], cwd: null, commandText: 'uname', agentId: null, sessionKey: null };
+  const decided = new Set(), plan = { argv: ['uname'], cwd: null, commandText: 'uname', agentId: null, sessionKey: null };
   for (const decision of ['allow-once', 'deny']) {
     let accepted;
     const final = asker.request('exec.approval.request', { host: 'node', nodeId, command: 'uname', commandArgv: ['uname'], systemRunPlan: plan, timeoutMs: 60_000, twoPhase: true },
@@ -162,7 +162,6 @@ test('an approval: asked by one operator, decided by another, told to all', gate
   assert.equal((await operator.request('exec.approvals.node.get', { nodeId })).hash, 'h1');
   await asker.stop();
 });
-const decided = new Set();
 
 test('the rest that an operator asks', gatelet, async () => {
   assert.deepEqual(await operator.request('node.rename', { nodeId, displayName: 'kitchen' }), { nodeId, displayName: 'kitchen' });
@@ -170,9 +169,9 @@ test('the rest that an operator asks', gatelet, async () => {
   assert.deepEqual(await operator.request('voicewake.set', { triggers: [' hey ', ''] }), { triggers: ['hey'] });
   for (const one of [operator, node]) await event(one, 'voicewake.changed', (payload) => payload.triggers[0] === 'hey');
   assert.deepEqual(await operator.request('voicewake.get', {}), { triggers: ['hey'] });
-  const before_ = operator.seen.events.filter((entry) => entry.event === 'presence').length;
+  const earlier = operator.seen.events.filter((entry) => entry.event === 'presence').length;
   assert.deepEqual(await operator.request('system-event', { text: 'Node: desk (10.0.0.2) · app 1 · last input 3s ago · mode ui · reason test', instanceId: 'desk' }), { ok: true });
-  await until('a presence event', () => operator.seen.events.filter((entry) => entry.event === 'presence').length > before_);
+  await until('a presence event', () => operator.seen.events.filter((entry) => entry.event === 'presence').length > earlier);
   assert.deepEqual(await operator.request('set-heartbeats', { enabled: false }), { ok: true, enabled: false });
   assert.match((await operator.request('gateway.identity.get', {})).deviceId, /^[0-9a-f]{64}$/);
   assert.equal((await operator.request('system.info', {})).platform, process.platform);
@@ -186,9 +185,9 @@ test('the rest that an operator asks', gatelet, async () => {
 for (const signal of ['SIGTERM', 'SIGKILL']) {
   test(`${signal} in the middle of a call: both come back by themselves, approved as before`, gatelet, async () => {
     const [operators, nodes] = [operator.seen.hellos.length, node.seen.hellos.length];
-    const before_ = slow.length;
+    const earlier = slow.length;
     const hanging = assert.rejects(invoke({ slow: true }));
-    await until('the call to arrive', () => slow.length > before_);
+    await until('the call to arrive', () => slow.length > earlier);
     await gateway.stop(signal);
     await hanging;
     gateway = await startGateway({ config, stateDir: gateway.stateDir, port: gateway.port });
@@ -200,9 +199,9 @@ for (const signal of ['SIGTERM', 'SIGKILL']) {
 }
 
 test('a node that goes away in the middle of a call', gatelet, async () => {
-  const before_ = slow.length;
+  const earlier = slow.length;
   const hanging = assert.rejects(invoke({ slow: true }), { gatewayCode: 'UNAVAILABLE', message: 'DISCONNECTED: node disconnected (system.which)' });
-  await until('the call to arrive', () => slow.length > before_);
+  await until('the call to arrive', () => slow.length > earlier);
   await node.stop();
   await hanging;
   await assert.rejects(invoke({}), (error) => error.gatewayCode === 'UNAVAILABLE' && error.message === 'node not connected' && error.details.code === 'NOT_CONNECTED');
