@@ -89,6 +89,7 @@ const READS: &str = r#"
 4 read plugins.controlUi.list - "revision":"0","plugins":[],"diagnostics":[]
 4 read users.prefs.get - "status":"ok","entries":{}
 4 read diagnostics.lanes @ts "lanes":[],"dynamic":null
+4 read diagnostics.stability - "capacity":0,"count":0,"dropped":0,"events":[],"summary":{"byType":{}}
 4 read controlUi.sessionPullRequests.subscribe - "subscribed":true
 4 pairing channels.pairing.list - "accounts":[],"requests":[],"commandOwnerConfigured":false,"limits":{"pendingPerAccount":0,"ttlMs":0}
 4 admin openclaw.chat.history - "turns":[]

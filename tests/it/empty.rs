@@ -80,6 +80,7 @@ pub const READS: &str = "
 4 read plugins.controlUi.list revision plugins diagnostics
 4 read users.prefs.get status entries
 4 read diagnostics.lanes ts lanes dynamic
+4 read diagnostics.stability capacity count dropped events summary
 4 read controlUi.sessionPullRequests.subscribe subscribed
 4 pairing channels.pairing.list accounts requests commandOwnerConfigured limits
 4 admin openclaw.chat.history turns
@@ -164,7 +165,7 @@ fn every_read_that_an_agent_would_answer_is_empty_in_the_shape_of_its_protocol()
             asked += 1;
         }
     }
-    assert_eq!(asked, 88);
+    assert_eq!(asked, 89);
 }
 
 #[test]
