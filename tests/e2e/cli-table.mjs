@@ -12,7 +12,7 @@ const NONE = '00000000-0000-4000-8000-000000000000';
 /** Rows that must be there: commands, or how they begin. */
 const REQUIRED = [
   'status', 'status --all', 'status --deep', 'health', 'gateway status', 'gateway probe', 'gateway health', 'gateway call health', 'gateway call no.such.method',
-  'gateway call node.list', 'gateway stability', 'dashboard', 'logs', 'system presence', 'system event', 'system heartbeat last', 'system heartbeat enable',
+  'gateway call node.list', 'gateway call node.pair.request', 'gateway stability', 'dashboard', 'logs', 'system presence', 'system event', 'system heartbeat last', 'system heartbeat enable',
   'nodes status', 'nodes list', 'nodes pending', 'nodes describe', 'nodes approve <none>', 'nodes approve <request>', 'nodes reject <other>', 'nodes rename',
   'nodes remove', 'nodes invoke', 'nodes run', 'nodes notify', 'approvals get --node', 'approvals allowlist add --node', 'devices list', 'devices list --json',
   'devices approve', 'devices approve <none>', 'devices approve <pairing>', 'devices reject', 'devices rename', 'devices rotate', 'devices revoke', 'devices remove',
@@ -51,7 +51,8 @@ const wordsOf = (line) => line.match(/\{.*\}|\S+/g);
 async function fakeNode({ url, protocol, device = newDevice(), name }) {
   const commands = ['system.run', 'system.which', 'system.execApprovals.get', 'system.execApprovals.set'];
   const node = await connectRaw({
-    url, min: protocol, device, auth: { token: TOKEN }, role: 'node', client: { ...CLIENTS.node, deviceFamily: 'Linux', displayName: name }, extra: { caps: ['system'], commands },
+    url, min: protocol, device, auth: { token: TOKEN }, role: 'node', client: { ...CLIENTS.node, deviceFamily: 'Linux', displayName: name },
+    extra: { caps: ['system'], commands },
   });
   assert.ok(node.hello, JSON.stringify(node.error ?? node.close));
   let file = { version: 1, socket: { path: '/run/x.sock' }, defaults: {}, agents: { main: { allowlist: [{ pattern: '/usr/bin/uname' }] } } };
