@@ -39,6 +39,7 @@ pub use flag::lock;
 pub use listen::lan_address;
 pub use logger::timestamp;
 pub use machine::{command, machine_name};
+pub use offload::start_thread;
 pub use run::{run, Page, StartError};
 #[cfg(windows)]
 pub use service::run_service;

@@ -8,6 +8,11 @@ use super::flag::{lock, Flag};
 
 type Task = Box<dyn FnOnce() + Send>;
 
+/// Does `work` on a thread of that name. All threads start here: each other way to say it is a kilobyte of program.
+pub fn start_thread(name: &str, work: Task) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_string()).spawn(work).map(|_| ())
+}
+
 /// A thread that does one thing after the other. Ends when this is dropped.
 pub struct Worker(Arc<Queue>);
 
@@ -34,7 +39,7 @@ impl Worker {
                 task();
             }
         };
-        std::thread::Builder::new().name(name.to_string()).spawn(work)?;
+        start_thread(name, Box::new(work))?;
         Ok(Worker(queue))
     }
 

@@ -292,7 +292,7 @@ fn readings_and_programs_are_told_and_what_it_does_not_have_is_refused() {
     assert!(memory["totalBytes"].as_u64() >= memory["freeBytes"].as_u64() && memory["totalBytes"].is_u64(), "{status}");
     assert!(status["storage"]["totalBytes"].as_u64().unwrap() > 0, "{status}");
     let which =
-        guest.good("system.which", json!({ "bins": ["sh", "sh", "no-such-program", "../sh", "/bin/sh", " cat "] }));
+        guest.good("system.which", json!({ "bins": ["sh", " sh", "no-such-program", "../sh", "/bin/sh", " cat "] }));
     let mut found: Vec<&String> = which["bins"].as_object().unwrap().keys().collect();
     found.sort();
     assert_eq!(found, ["cat", "sh"]);
@@ -458,6 +458,8 @@ fn it_comes_back_with_its_device_token_and_shows_that_to_no_other_gateway() {
     let again = Node::start(&plan, &[]);
     let guest = fake.guest();
     assert_eq!(guest.params["auth"], json!({ "deviceToken": "second-token" }), "address and token are remembered");
+    let shown: Value = serde_json::from_str(&plan.good(&["node", "show", "--json"])).unwrap();
+    assert_eq!(shown["displayName"], guest.params["client"]["displayName"]);
     drop((guest, again));
     let other = Fake::new();
     let _node = Node::start(&plan, &["--host", &other.address().to_string()]);

@@ -29,7 +29,7 @@ main() {
 
   for seen in refuses_what_cannot_work installs unit_is_sound root_needs_no_flag others_keep_their_own \
     devices_pair_and_come_back restart_keeps_table_and_token kill_is_mended stop_is_clean hardening_holds \
-    log_is_for_the_journal what_root_leaves_is_the_services upgrade_keeps_all settings_are_kept own_settings_are_left_alone \
+    log_is_for_the_journal node_answers_as_a_service what_root_leaves_is_the_services upgrade_keeps_all settings_are_kept own_settings_are_left_alone \
     failed_upgrade_is_undone uninstall_keeps_the_state uninstall_can_leave_nothing failed_install_leaves_nothing; do
     "$seen"
   done
@@ -355,6 +355,47 @@ log_is_for_the_journal() {
   lacks "$refused_lines" "info "
   ok "the journal has its lines and how grave they are, without times of their own and without the token"
 }
+
+node_answers_as_a_service() {
+  local place=/var/lib/gatelet-node code=
+  expect "the unit" inside cp /opt/linux/systemd/gatelet-node.service /etc/systemd/system/
+  expect "systemd-analyze verify" inside systemd-analyze verify gatelet-node.service
+  same "$out" ""
+  for words in id sleep "touch /etc/was-here"; do
+    # shellcheck disable=SC2086  # several words
+    expect "allow $words" gatelet --state-dir $place node allow $words
+  done
+  expect "a code" gatelet pair --role node --json
+  code=$(sed -n 's/.*"code": "\([A-Z0-9]*\)".*/\1/p' <<<"$out")
+  expect "the first pairing, and Ctrl-C" inside timeout --preserve-status --signal=INT 5 $program --state-dir $place node run \
+    --host 127.0.0.1:$port --code "$code" --display-name shed
+  holds "$out" "connected to 127.0.0.1:$port as shed"
+  expect "enable" inside systemctl enable --quiet --now gatelet-node
+  until_true node_answers system.which '{"bins": ["id"]}'
+  until_true node_answers device.status
+  holds "$out" uptimeSeconds
+  node_answers system.run '{"command": ["id", "-u"]}' || fail "id: $out"
+  [ "$(sed -n 's/.*"stdout": "\([0-9]*\)\\n".*/\1/p' <<<"$out")" -ge 61184 ] || fail "not a dynamic user: $out"
+  node_answers system.run '{"command": ["touch", "/etc/was-here"]}' || fail "touch: $out"
+  holds "$out" "Read-only file system"
+  refused "SYSTEM_RUN_DENIED" gatelet nodes invoke shed system.run '{"command": ["cat", "/etc/passwd"]}'
+  gatelet nodes invoke shed system.run '{"command": ["sleep", "1234"]}' --timeout 60 >/dev/null 2>&1 &
+  until_true inside sh -c 'grep -ls "sleep" /proc/[0-9]*/comm'
+  expect "stop" inside systemctl stop gatelet-node
+  same "$(inside systemctl show --property=Result --value gatelet-node)" success
+  refused "" inside sh -c 'grep -ls "sleep" /proc/[0-9]*/comm'
+  expect "revoke" gatelet devices revoke shed
+  refused "" inside systemctl start --wait gatelet-node
+  same "$(inside systemctl show --property=ExecMainStatus --property=NRestarts --value gatelet-node | tr '\n' ' ')" "3 0 "
+  expect "clean up" inside sh -c "systemctl disable --quiet gatelet-node; rm -rf /etc/systemd/system/gatelet-node.service $place \
+    /var/lib/private/gatelet-node; systemctl daemon-reload; systemctl reset-failed gatelet-node || true"
+  expect "forget it" gatelet devices remove shed
+  ok "gatelet-node.service: paired once by hand, it answers as a user of its own, starts what root allowed and can change nothing; what runs
+        ends with it, and a revoked node stays down"
+}
+
+# what the node answers is in $out
+node_answers() { out=$(gatelet nodes invoke shed "$@" --json 2>&1); }
 
 what_root_leaves_is_the_services() {
   expect "stop" inside systemctl stop gatelet

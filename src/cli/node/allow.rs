@@ -48,8 +48,14 @@ impl Entry {
 
     /// As it stands in the file.
     pub fn line(&self) -> String {
-        let words = std::iter::once(&self.program).chain(&self.words).map(|word| quoted(word));
-        words.chain(self.exact.then(|| END.to_string())).collect::<Vec<_>>().join(" ")
+        let mut line = String::new();
+        for word in std::iter::once(&self.program).chain(&self.words) {
+            let quote = if word.is_empty() || word.starts_with('#') || word.contains([' ', '\t']) { "\"" } else { "" };
+            let blank = if line.is_empty() { "" } else { " " };
+            [blank, quote, word, quote].into_iter().for_each(|part| line.push_str(part));
+        }
+        line.push_str(if self.exact { " $" } else { "" });
+        line
     }
 
     fn fits(&self, program: &Path, words: &[String]) -> bool {
@@ -139,11 +145,17 @@ pub fn remove(dir: &Path, mut words: Vec<String>) -> Done {
     let entry = entry(words)?;
     read(dir)?;
     let text = text(dir)?;
-    let kept: Vec<&str> = text.lines().filter(|line| line_of(line) != Ok(Some(entry.clone()))).collect();
-    if kept.len() == text.lines().count() {
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line_of(line).ok().flatten().as_ref() != Some(&entry) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    if kept.len() >= text.len() {
         return Err(Failure::failed(format!("`{}` is not allowed; see `gatelet node allowed`", entry.line())));
     }
-    write(dir, &(kept.join("\n") + "\n"))?;
+    write(dir, &kept)?;
     Output::ok(format!("no longer allowed: {}\na running node takes it over when it next connects\n", entry.line()))
 }
 
@@ -220,14 +232,6 @@ fn line_of(line: &str) -> Result<Option<Entry>, &'static str> {
         return Ok(None);
     }
     Entry::new(words).map(Some)
-}
-
-fn quoted(word: &str) -> String {
-    if word.is_empty() || word.starts_with('#') || word.contains([' ', '\t']) {
-        ["\"", word, "\""].concat()
-    } else {
-        word.to_string()
-    }
 }
 
 /// The word that ends a line to which nothing may be added.

@@ -1,13 +1,13 @@
 //! What the node answers: one request of the gateway to one result. `system.run` is answered from a thread of its own.
 
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use super::allow::{self, Entry};
 use super::facts;
 use super::run::{self, Running};
 use crate::cli::client::Sender;
 use crate::gate::limits;
+use crate::server::start_thread;
 use crate::wire::json::{self, Value};
 
 /// What the node offers on one connection.
@@ -85,12 +85,12 @@ impl Offer {
             return Err(Answer::failed("UNAVAILABLE", "too many commands run on this node; try again later"));
         }
         let (id, node, sender, theirs) = (invoke.id.clone(), invoke.node.clone(), sender.clone(), running.clone());
-        let work = move || {
+        let work = Box::new(move || {
             let answer = order.run(&id, &theirs);
             theirs.done(&id);
             send(&sender, &id, &node, &answer);
-        };
-        thread::Builder::new().spawn(work).map(|_| ()).map_err(|error| {
+        });
+        start_thread("run", work).map_err(|error| {
             running.done(&invoke.id);
             Answer::failed("UNAVAILABLE", &error.to_string())
         })
@@ -99,24 +99,32 @@ impl Offer {
 
 /// Where programs are.
 fn which(params: &Value<'_>) -> Answer {
-    let Some(mut bins) = words(params, "bins", limits::NODE_BINS) else {
+    let Some(bins) = words(params, "bins", limits::NODE_BINS) else {
         return Answer::failed("INVALID_REQUEST", "bins required");
     };
-    bins.sort_unstable();
-    bins.dedup();
-    let found = bins.iter().map(|name| name.trim()).filter(|name| !Path::new(name).is_absolute());
-    let found: Vec<(&str, PathBuf)> = found.filter_map(|name| Some((name, allow::find(name)?))).collect();
     Answer::Payload(json::object(|o| {
-        o.obj("bins", |bins| found.iter().for_each(|(name, path)| bins.str(name, &path.to_string_lossy())));
+        o.obj("bins", |found| {
+            for (at, name) in bins.iter().enumerate() {
+                let name = name.trim();
+                // a name is a key, so each but once
+                let first = !bins[..at].iter().any(|one| one.trim() == name);
+                let counts = first && !Path::new(name).is_absolute();
+                if let Some(path) = allow::find(name).filter(|_| counts) {
+                    found.str(name, &path.to_string_lossy());
+                }
+            }
+        });
     }))
 }
 
 /// A list of texts, if that is what is there, and not too long.
 fn words(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
-    let list = params.get(name)?;
-    let words: Option<Vec<String>> =
-        list.items().take(most + 1).map(|word| Some(word.as_str()?.into_owned())).collect();
-    words.filter(|words| words.len() <= most && list.kind() == json::Kind::Array)
+    let list = params.get(name).filter(|list| list.kind() == json::Kind::Array)?;
+    let mut words = Vec::new();
+    for word in list.items() {
+        words.push(word.as_str().filter(|_| words.len() < most)?.into_owned());
+    }
+    Some(words)
 }
 
 fn send(sender: &Sender, id: &str, node: &str, answer: &Answer) {

@@ -1,7 +1,7 @@
 //! What this machine says of itself: `device.info` and `device.status`.
 //!
 //! Read from files of the kernel (Linux) each time it is asked. What cannot be found out is left out, never guessed: on other
-//! systems that is all but name, system, version, architecture and processors. The names of fields are those that phones of
+//! systems that is all but name, system, version and architecture. The names of fields are those that phones of
 //! protocol 4 use where they have them.
 
 use std::path::Path;
@@ -27,7 +27,6 @@ pub fn info(root: &Path, name: &str) -> Vec<u8> {
 pub fn status(root: &Path, dir: &Path) -> Vec<u8> {
     json::object(|o| {
         o.opt_u64("uptimeSeconds", number(&text(root, "proc/uptime")));
-        o.opt_u64("cpuCount", std::thread::available_parallelism().ok().map(|count| count.get() as u64));
         load(o, &text(root, "proc/loadavg"));
         memory(o, &text(root, "proc/meminfo"));
         storage(o, dir);

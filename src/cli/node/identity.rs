@@ -40,6 +40,8 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Empty if there is none.
     pub token: String,
+    /// The name under which the node came.
+    pub name: String,
 }
 
 impl Identity {
@@ -105,8 +107,10 @@ impl Identity {
     pub fn gateway(&self) -> Option<Gateway> {
         let text = SystemEnv.read(&self.token_file(), limits::SECRET_FILE_LEN).ok()?;
         let text = String::from_utf8(text).ok()?;
-        let (address, token) = text.trim_end().split_once('\n').unwrap_or((text.trim_end(), ""));
-        Some(Gateway { address: address.parse().ok()?, token: token.to_string() })
+        let mut lines = text.lines();
+        let address = lines.next()?.parse().ok()?;
+        let mut line = || lines.next().unwrap_or_default().to_string();
+        Some(Gateway { address, token: line(), name: line() })
     }
 
     /// Keeps what is known of the gateway.
@@ -114,7 +118,7 @@ impl Identity {
         if self.gateway().as_ref() == Some(gateway) {
             return Ok(());
         }
-        let text = [gateway.address.to_string().as_str(), "\n", &gateway.token, "\n"].concat();
+        let text = [gateway.address.to_string().as_str(), "\n", &gateway.token, "\n", &gateway.name, "\n"].concat();
         let path = self.token_file();
         store::replace_private(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))
     }

@@ -66,14 +66,16 @@ impl Host {
         };
         let mut credentials = Vec::new();
         credentials.extend(to.code.map(|code| ("bootstrapToken", code)));
-        let kept = known.filter(|known| known.address == address && !known.token.is_empty());
+        let known = known.filter(|known| known.address == address);
+        let name = to.name.or(known.as_ref().map(|known| known.name.clone())).filter(|name| !name.is_empty());
+        let kept = known.filter(|known| !known.token.is_empty());
         credentials.extend(kept.map(|known| ("deviceToken", known.token)));
         // the secret of the gateway on this machine is for nobody else
         let given = |source: &Source| !matches!(source, Source::Config(_) | Source::StateFile(_));
         let secret = config.auth.secret.as_ref().filter(|secret| local || given(&secret.source));
         let field = if config.auth.mode == AuthMode::Password { "password" } else { "token" };
         credentials.extend(secret.map(|secret| (field, secret.value.expose().to_string())));
-        let name = to.name.unwrap_or_else(facts::name);
+        let name = name.unwrap_or_else(facts::name);
         Ok(Host { identity, dir: dir.to_path_buf(), name, address, credentials })
     }
 

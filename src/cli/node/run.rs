@@ -4,18 +4,18 @@
 //! without its secrets and with nothing from the caller but language, time zone and the look of a terminal, and the end of each
 //! output is kept. On Unix a command has a process group of its own, which ends with it.
 
-use std::io::Read;
+use std::io::{self, PipeReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use super::commands::Answer;
 use crate::gate::ids::Millis;
 use crate::gate::limits;
-use crate::server::lock;
 use crate::server::ports::{Clock, SystemClock};
+use crate::server::{lock, start_thread};
 use crate::wire::json::{self, Value};
 
 /// The commands that run now. Clones are the same list.
@@ -88,7 +88,7 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
         return Err(Answer::failed("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
     }
     let mut command = Command::new(program);
-    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(&words[1..]).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let shown = name.to_string_lossy();
         if SECRETS.iter().any(|start| shown.starts_with(start)) {
@@ -97,7 +97,7 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
     }
     for (name, value) in params.get("env").into_iter().flat_map(|env| env.fields()) {
         let Some(value) = value.as_str().filter(|value| is_harmless(&name) && !value.contains('\0')) else {
-            let text = ["env ", &name, " is not taken: a caller may set ", HARMLESS.join(", ").as_str()].concat();
+            let text = ["env ", &name, " is not taken: a caller may set ", HARMLESS].concat();
             return Err(Answer::failed("INVALID_REQUEST", &text));
         };
         command.env(&*name, &*value);
@@ -119,13 +119,13 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
 
 impl Order {
     /// Runs it. The call has a place in `running` already.
-    pub fn run(mut self, id: &str, running: &Running) -> Answer {
-        let mut child = match self.command.spawn() {
-            Ok(child) => child,
+    pub fn run(self, id: &str, running: &Running) -> Answer {
+        let time_ms = self.time_ms;
+        let (mut child, outputs) = match self.start() {
+            Ok(started) => started,
             Err(error) => return Outcome { error: Some(error.to_string()), ..Outcome::default() }.answer(),
         };
-        let outputs = [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].map(Output::collect);
-        let (status, timed_out) = wait(&mut child, id, running, self.time_ms);
+        let (status, timed_out) = wait(&mut child, id, running, time_ms);
         let clock = SystemClock::start();
         while !outputs.iter().all(Output::is_whole) && clock.now().at < Millis(limits::NODE_REST_MS) {
             thread::sleep(Duration::from_millis(2));
@@ -133,8 +133,15 @@ impl Order {
         if !outputs.iter().all(Output::is_whole) {
             kill_group(child.id());
         }
-        let [stdout, stderr] = outputs.map(|output| output.text());
+        let [stdout, stderr] = outputs.map(|output| lock(&output.0).text());
         Outcome { exit: status.and_then(|status| status.code()), timed_out, stdout, stderr, error: None }.answer()
+    }
+
+    /// The child and its two outputs. The command is dropped here, and with it our writing ends of the pipes.
+    fn start(mut self) -> io::Result<(Child, [Output; 2])> {
+        let ((stdout, theirs), (stderr, theirs_too)) = (io::pipe()?, io::pipe()?);
+        let child = self.command.stdout(theirs).stderr(theirs_too).spawn()?;
+        Ok((child, [Output::collect(stdout)?, Output::collect(stderr)?]))
     }
 }
 
@@ -171,10 +178,7 @@ fn kill_group(process: u32) {
 fn kill_group(_: u32) {}
 
 /// One output while it comes in.
-struct Output {
-    tail: Arc<Mutex<Tail>>,
-    reader: Option<JoinHandle<()>>,
-}
+struct Output(Arc<Mutex<Tail>>);
 
 #[derive(Default)]
 struct Tail {
@@ -182,35 +186,25 @@ struct Tail {
     cut: bool,
 }
 
-type Pipe = Box<dyn Read + Send>;
-
-fn boxed(pipe: impl Read + Send + 'static) -> Pipe {
-    Box::new(pipe)
-}
-
 impl Output {
-    fn collect(pipe: Option<Pipe>) -> Output {
+    fn collect(mut pipe: PipeReader) -> io::Result<Output> {
         let tail = Arc::new(Mutex::new(Tail::default()));
         let theirs = tail.clone();
-        let reader = pipe.and_then(|mut pipe| {
-            thread::Builder::new()
-                .spawn(move || {
-                    let mut part = [0; 4096];
-                    while let Ok(count @ 1..) = pipe.read(&mut part) {
-                        lock(&theirs).add(&part[..count]);
-                    }
-                })
-                .ok()
-        });
-        Output { tail, reader }
+        start_thread(
+            "output",
+            Box::new(move || {
+                let mut part = [0; 4096];
+                while let Ok(count @ 1..) = pipe.read(&mut part) {
+                    lock(&theirs).add(&part[..count]);
+                }
+            }),
+        )?;
+        Ok(Output(tail))
     }
 
+    /// Nobody adds to it any more.
     fn is_whole(&self) -> bool {
-        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    fn text(self) -> String {
-        lock(&self.tail).text()
+        Arc::strong_count(&self.0) == 1
     }
 }
 
@@ -271,11 +265,12 @@ impl Outcome {
 const SECRETS: [&str; 4] = ["GATELET_", "OPENCLAW_", "NOTIFY_", "CREDENTIALS_"];
 
 /// Variables that a caller may set; one that ends in `*` stands for all that begin so. Any list of dangerous ones has gaps.
-const HARMLESS: [&str; 7] = ["LANG", "LC_*", "TZ", "TERM", "NO_COLOR", "COLUMNS", "LINES"];
+const HARMLESS: &str = "LANG, LC_*, TZ, TERM, NO_COLOR, COLUMNS, LINES";
 
 fn is_harmless(name: &str) -> bool {
-    let known = |one: &str| one.strip_suffix('*').map_or(one == name, |start| name.starts_with(start));
-    HARMLESS.iter().any(|one| known(one)) && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    let mut known = HARMLESS.split(", ");
+    let known = known.any(|one| one == name || one.strip_suffix('*').is_some_and(|start| name.starts_with(start)));
+    known && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 #[cfg(windows)]

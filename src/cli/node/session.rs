@@ -9,7 +9,7 @@ use crate::cli::show::clean;
 use crate::cli::{emit, Done, Exit, Failure};
 use crate::gate::limits;
 use crate::server::ports::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::server::Stop;
+use crate::server::{start_thread, Stop};
 use crate::wire::frames::FromGateway;
 use crate::wire::json::{self, Value, Writer};
 
@@ -37,13 +37,12 @@ impl Session {
         let running = Running::default();
         let theirs = running.clone();
         let stop = Stop::listen().map_err(|error| Failure::failed(error.to_string()))?;
-        let stopping = move || {
+        let stopping = Box::new(move || {
             smol::block_on(stop.asked());
             theirs.cancel_all();
             std::process::exit(Exit::Ok as i32);
-        };
-        let thread = std::thread::Builder::new().spawn(stopping);
-        thread.map_err(|error| Failure::failed(error.to_string()))?;
+        });
+        start_thread("stop", stopping).map_err(|error| Failure::failed(error.to_string()))?;
         Ok(Session { host, running, clock: SystemClock::start(), said: String::new() })
     }
 
@@ -88,7 +87,7 @@ impl Session {
             Ok(client) => client,
             Err(error) => {
                 return End::Later(
-                    ["the gateway at ", &self.host.address.to_string(), ": ", &error.to_string()].concat(),
+                    ["the gateway at ", &self.host.address.to_string(), ": ", &clean(&error.to_string())].concat(),
                 )
             }
         };
@@ -111,7 +110,7 @@ impl Session {
         loop {
             let message = match client.hear(silence) {
                 Ok(message) => message,
-                Err(error) => return End::Later(error.message),
+                Err(error) => return End::Later(clean(&error.message)),
             };
             let Ok(FromGateway::Event { name, payload: Some(payload), .. }) = FromGateway::parse(message.as_bytes())
             else {
@@ -130,7 +129,9 @@ impl Session {
 
     /// Keeps the device token; from now on it, or the key alone, is enough.
     fn welcomed(&mut self, hello: &Value<'_>) -> Result<(), Failure> {
-        let token = hello.get("auth").and_then(|auth| auth.get("deviceToken")?.as_str()).unwrap_or_default();
+        let token = hello.get("auth").and_then(|auth| auth.get("deviceToken")?.as_str());
+        let token = token.filter(|token| token.len() <= limits::SECRET_LEN && !token.contains(char::is_control));
+        let token = token.unwrap_or_default();
         let host = &mut self.host;
         let known = host.identity.gateway().filter(|known| known.address == host.address);
         let first = known.is_none();
@@ -142,7 +143,7 @@ impl Session {
         if !token.is_empty() {
             host.credentials.insert(0, ("deviceToken", token.clone()));
         }
-        host.identity.keep(&Gateway { address: host.address, token })?;
+        host.identity.keep(&Gateway { address: host.address, token, name: clean(&host.name) })?;
         let (address, id) = (host.address.to_string(), host.identity.id.short().to_string());
         let note = if first { FIRST } else { "" };
         emit(&["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note].concat());
