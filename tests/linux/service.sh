@@ -386,7 +386,7 @@ node_answers_as_a_service() {
   refused "" inside sh -c 'grep -ls "sleep" /proc/[0-9]*/comm'
   expect "revoke" gatelet devices revoke shed
   refused "" inside systemctl start --wait gatelet-node
-  same "$(inside systemctl show --property=ExecMainStatus --property=NRestarts --value gatelet-node | tr '\n' ' ')" "3 0 "
+  same "$(inside systemctl show --property=ExecMainStatus --value gatelet-node) $(inside systemctl show --property=NRestarts --value gatelet-node)" "3 0"
   expect "clean up" inside sh -c "systemctl disable --quiet gatelet-node; rm -rf /etc/systemd/system/gatelet-node.service $place \
     /var/lib/private/gatelet-node; systemctl daemon-reload; systemctl reset-failed gatelet-node || true"
   expect "forget it" gatelet devices remove shed
