@@ -15,6 +15,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::identity::unwritable;
 use crate::cli::context::unreadable;
 use crate::cli::{Done, Exit, Failure, Output};
 use crate::config::{Env, SystemEnv};
@@ -117,46 +118,37 @@ pub fn read(dir: &Path) -> Result<Vec<Entry>, Failure> {
     parse(&text(dir)?).map_err(|(line, what)| Failure::failed(format!("{}, line {line}: {what}", file(dir).display())))
 }
 
-/// `gatelet node allow`
-pub fn add(dir: &Path, mut words: Vec<String>) -> Done {
+/// `gatelet node allow` and `disallow`
+pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
     if let Some(path) = words.first().and_then(|name| find(name)) {
         words[0] = path.to_string_lossy().into_owned();
     }
-    let entry = entry(words)?;
-    if !is_program(Path::new(&entry.program)) {
-        return Err(Failure::failed(format!("{} is no program that this user can start", entry.program)));
+    if words.iter().any(|word| word.contains(['"', '\n', '\r'])) {
+        return Err(Failure::new(Exit::Usage, "a word with a quotation mark or a line end cannot be listed"));
     }
+    let entry = Entry::new(words).map_err(|what| Failure::new(Exit::Usage, what))?;
+    let listed = read(dir)?.contains(&entry);
     let line = entry.line();
-    if !read(dir)?.contains(&entry) {
-        let mut text = text(dir)?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        write(dir, &[&text, &line, "\n"].concat())?;
+    if allow && !is_program(Path::new(&entry.program)) {
+        return Err(Failure::failed([&entry.program, " is no program that this user can start"].concat()));
     }
-    Output::ok(format!("allowed: {line}\na running node takes it over when it next connects\n"))
-}
-
-/// `gatelet node disallow`
-pub fn remove(dir: &Path, mut words: Vec<String>) -> Done {
-    if let Some(path) = words.first().and_then(|name| find(name)) {
-        words[0] = path.to_string_lossy().into_owned();
+    if !allow && !listed {
+        return Err(Failure::failed(["`", &line, "` is not allowed; see `gatelet node allowed`"].concat()));
     }
-    let entry = entry(words)?;
-    read(dir)?;
-    let text = text(dir)?;
     let mut kept = String::new();
-    for line in text.lines() {
-        if line_of(line).ok().flatten().as_ref() != Some(&entry) {
-            kept.push_str(line);
-            kept.push('\n');
-        }
+    for one in text(dir)?.lines().filter(|one| allow || !matches!(line_of(one), Ok(Some(other)) if other == entry)) {
+        kept.push_str(one);
+        kept.push('\n');
     }
-    if kept.len() >= text.len() {
-        return Err(Failure::failed(format!("`{}` is not allowed; see `gatelet node allowed`", entry.line())));
+    if allow && !listed {
+        kept.push_str(&line);
+        kept.push('\n');
     }
-    write(dir, &kept)?;
-    Output::ok(format!("no longer allowed: {}\na running node takes it over when it next connects\n", entry.line()))
+    let path = file(dir);
+    let written = store::create_dir(dir).and_then(|()| store::replace_private(&path, kept.as_bytes()));
+    written.map_err(|error| unwritable(&path, &error))?;
+    let said = if allow { "allowed: " } else { "no longer allowed: " };
+    Output::ok([said, &line, "\na running node takes it over when it next connects\n"].concat())
 }
 
 /// `gatelet node allowed`
@@ -167,13 +159,6 @@ pub fn list(dir: &Path, as_json: bool) -> Done {
         (_, true) => Output::ok("nothing: system.run is off\n"),
         (_, false) => Output::ok(lines.join("\n") + "\n"),
     }
-}
-
-fn entry(words: Vec<String>) -> Result<Entry, Failure> {
-    if words.iter().any(|word| word.contains(['"', '\n', '\r'])) {
-        return Err(Failure::new(Exit::Usage, "a word with a quotation mark or a line end cannot be listed"));
-    }
-    Entry::new(words).map_err(|what| Failure::new(Exit::Usage, what))
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -194,12 +179,6 @@ fn text(dir: &Path) -> Result<String, Failure> {
     }
     let bytes = SystemEnv.read(&path, limits::NODE_ALLOW_LEN).map_err(|error| unreadable(&path, &error))?;
     String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{} is not UTF-8", path.display())))
-}
-
-fn write(dir: &Path, text: &str) -> Result<(), Failure> {
-    let path = file(dir);
-    let written = store::create_dir(dir).and_then(|()| store::replace_private(&path, text.as_bytes()));
-    written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
@@ -311,16 +290,17 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = std::env::temp_dir().join(format!("gatelet-allow-{}", std::process::id()));
         assert!(read(&dir).unwrap().is_empty(), "no file, nothing allowed");
-        add(&dir, words("/bin/ls -l")).unwrap();
-        add(&dir, words("/bin/ls -l")).unwrap();
+        change(&dir, words("/bin/ls -l"), true).unwrap();
+        change(&dir, words("/bin/ls -l"), true).unwrap();
         let path = file(&dir);
         std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "# mine").unwrap();
-        add(&dir, words("sh")).unwrap();
+        change(&dir, words("sh"), true).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("/bin/ls -l\n# mine\n/") && text.ends_with("/sh\n"), "{text}");
-        assert!(add(&dir, words("/bin/no-such-program")).is_err() && add(&dir, words("a\"b")).is_err());
-        assert!(remove(&dir, words("/bin/ls")).is_err(), "another line than that with -l");
-        remove(&dir, words("/bin/ls -l")).unwrap();
+        assert!(change(&dir, words("/bin/no-such-program"), true).is_err());
+        assert!(change(&dir, words("a\"b"), true).is_err());
+        assert!(change(&dir, words("/bin/ls"), false).is_err(), "another line than that with -l");
+        change(&dir, words("/bin/ls -l"), false).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().starts_with("# mine\n/"));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         for mode in [0o620, 0o602] {

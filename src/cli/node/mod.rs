@@ -35,8 +35,8 @@ pub fn run(context: &Context, what: Node) -> Done {
     match what {
         Node::Run(to) => Host::new(context, &dir, to)?.run(),
         Node::Show(to) => Host::new(context, &dir, to)?.show(context.json),
-        Node::Allow(words) => allow::add(&dir, words),
-        Node::Disallow(words) => allow::remove(&dir, words),
+        Node::Allow(words) => allow::change(&dir, words, true),
+        Node::Disallow(words) => allow::change(&dir, words, false),
         Node::Allowed => allow::list(&dir, context.json),
     }
 }

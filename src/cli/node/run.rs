@@ -89,10 +89,11 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
     }
     let mut command = Command::new(program);
     command.args(&words[1..]).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os() {
+    command.env_clear();
+    for (name, value) in std::env::vars_os() {
         let shown = name.to_string_lossy();
-        if SECRETS.iter().any(|start| shown.starts_with(start)) {
-            command.env_remove(&name);
+        if !SECRETS.iter().any(|start| shown.starts_with(start)) {
+            command.env(&name, &value);
         }
     }
     for (name, value) in params.get("env").into_iter().flat_map(|env| env.fields()) {
