@@ -1,7 +1,7 @@
 /* What stands in for parts of the C library and of libunwind on 64-bit Linux, where std is built without backtraces and
    nothing has unwind tables. */
 
-/* musl's own writes the name of another thread into /proc by printf, which with its floating point is 12 kB. std names only
+/* musl's own writes the name of another thread into /proc by printf, which with its floating point is 15 kB. std names only
    the thread that asks, and a name of at most 15 bytes. */
 int prctl(int what, ...);
 int pthread_setname_np(void *self, const char *name) { (void)self; return prctl(15 /* PR_SET_NAME */, name, 0l, 0l, 0l); }
