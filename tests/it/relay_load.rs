@@ -333,12 +333,16 @@ fn a_node_that_does_not_read_is_busy_and_is_of_use_again_when_it_reads() {
     narrow(&nodes[0]);
     let mut operators = [0, 1].map(|_| operator(&gateway, 4, &["write"]));
     // 64 MiB of requests, of which 4 may wait
-    let big = json!({ "text": "x".repeat((64 * KIB) as usize) });
-    let mut params = invoke(&devices[0], "system.which", big);
+    let mut params = invoke(&devices[0], "system.which", json!({ "text": "x".repeat((64 * KIB) as usize) }));
     params["timeoutMs"] = json!(1_500);
+    let mut sent = 0;
     let mut ends = [Vec::new(), Vec::new()];
     for (operator, ends) in operators.iter_mut().zip(&mut ends) {
-        (0..500).for_each(|_| drop(operator.start("node.invoke", params.clone())));
+        for _ in 0..500 {
+            params["params"]["n"] = json!(sent);
+            operator.start("node.invoke", params.clone());
+            sent += 1;
+        }
         // the others go on
         let call = operator.start("node.invoke", invoke(&devices[1], "system.which", json!({})));
         answer(&mut nodes[1], &devices[1], "{}");
@@ -361,7 +365,15 @@ fn a_node_that_does_not_read_is_busy_and_is_of_use_again_when_it_reads() {
     println!("a node that does not read: {busy} of 1,000 calls were told so at once");
     assert!(busy > 500 && ends.iter().flatten().all(|end| end == "BUSY" || end == "TIMEOUT"), "{ends:?}");
     bounded(&gateway, before, 24 * MIB, "a node that does not read");
-    (busy..1_000).for_each(|_| drop(nodes[0].event("node.invoke.request")));
+    // what it was not too busy for is all there, in its order
+    let mut last = -1;
+    for _ in busy..1_000 {
+        let asked = nodes[0].event("node.invoke.request");
+        let params: Value = serde_json::from_str(asked["paramsJSON"].as_str().unwrap()).unwrap();
+        let n = params["n"].as_i64().unwrap();
+        assert!(n > last, "{n} came after {last}");
+        last = n;
+    }
     let call = operators[0].start("node.invoke", invoke(&devices[0], "system.which", json!({})));
     answer(&mut nodes[0], &devices[0], "1");
     operators[0].answer(&call).unwrap();
