@@ -268,7 +268,7 @@ impl Gateway {
             return;
         }
         self.phase = Phase::Stopping;
-        let unanswered = self.relay.invokes.stop();
+        let unanswered = self.relay.stop();
         self.happen(unanswered);
         // Protocol 3 has null for an unknown time, protocol 4 leaves it out.
         let v3 = json::object(|o| {

@@ -109,6 +109,21 @@ fn an_approval_that_nobody_decides_ends_and_one_whose_asker_is_gone_leaves_nothi
 }
 
 #[test]
+fn who_waits_for_a_decision_is_answered_when_the_gateway_goes_down() {
+    for protocol in BOTH {
+        let gateway = Gateway::new();
+        let mut asker = operator(&gateway, protocol, &["approvals"]);
+        let mut decider = operator(&gateway, protocol, &["approvals"]);
+        let call = asker.start("exec.approval.request", json!({ "command": "ls" }));
+        decider.event("exec.approval.requested");
+        gateway.terminate();
+        let failed = asker.answer(&call).unwrap_err();
+        assert_eq!((failed.code(), failed.message()), ("UNAVAILABLE", "gateway restart in progress"));
+        assert_eq!(asker.closed(), (1012, "service restart".to_string()));
+    }
+}
+
+#[test]
 fn a_decision_in_protocol_4_can_be_waited_for_by_several_and_fetched_afterwards() {
     let gateway = Gateway::new();
     let mut decider = operator(&gateway, 4, &["approvals"]);

@@ -79,6 +79,16 @@ impl Approvals {
         effects
     }
 
+    /// Ends all that wait: the gateway goes down.
+    pub fn stop(&mut self) -> Vec<Effect> {
+        let waiting = self.0.drain(..).flat_map(|approval| approval.waiting);
+        let failed = |(conn, id)| {
+            let failure = Failure { retryable: true, ..Failure::unavailable("gateway restart in progress") };
+            Effect::Fail { conn, id, failure }
+        };
+        waiting.map(failed).collect()
+    }
+
     /// That connection waits for nothing any more.
     pub fn leave(&mut self, conn: ConnId) {
         self.0.iter_mut().for_each(|approval| approval.waiting.retain(|(waiting, _)| *waiting != conn));

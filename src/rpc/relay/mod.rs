@@ -54,6 +54,13 @@ impl Relay {
         effects
     }
 
+    /// The gateway goes down: who still waits for an answer gets one.
+    pub fn stop(&mut self) -> Vec<Effect> {
+        let mut effects = self.invokes.stop();
+        effects.extend(self.approvals.stop());
+        effects
+    }
+
     /// A connection is gone, be it a node or an operator; says what follows, and whether it was a node.
     pub fn leave(&mut self, conn: ConnId) -> (Vec<Effect>, bool) {
         self.approvals.leave(conn);
