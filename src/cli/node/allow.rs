@@ -233,10 +233,13 @@ mod tests {
 
     #[test]
     fn lines_are_read_and_written_back_as_they_are() {
-        let text = "/usr/bin/uptime\n/usr/bin/git status\n\"/opt/my tools/b\" --dry-run \"\" \"a b\" $\n/x \"#\"\n";
-        let read = entries(&["# why\n\n  \t\n", text].concat());
+        // a whole path has a drive on Windows
+        let drive = if cfg!(windows) { "C:" } else { "" };
+        let text = "@/usr/bin/uptime\n@/usr/bin/git status\n\"@/opt/my tools/b\" --dry-run \"\" \"a b\" $\n@/x \"#\"\n";
+        let text = text.replace('@', drive);
+        let read = entries(&["# why\n\n  \t\n", &text].concat());
         assert_eq!(read.iter().map(Entry::line).collect::<Vec<_>>().join("\n") + "\n", text);
-        assert_eq!(read[2].program, "/opt/my tools/b");
+        assert_eq!(read[2].program, [drive, "/opt/my tools/b"].concat());
         assert_eq!(read[2].words, ["--dry-run", "", "a b"]);
         assert!(read[2].exact && !read[1].exact);
         assert!(entries("").is_empty() && entries("# nothing\n").is_empty());
