@@ -75,6 +75,15 @@ pub struct Call<'a> {
     pub random: &'a mut dyn FnMut(&mut [u8]),
 }
 
+impl Call<'_> {
+    /// An id that was never given out.
+    fn fresh_id(&mut self) -> RequestId {
+        let mut bytes = [0; 16];
+        (self.random)(&mut bytes);
+        RequestId::from_random(bytes)
+    }
+}
+
 /// What else a call does.
 #[derive(Debug)]
 pub enum Effect {

@@ -43,10 +43,9 @@ pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
         let named: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
         grant.scopes = grant.scopes.and(named);
     }
-    let (mut id, mut text) = ([0; 16], [0; CODE_LEN]);
-    (call.random)(&mut id);
+    let (id, mut text) = (call.fresh_id(), [0; CODE_LEN]);
     (call.random)(&mut text);
-    let (id, text) = (RequestId::from_random(id), CodeText::from_random(text));
+    let text = CodeText::from_random(text);
     call.codes.make(id, text, grant, call.now.at);
     let url = public.as_deref().unwrap_or(&call.status.url).to_string();
     let expires = call.now.wall.0.saturating_add(limits::SETUP_CODE_MS);

@@ -22,14 +22,13 @@ impl Gateway {
         self.relay.nodes.enter(Node {
             conn: client.conn(),
             device,
-            slot: client.slot(),
             dialect: client.dialect(),
             about: attempt.about.clone(),
             version: attempt.version,
             model: attempt.model,
             declared: *declared,
             since: now.wall,
-            stats: String::new(),
+            stats: None,
         });
         if matches!(place, Place::Nowhere(_)) {
             return log::warn!(
@@ -90,7 +89,7 @@ impl Gateway {
 
     /// A connection is gone; who waited for it is told.
     pub(super) fn left(&mut self, conn: ConnId) {
-        let (effects, _) = self.relay.leave(conn);
+        let effects = self.relay.leave(conn);
         self.happen(effects);
     }
 

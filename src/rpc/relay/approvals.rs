@@ -5,7 +5,7 @@
 //! still be fetched for a moment after it was made. In memory only: a gateway that starts anew has asked nobody.
 
 use crate::gate::facts::Dialect;
-use crate::gate::ids::{ConnId, Millis, Now, RequestId, WallMs};
+use crate::gate::ids::{ConnId, Millis, Now, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::rpc::{Audience, Call, Effect, Failure, Reply};
@@ -16,8 +16,8 @@ use crate::wire::params::Params;
 /// One question, waiting or decided a moment ago.
 struct Approval {
     id: String,
-    /// The fields of the question, without braces.
-    request: String,
+    /// The question as one JSON object.
+    request: Vec<u8>,
     created: WallMs,
     expires: WallMs,
     /// When it is answered with nothing; when it was decided, when it is forgotten.
@@ -124,7 +124,7 @@ impl Approval {
 
     fn shown(&self, o: &mut Writer<'_>) {
         o.str("id", &self.id);
-        o.obj("request", |o| o.fields(&self.request));
+        o.raw("request", &self.request);
         self.times(o);
     }
 }
@@ -148,11 +148,7 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     if kept.len() > limits::EXEC_APPROVAL_LEN {
         return Err(Failure::invalid("the command to approve is too long"));
     }
-    let id = id.unwrap_or_else(|| {
-        let mut bytes = [0; 16];
-        (call.random)(&mut bytes);
-        RequestId::from_random(bytes).to_string()
-    });
+    let id = id.unwrap_or_else(|| call.fresh_id().to_string());
     let approvals = &mut call.relay.approvals;
     if approvals.find(&id).is_some() {
         return Err(Failure::invalid("approval id already pending"));
@@ -204,9 +200,8 @@ fn command<'a>(params: &mut Params<'a>, v4: bool) -> Result<Value<'a>, &'static 
 }
 
 /// The fields of the question that are passed on; of an environment only the names.
-fn question(params: &mut Params<'_>, command: Option<Value<'_>>, v4: bool) -> String {
-    let mut kept = Vec::new();
-    let object = json::object(|o| {
+fn question(params: &mut Params<'_>, command: Option<Value<'_>>, v4: bool) -> Vec<u8> {
+    json::object(|o| {
         match command {
             Some(command) => o.raw("command", command.raw().as_bytes()),
             None => o.str("command", ""),
@@ -223,9 +218,7 @@ fn question(params: &mut Params<'_>, command: Option<Value<'_>>, v4: bool) -> St
         if let Some(env) = params.opt_any("env").filter(|_| v4) {
             o.arr("envKeys", |list| env.fields().for_each(|(name, _)| list.item_str(&name)));
         }
-    });
-    kept.extend_from_slice(object.get(1..object.len() - 1).unwrap_or_default());
-    String::from_utf8(kept).unwrap_or_default()
+    })
 }
 
 /// `exec.approval.resolve {id, decision}`
@@ -252,7 +245,7 @@ pub fn resolve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         o.str("decision", decision);
         o.str("resolvedBy", by);
         o.u64("ts", now.wall.0);
-        o.obj("request", |o| o.fields(&approval.request));
+        o.raw("request", &approval.request);
     }));
     Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(effects))
 }
@@ -294,8 +287,7 @@ pub fn get(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure
     params.finish()?;
     let waits = call.relay.approvals.find(&id).filter(|approval| approval.decision.is_none());
     let approval = waits.ok_or_else(|| unknown(true))?;
-    let whole = ["{", &approval.request, "}"].concat();
-    let request = json::parse(whole.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
+    let request = json::parse(&approval.request, limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let field = |name: &str| request.get(name).map_or("null", |value| value.raw()).as_bytes();
     Ok(Reply::of(json::object(|o| {
         o.str("id", &approval.id);

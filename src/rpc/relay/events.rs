@@ -3,7 +3,7 @@
 //! Most of it is meant for an agent, and there is none here: that is taken and said to have led to nothing. How the node's machine
 //! is goes into the list of nodes and to those who watch.
 
-use super::live::Node;
+use super::live::{own, Node};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
@@ -66,8 +66,7 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         o.shown("nodeId", &node.device);
         o.raw("hostStats", &stats);
     });
-    let fields = stats.get(1..stats.len() - 1).unwrap_or_default();
-    node.stats = String::from_utf8_lossy(fields).into_owned();
+    node.stats = Some(stats);
     let to = Audience::V4 { scope: Scope::Read };
     Some(Effect::Event { name: "node.hostStats", payload: event, to })
 }
@@ -89,7 +88,7 @@ pub fn runner_inventory(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply
 
 /// A node host repeats these every few seconds until it is answered.
 fn taken(call: &mut Call<'_>, _params: Params<'_>, list: Option<&str>) -> Result<Reply, Failure> {
-    let own = call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))?;
+    let own = own(call)?;
     Ok(Reply::of(json::object(|o| {
         o.shown("nodeId", &own);
         if let Some(list) = list {

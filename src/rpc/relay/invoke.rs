@@ -196,7 +196,7 @@ pub fn invoke(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         return Err(Failure::scope(scope));
     }
     unforged(call, command, given)?;
-    let id = fresh(call);
+    let id = call.fresh_id();
     let node = connected(call, node.trim())?;
     allowed(call, node, command, NOT_ALLOWED)?;
     let sent = Sent { id, command, params: given.map(|value| Cow::Borrowed(value.raw())), timeout, key: &key };
@@ -223,7 +223,7 @@ pub fn node_approvals_set(call: &mut Call<'_>, mut params: Params<'_>) -> Result
 }
 
 fn ask_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String) -> Result<Reply, Failure> {
-    let id = fresh(call);
+    let id = call.fresh_id();
     let node = connected(call, node.trim())?;
     allowed(call, node, command, &[NOT_ALLOWED, ": ", command].concat())?;
     let key = id.to_string();
@@ -275,12 +275,6 @@ impl Sent<'_> {
         };
         (invoke, Effect::Invoke { id: self.id, conn: node.conn, frame })
     }
-}
-
-fn fresh(call: &mut Call<'_>) -> RequestId {
-    let mut bytes = [0; 16];
-    (call.random)(&mut bytes);
-    RequestId::from_random(bytes)
 }
 
 fn start(call: &mut Call<'_>, invoke: Invoke, effect: Effect) -> Result<Reply, Failure> {

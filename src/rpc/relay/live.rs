@@ -2,12 +2,12 @@
 
 use crate::gate::commands::{Lists, Node as Described, Rules};
 use crate::gate::facts::Dialect;
-use crate::gate::ids::{ConnId, DeviceId, Slot, WallMs};
+use crate::gate::ids::{ConnId, DeviceId, WallMs};
 use crate::gate::limits;
 use crate::gate::pending::About;
 use crate::gate::surface::{DoesNotFit, Surface};
 use crate::gate::text::Text;
-use crate::rpc::{Commands, Devices};
+use crate::rpc::{Call, Commands, Devices, Failure};
 
 /// What a node declared when it connected. Bounded by the reader of connect.
 #[derive(Clone, Default, Debug)]
@@ -22,16 +22,14 @@ pub struct Declared {
 pub struct Node {
     pub conn: ConnId,
     pub device: DeviceId,
-    /// Where it stands in the table, if it is remembered.
-    pub slot: Option<Slot>,
     pub dialect: Dialect,
     pub about: About,
     pub version: Text<{ limits::PLATFORM_LEN }>,
     pub model: Text<{ limits::PLATFORM_LEN }>,
     pub declared: Declared,
     pub since: WallMs,
-    /// How its machine is, as it last told: the fields of an object, without braces (protocol 4).
-    pub stats: String,
+    /// How its machine is, as it last told: one JSON object (protocol 4).
+    pub stats: Option<Vec<u8>>,
 }
 
 /// The connected nodes, the one that came last at the end; each device once.
@@ -46,11 +44,9 @@ impl Nodes {
         self.0.push(node);
     }
 
-    /// That connection is gone; says whether a node was lost with it.
-    pub fn leave(&mut self, conn: ConnId) -> bool {
-        let before = self.0.len();
+    /// That connection is gone.
+    pub fn leave(&mut self, conn: ConnId) {
         self.0.retain(|node| node.conn != conn);
-        self.0.len() < before
     }
 
     /// The node that is that device.
@@ -129,6 +125,11 @@ fn described<'a>(
     let (platform, family) = (about.platform.as_str(), about.family.as_str());
     let node = Described { dialect, platform, family, talk, declared: declared.commands.as_slice() };
     Rules::new(node, Lists { allow: &commands.allow, deny: &commands.deny })
+}
+
+/// The node that calls.
+pub(super) fn own(call: &Call<'_>) -> Result<DeviceId, Failure> {
+    call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))
 }
 
 /// The same names in order, each once.

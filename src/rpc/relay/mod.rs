@@ -61,10 +61,10 @@ impl Relay {
         effects
     }
 
-    /// A connection is gone, be it a node or an operator; says what follows, and whether it was a node.
-    pub fn leave(&mut self, conn: ConnId) -> (Vec<Effect>, bool) {
+    /// A connection is gone, be it a node or an operator; says what follows.
+    pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
         self.approvals.leave(conn);
-        let was_node = self.nodes.leave(conn);
-        (self.invokes.leave(conn), was_node)
+        self.nodes.leave(conn);
+        self.invokes.leave(conn)
     }
 }

@@ -140,9 +140,7 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         return Err(Failure::invalid("unknown nodeId: a node asks by connecting with its own key"));
     };
     let waits = call.pending.get_of(&device.id, call.now.at).map(|request| request.id);
-    let mut bytes = [0; 16];
-    (call.random)(&mut bytes);
-    let id = waits.unwrap_or(RequestId::from_random(bytes));
+    let id = waits.unwrap_or_else(|| call.fresh_id());
     if waits.is_none() {
         let ask = Ask {
             device: device.id,

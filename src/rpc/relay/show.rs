@@ -140,9 +140,7 @@ impl<'a> Row<'a> {
         o.bool("sessionHost", false);
         if let Some(live) = self.live {
             o.fields(r#""nodePluginTools":[]"#);
-            if !live.stats.is_empty() {
-                o.obj("hostStats", |stats| stats.fields(&live.stats));
-            }
+            o.opt_raw("hostStats", live.stats.as_deref());
         }
         let waits = call.pending.get_of(&self.id, call.now.at).filter(|request| !request.surface.is_empty());
         let approved_at = self.device.map_or(0, |device| device.surface_approved.0);

@@ -3,7 +3,7 @@
 //!
 //! In memory only, bounded, and gone after a while; the oldest gives way.
 
-use super::live::Node;
+use super::live::{own, Node};
 use super::show::unknown_node;
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
@@ -169,8 +169,7 @@ pub fn enqueue(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     let known = DeviceId::parse(named.trim())
         .filter(|id| call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node)));
     let node = known.ok_or_else(unknown_node)?;
-    let mut bytes = [0; 16];
-    (call.random)(&mut bytes);
+    let fresh = call.fresh_id();
     let (work, now) = (&mut call.relay.work, call.now);
     work.expire(now.at);
     let same = work.items.iter().position(|item| item.node == node && Some(item.kind) == kind);
@@ -179,7 +178,7 @@ pub fn enqueue(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
             work.items.remove(0);
         }
         let expires = (now.at.plus(expires), WallMs(now.wall.0.saturating_add(expires)));
-        let (id, kind) = (RequestId::from_random(bytes), kind.unwrap_or(KINDS[0]));
+        let (id, kind) = (fresh, kind.unwrap_or(KINDS[0]));
         let high = priority.as_deref() == Some("high");
         work.items.push(Item { id, node, kind, high, created: now.wall, expires });
         work.revision += 1;
@@ -239,9 +238,4 @@ impl Item {
         o.u64("createdAtMs", self.created.0);
         o.u64("expiresAtMs", self.expires.1 .0);
     }
-}
-
-/// The node that calls.
-fn own(call: &Call<'_>) -> Result<DeviceId, Failure> {
-    call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))
 }
