@@ -7,7 +7,21 @@ use std::{env, fs};
 
 /// The page itself, which names the others and so comes last.
 const PAGE: &str = "index.html";
-const ASSETS: [&str; 5] = ["style.css", "app.js", "gateway.js", "identity.js", "ed25519.js"];
+const ASSETS: [&str; 13] = [
+    "style.css",
+    "app.js",
+    "dom.js",
+    "gateway.js",
+    "identity.js",
+    "ed25519.js",
+    "door.js",
+    "devices.js",
+    "nodes.js",
+    "activity.js",
+    "logs.js",
+    "invite.js",
+    "config.js",
+];
 
 fn main() {
     let from = Path::new("src/dashboard");

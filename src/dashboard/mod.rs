@@ -50,9 +50,17 @@ pub fn asset(path: &str) -> Option<Asset> {
     let (body, content_type): (&[u8], _) = match name {
         "style.css" => (packed!("style.css"), "text/css; charset=utf-8"),
         "app.js" => (packed!("app.js"), SCRIPT_TYPE),
+        "dom.js" => (packed!("dom.js"), SCRIPT_TYPE),
         "gateway.js" => (packed!("gateway.js"), SCRIPT_TYPE),
         "identity.js" => (packed!("identity.js"), SCRIPT_TYPE),
         "ed25519.js" => (packed!("ed25519.js"), SCRIPT_TYPE),
+        "door.js" => (packed!("door.js"), SCRIPT_TYPE),
+        "devices.js" => (packed!("devices.js"), SCRIPT_TYPE),
+        "nodes.js" => (packed!("nodes.js"), SCRIPT_TYPE),
+        "activity.js" => (packed!("activity.js"), SCRIPT_TYPE),
+        "logs.js" => (packed!("logs.js"), SCRIPT_TYPE),
+        "invite.js" => (packed!("invite.js"), SCRIPT_TYPE),
+        "config.js" => (packed!("config.js"), SCRIPT_TYPE),
         _ => return None,
     };
     Some(Asset { body, content_type, immutable: true })
@@ -62,13 +70,21 @@ pub fn asset(path: &str) -> Option<Asset> {
 mod tests {
     use super::*;
 
-    const FILES: [(&str, &str); 6] = [
+    const FILES: [(&str, &str); 14] = [
         ("index.html", include_str!("index.html")),
         ("style.css", include_str!("style.css")),
         ("app.js", include_str!("app.js")),
+        ("dom.js", include_str!("dom.js")),
         ("gateway.js", include_str!("gateway.js")),
         ("identity.js", include_str!("identity.js")),
         ("ed25519.js", include_str!("ed25519.js")),
+        ("door.js", include_str!("door.js")),
+        ("devices.js", include_str!("devices.js")),
+        ("nodes.js", include_str!("nodes.js")),
+        ("activity.js", include_str!("activity.js")),
+        ("logs.js", include_str!("logs.js")),
+        ("invite.js", include_str!("invite.js")),
+        ("config.js", include_str!("config.js")),
     ];
 
     /// What a browser makes of an asset: the ten bytes in front and the eight behind are the wrapping.
@@ -100,7 +116,8 @@ mod tests {
         let index = unpacked("/");
         let addresses = [between(&index, "href=\"", "\""), between(&index, "src=\"", "\"")].concat();
         assert!(addresses.len() >= 6, "{addresses:?}");
-        for address in addresses.iter().filter(|one| !one.starts_with("data:image/svg+xml,")) {
+        let asked = |one: &&&str| !one.starts_with("data:image/svg+xml,") && **one != "#main";
+        for address in addresses.iter().filter(asked) {
             assert!(asset(address).is_some_and(|one| one.immutable), "{address}");
         }
     }

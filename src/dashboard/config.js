@@ -1,0 +1,3 @@
+// Configuration: not yet.
+
+export const view = { id: "config", title: "Configuration", mount() {} };

@@ -1,0 +1,188 @@
+// What all views share: nodes without markup, keyed lists, buttons that wait, words for times.
+// Never: markup made from data, a list rebuilt while somebody has the focus in it.
+
+const ROWS_SHOWN = 200;
+
+/** A node with properties, attributes (names with a dash) and children; texts become text, empty children are left out. */
+export function make(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-")) node.setAttribute(name, value);
+    else node[name] = value;
+  }
+  node.append(...children.filter((child) => child || child === 0));
+  return node;
+}
+
+export function setText(node, text) {
+  text = String(text ?? "");
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** A `dl` of label and value; pairs without a value are left out, and only changed values are touched. */
+export function facts(list, pairs) {
+  const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
+  const labels = shown.map(([label]) => label).join();
+  if (list.dataset.labels !== labels) {
+    list.dataset.labels = labels;
+    list.replaceChildren(...shown.map(([label]) => make("div", {}, make("dt", { textContent: label }), make("dd"))));
+  }
+  shown.forEach(([, value], at) => setText(list.children[at].lastChild, value));
+}
+
+/** A part of a view with a heading: `h2` and a card around the rest. */
+export function card(title, ...children) {
+  const heading = make("h2", { textContent: title });
+  return make("section", { className: "card", "aria-label": title }, heading, ...children);
+}
+
+/** A card with a list that counts its rows and says `empty` when it has none: {node, list, draw(items, keyOf, drawRow)}. */
+export function listCard(title, empty) {
+  const list = make("ul", { className: "rows" });
+  const count = make("span", { className: "count" });
+  const nobody = make("p", { className: "quiet", textContent: empty });
+  const node = card(title, nobody, list);
+  node.firstChild.append(" ", count);
+  node.firstChild.tabIndex = -1;
+  const draw = (items, keyOf, drawRow) => {
+    drawRows(list, items, keyOf, drawRow);
+    setText(count, items.length || "");
+    nobody.hidden = items.length > 0;
+  };
+  return { node, list, draw };
+}
+
+/**
+ * Draws each item into a row of its own, kept under its key: `draw(row, item)` fills an empty row once and then only
+ * changes texts. `list` is a `ul`, `ol` or `tbody`.
+ */
+export function drawRows(list, items, keyOf, draw) {
+  const old = new Map([...list.children].map((row) => [row.dataset.key, row]));
+  const table = list.tagName === "TBODY";
+  const rows = items.slice(0, ROWS_SHOWN).map((one, index) => {
+    const key = String(keyOf(one, index));
+    const row = old.get(key) ?? make(table ? "tr" : "li");
+    row.dataset.key = key;
+    draw(row, one, index);
+    return row;
+  });
+  const more = items.length - rows.length;
+  if (more > 0) rows.push(make(table ? "tr" : "li", { className: "quiet" }, make(table ? "td" : "span", { textContent: `and ${more} more` })));
+  // Moving a row would take the focus from its buttons, so only a change of order touches the tree.
+  const moved = rows.length !== list.children.length || rows.some((row, at) => row !== list.children[at]);
+  if (moved) list.replaceChildren(...rows);
+}
+
+/** A button that runs `act()`; `name` is what a screen reader says in place of the word. */
+export function button(word, act, { name, className = "plain" } = {}) {
+  const node = make("button", { type: "button", textContent: word, className });
+  if (name) node.setAttribute("aria-label", name);
+  node.addEventListener("click", () => busy(node, act));
+  return node;
+}
+
+/** Runs `act()`, once at a time for its button; gives true if it worked, else its error stands in the page's alert line. */
+export async function busy(node, act) {
+  if (node.hasAttribute("aria-busy")) return false;
+  node.setAttribute("aria-busy", "true");
+  showProblem("");
+  try {
+    await act();
+    return true;
+  } catch (error) {
+    showProblem(error.message);
+    return false;
+  } finally {
+    node.removeAttribute("aria-busy");
+  }
+}
+
+/** The page's one alert line; "" takes it away. */
+export function showProblem(words) {
+  setText(document.getElementById("problem"), words);
+}
+
+/** Asks in place of the `.actions` that `node` is in: `Yes, word` runs `act()`, Cancel or Escape goes back. */
+export function ask(node, words, act) {
+  const row = node.closest(".actions");
+  const back = () => {
+    box.remove();
+    row.hidden = false;
+    node.focus();
+  };
+  const yes = button(`Yes, ${node.textContent.toLowerCase()}`, async () => {
+    await act();
+    back();
+  }, { className: "danger" });
+  const cancel = button("Cancel", back);
+  const box = make("div", { className: "ask", role: "group", "aria-label": words }, make("p", { textContent: words }), yes, cancel);
+  box.addEventListener("keydown", ({ key }) => key === "Escape" && back());
+  row.hidden = true;
+  row.after(box);
+  cancel.focus();
+}
+
+/** A command with a button that copies it. */
+export function commandNode(text) {
+  const code = make("code", { textContent: text });
+  const node = button("Copy", async () => {
+    node.textContent = (await copy(text, code)) ? "Copied" : "Select it";
+    setTimeout(() => (node.textContent = "Copy"), 2000);
+  }, { name: `Copy: ${text}` });
+  return make("div", { className: "command" }, code, node);
+}
+
+async function copy(text, node) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(node);
+    return document.execCommand("copy");
+  }
+}
+
+/** Words and commands of a hint: what stands in backticks, or a command that ends the hint. */
+export function hintNodes(hint) {
+  const command = /(^|: )((?:(?:sudo|docker|podman|kubectl) .*?)?\bgatelet [a-z].*)$/;
+  const marked = hint.includes("`") ? hint : hint.replace(command, "$1`$2`");
+  return marked.split("`").map((text, index) => {
+    if (index % 2) return commandNode(text);
+    // A command stands on a line of its own, so the words after it lose their comma.
+    const words = text.replace(/^[\s,.;]+/, "").trim();
+    return words ? make("p", { textContent: words }) : "";
+  });
+}
+
+export function setTag(node, text) {
+  node.className = text ? "tag" : "";
+  setText(node, text || "");
+}
+
+/** The name of a device, a client or an entry of the presence. */
+export function nameOf(one) {
+  return one.label ?? one.operatorLabel ?? one.displayName ?? one.host ?? one.clientId ?? "unnamed";
+}
+
+export function shortScopes(scopes) {
+  return (scopes ?? []).map((scope) => scope.replace("operator.", "")).join(", ");
+}
+
+export function shortId(id) {
+  return id ? id.slice(0, 8) : "";
+}
+
+/** How long ago a time of the wall clock was. */
+export function since(ms) {
+  const age = Date.now() - ms;
+  return age < 60_000 ? "just now" : `${span(age)} ago`;
+}
+
+export function span(ms) {
+  const minutes = Math.max(0, Math.floor(ms / 60_000));
+  if (minutes < 1) return "less than a minute";
+  if (minutes < 60) return `${minutes} min`;
+  if (minutes < 360 && minutes % 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 2880) return `${Math.floor(minutes / 60)} h`;
+  return `${Math.floor(minutes / 1440)} days`;
+}

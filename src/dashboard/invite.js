@@ -1,0 +1,3 @@
+// Connect a device: not yet.
+
+export const view = { id: "connect", title: "Connect a device", mount() {} };

@@ -1,0 +1,3 @@
+// Logs: not yet.
+
+export const view = { id: "logs", title: "Logs", mount() {} };

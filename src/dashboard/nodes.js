@@ -1,0 +1,3 @@
+// Nodes: not yet.
+
+export const view = { id: "nodes", title: "Nodes", mount() {} };
