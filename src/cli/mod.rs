@@ -20,7 +20,6 @@ mod node;
 mod nodes;
 mod options;
 mod pair;
-mod qr;
 mod select;
 mod show;
 mod status;

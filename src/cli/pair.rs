@@ -4,11 +4,12 @@ use super::args::Pair;
 use super::context::Context;
 use super::devices::parse;
 use super::show::{clean, number, texts, word};
-use super::{qr, Done, Exit, Failure, Output};
+use super::{Done, Exit, Failure, Output};
 use crate::config::nearest_word;
 use crate::gate::ids::Role;
 use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value};
+use crate::wire::qr;
 
 /// Asks the running gateway for a code and shows it.
 pub fn run(context: &Context, what: &Pair) -> Done {

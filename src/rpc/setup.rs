@@ -11,6 +11,7 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::wire::base64;
 use crate::wire::json;
 use crate::wire::params::Params;
+use crate::wire::qr;
 
 /// What the profile of a code lets its device do: `full` (default), `limited` (no admin, no pairing), `node`.
 fn profile(name: &str) -> Option<Grant> {
@@ -25,12 +26,13 @@ fn profile(name: &str) -> Option<Grant> {
 }
 
 /// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?, scopes?}`; `scopes` is ours and
-/// narrows what an operator's code gives.
+/// narrows what an operator's code gives. `qrDataUrl` in the answer is the link as a picture, if `includeQr` asks for one.
 pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let name = params.opt_str("bootstrapProfile").unwrap_or("full".into());
     let public = params.opt_str("publicUrl");
+    let drawn = params.opt_bool("includeQr").unwrap_or(false);
     let narrowed = params.opt_list("scopes", limits::SCOPES_SENT);
-    for taken in ["preferRemoteUrl", "includeQr", "joinUrl"] {
+    for taken in ["preferRemoteUrl", "joinUrl"] {
         params.opt_any(taken);
     }
     let grant = profile(&name);
@@ -57,12 +59,15 @@ pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
         o.u64("expiresAtMs", expires);
     });
     let setup_code = base64::encode_url(&link);
+    let link = ["oc-pair://", &setup_code].concat();
+    let picture = drawn.then(|| qr::data_url(&link)).flatten();
     Ok(Reply::of(json::object(|o| {
         o.shown("setupId", &id);
         o.u64("expiresAtMs", expires);
         o.str("setupCode", &setup_code);
         o.str("code", text.as_str());
-        o.str("link", &["oc-pair://", &setup_code].concat());
+        o.str("link", &link);
+        o.opt_str("qrDataUrl", picture.as_deref());
         o.str("gatewayUrl", &websocket(&url));
         o.strings("gatewayUrls", &urls);
         o.str("auth", call.status.auth_mode);

@@ -12,6 +12,7 @@ pub mod json;
 mod json_check;
 mod json_write;
 pub mod params;
+pub mod qr;
 pub mod schema;
 
 #[cfg(test)]
