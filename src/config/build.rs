@@ -196,9 +196,9 @@ impl<'a> Builder<'a> {
     fn ui_root(&mut self) -> Option<PathBuf> {
         let (text, line) = self.found.text("controlUi.root").filter(|(text, _)| !text.is_empty())?;
         let root = self.beside_config(text);
-        if !self.env.exists(&root) {
-            let message = format!("gateway.controlUi.root names {}, which is not there", root.display());
-            self.error(line, "controlUi.root", message, "give the directory of a built Control UI, or leave it out");
+        if !self.env.exists(&root.join("index.html")) {
+            let message = format!("gateway.controlUi.root names {}, where no index.html is", root.display());
+            self.warning(line, "controlUi.root", message, "give the directory of a built Control UI, or leave it out");
         }
         Some(root)
     }

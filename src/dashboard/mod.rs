@@ -23,6 +23,12 @@ pub const CSP: &str =
 /// Value of `Content-Encoding` for every asset. There is no other form of them; every browser takes this one.
 pub const ENCODING: &str = "gzip";
 
+/// What stands where the page of an OpenClaw gateway has its service worker: browsers that still have that one get rid of it, and
+/// of what it kept. Ours has none.
+pub const NO_WORKER: &[u8] = b"addEventListener('install',()=>skipWaiting());\
+addEventListener('activate',e=>e.waitUntil(caches.keys().then(k=>Promise.all(k.filter(n=>n.startsWith('openclaw-')).map(\
+n=>caches.delete(n)))).then(()=>registration.unregister())));\n";
+
 /// One file of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {

@@ -252,6 +252,10 @@ pub const CONFIG_PATHS: usize = 256;
 pub const CONFIG_PROBLEMS: usize = 100;
 /// Largest secret file that is read.
 pub const SECRET_FILE_LEN: u64 = 4096;
+/// Largest index of a Control UI that is served from a directory.
+pub const INDEX_LEN: u64 = 256 * 1024;
+/// What is in memory of a file on its way to a browser.
+pub const FILE_PIECE: u64 = 32 * 1024;
 /// Largest file that `gatelet table import` reads.
 pub const IMPORT_LEN: u64 = 16 * 1024 * 1024;
 

@@ -18,6 +18,7 @@ use tungstenite::{Error, Message};
 
 use super::attempt::Seen;
 use super::evidence;
+use super::files::Fetch;
 use super::gateway::{Away, Event};
 use super::outbox::{Frame, Next, Outbox};
 use super::ports::{Entropy, SystemEntropy};
@@ -92,8 +93,8 @@ impl Here {
             let reached = stream.0.get_ref().local_addr().ok().map(|address| address.ip());
             let seen = evidence::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
-                finish(&stream, &routes::answer(&head, &seen, &self.shared)).await;
-                return None;
+                let answer = routes::answer(&head, &seen, &self.shared);
+                return self.send(&stream, answer).await;
             }
             match head.accept_websocket() {
                 Ok(accept) => break (accept, head.len, seen),
@@ -108,6 +109,22 @@ impl Here {
         }
         write_all(&stream, &accept).await?;
         Some((Socket::new(stream, bytes.split_off(len)), seen))
+    }
+
+    /// Sends an answer, piece by piece if it is a file, and ends the connection.
+    async fn send<T>(&self, stream: &Stream, answer: Result<Vec<u8>, Fetch>) -> Option<T> {
+        let mut rest = answer;
+        while let Err(fetch) = rest {
+            rest = match self.shared.read(fetch).await {
+                Some((fetch, piece)) => {
+                    write_all(stream, &piece).await?;
+                    Err(fetch)
+                }
+                None => Ok(Vec::new()),
+            };
+        }
+        finish(stream, &rest.unwrap_or_default()).await;
+        None
     }
 }
 

@@ -6,6 +6,7 @@
 mod admit;
 mod apply;
 pub mod attempt;
+mod bearer;
 mod busy;
 mod calls;
 pub mod commits;
@@ -13,6 +14,7 @@ mod config_file;
 pub mod connection;
 mod conns;
 pub mod evidence;
+mod files;
 mod flag;
 pub mod gateway;
 mod here;

@@ -1,6 +1,9 @@
 //! What plain HTTP gets: the page, the probes, `/whoami`. Everything else is a WebSocket or a 404.
 
+use std::path::Path;
+
 use super::attempt::Seen;
+use super::files::Fetch;
 use super::refuse::via_name;
 use super::shared::Shared;
 use crate::dashboard;
@@ -8,8 +11,62 @@ use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::wire::http::{Answer, Head};
 use crate::wire::json;
 
-/// The whole answer to one request.
-pub fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
+/// The whole answer to one request, or the file that is the answer.
+pub fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Result<Vec<u8>, Fetch> {
+    let web = &shared.setup().web;
+    let inside = head.path.strip_prefix(&web.base_path).and_then(|path| path.strip_prefix('/'));
+    match (&web.root, inside) {
+        (Some(root), Some(path)) if web.page && head.is_read() && !is_ours(path) => {
+            directory(head, seen, shared, (root, path))
+        }
+        _ => Ok(own(head, seen, shared)),
+    }
+}
+
+/// What is never a file or a place of a page in a directory.
+fn is_ours(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
+    OURS.split(' ').any(|name| name == first)
+}
+
+const OURS: &str = "healthz health readyz ready startupz startup whoami metrics gatelet";
+/// Beginnings of paths that belong to a gateway with an agent runtime; no page has a place there.
+const RESERVED: &str = "api v1 j ui hooks tools __openclaw__ __openclaw";
+
+/// A request that the page in a directory may answer.
+fn directory(head: &Head<'_>, seen: &Seen, shared: &Shared, (root, path): (&Path, &str)) -> Result<Vec<u8>, Fetch> {
+    let base = &shared.setup().web.base_path;
+    let first = path.split('/').next().unwrap_or("");
+    match path {
+        "control-ui-config.json" | "__openclaw/control-ui-config.json" | "__openclaw__/control-ui-config.json" => {
+            Ok(bootstrap(head, seen, shared, base))
+        }
+        _ if first == "avatar" && head.query == Some("meta=1") => Ok(json_answer(head, 200, br#"{"avatarUrl":null}"#)),
+        _ if first == "avatar" || RESERVED.split(' ').any(|name| name == first) => Ok(not_found(head)),
+        _ => Err(Fetch::new(head, root, base, path)),
+    }
+}
+
+/// What the page of protocol 4 asks about the gateway that serves it.
+fn bootstrap(head: &Head<'_>, seen: &Seen, shared: &Shared, base: &str) -> Vec<u8> {
+    let now = shared.now();
+    if !shared.ask(|gateway| gateway.may_read(head.bearer(), seen, now)) {
+        let extra = &[("WWW-Authenticate", "Bearer")];
+        return Answer { extra, ..Answer::JSON.status(401) }
+            .whole(br#"{"error":{"message":"Unauthorized","type":"unauthorized"}}"#, head);
+    }
+    let body = json::object(|o| {
+        o.str("basePath", base);
+        o.str("serverVersion", env!("CARGO_PKG_VERSION"));
+        o.fields(r#""assistantName":"gatelet","assistantAvatar":"","assistantAgentId":"main","embedSandbox":"strict""#);
+        o.fields(r#""allowExternalEmbedUrls":false,"automaticallyFetchFavicons":false,"communityInvite":false"#);
+        o.fields(r#""terminalEnabled":false,"cliAgentsEnabled":false,"pluginAssetsRequireAuth":true"#);
+    });
+    json_answer(head, 200, &body)
+}
+
+/// What does not come from a directory.
+fn own(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
     if !head.is_read() {
         return Answer { extra: &[("Allow", "GET, HEAD")], ..Answer::TEXT.status(405) }
             .whole(b"Method Not Allowed", head);
@@ -34,21 +91,30 @@ fn ready(head: &Head<'_>, shared: &Shared) -> Vec<u8> {
     }
 }
 
+fn not_found(head: &Head<'_>) -> Vec<u8> {
+    Answer::TEXT.status(404).whole(b"Not Found", head)
+}
+
 fn page(head: &Head<'_>, path: &str, shared: &Shared) -> Vec<u8> {
     let setup = shared.setup();
     let web = &setup.web;
-    let not_found = || Answer::TEXT.status(404).whole(b"Not Found", head);
     if !web.page {
-        return not_found();
+        return not_found(head);
     }
     let base = web.base_path.as_str();
-    if !base.is_empty() && (path == base || path == "/") {
-        let to = [base, "/"].concat();
+    let own = if web.root.is_some() { "/gatelet" } else { "" };
+    let page = [base, own].concat();
+    let mark = if head.query.is_some() { "?" } else { "" };
+    if !page.is_empty() && (path == page || path == base || path == "/") {
+        let to = [if path == page { &page } else { base }, "/", mark, head.query.unwrap_or("")].concat();
         return Answer { extra: &[("Location", &to)], ..Answer::TEXT.status(302) }.whole(b"", head);
     }
-    let inside = path.strip_prefix(base).filter(|rest| rest.starts_with('/'));
+    let inside = path.strip_prefix(page.as_str()).filter(|rest| rest.starts_with('/'));
+    if inside == Some("/sw.js") && web.root.is_none() {
+        return Answer { content_type: "text/javascript", ..Answer::TEXT }.whole(dashboard::NO_WORKER, head);
+    }
     let Some(asset) = inside.and_then(|path| dashboard::asset(path.trim_start_matches('/'))) else {
-        return not_found();
+        return not_found(head);
     };
     let cache = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-store" };
     let extra = [("Content-Encoding", dashboard::ENCODING)];

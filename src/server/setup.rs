@@ -1,6 +1,7 @@
 //! What a running gateway goes by: the configuration, turned into what decides and what is compared.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -87,6 +88,8 @@ pub struct Web {
     /// Empty, or `/like/this`.
     pub base_path: String,
     pub page: bool,
+    /// A directory whose page stands in front of ours.
+    pub root: Option<PathBuf>,
 }
 
 impl Setup {
@@ -154,6 +157,7 @@ impl Web {
             auto_approve_cidrs: config.nodes.auto_approve_cidrs.clone(),
             base_path: config.control_ui.base_path.clone(),
             page: config.control_ui.enabled,
+            root: config.control_ui.root.clone(),
         }
     }
 

@@ -9,6 +9,7 @@ use smol::future::FutureExt;
 use smol::{Task, Timer};
 
 use super::evidence::SignatureCheck;
+use super::files::Fetch;
 use super::flag::Flag;
 use super::gateway::{Event, Gateway};
 use super::offload::Worker;
@@ -30,7 +31,8 @@ pub struct Shared {
     alarm: Flag,
     alarm_at: Cell<Millis>,
     pub lobby: Lobby,
-    verifier: RefCell<Option<Rc<Worker>>>,
+    verifier: Lazy,
+    reader: Lazy,
     next_conn: Cell<u64>,
     warned: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
 }
@@ -46,7 +48,8 @@ impl Shared {
             alarm: Flag::default(),
             alarm_at: Cell::new(Millis(0)),
             lobby: Lobby::default(),
-            verifier: RefCell::new(None),
+            verifier: Lazy::default(),
+            reader: Lazy::default(),
             next_conn: Cell::new(1),
             warned: RefCell::new(heapless::Vec::new()),
         })
@@ -122,16 +125,16 @@ impl Shared {
         if self.lobby.len() <= FEW {
             return check.run();
         }
-        let started = self.verifier.borrow().clone();
-        let verifier = match started {
-            Some(verifier) => verifier,
-            None => match Worker::start("gatelet-verify") {
-                Ok(verifier) => self.verifier.borrow_mut().insert(Rc::new(verifier)).clone(),
-                Err(_) => return check.run(),
-            },
-        };
+        let Some(verifier) = started(&self.verifier, "gatelet-verify") else { return check.run() };
         let theirs = check.clone();
         verifier.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
+    }
+
+    /// The next bytes of a file, read on a thread of its own: a slow disk stalls no more than the files. None at the end.
+    pub async fn read(&self, mut fetch: Fetch) -> Option<(Fetch, Vec<u8>)> {
+        let reader = started(&self.reader, "gatelet-files")?;
+        let (fetch, piece) = reader.run(move || (fetch.next(), fetch)).await.map(|(piece, fetch)| (fetch, piece))?;
+        (!piece.is_empty()).then_some((fetch, piece))
     }
 
     /// Warns once an hour for each peer that sends proxy headers without being trusted.
@@ -147,6 +150,17 @@ impl Shared {
              If it is your proxy, add gateway.trustedProxies: [\"{peer}\"] to the configuration and restart"
         );
     }
+}
+
+/// A thread that starts when it is first needed.
+type Lazy = RefCell<Option<Rc<Worker>>>;
+
+fn started(lazy: &Lazy, name: &str) -> Option<Rc<Worker>> {
+    let mut worker = lazy.borrow_mut();
+    if worker.is_none() {
+        *worker = Worker::start(name).ok().map(Rc::new);
+    }
+    worker.clone()
 }
 
 /// Connections in the lobby up to which a signature is checked on the spot.

@@ -87,7 +87,11 @@ impl Hello<'_> {
         server.str("version", self.version);
         match self.dialect {
             Dialect::V3 => server.str("host", self.host),
-            Dialect::V4 => server.str("bootId", self.boot_id),
+            Dialect::V4 => {
+                server.str("bootId", self.boot_id);
+                // without that a page of another version than ours takes itself for outdated, and loads again and again
+                server.str("controlUiBuildSource", "configured");
+            }
         }
         server.str("connId", self.conn_id);
     }

@@ -153,10 +153,12 @@ impl<'a> Head<'a> {
         scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
     }
 
-    /// Does the client have the version of that entity tag?
-    pub fn has_version(&self, tag: &str) -> bool {
-        self.header("If-None-Match")
-            .is_some_and(|list| list.split(',').any(|one| one.trim().trim_start_matches("W/") == tag))
+    /// Does the client take that content coding?
+    pub fn accepts(&self, coding: &str) -> bool {
+        self.values("Accept-Encoding").flat_map(|line| line.split(',')).any(|one| {
+            let (name, weight) = one.split_once(';').unwrap_or((one, "q=1"));
+            name.trim().eq_ignore_ascii_case(coding) && !weight.bytes().all(|byte| b" qQ=0.".contains(&byte))
+        })
     }
 
     /// GET or HEAD?
@@ -238,11 +240,12 @@ pub const POLICY_OWN: &str =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The policy of a Control UI that is served from a directory (after protocol 4).
+/// The policy of a Control UI that is served from a directory: what the pages of both protocols do without an agent runtime. It
+/// ends with the sources of scripts, so that hashes can follow.
 pub const POLICY_CONTROL_UI: &str = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; \
-    frame-src 'self' http: https:; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline' https://fonts.googleapis.com; \
+    frame-src 'self'; style-src 'self' 'unsafe-inline' https://fonts.googleapis.com; \
     img-src 'self' data: blob: https:; media-src 'self' data: blob:; font-src 'self' https://fonts.gstatic.com; worker-src 'self'; \
-    connect-src 'self' ws: wss: data:";
+    connect-src 'self' ws: wss: data: https://tweakcn.com; script-src 'self'";
 
 impl<'a> Answer<'a> {
     /// JSON that nobody keeps.
@@ -431,12 +434,12 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_versions_are_found() {
+    fn credentials_and_codings_are_found() {
         assert_eq!(read(&get("authorization: bearer  t0k \r\n")).unwrap().bearer(), Some("t0k"));
         assert_eq!(read(&get("Authorization: Basic eA==\r\n")).unwrap().bearer(), None);
-        let text = get("If-None-Match: \"a\", W/\"b\"\r\n");
+        let text = get("Accept-Encoding: GZIP, br;q=0.5,zstd;q=0.0\r\n");
         let head = read(&text).unwrap();
-        assert!(head.has_version("\"a\"") && head.has_version("\"b\"") && !head.has_version("\"c\""));
+        assert!(head.accepts("br") && head.accepts("gzip") && !head.accepts("zstd") && !head.accepts("deflate"));
     }
 
     #[test]
@@ -476,13 +479,8 @@ mod tests {
             };
             let read = Head::parse(&bytes);
             if let Ok(Some(head)) = read {
-                let _ = (
-                    head.accept_websocket(),
-                    head.bearer(),
-                    head.forwarded_for(),
-                    head.proxied(),
-                    head.has_version(""),
-                );
+                let _ =
+                    (head.accept_websocket(), head.bearer(), head.forwarded_for(), head.proxied(), head.accepts(""));
                 assert!(head.len <= bytes.len() && head.path.starts_with('/'));
             }
         }

@@ -1,0 +1,47 @@
+//! Who asks over plain HTTP, by `Authorization: Bearer`, which carries a token, a password or a device token.
+
+use super::attempt::Seen;
+use super::gateway::Gateway;
+use crate::gate::facts::{AuthMode, Host, Identity};
+use crate::gate::ids::{DeviceId, Now, Role};
+use crate::gate::throttle::Pair;
+use crate::store::tokens;
+
+/// Guesses over HTTP are counted apart from those of WebSockets, so that no page locks out a person who types.
+const HTTP: DeviceId = DeviceId([0xff; 32]);
+
+impl Gateway {
+    /// May the bearer read what is for those who are let in? A device token is good for as long as its device is connected, so
+    /// a stranger's guess costs only what is compared for those who are here.
+    pub(super) fn may_read(&mut self, bearer: Option<&str>, seen: &Seen, now: Now) -> bool {
+        let auth = self.setup.policy.auth;
+        if seen.identity == Identity::Right || auth == AuthMode::None && seen.host == Host::Loopback {
+            return true;
+        }
+        let Some(bearer) = bearer.filter(|bearer| !bearer.is_empty()) else { return false };
+        if self.is_device_token(bearer) {
+            return true;
+        }
+        let pair = Pair::of(seen.client, Some(&HTTP));
+        if auth == AuthMode::Password && self.throttle.wait(pair, now.at) > 0 {
+            return false;
+        }
+        let right = self.setup.is_secret(bearer);
+        match (auth, right) {
+            (AuthMode::Password, true) => self.throttle.right(pair),
+            (AuthMode::Password, false) => self.throttle.wrong(pair, now.at),
+            _ => {}
+        }
+        right
+    }
+
+    fn is_device_token(&self, bearer: &str) -> bool {
+        let operators = self.conns.iter().filter_map(|conn| conn.admitted.as_ref());
+        let mut slots =
+            operators.filter(|client| client.role() == Role::Operator).filter_map(|client| self.slot_of(client));
+        slots.any(|slot| {
+            let device = self.devices.get(slot);
+            device.is_some_and(|device| tokens::check(&self.setup.key, device, Role::Operator, bearer).is_some())
+        })
+    }
+}
