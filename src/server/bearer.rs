@@ -15,7 +15,7 @@ impl Gateway {
     /// a stranger's guess costs only what is compared for those who are here.
     pub(super) fn may_read(&mut self, bearer: Option<&str>, seen: &Seen, now: Now) -> bool {
         let auth = self.setup.policy.auth;
-        if seen.identity == Identity::Right || auth == AuthMode::None && seen.host == Host::Loopback {
+        if seen.identity == Identity::Right || auth == AuthMode::None && seen.local && seen.host == Host::Loopback {
             return true;
         }
         let Some(bearer) = bearer.filter(|bearer| !bearer.is_empty()) else { return false };

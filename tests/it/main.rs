@@ -4,6 +4,7 @@ mod cli_files;
 mod client;
 mod config_load;
 mod config_rpc;
+mod control_ui;
 mod durable;
 #[path = "../bench/echo.rs"]
 mod echo;
