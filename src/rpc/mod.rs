@@ -32,7 +32,7 @@ use crate::wire::params::Params;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
 pub use logs::Log;
-pub use own::{Refused, Status};
+pub use own::{Machine, Refused, Status};
 pub use presence::{Entry, Presence};
 pub use relay::{Declared, Relay};
 pub use system::health_json;
@@ -265,6 +265,8 @@ const METHODS: &[Method] = &[
     Method { whose: For::Both, ..method("health", Scope::Read, system::health) },
     method("status", Scope::Read, system::status),
     method("system-presence", Scope::Read, system::presence),
+    v4(method("system.info", Scope::Read, system::info)),
+    v4(method("gateway.identity.get", Scope::Read, system::identity)),
     method("system-event", Scope::Admin, report::event),
     method("set-heartbeats", Scope::Admin, system::set_heartbeats),
     method("logs.tail", Scope::Read, logs::tail),

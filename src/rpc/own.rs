@@ -32,6 +32,8 @@ pub struct Refused {
 pub struct Status {
     pub version: &'static str,
     pub pid: u32,
+    /// The machine's name.
+    pub host: String,
     pub uptime_ms: u64,
     pub listening: Vec<String>,
     /// The origin to open, without the token.
@@ -48,8 +50,23 @@ pub struct Status {
     pub nodes: usize,
     /// Calls that nodes have not answered, and approvals that nobody has decided.
     pub waiting: (usize, usize),
+    pub machine: Machine,
     /// Warnings of the configuration and of the table, as printed at start.
     pub warnings: Vec<String>,
+}
+
+/// How the machine is, as of a call that asks; zero or empty where that is not known.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// As in `Linux`.
+    pub family: &'static str,
+    /// Of the kernel.
+    pub release: String,
+    pub processors: u64,
+    /// A JSON array of three.
+    pub load: Option<String>,
+    /// All and free, in bytes.
+    pub memory: (u64, u64),
 }
 
 /// `gatelet.status {}`

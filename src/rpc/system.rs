@@ -1,10 +1,15 @@
-//! `health`, `status`, `system-presence`: how the gateway is, in the shapes that the clients of both protocols read.
+//! `health`, `status`, `system-presence`, `system.info`: how the gateway is, in the shapes that the clients of both protocols read.
 //!
 //! There is no agent runtime here, so its parts are honestly empty.
 
+use ed25519_compact::{KeyPair, Seed};
+use sha2::{Digest, Sha256};
+
 use super::{Call, Failure, Reply};
 use crate::gate::facts::Dialect;
-use crate::gate::ids::WallMs;
+use crate::gate::ids::{DeviceId, WallMs};
+use crate::store::tokens;
+use crate::wire::base64;
 use crate::wire::json;
 use crate::wire::params::Params;
 
@@ -53,6 +58,40 @@ pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 /// `system-presence {}`
 pub fn presence(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(call.presence.list(call.caller.dialect())))
+}
+
+/// `system.info {}`: the machine, where the protocol expects Node.js with that.
+pub fn info(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    params.finish()?;
+    let (status, machine) = (call.status, &call.status.machine);
+    let node = |names: &[(&str, &'static str)], own: &'static str| {
+        names.iter().find(|name| name.0 == own).map_or(own, |name| name.1)
+    };
+    Ok(Reply::of(json::object(|o| {
+        o.str("machineName", &status.host);
+        o.str("hostname", &status.host);
+        o.str("platform", node(&[("windows", "win32"), ("macos", "darwin")], std::env::consts::OS));
+        o.str("release", &machine.release);
+        o.str("arch", node(&[("x86_64", "x64"), ("aarch64", "arm64")], std::env::consts::ARCH));
+        o.str("osLabel", machine.family);
+        o.str("nodeVersion", "none");
+        o.u64("pid", u64::from(status.pid));
+        o.u64("uptimeMs", call.now.at.0);
+        o.u64("cpuCount", machine.processors);
+        machine.load.iter().for_each(|load| o.raw("loadAverage", load.as_bytes()));
+        o.u64("memoryTotalBytes", machine.memory.0);
+        o.u64("memoryFreeBytes", machine.memory.1);
+    })))
+}
+
+/// `gateway.identity.get {}`: a key that is this table's, and stays the same for as long as the table does.
+pub fn identity(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    params.finish()?;
+    let key = *KeyPair::from_seed(Seed::new(tokens::identity_seed(call.key))).pk;
+    Ok(Reply::of(json::object(|o| {
+        o.shown("deviceId", &DeviceId(Sha256::digest(key).into()));
+        o.str("publicKey", &base64::encode_url(&key));
+    })))
 }
 
 /// `set-heartbeats {enabled}`: only an agent has heartbeats, so there is nothing to switch.

@@ -3,6 +3,7 @@
 use super::config_file::FileWork;
 use super::gateway::{Gateway, Then};
 use super::logger;
+use super::machine;
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
@@ -30,6 +31,7 @@ impl Gateway {
             "exec.approval.request" => approvers = self.conns.iter().filter(|other| other.may_approve(conn)).count(),
             "gatelet.refusals" => refusals.extend(self.refusals().iter().cloned()),
             "gatelet.status" => self.count(now),
+            "system.info" => self.status.machine = machine::measure(),
             "logs.tail" => log = logger::kept(),
             _ => {}
         }

@@ -49,6 +49,7 @@ impl Here {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
+            host: self.machine.clone(),
             listening: self.listening.clone(),
             url: config.public_origin.clone().unwrap_or(local),
             urls: urls.collect(),

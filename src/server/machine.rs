@@ -1,6 +1,8 @@
-//! What the machine is called, and how a person runs `gatelet` on it.
+//! What the machine is called, how it is, and how a person runs `gatelet` on it.
 
 use std::path::Path;
+
+use crate::rpc::Machine;
 
 /// The machine's host name; empty if it cannot be found out.
 pub fn machine_name() -> String {
@@ -8,6 +10,56 @@ pub fn machine_name() -> String {
     let name = if cfg!(windows) { None } else { std::fs::read_to_string("/proc/sys/kernel/hostname").ok() };
     let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_string()).unwrap_or_default()
+}
+
+/// The system as the protocol calls families of devices.
+pub fn family() -> &'static str {
+    match std::env::consts::OS {
+        "linux" => "Linux",
+        "windows" => "Windows",
+        "macos" => "Mac",
+        other => other,
+    }
+}
+
+/// How the machine is now. Reads some files of the kernel's, which wait for no disk; what they do not say is zero or empty.
+pub fn measure() -> Machine {
+    let text = |path: &str| if cfg!(windows) { None } else { std::fs::read_to_string(path).ok() }.unwrap_or_default();
+    // `0-3`, or `0` alone
+    let last = text("/sys/devices/system/cpu/present");
+    Machine {
+        family: family(),
+        release: text("/proc/sys/kernel/osrelease").trim().to_string(),
+        processors: last.trim().rsplit(['-', ',']).next().and_then(number).map_or(1, |last| last.saturating_add(1)),
+        load: load_average(&text("/proc/loadavg")),
+        memory: memory(&text("/proc/meminfo")).unwrap_or_default(),
+    }
+}
+
+/// Of 1, 5 and 15 minutes, as a JSON array.
+pub fn load_average(text: &str) -> Option<String> {
+    let mut words = text.split(' ').take_while(|word| is_decimal(word));
+    let (one, five, fifteen) = (words.next()?, words.next()?, words.next()?);
+    Some(["[", one, ",", five, ",", fifteen, "]"].concat())
+}
+
+/// All and free, in bytes.
+pub fn memory(text: &str) -> Option<(u64, u64)> {
+    let bytes =
+        |name: &str| text.lines().find_map(|line| number(line.strip_prefix(name)?)).map(|kib| kib.saturating_mul(1024));
+    Some((bytes("MemTotal:")?, bytes("MemAvailable:")?))
+}
+
+/// The whole number that the text begins with, behind blanks.
+pub fn number(text: &str) -> Option<u64> {
+    let text = text.trim_start();
+    text[..text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len())].parse().ok()
+}
+
+/// Digits, a point, digits: a JSON number as the kernel writes it.
+fn is_decimal(word: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
 }
 
 /// How a person runs `gatelet` against this gateway.

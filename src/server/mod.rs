@@ -40,7 +40,7 @@ mod stop;
 pub use flag::lock;
 pub use listen::lan_address;
 pub use logger::timestamp;
-pub use machine::{command, machine_name};
+pub use machine::{command, family, load_average, machine_name, memory, number};
 pub use offload::start_thread;
 pub use run::{run, Page, StartError};
 #[cfg(windows)]

@@ -91,24 +91,34 @@ pub fn fingerprint(secret: &[u8]) -> Fingerprint {
     Fingerprint([a, b, c, d])
 }
 
+/// The seed of the key pair that is this gateway's own. Secret.
+pub fn identity_seed(key: &TableKey) -> [u8; 32] {
+    mac(key, &[IDENTITY])
+}
+
 /// HMAC-SHA256 of the parts, as text.
 fn derive(key: &TableKey, parts: &[&[u8]]) -> Token {
-    // HMAC fills a key up to the hash's block with zeros; done here, it cannot fail.
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(&key.0);
-    let mut mac = Hmac::<Sha256>::new(&block.into());
-    parts.iter().for_each(|part| mac.update(part));
-    let tag: [u8; 32] = mac.finalize().into_bytes().into();
+    let tag = mac(key, parts);
     let mut text = [0; TOKEN_LEN];
     let written = Base64UrlUnpadded::encode(&tag, &mut text);
     debug_assert!(written.is_ok_and(|text| text.len() == TOKEN_LEN));
     Token(text)
 }
 
+fn mac(key: &TableKey, parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC fills a key up to the hash's block with zeros; done here, it cannot fail.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(&key.0);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
 /// Length of the key file.
 pub(super) const FILE_LEN: usize = 32 + 4;
 const TOKEN_LEN: usize = 43;
 const DOMAIN: &[u8] = b"gatelet device token 1\0";
+const IDENTITY: &[u8] = b"gatelet identity";
 const CONTROL: &[u8] = b"gatelet control";
 const REVISION: &[u8] = b"gatelet configuration\0";
 

@@ -467,3 +467,39 @@ fn a_directory_without_a_page_is_said_everywhere_and_stops_nothing() {
     ]);
     again.admin();
 }
+
+#[test]
+fn the_gateway_tells_what_machine_it_is_on_and_which_key_is_its_own() {
+    let plan = Plan::new();
+    let mut told = Vec::new();
+    let mut plan = Some(plan);
+    for _ in 0..2 {
+        let gateway = plan.take().unwrap().start();
+        let mut admin = gateway.admin();
+        let info = admin.call("system.info", json!({})).unwrap();
+        for name in ["machineName", "hostname", "platform", "release", "arch", "osLabel", "nodeVersion"] {
+            assert!(info[name].is_string(), "{name}: {info}");
+        }
+        for name in ["pid", "uptimeMs", "memoryTotalBytes", "memoryFreeBytes"] {
+            assert!(info[name].is_u64(), "{name}: {info}");
+        }
+        assert!(info["cpuCount"].as_u64() >= Some(1), "{info}");
+        if runner::native() {
+            let file = |path| fs::read_to_string(path).unwrap();
+            assert_eq!(info["hostname"], file("/proc/sys/kernel/hostname").trim());
+            assert_eq!((&info["pid"], &info["platform"]), (&json!(gateway.pid()), &json!("linux")));
+            let total = format!("{} kB", info["memoryTotalBytes"].as_u64().unwrap() / 1024);
+            assert!(file("/proc/meminfo").lines().next().unwrap().ends_with(&total), "{total}");
+            assert!(info["memoryFreeBytes"].as_u64() <= info["memoryTotalBytes"].as_u64(), "{info}");
+            assert_eq!(info["loadAverage"].as_array().map(Vec::len), Some(3), "{info}");
+        }
+        told.push(admin.call("gateway.identity.get", json!({})).unwrap());
+        plan = Some(gateway.stop());
+    }
+    assert_eq!(told[0], told[1], "the key outlives a restart");
+    let key = gatelet::wire::base64::public_key(told[0]["publicKey"].as_str().unwrap()).unwrap();
+    let id: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(told[0]["deviceId"], id);
+    let other = Plan::new().start().admin().call("gateway.identity.get", json!({})).unwrap();
+    assert_ne!(told[0], other, "another table, another key");
+}

@@ -64,6 +64,11 @@ impl Mask {
 
     fn walk(&mut self, key: &str, value: &mut Value) {
         match value {
+            // all of it is the machine's
+            Value::Object(fields) if fields.contains_key("machineName") => {
+                fields.remove("loadAverage");
+                fields.iter_mut().for_each(|(key, value)| *value = format!("<{key}>").into());
+            }
             Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.walk(key, value)),
             Value::Array(items) => items.iter_mut().for_each(|item| self.walk(key, item)),
             // of the gateway itself; the clients here say linux
@@ -157,6 +162,8 @@ fn transcript(protocol: u32) -> String {
         ("health", json!({})),
         ("status", json!({})),
         ("system-presence", json!({})),
+        ("system.info", json!({})),
+        ("gateway.identity.get", json!({})),
         ("no.such.method", json!({})),
         ("config.get", json!({})),
         ("config.schema.lookup", json!({ "path": "gateway.pairing" })),

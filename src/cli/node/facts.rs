@@ -16,7 +16,7 @@ pub fn info(root: &Path, name: &str) -> Vec<u8> {
     json::object(|o| {
         o.str("deviceName", name);
         o.opt_str("modelIdentifier", model(root).as_deref());
-        o.str("systemName", family());
+        o.str("systemName", server::family());
         o.opt_str("systemVersion", system_version(root).as_deref());
         o.str("appVersion", env!("CARGO_PKG_VERSION"));
         o.str("architecture", std::env::consts::ARCH);
@@ -26,22 +26,12 @@ pub fn info(root: &Path, name: &str) -> Vec<u8> {
 /// The answer to `device.status`; the disk is that of `dir`.
 pub fn status(root: &Path, dir: &Path) -> Vec<u8> {
     json::object(|o| {
-        o.opt_u64("uptimeSeconds", number(&text(root, "proc/uptime")));
+        o.opt_u64("uptimeSeconds", server::number(&text(root, "proc/uptime")));
         load(o, &text(root, "proc/loadavg"));
         memory(o, &text(root, "proc/meminfo"));
         storage(o, dir);
         thermal(o, root);
     })
-}
-
-/// The system as the protocol calls families of devices.
-pub fn family() -> &'static str {
-    match std::env::consts::OS {
-        "linux" => "Linux",
-        "windows" => "Windows",
-        "macos" => "Mac",
-        other => other,
-    }
 }
 
 /// What the maker calls the machine: the device tree's word on a Raspberry Pi and its like, the firmware's on a PC.
@@ -71,16 +61,12 @@ fn system_version(root: &Path) -> Option<String> {
 
 /// Of 1, 5 and 15 minutes.
 fn load(o: &mut Writer<'_>, text: &str) {
-    let mut words = text.split(' ').take_while(|word| is_decimal(word));
-    if let (Some(one), Some(five), Some(fifteen)) = (words.next(), words.next(), words.next()) {
-        o.raw("loadAverage", ["[", one, ",", five, ",", fifteen, "]"].concat().as_bytes());
-    }
+    server::load_average(text).iter().for_each(|load| o.raw("loadAverage", load.as_bytes()));
 }
 
 fn memory(o: &mut Writer<'_>, text: &str) {
-    let kilobytes = |name: &str| text.lines().find_map(|line| number(line.strip_prefix(name)?));
-    if let (Some(total), Some(free)) = (kilobytes("MemTotal:"), kilobytes("MemAvailable:")) {
-        space(o, "memory", total.saturating_mul(1024), free.saturating_mul(1024));
+    if let Some((total, free)) = server::memory(text) {
+        space(o, "memory", total, free);
     }
 }
 
@@ -133,18 +119,6 @@ fn celsius(thousandths: &str) -> Option<String> {
     let (sign, digits) = thousandths.strip_prefix('-').map_or(("", thousandths), |digits| ("-", digits));
     let value: u32 = digits.parse().ok()?;
     Some([sign, &(value / 1000).to_string(), ".", &(value % 1000 / 100).to_string()].concat())
-}
-
-/// The whole number that the text begins with, behind blanks.
-fn number(text: &str) -> Option<u64> {
-    let text = text.trim_start();
-    text[..text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len())].parse().ok()
-}
-
-/// Digits, a point, digits: a JSON number as the kernel writes it.
-fn is_decimal(word: &str) -> bool {
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
 }
 
 /// The text of a small file; nothing if there is none.

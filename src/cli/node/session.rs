@@ -154,7 +154,7 @@ impl Session {
     /// The parameters of `connect`.
     fn params(&self, offer: &Offer, credential: Option<&Credential>, nonce: &str) -> String {
         let host = &self.host;
-        let family = facts::family();
+        let family = crate::server::family();
         // a password is never signed
         let signed = credential.filter(|(field, _)| *field != "password").map_or("", |(_, secret)| secret);
         let params = json::object(|o| {
