@@ -1,31 +1,131 @@
-// Activity: who is here now.
-import { listCard, make, nameOf, setText, shortId, since } from "./dom.js";
+// Activity: who is here now, what happens as it happens, and who was refused.
+import { bits, button, card, facts, hintNodes, listCard, make, nameOf, setTag, setText, shortId, since } from "./dom.js";
 
-let app, here;
+const EVENTS_KEPT = 200;
+const TEXT_SHOWN = 60;
+const REFUSALS_SHOWN = 50;
 
-export const view = { id: "activity", title: "Activity", mount, show: draw, tick: draw, onEvent };
+let app, here, refusals, lines, pause, count, empty;
+let shown = false;
+let events = [];
+let paused = null;
+let number = 0;
+
+export const view = { id: "activity", title: "Activity", mount, show, hide, tick, onEvent };
 
 function mount(root, shared) {
   app = shared;
   here = listCard("Here now", "Nobody is here.");
   here.list.id = "presence";
-  root.append(here.node);
+  pause = button("Pause", () => {
+    paused = paused ? null : [...events];
+    setText(pause, paused ? "Go on" : "Pause");
+    drawEvents();
+  });
+  const clear = button("Clear", () => {
+    events = [];
+    paused &&= [];
+    drawEvents();
+  });
+  count = make("span", { className: "quiet" });
+  empty = make("p", { className: "quiet", textContent: "What happens at the gateway from now on is listed here, the latest first." });
+  lines = make("ol", { className: "lines", id: "events", tabIndex: 0, "aria-label": "Events, the latest first" });
+  refusals = listCard("Refusals", "Nobody was refused since the gateway started.");
+  refusals.list.id = "refusals";
+  root.append(here.node, card("Events", make("div", { className: "bar" }, pause, clear, count), make("div", { className: "stage" }, empty, lines)), refusals.node);
 }
 
-function onEvent(name) {
-  if (name === "presence") draw();
+function show() {
+  shown = true;
+  tick();
+  drawEvents();
 }
 
-function draw() {
-  here.draw(app.presence, (one, at) => `${one.deviceId ?? one.instanceId ?? one.host} ${at}`, drawRow);
+function hide() {
+  shown = false;
 }
 
-function drawRow(row, one) {
+function tick() {
+  here.draw(app.presence, (one, at) => `${one.deviceId ?? one.instanceId ?? one.host} ${at}`, drawHere);
+  readRefusals();
+}
+
+function onEvent(name, payload) {
+  events = [{ name, at: new Date(), number: ++number, text: brief(payload) }, ...events.slice(0, EVENTS_KEPT - 1)];
+  if (!shown) return;
+  if (name === "presence") here.draw(app.presence, (one, at) => `${one.deviceId ?? one.instanceId ?? one.host} ${at}`, drawHere);
+  drawEvents();
+}
+
+/** The beginning of a payload in words: a large one costs no more than a small one. */
+function brief(payload) {
+  const word = (value) => {
+    if (Array.isArray(value)) return `[${value.length}]`;
+    if (value && typeof value === "object") return "{...}";
+    return String(value).slice(0, TEXT_SHOWN);
+  };
+  return Object.entries(payload).slice(0, 6).map(([key, value]) => `${key}: ${word(value)}`).join("  ");
+}
+
+function drawHere(row, one) {
   if (!row.firstChild) {
-    row.append(make("div", {}, make("div", { className: "head" }, make("strong"), make("code")), make("p", { className: "quiet" })));
+    const head = make("div", { className: "head" }, make("strong"), make("code"), make("span"));
+    row.append(make("div", {}, head, make("p", { className: "quiet bits" })));
   }
-  setText(row.querySelector("strong"), nameOf(one));
-  setText(row.querySelector("code"), shortId(one.deviceId));
-  const details = [one.platform, one.mode, one.version, one.ip, one.ts && since(one.ts)];
-  setText(row.querySelector("p"), details.filter(Boolean).join(" \u00b7 "));
+  const [name, id, self] = row.querySelectorAll(".head > *");
+  setText(name, nameOf(one));
+  setText(id, shortId(one.deviceId));
+  setTag(self, one.deviceId === app.identity.id && "this browser");
+  bits(row.querySelector("p"), [...new Set([one.mode, one.platform, one.version, one.ip && `from ${one.ip}`, one.ts && since(one.ts)])]);
+}
+
+function drawEvents() {
+  const list = paused ?? events;
+  // Rows are kept by their number, so only what is new touches the page.
+  const missing = list.findIndex((one) => String(one.number) === lines.firstChild?.dataset.number);
+  const fresh = (missing < 0 ? list : list.slice(0, missing)).map((one) => {
+    const row = make("li", {}, make("time", { textContent: one.at.toLocaleTimeString(), dateTime: one.at.toISOString() }), make("strong", { textContent: one.name }), make("span", { textContent: one.text }));
+    row.dataset.number = one.number;
+    return row;
+  });
+  if (missing < 0) lines.replaceChildren(...fresh);
+  else lines.prepend(...fresh);
+  while (lines.children.length > list.length) lines.lastChild.remove();
+  empty.hidden = list.length > 0;
+  lines.hidden = !list.length;
+  const waiting = paused ? events.filter((one) => one.number > (paused[0]?.number ?? 0)).length : 0;
+  setText(count, paused ? `Paused, ${waiting} new` : "");
+}
+
+async function readRefusals() {
+  refusals.node.hidden = !app.may("pairing");
+  if (refusals.node.hidden) return;
+  try {
+    const { refusals: list } = await app.call("gatelet.refusals", { limit: REFUSALS_SHOWN });
+    refusals.draw(list, (one) => one.conn, drawRefusal);
+  } catch {
+    // asked again in ten seconds, or at the next connection
+  }
+}
+
+/** One line, which opens to the words of `gatelet explain --last`. */
+function drawRefusal(row, one) {
+  if (!row.firstChild) {
+    const line = make("span", { className: "bits" });
+    const list = make("dl", { className: "facts" });
+    facts(list, [
+      ["Rule", one.rule],
+      ["Code", one.code],
+      ["From", `${one.client} (${one.via})`],
+      ["Peer", one.peer !== one.client && one.peer],
+      ["Host", one.host],
+      ["Origin", one.origin],
+      ["Client", one.clientId],
+      ["Device", one.device],
+      ["Request", one.requestId],
+    ]);
+    const explained = make("div", { className: "explained" }, ...hintNodes(one.hint), list);
+    row.append(make("details", {}, make("summary", {}, make("strong", { textContent: one.message }), line), explained));
+  }
+  bits(row.querySelector(".bits"), [one.code, one.clientId, `from ${one.client}`, since(one.ts)]);
 }

@@ -3,7 +3,7 @@
 import { view as activity } from "./activity.js";
 import { view as config } from "./config.js";
 import { view as devices } from "./devices.js";
-import { make, setText, showProblem } from "./dom.js";
+import { make, nameOf, setText, showProblem } from "./dom.js";
 import { mountDoor, showRefusal } from "./door.js";
 import { Gateway } from "./gateway.js";
 import { loadIdentity } from "./identity.js";
@@ -15,13 +15,14 @@ const REFRESH_AFTER_MS = 300;
 const REDRAW_EVERY_MS = 10_000;
 const VIEWS = [devices, nodes, activity, logs, invite, config];
 
-const secretOfAddress = takeToken();
+const secretOfAddress = takeSecret();
 const page = document.documentElement;
 const part = (id) => document.getElementById(id);
 let gateway;
 let shown = null;
 let retryAt = null;
 let refreshing = null;
+const badge = make("span", { className: "badge", hidden: true, "aria-hidden": "true" });
 
 /**
  * What a view is given. A view is `{id, title, mount(root, app)}` and, as it likes:
@@ -35,7 +36,7 @@ const app = {
   identity: null,
   devices: { pending: [], paired: [] },
   presence: [],
-  call: (method, params) => gateway.call(method, params),
+  call: (method, params, waitMs) => gateway.call(method, params, waitMs),
   may: (scope) => {
     const scopes = app.hello?.auth?.scopes ?? [];
     return scopes.includes(`operator.${scope}`) || scopes.includes("operator.admin");
@@ -49,25 +50,31 @@ start();
 
 async function start() {
   setText(part("host"), location.host);
-  mountDoor(part("door"), (secret) => gateway.connect(secret));
-  VIEWS.forEach(mount);
   app.identity = await loadIdentity();
+  mountDoor(part("door"), app, (secret) => gateway.connect(secret));
+  VIEWS.forEach(mount);
+  devices.link.append(badge);
   gateway = new Gateway({ identity: app.identity, client: describeClient(), onState: showState, onEvent: takeEvent });
   listen();
-  gateway.connect(secretOfAddress);
+  // The address may have changed since.
+  gateway.connect(takeSecret() ?? secretOfAddress);
 }
 
-function takeToken() {
+/** The token or setup code of the address, which is taken out of it and out of the history at once. */
+function takeSecret() {
   const url = new URL(location.href);
   const hash = new URLSearchParams(url.hash.slice(1));
-  const token = hash.get("token") ?? url.searchParams.get("token");
-  if (token === null) return null;
-  url.searchParams.delete("token");
-  if (hash.has("token")) {
-    hash.delete("token");
-    url.hash = hash.toString();
-  }
-  history.replaceState(null, "", url);
+  const [token, code] = ["token", "code"].map((name) => {
+    const value = hash.get(name) ?? url.searchParams.get(name);
+    url.searchParams.delete(name);
+    if (hash.has(name)) {
+      hash.delete(name);
+      url.hash = hash.toString();
+    }
+    return value;
+  });
+  if (token !== null || code !== null) history.replaceState(null, "", url);
+  if (code) return { bootstrapToken: code };
   return token ? { token } : null;
 }
 
@@ -77,11 +84,11 @@ function listen() {
   window.addEventListener("online", wake);
   window.addEventListener("pageshow", (event) => event.persisted && wake());
   window.addEventListener("hashchange", () => {
-    const secret = takeToken();
+    const secret = takeSecret();
     if (secret) gateway.connect(secret);
     else if (app.hello) route();
   });
-  part("again").addEventListener("click", () => gateway.connect());
+  part("again").addEventListener("click", () => (app.hello ? location.reload() : gateway.connect()));
   part("dismiss").addEventListener("click", () => showProblem(""));
   part("skip").addEventListener("click", (event) => {
     event.preventDefault();
@@ -112,7 +119,7 @@ function mount(view) {
   const heading = make("h1", { id: `title-${view.id}`, tabIndex: -1, textContent: view.title });
   view.root = make("section", { id: `view-${view.id}`, className: "view", hidden: true }, heading);
   view.root.setAttribute("aria-labelledby", heading.id);
-  view.link = make("a", { href: `#/${view.id}`, textContent: view.title });
+  view.link = make("a", { href: `#/${view.id}` }, view.title);
   part("main").append(view.root);
   part("nav").append(view.link);
   view.mount(view.root, app);
@@ -126,8 +133,9 @@ function route(moved = true) {
   shown = wanted;
   shown.root.hidden = false;
   shown.link.setAttribute("aria-current", "page");
+  shown.link.scrollIntoView({ block: "nearest", inline: "center" });
   nameWindow();
-  shown.show?.();
+  refresh(shown.show);
   if (moved) {
     scrollTo(0, 0);
     shown.root.firstChild.focus({ preventScroll: true });
@@ -142,8 +150,18 @@ function leave() {
   shown = null;
 }
 
+/** Runs what a view does to be up to date; that it could not is said in the alert line. */
+async function refresh(act) {
+  try {
+    await act?.call(shown, app.hello);
+  } catch (error) {
+    if (error.code !== "LOST") showProblem(error.message);
+  }
+}
+
 function nameWindow() {
-  document.title = `${app.hello && shown ? shown.title : part("state").textContent} - gatelet`;
+  const waiting = app.hello && app.devices.pending.length;
+  document.title = `${waiting ? `(${waiting}) ` : ""}${app.hello && shown ? shown.title : part("state").textContent} - gatelet`;
 }
 
 // --- the state of the connection
@@ -152,6 +170,9 @@ function showState(state, facts) {
   app.hello = facts.hello ?? null;
   app.helloAt = Date.now();
   retryAt = facts.retryMs ? Date.now() + facts.retryMs : null;
+  // A gateway that comes up or goes down refuses nobody: the views stay.
+  const passing = { GATEWAY_STARTING: 1, GATEWAY_STOPPING: 0 }[state === "refused" && codeOf(facts.error)];
+  if (passing !== undefined && shown) [state, facts] = ["lost", { stopping: { restartExpectedMs: passing } }];
   const { title, words } = { connecting, connected, refused, lost }[state](facts);
   page.dataset.state = state;
   setOrDrop("code", state === "refused" ? codeOf(facts.error) : null);
@@ -171,12 +192,19 @@ function connected({ hello }) {
   app.presence = hello.snapshot?.presence ?? [];
   const remembered = hello.auth?.deviceToken && app.identity.kept;
   const title = "Connected";
+  if (isOther(hello)) return { title, words: "The gateway is another version than this page." };
   if (remembered) return { title, words: "This browser is paired: its key alone signs in from now on." };
   return { title, words: "Let in for this connection only: this browser is not remembered." };
 }
 
-function refused({ error }) {
-  return showRefusal(error);
+function isOther(hello) {
+  return hello.server?.version !== document.querySelector("meta[name=gatelet-version]").content;
+}
+
+function refused(facts) {
+  app.devices = { pending: [], paired: [] };
+  app.presence = [];
+  return showRefusal(facts);
 }
 
 function lost({ code, reason, stopping }) {
@@ -202,8 +230,8 @@ function setOrDrop(name, value) {
 function showParts(state) {
   const inside = state === "connected" || (state === "lost" && shown !== null);
   const atDoor = document.activeElement.closest("#door, .verdict") !== null;
-  part("again").hidden = state === "connected";
-  setText(part("again"), state === "lost" ? "Try now" : "Try again");
+  part("again").hidden = state === "connected" && !isOther(app.hello);
+  setText(part("again"), { connected: "Load the new page", lost: "Try now", refused: "Try again" }[state]);
   part("door").hidden = state !== "refused";
   part("nav").hidden = !inside;
   page.classList.toggle("inside", inside);
@@ -211,8 +239,7 @@ function showParts(state) {
   if (!inside) leave();
   if (state !== "connected") return;
   refreshDevices();
-  const back = shown;
-  if (back) (back.onConnected ?? back.show)?.call(back, app.hello);
+  if (shown) refresh(shown.onConnected ?? shown.show);
   else route(false);
   if (atDoor) shown.root.firstChild.focus();
 }
@@ -228,7 +255,16 @@ function showCountdown() {
 function takeEvent(name, payload) {
   if (name === "presence") app.presence = payload.presence ?? [];
   if (name === "presence" || name.startsWith("device.pair.")) refreshing ??= setTimeout(refreshDevices, REFRESH_AFTER_MS);
+  if (name === "device.pair.requested") app.say(`${nameOf(payload)} waits for approval.`);
   VIEWS.forEach((view) => view.onEvent?.(name, payload));
+}
+
+/** How many wait, beside the link to them and in the name of the tab. */
+function showWaiting() {
+  const waiting = app.devices.pending.length;
+  badge.hidden = !waiting;
+  setText(badge, waiting);
+  nameWindow();
 }
 
 async function refreshDevices() {
@@ -236,6 +272,7 @@ async function refreshDevices() {
   refreshing = null;
   try {
     app.devices = await app.call("device.pair.list");
+    showWaiting();
     VIEWS.forEach((view) => view.onDevices?.());
   } catch (error) {
     if (error.code !== "LOST") showProblem(error.message);

@@ -1,73 +1,153 @@
 // Devices: who waits to be let in, who is paired, and this browser among them.
-import { button, card, facts, listCard, make, nameOf, setTag, setText, shortId, shortScopes, since, span } from "./dom.js";
+// Never: a decision about a device taken by its name alone - the key's fingerprint stands beside it.
+import { ask, askText, bits, button, card, facts, listCard, make, nameOf, setTag, setText, shortId, shortScopes, since, spaced, span } from "./dom.js";
 
-let app, pending, paired, about;
+const FILTER_FROM = 8;
+const MAY_WORDS = "the gateway's command line can let it in again";
 
-export const view = { id: "devices", title: "Devices", mount, show: draw, onDevices: draw, tick: draw };
+let app, pending, paired, filter, about;
+let table = null;
+
+export const view = { id: "devices", title: "Devices", mount, show, onDevices: draw, tick: draw };
 
 function mount(root, shared) {
   app = shared;
   pending = listCard("Waiting for approval", "Nobody is waiting.");
   paired = listCard("Paired devices", "No device is paired.");
-  about = make("dl", { className: "facts", id: "about" });
-  pending.list.id = "pending";
-  paired.list.id = "paired";
+  filter = make("input", { type: "search", placeholder: "Filter by name, key, platform", "aria-label": "Filter the paired devices", hidden: true });
+  filter.addEventListener("input", draw);
+  about = make("dl", { className: "facts" });
+  for (const [node, id] of [[pending.list, "pending"], [paired.list, "paired"], [about, "about"]]) node.id = id;
+  paired.list.before(filter);
   root.append(pending.node, paired.node, card("This browser and the gateway", about));
+}
+
+async function show() {
+  draw();
+  table = app.may("read") ? (await app.call("gatelet.status")).table : null;
+  drawAbout();
 }
 
 function draw() {
   drawAbout();
   pending.draw(app.devices.pending, (one) => one.requestId, drawPending);
-  paired.draw(app.devices.paired, (one) => one.deviceId, drawPaired);
+  const all = app.devices.paired;
+  filter.hidden = all.length < FILTER_FROM;
+  const wanted = filter.hidden ? "" : filter.value.toLowerCase();
+  const fits = (one) => [nameOf(one), one.deviceId, one.platform, one.clientId, one.provenance, ...(one.roles ?? [])].join(" ").toLowerCase().includes(wanted);
+  paired.draw(wanted ? all.filter(fits) : all, (one) => one.deviceId, drawPaired, all.length);
 }
 
 function drawAbout() {
   const { hello, identity } = app;
   const auth = hello?.auth ?? {};
-  const own = app.devices.paired.find((one) => one.deviceId === identity.id) ?? {};
+  const own = app.devices.paired.find((one) => one.deviceId === identity?.id) ?? {};
   facts(about, [
-    ["Device", shortId(identity.id)],
+    ["Browser's key", spaced(identity?.id)],
     ["Role", auth.role ?? own.role],
     ["Scopes", shortScopes(auth.scopes ?? own.scopes)],
-    ["Paired by", own.provenance ?? own.approvedVia],
+    ["Paired by", own.provenance],
     ["Signed in by", auth.method],
-    ["Gateway", hello?.server?.version],
-    ["Up for", hello && span((hello.snapshot?.uptimeMs ?? 0) + Date.now() - app.helloAt)],
-    ["Protocol", hello?.protocol],
+    ["Remembered", auth.deviceToken && !identity?.kept && "no: this browser keeps nothing for this page"],
     ["Transport", window.isSecureContext ? null : "plain HTTP"],
+    ["Gateway", hello && `gatelet ${hello.server?.version ?? ""}, up for ${span((hello.snapshot?.uptimeMs ?? 0) + Date.now() - app.helloAt)}`],
+    ["Protocol", hello?.protocol],
+    ["Table", table && `${table.used} of ${table.capacity} places taken`],
   ]);
 }
 
+// --- who waits
+
 function drawPending(row, one) {
-  drawRow(row, one, [one.clientId, ...asks(one), one.remoteIp && `from ${one.remoteIp}`, since(one.ts)]);
-  if (row.querySelector("button")) return;
-  const decide = (word, method, className) =>
-    button(word, async () => {
+  if (!row.firstChild) {
+    const name = `${nameOf(one)}, ${shortId(one.deviceId)}`;
+    const decide = (word, method, className) => button(word, async () => {
       await app.call(method, { requestId: one.requestId });
-      pending.node.firstChild.focus();
-    }, { name: `${word} ${nameOf(one)}, ${shortId(one.deviceId)}`, className });
-  row.append(make("div", { className: "actions" }, decide("Approve", "device.pair.approve", ""), decide("Reject", "device.pair.reject")));
+      app.say(`${word === "Approve" ? "Approved" : "Rejected"}: ${name}`);
+      pending.heading.focus();
+      await app.refreshDevices();
+    }, { className });
+    build(row, decide("Approve", "device.pair.approve", ""), decide("Reject", "device.pair.reject"));
+    row.firstChild.append(make("p", { className: "quiet mono", textContent: `key ${spaced(one.deviceId)}` }));
+  }
+  const asked = one.isRepair && "known, asks for more";
+  drawRow(row, one, [[asked, "wait"]], [one.platform, one.clientId, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`]);
 }
+
+// --- who is in
 
 function drawPaired(row, one) {
-  const via = one.provenance ?? one.approvedVia;
-  const seen = one.connected ? null : one.lastSeenAtMs && `seen ${since(one.lastSeenAtMs)}`;
-  drawRow(row, one, [one.platform, ...asks(one), via && `paired by ${via}`, seen], one.connected && "connected");
+  if (!row.firstChild) buildPaired(row, one);
+  const revoked = one.revokedRoles ?? [];
+  const live = liveRoles(one);
+  const own = one.deviceId === app.identity.id;
+  const lost = live.length ? revoked.length && `${revoked.join(", ")} revoked` : "revoked";
+  const tags = [[own && "this browser"], [one.connected && "connected", "good"], [lost, "bad"]];
+  const seen = one.connected ? null : one.lastSeenAtMs ? `seen ${since(one.lastSeenAtMs)}` : "not seen yet";
+  drawRow(row, one, tags, [one.platform, one.clientId, one.remoteIp, seen, `paired by ${one.provenance ?? one.approvedVia} ${since(one.approvedAtMs)}`]);
+  const [restore, , rotate, revoke] = row.querySelectorAll(".actions > button");
+  restore.hidden = !revoked.length;
+  rotate.hidden = revoke.hidden = !live.length;
 }
 
-function drawRow(row, one, details, tag) {
-  if (!row.firstChild) {
-    const head = make("div", { className: "head" }, make("strong"), make("code"), make("span"), make("span"));
-    row.append(make("div", {}, head, make("p", { className: "quiet" })));
-  }
-  const [name, id, self, state] = row.querySelectorAll(".head > *");
+/** The buttons of a paired device; what they act on is looked up when they are pressed. */
+function buildPaired(row, { deviceId }) {
+  const now = () => app.devices.paired.find((one) => one.deviceId === deviceId) ?? { deviceId };
+  const own = deviceId === app.identity.id;
+  const done = async (words) => {
+    app.say(`${words}: ${nameOf(now())}`);
+    await app.refreshDevices();
+  };
+  const each = async (method) => {
+    for (const role of liveRoles(now())) await app.call(method, { deviceId, role });
+  };
+  const restore = button("Approve", async () => {
+    await app.call("device.pair.approve", { requestId: deviceId });
+    await done("Approved");
+    row.querySelector("button:not([hidden])").focus();
+  }, { className: "" });
+  const rename = button("Rename", () => askText(rename, "New name", nameOf(now()), async (label) => {
+    await app.call("device.pair.rename", { deviceId, label });
+    await done("Renamed");
+  }));
+  const rotate = button("Rotate", async () => {
+    await each("device.token.rotate");
+    await done("New token made, the old one works until the new one is used");
+  });
+  const self = "This is the browser that you are using: it is signed out at once";
+  const revoke = button("Revoke", () => ask(revoke, own ? `${self}, and only ${MAY_WORDS}.` : `Lock ${nameOf(now())} out, token or not, until it is approved again?`, async () => {
+    await each("device.token.revoke");
+    await done("Revoked");
+  }));
+  const remove = button("Remove", () => ask(remove, own ? `${self} and has to be paired again.` : `Forget ${nameOf(now())}? It has to be paired again.`, async () => {
+    await app.call("device.pair.remove", { deviceId });
+    await done("Removed");
+  }));
+  build(row, restore, rename, rotate, revoke, remove);
+}
+
+function liveRoles({ roles = [], revokedRoles = [] }) {
+  return roles.filter((role) => !revokedRoles.includes(role));
+}
+
+// --- a row
+
+function build(row, ...buttons) {
+  const head = make("div", { className: "head" }, make("strong"), make("code"), make("span"), make("span"), make("span"));
+  row.append(
+    make("div", {}, head, make("p", { className: "quiet bits" }), make("p", { className: "quiet bits" })),
+    make("div", { className: "actions" }, ...buttons),
+  );
+}
+
+function drawRow(row, one, tags, details) {
+  const [name, id, ...places] = row.querySelectorAll(".head > *");
+  const [line, may] = row.querySelectorAll("p");
   setText(name, nameOf(one));
   setText(id, shortId(one.deviceId));
-  setTag(self, one.deviceId === app.identity.id && "this browser");
-  setTag(state, tag);
-  setText(row.querySelector("p"), details.filter(Boolean).join(" \u00b7 "));
-}
-
-function asks({ role, roles, scopes }) {
-  return [(roles ?? [role]).filter(Boolean).join(", "), shortScopes(scopes)];
+  id.title = spaced(one.deviceId);
+  tags.forEach(([words, kind], at) => setTag(places[at], words, kind));
+  bits(line, details);
+  bits(may, [(one.roles ?? [one.role]).filter(Boolean).join(" and "), shortScopes(one.scopes)]);
+  for (const node of row.querySelectorAll(".actions > button")) node.setAttribute("aria-label", `${node.textContent} ${nameOf(one)}, ${shortId(one.deviceId)}`);
 }

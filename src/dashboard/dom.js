@@ -36,20 +36,26 @@ export function card(title, ...children) {
   return make("section", { className: "card", "aria-label": title }, heading, ...children);
 }
 
-/** A card with a list that counts its rows and says `empty` when it has none: {node, list, draw(items, keyOf, drawRow)}. */
+/**
+ * A card with a list that counts its rows and says `empty` when it has none: {node, heading, list, draw(items, keyOf, drawRow, total)};
+ * `total` is given when the items are only those that fit a filter.
+ */
 export function listCard(title, empty) {
   const list = make("ul", { className: "rows" });
   const count = make("span", { className: "count" });
   const nobody = make("p", { className: "quiet", textContent: empty });
   const node = card(title, nobody, list);
-  node.firstChild.append(" ", count);
-  node.firstChild.tabIndex = -1;
-  const draw = (items, keyOf, drawRow) => {
+  const heading = node.firstChild;
+  heading.append(" ", count);
+  heading.tabIndex = -1;
+  const draw = (items, keyOf, drawRow, total = items.length) => {
     drawRows(list, items, keyOf, drawRow);
-    setText(count, items.length || "");
+    setText(count, total === items.length ? total || "" : `${items.length} of ${total}`);
+    setText(nobody, total ? "Nothing fits the filter." : empty);
     nobody.hidden = items.length > 0;
+    list.hidden = !items.length;
   };
-  return { node, list, draw };
+  return { node, heading, list, draw };
 }
 
 /**
@@ -90,7 +96,8 @@ export async function busy(node, act) {
     await act();
     return true;
   } catch (error) {
-    showProblem(error.message);
+    // That the connection is gone is said above.
+    if (error.code !== "LOST") showProblem(error.message);
     return false;
   } finally {
     node.removeAttribute("aria-busy");
@@ -104,22 +111,41 @@ export function showProblem(words) {
 
 /** Asks in place of the `.actions` that `node` is in: `Yes, word` runs `act()`, Cancel or Escape goes back. */
 export function ask(node, words, act) {
+  const yes = button(`Yes, ${node.textContent.toLowerCase()}`, () => act().then(back), { className: "danger" });
+  const cancel = button("Cancel", () => back());
+  const box = make("div", { role: "group", "aria-label": words }, make("p", { textContent: words }), yes, cancel);
+  const back = replace(node, box);
+  cancel.focus();
+}
+
+/** Asks for a text of at most 64 characters in the same way; Save or Enter gives it to `act(text)`. */
+export function askText(node, words, value, act) {
+  const field = make("input", { value, maxLength: 64, required: true, "aria-label": words });
+  const save = make("button", { textContent: "Save" });
+  const box = make("form", { "aria-label": words }, field, save, button("Cancel", () => back()));
+  box.addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(save, () => act(field.value.trim()).then(back));
+  });
+  const back = replace(node, box);
+  field.select();
+}
+
+function replace(node, box) {
   const row = node.closest(".actions");
+  const place = row.closest(".card").querySelector("h2");
   const back = () => {
     box.remove();
     row.hidden = false;
-    node.focus();
+    // The row may be gone by now, or the button.
+    const next = row.isConnected ? (node.hidden ? row.querySelector("button:not([hidden])") : node) : place;
+    next.focus();
   };
-  const yes = button(`Yes, ${node.textContent.toLowerCase()}`, async () => {
-    await act();
-    back();
-  }, { className: "danger" });
-  const cancel = button("Cancel", back);
-  const box = make("div", { className: "ask", role: "group", "aria-label": words }, make("p", { textContent: words }), yes, cancel);
+  box.className = "ask";
   box.addEventListener("keydown", ({ key }) => key === "Escape" && back());
   row.hidden = true;
   row.after(box);
-  cancel.focus();
+  return back;
 }
 
 /** A command with a button that copies it. */
@@ -154,14 +180,23 @@ export function hintNodes(hint) {
   });
 }
 
-export function setTag(node, text) {
-  node.className = text ? "tag" : "";
+/** A tag with a word, or none; `kind` is good, wait or bad. */
+export function setTag(node, text, kind = "") {
+  node.className = text ? `tag ${kind}` : "";
   setText(node, text || "");
 }
 
-/** The name of a device, a client or an entry of the presence. */
+/** Words side by side, each by itself, so that none can turn the others around; empty ones are left out. */
+export function bits(line, words) {
+  const shown = words.filter(Boolean);
+  while (line.children.length > shown.length) line.lastChild.remove();
+  shown.forEach((text, at) => setText(line.children[at] ?? line.appendChild(make("span")), text));
+}
+
+/** The name of a device, a client or an entry of the presence, without marks that turn text around. */
 export function nameOf(one) {
-  return one.label ?? one.operatorLabel ?? one.displayName ?? one.host ?? one.clientId ?? "unnamed";
+  const name = one.label ?? one.operatorLabel ?? one.displayName ?? one.host ?? one.clientId ?? "";
+  return name.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "").trim() || "unnamed";
 }
 
 export function shortScopes(scopes) {
@@ -170,6 +205,11 @@ export function shortScopes(scopes) {
 
 export function shortId(id) {
   return id ? id.slice(0, 8) : "";
+}
+
+/** A fingerprint in groups that eyes can compare. */
+export function spaced(id) {
+  return id ? id.match(/.{1,8}/g).join(" ") : "";
 }
 
 /** How long ago a time of the wall clock was. */

@@ -1,65 +1,126 @@
 // The door: why this browser is not in, what the gateway saw of it, what to do, and the form that lets it in.
-import { facts, hintNodes, make } from "./dom.js";
+// Never: what was typed kept after it was sent.
+import { card, facts, hintNodes, make, setText, spaced } from "./dom.js";
 
-let hint, verdict, why, form, secret;
+const WORDS = {
+  AUTH_TOKEN_MISSING: "The gateway does not know this browser yet, and it brought neither a token nor a setup code.",
+  AUTH_TOKEN_MISMATCH: "That token is not this gateway's.",
+  AUTH_PASSWORD_MISSING: "The gateway does not know this browser yet, and asks for its password.",
+  AUTH_PASSWORD_MISMATCH: "That password is not this gateway's.",
+  AUTH_RATE_LIMITED: "Too many wrong passwords came from here.",
+  AUTH_DEVICE_TOKEN_MISMATCH: "The gateway does not know this browser any more.",
+  AUTH_BOOTSTRAP_TOKEN_INVALID: "That setup code is wrong, was used already, or has run out.",
+  AUTH_SCOPE_MISMATCH: "That setup code is for a node, not for a browser.",
+  CONTROL_UI_ORIGIN_NOT_ALLOWED: "The gateway does not know the name in this page's address as its own.",
+  DEVICE_REVOKED: "The owner has revoked this browser.",
+  TABLE_FULL: "The gateway remembers as many devices as it can: its table is full.",
+  TABLE_UNAVAILABLE: "The gateway could not write the pairing down.",
+  TOO_MANY_CONNECTIONS: "The gateway has as many connections as it takes.",
+};
+const RULES = {
+  1: "frame", 2: "protocol", 3: "role", 4: "origin", 5: "device proof", 6: "credential", 7.1: "known device", 7.2: "known device, stale token",
+  7.3: "new device, shared secret", 7.4: "setup code", 7.5: "authorized key", 7.6: "approved without a person", 7.7: "revoked device",
+  7.8: "no device", 7.9: "vouched identity", 8: "capacity",
+};
+const VIA = { local: "on the gateway's machine", direct: "with no proxy between", proxy: "through a trusted proxy", "untrusted-proxy": "through a proxy it does not trust" };
+const HOST = { absent: "none", loopback: "this machine", ours: "known", foreign: "not known to the gateway" };
 
-/** Builds the door into `root`; `enter(secret)` is told what was typed. */
-export function mountDoor(root, enter) {
-  hint = make("div", { id: "hint" });
-  verdict = make("dl", { className: "facts", id: "verdict" });
-  why = make("div", { id: "why" }, hint, verdict);
-  secret = make("input", { id: "secret", autocomplete: "off", autocapitalize: "none", spellcheck: false });
-  secret.setAttribute("aria-describedby", "secret-help clear");
-  secret.addEventListener("input", () => secret.classList.toggle("veiled", secret.value.length > 12));
-  const help = make("p", {
-    className: "quiet", id: "secret-help",
-    textContent: "A setup code has 8 characters; `gatelet pair` prints one. Once this browser is paired, its own key signs it in and neither is needed again.",
-  });
+let app, hint, seen, advice, label, secret;
+let kind = "token";
+
+/** Builds the door into `root`; `enter(secret)` is given what was typed. */
+export function mountDoor(root, shared, enter) {
+  app = shared;
+  hint = card("What to do");
+  seen = make("dl", { className: "facts", id: "verdict" });
+  advice = make("p", { className: "quiet" });
+  hint.id = "hint";
+  label = make("label", { htmlFor: "secret" });
+  secret = make("input", { id: "secret", autocomplete: "off", autocapitalize: "none", spellcheck: false, "aria-describedby": "secret-help clear" });
+  secret.addEventListener("input", () => secret.classList.toggle("veiled", !readCode(secret.value) && secret.value.length > 12));
+  const help = make(
+    "p", { className: "quiet", id: "secret-help" }, "A setup code has 8 characters; ", make("code", { textContent: "gatelet pair" }),
+    " prints one, and a paired browser makes one under Connect a device. Once paired, this browser's own key signs it in, and neither is needed again.",
+  );
   const clear = make("p", {
     className: "notice", id: "clear", hidden: window.isSecureContext,
-    textContent: "This page came over plain HTTP: a token typed here travels in the clear. A setup code is the better way: it works once, for ten minutes.",
+    textContent: "This page came over plain HTTP: a token typed here travels in the clear. Better take a setup code: it works once, for ten minutes.",
   });
-  form = make(
-    "form", { id: "sign-in" },
-    make("label", { htmlFor: "secret", textContent: "Gateway token or setup code" }),
-    make("div", { className: "line" }, secret, make("button", { textContent: "Connect" })),
-    help, clear,
-  );
+  const form = make("form", { id: "sign-in" }, label, make("div", { className: "line" }, secret, make("button", { textContent: "Connect" })), clear, help);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    enter(readSecret(secret.value));
+    const typed = readSecret(secret.value);
     secret.value = "";
+    enter(typed);
   });
-  root.append(why, form);
+  root.append(hint, card("Sign in", form), card("What the gateway saw", seen, advice));
 }
 
-/** Says why: `error` is the gateway's, or made of its close. */
-export function showRefusal(error) {
+/** Fills the door with a refusal, and gives its verdict in words; `error` is the gateway's, or made of its close. */
+export function showRefusal({ error, retryMs }) {
   const details = error.details ?? {};
+  const code = details.code ?? error.code;
   const pending = error.code === "NOT_PAIRED" && details.requestId;
-  facts(verdict, [
-    ["Answer", pending ? error.message : null],
-    ["Code", details.code ?? error.code],
-    ["Rule", details.rule],
-    ["Request", details.requestId],
+  kind = code?.startsWith("AUTH_PASSWORD") ? "password" : "token";
+  setText(label, kind === "password" ? "Gateway password or setup code" : "Setup code or gateway token");
+  hint.replaceChildren(hint.firstChild, ...hintNodes(details.hint ?? ""));
+  hint.hidden = !details.hint;
+  const rule = details.rule && [details.rule, RULES[details.rule]].filter(Boolean).join(", ");
+  const answer = [
+    ["Rule", rule],
+    ["Code", code],
+    ["Answer", error.message],
     ["Closed with", error.closed],
-  ]);
-  hint.replaceChildren(...hintNodes(details.hint ?? ""));
-  if (!pending) return { title: "Refused", words: error.message };
-  return { title: "Waiting for approval", words: "Once somebody approves this browser, this page goes on by itself." };
+    ["Request", details.requestId],
+    ["Origin", location.origin],
+    ["Browser's key", spaced(app.identity.id)],
+  ];
+  facts(seen, answer);
+  setText(advice, "");
+  askWhoami(answer);
+  if (!pending) return { title: "Refused", words: WORDS[code] ?? sentence(error.message) };
+  const waits = "Somebody has to approve this browser. This page goes on by itself once that is done.";
+  const again = "The last request was turned down, or nobody decided. Another waits now: try again when it is approved.";
+  return { title: "Waiting for approval", words: retryMs === null ? again : waits };
+}
+
+/** What the gateway sees of this browser; it answers that to anybody, and nothing is missed if it does not. */
+async function askWhoami(answer) {
+  try {
+    let reply = await fetch("whoami", { cache: "no-store" });
+    if (!reply.ok) reply = await fetch("/whoami", { cache: "no-store" });
+    const { client, peer, via, host, hostIs, advice: words } = await reply.json();
+    const [rule, code, said, closed, request, ...rest] = answer;
+    const address = `${client}, ${VIA[via] ?? via}`;
+    facts(seen, [rule, code, said, closed, request, ["Address", address], ["Proxy", peer !== client && peer], ["Host", `${host || "none"} (${HOST[hostIs] ?? hostIs})`], ...rest]);
+    setText(advice, sentence(words ?? ""));
+  } catch {
+    // the gateway is gone, or a proxy keeps this path to itself
+  }
+}
+
+function sentence(text) {
+  return text && `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+}
+
+function readCode(text) {
+  const code = text.replace(/[\s-]/g, "");
+  // A password may look like a code in small letters.
+  const found = kind === "password" ? code : code.toUpperCase();
+  return /^[2-9A-HJ-NP-Z]{8}$/.test(found) ? found : null;
 }
 
 /** A token, a setup code as read aloud, the printed link, or the `oc-pair://` link. */
 function readSecret(typed) {
   const text = typed.trim();
-  const link = /[#?&](token=[^&\s]+)/.exec(text);
-  if (link) return { token: new URLSearchParams(link[1]).get("token") };
-  const code = text.replace(/[\s-]/g, "").toUpperCase();
-  if (/^[A-Z0-9]{8}$/.test(code)) return { bootstrapToken: code };
+  const link = /[#?&](token|code)=([^&\s]+)/.exec(text);
+  if (link) return { [link[1] === "code" ? "bootstrapToken" : "token"]: decodeURIComponent(link[2]) };
+  const code = readCode(text);
+  if (code) return { bootstrapToken: code };
   try {
     const sealed = /^oc-pair:\/\/([\w-]+)/.exec(text)[1].replaceAll("-", "+").replaceAll("_", "/");
     return { bootstrapToken: JSON.parse(atob(sealed)).bootstrapToken };
   } catch {
-    return text ? { token: text } : null;
+    return text ? { [kind]: text } : null;
   }
 }

@@ -4,6 +4,7 @@
 const SCOPES = ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"];
 const ROLE = "operator";
 const ANSWER_MS = 15_000;
+const WAKE_MS = 3_000;
 const PENDING_EVERY_MS = 5_000;
 const BACKOFF = { first: 500, factor: 1.7, most: 15_000 };
 const STABLE_MS = 10_000;
@@ -19,6 +20,7 @@ export class Gateway {
   #calls = new Map();
   #lastId = 0;
   #heardAt = 0;
+  #openedAt = 0;
   #tries = 0;
   #retry = null;
   #clocks = [];
@@ -38,7 +40,7 @@ export class Gateway {
     this.#onEvent = onEvent;
   }
 
-  /** Starts over, with `{token}` or `{bootstrapToken}`, or with what it has when nothing is given. */
+  /** Starts over, with `{token}`, `{password}` or `{bootstrapToken}`, or with what it has when nothing is given. */
   connect(secret) {
     if (secret) this.#secret = secret;
     this.#tries = 0;
@@ -46,18 +48,25 @@ export class Gateway {
     this.#open();
   }
 
-  /** The tab or the network woke up: tries at once what was waiting, and drops a connection that went silent. */
+  /** The tab or the network woke up: tries at once what was waiting, and asks a connection whether it still lives. */
   wake() {
-    if (this.#hello) this.#watch();
-    else if (this.#retry) this.#open();
+    const now = Date.now();
+    if (this.#hello) {
+      this.call("health").catch(() => {});
+      this.#clocks.push(setTimeout(() => this.#heardAt < now && this.#silent(), WAKE_MS));
+    } else if (this.#retry || (this.#socket && now - this.#openedAt > WAKE_MS)) {
+      this.#tries = 0;
+      this.#open();
+    }
   }
 
-  /** Calls a method; rejects with the gateway's error, or with one of code LOST. */
-  call(method, params = {}) {
+  /** Calls a method; rejects with the gateway's error, or with one of code LOST or, after `waitMs`, NO_ANSWER. */
+  call(method, params = {}, waitMs = ANSWER_MS) {
     const id = String(++this.#lastId);
     return new Promise((resolve, reject) => {
-      if (this.#socket?.readyState !== WebSocket.OPEN) return reject(lost(`${method}: not connected`));
-      const clock = setTimeout(() => this.#settle(id, { error: lost(`${method}: no answer`) }), ANSWER_MS);
+      if (this.#socket?.readyState !== WebSocket.OPEN) return reject(lost("not connected"));
+      const late = { code: "NO_ANSWER", message: `${method}: no answer` };
+      const clock = setTimeout(() => this.#settle(id, { error: late }), waitMs);
       this.#calls.set(id, { resolve, reject, clock });
       this.#socket.send(JSON.stringify({ type: "req", id, method, params }));
     });
@@ -69,6 +78,7 @@ export class Gateway {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
     this.#socket = socket;
+    this.#openedAt = Date.now();
     socket.onmessage = (message) => this.#frame(message.data);
     socket.onclose = ({ code, reason }) => this.#closed(code, reason);
     this.#clocks = [setTimeout(() => this.#closed(4000, "the gateway did not answer"), ANSWER_MS)];
@@ -162,25 +172,29 @@ export class Gateway {
   }
 
   #closed(code, reason) {
-    const { hello, stopping } = { hello: this.#hello, stopping: this.#stopping };
-    this.#stopping = null;
+    const hello = this.#hello;
+    const stopping = this.#stopping;
     this.#drop();
     if (!hello && FINAL_CLOSES.includes(code)) {
       this.#show("refused", { error: { message: reason || "closed without a word", closed: code }, retryMs: null });
       return;
     }
     // 4001: the owner did something to this device; asking again at once tells what.
-    const retryMs = code === 4001 ? 0 : Math.max(this.#backoff(), stopping?.restartExpectedMs ?? 0);
+    const announced = hello ? (stopping?.restartExpectedMs ?? 0) : 0;
+    const retryMs = code === 4001 ? 0 : Math.max(this.#backoff(), announced);
     this.#schedule(retryMs);
     this.#show("lost", { code, reason, retryMs, stopping });
   }
 
   #watch() {
     const silence = 2 * (this.#hello.policy?.tickIntervalMs ?? 30_000);
-    if (Date.now() - this.#heardAt > silence) {
-      this.#tries = 0;
-      this.#closed(4000, "nothing heard for too long");
-    }
+    if (Date.now() - this.#heardAt > silence) this.#silent();
+  }
+
+  #silent() {
+    this.#closed(4000, "nothing heard for too long");
+    this.#tries = 0;
+    this.#open();
   }
 
   #schedule(ms) {

@@ -1,3 +1,132 @@
-// Connect a device: not yet.
+// Connect a device: a code that lets one device in, once, within ten minutes.
+// Never: a code kept when it is used, has run out, or its page is left for good.
+import { button, card, commandNode, make, nameOf, setText, shortId } from "./dom.js";
 
-export const view = { id: "connect", title: "Connect a device", mount() {} };
+const ASK_EVERY_MS = 3_000;
+const LIVES_MS = 600_000;
+const NEAR = /^(127\.|localhost$|\[::1\])/;
+const IP = /^([\d.]+|\[.*\])$/;
+const PROFILES = [
+  ["full", "Full control", "An operator's browser, app or command line: everything, with letting others in."],
+  ["limited", "Use only", "Reads, asks nodes, answers their questions; changes no settings and lets nobody in."],
+  ["node", "Node", "A machine or a phone that does things when an operator asks."],
+];
+
+let app, choice, state, clockFace, shownCode, picture, ways, result, problem;
+let made = null;
+let clock = null;
+let asked = 0;
+
+export const view = { id: "connect", title: "Connect a device", mount, show, hide, onEvent };
+
+function mount(root, shared) {
+  app = shared;
+  choice = make("fieldset", {}, make("legend", { textContent: "What may it do?" }));
+  PROFILES.forEach(([value, title, words], at) => {
+    const radio = make("input", { type: "radio", name: "profile", value, checked: !at });
+    choice.append(make("label", { className: "choice" }, radio, make("span", {}, title, make("small", { textContent: words }))));
+  });
+  const go = button("Make a code", makeCode, { className: "" });
+  problem = make("p", { className: "notice", textContent: "To make codes, this browser needs the scope operator.admin." });
+  state = make("span", { role: "status" });
+  clockFace = make("span", { role: "timer" });
+  shownCode = make("output", { id: "code", className: "code" });
+  picture = make("img", { id: "qr", width: 220, height: 220 });
+  ways = make("div", { className: "ways" });
+  result = card("The code", make("div", { className: "invite" }, make("div", { className: "ways" }, shownCode, make("p", { id: "code-state" }, state, clockFace), ways), picture));
+  result.hidden = true;
+  result.firstChild.tabIndex = -1;
+  root.append(card("A new code", problem, choice, make("div", { className: "bar" }, go)), result);
+}
+
+function show() {
+  problem.hidden = app.may("admin");
+  choice.disabled = !problem.hidden;
+  tick();
+  if (made && !made.end) clock = setInterval(tick, 500);
+}
+
+function hide() {
+  clearInterval(clock);
+}
+
+function onEvent(name) {
+  if (name === "presence" || name.startsWith("device.pair.")) asked = 0;
+}
+
+async function makeCode() {
+  const profile = choice.querySelector(":checked").value;
+  const here = new URL(".", location.href).href.replace(/\/$/, "");
+  // The address that brought this browser here is the best one for others, unless it only means this machine.
+  const publicUrl = NEAR.test(location.hostname) ? undefined : here;
+  const known = app.devices.paired.map(stamp);
+  const code = await app.call("device.pair.setupCode", { bootstrapProfile: profile, includeQr: true, publicUrl });
+  hide();
+  made = { ...code, profile, known, ends: Date.now() + LIVES_MS };
+  asked = 0;
+  delete state.dataset.end;
+  draw();
+  show();
+  result.firstChild.focus();
+}
+
+function stamp({ deviceId, approvedAtMs }) {
+  return `${deviceId} ${approvedAtMs}`;
+}
+
+function draw() {
+  const { code, link, gatewayUrl, gatewayUrls, profile, qrDataUrl } = made;
+  result.hidden = false;
+  setText(shownCode, `${code.slice(0, 4)}-${code.slice(4)}`);
+  picture.hidden = !qrDataUrl;
+  if (qrDataUrl) Object.assign(picture, { src: qrDataUrl, alt: "QR code of the pairing link" });
+  const urls = [...new Set([gatewayUrl, ...(gatewayUrls ?? [])])].map((url) => new URL(url.replace(/^ws/, "http")));
+  const far = urls.filter((url) => !NEAR.test(url.hostname));
+  const best = far[0] ?? urls[0];
+  // Our own node speaks no TLS and looks up no names.
+  const plain = [...far, ...urls].find((url) => url.protocol === "http:" && IP.test(url.hostname));
+  const way = (words, text) => [make("p", { className: "quiet", textContent: words }), commandNode(text)];
+  const node = plain && `gatelet node run --host ${plain.hostname.replace(/[[\]]/g, "")} --port ${plain.port || 80} --code ${code}`;
+  ways.replaceChildren(
+    ...(profile !== "node" ? way("In the other device's browser:", `${best.href.replace(/\/$/, "")}/#code=${code}`) : []),
+    ...(profile === "node" && node ? way("On the other machine, with gatelet:", node) : []),
+    ...way(qrDataUrl ? "In an app: scan the picture, or paste this link" : "In an app, this link:", link),
+    far.length ? "" : make("p", { className: "notice", textContent: "The gateway is reached on this machine only. For other devices set gateway.bind to \"lan\", or gateway.publicOrigin, under Configuration." }),
+    make("p", { className: "quiet", textContent: `The gateway is at ${(far.length ? far : urls).map((url) => url.host).join(", ")}.` }),
+  );
+}
+
+async function tick() {
+  if (!made || made.end) return;
+  const left = Math.ceil((made.ends - Date.now()) / 1000);
+  if (left <= 0) return finish();
+  setText(clockFace, `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`);
+  setText(state, "Good for one device. Time left: ");
+  if (Date.now() - asked < ASK_EVERY_MS) return;
+  asked = Date.now();
+  const one = made;
+  const { gone, remainingMs } = await app.call("device.pair.setupStatus", { setupId: one.setupId }).catch(() => ({}));
+  if (one !== made) return;
+  if (remainingMs) made.ends = Date.now() + remainingMs;
+  if (gone) finish();
+}
+
+/** The code is gone: says to whom, and takes it off the page. */
+async function finish() {
+  if (made.end) return;
+  made.end = true;
+  hide();
+  const one = made;
+  await app.refreshDevices();
+  if (one !== made) return;
+  const device = app.devices.paired.find((each) => !one.known.includes(stamp(each)));
+  const late = one.ends - Date.now() < 1000;
+  state.dataset.end = device ? "used" : "ended";
+  setText(clockFace, "");
+  if (device) setText(state, `Used by ${nameOf(device)}, ${shortId(device.deviceId)}: it is paired.`);
+  else setText(state, late ? "Expired: nobody used it in time." : "Ended: it was used, or wrong codes were tried too often.");
+  picture.hidden = true;
+  picture.removeAttribute("src");
+  ways.replaceChildren();
+  setText(shownCode, "");
+}
