@@ -1,9 +1,12 @@
-//! Packs the dashboard: every file compressed once here, so that the program holds and sends only that.
+//! Packs the dashboard: every file stripped of comments and compressed once here, so that the program holds and sends only that.
 //!
 //! Marks in the page: `{version}` is the program's, `{digest}` names the content of all other files (FNV-1a, eight hex digits).
 
 use std::path::Path;
 use std::{env, fs};
+
+#[path = "src/dashboard/strip.rs"]
+mod strip;
 
 /// The page itself, which names the others and so comes last.
 const PAGE: &str = "index.html";
@@ -28,20 +31,20 @@ fn main() {
     let to = env::var("OUT_DIR").expect("cargo names the directory");
     let mut digest = 0x811c_9dc5_u32;
     for name in ASSETS {
-        let file = read(&from.join(name));
-        digest = file.iter().fold(digest, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-        write(&to, name, &file);
+        let file = strip::strip(&read(&from.join(name)));
+        digest = file.bytes().fold(digest, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        write(&to, name, file.as_bytes());
     }
     let digest = format!("{digest:08x}");
-    let page = String::from_utf8(read(&from.join(PAGE))).expect("the page is UTF-8");
+    let page = strip::strip(&read(&from.join(PAGE)));
     let version = env::var("CARGO_PKG_VERSION").expect("cargo names the version");
     write(&to, PAGE, page.replace("{version}", &version).replace("{digest}", &digest).as_bytes());
     println!("cargo:rustc-env=GATELET_PAGE_DIGEST={digest}");
     println!("cargo:rerun-if-changed=src/dashboard");
 }
 
-fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
 fn write(to: &str, name: &str, file: &[u8]) {

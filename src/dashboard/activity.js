@@ -2,7 +2,7 @@
 import { bits, button, card, facts, hintNodes, listCard, make, nameOf, setTag, setText, shortId, since } from "./dom.js";
 
 const EVENTS_KEPT = 200;
-const TEXT_SHOWN = 60;
+const TEXT_SHOWN = 32;
 const REFUSALS_SHOWN = 50;
 
 let app, here, refusals, lines, pause, count, empty;

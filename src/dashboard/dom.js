@@ -150,7 +150,7 @@ function replace(node, box) {
 
 /** A command with a button that copies it. */
 export function commandNode(text) {
-  const code = make("code", { textContent: text });
+  const code = make("code", { textContent: text, className: text.length > 120 ? "long" : "" });
   const node = button("Copy", async () => {
     node.textContent = (await copy(text, code)) ? "Copied" : "Select it";
     setTimeout(() => (node.textContent = "Copy"), 2000);

@@ -25,7 +25,7 @@ const RULES = {
 const VIA = { local: "on the gateway's machine", direct: "with no proxy between", proxy: "through a trusted proxy", "untrusted-proxy": "through a proxy it does not trust" };
 const HOST = { absent: "none", loopback: "this machine", ours: "known", foreign: "not known to the gateway" };
 
-let app, hint, seen, advice, label, secret;
+let app, hint, seen, advice, label, secret, signIn;
 let kind = "token";
 
 /** Builds the door into `root`; `enter(secret)` is given what was typed. */
@@ -53,7 +53,8 @@ export function mountDoor(root, shared, enter) {
     secret.value = "";
     enter(typed);
   });
-  root.append(hint, card("Sign in", form), card("What the gateway saw", seen, advice));
+  signIn = card("Sign in", form);
+  root.append(hint, signIn, card("What the gateway saw", seen, advice));
 }
 
 /** Fills the door with a refusal, and gives its verdict in words; `error` is the gateway's, or made of its close. */
@@ -65,6 +66,8 @@ export function showRefusal({ error, retryMs }) {
   setText(label, kind === "password" ? "Gateway password or setup code" : "Setup code or gateway token");
   hint.replaceChildren(hint.firstChild, ...hintNodes(details.hint ?? ""));
   hint.hidden = !details.hint;
+  // No secret opens for a device that was locked out.
+  signIn.hidden = code === "DEVICE_REVOKED";
   const rule = details.rule && [details.rule, RULES[details.rule]].filter(Boolean).join(", ");
   const answer = [
     ["Rule", rule],
@@ -77,15 +80,15 @@ export function showRefusal({ error, retryMs }) {
   ];
   facts(seen, answer);
   setText(advice, "");
-  askWhoami(answer);
+  askWhoami(answer, /^(AUTH|CONTROL)_/.test(code));
   if (!pending) return { title: "Refused", words: WORDS[code] ?? sentence(error.message) };
-  const waits = "Somebody has to approve this browser. This page goes on by itself once that is done.";
+  const waits = "Somebody has to approve this browser: on the gateway, or under Devices in a browser that is in. This page then goes on by itself.";
   const again = "The last request was turned down, or nobody decided. Another waits now: try again when it is approved.";
   return { title: "Waiting for approval", words: retryMs === null ? again : waits };
 }
 
 /** What the gateway sees of this browser; it answers that to anybody, and nothing is missed if it does not. */
-async function askWhoami(answer) {
+async function askWhoami(answer, advised) {
   try {
     let reply = await fetch("whoami", { cache: "no-store" });
     if (!reply.ok) reply = await fetch("/whoami", { cache: "no-store" });
@@ -93,7 +96,7 @@ async function askWhoami(answer) {
     const [rule, code, said, closed, request, ...rest] = answer;
     const address = `${client}, ${VIA[via] ?? via}`;
     facts(seen, [rule, code, said, closed, request, ["Address", address], ["Proxy", peer !== client && peer], ["Host", `${host || "none"} (${HOST[hostIs] ?? hostIs})`], ...rest]);
-    setText(advice, sentence(words ?? ""));
+    setText(advice, advised ? sentence(words ?? "") : "");
   } catch {
     // the gateway is gone, or a proxy keeps this path to itself
   }
