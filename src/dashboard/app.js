@@ -270,6 +270,7 @@ function showWaiting() {
 async function refreshDevices() {
   clearTimeout(refreshing);
   refreshing = null;
+  if (!app.may("pairing")) return;
   try {
     app.devices = await app.call("device.pair.list");
     showWaiting();

@@ -5,7 +5,7 @@ import { ask, askText, bits, button, card, facts, listCard, make, nameOf, setTag
 const FILTER_FROM = 8;
 const MAY_WORDS = "the gateway's command line can let it in again";
 
-let app, pending, paired, filter, about;
+let app, pending, paired, filter, about, closed, full;
 let table = null;
 
 export const view = { id: "devices", title: "Devices", mount, show, onDevices: draw, tick: draw };
@@ -19,19 +19,27 @@ function mount(root, shared) {
   about = make("dl", { className: "facts" });
   for (const [node, id] of [[pending.list, "pending"], [paired.list, "paired"], [about, "about"]]) node.id = id;
   paired.list.before(filter);
-  root.append(pending.node, paired.node, card("This browser and the gateway", about));
+  closed = make("p", { className: "notice", textContent: "This browser may not see who else is paired: that takes the scope operator.pairing." });
+  full = make("p", {
+    className: "notice", hidden: true,
+    textContent: "The table of devices is full: a new one is let in with the token only, and not remembered. Remove one that is not needed, or see gateway.pairing.capacity.",
+  });
+  root.append(closed, full, pending.node, paired.node, card("This browser and the gateway", about));
 }
 
 async function show() {
+  closed.hidden = app.may("pairing");
+  pending.node.hidden = paired.node.hidden = !closed.hidden;
   draw();
-  table = app.may("read") ? (await app.call("gatelet.status")).table : null;
+  if (app.may("read")) ({ table } = await app.call("gatelet.status"));
   drawAbout();
 }
 
 function draw() {
   drawAbout();
   pending.draw(app.devices.pending, (one) => one.requestId, drawPending);
-  const all = app.devices.paired;
+  const own = (one) => one.deviceId === app.identity.id;
+  const all = app.devices.paired.toSorted((a, b) => own(b) - own(a));
   filter.hidden = all.length < FILTER_FROM;
   const wanted = filter.hidden ? "" : filter.value.toLowerCase();
   const fits = (one) => [nameOf(one), one.deviceId, one.platform, one.clientId, one.provenance, ...(one.roles ?? [])].join(" ").toLowerCase().includes(wanted);
@@ -52,8 +60,9 @@ function drawAbout() {
     ["Transport", window.isSecureContext ? null : "plain HTTP"],
     ["Gateway", hello && `gatelet ${hello.server?.version ?? ""}, up for ${span((hello.snapshot?.uptimeMs ?? 0) + Date.now() - app.helloAt)}`],
     ["Protocol", hello?.protocol],
-    ["Table", table && `${table.used} of ${table.capacity} places taken`],
+    ["Places", table && `${table.used} of ${table.capacity} taken`],
   ]);
+  full.hidden = !(table?.used >= table?.capacity);
 }
 
 // --- who waits

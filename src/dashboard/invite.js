@@ -28,6 +28,7 @@ function mount(root, shared) {
   });
   const go = button("Make a code", makeCode, { className: "" });
   problem = make("p", { className: "notice", textContent: "To make codes, this browser needs the scope operator.admin." });
+  choice.append(make("div", { className: "bar" }, go));
   state = make("span", { role: "status" });
   clockFace = make("span", { role: "timer" });
   shownCode = make("output", { id: "code", className: "code" });
@@ -36,7 +37,7 @@ function mount(root, shared) {
   result = card("The code", make("div", { className: "invite" }, make("div", { className: "ways" }, shownCode, make("p", { id: "code-state" }, state, clockFace), ways), picture));
   result.hidden = true;
   result.firstChild.tabIndex = -1;
-  root.append(card("A new code", problem, choice, make("div", { className: "bar" }, go)), result);
+  root.append(card("A new code", problem, choice), result);
 }
 
 function show() {
