@@ -2,7 +2,7 @@
 import { bits, button, card, facts, hintNodes, listCard, make, nameOf, setTag, setText, shortId, since } from "./dom.js";
 
 const EVENTS_KEPT = 200;
-const TEXT_SHOWN = 32;
+const TEXT_SHOWN = 60;
 const REFUSALS_SHOWN = 50;
 
 let app, here, refusals, lines, pause, count, empty;
@@ -62,7 +62,8 @@ function brief(payload) {
   const word = (value) => {
     if (Array.isArray(value)) return `[${value.length}]`;
     if (value && typeof value === "object") return "{...}";
-    return String(value).slice(0, TEXT_SHOWN);
+    // Ids and keys are known by their beginning.
+    return String(value).slice(0, /^[\w-]{30,}$/.test(value) ? 8 : TEXT_SHOWN);
   };
   return Object.entries(payload).slice(0, 6).map(([key, value]) => `${key}: ${word(value)}`).join("  ");
 }

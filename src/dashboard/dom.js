@@ -168,10 +168,10 @@ async function copy(text, node) {
   }
 }
 
-/** Words and commands of a hint: what stands in backticks, or a command that ends the hint. */
+/** Words and commands of a hint: what stands in backticks, a line of configuration, or a command that ends the hint. */
 export function hintNodes(hint) {
   const command = /(^|: )((?:(?:sudo|docker|podman|kubectl) .*?)?\bgatelet [a-z].*)$/;
-  const marked = hint.includes("`") ? hint : hint.replace(command, "$1`$2`");
+  const marked = hint.includes("`") ? hint : hint.replace(command, "$1`$2`").replace(/gateway\.[\w.]+: (".*?"|\[.*?\])/g, "`$&`");
   return marked.split("`").map((text, index) => {
     if (index % 2) return commandNode(text);
     // A command stands on a line of its own, so the words after it lose their comma.

@@ -66,8 +66,8 @@ export function showRefusal({ error, retryMs }) {
   setText(label, kind === "password" ? "Gateway password or setup code" : "Setup code or gateway token");
   hint.replaceChildren(hint.firstChild, ...hintNodes(details.hint ?? ""));
   hint.hidden = !details.hint;
-  // No secret opens for a device that was locked out.
-  signIn.hidden = code === "DEVICE_REVOKED";
+  // There no secret helps.
+  signIn.hidden = ["DEVICE_REVOKED", "CONTROL_UI_ORIGIN_NOT_ALLOWED"].includes(code);
   const rule = details.rule && [details.rule, RULES[details.rule]].filter(Boolean).join(", ");
   const answer = [
     ["Rule", rule],

@@ -34,7 +34,7 @@ function mount(root, shared) {
   shownCode = make("output", { id: "code", className: "code" });
   picture = make("img", { id: "qr", width: 220, height: 220 });
   ways = make("div", { className: "ways" });
-  result = card("The code", make("div", { className: "invite" }, make("div", { className: "ways" }, shownCode, make("p", { id: "code-state" }, state, clockFace), ways), picture));
+  result = card("The code", make("div", { className: "invite" }, make("div", {}, shownCode, make("p", { id: "code-state" }, state, clockFace)), picture, ways));
   result.hidden = true;
   result.firstChild.tabIndex = -1;
   root.append(card("A new code", problem, choice), result);
@@ -89,7 +89,7 @@ function draw() {
   const way = (words, text) => [make("p", { className: "quiet", textContent: words }), commandNode(text)];
   const node = plain && `gatelet node run --host ${plain.hostname.replace(/[[\]]/g, "")} --port ${plain.port || 80} --code ${code}`;
   ways.replaceChildren(
-    ...(profile !== "node" ? way("In the other device's browser:", `${best.href.replace(/\/$/, "")}/#code=${code}`) : []),
+    ...(profile !== "node" ? way("In the other device's browser:", `${best.origin}${new URL(".", location.href).pathname}#code=${code}`) : []),
     ...(profile === "node" && node ? way("On the other machine, with gatelet:", node) : []),
     ...way(qrDataUrl ? "In an app: scan the picture, or paste this link" : "In an app, this link:", link),
     far.length ? "" : make("p", { className: "notice", textContent: "The gateway is reached on this machine only. For other devices set gateway.bind to \"lan\", or gateway.publicOrigin, under Configuration." }),
