@@ -4,6 +4,7 @@ use super::context::Context;
 use super::show::{clean, Grid};
 use super::{Done, Exit, Output};
 use crate::config::{Problem, Severity};
+use crate::rpc;
 use crate::wire::json;
 
 /// Every problem at once. Exit code 1 if one of them is an error.
@@ -29,17 +30,7 @@ pub fn check(context: &Context) -> Done {
 pub fn print(context: &Context) -> Done {
     let settings = &context.loaded.settings;
     if context.json {
-        return Output::json(&json::object(|o| {
-            o.arr("settings", |list| {
-                for setting in settings {
-                    list.item_obj(|o| {
-                        o.str("key", &setting.path);
-                        o.str("value", &setting.value);
-                        o.shown("source", &setting.source);
-                    });
-                }
-            });
-        }));
+        return Output::json(&json::object(|o| rpc::config::settings(o, settings)));
     }
     let mut grid = Grid::new(&["SETTING", "VALUE", "FROM"]);
     for setting in settings {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::parse::{quote, Found, Item};
 use super::schema::{self, Kind};
 use super::secrets::{Search, Secret};
-use super::{paths, values, Env, Overrides, Paths, Problems, Setting, Source};
+use super::{paths, print, values, Env, Overrides, Paths, Problems, Setting, Source};
 use super::{Bind, Config, ControlUi, Nodes, Pairing, PairingMode, Tailscale, TailscaleMode, Upstream};
 use crate::gate::net::Cidr;
 
@@ -313,10 +313,12 @@ fn shown(found: &Found, path: &str, kind: Kind) -> String {
     match kind {
         Kind::Flag(_) => found.flag(path).to_string(),
         Kind::Number(..) => found.number(path).to_string(),
-        Kind::Text => text().unwrap_or_default().to_string(),
+        Kind::Text => print::without_login(text().unwrap_or_default()).to_string(),
         Kind::Word(words) => text().unwrap_or(words.first().copied().unwrap_or_default()).to_string(),
         Kind::Secret => text().map(|text| fingerprint(&Secret::new(text))).unwrap_or_default(),
-        Kind::List => found.list(path).iter().map(|item| item.text.as_str()).collect::<Vec<_>>().join(", "),
+        Kind::List => {
+            found.list(path).iter().map(|item| print::without_login(&item.text)).collect::<Vec<_>>().join(", ")
+        }
         Kind::Section | Kind::NotUsed => String::new(),
     }
 }

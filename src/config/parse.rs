@@ -5,7 +5,7 @@
 use super::schema::{self, Key, Kind};
 use super::text::{expand, variable, whole, Lines};
 use super::tree::{self, Member, Value as Tree};
-use super::{Env, Problems};
+use super::{print, Env, Problems};
 use crate::gate::limits;
 use crate::gate::text::{clip, Text};
 
@@ -111,9 +111,9 @@ pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> Found
     reader.found
 }
 
-/// A text as it may be shown: in quotes, short, on one line.
+/// A text as it may be shown: in quotes, short, on one line, without a login.
 pub(super) fn quote(text: &str) -> String {
-    let shown: Text<{ limits::WORD_LEN }> = clip(text);
+    let shown: Text<{ limits::WORD_LEN }> = clip(print::without_login(text));
     format!("\"{shown}\"")
 }
 

@@ -68,6 +68,15 @@ fn has_login(text: &str) -> bool {
     host.is_some_and(|host| host.contains('@'))
 }
 
+/// The text as it may be shown outside of a file.
+pub(super) fn without_login(text: &str) -> &str {
+    if has_login(text) {
+        HIDDEN
+    } else {
+        text
+    }
+}
+
 struct Printer<'i> {
     out: String,
     indent: Option<&'i str>,

@@ -1,10 +1,10 @@
-//! `config.get`, `config.set`, `config.patch`, `config.apply`: the configuration file over the wire.
+//! `config.get`, `config.set`, `config.patch`, `config.apply`, `gatelet.config`: the configuration file over the wire.
 //!
 //! A handler reads what is asked; the file is read and written on the disk thread (`server/config_file.rs`), all of one [`Ask`] in
 //! one go, and [`answer`] says how it went. The hash guards what others changed in between. No secret is ever in an answer.
 
 use super::{Call, Failure, Reply};
-use crate::config::{Problem, Shown};
+use crate::config::{Problem, Setting, Shown};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
@@ -15,10 +15,19 @@ use crate::wire::params::Params;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     Get,
+    /// It is read, and every setting told with where it comes from.
+    Explain,
     /// It becomes another text.
     Set,
     /// A merge patch goes into it.
     Patch,
+}
+
+impl How {
+    /// May the file be another afterwards?
+    pub fn writes(self) -> bool {
+        matches!(self, How::Set | How::Patch)
+    }
 }
 
 /// What a client asks of the configuration file.
@@ -52,6 +61,9 @@ pub struct Seen {
     pub warnings: Vec<Problem>,
     /// What a patch changed.
     pub paths: Vec<String>,
+    /// What was explained.
+    pub settings: Vec<Setting>,
+    pub not_used: Vec<String>,
 }
 
 /// What the gateway itself adds to an answer.
@@ -67,6 +79,12 @@ pub struct Around<'a> {
 pub fn get(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     params.finish()?;
     Ok(asking(call, How::Get, String::new(), None, Vec::new()))
+}
+
+/// `gatelet.config {}`: what `config.get` says, and what `gatelet config print` does.
+pub fn explain(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    params.finish()?;
+    Ok(asking(call, How::Explain, String::new(), None, Vec::new()))
 }
 
 /// `config.set {raw, baseHash?}`
@@ -128,7 +146,7 @@ pub fn answer(ask: &Ask, seen: &Seen, around: &Around<'_>) -> Vec<u8> {
     let v4 = ask.dialect == Dialect::V4;
     let tree = seen.shown.json.as_deref().unwrap_or("{}").as_bytes();
     json::object(|o| {
-        if ask.how == How::Get {
+        if !ask.how.writes() {
             return got(o, ask, seen, around);
         }
         o.bool("ok", true);
@@ -169,6 +187,23 @@ fn got(o: &mut Writer<'_>, ask: &Ask, seen: &Seen, around: &Around<'_>) {
     issues(o, "warnings", &seen.warnings);
     o.fields(r#""legacyIssues":[]"#);
     o.strs("restartRequired", around.restart.iter().copied());
+    if ask.how == How::Explain {
+        settings(o, &seen.settings);
+        o.strings("acceptedNotUsed", &seen.not_used);
+    }
+}
+
+/// Every setting with its value and where it comes from, as a field of an open object. Secrets are fingerprints already.
+pub fn settings(o: &mut Writer<'_>, settings: &[Setting]) {
+    o.arr("settings", |list| {
+        for setting in settings {
+            list.item_obj(|o| {
+                o.str("key", &setting.path);
+                o.str("value", &setting.value);
+                o.shown("source", &setting.source);
+            });
+        }
+    });
 }
 
 fn issues(o: &mut Writer<'_>, key: &str, problems: &[Problem]) {

@@ -317,6 +317,7 @@ const METHODS: &[Method] = &[
     Method { advertised: false, ..method("device.pair.setupCode", Scope::Admin, setup::code) },
     Method { advertised: false, ..method("device.pair.setupStatus", Scope::Admin, setup::status) },
     Method { advertised: false, ..method("gatelet.status", Scope::Read, own::status) },
+    Method { advertised: false, ..method("gatelet.config", Scope::Read, config::explain) },
     Method { advertised: false, ..method("gatelet.refusals", Scope::Pairing, own::refusals) },
 ];
 

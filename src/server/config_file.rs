@@ -49,9 +49,11 @@ impl ConfigFile {
 
     fn answer(&self, ask: &Ask) -> Result<Done, Failure> {
         let old = self.read()?;
-        if ask.how == How::Get {
+        if !ask.how.writes() {
             let loaded = self.load(old.as_deref());
-            return Ok(Done { seen: self.seen(old.as_deref(), &loaded), new: None });
+            let seen = self.seen(old.as_deref(), &loaded);
+            let seen = Seen { settings: loaded.settings, not_used: loaded.accepted_not_used, ..seen };
+            return Ok(Done { seen, new: None });
         }
         self.write(ask, old)
     }
@@ -126,7 +128,7 @@ impl ConfigFile {
             hash: self.hash(text.unwrap_or_default()),
             errors: of(Severity::Error),
             warnings: of(Severity::Warning),
-            paths: Vec::new(),
+            ..Seen::default()
         }
     }
 }

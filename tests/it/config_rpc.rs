@@ -254,6 +254,32 @@ fn what_changes_is_in_force_at_once_and_connections_stay() {
 }
 
 #[test]
+fn every_setting_is_explained_with_its_source_and_without_a_secret() {
+    let gateway = house();
+    let text = FILE.replace("auth:", "upstream: { url: 'ws://me:my-password@10.0.0.2' }, http: {}, auth:");
+    std::fs::write(file(&gateway), text.replace("https://a.example", "https://me:my-password@a.example")).unwrap();
+    let mut session = admin(&gateway, 4);
+    let told = session.call("gatelet.config", json!({})).unwrap();
+    let (seen, all) = (get(&mut session), told.to_string());
+    assert!(!all.contains(TOKEN) && !all.contains("my-password@"), "{all}");
+    for same in ["hash", "path", "issues", "config", "raw", "restartRequired"] {
+        assert_eq!(told[same], seen[same], "{same}");
+    }
+    let settings = told["settings"].as_array().unwrap();
+    let of = |key: &str| settings.iter().find(|one| one["key"] == format!("gateway.{key}")).unwrap().clone();
+    assert_eq!(of("port")["source"], "--port");
+    assert_eq!(of("bind"), json!({ "key": "gateway.bind", "value": "loopback", "source": "config line 4" }));
+    assert_eq!((&of("pairing.mode")["value"], &of("pairing.mode")["source"]), (&json!("token"), &json!("default")));
+    assert_eq!(
+        (&of("controlUi.allowedOrigins")["value"], &of("upstream.url")["value"]),
+        (&json!(HIDDEN), &json!(HIDDEN))
+    );
+    assert!(of("auth.token")["value"].as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(told["acceptedNotUsed"], json!(["gateway.http"]));
+    assert!(seen.get("settings").is_none(), "the protocol's own answer stays what it is");
+}
+
+#[test]
 fn a_command_that_is_denied_is_refused_from_then_on() {
     let gateway = house();
     let device = Device::new();

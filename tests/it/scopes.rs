@@ -77,8 +77,8 @@ const TABLE: &str = "
 const OWN: &str = "
 3 pairing device.pair.remove device.pair.rename node.pair.remove gatelet.refusals
 3 admin device.pair.setupCode device.pair.setupStatus
-3 read gatelet.status
-4 read gatelet.status
+3 read gatelet.status gatelet.config
+4 read gatelet.status gatelet.config
 4 pairing gatelet.refusals
 ";
 
