@@ -1,3 +1,194 @@
-// Configuration: not yet.
+// Configuration: what is in force and where it comes from, what is wrong with it, and changing what is safe to change from here.
+// Never: a secret, a key that could lock this page out, or a write over what somebody else wrote meanwhile.
+import { busy, button, card, field, make, setText, showProblem } from "./dom.js";
 
-export const view = { id: "config", title: "Configuration", mount() {} };
+/** What may be changed from here. Everything else could lock this page out, opens a door, or needs somebody at the machine. */
+const SAFE = [
+  "port", "publicOrigin", "trustedProxies", "allowRealIpFallback", "auth.strictClock", "auth.rateLimit.maxAttempts",
+  "auth.rateLimit.windowMs", "auth.rateLimit.lockoutMs", "pairing.mode", "pairing.authorizedKeys", "pairing.capacity",
+  "controlUi.allowedOrigins", "nodes.pairing.autoApproveLocal", "nodes.pairing.autoApproveCidrs", "nodes.commands.allow",
+  "nodes.commands.deny",
+];
+const AT_START = ["port", "pairing.capacity"];
+const MOVED = "config changed since last load";
+
+let app, home, place, problems, filter, groups, save, outcome;
+let told = null;
+let schema = null;
+let shown = false;
+/** Fields by key: {row, key, box, type, old}; `box` only where it can be changed. */
+let fields = [];
+
+export const view = { id: "config", title: "Configuration", mount, show, hide, onEvent };
+
+function mount(root, shared) {
+  app = shared;
+  place = make("p", { className: "quiet" });
+  problems = make("ul", { className: "issues" });
+  filter = make("input", { type: "search", id: "config-filter", placeholder: "Name, value or source", autocapitalize: "none", spellcheck: false });
+  groups = make("div", { className: "stack" });
+  save = make("button", { textContent: "Save" });
+  const undo = button("Undo", load);
+  outcome = make("p", { role: "status" });
+  const form = make(
+    "form", { className: "stack" },
+    field("Filter", filter, "grow"), groups, make("div", { className: "actions sticky" }, save, undo, outcome),
+  );
+  filter.addEventListener("input", sift);
+  form.addEventListener("input", drawDirty);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(save, write);
+  });
+  // A row that is filtered out could not say what is wrong with it.
+  form.addEventListener("invalid", () => sift((filter.value = "")), true);
+  home = [root, card("State", place, problems), card("Settings", form)];
+}
+
+function show() {
+  shown = true;
+  if (changed().length === 0) return load();
+}
+
+function hide() {
+  shown = false;
+}
+
+function onEvent(name, payload) {
+  if (name !== "config.changed" || !shown || payload.hash === told?.hash || save.hasAttribute("aria-busy")) return;
+  if (changed().length === 0) load();
+  else setText(outcome, "Somebody else changed the file: Undo shows what it says now.");
+}
+
+async function load() {
+  try {
+    schema ??= (await app.call("config.schema")).schema.properties.gateway;
+    told = await app.call("gatelet.config");
+    draw();
+  } catch ({ code, message }) {
+    if (code !== "LOST") showProblem(message);
+  }
+}
+
+const at = (tree, path) => path.split(".").reduce((node, name) => node?.[name], tree);
+const typeOf = (key) => at(schema, `properties.${key.replaceAll(".", ".properties.")}`) ?? {};
+
+function draw() {
+  drawState();
+  const kept = new Map();
+  fields = told.settings.map(({ key, value, source }) => {
+    const field = drawField(key.replace("gateway.", ""), value, source);
+    const name = field.key.includes(".") ? field.key.split(".")[0] : "";
+    kept.set(name, [...(kept.get(name) ?? []), field.row]);
+    return field;
+  });
+  groups.replaceChildren(...[...kept].map(([name, rows]) => make(
+    "section", { "aria-label": `gateway ${name}` }, make("h3", {}, make("code", { textContent: name ? `gateway.${name}` : "gateway" })), make("ul", { className: "rows" }, ...rows),
+  )));
+  sift();
+  drawDirty();
+  setText(outcome, "");
+  const [root, ...cards] = home;
+  if (!cards[0].isConnected) root.append(...cards);
+}
+
+function drawState() {
+  setText(place, `${told.path}${told.exists ? "" : ": not there yet, made when something is saved"}`);
+  const list = [
+    ...told.issues.map(({ message }) => ["Error", message]), ...told.warnings.map(({ message }) => ["Warning", message]),
+    ...told.restartRequired.map((key) => ["Waits", `${key} is in force at the next start`]),
+  ];
+  if (told.appliedConfigHash !== told.hash && !told.restartRequired.length) {
+    list.push(["Waits", "the file was changed by hand; that is in force at the next start, or when something is saved here"]);
+  }
+  if (!list.length) list.push(["Fine", "no problem, and all of the file is in force"]);
+  if (told.acceptedNotUsed.length) list.push(["Not used", `in the file without a meaning here: ${told.acceptedNotUsed.join(", ")}`]);
+  problems.replaceChildren(...list.map(([word, text]) => make(
+    "li", {}, make("span", { className: `tag ${{ Fine: "good", Error: "bad" }[word] ?? "wait"}`, textContent: word }), ` ${text}`,
+  )));
+}
+
+function drawField(key, value, source) {
+  const type = typeOf(key);
+  const written = at(told.config.gateway, key);
+  const id = `config-${key}`;
+  const fromFile = source === "default" || source.startsWith("config ");
+  const readable = !/number|integer/.test(type.type) || typeof (written ?? 0) === "number";
+  const box = SAFE.includes(key) && fromFile && readable && app.may("admin") ? makeBox(id, type, written, value) : null;
+  const note = [source, SAFE.includes(key) && !fromFile && "goes before the file", box && AT_START.includes(key) && "a change waits for the next start"];
+  const row = make(
+    "li", { className: "set" },
+    make("div", {}, make(box ? "label" : "span", { htmlFor: id, className: "key", textContent: key }), make("p", { className: "quiet", textContent: note.filter(Boolean).join(" \u00b7 ") })),
+    make("div", { className: "value" }, box ?? make("span", { className: value ? "mono" : "quiet", textContent: value || "none" })),
+  );
+  return { row, key, box, type: type.type, old: box && read(box, type.type), text: `${key} ${value} ${source}`.toLowerCase() };
+}
+
+/** What a key is changed with, by what it may hold. */
+function makeBox(id, { type, enum: words, minimum, maximum }, written, value) {
+  if (words) {
+    const box = make("select", { id }, ...words.map((word) => make("option", { value: word, textContent: word })));
+    box.value = value;
+    return box;
+  }
+  if (type === "boolean") return make("input", { id, type: "checkbox", checked: value === "true" });
+  if (type === "integer") return make("input", { id, type: "number", min: minimum, max: maximum, value });
+  if (type === "array") {
+    const list = Array.isArray(written) ? written : value ? value.split(", ") : [];
+    return make("textarea", { id, rows: Math.min(8, list.length + 1), value: list.join("\n"), placeholder: "one on each line", spellcheck: false, autocapitalize: "none" });
+  }
+  return make("input", { id, value: written ?? value, spellcheck: false, autocapitalize: "none" });
+}
+
+/** What a box says, as it goes into the file; null takes the key out of it. */
+function read(box, type) {
+  const text = box.value.trim();
+  if (type === "boolean") return box.checked;
+  if (type === "array") return text ? text.split("\n").map((line) => line.trim()).filter(Boolean) : null;
+  if (text === "") return null;
+  return type === "integer" ? Number(text) : text;
+}
+
+function changed() {
+  return fields.filter(({ box, type, old }) => box && JSON.stringify(read(box, type)) !== JSON.stringify(old));
+}
+
+function drawDirty() {
+  const dirty = changed();
+  fields.forEach((field) => field.row.classList.toggle("dirty", dirty.includes(field)));
+  setText(outcome, dirty.length ? `${dirty.length} to save` : "");
+}
+
+function sift() {
+  const wanted = filter.value.trim().toLowerCase();
+  fields.forEach(({ row, text }) => (row.hidden = !text.includes(wanted)));
+  for (const group of groups.children) group.hidden = !group.querySelector("li:not([hidden])");
+}
+
+async function write() {
+  const dirty = changed();
+  if (!dirty.length) return setText(outcome, "Nothing is changed.");
+  const keys = dirty.map(({ key }) => key).join(", ");
+  const patch = {};
+  for (const { key, box, type } of dirty) {
+    const names = key.split(".");
+    const last = names.pop();
+    names.reduce((node, name) => (node[name] ??= {}), patch)[last] = read(box, type);
+  }
+  const replacePaths = dirty.filter(({ type }) => type === "array").map(({ key }) => `gateway.${key}`);
+  try {
+    const done = await app.call("config.patch", { raw: JSON.stringify({ gateway: patch }), baseHash: told.hash, replacePaths });
+    fields = [];
+    await load();
+    const later = done.restartRequired.join(", ");
+    setText(outcome, later ? `Saved. At the next start: ${later}` : `Saved, and in force now: ${keys}`);
+  } catch (error) {
+    if (!error.message.startsWith(MOVED)) {
+      const issues = error.details?.issues?.map(({ message }) => message).join("; ");
+      return setText(outcome, `Not saved: ${issues || error.message}`);
+    }
+    fields = [];
+    await load();
+    setText(outcome, `Not saved: somebody changed the file meanwhile. This is what it says now; ${keys} can be changed again.`);
+  }
+}

@@ -30,6 +30,11 @@ export function facts(list, pairs) {
   shown.forEach(([, value], at) => setText(list.children[at].lastChild, value));
 }
 
+/** A labelled input; the input has an id. */
+export function field(words, box, className = "") {
+  return make("div", { className: `field ${className}` }, make("label", { htmlFor: box.id, textContent: words }), box);
+}
+
 /** A part of a view with a heading: `h2` and a card around the rest. */
 export function card(title, ...children) {
   const heading = make("h2", { textContent: title });

@@ -1,3 +1,165 @@
-// Logs: not yet.
+// Logs: the gateway's last lines, followed while somebody looks; a refusal explains itself.
+// Never: more lines than the page can bear, a question while nobody looks, a line as markup.
+import { facts, field, hintNodes, make, setText, showProblem } from "./dom.js";
 
-export const view = { id: "logs", title: "Logs", mount() {} };
+const POLL_MS = 1_500;
+const LINES_KEPT = 1_000;
+/** A line and the refusal it tells of are of the same moment; connections of another run have the same numbers. */
+const SAME_MOMENT_MS = 3_000;
+const LEVELS = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+
+let app, box, level, filter, follow, count;
+let cursor;
+let shown = false;
+let paused = false;
+let timer = null;
+let asking = false;
+
+export const view = { id: "logs", title: "Logs", mount, show, hide };
+
+function mount(root, shared) {
+  app = shared;
+  const options = [["Errors", 0], ["Warnings and errors", 1], ["Info and graver", 2], ["Everything", 4]];
+  level = make("select", { id: "log-level" }, ...options.map(([textContent, value]) => make("option", { textContent, value })));
+  level.value = 4;
+  filter = make("input", { id: "log-filter", type: "search", placeholder: "Text in the line", autocapitalize: "none", spellcheck: false });
+  follow = make("button", { type: "button", className: "plain", textContent: "Pause" });
+  count = make("p", { className: "quiet" });
+  box = make("ul", { className: "lines log", tabIndex: 0, "aria-label": "Lines of the log" });
+  root.append(make(
+    "section", { className: "card", "aria-label": "Log" },
+    make("div", { className: "bar" }, field("Level", level), field("Filter", filter, "grow"), follow), box, count,
+  ));
+  level.addEventListener("change", sift);
+  filter.addEventListener("input", sift);
+  follow.addEventListener("click", () => {
+    paused = !paused;
+    setText(follow, paused ? "Follow" : "Pause");
+    drawCount();
+    poll();
+  });
+  document.addEventListener("visibilitychange", poll);
+}
+
+function show() {
+  shown = true;
+  poll();
+}
+
+function hide() {
+  shown = false;
+}
+
+async function poll() {
+  clearTimeout(timer);
+  if (!shown || paused || document.hidden || asking) return;
+  asking = true;
+  try {
+    take(await app.call("logs.tail", cursor === undefined ? {} : { cursor }));
+  } catch ({ code, message }) {
+    // The view is shown again when the gateway is back.
+    if (code === "LOST") return;
+    showProblem(message);
+  } finally {
+    asking = false;
+  }
+  timer = setTimeout(poll, POLL_MS);
+}
+
+function take(tail) {
+  const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  const known = cursor !== undefined;
+  const mark = (words) => make("li", { className: "quiet", textContent: words });
+  const added = tail.lines.map(drawLine);
+  if (known && tail.reset) added.unshift(mark("The gateway was started anew."));
+  else if (known && tail.truncated) added.unshift(mark("Lines are missing here: there were more than the gateway keeps."));
+  cursor = tail.cursor;
+  box.append(...added);
+  while (box.children.length > LINES_KEPT) box.firstChild.remove();
+  const from = box.scrollTop;
+  if (added.length || !known) sift();
+  if (!atEnd && known) box.scrollTop = from;
+}
+
+function drawLine(text) {
+  const { time = "", 1: words = text, _meta: meta } = readLine(text);
+  const name = meta?.logLevelName ?? "INFO";
+  const local = new Date(time);
+  const row = make(
+    "li", { "data-level": name },
+    make("time", { dateTime: time, textContent: isNaN(local) ? time : local.toLocaleTimeString([], { hourCycle: "h23" }) }),
+    make("span", { className: "level", textContent: name.toLowerCase() }),
+  );
+  row.dataset.text = `${time} ${name} ${words}`.toLowerCase();
+  const conn = /^refuse conn=(\d+)/.exec(words)?.[1];
+  if (conn) row.append(explainButton(row, Number(conn), local.getTime()));
+  row.append(make("span", { className: "said", textContent: words }));
+  return row;
+}
+
+function readLine(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+}
+
+function sift() {
+  const wanted = filter.value.trim().toLowerCase();
+  for (const row of box.children) {
+    const grave = !row.dataset.level || LEVELS.indexOf(row.dataset.level) <= level.value;
+    row.hidden = !grave || !(row.dataset.text ?? "").includes(wanted);
+  }
+  drawCount();
+  box.scrollTop = box.scrollHeight;
+}
+
+function drawCount() {
+  const all = box.children.length;
+  const seen = box.querySelectorAll(":scope > :not([hidden])").length;
+  setText(count, `${seen === all ? all : `${seen} of ${all}`} lines${paused ? ", paused" : ""}`);
+}
+
+// --- a refusal
+
+function explainButton(row, conn, at) {
+  const node = make("button", { type: "button", className: "plain small", textContent: "Explain", "aria-label": `Explain the refusal of connection ${conn}`, "aria-expanded": "false" });
+  node.addEventListener("click", async () => {
+    const open = row.querySelector(".why");
+    if (open) open.hidden = !open.hidden;
+    else row.append(await explain(conn, at));
+    row.scrollIntoView({ block: "nearest" });
+    node.setAttribute("aria-expanded", String(!row.querySelector(".why").hidden));
+  });
+  return node;
+}
+
+/** The words of `gatelet explain --last` about that connection. */
+async function explain(conn, at) {
+  const box = make("div", { className: "why stack", role: "status" });
+  try {
+    const { refusals } = await app.call("gatelet.refusals");
+    const one = refusals.find((refusal) => refusal.conn === conn && Math.abs(refusal.ts - at) < SAME_MOMENT_MS);
+    if (!one) {
+      box.append("The gateway keeps the last refusals only, and this one is not among them any more.");
+      return box;
+    }
+    const list = make("dl", { className: "facts" });
+    facts(list, [
+      ["Answer", `${one.message} (${one.code})`],
+      ["Rule", one.rule],
+      ["From", `${one.client} (${one.via})`],
+      ["Peer", one.peer !== one.client && one.peer],
+      ["Host", one.host],
+      ["Origin", one.origin],
+      ["Client", one.clientId],
+      ["Device", one.device],
+      ["Request", one.requestId],
+    ]);
+    box.append(list, ...hintNodes(one.hint));
+  } catch ({ message }) {
+    box.append(message);
+  }
+  return box;
+}
