@@ -29,7 +29,7 @@ function mount(root, shared) {
   groups = make("div", { className: "stack" });
   save = make("button", { textContent: "Save" });
   const undo = button("Undo", load);
-  outcome = make("p", { role: "status" });
+  outcome = make("p");
   const form = make(
     "form", { className: "stack" },
     field("Filter", filter, "grow"), groups, make("div", { className: "actions sticky" }, save, undo, outcome),
@@ -57,7 +57,7 @@ function hide() {
 function onEvent(name, payload) {
   if (name !== "config.changed" || !shown || payload.hash === told?.hash || save.hasAttribute("aria-busy")) return;
   if (changed().length === 0) load();
-  else setText(outcome, "Somebody else changed the file: Undo shows what it says now.");
+  else say("Somebody else changed the file: Undo shows what it says now.", true);
 }
 
 async function load() {
@@ -87,7 +87,6 @@ function draw() {
   )));
   sift();
   drawDirty();
-  setText(outcome, "");
   const [root, ...cards] = home;
   if (!cards[0].isConnected) root.append(...cards);
 }
@@ -156,7 +155,13 @@ function changed() {
 function drawDirty() {
   const dirty = changed();
   fields.forEach((field) => field.row.classList.toggle("dirty", dirty.includes(field)));
-  setText(outcome, dirty.length ? `${dirty.length} to save` : "");
+  say(dirty.length ? `${dirty.length} to save` : "");
+}
+
+function say(words, bad) {
+  outcome.role = bad ? "alert" : "status";
+  outcome.className = bad ? "error" : "";
+  setText(outcome, words);
 }
 
 function sift() {
@@ -167,7 +172,7 @@ function sift() {
 
 async function write() {
   const dirty = changed();
-  if (!dirty.length) return setText(outcome, "Nothing is changed.");
+  if (!dirty.length) return say("Nothing is changed.");
   const keys = dirty.map(({ key }) => key).join(", ");
   const patch = {};
   for (const { key, box, type } of dirty) {
@@ -181,14 +186,14 @@ async function write() {
     fields = [];
     await load();
     const later = done.restartRequired.join(", ");
-    setText(outcome, later ? `Saved. At the next start: ${later}` : `Saved, and in force now: ${keys}`);
+    say(later ? `Saved. At the next start: ${later}` : `Saved, and in force now: ${keys}`);
   } catch (error) {
     if (!error.message.startsWith(MOVED)) {
       const issues = error.details?.issues?.map(({ message }) => message).join("; ");
-      return setText(outcome, `Not saved: ${issues || error.message}`);
+      return say(`Not saved: ${issues || error.message}`, true);
     }
     fields = [];
     await load();
-    setText(outcome, `Not saved: somebody changed the file meanwhile. This is what it says now; ${keys} can be changed again.`);
+    say(`Not saved: somebody changed the file meanwhile. This is what it says now; ${keys} can be changed again.`, true);
   }
 }

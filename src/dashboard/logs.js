@@ -28,7 +28,7 @@ function mount(root, shared) {
   box = make("ul", { className: "lines log", tabIndex: 0, "aria-label": "Lines of the log" });
   root.append(make(
     "section", { className: "card", "aria-label": "Log" },
-    make("div", { className: "bar" }, field("Level", level), field("Filter", filter, "grow"), follow), box, count,
+    make("div", { className: "bar" }, field("Level", level), follow, field("Filter", filter, "grow")), box, count,
   ));
   level.addEventListener("change", sift);
   filter.addEventListener("input", sift);

@@ -1,6 +1,6 @@
 // Nodes: which there are and what they may be asked, whose offer waits for the owner, and asking them.
 // Never: an answer shown as markup, or longer than the page can bear.
-import { ask, askText, busy, button, card, commandNode, facts, field, hintNodes, listCard, make, nameOf, setTag, setText, shortId, showProblem, since, span } from "./dom.js";
+import { ask, askText, bits, busy, button, card, commandNode, facts, field, hintNodes, listCard, make, nameOf, setTag, setText, shortId, showProblem, since, span } from "./dom.js";
 
 const REFRESH_AFTER_MS = 300;
 /** What the gateway may need beyond a node's own time. */
@@ -28,7 +28,7 @@ const WAITS = "waits for approval";
 const STATES = { unapproved: "nothing approved", "pending-approval": WAITS, "pending-reapproval": WAITS };
 const STATUS = ["device.status", "device.info"];
 
-let app, place, asking, pending, list, first, form, nodeBox, commandBox, paramsBox, limitBox, outcome, told;
+let app, place, asking, pending, list, first, form, nodeBox, commandBox, paramsBox, limitBox, mistake, outcome, told;
 let nodes = [];
 let pairs = { pending: [], paired: [] };
 let shown = false;
@@ -39,8 +39,8 @@ export const view = { id: "nodes", title: "Nodes", mount, show, hide, onEvent, t
 function mount(root, shared) {
   app = shared;
   pending = listCard("Waiting for approval", "No node waits.");
-  list = listCard("Nodes", "No node is here yet.");
-  const address = /^[\d.]+$|:/.test(location.hostname) ? location.host : `ADDRESS:${location.port || 18789}`;
+  list = listCard("All nodes", "No node is here yet.");
+  const address = /^(?!127|\[::1)([\d.]+$|\[)/.test(location.hostname) ? location.host : `ADDRESS:${location.port || 18789}`;
   first = make(
     "div", { className: "stack" },
     make("p", { textContent: "On the machine that shall be one:" }),
@@ -93,11 +93,10 @@ function draw() {
 }
 
 const full = (one) => `${nameOf(one)}, ${shortId(one.nodeId)}`;
-const words = (...texts) => texts.filter(Boolean).join(" \u00b7 ");
 
 function build(row, ...parts) {
   const head = make("div", { className: "head" }, make("strong"), make("code"), make("span"), make("span"));
-  const text = make("div", {}, head, make("p", { className: "quiet" }), make("p", { className: "quiet" }), make("ul", { className: "chips" }));
+  const text = make("div", {}, head, make("p", { className: "quiet bits" }), make("p", { className: "quiet bits" }), make("ul", { className: "chips" }));
   row.append(text, ...parts);
 }
 
@@ -107,8 +106,7 @@ function drawRow(row, one, tags, ...lines) {
   setText(id, shortId(one.nodeId));
   places.forEach((place, at) => setTag(place, ...(tags[at] ?? [])));
   row.querySelectorAll("p.quiet").forEach((line, at) => {
-    setText(line, lines[at]);
-    line.hidden = !lines[at];
+    bits(line, lines[at]);
   });
 }
 
@@ -128,14 +126,14 @@ function drawPending(row, one) {
     const decide = (word, method, className) => button(word, async () => {
       await app.call(method, { requestId: one.requestId });
       app.say(`${word === "Approve" ? "Approved" : "Rejected"}: ${full(one)}`);
-      pending.node.firstChild.focus();
+      pending.heading.focus();
       await load();
     }, { name: `${word} ${full(one)}`, className });
     build(row, make("div", { className: "actions" }, decide("Approve", "node.pair.approve", ""), decide("Reject", "node.pair.reject")));
     row.querySelector(".chips").className = "chips told";
   }
   const what = one.commands.length ? "It could then be asked for:" : "It asks to be let in, and offers no commands.";
-  drawRow(row, one, [], words(one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`), what);
+  drawRow(row, one, [], [one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`], [what]);
   drawChips(row, "", one.commands, (command) => [make("code", { textContent: command }), ` ${meaning(command)}`]);
 }
 
@@ -155,11 +153,11 @@ function drawNode(row, one) {
   const idle = connected ? approved.filter((command) => !may.includes(command)) : [];
   drawRow(
     row, one, [[connected && "connected", "good"], [STATES[one.approvalState], "wait"]],
-    words(one.modelIdentifier, one.platform, one.clientId && `${one.clientId} ${one.version ?? ""}`, one.remoteIp, seen),
-    words(
+    [one.modelIdentifier, one.platform, one.clientId && `${one.clientId} ${one.version ?? ""}`, one.remoteIp, seen],
+    [
       caps.length && `with ${caps.join(", ")}`, granted.length && `granted ${granted.join(", ")}`,
       idle.length && `approved, but not to be asked: ${idle.join(", ")}`, waits.length && `${WAITS}: ${waits.join(", ")}`,
-    ),
+    ],
   );
   drawChips(row, connected, may, (command) => connected
     ? button(command, () => choose(one.nodeId, command), { name: `${command} of ${full(one)}` })
@@ -193,8 +191,7 @@ function buildNode(row, { nodeId }) {
   const remove = button("Remove", () => ask(remove, `Remove ${nameOf(now())} as a node? With the gateway's token it could pair again.`, async () => {
     await app.call("node.pair.remove", { nodeId });
     app.say(`Removed: ${full(now())}`);
-    list.node.firstChild.focus();
-    await load();
+        await load();
   }));
   build(row, make("div", { className: "actions" }, status, rename, remove), make("dl", { className: "facts two" }), dl);
 }
@@ -203,9 +200,9 @@ function buildNode(row, { nodeId }) {
 function flat(value, name = "") {
   if (value === null || typeof value !== "object" || (Array.isArray(value) && typeof value[0] !== "object")) return [[label(name), inWords(name, value)]];
   const { totalBytes, freeBytes } = value;
-  if (totalBytes && freeBytes) return [[label(name), `${bytes(freeBytes)} free of ${bytes(totalBytes)}`]];
+  if (totalBytes && freeBytes >= 0) return [[label(name), `${bytes(freeBytes)} free of ${bytes(totalBytes)}`]];
   const parts = Object.entries(value).filter(([key]) => key !== "name");
-  return parts.flatMap(([key, part]) => flat(part, Array.isArray(value) ? (part?.name ?? name) : `${name} ${key}`)).slice(0, FACTS_SHOWN);
+  return parts.flatMap(([key, part]) => flat(part, Array.isArray(value) ? (part?.name || name) : `${name} ${key}`)).slice(0, FACTS_SHOWN);
 }
 
 const UNIT = /(Bytes|Seconds|Celsius|Percent|Level)$/i;
@@ -239,14 +236,15 @@ function buildForm() {
   nodeBox = make("select", { id: "invoke-node" });
   commandBox = make("select", { id: "invoke-command" });
   limitBox = make("input", { id: "invoke-limit", type: "number", min: 1, max: 3600, value: 30, required: true });
-  paramsBox = make("textarea", { id: "invoke-params", rows: 4, spellcheck: false, autocapitalize: "none" });
+  paramsBox = make("textarea", { id: "invoke-params", rows: 4, spellcheck: false, autocapitalize: "none", "aria-describedby": "invoke-mistake" });
+  mistake = make("p", { id: "invoke-mistake", className: "error" });
   outcome = make("p", { className: "quiet", role: "status" });
   told = make("div", { className: "stack" });
   const invoke = make("button", { textContent: "Invoke" });
   form = make(
     "form", { className: "stack" },
     make("div", { className: "bar" }, field("Node", nodeBox), field("Command", commandBox), field("Time limit in seconds", limitBox)),
-    field("Parameters, as JSON", paramsBox), make("div", { className: "actions" }, invoke),
+    field("Parameters, as JSON", paramsBox), mistake, make("div", { className: "actions" }, invoke),
   );
   nodeBox.addEventListener("change", drawForm);
   commandBox.addEventListener("change", drawExample);
@@ -297,6 +295,7 @@ function check() {
   } catch ({ message }) {
     paramsBox.setCustomValidity(`This is not JSON: ${message}`);
   }
+  setText(mistake, paramsBox.validationMessage);
 }
 
 function read() {
