@@ -129,8 +129,9 @@ function explainButton(row, conn, at) {
     const open = row.querySelector(".why");
     if (open) open.hidden = !open.hidden;
     else row.append(await explain(conn, at));
-    row.scrollIntoView({ block: "nearest" });
-    node.setAttribute("aria-expanded", String(!row.querySelector(".why").hidden));
+    const why = row.querySelector(".why");
+    why.scrollIntoView({ block: "nearest" });
+    node.setAttribute("aria-expanded", String(!why.hidden));
   });
   return node;
 }
