@@ -310,7 +310,8 @@ impl Gateway {
         hello.payload()
     }
 
-    fn log_admission(&self, welcome: &Welcome) {
+    fn log_admission(&mut self, welcome: &Welcome) {
+        self.counts.admitted(welcome.rule);
         let admission = &welcome.admission;
         let remembered = match admission.place {
             Place::Nowhere(Unremembered::TableFull) => "no: the table is full or cannot be written",

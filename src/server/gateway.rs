@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::attempt::{Attempt, Seen};
 use super::commits::{Commits, Job, Ticket};
 use super::conns::{Conn, Conns};
+use super::metrics::Counts;
 use super::outbox::{Frame, Outbox};
 use super::ports::Entropy;
 use super::setup::Setup;
@@ -80,6 +81,7 @@ pub struct Gateway {
     pub(super) conns: Conns,
     /// How many of them are let in.
     pub(super) admitted: usize,
+    pub(super) counts: Counts,
     pub(super) status: Status,
     /// What hello names, in protocol 3 and in protocol 4; it is a search, and every hello has it.
     pub(super) methods: [Vec<&'static str>; 2],
@@ -114,6 +116,7 @@ impl Gateway {
             commits: Commits::default(),
             conns: Conns::default(),
             admitted: 0,
+            counts: Counts::NONE,
             methods: [Dialect::V3, Dialect::V4].map(|dialect| rpc::advertised(dialect).collect()),
             applied: String::new(),
             restart: Vec::new(),
@@ -203,6 +206,7 @@ impl Gateway {
     fn closed(&mut self, conn: ConnId, now: Now) {
         let Some(gone) = self.conns.close(conn) else { return };
         self.admitted -= usize::from(gone.admitted.is_some());
+        self.counts.gone(gone.outbox.lost());
         if let Some(slot) = gone.admitted.as_ref().and_then(|client| self.slot_of(client)) {
             self.devices.connected(slot, false);
             self.seen(slot, now);

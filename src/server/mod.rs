@@ -22,6 +22,7 @@ pub mod listen;
 mod log_file;
 mod logger;
 mod machine;
+mod metrics;
 mod notify;
 mod offload;
 pub mod outbox;

@@ -40,13 +40,36 @@ pub enum Offer {
     Closed,
 }
 
+/// What did not reach a client that does not keep up, and whether it was closed for that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// Frames that were left out.
+    pub frames: u64,
+    /// Connections closed as slow.
+    pub slow: u64,
+    /// Connections closed because nothing was heard of them.
+    pub silent: u64,
+}
+
+impl Lost {
+    pub const NONE: Lost = Lost { frames: 0, slow: 0, silent: 0 };
+
+    /// Both together.
+    pub fn and(self, more: Lost) -> Lost {
+        Lost { frames: self.frames + more.frames, slow: self.slow + more.slow, silent: self.silent + more.silent }
+    }
+}
+
 #[derive(Default)]
 struct State {
     queue: VecDeque<Next>,
     bytes: usize,
     closed: bool,
-    abort: bool,
     heard: bool,
+    /// Frames that were left out.
+    dropped: u64,
+    /// Why it was closed at once.
+    why: Option<Close>,
     waker: Option<Waker>,
 }
 
@@ -71,6 +94,7 @@ impl Outbox {
         if self.fits(frame.len()) {
             self.push(frame)
         } else {
+            self.0.borrow_mut().dropped += 1;
             Offer::Dropped
         }
     }
@@ -117,7 +141,7 @@ impl Outbox {
         state.queue.clear();
         state.bytes = 0;
         state.closed = true;
-        state.abort = true;
+        state.why.get_or_insert(why);
         state.queue.push_back(Next::Close(code, reason.to_string()));
         state.wake();
     }
@@ -129,7 +153,14 @@ impl Outbox {
 
     /// Does it end because the client is too slow, or silent?
     pub fn is_aborted(&self) -> bool {
-        self.0.borrow().abort
+        self.0.borrow().why.is_some()
+    }
+
+    /// What was lost so far.
+    pub fn lost(&self) -> Lost {
+        let state = self.0.borrow();
+        let closed = |why| u64::from(state.why == Some(why));
+        Lost { frames: state.dropped, slow: closed(Close::SlowConsumer), silent: closed(Close::Silent) }
     }
 
     /// Bytes that wait.
@@ -216,6 +247,8 @@ mod tests {
         assert_eq!(outbox.must(frame), Offer::Closed);
         assert_eq!(drain(&outbox), [Next::Close(1008, "slow consumer".into())]);
         assert_eq!(outbox.bytes(), 0);
+        outbox.ping();
+        assert_eq!(outbox.lost(), Lost { frames: 1, slow: 1, silent: 0 });
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Gateway {
             }
             open.outbox.close(words.close, &turned.reason(message, &pending));
         }
+        self.counts.refused(turned.rule, turned.refusal);
         let line = line(turned.conn, turned.rule, turned.seen, turned.attempt);
         let prints = turned
             .attempt

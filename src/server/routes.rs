@@ -1,9 +1,10 @@
-//! What plain HTTP gets: the page, the probes, `/whoami`. Everything else is a WebSocket or a 404.
+//! What plain HTTP gets: the page, the probes, `/metrics`, `/whoami`. Everything else is a WebSocket or a 404.
 
 use std::path::Path;
 
 use super::attempt::Seen;
 use super::files::Fetch;
+use super::metrics;
 use super::refuse::via_name;
 use super::shared::Shared;
 use crate::dashboard;
@@ -74,6 +75,7 @@ fn own(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
     match head.path {
         "/healthz" | "/health" => json_answer(head, 200, br#"{"ok":true,"status":"live"}"#),
         "/readyz" | "/ready" | "/startupz" | "/startup" => ready(head, shared),
+        "/metrics" => metrics::answer(head, seen, shared),
         "/whoami" => json_answer(head, 200, &whoami(head, seen, shared)),
         path => page(head, path, shared),
     }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod logs;
 mod matrix;
 mod mem_disk;
+mod metrics;
 mod node_host;
 mod nodes;
 mod program;

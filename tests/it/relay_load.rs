@@ -84,7 +84,7 @@ fn quantiles(mut took: Vec<Duration>) -> String {
 }
 
 /// Lets the system keep little of what a client has not read; less than that makes loopback crawl.
-fn narrow(session: &Session) {
+pub fn narrow(session: &Session) {
     let bytes = 128 * KIB as usize;
     rustix::net::sockopt::set_socket_recv_buffer_size(&session.socket.ws.get_ref().0, bytes).unwrap();
 }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use super::ends::{End, Ends};
 use super::live::Node;
 use super::work;
 use crate::gate::commands::{invoke_scope, NOT_ALLOWED};
@@ -35,6 +36,7 @@ pub struct Invoke {
     bare: bool,
     /// Kept where the node may say that it cannot do it now, see [`work`].
     kept: Option<Box<work::Action>>,
+    since: Millis,
     deadline: Millis,
 }
 
@@ -44,6 +46,7 @@ pub struct Invokes {
     list: Vec<Invoke>,
     /// None of them ends before that; looked for anew when it has come.
     next: Option<Millis>,
+    pub ends: Ends,
 }
 
 impl Invokes {
@@ -65,6 +68,7 @@ impl Invokes {
         let late = self.take(|invoke| invoke.deadline <= now);
         self.next = self.list.iter().map(|invoke| invoke.deadline).min();
         let said = |invoke: Invoke| {
+            self.ends.count(End::Timeout);
             let failed = invoke.failed("TIMEOUT", "node invoke timed out");
             [Some(failed), invoke.cancel()]
         };
@@ -74,9 +78,13 @@ impl Invokes {
     /// Ends those of a connection that is gone: a node's callers are told, an operator's nodes may stop.
     pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
         let ended = self.take(|invoke| invoke.node_conn == conn || invoke.caller == conn);
-        let said = |invoke: Invoke| match invoke.caller == conn {
-            true => invoke.cancel(),
-            false => Some(invoke.failed("DISCONNECTED", &["node disconnected (", &invoke.command, ")"].concat())),
+        let said = |invoke: Invoke| {
+            let abandoned = invoke.caller == conn;
+            self.ends.count(if abandoned { End::Abandoned } else { End::Disconnected });
+            match abandoned {
+                true => invoke.cancel(),
+                false => Some(invoke.failed("DISCONNECTED", &["node disconnected (", &invoke.command, ")"].concat())),
+            }
         };
         ended.into_iter().filter_map(said).collect()
     }
@@ -84,15 +92,18 @@ impl Invokes {
     /// Ends one that could not even be sent.
     pub fn unsent(&mut self, id: RequestId) -> Option<Effect> {
         let invoke = self.take(|invoke| invoke.id == id).pop()?;
+        self.ends.count(End::Busy);
         Some(invoke.failed("BUSY", "the node does not read what it is sent; try again later"))
     }
 
     /// Ends all: the gateway goes down.
     pub fn stop(&mut self) -> Vec<Effect> {
-        self.take(|_| true)
-            .iter()
-            .map(|invoke| invoke.failed("GATEWAY_STOPPING", "gateway restart in progress"))
-            .collect()
+        let ended = self.take(|_| true);
+        let said = |invoke: &Invoke| {
+            self.ends.count(End::Stopping);
+            invoke.failed("GATEWAY_STOPPING", "gateway restart in progress")
+        };
+        ended.iter().map(said).collect()
     }
 
     fn take(&mut self, which: impl Fn(&Invoke) -> bool) -> Vec<Invoke> {
@@ -171,7 +182,12 @@ impl Invoke {
 }
 
 /// `node.invoke {nodeId, command, params?, timeoutMs?, idempotencyKey}`; protocol 4 has fields about the agent's turn besides.
-pub fn invoke(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+pub fn invoke(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    let asked = ask(call, params);
+    counted(call, asked)
+}
+
+fn ask(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let (node, command, given) = (params.str("nodeId"), params.str("command"), params.opt_value("params"));
     let (timeout, key) = (params.opt_u64("timeoutMs"), params.str("idempotencyKey"));
     // about the agent's turn, which the node is not told
@@ -223,6 +239,19 @@ pub fn node_approvals_set(call: &mut Call<'_>, mut params: Params<'_>) -> Result
 }
 
 fn ask_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String) -> Result<Reply, Failure> {
+    let asked = pass_approvals(call, node, command, given);
+    counted(call, asked)
+}
+
+/// Counts what is not passed on.
+fn counted(call: &mut Call<'_>, asked: Result<Reply, Failure>) -> Result<Reply, Failure> {
+    if asked.is_err() {
+        call.relay.invokes.ends.count(End::Refused);
+    }
+    asked
+}
+
+fn pass_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String) -> Result<Reply, Failure> {
     let id = call.fresh_id();
     let node = connected(call, node.trim())?;
     allowed(call, node, command, &[NOT_ALLOWED, ": ", command].concat())?;
@@ -271,6 +300,7 @@ impl Sent<'_> {
             command: self.command.to_string(),
             bare,
             kept: work::Action::of(node, self.id, self.command, self.params.as_deref(), self.key).map(Box::new),
+            since: call.now.at,
             deadline: call.now.at.plus(wait),
         };
         (invoke, Effect::Invoke { id: self.id, conn: node.conn, frame })
@@ -353,6 +383,7 @@ pub fn result(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         return Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec()));
     };
     let invoke = call.relay.invokes.list.swap_remove(at);
+    call.relay.invokes.ends.answered(ok, call.now.at.since(invoke.since));
     // what should be text and is not is the payload itself
     let (held, payload) = match held {
         Some(text) if text.kind() == Kind::String => (Some(text).filter(|text| !text.is_str("")), payload),

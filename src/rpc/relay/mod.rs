@@ -7,6 +7,7 @@
 //! deadline, or because one of the two is gone; nothing is invoked that `gate::commands` does not allow.
 
 mod approvals;
+mod ends;
 mod events;
 mod invoke;
 mod live;
@@ -21,6 +22,7 @@ pub use approvals::{
     get as approval_get, list as approval_list, request as approval_request, resolve as approval_resolve,
     wait as approval_wait, Approvals,
 };
+pub use ends::Ends;
 pub use events::{event, plugin_surface, plugin_tools, runner_inventory, skills, skills_bins};
 pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result, Invokes};
 pub use live::{asked_of, Declared, Node, Nodes};
