@@ -2,6 +2,7 @@
 
 use super::{Call, Failure, Reply};
 use crate::config::{Key, Kind, KEYS};
+use crate::gate::facts::Dialect;
 use crate::wire::json::{self, Writer};
 use crate::wire::params::Params;
 
@@ -9,12 +10,18 @@ use crate::wire::params::Params;
 pub fn schema(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     params.finish()?;
     let version = call.status.version;
+    let v3 = call.caller.dialect() == Dialect::V3;
     Ok(Reply::of(json::object(|o| {
         o.obj("schema", |schema| {
             schema.fields(
                 r#""$schema":"http://json-schema.org/draft-07/schema#","title":"OpenClawConfig","type":"object""#,
             );
-            schema.obj("properties", |properties| properties.obj("gateway", |gateway| section(gateway, "", true)));
+            schema.obj("properties", |properties| {
+                properties.obj("gateway", |gateway| section(gateway, "", true));
+                if v3 {
+                    properties.fields(NO_CHANNELS);
+                }
+            });
         });
         o.obj("uiHints", |hints| {
             hints.fields(HINTS);
@@ -69,6 +76,12 @@ const SENSITIVE: &[u8] = br#"{"sensitive":true,"advanced":false}"#;
 const HINTS: &str = concat!(
     r#""gateway":{"label":"Gateway","group":"Gateway","order":30,"advanced":false},"#,
     r#""gateway.*":{"advanced":false},"gateway.*.*":{"advanced":false}"#
+);
+
+/// Pages of protocol 3 complain about each channel that has no place in the schema.
+const NO_CHANNELS: &str = concat!(
+    r#""channels":{"type":"object","properties":{},"additionalProperties":{"type":"object","properties":{},"#,
+    r#""description":"Channels need an agent runtime, and gatelet has none."}}"#
 );
 
 fn find_list(path: &str) -> Option<&'static Key> {

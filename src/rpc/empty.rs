@@ -50,6 +50,8 @@ const READS: &str = r#"
 3 read skills.status - "workspaceDir":"","managedSkillsDir":"","skills":[]
 4 read skills.status ~agentId=main "workspaceDir":"","managedSkillsDir":"","skills":[]
 4 read skills.search - "results":[]
+4! read skills.library.list - "entries":[],"multipleProfiles":false,"defaultTarget":"workspace","canManageWorkspace":false,"defaultSelectionLimit":0
+4! read skills.proposals.list - "schema":"openclaw.skill-workshop.proposals-manifest.v1","updatedAt":"1970-01-01T00:00:00.000Z","proposals":[],"installedSkills":[]
 3 read chat.history !sessionKey "messages":[],"thinkingLevel":"off"
 4 read+ chat.history !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
 4 read+ chat.startup !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
@@ -81,6 +83,7 @@ const READS: &str = r#"
 4 read audit.list - "events":[]
 4 read audit.activity.list - "events":[]
 4 read plugins.list - "plugins":[],"diagnostics":[],"mutationAllowed":false
+4! read plugins.catalog.browse - "items":[]
 4 read plugins.uiDescriptors - "ok":true,"descriptors":[]
 4 read board.get !sessionKey "revision":0,"tabs":[],"widgets":[]
 4 read progressCard.get - "card":null
@@ -88,10 +91,13 @@ const READS: &str = r#"
 4 read mentions.list - "gatewayInstanceId":"gatelet","revision":0,"items":[]
 4 read plugins.controlUi.list - "revision":"0","plugins":[],"diagnostics":[]
 4 read users.prefs.get - "status":"ok","entries":{}
+4! read themes.list - "current":{"id":"claw","mode":"system"},"themes":[]
+4! read webSearch.status ~agentId=main "enabled":false,"provider":null,"model":{"provider":"none","id":"none","runtimeLabel":"no agent runtime"},"providers":[],"route":{"kind":"disabled","label":"Web search","testable":false,"reason":"gatelet has no agent runtime"}
 4 read diagnostics.lanes @ts "lanes":[],"dynamic":null
 4 read diagnostics.stability - "capacity":0,"count":0,"dropped":0,"events":[],"summary":{"byType":{}}
 4 read controlUi.sessionPullRequests.subscribe - "subscribed":true
 4 pairing channels.pairing.list - "accounts":[],"requests":[],"commandOwnerConfigured":false,"limits":{"pendingPerAccount":0,"ttlMs":0}
+4 admin openclaw.chat !sessionId "reply":"gatelet has no agent runtime: ask the gateway that runs the agent. This one connects operators and nodes.","action":"none"
 4 admin openclaw.chat.history - "turns":[]
 4 admin terminal.list - "sessions":[]
 4 admin secrets.store.list - "entries":[]
@@ -107,7 +113,7 @@ const ACTIONS: &str = "
     cron.add cron.update cron.remove cron.run skills.install skills.update exec.approvals.set web.login.start \
     web.login.wait wizard.start wizard.next wizard.cancel wizard.status update.run
 4 read+ sessions.get chat.message.get
-4 read cron.get tasks.get agents.files.list agents.files.get skills.detail doctor.memory.status memory.search sessions.diff
+4 read cron.get tasks.get agents.files.list agents.files.get skills.detail doctor.memory.status memory.search sessions.diff plugins.catalog.get
 4 write+ chat.send chat.abort sessions.create sessions.patch sessions.send sessions.abort sessions.steer sessions.fork \
     sessions.recover
 4 write send poll message.action agent agent.wait wake tts.enable tts.disable tts.convert tts.setProvider tts.speak tools.invoke tasks.cancel tasks.retry worktrees.create board.update portal.open portal.close
@@ -115,7 +121,7 @@ const ACTIONS: &str = "
     channels.stop channels.logout agents.create agents.update agents.delete agents.files.set cron.add cron.update \
     cron.remove cron.run skills.install skills.update plugins.install plugins.setEnabled plugins.uninstall models.probe \
     exec.approvals.set web.login.start web.login.wait wizard.start wizard.next wizard.cancel wizard.status update.run \
-    openclaw.chat openclaw.setup.detect terminal.open
+    openclaw.setup.detect terminal.open
 4 talk talk.mode talk.speak talk.session.create talk.client.create
 ";
 
