@@ -16,6 +16,7 @@ pub fn run(context: &Context, what: &Pair) -> Done {
     let scopes = what.scopes.iter().map(|name| scope(name)).collect::<Result<Vec<_>, _>>()?;
     let params = json::object(|o| {
         o.str("bootstrapProfile", if what.role == Role::Node { "node" } else { "full" });
+        o.bool("includeQr", false);
         if !scopes.is_empty() {
             o.strs("scopes", scopes.iter().map(|scope| scope.name()));
         }

@@ -75,7 +75,6 @@ const READS: &str = r#"
 4 read tools.effective ?sessionKey,~agentId=main "profile":"none","groups":[]
 4 read tasks.list - "tasks":[]
 4 read taskSuggestions.list - "suggestions":[]
-4 read environments.list - "environments":[]
 4 read worktrees.list - "worktrees":[]
 4 read projects.list - "projects":[],"recents":[]
 4 read portal.list - "portals":[]
@@ -91,7 +90,7 @@ const READS: &str = r#"
 4 read mentions.list - "gatewayInstanceId":"gatelet","revision":0,"items":[]
 4 read plugins.controlUi.list - "revision":"0","plugins":[],"diagnostics":[]
 4 read users.prefs.get - "status":"ok","entries":{}
-4! read themes.list - "current":{"id":"claw","mode":"system"},"themes":[]
+4! read themes.list - "current":{"id":"claw","mode":"system"},"theme":{"id":"claw","name":"Claw","source":"builtin"},"themes":[]
 4! read webSearch.status ~agentId=main "enabled":false,"provider":null,"model":{"provider":"none","id":"none","runtimeLabel":"no agent runtime"},"providers":[],"route":{"kind":"disabled","label":"Web search","testable":false,"reason":"gatelet has no agent runtime"}
 4 read diagnostics.lanes @ts "lanes":[],"dynamic":null
 4 read diagnostics.stability - "capacity":0,"count":0,"dropped":0,"events":[],"summary":{"byType":{}}

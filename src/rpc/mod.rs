@@ -286,6 +286,7 @@ const METHODS: &[Method] = &[
     method("node.list", Scope::Read, relay::list),
     method("node.describe", Scope::Read, relay::describe),
     method("node.rename", Scope::Pairing, relay::rename),
+    v4(method("environments.list", Scope::Read, relay::environments)),
     method("node.invoke", Scope::Write, relay::invoke),
     method("node.pair.list", Scope::Pairing, relay::pair_list),
     method("node.pair.approve", Scope::Pairing, relay::approve),

@@ -26,11 +26,11 @@ fn profile(name: &str) -> Option<Grant> {
 }
 
 /// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?, scopes?}`; `scopes` is ours and
-/// narrows what an operator's code gives. `qrDataUrl` in the answer is the link as a picture, if `includeQr` asks for one.
+/// narrows what an operator's code gives. `qrDataUrl` in the answer is the link as a picture, unless `includeQr` is false (protocol 4).
 pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let name = params.opt_str("bootstrapProfile").unwrap_or("full".into());
     let public = params.opt_str("publicUrl");
-    let drawn = params.opt_bool("includeQr").unwrap_or(false);
+    let drawn = params.opt_bool("includeQr").unwrap_or(true);
     let narrowed = params.opt_list("scopes", limits::SCOPES_SENT);
     for taken in ["preferRemoteUrl", "joinUrl"] {
         params.opt_any(taken);

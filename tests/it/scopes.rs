@@ -45,6 +45,7 @@ const TABLE: &str = "
 4 read worktrees.list projects.list portal.list artifacts.list plugins.list plugins.uiDescriptors plugins.controlUi.list
 4 read audit.list audit.activity.list transcripts.list memory.search diagnostics.stability diagnostics.lanes
 4 read doctor.memory.status board.get progressCard.get mentions.list users.prefs.get
+4 read themes.list webSearch.status skills.library.list skills.proposals.list plugins.catalog.browse plugins.catalog.get
 4 read sessions.usage sessions.diff sessions.observer.visibility sessions.groups.list sessions.catalog.list
 4 read sessions.companion.state session.discussion.info controlUi.sessionPullRequests.subscribe
 4 read|sessions.read sessions.list sessions.subscribe sessions.messages.subscribe sessions.messages.unsubscribe

@@ -1,4 +1,4 @@
-//! `node.list`, `node.describe`, `node.rename`: the nodes as people and programs see them, connected or not.
+//! `node.list`, `node.describe`, `node.rename`, `environments.list`: the nodes as people and programs see them, connected or not.
 
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
@@ -21,6 +21,36 @@ struct Row<'a> {
 pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     params.finish()?;
     let call = &*call;
+    Ok(Reply::of(json::object(|o| {
+        o.u64("ts", call.now.wall.0);
+        o.arr("nodes", |list| rows(call).iter().for_each(|row| list.item_obj(|o| row.render(o, call))));
+    })))
+}
+
+/// `environments.list {}` (protocol 4): the machines there are, that of the gateway and those of the nodes; none hosts a session.
+pub fn environments(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+    let call = &*call;
+    Ok(Reply::of(json::object(|o| {
+        o.arr("environments", |list| {
+            list.item_obj(|o| o.fields(GATEWAY));
+            for row in rows(call) {
+                let id = row.id.to_string();
+                list.item_obj(|o| {
+                    o.str("id", &["node:", &id].concat());
+                    o.str("type", "node");
+                    o.str("label", if row.name().is_empty() { &id } else { row.name() });
+                    o.str("status", if row.live.is_some() { "available" } else { "unavailable" });
+                    o.bool("sessionHost", false);
+                });
+            }
+        });
+    })))
+}
+
+const GATEWAY: &str = r#""id":"gateway","type":"local","label":"Gateway","status":"available","sessionHost":false"#;
+
+/// Every node, those that are here first, then by name.
+fn rows<'a>(call: &'a Call<'_>) -> Vec<Row<'a>> {
     let devices = call.devices.iter().map(|(_, device)| device).filter(|device| device.roles.contains(Role::Node));
     let row = |device| row(call, device);
     let mut rows: Vec<Row<'_>> = devices.map(|device| row(&device.id)).collect();
@@ -31,10 +61,7 @@ pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
         }
     }
     rows.sort_by_cached_key(|row| (row.live.is_none(), row.name().to_lowercase(), row.id.to_string()));
-    Ok(Reply::of(json::object(|o| {
-        o.u64("ts", call.now.wall.0);
-        o.arr("nodes", |list| rows.iter().for_each(|row| list.item_obj(|o| row.render(o, call))));
-    })))
+    rows
 }
 
 /// `node.describe {nodeId}`
