@@ -48,7 +48,7 @@ const plain = (text) => text.replace(/[│┌┐└┘├┤┬┴┼─]/g, ' '
 const wordsOf = (line) => line.match(/\{.*\}|\S+/g);
 
 /** A node that runs uname and nothing else, and keeps the list of what it may run. */
-async function fakeNode({ url, protocol, device = newDevice(), name }) {
+export async function fakeNode({ url, protocol, device = newDevice(), name }) {
   const commands = ['system.run', 'system.which', 'system.execApprovals.get', 'system.execApprovals.set'];
   const node = await connectRaw({
     url, min: protocol, device, auth: { token: TOKEN }, role: 'node', client: { ...CLIENTS.node, deviceFamily: 'Linux', displayName: name },

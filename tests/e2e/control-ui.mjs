@@ -1,0 +1,128 @@
+// OpenClaw's own Control UI, served by a gateway and opened in Chromium: what is on the page, and what went wrong.
+import { join } from 'node:path';
+import { newBrowser } from './browser.mjs';
+import { e2eDir, until } from './lib.mjs';
+
+export const VERSIONS = { '2026.1.29': 'a', '2026.9.6': 'b' };
+/** The built page of that version. */
+export const rootOf = (version) => join(e2eDir, VERSIONS[version], 'node_modules/openclaw/dist/control-ui');
+
+/** What the pages load from elsewhere, whoever serves them; a machine without a way out cannot. */
+const ELSEWHERE = [
+  'https://fonts.googleapis.com/css2?family=Space+Grotesk', // 2026.1.29: its fonts
+  'https://mintcdn.com/clawdhub/', // 2026.1.29: the lobster of its header
+];
+const elsewhere = (url) => ELSEWHERE.some((start) => url.startsWith(start));
+
+const CLOSED = 'the connection was closed';
+/** What a page says that did not get what it asked for, beside its own marks of an error. */
+const FAILED = /unknown method|refresh failed|could not be (refreshed|loaded|read)|Failed to \w+|Cannot read properties/i;
+
+/** Runs in the page: its text, what a person would take for an error, and what still turns; shadow trees too. */
+function look() {
+  const elements = [], words = [document.body.innerText];
+  const collect = (root) => {
+    for (const element of root.querySelectorAll('*')) {
+      elements.push(element);
+      if (!element.shadowRoot) continue;
+      words.push(...[...element.shadowRoot.children].map((child) => child.innerText ?? ''));
+      collect(element.shadowRoot);
+    }
+  };
+  collect(document);
+  const shown = (element) => element.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && element.getClientRects().length > 0;
+  const all = (selector) => elements.filter((element) => element.matches(selector) && shown(element));
+  const plain = (text) => text.replace(/\s+/g, ' ').trim();
+  const tell = (element) => plain(`${element.tagName.toLowerCase()}.${element.getAttribute('class') ?? ''}: ${(element.innerText ?? '').slice(0, 200)}`);
+  const fields = all('input:not([type=password]), textarea').map((field) => field.value);
+  return {
+    words: plain(words.join(' ')),
+    text: plain([...words, ...fields].join(' ')),
+    errors: all('[role=alert], .callout.danger, [class*=toast], [class*=error]').filter((element) => element.innerText?.trim()).map(tell),
+    turning: all('[aria-busy=true], [class*=skeleton], [class*=spinner], [class*=loading]').map(tell),
+    href: location.href,
+  };
+}
+
+/** A browser that takes down every frame, error and failed request of the page. */
+export async function openPage() {
+  const browser = await newBrowser();
+  const { page } = browser;
+  await page.setViewportSize({ width: 1440, height: 1000 });
+  const waiting = new Map(), calls = [];
+  let problems = [], last = performance.now();
+  const stir = () => (last = performance.now());
+  page.on('websocket', (socket) => {
+    socket.on('framesent', ({ payload }) => {
+      const frame = JSON.parse(payload);
+      if (frame.type !== 'req') return;
+      stir();
+      waiting.set(frame.id, frame);
+      calls.push(frame.method);
+    });
+    socket.on('framereceived', ({ payload }) => {
+      const frame = JSON.parse(payload);
+      const asked = frame.type === 'res' && waiting.get(frame.id);
+      if (!asked) return;
+      stir();
+      waiting.delete(frame.id);
+      if (!frame.ok) problems.push(`${asked.method} ${JSON.stringify(asked.params)}: ${frame.error?.code} ${frame.error?.message}`);
+    });
+    socket.on('close', () => problems.push(CLOSED));
+    socket.on('socketerror', (error) => problems.push(`the connection failed: ${error}`));
+  });
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !elsewhere(message.location().url)) problems.push(`console: ${message.text()} (${message.location().url})`);
+  });
+  page.on('pageerror', (error) => problems.push(`console: ${error.stack ?? error.message}`));
+  page.on('requestfailed', (request) => {
+    if (!elsewhere(request.url()) && request.failure()?.errorText !== 'net::ERR_ABORTED') problems.push(`request: ${request.url()} ${request.failure()?.errorText}`);
+  });
+  page.on('request', stir);
+  page.on('response', (response) => {
+    stir();
+    if (response.status() >= 400) problems.push(`request: ${response.url()} ${response.status()}`);
+  });
+  return {
+    page, calls, close: browser.close,
+    /** What went wrong since the last time. */
+    problems() {
+      const found = problems;
+      problems = [];
+      return found;
+    },
+    /** Loads the page anew, which ends its connection. */
+    async reload() {
+      await page.reload();
+      problems = problems.filter((problem) => problem !== CLOSED);
+    },
+    /** Waits until nothing was asked or loaded for 200 ms, every one of the texts is there, and nothing turns but what `may`. */
+    async settled(texts, may = () => false, timeout = 8000) {
+      const asked = () => [...waiting.values()].map(({ method }) => method);
+      let seen;
+      const take = async () => {
+        seen = await page.evaluate(look);
+        seen.missing = texts.filter((text) => !seen.text.includes(text));
+        seen.turning = seen.turning.filter((one) => !may(one));
+        const failed = seen.words.match(FAILED);
+        if (failed) seen.errors.push(seen.words.slice(Math.max(failed.index - 60, 0), failed.index + 120));
+        return seen.missing.length + seen.turning.length === 0;
+      };
+      const quiet = () => waiting.size === 0 && performance.now() - last > 200;
+      await until('the page', async () => quiet() && await take(), timeout, 40).catch(async () => {
+        await take();
+        seen.turning.push(...asked());
+      });
+      return seen;
+    },
+    /** Goes to another of the page's own addresses, by its link where one is shown, as the page itself does otherwise. */
+    async go(path) {
+      const link = page.locator(`a[href="${path}"]:visible`).first();
+      if (await link.count()) return link.click();
+      await page.evaluate((to) => {
+        history.pushState({}, '', to);
+        dispatchEvent(new PopStateEvent('popstate'));
+      }, path);
+    },
+  };
+}
