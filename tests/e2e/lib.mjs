@@ -143,8 +143,8 @@ export async function startGateway({ config = {}, args = ['run'], env = {}, stat
       clearTimeout(late);
       return ended;
     },
-    /** Runs a gatelet command on the same state directory. */
-    cli: (...words) => gatelet(words, { GATELET_STATE_DIR: stateDir, OPENCLAW_GATEWAY_PORT: String(port), HOME: stateDir, ...loopback, ...env }),
+    /** Runs a gatelet command on the same state directory, and in the same network namespace. */
+    cli: (...words) => gatelet(words, { GATELET_STATE_DIR: stateDir, OPENCLAW_GATEWAY_PORT: String(port), HOME: stateDir, ...loopback, ...env }, netns),
   };
   try {
     await until('the gateway to be ready', async () => {
@@ -161,7 +161,10 @@ export async function startGateway({ config = {}, args = ['run'], env = {}, stat
 }
 
 /** Runs `gatelet <words>` to its end. */
-export const gatelet = (words, env = {}) => run(bin, words, { env: cleanEnv(env), timeout: 20_000 });
+export const gatelet = (words, env = {}, netns) => {
+  const [command, list] = netns ? ['ip', ['netns', 'exec', netns, bin, ...words]] : [bin, words];
+  return run(command, list, { env: cleanEnv(env), timeout: 20_000 });
+};
 
 // ---- the real openclaw program
 

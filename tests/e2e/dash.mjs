@@ -1,0 +1,253 @@
+// A browser at gatelet's own page: what it says, what it does, and what it must never do.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after } from 'node:test';
+import { bin, cleanEnv, connectRaw, e2eDir, gatelet, here, load, newDevice, startGateway, tempDir, until } from './lib.mjs';
+
+const { chromium } = await load('playwright-core');
+
+export const TOKEN = 'dash-token-0123456789abcdef';
+export const VIEWS = ['Devices', 'Nodes', 'Activity', 'Logs', 'Connect a device', 'Configuration'];
+/** Pictures of the page; kept by CI, never in git. */
+export const pictures = join(e2eDir, 'screenshots');
+const WAIT = 10_000;
+const MOST_SHIFT = 0.05;
+
+// ---- a gateway, and who asks it
+
+/** A gateway of this test `t` alone; `own`: keys of its section. Ends with the test. */
+export async function gatewayFor(t, own = {}, more = {}) {
+  const config = { gateway: { auth: { mode: 'token', token: TOKEN }, ...own } };
+  const gateway = await startGateway({ config, ...more });
+  const made = { ...gateway, config };
+  /** Ends it and starts it again on its port and its state; `signal` as the end came. */
+  made.restart = async (pause = () => {}) => {
+    await made.stop();
+    await pause();
+    Object.assign(made, await startGateway({ config, ...more, stateDir: gateway.stateDir, port: gateway.port }));
+  };
+  made.json = async (...words) => {
+    const { code, stdout, stderr } = await made.cli(...words, '--json');
+    assert.equal(code, 0, `gatelet ${words.join(' ')}: ${stderr}${stdout}`);
+    return JSON.parse(stdout);
+  };
+  made.link = `${made.http}/#token=${TOKEN}`;
+  t.after(() => made.stop());
+  return made;
+}
+
+/** A device that asks to come in, as the `openclaw` command would; gives the answer and `device`. */
+export async function ask(t, gateway, { name = 'asker', auth = { token: TOKEN }, device = newDevice(), ...more } = {}) {
+  const client = { id: 'cli', mode: 'cli', version: 'e2e', platform: 'linux', displayName: name };
+  const asked = await connectRaw({ url: gateway.url, client, device, auth, ...more });
+  t.after(() => asked.end());
+  return { ...asked, device, short: device.id.slice(0, 8) };
+}
+
+/** A node of protocol 4 that answers each command by `commands[name](params)`: a payload, `{error}`, or nothing at all. */
+export async function fakeNode(t, gateway, { name = 'phone', platform = 'android', auth = { token: TOKEN }, device = newDevice(), commands }) {
+  const client = { id: 'node-host', mode: 'node', version: 'e2e', platform, displayName: name };
+  const extra = { caps: ['device'], commands: Object.keys(commands) };
+  const node = await connectRaw({ url: gateway.url, role: 'node', client, device, auth, extra });
+  assert.ok(node.hello, JSON.stringify(node.error));
+  node.ws.on('message', async (data) => {
+    const { event, payload } = JSON.parse(data);
+    if (event !== 'node.invoke.request') return;
+    const answer = await commands[payload.command](JSON.parse(payload.paramsJSON ?? '{}'));
+    const base = { id: payload.id, nodeId: device.id };
+    if (answer?.error) node.request('node.invoke.result', { ...base, ok: false, error: answer.error });
+    else if (answer) node.request('node.invoke.result', { ...base, ok: true, payloadJSON: JSON.stringify(answer) });
+  });
+  t.after(() => node.end());
+  return { ...node, device, short: device.id.slice(0, 8) };
+}
+
+/** A real `gatelet node run`, with the token or with a code. */
+export async function ownNode(t, gateway, { name = 'shed', code } = {}) {
+  const home = tempDir('node');
+  const env = { GATELET_STATE_DIR: join(home, 'state'), HOME: home };
+  const args = ['node', 'run', '--host', `127.0.0.1:${gateway.port}`, '--display-name', name, ...(code ? ['--code', code] : [])];
+  const child = spawn(bin, args, { env: cleanEnv(code ? env : { ...env, GATELET_TOKEN: TOKEN }), stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise((done) => child.once('exit', done));
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (said += data));
+  const stop = async () => { child.kill(); await ended; };
+  t.after(stop);
+  await until('the node to connect', () => said.includes('connected to ')).catch((error) => { throw new Error(`${error.message}\n${said}`); });
+  const { nodeId: id } = JSON.parse((await gatelet(['node', 'show', '--json'], env)).stdout);
+  return { id, short: id.slice(0, 8), name, stop, said: () => said };
+}
+
+// ---- the browser
+
+let browser;
+after(() => browser?.close());
+export async function chromiumNow() {
+  browser ??= await chromium.launch({
+    executablePath: process.env.E2E_CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    env: cleanEnv({ HOME: tempDir('chromium') }),
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+      // a page that the driver serves has no address, and so may not reach a local one
+      ...(process.env.E2E_PAGE ? ['--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets'] : [])],
+  });
+  return browser;
+}
+
+/** Adds up what moved without the user's doing; runs in the page. */
+function watchShifts() {
+  window.shifts = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      if (entry.hadRecentInput) continue;
+      const what = entry.sources.map(({ node, previousRect: from, currentRect: to }) => {
+        const element = node?.nodeType === 3 ? node.parentElement : node;
+        return `${element?.tagName} ${element?.id || element?.className} y ${from.y}-${to.y} h ${from.height}-${to.height} x ${from.x}-${to.x}`;
+      });
+      window.shifts.push({ value: entry.value, what });
+    }
+  }).observe({ type: 'layout-shift', buffered: true });
+}
+
+/**
+ * Opens `address` in a browser of its own that nobody has used. When the test ends it must have asked nobody else for anything, written
+ * no error to the console (but what `allow` matches) and moved nothing by itself.
+ */
+export async function visit(t, address, { width = 1024, height = 860, scheme = 'light', allow = /^$/, shift = MOST_SHIFT, ...options } = {}) {
+  const context = await (await chromiumNow()).newContext({
+    viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'], ...options,
+  });
+  context.setDefaultTimeout(WAIT);
+  const page = await context.newPage();
+  const faults = [], notes = [];
+  page.on('console', (message) => {
+    notes.push(`${message.type()}: ${message.text()}`);
+    if (['error', 'warning'].includes(message.type()) && !allow.test(message.text())) faults.push(`console ${message.text()}`);
+  });
+  page.on('pageerror', (error) => faults.push(`error ${error.message}`));
+  const { host } = new URL(address);
+  const own = (url) => (['http:', 'ws:'].includes(new URL(url).protocol) ? new URL(url).host === host : url.startsWith('data:'));
+  page.on('request', (request) => own(request.url()) || faults.push(`asks another: ${request.url()}`));
+  page.on('websocket', (socket) => own(socket.url()) || faults.push(`connects to another: ${socket.url()}`));
+  await page.addInitScript(watchShifts);
+  if (process.env.E2E_PAGE) await serveFiles(page, process.env.E2E_PAGE);
+  const dash = helpers(page, { faults, notes });
+  t.after(async () => {
+    if (!t.passed) {
+      mkdirSync(pictures, { recursive: true });
+      await page.screenshot({ path: join(pictures, `failed-${t.name.replace(/\W+/g, '-').slice(0, 60)}.png`), fullPage: true }).catch(() => {});
+    }
+    const shifts = await page.evaluate(() => window.shifts).catch(() => []);
+    await context.close();
+    assert.deepEqual(faults, []);
+    assert.ok(shifts.reduce((sum, { value }) => sum + value, 0) < shift, `the page moved by itself: ${JSON.stringify(shifts, null, 1)}`);
+  });
+  await page.goto(address);
+  return Object.assign(dash, { context });
+}
+
+/** The page from files that are being written instead of the binary's: E2E_PAGE=src/dashboard. */
+async function serveFiles(page, dir) {
+  const types = { html: 'text/html; charset=utf-8', css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' };
+  const policy = /CSP: &str =\s*"([^;]*;[^"]*)"/.exec(readFileSync(join(here, '../../src/dashboard/mod.rs'), 'utf8'))[1].replace(/\\\n\s*/g, '');
+  const give = (route, name) => {
+    const body = readFileSync(join(dir, name), 'utf8').replaceAll('{digest}', '0').replaceAll('{version}', '0.0.0');
+    return route.fulfill({ body, contentType: types[name.split('.').pop()], headers: { 'Content-Security-Policy': policy } });
+  };
+  await page.route((url) => url.pathname === '/', (route) => give(route, 'index.html'));
+  await page.route(/\/assets\/0\//, (route) => give(route, new URL(route.request().url()).pathname.split('/').pop()));
+}
+
+/** Opens the gateway's link and waits until the page is in. */
+export async function enter(t, gateway, options) {
+  const dash = await visit(t, gateway.link, options);
+  await dash.state('connected');
+  return dash;
+}
+
+/** Types a token, a code or a link into the form of the door. */
+export async function signIn(dash, secret) {
+  await dash.page.getByLabel('Gateway token or setup code').fill(secret);
+  await dash.click('Connect');
+}
+
+function helpers(page, { faults, notes }) {
+  const now = () => page.evaluate(() => ({ ...document.documentElement.dataset, text: document.body.innerText, href: location.href }));
+  const explain = (what) => async (error) => {
+    throw new Error(`${what}: ${error.message.split('\n')[0]}\n${JSON.stringify(await now(), null, 1)}\n${notes.join('\n')}\n${faults.join('\n')}`);
+  };
+  const button = (name) => page.getByRole('button', { name, exact: true });
+  const dash = {
+    page, faults, notes, now, button,
+    /** Waits for <html data-state=...>; gives {state, code, text, href}. */
+    async state(...states) {
+      const selector = states.map((state) => `html[data-state="${state}"]`).join(', ');
+      await page.waitForSelector(selector, { state: 'attached' }).catch(explain(`the page never said ${states}`));
+      return now();
+    },
+    /** Waits for a text to be seen. */
+    sees: (text, within = page.locator('body'), timeout = WAIT) =>
+      within.getByText(text).filter({ visible: true }).first().waitFor({ timeout }).catch(explain(`"${text}" is not to be seen`)),
+    /** Waits until a text is seen nowhere. */
+    misses: (text, within = page.locator('body')) =>
+      within.getByText(text).filter({ visible: true }).first().waitFor({ state: 'hidden' }).catch(explain(`"${text}" is still to be seen`)),
+    click: (name, within = page) => within.getByRole('button', { name, exact: true }).click().catch(explain(`no button "${name}" to click`)),
+    /** The state in words, and what is said of it. */
+    words: () => page.evaluate(() => ['state', 'words'].map((id) => document.getElementById(id).innerText)),
+    /** Chooses a view, and gives its section. */
+    async go(name) {
+      const link = page.getByRole('navigation', { name: 'Views' }).getByRole('link', { name, exact: true });
+      await link.click().catch(explain(`no link "${name}"`));
+      return dash.view(name);
+    },
+    async view(name) {
+      const section = page.getByRole('region', { name, exact: true }).filter({ visible: true });
+      await section.first().waitFor().catch(explain(`the view ${name} does not come`));
+      assert.equal(await page.getByRole('navigation', { name: 'Views' }).locator('[aria-current=page]').innerText(), name);
+      return section.first();
+    },
+    /** The row of a list that shows this text. */
+    row: (text) => page.getByRole('listitem').filter({ visible: true, hasText: text }).first(),
+    /** What a list of facts says under a label, as soon as it is there. */
+    fact: (label, within = page) =>
+      within.locator('dl > div').filter({ has: page.getByText(label, { exact: true }), visible: true }).first().locator('dd').innerText().catch(explain(`no fact "${label}"`)),
+    /**
+     * Copies the command that matches, and gives what then is in the clipboard. Where the gateway is in a container the words to get
+     * in stand before it.
+     */
+    async copied(command) {
+      const copy = page.getByRole('button', { name: new RegExp(`^Copy: .*${command.source}`) });
+      await copy.click().catch(explain(`no command ${command} to copy`));
+      await dash.sees('Copied');
+      return page.evaluate(() => navigator.clipboard.readText());
+    },
+  };
+  return dash;
+}
+
+/** Everything in which the page could have kept something, as one text. */
+export async function keptBy(page) {
+  const session = await page.context().newCDPSession(page);
+  const { entries } = await session.send('Page.getNavigationHistory');
+  await session.detach();
+  const inside = await page.evaluate(async () => {
+    const show = (value) => JSON.stringify(value, (key, one) => (one instanceof Uint8Array ? [...one].map((byte) => String.fromCharCode(byte)).join('') : one));
+    const all = (request) => new Promise((done, fail) => { request.onsuccess = () => done(request.result); request.onerror = fail; });
+    const found = [location.href, document.cookie, show(history.state), show({ ...localStorage }), show({ ...sessionStorage }), document.documentElement.outerHTML];
+    for (const { name } of await indexedDB.databases()) {
+      const database = await all(indexedDB.open(name));
+      for (const store of database.objectStoreNames) {
+        const opened = database.transaction(store).objectStore(store);
+        found.push(name, store, show(await all(opened.getAllKeys())), show(await all(opened.getAll())));
+      }
+      database.close();
+    }
+    found.push(show([...document.querySelectorAll('input, textarea')].map((input) => input.value)), ...((await window.caches?.keys()) ?? []));
+    return found.join('\n');
+  });
+  // What the user typed stays with the browser itself, where no page reaches it: what can be gone back to is what counts.
+  const reached = entries.map(({ url, title }) => `${url} ${title}`);
+  return [inside, ...reached, JSON.stringify(await page.context().cookies()), page.url()].join('\n');
+}

@@ -1,0 +1,166 @@
+// The page that connects, and says why when it does not: signing in, every refusal, coming back.
+import assert from 'node:assert/strict';
+import { performance } from 'node:perf_hooks';
+import { test } from 'node:test';
+import { ask, enter, gatewayFor, keptBy, signIn, TOKEN, visit } from './dash.mjs';
+import { gatelet, until } from './lib.mjs';
+
+/** Nothing listens: the browser itself says so, and no page can help it. */
+const UNREACHED = /ERR_CONNECTION_REFUSED/;
+
+test('the link signs in at the first try; a reload and another tab need the key alone; the token is nowhere', async (t) => {
+  const gateway = await gatewayFor(t);
+  const dash = await enter(t, gateway);
+  assert.equal((await dash.words())[0], 'Connected');
+  assert.equal((await dash.now()).href.replace(/#.*/, ''), `${gateway.http}/`);
+  assert.ok(!(await keptBy(dash.page)).includes(TOKEN));
+  await dash.page.reload();
+  await dash.state('connected');
+  const tab = await dash.context.newPage();
+  await tab.goto(gateway.http);
+  await tab.waitForSelector('html[data-state=connected]');
+  const { paired } = await gateway.json('devices', 'list');
+  assert.deepEqual(paired.map((one) => one.provenance), ['token'], 'one device');
+  assert.ok(!(await keptBy(dash.page)).includes(TOKEN));
+  assert.equal(await dash.page.evaluate(() => window.isSecureContext), true);
+});
+
+test('a link opened in a tab that is open already, and a token typed, are taken as well', async (t) => {
+  const gateway = await gatewayFor(t);
+  const dash = await visit(t, gateway.http);
+  await dash.state('refused');
+  await dash.page.evaluate((token) => (location.hash = `token=${token}`), TOKEN);
+  await dash.state('connected');
+  assert.ok(!(await keptBy(dash.page)).includes(TOKEN));
+  const other = await visit(t, gateway.http);
+  await signIn(other, `  ${gateway.link} `);
+  await other.state('connected');
+  const third = await visit(t, gateway.http);
+  await signIn(third, TOKEN);
+  await third.state('connected');
+  assert.ok(!(await keptBy(third.page)).includes(TOKEN));
+});
+
+/** What a refused page must show beside its words: rule, what the gateway saw, and the command, which can be copied. */
+async function explained(dash, gateway, { code, rule, words, command }) {
+  await dash.sees(words);
+  assert.equal((await dash.state('refused')).code, code);
+  const seen = [await dash.fact('Rule'), await dash.fact('Address'), await dash.fact('Host'), await dash.fact('Origin')];
+  const { host, origin } = new URL(gateway.http);
+  for (const [at, part] of [rule, /127\.0\.0\.1/, host, origin].entries()) assert.match(seen[at], new RegExp(part.source ?? part), String(seen));
+  const copied = await dash.copied(command);
+  assert.match(copied, command);
+  return copied.slice(copied.lastIndexOf('gatelet ')).split(' ').slice(1);
+}
+
+test('no token, a wrong one, a used code: the page says what was seen, by which rule, and what to do', async (t) => {
+  const gateway = await gatewayFor(t);
+  const first = await visit(t, gateway.http);
+  await explained(first, gateway, { code: 'AUTH_TOKEN_MISSING', rule: /^6\b/, words: /token missing/, command: /gatelet url$/ });
+  const wrong = await visit(t, `${gateway.http}/#token=not-the-token`);
+  await explained(wrong, gateway, { code: 'AUTH_TOKEN_MISMATCH', rule: /^6\b/, words: /token mismatch/, command: /gatelet url$/ });
+  assert.ok(!(await keptBy(wrong.page)).includes('not-the-token'));
+  const { code } = await gateway.json('pair');
+  await signIn(first, code);
+  await first.state('connected');
+  await signIn(wrong, code);
+  await explained(wrong, gateway, { code: 'AUTH_BOOTSTRAP_TOKEN_INVALID', rule: /^(6|7\.4)\b/, words: /already used/, command: /gatelet pair$/ });
+  // in the words of the command line
+  const last = (await gateway.cli('explain', '--last')).stdout.toLowerCase();
+  for (const text of await wrong.page.locator('#hint p').allInnerTexts())
+    assert.ok(last.includes(text.toLowerCase().replace(/\W+$/, '')), `"${text}" is not in: ${last}`);
+});
+
+test('a code as it is read aloud, the printed link, and the QR code\'s link let in too; the code is spent', async (t) => {
+  const gateway = await gatewayFor(t);
+  for (const form of [({ code }) => `${code.slice(0, 4).toLowerCase()} - ${code.slice(4)}`, ({ link, setupCode }) => link ?? `oc-pair://${setupCode}`]) {
+    const made = await gateway.json('pair');
+    const dash = await visit(t, gateway.http);
+    await signIn(dash, form(made));
+    await dash.state('connected');
+    assert.ok(!(await keptBy(dash.page)).includes(made.code));
+    await dash.page.reload();
+    await dash.state('connected');
+  }
+  const { paired } = await gateway.json('devices', 'list');
+  assert.deepEqual(paired.map((one) => one.provenance), ['code', 'code']);
+});
+
+test('a revoked device is told so while it looks, and is back when approved', async (t) => {
+  const gateway = await gatewayFor(t);
+  const dash = await enter(t, gateway);
+  const { paired: [{ deviceId }] } = await gateway.json('devices', 'list');
+  await gateway.json('devices', 'revoke', deviceId);
+  const words = await explained(dash, gateway, { code: 'DEVICE_REVOKED', rule: /^7\.7\b/, words: /revoked by the owner/, command: /gatelet devices approve [0-9a-f]{8,}$/ });
+  assert.equal((await gateway.cli(...words)).code, 0, 'as it was copied, it works');
+  await dash.click('Try again');
+  await dash.state('connected');
+});
+
+test('a full table: the token lets in for the time being, and says so; a code does not, and says the way out', async (t) => {
+  const gateway = await gatewayFor(t, { pairing: { capacity: 1 } });
+  const { device } = await ask(t, gateway, { name: 'the one' });
+  const dash = await enter(t, gateway);
+  assert.match((await dash.words())[1], /for this connection only/);
+  const other = await visit(t, gateway.http);
+  await signIn(other, (await gateway.json('pair')).code);
+  await explained(other, gateway, { code: 'TABLE_FULL', rule: /^8\b/, words: /the pairing table is full/, command: /gatelet devices remove/ });
+  await gateway.cli('devices', 'remove', device.id);
+  await signIn(other, (await gateway.json('pair')).code);
+  await other.state('connected');
+});
+
+test('strict mode: the page waits, shows the command, and goes on by itself when approved', async (t) => {
+  const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
+  const dash = await visit(t, gateway.link);
+  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /this page goes on by itself/, command: /gatelet devices approve [0-9a-f-]{36}$/ });
+  assert.equal((await dash.words())[0], 'Waiting for approval');
+  const { pending: [{ requestId }] } = await gateway.json('devices', 'list');
+  assert.equal(words.at(-1), requestId);
+  assert.equal((await gateway.cli(...words)).code, 0);
+  await dash.state('connected');
+  assert.ok(!(await keptBy(dash.page)).includes(TOKEN));
+});
+
+test('a gateway that stops is told apart from one that vanishes; the page comes back when it does, and at once when it wakes', async (t) => {
+  const gateway = await gatewayFor(t);
+  const dash = await enter(t, gateway, { allow: UNREACHED });
+  await gateway.restart(async () => {
+    await dash.state('lost');
+    assert.match((await dash.words())[0], /^Gateway (has stopped|is restarting)$/);
+    assert.match((await dash.words())[1], /comes back by itself/);
+  });
+  await dash.state('connected');
+  await gateway.stop('SIGKILL');
+  await dash.state('lost');
+  assert.equal((await dash.words())[0], 'Connection lost');
+  // A while later the page waits long; a tab that wakes does not.
+  await until('a longer wait', async () => Number(/Next try in (\d+) s/.exec((await dash.now()).text)?.[1]) >= 3);
+  await gateway.restart();
+  const begin = performance.now();
+  await dash.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await dash.state('connected');
+  assert.ok(performance.now() - begin < 1000, `${performance.now() - begin} ms`);
+});
+
+test('the first page comes within 30 ms', async (t) => {
+  const gateway = await gatewayFor(t);
+  const get = async (path) => {
+    const reply = await fetch(new URL(path, gateway.http));
+    assert.equal(reply.status, 200, path);
+    return reply.text();
+  };
+  const times = [];
+  let assets = 0;
+  for (let round = 0; round < 20; round++) {
+    const begin = performance.now();
+    const page = await get('/');
+    const paths = [...page.matchAll(/(?:href|src)="(assets\/[^"]+)"/g)];
+    assets = (await Promise.all(paths.map(([, path]) => get(path)))).length;
+    times.push(performance.now() - begin);
+  }
+  const median = times.sort((one, other) => one - other)[10];
+  t.diagnostic(`page and ${assets} assets: median ${median.toFixed(1)} ms`);
+  assert.ok(assets >= 4, 'there are assets');
+  assert.ok(median < 30, `${median} ms`);
+});
