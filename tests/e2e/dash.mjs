@@ -12,8 +12,10 @@ export const TOKEN = 'dash-token-0123456789abcdef';
 export const VIEWS = ['Devices', 'Nodes', 'Activity', 'Logs', 'Connect a device', 'Configuration'];
 /** Pictures of the page; kept by CI, never in git. */
 export const pictures = join(e2eDir, 'screenshots');
+export const e2eTools = join(e2eDir, 'tools/node_modules');
 const WAIT = 10_000;
-const MOST_SHIFT = 0.05;
+// As the browser counts: the part of the window that moves times how far it moves. Below 0.1 is called good.
+const MOST_SHIFT = { load: 0.05, change: 0.1 };
 
 // ---- a gateway, and who asks it
 
@@ -38,9 +40,9 @@ export async function gatewayFor(t, own = {}, more = {}) {
   return made;
 }
 
-/** A device that asks to come in, as the `openclaw` command would; gives the answer and `device`. */
+/** A device that asks to come in, as an app would; gives the answer and `device`. */
 export async function ask(t, gateway, { name = 'asker', auth = { token: TOKEN }, device = newDevice(), ...more } = {}) {
-  const client = { id: 'cli', mode: 'cli', version: 'e2e', platform: 'linux', displayName: name };
+  const client = { id: 'openclaw-ios', mode: 'ui', version: 'e2e', platform: 'iOS 26', displayName: name };
   const asked = await connectRaw({ url: gateway.url, client, device, auth, ...more });
   t.after(() => asked.end());
   return { ...asked, device, short: device.id.slice(0, 8) };
@@ -112,10 +114,10 @@ function watchShifts() {
 }
 
 /**
- * Opens `address` in a browser of its own that nobody has used. When the test ends it must have asked nobody else for anything, written
- * no error to the console (but what `allow` matches) and moved nothing by itself.
+ * Opens `address` in a browser of its own that nobody has used. When the test ends it must have asked nobody else for anything and
+ * written no error to the console, but what `allow` matches.
  */
-export async function visit(t, address, { width = 1024, height = 860, scheme = 'light', allow = /^$/, shift = MOST_SHIFT, ...options } = {}) {
+export async function visit(t, address, { width = 1024, height = 860, scheme = 'light', allow = /^$/, ...options } = {}) {
   const context = await (await chromiumNow()).newContext({
     viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'], ...options,
   });
@@ -139,21 +141,20 @@ export async function visit(t, address, { width = 1024, height = 860, scheme = '
       mkdirSync(pictures, { recursive: true });
       await page.screenshot({ path: join(pictures, `failed-${t.name.replace(/\W+/g, '-').slice(0, 60)}.png`), fullPage: true }).catch(() => {});
     }
-    const shifts = await page.evaluate(() => window.shifts).catch(() => []);
     await context.close();
     assert.deepEqual(faults, []);
-    assert.ok(shifts.reduce((sum, { value }) => sum + value, 0) < shift, `the page moved by itself: ${JSON.stringify(shifts, null, 1)}`);
   });
   await page.goto(address);
   return Object.assign(dash, { context });
 }
 
+const [, VERSION] = /^version = "(.*)"$/m.exec(readFileSync(join(here, '../../Cargo.toml'), 'utf8'));
 /** The page from files that are being written instead of the binary's: E2E_PAGE=src/dashboard. */
 async function serveFiles(page, dir) {
   const types = { html: 'text/html; charset=utf-8', css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' };
   const policy = /CSP: &str =\s*"([^;]*;[^"]*)"/.exec(readFileSync(join(here, '../../src/dashboard/mod.rs'), 'utf8'))[1].replace(/\\\n\s*/g, '');
   const give = (route, name) => {
-    const body = readFileSync(join(dir, name), 'utf8').replaceAll('{digest}', '0').replaceAll('{version}', '0.0.0');
+    const body = readFileSync(join(dir, name), 'utf8').replaceAll('{digest}', '0').replaceAll('{version}', VERSION);
     return route.fulfill({ body, contentType: types[name.split('.').pop()], headers: { 'Content-Security-Policy': policy } });
   };
   await page.route((url) => url.pathname === '/', (route) => give(route, 'index.html'));
@@ -167,9 +168,11 @@ export async function enter(t, gateway, options) {
   return dash;
 }
 
+/** The field of the door. */
+export const DOOR = /setup code/i;
 /** Types a token, a code or a link into the form of the door. */
 export async function signIn(dash, secret) {
-  await dash.page.getByLabel('Gateway token or setup code').fill(secret);
+  await dash.page.getByLabel(DOOR).fill(secret);
   await dash.click('Connect');
 }
 
@@ -205,11 +208,23 @@ function helpers(page, { faults, notes }) {
     async view(name) {
       const section = page.getByRole('region', { name, exact: true }).filter({ visible: true });
       await section.first().waitFor().catch(explain(`the view ${name} does not come`));
-      assert.equal(await page.getByRole('navigation', { name: 'Views' }).locator('[aria-current=page]').innerText(), name);
+      // beside the name there may be how many wait
+      const current = await page.getByRole('navigation', { name: 'Views' }).locator('[aria-current=page]').innerText();
+      assert.equal(current.split('\n')[0], name);
       return section.first();
     },
     /** The row of a list that shows this text. */
     row: (text) => page.getByRole('listitem').filter({ visible: true, hasText: text }).first(),
+    /**
+     * What has moved by itself since the last call or the load: nothing, or `what` with how much and what moved. On a load all of it
+     * counts, of what changes later each change.
+     */
+    async moved(what, { load = false } = {}) {
+      const shifts = await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(window.shifts.splice(0)), 50))));
+      const values = shifts.map(({ value }) => value);
+      const most = load ? values.reduce((sum, value) => sum + value, 0) : Math.max(0, ...values);
+      return most < (load ? MOST_SHIFT.load : MOST_SHIFT.change) ? [] : [`${what}: ${shifts.map(({ value, what }) => `${value.toFixed(3)} ${what.join(', ')}`).join('; ')}`];
+    },
     /** What a list of facts says under a label, as soon as it is there. */
     fact: (label, within = page) =>
       within.locator('dl > div').filter({ has: page.getByText(label, { exact: true }), visible: true }).first().locator('dd').innerText().catch(explain(`no fact "${label}"`)),
@@ -250,4 +265,30 @@ export async function keptBy(page) {
   // What the user typed stays with the browser itself, where no page reaches it: what can be gone back to is what counts.
   const reached = entries.map(({ url, title }) => `${url} ${title}`);
   return [inside, ...reached, JSON.stringify(await page.context().cookies()), page.url()].join('\n');
+}
+
+// ---- a place with something of everything in it
+
+/** Devices that wait, that are paired, that are gone and that are revoked; nodes; refusals; and the owner's page. */
+export async function furnish(t, options) {
+  const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
+  const code = async (...words) => ({ bootstrapToken: (await gateway.json('pair', ...words)).code });
+  const paired = {};
+  for (const name of ['Work laptop', 'Old phone', 'Kitchen display with a rather long name that somebody gave it']) paired[name] = await ask(t, gateway, { name, auth: await code() });
+  await paired['Kitchen display with a rather long name that somebody gave it'].end();
+  await gateway.json('devices', 'revoke', paired['Old phone'].device.id);
+  const shed = await ownNode(t, gateway, { code: (await code('--role', 'node')).bootstrapToken });
+  const phone = { device: newDevice(), name: 'Pixel', commands: { 'device.info': () => ({ model: 'Pixel' }), 'camera.list': () => ({ cameras: [] }), 'location.get': () => undefined } };
+  const client = { id: 'node-host', mode: 'node', version: 'e2e', platform: 'android', displayName: phone.name };
+  await connectRaw({ url: gateway.url, role: 'node', client, device: phone.device, auth: { token: TOKEN } });
+  const [{ requestId }] = (await gateway.json('devices', 'list')).pending;
+  await gateway.json('devices', 'approve', requestId);
+  await fakeNode(t, gateway, phone);
+  const asker = await ask(t, gateway, { name: 'New tablet', scopes: ['operator.read', 'operator.write'] });
+  await ask(t, gateway, { name: 'stranger', auth: { token: 'wrong' } });
+  const dash = await visit(t, gateway.http, options);
+  await dash.state('refused');
+  await signIn(dash, (await code()).bootstrapToken);
+  await dash.state('connected');
+  return { gateway, dash, shed, asker, paired };
 }

@@ -113,7 +113,7 @@ test('a full table: the token lets in for the time being, and says so; a code do
 test('strict mode: the page waits, shows the command, and goes on by itself when approved', async (t) => {
   const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
   const dash = await visit(t, gateway.link);
-  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /this page goes on by itself/, command: /gatelet devices approve [0-9a-f-]{36}$/ });
+  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /this page goes on by itself/i, command: /gatelet devices approve [0-9a-f-]{36}$/ });
   assert.equal((await dash.words())[0], 'Waiting for approval');
   const { pending: [{ requestId }] } = await gateway.json('devices', 'list');
   assert.equal(words.at(-1), requestId);
