@@ -324,7 +324,8 @@ mod tests {
         for dialect in BOTH {
             for name in reads(dialect).map(|read| read.name) {
                 let text =
-                    ask(dialect, name, r#"{"sessionKey":"s","key":"k","keys":["a"],"agentId":"x"}"#).expect(name);
+                    ask(dialect, name, r#"{"sessionKey":"s","key":"k","keys":["a"],"agentId":"x","sessionId":"s"}"#)
+                        .expect(name);
                 let value = json::parse(text.as_bytes(), limits::JSON_DEPTH).expect(name);
                 assert!(matches!(value.kind(), Kind::Object | Kind::Array | Kind::Null), "{text}");
             }

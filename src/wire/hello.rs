@@ -247,7 +247,7 @@ mod tests {
         let at = |path: &[&str]| path.iter().fold(root, |value, name| value.get(name).unwrap());
         let closed: [(&[&str], &[&str]); 8] = [
             (&[], &["type", "protocol", "server", "features", "snapshot", "auth", "policy"]),
-            (&["server"], &["version", "bootId", "connId"]),
+            (&["server"], &["version", "bootId", "controlUiBuildSource", "connId"]),
             (&["features"], &["methods", "events", "capabilities"]),
             (&["snapshot", "suspension"], &["phase"]),
             (&["snapshot", "stateVersion"], &["presence", "health"]),
