@@ -2,7 +2,8 @@
 //! reads.
 //!
 //! Nothing in a path is decoded, and only plain names are looked for, so there is no other way to write `..`, a drive or a
-//! device. No symbolic link below the directory is followed; the directory itself may be one. Only regular files are read.
+//! device. No symbolic link below the directory is followed; the directory itself may be one. Only regular files are read, and
+//! only below a directory that has a page: whoever may change the configuration does not read the disk by it.
 //! The index is stamped with what the pages of both protocols look for, and its inline scripts are allowed by their hashes.
 
 use std::fs::File;
@@ -95,8 +96,9 @@ impl Fetch {
     }
 
     fn begin(&mut self) -> Vec<u8> {
-        let index = matches!(self.path.as_str(), "" | "index.html");
-        if !index && is_plain(&self.path) {
+        let Ok((index, len, _)) = open(&self.root, "index.html") else { return self.no_page() };
+        let wanted = matches!(self.path.as_str(), "" | "index.html");
+        if !wanted && is_plain(&self.path) {
             let forms = PACKED.into_iter().zip(self.packed).filter(|(_, accepted)| *accepted);
             for ((coding, end), _) in forms {
                 if let Ok((file, len, changed)) = open(&self.root, &[&self.path, end].concat()) {
@@ -105,8 +107,8 @@ impl Fetch {
             }
         }
         let known = self.path.rsplit_once('.').is_some_and(|(_, end)| end != "html" && content_type(end).is_some());
-        if index || self.page && !known && !is_hostile(&self.path) {
-            self.index()
+        if wanted || self.page && !known && !is_hostile(&self.path) {
+            self.index(index, len)
         } else {
             self.whole(&Answer::TEXT.status(404), b"Not Found")
         }
@@ -130,22 +132,10 @@ impl Fetch {
         answer.head(len)
     }
 
-    fn index(&self) -> Vec<u8> {
-        let text = open(&self.root, "index.html").and_then(|(file, len, _)| {
-            let mut text = String::new();
-            let fits = len <= limits::INDEX_LEN;
-            file.take(if fits { len } else { 0 }).read_to_string(&mut text).map(|_| text)
-        });
-        let text = text.unwrap_or_default();
-        if text.is_empty() {
-            let words = [
-                "There is no page: the directory of gateway.controlUi.root has no index.html that can be read.\n\
-                Give the directory of a built Control UI (of OpenClaw: node_modules/openclaw/dist/control-ui), or leave the \
-                key out.\ngatelet's own page is at ",
-                &self.base,
-                "/gatelet/\n",
-            ];
-            return self.whole(&Answer::TEXT.status(503), words.concat().as_bytes());
+    fn index(&self, file: File, len: u64) -> Vec<u8> {
+        let mut text = String::new();
+        if len > limits::INDEX_LEN || file.take(len).read_to_string(&mut text).is_err() || text.is_empty() {
+            return self.no_page();
         }
         let (page, policy) = stamp(&text, &self.base);
         let answer = Answer {
@@ -156,6 +146,17 @@ impl Fetch {
             ..Answer::TEXT
         };
         self.whole(&answer, page.as_bytes())
+    }
+
+    fn no_page(&self) -> Vec<u8> {
+        let words = [
+            "There is no page: the directory of gateway.controlUi.root has no index.html that can be read.\n\
+            Give the directory of a built Control UI (of OpenClaw: node_modules/openclaw/dist/control-ui), or leave the \
+            key out.\ngatelet's own page is at ",
+            &self.base,
+            "/gatelet/\n",
+        ];
+        self.whole(&Answer::TEXT.status(503), words.concat().as_bytes())
     }
 
     fn whole(&self, answer: &Answer<'_>, body: &[u8]) -> Vec<u8> {
