@@ -85,10 +85,13 @@ impl Fetch {
         let mut piece = if self.begun { Vec::new() } else { self.begin() };
         self.begun = true;
         if let Some((file, left)) = &mut self.rest {
-            let most = limits::FILE_PIECE.min(*left);
-            let read = file.by_ref().take(most).read_to_end(&mut piece);
-            *left -= most;
-            if *left == 0 || read.is_err() {
+            let (begun, most) = (piece.len(), limits::FILE_PIECE.min(*left));
+            piece.resize(begun + most as usize, 0);
+            let read = file.read(&mut piece[begun..]).unwrap_or(0);
+            piece.truncate(begun + read);
+            *left -= read as u64;
+            // a file that became shorter ends early
+            if *left == 0 || read == 0 {
                 self.rest = None;
             }
         }
@@ -133,11 +136,10 @@ impl Fetch {
     }
 
     fn index(&self, file: File, len: u64) -> Vec<u8> {
-        let mut text = String::new();
-        if len > limits::INDEX_LEN || file.take(len).read_to_string(&mut text).is_err() || text.is_empty() {
-            return self.no_page();
-        }
-        let (page, policy) = stamp(&text, &self.base);
+        let mut bytes = Vec::new();
+        let read = len <= limits::INDEX_LEN && file.take(len).read_to_end(&mut bytes).is_ok() && !bytes.is_empty();
+        let Some(text) = core::str::from_utf8(&bytes).ok().filter(|_| read) else { return self.no_page() };
+        let (page, policy) = stamp(text, &self.base);
         let answer = Answer {
             content_type: "text/html; charset=utf-8",
             cache: "no-cache",
