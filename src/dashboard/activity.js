@@ -32,7 +32,8 @@ function mount(root, shared) {
   lines = make("ol", { className: "lines", id: "events", tabIndex: 0, "aria-label": "Events, the latest first" });
   refusals = listCard("Refusals", "Nobody was refused since the gateway started.");
   refusals.list.id = "refusals";
-  root.append(here.node, card("Events", make("div", { className: "bar" }, pause, clear, count), make("div", { className: "stage" }, empty, lines)), refusals.node);
+  // Events come first: their room has a fixed height, so nobody who comes or goes moves them.
+  root.append(card("Events", make("div", { className: "bar" }, pause, clear, count), make("div", { className: "stage" }, empty, lines)), here.node, refusals.node);
 }
 
 function show() {
@@ -85,7 +86,7 @@ function drawEvents() {
   // Rows are kept by their number, so only what is new touches the page.
   const missing = list.findIndex((one) => String(one.number) === lines.firstChild?.dataset.number);
   const fresh = (missing < 0 ? list : list.slice(0, missing)).map((one) => {
-    const row = make("li", {}, make("time", { textContent: one.at.toLocaleTimeString(), dateTime: one.at.toISOString() }), make("strong", { textContent: one.name }), make("span", { textContent: one.text }));
+    const row = make("li", {}, make("time", { textContent: one.at.toLocaleTimeString([], { hourCycle: "h23" }), dateTime: one.at.toISOString() }), make("strong", { textContent: one.name }), make("span", { textContent: one.text }));
     row.dataset.number = one.number;
     return row;
   });

@@ -237,8 +237,9 @@ function showParts(state) {
   page.classList.toggle("inside", inside);
   part("main").inert = inside && state !== "connected";
   if (!inside) leave();
-  if (state !== "connected") return;
-  refreshDevices();
+  const drawn = () => page.classList.remove("fresh");
+  if (state !== "connected") return drawn();
+  refreshDevices().finally(drawn);
   if (shown) refresh(shown.onConnected ?? shown.show);
   else route(false);
   if (atDoor) shown.root.firstChild.focus();

@@ -8,7 +8,7 @@ const MAY_WORDS = "the gateway's command line can let it in again";
 let app, pending, paired, filter, about, closed, full;
 let table = null;
 
-export const view = { id: "devices", title: "Devices", mount, show, onDevices: draw, tick: draw };
+export const view = { id: "devices", title: "Devices", mount, show, onDevices: draw, tick: () => app.refreshDevices() };
 
 function mount(root, shared) {
   app = shared;

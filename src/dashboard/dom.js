@@ -205,6 +205,7 @@ export function nameOf(one) {
 }
 
 export function shortScopes(scopes) {
+  if (scopes?.includes("operator.admin")) return "all rights (admin)";
   return (scopes ?? []).map((scope) => scope.replace("operator.", "")).join(", ");
 }
 
