@@ -1,6 +1,6 @@
 // Devices: who waits to be let in, who is paired, and this browser among them.
 // Never: a decision about a device taken by its name alone - the key's fingerprint stands beside it.
-import { ask, askText, bits, button, card, facts, listCard, make, nameOf, setTag, setText, shortId, shortScopes, since, spaced, span } from "./dom.js";
+import { ask, askText, bits, button, facts, listCard, make, nameOf, setTag, setText, shortId, shortScopes, since, spaced, span } from "./dom.js";
 
 const FILTER_FROM = 8;
 const MAY_WORDS = "the gateway's command line can let it in again";
@@ -24,7 +24,10 @@ function mount(root, shared) {
     className: "notice", hidden: true,
     textContent: "The table of devices is full: a new one is let in with the token only, and not remembered. Remove one that is not needed, or see gateway.pairing.capacity.",
   });
-  root.append(closed, full, pending.node, paired.node, card("This browser and the gateway", about));
+  // On a phone it is closed, so that it moves little when the lists grow.
+  const open = matchMedia("(min-width: 52rem)").matches;
+  const self = make("details", { className: "card", open }, make("summary", {}, make("h2", { textContent: "This browser and the gateway" })), about);
+  root.append(closed, full, pending.node, paired.node, self);
 }
 
 async function show() {

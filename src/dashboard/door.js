@@ -82,7 +82,7 @@ export function showRefusal({ error, retryMs }) {
   setText(advice, "");
   askWhoami(answer, /^(AUTH|CONTROL)_/.test(code));
   if (!pending) return { title: "Refused", words: WORDS[code] ?? sentence(error.message) };
-  const waits = "Somebody has to approve this browser: on the gateway, or under Devices in a browser that is in. This page then goes on by itself.";
+  const waits = "Somebody has to approve this browser: on the gateway, or under Devices in a browser that is in. Then this page goes on by itself.";
   const again = "The last request was turned down, or nobody decided. Another waits now: try again when it is approved.";
   return { title: "Waiting for approval", words: retryMs === null ? again : waits };
 }
