@@ -162,7 +162,7 @@ export class Gateway {
     const asked = requestId && this.#requestId && requestId !== this.#requestId;
     this.#requestId = requestId ?? null;
     let retryMs = null;
-    if (requestId && !asked) retryMs = PENDING_EVERY_MS;
+    if (requestId) retryMs = asked ? null : PENDING_EVERY_MS;
     else if (error.retryable || error.retryAfterMs) {
       retryMs = error.retryAfterMs ?? this.#backoff();
       if (auth.bootstrapToken) this.#secret = auth;
