@@ -73,7 +73,7 @@ test('every view, at every width, light and dark', async (t) => {
   await dash.sees('Answer');
   wrong.push(...(await picture(dash, 'logs-explained', { sizes: ENDS })));
   await dash.go('Activity');
-  await dash.page.locator('summary').first().click();
+  await dash.page.locator('#refusals summary').first().click();
   wrong.push(...(await picture(dash, 'activity-explained', { sizes: ENDS })));
   await gateway.stop();
   await dash.state('lost');
