@@ -10,23 +10,26 @@ use super::shared::Shared;
 use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::ids::Now;
 use crate::gate::refusal::{Refusal, Rule};
-use crate::rpc::relay::Ends;
 use crate::wire::http::{Answer, Head};
-
-const RULES: usize = Rule::ALL.len();
 
 /// What happened since the start.
 pub(super) struct Counts {
-    admitted: [u64; RULES],
-    refused: [u64; RULES],
+    /// By rule.
+    admitted: [u64; Rule::ALL.len()],
+    refused: [u64; Rule::ALL.len()],
+    /// By refusal; those that clients know by the same code are counted as the first of them.
     codes: [u64; Refusal::ALL.len()],
     /// What was lost on connections that are gone.
     lost: Lost,
 }
 
 impl Counts {
-    pub const NONE: Counts =
-        Counts { admitted: [0; RULES], refused: [0; RULES], codes: [0; Refusal::ALL.len()], lost: Lost::NONE };
+    pub const NONE: Counts = Counts {
+        admitted: [0; Rule::ALL.len()],
+        refused: [0; Rule::ALL.len()],
+        codes: [0; Refusal::ALL.len()],
+        lost: Lost::NONE,
+    };
 
     pub fn admitted(&mut self, rule: Rule) {
         self.admitted[rule as usize] += 1;
@@ -34,12 +37,17 @@ impl Counts {
 
     pub fn refused(&mut self, rule: Rule, refusal: Refusal) {
         self.refused[rule as usize] += 1;
-        self.codes[refusal as usize] += 1;
+        self.codes[first(refusal.words().code)] += 1;
     }
 
     pub fn gone(&mut self, lost: Lost) {
         self.lost = self.lost.and(lost);
     }
+}
+
+/// The place of the first refusal with that code.
+fn first(code: &str) -> usize {
+    Refusal::ALL.iter().position(|one| one.words().code == code).unwrap_or(0)
 }
 
 /// The whole answer.
@@ -67,125 +75,154 @@ impl Gateway {
 
     fn metrics(&mut self, now: Now) -> String {
         self.count(now);
-        let (status, ends) = (&self.status, &self.relay.invokes.ends);
-        let lost = self.conns.iter().fold(self.counts.lost, |sum, conn| sum.and(conn.outbox.lost()));
-        let waiting = status.unauthenticated as u64;
-        let states =
-            [("operator", status.operators as u64), ("node", status.nodes as u64), ("unauthenticated", waiting)];
-        let mut results = [("", 0); Ends::NAMES.len()];
-        let named = Ends::NAMES.into_iter().zip(ends.counts);
-        results.iter_mut().zip(named).for_each(|(to, from)| *to = from);
-        let pending = self.pending.iter(now.at).count();
-        let mut out = String::new();
-        family(&mut out, BUILD, "version", &[(status.version, 1)]);
-        family(&mut out, ADMISSIONS, "rule", &by_rule(&self.counts.admitted));
-        family(&mut out, REFUSALS, "rule", &by_rule(&self.counts.refused));
-        family(&mut out, CODES, "code", &self.counts.by_code());
-        family(&mut out, CONNECTIONS, "state", &states);
-        family(&mut out, DROPPED, "reason", &[("slow consumer", lost.slow), ("no pong", lost.silent)]);
-        family(&mut out, INVOKES, "result", &results);
-        latency(&mut out, ends);
-        let values = [
+        let (status, counts, ends) = (&self.status, &self.counts, &self.relay.invokes.ends);
+        let lost = self.conns.iter().fold(counts.lost, |sum, conn| sum.and(conn.outbox.lost()));
+        // in the order of METRICS
+        let mut values = vec![1];
+        values.extend_from_slice(&counts.admitted);
+        values.extend_from_slice(&counts.refused);
+        values.extend_from_slice(&counts.codes);
+        values.extend_from_slice(&ends.counts);
+        let mut answered = 0;
+        for count in ends.took {
+            answered += count;
+            values.push(answered);
+        }
+        values.extend_from_slice(&[
+            ends.sum_ms,
+            answered,
+            status.operators as u64,
+            status.nodes as u64,
+            status.unauthenticated as u64,
+            lost.slow,
+            lost.silent,
+            lost.frames,
             now.at.0 / 1000,
             u64::from(self.is_ready()),
-            status.nodes as u64,
+            self.relay.nodes.count() as u64,
             status.waiting.0 as u64,
             status.waiting.1 as u64,
             self.devices.capacity() as u64,
             self.devices.len() as u64,
-            pending as u64,
-            lost.frames,
-        ];
-        PLAIN.into_iter().zip(values).for_each(|(about, value)| family(&mut out, about, "", &[("", value)]));
-        if let Some(bytes) = resident() {
-            family(&mut out, MEMORY, "", &[("", bytes)]);
-        }
-        out
+            self.pending.iter(now.at).count() as u64,
+        ]);
+        values.extend(resident());
+        page(&values)
     }
 }
 
-impl Counts {
-    /// Refusals that clients know by the same code are one.
-    fn by_code(&self) -> Vec<(&'static str, u64)> {
-        let mut codes: Vec<(&'static str, u64)> = Vec::new();
-        for (refusal, count) in Refusal::ALL.into_iter().zip(self.codes) {
-            let code = refusal.words().code;
-            match codes.iter_mut().find(|(known, _)| *known == code) {
-                Some((_, sum)) => *sum += count,
-                None => codes.push((code, count)),
+/// Every metric: name, kind, meaning, label and the words of the label, or no label. Which words a rule or a code can be is known
+/// elsewhere. What has no kind belongs to the metric above it.
+const METRICS: &str = concat!(
+    "gatelet_build_info|gauge|The version that runs.|version|",
+    env!("CARGO_PKG_VERSION"),
+    "
+gatelet_admissions_total|counter|Clients let in, by the rule that did it.|rule
+gatelet_refusals_total|counter|Clients turned away, by the rule that did it.|rule
+gatelet_refusals_by_code_total|counter|Clients turned away, by the code they were told.|code
+gatelet_invokes_total|counter|Calls for nodes that ended, by how.|result|ok|error|timeout|disconnected|abandoned|busy|stopping|refused
+gatelet_invoke_duration_seconds|histogram|How long nodes took to answer.|le|0.005|0.01|0.025|0.05|0.1|0.25|0.5|1|2.5|5|10|30|+Inf
+gatelet_invoke_duration_seconds_sum|
+gatelet_invoke_duration_seconds_count|
+gatelet_connections|gauge|Open WebSockets, by role, or not let in yet.|state|operator|node|unauthenticated
+gatelet_connections_dropped_total|counter|WebSockets closed by us for not keeping up.|reason|slow consumer|no pong
+gatelet_outbox_dropped_total|counter|Frames left out because a client did not read.
+gatelet_uptime_seconds|gauge|Time since the start.
+gatelet_ready|gauge|1 if clients are let in and the pairing table can be written.
+gatelet_nodes|gauge|Nodes that are connected.
+gatelet_invokes_waiting|gauge|Calls that nodes have not answered yet.
+gatelet_approvals_waiting|gauge|Approvals of commands that nobody has decided yet.
+gatelet_table_capacity|gauge|Devices that the pairing table has room for.
+gatelet_table_devices|gauge|Devices in the pairing table.
+gatelet_pending_requests|gauge|Devices and nodes that wait for the owner.
+process_resident_memory_bytes|gauge|Memory in use."
+);
+
+/// The text of all metrics, as far as there are values. No word of ours needs an escape.
+fn page(mut values: &[u64]) -> String {
+    let mut out = String::new();
+    for about in METRICS.lines() {
+        if values.is_empty() {
+            break;
+        }
+        let mut parts = about.split('|');
+        let mut part = || parts.next().unwrap_or("");
+        let (name, kind, help, label) = (part(), part(), part(), part());
+        if !kind.is_empty() {
+            out.push_str(&["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"].concat());
+        }
+        for at in 0.. {
+            let word = match label {
+                "" => (at == 0).then_some(""),
+                "rule" => Rule::ALL.get(at).map(|rule| rule.title()),
+                "code" => Refusal::ALL.get(at).map(|refusal| refusal.words().code),
+                _ => parts.next(),
+            };
+            let (Some(word), Some((value, rest))) = (word, values.split_first()) else { break };
+            values = rest;
+            // what is counted elsewhere
+            if label == "code" && first(word) != at {
+                continue;
             }
+            let value = match name.ends_with("_sum") {
+                true => format!("{}.{:03}", value / 1000, value % 1000),
+                false => value.to_string(),
+            };
+            let bucket = if label == "le" { "_bucket" } else { "" };
+            let labels = if label.is_empty() { String::new() } else { ["{", label, "=\"", word, "\"}"].concat() };
+            out.push_str(&[name, bucket, &labels, " ", &value, "\n"].concat());
         }
-        codes
     }
-}
-
-fn by_rule(counts: &[u64; RULES]) -> Vec<(&'static str, u64)> {
-    Rule::ALL.into_iter().map(|rule| (rule.title(), counts[rule as usize])).collect()
-}
-
-/// Name, kind and meaning.
-type About = (&'static str, &'static str, &'static str);
-
-const COUNTER: &str = "counter";
-const GAUGE: &str = "gauge";
-const BUILD: About = ("gatelet_build_info", GAUGE, "The version that runs.");
-const ADMISSIONS: About = ("gatelet_admissions_total", COUNTER, "Clients let in, by the rule that did it.");
-const REFUSALS: About = ("gatelet_refusals_total", COUNTER, "Clients turned away, by the rule that did it.");
-const CODES: About = ("gatelet_refusals_by_code_total", COUNTER, "Clients turned away, by the code they were told.");
-const CONNECTIONS: About = ("gatelet_connections", GAUGE, "Open WebSockets, by role, or not let in yet.");
-const DROPPED: About = ("gatelet_connections_dropped_total", COUNTER, "WebSockets closed by us for not keeping up.");
-const INVOKES: About = ("gatelet_invokes_total", COUNTER, "Calls for nodes that ended, by how.");
-const LATENCY: About = ("gatelet_invoke_duration_seconds", "histogram", "How long nodes took to answer calls.");
-const MEMORY: About = ("process_resident_memory_bytes", GAUGE, "Memory in use.");
-
-/// What has no labels.
-const PLAIN: [About; 9] = [
-    ("gatelet_uptime_seconds", GAUGE, "Time since the start."),
-    ("gatelet_ready", GAUGE, "1 if clients are let in and the pairing table can be written."),
-    ("gatelet_nodes", GAUGE, "Nodes that are connected."),
-    ("gatelet_invokes_waiting", GAUGE, "Calls that nodes have not answered yet."),
-    ("gatelet_approvals_waiting", GAUGE, "Approvals of commands that nobody has decided yet."),
-    ("gatelet_table_capacity", GAUGE, "Devices that the pairing table has room for."),
-    ("gatelet_table_devices", GAUGE, "Devices in the pairing table."),
-    ("gatelet_pending_requests", GAUGE, "Devices and nodes that wait for the owner."),
-    ("gatelet_outbox_dropped_total", COUNTER, "Frames left out because a client did not read."),
-];
-
-/// One metric with all its values; no label if that is empty.
-fn family(out: &mut String, about: About, label: &str, values: &[(&str, u64)]) {
-    header(out, about);
-    values.iter().for_each(|(word, value)| sample(out, about.0, label, word, &value.to_string()));
-}
-
-fn header(out: &mut String, (name, kind, help): About) {
-    ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"].iter().for_each(|part| out.push_str(part));
-}
-
-/// Our words need no escapes.
-fn sample(out: &mut String, name: &str, label: &str, word: &str, value: &str) {
-    out.push_str(name);
-    if !label.is_empty() {
-        ["{", label, "=\"", word, "\"}"].iter().for_each(|part| out.push_str(part));
-    }
-    [" ", value, "\n"].iter().for_each(|part| out.push_str(part));
-}
-
-fn latency(out: &mut String, ends: &Ends) {
-    header(out, LATENCY);
-    let mut sum = 0;
-    let bounds = Ends::BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
-    for (bound, count) in bounds.zip(ends.took) {
-        sum += count;
-        sample(out, "gatelet_invoke_duration_seconds_bucket", "le", bound, &sum.to_string());
-    }
-    let seconds = format!("{}.{:03}", ends.sum_ms / 1000, ends.sum_ms % 1000);
-    sample(out, "gatelet_invoke_duration_seconds_sum", "", "", &seconds);
-    sample(out, "gatelet_invoke_duration_seconds_count", "", "", &sum.to_string());
+    out
 }
 
 /// Bytes of memory, where the system has a file that says so.
 fn resident() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    // on Windows that path would be below the root of some drive
+    let text = if cfg!(windows) { None } else { std::fs::read_to_string("/proc/self/status").ok() }?;
+    let (_, rest) = text.split_once("VmRSS:")?;
+    rest.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::relay::{End, Ends};
+
+    /// The words of the label of that metric.
+    fn words(name: &str) -> Vec<&str> {
+        let line = METRICS.lines().find(|line| line.split('|').next() == Some(name)).unwrap();
+        line.split('|').skip(4).collect()
+    }
+
+    #[test]
+    fn the_words_are_those_that_are_counted_in_their_order() {
+        let ends = words("gatelet_invokes_total");
+        assert_eq!(ends.len(), Ends::default().counts.len());
+        for (at, end) in END_OF_ALL.into_iter().enumerate() {
+            assert_eq!((end as usize, ends[at]), (at, format!("{end:?}").to_lowercase().as_str()));
+        }
+        let bounds = words("gatelet_invoke_duration_seconds");
+        assert_eq!(bounds.len(), Ends::BOUNDS.len() + 1);
+        for (text, ms) in bounds.iter().zip(Ends::BOUNDS) {
+            assert_eq!(text.parse::<f64>().unwrap() * 1000.0, ms as f64);
+        }
+    }
+
+    const END_OF_ALL: [End; 8] =
+        [End::Ok, End::Error, End::Timeout, End::Disconnected, End::Abandoned, End::Busy, End::Stopping, End::Refused];
+
+    #[test]
+    fn every_value_has_its_place_and_codes_that_are_one_are_counted_as_one() {
+        let mut counts = Counts::NONE;
+        Refusal::ALL.into_iter().for_each(|refusal| counts.refused(Rule::Frame, refusal));
+        assert_eq!(counts.codes[Refusal::OriginForeign as usize], 3);
+        assert_eq!((counts.codes.iter().sum::<u64>(), counts.refused[0]), (35, 35));
+        let lines = |values: &[u64]| page(values).lines().filter(|line| !line.starts_with('#')).count();
+        let many = vec![7; 500];
+        let unsaid = counts.codes.iter().filter(|count| **count == 0).count();
+        let all = lines(&many) + unsaid;
+        assert_eq!((lines(&many[..all]), lines(&many[..all - 1])), (all - unsaid, all - unsaid - 1));
+        assert!(page(&many[..all]).contains("resident") && !page(&many[..all - 1]).contains("resident"));
+    }
 }

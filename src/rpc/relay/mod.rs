@@ -22,7 +22,7 @@ pub use approvals::{
     get as approval_get, list as approval_list, request as approval_request, resolve as approval_resolve,
     wait as approval_wait, Approvals,
 };
-pub use ends::Ends;
+pub use ends::{End, Ends};
 pub use events::{event, plugin_surface, plugin_tools, runner_inventory, skills, skills_bins};
 pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result, Invokes};
 pub use live::{asked_of, Declared, Node, Nodes};
