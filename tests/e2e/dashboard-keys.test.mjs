@@ -76,6 +76,9 @@ test('by keyboard alone: sign in, every view, approve, revoke, invoke a node, ma
   await keys.kept('approving');
 
   await keys.to(`button "Revoke laptop, ${laptop.short}"`);
+  await ask(t, gateway, { name: 'watch' });
+  await dash.row('watch').waitFor();
+  assert.ok((await keys.focused()).startsWith(`button "Revoke laptop, ${laptop.short}"`), 'what comes meanwhile takes no focus');
   await keys.press('Space');
   await keys.kept('asking whether to revoke');
   await keys.press('Escape');

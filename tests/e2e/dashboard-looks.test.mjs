@@ -12,6 +12,8 @@ const SCHEMES = ['light', 'dark'];
 const axe = readFileSync(join(e2eTools, 'axe-core/axe.min.js'), 'utf8');
 /** What is to be seen in a view once it is drawn. */
 const PROOF = { Devices: 'New tablet', Nodes: 'Pixel', Activity: 'shed', Logs: /listening/, 'Connect a device': /code/i, Configuration: /pairing/i };
+/** Where a node that comes is listed. */
+const LISTS = ['Devices', 'Nodes', 'Activity'];
 const QUIET = { ...PROOF, Devices: 'this browser', Nodes: 'No node is here yet.', Activity: 'this browser' };
 mkdirSync(pictures, { recursive: true });
 
@@ -113,12 +115,12 @@ for (const [width, height] of WIDTHS)
       await gateway.json('devices', 'approve', pending[0].requestId);
       const again = await ask(t, gateway, { name: 'kitchen', device: asker.device });
       const node = await fakeNode(t, gateway, { auth: { bootstrapToken: (await gateway.json('pair', '--role', 'node')).code }, commands: { 'device.info': () => ({}) } });
-      if (name === 'Nodes') await dash.row('phone').waitFor();
+      if (LISTS.includes(name)) await dash.row('phone').waitFor();
       moved.push(...(await dash.moved(`${name} while devices come`)));
       await again.end();
       await node.end();
       for (const { id } of [asker.device, node.device]) await gateway.json('devices', 'remove', id);
-      if (name === 'Nodes') await dash.row('phone').waitFor({ state: 'detached' });
+      if (LISTS.includes(name)) await dash.row('phone').waitFor({ state: 'detached' });
       moved.push(...(await dash.moved(`${name} while devices go`)));
     }
     assert.deepEqual(moved, []);

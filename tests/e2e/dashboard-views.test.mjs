@@ -39,7 +39,6 @@ test('activity: who is here comes and goes, events arrive, a refusal explains it
   const refusal = section.getByText(/token mismatch/).first();
   await refusal.click();
   await likeTheCommandLine(gateway, section.locator('details[open]'));
-  assert.ok(!(await section.innerText()).includes('wrong-token'));
 });
 
 test('logs: lines arrive, level and text sift them, a refusal is explained with one click', async (t) => {
@@ -66,7 +65,7 @@ test('logs: lines arrive, level and text sift them, a refusal is explained with 
   assert.ok((await lines.count()) >= count);
 
   await section.getByRole('button', { name: /^Explain/ }).last().click();
-  await likeTheCommandLine(gateway, lines.filter({ hasText: bad.short }).last());
+  await likeTheCommandLine(gateway, lines.filter({ hasText: bad.short }).last().getByRole('status'));
   assert.ok(!(await section.innerText()).includes(TOKEN));
 });
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { performance } from 'node:perf_hooks';
 import { test } from 'node:test';
-import { ask, enter, gatewayFor, keptBy, signIn, TOKEN, visit } from './dash.mjs';
+import { ask, enter, gatewayFor, keptBy, signIn, TOKEN, VIEWS, visit } from './dash.mjs';
 import { gatelet, until } from './lib.mjs';
 
 /** Nothing listens: the browser itself says so, and no page can help it. */
@@ -113,7 +113,7 @@ test('a full table: the token lets in for the time being, and says so; a code do
 test('strict mode: the page waits, shows the command, and goes on by itself when approved', async (t) => {
   const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
   const dash = await visit(t, gateway.link);
-  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /this page goes on by itself/i, command: /gatelet devices approve [0-9a-f-]{36}$/ });
+  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /goes on by itself/, command: /gatelet devices approve [0-9a-f-]{36}$/ });
   assert.equal((await dash.words())[0], 'Waiting for approval');
   const { pending: [{ requestId }] } = await gateway.json('devices', 'list');
   assert.equal(words.at(-1), requestId);
@@ -141,6 +141,35 @@ test('a gateway that stops is told apart from one that vanishes; the page comes 
   await dash.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
   await dash.state('connected');
   assert.ok(performance.now() - begin < 1000, `${performance.now() - begin} ms`);
+});
+
+test('a browser that may only look is let in, sees what it may, and is told what it may not; no view complains', async (t) => {
+  const gateway = await gatewayFor(t);
+  const other = await ask(t, gateway, { name: 'laptop' });
+  const dash = await visit(t, gateway.http);
+  await dash.state('refused');
+  await signIn(dash, (await gateway.json('pair', '--scopes', 'read')).code);
+  await dash.state('connected');
+  for (const name of [...VIEWS, 'Activity']) await dash.go(name);
+  // an event comes after the answers to what the views asked before
+  await ask(t, gateway, { name: 'tablet' });
+  await dash.row('tablet').waitFor();
+  assert.equal(await dash.page.locator('#problem').textContent(), '');
+  await dash.go('Devices');
+  assert.equal(await dash.page.getByRole('button', { name: new RegExp(`^(Revoke|Remove|Rotate) .*${other.short}`) }).count(), 0);
+  await dash.go('Connect a device');
+  await dash.sees(/operator\.admin/);
+});
+
+test('the page works below a base path as well', async (t) => {
+  const gateway = await gatewayFor(t, { controlUi: { basePath: '/ui' } });
+  const dash = await visit(t, `${gateway.http}/ui/`);
+  await explained(dash, gateway, { code: 'AUTH_TOKEN_MISSING', rule: /^6\b/, words: /neither a token nor|token missing/, command: /gatelet url$/ });
+  await signIn(dash, TOKEN);
+  await dash.state('connected');
+  assert.equal(new URL(dash.page.url()).pathname, '/ui/');
+  const { stdout } = await gateway.cli('url');
+  assert.ok(stdout.includes(`${gateway.http}/ui/#token=`), stdout);
 });
 
 test('the first page comes within 30 ms', async (t) => {
