@@ -77,7 +77,7 @@ fn own(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
         "/readyz" | "/ready" | "/startupz" | "/startup" => ready(head, shared),
         "/metrics" => metrics::answer(head, seen, shared),
         "/whoami" => json_answer(head, 200, &whoami(head, seen, shared)),
-        path => page(head, path, shared),
+        path => page(head, path, seen, shared),
     }
 }
 
@@ -97,7 +97,7 @@ fn not_found(head: &Head<'_>) -> Vec<u8> {
     Answer::TEXT.status(404).whole(b"Not Found", head)
 }
 
-fn page(head: &Head<'_>, path: &str, shared: &Shared) -> Vec<u8> {
+fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
     let setup = shared.setup();
     let web = &setup.web;
     if !web.page {
@@ -114,6 +114,10 @@ fn page(head: &Head<'_>, path: &str, shared: &Shared) -> Vec<u8> {
     let inside = path.strip_prefix(page.as_str()).filter(|rest| rest.starts_with('/'));
     if inside == Some("/sw.js") && web.root.is_none() {
         return Answer { content_type: "text/javascript", ..Answer::TEXT }.whole(dashboard::NO_WORKER, head);
+    }
+    // the page asks beside itself: a proxy may put it below any path
+    if inside == Some("/whoami") {
+        return json_answer(head, 200, &whoami(head, seen, shared));
     }
     let Some(asset) = inside.and_then(|path| dashboard::asset(path.trim_start_matches('/'))) else {
         return not_found(head);

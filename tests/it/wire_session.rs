@@ -646,7 +646,9 @@ fn a_base_path_moves_the_page_and_nothing_else() {
     }
     assert!(dial.get("/gate/").starts_with("HTTP/1.1 200 "));
     assert!(dial.get("/gatepost").starts_with("HTTP/1.1 404 "));
-    assert!(dial.get("/healthz").starts_with("HTTP/1.1 200 "));
+    for path in ["/healthz", "/whoami", "/gate/whoami"] {
+        assert!(dial.get(path).starts_with("HTTP/1.1 200 "), "{path}");
+    }
     gateway.admin();
     let off = Plan::with(json!({ "controlUi": { "enabled": false } })).start();
     assert!(off.dial().get("/").starts_with("HTTP/1.1 404 "));
