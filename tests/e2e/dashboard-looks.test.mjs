@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ask, e2eTools, fakeNode, furnish, gatewayFor, pictures, signIn, VIEWS, visit } from './dash.mjs';
+import { until } from './lib.mjs';
 
 const WIDTHS = [[390, 844], [820, 1180], [1440, 900]];
 const ENDS = [WIDTHS[0], WIDTHS[2]];
@@ -92,6 +93,28 @@ test('the door: no token, a pending request, plain HTTP', async (t) => {
   await waits.fact('Request');
   await waits.fact('Address');
   wrong.push(...(await picture(waits, 'door-waits')));
+  assert.deepEqual(wrong, []);
+});
+
+/** What a finger would miss. */
+const small = () => [...document.querySelectorAll('a, button, input, select, textarea, summary')]
+  .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest('.unseen, .skip'))
+  .map((element) => [element, (element.closest('label') ?? element).getBoundingClientRect()])
+  .filter(([{ type }, { width, height }]) => Math.min(width, height) < (type === 'checkbox' ? 24 : 44))
+  .map(([element, { width, height }]) => `${element.getAttribute('aria-label') ?? (element.textContent.slice(0, 40) || element.id)}: ${width} x ${height}`);
+
+test('on a phone everything is large enough for a finger, and a tap approves', async (t) => {
+  const { dash, gateway, asker } = await furnish(t, { width: 390, height: 844, isMobile: true, hasTouch: true, deviceScaleFactor: 2 });
+  const wrong = [];
+  for (const name of VIEWS) {
+    const section = await dash.go(name);
+    if (name === 'Connect a device') await dash.click('Make a code');
+    await dash.sees(PROOF[name], section);
+    wrong.push(...(await dash.page.evaluate(small)).map((one) => `${name}: ${one}`), ...(await dash.page.evaluate(sticksOut)));
+  }
+  await dash.go('Devices');
+  await dash.button(`Approve New tablet, ${asker.short}`).tap();
+  await until('approved', async () => !(await gateway.json('devices', 'list')).pending.length);
   assert.deepEqual(wrong, []);
 });
 
