@@ -18,7 +18,7 @@ zigbuild_version=0.24.0
 bytes_max() {
   case $1 in
     aarch64-*-linux-*) echo 720896 ;;
-    aarch64-*-windows-*) echo 901120 ;;
+    aarch64-*-windows-*) echo 770048 ;;
   esac
 }
 root=$PWD
@@ -99,8 +99,8 @@ install_debian_rustc() {
 
 # compile TRIPLE TARGET_DIR: the paths of this machine are not in the result
 compile() {
-  local triple=$1 target_dir=$2 strip=none panic=abort flags cargo_flags=() sysroot word
-  sysroot=$("${RUSTC:-rustc}" --print sysroot)
+  local triple=$1 target_dir=$2 strip=none panic=abort flags cargo_flags=() sysroot word compiler=${RUSTC:-rustc}
+  sysroot=$("$compiler" --print sysroot)
   flags=("--remap-path-prefix=$root=/gatelet" "--remap-path-prefix=$target_dir=/target"
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust")
   if [ "$std" = debian ]; then
@@ -123,7 +123,7 @@ compile() {
         ;;
     esac
     # What many functions have in common is kept once: the ways in and out, which save and restore registers, and any other
-    # run of instructions (LLVM does neither beside Windows' tables). More runs are alike when nothing puts instructions into another order (misched) or makes loops of
+    # run of instructions. More runs are alike when nothing puts instructions into another order (misched) or makes loops of
     # another shape (lsr). A call into one that is no longer than the call is not made
     case $triple in
       aarch64-*)
@@ -136,6 +136,11 @@ compile() {
     case $triple in
       # An address is one instruction instead of two, within a megabyte: the linker fails when the file outgrows it
       aarch64-*-linux-*) flags+=(-Ccode-model=tiny) ;;
+      # LLVM keeps nothing once beside Windows' unwind tables, so there are none: README.md, "Windows without unwind tables"
+      aarch64-*-windows-*)
+        without_unwind_tables "$triple"
+        flags+=(-Cforce-unwind-tables=no -Cllvm-args=-exception-model=dwarf)
+        ;;
     esac
   fi
   case $triple in
@@ -146,10 +151,31 @@ compile() {
       flags+=(-Clink-arg=-Wl,-Brepro)
       ;;
   esac
-  CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf %s "${flags[*]}") CARGO_INCREMENTAL=0 \
+  RUSTC=$compiler CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf %s "${flags[*]}") CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=$strip CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_PANIC=$panic \
     cargo zigbuild --locked --quiet --release --bin gatelet --target "$triple" ${cargo_flags[@]+"${cargo_flags[@]}"}
   split "$target_dir/$triple/release/$(file_name "$triple")"
+}
+
+# without_unwind_tables TRIPLE: rustc asks for them on Windows, by its description of the target; so this writes a description
+# without that word, and a script that stands in for rustc and hands it over
+without_unwind_tables() {
+  local to=$work/described/$1
+  mkdir -p "$to"
+  "$RUSTC" -Zunstable-options --print target-spec-json --target "$1" | grep -v '"requires-uwtable"' >"$to/$1.json"
+  cat >"$to/rustc.new" <<END
+#!/bin/bash
+words=() more=()
+for word; do
+  if [ "\$word" = $1 ]; then word="$to/$1.json" more=(-Zunstable-options); fi
+  words+=("\$word")
+done
+exec "$RUSTC" \${words[@]+"\${words[@]}"} \${more[@]+"\${more[@]}"}
+END
+  chmod +x "$to/rustc.new"
+  # cargo builds all anew when rustc is another file than before
+  cmp -s "$to/rustc.new" "$to/rustc" || mv "$to/rustc.new" "$to/rustc"
+  compiler=$to/rustc
 }
 
 file_name() {
