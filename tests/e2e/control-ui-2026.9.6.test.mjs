@@ -48,7 +48,9 @@ controlUi('2026.9.6', {
       await ui.page.getByLabel('Host').selectOption('node');
       await ui.page.getByLabel('Node').first().selectOption(node.device.id);
       await ui.page.getByRole('button', { name: 'Load approvals' }).click();
-      await holds('approvals of a node', []);
+      await ui.page.getByRole('button', { name: 'Scope: Defaults' }).click();
+      await ui.page.getByRole('option', { name: 'main' }).or(ui.page.getByRole('menuitemradio', { name: 'main' })).click();
+      await holds('approvals of a node', ['/usr/bin/uname']);
     },
     'the configuration is changed, and the secret stays': async ({ ui, operator, gateway, holds }) => {
       await ui.go('/settings/infrastructure');
