@@ -30,7 +30,12 @@ export function controlUi(version, { protocol, link, may, pending, acts }) {
   const skip = kind !== 'gatelet';
   const rows = readRows(version);
   const state = { TOKEN };
-  const allowed = (list) => (text) => list.some((pattern) => pattern.test(text));
+  const links = new Set(), used = new Set();
+  const allowed = (list) => (text) => {
+    const found = list.find((pattern) => pattern.test(text));
+    if (found) used.add(found);
+    return found !== undefined;
+  };
 
   before(async () => {
     if (skip) return;
@@ -60,6 +65,7 @@ export function controlUi(version, { protocol, link, may, pending, acts }) {
       mkdirSync(shots, { recursive: true });
       await ui.page.screenshot({ path: join(shots, `${version} ${name.replace(/\W+/g, ' ').trim()}.png`) });
     }
+    for (const path of seen.links) links.add(path);
     const problems = ui.problems().filter((problem) => !allowed(may.problems)(problem));
     const all = `\n${name}: ${seen.href}\n${seen.text}\n--- gateway\n${gateway.log().split('\n').slice(-5).join('\n')}`;
     assert.deepEqual(seen.missing, [], `is not there${all}`);
@@ -112,4 +118,13 @@ export function controlUi(version, { protocol, link, may, pending, acts }) {
   });
 
   for (const [name, act] of Object.entries(acts)) test(name, { skip }, () => act(state));
+
+  test('every link of its menus is a row of the table, and every exception was met', { skip }, () => {
+    const paths = rows.map(({ path }) => path);
+    const known = (link) => paths.some((path) => link === path || link.startsWith(`${path}/`));
+    assert.ok(links.size >= 10, [...links].join(' '));
+    assert.deepEqual([...links].filter((link) => !known(link)), []);
+    assert.deepEqual(Object.values(may).flat().filter((pattern) => !used.has(pattern)).map(String), []);
+    console.log(`${rows.length} tabs of ${version}`);
+  });
 }

@@ -40,6 +40,7 @@ function look() {
     text: plain([...words, ...fields].join(' ')),
     errors: all('[role=alert], .callout.danger, [class*=toast], [class*=error]').filter((element) => element.innerText?.trim()).map(tell),
     turning: all('[aria-busy=true], [class*=skeleton], [class*=spinner], [class*=loading]').map(tell),
+    links: all('nav a[href], aside a[href], .nav-item[href]').map((link) => new URL(link.href)).filter((url) => url.origin === location.origin).map((url) => url.pathname),
     href: location.href,
   };
 }
@@ -96,7 +97,7 @@ export async function openPage() {
       await page.reload();
       problems = problems.filter((problem) => problem !== CLOSED);
     },
-    /** Waits until nothing was asked or loaded for 200 ms, every one of the texts is there, and nothing turns but what `may`. */
+    /** Waits until nothing was asked or loaded for 150 ms, every one of the texts is there, and nothing turns but what `may`. */
     async settled(texts, may = () => false, timeout = 8000) {
       const asked = () => [...waiting.values()].map(({ method }) => method);
       let seen;
@@ -108,7 +109,7 @@ export async function openPage() {
         if (failed) seen.errors.push(seen.words.slice(Math.max(failed.index - 60, 0), failed.index + 120));
         return seen.missing.length + seen.turning.length === 0;
       };
-      const quiet = () => waiting.size === 0 && performance.now() - last > 200;
+      const quiet = () => waiting.size === 0 && performance.now() - last > 150;
       await until('the page', async () => quiet() && await take(), timeout, 40).catch(async () => {
         await take();
         seen.turning.push(...asked());

@@ -12,9 +12,10 @@ let gateway;
 before(async () => { gateway = await startGateway({ config: { gateway: { auth: { mode: 'token', token: TOKEN } } } }); });
 after(() => gateway?.stop());
 
-const OTHER_NAMES = { 'agent.identity.get': 'AgentIdentityResult', 'board.get': 'BoardSnapshot', 'exec.approvals.get': 'ExecApprovalsSnapshot' };
+const OTHER_NAMES = { 'agent.identity.get': 'AgentIdentityResult', 'board.get': 'BoardSnapshot', 'exec.approvals.get': 'ExecApprovalsSnapshot', 'openclaw.chat': 'SystemAgentChatResult' };
 // What the gateway serves itself, which relay.test.mjs asks.
 const OWN = /^(device|health|status|system-|set-heartbeats|config|node|logs|voicewake|exec\.approval\.(request|resolve|waitDecision|get|list)$|exec\.approvals\.node)/;
+const BARE = ['system.info', 'gateway.identity.get']; // its own too, and they take no parameters
 const UNNAMED = ['sessions.resolve']; // hello does not name it
 const schemaOf = (method) =>
   OTHER_NAMES[method] ?? `${method.split(/[.-]/).map((word) => word[0].toUpperCase() + word.slice(1)).join('')}Result`;
@@ -24,14 +25,14 @@ test('every answer of protocol 4 fits its schema, for who has just its scope', g
   const check = await schemaCheck();
   const open = (scopes) => connectRaw({ url: gateway.url, min: 4, client: CLIENTS.cli, auth: { token: TOKEN }, scopes });
   const key = 'agent:main:main';
-  const params = { sessionKey: key, key, keys: [key], startDate: '2026-09-01', endDate: '2026-09-30' };
+  const params = { sessionKey: key, key, keys: [key], sessionId: 's', startDate: '2026-09-01', endDate: '2026-09-30' };
   const admin = await open(['operator.admin']);
   const problems = [], checked = [];
   for (const method of [...admin.hello.features.methods, ...UNNAMED]) {
     const { scope } = methods[method] ?? {};
     if (!scope?.startsWith('operator.') || OWN.test(method)) continue;
     const client = await open([scope]);
-    const answer = await client.request(method, params).catch((error) => { problems.push(`${method}: ${error.message}`); });
+    const answer = await client.request(method, BARE.includes(method) ? {} : params).catch((error) => { problems.push(`${method}: ${error.message}`); });
     await client.end();
     if (!definitions[schemaOf(method)] || answer === undefined) continue;
     checked.push(method);
