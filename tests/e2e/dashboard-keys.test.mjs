@@ -91,7 +91,8 @@ test('by keyboard alone: sign in, every view, approve, revoke, invoke a node, ma
 
   await keys.to('link "Nodes"', 'Shift+Tab');
   await keys.press('Enter');
-  await dash.sees(node.name);
+  await dash.view('Nodes');
+  await dash.row(node.name).waitFor();
   await keys.to('combobox "Command"');
   await keys.type('system.which');
   await keys.to('textbox "Parameters');
@@ -104,6 +105,7 @@ test('by keyboard alone: sign in, every view, approve, revoke, invoke a node, ma
 
   await keys.to('link "Connect a device"', 'Shift+Tab');
   await keys.press('Enter');
+  await dash.view('Connect a device');
   await keys.to('button "Make a code"');
   await keys.press('Enter');
   await dash.sees(/^[A-Z0-9]{4}[- ]?[A-Z0-9]{4}$/);

@@ -75,8 +75,8 @@ test('every view, at every width, light and dark', async (t) => {
   await dash.page.getByRole('button', { name: /^Explain/ }).last().click();
   await dash.sees('Answer');
   wrong.push(...(await picture(dash, 'logs-explained', { sizes: ENDS })));
-  await dash.go('Activity');
-  await dash.page.locator('#refusals summary').first().click();
+  const activity = await dash.go('Activity');
+  await activity.locator('summary').filter({ hasText: /token mismatch/ }).first().click();
   wrong.push(...(await picture(dash, 'activity-explained', { sizes: ENDS })));
   await gateway.stop();
   await dash.state('lost');
