@@ -99,7 +99,7 @@ export async function chromiumNow() {
   return browser;
 }
 
-/** Adds up what moved without the user's doing; runs in the page. */
+/** Notes what moved without the user's doing, and when the page was in; runs in the page. */
 function watchShifts() {
   window.shifts = [];
   new PerformanceObserver((list) => {
@@ -112,6 +112,9 @@ function watchShifts() {
       window.shifts.push({ value: entry.value, what });
     }
   }).observe({ type: 'layout-shift', buffered: true });
+  new MutationObserver(() => {
+    if (document.documentElement.dataset.state === 'connected') window.connectedAt ??= performance.now();
+  }).observe(document, { attributes: true, subtree: true, attributeFilter: ['data-state'] });
 }
 
 /**
@@ -216,6 +219,14 @@ function helpers(page, { faults, notes }) {
     },
     /** The row of a list that shows this text. */
     row: (text) => page.getByRole('listitem').filter({ visible: true, hasText: text }).first(),
+    /** Loads the page anew until it was in as soon as on a machine with nothing else to do: one that waits may say so first. */
+    async reload() {
+      for (let round = 0; round < 5; round++) {
+        await page.reload();
+        await dash.state('connected');
+        if ((await page.evaluate(() => window.connectedAt)) < 400) return;
+      }
+    },
     /**
      * What has moved by itself since the last call or the load: nothing, or `what` with how much and what moved. On a load all of it
      * counts, of what changes later each change.
