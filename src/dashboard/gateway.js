@@ -114,7 +114,9 @@ export class Gateway {
 
   async #prove({ nonce, ts }) {
     const { socket, auth } = { socket: this.#socket, auth: this.#secret };
-    const device = await this.#device(auth, nonce, ts);
+    // By its key alone a browser asks for what it has: for more, the owner would be asked at every connect.
+    const scopes = auth.token || auth.password || auth.bootstrapToken ? SCOPES : (this.#identity.scopes ?? SCOPES);
+    const device = await this.#device(auth, scopes, nonce, ts);
     if (socket !== this.#socket) return;
     // A code works once: the next attempt signs in by key.
     if (auth.bootstrapToken) this.#secret = {};
@@ -124,7 +126,7 @@ export class Gateway {
         maxProtocol: 4,
         client: this.#client,
         role: ROLE,
-        scopes: SCOPES,
+        scopes,
         caps: [],
         device,
         auth,
@@ -137,11 +139,11 @@ export class Gateway {
     }
   }
 
-  async #device(auth, nonce, signedAt) {
+  async #device(auth, scopes, nonce, signedAt) {
     const { id, mode, platform } = this.#client;
     const secret = auth.token ?? auth.bootstrapToken ?? "";
     const own = this.#identity;
-    const proof = ["v3", own.id, id, mode, ROLE, SCOPES.join(","), signedAt, secret, nonce, lower(platform), ""];
+    const proof = ["v3", own.id, id, mode, ROLE, scopes.join(","), signedAt, secret, nonce, lower(platform), ""];
     return { id: own.id, publicKey: own.publicKey, signature: await own.sign(proof.join("|")), signedAt, nonce };
   }
 
@@ -149,7 +151,10 @@ export class Gateway {
     this.#hello = hello;
     this.#requestId = this.#stopping = null;
     // A device token says that the key is paired: from now on the key alone signs in.
-    if (hello.auth?.deviceToken) this.#secret = {};
+    if (hello.auth?.deviceToken) {
+      this.#secret = {};
+      this.#identity.granted(hello.auth.scopes);
+    }
     this.#clocks.forEach(clearInterval);
     this.#clocks = [setTimeout(() => (this.#tries = 0), STABLE_MS), setInterval(() => this.#watch(), 5_000)];
     this.#show("connected", { hello });

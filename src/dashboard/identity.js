@@ -3,9 +3,13 @@
 import { publicKey, sha256, sign } from "./ed25519.js";
 
 const STORE = "identity";
-const SLOT = "device";
+const KEY = "device";
+const GRANT = "scopes";
 
-/** {id, publicKey, kept, sign(text)}, as texts of the protocol; `kept` is false when storage is closed to us. */
+/**
+ * {id, publicKey, kept, scopes, sign(text), granted(scopes)}, as texts of the protocol; `kept` is false when storage is closed
+ * to us, `scopes` is what the gateway gave last.
+ */
 export async function loadIdentity() {
   let key;
   let kept = true;
@@ -20,12 +24,18 @@ export async function loadIdentity() {
       kept = false;
     }
   }
-  return {
+  const identity = {
     id: Array.from(sha256(key.public), (byte) => byte.toString(16).padStart(2, "0")).join(""),
     publicKey: base64url(key.public),
     kept,
+    scopes: await stored((store, done) => read(store, GRANT, done)).catch(() => undefined),
     sign: async (text) => base64url(await signature(key, new TextEncoder().encode(text))),
+    granted(scopes) {
+      identity.scopes = scopes;
+      stored((store) => store.put(scopes, GRANT)).catch(() => {});
+    },
   };
+  return identity;
 }
 
 async function newKey() {
@@ -48,20 +58,30 @@ async function signature(key, bytes) {
 
 // One transaction reads and writes, so two tabs opened at once end up with the same key.
 function keepFirst(fresh) {
+  return stored((store, done) =>
+    read(store, KEY, (key) => {
+      if (!key) store.put(fresh, KEY);
+      done(key ?? fresh);
+    }),
+  );
+}
+
+function read(store, slot, then) {
+  const request = store.get(slot);
+  request.onsuccess = () => then(request.result);
+}
+
+/** Does the work in one transaction; what it says to be done with is the result. */
+function stored(work) {
   return new Promise((resolve, reject) => {
     const open = indexedDB.open("gatelet", 1);
     open.onupgradeneeded = () => open.result.createObjectStore(STORE);
     open.onerror = () => reject(open.error);
     open.onsuccess = () => {
       const change = open.result.transaction(STORE, "readwrite");
-      const store = change.objectStore(STORE);
-      let key = fresh;
-      const read = store.get(SLOT);
-      read.onsuccess = () => {
-        if (read.result) key = read.result;
-        else store.put(fresh, SLOT);
-      };
-      change.oncomplete = () => (open.result.close(), resolve(key));
+      let result;
+      work(change.objectStore(STORE), (value) => (result = value));
+      change.oncomplete = () => (open.result.close(), resolve(result));
       change.onabort = () => (open.result.close(), reject(change.error));
     };
   });

@@ -162,6 +162,10 @@ test('a browser that may only look is let in, sees what it may, and is told what
   assert.equal(await dash.page.getByRole('button', { name: new RegExp(`^(Revoke|Remove|Rotate) .*${other.short}`) }).count(), 0);
   await dash.go('Connect a device');
   await dash.sees(/operator\.admin/);
+  await dash.page.reload();
+  await dash.state('connected');
+  const { pending } = await gateway.json('devices', 'list');
+  assert.deepEqual(pending, [], 'neither the code nor the key asks for more than the owner gave');
 });
 
 test('the page works below a base path as well', async (t) => {
