@@ -1,5 +1,5 @@
 // Activity: who is here now, what happens as it happens, and who was refused.
-import { bits, button, card, facts, hintNodes, listCard, make, nameOf, setTag, setText, shortId, since } from "./dom.js";
+import { bits, button, card, listCard, make, nameOf, refusalNodes, setTag, setText, shortId, since } from "./dom.js";
 
 const EVENTS_KEPT = 200;
 const TEXT_SHOWN = 60;
@@ -114,19 +114,7 @@ async function readRefusals() {
 function drawRefusal(row, one) {
   if (!row.firstChild) {
     const line = make("span", { className: "bits" });
-    const list = make("dl", { className: "facts" });
-    facts(list, [
-      ["Rule", one.rule],
-      ["Code", one.code],
-      ["From", `${one.client} (${one.via})`],
-      ["Peer", one.peer !== one.client && one.peer],
-      ["Host", one.host],
-      ["Origin", one.origin],
-      ["Client", one.clientId],
-      ["Device", one.device],
-      ["Request", one.requestId],
-    ]);
-    const explained = make("div", { className: "explained" }, ...hintNodes(one.hint), list);
+    const explained = make("div", { className: "explained" }, ...refusalNodes(one));
     row.append(make("details", {}, make("summary", {}, make("strong", { textContent: one.message }), line), explained));
   }
   bits(row.querySelector(".bits"), [one.code, one.clientId, `from ${one.client}`, since(one.ts)]);

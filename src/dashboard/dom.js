@@ -173,6 +173,24 @@ async function copy(text, node) {
   }
 }
 
+/** A refusal in the words of `gatelet explain --last`: what to do, what was answered and why, what the gateway saw. */
+export function refusalNodes(one) {
+  const list = make("dl", { className: "facts" });
+  facts(list, [
+    ["Answer", one.message],
+    ["Rule", one.rule],
+    ["Code", one.code],
+    ["From", `${one.client} (${one.via})`],
+    ["Peer", one.peer !== one.client && one.peer],
+    ["Host", one.host],
+    ["Origin", one.origin],
+    ["Client", one.clientId],
+    ["Device", one.device],
+    ["Request", one.requestId],
+  ]);
+  return [...hintNodes(one.hint), list];
+}
+
 /** Words and commands of a hint: what stands in backticks, a line of configuration, or a command that ends the hint. */
 export function hintNodes(hint) {
   const command = /(^|: )((?:(?:sudo|docker|podman|kubectl) .*?)?\bgatelet [a-z].*)$/;

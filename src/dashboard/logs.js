@@ -1,6 +1,6 @@
 // Logs: the gateway's last lines, followed while somebody looks; a refusal explains itself.
 // Never: more lines than the page can bear, a question while nobody looks, a line as markup.
-import { facts, field, hintNodes, make, setText, showProblem } from "./dom.js";
+import { field, make, refusalNodes, setText, showProblem } from "./dom.js";
 
 const POLL_MS = 1_500;
 const LINES_KEPT = 1_000;
@@ -146,19 +146,7 @@ async function explain(conn, at) {
       box.append("The gateway keeps the last refusals only, and this one is not among them any more.");
       return box;
     }
-    const list = make("dl", { className: "facts" });
-    facts(list, [
-      ["Answer", `${one.message} (${one.code})`],
-      ["Rule", one.rule],
-      ["From", `${one.client} (${one.via})`],
-      ["Peer", one.peer !== one.client && one.peer],
-      ["Host", one.host],
-      ["Origin", one.origin],
-      ["Client", one.clientId],
-      ["Device", one.device],
-      ["Request", one.requestId],
-    ]);
-    box.append(list, ...hintNodes(one.hint));
+    box.append(...refusalNodes(one));
   } catch ({ message }) {
     box.append(message);
   }
