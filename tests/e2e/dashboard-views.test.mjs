@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ask, enter, gatewayFor, signIn, TOKEN, visit } from './dash.mjs';
+import { ask, enter, gatewayFor, keptBy, TOKEN, visit } from './dash.mjs';
 import { load, until } from './lib.mjs';
 
 const { default: jsQR } = await load('jsqr').then(({ default: module }) => (module.default ? module : { default: module }));
@@ -96,8 +96,10 @@ test('a code: its picture and its words let one device in; used, it is shown as 
   const { bootstrapToken } = JSON.parse(Buffer.from(link.slice('oc-pair://'.length), 'base64url'));
   assert.equal(await shown.innerText(), `${bootstrapToken.slice(0, 4)}-${bootstrapToken.slice(4)}`);
   const other = await visit(t, gateway.http);
+  await other.state('refused');
   await other.page.goto((await dash.copied(/http:\/\/.*#code=/)));
   await other.state('connected');
+  assert.ok(!(await keptBy(other.page)).includes(bootstrapToken), 'the code is out of the address');
   await dash.sees(/^Used by .*paired/, section);
   assert.ok(!(await section.innerText()).includes(bootstrapToken), 'and it is off the page');
   assert.equal(await picture.count(), 0);
