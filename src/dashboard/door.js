@@ -90,8 +90,7 @@ export function showRefusal({ error, retryMs }) {
 /** What the gateway sees of this browser; it answers that to anybody, and nothing is missed if it does not. */
 async function askWhoami(answer, advised) {
   try {
-    let reply = await fetch("whoami", { cache: "no-store" });
-    if (!reply.ok) reply = await fetch("/whoami", { cache: "no-store" });
+    const reply = await fetch("whoami", { cache: "no-store" });
     const { client, peer, via, host, hostIs, advice: words } = await reply.json();
     const [rule, code, said, closed, request, ...rest] = answer;
     const address = `${client}, ${VIA[via] ?? via}`;
