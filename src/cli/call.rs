@@ -15,8 +15,10 @@ pub fn run(context: &Context, method: &str, params: &str) -> Done {
 }
 
 /// The failure of a call, with all that was said of it.
-pub(super) fn refused(error: RpcError) -> Failure {
+pub(super) fn refused(error: Box<RpcError>) -> Failure {
     let details = error.details.as_deref().map(|details| pretty(details.as_bytes())).unwrap_or_default();
     let message = format!("{}: {}\n{details}", error.code, error.message);
-    Failure { message: message.trim_end().to_string(), ..error.into() }
+    let mut failure = Failure::from(error);
+    failure.0.message = message.trim_end().to_string();
+    failure
 }

@@ -44,7 +44,7 @@ pub enum ClientError {
     /// It answers, but not as a gateway does.
     NotAGateway(String),
     /// The gateway does not let this client in.
-    Refused(RpcError),
+    Refused(Box<RpcError>),
 }
 
 /// A call that the gateway refused, or that got no answer.
@@ -79,18 +79,18 @@ impl Client {
     }
 
     /// The next message, which comes within so many milliseconds.
-    pub fn hear(&mut self, wait_ms: u64) -> Result<String, RpcError> {
+    pub fn hear(&mut self, wait_ms: u64) -> Result<String, Box<RpcError>> {
         self.next(in_ms(wait_ms))?.ok_or_else(|| lost("nothing is heard of it any more"))
     }
 
     /// Calls a method with parameters in JSON; gives the payload in JSON.
-    pub fn call(&mut self, method: &str, params: &str) -> Result<String, RpcError> {
+    pub fn call(&mut self, method: &str, params: &str) -> Result<String, Box<RpcError>> {
         let id = self.send(method, params)?;
         self.answer(&id, in_ms(limits::CLI_CALL_MS))
     }
 
     /// Sends a request and does not wait; gives its id.
-    pub fn send(&mut self, method: &str, params: &str) -> Result<String, RpcError> {
+    pub fn send(&mut self, method: &str, params: &str) -> Result<String, Box<RpcError>> {
         self.sent += 1;
         let id = self.sent.to_string();
         send(&mut self.socket, &id, method, params.as_bytes())?;
@@ -98,7 +98,7 @@ impl Client {
     }
 
     /// Waits for the answer to the request of that id, past everything else; gives the payload in JSON.
-    pub fn answer(&mut self, id: &str, until: Instant) -> Result<String, RpcError> {
+    pub fn answer(&mut self, id: &str, until: Instant) -> Result<String, Box<RpcError>> {
         loop {
             let message = self.next(until)?.ok_or_else(|| lost("no answer in time"))?;
             let frame = FromGateway::parse(message.as_bytes()).map_err(|what| lost(&what))?;
@@ -106,19 +106,19 @@ impl Client {
             if answered == id {
                 return match answer {
                     Ok(payload) => Ok(payload.map_or("null", |payload| payload.raw()).to_string()),
-                    Err(refusal) => Err(RpcError {
+                    Err(refusal) => Err(Box::new(RpcError {
                         code: refusal.code.into_owned(),
                         message: refusal.message.into_owned(),
                         details: refusal.details.map(|details| details.raw().to_string()),
                         retryable: refusal.retryable == Some(true),
-                    }),
+                    })),
                 };
             }
         }
     }
 
     /// The next message, an event as a rule, for [`FromGateway::parse`]; `None` if nothing came by then.
-    pub fn next(&mut self, until: Instant) -> Result<Option<String>, RpcError> {
+    pub fn next(&mut self, until: Instant) -> Result<Option<String>, Box<RpcError>> {
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let _ = self.socket.get_ref().0 .0.set_read_timeout(Some(left));
@@ -158,12 +158,12 @@ pub fn in_ms(ms: u64) -> Instant {
 
 impl Sender {
     /// Sends a request; its answer comes to the client and means nothing there.
-    pub fn send(&self, id: &str, method: &str, params: &[u8]) -> Result<(), RpcError> {
+    pub fn send(&self, id: &str, method: &str, params: &[u8]) -> Result<(), Box<RpcError>> {
         send(&mut lock(&self.0), id, method, params)
     }
 }
 
-fn send(socket: &mut WebSocket<Line>, id: &str, method: &str, params: &[u8]) -> Result<(), RpcError> {
+fn send(socket: &mut WebSocket<Line>, id: &str, method: &str, params: &[u8]) -> Result<(), Box<RpcError>> {
     let text = String::from_utf8(frames::request(id, method, params)).map_err(|_| lost("the request is not UTF-8"))?;
     socket.send(Message::text(text)).map_err(broken)
 }
@@ -200,7 +200,7 @@ impl Write for Line {
 }
 
 /// The library's own words for what is wrong with a frame are 3 kB of program, and say nothing that a person could use.
-fn broken(error: Error) -> RpcError {
+fn broken(error: Error) -> Box<RpcError> {
     match error {
         Error::Io(error) => lost(&error.to_string()),
         Error::ConnectionClosed
@@ -280,13 +280,13 @@ fn hello(token: &str) -> String {
     String::from_utf8(params).unwrap_or_default()
 }
 
-fn lost(why: &str) -> RpcError {
-    RpcError {
+fn lost(why: &str) -> Box<RpcError> {
+    Box::new(RpcError {
         code: LOST.to_string(),
         message: format!("no answer from the gateway: {why}"),
         details: None,
         retryable: true,
-    }
+    })
 }
 
 impl fmt::Display for ClientError {

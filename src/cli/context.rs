@@ -119,8 +119,9 @@ impl Context {
     pub fn file(&self) -> Result<Box<Opened>, Failure> {
         match store::check_at(self.state_dir()?) {
             Err(error @ StoreError::Absent { .. }) => {
-                let Failure { exit, message } = failure(error);
-                Err(Failure::new(exit, message + self.elsewhere()))
+                let mut failure = failure(error);
+                failure.0.message += self.elsewhere();
+                Err(failure)
             }
             Err(error @ StoreError::Busy { .. }) => Err(failure(error)),
             _ => self.file_made(),
@@ -188,8 +189,8 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 const OWNER_HINT: &str = "; run this as the gateway's user, or in its container (docker exec CONTAINER /gatelet ...)";
 
-impl From<RpcError> for Failure {
-    fn from(error: RpcError) -> Failure {
+impl From<Box<RpcError>> for Failure {
+    fn from(error: Box<RpcError>) -> Failure {
         let exit = if error.is_lost() { Exit::Failed } else { Exit::Refused };
         Failure::new(exit, error.message)
     }

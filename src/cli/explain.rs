@@ -54,7 +54,7 @@ pub fn last(context: &Context, limit: u64) -> Done {
         return Output::json(text.as_bytes());
     }
     let value = parse(&text)?;
-    let entries: Vec<Value<'_>> = value.get("refusals").into_iter().flat_map(|list| list.items()).collect();
+    let entries: Vec<Value<'_>> = value.at("refusals").items().collect();
     if entries.is_empty() {
         return Output::ok("nobody was refused since the gateway started\n");
     }
@@ -165,7 +165,7 @@ fn stored(context: &Context, typed: &str) -> Result<Device, Failure> {
     let entries = select::entries(&list, "paired");
     let id = &select::one(&entries, typed, "device")?.device;
     let is = |record: &Value<'_>| record.get("deviceId").is_some_and(|text| text.is_str(id));
-    let record = list.get("paired").into_iter().flat_map(|list| list.items()).find(is);
+    let record = list.at("paired").items().find(is);
     let device = record.and_then(|record| import::device(id, &record).ok());
     device.ok_or_else(|| Failure::failed(format!("cannot read the record of {id}")))
 }

@@ -268,12 +268,12 @@ pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static s
 /// Roles that the device has, and roles that were taken from it.
 fn roles(record: &Value<'_>) -> (Roles, Roles) {
     let set = |key: &str| -> Roles {
-        let items = record.get(key).into_iter().flat_map(|list| list.items());
+        let items = record.at(key).items();
         items.filter_map(|name| Role::parse(&name.as_str()?)).fold(Roles::NONE, |all, role| all.with(Roles::of(role)))
     };
     let single = Role::parse(&text(record, "role")).map_or(Roles::NONE, Roles::of);
     let mut revoked = set("revokedRoles");
-    for (name, token) in record.get("tokens").into_iter().flat_map(|tokens| tokens.fields()) {
+    for (name, token) in record.at("tokens").fields() {
         if let (Some(role), true) = (Role::parse(&name), number(&token, "revokedAtMs") > 0) {
             revoked = revoked.with(Roles::of(role));
         }
@@ -282,17 +282,17 @@ fn roles(record: &Value<'_>) -> (Roles, Roles) {
 }
 
 fn scopes(record: &Value<'_>) -> Scopes {
-    let items = record.get("scopes").into_iter().flat_map(|list| list.items());
+    let items = record.at("scopes").items();
     items.filter_map(|name| Scope::parse(&name.as_str()?)).collect()
 }
 
 /// What was approved of a node: `commands`, `caps`, and of the `permissions` those that are granted.
 fn surface(record: &Value<'_>) -> Result<Surface, DoesNotFit> {
     let mut surface = Surface::NONE;
-    let names = |key: &str| record.get(key).into_iter().flat_map(|list| list.items()).filter_map(|name| name.as_str());
+    let names = |key: &str| record.at(key).items().filter_map(|name| name.as_str());
     names("commands").try_for_each(|name| surface.add_command(name.trim()))?;
     names("caps").try_for_each(|name| surface.add_cap(name.trim()))?;
-    let permissions = record.get("permissions").into_iter().flat_map(|all| all.fields());
+    let permissions = record.at("permissions").fields();
     let mut granted = permissions.filter(|(_, value)| value.as_bool() == Some(true));
     granted.try_for_each(|(name, _)| surface.add_permission(name.trim()))?;
     Ok(surface)

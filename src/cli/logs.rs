@@ -73,7 +73,7 @@ fn back(context: &Context) -> Result<Client, Failure> {
 
 /// The lines of the answer that are grave enough, as they are printed.
 fn lines(context: &Context, level: Level, tail: &Value<'_>) -> Vec<String> {
-    let lines = tail.get("lines").into_iter().flat_map(|lines| lines.items());
+    let lines = tail.at("lines").items();
     lines.filter_map(|line| shown(context, level, &line.as_str()?)).collect()
 }
 

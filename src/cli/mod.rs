@@ -32,6 +32,7 @@ mod url;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::ops::Deref;
 use std::process::ExitCode;
 
 use args::Command;
@@ -75,9 +76,12 @@ struct Output {
     exit: Exit,
 }
 
-/// Why a command did not work.
+/// Why a command did not work. It is one pointer, because it is rare and many functions hand it up.
 #[derive(Debug)]
-struct Failure {
+struct Failure(Box<Why>);
+
+#[derive(Debug)]
+struct Why {
     exit: Exit,
     message: String,
 }
@@ -101,11 +105,19 @@ impl Output {
 
 impl Failure {
     fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into() }
+        Failure(Box::new(Why { exit, message: message.into() }))
     }
 
     fn failed(message: impl Into<String>) -> Failure {
         Failure::new(Exit::Failed, message)
+    }
+}
+
+impl Deref for Failure {
+    type Target = Why;
+
+    fn deref(&self) -> &Why {
+        &self.0
     }
 }
 
@@ -195,7 +207,7 @@ fn serve(context: Context) -> Done {
 fn service(context: Context) -> Done {
     let explain = |error| {
         let failure = refused_start(error);
-        (failure.exit as u32, failure.message)
+        (failure.exit as u32, failure.message.clone())
     };
     crate::server::run_service(context.loaded, explain).map_err(Failure::failed)?;
     Output::ok("")

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn what_fits_several_lists_them() {
         for typed in ["aaaaaa", "PHONE"] {
-            let message = find(&some(), typed).unwrap_err().message;
+            let message = find(&some(), typed).unwrap_err().message.clone();
             assert!(
                 message.contains("fits 2") && message.contains("aaaaaa11  Phone") && message.contains("aaaaaa22"),
                 "{message}"

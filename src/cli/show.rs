@@ -4,7 +4,7 @@
 //! Nothing here prints; everything is text in, text out.
 
 use crate::gate::ids::WallMs;
-use crate::wire::json::Value;
+use crate::wire::json::{Items, Value};
 
 /// The text of that name as it came; empty if there is none.
 pub fn text(value: &Value<'_>, key: &str) -> String {
@@ -22,8 +22,8 @@ pub fn number(value: &Value<'_>, key: &str) -> u64 {
 }
 
 /// What the list of that name holds; nothing if there is none.
-pub fn items<'a>(value: &Value<'a>, key: &str) -> impl Iterator<Item = Value<'a>> {
-    value.get(key).into_iter().flat_map(|list| list.items())
+pub fn items<'a>(value: &Value<'a>, key: &str) -> Items<'a> {
+    value.at(key).items()
 }
 
 /// The texts in the list of that name.

@@ -89,7 +89,7 @@ pub fn export(context: &Context) -> Done {
     };
     let list = parse(&text)?;
     Output::json(&json::object(|o| {
-        for device in list.get("paired").into_iter().flat_map(|list| list.items()) {
+        for device in list.at("paired").items() {
             if let Some(id) = device.get("deviceId").and_then(|id| id.as_str()) {
                 o.obj(&id, |o| exported(o, &device));
             }

@@ -106,9 +106,9 @@ pub fn patch(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failu
     take_notes(&mut params);
     let raw = raw(&mut params);
     let base = base(&mut params);
-    let paths = params.opt_any("replacePaths");
+    let paths = params.opt_any("replacePaths").unwrap_or_default();
     params.finish()?;
-    let paths = paths.iter().flat_map(|paths| paths.items()).take(limits::CONFIG_PATHS);
+    let paths = paths.items().take(limits::CONFIG_PATHS);
     let replace = paths.filter_map(|path| Some(path.as_str()?.into_owned())).collect();
     Ok(asking(call, How::Patch, raw, base, replace))
 }
@@ -230,7 +230,7 @@ pub fn invalid(ask: &Ask, problems: &[Problem]) -> Failure {
         }
     }
     let details = json::object(|o| issues(o, "issues", problems));
-    Failure { details: Some(details), ..Failure::invalid(message) }
+    Failure::invalid(message).detailed(details)
 }
 
 /// Problems that the message itself names (protocol 4).

@@ -243,7 +243,7 @@ pub(super) fn unavailable(name: &str) -> Failure {
         o.str("hint", hint);
     });
     let message = [name, " needs an agent runtime, and gatelet has none: ", hint].concat();
-    Failure { details: Some(details), ..Failure::unavailable(message) }
+    Failure::unavailable(message).detailed(details)
 }
 
 fn reads(dialect: Dialect) -> impl Iterator<Item = Empty> {
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_parameter_that_must_be_there_is_asked_for_in_the_words_of_the_protocol() {
-        let said = |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message;
+        let said = |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message.clone();
         assert_eq!(said("chat.history", "{}"), "invalid chat.history params: must have required property 'sessionKey'");
         assert_eq!(said("chat.history", "[]"), "invalid chat.history params: must have required property 'sessionKey'");
         let at = |rest: &str| format!("invalid chat.history params: at /sessionKey: {rest}");
@@ -390,7 +390,9 @@ mod tests {
             "{}",
             failed.message
         );
-        assert!(String::from_utf8(failed.details.unwrap()).unwrap().contains(r#""code":"NO_AGENT_RUNTIME","hint":"#));
+        assert!(String::from_utf8(failed.details.clone().unwrap())
+            .unwrap()
+            .contains(r#""code":"NO_AGENT_RUNTIME","hint":"#));
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod report;
 mod setup;
 mod system;
 
+use std::ops::Deref;
+
 use crate::gate::codes::Codes;
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
@@ -172,9 +174,13 @@ impl Reply {
     }
 }
 
-/// A call that did not.
+/// A call that did not. It is one pointer, because it is rare and many functions hand it up.
 #[derive(Debug)]
-pub struct Failure {
+pub struct Failure(Box<Said>);
+
+/// What is said of a call that did not go well.
+#[derive(Debug)]
+pub struct Said {
     pub code: ErrorCode,
     pub message: String,
     /// One JSON value.
@@ -189,16 +195,34 @@ impl Failure {
     /// `INVALID_REQUEST` with that message.
     pub fn invalid(message: impl Into<String>) -> Failure {
         let (code, message) = (ErrorCode::InvalidRequest, message.into());
-        Failure { code, message, details: None, unauthorized: false, retryable: false }
+        Failure(Box::new(Said { code, message, details: None, unauthorized: false, retryable: false }))
     }
 
     /// `UNAVAILABLE` with that message.
     pub fn unavailable(message: impl Into<String>) -> Failure {
-        Failure { code: ErrorCode::Unavailable, ..Failure::invalid(message) }
+        Failure::invalid(message).coded(ErrorCode::Unavailable)
+    }
+
+    /// With `error.details`: one JSON value.
+    pub fn detailed(mut self, details: Vec<u8>) -> Failure {
+        self.0.details = Some(details);
+        self
+    }
+
+    fn coded(mut self, code: ErrorCode) -> Failure {
+        self.0.code = code;
+        self
+    }
+
+    fn retryable(mut self) -> Failure {
+        self.0.retryable = true;
+        self
     }
 
     fn role(role: Role) -> Failure {
-        Failure { unauthorized: true, ..Failure::invalid(["unauthorized role: ", role.name()].concat()) }
+        let mut failure = Failure::invalid(["unauthorized role: ", role.name()].concat());
+        failure.0.unauthorized = true;
+        failure
     }
 
     fn scope(scope: Scope) -> Failure {
@@ -213,7 +237,15 @@ impl Failure {
             o.scopes("requiredScopes", required);
         });
         let message = ["missing scope: ", scope.name()].concat();
-        Failure { code: ErrorCode::Forbidden, details: Some(details), ..Failure::invalid(message) }
+        Failure::invalid(message).coded(ErrorCode::Forbidden).detailed(details)
+    }
+}
+
+impl Deref for Failure {
+    type Target = Said;
+
+    fn deref(&self) -> &Said {
+        &self.0
     }
 }
 

@@ -122,7 +122,7 @@ pub fn attempt(
 /// What a node says that it can do.
 fn declared(connect: &Connect<'_>) -> Declared {
     let names = |names: &Names<'_>| names.iter().map(Cow::into_owned).collect();
-    let permissions = connect.permissions.into_iter().flat_map(|map| map.fields());
+    let permissions = connect.permissions.unwrap_or_default().fields();
     Declared {
         caps: names(&connect.caps),
         commands: names(&connect.commands),

@@ -206,7 +206,7 @@ impl<'a> Auth<'a> {
 impl<'a> Names<'a> {
     /// The names in the order sent.
     pub fn iter(&self) -> impl Iterator<Item = Cow<'a, str>> {
-        self.0.into_iter().flat_map(|list| list.items()).filter_map(|name| name.as_str())
+        self.0.unwrap_or_default().items().filter_map(|name| name.as_str())
     }
 
     /// Is that name among them?

@@ -61,7 +61,7 @@ pub enum Kind {
 }
 
 impl<'a> Value<'a> {
-    /// The object without fields.
+    /// The object without fields: in place of what is not there, it has no fields and no elements.
     pub const EMPTY: Value<'static> = Value("{}");
 
     /// What it is.
@@ -84,6 +84,11 @@ impl<'a> Value<'a> {
     /// The field of that name of an object, the first one should there be several; `None` from anything else.
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.members().find(|(name, _)| name.is_str(key)).map(|(_, value)| value)
+    }
+
+    /// The same, or [`Value::EMPTY`].
+    pub fn at(&self, key: &str) -> Value<'a> {
+        self.get(key).unwrap_or_default()
     }
 
     /// The fields of an object in their order; none of anything else.
@@ -150,6 +155,13 @@ impl<'a> Value<'a> {
             Some((front, zeros)) => zeros.bytes().all(|digit| digit == b'0').then_some(front),
             None => Some(self.0),
         }
+    }
+}
+
+/// [`Value::EMPTY`]
+impl Default for Value<'_> {
+    fn default() -> Self {
+        Value::EMPTY
     }
 }
 

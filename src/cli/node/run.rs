@@ -96,7 +96,7 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
             command.env(&name, &value);
         }
     }
-    for (name, value) in params.get("env").into_iter().flat_map(|env| env.fields()) {
+    for (name, value) in params.at("env").fields() {
         let Some(value) = value.as_str().filter(|value| is_harmless(&name) && !value.contains('\0')) else {
             let text = ["env ", &name, " is not taken: a caller may set ", HARMLESS].concat();
             return Err(Answer::failed("INVALID_REQUEST", &text));

@@ -102,7 +102,7 @@ impl Session {
     fn serve(&mut self, client: &mut Client, offer: &Offer, hello: &str) -> End {
         let hello = json::parse(hello.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
         if let Err(failure) = self.welcomed(&hello) {
-            return End::Never(failure.message);
+            return End::Never(failure.message.clone());
         }
         let tick = hello.get("policy").and_then(|policy| policy.get("tickIntervalMs")?.as_u64());
         let silence = tick.filter(|tick| *tick > 0).unwrap_or(limits::TICK_MS).saturating_mul(2);
@@ -193,7 +193,7 @@ fn client_of(client: &mut Writer<'_>, name: &str, family: &str) {
 }
 
 /// The nonce of the gateway's first event.
-fn challenge(client: &mut Client) -> Result<String, RpcError> {
+fn challenge(client: &mut Client) -> Result<String, Box<RpcError>> {
     loop {
         let message = client.hear(limits::CLI_CALL_MS)?;
         let Ok(FromGateway::Event { name, payload: Some(payload), .. }) = FromGateway::parse(message.as_bytes()) else {

@@ -83,7 +83,7 @@ impl Approvals {
     pub fn stop(&mut self) -> Vec<Effect> {
         let waiting = self.0.drain(..).flat_map(|approval| approval.waiting);
         let failed = |(conn, id)| {
-            let failure = Failure { retryable: true, ..Failure::unavailable("gateway restart in progress") };
+            let failure = Failure::unavailable("gateway restart in progress").retryable();
             Effect::Fail { conn, id, failure }
         };
         waiting.map(failed).collect()
@@ -311,6 +311,9 @@ fn unknown(v4: bool) -> Failure {
 }
 
 fn reasoned(v4: bool, message: &'static str, reason: &str) -> Failure {
-    let details = v4.then(|| json::object(|o| o.str("reason", reason)));
-    Failure { details, ..Failure::invalid(message) }
+    let failure = Failure::invalid(message);
+    if !v4 {
+        return failure;
+    }
+    failure.detailed(json::object(|o| o.str("reason", reason)))
 }

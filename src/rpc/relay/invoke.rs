@@ -143,7 +143,7 @@ impl Invoke {
                 o.bool("nodeCommandDispatched", dispatched);
             }
         });
-        let failure = Failure { details: Some(details), ..Failure::unavailable(message) };
+        let failure = Failure::unavailable(message).detailed(details);
         Effect::Fail { conn: self.caller, id: self.request.clone(), failure }
     }
 
@@ -202,10 +202,7 @@ fn ask(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
     if v4 && command.starts_with("system.execApprovals.") {
         let message = "node.invoke does not allow system.execApprovals.*; use exec.approvals.node.*";
-        return Err(Failure {
-            details: Some(json::object(|o| o.str("command", command))),
-            ..Failure::invalid(message)
-        });
+        return Err(Failure::invalid(message).detailed(json::object(|o| o.str("command", command))));
     }
     let scope = invoke_scope(command);
     if !call.caller.may(scope) {
@@ -328,7 +325,7 @@ fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n Node, Failure> {
                 o.fields(r#""nodeError":{"code":"NOT_CONNECTED","message":"node not connected"},"nodeCommandDispatched":false"#);
             }
         });
-        Failure { details: Some(details), ..Failure::unavailable("node not connected") }
+        Failure::unavailable("node not connected").detailed(details)
     })
 }
 
@@ -346,7 +343,7 @@ fn allowed(call: &Call<'_>, node: &Node, command: &str, refusal: &str) -> Result
         Dialect::V3 => refusal.to_string(),
         Dialect::V4 => format!("{refusal}: {denial}"),
     };
-    Err(Failure { details: Some(details), ..Failure::invalid(message) })
+    Err(Failure::invalid(message).detailed(details))
 }
 
 /// A node host runs what is marked as approved without asking anybody, so only who may approve can mark it.
@@ -366,7 +363,7 @@ fn unforged(call: &Call<'_>, command: &str, given: Option<Value<'_>>) -> Result<
     }
     let details = json::object(|o| o.str("code", "APPROVAL_REQUIRED"));
     let message = "approval required: only who has operator.approvals can say that a command is approved";
-    Err(Failure { details: Some(details), ..Failure::invalid(message) })
+    Err(Failure::invalid(message).detailed(details))
 }
 
 /// `node.invoke.result {id, nodeId, ok, payload?, payloadJSON?, error?}`
@@ -411,7 +408,7 @@ fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) ->
                 o.raw("nodeError", raw.unwrap_or(b"null"));
             });
             let message = "node command queued until iOS returns to foreground";
-            let failure = Failure { details: Some(details), retryable: true, ..Failure::unavailable(message) };
+            let failure = Failure::unavailable(message).detailed(details).retryable();
             return Effect::Fail { conn: invoke.caller, id: invoke.request, failure };
         }
     }

@@ -137,8 +137,7 @@ pub fn ack(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure
     }
     params.finish()?;
     let own = own(call)?;
-    let ids: Vec<String> =
-        ids.into_iter().flat_map(|ids| ids.items()).filter_map(|id| Some(id.as_str()?.into_owned())).collect();
+    let ids: Vec<String> = ids.unwrap_or_default().items().filter_map(|id| Some(id.as_str()?.into_owned())).collect();
     let work = &mut call.relay.work;
     work.expire(call.now.at);
     work.actions.retain(|action| action.node != own || !ids.contains(&action.id.to_string()));
