@@ -124,11 +124,12 @@ compile() {
     esac
     # What many functions have in common is kept once: the ways in and out, which save and restore registers, and any other
     # run of instructions. More runs are alike when nothing puts instructions into another order (misched) or makes loops of
-    # another shape (lsr). A call into one that is no longer than the call is not made
+    # another shape (lsr) or moves them out of loops (licm), and when a function with a large frame stays one of its own. A call
+    # into one that is no longer than the call is not made
     case $triple in
       aarch64-*)
         for word in homogeneous-prolog-epilog machine-outliner-reruns=3 enable-misched=false enable-post-misched=false \
-          disable-lsr inline-threshold=10; do
+          disable-lsr disable-machine-licm inline-threshold=10 inline-max-stacksize=512; do
           flags+=("-Cllvm-args=-$word")
         done
         ;;
