@@ -204,7 +204,7 @@ pub(super) fn name(value: &Value<'_>) -> String {
     found.unwrap_or_default().into_owned()
 }
 
-/// `operator: admin`, `node`, `operator (revoked)`.
+/// `operator: admin`, `node`, `operator (revoked)`, `node (token 2)` after a rotation.
 fn may(value: &Value<'_>) -> String {
     let (roles, revoked, scopes) = (texts(value, "roles"), texts(value, "revokedRoles"), texts(value, "scopes"));
     let short = |scope: &String| scope.strip_prefix("operator.").unwrap_or(scope).to_string();
@@ -214,11 +214,20 @@ fn may(value: &Value<'_>) -> String {
     };
     let one = |role: &String| match (revoked.contains(role), role.as_str()) {
         (true, _) => format!("{role} (revoked)"),
-        (false, "operator") if !scopes.is_empty() => format!("operator: {}", scopes.join(",")),
-        (false, _) => role.clone(),
+        (false, "operator") if !scopes.is_empty() => format!("operator: {}{}", scopes.join(","), rotated(value, role)),
+        (false, _) => [role, rotated(value, role).as_str()].concat(),
     };
     let gone = revoked.iter().filter(|role| !roles.contains(role));
     or_dash(roles.iter().chain(gone).map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// Which token of the role is its newest, once it has had more than one.
+fn rotated(value: &Value<'_>, role: &str) -> String {
+    let token = items(value, "tokens").find(|token| text(token, "role") == role);
+    match token.map_or(0, |token| number(&token, "generation")) {
+        0 | 1 => String::new(),
+        generation => format!(" (token {generation})"),
+    }
 }
 
 impl Owner for Client {
@@ -293,6 +302,11 @@ mod tests {
             (
                 r#"{"roles":["node"],"revokedRoles":["operator"],"scopes":["operator.read"]}"#,
                 "node, operator (revoked)",
+            ),
+            (r#"{"roles":["node"],"tokens":[{"role":"node","generation":1}]}"#, "node"),
+            (
+                r#"{"roles":["node"],"tokens":[{"role":"operator","generation":2},{"role":"node","generation":3}]}"#,
+                "node (token 3)",
             ),
             ("{}", "-"),
         ] {

@@ -160,6 +160,7 @@ function drawRow(row, one, tags, details) {
   id.title = spaced(one.deviceId);
   tags.forEach(([words, kind], at) => setTag(places[at], words, kind));
   bits(line, details);
-  bits(may, [(one.roles ?? [one.role]).filter(Boolean).join(" and "), shortScopes(one.scopes)]);
+  const rotated = Math.max(...(one.tokens ?? []).map((token) => token.generation));
+  bits(may, [(one.roles ?? [one.role]).filter(Boolean).join(" and "), shortScopes(one.scopes), rotated > 1 && `token ${rotated}`]);
   for (const node of row.querySelectorAll(".actions > button")) node.setAttribute("aria-label", `${node.textContent} ${nameOf(one)}, ${shortId(one.deviceId)}`);
 }

@@ -125,7 +125,8 @@ fn roles(o: &mut Writer<'_>, roles: Roles, scopes: Scopes) {
     o.scopes("scopes", scopes);
 }
 
-/// The roles whose token works, as the protocol lists them; the tokens themselves are derived and never listed.
+/// The roles whose token works, as the protocol lists them; the tokens themselves are derived and never listed. A rotation
+/// counts `generation` up; that name is ours.
 fn tokens(list: &mut Writer<'_>, device: &Device) {
     for role in device.roles.iter().filter(|role| device.tokens[*role as usize].current > 0) {
         list.item_obj(|o| {
@@ -133,6 +134,7 @@ fn tokens(list: &mut Writer<'_>, device: &Device) {
             o.str("role", role.name());
             o.scopes("scopes", scopes);
             o.u64("createdAtMs", device.approved.0);
+            o.u64("generation", u64::from(device.tokens[role as usize].current));
         });
     }
 }
@@ -186,7 +188,7 @@ mod tests {
                 r#"{{"deviceId":"{}","publicKey":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE","displayName":"Browser","#,
                 r#""role":"operator","roles":["operator"],"scopes":["operator.read"],"revokedRoles":[],"#,
                 r#""approvedVia":"silent","provenance":"token","createdAtMs":1000,"approvedAtMs":2000,"#,
-                r#""tokens":[{{"role":"operator","scopes":["operator.read"],"createdAtMs":2000}}],"connected":true}}"#
+                r#""tokens":[{{"role":"operator","scopes":["operator.read"],"createdAtMs":2000,"generation":1}}],"connected":true}}"#
             ),
             "ab".repeat(32)
         );

@@ -73,10 +73,11 @@ test('rename, rotate, revoke, approve again and remove by clicking', async (t) =
   await listed(gateway, id, 'renamed', ({ paired }) => [paired.operatorLabel, paired.label, paired.displayName].includes(called));
   await dash.sees(called);
 
-  // Which token a device has is in no list: it shows in what the device is given and in what is then refused.
   const token = other.hello.auth.deviceToken;
   await dash.click(`Rotate ${called}, ${other.short}`);
   await dash.sees(/new token/i, dash.page.getByRole('status'));
+  const inList = new RegExp(`${other.short}.*\\(token 2\\)`);
+  assert.match((await gateway.cli('devices', 'list')).stdout, inList);
   const comes = (deviceToken) => ask(t, gateway, { device: other.device, auth: { deviceToken } });
   const rotated = await comes(token);
   assert.ok(rotated.hello.auth.deviceToken !== token, 'the old one still lets in, and brings a new one');
