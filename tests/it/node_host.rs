@@ -17,7 +17,7 @@ use tungstenite::{Message, WebSocket};
 
 use super::client::{Patient, Session};
 use super::gateway::{collect, Gateway, Plan};
-use super::runner::patience;
+use super::runner::{patience, until};
 
 /// A gateway of protocol 4 that does what the test says.
 struct Fake(TcpListener);
@@ -228,14 +228,6 @@ impl Drop for Node {
         if thread::panicking() {
             eprintln!("--- said by the node\n{}---", self.said());
         }
-    }
-}
-
-fn until(mut done: impl FnMut() -> bool, why: impl Fn() -> String) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < patience(), "{}", why());
-        thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{json, Value};
 
 use super::client::{Device, Failed, Session, Who};
 use super::gateway::{Gateway, Plan, TOKEN};
+use super::runner::until;
 
 const LINUX: (&str, &str) = ("linux", "Linux");
 const COMMANDS: [&str; 3] = ["system.run", "system.which", "camera.snap"];
@@ -130,7 +131,15 @@ fn an_approval_survives_a_restart_and_removing_the_node_forgets_it() {
     assert_eq!(admin.call("node.pair.list", json!({})).unwrap()["pending"], json!([]));
     assert_eq!(admin.call("node.pair.remove", json!({ "nodeId": device.id })).unwrap(), json!({ "nodeId": device.id }));
     assert_eq!(again.closed(), (4001, "device removed".to_string()));
-    assert_eq!(admin.call("node.describe", json!({ "nodeId": device.id })).unwrap_err().message(), "unknown nodeId");
+    // it is told first, and gone a moment later
+    until(
+        || {
+            admin
+                .call("node.describe", json!({ "nodeId": device.id }))
+                .is_err_and(|it| it.message() == "unknown nodeId")
+        },
+        || "the node is still described".into(),
+    );
     let anew = node(&gateway, 4, &device);
     assert_eq!(row(&mut admin, &device)["commands"], json!([]));
     drop(anew);

@@ -6,11 +6,21 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How long anything may take before the test fails.
 pub fn patience() -> Duration {
     at_most(Duration::from_secs(35))
+}
+
+/// Waits until that is done, at most [`patience`]; `why` says what is not.
+pub fn until(mut done: impl FnMut() -> bool, why: impl Fn() -> String) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < patience(), "{}", why());
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// A limit of time as it is held where the binary runs; the same on this machine, more where another is emulated.
