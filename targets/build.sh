@@ -4,7 +4,8 @@
 # CROSS_STD says where the target's standard library comes from; it is chosen, never probed (README.md beside this file):
 #   rustup  prebuilt, by "rustup target add" (the default)
 #   debian  built from source for size, with Debian's rustc-web and rust-web-src, unpacked below target/, not installed
-# Writes targets/TRIPLE/gatelet[.exe], its .sha256 and, for Linux, its symbols (.debug); all else below target/cross (kept).
+# Writes targets/TRIPLE/gatelet[.exe], its .sha256, for Linux its symbols (.debug), and what it is made of (gatelet.cdx.json,
+# CycloneDX); all else below target/cross (kept).
 # --check-reproducible builds each a second time in another directory and compares the bytes.
 # Fails when a binary for ARM64 is larger than the product allows (CROSS_STD=debian; with rustup it warns).
 set -euo pipefail
@@ -205,6 +206,7 @@ publish() {
   cp "$built.stripped" "$to/$name"
   if [ -e "$built.debug" ]; then cp "$built.debug" "$to/$name.debug"; fi
   (cd "$to" && sha256sum "$name" >"$name.sha256")
+  made_of "$triple" >"$to/gatelet.cdx.json"
   bytes=$(stat -c %s "$to/$name")
   most=$(bytes_max "$triple")
   if [ -n "$most" ]; then
@@ -217,12 +219,17 @@ publish() {
   echo "$to/$name $bytes bytes$verdict, sha256 $(cut -c 1-64 "$to/$name.sha256")"
 }
 
+made_of() {
+  python3 targets/sbom.py "$1" "targets/$1/$(file_name "$1")" "$("${RUSTC:-rustc}" -V)" "$zig_version"
+}
+
 compare() {
   local triple=$1 name
   name=$(file_name "$triple")
   rm -rf "$work/again"
   compile "$triple" "$work/again"
   cmp "$work/again/$triple/release/$name.stripped" "targets/$triple/$name" || fail "$triple: two builds differ"
+  made_of "$triple" | cmp - "targets/$triple/gatelet.cdx.json" || fail "$triple: two lists of what it is made of differ"
   rm -rf "$work/again"
   echo "targets/$triple/$name: the same bytes from a second build"
 }
