@@ -27,7 +27,11 @@ main() {
   fi
   check "build of the tests" cargo test --locked --test it --no-run || { echo "0 passed, $failed failed, 0 skipped"; exit 1; }
   tests=$(sed -n 's/^ *Executable tests\/it\/main.rs (\(.*\))$/\1/p' "$(log "build of the tests")")
-  for triple in "${triples[@]}"; do on "$triple"; done
+  for triple in "${triples[@]}"; do
+    check "$triple: what it is made of" grep -qF "$(cut -c 1-64 "targets/$triple"/gatelet*.sha256)" \
+      "targets/$triple/gatelet.cdx.json" || true
+    on "$triple"
+  done
   echo "$passed passed, $failed failed, $skipped skipped"
   [ "$failed" -eq 0 ]
 }
