@@ -20,6 +20,10 @@ pub const JSON_KEYS: usize = 64;
 pub const JSON_KEYS_OPEN: usize = 8 * JSON_KEYS;
 /// Bytes of a WebSocket connection's read buffer at the start; it grows to the largest frame seen.
 pub const READ_BUFFER: usize = 1024;
+/// Reads of that size for one WebSocket before the others have their turn.
+pub const READS_PER_TURN: u32 = 16;
+/// Pings of one client whose answers it may leave unread before it is heard no more.
+pub const PINGS_WAITING: u32 = 16;
 
 // --- time -----------------------------------------------------------------------------------------------------------
 

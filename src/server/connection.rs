@@ -9,11 +9,9 @@ use std::net::{IpAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use smol::future::{self, FutureExt};
-use smol::{Async, Timer};
-use tungstenite::error::CapacityError;
+use smol::future;
+use smol::Async;
 use tungstenite::{Error, Message};
 
 use super::attempt::Seen;
@@ -24,7 +22,7 @@ use super::outbox::{Frame, Next, Outbox};
 use super::ports::{Entropy, SystemEntropy};
 use super::routes;
 use super::shared::Shared;
-use super::socket::{Socket, Stream};
+use super::socket::{blame, drain, within, Socket, Stream};
 use crate::gate::ids::{ConnId, Millis, Nonce};
 use crate::gate::limits;
 use crate::gate::net::Via;
@@ -49,15 +47,6 @@ pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: Async<TcpStream>, p
     if let Some(talk) = &mut talk {
         talk.go_on(begun).await;
     }
-}
-
-/// The future's result, if it comes in time.
-async fn within<T>(ms: u64, work: impl std::future::Future<Output = T>) -> Option<T> {
-    let late = async {
-        Timer::after(Duration::from_millis(ms)).await;
-        None
-    };
-    async { Some(work.await) }.or(late).await
 }
 
 /// A connection's place in the gateway; when it is dropped the gateway forgets the connection, however it ended.
@@ -178,12 +167,12 @@ impl Talk {
                 if self.outbox.is_aborted() {
                     log::warn!("conn={} peer={} is closed: {reason}", self.here.conn, self.seen.peer);
                 }
-                self.close(code, &reason).await;
+                self.socket.end(code, &reason, false).await;
             }
             Step::Failed(error) => {
                 if let Some((code, reason)) = blame(&error) {
                     log::debug!("conn={} peer={}: {error}", self.here.conn, self.seen.peer);
-                    self.close(code, reason).await;
+                    self.socket.end(code, reason, true).await;
                 }
             }
             Step::Message(_) | Step::Admitted | Step::Gone => {}
@@ -316,25 +305,6 @@ impl Talk {
         }
     }
 
-    /// Says goodbye, gives what is under way and the other side's answer a moment, and lets go.
-    async fn close(&mut self, code: u16, reason: &str) {
-        let _ = self.socket.close(code, reason);
-        let socket = &mut self.socket;
-        let farewell = poll_fn(|context| {
-            if let Poll::Ready(Err(_)) = socket.poll_sent(context) {
-                return Poll::Ready(());
-            }
-            loop {
-                match socket.poll_read(context) {
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        });
-        within(limits::CLOSE_GRACE_MS, farewell).await;
-    }
-
     fn log_timeout(&self) {
         let what = if self.stage == Stage::Deciding {
             "the pairing could not be saved in time"
@@ -342,16 +312,6 @@ impl Talk {
             "no connect request came"
         };
         log::info!("timeout conn={} peer={} host={:?}: {what}", self.here.conn, self.seen.peer, self.seen.host_text);
-    }
-}
-
-/// With which words a connection ends that broke the protocol; `None` if it is simply gone.
-fn blame(error: &Error) -> Option<(u16, &'static str)> {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge.words()),
-        Error::Utf8(_) => Some(Close::NotUtf8.words()),
-        Error::Protocol(_) => Some((1002, "protocol error")),
-        _ => None,
     }
 }
 
@@ -372,14 +332,7 @@ async fn write_all(stream: &Stream, mut bytes: &[u8]) -> Option<()> {
 
 /// Sends an answer as a whole and lets the client read it before the connection is closed.
 async fn finish(stream: &Stream, answer: &[u8]) {
-    if write_all(stream, answer).await.is_none() || stream.0.get_ref().shutdown(std::net::Shutdown::Write).is_err() {
-        return;
+    if write_all(stream, answer).await.is_some() {
+        within(limits::CLOSE_GRACE_MS, drain(stream)).await;
     }
-    let drain = async {
-        let mut rest = Vec::new();
-        while read_some(stream, &mut rest).await.is_some_and(|count| count > 0) {
-            rest.clear();
-        }
-    };
-    within(limits::CLOSE_GRACE_MS, drain).await;
 }

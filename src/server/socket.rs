@@ -7,18 +7,23 @@
 //! as the connection lives. While one is under way, tungstenite is told that the stream takes nothing.
 
 use std::cell::Cell;
+use std::future::{poll_fn, Future};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use smol::Async;
+use smol::future::{self, FutureExt};
+use smol::{Async, Timer};
+use tungstenite::error::CapacityError;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use super::outbox::Frame;
 use crate::gate::limits;
+use crate::gate::refusal::Close;
 use crate::gate::text::cut;
 
 /// A TCP stream that never blocks.
@@ -54,19 +59,28 @@ fn uninterrupted(mut work: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
 /// The stream as tungstenite has it.
 struct Shared {
     stream: Stream,
+    state: Rc<State>,
+}
+
+/// What tungstenite is to be kept from.
+struct State {
     /// A frame is under way of which it knows nothing.
-    busy: Rc<Cell<bool>>,
+    busy: Cell<bool>,
+    /// Reads that are left in this turn.
+    reads: Cell<u32>,
 }
 
 impl Read for Shared {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let Some(left) = self.state.reads.get().checked_sub(1) else { return Err(io::ErrorKind::WouldBlock.into()) };
+        self.state.reads.set(left);
         self.stream.read(bytes)
     }
 }
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.busy.get() {
+        if self.state.busy.get() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.stream.write(bytes)
@@ -85,17 +99,19 @@ pub struct Socket {
     frame: Frame,
     head: [u8; HEAD],
     sent: usize,
-    busy: Rc<Cell<bool>>,
+    state: Rc<State>,
+    /// Pings that came in since everything was sent.
+    pings: u32,
     unsent: bool,
 }
 
 impl Socket {
     /// A socket on which the upgrade was answered; `read` is what had already come in behind the request head.
     pub fn new(stream: Stream, read: Vec<u8>) -> Socket {
-        let busy = Rc::new(Cell::new(false));
-        let shared = Shared { stream: stream.clone(), busy: busy.clone() };
+        let state = Rc::new(State { busy: Cell::new(false), reads: Cell::new(limits::READS_PER_TURN) });
+        let shared = Shared { stream: stream.clone(), state: state.clone() };
         let protocol = WebSocket::from_partially_read(shared, read, Role::Server, Some(config()));
-        Socket { stream, protocol, head: [0; HEAD], frame: Frame::new(), sent: 0, busy, unsent: false }
+        Socket { stream, protocol, head: [0; HEAD], frame: Frame::new(), sent: 0, state, pings: 0, unsent: false }
     }
 
     /// Lets frames of an admitted client in.
@@ -123,7 +139,7 @@ impl Socket {
         self.head[skipped] = TEXT;
         self.head[skipped + 1] = form;
         (self.frame, self.sent) = (frame, skipped);
-        self.busy.set(true);
+        self.state.busy.set(true);
         self.unsent = true;
         match self.push() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -133,7 +149,7 @@ impl Socket {
 
     /// Sends what it can of the frame under way.
     fn push(&mut self) -> io::Result<()> {
-        while self.busy.get() {
+        while self.state.busy.get() {
             let head = self.head.get(self.sent..).unwrap_or_default();
             let body = self.frame.get(self.sent.saturating_sub(HEAD)..).unwrap_or_default();
             let slices = [IoSlice::new(head), IoSlice::new(body)];
@@ -143,7 +159,7 @@ impl Socket {
             }
             if self.sent == HEAD + self.frame.len() {
                 self.frame = Frame::new();
-                self.busy.set(false);
+                self.state.busy.set(false);
             }
         }
         Ok(())
@@ -180,17 +196,29 @@ impl Socket {
                     return Poll::Pending;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
-                Ok(()) => self.unsent = false,
+                Ok(()) => (self.unsent, self.pings) = (false, 0),
             }
         }
         Poll::Ready(Ok(()))
     }
 
     /// The next message. Pings are answered on the way; a close is answered and then reported.
+    ///
+    /// After [`limits::READS_PER_TURN`] reads the others have their turn: frames that are no messages come without end if the
+    /// other side wants it so, and much of tungstenite's work on them is done before it returns. And while the answers to
+    /// [`limits::PINGS_WAITING`] pings cannot be sent nothing more is read: tungstenite keeps them all. The caller asks
+    /// [`Socket::poll_sent`] too, after each ping, and so comes back when they can.
     pub fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        if self.pings >= limits::PINGS_WAITING {
+            return Poll::Pending;
+        }
         loop {
             match self.protocol.read() {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.state.reads.replace(limits::READS_PER_TURN) == 0 {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     if let Poll::Ready(ready) = self.stream.0.poll_readable(context) {
                         ready?;
                         continue;
@@ -200,10 +228,72 @@ impl Socket {
                 result => {
                     // a pong or a close may now wait to be sent
                     self.unsent = true;
+                    self.pings += u32::from(matches!(result, Ok(Message::Ping(_))) && self.protocol.can_write());
                     return Poll::Ready(result);
                 }
             }
         }
+    }
+
+    /// Says goodbye, gives what is under way and the other side's answer a moment, and lets go.
+    ///
+    /// Of one that `failed`, having broken the protocol, nothing is understood any more, and no answer is waited for.
+    pub async fn end(&mut self, code: u16, reason: &str, failed: bool) {
+        let _ = self.close(code, reason);
+        let farewell = async {
+            if failed {
+                poll_fn(|context| self.poll_sent(context)).await.ok()?;
+                return drain(&self.stream).await;
+            }
+            poll_fn(|context| self.poll_farewell(context)).await
+        };
+        within(limits::CLOSE_GRACE_MS, farewell).await;
+    }
+
+    /// Until the other side has answered our close, or is gone.
+    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<Option<()>> {
+        if let Poll::Ready(Err(_)) = self.poll_sent(context) {
+            return Poll::Ready(None);
+        }
+        loop {
+            match self.poll_read(context) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// Says that nothing more comes, and drops what does, until the other side is done: bytes that nobody read would make the
+/// system reset the connection, and what was said last would be lost with it.
+pub async fn drain(stream: &Stream) -> Option<()> {
+    stream.0.get_ref().shutdown(Shutdown::Write).ok()?;
+    // on the heap, as an idle connection has room for its end too
+    let mut part = vec![0; limits::READ_BUFFER];
+    while stream.0.read_with(|_| stream.clone().read(&mut part)).await.ok()? > 0 {
+        // who sends without end keeps nobody from their turn
+        future::yield_now().await;
+    }
+    None
+}
+
+/// The future's result, if it comes in time.
+pub async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Option<T> {
+    let late = async {
+        Timer::after(Duration::from_millis(ms)).await;
+        None
+    };
+    async { Some(work.await) }.or(late).await
+}
+
+/// With which words a connection ends that broke the protocol; `None` if it is simply gone.
+pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge.words()),
+        Error::Utf8(_) => Some(Close::NotUtf8.words()),
+        Error::Protocol(_) => Some((1002, "protocol error")),
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ mod durable;
 #[path = "../bench/echo.rs"]
 mod echo;
 mod empty;
+mod floods;
 mod gate_commands;
 mod gate_no_std;
 mod gate_policy;

@@ -1,0 +1,107 @@
+//! Frames without end: who sends them keeps nobody waiting, takes no memory, and still hears why it is turned away.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::client::retry;
+use super::gateway::Gateway;
+use super::runner::{at_most, patience};
+
+/// The WebSocket of somebody who has shown nothing yet.
+fn stranger(gateway: &Gateway) -> TcpStream {
+    let mut socket = gateway.dial().open();
+    socket.challenge();
+    socket.ws.get_ref().0.try_clone().unwrap()
+}
+
+/// A frame with that first byte and nothing in it, masked with zeros.
+const fn empty(first: u8) -> [u8; 6] {
+    [first, 0x80, 0, 0, 0, 0]
+}
+
+#[test]
+fn frames_without_end_keep_nobody_from_their_turn() {
+    let gateway = Gateway::new();
+    for (begin, again, what) in [(None, 0x8a, "pongs"), (Some(0x01), 0x00, "pieces of a text that is empty")] {
+        let mut stream = stranger(&gateway);
+        if let Some(first) = begin {
+            stream.write_all(&empty(first)).unwrap();
+        }
+        let over = AtomicBool::new(false);
+        let (under_way, begun) = mpsc::channel();
+        thread::scope(|scope| {
+            let over = &over;
+            let flood = scope.spawn(move || {
+                let (begun, block) = (Instant::now(), empty(again).repeat(20_000));
+                for count in 0.. {
+                    if over.load(Ordering::Relaxed) || begun.elapsed() > at_most(Duration::from_secs(10)) {
+                        break;
+                    }
+                    stream.write_all(&block).unwrap();
+                    // about as much as the system keeps for a reader
+                    if count == 40 {
+                        under_way.send(()).unwrap();
+                    }
+                }
+            });
+            begun.recv().unwrap();
+            gateway.admin();
+            assert!(!flood.is_finished(), "nobody came in while there were {what}");
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn pings_are_not_read_while_their_answers_are_not() {
+    let gateway = Gateway::new();
+    let mut stream = stranger(&gateway);
+    let block = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat().repeat(1000);
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut sent = 0;
+    loop {
+        assert!(sent < 64 << 20, "all of it was read");
+        match retry(|| stream.write(&block[sent % block.len()..])) {
+            Ok(count) => sent += count,
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                break;
+            }
+        }
+    }
+    gateway.admin();
+    // once they are read, so are the others
+    let mut writer = stream.try_clone().unwrap();
+    writer.set_write_timeout(Some(patience())).unwrap();
+    let rest = [&block[sent % block.len()..], &[0x89, 0x84, 0, 0, 0, 0], b"last"].concat();
+    let rest = thread::spawn(move || writer.write_all(&rest).unwrap());
+    let (mut tail, mut part) = (Vec::new(), vec![0; 1 << 16]);
+    while !tail.ends_with(b"\x8a\x04last") {
+        let count = retry(|| stream.read(&mut part)).unwrap();
+        assert!(count > 0, "closed");
+        tail.extend_from_slice(&part[..count]);
+        tail.drain(..tail.len().saturating_sub(6));
+    }
+    rest.join().unwrap();
+}
+
+#[test]
+fn who_goes_on_talking_still_hears_why_it_is_closed() {
+    let gateway = Gateway::new();
+    for (frame, code) in [
+        (&[0x81, 0x81, 0, 0, 0, 0, 0xff][..], 1007_u16),
+        (&empty(0x83), 1002),
+        (&[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0], 1009),
+    ] {
+        let mut stream = stranger(&gateway);
+        stream.write_all(&[frame, &[0; 1 << 20]].concat()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap_or_else(|error| panic!("{code}: {error}"));
+        assert_eq!((answer[0], &answer[2..4]), (0x88, &code.to_be_bytes()[..]));
+        assert_eq!(answer.len(), 2 + usize::from(answer[1]), "one frame");
+    }
+}
