@@ -59,7 +59,7 @@ on() {
       keep_wine_up x86_64
       it "$1 wine: walk" "$1" "$wine/run-x86_64" walk::
       it "$1 wine: files, processes and sockets" "$1" "$wine/run-x86_64" \
-        "${not_on_windows[@]}" cli_files:: durable:: lifecycle:: start:: transcripts:: wire_session::
+        "${not_on_windows[@]}" cli_files:: control_ui:: durable:: floods:: lifecycle:: start:: transcripts:: wire_session::
       service "$1" x86_64
       unit_tests "$1"
       ;;
