@@ -247,7 +247,8 @@ impl Socket {
             }
             poll_fn(|context| self.poll_farewell(context)).await
         };
-        within(limits::CLOSE_GRACE_MS, farewell).await;
+        // boxed, so that an idle connection does not keep the room for its end
+        within(limits::CLOSE_GRACE_MS, Box::pin(farewell)).await;
     }
 
     /// Until the other side has answered our close, or is gone.
@@ -269,8 +270,7 @@ impl Socket {
 /// system reset the connection, and what was said last would be lost with it.
 pub async fn drain(stream: &Stream) -> Option<()> {
     stream.0.get_ref().shutdown(Shutdown::Write).ok()?;
-    // on the heap, as an idle connection has room for its end too
-    let mut part = vec![0; limits::READ_BUFFER];
+    let mut part = [0; limits::READ_BUFFER];
     while stream.0.read_with(|_| stream.clone().read(&mut part)).await.ok()? > 0 {
         // who sends without end keeps nobody from their turn
         future::yield_now().await;
