@@ -35,7 +35,7 @@ mod run;
 mod service;
 pub mod setup;
 pub mod shared;
-mod socket;
+pub mod socket;
 mod stop;
 
 pub use flag::lock;
