@@ -29,6 +29,8 @@ ip -n "$host" addr add 172.18.0.1/16 dev v0
 ip -n "$gw" addr add 172.18.0.2/16 dev v0
 for ns in "$host" "$gw"; do
   ip -n "$ns" link set lo up
+  # an address that is there a second later is a changed network to a browser, which gives up what it was loading
+  ip -n "$ns" link set v0 addrgenmode none
   ip -n "$ns" link set v0 up
 done
 ip -n "$gw" route add default via 172.18.0.1
