@@ -1,5 +1,5 @@
 // Activity: who is here now, what happens as it happens, and who was refused.
-import { bits, button, card, listCard, make, nameOf, refusalNodes, setTag, setText, shortId, since } from "./dom.js";
+import { bits, buildHead, button, card, drawHead, listCard, make, refusalNodes, setText, since, timeOfDay } from "./dom.js";
 
 const EVENTS_KEPT = 200;
 const TEXT_SHOWN = 60;
@@ -47,14 +47,14 @@ function hide() {
 }
 
 function tick() {
-  here.draw(app.presence, (one, at) => `${one.deviceId ?? one.instanceId ?? one.host} ${at}`, drawHere);
+  drawPresence();
   readRefusals();
 }
 
 function onEvent(name, payload) {
   events = [{ name, at: new Date(), number: ++number, text: brief(payload) }, ...events.slice(0, EVENTS_KEPT - 1)];
   if (!shown) return;
-  if (name === "presence") here.draw(app.presence, (one, at) => `${one.deviceId ?? one.instanceId ?? one.host} ${at}`, drawHere);
+  if (name === "presence") drawPresence();
   drawEvents();
 }
 
@@ -69,16 +69,14 @@ function brief(payload) {
   return Object.entries(payload).slice(0, 6).map(([key, value]) => `${key}: ${word(value)}`).join("  ");
 }
 
+function drawPresence() {
+  here.draw(app.presence, (one, at) => `${one.deviceId ?? one.instanceId ?? one.host} ${at}`, drawHere);
+}
+
 function drawHere(row, one) {
-  if (!row.firstChild) {
-    const head = make("div", { className: "head" }, make("strong"), make("code"), make("span"));
-    row.append(make("div", {}, head, make("p", { className: "quiet bits" })));
-  }
-  const [name, id, self] = row.querySelectorAll(".head > *");
-  setText(name, nameOf(one));
-  setText(id, shortId(one.deviceId));
-  setTag(self, one.deviceId === app.identity.id && "this browser");
-  bits(row.querySelector("p"), [...new Set([one.mode, one.platform, one.version, one.ip && `from ${one.ip}`, one.ts && since(one.ts)])]);
+  if (!row.firstChild) row.append(buildHead(1, 1));
+  const line = new Set([one.mode, one.platform, one.version, one.ip && `from ${one.ip}`, one.ts && since(one.ts)]);
+  drawHead(row, one, one.deviceId, [[one.deviceId === app.identity.id && "this browser"]], [[...line]]);
 }
 
 function drawEvents() {
@@ -86,7 +84,7 @@ function drawEvents() {
   // Rows are kept by their number, so only what is new touches the page.
   const missing = list.findIndex((one) => String(one.number) === lines.firstChild?.dataset.number);
   const fresh = (missing < 0 ? list : list.slice(0, missing)).map((one) => {
-    const row = make("li", {}, make("time", { textContent: one.at.toLocaleTimeString([], { hourCycle: "h23" }), dateTime: one.at.toISOString() }), make("strong", { textContent: one.name }), make("span", { textContent: one.text }));
+    const row = make("li", {}, make("time", { textContent: timeOfDay(one.at), dateTime: one.at.toISOString() }), make("strong", { textContent: one.name }), make("span", { textContent: one.text }));
     row.dataset.number = one.number;
     return row;
   });

@@ -3,7 +3,7 @@
 import { view as activity } from "./activity.js";
 import { view as config } from "./config.js";
 import { view as devices } from "./devices.js";
-import { make, nameOf, setText, showProblem } from "./dom.js";
+import { make, nameOf, setText, showFailure, showProblem } from "./dom.js";
 import { mountDoor, showRefusal } from "./door.js";
 import { Gateway } from "./gateway.js";
 import { loadIdentity } from "./identity.js";
@@ -155,7 +155,7 @@ async function refresh(act) {
   try {
     await act?.call(shown, app.hello);
   } catch (error) {
-    if (error.code !== "LOST") showProblem(error.message);
+    showFailure(error);
   }
 }
 
@@ -277,6 +277,6 @@ async function refreshDevices() {
     showWaiting();
     VIEWS.forEach((view) => view.onDevices?.());
   } catch (error) {
-    if (error.code !== "LOST") showProblem(error.message);
+    showFailure(error);
   }
 }

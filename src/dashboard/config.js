@@ -1,6 +1,6 @@
 // Configuration: what is in force and where it comes from, what is wrong with it, and changing what is safe to change from here.
 // Never: a secret, a key that could lock this page out, or a write over what somebody else wrote meanwhile.
-import { busy, button, card, field, make, setText, showProblem } from "./dom.js";
+import { busy, button, card, field, make, setText, showFailure } from "./dom.js";
 
 /** What may be changed from here. Everything else could lock this page out, opens a door, or needs somebody at the machine. */
 const SAFE = [
@@ -65,8 +65,8 @@ async function load() {
     schema ??= (await app.call("config.schema")).schema.properties.gateway;
     told = await app.call("gatelet.config");
     draw();
-  } catch ({ code, message }) {
-    if (code !== "LOST") showProblem(message);
+  } catch (error) {
+    showFailure(error);
   }
 }
 

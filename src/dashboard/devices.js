@@ -1,6 +1,6 @@
 // Devices: who waits to be let in, who is paired, and this browser among them.
 // Never: a decision about a device taken by its name alone - the key's fingerprint stands beside it.
-import { ask, askText, bits, button, facts, listCard, make, nameOf, setTag, setText, shortId, shortScopes, since, spaced, span } from "./dom.js";
+import { ask, askText, buildHead, button, decisions, drawHead, facts, listCard, make, nameOf, shortId, shortScopes, since, spaced, span } from "./dom.js";
 
 const FILTER_FROM = 8;
 const MAY_WORDS = "the gateway's command line can let it in again";
@@ -72,14 +72,7 @@ function drawAbout() {
 
 function drawPending(row, one) {
   if (!row.firstChild) {
-    const name = `${nameOf(one)}, ${shortId(one.deviceId)}`;
-    const decide = (word, method, className) => button(word, async () => {
-      await app.call(method, { requestId: one.requestId });
-      app.say(`${word === "Approve" ? "Approved" : "Rejected"}: ${name}`);
-      pending.heading.focus();
-      await app.refreshDevices();
-    }, { className });
-    build(row, decide("Approve", "device.pair.approve", ""), decide("Reject", "device.pair.reject"));
+    row.append(buildHead(3, 2), decisions(app, "device.pair", one.requestId, called(one), pending.heading, app.refreshDevices));
     row.firstChild.append(make("p", { className: "quiet mono", textContent: `key ${spaced(one.deviceId)}` }));
   }
   const asked = one.isRepair && "known, asks for more";
@@ -135,7 +128,7 @@ function buildPaired(row, { deviceId }) {
     await app.call("device.pair.remove", { deviceId });
     await done("Removed");
   }));
-  build(row, restore, rename, rotate, revoke, remove);
+  row.append(buildHead(3, 2), make("div", { className: "actions" }, restore, rename, rotate, revoke, remove));
 }
 
 function liveRoles({ roles = [], revokedRoles = [] }) {
@@ -144,23 +137,12 @@ function liveRoles({ roles = [], revokedRoles = [] }) {
 
 // --- a row
 
-function build(row, ...buttons) {
-  const head = make("div", { className: "head" }, make("strong"), make("code"), make("span"), make("span"), make("span"));
-  row.append(
-    make("div", {}, head, make("p", { className: "quiet bits" }), make("p", { className: "quiet bits" })),
-    make("div", { className: "actions" }, ...buttons),
-  );
-}
+const called = (one) => `${nameOf(one)}, ${shortId(one.deviceId)}`;
 
 function drawRow(row, one, tags, details) {
-  const [name, id, ...places] = row.querySelectorAll(".head > *");
-  const [line, may] = row.querySelectorAll("p");
-  setText(name, nameOf(one));
-  setText(id, shortId(one.deviceId));
-  id.title = spaced(one.deviceId);
-  tags.forEach(([words, kind], at) => setTag(places[at], words, kind));
-  bits(line, details);
   const rotated = Math.max(...(one.tokens ?? []).map((token) => token.generation));
-  bits(may, [(one.roles ?? [one.role]).filter(Boolean).join(" and "), shortScopes(one.scopes), rotated > 1 && `token ${rotated}`]);
-  for (const node of row.querySelectorAll(".actions > button")) node.setAttribute("aria-label", `${node.textContent} ${nameOf(one)}, ${shortId(one.deviceId)}`);
+  const may = [(one.roles ?? [one.role]).filter(Boolean).join(" and "), shortScopes(one.scopes), rotated > 1 && `token ${rotated}`];
+  drawHead(row, one, one.deviceId, tags, [details, may]);
+  row.querySelector(".head code").title = spaced(one.deviceId);
+  for (const node of row.querySelectorAll(".actions > button")) node.setAttribute("aria-label", `${node.textContent} ${called(one)}`);
 }

@@ -101,8 +101,7 @@ export async function busy(node, act) {
     await act();
     return true;
   } catch (error) {
-    // That the connection is gone is said above.
-    if (error.code !== "LOST") showProblem(error.message);
+    showFailure(error);
     return false;
   } finally {
     node.removeAttribute("aria-busy");
@@ -112,6 +111,11 @@ export async function busy(node, act) {
 /** The page's one alert line; "" takes it away. */
 export function showProblem(words) {
   setText(document.getElementById("problem"), words);
+}
+
+/** Puts the error of a call into the alert line, but for a lost connection, which is said above. */
+export function showFailure({ code, message }) {
+  if (code !== "LOST") showProblem(message);
 }
 
 /** Asks in place of the `.actions` that `node` is in: `Yes, word` runs `act()`, Cancel or Escape goes back. */
@@ -151,6 +155,33 @@ function replace(node, box) {
   row.hidden = true;
   row.after(box);
   return back;
+}
+
+/** Approve and Reject for a request; what they call begins with `prefix`, and `heading` has the focus afterwards. */
+export function decisions(app, prefix, requestId, name, heading, reload) {
+  const decide = (word, said, className) => button(word, async () => {
+    await app.call(`${prefix}.${word.toLowerCase()}`, { requestId });
+    app.say(`${said}: ${name}`);
+    heading.focus();
+    await reload();
+  }, { name: `${word} ${name}`, className });
+  return make("div", { className: "actions" }, decide("Approve", "Approved", ""), decide("Reject", "Rejected"));
+}
+
+/** What a row begins with, for `drawHead`: a name, an id, so many tags, and so many lines below. */
+export function buildHead(tags, lines) {
+  const each = (count, tag, className = "") => Array.from({ length: count }, () => make(tag, { className }));
+  const head = make("div", { className: "head" }, make("strong"), make("code"), ...each(tags, "span"));
+  return make("div", {}, head, ...each(lines, "p", "quiet bits"));
+}
+
+/** Fills it: `tags` are pairs of text and kind, `lines` lists of words. */
+export function drawHead(row, one, id, tags, lines) {
+  const [name, key, ...places] = row.querySelectorAll(".head > *");
+  setText(name, nameOf(one));
+  setText(key, shortId(id));
+  places.forEach((place, at) => setTag(place, ...(tags[at] ?? [])));
+  row.querySelectorAll("p.bits").forEach((line, at) => bits(line, lines[at] ?? []));
 }
 
 /** A command with a button that copies it. */
@@ -234,6 +265,11 @@ export function shortId(id) {
 /** A fingerprint in groups that eyes can compare. */
 export function spaced(id) {
   return id ? id.match(/.{1,8}/g).join(" ") : "";
+}
+
+/** A time of day, with 24 hours. */
+export function timeOfDay(date) {
+  return date.toLocaleTimeString([], { hourCycle: "h23" });
 }
 
 /** How long ago a time of the wall clock was. */

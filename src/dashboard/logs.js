@@ -1,6 +1,6 @@
 // Logs: the gateway's last lines, followed while somebody looks; a refusal explains itself.
 // Never: more lines than the page can bear, a question while nobody looks, a line as markup.
-import { field, make, refusalNodes, setText, showProblem } from "./dom.js";
+import { field, make, refusalNodes, setText, showProblem, timeOfDay } from "./dom.js";
 
 const POLL_MS = 1_500;
 const LINES_KEPT = 1_000;
@@ -87,7 +87,7 @@ function drawLine(text) {
   const local = new Date(time);
   const row = make(
     "li", { "data-level": name },
-    make("time", { dateTime: time, textContent: isNaN(local) ? time : local.toLocaleTimeString([], { hourCycle: "h23" }) }),
+    make("time", { dateTime: time, textContent: isNaN(local) ? time : timeOfDay(local) }),
     make("span", { className: "level", textContent: name.toLowerCase() }),
   );
   row.dataset.text = `${time} ${name} ${words}`.toLowerCase();
@@ -138,17 +138,17 @@ function explainButton(row, conn, at) {
 
 /** The words of `gatelet explain --last` about that connection. */
 async function explain(conn, at) {
-  const box = make("div", { className: "why stack", role: "status" });
+  const why = make("div", { className: "why stack", role: "status" });
   try {
     const { refusals } = await app.call("gatelet.refusals");
     const one = refusals.find((refusal) => refusal.conn === conn && Math.abs(refusal.ts - at) < SAME_MOMENT_MS);
     if (!one) {
-      box.append("The gateway keeps the last refusals only, and this one is not among them any more.");
-      return box;
+      why.append("The gateway keeps the last refusals only, and this one is not among them any more.");
+      return why;
     }
-    box.append(...refusalNodes(one));
+    why.append(...refusalNodes(one));
   } catch ({ message }) {
-    box.append(message);
+    why.append(message);
   }
-  return box;
+  return why;
 }

@@ -1,6 +1,6 @@
 // Nodes: which there are and what they may be asked, whose offer waits for the owner, and asking them.
 // Never: an answer shown as markup, or longer than the page can bear.
-import { ask, askText, bits, busy, button, card, commandNode, facts, field, hintNodes, listCard, make, nameOf, setTag, setText, shortId, showProblem, since, span } from "./dom.js";
+import { ask, askText, buildHead, busy, button, card, commandNode, decisions, drawHead, facts, field, hintNodes, listCard, make, nameOf, setText, shortId, showFailure, since, span, timeOfDay } from "./dom.js";
 
 const REFRESH_AFTER_MS = 300;
 /** What the gateway may need beyond a node's own time. */
@@ -78,8 +78,8 @@ async function load() {
     const lists = [app.call("node.list"), app.may("pairing") ? app.call("node.pair.list") : pairs];
     [{ nodes }, pairs] = await Promise.all(lists);
     draw();
-  } catch ({ code, message }) {
-    if (code !== "LOST") showProblem(message);
+  } catch (error) {
+    showFailure(error);
   }
 }
 
@@ -95,19 +95,9 @@ function draw() {
 const full = (one) => `${nameOf(one)}, ${shortId(one.nodeId)}`;
 
 function build(row, ...parts) {
-  const head = make("div", { className: "head" }, make("strong"), make("code"), make("span"), make("span"));
-  const text = make("div", {}, head, make("p", { className: "quiet bits" }), make("p", { className: "quiet bits" }), make("ul", { className: "chips" }));
+  const text = buildHead(2, 2);
+  text.append(make("ul", { className: "chips" }));
   row.append(text, ...parts);
-}
-
-function drawRow(row, one, tags, ...lines) {
-  const [name, id, ...places] = row.querySelectorAll(".head > *");
-  setText(name, nameOf(one));
-  setText(id, shortId(one.nodeId));
-  places.forEach((place, at) => setTag(place, ...(tags[at] ?? [])));
-  row.querySelectorAll("p.quiet").forEach((line, at) => {
-    bits(line, lines[at]);
-  });
 }
 
 /** The commands, drawn anew only when they are others. */
@@ -123,17 +113,11 @@ function drawChips(row, key, commands, draw) {
 
 function drawPending(row, one) {
   if (!row.firstChild) {
-    const decide = (word, method, className) => button(word, async () => {
-      await app.call(method, { requestId: one.requestId });
-      app.say(`${word === "Approve" ? "Approved" : "Rejected"}: ${full(one)}`);
-      pending.heading.focus();
-      await load();
-    }, { name: `${word} ${full(one)}`, className });
-    build(row, make("div", { className: "actions" }, decide("Approve", "node.pair.approve", ""), decide("Reject", "node.pair.reject")));
+    build(row, decisions(app, "node.pair", one.requestId, full(one), pending.heading, load));
     row.querySelector(".chips").className = "chips told";
   }
   const what = one.commands.length ? "It could then be asked for:" : "It asks to be let in, and offers no commands.";
-  drawRow(row, one, [], [one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`], [what]);
+  drawHead(row, one, one.nodeId, [], [[one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`], [what]]);
   drawChips(row, "", one.commands, (command) => [make("code", { textContent: command }), ` ${meaning(command)}`]);
 }
 
@@ -151,14 +135,14 @@ function drawNode(row, one) {
   const seen = connected ? `connected ${since(one.connectedAtMs)}` : one.lastSeenAtMs ? `seen ${since(one.lastSeenAtMs)}` : "not seen yet";
   const granted = Object.entries(permissions).map(([name, yes]) => `${name}: ${yes ? "yes" : "no"}`);
   const idle = connected ? approved.filter((command) => !may.includes(command)) : [];
-  drawRow(
-    row, one, [[connected && "connected", "good"], [STATES[one.approvalState], "wait"]],
+  const lines = [
     [one.modelIdentifier, one.platform, one.clientId && `${one.clientId} ${one.version ?? ""}`, one.remoteIp, seen],
     [
       caps.length && `with ${caps.join(", ")}`, granted.length && `granted ${granted.join(", ")}`,
       idle.length && `approved, but not to be asked: ${idle.join(", ")}`, waits.length && `${WAITS}: ${waits.join(", ")}`,
     ],
-  );
+  ];
+  drawHead(row, one, one.nodeId, [[connected && "connected", "good"], [STATES[one.approvalState], "wait"]], lines);
   drawChips(row, connected, may, (command) => connected
     ? button(command, () => choose(one.nodeId, command), { name: `${command} of ${full(one)}` })
     : make("code", { textContent: command }));
@@ -181,7 +165,7 @@ function buildNode(row, { nodeId }) {
       const { payload } = await send(nodeId, command, {}, 10_000);
       told.push(...flat(payload ?? {}));
     }
-    facts(dl, [...told, ["As of", new Date().toLocaleTimeString([], { hourCycle: "h23" })]]);
+    facts(dl, [...told, ["As of", timeOfDay(new Date())]]);
   });
   const rename = button("Rename", () => askText(rename, "New name", nameOf(now()), async (displayName) => {
     await app.call("node.rename", { nodeId, displayName });
@@ -191,7 +175,7 @@ function buildNode(row, { nodeId }) {
   const remove = button("Remove", () => ask(remove, `Remove ${nameOf(now())} as a node? With the gateway's token it could pair again.`, async () => {
     await app.call("node.pair.remove", { nodeId });
     app.say(`Removed: ${full(now())}`);
-        await load();
+    await load();
   }));
   build(row, make("div", { className: "actions" }, status, rename, remove), make("dl", { className: "facts two" }), dl);
 }
