@@ -6,10 +6,19 @@ use crate::rpc::Machine;
 
 /// The machine's host name; empty if it cannot be found out.
 pub fn machine_name() -> String {
-    // on Windows that path would be below the root of some drive
-    let name = if cfg!(windows) { None } else { std::fs::read_to_string("/proc/sys/kernel/hostname").ok() };
+    let name = kernel("/proc/sys/kernel/hostname");
     let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_string()).unwrap_or_default()
+}
+
+/// What a file of the kernel's says, if there is one.
+pub fn kernel(path: &str) -> Option<String> {
+    // on Windows that path would be below the root of some drive
+    if cfg!(windows) {
+        None
+    } else {
+        std::fs::read_to_string(path).ok()
+    }
 }
 
 /// The system as the protocol calls families of devices.
@@ -24,7 +33,7 @@ pub fn family() -> &'static str {
 
 /// How the machine is now. Reads some files of the kernel's, which wait for no disk; what they do not say is zero or empty.
 pub fn measure() -> Machine {
-    let text = |path: &str| if cfg!(windows) { None } else { std::fs::read_to_string(path).ok() }.unwrap_or_default();
+    let text = |path: &str| kernel(path).unwrap_or_default();
     // `0-3`, or `0` alone
     let last = text("/sys/devices/system/cpu/present");
     Machine {
@@ -45,9 +54,12 @@ pub fn load_average(text: &str) -> Option<String> {
 
 /// All and free, in bytes.
 pub fn memory(text: &str) -> Option<(u64, u64)> {
-    let bytes =
-        |name: &str| text.lines().find_map(|line| number(line.strip_prefix(name)?)).map(|kib| kib.saturating_mul(1024));
-    Some((bytes("MemTotal:")?, bytes("MemAvailable:")?))
+    Some((bytes(text, "MemTotal:")?, bytes(text, "MemAvailable:")?))
+}
+
+/// The bytes of a line that begins with that name and tells KiB.
+pub fn bytes(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| number(line.strip_prefix(name)?)).map(|kib| kib.saturating_mul(1024))
 }
 
 /// The whole number that the text begins with, behind blanks.

@@ -5,6 +5,7 @@
 
 use super::attempt::Seen;
 use super::gateway::Gateway;
+use super::machine;
 use super::outbox::Lost;
 use super::shared::Shared;
 use crate::gate::facts::{AuthMode, Host, Origin};
@@ -106,7 +107,7 @@ impl Gateway {
             self.devices.len() as u64,
             self.pending.iter(now.at).count() as u64,
         ]);
-        values.extend(resident());
+        values.extend(machine::kernel("/proc/self/status").and_then(|text| machine::bytes(&text, "VmRSS:")));
         page(&values)
     }
 }
@@ -174,14 +175,6 @@ fn page(mut values: &[u64]) -> String {
         }
     }
     out
-}
-
-/// Bytes of memory, where the system has a file that says so.
-fn resident() -> Option<u64> {
-    // on Windows that path would be below the root of some drive
-    let text = if cfg!(windows) { None } else { std::fs::read_to_string("/proc/self/status").ok() }?;
-    let (_, rest) = text.split_once("VmRSS:")?;
-    rest.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 #[cfg(test)]
