@@ -1,24 +1,17 @@
 // The case of the report with OpenClaw's own pages: a gateway in a container that serves the Control UI, its port published on
 // 127.0.0.1. Runs itself again under nat.sh, which makes the place.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { openPage, rootOf, VERSIONS } from './control-ui.mjs';
-import { here, startGateway, tcpProxy } from './lib.mjs';
+import { natWays, runUnderNat, startGateway, tcpProxy } from './lib.mjs';
 
 const netns = process.env.E2E_GW_NS;
 if (!netns) {
   test('the Control UI behind NAT', () => {
-    const { NODE_TEST_CONTEXT, ...env } = process.env;
-    const { status } = spawnSync('sh', [join(here, 'nat.sh'), process.execPath, '--test', fileURLToPath(import.meta.url)], { stdio: 'inherit', env });
-    assert.equal(status, 0);
+    runUnderNat(import.meta.url);
   });
 } else {
   const TOKEN = 'report-token-0123456789';
-  const ways = [{ name: 'user-space proxy', port: 8081 }];
-  if (process.env.E2E_NAT === 'kernel') ways.unshift({ name: 'kernel DNAT, same port', port: 18789 }, { name: 'kernel DNAT, another port', port: 8080 });
   const links = { '2026.1.29': `/nodes?token=${TOKEN}`, '2026.9.6': `/settings/devices#token=${TOKEN}` };
 
   for (const version of Object.keys(VERSIONS)) {
@@ -34,7 +27,7 @@ if (!netns) {
         await gateway?.stop();
       });
 
-      for (const { name, port } of ways) {
+      for (const { name, port } of natWays()) {
         test(`${name}: the link with the token is connected at the first try`, async () => {
           const ui = await openPage();
           try {

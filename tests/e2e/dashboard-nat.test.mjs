@@ -1,21 +1,16 @@
 // gatelet's page from other machines: through NAT with the token in the link, and on plain HTTP of a LAN with a setup code.
 // Runs itself again under nat.sh, which makes the place.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { DOOR, gatewayFor, keptBy, signIn, TOKEN, visit } from './dash.mjs';
-import { here, tcpProxy } from './lib.mjs';
+import { runUnderNat, tcpProxy } from './lib.mjs';
 
 const netns = process.env.E2E_GW_NS;
 const UNREACHED = /ERR_CONNECTION_REFUSED/;
 
 if (!netns) {
   test('from other machines', () => {
-    const { NODE_TEST_CONTEXT, ...env } = process.env;
-    const { status } = spawnSync('sh', [join(here, 'nat.sh'), process.execPath, '--test', fileURLToPath(import.meta.url)], { stdio: 'inherit', env });
-    assert.equal(status, 0);
+    runUnderNat(import.meta.url);
   });
 } else {
   const place = (t) => gatewayFor(t, { bind: 'lan' }, { netns, port: 18789, host: '172.18.0.2' });

@@ -1,5 +1,6 @@
 // Helpers of the end-to-end tests: gateways, clients, devices, a TCP proxy.
-import { spawn } from 'node:child_process';
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -337,6 +338,19 @@ export function connectRaw({
 }
 
 // ---- a TCP proxy in user space, as docker-proxy is one
+
+/** Runs that test file again on the host side of a published port, which nat.sh makes; fails when it does. */
+export function runUnderNat(file) {
+  const { NODE_TEST_CONTEXT, ...env } = process.env;
+  const { status } = spawnSync('sh', [join(here, 'nat.sh'), process.execPath, '--test', fileURLToPath(file)], { stdio: 'inherit', env });
+  assert.equal(status, 0);
+}
+
+/** The ports under which the host side has the gateway; that of the proxy is for the test to open. */
+export function natWays() {
+  const kernel = [{ name: 'kernel DNAT, same port', port: 18789 }, { name: 'kernel DNAT, another port', port: 8080 }];
+  return [...(process.env.E2E_NAT === 'kernel' ? kernel : []), { name: 'user-space proxy', port: 8081 }];
+}
 
 export function tcpProxy({ listenHost = '127.0.0.1', listenPort = 0, targetHost = '127.0.0.1', targetPort }) {
   const sockets = new Set();

@@ -1,27 +1,21 @@
 // The case of the report: a gateway in a container, its port published on 127.0.0.1. Every client
 // comes from 172.18.0.1. Runs itself again under nat.sh, which makes the place.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { newBrowser } from './browser.mjs';
-import { CLIENTS, connectRaw, e2eDir, here, newDevice, openclawCli, startGateway, tcpProxy } from './lib.mjs';
+import { CLIENTS, connectRaw, e2eDir, natWays, newDevice, openclawCli, runUnderNat, startGateway, tcpProxy } from './lib.mjs';
 
 const netns = process.env.E2E_GW_NS;
 if (!netns) {
   test('behind NAT', () => {
-    const { NODE_TEST_CONTEXT, ...env } = process.env;
-    const { status } = spawnSync('sh', [join(here, 'nat.sh'), process.execPath, '--test', fileURLToPath(import.meta.url)], { stdio: 'inherit', env });
-    assert.equal(status, 0);
+    runUnderNat(import.meta.url);
   });
 } else {
   const TOKEN = 'report-token-0123456789';
   // Verbatim what the report shows.
   const config = { gateway: { mode: 'local', auth: { mode: 'token', token: TOKEN }, bind: 'lan' } };
-  const ways = [{ name: 'user-space proxy', port: 8081 }];
-  if (process.env.E2E_NAT === 'kernel') ways.unshift({ name: 'kernel DNAT, same port', port: 18789 }, { name: 'kernel DNAT, another port', port: 8080 });
 
   let gateway, proxy;
   before(async () => {
@@ -33,7 +27,7 @@ if (!netns) {
     await gateway?.stop();
   });
 
-  for (const { name, port } of ways) {
+  for (const { name, port } of natWays()) {
     const url = `ws://127.0.0.1:${port}/`;
     const origin = `http://127.0.0.1:${port}`;
     const refused = async (options, pattern, code) => {
