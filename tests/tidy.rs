@@ -225,6 +225,16 @@ fn the_rules_of_the_readme_are_those_of_the_gate() {
 }
 
 #[test]
+fn the_page_names_the_rules_as_the_gate_does() {
+    let door = read("src/dashboard/door.js");
+    for rule in Rule::ALL {
+        let name = rule.title()[rule.number().len()..].split(" (").next().unwrap().trim();
+        let entry = format!("{}: \"{name}\"", rule.number());
+        assert!(door.contains(&entry), "door.js has no {entry}");
+    }
+}
+
+#[test]
 fn each_dependency_has_its_reason_in_the_readme() {
     let manifest = read("Cargo.toml");
     let mut depends = BTreeSet::new();

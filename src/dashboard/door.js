@@ -20,7 +20,7 @@ const WORDS = {
 const RULES = {
   1: "frame", 2: "protocol", 3: "role", 4: "origin", 5: "device proof", 6: "credential", 7.1: "known device", 7.2: "known device, stale token",
   7.3: "new device, shared secret", 7.4: "setup code", 7.5: "authorized key", 7.6: "approved without a person", 7.7: "revoked device",
-  7.8: "no device", 7.9: "vouched identity", 8: "capacity",
+  7.8: "no device", 7.9: "vouched identity, or auth.mode none", 8: "capacity",
 };
 const VIA = { local: "on the gateway's machine", direct: "with no proxy between", proxy: "through a trusted proxy", "untrusted-proxy": "through a proxy it does not trust" };
 const HOST = { absent: "none", loopback: "this machine", ours: "known", foreign: "not known to the gateway" };
