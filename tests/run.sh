@@ -141,6 +141,7 @@ docker() {
 bench() {
   say "bench: sizes and times of the file that is shipped, beside their targets"
   static_build x86_64-unknown-linux-musl
+  needs_apt valgrind:valgrind || failed=$((failed + 1))
   check bench env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" tests/bench/run.sh
   cat "$logs/bench.log"
 }

@@ -114,6 +114,16 @@ impl Client {
         }
     }
 
+    /// Waits for the next event of that name; gives its length.
+    pub fn event(&mut self, wanted: &str) -> Result<usize, Failed> {
+        loop {
+            let text = self.text()?;
+            if matches!(FromGateway::parse(text.as_bytes())?, FromGateway::Event { name, .. } if name == wanted) {
+                return Ok(text.len());
+            }
+        }
+    }
+
     /// A node whose offer is approved, and which answers every call with `payload` on a thread of its own, until it is closed.
     pub fn serve(place: &Place, device: &Device, payload: Vec<u8>) -> Result<(), Failed> {
         let mut node = Client::connect_as(place, device, As::Node)?;

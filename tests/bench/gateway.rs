@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{kill_process, Pid, Signal};
+
 use crate::client::{until_ready, Dialect, Failed, Place};
 
 /// The core that servers, and what they are compared with, run on.
@@ -14,6 +16,7 @@ pub const SERVER_CORE: usize = 0;
 /// The core that clients run on.
 pub const CLIENT_CORE: usize = 1;
 
+const VALGRIND: &str = "valgrind";
 const TOKEN: &str = "a-token-for-measurements-only";
 
 /// A running gateway; killed when it is dropped.
@@ -44,6 +47,28 @@ impl Gateway {
         }
         command.env("OPENCLAW_STATE_DIR", dir.join("state")).env("OPENCLAW_CONFIG_PATH", dir.join("openclaw.json"));
         Gateway::launch(command, place, dir, "/")
+    }
+
+    /// Starts the gatelet at `binary` under callgrind, which counts its instructions and writes them to `out` at its end.
+    pub fn start_counted(binary: &Path, dir: &Path, out: &Path, dialect: Dialect) -> Result<Gateway, Failed> {
+        let place = prepare(dir, "gatelet.json", dialect)?;
+        let mut command = Command::new(VALGRIND);
+        command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
+        command.arg(binary).args(["run", "--state-dir"]).arg(dir);
+        Gateway::launch(command, place, dir, "/readyz")
+    }
+
+    /// Whether there is something to count with.
+    pub fn can_count() -> bool {
+        let mut command = Command::new(VALGRIND);
+        command.arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Ends it as an operator would, and waits.
+    pub fn end(mut self) -> Result<(), Failed> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
     }
 
     fn launch(mut command: Command, place: Place, dir: &Path, path: &str) -> Result<Gateway, Failed> {

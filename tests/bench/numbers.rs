@@ -3,10 +3,13 @@
 //! The server has one core and the clients another. Where others use the machine too, trust the ratios and the processor
 //! times first: both sides of a ratio are measured in turns, and medians are shown. Linux only, for `/proc` and `taskset`.
 
+mod accepted;
 mod client;
 mod decision;
 mod echo;
 mod gateway;
+mod instructions;
+mod profile;
 mod relay;
 mod table;
 
@@ -39,6 +42,17 @@ fn main() -> Result<(), Failed> {
     let root = PathBuf::from(std::env::var_os("BENCH_DIR").unwrap_or("target/bench".into()));
     pin(CLIENT_CORE);
     let mut table = Table::default();
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        ["instructions"] => {
+            let grown = instructions::rows(&mut table, &binary, &root)?;
+            table.print();
+            return fail_if(grown > 0);
+        }
+        ["profile", ref names @ ..] => return profiles(&binary, &root, names),
+        _ => return Err(format!("unknown: {words:?}; there are instructions, profile [OPERATION...]").into()),
+    }
     size(&mut table, &binary)?;
     decision::rows(&mut table);
     starts(&mut table, &binary, &root)?;
@@ -52,10 +66,23 @@ fn main() -> Result<(), Failed> {
     silent(&mut table, &Gateway::start(&binary, &fresh(&root, "silent")?)?)?;
     drop(gateway);
     openclaw(&mut table, &binary, &root)?;
+    let grown = instructions::rows(&mut table, &binary, &root)?;
     let missed = table.print();
     println!("\n{missed} targets are missed");
-    if missed > 0 && std::env::var_os("BENCH_STRICT").is_some() {
+    fail_if(grown > 0 || missed > 0 && std::env::var_os("BENCH_STRICT").is_some())
+}
+
+fn fail_if(failed: bool) -> Result<(), Failed> {
+    if failed {
         std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Where the instructions of these operations go, or of all.
+fn profiles(binary: &Path, root: &Path, names: &[&str]) -> Result<(), Failed> {
+    for operation in instructions::OPERATIONS.iter().filter(|one| names.is_empty() || names.contains(&one.name)) {
+        operation.cost(binary, root)?.print(operation.name);
     }
     Ok(())
 }

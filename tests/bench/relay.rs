@@ -16,10 +16,13 @@ const AT_ONCE: usize = 8;
 /// Of a payload that just fits into a frame.
 const LARGE: usize = 25 * 1024 * 1024 - 1024;
 
+/// What a node answers, as the text that `payloadJSON` is.
+pub const SMALL: &[u8] = br#""{\"bins\":{\"sh\":\"/bin/sh\"}}""#;
+
 /// All rows about the relay.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let (small, large) = (Device::new(11), Device::new(12));
-    Client::serve(&gateway.place, &small, br#""{\"bins\":{\"sh\":\"/bin/sh\"}}""#.to_vec())?;
+    Client::serve(&gateway.place, &small, SMALL.to_vec())?;
     round_trips(table, gateway, &small)?;
     many(table, gateway, &small)?;
     let text = [br#""{\"text\":\""#, "x".repeat(LARGE).as_bytes(), br#"\"}""#].concat();
@@ -27,7 +30,7 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     one_large(table, gateway, &large)
 }
 
-fn call(node: &Device) -> Vec<u8> {
+pub fn call(node: &Device) -> Vec<u8> {
     json::object(|o| {
         o.str("nodeId", &node.id);
         o.str("command", COMMAND);

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Where the instructions of one operation go: by room or package, source file and function, counted by callgrind.
+#   tests/bench/profile.sh [OPERATION...]   handshake-v4 handshake-v3 health node.invoke broadcast-to-one; default: all of them
+#   GATELET_BIN=FILE   that binary instead of one that it builds; it needs its symbols
+# The raw files are target/bench-state/callgrind.OPERATION.N, for callgrind_annotate.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+command -v valgrind >/dev/null || { echo "needs valgrind" >&2; exit 1; }
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+export BENCH_DIR=${BENCH_DIR:-$target/bench-state}
+mkdir -p "$BENCH_DIR"
+if [ -z "${GATELET_BIN:-}" ]; then
+  cargo build --profile profiling --quiet
+  GATELET_BIN=$target/profiling/gatelet
+fi
+export GATELET_BIN
+cargo bench --quiet --bench numbers -- profile "$@"
