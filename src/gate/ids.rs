@@ -188,9 +188,17 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 /// Bytes that print as lower-case hexadecimal digits.
 pub struct Hex<'a>(pub &'a [u8]);
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.chunks(32).try_for_each(|piece| {
+            let mut text = [0; 64];
+            for (digits, byte) in text.chunks_exact_mut(2).zip(piece) {
+                (digits[0], digits[1]) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+            }
+            f.write_str(core::str::from_utf8(&text[..piece.len() * 2]).unwrap_or_default())
+        })
     }
 }
 

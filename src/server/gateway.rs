@@ -25,6 +25,7 @@ use crate::gate::session::Admitted;
 use crate::gate::throttle::Throttle;
 use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Relay, Reply, Status};
 use crate::wire::frames;
+use crate::wire::hello;
 use crate::wire::json;
 
 /// Everything that can happen to the gateway.
@@ -83,8 +84,8 @@ pub struct Gateway {
     pub(super) admitted: usize,
     pub(super) counts: Counts,
     pub(super) status: Status,
-    /// What hello names, in protocol 3 and in protocol 4; it is a search, and every hello has it.
-    pub(super) methods: [Vec<&'static str>; 2],
+    /// What hello names, in protocol 3 and in protocol 4.
+    pub(super) features: [Vec<u8>; 2],
     pub(super) entropy: Box<dyn Entropy>,
     /// The hash of the configuration by which all of the gateway runs.
     pub(super) applied: String,
@@ -117,7 +118,8 @@ impl Gateway {
             conns: Conns::default(),
             admitted: 0,
             counts: Counts::NONE,
-            methods: [Dialect::V3, Dialect::V4].map(|dialect| rpc::advertised(dialect).collect()),
+            features: [Dialect::V3, Dialect::V4]
+                .map(|dialect| hello::features(dialect, rpc::advertised(dialect), &rpc::EVENTS)),
             applied: String::new(),
             restart: Vec::new(),
             refusals: VecDeque::new(),

@@ -21,10 +21,8 @@ pub struct Hello<'a> {
     pub boot_id: &'a str,
     /// Another one for every connection.
     pub conn_id: &'a str,
-    pub methods: &'a [&'a str],
-    pub events: &'a [&'a str],
-    /// Protocol 4.
-    pub capabilities: &'a [&'a str],
+    /// As [`features`] writes them.
+    pub features: &'a [u8],
     /// One JSON array of presence entries.
     pub presence: &'a [u8],
     /// One JSON object, `{}` while nothing is known.
@@ -64,15 +62,26 @@ pub struct IssuedToken<'a> {
     pub issued: WallMs,
 }
 
+/// What hello says that the gateway can do: the same for all clients of a protocol, so it is written once.
+pub fn features<'s>(dialect: Dialect, methods: impl Iterator<Item = &'s str>, events: &[&'s str]) -> Vec<u8> {
+    json::object(|features| {
+        features.strs("methods", methods);
+        features.strs("events", events.iter().copied());
+        if dialect == Dialect::V4 {
+            features.arr("capabilities", |_| {});
+        }
+    })
+}
+
 impl Hello<'_> {
     /// The payload as one JSON object.
     pub fn payload(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(2048 + self.presence.len() + self.health.len());
+        let mut out = Vec::with_capacity(2048 + self.features.len() + self.presence.len() + self.health.len());
         json::obj(&mut out, |hello| {
             hello.str("type", "hello-ok");
             hello.u64("protocol", u64::from(self.dialect.number()));
             hello.obj("server", |server| self.server(server));
-            hello.obj("features", |features| self.features(features));
+            hello.raw("features", self.features);
             hello.obj("snapshot", |snapshot| self.snapshot(snapshot));
             match self.dialect {
                 Dialect::V3 => self.token.iter().for_each(|token| hello.obj("auth", |auth| issued(auth, token))),
@@ -94,14 +103,6 @@ impl Hello<'_> {
             }
         }
         server.str("connId", self.conn_id);
-    }
-
-    fn features(&self, features: &mut Writer<'_>) {
-        features.strs("methods", self.methods.iter().copied());
-        features.strs("events", self.events.iter().copied());
-        if self.dialect == Dialect::V4 {
-            features.strs("capabilities", self.capabilities.iter().copied());
-        }
     }
 
     fn snapshot(&self, snapshot: &mut Writer<'_>) {
@@ -196,9 +197,7 @@ mod tests {
         host: "pi",
         boot_id: "b00t",
         conn_id: "c",
-        methods: &["health", "status"],
-        events: &["tick"],
-        capabilities: &[],
+        features: br#"{"methods":["health","status"],"events":["tick"]}"#,
         presence: b"[{\"ts\":1}]",
         health: b"{}",
         state_version: (2, 1),
@@ -241,7 +240,8 @@ mod tests {
     /// The names are those of `HelloOk` in @openclaw/gateway-protocol 2026.9.1, whose objects are closed.
     #[test]
     fn protocol_4_has_every_required_property_and_no_unknown_one() {
-        let hello = Hello { dialect: Dialect::V4, more_tokens: &[TOKEN], ..HELLO };
+        let features = features(Dialect::V4, ["health"].into_iter(), &["tick"]);
+        let hello = Hello { dialect: Dialect::V4, features: &features, more_tokens: &[TOKEN], ..HELLO };
         let text = text(hello);
         let root = parse(text.as_bytes(), limits::JSON_DEPTH).unwrap();
         let at = |path: &[&str]| path.iter().fold(root, |value, name| value.get(name).unwrap());

@@ -109,7 +109,10 @@ impl<'a> Value<'a> {
     /// Is it this string?
     pub fn is_str(&self, text: &str) -> bool {
         match self.inner() {
-            Some(inner) if inner.contains('\\') => Unescaped(inner.chars()).eq(text.chars()),
+            // an escape is longer than what it stands for
+            Some(inner) if inner.len() >= text.len() && inner.contains('\\') => {
+                Unescaped(inner.chars()).eq(text.chars())
+            }
             inner => inner == Some(text),
         }
     }
@@ -182,7 +185,7 @@ impl<'a> Iterator for Items<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        self.rest = self.rest.trim_start_matches(BETWEEN);
+        skip_between(&mut self.rest);
         take_value(&mut self.rest)
     }
 }
@@ -195,15 +198,18 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Value<'a>, Value<'a>);
 
     fn next(&mut self) -> Option<(Value<'a>, Value<'a>)> {
-        self.rest = self.rest.trim_start_matches(BETWEEN);
+        skip_between(&mut self.rest);
         let name = take_value(&mut self.rest)?;
-        self.rest = self.rest.trim_start_matches(BETWEEN);
+        skip_between(&mut self.rest);
         take_value(&mut self.rest).map(|value| (name, value))
     }
 }
 
-/// What stands between values of text that is known to be sound.
-const BETWEEN: [char; 6] = [' ', '\t', '\n', '\r', ',', ':'];
+/// Skips what stands between values of text that is known to be sound.
+fn skip_between(rest: &mut &str) {
+    let between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':');
+    *rest = &rest[rest.as_bytes().iter().take_while(|byte| between(byte)).count()..];
+}
 
 fn take_value<'a>(rest: &mut &'a str) -> Option<Value<'a>> {
     let (value, behind) = rest.split_at(value_len(rest.as_bytes()));

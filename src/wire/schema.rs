@@ -70,8 +70,7 @@ pub fn members<'a>(value: &Value<'a>) -> Members<'a> {
 /// One object, and where it stands in the document.
 pub struct Object<'a, 'p> {
     value: Value<'a>,
-    /// Its fields, if they were read before.
-    members: Option<&'p [(Value<'a>, Value<'a>)]>,
+    members: Cow<'p, [(Value<'a>, Value<'a>)]>,
     path: &'static str,
     problems: &'p mut Problems,
 }
@@ -82,12 +81,13 @@ impl<'a, 'p> Object<'a, 'p> {
         if value.kind() != Kind::Object {
             problems.add(path, "must be object");
         }
-        Object { value, members: None, path, problems }
+        let members = value.members().take(MEMBERS).collect::<Vec<_>>().into();
+        Object { value, members, path, problems }
     }
 
     /// The object at the root whose kind was looked at before, with its fields.
     pub fn read(value: Value<'a>, members: &'p [(Value<'a>, Value<'a>)], problems: &'p mut Problems) -> Object<'a, 'p> {
-        Object { value, members: Some(members), path: "", problems }
+        Object { value, members: members.into(), path: "", problems }
     }
 
     /// An object inside this one, found before; `path` is the whole way from the root.
@@ -102,10 +102,7 @@ impl<'a, 'p> Object<'a, 'p> {
 
     /// The same, `null` included.
     pub fn get(&self, name: &str) -> Option<Value<'a>> {
-        match self.members {
-            Some(members) => members.iter().find(|(key, _)| key.is_str(name)).map(|(_, value)| *value),
-            None => self.value.get(name),
-        }
+        self.members.iter().find(|(key, _)| key.is_str(name)).map(|(_, value)| *value)
     }
 
     /// A string of 1 to `max` bytes that must be there; empty if it is not.
