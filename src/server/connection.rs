@@ -5,13 +5,11 @@
 
 use std::future::poll_fn;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use smol::future;
-use smol::Async;
+use futures_lite::future;
 use tungstenite::{Error, Message};
 
 use super::attempt::Seen;
@@ -33,12 +31,12 @@ use crate::wire::http::{Answer, Head};
 use crate::wire::json;
 
 /// Serves one accepted stream until it ends.
-pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: Async<TcpStream>, peer: IpAddr) {
+pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: Stream, peer: IpAddr) {
     let mut talk = None;
     let begin = async {
         let here = Here { shared, conn };
-        match here.open(Stream(Arc::new(stream)), peer).await {
-            Some((socket, seen)) => talk.insert(Talk::new(here, socket, seen)).greet().await,
+        match here.open(stream, peer).await {
+            Some((socket, seen, accept)) => talk.insert(Talk::new(here, socket, seen)).greet(&accept).await,
             None => Some(Step::Gone),
         }
     };
@@ -64,7 +62,7 @@ impl Drop for Here {
 
 impl Here {
     /// Reads the request; answers it, or opens the WebSocket that it asks for.
-    async fn open(&self, stream: Stream, peer: IpAddr) -> Option<(Socket, Seen)> {
+    async fn open(&self, stream: Stream, peer: IpAddr) -> Option<(Socket, Seen, Vec<u8>)> {
         let mut bytes = Vec::with_capacity(1024);
         let (accept, len, seen) = loop {
             if read_some(&stream, &mut bytes).await? == 0 {
@@ -79,7 +77,7 @@ impl Here {
                     return None;
                 }
             };
-            let reached = stream.0.get_ref().local_addr().ok().map(|address| address.ip());
+            let reached = stream.0.io.local_addr().ok().map(|address| address.ip());
             let seen = evidence::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
                 let answer = routes::answer(&head, &seen, &self.shared);
@@ -96,8 +94,7 @@ impl Here {
         if seen.via == Via::UntrustedProxy {
             self.shared.warn_of_proxy(seen.peer);
         }
-        write_all(&stream, &accept).await?;
-        Some((Socket::new(stream, bytes.split_off(len)), seen))
+        Some((Socket::new(stream, bytes.split_off(len)), seen, accept))
     }
 
     /// Sends an answer, piece by piece if it is a file, and ends the connection.
@@ -179,7 +176,7 @@ impl Talk {
         }
     }
 
-    fn send_challenge(&mut self) {
+    fn challenge(&mut self) -> Vec<u8> {
         let now = self.here.shared.now();
         let nonce = Nonce((&mut SystemEntropy as &mut dyn Entropy).bytes());
         let payload = json::object(|o| {
@@ -188,13 +185,16 @@ impl Talk {
             o.raw("capabilities", b"[]");
         });
         self.challenge = Some((nonce, now.at));
-        self.outbox.must(frames::event("connect.challenge", &payload, None, None).into());
+        frames::event("connect.challenge", &payload, None, None)
     }
 
-    /// Until the client is let in (`None`) or the connection ends.
-    async fn greet(&mut self) -> Option<Step> {
+    /// Answers the request and challenges; then until the client is let in (`None`) or the connection ends.
+    async fn greet(&mut self, accept: &[u8]) -> Option<Step> {
         self.here.shared.happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
-        self.send_challenge();
+        let challenge = self.challenge();
+        if let Err(error) = self.socket.open(accept, &challenge) {
+            return Some(Step::Failed(error));
+        }
         loop {
             match self.step().await {
                 Step::Message(frame) => self.connect(&frame).await,
@@ -317,14 +317,14 @@ impl Talk {
 
 async fn read_some(stream: &Stream, bytes: &mut Vec<u8>) -> Option<usize> {
     let mut part = [0; 1024];
-    let count = stream.0.read_with(|_| stream.clone().read(&mut part)).await.ok()?;
+    let count = stream.0.reading(|_| stream.clone().read(&mut part)).await.ok()?;
     bytes.extend_from_slice(&part[..count]);
     Some(count)
 }
 
 async fn write_all(stream: &Stream, mut bytes: &[u8]) -> Option<()> {
     while !bytes.is_empty() {
-        let count = stream.0.write_with(|_| stream.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
+        let count = stream.0.writing(|_| stream.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
         bytes = &bytes[count..];
     }
     Some(())

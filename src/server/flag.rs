@@ -50,6 +50,9 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future;
+
+    use super::super::reactor::block_on;
     use super::*;
     use std::time::Duration;
 
@@ -58,15 +61,15 @@ mod tests {
         let flag = Flag::default();
         flag.raise();
         flag.raise();
-        smol::block_on(flag.wait());
+        block_on(flag.wait()).unwrap();
         let late = flag.clone();
         let thread = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             late.raise();
         });
-        smol::block_on(flag.wait());
+        block_on(flag.wait()).unwrap();
         thread.join().unwrap();
         let waits = async { flag.wait().await };
-        assert!(smol::block_on(smol::future::poll_once(waits)).is_none(), "it is down again");
+        assert!(block_on(future::poll_once(waits)).unwrap().is_none(), "it is down again");
     }
 }

@@ -3,12 +3,13 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
-use std::time::Duration;
 
-use smol::{Async, LocalExecutor, Timer};
+use futures_lite::future::yield_now;
 
 use super::connection;
+use super::reactor::{sleep, spawn, Source};
 use super::shared::Shared;
+use super::socket::Stream;
 use crate::config::Bind;
 use crate::gate::net;
 
@@ -130,34 +131,36 @@ fn source_address(towards: [u8; 4]) -> Option<IpAddr> {
 }
 
 /// Accepts on every listener, each connection a task of its own, until the tasks are dropped.
-pub fn accept_all(
-    executor: &Rc<LocalExecutor<'static>>,
-    shared: &Rc<Shared>,
-    sockets: Vec<TcpListener>,
-) -> io::Result<()> {
+pub fn accept_all(shared: &Rc<Shared>, sockets: Vec<TcpListener>) -> io::Result<()> {
     for socket in sockets {
-        let listener = Async::new(socket)?;
-        executor.spawn(accept(executor.clone(), shared.clone(), listener)).detach();
+        socket.set_nonblocking(true)?;
+        let listener = Source::new(mio::net::TcpListener::from_std(socket))?;
+        spawn(accept(shared.clone(), listener))?.detach();
     }
     Ok(())
 }
 
-async fn accept(executor: Rc<LocalExecutor<'static>>, shared: Rc<Shared>, listener: Async<TcpListener>) {
+async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let _ = stream.get_ref().set_nodelay(true);
-                let address = net::fold(peer.ip());
-                let conn = shared.next_conn();
-                shared.lobby.enter(conn, address);
-                let task = executor.spawn(connection::serve(shared.clone(), conn, stream, address));
-                shared.lobby.hold(conn, task);
-            }
+        match listener.reading(|listener| listener.accept()).await.and_then(|(stream, peer)| {
+            let _ = stream.set_nodelay(true);
+            Ok((Stream::new(stream)?, peer))
+        }) {
+            Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
             Err(error) => {
                 // Out of descriptors: the lobby's deadlines give some back; asking again at once would only burn the processor.
                 log::warn!("cannot accept a connection: {error}");
-                Timer::after(Duration::from_millis(100)).await;
+                sleep(100).await;
             }
         }
+        yield_now().await;
+    }
+}
+
+fn enter(shared: &Rc<Shared>, stream: Stream, address: IpAddr) {
+    let conn = shared.next_conn();
+    shared.lobby.enter(conn, address);
+    if let Ok(task) = spawn(connection::serve(shared.clone(), conn, stream, address)) {
+        shared.lobby.hold(conn, task);
     }
 }

@@ -27,6 +27,7 @@ mod notify;
 mod offload;
 pub mod outbox;
 pub mod ports;
+pub mod reactor;
 mod refuse;
 mod relay;
 mod routes;

@@ -88,6 +88,9 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future;
+
+    use super::super::reactor::block_on;
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc::channel;
@@ -100,7 +103,7 @@ mod tests {
             let order = order.clone();
             worker.run(move || (number, order.fetch_add(1, Ordering::SeqCst)))
         };
-        let (first, second) = smol::block_on(smol::future::zip(ask(7), ask(8)));
+        let (first, second) = block_on(future::zip(ask(7), ask(8))).unwrap();
         assert_eq!((first, second), (Some((7, 0)), Some((8, 1))));
     }
 
@@ -110,13 +113,13 @@ mod tests {
         let (go, gate) = channel::<()>();
         let (said, done) = channel();
         let mut holds = Box::pin(worker.run(move || gate.recv()));
-        assert!(smol::block_on(smol::future::poll_once(&mut holds)).is_none());
+        assert!(block_on(future::poll_once(&mut holds)).unwrap().is_none());
         let mut dropped = Box::pin(worker.run(move || said.send(()).unwrap()));
-        assert!(smol::block_on(smol::future::poll_once(&mut dropped)).is_none());
+        assert!(block_on(future::poll_once(&mut dropped)).unwrap().is_none());
         drop(dropped);
         go.send(()).unwrap();
-        assert!(smol::block_on(holds).unwrap().is_ok());
-        assert_eq!(smol::block_on(worker.run(|| 1)), Some(1));
+        assert!(block_on(holds).unwrap().unwrap().is_ok());
+        assert_eq!(block_on(worker.run(|| 1)).unwrap(), Some(1));
         assert!(done.recv().is_err(), "its sender went with the work, unused");
     }
 

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use smol::future::FutureExt;
-use smol::{LocalExecutor, Timer};
+use futures_lite::FutureExt;
 
 use super::commits::Job;
 use super::config_file::ConfigFile;
@@ -16,6 +15,7 @@ use super::listen::{self, Listeners};
 use super::machine::{command, machine_name};
 use super::offload::Worker;
 use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
+use super::reactor::{block_on, sleep, spawn};
 use super::shared::Shared;
 use super::stop::Stop;
 use super::{logger, notify};
@@ -100,9 +100,8 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let file = ConfigFile(beginning.here);
     gateway.applied = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let shared = Shared::new(gateway, Box::new(clock));
-    let executor = Rc::new(LocalExecutor::new());
-    let work = serve(executor.clone(), shared, listeners, (opened.file, file), stop);
-    smol::block_on(executor.run(work)).map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
+    let served = block_on(serve(shared, listeners, (opened.file, file), stop)).and_then(|served| served);
+    served.map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     drop(address_file);
     log::info!("stopped");
     Ok(())
@@ -233,18 +232,12 @@ impl Drop for AddressFile {
 
 // --- the loop -----------------------------------------------------------------------------------------------------------
 
-async fn serve(
-    executor: Rc<LocalExecutor<'static>>,
-    shared: Rc<Shared>,
-    listeners: Listeners,
-    files: Files,
-    stop: Stop,
-) -> std::io::Result<()> {
-    let disk = executor.spawn(commit_all(shared.clone(), files));
-    let ticks = executor.spawn(tick(shared.clone()));
-    listen::accept_all(&executor, &shared, listeners.sockets)?;
+async fn serve(shared: Rc<Shared>, listeners: Listeners, files: Files, stop: Stop) -> std::io::Result<()> {
+    let disk = spawn(commit_all(shared.clone(), files))?;
+    let ticks = spawn(tick(shared.clone()))?;
+    listen::accept_all(&shared, listeners.sockets)?;
     notify::notify("READY=1");
-    let signal = stop.asked().await;
+    let signal = stop.asked().await?;
     log::info!("stopping: {signal}");
     notify::notify("STOPPING=1");
     shared.happen(Event::Stop);
@@ -303,11 +296,8 @@ async fn tick(shared: Rc<Shared>) {
 async fn wait_until_quiet(shared: &Rc<Shared>) {
     let quiet = async {
         while shared.ask(|gateway| gateway.connections()) > 0 {
-            Timer::after(Duration::from_millis(5)).await;
+            sleep(5).await;
         }
     };
-    let late = async {
-        Timer::after(Duration::from_millis(limits::CLOSE_GRACE_MS + 250)).await;
-    };
-    quiet.or(late).await;
+    quiet.or(sleep(limits::CLOSE_GRACE_MS + 250)).await;
 }

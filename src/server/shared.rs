@@ -3,10 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
-use smol::future::FutureExt;
-use smol::{Task, Timer};
+use async_task::Task;
+use futures_lite::FutureExt;
 
 use super::evidence::SignatureCheck;
 use super::files::Fetch;
@@ -14,6 +13,7 @@ use super::flag::Flag;
 use super::gateway::{Event, Gateway};
 use super::offload::Worker;
 use super::ports::Clock;
+use super::reactor::sleep;
 use super::setup::Setup;
 use crate::gate::facts::Proof;
 use crate::gate::ids::{ConnId, Millis, Now};
@@ -77,13 +77,13 @@ impl Shared {
         loop {
             let due = self.ask(|gateway| gateway.next_deadline());
             self.alarm_at.set(due);
-            let wait = Duration::from_millis(due.since(self.now().at).max(1));
+            let wait = due.since(self.now().at).max(1);
             let early = async {
                 self.alarm.wait().await;
                 false
             };
             let rings = async {
-                Timer::after(wait).await;
+                sleep(wait).await;
                 true
             };
             if early.or(rings).await {

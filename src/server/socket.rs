@@ -9,36 +9,42 @@
 use std::cell::Cell;
 use std::future::{poll_fn, Future};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use smol::future::{self, FutureExt};
-use smol::{Async, Timer};
+use futures_lite::future::{self, FutureExt};
+use mio::net::TcpStream;
 use tungstenite::error::CapacityError;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use super::outbox::Frame;
+use super::reactor::{sleep, Source};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::gate::text::cut;
 
 /// A TCP stream that never blocks.
 #[derive(Clone)]
-pub struct Stream(pub Arc<Async<TcpStream>>);
+pub struct Stream(pub Rc<Source<TcpStream>>);
+
+impl Stream {
+    /// A stream that does not block. Only inside [`super::reactor::block_on`].
+    pub fn new(stream: TcpStream) -> io::Result<Stream> {
+        Ok(Stream(Rc::new(Source::new(stream)?)))
+    }
+}
 
 impl Read for Stream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        uninterrupted(|| self.0.get_ref().read(bytes))
+        uninterrupted(|| (&self.0.io).read(bytes))
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        uninterrupted(|| self.0.get_ref().write(bytes))
+        uninterrupted(|| (&self.0.io).write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -128,16 +134,19 @@ impl Socket {
             let text = frame.try_into().map_err(|_| Error::AttackAttempt)?;
             return self.write(Message::Text(text));
         }
-        // the largest frame has less than 4 GiB, and the longest form of a length is eight bytes
-        let len = (frame.len() as u64).to_be_bytes();
-        let (form, skipped) = match frame.len() {
-            0..126 => (len[7], 8),
-            126..0x1_0000 => (126, 6),
-            _ => (127, 0),
-        };
-        self.head[2..].copy_from_slice(&len);
-        self.head[skipped] = TEXT;
-        self.head[skipped + 1] = form;
+        let (head, skipped) = head(frame.len());
+        self.head = head;
+        self.begin(frame, skipped)
+    }
+
+    /// Sends the answer to the request that opened this WebSocket, and the first frame with it.
+    pub fn open(&mut self, accept: &[u8], frame: &[u8]) -> Result<(), Error> {
+        let (head, skipped) = head(frame.len());
+        self.begin([accept, &head[skipped..], frame].concat().into(), HEAD)
+    }
+
+    /// Sends `frame`, and of its head what is behind `skipped`.
+    fn begin(&mut self, frame: Frame, skipped: usize) -> Result<(), Error> {
         (self.frame, self.sent) = (frame, skipped);
         self.state.busy.set(true);
         self.unsent = true;
@@ -153,7 +162,7 @@ impl Socket {
             let head = self.head.get(self.sent..).unwrap_or_default();
             let body = self.frame.get(self.sent.saturating_sub(HEAD)..).unwrap_or_default();
             let slices = [IoSlice::new(head), IoSlice::new(body)];
-            match uninterrupted(|| self.stream.0.get_ref().write_vectored(&slices))? {
+            match uninterrupted(|| (&self.stream.0.io).write_vectored(&slices))? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => self.sent += count,
             }
@@ -189,10 +198,7 @@ impl Socket {
         while self.unsent {
             match self.push().map_err(Error::Io).and_then(|()| self.protocol.flush()) {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Poll::Ready(ready) = self.stream.0.poll_writable(context) {
-                        ready?;
-                        continue;
-                    }
+                    self.stream.0.wait_to_write(context);
                     return Poll::Pending;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
@@ -212,25 +218,19 @@ impl Socket {
         if self.pings >= limits::PINGS_WAITING {
             return Poll::Pending;
         }
-        loop {
-            match self.protocol.read() {
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.state.reads.replace(limits::READS_PER_TURN) == 0 {
-                        context.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    if let Poll::Ready(ready) = self.stream.0.poll_readable(context) {
-                        ready?;
-                        continue;
-                    }
-                    return Poll::Pending;
+        match self.protocol.read() {
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                match self.state.reads.replace(limits::READS_PER_TURN) {
+                    0 => context.waker().wake_by_ref(),
+                    _ => self.stream.0.wait_to_read(context),
                 }
-                result => {
-                    // a pong or a close may now wait to be sent
-                    self.unsent = true;
-                    self.pings += u32::from(matches!(result, Ok(Message::Ping(_))) && self.protocol.can_write());
-                    return Poll::Ready(result);
-                }
+                Poll::Pending
+            }
+            result => {
+                // a pong or a close may now wait to be sent
+                self.unsent = true;
+                self.pings += u32::from(matches!(result, Ok(Message::Ping(_))) && self.protocol.can_write());
+                Poll::Ready(result)
             }
         }
     }
@@ -269,9 +269,9 @@ impl Socket {
 /// Says that nothing more comes, and drops what does, until the other side is done: bytes that nobody read would make the
 /// system reset the connection, and what was said last would be lost with it.
 pub async fn drain(stream: &Stream) -> Option<()> {
-    stream.0.get_ref().shutdown(Shutdown::Write).ok()?;
+    stream.0.io.shutdown(Shutdown::Write).ok()?;
     let mut part = [0; limits::READ_BUFFER];
-    while stream.0.read_with(|_| stream.clone().read(&mut part)).await.ok()? > 0 {
+    while stream.0.reading(|_| stream.clone().read(&mut part)).await.ok()? > 0 {
         // who sends without end keeps nobody from their turn
         future::yield_now().await;
     }
@@ -281,7 +281,7 @@ pub async fn drain(stream: &Stream) -> Option<()> {
 /// The future's result, if it comes in time.
 pub async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Option<T> {
     let late = async {
-        Timer::after(Duration::from_millis(ms)).await;
+        sleep(ms).await;
         None
     };
     async { Some(work.await) }.or(late).await
@@ -299,6 +299,21 @@ pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
 
 /// The longest header of a frame that is not masked.
 const HEAD: usize = 10;
+
+/// The head of a text frame of that many bytes, and how many bytes in front of it are not used. The largest frame has less than
+/// 4 GiB, and the longest form of a length is eight bytes.
+fn head(len: usize) -> ([u8; HEAD], usize) {
+    let mut head = [0; HEAD];
+    head[2..].copy_from_slice(&(len as u64).to_be_bytes());
+    let (form, skipped) = match len {
+        0..126 => (head[9], 8),
+        126..0x1_0000 => (126, 6),
+        _ => (127, 0),
+    };
+    (head[skipped], head[skipped + 1]) = (TEXT, form);
+    (head, skipped)
+}
+
 /// The first byte of a text frame that is whole.
 const TEXT: u8 = 0x81;
 

@@ -1,30 +1,51 @@
 //! What tells the gateway to stop: signals, a console, the service control manager of Windows.
 
 #[cfg(unix)]
-use async_signal::{Signal, Signals};
+use std::io::Read;
 #[cfg(unix)]
-use smol::stream::StreamExt;
+use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(unix)]
+use std::sync::Arc;
+
+#[cfg(unix)]
+use signal_hook::consts::{SIGINT, SIGTERM};
+#[cfg(unix)]
+use signal_hook::{flag, low_level::pipe};
+
+#[cfg(unix)]
+use super::reactor::Source;
 
 #[cfg(windows)]
 use super::flag::Flag;
 
 /// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
 #[cfg(unix)]
-pub struct Stop(Signals);
+pub struct Stop {
+    /// Each signal is a byte in here.
+    signals: UnixStream,
+    interrupted: Arc<AtomicBool>,
+}
 
 #[cfg(unix)]
 impl Stop {
     /// SIGINT (Ctrl-C) and SIGTERM.
     pub fn listen() -> std::io::Result<Stop> {
-        Signals::new([Signal::Int, Signal::Term]).map(Stop)
+        let (signals, writer) = UnixStream::pair()?;
+        let interrupted = Arc::<AtomicBool>::default();
+        flag::register(SIGINT, interrupted.clone())?;
+        pipe::register(SIGINT, writer.try_clone()?)?;
+        pipe::register(SIGTERM, writer)?;
+        signals.set_nonblocking(true)?;
+        Ok(Stop { signals, interrupted })
     }
 
     /// Waits until one of them comes; how it is told in the log.
-    pub async fn asked(mut self) -> &'static str {
-        match self.0.next().await {
-            Some(Ok(Signal::Int)) => "interrupted",
-            _ => "asked to",
-        }
+    pub async fn asked(self) -> std::io::Result<&'static str> {
+        let signals = Source::new(mio::net::UnixStream::from_std(self.signals))?;
+        signals.reading(|mut signals| signals.read(&mut [0])).await?;
+        Ok(if self.interrupted.load(Ordering::SeqCst) { "interrupted" } else { "asked to" })
     }
 }
 
@@ -47,8 +68,8 @@ impl Stop {
     }
 
     /// Waits until one of them speaks; how it is told in the log.
-    pub async fn asked(self) -> &'static str {
+    pub async fn asked(self) -> std::io::Result<&'static str> {
         self.0.wait().await;
-        self.1
+        Ok(self.1)
     }
 }

@@ -4,28 +4,27 @@
 //! It prints its address and runs until it is killed.
 
 use std::future::poll_fn;
-use std::io::{self, Read};
-use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
 
 use gatelet::server::outbox::Frame;
+use gatelet::server::reactor::{block_on, spawn, Source};
 use gatelet::server::socket::{blame, Socket, Stream};
 use gatelet::wire::http::Head;
-use smol::io::AsyncWriteExt;
-use smol::{Async, LocalExecutor};
+use mio::net::TcpListener;
 use tungstenite::Message;
 
 fn main() -> io::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
     println!("{}", listener.local_addr()?);
-    let listener = Async::new(listener)?;
-    let executor = LocalExecutor::new();
-    smol::block_on(executor.run(async {
+    block_on(async {
+        let listener = Source::new(listener)?;
         loop {
-            let (stream, _) = listener.accept().await?;
-            executor.spawn(serve(Stream(Arc::new(stream)))).detach();
+            let (stream, _) = listener.reading(|listener| listener.accept()).await?;
+            let stream = Stream::new(stream)?;
+            spawn(async move { serve(stream).await.unwrap_or_default() })?.detach();
         }
-    }))
+    })?
 }
 
 async fn serve(stream: Stream) -> Option<()> {
@@ -39,10 +38,10 @@ async fn serve(stream: Stream) -> Option<()> {
 async fn open(stream: Stream) -> Option<Socket> {
     let (mut bytes, mut part) = (Vec::new(), [0; 1024]);
     loop {
-        let count = stream.0.read_with(|_| stream.clone().read(&mut part)).await.ok().filter(|count| *count > 0)?;
+        let count = stream.0.reading(|_| stream.clone().read(&mut part)).await.ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(&part[..count]);
         if let Some(head) = Head::parse(&bytes).ok()? {
-            (&*stream.0).write_all(&head.accept_websocket().ok()?).await.ok()?;
+            write_all(&stream, &head.accept_websocket().ok()?).await?;
             return Some(Socket::new(stream, bytes[head.len..].to_vec()));
         }
     }
@@ -80,5 +79,13 @@ async fn send_binary(stream: &Stream, bytes: &Frame) -> Option<()> {
         }
     }
     frame.extend_from_slice(bytes);
-    (&*stream.0).write_all(&frame).await.ok()
+    write_all(stream, &frame).await
+}
+
+async fn write_all(stream: &Stream, mut bytes: &[u8]) -> Option<()> {
+    while !bytes.is_empty() {
+        let count = stream.0.writing(|_| stream.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
+        bytes = &bytes[count..];
+    }
+    Some(())
 }

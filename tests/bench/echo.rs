@@ -1,72 +1,54 @@
-//! The yardstick for round trips: a WebSocket echo on the gateway's own stack (smol, tungstenite, no adapter), and nothing else.
+//! The yardstick for round trips: a WebSocket echo on the gateway's own stack (its loop, tungstenite, no adapter), and nothing else.
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
-use std::sync::{mpsc, Arc};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
 use std::task::{Context, Poll};
 
 use gatelet::gate::limits;
+use gatelet::server::reactor::{block_on, spawn, Source};
+use gatelet::server::socket::Stream;
 use gatelet::wire::http::Head;
-use smol::{Async, LocalExecutor};
+use mio::net::TcpListener;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 /// Starts the echo on a thread of its own, which does `first` before anything else; it runs until the process ends.
 pub fn start(first: fn()) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let address = listener.local_addr()?;
     let (ready, begun) = mpsc::channel();
     std::thread::spawn(move || {
         first();
         let _ = ready.send(());
-        let executor = Rc::new(LocalExecutor::new());
-        let result = smol::block_on(executor.run(accept(executor.clone(), listener)));
+        let result = block_on(accept(listener));
         eprintln!("the echo ended: {result:?}");
     });
     let _ = begun.recv();
     Ok(address)
 }
 
-async fn accept(executor: Rc<LocalExecutor<'static>>, listener: TcpListener) -> io::Result<()> {
-    let listener = Async::new(listener)?;
+async fn accept(listener: TcpListener) -> io::Result<()> {
+    let listener = Source::new(listener)?;
     loop {
-        let (stream, _) = listener.accept().await?;
-        stream.get_ref().set_nodelay(true)?;
-        executor.spawn(serve(Stream(Arc::new(stream)))).detach();
-    }
-}
-
-#[derive(Clone)]
-struct Stream(Arc<Async<TcpStream>>);
-
-impl Read for Stream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.0.get_ref().read(bytes)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_ref().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let (stream, _) = listener.reading(|listener| listener.accept()).await?;
+        stream.set_nodelay(true)?;
+        let stream = Stream::new(stream)?;
+        spawn(async move { serve(stream).await.unwrap_or_default() })?.detach();
     }
 }
 
 async fn serve(stream: Stream) -> Option<()> {
     let (mut head, mut part) = (Vec::new(), [0; 1024]);
     let accepted = loop {
-        let count = stream.0.read_with(|_| stream.clone().read(&mut part)).await.ok()?;
+        let count = stream.0.reading(|_| stream.clone().read(&mut part)).await.ok()?;
         head.extend_from_slice(&part[..count]);
         if let Some(whole) = Head::parse(&head).ok()? {
             break whole.accept_websocket().ok()?;
         }
     };
-    stream.0.write_with(|_| stream.clone().write(&accepted)).await.ok()?;
+    stream.0.writing(|_| stream.clone().write(&accepted)).await.ok()?;
     let config = WebSocketConfig::default().read_buffer_size(limits::READ_BUFFER).write_buffer_size(0);
     let mut socket = WebSocket::from_raw_socket(stream.clone(), Role::Server, Some(config));
     loop {
@@ -84,16 +66,14 @@ fn poll<T>(
     reading: bool,
     mut work: impl FnMut() -> Result<T, Error>,
 ) -> Poll<Result<T, Error>> {
-    loop {
-        match work() {
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                let ready = if reading { stream.0.poll_readable(context) } else { stream.0.poll_writable(context) };
-                let Poll::Ready(ready) = ready else { return Poll::Pending };
-                if let Err(error) = ready {
-                    return Poll::Ready(Err(Error::Io(error)));
-                }
+    match work() {
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            match reading {
+                true => stream.0.wait_to_read(context),
+                false => stream.0.wait_to_write(context),
             }
-            done => return Poll::Ready(done),
+            Poll::Pending
         }
+        done => Poll::Ready(done),
     }
 }

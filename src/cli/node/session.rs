@@ -9,6 +9,7 @@ use crate::cli::show::clean;
 use crate::cli::{emit, Done, Exit, Failure};
 use crate::gate::limits;
 use crate::server::ports::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::server::reactor::block_on;
 use crate::server::{start_thread, Stop};
 use crate::wire::frames::FromGateway;
 use crate::wire::json::{self, Value, Writer};
@@ -38,7 +39,7 @@ impl Session {
         let theirs = running.clone();
         let stop = Stop::listen().map_err(|error| Failure::failed(error.to_string()))?;
         let stopping = Box::new(move || {
-            smol::block_on(stop.asked());
+            let _ = block_on(stop.asked());
             theirs.cancel_all();
             std::process::exit(Exit::Ok as i32);
         });
