@@ -129,6 +129,14 @@ fn pretty(bytes: &[u8]) -> String {
     }
 }
 
+/// Reads arguments and a gateway's address as they are typed; for tests/fuzz, which sees nothing else of this room. Gives the
+/// arguments of a good line in their printed form, and the address.
+#[cfg(fuzzing)]
+pub fn typed(args: &[&str], host: &str) -> (Result<String, String>, Result<std::net::SocketAddr, String>) {
+    let read = args::parse(args).map(|read| format!("{:?}", read.command)).map_err(|error| error.to_string());
+    (read, node::address(host, 1).map_err(|failure| failure.message.clone()))
+}
+
 /// Does what the arguments behind the program's name say.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let exit = match args::parse(args) {

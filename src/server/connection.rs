@@ -17,7 +17,6 @@ use super::evidence;
 use super::files::Fetch;
 use super::gateway::{Away, Event};
 use super::outbox::{Frame, Next, Outbox};
-use super::ports::{Entropy, SystemEntropy};
 use super::routes;
 use super::shared::Shared;
 use super::socket::{blame, drain, within, Socket, Stream};
@@ -178,7 +177,7 @@ impl Talk {
 
     fn challenge(&mut self) -> Vec<u8> {
         let now = self.here.shared.now();
-        let nonce = Nonce((&mut SystemEntropy as &mut dyn Entropy).bytes());
+        let nonce = Nonce(self.here.shared.ask(|gateway| gateway.entropy.bytes()));
         let payload = json::object(|o| {
             o.shown("nonce", &nonce);
             o.u64("ts", now.wall.0);

@@ -133,7 +133,7 @@ impl Host {
 }
 
 /// The address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a link.
-fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
     if host.starts_with("wss:") || host.starts_with("https:") {
         let message =
             "this node speaks no TLS; give it the gateway's own address, on a network you trust or in a tunnel";

@@ -1,0 +1,3 @@
+#![no_main]
+
+gatelet_fuzz::target!(head);

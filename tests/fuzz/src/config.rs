@@ -1,0 +1,129 @@
+//! The configuration: text to a `Config` or to every problem; what of it is shown; and the text after a change.
+
+use gatelet::config::{change, load_text, shown, Loaded, Overrides, Severity};
+use gatelet::gate::limits;
+use serde_json::Value;
+
+use crate::mem::Home;
+use crate::{bounded, samples, Seeds};
+
+/// A tree of the text, one of the change, their texts printed, and lists of what changed with the path of each: the members of a
+/// text of 8 KiB, nested, have paths of a few kilobytes in all but the worst case.
+fn bound(len: usize) -> usize {
+    1024 * 1024 + 256 * len
+}
+
+/// What stands between a text and a change of it.
+const BETWEEN: &[u8] = b"\n%%\n";
+const HIDDEN: &str = "__OPENCLAW_REDACTED__";
+
+/// A text, perhaps with a change behind it.
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (old, new) = text.split_once("\n%%\n").unwrap_or((text, "{}"));
+    bounded(bound(data.len()), || {
+        let loaded = load(old);
+        show(old);
+        let good = loaded.config.is_some();
+        drop(loaded);
+        if good {
+            back(old);
+        }
+        for patch in [false, true] {
+            for plain in [false, true] {
+                changed(old, new, patch, plain);
+            }
+        }
+    });
+}
+
+fn load(text: &str) -> Loaded {
+    let loaded = load_text(&Overrides::default(), &Home, Some(text));
+    let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    assert_eq!(loaded.config.is_some(), errors == 0, "a configuration beside an error, or neither");
+    assert!(loaded.problems.len() <= limits::CONFIG_PROBLEMS + 1);
+    let lines = u32::try_from(text.lines().count()).unwrap() + 1;
+    assert!(loaded.problems.iter().all(|problem| problem.line <= lines && !problem.message.is_empty()));
+    if let Some(config) = &loaded.config {
+        assert!((1..=limits::CAPACITY_MAX).contains(&config.pairing.capacity));
+        assert!((1..=1000).contains(&config.auth.rate_limit.max_attempts));
+        let base = &config.control_ui.base_path;
+        assert!(base.is_empty() || base.starts_with('/') && !base.ends_with('/'));
+    }
+    loaded
+}
+
+/// What is shown is JSON, and shown twice it is the same.
+fn show(text: &str) {
+    let first = shown(text);
+    if let Some(json) = &first.json {
+        if let Err(error) = serde_json::from_str::<Value>(json) {
+            let theirs = ["out of range", "recursion"];
+            assert!(theirs.iter().any(|limit| error.to_string().contains(limit)), "{error}: {json}");
+        }
+        if let Some(raw) = &first.raw {
+            assert_eq!(shown(raw).json.as_ref(), Some(json), "hidden it says something else");
+        }
+    }
+}
+
+/// What was shown of a good text, and comes back as it was, is the text.
+fn back(text: &str) {
+    let (Some(raw), false) = (shown(text).raw, text.contains(HIDDEN)) else { return };
+    let bare = text.trim_start_matches('\u{feff}');
+    let changed = change(text, &raw, false, false).unwrap_or_else(|why| panic!("what was shown is refused: {why}"));
+    assert_eq!(changed.text, bare, "a secret came back as another");
+    if let Some(json) = shown(text).json {
+        let changed = change(text, &json, false, true).unwrap_or_else(|why| panic!("what a form was shown is refused: {why}"));
+        assert_eq!(changed.text, text, "a form that changed nothing");
+    }
+}
+
+fn changed(old: &str, new: &str, patch: bool, plain: bool) {
+    let Ok(changed) = change(old, new, patch, plain) else { return };
+    assert!(changed.paths.len() <= limits::CONFIG_PATHS);
+    let after = shown(&changed.text).json.expect("a changed text can be read");
+    if !patch || old.contains(HIDDEN) || new.contains(HIDDEN) {
+        return;
+    }
+    let (Some(before), Some(wanted)) = (shown(old).json, shown(new).json) else { return };
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    if let (Some(mut before), Some(wanted), Some(after)) = (parse(&before), parse(&wanted), parse(&after)) {
+        merge(&mut before, &wanted);
+        assert_eq!(after, before, "no merge patch of RFC 7396");
+    }
+}
+
+/// RFC 7396, as it stands there.
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else { return into.clone_from(patch) };
+    if !into.is_object() {
+        *into = Value::Object(Default::default());
+    }
+    let object = into.as_object_mut().expect("it is one");
+    for (name, value) in fields {
+        if value.is_null() {
+            object.remove(name);
+        } else {
+            merge(object.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// The samples of tests/it, alone and with changes.
+pub fn seeds() -> Seeds {
+    let changes: [&[u8]; 9] = [
+        b"{}", br#"{"gateway":{"port":1234}}"#, br#"{"gateway":{"auth":null}}"#, br#"{"gateway":{"auth":{"token":"__OPENCLAW_REDACTED__"}}}"#,
+        br#"{"gateway":{"trustedProxies":["10.0.0.0/8","::1"],"nodes":{"allowCommands":["a","b"]}}}"#, b"{gateway: {port: 0x10, /* why */ bind: 'lan'}}",
+        br#"{"x":{"y":[{"id":"a","token":"__OPENCLAW_REDACTED__"},{"id":"b","z":null}]}}"#, br#"[1]"#, b"// nothing",
+    ];
+    let mut seeds = Seeds::new();
+    for (folder, step) in [("good", 1), ("bad", 2)] {
+        for (at, (name, text)) in samples::files(&format!("configs/{folder}")).into_iter().step_by(step).enumerate() {
+            let change = changes[at % changes.len()];
+            seeds.push((format!("{folder}-{name}-changed"), [&text, BETWEEN, change].concat()));
+            seeds.push((format!("{folder}-{name}"), text));
+        }
+    }
+    seeds
+}

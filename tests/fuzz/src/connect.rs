@@ -1,0 +1,94 @@
+//! The parameters of connect, and what becomes of them: an attempt, with the proof of the device.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use gatelet::gate::facts::Proof;
+use gatelet::gate::ids::{Millis, Nonce, Now, WallMs};
+use gatelet::gate::limits;
+use gatelet::server::evidence;
+use gatelet::wire::connect::{Connect, CLIENT_IDS, CLIENT_MODES};
+use gatelet::wire::http::Head;
+use gatelet::wire::json;
+
+use crate::samples::{self, config, Key, NONCE, WALL};
+use crate::{bounded, Seeds};
+
+/// An attempt owns what it keeps: a few texts of at most 16 KiB, names of a node, the payload to be signed in two versions.
+fn bound(len: usize) -> usize {
+    128 * 1024 + 8 * len
+}
+
+/// Any bytes as the parameters. The first byte says which setup, and whether the client is local.
+pub fn run(data: &[u8]) {
+    let Some((choice, text)) = data.split_first() else { return };
+    let _made = (Key::of(0), config::setups());
+    let Ok(value) = json::parse(text, limits::JSON_DEPTH) else { return };
+    bounded(bound(data.len()), || match Connect::parse(Some(value)) {
+        Err(problems) => assert!(!problems.is_empty() && problems.len() <= limits::PROBLEMS_LEN),
+        Ok(connect) => {
+            limited(&connect);
+            attempt(&connect, *choice, text);
+        }
+    });
+}
+
+/// What was read keeps to the limits.
+fn limited(connect: &Connect<'_>) {
+    let client = &connect.client;
+    assert!(CLIENT_IDS.contains(&client.id) && CLIENT_MODES.contains(&client.mode));
+    let field = |text: Option<&str>, max: usize| assert!(text.is_none_or(|text| text.len() <= max));
+    field(Some(&client.version), limits::FIELD_LEN);
+    field(Some(&client.platform), limits::FIELD_LEN);
+    field(client.display_name.as_deref(), limits::FIELD_LEN);
+    field(connect.role_sent.as_deref(), limits::WORD_LEN);
+    field(connect.path_env.as_deref(), limits::PATH_ENV_LEN);
+    field(connect.user_agent.as_deref(), limits::FIELD_LEN);
+    for secret in [&connect.auth.token, &connect.auth.password, &connect.auth.bootstrap_token, &connect.auth.device_token] {
+        field(secret.as_deref(), limits::SECRET_LEN);
+    }
+    for names in [&connect.caps, &connect.commands] {
+        assert!(names.iter().count() <= limits::NAMES_SENT);
+        assert!(names.iter().all(|name| (1..=limits::METHOD_LEN).contains(&name.len()) && names.contains(&name)));
+    }
+    assert!(connect.permissions.is_none_or(|map| map.fields().count() <= limits::NAMES_SENT));
+}
+
+fn attempt(connect: &Connect<'_>, choice: u8, text: &[u8]) {
+    let setups = config::setups();
+    let setup = &setups[usize::from(choice >> 1) % setups.len()];
+    let peer = IpAddr::V4(if choice & 1 == 0 { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(203, 0, 113, 9) });
+    let head = Head::parse(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").ok().flatten().expect("a head");
+    let seen = evidence::seen(&head, peer, None, setup);
+    let now = Now { at: Millis(1000), wall: WallMs(WALL) };
+    let (attempt, check) = evidence::attempt("1", connect, &seen, (Nonce(NONCE), 5), setup, now);
+    assert!(!matches!(attempt.proof, Proof::Valid { .. }), "valid before the signature was checked");
+    assert_eq!(attempt.role, connect.role());
+    assert!(attempt.about.name.len() <= limits::NAME_LEN && attempt.about.platform.len() <= limits::PLATFORM_LEN);
+    let Some(check) = check else { return };
+    if let Proof::Valid { id, .. } = check.run() {
+        // Only the key of the samples has signed anything, and what it signed stands there word for word.
+        assert_eq!(id.0, Key::of(0).id.0, "a proof of a key that never signed");
+        // the samples are made anew, beyond the bound
+        let signed = bounded(usize::MAX, samples::connects);
+        let device = |bytes: &[u8]| -> Option<String> {
+            let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+            Some(value["device"]["signature"].as_str()?.trim().trim_end_matches('=').to_string())
+        };
+        let ours = device(text);
+        assert!(signed.iter().any(|one| device(&one[1..]).is_some_and(|one| same(&one, ours.as_deref().unwrap_or("")))));
+    }
+}
+
+/// The same signature in either alphabet.
+fn same(one: &str, other: &str) -> bool {
+    one.bytes().eq(other.bytes().map(|byte| match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        other => other,
+    }))
+}
+
+/// Connects of every kind, those with a signature signed for the nonce that [`run`] gives.
+pub fn seeds() -> Seeds {
+    samples::connects().into_iter().enumerate().map(|(at, connect)| (format!("connect-{at:03}"), connect)).collect()
+}

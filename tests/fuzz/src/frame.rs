@@ -1,0 +1,155 @@
+//! JSON of frames: the check, the views, requests, what a gateway sends, and what is written with an echo of it.
+
+use gatelet::gate::limits;
+use gatelet::wire::frames::{self, BadFrame, ErrorShape, FromGateway, Request};
+use gatelet::wire::json::{self, Kind, Value};
+use gatelet::wire::params::Params;
+use serde_json::Value as Other;
+
+use crate::{bounded, samples, Seeds};
+
+/// Reading takes tables of fixed size. Views of strings with escapes, the problems of a frame and what is written take a small
+/// multiple of what came.
+fn bound(len: usize) -> usize {
+    64 * 1024 + 16 * len
+}
+
+/// Any bytes as a frame.
+pub fn run(data: &[u8]) {
+    let read = bounded(16, || json::parse(data, limits::JSON_DEPTH));
+    let other = serde_json::from_slice::<Other>(data);
+    match read {
+        Ok(value) => {
+            let other = other.unwrap_or_else(|error| match error.to_string() {
+                // a number that serde_json has no type for is still JSON
+                text if text.contains("number out of range") => Other::Null,
+                text => panic!("read, and is no JSON: {text}"),
+            });
+            bounded(bound(data.len()), || look(&value, 0));
+            if other != Other::Null {
+                same(&value, &other);
+            }
+            let pretty = json::pretty(&value);
+            if let Ok(again) = serde_json::from_str::<Other>(&pretty) {
+                assert!(other == Other::Null || again == other, "printed it is another value");
+            }
+        }
+        Err(bad) => {
+            assert!(bad.at <= data.len());
+            assert!(other.is_err() || ours_alone(bad.what), "no JSON to us alone: {bad}");
+        }
+    }
+    bounded(bound(data.len()), || frames(data));
+}
+
+/// Why we alone refuse a text.
+fn ours_alone(what: &str) -> bool {
+    what.contains("deep") || what.contains("twice") || what.contains("keys") || what.contains("key")
+}
+
+/// Every view of every value, which can neither fail nor disagree.
+fn look(value: &Value<'_>, depth: usize) {
+    let kind = value.kind();
+    assert_eq!(value.as_str().is_some(), kind == Kind::String);
+    assert_eq!(value.as_bool().is_some(), kind == Kind::Bool);
+    assert_eq!(value.is_null(), kind == Kind::Null);
+    assert!(kind == Kind::Number || value.as_u64().is_none() && value.as_i64().is_none());
+    if let Some(text) = value.as_str() {
+        assert!(value.is_str(&text) && text.len() <= value.raw().len());
+    }
+    let _ = (value.get("id"), value.at("params").get("nodeId"));
+    if depth < limits::JSON_DEPTH {
+        value.items().for_each(|item| look(&item, depth + 1));
+        value.fields().for_each(|(_, field)| look(&field, depth + 1));
+    }
+}
+
+/// What we see is what serde_json sees.
+fn same(ours: &Value<'_>, other: &Other) {
+    match other {
+        Other::Null => assert!(ours.is_null()),
+        Other::Bool(truth) => assert_eq!(ours.as_bool(), Some(*truth)),
+        Other::String(text) => assert_eq!(ours.as_str().as_deref(), Some(text.as_str())),
+        Other::Number(number) => {
+            assert_eq!(ours.kind(), Kind::Number);
+            // what is written with an exponent or a fraction of zeros is a whole number to one of the two only
+            if !ours.raw().contains(['.', 'e', 'E']) && ours.raw() != "-0" {
+                assert_eq!((ours.as_u64(), ours.as_i64()), (number.as_u64(), number.as_i64()), "{}", ours.raw());
+            }
+        }
+        Other::Array(list) => {
+            assert_eq!(ours.items().count(), list.len());
+            ours.items().zip(list).for_each(|(ours, other)| same(&ours, other));
+        }
+        Other::Object(map) => {
+            assert_eq!(ours.kind(), Kind::Object);
+            // beyond the keys that are watched one may stand twice, and then the two see two documents
+            if ours.fields().count() == map.len() {
+                ours.fields().for_each(|(name, value)| same(&value, &map[&*name]));
+                map.keys().for_each(|name| assert!(ours.get(name).is_some()));
+            }
+        }
+    }
+}
+
+fn frames(data: &[u8]) {
+    match Request::parse(data) {
+        Ok(request) => {
+            assert!((1..=limits::ID_LEN).contains(&request.id.len()));
+            assert!((1..=limits::METHOD_LEN).contains(&request.method.len()));
+            let params = request.params.map_or("null", |params| params.raw());
+            again(&request, params);
+            answers(&request.id, &request.method, params);
+            parameters(&request);
+        }
+        Err(BadFrame::Json(_)) => {}
+        Err(BadFrame::Request { id, problems }) => {
+            assert!(id.len() <= limits::ID_LEN && !problems.is_empty() && problems.len() <= limits::PROBLEMS_LEN);
+            answers(&id, &problems, "{}");
+        }
+    }
+    if let Ok(FromGateway::Response { id, answer: Err(refusal) }) = FromGateway::parse(data) {
+        answers(&id, &refusal.message, refusal.details.map_or("null", |details| details.raw()));
+    }
+}
+
+/// Written and read again it is the same request.
+fn again(request: &Request<'_>, params: &str) {
+    let written = frames::request(&request.id, &request.method, params.as_bytes());
+    let again = Request::parse(&written).unwrap_or_else(|bad| panic!("what we write we cannot read: {bad:?}"));
+    assert_eq!((&again.id, &again.method), (&request.id, &request.method));
+    assert_eq!(again.params.map(|params| params.raw()), Some(params));
+}
+
+/// Whatever is echoed, an answer is one JSON value, and says what was to be said.
+fn answers(id: &str, echo: &str, json: &str) {
+    let error = ErrorShape { details: Some(json.as_bytes()), retryable: Some(true), ..ErrorShape::new("CODE", echo) };
+    for answer in [
+        frames::response_ok(id, json.as_bytes()),
+        frames::response_err(id, &error),
+        frames::event(echo, json.as_bytes(), Some(1), Some((1, 1))),
+    ] {
+        // what stands in an answer stands a little deeper than alone
+        let depth = |text: &[u8]| json::parse(text, limits::JSON_DEPTH).err().is_some_and(|bad| bad.what.contains("deep"));
+        match FromGateway::parse(&answer) {
+            Ok(FromGateway::Response { id: told, .. }) => assert_eq!(told, id),
+            Ok(FromGateway::Event { .. }) => {}
+            Err(what) => assert!(depth(&answer) || echo.len() > limits::METHOD_LEN || echo.is_empty() || id.is_empty(), "{what}"),
+        }
+    }
+}
+
+/// As a method reads them.
+fn parameters(request: &Request<'_>) {
+    let mut params = Params::new("any.method", request.params);
+    let _ = (params.str("nodeId"), params.opt_str("id"), params.opt_text("label", limits::NAME_LEN));
+    let _ = (params.bool("ok"), params.opt_u64("timeoutMs"), params.opt_list("ids", 8), params.opt_any("params"));
+    if let Err(text) = params.finish() {
+        assert!(text.len() <= limits::PROBLEMS_LEN + 64);
+    }
+}
+
+/// Frames of the transcripts, and JSON that readers stumble over.
+pub fn seeds() -> Seeds {
+    samples::frames().into_iter().enumerate().map(|(at, frame)| (format!("frame-{at:03}"), frame)).collect()
+}
