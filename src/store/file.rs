@@ -8,7 +8,7 @@ use std::io;
 
 use super::copies::{choose, fault, Choice, Copies, Flaw, Trust, Turn};
 use super::disk::Disk;
-use super::record::{decode, encode, Bytes, Decoded, Fault, Place, Shape, Stamp, Value, SLOT_LEN};
+use super::record::{decode, encode, Bytes, Decoded, Fault, Place, Shape, Stamp, Value, GENERATION_END, SLOT_LEN};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;
@@ -208,6 +208,10 @@ impl<D: Disk> PairingFile<D> {
     }
 
     fn write(&mut self, jobs: &[Job]) -> io::Result<()> {
+        // No table gets there by itself. What is in a copy that says so stays, for it could not be read back.
+        if jobs.iter().any(|(_, _, turn)| turn.generation >= GENERATION_END) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let written = self.write_twice(jobs);
         if written.is_err() {
             (self.unmended, self.settled) = (true, false);

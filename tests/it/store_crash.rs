@@ -12,7 +12,9 @@ use gatelet::gate::ids::{DeviceId, PublicKey, Role, Slot, TableAge, WallMs};
 use gatelet::gate::scopes::Scopes;
 use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
-use gatelet::store::{check, Contents, Flaw, Loaded, OpenError, PairingFile, Place, Shape, StdDisk, TableId};
+use gatelet::store::{
+    check, encode, Contents, Flaw, Loaded, OpenError, PairingFile, Place, Shape, Stamp, StdDisk, TableId, Value,
+};
 
 use crate::mem_disk::{Lands, Loss, MemDisk, Random};
 
@@ -581,4 +583,33 @@ fn device(slot: u16, version: u64) -> Device {
         assert_eq!(device.approve_surface(&surface, WallMs(version)), Ok(()));
     }
     device
+}
+
+/// One below the highest generation that is read, in both copies or one: no update can follow it.
+#[test]
+fn a_record_that_cannot_be_written_again_is_left_as_it_is() {
+    const LAST: u64 = (1 << 62) - 1;
+    for torn in [false, true] {
+        let disk = MemDisk::new(b"");
+        let shape = Shape { id: TableId([3; 16]), capacity: 3 };
+        let contents = Contents { shape, age: TableAge(1), devices: vec![(Slot(1), device(1, 1))] };
+        PairingFile::create(disk.clone(), &contents).unwrap();
+        let mut bytes = disk.bytes();
+        for copy in 0..2 {
+            let stamp = Stamp { shape, place: Place::Record(Slot(1)), copy, generation: LAST };
+            let at = copy * bytes.len() / 2 + 2 * 1024;
+            bytes[at..at + 1024].copy_from_slice(&encode(&stamp, &Value::Device(Box::new(device(1, 1)))));
+        }
+        if torn {
+            bytes[2 * 1024 + 100] ^= 1;
+        }
+        let disk = MemDisk::new(&bytes);
+        let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
+        assert_eq!(loaded.contents, contents);
+        assert_eq!(file.mend().err().map(|error| error.kind()), torn.then_some(ErrorKind::InvalidInput));
+        assert_eq!(file.commit(Slot(1), None).unwrap_err().kind(), ErrorKind::InvalidInput);
+        file.commit(Slot(2), Some(&device(2, 1))).unwrap();
+        let devices = PairingFile::open(disk).unwrap().1.contents.devices;
+        assert_eq!(devices, [(Slot(1), device(1, 1)), (Slot(2), device(2, 1))]);
+    }
 }
