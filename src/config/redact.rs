@@ -74,13 +74,13 @@ impl Restorer<'_> {
     }
 }
 
-/// The entry that was this one: of the same id, or where there are no ids, at the same place.
+/// The entry that was this one: of the same id, at the same place should there be several, or where there are no ids, at the same
+/// place.
 fn same_item<'o, 't>(old: &'o Value<'t>, new: &Value<'_>, at: usize) -> Option<&'o Member<'t>> {
     let Value::List(items) = old else { return None };
-    match new.text("id") {
-        Some(id) => items.iter().find(|item| item.value.text("id") == Some(id)),
-        None => items.get(at).filter(|item| item.value.text("id").is_none()),
-    }
+    let id = new.text("id");
+    let same = |item: &&Member<'_>| item.value.text("id") == id;
+    items.get(at).filter(same).or_else(|| id.and_then(|_| items.iter().find(same)))
 }
 
 /// `section.key`
@@ -129,6 +129,12 @@ mod tests {
         );
         let back = restore(&moved, OLD).unwrap();
         assert_eq!(back, r#"{"l":[{"id":"b","token":'s-b'},{"id":"c","token":"new"},{"id":"a","token":'s-a'}]}"#);
+    }
+
+    #[test]
+    fn entries_that_share_an_id_keep_their_own_secrets_where_they_stand() {
+        let old = "{l: [{id: 'a', token: 's-one'}, {id: 'a', token: 's-two'}]}";
+        assert_eq!(restore(&hide(old).unwrap(), old).unwrap(), old);
     }
 
     #[test]
