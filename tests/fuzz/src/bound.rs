@@ -63,3 +63,12 @@ pub fn bounded<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
 pub fn raise(bytes: usize) {
     LIMIT.fetch_add(bytes.min(usize::MAX - LIMIT.load(Relaxed)), Relaxed);
 }
+
+/// What a panic has to say takes memory that no bound means.
+pub fn none_for_panics() {
+    let next = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |what| {
+        LIMIT.store(usize::MAX, Relaxed);
+        next(what);
+    }));
+}

@@ -45,7 +45,7 @@ fn encoded(data: &[u8], text: &str) {
     let _ = (base64::decode::<64>(text), base64::public_key(text));
     let link = ["oc-pair://", &base64::encode_url(data)].concat();
     // drawing takes a thousand times as long as everything else
-    if link.len() <= 400 && data.first().is_some_and(|first| first % 16 == 1) {
+    if link.len() <= 200 && data.first().is_some_and(|first| first % 32 == 17) {
         assert!(qr::data_url(&link).is_some_and(|url| url.len() < 16 * 1024), "protocol 4 allows 16384");
         assert!(qr::lines(&link, false).is_some());
     }

@@ -70,11 +70,17 @@ fn show(text: &str) {
 /// What was shown of a good text, and comes back as it was, is the text.
 fn back(text: &str) {
     let (Some(raw), false) = (shown(text).raw, text.contains(HIDDEN)) else { return };
-    let bare = text.trim_start_matches('\u{feff}');
+    // of a key that stands twice in a section of others the last value counts, and is what is put back
+    let hidden = |text: &str| text.matches(HIDDEN).count();
+    if shown(text).json.is_some_and(|json| hidden(&json) != hidden(&raw)) {
+        return;
+    }
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     let changed = change(text, &raw, false, false).unwrap_or_else(|why| panic!("what was shown is refused: {why}"));
     assert_eq!(changed.text, bare, "a secret came back as another");
     if let Some(json) = shown(text).json {
-        let changed = change(text, &json, false, true).unwrap_or_else(|why| panic!("what a form was shown is refused: {why}"));
+        let changed =
+            change(text, &json, false, true).unwrap_or_else(|why| panic!("what a form was shown is refused: {why}"));
         assert_eq!(changed.text, text, "a form that changed nothing");
     }
 }
@@ -113,9 +119,15 @@ fn merge(into: &mut Value, patch: &Value) {
 /// The samples of tests/it, alone and with changes.
 pub fn seeds() -> Seeds {
     let changes: [&[u8]; 9] = [
-        b"{}", br#"{"gateway":{"port":1234}}"#, br#"{"gateway":{"auth":null}}"#, br#"{"gateway":{"auth":{"token":"__OPENCLAW_REDACTED__"}}}"#,
-        br#"{"gateway":{"trustedProxies":["10.0.0.0/8","::1"],"nodes":{"allowCommands":["a","b"]}}}"#, b"{gateway: {port: 0x10, /* why */ bind: 'lan'}}",
-        br#"{"x":{"y":[{"id":"a","token":"__OPENCLAW_REDACTED__"},{"id":"b","z":null}]}}"#, br#"[1]"#, b"// nothing",
+        b"{}",
+        br#"{"gateway":{"port":1234}}"#,
+        br#"{"gateway":{"auth":null}}"#,
+        br#"{"gateway":{"auth":{"token":"__OPENCLAW_REDACTED__"}}}"#,
+        br#"{"gateway":{"trustedProxies":["10.0.0.0/8","::1"],"nodes":{"allowCommands":["a","b"]}}}"#,
+        b"{gateway: {port: 0x10, /* why */ bind: 'lan'}}",
+        br#"{"x":{"y":[{"id":"a","token":"__OPENCLAW_REDACTED__"},{"id":"b","z":null}]}}"#,
+        br#"[1]"#,
+        b"// nothing",
     ];
     let mut seeds = Seeds::new();
     for (folder, step) in [("good", 1), ("bad", 2)] {

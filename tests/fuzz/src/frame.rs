@@ -130,11 +130,14 @@ fn answers(id: &str, echo: &str, json: &str) {
         frames::event(echo, json.as_bytes(), Some(1), Some((1, 1))),
     ] {
         // what stands in an answer stands a little deeper than alone
-        let depth = |text: &[u8]| json::parse(text, limits::JSON_DEPTH).err().is_some_and(|bad| bad.what.contains("deep"));
+        let depth =
+            |text: &[u8]| json::parse(text, limits::JSON_DEPTH).err().is_some_and(|bad| bad.what.contains("deep"));
         match FromGateway::parse(&answer) {
             Ok(FromGateway::Response { id: told, .. }) => assert_eq!(told, id),
             Ok(FromGateway::Event { .. }) => {}
-            Err(what) => assert!(depth(&answer) || echo.len() > limits::METHOD_LEN || echo.is_empty() || id.is_empty(), "{what}"),
+            Err(what) => {
+                assert!(depth(&answer) || echo.len() > limits::METHOD_LEN || echo.is_empty() || id.is_empty(), "{what}")
+            }
         }
     }
 }

@@ -93,7 +93,10 @@ fn whole(answer: &[u8]) {
         assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{name}");
         assert!(!value.contains(|char: char| char.is_ascii_control()));
     }
-    assert_eq!(head.matches("HTTP/1.1 ").count(), 1 + head.lines().skip(1).filter(|line| line.contains("HTTP/1.1 ")).count());
+    assert_eq!(
+        head.matches("HTTP/1.1 ").count(),
+        1 + head.lines().skip(1).filter(|line| line.contains("HTTP/1.1 ")).count()
+    );
 }
 
 /// Requests as browsers, programs, proxies and attackers send them.

@@ -74,7 +74,11 @@ impl Env for Home {
     }
 
     fn read(&self, path: &Path, _max: u64) -> io::Result<Vec<u8>> {
-        if path == Path::new("/secret") { Ok(b"a-secret-of-a-file-0123456789\n".to_vec()) } else { Err(ErrorKind::NotFound.into()) }
+        if path == Path::new("/secret") {
+            Ok(b"a-secret-of-a-file-0123456789\n".to_vec())
+        } else {
+            Err(ErrorKind::NotFound.into())
+        }
     }
 
     fn mode(&self, _path: &Path) -> Option<u32> {

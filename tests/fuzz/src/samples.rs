@@ -66,7 +66,13 @@ impl Who<'_> {
             "client": { "id": client, "version": "1.2.3", "platform": "linux", "mode": mode, "deviceFamily": "Linux" },
         });
         if self.node {
-            params["commands"] = json!(["camera.snap", "system.execApprovals.get", "system.execApprovals.set", "system.run", "system.which"]);
+            params["commands"] = json!([
+                "camera.snap",
+                "system.execApprovals.get",
+                "system.execApprovals.set",
+                "system.run",
+                "system.which"
+            ]);
             params["caps"] = json!(["system"]);
         }
         if let Some((field, secret)) = self.auth {
@@ -75,7 +81,12 @@ impl Who<'_> {
         let Some((number, signs)) = self.key else { return params };
         let key = Key::of(number);
         let token = self.auth.filter(|(field, _)| *field != "password" && (self.protocol > 3 || *field == "token"));
-        let base = format!("{}|{client}|{mode}|{role}|{scopes}|{WALL}|{}|{}", key.id, token.map_or("", |auth| auth.1), self.nonce);
+        let base = format!(
+            "{}|{client}|{mode}|{role}|{scopes}|{WALL}|{}|{}",
+            key.id,
+            token.map_or("", |auth| auth.1),
+            self.nonce
+        );
         let payload = if self.protocol == 3 { format!("v2|{base}") } else { format!("v3|{base}|linux|linux") };
         let signer = if signs { key } else { Key::of(9) };
         params["device"] = json!({
@@ -86,11 +97,29 @@ impl Who<'_> {
     }
 }
 
+/// The signatures in [`connects`] that are right.
+pub fn signatures() -> Vec<String> {
+    let text = |one: &Vec<u8>| -> Option<(String, String)> {
+        let device = &serde_json::from_slice::<Value>(&one[1..]).ok()?["device"];
+        Some((device["id"].as_str()?.to_string(), device["signature"].as_str()?.to_string()))
+    };
+    // each right one is followed by the same one that another key signed
+    let all: Vec<String> =
+        connects().iter().filter_map(text).filter(|(id, _)| id.len() == 64).map(|(_, signature)| signature).collect();
+    all.into_iter().step_by(2).collect()
+}
+
 /// Parameters of connect, each behind a byte that says which setup.
 pub fn connects() -> Vec<Vec<u8>> {
     let nonce = gatelet::gate::ids::Nonce(NONCE).to_string();
     let mut all = Vec::new();
-    let secrets = [None, Some(("token", TOKEN)), Some(("password", TOKEN)), Some(("deviceToken", "x")), Some(("bootstrapToken", "ABCD2345"))];
+    let secrets = [
+        None,
+        Some(("token", TOKEN)),
+        Some(("password", TOKEN)),
+        Some(("deviceToken", "x")),
+        Some(("bootstrapToken", "ABCD2345")),
+    ];
     for protocol in [3, 4] {
         for node in [false, true] {
             for (choice, auth) in secrets.into_iter().enumerate() {
@@ -172,13 +201,26 @@ pub fn frames() -> Vec<Vec<u8>> {
     }
     for (_, text) in files("transcripts") {
         let text = String::from_utf8(text).unwrap();
-        all.extend(text.split("\n\n").map(|part| part.lines().skip(1).collect::<Vec<_>>().join("\n").into_bytes()).step_by(7));
+        all.extend(
+            text.split("\n\n").map(|part| part.lines().skip(1).collect::<Vec<_>>().join("\n").into_bytes()).step_by(7),
+        );
     }
     let deep = [vec![b'['; 64], vec![b']'; 64]].concat();
     let odd: [&[u8]; 14] = [
-        &deep, &[b'['; 4000], b"{\"a\":1,\"a\":2}", br#"{"type":"req","id":"\ud83d\ude00","method":"\u0000"}"#, br#""\ud800""#, b"-0", b"1e999",
-        b"18446744073709551616", b"1.000", b"\xef\xbb\xbf{}", b"{\"type\":\"res\",\"id\":\"1\",\"ok\":false,\"error\":{\"code\":\"X\",\"message\":\"m\",\"retryAfterMs\":5}}",
-        b"{\"type\":\"event\",\"event\":\"tick\",\"payload\":{\"ts\":1},\"seq\":1}", b"[1,2,{\"x\":[true,false,null]}]", b"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+        &deep,
+        &[b'['; 4000],
+        b"{\"a\":1,\"a\":2}",
+        br#"{"type":"req","id":"\ud83d\ude00","method":"\u0000"}"#,
+        br#""\ud800""#,
+        b"-0",
+        b"1e999",
+        b"18446744073709551616",
+        b"1.000",
+        b"\xef\xbb\xbf{}",
+        b"{\"type\":\"res\",\"id\":\"1\",\"ok\":false,\"error\":{\"code\":\"X\",\"message\":\"m\",\"retryAfterMs\":5}}",
+        b"{\"type\":\"event\",\"event\":\"tick\",\"payload\":{\"ts\":1},\"seq\":1}",
+        b"[1,2,{\"x\":[true,false,null]}]",
+        b"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
     ];
     all.extend(odd.iter().map(|one| one.to_vec()));
     all.retain(|one| one.len() < 4096);
@@ -197,7 +239,13 @@ pub fn heads() -> Vec<Vec<u8>> {
         "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nIf-None-Match: \"x\"\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\n",
     ];
     let mut all: Vec<Vec<u8>> = lines.iter().map(|head| [head, "\r\n"].concat().into_bytes()).collect();
-    for extra in ["", "Origin: http://127.0.0.1:18789\r\n", "Origin: https://evil.example\r\n", "X-Forwarded-For: 9.9.9.9\r\n", "Sec-WebSocket-Protocol: x\r\n"] {
+    for extra in [
+        "",
+        "Origin: http://127.0.0.1:18789\r\n",
+        "Origin: https://evil.example\r\n",
+        "X-Forwarded-For: 9.9.9.9\r\n",
+        "Sec-WebSocket-Protocol: x\r\n",
+    ] {
         all.push(format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:18789\r\n{upgrade}{extra}\r\n").into_bytes());
     }
     all.push(format!("GET / HTTP/1.1\r\nHost: x\r\n{}", upgrade.replace("13", "12") + "\r\n").into_bytes());
