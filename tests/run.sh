@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests of gatelet, on a machine that has only Rust, Node with npm, and apt: installs the rest itself.
 #   tests/run.sh           everything
-#   tests/run.sh STEP...   some of: lint rust e2e cross linux docker bench
+#   tests/run.sh STEP...   some of: lint rust fuzz e2e cross linux docker bench
 # The last line counts all tests. Work files: target/ (kept, so that a second run is quick).
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -100,6 +100,12 @@ rust() {
   cargo_tests rust cargo test --locked
 }
 
+fuzz() {
+  say "hostile input: each fuzz target for a fixed count (tools and builds included about two minutes)"
+  needs_apt g++:g++ || failed=$((failed + 1))
+  script_tests fuzz tests/fuzz/run.sh
+}
+
 e2e() {
   say "real clients: release build, install, run (a first install takes about a minute)"
   check release cargo build --release --locked
@@ -147,11 +153,11 @@ bench() {
 }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(lint rust e2e cross linux docker bench)
+[ ${#steps[@]} -gt 0 ] || steps=(lint rust fuzz e2e cross linux docker bench)
 for step in "${steps[@]}"; do
   case $step in
-    lint | rust | e2e | cross | linux | docker | bench) "$step" ;;
-    *) echo "no step \"$step\"; there are lint, rust, e2e, cross, linux, docker, bench" >&2; exit 2 ;;
+    lint | rust | fuzz | e2e | cross | linux | docker | bench) "$step" ;;
+    *) echo "no step \"$step\"; there are lint, rust, fuzz, e2e, cross, linux, docker, bench" >&2; exit 2 ;;
   esac
 done
 say "done"

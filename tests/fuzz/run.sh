@@ -36,7 +36,7 @@ fuzz() {
     dirs=("$corpus" "${dirs[@]}")
     how=(-max_total_time="$seconds")
   else
-    # found in memory only, so that the next run is the same
+    # what is found lands among the seeds of this run, which are made anew for the next: it begins with the same
     how=(-runs="$runs" -seed=1)
   fi
   from=$(date +%s)
