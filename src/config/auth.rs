@@ -4,7 +4,7 @@ use super::build::{fingerprint, name_of, Builder};
 use super::parse::{quote, suggest};
 use super::schema::AUTH_MODES;
 use super::secrets::{Secret, PASSWORD, TOKEN};
-use super::{values, Auth, AuthMode, Bind, Paths, RateLimit, Source, Sourced, TailscaleMode, TrustedProxy};
+use super::{values, Auth, AuthMode, Bind, ControlUi, Paths, RateLimit, Source, Sourced, TailscaleMode, TrustedProxy};
 use crate::gate::net::Cidr;
 
 impl Builder<'_> {
@@ -106,6 +106,18 @@ impl Builder<'_> {
         let message = format!("{name} \"none\" needs a loopback bind, and the bind is \"{}\"", bind.name());
         let hint = "set gateway.auth.mode to \"token\", or gateway.bind to \"loopback\"";
         self.problems.error(line, &name, message, hint);
+    }
+
+    /// Without a secret the origin is all that keeps a page of a stranger out, in a browser on this machine.
+    pub fn check_pages(&mut self, auth: Option<&Auth>, ui: &ControlUi) {
+        if auth.is_some_and(|auth| auth.mode == AuthMode::None) && ui.allowed_origins.iter().any(|one| one == "*") {
+            let message =
+                "gateway.controlUi.allowedOrigins has *, and the auth mode is \"none\": any page that a browser on \
+                           this machine shows could do everything"
+                    .to_string();
+            let hint = "name the origins that you mean, or set gateway.auth.mode to \"token\"";
+            self.error(self.line("controlUi.allowedOrigins"), "controlUi.allowedOrigins", message, hint);
+        }
     }
 
     fn check_password(&mut self, is_set: bool, source: &Source) {

@@ -45,6 +45,7 @@ impl<'a> Builder<'a> {
         let auth = self.auth(bind, &trusted_proxies, tailscale.mode);
         let pairing = self.pairing();
         let control_ui = self.control_ui();
+        self.check_pages(auth.as_ref(), &control_ui);
         let nodes = self.nodes();
         let upstream = self.upstream();
         Some(Config {
