@@ -49,14 +49,14 @@ pub const CLOSE_GRACE_MS: u64 = 1_000;
 pub const PENDING_MS: u64 = 300_000;
 /// Life of a setup code (protocol 4: 10 min).
 pub const SETUP_CODE_MS: u64 = 600_000;
-/// Wrong tries that end every live setup code.
-pub const SETUP_CODE_TRIES: u32 = 5;
 /// How often, and after how long each time, a start waits for a command that is looking at the table.
 pub const LOCK_TRIES: u32 = 5;
 /// See [`LOCK_TRIES`].
 pub const LOCK_RETRY_MS: u64 = 100;
 /// Least time between two lazy writes of "last seen".
 pub const SEEN_FLUSH_MS: u64 = 3_600_000;
+/// Least time between two lines of the log about connections that cannot be accepted.
+pub const ACCEPT_WARNING_MS: u64 = 10_000;
 /// Least time between two warnings about the proxy headers of one untrusted peer.
 pub const PROXY_WARNING_MS: u64 = 3_600_000;
 /// Hours of table age that a silent, absent pairing keeps its place in a full table.
@@ -93,9 +93,10 @@ pub const NODE_REST_MS: u64 = 200;
 
 // --- counts ---------------------------------------------------------------------------------------------------------
 
-/// Sockets that have not said hello yet, in all.
+/// Sockets that have not said hello yet, in all; those that wait with a guess ([`GUESSES_WAITING`]) are not among them.
 pub const UNAUTHENTICATED: usize = 256;
-/// The same from one address (protocol 4: 32; behind NAT many share one, so ours is wider). Loopback has the whole lot.
+/// The same from one address, IPv6: from its /64 (protocol 4: 32; behind NAT many share one, so ours is wider). Loopback has
+/// the whole lot.
 pub const UNAUTHENTICATED_PER_ADDRESS: usize = 64;
 /// Admitted connections.
 pub const CONNECTIONS: usize = 16 * 1024;
@@ -111,6 +112,16 @@ pub const THROTTLE_TRIES: u32 = 10;
 pub const THROTTLE_WINDOW_MS: u64 = 60_000;
 /// How long the pair then waits.
 pub const THROTTLE_LOCK_MS: u64 = 300_000;
+/// Guesses of strangers at the password, and at setup codes, that are looked at at once, whoever makes them.
+pub const GUESSES_AT_ONCE: u64 = 60;
+/// Beyond these: from one wrong guess at the password to the next that is looked at.
+pub const PASSWORD_EVERY_MS: u64 = 200;
+/// The same for setup codes: in ten minutes 12,000 of 2^40.
+pub const CODE_EVERY_MS: u64 = 50;
+/// Guesses that wait for that, of each of the two kinds.
+pub const GUESSES_WAITING: usize = 48;
+/// Signatures without a nonce that are remembered for as long as they are good.
+pub const SIGNATURES: usize = 256;
 /// Presence entries shown (protocol 3 and 4: 200).
 pub const PRESENCE: usize = 200;
 /// How long a device's own word on itself is shown (protocol 3 and 4: 5 min).
@@ -285,6 +296,9 @@ const _: () =
 const _: () = assert!(SURFACE_NAME_LEN + 2 <= SURFACE_TEXT_LEN);
 const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
+const _: () =
+    assert!(GUESSES_WAITING as u64 * PASSWORD_EVERY_MS < HANDSHAKE_MS - 5_000, "a guess has its turn in time");
+const _: () = assert!(CODE_EVERY_MS <= PASSWORD_EVERY_MS);
 const _: () = assert!(PING_MS < TICK_MS);
 const _: () = assert!(CLI_SILENCE_MS > 2 * TICK_MS);
 const _: () = assert!(NODE_RETRY_MS <= NODE_RETRY_MAX_MS && NODE_RUN_MS <= NODE_RUN_MAX_MS);

@@ -11,6 +11,7 @@ use super::reactor::{sleep, spawn, Source};
 use super::shared::Shared;
 use super::socket::Stream;
 use crate::config::Bind;
+use crate::gate::limits;
 use crate::gate::net;
 
 /// The listening sockets, all on one port.
@@ -141,6 +142,7 @@ pub fn accept_all(shared: &Rc<Shared>, sockets: Vec<TcpListener>) -> io::Result<
 }
 
 async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
+    let (mut told, mut failed) = (None, 0);
     loop {
         match listener.reading(|listener| listener.accept()).await.and_then(|(stream, peer)| {
             let _ = stream.set_nodelay(true);
@@ -149,7 +151,12 @@ async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
             Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
             Err(error) => {
                 // Out of descriptors: the lobby's deadlines give some back; asking again at once would only burn the processor.
-                log::warn!("cannot accept a connection: {error}");
+                let now = shared.now().at;
+                failed += 1;
+                if told.is_none_or(|at| now.since(at) >= limits::ACCEPT_WARNING_MS) {
+                    log::warn!("cannot accept a connection: {error} ({failed} tries failed)");
+                    (told, failed) = (Some(now), 0);
+                }
                 sleep(100).await;
             }
         }
