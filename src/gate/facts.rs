@@ -59,7 +59,7 @@ pub enum Proof {
 pub enum Secret {
     Absent,
     Wrong,
-    /// Too many wrong guesses came before it, so it was not looked at (passwords only).
+    /// Too many wrong guesses came before it: neither the password nor the setup code was looked at.
     Throttled,
     Right,
 }

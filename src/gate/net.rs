@@ -83,6 +83,16 @@ pub fn fold(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
+/// What counts as one place: an IPv4 address, or the /64 of an IPv6 address, all of which is one household's.
+pub fn network(address: IpAddr) -> [u8; 8] {
+    let mut network = [0; 8];
+    match fold(address) {
+        IpAddr::V4(v4) => network[4..].copy_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => network.copy_from_slice(&v6.octets()[..8]),
+    }
+    network
+}
+
 /// This very machine: 127.0.0.0/8 or ::1.
 pub fn is_loopback(address: IpAddr) -> bool {
     fold(address).is_loopback()

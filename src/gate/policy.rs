@@ -191,10 +191,10 @@ impl Claim<'_> {
         }
         let refusal = match self.policy.auth {
             _ if facts.code == Code::Wrong => Refusal::SetupCodeInvalid,
+            _ if facts.secret == Secret::Throttled => Refusal::RateLimited,
             AuthMode::None => Refusal::AuthNoneNotLocal,
             AuthMode::TrustedProxy if facts.identity == Identity::Refused => Refusal::IdentityRefused,
             AuthMode::TrustedProxy => Refusal::IdentityMissing,
-            _ if facts.secret == Secret::Throttled => Refusal::RateLimited,
             AuthMode::Token if facts.secret == Secret::Wrong => Refusal::TokenMismatch,
             AuthMode::Password if facts.secret == Secret::Wrong => Refusal::PasswordMismatch,
             _ if facts.device_token == DeviceToken::Wrong => Refusal::DeviceTokenMismatch,

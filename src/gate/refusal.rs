@@ -317,7 +317,7 @@ impl Refusal {
                 ..credential(
                     "AUTH_RATE_LIMITED",
                     "unauthorized: too many failed authentication attempts (retry later)",
-                    "too many wrong passwords from this device; wait five minutes, or pair it with a code from `{gatelet} pair`",
+                    "too many wrong guesses, from this device or in all; try again, at the latest in five minutes, or use a key that is paired",
                 )
             },
             Refusal::DeviceTokenMismatch => Words {

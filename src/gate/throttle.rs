@@ -1,8 +1,15 @@
-//! Wrong passwords, counted for each pair of address and device. Generated tokens need no such thing.
+//! Guesses at passwords and setup codes, counted twice. Generated tokens and keys need no such thing.
 //!
-//! A fixed table: a pair that guesses too often waits, and nobody else does. The pair that was quiet the longest gives way
-//! when the table is full, a waiting one only to nobody: then a new pair is not counted, which costs a guesser 256 locked
-//! pairs and gains it what it had anyway, a fresh pair.
+//! **For each pair** of address and device, in a fixed table: a pair that guesses too often waits, and nobody else does. That
+//! is for devices whose password is an old one. The pair that was quiet the longest gives way when the table is full, a
+//! waiting one only to nobody: then a new pair is not counted, and is left to the other count.
+//!
+//! **In all**, by a [`Line`], because a guesser makes a new key for each guess. Strangers' guesses beyond some at once are looked
+//! at one after the other, at a fixed rate. Right and wrong wait alike: whatever lets a stranger's right guess pass sooner
+//! lets more guesses be tried, so the rate is all there is to choose. Nobody is locked out, and what was right costs nothing.
+//! A place in the line is kept, and the line is full sooner for a network the more of it stands there already, so that one
+//! guesser leaves half of it to everybody else and a hundred leave a place each. Who guesses faster than the line moves, at
+//! the same address as somebody who is new and right, is in his way for as long as he goes on, and no longer.
 
 use core::net::IpAddr;
 
@@ -18,16 +25,10 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The pair of that address and that device, or that address and no device.
-    pub fn of(address: IpAddr, device: Option<&DeviceId>) -> Pair {
-        let mut pair = Pair { network: [0; 8], device: [0; 8] };
-        match net::fold(address) {
-            IpAddr::V4(v4) => pair.network[4..].copy_from_slice(&v4.octets()),
-            IpAddr::V6(v6) => pair.network.copy_from_slice(&v6.octets()[..8]),
-        }
-        if let Some(DeviceId(id)) = device {
-            pair.device.copy_from_slice(&id[..8]);
-        }
+    /// The pair of that address and that device.
+    pub fn of(address: IpAddr, DeviceId(id): &DeviceId) -> Pair {
+        let mut pair = Pair { network: net::network(address), device: [0; 8] };
+        pair.device.copy_from_slice(&id[..8]);
         pair
     }
 }
@@ -54,16 +55,68 @@ struct Count {
     locked_until: Option<Millis>,
 }
 
+/// What is guessed at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guess {
+    Password,
+    Code,
+}
+
+/// Guesses of strangers at one thing, looked at in turn.
+pub struct Line {
+    every_ms: u64,
+    /// When all that were let in are paid for, at one for each `every_ms`.
+    paid: Millis,
+    waiting: heapless::Deque<([u8; 8], Millis), { limits::GUESSES_WAITING }>,
+}
+
+impl Line {
+    /// Looks at one guess in that time, beyond [`limits::GUESSES_AT_ONCE`].
+    const fn new(every_ms: u64) -> Line {
+        Line { every_ms, paid: Millis(0), waiting: heapless::Deque::new() }
+    }
+
+    /// In how many milliseconds a guess from there is looked at. `None` if there is no place for it: then it never is.
+    pub fn enter(&mut self, from: IpAddr, now: Millis) -> Option<u64> {
+        while self.waiting.front().is_some_and(|(_, turn)| *turn <= now) {
+            self.waiting.pop_front();
+        }
+        let network = net::network(from);
+        let theirs = self.waiting.iter().filter(|(one, _)| *one == network).count();
+        if theirs >= limits::GUESSES_WAITING - self.waiting.len() {
+            return None;
+        }
+        self.paid = self.paid.max(now).plus(self.every_ms);
+        let wait = self.paid.since(now.plus(limits::GUESSES_AT_ONCE * self.every_ms));
+        if wait > 0 {
+            let _ = self.waiting.push_back((network, now.plus(wait)));
+        }
+        Some(wait)
+    }
+
+    /// A guess was right: it costs nothing.
+    pub fn right(&mut self) {
+        self.paid = Millis(self.paid.0.saturating_sub(self.every_ms));
+    }
+}
+
 /// The wrong guesses of everybody.
 pub struct Throttle {
     rate: Rate,
+    lines: [Line; 2],
     counts: heapless::Vec<Count, { limits::THROTTLES }>,
 }
 
 impl Throttle {
     /// Nobody has guessed yet.
     pub const fn new(rate: Rate) -> Throttle {
-        Throttle { rate, counts: heapless::Vec::new() }
+        let lines = [Line::new(limits::PASSWORD_EVERY_MS), Line::new(limits::CODE_EVERY_MS)];
+        Throttle { rate, lines, counts: heapless::Vec::new() }
+    }
+
+    /// The line of all guesses at that.
+    pub fn line(&mut self, guess: Guess) -> &mut Line {
+        &mut self.lines[guess as usize]
     }
 
     /// How many milliseconds this pair must wait before its next guess is looked at; 0 if none.
@@ -123,14 +176,14 @@ mod tests {
     use super::*;
 
     fn pair(n: u32) -> Pair {
-        Pair::of(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), None)
+        Pair::of(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), &DeviceId([0; 32]))
     }
 
     #[test]
     fn the_tenth_wrong_guess_locks_the_pair_and_nobody_else() {
         let mut throttle = Throttle::new(Rate::default());
         let device = DeviceId([1; 32]);
-        let beside = Pair::of(IpAddr::from([10, 0, 0, 1]), Some(&device));
+        let beside = Pair::of(IpAddr::from([10, 0, 0, 1]), &device);
         for _ in 0..9 {
             throttle.wrong(pair(1), Millis(5));
         }
@@ -176,8 +229,63 @@ mod tests {
     fn a_mapped_address_is_its_own_and_a_64_is_one() {
         let v4: IpAddr = "10.1.2.3".parse().unwrap();
         let mapped: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
-        assert_eq!(Pair::of(v4, None), Pair::of(mapped, None));
+        let device = DeviceId([1; 32]);
+        assert_eq!(Pair::of(v4, &device), Pair::of(mapped, &device));
         let (a, b): (IpAddr, IpAddr) = ("fd00::1".parse().unwrap(), "fd00::2:3".parse().unwrap());
-        assert_eq!(Pair::of(a, None), Pair::of(b, None));
+        assert_eq!(Pair::of(a, &device), Pair::of(b, &device));
+    }
+
+    fn host(n: u32) -> IpAddr {
+        IpAddr::from([10, 1, (n >> 8) as u8, n as u8])
+    }
+
+    /// Guesses at the password from these hosts, each as often as it can, for that long.
+    fn flood(line: &mut Line, hosts: u32, from: u64, ms: u64) -> usize {
+        let tries = |now: u64| (0..hosts).map(move |n| (host(n), Millis(now)));
+        (from..from + ms).step_by(10).flat_map(tries).filter(|(host, now)| line.enter(*host, *now).is_some()).count()
+    }
+
+    #[test]
+    fn guesses_in_all_are_looked_at_at_a_fixed_rate_however_many_hosts_there_are() {
+        for hosts in [1, 3, 40, 1000] {
+            let mut line = Line::new(limits::PASSWORD_EVERY_MS);
+            let seen = flood(&mut line, hosts, 0, 60_000) as u64;
+            let rate = 60_000 / limits::PASSWORD_EVERY_MS;
+            let most = limits::GUESSES_AT_ONCE + rate + limits::GUESSES_WAITING as u64;
+            assert!((limits::GUESSES_AT_ONCE + rate..=most).contains(&seen), "{hosts}: {seen}");
+            assert!(line.waiting.len() <= limits::GUESSES_WAITING);
+        }
+    }
+
+    #[test]
+    fn whoever_comes_from_elsewhere_has_its_turn_in_time_beside_one_guesser_and_beside_forty() {
+        for hosts in [1, 40] {
+            let mut line = Line::new(limits::PASSWORD_EVERY_MS);
+            flood(&mut line, hosts, 0, 60_000);
+            let wait = line.enter(host(2000), Millis(60_000)).expect("a place");
+            assert!((1..=limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS).contains(&wait), "{wait}");
+            line.enter(host(0), Millis(60_000));
+            assert_eq!(
+                line.enter(host(0), Millis(60_000)),
+                None,
+                "but for the turn that is over, a guesser has no more"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_right_costs_nothing_and_rest_pays_for_all() {
+        let mut line = Line::new(limits::PASSWORD_EVERY_MS);
+        for _ in 0..1000 {
+            assert_eq!(line.enter(host(1), Millis(7)), Some(0));
+            line.right();
+        }
+        flood(&mut line, 1, 7, 10_000);
+        assert!(line.enter(host(2), Millis(10_007)).is_some_and(|wait| wait > 0));
+        let rested = 10_007 + 2 * limits::GUESSES_AT_ONCE * limits::PASSWORD_EVERY_MS;
+        for _ in 0..limits::GUESSES_AT_ONCE {
+            assert_eq!(line.enter(host(3), Millis(rested)), Some(0));
+        }
+        assert_eq!(line.enter(host(3), Millis(rested)), Some(limits::PASSWORD_EVERY_MS));
     }
 }

@@ -4,17 +4,17 @@
 
 use super::attempt::Attempt;
 use super::gateway::{Gateway, Then};
+use super::guesses::code_of;
 use super::refuse::line;
-use crate::gate::codes::{CodeText, Taken};
+use crate::gate::codes::Taken;
 use crate::gate::device::{Device, Provenance};
-use crate::gate::facts::{AuthMode, Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered};
+use crate::gate::facts::{Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered};
 use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, Role, Slot};
 use crate::gate::limits;
 use crate::gate::policy::{self, Admission, Outcome, Place};
 use crate::gate::refusal::{Refusal, Rule};
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
-use crate::gate::throttle::Pair;
 use crate::rpc::{self, Entry};
 use crate::store::tokens;
 use crate::wire::frames;
@@ -47,6 +47,9 @@ impl Gateway {
             Outcome::Pend(refusal) => {
                 let pending = self.ask(&attempt, facts.requested, now);
                 self.refuse(conn, &attempt, verdict.rule, refusal, pending, now);
+            }
+            Outcome::Admit(_) if self.is_replayed(&attempt, now) => {
+                self.refuse(conn, &attempt, Rule::Proof, Refusal::SignatureExpired, None, now);
             }
             Outcome::Admit(admission) => {
                 let by_code = verdict.rule == Rule::SetupCode;
@@ -85,7 +88,7 @@ impl Gateway {
         };
         let mut secret = self.secret(attempt, now);
         let mut code = Code::Absent;
-        if let Some(typed) = code_of(attempt, self.setup.policy.auth, secret) {
+        if let Some(typed) = code_of(attempt, self.setup.policy.auth, secret).filter(|_| !attempt.presented.unread) {
             code = self.codes.check(typed, now.at);
         }
         let explained = matches!(code, Code::Right(_)) || generation.is_some() && presented.password.is_none();
@@ -117,33 +120,6 @@ impl Gateway {
             requested: attempt.requested,
         };
         (facts, generation)
-    }
-
-    fn secret(&self, attempt: &Attempt, now: Now) -> Secret {
-        let presented = &attempt.presented;
-        let mut sent =
-            [&presented.token, &presented.password].into_iter().flatten().filter(|text| !text.is_empty()).peekable();
-        if sent.peek().is_none() {
-            return Secret::Absent;
-        }
-        let guessable = self.setup.policy.auth == AuthMode::Password;
-        if guessable && self.throttle.wait(pair_of(attempt), now.at) > 0 {
-            return Secret::Throttled;
-        }
-        if sent.any(|text| self.setup.is_secret(text)) {
-            Secret::Right
-        } else {
-            Secret::Wrong
-        }
-    }
-
-    fn count_guess(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
-        match facts.secret {
-            _ if self.setup.policy.auth != AuthMode::Password => {}
-            Secret::Wrong => self.throttle.wrong(pair_of(attempt), now.at),
-            Secret::Right => self.throttle.right(pair_of(attempt)),
-            Secret::Absent | Secret::Throttled => {}
-        }
     }
 
     fn use_code(&mut self, attempt: &Attempt, secret: Secret, now: Now) -> Option<Taken> {
@@ -339,21 +315,6 @@ fn device_of(
         (Proof::Valid { .. }, _) if facts.control_ui && policy.disable_device_auth => None,
         (Proof::Valid { id, key }, _) => Some((id, key)),
         _ => None,
-    }
-}
-
-/// What may be a setup code: the field made for it, or a token that is not the secret and looks like a code, where tokens are
-/// not typed by people.
-fn code_of(attempt: &Attempt, auth: AuthMode, secret: Secret) -> Option<&str> {
-    let typed = attempt.presented.token.as_deref().filter(|_| auth == AuthMode::Token && secret != Secret::Right);
-    let typed = typed.filter(|text| CodeText::parse(text).is_some());
-    attempt.presented.bootstrap_token.as_deref().or(typed)
-}
-
-fn pair_of(attempt: &Attempt) -> Pair {
-    match &attempt.proof {
-        Proof::Valid { id, .. } => Pair::of(attempt.seen.client, Some(id)),
-        _ => Pair::of(attempt.seen.client, None),
     }
 }
 

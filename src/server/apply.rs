@@ -56,7 +56,11 @@ impl Gateway {
     fn apply(&mut self, (setup, status): (Setup, Status)) -> bool {
         let old = self.setup.clone();
         self.restart = old.fixed.differs(&setup.fixed);
-        let auth_changed = old.policy.auth != setup.policy.auth || old.secret != setup.secret;
+        let same = match (&old.secret, &setup.secret) {
+            (Some(old), Some(new)) => old.is(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        let auth_changed = old.policy.auth != setup.policy.auth || !same;
         if old.rate != setup.rate {
             self.throttle = Throttle::new(setup.rate);
         }

@@ -9,6 +9,7 @@ use crate::gate::net::Via;
 use crate::gate::pending::About;
 use crate::gate::scopes::Scopes;
 use crate::gate::text::Text;
+use crate::gate::throttle::Guess;
 use crate::rpc::Declared;
 
 /// Where a connection comes from, for the decision and for the log.
@@ -32,13 +33,19 @@ pub struct Seen {
     pub cidr: bool,
 }
 
-/// The secrets that were sent. Has no `Debug`: nothing may print them.
+/// The secrets that were sent, and what makes them less than proof. Has no `Debug`: nothing may print them.
 #[derive(Default)]
 pub struct Presented {
     pub token: Option<String>,
     pub password: Option<String>,
     pub device_token: Option<String>,
     pub bootstrap_token: Option<String>,
+    /// When the signature was made by the device's clock, if it is not over our nonce.
+    pub signed_alone: Option<u64>,
+    /// What they may be guesses at.
+    pub guess: Option<Guess>,
+    /// There was no turn for that guess.
+    pub unread: bool,
 }
 
 /// Everything about one attempt that the owner needs to decide.

@@ -4,7 +4,7 @@ use super::attempt::Seen;
 use super::gateway::Gateway;
 use crate::gate::facts::{AuthMode, Host, Identity};
 use crate::gate::ids::{DeviceId, Now, Role};
-use crate::gate::throttle::Pair;
+use crate::gate::throttle::{Guess, Pair};
 use crate::store::tokens;
 
 /// Guesses over HTTP are counted apart from those of WebSockets, so that no page locks out a person who types.
@@ -22,15 +22,21 @@ impl Gateway {
         if self.is_device_token(bearer) {
             return true;
         }
-        let pair = Pair::of(seen.client, Some(&HTTP));
-        if auth == AuthMode::Password && self.throttle.wait(pair, now.at) > 0 {
+        if auth != AuthMode::Password {
+            return self.setup.is_secret(bearer);
+        }
+        let pair = Pair::of(seen.client, &HTTP);
+        if self.throttle.wait(pair, now.at) > 0
+            || self.throttle.line(Guess::Password).enter(seen.client, now.at) != Some(0)
+        {
             return false;
         }
         let right = self.setup.is_secret(bearer);
-        match (auth, right) {
-            (AuthMode::Password, true) => self.throttle.right(pair),
-            (AuthMode::Password, false) => self.throttle.wrong(pair, now.at),
-            _ => {}
+        if right {
+            self.throttle.right(pair);
+            self.throttle.line(Guess::Password).right();
+        } else {
+            self.throttle.wrong(pair, now.at);
         }
         right
     }

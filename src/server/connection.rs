@@ -17,6 +17,7 @@ use super::evidence;
 use super::files::Fetch;
 use super::gateway::{Away, Event};
 use super::outbox::{Frame, Next, Outbox};
+use super::reactor::sleep;
 use super::routes;
 use super::shared::Shared;
 use super::socket::{blame, drain, within, Socket, Stream};
@@ -241,6 +242,12 @@ impl Talk {
         if let Some(check) = check {
             attempt.proof = shared.verify(check).await;
         }
+        let wait = shared.ask(|gateway| gateway.turn(&mut attempt, shared.now().at));
+        if wait > 0 {
+            // its place in the line is its own: it makes room for nobody any more
+            shared.lobby.leave(self.here.conn);
+            sleep(wait).await;
+        }
         shared.happen(Event::Connect { conn: self.here.conn, attempt: Box::new(attempt) });
     }
 
@@ -306,7 +313,7 @@ impl Talk {
 
     fn log_timeout(&self) {
         let what = if self.stage == Stage::Deciding {
-            "the pairing could not be saved in time"
+            "it could not be decided in time, or the pairing not saved"
         } else {
             "no connect request came"
         };

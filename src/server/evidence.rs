@@ -18,7 +18,7 @@ use crate::gate::proof::{self, Claim, Signed};
 use crate::gate::refusal::Refusal;
 use crate::gate::text::{clip, cut};
 use crate::rpc::Declared;
-use crate::wire::connect::{Auth, Connect, DeviceClaim, Names};
+use crate::wire::connect::{Connect, DeviceClaim, Names};
 use crate::wire::http::Head;
 
 /// What a request head shows of its sender. `reached` is the address at which it reached this machine.
@@ -100,7 +100,7 @@ pub fn attempt(
         control_ui: client.id == "openclaw-control-ui",
         requested: connect.scopes,
         proof,
-        presented: presented(&connect.auth),
+        presented: presented(connect),
         about: About {
             name: name(connect),
             platform: clip(&client.platform),
@@ -140,9 +140,11 @@ fn claim(
     setup: &Setup,
     now: Now,
 ) -> (Proof, Option<SignatureCheck>) {
-    let judged_skew = setup.strict_clock.then(|| now.wall.0.abs_diff(device.signed_at));
-    let key_id = device.key.map(|key| DeviceId(Sha256::digest(key.0).into()));
     let nonce = device.nonce.as_deref();
+    // without a nonce there is nothing but its time that makes a signature fresh, and on this machine both clocks are one
+    let judged_skew =
+        (setup.strict_clock || seen.local && nonce.is_none()).then(|| now.wall.0.abs_diff(device.signed_at));
+    let key_id = device.key.map(|key| DeviceId(Sha256::digest(key.0).into()));
     let claim = Claim { device_id: &device.id, key_id, nonce, challenge, elapsed, judged_skew, local: seen.local };
     let (id, key, signature) = match (claim.check(), device.key, device.signature) {
         (Err(refusal), ..) => return (Proof::Invalid(refusal), None),
@@ -175,13 +177,16 @@ fn skew(signed_at: u64, now: Now) -> Option<i64> {
     (off.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(off)
 }
 
-fn presented(auth: &Auth<'_>) -> Presented {
+fn presented(connect: &Connect<'_>) -> Presented {
     let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_string);
+    let (auth, alone) = (&connect.auth, connect.device.as_ref().filter(|device| device.nonce.is_none()));
     Presented {
         token: owned(&auth.token),
         password: owned(&auth.password),
         device_token: owned(&auth.device_token),
         bootstrap_token: owned(&auth.bootstrap_token),
+        signed_alone: alone.map(|device| device.signed_at),
+        ..Presented::default()
     }
 }
 

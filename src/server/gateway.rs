@@ -76,6 +76,8 @@ pub struct Gateway {
     pub(super) pending: Pending,
     pub(super) codes: Codes,
     pub(super) throttle: Throttle,
+    /// By which signatures without a nonce somebody was let in, the newest first: whose, and when it was made.
+    pub(super) signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
     pub(super) relay: Relay,
     pub(super) commits: Commits<Then>,
@@ -112,6 +114,7 @@ impl Gateway {
             pending: Pending::new(),
             codes: Codes::new(),
             throttle: Throttle::new(setup.rate),
+            signatures: VecDeque::new(),
             presence: Presence::new(setup.machine.clone(), now.wall),
             relay: Relay::default(),
             commits: Commits::default(),

@@ -17,6 +17,7 @@ pub mod evidence;
 mod files;
 mod flag;
 pub mod gateway;
+mod guesses;
 mod here;
 pub mod listen;
 mod log_file;

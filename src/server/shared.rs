@@ -166,13 +166,13 @@ fn started(lazy: &Lazy, name: &str) -> Option<Rc<Worker>> {
 /// Connections in the lobby up to which a signature is checked on the spot.
 const FEW: usize = 4;
 
-/// Connections that were not let in yet. Bounded in all and for each address; the oldest goes first.
+/// Connections that were not let in yet. Bounded in all and for each address (IPv6: its /64); the oldest goes first.
 #[derive(Default)]
 pub struct Lobby(RefCell<Vec<Waiting>>);
 
 struct Waiting {
     conn: ConnId,
-    address: IpAddr,
+    network: [u8; 8],
     /// Dropping it ends the connection.
     task: Option<Task<()>>,
 }
@@ -181,7 +181,8 @@ impl Lobby {
     /// Makes room for a connection from that address and takes it in.
     pub fn enter(&self, conn: ConnId, address: IpAddr) {
         let mut waiting = self.0.borrow_mut();
-        let same = |entry: &Waiting| entry.address == address;
+        let network = net::network(address);
+        let same = |entry: &Waiting| entry.network == network;
         let crowd = waiting.iter().filter(|entry| same(entry)).count();
         let crowded = crowd >= limits::UNAUTHENTICATED_PER_ADDRESS && !net::is_loopback(address);
         let out = if crowded {
@@ -195,7 +196,7 @@ impl Lobby {
             let out = waiting.remove(out);
             log::debug!("conn={} had to make room in the lobby", out.conn);
         }
-        waiting.push(Waiting { conn, address, task: None });
+        waiting.push(Waiting { conn, network, task: None });
     }
 
     /// Gives the lobby the task of a connection that it took in.

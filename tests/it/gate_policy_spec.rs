@@ -265,19 +265,18 @@ fn what_was_wrong(facts: &Facts, policy: &Policy) -> (Rule, Refusal) {
     let why = match (facts.code, policy.auth) {
         (Code::Right(_), _) => return (Rule::SetupCode, Refusal::SetupCodeRole),
         (Code::Wrong, _) => Refusal::SetupCodeInvalid,
+        (Code::Absent, _) if facts.secret == Secret::Throttled => Refusal::RateLimited,
         (Code::Absent, AuthMode::None) => Refusal::AuthNoneNotLocal,
         (Code::Absent, AuthMode::TrustedProxy) => match facts.identity {
             Identity::Refused => Refusal::IdentityRefused,
             Identity::Absent | Identity::Right => Refusal::IdentityMissing,
         },
         (Code::Absent, AuthMode::Token) => match (facts.secret, facts.device_token) {
-            (Secret::Throttled, _) => Refusal::RateLimited,
             (Secret::Wrong, _) => Refusal::TokenMismatch,
             (_, DeviceToken::Wrong) => Refusal::DeviceTokenMismatch,
             _ => Refusal::TokenMissing,
         },
         (Code::Absent, AuthMode::Password) => match (facts.secret, facts.device_token) {
-            (Secret::Throttled, _) => Refusal::RateLimited,
             (Secret::Wrong, _) => Refusal::PasswordMismatch,
             (_, DeviceToken::Wrong) => Refusal::DeviceTokenMismatch,
             _ => Refusal::PasswordMissing,

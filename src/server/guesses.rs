@@ -1,0 +1,114 @@
+//! What a stranger could find by trying - passwords, setup codes, signatures of others - and how often it may try.
+//!
+//! Which guesses wait, and for how long, is [`crate::gate::throttle`]'s; the waiting is done by the connection.
+
+use super::attempt::Attempt;
+use super::gateway::Gateway;
+use crate::gate::codes::CodeText;
+use crate::gate::facts::{AuthMode, Code, Facts, Proof, Secret};
+use crate::gate::ids::{Millis, Now};
+use crate::gate::limits;
+use crate::gate::throttle::{Guess, Pair};
+
+impl Gateway {
+    /// How many milliseconds the attempt has to wait until its guess is looked at. If it never is, the attempt says so afterwards.
+    pub(super) fn turn(&mut self, attempt: &mut Attempt, now: Millis) -> u64 {
+        let known = self.is_known(attempt);
+        attempt.presented.guess = self.guess(attempt, known);
+        let Some(guess) = attempt.presented.guess else { return 0 };
+        let wait = self.throttle.line(guess).enter(attempt.seen.client, now);
+        // a known key does not wait: it is let in without its guess
+        let wait = wait.filter(|wait| *wait == 0 || !known);
+        attempt.presented.unread = wait.is_none();
+        wait.unwrap_or(0)
+    }
+
+    /// What can be found by trying, if anything of that is shown. A paired key is one of few, and has a count of its own for passwords.
+    fn guess(&self, attempt: &Attempt, known: bool) -> Option<Guess> {
+        let auth = self.setup.policy.auth;
+        if sent(attempt).any(|text| self.setup.control.matches(text)) {
+            return None;
+        }
+        if auth == AuthMode::Password && !known && sent(attempt).next().is_some() {
+            return Some(Guess::Password);
+        }
+        let right = auth == AuthMode::Token && sent(attempt).any(|text| self.setup.is_secret(text));
+        let code = code_of(attempt, auth, Secret::Wrong).filter(|_| !right);
+        code.filter(|text| CodeText::parse(text).is_some()).map(|_| Guess::Code)
+    }
+
+    /// Is it let in by its key, whatever else it shows?
+    fn is_known(&self, attempt: &Attempt) -> bool {
+        let (Proof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else { return false };
+        let paired = self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
+        paired || self.setup.authorized.contains(&id)
+    }
+
+    /// What the shared secret that was sent is worth.
+    pub(super) fn secret(&self, attempt: &Attempt, now: Now) -> Secret {
+        if attempt.presented.unread {
+            return Secret::Throttled;
+        }
+        if sent(attempt).next().is_none() {
+            return Secret::Absent;
+        }
+        let own = sent(attempt).any(|text| self.setup.control.matches(text));
+        if !own && self.pair_of(attempt).is_some_and(|pair| self.throttle.wait(pair, now.at) > 0) {
+            Secret::Throttled
+        } else if sent(attempt).any(|text| self.setup.is_secret(text)) {
+            Secret::Right
+        } else {
+            Secret::Wrong
+        }
+    }
+
+    pub(super) fn count_guess(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
+        match (facts.secret, self.pair_of(attempt)) {
+            (Secret::Wrong, Some(pair)) => self.throttle.wrong(pair, now.at),
+            (Secret::Right, Some(pair)) => self.throttle.right(pair),
+            _ => {}
+        }
+        let right = facts.secret == Secret::Right || matches!(facts.code, Code::Right(_));
+        if let Some(guess) = attempt.presented.guess.filter(|_| right) {
+            self.throttle.line(guess).right();
+        }
+    }
+
+    /// Whose wrong passwords are counted together. Without a key nobody can be told from others at its address, so nobody is locked
+    /// out then.
+    fn pair_of(&self, attempt: &Attempt) -> Option<Pair> {
+        match &attempt.proof {
+            Proof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => {
+                Some(Pair::of(attempt.seen.client, id))
+            }
+            _ => None,
+        }
+    }
+
+    /// Has this signature let somebody in before? One over a nonce of ours is good for one connection anyway; one without is
+    /// good for a time, but once.
+    pub(super) fn is_replayed(&mut self, attempt: &Attempt, now: Now) -> bool {
+        let (Proof::Valid { id, .. }, Some(signed_at)) = (attempt.proof, attempt.presented.signed_alone) else {
+            return false;
+        };
+        self.signatures.retain(|(_, at)| now.wall.0.abs_diff(*at) <= limits::CLOCK_SKEW_MS);
+        let known = self.signatures.contains(&(id, signed_at));
+        self.signatures.truncate(limits::SIGNATURES - 1);
+        self.signatures.push_front((id, signed_at));
+        known
+    }
+}
+
+/// The secrets of people in either field.
+fn sent(attempt: &Attempt) -> impl Iterator<Item = &String> {
+    let presented = &attempt.presented;
+    [&presented.token, &presented.password].into_iter().flatten().filter(|text| !text.is_empty())
+}
+
+/// What may be a setup code: the field made for it, or a token that is not the secret and looks like a code, where tokens are
+/// not typed by people.
+pub(super) fn code_of(attempt: &Attempt, auth: AuthMode, secret: Secret) -> Option<&str> {
+    let typed = attempt.presented.token.as_deref().filter(|_| auth == AuthMode::Token && secret != Secret::Right);
+    let typed = typed.filter(|text| CodeText::parse(text).is_some());
+    attempt.presented.bootstrap_token.as_deref().or(typed)
+}
