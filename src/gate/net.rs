@@ -66,7 +66,7 @@ pub fn client_address(
 
 /// One entry of a proxy header: an address, perhaps with brackets, a port, or a zone.
 fn hop(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim();
+    let entry = entry.trim_ascii();
     if let Ok(address) = entry.parse::<IpAddr>() {
         return Some(fold(address));
     }

@@ -183,7 +183,9 @@ impl Web {
             return Identity::Absent;
         };
         let allowed = proxy.allow_users.is_empty() || proxy.allow_users.iter().any(|name| name == user);
-        if allowed && proxy.required_headers.iter().all(given) {
+        // which of two is the proxy's, and which its client's?
+        let once = !head.is_twice(&proxy.user_header);
+        if once && allowed && proxy.required_headers.iter().all(given) {
             Identity::Right
         } else {
             Identity::Refused

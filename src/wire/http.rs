@@ -105,7 +105,7 @@ impl<'a> Head<'a> {
             return Err(Bad::Target);
         }
         let value = |line: &httparse::Header<'a>| core::str::from_utf8(line.value).unwrap_or("\u{fffd}");
-        let lines = request.headers.iter().map(|line| (line.name, value(line).trim())).collect();
+        let lines = request.headers.iter().map(|line| (line.name, value(line).trim_ascii())).collect();
         let head = Head { len, method, path, query, minor_version, lines };
         head.checked().map(Some)
     }
@@ -113,6 +113,11 @@ impl<'a> Head<'a> {
     /// The value of that header, the first one should there be several lines.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.values(name).next()
+    }
+
+    /// Does that header stand in more than one line?
+    pub fn is_twice(&self, name: &str) -> bool {
+        self.values(name).nth(1).is_some()
     }
 
     /// Host, in its bytes: not checked to name anything.
@@ -203,7 +208,7 @@ impl<'a> Head<'a> {
     }
 
     fn checked(self) -> Result<Head<'a>, Bad> {
-        if let Some(name) = SINGLE.iter().find(|name| self.values(name).nth(1).is_some()) {
+        if let Some(name) = SINGLE.iter().find(|name| self.is_twice(name)) {
             return Err(Bad::Twice(name));
         }
         let both = self.header("Transfer-Encoding").is_some() && self.header("Content-Length").is_some();
