@@ -20,7 +20,7 @@ use crate::gate::limits;
 pub struct TableKey([u8; 32]);
 
 /// A device token: 43 characters of base64url. Secret.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Token([u8; TOKEN_LEN]);
 
 /// The first 8 hexadecimal digits of the SHA-256 of a secret: enough to see whether two are the same, for people.

@@ -340,13 +340,20 @@ impl Dial {
 
     /// An open WebSocket on which nothing was said yet.
     pub fn open(&self) -> Socket {
+        self.try_open().unwrap_or_else(|head| panic!("closed before the upgrade: {head}"))
+    }
+
+    /// The same, or what came until it was closed.
+    pub fn try_open(&self) -> Result<Socket, String> {
         let mut stream = self.tcp();
-        stream.write_all(self.upgrade().as_bytes()).unwrap();
+        let sent = stream.write_all(self.upgrade().as_bytes());
         let mut head = Vec::new();
         let end = loop {
             let mut part = [0; 1024];
-            let count = retry(|| stream.read(&mut part)).unwrap();
-            assert!(count > 0, "closed before the upgrade: {}", String::from_utf8_lossy(&head));
+            let count = sent.as_ref().ok().and_then(|()| retry(|| stream.read(&mut part)).ok()).unwrap_or(0);
+            if count == 0 {
+                return Err(String::from_utf8_lossy(&head).into_owned());
+            }
             head.extend_from_slice(&part[..count]);
             if let Some(at) = head.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
@@ -357,7 +364,7 @@ impl Dial {
         assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the accept key of RFC 6455: {text}");
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         let ws = WebSocket::from_partially_read(Patient(stream), head.split_off(end), Role::Client, Some(config));
-        Socket { ws, seen: VecDeque::new(), calls: 0, seq: 0 }
+        Ok(Socket { ws, seen: VecDeque::new(), calls: 0, seq: 0 })
     }
 
     /// Comes in, or is refused.

@@ -287,6 +287,7 @@ pub fn in_a_namespace(test: &str, said: &str) -> bool {
         output.status.success() && told.contains(said),
         "{test} needs `unshare` (Debian: util-linux), `ip` (Debian: iproute2) and the right to make a network namespace:\n{told}"
     );
+    print!("{told}");
     false
 }
 

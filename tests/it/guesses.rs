@@ -1,0 +1,208 @@
+//! Guessing: at passwords, at setup codes, from one address and many, and what it costs those who need no guess.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gatelet::gate::limits;
+use serde_json::json;
+
+use super::client::{Device, Dial, Session, Who};
+use super::gateway::{code, Gateway, Plan, TOKEN};
+use super::runner::{at_most, patience, until};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// What guessers were told.
+#[derive(Default)]
+struct Told {
+    /// That it is wrong: so it was looked at.
+    wrong: AtomicU64,
+    /// To try again later.
+    later: AtomicU64,
+}
+
+/// More than one address has places in a line.
+const GUESSERS: usize = limits::GUESSES_WAITING / 2 + 6;
+
+/// Runs `meanwhile` while guessers from that address try as fast as they can, and the line is full of them. Gives back what they
+/// were told, and holds it to the rate in all.
+fn while_guessed(
+    from: &Dial,
+    guess: impl Fn(u64) -> Who + Sync,
+    (wrong, every_ms): (&str, u64),
+    meanwhile: impl FnOnce(),
+) {
+    let (over, told, count) = (AtomicBool::new(false), Told::default(), AtomicU64::new(0));
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..GUESSERS {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let refused = from.connect(&guess(count.fetch_add(1, Ordering::Relaxed))).unwrap_err();
+                    let counter = match refused.code() {
+                        "AUTH_RATE_LIMITED" => &told.later,
+                        code if code == wrong => &told.wrong,
+                        other => panic!("a guess is told {other}"),
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let ends = Ends(&over);
+        until(|| told.later.load(Ordering::Relaxed) > 0, || "the line is never full".into());
+        meanwhile();
+        drop(ends);
+    });
+    let spent = begun.elapsed().as_millis() as u64;
+    let looked_at = told.wrong.load(Ordering::Relaxed);
+    let most = limits::GUESSES_AT_ONCE + limits::GUESSES_WAITING as u64 + spent / every_ms;
+    assert!((limits::GUESSES_AT_ONCE..=most).contains(&looked_at), "{looked_at} guesses looked at in {spent} ms");
+    let later = told.later.load(Ordering::Relaxed);
+    println!("{spent} ms: {looked_at} guesses looked at, {later} not; at most {most}");
+}
+
+/// Ends the guessing however the test ends.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How long a guess may wait for its turn, and some time to come in.
+fn in_turn() -> Duration {
+    at_most(Duration::from_millis(limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000))
+}
+
+/// Comes in at the first try, in that time.
+fn comes_in(what: &str, dial: &Dial, who: &Who, within: Duration) -> Session {
+    let begun = Instant::now();
+    let session = dial.connect(who).unwrap_or_else(|refused| panic!("{what}: {refused:?}"));
+    let took = begun.elapsed();
+    println!("{what}: in after {took:?}");
+    assert!(took < within, "{what}: {took:?}");
+    session
+}
+
+#[test]
+fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
+    let (known, listed, new, behind) = (Device::new(), Device::new(), Device::new(), Device::new());
+    let gateway = Plan::with(json!({
+        "auth": { "mode": "password", "password": PASSWORD }, "pairing": { "authorizedKeys": [listed.public] },
+    }))
+    .start();
+    let right = || Who::v4().password(PASSWORD);
+    let mut admin = gateway.connect(&right()).unwrap();
+    gateway.connect(&right().device(&known).scopes(&["read"])).unwrap().leave();
+    let setup = code(&mut admin, "full");
+    // each guess with a key of its own, or with none
+    let guess = |n: u64| match n % 2 {
+        0 => Who::v4().password(&format!("guess {n}")),
+        _ => Who::v4().password(&format!("guess {n}")).device(&Device::new()),
+    };
+    let here = gateway.dial();
+    let rate = ("AUTH_PASSWORD_MISMATCH", limits::PASSWORD_EVERY_MS);
+    while_guessed(&here, guess, rate, || {
+        let (at_once, in_turn) = (at_most(Duration::from_secs(5)), in_turn());
+        let less = comes_in("a known key, same address", &here, &Who::v4().device(&known), at_once);
+        assert_eq!(less.scopes(), ["read"]);
+        let more = comes_in("a known key and the password", &here, &right().device(&known), at_once);
+        assert!(more.scopes().contains(&"admin".to_string()), "its password is looked at: {:?}", more.scopes());
+        comes_in("a listed key and an old password", &here, &Who::v4().password("old").device(&listed), at_once);
+        comes_in("a code, same address", &here, &Who::v4().code(&setup).device(&Device::new()), at_once);
+        let list = gateway.plan.good(&["devices", "list"]);
+        assert!(list.contains(&known.id[..8]), "the owner's own command line: {list}");
+        let there = |last: u8| here.clone().from(&format!("127.0.0.{last}"));
+        thread::scope(|scope| {
+            scope.spawn(|| drop(comes_in("a new key, another address", &there(2), &right().device(&new), in_turn)));
+            scope.spawn(|| drop(comes_in("no key, another address", &there(3), &right(), in_turn)));
+            // behind the same NAT, as often as a guesser tries
+            let begun = Instant::now();
+            let tries = (1..).find(|_| here.connect(&right().device(&behind)).is_ok());
+            println!("a new key, same address: in after {:?} and {tries:?} tries", begun.elapsed());
+            assert!(begun.elapsed() < 2 * patience(), "{:?}", begun.elapsed());
+        });
+    });
+    comes_in("a new key afterwards", &here, &right().device(&Device::new()), in_turn());
+    admin.call("health", json!({})).unwrap();
+}
+
+#[test]
+fn setup_codes_are_guessed_at_a_fixed_rate_and_outlive_it() {
+    let gateway = Gateway::new();
+    let mut admin = gateway.admin();
+    let [first, second] = [0, 1].map(|_| code(&mut admin, "full"));
+    let known = Device::new();
+    gateway.connect(&Who::v4().token(TOKEN).device(&known)).unwrap().leave();
+    let alphabet = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+    let guess = |n: u64| {
+        let typed: String = (0..8).map(|at| alphabet[(n >> (5 * at)) as usize & 31] as char).collect();
+        match n % 2 {
+            0 => Who::v4().code(&typed).device(&Device::new()),
+            _ => Who::v3().token(&typed),
+        }
+    };
+    let here = gateway.dial();
+    let rate = ("AUTH_BOOTSTRAP_TOKEN_INVALID", limits::CODE_EVERY_MS);
+    while_guessed(&here, guess, rate, || {
+        let at_once = at_most(Duration::from_secs(5));
+        comes_in("the token and a new key", &here, &Who::v4().token(TOKEN).device(&Device::new()), at_once);
+        comes_in("a known key and a used code", &here, &Who::v4().code("ABCD2345").device(&known), at_once);
+        let there = here.clone().from("127.0.0.2");
+        comes_in("the code, another address", &there, &Who::v4().code(&first).device(&Device::new()), in_turn());
+    });
+    comes_in("the code afterwards", &here, &Who::v4().code(&second).device(&Device::new()), in_turn());
+}
+
+#[test]
+fn one_code_lets_one_of_a_hundred_in_in_both_ways_of_pairing() {
+    for pairing in ["token", "strict"] {
+        let gateway = Plan::with(json!({
+            "auth": { "mode": "token", "token": TOKEN }, "pairing": { "mode": pairing },
+        }))
+        .start();
+        let mut admin = gateway.admin();
+        let code = code(&mut admin, "full");
+        let (dial, start) = (gateway.dial(), Barrier::new(100));
+        let admitted = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for n in 0..100 {
+                let (dial, code, start, admitted) = (&dial, &code, &start, &admitted);
+                scope.spawn(move || {
+                    // a page, an old program, a node of any kind: all with the same code, typed as people do
+                    let device = Device::new();
+                    let who = match n % 3 {
+                        0 => Who::v4().code(code),
+                        1 => Who::v3().token(&code.to_lowercase()),
+                        _ => Who::v4().code(&format!("{}-{}", &code[..4], &code[4..])),
+                    };
+                    let mut socket = dial.open();
+                    let params = who.device(&device).params(&socket.challenge());
+                    start.wait();
+                    match socket.connect(params) {
+                        Ok(session) => {
+                            assert!(!session.token().is_empty());
+                            admitted.fetch_add(1, Ordering::Relaxed);
+                        }
+                        // the line of guesses may be full: a race of a hundred is one
+                        Err(refused) => assert!(
+                            ["AUTH_BOOTSTRAP_TOKEN_INVALID", "AUTH_RATE_LIMITED"].contains(&refused.code()),
+                            "{refused:?}"
+                        ),
+                    }
+                });
+            }
+        });
+        assert_eq!(admitted.into_inner(), 1, "{pairing}");
+        let list = admin.call("device.pair.list", json!({})).unwrap();
+        assert_eq!(list["paired"].as_array().unwrap().len(), 1, "{pairing}: {list}");
+        assert_eq!(list["pending"].as_array().unwrap().len(), 0, "{pairing}: {list}");
+        drop(admin);
+        let gateway = gateway.kill().start();
+        let list = gateway.admin().call("device.pair.list", json!({})).unwrap();
+        assert_eq!(list["paired"].as_array().unwrap().len(), 1, "{pairing}, after a power cut: {list}");
+    }
+}

@@ -1,0 +1,112 @@
+//! What is compared with a secret takes the same time wherever it differs.
+
+use gatelet::config::Secret;
+use gatelet::gate::codes::CodeText;
+use gatelet::server::attempt::Presented;
+use gatelet::server::setup::SecretDigest;
+use gatelet::store::tokens::{TableKey, Token};
+
+/// Says `it` for a type that has no `==`. For one that has, two of these could be meant, and this file does not compile.
+trait NotCompared<Why> {
+    fn it() {}
+}
+
+impl<T> NotCompared<()> for T {}
+
+impl<T: PartialEq> NotCompared<u8> for T {}
+
+#[test]
+fn nothing_secret_has_an_equal_sign() {
+    <SecretDigest as NotCompared<_>>::it();
+    <CodeText as NotCompared<_>>::it();
+    <Token as NotCompared<_>>::it();
+    <TableKey as NotCompared<_>>::it();
+    <Presented as NotCompared<_>>::it();
+    <Secret as NotCompared<_>>::it();
+}
+
+#[cfg(target_os = "linux")]
+mod counted {
+    use std::process::Command;
+
+    use gatelet::gate::codes::{CodeText, Codes};
+    use gatelet::gate::device::{Device, Provenance};
+    use gatelet::gate::facts::Grant;
+    use gatelet::gate::ids::{DeviceId, Millis, PublicKey, RequestId, Role, Roles, WallMs};
+    use gatelet::gate::scopes::Scopes;
+    use gatelet::server::setup::SecretDigest;
+    use gatelet::store::tokens::{check, device_token, TableKey};
+
+    const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123456";
+    const GUESS: &str = "GATELET_TEST_GUESS";
+
+    /// What each of the comparisons is given: as long as the right one, and of the same characters.
+    fn guess(right: &str, kind: &str) -> String {
+        let mut text = right.as_bytes().to_vec();
+        let last = text.len() - 1;
+        match kind {
+            "last" => text.swap(last, last - 1),
+            "first" => text.swap(0, 1),
+            "all" => text.reverse(),
+            _ => {}
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[inline(never)]
+    fn counted_secret(right: &SecretDigest, guess: &str) -> bool {
+        right.matches(guess)
+    }
+
+    #[inline(never)]
+    fn counted_token(key: &TableKey, device: &Device, guess: &str) -> bool {
+        check(key, device, Role::Operator, guess).is_some()
+    }
+
+    #[inline(never)]
+    fn counted_code(codes: &mut Codes, guess: &str) -> bool {
+        codes.take(guess, Millis(1)).is_some()
+    }
+
+    /// Inside valgrind: one comparison of each.
+    fn compare(kind: &str) {
+        let is_right = kind == "right";
+        assert_eq!(counted_secret(&SecretDigest::of(SECRET), &guess(SECRET, kind)), is_right);
+        let key = TableKey::new([7; 32]);
+        let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
+        device.approve(Role::Operator, Scopes::ALL, WallMs(1));
+        let token = device_token(&key, &device.id, Role::Operator, device.tokens[Role::Operator as usize].current);
+        assert_eq!(counted_token(&key, &device, &guess(token.as_str(), kind)), is_right);
+        let mut codes = Codes::new();
+        let grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
+        codes.make(RequestId([1; 16]), CodeText::parse("ABCDEFGH").unwrap(), grant, Millis(0));
+        assert_eq!(counted_code(&mut codes, &guess("ABCDEFGH", kind)), is_right);
+    }
+
+    /// Instructions of that comparison, as callgrind counts them.
+    fn instructions(name: &str, kind: &str) -> u64 {
+        let toggle = format!("--toggle-collect=*counted_{name}*");
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no", &toggle]);
+        let test = "timing::counted::a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong";
+        command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--ignored", "--test-threads=1"]);
+        let output = command.env(GUESS, kind).output().expect("valgrind");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
+        let line = told.lines().find_map(|line| line.split_once("Collected : ")).expect("a count");
+        line.1.trim().parse().unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs valgrind: cargo test --release --test it -- --ignored timing::"]
+    fn a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong() {
+        if let Ok(kind) = std::env::var(GUESS) {
+            return compare(&kind);
+        }
+        for name in ["secret", "token", "code"] {
+            let counts = ["last", "first", "all"].map(|kind| instructions(name, kind));
+            println!("{name}: {counts:?} instructions; right: {}", instructions(name, "right"));
+            assert!(counts[0] > 20 && counts.iter().all(|count| *count == counts[0]), "{name}: {counts:?}");
+        }
+    }
+}
