@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests of gatelet, on a machine that has only Rust, Node with npm, and apt: installs the rest itself.
 #   tests/run.sh           everything
-#   tests/run.sh STEP...   some of: lint rust fuzz e2e cross linux docker bench
+#   tests/run.sh STEP...   some of: lint rust fuzz autobahn e2e cross linux docker bench
 # The last line counts all tests. Work files: target/ (kept, so that a second run is quick).
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -106,6 +106,11 @@ fuzz() {
   script_tests fuzz tests/fuzz/run.sh
 }
 
+autobahn() {
+  say "the Autobahn test suite against the gateway's WebSocket (a first time installs it: a minute in all)"
+  script_tests autobahn tests/autobahn/run.sh
+}
+
 e2e() {
   say "real clients: release build, install, run (a first install takes about a minute)"
   check release cargo build --release --locked
@@ -152,12 +157,13 @@ bench() {
   cat "$logs/bench.log"
 }
 
+all=(lint rust fuzz autobahn e2e cross linux docker bench)
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(lint rust fuzz e2e cross linux docker bench)
+[ ${#steps[@]} -gt 0 ] || steps=("${all[@]}")
 for step in "${steps[@]}"; do
-  case $step in
-    lint | rust | fuzz | e2e | cross | linux | docker | bench) "$step" ;;
-    *) echo "no step \"$step\"; there are lint, rust, fuzz, e2e, cross, linux, docker, bench" >&2; exit 2 ;;
+  case " ${all[*]} " in
+    *" $step "*) "$step" ;;
+    *) echo "no step \"$step\"; there are ${all[*]}" >&2; exit 2 ;;
   esac
 done
 say "done"
