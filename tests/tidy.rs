@@ -174,7 +174,8 @@ fn unsafe_is_forbidden_in_both_crates_and_source_is_ascii() {
 fn every_source_file_is_compiled() {
     let mut wrong = Vec::new();
     let mut reached = 0;
-    for (folder, tops) in [("src", &["lib.rs", "main.rs"][..]), ("tests/it", &["main.rs"][..])] {
+    let main = &["main.rs"][..];
+    for (folder, tops) in [("src", &["lib.rs", "main.rs"][..]), ("tests/it", main), ("tests/faults", main)] {
         let base = root().join(folder);
         let tops: Vec<PathBuf> = tops.iter().map(|top| base.join(top)).collect();
         for path in files(&base).into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {

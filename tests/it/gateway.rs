@@ -54,6 +54,12 @@ impl Plan {
         Plan { config, args: Vec::new(), prefix: Vec::new(), dir: Arc::new(TempDir::new()) }
     }
 
+    /// With its files on this machine's disk, where a sync takes its time.
+    #[allow(dead_code, reason = "only tests/faults kills often enough for that to matter")]
+    pub fn on_disk(self) -> Plan {
+        Plan { dir: Arc::new(TempDir::below(&std::env::temp_dir())), ..self }
+    }
+
     pub fn prefix(mut self, words: &[&str]) -> Plan {
         self.prefix = words.iter().map(|word| word.to_string()).collect();
         self
@@ -296,9 +302,12 @@ pub struct TempDir(pub PathBuf);
 
 impl TempDir {
     pub fn new() -> TempDir {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        TempDir::below(if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() }.as_path())
+    }
+
+    fn below(base: &Path) -> TempDir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = base.join(name);
         std::fs::create_dir_all(&dir).unwrap();

@@ -1,0 +1,104 @@
+//! No descriptor left: who is in goes on, nothing burns, and as soon as somebody leaves others come in.
+
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::client::{Device, Session, Who};
+use super::gateway::{Gateway, Plan, TOKEN};
+use super::runner::until;
+
+/// What `ulimit -n` is for the gateway.
+const DESCRIPTORS: usize = 64;
+
+fn poor() -> Gateway {
+    let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
+    Plan::new().prefix(&["prlimit", &limit, "--"]).start()
+}
+
+/// Those below the limit: what runs the test may have left it one above.
+fn open_descriptors(gateway: &Gateway) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
+    let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse::<usize>().unwrap());
+    numbers.filter(|number| *number < DESCRIPTORS).count()
+}
+
+fn used_up(gateway: &Gateway) {
+    let open = || open_descriptors(gateway);
+    until(|| open() == DESCRIPTORS, || format!("{} of {DESCRIPTORS} descriptors are in use", open()));
+}
+
+/// Processor time of the gateway so far.
+fn processor(gateway: &Gateway) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid())).unwrap();
+    // behind the name, which ends with the last bracket: state, then ten numbers, then utime and stime in ticks of 10 ms
+    let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+    Duration::from_millis(10 * ticks.map(|text| text.parse::<u64>().unwrap()).sum::<u64>())
+}
+
+/// Silent connections, more of them than the gateway has descriptors; the system takes those that it does not accept.
+fn crowd(gateway: &Gateway) -> Vec<TcpStream> {
+    (0..2 * DESCRIPTORS).map(|_| gateway.dial().tcp()).collect()
+}
+
+#[test]
+fn silent_sockets_that_use_up_all_descriptors_stop_nobody_who_is_in_and_burn_nothing() {
+    let gateway = poor();
+    let device = Device::new();
+    let mut known = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
+    let begun = Instant::now();
+    let silent = crowd(&gateway);
+    used_up(&gateway);
+    let before = processor(&gateway);
+    // a second of its life, in which nothing happens but what is measured
+    thread::sleep(Duration::from_secs(1));
+    let spent = processor(&gateway) - before;
+    assert!(spent <= Duration::from_millis(100), "{spent:?} of processor time in a second without work");
+    for _ in 0..50 {
+        known.call("status", json!({})).unwrap();
+    }
+    let label = json!({ "deviceId": device.id, "label": "still written" });
+    known.call("device.pair.rename", label).expect("the table needs no new descriptor");
+    assert!(begun.elapsed() < Duration::from_secs(14), "the crowd was still there");
+    drop(silent);
+    gateway.connect(&Who::v4().device(&device)).expect("a known device").leave();
+    gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).expect("a new one").leave();
+    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn who_is_in_may_use_up_all_descriptors_and_who_leaves_makes_room() {
+    let gateway = poor();
+    let who = Who::v4().token(TOKEN);
+    let mut admitted: Vec<Session> = Vec::new();
+    loop {
+        while open_descriptors(&gateway) < DESCRIPTORS {
+            admitted.push(gateway.connect(&who).unwrap());
+        }
+        // meanwhile a descriptor of the start's own request may come back
+        for session in &mut admitted {
+            session.call("status", json!({})).unwrap();
+        }
+        if open_descriptors(&gateway) == DESCRIPTORS {
+            break;
+        }
+    }
+    assert!(admitted.len() > DESCRIPTORS / 2, "{} came in", admitted.len());
+    let (dial, next) = (gateway.dial(), who.clone());
+    // the system has its connection, the gateway has not
+    let waits = thread::spawn(move || dial.connect(&next).unwrap());
+    for session in &mut admitted {
+        session.call("status", json!({})).unwrap();
+    }
+    assert!(!waits.is_finished(), "there is a descriptor more than there can be");
+    admitted.pop().unwrap().leave();
+    let mut came = waits.join().unwrap();
+    came.call("status", json!({})).unwrap();
+    let config = came.call("config.get", json!({}));
+    assert_eq!(config.unwrap_err().code(), "UNAVAILABLE", "there is none to read the file with");
+    came.leave();
+    until(|| open_descriptors(&gateway) < DESCRIPTORS, || "nobody left".into());
+    admitted[0].call("config.get", json!({})).expect("and now there is one");
+}

@@ -1,0 +1,51 @@
+//! Real faults, met by the real program (`GATELET_BIN` names another one) with real files: processes that are killed, disks that are
+//! full, read-only or broken, a state directory that goes away, no descriptor left, a clock that is wrong, and a day of use in one go.
+//!
+//! `cargo test --test faults` is the short form, a minute. The long forms:
+//!
+//!     FAULTS_ROUNDS=2000 cargo test --test faults kills::        # ten minutes of kill -9
+//!     SOAK_SECONDS=1200 cargo test --test faults soak:: -- --nocapture
+//!
+//! `FAULTS_SEED` is where their random numbers begin. Disks are made in mount namespaces of the tests' own: that takes root and loop
+//! devices, as CI has them. What no process can bring about, a power cut that loses what was not synced, is in
+//! tests/it/store_crash.rs.
+
+#[allow(dead_code, reason = "what only tests/it uses of its client")]
+#[path = "../it/client.rs"]
+mod client;
+mod clocks;
+mod descriptors;
+#[allow(dead_code, reason = "what only tests/it uses of it")]
+#[path = "../it/gateway.rs"]
+mod gateway;
+mod kills;
+#[allow(dead_code, reason = "what only tests/it uses of it")]
+#[path = "../it/runner.rs"]
+mod runner;
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Random numbers that a seed repeats (splitmix64).
+struct Random(u64);
+
+impl Random {
+    /// Those of that run among others.
+    fn of(run: u64) -> Random {
+        Random(number("FAULTS_SEED", 1) ^ (run << 32))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
