@@ -75,7 +75,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let listeners = listen::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let address_file = AddressFile::write(&paths.state_dir.value, &listeners)?;
+    let address_file = AddressFile::write(&paths.state_dir.value, &listeners);
     let not_used = loaded.accepted_not_used;
     let here = Here {
         args: loaded.args,
@@ -215,12 +215,14 @@ impl AddressFile {
         let _ = std::fs::remove_file(Self::path(dir));
     }
 
-    fn write(dir: &Path, listeners: &Listeners) -> Result<AddressFile, StartError> {
+    /// A disk without room for it keeps only the command line out.
+    fn write(dir: &Path, listeners: &Listeners) -> AddressFile {
         let path = Self::path(dir);
         let line = format!("{}\n", listeners.own_address());
-        store::write_private(&path, line.as_bytes())
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        Ok(AddressFile(path))
+        if let Err(error) = store::write_private(&path, line.as_bytes()) {
+            log::warn!("cannot write {}, which commands need to find this gateway: {error}", path.display());
+        }
+        AddressFile(path)
     }
 }
 

@@ -33,6 +33,8 @@ pub trait Disk {
 /// A file of the operating system, together with the lock that makes this process its only writer.
 pub struct StdDisk {
     file: File,
+    /// The name that it has for as long as it is worth writing to.
+    path: PathBuf,
     _lock: Option<DirLock>,
 }
 
@@ -46,18 +48,33 @@ pub struct DirLock(#[allow(dead_code)] File);
 impl StdDisk {
     /// Opens an existing file for reading and writing, without any lock.
     pub fn open(path: &Path) -> io::Result<StdDisk> {
-        let file = patiently(|| OpenOptions::new().read(true).write(true).open(path))?;
-        Ok(StdDisk { file, _lock: None })
+        StdDisk::of(path, patiently(|| OpenOptions::new().read(true).write(true).open(path))?)
     }
 
     /// Opens an existing file for reading only.
     pub fn open_read_only(path: &Path) -> io::Result<StdDisk> {
-        Ok(StdDisk { file: patiently(|| File::open(path))?, _lock: None })
+        StdDisk::of(path, patiently(|| File::open(path))?)
     }
 
     /// Makes a new private file for reading and writing; an error if something of that name exists.
     pub(super) fn create(path: &Path) -> io::Result<StdDisk> {
-        Ok(StdDisk { file: patiently(|| private().read(true).open(path))?, _lock: None })
+        StdDisk::of(path, patiently(|| private().read(true).open(path))?)
+    }
+
+    fn of(path: &Path, file: File) -> io::Result<StdDisk> {
+        Ok(StdDisk { file, path: path.into(), _lock: None })
+    }
+
+    /// What is written to a file that was removed, or whose directory was, is durable nowhere.
+    fn still_there(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        let removed = std::os::unix::fs::MetadataExt::nlink(&self.file.metadata()?) == 0;
+        #[cfg(not(unix))]
+        let removed = false;
+        match removed || !self.path.try_exists()? {
+            true => Err(io::Error::other("the file was removed; put the state directory back and restart")),
+            false => Ok(()),
+        }
     }
 
     /// Keeps `lock` for as long as this disk is open.
@@ -84,7 +101,8 @@ impl Disk for StdDisk {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.still_there()
     }
 }
 

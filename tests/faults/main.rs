@@ -15,10 +15,14 @@
 mod client;
 mod clocks;
 mod descriptors;
+mod disks;
 #[allow(dead_code, reason = "what only tests/it uses of it")]
 #[path = "../it/gateway.rs"]
 mod gateway;
 mod kills;
+#[allow(dead_code, reason = "what only tests/it uses of it")]
+#[path = "../it/program.rs"]
+mod program;
 #[allow(dead_code, reason = "what only tests/it uses of it")]
 #[path = "../it/runner.rs"]
 mod runner;
