@@ -26,6 +26,7 @@ mod program;
 #[allow(dead_code, reason = "what only tests/it uses of it")]
 #[path = "../it/runner.rs"]
 mod runner;
+mod soak;
 
 /// A number from the environment.
 fn number(name: &str, default: u64) -> u64 {
