@@ -12,7 +12,7 @@ use gatelet::wire::frames::{self, FromGateway};
 use gatelet::wire::{base64, json};
 use sha2::{Digest, Sha256};
 use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,7 +66,7 @@ pub enum As {
 /// What is asked of nodes.
 pub const COMMAND: &str = "system.which";
 
-const SCOPES: [&str; 3] = ["operator.read", "operator.write", "operator.admin"];
+const SCOPES: [&str; 4] = ["operator.read", "operator.write", "operator.admin", "operator.pairing"];
 
 impl As {
     fn scopes(self) -> &'static [&'static str] {
@@ -114,14 +114,11 @@ impl Client {
         }
     }
 
-    /// Waits for the next event of that name; gives its length.
-    pub fn event(&mut self, wanted: &str) -> Result<usize, Failed> {
-        loop {
-            let text = self.text()?;
-            if matches!(FromGateway::parse(text.as_bytes())?, FromGateway::Event { name, .. } if name == wanted) {
-                return Ok(text.len());
-            }
-        }
+    /// Waits for the next event of that name; looks no closer, as many of them wait at the same time.
+    pub fn event(&mut self, name: &str) -> Result<(), Failed> {
+        let name = format!("\"event\":\"{name}\"");
+        while !self.text()?.contains(&name) {}
+        Ok(())
     }
 
     /// A node whose offer is approved, and which answers every call with `payload` on a thread of its own, until it is closed.
@@ -131,8 +128,10 @@ impl Client {
         let list = owner.call("node.pair.list", b"{}")?;
         let list = json::parse(list.as_bytes(), limits::JSON_DEPTH).map_err(|bad| bad.to_string())?;
         let pending = list.get("pending").and_then(|pending| pending.items().next());
-        let request = pending.and_then(|request| request.get("requestId")).ok_or("nothing waits for approval")?;
-        owner.call("node.pair.approve", &json::object(|o| o.raw("requestId", request.raw().as_bytes())))?;
+        // 2026.1.29 takes what a node offers, and asks nobody
+        if let Some(request) = pending.and_then(|request| request.get("requestId")) {
+            owner.call("node.pair.approve", &json::object(|o| o.raw("requestId", request.raw().as_bytes())))?;
+        }
         let id = device.id.clone();
         std::thread::spawn(move || while node.answer(&id, &payload).is_ok() {});
         Ok(())
@@ -154,13 +153,29 @@ impl Client {
         self.send("node.invoke.result", &result).map(drop)
     }
 
+    /// Reads what has come meanwhile, and answers pings.
+    pub fn catch_up(&mut self) -> Result<(), Failed> {
+        self.socket.get_ref().set_nonblocking(true)?;
+        let end = loop {
+            match self.socket.read() {
+                Ok(Message::Close(frame)) => break Err(format!("closed: {frame:?}").into()),
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) => break Err(error.into()),
+            }
+        };
+        self.socket.get_ref().set_nonblocking(false)?;
+        end
+    }
+
     /// Says a text and waits for one.
     pub fn echo(&mut self, text: &str) -> Result<usize, Failed> {
         self.socket.send(Message::text(text))?;
         Ok(self.text()?.len())
     }
 
-    fn send(&mut self, method: &str, params: &[u8]) -> Result<String, Failed> {
+    /// Asks, and does not wait; gives the number of the request.
+    pub fn send(&mut self, method: &str, params: &[u8]) -> Result<String, Failed> {
         self.sent += 1;
         let id = self.sent.to_string();
         let request = String::from_utf8(frames::request(&id, method, params))?;
@@ -208,7 +223,8 @@ pub fn until_ready(address: SocketAddr, path: &str, began: Instant) -> Result<Du
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long anything is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 fn open(address: SocketAddr) -> Result<WebSocket<TcpStream>, Failed> {
     let mut stream = TcpStream::connect(address)?;
@@ -233,7 +249,7 @@ fn open(address: SocketAddr) -> Result<WebSocket<TcpStream>, Failed> {
     if !bytes.starts_with(b"HTTP/1.1 101 ") {
         return Err(String::from_utf8_lossy(&bytes).into_owned().into());
     }
-    let config = WebSocketConfig::default().read_buffer_size(1 << 16).write_buffer_size(0);
+    let config = WebSocketConfig::default().read_buffer_size(1 << 14).write_buffer_size(0);
     let config = config.max_message_size(None).max_frame_size(None);
     Ok(WebSocket::from_partially_read(stream, bytes.split_off(end), Role::Client, Some(config)))
 }

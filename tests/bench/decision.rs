@@ -13,7 +13,7 @@ use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::table::{Cell, Table as Devices};
 
 use crate::gateway::own_cpu_ns;
-use crate::table::{count, median, ns, Goal, Table};
+use crate::table::{count, median, ns, Goal, Section, Table};
 
 struct Counting;
 
@@ -65,9 +65,23 @@ pub fn rows(table: &mut Table) {
             allocations += ALLOCATIONS.get() - before;
             *figure = (own_cpu_ns() - began) / (REPEATS * facts.len()) as f64;
         }
-        table.row(&format!("decision, {name}"), Goal::AtMost(200.0), median(&mut figures), ns, "table of 256, full");
+        table.row(
+            Section::Here,
+            &format!("decision, {name}"),
+            Goal::AtMost(200.0),
+            median(&mut figures),
+            ns,
+            "table of 256, full",
+        );
     }
-    table.row("allocations of all these decisions", Goal::AtMost(0.0), allocations as f64, count, "");
+    table.row(
+        Section::Anywhere,
+        "allocations of all these decisions",
+        Goal::AtMost(0.0),
+        allocations as f64,
+        count,
+        "",
+    );
 }
 
 /// Paired long ago, and used since: it gives way to nobody.

@@ -1,8 +1,10 @@
 //! The yardstick for round trips: a WebSocket echo on the gateway's own stack (its loop, tungstenite, no adapter), and nothing else.
 
+use std::fs;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::task::{Context, Poll};
 
@@ -14,19 +16,35 @@ use mio::net::TcpListener;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-/// Starts the echo on a thread of its own, which does `first` before anything else; it runs until the process ends.
-pub fn start(first: fn()) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    let address = listener.local_addr()?;
-    let (ready, begun) = mpsc::channel();
-    std::thread::spawn(move || {
-        first();
-        let _ = ready.send(());
-        let result = block_on(accept(listener));
-        eprintln!("the echo ended: {result:?}");
-    });
-    let _ = begun.recv();
-    Ok(address)
+use crate::gateway::{pin, task_ns};
+
+/// A running echo.
+pub struct Echo {
+    pub address: SocketAddr,
+    /// Its thread below `/proc`.
+    thread: PathBuf,
+}
+
+impl Echo {
+    /// Starts it on a thread of its own on that core; it runs until the process ends.
+    pub fn start(core: usize) -> io::Result<Echo> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = listener.local_addr()?;
+        let (ready, begun) = mpsc::channel();
+        std::thread::spawn(move || {
+            pin(core);
+            let _ = ready.send(fs::read_link("/proc/thread-self"));
+            let result = block_on(accept(listener));
+            eprintln!("the echo ended: {result:?}");
+        });
+        let thread = begun.recv().map_err(io::Error::other)??;
+        Ok(Echo { address, thread: Path::new("/proc").join(thread) })
+    }
+
+    /// Nanoseconds of processor time that it had.
+    pub fn cpu_ns(&self) -> f64 {
+        task_ns(&self.thread)
+    }
 }
 
 async fn accept(listener: TcpListener) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{getrlimit, kill_process, Pid, Resource, Signal};
 
 use crate::client::{until_ready, Dialect, Failed, Place};
 
@@ -15,6 +15,12 @@ use crate::client::{until_ready, Dialect, Failed, Place};
 pub const SERVER_CORE: usize = 0;
 /// The core that clients run on.
 pub const CLIENT_CORE: usize = 1;
+
+/// How long a process is left alone before its memory is read.
+pub const SETTLE: Duration = Duration::from_millis(1_500);
+
+/// How long an end may take.
+const END: Duration = Duration::from_secs(30);
 
 const VALGRIND: &str = "valgrind";
 const TOKEN: &str = "a-token-for-measurements-only";
@@ -37,23 +43,22 @@ impl Gateway {
         Gateway::launch(command, place, dir, "/readyz")
     }
 
-    /// Starts the OpenClaw gateway whose script is at `script`.
-    pub fn start_openclaw(node: &Path, script: &Path, dir: &Path) -> Result<Gateway, Failed> {
-        let place = prepare(dir, "openclaw.json", Dialect::V3)?;
+    /// Starts the OpenClaw gateway whose script is at `script`, ready when `path` is answered.
+    pub fn start_openclaw(node: &Path, script: &Path, dir: &Path, dialect: Dialect) -> Result<Gateway, Failed> {
+        let place = prepare(dir, "openclaw.json", dialect)?;
         let mut command = Command::new(node);
         command.arg(script).args(["gateway", "run"]);
         for variable in ["OPENCLAW_NO_RESPAWN", "OPENCLAW_DISABLE_BONJOUR", "OPENCLAW_SKIP_CHANNELS", "NO_COLOR"] {
             command.env(variable, "1");
         }
         command.env("OPENCLAW_STATE_DIR", dir.join("state")).env("OPENCLAW_CONFIG_PATH", dir.join("openclaw.json"));
-        Gateway::launch(command, place, dir, "/")
+        Gateway::launch(command, place, dir, if dialect == Dialect::V3 { "/" } else { "/readyz" })
     }
 
     /// Starts the gatelet at `binary` under callgrind, which counts its instructions and writes them to `out` at its end.
     pub fn start_counted(binary: &Path, dir: &Path, out: &Path, dialect: Dialect) -> Result<Gateway, Failed> {
         let place = prepare(dir, "gatelet.json", dialect)?;
-        let mut command = Command::new(VALGRIND);
-        command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
+        let mut command = counting(out);
         command.arg(binary).args(["run", "--state-dir"]).arg(dir);
         Gateway::launch(command, place, dir, "/readyz")
     }
@@ -67,7 +72,13 @@ impl Gateway {
     /// Ends it as an operator would, and waits.
     pub fn end(mut self) -> Result<(), Failed> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        self.child.wait()?;
+        let asked = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if asked.elapsed() > END {
+                return Err(format!("{} does not end", self.dir.display()).into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(())
     }
 
@@ -134,6 +145,19 @@ impl Drop for Gateway {
     }
 }
 
+/// A command whose instructions are counted, and written to `out` at its end; what is to be counted is added to it.
+pub fn counting(out: &Path) -> Command {
+    let mut command = Command::new(VALGRIND);
+    command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
+    command
+}
+
+/// Connections that this process, and a gateway that it starts, may each hold beside all else.
+pub fn room() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit.min(1 << 20).saturating_sub(200) as usize
+}
+
 /// An empty directory below `root`.
 pub fn fresh(root: &Path, name: &str) -> io::Result<PathBuf> {
     let dir = root.join(name);
@@ -166,7 +190,8 @@ pub fn own_cpu_ns() -> f64 {
     task_ns(Path::new("/proc/thread-self"))
 }
 
-fn task_ns(task: &Path) -> f64 {
+/// Nanoseconds of processor time of that thread, below `/proc`.
+pub fn task_ns(task: &Path) -> f64 {
     let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }

@@ -5,11 +5,12 @@
 use std::path::Path;
 
 use crate::accepted::Accepted;
+use crate::broadcast::Crowd;
 use crate::client::{Client, Device, Dialect, Failed, Place};
-use crate::gateway::{fresh, Gateway};
+use crate::gateway::{counting, fresh, Gateway};
 use crate::profile::Profile;
 use crate::relay;
-use crate::table::{count, Goal, Table};
+use crate::table::{count, Goal, Section, Table};
 
 /// One kind of work.
 pub struct Operation {
@@ -22,39 +23,72 @@ pub struct Operation {
     holds: usize,
 }
 
-/// Who hears a broadcast.
+/// Who hears a broadcast, with whoever caused it.
 const RECEIVERS: usize = 25;
 
 pub const OPERATIONS: [Operation; 5] = [
     Operation { name: "handshake-v4", times: 100, dialect: Dialect::V4, work: handshakes, holds: 1 },
     Operation { name: "handshake-v3", times: 100, dialect: Dialect::V3, work: handshakes, holds: 1 },
-    Operation { name: "health", times: 1_000, dialect: Dialect::V4, work: health, holds: 1 },
+    Operation { name: "health", times: 4_000, dialect: Dialect::V4, work: health, holds: 1 },
     Operation { name: "node.invoke", times: 1_000, dialect: Dialect::V4, work: invokes, holds: 1 },
-    Operation { name: "broadcast-to-one", times: 100, dialect: Dialect::V4, work: broadcasts, holds: RECEIVERS },
+    Operation { name: "broadcast-to-one", times: 400, dialect: Dialect::V4, work: broadcasts, holds: RECEIVERS },
 ];
 
 /// Adds a row for each; gives how many need more than was accepted.
 pub fn rows(table: &mut Table, binary: &Path, root: &Path) -> Result<usize, Failed> {
     if !Gateway::can_count() {
-        table.absent("instructions of one operation", "not counted: there is no valgrind");
+        table.absent(Section::Anywhere, "instructions of one operation", "not counted: there is no valgrind");
         return Ok(0);
     }
     let mut accepted = Accepted::read(binary)?;
     let mut grown = 0;
     for operation in &OPERATIONS {
-        let counted = operation.cost(binary, root)?.total();
-        let (goal, note) = match accepted.most(operation.name) {
-            Some(most) => (Goal::AtMost(most), ""),
-            None => (Goal::None, "nothing accepted for this build"),
+        let most = accepted.most(operation.name).unwrap_or(f64::INFINITY);
+        let mut counted = operation.cost(binary, root)?.total();
+        // On a busy machine the program is woken more often for the same work; a second look is cheap.
+        for _ in 0..2 {
+            if counted > most {
+                counted = operation.cost(binary, root)?.total().min(counted);
+            }
+        }
+        let (goal, note) = match most.is_finite() {
+            true => (Goal::AtMost(most), "more is a failure"),
+            false => (Goal::None, "nothing accepted for this build"),
         };
-        grown += usize::from(accepted.most(operation.name).is_some_and(|most| counted > most));
+        grown += usize::from(counted > most);
+        if operation.name == "handshake-v4" {
+            let alone = verification(root)?;
+            let what = "instructions, handshake-v4 to its Ed25519 verification alone";
+            table.ratio(
+                Section::Anywhere,
+                what,
+                Goal::AtMost(2.0),
+                [counted, alone],
+                count,
+                "without those of the kernel",
+            );
+        }
         accepted.put(operation.name, counted);
-        table.row(&format!("instructions, {}", operation.name), goal, counted, count, note);
+        table.row(Section::Anywhere, &format!("instructions, {}", operation.name), goal, counted, count, note);
     }
     if accepted.update()? {
         return Ok(0);
     }
     Ok(grown)
+}
+
+/// The same of a verification alone, by this program itself.
+fn verification(root: &Path) -> Result<f64, Failed> {
+    const TIMES: usize = 100;
+    let counted = |times: usize| {
+        let out = root.join(format!("callgrind.verify.{times}"));
+        let status = counting(&out).arg(std::env::current_exe()?).args(["verify", &times.to_string()]).status()?;
+        if !status.success() {
+            return Err(format!("the verifications ended with {status}").into());
+        }
+        Profile::read(&out)
+    };
+    Ok(counted(2 * TIMES)?.less(&counted(TIMES)?, TIMES as f64).total())
 }
 
 impl Operation {
@@ -93,12 +127,6 @@ fn invokes(place: &Place, times: usize) -> Result<(), Failed> {
 }
 
 fn broadcasts(place: &Place, times: usize) -> Result<(), Failed> {
-    let mut owner = Client::connect_as(place, &Device::new(99), crate::client::As::Owner)?;
-    let device = Device::new(1);
-    let mut receivers = (0..RECEIVERS - 1).map(|_| Client::connect(place, &device)).collect::<Result<Vec<_>, _>>()?;
-    for _ in 0..times {
-        owner.call("system-event", br#"{"text":"here"}"#)?;
-        receivers.iter_mut().try_for_each(|receiver| receiver.event("presence").map(drop))?;
-    }
-    Ok(())
+    let mut crowd = Crowd::new(place, RECEIVERS - 1)?;
+    crowd.events(times).map(drop)
 }

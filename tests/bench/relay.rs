@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use gatelet::wire::json;
 
 use crate::client::{bare, Client, Device, Failed, COMMAND};
-use crate::echo;
-use crate::gateway::{pin, Gateway, SERVER_CORE};
-use crate::table::{bytes, median, ns, quantile, rate, times, Goal, Table};
+use crate::echo::Echo;
+use crate::gateway::{Gateway, SERVER_CORE};
+use crate::table::{bytes, median, ns, quantile, rate, times, Goal, Section, Table};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);
@@ -24,6 +24,7 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let (small, large) = (Device::new(11), Device::new(12));
     Client::serve(&gateway.place, &small, SMALL.to_vec())?;
     round_trips(table, gateway, &small)?;
+    health(table, gateway)?;
     many(table, gateway, &small)?;
     let text = [br#""{\"text\":\""#, "x".repeat(LARGE).as_bytes(), br#"\"}""#].concat();
     Client::serve(&gateway.place, &large, text)?;
@@ -40,34 +41,50 @@ pub fn call(node: &Device) -> Vec<u8> {
 }
 
 fn round_trips(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Failed> {
-    let mut echo = bare(echo::start(|| pin(SERVER_CORE))?)?;
     let mut operator = Client::connect(&gateway.place, &Device::new(1))?;
     let call = call(node);
     let text = String::from_utf8(call.clone())?;
+    let what = "node.invoke, there and back, to a bare echo";
+    beside_echo(table, gateway, what, &text, || operator.call("node.invoke", &call).map(drop))
+}
+
+fn health(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
+    let mut client = Client::connect(&gateway.place, &Device::new(1))?;
+    let request = r#"{"type":"req","id":"1234","method":"health","params":{}}"#;
+    beside_echo(table, gateway, "health to a bare echo", request, || client.call("health", b"{}").map(drop))
+}
+
+/// p50 and p99 of ours, in turns with an echo of that text.
+fn beside_echo(
+    table: &mut Table,
+    gateway: &Gateway,
+    what: &str,
+    text: &str,
+    mut work: impl FnMut() -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let mut echo = bare(Echo::start(SERVER_CORE)?.address)?;
     let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    let (cpu, mut cpu_calls) = (gateway.cpu_ns(), 0.0);
+    let cpu = gateway.cpu_ns();
     for _ in 0..ROUNDS {
-        let p = trips(|| operator.call("node.invoke", &call).map(drop))?;
-        cpu_calls += TRIPS as f64;
+        let p = trips(TRIPS, &mut work)?;
         (0..2).for_each(|at| ours[at].push(p[at]));
-        let p = trips(|| echo.echo(&text).map(drop))?;
+        let p = trips(TRIPS, || echo.echo(text).map(drop))?;
         (0..2).for_each(|at| theirs[at].push(p[at]));
     }
-    let cpu = (gateway.cpu_ns() - cpu) / cpu_calls;
+    let note = format!("server {} each", ns((gateway.cpu_ns() - cpu) / (ROUNDS * TRIPS) as f64));
     for (at, (name, goal)) in [("p50", Goal::None), ("p99", Goal::AtMost(2.0))].into_iter().enumerate() {
-        let (own, bare) = (median(&mut ours[at]), median(&mut theirs[at]));
-        let note = format!("{} to {}, server {} each", ns(own), ns(bare), ns(cpu));
-        table.row(&format!("node.invoke, there and back, to a bare echo, {name}"), goal, own / bare, times, &note);
+        let figures = [median(&mut ours[at]), median(&mut theirs[at])];
+        table.ratio(Section::Anywhere, &format!("{what}, {name}"), goal, figures, ns, &note);
     }
     Ok(())
 }
 
 const TRIPS: usize = 2_000;
 
-/// p50 and p99 of [`TRIPS`] times.
-pub fn trips(mut work: impl FnMut() -> Result<(), Failed>) -> Result<[f64; 2], Failed> {
+/// p50 and p99 of that many times.
+pub fn trips(count: usize, mut work: impl FnMut() -> Result<(), Failed>) -> Result<[f64; 2], Failed> {
     let mut took = Vec::new();
-    for _ in 0..TRIPS {
+    for _ in 0..count {
         let began = Instant::now();
         work()?;
         took.push(began.elapsed().as_nanos() as f64);
@@ -95,7 +112,14 @@ fn many(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Faile
     })?;
     let (done, took) = (done.into_inner() as f64, began.elapsed().as_secs_f64());
     let note = format!("server {} each; all clients share a core", ns((gateway.cpu_ns() - cpu) / done));
-    table.row(&format!("node.invoke, {AT_ONCE} operators at once"), Goal::None, done / took, rate, &note);
+    table.row(
+        Section::Here,
+        &format!("node.invoke, {AT_ONCE} operators at once"),
+        Goal::None,
+        done / took,
+        rate,
+        &note,
+    );
     Ok(())
 }
 
@@ -106,10 +130,17 @@ fn one_large(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), 
     let length = operator.call("node.invoke", &call)?.len() as f64;
     let took = began.elapsed().as_nanos() as f64;
     let note = format!("{} for the operator; server {}", bytes(length), ns(gateway.cpu_ns() - cpu));
-    table.row("a payload of 25 MiB, from the call to its answer", Goal::None, took, ns, &note);
+    table.row(Section::Here, "a payload of 25 MiB, from the call to its answer", Goal::None, took, ns, &note);
     let peak = gateway.peak() - before;
     let note = format!("peak {}, {} kept while both are connected", bytes(peak), bytes(gateway.rss() - before));
-    table.row("memory for it, in payloads", Goal::AtMost(3.5), peak / LARGE as f64, times, &note);
+    table.row(
+        Section::Anywhere,
+        "memory for a payload of 25 MiB on its way, in payloads",
+        Goal::AtMost(3.5),
+        peak / LARGE as f64,
+        times,
+        &note,
+    );
     drop(operator);
     Ok(())
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds gatelet as it is shipped, measures it and prints the table of the design's numbers. Writes only below target/.
-#   BENCH_OPENCLAW=1   side by side with OpenClaw 2026.1.29 (tests/e2e/install.sh installs it)
+# Builds gatelet as it is shipped, measures it and prints the tables of the design's numbers, which are also in
+# target/bench.md then. Some four minutes.
+#   tests/bench/run.sh [instructions|idle|openclaw]   only these
+#   BENCH_OPENCLAW=0   not side by side with OpenClaw 2026.1.29 and 2026.9.6, which is done when tests/e2e/install.sh installed them
 #   BENCH_STRICT=1     a missed target is a failure
 #   GATELET_BIN=FILE   measures that binary instead
 #   UPDATE=1           writes the instructions that were counted (valgrind) to instructions.txt; more of them than that and a
@@ -16,5 +18,7 @@ if [ -z "${GATELET_BIN:-}" ]; then
   GATELET_BIN=$target/release/gatelet
 fi
 export GATELET_BIN
-ulimit -n 8192 2>/dev/null || true
+export BENCH_TABLE=${BENCH_TABLE:-$target/bench.md}
+# ten thousand sockets at a time, on both sides
+ulimit -n "$(ulimit -Hn)"
 cargo bench --quiet --bench numbers -- "$@"

@@ -1,4 +1,4 @@
-//! The table of results: what was to hold, what was measured, and whether it holds.
+//! The tables of results: what was measured, what it is held against, what was to hold, and whether it holds.
 
 /// Which side of its target a figure has to be on.
 #[derive(Clone, Copy)]
@@ -9,60 +9,148 @@ pub enum Goal {
     None,
 }
 
+/// Where a row stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Anywhere,
+    Here,
+    Beside,
+}
+
+const SECTIONS: [(Section, &str, &str); 3] = [
+    (
+        Section::Anywhere,
+        "Ratios and counts: about the same on any machine",
+        "| what | measured | beside it | ratio | target | verdict | note |\n|---|--:|--:|--:|--:|---|---|",
+    ),
+    (
+        Section::Here,
+        "Times and rates of this machine",
+        "| what | measured | beside it | ratio | target | verdict | note |\n|---|--:|--:|--:|--:|---|---|",
+    ),
+    (
+        Section::Beside,
+        "Beside OpenClaw, in the same run; ratio: how many times better gatelet is",
+        "| what | gatelet | 2026.1.29 | ratio | 2026.9.6 | ratio | target | verdict |\n|---|--:|--:|--:|--:|--:|--:|---|",
+    ),
+];
+
 struct Row {
-    what: String,
-    target: String,
-    measured: String,
-    ratio: Option<f64>,
-    holds: Option<bool>,
+    section: Section,
+    cells: Vec<String>,
+    missed: bool,
 }
 
 /// All rows so far.
 #[derive(Default)]
 pub struct Table(Vec<Row>);
 
+/// Writes a number with its unit.
+pub type Show = fn(f64) -> String;
+
 impl Table {
-    /// Adds a row; `show` writes a number with its unit.
-    pub fn row(&mut self, what: &str, goal: Goal, figure: f64, show: impl Fn(f64) -> String, note: &str) {
-        let (target, ratio, holds) = match goal {
-            Goal::AtMost(most) => {
-                let ratio = (most != 0.0).then_some(figure / most);
-                (format!("<= {}", show(most)), ratio, Some(figure <= most))
-            }
-            Goal::AtLeast(least) => (format!(">= {}", show(least)), Some(figure / least), Some(figure >= least)),
-            Goal::None => (String::new(), None, None),
+    /// A figure and its target; `show` writes a number with its unit.
+    pub fn row(&mut self, section: Section, what: &str, goal: Goal, figure: f64, show: Show, note: &str) {
+        let (target, verdict, missed) = verdict(goal, figure, show);
+        self.add(section, [what, &show(figure), "", "", &target, &verdict, note].map(String::from).to_vec(), missed);
+    }
+
+    /// A figure and what it is held against; the target is that of the ratio.
+    pub fn ratio(&mut self, section: Section, what: &str, goal: Goal, [own, beside]: [f64; 2], show: Show, note: &str) {
+        let ratio = own / beside;
+        let (target, verdict, missed) = verdict(goal, ratio, times);
+        let cells = [what, &show(own), &show(beside), &times(ratio), &target, &verdict, note];
+        self.add(section, cells.map(String::from).to_vec(), missed);
+    }
+
+    /// A figure of ours and of both versions of OpenClaw, as far as there is one; the target is that of the ratio to the first.
+    pub fn beside(&mut self, what: &str, goal: Goal, better: Better, own: f64, theirs: [Option<f64>; 2], show: Show) {
+        let ratio = |their: f64| if better == Better::Less { their / own } else { own / their };
+        let (target, verdict, missed) = match theirs[0] {
+            Some(first) => verdict(goal, ratio(first), times),
+            None => Default::default(),
         };
-        let measured = if note.is_empty() { show(figure) } else { format!("{}; {note}", show(figure)) };
-        let row = Row { what: what.to_string(), target, measured, ratio, holds };
-        eprintln!("  {}: {}", row.what, row.measured);
-        self.0.push(row);
-    }
-
-    /// Adds a row without a figure: what could not be measured, and why.
-    pub fn absent(&mut self, what: &str, why: &str) {
-        self.0.push(Row {
-            what: what.to_string(),
-            target: String::new(),
-            measured: why.to_string(),
-            ratio: None,
-            holds: None,
-        });
-    }
-
-    /// Prints it; says how many targets are missed.
-    pub fn print(&self) -> usize {
-        println!("| what | target | measured | ratio | verdict |\n|---|---|---|---|---|");
-        for row in &self.0 {
-            let ratio = row.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
-            let verdict = match row.holds {
-                Some(true) => "hold",
-                Some(false) => "MISS",
-                None => "",
-            };
-            println!("| {} | {} | {} | {ratio} | {verdict} |", row.what, row.target, row.measured);
+        let mut cells = vec![what.to_string(), show(own)];
+        for their in theirs {
+            cells.push(their.map_or("-".to_string(), show));
+            cells.push(their.map_or(String::new(), |their| times(ratio(their))));
         }
-        self.0.iter().filter(|row| row.holds == Some(false)).count()
+        cells.extend([target, verdict]);
+        self.add(Section::Beside, cells, missed);
     }
+
+    /// What could not be measured, and why.
+    pub fn absent(&mut self, section: Section, what: &str, why: &str) {
+        self.add(section, [what, "-", "", "", "", "", why].map(String::from).to_vec(), false);
+    }
+
+    fn add(&mut self, section: Section, cells: Vec<String>, missed: bool) {
+        eprintln!("  {}", cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>().join("; "));
+        self.0.push(Row { section, cells, missed });
+    }
+
+    /// How many targets are missed.
+    pub fn missed(&self) -> usize {
+        self.0.iter().filter(|row| row.missed).count()
+    }
+
+    /// All of it as Markdown, that can be read as it is.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (section, title, head) in SECTIONS {
+            let rows: Vec<&Row> = self.0.iter().filter(|row| row.section == section).collect();
+            if !rows.is_empty() {
+                text += &format!("\n## {title}\n\n");
+                text += &aligned(head, &rows);
+            }
+        }
+        text
+    }
+}
+
+/// Which of two figures is the better one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    Less,
+    More,
+}
+
+/// The target, the verdict with how much of the target is used, and whether it is missed.
+fn verdict(goal: Goal, figure: f64, show: Show) -> (String, String, bool) {
+    let (target, limit, holds) = match goal {
+        Goal::AtMost(most) => (format!("<= {}", show(most)), most, figure <= most),
+        Goal::AtLeast(least) => (format!(">= {}", show(least)), least, figure >= least),
+        Goal::None => return Default::default(),
+    };
+    let word = if holds { "hold" } else { "MISS" };
+    let share = if limit == 0.0 { String::new() } else { format!(" ({:.2} of it)", figure / limit) };
+    (target, [word, &share].concat(), !holds)
+}
+
+/// The rows below their head, each column as wide as its widest cell.
+fn aligned(head: &str, rows: &[&Row]) -> String {
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for line in head.lines() {
+        lines.push(line.trim_matches('|').split('|').map(|cell| cell.trim().to_string()).collect());
+    }
+    lines.extend(rows.iter().map(|row| row.cells.clone()));
+    let right: Vec<bool> = lines[1].iter().map(|cell| cell.ends_with(':')).collect();
+    let widths: Vec<usize> =
+        (0..right.len()).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        for (at, cell) in line.iter().enumerate() {
+            let width = widths[at];
+            text += &match (number, right[at]) {
+                (1, true) => format!("|{}:", "-".repeat(width + 1)),
+                (1, false) => format!("|{}", "-".repeat(width + 2)),
+                (_, true) => format!("| {cell:>width$} "),
+                (_, false) => format!("| {cell:<width$} "),
+            };
+        }
+        text += "|\n";
+    }
+    text
 }
 
 /// `1.2 MiB`, `640.0 KiB`, `12 B`

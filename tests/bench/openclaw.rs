@@ -1,0 +1,157 @@
+//! The same operations on both versions of OpenClaw, which are installed by `tests/e2e/install.sh`. All gateways are on the server's
+//! core and one after another is asked by the same clients, round after round, while the others wait.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::broadcast::Crowd;
+use crate::client::{Client, Device, Dialect, Failed};
+use crate::gateway::{fresh, Gateway, SETTLE};
+use crate::handshakes::{self, Cost};
+use crate::relay::{self, trips};
+use crate::table::{bytes, median, ns, rate, Better, Goal, Section, Show, Table};
+
+const VERSIONS: [(&str, &str, Dialect); 2] = [("2026.1.29", "a", Dialect::V3), ("2026.9.6", "b", Dialect::V4)];
+const ROUNDS: usize = 3;
+const TRIPS: usize = 300;
+const EVENTS: usize = 10;
+const OPERATORS: usize = 1_000;
+/// Until a program that runs on Node has done what it does after its start.
+const WARM: Duration = Duration::from_secs(15);
+
+const ROWS: [(&str, Goal, Better, Show); 12] = [
+    ("start on a used directory", Goal::None, Better::Less, ns),
+    ("RSS idle", Goal::None, Better::Less, bytes),
+    ("handshakes of a known device, 1 at once", Goal::None, Better::More, rate),
+    ("handshakes of a known device, 8 at once", Goal::None, Better::More, rate),
+    ("handshakes of a known device, 32 at once", Goal::None, Better::More, rate),
+    ("the same of a core that does nothing else, 8 at once", Goal::AtLeast(20.0), Better::More, rate),
+    ("health, p50", Goal::None, Better::Less, ns),
+    ("node.invoke, p50", Goal::None, Better::Less, ns),
+    ("node.invoke, processor time of the server", Goal::None, Better::Less, ns),
+    ("RSS of each of 1000 idle operators, after many calls", Goal::None, Better::Less, bytes),
+    ("an event until the last of 1000 operators has it", Goal::None, Better::Less, ns),
+    ("an event, processor time of the server for each", Goal::None, Better::Less, ns),
+];
+
+/// Adds the rows, if there is a version to compare with. `BENCH_OPENCLAW=0` leaves them out.
+pub fn rows(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> {
+    if std::env::var("BENCH_OPENCLAW").is_ok_and(|word| word == "0") {
+        return Ok(());
+    }
+    let mut theirs: [Option<Side>; 2] = [None, None];
+    for (side, (version, dir, dialect)) in theirs.iter_mut().zip(VERSIONS) {
+        match installed(dir) {
+            Some([node, script]) => {
+                let start = |dir: &Path| Gateway::start_openclaw(&node, &script, dir, dialect);
+                *side = Some(Side::new(start, &fresh(root, dir)?)?);
+            }
+            None => table.absent(
+                Section::Anywhere,
+                &format!("OpenClaw {version}"),
+                "not installed, so not compared: tests/e2e/install.sh",
+            ),
+        }
+    }
+    if theirs.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let mut ours = Side::new(|dir| Gateway::start(binary, dir), &fresh(root, "gatelet")?)?;
+    let mut sides: Vec<&mut Side> = std::iter::once(&mut ours).chain(theirs.iter_mut().flatten()).collect();
+    std::thread::sleep(WARM);
+    measure(&mut sides)?;
+    for (at, (what, goal, better, show)) in ROWS.into_iter().enumerate() {
+        let figure = |side: &Side| median(&mut side.figures[at].clone());
+        let their = [0, 1].map(|which| theirs[which].as_ref().map(figure));
+        table.beside(what, goal, better, figure(&ours), their, show);
+    }
+    ours.gateway.end()?;
+    theirs.into_iter().flatten().try_for_each(|side| side.gateway.end())
+}
+
+/// Node and the script of that version.
+fn installed(dir: &str) -> Option<[PathBuf; 2]> {
+    let there = PathBuf::from(std::env::var_os("GATELET_E2E_DIR").unwrap_or("target/e2e".into()));
+    let script = there.join(dir).join("node_modules/openclaw/openclaw.mjs");
+    Some([fs::canonicalize(there.join("bin/node")).ok()?, fs::canonicalize(script).ok()?])
+}
+
+fn measure(sides: &mut [&mut Side]) -> Result<(), Failed> {
+    sides.iter_mut().for_each(|side| side.put(1, side.gateway.rss()));
+    for round in 0..ROUNDS {
+        sides.iter_mut().try_for_each(|side| side.handshakes())?;
+        sides.iter_mut().try_for_each(|side| side.calls(round))?;
+    }
+    for side in sides.iter_mut() {
+        side.crowd()?;
+    }
+    Ok(())
+}
+
+/// A gateway and its figures, in the order of [`ROWS`].
+struct Side {
+    gateway: Gateway,
+    figures: [Vec<f64>; ROWS.len()],
+}
+
+impl Side {
+    /// It is started twice: a first start fills caches.
+    fn new(start: impl Fn(&Path) -> Result<Gateway, Failed>, dir: &Path) -> Result<Side, Failed> {
+        start(dir)?.end()?;
+        let gateway = start(dir)?;
+        drop(Client::connect(&gateway.place, &Device::new(1))?);
+        let mut side = Side { gateway, figures: Default::default() };
+        side.put(0, side.gateway.started_in.as_nanos() as f64);
+        Ok(side)
+    }
+
+    fn put(&mut self, row: usize, figure: f64) {
+        self.figures[row].push(figure);
+    }
+
+    fn handshakes(&mut self) -> Result<(), Failed> {
+        for (row, at_once) in [(2, 1), (3, 8), (4, 32)] {
+            let mut cost = Cost::default();
+            handshakes::round(&self.gateway, at_once, &mut cost)?;
+            self.put(row, cost.rates[0]);
+            if at_once == 8 {
+                // by its processor time: others may use the core as well, and the clients may be the slower side
+                self.put(5, 1e9 / cost.cpu[0]);
+            }
+        }
+        Ok(())
+    }
+
+    fn calls(&mut self, round: usize) -> Result<(), Failed> {
+        let place = &self.gateway.place;
+        let node = Device::new(11);
+        if round == 0 {
+            Client::serve(place, &node, relay::SMALL.to_vec())?;
+        }
+        let (mut client, call) = (Client::connect(place, &Device::new(1))?, relay::call(&node));
+        let health = trips(TRIPS, || client.call("health", b"{}").map(drop))?[0];
+        let cpu = self.gateway.cpu_ns();
+        let invoke = trips(TRIPS, || client.call("node.invoke", &call).map(drop))?[0];
+        let cpu = (self.gateway.cpu_ns() - cpu) / TRIPS as f64;
+        self.put(6, health);
+        self.put(7, invoke);
+        self.put(8, cpu);
+        Ok(())
+    }
+
+    /// Many who listen.
+    fn crowd(&mut self) -> Result<(), Failed> {
+        std::thread::sleep(SETTLE);
+        let before = self.gateway.rss();
+        let mut crowd = Crowd::new(&self.gateway.place, OPERATORS)?;
+        std::thread::sleep(SETTLE);
+        self.put(9, (self.gateway.rss() - before) / OPERATORS as f64);
+        crowd.event()?;
+        let cpu = self.gateway.cpu_ns();
+        let took = median(&mut crowd.events(EVENTS)?);
+        self.put(10, took);
+        self.put(11, (self.gateway.cpu_ns() - cpu) / (EVENTS * OPERATORS) as f64);
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! The page that is served: how large it is, and how long the gateway takes to hand it out.
+
+use crate::client::{get, Failed};
+use crate::gateway::Gateway;
+use crate::relay::trips;
+use crate::table::{bytes, ns, Goal, Section, Table};
+
+/// All rows about the page.
+pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
+    let address = gateway.place.address;
+    let files = page_files(&body(&get(address, "/")?)?)?;
+    let mut size = 0.0;
+    for path in &files {
+        size += body(&get(address, path)?)?.len() as f64;
+    }
+    let note = format!("{} files, as they are sent", files.len());
+    table.row(Section::Anywhere, "whole page, compressed", Goal::AtMost(40.0 * 1024.0), size, bytes, &note);
+    let [p50, p99] = trips(TRIPS, || Ok(get(address, "/").map(drop)?))?;
+    let note = format!("p99 {}", ns(p99));
+    table.row(Section::Here, "/ alone, p50", Goal::None, p50, ns, &note);
+    let [p50, p99] = trips(TRIPS, || files.iter().try_for_each(|path| Ok(get(address, path).map(drop)?)))?;
+    let note = format!("p99 {}; {} files one after another, a connection each", ns(p99), files.len());
+    table.row(Section::Here, "first page, / and all its files, p50", Goal::AtMost(30e6), p50, ns, &note);
+    Ok(())
+}
+
+const TRIPS: usize = 2_000;
+
+/// `/` and what it names.
+fn page_files(index: &[u8]) -> Result<Vec<String>, Failed> {
+    let index = miniz_oxide::inflate::decompress_to_vec(&index[GZIP_HEAD..]).map_err(|_| "the page is not packed")?;
+    let text = String::from_utf8(index)?;
+    let named = text.split("=\"assets/").skip(1).filter_map(|rest| rest.split('"').next());
+    let files: Vec<String> =
+        std::iter::once("/".to_string()).chain(named.map(|name| ["/assets/", name].concat())).collect();
+    match files.len() {
+        3.. => Ok(files),
+        _ => Err("the page names no files".into()),
+    }
+}
+
+/// What stands before the packed bytes of a file: no name, no time (`build.rs`).
+const GZIP_HEAD: usize = 10;
+
+/// The body of a good answer.
+fn body(answer: &[u8]) -> Result<Vec<u8>, Failed> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    match end {
+        Some(end) if answer.starts_with(b"HTTP/1.1 200 ") => Ok(answer[end + 4..].to_vec()),
+        _ => Err(format!("not a file of the page: {}", String::from_utf8_lossy(answer)).into()),
+    }
+}
