@@ -34,9 +34,9 @@ pub struct Crowd {
 impl Crowd {
     /// That many.
     pub fn new(place: &Place, many: usize) -> Result<Crowd, Failed> {
+        let mut others = Vec::new();
+        Client::gather(place, &mut others, many)?;
         let owner = Client::connect_as(place, &Device::new(99), As::Owner)?;
-        let device = Device::new(1);
-        let others = (0..many).map(|_| Client::connect(place, &device)).collect::<Result<Vec<_>, _>>()?;
         Ok(Crowd { owner, others })
     }
 

@@ -153,8 +153,22 @@ impl Client {
         self.send("node.invoke.result", &result).map(drop)
     }
 
+    /// Adds operators of device 1 until there are so many; those that wait answer pings, or the first would be gone when the last
+    /// has come, on a busy machine.
+    pub fn gather(place: &Place, clients: &mut Vec<Client>, wanted: usize) -> Result<(), Failed> {
+        let (device, mut caught_up) = (Device::new(1), Instant::now());
+        while clients.len() < wanted {
+            clients.push(Client::connect(place, &device)?);
+            if caught_up.elapsed() > Duration::from_millis(limits::PING_MS / 3) {
+                clients.iter_mut().try_for_each(Client::catch_up)?;
+                caught_up = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what has come meanwhile, and answers pings.
-    pub fn catch_up(&mut self) -> Result<(), Failed> {
+    fn catch_up(&mut self) -> Result<(), Failed> {
         self.socket.get_ref().set_nonblocking(true)?;
         let end = loop {
             match self.socket.read() {

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
-
-use gatelet::gate::limits;
+use std::time::{Instant, SystemTime};
 
 use crate::client::{Client, Device, Failed, PATIENCE};
 use crate::gateway::{fresh, room, Gateway, SETTLE};
@@ -14,8 +12,6 @@ use crate::table::{bytes, median, ns, Goal, Section, Table};
 const KIB: f64 = 1024.0;
 /// What the design gives a file for ARM64.
 const SIZE: f64 = 640.0 * KIB;
-/// How long a client may look away.
-const PING: Duration = Duration::from_millis(limits::PING_MS / 2);
 const CONNECTIONS: [usize; 2] = [1_000, 10_000];
 
 /// Every file below `targets/`, and the one that is measured.
@@ -65,19 +61,11 @@ pub fn idle(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let (before, few) = (gateway.rss(), gateway.descriptors());
     let note = format!("peak {}", bytes(gateway.peak()));
     table.row(Section::Anywhere, "RSS idle", Goal::AtMost(1.5 * KIB * KIB), before, bytes, &note);
-    let device = Device::new(1);
-    drop(Client::connect(&gateway.place, &device)?);
-    let (mut clients, mut caught_up) = (Vec::new(), Instant::now());
+    drop(Client::connect(&gateway.place, &Device::new(1))?);
+    let mut clients = Vec::new();
     for wanted in CONNECTIONS {
         let wanted = wanted.min(room());
-        while clients.len() < wanted {
-            clients.push(Client::connect(&gateway.place, &device)?);
-            // or the first would be gone when the last has come, on a busy machine
-            if caught_up.elapsed() > PING {
-                clients.iter_mut().try_for_each(Client::catch_up)?;
-                caught_up = Instant::now();
-            }
-        }
+        Client::gather(&gateway.place, &mut clients, wanted)?;
         std::thread::sleep(SETTLE);
         let held = gateway.descriptors();
         if held < wanted {
@@ -95,8 +83,8 @@ pub fn idle(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     }
     let (after, note) = (gateway.rss(), format!("{} descriptors", gateway.descriptors()));
     table.row(Section::Anywhere, "RSS after they left", Goal::None, after, bytes, &note);
-    let clients = (0..CONNECTIONS[0]).map(|_| Client::connect(&gateway.place, &device));
-    let clients = clients.collect::<Result<Vec<_>, _>>()?;
+    let mut clients = Vec::new();
+    Client::gather(&gateway.place, &mut clients, CONNECTIONS[0])?;
     std::thread::sleep(SETTLE);
     let what = format!("RSS when {} came again, to that", clients.len());
     table.ratio(Section::Anywhere, &what, Goal::AtMost(1.02), [gateway.rss(), after], bytes, "");
