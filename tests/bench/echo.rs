@@ -16,35 +16,20 @@ use mio::net::TcpListener;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::gateway::{pin, task_ns};
-
-/// A running echo.
-pub struct Echo {
-    pub address: SocketAddr,
-    /// Its thread below `/proc`.
-    thread: PathBuf,
-}
-
-impl Echo {
-    /// Starts it on a thread of its own on that core; it runs until the process ends.
-    pub fn start(core: usize) -> io::Result<Echo> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let address = listener.local_addr()?;
-        let (ready, begun) = mpsc::channel();
-        std::thread::spawn(move || {
-            pin(core);
-            let _ = ready.send(fs::read_link("/proc/thread-self"));
-            let result = block_on(accept(listener));
-            eprintln!("the echo ended: {result:?}");
-        });
-        let thread = begun.recv().map_err(io::Error::other)??;
-        Ok(Echo { address, thread: Path::new("/proc").join(thread) })
-    }
-
-    /// Nanoseconds of processor time that it had.
-    pub fn cpu_ns(&self) -> f64 {
-        task_ns(&self.thread)
-    }
+/// Starts the echo on a thread of its own, which does `first` before anything else; it runs until the process ends. Gives where it is,
+/// and its thread below `/proc` (empty where there is no such thing).
+pub fn start(first: fn()) -> io::Result<(SocketAddr, PathBuf)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let address = listener.local_addr()?;
+    let (ready, begun) = mpsc::channel();
+    std::thread::spawn(move || {
+        first();
+        let _ = ready.send(fs::read_link("/proc/thread-self").unwrap_or_default());
+        let result = block_on(accept(listener));
+        eprintln!("the echo ended: {result:?}");
+    });
+    let thread = begun.recv().map_err(io::Error::other)?;
+    Ok((address, Path::new("/proc").join(thread)))
 }
 
 async fn accept(listener: TcpListener) -> io::Result<()> {

@@ -1,6 +1,8 @@
 //! Signed handshakes of a known device, beside the verification of a signature alone.
 
 use std::hint::black_box;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -8,8 +10,8 @@ use std::time::{Duration, Instant};
 use ed25519_compact::{KeyPair, Noise, Seed};
 
 use crate::client::{bare, Client, Device, Failed};
-use crate::echo::Echo;
-use crate::gateway::{on_core, own_cpu_ns, Gateway, SERVER_CORE};
+use crate::echo;
+use crate::gateway::{on_core, own_cpu_ns, pin, task_ns, Gateway, SERVER_CORE};
 use crate::table::{median, ns, rate, Goal, Section, Table};
 
 const ROUNDS: usize = 5;
@@ -26,7 +28,7 @@ pub struct Cost {
 
 /// Rate and processor time: of ours, of the verification alone, and of a connection that proves nothing.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
-    let echo = Echo::start(SERVER_CORE)?;
+    let echo = echo::start(|| pin(SERVER_CORE))?;
     let mut costs: [[Cost; 2]; 3] = Default::default();
     let mut verify = Cost::default();
     for _ in 0..ROUNDS {
@@ -59,8 +61,8 @@ pub fn round(gateway: &Gateway, at_once: usize, cost: &mut Cost) -> Result<(), F
 }
 
 /// The same of clients that say one word to an echo.
-fn bare_round(echo: &Echo, at_once: usize, cost: &mut Cost) -> Result<(), Failed> {
-    cost.round(at_once, || echo.cpu_ns(), || bare(echo.address)?.echo("here").map(drop))
+fn bare_round((address, thread): &(SocketAddr, PathBuf), at_once: usize, cost: &mut Cost) -> Result<(), Failed> {
+    cost.round(at_once, || task_ns(thread), || bare(*address)?.echo("here").map(drop))
 }
 
 /// The middle of the rounds.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use gatelet::wire::json;
 
 use crate::client::{bare, Client, Device, Failed, COMMAND};
-use crate::echo::Echo;
-use crate::gateway::{Gateway, SERVER_CORE};
+use crate::echo;
+use crate::gateway::{pin, Gateway, SERVER_CORE};
 use crate::table::{bytes, median, ns, quantile, rate, times, Goal, Section, Table};
 
 const ROUNDS: usize = 5;
@@ -62,7 +62,7 @@ fn beside_echo(
     text: &str,
     mut work: impl FnMut() -> Result<(), Failed>,
 ) -> Result<(), Failed> {
-    let mut echo = bare(Echo::start(SERVER_CORE)?.address)?;
+    let mut echo = bare(echo::start(|| pin(SERVER_CORE))?.0)?;
     let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     let cpu = gateway.cpu_ns();
     for _ in 0..ROUNDS {

@@ -265,7 +265,7 @@ fn one_at_a_time(gateway: &Gateway, device: &Device, node: &mut Session) {
             ours.push(begun.elapsed());
         }
     });
-    let mut echo = Dial::to(super::echo::start(|| {}).unwrap()).open();
+    let mut echo = Dial::to(super::echo::start(|| {}).unwrap().0).open();
     let bare = (0..trips).map(|_| {
         let begun = Instant::now();
         echo.send(&call);
