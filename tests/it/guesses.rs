@@ -108,7 +108,7 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
     while_guessed(&here, guess, rate, || {
         let (at_once, in_turn) = (at_most(Duration::from_secs(5)), in_turn());
         let less = comes_in("a known key, same address", &here, &Who::v4().device(&known), at_once);
-        assert_eq!(less.scopes(), ["read"]);
+        assert!(less.scopes().is_empty(), "it asks for more than it has");
         let more = comes_in("a known key and the password", &here, &right().device(&known), at_once);
         assert!(more.scopes().contains(&"admin".to_string()), "its password is looked at: {:?}", more.scopes());
         comes_in("a listed key and an old password", &here, &Who::v4().password("old").device(&listed), at_once);
