@@ -3,11 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::future::{poll_fn, Future};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::task::Poll;
 
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::facts::AuthMode;
@@ -21,10 +23,11 @@ use gatelet::server::commits::Job;
 use gatelet::server::connection;
 use gatelet::server::gateway::{Event, Gateway};
 use gatelet::server::ports::{Clock, Entropy};
+use gatelet::server::reactor::{block_on, spawn};
 use gatelet::server::shared::Shared;
+use gatelet::server::socket::Stream;
 use gatelet::store::{Contents, PairingFile, Shape, TableId};
 use serde_json::Value;
-use smol::{Async, LocalExecutor};
 
 use crate::mem::MemDisk;
 use crate::samples::{self, config, Key, Who, TOKEN, WALL};
@@ -51,14 +54,14 @@ pub fn run(data: &[u8]) {
     let Some((choice, script)) = data.split_first() else { return };
     ready();
     bounded(BOUND, || {
-        // one call around all of it: in between, the reactor's own thread would take over and wake and sleep with every step
-        smol::block_on(async {
+        block_on(async {
             let mut world = World::new(usize::from(*choice));
             for step in steps(script) {
                 world.step(step).await;
             }
             world.end().await;
-        });
+        })
+        .expect("the system gives an event queue");
     });
 }
 
@@ -75,8 +78,8 @@ fn ready() {
         unsafe { signal(13, 1) };
         config::setups();
         image();
-        // the reactor, its thread, and a first round of everything
-        smol::block_on(async { World::new(0).end().await });
+        // the loop, and a first round of everything
+        block_on(async { World::new(0).end().await }).expect("the system gives an event queue");
     }
 }
 
@@ -169,7 +172,8 @@ struct Client {
 }
 
 struct World {
-    executor: LocalExecutor<'static>,
+    /// How often a task of the gateway went on.
+    polls: Rc<Cell<usize>>,
     shared: Rc<Shared>,
     time: Rc<Cell<(u64, u64)>>,
     clients: Vec<Client>,
@@ -188,7 +192,6 @@ struct World {
     lax: bool,
     /// A node with a proof may be let in.
     approves: bool,
-    barrier: (Async<UnixStream>, UnixStream),
 }
 
 impl World {
@@ -210,9 +213,8 @@ impl World {
         let lax = matches!(setup.policy.auth, AuthMode::None | AuthMode::TrustedProxy);
         let approves = setup.policy.auto_approve_local;
         let gateway = Gateway::new(setup, devices, status, Box::new(Repeats(choice as u64)), clock.now());
-        let (ours, theirs) = UnixStream::pair().unwrap();
         World {
-            executor: LocalExecutor::new(),
+            polls: Rc::default(),
             shared: Shared::new(gateway, Box::new(clock)),
             time,
             clients: Vec::new(),
@@ -227,7 +229,6 @@ impl World {
             known: BTreeSet::from([0, 1]),
             lax,
             approves,
-            barrier: (Async::new(ours).unwrap(), theirs),
         }
     }
 
@@ -287,14 +288,22 @@ impl World {
         });
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let stream = Async::new(TcpStream::from(OwnedFd::from(theirs))).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let stream = mio::net::TcpStream::from_std(TcpStream::from(OwnedFd::from(theirs)));
+        let stream = Stream::new(stream).expect("the loop takes a socket");
         let alive = Rc::new(());
-        let (guard, shared, conn) = (alive.clone(), self.shared.clone(), self.shared.next_conn());
+        let (guard, shared, conn, polls) =
+            (alive.clone(), self.shared.clone(), self.shared.next_conn(), self.polls.clone());
         self.shared.lobby.enter(conn, from);
-        let task = self.executor.spawn(async move {
+        let mut served = Box::pin(async move {
             connection::serve(shared, conn, stream, from).await;
             drop(guard);
         });
+        let counted = poll_fn(move |context| {
+            polls.set(polls.get() + 1);
+            served.as_mut().poll(context)
+        });
+        let task = spawn(counted).expect("a task can be started");
         self.shared.lobby.hold(conn, task);
         self.current = self.clients.len();
         self.clients.push(Client {
@@ -400,23 +409,16 @@ impl World {
         self.shared.happen(Event::Tick);
     }
 
-    /// Until nothing moves any more.
+    /// Until nothing moves any more: until in two turns of the loop, between which the system was asked what is ready, no task went on.
     async fn settle(&mut self) {
         let (mut turns, mut quiet) = (0, 0);
-        while quiet < 3 {
-            let mut moved = false;
-            while self.executor.try_tick() {
-                moved = true;
-                turns += 1;
-                assert!(turns < TURNS, "it does not come to rest");
-            }
-            moved |= self.write_down() | self.read();
-            // A socket that is ready after all others. If the reactor's own thread is faster than this one, it is still waking
-            // the others when this one is seen, but no longer when it is seen a second time.
-            (&self.barrier.1).write_all(&[0]).unwrap();
-            self.barrier.0.readable().await.unwrap();
-            assert_eq!(self.barrier.0.get_ref().read(&mut [0; 8]).unwrap(), 1);
+        while quiet < 2 {
+            let polls = self.polls.get();
+            turn().await;
+            let moved = self.write_down() | self.read() | (self.polls.get() != polls);
             quiet = if moved { 0 } else { quiet + 1 };
+            turns += 1;
+            assert!(turns < TURNS, "it does not come to rest");
         }
     }
 
@@ -562,6 +564,20 @@ impl World {
         let again = PairingFile::open(self.disk.clone()).unwrap_or_else(|error| panic!("the table is lost: {error}")).1;
         assert!(self.broke || again.odd.is_empty(), "{:?}", again.odd);
     }
+}
+
+/// One turn of the loop.
+async fn turn() {
+    let mut waited = false;
+    poll_fn(|context| {
+        context.waker().wake_by_ref();
+        if std::mem::replace(&mut waited, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// The calls of the transcripts by an operator and a node, in their order and in pieces; handshakes of every kind; bytes.
