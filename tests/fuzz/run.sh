@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Hostile input: builds the fuzz targets, makes their corpora, runs each, and compares what was covered with floors.tsv.
-#   tests/fuzz/run.sh [TARGET...]                      a fixed count of runs, the same every time: under two minutes
+#   tests/fuzz/run.sh [TARGET...]                      a fixed count of runs from a fixed seed: about two minutes
 #   FUZZ_SECONDS=3600 tests/fuzz/run.sh [TARGET...]    so long each, two at a time, with what earlier runs have found
 # Says a line for each target and a last one that counts them. Work files: target/fuzz/ (kept), target/tools/.
 set -uo pipefail
