@@ -29,8 +29,7 @@ pub fn run(data: &[u8]) {
 fn typed(text: &str) {
     if let Some(code) = CodeText::parse(text) {
         assert!(code.as_str().len() == CODE_LEN && code.as_str().bytes().all(|byte| ALPHABET.contains(&byte)));
-        let again = CodeText::parse(code.as_str());
-        assert_eq!(again.as_ref().map(CodeText::as_str), Some(code.as_str()), "read again it is another");
+        assert!(CodeText::parse(code.as_str()).is_some_and(|again| again.as_str() == code.as_str()), "read again it is another");
         let kept: String = text.chars().filter(|char| !matches!(char, ' ' | '-')).collect();
         assert!(kept.eq_ignore_ascii_case(code.as_str()));
     }
@@ -52,7 +51,7 @@ fn encoded(data: &[u8], text: &str) {
     }
 }
 
-/// A model of the list beside it: codes with their age. Wrong tries end none.
+/// A model of the list beside it: codes with their age and their wrong tries.
 fn list(data: &[u8]) {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
     let (mut codes, mut model, mut now) = (Codes::new(), Model::default(), 0u64);
@@ -113,12 +112,13 @@ impl Model {
         self.0.push((code.to_string(), now));
     }
 
+    /// Wrong tries end none.
     fn check(&self, code: &str) -> bool {
         self.0.iter().any(|(one, _)| one == code)
     }
 
     fn take(&mut self, code: &str) -> Option<(String, u64)> {
-        let at = self.0.iter().position(|(one, ..)| one == code)?;
+        let at = self.0.iter().position(|(one, _)| one == code)?;
         Some(self.0.remove(at))
     }
 }
