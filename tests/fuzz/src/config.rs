@@ -70,9 +70,11 @@ fn show(text: &str) {
 /// What was shown of a good text, and comes back as it was, is the text.
 fn back(text: &str) {
     let (Some(raw), false) = (shown(text).raw, text.contains(HIDDEN)) else { return };
-    // of a key that stands twice in a section of others the last value counts, and is what is put back
+    // Of a key that stands twice in a section of others the last value counts, and is what is put back. An entry whose id is itself
+    // hidden, for it looks like a login, is not found again: it is refused, and nothing is lost.
     let hidden = |text: &str| text.matches(HIDDEN).count();
-    if shown(text).json.is_some_and(|json| hidden(&json) != hidden(&raw)) {
+    let nameless = format!("\"id\":\"{HIDDEN}\"");
+    if shown(text).json.is_some_and(|json| hidden(&json) != hidden(&raw) || json.contains(&nameless)) {
         return;
     }
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
