@@ -43,12 +43,19 @@ fn main() -> Result<(), Failed> {
         ["profile", ref names @ ..] => return profiles(&binary, &root, names),
         ["instructions"] => instructions::rows(&mut table, &binary, &root)?,
         ["idle"] => rest::idle(&mut table, &Gateway::start(&binary, &fresh(&root, "idle")?)?).map(|()| 0)?,
+        ["strangers"] => {
+            strangers::rows(&mut table, &Gateway::start(&binary, &fresh(&root, "strangers")?)?).map(|()| 0)?
+        }
         ["openclaw"] => {
             openclaw::rows(&mut table, &binary, &root);
             0
         }
         [] => all(&mut table, &binary, &root)?,
-        _ => return Err(format!("{words:?}: there are instructions, idle, openclaw, profile [OPERATION...]").into()),
+        _ => {
+            return Err(
+                format!("{words:?}: there are instructions, idle, strangers, openclaw, profile [OPERATION...]").into()
+            )
+        }
     };
     let missed = table.missed();
     let text = format!("{}{}\n{missed} targets are missed\n", machine(), table.text());

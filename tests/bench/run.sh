@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds gatelet as it is shipped, measures it and prints the tables of the design's numbers, which are also in
 # target/bench.md then. Some four minutes.
-#   tests/bench/run.sh [instructions|idle|openclaw]   only these
+#   tests/bench/run.sh [instructions|idle|strangers|openclaw]   only these
 #   BENCH_OPENCLAW=0   not side by side with OpenClaw 2026.1.29 and 2026.9.6, which is done when tests/e2e/install.sh installed them
 #   BENCH_STRICT=1     a missed target is a failure
 #   GATELET_BIN=FILE   measures that binary instead
