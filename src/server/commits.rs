@@ -94,7 +94,8 @@ impl<T> Commits<T> {
         if job.file.is_none() {
             self.failing = !well;
         }
-        for (slot, device) in &job.changes {
+        // a flush only writes down what memory says, and a change of the same slot may have come after it
+        for (slot, device) in job.changes.iter().filter(|_| job.age.is_none()) {
             self.settle(table, *slot, device, well);
         }
         let mut then = Vec::new();
@@ -230,5 +231,21 @@ mod tests {
         commits.next_job();
         let flush = commits.next_job().unwrap();
         assert!(flush.changes.is_empty() && flush.age.is_some());
+    }
+
+    #[test]
+    fn a_flush_says_nothing_about_a_change_that_came_after_it() {
+        for flushed in [true, false] {
+            let (mut table, mut commits) = (table(), Commits::<u8>::default());
+            table.put(Slot(0), device("kept"));
+            commits.flush(&table, [Slot(0)].into_iter());
+            let removal = commits.change(&mut table, Slot(0), None);
+            let flush = commits.next_job().unwrap();
+            commits.done(&mut table, &flush, flushed);
+            assert_eq!((label(&table), commits.under_way(Slot(0))), (None, Some(removal)), "flushed: {flushed}");
+            let job = commits.next_job().unwrap();
+            commits.done(&mut table, &job, false);
+            assert_eq!(label(&table), Some("kept"), "the removal failed");
+        }
     }
 }
