@@ -14,13 +14,13 @@ use super::limits;
 #[derive(Clone)]
 pub struct Cell {
     device: Option<Device>,
-    connections: u16,
+    connected: bool,
     index: [u16; 2],
 }
 
 impl Cell {
     /// A free slot.
-    pub const FREE: Cell = Cell { device: None, connections: 0, index: [VACANT; 2] };
+    pub const FREE: Cell = Cell { device: None, connected: false, index: [VACANT; 2] };
 }
 
 const VACANT: u16 = u16::MAX;
@@ -97,16 +97,15 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         self.cells.get(slot.0 as usize)?.device.as_ref()
     }
 
-    /// Connections of the device in that slot.
-    pub fn connections(&self, slot: Slot) -> u16 {
-        self.cells.get(slot.0 as usize).map_or(0, |cell| cell.connections)
+    /// Is the device in that slot connected?
+    pub fn is_connected(&self, slot: Slot) -> bool {
+        self.cells.get(slot.0 as usize).is_some_and(|cell| cell.connected)
     }
 
-    /// One more connection of that device, or one less.
-    pub fn connected(&mut self, slot: Slot, more: bool) {
+    /// The device in that slot is connected, or is not any more.
+    pub fn connected(&mut self, slot: Slot, connected: bool) {
         if let Some(cell) = self.cells.get_mut(slot.0 as usize) {
-            cell.connections =
-                if more { cell.connections.saturating_add(1) } else { cell.connections.saturating_sub(1) };
+            cell.connected = connected;
         }
     }
 
@@ -165,7 +164,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             self.leave(bucket);
         }
         let cell = &mut self.cells[slot.0 as usize];
-        cell.connections = 0;
+        cell.connected = false;
         self.len -= 1;
         cell.device.take()
     }
@@ -173,7 +172,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     fn gives_way(&self, slot: Slot, device: &Device) -> bool {
         device.provenance.is_silent()
             && device.revoked.is_empty()
-            && self.connections(slot) == 0
+            && !self.is_connected(slot)
             && self.unseen(device.seen_age) >= limits::GIVE_WAY_AGE_HOURS
     }
 

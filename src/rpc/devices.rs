@@ -29,7 +29,7 @@ pub fn list(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
     let waits = |request: &&Request| !request.roles.is_empty() && shown(&request.device);
     let pending = call.pending.iter(call.now.at).filter(waits).collect();
     let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
-    let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.connections(slot) > 0);
+    let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot));
     Ok(Reply::of(json::object(|o| render::list(o, pending, paired, connected, surfaces))))
 }
 
@@ -220,7 +220,7 @@ fn device_payload(request: &str, device: &Device, connected: bool) -> Vec<u8> {
 }
 
 fn is_connected(call: &Call<'_>, slot: Slot, device: &Device) -> bool {
-    call.devices.get(slot).is_some_and(|there| there.id == device.id) && call.devices.connections(slot) > 0
+    call.devices.get(slot).is_some_and(|there| there.id == device.id) && call.devices.is_connected(slot)
 }
 
 pub(super) fn find(call: &Call<'_>, named: &str, denied: &str, unknown: &str) -> Result<(Slot, Device), Failure> {

@@ -197,7 +197,9 @@ impl Gateway {
             log::error!("the pairing table could not be written: {error}; what changed is not kept");
         }
         let well = error.is_none();
-        for then in self.commits.done(&mut self.devices, &job, well) {
+        let done = self.commits.done(&mut self.devices, &job, well);
+        job.changes.iter().for_each(|(slot, _)| self.note_connected(*slot));
+        for then in done {
             match then {
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
                 Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well),
@@ -213,7 +215,7 @@ impl Gateway {
         self.admitted -= usize::from(gone.admitted.is_some());
         self.counts.gone(gone.outbox.lost());
         if let Some(slot) = gone.admitted.as_ref().and_then(|client| self.slot_of(client)) {
-            self.devices.connected(slot, false);
+            self.note_connected(slot);
             self.seen(slot, now);
         }
         self.left(conn);
@@ -225,6 +227,14 @@ impl Gateway {
     /// Where the device of a client stands, if it still stands there.
     pub(super) fn slot_of(&self, client: &Admitted) -> Option<Slot> {
         client.slot().filter(|slot| self.devices.get(*slot).map(|device| device.id) == client.device())
+    }
+
+    /// Notes whether the device in that slot is connected. Looked up and not counted, because a device may leave its slot, and come
+    /// back into one, while a connection of it is still being closed.
+    pub(super) fn note_connected(&mut self, slot: Slot) {
+        let mut clients = self.conns.iter().filter_map(|conn| conn.admitted.as_ref());
+        let connected = clients.any(|client| self.slot_of(client) == Some(slot));
+        self.devices.connected(slot, connected);
     }
 
     /// The device was here just now. Nothing is written for that, see [`Gateway::flush`].

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::client::{Device, Session, Who};
 use super::gateway::{code, paired, Gateway, Plan, TOKEN};
+use super::runner::until;
 
 /// Every file below `dir`: its bytes, its time of change in nanoseconds, its inode.
 fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
@@ -110,6 +111,23 @@ fn every_call_that_changes_the_table_is_durable_when_it_is_answered() {
     let back = after("device.pair.approve", json!({ "requestId": device.id })).unwrap();
     assert_eq!((&back["revokedRoles"], &back["label"]), (&json!([]), &json!("Kitchen")));
     assert_eq!(after("device.pair.remove", json!({ "deviceId": device.id })), None);
+}
+
+#[test]
+fn a_device_that_was_removed_and_came_back_is_connected_while_its_old_connection_ends() {
+    let gateway = Gateway::new();
+    let (device, old) = join(&gateway, &Who::v4());
+    let mut admin = gateway.admin();
+    admin.call("device.pair.remove", json!({ "deviceId": device.id })).unwrap();
+    // it has not read that it is closed, so the gateway still waits for its goodbye
+    let new = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
+    drop(old);
+    let mut connections = || admin.call("gatelet.status", json!({})).unwrap()["connections"].as_u64();
+    until(|| connections() == Some(2), || "the old connection stays".to_string());
+    assert_eq!(paired(&mut admin, &device.id).unwrap()["connected"], true);
+    new.leave();
+    let mut connected = || paired(&mut admin, &device.id).unwrap()["connected"] == true;
+    until(|| !connected(), || "the new one stays".to_string());
 }
 
 #[test]
