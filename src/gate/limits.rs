@@ -138,7 +138,7 @@ pub const PROXY_WARNINGS: usize = 32;
 pub const OUTBOX_FRAMES: usize = 1024;
 /// Bytes waiting for one client before it counts as slow (protocol 3: 1.5 MiB; protocol 4: 50 MiB).
 pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
-/// Calls that may wait for the disk at a time, of all clients together.
+/// Calls and admissions of devices that may wait for the disk at a time, of all clients together.
 pub const COMMITS_QUEUED: usize = 256;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
 pub const UNAUTHORIZED_CALLS: u32 = 10;

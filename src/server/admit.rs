@@ -34,8 +34,21 @@ pub(super) struct Welcome {
 }
 
 impl Gateway {
-    /// Decides about an attempt and does what follows.
+    /// Decides about an attempt, once it is certain where its device stands.
     pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
+        let room = !self.commits.is_full();
+        let wait = match attempt.proof {
+            Proof::Valid { id, .. } => self.commits.before(&mut self.devices, &id),
+            _ => None,
+        };
+        match wait {
+            Some(ticket) if room => self.commits.wait(ticket, Then::Connect { conn, attempt: Box::new(attempt) }),
+            _ => self.decide(conn, attempt, room && wait.is_none(), now),
+        }
+    }
+
+    /// Decides and does what follows. Without `writable` nothing is to be written now, or waited for.
+    pub(super) fn decide(&mut self, conn: ConnId, attempt: Attempt, writable: bool, now: Now) {
         if self.conns.get(conn).is_none() {
             return;
         }
@@ -60,7 +73,7 @@ impl Gateway {
                 let device = device_of(&facts, &admission, &self.setup.policy);
                 let secret_held = facts.secret == Secret::Right;
                 let welcome = Welcome { conn, rule: verdict.rule, admission, device, attempt, code, secret_held };
-                self.admit(welcome, generation, now);
+                self.admit(welcome, generation, writable, now);
             }
         }
     }
@@ -129,7 +142,7 @@ impl Gateway {
 
     // --- letting in -------------------------------------------------------------------------------------------------
 
-    fn admit(&mut self, welcome: Welcome, generation: Option<u32>, now: Now) {
+    fn admit(&mut self, welcome: Welcome, generation: Option<u32>, writable: bool, now: Now) {
         let wait = match welcome.admission.place {
             Place::Nowhere(_) => None,
             Place::Known(slot) => {
@@ -137,6 +150,7 @@ impl Gateway {
                 self.token_used(slot, welcome.admission.role, generation);
                 under_way
             }
+            Place::Grows { .. } | Place::New { .. } if !writable => return self.welcome(welcome, false, now),
             Place::Grows { slot, pairing } => self.devices.get(slot).cloned().map(|mut device| {
                 grow(&mut device, &pairing, now);
                 describe(&mut device, &welcome.attempt);
@@ -153,6 +167,7 @@ impl Gateway {
             }
         };
         match wait {
+            Some(_) if !writable => self.not_remembered(welcome.conn, &welcome.attempt, now),
             Some(ticket) => self.commits.wait(ticket, Then::Hello(Box::new(welcome))),
             None => self.welcome(welcome, true, now),
         }
@@ -187,8 +202,7 @@ impl Gateway {
         if !well && !matches!(welcome.admission.place, Place::Known(_)) {
             welcome.code.take().into_iter().for_each(|code| self.codes.give_back(code));
             if !welcome.secret_held {
-                let refusal = Refusal::TableUnavailable;
-                return self.refuse(welcome.conn, &welcome.attempt, Rule::Capacity, refusal, None, now);
+                return self.not_remembered(welcome.conn, &welcome.attempt, now);
             }
             welcome.admission.place = Place::Nowhere(Unremembered::TableFull);
         }
@@ -225,6 +239,10 @@ impl Gateway {
         if admitted.role() == Role::Node {
             self.node_came(&admitted, welcome.attempt, welcome.admission.place, now);
         }
+    }
+
+    fn not_remembered(&mut self, conn: ConnId, attempt: &Attempt, now: Now) {
+        self.refuse(conn, attempt, Rule::Capacity, Refusal::TableUnavailable, None, now);
     }
 
     /// The owner may have removed or revoked the device while its pairing was on the way to the disk.

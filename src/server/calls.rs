@@ -63,7 +63,7 @@ impl Gateway {
     fn answer(&mut self, conn: ConnId, id: &str, mut reply: Reply) {
         match (reply.change.take(), reply.file.take()) {
             (None, None) => self.answered(conn, id, reply),
-            _ if self.commits.is_full() => {
+            (change, _) if self.commits.is_full() || self.is_placed_twice(change.as_ref()) => {
                 self.fail(conn, id, &Failure::unavailable("too many changes wait for the disk; retry shortly"));
             }
             (Some(Change { slot, device }), _) => {
@@ -75,6 +75,12 @@ impl Gateway {
                 self.commits.wait(ticket, Then::File { conn, id: id.to_string() });
             }
         }
+    }
+
+    /// Would the file have a device in two slots for a moment?
+    fn is_placed_twice(&mut self, change: Option<&Change>) -> bool {
+        let device = change.and_then(|change| change.device.as_ref());
+        device.is_some_and(|device| self.commits.before(&mut self.devices, &device.id).is_some())
     }
 
     pub(super) fn answered(&mut self, conn: ConnId, id: &str, reply: Reply) {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::config_file::FileWork;
 use crate::gate::device::Device;
-use crate::gate::ids::{Slot, TableAge};
+use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;
 use crate::rpc::Devices;
 
@@ -32,6 +32,8 @@ struct InFlight {
     last: Ticket,
     /// What the file has for certain.
     durable: Option<Device>,
+    /// All that the file may have there. After a failure that stays so, with nothing under way, until the slot is written again.
+    devices: Vec<DeviceId>,
 }
 
 /// The changes under way; `T` is what waits for them.
@@ -54,10 +56,16 @@ impl<T> Commits<T> {
     /// Changes a slot in memory and sends the change on its way.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
         let ticket = self.ticket();
-        match self.flights.iter_mut().find(|flight| flight.slot == slot) {
-            Some(flight) => (flight.count, flight.last) = (flight.count + 1, ticket),
-            None => self.flights.push(InFlight { slot, count: 1, last: ticket, durable: table.get(slot).cloned() }),
+        let place = self.flights.iter().position(|flight| flight.slot == slot).unwrap_or_else(|| {
+            self.flights.push(InFlight { slot, count: 0, last: ticket, durable: None, devices: Vec::new() });
+            self.flights.len() - 1
+        });
+        let flight = &mut self.flights[place];
+        if flight.count == 0 {
+            flight.durable = table.get(slot).cloned();
         }
+        (flight.count, flight.last) = (flight.count + 1, ticket);
+        flight.devices.extend(flight.durable.iter().chain(&device).map(|device| device.id));
         put(table, slot, device.clone());
         self.jobs.push_back(Job { ticket, changes: vec![(slot, device)], age: None, file: None });
         ticket
@@ -81,7 +89,19 @@ impl<T> Commits<T> {
 
     /// The change after which what memory says of this slot is durable, if one is under way.
     pub fn under_way(&self, slot: Slot) -> Option<Ticket> {
-        self.flights.iter().find(|flight| flight.slot == slot).map(|flight| flight.last)
+        self.flights.iter().find(|flight| flight.slot == slot && flight.count > 0).map(|flight| flight.last)
+    }
+
+    /// The change to wait for before that device is given a slot: where memory has it no more the file may still have it, and would
+    /// have it twice. After a failure there is none under way, so what memory says is written again.
+    pub fn before(&mut self, table: &mut Devices, id: &DeviceId) -> Option<Ticket> {
+        let flight = self.flights.iter().find(|flight| flight.devices.contains(id))?;
+        let (slot, last, device) = (flight.slot, flight.last, table.get(flight.slot).cloned());
+        match (table.find(id), flight.count) {
+            (Some(_), _) => None,
+            (None, 0) => Some(self.change(table, slot, device)),
+            (None, _) => Some(last),
+        }
     }
 
     /// `then` happens when the change is done.
@@ -133,9 +153,13 @@ impl<T> Commits<T> {
         }
         flight.count -= 1;
         if flight.count == 0 {
-            let flight = self.flights.swap_remove(place);
+            let durable = flight.durable.clone();
+            let id = durable.as_ref().map(|device| device.id);
+            if well || flight.devices.iter().all(|one| Some(*one) == id) {
+                self.flights.swap_remove(place);
+            }
             if !well {
-                put(table, slot, flight.durable);
+                put(table, slot, durable);
             }
         }
     }
@@ -157,7 +181,7 @@ fn put(table: &mut Devices, slot: Slot, device: Option<Device>) {
 mod tests {
     use super::*;
     use crate::gate::device::Provenance;
-    use crate::gate::ids::{DeviceId, PublicKey};
+    use crate::gate::ids::PublicKey;
     use crate::gate::table::{Cell, Table};
 
     fn table() -> Devices {
@@ -221,6 +245,32 @@ mod tests {
         let job = commits.next_job().unwrap();
         commits.done(&mut table, &job, false);
         assert_eq!(label(&table), Some("kept"));
+    }
+
+    #[test]
+    fn a_device_gets_no_second_slot_while_the_file_may_have_it_in_its_first() {
+        let id = DeviceId([1; 32]);
+        for well in [true, false] {
+            let (mut table, mut commits) = (table(), Commits::<u8>::default());
+            table.put(Slot(0), device("kept"));
+            assert_eq!(commits.before(&mut table, &id), None);
+            let removal = commits.change(&mut table, Slot(0), None);
+            assert_eq!(commits.before(&mut table, &id), Some(removal));
+            let job = commits.next_job().unwrap();
+            commits.done(&mut table, &job, well);
+            assert_eq!((commits.before(&mut table, &id), label(&table)), (None, (!well).then_some("kept")));
+        }
+        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        commits.change(&mut table, Slot(0), Some(device("new")));
+        let job = commits.next_job().unwrap();
+        commits.done(&mut table, &job, false);
+        assert_eq!((label(&table), commits.under_way(Slot(0))), (None, None));
+        let again = commits.before(&mut table, &id);
+        assert!(again.is_some() && again == commits.before(&mut table, &id), "it is written that nobody is there");
+        let job = commits.next_job().unwrap();
+        assert!(matches!(job.changes.as_slice(), [(Slot(0), None)]));
+        commits.done(&mut table, &job, true);
+        assert_eq!(commits.before(&mut table, &id), None);
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct Away {
 
 /// What happens when a commit is done.
 pub(super) enum Then {
+    /// The attempt is decided about, now that it is certain where its device stands.
+    Connect { conn: ConnId, attempt: Box<Attempt> },
     /// The client is let in, or told that it could not be remembered.
     Hello(Box<super::admit::Welcome>),
     /// The call is answered, and its effects happen.
@@ -201,6 +203,7 @@ impl Gateway {
         job.changes.iter().for_each(|(slot, _)| self.note_connected(*slot));
         for then in done {
             match then {
+                Then::Connect { conn, attempt } => self.decide(conn, *attempt, well, now),
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
                 Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well),
                 Then::File { conn, id } => {
