@@ -12,7 +12,7 @@ use crate::gate::throttle::{Guess, Pair};
 
 impl Gateway {
     /// How many milliseconds the attempt has to wait until its guess is looked at. If it never is, the attempt says so afterwards.
-    pub(super) fn turn(&mut self, attempt: &mut Attempt, now: Millis) -> u64 {
+    pub fn turn(&mut self, attempt: &mut Attempt, now: Millis) -> u64 {
         let known = self.is_known(attempt);
         attempt.presented.guess = self.guess(attempt, known);
         let Some(guess) = attempt.presented.guess else { return 0 };

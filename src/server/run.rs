@@ -24,7 +24,7 @@ use crate::gate::ids::Hex;
 use crate::gate::limits;
 use crate::gate::table::{Cell, Table};
 use crate::rpc::{Devices, Status};
-use crate::store::{self, Opened, PairingFile, StdDisk, StoreError};
+use crate::store::{self, Disk, Opened, PairingFile, StdDisk, StoreError};
 
 /// Why the gateway does not start; says what to do.
 #[derive(Debug)]
@@ -278,7 +278,8 @@ async fn commit_all(shared: Rc<Shared>, mut files: Files) {
     }
 }
 
-fn commit(file: &mut PairingFile<StdDisk>, job: &Job) -> std::io::Result<()> {
+/// Writes a job's changes into the table; an error of the disk leaves each record old or new.
+pub fn commit<D: Disk>(file: &mut PairingFile<D>, job: &Job) -> std::io::Result<()> {
     match job.changes.as_slice() {
         [] => {}
         [(slot, device)] => file.commit(*slot, device.as_ref())?,

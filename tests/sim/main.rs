@@ -1,0 +1,122 @@
+//! The whole gateway in a simulated world, from one seed: clocks that jump, a disk that fails and loses power, clients that come,
+//! vanish, lie and never read. A plain model beside it says what must hold (`model.rs`); the world (`world.rs`) compares after every
+//! event; what happens is drawn in `play.rs`.
+//!
+//! Same seed, same run: `SIM_SEED=123 cargo test --test sim` repeats one and keeps its last lines for a failure, with `SIM_TRACE=1` it
+//! prints all of them. `SIM_SEEDS=100000 cargo test --release --test sim -- --nocapture` is the long run, `SIM_FROM` its first seed.
+
+#[path = "../it/mem_disk.rs"]
+#[allow(dead_code)]
+mod mem_disk;
+mod model;
+mod play;
+mod trace;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use trace::Trace;
+use world::World;
+
+const SEEDS: u64 = 200;
+const STEPS: usize = 4000;
+/// After so many failed seeds the others are left out.
+const FAILURES: u64 = 5;
+/// One seed in so many is run twice.
+const TWICE: u64 = 8;
+
+type Seen = BTreeMap<&'static str, u64>;
+
+/// What a number in the environment says.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Runs one seed; its hash and what it met.
+fn run(seed: u64, keep: bool, dir: &std::path::Path) -> (u64, Seen) {
+    let shown = keep && std::env::var_os("SIM_TRACE").is_some();
+    let steps = number("SIM_STEPS").map_or(STEPS, |steps| steps as usize);
+    trace::logged();
+    let mut world = World::new(seed, Trace::new(keep, shown), dir.to_path_buf());
+    for _ in 0..steps {
+        world.step();
+    }
+    world.end();
+    (world.trace.hash(), std::mem::take(&mut world.seen))
+}
+
+/// A directory for the configuration file of one thread, in memory where there is such a place: nothing here is about that disk.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let memory = PathBuf::from("/dev/shm");
+        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let dir = base.join(format!("gatelet-sim-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn nothing_happens_that_the_model_does_not_say() {
+    trace::listen();
+    if let Some(seed) = number("SIM_SEED") {
+        let dir = Dir::new("one");
+        let (hash, seen) = run(seed, true, &dir.0);
+        println!("seed {seed}: {hash:016x} {seen:?}");
+        return;
+    }
+    let (from, seeds) = (number("SIM_FROM").unwrap_or(0), number("SIM_SEEDS").unwrap_or(SEEDS));
+    let (next, failed, begun) = (AtomicU64::new(from), AtomicU64::new(0), Instant::now());
+    let met = Mutex::new(Seen::new());
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (next, failed, met) = (&next, &failed, &met);
+            scope.spawn(move || {
+                let dir = Dir::new(&thread.to_string());
+                while failed.load(Ordering::Relaxed) < FAILURES {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
+                        return;
+                    }
+                    let done = seed - from;
+                    if done > 0 && done.is_multiple_of(1000) {
+                        println!("{done} of {seeds} seeds, {} s", begun.elapsed().as_secs());
+                    }
+                    let once = || {
+                        let (hash, seen) = run(seed, false, &dir.0);
+                        if seed.is_multiple_of(TWICE) {
+                            assert_eq!(run(seed, false, &dir.0).0, hash, "the same seed went another way");
+                        }
+                        seen
+                    };
+                    match catch_unwind(AssertUnwindSafe(once)) {
+                        Ok(seen) => {
+                            let mut met = met.lock().unwrap();
+                            seen.into_iter().for_each(|(what, count)| *met.entry(what).or_default() += count);
+                        }
+                        Err(_) => {
+                            eprintln!("seed {seed}, number {done}: SIM_SEED={seed} cargo test --test sim");
+                            failed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(failed.into_inner(), 0, "see above");
+    let met = met.into_inner().unwrap();
+    println!("{seeds} seeds in {} s: {met:?}", begun.elapsed().as_secs());
+}

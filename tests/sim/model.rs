@@ -1,0 +1,1178 @@
+//! What must hold, said a second time and plainly: the rules of admission, what the owner's calls change, what memory and file
+//! then hold, who is here. It shares no code with the gateway but the derivation of tokens, and knows no wall clock.
+//!
+//! It is told each event after the gateway was, with the random ids that were drawn, and says what had to come of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use gatelet::gate::facts::{AuthMode, PairingMode};
+use gatelet::gate::limits;
+
+/// A key of the pool.
+pub type Who = usize;
+
+pub const OPERATOR: usize = 0;
+pub const NODE: usize = 1;
+
+pub const ADMIN: u16 = 1;
+pub const READ: u16 = 2;
+pub const WRITE: u16 = 4;
+pub const APPROVALS: u16 = 8;
+pub const PAIRING: u16 = 16;
+const EVERY: u16 = 0x3ff;
+const LIMITED: u16 = READ | WRITE | APPROVALS | 32;
+
+/// Scopes and all that they imply.
+pub fn closure(scopes: u16) -> u16 {
+    let mut all = scopes;
+    if all & ADMIN != 0 {
+        all = EVERY;
+    }
+    if all & WRITE != 0 {
+        all |= READ | 64 | 256 | 512;
+    }
+    if all & (READ | 512) != 0 {
+        all |= 256;
+    }
+    all
+}
+
+/// By what a device came into the table; the number is the file's.
+pub const BY_OWNER: u8 = 1;
+pub const BY_TOKEN: u8 = 2;
+pub const BY_CODE: u8 = 3;
+pub const BY_CONFIG: u8 = 4;
+pub const BY_CIDR: u8 = 5;
+pub const BY_LOCAL: u8 = 6;
+pub const BY_IDENTITY: u8 = 7;
+
+/// What is remembered of a device.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Dev {
+    pub who: Who,
+    pub roles: u8,
+    pub revoked: u8,
+    pub scopes: u16,
+    pub by: u8,
+    /// Floor and current generation, by role.
+    pub tokens: [(u32, u32); 2],
+    pub label: String,
+    pub commands: BTreeSet<String>,
+    pub seen_age: u32,
+}
+
+impl Dev {
+    fn new(who: Who, by: u8, age: u32) -> Dev {
+        let (label, commands) = (String::new(), BTreeSet::new());
+        Dev { who, roles: 0, revoked: 0, scopes: 0, by, tokens: [(0, 0); 2], label, commands, seen_age: age }
+    }
+
+    fn approve(&mut self, role: usize, scopes: u16) {
+        self.roles |= 1 << role;
+        self.revoked &= !(1 << role);
+        if role == OPERATOR {
+            self.scopes |= scopes;
+        }
+        if self.tokens[role].1 == 0 {
+            self.tokens[role] = (1, 1);
+        }
+    }
+
+    fn rotate(&mut self, role: usize) {
+        let (floor, current) = self.tokens[role];
+        let current = current + 1;
+        self.tokens[role] = (floor.max(1).max(current.saturating_sub(3)), current);
+    }
+
+    fn revoke(&mut self, role: usize) {
+        self.roles &= !(1 << role);
+        self.revoked |= 1 << role;
+        self.rotate(role);
+        self.tokens[role].0 = self.tokens[role].1;
+    }
+
+    pub fn has(&self, role: usize) -> bool {
+        self.roles & 1 << role != 0
+    }
+}
+
+/// One record: what the gateway should have in memory, and what the file may hold.
+#[derive(Default)]
+pub struct Slot {
+    pub mem: Option<Dev>,
+    pub file: BTreeSet<Option<Dev>>,
+    flight: Option<Flight>,
+}
+
+struct Flight {
+    count: u32,
+    last: u64,
+    durable: Option<Dev>,
+    /// Who may stand there in the file.
+    perhaps: BTreeSet<Who>,
+}
+
+/// What the configuration says.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub auth: AuthMode,
+    pub pairing: PairingMode,
+    pub secret: String,
+    /// The command line's own.
+    pub control: String,
+    pub authorized: BTreeSet<Who>,
+    pub strict_clock: bool,
+    pub auto_local: bool,
+    pub insecure: bool,
+    pub tries: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    Absent,
+    Valid,
+    Invalid,
+}
+
+/// Is it a page in a browser, and whose?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Page {
+    None,
+    Own,
+    Foreign,
+}
+
+/// What a client really is and really showed.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    pub v4: Option<bool>,
+    pub role: Option<usize>,
+    pub who: Option<Who>,
+    pub proof: Proof,
+    pub scopes: u16,
+    pub token: Option<String>,
+    pub password: Option<String>,
+    pub device_token: Option<String>,
+    pub code: Option<String>,
+    pub control_ui: bool,
+    pub from: Page,
+    pub host_loopback: bool,
+    pub local: bool,
+    pub cidr: bool,
+    pub identity: bool,
+    pub address: String,
+    /// When it was signed, by a signature over no nonce of ours.
+    pub alone: Option<u64>,
+    /// There was no turn for what may be a guess.
+    pub unread: bool,
+    pub commands: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    None,
+    Secret,
+    Device,
+    Code,
+    Proxy,
+}
+
+/// A client that is in.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub who: Option<Who>,
+    pub slot: Option<usize>,
+    pub role: usize,
+    pub scopes: u16,
+    pub v4: bool,
+    pub method: Method,
+    pub commands: BTreeSet<String>,
+}
+
+impl Member {
+    pub fn may(&self, scope: u16) -> bool {
+        self.role == OPERATOR && closure(self.scopes) & scope == scope
+    }
+
+    fn governs_itself_only(&self) -> bool {
+        self.method == Method::Device && !self.may(ADMIN)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Pend {
+    pub id: String,
+    pub who: Who,
+    pub roles: u8,
+    pub scopes: u16,
+    pub commands: BTreeSet<String>,
+    renewed: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Code {
+    pub text: String,
+    roles: u8,
+    scopes: u16,
+    made: u64,
+}
+
+#[derive(Default)]
+struct Guesses {
+    wrong: u32,
+    since: u64,
+    locked: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Place {
+    Nowhere,
+    Known(usize),
+    Grows(usize),
+    New(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Admit {
+    member: Member,
+    place: Place,
+    ask: u16,
+    by_code: bool,
+    secret: bool,
+    code: Option<Code>,
+}
+
+/// What has to come back on the attempt of a connection.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Hello { member: Member, token: Option<String> },
+    Refused { pending: Option<String> },
+}
+
+/// A call of an admitted client, as far as the model knows it.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    Approve(String),
+    GiveBack(Who),
+    Reject(String),
+    Remove(Who),
+    Rename(Who, String),
+    Rotate(Who, usize, Option<u16>),
+    Revoke(Who, usize),
+    NodeApprove(String),
+    NodeReject(String),
+    NodeRemove(Who),
+    Verify(Who, String),
+    SetupCode(u8),
+    List,
+    /// To that node, that command, with that mark in it.
+    Invoke(Who, String, u64),
+    /// The configuration file is read, or written.
+    File {
+        writes: bool,
+    },
+    /// Anything else.
+    Other,
+}
+
+/// What has to come back on a call.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Due {
+    /// Anything.
+    Open,
+    /// Nothing yet: it waits for the disk.
+    Waits,
+    Ok,
+    Failed,
+    /// Exactly those devices, as they were then and whether they were here, which is not said of one that is being changed; and
+    /// those requests.
+    Devices(Vec<(Dev, Option<bool>)>, BTreeSet<String>),
+    /// `ok` in the payload.
+    Verified(bool),
+}
+
+enum Then {
+    Connect(u64, Box<Truth>),
+    Hello(u64, Box<Admit>),
+    Answer(u64, String, Closes),
+    File(u64, String),
+}
+
+type Closes = Option<(Who, u8)>;
+
+pub struct Model {
+    pub rules: Rules,
+    pub slots: Vec<Slot>,
+    pub pending: Vec<Pend>,
+    pub codes: Vec<Code>,
+    guesses: BTreeMap<(String, Option<Who>), Guesses>,
+    signatures: VecDeque<(Who, u64)>,
+    /// The wall clock, by which nothing is decided but whether a signature over no nonce is fresh.
+    pub wall: u64,
+    pub open: BTreeSet<u64>,
+    pub members: BTreeMap<u64, Member>,
+    /// Connected nodes, each device once.
+    pub nodes: Vec<(u64, Who)>,
+    waiting: VecDeque<(u64, Then)>,
+    pub answers: BTreeMap<u64, Answer>,
+    pub due: BTreeMap<(u64, String), Due>,
+    pub stopping: bool,
+    age_at_start: u32,
+    pub age: u32,
+    next_tick: u64,
+    next_flush: u64,
+    /// How many jobs the disk was given.
+    pub tickets: u64,
+    /// Ids that the gateway drew while it handled the event.
+    pub drawn: VecDeque<[u8; 16]>,
+    token_of: fn(Who, usize, u32) -> String,
+}
+
+/// A change that the disk is to be asked for.
+pub type Change = (usize, Option<Dev>);
+
+/// A job of the disk that is over.
+pub struct Done {
+    pub ticket: u64,
+    pub changes: Vec<Change>,
+    /// It wrote down what memory holds, and nobody asked for it.
+    pub flush: bool,
+    pub well: bool,
+    /// The configuration says this from now on.
+    pub rules: Option<Rules>,
+}
+
+/// Why something that happened must not have happened.
+pub type Wrong = String;
+
+impl Model {
+    pub fn new(rules: Rules, capacity: usize, token_of: fn(Who, usize, u32) -> String) -> Model {
+        let empty = || Slot { file: BTreeSet::from([None]), ..Slot::default() };
+        Model {
+            rules,
+            slots: std::iter::repeat_with(empty).take(capacity).collect(),
+            pending: Vec::new(),
+            codes: Vec::new(),
+            guesses: BTreeMap::new(),
+            signatures: VecDeque::new(),
+            wall: 0,
+            open: BTreeSet::new(),
+            members: BTreeMap::new(),
+            nodes: Vec::new(),
+            waiting: VecDeque::new(),
+            answers: BTreeMap::new(),
+            due: BTreeMap::new(),
+            stopping: false,
+            age_at_start: 0,
+            age: 0,
+            next_tick: 0,
+            next_flush: 0,
+            tickets: 0,
+            drawn: VecDeque::new(),
+            token_of,
+        }
+    }
+
+    /// A gateway begins at that time on a table that holds this.
+    pub fn start(&mut self, now: u64, age: u32, found: Vec<Option<Dev>>) -> Result<(), Wrong> {
+        for (at, (slot, found)) in self.slots.iter_mut().zip(&found).enumerate() {
+            if !slot.file.contains(found) {
+                return Err(format!("record {at} came back as {found:?}; it may be one of {:?}", slot.file));
+            }
+            *slot = Slot { mem: found.clone(), file: BTreeSet::from([found.clone()]), flight: None };
+        }
+        let old = std::mem::replace(self, Model::new(self.rules.clone(), 0, self.token_of));
+        self.slots = old.slots;
+        (self.age_at_start, self.age) = (age, age);
+        (self.next_tick, self.next_flush) = (now + limits::TICK_MS, now + limits::SEEN_FLUSH_MS);
+        Ok(())
+    }
+
+    pub fn find(&self, who: Who) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.mem.as_ref().is_some_and(|dev| dev.who == who))
+    }
+
+    pub fn dev(&self, who: Who) -> Option<&Dev> {
+        self.find(who).and_then(|slot| self.slots[slot].mem.as_ref())
+    }
+
+    pub fn used(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.mem.is_some()).count()
+    }
+
+    fn connected(&self, who: Who) -> bool {
+        let slot = self.find(who);
+        self.members.values().any(|member| member.who == Some(who) && member.slot == slot && slot.is_some())
+    }
+
+    /// Things that wait for the disk.
+    pub fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+
+    // --- asking to come in --------------------------------------------------------------------------------------------
+
+    /// An attempt was decided about.
+    pub fn connect(&mut self, conn: u64, truth: &Truth, now: u64) -> Option<Change> {
+        if !self.open.contains(&conn) {
+            return None;
+        }
+        let proved = truth.who.filter(|_| truth.proof == Proof::Valid);
+        let full = self.waiting.len() >= limits::COMMITS_QUEUED;
+        match proved.and_then(|who| self.before(who)) {
+            Some((ticket, change)) if !full => {
+                self.waiting.push_back((ticket, Then::Connect(conn, Box::new(truth.clone()))));
+                change
+            }
+            Some((_, change)) => {
+                let more = self.settled(conn, truth, false, now);
+                assert!(more.is_none(), "two changes for one attempt");
+                change
+            }
+            None => self.settled(conn, truth, !full, now),
+        }
+    }
+
+    /// It is certain where the device stands, or that nothing can be written.
+    fn settled(&mut self, conn: u64, truth: &Truth, writable: bool, now: u64) -> Option<Change> {
+        if !self.open.contains(&conn) {
+            return None;
+        }
+        let shown = self.shown(truth, now);
+        match self.decide(truth, &shown) {
+            Decided::Refuse => {
+                self.answers.insert(conn, Answer::Refused { pending: None });
+                None
+            }
+            Decided::Pend => {
+                let id = self.ask_in(truth, truth.scopes, now);
+                self.answers.insert(conn, Answer::Refused { pending: Some(id) });
+                None
+            }
+            Decided::Admit(..) if self.is_replayed(truth) => {
+                self.answers.insert(conn, Answer::Refused { pending: None });
+                None
+            }
+            Decided::Admit(mut admit, dev) => {
+                if admit.by_code {
+                    let at = self.codes.iter().position(|code| Some(&code.text) == shown.typed.as_ref());
+                    admit.code = at.map(|at| self.codes.remove(at));
+                }
+                self.admit(conn, *admit, dev.filter(|_| writable), (shown.generation, writable), now)
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        conn: u64,
+        admit: Admit,
+        dev: Option<Dev>,
+        (generation, writable): (Option<u32>, bool),
+        now: u64,
+    ) -> Option<Change> {
+        let (wait, change) = match admit.place {
+            Place::Nowhere => (None, None),
+            Place::Known(slot) => {
+                let wait = self.slots[slot].flight.as_ref().filter(|flight| flight.count > 0).map(|flight| flight.last);
+                let mut dev = self.slots[slot].mem.clone().unwrap();
+                let window = &mut dev.tokens[admit.member.role];
+                let moved = generation == Some(window.1) && window.0 != window.1;
+                window.0 = if moved { window.1 } else { window.0 };
+                (wait, moved.then_some((slot, Some(dev))))
+            }
+            Place::Grows(_) | Place::New(_) if !writable => {
+                self.welcome(conn, admit, false, now);
+                return None;
+            }
+            Place::Grows(slot) | Place::New(slot) => (Some(self.tickets), Some((slot, dev))),
+        };
+        if let Some((slot, dev)) = &change {
+            self.change(*slot, dev.clone());
+        }
+        match wait {
+            Some(_) if !writable => _ = self.answers.insert(conn, Answer::Refused { pending: None }),
+            Some(ticket) => self.waiting.push_back((ticket, Then::Hello(conn, Box::new(admit)))),
+            None => self.welcome(conn, admit, true, now),
+        }
+        change
+    }
+
+    fn shown(&mut self, truth: &Truth, now: u64) -> Shown {
+        let valid = truth.who.filter(|_| truth.proof == Proof::Valid);
+        let known = valid.and_then(|who| self.dev(who));
+        let tokens = [&truth.device_token, &truth.token];
+        let generation = known
+            .zip(truth.role)
+            .and_then(|(dev, role)| tokens.into_iter().flatten().find_map(|token| self.generation(dev, role, token)));
+        let by_password = self.rules.auth == AuthMode::Password;
+        let pair = (truth.address.clone(), valid);
+        let counted = by_password && valid.is_some();
+        let locked = self.guesses.get(&pair).and_then(|guesses| guesses.locked).is_some_and(|until| until > now);
+        let sent: Vec<&String> =
+            [&truth.token, &truth.password].into_iter().flatten().filter(|text| !text.is_empty()).collect();
+        let right = |text: &&String| {
+            **text == self.rules.control
+                || matches!(self.rules.auth, AuthMode::Token | AuthMode::Password) && **text == self.rules.secret
+        };
+        let own = sent.iter().any(|text| **text == self.rules.control);
+        let throttled = truth.unread || !sent.is_empty() && counted && locked && !own;
+        let secret = !throttled && sent.iter().any(right);
+        let as_code = truth.token.as_ref().filter(|text| {
+            self.rules.auth == AuthMode::Token && !secret && text.len() == 8 && text.bytes().all(is_of_code)
+        });
+        let typed = truth.code.as_ref().or(as_code).filter(|_| !truth.unread).cloned();
+        self.codes.retain(|code| now - code.made < limits::SETUP_CODE_MS);
+        let grant = typed.as_ref().and_then(|typed| self.codes.iter().find(|code| code.text == *typed)).cloned();
+        let explained = grant.is_some() || generation.is_some() && truth.password.is_none();
+        let wrong = !sent.is_empty() && !throttled && !secret && !explained;
+        if counted && secret {
+            self.guesses.remove(&pair);
+        } else if counted && wrong {
+            self.guessed(pair, now);
+        }
+        Shown { secret, generation, typed, grant }
+    }
+
+    /// A signature over no nonce lets in once, for as long as it is fresh.
+    fn is_replayed(&mut self, truth: &Truth) -> bool {
+        let (Some(who), Some(alone), Proof::Valid) = (truth.who, truth.alone, truth.proof) else { return false };
+        let wall = self.wall;
+        self.signatures.retain(|(_, at)| wall.abs_diff(*at) <= limits::CLOCK_SKEW_MS);
+        let known = self.signatures.contains(&(who, alone));
+        self.signatures.truncate(limits::SIGNATURES - 1);
+        self.signatures.push_front((who, alone));
+        known
+    }
+
+    fn guessed(&mut self, pair: (String, Option<Who>), now: u64) {
+        let tries = self.rules.tries;
+        let guesses = self.guesses.entry(pair).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
+        if now - guesses.since > limits::THROTTLE_WINDOW_MS || guesses.locked.is_some_and(|until| until <= now) {
+            *guesses = Guesses { since: now, ..Guesses::default() };
+        }
+        guesses.wrong += 1;
+        if guesses.wrong >= tries && guesses.locked.is_none() {
+            guesses.locked = Some(now + limits::THROTTLE_LOCK_MS);
+        }
+    }
+
+    fn generation(&self, dev: &Dev, role: usize, token: &str) -> Option<u32> {
+        let (floor, current) = dev.tokens[role];
+        let oldest = floor.max(current.saturating_sub(3)).max(1);
+        (oldest..=current).find(|generation| (self.token_of)(dev.who, role, *generation) == token)
+    }
+
+    fn decide(&self, truth: &Truth, shown: &Shown) -> Decided {
+        use Decided::{Pend, Refuse};
+        let rules = &self.rules;
+        let (Some(v4), Some(role), false) = (truth.v4, truth.role, self.stopping) else { return Refuse };
+        if rules.auth == AuthMode::None && !truth.host_loopback || truth.from == Page::Foreign {
+            return Refuse;
+        }
+        if truth.proof == Proof::Invalid {
+            return Refuse;
+        }
+        let wanted = wanted(truth.scopes, v4, role);
+        let identity = rules.auth == AuthMode::TrustedProxy && truth.identity;
+        let free = rules.auth == AuthMode::None && truth.local;
+        let member = |who: Option<Who>, scopes: u16, method: Method| Member {
+            who,
+            slot: None,
+            role,
+            scopes,
+            v4,
+            method,
+            commands: truth.commands.clone(),
+        };
+        let admit = |member: Member, place: Place, ask: u16, by_code: bool, dev: Option<Dev>| {
+            let slot = match place {
+                Place::Nowhere => None,
+                Place::Known(slot) | Place::Grows(slot) | Place::New(slot) => Some(slot),
+            };
+            let member = Member { slot, ..member };
+            let admit = Admit { member, place, ask, by_code, secret: shown.secret, code: None };
+            Decided::Admit(Box::new(admit), dev)
+        };
+        let page = truth.control_ui || truth.from != Page::None;
+        let Some(who) = truth.who else {
+            if role == NODE {
+                return Refuse;
+            }
+            let method = if shown.secret && (!page || rules.insecure) {
+                Method::Secret
+            } else if identity {
+                Method::Proxy
+            } else if free {
+                Method::None
+            } else {
+                return Refuse;
+            };
+            return admit(member(None, wanted, method), Place::Nowhere, 0, false, None);
+        };
+        let grant = shown.grant.as_ref().filter(|code| code.roles & 1 << role != 0);
+        let secret_pairs = shown.secret && rules.pairing == PairingMode::Token;
+        // by what a device, or a role of it, is paired: method, provenance, roles, scopes; `Err(true)`: the owner is asked
+        let asked = |method, by| Ok(Some((method, by, 1u8 << role, wanted)));
+        let pairing = if rules.authorized.contains(&who) {
+            asked(Method::Device, BY_CONFIG)
+        } else if secret_pairs {
+            asked(Method::Secret, BY_TOKEN)
+        } else if identity && rules.pairing == PairingMode::Token {
+            asked(Method::Proxy, BY_IDENTITY)
+        } else if let Some(code) = grant {
+            Ok(Some((Method::Code, BY_CODE, code.roles, code.scopes)))
+        } else if shown.secret && role == NODE && truth.cidr {
+            asked(Method::Secret, BY_CIDR)
+        } else if shown.secret && truth.local && rules.auto_local {
+            asked(Method::Secret, BY_LOCAL)
+        } else if free {
+            Ok(None)
+        } else {
+            Err(shown.secret || identity)
+        };
+        let owner_said = |by: u8| role == NODE && matches!(by, BY_CONFIG | BY_CODE);
+        match self.find(who) {
+            None => {
+                let (method, by, roles, scopes) = match pairing {
+                    Ok(Some(pairing)) => pairing,
+                    Ok(None) => {
+                        return admit(member(Some(who), wanted, Method::None), Place::Nowhere, 0, false, None);
+                    }
+                    Err(true) => return Pend,
+                    Err(false) => return Refuse,
+                };
+                let ask = wanted & !closure(scopes);
+                let Some(slot) = self.room() else {
+                    if !shown.secret {
+                        return Refuse;
+                    }
+                    let few = wanted & closure(scopes);
+                    return admit(member(Some(who), few, Method::Secret), Place::Nowhere, 0, false, None);
+                };
+                let mut dev = Dev::new(who, by, self.age);
+                (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| dev.approve(role, scopes));
+                if owner_said(by) {
+                    dev.commands.extend(truth.commands.iter().cloned());
+                }
+                admit(member(Some(who), wanted & !ask, method), Place::New(slot), ask, by == BY_CODE, Some(dev))
+            }
+            Some(slot) => {
+                let known = self.slots[slot].mem.clone().unwrap();
+                let gives = |code: &&Code| code.roles & !known.roles != 0 || code.scopes & !closure(known.scopes) != 0;
+                let grant = grant.filter(gives);
+                if grant.is_none() {
+                    if known.revoked & 1 << role != 0 || known.roles == 0 && known.revoked != 0 {
+                        return Refuse;
+                    }
+                    if !known.has(role) {
+                        let (method, by, roles, scopes) = match pairing {
+                            Ok(Some(pairing)) => pairing,
+                            Ok(None) => {
+                                return admit(member(Some(who), wanted, Method::None), Place::Nowhere, 0, false, None);
+                            }
+                            Err(_) => return Pend,
+                        };
+                        let mut dev = known;
+                        (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| dev.approve(role, scopes));
+                        if owner_said(by) {
+                            dev.commands.extend(truth.commands.iter().cloned());
+                        }
+                        return admit(
+                            member(Some(who), wanted, method),
+                            Place::Grows(slot),
+                            0,
+                            by == BY_CODE,
+                            Some(dev),
+                        );
+                    }
+                }
+                let given = grant.map_or(0, |code| code.scopes);
+                let missing = wanted & !closure(known.scopes | given);
+                let at_once = if secret_pairs { missing } else { 0 };
+                let ask = missing & !at_once;
+                let method = match (grant, shown.secret) {
+                    (Some(_), _) => Method::Code,
+                    (None, true) => Method::Secret,
+                    (None, false) => Method::Device,
+                };
+                let member = member(Some(who), wanted & !ask, method);
+                if grant.is_none() && at_once == 0 {
+                    return admit(member, Place::Known(slot), ask, false, None);
+                }
+                let mut dev = known;
+                if grant.is_some() {
+                    dev.by = BY_CODE;
+                }
+                let roles = grant.map_or(1 << role, |code| code.roles);
+                (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| dev.approve(role, given | at_once));
+                if grant.is_some() && role == NODE {
+                    dev.commands.extend(truth.commands.iter().cloned());
+                }
+                admit(member, Place::Grows(slot), ask, grant.is_some(), Some(dev))
+            }
+        }
+    }
+
+    /// A free record, or that of the silent, absent device that was not seen for the longest time.
+    fn room(&self) -> Option<usize> {
+        let free = self.slots.iter().position(|slot| slot.mem.is_none());
+        let yields = |at: &usize| {
+            let dev = self.slots[*at].mem.as_ref().unwrap();
+            let unseen = self.age.saturating_sub(dev.seen_age) >= limits::GIVE_WAY_AGE_HOURS;
+            matches!(dev.by, BY_TOKEN | BY_CIDR) && dev.revoked == 0 && unseen && !self.connected(dev.who)
+        };
+        let oldest = || {
+            let candidates = (0..self.slots.len()).filter(yields);
+            candidates.min_by_key(|at| self.slots[*at].mem.as_ref().unwrap().seen_age)
+        };
+        free.or_else(oldest)
+    }
+
+    /// What the gateway waited for is done: the client is let in, or not after all.
+    fn welcome(&mut self, conn: u64, mut admit: Admit, well: bool, now: u64) {
+        if !self.open.contains(&conn) {
+            return;
+        }
+        if !well && !matches!(admit.place, Place::Known(_)) {
+            if let Some(code) = admit.code.take() {
+                if self.codes.len() >= limits::SETUP_CODES {
+                    self.codes.remove(0);
+                }
+                self.codes.push(code);
+            }
+            if !admit.secret {
+                self.answers.insert(conn, Answer::Refused { pending: None });
+                return;
+            }
+            (admit.place, admit.member.slot) = (Place::Nowhere, None);
+        }
+        let member = admit.member;
+        let (who, role) = (member.who, member.role);
+        if let Some(slot) = member.slot {
+            let there = self.slots[slot].mem.as_mut().filter(|dev| Some(dev.who) == who && dev.has(role));
+            let Some(dev) = there else {
+                self.answers.insert(conn, Answer::Refused { pending: None });
+                return;
+            };
+            dev.seen_age = self.age;
+        }
+        let dev = member.slot.and_then(|slot| self.slots[slot].mem.clone());
+        let token = dev.as_ref().filter(|dev| dev.has(role) && dev.tokens[role].1 > 0);
+        let token = token.map(|dev| (self.token_of)(dev.who, role, dev.tokens[role].1));
+        self.members.insert(conn, member.clone());
+        if let (Some(who), true) = (who, admit.ask != 0 && !admit.by_code) {
+            self.ask_for(who, 1 << role, admit.ask, BTreeSet::new(), now);
+        }
+        if let (Some(who), NODE) = (who, role) {
+            self.nodes.retain(|(_, known)| *known != who);
+            self.nodes.push((conn, who));
+            match dev {
+                Some(dev) if member.commands.is_subset(&dev.commands) => {
+                    self.pending.retain(|pend| pend.who != who || pend.roles != 0 || !lives(pend, now));
+                }
+                Some(_) => _ = self.ask_for(who, 0, 0, member.commands.clone(), now),
+                None => {}
+            }
+        }
+        self.answers.insert(conn, Answer::Hello { member, token });
+    }
+
+    fn ask_in(&mut self, truth: &Truth, scopes: u16, now: u64) -> String {
+        let (who, role) = (truth.who.unwrap(), truth.role.unwrap());
+        let commands = if role == NODE { truth.commands.clone() } else { BTreeSet::new() };
+        self.ask_for(who, 1 << role, wanted(scopes, truth.v4.unwrap(), role), commands, now)
+    }
+
+    fn ask_for(&mut self, who: Who, roles: u8, scopes: u16, commands: BTreeSet<String>, now: u64) -> String {
+        let id = uuid(
+            self.drawn.pop_front().unwrap_or_else(|| panic!("{who} is to wait for the owner, and no id was drawn")),
+        );
+        self.pending.retain(|pend| lives(pend, now));
+        if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
+            (old.roles, old.scopes, old.renewed) = (old.roles | roles, old.scopes | scopes, now);
+            if !commands.is_empty() {
+                old.commands = commands;
+            }
+            return old.id.clone();
+        }
+        if self.pending.len() >= limits::PENDING {
+            let oldest = (0..self.pending.len()).min_by_key(|at| self.pending[*at].renewed).unwrap();
+            self.pending.swap_remove(oldest);
+        }
+        self.pending.push(Pend { id: id.clone(), who, roles, scopes, commands, renewed: now });
+        id
+    }
+
+    // --- calls ----------------------------------------------------------------------------------------------------------
+
+    /// An admitted client made a call.
+    pub fn call(&mut self, conn: u64, id: &str, ask: &Ask, now: u64) -> Option<Change> {
+        let member = self.members.get(&conn).cloned()?;
+        let full = self.waiting.len() >= limits::COMMITS_QUEUED;
+        self.pending.retain(|pend| lives(pend, now));
+        let (due, change, closes) = self.judge(&member, ask, now);
+        let waits = change.is_some() || due == Due::Waits;
+        let due = if full && waits { Due::Failed } else { due };
+        self.due.insert((conn, id.to_string()), due);
+        if full {
+            return None;
+        }
+        if let Ask::File { .. } = ask {
+            if waits {
+                self.waiting.push_back((self.tickets, Then::File(conn, id.to_string())));
+                self.tickets += 1;
+            }
+        }
+        if let Some((slot, dev)) = &change {
+            if let Some((_, change)) = dev.as_ref().and_then(|dev| self.before(dev.who)) {
+                self.due.insert((conn, id.to_string()), Due::Failed);
+                return change;
+            }
+            let ticket = self.tickets;
+            self.change(*slot, dev.clone());
+            self.waiting.push_back((ticket, Then::Answer(conn, id.to_string(), closes)));
+        }
+        change
+    }
+
+    fn judge(&mut self, member: &Member, ask: &Ask, now: u64) -> (Due, Option<Change>, Closes) {
+        let failed = (Due::Failed, None, None);
+        let needs = match ask {
+            Ask::Other | Ask::Invoke(..) => return (Due::Open, None, None),
+            Ask::File { writes: false } if member.v4 => READ,
+            Ask::SetupCode(_) | Ask::File { .. } => ADMIN,
+            _ => PAIRING,
+        };
+        if !member.may(needs) {
+            return failed;
+        }
+        let own = |who: Who| !member.governs_itself_only() || member.who == Some(who);
+        let changes = |slot: usize, dev: Dev| (Due::Waits, Some((slot, Some(dev))), None);
+        match ask {
+            Ask::Other | Ask::Invoke(..) => failed,
+            Ask::File { .. } => (Due::Waits, None, None),
+            Ask::SetupCode(profile) => {
+                self.codes.retain(|code| now - code.made < limits::SETUP_CODE_MS);
+                if self.codes.len() >= limits::SETUP_CODES {
+                    self.codes.remove(0);
+                }
+                let (roles, scopes) = [(1, EVERY), (1, LIMITED), (2, 0)][usize::from(*profile)];
+                // its text is what the answer says, see `code_made`
+                self.codes.push(Code { text: String::new(), roles, scopes, made: now });
+                (Due::Ok, None, None)
+            }
+            Ask::List => {
+                let mut all: Vec<(Dev, Option<bool>)> = Vec::new();
+                for slot in &self.slots {
+                    let Some(dev) = slot.mem.clone().filter(|dev| own(dev.who)) else { continue };
+                    let here =
+                        slot.flight.as_ref().is_none_or(|flight| flight.count == 0).then(|| self.connected(dev.who));
+                    all.push((dev, here));
+                }
+                all.sort();
+                let waits = self.pending.iter().filter(|pend| pend.roles != 0 && own(pend.who));
+                (Due::Devices(all, waits.map(|pend| pend.id.clone()).collect()), None, None)
+            }
+            Ask::Verify(who, token) => {
+                let right = self.dev(*who).is_some_and(|dev| self.generation(dev, NODE, token).is_some());
+                (if member.v4 { Due::Failed } else { Due::Verified(right) }, None, None)
+            }
+            Ask::Approve(id) | Ask::NodeApprove(id) => {
+                let by_node = matches!(ask, Ask::NodeApprove(_));
+                let found = self.pending.iter().position(|pend| pend.id == *id);
+                let Some(at) = found else { return failed };
+                let pend = self.pending[at].clone();
+                let fits = if by_node { pend.roles & 2 != 0 || !pend.commands.is_empty() } else { pend.roles != 0 };
+                let write = if by_node && !pend.commands.is_empty() { WRITE } else { 0 };
+                let granted = (pend.scopes | write) & !closure(member.scopes) == 0;
+                if !fits || !own(pend.who) || !granted {
+                    return failed;
+                }
+                let slot = self.find(pend.who);
+                let Some(place) = slot.or_else(|| self.room()) else { return failed };
+                let fresh = || Dev::new(pend.who, BY_OWNER, self.age);
+                let mut dev = slot.and_then(|slot| self.slots[slot].mem.clone()).unwrap_or_else(fresh);
+                dev.by = BY_OWNER;
+                (0..2).filter(|role| pend.roles & 1 << role != 0).for_each(|role| dev.approve(role, pend.scopes));
+                if by_node || !member.v4 {
+                    dev.commands.extend(pend.commands.iter().cloned());
+                }
+                self.pending.remove(at);
+                changes(place, dev)
+            }
+            Ask::Reject(id) | Ask::NodeReject(id) => {
+                let by_node = matches!(ask, Ask::NodeReject(_));
+                let found = self.pending.iter().position(|pend| pend.id == *id);
+                let Some(at) = found.filter(|at| own(self.pending[*at].who)) else { return failed };
+                if by_node && self.pending[at].roles & 2 == 0 && self.pending[at].commands.is_empty() {
+                    return failed;
+                }
+                self.pending.remove(at);
+                (Due::Ok, None, None)
+            }
+            Ask::GiveBack(who)
+            | Ask::Remove(who)
+            | Ask::Rename(who, _)
+            | Ask::Rotate(who, ..)
+            | Ask::Revoke(who, _)
+            | Ask::NodeRemove(who) => {
+                let Some(slot) = self.find(*who).filter(|_| own(*who)) else { return failed };
+                let mut dev = self.slots[slot].mem.clone().unwrap();
+                match ask {
+                    Ask::GiveBack(_) => {
+                        let more = if dev.revoked & 1 != 0 { dev.scopes & !closure(member.scopes) } else { 0 };
+                        if dev.revoked == 0 || more != 0 {
+                            return failed;
+                        }
+                        let revoked = dev.revoked;
+                        (0..2).filter(|role| revoked & 1 << role != 0).for_each(|role| dev.approve(role, 0));
+                        changes(slot, dev)
+                    }
+                    Ask::Remove(_) => {
+                        self.pending.retain(|pend| pend.who != *who);
+                        (Due::Waits, Some((slot, None)), Some((*who, 3)))
+                    }
+                    Ask::Rename(_, label) => {
+                        dev.label = label.clone();
+                        changes(slot, dev)
+                    }
+                    Ask::Rotate(_, role, scopes) => {
+                        if !dev.has(*role) {
+                            return failed;
+                        }
+                        if let (Some(scopes), OPERATOR) = (scopes, *role) {
+                            if scopes & !closure(dev.scopes) != 0 || scopes & !closure(member.scopes) != 0 {
+                                return failed;
+                            }
+                            dev.scopes = *scopes;
+                        }
+                        dev.rotate(*role);
+                        changes(slot, dev)
+                    }
+                    Ask::Revoke(_, role) => {
+                        if (dev.roles | dev.revoked) & 1 << role == 0 {
+                            return failed;
+                        }
+                        dev.revoke(*role);
+                        (Due::Waits, Some((slot, Some(dev))), Some((*who, 1 << role)))
+                    }
+                    _ => {
+                        if !dev.has(NODE) {
+                            return failed;
+                        }
+                        dev.revoke(NODE);
+                        dev.revoked &= !2;
+                        dev.commands.clear();
+                        self.pending.retain(|pend| pend.who != *who);
+                        let left = dev.roles != 0 || dev.revoked != 0;
+                        (Due::Waits, Some((slot, left.then_some(dev))), Some((*who, 2)))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The code that was made by the call before.
+    pub fn code_made(&mut self, text: String) {
+        if let Some(code) = self.codes.last_mut().filter(|code| code.text.is_empty()) {
+            code.text = text;
+        }
+    }
+
+    /// May this client ask that of that node now? The node's connection, if so.
+    pub fn may_invoke(&self, caller: &Member, node: Who, command: &str) -> Option<u64> {
+        let (conn, _) = self.nodes.iter().find(|(_, who)| *who == node)?;
+        let declared = self.members.get(conn)?.commands.contains(command);
+        let approved = self.dev(node).is_some_and(|dev| dev.commands.contains(command));
+        (declared && approved && caller.may(WRITE)).then_some(*conn)
+    }
+
+    // --- the disk -------------------------------------------------------------------------------------------------------
+
+    fn change(&mut self, slot: usize, dev: Option<Dev>) {
+        let there = &mut self.slots[slot];
+        let fresh = Flight { count: 0, last: 0, durable: None, perhaps: BTreeSet::new() };
+        let flight = there.flight.get_or_insert(fresh);
+        if flight.count == 0 {
+            flight.durable = there.mem.clone();
+        }
+        (flight.count, flight.last) = (flight.count + 1, self.tickets);
+        flight.perhaps.extend(flight.durable.iter().chain(&dev).map(|dev| dev.who));
+        there.mem = dev;
+        self.tickets += 1;
+    }
+
+    /// A device that the file may have where memory has it no more is not given another place: what to wait for, and what is
+    /// written for that.
+    fn before(&mut self, who: Who) -> Option<(u64, Option<Change>)> {
+        if self.find(who).is_some() {
+            return None;
+        }
+        let holds = |slot: &Slot| slot.flight.as_ref().is_some_and(|flight| flight.perhaps.contains(&who));
+        let at = self.slots.iter().position(holds)?;
+        let flight = self.slots[at].flight.as_ref()?;
+        if flight.count > 0 {
+            return Some((flight.last, None));
+        }
+        let (ticket, dev) = (self.tickets, self.slots[at].mem.clone());
+        self.change(at, dev.clone());
+        Some((ticket, Some((at, dev))))
+    }
+
+    /// A job that writes down what memory holds, which nobody asked for; says its ticket.
+    pub fn flushed(&mut self, changes: &[Change]) -> Result<(), Wrong> {
+        self.tickets += 1;
+        for (slot, dev) in changes {
+            let moving = self.slots[*slot].flight.as_ref().is_some_and(|flight| flight.count > 0);
+            if moving || self.slots[*slot].mem != *dev {
+                return Err(format!("record {slot} is flushed as {dev:?}, not as {:?}", self.slots[*slot].mem));
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk begins to write.
+    pub fn writes(&mut self, changes: &[Change]) {
+        changes.iter().for_each(|(slot, dev)| _ = self.slots[*slot].file.insert(dev.clone()));
+    }
+
+    /// The disk has done the job, or failed to. Says which connections have to be closed for it, and what is to be written next.
+    pub fn done(&mut self, mut done: Done, now: u64) -> (Vec<u64>, Vec<Change>) {
+        let (flush, well) = (done.flush, done.well);
+        for (slot, dev) in &done.changes {
+            let slot = &mut self.slots[*slot];
+            if well {
+                slot.file = BTreeSet::from([dev.clone()]);
+            }
+            let Some(flight) = slot.flight.as_mut().filter(|_| !flush) else { continue };
+            if well {
+                flight.durable = dev.clone();
+            }
+            flight.count -= 1;
+            if flight.count == 0 {
+                let durable = flight.durable.clone();
+                let who = durable.as_ref().map(|dev| dev.who);
+                if well || flight.perhaps.iter().all(|one| Some(*one) == who) {
+                    slot.flight = None;
+                }
+                if !well {
+                    slot.mem = durable;
+                }
+            }
+        }
+        let (mut closed, mut more) = (Vec::new(), Vec::new());
+        while self.waiting.front().is_some_and(|(waits, _)| *waits <= done.ticket) {
+            match self.waiting.pop_front().unwrap().1 {
+                Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, well, now)),
+                Then::Hello(conn, admit) => self.welcome(conn, *admit, well, now),
+                Then::Answer(conn, id, closes) => {
+                    self.due.insert((conn, id), if well { Due::Ok } else { Due::Failed });
+                    if let (Some((who, roles)), true) = (closes, well) {
+                        let of = |member: &Member| member.who == Some(who) && roles & 1 << member.role != 0;
+                        closed.extend(self.members.iter().filter(|(_, member)| of(member)).map(|(conn, _)| *conn));
+                    }
+                }
+                Then::File(conn, id) => {
+                    self.due.insert((conn, id), Due::Open);
+                    closed.extend(done.rules.take().map(|rules| self.configured(rules)).into_iter().flatten());
+                }
+            }
+        }
+        (closed, more)
+    }
+
+    /// The configuration is another now. Says who came in by a secret that is none any more.
+    fn configured(&mut self, rules: Rules) -> Vec<u64> {
+        let old = std::mem::replace(&mut self.rules, rules);
+        if old.tries != self.rules.tries {
+            self.guesses.clear();
+        }
+        if old.secret == self.rules.secret && old.auth == self.rules.auth {
+            return Vec::new();
+        }
+        let by_secret =
+            |member: &Member| member.slot.is_none() && !matches!(member.method, Method::Device | Method::Code);
+        self.members.iter().filter(|(_, member)| by_secret(member)).map(|(conn, _)| *conn).collect()
+    }
+
+    // --- coming, going, time --------------------------------------------------------------------------------------------
+
+    pub fn closed(&mut self, conn: u64) {
+        self.open.remove(&conn);
+        self.answers.remove(&conn);
+        self.due.retain(|(of, _), _| *of != conn);
+        let member = self.members.remove(&conn);
+        self.nodes.retain(|(of, _)| *of != conn);
+        let age = self.age;
+        if let Some((slot, who)) = member.and_then(|member| member.slot.zip(member.who)) {
+            let there = self.slots[slot].mem.as_mut().filter(|dev| dev.who == who);
+            there.into_iter().for_each(|dev| dev.seen_age = age);
+        }
+    }
+
+    pub fn tick(&mut self, now: u64) {
+        self.age = self.age.max(self.age_at_start + (now / 3_600_000) as u32);
+        if now >= self.next_tick {
+            self.next_tick = now + limits::TICK_MS;
+            let nodes = &self.nodes;
+            let here = |pend: &&mut Pend| nodes.iter().any(|(_, who)| *who == pend.who) && lives(pend, now);
+            self.pending.iter_mut().filter(here).for_each(|pend| pend.renewed = now);
+        }
+        if now >= self.next_flush {
+            self.next_flush = now + limits::SEEN_FLUSH_MS;
+            self.see_all();
+        }
+    }
+
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.see_all();
+    }
+
+    fn see_all(&mut self) {
+        for member in self.members.values() {
+            let Some(slot) = member.slot else { continue };
+            let age = self.age;
+            let there = self.slots[slot].mem.as_mut().filter(|dev| Some(dev.who) == member.who);
+            there.into_iter().for_each(|dev| dev.seen_age = age);
+        }
+    }
+}
+
+struct Shown {
+    secret: bool,
+    generation: Option<u32>,
+    /// What was looked up as a setup code.
+    typed: Option<String>,
+    grant: Option<Code>,
+}
+
+enum Decided {
+    Refuse,
+    Pend,
+    Admit(Box<Admit>, Option<Dev>),
+}
+
+fn is_of_code(byte: u8) -> bool {
+    matches!(byte, b'2'..=b'9' | b'A'..=b'Z') && !matches!(byte, b'I' | b'O')
+}
+
+fn wanted(sent: u16, v4: bool, role: usize) -> u16 {
+    match (role, v4, sent) {
+        (NODE, ..) => 0,
+        (_, false, 0) => ADMIN,
+        _ => sent,
+    }
+}
+
+fn lives(pend: &Pend, now: u64) -> bool {
+    now - pend.renewed < limits::PENDING_MS
+}
+
+/// A version 4 UUID of random bytes.
+pub fn uuid(mut bytes: [u8; 16]) -> String {
+    (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
