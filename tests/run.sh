@@ -152,6 +152,9 @@ docker() {
 bench() {
   say "bench: sizes and times of the file that is shipped, beside their targets"
   static_build x86_64-unknown-linux-musl
+  # the file that is shipped has an allocator of its own
+  cargo_tests soak env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" SOAK_SECONDS=60 \
+    cargo test --locked --test faults soak::
   needs_apt valgrind:valgrind || failed=$((failed + 1))
   check bench env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" tests/bench/run.sh
   cat "$logs/bench.log"
