@@ -89,8 +89,8 @@ mod counted {
         let mut command = Command::new("valgrind");
         command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no", &toggle]);
         let test = "timing::counted::a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong";
-        command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--ignored", "--test-threads=1"]);
-        let output = command.env(GUESS, kind).output().expect("valgrind");
+        command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--test-threads=1"]);
+        let output = command.env(GUESS, kind).output().expect("valgrind is installed (tests/run.sh does it)");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
         let line = told.lines().find_map(|line| line.split_once("Collected : ")).expect("a count");
@@ -98,7 +98,6 @@ mod counted {
     }
 
     #[test]
-    #[ignore = "needs valgrind: cargo test --release --test it -- --ignored timing::"]
     fn a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong() {
         if let Ok(kind) = std::env::var(GUESS) {
             return compare(&kind);
