@@ -97,7 +97,7 @@ lint() {
 rust() {
   say "unit and integration tests (a first build takes two to three minutes)"
   needs_apt ip:iproute2 unshare:util-linux valgrind:valgrind mount:mount mkfs.ext4:e2fsprogs faketime:faketime || failed=$((failed + 1))
-  cargo_tests rust cargo test --locked
+  cargo_tests rust cargo test --locked --no-fail-fast
 }
 
 fuzz() {
