@@ -103,6 +103,7 @@ impl World {
             96 => self.answer_oddly(),
             97 => self.look(),
             98 if self.once_in(40) => self.crowd(),
+            99 if self.once_in(8) && self.model.rules.auth == AuthMode::Password => self.guess(),
             _ => self.turns(),
         }
     }
@@ -334,6 +335,10 @@ impl World {
     }
 
     fn choose_secrets(&mut self, truth: &mut Truth) {
+        if self.typed.is_some() {
+            truth.password = self.typed.clone();
+            return;
+        }
         let rules = self.model.rules.clone();
         let right = match self.below(24) {
             0 => "wrong".to_string(),
@@ -425,6 +430,9 @@ impl World {
         let one = if self.disk_is_busy() && self.once_in(2) { Some(self.below(REGULARS)) } else { None };
         let count = if one.is_some() { 300 } else { 5 + self.below(70) };
         let way = if self.once_in(2) { &LOCAL } else { &FAR };
+        if self.model.rules.auth == AuthMode::Password && self.once_in(2) {
+            self.typed = Some("guess".to_string());
+        }
         let rounds = 1 + self.below(4);
         for who in (0..rounds).flat_map(|_| 0..count) {
             let id = self.come_by(way, one.or(Some(REGULARS + who)));
@@ -446,6 +454,21 @@ impl World {
                 self.conns.get_mut(&id).unwrap().gone = true;
             }
         }
+    }
+
+    /// Somebody tries passwords with one key, and knows the right one after a while.
+    fn guess(&mut self) {
+        self.note("guessed");
+        let who = self.below(2 * REGULARS);
+        let right = self.model.rules.secret.clone();
+        for _ in 0..9 {
+            self.typed = Some(if self.once_in(4) { right.clone() } else { "guess".to_string() });
+            let id = self.come_by(&FAR, Some(who));
+            self.poll(id);
+            self.poll(id);
+            self.conns.get_mut(&id).into_iter().for_each(|conn| conn.gone = true);
+        }
+        self.typed = None;
     }
 
     // --- what those do who are in ---------------------------------------------------------------------------------------

@@ -219,11 +219,11 @@ pub struct World {
     pub tokens: BTreeSet<(Who, usize, String)>,
     pub codes: Vec<String>,
     pub requests: Vec<String>,
+    /// The password that who comes now types.
+    pub typed: Option<String>,
     age_on_disk: u32,
-    /// Passwords and codes of strangers that were looked at since the start, and those let in.
-    looked_at: [u64; 2],
-    right_guesses: u64,
-    began: u64,
+    /// Until when the passwords and the codes of strangers that were looked at are paid for, at one in so much time.
+    paid: [u64; 2],
     pub seen: BTreeMap<&'static str, u64>,
 }
 
@@ -303,10 +303,9 @@ impl World {
             tokens: BTreeSet::new(),
             codes: Vec::new(),
             requests: Vec::new(),
+            typed: None,
             age_on_disk: 0,
-            looked_at: [0; 2],
-            right_guesses: 0,
-            began: at,
+            paid: [0; 2],
             seen: BTreeMap::new(),
         };
         world.start();
@@ -385,7 +384,7 @@ impl World {
         self.lobby = Lobby::default();
         self.marks.clear();
         self.at = [0, 3, 70_000][self.random.below(3)];
-        (self.looked_at, self.right_guesses, self.began) = ([0; 2], 0, self.at);
+        self.paid = [0; 2];
     }
 
     fn lose_power(&mut self) {
@@ -576,7 +575,7 @@ impl World {
                     rules = Some(self.texts[self.config].1.clone());
                     self.note("configured");
                     // another rate begins to count anew
-                    (self.looked_at, self.began) = ([0; 2], self.at);
+                    self.paid = [0; 2];
                 }
             }
         }
@@ -806,17 +805,16 @@ impl World {
     /// An attempt is decided about.
     fn asks(&mut self, id: u64, attempt: Attempt, truth: &Truth) {
         if let Some(guess) = attempt.presented.guess.filter(|_| !truth.unread) {
-            // a right one costs nothing, whatever becomes of it
-            let shown = [&truth.token, &truth.password, &truth.code];
-            let right = |text: &String| {
-                *text == self.model.rules.secret || self.model.codes.iter().any(|code| code.text == *text)
-            };
-            self.right_guesses += u64::from(shown.into_iter().flatten().any(right));
             let every = if guess == Guess::Password { limits::PASSWORD_EVERY_MS } else { limits::CODE_EVERY_MS };
-            let looked_at = &mut self.looked_at[guess as usize];
-            *looked_at += 1;
-            let most = limits::GUESSES_AT_ONCE + (self.at - self.began) / every + 1 + self.right_guesses;
-            assert!(*looked_at <= most, "{looked_at} guesses were looked at, {most} may be");
+            // a right one costs nothing, whatever becomes of it
+            let shown = [&truth.token, &truth.password, &truth.code].into_iter().flatten();
+            let codes = &self.model.codes;
+            let right = |text: &String| *text == self.model.rules.secret || codes.iter().any(|code| code.text == *text);
+            let costs = if shown.into_iter().any(right) { 0 } else { every };
+            let paid = &mut self.paid[guess as usize];
+            *paid = (*paid).max(self.at) + costs;
+            let most = self.at + (limits::GUESSES_AT_ONCE + 1) * every;
+            assert!(*paid <= most, "guesses are looked at too fast: {paid} is more than {most}");
         }
         let jobs = self.event(Event::Connect { conn: ConnId(id), attempt: Box::new(attempt) });
         let at = self.at;
