@@ -91,8 +91,11 @@ export class Gateway {
     this.#clocks = [];
     this.#hello = null;
     if (this.#socket) {
-      this.#socket.onmessage = this.#socket.onclose = null;
-      this.#socket.close();
+      const socket = this.#socket;
+      socket.onmessage = socket.onclose = null;
+      // a browser complains when it is closed before it is open
+      if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+      else socket.close();
       this.#socket = null;
     }
     for (const id of [...this.#calls.keys()]) this.#settle(id, { error: lost("connection lost") });
