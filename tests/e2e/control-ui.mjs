@@ -58,7 +58,7 @@ export async function openPage() {
       const frame = JSON.parse(payload);
       if (frame.type !== 'req') return;
       stir();
-      waiting.set(frame.id, frame);
+      waiting.set(frame.id, { method: frame.method, params: frame.params, socket });
       calls.push(frame.method);
     });
     socket.on('framereceived', ({ payload }) => {
@@ -69,7 +69,11 @@ export async function openPage() {
       waiting.delete(frame.id);
       if (!frame.ok) problems.push(`${asked.method} ${JSON.stringify(asked.params)}: ${frame.error?.code} ${frame.error?.message}`);
     });
-    socket.on('close', () => problems.push(CLOSED));
+    socket.on('close', () => {
+      problems.push(CLOSED);
+      // what was still asked on it is answered no more
+      for (const [id, { socket: on }] of waiting) if (on === socket) waiting.delete(id);
+    });
     socket.on('socketerror', (error) => problems.push(`the connection failed: ${error}`));
   });
   page.on('console', (message) => {
