@@ -120,7 +120,7 @@ pub const PASSWORD_EVERY_MS: u64 = 200;
 pub const CODE_EVERY_MS: u64 = 50;
 /// Guesses that wait for that, of each of the two kinds.
 pub const GUESSES_WAITING: usize = 48;
-/// Signatures without a nonce that are remembered for as long as they are good.
+/// Signatures without a nonce that let somebody in: the last ones are remembered.
 pub const SIGNATURES: usize = 256;
 /// Presence entries shown (protocol 3 and 4: 200).
 pub const PRESENCE: usize = 200;

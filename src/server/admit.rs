@@ -61,7 +61,7 @@ impl Gateway {
                 let pending = self.ask(&attempt, facts.requested, now);
                 self.refuse(conn, &attempt, verdict.rule, refusal, pending, now);
             }
-            Outcome::Admit(_) if self.is_replayed(&attempt, now) => {
+            Outcome::Admit(_) if self.is_replayed(&attempt) => {
                 self.refuse(conn, &attempt, Rule::Proof, Refusal::SignatureExpired, None, now);
             }
             Outcome::Admit(admission) => {

@@ -86,12 +86,11 @@ impl Gateway {
     }
 
     /// Has this signature let somebody in before? One over a nonce of ours is good for one connection anyway; one without is
-    /// good for a time, but once.
-    pub(super) fn is_replayed(&mut self, attempt: &Attempt, now: Now) -> bool {
+    /// good for a time, but once. None is forgotten by the clock, which may jump back.
+    pub(super) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
         let (Proof::Valid { id, .. }, Some(signed_at)) = (attempt.proof, attempt.presented.signed_alone) else {
             return false;
         };
-        self.signatures.retain(|(_, at)| now.wall.0.abs_diff(*at) <= limits::CLOCK_SKEW_MS);
         let known = self.signatures.contains(&(id, signed_at));
         self.signatures.truncate(limits::SIGNATURES - 1);
         self.signatures.push_front((id, signed_at));
