@@ -2,7 +2,7 @@
 //!
 //! One request a device. Asking again renews it and keeps its id, so that a command the owner has copied stays right; asking
 //! for more roles or scopes adds to it, while of what a node offers only the newest counts, because only that is there. When
-//! too many wait, the one that asked least recently gives way.
+//! too many wait, the one that asked least recently gives way; of those of one millisecond, the one that has waited longest.
 
 use core::net::IpAddr;
 
@@ -58,7 +58,7 @@ impl Request {
     }
 }
 
-/// Everybody who waits.
+/// Everybody who waits, the oldest request first.
 #[derive(Default)]
 pub struct Pending {
     requests: heapless::Vec<Request, { limits::PENDING }>,
@@ -99,7 +99,7 @@ impl Pending {
         }
         if self.requests.is_full() {
             let oldest = self.requests.iter().enumerate().min_by_key(|(_, request)| request.renewed).map(|(at, _)| at);
-            oldest.map(|at| self.requests.swap_remove(at));
+            oldest.map(|at| self.requests.remove(at));
         }
         let request = Request {
             id: fresh,
@@ -140,16 +140,16 @@ impl Pending {
     pub fn take(&mut self, id: RequestId, now: Millis) -> Option<Request> {
         self.expire(now);
         let at = self.requests.iter().position(|request| request.id == id)?;
-        Some(self.requests.swap_remove(at))
+        Some(self.requests.remove(at))
     }
 
     /// Takes the request of that device out.
     pub fn take_of(&mut self, device: &DeviceId) -> Option<Request> {
         let at = self.requests.iter().position(|request| request.device == *device)?;
-        Some(self.requests.swap_remove(at))
+        Some(self.requests.remove(at))
     }
 
-    /// Everybody who waits, in no order.
+    /// Everybody who waits, the oldest request first.
     pub fn iter(&mut self, now: Millis) -> impl Iterator<Item = &Request> {
         self.expire(now);
         self.requests.iter()
@@ -243,5 +243,21 @@ mod tests {
         assert_eq!(pending.iter(Millis(1001)).count(), limits::PENDING);
         assert!(pending.get(id(0), Millis(1001)).is_some());
         assert!(pending.get(id(1), Millis(1001)).is_none());
+    }
+
+    #[test]
+    fn of_those_that_asked_in_one_millisecond_the_one_that_has_waited_longest_gives_way() {
+        let mut pending = Pending::new();
+        let full = limits::PENDING as u16;
+        let all = |pending: &mut Pending| pending.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>();
+        (0..full).for_each(|n| _ = pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0)));
+        for n in full..full + 3 {
+            pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0));
+            assert_eq!(all(&mut pending), (n + 1 - full..=n).map(id).collect::<Vec<_>>(), "with request {n}");
+        }
+        pending.take(id(4), Millis(0)).unwrap();
+        pending.take_of(&ask(6, Scopes::NONE).device).unwrap();
+        let left: Vec<_> = (3..full + 3).filter(|n| ![4, 6].contains(n)).map(id).collect();
+        assert_eq!(all(&mut pending), left, "after two went");
     }
 }

@@ -797,8 +797,9 @@ impl Model {
             return old.id.clone();
         }
         if self.pending.len() >= limits::PENDING {
+            // the first of those of one millisecond: they stand in the order in which they were made
             let oldest = (0..self.pending.len()).min_by_key(|at| self.pending[*at].renewed).unwrap();
-            self.pending.swap_remove(oldest);
+            self.pending.remove(oldest);
         }
         self.pending.push(Pend { id: id.clone(), who, roles, scopes, commands, renewed: now });
         id
