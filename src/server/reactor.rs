@@ -305,3 +305,61 @@ impl Drop for Sleep {
         self.turns.timers.borrow_mut().retain(|timer| !Rc::ptr_eq(timer, &self.timer));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use futures_lite::future::{yield_now, zip};
+    use futures_lite::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn sleeps_end_in_their_order_whatever_else_happens_and_the_first_of_two_ends_both() {
+        let order = RefCell::new(Vec::new());
+        let after = async |ms| {
+            sleep(ms).await;
+            order.borrow_mut().push(ms);
+        };
+        // turns without an end of a sleep, which must not lose who waits for it
+        let busy = async {
+            for _ in 0..200 {
+                yield_now().await;
+            }
+        };
+        block_on(zip(zip(after(30), after(10)), zip(busy, after(60_000).or(after(20))))).unwrap();
+        assert_eq!(*order.borrow(), [10, 20, 30]);
+        assert!(current().unwrap().timers.borrow().is_empty(), "what nobody waits for is forgotten");
+    }
+
+    #[test]
+    fn a_socket_wakes_its_own_task_also_in_the_place_of_one_that_is_gone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let meet = || {
+            let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let ours = listener.accept().unwrap().0;
+            ours.set_nonblocking(true).unwrap();
+            (Source::new(mio::net::TcpStream::from_std(ours)).unwrap(), theirs)
+        };
+        let told = async {
+            for word in [b'a', b'b', b'c'] {
+                let (ours, mut theirs) = meet();
+                assert_eq!(ours.place, 0, "places are used again");
+                let writer = std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(5));
+                    theirs.write_all(&[word]).unwrap();
+                    theirs
+                });
+                let mut byte = [0];
+                assert_eq!(ours.reading(|mut stream| stream.read(&mut byte)).await.unwrap(), 1);
+                assert_eq!(byte, [word]);
+                drop(writer.join().unwrap());
+            }
+        };
+        block_on(told).unwrap();
+        assert!(spawn(async {}).is_ok(), "this thread has a loop now");
+        assert!(std::thread::spawn(|| spawn(async {}).is_err()).join().unwrap(), "and another has none");
+    }
+}
