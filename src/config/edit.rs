@@ -12,7 +12,7 @@ use crate::gate::limits;
 #[derive(Debug)]
 pub(super) struct Merged {
     pub text: String,
-    /// The paths of what changed, the first [`limits::CONFIG_PATHS`] of them; none if the text is the old one.
+    /// The paths of what changed, the first [`limits::CONFIG_PATHS`] of them and `...` for the others; none if the text is the old one.
     pub paths: Vec<String>,
     /// The paths of lists that lose entries.
     pub lost: Vec<String>,
