@@ -211,6 +211,7 @@ impl Gateway {
             return self.refuse(welcome.conn, &welcome.attempt, Rule::Revoked, refusal, None, now);
         }
         if let Some(slot) = admitted.slot() {
+            self.devices.connected(slot, true);
             self.freshen(slot, &welcome.attempt);
             self.seen(slot, now);
         }
@@ -224,7 +225,6 @@ impl Gateway {
             conn.admitted = Some(admitted.clone());
             self.admitted += 1;
         }
-        admitted.slot().into_iter().for_each(|slot| self.note_connected(slot));
         self.log_admission(&welcome);
         if entered {
             self.broadcast_presence();

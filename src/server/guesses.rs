@@ -26,15 +26,16 @@ impl Gateway {
     /// What can be found by trying, if anything of that is shown. A paired key is one of few, and has a count of its own for passwords.
     fn guess(&self, attempt: &Attempt, known: bool) -> Option<Guess> {
         let auth = self.setup.policy.auth;
-        if sent(attempt).any(|text| self.setup.control.matches(text)) {
-            return None;
-        }
-        if auth == AuthMode::Password && !known && sent(attempt).next().is_some() {
-            return Some(Guess::Password);
-        }
-        let right = auth == AuthMode::Token && sent(attempt).any(|text| self.setup.is_secret(text));
-        let code = code_of(attempt, auth, Secret::Wrong).filter(|_| !right);
-        code.filter(|text| CodeText::parse(text).is_some()).map(|_| Guess::Code)
+        let guess = if auth == AuthMode::Password && !known && sent(attempt).next().is_some() {
+            Guess::Password
+        } else {
+            code_of(attempt, auth, Secret::Wrong).filter(|text| CodeText::parse(text).is_some())?;
+            Guess::Code
+        };
+        // hashes what was sent, so it is asked last
+        let right =
+            |text: &String| self.setup.control.matches(text) || auth == AuthMode::Token && self.setup.is_secret(text);
+        (!sent(attempt).any(right)).then_some(guess)
     }
 
     /// Is it let in by its key, whatever else it shows?
@@ -52,8 +53,8 @@ impl Gateway {
         if sent(attempt).next().is_none() {
             return Secret::Absent;
         }
-        let own = sent(attempt).any(|text| self.setup.control.matches(text));
-        if !own && self.pair_of(attempt).is_some_and(|pair| self.throttle.wait(pair, now.at) > 0) {
+        let waits = self.pair_of(attempt).is_some_and(|pair| self.throttle.wait(pair, now.at) > 0);
+        if waits && !sent(attempt).any(|text| self.setup.control.matches(text)) {
             Secret::Throttled
         } else if sent(attempt).any(|text| self.setup.is_secret(text)) {
             Secret::Right

@@ -39,8 +39,7 @@ impl<'a> Request<'a> {
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
         let mut problems = Problems::default();
-        Object::new(value, "", &mut problems);
-        let members = members(&value);
+        let members = members(&value, "", &mut problems);
         if members.len() > limits::JSON_KEYS {
             problems.add("", &format!("must NOT have more than {} properties", limits::JSON_KEYS));
             return Err(BadFrame::Request { id: "invalid".to_owned(), problems: problems.into_text() });

@@ -23,8 +23,8 @@ impl<'a> Params<'a> {
     pub fn new(method: &'static str, params: Option<Value<'a>>) -> Params<'a> {
         let value = params.filter(|value| !value.is_null()).unwrap_or(Value::EMPTY);
         let mut problems = Problems::default();
-        Object::new(value, "", &mut problems);
-        Params { method, value, members: members(&value), problems, asked: heapless::Vec::new() }
+        let members = members(&value, "", &mut problems);
+        Params { method, value, members, problems, asked: heapless::Vec::new() }
     }
 
     /// A string of 1 to [`limits::FIELD_LEN`] bytes that must be there.

@@ -62,8 +62,12 @@ pub type Members<'a> = heapless::Vec<(Value<'a>, Value<'a>), MEMBERS>;
 /// One more than the keys that are watched, so that who has too many is noticed.
 const MEMBERS: usize = limits::JSON_KEYS + 1;
 
-/// The first fields of an object; none of anything else.
-pub fn members<'a>(value: &Value<'a>) -> Members<'a> {
+/// The first fields of the object at `path`, which is empty for the root; of anything else than an object that is noted, and
+/// none.
+pub fn members<'a>(value: &Value<'a>, path: &str, problems: &mut Problems) -> Members<'a> {
+    if value.kind() != Kind::Object {
+        problems.add(path, "must be object");
+    }
     value.members().take(MEMBERS).collect()
 }
 
@@ -78,10 +82,7 @@ pub struct Object<'a, 'p> {
 impl<'a, 'p> Object<'a, 'p> {
     /// The object at `path`, which is empty for the root; of anything else than an object that is noted, and nothing found.
     pub fn new(value: Value<'a>, path: &'static str, problems: &'p mut Problems) -> Object<'a, 'p> {
-        if value.kind() != Kind::Object {
-            problems.add(path, "must be object");
-        }
-        let members = value.members().take(MEMBERS).collect::<Vec<_>>().into();
+        let members = members(&value, path, problems).to_vec().into();
         Object { value, members, path, problems }
     }
 
