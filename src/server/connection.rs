@@ -4,7 +4,6 @@
 //! about connect, nothing further is read.
 
 use std::future::poll_fn;
-use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -65,7 +64,7 @@ impl Here {
     async fn open(&self, stream: Stream, peer: IpAddr) -> Option<(Socket, Seen, Vec<u8>)> {
         let mut bytes = Vec::with_capacity(1024);
         let (accept, len, seen) = loop {
-            if read_some(&stream, &mut bytes).await? == 0 {
+            if stream.read_some(&mut bytes).await? == 0 {
                 return None;
             }
             let head = match Head::parse(&bytes) {
@@ -103,7 +102,7 @@ impl Here {
         while let Err(fetch) = rest {
             rest = match self.shared.read(fetch).await {
                 Some((fetch, piece)) => {
-                    write_all(stream, &piece).await?;
+                    stream.write_all(&piece).await?;
                     Err(fetch)
                 }
                 None => Ok(Vec::new()),
@@ -321,24 +320,9 @@ impl Talk {
     }
 }
 
-async fn read_some(stream: &Stream, bytes: &mut Vec<u8>) -> Option<usize> {
-    let mut part = [0; 1024];
-    let count = stream.0.reading(|_| stream.clone().read(&mut part)).await.ok()?;
-    bytes.extend_from_slice(&part[..count]);
-    Some(count)
-}
-
-async fn write_all(stream: &Stream, mut bytes: &[u8]) -> Option<()> {
-    while !bytes.is_empty() {
-        let count = stream.0.writing(|_| stream.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
-        bytes = &bytes[count..];
-    }
-    Some(())
-}
-
 /// Sends an answer as a whole and lets the client read it before the connection is closed.
 async fn finish(stream: &Stream, answer: &[u8]) {
-    if write_all(stream, answer).await.is_some() {
+    if stream.write_all(answer).await.is_some() {
         within(limits::CLOSE_GRACE_MS, drain(stream)).await;
     }
 }

@@ -144,10 +144,8 @@ pub fn accept_all(shared: &Rc<Shared>, sockets: Vec<TcpListener>) -> io::Result<
 async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
     let (mut told, mut failed) = (None, 0);
     loop {
-        match listener.reading(|listener| listener.accept()).await.and_then(|(stream, peer)| {
-            let _ = stream.set_nodelay(true);
-            Ok((Stream::new(stream)?, peer))
-        }) {
+        let accepted = listener.reading(|listener| listener.accept()).await;
+        match accepted.and_then(|(stream, peer)| Ok((Stream::new(stream)?, peer))) {
             Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
             Err(error) => {
                 // Out of descriptors: the lobby's deadlines give some back; asking again at once would only burn the processor.
@@ -165,6 +163,7 @@ async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
 }
 
 fn enter(shared: &Rc<Shared>, stream: Stream, address: IpAddr) {
+    let _ = stream.0.io.set_nodelay(true);
     let conn = shared.next_conn();
     shared.lobby.enter(conn, address);
     if let Ok(task) = spawn(connection::serve(shared.clone(), conn, stream, address)) {

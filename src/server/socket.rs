@@ -34,6 +34,23 @@ impl Stream {
     pub fn new(stream: TcpStream) -> io::Result<Stream> {
         Ok(Stream(Rc::new(Source::new(stream)?)))
     }
+
+    /// Adds to `bytes` what came, up to 1 KiB, and says how much that was: 0 at the end. None if the connection is broken.
+    pub async fn read_some(&self, bytes: &mut Vec<u8>) -> Option<usize> {
+        let mut part = [0; 1024];
+        let count = self.0.reading(|_| self.clone().read(&mut part)).await.ok()?;
+        bytes.extend_from_slice(&part[..count]);
+        Some(count)
+    }
+
+    /// Sends all of it. None if the connection is broken.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> Option<()> {
+        while !bytes.is_empty() {
+            let count = self.0.writing(|_| self.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
+            bytes = &bytes[count..];
+        }
+        Some(())
+    }
 }
 
 impl Read for Stream {

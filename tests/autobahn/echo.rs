@@ -4,7 +4,7 @@
 //! It prints its address and runs until it is killed.
 
 use std::future::poll_fn;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::Ipv4Addr;
 
 use gatelet::server::outbox::Frame;
@@ -36,12 +36,11 @@ async fn serve(stream: Stream) -> Option<()> {
 }
 
 async fn open(stream: Stream) -> Option<Socket> {
-    let (mut bytes, mut part) = (Vec::new(), [0; 1024]);
+    let mut bytes = Vec::new();
     loop {
-        let count = stream.0.reading(|_| stream.clone().read(&mut part)).await.ok().filter(|count| *count > 0)?;
-        bytes.extend_from_slice(&part[..count]);
+        stream.read_some(&mut bytes).await.filter(|count| *count > 0)?;
         if let Some(head) = Head::parse(&bytes).ok()? {
-            write_all(&stream, &head.accept_websocket().ok()?).await?;
+            stream.write_all(&head.accept_websocket().ok()?).await?;
             return Some(Socket::new(stream, bytes[head.len..].to_vec()));
         }
     }
@@ -79,13 +78,5 @@ async fn send_binary(stream: &Stream, bytes: &Frame) -> Option<()> {
         }
     }
     frame.extend_from_slice(bytes);
-    write_all(stream, &frame).await
-}
-
-async fn write_all(stream: &Stream, mut bytes: &[u8]) -> Option<()> {
-    while !bytes.is_empty() {
-        let count = stream.0.writing(|_| stream.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
-        bytes = &bytes[count..];
-    }
-    Some(())
+    stream.write_all(&frame).await
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::future::poll_fn;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -43,15 +43,14 @@ async fn accept(listener: TcpListener) -> io::Result<()> {
 }
 
 async fn serve(stream: Stream) -> Option<()> {
-    let (mut head, mut part) = (Vec::new(), [0; 1024]);
+    let mut head = Vec::new();
     let accepted = loop {
-        let count = stream.0.reading(|_| stream.clone().read(&mut part)).await.ok()?;
-        head.extend_from_slice(&part[..count]);
+        stream.read_some(&mut head).await?;
         if let Some(whole) = Head::parse(&head).ok()? {
             break whole.accept_websocket().ok()?;
         }
     };
-    stream.0.writing(|_| stream.clone().write(&accepted)).await.ok()?;
+    stream.write_all(&accepted).await?;
     let config = WebSocketConfig::default().read_buffer_size(limits::READ_BUFFER).write_buffer_size(0);
     let mut socket = WebSocket::from_raw_socket(stream.clone(), Role::Server, Some(config));
     loop {
