@@ -188,7 +188,8 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 /// Bytes that print as lower-case hexadecimal digits.
 pub struct Hex<'a>(pub &'a [u8]);
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The digits of hexadecimal numbers, in lower case.
+pub const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -240,11 +241,8 @@ impl fmt::Display for ConnId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
-            write!(f, "{dash}{byte:02x}")?;
-        }
-        Ok(())
+        let [a, b, c, d, e] = [0..4, 4..6, 6..8, 8..10, 10..16].map(|group| Hex(&self.0[group]));
+        write!(f, "{a}-{b}-{c}-{d}-{e}")
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use super::json::{self, Value};
-use crate::gate::ids::{Role, Roles};
+use crate::gate::ids::{Role, Roles, DIGITS};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 
@@ -244,7 +244,7 @@ fn escape(out: &mut Vec<u8>, text: &str) {
         };
         out.extend_from_slice(&[b'\\', short]);
         if short == b'u' {
-            out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), HEX[usize::from(byte & 15)]]);
+            out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), DIGITS[usize::from(byte & 15)]]);
         }
     }
 }
@@ -266,8 +266,6 @@ fn unescape(out: &mut Vec<u8>, text: &Value<'_>) {
         rest = chars.0.as_str();
     }
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The value over several lines, two spaces a level, for people. Characters that steer a terminal come out as escapes.
 pub fn pretty(value: &Value<'_>) -> String {
