@@ -127,23 +127,25 @@ pub struct Rules {
     pub tries: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Proof {
+    #[default]
     Absent,
     Valid,
     Invalid,
 }
 
 /// Is it a page in a browser, and whose?
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Page {
+    #[default]
     None,
     Own,
     Foreign,
 }
 
-/// What a client really is and really showed.
-#[derive(Clone, Debug)]
+/// What a client really is and really showed: by default nothing.
+#[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub v4: Option<bool>,
     pub role: Option<usize>,

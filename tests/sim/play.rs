@@ -236,22 +236,10 @@ impl World {
             v4,
             role: Some(role),
             who,
-            proof: Proof::Absent,
             scopes: if role == model::NODE { 0 } else { scopes },
-            token: None,
-            password: None,
-            device_token: None,
-            code: None,
             control_ui: client == "openclaw-control-ui",
-            from: Page::None,
-            host_loopback: false,
-            local: false,
-            cidr: false,
-            identity: false,
-            address: String::new(),
-            alone: None,
-            unread: false,
             commands,
+            ..Truth::default()
         };
         truth = on_way(truth, way);
         self.choose_secrets(&mut truth);
@@ -782,23 +770,9 @@ impl World {
         let truth = Truth {
             v4: Some(true),
             role: Some(model::OPERATOR),
-            who: None,
-            proof: Proof::Absent,
             scopes: model::ADMIN,
             token: Some(self.model.rules.control.clone()),
-            password: None,
-            device_token: None,
-            code: None,
-            control_ui: false,
-            from: Page::None,
-            host_loopback: false,
-            local: false,
-            cidr: false,
-            identity: false,
-            address: String::new(),
-            alone: None,
-            unread: false,
-            commands: BTreeSet::new(),
+            ..Truth::default()
         };
         let truth = on_way(truth, &LOCAL);
         let id = self.open("GET / HTTP/1.1\r\nHost: 127.0.0.1:18789\r\n\r\n", "127.0.0.1".parse().unwrap());
