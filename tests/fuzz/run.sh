@@ -17,6 +17,8 @@ tool=target/tools/bin/cargo-fuzz
 if [ "$($tool --version 2>/dev/null)" != "cargo-fuzz $version" ]; then
   cargo install cargo-fuzz --version "$version" --locked --root target/tools || exit 1
 fi
+# cargo-fuzz builds with whatever lock file it finds and mends it silently; what is committed must be what is built
+cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null || exit 1
 # No address sanitizer: neither gatelet nor this crate's targets have unsafe code, and it takes half the speed. What is allocated
 # is counted by the crate itself (src/bound.rs).
 "$tool" build --fuzz-dir tests/fuzz --sanitizer none --target-dir "$work/build" || exit 1
