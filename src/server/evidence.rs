@@ -173,7 +173,8 @@ fn claim(
 }
 
 fn skew(signed_at: u64, now: Now) -> Option<i64> {
-    let off = signed_at as i64 - now.wall.0 as i64;
+    // whatever number a stranger writes there
+    let off = i64::try_from(signed_at).unwrap_or(i64::MAX).saturating_sub_unsigned(now.wall.0);
     (off.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(off)
 }
 

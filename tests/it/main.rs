@@ -24,6 +24,7 @@ mod mem_disk;
 mod metrics;
 mod node_host;
 mod nodes;
+mod numbers;
 mod program;
 mod relay;
 mod relay_faults;
