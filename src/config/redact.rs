@@ -65,7 +65,7 @@ impl Restorer<'_> {
             }
             Value::List(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    self.walk(item, old.and_then(|old| same_item(&old.value, &item.value, at)), path)?;
+                    self.walk(item, old.and_then(|old| same_item(&old.value, items, at)), path)?;
                 }
             }
             _ => {}
@@ -74,13 +74,47 @@ impl Restorer<'_> {
     }
 }
 
-/// The entry that was this one: of the same id, at the same place should there be several, or where there are no ids, at the same
-/// place.
-fn same_item<'o, 't>(old: &'o Value<'t>, new: &Value<'_>, at: usize) -> Option<&'o Member<'t>> {
-    let Value::List(items) = old else { return None };
-    let id = new.text("id");
-    let same = |item: &&Member<'_>| item.value.text("id") == id;
-    items.get(at).filter(same).or_else(|| id.and_then(|_| items.iter().find(same)))
+/// The entry of the old list that the one at this place was: the only one of its id, or where it has none, the only one that differs in
+/// nothing but what is hidden. Of several it is the one at the same place, and one that was changed where it stands is still
+/// that; but only in a list that is as long as it was. `None` where that cannot be told.
+fn same_item<'o, 't>(old: &'o Value<'t>, new: &[Member<'_>], at: usize) -> Option<&'o Member<'t>> {
+    let Value::List(old) = old else { return None };
+    let was = |new: &Member<'_>, old: &Member<'_>| match new.value.text("id") {
+        Some(id) => old.value.text("id") == Some(id),
+        None => fits(&new.value, &old.value),
+    };
+    let new_one = new.get(at)?;
+    let here = old.get(at).filter(|_| old.len() == new.len());
+    if let Some(here) = here.filter(|here| was(new_one, here)) {
+        return Some(here);
+    }
+    let mut same = old.iter().filter(|old| was(new_one, old));
+    match (same.next(), same.next()) {
+        (Some(one), None) => Some(one),
+        (None, _) if new_one.value.text("id").is_none() => {
+            here.filter(|here| here.value.text("id").is_none() && !new.iter().any(|other| was(other, here)))
+        }
+        _ => None,
+    }
+}
+
+/// Is it the same but for what is hidden in the new one?
+fn fits(new: &Value<'_>, old: &Value<'_>) -> bool {
+    match (new, old) {
+        (Value::Text(new), _) if new == HIDDEN => true,
+        (Value::Text(new), Value::Text(old)) => new == old,
+        (Value::Number(new), Value::Number(old)) => new == old,
+        (Value::Flag(new), Value::Flag(old)) => new == old,
+        (Value::Null, Value::Null) => true,
+        (Value::List(news), Value::List(olds)) => {
+            news.len() == olds.len() && news.iter().zip(olds).all(|(new, old)| fits(&new.value, &old.value))
+        }
+        (Value::Object(news), Value::Object(olds)) => {
+            let in_old = |new: &Member<'_>| old.member(&new.name).is_some_and(|old| fits(&new.value, &old.value));
+            news.len() == olds.len() && news.iter().all(in_old)
+        }
+        _ => false,
+    }
 }
 
 /// `section.key`
@@ -135,6 +169,40 @@ mod tests {
     fn entries_that_share_an_id_keep_their_own_secrets_where_they_stand() {
         let old = "{l: [{id: 'a', token: 's-one'}, {id: 'a', token: 's-two'}]}";
         assert_eq!(restore(&hide(old).unwrap(), old).unwrap(), old);
+    }
+
+    #[test]
+    fn an_entry_without_an_id_is_known_by_what_is_not_hidden() {
+        let hidden = |urls: &[&str]| {
+            let items = urls.iter().map(|url| format!(r#"{{"url":"{url}","secret":"{HIDDEN}"}}"#)).collect::<Vec<_>>();
+            format!("{{\"hooks\":[{}]}}", items.join(","))
+        };
+        let full = |of: &[(&str, &str)]| {
+            let items = of.iter().map(|(url, secret)| format!(r#"{{"url":"{url}","secret":"s-{secret}"}}"#));
+            format!("{{\"hooks\":[{}]}}", items.collect::<Vec<_>>().join(","))
+        };
+        let old = full(&[("a", "a"), ("b", "b"), ("c", "c")]);
+        for (urls, back) in [
+            (&["a", "b", "c"] as &[&str], &[("a", "a"), ("b", "b"), ("c", "c")] as &[(&str, &str)]),
+            (&["c", "a", "b"], &[("c", "c"), ("a", "a"), ("b", "b")]),
+            (&["b"], &[("b", "b")]),
+            (&["c", "b"], &[("c", "c"), ("b", "b")]),
+            // changed where it stands
+            (&["a", "new", "c"], &[("a", "a"), ("new", "b"), ("c", "c")]),
+        ] {
+            assert_eq!(restore(&hidden(urls), &old).as_deref(), Ok(full(back).as_str()), "{urls:?}");
+        }
+        // changed and moved, so whose was it?
+        for urls in [&["new"] as &[&str], &["a", "b", "c", "new"], &["b", "new", "c"]] {
+            assert_eq!(restore(&hidden(urls), &old).unwrap_err(), "hooks.secret", "{urls:?}");
+        }
+        let bare = |items: &[&str]| {
+            format!("[{}]", items.iter().map(|item| format!("'{item}'")).collect::<Vec<_>>().join(","))
+        };
+        let keys = |items: &[&str]| format!("{{apiKeys: {}}}", bare(items));
+        let three = keys(&["k-1", "k-2", "k-3"]);
+        assert_eq!(restore(&keys(&[HIDDEN, "new", HIDDEN]), &three).unwrap(), keys(&["k-1", "new", "k-3"]));
+        assert_eq!(restore(&keys(&[HIDDEN, HIDDEN]), &three).unwrap_err(), "apiKeys", "which of them went?");
     }
 
     #[test]
