@@ -387,6 +387,10 @@ fn output_and_time_are_bounded_and_what_a_command_started_ends_with_it() {
     let sleeper = left["stdout"].as_str().unwrap().trim().to_string();
     assert_eq!(left["exitCode"], 0, "it is answered although somebody holds its output");
     until(|| !alive(&sleeper), || format!("{sleeper} outlives the command that started it"));
+
+    let quiet = guest.script("sleep 1000 >/dev/null 2>&1 & echo $!");
+    let sleeper = quiet["stdout"].as_str().unwrap().trim().to_string();
+    until(|| !alive(&sleeper), || format!("{sleeper}, which holds no output, outlives the command that started it"));
 }
 
 #[test]

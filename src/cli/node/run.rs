@@ -131,9 +131,6 @@ impl Order {
         while !outputs.iter().all(Output::is_whole) && clock.now().at < Millis(limits::NODE_REST_MS) {
             thread::sleep(Duration::from_millis(2));
         }
-        if !outputs.iter().all(Output::is_whole) {
-            kill_group(child.id());
-        }
         let [stdout, stderr] = outputs.map(|output| lock(&output.0).text());
         Outcome { exit: status.and_then(|status| status.code()), timed_out, stdout, stderr, error: None }.answer()
     }
@@ -150,9 +147,10 @@ impl Order {
 fn wait(child: &mut Child, id: &str, running: &Running, time_ms: u64) -> (Option<ExitStatus>, bool) {
     let (clock, mut pause) = (SystemClock::start(), 1);
     loop {
-        if let Ok(Some(status)) = child.try_wait() {
+        if has_ended(child) {
             running.ended(id);
-            return (Some(status), false);
+            kill_group(child.id());
+            return (child.wait().ok(), false);
         }
         let timed_out = clock.now().at >= Millis(time_ms);
         if timed_out || !running.goes_on(id, child.id()) {
@@ -163,6 +161,20 @@ fn wait(child: &mut Child, id: &str, running: &Running, time_ms: u64) -> (Option
         thread::sleep(Duration::from_millis(pause));
         pause = (pause * 2).min(50);
     }
+}
+
+/// Has it ended? On Unix it is still to be waited for then, so that its number is nobody else's when its group is ended.
+#[cfg(unix)]
+fn has_ended(child: &mut Child) -> bool {
+    use rustix::process::{waitid, Pid, WaitId, WaitIdOptions};
+    let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    process.is_none_or(|process| !matches!(waitid(WaitId::Pid(process), how), Ok(None)))
+}
+
+#[cfg(not(unix))]
+fn has_ended(child: &mut Child) -> bool {
+    matches!(child.try_wait(), Ok(Some(_)))
 }
 
 /// Ends the process group that a process was started with.
