@@ -31,19 +31,36 @@ use crate::wire::json;
 
 /// Serves one accepted stream until it ends.
 pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: Stream, peer: IpAddr) {
-    let mut talk = None;
+    let (mut talk, mut request) = (None, None);
     let begin = async {
         let here = Here { shared, conn };
         match here.open(stream, peer).await {
-            Some((socket, seen, accept)) => talk.insert(Talk::new(here, socket, seen)).greet(&accept).await,
+            Some(Opened::Socket(stream, read, seen, accept)) => {
+                talk.insert(Talk::new(here, Socket::new(stream, read), seen)).greet(&accept).await
+            }
+            Some(Opened::Request(stream, answer)) => {
+                request = Some(Box::pin(here.send(stream, answer)));
+                None
+            }
             None => Some(Step::Gone),
         }
     };
     // boxed, so that an idle connection does not keep the room that its beginning took
     let begun = within(limits::HANDSHAKE_MS, Box::pin(begin)).await;
+    if let Some(answering) = request {
+        answering.await;
+    }
     if let Some(talk) = &mut talk {
         talk.go_on(begun).await;
     }
+}
+
+/// What a connection turned out to be.
+enum Opened {
+    /// A WebSocket, with what came behind the request, and the answer that opens it.
+    Socket(Stream, Vec<u8>, Seen, Vec<u8>),
+    /// A request, with its answer.
+    Request(Stream, Result<Vec<u8>, Fetch>),
 }
 
 /// A connection's place in the gateway; when it is dropped the gateway forgets the connection, however it ended.
@@ -60,8 +77,8 @@ impl Drop for Here {
 }
 
 impl Here {
-    /// Reads the request; answers it, or opens the WebSocket that it asks for.
-    async fn open(&self, stream: Stream, peer: IpAddr) -> Option<(Socket, Seen, Vec<u8>)> {
+    /// Reads the request, and opens the WebSocket that it may ask for.
+    async fn open(&self, stream: Stream, peer: IpAddr) -> Option<Opened> {
         let mut bytes = Vec::with_capacity(1024);
         let (accept, len, seen) = loop {
             if stream.read_some(&mut bytes).await? == 0 {
@@ -80,7 +97,7 @@ impl Here {
             let seen = evidence::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
                 let answer = routes::answer(&head, &seen, &self.shared);
-                return self.send(&stream, answer).await;
+                return Some(Opened::Request(stream, answer));
             }
             match head.accept_websocket() {
                 Ok(accept) => break (accept, head.len, seen),
@@ -93,23 +110,22 @@ impl Here {
         if seen.via == Via::UntrustedProxy {
             self.shared.warn_of_proxy(seen.peer);
         }
-        Some((Socket::new(stream, bytes.split_off(len)), seen, accept))
+        Some(Opened::Socket(stream, bytes.split_off(len), seen, accept))
     }
 
-    /// Sends an answer, piece by piece if it is a file, and ends the connection.
-    async fn send<T>(&self, stream: &Stream, answer: Result<Vec<u8>, Fetch>) -> Option<T> {
+    /// Sends an answer, piece by piece if it is a file, and ends the connection. Each piece has the time that a handshake has: a
+    /// slow network needs longer for a large file.
+    async fn send(self, stream: Stream, answer: Result<Vec<u8>, Fetch>) -> Option<()> {
         let mut rest = answer;
         while let Err(fetch) = rest {
-            rest = match self.shared.read(fetch).await {
-                Some((fetch, piece)) => {
-                    stream.write_all(&piece).await?;
-                    Err(fetch)
-                }
-                None => Ok(Vec::new()),
+            let piece = async {
+                let Some((fetch, piece)) = self.shared.read(fetch).await else { return Some(Ok(Vec::new())) };
+                stream.write_all(&piece).await?;
+                Some(Err(fetch))
             };
+            rest = within(limits::HANDSHAKE_MS, piece).await.flatten()?;
         }
-        finish(stream, &rest.unwrap_or_default()).await;
-        None
+        within(limits::HANDSHAKE_MS, finish(&stream, &rest.unwrap_or_default())).await
     }
 }
 
@@ -316,7 +332,9 @@ impl Talk {
         } else {
             "no connect request came"
         };
-        log::info!("timeout conn={} peer={} host={:?}: {what}", self.here.conn, self.seen.peer, self.seen.host_text);
+        let (shared, conn, seen) = (&self.here.shared, self.here.conn, &self.seen);
+        let line = format_args!("timeout conn={conn} peer={} host={:?}: {what}", seen.peer, seen.host_text);
+        shared.ask(|gateway| gateway.log_refusal(line, shared.now()));
     }
 }
 

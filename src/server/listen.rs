@@ -1,6 +1,6 @@
 //! Where the gateway listens, and the loops that accept.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 
@@ -43,7 +43,7 @@ pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, Stri
     for address in others {
         match listen(address, port, beside) {
             Ok(socket) => sockets.push(socket),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(explain(address, port, &error)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(explain(address, port, &error)),
             Err(error) => log::debug!("not listening on {address}: {error}"),
         }
     }
@@ -98,16 +98,16 @@ fn listen_on_ipv6(port: u16, only: bool) -> io::Result<TcpListener> {
 fn explain(address: IpAddr, port: u16, error: &io::Error) -> String {
     let shown = SocketAddr::from((address, port));
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
+        ErrorKind::AddrInUse => {
             let who = super::busy::holder(port).map_or(String::new(), |who| format!(" ({who} has it)"));
             format!(
                 "cannot listen on {shown}: the port is in use{who}; stop that program, or choose another with --port"
             )
         }
-        io::ErrorKind::AddrNotAvailable => {
+        ErrorKind::AddrNotAvailable => {
             format!("cannot listen on {shown}: this machine does not have that address; see gateway.bind and gateway.customBindHost")
         }
-        io::ErrorKind::PermissionDenied => {
+        ErrorKind::PermissionDenied => {
             format!("cannot listen on {shown}: permission denied; choose a port above 1023 with --port")
         }
         _ => format!("cannot listen on {shown}: {error}"),
@@ -147,6 +147,8 @@ async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
         let accepted = listener.reading(|listener| listener.accept()).await;
         match accepted.and_then(|(stream, peer)| Ok((Stream::new(stream)?, peer))) {
             Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
+            // gone before it was accepted, as Windows and other Unixes say it
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted) => {}
             Err(error) => {
                 // Out of descriptors: the lobby's deadlines give some back; asking again at once would only burn the processor.
                 let now = shared.now().at;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
@@ -374,7 +374,7 @@ fn what_is_no_regular_file_is_not_opened_and_holds_nobody_up() {
     assert!(made.success());
     let begun = Instant::now();
     assert_eq!(site.get("/pipe.txt", &[HTML]).status(), "404");
-    assert!(begun.elapsed() < at_most(std::time::Duration::from_secs(5)), "nobody writes into the pipe");
+    assert!(begun.elapsed() < at_most(Duration::from_secs(5)), "nobody writes into the pipe");
     assert_eq!(site.get("/favicon.svg", &[]).status(), "200");
 }
 
@@ -396,6 +396,28 @@ fn a_large_file_goes_out_in_pieces_and_a_slow_reader_keeps_nobody_waiting() {
     let mut rest = Vec::new();
     slow.read_to_end(&mut rest).unwrap();
     assert!(rest.len() < content.len(), "{}", rest.len());
+}
+
+#[test]
+fn a_large_file_over_a_slow_network_arrives_whole_however_long_that_takes() {
+    let site = Site::new(V4, json!({}));
+    let content = vec![b'x'; 40_000_000];
+    fs::write(site.dir.0.join("site/large.wasm"), &content).unwrap();
+    let dial = site.gateway.dial();
+    let mut slow = dial.tcp();
+    slow.write_all(format!("GET /large.wasm HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host).as_bytes()).unwrap();
+    let (begun, mut got, mut piece) = (Instant::now(), 0, vec![0; 1 << 20]);
+    loop {
+        // longer in all than a handshake may take
+        if begun.elapsed() < Duration::from_secs(17) {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        match slow.read(&mut piece).unwrap() {
+            0 => break,
+            count => got += count,
+        }
+    }
+    assert!(got > content.len() && begun.elapsed() > Duration::from_secs(15), "{got} in {:?}", begun.elapsed());
 }
 
 #[test]
