@@ -154,7 +154,6 @@ undo() {
       rm -f "$file.new"
       if [ -e "$file.before" ]; then mv -f "$file.before" "$file"; else rm -f "$file"; fi
     done
-    rmdir "$(dirname $waits)" 2>/dev/null || true
     rmdir $state 2>/dev/null || true
     case "$changed " in
       *" $unit "*)
@@ -171,6 +170,7 @@ undo() {
     esac
   fi
   for file in $changed; do rm -f "$file.before"; done
+  rmdir "$(dirname $waits)" 2>/dev/null || true
   rm -rf "$scratch"
 }
 
@@ -203,8 +203,10 @@ settings() {
 wait_for_network() {
   in_force=$(gatelet config print | sed -n 's/^gateway\.bind  *\([a-z]*\) .*/\1/p')
   if [ "$in_force" = loopback ]; then
-    rm -f $waits
-    rmdir "$(dirname $waits)" 2>/dev/null || true
+    if [ -e $waits ]; then
+      changed="$changed $waits"
+      mv -f $waits $waits.before
+    fi
   else
     mkdir -p "$(dirname $waits)"
     printf '[Unit]\nWants=network-online.target\nAfter=network-online.target tailscaled.service\n' >"$scratch/network.conf"
