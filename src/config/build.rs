@@ -326,7 +326,10 @@ fn shown(found: &Found, path: &str, kind: Kind) -> String {
 
 /// A secret as it may be shown.
 pub(super) fn fingerprint(secret: &Secret) -> String {
-    format!("sha256:{}...", secret.fingerprint())
+    match secret.fingerprint() {
+        hidden if hidden == super::secrets::HIDDEN => hidden,
+        digits => format!("sha256:{digits}..."),
+    }
 }
 
 /// What to call a setting that stands in the file, or the flag or variable that goes before it.

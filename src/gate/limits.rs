@@ -210,6 +210,9 @@ pub const WORD_LEN: usize = 64;
 pub const SECRET_LEN: usize = 4096;
 /// A shared token of fewer characters earns a warning where others can reach the gateway.
 pub const TOKEN_SHORT: usize = 16;
+/// Bytes from which a secret is shown as a fingerprint: those of 128 bits in hexadecimal. Shorter ones are words of people, which
+/// a fingerprint would let others find by trying.
+pub const FINGERPRINTED: usize = 32;
 /// A public key as sent (protocol 4: 4096, for PEM).
 pub const KEY_TEXT_LEN: usize = 4096;
 /// Any other short text of connect.

@@ -56,7 +56,7 @@ impl Here {
             auth_mode: config.auth.mode.name(),
             pairing_mode: config.pairing.mode.name(),
             secret_source: secret.map(|secret| secret.source.to_string()).unwrap_or_default(),
-            secret_fingerprint: secret.map(|secret| fingerprint(&secret.value)).unwrap_or_default(),
+            secret_fingerprint: secret.map(|secret| secret.value.fingerprint()).unwrap_or_default(),
             warnings,
             ..Status::default()
         }
@@ -65,11 +65,6 @@ impl Here {
 
 fn origin(address: std::net::IpAddr, port: u16) -> String {
     format!("http://{}", std::net::SocketAddr::from((address, port)))
-}
-
-/// A secret as it may be shown.
-pub fn fingerprint(secret: &Secret) -> String {
-    tokens::fingerprint(secret.expose().as_bytes()).to_string()
 }
 
 /// The configured secret, or the token in the state directory, which is made on the first start and never again.

@@ -2,6 +2,7 @@
 
 use super::attempt::{Attempt, Seen};
 use super::gateway::{Away, Gateway};
+use crate::config::Secret;
 use crate::gate::facts::{Dialect, Proof};
 use crate::gate::ids::{ConnId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
@@ -11,7 +12,6 @@ use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::Scopes;
 use crate::rpc::Refused;
-use crate::store::tokens;
 use crate::wire::frames::{self, ErrorShape};
 use crate::wire::json::{self, Writer};
 
@@ -103,7 +103,7 @@ impl Gateway {
     /// Of the token that came and of the one that is right, so that the owner sees which of several was used.
     fn fingerprints(&self, attempt: &Attempt) -> String {
         let came = attempt.presented.token.as_ref().or(attempt.presented.password.as_ref());
-        let came = tokens::fingerprint(came.map_or(b"".as_slice(), |token| token.as_bytes()));
+        let came = Secret::new(came.map_or("", |text| text)).fingerprint();
         format!(" presented={came} expected={} from={:?}", self.status.secret_fingerprint, self.status.secret_source)
     }
 }

@@ -10,7 +10,7 @@ use futures_lite::FutureExt;
 use super::commits::Job;
 use super::config_file::ConfigFile;
 use super::gateway::{Event, Gateway};
-use super::here::{fingerprint, shared_secret, Here};
+use super::here::{shared_secret, Here};
 use super::listen::{self, Listeners};
 use super::machine::{command, machine_name};
 use super::offload::Worker;
@@ -155,7 +155,7 @@ impl Beginning {
         match &self.secret {
             Some(secret) => {
                 let what = if self.config.auth.mode == AuthMode::Password { "password" } else { "token" };
-                log::info!("{what} from {} (fingerprint {})", secret.source, fingerprint(&secret.value));
+                log::info!("{what} from {} (fingerprint {})", secret.source, secret.value.fingerprint());
             }
             None => log::info!("gateway.auth.mode is {}: no token", status.auth_mode),
         }

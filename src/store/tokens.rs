@@ -7,12 +7,12 @@ use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::record::crc32c;
 use crate::gate::device::Device;
-use crate::gate::ids::{DeviceId, Hex, Role};
+use crate::gate::ids::{DeviceId, Role};
 use crate::gate::limits;
 
 /// The key of one table. Who holds it can make every device token.
@@ -22,10 +22,6 @@ pub struct TableKey([u8; 32]);
 /// A device token: 43 characters of base64url. Secret.
 #[derive(Clone)]
 pub struct Token([u8; TOKEN_LEN]);
-
-/// The first 8 hexadecimal digits of the SHA-256 of a secret: enough to see whether two are the same, for people.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fingerprint([u8; 4]);
 
 impl TableKey {
     /// The key of these bytes.
@@ -84,13 +80,6 @@ pub fn check(key: &TableKey, device: &Device, role: Role, presented: &str) -> Op
     (found != 0).then_some(found)
 }
 
-/// What may be shown of a secret.
-pub fn fingerprint(secret: &[u8]) -> Fingerprint {
-    let hash: [u8; 32] = Sha256::digest(secret).into();
-    let [a, b, c, d, ..] = hash;
-    Fingerprint([a, b, c, d])
-}
-
 /// The seed of the key pair that is this gateway's own. Secret.
 pub fn identity_seed(key: &TableKey) -> [u8; 32] {
     mac(key, &[IDENTITY])
@@ -121,12 +110,6 @@ const DOMAIN: &[u8] = b"gatelet device token 1\0";
 const IDENTITY: &[u8] = b"gatelet identity";
 const CONTROL: &[u8] = b"gatelet control";
 const REVISION: &[u8] = b"gatelet configuration\0";
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&Hex(&self.0), f)
-    }
-}
 
 impl fmt::Debug for TableKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,6 +199,5 @@ mod tests {
     fn nothing_prints_a_secret() {
         let shown = format!("{KEY:?} {:?}", token(1));
         assert_eq!(shown, "TableKey(secret) Token(secret)");
-        assert_eq!(fingerprint(b"secret").to_string(), "2bb80d53");
     }
 }
