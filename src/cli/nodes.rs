@@ -101,7 +101,11 @@ fn list(context: &Context, client: &mut Client) -> Done {
 fn pending(context: &Context, client: &mut Client) -> Done {
     let pairs = client.call("node.pair.list", "{}")?;
     let pairs = parse(&pairs)?;
-    table(context, Vec::new(), items(&pairs, "pending").collect(), &pairs)
+    let waiting: Vec<_> = items(&pairs, "pending").collect();
+    if waiting.is_empty() && !context.json {
+        return Output::ok("nothing waits for approval; `gatelet nodes list` shows the nodes\n");
+    }
+    table(context, Vec::new(), waiting, &pairs)
 }
 
 /// The nodes, and what waits; `pairs` knows what was approved of a node that is not here.

@@ -1,7 +1,7 @@
 //! `gatelet token show|rotate`: the shared token.
 //!
-//! Rotation replaces the file of the token that gatelet made itself, and nothing else: a running gateway keeps the old token
-//! until it is restarted, so that no half-informed moment exists, and says so.
+//! Rotation replaces the file of the token that gatelet made itself, and nothing else: a running gateway reads it when it starts
+//! and when its configuration is changed, and goes by the old one until then.
 
 use super::context::Context;
 use super::{Done, Failure, Output};
@@ -48,7 +48,11 @@ pub fn rotate(context: &Context) -> Done {
             o.bool("restartNeeded", running);
         }));
     }
-    let then = if running { "; the running gateway uses it after a restart" } else { "" };
+    let then = if running {
+        "; the running gateway uses it from its next start, or the next change of its configuration"
+    } else {
+        ""
+    };
     Output::ok(format!(
         "new token {} in {}{then}\npaired devices stay paired; see it with `gatelet token show`\n",
         token.fingerprint(),

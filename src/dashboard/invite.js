@@ -125,7 +125,7 @@ async function finish() {
   state.dataset.end = device ? "used" : "ended";
   setText(clockFace, "");
   if (device) setText(state, `Used by ${nameOf(device)}, ${shortId(device.deviceId)}: it is paired.`);
-  else setText(state, late ? "Expired: nobody used it in time." : "Ended: it was used, or wrong codes were tried too often.");
+  else setText(state, late ? "Expired: nobody used it in time." : "Ended: it was used, or newer codes took its place.");
   picture.hidden = true;
   picture.removeAttribute("src");
   ways.replaceChildren();

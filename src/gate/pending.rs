@@ -1,8 +1,8 @@
 //! Devices that wait for the owner, for a role or for what they offer as a node: in memory only, bounded, gone after a while.
 //!
-//! One request a device. Asking again renews it and keeps its id, so that a command the owner has copied stays right; asking
-//! for more roles or scopes adds to it, while of what a node offers only the newest counts, because only that is there. When
-//! too many wait, the one that asked least recently gives way; of those of one millisecond, the one that has waited longest.
+//! One request a device. Asking again renews it and keeps its id, so that a command the owner has copied stays right. Asking for
+//! more makes a new one of it, under an id of its own: an approval never gives more than was there to be read. Roles and scopes
+//! add up, while of what a node offers only the newest counts, because only that is there. When too many wait, the one that asked least recently gives way; of those of one millisecond, the one that has waited longest.
 
 use core::net::IpAddr;
 
@@ -84,18 +84,23 @@ impl Pending {
         Pending { requests: heapless::Vec::new() }
     }
 
-    /// Makes or renews the request of a device. `fresh` is used if it has none yet. Says whether anything is new for the owner.
-    pub fn ask(&mut self, ask: Ask, fresh: RequestId, now: Millis, wall: WallMs) -> (RequestId, bool) {
+    /// Makes or renews the request of a device. If there is something new for the owner it gets the id `fresh`, and the request that
+    /// it replaces, if there was one, is handed back.
+    pub fn ask(&mut self, ask: Ask, fresh: RequestId, now: Millis, wall: WallMs) -> (RequestId, Option<Request>) {
         self.expire(now);
         if let Some(old) = self.requests.iter_mut().find(|request| request.device == ask.device) {
             let (roles, scopes) = (old.roles.with(ask.roles), old.scopes.with(ask.scopes));
             let more = (roles, scopes) != (old.roles, old.scopes) || !old.surface.covers(&ask.surface);
+            let replaced = more.then(|| old.clone());
+            if more {
+                (old.id, old.asked) = (fresh, wall);
+            }
             (old.roles, old.scopes, old.about, old.known) = (roles, scopes, ask.about, ask.known);
             if !ask.surface.is_empty() {
                 old.surface = ask.surface;
             }
             old.renewed = now;
-            return (old.id, more);
+            return (old.id, replaced);
         }
         if self.requests.is_full() {
             let oldest = self.requests.iter().enumerate().min_by_key(|(_, request)| request.renewed).map(|(at, _)| at);
@@ -114,7 +119,7 @@ impl Pending {
             renewed: now,
         };
         let _ = self.requests.push(request);
-        (fresh, true)
+        (fresh, None)
     }
 
     /// The request of that id, if it still lives.
@@ -136,17 +141,9 @@ impl Pending {
         }
     }
 
-    /// Takes the request of that id out.
-    pub fn take(&mut self, id: RequestId, now: Millis) -> Option<Request> {
-        self.expire(now);
-        let at = self.requests.iter().position(|request| request.id == id)?;
-        Some(self.requests.remove(at))
-    }
-
-    /// Takes the request of that device out.
-    pub fn take_of(&mut self, device: &DeviceId) -> Option<Request> {
-        let at = self.requests.iter().position(|request| request.device == *device)?;
-        Some(self.requests.remove(at))
+    /// Nobody waits for that any more.
+    pub fn forget(&mut self, id: RequestId) {
+        self.requests.retain(|request| request.id != id);
     }
 
     /// Everybody who waits, the oldest request first.
@@ -178,19 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn asking_again_keeps_the_id_and_the_life_and_asking_for_more_adds() {
+    fn asking_again_keeps_the_id_and_the_life_and_asking_for_more_is_a_request_of_its_own() {
         let mut pending = Pending::new();
         let (read, write) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write));
-        assert_eq!(pending.ask(ask(1, read), id(1), Millis(0), WallMs(0)), (id(1), true));
-        assert_eq!(pending.ask(ask(1, read), id(2), Millis(limits::PENDING_MS - 1), WallMs(0)), (id(1), false));
-        assert_eq!(pending.ask(ask(1, write), id(3), Millis(limits::PENDING_MS), WallMs(0)), (id(1), true));
-        let late = Millis(2 * limits::PENDING_MS - 1);
-        assert_eq!(pending.get(id(1), late).map(|request| request.scopes), Some(read.with(write)));
-        assert_eq!(
-            pending.get(id(1), Millis(2 * limits::PENDING_MS)),
-            None,
-            "five minutes after the last time it asked"
-        );
+        let mut ask = |scopes, n, ms| {
+            let (request, replaced) = pending.ask(ask(1, scopes), id(n), Millis(ms), WallMs(ms));
+            let scopes = pending.get(request, Millis(ms)).map(|request| (request.scopes, request.asked.0));
+            (request, replaced.map(|old| (old.id, old.scopes)), scopes)
+        };
+        let (last, later) = (limits::PENDING_MS - 1, limits::PENDING_MS);
+        assert_eq!(ask(read, 1, 0), (id(1), None, Some((read, 0))));
+        assert_eq!(ask(read, 2, last), (id(1), None, Some((read, 0))));
+        let both = read.with(write);
+        assert_eq!(ask(write, 3, later), (id(3), Some((id(1), read)), Some((both, later))));
+        assert_eq!(ask(read, 4, later), (id(3), None, Some((both, later))), "less is nothing new");
+        assert_eq!(pending.get(id(1), Millis(later)), None, "what the owner has read cannot be approved for more");
+        let over = later + limits::PENDING_MS;
+        assert!(pending.get(id(3), Millis(over - 1)).is_some());
+        assert_eq!(pending.get(id(3), Millis(over)), None, "five minutes after the last time it asked");
     }
 
     #[test]
@@ -202,20 +204,21 @@ mod tests {
         };
         let mut pending = Pending::new();
         let mut ask = |ask: Ask, n| {
-            let (request, new) = pending.ask(ask, id(n), Millis(u64::from(n)), WallMs(0));
-            assert_eq!(request, id(1), "it keeps its id");
-            let request = pending.get_of(&DeviceId(self::ask(1, Scopes::NONE).device.0), Millis(10)).unwrap();
-            (new, request.surface.commands().map(str::to_string).collect::<Vec<_>>(), request.roles, request.role())
+            let (request, replaced) = pending.ask(ask, id(n), Millis(u64::from(n)), WallMs(0));
+            assert_eq!(replaced.is_some(), n > 1 && request == id(n), "{n}");
+            let request = pending.get(request, Millis(10)).unwrap();
+            let commands = request.surface.commands().map(str::to_string).collect::<Vec<_>>();
+            (request.id, commands, request.roles, request.role())
         };
         let walk = vec!["robot.walk".to_string()];
         let run = vec!["system.run".to_string()];
-        assert_eq!(ask(offering(&["system.run"]), 1), (true, run.clone(), Roles::NONE, Role::Node));
-        assert_eq!(ask(offering(&["system.run"]), 2), (false, run, Roles::NONE, Role::Node));
-        assert_eq!(ask(offering(&["robot.walk"]), 3), (true, walk.clone(), Roles::NONE, Role::Node));
+        assert_eq!(ask(offering(&["system.run"]), 1), (id(1), run.clone(), Roles::NONE, Role::Node));
+        assert_eq!(ask(offering(&["system.run"]), 2), (id(1), run, Roles::NONE, Role::Node));
+        assert_eq!(ask(offering(&["robot.walk"]), 3), (id(3), walk.clone(), Roles::NONE, Role::Node));
         let operator = Roles::of(Role::Operator);
         let app = self::ask(1, Scopes::of(Scope::Read));
-        assert_eq!(ask(app, 4), (true, walk.clone(), operator, Role::Operator), "the app of the same device");
-        assert_eq!(ask(offering(&["robot.walk"]), 5), (false, walk, operator, Role::Operator));
+        assert_eq!(ask(app, 4), (id(4), walk.clone(), operator, Role::Operator), "the app of the same device");
+        assert_eq!(ask(offering(&["robot.walk"]), 5), (id(4), walk, operator, Role::Operator));
     }
 
     #[test]
@@ -255,8 +258,7 @@ mod tests {
             pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0));
             assert_eq!(all(&mut pending), (n + 1 - full..=n).map(id).collect::<Vec<_>>(), "with request {n}");
         }
-        pending.take(id(4), Millis(0)).unwrap();
-        pending.take_of(&ask(6, Scopes::NONE).device).unwrap();
+        [id(4), id(6), id(200)].into_iter().for_each(|id| pending.forget(id));
         let left: Vec<_> = (3..full + 3).filter(|n| ![4, 6].contains(n)).map(id).collect();
         assert_eq!(all(&mut pending), left, "after two went");
     }

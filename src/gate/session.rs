@@ -73,8 +73,9 @@ impl Admitted {
         self.role == Role::Operator && self.scopes.allows(scope)
     }
 
-    /// Signed in by its device alone and without admin: protocol 4 lets such a client govern only itself.
+    /// Signed in by its device alone, or by a code that made it one, and without admin: protocol 4 lets such a client govern only
+    /// itself.
     pub fn governs_only_itself(&self) -> bool {
-        self.method == Method::Device && !self.may(Scope::Admin)
+        matches!(self.method, Method::Device | Method::SetupCode) && !self.may(Scope::Admin)
     }
 }

@@ -7,7 +7,7 @@ use super::{relay, render};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::Dialect;
-use crate::gate::ids::{DeviceId, RequestId, Role, Roles, Slot};
+use crate::gate::ids::{DeviceId, RequestId, Role, Roles, Slot, WallMs};
 use crate::gate::pending::Request;
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
@@ -46,13 +46,12 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     may_govern(call, &request.device, "device pairing approval denied")?;
     may_grant(call, request.scopes)?;
     let (slot, mut device) = approved(call, &request)?;
-    if call.caller.dialect() == Dialect::V3 {
-        // there, pairing a node is all that there is to approve
+    if call.caller.dialect() == Dialect::V3 && relay::lacks(call, &request.surface, Scopes::NONE).is_none() {
+        // there, pairing a node is all that there is to approve; who may not approve what it offers only lets it in
         relay::widen(&mut device, &request.surface, call)?;
     }
-    call.pending.take(id, call.now.at);
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(resolved(call, &request, "approved")))
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(resolved(call.now.wall, &request, "approved")))
 }
 
 /// `device.pair.reject {requestId}`
@@ -60,14 +59,13 @@ pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
     let named = params.str("requestId");
     params.finish()?;
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
-    let device = call.pending.get(id, call.now.at).map(|request| request.device).ok_or_else(unknown_request)?;
-    may_govern(call, &device, "device pairing rejection denied")?;
-    let request = call.pending.take(id, call.now.at).ok_or_else(unknown_request)?;
+    let request = call.pending.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
+    may_govern(call, &request.device, "device pairing rejection denied")?;
     let payload = json::object(|o| {
         o.str("requestId", &named);
-        o.shown("deviceId", &device);
+        o.shown("deviceId", &request.device);
     });
-    Ok(Reply::of(payload).with(resolved(call, &request, "rejected")))
+    Ok(Reply::of(payload).with(resolved(call.now.wall, &request, "rejected")))
 }
 
 /// `device.pair.remove {deviceId}` (protocol 4)
@@ -77,7 +75,8 @@ pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
     let (slot, device) = find(call, &named, "device pairing removal denied", "unknown deviceId")?;
     let payload = json::object(|o| o.shown("deviceId", &device.id));
     let mut effects = vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
-    effects.extend(call.pending.take_of(&device.id).iter().flat_map(|request| resolved(call, request, "rejected")));
+    let waits = call.pending.get_of(&device.id, call.now.at);
+    effects.extend(waits.into_iter().flat_map(|request| resolved(call.now.wall, request, "rejected")));
     effects.push(changed());
     Ok(Reply::of(payload).changing(slot, None).with(effects))
 }
@@ -99,11 +98,12 @@ pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 }
 
 /// `device.token.rotate {deviceId, role, scopes?}`: a new token; the old one works until the new one is used. Named scopes
-/// narrow what the device may do; they never widen it.
+/// narrow what the device may do, and end its connections that may more; they never widen it.
 pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let (named, role_name) = (params.str("deviceId"), params.str("role"));
     let scopes = params.opt_list("scopes", crate::gate::limits::SCOPES_SENT);
     params.finish()?;
+    let mut effects = vec![changed()];
     let denied = denied(call, "device token rotation denied");
     let (slot, mut device) = find(call, &named, denied, denied)?;
     let role =
@@ -112,6 +112,10 @@ pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         let wanted: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
         if !device.scopes.covers(wanted) || !call.caller.scopes().covers(wanted) {
             return Err(Failure::invalid(denied));
+        }
+        if !wanted.covers(device.scopes) {
+            let (roles, why) = (Roles::of(role), Close::TokenRotated);
+            effects.push(Effect::Close { device: device.id, roles, why });
         }
         device.scopes = wanted;
     }
@@ -129,7 +133,7 @@ pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
             o.str("tokenDelivery", if in_band { "in-band" } else { "withheld-cross-device" });
         }
     });
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
 }
 
 /// `device.token.revoke {deviceId, role}`: takes the role away, for the key as well, until the owner gives it back.
@@ -163,14 +167,16 @@ pub fn changed() -> Effect {
     Effect::Event { name: "device.pair.changed", payload: b"{}".to_vec(), to }
 }
 
-pub(super) fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
+/// Somebody decided: the request is over, and who may see it is told.
+pub(super) fn resolved(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
     let payload = json::object(|o| {
         o.shown("requestId", &request.id);
         o.shown("deviceId", &request.device);
         o.str("decision", decision);
-        o.u64("ts", call.now.wall.0);
+        o.u64("ts", wall.0);
     });
-    vec![Effect::Event { name: "device.pair.resolved", payload, to: PAIRING }, changed()]
+    let event = Effect::Event { name: "device.pair.resolved", payload, to: PAIRING };
+    vec![Effect::Decided(request.id), event, changed()]
 }
 
 /// The record that approving this request makes, and its slot.

@@ -101,6 +101,8 @@ pub enum Effect {
     Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
     /// Everybody who may see it is told who is here now.
     Presence,
+    /// That request waits for nobody any more.
+    Decided(RequestId),
 }
 
 /// Who gets an event.

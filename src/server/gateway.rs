@@ -353,6 +353,7 @@ impl Gateway {
                 Effect::Fail { conn, id, failure } => self.fail(conn, &id, &failure),
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame),
                 Effect::Presence => self.broadcast_presence(),
+                Effect::Decided(request) => self.pending.forget(request),
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::gate::policy::Place;
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
 use crate::gate::surface::Surface;
-use crate::rpc::relay::{asked_of, requested, Node};
+use crate::rpc::relay::{asked_of, over, requested, Node};
 use crate::wire::frames;
 
 impl Gateway {
@@ -56,8 +56,9 @@ impl Gateway {
 
     /// Everything that the device offers is approved; what it may want besides still waits.
     fn asks_no_more(&mut self, device: &DeviceId, now: Now) {
-        if self.pending.get_of(device, now.at).is_some_and(|request| request.roles.is_empty()) {
-            self.pending.take_of(device);
+        let waits = self.pending.get_of(device, now.at).filter(|request| request.roles.is_empty());
+        if let Some(id) = waits.map(|request| request.id) {
+            self.pending.forget(id);
         }
     }
 
@@ -72,9 +73,9 @@ impl Gateway {
     pub(super) fn ask_for(&mut self, ask: Ask, now: Now) -> RequestId {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (ask.device, !ask.roles.is_empty());
-        let (id, new) = self.pending.ask(ask, fresh, now.at, now.wall);
-        let Some(request) = self.pending.get(id, now.at).filter(|_| new) else { return id };
-        let mut events = Vec::new();
+        let (id, replaced) = self.pending.ask(ask, fresh, now.at, now.wall);
+        let Some(request) = self.pending.get(id, now.at).filter(|_| id == fresh) else { return id };
+        let mut events: Vec<_> = replaced.iter().flat_map(|old| over(now.wall, old, "rejected")).collect();
         if for_device {
             events.push(crate::rpc::pair_requested(request));
         }

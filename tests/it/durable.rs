@@ -289,10 +289,17 @@ fn on_a_full_disk_a_known_device_comes_back_with_its_newest_token() {
 fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
+    let (shed, _) = join(&gateway, &Who::v4().node());
+    let shed_id = shed.id.clone();
     let gateway = on_a_full_disk(gateway.stop());
     let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();
     let mut admin = gateway.admin();
+    let shed = Who::v4().offering(("linux", "Linux"), &["system.which"], &[]).device(&shed);
+    let _here = gateway.connect(&shed).unwrap();
+    let waits = admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
     for (method, params) in [
+        ("node.pair.approve", json!({ "requestId": waits })),
+        ("node.pair.remove", json!({ "nodeId": shed_id })),
         ("device.pair.remove", json!({ "deviceId": device.id })),
         ("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" })),
         ("device.pair.rename", json!({ "deviceId": device.id, "label": "x" })),
@@ -305,6 +312,10 @@ fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
     assert_eq!((&shown["revokedRoles"], shown.get("label")), (&json!([]), None));
     own.call("status", json!({})).expect("and was not closed");
     free_space(&gateway);
+    let approved = admin.call("node.pair.approve", json!({ "requestId": waits })).expect("it still waits");
+    assert_eq!(approved["node"]["commands"], json!(["system.which"]));
+    let again = admin.call("node.pair.approve", json!({ "requestId": waits })).unwrap_err();
+    assert_eq!(again.message(), "unknown requestId", "now it is decided");
     admin.call("device.pair.remove", json!({ "deviceId": device.id })).unwrap();
     assert_eq!(own.closed(), (4001, "device removed".into()));
 }

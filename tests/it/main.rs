@@ -25,6 +25,7 @@ mod metrics;
 mod node_host;
 mod nodes;
 mod numbers;
+mod owner;
 mod program;
 mod relay;
 mod relay_faults;

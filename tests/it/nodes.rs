@@ -48,6 +48,7 @@ fn a_node_is_listed_approved_command_by_command_asked_renamed_and_removed() {
         assert!(line(&list, "Shed").contains("3 commands  -"), "{list}");
         let (code, said) = plan.run(&["nodes", "approve", "Shed"]);
         assert!(code == 1 && said.contains("asks for nothing"), "{said}");
+        assert!(plan.good(&["nodes", "pending"]).starts_with("nothing waits for approval"));
         let (code, said) = plan.run(&["nodes", "approve", "--latest"]);
         assert!(code == 1 && said.contains("no node waits for approval"), "{said}");
 

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{json, Value};
 
 use super::client::{Device, Who};
-use super::gateway::{Gateway, TOKEN};
+use super::gateway::Gateway;
 
 /// Where sums and signs turn over, this moment's among them.
 fn edges() -> Vec<u64> {

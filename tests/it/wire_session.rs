@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use tungstenite::Message;
 
-use super::client::{Device, Got, Patient, Refused, Socket, Who};
+use super::client::{Device, Got, Patient, Refused, Session, Socket, Who};
 use super::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
 use super::runner::at_most;
 
@@ -251,10 +251,16 @@ fn who_signed_in_by_its_device_alone_governs_only_itself_unless_it_is_admin() {
     let gateway = Gateway::new();
     let (one, two) = (Device::new(), Device::new());
     let who = Who::v4().scopes(&["read", "pairing"]);
-    for device in [&one, &two] {
-        gateway.connect(&who.clone().token(TOKEN).device(device)).unwrap();
+    gateway.connect(&who.clone().token(TOKEN).device(&two)).unwrap();
+    let code: Value =
+        serde_json::from_str(&gateway.plan.good(&["pair", "--scopes", "read,pairing", "--json"])).unwrap();
+    // by the code that makes it a device, and from then on by its key
+    for auth in [json!({ "bootstrapToken": code["code"] }), Value::Null] {
+        only_itself(gateway.connect(&Who { auth, ..who.clone().device(&one) }).unwrap(), &one, &two);
     }
-    let mut own = gateway.connect(&who.clone().device(&one)).unwrap();
+}
+
+fn only_itself(mut own: Session, one: &Device, two: &Device) {
     let list = own.call("device.pair.list", json!({})).unwrap();
     let ids: Vec<_> = list["paired"].as_array().unwrap().iter().map(|device| device["deviceId"].clone()).collect();
     assert_eq!(ids, [json!(one.id)]);

@@ -197,7 +197,7 @@ impl Member {
     }
 
     fn governs_itself_only(&self) -> bool {
-        self.method == Method::Device && !self.may(ADMIN)
+        matches!(self.method, Method::Device | Method::Code) && !self.may(ADMIN)
     }
 }
 
@@ -296,11 +296,18 @@ pub enum Due {
 enum Then {
     Connect(u64, Box<Truth>),
     Hello(u64, Box<Admit>),
-    Answer(u64, String, Closes),
+    Answer(u64, String, After),
     File(u64, String),
 }
 
-type Closes = Option<(Who, u8)>;
+/// What a call does once its change is durable.
+#[derive(Default)]
+struct After {
+    /// The connections of these roles are closed.
+    closes: Option<(Who, u8)>,
+    /// That request waits no more.
+    decides: Option<String>,
+}
 
 pub struct Model {
     pub rules: Rules,
@@ -792,6 +799,9 @@ impl Model {
         );
         self.pending.retain(|pend| lives(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
+            let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0) || !commands.is_subset(&old.commands);
+            // what the owner has read is never approved for more
+            old.id = if more { id } else { old.id.clone() };
             (old.roles, old.scopes, old.renewed) = (old.roles | roles, old.scopes | scopes, now);
             if !commands.is_empty() {
                 old.commands = commands;
@@ -814,7 +824,7 @@ impl Model {
         let member = self.members.get(&conn).cloned()?;
         let full = self.waiting.len() >= limits::COMMITS_QUEUED;
         self.pending.retain(|pend| lives(pend, now));
-        let (due, change, closes) = self.judge(&member, ask, now);
+        let (due, change, after) = self.judge(&member, ask, now);
         let waits = change.is_some() || due == Due::Waits;
         let due = if full && waits { Due::Failed } else { due };
         self.due.insert((conn, id.to_string()), due);
@@ -834,15 +844,16 @@ impl Model {
             }
             let ticket = self.tickets;
             self.change(*slot, dev.clone());
-            self.waiting.push_back((ticket, Then::Answer(conn, id.to_string(), closes)));
+            self.waiting.push_back((ticket, Then::Answer(conn, id.to_string(), after)));
         }
         change
     }
 
-    fn judge(&mut self, member: &Member, ask: &Ask, now: u64) -> (Due, Option<Change>, Closes) {
-        let failed = (Due::Failed, None, None);
+    fn judge(&mut self, member: &Member, ask: &Ask, now: u64) -> (Due, Option<Change>, After) {
+        let none = || After::default();
+        let failed = (Due::Failed, None, none());
         let needs = match ask {
-            Ask::Other | Ask::Invoke(..) => return (Due::Open, None, None),
+            Ask::Other | Ask::Invoke(..) => return (Due::Open, None, none()),
             Ask::File { writes: false } if member.v4 => READ,
             Ask::SetupCode(_) | Ask::File { .. } => ADMIN,
             _ => PAIRING,
@@ -851,10 +862,11 @@ impl Model {
             return failed;
         }
         let own = |who: Who| !member.governs_itself_only() || member.who == Some(who);
-        let changes = |slot: usize, dev: Dev| (Due::Waits, Some((slot, Some(dev))), None);
+        let changes = |slot: usize, dev: Dev| (Due::Waits, Some((slot, Some(dev))), none());
+        let waits = |who: Who| self.pending.iter().find(|pend| pend.who == who).map(|pend| pend.id.clone());
         match ask {
             Ask::Other | Ask::Invoke(..) => failed,
-            Ask::File { .. } => (Due::Waits, None, None),
+            Ask::File { .. } => (Due::Waits, None, none()),
             Ask::SetupCode(profile) => {
                 self.codes.retain(|code| now - code.made < limits::SETUP_CODE_MS);
                 if self.codes.len() >= limits::SETUP_CODES {
@@ -863,7 +875,7 @@ impl Model {
                 let (roles, scopes) = [(1, EVERY), (1, LIMITED), (2, 0)][usize::from(*profile)];
                 // its text is what the answer says, see `code_made`
                 self.codes.push(Code { text: String::new(), roles, scopes, made: now });
-                (Due::Ok, None, None)
+                (Due::Ok, None, none())
             }
             Ask::List => {
                 let mut all: Vec<(Dev, Option<bool>)> = Vec::new();
@@ -875,11 +887,11 @@ impl Model {
                 }
                 all.sort();
                 let waits = self.pending.iter().filter(|pend| pend.roles != 0 && own(pend.who));
-                (Due::Devices(all, waits.map(|pend| pend.id.clone()).collect()), None, None)
+                (Due::Devices(all, waits.map(|pend| pend.id.clone()).collect()), None, none())
             }
             Ask::Verify(who, token) => {
                 let right = self.dev(*who).is_some_and(|dev| self.generation(dev, NODE, token).is_some());
-                (if member.v4 { Due::Failed } else { Due::Verified(right) }, None, None)
+                (if member.v4 { Due::Failed } else { Due::Verified(right) }, None, none())
             }
             Ask::Approve(id) | Ask::NodeApprove(id) => {
                 let by_node = matches!(ask, Ask::NodeApprove(_));
@@ -898,11 +910,12 @@ impl Model {
                 let mut dev = slot.and_then(|slot| self.slots[slot].mem.clone()).unwrap_or_else(fresh);
                 dev.by = BY_OWNER;
                 (0..2).filter(|role| pend.roles & 1 << role != 0).for_each(|role| dev.approve(role, pend.scopes));
-                if by_node || !member.v4 {
+                // who may not approve commands lets the device in without them
+                if by_node || !member.v4 && member.may(WRITE) {
                     dev.commands.extend(pend.commands.iter().cloned());
                 }
-                self.pending.remove(at);
-                changes(place, dev)
+                let after = After { decides: Some(pend.id), ..none() };
+                (Due::Waits, Some((place, Some(dev))), after)
             }
             Ask::Reject(id) | Ask::NodeReject(id) => {
                 let by_node = matches!(ask, Ask::NodeReject(_));
@@ -912,7 +925,7 @@ impl Model {
                     return failed;
                 }
                 self.pending.remove(at);
-                (Due::Ok, None, None)
+                (Due::Ok, None, none())
             }
             Ask::GiveBack(who)
             | Ask::Remove(who)
@@ -933,14 +946,14 @@ impl Model {
                         changes(slot, dev)
                     }
                     Ask::Remove(_) => {
-                        self.pending.retain(|pend| pend.who != *who);
-                        (Due::Waits, Some((slot, None)), Some((*who, 3)))
+                        (Due::Waits, Some((slot, None)), After { closes: Some((*who, 3)), decides: waits(*who) })
                     }
                     Ask::Rename(_, label) => {
                         dev.label = label.clone();
                         changes(slot, dev)
                     }
                     Ask::Rotate(_, role, scopes) => {
+                        let mut narrower = false;
                         if !dev.has(*role) {
                             return failed;
                         }
@@ -948,17 +961,19 @@ impl Model {
                             if scopes & !closure(dev.scopes) != 0 || scopes & !closure(member.scopes) != 0 {
                                 return failed;
                             }
+                            narrower = dev.scopes & !closure(*scopes) != 0;
                             dev.scopes = *scopes;
                         }
                         dev.rotate(*role);
-                        changes(slot, dev)
+                        let after = After { closes: narrower.then_some((*who, 1)), ..none() };
+                        (Due::Waits, Some((slot, Some(dev))), after)
                     }
                     Ask::Revoke(_, role) => {
                         if (dev.roles | dev.revoked) & 1 << role == 0 {
                             return failed;
                         }
                         dev.revoke(*role);
-                        (Due::Waits, Some((slot, Some(dev))), Some((*who, 1 << role)))
+                        (Due::Waits, Some((slot, Some(dev))), After { closes: Some((*who, 1 << role)), ..none() })
                     }
                     _ => {
                         if !dev.has(NODE) {
@@ -967,9 +982,9 @@ impl Model {
                         dev.revoke(NODE);
                         dev.revoked &= !2;
                         dev.commands.clear();
-                        self.pending.retain(|pend| pend.who != *who);
                         let left = dev.roles != 0 || dev.revoked != 0;
-                        (Due::Waits, Some((slot, left.then_some(dev))), Some((*who, 2)))
+                        let after = After { closes: Some((*who, 2)), decides: waits(*who) };
+                        (Due::Waits, Some((slot, left.then_some(dev))), after)
                     }
                 }
             }
@@ -1069,9 +1084,12 @@ impl Model {
             match self.waiting.pop_front().unwrap().1 {
                 Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, well, now)),
                 Then::Hello(conn, admit) => self.welcome(conn, *admit, well, now),
-                Then::Answer(conn, id, closes) => {
+                Then::Answer(conn, id, after) => {
                     self.due.insert((conn, id), if well { Due::Ok } else { Due::Failed });
-                    if let (Some((who, roles)), true) = (closes, well) {
+                    if well {
+                        self.pending.retain(|pend| after.decides.as_ref() != Some(&pend.id));
+                    }
+                    if let (Some((who, roles)), true) = (after.closes, well) {
                         let of = |member: &Member| member.who == Some(who) && roles & 1 << member.role != 0;
                         closed.extend(self.members.iter().filter(|(_, member)| of(member)).map(|(conn, _)| *conn));
                     }

@@ -26,7 +26,7 @@ pub use ends::{End, Ends};
 pub use events::{event, plugin_surface, plugin_tools, runner_inventory, skills, skills_bins};
 pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result, Invokes};
 pub use live::{asked_of, Declared, Node, Nodes};
-pub use pairing::{approve, list as pair_list, reject, remove, request, requested, verify, widen};
+pub use pairing::{approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen};
 pub use show::{describe, environments, list, rename};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
 pub use work::{ack, drain, enqueue, pull, Work};

@@ -8,7 +8,7 @@ use super::show::unknown_node;
 use crate::gate::commands::approval_scopes;
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
-use crate::gate::ids::{DeviceId, RequestId, Role, Roles};
+use crate::gate::ids::{DeviceId, RequestId, Role, Roles, WallMs};
 use crate::gate::pending::{Ask, Request};
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
@@ -48,15 +48,12 @@ pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let named = params.str("requestId");
     params.finish()?;
-    let (id, request) = find(call, &named, "node pairing approval denied")?;
-    let needed = needed(&request.surface).with(request.scopes);
-    let missing = needed.iter().find(|scope| !call.caller.may(*scope));
-    if let Some(scope) = missing {
+    let request = find(call, &named, "node pairing approval denied")?;
+    if let Some(scope) = lacks(call, &request.surface, request.scopes) {
         return Err(Failure::scopes(scope, Scopes::of(Scope::Pairing).with(Scopes::of(scope))));
     }
     let (slot, mut device) = devices::approved(call, &request)?;
     widen(&mut device, &request.surface, call)?;
-    call.pending.take(id, call.now.at);
     let live = call.relay.nodes.of(&device.id);
     let v3 = call.caller.dialect() == Dialect::V3;
     let window = device.tokens[Role::Node as usize];
@@ -88,8 +85,7 @@ pub fn widen(device: &mut Device, surface: &Surface, call: &Call<'_>) -> Result<
 pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let named = params.str("requestId");
     params.finish()?;
-    let (id, request) = find(call, &named, "node pairing rejection denied")?;
-    call.pending.take(id, call.now.at);
+    let request = find(call, &named, "node pairing rejection denied")?;
     let payload = json::object(|o| {
         o.str("requestId", &named);
         o.shown("nodeId", &request.device);
@@ -110,8 +106,9 @@ pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
     let kept = device.remove_node();
     let payload = json::object(|o| o.shown("nodeId", &id));
     let mut effects = vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
-    effects.extend(call.pending.take_of(&id).iter().flat_map(|request| resolved(call, request, "rejected")));
-    effects.push(told("", &id, "removed", call));
+    let waits = call.pending.get_of(&id, call.now.at);
+    effects.extend(waits.into_iter().flat_map(|request| resolved(call, request, "rejected")));
+    effects.push(told("", &id, "removed", call.now.wall));
     effects.push(devices::changed());
     Ok(Reply::of(payload).changing(slot, kept.then_some(device)).with(effects))
 }
@@ -187,11 +184,10 @@ pub fn requested(request: &Request, live: Option<&Node>) -> Effect {
 
 /// Somebody decided. The node is told too, so that it says again what it told before it was approved (protocol 4).
 pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
-    let mut effects = if request.roles.is_empty() { Vec::new() } else { devices::resolved(call, request, decision) };
+    let mut effects = over(call.now.wall, request, decision);
     if is_node(request) {
-        effects.push(told(&request.id.to_string(), &request.device, decision, call));
         let live = call.relay.nodes.of(&request.device).filter(|node| node.dialect == Dialect::V4);
-        if let (Some(node), Effect::Event { payload, .. }) = (live, &effects[effects.len() - 1]) {
+        if let (Some(node), Some(Effect::Event { payload, .. })) = (live, effects.last()) {
             let frame = frames::event_with("node.pair.resolved", payload.len(), &mut |o| o.raw("payload", payload));
             effects.push(Effect::Frame { conn: node.conn, frame });
         }
@@ -199,12 +195,24 @@ pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effec
     effects
 }
 
-fn told(request: &str, node: &DeviceId, decision: &str, call: &Call<'_>) -> Effect {
+/// The request is over, and those who could decide are told.
+pub fn over(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
+    let mut effects = match request.roles.is_empty() {
+        true => vec![Effect::Decided(request.id)],
+        false => devices::resolved(wall, request, decision),
+    };
+    if is_node(request) {
+        effects.push(told(&request.id.to_string(), &request.device, decision, wall));
+    }
+    effects
+}
+
+fn told(request: &str, node: &DeviceId, decision: &str, wall: WallMs) -> Effect {
     let payload = json::object(|o| {
         o.str("requestId", request);
         o.shown("nodeId", node);
         o.str("decision", decision);
-        o.u64("ts", call.now.wall.0);
+        o.u64("ts", wall.0);
     });
     Effect::Event { name: "node.pair.resolved", payload, to: PAIRING }
 }
@@ -213,17 +221,22 @@ fn is_node(request: &Request) -> bool {
     request.roles.contains(Role::Node) || !request.surface.is_empty()
 }
 
+/// What the caller has not and needs for approving that surface, and these scopes.
+pub fn lacks(call: &Call<'_>, surface: &Surface, scopes: Scopes) -> Option<Scope> {
+    needed(surface).with(scopes).iter().find(|scope| !call.caller.may(*scope))
+}
+
 /// What an approval of that surface takes.
 fn needed(surface: &Surface) -> Scopes {
     approval_scopes(surface.commands())
 }
 
-fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<(RequestId, Request), Failure> {
+fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<Request, Failure> {
     let unknown = || Failure::invalid("unknown requestId");
     let id = RequestId::parse(named).ok_or_else(unknown)?;
     let request = call.pending.get(id, call.now.at).filter(|request| is_node(request)).cloned().ok_or_else(unknown)?;
     devices::may_govern(call, &request.device, denied)?;
-    Ok((id, request))
+    Ok(request)
 }
 
 fn request_fields(o: &mut Writer<'_>, request: &Request, live: Option<&Node>, v4: bool) {

@@ -1,0 +1,139 @@
+//! What the owner has decided is what holds: for what was read, for the rights that were named, and for nobody's device but one's own.
+
+use serde_json::{json, Value};
+
+use super::client::{Device, Session, Who};
+use super::gateway::{paired, pending, Gateway, Plan, TOKEN};
+
+fn strict() -> Gateway {
+    Plan::with(json!({ "pairing": { "mode": "strict" } })).start()
+}
+
+fn code(gateway: &Gateway, scopes: &str) -> String {
+    let made: Value = serde_json::from_str(&gateway.plan.good(&["pair", "--scopes", scopes, "--json"])).unwrap();
+    made["code"].as_str().unwrap().to_string()
+}
+
+/// A device that was let in by a code with these scopes, and came back by its key.
+fn guest(gateway: &Gateway, protocol: u32, scopes: &str) -> (Session, Device) {
+    let device = Device::new();
+    let names: Vec<&str> = scopes.split(',').collect();
+    let who = Who::of(protocol).scopes(&names).device(&device);
+    gateway.connect(&who.clone().code(&code(gateway, scopes))).unwrap().leave();
+    (gateway.connect(&who).unwrap(), device)
+}
+
+#[test]
+fn an_approval_never_gives_more_than_the_request_had_when_it_was_read() {
+    for protocol in [3, 4] {
+        let gateway = strict();
+        let mut admin = gateway.admin();
+        let device = Device::new();
+        let asking = |scopes: &[&str]| {
+            gateway
+                .connect(&Who::of(protocol).scopes(scopes).token(TOKEN).device(&device))
+                .unwrap_err()
+                .request_id()
+                .to_string()
+        };
+        let read = asking(&["read"]);
+        assert_eq!(asking(&["read"]), read, "who asks again for the same keeps the place");
+        let more = asking(&["admin"]);
+        assert_ne!(more, read);
+        let over = admin.event("device.pair.resolved");
+        assert_eq!((&over["requestId"], &over["decision"]), (&json!(read), &json!("rejected")));
+        assert_eq!(admin.event("device.pair.requested")["requestId"], more.as_str());
+        assert_eq!(pending(&mut admin, &device.id).unwrap()["requestId"], more.as_str());
+        let failed = admin.call("device.pair.approve", json!({ "requestId": read })).unwrap_err();
+        assert_eq!(failed.message(), "unknown requestId");
+        admin.call("device.pair.approve", json!({ "requestId": more })).unwrap();
+        let scopes = gateway.connect(&Who::of(protocol).device(&device)).unwrap().scopes();
+        assert!(scopes.contains(&"admin".to_string()), "{scopes:?}");
+    }
+}
+
+#[test]
+fn a_node_that_offers_more_after_it_was_read_has_to_be_read_again() {
+    let gateway = Gateway::new();
+    let mut admin = gateway.admin();
+    let device = Device::new();
+    let offering = |commands: &[&str]| {
+        gateway.connect(&Who::v4().offering(("linux", "Linux"), commands, &[]).token(TOKEN).device(&device)).unwrap()
+    };
+    let waits = |admin: &mut Session| {
+        admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].as_str().unwrap().to_string()
+    };
+    offering(&["system.which"]).leave();
+    let little = waits(&mut admin);
+    let _node = offering(&["system.which", "system.run"]);
+    let much = waits(&mut admin);
+    assert_ne!(little, much);
+    let over = admin.event("node.pair.resolved");
+    assert_eq!((&over["requestId"], &over["decision"]), (&json!(little), &json!("rejected")));
+    admin.call("node.pair.approve", json!({ "requestId": little })).unwrap_err();
+    let approved = admin.call("node.pair.approve", json!({ "requestId": much })).unwrap();
+    assert_eq!(approved["node"]["commands"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
+    for protocol in [3, 4] {
+        let gateway = strict();
+        let shed = Device::new();
+        let node = Who::of(protocol).offering(("linux", "Linux"), &["system.run"], &[]).token(TOKEN).device(&shed);
+        let request = gateway.connect(&node).unwrap_err().request_id().to_string();
+        let (mut helper, _) = guest(&gateway, protocol, "pairing,write");
+        let governs = |helper: &mut Session, method| helper.call(method, json!({ "requestId": request }));
+        // by its key alone it governs only itself
+        assert!(governs(&mut helper, "device.pair.approve").unwrap_err().message().ends_with("denied"));
+        let named = ["pairing", "write"];
+        let mut helper = gateway.connect(&Who::of(protocol).scopes(&named).token(TOKEN)).unwrap();
+        assert_eq!(governs(&mut helper, "node.pair.approve").unwrap_err().message(), "missing scope: operator.admin");
+        governs(&mut helper, "device.pair.approve").expect("the device itself it may let in");
+        let _here = gateway.connect(&node).unwrap();
+        let list = gateway.admin().call("node.pair.list", json!({})).unwrap();
+        assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{list}");
+        assert_eq!(list["pending"][0]["commands"], json!(["system.run"]), "protocol {protocol}: it waits: {list}");
+    }
+}
+
+#[test]
+fn whose_rights_are_taken_away_does_not_go_on_with_them() {
+    for protocol in [3, 4] {
+        let gateway = Gateway::new();
+        let device = Device::new();
+        let who = Who::of(protocol).device(&device);
+        gateway.connect(&who.clone().token(TOKEN)).unwrap().leave();
+        let mut demoted = gateway.connect(&who).unwrap();
+        let mut admin = gateway.admin();
+        let rotate = |scopes: Value| json!({ "deviceId": device.id, "role": "operator", "scopes": scopes });
+        admin.call("device.token.rotate", rotate(json!(["operator.admin"]))).unwrap();
+        demoted.call("status", json!({})).expect("nothing was taken away");
+        admin.call("device.token.rotate", rotate(json!(["operator.read"]))).unwrap();
+        assert_eq!(demoted.closed(), (4001, "client invalidated: device token rotated".to_string()));
+        let scopes = paired(&mut admin, &device.id).unwrap()["scopes"].clone();
+        assert_eq!(scopes, json!(["operator.read"]));
+    }
+}
+
+#[test]
+fn a_password_leaves_nothing_behind_by_which_it_could_be_found() {
+    let password = "correct horse battery";
+    let auth = json!({ "auth": { "mode": "password", "password": password } });
+    let gateway = Plan::with(auth).start();
+    let digits = digits_of(password);
+    let mut reader = gateway.connect(&Who::v4().password(password).scopes(&["read"])).unwrap();
+    gateway.connect(&Who::v4().token("another word").device(&Device::new())).unwrap_err();
+    let mut seen = gateway.log();
+    for method in ["gatelet.status", "gatelet.config", "config.get", "logs.tail"] {
+        seen += &reader.call(method, json!({})).unwrap().to_string();
+    }
+    for word in [password.to_string(), digits, digits_of("another word")] {
+        assert!(!seen.contains(&word), "{word} is in {seen}");
+    }
+}
+
+fn digits_of(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
