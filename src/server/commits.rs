@@ -104,9 +104,11 @@ impl<T> Commits<T> {
         }
     }
 
-    /// `then` happens when the change is done.
+    /// `then` happens when the change is done, with what became of this one.
     pub fn wait(&mut self, ticket: Ticket, then: T) {
-        self.waiting.push_back((ticket, then));
+        // who waits for a change that others wait for already comes behind them, and before those who wait for later ones
+        let place = self.waiting.partition_point(|(other, _)| *other <= ticket);
+        self.waiting.insert(place, (ticket, then));
     }
 
     /// What waits for that change; the change is done, well or not.
@@ -213,6 +215,18 @@ mod tests {
         assert_eq!(commits.done(&mut table, &two, true), [2]);
         assert_eq!(commits.under_way(Slot(0)), None);
         assert!(commits.next_job().is_none());
+    }
+
+    #[test]
+    fn who_waits_is_told_of_its_own_change_whenever_it_began_to_wait() {
+        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let [first, second] = [0, 1].map(|slot| commits.change(&mut table, Slot(slot), None));
+        commits.wait(second, 2);
+        commits.wait(first, 1);
+        commits.wait(first, 11);
+        let jobs = [(); 2].map(|()| commits.next_job().unwrap());
+        assert_eq!(commits.done(&mut table, &jobs[0], false), [1, 11]);
+        assert_eq!(commits.done(&mut table, &jobs[1], true), [2]);
     }
 
     #[test]

@@ -190,14 +190,12 @@ fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
     }
 }
 
-/// Writes damaged copies anew, before anybody is let in.
+/// Makes durable what was read, and writes damaged copies anew, before anybody is let in.
 fn mend(opened: &mut Opened) {
-    if opened.loaded.odd.is_empty() {
-        return;
-    }
     match opened.file.mend() {
+        Ok(()) if opened.loaded.odd.is_empty() => {}
         Ok(()) => log::info!("pairing table: the damaged copies were written anew from the good ones"),
-        Err(error) => log::error!("pairing table: the damaged copies could not be written anew: {error}"),
+        Err(error) => log::error!("pairing table: what it says could not be made certain on the disk: {error}"),
     }
 }
 

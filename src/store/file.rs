@@ -161,9 +161,11 @@ impl<D: Disk> PairingFile<D> {
         self.commit_values(&[(Place::Header, Value::Header(age))])
     }
 
-    /// Writes again every copy that is damaged, behind or in doubt, from the better one. Does nothing on a sound table.
+    /// Makes durable what was read, and writes again every copy that is damaged, behind or in doubt, from the better one. Writes
+    /// nothing to a sound table.
     ///
-    /// A gateway calls it once after opening; a commit does it first where it is still due, as far as the disk lets it.
+    /// A gateway calls it once after opening, before it goes by what was read: the process before it may have ended before its
+    /// last sync. A commit does it first where it is still due, as far as the disk lets it.
     pub fn mend(&mut self) -> io::Result<()> {
         self.unmended = false;
         // What is torn comes first: until it is whole its other copy is all there is, and nothing may be written beside that.
@@ -179,6 +181,7 @@ impl<D: Disk> PairingFile<D> {
                 jobs.push((place, value, copies.mending_turn()));
             }
         }
+        // also where there is nothing to write: the first of them syncs
         self.write(&torn)?;
         self.write(&behind)
     }

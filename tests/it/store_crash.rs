@@ -322,6 +322,30 @@ fn what_a_start_has_shown_survives_power_cuts_while_it_is_mended() {
 }
 
 #[test]
+fn what_a_sound_start_has_shown_survives_a_power_cut_and_another_one_while_that_is_mended() {
+    let mut random = Random(8);
+    let disk = fresh_disk();
+    let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
+    // killed when both copies were written and only the first was synced
+    disk.cut_after(2048);
+    assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
+    disk.heal();
+    let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
+    assert_eq!((loaded.contents.devices.len(), loaded.odd), (1, Vec::new()), "both copies are read from the cache");
+    file.mend().unwrap();
+    for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
+        for cut in (0..=2048).step_by(31) {
+            let disk = MemDisk::new(&image);
+            disk.cut_after(cut);
+            mend(&disk);
+            for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
+                assert_eq!(open(&image).unwrap().1.contents, loaded.contents, "cut after {cut}");
+            }
+        }
+    }
+}
+
+#[test]
 fn two_failed_syncs_and_a_restart_leave_a_copy_that_the_next_commit_does_not_touch_first() {
     let mut random = Random(7);
     for (first, second) in (0..3).flat_map(|first| (0..5).map(move |second| (first, second))) {

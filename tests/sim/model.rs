@@ -1080,8 +1080,8 @@ impl Model {
             }
         }
         let (mut closed, mut more) = (Vec::new(), Vec::new());
-        while self.waiting.front().is_some_and(|(waits, _)| *waits <= done.ticket) {
-            match self.waiting.pop_front().unwrap().1 {
+        while let Some(at) = self.waiting.iter().position(|(waits, _)| *waits <= done.ticket) {
+            match self.waiting.remove(at).unwrap().1 {
                 Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, well, now)),
                 Then::Hello(conn, admit) => self.welcome(conn, *admit, well, now),
                 Then::Answer(conn, id, after) => {
