@@ -18,6 +18,8 @@ pub const JSON_DEPTH: usize = 64;
 pub const JSON_KEYS: usize = 64;
 /// The same in all objects that enclose each other: objects up to the eighth level are always watched.
 pub const JSON_KEYS_OPEN: usize = 8 * JSON_KEYS;
+/// Pairs of keys in one text that differ and have one hash.
+pub const JSON_CLASHES: u32 = 64;
 /// Bytes of a WebSocket connection's read buffer at the start; it grows to the largest frame seen.
 pub const READ_BUFFER: usize = 1024;
 /// Reads of that size for one WebSocket before the others have their turn.
@@ -98,6 +100,8 @@ pub const UNAUTHENTICATED: usize = 256;
 /// The same from one address, IPv6: from its /64 (protocol 4: 32; behind NAT many share one, so ours is wider). Loopback has
 /// the whole lot.
 pub const UNAUTHENTICATED_PER_ADDRESS: usize = 64;
+/// Pieces of work that wait for one thread: as many as those sockets may ask for, twice.
+pub const OFFLOADED: usize = 2 * UNAUTHENTICATED;
 /// Admitted connections.
 pub const CONNECTIONS: usize = 16 * 1024;
 /// Pending pairing requests.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::flag::{lock, Flag};
+use crate::gate::limits;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -43,17 +44,21 @@ impl Worker {
         Ok(Worker(queue))
     }
 
-    /// Does `work` on the thread, unless this future is dropped before its turn comes: so no more can wait there than wait here.
+    /// Does `work` on the thread, unless this future is dropped before its turn comes. `None` if [`limits::OFFLOADED`] wait: while
+    /// one hangs, those that nobody waits for any more are still there.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let done = Flag::default();
         let result = Arc::new(Mutex::new(None));
         let (raise, theirs) = (done.clone(), Arc::downgrade(&result));
-        self.0.push(Box::new(move || {
+        let task = move || {
             if let Some(result) = theirs.upgrade() {
                 *lock(&result) = Some(work());
                 raise.raise();
             }
-        }));
+        };
+        if !self.0.push(Box::new(task)) {
+            return None;
+        }
         done.wait().await;
         let result = lock(&result).take();
         result
@@ -68,9 +73,15 @@ impl Drop for Worker {
 }
 
 impl Queue {
-    fn push(&self, task: Task) {
-        lock(&self.waiting).tasks.push_back(task);
-        self.more.notify_one();
+    /// Says whether there was room.
+    fn push(&self, task: Task) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let room = waiting.tasks.len() < limits::OFFLOADED;
+        if room {
+            waiting.tasks.push_back(task);
+            self.more.notify_one();
+        }
+        room
     }
 
     /// Waits for a task; `None` when there is none and no more can come.
@@ -117,6 +128,13 @@ mod tests {
         let mut dropped = Box::pin(worker.run(move || said.send(()).unwrap()));
         assert!(block_on(future::poll_once(&mut dropped)).unwrap().is_none());
         drop(dropped);
+        let (held, mut refused) = (Arc::new(()), 0);
+        for _ in 0..2 * limits::OFFLOADED {
+            let theirs = held.clone();
+            let mut dropped = Box::pin(worker.run(move || drop(theirs)));
+            refused += usize::from(block_on(future::poll_once(&mut dropped)).unwrap().is_some());
+        }
+        assert!(Arc::strong_count(&held) <= limits::OFFLOADED && refused > limits::OFFLOADED, "there is an end to it");
         go.send(()).unwrap();
         assert!(block_on(holds).unwrap().unwrap().is_ok());
         assert_eq!(block_on(worker.run(|| 1)).unwrap(), Some(1));

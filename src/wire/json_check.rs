@@ -32,6 +32,8 @@ struct Check<'a> {
     levels: [u16; limits::JSON_DEPTH],
     keys: [Key; limits::JSON_KEYS_OPEN],
     keys_open: usize,
+    /// Keys that were not the same, although their hashes were.
+    clashes: u32,
 }
 
 impl<'a> Check<'a> {
@@ -44,6 +46,7 @@ impl<'a> Check<'a> {
             levels: [ARRAY; limits::JSON_DEPTH],
             keys: [(0, 0); limits::JSON_KEYS_OPEN],
             keys_open: 0,
+            clashes: 0,
         }
     }
 
@@ -144,9 +147,15 @@ impl<'a> Check<'a> {
         let key = Unescaped(self.text[start + 1..self.at - 1].chars());
         let hash = hash(key.clone());
         let first = usize::from(self.levels[self.depth - 1]);
-        let mut known = self.keys[first..self.keys_open].iter().filter(|one| one.0 == hash);
-        if known.any(|one| self.key_at(one.1).eq(key.clone())) {
-            return Err(Malformed { at: start, what: "a key given twice" });
+        for alike in self.keys[first..self.keys_open].iter().filter(|one| one.0 == hash) {
+            if self.key_at(alike.1).eq(key.clone()) {
+                return Err(Malformed { at: start, what: "a key given twice" });
+            }
+            self.clashes += 1;
+        }
+        // each costs a comparison, and by chance there is not one in many frames
+        if self.clashes > limits::JSON_CLASHES {
+            return Err(Malformed { at: start, what: "keys that were made to look alike" });
         }
         if self.keys_open < self.keys.len() && self.keys_open - first < limits::JSON_KEYS {
             self.keys[self.keys_open] = (hash, start as u32);
@@ -265,4 +274,27 @@ impl<'a> Check<'a> {
 /// FNV-1a over the characters a key stands for, however they are written.
 fn hash(key: Unescaped<'_>) -> u32 {
     key.fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn keys_that_were_made_to_look_alike_do_not_cost_a_comparison_each() {
+        let mut seen = HashMap::new();
+        let hash_of = |key: &str| hash(Unescaped(key.chars()));
+        let pair = (0..).find_map(|number: u32| {
+            let key = number.to_string();
+            seen.insert(hash_of(&key), key.clone()).map(|other| (key, other))
+        });
+        let (one, two) = pair.unwrap();
+        assert!(one != two && hash_of(&one) == hash_of(&two));
+        let object = format!(r#"{{"{one}":1,"{two}":2}}"#);
+        let many = |count: u32| ["[", &vec![object.as_str(); count as usize].join(","), "]"].concat();
+        assert!(check(&many(limits::JSON_CLASHES), 8).is_ok(), "some may be chance");
+        let malformed = check(&many(limits::JSON_CLASHES + 1), 8).unwrap_err();
+        assert_eq!(malformed.what, "keys that were made to look alike");
+    }
 }

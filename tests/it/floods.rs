@@ -57,6 +57,20 @@ fn frames_without_end_keep_nobody_from_their_turn() {
 }
 
 #[test]
+fn strangers_who_say_nothing_have_their_lines_in_the_log_counted() {
+    let gateway = Gateway::new();
+    let mut silent: Vec<_> = (0..100).map(|_| gateway.dial().open()).collect();
+    for socket in &mut silent {
+        socket.challenge();
+        let (code, reason) = socket.closed();
+        assert!(code == 1008 && reason.starts_with("handshake timeout"), "{code} {reason}");
+    }
+    gateway.logged(&["timeout conn=", "no connect request came"]);
+    let lines = gateway.log().matches("timeout conn=").count();
+    assert!((1..=60).contains(&lines), "{lines} lines for a hundred that said nothing");
+}
+
+#[test]
 fn pings_are_not_read_while_their_answers_are_not() {
     let gateway = Gateway::new();
     let mut stream = stranger(&gateway);
