@@ -157,7 +157,8 @@ LIST is of names of events, or of how they begin. Ends with exit code 4 when the
   gatelet token rotate
 
 Only for the token that gatelet made itself. One that comes from a variable or the configuration is
-changed there; the error says where. A running gateway uses the new one after a restart.
+changed there; the error says where. A running gateway uses the new one from its
+next start, or the next change of its configuration.
 ",
     },
     Topic {

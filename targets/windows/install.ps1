@@ -14,7 +14,8 @@ SYSTEM, administrators, the service and -Owner can read, starts it, and prints t
 program and leaves the state as it is; without -Port and -Bind it also leaves these and the firewall rule.
 
 .PARAMETER Port
-Port to listen on; 18789 unless the configuration (gatelet.json in the state directory) has one.
+Port to listen on. If it is not given: 18789 where -Bind opens the firewall, else what the configuration (gatelet.json in the
+state directory) says. -Port and -Bind go together: a later run that gives one of them forgets the other.
 
 .PARAMETER Bind
 loopback (only this machine), lan, tailnet or auto. All but loopback make a firewall rule for networks marked as private.
