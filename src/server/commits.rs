@@ -93,9 +93,11 @@ impl<T> Commits<T> {
     }
 
     /// The change to wait for before that device is given a slot: where memory has it no more the file may still have it, and would
-    /// have it twice. After a failure there is none under way, so what memory says is written again.
+    /// have it twice. After a failure there is none under way, so what memory says is written again. There may be another one after
+    /// that.
     pub fn before(&mut self, table: &mut Devices, id: &DeviceId) -> Option<Ticket> {
-        let flight = self.flights.iter().find(|flight| flight.devices.contains(id))?;
+        let flights = self.flights.iter().filter(|flight| flight.devices.contains(id));
+        let flight = flights.min_by_key(|flight| flight.slot)?;
         let (slot, last, device) = (flight.slot, flight.last, table.get(flight.slot).cloned());
         match (table.find(id), flight.count) {
             (Some(_), _) => None,
@@ -284,6 +286,28 @@ mod tests {
         let job = commits.next_job().unwrap();
         assert!(matches!(job.changes.as_slice(), [(Slot(0), None)]));
         commits.done(&mut table, &job, true);
+        assert_eq!(commits.before(&mut table, &id), None);
+    }
+
+    #[test]
+    fn all_places_where_the_file_may_have_a_device_are_waited_for_one_after_the_other() {
+        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let id = DeviceId([1; 32]);
+        table.put(Slot(1), device("old"));
+        let other = Device::new(DeviceId([3; 32]), PublicKey([3; 32]), Provenance::Token);
+        commits.change(&mut table, Slot(1), None);
+        let second = commits.change(&mut table, Slot(1), Some(other));
+        commits.change(&mut table, Slot(0), Some(device("new")));
+        let [removed, taken, failed] = [(); 3].map(|()| commits.next_job().unwrap());
+        commits.done(&mut table, &removed, true);
+        commits.done(&mut table, &failed, false);
+        let cleared = commits.before(&mut table, &id).unwrap();
+        assert!(cleared > second, "the one that failed is written again");
+        let job = commits.next_job().unwrap();
+        assert!(matches!(job.changes.as_slice(), [(Slot(0), None)]));
+        commits.done(&mut table, &job, true);
+        assert_eq!(commits.before(&mut table, &id), Some(second), "then the other one");
+        commits.done(&mut table, &taken, true);
         assert_eq!(commits.before(&mut table, &id), None);
     }
 

@@ -203,7 +203,9 @@ impl Gateway {
         job.changes.iter().for_each(|(slot, _)| self.note_connected(*slot));
         for then in done {
             match then {
-                Then::Connect { conn, attempt } => self.decide(conn, *attempt, well, now),
+                // the file may have the device in several places
+                Then::Connect { conn, attempt } if well => self.connect(conn, *attempt, now),
+                Then::Connect { conn, attempt } => self.decide(conn, *attempt, false, now),
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
                 Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well),
                 Then::File { conn, id } => {

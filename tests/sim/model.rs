@@ -1080,9 +1080,12 @@ impl Model {
             }
         }
         let (mut closed, mut more) = (Vec::new(), Vec::new());
-        while let Some(at) = self.waiting.iter().position(|(waits, _)| *waits <= done.ticket) {
-            match self.waiting.remove(at).unwrap().1 {
-                Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, well, now)),
+        let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(|(waits, _)| *waits <= done.ticket);
+        self.waiting = rest;
+        for (_, then) in due {
+            match then {
+                Then::Connect(conn, truth) if well => more.extend(self.connect(conn, &truth, now)),
+                Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, false, now)),
                 Then::Hello(conn, admit) => self.welcome(conn, *admit, well, now),
                 Then::Answer(conn, id, after) => {
                     self.due.insert((conn, id), if well { Due::Ok } else { Due::Failed });

@@ -714,7 +714,8 @@ impl World {
             }
             let busy = |id: u64| {
                 let conn = &self.conns[&id];
-                !conn.inbox.is_empty() || conn.reads && !conn.wire.is_empty() && !conn.gone
+                let unread = !conn.wire.is_empty() || conn.outbox.bytes() > 0;
+                !conn.inbox.is_empty() || conn.reads && unread && !conn.gone
             };
             if !self.disk_is_busy() && !self.ids().into_iter().any(busy) {
                 return;
