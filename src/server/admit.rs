@@ -36,6 +36,9 @@ pub(super) struct Welcome {
 impl Gateway {
     /// Decides about an attempt, once it is certain where its device stands.
     pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
+        if self.conns.get(conn).is_none() {
+            return;
+        }
         let room = !self.commits.is_full();
         let wait = match attempt.proof {
             Proof::Valid { id, .. } => self.commits.before(&mut self.devices, &id),
