@@ -26,7 +26,7 @@ pub fn check(context: &Context) -> Done {
     Output::with(text, exit)
 }
 
-/// Every setting in force, and where it comes from.
+/// Every setting in force, and where it comes from; behind what is wrong, if with that no gateway starts. Exit code 1 then.
 pub fn print(context: &Context) -> Done {
     let settings = &context.loaded.settings;
     if context.json {
@@ -42,6 +42,9 @@ pub fn print(context: &Context) -> Done {
         text.push_str(&format!("configuration    {}  ({})\n\n", paths.config.value.display(), paths.config.source));
     }
     text.push_str(&grid.text(context.style));
+    if context.loaded.config.is_none() {
+        return Output::with([report(context), text].join("\n"), Exit::Failed);
+    }
     text.push_str(&not_used(context));
     Output::ok(text)
 }
