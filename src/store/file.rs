@@ -218,8 +218,21 @@ impl<D: Disk> PairingFile<D> {
         let written = self.write_twice(jobs);
         if written.is_err() {
             (self.unmended, self.settled) = (true, false);
+            self.disown();
         }
         written
+    }
+
+    /// Makes every copy that may hold anything one that says nothing. What a failed sync forgot can still be read from the cache, and
+    /// the next process would take it for what is on the disk.
+    fn disown(&mut self) {
+        for place in places(self.shape.capacity) {
+            for copy in 0..2 {
+                if self.copies(place).trust[copy] == Trust::Doubt {
+                    let _ = self.disk.write_at(offset(self.shape.capacity, place, copy), &[0; 8]);
+                }
+            }
+        }
     }
 
     /// Places that start with the same copy go together, and never are both halves of the file unsynced at the same time,

@@ -14,7 +14,8 @@
 //!   still have their other copy, which lies in the other half.
 //! - After an acknowledgement no older state of the record is left in the file, so damage to one copy brings back neither
 //!   a revoked device nor a rotated token: it costs nothing.
-//! - After a failed write or sync, the copy in question counts as unknown until it was written and synced again.
+//! - After a failed write or sync, the copy in question counts as unknown until it was written and synced again. That is written
+//!   into it, because the next process would read from the cache what the disk never got.
 //! - Unreadable is never empty. Free records are written out, so zeroed space is damage; a short or empty file is refused.
 //!   Opening writes nothing; only [`PairingFile::mend`], a commit, and the explicit [`repair_at`] do.
 //!

@@ -227,7 +227,7 @@ impl Disk for MemDisk {
             let part = *part;
             if due(countdown) {
                 state.write_failure = None;
-                state.put(offset as usize, &bytes[..part]);
+                state.put(offset as usize, &bytes[..part.min(bytes.len())]);
                 return Err(ErrorKind::StorageFull.into());
             }
         }

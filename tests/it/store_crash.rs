@@ -346,6 +346,31 @@ fn what_a_sound_start_has_shown_survives_a_power_cut_and_another_one_while_that_
 }
 
 #[test]
+fn what_a_failed_sync_forgot_is_not_taken_for_what_is_on_the_disk() {
+    let mut random = Random(9);
+    // the sync before the commit, that of the first copy, that of the second
+    for (good, devices) in [(0, 0), (1, 0), (2, 1)] {
+        let disk = fresh_disk();
+        let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
+        disk.fail_sync_after(good, Lands::Nothing);
+        assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
+        let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
+        assert_eq!((loaded.contents.devices.len(), loaded.odd.is_empty()), (devices, good == 0), "sync {good}");
+        file.mend().unwrap();
+        for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
+            for cut in (0..=2048).step_by(31) {
+                let disk = MemDisk::new(&image);
+                disk.cut_after(cut);
+                mend(&disk);
+                for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
+                    assert_eq!(open(&image).unwrap().1.contents, loaded.contents, "sync {good}, cut after {cut}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn two_failed_syncs_and_a_restart_leave_a_copy_that_the_next_commit_does_not_touch_first() {
     let mut random = Random(7);
     for (first, second) in (0..3).flat_map(|first| (0..5).map(move |second| (first, second))) {
