@@ -2,7 +2,8 @@
 //!
 //! One request a device. Asking again renews it and keeps its id, so that a command the owner has copied stays right. Asking for
 //! more makes a new one of it, under an id of its own: an approval never gives more than was there to be read. Roles and scopes
-//! add up, while of what a node offers only the newest counts, because only that is there. When too many wait, the one that asked least recently gives way; of those of one millisecond, the one that has waited longest.
+//! add up, while of what a node offers only the newest counts, because only that is there. When too many wait, the one that
+//! asked least recently gives way; of those of one millisecond, the one that has waited longest.
 
 use core::net::IpAddr;
 
