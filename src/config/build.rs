@@ -327,7 +327,7 @@ fn shown(found: &Found, path: &str, kind: Kind) -> String {
 /// A secret as it may be shown.
 pub(super) fn fingerprint(secret: &Secret) -> String {
     match secret.fingerprint() {
-        hidden if hidden == super::secrets::HIDDEN => hidden,
+        none if none == super::secrets::NO_FINGERPRINT => none,
         digits => format!("sha256:{digits}..."),
     }
 }

@@ -28,18 +28,18 @@ impl Secret {
         &self.0
     }
 
-    /// The first 8 hexadecimal digits of its SHA-256, for people to tell secrets apart; [`HIDDEN`] where they would be enough to
+    /// The first 8 hexadecimal digits of its SHA-256, for people to tell secrets apart; [`NO_FINGERPRINT`] where they would be enough to
     /// find it by trying.
     pub fn fingerprint(&self) -> String {
         if self.0.len() < limits::FINGERPRINTED {
-            return HIDDEN.to_string();
+            return NO_FINGERPRINT.to_string();
         }
         Hex(&Sha256::digest(&self.0)[..4]).to_string()
     }
 }
 
 /// What is shown of a secret that somebody may have thought of.
-pub const HIDDEN: &str = "hidden";
+pub(super) const NO_FINGERPRINT: &str = "hidden";
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -36,9 +36,6 @@ pub(super) struct Welcome {
 impl Gateway {
     /// Decides about an attempt, once it is certain where its device stands.
     pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
-        if self.conns.get(conn).is_none() {
-            return;
-        }
         let room = !self.commits.is_full();
         let wait = match attempt.proof {
             Proof::Valid { id, .. } => self.commits.before(&mut self.devices, &id),
@@ -52,9 +49,6 @@ impl Gateway {
 
     /// Decides and does what follows. Without `writable` nothing is to be written now, or waited for.
     pub(super) fn decide(&mut self, conn: ConnId, attempt: Attempt, writable: bool, now: Now) {
-        if self.conns.get(conn).is_none() {
-            return;
-        }
         let (facts, generation) = self.facts(&attempt, now);
         self.count_guess(&attempt, &facts, now);
         let verdict = policy::decide(&facts, &self.setup.policy, &self.devices);

@@ -203,6 +203,7 @@ impl Gateway {
         job.changes.iter().for_each(|(slot, _)| self.note_connected(*slot));
         for then in done {
             match then {
+                Then::Connect { conn, .. } if self.conns.get(conn).is_none() => {}
                 // the file may have the device in several places
                 Then::Connect { conn, attempt } if well => self.connect(conn, *attempt, now),
                 Then::Connect { conn, attempt } => self.decide(conn, *attempt, false, now),

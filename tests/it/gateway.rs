@@ -178,6 +178,12 @@ impl Gateway {
         code(&mut self.admin(), profile)
     }
 
+    /// A fresh setup code for an operator with these scopes, as the command line makes it.
+    pub fn narrow_code(&self, scopes: &str) -> String {
+        let made: Value = serde_json::from_str(&self.plan.good(&["pair", "--scopes", scopes, "--json"])).unwrap();
+        made["code"].as_str().unwrap().to_string()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -311,14 +311,7 @@ fn what_a_start_has_shown_survives_power_cuts_while_it_is_mended() {
     assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
     let shown = open(&torn.bytes()).unwrap().1.contents;
     assert_eq!(shown.devices.len(), 1);
-    for cut in 0..=2048 {
-        let disk = MemDisk::new(&torn.bytes());
-        disk.cut_after(cut);
-        mend(&disk);
-        for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
-            assert_eq!(open(&image).unwrap().1.contents, shown, "cut after {cut}");
-        }
-    }
+    survives_cuts_while_mended(&torn.bytes(), &shown, (1, Loss::Sectors), "torn", &mut random);
 }
 
 #[test]
@@ -334,14 +327,7 @@ fn what_a_sound_start_has_shown_survives_a_power_cut_and_another_one_while_that_
     assert_eq!((loaded.contents.devices.len(), loaded.odd), (1, Vec::new()), "both copies are read from the cache");
     file.mend().unwrap();
     for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
-        for cut in (0..=2048).step_by(31) {
-            let disk = MemDisk::new(&image);
-            disk.cut_after(cut);
-            mend(&disk);
-            for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
-                assert_eq!(open(&image).unwrap().1.contents, loaded.contents, "cut after {cut}");
-            }
-        }
+        survives_cuts_while_mended(&image, &loaded.contents, (31, Loss::Blocks), "killed", &mut random);
     }
 }
 
@@ -358,14 +344,26 @@ fn what_a_failed_sync_forgot_is_not_taken_for_what_is_on_the_disk() {
         assert_eq!((loaded.contents.devices.len(), loaded.odd.is_empty()), (devices, good == 0), "sync {good}");
         file.mend().unwrap();
         for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
-            for cut in (0..=2048).step_by(31) {
-                let disk = MemDisk::new(&image);
-                disk.cut_after(cut);
-                mend(&disk);
-                for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
-                    assert_eq!(open(&image).unwrap().1.contents, loaded.contents, "sync {good}, cut after {cut}");
-                }
-            }
+            let what = format!("sync {good}");
+            survives_cuts_while_mended(&image, &loaded.contents, (31, Loss::Blocks), &what, &mut random);
+        }
+    }
+}
+
+/// Mends that image with the power cut after each so many bytes: what was shown is always there.
+fn survives_cuts_while_mended(
+    image: &[u8],
+    shown: &Contents,
+    (step, loss): (usize, Loss),
+    what: &str,
+    random: &mut Random,
+) {
+    for cut in (0..=2048).step_by(step) {
+        let disk = MemDisk::new(image);
+        disk.cut_after(cut);
+        mend(&disk);
+        for image in disk.after_power_cut(loss, 16, random) {
+            assert_eq!(open(&image).unwrap().1.contents, *shown, "{what}, cut after {cut}");
         }
     }
 }

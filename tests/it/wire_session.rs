@@ -252,10 +252,9 @@ fn who_signed_in_by_its_device_alone_governs_only_itself_unless_it_is_admin() {
     let (one, two) = (Device::new(), Device::new());
     let who = Who::v4().scopes(&["read", "pairing"]);
     gateway.connect(&who.clone().token(TOKEN).device(&two)).unwrap();
-    let code: Value =
-        serde_json::from_str(&gateway.plan.good(&["pair", "--scopes", "read,pairing", "--json"])).unwrap();
+    let code = gateway.narrow_code("read,pairing");
     // by the code that makes it a device, and from then on by its key
-    for auth in [json!({ "bootstrapToken": code["code"] }), Value::Null] {
+    for auth in [json!({ "bootstrapToken": code }), Value::Null] {
         only_itself(gateway.connect(&Who { auth, ..who.clone().device(&one) }).unwrap(), &one, &two);
     }
 }
