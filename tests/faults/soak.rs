@@ -5,6 +5,11 @@
 //! What counts is how often things happen, so [`DAY`] says what a day is, and the run has to do its share of it: all of it in
 //! [`WHOLE`] seconds (`SOAK_SECONDS`; in between, what belongs to the time). Not compressed is what the gateway does by the clock:
 //! ticks, pings, the ten minutes of a setup code, the hour between two writes of "last seen".
+//!
+//! Memory is what the kernel says, so the allocator has a say in it. glibc is told to give what is large back at once; then the
+//! quarters are alike to the page, and little may come. The allocator of the file that is shipped gives back only what lies at its
+//! end, and a slow reader's outbox comes and goes each second: once in a while a small thing outlives one above it, and the next
+//! lies higher. That is one step, by less than an outbox at its bound, and no growth; so that much may come there.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use tungstenite::{Error, Message};
+
+use gatelet::gate::limits::OUTBOX_BYTES;
 
 use super::client::{Device, Dial, Session, Who};
 use super::gateway::{code, Gateway, Plan, TOKEN};
@@ -327,7 +334,7 @@ fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
 #[test]
 fn a_day_of_use_leaves_the_gateway_as_it_was() {
     let seconds = number("SOAK_SECONDS", 20);
-    let gateway = Plan::new().start();
+    let gateway = Plan::new().prefix(&["env", "MALLOC_MMAP_THRESHOLD_=16384"]).start();
     let soak = Soak::new(&gateway);
     let before = Held::now(&gateway);
     let samples = run(&gateway, &soak, Duration::from_secs(seconds));
@@ -353,7 +360,7 @@ fn a_day_of_use_leaves_the_gateway_as_it_was() {
         quarters(&samples, |h| h.devices)
     );
     assert!(short.is_empty(), "not done often enough for the time: {short:?}");
-    assert!(memory[3] <= memory[1] + GROWTH_KIB, "memory grows: {memory:?} KiB");
+    assert!(memory[3] <= memory[1] + growth_kib(), "memory grows: {memory:?} KiB");
     assert!(descriptors[3] <= descriptors[1] + CLIENTS, "descriptors: {descriptors:?}");
     // the four that live there stay in the table
     let after = Held { memory: before.memory, devices: before.devices + 4, ..before };
@@ -364,8 +371,15 @@ fn a_day_of_use_leaves_the_gateway_as_it_was() {
     gateway.stop();
 }
 
-/// What may come in half of the time: the allocator's ups and downs. A hundred bytes for each connection would be more in the
-/// shortest run, three for each in a whole one.
-const GROWTH_KIB: u64 = 512;
+/// What may come in half of the time. What leaks fills the heap's holes first, so this fails from some 200 bytes for each connection
+/// on in the shortest run with glibc, and from less than 300 in a minute of the shipped file; in a whole day, from some ten.
+fn growth_kib() -> u64 {
+    let shipped = std::env::var_os("GATELET_BIN").is_some();
+    if shipped {
+        OUTBOX_BYTES as u64 / 1024
+    } else {
+        256
+    }
+}
 /// Those who come and go at the same time.
 const CLIENTS: u64 = 8;
