@@ -48,9 +48,11 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
         return Err("config.patch raw must be an object".to_string());
     }
     let merged = if patch || plain { edit::merge(old, &root, !patch).ok().flatten() } else { None };
+    // a file that is sound, and only too wide to be compared, is no file to be replaced by what a form made of it
+    let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::Value::Object(_)));
     match merged {
         Some(Merged { text, paths, lost }) => Ok(Changed { text: [mark, &text].concat(), paths, lost }),
-        None if patch => Err("invalid config; fix before patching".to_string()),
+        None if patch || plain && sound() => Err("invalid config; fix before patching".to_string()),
         None => Ok(Changed { text: new, paths: Vec::new(), lost: Vec::new() }),
     }
 }
@@ -63,6 +65,7 @@ fn split_mark(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::limits;
 
     const OLD: &str = "\u{feff}{\n  // mine\n  gateway: { port: 1, auth: { token: 'secret-of-mine' } },\n}\n";
 
@@ -78,6 +81,16 @@ mod tests {
         let raw = shown(OLD).raw.unwrap().replace("// mine", "// ours");
         let changed = change(OLD, &raw, false, false).unwrap();
         assert_eq!(changed.text, OLD.replace("// mine", "// ours")[3..]);
+    }
+
+    #[test]
+    fn a_sound_file_that_is_too_wide_to_compare_is_not_replaced_by_a_form() {
+        let wide: String = (0..limits::CONFIG_MEMBERS + 1).map(|at| format!("k{at}: 1,")).collect();
+        let old = format!("{{ {wide} gateway: {{ auth: {{ token: 'secret-of-mine' }} }} }}");
+        assert!(tree::read(&old).is_ok() && tree::read_narrow(&old).is_err());
+        assert!(change(&old, "{}", false, true).is_err());
+        assert_eq!(change(&old, "{/* mine */}", false, false).unwrap().text, "{/* mine */}");
+        assert_eq!(change("{", "{\"a\":1}", false, true).unwrap().text, "{\"a\":1}", "what is broken may be");
     }
 
     #[test]

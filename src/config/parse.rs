@@ -215,8 +215,10 @@ impl Reader<'_> {
         }
     }
 
+    /// A variable with a secret in it is one of a secret's key only: every other value is shown.
     fn text(&mut self, line: u32, path: &str, raw: &str) -> Value {
-        match expand(raw, self.env) {
+        let var = |name: &str| self.env.var(name).filter(|_| print::is_secret_key(path) || !print::is_secret_key(name));
+        match expand(raw, &var) {
             Ok(text) => Value::Text(text),
             Err(name) => {
                 let hint = format!("set {name}, or write $${{{name}}} for the text itself");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::parse::Found;
+use super::print::HIDDEN;
 use super::{paths, Env, Problems, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
@@ -28,13 +29,18 @@ impl Secret {
         &self.0
     }
 
-    /// The first 8 hexadecimal digits of its SHA-256, for people to tell secrets apart; [`NO_FINGERPRINT`] where they would be enough to
+    /// The first 8 hexadecimal digits of its SHA-256, for people to tell secrets apart; `hidden` where they would be enough to
     /// find it by trying.
     pub fn fingerprint(&self) -> String {
-        if self.0.len() < limits::FINGERPRINTED {
+        if !self.has_fingerprint() {
             return NO_FINGERPRINT.to_string();
         }
         Hex(&Sha256::digest(&self.0)[..4]).to_string()
+    }
+
+    /// Is it long enough for that?
+    pub fn has_fingerprint(&self) -> bool {
+        self.0.len() >= limits::FINGERPRINTED
     }
 }
 
@@ -75,9 +81,16 @@ pub(super) const PASSWORD: Places = Places {
     key: "auth.password",
 };
 
-/// Texts from examples and scripts that people forgot to replace (protocol 4), and what empty variables become.
-const PLACEHOLDERS: [&str; 5] =
-    ["change-me-to-a-long-random-token", "change-me-now", "change-me-to-a-strong-password", "undefined", "null"];
+/// Texts from examples and scripts that people forgot to replace, what stands for a secret that is not shown (both protocol 4), and
+/// what empty variables become.
+const PLACEHOLDERS: [&str; 6] = [
+    "change-me-to-a-long-random-token",
+    "change-me-now",
+    "change-me-to-a-strong-password",
+    HIDDEN,
+    "undefined",
+    "null",
+];
 
 /// Looks for one secret.
 pub(super) struct Search<'a> {

@@ -1,7 +1,5 @@
 //! Text before it is values: lines, numbers, `${VAR}`.
 
-use super::Env;
-
 /// A whole number of JSON5: decimal or hexadecimal, perhaps with a plus.
 pub(super) fn whole(digits: &str) -> Option<u32> {
     let digits = digits.strip_prefix('+').unwrap_or(digits);
@@ -13,7 +11,7 @@ pub(super) fn whole(digits: &str) -> Option<u32> {
 
 /// Replaces `${NAME}` by the variable; `$${NAME}` is the text `${NAME}`. Names are of upper case letters, digits and `_`,
 /// everything else stays as it is. The error is the name of a variable that is not set or empty.
-pub(super) fn expand(raw: &str, env: &dyn Env) -> Result<String, String> {
+pub(super) fn expand(raw: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(at) = rest.find("${") {
@@ -33,7 +31,7 @@ pub(super) fn expand(raw: &str, env: &dyn Env) -> Result<String, String> {
                     None => {
                         let name = &inside[..len];
                         text.push_str(before);
-                        text.push_str(&env.var(name).filter(|value| !value.is_empty()).ok_or(name)?);
+                        text.push_str(&var(name).filter(|value| !value.is_empty()).ok_or(name)?);
                     }
                 }
                 rest = &inside[len + 1..];

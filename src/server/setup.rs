@@ -66,17 +66,12 @@ pub struct Setup {
 pub struct Fixed {
     pub port: u16,
     pub bind: Bind,
-    pub capacity: u16,
 }
 
 impl Fixed {
     /// The keys in which the other one differs.
     pub fn differs(&self, other: &Fixed) -> Vec<&'static str> {
-        let keys = [
-            (self.port != other.port, "gateway.port"),
-            (self.bind != other.bind, "gateway.bind"),
-            (self.capacity != other.capacity, "gateway.pairing.capacity"),
-        ];
+        let keys = [(self.port != other.port, "gateway.port"), (self.bind != other.bind, "gateway.bind")];
         keys.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
     }
 }
@@ -115,7 +110,7 @@ impl Setup {
             boot_id: String::new(),
             web: Web::of(config),
             commands: Commands { allow: config.nodes.allow_commands.clone(), deny: config.nodes.deny_commands.clone() },
-            fixed: Fixed { port: config.port, bind: config.bind, capacity: config.pairing.capacity },
+            fixed: Fixed { port: config.port, bind: config.bind },
         }
     }
 

@@ -381,6 +381,38 @@ fn the_mode_follows_the_only_secret_there_is() {
 }
 
 #[test]
+fn what_stands_for_a_hidden_secret_is_none() {
+    let hidden = "__OPENCLAW_REDACTED__";
+    for world in [
+        World::with(&format!("{{ gateway: {{ auth: {{ token: '{hidden}' }} }} }}")),
+        World::bare().var("OPENCLAW_GATEWAY_TOKEN", hidden),
+        World::bare().var("GATELET_TOKEN_FILE", "/t").file("/t", hidden),
+    ] {
+        assert!(messages(&world.load())[0].contains("is a placeholder, not a secret"));
+    }
+}
+
+#[test]
+fn a_secret_in_a_variable_is_for_the_keys_of_secrets_only() {
+    let with = |key: &str| {
+        let text = format!("{{ gateway: {{ {key} }} }}");
+        World::with(&text).var("GATELET_TOKEN", TOKEN).var("MY_PASSWORD", "correct horse").load()
+    };
+    for key in [
+        "trustedProxies: ['${GATELET_TOKEN}']",
+        "auth: { mode: '${MY_PASSWORD}' }",
+        "nodes: { commands: { allow: ['x${GATELET_TOKEN}'] } }",
+        "controlUi: { basePath: '/${MY_PASSWORD}' }",
+    ] {
+        let loaded = with(key);
+        assert!(messages(&loaded)[0].contains("needs the environment variable"), "{key}: {:?}", messages(&loaded));
+        let all = format!("{:?} {:?}", loaded.problems, loaded.settings);
+        assert!(!all.contains(TOKEN) && !all.contains("correct horse"), "{key}: {all}");
+    }
+    assert_eq!(messages(&with("auth: { mode: 'token', token: '${MY_PASSWORD}' }")), Vec::<String>::new());
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     let secret = "hunter2-hunter2-hunter2";
     let text = format!(
