@@ -92,6 +92,8 @@ pub const NODE_RUN_MS: u64 = 30_000;
 pub const NODE_RUN_MAX_MS: u64 = 600_000;
 /// How long its output is waited for when it ended, and something it left behind still holds that.
 pub const NODE_REST_MS: u64 = 200;
+/// A node looks at a command that runs at least every so many milliseconds.
+pub const NODE_LOOK_MS: u64 = 50;
 
 // --- counts ---------------------------------------------------------------------------------------------------------
 
@@ -142,6 +144,8 @@ pub const PROXY_WARNINGS: usize = 32;
 pub const OUTBOX_FRAMES: usize = 1024;
 /// Bytes waiting for one client before it counts as slow (protocol 3: 1.5 MiB; protocol 4: 50 MiB).
 pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes from which on a frame is large, and may wait beside those.
+pub const OUTBOX_LARGE: usize = 256 * 1024;
 /// Calls and admissions of devices that may wait for the disk at a time, of all clients together.
 pub const COMMITS_QUEUED: usize = 256;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).

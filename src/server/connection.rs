@@ -268,7 +268,14 @@ impl Talk {
 
     /// Sends what is to be sent until something else happens.
     async fn step(&mut self) -> Step {
-        poll_fn(|context| self.poll_step(context)).await
+        poll_fn(|context| {
+            let step = self.poll_step(context);
+            if self.socket.moved() {
+                self.outbox.heard();
+            }
+            step
+        })
+        .await
     }
 
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
@@ -312,7 +319,6 @@ impl Talk {
                 Poll::Ready(Err(error)) => return Poll::Ready(Step::Failed(error)),
                 Poll::Pending => return Poll::Pending,
             };
-            self.outbox.heard();
             match message {
                 Message::Text(text) => return Poll::Ready(Step::Message(text.into())),
                 Message::Binary(bytes) => return Poll::Ready(Step::Message(bytes)),

@@ -66,6 +66,8 @@ struct State {
     bytes: usize,
     closed: bool,
     heard: bool,
+    /// Of the bytes, those of large frames.
+    large: usize,
     /// Frames that were left out.
     dropped: u64,
     /// Why it was closed at once.
@@ -78,10 +80,13 @@ struct State {
 pub struct Outbox(RefCell<State>);
 
 impl Outbox {
-    /// Queues a frame that the client must get; closes the connection as slow if it does not fit.
+    /// Queues a frame that the client must get; closes the connection as slow if it does not fit. Large ones are what nodes answered
+    /// it: beside those of usual size, up to one frame of the largest size more of them may wait.
     pub fn must(&self, frame: Frame) -> Offer {
-        let fits = self.fits(frame.len());
-        if fits {
+        let large = frame.len() >= limits::OUTBOX_LARGE;
+        let most = limits::OUTBOX_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
+        let beside = if large { 0 } else { self.0.borrow().large };
+        if self.fits(frame.len(), most, beside) {
             self.push(frame)
         } else {
             self.abort(Close::SlowConsumer);
@@ -91,7 +96,7 @@ impl Outbox {
 
     /// Queues a frame that may be left out if the client is slow (the protocol's `dropIfSlow`).
     pub fn may(&self, frame: Frame) -> Offer {
-        if self.fits(frame.len()) {
+        if self.fits(frame.len(), limits::OUTBOX_BYTES, 0) {
             self.push(frame)
         } else {
             self.0.borrow_mut().dropped += 1;
@@ -119,7 +124,7 @@ impl Outbox {
         }
     }
 
-    /// Something was heard of the client.
+    /// Something was heard of the client: bytes came, or it took some for which it had no room before.
     pub fn heard(&self) {
         self.0.borrow_mut().heard = true;
     }
@@ -139,7 +144,7 @@ impl Outbox {
         let (code, reason) = why.words();
         let mut state = self.0.borrow_mut();
         state.queue.clear();
-        state.bytes = 0;
+        (state.bytes, state.large) = (0, 0);
         state.closed = true;
         state.why.get_or_insert(why);
         state.queue.push_back(Next::Close(code, reason.to_string()));
@@ -175,6 +180,7 @@ impl Outbox {
             Some(next) => {
                 if let Next::Frame(frame) = &next {
                     state.bytes -= frame.len();
+                    state.large -= large(frame);
                 }
                 Poll::Ready(next)
             }
@@ -190,9 +196,11 @@ impl Outbox {
         self.0.borrow_mut().listen(context);
     }
 
-    fn fits(&self, len: usize) -> bool {
+    /// Would no more than `most` bytes wait, not counting those `beside`?
+    fn fits(&self, len: usize, most: usize, beside: usize) -> bool {
         let state = self.0.borrow();
-        state.queue.len() < limits::OUTBOX_FRAMES && (state.bytes == 0 || state.bytes + len <= limits::OUTBOX_BYTES)
+        let waits = state.bytes - beside;
+        state.queue.len() < limits::OUTBOX_FRAMES && (waits == 0 || waits + len <= most)
     }
 
     fn push(&self, frame: Frame) -> Offer {
@@ -201,9 +209,19 @@ impl Outbox {
             return Offer::Closed;
         }
         state.bytes += frame.len();
+        state.large += large(&frame);
         state.queue.push_back(Next::Frame(frame));
         state.wake();
         Offer::Queued
+    }
+}
+
+/// The bytes of a large frame.
+fn large(frame: &Frame) -> usize {
+    if frame.len() < limits::OUTBOX_LARGE {
+        0
+    } else {
+        frame.len()
     }
 }
 
@@ -238,8 +256,8 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_closed_and_loses_what_waited() {
         let outbox = Outbox::default();
-        let frame = Frame::from(vec![b'x'; limits::OUTBOX_BYTES / 4]);
-        for _ in 0..4 {
+        let frame = Frame::from(vec![b'x'; limits::OUTBOX_BYTES / 32]);
+        for _ in 0..32 {
             assert_eq!(outbox.must(frame.clone()), Offer::Queued);
         }
         assert_eq!(outbox.may(frame.clone()), Offer::Dropped);
@@ -249,6 +267,28 @@ mod tests {
         assert_eq!(outbox.bytes(), 0);
         outbox.ping();
         assert_eq!(outbox.lost(), Lost { frames: 1, slow: 1, silent: 0 });
+    }
+
+    #[test]
+    fn large_answers_wait_side_by_side_and_the_usual_ones_beside_them() {
+        let outbox = Outbox::default();
+        let answer = |bytes| Frame::from(vec![0; bytes]);
+        let five = 5 * 1024 * 1024;
+        for _ in 0..5 {
+            assert_eq!(outbox.must(answer(five)), Offer::Queued);
+            assert_eq!(outbox.must(answer(100)), Offer::Queued);
+            assert_eq!(outbox.may(answer(100)), Offer::Dropped, "what may be left out waits for none of that");
+        }
+        let rest = limits::OUTBOX_BYTES - 5 * 100;
+        let usual = limits::OUTBOX_LARGE - 1;
+        (0..rest / usual).for_each(|_| assert_eq!(outbox.must(answer(usual)), Offer::Queued));
+        assert_eq!(outbox.must(answer(usual)), Offer::Slow, "of the usual ones as many as ever");
+        drain(&outbox);
+        assert_eq!((outbox.bytes(), outbox.0.borrow().large), (0, 0));
+        let outbox = Outbox::default();
+        let many = (limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO) / five;
+        (0..many).for_each(|_| assert_eq!(outbox.must(answer(five)), Offer::Queued));
+        assert_eq!(outbox.must(answer(five)), Offer::Slow);
     }
 
     #[test]

@@ -91,13 +91,17 @@ struct State {
     busy: Cell<bool>,
     /// Reads that are left in this turn.
     reads: Cell<u32>,
+    /// Bytes came, or of a frame that had to wait some were taken, since this was asked last.
+    moved: Cell<bool>,
 }
 
 impl Read for Shared {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let Some(left) = self.state.reads.get().checked_sub(1) else { return Err(io::ErrorKind::WouldBlock.into()) };
         self.state.reads.set(left);
-        self.stream.read(bytes)
+        let count = self.stream.read(bytes)?;
+        self.state.moved.set(true);
+        Ok(count)
     }
 }
 
@@ -131,7 +135,8 @@ pub struct Socket {
 impl Socket {
     /// A socket on which the upgrade was answered; `read` is what had already come in behind the request head.
     pub fn new(stream: Stream, read: Vec<u8>) -> Socket {
-        let state = Rc::new(State { busy: Cell::new(false), reads: Cell::new(limits::READS_PER_TURN) });
+        let reads = Cell::new(limits::READS_PER_TURN);
+        let state = Rc::new(State { busy: Cell::new(false), reads, moved: Cell::new(false) });
         let shared = Shared { stream: stream.clone(), state: state.clone() };
         let protocol = WebSocket::from_partially_read(shared, read, Role::Server, Some(config()));
         Socket { stream, protocol, head: [0; HEAD], frame: Frame::new(), sent: 0, state, pings: 0, unsent: false }
@@ -213,7 +218,10 @@ impl Socket {
     /// Is everything that was handed over on its way?
     pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while self.unsent {
-            match self.push().map_err(Error::Io).and_then(|()| self.protocol.flush()) {
+            let sent = self.sent;
+            let pushed = self.push();
+            self.state.moved.set(self.state.moved.get() || self.sent > sent);
+            match pushed.map_err(Error::Io).and_then(|()| self.protocol.flush()) {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stream.0.wait_to_write(context);
                     return Poll::Pending;
@@ -223,6 +231,12 @@ impl Socket {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Has the other side sent anything since this was asked last, or taken more of a frame for which it had no room? What goes out
+    /// at once may just lie in the system's buffers.
+    pub fn moved(&self) -> bool {
+        self.state.moved.take()
     }
 
     /// The next message. Pings are answered on the way; a close is answered and then reported.

@@ -109,8 +109,8 @@ impl<'a> Value<'a> {
     /// Is it this string?
     pub fn is_str(&self, text: &str) -> bool {
         match self.inner() {
-            // an escape is longer than what it stands for
-            Some(inner) if inner.len() >= text.len() && inner.contains('\\') => {
+            // an escape is longer than what it stands for, at most six bytes for one
+            Some(inner) if (text.len()..=6 * text.len()).contains(&inner.len()) && inner.contains('\\') => {
                 Unescaped(inner.chars()).eq(text.chars())
             }
             inner => inner == Some(text),

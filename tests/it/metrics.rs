@@ -268,7 +268,7 @@ fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them(
     until(&gateway, |scrape| scrape.get("gatelet_invokes_waiting") == 64.0);
     for _ in 0..64 {
         let asked = shed.event("node.invoke.request");
-        let text = format!("\"{}\"", "x".repeat((256 * KIB) as usize));
+        let text = format!("\"{}\"", "x".repeat((512 * KIB) as usize));
         let result = json!({ "id": asked["id"], "nodeId": devices[0].id, "ok": true, "payloadJSON": text });
         shed.call("node.invoke.result", result).unwrap();
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -290,7 +291,7 @@ fn an_operator_that_does_not_read_is_closed_and_nobody_else() {
         deaf.start("node.invoke", invoke(&devices[0], "system.which", json!({})));
     }
     let requests: Vec<Value> = (0..calls).map(|_| nodes[0].event("node.invoke.request")).collect();
-    // 48 MiB of answers, of which 4 may wait
+    // 48 MiB of answers, of which 29 may wait
     let text = format!("\"{}\"", "x".repeat((256 * KIB) as usize));
     let mut slowest = Duration::ZERO;
     for request in requests {
@@ -304,9 +305,79 @@ fn an_operator_that_does_not_read_is_closed_and_nobody_else() {
     }
     gateway.logged(&["slow consumer"]);
     assert!(matches!(deaf.closed().0, 1008 | 1006), "it finds what the system held, and the end");
-    assert!(slowest < at_most(Duration::from_secs(2)), "others waited {slowest:?}");
-    bounded(&gateway, before, 24 * MIB, "an operator that does not read");
+    assert!(slowest < at_most(Duration::from_secs(5)), "others waited {slowest:?}");
+    bounded(&gateway, before, 48 * MIB, "an operator that does not read");
     idle.again(&gateway, &mut admin);
+}
+
+/// Longer than two pings.
+const LONG: Duration = Duration::from_secs(56);
+
+#[test]
+fn a_frame_takes_the_time_that_its_way_takes_and_only_silence_ends_a_connection() {
+    let gateway = Gateway::new();
+    let (devices, mut nodes) = nodes(&gateway, 1);
+    thread::scope(|scope| {
+        // answers side by side, which come faster than they are read
+        let mut slow = operator(&gateway, 4, &["write"]);
+        narrow(&slow);
+        let calls = (0..3).map(|_| slow.start("node.invoke", invoke(&devices[0], "system.which", json!({}))));
+        let mut asked: Vec<String> = calls.collect();
+        let payload = format!("\"{}\"", "x".repeat(5 * MIB as usize));
+        asked.iter().for_each(|_| drop(answer(&mut nodes[0], &devices[0], &payload)));
+        asked.push(slow.start("node.list", json!({})));
+        drop(nodes);
+        scope.spawn(move || {
+            // as text and as JSON
+            let length = 2 * 3 * payload.len();
+            let (begun, mut seen, mut part) = (Instant::now(), Vec::new(), vec![0; 64 * KIB as usize]);
+            let signs: Vec<_> = asked.iter().map(|id| format!("\"id\":\"{id}\"")).collect();
+            let come =
+                |seen: &[u8]| signs.iter().all(|sign| seen.windows(sign.len()).any(|part| part == sign.as_bytes()));
+            while seen.len() < length || !come(&seen) {
+                let ahead = seen.len() as f64 / length as f64 - begun.elapsed().as_secs_f64() / LONG.as_secs_f64();
+                if ahead > 0.0 {
+                    thread::sleep(LONG.mul_f64(ahead));
+                }
+                let count = (&slow.socket.ws.get_ref().0).read(&mut part).expect("who reads is not thrown out");
+                assert!(count > 0, "closed after {:?} and {} bytes", begun.elapsed(), seen.len());
+                seen.extend_from_slice(&part[..count]);
+            }
+            assert!(begun.elapsed() > LONG.mul_f64(0.9), "{:?}", begun.elapsed());
+        });
+        // a request that comes in pieces
+        let mut piecemeal = gateway.admin();
+        scope.spawn(move || {
+            let id = "in pieces";
+            let request =
+                json!({ "type": "req", "id": id, "method": "nothing", "params": { "filling": "x".repeat(100_000) } });
+            let frame = masked(&request.to_string());
+            let piece = frame.len() / LONG.as_secs() as usize + 1;
+            for piece in frame.chunks(piece) {
+                (&piecemeal.socket.ws.get_ref().0).write_all(piece).expect("who sends is not thrown out");
+                thread::sleep(Duration::from_secs(1));
+            }
+            assert!(piecemeal.answer(id).unwrap_err().message().contains("nothing"));
+        });
+        // one that is there and says nothing, not even that it is
+        let silent = gateway.admin();
+        scope.spawn(move || {
+            let (begun, mut part) = (Instant::now(), [0; 4096]);
+            let mut stream = &silent.socket.ws.get_ref().0;
+            stream.set_read_timeout(Some(LONG + patience())).unwrap();
+            while stream.read(&mut part).is_ok_and(|count| count > 0) {}
+            let took = begun.elapsed();
+            assert!(took > Duration::from_secs(24) && took < LONG + at_most(Duration::from_secs(5)), "{took:?}");
+        });
+    });
+    gateway.logged(&["is closed: no pong"]);
+    assert_eq!(gateway.log().matches(" is closed: ").count(), 1, "{}", gateway.log());
+}
+
+/// A text frame as a client sends it, with a mask that changes nothing.
+fn masked(text: &str) -> Vec<u8> {
+    let length = (text.len() as u64).to_be_bytes();
+    [&[0x81, 0xff], &length[..], &[0; 4], text.as_bytes()].concat()
 }
 
 /// The code of the node's error.
