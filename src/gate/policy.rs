@@ -24,7 +24,7 @@ use super::facts::{
 };
 use super::ids::{DeviceId, PublicKey, Role, Roles, Slot};
 use super::refusal::{Refusal, Rule};
-use super::scopes::{Scope, Scopes};
+use super::scopes::Scopes;
 use super::table::{Cell, Room, Table};
 
 /// What is done, and by which rule.
@@ -102,7 +102,7 @@ fn examine<S: DerefMut<Target = [Cell]>>(facts: &Facts, policy: &Policy, table: 
     };
     check_origin(facts, policy)?;
     let device = check_proof(facts, policy)?;
-    let claim = Claim { facts, policy, dialect, role, requested: requested(facts.requested, dialect, role) };
+    let claim = Claim { facts, policy, dialect, role, requested: requested(facts.requested, role) };
     match device {
         None => claim.without_device(),
         Some((id, key)) => match table.find(&id) {
@@ -141,12 +141,11 @@ fn check_proof(facts: &Facts, policy: &Policy) -> Step<Option<(DeviceId, PublicK
     }
 }
 
-/// What these scopes ask for. Protocol 3 operators that name no scope mean admin (OpenClaw 2026.1.29); nodes have no scopes.
-pub fn requested(sent: Scopes, dialect: Dialect, role: Role) -> Scopes {
-    match (role, dialect) {
-        (Role::Node, _) => Scopes::NONE,
-        (Role::Operator, Dialect::V3) if sent.is_empty() => Scopes::of(Scope::Admin),
-        (Role::Operator, _) => sent,
+/// What these scopes ask for; nodes have none.
+pub fn requested(sent: Scopes, role: Role) -> Scopes {
+    match role {
+        Role::Node => Scopes::NONE,
+        Role::Operator => sent,
     }
 }
 
@@ -162,6 +161,17 @@ struct Claim<'a> {
 impl Claim<'_> {
     fn admit(&self, scopes: Scopes, method: Method, place: Place) -> Admission {
         Admission { dialect: self.dialect, role: self.role, scopes, method, place, ask: Scopes::NONE }
+    }
+
+    /// What was requested, as far as the device has it. Of what it has, all that a larger scope it asked for would include, too: clients
+    /// of protocol 3 ask for admin alone, and then work with what they get.
+    fn covered(&self, held: Scopes) -> Scopes {
+        let covered = self.requested.and(held.closure());
+        if covered == self.requested {
+            covered
+        } else {
+            covered.with(held.and(self.requested.closure()))
+        }
     }
 
     fn holds_secret(&self) -> bool {
@@ -269,7 +279,8 @@ impl Claim<'_> {
             }
         }
         let granted = code.map_or(Scopes::NONE, |grant| grant.scopes);
-        let missing = self.requested.without(known.scopes.with(granted).closure());
+        let held = known.scopes.with(granted);
+        let missing = self.requested.without(held.closure());
         let at_once = if self.secret_pairs() { missing } else { Scopes::NONE };
         let (rule, method) = match (code, self.facts.device_token) {
             (Some(_), _) => (Rule::SetupCode, Method::SetupCode),
@@ -286,7 +297,7 @@ impl Claim<'_> {
             Place::Grows { slot, pairing: Pairing { provenance, roles, scopes: granted.with(at_once) } }
         };
         let ask = missing.without(at_once);
-        Ok((rule, Admission { ask, ..self.admit(self.requested.without(ask), method, place) }))
+        Ok((rule, Admission { ask, ..self.admit(self.covered(held.with(at_once)), method, place) }))
     }
 
     fn known_method(&self) -> Method {
@@ -328,14 +339,14 @@ impl Claim<'_> {
             Room::Free(slot) | Room::GivesWay(slot) => slot,
             Room::Full if self.holds_secret() => {
                 let place = Place::Nowhere(Unremembered::TableFull);
-                let scopes = self.requested.and(pairing.scopes.closure());
+                let scopes = self.covered(pairing.scopes);
                 return Ok((Rule::Capacity, self.admit(scopes, self.secret_method(), place)));
             }
             Room::Full => return refuse(Rule::Capacity, Refusal::TableFull),
         };
         let ask = self.requested.without(pairing.scopes.closure());
         let place = Place::New { slot, id, key, pairing };
-        Ok((rule, Admission { ask, ..self.admit(self.requested.without(ask), method, place) }))
+        Ok((rule, Admission { ask, ..self.admit(self.covered(pairing.scopes), method, place) }))
     }
 
     /// By which rule a new device comes in, and what is written down of it; `None` if nothing is.

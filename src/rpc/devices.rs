@@ -17,6 +17,7 @@ use crate::store::tokens::device_token;
 use crate::wire::json;
 use crate::wire::params::Params;
 
+const APPROVAL_DENIED: &str = "device pairing approval denied";
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
 
 /// `device.pair.list {}`; with `surfaces: true`, which is ours and no client's, also what was approved of each as a node.
@@ -43,7 +44,8 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
     let request = call.pending.get(id, call.now.at).filter(|request| !request.roles.is_empty()).cloned();
     let request = request.ok_or_else(unknown_request)?;
-    may_govern(call, &request.device, "device pairing approval denied")?;
+    may_govern(call, &request.device, APPROVAL_DENIED)?;
+    may_be_more(call, request.roles)?;
     may_grant(call, request.scopes)?;
     let (slot, mut device) = approved(call, &request)?;
     if call.caller.dialect() == Dialect::V3 && relay::lacks(call, &request.surface, Scopes::NONE).is_none() {
@@ -51,7 +53,9 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         relay::widen(&mut device, &request.surface, call)?;
     }
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(resolved(call.now.wall, &request, "approved")))
+    let mut effects = resolved(call.now.wall, &request, "approved");
+    effects.push(Effect::LetIn(request.device, call.now));
+    Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
 }
 
 /// `device.pair.reject {requestId}`
@@ -206,7 +210,8 @@ fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
 
 /// The owner lets a revoked device in again.
 fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
-    may_govern(call, id, "device pairing approval denied")?;
+    may_govern(call, id, APPROVAL_DENIED)?;
+    may_be_more(call, Roles::NONE)?;
     let (slot, mut device) =
         call.devices.find(id).map(|(slot, device)| (slot, device.clone())).ok_or_else(unknown_request)?;
     if device.revoked.is_empty() {
@@ -247,6 +252,15 @@ fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
 pub(super) fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Result<(), Failure> {
     if call.caller.governs_only_itself() && call.caller.device() != Some(*device) {
         return Err(Failure::invalid(denied));
+    }
+    Ok(())
+}
+
+/// Who governs only itself widens what it may do as an operator, and is no more than that by its own word: neither again what the
+/// owner ended, nor a node.
+pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> {
+    if call.caller.governs_only_itself() && roles != Roles::of(Role::Operator) {
+        return Err(Failure::invalid(APPROVAL_DENIED));
     }
     Ok(())
 }

@@ -103,6 +103,8 @@ pub enum Effect {
     Presence,
     /// That request waits for nobody any more.
     Decided(RequestId),
+    /// That device was let in, and nothing was said of what it offers as a node.
+    LetIn(DeviceId, Now),
 }
 
 /// Who gets an event.

@@ -86,7 +86,10 @@ pub fn event(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failu
     let last_input = params
         .opt_any("lastInputSeconds")
         .filter(|number| number.kind() == Kind::Number && number.raw().len() < limits::PLATFORM_LEN);
-    let list = |list: Option<Value<'_>>| list.map(|list| list.raw().to_string()).unwrap_or_default();
+    let most = limits::SCOPES_SENT * limits::WORD_LEN;
+    let list = |list: Option<Value<'_>>| {
+        list.filter(|list| list.raw().len() <= most).map(|list| list.raw().to_string()).unwrap_or_default()
+    };
     let (roles, scopes) =
         (list(params.opt_list("roles", limits::SCOPES_SENT)), list(params.opt_list("scopes", limits::SCOPES_SENT)));
     let wake = params.opt_bool("wake") == Some(true);

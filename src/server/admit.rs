@@ -192,12 +192,15 @@ impl Gateway {
 
     /// The last step: the pairing is durable, or none was needed, or (`well` is false) it could not be kept.
     pub(super) fn welcome(&mut self, mut welcome: Welcome, well: bool, now: Now) {
+        // who was known before stays known, whatever became of the change that it waited for
+        let lost = !well && !matches!(welcome.admission.place, Place::Known(_));
+        if lost {
+            welcome.code.take().into_iter().for_each(|code| self.codes.give_back(code));
+        }
         if self.conns.get(welcome.conn).is_none() {
             return;
         }
-        // who was known before stays known, whatever became of the change that it waited for
-        if !well && !matches!(welcome.admission.place, Place::Known(_)) {
-            welcome.code.take().into_iter().for_each(|code| self.codes.give_back(code));
+        if lost {
             if !welcome.secret_held {
                 return self.not_remembered(welcome.conn, &welcome.attempt, now);
             }

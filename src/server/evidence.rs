@@ -16,6 +16,7 @@ use crate::gate::origin;
 use crate::gate::pending::About;
 use crate::gate::proof::{self, Claim, Signed};
 use crate::gate::refusal::Refusal;
+use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::text::{clip, cut};
 use crate::rpc::Declared;
 use crate::wire::connect::{Connect, DeviceClaim, Names};
@@ -47,11 +48,11 @@ pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setu
     }
 }
 
-/// A header as it is logged and shown: short, and without control characters.
+/// A header as it is logged and shown: short, and of what a name or an address is made of. Where it is shown the owner is told what to
+/// do, and a stranger's header must not add to that.
 fn shown(header: Option<&str>) -> String {
-    header
-        .map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(|char| !char.is_control()).collect())
-        .unwrap_or_default()
+    let plain = |char: &char| char.is_ascii_alphanumeric() || ":/.-_[]%".contains(*char);
+    header.map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(plain).collect()).unwrap_or_default()
 }
 
 /// A signature that is still to be checked, apart from everything else, so that any thread can do it.
@@ -98,7 +99,7 @@ pub fn attempt(
         max_protocol: connect.max_protocol,
         role: connect.role(),
         control_ui: client.id == "openclaw-control-ui",
-        requested: connect.scopes,
+        requested: requested(connect, dialect),
         proof,
         presented: presented(connect),
         about: About {
@@ -117,6 +118,14 @@ pub fn attempt(
         clock_off,
     };
     (attempt, check)
+}
+
+/// Protocol 3 operators that name no scope at all mean admin (OpenClaw 2026.1.29); names that nobody knows mean nothing.
+fn requested(connect: &Connect<'_>, dialect: Dialect) -> Scopes {
+    match (dialect, connect.role()) {
+        (Dialect::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => Scopes::of(Scope::Admin),
+        _ => connect.scopes,
+    }
 }
 
 /// What a node says that it can do.

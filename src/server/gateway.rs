@@ -200,7 +200,10 @@ impl Gateway {
         }
         let well = error.is_none();
         let done = self.commits.done(&mut self.devices, &job, well);
-        job.changes.iter().for_each(|(slot, _)| self.note_connected(*slot));
+        // what was seen, which is written with the age, puts nobody elsewhere
+        if job.age.is_none() {
+            job.changes.iter().for_each(|(slot, _)| self.note_connected(*slot));
+        }
         for then in done {
             match then {
                 Then::Connect { conn, .. } if self.conns.get(conn).is_none() => {}
@@ -357,6 +360,7 @@ impl Gateway {
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame),
                 Effect::Presence => self.broadcast_presence(),
                 Effect::Decided(request) => self.pending.forget(request),
+                Effect::LetIn(device, now) => self.node_offers(device, now),
             }
         }
     }

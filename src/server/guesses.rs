@@ -2,6 +2,8 @@
 //!
 //! Which guesses wait, and for how long, is [`crate::gate::throttle`]'s; the waiting is done by the connection.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::attempt::Attempt;
 use super::gateway::Gateway;
 use crate::gate::codes::CodeText;
@@ -9,6 +11,9 @@ use crate::gate::facts::{AuthMode, Code, Facts, Proof, Secret};
 use crate::gate::ids::{Millis, Now};
 use crate::gate::limits;
 use crate::gate::throttle::{Guess, Pair};
+
+/// In place of an address.
+const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl Gateway {
     /// How many milliseconds the attempt has to wait until its guess is looked at. If it never is, the attempt says so afterwards.
@@ -69,19 +74,21 @@ impl Gateway {
             (Secret::Right, Some(pair)) => self.throttle.right(pair),
             _ => {}
         }
-        let right = facts.secret == Secret::Right || matches!(facts.code, Code::Right(_));
-        if let Some(guess) = attempt.presented.guess.filter(|_| right) {
+        // only what was guessed: who has a code may not try passwords beside it for nothing
+        let right = |guess: &Guess| match guess {
+            Guess::Password => facts.secret == Secret::Right,
+            Guess::Code => matches!(facts.code, Code::Right(_)),
+        };
+        if let Some(guess) = attempt.presented.guess.filter(right) {
             self.throttle.line(guess).right();
         }
     }
 
-    /// Whose wrong passwords are counted together. Without a key nobody can be told from others at its address, so nobody is locked
-    /// out then.
+    /// Whose wrong passwords are counted together: those of one key, wherever it comes from, since nobody else can show it. Without a
+    /// key nobody can be told from others at its address, so nobody is locked out then.
     fn pair_of(&self, attempt: &Attempt) -> Option<Pair> {
         match &attempt.proof {
-            Proof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => {
-                Some(Pair::of(attempt.seen.client, id))
-            }
+            Proof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => Some(Pair::of(ANYWHERE, id)),
             _ => None,
         }
     }
@@ -93,8 +100,11 @@ impl Gateway {
             return false;
         };
         let known = self.signatures.contains(&(id, signed_at));
-        self.signatures.truncate(limits::SIGNATURES - 1);
-        self.signatures.push_front((id, signed_at));
+        // one that is turned away for that pushes nothing else out
+        if !known {
+            self.signatures.truncate(limits::SIGNATURES - 1);
+            self.signatures.push_front((id, signed_at));
+        }
         known
     }
 }

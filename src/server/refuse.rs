@@ -19,7 +19,7 @@ impl Gateway {
     /// Makes or renews the pending request of the device, and tells those who can approve it.
     pub(super) fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
         let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else { return None };
-        let scopes = policy::requested(scopes, dialect_of(attempt), role);
+        let scopes = policy::requested(scopes, role);
         let known = self.devices.find(&id).is_some();
         let (roles, surface, about) = (Roles::of(role), self.offered(attempt), attempt.about.clone());
         Some(self.ask_for(Ask { device: id, key, roles, scopes, surface, about, known }, now))

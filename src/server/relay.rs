@@ -16,14 +16,13 @@ impl Gateway {
     /// A node was let in. What it offers beyond what was approved waits for the owner.
     pub(super) fn node_came(&mut self, client: &Admitted, attempt: Attempt, place: Place, now: Now) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
-        let asked = asked_of(client.dialect(), &attempt.about, &declared, &self.setup.commands);
         let words = frames::event("voicewake.changed", &self.relay.triggers.json(), None, None);
         self.send(client.conn(), words);
         self.relay.nodes.enter(Node {
             conn: client.conn(),
             device,
             dialect: client.dialect(),
-            about: attempt.about.clone(),
+            about: attempt.about,
             version: attempt.version,
             model: attempt.model,
             declared: *declared,
@@ -37,18 +36,22 @@ impl Gateway {
                 device.short()
             );
         }
-        let Some(known) = client.slot().and_then(|slot| self.devices.get(slot)) else { return };
-        match asked {
+        self.node_offers(device, now);
+    }
+
+    /// What a node that is here offers beyond what was approved waits for the owner, or goes on waiting.
+    pub(super) fn node_offers(&mut self, device: DeviceId, now: Now) {
+        let Some((node, (_, known))) = self.relay.nodes.of(&device).zip(self.devices.find(&device)) else { return };
+        match asked_of(node.dialect, &node.about, &node.declared, &self.setup.commands) {
             Ok(asked) if known.surface.covers(&asked) => self.asks_no_more(&device, now),
-            Ok(asked) => {
-                let (key, about) = (known.key, attempt.about);
-                let ask =
-                    Ask { device, key, roles: Roles::NONE, scopes: Scopes::NONE, about, surface: asked, known: true };
+            Ok(surface) => {
+                let (key, about) = (known.key, node.about.clone());
+                let ask = Ask { device, key, roles: Roles::NONE, scopes: Scopes::NONE, about, surface, known: true };
                 self.ask_for(ask, now);
             }
             Err(_) => log::warn!(
                 "conn={} node {} offers more names than a record can hold; none of it waits for approval",
-                client.conn(),
+                node.conn,
                 device.short()
             ),
         }

@@ -75,7 +75,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
     };
 
     // 7
-    let wants = wants(facts, dialect, role);
+    let wants = wants(facts, role);
     let yes = |rule, scopes: Scopes, method, place, ask| {
         let admission = Admission { dialect, role, scopes, method, place, ask };
         Verdict { rule, outcome: Outcome::Admit(admission) }
@@ -91,14 +91,14 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
             };
             // The owner's code lets in whom it names, revoked or not.
             if let Some(grant) = code {
-                let has = everything_in(scopes.with(grant.scopes));
-                let lacks = wants.without(has);
+                let has = scopes.with(grant.scopes);
+                let lacks = wants.without(everything_in(has));
                 let (gains, ask) = if token_mode_secret { (lacks, Scopes::NONE) } else { (Scopes::NONE, lacks) };
                 let pairing =
                     Pairing { provenance: Provenance::Code, roles: grant.roles, scopes: grant.scopes.with(gains) };
                 return yes(
                     Rule::SetupCode,
-                    wants.without(ask),
+                    if token_mode_secret { wants } else { gets(wants, has) },
                     Method::SetupCode,
                     Place::Grows { slot, pairing },
                     ask,
@@ -125,7 +125,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                     let pairing = Pairing { provenance, roles: Roles::of(role), scopes: lacks };
                     return yes(rule, wants, method, Place::Grows { slot, pairing }, Scopes::NONE);
                 }
-                return yes(rule, wants.without(lacks), method, Place::Known(slot), lacks);
+                return yes(rule, gets(wants, scopes), method, Place::Known(slot), lacks);
             }
             // Known in another role only: as a new device, but nobody who proves a known key is turned away for good.
             match way_in(facts, policy, role, wants) {
@@ -142,10 +142,11 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
         }
         Known::No => match way_in(facts, policy, role, wants) {
             Way::Paired(rule, method, pairing) => {
-                let gets = wants.and(everything_in(pairing.scopes));
+                let gets = gets(wants, pairing.scopes);
                 match room {
                     Room::Free(slot) | Room::GivesWay(slot) => {
-                        yes(rule, gets, method, Place::New { slot, id, key, pairing }, wants.without(gets))
+                        let ask = wants.without(everything_in(pairing.scopes));
+                        yes(rule, gets, method, Place::New { slot, id, key, pairing }, ask)
                     }
                     Room::Full if facts.secret == Secret::Right => {
                         let method = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
@@ -226,7 +227,7 @@ fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) 
     if secret || vouched || free {
         let admit = |rule, method, why| {
             let place = Place::Nowhere(why);
-            let scopes = wants(facts, dialect, role);
+            let scopes = wants(facts, role);
             let admission = Admission { dialect, role, scopes, method, place, ask: Scopes::NONE };
             Verdict { rule, outcome: Outcome::Admit(admission) }
         };
@@ -286,14 +287,22 @@ fn what_was_wrong(facts: &Facts, policy: &Policy) -> (Rule, Refusal) {
 }
 
 /// Nodes have no scopes; a protocol 3 operator that names none means admin.
-fn wants(facts: &Facts, dialect: Dialect, role: Role) -> Scopes {
+fn wants(facts: &Facts, role: Role) -> Scopes {
     if role == Role::Node {
         Scopes::NONE
-    } else if dialect == Dialect::V3 && facts.requested == Scopes::NONE {
-        Scopes::of(Scope::Admin)
     } else {
         facts.requested
     }
+}
+
+/// What a session gets of what it wants. If the device has not got all of that, then also what it has and larger wants include.
+fn gets(wants: Scopes, has: Scopes) -> Scopes {
+    if wants.without(everything_in(has)) == Scopes::NONE {
+        return wants;
+    }
+    let wanted = |scope: &Scope| wants.contains(*scope) && everything_in(has).contains(*scope);
+    let included = |scope: &Scope| has.contains(*scope) && everything_in(wants).contains(*scope);
+    Scope::ALL.into_iter().filter(|scope| wanted(scope) || included(scope)).collect()
 }
 
 /// Is there a role or a scope in the code that the device does not have?

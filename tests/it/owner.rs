@@ -93,6 +93,100 @@ fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
 }
 
 #[test]
+fn who_governs_only_itself_takes_nothing_back_that_was_taken_and_becomes_no_node() {
+    for protocol in [3, 4] {
+        let gateway = Gateway::new();
+        let mut admin = gateway.admin();
+        let (mut guest, device) = guest(&gateway, protocol, "pairing,write");
+        let as_node = Who::of(protocol).offering(("linux", "Linux"), &["system.which"], &[]).device(&device);
+        let request = gateway.connect(&as_node).unwrap_err().request_id().to_string();
+        for method in ["device.pair.approve", "node.pair.approve"] {
+            let refused = guest.call(method, json!({ "requestId": request })).unwrap_err();
+            assert_eq!(refused.message(), "device pairing approval denied", "{method}");
+        }
+        admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
+        let node = gateway.connect(&as_node).unwrap();
+        let offered = admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
+        if !offered.is_null() {
+            guest.call("node.pair.approve", json!({ "requestId": offered })).unwrap_err();
+        }
+        admin.call("device.token.revoke", json!({ "deviceId": device.id, "role": "node" })).unwrap();
+        drop(node);
+        let refused = guest.call("device.pair.approve", json!({ "requestId": device.id })).unwrap_err();
+        assert_eq!(refused.message(), "device pairing approval denied");
+        assert_eq!(gateway.connect(&as_node).unwrap_err().code(), "DEVICE_REVOKED");
+        admin.call("device.pair.approve", json!({ "requestId": device.id })).expect("the owner gives it back");
+        gateway.connect(&as_node).unwrap();
+    }
+}
+
+#[test]
+fn letting_a_device_in_as_an_operator_forgets_nothing_that_it_offers_as_a_node() {
+    let gateway = strict();
+    let mut admin = gateway.admin();
+    let device = Device::new();
+    let node = Who::v4().offering(("linux", "Linux"), &["system.which"], &[]).device(&device);
+    let request = gateway.connect(&node.clone().token(TOKEN)).unwrap_err().request_id().to_string();
+    admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
+    let _node = gateway.connect(&node).unwrap();
+    let waits = |admin: &mut Session| admin.call("node.pair.list", json!({})).unwrap()["pending"].clone();
+    assert_eq!(waits(&mut admin)[0]["commands"], json!(["system.which"]));
+    let operator = Who::v4().scopes(&["read"]).device(&device);
+    let request = gateway.connect(&operator).unwrap_err().request_id().to_string();
+    admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
+    let waiting = waits(&mut admin);
+    assert_eq!(waiting[0]["commands"], json!(["system.which"]), "{waiting}");
+    admin.call("node.pair.approve", json!({ "requestId": waiting[0]["requestId"] })).unwrap();
+    gateway.connect(&operator).unwrap();
+}
+
+#[test]
+fn no_protocol_writes_down_what_a_node_may_run_but_by_the_method_for_that() {
+    for protocol in [3, 4] {
+        let gateway = Gateway::new();
+        let shed = Device::new();
+        let offer = ["system.run", "system.execApprovals.get", "system.execApprovals.set"];
+        let node = Who::of(protocol).offering(("linux", "Linux"), &offer, &[]).token(TOKEN).device(&shed);
+        let _node = gateway.connect(&node).unwrap();
+        let mut admin = gateway.admin();
+        let waits = admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
+        admin.call("node.pair.approve", json!({ "requestId": waits })).unwrap();
+        let mut writer = gateway.connect(&Who::of(protocol).scopes(&["write"]).token(TOKEN)).unwrap();
+        for command in &offer[1..] {
+            let call = json!({ "nodeId": shed.id, "command": command, "params": {}, "idempotencyKey": command });
+            let refused = writer.call("node.invoke", call).unwrap_err();
+            assert!(refused.message().contains("use exec.approvals.node.*"), "{protocol} {command}: {refused:?}");
+        }
+    }
+}
+
+#[test]
+fn scopes_that_nobody_knows_are_no_wish_for_all_of_them() {
+    let gateway = Gateway::new();
+    for (protocol, named, gets) in [
+        (3, vec![], vec!["admin"]),
+        (4, vec![], vec![]),
+        (3, vec!["foo", "operator.read,operator.write"], vec![]),
+        (4, vec!["foo"], vec![]),
+    ] {
+        let session = gateway.connect(&Who::of(protocol).scopes(&named).token(TOKEN).device(&Device::new())).unwrap();
+        assert_eq!(session.scopes(), gets, "{protocol} {named:?}");
+    }
+}
+
+#[test]
+fn a_client_that_always_asks_for_admin_works_with_what_it_was_given() {
+    let gateway = Gateway::new();
+    let device = Device::new();
+    gateway.connect(&Who::v4().code(&gateway.code("limited")).device(&device)).unwrap().leave();
+    // as the command line and the Control UI of 2026.1.29 do
+    let asks = ["admin", "approvals", "pairing"];
+    let mut session = gateway.connect(&Who::v3().scopes(&asks).device(&device)).unwrap();
+    session.call("node.list", json!({})).expect("it may read");
+    assert_eq!(session.call("config.get", json!({})).unwrap_err().message(), "missing scope: operator.admin");
+}
+
+#[test]
 fn whose_rights_are_taken_away_does_not_go_on_with_them() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();

@@ -37,6 +37,14 @@ pub fn closure(scopes: u16) -> u16 {
     all
 }
 
+/// What a client gets that wants this, of a device that has that. If that is not all, then also what it has and a larger wish includes.
+fn granted(wanted: u16, has: u16) -> u16 {
+    match wanted & !closure(has) {
+        0 => wanted,
+        _ => wanted & closure(has) | has & closure(wanted),
+    }
+}
+
 /// By what a device came into the table; the number is the file's.
 pub const BY_OWNER: u8 = 1;
 pub const BY_TOKEN: u8 = 2;
@@ -162,7 +170,6 @@ pub struct Truth {
     pub local: bool,
     pub cidr: bool,
     pub identity: bool,
-    pub address: String,
     /// When it was signed, by a signature over no nonce of ours.
     pub alone: Option<u64>,
     /// There was no turn for what may be a guess.
@@ -307,6 +314,8 @@ struct After {
     closes: Option<(Who, u8)>,
     /// That request waits no more.
     decides: Option<String>,
+    /// What that one offers as a node was not decided with it.
+    lets_in: Option<Who>,
 }
 
 pub struct Model {
@@ -314,7 +323,7 @@ pub struct Model {
     pub slots: Vec<Slot>,
     pub pending: Vec<Pend>,
     pub codes: Vec<Code>,
-    guesses: BTreeMap<(String, Option<Who>), Guesses>,
+    guesses: BTreeMap<Option<Who>, Guesses>,
     signatures: VecDeque<(Who, u64)>,
     /// The wall clock, by which nothing is decided but whether a signature over no nonce is fresh.
     pub wall: u64,
@@ -515,9 +524,8 @@ impl Model {
             .zip(truth.role)
             .and_then(|(dev, role)| tokens.into_iter().flatten().find_map(|token| self.generation(dev, role, token)));
         let by_password = self.rules.auth == AuthMode::Password;
-        let pair = (truth.address.clone(), valid);
         let counted = by_password && valid.is_some();
-        let locked = self.guesses.get(&pair).and_then(|guesses| guesses.locked).is_some_and(|until| until > now);
+        let locked = self.guesses.get(&valid).and_then(|guesses| guesses.locked).is_some_and(|until| until > now);
         let sent: Vec<&String> =
             [&truth.token, &truth.password].into_iter().flatten().filter(|text| !text.is_empty()).collect();
         let right = |text: &&String| {
@@ -536,9 +544,9 @@ impl Model {
         let explained = grant.is_some() || generation.is_some() && truth.password.is_none();
         let wrong = !sent.is_empty() && !throttled && !secret && !explained;
         if counted && secret {
-            self.guesses.remove(&pair);
+            self.guesses.remove(&valid);
         } else if counted && wrong {
-            self.guessed(pair, now);
+            self.guessed(valid, now);
         }
         Shown { secret, generation, typed, grant }
     }
@@ -549,14 +557,16 @@ impl Model {
         let wall = self.wall;
         self.signatures.retain(|(_, at)| wall.abs_diff(*at) <= limits::CLOCK_SKEW_MS);
         let known = self.signatures.contains(&(who, alone));
-        self.signatures.truncate(limits::SIGNATURES - 1);
-        self.signatures.push_front((who, alone));
+        if !known {
+            self.signatures.truncate(limits::SIGNATURES - 1);
+            self.signatures.push_front((who, alone));
+        }
         known
     }
 
-    fn guessed(&mut self, pair: (String, Option<Who>), now: u64) {
+    fn guessed(&mut self, key: Option<Who>, now: u64) {
         let tries = self.rules.tries;
-        let guesses = self.guesses.entry(pair).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
+        let guesses = self.guesses.entry(key).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
         if now - guesses.since > limits::THROTTLE_WINDOW_MS || guesses.locked.is_some_and(|until| until <= now) {
             *guesses = Guesses { since: now, ..Guesses::default() };
         }
@@ -656,7 +666,7 @@ impl Model {
                     if !shown.secret {
                         return Refuse;
                     }
-                    let few = wanted & closure(scopes);
+                    let few = granted(wanted, scopes);
                     return admit(member(Some(who), few, Method::Secret), Place::Nowhere, 0, false, None);
                 };
                 let mut dev = Dev::new(who, by, self.age);
@@ -664,7 +674,8 @@ impl Model {
                 if owner_said(by) {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
-                admit(member(Some(who), wanted & !ask, method), Place::New(slot), ask, by == BY_CODE, Some(dev))
+                let gets = granted(wanted, scopes);
+                admit(member(Some(who), gets, method), Place::New(slot), ask, by == BY_CODE, Some(dev))
             }
             Some(slot) => {
                 let known = self.slots[slot].mem.clone().unwrap();
@@ -705,7 +716,7 @@ impl Model {
                     (None, true) => Method::Secret,
                     (None, false) => Method::Device,
                 };
-                let member = member(Some(who), wanted & !ask, method);
+                let member = member(Some(who), granted(wanted, known.scopes | given | at_once), method);
                 if grant.is_none() && at_once == 0 {
                     return admit(member, Place::Known(slot), ask, false, None);
                 }
@@ -740,16 +751,17 @@ impl Model {
 
     /// What the gateway waited for is done: the client is let in, or not after all.
     fn welcome(&mut self, conn: u64, mut admit: Admit, well: bool, now: u64) {
+        let lost = !well && !matches!(admit.place, Place::Known(_));
+        if let Some(code) = admit.code.take().filter(|_| lost) {
+            if self.codes.len() >= limits::SETUP_CODES {
+                self.codes.remove(0);
+            }
+            self.codes.push(code);
+        }
         if !self.open.contains(&conn) {
             return;
         }
-        if !well && !matches!(admit.place, Place::Known(_)) {
-            if let Some(code) = admit.code.take() {
-                if self.codes.len() >= limits::SETUP_CODES {
-                    self.codes.remove(0);
-                }
-                self.codes.push(code);
-            }
+        if lost {
             if !admit.secret {
                 self.answers.insert(conn, Answer::Refused { pending: None });
                 return;
@@ -776,15 +788,23 @@ impl Model {
         if let (Some(who), NODE) = (who, role) {
             self.nodes.retain(|(_, known)| *known != who);
             self.nodes.push((conn, who));
-            match dev {
-                Some(dev) if member.commands.is_subset(&dev.commands) => {
-                    self.pending.retain(|pend| pend.who != who || pend.roles != 0 || !lives(pend, now));
-                }
-                Some(_) => _ = self.ask_for(who, 0, 0, member.commands.clone(), now),
-                None => {}
+            if dev.is_some() {
+                self.node_offers(who, now);
             }
         }
         self.answers.insert(conn, Answer::Hello { member, token });
+    }
+
+    /// What a node that is here offers and nobody approved waits.
+    fn node_offers(&mut self, who: Who, now: u64) {
+        let here = self.nodes.iter().find(|(_, known)| *known == who).and_then(|(conn, _)| self.members.get(conn));
+        let Some((member, dev)) = here.zip(self.dev(who)) else { return };
+        if member.commands.is_subset(&dev.commands) {
+            self.pending.retain(|pend| pend.who != who || pend.roles != 0 || !lives(pend, now));
+        } else {
+            let commands = member.commands.clone();
+            self.ask_for(who, 0, 0, commands, now);
+        }
     }
 
     fn ask_in(&mut self, truth: &Truth, scopes: u16, now: u64) -> String {
@@ -901,7 +921,9 @@ impl Model {
                 let fits = if by_node { pend.roles & 2 != 0 || !pend.commands.is_empty() } else { pend.roles != 0 };
                 let write = if by_node && !pend.commands.is_empty() { WRITE } else { 0 };
                 let granted = (pend.scopes | write) & !closure(member.scopes) == 0;
-                if !fits || !own(pend.who) || !granted {
+                // who governs itself only is no more than an operator by its own word
+                let more = member.governs_itself_only() && (by_node || pend.roles != 1);
+                if !fits || !own(pend.who) || !granted || more {
                     return failed;
                 }
                 let slot = self.find(pend.who);
@@ -914,7 +936,7 @@ impl Model {
                 if by_node || !member.v4 && member.may(WRITE) {
                     dev.commands.extend(pend.commands.iter().cloned());
                 }
-                let after = After { decides: Some(pend.id), ..none() };
+                let after = After { decides: Some(pend.id), lets_in: (!by_node).then_some(pend.who), ..none() };
                 (Due::Waits, Some((place, Some(dev))), after)
             }
             Ask::Reject(id) | Ask::NodeReject(id) => {
@@ -938,16 +960,18 @@ impl Model {
                 match ask {
                     Ask::GiveBack(_) => {
                         let more = if dev.revoked & 1 != 0 { dev.scopes & !closure(member.scopes) } else { 0 };
-                        if dev.revoked == 0 || more != 0 {
+                        if dev.revoked == 0 || more != 0 || member.governs_itself_only() {
                             return failed;
                         }
                         let revoked = dev.revoked;
                         (0..2).filter(|role| revoked & 1 << role != 0).for_each(|role| dev.approve(role, 0));
                         changes(slot, dev)
                     }
-                    Ask::Remove(_) => {
-                        (Due::Waits, Some((slot, None)), After { closes: Some((*who, 3)), decides: waits(*who) })
-                    }
+                    Ask::Remove(_) => (
+                        Due::Waits,
+                        Some((slot, None)),
+                        After { closes: Some((*who, 3)), decides: waits(*who), ..none() },
+                    ),
                     Ask::Rename(_, label) => {
                         dev.label = label.clone();
                         changes(slot, dev)
@@ -983,7 +1007,7 @@ impl Model {
                         dev.revoked &= !2;
                         dev.commands.clear();
                         let left = dev.roles != 0 || dev.revoked != 0;
-                        let after = After { closes: Some((*who, 2)), decides: waits(*who) };
+                        let after = After { closes: Some((*who, 2)), decides: waits(*who), ..none() };
                         (Due::Waits, Some((slot, left.then_some(dev))), after)
                     }
                 }
@@ -1091,6 +1115,7 @@ impl Model {
                     self.due.insert((conn, id), if well { Due::Ok } else { Due::Failed });
                     if well {
                         self.pending.retain(|pend| after.decides.as_ref() != Some(&pend.id));
+                        after.lets_in.into_iter().for_each(|who| self.node_offers(who, now));
                     }
                     if let (Some((who, roles)), true) = (after.closes, well) {
                         let of = |member: &Member| member.who == Some(who) && roles & 1 << member.role != 0;

@@ -26,7 +26,6 @@ struct Way {
     local: bool,
     cidr: bool,
     identity: bool,
-    address: &'static str,
 }
 
 const LOCAL: Way = Way {
@@ -37,21 +36,15 @@ const LOCAL: Way = Way {
     local: true,
     cidr: false,
     identity: false,
-    address: "127.0.0.1",
 };
-const FAR: Way = Way { peer: "10.2.0.7", host: "10.2.0.1:18789", local: false, address: "10.2.0.7", ..LOCAL };
+const FAR: Way = Way { peer: "10.2.0.7", host: "10.2.0.1:18789", local: false, ..LOCAL };
 /// Through a trusted proxy that vouches for its user.
-const VOUCHED: Way = Way {
-    peer: "10.9.0.1",
-    more: "X-Forwarded-For: 10.2.0.9\r\nX-User: ann\r\n",
-    identity: true,
-    address: "10.2.0.9",
-    ..FAR
-};
+const VOUCHED: Way =
+    Way { peer: "10.9.0.1", more: "X-Forwarded-For: 10.2.0.9\r\nX-User: ann\r\n", identity: true, ..FAR };
 const WAYS: [Way; 9] = [
     LOCAL,
     FAR,
-    Way { peer: "10.1.0.5", host: "10.1.0.1:18789", cidr: true, address: "10.1.0.5", ..FAR },
+    Way { peer: "10.1.0.5", host: "10.1.0.1:18789", cidr: true, ..FAR },
     Way { more: "Origin: http://127.0.0.1:18789\r\n", from: Page::Own, ..LOCAL },
     Way { more: "Origin: http://evil.example\r\n", from: Page::Foreign, ..LOCAL },
     Way { host: "evil.example", more: "Origin: http://evil.example\r\n", from: Page::Foreign, ..FAR },
@@ -812,7 +805,6 @@ fn on_way(truth: Truth, way: &Way) -> Truth {
         local: way.local,
         cidr: way.cidr,
         identity: way.identity,
-        address: way.address.to_string(),
         ..truth
     }
 }

@@ -260,6 +260,7 @@ impl World {
             args,
             paths,
             listening: vec!["127.0.0.1:18789".into()],
+            bind: gatelet::config::Bind::Loopback,
             port: 18789,
             key,
             boot_id: "boot".into(),
@@ -704,7 +705,10 @@ impl World {
         let mut context = Context::from_waker(Waker::noop());
         loop {
             let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.ending.is_none()) else { return };
-            assert!(conn.outbox.bytes() <= limits::OUTBOX_BYTES, "an outbox over its bound");
+            assert!(
+                conn.outbox.bytes() <= limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO,
+                "an outbox over its bound"
+            );
             let stuck = conn.wire_bytes >= WIRE;
             if stuck && !conn.outbox.is_closed() {
                 break;

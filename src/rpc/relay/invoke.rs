@@ -199,8 +199,7 @@ fn ask(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     if node.trim().is_empty() || command.is_empty() {
         return Err(Failure::invalid("nodeId and command required"));
     }
-    let v4 = call.caller.dialect() == Dialect::V4;
-    if v4 && command.starts_with("system.execApprovals.") {
+    if command.starts_with("system.execApprovals.") {
         let message = "node.invoke does not allow system.execApprovals.*; use exec.approvals.node.*";
         return Err(Failure::invalid(message).detailed(json::object(|o| o.str("command", command))));
     }

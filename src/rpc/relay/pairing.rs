@@ -49,6 +49,7 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     let named = params.str("requestId");
     params.finish()?;
     let request = find(call, &named, "node pairing approval denied")?;
+    devices::may_be_more(call, Roles::of(Role::Node))?;
     if let Some(scope) = lacks(call, &request.surface, request.scopes) {
         return Err(Failure::scopes(scope, Scopes::of(Scope::Pairing).with(Scopes::of(scope))));
     }
