@@ -10,7 +10,6 @@ use crate::wire::json;
 /// Every problem at once. Exit code 1 if one of them is an error.
 pub fn check(context: &Context) -> Done {
     let loaded = &context.loaded;
-    let exit = if loaded.config.is_some() { Exit::Ok } else { Exit::Failed };
     let text = if context.json {
         super::pretty(&json::object(|o| {
             o.bool("ok", loaded.config.is_some());
@@ -23,14 +22,15 @@ pub fn check(context: &Context) -> Done {
     } else {
         report(context)
     };
-    Output::with(text, exit)
+    Output::with(text, exit(context))
 }
 
 /// Every setting in force, and where it comes from; behind what is wrong, if with that no gateway starts. Exit code 1 then.
 pub fn print(context: &Context) -> Done {
     let settings = &context.loaded.settings;
+    let exit = exit(context);
     if context.json {
-        return Output::json(&json::object(|o| rpc::config::settings(o, settings)));
+        return Output::with(super::pretty(&json::object(|o| rpc::config::settings(o, settings))), exit);
     }
     let mut grid = Grid::new(&["SETTING", "VALUE", "FROM"]);
     for setting in settings {
@@ -42,11 +42,19 @@ pub fn print(context: &Context) -> Done {
         text.push_str(&format!("configuration    {}  ({})\n\n", paths.config.value.display(), paths.config.source));
     }
     text.push_str(&grid.text(context.style));
-    if context.loaded.config.is_none() {
-        return Output::with([report(context), text].join("\n"), Exit::Failed);
+    match exit {
+        Exit::Ok => text.push_str(&not_used(context)),
+        _ => text.insert_str(0, &[&report(context), "\n"].concat()),
     }
-    text.push_str(&not_used(context));
-    Output::ok(text)
+    Output::with(text, exit)
+}
+
+fn exit(context: &Context) -> Exit {
+    if context.loaded.config.is_some() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    }
 }
 
 fn report(context: &Context) -> String {

@@ -11,7 +11,7 @@ use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, Sourc
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
 use crate::server::ports::{Clock, SystemClock};
-use crate::store::{self, tokens, OpenError, Opened, StoreError};
+use crate::store::{self, tokens, OpenError, Opened, StoreError, ADDRESS_FILE};
 
 /// What every command works with.
 pub(super) struct Context {
@@ -158,9 +158,6 @@ impl Context {
         self.loaded.config.as_ref().map_or(limits::CAPACITY_DEFAULT, |config| config.pairing.capacity)
     }
 }
-
-/// Written by the gateway while it runs: one line, address and port.
-const ADDRESS_FILE: &str = "gateway.addr";
 
 fn at(address: SocketAddr, error: &ClientError) -> String {
     format!("the gateway at {address}: {error}")

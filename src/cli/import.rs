@@ -98,12 +98,14 @@ struct Plan {
     outcomes: Vec<Outcome>,
     /// One entry a slot.
     changes: Vec<(Slot, Option<Device>)>,
+    /// No slot below is free.
+    next: u16,
 }
 
 impl Plan {
     fn make(contents: &Contents, files: &[Value<'_>], overwrite: bool) -> Plan {
         let mut table = contents.devices.clone();
-        let mut plan = Plan { outcomes: Vec::new(), changes: Vec::new() };
+        let mut plan = Plan { outcomes: Vec::new(), changes: Vec::new(), next: 0 };
         let records = |nodes: bool| {
             let all = files.iter().flat_map(|file| file.fields());
             all.filter(move |(_, record)| is_node(record) == nodes).collect::<Vec<_>>()
@@ -143,8 +145,12 @@ impl Plan {
             self.change(slot, device);
             return Became::Replaced;
         }
-        let free = (0..contents.shape.capacity).map(Slot).find(|slot| table.iter().all(|(taken, _)| taken != slot));
-        let Some(slot) = free else { return Became::Skipped("the table is full") };
+        let end = contents.shape.capacity;
+        self.next = (self.next..end).find(|next| table.iter().all(|(taken, _)| taken.0 != *next)).unwrap_or(end);
+        if self.next == end {
+            return Became::Skipped("the table is full");
+        }
+        let slot = Slot(self.next);
         table.push((slot, device.clone()));
         self.change(slot, device);
         Became::Imported

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use super::client::{Client, ClientError};
 use super::context::Context;
 use super::show::word;
 use super::token;
 use super::{Done, Exit, Failure, Output};
-use crate::config::{AuthMode, Bind, Config};
+use crate::config::{AuthMode, Config, Secret};
 use crate::server;
 use crate::wire::json;
 
@@ -16,7 +17,7 @@ pub fn url(context: &Context) -> Done {
     let fragment = match config.auth.mode {
         AuthMode::Token => {
             let token = token::in_force(context)?;
-            agree(context, &token.value.fingerprint(), &token.source.to_string())?;
+            agree(context, &token.value, &token.source.to_string())?;
             format!("#token={}", encoded(token.value.expose()))
         }
         _ => String::new(),
@@ -25,23 +26,28 @@ pub fn url(context: &Context) -> Done {
     if port == 0 {
         return Err(Failure::failed("no gateway runs, and the configured port is 0: it is chosen at the start"));
     }
-    let links: Vec<String> = origins(config, port).iter().map(|origin| format!("{origin}/{fragment}")).collect();
+    let contained = context.paths()?.in_container;
+    let links: Vec<String> =
+        origins(config, port, contained).iter().map(|origin| format!("{origin}/{fragment}")).collect();
     if context.json {
         return Output::json(&json::object(|o| {
             o.opt_str("url", links.first().map(String::as_str));
             o.strings("urls", &links);
         }));
     }
-    Ok(Output { text: links.join("\n") + "\n", note: note(context, config, port), exit: Exit::Ok })
+    Ok(Output { text: links.join("\n") + "\n", note: note(config, port, contained), exit: Exit::Ok })
 }
 
 /// A link with a token that the running gateway does not take would only make trouble.
-fn agree(context: &Context, fingerprint: &str, source: &str) -> Result<(), Failure> {
-    let Ok(Some(mut client)) = context.gateway() else { return Ok(()) };
+fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), Failure> {
+    let (Ok(Some(address)), Ok(Some(mut client))) = (context.address(), context.gateway()) else { return Ok(()) };
     let Ok(status) = client.call("gatelet.status", "{}") else { return Ok(()) };
     let value = super::devices::parse(&status)?;
     let (theirs, from) = (word(&value, "secretFingerprint"), word(&value, "secretSource"));
-    if theirs.is_empty() || theirs == fingerprint {
+    let fingerprint = token.fingerprint();
+    // one that is short has no fingerprint to tell it by
+    let refused = || matches!(Client::connect(address, token.expose()), Err(ClientError::Refused(_)));
+    if theirs.is_empty() || theirs == fingerprint && (token.has_fingerprint() || !refused()) {
         return Ok(());
     }
     Err(Failure::failed(format!(
@@ -51,26 +57,16 @@ fn agree(context: &Context, fingerprint: &str, source: &str) -> Result<(), Failu
 }
 
 /// Where the page is found: the public origin, else this machine; and the local network where others can connect.
-fn origins(config: &Config, port: u16) -> Vec<String> {
+fn origins(config: &Config, port: u16, contained: bool) -> Vec<String> {
     let base = &config.control_ui.base_path;
-    let local = match config.bind {
-        Bind::Custom(address) if !address.is_unspecified() && !address.is_loopback() => {
-            SocketAddr::from((address, port)).to_string()
-        }
-        _ => format!("127.0.0.1:{port}"),
-    };
-    let lan = match config.bind {
-        Bind::Lan | Bind::Auto => server::lan_address().map(|address| SocketAddr::from((address, port))),
-        _ => None,
-    };
+    let far = server::far_address(config.bind, contained).map(|address| SocketAddr::from((address, port)));
     let mut origins: Vec<String> = config.public_origin.iter().map(|origin| format!("{origin}{base}")).collect();
-    origins.push(format!("http://{local}{base}"));
-    origins.extend(lan.map(|address| format!("http://{address}{base}")));
+    origins.push(format!("http://127.0.0.1:{port}{base}"));
+    origins.extend(far.map(|address| format!("http://{address}{base}")));
     origins
 }
 
-fn note(context: &Context, config: &Config, port: u16) -> String {
-    let contained = context.loaded.paths.as_ref().is_some_and(|paths| paths.in_container);
+fn note(config: &Config, port: u16, contained: bool) -> String {
     match config.auth.mode {
         AuthMode::Password => "sign in with the password; it is never part of a link".to_string(),
         _ if contained => format!("in a container: if port {port} is published as another one, put that in its place"),

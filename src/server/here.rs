@@ -15,6 +15,7 @@ pub struct Here {
     pub args: Overrides,
     pub paths: Paths,
     pub listening: Vec<String>,
+    pub bind: Bind,
     pub port: u16,
     pub key: TableKey,
     /// Another one in every run.
@@ -42,8 +43,7 @@ impl Here {
     /// What the gateway says of itself with that configuration.
     pub fn status(&self, config: &Config, secret: Option<&Sourced<Secret>>, mut warnings: Vec<String>) -> Status {
         warnings.extend_from_slice(&self.warnings);
-        let open = !matches!(config.bind, Bind::Loopback);
-        let lan = listen::lan_address().filter(|_| open).map(|address| origin(address, self.port));
+        let lan = listen::far_address(self.bind, self.paths.in_container).map(|address| origin(address, self.port));
         let local = format!("http://127.0.0.1:{}{}", self.port, config.control_ui.base_path);
         let urls = config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);
         Status {

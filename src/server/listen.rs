@@ -71,6 +71,16 @@ fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), St
     }
 }
 
+/// Where others reach a gateway that listens so; `None` if only this machine does.
+pub fn far_address(bind: Bind, in_container: bool) -> Option<IpAddr> {
+    let (first, _) = addresses(bind, in_container).ok().filter(|(first, _)| !net::is_loopback(*first))?;
+    if first.is_unspecified() {
+        lan_address()
+    } else {
+        Some(first)
+    }
+}
+
 /// `[::]` alone takes IPv4 as well.
 fn listen(address: IpAddr, port: u16, beside: bool) -> io::Result<TcpListener> {
     #[cfg(unix)]
@@ -120,7 +130,7 @@ fn tailnet_address() -> Option<IpAddr> {
 }
 
 /// The address that others in the local network reach this machine at, if there is one. Nothing is sent.
-pub fn lan_address() -> Option<IpAddr> {
+fn lan_address() -> Option<IpAddr> {
     source_address([192, 0, 2, 1]).filter(|address| !address.is_unspecified() && !net::is_loopback(*address))
 }
 
@@ -170,5 +180,28 @@ fn enter(shared: &Rc<Shared>, stream: Stream, address: IpAddr) {
     shared.lobby.enter(conn, address);
     if let Ok(task) = spawn(connection::serve(shared.clone(), conn, stream, address)) {
         shared.lobby.hold(conn, task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_an_address_only_where_the_gateway_listens_on_it() {
+        let near: IpAddr = "127.0.0.9".parse().unwrap();
+        let far: IpAddr = "192.0.2.1".parse().unwrap();
+        for (bind, in_container, told) in [
+            (Bind::Loopback, true, None),
+            (Bind::Auto, false, None),
+            (Bind::Auto, true, lan_address()),
+            (Bind::Lan, false, lan_address()),
+            (Bind::Tailnet, false, tailnet_address()),
+            (Bind::Custom(near), false, None),
+            (Bind::Custom(far), false, Some(far)),
+            (Bind::Custom(ALL[0]), false, lan_address()),
+        ] {
+            assert_eq!(far_address(bind, in_container), told, "{bind:?}");
+        }
     }
 }

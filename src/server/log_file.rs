@@ -36,11 +36,11 @@ impl LogFile {
     fn turn_over(&mut self) -> io::Result<()> {
         let mut old = self.path.clone().into_os_string();
         old.push(".1");
-        match fs::rename(&self.path, old) {
-            Ok(()) => self.file = append(&self.path)?,
-            Err(_) => drop(File::create(&self.path)?),
+        if fs::rename(&self.path, old).is_err() {
+            File::create(&self.path)?;
         }
-        self.len = 0;
+        // also where the same name is another file by now
+        (self.file, self.len) = (append(&self.path)?, 0);
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ pub mod socket;
 mod stop;
 
 pub use flag::lock;
-pub use listen::lan_address;
+pub use listen::far_address;
 pub use logger::timestamp;
 pub use machine::{command, family, load_average, machine_name, memory, number};
 pub use offload::start_thread;

@@ -71,7 +71,6 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let bind = loaded.settings.into_iter().find(|setting| setting.path == "gateway.bind");
     let bind_unsaid = bind.is_some_and(|bind| bind.source == Source::Default);
     let mut opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
-    AddressFile::forget(&paths.state_dir.value);
     let listeners = listen::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
@@ -80,6 +79,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let here = Here {
         args: loaded.args,
         listening: listeners.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.to_string())).collect(),
+        bind: config.bind,
         port: listeners.port,
         key: opened.key.clone(),
         boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
@@ -100,9 +100,8 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let file = ConfigFile(beginning.here);
     gateway.applied = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let shared = Shared::new(gateway, Box::new(clock));
-    let served = block_on(serve(shared, listeners, (opened.file, file), stop)).and_then(|served| served);
+    let served = block_on(serve(shared, listeners, address_file, (opened.file, file), stop)).and_then(|served| served);
     served.map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
-    drop(address_file);
     log::info!("stopped");
     Ok(())
 }
@@ -204,18 +203,9 @@ fn mend(opened: &mut Opened) {
 struct AddressFile(PathBuf);
 
 impl AddressFile {
-    fn path(dir: &Path) -> PathBuf {
-        dir.join("gateway.addr")
-    }
-
-    /// Removes what a gateway left behind that was killed.
-    fn forget(dir: &Path) {
-        let _ = std::fs::remove_file(Self::path(dir));
-    }
-
     /// A disk without room for it keeps only the command line out.
     fn write(dir: &Path, listeners: &Listeners) -> AddressFile {
-        let path = Self::path(dir);
+        let path = dir.join(store::ADDRESS_FILE);
         let line = format!("{}\n", listeners.own_address());
         if let Err(error) = store::write_private(&path, line.as_bytes()) {
             log::warn!("cannot write {}, which commands need to find this gateway: {error}", path.display());
@@ -232,7 +222,13 @@ impl Drop for AddressFile {
 
 // --- the loop -----------------------------------------------------------------------------------------------------------
 
-async fn serve(shared: Rc<Shared>, listeners: Listeners, files: Files, stop: Stop) -> std::io::Result<()> {
+async fn serve(
+    shared: Rc<Shared>,
+    listeners: Listeners,
+    address_file: AddressFile,
+    files: Files,
+    stop: Stop,
+) -> std::io::Result<()> {
     let disk = spawn(commit_all(shared.clone(), files))?;
     let ticks = spawn(tick(shared.clone()))?;
     listen::accept_all(&shared, listeners.sockets)?;
@@ -244,6 +240,8 @@ async fn serve(shared: Rc<Shared>, listeners: Listeners, files: Files, stop: Sto
     drop(ticks);
     wait_until_quiet(&shared).await;
     shared.end_jobs();
+    // before the table's lock goes with the disk's thread, and another gateway writes its own
+    drop(address_file);
     disk.await;
     Ok(())
 }

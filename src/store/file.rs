@@ -218,21 +218,8 @@ impl<D: Disk> PairingFile<D> {
         let written = self.write_twice(jobs);
         if written.is_err() {
             (self.unmended, self.settled) = (true, false);
-            self.disown();
         }
         written
-    }
-
-    /// Makes every copy that may hold anything one that says nothing. What a failed sync forgot can still be read from the cache, and
-    /// the next process would take it for what is on the disk.
-    fn disown(&mut self) {
-        for place in places(self.shape.capacity) {
-            for copy in 0..2 {
-                if self.copies(place).trust[copy] == Trust::Doubt {
-                    let _ = self.disk.write_at(offset(self.shape.capacity, place, copy), &[0; 8]);
-                }
-            }
-        }
     }
 
     /// Places that start with the same copy go together, and never are both halves of the file unsynced at the same time,
@@ -258,15 +245,24 @@ impl<D: Disk> PairingFile<D> {
             copies.trust[copy] = Trust::Doubt;
             copies.last = copies.last.max(turn.generation);
         }
+        let written = self.put(jobs, copy);
+        for (place, _, turn) in jobs {
+            match written {
+                Ok(()) => self.copies_mut(*place).trust[copy] = Trust::Durable(turn.generation),
+                // What a failed sync forgot can still be read from the cache, and the next process would take it for what is on the
+                // disk: so it says nothing any more. Only here, for the other half may not be written now.
+                Err(_) => drop(self.disk.write_at(offset(self.shape.capacity, *place, copy), &[0; 8])),
+            }
+        }
+        written
+    }
+
+    fn put(&mut self, jobs: &[&Job], copy: usize) -> io::Result<()> {
         for (place, value, turn) in jobs {
             let stamp = Stamp { shape: self.shape, place: *place, copy, generation: turn.generation };
             self.disk.write_at(offset(self.shape.capacity, *place, copy), &encode(&stamp, value))?;
         }
-        self.disk.sync()?;
-        for (place, _, turn) in jobs {
-            self.copies_mut(*place).trust[copy] = Trust::Durable(turn.generation);
-        }
-        Ok(())
+        self.disk.sync()
     }
 
     fn read_back(&self, place: Place, copy: usize, generation: u64) -> Option<Value> {

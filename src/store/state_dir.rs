@@ -150,6 +150,8 @@ pub fn in_use(dir: &Path) -> Result<bool, StoreError> {
 const TABLE: &str = "pairing.table";
 const KEY: &str = "table.key";
 const LOCK: &str = "pairing.lock";
+/// Where a gateway listens, while one runs: one line, address and port.
+pub const ADDRESS_FILE: &str = "gateway.addr";
 
 enum Key {
     Good(TableKey),
@@ -218,10 +220,13 @@ fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
+/// Who has the lock knows that no gateway runs: an address that a killed one left behind may be a stranger's by now, and goes.
 fn lock(dir: &Path) -> Result<DirLock, StoreError> {
     let path = dir.join(LOCK);
     let lock = disk::lock(&path).map_err(failed("lock", &path))?;
-    lock.ok_or_else(|| StoreError::Busy { dir: dir.to_owned() })
+    let lock = lock.ok_or_else(|| StoreError::Busy { dir: dir.to_owned() })?;
+    let _ = fs::remove_file(dir.join(ADDRESS_FILE));
+    Ok(lock)
 }
 
 fn existing_table(dir: &Path) -> Result<PathBuf, StoreError> {

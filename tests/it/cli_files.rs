@@ -244,6 +244,9 @@ fn configuration_problems_are_listed_at_once_with_exit_code_1() {
     let words = String::from_utf8(print.stdout).unwrap();
     assert!(words.contains("everywhere") && words.contains("gateway.auth.mode"), "what is wrong stands above: {words}");
     assert_eq!(print.status.code(), Some(1), "no gateway starts with that");
+    let print = place.run(&["config", "print", "--json"]);
+    assert_eq!(print.status.code(), Some(1), "scripts are told so too");
+    assert!(String::from_utf8(print.stdout).unwrap().contains("gateway.auth.mode"));
 }
 
 #[test]
