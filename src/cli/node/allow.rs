@@ -83,7 +83,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
     }
     let dirs = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let dirs = std::env::split_paths(&dirs).filter(|dir| dir.is_absolute());
-    let endings: &[&str] = if cfg!(windows) { &["", ".exe", ".cmd", ".bat"] } else { &[""] };
+    let endings: &[&str] = if cfg!(windows) { &[".exe", ".cmd", ".bat", ""] } else { &[""] };
     let names = dirs.flat_map(|dir| endings.iter().map(move |end| dir.join([name, end].concat())));
     names.into_iter().find(|path| is_program(path))
 }
@@ -110,7 +110,13 @@ fn same(one: &Path, other: &Path) -> bool {
         }
     };
     let dir = |path: &Path| path.parent().and_then(|dir| dir.canonicalize().ok());
-    one == other || name(one) == name(other) && dir(one).is_some_and(|dir_of| dir(other) == Some(dir_of))
+    let linked = || dir(one).is_some_and(|dir_of| dir(other) == Some(dir_of));
+    one == other || !is_remote(other) && name(one) == name(other) && linked()
+}
+
+/// On another machine by its name, which on Windows must not even be looked at: that would sign in there.
+pub fn is_remote(path: &Path) -> bool {
+    cfg!(windows) && path.to_string_lossy().replace('/', "\\").starts_with("\\\\")
 }
 
 /// The entries in the file of the node's directory.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use super::allow::is_remote;
 use super::commands::Answer;
 use crate::gate::ids::Millis;
 use crate::gate::limits;
@@ -91,7 +92,8 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
     command.args(&words[1..]).stdin(Stdio::null());
     command.env_clear();
     for (name, value) in std::env::vars_os() {
-        let shown = name.to_string_lossy();
+        // Windows tells no capitals from small letters
+        let shown = name.to_string_lossy().to_ascii_uppercase();
         if !SECRETS.iter().any(|start| shown.starts_with(start)) {
             command.env(&name, &value);
         }
@@ -105,7 +107,7 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
     }
     if let Some(dir) = params.get("cwd").and_then(|dir| dir.as_str()).filter(|dir| !dir.trim().is_empty()) {
         let dir = Path::new(dir.trim());
-        if !dir.is_absolute() || !dir.is_dir() {
+        if !dir.is_absolute() || is_remote(dir) || !dir.is_dir() {
             return Err(Answer::failed("INVALID_REQUEST", "cwd is no directory here, named by its whole path"));
         }
         command.current_dir(dir);
@@ -138,28 +140,26 @@ impl Order {
     /// The child and its two outputs. The command is dropped here, and with it our writing ends of the pipes.
     fn start(mut self) -> io::Result<(Child, [Output; 2])> {
         let ((stdout, theirs), (stderr, theirs_too)) = (io::pipe()?, io::pipe()?);
-        let child = self.command.stdout(theirs).stderr(theirs_too).spawn()?;
-        Ok((child, [Output::collect(stdout)?, Output::collect(stderr)?]))
+        // before the child: of one without them nobody would know
+        let outputs = [Output::collect(stdout)?, Output::collect(stderr)?];
+        Ok((self.command.stdout(theirs).stderr(theirs_too).spawn()?, outputs))
     }
 }
 
-/// Waits for the child, and ends it when its time is over or nobody waits for it. Looks ever less often, up to 20 times a second.
+/// Waits for the child, and ends it when its time is over or nobody waits for it. Looks ever less often, up to every [`limits::NODE_LOOK_MS`].
 fn wait(child: &mut Child, id: &str, running: &Running, time_ms: u64) -> (Option<ExitStatus>, bool) {
     let (clock, mut pause) = (SystemClock::start(), 1);
     loop {
-        if has_ended(child) {
+        let ended = has_ended(child);
+        let timed_out = !ended && clock.now().at >= Millis(time_ms);
+        if ended || timed_out || !running.goes_on(id, child.id()) {
             running.ended(id);
-            kill_group(child.id());
-            return (child.wait().ok(), false);
-        }
-        let timed_out = clock.now().at >= Millis(time_ms);
-        if timed_out || !running.goes_on(id, child.id()) {
             kill_group(child.id());
             let _ = child.kill();
             return (child.wait().ok(), timed_out);
         }
         thread::sleep(Duration::from_millis(pause));
-        pause = (pause * 2).min(50);
+        pause = (pause * 2).min(limits::NODE_LOOK_MS);
     }
 }
 

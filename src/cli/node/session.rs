@@ -41,6 +41,8 @@ impl Session {
         let stopping = Box::new(move || {
             let _ = block_on(stop.asked());
             theirs.cancel_all();
+            // those who wait for a command look 20 times a second whether it is to end
+            std::thread::sleep(std::time::Duration::from_millis(2 * limits::NODE_LOOK_MS));
             std::process::exit(Exit::Ok as i32);
         });
         start_thread("stop", stopping).map_err(|error| Failure::failed(error.to_string()))?;
@@ -66,7 +68,11 @@ impl Session {
 
     /// Tries each credential, and at last the key alone. What comes back is why to try again later.
     fn round(&mut self) -> Result<String, Failure> {
-        let offer = self.host.offer()?;
+        let offer = match self.host.offer() {
+            Ok(offer) => offer,
+            // it was right at the start, and can be put right again
+            Err(failure) => return Ok(failure.message.clone()),
+        };
         let mut first_wrong = None;
         let mut tries: Vec<Option<Credential>> = self.host.credentials.iter().cloned().map(Some).collect();
         tries.push(None);
@@ -102,8 +108,9 @@ impl Session {
 
     fn serve(&mut self, client: &mut Client, offer: &Offer, hello: &str) -> End {
         let hello = json::parse(hello.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
+        // it is in, and has what it needs until it ends
         if let Err(failure) = self.welcomed(&hello) {
-            return End::Never(failure.message.clone());
+            emit(&[&failure.message, "\nnot kept for the next start\n"].concat());
         }
         let tick = hello.get("policy").and_then(|policy| policy.get("tickIntervalMs")?.as_u64());
         let silence = tick.filter(|tick| *tick > 0).unwrap_or(limits::TICK_MS).saturating_mul(2);
