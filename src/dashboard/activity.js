@@ -102,7 +102,7 @@ async function readRefusals() {
   if (refusals.node.hidden) return;
   try {
     const { refusals: list } = await app.call("gatelet.refusals", { limit: REFUSALS_SHOWN });
-    refusals.draw(list, (one) => one.conn, drawRefusal);
+    refusals.draw(list, (one) => `${one.conn} ${one.ts}`, drawRefusal);
   } catch {
     // asked again in ten seconds, or at the next connection
   }

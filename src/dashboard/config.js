@@ -5,11 +5,13 @@ import { busy, button, card, field, make, setText, showFailure } from "./dom.js"
 /** What may be changed from here. Everything else could lock this page out, opens a door, or needs somebody at the machine. */
 const SAFE = [
   "port", "publicOrigin", "trustedProxies", "allowRealIpFallback", "auth.strictClock", "auth.rateLimit.maxAttempts",
-  "auth.rateLimit.windowMs", "auth.rateLimit.lockoutMs", "pairing.mode", "pairing.authorizedKeys", "pairing.capacity",
+  "auth.rateLimit.windowMs", "auth.rateLimit.lockoutMs", "pairing.mode", "pairing.authorizedKeys",
   "controlUi.allowedOrigins", "nodes.pairing.autoApproveLocal", "nodes.pairing.autoApproveCidrs", "nodes.commands.allow",
   "nodes.commands.deny",
 ];
-const AT_START = ["port", "pairing.capacity"];
+const AT_START = ["port"];
+/** Where the name of this page may stand; it must not be taken out from here. */
+const NAMES = ["publicOrigin", "controlUi.allowedOrigins"];
 const MOVED = "config changed since last load";
 
 let app, home, place, problems, filter, groups, save, outcome;
@@ -174,6 +176,9 @@ async function write() {
   const dirty = changed();
   if (!dirty.length) return say("Nothing is changed.");
   const keys = dirty.map(({ key }) => key).join(", ");
+  const named = (value) => [value].flat().includes(location.origin);
+  const lost = dirty.find(({ key, box, type, old }) => NAMES.includes(key) && named(old) && !named(read(box, type)));
+  if (lost) return say(`Not saved: without ${location.origin} in ${lost.key} this page would be locked out.`, true);
   const patch = {};
   for (const { key, box, type } of dirty) {
     const names = key.split(".");

@@ -7,9 +7,9 @@ const WORDS = {
   AUTH_TOKEN_MISMATCH: "That token is not this gateway's.",
   AUTH_PASSWORD_MISSING: "The gateway does not know this browser yet, and asks for its password.",
   AUTH_PASSWORD_MISMATCH: "That password is not this gateway's.",
-  AUTH_RATE_LIMITED: "Too many wrong passwords came from here.",
+  AUTH_RATE_LIMITED: "Too many passwords or codes are tried just now.",
   AUTH_DEVICE_TOKEN_MISMATCH: "The gateway does not know this browser any more.",
-  AUTH_BOOTSTRAP_TOKEN_INVALID: "That setup code is wrong, was used already, or has run out.",
+  AUTH_BOOTSTRAP_TOKEN_INVALID: "That setup code is wrong, was used already, or has run out. If it was a token or a password, enter it once more.",
   AUTH_SCOPE_MISMATCH: "That setup code is for a node, not for a browser.",
   CONTROL_UI_ORIGIN_NOT_ALLOWED: "The gateway does not know the name in this page's address as its own.",
   DEVICE_REVOKED: "The owner has revoked this browser.",
@@ -27,6 +27,7 @@ const HOST = { absent: "none", loopback: "this machine", ours: "known", foreign:
 
 let app, hint, seen, advice, label, secret, signIn;
 let kind = "token";
+let codeFailed = false;
 
 /** Builds the door into `root`; `enter(secret)` is given what was typed. */
 export function mountDoor(root, shared, enter) {
@@ -62,7 +63,9 @@ export function showRefusal({ error, retryMs }) {
   const details = error.details ?? {};
   const code = details.code ?? error.code;
   const pending = error.code === "NOT_PAIRED" && details.requestId;
-  kind = code?.startsWith("AUTH_PASSWORD") ? "password" : "token";
+  const asked = /^AUTH_(PASSWORD|TOKEN)_/.exec(code);
+  if (asked) kind = asked[1].toLowerCase();
+  codeFailed = code === "AUTH_BOOTSTRAP_TOKEN_INVALID";
   setText(label, kind === "password" ? "Gateway password or setup code" : "Setup code or gateway token");
   hint.replaceChildren(hint.firstChild, ...hintNodes(details.hint ?? ""));
   hint.hidden = !details.hint;
@@ -118,7 +121,8 @@ function readSecret(typed) {
   const link = /[#?&](token|code)=([^&\s]+)/.exec(text);
   if (link) return { [link[1] === "code" ? "bootstrapToken" : "token"]: decodeURIComponent(link[2]) };
   const code = readCode(text);
-  if (code) return { bootstrapToken: code };
+  // What looks like a code and was none may be a secret that looks like one.
+  if (code) return { bootstrapToken: code, ...(codeFailed && { [kind]: text }) };
   try {
     const sealed = /^oc-pair:\/\/([\w-]+)/.exec(text)[1].replaceAll("-", "+").replaceAll("_", "/");
     return { bootstrapToken: JSON.parse(atob(sealed)).bootstrapToken };

@@ -183,7 +183,8 @@ export class Gateway {
     const hello = this.#hello;
     const stopping = this.#stopping;
     this.#drop();
-    if (!hello && FINAL_CLOSES.includes(code)) {
+    // A tab that slept while it connected comes too late, and just tries again.
+    if (!hello && FINAL_CLOSES.includes(code) && !reason.startsWith("handshake timeout")) {
       this.#show("refused", { error: { message: reason || "closed without a word", closed: code }, retryMs: null });
       return;
     }

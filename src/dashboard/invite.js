@@ -92,7 +92,7 @@ function draw() {
     ...(profile !== "node" ? way("In the other device's browser:", `${best.origin}${new URL(".", location.href).pathname}#code=${code}`) : []),
     ...(profile === "node" && node ? way("On the other machine, with gatelet:", node) : []),
     ...way(qrDataUrl ? "In an app: scan the picture, or paste this link" : "In an app, this link:", link),
-    far.length ? "" : make("p", { className: "notice", textContent: "The gateway is reached on this machine only. For other devices set gateway.bind to \"lan\", or gateway.publicOrigin, under Configuration." }),
+    far.length ? "" : make("p", { className: "notice", textContent: "The gateway is reached on this machine only. For other devices set gateway.bind to \"lan\" in the configuration and restart, or gateway.publicOrigin under Configuration." }),
     make("p", { className: "quiet", textContent: `The gateway is at ${(far.length ? far : urls).map((url) => url.host).join(", ")}.` }),
   );
 }

@@ -143,9 +143,9 @@ test('configuration: values and where they are from, a change in the file and in
   const asker = await ask(t, gateway, { name: 'tablet' });
   assert.equal(asker.error?.code, 'NOT_PAIRED', 'and it is in force');
 
-  await section.getByLabel('pairing.capacity').fill('512');
+  await section.getByLabel('auth.rateLimit.maxAttempts').fill('512');
   await dash.click('Save');
-  await dash.sees(/At the next start: .*pairing\.capacity/, section);
+  await dash.sees(/in force now.*auth\.rateLimit\.maxAttempts/, section);
 
   await section.getByLabel('pairing.mode').selectOption('token');
   const theirs = readFileSync(file, 'utf8').replace('512', '300');
@@ -153,11 +153,19 @@ test('configuration: values and where they are from, a change in the file and in
   await dash.click('Save');
   await dash.sees(/Not saved.*somebody changed the file/i, section);
   assert.equal(readFileSync(file, 'utf8'), theirs);
-  await until('what they wrote', async () => (await section.getByLabel('pairing.capacity').inputValue()) === '300');
+  await until('what they wrote', async () => (await section.getByLabel('auth.rateLimit.maxAttempts').inputValue()) === '300');
 
   await section.getByLabel('controlUi.allowedOrigins').fill('not an origin');
   await dash.click('Save');
   await dash.sees(/Not saved/, section);
   await dash.sees(/allowedOrigins/, dash.page.getByRole('alert'));
   assert.equal(readFileSync(file, 'utf8'), theirs);
+
+  await section.getByLabel('controlUi.allowedOrigins').fill(`${gateway.http}\nhttps://other.example`);
+  await dash.click('Save');
+  await dash.sees(/in force now.*allowedOrigins/, section);
+  await section.getByLabel('controlUi.allowedOrigins').fill('https://other.example');
+  await dash.click('Save');
+  await dash.sees(/Not saved.*this page would be locked out/, dash.page.getByRole('alert'));
+  assert.ok(readFileSync(file, 'utf8').includes(gateway.http));
 });
