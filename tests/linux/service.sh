@@ -384,6 +384,13 @@ node_answers_as_a_service() {
   expect "stop" inside systemctl stop gatelet-node
   same "$(inside systemctl show --property=Result --value gatelet-node)" success
   refused "" inside sh -c 'grep -ls "sleep" /proc/[0-9]*/comm'
+  expect "as a user of this machine" inside sh -c "mkdir /etc/systemd/system/gatelet-node.service.d && \
+    printf '[Service]\nDynamicUser=no\nUser=daemon\n' >/etc/systemd/system/gatelet-node.service.d/user.conf && systemctl daemon-reload"
+  expect "start as that user" inside systemctl start gatelet-node
+  until_true node_answers system.run '{"command": ["id", "-u"]}'
+  holds "$out" "\"stdout\": \"$(inside id -u daemon)\\n\""
+  expect "stop it" inside systemctl stop gatelet-node
+  expect "as its own user again" inside sh -c "rm -r /etc/systemd/system/gatelet-node.service.d && systemctl daemon-reload"
   expect "revoke" gatelet devices revoke shed
   refused "" inside systemctl start --wait gatelet-node
   same "$(inside systemctl show --property=ExecMainStatus --value gatelet-node) $(inside systemctl show --property=NRestarts --value gatelet-node)" "3 0"
