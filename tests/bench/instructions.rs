@@ -62,7 +62,7 @@ pub fn rows(table: &mut Table, binary: &Path, root: &Path) -> Result<usize, Fail
             table.ratio(
                 Section::Anywhere,
                 what,
-                Goal::AtMost(2.0),
+                Goal::Never(2.0),
                 [counted, alone],
                 count,
                 "without those of the kernel",

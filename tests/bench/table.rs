@@ -5,6 +5,8 @@
 pub enum Goal {
     AtMost(f64),
     AtLeast(f64),
+    /// At most that, and more is a failure: a count, which the rest of the machine does not move.
+    Never(f64),
     /// For comparison only.
     None,
 }
@@ -39,6 +41,7 @@ struct Row {
     section: Section,
     cells: Vec<String>,
     missed: bool,
+    broken: bool,
 }
 
 /// All rows so far.
@@ -52,7 +55,8 @@ impl Table {
     /// A figure and its target; `show` writes a number with its unit.
     pub fn row(&mut self, section: Section, what: &str, goal: Goal, figure: f64, show: Show, note: &str) {
         let (target, verdict, missed) = verdict(goal, figure, show);
-        self.add(section, [what, &show(figure), "", "", &target, &verdict, note].map(String::from).to_vec(), missed);
+        let cells = [what, &show(figure), "", "", &target, &verdict, note];
+        self.add(section, cells.map(String::from).to_vec(), goal, missed);
     }
 
     /// A figure and what it is held against; the target is that of the ratio.
@@ -60,7 +64,7 @@ impl Table {
         let ratio = own / beside;
         let (target, verdict, missed) = verdict(goal, ratio, times);
         let cells = [what, &show(own), &show(beside), &times(ratio), &target, &verdict, note];
-        self.add(section, cells.map(String::from).to_vec(), missed);
+        self.add(section, cells.map(String::from).to_vec(), goal, missed);
     }
 
     /// A figure of ours and of both versions of OpenClaw, as far as there is one; the target is that of the ratio to the first.
@@ -76,22 +80,28 @@ impl Table {
             cells.push(their.map_or(String::new(), |their| times(ratio(their))));
         }
         cells.extend([target, verdict]);
-        self.add(Section::Beside, cells, missed);
+        self.add(Section::Beside, cells, goal, missed);
     }
 
     /// What could not be measured, and why.
     pub fn absent(&mut self, section: Section, what: &str, why: &str) {
-        self.add(section, [what, "-", "", "", "", "", why].map(String::from).to_vec(), false);
+        self.add(section, [what, "-", "", "", "", "", why].map(String::from).to_vec(), Goal::None, false);
     }
 
-    fn add(&mut self, section: Section, cells: Vec<String>, missed: bool) {
+    fn add(&mut self, section: Section, cells: Vec<String>, goal: Goal, missed: bool) {
         eprintln!("  {}", cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>().join("; "));
-        self.0.push(Row { section, cells, missed });
+        let broken = missed && matches!(goal, Goal::Never(_));
+        self.0.push(Row { section, cells, missed, broken });
     }
 
     /// How many targets are missed.
     pub fn missed(&self) -> usize {
         self.0.iter().filter(|row| row.missed).count()
+    }
+
+    /// How many of these may never be.
+    pub fn broken(&self) -> usize {
+        self.0.iter().filter(|row| row.broken).count()
     }
 
     /// All of it as Markdown, that can be read as it is.
@@ -118,7 +128,7 @@ pub enum Better {
 /// The target, the verdict with how much of the target is used, and whether it is missed.
 fn verdict(goal: Goal, figure: f64, show: Show) -> (String, String, bool) {
     let (target, limit, holds) = match goal {
-        Goal::AtMost(most) => (format!("<= {}", show(most)), most, figure <= most),
+        Goal::AtMost(most) | Goal::Never(most) => (format!("<= {}", show(most)), most, figure <= most),
         Goal::AtLeast(least) => (format!(">= {}", show(least)), least, figure >= least),
         Goal::None => return Default::default(),
     };
