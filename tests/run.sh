@@ -31,7 +31,7 @@ check() {
 cargo_tests() {
   local name=$1 status=0 good bad ignored
   shift
-  "$@" >"$logs/$name.log" 2>&1 || status=$?
+  timeout 2400 "$@" >"$logs/$name.log" 2>&1 || status=$?
   good=$(grep -oE '^test result: .* ([0-9]+) passed' "$logs/$name.log" | grep -oE '[0-9]+ passed' | awk '{n += $1} END {print n + 0}')
   bad=$(grep -oE '^test result: .*; ([0-9]+) failed' "$logs/$name.log" | grep -oE '[0-9]+ failed' | awk '{n += $1} END {print n + 0}')
   ignored=$(grep -oE '[0-9]+ ignored' "$logs/$name.log" | awk '{n += $1} END {print n + 0}')
@@ -41,7 +41,7 @@ cargo_tests() {
 node_tests() {
   local name=$1 status=0
   shift
-  "$@" >"$logs/$name.log" 2>&1 || status=$?
+  timeout 2400 "$@" >"$logs/$name.log" 2>&1 || status=$?
   number() { awk -v key="$1" '$1 == "#" && $2 == key {n += $3} END {print n + 0}' "$logs/$name.log"; }
   tally "$name" "$status" "$(number pass)" "$(($(number fail) + $(number cancelled)))" "$(($(number skipped) + $(number todo)))"
   grep -E '# SKIP|# TODO' "$logs/$name.log"
@@ -52,7 +52,7 @@ node_tests() {
 script_tests() {
   local name=$1 status=0 last good bad ignored=0
   shift
-  "$@" >"$logs/$name.log" 2>&1 || status=$?
+  timeout 2400 "$@" >"$logs/$name.log" 2>&1 || status=$?
   last=$(tail -n 1 "$logs/$name.log" | grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' || true)
   if [ -n "$last" ]; then
     read -r good _ bad _ ignored _ <<<"$last"

@@ -219,13 +219,17 @@ function helpers(page, { faults, notes }) {
     },
     /** The row of a list that shows this text. */
     row: (text) => page.getByRole('listitem').filter({ visible: true, hasText: text }).first(),
-    /** Loads the page anew until it was in as soon as on a machine with nothing else to do: one that waits may say so first. */
+    /**
+     * Loads the page anew until it was in as soon as on a machine with nothing else to do: one that waits may say so first. False if
+     * it never was.
+     */
     async reload() {
       for (let round = 0; round < 5; round++) {
         await page.reload();
         await dash.state('connected');
-        if ((await page.evaluate(() => window.connectedAt)) < 400) return;
+        if ((await page.evaluate(() => window.connectedAt)) < 400) return true;
       }
+      return false;
     },
     /**
      * What has moved by itself since the last call or the load: nothing, or `what` with how much and what moved. On a load all of it

@@ -28,12 +28,12 @@ fn set(clock: &Path, time: &str) {
 fn the_clock_may_stand_in_1970_and_jump_to_2099_and_back() {
     let dir = TempDir::new();
     let clock = dir.0.join("clock");
-    set(&clock, "1970-01-01 00:00:10");
+    set(&clock, "1970-01-01 00:01:00");
     let preload = format!("LD_PRELOAD={}", library().display());
     let file = format!("FAKETIME_TIMESTAMP_FILE={}", clock.display());
     let fake = [&preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "TZ=UTC"];
     let gateway = Plan::new().prefix(&[&["env"], &fake[..]].concat()).start();
-    gateway.logged(&["1970-01-01T00:00:1", " listening on "]);
+    gateway.logged(&["1970-01-01T00:0", " listening on "]);
     let mut admin = gateway.admin();
     let (early, by_code, late) = (Device::new(), Device::new(), Device::new());
     let join = |gateway: &Gateway, device: &Device| {
@@ -46,17 +46,22 @@ fn the_clock_may_stand_in_1970_and_jump_to_2099_and_back() {
     // between the challenge and its answer, too
     let mut socket = gateway.dial().open();
     let nonce = socket.challenge();
-    set(&clock, "2099-12-31 23:59:50");
+    set(&clock, "2099-12-31 12:00:00");
     socket.connect(Who::v4().device(&early).params(&nonce)).expect("a nonce is as old as it is");
     join(&gateway, &late);
-    gateway.logged(&["2099-12-31T23:59:5", " admit "]);
+    gateway.logged(&["2099-12-31T12:", " admit "]);
     gateway.connect(&Who::v4().code(&good).device(&by_code)).expect("a code of ten minutes, a moment ago");
     gateway.connect(&Who::v4().code(&spent).device(&Device::new())).expect_err("spent is spent");
     admin.call("device.pair.list", json!({})).expect("and nobody was thrown out");
     assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
 
     set(&clock, "1970-01-01 00:00:00");
+    let process = gateway.pid();
     let gateway = gateway.kill().start();
+    // what the library keeps for a process, which that could not remove
+    for kept in ["faketime_shm_", "sem.faketime_sem_"] {
+        let _ = fs::remove_file(format!("/dev/shm/{kept}{process}"));
+    }
     for device in [&early, &by_code, &late] {
         gateway.connect(&Who::v4().device(device)).expect("a known device").leave();
     }

@@ -269,5 +269,6 @@ fn nothing_that_was_answered_is_lost_however_often_it_is_killed() {
     clients.iter_mut().for_each(|client| client.check(&gateway, &list, true));
     let done: u64 = clients.iter().map(|client| client.done).sum();
     println!("{rounds} kills, {done} answered changes, {} devices; {mended} kills within a change", list.len());
-    assert!(done > 5 * rounds, "only {done} changes in {rounds} rounds");
+    // many times that, but where syncs are slow
+    assert!(done > rounds && mended > 0, "only {done} changes in {rounds} rounds, {mended} kills within one");
 }

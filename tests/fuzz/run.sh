@@ -42,7 +42,7 @@ fuzz() {
     how=(-runs="$runs" -seed=1)
   fi
   from=$(date +%s)
-  "$bin/$target" "${how[@]}" -max_len="$len" -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=64 -print_final_stats=1 \
+  "$bin/$target" "${how[@]}" -max_len="$len" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 -print_final_stats=1 \
     -dict="tests/fuzz/dict/$target.dict" -artifact_prefix="$artifacts/" "${dirs[@]}" >>"$log" 2>&1 || status=$?
   cov=$(grep -oE '\bDONE +cov: [0-9]+' "$log" | tail -n 1 | grep -oE '[0-9]+$')
   if [ "$status" -ne 0 ]; then

@@ -61,7 +61,8 @@ fn ask(dial: &Dial, method: &str, path: &str, headers: &[(&str, &str)]) -> Got {
 
 impl Site {
     fn new(index: &str, more: Value) -> Site {
-        let dir = TempDir::new();
+        // on a disk: some files are larger than memory for files may be
+        let dir = TempDir::below(&std::env::temp_dir());
         let root = dir.0.join("site");
         for folder in ["assets", "fonts", ".git"] {
             fs::create_dir_all(root.join(folder)).unwrap();

@@ -312,7 +312,7 @@ impl TempDir {
         TempDir::below(if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() }.as_path())
     }
 
-    fn below(base: &Path) -> TempDir {
+    pub fn below(base: &Path) -> TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = base.join(name);

@@ -10,7 +10,7 @@ use tungstenite::Message;
 
 use super::client::{Device, Got, Patient, Refused, Session, Socket, Who};
 use super::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
-use super::runner::at_most;
+use super::runner::{at_most, until};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -434,7 +434,7 @@ fn a_client_that_does_not_read_is_closed_and_slows_nobody() {
         open = watcher.call("gatelet.status", json!({})).unwrap()["connections"].as_u64().unwrap();
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(slowest < at_most(Duration::from_secs(1)), "others waited {slowest:?}");
+    assert!(slowest < at_most(Duration::from_secs(5)), "others waited {slowest:?}");
     assert!(matches!(slow.closed().0, 1008 | 1006), "it finds what the system held, and the end");
 }
 
@@ -493,37 +493,39 @@ fn one_address_cannot_crowd_out_the_others() {
     let other = dial("192.168.1.20").tcp();
     let mut crowd: Vec<_> = (0..100).map(|_| dial("172.18.0.1").tcp()).collect();
     dial("172.18.0.1").connect(&Who::v4().token(TOKEN)).expect("even from there an honest client comes in");
-    thread::sleep(at_most(Duration::from_millis(50)));
-    let left = crowd.iter_mut().map(is_closed).filter(|closed| !closed).count();
-    assert!((62..=64).contains(&left), "{left} of one hundred are left");
+    let mut left = || crowd.iter_mut().map(is_closed).filter(|closed| !closed).count();
+    until(|| left() <= 64, || "more than sixty four are left".into());
+    assert!(left() >= 62, "{} of one hundred are left", left());
     let mut other = other;
     assert!(!is_closed(&mut other), "the other address is not touched");
     println!("sixty four of one hundred are left");
 }
 
-/// Has that time passed since, or nearly (a thirtieth for those whose clock began earlier), and not much more?
-fn around(millis: u128, begun: Instant) -> bool {
-    let late = at_most(Duration::from_secs(2)).as_millis();
-    (millis - millis / 30..millis + late).contains(&begun.elapsed().as_millis())
+/// Has that time passed since before the gateway was started, and not much more since it was there?
+fn around(millis: u64, (before, begun): (Instant, Instant)) -> bool {
+    let late = Duration::from_millis(millis) + at_most(Duration::from_secs(5));
+    before.elapsed() >= Duration::from_millis(millis) && begun.elapsed() < late
 }
 
 #[test]
 fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
+    let before = Instant::now();
     let gateway = Gateway::new();
     let begun = Instant::now();
+    let clocks = (before, begun);
     thread::scope(|scope| {
         scope.spawn(|| {
             let (mut socket, _) = challenged(&gateway);
             let reason = "handshake timeout: no connect request came in time";
             assert_eq!(socket.closed(), (1008, reason.into()));
-            assert!(around(15_000, begun), "{:?}", begun.elapsed());
+            assert!(around(15_000, clocks), "{:?}", begun.elapsed());
         });
         for bytes in ["", "GET / HTTP/1.1\r\nHost: x\r\n"] {
             let gateway = &gateway;
             scope.spawn(move || {
                 let mut stream = silent(gateway, bytes);
                 assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0, "no head, no answer");
-                assert!(around(15_000, begun), "{:?}", begun.elapsed());
+                assert!(around(15_000, clocks), "{:?}", begun.elapsed());
             });
         }
         scope.spawn(|| {
@@ -547,7 +549,7 @@ fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
                     tick["ts"].as_u64().unwrap() > 1_600_000_000_000 && tick.as_object().unwrap().len() == 1,
                     "{tick}"
                 );
-                assert!(around(30_000, begun), "{:?}", begun.elapsed());
+                assert!(around(30_000, clocks), "{:?}", begun.elapsed());
             });
         }
         scope.spawn(|| {
@@ -561,7 +563,7 @@ fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
                 assert!(count > 0);
                 seen.extend_from_slice(&part[..count]);
             }
-            assert!(around(25_000, begun), "{:?}", begun.elapsed());
+            assert!(around(25_000, clocks), "{:?}", begun.elapsed());
         });
     });
     let (mut socket, _) = challenged(&gateway);
