@@ -193,7 +193,7 @@ pub fn own_cpu_ns() -> f64 {
 /// Nanoseconds of processor time of that thread, below `/proc`.
 pub fn task_ns(task: &Path) -> f64 {
     let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(f64::NAN)
 }
 
 fn field(text: &str, name: &str) -> Option<f64> {
