@@ -48,11 +48,14 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
         return Err("config.patch raw must be an object".to_string());
     }
     let merged = if patch || plain { edit::merge(old, &root, !patch).ok().flatten() } else { None };
-    // a file that is sound, and only too wide to be compared, is no file to be replaced by what a form made of it
+    // what a form did not see it would take away
     let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::Value::Object(_)));
     match merged {
         Some(Merged { text, paths, lost }) => Ok(Changed { text: [mark, &text].concat(), paths, lost }),
-        None if patch || plain && sound() => Err("invalid config; fix before patching".to_string()),
+        None if (patch || plain) && sound() => {
+            Err("too many entries side by side: change the file by hand".to_string())
+        }
+        None if patch => Err("invalid config; fix before patching".to_string()),
         None => Ok(Changed { text: new, paths: Vec::new(), lost: Vec::new() }),
     }
 }

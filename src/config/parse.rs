@@ -220,6 +220,11 @@ impl Reader<'_> {
         let var = |name: &str| self.env.var(name).filter(|_| print::is_secret_key(path) || !print::is_secret_key(name));
         match expand(raw, &var) {
             Ok(text) => Value::Text(text),
+            Err(name) if print::is_secret_key(&name) && self.env.var(&name).is_some() => {
+                let hint = "only auth.token and auth.password take a variable that is named like a secret";
+                self.error(line, path, format!("{path} is shown, so it cannot be made of the variable {name}"), hint);
+                Value::Bad
+            }
             Err(name) => {
                 let hint = format!("set {name}, or write $${{{name}}} for the text itself");
                 let message = format!("{path} needs the environment variable {name}, which is not set or empty");

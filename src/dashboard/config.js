@@ -10,7 +10,7 @@ const SAFE = [
   "nodes.commands.deny",
 ];
 const AT_START = ["port"];
-/** Where the name of this page may stand; it must not be taken out from here. */
+/** Where the name of this page may stand; from here it must not be taken out of the last of them. */
 const NAMES = ["publicOrigin", "controlUi.allowedOrigins"];
 const MOVED = "config changed since last load";
 
@@ -172,13 +172,22 @@ function sift() {
   for (const group of groups.children) group.hidden = !group.querySelector("li:not([hidden])");
 }
 
+function originOf(name) {
+  try {
+    return new URL(name).origin;
+  } catch {
+    return "";
+  }
+}
+
 async function write() {
   const dirty = changed();
   if (!dirty.length) return say("Nothing is changed.");
   const keys = dirty.map(({ key }) => key).join(", ");
-  const named = (value) => [value].flat().includes(location.origin);
-  const lost = dirty.find(({ key, box, type, old }) => NAMES.includes(key) && named(old) && !named(read(box, type)));
-  if (lost) return say(`Not saved: without ${location.origin} in ${lost.key} this page would be locked out.`, true);
+  const names = fields.filter(({ key, box }) => box && NAMES.includes(key));
+  const named = (of) => names.some((one) => [of(one)].flat().some((name) => name === "*" || originOf(name) === location.origin));
+  if (named(({ old }) => old) && !named(({ box, type }) => read(box, type)))
+    return say(`Not saved: without ${location.origin} in ${NAMES.join(" or ")} this page would be locked out.`, true);
   const patch = {};
   for (const { key, box, type } of dirty) {
     const names = key.split(".");

@@ -121,8 +121,9 @@ export class Gateway {
     const scopes = auth.token || auth.password || auth.bootstrapToken ? SCOPES : (this.#identity.scopes ?? SCOPES);
     const device = await this.#device(auth, scopes, nonce, ts);
     if (socket !== this.#socket) return;
-    // A code works once: the next attempt signs in by key.
-    if (auth.bootstrapToken) this.#secret = {};
+    // A code works once: the next attempt signs in by key, or by what was sent beside it.
+    const { bootstrapToken, ...rest } = auth;
+    if (bootstrapToken) this.#secret = rest;
     try {
       const hello = await this.call("connect", {
         minProtocol: 3,

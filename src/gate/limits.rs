@@ -110,7 +110,7 @@ pub const CONNECTIONS: usize = 16 * 1024;
 pub const PENDING: usize = 64;
 /// Setup codes alive at once.
 pub const SETUP_CODES: usize = 8;
-/// (address, device) pairs whose wrong passwords are counted.
+/// Pairs of address and device, one of them perhaps left out, whose wrong passwords are counted.
 pub const THROTTLES: usize = 256;
 /// Wrong passwords of one pair before the next is refused unread (protocol 4: 10 in 60 s, then 300 s).
 pub const THROTTLE_TRIES: u32 = 10;

@@ -1,6 +1,7 @@
 //! Guesses at passwords and setup codes, counted twice. Generated tokens and keys need no such thing.
 //!
-//! **For each pair** of address and device, in a fixed table: a pair that guesses too often waits, and nobody else does. That
+//! **For each pair** of address and device - a device that shows its key counts wherever it is, who reads over HTTP by its address -
+//! in a fixed table: a pair that guesses too often waits, and nobody else does. That
 //! is for devices whose password is an old one. The pair that was quiet the longest gives way when the table is full, a
 //! waiting one only to nobody: then a new pair is not counted, and is left to the other count.
 //!

@@ -48,7 +48,8 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     may_be_more(call, request.roles)?;
     may_grant(call, request.scopes)?;
     let (slot, mut device) = approved(call, &request)?;
-    if call.caller.dialect() == Dialect::V3 && relay::lacks(call, &request.surface, Scopes::NONE).is_none() {
+    let may_widen = !call.caller.governs_only_itself() && relay::lacks(call, &request.surface, Scopes::NONE).is_none();
+    if call.caller.dialect() == Dialect::V3 && may_widen {
         // there, pairing a node is all that there is to approve; who may not approve what it offers only lets it in
         relay::widen(&mut device, &request.surface, call)?;
     }

@@ -8,7 +8,7 @@ use super::guesses::code_of;
 use super::refuse::line;
 use crate::gate::codes::Taken;
 use crate::gate::device::{Device, Provenance};
-use crate::gate::facts::{Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered};
+use crate::gate::facts::{AuthMode, Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered};
 use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, Role, Slot};
 use crate::gate::limits;
 use crate::gate::policy::{self, Admission, Outcome, Place};
@@ -84,13 +84,8 @@ impl Gateway {
             }
             _ => None,
         };
-        let generation = match (known, attempt.role) {
-            (Some(device), Some(role)) => {
-                let sent = [&presented.device_token, &presented.token];
-                sent.into_iter().flatten().find_map(|token| tokens::check(&self.setup.key, device, role, token))
-            }
-            _ => None,
-        };
+        let check = |token: &String| tokens::check(&self.setup.key, known?, attempt.role?, token);
+        let generation = [&presented.device_token, &presented.token].into_iter().flatten().find_map(check);
         let device_token = match (generation, &presented.device_token) {
             (Some(generation), _) => DeviceToken::Right(generation),
             (None, Some(_)) => DeviceToken::Wrong,
@@ -101,7 +96,11 @@ impl Gateway {
         if let Some(typed) = code_of(attempt, self.setup.policy.auth, secret).filter(|_| !attempt.presented.unread) {
             code = self.codes.check(typed, now.at);
         }
-        let explained = matches!(code, Code::Right(_)) || generation.is_some() && presented.password.is_none();
+        let explained = match self.setup.policy.auth {
+            // a word beside what is right is a guess all the same
+            AuthMode::Password => presented.password.is_none() && presented.token.as_ref().and_then(check).is_some(),
+            _ => matches!(code, Code::Right(_)) || generation.is_some() && presented.password.is_none(),
+        };
         if secret == Secret::Wrong && explained {
             secret = Secret::Absent;
         }

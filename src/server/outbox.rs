@@ -1,7 +1,7 @@
 //! Frames on their way to one client: a bounded queue between the owner, who fills it, and the connection, which empties it.
 //!
-//! Invariants: at most [`limits::OUTBOX_FRAMES`] frames and [`limits::OUTBOX_BYTES`] bytes wait, one frame larger than that
-//! alone excepted; after `close` nothing is added, and what waits is still sent first unless the client is slow.
+//! Invariants: at most [`limits::OUTBOX_FRAMES`] frames wait, of at most [`limits::OUTBOX_BYTES`] bytes beside those that are large,
+//! and of at most [`limits::FRAME_AFTER_HELLO`] more with these, one frame alone excepted; after `close` nothing is added, and what waits is still sent first unless the client is slow.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -80,8 +80,8 @@ struct State {
 pub struct Outbox(RefCell<State>);
 
 impl Outbox {
-    /// Queues a frame that the client must get; closes the connection as slow if it does not fit. Large ones are what nodes answered
-    /// it: beside those of usual size, up to one frame of the largest size more of them may wait.
+    /// Queues a frame that the client must get; closes the connection as slow if it does not fit. Large ones are
+    /// answers, as a rule of nodes: beside those of usual size, up to one frame of the largest size more of them may wait.
     pub fn must(&self, frame: Frame) -> Offer {
         let large = frame.len() >= limits::OUTBOX_LARGE;
         let most = limits::OUTBOX_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };

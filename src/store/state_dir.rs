@@ -75,7 +75,7 @@ pub enum StoreError {
 /// (both 0600); later `capacity` is not looked at.
 pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     disk::create_dir(dir).map_err(failed("create the directory", dir))?;
-    let lock = lock(dir)?;
+    let lock = lock_table(dir)?;
     let table = dir.join(TABLE);
     let created = !exists(&table)?;
     if created {
@@ -97,7 +97,7 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
 /// Looks at the table in `dir` and changes nothing.
 pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
     let table = existing_table(dir)?;
-    let _lock = lock(dir)?;
+    let _lock = lock_table(dir)?;
     let open = || StdDisk::open_read_only(&table).map_err(failed("open", &table));
     let lines = salvage::check(&open()?).unwrap_or_default();
     let verdict = PairingFile::open(open()?).map(|(_, loaded)| loaded);
@@ -109,7 +109,7 @@ pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
 /// if nothing at all can be read.
 pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let table = existing_table(dir)?;
-    let _lock = lock(dir)?;
+    let _lock = lock_table(dir)?;
     let mut repaired = repair_table(&table, capacity)?;
     repaired.new_key = match read_key(dir)? {
         Key::Good(_) => false,
@@ -220,13 +220,17 @@ fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Who has the lock knows that no gateway runs: an address that a killed one left behind may be a stranger's by now, and goes.
+/// Who has the table knows that no gateway runs: an address that a killed one left behind may be a stranger's by now, and goes.
+fn lock_table(dir: &Path) -> Result<DirLock, StoreError> {
+    let lock = lock(dir)?;
+    let _ = fs::remove_file(dir.join(ADDRESS_FILE));
+    Ok(lock)
+}
+
 fn lock(dir: &Path) -> Result<DirLock, StoreError> {
     let path = dir.join(LOCK);
     let lock = disk::lock(&path).map_err(failed("lock", &path))?;
-    let lock = lock.ok_or_else(|| StoreError::Busy { dir: dir.to_owned() })?;
-    let _ = fs::remove_file(dir.join(ADDRESS_FILE));
-    Ok(lock)
+    lock.ok_or_else(|| StoreError::Busy { dir: dir.to_owned() })
 }
 
 fn existing_table(dir: &Path) -> Result<PathBuf, StoreError> {

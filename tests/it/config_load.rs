@@ -405,7 +405,7 @@ fn a_secret_in_a_variable_is_for_the_keys_of_secrets_only() {
         "controlUi: { basePath: '/${MY_PASSWORD}' }",
     ] {
         let loaded = with(key);
-        assert!(messages(&loaded)[0].contains("needs the environment variable"), "{key}: {:?}", messages(&loaded));
+        assert!(messages(&loaded)[0].contains("named like a secret"), "{key}: {:?}", messages(&loaded));
         let all = format!("{:?} {:?}", loaded.problems, loaded.settings);
         assert!(!all.contains(TOKEN) && !all.contains("correct horse"), "{key}: {all}");
     }

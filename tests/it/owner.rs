@@ -121,6 +121,27 @@ fn who_governs_only_itself_takes_nothing_back_that_was_taken_and_becomes_no_node
 }
 
 #[test]
+fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
+    for protocol in [3, 4] {
+        let gateway = strict();
+        let mut admin = gateway.admin();
+        let device = Device::new();
+        let node = Who::of(protocol).offering(("linux", "Linux"), &["system.which"], &[]).device(&device);
+        let request = gateway.connect(&node.clone().token(TOKEN)).unwrap_err().request_id().to_string();
+        admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
+        let _node = gateway.connect(&node).unwrap();
+        let operator = Who::of(protocol).scopes(&["pairing", "write"]).device(&device);
+        let request = gateway.connect(&operator).unwrap_err().request_id().to_string();
+        let mut guest = gateway.connect(&operator.clone().code(&gateway.narrow_code("pairing,write"))).unwrap();
+        // perhaps it lets itself in as what it is already
+        let _ = guest.call("device.pair.approve", json!({ "requestId": request }));
+        let list = admin.call("node.pair.list", json!({})).unwrap();
+        assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{protocol}: {list}");
+        assert_eq!(list["pending"][0]["commands"], json!(["system.which"]), "{protocol}: it waits: {list}");
+    }
+}
+
+#[test]
 fn letting_a_device_in_as_an_operator_forgets_nothing_that_it_offers_as_a_node() {
     let gateway = strict();
     let mut admin = gateway.admin();

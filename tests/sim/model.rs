@@ -518,9 +518,10 @@ impl Model {
 
     fn shown(&mut self, truth: &Truth, now: u64) -> Shown {
         let valid = truth.who.filter(|_| truth.proof == Proof::Valid);
-        let known = valid.and_then(|who| self.dev(who));
+        let known = valid.and_then(|who| self.dev(who)).cloned();
         let tokens = [&truth.device_token, &truth.token];
         let generation = known
+            .as_ref()
             .zip(truth.role)
             .and_then(|(dev, role)| tokens.into_iter().flatten().find_map(|token| self.generation(dev, role, token)));
         let by_password = self.rules.auth == AuthMode::Password;
@@ -541,7 +542,12 @@ impl Model {
         let typed = truth.code.as_ref().or(as_code).filter(|_| !truth.unread).cloned();
         self.codes.retain(|code| now - code.made < limits::SETUP_CODE_MS);
         let grant = typed.as_ref().and_then(|typed| self.codes.iter().find(|code| code.text == *typed)).cloned();
-        let explained = grant.is_some() || generation.is_some() && truth.password.is_none();
+        let by_itself =
+            || truth.token.as_ref().and_then(|token| self.generation(known.as_ref()?, truth.role?, token)).is_some();
+        let explained = match self.rules.auth {
+            AuthMode::Password => truth.password.is_none() && by_itself(),
+            _ => grant.is_some() || generation.is_some() && truth.password.is_none(),
+        };
         let wrong = !sent.is_empty() && !throttled && !secret && !explained;
         if counted && secret {
             self.guesses.remove(&valid);

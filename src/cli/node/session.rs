@@ -43,6 +43,8 @@ impl Session {
             theirs.cancel_all();
             // those who wait for a command look 20 times a second whether it is to end
             std::thread::sleep(std::time::Duration::from_millis(2 * limits::NODE_LOOK_MS));
+            // and what was asked for meanwhile
+            theirs.cancel_all();
             std::process::exit(Exit::Ok as i32);
         });
         start_thread("stop", stopping).map_err(|error| Failure::failed(error.to_string()))?;
@@ -151,12 +153,12 @@ impl Session {
         if !token.is_empty() {
             host.credentials.insert(0, ("deviceToken", token.clone()));
         }
-        host.identity.keep(&Gateway { address: host.address, token, name: clean(&host.name) })?;
+        let kept = host.identity.keep(&Gateway { address: host.address, token, name: clean(&host.name) });
         let (address, id) = (host.address.to_string(), host.identity.id.short().to_string());
         let note = if first { FIRST } else { "" };
         emit(&["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note].concat());
         self.said.clear();
-        Ok(())
+        kept
     }
 
     /// The parameters of `connect`.
