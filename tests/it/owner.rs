@@ -126,7 +126,7 @@ fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
         let gateway = strict();
         let mut admin = gateway.admin();
         let device = Device::new();
-        let node = Who::of(protocol).offering(("linux", "Linux"), &["system.which"], &[]).device(&device);
+        let node = Who::of(protocol).offering(("ios", "iPad"), &["location.get"], &[]).device(&device);
         let request = gateway.connect(&node.clone().token(TOKEN)).unwrap_err().request_id().to_string();
         admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
         let _node = gateway.connect(&node).unwrap();
@@ -137,7 +137,7 @@ fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
         let _ = guest.call("device.pair.approve", json!({ "requestId": request }));
         let list = admin.call("node.pair.list", json!({})).unwrap();
         assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{protocol}: {list}");
-        assert_eq!(list["pending"][0]["commands"], json!(["system.which"]), "{protocol}: it waits: {list}");
+        assert_eq!(list["pending"][0]["commands"], json!(["location.get"]), "{protocol}: it waits: {list}");
     }
 }
 
