@@ -55,7 +55,7 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     }
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
     let mut effects = resolved(call.now.wall, &request, "approved");
-    effects.push(Effect::LetIn(request.device, call.now));
+    effects.push(Effect::LetIn(request.device));
     Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
 }
 

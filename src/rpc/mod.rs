@@ -104,7 +104,7 @@ pub enum Effect {
     /// That request waits for nobody any more.
     Decided(RequestId),
     /// That device was let in, and nothing was said of what it offers as a node.
-    LetIn(DeviceId, Now),
+    LetIn(DeviceId),
 }
 
 /// Who gets an event.

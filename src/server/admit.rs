@@ -229,7 +229,7 @@ impl Gateway {
             self.broadcast_presence();
         }
         if matches!(welcome.admission.place, Place::New { .. } | Place::Grows { .. }) {
-            self.happen(vec![rpc::devices_changed()]);
+            self.happen(vec![rpc::devices_changed()], now);
         }
         // what the code does not give, the owner left out
         if !welcome.admission.ask.is_empty() && welcome.rule != Rule::SetupCode {

@@ -46,7 +46,7 @@ impl Gateway {
                 to: Audience::V4 { scope: Scope::Read },
             });
         }
-        self.answered(conn, id, reply);
+        self.answered(conn, id, reply, now);
         if auth_changed {
             self.close_secret_holders();
         }

@@ -55,14 +55,14 @@ impl Gateway {
             random: &mut |bytes| entropy.fill(bytes),
         };
         match rpc::dispatch(&mut call, &request.method, request.params) {
-            Ok(reply) => self.answer(conn, &request.id, reply),
+            Ok(reply) => self.answer(conn, &request.id, reply, now),
             Err(failure) => self.fail(conn, &request.id, &failure),
         }
     }
 
-    fn answer(&mut self, conn: ConnId, id: &str, mut reply: Reply) {
+    fn answer(&mut self, conn: ConnId, id: &str, mut reply: Reply, now: Now) {
         match (reply.change.take(), reply.file.take()) {
-            (None, None) => self.answered(conn, id, reply),
+            (None, None) => self.answered(conn, id, reply, now),
             (change, _) if self.commits.is_full() || self.is_placed_twice(change.as_ref()) => {
                 self.fail(conn, id, &Failure::unavailable("too many changes wait for the disk; retry shortly"));
             }
@@ -83,17 +83,17 @@ impl Gateway {
         device.is_some_and(|device| self.commits.before(&mut self.devices, &device.id).is_some())
     }
 
-    pub(super) fn answered(&mut self, conn: ConnId, id: &str, reply: Reply) {
+    pub(super) fn answered(&mut self, conn: ConnId, id: &str, reply: Reply, now: Now) {
         if !reply.later {
             self.send(conn, frames::response_ok(id, &reply.payload));
         }
-        self.happen(reply.effects);
+        self.happen(reply.effects, now);
     }
 
     /// The commit of a call is done.
-    pub(super) fn answer_committed(&mut self, conn: ConnId, id: &str, reply: Reply, well: bool) {
+    pub(super) fn answer_committed(&mut self, conn: ConnId, id: &str, reply: Reply, well: bool, now: Now) {
         if well {
-            self.answered(conn, id, reply);
+            self.answered(conn, id, reply, now);
         } else {
             self.fail(conn, id, &Failure::unavailable("the pairing table could not be written; see the gateway's log"));
         }

@@ -211,7 +211,7 @@ impl Gateway {
                 Then::Connect { conn, attempt } if well => self.connect(conn, *attempt, now),
                 Then::Connect { conn, attempt } => self.decide(conn, *attempt, false, now),
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
-                Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well),
+                Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well, now),
                 Then::File { conn, id } => {
                     job.file.take().into_iter().for_each(|work| self.file_done(conn, &id, *work, now));
                 }
@@ -227,7 +227,7 @@ impl Gateway {
             self.note_connected(slot);
             self.seen(slot, now);
         }
-        self.left(conn);
+        self.left(conn, now);
         if self.presence.leave(conn) {
             self.broadcast_presence();
         }
@@ -272,7 +272,7 @@ impl Gateway {
             self.broadcast_with("health", [&v3, &v4], versions, Audience::All, true);
         }
         let late = self.relay.expire(now);
-        self.happen(late);
+        self.happen(late, now);
         if now.at >= self.next_ping {
             self.next_ping = now.at.plus(limits::PING_MS);
             self.conns.iter().filter(|conn| conn.admitted.is_some()).for_each(|conn| conn.outbox.ping());
@@ -297,7 +297,7 @@ impl Gateway {
         }
         self.phase = Phase::Stopping;
         let unanswered = self.relay.stop();
-        self.happen(unanswered);
+        self.happen(unanswered, now);
         // Protocol 3 has null for an unknown time, protocol 4 leaves it out.
         let v3 = json::object(|o| {
             o.str("reason", "gateway stopping");
@@ -350,17 +350,17 @@ impl Gateway {
     }
 
     /// Does what a call named, in order.
-    pub(super) fn happen(&mut self, effects: Vec<Effect>) {
+    pub(super) fn happen(&mut self, effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
                 Effect::Event { name, payload, to } => self.broadcast(name, &payload, to, true),
                 Effect::Close { device, roles, why } => self.close_device(&device, roles, why),
                 Effect::Frame { conn, frame } => self.send(conn, frame),
                 Effect::Fail { conn, id, failure } => self.fail(conn, &id, &failure),
-                Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame),
+                Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame, now),
                 Effect::Presence => self.broadcast_presence(),
                 Effect::Decided(request) => self.pending.forget(request),
-                Effect::LetIn(device, now) => self.node_offers(device, now),
+                Effect::LetIn(device) => self.node_offers(device, now),
             }
         }
     }

@@ -87,14 +87,14 @@ impl Gateway {
             let command = &self.setup.command;
             log::info!("node {} offers what waits for approval; run `{command} nodes approve {id}`", device.short());
         }
-        self.happen(events);
+        self.happen(events, now);
         id
     }
 
     /// A connection is gone; who waited for it is told.
-    pub(super) fn left(&mut self, conn: ConnId) {
+    pub(super) fn left(&mut self, conn: ConnId, now: Now) {
         let effects = self.relay.leave(conn);
-        self.happen(effects);
+        self.happen(effects, now);
     }
 
     /// The requests of nodes that are here do not run out.
@@ -103,11 +103,11 @@ impl Gateway {
     }
 
     /// Sends a call to its node, or back if the node does not read.
-    pub(super) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>) {
+    pub(super) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
         let offer = self.conns.get(conn).map(|conn| conn.outbox.may(frame.into()));
         if offer != Some(Offer::Queued) {
             let failed = self.relay.invokes.unsent(id);
-            self.happen(failed.into_iter().collect());
+            self.happen(failed.into_iter().collect(), now);
         }
     }
 }
