@@ -10,7 +10,9 @@ exe=$(realpath "$2")
 export LC_ALL=C.UTF-8
 unset GATELET_TOKEN OPENCLAW_GATEWAY_TOKEN GATELET_CONFIG OPENCLAW_CONFIG_PATH GATELET_LOG WT_SESSION TERM_PROGRAM
 service=gatelet-test-$$
-port=$((20000 + $$ % 20000))
+# one that nobody listens on, and that the system gives to nobody who only connects
+port=$((20000 + $$ % 10000))
+while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
 work=$(mktemp -d)
 # a blank and a letter beyond ASCII, as many user names have them
 state="$work/state of J"$'\xc3\xb6'"rg"
