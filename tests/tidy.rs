@@ -1,5 +1,6 @@
-//! The style of the house, held by a test: who imports whom, how long things are, what must not be written, and the tables of
-//! README in step with the code. `UPDATE=1 cargo test --test tidy` rewrites the tables.
+//! The style of the house, held by a test: who imports whom, how long things are, what must not be written, tables in documents
+//! in step with the code, and documents that are short and narrow and whose links resolve. `UPDATE=1 cargo test --test tidy`
+//! rewrites the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -53,6 +54,18 @@ const FORBIDDEN: [(&str, &[&str], &str); 8] = [
     ("eprint!", &["src/cli/", "src/main.rs"], "return an error and let cli print it, or use log"),
     ("extern crate", &[], "core, heapless and subtle are all that the gate may use; elsewhere the edition does it"),
 ];
+
+/// Greatest number of lines in the README.
+const README_LINES: usize = 130;
+
+/// Greatest number of columns in a line of a document, outside of tables.
+const DOCUMENT_COLUMNS: usize = 100;
+
+/// Documents with wider lines. To be removed from this list when the document is next rewritten.
+const WIDE_DOCUMENTS: [&str; 2] = ["src/ARCHITECTURE.md", "targets/README.md"];
+
+/// Linked files that do not exist yet.
+const FILES_TO_COME: [&str; 1] = ["targets/page.png"];
 
 #[test]
 fn rooms_import_only_what_their_arrow_allows() {
@@ -202,7 +215,7 @@ fn every_source_file_is_compiled() {
 }
 
 #[test]
-fn the_refusals_of_the_readme_are_those_of_the_gate() {
+fn the_table_of_refusals_is_that_of_the_gate() {
     let mut table = String::from("| `details.code` | message | close | what to do |\n|---|---|---|---|\n");
     for refusal in Refusal::ALL {
         let words = refusal.words();
@@ -213,16 +226,16 @@ fn the_refusals_of_the_readme_are_those_of_the_gate() {
         };
         writeln!(table, "| `{}` | {} | {} | {} |", words.code, cell(&message), words.close, cell(&hint)).unwrap();
     }
-    hold_section("refusals", &table);
+    hold_section("targets/REFUSALS.md", "refusals", &table);
 }
 
 #[test]
-fn the_rules_of_the_readme_are_those_of_the_gate() {
+fn the_table_of_rules_is_that_of_the_gate() {
     let mut table = String::from("| rule | asks about |\n|---|---|\n");
     for rule in Rule::ALL {
         writeln!(table, "| {} | {} |", rule.number(), cell(rule.title()[rule.number().len()..].trim())).unwrap();
     }
-    hold_section("rules", &table);
+    hold_section("targets/REFUSALS.md", "rules", &table);
 }
 
 #[test]
@@ -236,7 +249,7 @@ fn the_page_names_the_rules_as_the_gate_does() {
 }
 
 #[test]
-fn each_dependency_has_its_reason_in_the_readme() {
+fn each_dependency_has_its_reason() {
     let manifest = read("Cargo.toml");
     let mut depends = BTreeSet::new();
     let mut inside = false;
@@ -248,20 +261,21 @@ fn each_dependency_has_its_reason_in_the_readme() {
         }
     }
     assert!(depends.len() > 10, "only {} dependencies were seen", depends.len());
-    let readme = read("README.md");
-    let section = readme.split("\n## ").find(|section| section.starts_with("Dependencies")).unwrap_or("");
+    let file = "src/DEPENDENCIES.md";
+    let text = read(file);
+    let table = text.lines().skip_while(|line| !line.starts_with("| crate |")).take_while(|line| line.starts_with('|'));
     let mut reasons = BTreeMap::new();
-    for line in section.lines().filter(|line| line.starts_with("| `")) {
+    for line in table.filter(|line| line.starts_with("| `")) {
         let mut cells = line.trim_matches('|').split('|').map(str::trim);
         let (name, why) = (cells.next().unwrap_or(""), cells.next().unwrap_or(""));
         reasons.insert(name.trim_matches('`').to_string(), why.to_string());
     }
     let named: BTreeSet<String> = reasons.keys().cloned().collect();
     let mut wrong = Vec::new();
-    wrong.extend(depends.difference(&named).map(|name| format!("README.md: say in Dependencies why {name} is there")));
-    wrong.extend(named.difference(&depends).map(|name| format!("README.md: {name} is no dependency any more")));
+    wrong.extend(depends.difference(&named).map(|name| format!("{file}: add a row that says why {name} is there")));
+    wrong.extend(named.difference(&depends).map(|name| format!("{file}: {name} is no dependency any more")));
     let silent = reasons.iter().filter(|(_, why)| why.len() < 10);
-    wrong.extend(silent.map(|(name, _)| format!("README.md: say why {name} is there")));
+    wrong.extend(silent.map(|(name, _)| format!("{file}: say why {name} is there")));
     report(wrong);
 }
 
@@ -273,6 +287,125 @@ fn no_package_comes_in_unnoticed() {
         packages <= PACKAGES,
         "{packages} packages in Cargo.lock, {PACKAGES} were agreed; is the new one worth it?"
     );
+}
+
+#[test]
+fn documents_are_narrow_and_the_readme_is_short() {
+    let mut wrong = Vec::new();
+    let lines = read("README.md").lines().count();
+    if lines > README_LINES {
+        wrong.push(format!("README.md: {lines} lines, {README_LINES} are allowed; move details to a page it links to"));
+    }
+    for Document { name, text } in documents().iter().filter(|one| !WIDE_DOCUMENTS.contains(&one.name.as_str())) {
+        for (at, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.starts_with('|')) {
+            let columns = line.chars().count();
+            if columns > DOCUMENT_COLUMNS {
+                wrong.push(format!("{name}:{at}: {columns} columns; break the line at {DOCUMENT_COLUMNS}"));
+            }
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn links_in_documents_resolve() {
+    let (mut wrong, mut links) = (Vec::new(), 0);
+    for document in documents() {
+        for (at, target) in document.links() {
+            let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
+            let linked = if path.is_empty() { document.name.clone() } else { document.beside(path) };
+            links += 1;
+            if FILES_TO_COME.contains(&linked.as_str()) {
+                continue;
+            }
+            if !root().join(&linked).exists() {
+                wrong.push(format!("{}:{at}: there is no {linked}", document.name));
+            } else if !heading.is_empty() && !headings(&read(&linked)).any(|one| one == heading) {
+                wrong.push(format!("{}:{at}: {linked} has no heading #{heading}", document.name));
+            }
+        }
+    }
+    for file in FILES_TO_COME.iter().filter(|file| root().join(file).exists()) {
+        wrong.push(format!("{file} exists; remove it from FILES_TO_COME"));
+    }
+    assert!(links > 40, "only {links} links were seen");
+    report(wrong);
+}
+
+#[test]
+fn each_promise_names_tests_that_exist() {
+    let file = "tests/README.md";
+    let text = read(file);
+    let rows = text.lines().skip_while(|line| !line.starts_with("| promise |")).skip(2);
+    let (mut wrong, mut promises) = (Vec::new(), 0);
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        promises += 1;
+        let held_by = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or("");
+        let paths: Vec<&str> = held_by.split('`').skip(1).step_by(2).filter(|path| path.contains('/')).collect();
+        let missing = paths.iter().filter(|path| !root().join(path).exists());
+        wrong.extend(missing.map(|path| format!("{file}: there is no {path}: {row}")));
+        if paths.is_empty() {
+            wrong.push(format!("{file}: name the test that holds this: {row}"));
+        }
+    }
+    assert!(promises > 20, "only {promises} promises were seen");
+    report(wrong);
+}
+
+// --- reading the documents --------------------------------------------------------------------------------------------
+
+struct Document {
+    /// Path from the root of the repository.
+    name: String,
+    text: String,
+}
+
+impl Document {
+    /// Line and target of each link to a file or heading of this repository.
+    fn links(&self) -> Vec<(usize, String)> {
+        let mut found = Vec::new();
+        for (at, line) in (1..).zip(self.text.lines()).filter(|(_, line)| !line.starts_with("    ")) {
+            let targets = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+            let local = targets.map(|(target, _)| target).filter(|target| !target.contains("://"));
+            found.extend(local.map(|target| (at, target.to_string())));
+        }
+        found
+    }
+
+    /// Path from the root of the repository for a path relative to this document.
+    fn beside(&self, path: &str) -> String {
+        let mut parts: Vec<&str> = self.name.split('/').collect();
+        parts.pop();
+        for part in path.split('/') {
+            match part {
+                ".." => _ = parts.pop(),
+                part => parts.push(part),
+            }
+        }
+        parts.join("/")
+    }
+}
+
+/// Every Markdown file of the repository.
+fn documents() -> Vec<Document> {
+    let here = fs::read_dir(root()).expect("the repository can be listed").flatten().map(|entry| entry.path());
+    let folders = [".github", "findings", "src", "targets", "tests"].into_iter();
+    let below = folders.flat_map(|folder| files(&root().join(folder)));
+    let all = here.filter(|path| path.is_file()).chain(below);
+    let markdown = all.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let read = |path: PathBuf| Document { name: shown(&path), text: read(&shown(&path)) };
+    let found: Vec<Document> = markdown.map(read).collect();
+    assert!(found.len() > 20, "only {} documents were seen", found.len());
+    found
+}
+
+/// The anchors of the headings: lower case, blanks as hyphens, punctuation removed.
+fn headings(text: &str) -> impl Iterator<Item = String> + '_ {
+    let titles = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    titles.map(|title| {
+        let kept = title.chars().filter(|char| char.is_alphanumeric() || [' ', '-', '_'].contains(char));
+        kept.map(|char| if char == ' ' { '-' } else { char.to_ascii_lowercase() }).collect()
+    })
 }
 
 // --- reading the source -----------------------------------------------------------------------------------------------
@@ -441,7 +574,7 @@ fn parents(path: &Path, tops: &[PathBuf]) -> (String, Vec<PathBuf>) {
     }
 }
 
-// --- files, README, and the report --------------------------------------------------------------------------------------
+// --- files, tables, and the report --------------------------------------------------------------------------------------
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -476,23 +609,23 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// The part of README between the section's two marks is this; with `UPDATE=1` it is made so.
-fn hold_section(mark: &str, expected: &str) {
-    let readme = read("README.md");
+/// Checks that the part of the document between the section's two marks is `expected`; with `UPDATE=1` writes it.
+fn hold_section(file: &str, mark: &str, expected: &str) {
+    let document = read(file);
     let (open, close) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
-    let parts = readme.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?)));
+    let parts = document.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?)));
     let Some((before, (is, after))) = parts else {
-        panic!("README.md: the marks `{}` and `{close}` must enclose a table", open.trim());
+        panic!("{file}: the marks `{}` and `{close}` must enclose a table", open.trim());
     };
     if is == expected {
         return;
     }
     if std::env::var_os("UPDATE").is_none() {
         let first = is.lines().zip(expected.lines()).find(|(is, shall)| is != shall);
-        panic!("README.md: the table of {mark} is out of step; run UPDATE=1 cargo test --test tidy\nfirst: {first:#?}");
+        panic!("{file}: the table of {mark} is out of step; run UPDATE=1 cargo test --test tidy\nfirst: {first:#?}");
     }
     let text = format!("{before}{open}{expected}{close}{after}");
-    fs::write(root().join("README.md"), text).expect("README.md can be written");
+    fs::write(root().join(file), text).unwrap_or_else(|error| panic!("cannot write {file}: {error}"));
 }
 
 fn report(wrong: Vec<String>) {
