@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gatelet::config::{Kind, KEYS};
 use gatelet::gate::facts::Dialect;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 
@@ -287,6 +288,42 @@ fn no_package_comes_in_unnoticed() {
         packages <= PACKAGES,
         "{packages} packages in Cargo.lock, {PACKAGES} were agreed; is the new one worth it?"
     );
+}
+
+#[test]
+fn every_key_and_variable_of_the_configuration_is_documented() {
+    let file = "targets/CONFIGURATION.md";
+    let text = read(file);
+    let mut wrong = Vec::new();
+    for key in KEYS {
+        let default = match key.kind {
+            Kind::Section | Kind::NotUsed => continue,
+            Kind::Flag(default) => format!("`{default}`"),
+            Kind::Number(_, _, default) => default.to_string(),
+            _ => String::new(),
+        };
+        let section = key.path.split_once('.').map_or(key.path, |(section, _)| section);
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{}`", key.path)));
+        let values = row.map_or("", |row| row.split(" | ").nth(1).unwrap_or(""));
+        let named = [format!("`{}`", key.path), format!("`{section}.*`")].iter().any(|name| text.contains(name));
+        if !named {
+            wrong.push(format!("{file}: {} is not described", key.path));
+        } else if row.is_some() && !values.starts_with(&default) {
+            wrong.push(format!("{file}: the row of {} must begin with its default, {default}", key.path));
+        }
+    }
+    let mut variables = BTreeSet::new();
+    for source in sources().iter().filter(|source| matches!(source.room(), Some("config" | "server"))) {
+        for word in source.code().filter(|(_, line)| is_code(line)).flat_map(|(_, line)| line.split('"').skip(1)) {
+            if (word.starts_with("GATELET_") || word.starts_with("OPENCLAW_")) && !word.contains(' ') {
+                variables.insert(word.trim_end_matches("_FILE").to_string());
+            }
+        }
+    }
+    let unnamed = variables.iter().filter(|name| !text.contains(&format!("`{name}`")));
+    wrong.extend(unnamed.map(|name| format!("{file}: the variable {name} is not described")));
+    assert!(KEYS.len() > 50 && variables.len() > 10, "only {} variables were seen", variables.len());
+    report(wrong);
 }
 
 #[test]
