@@ -1,9 +1,11 @@
-//! Setup codes: eight characters that let one new device in, once, within ten minutes.
+//! Setup codes: eight characters that pair one new device, once, within ten minutes.
 //!
-//! A code is made for the owner and shown to a person. It is used up in the moment of admission. Wrong tries end none: nobody can
-//! tell which one a wrong try was meant for, and a stranger could end what the owner just made. They are looked at at a fixed
-//! rate in all instead ([`super::throttle::Line`]), so that whoever tries for as long as a code lives finds it with a chance of
-//! one in 70 million.
+//! A code is created at the request of the owner and removed by [`Codes::take`] when a client is
+//! admitted with it. Failed attempts do not end a code: a failed attempt cannot be attributed to
+//! one code, and ending codes would let an unauthenticated client destroy a code that was just
+//! created. Instead, [`super::throttle::Line`] limits all attempts together to a fixed rate. An
+//! attacker who tries for the whole life of a code finds it with a probability below one in
+//! 70 million.
 
 use subtle::ConstantTimeEq;
 
@@ -11,23 +13,25 @@ use super::facts::{Code, Grant};
 use super::ids::{Millis, RequestId};
 use super::limits;
 
-/// Letters and digits that nobody confuses: no 0, O, 1, I.
+/// Alphabet of setup codes: letters and digits without the easily confused 0, O, 1 and I.
 pub const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
-/// Characters of a code.
+/// Number of characters in a code.
 pub const CODE_LEN: usize = 8;
 
-/// A code's characters. Secret while it lives.
+/// Characters of one setup code. Secret until the code is used or expires.
 #[derive(Clone, Copy)]
 pub struct CodeText(pub [u8; CODE_LEN]);
 
 impl CodeText {
-    /// Makes a code of random bytes, 40 bits of them.
+    /// Makes a code from random bytes; uses five bits of each, 40 bits in all.
     pub fn from_random(bytes: [u8; CODE_LEN]) -> CodeText {
         CodeText(bytes.map(|byte| ALPHABET[(byte & 31) as usize]))
     }
 
-    /// Reads what a person typed: any case, with or without spaces and dashes. `None` if it cannot be a code.
+    /// Parses a code as typed: case, spaces and dashes are ignored.
+    ///
+    /// Returns `None` if the text cannot be a code.
     pub fn parse(typed: &str) -> Option<CodeText> {
         let mut text = [0; CODE_LEN];
         let mut len = 0;
@@ -42,7 +46,7 @@ impl CodeText {
         (len == CODE_LEN).then_some(CodeText(text))
     }
 
-    /// The eight characters.
+    /// Returns the eight characters.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.0).unwrap_or("")
     }
@@ -56,38 +60,40 @@ struct Entry {
     made: Millis,
 }
 
-/// A code that was used up; it can be given back if nothing came of it.
+/// A used code. [`Codes::give_back`] restores it if the admission fails.
 pub struct Taken(Entry);
 
 impl Taken {
-    /// The id it was made with.
+    /// Returns the id the code was created with.
     pub fn id(&self) -> RequestId {
         self.0.id
     }
 }
 
-/// What became of a code that was asked after.
+/// State of a setup code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeState {
-    /// It waits; this many milliseconds are left.
+    /// Valid for this many more milliseconds.
     Alive(u64),
-    /// It was used, ended or forgotten.
+    /// Used, evicted, expired or unknown.
     Gone,
 }
 
-/// The codes that are alive.
+/// Setup codes that are valid, at most [`limits::SETUP_CODES`].
 #[derive(Default)]
 pub struct Codes {
     entries: heapless::Vec<Entry, { limits::SETUP_CODES }>,
 }
 
 impl Codes {
-    /// No code.
+    /// Creates an empty set of codes.
     pub const fn new() -> Codes {
         Codes { entries: heapless::Vec::new() }
     }
 
-    /// A code begins to live. The oldest one ends when there are too many.
+    /// Adds a code that is valid from `now` for [`limits::SETUP_CODE_MS`].
+    ///
+    /// Evicts the first entry if the set is full.
     pub fn make(&mut self, id: RequestId, text: CodeText, grant: Grant, now: Millis) {
         self.expire(now);
         if self.entries.is_full() {
@@ -96,7 +102,7 @@ impl Codes {
         let _ = self.entries.push(Entry { id, text, grant, made: now });
     }
 
-    /// Looks at what was presented, in constant time for each code.
+    /// Compares `presented` with every valid code; each comparison takes constant time.
     pub fn check(&mut self, presented: &str, now: Millis) -> Code {
         self.expire(now);
         let Some(text) = CodeText::parse(presented) else {
@@ -111,7 +117,10 @@ impl Codes {
         found.map_or(Code::Wrong, Code::Right)
     }
 
-    /// Uses the code up. `None` if it is not alive any more: then nobody may be let in by it.
+    /// Removes and returns the code that matches `presented`.
+    ///
+    /// Returns `None` if no valid code matches; the caller must not admit the client by a code
+    /// then.
     pub fn take(&mut self, presented: &str, now: Millis) -> Option<Taken> {
         self.expire(now);
         let text = CodeText::parse(presented)?;
@@ -119,7 +128,9 @@ impl Codes {
         Some(Taken(self.entries.remove(at)))
     }
 
-    /// The code was used up for nothing: it goes on living, as long as it would have.
+    /// Restores a used code whose admission failed. It still expires at its original time.
+    ///
+    /// Evicts the first entry if the set is full.
     pub fn give_back(&mut self, taken: Taken) {
         if self.entries.is_full() {
             self.entries.remove(0);
@@ -127,7 +138,7 @@ impl Codes {
         let _ = self.entries.push(taken.0);
     }
 
-    /// What became of the code of that id.
+    /// Returns the state of the code with this id.
     pub fn state(&mut self, id: RequestId, now: Millis) -> CodeState {
         self.expire(now);
         let entry = self.entries.iter().find(|entry| entry.id == id);

@@ -1,12 +1,14 @@
-//! What a node may do: which of its commands are offered, which may be invoked, and what an approval of them takes.
+//! Command policy of a node: which of its commands are offered, which may be invoked, and which
+//! scopes an approval takes.
 //!
-//! Four things decide about a command: the node declared it, its platform or the owner's list allows it, the owner's
-//! other list does not deny it, and the owner approved it. All four are asked again for each invoke, so a change of the
-//! configuration counts at once. The rules are those of the node's own dialect; where protocol 4 has a corner of its own,
-//! that is said below. Never here: who asks (scopes of a call are `rpc`'s), whether the node is connected.
+//! A command may be invoked if the node declared it, its platform or the owner's allow list permits
+//! it, the owner's deny list does not contain it, and the owner approved it. All four conditions
+//! are checked for every invoke, so a configuration change takes effect at once. The rules are
+//! those of the node's protocol version; special cases of protocol 4 are documented at the items
+//! below. Not checked here: the scopes of the caller (see `rpc`) and whether the node is connected.
 //!
-//! Invariants: what is denied is neither offered nor invoked, whatever else says so; nothing is invoked that is not
-//! declared, offered and approved.
+//! Invariants: a denied command is neither offered nor invoked, whatever other rules say; no
+//! command is invoked that is not declared, offered and approved.
 
 use core::fmt;
 
@@ -14,31 +16,33 @@ use super::commands_known::{find, Platform};
 use super::dialect::Dialect;
 use super::scopes::{Scope, Scopes};
 
-/// The message for a refused invoke; protocol 4 adds `: ` and the [`Denial`].
+/// Error message of a rejected invoke. Protocol 4 appends `: ` and the [`Denial`].
 pub const NOT_ALLOWED: &str = "node command not allowed";
 
-/// A node as it described itself at connect.
+/// A node as described in its connect request.
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'a, D> {
     pub dialect: Dialect,
-    /// As sent.
+    /// Platform as sent.
     pub platform: &'a str,
-    /// As sent; empty if it sent none.
+    /// Device family as sent; empty if absent.
     pub family: &'a str,
-    /// It has the capability `talk`; where capabilities are approved, only an approved one counts in an invoke.
+    /// Whether the node has the capability `talk`.
+    ///
+    /// Where capabilities need approval, set this for an invoke only if the capability is approved.
     pub talk: bool,
-    /// Every command it declared, as sent. Not what is left of them: that is decided here.
+    /// All declared commands, as sent and unfiltered; this module filters them.
     pub declared: &'a [D],
 }
 
-/// `gateway.nodes.commands` of the configuration.
+/// Command lists of the configuration (`gateway.nodes.commands`).
 #[derive(Clone, Copy, Debug)]
 pub struct Lists<'a, S> {
     pub allow: &'a [S],
     pub deny: &'a [S],
 }
 
-/// The rules for one node. Cheap to make: make it when a question comes.
+/// Command rules for one node. Cheap to construct; make one for each check.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a, D, S> {
     node: Node<'a, D>,
@@ -52,7 +56,8 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         Rules { node, lists, platform }
     }
 
-    /// The declared commands that are offered to operators and asked of the owner, in the node's order, each once.
+    /// Returns the declared commands that are offered to operators and submitted to the owner for
+    /// approval, in the order of the node and without duplicates.
     pub fn offered(&self) -> impl Iterator<Item = &'a str> + '_ {
         let declared = self.node.declared;
         let names = declared.iter().map(|name| name.as_ref().trim()).enumerate();
@@ -60,10 +65,15 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         first.map(|(_, name)| name).filter(|name| self.offers(name))
     }
 
-    /// May `command` be invoked? `approved` says whether the owner approved a command of this node; where nobody is
-    /// asked, it says yes. The first reason that holds is given, in the order of [`Reason`].
+    /// Checks whether `command` may be invoked.
     ///
-    /// Protocol 4: a command that reaches into a computer is not allowlisted before it is approved.
+    /// `approved` returns whether the owner approved a command of this node; it returns `true` for
+    /// every command where no approval is required. Fails with the first reason that applies, in
+    /// the order of [`Reason`].
+    ///
+    /// Protocol 4: a command with host access
+    /// ([`Known::is_host`](super::commands_known::Known::is_host)) on a desktop platform counts as
+    /// not allowlisted until it is approved.
     pub fn invoke<'c>(&self, command: &'c str, approved: &dyn Fn(&str) -> bool) -> Result<(), Denial<'c>>
     where
         'a: 'c,
@@ -84,14 +94,16 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         Err(Denial { reason, why, command, platform: self.node.platform })
     }
 
-    /// Does the node offer more than the owner approved? Then approval is asked again, and what was approved stays.
+    /// Returns whether the node offers a command that the owner has not approved.
     ///
-    /// Looks at commands only; new capabilities and permissions widen a surface too.
+    /// If so, approval is requested again and existing approvals stay in force. Only commands are
+    /// compared; new capabilities and permissions extend a surface too.
     pub fn widens(&self, approved: &dyn Fn(&str) -> bool) -> bool {
         self.offered().any(|name| !approved(name))
     }
 
-    /// Allowed by the platform or the owner, if it is declared and approved. `command` is trimmed.
+    /// Returns whether the command is permitted by platform or allow list and not denied, given
+    /// that it is declared and approved. `command` must be trimmed.
     fn offers(&self, command: &str) -> bool {
         if command.is_empty() || self.is_private(command) || listed(self.lists.deny, command) {
             return false;
@@ -105,7 +117,10 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
             })
     }
 
-    /// The same for any command: what only an approval or a sign of `talk` opens is closed without it.
+    /// Returns whether any command, declared or not, is allowlisted.
+    ///
+    /// Unlike [`Rules::offers`], returns `false` for a command that requires an approval, or the
+    /// `talk` capability, while the node lacks it.
     fn allowlists(&self, command: &str, approved: &dyn Fn(&str) -> bool) -> bool {
         if !self.offers(command) {
             return false;
@@ -119,12 +134,14 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         (!waits || (self.is_declared(command) && approved(command))) && (!talks || self.talks(approved))
     }
 
-    /// Has it the capability `talk`, or a command of that family that may be invoked?
+    /// Returns whether the node has the capability `talk` or a command of the `talk.` family that
+    /// may be invoked.
     fn talks(&self, approved: &dyn Fn(&str) -> bool) -> bool {
         self.node.talk || self.counted(approved).any(|name| begins(name, "talk."))
     }
 
-    /// Commands that a gateway and its own workers speak among themselves; no list opens them.
+    /// Returns whether the command is reserved for a gateway and its own workers; no list enables
+    /// it.
     fn is_private(&self, command: &str) -> bool {
         self.node.dialect == Dialect::V4 && command.starts_with("worker.")
     }
@@ -133,7 +150,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         self.node.declared.iter().any(|name| name.as_ref().trim() == command)
     }
 
-    /// What may be invoked.
+    /// Returns the declared commands that are approved and offered.
     fn counted<'b>(&'b self, approved: &'b dyn Fn(&str) -> bool) -> impl Iterator<Item = &'a str> + 'b {
         let declared = self.node.declared.iter().map(|name| name.as_ref().trim());
         declared.filter(move |name| approved(name) && self.offers(name))
@@ -157,8 +174,10 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     }
 }
 
-/// What an approval of these commands takes: pairing, with any command also write, with one that opens the computer
-/// admin. Does not depend on a dialect: otherwise a caller would choose the easier one.
+/// Returns the scopes that an approval of these commands takes: pairing; with any command also
+/// write; with a command that only an admin may approve, pairing and admin.
+///
+/// Independent of the protocol version, so that a caller cannot choose the weaker one.
 pub fn approval_scopes<'c>(commands: impl IntoIterator<Item = &'c str>) -> Scopes {
     let pairing = Scopes::of(Scope::Pairing);
     let mut needed = pairing;
@@ -171,7 +190,8 @@ pub fn approval_scopes<'c>(commands: impl IntoIterator<Item = &'c str>) -> Scope
     needed
 }
 
-/// What a direct `node.invoke` of the command takes, in both dialects for the same reason.
+/// Returns the scope that a direct `node.invoke` of this command takes. Independent of the protocol
+/// version for the same reason as [`approval_scopes`].
 pub fn invoke_scope(command: &str) -> Scope {
     match find(command.trim()) {
         Some((_, known)) if known.is_admin_invoked() => Scope::Admin,
@@ -179,7 +199,7 @@ pub fn invoke_scope(command: &str) -> Scope {
     }
 }
 
-/// Why an invoke is refused, in the order in which it is asked.
+/// Reason for rejecting an invoke, in the order of the checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
     Required,
@@ -189,7 +209,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word of both protocols, for `details.reason`.
+    /// Returns the value of `details.reason` in protocol 3 and 4.
     pub const fn word(self) -> &'static str {
         match self {
             Reason::Required => "command required",
@@ -200,9 +220,10 @@ impl Reason {
     }
 }
 
-/// A refused invoke. Printed, it is what protocol 4 says after [`NOT_ALLOWED`].
+/// A rejected invoke. `Display` writes the text that protocol 4 sends after [`NOT_ALLOWED`].
 ///
-/// Unlike OpenClaw's, the text says that a command waits for approval whenever that is all that is missing.
+/// Unlike OpenClaw's text, it says that a command waits for approval whenever approval is the only
+/// condition not met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Denial<'c> {
     pub reason: Reason,
@@ -249,10 +270,12 @@ impl fmt::Display for Denial<'_> {
     }
 }
 
-/// The platform that the rules of `dialect` see in what a node calls its platform and device family.
+/// Returns the platform that the rules of `dialect` derive from the platform and device family of a
+/// node.
 ///
-/// Protocol 3 guesses by beginnings; protocol 4 takes only what fits together and trusts the family alone only where no
-/// platform was sent. Letters that are not ASCII match nothing (protocol 4 would strip accents).
+/// Protocol 3 matches prefixes. Protocol 4 requires platform and family to agree, and uses the
+/// family alone only if no platform was sent. Non-ASCII letters match nothing (protocol 4 would
+/// strip accents).
 pub fn platform(dialect: Dialect, platform: &str, family: &str) -> Platform {
     match dialect {
         Dialect::V3 => platform_v3(platform.trim(), family),
@@ -284,7 +307,7 @@ fn platform_v4(platform: &str, family: &str) -> Platform {
     let one_of = |families: &[&str]| families.iter().any(|one| is(family, one));
     let (found, fits, labelled) = match () {
         _ if is(system, "ios") => (Platform::Ios, one_of(&["iphone", "ipad", "ios"]), true),
-        // Never without its version.
+        // Accepted only with a version.
         _ if is(system, "ipados") && version.is_some() => (Platform::Ios, one_of(&["iphone", "ipad", "ios"]), true),
         _ if is(system, "watchos") => (Platform::Watchos, one_of(&["apple watch", "watchos"]), true),
         _ if is(system, "android") => (Platform::Android, one_of(&["android"]), true),
@@ -324,12 +347,12 @@ fn by_family(dialect: Dialect, family: &str) -> Platform {
         .map_or(Platform::Unknown, |(_, found)| found)
 }
 
-/// One to three numbers with dots between.
+/// Returns whether the text is one to three numbers separated by dots.
 fn is_version(text: &str) -> bool {
     text.split('.').count() <= 3 && text.split('.').all(is_number)
 }
 
-/// A number, perhaps with the number of its SDK.
+/// Returns whether the text is a number, optionally followed by ` (SDK <number>)`.
 fn is_android_version(text: &str) -> bool {
     match text.split_once(' ') {
         None => is_number(text),

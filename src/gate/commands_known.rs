@@ -1,11 +1,13 @@
-//! The commands that nodes of OpenClaw 2026.1.29 and 2026.9.6 are known to have, each with a number.
+//! Table of the commands that nodes of OpenClaw 2026.1.29 and 2026.9.6 are known to have, each with
+//! a number.
 //!
-//! The table says what is open on which platform before the owner says anything; `commands` decides with it. It holds
-//! what both versions have when nobody configured anything, with the plugins that are on by default; the one exception is
-//! said at its rows. A row is never moved, renamed or removed and a new one goes to the end: **its place is the number that
-//! a file holds and never changes meaning**. The other columns may change.
+//! The table holds the default platforms of each command, before any configuration; `commands`
+//! decides with it. It matches the defaults of both versions with their default plugins; the one
+//! exception is documented at its rows. Rows are never moved, renamed or removed, and new rows are
+//! appended: **the index of a row is the number stored in the pairing file and never changes
+//! meaning**. The other columns may change.
 
-/// What a device runs, as the rules sort it.
+/// Platform of a device, as classified by the command rules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Platform {
     Ios = 1 << 0,
@@ -18,7 +20,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// Every platform.
+    /// All platforms.
     pub const ALL: [Platform; 7] = [
         Platform::Ios,
         Platform::Watchos,
@@ -29,95 +31,100 @@ impl Platform {
         Platform::Unknown,
     ];
 
-    /// A computer with a shell: what reaches that counts only when the owner approved it.
+    /// Returns whether this is a computer with a shell. On these, commands with host access
+    /// ([`Known::is_host`]) require approval before they count as allowlisted.
     pub const fn is_desktop(self) -> bool {
         DESKTOP & self as u8 != 0
     }
 }
 
-/// One known command.
+/// A known command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Known {
-    /// The protocol's word for it.
+    /// Name of the command in the protocol.
     pub name: &'static str,
-    /// Platforms on which a node of protocol 3 may have it.
+    /// Platforms that permit the command by default in protocol 3, one bit each.
     v3: u8,
-    /// The same for protocol 4.
+    /// Platforms that permit the command by default in protocol 4, one bit each.
     v4: u8,
     traits: u8,
 }
 
 impl Known {
-    /// May a node of protocol 3 on that platform have it, unless the owner says otherwise?
+    /// Returns whether protocol 3 permits the command on this platform by default.
     pub const fn open_v3(&self, platform: Platform) -> bool {
         self.v3 & platform as u8 != 0
     }
 
-    /// The same for protocol 4, if it meets [`Known::needs_talk`] and [`Known::needs_iphone`].
+    /// Returns whether protocol 4 permits the command on this platform by default, provided that
+    /// [`Known::needs_talk`] and [`Known::needs_iphone`] are met.
     pub const fn open_v4(&self, platform: Platform) -> bool {
         self.v4 & platform as u8 != 0
     }
 
-    /// It records, sends or changes something private: protocol 4 wants it in `gateway.nodes.commands.allow`.
+    /// Returns whether the command records, sends or changes private data. Protocol 4 requires such
+    /// a command to be listed in `gateway.nodes.commands.allow`.
     pub const fn is_dangerous(&self) -> bool {
         self.traits & DANGEROUS != 0
     }
 
-    /// It reaches into the computer; see [`Platform::is_desktop`].
+    /// Returns whether the command has access to the host; see [`Platform::is_desktop`].
     pub const fn is_host(&self) -> bool {
         self.traits & HOST != 0
     }
 
-    /// Only an admin may approve it.
+    /// Returns whether only an admin may approve the command.
     pub const fn is_admin_approved(&self) -> bool {
         self.traits & (APPROVED_BY_ADMIN | INVOKED_BY_ADMIN) != 0
     }
 
-    /// Only an admin may invoke it directly.
+    /// Returns whether only an admin may invoke the command directly.
     pub const fn is_admin_invoked(&self) -> bool {
         self.traits & INVOKED_BY_ADMIN != 0
     }
 
-    /// Open to nodes with the capability `talk` or another command of that family.
+    /// Returns whether the command requires the capability `talk` or another command of the `talk.`
+    /// family.
     pub const fn needs_talk(&self) -> bool {
         self.traits & TALK != 0
     }
 
-    /// Passed on to a watch, which only an iPhone does.
+    /// Returns whether the command is forwarded to a watch, which only an iPhone does.
     pub const fn needs_iphone(&self) -> bool {
         self.traits & IPHONE != 0
     }
 }
 
-/// The number of that command and what is known of it; the name is exact.
+/// Returns the number and the row of the command with exactly this name.
 pub fn find(name: &str) -> Option<(u8, &'static Known)> {
     (0..).zip(&KNOWN).find(|(_, known)| known.name == name)
 }
 
-/// A set of known commands, one bit a number.
+/// A set of known commands, one bit per command number.
 ///
-/// A bit beyond the table, from a file that a newer gatelet wrote, is kept and names nothing.
+/// Bits without a row, from a file written by a newer gatelet, are kept but name no command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CommandSet([u8; CommandSet::LEN]);
 
 impl CommandSet {
-    /// Bytes of a set, in memory and in a file: room for 256 commands.
+    /// Size of a set in bytes, in memory and in the file: enough for 256 commands.
     pub const LEN: usize = 32;
 
-    /// No command.
+    /// The empty set.
     pub const NONE: CommandSet = CommandSet([0; CommandSet::LEN]);
 
-    /// The set of these bytes: number `n` is bit `n % 8` of byte `n / 8`.
+    /// Makes a set from its bytes: command number `n` is bit `n % 8` of byte `n / 8`.
     pub const fn from_bytes(bytes: [u8; CommandSet::LEN]) -> CommandSet {
         CommandSet(bytes)
     }
 
-    /// As [`CommandSet::from_bytes`] takes them.
+    /// Returns the bytes, in the layout of [`CommandSet::from_bytes`].
     pub const fn bytes(&self) -> &[u8; CommandSet::LEN] {
         &self.0
     }
 
-    /// Puts a command in. False if no number is known for it: then it must be kept by name, elsewhere.
+    /// Adds a command. Returns `false` if the name has no number; the caller must store it by name
+    /// then.
     #[must_use]
     pub fn insert(&mut self, name: &str) -> bool {
         let found = find(name);
@@ -127,18 +134,18 @@ impl CommandSet {
         found.is_some()
     }
 
-    /// Both sets together.
+    /// Returns the union of both sets.
     #[must_use]
     pub fn with(&self, other: &CommandSet) -> CommandSet {
         CommandSet(core::array::from_fn(|at| self.0[at] | other.0[at]))
     }
 
-    /// Is the command in it? Never one without a number.
+    /// Returns whether the set contains the command; always `false` for a name without a number.
     pub fn contains(&self, name: &str) -> bool {
         find(name).is_some_and(|(number, _)| self.has(number))
     }
 
-    /// The names in it, by number.
+    /// Returns the names of the commands in the set, in the order of their numbers.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         (0..).zip(&KNOWN).filter(|(number, _)| self.has(*number)).map(|(_, known)| known.name)
     }
@@ -156,13 +163,13 @@ const LINUX: u8 = Platform::Linux as u8;
 const DESKTOP: u8 = MACOS | LINUX | Platform::Windows as u8;
 const UNKNOWN: u8 = Platform::Unknown as u8;
 const EVERYWHERE: u8 = IOS | Platform::Watchos as u8 | ANDROID | DESKTOP | UNKNOWN;
-/// Protocol 3: what has a screen and a camera, and whatever cannot be told.
+/// Protocol 3: platforms with a screen and a camera, and unknown platforms.
 const SCREENS: u8 = IOS | ANDROID | MACOS | UNKNOWN;
-/// Protocol 3: what has a shell, and whatever cannot be told.
+/// Protocol 3: platforms with a shell, and unknown platforms.
 const SHELLS: u8 = DESKTOP | UNKNOWN;
-/// Protocol 4: what a person carries, or works at with an Apple account.
+/// Protocol 4: platforms with personal data such as contacts and calendars.
 const PERSONAL: u8 = IOS | ANDROID | MACOS;
-/// Protocol 4: what tells of itself as a device.
+/// Protocol 4: platforms that report information about the device.
 const DEVICES: u8 = PERSONAL | Platform::Watchos as u8 | Platform::Windows as u8;
 const NO_WATCH: u8 = EVERYWHERE & !(Platform::Watchos as u8);
 
@@ -180,7 +187,7 @@ const fn row(name: &'static str, v3: u8, v4: u8, traits: u8) -> Known {
 
 const _: () = assert!(KNOWN.len() <= 8 * CommandSet::LEN);
 
-/// The table. Add at the end only.
+/// All known commands. Append new rows at the end only.
 pub const KNOWN: [Known; 75] = [
     row("canvas.present", SCREENS, MACOS, PLAIN),
     row("canvas.hide", SCREENS, MACOS, PLAIN),
@@ -202,7 +209,7 @@ pub const KNOWN: [Known; 75] = [
     row("system.execApprovals.get", SHELLS, DESKTOP, HOST | APPROVED_BY_ADMIN),
     row("system.execApprovals.set", SHELLS, DESKTOP, HOST | APPROVED_BY_ADMIN),
     row("browser.proxy", SHELLS, DESKTOP, HOST | INVOKED_BY_ADMIN),
-    // From here on only protocol 4 has them.
+    // The rows below exist in protocol 4 only.
     row("system.run.prepare", NOWHERE, DESKTOP, HOST | APPROVED_BY_ADMIN),
     row("fs.listDir", NOWHERE, DESKTOP, HOST | INVOKED_BY_ADMIN),
     row("terminal.upload", NOWHERE, DESKTOP, HOST | INVOKED_BY_ADMIN),
@@ -214,7 +221,8 @@ pub const KNOWN: [Known; 75] = [
     row("computer.act", NOWHERE, DESKTOP, PLAIN),
     row("camera.ptz.status", NOWHERE, MACOS, PLAIN),
     row("camera.ptz.control", NOWHERE, NOWHERE, DANGEROUS),
-    // Not on Linux in OpenClaw, whose own node does not have them; readings that harm nobody, so that ours can answer.
+    // OpenClaw does not permit these on Linux, because its own node lacks them there. They only
+    // read harmless data, so they are permitted here for gatelet's node.
     row("device.info", NOWHERE, DEVICES | LINUX, PLAIN),
     row("device.status", NOWHERE, DEVICES | LINUX, PLAIN),
     row("device.apps", NOWHERE, ANDROID | MACOS, PLAIN),
@@ -246,7 +254,8 @@ pub const KNOWN: [Known; 75] = [
     row("ollama.chat", NOWHERE, DESKTOP, PLAIN),
     row("anthropic.claude.sessions.list.v1", NOWHERE, DESKTOP, PLAIN),
     row("anthropic.claude.sessions.read.v1", NOWHERE, DESKTOP, PLAIN),
-    // OpenClaw checks these itself and never relays them as they are; we have no such check.
+    // OpenClaw checks the parameters of these itself and never relays them unchanged; this gateway
+    // has no such check.
     row("anthropic.claude.terminal.resume.v1", NOWHERE, NOWHERE, PLAIN),
     row("anthropic.claude.terminal.start.v1", NOWHERE, NOWHERE, PLAIN),
     row("file.fetch", NOWHERE, NOWHERE, PLAIN),

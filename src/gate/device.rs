@@ -1,4 +1,4 @@
-//! A paired device: what the table remembers of it.
+//! A paired device as stored in the pairing table.
 
 use core::net::IpAddr;
 
@@ -9,29 +9,31 @@ use super::scopes::Scopes;
 use super::surface::{DoesNotFit, Surface};
 use super::text::Text;
 
-/// How a device came to be in the table. The number is what the file holds and never changes meaning.
+/// Method by which a device was added to the table. The numbers are stored in the file and never
+/// change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Provenance {
-    /// The owner approved a pending request.
+    /// Pending request approved by the owner.
     Owner = 1,
-    /// It held the shared token or password (mode `token`).
+    /// Shared token or password (mode `token`).
     Token = 2,
-    /// It held a setup code.
+    /// Setup code.
     Code = 3,
-    /// Its key stands in `gateway.pairing.authorizedKeys`.
+    /// Key listed in `gateway.pairing.authorizedKeys`.
     Config = 4,
-    /// A node from `gateway.nodes.pairing.autoApproveCidrs` that held the shared secret (mode `strict`).
+    /// Node with the shared secret from `gateway.nodes.pairing.autoApproveCidrs` (mode `strict`).
     Cidr = 5,
-    /// A local client that held the shared secret, with `gateway.nodes.pairing.autoApproveLocal` (mode `strict`).
+    /// Local client with the shared secret and `gateway.nodes.pairing.autoApproveLocal` (mode
+    /// `strict`).
     Local = 6,
-    /// A trusted proxy or Tailscale vouched for its user.
+    /// User identity asserted by a trusted proxy or Tailscale.
     Identity = 7,
-    /// Taken over from OpenClaw's files by `gatelet table import`.
+    /// Imported from OpenClaw's files by `gatelet table import`.
     Import = 8,
 }
 
 impl Provenance {
-    /// Every provenance, in the order of its number.
+    /// All provenances, ordered by number.
     pub const ALL: [Provenance; 8] = [
         Provenance::Owner,
         Provenance::Token,
@@ -43,7 +45,7 @@ impl Provenance {
         Provenance::Import,
     ];
 
-    /// The word shown to people.
+    /// Returns the name shown to users.
     pub const fn name(self) -> &'static str {
         match self {
             Provenance::Owner => "owner",
@@ -57,47 +59,52 @@ impl Provenance {
         }
     }
 
-    /// The provenance of that number.
+    /// Returns the provenance with this number, if any.
     pub fn from_number(number: u8) -> Option<Provenance> {
         Provenance::ALL.into_iter().find(|one| *one as u8 == number)
     }
 
-    /// Nobody looked at this pairing when it was made, so it may give way when the table is full.
+    /// Returns whether the pairing was made without a decision of the owner, so that it is
+    /// evictable when the table is full.
     pub const fn is_silent(self) -> bool {
         matches!(self, Provenance::Token | Provenance::Cidr)
     }
 }
 
-/// Which device tokens of one role are good: generations `floor..=current`. Zero means none was ever issued.
+/// Range of valid device token generations of one role: `floor..=current`. Both are zero if no
+/// token was ever issued.
 ///
-/// A token is derived from its generation, never stored. Rotation raises `current`; `floor` follows when the new token is
-/// first used, so the old one works until then (make before break).
+/// Tokens are derived from their generation and never stored. Rotation increments `current`;
+/// `floor` follows when the new token is first used, so the old token works until then (make before
+/// break).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TokenWindow {
-    /// The oldest generation that is still good.
+    /// Oldest valid generation.
     pub floor: u32,
-    /// The generation that is handed out.
+    /// Generation of the token that is issued.
     pub current: u32,
 }
 
 impl TokenWindow {
-    /// The window of a role that was just approved.
+    /// Token window of a newly approved role.
     pub const FIRST: TokenWindow = TokenWindow { floor: 1, current: 1 };
 
-    /// A new generation; the old ones stay good until it is used, at most [`limits::TOKEN_GENERATIONS`] at a time.
+    /// Starts a new generation. Older generations stay valid until the new token is first used, at
+    /// most [`limits::TOKEN_GENERATIONS`] at a time.
     pub fn rotate(&mut self) {
         self.current = self.current.saturating_add(1);
         let oldest = self.current.saturating_sub(limits::TOKEN_GENERATIONS - 1).max(1);
         self.floor = self.floor.max(oldest);
     }
 
-    /// Ends every token given out so far.
+    /// Invalidates all tokens issued so far.
     pub fn revoke(&mut self) {
         self.rotate();
         self.floor = self.current;
     }
 
-    /// The token of `generation` was used: older ones end. Says whether that changed anything.
+    /// Records the use of the token of `generation`: if it is the current one, older tokens become
+    /// invalid. Returns whether the window changed.
     pub fn used(&mut self, generation: u32) -> bool {
         let moved = generation == self.current && self.floor != self.current;
         if moved {
@@ -107,44 +114,44 @@ impl TokenWindow {
     }
 }
 
-/// What the table remembers of one device. At most [`limits::RECORD_LEN`] bytes in the file.
+/// Stored state of one device, at most [`limits::RECORD_LEN`] bytes in the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Device {
     pub id: DeviceId,
     pub key: PublicKey,
-    /// Roles it may connect as.
+    /// Roles the device may connect as.
     pub roles: Roles,
-    /// Roles that the owner took away; only the owner gives them back.
+    /// Roles revoked by the owner; only the owner can restore them.
     pub revoked: Roles,
-    /// Operator scopes it may have.
+    /// Approved operator scopes.
     pub scopes: Scopes,
     pub provenance: Provenance,
-    /// Device tokens, by role.
+    /// Device token window of each role, indexed by role.
     pub tokens: [TokenWindow; Role::ALL.len()],
-    /// What the client calls itself.
+    /// Display name sent by the client.
     pub name: Text<{ limits::NAME_LEN }>,
-    /// What the owner calls it; empty if nothing.
+    /// Label given by the owner; empty if none.
     pub label: Text<{ limits::NAME_LEN }>,
     pub platform: Text<{ limits::PLATFORM_LEN }>,
     pub family: Text<{ limits::PLATFORM_LEN }>,
     pub client_id: Text<{ limits::CLIENT_ID_LEN }>,
     pub client_mode: Text<{ limits::CLIENT_MODE_LEN }>,
-    /// Where it was when it was paired, unless local.
+    /// Remote address when the device was paired; `None` if it was local.
     pub remote: Option<IpAddr>,
     pub created: WallMs,
     pub approved: WallMs,
-    /// When it was last connected, for people; see `seen_age` for decisions.
+    /// Wall-clock time of the last connection, for display only; decisions use `seen_age`.
     pub seen: WallMs,
-    /// When it was last connected, in hours of the table.
+    /// Table age at the last connection, in hours.
     pub seen_age: TableAge,
-    /// What the owner approved of it as a node.
+    /// Node commands, capabilities and permissions approved by the owner.
     pub surface: Surface,
-    /// When the owner last approved something of it as a node; 0 if never.
+    /// Time of the owner's last approval of `surface`; 0 if never.
     pub surface_approved: WallMs,
 }
 
 impl Device {
-    /// A device with nothing but its key.
+    /// Makes a device with its id, key and provenance; all other fields are empty.
     pub fn new(id: DeviceId, key: PublicKey, provenance: Provenance) -> Device {
         Device {
             id,
@@ -170,7 +177,8 @@ impl Device {
         }
     }
 
-    /// Approves `role` with `scopes` on top of what it has; ends a revocation of that role.
+    /// Approves `role`, adding `scopes` if it is the operator role, and ends a revocation of that
+    /// role.
     pub fn approve(&mut self, role: Role, scopes: Scopes, now: WallMs) {
         self.roles = self.roles.with(Roles::of(role));
         self.revoked = self.revoked.without(Roles::of(role));
@@ -184,21 +192,25 @@ impl Device {
         self.approved = now;
     }
 
-    /// Approves that surface on top of what it has; changes nothing if it does not fit.
+    /// Adds `surface` to the approved surface. Changes nothing if the union does not fit.
     pub fn approve_surface(&mut self, surface: &Surface, now: WallMs) -> Result<(), DoesNotFit> {
         self.surface.merge(surface)?;
         self.surface_approved = now;
         Ok(())
     }
 
-    /// Takes `role` away until the owner gives it back, and ends its tokens. The scopes and the surface stay for that day.
+    /// Revokes `role` and invalidates its tokens until the owner restores the role. Scopes and
+    /// surface are kept for that case.
     pub fn revoke(&mut self, role: Role) {
         self.roles = self.roles.without(Roles::of(role));
         self.revoked = self.revoked.with(Roles::of(role));
         self.tokens[role as usize].revoke();
     }
 
-    /// Takes the role of a node away for good, with what was approved of it. Says whether anything is left of the device.
+    /// Removes the node role and its approved surface, without leaving a revocation of it.
+    ///
+    /// Returns whether the device still has any role or revocation, so that its record must be
+    /// kept.
     pub fn remove_node(&mut self) -> bool {
         self.revoke(Role::Node);
         self.revoked = self.revoked.without(Roles::of(Role::Node));
@@ -206,7 +218,7 @@ impl Device {
         !self.roles.is_empty() || !self.revoked.is_empty()
     }
 
-    /// Takes over what the client says of itself.
+    /// Copies the client's description of itself.
     pub fn describe(&mut self, about: &About) {
         self.name = about.name.clone();
         self.platform = about.platform.clone();
@@ -216,7 +228,7 @@ impl Device {
         self.remote = about.remote;
     }
 
-    /// The owner's name for it, else its own, else nothing.
+    /// Returns the owner's label, or the client's display name if there is none; may be empty.
     pub fn shown_name(&self) -> &str {
         if self.label.is_empty() {
             &self.name

@@ -1,16 +1,16 @@
-//! The two protocols, and which of them a connection speaks.
+//! Protocol versions 3 and 4, and their negotiation.
 
-/// The protocol that a connection speaks.
+/// Protocol version of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Dialect {
-    /// Protocol 3, as OpenClaw 2026.1.29 has it.
+    /// Protocol 3, as of OpenClaw 2026.1.29.
     V3,
-    /// Protocol 4, as OpenClaw 2026.9.6 has it.
+    /// Protocol 4, as of OpenClaw 2026.9.6.
     V4,
 }
 
 impl Dialect {
-    /// The protocol's number.
+    /// Returns the number of the protocol version.
     pub const fn number(self) -> u32 {
         match self {
             Dialect::V3 => 3,
@@ -18,7 +18,7 @@ impl Dialect {
         }
     }
 
-    /// The highest dialect inside the client's range.
+    /// Returns the highest supported version in the client's range `min..=max`.
     pub const fn negotiate(min: u32, max: u32) -> Option<Dialect> {
         if min <= 4 && 4 <= max {
             Some(Dialect::V4)

@@ -1,4 +1,5 @@
-//! What is known about a connection when the gate decides: plain values, already read, checked and compared.
+//! Input of an admission decision: facts about one connection as plain values, already parsed,
+//! verified and compared.
 
 use super::device::Provenance;
 use super::ids::{DeviceId, PublicKey, Role, Roles};
@@ -7,7 +8,7 @@ use super::scopes::Scopes;
 
 pub use super::dialect::Dialect;
 
-/// What the gateway is doing.
+/// Phase of the gateway process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     Starting,
@@ -15,65 +16,69 @@ pub enum Phase {
     Stopping,
 }
 
-/// What the Host header names.
+/// Classification of the Host header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Host {
     Absent,
     /// `localhost`, 127.0.0.0/8 or ::1.
     Loopback,
-    /// A name or address that is ours: an address literal that is private or the one the client reached, `*.local`,
-    /// `*.ts.net`, the machine's own name, the host of `gateway.publicOrigin`.
+    /// A name or address of this gateway: an address literal that is private, in 100.64.0.0/10, or
+    /// the one the client reached; `*.local`; `*.ts.net`; the host name of the machine; the host of
+    /// `gateway.publicOrigin`.
     Served,
-    /// Any other name: perhaps rebound to us by somebody's DNS.
+    /// Any other name, possibly pointed at this gateway by DNS rebinding.
     Foreign,
 }
 
-/// How the Origin header stands to Host.
+/// Relation of the Origin header to the Host header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// Not a browser.
+    /// No Origin header: not a browser.
     Absent,
-    /// Stands in `gateway.controlUi.allowedOrigins`, or is `gateway.publicOrigin`.
+    /// Listed in `gateway.controlUi.allowedOrigins`, or equal to `gateway.publicOrigin`.
     Listed,
-    /// Same host and port as Host.
+    /// Same host and port as the Host header.
     Same,
-    /// A loopback origin for a loopback Host, on another port or under another loopback name.
+    /// Loopback origin with a loopback Host, on another port or under another loopback name.
     LoopbackPair,
-    /// Anything else, `null` and unreadable ones too.
+    /// Any other origin, including `null` and malformed ones.
     Foreign,
 }
 
-/// The device that was presented, and what its signature is worth.
+/// Device identity and result of its signature check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proof {
-    /// No device was presented.
+    /// No device presented.
     Absent,
-    /// The key signed our nonce.
+    /// Valid signature of the device's key. It covers the nonce of this connection, unless a local
+    /// client signed without a nonce (version 1).
     Valid { id: DeviceId, key: PublicKey },
-    /// It did not; the refusal says how. Never one of another rule.
+    /// Signature check failed with this refusal, which always belongs to
+    /// [`Rule::Proof`](super::refusal::Rule::Proof).
     Invalid(Refusal),
 }
 
-/// A secret that was presented or not.
+/// Result of checking the shared secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Secret {
     Absent,
     Wrong,
-    /// Too many wrong guesses came before it: neither the password nor the setup code was looked at.
+    /// Not checked because of too many failed attempts; this covers both the password and the setup
+    /// code.
     Throttled,
     Right,
 }
 
-/// A device token that was presented or not.
+/// Result of checking the device token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeviceToken {
     Absent,
     Wrong,
-    /// It is the one of this generation.
+    /// Valid token of this generation.
     Right(u32),
 }
 
-/// A setup code that was presented or not.
+/// Result of checking the setup code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Code {
     Absent,
@@ -81,14 +86,14 @@ pub enum Code {
     Right(Grant),
 }
 
-/// What a setup code gives.
+/// Roles and scopes granted by a setup code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grant {
     pub roles: Roles,
     pub scopes: Scopes,
 }
 
-/// A user for whom a trusted proxy or Tailscale vouches.
+/// Result of checking the user identity asserted by a trusted proxy or Tailscale.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Identity {
     Absent,
@@ -96,19 +101,20 @@ pub enum Identity {
     Right,
 }
 
-/// Everything the gate knows about a connection that asks to come in.
+/// All facts about a connection that requests admission.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     pub phase: Phase,
-    /// One more admitted connection fits.
+    /// Whether one more admitted connection fits.
     pub room: bool,
     pub min_protocol: u32,
     pub max_protocol: u32,
-    /// `None`: a role that nobody knows.
+    /// Requested role; `None` if it is unknown.
     pub role: Option<Role>,
-    /// The client calls itself the Control UI. With an Origin, any client counts as a browser.
+    /// Whether the client identifies itself as the Control UI. Any client with an Origin header is
+    /// treated as a browser as well.
     pub control_ui: bool,
-    /// The socket's peer is loopback and no proxy header is present.
+    /// Whether the socket's peer is loopback and no proxy header is present.
     pub local: bool,
     pub host: Host,
     pub origin: Origin,
@@ -118,15 +124,16 @@ pub struct Facts {
     pub device_token: DeviceToken,
     pub code: Code,
     pub identity: Identity,
-    /// The device's key stands in `gateway.pairing.authorizedKeys`.
+    /// Whether the device's key is listed in `gateway.pairing.authorizedKeys`.
     pub authorized_key: bool,
-    /// The client's address stands in `gateway.nodes.pairing.autoApproveCidrs`, and no untrusted proxy names it.
+    /// Whether the client's address is in `gateway.nodes.pairing.autoApproveCidrs`; always `false`
+    /// if an untrusted peer sent proxy headers.
     pub cidr: bool,
-    /// The scopes it asks for, as sent.
+    /// Requested scopes, as sent.
     pub requested: Scopes,
 }
 
-/// How clients prove that they belong here.
+/// Authentication mode (`gateway.auth.mode`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AuthMode {
     None,
@@ -136,7 +143,7 @@ pub enum AuthMode {
 }
 
 impl AuthMode {
-    /// The word of the configuration.
+    /// Returns the name of the mode in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             AuthMode::None => "none",
@@ -147,17 +154,17 @@ impl AuthMode {
     }
 }
 
-/// What happens to a new device that holds the shared secret.
+/// Pairing mode: treatment of a new device with the shared secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PairingMode {
-    /// It is paired at once.
+    /// Pair the device at once.
     Token,
-    /// It waits for the owner.
+    /// Create a pending request for the owner.
     Strict,
 }
 
 impl PairingMode {
-    /// The word of the configuration.
+    /// Returns the name of the mode in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             PairingMode::Token => "token",
@@ -166,7 +173,7 @@ impl PairingMode {
     }
 }
 
-/// The part of the configuration that decides.
+/// Configuration options that affect admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
     pub auth: AuthMode,
@@ -182,7 +189,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What holds with no configuration at all.
+    /// Policy of an empty configuration.
     pub const DEFAULT: Policy = Policy {
         auth: AuthMode::Token,
         pairing: PairingMode::Token,
@@ -193,20 +200,20 @@ impl Policy {
     };
 }
 
-/// How an admitted client proved itself: `auth.method` of hello (protocol 4).
+/// Authentication method of an admitted client: `auth.method` of hello (protocol 4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
     None,
     Token,
     Password,
-    /// The device's own key or token.
+    /// Key or token of the device.
     Device,
     SetupCode,
     TrustedProxy,
 }
 
 impl Method {
-    /// The protocol's word for it.
+    /// Returns the name of the method in the protocol.
     pub const fn name(self) -> &'static str {
         match self {
             Method::None => "none",
@@ -219,18 +226,18 @@ impl Method {
     }
 }
 
-/// Why an admitted connection is remembered nowhere.
+/// Reason for admitting a connection without storing a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unremembered {
-    /// It has no device.
+    /// The client presented no device.
     NoDevice,
-    /// `auth.mode: none` proves nothing worth remembering.
+    /// `auth.mode: none`: the client proved nothing worth storing.
     AuthNone,
-    /// The table is full and nothing in it gives way.
+    /// The pairing table is full and has no evictable entry.
     TableFull,
 }
 
-/// A pairing that admission makes.
+/// Pairing to be stored on admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pairing {
     pub provenance: Provenance,

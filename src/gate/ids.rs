@@ -1,80 +1,84 @@
-//! Names for things: one type per role of a number or of bytes, so that none can stand in for another.
+//! Newtypes for identifiers and times: one type per meaning, so that values cannot be confused.
 //!
-//! Nothing here is secret. Parsing accepts exactly the printed form (hexadecimal in lower case).
+//! No value here is secret. Parsers accept exactly the printed form (lower-case hexadecimal).
 
 use core::fmt;
 
-/// SHA-256 of a device's raw Ed25519 public key; printed as 64 lower-case hexadecimal digits (protocol 3 and 4).
+/// SHA-256 of a device's raw Ed25519 public key; printed as 64 lower-case hexadecimal digits
+/// (protocol 3 and 4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(pub [u8; 32]);
 
-/// A device's raw Ed25519 public key.
+/// Raw Ed25519 public key of a device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey(pub [u8; 32]);
 
-/// The challenge of one connection: 128 random bits, printed as 32 hexadecimal digits, good for one proof.
+/// Challenge of one connection: 128 random bits, printed as 32 hexadecimal digits, valid for one
+/// proof.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Nonce(pub [u8; 16]);
 
-/// One accepted socket, counted from 1 and never reused within a run.
+/// Number of an accepted connection, counted from 1 and never reused within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
 
-/// A pending pairing request; printed in the form of a UUID, which protocol 4 clients check.
+/// Id of a pending request; printed as a UUID, a format that protocol 4 clients check.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub [u8; 16]);
 
-/// The place of a device in the pairing table and in its file.
+/// Index of a device's record in the pairing table and in its file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Slot(pub u16);
 
-/// Milliseconds since this process started, from a clock that never goes back. The only time that decides anything.
+/// Milliseconds since the process started, from a monotonic clock; the clock for decisions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Millis(pub u64);
 
-/// Milliseconds since 1970 as the machine believes it. For people to read; nothing is decided by it.
+/// Milliseconds since 1970 by the system clock, for display. The only decisions that depend on it
+/// concern the time of a device signature and duplicate records in a damaged table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct WallMs(pub u64);
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
-    /// For decisions; never goes back.
+    /// Monotonic time, for decisions.
     pub at: Millis,
-    /// For people; may be anything.
+    /// Wall-clock time, for display; may be arbitrarily wrong.
     pub wall: WallMs,
 }
 
-/// Hours that gateways have run on this table, counted in the table itself: ages without a wall clock.
+/// Number of hours that gateways have run on this pairing table, stored in the table: measures age
+/// without a wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct TableAge(pub u32);
 
 impl Millis {
-    /// Time from `earlier` to `self`, zero if `earlier` is later.
+    /// Returns the milliseconds from `earlier` to `self`, or zero if `earlier` is later.
     pub const fn since(self, earlier: Millis) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment `ms` milliseconds after this one.
+    /// Returns the time `ms` milliseconds later; saturates.
     pub const fn plus(self, ms: u64) -> Millis {
         Millis(self.0.saturating_add(ms))
     }
 }
 
-/// What a connection is there for (protocol 3 and 4: `connect.role`).
+/// Role of a connection (protocol 3 and 4: `connect.role`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
-    /// A person or a program that governs: Control UI, command line, phone app.
+    /// A person or program that controls the gateway: Control UI, command line, phone app.
     Operator,
     /// A device that offers commands.
     Node,
 }
 
 impl Role {
-    /// Both roles, in the order of their bits.
+    /// Both roles, ordered by their bits.
     pub const ALL: [Role; 2] = [Role::Operator, Role::Node];
 
-    /// The protocol's word for the role.
+    /// Returns the name of the role in the protocol.
     pub const fn name(self) -> &'static str {
         match self {
             Role::Operator => "operator",
@@ -82,7 +86,7 @@ impl Role {
         }
     }
 
-    /// The role of that name, if there is one.
+    /// Returns the role with this name, if any.
     pub fn parse(name: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.name() == name)
     }
@@ -93,15 +97,16 @@ impl Role {
 pub struct Roles(u8);
 
 impl Roles {
-    /// No role.
+    /// The empty set.
     pub const NONE: Roles = Roles(0);
 
-    /// The set with this role only.
+    /// Returns the set that contains only this role.
     pub const fn of(role: Role) -> Roles {
         Roles(1 << role as u8)
     }
 
-    /// The set of these bits (bit 0 operator, bit 1 node); `None` if another bit is set.
+    /// Makes a set from its bits (bit 0 operator, bit 1 node). Returns `None` if another bit is
+    /// set.
     pub const fn from_bits(bits: u8) -> Option<Roles> {
         if bits < 4 {
             Some(Roles(bits))
@@ -110,65 +115,65 @@ impl Roles {
         }
     }
 
-    /// Bit 0 operator, bit 1 node.
+    /// Returns the bits of the set: bit 0 operator, bit 1 node.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// Is the role in the set?
+    /// Returns whether the set contains the role.
     pub const fn contains(self, role: Role) -> bool {
         self.0 & Roles::of(role).0 != 0
     }
 
-    /// Both sets together.
+    /// Returns the union of both sets.
     pub const fn with(self, other: Roles) -> Roles {
         Roles(self.0 | other.0)
     }
 
-    /// This set less the other.
+    /// Returns the roles of this set that are not in `other`.
     pub const fn without(self, other: Roles) -> Roles {
         Roles(self.0 & !other.0)
     }
 
-    /// Is nothing in the set?
+    /// Returns whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The roles in the set, operator first.
+    /// Returns the roles in the set, operator first.
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.contains(*role))
     }
 }
 
 impl DeviceId {
-    /// Reads 64 lower-case hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<DeviceId> {
         hex(text).map(DeviceId)
     }
 
-    /// The first 8 hexadecimal digits, for logs and for people.
+    /// Returns the first 8 hexadecimal digits, for logs and display.
     pub fn short(&self) -> Hex<'_> {
         Hex(&self.0[..4])
     }
 }
 
 impl Nonce {
-    /// Reads 32 lower-case hexadecimal digits.
+    /// Parses 32 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<Nonce> {
         hex(text).map(Nonce)
     }
 }
 
 impl RequestId {
-    /// Makes a version 4 UUID of random bytes.
+    /// Makes a version 4 UUID from random bytes.
     pub const fn from_random(mut bytes: [u8; 16]) -> RequestId {
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         RequestId(bytes)
     }
 
-    /// Reads the printed form, 36 characters.
+    /// Parses the printed form, 36 characters.
     pub fn parse(text: &str) -> Option<RequestId> {
         let raw = text.as_bytes();
         if raw.len() != 36 || DASHES.iter().any(|&at| raw[at] != b'-') {
@@ -185,10 +190,10 @@ impl RequestId {
 
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
-/// Bytes that print as lower-case hexadecimal digits.
+/// Bytes whose `Display` is lower-case hexadecimal.
 pub struct Hex<'a>(pub &'a [u8]);
 
-/// The digits of hexadecimal numbers, in lower case.
+/// Lower-case hexadecimal digits, indexed by value.
 pub const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 impl fmt::Display for Hex<'_> {
@@ -252,7 +257,7 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// Reads exactly `2 * N` lower-case hexadecimal digits.
+/// Parses exactly `2 * N` lower-case hexadecimal digits.
 pub fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let raw = text.as_bytes();
     if raw.len() != 2 * N {

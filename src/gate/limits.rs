@@ -1,301 +1,330 @@
-//! Every number that bounds something, in one place, with the relations between them.
+//! All limits of the gateway, in one place, with the relations between them.
 //!
-//! Memory is bounded by these and by the configuration, never by what peers do. Sizes are bytes, times milliseconds.
+//! These limits and the configuration bound memory use; the behavior of peers does not. Sizes are
+//! in bytes and times in milliseconds unless stated otherwise. Values in parentheses are those of
+//! the protocol version named there.
 
-// --- frames and heads -----------------------------------------------------------------------------------------------
+// --- frames and heads ---------------------------------------------------------------------------
 
-/// Largest frame before hello (protocol 4).
+/// Maximum size of a frame before hello (protocol 4).
 pub const FRAME_BEFORE_HELLO: usize = 64 * 1024;
-/// Largest frame after hello, the `policy.maxPayload` of hello (protocol 4; protocol 3 said 512 KiB).
+/// Maximum size of a frame after hello; `policy.maxPayload` of hello (protocol 4; protocol 3: 512
+/// KiB).
 pub const FRAME_AFTER_HELLO: usize = 25 * 1024 * 1024;
-/// Largest HTTP request head.
+/// Maximum size of an HTTP request head.
 pub const HEAD_LEN: usize = 16 * 1024;
-/// Most header lines in a request head.
+/// Maximum number of header lines in a request head.
 pub const HEAD_LINES: usize = 64;
-/// Deepest nesting of JSON in a frame.
+/// Maximum nesting depth of JSON in a frame.
 pub const JSON_DEPTH: usize = 64;
-/// Keys of one JSON object that are watched for a second one of the same name.
+/// Number of keys of one JSON object that are checked for duplicates; keys beyond it are not.
 pub const JSON_KEYS: usize = 64;
-/// The same in all objects that enclose each other: objects up to the eighth level are always watched.
+/// Total number of keys checked for duplicates in an object and all objects that enclose it. Up to
+/// eight nested objects are always checked.
 pub const JSON_KEYS_OPEN: usize = 8 * JSON_KEYS;
-/// Pairs of keys in one text that differ and have one hash.
+/// Maximum number of pairs of different keys with equal hashes in one JSON text.
 pub const JSON_CLASHES: u32 = 64;
-/// Bytes of a WebSocket connection's read buffer at the start; it grows to the largest frame seen.
+/// Initial size of the read buffer of a WebSocket connection; it grows to the largest frame
+/// received.
 pub const READ_BUFFER: usize = 1024;
-/// Reads of that size for one WebSocket before the others have their turn.
+/// Number of reads of [`READ_BUFFER`] bytes from one WebSocket before other tasks run.
 pub const READS_PER_TURN: u32 = 16;
-/// Tasks that run before the operating system is asked for what else became ready.
+/// Tasks to run before the event loop polls the operating system for events.
 pub const TASKS_PER_TURN: usize = 32;
-/// What the operating system may name as ready at one time.
+/// Maximum number of events returned by one poll of the operating system.
 pub const EVENTS_PER_TURN: usize = 64;
-/// Pings of one client whose answers it may leave unread before it is heard no more.
+/// Unsent pongs to one client at which the gateway stops reading from it.
 pub const PINGS_WAITING: u32 = 16;
 
-// --- time -----------------------------------------------------------------------------------------------------------
+// --- time ---------------------------------------------------------------------------------------
 
-/// From accept to hello (protocol 4: 15 s).
+/// Maximum time from accept to hello (protocol 4: 15 s).
 pub const HANDSHAKE_MS: u64 = 15_000;
-/// From challenge to proof.
+/// Maximum time from challenge to proof.
 pub const PROOF_FRESH_MS: u64 = 120_000;
-/// Skew of `signedAt` that `gateway.auth.strictClock` allows, and that is logged otherwise (protocol 4).
+/// Maximum skew of `signedAt` under `gateway.auth.strictClock`; without that option a larger skew
+/// is only logged (protocol 4).
 pub const CLOCK_SKEW_MS: u64 = 120_000;
-/// Between two `tick` events (protocol 3 and 4).
+/// Interval between `tick` events (protocol 3 and 4).
 pub const TICK_MS: u64 = 30_000;
-/// Between two `health` events (protocol 3 and 4).
+/// Interval between `health` events (protocol 3 and 4).
 pub const HEALTH_MS: u64 = 60_000;
-/// Between two WebSocket pings to an admitted client; no pong until the next one ends the connection (protocol 4: 25 s).
+/// Interval between WebSocket pings to an admitted client. The connection is closed if no pong
+/// arrives before the next ping (protocol 4: 25 s).
 pub const PING_MS: u64 = 25_000;
-/// How long a close handshake, or the last writes at stop, may take.
+/// Maximum duration of a close handshake, and of the final writes at shutdown.
 pub const CLOSE_GRACE_MS: u64 = 1_000;
-/// Life of a pending pairing request, renewed when the device asks again (protocol 3 and 4: 5 min).
+/// Lifetime of a pending request; renewed when the device asks again (protocol 3 and 4: 5 min).
 pub const PENDING_MS: u64 = 300_000;
-/// Life of a setup code (protocol 4: 10 min).
+/// Lifetime of a setup code (protocol 4: 10 min).
 pub const SETUP_CODE_MS: u64 = 600_000;
-/// How often, and after how long each time, a start waits for a command that is looking at the table.
+/// Retries at start while a command holds the lock of the table, [`LOCK_RETRY_MS`] apart.
 pub const LOCK_TRIES: u32 = 5;
-/// See [`LOCK_TRIES`].
+/// Delay before each of the [`LOCK_TRIES`].
 pub const LOCK_RETRY_MS: u64 = 100;
-/// Least time between two lazy writes of "last seen".
+/// Minimum interval between deferred writes of "last seen".
 pub const SEEN_FLUSH_MS: u64 = 3_600_000;
-/// Least time between two lines of the log about connections that cannot be accepted.
+/// Minimum interval between log lines about connections that cannot be accepted.
 pub const ACCEPT_WARNING_MS: u64 = 10_000;
-/// Least time between two warnings about the proxy headers of one untrusted peer.
+/// Minimum interval between warnings about the proxy headers of one untrusted peer.
 pub const PROXY_WARNING_MS: u64 = 3_600_000;
-/// Hours of table age that a silent, absent pairing keeps its place in a full table.
+/// Hours of table age without a connection after which a silent pairing becomes evictable from a
+/// full table.
 pub const GIVE_WAY_AGE_HOURS: u32 = 30 * 24;
-/// Device tokens of one role that are good at the same time.
+/// Maximum number of device tokens of one role that are valid at the same time.
 pub const TOKEN_GENERATIONS: u32 = 4;
 
-/// How long the Windows service control manager is asked to wait for a start or a stop.
+/// Time that the Windows service control manager is asked to allow for a start or stop.
 pub const SERVICE_PENDING_MS: u64 = 30_000;
-/// How often on Windows, and after how long each time, a file is tried again that a virus scanner or a backup holds open.
+/// Retries on Windows for a file held open by another program such as a virus scanner or backup,
+/// [`FILE_RETRY_MS`] apart.
 pub const FILE_TRIES: u32 = 10;
-/// See [`FILE_TRIES`].
+/// Delay before each of the [`FILE_TRIES`].
 pub const FILE_RETRY_MS: u64 = 50;
 
-/// How long the command line waits for the running gateway's answer.
+/// Timeout of the command line for an answer of the running gateway.
 pub const CLI_CALL_MS: u64 = 10_000;
-/// Between two looks of a command that follows the log.
+/// Polling interval of a command that follows the log.
 pub const CLI_POLL_MS: u64 = 1_000;
-/// After which silence a command that follows events gives up: two ticks would have come.
+/// Silence after which a command that follows events fails; longer than two ticks.
 pub const CLI_SILENCE_MS: u64 = 75_000;
-/// The same as [`CLI_CALL_MS`] for `gatelet health`.
+/// Same as [`CLI_CALL_MS`], for `gatelet health`.
 pub const CLI_HEALTH_MS: u64 = 3_000;
 
-/// First wait before `gatelet node run` connects again; doubled each time, and up to half of it is left out by chance.
+/// First delay before `gatelet node run` reconnects. Doubled after each attempt; a random part, up
+/// to half of it, is subtracted.
 pub const NODE_RETRY_MS: u64 = 1_000;
-/// Longest of these waits. A connection that lasted that long begins with the first again.
+/// Maximum reconnect delay. A connection that lasted this long resets the delay to
+/// [`NODE_RETRY_MS`].
 pub const NODE_RETRY_MAX_MS: u64 = 60_000;
-/// How long a command may run on a node of ours if neither the call nor the gateway says.
+/// Timeout of a command on gatelet's node if neither the call nor the gateway gives one.
 pub const NODE_RUN_MS: u64 = 30_000;
-/// How long it may run whatever they say.
+/// Maximum timeout of such a command, whatever the call or the gateway asks for.
 pub const NODE_RUN_MAX_MS: u64 = 600_000;
-/// How long its output is waited for when it ended, and something it left behind still holds that.
+/// Time to wait for the rest of the output after a command exits while a process it started keeps
+/// the output open.
 pub const NODE_REST_MS: u64 = 200;
-/// A node looks at a command that runs at least every so many milliseconds.
+/// Maximum interval at which a node checks a running command.
 pub const NODE_LOOK_MS: u64 = 50;
 
-// --- counts ---------------------------------------------------------------------------------------------------------
+// --- counts -------------------------------------------------------------------------------------
 
-/// Sockets that have not said hello yet, in all; those that wait with a guess ([`GUESSES_WAITING`]) are not among them.
+/// Maximum number of unauthenticated connections, not counting those delayed by the rate limiter
+/// ([`GUESSES_WAITING`]).
 pub const UNAUTHENTICATED: usize = 256;
-/// The same from one address, IPv6: from its /64 (protocol 4: 32; behind NAT many share one, so ours is wider). Loopback has
-/// the whole lot.
+/// Maximum number of unauthenticated connections per IPv4 address or IPv6 /64 (protocol 4: 32;
+/// larger here because clients behind NAT share an address). Loopback is limited only by
+/// [`UNAUTHENTICATED`].
 pub const UNAUTHENTICATED_PER_ADDRESS: usize = 64;
-/// Pieces of work that wait for one thread: as many as those sockets may ask for, twice.
+/// Maximum number of jobs queued for one worker thread: two for each unauthenticated connection.
 pub const OFFLOADED: usize = 2 * UNAUTHENTICATED;
-/// Admitted connections.
+/// Maximum number of admitted connections.
 pub const CONNECTIONS: usize = 16 * 1024;
-/// Pending pairing requests.
+/// Maximum number of pending pairing requests.
 pub const PENDING: usize = 64;
-/// Setup codes alive at once.
+/// Maximum number of valid setup codes.
 pub const SETUP_CODES: usize = 8;
-/// Pairs of address and device, one of them perhaps left out, whose wrong passwords are counted.
+/// Entries of the rate limiter that counts wrong passwords by address and device; a caller may fix
+/// one of the two to count by the other alone.
 pub const THROTTLES: usize = 256;
-/// Wrong passwords of one pair before the next is refused unread (protocol 4: 10 in 60 s, then 300 s).
+/// Wrong passwords of one entry after which further ones are rejected unchecked (protocol 4: 10 in
+/// 60 s, then 300 s).
 pub const THROTTLE_TRIES: u32 = 10;
-/// Window in which they count.
+/// Window in which wrong passwords are counted.
 pub const THROTTLE_WINDOW_MS: u64 = 60_000;
-/// How long the pair then waits.
+/// Time for which such an entry is locked.
 pub const THROTTLE_LOCK_MS: u64 = 300_000;
-/// Guesses of strangers at the password, and at setup codes, that are looked at at once, whoever makes them.
+/// Number of password attempts, and of setup code attempts, that all unauthenticated clients
+/// together may make without delay before the fixed rate applies.
 pub const GUESSES_AT_ONCE: u64 = 60;
-/// Beyond these: from one wrong guess at the password to the next that is looked at.
+/// Interval between password attempts beyond [`GUESSES_AT_ONCE`].
 pub const PASSWORD_EVERY_MS: u64 = 200;
-/// The same for setup codes: in ten minutes 12,000 of 2^40.
+/// Interval between setup code attempts beyond [`GUESSES_AT_ONCE`]: in ten minutes 12,000 of 2^40
+/// codes.
 pub const CODE_EVERY_MS: u64 = 50;
-/// Guesses that wait for that, of each of the two kinds.
+/// Maximum number of delayed attempts for each of the two kinds of credential.
 pub const GUESSES_WAITING: usize = 48;
-/// Signatures without a nonce that let somebody in: the last ones are remembered.
+/// Number of accepted signatures without a nonce that are remembered to detect replays.
 pub const SIGNATURES: usize = 256;
-/// Presence entries shown (protocol 3 and 4: 200).
+/// Maximum number of presence entries shown (protocol 3 and 4: 200).
 pub const PRESENCE: usize = 200;
-/// How long a device's own word on itself is shown (protocol 3 and 4: 5 min).
+/// Time for which a device's report about itself is shown (protocol 3 and 4: 5 min).
 pub const REPORT_MS: u64 = 300_000;
-/// One text of it.
+/// Maximum length of one text in such a report; longer texts are truncated.
 pub const REPORT_TEXT_LEN: usize = 160;
-/// Refusals written to the log in a minute; the others are counted.
+/// Refusals logged per minute; further ones are only counted.
 pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.
 pub const REFUSALS_KEPT: usize = 64;
 /// Untrusted proxies remembered for the hourly warning.
 pub const PROXY_WARNINGS: usize = 32;
-/// Frames waiting for one client, whatever their size.
+/// Maximum number of frames in a send queue, whatever their size.
 pub const OUTBOX_FRAMES: usize = 1024;
-/// Bytes waiting for one client before it counts as slow (protocol 3: 1.5 MiB; protocol 4: 50 MiB).
+/// Maximum number of bytes in a send queue before the client is closed as a slow consumer (protocol
+/// 3: 1.5 MiB; protocol 4: 50 MiB).
 pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes from which on a frame is large, and may wait beside those.
+/// Size from which a frame is large. Large frames may exceed [`OUTBOX_BYTES`] by up to
+/// [`FRAME_AFTER_HELLO`] bytes.
 pub const OUTBOX_LARGE: usize = 256 * 1024;
-/// Calls and admissions of devices that may wait for the disk at a time, of all clients together.
+/// Maximum number of calls and device admissions waiting for a durable write, over all clients.
 pub const COMMITS_QUEUED: usize = 256;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
 pub const UNAUTHORIZED_CALLS: u32 = 10;
 
-// --- the relay ------------------------------------------------------------------------------------------------------
+// --- the relay ----------------------------------------------------------------------------------
 
-/// Nodes that are connected.
+/// Maximum number of connected nodes.
 pub const NODES: usize = 1024;
-/// Calls on their way to nodes and not answered yet, of all operators together.
+/// Maximum number of unanswered calls to nodes, over all operators.
 pub const INVOKES: usize = 4096;
-/// The same of one operator's connection.
+/// Maximum number of unanswered calls to nodes from one operator connection.
 pub const INVOKES_OF_ONE: usize = 1024;
-/// How long a node may take to answer when the caller names no time (protocol 3 and 4: 30 s).
+/// Timeout of a call to a node if the caller gives none (protocol 3 and 4: 30 s).
 pub const INVOKE_MS: u64 = 30_000;
-/// The longest time that a caller can name.
+/// Maximum timeout that a caller can give.
 pub const INVOKE_MS_MAX: u64 = 24 * 3_600_000;
-/// A piece of progress that a node tells (protocol 4: 16 KiB).
+/// Maximum size of one progress chunk of a node (protocol 4: 16 KiB).
 pub const PROGRESS_LEN: usize = 16 * 1024;
-/// The message of a node's error as it is passed on.
+/// Maximum length of a node's error message; longer ones are truncated when relayed.
 pub const NODE_ERROR_LEN: usize = 4 * 1024;
-/// Actions that wait for a phone to come to the foreground, for one node (protocol 4: 64) and in all.
+/// Maximum number of actions queued for one phone until its app is in the foreground (protocol 4:
+/// 64).
 pub const ACTIONS_OF_ONE: usize = 64;
-/// See [`ACTIONS_OF_ONE`].
+/// Same as [`ACTIONS_OF_ONE`], over all nodes.
 pub const ACTIONS: usize = 512;
-/// Parameters of such an action.
+/// Maximum size of the parameters of a queued action.
 pub const ACTION_LEN: usize = 16 * 1024;
-/// How long such an action waits (protocol 4: 10 min).
+/// Lifetime of a queued action (protocol 4: 10 min).
 pub const ACTION_MS: u64 = 600_000;
-/// Work that waits for nodes to fetch it, in all; a node has at most one item of each of the two kinds.
+/// Maximum number of work items waiting for nodes to fetch them, over all nodes; a node has at most
+/// one item of each of the two kinds.
 pub const WORK: usize = 512;
-/// How long it waits if the caller names no time (protocol 4: 24 h).
+/// Lifetime of a work item if the caller gives none (protocol 4: 24 h).
 pub const WORK_MS: u64 = 24 * 3_600_000;
-/// Items that a node fetches at once (protocol 4: 4, and 10 if it asks for them).
+/// Work items that a node fetches at once by default (protocol 4: 4).
 pub const WORK_FETCHED: u64 = 4;
-/// See [`WORK_FETCHED`].
+/// Maximum number of work items that a node can ask for at once (protocol 4: 10).
 pub const WORK_FETCHED_MAX: u64 = 10;
-/// Ids in one acknowledgement of a node.
+/// Maximum number of ids in one acknowledgement of a node.
 pub const IDS_ACKED: usize = 64;
-/// Approvals of a command that wait for somebody to decide, or were decided a moment ago.
+/// Maximum number of command approvals that are pending or were decided less than
+/// [`EXEC_APPROVAL_KEPT_MS`] ago.
 pub const EXEC_APPROVALS: usize = 64;
-/// What such an approval is about, as it came.
+/// Maximum size of the description of a command to approve, as received.
 pub const EXEC_APPROVAL_LEN: usize = 32 * 1024;
-/// How long one waits when the caller names no time (protocol 3: 2 min; protocol 4: 30 min).
+/// Lifetime of a command approval if a protocol 3 caller gives none (protocol 3: 2 min).
 pub const EXEC_APPROVAL_MS_V3: u64 = 120_000;
-/// See [`EXEC_APPROVAL_MS_V3`].
+/// Lifetime of a command approval if a protocol 4 caller gives none (protocol 4: 30 min).
 pub const EXEC_APPROVAL_MS_V4: u64 = 1_800_000;
-/// How long a decision can still be asked for (protocol 4: 15 s).
+/// Time for which a decision can still be queried (protocol 4: 15 s).
 pub const EXEC_APPROVAL_KEPT_MS: u64 = 15_000;
-/// Callers that wait for one decision.
+/// Maximum number of callers waiting for one decision.
 pub const EXEC_APPROVAL_WAITERS: usize = 16;
-/// Wake words, and the length of one (protocol 3 and 4).
+/// Maximum number of wake words (protocol 3 and 4).
 pub const WAKE_WORDS: usize = 32;
-/// See [`WAKE_WORDS`].
+/// Maximum length of a wake word (protocol 3 and 4).
 pub const WAKE_WORD_LEN: usize = 64;
 
-// --- values of the protocol -----------------------------------------------------------------------------------------
+// --- values of the protocol ---------------------------------------------------------------------
 
-/// Scopes in one connect.
+/// Maximum number of scopes in one connect.
 pub const SCOPES_SENT: usize = 32;
-/// Caps, commands or permissions in one connect.
+/// Maximum number of caps, of commands, and of permissions in one connect.
 pub const NAMES_SENT: usize = 256;
-/// The search path that a node sends.
+/// Maximum length of the search path (`pathEnv`) that a node sends.
 pub const PATH_ENV_LEN: usize = 16 * 1024;
-/// Different parameters of one method.
+/// Maximum number of different parameters read by one method.
 pub const PARAMS: usize = 40;
-/// A scope, role, client id or mode as sent.
+/// Maximum length of a scope, role, client id or mode as sent.
 pub const WORD_LEN: usize = 64;
-/// A token, password or nonce as sent.
+/// Maximum length of a token, password or nonce as sent.
 pub const SECRET_LEN: usize = 4096;
-/// A shared token of fewer characters earns a warning where others can reach the gateway.
+/// Number of characters below which a shared token causes a warning if other machines can reach the
+/// gateway.
 pub const TOKEN_SHORT: usize = 16;
-/// Bytes from which a secret is shown as a fingerprint: those of 128 bits in hexadecimal. Shorter ones are words of people, which
-/// a fingerprint would let others find by trying.
+/// Number of bytes from which a secret is identified by a fingerprint: 128 bits in hexadecimal.
+/// Shorter secrets are usually chosen by people, and a fingerprint would allow finding them by
+/// brute force.
 pub const FINGERPRINTED: usize = 32;
-/// A public key as sent (protocol 4: 4096, for PEM).
+/// Maximum length of a public key as sent (protocol 4: 4096, for PEM).
 pub const KEY_TEXT_LEN: usize = 4096;
-/// Any other short text of connect.
+/// Maximum length of any other short text of connect.
 pub const FIELD_LEN: usize = 1024;
-/// A request's id and method as sent.
+/// Maximum length of a method name, and of a declared cap or command name, as sent.
 pub const METHOD_LEN: usize = 128;
-/// A request id that is echoed.
+/// Maximum length of a request id, which is echoed.
 pub const ID_LEN: usize = 256;
-/// Text that lists what is wrong with a frame or with parameters; what does not fit is left out.
+/// Maximum length of a text that lists the problems of a frame or of parameters; further problems
+/// are omitted.
 pub const PROBLEMS_LEN: usize = 1024;
-/// A close reason (RFC 6455 allows 123; the protocol's clients know 120).
+/// Maximum length of a close reason (RFC 6455 allows 123; the protocol's clients expect at most
+/// 120).
 pub const CLOSE_REASON: usize = 120;
 
-// --- our own node ---------------------------------------------------------------------------------------------------
+// --- gatelet's node -----------------------------------------------------------------------------
 
-/// Commands that run at the same time.
+/// Maximum number of commands running at the same time.
 pub const NODE_RUNS: usize = 4;
-/// The end of standard output, and of error output, that an answer holds.
+/// Maximum size of standard output, and of standard error, in an answer; the end is kept.
 pub const NODE_OUTPUT: usize = 200_000;
-/// Words of one command.
+/// Maximum number of arguments of one command, including the program.
 pub const NODE_WORDS: usize = 256;
-/// Programs that one `system.which` looks for.
+/// Maximum number of programs in one `system.which`.
 pub const NODE_BINS: usize = 64;
-/// Thermal zones that are read.
+/// Maximum number of thermal zones read.
 pub const NODE_ZONES: usize = 32;
-/// Largest file of allowed commands.
+/// Maximum size of the file of allowed commands.
 pub const NODE_ALLOW_LEN: u64 = 64 * 1024;
 
-// --- the pairing table ----------------------------------------------------------------------------------------------
+// --- the pairing table --------------------------------------------------------------------------
 
-/// Devices a table holds unless `gateway.pairing.capacity` says otherwise.
+/// Default capacity of a table in devices (`gateway.pairing.capacity`).
 pub const CAPACITY_DEFAULT: u16 = 256;
-/// Most devices a table can hold.
+/// Maximum capacity of a table in devices.
 pub const CAPACITY_MAX: u16 = 8192;
-/// One copy of a record in the file: two sectors of 512 bytes.
+/// Size of one replica of a record in the file: two sectors of 512 bytes.
 pub const RECORD_LEN: usize = 1024;
-/// A display name or label (protocol 4: labels up to 64).
+/// Maximum length of a display name or label (protocol 4: labels up to 64).
 pub const NAME_LEN: usize = 64;
-/// A platform or device family.
+/// Maximum length of a platform or device family.
 pub const PLATFORM_LEN: usize = 32;
-/// A client id.
+/// Maximum length of a client id.
 pub const CLIENT_ID_LEN: usize = 32;
-/// A client mode.
+/// Maximum length of a client mode.
 pub const CLIENT_MODE_LEN: usize = 16;
-/// What was approved of a node and has no number: names, each with two bytes in front.
+/// Size of the buffer for the approved names of a node that have no number; each name takes two
+/// bytes more than its length.
 pub const SURFACE_TEXT_LEN: usize = 512;
-/// A command, capability or permission that can be approved.
+/// Maximum length of a command, capability or permission that can be approved.
 pub const SURFACE_NAME_LEN: usize = 128;
 
-// --- files ----------------------------------------------------------------------------------------------------------
+// --- files --------------------------------------------------------------------------------------
 
-/// Largest configuration file that is read.
+/// Maximum size of a configuration file.
 pub const CONFIG_LEN: u64 = 1024 * 1024;
-/// Values side by side in one list or object of a configuration, so that comparing two of them is quick.
+/// Maximum number of members of one list or object in a configuration; bounds the time to compare
+/// two configurations.
 pub const CONFIG_MEMBERS: usize = 2048;
-/// Paths that one patch of the configuration names (protocol 4).
+/// Maximum number of paths in one configuration patch (protocol 4).
 pub const CONFIG_PATHS: usize = 256;
-/// Problems of a configuration that are listed; the rest is only mentioned.
+/// Number of configuration problems listed; further ones are only counted.
 pub const CONFIG_PROBLEMS: usize = 100;
-/// Largest secret file that is read.
+/// Maximum size of a secret file.
 pub const SECRET_FILE_LEN: u64 = 4096;
-/// Largest index of a Control UI that is served from a directory.
+/// Maximum size of the index page of a Control UI served from a directory.
 pub const INDEX_LEN: u64 = 256 * 1024;
-/// What is in memory of a file on its way to a browser.
+/// Maximum part of a served file held in memory.
 pub const FILE_PIECE: u64 = 32 * 1024;
-/// Largest file that `gatelet table import` reads.
+/// Maximum size of a file read by `gatelet table import`.
 pub const IMPORT_LEN: u64 = 16 * 1024 * 1024;
 
-/// A log file; a full one is kept beside it.
+/// Maximum size of a log file; a full one is rotated to a single second file.
 pub const LOG_LEN: u64 = 1024 * 1024;
-/// Lines of the log that are kept in memory.
+/// Maximum number of log lines kept in memory.
 pub const LOG_LINES: usize = 512;
-/// The same in bytes.
+/// Maximum number of bytes of log lines kept in memory.
 pub const LOG_BYTES: usize = 128 * 1024;
-/// One of these lines; a longer one is cut.
+/// Maximum length of a log line in memory; longer lines are truncated.
 pub const LOG_LINE_LEN: usize = 2048;
 
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);

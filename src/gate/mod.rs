@@ -1,7 +1,9 @@
-//! The gate: who is let in, as what, and why. Pure decisions over plain values.
+//! Admission decisions: whether a client is admitted, in which role, and by which rule. Pure
+//! functions over plain values.
 //!
-//! This module uses `core`, `heapless` and `subtle` only and builds under `no_std` without `alloc`; a test crate proves it. It
-//! never reads a clock, a file, a socket or randomness, never logs, never allocates, and imports nothing else of ours.
+//! This module uses only `core`, `heapless` and `subtle` and builds under `no_std` without `alloc`;
+//! a test crate verifies it. It never reads a clock, a file, a socket or randomness, never logs,
+//! never allocates, and imports nothing from the rest of the crate.
 
 pub mod codes;
 pub mod commands;

@@ -1,37 +1,39 @@
-//! Addresses: folding, ranges, kinds, and who stands behind a proxy.
+//! IP addresses: canonical form, ranges, classification, and the client address behind a proxy.
 //!
-//! An address is never proof of anything; it can only make the gate stricter. Every function folds IPv4-mapped IPv6 first,
-//! so `::ffff:10.0.0.1` and `10.0.0.1` are one address everywhere.
+//! An address is never a credential; it can only make the admission rules stricter. Every function
+//! first converts IPv4-mapped IPv6 addresses to IPv4, so `::ffff:10.0.0.1` and `10.0.0.1` are the
+//! same address everywhere.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// How the client address was found.
+/// Source of the client address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Via {
-    /// The peer of the socket; no proxy header was looked at or present.
+    /// The socket's peer; no X-Forwarded-For or X-Real-IP header.
     Direct,
-    /// A trusted proxy spoke for the client.
+    /// Headers of a trusted proxy.
     TrustedProxy,
-    /// Proxy headers came from a peer that is not trusted: the address is the peer's, and the client counts as remote
-    /// even if that is a loopback address.
+    /// The socket's peer, which sent proxy headers without being trusted. The client counts as
+    /// remote even if the address is a loopback address.
     UntrustedProxy,
 }
 
-/// Who is asking, as far as addresses can tell.
+/// Address of a client and its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Client {
-    /// Folded.
+    /// IPv4 if the address was IPv4-mapped IPv6.
     pub address: IpAddr,
     pub via: Via,
 }
 
-/// Finds the client behind `peer`.
+/// Determines the client address behind `peer`.
 ///
-/// `xff` is X-Forwarded-For (several header lines joined by a comma), `real_ip` is X-Real-IP; `None` where the request has none.
-/// From a trusted peer the list is walked right to left past trusted hops to the first that is not; an entry that is no
-/// address ends the walk at the last good hop. X-Real-IP counts only with `allow_real_ip` and without X-Forwarded-For.
-/// A trusted proxy that sends no header is simply itself.
+/// `xff` is X-Forwarded-For (several header lines joined by commas) and `real_ip` is X-Real-IP;
+/// `None` if the request has no such header. If the peer is trusted, `xff` is read from right to
+/// left past trusted hops up to the first untrusted one; an entry that is not an address ends the
+/// search at the hop before it. X-Real-IP is used only with `allow_real_ip` and without
+/// X-Forwarded-For. Without either header, the client address is that of the peer, trusted or not.
 pub fn client_address(
     peer: IpAddr,
     xff: Option<&str>,
@@ -64,7 +66,7 @@ pub fn client_address(
     Client { address, via: Via::TrustedProxy }
 }
 
-/// One entry of a proxy header: an address, perhaps with brackets, a port, or a zone.
+/// Parses one entry of a proxy header: an address, optionally with brackets, a port or a zone.
 fn hop(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim_ascii();
     if let Ok(address) = entry.parse::<IpAddr>() {
@@ -78,12 +80,13 @@ fn hop(entry: &str) -> Option<IpAddr> {
     bare.parse::<Ipv6Addr>().ok().map(|address| fold(IpAddr::V6(address)))
 }
 
-/// IPv4 where the address is IPv4-mapped IPv6, else the address itself.
+/// Converts an IPv4-mapped IPv6 address to IPv4; returns any other address unchanged.
 pub fn fold(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// What counts as one place: an IPv4 address, or the /64 of an IPv6 address, all of which is one household's.
+/// Returns the key by which clients of one network are counted together: the IPv4 address, or the
+/// /64 prefix of an IPv6 address, since one subscriber usually controls all of it.
 pub fn network(address: IpAddr) -> [u8; 8] {
     let mut network = [0; 8];
     match fold(address) {
@@ -93,12 +96,13 @@ pub fn network(address: IpAddr) -> [u8; 8] {
     network
 }
 
-/// This very machine: 127.0.0.0/8 or ::1.
+/// Returns whether the address is loopback: 127.0.0.0/8 or ::1.
 pub fn is_loopback(address: IpAddr) -> bool {
     fold(address).is_loopback()
 }
 
-/// A network that is not the internet: RFC 1918, link-local, or unique local IPv6. Loopback and [`is_cgnat`] are not in it.
+/// Returns whether the address belongs to a private network: RFC 1918, link-local, or unique local
+/// IPv6. Does not include loopback and [`is_cgnat`].
 pub fn is_private(address: IpAddr) -> bool {
     match fold(address) {
         IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
@@ -106,7 +110,7 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// 100.64.0.0/10, carrier-grade NAT, which Tailscale uses too.
+/// Returns whether the address is in 100.64.0.0/10, used by carrier-grade NAT and by Tailscale.
 pub fn is_cgnat(address: IpAddr) -> bool {
     match fold(address) {
         IpAddr::V4(v4) => v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
@@ -114,7 +118,7 @@ pub fn is_cgnat(address: IpAddr) -> bool {
     }
 }
 
-/// An address range. IPv4 and IPv6 ranges never contain each other's addresses.
+/// An address range. An IPv4 range contains no IPv6 addresses and vice versa.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cidr {
     base: IpAddr,
@@ -122,7 +126,9 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Reads `10.0.0.0/8`, `fd00::/8` or a single address. Bits behind the prefix are dropped; an IPv4-mapped range is folded.
+    /// Parses `10.0.0.0/8`, `fd00::/8` or a single address.
+    ///
+    /// Bits after the prefix are cleared; an IPv4-mapped IPv6 range becomes an IPv4 range.
     pub fn parse(text: &str) -> Option<Cidr> {
         let (address, prefix) = match text.trim().split_once('/') {
             Some((address, prefix)) => (address, Some(digits(prefix)?)),
@@ -141,13 +147,13 @@ impl Cidr {
         Some(Cidr { base: mask(base, prefix), prefix })
     }
 
-    /// Is the address, folded, in the range?
+    /// Returns whether the range contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = fold(address);
         address.is_ipv4() == self.base.is_ipv4() && mask(address, self.prefix) == self.base
     }
 
-    /// Number of leading bits that are fixed; 0 is every address of the family.
+    /// Returns the prefix length in bits; 0 covers every address of the family.
     pub const fn prefix(&self) -> u8 {
         self.prefix
     }

@@ -1,24 +1,26 @@
-//! What Host and Origin of a request mean: whose page is it, and under which name did it find us?
+//! Classification of the Host and Origin headers of a request: the name by which the client reached
+//! the gateway, and whether the page may connect.
 
 use core::net::IpAddr;
 
 use super::facts::{Host, Origin};
 use super::net;
 
-/// The names that are ours.
+/// Names and addresses of this gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a, T> {
-    /// `gateway.controlUi.allowedOrigins`, normalised: lower case, scheme and host and a port that is not the scheme's own.
+    /// `gateway.controlUi.allowedOrigins`, normalized: lower case, scheme, host, and the port
+    /// unless it is the default of the scheme.
     pub allowed: &'a [T],
-    /// `gateway.publicOrigin`, normalised likewise.
+    /// `gateway.publicOrigin`, normalized likewise.
     pub public: Option<&'a str>,
-    /// The machine's own host name; empty if unknown.
+    /// Host name of the machine; empty if unknown.
     pub machine: &'a str,
-    /// The address at which the client reached this machine.
+    /// Local address the client connected to.
     pub reached: Option<IpAddr>,
 }
 
-/// Classifies the two headers as they came.
+/// Classifies the Host and Origin headers, given as received.
 pub fn classify<T: AsRef<str>>(host: Option<&str>, origin: Option<&str>, names: &Names<'_, T>) -> (Host, Origin) {
     let here = host.map(authority);
     let named = match (host, here) {
@@ -74,7 +76,7 @@ fn name<T>(host: &str, names: &Names<'_, T>) -> Host {
     }
 }
 
-/// Is it the machine's name, whole? `machine` is ours, `machine.evil.example` is not.
+/// Returns whether the host equals the machine's name; `machine.evil.example` does not match.
 fn is_machine(host: &str, machine: &str) -> bool {
     !machine.is_empty() && host.eq_ignore_ascii_case(machine)
 }
@@ -91,7 +93,7 @@ fn literal(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// A non-empty name in front of the suffix.
+/// Returns whether the host ends with `suffix` and has a non-empty name before it.
 fn ends_with(host: &str, suffix: &str) -> bool {
     let at = host.len().saturating_sub(suffix.len());
     at > 0 && host.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
@@ -103,7 +105,10 @@ struct Authority<'a> {
     port: Option<u16>,
 }
 
-/// Scheme and authority of an origin; `None` for `null`, other schemes, paths, users and rubbish.
+/// Splits an origin into scheme and authority.
+///
+/// Returns `None` for `null`, schemes other than http and https, origins with a path or user
+/// information, and malformed text.
 fn split(origin: &str) -> Option<(&str, Authority<'_>)> {
     let (scheme, rest) = origin.split_once("://")?;
     let known = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));

@@ -1,9 +1,12 @@
-//! Devices that wait for the owner, for a role or for what they offer as a node: in memory only, bounded, gone after a while.
+//! Pending requests for the owner's approval of a role or of a node's surface. Kept in memory only,
+//! bounded in number, expiring.
 //!
-//! One request a device. Asking again renews it and keeps its id, so that a command the owner has copied stays right. Asking for
-//! more makes a new one of it, under an id of its own: an approval never gives more than was there to be read. Roles and scopes
-//! add up, while of what a node offers only the newest counts, because only that is there. When too many wait, the one that
-//! asked least recently gives way; of those of one millisecond, the one that has waited longest.
+//! A device has at most one request. Asking again renews it and keeps its id, so that a command
+//! copied by the owner stays valid. Asking for more gives the request a new id, so that an approval
+//! never grants more than the owner could read. Roles and scopes accumulate; of the surface only
+//! the newest counts, because a node offers only that. If the list is full, the request that was
+//! renewed least recently is evicted; among those renewed in the same millisecond, the one that was
+//! added first.
 
 use core::net::IpAddr;
 
@@ -13,7 +16,7 @@ use super::scopes::Scopes;
 use super::surface::Surface;
 use super::text::Text;
 
-/// What a client says of itself, for the owner to read.
+/// Self-description of a client, shown to the owner.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct About {
     pub name: Text<{ limits::NAME_LEN }>,
@@ -21,31 +24,32 @@ pub struct About {
     pub family: Text<{ limits::PLATFORM_LEN }>,
     pub client_id: Text<{ limits::CLIENT_ID_LEN }>,
     pub client_mode: Text<{ limits::CLIENT_MODE_LEN }>,
-    /// The client's address, unless local.
+    /// Client address; `None` if local.
     pub remote: Option<IpAddr>,
 }
 
-/// A device that waits for the owner.
+/// A pending request of one device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     pub id: RequestId,
     pub device: DeviceId,
     pub key: PublicKey,
-    /// None if only the surface waits.
+    /// Requested roles; empty if only the surface is to be approved.
     pub roles: Roles,
     pub scopes: Scopes,
-    /// What it offers as a node and wants to have approved.
+    /// Commands, capabilities and permissions offered as a node.
     pub surface: Surface,
     pub about: About,
-    /// The device is in the table already and asks for more.
+    /// Whether the device is already in the table and asks for more.
     pub known: bool,
-    /// When it first asked, for people.
+    /// Wall-clock time at which the request got its current id, for display.
     pub asked: WallMs,
     renewed: Millis,
 }
 
 impl Request {
-    /// The role to show where a client knows only one; a node if only the surface waits.
+    /// Returns one role for display to clients that support only one: operator if requested, else
+    /// node.
     pub fn role(&self) -> Role {
         if self.roles.contains(Role::Operator) {
             Role::Operator
@@ -59,34 +63,37 @@ impl Request {
     }
 }
 
-/// Everybody who waits, the oldest request first.
+/// All pending requests, in the order in which their devices first asked.
 #[derive(Default)]
 pub struct Pending {
     requests: heapless::Vec<Request, { limits::PENDING }>,
 }
 
-/// What a device asks for.
+/// Content of a request.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub device: DeviceId,
     pub key: PublicKey,
-    /// None if only the surface is to be approved.
+    /// Requested roles; empty if only the surface is to be approved.
     pub roles: Roles,
     pub scopes: Scopes,
-    /// Empty for an operator; then what the same device asked for as a node still waits.
+    /// Offered surface; empty for an operator. If empty, the surface that the same device requested
+    /// earlier as a node is kept.
     pub surface: Surface,
     pub about: About,
     pub known: bool,
 }
 
 impl Pending {
-    /// Nobody waits.
+    /// Creates an empty list.
     pub const fn new() -> Pending {
         Pending { requests: heapless::Vec::new() }
     }
 
-    /// Makes or renews the request of a device. If there is something new for the owner it gets the id `fresh`, and the request that
-    /// it replaces, if there was one, is handed back.
+    /// Adds the request of a device, or renews and extends the existing one.
+    ///
+    /// A new request, or one that asks for more than before, gets the id `fresh`. Returns the id of
+    /// the request and, if it asks for more than before, the request that it replaces.
     pub fn ask(&mut self, ask: Ask, fresh: RequestId, now: Millis, wall: WallMs) -> (RequestId, Option<Request>) {
         self.expire(now);
         if let Some(old) = self.requests.iter_mut().find(|request| request.device == ask.device) {
@@ -123,18 +130,19 @@ impl Pending {
         (fresh, None)
     }
 
-    /// The request of that id, if it still lives.
+    /// Returns the request with this id, unless it has expired.
     pub fn get(&mut self, id: RequestId, now: Millis) -> Option<&Request> {
         self.expire(now);
         self.requests.iter().find(|request| request.id == id)
     }
 
-    /// The request of that device, if it still lives.
+    /// Returns the request of this device, unless it has expired.
     pub fn get_of(&self, device: &DeviceId, now: Millis) -> Option<&Request> {
         self.requests.iter().find(|request| request.device == *device && request.lives(now))
     }
 
-    /// Lets the request of that device live on, as if it had asked again: it is still connected.
+    /// Renews the request of this device as if it had asked again; used while the device stays
+    /// connected.
     pub fn renew(&mut self, device: &DeviceId, now: Millis) {
         let live = self.requests.iter_mut().find(|request| request.device == *device && request.lives(now));
         if let Some(request) = live {
@@ -142,12 +150,12 @@ impl Pending {
         }
     }
 
-    /// Nobody waits for that any more.
+    /// Removes the request with this id.
     pub fn forget(&mut self, id: RequestId) {
         self.requests.retain(|request| request.id != id);
     }
 
-    /// Everybody who waits, the oldest request first.
+    /// Returns all requests, in the order in which their devices first asked.
     pub fn iter(&mut self, now: Millis) -> impl Iterator<Item = &Request> {
         self.expire(now);
         self.requests.iter()

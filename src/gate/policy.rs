@@ -1,19 +1,23 @@
-//! The gate's rules: facts in, verdict out.
+//! Admission rules: from facts to a verdict.
 //!
-//! The rules, in the order in which they are asked. The first that refuses ends it; the number is in the verdict.
+//! The rules in the order of evaluation; the first one that refuses ends it, and the verdict
+//! carries its number. A gateway that is starting or stopping refuses before rule 2.
 //!
-//! 1. Frame: read by `wire`; a frame that cannot be read never gets here.
-//! 2. Protocol: the highest of 3 and 4 in the client's range.
+//! 1. Frame: checked by `wire`; an unreadable frame does not reach this module.
+//! 2. Protocol: the highest of versions 3 and 4 in the client's range.
 //! 3. Role: operator or node.
-//! 4. Origin: a page must come from a name that is ours; with `auth.mode: none` Host must be a loopback name.
-//! 5. Device proof: if a device is presented, its key signed our nonce.
-//! 6. Credential: one of the presented ones is right: secret, device token, setup code, the known key itself, an
-//!    authorized key, a vouched identity, or (`auth.mode: none`) being local.
+//! 4. Origin: a page must come from a name of this gateway; with `auth.mode: none` Host must be a
+//!    loopback name.
+//! 5. Device proof: if a device is presented, its key must have signed the challenge.
+//! 6. Credential: one presented credential must be valid: secret, device token, setup code, the key
+//!    of a known device, an authorized key, a vouched identity, or (`auth.mode: none`) a local
+//!    connection.
 //! 7. Admission: 7.1 to 7.9, see [`Rule`].
-//! 8. Capacity: phase, connections, room in the table.
+//! 8. Capacity: phase, number of connections, space in the table.
 //!
-//! **Proof decides, the address does not:** the facts hold no address, only `local` and `cidr`, and neither of them is a
-//! credential unless the owner said so (`auth.mode: none`, `autoApproveLocal`, `autoApproveCidrs`).
+//! **The decision depends on proof, not on the address:** the facts contain no address, only
+//! `local` and `cidr`, and neither is a credential unless the owner configured it
+//! (`auth.mode: none`, `autoApproveLocal`, `autoApproveCidrs`).
 
 use core::ops::DerefMut;
 
@@ -27,23 +31,23 @@ use super::refusal::{Refusal, Rule};
 use super::scopes::Scopes;
 use super::table::{Cell, Room, Table};
 
-/// What is done, and by which rule.
+/// Outcome of a decision and the rule that determined it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub rule: Rule,
     pub outcome: Outcome,
 }
 
-/// What is done.
+/// Outcome of a decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     Admit(Admission),
-    /// Refused with `refusal`, and a pending request is made or renewed that the owner can approve.
+    /// Refused; a pending request is created or renewed for the owner to approve.
     Pend(Refusal),
     Refuse(Refusal),
 }
 
-/// As what a client is let in.
+/// Terms of an admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Admission {
     pub dialect: Dialect,
@@ -51,24 +55,25 @@ pub struct Admission {
     pub scopes: Scopes,
     pub method: Method,
     pub place: Place,
-    /// Scopes it asked for and does not have: a pending request is made for them while the connection lives on.
+    /// Requested scopes that were not granted. A pending request is created for them while the
+    /// connection stays open.
     pub ask: Scopes,
 }
 
-/// Where an admitted client stands in the table.
+/// Table entry of an admitted client, and the change to make to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// Nowhere; admitted for this connection only.
+    /// No entry; admitted for this connection only.
     Nowhere(Unremembered),
-    /// Known, and nothing changes.
+    /// Existing entry, unchanged.
     Known(Slot),
-    /// Known, and gains this.
+    /// Existing entry, extended by `pairing`.
     Grows { slot: Slot, pairing: Pairing },
-    /// New, goes into this slot; whatever stood there gave way.
+    /// New entry for this slot; an existing entry in the slot is evicted.
     New { slot: Slot, id: DeviceId, key: PublicKey, pairing: Pairing },
 }
 
-/// Decides about one connection. Looks at nothing but its arguments and allocates nothing.
+/// Decides about one connection. Depends only on its arguments and does not allocate.
 pub fn decide<S: DerefMut<Target = [Cell]>>(facts: &Facts, policy: &Policy, table: &Table<S>) -> Verdict {
     match examine(facts, policy, table) {
         Ok((rule, admission)) if facts.room => Verdict { rule, outcome: Outcome::Admit(admission) },
@@ -77,7 +82,7 @@ pub fn decide<S: DerefMut<Target = [Cell]>>(facts: &Facts, policy: &Policy, tabl
     }
 }
 
-/// An admission with its rule, or the verdict that ends it.
+/// Result of a step of the evaluation; `Err` is the final verdict.
 type Step<T> = Result<T, Verdict>;
 
 fn refuse<T>(rule: Rule, refusal: Refusal) -> Step<T> {
@@ -113,7 +118,7 @@ fn examine<S: DerefMut<Target = [Cell]>>(facts: &Facts, policy: &Policy, table: 
     }
 }
 
-/// Rule 4.
+/// Checks rule 4.
 fn check_origin(facts: &Facts, policy: &Policy) -> Step<()> {
     if policy.auth == AuthMode::None && facts.host != Host::Loopback {
         return refuse(Rule::Origin, Refusal::HostNotLoopback);
@@ -129,7 +134,7 @@ fn check_origin(facts: &Facts, policy: &Policy) -> Step<()> {
     }
 }
 
-/// Rule 5.
+/// Checks rule 5. Returns the device, or `None` if none was presented or devices are disabled.
 fn check_proof(facts: &Facts, policy: &Policy) -> Step<Option<(DeviceId, PublicKey)>> {
     if facts.control_ui && policy.disable_device_auth {
         return Ok(None);
@@ -141,7 +146,7 @@ fn check_proof(facts: &Facts, policy: &Policy) -> Step<Option<(DeviceId, PublicK
     }
 }
 
-/// What these scopes ask for; nodes have none.
+/// Returns the scopes that a connection in this role requests; none for a node.
 pub fn requested(sent: Scopes, role: Role) -> Scopes {
     match role {
         Role::Node => Scopes::NONE,
@@ -163,8 +168,10 @@ impl Claim<'_> {
         Admission { dialect: self.dialect, role: self.role, scopes, method, place, ask: Scopes::NONE }
     }
 
-    /// What was requested, as far as the device has it. Of what it has, all that a larger scope it asked for would include, too: clients
-    /// of protocol 3 ask for admin alone, and then work with what they get.
+    /// Returns the requested scopes that `held` covers.
+    ///
+    /// If `held` does not cover all of them, also returns the held scopes that a requested scope
+    /// would imply: protocol 3 clients request only admin and then work with what they are granted.
     fn covered(&self, held: Scopes) -> Scopes {
         let covered = self.requested.and(held.closure());
         if covered == self.requested {
@@ -185,7 +192,7 @@ impl Claim<'_> {
         }
     }
 
-    /// What the setup code gives, if it is right and for this role.
+    /// Returns the grant of the setup code if the code is valid and includes this role.
     fn grant(&self) -> Option<Grant> {
         match self.facts.code {
             Code::Right(grant) if grant.roles.contains(self.role) => Some(grant),
@@ -193,7 +200,7 @@ impl Claim<'_> {
         }
     }
 
-    /// What the secret, the code or the identity would say if nothing else lets it in.
+    /// Refuses a client without a valid credential, with the refusal for what it presented.
     fn no_credential<T>(&self) -> Step<T> {
         let facts = self.facts;
         if matches!(facts.code, Code::Right(_)) {
@@ -214,12 +221,12 @@ impl Claim<'_> {
         refuse(Rule::Credential, refusal)
     }
 
-    /// A proxy or Tailscale vouches for its user.
+    /// Returns whether a trusted proxy or Tailscale vouches for the user.
     fn identified(&self) -> bool {
         self.facts.identity == Identity::Right
     }
 
-    /// Being local is enough.
+    /// Returns whether a local connection is admitted without a credential (`auth.mode: none`).
     fn is_free(&self) -> bool {
         self.policy.auth == AuthMode::None && self.facts.local
     }
@@ -244,7 +251,8 @@ impl Claim<'_> {
         Ok((rule, self.admit(self.requested, method, Place::Nowhere(why))))
     }
 
-    /// Without a credential that counts: is the device what it should bring, rather than a secret?
+    /// Returns whether a client without a valid credential should be asked for a device rather than
+    /// for the shared secret.
     fn lacks_a_device(&self) -> bool {
         let nothing_sent = self.facts.secret == Secret::Absent && self.facts.code == Code::Absent;
         let by_secret = matches!(self.policy.auth, AuthMode::Token | AuthMode::Password);
@@ -258,12 +266,13 @@ impl Claim<'_> {
         refuse(Rule::NoDevice, refusal)
     }
 
-    /// The Control UI by its own word, or any page of a browser.
+    /// Returns whether the client is a page: the Control UI by its own account, or any client with
+    /// an Origin header.
     fn is_page(&self) -> bool {
         self.facts.control_ui || self.facts.origin != Origin::Absent
     }
 
-    /// May a page that holds the secret do without a device?
+    /// Returns whether the shared secret alone is enough for a page, without a device.
     fn may_be_insecure(&self) -> bool {
         self.policy.allow_insecure_auth || self.policy.disable_device_auth
     }
@@ -308,12 +317,13 @@ impl Claim<'_> {
         }
     }
 
-    /// Holding the shared secret is all it takes to be paired.
+    /// Returns whether the shared secret is enough to pair a device.
     fn secret_pairs(&self) -> bool {
         self.holds_secret() && self.policy.pairing == PairingMode::Token
     }
 
-    /// A known device in a role it does not have: what would pair a new device gives the role, else the owner is asked.
+    /// Handles a known device in a role it does not have: conditions that would pair a new device
+    /// grant the role, otherwise a pending request is created.
     fn another_role(&self, slot: Slot, known: &Device) -> Step<(Rule, Admission)> {
         let Ok((rule, method, pairing)) = self.new_pairing() else {
             return pend(Rule::KnownDevice, Refusal::RoleUpgrade);
@@ -349,7 +359,8 @@ impl Claim<'_> {
         Ok((rule, Admission { ask, ..self.admit(self.covered(pairing.scopes), method, place) }))
     }
 
-    /// By which rule a new device comes in, and what is written down of it; `None` if nothing is.
+    /// Determines the rule, method and pairing of a new device. The pairing is `None` if nothing is
+    /// stored.
     fn new_pairing(&self) -> Step<(Rule, Method, Option<Pairing>)> {
         let facts = self.facts;
         let asked = |provenance| Some(Pairing { provenance, roles: Roles::of(self.role), scopes: self.requested });
@@ -383,7 +394,7 @@ impl Claim<'_> {
     }
 }
 
-/// Has the code something that the device lacks? If not, it is not used up.
+/// Returns whether the code grants more than the device has. If not, the code is not used.
 fn gives_more(grant: &Grant, known: &Device) -> bool {
     !grant.roles.without(known.roles).is_empty() || !known.scopes.covers(grant.scopes)
 }

@@ -1,14 +1,17 @@
-//! What a refused or closed client is told. The only place with the words of a refusal.
+//! Refusals and close reasons: the only place with their codes and texts.
 //!
-//! Error codes, messages, close codes and `details.code` are those that clients of protocol 3 (OpenClaw 2026.1.29) and
-//! protocol 4 (2026.9.6) know; hints are ours. A hint is a template: `{gatelet}` is the command for this deployment,
-//! `{list}` is `devices` or `nodes`, `{request}` a request id, `{device}` a device, `{origin}` the Origin header as seen.
+//! Error codes, messages, close codes and `details.code` are those that clients of protocol 3
+//! (OpenClaw 2026.1.29) and protocol 4 (2026.9.6) recognize; the hints are this gateway's own. A
+//! hint is a template: `{gatelet}` is the command for this deployment, `{list}` is `devices` or
+//! `nodes`, `{request}` a request id, `{device}` a device, `{origin}` the Origin header as
+//! received.
 
 use core::fmt;
 
 use super::dialect::Dialect;
 
-/// Which rule of the gate spoke. The numbers are those of the README and of `gatelet explain`.
+/// Admission rule that determined a verdict. The numbers are those of the README and of
+/// `gatelet explain`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Rule {
     Frame,
@@ -30,7 +33,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Every rule, in the order in which the gate asks them.
+    /// All rules, ordered by number.
     pub const ALL: [Rule; 16] = [
         Rule::Frame,
         Rule::Protocol,
@@ -50,7 +53,7 @@ impl Rule {
         Rule::Capacity,
     ];
 
-    /// Number and name, as in `7.3 shared secret`.
+    /// Returns number and name, as in `7.3 new device, shared secret`.
     pub const fn title(self) -> &'static str {
         match self {
             Rule::Frame => "1 frame",
@@ -72,25 +75,25 @@ impl Rule {
         }
     }
 
-    /// The number alone, as in `7.3`.
+    /// Returns the number alone, as in `7.3`.
     pub fn number(self) -> &'static str {
         let title = self.title();
         &title[..title.find(' ').unwrap_or(title.len())]
     }
 }
 
-/// Error codes of the protocol's `error.code`.
+/// Value of `error.code` in the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ErrorCode {
     InvalidRequest,
     NotPaired,
     Unavailable,
-    /// Protocol 4 only; protocol 3 says `INVALID_REQUEST` instead.
+    /// Protocol 4 only; protocol 3 uses `INVALID_REQUEST` instead.
     Forbidden,
 }
 
 impl ErrorCode {
-    /// The word on the wire in that dialect.
+    /// Returns the name on the wire in that protocol version.
     pub const fn name(self, dialect: Dialect) -> &'static str {
         match (self, dialect) {
             (ErrorCode::NotPaired, _) => "NOT_PAIRED",
@@ -101,27 +104,27 @@ impl ErrorCode {
     }
 }
 
-/// Why a connection is not admitted.
+/// Reason for not admitting a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Refusal {
-    // the peer's frame
+    // the client's frame
     InvalidFrame,
     NotConnect,
     InvalidConnect,
     ProtocolMismatch,
     InvalidRole,
-    // the page it comes from
+    // the origin of the page
     OriginForeign,
     HostForeign,
     HostNotLoopback,
-    // its proof
+    // the device proof
     DeviceIdMismatch,
     SignatureExpired,
     NonceRequired,
     NonceMismatch,
     SignatureInvalid,
     PublicKeyInvalid,
-    // its credential
+    // the credential
     TokenMissing,
     TokenMismatch,
     PasswordMissing,
@@ -133,13 +136,13 @@ pub enum Refusal {
     IdentityMissing,
     IdentityRefused,
     AuthNoneNotLocal,
-    // the owner's word
+    // the owner's decision
     PairingRequired,
     RoleUpgrade,
     DeviceRevoked,
     DeviceRequired,
     ControlUiDeviceRequired,
-    // us
+    // the state of the gateway
     TableFull,
     TableUnavailable,
     TooManyConnections,
@@ -147,28 +150,29 @@ pub enum Refusal {
     Stopping,
 }
 
-/// The words of one refusal.
+/// Codes and texts of one refusal.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
     pub error: ErrorCode,
-    /// `details.code`.
+    /// Value of `details.code`.
     pub code: &'static str,
-    /// Close code of the WebSocket.
+    /// WebSocket close code.
     pub close: u16,
     /// Message and close reason for a protocol 3 client.
     pub v3: &'static str,
     /// Message and close reason for a protocol 4 client.
     pub v4: &'static str,
-    /// `details.recommendedNextStep`, from the list that protocol 4 clients know; empty if none.
+    /// Value of `details.recommendedNextStep`, from the list that protocol 4 clients recognize;
+    /// empty if none.
     pub next: &'static str,
-    /// After how many milliseconds trying again is worth it; 0 when waiting alone does not help.
+    /// Milliseconds after which a retry can succeed; 0 if waiting alone does not help.
     pub retry_ms: u32,
-    /// What to do.
+    /// Instruction for the user; a template, see the module documentation.
     pub hint: &'static str,
 }
 
 impl Refusal {
-    /// Every refusal.
+    /// All refusals.
     pub const ALL: [Refusal; 35] = [
         Refusal::InvalidFrame,
         Refusal::NotConnect,
@@ -207,7 +211,7 @@ impl Refusal {
         Refusal::Stopping,
     ];
 
-    /// What the client, the log and the README say about it.
+    /// Returns the codes and texts used in the answer, in the log and in the README.
     pub const fn words(self) -> Words {
         match self {
             Refusal::InvalidFrame => invalid(
@@ -424,7 +428,7 @@ impl Refusal {
         }
     }
 
-    /// Message and close reason in that dialect.
+    /// Returns the message and close reason for that protocol version.
     pub const fn message(self, dialect: Dialect) -> &'static str {
         match dialect {
             Dialect::V3 => self.words().v3,
@@ -432,7 +436,8 @@ impl Refusal {
         }
     }
 
-    /// `details.reason` of the device proof and of pairing, as protocol 4 clients know it; empty if none.
+    /// Returns `details.reason` of a refusal about origin, device proof or pairing; empty if none.
+    /// Protocol 4 clients recognize those about device proof and pairing.
     pub const fn reason(self) -> &'static str {
         match self {
             Refusal::DeviceIdMismatch => "device-id-mismatch",
@@ -450,7 +455,8 @@ impl Refusal {
         }
     }
 
-    /// `details.authReason` of an `unauthorized` answer, as protocol 4 clients know it; empty if none.
+    /// Returns `details.authReason` of an `unauthorized` answer, as protocol 4 clients recognize
+    /// it; empty if none.
     pub const fn auth_reason(self) -> &'static str {
         match self {
             Refusal::TokenMissing => "token_missing",
@@ -468,26 +474,27 @@ impl Refusal {
     }
 }
 
-/// What a hint's template is filled with; an empty value leaves a word that a person can replace.
+/// Values for the placeholders of a hint. For an empty value a placeholder for the user to replace
+/// is printed, such as `REQUEST`.
 #[derive(Clone, Copy, Default)]
 pub struct Fill<'a> {
-    /// How `gatelet` is run where this gateway lives, for example `docker exec NAME /gatelet`.
+    /// Command that runs `gatelet` in this deployment, for example `docker exec NAME /gatelet`.
     pub gatelet: &'a str,
-    /// `nodes` for a node: its approval is one for the device and for what it offers.
+    /// `nodes` for a node, whose approval covers both the device and its surface; else `devices`.
     pub list: &'a str,
     pub request: &'a str,
     pub device: &'a str,
     pub origin: &'a str,
 }
 
-/// A hint with its places filled.
+/// A hint with its placeholders filled in; printed with `Display`.
 pub struct Hint<'a> {
     template: &'a str,
     fill: Fill<'a>,
 }
 
 impl<'a> Hint<'a> {
-    /// Fills `template`.
+    /// Combines a template and the values for its placeholders.
     pub const fn new(template: &'a str, fill: Fill<'a>) -> Hint<'a> {
         Hint { template, fill }
     }
@@ -514,37 +521,38 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
-/// Why an open connection is ended without an answer to a request.
+/// Reason for closing an open connection other than by answering a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Close {
-    /// Nothing came in time.
+    /// No connect request arrived in time.
     HandshakeTimeout,
-    /// A frame larger than allowed.
+    /// Frame larger than allowed.
     TooLarge,
     /// Text that is not UTF-8.
     NotUtf8,
-    /// It does not read fast enough.
+    /// Send queue full: the client reads too slowly.
     SlowConsumer,
-    /// More than [`super::limits::UNAUTHORIZED_CALLS`] calls its role may not make (protocol 4).
+    /// More than [`super::limits::UNAUTHORIZED_CALLS`] calls that the role may not make (protocol
+    /// 4).
     Unauthorized,
-    /// The device was removed (protocol 4).
+    /// Device removed (protocol 4).
     DeviceRemoved,
-    /// The device, or this role of it, was revoked (protocol 4).
+    /// Device, or its role on this connection, revoked (protocol 4).
     DeviceRevoked,
-    /// Its device token was rotated by somebody else (protocol 4).
+    /// Device token rotated with fewer scopes (protocol 4).
     TokenRotated,
-    /// The secret that it came in by is no longer the gateway's (protocol 4).
+    /// Credential used for admission no longer valid after a configuration change (protocol 4).
     AuthChanged,
-    /// No pong.
+    /// No pong received.
     Silent,
-    /// An unauthenticated socket had to make room.
+    /// Unauthenticated connection evicted in favor of a newer one.
     MadeRoom,
-    /// The gateway stops.
+    /// Gateway shutting down.
     Restart,
 }
 
 impl Close {
-    /// Close code and reason.
+    /// Returns the close code and reason.
     pub const fn words(self) -> (u16, &'static str) {
         match self {
             Close::HandshakeTimeout => (1008, "handshake timeout: no connect request came in time"),
@@ -666,7 +674,8 @@ mod tests {
         }
     }
 
-    /// The start of the code if the cause is ours and not the client's, else nothing that a code starts with.
+    /// Returns the prefix of the code if the gateway caused the refusal, else a string that no code
+    /// starts with.
     fn is_ours(refusal: Refusal) -> &'static str {
         match refusal {
             Refusal::TableFull | Refusal::TableUnavailable => "TABLE_",

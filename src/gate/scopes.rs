@@ -1,9 +1,9 @@
-//! What an operator may do, as a set of bits with implication.
+//! Operator scopes as a bit set with implication.
 //!
-//! Names and implication are those of protocol 4 (OpenClaw 2026.9.6); protocol 3 knows the first five.
-//! A scope this gateway does not know is never granted, and never an error.
+//! Names and implication are those of protocol 4 (OpenClaw 2026.9.6); protocol 3 has the first
+//! five. Unknown scopes are never granted and are not an error.
 
-/// One operator scope; the number is its bit in the table file and never changes meaning.
+/// One operator scope. The number is its bit in the table file and never changes meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
     Admin = 0,
@@ -19,7 +19,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Every scope, in the order of its bit.
+    /// All scopes, ordered by bit.
     pub const ALL: [Scope; 10] = [
         Scope::Admin,
         Scope::Read,
@@ -33,7 +33,7 @@ impl Scope {
         Scope::SessionsWrite,
     ];
 
-    /// The protocol's word for the scope.
+    /// Returns the name of the scope in the protocol.
     pub const fn name(self) -> &'static str {
         match self {
             Scope::Admin => "operator.admin",
@@ -49,12 +49,12 @@ impl Scope {
         }
     }
 
-    /// The scope of that name, if this gateway knows it.
+    /// Returns the scope with this name, if it is known.
     pub fn parse(name: &str) -> Option<Scope> {
         Scope::ALL.into_iter().find(|scope| scope.name() == name)
     }
 
-    /// What holding this scope gives: itself and all it implies (protocol 4).
+    /// Returns the scope and all scopes it implies (protocol 4).
     pub const fn implied(self) -> Scopes {
         match self {
             Scope::Admin => Scopes::ALL,
@@ -70,7 +70,7 @@ impl Scope {
     }
 }
 
-/// The scopes that imply others.
+/// Scopes that imply others.
 const IMPLYING: [Scope; 4] = [Scope::Admin, Scope::Write, Scope::Read, Scope::SessionsWrite];
 
 /// A set of scopes.
@@ -78,17 +78,17 @@ const IMPLYING: [Scope; 4] = [Scope::Admin, Scope::Write, Scope::Read, Scope::Se
 pub struct Scopes(u16);
 
 impl Scopes {
-    /// No scope.
+    /// The empty set.
     pub const NONE: Scopes = Scopes(0);
-    /// Every scope this gateway knows.
+    /// All known scopes.
     pub const ALL: Scopes = Scopes((1 << Scope::ALL.len()) - 1);
 
-    /// The set with this scope only, without what it implies.
+    /// Returns the set that contains only this scope, without implied ones.
     pub const fn of(scope: Scope) -> Scopes {
         Scopes(1 << scope as u16)
     }
 
-    /// The set of these bits; `None` if a bit has no scope.
+    /// Makes a set from its bits. Returns `None` if a bit has no scope.
     pub const fn from_bits(bits: u16) -> Option<Scopes> {
         if bits & !Scopes::ALL.0 == 0 {
             Some(Scopes(bits))
@@ -97,37 +97,37 @@ impl Scopes {
         }
     }
 
-    /// One bit a scope, see [`Scope`].
+    /// Returns the bits of the set, one per scope; see [`Scope`].
     pub const fn bits(self) -> u16 {
         self.0
     }
 
-    /// Both sets together.
+    /// Returns the union of both sets.
     pub const fn with(self, other: Scopes) -> Scopes {
         Scopes(self.0 | other.0)
     }
 
-    /// This set less the other.
+    /// Returns the scopes of this set that are not in `other`.
     pub const fn without(self, other: Scopes) -> Scopes {
         Scopes(self.0 & !other.0)
     }
 
-    /// What stands in both sets.
+    /// Returns the intersection of both sets.
     pub const fn and(self, other: Scopes) -> Scopes {
         Scopes(self.0 & other.0)
     }
 
-    /// Is nothing in the set?
+    /// Returns whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The scope itself, not by implication.
+    /// Returns whether the set contains the scope itself; implication is ignored.
     pub const fn contains(self, scope: Scope) -> bool {
         self.0 & Scopes::of(scope).0 != 0
     }
 
-    /// The set and all it implies.
+    /// Returns the set with all implied scopes added.
     pub const fn closure(self) -> Scopes {
         let mut all = self;
         let mut at = 0;
@@ -140,17 +140,17 @@ impl Scopes {
         all
     }
 
-    /// Does this set, by implication, give the scope?
+    /// Returns whether the set contains or implies the scope.
     pub fn allows(self, scope: Scope) -> bool {
         self.closure().contains(scope)
     }
 
-    /// Does this set, by implication, give everything in the other?
+    /// Returns whether the set contains or implies every scope of `other`.
     pub fn covers(self, other: Scopes) -> bool {
         other.without(self.closure()).is_empty()
     }
 
-    /// The scopes of the set in the order of their bits.
+    /// Returns the scopes of the set, ordered by bit.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
     }

@@ -1,11 +1,12 @@
-//! Authority as a value: what an admitted connection may do, made only of an admission.
+//! Permissions of an admitted connection, constructed only from an [`Admission`].
 
 use super::facts::{Dialect, Method};
 use super::ids::{ConnId, DeviceId, Role, Slot};
 use super::policy::{Admission, Place};
 use super::scopes::{Scope, Scopes};
 
-/// An admitted connection. There is no other way to get one than [`Admitted::by`], so a call without it does not compile.
+/// An admitted connection. [`Admitted::by`] is the only constructor, so a function that takes this
+/// type can be called only for an admitted connection.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     conn: ConnId,
@@ -17,7 +18,8 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// The authority that the admission gives to this connection; `device` is the one that proved itself.
+    /// Makes the permissions that `admission` grants to this connection. `device` is the device
+    /// that proved its key.
     pub fn by(admission: &Admission, conn: ConnId, device: Option<DeviceId>) -> Admitted {
         let slot = match admission.place {
             Place::Nowhere(_) => None,
@@ -33,48 +35,48 @@ impl Admitted {
         }
     }
 
-    /// The connection it belongs to.
+    /// Returns the id of the connection.
     pub fn conn(&self) -> ConnId {
         self.conn
     }
 
-    /// The protocol it speaks.
+    /// Returns the protocol version of the connection.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// The role it connected as.
+    /// Returns the role of the connection.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// The scopes it was given.
+    /// Returns the granted scopes.
     pub fn scopes(&self) -> Scopes {
         self.scopes
     }
 
-    /// How it proved itself.
+    /// Returns the authentication method.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The device that proved itself, remembered or not.
+    /// Returns the device that proved its key, whether or not it is stored in the table.
     pub fn device(&self) -> Option<DeviceId> {
         self.device.map(|(id, _)| id)
     }
 
-    /// Where its device stands in the table, if it is remembered.
+    /// Returns the table slot of the device, if it is stored.
     pub fn slot(&self) -> Option<Slot> {
         self.device.and_then(|(_, slot)| slot)
     }
 
-    /// An operator that has the scope, by implication too.
+    /// Returns whether this is an operator whose scopes contain or imply `scope`.
     pub fn may(&self, scope: Scope) -> bool {
         self.role == Role::Operator && self.scopes.allows(scope)
     }
 
-    /// Signed in by its device alone, or by a code that made it one, and without admin: protocol 4 lets such a client govern only
-    /// itself.
+    /// Returns whether the connection was authenticated by its device alone or by a setup code, and
+    /// lacks admin. Protocol 4 restricts such a client to managing its own device.
     pub fn governs_only_itself(&self) -> bool {
         matches!(self.method, Method::Device | Method::SetupCode) && !self.may(Scope::Admin)
     }

@@ -1,31 +1,33 @@
-//! A node's surface: the commands, capabilities and permissions that the owner approved of it, as one plain value.
+//! A node's surface: its commands, capabilities and permissions that the owner approved, or that
+//! wait for approval.
 //!
-//! Commands with a number are bits; every other name is kept as text in a buffer of a fixed size. Nothing is ever cut: a name that
-//! does not fit is refused. A value has one encoding: entries are sorted and unique, what is behind them is zero, so that equal
-//! bytes are equal surfaces. Names are compared as they are, exactly. Nothing here is decided by how a name looks.
+//! Numbered commands are stored as bits; all other names as text in a fixed-size buffer. Names are
+//! never truncated: a name that does not fit is rejected. Each value has exactly one encoding
+//! (entries sorted and unique, unused bytes zero), so equal bytes mean equal surfaces. Names are
+//! compared exactly, and their form has no meaning here.
 
 use core::fmt;
 
 use super::commands_known::CommandSet;
 use super::limits;
 
-/// Bytes of the names that have no number.
+/// Buffer for the names without a number.
 pub type SurfaceText = [u8; limits::SURFACE_TEXT_LEN];
 
-/// What a node may offer.
+/// A set of commands, capabilities and permissions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Surface {
-    /// Commands that have a number.
+    /// Numbered commands.
     known: CommandSet,
-    /// Entries: kind, length, name; behind the last one zeros.
+    /// Entries of kind, length and name, followed by zeros.
     text: SurfaceText,
 }
 
-/// A name, or one name more, is too much for a surface.
+/// Error: the name is invalid or too long, or the surface has no space left for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DoesNotFit;
 
-// What a file holds; a number never changes meaning, and zero ends the entries.
+// Entry kinds in the file. A number never changes meaning; zero ends the entries.
 const COMMAND: u8 = 1;
 const CAP: u8 = 2;
 const PERMISSION: u8 = 3;
@@ -33,10 +35,11 @@ const PERMISSION: u8 = 3;
 const _: () = assert!(limits::SURFACE_NAME_LEN <= u8::MAX as usize);
 
 impl Surface {
-    /// Nothing.
+    /// The empty surface.
     pub const NONE: Surface = Surface { known: CommandSet::NONE, text: [0; limits::SURFACE_TEXT_LEN] };
 
-    /// The surface of these bytes, if they are the one encoding of it; see [`Surface::known`] and [`Surface::text`].
+    /// Decodes a surface. Returns `None` unless the bytes are its unique encoding; see
+    /// [`Surface::known`] and [`Surface::text`].
     pub fn from_parts(known: CommandSet, text: &SurfaceText) -> Option<Surface> {
         let surface = Surface { known, text: *text };
         let mut last = None;
@@ -53,56 +56,57 @@ impl Surface {
         text[end..].iter().all(|byte| *byte == 0).then_some(surface)
     }
 
-    /// Its commands that have a number, also those that only a newer gatelet knows.
+    /// Returns the numbered commands, including those that only a newer gatelet knows.
     pub const fn known(&self) -> &CommandSet {
         &self.known
     }
 
-    /// Its other names as bytes.
+    /// Returns the encoded names without a number.
     pub const fn text(&self) -> &SurfaceText {
         &self.text
     }
 
-    /// Is nothing in it?
+    /// Returns whether the surface is empty.
     pub fn is_empty(&self) -> bool {
         *self == Surface::NONE
     }
 
-    /// Puts a command in; does nothing if it is there.
+    /// Adds a command. Adding one that is present does nothing.
     pub fn add_command(&mut self, name: &str) -> Result<(), DoesNotFit> {
-        // a file may hold by name what has a number by now
+        // A file may store by name a command that has a number now.
         if self.has_command(name) || self.known.insert(name) {
             return Ok(());
         }
         self.add(COMMAND, name)
     }
 
-    /// Puts a capability in; does nothing if it is there.
+    /// Adds a capability. Adding one that is present does nothing.
     pub fn add_cap(&mut self, name: &str) -> Result<(), DoesNotFit> {
         self.add(CAP, name)
     }
 
-    /// Puts a permission in that is granted; does nothing if it is there.
+    /// Adds a granted permission. Adding one that is present does nothing.
     pub fn add_permission(&mut self, name: &str) -> Result<(), DoesNotFit> {
         self.add(PERMISSION, name)
     }
 
-    /// Is the command in it?
+    /// Returns whether the surface contains the command.
     pub fn has_command(&self, name: &str) -> bool {
         self.known.contains(name) || self.has(COMMAND, name)
     }
 
-    /// Is the capability in it?
+    /// Returns whether the surface contains the capability.
     pub fn has_cap(&self, name: &str) -> bool {
         self.has(CAP, name)
     }
 
-    /// Is the permission in it?
+    /// Returns whether the surface contains the permission.
     pub fn has_permission(&self, name: &str) -> bool {
         self.has(PERMISSION, name)
     }
 
-    /// Its commands, each once: those with a number first, then the others, sorted.
+    /// Returns the commands without duplicates: numbered ones first, then the others in sorted
+    /// order.
     pub fn commands(&self) -> impl Iterator<Item = &str> + '_ {
         self.known
             .names()
@@ -110,17 +114,17 @@ impl Surface {
             .chain(self.names(COMMAND).filter(|name| !self.known.contains(name)))
     }
 
-    /// Its capabilities, sorted.
+    /// Returns the capabilities in sorted order.
     pub fn caps(&self) -> impl Iterator<Item = &str> + '_ {
         self.names(CAP)
     }
 
-    /// Its permissions, sorted.
+    /// Returns the permissions in sorted order.
     pub fn permissions(&self) -> impl Iterator<Item = &str> + '_ {
         self.names(PERMISSION)
     }
 
-    /// Adds what the other one has; stays as it is if that does not fit.
+    /// Adds everything in `other`. Changes nothing if the union does not fit.
     pub fn merge(&mut self, other: &Surface) -> Result<(), DoesNotFit> {
         let mut both = Surface { known: self.known.with(&other.known), text: self.text };
         for entry in other.entries() {
@@ -133,7 +137,7 @@ impl Surface {
         Ok(())
     }
 
-    /// Has it everything that the other one has?
+    /// Returns whether the surface contains everything in `other`.
     pub fn covers(&self, other: &Surface) -> bool {
         let named = |entry: Entry<'_>| match entry.kind {
             COMMAND => self.has_command(entry.name),
@@ -168,18 +172,18 @@ impl Surface {
         self.entries().filter(move |entry| entry.kind == kind).map(|entry| entry.name)
     }
 
-    /// What stands in the text, up to the first thing that is no entry.
+    /// Iterates over the entries of the text, ending at the first invalid one.
     fn entries(&self) -> Entries<'_> {
         Entries { text: &self.text, at: 0 }
     }
 }
 
-/// One name that has no number.
+/// A name without a number.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
     kind: u8,
     name: &'a str,
-    /// Where the next one starts.
+    /// Offset of the next entry.
     end: usize,
 }
 
@@ -199,7 +203,8 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// Can it be a name at all? Nothing that could move a cursor or start a line of a log.
+/// Returns whether the text is a valid name: not empty, not too long, and without control
+/// characters, which could move the cursor or start a new log line.
 fn is_name(name: &str) -> bool {
     (1..=limits::SURFACE_NAME_LEN).contains(&name.len()) && !name.chars().any(char::is_control)
 }
@@ -228,7 +233,7 @@ mod tests {
         surface
     }
 
-    /// A surface and how many bytes of its text are free.
+    /// Makes a surface whose text has `free` unused bytes.
     fn full_but(free: usize) -> Surface {
         let mut surface = Surface::NONE;
         let names = limits::SURFACE_TEXT_LEN / 16 - 1;

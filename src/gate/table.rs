@@ -1,8 +1,9 @@
-//! The pairing table in memory: devices by slot, found by id in constant time.
+//! The pairing table in memory: devices by slot, with lookup by id in constant time.
 //!
-//! The caller owns the memory (a boxed slice, an array), so the table allocates nothing and never grows. What stands here is
-//! what the file holds, plus who is connected. Invariants: an id stands in at most one slot; every device is in the index;
-//! at most half of the index is in use, so that a search ends.
+//! The caller provides the memory (a boxed slice or an array), so the table does not allocate or
+//! grow. It holds the contents of the file and which devices are connected. Invariants: an id is in
+//! at most one slot; every device is in the index; at most half of the index is used, so that a
+//! search terminates.
 
 use core::ops::DerefMut;
 
@@ -10,7 +11,7 @@ use super::device::Device;
 use super::ids::{DeviceId, Slot, TableAge};
 use super::limits;
 
-/// One slot's memory, and two buckets of the index.
+/// Memory of one slot and of two buckets of the index.
 #[derive(Clone)]
 pub struct Cell {
     device: Option<Device>,
@@ -26,30 +27,34 @@ impl Cell {
 const VACANT: u16 = u16::MAX;
 const _: () = assert!(limits::CAPACITY_MAX < VACANT);
 
-/// Where a new device can go.
+/// Slot available for a new device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Room {
-    /// Into a free slot.
+    /// A free slot.
     Free(Slot),
-    /// Into the slot of a silent pairing that is not connected and was not seen for long: the one unseen the longest.
+    /// Slot of the evictable pairing that was unseen the longest. Evictable are silent pairings
+    /// that have no revoked role, are not connected, and were not seen for
+    /// [`limits::GIVE_WAY_AGE_HOURS`].
     GivesWay(Slot),
-    /// Nowhere.
+    /// No slot.
     Full,
 }
 
-/// The devices of one gateway.
+/// Devices of one gateway.
 pub struct Table<S> {
     cells: S,
     seed: u64,
     len: usize,
     age: TableAge,
-    /// No silent pairing was last seen before this.
+    /// Lower bound of the ages at which silent pairings were last seen.
     silent_since: TableAge,
 }
 
 impl<S: DerefMut<Target = [Cell]>> Table<S> {
-    /// An empty table in that memory, at most [`limits::CAPACITY_MAX`] cells of it. `seed` is random, so that nobody can choose
-    /// ids that share a bucket.
+    /// Creates an empty table in this memory. `seed` must be random, so that an attacker cannot
+    /// choose ids that share a bucket.
+    ///
+    /// Panics if there are more than [`limits::CAPACITY_MAX`] cells.
     pub fn new(cells: S, seed: u64, age: TableAge) -> Table<S> {
         assert!(cells.len() <= limits::CAPACITY_MAX as usize, "more cells than a table can name");
         let mut table = Table { cells, seed, len: 0, age, silent_since: NEVER };
@@ -57,27 +62,27 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         table
     }
 
-    /// How many devices fit.
+    /// Returns the maximum number of devices.
     pub fn capacity(&self) -> usize {
         self.cells.len()
     }
 
-    /// How many devices there are.
+    /// Returns the number of devices.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Is there none?
+    /// Returns whether the table has no devices.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Hours that gateways have run on this table.
+    /// Returns the age of the table in hours of gateway run time.
     pub fn age(&self) -> TableAge {
         self.age
     }
 
-    /// Lets the table grow older; it never grows younger.
+    /// Raises the age of the table; a lower age is ignored.
     pub fn set_age(&mut self, age: TableAge) {
         if age > self.age {
             self.age = age;
@@ -87,34 +92,35 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         }
     }
 
-    /// The device of that id.
+    /// Returns the device with this id and its slot.
     pub fn find(&self, id: &DeviceId) -> Option<(Slot, &Device)> {
         self.bucket_of(id).map(|(_, slot)| slot).and_then(|slot| Some((slot, self.get(slot)?)))
     }
 
-    /// The device in that slot.
+    /// Returns the device in this slot.
     pub fn get(&self, slot: Slot) -> Option<&Device> {
         self.cells.get(slot.0 as usize)?.device.as_ref()
     }
 
-    /// Is the device in that slot connected?
+    /// Returns whether the device in this slot is connected.
     pub fn is_connected(&self, slot: Slot) -> bool {
         self.cells.get(slot.0 as usize).is_some_and(|cell| cell.connected)
     }
 
-    /// The device in that slot is connected, or is not any more.
+    /// Sets whether the device in this slot is connected.
     pub fn connected(&mut self, slot: Slot, connected: bool) {
         if let Some(cell) = self.cells.get_mut(slot.0 as usize) {
             cell.connected = connected;
         }
     }
 
-    /// Every device with its slot, in the order of slots.
+    /// Returns all devices with their slots, ordered by slot.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Device)> {
         self.cells.iter().enumerate().filter_map(|(at, cell)| Some((Slot(at as u16), cell.device.as_ref()?)))
     }
 
-    /// Where a new device can go. Looks at every device only if the table is full and may hold one that gives way.
+    /// Returns a slot for a new device. Examines every device only if the table is full and may
+    /// contain an evictable one.
     pub fn room(&self) -> Room {
         if self.len < self.capacity() {
             let free = self.cells.iter().position(|cell| cell.device.is_none());
@@ -130,9 +136,9 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         oldest.map_or(Room::Full, |(slot, _)| Room::GivesWay(slot))
     }
 
-    /// Puts the device into the slot, in place of whatever stood there.
+    /// Stores the device in the slot and replaces any device there.
     ///
-    /// Panics if there is no such slot, or if the id stands in another one: both are the caller's mistakes.
+    /// Panics if the slot does not exist or the id is in another slot; callers must prevent both.
     pub fn put(&mut self, slot: Slot, device: Device) {
         let same = self.get(slot).is_some_and(|old| old.id == device.id);
         if !same {
@@ -145,7 +151,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         self.cells[slot.0 as usize].device = Some(device);
     }
 
-    /// Changes the device in the slot where it stands; its id stays what it is. Says whether there is one.
+    /// Changes the device in the slot in place, except for its id. Returns whether there is one.
     pub fn edit(&mut self, slot: Slot, change: impl FnOnce(&mut Device)) -> bool {
         let Some(device) = self.cells.get_mut(slot.0 as usize).and_then(|cell| cell.device.as_mut()) else {
             return false;
@@ -157,7 +163,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         true
     }
 
-    /// Frees the slot and gives back what stood there.
+    /// Frees the slot and returns its device.
     pub fn remove(&mut self, slot: Slot) -> Option<Device> {
         let id = self.get(slot)?.id;
         if let Some((bucket, _)) = self.bucket_of(&id) {
@@ -176,12 +182,13 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             && self.unseen(device.seen_age) >= limits::GIVE_WAY_AGE_HOURS
     }
 
-    /// Hours since that age.
+    /// Returns the hours of table age since `seen`.
     fn unseen(&self, seen: TableAge) -> u32 {
         self.age.0.saturating_sub(seen.0)
     }
 
-    // --- the index: open addressing, linear probing, two buckets a cell --------------------------------------------
+    // --- index: open addressing, linear probing, two buckets per cell
+    // -------------------------------
 
     fn buckets(&self) -> usize {
         2 * self.cells.len()
@@ -231,7 +238,8 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         self.set_bucket(at, slot.0);
     }
 
-    /// Empties a bucket and moves the ones behind it forward, so that no search is cut short.
+    /// Empties a bucket and shifts later entries of its probe sequence, so that no search ends
+    /// early.
     fn leave(&mut self, mut hole: usize) {
         let buckets = self.buckets();
         let mut at = hole;
@@ -252,10 +260,10 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     }
 }
 
-/// After every age.
+/// Later than every age.
 const NEVER: TableAge = TableAge(u32::MAX);
 
-/// When a silent pairing was last seen; [`NEVER`] for one that somebody approved.
+/// Returns the age at which a silent pairing was last seen, and [`NEVER`] for any other.
 fn silent_since(device: &Device) -> TableAge {
     if device.provenance.is_silent() {
         device.seen_age

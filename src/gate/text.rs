@@ -1,10 +1,11 @@
-//! Short text of bounded size, kept inside the value that owns it.
+//! Short text of bounded size, stored inline.
 
 /// At most `N` bytes of UTF-8.
 pub type Text<const N: usize> = heapless::String<N>;
 
-/// The longest beginning of `text` that fits, cut between characters; control characters become spaces, so that what
-/// a stranger calls itself cannot move a cursor or start a new log line.
+/// Trims `text` and truncates it to `N` bytes at a character boundary. Control characters become
+/// spaces, so that text of an unauthenticated client cannot move the cursor or start a new log
+/// line.
 pub fn clip<const N: usize>(text: &str) -> Text<N> {
     let mut clipped = Text::new();
     for char in text.trim().chars() {
@@ -16,7 +17,7 @@ pub fn clip<const N: usize>(text: &str) -> Text<N> {
     clipped
 }
 
-/// The longest beginning of `text` of at most `max` bytes, cut between characters.
+/// Returns the longest prefix of `text` of at most `max` bytes that ends at a character boundary.
 pub fn cut(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {

@@ -1,16 +1,24 @@
-//! Guesses at passwords and setup codes, counted twice. Generated tokens and keys need no such thing.
+//! Rate limiting of attempts at passwords and setup codes. Generated tokens and device keys do not
+//! need it.
 //!
-//! **For each pair** of address and device - a device that shows its key counts wherever it is, who reads over HTTP by its address -
-//! in a fixed table: a pair that guesses too often waits, and nobody else does. That
-//! is for devices whose password is an old one. The pair that was quiet the longest gives way when the table is full, a
-//! waiting one only to nobody: then a new pair is not counted, and is left to the other count.
+//! Attempts are limited in two ways:
 //!
-//! **In all**, by a [`Line`], because a guesser makes a new key for each guess. Strangers' guesses beyond some at once are looked
-//! at one after the other, at a fixed rate. Right and wrong wait alike: whatever lets a stranger's right guess pass sooner
-//! lets more guesses be tried, so the rate is all there is to choose. Nobody is locked out, and what was right costs nothing.
-//! A place in the line is kept, and the line is full sooner for a network the more of it stands there already, so that one
-//! guesser leaves half of it to everybody else and a hundred leave a place each. Who guesses faster than the line moves, at
-//! the same address as somebody who is new and right, is in his way for as long as he goes on, and no longer.
+//! **Per pair** of address and device, in a table of fixed size: a pair with too many wrong
+//! passwords is locked for a time, without effect on other pairs. This protects weak passwords of
+//! paired devices. A device that proved its key is counted regardless of its address, an HTTP
+//! client by its address only. If the table is full, the unlocked pair whose window began first is
+//! evicted; if all are locked, a new pair is not counted and only the second limit applies.
+//!
+//! **Over all clients**, by a [`Line`], because an attacker can make a new device key for each
+//! attempt. After an initial burst, attempts of unauthenticated clients are checked one after
+//! another at a fixed rate. Right and wrong attempts are delayed alike: a faster path for right
+//! ones would let an attacker test more candidates, so only the rate limits how many are tested.
+//! This limit locks no client out, and a right attempt does not count against the rate.
+//!
+//! A network that occupies `n` places of the queue gets another one only while more than `n` places
+//! are free. One attacking network therefore leaves half of the queue to others, and up to 47 leave
+//! at least one place. An attacker that exceeds the rate can block a new client with the right
+//! secret at the same address, but only for as long as the attack lasts.
 
 use core::net::IpAddr;
 
@@ -18,7 +26,7 @@ use super::ids::{DeviceId, Millis};
 use super::limits;
 use super::net;
 
-/// Whose guesses are counted together: an address (IPv6: its /64) and a device.
+/// Key for counting failed attempts: a network (IPv4 address or IPv6 /64) and a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pair {
     network: [u8; 8],
@@ -26,7 +34,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The pair of that address and that device.
+    /// Makes the pair of this address and device. Only the first eight bytes of the device id are
+    /// kept.
     pub fn of(address: IpAddr, DeviceId(id): &DeviceId) -> Pair {
         let mut pair = Pair { network: net::network(address), device: [0; 8] };
         pair.device.copy_from_slice(&id[..8]);
@@ -34,7 +43,7 @@ impl Pair {
     }
 }
 
-/// How many wrong passwords a pair has, and how long they count. The defaults are those of protocol 4.
+/// Limit for wrong passwords of one pair. The defaults are those of protocol 4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
     pub tries: u32,
@@ -56,28 +65,30 @@ struct Count {
     locked_until: Option<Millis>,
 }
 
-/// What is guessed at.
+/// Kind of credential that an attempt presents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Guess {
     Password,
     Code,
 }
 
-/// Guesses of strangers at one thing, looked at in turn.
+/// Queue of attempts of unauthenticated clients at one kind of credential.
 pub struct Line {
     every_ms: u64,
-    /// When all that were let in are paid for, at one for each `every_ms`.
+    /// Time at which all accepted attempts are paid for, at one per `every_ms`.
     paid: Millis,
     waiting: heapless::Deque<([u8; 8], Millis), { limits::GUESSES_WAITING }>,
 }
 
 impl Line {
-    /// Looks at one guess in that time, beyond [`limits::GUESSES_AT_ONCE`].
+    /// Creates a queue that checks one attempt per `every_ms` after the first
+    /// [`limits::GUESSES_AT_ONCE`].
     const fn new(every_ms: u64) -> Line {
         Line { every_ms, paid: Millis(0), waiting: heapless::Deque::new() }
     }
 
-    /// In how many milliseconds a guess from there is looked at. `None` if there is no place for it: then it never is.
+    /// Queues an attempt from this address. Returns the milliseconds until it may be checked, or
+    /// `None` if there is no free place; the attempt must be rejected unchecked then.
     pub fn enter(&mut self, from: IpAddr, now: Millis) -> Option<u64> {
         while self.waiting.front().is_some_and(|(_, turn)| *turn <= now) {
             self.waiting.pop_front();
@@ -95,13 +106,13 @@ impl Line {
         Some(wait)
     }
 
-    /// A guess was right: it costs nothing.
+    /// Records that an attempt was right: it does not count against the rate.
     pub fn right(&mut self) {
         self.paid = Millis(self.paid.0.saturating_sub(self.every_ms));
     }
 }
 
-/// The wrong guesses of everybody.
+/// Rate limiter for all clients.
 pub struct Throttle {
     rate: Rate,
     lines: [Line; 2],
@@ -109,24 +120,24 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Nobody has guessed yet.
+    /// Creates a rate limiter without any recorded attempts.
     pub const fn new(rate: Rate) -> Throttle {
         let lines = [Line::new(limits::PASSWORD_EVERY_MS), Line::new(limits::CODE_EVERY_MS)];
         Throttle { rate, lines, counts: heapless::Vec::new() }
     }
 
-    /// The line of all guesses at that.
+    /// Returns the queue for this kind of credential.
     pub fn line(&mut self, guess: Guess) -> &mut Line {
         &mut self.lines[guess as usize]
     }
 
-    /// How many milliseconds this pair must wait before its next guess is looked at; 0 if none.
+    /// Returns the milliseconds for which the pair is still locked; 0 if it is not locked.
     pub fn wait(&self, pair: Pair, now: Millis) -> u64 {
         let lock = self.counts.iter().find(|count| count.pair == pair).and_then(|count| count.locked_until);
         lock.map_or(0, |until| until.since(now))
     }
 
-    /// The pair guessed wrong.
+    /// Records a wrong attempt of the pair.
     pub fn wrong(&mut self, pair: Pair, now: Millis) {
         let rate = self.rate;
         let Some(count) = self.entry(pair, now) else { return };
@@ -139,7 +150,7 @@ impl Throttle {
         }
     }
 
-    /// The pair was right: what it guessed before is forgotten.
+    /// Removes the record of the pair after a right attempt.
     pub fn right(&mut self, pair: Pair) {
         if let Some(at) = self.counts.iter().position(|count| count.pair == pair) {
             self.counts.swap_remove(at);
@@ -240,7 +251,7 @@ mod tests {
         IpAddr::from([10, 1, (n >> 8) as u8, n as u8])
     }
 
-    /// Guesses at the password from these hosts, each as often as it can, for that long.
+    /// Makes password attempts from these hosts, each as often as possible, for `ms` milliseconds.
     fn flood(line: &mut Line, hosts: u32, from: u64, ms: u64) -> usize {
         let tries = |now: u64| (0..hosts).map(move |n| (host(n), Millis(now)));
         (from..from + ms).step_by(10).flat_map(tries).filter(|(host, now)| line.enter(*host, *now).is_some()).count()

@@ -1,25 +1,27 @@
-//! The two copies of a place: which of them counts, and in which order they are written.
+//! The two replicas of a place: selection of the valid one, and the order in which they are
+//! written.
 //!
-//! Pure. Invariant: the copy that is written first is never the only one known to be durable.
+//! Pure functions. Invariant: the replica that is written first is never the only one known to be
+//! durable.
 
 use std::cmp::Ordering;
 
 use super::record::{Decoded, Fault, Value};
 
-/// Why a copy was not used.
+/// Reason why a replica was not used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
-    /// An update ended (power cut, `kill`) before it came to this copy.
+    /// Older generation: an update ended (power cut, `kill`) before it reached this replica.
     Behind,
-    /// It is damaged.
+    /// Damaged.
     Torn(Fault),
 }
 
-/// The copy that counts.
+/// The selected replica.
 pub(super) struct Choice {
     pub(super) value: Value,
     pub(super) trust: [Trust; 2],
-    /// The copy that does not count, and why.
+    /// Index of the replica that was not used, and the reason.
     pub(super) flaw: Option<(usize, Flaw)>,
 }
 
@@ -54,28 +56,29 @@ pub(super) fn fault(decoded: &Decoded) -> Fault {
     }
 }
 
-/// Which copy is written first, and the generation that both get.
+/// Replica to write first, and the generation that both get.
 #[derive(Clone, Copy)]
 pub(super) struct Turn {
     pub(super) first: usize,
     pub(super) generation: u64,
 }
 
-/// What is known of the two copies of a place.
+/// State of the two replicas of a place.
 #[derive(Clone, Copy)]
 pub(super) struct Copies {
     pub(super) trust: [Trust; 2],
-    /// The highest generation that was ever begun.
+    /// Highest generation of any write that was started, successful or not.
     pub(super) last: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Trust {
-    /// Damaged, or a write or sync of it failed: it may hold anything.
+    /// Contents unknown: damaged, or a write or sync failed.
     Doubt,
-    /// Read with this generation, but perhaps only from a cache: the process that wrote it may have ended before the sync.
+    /// Read with this generation, but possibly only from a cache: the process that wrote it may
+    /// have ended before the sync.
     Read(u64),
-    /// Known to be durable with this generation.
+    /// Durable with this generation.
     Durable(u64),
 }
 
@@ -89,9 +92,11 @@ impl Trust {
 }
 
 impl Copies {
-    /// The copy to write first is the one that is known least. Among equals it is the one that was written second last
-    /// time, which the lowest bit of the generation tells: if that sync failed and only this process ended, the copy
-    /// was read from the cache and the other one is all there is.
+    /// Returns the next write: the replica with the least certain state goes first.
+    ///
+    /// Among equals it is the one that was written second last time, which the lowest bit of the
+    /// generation tells. If the sync of that write failed and only the process ended, this replica
+    /// was read from the cache and the other one is the only durable one.
     pub(super) fn next_turn(&self) -> Turn {
         let first = match self.trust {
             [Trust::Doubt | Trust::Read(_), Trust::Durable(_)] => 0,
@@ -102,7 +107,8 @@ impl Copies {
         Turn { first, generation: next + u64::from(next & 1 != first as u64) }
     }
 
-    /// A copy that was only read is written again as it is, so that no moment exists in which it is neither here nor there.
+    /// Returns the write that repairs the place. A replica that was only read is rewritten with the
+    /// same bytes, so that a torn write cannot damage it if it is already durable.
     pub(super) fn mending_turn(&self) -> Turn {
         match self.trust {
             [Trust::Read(generation), _] => Turn { first: 0, generation },
@@ -111,7 +117,8 @@ impl Copies {
         }
     }
 
-    /// The copy to mend from and its generation, unless both are as they should be.
+    /// Returns the replica to repair from and its generation, or `None` if both replicas have the
+    /// same generation.
     pub(super) fn source(&self) -> Option<(usize, u64)> {
         let [a, b] = self.trust.map(Trust::generation);
         let copy = usize::from(b > a);

@@ -1,7 +1,8 @@
-//! The `Disk` port, the real disk behind it, and the few things the store needs of a file system.
+//! The [`Disk`] trait, its implementation for files, and the file system operations of the store.
 //!
-//! Nothing here knows what the bytes mean. Private files are 0600 and appear under their name complete or not at all. On Windows
-//! they are as private as the directory they are made in: a user's own, or the one to which `install.ps1` gave its rights.
+//! This module does not interpret the bytes. Private files have mode 0600 and appear under their
+//! name complete or not at all. On Windows their access rights are those of the directory: that of
+//! a user, or the one to which `install.ps1` assigned rights.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -10,43 +11,45 @@ use std::path::{Path, PathBuf};
 #[cfg(windows)]
 use crate::gate::limits;
 
-/// A file of bytes that is read and written in place. All the store ever asks of a disk.
+/// A byte file that is read and written in place; all that the store requires of a disk.
 #[allow(clippy::len_without_is_empty)]
 pub trait Disk {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// Fills `bytes` from `offset`; an error if the file ends before.
+    /// Fills `bytes` from `offset`. Fails if the file ends before.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `bytes` at `offset`. After an error any part of them may be there.
+    /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes the file `len` bytes long; new bytes are zero.
+    /// Sets the length of the file; new bytes are zero.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 
-    /// Returns when everything written is durable. After an error nothing is known of what was written since the last
-    /// success, and a later success says nothing about it.
+    /// Returns when everything written is durable.
+    ///
+    /// After an error nothing is known about the writes since the last success, and a later success
+    /// says nothing about them either.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A file of the operating system, together with the lock that makes this process its only writer.
+/// A file of the operating system, with an optional lock that makes this process its only writer.
 pub struct StdDisk {
     file: File,
-    /// The name that it has for as long as it is worth writing to.
+    /// Path at which the file must still exist for writes to be durable.
     path: PathBuf,
     _lock: Option<DirLock>,
 }
 
-/// The lock of a state directory, held until dropped.
+/// Lock of a state directory, held until dropped.
 ///
-/// It lies on a file of its own: on Windows a locked file cannot be read through another handle, so a lock on the table
-/// would stop backups and our own copy before a repair.
+/// The lock is on a separate file: on Windows a locked file cannot be read through another handle,
+/// so a lock on the table would prevent backups and the copy made before a repair.
 #[derive(Debug)]
 pub struct DirLock(#[allow(dead_code)] File);
 
 impl StdDisk {
-    /// Opens an existing file for reading and writing, without any lock.
+    /// Opens an existing file for reading and writing, without a lock.
     pub fn open(path: &Path) -> io::Result<StdDisk> {
         StdDisk::of(path, patiently(|| OpenOptions::new().read(true).write(true).open(path))?)
     }
@@ -56,7 +59,7 @@ impl StdDisk {
         StdDisk::of(path, patiently(|| File::open(path))?)
     }
 
-    /// Makes a new private file for reading and writing; an error if something of that name exists.
+    /// Creates a private file for reading and writing. Fails if the name exists.
     pub(super) fn create(path: &Path) -> io::Result<StdDisk> {
         StdDisk::of(path, patiently(|| private().read(true).open(path))?)
     }
@@ -65,7 +68,7 @@ impl StdDisk {
         Ok(StdDisk { file, path: path.into(), _lock: None })
     }
 
-    /// What is written to a file that was removed, or whose directory was, is durable nowhere.
+    /// Fails if the file or its directory was removed, since writes to it are not durable then.
     fn still_there(&self) -> io::Result<()> {
         #[cfg(unix)]
         let removed = std::os::unix::fs::MetadataExt::nlink(&self.file.metadata()?) == 0;
@@ -77,7 +80,7 @@ impl StdDisk {
         }
     }
 
-    /// Keeps `lock` for as long as this disk is open.
+    /// Holds `lock` for as long as this disk is open.
     pub(super) fn holding(self, lock: DirLock) -> StdDisk {
         StdDisk { _lock: Some(lock), ..self }
     }
@@ -106,8 +109,11 @@ impl Disk for StdDisk {
     }
 }
 
-/// Makes `path` a private file (0600) of these bytes, durable when this returns; never touches a file that exists
-/// (`AlreadyExists`). A power cut leaves either no file or all of it. Writers of one directory take turns by themselves.
+/// Creates a private file (0600) with these contents, durable on return. Fails with `AlreadyExists`
+/// if the name exists.
+///
+/// A power cut leaves no file or the complete file. Callers must serialize writers of one
+/// directory.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
@@ -115,15 +121,17 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_private(path, bytes)
 }
 
-/// As [`write_private`], but takes the place of a file that exists. A power cut leaves the old file or the new one.
+/// Like [`write_private`], but replaces an existing file. A power cut leaves the old file or the
+/// new one.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = unfinished(path);
     write_new(&new, bytes, None)?;
     publish(&new, path)
 }
 
-/// As [`replace_private`], but keeps the permissions of a file that exists, follows a link to it, and leaves no trace of a
-/// failure. A file that may not be written is not replaced either.
+/// Like [`replace_private`], but keeps the permissions of an existing file, follows a symbolic
+/// link, and removes the temporary file on failure. Fails with `PermissionDenied` if the file is
+/// read-only.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Ok(path) = fs::canonicalize(path) else { return write_private(path, bytes) };
     let permissions = fs::metadata(&path)?.permissions();
@@ -146,25 +154,25 @@ fn write_new(new: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> 
     file.sync_all()
 }
 
-/// The name that a file has until it is complete. A leftover of it means nothing and may be removed.
+/// Returns the name of the file until it is complete. A leftover file of this name can be removed.
 pub(super) fn unfinished(path: &Path) -> PathBuf {
     suffixed(path, ".new")
 }
 
-/// The path with `suffix` at the end of its name.
+/// Appends `suffix` to the file name of the path.
 pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Gives a complete, synced file its name, durably.
+/// Renames a complete, synced file to its final name, durably.
 pub(super) fn publish(new: &Path, path: &Path) -> io::Result<()> {
     patiently(|| fs::rename(new, path))?;
     sync_parent(path)
 }
 
-/// Removes a file; fine if there is none.
+/// Removes a file. Succeeds if there is none.
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match patiently(|| fs::remove_file(path)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -172,7 +180,7 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a directory of mode 0700 and its parents; leaves one that exists as it is.
+/// Creates a directory of mode 0700 and its parents. Leaves an existing directory unchanged.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -185,7 +193,7 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
     sync_parent(dir)
 }
 
-/// Takes the lock at `path`; `None` if another process has it.
+/// Takes the lock at `path`. Returns `None` if another process holds it.
 pub fn lock(path: &Path) -> io::Result<Option<DirLock>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -199,15 +207,17 @@ pub fn lock(path: &Path) -> io::Result<Option<DirLock>> {
     }
 }
 
-/// Bytes from the operating system's random source.
+/// Returns bytes from the operating system's random source.
 pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes)
 }
 
-/// Windows refuses what others have open without sharing it, and a virus scanner or a backup has any file open for moments:
-/// such a refusal counts when it lasts.
+/// Retries an operation that failed because another program has the file open.
+///
+/// Windows denies access to a file that is open elsewhere without sharing, and virus scanners and
+/// backups open any file for a moment; only a lasting failure is returned.
 #[cfg(windows)]
 fn patiently<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
@@ -219,10 +229,11 @@ fn patiently<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Is it worth another try? It was waited for then.
+/// Returns whether to retry; sleeps first if so.
 #[cfg(windows)]
 fn waited(error: &io::Error, tries: &mut u32) -> bool {
-    // ERROR_ACCESS_DENIED, which is also what a file gives that is being deleted; ERROR_SHARING_VIOLATION; ERROR_LOCK_VIOLATION
+    // ERROR_ACCESS_DENIED (also returned for a file that is being deleted),
+    // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
     let again = *tries < limits::FILE_TRIES && matches!(error.raw_os_error(), Some(5 | 32 | 33));
     if again {
         *tries += 1;
@@ -253,7 +264,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Windows writes directory entries with the file and has no call for it.
+/// Does nothing: Windows has no call to sync a directory and writes its entries with the file.
 #[cfg(not(unix))]
 fn sync_parent(_path: &Path) -> io::Result<()> {
     Ok(())

@@ -1,7 +1,8 @@
-//! The pairing file over any [`Disk`]: make, open, commit, mend.
+//! The pairing file on any [`Disk`]: create, open, commit, repair.
 //!
-//! Invariants, on top of those of the module: at any moment at least one copy of each place is known to be durable, and
-//! only the other one is being written; opening and reading never write.
+//! Invariants, in addition to those of the parent module: at any time at least one replica of each
+//! place is known to be durable, and only the other one is being written; opening and reading never
+//! write.
 
 use std::fmt;
 use std::io;
@@ -13,75 +14,77 @@ use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;
 
-/// An open pairing file. `Send` if the disk is, so that commits can run off the event loop.
+/// An open pairing file. `Send` if the disk is, so that commits can run outside the event loop.
 pub struct PairingFile<D> {
     disk: D,
     shape: Shape,
     header: Copies,
     records: Vec<Copies>,
     unmended: bool,
-    /// Nothing is unsynced, neither of ours nor of a process before us.
+    /// Whether all writes are synced, including those of an earlier process.
     settled: bool,
 }
 
-/// All that a table says.
+/// Contents of a table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contents {
-    /// Its name and size.
+    /// Id and capacity of the table.
     pub shape: Shape,
-    /// Hours that gateways have run on it.
+    /// Hours that gateways have run on the table.
     pub age: TableAge,
-    /// Its devices, each at its place, in order.
+    /// Devices with their slots, ordered by slot.
     pub devices: Vec<(Slot, Device)>,
 }
 
-/// What was found on opening.
+/// Result of opening a table.
 #[derive(Debug)]
 pub struct Loaded {
-    /// All that the table says.
+    /// Contents of the table.
     pub contents: Contents,
-    /// Copies that were not used because the other one is better. Worth a warning each; [`PairingFile::mend`] ends them.
+    /// Replicas that were not used because the other one is better. Each deserves a warning;
+    /// [`PairingFile::mend`] repairs them.
     pub odd: Vec<Oddity>,
 }
 
-/// A copy that was not used.
+/// A replica that was not used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Oddity {
-    /// Where.
+    /// Place of the replica.
     pub place: Place,
-    /// 0 or 1.
+    /// Number of the replica, 0 or 1.
     pub copy: usize,
-    /// Why not.
+    /// Reason why it was not used.
     pub flaw: Flaw,
 }
 
-/// A place without a usable copy.
+/// A place without a usable replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
-    /// Where.
+    /// The damaged place.
     pub place: Place,
-    /// What is wrong with each copy.
+    /// Fault of each replica.
     pub faults: [Fault; 2],
 }
 
-/// Why a file is not opened. It is left as it is.
+/// Reason why a file cannot be opened. The file is left unchanged.
 #[derive(Debug)]
 pub enum OpenError {
     /// The disk failed.
     Io(io::Error),
-    /// The file does not have the length of a table; `expected` if its header could be read.
+    /// The file does not have the length of a table; `expected` is set if its header could be read.
     Length { found: u64, expected: Option<u64> },
-    /// A newer gatelet wrote it, in this format.
+    /// Written by a newer gatelet, in this format.
     Newer(u16),
-    /// These places have no usable copy.
+    /// These places have no usable replica.
     Damaged(Vec<Damage>),
 }
 
 impl<D: Disk> PairingFile<D> {
-    /// Lays out a new table on an empty disk and returns when it is durable. Until then the file is no table, so the caller
-    /// must not give it its name before.
+    /// Writes a new table to an empty disk and returns when it is durable. Until then the file is
+    /// not a valid table, so the caller must give it its final name only afterwards.
     ///
-    /// Fails with `AlreadyExists` if the disk is not empty, `InvalidInput` for contents that could not be read back.
+    /// Fails with `AlreadyExists` if the disk is not empty, and with `InvalidInput` for contents
+    /// that could not be read back.
     pub fn create(mut disk: D, contents: &Contents) -> io::Result<PairingFile<D>> {
         if disk.len()? != 0 {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -113,7 +116,7 @@ impl<D: Disk> PairingFile<D> {
         })
     }
 
-    /// Reads a table. Writes nothing, whatever it finds.
+    /// Opens a table. Never writes.
     pub fn open(disk: D) -> Result<(PairingFile<D>, Loaded), OpenError> {
         let shape = find_shape(&disk)?;
         let mut findings = Findings::default();
@@ -136,39 +139,44 @@ impl<D: Disk> PairingFile<D> {
         ))
     }
 
-    /// How many records the table has.
+    /// Returns the number of records.
     pub fn capacity(&self) -> u16 {
         self.shape.capacity
     }
 
-    /// Puts `device` into the record, or frees it; returns when both copies are durable.
+    /// Stores `device` in the record, or frees the record if it is `None`; returns when both
+    /// replicas are durable.
     ///
-    /// After an error the record is its old or its new self at the next start. `InvalidInput`: no such record, or a
-    /// device that could not be read back (nothing was written).
+    /// After an error the record has its old or its new value at the next start. Fails with
+    /// `InvalidInput`, without writing, if there is no such record or the device could not be read
+    /// back.
     pub fn commit(&mut self, slot: Slot, device: Option<&Device>) -> io::Result<()> {
         self.commit_values(&[(Place::Record(slot), record_value(device))])
     }
 
-    /// [`PairingFile::commit`] for several records with at most four syncs in all. After an error each of them is its old or
-    /// its new self. A record may stand in `changes` once (`InvalidInput`).
+    /// Commits several records at once, like [`PairingFile::commit`], with at most four syncs for
+    /// the records themselves. After an error each record has its old or its new value. Fails with
+    /// `InvalidInput`, without writing, if a record occurs twice.
     pub fn commit_all(&mut self, changes: &[(Slot, Option<Device>)]) -> io::Result<()> {
         let values: Vec<_> = changes.iter().map(|(s, d)| (Place::Record(*s), record_value(d.as_ref()))).collect();
         self.commit_values(&values)
     }
 
-    /// Writes the age of the table into the header; as [`PairingFile::commit`].
+    /// Writes the age of the table to the header; otherwise like [`PairingFile::commit`].
     pub fn commit_age(&mut self, age: TableAge) -> io::Result<()> {
         self.commit_values(&[(Place::Header, Value::Header(age))])
     }
 
-    /// Makes durable what was read, and writes again every copy that is damaged, behind or in doubt, from the better one. Writes
-    /// nothing to a sound table.
+    /// Makes durable what was read, and rewrites every replica that is damaged, older or in doubt
+    /// from the better one. Does not write to an intact table.
     ///
-    /// A gateway calls it once after opening, before it goes by what was read: the process before it may have ended before its
-    /// last sync. A commit does it first where it is still due, as far as the disk lets it.
+    /// A gateway calls it once after opening and before relying on what was read, because an
+    /// earlier process may have ended before its last sync. If a repair is still due, a commit
+    /// attempts it first.
     pub fn mend(&mut self) -> io::Result<()> {
         self.unmended = false;
-        // What is torn comes first: until it is whole its other copy is all there is, and nothing may be written beside that.
+        // Damaged replicas first: until they are repaired, the other replica is the only valid one
+        // of its place, and a torn write to a neighbor in the same block could destroy it.
         let (mut torn, mut behind) = (Vec::new(), Vec::new());
         for place in places(self.shape.capacity) {
             if let Some((copy, generation)) = self.copies(place).source() {
@@ -181,7 +189,7 @@ impl<D: Disk> PairingFile<D> {
                 jobs.push((place, value, copies.mending_turn()));
             }
         }
-        // also where there is nothing to write: the first of them syncs
+        // Called even if the list is empty: the first call syncs.
         self.write(&torn)?;
         self.write(&behind)
     }
@@ -189,7 +197,8 @@ impl<D: Disk> PairingFile<D> {
     fn commit_values(&mut self, values: &[(Place, Value)]) -> io::Result<()> {
         self.refuse_nonsense(values)?;
         if self.unmended {
-            // Its own failure is no reason not to try the commit: the copies concerned stay in doubt.
+            // If the repair fails, the commit is still attempted: the replicas concerned stay in
+            // doubt.
             let _ = self.mend();
         }
         let jobs: Vec<Job> = values.iter().map(|(p, v)| (*p, v.clone(), self.copies(*p).next_turn())).collect();
@@ -211,7 +220,8 @@ impl<D: Disk> PairingFile<D> {
     }
 
     fn write(&mut self, jobs: &[Job]) -> io::Result<()> {
-        // No table gets there by itself. What is in a copy that says so stays, for it could not be read back.
+        // No table reaches this generation in normal use. The write is rejected, because a slot of
+        // this generation could not be read back.
         if jobs.iter().any(|(_, _, turn)| turn.generation >= GENERATION_END) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -222,8 +232,9 @@ impl<D: Disk> PairingFile<D> {
         written
     }
 
-    /// Places that start with the same copy go together, and never are both halves of the file unsynced at the same time,
-    /// not even with what a failed commit, or a process that was killed, left.
+    /// Writes both replicas of each place, grouped by the replica that goes first. Unsynced data is
+    /// never in both halves of the file at once, including data left by a failed commit or a killed
+    /// process.
     fn write_twice(&mut self, jobs: &[Job]) -> io::Result<()> {
         if !self.settled {
             self.disk.sync()?;
@@ -249,8 +260,9 @@ impl<D: Disk> PairingFile<D> {
         for (place, _, turn) in jobs {
             match written {
                 Ok(()) => self.copies_mut(*place).trust[copy] = Trust::Durable(turn.generation),
-                // What a failed sync forgot can still be read from the cache, and the next process would take it for what is on the
-                // disk: so it says nothing any more. Only here, for the other half may not be written now.
+                // After a failed sync the page cache may still return data that is not on the disk,
+                // and the next process would take it as durable. Clearing the magic bytes marks the
+                // replica as damaged. The other half must not be written now.
                 Err(_) => drop(self.disk.write_at(offset(self.shape.capacity, *place, copy), &[0; 8])),
             }
         }
@@ -287,10 +299,10 @@ impl<D: Disk> PairingFile<D> {
     }
 }
 
-/// One place to write, what to, and how.
+/// Place to write, its new value, and the order and generation of the write.
 type Job = (Place, Value, Turn);
 
-/// What opening has found so far.
+/// Results collected while opening.
 #[derive(Default)]
 struct Findings {
     age: TableAge,
@@ -328,7 +340,8 @@ impl Findings {
     }
 }
 
-/// One copy of a place as it stands on the disk; intact only if it belongs there.
+/// Reads one replica of a place. A slot that belongs to another table, place or replica is returned
+/// as [`Fault::Misplaced`].
 pub(super) fn read_copy(disk: &impl Disk, shape: Shape, place: Place, copy: usize) -> Decoded {
     match read_slot(disk, offset(shape.capacity, place, copy)) {
         Ok(Decoded::Good(stamp, _)) if (stamp.shape, stamp.place, stamp.copy) != (shape, place, copy) => {
@@ -339,14 +352,14 @@ pub(super) fn read_copy(disk: &impl Disk, shape: Shape, place: Place, copy: usiz
     }
 }
 
-/// Whatever slot stands at `offset`.
+/// Reads the slot at `offset`.
 pub(super) fn read_slot(disk: &impl Disk, offset: u64) -> io::Result<Decoded> {
     let mut bytes: Bytes = [0; SLOT_LEN];
     disk.read_at(offset, &mut bytes)?;
     Ok(decode(&bytes))
 }
 
-/// The name and size of the table on this disk, from either header.
+/// Reads the id and capacity of the table from either header.
 pub(super) fn find_shape(disk: &impl Disk) -> Result<Shape, OpenError> {
     let len = disk.len().map_err(OpenError::Io)?;
     let mut faults = [Fault::Misplaced; 2];
@@ -375,24 +388,25 @@ pub(super) fn find_shape(disk: &impl Disk) -> Result<Shape, OpenError> {
     Err(OpenError::Damaged(vec![Damage { place: Place::Header, faults }]))
 }
 
-/// Every place of a table of that capacity, the header first.
+/// Returns every place of a table of this capacity, the header first.
 pub(super) fn places(capacity: u16) -> impl Iterator<Item = Place> {
     [Place::Header].into_iter().chain((0..capacity).map(|number| Place::Record(Slot(number))))
 }
 
-/// Records whose device stands in another record as well and was approved earlier.
+/// Returns the slots of devices that are also in another record: all but the record approved last,
+/// or the highest of those approved at the same time.
 pub(super) fn duplicates(devices: &[(Slot, Device)]) -> Vec<Slot> {
     let mut order: Vec<(DeviceId, u64, Slot)> = devices.iter().map(|(s, d)| (d.id, d.approved.0, *s)).collect();
     order.sort_unstable();
     order.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].2).collect()
 }
 
-/// Length of the file of a table.
+/// Returns the length of the file of a table in bytes.
 pub(super) fn file_len(capacity: u16) -> u64 {
     2 * half_len(capacity)
 }
 
-/// Unit in which disks and file systems lose data; the two copies of a place never share one.
+/// Unit in which disks and file systems lose data; the two replicas of a place never share one.
 const BLOCK: u64 = 4096;
 
 fn half_len(capacity: u16) -> u64 {
@@ -411,7 +425,7 @@ fn record_value(device: Option<&Device>) -> Value {
     device.map_or(Value::Free, |device| Value::Device(Box::new(device.clone())))
 }
 
-/// The bytes of a slot, if they would be read back as the same.
+/// Encodes a slot. Fails with `InvalidInput` unless it decodes to the same stamp and value.
 fn legible(stamp: &Stamp, value: &Value) -> io::Result<Bytes> {
     let bytes = encode(stamp, value);
     match decode(&bytes) {

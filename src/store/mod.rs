@@ -1,26 +1,31 @@
-//! The pairing table on disk: one flat file of a fixed size that survives power cuts.
+//! The pairing table on disk: one file of a fixed size that survives power cuts.
 //!
 //! ```text
-//! pairing.table = copy 0: header, record 0 .. n-1, zeros up to a multiple of 4 KiB
-//!                 copy 1: the same again
-//! slot          = 1 KiB: magic, format, capacity, table, number, copy, kind, generation, length, CRC32C, body, zeros
+//! pairing.table = replica 0: header, record 0 .. n-1, zeros up to a multiple of 4 KiB
+//!                 replica 1: the same
+//! slot          = 1 KiB: magic, format, capacity, table, number, copy, kind, generation, length,
+//!                 CRC32C, body, zeros
 //! ```
 //!
-//! An update writes one copy of the record and syncs, then the other and syncs; it is acknowledged after the second.
-//! From this follow the invariants that `tests/it/store_*.rs` hold:
+//! A header or record is stored in two slots, one in each replica. An update writes and syncs one
+//! replica of the record, then the other; it is acknowledged after the second sync.
+//! `tests/it/store_*.rs` verify the invariants that follow:
 //!
-//! - Power may go at any byte: a record is its old or its new self, and what was acknowledged is there.
-//! - No update writes a slot of another record. Where the disk loses a whole block of 4 KiB in a torn write, the neighbours
-//!   still have their other copy, which lies in the other half.
-//! - After an acknowledgement no older state of the record is left in the file, so damage to one copy brings back neither
-//!   a revoked device nor a rotated token: it costs nothing.
-//! - After a failed write or sync, the copy in question counts as unknown until it was written and synced again. That is written
-//!   into it, because the next process would read from the cache what the disk never got.
-//! - Unreadable is never empty. Free records are written out, so zeroed space is damage; a short or empty file is refused.
-//!   Opening writes nothing; only [`PairingFile::mend`], a commit, and the explicit [`repair_at`] do.
+//! - Power may fail at any byte: a record has its old or its new value, and acknowledged updates
+//!   are present.
+//! - No update writes a slot of another record. If the disk loses a whole 4 KiB block in a torn
+//!   write, the neighboring records still have their other replica in the other half.
+//! - After an acknowledgement no older state of the record is left in the file. Damage to one
+//!   replica therefore restores neither a revoked device nor a rotated token.
+//! - After a failed write or sync, the replica counts as unknown until it is written and synced
+//!   again. It is marked as damaged in the file, because the next process would otherwise read from
+//!   the cache what never reached the disk.
+//! - An unreadable table is never treated as empty. Free records are written out, so zeroed space
+//!   is damage; a short or empty file is rejected. Opening writes nothing; only
+//!   [`PairingFile::mend`], a commit, and the explicit [`repair_at`] write.
 //!
-//! What is not here: JSON, sockets, time. Device tokens are derived ([`tokens`]), never stored. The file is never grown,
-//! and renamed into place only when it is made or repaired.
+//! Not part of this module: JSON, sockets, time. Device tokens are derived ([`tokens`]), never
+//! stored. The file is never grown, and is renamed into place only when it is created or repaired.
 
 mod copies;
 mod disk;

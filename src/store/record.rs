@@ -1,12 +1,16 @@
-//! One slot of the pairing file as bytes: layout, encoding, decoding. Pure; knows nothing of the other copy.
+//! Layout, encoding and decoding of one slot of the pairing file. Pure functions; the other replica
+//! is not considered here.
 //!
-//! Every slot describes itself (table, capacity, number, copy), so that a slot that landed elsewhere or came from another
-//! file is not taken for ours, and a table with both headers gone can still be repaired.
+//! Every slot identifies itself (table, capacity, number, replica), so that a slot written to the
+//! wrong place or taken from another file is not accepted, and a table that lost both headers can
+//! still be repaired.
 //!
-//! Invariants: `decode(encode(x)) == x`; for any bytes that decode, `encode(decode(bytes)) == bytes`. The stamp, its
-//! checksum and the meaning of `USED` stay where they are in every later format, so an older gatelet can tell a newer table
-//! from a damaged one. Format 2 is format 1 with the surface of a node behind it, and only a record that has one is written
-//! so: every other slot, and with it every table without such a record, stays what a gatelet of format 1 reads.
+//! Invariants: `decode(encode(x)) == x`; for any bytes that decode,
+//! `encode(decode(bytes)) == bytes`. The stamp, its checksum and the meaning of `USED` keep their
+//! places in every later format, so that an older gatelet can distinguish a newer table from a
+//! damaged one. Format 2 is format 1 followed by the surface of a node, and is used only for
+//! records that have one. All other slots, and so every table without such a record, remain
+//! readable for a gatelet of format 1.
 
 use core::ops::Range;
 use std::fmt;
@@ -22,98 +26,99 @@ use crate::gate::scopes::Scopes;
 use crate::gate::surface::Surface;
 use crate::gate::text::Text;
 
-/// Random name of one table.
+/// Random id of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TableId(pub [u8; 16]);
 
-/// What all slots of a table share.
+/// Properties shared by all slots of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// Which table it is.
+    /// Id of the table.
     pub id: TableId,
-    /// Records, 1 to [`limits::CAPACITY_MAX`].
+    /// Number of records, 1 to [`limits::CAPACITY_MAX`].
     pub capacity: u16,
 }
 
-/// What a slot is for.
+/// Position of a header or record in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Place {
-    /// The header of the table.
+    /// Header of the table.
     Header,
-    /// The record of that number.
+    /// Record with this number.
     Record(Slot),
 }
 
-/// Where a slot belongs and how new it is.
+/// Identity and generation of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
-    /// The table it belongs to.
+    /// Table of the slot.
     pub shape: Shape,
-    /// Its place in the table.
+    /// Place of the slot in the table.
     pub place: Place,
-    /// 0 or 1.
+    /// Number of the replica, 0 or 1.
     pub copy: usize,
-    /// Counts the updates of this place, from 1. Its lowest bit is the copy that was written first.
+    /// Starts at 1 and increases with every update of this place. The lowest bit is the replica
+    /// that was written first.
     pub generation: u64,
 }
 
-/// What a slot holds.
+/// Contents of a slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {
-    /// The header's changing part: hours that gateways have run on this table.
+    /// Variable part of the header: hours that gateways have run on this table.
     Header(TableAge),
-    /// A record without a device.
+    /// Record without a device.
     Free,
-    /// A record with one.
+    /// Record with a device.
     Device(Box<Device>),
 }
 
-/// What the bytes of a slot turned out to be.
+/// Result of decoding a slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decoded {
     /// Intact.
     Good(Stamp, Value),
-    /// Intact, but of a format that this gatelet does not know.
+    /// Intact, in a format that this gatelet does not know.
     Newer(u16),
     /// Not usable.
     Torn(Fault),
 }
 
-/// Why a slot is not usable.
+/// Reason why a slot is not usable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The disk did not give the bytes.
+    /// Read error of the disk.
     Unreadable,
-    /// All bytes are zero; gatelet never leaves a slot so.
+    /// All bytes zero; gatelet never writes such a slot.
     Zeroed,
-    /// It does not start with the magic bytes.
+    /// Wrong magic bytes.
     Magic,
-    /// As before, and the magic bytes look as if the file was copied as text.
+    /// Wrong magic bytes of the kind that a text-mode copy produces.
     TextMode,
-    /// The checksum is wrong.
+    /// Wrong checksum.
     Checksum,
-    /// The checksum is right, the values make no sense.
+    /// Valid checksum, but invalid values.
     Malformed,
-    /// It belongs to another place in the table, or to another table.
+    /// Belongs to another place in the table, or to another table.
     Misplaced,
-    /// Both copies are intact, equally new, and differ.
+    /// Both replicas are intact and of the same generation, but differ.
     Conflict,
-    /// Another record holds the same device.
+    /// The same device is in another record.
     Duplicate,
 }
 
-/// Length of a slot.
+/// Length of a slot in bytes.
 pub(super) const SLOT_LEN: usize = limits::RECORD_LEN;
-/// The bytes of one slot.
+/// Bytes of one slot.
 pub(super) type Bytes = [u8; SLOT_LEN];
-/// The format of every slot but those of [`FORMAT_SURFACE`].
+/// Format of every slot except those of [`FORMAT_SURFACE`].
 const FORMAT: u16 = 1;
-/// The format of a record whose device has a surface.
+/// Format of a record whose device has a surface.
 const FORMAT_SURFACE: u16 = 2;
-/// No generation reaches this.
+/// Exclusive upper bound of generations.
 pub(super) const GENERATION_END: u64 = 1 << 62;
 
-/// The bytes of a slot.
+/// Encodes a slot.
 pub fn encode(stamp: &Stamp, value: &Value) -> Bytes {
     let mut bytes = unsealed(stamp, value);
     let sum = checksum(&bytes, used(value));
@@ -121,7 +126,7 @@ pub fn encode(stamp: &Stamp, value: &Value) -> Bytes {
     bytes
 }
 
-/// What the bytes are. The caller compares the stamp with the place they were read from.
+/// Decodes a slot. The caller compares the stamp with the place the slot was read from.
 pub fn decode(bytes: &Bytes) -> Decoded {
     if *bytes == [0; SLOT_LEN] {
         return Decoded::Torn(Fault::Zeroed);
@@ -143,14 +148,14 @@ pub fn decode(bytes: &Bytes) -> Decoded {
     }
 }
 
-/// CRC32C, the checksum of iSCSI, ext4 and btrfs.
+/// Returns the CRC32C of the concatenated parts, the checksum of iSCSI, ext4 and btrfs.
 pub(super) fn crc32c(parts: &[&[u8]]) -> u32 {
     let mut digest = CRC32C.digest();
     parts.iter().for_each(|part| digest.update(part));
     digest.finalize()
 }
 
-/// Catches what text-mode copies do: the high bit, CR LF, end of file, LF.
+/// Detects text-mode copies: contains a byte with the high bit set, CR LF, end of file, and LF.
 const MAGIC: [u8; 8] = *b"\x89GTL\r\n\x1a\n";
 const NUMBER_OF_HEADER: u16 = u16::MAX;
 const KIND_HEADER: u8 = 1;
@@ -170,7 +175,7 @@ mod field {
     pub const COPY: Range<usize> = after(&NUMBER, 1);
     pub const KIND: Range<usize> = after(&COPY, 1);
     pub const GENERATION: Range<usize> = after(&KIND, 8);
-    /// Bytes of the body that the checksum covers; all after them are zero.
+    /// Length of the part of the body that the checksum covers; all bytes after it are zero.
     pub const USED: Range<usize> = after(&GENERATION, 2);
     pub const CRC: Range<usize> = after(&USED, 4);
     pub const BODY: usize = CRC.end;
@@ -333,7 +338,7 @@ fn parse(bytes: &Bytes) -> Option<(Stamp, Value)> {
     let sane = (1..=limits::CAPACITY_MAX).contains(&capacity)
         && stamp.copy < 2
         && (1..GENERATION_END).contains(&stamp.generation);
-    // One encoding for each value: whatever the fields above did not look at must be as we would write it.
+    // Each value has one encoding: bytes that no field above has checked must be as written.
     let mut again = unsealed(&stamp, &value);
     put(&mut again, field::CRC, &bytes[field::CRC]);
     (sane && again == *bytes).then_some((stamp, value))
@@ -363,7 +368,8 @@ fn parse_device(bytes: &Bytes) -> Option<Device> {
         approved: WallMs(u64_at(bytes, field::APPROVED)),
         seen: WallMs(u64_at(bytes, field::SEEN)),
         seen_age: TableAge(u32_at(bytes, field::SEEN_AGE)),
-        // zeros in a record of format 1, which are no surface; whatever else they are is not as we would write it
+        // Zeros in a record of format 1, which decode to the empty surface. Other bytes there are
+        // rejected by the comparison in `parse`.
         surface: Surface::from_parts(
             CommandSet::from_bytes(array(bytes, field::SURFACE_KNOWN)),
             &array(bytes, field::SURFACE_TEXT),
@@ -448,7 +454,8 @@ mod tests {
         Stamp { shape: Shape { id: TableId([5; 16]), capacity: 9 }, place, copy: 1, generation: 77 }
     }
 
-    /// Every field at its longest or largest, none like its neighbour.
+    /// Returns a device with every field at its longest or largest and different from its
+    /// neighbors.
     fn full() -> Device {
         let mut device = Device::new(DeviceId([0xd1; 32]), PublicKey([0xd2; 32]), Provenance::Import);
         device.roles = Roles::of(Role::Operator).with(Roles::of(Role::Node));
@@ -469,7 +476,7 @@ mod tests {
         device
     }
 
-    /// A surface with names of each kind, its text full to the last byte.
+    /// Returns a surface with names of each kind whose text is full to the last byte.
     fn full_surface() -> Surface {
         let mut surface = Surface::NONE;
         ["system.run", "logbook.snapshot"].iter().try_for_each(|name| surface.add_command(name)).unwrap();

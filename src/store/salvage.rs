@@ -1,4 +1,5 @@
-//! Looking at a damaged table, and taking out of it what is intact. Only reads; the caller writes a new file.
+//! Examination of a damaged table and recovery of its intact records. Only reads; the caller writes
+//! the new file.
 
 use std::io;
 
@@ -8,23 +9,23 @@ use super::record::{Decoded, Fault, Place, Shape, Value, SLOT_LEN};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 
-/// Both copies of one place, for people.
+/// Both replicas of one place, for display.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CheckLine {
-    /// Which place.
+    /// Place in the table.
     pub place: Place,
-    /// Copy 0 and copy 1.
+    /// State of replica 0 and of replica 1.
     pub copies: [CopyState; 2],
 }
 
-/// One copy, for people.
+/// State of one replica, for display.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CopyState {
-    /// The header, with the table's age.
+    /// Header, with the age of the table.
     Header { generation: u64, age: TableAge },
-    /// A free record.
+    /// Free record.
     Free { generation: u64 },
-    /// A record with a device.
+    /// Record with a device.
     Device { generation: u64, id: DeviceId },
     /// Written by a newer gatelet, in this format.
     Newer(u16),
@@ -32,25 +33,30 @@ pub enum CopyState {
     Torn(Fault),
 }
 
-/// What could be taken out of a table.
+/// Result of a recovery.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Salvage {
-    /// Name, size, age and all intact devices. A device that stood in two records keeps the one approved last.
+    /// Id, capacity, age and all intact devices. Of a device found in two records, only the one
+    /// approved last is kept.
     pub contents: Contents,
-    /// Records whose content is lost and that are free now.
+    /// Records that are free now because their contents were lost.
     pub lost: Vec<Slot>,
 }
 
-/// The state of every copy of every place, the header first. Fails where not even a header can be read.
+/// Returns the state of both replicas of every place, the header first. Fails if neither header can
+/// be read.
 pub fn check(disk: &impl Disk) -> Result<Vec<CheckLine>, OpenError> {
     let shape = find_shape(disk)?;
     let state = |place, copy| CopyState::from(read_copy(disk, shape, place, copy));
     Ok(places(shape.capacity).map(|place| CheckLine { place, copies: [state(place, 0), state(place, 1)] }).collect())
 }
 
-/// Reads every slot of a file, wherever it stands, and keeps the newest intact one of each place. `None` if no slot is
-/// intact. A file that was cut, or lost both headers, gives what it still has. Fails if the disk cannot tell the length, and
-/// with [`OpenError::Newer`] for a table of a newer gatelet, which is not ours to mend.
+/// Reads every slot of a file, regardless of its position, and keeps the newest intact one of each
+/// place.
+///
+/// Returns `None` if no slot is intact. Works with a truncated file and without headers. Fails if
+/// the disk does not return its length, and with [`OpenError::Newer`] for a table of a newer
+/// gatelet, which this one must not repair.
 pub fn salvage(disk: &impl Disk) -> Result<Option<Salvage>, OpenError> {
     let mut slots = Vec::new();
     let end = disk.len().map_err(OpenError::Io)?;
@@ -92,7 +98,7 @@ fn gather(shape: Shape, newest: impl Iterator<Item = (Place, Value)>) -> Salvage
     let doubled = duplicates(&devices);
     devices.retain(|(slot, _)| !doubled.contains(slot));
     lost.extend(doubled);
-    // Ages only ever grow, so the latest that a device was seen at is a lower bound.
+    // Ages only increase, so the latest age at which a device was seen is a lower bound.
     let age = age.or(devices.iter().map(|(_, device)| device.seen_age).max()).unwrap_or_default();
     Salvage { contents: Contents { shape, age, devices }, lost }
 }

@@ -1,8 +1,10 @@
-//! The table, its key and its lock in a state directory: what happens on a first start, on every other, and on repair.
+//! The table, its key and its lock in a state directory: first start, later starts, and repair.
 //!
-//! Order makes it safe: the lock before anything, the table before the key, either's name only when it is complete. So a power
-//! cut on a first start leaves nothing, or a complete empty table and no key. A key without a table is therefore never a first
-//! start, nor is a table with devices and no key, and neither file is made anew while the other says that something is lost.
+//! The order of operations makes a power cut safe: the lock is taken first, the table is created
+//! before the key, and each gets its name only when it is complete. A power cut during a first
+//! start leaves nothing, or a complete empty table without a key. A key without a table, or a table
+//! with devices but no key, is therefore never a first start, and neither file is created anew
+//! while the other shows that something was lost.
 
 use std::fmt;
 use std::fs;
@@ -16,63 +18,66 @@ use super::salvage::{self, CheckLine};
 use super::tokens::{TableKey, FILE_LEN};
 use crate::gate::ids::{Slot, TableAge};
 
-/// The table of a state directory, ready for use by this process alone.
+/// The table of a state directory, opened for exclusive use by this process.
 pub struct Opened {
-    /// Commits go here. Holds the directory's lock until dropped.
+    /// The table file, for commits. Holds the directory's lock until dropped.
     pub file: PairingFile<StdDisk>,
-    /// What it contains, and what was odd.
+    /// Contents of the table and replicas that were not used.
     pub loaded: Loaded,
-    /// What device tokens are made with.
+    /// Key from which device tokens are derived.
     pub key: TableKey,
-    /// This was the first start.
+    /// Whether this was the first start.
     pub created: bool,
 }
 
-/// What `gatelet table check` found.
+/// Result of `gatelet table check`.
 #[derive(Debug)]
 pub struct Check {
-    /// Whether a gateway would start on it, and what it would find odd.
+    /// Result of opening the table as a gateway would.
     pub verdict: Result<Loaded, OpenError>,
-    /// Every place; empty if no header can be read.
+    /// State of every place; empty if no header can be read.
     pub lines: Vec<CheckLine>,
-    /// The key file is there and intact.
+    /// Whether the key file exists and is intact.
     pub key: bool,
 }
 
-/// What [`repair_at`] did.
+/// Result of [`repair_at`].
 #[derive(Debug)]
 pub struct Repaired {
-    /// Where the damaged table was copied to; `None` if the table needed no repair.
+    /// Path of the copy of the damaged table; `None` if the table needed no copy.
     pub table_copy: Option<PathBuf>,
-    /// Devices in the table now.
+    /// Number of devices in the table now.
     pub devices: usize,
-    /// Records whose content was lost.
+    /// Records whose contents were lost.
     pub lost: Vec<Slot>,
-    /// Nothing could be taken out: the table was made anew and is empty.
+    /// Whether nothing could be recovered, so that the table is new and empty.
     pub empty: bool,
-    /// A new key was made, so every device gets a new token the next time it proves its device key.
+    /// Whether a new key was made. If so, every device gets a new token the next time it proves its
+    /// device key.
     pub new_key: bool,
 }
 
-/// Why the table of a state directory cannot be used. The files are as they were.
+/// Reason why the table of a state directory cannot be used. Damaged files are kept.
 #[derive(Debug)]
 pub enum StoreError {
-    /// The operating system refused: what was tried, on what.
+    /// System error, with the attempted operation and its path.
     Io { doing: &'static str, path: PathBuf, error: io::Error },
-    /// Another process has the lock.
+    /// Another process holds the lock.
     Busy { dir: PathBuf },
-    /// There is no table here, and there never was.
+    /// There is no table, and no sign that there ever was one.
     Absent { path: PathBuf },
-    /// There is no table here, but its key is: it was lost or moved.
+    /// There is no table although its key exists: the table was lost or moved.
     Lost { path: PathBuf },
     /// The table is not usable.
     Table { path: PathBuf, error: OpenError },
-    /// The key is missing although the table has devices, or damaged.
+    /// The key is damaged, or missing although the table has devices.
     Key { path: PathBuf, missing: bool },
 }
 
-/// Opens the table in `dir`. On a first start makes the directory (0700), the key and an empty table of `capacity` records
-/// (both 0600); later `capacity` is not looked at.
+/// Opens the table in `dir`.
+///
+/// On a first start creates the directory (0700), the key and an empty table of `capacity` records
+/// (both 0600). Later `capacity` is ignored.
 pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     disk::create_dir(dir).map_err(failed("create the directory", dir))?;
     let lock = lock_table(dir)?;
@@ -94,7 +99,8 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     Ok(Opened { file, loaded, key, created })
 }
 
-/// Looks at the table in `dir` and changes nothing.
+/// Checks the table in `dir` without changing table or key. Fails with [`StoreError::Busy`] while
+/// another process uses it.
 pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
     let table = existing_table(dir)?;
     let _lock = lock_table(dir)?;
@@ -104,9 +110,11 @@ pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
     Ok(Check { verdict, lines, key: matches!(read_key(dir)?, Key::Good(_)) })
 }
 
-/// Makes the table in `dir` usable again, because the owner asked for it: keeps every intact device, frees the records that
-/// are lost, makes a key where there is none. A damaged file is first copied to `<name>.damaged-<n>`. `capacity` counts only
-/// if nothing at all can be read.
+/// Repairs the table in `dir` at the request of the owner: keeps every intact device, frees the
+/// records that are lost, and makes a key if it is missing or damaged.
+///
+/// A damaged file is first copied to `<name>.damaged-<n>`. `capacity` is used only if nothing can
+/// be recovered.
 pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let table = existing_table(dir)?;
     let _lock = lock_table(dir)?;
@@ -125,7 +133,8 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     Ok(repaired)
 }
 
-/// The key of the table in `dir`, also while a gateway uses it. `Absent` where there is none.
+/// Reads the key of the table in `dir`, even while a gateway uses it. Fails with
+/// [`StoreError::Absent`] if there is none.
 pub fn key_at(dir: &Path) -> Result<TableKey, StoreError> {
     match read_key(dir)? {
         Key::Good(key) => Ok(key),
@@ -134,7 +143,7 @@ pub fn key_at(dir: &Path) -> Result<TableKey, StoreError> {
     }
 }
 
-/// Does another process, such as a running gateway, use the table in `dir`?
+/// Returns whether another process, such as a running gateway, uses the table in `dir`.
 pub fn in_use(dir: &Path) -> Result<bool, StoreError> {
     if !exists(&dir.join(LOCK))? {
         return Ok(false);
@@ -146,11 +155,11 @@ pub fn in_use(dir: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Names in a state directory.
+/// File names in a state directory.
 const TABLE: &str = "pairing.table";
 const KEY: &str = "table.key";
 const LOCK: &str = "pairing.lock";
-/// Where a gateway listens, while one runs: one line, address and port.
+/// File with the address and port of a running gateway, on one line.
 pub const ADDRESS_FILE: &str = "gateway.addr";
 
 enum Key {
@@ -195,7 +204,7 @@ fn empty(capacity: u16) -> Result<Contents, StoreError> {
     Ok(Contents { shape: Shape { id, capacity }, age: TableAge(0), devices: Vec::new() })
 }
 
-/// Writes a complete table and only then gives it its name.
+/// Writes a complete table and then renames it to its final name.
 fn create_table(table: &Path, contents: &Contents) -> Result<(), StoreError> {
     let new = disk::unfinished(table);
     let write = || {
@@ -206,7 +215,7 @@ fn create_table(table: &Path, contents: &Contents) -> Result<(), StoreError> {
     write().map_err(failed("create", table))
 }
 
-/// Copies a file to `<name>.damaged-<n>` with the first `n` that is free, durably.
+/// Copies a file durably to `<name>.damaged-<n>` with the first free `n`, and returns the path.
 fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let bytes = fs::read(path).map_err(failed("read", path))?;
     let mut number = 1;
@@ -220,7 +229,10 @@ fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Who has the table knows that no gateway runs: an address that a killed one left behind may be a stranger's by now, and goes.
+/// Takes the lock and removes the address file.
+///
+/// The lock proves that no gateway runs, so the address was left behind by a killed gateway and may
+/// belong to an unrelated process by now.
 fn lock_table(dir: &Path) -> Result<DirLock, StoreError> {
     let lock = lock(dir)?;
     let _ = fs::remove_file(dir.join(ADDRESS_FILE));
@@ -243,7 +255,8 @@ fn existing_table(dir: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Only a clear "not found" counts as absent: anything else could hide a table that is there.
+/// Returns whether the path exists. Only "not found" counts as absent: any other error could hide
+/// an existing table.
 fn exists(path: &Path) -> Result<bool, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -266,7 +279,7 @@ fn read_key(dir: &Path) -> Result<Key, StoreError> {
     Ok(TableKey::from_file(&bytes).map_or(Key::Damaged, Key::Good))
 }
 
-/// A key says that there was a table.
+/// Fails with [`StoreError::Lost`] if there is a key, since a key shows that there was a table.
 fn no_key_left(dir: &Path) -> Result<(), StoreError> {
     match exists(&dir.join(KEY))? {
         true => Err(StoreError::Lost { path: dir.join(TABLE) }),

@@ -1,7 +1,7 @@
-//! Secrets of the table: its key, and the device tokens that are derived from it.
+//! The key of the table and the tokens derived from it.
 //!
-//! No token is ever stored: token = HMAC-SHA256(table key, device, role, generation). What is compared is compared in
-//! constant time. Nothing in here prints a secret through `Debug` or `Display`.
+//! Tokens are never stored: token = HMAC-SHA256(table key, device, role, generation). Comparisons
+//! take constant time. `Debug` and `Display` print no secret.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Role};
 use crate::gate::limits;
 
-/// The key of one table. Who holds it can make every device token.
+/// Key of one table. With it every device token can be derived.
 #[derive(Clone)]
 pub struct TableKey([u8; 32]);
 
@@ -24,12 +24,13 @@ pub struct TableKey([u8; 32]);
 pub struct Token([u8; TOKEN_LEN]);
 
 impl TableKey {
-    /// The key of these bytes.
+    /// Makes a key from its bytes.
     pub const fn new(bytes: [u8; 32]) -> TableKey {
         TableKey(bytes)
     }
 
-    /// The content of the key file: the key and its CRC32C, so that a zeroed or damaged file is not taken for a key.
+    /// Returns the contents of the key file: the key and its CRC32C, so that a zeroed or damaged
+    /// file is not accepted as a key.
     pub(super) fn to_file(&self) -> [u8; FILE_LEN] {
         let mut bytes = [0; FILE_LEN];
         bytes[..32].copy_from_slice(&self.0);
@@ -37,7 +38,7 @@ impl TableKey {
         bytes
     }
 
-    /// The key in that content; `None` if it is damaged.
+    /// Reads the key from the contents of the key file. Returns `None` if they are damaged.
     pub(super) fn from_file(bytes: &[u8]) -> Option<TableKey> {
         let (key, sum) = bytes.split_first_chunk::<32>()?;
         (crc32c(&[key]).to_le_bytes() == *sum).then_some(TableKey(*key))
@@ -45,30 +46,33 @@ impl TableKey {
 }
 
 impl Token {
-    /// The text that travels.
+    /// Returns the token as text.
     pub fn as_str(&self) -> &str {
-        // Base64 is ASCII.
+        // Never fails: base64 is ASCII.
         core::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-/// The token of that generation.
+/// Derives the token of this device, role and generation.
 pub fn device_token(key: &TableKey, device: &DeviceId, role: Role, generation: u32) -> Token {
     derive(key, &[DOMAIN, &device.0, &[role as u8], &generation.to_le_bytes()])
 }
 
-/// The token with which whoever can read the key governs the running gateway: the command line on its own machine.
+/// Derives the token that the command line on the same machine uses to control the running gateway;
+/// access to the key file is the proof.
 pub fn control_token(key: &TableKey) -> Token {
     derive(key, &[CONTROL])
 }
 
-/// What stands for a configuration's text: another for every text, and nothing of it can be guessed from it.
+/// Derives the revision of a configuration text: differs for different texts and reveals nothing
+/// about them.
 pub fn revision(key: &TableKey, text: &[u8]) -> Token {
     derive(key, &[REVISION, text])
 }
 
-/// The generation of the presented token, if it is one of the good ones of that device and role. Takes the same time
-/// wherever a token differs and whichever of them it is.
+/// Returns the generation of the presented token if it is valid for this device and role.
+///
+/// The time does not depend on where tokens differ or which generation matches.
 pub fn check(key: &TableKey, device: &Device, role: Role, presented: &str) -> Option<u32> {
     let window = device.tokens[role as usize];
     let oldest = window.current.saturating_sub(limits::TOKEN_GENERATIONS - 1).max(window.floor);
@@ -80,12 +84,12 @@ pub fn check(key: &TableKey, device: &Device, role: Role, presented: &str) -> Op
     (found != 0).then_some(found)
 }
 
-/// The seed of the key pair that is this gateway's own. Secret.
+/// Derives the seed of this gateway's own key pair. Secret.
 pub fn identity_seed(key: &TableKey) -> [u8; 32] {
     mac(key, &[IDENTITY])
 }
 
-/// HMAC-SHA256 of the parts, as text.
+/// Returns the HMAC-SHA256 of the concatenated parts as base64url.
 fn derive(key: &TableKey, parts: &[&[u8]]) -> Token {
     let tag = mac(key, parts);
     let mut text = [0; TOKEN_LEN];
@@ -95,7 +99,7 @@ fn derive(key: &TableKey, parts: &[&[u8]]) -> Token {
 }
 
 fn mac(key: &TableKey, parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC fills a key up to the hash's block with zeros; done here, it cannot fail.
+    // HMAC pads a shorter key with zeros to the block size; padding here makes the call infallible.
     let mut block = [0; 64];
     block[..32].copy_from_slice(&key.0);
     let mut mac = Hmac::<Sha256>::new(&block.into());
@@ -103,7 +107,7 @@ fn mac(key: &TableKey, parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Length of the key file.
+/// Length of the key file in bytes.
 pub(super) const FILE_LEN: usize = 32 + 4;
 const TOKEN_LEN: usize = 43;
 const DOMAIN: &[u8] = b"gatelet device token 1\0";
@@ -143,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_token_is_the_hmac_of_domain_device_role_and_generation() {
-        // From Python: hmac.new(b"\x07"*32, b"gatelet device token 1\0" + b"\1"*32 + b"\0" + b"\3\0\0\0", "sha256").
+        // Computed with Python: hmac.new(b"\x07"*32, message, "sha256"), where message is
+        // b"gatelet device token 1\0" + b"\1"*32 + b"\0" + b"\3\0\0\0".
         assert_eq!(token(3).as_str(), "Yhlw5zxg5VixrvOtwnl9Bz_PJ7IZmBTpRNjaqfnfOAM");
     }
 
