@@ -1,19 +1,19 @@
-//! A configuration's text as peers see it, and after what they want changed.
+//! Prepares a configuration file's text for display to clients, and applies their changes to it.
 
 use super::edit::{self, Merged};
 use super::print::{self, HIDDEN};
 use super::{redact, tree};
 
-/// A text without its secrets.
+/// Text of a configuration without its secrets.
 #[derive(Default)]
 pub struct Shown {
-    /// As it is written; `None` where secrets could not be told from the rest for sure.
+    /// The text as written; `None` if a secret may remain in it, see `redact::hide`.
     pub raw: Option<String>,
-    /// Its one value as JSON; `None` if it cannot be read.
+    /// The value as JSON; `None` if the text cannot be parsed.
     pub json: Option<String>,
 }
 
-/// What may be shown of a text.
+/// Returns the text and its value with secrets redacted.
 pub fn shown(text: &str) -> Shown {
     let text = split_mark(text).1;
     let json = match tree::read_narrow(text) {
@@ -23,18 +23,21 @@ pub fn shown(text: &str) -> Shown {
     Shown { raw: redact::hide(text), json }
 }
 
-/// A text after a change.
+/// Result of a change.
 pub struct Changed {
     pub text: String,
-    /// The paths of what a patch changed; none if the text is the old one.
+    /// Paths of the changed values; empty if the text is unchanged or `new` is used as written.
     pub paths: Vec<String>,
-    /// The paths of lists that lose entries by a patch.
+    /// Paths of the lists that lose entries; empty if `new` is used as written.
     pub lost: Vec<String>,
 }
 
-/// The text after a change: by a `patch` (RFC 7396), or to a new text. A new text that is `plain` JSON comes from a form, which
-/// knows nothing of comments and layout: then only what it changes of the old one is changed. What was hidden is put back from
-/// the old text.
+/// Applies a change to the text `old` and restores redacted secrets from it.
+///
+/// With `patch`, `new` is a JSON merge patch (RFC 7396). Otherwise `new` is the complete new
+/// configuration. If it is `plain` JSON, it comes from a form without comments and layout: only the
+/// values that differ are replaced in `old`. Otherwise, and if `plain` text replaces an invalid
+/// file, `new` is used as written.
 pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed, String> {
     let (mark, old) = split_mark(old);
     let new = redact::restore(split_mark(new).1, old)
@@ -48,7 +51,7 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
         return Err("config.patch raw must be an object".to_string());
     }
     let merged = if patch || plain { edit::merge(old, &root, !patch).ok().flatten() } else { None };
-    // what a form did not see it would take away
+    // A form would delete what it was not shown, so a valid file is never replaced as a whole.
     let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::Value::Object(_)));
     match merged {
         Some(Merged { text, paths, lost }) => Ok(Changed { text: [mark, &text].concat(), paths, lost }),
@@ -60,7 +63,7 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
     }
 }
 
-/// The byte order mark, if there is one, and what follows.
+/// Splits the text after its byte order mark, if it has one.
 fn split_mark(text: &str) -> (&str, &str) {
     text.split_at(if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 })
 }
