@@ -1,4 +1,5 @@
-//! The command line on the files alone, with no gateway running: the built binary in directories of its own.
+//! Commands that work on files alone, with no gateway running: the built binary in its own
+//! directories.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::runner;
 
-/// A state directory that is removed at the end.
+/// A state directory, removed on drop.
 struct Place(PathBuf);
 
 impl Drop for Place {
@@ -27,8 +28,8 @@ impl Place {
         Place(dir)
     }
 
-    /// A place with a table of these devices. The binary makes it: a lock taken in this process could leak into the children
-    /// of other tests for a moment.
+    /// Returns a state directory whose table holds `count` devices. The binary creates the table: a
+    /// lock taken in this process could leak briefly into child processes of other tests.
     fn with_devices(name: &str, count: u8) -> Place {
         let place = Place::new(name);
         let records: Vec<String> = (1..=count).map(record).collect();
@@ -41,7 +42,7 @@ impl Place {
         runner::command(&[], args).env("GATELET_STATE_DIR", runner::path(&self.0)).output().unwrap()
     }
 
-    /// The file of that name in here, as the binary names it.
+    /// Returns the path of the file `name` in this directory, as the binary writes it.
     fn file(&self, name: &str) -> String {
         runner::path(&self.0.join(name)).into_string().unwrap()
     }
@@ -52,7 +53,7 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Exit code and the words on the standard error output.
+    /// Runs a command and returns its exit code and standard error.
     fn bad(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args);
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -206,7 +207,7 @@ fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
     assert!(place.good(&["url"]).starts_with("http://127.0.0.1:18789/#token="));
     let (code, words) = place.bad(&["token", "rotate", "--token", "from-a-flag-long-enough"]);
     assert!(code == 1 && words.contains("the token comes from --token"), "{words}");
-    // wine gives files the rights that this process's umask does
+    // wine maps file permissions from this process's umask
     if !runner::windows() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(place.0.join("token")).unwrap().permissions().mode() & 0o777, 0o600);

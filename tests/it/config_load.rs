@@ -1,4 +1,5 @@
-//! Configuration as a whole: the sample files, sources of secrets, paths, permissions, hostile text.
+//! Loading of the configuration: sample files, sources of secrets, paths, permissions, hostile
+//! text.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,19 +14,20 @@ use gatelet::gate::limits;
 const FILE: &str = "/config/gatelet.json";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// A world of maps.
+/// Environment and file system in maps.
 #[derive(Default, Clone)]
 struct World {
     vars: BTreeMap<String, String>,
     files: BTreeMap<PathBuf, Vec<u8>>,
     modes: BTreeMap<PathBuf, u32>,
-    /// Files that are there for others.
+    /// Files that exist and that only other users can read.
     locked: Vec<PathBuf>,
     windows: bool,
 }
 
 impl World {
-    /// A home, and this configuration if it is not empty.
+    /// Returns an environment with a home directory and, unless `text` is empty, this configuration
+    /// file.
     fn with(text: &str) -> World {
         let world = World::default().var("HOME", "/home/ann").var("GATELET_CONFIG", FILE);
         world.file(FILE, text)
@@ -51,7 +53,7 @@ impl World {
         self
     }
 
-    /// A file that this user cannot read.
+    /// Adds a file that this user cannot read.
     fn locked(mut self, path: &str) -> World {
         self.locked.push(path.into());
         self.file(path, "")
@@ -110,7 +112,7 @@ fn token(config: &Config) -> (&str, String) {
     (secret.value.expose(), secret.source.to_string())
 }
 
-// --- sample files ---------------------------------------------------------------------------------------------------
+// --- sample files --------------------------------------------------------------------------------
 
 fn samples(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/configs").join(folder);
@@ -130,7 +132,7 @@ fn sample_world(text: &str) -> World {
         .var("SAMPLE_EMPTY", "")
 }
 
-/// The problems that a sample names in its `// expect:` lines are exactly those it has.
+/// Loads a sample and checks that its problems are exactly those in its `// expect:` lines.
 fn check(name: &str, text: &str) -> Loaded {
     let expected: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("// expect: ")).map(String::from).collect();
     let loaded = sample_world(text).load();
@@ -243,9 +245,10 @@ fn nothing_at_all_is_a_good_configuration() {
     assert_eq!((config.pairing.mode, config.pairing.capacity), (PairingMode::Token, limits::CAPACITY_DEFAULT));
 }
 
-// --- secrets --------------------------------------------------------------------------------------------------------
+// --- secrets -------------------------------------------------------------------------------------
 
-/// Sources of the token, the strongest first, each able to win alone.
+/// Returns an environment with the token file and `count` further sources of the token, each with
+/// higher precedence than the one before.
 fn strongest(count: usize) -> (World, Overrides) {
     let mut world = World::with("{ gateway: {} }").file("/home/ann/.local/state/gatelet/token", "state-file-token-0");
     let mut args = Overrides::default();
@@ -439,7 +442,7 @@ fn no_secret_is_ever_shown() {
     assert!(fine.contains("secret: Some") && !fine.contains("hunter2"), "{fine}");
 }
 
-// --- flags, variables, paths ----------------------------------------------------------------------------------------
+// --- flags, variables, paths ---------------------------------------------------------------------
 
 #[test]
 fn the_port_comes_from_the_strongest_source() {
@@ -640,7 +643,7 @@ fn print_lists_every_setting_with_its_value_and_source() {
     assert_eq!(of("gateway.auth.allowTailscale"), "false from default");
 }
 
-// --- hostile text ---------------------------------------------------------------------------------------------------
+// --- hostile text --------------------------------------------------------------------------------
 
 #[test]
 fn text_in_another_encoding_is_named() {

@@ -1,4 +1,5 @@
-//! The configuration over the wire: read without secrets, changed under a hash, written as a whole, in force at once.
+//! Configuration methods: read without secrets, changed under a hash, written atomically, applied
+//! at once.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use super::gateway::{Gateway, Plan, TOKEN};
 
 const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 
-/// A file as a person writes it.
+/// Configuration file as a person writes it, with comments.
 const FILE: &str = "// my gateway\n{\n  gateway: {\n    bind: 'loopback', // only here\n    auth: { mode: 'token', token: 'the-right-token-of-the-gateway-under-test' },\n    \
     controlUi: {\n      allowedOrigins: [\n        'https://a.example', // the tablet\n      ],\n    },\n  },\n  agents: { list: [ {id: 'main', \
     apiKey: 'sk-of-somebody'} ] }, /* not gatelet's */\n}\n";
@@ -23,7 +24,7 @@ fn text(gateway: &Gateway) -> String {
     std::fs::read_to_string(file(gateway)).unwrap()
 }
 
-/// A gateway that runs by [`FILE`].
+/// Returns a gateway that runs with [`FILE`].
 fn house() -> Gateway {
     let gateway = Plan::with(json!({ "bind": "loopback" })).start();
     std::fs::write(file(&gateway), FILE).unwrap();

@@ -1,4 +1,4 @@
-//! `gateway.controlUi.root`: a page of somebody else's, served from a directory.
+//! `gateway.controlUi.root`: a third-party page served from a directory.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ const V3: &str =
     "<!doctype html><html><head><script type=\"module\" src=\"./assets/app-AbCd1234.js\"></script></head></html>";
 const HTML: (&str, &str) = ("Accept", "text/html,*/*;q=0.8");
 
-/// A directory with a page, and beside it what is nobody's business.
+/// Directory with a page, and files beside it that must not be served.
 struct Site {
     dir: TempDir,
     gateway: Gateway,
@@ -61,7 +61,7 @@ fn ask(dial: &Dial, method: &str, path: &str, headers: &[(&str, &str)]) -> Got {
 
 impl Site {
     fn new(index: &str, more: Value) -> Site {
-        // on a disk: some files are larger than memory for files may be
+        // on a disk: some files are larger than a memory file system may hold
         let dir = TempDir::below(&std::env::temp_dir());
         let root = dir.0.join("site");
         for folder in ["assets", "fonts", ".git"] {
@@ -210,7 +210,7 @@ fn our_own_page_stays_and_drops_the_worker_of_the_other_when_it_is_alone_again()
 #[test]
 fn the_index_is_stamped_for_its_protocol_and_its_inline_scripts_may_run() {
     let hash = |script: &str| format!("'sha256-{}'", base64(&Sha256::digest(script)));
-    // line ends as Windows has them: a browser hashes line feeds
+    // CRLF line ends: browsers hash scripts with line feeds only
     let site = Site::new(&V4.replace("INLINE", &INLINE.replace('\n', "\r\n")), json!({ "basePath": "/a/b" }));
     let page = site.get("/a/b/", &[]);
     for part in [
@@ -275,7 +275,7 @@ fn no_path_leads_out_of_the_directory() {
     let site = Site::new(V4, json!({}));
     let root = site.dir.0.join("site");
     let (secret, folder) = (site.dir.0.join("secret.txt"), site.dir.0.clone());
-    // wine shows links of this system as what they lead to
+    // wine shows symbolic links of the host as their targets
     if !runner::windows() {
         symlink(&secret, root.join("link.txt")).unwrap();
         symlink("../secret.txt", root.join("assets/up.txt")).unwrap();
@@ -283,7 +283,7 @@ fn no_path_leads_out_of_the_directory() {
         symlink("assets", root.join("inner")).unwrap();
         symlink(&secret, root.join("LICENSE.br")).unwrap();
     }
-    // a name that is a device's on Windows is never opened, even where it is a file
+    // a Windows device name is never opened, even where it is a regular file
     fs::write(root.join("aux.js"), OUTSIDE).unwrap();
     let absolute = secret.to_str().unwrap();
     let mut paths: Vec<String> =
@@ -367,7 +367,7 @@ fn no_path_leads_out_of_the_directory() {
 #[test]
 fn what_is_no_regular_file_is_not_opened_and_holds_nobody_up() {
     if runner::windows() {
-        return; // has no such files
+        return; // Windows has no such files
     }
     let site = Site::new(V4, json!({}));
     let pipe = site.dir.0.join("site/pipe.txt");
@@ -392,7 +392,7 @@ fn a_large_file_goes_out_in_pieces_and_a_slow_reader_keeps_nobody_waiting() {
     assert_eq!(&first, b"HTTP/1.1 200");
     assert!(site.get("/large.wasm", &[]).body == content, "another reader has it all meanwhile");
     site.gateway.admin();
-    // a file that is cut while it is sent ends early, and is not filled up with anything
+    // a file truncated while it is sent ends the response early; the rest is not padded
     fs::write(site.dir.0.join("site/large.wasm"), b"").unwrap();
     let mut rest = Vec::new();
     slow.read_to_end(&mut rest).unwrap();
@@ -409,7 +409,7 @@ fn a_large_file_over_a_slow_network_arrives_whole_however_long_that_takes() {
     slow.write_all(format!("GET /large.wasm HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host).as_bytes()).unwrap();
     let (begun, mut got, mut piece) = (Instant::now(), 0, vec![0; 1 << 20]);
     loop {
-        // longer in all than a handshake may take
+        // longer in total than the handshake timeout
         if begun.elapsed() < Duration::from_secs(17) {
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -473,7 +473,8 @@ fn passwords_guessed_over_http_are_counted_and_lock_out_nobody_who_connects() {
 fn a_directory_without_a_page_is_said_everywhere_and_stops_nothing() {
     let site = Site::new(V4, json!({}));
     fs::remove_file(site.dir.0.join("site/index.html")).unwrap();
-    // without a page not even its files: who may change the configuration must not read directories by it
+    // without an index no file is served: a client that may change the configuration must not read
+    // arbitrary directories through it
     for path in ["/", "/chat", "/index.html", "/favicon.svg", "/LICENSE"] {
         let got = site.get(path, &[HTML]);
         assert_eq!(got.status(), "503", "{path}");

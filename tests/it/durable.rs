@@ -1,5 +1,5 @@
-//! What a running gateway remembers: nothing is lost that was acknowledged, nothing is written that need not be, and a
-//! damaged or unwritable table is said, never forgotten.
+//! Durability of a running gateway: acknowledged changes survive, unnecessary writes do not happen,
+//! and a damaged or unwritable table is reported, never replaced by an empty one.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use super::client::{Device, Session, Who};
 use super::gateway::{code, paired, Gateway, Plan, TOKEN};
 use super::runner::until;
 
-/// Every file below `dir`: its bytes, its time of change in nanoseconds, its inode.
+/// Returns content, modification time in nanoseconds and inode of every file below `dir`.
 fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     entries
@@ -119,7 +119,7 @@ fn a_device_that_was_removed_and_came_back_is_connected_while_its_old_connection
     let (device, old) = join(&gateway, &Who::v4());
     let mut admin = gateway.admin();
     admin.call("device.pair.remove", json!({ "deviceId": device.id })).unwrap();
-    // it has not read that it is closed, so the gateway still waits for its goodbye
+    // it has not read its close frame, so the gateway still waits for the closing handshake
     let new = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
     drop(old);
     let mut connections = || admin.call("gatelet.status", json!({})).unwrap()["connections"].as_u64();
@@ -151,14 +151,15 @@ fn what_was_approved_of_a_node_is_exported_by_a_running_gateway_as_from_the_file
     }
 }
 
-/// A table with three devices, none of them running.
+/// Returns the plan of a stopped gateway with three paired devices.
 fn three_devices() -> (Plan, Vec<Device>) {
     let gateway = Plan::with(json!({ "pairing": { "capacity": 4 } })).start();
     let devices = (0..3).map(|_| join(&gateway, &Who::v4()).0).collect();
     (gateway.stop(), devices)
 }
 
-/// Starts on a damaged table: how many devices came back, or `None` if it refused as it should.
+/// Starts on a damaged table. Returns the number of devices that reconnect, or `None` if the
+/// gateway refuses to start as it should.
 fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option<usize> {
     let table = plan.dir().join("pairing.table");
     std::fs::write(&table, bytes).unwrap();
@@ -184,7 +185,8 @@ fn a_damaged_table_starts_with_every_intact_device_or_not_at_all_and_is_never_em
     let (plan, devices) = three_devices();
     let whole = std::fs::read(plan.dir().join("pairing.table")).unwrap();
     assert_eq!(start_on(&plan, &devices, &whole, "whole"), Some(3));
-    // the exhaustive walk is in store_images.rs; here, the process: in every slot of both copies a bit of head and body
+    // store_images.rs tests every bit; here the process is tested with one bit of head and body in
+    // every slot of both replicas
     let half = whole.len() / 2;
     for copy in [0, half] {
         for slot in 0..5 {
@@ -221,13 +223,15 @@ fn a_missing_key_beside_a_table_is_no_first_start() {
     assert!(!key.exists() && std::fs::read(&table).unwrap() == before, "nothing is made anew");
 }
 
-/// A gateway that may write no file beyond its first KiB, as on a disk that is full; see [`free_space`].
+/// Returns a gateway that cannot write a file beyond its first KiB, as on a full disk; see
+/// [`free_space`].
 fn on_a_full_disk(plan: Plan) -> Gateway {
     let plan = Gateway::stop(plan.start());
     plan.prefix(&limited("--fsize=1024:unlimited")).start()
 }
 
-/// Runs a program under that limit and lets writes beyond it fail, where the system would otherwise end the program.
+/// Returns a prefix that runs a program under this limit and makes writes beyond it fail; without
+/// the trap the signal would end the program.
 fn limited(limit: &str) -> [&str; 7] {
     ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", limit, "--"]
 }
@@ -279,7 +283,8 @@ fn on_a_full_disk_a_known_device_comes_back_with_its_newest_token() {
     own.leave();
     let gateway = on_a_full_disk(gateway.stop());
     let newest = rotated["token"].as_str().expect("its own token is given to it").to_string();
-    // using it ends the older ones, which is worth a write but not the device's place
+    // its first use ends the older tokens; a failed write of that must not cost the device its
+    // record
     for _ in 0..2 {
         gateway.connect(&Who::v4().device(&device).device_token(&newest)).expect("known is known").leave();
     }

@@ -1,11 +1,12 @@
-//! What a gateway without an agent runtime says to clients that ask for what only an agent has.
+//! Responses of a gateway without an agent runtime to methods that only an agent can answer.
 
 use serde_json::{json, Value};
 
 use super::client::{Device, Session, Who};
 use super::gateway::{Gateway, TOKEN};
 
-/// `dialects scope method keys`: the top-level keys of the answer; `[]` is a list, `null` is itself.
+/// `dialects scope method keys`: the top-level keys of the response; `[]` is a list, `null` is
+/// itself.
 pub const READS: &str = "
 34 read sessions.list ts path count defaults sessions
 34 read sessions.preview ts previews
@@ -124,7 +125,7 @@ const ACTIONS: [(u32, &str, &str); 14] = [
     (3, "write", "tts.enable tts.disable tts.setProvider"),
 ];
 
-/// Everything that any of them asks for.
+/// Returns parameters that satisfy every method under test.
 fn params() -> Value {
     json!({ "sessionKey": "agent:main:main", "key": "agent:main:main", "sessionId": "s", "keys": ["agent:main:main"],
             "startDate": "2026-09-01", "endDate": "2026-09-30" })
@@ -134,7 +135,7 @@ fn operator(gateway: &Gateway, protocol: u32, scope: &str) -> Session {
     gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&[scope])).unwrap()
 }
 
-/// Calls it without the scope, which must be told, and with it.
+/// Calls a method without the scope, which must be rejected naming it, and then with it.
 fn with_and_without(
     gateway: &Gateway,
     protocol: u32,
@@ -197,7 +198,7 @@ fn hello_names_what_has_an_answer_and_no_action() {
         assert_eq!((named(there), named(not_there), named("health")), (1, 0, 1), "protocol {protocol}");
         assert!(methods.iter().all(|method| named(method.as_str().unwrap()) == 1), "{methods:?}");
         for method in &methods {
-            // these would wait for somebody to decide, or are for nodes
+            // these would wait for a decision, or are for nodes
             let other = [
                 "exec.approval.request",
                 "skills.bins",

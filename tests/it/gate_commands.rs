@@ -1,4 +1,5 @@
-//! What a node may do, against a table written down a second time: by platform, as the protocol's documents have it.
+//! Commands that a node may run, checked against a second table by platform, taken from the
+//! protocol's documents.
 
 use gatelet::gate::commands::{approval_scopes, invoke_scope, platform, Denial, Lists, Node, Reason, Rules};
 use gatelet::gate::commands_known::{find, CommandSet, Platform, KNOWN};
@@ -24,7 +25,8 @@ const V4_HOST: &str = "system.run.prepare system.run system.which system.execApp
 const V4_DESKTOP: &str = "system.notify computer.act ollama.models ollama.chat anthropic.claude.sessions.list.v1 \
                           anthropic.claude.sessions.read.v1";
 const V4_LINUX: &str = "camera.list location.get";
-/// What our own node answers on Linux and OpenClaw's allowlist for Linux has not: the one row in which we differ.
+/// Commands that our own node supports on Linux and that OpenClaw's allowlist for Linux lacks: the
+/// only row that differs.
 const OURS_LINUX: &str = "device.info device.status";
 const V4_WINDOWS: &str = "camera.list location.get device.info device.status";
 const V4_UNKNOWN: &str = "camera.list location.get system.notify";
@@ -36,7 +38,8 @@ const APPROVED_BY_ADMIN: &str = "system.run.prepare system.run system.which syst
                                  terminal.upload";
 const INVOKED_BY_ADMIN: &str = "browser.proxy browser.proxy.upload.v1 fs.listDir terminal.upload";
 
-/// The numbers in files: the place in this list. Add at the end; a failure here means that files are read wrongly.
+/// Numbers of commands in files: the position in this list. Append only; a failure here means that
+/// existing files are misread.
 const NUMBERED: &str = "canvas.present canvas.hide canvas.navigate canvas.eval canvas.snapshot canvas.a2ui.push \
     canvas.a2ui.pushJSONL canvas.a2ui.reset camera.list camera.snap camera.clip screen.record location.get sms.send \
     system.run system.which system.notify system.execApprovals.get system.execApprovals.set browser.proxy \
@@ -50,7 +53,7 @@ const NUMBERED: &str = "canvas.present canvas.hide canvas.navigate canvas.eval c
     anthropic.claude.terminal.start.v1 file.fetch file.stat file.write file.create dir.list dir.fetch \
     workspace.memory workspace.skills openclaw.sessions.list.v1 openclaw.sessions.read.v1 logbook.snapshot";
 
-/// Platform and family as a node of both protocols may send them.
+/// Platform and device family as nodes of both protocols may send them.
 const DEVICES: [(Platform, &str, &str); 7] = [
     (Platform::Ios, "iOS 18.1", "iPad"),
     (Platform::Watchos, "watchOS 11.0", "Apple Watch"),
@@ -118,14 +121,14 @@ fn every_known_command_on_every_platform_in_both_dialects_is_as_the_documents_sa
                 let open = open(dialect, kind).iter().any(|groups| has(groups, name));
                 let declared = [name, "other.command"];
                 let rules = rules(node(dialect, system, family, &declared), &["other.command"], &[]);
-                // A command of the talk family is itself the sign of such a node.
+                // a command of the talk family itself marks its node as such
                 let open = open || (dialect == Dialect::V4 && has(&[V4_TALK], name));
                 let case = format!("{name} on {system} in {dialect:?}");
                 let expected = if open { vec![name, "other.command"] } else { vec!["other.command"] };
                 assert_eq!(rules.offered().collect::<Vec<_>>(), expected, "{case}");
                 let not_listed = Some("command not allowlisted");
                 assert_eq!(reason(rules.invoke(name, &all)), if open { None } else { not_listed }, "{case}");
-                // Not approved: what reaches into a computer is not even listed, the rest is not declared.
+                // not approved: host commands are not even listed, others are not declared
                 let host = dialect == Dialect::V4 && has(&[V4_HOST, V4_TALK], name);
                 let waits = if open && !host { Some("command not declared by node") } else { not_listed };
                 assert_eq!(reason(rules.invoke(name, &|one| one != name)), waits, "{case}");

@@ -1,8 +1,10 @@
-//! `policy::decide` held against a second, plain statement of the rules, and against what must hold of every decision.
+//! Checks `policy::decide` against a second, plain implementation of the rules, and against
+//! invariants of every decision.
 //!
-//! The full product of all facts, options and table situations has 76 thousand million rows. It is walked in three parts that
-//! are complete in what can matter together (the rules before the credential; devices; no device), ten million rows in all, and
-//! a random sample of the whole product would find a part that matters elsewhere.
+//! The full product of all facts, options and table states has 76 thousand million rows. Three
+//! parts of it are walked completely, each with all axes that can interact (rules before the
+//! credential; devices; no device), ten million rows in total. A random sample of the whole product
+//! detects an axis that matters outside its part.
 
 use std::collections::HashSet;
 
@@ -31,7 +33,7 @@ fn who_presents_a_device_is_judged_as_in_the_plain_statement() {
     let device = [LOCAL, SITUATION, SECRET, TOKEN, CODE, IDENTITY, AUTHORIZED, CIDR, AUTH, PAIRING, AUTO_LOCAL];
     let axes = || Axes::base().all(&device).some(ROLE, &[0, 1]);
     assert_eq!(compare(&axes().all(&[REQUESTED])), 4_423_680);
-    // The protocol matters only to who asks for nothing.
+    // the protocol matters only for clients that request no scopes
     assert_eq!(compare(&axes().some(PROTOCOL, &[1]).some(REQUESTED, &[1])), 884_736);
 }
 
@@ -156,13 +158,14 @@ fn one_more_right_credential_never_shuts_anybody_out() {
             for value in values {
                 dials[axis] = *value;
                 let row = world.row(&dials);
-                // Exception: with a full table, what would be remembered is refused where `auth.mode: none` alone would not be.
+                // exception: with a full table, a pairing is rejected where `auth.mode: none` alone
+                // would admit
                 let excused = row.room() == Room::Full && row.policy.auth == AuthMode::None && row.facts.local;
                 let Some(with) = world.admission(&row) else {
                     assert!(excused, "{row:?}");
                     continue;
                 };
-                // A code says what its bearer gets; the others give all that is asked for.
+                // a code grants a fixed set; other credentials grant everything requested
                 if axis != CODE {
                     assert!(everything_in(with.scopes).covers(without.scopes), "{row:?}");
                 }
@@ -206,7 +209,7 @@ fn a_revoked_role_stays_out_whatever_is_shown_but_a_code_for_it() {
     assert!(kept_out > 10_000, "{kept_out}");
 }
 
-/// The rules a refusal may come from; none for those that are not the policy's to give.
+/// Returns the rules that may give this refusal; none for refusals that the policy does not give.
 fn rules_of(refusal: Refusal) -> &'static [Rule] {
     use Refusal::*;
     match refusal {
@@ -230,7 +233,8 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
     }
 }
 
-/// Nobody is admitted without a credential, nor gets more than it gives. Asked of every row of every walk.
+/// Asserts that an admission has a credential and grants no more than it. Runs on every row of
+/// every walk.
 fn assert_earned(row: &Row, admission: &Admission) {
     let facts = &row.facts;
     let keyed = matches!(facts.proof, Proof::Valid { .. }) && !(facts.control_ui && row.policy.disable_device_auth);
@@ -243,7 +247,7 @@ fn assert_earned(row: &Row, admission: &Admission) {
     };
     let approved = match row.known() {
         Known::Yes { roles, scopes, .. } if keyed && roles.contains(admission.role) => Some(scopes),
-        // A code gives the role back; the scopes stayed.
+        // a code restores the role; the scopes were kept
         Known::Yes { scopes, .. } if code.is_some() => Some(scopes),
         _ => None,
     };
@@ -254,7 +258,7 @@ fn assert_earned(row: &Row, admission: &Admission) {
     }
 }
 
-/// What holds of every admission by itself.
+/// Asserts the invariants of a single admission.
 fn assert_shape(row: &Row, admission: &Admission) {
     assert!(admission.role == Role::Operator || admission.scopes.is_empty() && admission.ask.is_empty(), "{row:?}");
     assert!(admission.scopes.and(admission.ask).is_empty(), "{row:?}");
@@ -280,7 +284,7 @@ fn assert_shape(row: &Row, admission: &Admission) {
     }
 }
 
-// --- the axes, and walks through their product -----------------------------------------------------------------------
+// --- the axes, and walks through their product ---------------------------------------------------
 
 const PHASE: usize = 0;
 const ROOM: usize = 1;
@@ -305,12 +309,12 @@ const INSECURE: usize = 19;
 const DISABLE: usize = 20;
 const FALLBACK: usize = 21;
 
-/// Values of each axis, in the order above.
+/// Number of values of each axis, in the order above.
 const SIZES: [usize; 22] = [3, 2, 6, 3, 2, 2, 4, 5, 16, 4, 3, 6, 3, 2, 2, 5, 4, 2, 2, 2, 2, 2];
 
 type Dials = [usize; SIZES.len()];
 
-// values of SITUATION and SECRET that the tests name
+// values of SITUATION and SECRET that tests name
 const NO_DEVICE: usize = 0;
 const BAD_PROOF: usize = 1;
 const NEW: usize = 2;
@@ -318,7 +322,7 @@ const KNOWN: usize = 5;
 const REVOKED: std::ops::Range<usize> = 10..13;
 const RIGHT: usize = 3;
 
-/// Which values of each axis a walk takes; the first one unless said otherwise.
+/// Values of each axis that a walk takes; the first one unless stated otherwise.
 struct Axes(Vec<Vec<usize>>);
 
 impl Axes {
@@ -350,7 +354,8 @@ impl Axes {
     }
 }
 
-/// Compares the gate with the plain statement at each row, on two threads. Says how many rows there were.
+/// Compares the gate with the plain implementation at each row, on two threads. Returns the number
+/// of rows.
 fn compare(axes: &Axes) -> u64 {
     std::thread::scope(|scope| {
         let half = |odd: u64| {
@@ -367,7 +372,8 @@ fn compare(axes: &Axes) -> u64 {
     })
 }
 
-/// Rows of the whole product, drawn at random but the same ones each time. What ends a decision early is drawn less often.
+/// Rows of the whole product, drawn at random from a fixed seed. Values that end a decision early
+/// are drawn less often.
 fn sample(rows: usize) -> impl Iterator<Item = Dials> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: usize| {
@@ -388,12 +394,12 @@ fn sample(rows: usize) -> impl Iterator<Item = Dials> {
     })
 }
 
-// --- what each value of an axis stands for ----------------------------------------------------------------------------
+// --- meaning of each axis value ------------------------------------------------------------------
 
 const ID: DeviceId = DeviceId([7; 32]);
 const KEY: PublicKey = PublicKey([8; 32]);
 
-/// A device that proves itself or not, and a table that knows it or not.
+/// Proof of a device and its state in the table.
 struct Situation {
     proof: Proof,
     known: Known,
@@ -404,7 +410,7 @@ struct World {
     situations: Vec<Situation>,
 }
 
-/// One row: everything that goes into a decision.
+/// One row: all inputs of a decision.
 #[derive(Clone)]
 struct Row<'w> {
     facts: Facts,
@@ -539,7 +545,8 @@ const PROOFS: [Refusal; 6] = [
     Refusal::PublicKeyInvalid,
 ];
 
-/// A table with strangers in it: an owner's one, and then silent ones, of which slot 1 is the oldest.
+/// Returns a table with one device paired by the owner and evictable ones after it, of which slot 1
+/// is the oldest.
 fn table(capacity: usize, strangers: u8, old: bool) -> Table<Box<[Cell]>> {
     let mut table = Table::new(vec![Cell::FREE; capacity].into_boxed_slice(), 99, TableAge(0));
     for n in 0..strangers {
@@ -553,7 +560,7 @@ fn table(capacity: usize, strangers: u8, old: bool) -> Table<Box<[Cell]>> {
     table
 }
 
-/// The device stands in a full table, so that room cannot matter for it.
+/// Returns a situation with the device in a full table, so that capacity cannot matter for it.
 fn known(roles: Roles, revoked: Roles, scopes: Scopes, provenance: Provenance) -> Situation {
     let mut table = table(3, 2, false);
     let slot = Slot(2);

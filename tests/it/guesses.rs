@@ -1,4 +1,5 @@
-//! Guessing: at passwords, at setup codes, from one address and many, and what it costs those who need no guess.
+//! Attempts at passwords and setup codes, from one address and from many, and their effect on
+//! clients with valid credentials.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Barrier;
@@ -14,20 +15,20 @@ use super::runner::{at_most, patience, until};
 
 const PASSWORD: &str = "correct horse battery staple";
 
-/// What guessers were told.
+/// Responses to failed attempts.
 #[derive(Default)]
 struct Told {
-    /// That it is wrong: so it was looked at.
+    /// Attempts that were checked and rejected as wrong.
     wrong: AtomicU64,
-    /// To try again later.
+    /// Attempts rejected with a request to try again later.
     later: AtomicU64,
 }
 
-/// More than one address has places in a line.
+/// More clients than one address has places in a queue of attempts.
 const GUESSERS: usize = limits::GUESSES_WAITING / 2 + 6;
 
-/// Runs `meanwhile` while guessers from that address try as fast as they can, and the line is full of them. Gives back what they
-/// were told, and holds it to the rate in all.
+/// Runs `meanwhile` while clients at one address make attempts as fast as they can and fill the
+/// queue. Returns their responses, and asserts the rate in total.
 fn while_guessed(
     from: &Dial,
     guess: impl Fn(u64) -> Who + Sync,
@@ -63,7 +64,7 @@ fn while_guessed(
     println!("{spent} ms: {looked_at} guesses looked at, {later} not; at most {most}");
 }
 
-/// Ends the guessing however the test ends.
+/// Ends the attempts however the test ends.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -72,12 +73,12 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// How long a guess may wait for its turn, and some time to come in.
+/// Returns the longest wait for an attempt, plus time for the handshake.
 fn in_turn() -> Duration {
     at_most(Duration::from_millis(limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000))
 }
 
-/// Comes in at the first try, in that time.
+/// Connects and asserts that the first attempt succeeds within this time.
 fn comes_in(what: &str, dial: &Dial, who: &Who, within: Duration) -> Session {
     let begun = Instant::now();
     let session = dial.connect(who).unwrap_or_else(|refused| panic!("{what}: {refused:?}"));
@@ -98,7 +99,7 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
     let mut admin = gateway.connect(&right()).unwrap();
     gateway.connect(&right().device(&known).scopes(&["read"])).unwrap().leave();
     let setup = code(&mut admin, "full");
-    // each guess with a key of its own, or with none
+    // each attempt with a new key, or without one
     let guess = |n: u64| match n % 2 {
         0 => Who::v4().password(&format!("guess {n}")),
         _ => Who::v4().password(&format!("guess {n}")).device(&Device::new()),
@@ -119,7 +120,7 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
         thread::scope(|scope| {
             scope.spawn(|| drop(comes_in("a new key, another address", &there(2), &right().device(&new), in_turn)));
             scope.spawn(|| drop(comes_in("no key, another address", &there(3), &right(), in_turn)));
-            // behind the same NAT, as often as a guesser tries
+            // behind the same NAT, retrying as often as the attacker
             let begun = Instant::now();
             let comes = || here.connect(&right().device(&behind)).is_ok();
             let tries = (1..).find(|_| comes() || begun.elapsed() > 2 * patience());
@@ -136,7 +137,8 @@ fn a_paired_key_guesses_at_its_own_rate_wherever_it_is_and_whatever_it_shows_bes
     let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let mut admin = gateway.connect(&Who::v4().password(PASSWORD)).unwrap();
     let mut limited = || code(&mut admin, "limited");
-    // with a right code that has nothing to give, the password in its own field or in the token's
+    // with a valid code that grants nothing new; the password in its own field or in the token
+    // field
     for way in 0..4 {
         let device = Device::new();
         let who = Who::v4().scopes(&["read"]).device(&device);
@@ -148,7 +150,8 @@ fn a_paired_key_guesses_at_its_own_rate_wherever_it_is_and_whatever_it_shows_bes
             2 => json!({ "deviceToken": token, "token": guess }),
             _ => json!({ "bootstrapToken": code, "password": guess }),
         };
-        // each from another address; it is let in by its key every time, and what it guesses is not looked at any more
+        // each from another address: its key admits it every time, and its passwords are no longer
+        // checked after the limit
         for n in 0..2 * limits::THROTTLE_TRIES {
             let from = gateway.dial().from(&format!("127.0.{}.{}", 1 + way, 1 + n));
             from.connect(&Who { auth: with(&format!("guess {n}")), ..who.clone() }).unwrap().leave();
@@ -171,7 +174,7 @@ fn who_has_a_code_guesses_no_password_beside_it_for_nothing() {
         for _ in 0..8 {
             scope.spawn(|| {
                 while begun.elapsed() < at_most(Duration::from_secs(4)) {
-                    // without a device the code is not used up
+                    // without a device the code is not consumed
                     let both = Who { auth: json!({ "password": "guess", "bootstrapToken": code }), ..Who::v4() };
                     let refused = gateway.connect(&both).unwrap_err();
                     looked_at.fetch_add(u64::from(refused.code() != "AUTH_RATE_LIMITED"), Ordering::Relaxed);
@@ -227,7 +230,7 @@ fn one_code_lets_one_of_a_hundred_in_in_both_ways_of_pairing() {
             for n in 0..100 {
                 let (dial, code, start, admitted) = (&dial, &code, &start, &admitted);
                 scope.spawn(move || {
-                    // a page, an old program, a node of any kind: all with the same code, typed as people do
+                    // a page, an old program, a node: all with the same code, typed as people do
                     let device = Device::new();
                     let who = match n % 3 {
                         0 => Who::v4().code(code),
@@ -242,7 +245,7 @@ fn one_code_lets_one_of_a_hundred_in_in_both_ways_of_pairing() {
                             assert!(!session.token().is_empty());
                             admitted.fetch_add(1, Ordering::Relaxed);
                         }
-                        // the line of guesses may be full: a race of a hundred is one
+                        // the queue of attempts may be full: a race of a hundred counts as one
                         Err(refused) => assert!(
                             ["AUTH_BOOTSTRAP_TOKEN_INVALID", "AUTH_RATE_LIMITED"].contains(&refused.code()),
                             "{refused:?}"

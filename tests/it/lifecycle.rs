@@ -1,4 +1,5 @@
-//! The life of a device, over real sockets and restarts: paired, known, rotated, revoked, given back, removed, refused.
+//! Life cycle of a device over real sockets and restarts: paired, known, rotated, revoked,
+//! restored, removed, rejected.
 
 use std::thread;
 
@@ -7,14 +8,14 @@ use serde_json::{json, Value};
 use super::client::{Device, Session, Sign, Who};
 use super::gateway::{code, paired, pending, Gateway, Plan, TOKEN};
 
-/// Pairs a new device by the token.
+/// Pairs a new device with the token.
 fn join(gateway: &Gateway, who: &Who) -> (Device, Session) {
     let device = Device::new();
     let session = gateway.connect(&who.clone().token(TOKEN).device(&device)).unwrap();
     (device, session)
 }
 
-/// The rule by which a session was let in.
+/// Returns the rule by which a session was admitted.
 fn rule(gateway: &Gateway, session: &Session) -> String {
     let line = gateway.logged(&[" admit ", &format!("conn={} ", session.conn())]);
     line.split("rule=\"").nth(1).unwrap().split(' ').next().unwrap().to_string()

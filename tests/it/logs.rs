@@ -1,4 +1,5 @@
-//! The log as something that can be read: `logs.tail` in both protocols, `gatelet logs`, the log file, `gatelet events`.
+//! Readers of the log: `logs.tail` in both protocols, `gatelet logs`, the log file, `gatelet
+//! events`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,11 +17,11 @@ fn talkative() -> Plan {
     Plan::new().prefix(&["env", "GATELET_LOG=debug"])
 }
 
-/// Makes the gateway log that many lines.
+/// Makes the gateway log this many lines.
 fn chatter(session: &mut Session, lines: usize) {
     for at in 0..lines {
         session.socket.text("no JSON");
-        // the answer of now and then keeps the gateway's outbox and ours small
+        // a response from time to time keeps the gateway's send queue and ours small
         if at % 500 == 0 {
             session.call("health", json!({})).unwrap();
         }
@@ -154,7 +155,7 @@ fn what_is_followed_ends_well_when_nobody_reads_it_any_more() {
         let who = Who::v4().page().token(TOKEN).device(&Device::new());
         let address = gateway.dial().page(&format!("127.0.0.1:{}", gateway.port));
         std::thread::spawn(move || {
-            // somebody comes and goes until the command listens
+            // another client connects and leaves until the command listens
             for _ in 0..1000 {
                 let Ok(session) = address.connect(&who) else { return };
                 std::thread::sleep(std::time::Duration::from_millis(20));
@@ -175,7 +176,7 @@ fn the_command_prints_events_until_the_gateway_is_gone() {
     let mut pairings = Program::start(plan.command(&["events", "--filter", "device.pair"]));
     let mut all = Program::start(plan.command(&["events", "--json"]));
     let begun = std::time::Instant::now();
-    // they are there when they have said hello
+    // connected once their hello was sent
     while plan.good(&["status", "--json"]).matches("\"operators\": 3").count() == 0 {
         assert!(begun.elapsed() < runner::patience(), "{}", plan.good(&["status", "--json"]));
     }

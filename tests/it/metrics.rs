@@ -1,5 +1,5 @@
-//! `GET /metrics`: a strict reader of the text format, the counts against what really happened, who may read them, and the Grafana
-//! dashboard against what is served.
+//! `GET /metrics`: a strict parser of the text format, counters compared with real events, access
+//! rights, and the Grafana dashboard compared with the served metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -13,7 +13,7 @@ use super::relay::{answer, approve, invoke, node, operator};
 use super::relay_load::{narrow, nothing_waits, KIB};
 use super::runner::at_most;
 
-/// What one scrape said: every value by `name{labels}` as written, and the kind of every metric.
+/// Result of one scrape: every value by `name{labels}` as written, and the type of every metric.
 struct Scrape {
     values: BTreeMap<String, f64>,
     kinds: BTreeMap<String, String>,
@@ -24,7 +24,8 @@ impl Scrape {
         Scrape::read(body(&gateway.dial().get("/metrics"), 200))
     }
 
-    /// The text format 0.0.4, without what it leaves open: each metric once, HELP, TYPE and its values in a row, nothing else.
+    /// Parses text format 0.0.4 without its optional freedoms: each metric once, with HELP, TYPE
+    /// and its values in a row, nothing else.
     fn read(text: &str) -> Scrape {
         let (mut values, mut kinds) = (BTreeMap::new(), BTreeMap::new());
         let (mut open, mut help) = (String::new(), String::new());
@@ -99,13 +100,13 @@ impl Scrape {
     }
 }
 
-/// The body of an answer of that status.
+/// Returns the body of a response with this status.
 fn body(answer: &str, status: u16) -> &str {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     answer.split_once("\r\n\r\n").unwrap().1
 }
 
-/// Scrapes until it is so.
+/// Scrapes until the condition holds.
 fn until(gateway: &Gateway, what: impl Fn(&Scrape) -> bool) -> Scrape {
     let begun = Instant::now();
     loop {
@@ -158,7 +159,7 @@ fn what_is_counted_is_what_the_log_says_rule_by_rule() {
     assert_eq!(scrape.sum("gatelet_admissions_total"), 4.0);
     assert_eq!(scrape.sum("gatelet_refusals_total"), refused.len() as f64);
     assert_eq!(scrape.sum("gatelet_refusals_by_code_total"), refused.len() as f64);
-    // as gatelet.status and the list of devices have it
+    // consistent with gatelet.status and the list of devices
     let status = admin.call("gatelet.status", json!({})).unwrap();
     for (name, field) in [("gatelet_table_devices", "used"), ("gatelet_table_capacity", "capacity")] {
         assert_eq!(json!(scrape.get(name) as u64), status["table"][field]);
@@ -189,7 +190,7 @@ fn every_way_in_which_a_call_ends_is_counted_once_and_answers_by_how_long_they_t
     let which = || invoke(&device, "system.which", json!({}));
     let call = caller.start("node.invoke", which());
     until(&gateway, |scrape| scrape.get("gatelet_invokes_waiting") == 1.0);
-    // at least this long, whatever the machine does
+    // a lower bound of the measured time, on any machine
     thread::sleep(Duration::from_millis(30));
     answer(&mut shed, &device, "{}");
     caller.answer(&call).unwrap();
@@ -229,7 +230,7 @@ fn every_way_in_which_a_call_ends_is_counted_once_and_answers_by_how_long_they_t
     assert_eq!((scrape.get(&format!("{took}_count")), scrape.get("gatelet_invokes_waiting")), (2.0, 0.0));
 }
 
-/// Asks for that and goes away.
+/// Starts an invoke and disconnects.
 fn abandon(mut caller: Session, params: Value) {
     caller.start("node.invoke", params);
     caller.call("health", json!({})).unwrap();
@@ -246,7 +247,7 @@ fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them(
     narrow(&deaf);
     let mut caller = operator(&gateway, 4, &["write"]);
     let large = || json!({ "text": "x".repeat((256 * KIB) as usize) });
-    // 16 MiB for a node that reads nothing: some of it is left out, and its callers are told
+    // 16 MiB for a node that does not read: some frames are dropped, and their callers get an error
     for _ in 0..64 {
         caller.start("node.invoke", invoke(&devices[1], "system.which", large()));
     }
@@ -264,7 +265,8 @@ fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them(
     let mut mute = operator(&gateway, 4, &["write"]);
     narrow(&mute);
     (0..64).for_each(|_| drop(mute.start("node.invoke", invoke(&devices[0], "system.which", json!({})))));
-    // an answer too early, and the rest is not read any more
+    // all requests must be read first: the gateway stops reading a client that does not drain its
+    // responses
     until(&gateway, |scrape| scrape.get("gatelet_invokes_waiting") == 64.0);
     for _ in 0..64 {
         let asked = shed.event("node.invoke.request");
@@ -298,7 +300,7 @@ fn the_counts_are_for_this_machine_or_for_who_has_the_secret() {
     ];
     let closed = [
         at("10.1.2.3:18789"),
-        // a name of somebody else that was made to lead here
+        // a foreign name that resolves to this gateway
         at("rebound.example"),
         at(&own).header("Origin", "http://evil.example"),
         at(&own).header("Origin", "http://localhost:3000"),

@@ -1,4 +1,4 @@
-//! `gatelet node run`: the binary as a node, of a gateway that this test plays and of the real one.
+//! `gatelet node run`: the binary as a node, of a fake gateway and of the real one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,13 +19,13 @@ use super::client::{Patient, Session};
 use super::gateway::{collect, Gateway, Plan};
 use super::runner::{patience, until};
 
-/// A gateway of protocol 4 that does what the test says.
+/// Fake gateway of protocol 4, driven by the test.
 struct Fake(TcpListener);
 
-/// A node that connected to it.
+/// Node connected to the fake gateway.
 struct Guest {
     ws: WebSocket<Patient>,
-    /// The parameters of its connect.
+    /// Parameters of its `connect`.
     params: Value,
     request: String,
     calls: u32,
@@ -40,7 +40,7 @@ impl Fake {
         self.0.local_addr().unwrap()
     }
 
-    /// The next node that comes, challenged and with its proof checked.
+    /// Accepts the next node, sends the challenge and verifies its proof.
     fn guest(&self) -> Guest {
         let mut stream = self.0.accept().unwrap().0;
         stream.set_read_timeout(Some(patience())).unwrap();
@@ -59,7 +59,7 @@ impl Fake {
         guest
     }
 
-    /// The next node, let in.
+    /// Accepts and admits the next node.
     fn welcome(&self) -> Guest {
         let mut guest = self.guest();
         guest.hello("the-device-token", 30_000);
@@ -129,7 +129,7 @@ impl Guest {
         self.params["commands"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
     }
 
-    /// Asks, and does not wait; gives the id.
+    /// Sends an invoke without waiting and returns its id.
     fn ask(&mut self, command: &str, params: Value) -> String {
         self.calls += 1;
         let id = format!("invoke-{}", self.calls);
@@ -139,7 +139,7 @@ impl Guest {
         id
     }
 
-    /// The parameters of the next result.
+    /// Returns the parameters of the next result.
     fn result(&mut self) -> Value {
         let request = self.next();
         assert_eq!(request["method"], "node.invoke.result", "{request}");
@@ -149,7 +149,7 @@ impl Guest {
         params
     }
 
-    /// Asks and waits for the payload.
+    /// Sends an invoke and returns the payload of its result.
     fn good(&mut self, command: &str, params: Value) -> Value {
         let id = self.ask(command, params);
         let result = self.result();
@@ -157,7 +157,7 @@ impl Guest {
         serde_json::from_str(result["payloadJSON"].as_str().unwrap()).unwrap()
     }
 
-    /// Asks and waits for the error.
+    /// Sends an invoke and returns the error of its result.
     fn bad(&mut self, command: &str, params: Value) -> (String, String) {
         self.ask(command, params);
         let result = self.result();
@@ -166,7 +166,7 @@ impl Guest {
         (text("code"), text("message"))
     }
 
-    /// Runs a script with the shell that a test allowed.
+    /// Runs a script with the shell that the test allowed.
     fn script(&mut self, script: &str) -> Value {
         self.good("system.run", json!({ "command": ["/bin/sh", "-c", script] }))
     }
@@ -191,7 +191,7 @@ impl Node {
         Node { child, log }
     }
 
-    /// A node of this fake, which may run those commands.
+    /// Starts a node for this fake gateway, allowed to run these commands.
     fn of(fake: &Fake, allowed: &[&[&str]]) -> (Plan, Node) {
         let plan = Plan::new();
         for words in allowed {
@@ -244,7 +244,7 @@ fn it_says_what_it_exposes_connects_and_declares_just_that() {
     let mut guest = fake.guest();
     let address = fake.address().to_string();
     for words in [&address, "device.status", "system.which", "system.run is off"] {
-        // said before it is let in; what is said comes here by a pipe
+        // printed before the node is admitted; the output arrives through a pipe
         until(|| node.said().contains(words), || format!("it did not say {words:?}: {}", node.said()));
     }
     assert!(!node.said().contains("ABCD2345"), "no secret is shown");
@@ -278,7 +278,7 @@ fn readings_and_programs_are_told_and_what_it_does_not_have_is_refused() {
     let mut guest = fake.welcome();
     let info = guest.good("device.info", json!({}));
     assert_eq!(info["systemName"], "Linux");
-    // the program's, which is another one under an emulator
+    // the architecture of the program, which differs under an emulator
     let own = std::env::consts::ARCH;
     let emulated = std::env::var_os("GATELET_RUNNER").is_some_and(|runner| !runner.is_empty());
     let known = if emulated { &["aarch64", "arm", "x86_64"][..] } else { &[own][..] };

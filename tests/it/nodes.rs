@@ -1,4 +1,5 @@
-//! `gatelet nodes ...` as a process, with a gateway and nodes of both protocols, and without a gateway.
+//! `gatelet nodes ...` as a process, with a gateway and nodes of both protocols, and without a
+//! gateway.
 
 use std::thread;
 
@@ -18,7 +19,7 @@ fn line<'t>(text: &'t str, part: &str) -> &'t str {
     text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part} in\n{text}"))
 }
 
-/// The request that stands in a list of nodes, as it is typed.
+/// Returns the short request id in a list of nodes, as a user types it.
 fn request(text: &str) -> String {
     text.split("gatelet nodes approve ").nth(1).unwrap_or_else(|| panic!("nothing waits in\n{text}"))[..8].to_string()
 }

@@ -1,4 +1,4 @@
-//! Numbers at the edges of what a number can be: whoever sends them gets an answer, and the gateway goes on.
+//! Numbers at the limits of their types: the sender gets an answer, and the gateway keeps running.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::client::{Device, Who};
 use super::gateway::Gateway;
 
-/// Where sums and signs turn over, this moment's among them.
+/// Returns values where sums and signs overflow, and values around the current time.
 fn edges() -> Vec<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let half = 1 << 63;

@@ -1,4 +1,5 @@
-//! What the owner has decided is what holds: for what was read, for the rights that were named, and for nobody's device but one's own.
+//! Decisions of the owner: an approval covers only what was read and only rights that were named,
+//! and a device manages only itself.
 
 use serde_json::{json, Value};
 
@@ -9,7 +10,7 @@ fn strict() -> Gateway {
     Plan::with(json!({ "pairing": { "mode": "strict" } })).start()
 }
 
-/// A device that was let in by a code with these scopes, and came back by its key.
+/// Returns a device admitted by a code with these scopes, reconnected by its key.
 fn guest(gateway: &Gateway, protocol: u32, scopes: &str) -> (Session, Device) {
     let device = Device::new();
     let names: Vec<&str> = scopes.split(',').collect();
@@ -79,7 +80,7 @@ fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
         let request = gateway.connect(&node).unwrap_err().request_id().to_string();
         let (mut helper, _) = guest(&gateway, protocol, "pairing,write");
         let governs = |helper: &mut Session, method| helper.call(method, json!({ "requestId": request }));
-        // by its key alone it governs only itself
+        // by its key alone it manages only itself
         assert!(governs(&mut helper, "device.pair.approve").unwrap_err().message().ends_with("denied"));
         let named = ["pairing", "write"];
         let mut helper = gateway.connect(&Who::of(protocol).scopes(&named).token(TOKEN)).unwrap();
@@ -133,7 +134,7 @@ fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
         let operator = Who::of(protocol).scopes(&["pairing", "write"]).device(&device);
         let request = gateway.connect(&operator).unwrap_err().request_id().to_string();
         let mut guest = gateway.connect(&operator.clone().code(&gateway.narrow_code("pairing,write"))).unwrap();
-        // perhaps it lets itself in as what it is already
+        // it may approve itself for a role it already has
         let _ = guest.call("device.pair.approve", json!({ "requestId": request }));
         let list = admin.call("node.pair.list", json!({})).unwrap();
         assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{protocol}: {list}");

@@ -1,5 +1,5 @@
-//! More of the relay: approvals between operators, wake words, work that waits, what a node's machine tells, who hears of what, and
-//! the owner's lists of commands.
+//! Other parts of the relay: approvals between operators, wake words, pending work, host statistics
+//! of a node, recipients of events, and the owner's lists of commands.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ fn operator(gateway: &Gateway, protocol: u32, scopes: &[&str]) -> Session {
     gateway.connect(&Who::of(protocol).token(TOKEN).scopes(scopes)).unwrap()
 }
 
-/// A node that is approved as it comes.
+/// Connects a node and approves its commands.
 fn node_on(
     gateway: &Gateway,
     protocol: u32,
@@ -33,7 +33,7 @@ fn names(session: &Session) -> Vec<String> {
     session.kept().filter_map(|frame| frame["event"].as_str().map(str::to_string)).collect()
 }
 
-/// Every event that came before the answer to a call made now.
+/// Returns every event received before the response to a call made now.
 fn heard(session: &mut Session) -> Vec<String> {
     let _ = session.call("health", json!({}));
     let heard = names(session);
@@ -45,7 +45,7 @@ fn status(gateway: &Gateway) -> Value {
     gateway.admin().call("gatelet.status", json!({})).unwrap()
 }
 
-/// Waits until no approval waits for anybody.
+/// Waits until no approval is pending.
 fn nothing_waits(gateway: &Gateway) {
     let begun = Instant::now();
     while status(gateway)["approvals"] != 0 {
@@ -96,7 +96,7 @@ fn an_approval_that_nobody_decides_ends_and_one_whose_asker_is_gone_leaves_nothi
         let answer = asker.call("exec.approval.request", question.clone()).unwrap();
         assert_eq!(answer["decision"], Value::Null);
         nothing_waits(&gateway);
-        // gone before the time is over, and before somebody decides
+        // disconnected before the timeout and before a decision
         asker.start("exec.approval.request", question);
         asker.start("exec.approval.request", json!({ "id": "kept", "command": "ls", "timeoutMs": 60_000 }));
         asker.event("exec.approval.requested");
@@ -209,7 +209,7 @@ fn wake_words_reach_nodes_and_readers_and_those_who_come_later() {
     assert!(!heard(&mut other).contains(&"voicewake.changed".into()));
 }
 
-/// Answers what that phone is asked with an error that says that it sleeps.
+/// Answers the phone's next request with an error that says it is in the background.
 fn asleep(phone: &mut Session, device: &Device) {
     let asked = phone.event("node.invoke.request");
     let error = json!({ "code": "NODE_BACKGROUND_UNAVAILABLE", "message": "not now" });
@@ -235,7 +235,7 @@ fn what_a_phone_in_the_background_cannot_do_waits_for_it_once() {
             assert_eq!(failed.0["details"]["code"], "QUEUED_UNTIL_FOREGROUND");
             ids.push(failed.0["details"]["queuedActionId"].clone());
         }
-        // what it may do in the background fails like anything else
+        // commands that may run in the background fail with an ordinary error
         let params = json!({ "nodeId": device.id, "command": "device.info", "idempotencyKey": "three" });
         if protocol == 4 {
             let call = writer.start("node.invoke", params);
@@ -252,7 +252,7 @@ fn what_a_phone_in_the_background_cannot_do_waits_for_it_once() {
     let acked = phone.call("node.pending.ack", json!({ "ids": [ids[0]] })).unwrap();
     assert_eq!(acked, json!({ "nodeId": device.id, "ackedIds": [ids[0]], "remainingCount": 1 }));
     assert_eq!(phone.call("node.pending.pull", json!({})).unwrap()["actions"][0]["id"], ids[2]);
-    // another node has nothing to do with it
+    // another node cannot read or acknowledge this work
     let (mut other, _) = node_on(&gateway, 4, iphone, &["camera.list"]);
     assert_eq!(other.call("node.pending.pull", json!({})).unwrap()["actions"], json!([]));
     assert_eq!(other.call("node.pending.ack", json!({ "ids": [ids[2]] })).unwrap()["remainingCount"], 0);
@@ -351,7 +351,7 @@ fn a_node_is_present_once_however_often_it_comes_back() {
         let entry = &entries[0];
         assert_eq!((&entry["host"], &entry["mode"]), (&json!("Shed"), &json!("node")));
         assert_eq!((&entry["roles"], &entry["scopes"]), (&json!(["node"]), &json!([])));
-        // the old connection's end is not the node's
+        // the end of the old connection is not the end of the node
         first.leave();
         assert_eq!(here(&mut reader), entries);
         second.leave();
@@ -380,7 +380,7 @@ fn nodes_and_scopeless_operators_hear_only_what_is_for_them_and_their_numbers_ha
         drop(node);
     }
     admin.call("voicewake.set", json!({ "triggers": ["last"] })).unwrap();
-    // reading fails on a number that does not follow the one before it
+    // reading fails on a gap in the sequence numbers
     let [three, four] = nodes.each_mut().map(heard);
     let words = |heard: &[String]| heard.iter().filter(|name| *name == "voicewake.changed").count();
     assert_eq!((words(&three), words(&four)), (rounds + 2, rounds + 2));

@@ -1,4 +1,5 @@
-//! What a device says of itself (`system-event`): seen by others, laid over its connection, bounded.
+//! Reports of a device about itself (`system-event`): sent to other clients, merged into its
+//! presence entry, bounded.
 
 use serde_json::{json, Value};
 

@@ -1,4 +1,4 @@
-//! Starting and stopping, as a person and as systemd see it.
+//! Start and stop, as seen by a person and by systemd.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
@@ -35,7 +35,7 @@ fn a_busy_port_is_refused_with_the_name_of_who_has_it() {
     let output = Plan::new().command(&["run", "--port", &port]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    // Windows names nobody
+    // not available on Windows
     let who = if runner::windows() { String::new() } else { format!("(pid {}) has it", std::process::id()) };
     assert!(said.contains("the port is in use") && said.contains(&who) && said.contains("--port"), "{said}");
 }

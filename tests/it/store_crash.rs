@@ -1,5 +1,5 @@
-//! The pairing file under power cuts and failing disks: every record is its old or its new self, what was acknowledged is
-//! there, and reading changes nothing.
+//! The pairing file under power cuts and disk errors: every record is its old or its new value,
+//! acknowledged changes are present, and reading changes nothing.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::HashSet;
@@ -33,7 +33,8 @@ fn power_cut_at_every_byte_leaves_each_record_old_or_new_and_keeps_what_was_ackn
         for image in ran.disk.after_power_cut(Loss::Blocks, 64, &mut random) {
             images += 1;
             let hash = hash(&image);
-            // Most cuts leave what the cut before left: looking once is enough, unless more was acknowledged since.
+            // most cuts leave the same image as the one before: checking once is enough, unless
+            // more was acknowledged since
             if seen.insert((ran.acknowledged, hash)) {
                 ran.model.must_match(&image, &format!("cut after {cut} bytes"));
             }
@@ -140,7 +141,8 @@ fn a_process_that_ends_after_a_failed_sync_leaves_nothing_that_a_later_power_cut
     }
 }
 
-/// Lets the scenario meet one failure at each possible point, tries again, and cuts the power at each point afterwards.
+/// Runs the scenario with one failure at each possible point, retries, and cuts power at each point
+/// afterwards.
 fn each_failure(plan: impl Fn(&MemDisk, u64, usize)) {
     let mut random = Random(4);
     let whole = run(&fresh_disk(), &scenario(), None);
@@ -319,7 +321,7 @@ fn what_a_sound_start_has_shown_survives_a_power_cut_and_another_one_while_that_
     let mut random = Random(8);
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
-    // killed when both copies were written and only the first was synced
+    // killed when both replicas were written and only the first was synced
     disk.cut_after(2048);
     assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
     disk.heal();
@@ -334,7 +336,7 @@ fn what_a_sound_start_has_shown_survives_a_power_cut_and_another_one_while_that_
 #[test]
 fn what_a_failed_sync_forgot_is_not_taken_for_what_is_on_the_disk() {
     let mut random = Random(9);
-    // the sync before the commit, that of the first copy, that of the second
+    // the sync before the commit, that of the first replica, that of the second
     for (good, devices) in [(0, 0), (1, 0), (2, 1)] {
         let disk = fresh_disk();
         let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
@@ -350,7 +352,8 @@ fn what_a_failed_sync_forgot_is_not_taken_for_what_is_on_the_disk() {
     }
 }
 
-/// Mends that image with the power cut after each so many bytes: what was shown is always there.
+/// Repairs the replicas of this image with a power cut after each number of bytes; asserts that the
+/// contents shown before always remain.
 fn survives_cuts_while_mended(
     image: &[u8],
     shown: &Contents,
@@ -400,8 +403,8 @@ fn a_file_on_a_real_disk_can_be_moved_to_a_worker_thread() {
     is_send::<PairingFile<StdDisk>>();
 }
 
-/// Random commits, failures, crashes, restarts with and without a reboot, for many seeds, against a model of what is allowed.
-/// `SEED=n` repeats one run, `SEEDS=n` makes more.
+/// Random commits, failures, crashes, restarts with and without a reboot, for many seeds, against a
+/// model of the allowed contents. `SEED=n` repeats one run, `SEEDS=n` sets their number.
 #[test]
 fn a_long_random_life_of_commits_failures_and_crashes_never_loses_what_was_acknowledged() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -420,7 +423,7 @@ fn a_long_random_life_of_commits_failures_and_crashes_never_loses_what_was_ackno
 
 fn live(seed: u64) {
     let mut random = Random(seed);
-    // Both cruelties at once are two independent faults, which two copies cannot answer.
+    // both kinds of loss at once are two independent faults, which two replicas cannot survive
     let loss = if seed.is_multiple_of(2) { Loss::Sectors } else { Loss::Blocks };
     let mut disk = fresh_disk();
     let mut model = Model::new();
@@ -487,7 +490,8 @@ impl Op {
     }
 }
 
-/// What each place may hold: one value if the last commit was acknowledged, several if some were not.
+/// Allowed contents of each record: one value if the last commit was acknowledged, several
+/// otherwise.
 struct Model {
     ages: Vec<u32>,
     records: Vec<Vec<Option<Device>>>,
@@ -549,7 +553,7 @@ struct Ran {
     acknowledged: u32,
 }
 
-/// Commits every step, once again if it fails, until the power is gone.
+/// Commits every step, retrying each failure once, until power is gone.
 fn run(disk: &MemDisk, ops: &[Op], cut: Option<u64>) -> Ran {
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     cut.into_iter().for_each(|bytes| disk.cut_after(bytes));
@@ -597,7 +601,7 @@ fn mend(disk: &MemDisk) -> u64 {
     disk.counts().0
 }
 
-/// Opens a copy that refuses every write.
+/// Opens a copy on a disk that rejects every write.
 fn open(image: &[u8]) -> Result<(PairingFile<MemDisk>, Loaded), OpenError> {
     let disk = MemDisk::new(image);
     disk.read_only();
@@ -623,7 +627,7 @@ fn device(slot: u16, version: u64) -> Device {
     let mut device = Device::new(DeviceId([slot as u8 + 1; 32]), PublicKey([slot as u8 + 7; 32]), Provenance::Token);
     device.approve(Role::Operator, Scopes::ALL, WallMs(version));
     device.name = clip(&format!("version {version} of the device in record {slot}"));
-    // so that a record changes its format and back
+    // so that a record alternates between formats
     if version % 2 == 1 {
         let mut surface = Surface::NONE;
         assert_eq!((surface.add_command("system.run"), surface.add_cap(&device.name)), (Ok(()), Ok(())));
@@ -632,7 +636,8 @@ fn device(slot: u16, version: u64) -> Device {
     device
 }
 
-/// One below the highest generation that is read, in both copies or one: no update can follow it.
+/// One below the highest generation that is readable, in both replicas or one: no update can follow
+/// it.
 #[test]
 fn a_record_that_cannot_be_written_again_is_left_as_it_is() {
     const LAST: u64 = (1 << 62) - 1;

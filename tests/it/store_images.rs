@@ -1,6 +1,7 @@
-//! Files as they lie on disks: golden images of each format version, and everything that can become of a file.
+//! Files on disk: golden images of each format version, and every kind of damage to a file.
 //!
-//! `UPDATE=1` writes the images anew; that is right only for a new format version, which gets images of its own.
+//! `UPDATE=1` rewrites the images; that is right only for a new format version, which gets images
+//! of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -294,7 +295,7 @@ fn made(contents: &Contents) -> MemDisk {
     MemDisk::new(&disk.bytes())
 }
 
-/// A browser, a revoked phone, and a node: together they use every field.
+/// Returns a browser, a revoked phone, and a node: together they use every field.
 fn devices() -> Vec<(Slot, Device)> {
     let mut browser = Device::new(DeviceId([0xb1; 32]), PublicKey([0xb2; 32]), Provenance::Token);
     browser.approve(Role::Operator, Scopes::ALL, WallMs(1_700_000_000_000));
@@ -321,7 +322,8 @@ fn devices() -> Vec<(Slot, Device)> {
     vec![(Slot(0), browser), (Slot(1), phone), (Slot(2), node)]
 }
 
-/// The same: the phone was a node of which nothing was left to approve, the node has names of every kind.
+/// Returns the same devices with approved commands: the phone had been a node with nothing left to
+/// approve, the node has names of every kind.
 fn with_surfaces() -> Vec<(Slot, Device)> {
     let mut devices = devices();
     devices[1].1.surface_approved = WallMs(1_700_000_400_000);
@@ -343,7 +345,7 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/images").join(format!("{name}.bin"))
 }
 
-/// CRC32C bit by bit, for the one test that needs a right checksum over wrong bytes.
+/// Computes CRC32C bit by bit, for the one test that needs a right checksum over wrong bytes.
 fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {

@@ -1,4 +1,4 @@
-//! The table in a real directory: first start, every other start, and repair.
+//! The table in a real directory: first start, later starts, and repair.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -21,7 +21,8 @@ fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     unless_busy(|| gatelet::store::repair_at(dir, capacity))
 }
 
-/// A program that another test starts has the lock too, from its fork to its exec.
+/// Retries while the lock is busy: a child process of another test inherits it between fork and
+/// exec.
 fn unless_busy<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let begun = std::time::Instant::now();
     loop {
@@ -257,7 +258,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// A directory that goes away with its test.
+/// Directory that is removed with its test.
 struct Temp(PathBuf);
 
 impl Temp {

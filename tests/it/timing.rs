@@ -1,4 +1,4 @@
-//! What is compared with a secret takes the same time wherever it differs.
+//! Comparisons with a secret take the same time wherever the input differs.
 
 use gatelet::config::Secret;
 use gatelet::gate::codes::CodeText;
@@ -6,7 +6,8 @@ use gatelet::server::attempt::Presented;
 use gatelet::server::setup::SecretDigest;
 use gatelet::store::tokens::{TableKey, Token};
 
-/// Says `it` for a type that has no `==`. For one that has, two of these could be meant, and this file does not compile.
+/// Implements `it` for types without `==`. For a type with `==` the call is ambiguous, and this
+/// file does not compile.
 trait NotCompared<Why> {
     fn it() {}
 }
@@ -40,7 +41,7 @@ mod counted {
     const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123456";
     const GUESS: &str = "GATELET_TEST_GUESS";
 
-    /// What each of the comparisons is given: as long as the right one, and of the same characters.
+    /// Returns the input of a comparison: as long as the right one, and of the same character set.
     fn guess(right: &str, kind: &str) -> String {
         let mut text = right.as_bytes().to_vec();
         let last = text.len() - 1;
@@ -68,7 +69,7 @@ mod counted {
         codes.take(guess, Millis(1)).is_some()
     }
 
-    /// Inside valgrind: one comparison of each.
+    /// Runs one comparison of each type, inside valgrind.
     fn compare(kind: &str) {
         let is_right = kind == "right";
         assert_eq!(counted_secret(&SecretDigest::of(SECRET), &guess(SECRET, kind)), is_right);
@@ -83,7 +84,7 @@ mod counted {
         assert_eq!(counted_code(&mut codes, &guess("ABCDEFGH", kind)), is_right);
     }
 
-    /// Instructions of that comparison, as callgrind counts them.
+    /// Returns the instructions of a comparison, counted by callgrind.
     fn instructions(name: &str, kind: &str) -> u64 {
         let toggle = format!("--toggle-collect=*counted_{name}*");
         let mut command = Command::new("valgrind");

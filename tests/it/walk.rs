@@ -1,5 +1,6 @@
-//! The walk: what each file that is shipped has to do on its machine, from the outside. `tests/cross.sh` runs it with every
-//! binary on every processor; here it runs with the others on the binary that cargo built.
+//! Basic use of each released binary on its platform, from the outside. `tests/cross.sh` runs these
+//! tests with every binary on every processor; here they run with the others on the binary built by
+//! cargo.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -117,7 +118,7 @@ fn the_page_the_probes_and_the_commands_of_a_first_start_are_there() {
     assert!(plan.good(&["table", "check"]).contains("sound: 1 of 256"));
 }
 
-/// A file of the page, unpacked by a program that is not ours.
+/// Returns a file of the page, decompressed by an independent program.
 fn unpacked(dial: &Dial, path: &str) -> String {
     let answer = dial.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host));
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
@@ -134,7 +135,7 @@ fn unpacked(dial: &Dial, path: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command says on its standard output, on the running gateway.
+/// Runs a command on the running gateway and returns its standard output.
 fn said(plan: &Plan, args: &[&str]) -> String {
     let output = plan.command(args).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -142,7 +143,7 @@ fn said(plan: &Plan, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The paired devices, by the command line.
+/// Returns the ids of the paired devices, from the command line.
 fn listed(plan: &Plan) -> Vec<String> {
     let list: Value = serde_json::from_str(&said(plan, &["devices", "list", "--json"])).unwrap();
     let ids = list["paired"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! One connection's manners: frames that are none, limits, rights, order of events, the end, and plain HTTP.
+//! One connection: invalid frames, limits, scopes, order of events, close, and plain HTTP.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use super::runner::{at_most, until};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// A frame as it goes over the wire, masked with zeros.
+/// Returns a frame as sent over the wire, masked with zeros.
 fn raw(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -37,7 +37,7 @@ fn challenged(gateway: &Gateway) -> (Socket, String) {
     (socket, nonce)
 }
 
-/// What a first message gets.
+/// Sends a first message and returns how it is rejected.
 fn turned_away(gateway: &Gateway, first: &str) -> Refused {
     let (mut socket, _) = challenged(gateway);
     socket.text(first);
@@ -253,7 +253,7 @@ fn who_signed_in_by_its_device_alone_governs_only_itself_unless_it_is_admin() {
     let who = Who::v4().scopes(&["read", "pairing"]);
     gateway.connect(&who.clone().token(TOKEN).device(&two)).unwrap();
     let code = gateway.narrow_code("read,pairing");
-    // by the code that makes it a device, and from then on by its key
+    // by the code that pairs its key, then by the key alone
     for auth in [json!({ "bootstrapToken": code }), Value::Null] {
         only_itself(gateway.connect(&Who { auth, ..who.clone().device(&one) }).unwrap(), &one, &two);
     }
@@ -417,7 +417,7 @@ fn a_client_that_does_not_read_is_closed_and_slows_nobody() {
     let begun = Instant::now();
     let mut slowest = Duration::ZERO;
     let mut open = 2;
-    // each answer is some 30 KiB, and nobody reads them
+    // each response is some 30 KiB, and none of them is read
     for _ in 0..200 {
         for _ in 0..20 {
             slow.start("gatelet.refusals", json!({}));
@@ -438,7 +438,7 @@ fn a_client_that_does_not_read_is_closed_and_slows_nobody() {
     assert!(matches!(slow.closed().0, 1008 | 1006), "it finds what the system held, and the end");
 }
 
-/// A TCP connection that sent that much and is silent.
+/// Returns a TCP connection that sent `bytes` and then stays silent.
 fn silent(gateway: &Gateway, bytes: &str) -> TcpStream {
     let mut stream = gateway.dial().tcp();
     stream.write_all(bytes.as_bytes()).unwrap();
@@ -501,7 +501,8 @@ fn one_address_cannot_crowd_out_the_others() {
     println!("sixty four of one hundred are left");
 }
 
-/// Has that time passed since before the gateway was started, and not much more since it was there?
+/// Returns whether `millis` have passed since before the gateway was started, and not much more
+/// since it was ready.
 fn around(millis: u64, (before, begun): (Instant, Instant)) -> bool {
     let late = Duration::from_millis(millis) + at_most(Duration::from_secs(5));
     before.elapsed() >= Duration::from_millis(millis) && begun.elapsed() < late
@@ -553,7 +554,8 @@ fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
             });
         }
         scope.spawn(|| {
-            // a client that is there and does not answer pings: silent at 25 s, closed at 50 s; here only that it is asked
+            // a connected client that answers no ping: silent at 25 s, closed at 50 s; this test
+            // checks only that it is pinged
             let session = gateway.admin();
             let mut stream = Patient(session.socket.ws.get_ref().0.try_clone().unwrap());
             let mut seen = Vec::new();
