@@ -1,4 +1,4 @@
-//! A decision allocates nothing: the global allocator of this binary counts, thread by thread.
+//! Decisions do not allocate: the global allocator of this binary counts bytes per thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell as Counter;
@@ -30,11 +30,11 @@ thread_local! {
 }
 
 fn count(bytes: usize) {
-    // A thread that ends has no counter any more; nothing is measured there.
+    // a thread that is ending has no counter any more; nothing is measured there
     let _ = BYTES.try_with(|counter| counter.set(counter.get() + bytes));
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that `work` allocates.
+/// Returns the number of bytes that `work` allocates.
 fn allocated(work: impl FnOnce()) -> usize {
     let before = BYTES.get();
     work();
@@ -83,7 +83,7 @@ fn device(n: u16, provenance: Provenance) -> Device {
     device
 }
 
-/// A full table in which nothing gives way unless it is old.
+/// Returns a full table in which no device is evictable yet.
 fn full_table() -> Table<Box<[Cell]>> {
     let mut table = Table::new(vec![Cell::FREE; SIZE as usize].into_boxed_slice(), 3, TableAge(0));
     (0..SIZE).for_each(|n| table.put(Slot(n), device(n, Provenance::Token)));

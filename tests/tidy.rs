@@ -1,5 +1,6 @@
-//! The style of the house, held by a test: who imports whom, how long things are, what must not be written, and the tables of
-//! README in step with the code. `UPDATE=1 cargo test --test tidy` rewrites the tables.
+//! Code style, enforced by a test: imports between the modules of the crate, sizes, forbidden text,
+//! and the tables of README, which must match the code. `UPDATE=1 cargo test --test tidy` rewrites
+//! the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use gatelet::gate::facts::Dialect;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 
-/// Which room may import which; everything may import itself.
+/// Allowed imports between top-level modules; every module may import itself.
 const ARROWS: [(&str, &[&str]); 8] = [
     ("gate", &[]),
     ("dashboard", &[]),
@@ -25,16 +26,17 @@ const ARROWS: [(&str, &[&str]); 8] = [
 const FILE_BUDGET: usize = 400;
 const FUNCTION_BUDGET: usize = 60;
 
-/// What may be longer, how long, and why.
+/// Exceptions from the limits, with the new limit and the reason.
 const LONGER: [(&str, usize, &str); 2] = [
     ("src/gate/refusal.rs", 560, "the words of all refusals stand in one place"),
     ("src/gate/refusal.rs: words", 240, "a table of words is no control flow"),
 ];
 
-/// Packages in Cargo.lock: a new one is a decision, and this number is where it is made.
+/// Packages in Cargo.lock: adding one is a decision, recorded by changing this number.
 const PACKAGES: usize = 74;
 
-/// Where time and randomness may be taken from the system: the ports, and what has no gateway around it.
+/// Files that may take time and randomness from the system: the ports, and code that runs outside
+/// of a gateway.
 const CLOCKS: [(&str, &str); 5] = [
     ("src/cli/client.rs", "a command is a client of its own, with its own deadlines and key"),
     ("src/cli/token.rs", "makes a token when no gateway runs"),
@@ -275,30 +277,30 @@ fn no_package_comes_in_unnoticed() {
     );
 }
 
-// --- reading the source -----------------------------------------------------------------------------------------------
+// --- reading the source --------------------------------------------------------------------------
 
 struct Source {
-    /// As in `src/gate/ids.rs`.
+    /// Path such as `src/gate/ids.rs`.
     name: String,
     text: String,
-    /// The whole file is for tests.
+    /// The whole file is test code.
     is_test: bool,
 }
 
 impl Source {
-    /// The folder under `src`, if it is in one.
+    /// Returns the folder under `src`, if the file is in one.
     fn room(&self) -> Option<&str> {
         self.name.strip_prefix("src/")?.split_once('/').map(|(room, _)| room)
     }
 
-    /// Lines before the inline tests, numbered from 1.
+    /// Returns the lines before the inline tests, numbered from 1.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let tests = self.text.find("\n#[cfg(test)]\nmod ").map_or(self.text.len(), |at| at + 1);
         let end = if self.is_test { 0 } else { tests };
         (1..).zip(self.text[..end].lines())
     }
 
-    /// First parts of the paths that start at the crate, with the line they stand on.
+    /// Returns the first segments of paths that start at the crate, with their line numbers.
     fn rooms_named(&self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         let depth = self.depth();
@@ -319,13 +321,14 @@ impl Source {
         found
     }
 
-    /// How many `super::` lead to the crate.
+    /// Returns the number of `super::` from this file to the crate root.
     fn depth(&self) -> usize {
         let path = self.name.trim_start_matches("src/").trim_end_matches(".rs");
         path.trim_end_matches("/mod").split('/').count()
     }
 
-    /// Line, name and lines of code of each function. Trusts rustfmt: a body ends at a brace under its `fn`.
+    /// Returns line, name and lines of code of each function. Relies on rustfmt: a body ends at a
+    /// brace in the column of its `fn`.
     fn functions(&self) -> Vec<(usize, String, usize)> {
         let lines: Vec<(usize, &str)> = self.code().collect();
         let mut found = Vec::new();
@@ -380,7 +383,7 @@ fn is_code(line: &str) -> bool {
     !line.is_empty() && !line.starts_with("//")
 }
 
-/// The word stands in the line as a whole, and not in a comment.
+/// Returns whether the word occurs in the line as a whole word outside of a comment.
 fn names(line: &str, word: &str) -> bool {
     let line = line.split("//").next().unwrap_or("");
     line.match_indices(word).any(|(at, _)| {
@@ -399,7 +402,7 @@ fn function_name(line: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The names with which the parts of a path begin: of `a::b` only `a`, of `{a::b, c}` both.
+/// Returns the first segments of a path's parts: of `a::b` only `a`, of `{a::b, c}` both.
 fn firsts(path: &str) -> Vec<String> {
     let word = |text: &str| -> String {
         text.trim().chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
@@ -424,7 +427,7 @@ fn firsts(path: &str) -> Vec<String> {
     parts.iter().map(|part| word(part)).filter(|name| !name.is_empty()).collect()
 }
 
-/// The module that a file is, and the files one of which must declare it.
+/// Returns the module name of a file, and the files of which one must declare it.
 fn parents(path: &Path, tops: &[PathBuf]) -> (String, Vec<PathBuf>) {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("").to_string();
     let folder = path.parent().expect("a file is in a folder");
@@ -441,7 +444,7 @@ fn parents(path: &Path, tops: &[PathBuf]) -> (String, Vec<PathBuf>) {
     }
 }
 
-// --- files, README, and the report --------------------------------------------------------------------------------------
+// --- files, README, and the report ---------------------------------------------------------------
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -456,7 +459,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("cannot read {name}: {error}"))
 }
 
-/// All files below, in order.
+/// Returns all files below `folder`, in order.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display())) {
@@ -476,7 +479,7 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// The part of README between the section's two marks is this; with `UPDATE=1` it is made so.
+/// Asserts that README has this text between the section's two marks; with `UPDATE=1` writes it.
 fn hold_section(mark: &str, expected: &str) {
     let readme = read("README.md");
     let (open, close) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
