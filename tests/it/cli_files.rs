@@ -73,7 +73,7 @@ fn record(n: u8) -> String {
 }
 
 #[test]
-fn without_a_table_every_command_says_so_and_makes_nothing() {
+fn commands_without_a_table_report_it_and_create_nothing() {
     let place = Place::new("empty");
     for args in [&["devices"][..], &["table", "check"], &["table", "dump"], &["table", "export"], &["table", "repair"]]
     {
@@ -87,7 +87,7 @@ fn without_a_table_every_command_says_so_and_makes_nothing() {
 }
 
 #[test]
-fn what_needs_the_gateway_says_how_to_start_it() {
+fn commands_that_need_the_gateway_explain_how_to_start_it() {
     let place = Place::with_devices("stopped", 1);
     for args in [
         &["pair"][..],
@@ -127,7 +127,7 @@ fn devices_are_listed_renamed_revoked_approved_and_removed_in_the_file() {
 }
 
 #[test]
-fn an_export_is_imported_again_and_holds_no_token() {
+fn exports_can_be_imported_and_contain_no_token() {
     let place = Place::with_devices("export", 3);
     place.good(&["devices", "revoke", &id(3)]);
     let export = place.good(&["table", "export"]);
@@ -144,7 +144,7 @@ fn an_export_is_imported_again_and_holds_no_token() {
 }
 
 #[test]
-fn what_was_approved_of_a_node_comes_from_openclaw_and_goes_through_an_export() {
+fn approved_node_commands_survive_openclaw_import_and_export() {
     let place = Place::new("surface");
     let (id, key) = (id(1), base64::encode_url(&[1; 32]));
     let device = format!(r#"{{"{id}":{{"publicKey":"{key}","roles":["node"],"createdAtMs":1,"approvedAtMs":2}}}}"#);
@@ -176,7 +176,7 @@ fn what_was_approved_of_a_node_comes_from_openclaw_and_goes_through_an_export() 
 }
 
 #[test]
-fn damage_is_seen_repaired_and_never_taken_for_an_empty_table() {
+fn damaged_tables_are_reported_repaired_and_never_read_as_empty() {
     let place = Place::with_devices("damage", 2);
     let table = place.0.join("pairing.table");
     let mut bytes = fs::read(&table).unwrap();
@@ -196,7 +196,7 @@ fn damage_is_seen_repaired_and_never_taken_for_an_empty_table() {
 }
 
 #[test]
-fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
+fn generated_token_is_shown_and_rotated_but_not_one_from_an_option() {
     let place = Place::new("token");
     assert!(place.bad(&["token", "show"]).1.contains("there is no token yet"));
     place.good(&["token", "rotate"]);
@@ -215,7 +215,7 @@ fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
 }
 
 #[test]
-fn explain_judges_a_described_connection_by_the_configuration_in_force() {
+fn explain_evaluates_a_described_connection_with_the_current_configuration() {
     let place = Place::with_devices("explain", 1);
     let nat = ["explain", "--peer", "172.18.0.1", "--origin", "http://127.0.0.1:18789", "--token"];
     let with = |token| nat.iter().copied().chain([token]).collect::<Vec<_>>();
@@ -232,7 +232,7 @@ fn explain_judges_a_described_connection_by_the_configuration_in_force() {
 }
 
 #[test]
-fn configuration_problems_are_listed_at_once_with_exit_code_1() {
+fn all_configuration_problems_are_listed_with_exit_code_1() {
     let place = Place::new("config");
     fs::write(place.0.join("gatelet.json"), "{gateway: {prot: 1, bind: \"everywhere\"}}").unwrap();
     let check = place.run(&["config", "check"]);
@@ -251,7 +251,7 @@ fn configuration_problems_are_listed_at_once_with_exit_code_1() {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_exit_code_2_and_help_with_0() {
+fn invalid_usage_exits_with_2_and_help_with_0() {
     let place = Place::new("usage");
     assert_eq!(place.bad(&["devcies"]).0, 2);
     assert!(place.good(&["--help"]).contains("Exit codes"));

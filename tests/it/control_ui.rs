@@ -99,7 +99,7 @@ impl Site {
 }
 
 #[test]
-fn files_come_with_their_type_and_are_kept_as_long_as_they_cannot_change() {
+fn files_are_served_with_content_type_and_cache_control() {
     let site = Site::new(V4, json!({}));
     let (kept, asked) = ("public, max-age=31536000, immutable", "no-cache");
     for (path, kind, cache, body) in [
@@ -141,7 +141,7 @@ fn files_come_with_their_type_and_are_kept_as_long_as_they_cannot_change() {
 }
 
 #[test]
-fn a_packed_form_is_sent_to_those_who_take_it() {
+fn compressed_files_are_sent_if_accepted() {
     let site = Site::new(V4, json!({}));
     for (accepted, coding, body) in [
         ("gzip, deflate, br, zstd", Some("br"), "as br"),
@@ -161,7 +161,7 @@ fn a_packed_form_is_sent_to_those_who_take_it() {
 }
 
 #[test]
-fn places_inside_the_page_are_the_page_and_nothing_else_is() {
+fn page_routes_return_the_index_and_other_paths_do_not() {
     let site = Site::new(V4, json!({}));
     let page = site.get("/", &[]);
     assert_eq!((page.status(), page.header("Cache-Control")), ("200", Some("no-cache")));
@@ -194,7 +194,7 @@ fn places_inside_the_page_are_the_page_and_nothing_else_is() {
 }
 
 #[test]
-fn our_own_page_stays_and_drops_the_worker_of_the_other_when_it_is_alone_again() {
+fn own_page_stays_available_and_unregisters_the_other_service_worker() {
     let site = Site::new(V4, json!({}));
     let moved = site.get("/gatelet?a=b", &[HTML]);
     assert_eq!((moved.status(), moved.header("Location")), ("302", Some("/gatelet/?a=b")));
@@ -208,7 +208,7 @@ fn our_own_page_stays_and_drops_the_worker_of_the_other_when_it_is_alone_again()
 }
 
 #[test]
-fn the_index_is_stamped_for_its_protocol_and_its_inline_scripts_may_run() {
+fn index_gets_the_base_path_and_a_policy_that_allows_its_inline_scripts() {
     let hash = |script: &str| format!("'sha256-{}'", base64(&Sha256::digest(script)));
     // CRLF line ends: browsers hash scripts with line feeds only
     let site = Site::new(&V4.replace("INLINE", &INLINE.replace('\n', "\r\n")), json!({ "basePath": "/a/b" }));
@@ -247,7 +247,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_base_path_holds_all_of_the_page() {
+fn base_path_applies_to_the_whole_page() {
     let site = Site::new(V4, json!({ "basePath": "/x" }));
     for (path, to) in [("/x", "/x/"), ("/", "/x/"), ("/x?token=t", "/x/?token=t"), ("/x/gatelet", "/x/gatelet/")] {
         let got = site.get(path, &[HTML]);
@@ -271,7 +271,7 @@ fn a_base_path_holds_all_of_the_page() {
 }
 
 #[test]
-fn no_path_leads_out_of_the_directory() {
+fn paths_cannot_escape_the_directory() {
     let site = Site::new(V4, json!({}));
     let root = site.dir.0.join("site");
     let (secret, folder) = (site.dir.0.join("secret.txt"), site.dir.0.clone());
@@ -365,7 +365,7 @@ fn no_path_leads_out_of_the_directory() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_opened_and_holds_nobody_up() {
+fn special_files_are_not_opened_and_do_not_block() {
     if runner::windows() {
         return; // Windows has no such files
     }
@@ -380,7 +380,7 @@ fn what_is_no_regular_file_is_not_opened_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_large_file_goes_out_in_pieces_and_a_slow_reader_keeps_nobody_waiting() {
+fn large_files_are_streamed_and_slow_readers_block_no_other_client() {
     let site = Site::new(V4, json!({}));
     let content: Vec<u8> = (0..20_000_001_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(site.dir.0.join("site/large.wasm"), &content).unwrap();
@@ -400,7 +400,7 @@ fn a_large_file_goes_out_in_pieces_and_a_slow_reader_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_large_file_over_a_slow_network_arrives_whole_however_long_that_takes() {
+fn large_files_over_a_slow_network_have_no_total_time_limit() {
     let site = Site::new(V4, json!({}));
     let content = vec![b'x'; 40_000_000];
     fs::write(site.dir.0.join("site/large.wasm"), &content).unwrap();
@@ -422,7 +422,7 @@ fn a_large_file_over_a_slow_network_arrives_whole_however_long_that_takes() {
 }
 
 #[test]
-fn the_bootstrap_document_is_for_those_who_are_let_in() {
+fn bootstrap_document_requires_authentication() {
     let site = Site::new(V4, json!({}));
     let paths =
         ["/control-ui-config.json", "/__openclaw/control-ui-config.json", "/__openclaw__/control-ui-config.json"];
@@ -450,7 +450,7 @@ fn the_bootstrap_document_is_for_those_who_are_let_in() {
 }
 
 #[test]
-fn passwords_guessed_over_http_are_counted_and_lock_out_nobody_who_connects() {
+fn http_password_attempts_are_rate_limited_without_locking_websocket_clients() {
     let password = "correct horse battery staple";
     let site = Site::new(V4, json!({ "auth": { "mode": "password", "password": password } }));
     let get = |bearer: &str| {
@@ -470,7 +470,7 @@ fn passwords_guessed_over_http_are_counted_and_lock_out_nobody_who_connects() {
 }
 
 #[test]
-fn a_directory_without_a_page_is_said_everywhere_and_stops_nothing() {
+fn missing_index_is_reported_without_stopping_the_gateway() {
     let site = Site::new(V4, json!({}));
     fs::remove_file(site.dir.0.join("site/index.html")).unwrap();
     // without an index no file is served: a client that may change the configuration must not read
@@ -500,7 +500,7 @@ fn a_directory_without_a_page_is_said_everywhere_and_stops_nothing() {
 }
 
 #[test]
-fn the_gateway_tells_what_machine_it_is_on_and_which_key_is_its_own() {
+fn system_info_and_gateway_identity_are_reported() {
     let plan = Plan::new();
     let mut told = Vec::new();
     let mut plan = Some(plan);

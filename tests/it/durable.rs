@@ -62,7 +62,7 @@ fn two_hundred_reconnects_of_a_known_device_change_no_file() {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_twenty_kills() {
+fn acknowledged_changes_survive_twenty_kills() {
     let mut gateway = Gateway::new();
     let mut devices: Vec<(Device, String, Who)> = Vec::new();
     for round in 0..20 {
@@ -94,7 +94,7 @@ fn what_was_acknowledged_is_there_after_twenty_kills() {
 }
 
 #[test]
-fn every_call_that_changes_the_table_is_durable_when_it_is_answered() {
+fn table_changes_are_durable_before_the_response() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
     let mut running = Some(gateway);
@@ -114,7 +114,7 @@ fn every_call_that_changes_the_table_is_durable_when_it_is_answered() {
 }
 
 #[test]
-fn a_device_that_was_removed_and_came_back_is_connected_while_its_old_connection_ends() {
+fn re_paired_device_is_connected_while_its_old_connection_closes() {
     let gateway = Gateway::new();
     let (device, old) = join(&gateway, &Who::v4());
     let mut admin = gateway.admin();
@@ -131,7 +131,7 @@ fn a_device_that_was_removed_and_came_back_is_connected_while_its_old_connection
 }
 
 #[test]
-fn what_was_approved_of_a_node_is_exported_by_a_running_gateway_as_from_the_file() {
+fn export_of_approved_commands_is_the_same_with_and_without_a_gateway() {
     let plan = Gateway::new().stop();
     let (id, key) = (DeviceId(Sha256::digest([1; 32]).into()).to_string(), base64::encode_url(&[1; 32]));
     let record = json!({
@@ -181,7 +181,7 @@ fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option
 }
 
 #[test]
-fn a_damaged_table_starts_with_every_intact_device_or_not_at_all_and_is_never_empty() {
+fn damaged_table_keeps_every_intact_device_or_prevents_the_start() {
     let (plan, devices) = three_devices();
     let whole = std::fs::read(plan.dir().join("pairing.table")).unwrap();
     assert_eq!(start_on(&plan, &devices, &whole, "whole"), Some(3));
@@ -213,7 +213,7 @@ fn a_damaged_table_starts_with_every_intact_device_or_not_at_all_and_is_never_em
 }
 
 #[test]
-fn a_missing_key_beside_a_table_is_no_first_start() {
+fn table_without_its_key_file_prevents_the_start() {
     let (plan, _) = three_devices();
     let (key, table) = (plan.dir().join("table.key"), plan.dir().join("pairing.table"));
     let before = std::fs::read(&table).unwrap();
@@ -243,7 +243,7 @@ fn free_space(gateway: &Gateway) {
 }
 
 #[test]
-fn on_a_full_disk_the_secret_still_lets_in_and_a_code_is_kept_for_later() {
+fn full_disk_admits_by_secret_and_keeps_setup_codes_unused() {
     let gateway = on_a_full_disk(Plan::new());
     let before = files(&gateway.plan.dir());
     let mut admin = gateway.admin();
@@ -275,7 +275,7 @@ fn on_a_full_disk_the_secret_still_lets_in_and_a_code_is_kept_for_later() {
 }
 
 #[test]
-fn on_a_full_disk_a_known_device_comes_back_with_its_newest_token() {
+fn full_disk_admits_known_devices_with_their_newest_token() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
     let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();
@@ -291,7 +291,7 @@ fn on_a_full_disk_a_known_device_comes_back_with_its_newest_token() {
 }
 
 #[test]
-fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
+fn failed_write_returns_an_error_and_changes_nothing() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
     let (shed, _) = join(&gateway, &Who::v4().node());
@@ -326,7 +326,7 @@ fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
 }
 
 #[test]
-fn a_first_start_that_cannot_make_its_table_says_so_and_leaves_none() {
+fn first_start_that_cannot_create_the_table_fails_and_leaves_none() {
     let plan = Plan::new().prefix(&limited("--fsize=4096"));
     let (status, log) = plan.clone().try_start().err().expect("there is no room for a table");
     assert!(!status.success() && log.contains("pairing.table"), "{log}");

@@ -149,7 +149,7 @@ fn with_and_without(
 }
 
 #[test]
-fn every_read_that_an_agent_would_answer_is_empty_in_the_shape_of_its_protocol() {
+fn agent_read_methods_return_empty_results_in_each_protocol() {
     let gateway = Gateway::new();
     let mut asked = 0;
     for line in READS.lines().filter(|line| !line.is_empty()) {
@@ -175,7 +175,7 @@ fn every_read_that_an_agent_would_answer_is_empty_in_the_shape_of_its_protocol()
 }
 
 #[test]
-fn every_action_that_needs_an_agent_is_unavailable_and_says_why() {
+fn agent_action_methods_return_unavailable_with_a_reason() {
     let gateway = Gateway::new();
     for (protocol, scope, methods) in ACTIONS {
         for method in methods.split(' ') {
@@ -189,7 +189,7 @@ fn every_action_that_needs_an_agent_is_unavailable_and_says_why() {
 }
 
 #[test]
-fn hello_names_what_has_an_answer_and_no_action() {
+fn hello_lists_answered_methods_but_no_agent_actions() {
     let gateway = Gateway::new();
     for (protocol, there, not_there) in [(3, "cron.list", "tasks.list"), (4, "tasks.list", "chat.send")] {
         let mut admin = operator(&gateway, protocol, "admin");
@@ -221,7 +221,7 @@ fn hello_names_what_has_an_answer_and_no_action() {
 }
 
 #[test]
-fn a_method_of_the_other_protocol_and_a_node_get_no_answer() {
+fn agent_methods_are_rejected_for_nodes_and_for_the_other_protocol() {
     let gateway = Gateway::new();
     let failed = operator(&gateway, 3, "admin").call("tasks.list", json!({})).unwrap_err();
     assert_eq!((failed.code(), failed.message()), ("INVALID_REQUEST", "unknown method: tasks.list"));

@@ -25,7 +25,7 @@ const fn empty(first: u8) -> [u8; 6] {
 }
 
 #[test]
-fn frames_without_end_keep_nobody_from_their_turn() {
+fn endless_frames_do_not_delay_other_clients() {
     let gateway = Gateway::new();
     for (begin, again, what) in [(None, 0x8a, "pongs"), (Some(0x01), 0x00, "pieces of a text that is empty")] {
         let mut stream = stranger(&gateway);
@@ -58,7 +58,7 @@ fn frames_without_end_keep_nobody_from_their_turn() {
 }
 
 #[test]
-fn strangers_who_say_nothing_have_their_lines_in_the_log_counted() {
+fn log_lines_of_silent_unauthenticated_connections_are_limited() {
     let gateway = Gateway::new();
     let mut silent: Vec<_> = (0..100).map(|_| gateway.dial().open()).collect();
     for socket in &mut silent {
@@ -72,7 +72,7 @@ fn strangers_who_say_nothing_have_their_lines_in_the_log_counted() {
 }
 
 #[test]
-fn pings_are_not_read_while_their_answers_are_not() {
+fn pings_are_not_read_while_their_pongs_are_not() {
     let gateway = Gateway::new();
     let mut stream = stranger(&gateway);
     // a smaller system buffer, so that an emulated gateway works through it before the handshake
@@ -108,7 +108,7 @@ fn pings_are_not_read_while_their_answers_are_not() {
 }
 
 #[test]
-fn who_goes_on_talking_still_hears_why_it_is_closed() {
+fn close_reason_is_delivered_to_a_client_that_keeps_sending() {
     let gateway = Gateway::new();
     for (frame, code) in [
         (&[0x81, 0x81, 0, 0, 0, 0, 0xff][..], 1007_u16),

@@ -112,7 +112,7 @@ fn text(answer: Result<(), Denial<'_>>) -> String {
 }
 
 #[test]
-fn every_known_command_on_every_platform_in_both_dialects_is_as_the_documents_say() {
+fn known_commands_by_platform_and_protocol_match_the_documents() {
     let mut asked = 0;
     for dialect in [Dialect::V3, Dialect::V4] {
         for (kind, system, family) in DEVICES {
@@ -140,7 +140,7 @@ fn every_known_command_on_every_platform_in_both_dialects_is_as_the_documents_sa
 }
 
 #[test]
-fn numbers_names_and_traits_of_the_table_are_what_files_and_documents_hold() {
+fn command_numbers_names_and_traits_are_stable() {
     let names: Vec<&str> = NUMBERED.split_whitespace().collect();
     assert_eq!(KNOWN.map(|known| known.name).to_vec(), names);
     for (number, known) in (0..).zip(&KNOWN) {
@@ -159,7 +159,7 @@ fn numbers_names_and_traits_of_the_table_are_what_files_and_documents_hold() {
 }
 
 #[test]
-fn an_approval_takes_pairing_then_write_then_admin() {
+fn approval_scopes_depend_on_the_kinds_of_commands() {
     let scopes = |list: &[Scope]| list.iter().copied().collect::<Scopes>();
     assert_eq!(approval_scopes([]), scopes(&[Scope::Pairing]));
     assert_eq!(approval_scopes(["a.plugin.command"]), scopes(&[Scope::Pairing, Scope::Write]));
@@ -169,7 +169,7 @@ fn an_approval_takes_pairing_then_write_then_admin() {
 }
 
 #[test]
-fn the_platform_is_guessed_in_protocol_3_and_must_fit_its_family_in_protocol_4() {
+fn platform_is_inferred_in_protocol_3_and_checked_in_protocol_4() {
     use Platform::*;
     for (system, family, v3, v4) in [
         ("ios", "", Ios, Ios),
@@ -224,7 +224,7 @@ fn the_platform_is_guessed_in_protocol_3_and_must_fit_its_family_in_protocol_4()
 }
 
 #[test]
-fn what_the_owner_allows_is_offered_and_what_he_denies_is_not() {
+fn allow_and_deny_lists_change_the_offered_commands() {
     let declared = ["camera.snap", "own.thing", "system.run", "worker.launch.v1", "canvas.eval"];
     for dialect in [Dialect::V3, Dialect::V4] {
         let node = node(dialect, "linux", "Linux", &declared);
@@ -244,7 +244,7 @@ fn what_the_owner_allows_is_offered_and_what_he_denies_is_not() {
 }
 
 #[test]
-fn an_allowed_host_command_needs_its_approval_all_the_same() {
+fn allowed_host_commands_still_need_approval() {
     let declared = ["system.run", "system.notify"];
     let node = node(Dialect::V4, "linux", "Linux", &declared);
     let rules = rules(node, &["system.run"], &[]);
@@ -254,7 +254,7 @@ fn an_allowed_host_command_needs_its_approval_all_the_same() {
 }
 
 #[test]
-fn declared_commands_are_trimmed_and_offered_once_in_the_order_of_the_node() {
+fn declared_commands_are_trimmed_deduplicated_and_kept_in_order() {
     let declared = [" system.which", "", "system.run", "system.which ", "  ", "system.run"];
     let rules = rules(node(Dialect::V4, "linux", "Linux", &declared), &[""], &[]);
     assert_eq!(rules.offered().collect::<Vec<_>>(), ["system.which", "system.run"]);
@@ -262,7 +262,7 @@ fn declared_commands_are_trimmed_and_offered_once_in_the_order_of_the_node() {
 }
 
 #[test]
-fn the_first_reason_that_holds_is_given() {
+fn first_matching_denial_reason_is_returned() {
     for dialect in [Dialect::V3, Dialect::V4] {
         let some = ["computer.act", "system.notify"];
         let of = |declared| rules(node(dialect, "linux", "Linux", declared), &["extra"], &["system.which"]);
@@ -282,7 +282,7 @@ fn the_first_reason_that_holds_is_given() {
 }
 
 #[test]
-fn the_words_of_protocol_4_say_what_to_do() {
+fn protocol_4_denial_messages_state_the_remedy() {
     let declared = ["system.run", "computer.act"];
     let rules = rules(node(Dialect::V4, "linux", "Linux", &declared), &["extra"], &["talk.x", "denied"]);
     let waits = "waits for approval; run `gatelet nodes pending`, then `gatelet nodes approve <requestId>`";
@@ -303,7 +303,7 @@ fn the_words_of_protocol_4_say_what_to_do() {
 }
 
 #[test]
-fn talk_commands_are_open_to_nodes_that_talk_and_watch_commands_to_an_iphone() {
+fn talk_commands_need_a_talk_node_and_watch_commands_an_iphone() {
     let of = |talk, declared| rules(Node { talk, ..node(Dialect::V4, "plan9", "", declared) }, &[], &[]);
     const WORD: &str = "talk.ptt.once";
     assert_eq!(reason(of(false, &["camera.list"]).invoke(WORD, &all)), Some("command not allowlisted"));
@@ -324,7 +324,7 @@ fn talk_commands_are_open_to_nodes_that_talk_and_watch_commands_to_an_iphone() {
 }
 
 #[test]
-fn a_surface_widens_only_by_what_is_offered_and_keeps_what_was_approved() {
+fn only_offered_commands_widen_the_approved_ones() {
     let mut approved = CommandSet::default();
     assert!(approved.insert("system.which") && approved.insert("browser.proxy"));
     assert!(!approved.insert("own.thing"), "has no number");
@@ -346,7 +346,7 @@ fn a_surface_widens_only_by_what_is_offered_and_keeps_what_was_approved() {
 }
 
 #[test]
-fn a_set_of_commands_keeps_its_bits_and_those_of_a_newer_gatelet() {
+fn command_set_round_trips_including_unknown_bits() {
     for (number, known) in KNOWN.iter().enumerate() {
         let mut set = CommandSet::default();
         assert!(set.insert(known.name));

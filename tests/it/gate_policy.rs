@@ -20,7 +20,7 @@ use gatelet::gate::table::{Cell, Room, Table};
 use super::gate_policy_spec::{everything_in, expected, Known};
 
 #[test]
-fn the_rules_before_the_credential_are_those_of_the_plain_statement() {
+fn rules_before_the_credential_match_the_plain_implementation() {
     let axes = Axes::base()
         .all(&[PHASE, ROOM, PROTOCOL, ROLE, CONTROL_UI, LOCAL, HOST, ORIGIN, AUTH, INSECURE, DISABLE, FALLBACK])
         .some(SITUATION, &[NO_DEVICE, BAD_PROOF, NEW, KNOWN])
@@ -29,7 +29,7 @@ fn the_rules_before_the_credential_are_those_of_the_plain_statement() {
 }
 
 #[test]
-fn who_presents_a_device_is_judged_as_in_the_plain_statement() {
+fn decisions_with_a_device_match_the_plain_implementation() {
     let device = [LOCAL, SITUATION, SECRET, TOKEN, CODE, IDENTITY, AUTHORIZED, CIDR, AUTH, PAIRING, AUTO_LOCAL];
     let axes = || Axes::base().all(&device).some(ROLE, &[0, 1]);
     assert_eq!(compare(&axes().all(&[REQUESTED])), 4_423_680);
@@ -38,7 +38,7 @@ fn who_presents_a_device_is_judged_as_in_the_plain_statement() {
 }
 
 #[test]
-fn who_presents_no_device_is_judged_as_in_the_plain_statement() {
+fn decisions_without_a_device_match_the_plain_implementation() {
     let axes = Axes::base()
         .all(&[CONTROL_UI, LOCAL, SECRET, TOKEN, CODE, IDENTITY, REQUESTED, AUTH, PAIRING, INSECURE, DISABLE])
         .some(SITUATION, &[NO_DEVICE, BAD_PROOF])
@@ -49,7 +49,7 @@ fn who_presents_no_device_is_judged_as_in_the_plain_statement() {
 }
 
 #[test]
-fn no_fact_matters_where_the_plain_statement_does_not_ask_for_it() {
+fn random_rows_of_the_whole_product_match_the_plain_implementation() {
     let world = World::new();
     for dials in sample(1_000_000) {
         world.check(&world.row(&dials));
@@ -57,7 +57,7 @@ fn no_fact_matters_where_the_plain_statement_does_not_ask_for_it() {
 }
 
 #[test]
-fn the_refusals_of_the_policy_are_all_within_reach_and_speak_for_their_own_rule() {
+fn every_policy_refusal_is_reachable_and_reported_with_its_rule() {
     let world = World::new();
     let mut seen = HashSet::new();
     for dials in sample(400_000) {
@@ -78,7 +78,7 @@ fn the_refusals_of_the_policy_are_all_within_reach_and_speak_for_their_own_rule(
 }
 
 #[test]
-fn nobody_is_admitted_without_a_credential_nor_gets_more_than_it_gives() {
+fn admission_requires_a_credential_and_grants_no_more_than_it() {
     let world = World::new();
     let mut admitted = 0;
     for dials in sample(600_000) {
@@ -93,7 +93,7 @@ fn nobody_is_admitted_without_a_credential_nor_gets_more_than_it_gives() {
 }
 
 #[test]
-fn no_address_admits_anybody_but_by_the_three_options_that_say_so() {
+fn address_admits_only_through_the_three_options_for_it() {
     let world = World::new();
     let mut helped = 0;
     for mut dials in sample(400_000) {
@@ -122,7 +122,7 @@ fn no_address_admits_anybody_but_by_the_three_options_that_say_so() {
 }
 
 #[test]
-fn a_wrong_credential_beside_a_right_one_costs_nothing() {
+fn invalid_credential_next_to_a_valid_one_does_not_change_the_decision() {
     let world = World::new();
     let wrong: [(usize, &[usize]); 4] = [(SECRET, &[1, 2]), (TOKEN, &[1]), (CODE, &[1]), (IDENTITY, &[1])];
     let mut compared = 0;
@@ -144,7 +144,7 @@ fn a_wrong_credential_beside_a_right_one_costs_nothing() {
 }
 
 #[test]
-fn one_more_right_credential_never_shuts_anybody_out() {
+fn additional_valid_credential_never_causes_rejection() {
     let world = World::new();
     let right: [(usize, &[usize]); 5] =
         [(SECRET, &[RIGHT]), (TOKEN, &[2]), (CODE, &[2, 3, 4, 5]), (IDENTITY, &[2]), (AUTHORIZED, &[1])];
@@ -176,7 +176,7 @@ fn one_more_right_credential_never_shuts_anybody_out() {
 }
 
 #[test]
-fn asking_for_more_scopes_costs_none_of_those_it_has() {
+fn requesting_more_scopes_keeps_granted_ones() {
     let world = World::new();
     for dials in sample(200_000) {
         let row = world.row(&dials);
@@ -191,7 +191,7 @@ fn asking_for_more_scopes_costs_none_of_those_it_has() {
 }
 
 #[test]
-fn a_revoked_role_stays_out_whatever_is_shown_but_a_code_for_it() {
+fn revoked_role_is_admitted_only_by_a_setup_code_for_it() {
     let world = World::new();
     let mut kept_out = 0;
     for mut dials in sample(400_000) {

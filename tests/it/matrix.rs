@@ -98,7 +98,7 @@ fn table() -> BTreeMap<Vec<String>, String> {
 }
 
 #[test]
-fn the_table_in_the_repository_has_1800_lines_and_the_verdicts_of_the_rules() {
+fn matrix_file_has_1800_lines_with_the_verdicts_of_the_rules() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(file(), written()).unwrap();
     }
@@ -107,7 +107,7 @@ fn the_table_in_the_repository_has_1800_lines_and_the_verdicts_of_the_rules() {
 }
 
 #[test]
-fn neither_the_address_nor_a_proxy_header_decides_and_a_foreign_page_is_never_let_in() {
+fn address_and_proxy_headers_do_not_matter_and_foreign_pages_are_rejected() {
     let table = table();
     let of = |cell: Cell| table[&cell.map(str::to_string).to_vec()].as_str();
     for cell @ [peer, host, proxy, credential, device] in cells() {
@@ -130,8 +130,8 @@ fn neither_the_address_nor_a_proxy_header_decides_and_a_foreign_page_is_never_le
 // --- the walk over real sockets ------------------------------------------------------------------
 
 #[test]
-fn every_cell_of_the_matrix_over_real_sockets_from_real_addresses() {
-    let name = "matrix::every_cell_of_the_matrix_over_real_sockets_from_real_addresses";
+fn every_matrix_cell_holds_over_real_sockets() {
+    let name = "matrix::every_matrix_cell_holds_over_real_sockets";
     if !in_a_namespace(name, "walked 1800 cells") {
         return;
     }

@@ -120,7 +120,7 @@ fn until(gateway: &Gateway, what: impl Fn(&Scrape) -> bool) -> Scrape {
 }
 
 #[test]
-fn what_is_counted_is_what_the_log_says_rule_by_rule() {
+fn counters_match_the_log_for_each_rule() {
     let gateway = Gateway::new();
     let fresh = Scrape::of(&gateway);
     for name in ["gatelet_admissions_total", "gatelet_refusals_total", "gatelet_refusals_by_code_total"] {
@@ -180,7 +180,7 @@ fn what_is_counted_is_what_the_log_says_rule_by_rule() {
 }
 
 #[test]
-fn every_way_in_which_a_call_ends_is_counted_once_and_answers_by_how_long_they_took() {
+fn every_invoke_result_is_counted_once_with_a_duration_histogram() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut shed = node(&gateway, 4, &device);
@@ -238,7 +238,7 @@ fn abandon(mut caller: Session, params: Value) {
 }
 
 #[test]
-fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them() {
+fn slow_consumers_and_their_dropped_frames_are_counted() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let devices = [Device::new(), Device::new()];
@@ -284,7 +284,7 @@ fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them(
 }
 
 #[test]
-fn the_counts_are_for_this_machine_or_for_who_has_the_secret() {
+fn metrics_are_served_to_local_clients_and_with_the_secret() {
     let gateway = Gateway::new();
     let at = |host: &str| gateway.dial().host(host);
     let bearer = |dial: Dial, token: &str| dial.header("Authorization", &format!("Bearer {token}"));
@@ -329,7 +329,7 @@ fn the_counts_are_for_this_machine_or_for_who_has_the_secret() {
 }
 
 #[test]
-fn wrong_passwords_end_the_guessing_and_without_auth_only_this_machine_reads() {
+fn metrics_limit_wrong_passwords_and_are_local_only_with_auth_none() {
     let rate = json!({ "maxAttempts": 3, "windowMs": 60_000, "lockoutMs": 60_000 });
     let gateway =
         Plan::with(json!({ "auth": { "mode": "password", "password": "hunter2", "rateLimit": rate } })).start();
@@ -352,7 +352,7 @@ fn wrong_passwords_end_the_guessing_and_without_auth_only_this_machine_reads() {
 }
 
 #[test]
-fn behind_a_trusted_proxy_the_users_that_it_vouches_for_read() {
+fn metrics_are_served_to_trusted_proxy_users() {
     let vouches = json!({ "userHeader": "X-Forwarded-User", "allowUsers": ["ann"], "allowLoopback": true });
     let auth = json!({ "mode": "trusted-proxy", "trustedProxy": vouches });
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"], "auth": auth })).start();

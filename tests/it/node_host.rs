@@ -238,7 +238,7 @@ fn alive(pid: &str) -> bool {
 const SHELL: &[&str] = &["/bin/sh"];
 
 #[test]
-fn it_says_what_it_exposes_connects_and_declares_just_that() {
+fn node_prints_and_declares_the_commands_it_exposes() {
     let fake = Fake::new();
     let (plan, node) = Node::of(&fake, &[]);
     let mut guest = fake.guest();
@@ -272,7 +272,7 @@ fn it_says_what_it_exposes_connects_and_declares_just_that() {
 }
 
 #[test]
-fn readings_and_programs_are_told_and_what_it_does_not_have_is_refused() {
+fn node_answers_status_and_which_and_rejects_unknown_commands() {
     let fake = Fake::new();
     let (_plan, _node) = Node::of(&fake, &[]);
     let mut guest = fake.welcome();
@@ -303,7 +303,7 @@ fn readings_and_programs_are_told_and_what_it_does_not_have_is_refused() {
 }
 
 #[test]
-fn a_command_runs_without_a_shell_and_only_as_it_is_allowed() {
+fn commands_run_without_a_shell_and_only_if_allowed() {
     let fake = Fake::new();
     let (plan, _node) = Node::of(&fake, &[&["/bin/echo", "hello"], SHELL]);
     assert_eq!(plan.good(&["node", "allowed"]), "/bin/echo hello\n/bin/sh\n");
@@ -338,7 +338,7 @@ fn a_command_runs_without_a_shell_and_only_as_it_is_allowed() {
 }
 
 #[test]
-fn a_command_gets_no_secret_of_the_node_and_nothing_dangerous_from_the_caller() {
+fn command_environment_has_no_secrets_and_no_dangerous_variables() {
     let fake = Fake::new();
     let plan = Plan::new();
     plan.good(&["node", "allow", "/bin/sh"]);
@@ -362,7 +362,7 @@ fn a_command_gets_no_secret_of_the_node_and_nothing_dangerous_from_the_caller() 
 }
 
 #[test]
-fn output_and_time_are_bounded_and_what_a_command_started_ends_with_it() {
+fn command_output_and_time_are_limited_and_child_processes_are_killed() {
     let fake = Fake::new();
     let (_plan, _node) = Node::of(&fake, &[SHELL]);
     let mut guest = fake.welcome();
@@ -394,7 +394,7 @@ fn output_and_time_are_bounded_and_what_a_command_started_ends_with_it() {
 }
 
 #[test]
-fn a_slow_command_keeps_nobody_waiting_and_only_so_many_run() {
+fn slow_commands_run_concurrently_up_to_a_limit() {
     let fake = Fake::new();
     let (_plan, _node) = Node::of(&fake, &[SHELL]);
     let mut guest = fake.welcome();
@@ -416,7 +416,7 @@ fn a_slow_command_keeps_nobody_waiting_and_only_so_many_run() {
 }
 
 #[test]
-fn what_runs_ends_with_the_connection_and_with_the_node() {
+fn running_commands_are_killed_on_disconnect_and_exit() {
     let fake = Fake::new();
     let (plan, mut node) = Node::of(&fake, &[SHELL]);
     let file = plan.dir().join("pid");
@@ -440,7 +440,7 @@ fn what_runs_ends_with_the_connection_and_with_the_node() {
 }
 
 #[test]
-fn it_comes_back_with_its_device_token_and_shows_that_to_no_other_gateway() {
+fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
     let fake = Fake::new();
     let (plan, mut node) = Node::of(&fake, &[]);
     let mut guest = fake.guest();
@@ -468,7 +468,7 @@ fn it_comes_back_with_its_device_token_and_shows_that_to_no_other_gateway() {
 }
 
 #[test]
-fn a_gateway_that_falls_silent_is_left() {
+fn node_reconnects_when_the_gateway_is_silent() {
     let fake = Fake::new();
     let (_plan, node) = Node::of(&fake, &[]);
     let mut guest = fake.guest();
@@ -479,7 +479,7 @@ fn a_gateway_that_falls_silent_is_left() {
 }
 
 #[test]
-fn it_waits_for_the_owner_and_ends_when_no_waiting_heals_it() {
+fn node_waits_for_approval_and_exits_on_permanent_errors() {
     let fake = Fake::new();
     let (_plan, mut node) = Node::of(&fake, &[]);
     for _ in 0..2 {
@@ -492,7 +492,7 @@ fn it_waits_for_the_owner_and_ends_when_no_waiting_heals_it() {
 }
 
 #[test]
-fn a_code_that_was_used_before_does_not_lock_out_a_known_key() {
+fn used_setup_code_does_not_prevent_login_by_a_known_key() {
     let fake = Fake::new();
     let (_plan, mut node) = Node::of(&fake, &[]);
     fake.guest().refuse("AUTH_BOOTSTRAP_TOKEN_INVALID", "codes work once", false);
@@ -508,7 +508,7 @@ fn a_code_that_was_used_before_does_not_lock_out_a_known_key() {
 }
 
 #[test]
-fn a_name_and_a_link_with_tls_are_refused_with_what_to_do() {
+fn host_names_and_tls_links_are_rejected_with_a_hint() {
     let plan = Plan::new();
     for (host, words) in [("raspberrypi.local", "give the IP address"), ("wss://10.0.0.1", "no TLS")] {
         let (code, said) = plan.run(&["node", "run", "--host", host]);
@@ -526,7 +526,7 @@ fn a_name_and_a_link_with_tls_are_refused_with_what_to_do() {
 }
 
 #[test]
-fn it_pairs_with_the_real_gateway_comes_back_after_a_restart_and_ends_when_it_is_revoked() {
+fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     let mut gateway = Gateway::new();
     let plan = Plan::new();
     let address = gateway.address().to_string();

@@ -25,7 +25,7 @@ fn request(text: &str) -> String {
 }
 
 #[test]
-fn a_node_is_listed_approved_command_by_command_asked_renamed_and_removed() {
+fn nodes_are_listed_approved_invoked_renamed_and_removed() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let plan = &gateway.plan;
@@ -89,7 +89,7 @@ fn a_node_is_listed_approved_command_by_command_asked_renamed_and_removed() {
 }
 
 #[test]
-fn one_word_lets_in_a_node_that_waits_and_what_it_offers_and_a_rejected_one_stays_out() {
+fn one_approval_admits_a_node_with_its_commands_and_rejection_does_not() {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
     let plan = &gateway.plan;
     let (kept, turned_down) = (Device::new(), Device::new());
@@ -111,7 +111,7 @@ fn one_word_lets_in_a_node_that_waits_and_what_it_offers_and_a_rejected_one_stay
 }
 
 #[test]
-fn without_a_gateway_nodes_are_listed_renamed_and_removed_and_the_rest_says_what_it_needs() {
+fn without_a_gateway_nodes_are_listed_renamed_and_removed_only() {
     let gateway = Gateway::new();
     let (device, other) = (Device::new(), Device::new());
     let here = node(&gateway, 4, &device, &["system.which"]);

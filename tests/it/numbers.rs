@@ -17,7 +17,7 @@ fn edges() -> Vec<u64> {
 }
 
 #[test]
-fn a_stranger_may_name_any_time_and_any_protocol() {
+fn unauthenticated_clients_may_send_any_time_and_protocol_number() {
     let gateway = Gateway::new();
     for number in edges() {
         let who = Who::v4().token("wrong").device(&Device::new());
@@ -34,7 +34,7 @@ fn a_stranger_may_name_any_time_and_any_protocol() {
 }
 
 #[test]
-fn whoever_is_in_may_ask_for_any_time_and_any_number_of_things() {
+fn admitted_clients_may_send_any_number_in_parameters() {
     let gateway = Gateway::new();
     let device = Device::new();
     let who = Who::v4().offering(("linux", "Linux"), &["system.which"], &[]).device(&device);

@@ -20,7 +20,7 @@ fn guest(gateway: &Gateway, protocol: u32, scopes: &str) -> (Session, Device) {
 }
 
 #[test]
-fn an_approval_never_gives_more_than_the_request_had_when_it_was_read() {
+fn approval_grants_only_the_scopes_of_the_request_that_was_read() {
     for protocol in [3, 4] {
         let gateway = strict();
         let mut admin = gateway.admin();
@@ -49,7 +49,7 @@ fn an_approval_never_gives_more_than_the_request_had_when_it_was_read() {
 }
 
 #[test]
-fn a_node_that_offers_more_after_it_was_read_has_to_be_read_again() {
+fn offering_more_commands_replaces_the_pending_request() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -72,7 +72,7 @@ fn a_node_that_offers_more_after_it_was_read_has_to_be_read_again() {
 }
 
 #[test]
-fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
+fn approving_host_commands_requires_admin_in_both_protocols() {
     for protocol in [3, 4] {
         let gateway = strict();
         let shed = Device::new();
@@ -94,7 +94,7 @@ fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
 }
 
 #[test]
-fn who_governs_only_itself_takes_nothing_back_that_was_taken_and_becomes_no_node() {
+fn self_managing_device_cannot_undo_a_revocation_or_become_a_node() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let mut admin = gateway.admin();
@@ -122,7 +122,7 @@ fn who_governs_only_itself_takes_nothing_back_that_was_taken_and_becomes_no_node
 }
 
 #[test]
-fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
+fn self_managing_device_cannot_approve_its_own_node_commands() {
     for protocol in [3, 4] {
         let gateway = strict();
         let mut admin = gateway.admin();
@@ -143,7 +143,7 @@ fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
 }
 
 #[test]
-fn letting_a_device_in_as_an_operator_forgets_nothing_that_it_offers_as_a_node() {
+fn approving_the_operator_role_keeps_pending_node_commands() {
     let gateway = strict();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -163,7 +163,7 @@ fn letting_a_device_in_as_an_operator_forgets_nothing_that_it_offers_as_a_node()
 }
 
 #[test]
-fn no_protocol_writes_down_what_a_node_may_run_but_by_the_method_for_that() {
+fn node_exec_approvals_cannot_be_changed_through_node_invoke() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let shed = Device::new();
@@ -183,7 +183,7 @@ fn no_protocol_writes_down_what_a_node_may_run_but_by_the_method_for_that() {
 }
 
 #[test]
-fn scopes_that_nobody_knows_are_no_wish_for_all_of_them() {
+fn unknown_scopes_do_not_count_as_a_request_for_all() {
     let gateway = Gateway::new();
     for (protocol, named, gets) in [
         (3, vec![], vec!["admin"]),
@@ -197,7 +197,7 @@ fn scopes_that_nobody_knows_are_no_wish_for_all_of_them() {
 }
 
 #[test]
-fn a_client_that_always_asks_for_admin_works_with_what_it_was_given() {
+fn client_that_always_requests_admin_works_with_granted_scopes() {
     let gateway = Gateway::new();
     let device = Device::new();
     gateway.connect(&Who::v4().code(&gateway.code("limited")).device(&device)).unwrap().leave();
@@ -209,7 +209,7 @@ fn a_client_that_always_asks_for_admin_works_with_what_it_was_given() {
 }
 
 #[test]
-fn whose_rights_are_taken_away_does_not_go_on_with_them() {
+fn reducing_scopes_closes_the_connection() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let device = Device::new();
@@ -228,7 +228,7 @@ fn whose_rights_are_taken_away_does_not_go_on_with_them() {
 }
 
 #[test]
-fn a_password_leaves_nothing_behind_by_which_it_could_be_found() {
+fn password_and_its_hash_never_appear_in_logs_and_responses() {
     let password = "correct horse battery";
     let auth = json!({ "auth": { "mode": "password", "password": password } });
     let gateway = Plan::with(auth).start();

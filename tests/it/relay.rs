@@ -45,7 +45,7 @@ fn row(admin: &mut Session, device: &Device) -> Value {
 }
 
 #[test]
-fn operators_and_nodes_of_both_protocols_reach_each_other() {
+fn invokes_work_within_and_across_protocols() {
     let gateway = Gateway::new();
     let mut met = 0;
     for node_protocol in [3, 4] {
@@ -81,7 +81,7 @@ fn operators_and_nodes_of_both_protocols_reach_each_other() {
 }
 
 #[test]
-fn what_a_node_offers_waits_for_the_owner_and_widening_it_takes_nothing_away() {
+fn node_commands_need_approval_and_additional_ones_keep_approved_ones() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let device = Device::new();
@@ -117,7 +117,7 @@ fn what_a_node_offers_waits_for_the_owner_and_widening_it_takes_nothing_away() {
 }
 
 #[test]
-fn an_approval_survives_a_restart_and_removing_the_node_forgets_it() {
+fn approval_survives_a_restart_and_ends_with_removal() {
     let gateway = Gateway::new();
     let device = Device::new();
     drop(node(&gateway, 4, &device));
@@ -146,7 +146,7 @@ fn an_approval_survives_a_restart_and_removing_the_node_forgets_it() {
 }
 
 #[test]
-fn one_approval_lets_a_waiting_node_in_with_what_it_offers() {
+fn one_approval_admits_a_pending_node_with_its_commands() {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
     let device = Device::new();
     let who = Who::v4().offering(LINUX, &COMMANDS, &["system"]).token(TOKEN).device(&device);
@@ -161,7 +161,7 @@ fn one_approval_lets_a_waiting_node_in_with_what_it_offers() {
 }
 
 #[test]
-fn a_code_for_a_node_is_the_owners_word_for_what_it_offers() {
+fn node_setup_code_approves_the_offered_commands() {
     let gateway = Gateway::new();
     let device = Device::new();
     let who = Who::v4().offering(LINUX, &COMMANDS, &["system"]).code(&gateway.code("node")).device(&device);
@@ -176,7 +176,7 @@ fn failed(failed: Failed, device: &Device) -> (String, String, Value) {
 }
 
 #[test]
-fn every_way_an_invoke_fails_is_said_as_each_protocol_says_it() {
+fn invoke_failures_have_the_format_of_each_protocol() {
     let gateway = Gateway::new();
     let (device, stranger) = (Device::new(), Device::new());
     let mut node = node(&gateway, 4, &device);
@@ -261,7 +261,7 @@ fn every_way_an_invoke_fails_is_said_as_each_protocol_says_it() {
 }
 
 #[test]
-fn only_who_may_approve_can_mark_a_command_as_approved() {
+fn only_approvers_can_mark_a_command_as_approved() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 3, &device);
@@ -290,7 +290,7 @@ fn only_who_may_approve_can_mark_a_command_as_approved() {
 }
 
 #[test]
-fn a_node_that_comes_back_takes_its_own_place_and_loses_nothing() {
+fn reconnecting_node_replaces_its_connection_without_losing_requests() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut old = node(&gateway, 4, &device);
@@ -313,7 +313,7 @@ fn a_node_that_comes_back_takes_its_own_place_and_loses_nothing() {
 }
 
 #[test]
-fn large_payloads_pass_as_the_bytes_that_came() {
+fn large_payloads_are_relayed_unchanged() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 4, &device);

@@ -141,7 +141,7 @@ const FAULTS: [(&str, Fault); 9] = [
 ];
 
 #[test]
-fn whoever_goes_away_under_a_call_it_ends_with_the_right_error_and_leaves_nothing_behind() {
+fn disconnect_during_a_call_ends_it_with_the_right_error_and_leaves_no_state() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
@@ -167,7 +167,7 @@ fn whoever_goes_away_under_a_call_it_ends_with_the_right_error_and_leaves_nothin
 }
 
 #[test]
-fn five_hundred_comings_and_goings_leave_nothing_behind() {
+fn five_hundred_reconnects_leave_no_state() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
@@ -204,7 +204,7 @@ fn five_hundred_comings_and_goings_leave_nothing_behind() {
 }
 
 #[test]
-fn a_gateway_that_stops_answers_what_is_under_way_before_it_closes() {
+fn stopping_gateway_answers_in_flight_calls_before_closing() {
     for speaks in [(3, 4), (4, 3)] {
         let gateway = Gateway::new();
         let mut admin = gateway.admin();
@@ -227,7 +227,7 @@ fn a_gateway_that_stops_answers_what_is_under_way_before_it_closes() {
 }
 
 #[test]
-fn after_a_kill_both_sides_come_back_and_work_again() {
+fn both_peers_reconnect_after_a_kill() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut first = node(&gateway, 4, &device);
@@ -245,7 +245,7 @@ fn after_a_kill_both_sides_come_back_and_work_again() {
 }
 
 #[test]
-fn who_was_revoked_and_reads_nothing_is_not_heard_any_more() {
+fn revoked_client_that_does_not_read_is_no_longer_served() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 4, &device);
@@ -266,7 +266,7 @@ fn who_was_revoked_and_reads_nothing_is_not_heard_any_more() {
 }
 
 #[test]
-fn callers_that_leave_close_no_node_that_is_slow() {
+fn disconnecting_callers_do_not_close_a_slow_node() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 4, &device);

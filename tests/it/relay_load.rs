@@ -200,7 +200,7 @@ fn nodes(gateway: &Gateway, count: usize) -> (Vec<Device>, Vec<Session>) {
 }
 
 #[test]
-fn two_thousand_calls_with_a_slow_node_and_a_slow_operator_lose_nothing_and_keep_their_order() {
+fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, NODES);
     let mut admin = gateway.admin();
@@ -279,7 +279,7 @@ fn one_at_a_time(gateway: &Gateway, device: &Device, node: &mut Session) {
 }
 
 #[test]
-fn an_operator_that_does_not_read_is_closed_and_nobody_else() {
+fn only_the_operator_that_does_not_read_is_closed() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, 2);
     let mut other = operator(&gateway, 4, &["write"]);
@@ -316,7 +316,7 @@ fn an_operator_that_does_not_read_is_closed_and_nobody_else() {
 const LONG: Duration = Duration::from_secs(56);
 
 #[test]
-fn a_frame_takes_the_time_that_its_way_takes_and_only_silence_ends_a_connection() {
+fn slow_transfers_are_not_closed_but_silent_connections_are() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, 1);
     thread::scope(|scope| {
@@ -397,7 +397,7 @@ fn next_answer(session: &mut Session) -> Value {
 }
 
 #[test]
-fn a_node_that_does_not_read_is_busy_and_is_of_use_again_when_it_reads() {
+fn node_that_does_not_read_is_busy_until_it_reads_again() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, 2);
     let mut admin = gateway.admin();

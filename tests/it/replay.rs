@@ -28,7 +28,7 @@ fn houses() -> Vec<(&'static str, Gateway, Value)> {
 }
 
 #[test]
-fn a_connect_that_was_heard_is_worth_nothing_on_another_connection_in_any_mode() {
+fn captured_connect_is_rejected_on_another_connection_in_every_mode() {
     for (mode, gateway, shown) in houses() {
         let dial = match mode {
             "trusted-proxy" => gateway.dial().header("X-Forwarded-For", "203.0.113.9").header("X-User", "ann"),
@@ -56,7 +56,7 @@ fn a_connect_that_was_heard_is_worth_nothing_on_another_connection_in_any_mode()
 }
 
 #[test]
-fn a_connect_counts_once_on_its_connection() {
+fn connect_is_accepted_once_per_connection() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let device = Device::new();
@@ -89,7 +89,7 @@ fn a_connect_counts_once_on_its_connection() {
 }
 
 #[test]
-fn what_was_signed_cannot_be_changed_on_its_way_and_what_was_not_decides_nothing() {
+fn signed_fields_cannot_be_changed_and_unsigned_fields_decide_nothing() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let victim = Device::new();
@@ -148,7 +148,7 @@ fn lay_over(params: &mut Value, change: &Value) {
 }
 
 #[test]
-fn a_signature_without_a_nonce_lets_in_once_and_for_two_minutes() {
+fn signature_without_a_nonce_is_accepted_once_within_two_minutes() {
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"] })).start();
     let device = Device::new();
     let who = |clock: i64| Who { clock, ..Who::v3().device(&device).sign(Sign::V1) };

@@ -12,7 +12,7 @@ fn seen(session: &mut Session, host: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_device_reports_itself_and_others_are_told_in_both_protocols() {
+fn system_event_updates_presence_in_both_protocols() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let mut watcher = gateway.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
@@ -40,7 +40,7 @@ fn a_device_reports_itself_and_others_are_told_in_both_protocols() {
 }
 
 #[test]
-fn what_a_connected_device_says_of_itself_is_laid_over_its_entry_and_goes_with_it() {
+fn reported_values_are_merged_into_the_entry_of_the_connection_and_end_with_it() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -60,7 +60,7 @@ fn what_a_connected_device_says_of_itself_is_laid_over_its_entry_and_goes_with_i
 }
 
 #[test]
-fn what_is_no_report_is_refused_and_what_only_an_agent_could_do_is_said_to_be_so() {
+fn invalid_reports_and_agent_only_events_are_rejected() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     for params in [json!({}), json!({ "text": " " })] {

@@ -164,7 +164,7 @@ fn refused(dialect: Dialect, failure: &Failure, scope: &str) {
 }
 
 #[test]
-fn every_method_takes_the_scope_that_the_protocols_give_it_and_no_other() {
+fn every_method_requires_exactly_its_documented_scope() {
     let mut asked = [0; 2];
     for ((protocol, dialect), asked) in DIALECTS.into_iter().zip(&mut asked) {
         let table = table(protocol);
@@ -206,7 +206,7 @@ fn every_method_takes_the_scope_that_the_protocols_give_it_and_no_other() {
 }
 
 #[test]
-fn what_there_is_not_is_told_to_administrators_only() {
+fn unknown_methods_are_reported_to_administrators_only() {
     for (protocol, dialect) in DIALECTS {
         for held in Scope::ALL {
             let failure = ask(dialect, Role::Operator, Scopes::of(held), "no.such.method", json!({})).unwrap_err();
@@ -223,7 +223,7 @@ fn what_there_is_not_is_told_to_administrators_only() {
 }
 
 #[test]
-fn some_commands_of_nodes_are_for_administrators() {
+fn some_node_commands_require_admin() {
     for (_, dialect) in DIALECTS {
         for (command, scope) in [
             ("system.which", "write"),

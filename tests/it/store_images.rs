@@ -20,7 +20,7 @@ use crate::mem_disk::MemDisk;
 const NAMES: [&str; 4] = ["v1_empty", "v1_three_devices", "v1_torn_slot", "v2_surfaces"];
 
 #[test]
-fn every_golden_image_opens_with_what_was_put_into_it() {
+fn golden_images_open_with_the_expected_contents() {
     if std::env::var_os("UPDATE").is_some() {
         NAMES.iter().for_each(|name| fs::write(path(name), build(name)).unwrap());
     }
@@ -38,14 +38,14 @@ fn every_golden_image_opens_with_what_was_put_into_it() {
 }
 
 #[test]
-fn this_gatelet_writes_the_golden_images_byte_for_byte() {
+fn golden_images_are_written_byte_for_byte() {
     for name in NAMES {
         assert!(build(name) == image(name), "{name} differs: the format changed, so its version must");
     }
 }
 
 #[test]
-fn any_single_bit_flipped_costs_nothing() {
+fn single_bit_flip_loses_nothing() {
     for name in ["v1_three_devices", "v2_surfaces"] {
         let good = image(name);
         let (contents, _) = expected(name);
@@ -62,7 +62,7 @@ fn any_single_bit_flipped_costs_nothing() {
 }
 
 #[test]
-fn any_single_bit_flipped_beside_a_torn_slot_is_noticed() {
+fn single_bit_flip_next_to_a_torn_slot_is_detected() {
     let good = image("v1_torn_slot");
     let (contents, _) = expected("v1_torn_slot");
     let mut refused = 0;
@@ -82,7 +82,7 @@ fn any_single_bit_flipped_beside_a_torn_slot_is_noticed() {
 }
 
 #[test]
-fn a_table_cut_at_any_length_is_refused_and_one_that_grew_too() {
+fn truncated_and_extended_tables_are_rejected() {
     let good = image("v1_three_devices");
     for len in 0..good.len() {
         let error = open(&good[..len]).unwrap_err();
@@ -97,7 +97,7 @@ fn a_table_cut_at_any_length_is_refused_and_one_that_grew_too() {
 }
 
 #[test]
-fn any_run_of_zeros_keeps_the_devices_or_is_refused_but_is_never_an_empty_table() {
+fn zeroed_ranges_keep_devices_or_are_rejected_and_never_read_as_empty() {
     let good = image("v1_three_devices");
     let (contents, _) = expected("v1_three_devices");
     let (mut kept, mut refused) = (0, 0);
@@ -119,7 +119,7 @@ fn any_run_of_zeros_keeps_the_devices_or_is_refused_but_is_never_an_empty_table(
 }
 
 #[test]
-fn a_slot_from_another_place_or_another_table_is_not_taken() {
+fn slots_of_another_position_or_table_are_rejected() {
     let good = image("v1_three_devices");
     let foreign = build_with(TableId([9; 16]));
     let slot = |number: usize| (number + 1) * 1024..(number + 2) * 1024;
@@ -145,7 +145,7 @@ fn a_slot_from_another_place_or_another_table_is_not_taken() {
 }
 
 #[test]
-fn a_table_of_a_newer_format_is_neither_opened_nor_salvaged() {
+fn newer_format_is_neither_opened_nor_salvaged() {
     for number in 0..4 {
         let mut newer = image("v1_three_devices");
         for start in [0, newer.len() / 2].map(|half| half + number * 1024) {
@@ -161,7 +161,7 @@ fn a_table_of_a_newer_format_is_neither_opened_nor_salvaged() {
 }
 
 #[test]
-fn only_the_records_with_a_surface_are_of_format_2_so_that_an_older_gatelet_says_newer_and_not_damaged() {
+fn only_records_with_approved_commands_use_format_2() {
     let slots = |name: &str| -> Vec<Vec<u8>> { image(name).chunks(1024).map(<[u8]>::to_vec).collect() };
     let formats = |name: &str| slots(name).iter().map(|slot| slot[8]).collect::<Vec<_>>();
     assert_eq!(formats("v1_three_devices"), [1; 8]);
@@ -178,7 +178,7 @@ fn only_the_records_with_a_surface_are_of_format_2_so_that_an_older_gatelet_says
 }
 
 #[test]
-fn a_record_takes_a_surface_and_loses_it_again_without_a_trace() {
+fn removing_approved_commands_restores_format_1_bytes() {
     let disk = made(&expected("v1_three_devices").0);
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     for (with, name) in [(with_surfaces(), "v2_surfaces"), (devices(), "v1_three_devices")] {
@@ -191,7 +191,7 @@ fn a_record_takes_a_surface_and_loses_it_again_without_a_trace() {
 }
 
 #[test]
-fn a_lost_record_is_named_and_salvage_keeps_all_the_others() {
+fn lost_record_is_reported_and_salvage_keeps_the_others() {
     let mut bad = image("v1_three_devices");
     let half = bad.len() / 2;
     bad[1100] ^= 1;
@@ -208,7 +208,7 @@ fn a_lost_record_is_named_and_salvage_keeps_all_the_others() {
 }
 
 #[test]
-fn salvage_works_without_any_header_and_on_half_a_file() {
+fn salvage_works_without_headers_and_on_half_a_file() {
     let good = image("v1_three_devices");
     let whole = expected("v1_three_devices").0;
     let mut headless = good.clone();
@@ -229,7 +229,7 @@ fn salvage_works_without_any_header_and_on_half_a_file() {
 }
 
 #[test]
-fn salvage_takes_the_newer_of_two_intact_copies() {
+fn salvage_takes_the_newer_of_two_intact_replicas() {
     for place in 0..2 {
         let disk = made(&expected("v1_three_devices").0);
         let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
@@ -242,7 +242,7 @@ fn salvage_takes_the_newer_of_two_intact_copies() {
 }
 
 #[test]
-fn a_device_in_two_records_is_damage_and_salvage_keeps_the_later_approval() {
+fn duplicate_device_is_damage_and_salvage_keeps_the_later_approval() {
     let mut contents = expected("v1_three_devices").0;
     contents.devices[2].1.id = contents.devices[0].1.id;
     let bytes = made(&contents).bytes();

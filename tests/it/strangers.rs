@@ -264,8 +264,8 @@ fn flood(name: &str, from: impl Fn(usize) -> String + Sync) -> (Seen, Seen) {
 }
 
 #[test]
-fn thousands_of_strangers_from_one_address_keep_nobody_out() {
-    let name = "strangers::thousands_of_strangers_from_one_address_keep_nobody_out";
+fn flood_from_one_address_does_not_block_valid_clients() {
+    let name = "strangers::flood_from_one_address_does_not_block_valid_clients";
     if in_a_namespace(name, "from one address: ") {
         let (quiet, loud) = flood("from one address", |_| "172.18.0.1".into());
         assert_eq!(loud.tries, NEW, "who comes from elsewhere comes in at the first try");
@@ -275,8 +275,8 @@ fn thousands_of_strangers_from_one_address_keep_nobody_out() {
 }
 
 #[test]
-fn thousands_of_strangers_from_an_address_each_keep_nobody_out() {
-    let name = "strangers::thousands_of_strangers_from_an_address_each_keep_nobody_out";
+fn flood_from_many_addresses_does_not_block_valid_clients() {
+    let name = "strangers::flood_from_many_addresses_does_not_block_valid_clients";
     if in_a_namespace(name, "from an address each: ") {
         let words = ["route", "add", "local", "10.66.0.0/16", "dev", "lo"];
         assert!(std::process::Command::new("ip").args(words).status().unwrap().success());

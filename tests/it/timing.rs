@@ -17,7 +17,7 @@ impl<T> NotCompared<()> for T {}
 impl<T: PartialEq> NotCompared<u8> for T {}
 
 #[test]
-fn nothing_secret_has_an_equal_sign() {
+fn secret_types_do_not_implement_equality() {
     <SecretDigest as NotCompared<_>>::it();
     <CodeText as NotCompared<_>>::it();
     <Token as NotCompared<_>>::it();
@@ -89,7 +89,7 @@ mod counted {
         let toggle = format!("--toggle-collect=*counted_{name}*");
         let mut command = Command::new("valgrind");
         command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no", &toggle]);
-        let test = "timing::counted::a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong";
+        let test = "timing::counted::comparison_of_a_wrong_secret_takes_constant_instructions";
         command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--test-threads=1"]);
         let output = command.env(GUESS, kind).output().expect("valgrind is installed (tests/run.sh does it)");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -99,7 +99,7 @@ mod counted {
     }
 
     #[test]
-    fn a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong() {
+    fn comparison_of_a_wrong_secret_takes_constant_instructions() {
         if let Ok(kind) = std::env::var(GUESS) {
             return compare(&kind);
         }

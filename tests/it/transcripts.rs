@@ -185,7 +185,7 @@ fn transcript(protocol: u32) -> String {
 }
 
 #[test]
-fn hello_and_the_calls_about_devices_are_as_written_in_both_protocols() {
+fn hello_and_device_calls_match_the_transcripts() {
     let mut ran = 0;
     for protocol in [3, 4] {
         compare(&format!("session_v{protocol}.txt"), &transcript(protocol));
@@ -314,7 +314,7 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
 }
 
 #[test]
-fn every_refusal_is_as_written_in_both_protocols() {
+fn refusals_match_the_transcripts() {
     let mut houses = Houses::default();
     let (mut produced, mut unreachable) = (BTreeSet::new(), Vec::new());
     for protocol in [3, 4] {

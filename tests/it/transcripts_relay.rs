@@ -646,7 +646,7 @@ fn every_name_is_told(s: &Script, features: &Value) {
 }
 
 #[test]
-fn the_relay_speaks_as_written_in_both_protocols() {
+fn relay_messages_match_the_transcripts() {
     let ran = [3, 4].map(|protocol| {
         let script = transcript(protocol);
         compare(&format!("relay_v{protocol}.txt"), &script.text);

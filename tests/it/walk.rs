@@ -11,7 +11,7 @@ use super::client::{Device, Dial, Sign, Who};
 use super::gateway::{Gateway, Plan, TOKEN};
 
 #[test]
-fn a_device_is_paired_comes_back_after_a_stop_and_a_kill_and_stays_out_when_the_owner_revokes_it() {
+fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
     let mut gateway = Gateway::new();
     let plan = gateway.plan.clone();
     let mut devices = Vec::new();
@@ -63,7 +63,7 @@ fn a_device_is_paired_comes_back_after_a_stop_and_a_kill_and_stays_out_when_the_
 }
 
 #[test]
-fn a_wrong_signature_and_a_wrong_token_are_refused_and_explained() {
+fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
     let gateway = Gateway::new();
     let plan = &gateway.plan;
     assert!(said(plan, &["explain", "--last"]).contains("nobody was refused"));
@@ -90,7 +90,7 @@ fn a_wrong_signature_and_a_wrong_token_are_refused_and_explained() {
 }
 
 #[test]
-fn the_page_the_probes_and_the_commands_of_a_first_start_are_there() {
+fn page_probes_and_commands_work_after_a_first_start() {
     let gateway = Plan::with(json!({ "auth": { "mode": "token" } })).start();
     let (plan, dial) = (&gateway.plan, gateway.dial());
     for path in ["/healthz", "/readyz"] {
