@@ -111,7 +111,7 @@ const FACTS: Facts = Facts {
 };
 
 #[test]
-fn a_decision_over_a_full_table_allocates_nothing() {
+fn decision_over_a_full_table_does_not_allocate() {
     let mut table = full_table();
     let (mut admitted, mut refused, mut pending) = (0, 0, 0);
     let bytes = allocated(|| {
@@ -140,7 +140,7 @@ fn a_decision_over_a_full_table_allocates_nothing() {
 }
 
 #[test]
-fn the_table_allocates_nothing_in_use() {
+fn table_operations_do_not_allocate() {
     let mut table = full_table();
     table.set_age(TableAge(limits::GIVE_WAY_AGE_HOURS));
     let bytes = allocated(|| {
@@ -159,7 +159,7 @@ fn the_table_allocates_nothing_in_use() {
 }
 
 #[test]
-fn what_is_approved_of_a_node_allocates_nothing() {
+fn approved_node_commands_do_not_allocate() {
     let mut device = device(1, Provenance::Owner);
     let mut other = Surface::NONE;
     let bytes = allocated(|| {
@@ -177,7 +177,7 @@ fn what_is_approved_of_a_node_allocates_nothing() {
 }
 
 #[test]
-fn the_throttle_allocates_nothing() {
+fn rate_limiter_does_not_allocate() {
     let bytes = allocated(|| {
         let mut throttle = Throttle::new(Rate::default());
         for n in 0..1000u32 {
@@ -193,7 +193,7 @@ fn the_throttle_allocates_nothing() {
 }
 
 #[test]
-fn setup_codes_allocate_nothing() {
+fn setup_codes_do_not_allocate() {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
     let bytes = allocated(|| {
         let mut codes = Codes::new();
@@ -212,7 +212,7 @@ fn setup_codes_allocate_nothing() {
 }
 
 #[test]
-fn pending_requests_allocate_nothing() {
+fn pending_requests_do_not_allocate() {
     let bytes = allocated(|| {
         let mut pending = Pending::new();
         for n in 0..2 * limits::PENDING as u16 {
@@ -234,7 +234,7 @@ fn pending_requests_allocate_nothing() {
 }
 
 #[test]
-fn the_proof_the_addresses_and_the_words_allocate_nothing() {
+fn proof_addresses_and_texts_do_not_allocate() {
     let signed = Signed {
         device_id: "ab",
         client_id: "cli",

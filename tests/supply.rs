@@ -34,7 +34,7 @@ const PACKAGES_IN_A_FILE: usize = 46;
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 #[test]
-fn every_package_comes_once_and_from_crates_io_with_its_checksum() {
+fn packages_are_unique_and_from_crates_io_with_checksums() {
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
     for package in locked() {
         let name = &package["name"];
@@ -51,7 +51,7 @@ fn every_package_comes_once_and_from_crates_io_with_its_checksum() {
 }
 
 #[test]
-fn nothing_banned_comes_in() {
+fn banned_packages_are_absent() {
     let trees = TARGETS.map(Tree::read);
     let mut wrong = Vec::new();
     let bans = deny_list("[bans]", "deny");
@@ -69,7 +69,7 @@ fn nothing_banned_comes_in() {
 }
 
 #[test]
-fn licences_are_of_the_list_and_builds_run_only_what_is_named() {
+fn licences_and_build_scripts_are_on_their_lists() {
     let allowed = deny_list("[licenses]", "allow").concat();
     let builders = deny_list("[bans.build]", "allow-build-scripts").concat();
     let mut wrong = BTreeSet::new();
@@ -90,7 +90,7 @@ fn licences_are_of_the_list_and_builds_run_only_what_is_named() {
 }
 
 #[test]
-fn no_known_advisory_concerns_us() {
+fn no_known_advisory_applies() {
     let mut wrong = Vec::new();
     for (id, name, fixed) in ADVISED {
         let packages = locked();
@@ -106,7 +106,7 @@ fn no_known_advisory_concerns_us() {
 }
 
 #[test]
-fn the_record_of_packages_and_their_unsafe_is_in_step() {
+fn record_of_packages_and_unsafe_is_up_to_date() {
     let trees = TARGETS.map(Tree::read);
     let (mut all, mut unsafes): (BTreeMap<String, &Package>, BTreeMap<String, usize>) = Default::default();
     for package in trees.iter().flat_map(|tree| tree.packages.values()).filter(|package| package.name != "gatelet") {
@@ -141,7 +141,7 @@ fn the_record_of_packages_and_their_unsafe_is_in_step() {
 }
 
 #[test]
-fn the_tools_of_this_test_work() {
+fn parsers_of_this_test_work() {
     let text = "unsafe { } // unsafe\n/* unsafe /* unsafe */ unsafe */ \"unsafe \\\" unsafe\" r#\"unsafe \" unsafe\"# '\"' '\\'' unsafe_code 'a: \
         b\"unsafe\" unsafe fn f<'unsafe_>(x: &'a str) -> char { 'u' } impl r#unsafe";
     assert_eq!(count_unsafe(text), 2);

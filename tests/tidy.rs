@@ -57,7 +57,7 @@ const FORBIDDEN: [(&str, &[&str], &str); 8] = [
 ];
 
 #[test]
-fn rooms_import_only_what_their_arrow_allows() {
+fn modules_import_only_allowed_modules() {
     let mut wrong = Vec::new();
     let mut imports = 0;
     for file in sources() {
@@ -81,7 +81,7 @@ fn rooms_import_only_what_their_arrow_allows() {
 }
 
 #[test]
-fn files_and_functions_keep_their_budgets() {
+fn files_and_functions_keep_their_size_limits() {
     let (mut wrong, mut functions) = (Vec::new(), Vec::new());
     for file in sources() {
         let lines = file.code().filter(|(_, line)| is_code(line)).count();
@@ -107,7 +107,7 @@ fn files_and_functions_keep_their_budgets() {
 }
 
 #[test]
-fn nothing_unfinished_and_no_chatter_is_left() {
+fn source_has_no_todo_markers_and_no_debug_output() {
     let mut wrong = Vec::new();
     for file in sources() {
         for (at, line) in file.code() {
@@ -122,7 +122,7 @@ fn nothing_unfinished_and_no_chatter_is_left() {
 }
 
 #[test]
-fn time_and_randomness_enter_through_the_ports_only() {
+fn time_and_randomness_are_read_only_in_listed_files() {
     let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
     for file in sources() {
         let port = CLOCKS.iter().find(|(prefix, _)| file.name.starts_with(prefix));
@@ -204,7 +204,7 @@ fn every_source_file_is_compiled() {
 }
 
 #[test]
-fn the_refusals_of_the_readme_are_those_of_the_gate() {
+fn readme_refusals_match_the_gate() {
     let mut table = String::from("| `details.code` | message | close | what to do |\n|---|---|---|---|\n");
     for refusal in Refusal::ALL {
         let words = refusal.words();
@@ -219,7 +219,7 @@ fn the_refusals_of_the_readme_are_those_of_the_gate() {
 }
 
 #[test]
-fn the_rules_of_the_readme_are_those_of_the_gate() {
+fn readme_rules_match_the_gate() {
     let mut table = String::from("| rule | asks about |\n|---|---|\n");
     for rule in Rule::ALL {
         writeln!(table, "| {} | {} |", rule.number(), cell(rule.title()[rule.number().len()..].trim())).unwrap();
@@ -228,7 +228,7 @@ fn the_rules_of_the_readme_are_those_of_the_gate() {
 }
 
 #[test]
-fn the_page_names_the_rules_as_the_gate_does() {
+fn dashboard_rule_names_match_the_gate() {
     let door = read("src/dashboard/door.js");
     for rule in Rule::ALL {
         let name = rule.title()[rule.number().len()..].split(" (").next().unwrap().trim();
@@ -238,7 +238,7 @@ fn the_page_names_the_rules_as_the_gate_does() {
 }
 
 #[test]
-fn each_dependency_has_its_reason_in_the_readme() {
+fn readme_gives_a_reason_for_each_dependency() {
     let manifest = read("Cargo.toml");
     let mut depends = BTreeSet::new();
     let mut inside = false;
@@ -268,7 +268,7 @@ fn each_dependency_has_its_reason_in_the_readme() {
 }
 
 #[test]
-fn no_package_comes_in_unnoticed() {
+fn number_of_locked_packages_is_within_the_limit() {
     let packages = read("Cargo.lock").lines().filter(|line| *line == "[[package]]").count();
     assert!(packages > 20, "only {packages} packages were seen");
     assert!(

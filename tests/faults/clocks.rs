@@ -26,7 +26,7 @@ fn set(clock: &Path, time: &str) {
 }
 
 #[test]
-fn the_clock_may_stand_in_1970_and_jump_to_2099_and_back() {
+fn admission_works_with_a_clock_in_1970_and_2099() {
     let dir = TempDir::new();
     let clock = dir.0.join("clock");
     set(&clock, "1970-01-01 00:01:00");

@@ -47,7 +47,7 @@ fn crowd(gateway: &Gateway) -> Vec<TcpStream> {
 }
 
 #[test]
-fn silent_sockets_that_use_up_all_descriptors_stop_nobody_who_is_in_and_burn_nothing() {
+fn exhausted_descriptors_do_not_stop_admitted_clients_or_use_cpu() {
     let gateway = poor();
     let device = Device::new();
     let mut known = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
@@ -72,7 +72,7 @@ fn silent_sockets_that_use_up_all_descriptors_stop_nobody_who_is_in_and_burn_not
 }
 
 #[test]
-fn who_is_in_may_use_up_all_descriptors_and_who_leaves_makes_room() {
+fn admitted_clients_may_use_all_descriptors_and_free_them_on_disconnect() {
     let gateway = poor();
     let who = Who::v4().token(TOKEN);
     let mut admitted: Vec<Session> = Vec::new();

@@ -107,8 +107,8 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn a_full_disk_stops_no_pairing_for_the_table_has_its_room_from_the_start() {
-    if !in_own_mounts("disks::a_full_disk_stops_no_pairing_for_the_table_has_its_room_from_the_start") {
+fn full_disk_does_not_stop_pairing_because_the_table_is_preallocated() {
+    if !in_own_mounts("disks::full_disk_does_not_stop_pairing_because_the_table_is_preallocated") {
         return;
     }
     let gateway = on_a_small_disk(256).start();
@@ -135,8 +135,8 @@ fn a_full_disk_stops_no_pairing_for_the_table_has_its_room_from_the_start() {
 }
 
 #[test]
-fn a_first_start_on_a_full_disk_says_so_and_leaves_nothing_in_the_way() {
-    if !in_own_mounts("disks::a_first_start_on_a_full_disk_says_so_and_leaves_nothing_in_the_way") {
+fn first_start_on_a_full_disk_fails_and_leaves_no_files() {
+    if !in_own_mounts("disks::first_start_on_a_full_disk_fails_and_leaves_no_files") {
         return;
     }
     // no space at all, space for a part of the table, for the table and nothing else
@@ -154,8 +154,8 @@ fn a_first_start_on_a_full_disk_says_so_and_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_full_disk_keeps_the_configuration_whole_and_the_log_goes_on_later() {
-    if !in_own_mounts("disks::a_full_disk_keeps_the_configuration_whole_and_the_log_goes_on_later") {
+fn full_disk_keeps_the_configuration_intact_and_the_log_resumes() {
+    if !in_own_mounts("disks::full_disk_keeps_the_configuration_intact_and_the_log_resumes") {
         return;
     }
     let mut plan = on_a_small_disk(256);
@@ -200,8 +200,8 @@ fn change(admin: &mut Session, method: &str) -> Result<Value, String> {
 }
 
 #[test]
-fn a_read_only_disk_is_named_at_the_start_and_not_changed() {
-    if !in_own_mounts("disks::a_read_only_disk_is_named_at_the_start_and_not_changed") {
+fn read_only_disk_is_reported_at_start_and_unchanged() {
+    if !in_own_mounts("disks::read_only_disk_is_reported_at_start_and_unchanged") {
         return;
     }
     let gateway = on_a_small_disk(256).start();
@@ -279,8 +279,8 @@ fn promises_nothing(gateway: &Gateway, known: &Device) -> String {
 }
 
 #[test]
-fn a_disk_that_cannot_keep_what_it_took_is_no_promise_and_works_again_without_a_restart() {
-    if !in_own_mounts("disks::a_disk_that_cannot_keep_what_it_took_is_no_promise_and_works_again_without_a_restart") {
+fn failed_writeback_is_not_acknowledged_and_recovers_without_a_restart() {
+    if !in_own_mounts("disks::failed_writeback_is_not_acknowledged_and_recovers_without_a_restart") {
         return;
     }
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
@@ -302,8 +302,8 @@ fn a_disk_that_cannot_keep_what_it_took_is_no_promise_and_works_again_without_a_
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_is_no_promise_either() {
-    if !in_own_mounts("disks::a_disk_that_becomes_read_only_is_no_promise_either") {
+fn writes_to_a_disk_remounted_read_only_are_not_acknowledged() {
+    if !in_own_mounts("disks::writes_to_a_disk_remounted_read_only_are_not_acknowledged") {
         return;
     }
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
@@ -322,7 +322,7 @@ fn a_disk_that_becomes_read_only_is_no_promise_either() {
 }
 
 #[test]
-fn a_state_directory_that_goes_away_is_no_promise() {
+fn writes_without_the_state_directory_are_not_acknowledged() {
     for replaced in [false, true] {
         let gateway = Plan::with(json!({ "pairing": { "capacity": 32 } })).start();
         let (known, dir) = (join(&gateway), gateway.plan.dir());

@@ -255,7 +255,7 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_however_often_it_is_killed() {
+fn acknowledged_changes_survive_repeated_kills() {
     let rounds = number("FAULTS_ROUNDS", 150);
     quiet_clients();
     let mut clients: Vec<Client> = (1..=CLIENTS).map(Client::new).collect();

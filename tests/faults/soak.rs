@@ -336,7 +336,7 @@ fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
 }
 
 #[test]
-fn a_day_of_use_leaves_the_gateway_as_it_was() {
+fn a_day_of_use_leaks_no_resources() {
     let seconds = number("SOAK_SECONDS", 20);
     let gateway = Plan::new().prefix(&["env", "MALLOC_MMAP_THRESHOLD_=16384"]).start();
     let soak = Soak::new(&gateway);

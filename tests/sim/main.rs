@@ -99,7 +99,7 @@ const HAPPENS: [&str; 22] = [
 ];
 
 #[test]
-fn nothing_happens_that_the_model_does_not_say() {
+fn gateway_behaves_as_the_model_expects() {
     trace::listen();
     if let Some(seed) = number("SIM_SEED") {
         let dir = Dir::new("one");
