@@ -76,21 +76,21 @@ mod tests {
     const OLD: &str = "\u{feff}{\n  // mine\n  gateway: { port: 1, auth: { token: 'secret-of-mine' } },\n}\n";
 
     #[test]
-    fn a_form_that_was_shown_a_file_changes_only_what_it_changed() {
+    fn form_changes_only_edited_values() {
         let form = shown(OLD).json.unwrap().replace("\"port\":1", "\"port\":2");
         let changed = change(OLD, &form, false, true).unwrap();
         assert_eq!(changed.text, OLD.replace("port: 1", "port: 2"));
     }
 
     #[test]
-    fn a_text_with_comments_is_taken_as_it_is_written() {
+    fn text_with_comments_is_written_verbatim() {
         let raw = shown(OLD).raw.unwrap().replace("// mine", "// ours");
         let changed = change(OLD, &raw, false, false).unwrap();
         assert_eq!(changed.text, OLD.replace("// mine", "// ours")[3..]);
     }
 
     #[test]
-    fn a_sound_file_that_is_too_wide_to_compare_is_not_replaced_by_a_form() {
+    fn valid_file_too_wide_to_compare_is_not_replaced_by_a_form() {
         let wide: String = (0..limits::CONFIG_MEMBERS + 1).map(|at| format!("k{at}: 1,")).collect();
         let old = format!("{{ {wide} gateway: {{ auth: {{ token: 'secret-of-mine' }} }} }}");
         assert!(tree::read(&old).is_ok() && tree::read_narrow(&old).is_err());
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_change_is_told_why() {
+    fn invalid_changes_are_rejected_with_a_reason() {
         let why = |new: &str, patch| change(OLD, new, patch, false).err().unwrap();
         assert_eq!(why("[1]", true), "config.patch raw must be an object");
         assert_eq!(why("{", false), "raw is not JSON5: what opens here is never closed");

@@ -283,7 +283,7 @@ mod tests {
         },\n  'agents' : {list:[ {id:1} ]}, // not ours\n}\n";
 
     #[test]
-    fn only_what_is_touched_changes() {
+    fn merge_changes_only_the_edited_text() {
         for (patch, old, new) in [
             ("{gateway: {port: 1}}", "18789,", "1,"),
             ("{gateway: {port: null}}", "    port: 18789, // the usual one\n", "    // the usual one\n"),
@@ -306,14 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn what_means_the_same_is_left_as_it_is_written() {
+    fn equal_values_keep_their_text() {
         let whole = r#"{"gateway":{"port":18789,"auth":{"token":"t","mode":"token"},"trustedProxies":["10.0.0.1","10.0.0.2"]},"agents":{"list":[{"id":1}]}}"#;
         let same = merged(FILE, whole, true);
         assert_eq!((same.text.as_str(), same.paths.len(), same.lost.len()), (FILE, 0, 0));
     }
 
     #[test]
-    fn what_changed_is_told_by_its_path() {
+    fn changed_paths_are_returned() {
         let patch = "{gateway: {port: 2, auth: {token: null}, trustedProxies: ['10.0.0.2'], y: {z: 1}}, agents: {list: null}, no: null}";
         let merged = merged(FILE, patch, false);
         let paths = ["agents.list", "gateway.auth.token", "gateway.port", "gateway.trustedProxies", "gateway.y.z"];
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_nothing_becomes_one_of_something() {
+    fn empty_files_accept_a_merge() {
         for empty in ["", "// soon\n", "{}", "{ }\n"] {
             let text = patched(empty, "{gateway: {port: 1}}");
             assert!(text.starts_with(empty.split('{').next().unwrap()), "{text}");
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_merged_into_whatever_the_result_is_that_of_the_model_and_comments_outside_stay_in_order() {
+    fn random_merges_match_the_model_and_keep_comments_in_order() {
         let mut dice = Dice(7);
         for round in 0..20_000 {
             let (old, new) = (dice.object(4), dice.object(4));

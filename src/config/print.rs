@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json5_says_is_said_in_json() {
+    fn json5_values_are_converted_to_json() {
         let text = "{a: +1, 'b': .5, c: 5., d: 0x1F, e: -0xf, f: NaN, g: -Infinity, h: 1e5, i: -.5E-3, // no\n j: 'x\\'\"\\n\\u0001', k: [null, true,],}";
         let json = r#"{"a":1,"b":0.5,"c":5,"d":31,"e":-15,"f":null,"g":null,"h":1e5,"i":-0.5E-3,"j":"x'\"\n\u0001","k":[null,true]}"#;
         assert_eq!(of(text), json);
@@ -199,12 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_said_twice_the_last_counts() {
+    fn last_of_duplicate_keys_wins() {
         assert_eq!(of("{a: 1, b: 2, a: 3}"), r#"{"b":2,"a":3}"#);
     }
 
     #[test]
-    fn secrets_are_known_by_their_keys_and_shown_by_nobody() {
+    fn secrets_are_recognized_by_key_and_redacted() {
         let text = r#"{gateway: {auth: {token: "s1", password: 1234, mode: "token"}, upstream: {tokenFile: "f"}},
             env: {OPENAI_API_KEY: "s2", X: "${S3}"}, channels: {secrets: [{a: "s4"}]}, t: {token: "${VAR}"},
             r: {token: {source: "env", id: "NAME"}}, u: "https://me:s5@host/x", maxTokens: 5, v: "http://host/a@b"}"#;
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_laid_out_and_nulls_of_a_patch_are_left_out() {
+    fn values_are_indented_and_patch_nulls_omitted() {
         let text = "{a: {b: [1, {x: null}], c: null}, d: {}, n: null}";
         let value = read(text).ok().flatten().unwrap().value;
         let lines = "{\n    \"a\": {\n      \"b\": [\n        1,\n        {\n          \"x\": null\n        }\n      ]\n    },\n    \"d\": {}\n  }";

@@ -155,7 +155,7 @@ mod tests {
     const OLD: &str = "{\n  // mine\n  gateway: { auth: { token: 'very-secret', mode: \"token\" } }, // end\n  l: [{id: 'a', token: 's-a'}, {id: 'b', token: 's-b'}],\n}\n";
 
     #[test]
-    fn what_is_hidden_comes_back_where_it_was() {
+    fn redacted_values_are_restored_in_place() {
         let hidden = hide(OLD).unwrap();
         assert!(
             !hidden.contains("secret") && hidden.contains("// mine") && hidden.contains("mode: \"token\""),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_moved_keeps_its_own_secret() {
+    fn moved_entry_keeps_its_secret() {
         let moved = format!(
             r#"{{"l":[{{"id":"b","token":"{HIDDEN}"}},{{"id":"c","token":"new"}},{{"id":"a","token":"{HIDDEN}"}}]}}"#
         );
@@ -174,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_share_an_id_keep_their_own_secrets_where_they_stand() {
+    fn entries_with_the_same_id_keep_their_secrets_by_position() {
         let old = "{l: [{id: 'a', token: 's-one'}, {id: 'a', token: 's-two'}]}";
         assert_eq!(restore(&hide(old).unwrap(), old).unwrap(), old);
     }
 
     #[test]
-    fn an_entry_without_an_id_is_known_by_what_is_not_hidden() {
+    fn entry_without_an_id_is_matched_by_its_visible_values() {
         let hidden = |urls: &[&str]| {
             let items = urls.iter().map(|url| format!(r#"{{"url":"{url}","secret":"{HIDDEN}"}}"#)).collect::<Vec<_>>();
             format!("{{\"hooks\":[{}]}}", items.join(","))
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_value_without_an_old_one_is_refused() {
+    fn redacted_value_without_an_old_value_is_rejected() {
         let password = format!("{{gateway: {{auth: {{password: '{HIDDEN}'}}}}}}");
         let token = format!("{{l: [{{id: 'z', token: '{HIDDEN}'}}]}}");
         assert_eq!(restore(&password, OLD).unwrap_err(), "gateway.auth.password");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_whose_secret_stands_in_a_comment_too_is_not_shown() {
+    fn text_with_a_secret_in_a_comment_is_not_shown() {
         assert_eq!(hide("{auth: {token: 'abc-def'}} // abc-def"), None);
         assert_eq!(hide("{auth: {token: 'abc'"), None);
         assert_eq!(hide(""), None);

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_stands_once_under_a_section_of_the_table() {
+    fn every_key_is_listed_once_under_a_known_section() {
         for (at, key) in KEYS.iter().enumerate() {
             assert!(KEYS[..at].iter().all(|other| other.path != key.path), "{} stands twice", key.path);
             assert!(key.path.len() <= limits::WORD_LEN);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_key_is_found_by_its_last_name_or_a_slip_of_the_finger() {
+    fn nearest_key_is_found_by_last_segment_or_typo() {
         for (given, meant) in [
             ("auth.allowInsecureAuth", "controlUi.allowInsecureAuth"),
             ("auth.trustedProxies", "trustedProxies"),
@@ -257,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_like_no_other_has_no_nearest_key() {
+    fn dissimilar_names_have_no_nearest_key() {
         for given in ["banana", "x", "", &"a".repeat(65), &"token".repeat(40)] {
             assert_eq!(nearest(given), None, "{given}");
         }
     }
 
     #[test]
-    fn defaults_lie_within_their_own_bounds() {
+    fn defaults_are_within_their_bounds() {
         for key in KEYS {
             if let Number(least, greatest, default) = key.kind {
                 assert!((least..=greatest).contains(&default), "{}", key.path);

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_written_as_browsers_send_it() {
+    fn origins_are_normalized_as_browsers_send_them() {
         for (given, normal) in [
             ("http://127.0.0.1:18789", "http://127.0.0.1:18789"),
             ("HTTPS://Gate.Example/", "https://gate.example"),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_would_send_is_no_origin() {
+    fn invalid_origins_are_rejected() {
         for bad in [
             "",
             "null",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_is_a_plain_websocket_url() {
+    fn upstream_must_be_a_plain_websocket_url() {
         for good in ["ws://10.0.0.2:18789", "ws://gate/path?x=1", "ws://[::1]:80/"] {
             assert_eq!(websocket_url(good).as_deref(), Some(good));
         }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_path_has_a_slash_in_front_only() {
+    fn base_path_is_normalized_to_a_leading_slash() {
         for (given, normal) in [("", ""), ("/", ""), ("ui", "/ui"), ("/ui/", "/ui"), ("/a/b", "/a/b"), (" /a ", "/a")] {
             assert_eq!(base_path(given).as_deref(), Some(normal), "{given}");
         }
