@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_read() {
+    fn every_command_is_parsed() {
         let approve = |word: Option<&str>| Command::Devices(Devices::Approve(word.map(text)));
         let table: &[(&[&str], Command)] = &[
             (&[], Command::Run),
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_names_what_was_meant() {
+    fn typos_suggest_the_intended_name() {
         let table: &[(&[&str], &str)] = &[
             (&["devcies"], "there is no command `devcies`; did you mean `gatelet devices`?\nsee `gatelet help`"),
             (&["zzz"], "there is no command `zzz`\nsee `gatelet help`"),
@@ -605,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn global_options_reach_the_configuration_and_explain_keeps_its_own_token() {
+    fn global_options_are_applied_and_explain_keeps_its_own_token_option() {
         let given =
             parse(["status", "--token=t", "--state-dir", "/s", "--json", "--bind", "lan", "--auth", "token"]).unwrap();
         assert_eq!(given.overrides.token.unwrap().expose(), "t");

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_device_may_is_said_in_few_words() {
+    fn device_rights_are_summarized() {
         for (text, shown) in [
             (r#"{"roles":["operator"],"scopes":["operator.read","operator.admin"]}"#, "operator: admin"),
             (
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_role_named_all_that_it_has_are_meant() {
+    fn omitted_role_means_all_roles_of_the_device() {
         let entry = Entry { device: "aaaaaa".into(), ..Entry::default() };
         let has = ["operator".to_string()];
         assert_eq!(roles(&entry, None, &has).unwrap(), has);

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_help_is_wider_than_a_terminal_or_ends_in_blanks() {
+    fn help_fits_a_terminal_without_trailing_blanks() {
         for about in all().map(Some).chain([None]) {
             let text = text(about);
             for line in text.lines() {

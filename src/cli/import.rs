@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_openclaw_becomes_a_device_without_its_token() {
+    fn openclaw_record_is_imported_without_its_token() {
         let plan = plan(&table(4, vec![]), &[format!("{{{}}}", record(1, ""))], false);
         assert_eq!(words(&plan), ["imported"]);
         let (slot, Some(device)) = &plan.changes[0] else { panic!() };
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_device_is_skipped_with_its_reason() {
+    fn invalid_records_are_skipped_with_a_reason() {
         let (id, public) = key(1);
         let other = key(2).0;
         for (text, reason) in [
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_here_stays_as_it_is_unless_told_otherwise() {
+    fn existing_device_is_replaced_only_on_request() {
         let file = [format!("{{{}}}", record(1, ""))];
         let mut known = device(&key(1).0, &parse("f", file[0].as_bytes()).unwrap().get(&key(1).0).unwrap()).unwrap();
         known.revoke(Role::Operator);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_takes_what_fits() {
+    fn import_into_a_full_table_takes_what_fits() {
         let file = [format!("{{{},{},{}}}", record(1, ""), record(2, ""), record(3, ""))];
         let plan = plan(&table(2, vec![]), &file, false);
         assert_eq!(words(&plan), ["imported", "imported", "skipped"]);
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_role_stays_revoked() {
+    fn revoked_role_stays_revoked_after_import() {
         let both = r#","revokedRoles":["operator"],"label":"Mine""#;
         let (id, public) = key(1);
         let token = format!(
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_approved_of_a_node_is_approved_here_unless_something_is_already() {
+    fn approved_commands_are_imported_unless_some_exist() {
         let (id, public) = key(1);
         let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
         let nodes = |names: &str| {
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_names_its_device_whichever_file_comes_first() {
+    fn node_record_labels_its_device_in_any_file_order() {
         let (id, public) = key(1);
         let nodes = format!(r#"{{"{id}":{{"nodeId":"{id}","displayName":"Garage","token":"x"}}}}"#);
         let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_is_known_by_its_long_and_its_short_name() {
+    fn scopes_are_accepted_by_long_and_short_name() {
         assert_eq!(scope("read").unwrap(), Scope::Read);
         assert_eq!(scope("operator.talk.secrets").unwrap(), Scope::TalkSecrets);
         assert!(scope("raed").unwrap_err().message.contains("did you mean `read`"));

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_its_beginning_and_a_name_mean_the_device() {
+    fn device_is_selected_by_id_prefix_or_name() {
         for typed in ["bbbbbb33", "bbbbbb", "BBBBBB3", "desk", " Desk "] {
             assert_eq!(find(&some(), typed).unwrap().unwrap().device, "bbbbbb33", "{typed}");
         }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_several_lists_them() {
+    fn ambiguous_selection_lists_the_matches() {
         for typed in ["aaaaaa", "PHONE"] {
             let message = find(&some(), typed).unwrap_err().message.clone();
             assert!(
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_id_wins_over_one_that_begins_with_it() {
+    fn exact_id_wins_over_a_longer_match() {
         let both = [entry("aaaaaa", "", ""), entry("aaaaaa11", "", "")];
         assert_eq!(find(&both, "aaaaaa").unwrap().unwrap().device, "aaaaaa");
     }
 
     #[test]
-    fn too_few_digits_and_nothing_at_all_fit_nothing() {
+    fn short_prefixes_and_empty_text_match_nothing() {
         for typed in ["bbbbb", "", " ", "b", "nobody"] {
             assert_eq!(find(&some(), typed).unwrap(), None, "{typed}");
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_names_is_not_meant_by_the_empty_name() {
+    fn empty_text_does_not_match_a_device_without_a_name() {
         assert_eq!(find(&[entry("dddddd", "", "")], "").unwrap(), None);
     }
 }

@@ -176,7 +176,7 @@ mod tests {
     const PLAIN: Style = Style { colour: false };
 
     #[test]
-    fn columns_are_aligned_and_lines_end_in_no_blanks() {
+    fn columns_are_aligned_without_trailing_blanks() {
         let mut grid = Grid::new(&["ID", "NAME", "X"]);
         grid.row(vec!["1234".into(), "a".into(), String::new()]);
         grid.row(vec!["1".into(), "\u{e9}\u{6771}".into(), "y".into()]);
@@ -184,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_steers_no_terminal() {
+    fn control_characters_in_names_are_replaced() {
         let mut grid = Grid::new(&["N"]);
         grid.row(vec!["\x1b[31mred\n\u{202e}".into()]);
         assert_eq!(grid.text(PLAIN), "N\n\u{fffd}[31mred\u{fffd}\u{fffd}\n");
     }
 
     #[test]
-    fn a_clock_that_lies_shows_a_dash() {
+    fn implausible_times_show_a_dash() {
         let now = WallMs(1_700_000_000_000);
         for (then, shown) in [
             (0, "-"),
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_for_people() {
+    fn durations_are_human_readable() {
         for (ms, shown) in [(900, "0 s"), (61_000, "1 min"), (7_500_000, "2 h 5 min"), (90_000_000, "1 d 1 h")] {
             assert_eq!(span(ms), shown);
         }
     }
 
     #[test]
-    fn colour_is_put_only_where_it_is_wanted() {
+    fn colour_is_used_only_if_enabled() {
         assert_eq!(PLAIN.bad("x"), "x");
         assert_eq!(Style { colour: true }.bad("x"), "\x1b[31mx\x1b[0m");
     }

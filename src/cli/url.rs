@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_the_same_in_a_link_unless_it_would_break_it() {
+    fn token_in_a_link_is_escaped_only_where_needed() {
         assert_eq!(encoded("aZ0-._~"), "aZ0-._~");
         assert_eq!(encoded("a b&c#d%+\u{e9}"), "a%20b%26c%23d%25%2B%C3%A9");
     }
