@@ -148,7 +148,7 @@ fn table_operations_do_not_allocate() {
             assert_eq!(table.find(&device(n, Provenance::Token).id).is_some(), n < SIZE);
         }
         for n in SIZE..2 * SIZE {
-            let Room::GivesWay(slot) = table.room() else { panic!("an old silent pairing gives way") };
+            let Room::GivesWay(slot) = table.room() else { panic!("an old evictable device is replaced") };
             table.put(slot, Device { seen_age: TableAge(limits::GIVE_WAY_AGE_HOURS), ..device(n, Provenance::Token) });
             table.connected(slot, true);
         }

@@ -223,12 +223,12 @@ fn shipped(tree: &str) -> BTreeMap<String, BTreeSet<String>> {
         let name = name.split(' ').next().unwrap_or("");
         above.truncate(depth);
         if let Some(user) = above.last() {
-            shipped.get_mut(user).expect("it had its line").insert(name.to_string());
+            shipped.get_mut(user).expect("each parent has a line").insert(name.to_string());
         }
         shipped.entry(name.to_string()).or_default();
         above.push(name.to_string());
     }
-    shipped.remove("gatelet").expect("the tree is ours");
+    shipped.remove("gatelet").expect("the root of the tree is gatelet");
     shipped
 }
 

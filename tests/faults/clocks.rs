@@ -48,12 +48,14 @@ fn admission_works_with_a_clock_in_1970_and_2099() {
     let mut socket = gateway.dial().open();
     let nonce = socket.challenge();
     set(&clock, "2099-12-31 12:00:00");
-    socket.connect(Who::v4().device(&early).params(&nonce)).expect("a nonce is as old as it is");
+    socket
+        .connect(Who::v4().device(&early).params(&nonce))
+        .expect("the age of a nonce does not depend on the wall clock");
     join(&gateway, &late);
     gateway.logged(&["2099-12-31T12:", " admit "]);
-    gateway.connect(&Who::v4().code(&good).device(&by_code)).expect("a code of ten minutes, a moment ago");
+    gateway.connect(&Who::v4().code(&good).device(&by_code)).expect("a setup code made a moment ago is still valid");
     gateway.connect(&Who::v4().code(&spent).device(&Device::new())).expect_err("spent is spent");
-    admin.call("device.pair.list", json!({})).expect("and nobody was thrown out");
+    admin.call("device.pair.list", json!({})).expect("no connection was closed");
     assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
 
     set(&clock, "1970-01-01 00:00:00");

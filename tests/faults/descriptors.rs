@@ -63,8 +63,8 @@ fn exhausted_descriptors_do_not_stop_admitted_clients_or_use_cpu() {
         known.call("status", json!({})).unwrap();
     }
     let label = json!({ "deviceId": device.id, "label": "still written" });
-    known.call("device.pair.rename", label).expect("the table needs no new descriptor");
-    assert!(begun.elapsed() < Duration::from_secs(14), "the crowd was still there");
+    known.call("device.pair.rename", label).expect("renaming needs no new descriptor");
+    assert!(begun.elapsed() < Duration::from_secs(14), "the silent connections are still open");
     drop(silent);
     gateway.connect(&Who::v4().device(&device)).expect("a known device").leave();
     gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).expect("a new one").leave();
@@ -95,13 +95,13 @@ fn admitted_clients_may_use_all_descriptors_and_free_them_on_disconnect() {
     for session in &mut admitted {
         session.call("status", json!({})).unwrap();
     }
-    assert!(!waits.is_finished(), "there is a descriptor more than there can be");
+    assert!(!waits.is_finished(), "a connection was accepted beyond the descriptor limit");
     admitted.pop().unwrap().leave();
     let mut came = waits.join().unwrap();
     came.call("status", json!({})).unwrap();
     let config = came.call("config.get", json!({}));
-    assert_eq!(config.unwrap_err().code(), "UNAVAILABLE", "there is none to read the file with");
+    assert_eq!(config.unwrap_err().code(), "UNAVAILABLE", "no descriptor is free to read the file");
     came.leave();
     until(|| open_descriptors(&gateway) < DESCRIPTORS, || "nobody left".into());
-    admitted[0].call("config.get", json!({})).expect("and now there is one");
+    admitted[0].call("config.get", json!({})).expect("a descriptor is free again");
 }

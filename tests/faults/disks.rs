@@ -178,7 +178,7 @@ fn full_disk_keeps_the_configuration_intact_and_the_log_resumes() {
     let mut after = files(&gateway.plan.dir());
     let logged = after.insert("gateway.log".into(), before["gateway.log"].clone()).unwrap();
     assert!(after == before, "{:?}", after.keys());
-    assert!(logged.len() < 64 * 1024, "it cannot grow: {}", logged.len());
+    assert!(logged.len() < 64 * 1024, "the log file cannot grow: {}", logged.len());
     drop(full);
     change(&mut admin, "config.patch").unwrap();
     assert!(fs::read_to_string(&config).unwrap().contains("https://a.example"));
@@ -244,7 +244,7 @@ impl Thin {
         run(&["sync", "-f", text(file)]);
         let (bytes, image) = (fs::read(file).unwrap(), fs::read(&self.image).unwrap());
         let at = (0..image.len()).step_by(1024).find(|at| image[*at..].starts_with(&bytes));
-        self.fail_at(at.expect("the file lies on the disk in one piece"), bytes.len())
+        self.fail_at(at.expect("the file is contiguous on the disk"), bytes.len())
     }
 
     fn fail_at(&self, offset: usize, len: usize) -> Ballast {

@@ -195,7 +195,7 @@ fn come_back(gateway: &Gateway, known: &mut Known) {
             assert!(known.state.paired && !known.state.revoked, "{} is let in: {:?}", known.device.id, known.state);
             let told = std::mem::replace(&mut known.state.token, session.token());
             assert!(told.is_empty() || told == known.state.token, "{}: a token was lost", known.device.id);
-            assert!(known.state.token != known.state.ended, "{}: a token came back", known.device.id);
+            assert!(known.state.token != known.state.ended, "{}: an ended token is valid again", known.device.id);
         }
         Err(refused) => {
             assert!(!known.state.paired || known.state.revoked, "{}: {:?}, {refused:?}", known.device.id, known.state);
@@ -237,7 +237,7 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
     clients.iter_mut().for_each(|client| client.check(&gateway, &list, false));
     let ours: usize =
         clients.iter().map(|client| client.devices.iter().filter(|known| known.state.paired).count()).sum();
-    assert_eq!(list.len(), ours, "a device that nobody paired");
+    assert_eq!(list.len(), ours, "an unknown device in the list");
     let (dial, over) = (gateway.dial(), AtomicBool::new(false));
     let plan = thread::scope(|scope| {
         let (dial, over) = (&dial, &over);

@@ -330,7 +330,7 @@ fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
         soak.over.store(true, Ordering::Relaxed);
         let ended: Vec<bool> = others.into_iter().map(|one| one.join().is_ok()).collect();
         soak.nodes_over.store(true, Ordering::Relaxed);
-        assert!(ended.into_iter().all(|well| well), "one of them met what it did not expect");
+        assert!(ended.into_iter().all(|well| well), "a client failed");
     });
     samples
 }

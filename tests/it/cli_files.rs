@@ -140,7 +140,7 @@ fn exports_can_be_imported_and_contain_no_token() {
     assert!(!other.good(&["devices", "--json"]).contains(&id(2)));
     let words = other.good(&["table", "import", &file]);
     assert!(words.contains("2 taken over, 1 skipped"), "{words}");
-    assert!(other.good(&["devices"]).contains("operator (revoked)"), "the revocation came along");
+    assert!(other.good(&["devices"]).contains("operator (revoked)"), "the revocation is exported and imported");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn damaged_tables_are_reported_repaired_and_never_read_as_empty() {
     assert_eq!(check.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&check.stdout).contains("damaged"));
     assert_eq!(place.bad(&["devices"]).0, 5);
-    assert_eq!(fs::read(&table).unwrap(), bytes, "looking changed nothing");
+    assert_eq!(fs::read(&table).unwrap(), bytes, "checking changes nothing");
     let words = place.good(&["table", "repair"]);
     assert!(words.contains("lost records: 0") && words.contains("devices: 1"), "{words}");
     assert!(place.good(&["devices", "--json"]).contains(&id(2)));
@@ -243,10 +243,13 @@ fn all_configuration_problems_are_listed_with_exit_code_1() {
     assert!(code == 1 && words.contains("prot"), "{words}");
     let print = place.run(&["config", "print"]);
     let words = String::from_utf8(print.stdout).unwrap();
-    assert!(words.contains("everywhere") && words.contains("gateway.auth.mode"), "what is wrong stands above: {words}");
+    assert!(
+        words.contains("everywhere") && words.contains("gateway.auth.mode"),
+        "the problems are printed first: {words}"
+    );
     assert_eq!(print.status.code(), Some(1), "no gateway starts with that");
     let print = place.run(&["config", "print", "--json"]);
-    assert_eq!(print.status.code(), Some(1), "scripts are told so too");
+    assert_eq!(print.status.code(), Some(1), "the JSON output reports it too");
     assert!(String::from_utf8(print.stdout).unwrap().contains("gateway.auth.mode"));
 }
 

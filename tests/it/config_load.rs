@@ -430,7 +430,11 @@ fn secrets_are_never_printed() {
     let secrets =
         loaded.settings.iter().filter(|setting| setting.path.ends_with("token") || setting.path.ends_with("password"));
     for setting in secrets {
-        assert_eq!(setting.value, "hidden", "{}: its digits would let others find it by trying", setting.path);
+        assert_eq!(
+            setting.value, "hidden",
+            "{}: a printed digest would allow an offline attack on the secret",
+            setting.path
+        );
     }
     let long = "0123456789abcdef0123456789abcdef";
     for (token, shown) in [(long, "sha256:3eb1bd43..."), (&long[1..], "hidden")] {
@@ -561,7 +565,7 @@ fn windows_service_state_is_in_program_data() {
     assert_eq!(state_dir(&world.clone().file(table, "")).as_deref(), Some(data));
     assert_eq!(state_dir(&world.clone().locked(table)), Some(local.clone()));
     assert_eq!(state_dir(&world.clone()), Some(local.clone()));
-    assert_eq!(state_dir(&plain.file(table, "").file(SERVICE, "")), Some(local.clone()), "nothing says where it is");
+    assert_eq!(state_dir(&plain.file(table, "").file(SERVICE, "")), Some(local.clone()), "ProgramData is not set");
     assert_eq!(state_dir(&world.file(table, "").file(local.to_str().unwrap(), "")), Some(local));
 }
 
@@ -569,7 +573,7 @@ fn windows_service_state_is_in_program_data() {
 fn tilde_expands_to_the_home_directory_per_platform() {
     let at = |world: World, path: &str| state_dir(&world.var("GATELET_STATE_DIR", path)).unwrap();
     assert_eq!(at(World::bare(), "~/gate"), Path::new("/home/ann/gate"));
-    assert_eq!(at(World::bare(), "~\\gate"), Path::new("~\\gate"), "a name like others, but on Windows");
+    assert_eq!(at(World::bare(), "~\\gate"), Path::new("~\\gate"), "an ordinary name, except on Windows");
     let windows = World { windows: true, ..World::default() }.var("USERPROFILE", "/Users/ann");
     assert_eq!(at(windows.clone(), "~\\gate"), Path::new("/Users/ann/gate"));
     assert_eq!(at(windows.clone(), "~/gate"), Path::new("/Users/ann/gate"));

@@ -194,7 +194,7 @@ fn failed_write_leaves_the_file_unchanged() {
     std::fs::set_permissions(file(&gateway), PermissionsExt::from_mode(0o640)).unwrap();
     change(&mut session, "config.patch", raw).unwrap();
     let mode = std::fs::metadata(file(&gateway)).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o640, "the owner's choice of rights is kept");
+    assert_eq!(mode & 0o777, 0o640, "the file mode set by the owner is kept");
     let leftovers = std::fs::read_dir(file(&gateway).parent().unwrap()).unwrap().count();
     assert_eq!(leftovers, 2, "the file and the state directory");
     let limited = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=1024", "--"];
@@ -204,7 +204,7 @@ fn failed_write_leaves_the_file_unchanged() {
     let failed = change(&mut admin(&gateway, 4), "config.patch", &long).unwrap_err();
     assert!(failed.contains("cannot write"), "{failed}");
     assert_eq!(text(&gateway), before);
-    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "), "the pairing table is well");
+    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "), "the pairing table is still writable");
 }
 
 #[test]
@@ -307,12 +307,12 @@ fn settings_that_need_a_restart_are_reported_and_logged() {
     let applied = get(&mut session)["appliedConfigHash"].clone();
     let raw = "{gateway: {bind: 'auto', pairing: {capacity: 9}}}";
     let patched = change(&mut session, "config.patch", raw).unwrap();
-    assert_eq!(patched["restartRequired"], json!(["gateway.bind"]), "a table's size is for good");
+    assert_eq!(patched["restartRequired"], json!(["gateway.bind"]), "the capacity of a table is fixed");
     gateway.logged(&["gateway.bind", "at the next start"]);
     let seen = get(&mut session);
     assert_eq!((&seen["appliedConfigHash"], &seen["restartRequired"]), (&applied, &patched["restartRequired"]));
     let back = change(&mut session, "config.patch", "{gateway: {bind: 'loopback', pairing: null}}").unwrap();
-    assert_eq!(back["restartRequired"], json!([]), "as it was started");
+    assert_eq!(back["restartRequired"], json!([]), "the value from the start");
 }
 
 #[test]

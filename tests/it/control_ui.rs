@@ -200,7 +200,7 @@ fn own_page_stays_available_and_unregisters_the_other_service_worker() {
     assert_eq!((moved.status(), moved.header("Location")), ("302", Some("/gatelet/?a=b")));
     let own = site.get("/gatelet/", &[HTML]);
     assert!(own.header("Content-Security-Policy").unwrap().starts_with("default-src 'none'"), "{}", own.head);
-    assert_eq!(site.get("/gatelet/sw.js", &[]).status(), "404", "only where the other page had its worker");
+    assert_eq!(site.get("/gatelet/sw.js", &[]).status(), "404", "only at the path of the other page's service worker");
     let alone = Plan::new().start();
     let worker = ask(&alone.dial(), "GET", "/sw.js?v=1", &[]);
     assert_eq!((worker.status(), worker.header("Content-Type")), ("200", Some("text/javascript")));
@@ -375,7 +375,7 @@ fn special_files_are_not_opened_and_do_not_block() {
     assert!(made.success());
     let begun = Instant::now();
     assert_eq!(site.get("/pipe.txt", &[HTML]).status(), "404");
-    assert!(begun.elapsed() < at_most(Duration::from_secs(5)), "nobody writes into the pipe");
+    assert!(begun.elapsed() < at_most(Duration::from_secs(5)), "the pipe has no writer");
     assert_eq!(site.get("/favicon.svg", &[]).status(), "200");
 }
 
@@ -390,7 +390,7 @@ fn large_files_are_streamed_and_slow_readers_block_no_other_client() {
     let mut first = [0; 12];
     slow.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    assert!(site.get("/large.wasm", &[]).body == content, "another reader has it all meanwhile");
+    assert!(site.get("/large.wasm", &[]).body == content, "another reader receives the whole file meanwhile");
     site.gateway.admin();
     // a file truncated while it is sent ends the response early; the rest is not padded
     fs::write(site.dir.0.join("site/large.wasm"), b"").unwrap();
@@ -461,7 +461,7 @@ fn http_password_attempts_are_rate_limited_without_locking_websocket_clients() {
     for _ in 0..10 {
         assert_eq!(get("guess"), "401");
     }
-    assert_eq!(get(password), "401", "even the right one is not looked at");
+    assert_eq!(get(password), "401", "even the right password is not checked");
     site.gateway.connect(&Who::v4().password(password)).expect("a client from the same address");
     let none = Site::new(V4, json!({ "auth": { "mode": "none" } }));
     assert_eq!(none.get("/control-ui-config.json", &[]).status(), "200");
@@ -481,7 +481,11 @@ fn missing_index_is_reported_without_stopping_the_gateway() {
         for part in ["gateway.controlUi.root", "no index.html", "openclaw/dist/control-ui", "/gatelet/"] {
             assert!(got.text().contains(part), "{part}: {}", got.text());
         }
-        assert!(!got.text().contains(site.dir.0.to_str().unwrap()), "strangers learn no path: {}", got.text());
+        assert!(
+            !got.text().contains(site.dir.0.to_str().unwrap()),
+            "the path is not shown to unauthenticated clients: {}",
+            got.text()
+        );
     }
     fs::write(site.dir.0.join("site/index.html"), vec![b'x'; 256 * 1024 + 1]).unwrap();
     assert_eq!(site.get("/", &[]).status(), "503", "no index is that large");

@@ -173,7 +173,7 @@ fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option
         }
         Err((status, log)) => {
             assert!(status.code().is_some_and(|code| code != 0), "{what}: {status}");
-            assert!(log.contains("gatelet table"), "{what}: it names the way out: {log}");
+            assert!(log.contains("gatelet table"), "{what}: the log names the repair command: {log}");
             assert!(std::fs::read(&table).unwrap() == bytes, "{what}: the file is as it was");
             None
         }
@@ -196,7 +196,7 @@ fn damaged_table_keeps_every_intact_device_or_prevents_the_start() {
                 bytes[at] ^= 1 << (offset % 8);
                 let what = format!("bit {} of byte {at}", offset % 8);
                 let known = start_on(&plan, &devices, &bytes, &what);
-                assert!(known.is_none() || known == Some(3), "{what}: the other copy has it: {known:?}");
+                assert!(known.is_none() || known == Some(3), "{what}: the other replica has it: {known:?}");
             }
         }
     }
@@ -208,7 +208,7 @@ fn damaged_table_keeps_every_intact_device_or_prevents_the_start() {
     assert_eq!(start_on(&plan, &devices, &vec![0; whole.len()], "zeros"), None);
     let mut both = whole.clone();
     (both[1024 + 90], both[half + 1024 + 90]) = (!both[1024 + 90], !both[half + 1024 + 90]);
-    assert_eq!(start_on(&plan, &devices, &both, "both copies of a device"), None);
+    assert_eq!(start_on(&plan, &devices, &both, "both replicas of a device"), None);
     assert_eq!(start_on(&plan, &devices, &whole, "whole again"), Some(3));
 }
 
@@ -220,7 +220,7 @@ fn table_without_its_key_file_prevents_the_start() {
     std::fs::remove_file(&key).unwrap();
     let (status, log) = plan.clone().try_start().err().expect("it does not start");
     assert!(!status.success() && log.contains("table.key") && log.contains("gatelet table"), "{log}");
-    assert!(!key.exists() && std::fs::read(&table).unwrap() == before, "nothing is made anew");
+    assert!(!key.exists() && std::fs::read(&table).unwrap() == before, "no new file is created");
 }
 
 /// Returns a gateway that cannot write a file beyond its first KiB, as on a full disk; see
@@ -257,11 +257,15 @@ fn full_disk_admits_by_secret_and_keeps_setup_codes_unused() {
 
     let session =
         gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).expect("with the secret, for this connection");
-    assert!(session.hello["auth"].get("deviceToken").is_none(), "nothing is promised: {}", session.hello["auth"]);
+    assert!(
+        session.hello["auth"].get("deviceToken").is_none(),
+        "no device token without a durable record: {}",
+        session.hello["auth"]
+    );
     gateway.logged(&[" admit ", &format!("conn={} ", session.conn()), "cannot be written"]);
     assert_eq!(admin.call("device.pair.list", json!({})).unwrap()["paired"], json!([]));
     assert_eq!(gateway.connect(&Who::v4().device(&by_token)).unwrap_err().code(), "AUTH_TOKEN_MISSING");
-    assert!(files(&gateway.plan.dir()) == before, "what cannot be written is not half written");
+    assert!(files(&gateway.plan.dir()) == before, "a failed write leaves the files unchanged");
 
     free_space(&gateway);
     gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).unwrap().token();
@@ -286,7 +290,7 @@ fn full_disk_admits_known_devices_with_their_newest_token() {
     // its first use ends the older tokens; a failed write of that must not cost the device its
     // record
     for _ in 0..2 {
-        gateway.connect(&Who::v4().device(&device).device_token(&newest)).expect("known is known").leave();
+        gateway.connect(&Who::v4().device(&device).device_token(&newest)).expect("a known device is admitted").leave();
     }
 }
 
@@ -317,7 +321,8 @@ fn failed_write_returns_an_error_and_changes_nothing() {
     assert_eq!((&shown["revokedRoles"], shown.get("label")), (&json!([]), None));
     own.call("status", json!({})).expect("and was not closed");
     free_space(&gateway);
-    let approved = admin.call("node.pair.approve", json!({ "requestId": waits })).expect("it still waits");
+    let approved =
+        admin.call("node.pair.approve", json!({ "requestId": waits })).expect("the request is still pending");
     assert_eq!(approved["node"]["commands"], json!(["system.which"]));
     let again = admin.call("node.pair.approve", json!({ "requestId": waits })).unwrap_err();
     assert_eq!(again.message(), "unknown requestId", "now it is decided");

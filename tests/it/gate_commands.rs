@@ -235,7 +235,7 @@ fn allow_and_deny_lists_change_the_offered_commands() {
         assert_eq!(wide.invoke("own.thing", &all), Ok(()));
         assert_eq!(reason(wide.invoke("Own.Thing", &all)), Some("command not allowlisted"), "names are exact");
         let both = rules(node, &["camera.snap", "system.run"], &["camera.snap", " system.run "]);
-        assert_eq!(both.offered().count(), 0, "to deny is stronger");
+        assert_eq!(both.offered().count(), 0, "deny takes precedence");
         assert_eq!(text(both.invoke("camera.snap", &all)), "\"camera.snap\" is blocked by gateway.nodes.commands.deny");
         let worker = rules(node, &["worker.launch.v1"], &[]);
         let opened = worker.offered().any(|name| name == "worker.launch.v1");
@@ -341,7 +341,7 @@ fn only_offered_commands_widen_the_approved_ones() {
         assert_eq!(of(declared).widens(&old), wider, "{declared:?}");
     }
     let wider = of(&["system.which", "system.run"]);
-    assert_eq!(wider.invoke("system.which", &old), Ok(()), "while the owner is asked again");
+    assert_eq!(wider.invoke("system.which", &old), Ok(()), "while another approval is pending");
     assert_eq!(reason(wider.invoke("system.run", &old)), Some("command not allowlisted"));
 }
 

@@ -109,10 +109,10 @@ fn address_admits_only_through_the_three_options_for_it() {
                 || cidr == 1 && row.facts.role == Some(Role::Node) && secret;
             match (far, near) {
                 (None, Some(_)) => {
-                    assert!(by_option, "an address let it in: {row:?}");
+                    assert!(by_option, "an address caused the admission: {row:?}");
                     helped += 1;
                 }
-                (Some(_), None) => panic!("an address kept it out: {row:?}"),
+                (Some(_), None) => panic!("an address caused the rejection: {row:?}"),
                 (Some(far), Some(near)) => assert!(everything_in(near.scopes).covers(far.scopes), "{row:?}"),
                 (None, None) => {}
             }
@@ -184,8 +184,10 @@ fn requesting_more_scopes_keeps_granted_ones() {
         for more in Scope::ALL {
             let mut greedy = row.clone();
             greedy.facts.requested = row.facts.requested.with(Scopes::of(more));
-            let Some(after) = world.admission(&greedy) else { panic!("asking for {more:?} shut it out: {row:?}") };
-            assert_eq!(before.scopes.without(after.scopes), Scopes::NONE, "asking for {more:?}: {row:?}");
+            let Some(after) = world.admission(&greedy) else {
+                panic!("requesting {more:?} caused a rejection: {row:?}")
+            };
+            assert_eq!(before.scopes.without(after.scopes), Scopes::NONE, "requesting {more:?}: {row:?}");
         }
     }
 }
@@ -263,7 +265,7 @@ fn assert_shape(row: &Row, admission: &Admission) {
     assert!(admission.role == Role::Operator || admission.scopes.is_empty() && admission.ask.is_empty(), "{row:?}");
     assert!(admission.scopes.and(admission.ask).is_empty(), "{row:?}");
     match (admission.place, row.known(), row.room()) {
-        (Place::Nowhere(_), ..) => assert!(admission.ask.is_empty(), "nobody to ask for: {row:?}"),
+        (Place::Nowhere(_), ..) => assert!(admission.ask.is_empty(), "no record to request scopes for: {row:?}"),
         (Place::Known(slot), Known::Yes { slot: stands, roles, .. }, _) => {
             assert_eq!(slot, stands);
             assert!(roles.contains(admission.role), "{row:?}");
@@ -368,7 +370,7 @@ fn compare(axes: &Axes) -> u64 {
             }
         };
         let other = scope.spawn(half(1));
-        half(0)() + other.join().expect("the other half holds too")
+        half(0)() + other.join().expect("the other half passes too")
     })
 }
 

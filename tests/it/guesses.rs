@@ -45,21 +45,21 @@ fn while_guessed(
                     let counter = match refused.code() {
                         "AUTH_RATE_LIMITED" => &told.later,
                         code if code == wrong => &told.wrong,
-                        other => panic!("a guess is told {other}"),
+                        other => panic!("an attempt was rejected with {other}"),
                     };
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         let ends = Ends(&over);
-        until(|| told.later.load(Ordering::Relaxed) > 0, || "the line is never full".into());
+        until(|| told.later.load(Ordering::Relaxed) > 0, || "the attempt queue was never full".into());
         meanwhile();
         drop(ends);
     });
     let spent = begun.elapsed().as_millis() as u64;
     let looked_at = told.wrong.load(Ordering::Relaxed);
     let most = limits::GUESSES_AT_ONCE + limits::GUESSES_WAITING as u64 + spent / every_ms;
-    assert!((limits::GUESSES_AT_ONCE..=most).contains(&looked_at), "{looked_at} guesses looked at in {spent} ms");
+    assert!((limits::GUESSES_AT_ONCE..=most).contains(&looked_at), "{looked_at} attempts checked in {spent} ms");
     let later = told.later.load(Ordering::Relaxed);
     println!("{spent} ms: {looked_at} guesses looked at, {later} not; at most {most}");
 }
@@ -111,7 +111,7 @@ fn password_attempts_have_a_fixed_total_rate_without_blocking_valid_clients() {
         let less = comes_in("a known key, same address", &here, &Who::v4().device(&known), at_once);
         assert_eq!(less.scopes(), ["read"], "it asks for more than it has");
         let more = comes_in("a known key and the password", &here, &right().device(&known), at_once);
-        assert!(more.scopes().contains(&"admin".to_string()), "its password is looked at: {:?}", more.scopes());
+        assert!(more.scopes().contains(&"admin".to_string()), "its password is checked: {:?}", more.scopes());
         comes_in("a listed key and an old password", &here, &Who::v4().password("old").device(&listed), at_once);
         comes_in("a code, same address", &here, &Who::v4().code(&setup).device(&Device::new()), at_once);
         let list = gateway.plan.good(&["devices", "list"]);
@@ -158,9 +158,12 @@ fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credential
         }
         let greedy = Who { auth: with(PASSWORD), ..who.clone() }.scopes(&["read", "admin"]);
         let scopes = gateway.connect(&greedy).unwrap().scopes();
-        assert!(!scopes.contains(&"admin".to_string()), "{way}: the right one, found by guessing: {scopes:?}");
+        assert!(
+            !scopes.contains(&"admin".to_string()),
+            "{way}: the right password is not checked after the limit: {scopes:?}"
+        );
         let other = gateway.connect(&Who::v4().password(PASSWORD).device(&Device::new())).unwrap();
-        assert_eq!(other.scopes(), ["admin"], "and nobody else waits for that");
+        assert_eq!(other.scopes(), ["admin"], "other clients are not delayed");
     }
 }
 

@@ -63,7 +63,7 @@ fn old_token_is_valid_until_the_new_one_is_used() {
     };
     assert_eq!(with(&gateway, &old), ("7.1".into(), new.clone()), "the old one is good and hello brings the new one");
     gateway = gateway.stop().start();
-    assert_eq!(with(&gateway, &old).0, "7.1", "using the old one ends nothing");
+    assert_eq!(with(&gateway, &old).0, "7.1", "using the old token does not end the new one");
     assert_eq!(with(&gateway, &new).0, "7.1");
     assert_eq!(
         with(&gateway, &old),
@@ -74,7 +74,7 @@ fn old_token_is_valid_until_the_new_one_is_used() {
     assert_eq!(with(&gateway, &old).0, "7.2", "the end of the old one is remembered");
 
     let thief = gateway.connect(&Who::v4().device(&Device::new()).device_token(&new)).unwrap_err();
-    assert_eq!((thief.code(), thief.rule()), ("AUTH_DEVICE_TOKEN_MISMATCH", "6"), "a token is nothing without its key");
+    assert_eq!((thief.code(), thief.rule()), ("AUTH_DEVICE_TOKEN_MISMATCH", "6"), "a token is invalid without its key");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn revoked_device_is_rejected_until_the_owner_restores_it() {
     let revoked = admin.call("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" })).unwrap();
     assert_eq!(revoked["role"], "operator");
     assert_eq!(operator.closed(), (4001, "client invalidated: device revoked".into()));
-    node.call("health", json!({})).expect("the other role goes on");
+    node.call("health", json!({})).expect("the other role stays connected");
 
     gateway = gateway.kill().start();
     for protocol in [3, 4] {
@@ -110,14 +110,14 @@ fn revoked_device_is_rejected_until_the_owner_restores_it() {
             assert!(refused.hint().contains(&format!("devices approve {}", device.id)), "{}", refused.hint());
         }
     }
-    gateway.connect(&Who::v4().node().device(&device)).expect("the other role still comes in");
+    gateway.connect(&Who::v4().node().device(&device)).expect("the other role can still connect");
 
     let mut admin = gateway.admin();
     assert_eq!(strings(&paired(&mut admin, &device.id).unwrap()["revokedRoles"]), ["operator"]);
     admin.call("device.pair.approve", json!({ "requestId": device.id })).unwrap();
     let back = gateway.connect(&Who::v4().device(&device)).unwrap();
     assert_eq!(rule(&gateway, &back), "7.1");
-    assert_ne!(back.token(), token, "the token from before stays dead");
+    assert_ne!(back.token(), token, "the token from before the revocation stays invalid");
     let stale = gateway.connect(&Who::v4().device(&device).device_token(&token)).unwrap();
     assert_eq!(rule(&gateway, &stale), "7.2");
     let again = admin.call("device.pair.approve", json!({ "requestId": device.id })).unwrap_err();
@@ -214,15 +214,15 @@ fn requesting_more_scopes_keeps_those_of_the_device() {
     let request = admin.event("device.pair.requested");
     assert_eq!(strings(&request["scopes"]), ["operator.write", "operator.pairing"]);
     assert_eq!(request["isRepair"], true);
-    session.call("status", json!({})).expect("it lives on");
+    session.call("status", json!({})).expect("the connection stays open");
     assert_eq!(session.call("device.pair.list", json!({})).unwrap_err().code(), "FORBIDDEN");
 
     admin.call("device.pair.approve", json!({ "requestId": request["requestId"] })).unwrap();
     assert_eq!(gateway.connect(&more).unwrap().scopes(), ["pairing", "read", "write"]);
     let all = Who::v4().device(&device).scopes(&["admin"]);
-    assert_eq!(gateway.connect(&all.clone().token(TOKEN)).unwrap().scopes(), ["admin"], "with the secret, at once");
+    assert_eq!(gateway.connect(&all.clone().token(TOKEN)).unwrap().scopes(), ["admin"], "the secret grants it at once");
     let gateway = gateway.kill().start();
-    assert_eq!(gateway.connect(&all).unwrap().scopes(), ["admin"], "and for good");
+    assert_eq!(gateway.connect(&all).unwrap().scopes(), ["admin"], "and the grant is durable");
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn wrong_passwords_lock_only_their_own_address_and_device() {
         }
     }
     let locked = gateway.connect(&Who::v4().device(&guesser).password(password)).unwrap_err();
-    assert_eq!(locked.code(), "AUTH_RATE_LIMITED", "even the right one is not looked at");
+    assert_eq!(locked.code(), "AUTH_RATE_LIMITED", "even the right password is not checked");
     assert_eq!((&locked.error["retryable"], &locked.error["retryAfterMs"]), (&json!(true), &json!(300_000)));
     gateway.connect(&Who::v4().password(password).device(&Device::new())).expect("the right one from another device");
     gateway.connect(&Who::v4().device(&known)).expect("a known device by its key");
@@ -415,12 +415,10 @@ fn wrong_passwords_lock_only_their_own_address_and_device() {
             .connect(&Who::v4().password("guess").device(&known))
             .expect("its key is enough, whatever else it sends");
     }
-    gateway.connect(&Who::v4().device(&known)).expect("and stays enough");
+    gateway.connect(&Who::v4().device(&known)).expect("the key still suffices");
     let missing = gateway.connect(&Who::v4().device(&Device::new())).unwrap_err();
     assert_eq!(missing.code(), "AUTH_PASSWORD_MISSING");
-    gateway
-        .connect(&Who::v4().token(password))
-        .expect("without a key nobody is told from others, so nobody is locked out");
+    gateway.connect(&Who::v4().token(password)).expect("without a key there is no pair to lock");
 }
 
 #[test]
@@ -495,7 +493,7 @@ fn trusted_proxy_users_are_accepted_from_the_proxy_only() {
     assert_eq!((&shown["provenance"], &shown["approvedVia"]), (&json!("identity"), &json!("trusted-proxy")));
     assert_eq!(shown["remoteIp"], "203.0.113.9");
     let known = gateway.connect(&Who::v4().device(&device).device_token(&session.token())).unwrap();
-    assert_eq!(rule(&gateway, &known), "7.1", "what it paired comes in without the proxy too");
+    assert_eq!(rule(&gateway, &known), "7.1", "a device paired through the proxy can connect without it");
 
     let bob = through("bob").connect(&Who::v4()).unwrap_err();
     assert_eq!(
@@ -540,7 +538,11 @@ fn strict_mode_can_auto_approve_nodes_by_range_and_local_clients() {
         .dial()
         .header("X-Forwarded-For", "127.0.0.1")
         .connect(&Who::v4().node().token(TOKEN).device(&Device::new()));
-    assert_eq!(hidden.unwrap_err().code(), "PAIRING_REQUIRED", "who hides behind an untrusted proxy has no address");
+    assert_eq!(
+        hidden.unwrap_err().code(),
+        "PAIRING_REQUIRED",
+        "a client behind an untrusted proxy does not match the range"
+    );
 
     let local = strict(json!({ "autoApproveLocal": true }));
     let device = Device::new();

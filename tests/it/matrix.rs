@@ -103,7 +103,7 @@ fn matrix_file_has_1800_lines_with_the_verdicts_of_the_rules() {
         std::fs::write(file(), written()).unwrap();
     }
     assert_eq!(table().len(), 1800);
-    assert_eq!(std::fs::read_to_string(file()).unwrap(), written(), "UPDATE=1 writes it anew");
+    assert_eq!(std::fs::read_to_string(file()).unwrap(), written(), "UPDATE=1 rewrites it");
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn counters_match_the_log_for_each_rule() {
     let gateway = Gateway::new();
     let fresh = Scrape::of(&gateway);
     for name in ["gatelet_admissions_total", "gatelet_refusals_total", "gatelet_refusals_by_code_total"] {
-        assert_eq!(fresh.sum(name), 0.0, "{name} begins at nothing, and is there");
+        assert_eq!(fresh.sum(name), 0.0, "{name} is present and starts at zero");
     }
     assert_eq!(fresh.of_label("gatelet_build_info", "version", env!("CARGO_PKG_VERSION")), 1.0);
     let device = Device::new();
@@ -260,7 +260,7 @@ fn slow_consumers_and_their_dropped_frames_are_counted() {
     assert!((busy..busy + 5.0).contains(&dropped), "{dropped}, {busy}");
     deaf.leave();
     let after = until(&gateway, |scrape| scrape.get("gatelet_nodes") == 1.0);
-    assert!(after.get("gatelet_outbox_dropped_total") >= busy, "who is gone still counts");
+    assert!(after.get("gatelet_outbox_dropped_total") >= busy, "counters keep disconnected clients");
 
     let mut mute = operator(&gateway, 4, &["write"]);
     narrow(&mute);
@@ -340,7 +340,7 @@ fn metrics_limit_wrong_passwords_and_are_local_only_with_auth_none() {
     body(&far("hunter2"), 200);
     (0..3).for_each(|_| _ = body(&far("hunter3"), 401));
     body(&far("hunter2"), 401);
-    gateway.connect(&Who::v4().password("hunter2")).expect("what is guessed here locks nobody out there");
+    gateway.connect(&Who::v4().password("hunter2")).expect("attempts over HTTP do not lock WebSocket clients");
     body(&gateway.dial().get("/metrics"), 200);
     drop(gateway);
 
@@ -393,7 +393,7 @@ fn the_grafana_dashboard_shows_every_metric_and_no_other() {
     }
     for (at, (x, y, w, h)) in places.iter().enumerate() {
         let over = |(a, b, c, d): &(u64, u64, u64, u64)| x < &(a + c) && a < &(x + w) && y < &(b + d) && b < &(y + h);
-        assert!(!places[at + 1..].iter().any(over), "panels lie over each other");
+        assert!(!places[at + 1..].iter().any(over), "panels overlap");
     }
     let base =
         |name: &str| ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).map(str::to_string);

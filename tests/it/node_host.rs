@@ -369,7 +369,10 @@ fn command_output_and_time_are_limited_and_child_processes_are_killed() {
     let long =
         guest.script("i=0; while [ $i -lt 30000 ]; do echo \"line $i of many\"; i=$((i+1)); done; echo the end >&2");
     let stdout = long["stdout"].as_str().unwrap();
-    assert!(stdout.starts_with("... (truncated) ") && stdout.ends_with("line 29999 of many\n"), "the end is kept");
+    assert!(
+        stdout.starts_with("... (truncated) ") && stdout.ends_with("line 29999 of many\n"),
+        "the end of the output is kept"
+    );
     assert_eq!(stdout.len(), 200_000 + "... (truncated) ".len());
     assert_eq!(long["stderr"], "the end\n");
     let wide = guest.script("i=0; while [ $i -lt 3000 ]; do echo '\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}'; i=$((i+1)); done");
@@ -385,7 +388,7 @@ fn command_output_and_time_are_limited_and_child_processes_are_killed() {
 
     let left = guest.script("sleep 1000 & echo $!");
     let sleeper = left["stdout"].as_str().unwrap().trim().to_string();
-    assert_eq!(left["exitCode"], 0, "it is answered although somebody holds its output");
+    assert_eq!(left["exitCode"], 0, "answered although a child still holds the output open");
     until(|| !alive(&sleeper), || format!("{sleeper} outlives the command that started it"));
 
     let quiet = guest.script("sleep 1000 >/dev/null 2>&1 & echo $!");
@@ -433,7 +436,7 @@ fn running_commands_are_killed_on_disconnect_and_exit() {
         } else {
             let status = std::process::Command::new("kill").arg(node.child.id().to_string()).status().unwrap();
             assert!(status.success());
-            assert!(node.ends().success(), "asked to end, it ends");
+            assert!(node.ends().success(), "SIGTERM ends it with success");
         }
         until(|| !alive(&pid), || format!("{pid} runs on, round {round}"));
     }
@@ -448,7 +451,7 @@ fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
     node.says("connected to ");
     drop(guest);
     let mut guest = fake.guest();
-    assert_eq!(guest.params["auth"], json!({ "deviceToken": "first-token" }), "the code is good once");
+    assert_eq!(guest.params["auth"], json!({ "deviceToken": "first-token" }), "the code is not sent again");
     guest.hello("second-token", 30_000);
     until(
         || std::fs::read_to_string(plan.dir().join("node/node.token")).is_ok_and(|text| text.contains("second-token")),

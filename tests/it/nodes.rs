@@ -141,5 +141,5 @@ fn without_a_gateway_nodes_are_listed_renamed_and_removed_only() {
     assert_eq!(removed, json!({ "nodeId": device.id }));
     assert!(plan.good(&["nodes"]).contains("no node is here"));
     let devices = plan.good(&["devices"]);
-    assert!(line(&devices, "Barn").contains("operator: admin"), "what else it is stays: {devices}");
+    assert!(line(&devices, "Barn").contains("operator: admin"), "the operator role stays: {devices}");
 }

@@ -33,7 +33,7 @@ fn approval_grants_only_the_scopes_of_the_request_that_was_read() {
                 .to_string()
         };
         let read = asking(&["read"]);
-        assert_eq!(asking(&["read"]), read, "who asks again for the same keeps the place");
+        assert_eq!(asking(&["read"]), read, "repeating a request keeps its id");
         let more = asking(&["admin"]);
         assert_ne!(more, read);
         let over = admin.event("device.pair.resolved");
@@ -85,7 +85,7 @@ fn approving_host_commands_requires_admin_in_both_protocols() {
         let named = ["pairing", "write"];
         let mut helper = gateway.connect(&Who::of(protocol).scopes(&named).token(TOKEN)).unwrap();
         assert_eq!(governs(&mut helper, "node.pair.approve").unwrap_err().message(), "missing scope: operator.admin");
-        governs(&mut helper, "device.pair.approve").expect("the device itself it may let in");
+        governs(&mut helper, "device.pair.approve").expect("it may approve the device itself");
         let _here = gateway.connect(&node).unwrap();
         let list = gateway.admin().call("node.pair.list", json!({})).unwrap();
         assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{list}");
@@ -116,7 +116,7 @@ fn self_managing_device_cannot_undo_a_revocation_or_become_a_node() {
         let refused = guest.call("device.pair.approve", json!({ "requestId": device.id })).unwrap_err();
         assert_eq!(refused.message(), "device pairing approval denied");
         assert_eq!(gateway.connect(&as_node).unwrap_err().code(), "DEVICE_REVOKED");
-        admin.call("device.pair.approve", json!({ "requestId": device.id })).expect("the owner gives it back");
+        admin.call("device.pair.approve", json!({ "requestId": device.id })).expect("the owner restores the role");
         gateway.connect(&as_node).unwrap();
     }
 }

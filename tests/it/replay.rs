@@ -81,7 +81,7 @@ fn connect_is_accepted_once_per_connection() {
         socket.send(&json!({ "type": "req", "id": "2", "method": "connect", "params": right }));
         let answer = socket.frame();
         assert_eq!((&answer["id"], &answer["ok"]), (&json!("1"), &json!(false)));
-        assert!(matches!(socket.next(), Got::Closed(1008, _)), "a second try on one connection is not heard");
+        assert!(matches!(socket.next(), Got::Closed(1008, _)), "a second connect on one connection is not read");
         // the log is ordered: whatever happened to this attempt is logged by now
         gateway.logged(&["AUTH_TOKEN_MISMATCH"]);
         assert_eq!(gateway.log().matches(&admitted).count(), 1, "one admission");
@@ -161,7 +161,7 @@ fn signature_without_a_nonce_is_accepted_once_within_two_minutes() {
     let heard = who(0).params("");
     assert_eq!(say(&heard), Ok(()));
     for _ in 0..2 {
-        assert_eq!(say(&heard), Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()), "heard, and said again");
+        assert_eq!(say(&heard), Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()), "a captured connect, replayed");
     }
     assert_eq!(say(&who(-1000).params("")), Ok(()), "the next one of its own");
     for clock in [-130_000, 130_000] {

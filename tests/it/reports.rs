@@ -51,7 +51,7 @@ fn reported_values_are_merged_into_the_entry_of_the_connection_and_end_with_it()
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!((&entries[0]["lastInputSeconds"], &entries[0]["text"]), (&json!(9), &json!("hello")));
     assert_eq!(entries[0]["clientId"], "openclaw-control-ui", "the rest is that of the connection");
-    assert_eq!(entries[0]["deviceId"], device.id, "what was proved is not overwritten");
+    assert_eq!(entries[0]["deviceId"], device.id, "the proven device id is not overwritten");
     page.leave();
     admin.event("presence");
     while !seen(&mut admin, "Kitchen").is_empty() {

@@ -160,7 +160,7 @@ fn refused(dialect: Dialect, failure: &Failure, scope: &str) {
     assert_eq!(failure.code.name(dialect), if dialect == Dialect::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" });
     let details: Value = serde_json::from_slice(failure.details.as_deref().unwrap()).unwrap();
     assert_eq!(details, json!({ "code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name] }));
-    assert!(!failure.unauthorized, "a scope that is missing is no reason to be closed");
+    assert!(!failure.unauthorized, "a missing scope does not count as an unauthorized call");
 }
 
 #[test]

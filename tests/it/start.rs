@@ -113,7 +113,7 @@ fn devices_imported_from_openclaw_reconnect_by_key() {
 #[test]
 fn killed_gateway_leaves_no_files_that_disturb_later_runs() {
     let plan = Gateway::new().kill();
-    assert!(plan.dir().join("gateway.addr").exists(), "nobody was there to remove it");
+    assert!(plan.dir().join("gateway.addr").exists(), "the killed gateway left its address file");
     let status = plan.command(&["status"]).output().unwrap();
     assert_eq!(status.status.code(), Some(4), "no gateway runs: {}", String::from_utf8_lossy(&status.stderr));
     let begun = Instant::now();

@@ -259,7 +259,11 @@ fn acknowledged_commit_leaves_no_older_version_of_the_record() {
         let mut lost = bytes.clone();
         lost[half + 2048..half + 3072].fill(0);
         let (_, loaded) = open(&lost).unwrap();
-        assert_eq!(loaded.contents.devices, [(Slot(1), one.clone())], "a lost copy does not bring the past back");
+        assert_eq!(
+            loaded.contents.devices,
+            [(Slot(1), one.clone())],
+            "a lost replica does not restore an older version"
+        );
         assert_eq!(loaded.odd.len(), 1);
     }
 }
@@ -326,7 +330,7 @@ fn contents_loaded_from_cache_survive_a_power_cut_and_another_during_repair() {
     assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
     disk.heal();
     let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
-    assert_eq!((loaded.contents.devices.len(), loaded.odd), (1, Vec::new()), "both copies are read from the cache");
+    assert_eq!((loaded.contents.devices.len(), loaded.odd), (1, Vec::new()), "both replicas are read from the cache");
     file.mend().unwrap();
     for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
         survives_cuts_while_mended(&image, &loaded.contents, (31, Loss::Blocks), "killed", &mut random);

@@ -235,7 +235,7 @@ fn salvage_takes_the_newer_of_two_intact_replicas() {
         let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
         (0..place).for_each(|_| file.commit(Slot(1), Some(&devices()[0].1)).unwrap());
         disk.cut_after(1024);
-        assert!(file.commit(Slot(1), None).is_err(), "it reached one copy");
+        assert!(file.commit(Slot(1), None).is_err(), "the write reached one replica");
         let saved = salvage(&disk).unwrap().unwrap();
         assert_eq!(saved.contents.devices.len(), 2, "after {place} commits");
     }

@@ -166,7 +166,7 @@ fn repair_keeps_intact_devices_and_a_backup_of_the_damaged_file() {
     drop(opened);
     fs::write(&table, b"").unwrap();
     let again = repair_at(temp.path(), 5).unwrap();
-    assert!(again.empty && again.devices == 0, "nothing to take out of no bytes");
+    assert!(again.empty && again.devices == 0, "nothing to salvage from an empty file");
     assert!(again.table_copy.unwrap().ends_with("pairing.table.damaged-2"));
     assert_eq!(open_at(temp.path(), 99).unwrap().file.capacity(), 5);
 }

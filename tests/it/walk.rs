@@ -55,10 +55,13 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
             assert_eq!((refused.code(), refused.rule()), ("DEVICE_REVOKED", "7.7"));
         }
         let (who, device, token) = &devices[0];
-        gateway.connect(&who.clone().device(device).device_token(token)).expect("the others stay in").leave();
+        gateway
+            .connect(&who.clone().device(device).device_token(token))
+            .expect("the other devices stay connected")
+            .leave();
     }
     said(&plan, &["devices", "approve", &device.id]);
-    gateway.connect(&who.device(&device)).expect("the owner let it in again").leave();
+    gateway.connect(&who.device(&device)).expect("the owner approved it again").leave();
     gateway.stop();
 }
 
@@ -84,7 +87,7 @@ fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
         }
         gateway.connect(&who.token(TOKEN)).expect("the same device with a right signature and the right token");
     }
-    assert_eq!(listed(plan).len(), 2, "nobody else was remembered");
+    assert_eq!(listed(plan).len(), 2, "no other device was stored");
     assert!(!gateway.log().contains("a-guess-at-the-token"), "a secret in the log");
     gateway.stop();
 }

@@ -127,7 +127,7 @@ fn gateway_behaves_as_the_model_expects() {
                     let once = || {
                         let (hash, seen) = run(seed, false, &dir.0);
                         if seed.is_multiple_of(TWICE) {
-                            assert_eq!(run(seed, false, &dir.0).0, hash, "the same seed went another way");
+                            assert_eq!(run(seed, false, &dir.0).0, hash, "the same seed gave a different run");
                         }
                         seen
                     };
@@ -150,6 +150,6 @@ fn gateway_behaves_as_the_model_expects() {
     println!("{seeds} seeds in {} s: {met:?}", begun.elapsed().as_secs());
     if seeds >= SEEDS {
         let missing: Vec<_> = HAPPENS.into_iter().filter(|what| !met.contains_key(what)).collect();
-        assert!(missing.is_empty(), "in all of them never: {missing:?}");
+        assert!(missing.is_empty(), "never occurred in any run: {missing:?}");
     }
 }

@@ -828,7 +828,7 @@ impl Model {
 
     fn ask_for(&mut self, who: Who, roles: u8, scopes: u16, commands: BTreeSet<String>, now: u64) -> String {
         let id = uuid(
-            self.drawn.pop_front().unwrap_or_else(|| panic!("{who} is to wait for the owner, and no id was drawn")),
+            self.drawn.pop_front().unwrap_or_else(|| panic!("{who} needs a pending request, but no id was drawn")),
         );
         self.pending.retain(|pend| lives(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {

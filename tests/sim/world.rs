@@ -344,8 +344,8 @@ impl World {
         }
         file.mend().expect("a sound disk can be mended");
         let (_, again) = self.opened();
-        assert_eq!(again.contents, loaded.contents, "mending changed something");
-        assert!(again.odd.is_empty(), "mending left something");
+        assert_eq!(again.contents, loaded.contents, "repair changed the contents");
+        assert!(again.odd.is_empty(), "repair left a flaw");
         let contents = loaded.contents;
         let mut found: Vec<Option<Dev>> = vec![None; self.capacity];
         let cells = vec![Record::FREE; self.capacity].into_boxed_slice();
@@ -354,7 +354,7 @@ impl World {
             found[usize::from(slot.0)] = Some(dev_of(device));
             devices.put(*slot, device.clone());
         }
-        assert!(contents.age.0 >= self.age_on_disk, "the table became younger");
+        assert!(contents.age.0 >= self.age_on_disk, "the age of the table decreased");
         let (text, rules) = &self.texts[self.config];
         let loaded = config::load_text(&self.here.0.args, &SystemEnv, Some(text));
         let problems = loaded.problems;
@@ -439,7 +439,7 @@ impl World {
         self.model.stop();
         self.flushed(jobs);
         for conn in self.ids() {
-            assert!(self.conns[&conn].outbox.is_closed(), "conn {conn} is not told to go at a stop");
+            assert!(self.conns[&conn].outbox.is_closed(), "conn {conn} is not closed at a stop");
         }
         if self.random.once_in(2) {
             self.attempt_late();
@@ -520,7 +520,7 @@ impl World {
     fn flushed(&mut self, jobs: Vec<OnDisk>) {
         assert!(jobs.len() <= 1, "more than one job at once");
         for job in &jobs {
-            assert!(job.job.age.is_some(), "a change that nobody asked for");
+            assert!(job.job.age.is_some(), "an unexpected change");
             self.model.flushed(&job.changes).unwrap_or_else(|wrong| panic!("{wrong}"));
         }
         self.give(jobs);
@@ -594,7 +594,7 @@ impl World {
         self.expect(more, changes, "what waited for the disk");
         for conn in closed {
             if let Some(conn) = self.conns.get(&conn) {
-                assert!(conn.outbox.is_closed(), "a connection outlives its right");
+                assert!(conn.outbox.is_closed(), "a connection outlives its authorization");
                 self.note("thrown out");
             }
         }
@@ -766,7 +766,7 @@ impl World {
         let event = match Request::parse(bytes) {
             Ok(request) if request.method == "connect" => match Connect::parse(request.params) {
                 Ok(connect) => {
-                    let Sent::Connect { truth, signed, .. } = &sent else { panic!("a connect of nobody") };
+                    let Sent::Connect { truth, signed, .. } = &sent else { panic!("a connect without its truth") };
                     let challenge = (conn.nonce, self.at - conn.opened);
                     let (mut attempt, check) = evidence::attempt(&request.id, &connect, &seen, challenge, &setup, now);
                     if let Some(check) = check {
@@ -821,7 +821,7 @@ impl World {
             let paid = &mut self.paid[guess as usize];
             *paid = (*paid).max(self.at) + costs;
             let most = self.at + (limits::GUESSES_AT_ONCE + 1) * every;
-            assert!(*paid <= most, "guesses are looked at too fast: {paid} is more than {most}");
+            assert!(*paid <= most, "attempts are checked too fast: {paid} is more than {most}");
         }
         let jobs = self.event(Event::Connect { conn: ConnId(id), attempt: Box::new(attempt) });
         let at = self.at;
@@ -905,7 +905,7 @@ impl World {
         let member = self.model.members.get(&id).cloned();
         let conn = self.conns.get_mut(&id).unwrap();
         assert!(conn.hello, "{name} before hello");
-        let member = member.expect("an event to nobody");
+        let member = member.expect("an event to a connection that is not admitted");
         let may = |scope: u16| member.may(scope);
         let node = member.role == model::NODE;
         let good = match name {
@@ -964,7 +964,7 @@ impl World {
         match &due {
             Due::Open => {}
             Due::Waits => panic!("{request} of {id} is answered before it is durable: {value}"),
-            Due::Ok => assert!(ok, "{request} of {id} should go well: {value}"),
+            Due::Ok => assert!(ok, "{request} of {id} should succeed: {value}"),
             Due::Failed => assert!(!ok, "{request} of {id} should fail: {value}"),
             Due::Verified(right) => assert!(ok && value["payload"]["ok"] == *right, "a token is {right}: {value}"),
             Due::Devices(devices, waiting) => {
@@ -998,15 +998,15 @@ impl World {
         let truth = self.conns[&id].truth.clone();
         match due {
             Answer::Refused { pending } => {
-                assert!(!ok, "{id} is let in without proof: {truth:?}");
+                assert!(!ok, "{id} is admitted without proof: {truth:?}");
                 let details = &value["error"]["details"];
                 let told = details["requestId"].as_str().map(str::to_string);
-                assert!(told == pending, "{id} waits as {told:?}, not as {pending:?}");
+                assert!(told == pending, "{id} is pending as {told:?}, not as {pending:?}");
                 self.requests.extend(pending);
                 self.note("refused");
             }
             Answer::Hello { member, token } => {
-                assert!(ok, "{id} is not let in, and should be as {member:?}: {value}");
+                assert!(ok, "{id} is rejected, expected {member:?}: {value}");
                 let auth = &value["payload"]["auth"];
                 assert_eq!(auth["deviceToken"].as_str(), token.as_deref(), "the token of {member:?}");
                 if member.v4 {
