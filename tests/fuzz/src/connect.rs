@@ -86,7 +86,7 @@ fn signatures() -> &'static [String] {
     SIGNATURES.with(|signatures| *signatures)
 }
 
-/// Compares two signatures in either base64 alphabet.
+/// Returns whether two signatures are equal, in either base64 alphabet.
 fn same(one: &str, other: &str) -> bool {
     one.bytes().eq(other.bytes().map(|byte| match byte {
         b'+' => b'-',
