@@ -296,7 +296,7 @@ fn unencodable_records_are_rejected_before_writing() {
 }
 
 #[test]
-fn interrupted_update_is_reported_until_repaired() {
+fn interrupted_update_is_reported() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     disk.cut_after(1024);
