@@ -68,7 +68,7 @@ on() {
 }
 
 # what cannot be asked of a Windows program: systemd's notification, and a network namespace, which wine's server is outside of
-not_on_windows=(--skip systemd_is_told --skip one_address_cannot_crowd_out)
+not_on_windows=(--skip systemd_is_notified --skip one_address_cannot_crowd_out)
 
 # it NAME TRIPLE RUNNER [FILTER...]: integration tests with that binary
 it() {

@@ -1,4 +1,4 @@
-//! A decision allocates nothing: the global allocator of this binary counts, thread by thread.
+//! Decisions do not allocate: the global allocator of this binary counts bytes per thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell as Counter;
@@ -30,11 +30,11 @@ thread_local! {
 }
 
 fn count(bytes: usize) {
-    // A thread that ends has no counter any more; nothing is measured there.
+    // a thread that is ending has no counter any more; nothing is measured there
     let _ = BYTES.try_with(|counter| counter.set(counter.get() + bytes));
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that `work` allocates.
+/// Returns the number of bytes that `work` allocates.
 fn allocated(work: impl FnOnce()) -> usize {
     let before = BYTES.get();
     work();
@@ -83,7 +83,7 @@ fn device(n: u16, provenance: Provenance) -> Device {
     device
 }
 
-/// A full table in which nothing gives way unless it is old.
+/// Returns a full table in which no device is evictable yet.
 fn full_table() -> Table<Box<[Cell]>> {
     let mut table = Table::new(vec![Cell::FREE; SIZE as usize].into_boxed_slice(), 3, TableAge(0));
     (0..SIZE).for_each(|n| table.put(Slot(n), device(n, Provenance::Token)));
@@ -111,7 +111,7 @@ const FACTS: Facts = Facts {
 };
 
 #[test]
-fn a_decision_over_a_full_table_allocates_nothing() {
+fn decision_over_a_full_table_does_not_allocate() {
     let mut table = full_table();
     let (mut admitted, mut refused, mut pending) = (0, 0, 0);
     let bytes = allocated(|| {
@@ -140,7 +140,7 @@ fn a_decision_over_a_full_table_allocates_nothing() {
 }
 
 #[test]
-fn the_table_allocates_nothing_in_use() {
+fn table_operations_do_not_allocate() {
     let mut table = full_table();
     table.set_age(TableAge(limits::GIVE_WAY_AGE_HOURS));
     let bytes = allocated(|| {
@@ -148,7 +148,7 @@ fn the_table_allocates_nothing_in_use() {
             assert_eq!(table.find(&device(n, Provenance::Token).id).is_some(), n < SIZE);
         }
         for n in SIZE..2 * SIZE {
-            let Room::GivesWay(slot) = table.room() else { panic!("an old silent pairing gives way") };
+            let Room::GivesWay(slot) = table.room() else { panic!("an old evictable device is replaced") };
             table.put(slot, Device { seen_age: TableAge(limits::GIVE_WAY_AGE_HOURS), ..device(n, Provenance::Token) });
             table.connected(slot, true);
         }
@@ -159,7 +159,7 @@ fn the_table_allocates_nothing_in_use() {
 }
 
 #[test]
-fn what_is_approved_of_a_node_allocates_nothing() {
+fn approved_node_commands_do_not_allocate() {
     let mut device = device(1, Provenance::Owner);
     let mut other = Surface::NONE;
     let bytes = allocated(|| {
@@ -177,7 +177,7 @@ fn what_is_approved_of_a_node_allocates_nothing() {
 }
 
 #[test]
-fn the_throttle_allocates_nothing() {
+fn rate_limiter_does_not_allocate() {
     let bytes = allocated(|| {
         let mut throttle = Throttle::new(Rate::default());
         for n in 0..1000u32 {
@@ -193,7 +193,7 @@ fn the_throttle_allocates_nothing() {
 }
 
 #[test]
-fn setup_codes_allocate_nothing() {
+fn setup_codes_do_not_allocate() {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
     let bytes = allocated(|| {
         let mut codes = Codes::new();
@@ -212,7 +212,7 @@ fn setup_codes_allocate_nothing() {
 }
 
 #[test]
-fn pending_requests_allocate_nothing() {
+fn pending_requests_do_not_allocate() {
     let bytes = allocated(|| {
         let mut pending = Pending::new();
         for n in 0..2 * limits::PENDING as u16 {
@@ -234,7 +234,7 @@ fn pending_requests_allocate_nothing() {
 }
 
 #[test]
-fn the_proof_the_addresses_and_the_words_allocate_nothing() {
+fn proof_addresses_and_texts_do_not_allocate() {
     let signed = Signed {
         device_id: "ab",
         client_id: "cli",

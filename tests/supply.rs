@@ -1,5 +1,6 @@
-//! What the program is made of: the lists of `deny.toml`, held without network, advisories that are known to concern us, and a
-//! record of all packages with the `unsafe` in them (`tests/supply.txt`). `UPDATE=1 cargo test --test supply` writes the record.
+//! Dependencies: the lists of `deny.toml`, checked without network, known advisories, and a record
+//! of all packages with their uses of `unsafe` (`tests/supply.txt`). `UPDATE=1 cargo test --test
+//! supply` rewrites the record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,8 +10,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Advisories on packages of ours, and the first version without the mistake: all that a copy of RustSec's list had which knows
-/// 2026-07-13. CI cannot reach the list; `cargo deny check advisories` can, where there is a network, and finds newer ones.
+/// Advisories on our packages, and the first fixed version: all those in a copy of RustSec's list
+/// of 2026-07-13. CI cannot reach the list; `cargo deny check advisories` can, where there is a
+/// network, and finds newer ones.
 const ADVISED: [(&str, &str, &str); 12] = [
     ("RUSTSEC-2019-0029", "chacha20", "0.2.3"),
     ("RUSTSEC-2019-0035", "rand_core", "0.4.2"),
@@ -26,13 +28,13 @@ const ADVISED: [(&str, &str, &str); 12] = [
     ("RUSTSEC-2026-0097", "rand", "0.10.1"),
 ];
 
-/// Packages that the largest file is made of, beside gatelet itself.
+/// Packages in the largest shipped file, apart from gatelet itself.
 const PACKAGES_IN_A_FILE: usize = 46;
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 #[test]
-fn every_package_comes_once_and_from_crates_io_with_its_checksum() {
+fn packages_are_unique_and_from_crates_io_with_checksums() {
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
     for package in locked() {
         let name = &package["name"];
@@ -49,7 +51,7 @@ fn every_package_comes_once_and_from_crates_io_with_its_checksum() {
 }
 
 #[test]
-fn nothing_banned_comes_in() {
+fn banned_packages_are_absent() {
     let trees = TARGETS.map(Tree::read);
     let mut wrong = Vec::new();
     let bans = deny_list("[bans]", "deny");
@@ -67,7 +69,7 @@ fn nothing_banned_comes_in() {
 }
 
 #[test]
-fn licences_are_of_the_list_and_builds_run_only_what_is_named() {
+fn licences_and_build_scripts_are_on_their_lists() {
     let allowed = deny_list("[licenses]", "allow").concat();
     let builders = deny_list("[bans.build]", "allow-build-scripts").concat();
     let mut wrong = BTreeSet::new();
@@ -88,7 +90,7 @@ fn licences_are_of_the_list_and_builds_run_only_what_is_named() {
 }
 
 #[test]
-fn no_known_advisory_concerns_us() {
+fn no_known_advisory_applies() {
     let mut wrong = Vec::new();
     for (id, name, fixed) in ADVISED {
         let packages = locked();
@@ -104,7 +106,7 @@ fn no_known_advisory_concerns_us() {
 }
 
 #[test]
-fn the_record_of_packages_and_their_unsafe_is_in_step() {
+fn record_of_packages_and_unsafe_is_up_to_date() {
     let trees = TARGETS.map(Tree::read);
     let (mut all, mut unsafes): (BTreeMap<String, &Package>, BTreeMap<String, usize>) = Default::default();
     for package in trees.iter().flat_map(|tree| tree.packages.values()).filter(|package| package.name != "gatelet") {
@@ -139,7 +141,7 @@ fn the_record_of_packages_and_their_unsafe_is_in_step() {
 }
 
 #[test]
-fn the_tools_of_this_test_work() {
+fn parsers_of_this_test_work() {
     let text = "unsafe { } // unsafe\n/* unsafe /* unsafe */ unsafe */ \"unsafe \\\" unsafe\" r#\"unsafe \" unsafe\"# '\"' '\\'' unsafe_code 'a: \
         b\"unsafe\" unsafe fn f<'unsafe_>(x: &'a str) -> char { 'u' } impl r#unsafe";
     assert_eq!(count_unsafe(text), 2);
@@ -160,7 +162,7 @@ fn the_tools_of_this_test_work() {
     assert!(number("0.10.1") > number("0.9.8") && number("5.4.2") == number("5.4.2+x"));
 }
 
-// --- what cargo knows ---------------------------------------------------------------------------------------------------
+// --- data from cargo -----------------------------------------------------------------------------
 
 const TARGETS: [&str; 5] = [
     "aarch64-unknown-linux-musl",
@@ -174,17 +176,17 @@ struct Package {
     name: String,
     version: String,
     licence: String,
-    /// Of `custom-build` and `proc-macro`, which run at the build, those it has.
+    /// The kinds `custom-build` and `proc-macro`, which run at build time, that the package has.
     kinds: BTreeSet<String>,
     /// The folder of its library.
     sources: String,
 }
 
-/// All packages that are built for one target, for tests and builds too.
+/// All packages built for one target, including those for tests and build scripts.
 struct Tree {
     target: &'static str,
     packages: BTreeMap<String, Package>,
-    /// Those whose code goes into the file, each with those it uses there.
+    /// Packages whose code is in the file, each with its dependencies there.
     shipped: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -194,7 +196,7 @@ impl Tree {
         let json: Value = serde_json::from_str(&json).expect("cargo writes JSON");
         let packages = list(&json["packages"]).iter().map(Package::read);
         let packages = packages.map(|package| (package.name.clone(), package)).collect();
-        // what `metadata` says of who uses whom is for all platforms, whatever it is asked
+        // the dependency edges of `metadata` cover all platforms, whatever its options
         let edges = ["--edges", "normal,no-proc-macro", "--prefix", "depth", "--target", target];
         Tree { target, packages, shipped: shipped(&cargo(&[&["tree"][..], &edges].concat())) }
     }
@@ -212,7 +214,7 @@ fn cargo(words: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("cargo writes text")
 }
 
-/// Reads lines such as `2errno v0.3.15`, where a package stands behind its user, which is one level higher.
+/// Parses lines such as `2errno v0.3.15`; a package follows its user, which is one level higher.
 fn shipped(tree: &str) -> BTreeMap<String, BTreeSet<String>> {
     let (mut shipped, mut above) = (BTreeMap::<String, BTreeSet<String>>::new(), Vec::<String>::new());
     for line in tree.lines() {
@@ -221,12 +223,12 @@ fn shipped(tree: &str) -> BTreeMap<String, BTreeSet<String>> {
         let name = name.split(' ').next().unwrap_or("");
         above.truncate(depth);
         if let Some(user) = above.last() {
-            shipped.get_mut(user).expect("it had its line").insert(name.to_string());
+            shipped.get_mut(user).expect("each parent has a line").insert(name.to_string());
         }
         shipped.entry(name.to_string()).or_default();
         above.push(name.to_string());
     }
-    shipped.remove("gatelet").expect("the tree is ours");
+    shipped.remove("gatelet").expect("the root of the tree is gatelet");
     shipped
 }
 
@@ -255,9 +257,9 @@ fn text(json: &Value) -> String {
     json.as_str().unwrap_or("").to_string()
 }
 
-// --- Cargo.lock, deny.toml, licences, versions ----------------------------------------------------------------------------
+// --- Cargo.lock, deny.toml, licences, versions ---------------------------------------------------
 
-/// The keys of each package in Cargo.lock that stand on one line.
+/// Returns the single-line keys of each package in Cargo.lock.
 fn locked() -> Vec<BTreeMap<String, String>> {
     let pairs = |part: &str| {
         let lines = part.lines().filter_map(|line| line.split_once(" = "));
@@ -266,7 +268,7 @@ fn locked() -> Vec<BTreeMap<String, String>> {
     read("Cargo.lock").split("[[package]]").skip(1).map(pairs).collect()
 }
 
-/// Lines of a list in deny.toml.
+/// Returns the lines of a list in deny.toml.
 fn deny_list(section: &str, key: &str) -> Vec<String> {
     let (text, start) = (read("deny.toml"), format!("{key} = ["));
     let inside = text.lines().skip_while(|line| *line != section).skip(1).take_while(|line| !line.starts_with('['));
@@ -282,12 +284,13 @@ fn read(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What stands between quotes.
+/// Returns the texts between quotes.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('"').skip(1).step_by(2).collect()
 }
 
-/// A licence expression (SPDX, or the old way with `/`) can be met with the allowed ones.
+/// Returns whether a licence expression (SPDX, or the old form with `/`) can be met with the
+/// allowed ones.
 fn permits(expression: &str, allowed: &[&str]) -> bool {
     let expression = expression.trim();
     for (word, all) in [(" AND ", true), (" OR ", false), ("/", false)] {
@@ -311,7 +314,7 @@ fn number(version: &str) -> Vec<u64> {
     bare.split('.').map(|part| part.parse().expect("a version has numbers")).collect()
 }
 
-// --- unsafe ---------------------------------------------------------------------------------------------------------------
+// --- unsafe --------------------------------------------------------------------------------------
 
 fn unsafe_below(folder: &str) -> usize {
     let mut count = 0;
@@ -326,7 +329,7 @@ fn unsafe_below(folder: &str) -> usize {
     count
 }
 
-/// How often the word stands in code: not in comments, texts and longer words.
+/// Counts the word in code: not in comments, strings and longer words.
 fn count_unsafe(text: &str) -> usize {
     let (mut rest, mut count) = (text, 0);
     while let Some(first) = rest.chars().next() {
@@ -351,7 +354,7 @@ fn count_unsafe(text: &str) -> usize {
     count
 }
 
-/// Bytes to behind the closing mark.
+/// Returns the number of bytes up to and including the closing mark.
 fn quoted_by(mark: char, text: &str) -> usize {
     let mut escaped = false;
     for (at, char) in text.char_indices() {
@@ -365,7 +368,7 @@ fn quoted_by(mark: char, text: &str) -> usize {
     text.len()
 }
 
-/// Bytes of a raw text from behind its `r`; of `r#name` only the mark and the name.
+/// Returns the length of a raw string after its `r`; of `r#name` only the mark and the name.
 fn raw_text(text: &str) -> usize {
     let marks = text.bytes().take_while(|byte| *byte == b'#').count();
     let Some(inner) = text[marks..].strip_prefix('"') else {
@@ -377,7 +380,7 @@ fn raw_text(text: &str) -> usize {
     inner.find(&end).map_or(text.len(), |at| marks + 1 + at + end.len())
 }
 
-/// Bytes of a comment that may enclose others.
+/// Returns the length of a block comment, which may be nested.
 fn comment(text: &str) -> usize {
     let (mut at, mut depth) = (0, 0);
     while at < text.len() {
@@ -394,7 +397,7 @@ fn comment(text: &str) -> usize {
     at
 }
 
-// --- the record -----------------------------------------------------------------------------------------------------------
+// --- the record ----------------------------------------------------------------------------------
 
 const HEAD: &str = "\
 # Every package that is built for the five files, and how often `unsafe` stands in the code of its library (as written, for whichever

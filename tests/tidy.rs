@@ -1,5 +1,5 @@
-//! The style of the house, held by a test: who imports whom, how long things are, what must not be written, tables in documents
-//! in step with the code, and documents that are short and narrow and whose links resolve. `UPDATE=1 cargo test --test tidy`
+//! Code style, enforced by a test: imports between the modules of the crate, sizes, forbidden text, tables in documents
+//! that match the code, and documents that are short and narrow and whose links resolve. `UPDATE=1 cargo test --test tidy`
 //! rewrites the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use gatelet::config::{Kind, KEYS};
 use gatelet::gate::facts::Dialect;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 
-/// Which room may import which; everything may import itself.
+/// Allowed imports between top-level modules; every module may import itself.
 const ARROWS: [(&str, &[&str]); 8] = [
     ("gate", &[]),
     ("dashboard", &[]),
@@ -27,16 +27,17 @@ const ARROWS: [(&str, &[&str]); 8] = [
 const FILE_BUDGET: usize = 400;
 const FUNCTION_BUDGET: usize = 60;
 
-/// What may be longer, how long, and why.
+/// Exceptions from the limits, with the new limit and the reason.
 const LONGER: [(&str, usize, &str); 2] = [
     ("src/gate/refusal.rs", 560, "the words of all refusals stand in one place"),
     ("src/gate/refusal.rs: words", 240, "a table of words is no control flow"),
 ];
 
-/// Packages in Cargo.lock: a new one is a decision, and this number is where it is made.
+/// Packages in Cargo.lock: adding one is a decision, recorded by changing this number.
 const PACKAGES: usize = 74;
 
-/// Where time and randomness may be taken from the system: the ports, and what has no gateway around it.
+/// Files that may take time and randomness from the system: the ports, and code that runs outside
+/// of a gateway.
 const CLOCKS: [(&str, &str); 5] = [
     ("src/cli/client.rs", "a command is a client of its own, with its own deadlines and key"),
     ("src/cli/token.rs", "makes a token when no gateway runs"),
@@ -69,7 +70,7 @@ const WIDE_DOCUMENTS: [&str; 2] = ["src/ARCHITECTURE.md", "targets/README.md"];
 const FILES_TO_COME: [&str; 1] = ["targets/page.png"];
 
 #[test]
-fn rooms_import_only_what_their_arrow_allows() {
+fn modules_import_only_allowed_modules() {
     let mut wrong = Vec::new();
     let mut imports = 0;
     for file in sources() {
@@ -93,7 +94,7 @@ fn rooms_import_only_what_their_arrow_allows() {
 }
 
 #[test]
-fn files_and_functions_keep_their_budgets() {
+fn files_and_functions_keep_their_size_limits() {
     let (mut wrong, mut functions) = (Vec::new(), Vec::new());
     for file in sources() {
         let lines = file.code().filter(|(_, line)| is_code(line)).count();
@@ -119,7 +120,7 @@ fn files_and_functions_keep_their_budgets() {
 }
 
 #[test]
-fn nothing_unfinished_and_no_chatter_is_left() {
+fn source_has_no_todo_markers_and_no_debug_output() {
     let mut wrong = Vec::new();
     for file in sources() {
         for (at, line) in file.code() {
@@ -134,7 +135,7 @@ fn nothing_unfinished_and_no_chatter_is_left() {
 }
 
 #[test]
-fn time_and_randomness_enter_through_the_ports_only() {
+fn time_and_randomness_are_read_only_in_listed_files() {
     let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
     for file in sources() {
         let port = CLOCKS.iter().find(|(prefix, _)| file.name.starts_with(prefix));
@@ -216,7 +217,7 @@ fn every_source_file_is_compiled() {
 }
 
 #[test]
-fn the_table_of_refusals_is_that_of_the_gate() {
+fn refusals_table_matches_the_gate() {
     let mut table = String::from("| `details.code` | message | close | what to do |\n|---|---|---|---|\n");
     for refusal in Refusal::ALL {
         let words = refusal.words();
@@ -231,7 +232,7 @@ fn the_table_of_refusals_is_that_of_the_gate() {
 }
 
 #[test]
-fn the_table_of_rules_is_that_of_the_gate() {
+fn rules_table_matches_the_gate() {
     let mut table = String::from("| rule | asks about |\n|---|---|\n");
     for rule in Rule::ALL {
         writeln!(table, "| {} | {} |", rule.number(), cell(rule.title()[rule.number().len()..].trim())).unwrap();
@@ -240,7 +241,7 @@ fn the_table_of_rules_is_that_of_the_gate() {
 }
 
 #[test]
-fn the_page_names_the_rules_as_the_gate_does() {
+fn dashboard_rule_names_match_the_gate() {
     let door = read("src/dashboard/door.js");
     for rule in Rule::ALL {
         let name = rule.title()[rule.number().len()..].split(" (").next().unwrap().trim();
@@ -250,7 +251,7 @@ fn the_page_names_the_rules_as_the_gate_does() {
 }
 
 #[test]
-fn each_dependency_has_its_reason() {
+fn each_dependency_has_a_reason() {
     let manifest = read("Cargo.toml");
     let mut depends = BTreeSet::new();
     let mut inside = false;
@@ -281,7 +282,7 @@ fn each_dependency_has_its_reason() {
 }
 
 #[test]
-fn no_package_comes_in_unnoticed() {
+fn number_of_locked_packages_is_within_the_limit() {
     let packages = read("Cargo.lock").lines().filter(|line| *line == "[[package]]").count();
     assert!(packages > 20, "only {packages} packages were seen");
     assert!(
@@ -448,27 +449,27 @@ fn headings(text: &str) -> impl Iterator<Item = String> + '_ {
 // --- reading the source -----------------------------------------------------------------------------------------------
 
 struct Source {
-    /// As in `src/gate/ids.rs`.
+    /// Path such as `src/gate/ids.rs`.
     name: String,
     text: String,
-    /// The whole file is for tests.
+    /// The whole file is test code.
     is_test: bool,
 }
 
 impl Source {
-    /// The folder under `src`, if it is in one.
+    /// Returns the folder under `src`, if the file is in one.
     fn room(&self) -> Option<&str> {
         self.name.strip_prefix("src/")?.split_once('/').map(|(room, _)| room)
     }
 
-    /// Lines before the inline tests, numbered from 1.
+    /// Returns the lines before the inline tests, numbered from 1.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let tests = self.text.find("\n#[cfg(test)]\nmod ").map_or(self.text.len(), |at| at + 1);
         let end = if self.is_test { 0 } else { tests };
         (1..).zip(self.text[..end].lines())
     }
 
-    /// First parts of the paths that start at the crate, with the line they stand on.
+    /// Returns the first segments of paths that start at the crate, with their line numbers.
     fn rooms_named(&self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         let depth = self.depth();
@@ -489,13 +490,14 @@ impl Source {
         found
     }
 
-    /// How many `super::` lead to the crate.
+    /// Returns the number of `super::` from this file to the crate root.
     fn depth(&self) -> usize {
         let path = self.name.trim_start_matches("src/").trim_end_matches(".rs");
         path.trim_end_matches("/mod").split('/').count()
     }
 
-    /// Line, name and lines of code of each function. Trusts rustfmt: a body ends at a brace under its `fn`.
+    /// Returns line, name and lines of code of each function. Relies on rustfmt: a body ends at a
+    /// brace in the column of its `fn`.
     fn functions(&self) -> Vec<(usize, String, usize)> {
         let lines: Vec<(usize, &str)> = self.code().collect();
         let mut found = Vec::new();
@@ -550,7 +552,7 @@ fn is_code(line: &str) -> bool {
     !line.is_empty() && !line.starts_with("//")
 }
 
-/// The word stands in the line as a whole, and not in a comment.
+/// Returns whether the word occurs in the line as a whole word outside of a comment.
 fn names(line: &str, word: &str) -> bool {
     let line = line.split("//").next().unwrap_or("");
     line.match_indices(word).any(|(at, _)| {
@@ -569,7 +571,7 @@ fn function_name(line: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The names with which the parts of a path begin: of `a::b` only `a`, of `{a::b, c}` both.
+/// Returns the first segments of a path's parts: of `a::b` only `a`, of `{a::b, c}` both.
 fn firsts(path: &str) -> Vec<String> {
     let word = |text: &str| -> String {
         text.trim().chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
@@ -594,7 +596,7 @@ fn firsts(path: &str) -> Vec<String> {
     parts.iter().map(|part| word(part)).filter(|name| !name.is_empty()).collect()
 }
 
-/// The module that a file is, and the files one of which must declare it.
+/// Returns the module name of a file, and the files of which one must declare it.
 fn parents(path: &Path, tops: &[PathBuf]) -> (String, Vec<PathBuf>) {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("").to_string();
     let folder = path.parent().expect("a file is in a folder");
@@ -626,7 +628,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("cannot read {name}: {error}"))
 }
 
-/// All files below, in order.
+/// Returns all files below `folder`, in order.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display())) {

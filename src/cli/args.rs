@@ -1,7 +1,8 @@
-//! Arguments to a [`Command`]. Pure: no environment, no files, no output.
+//! Parses command line arguments into a [`Command`]. Pure: no environment, no files, no output.
 //!
-//! One table of options ([`super::options`]) and one of commands ([`topics`]); what is not in them is an error that names
-//! the nearest. Options may stand anywhere, `--` ends them, `--name=value` and `--name value` are the same.
+//! Options are listed in [`super::options`], commands in [`topics`]. Anything else is an error that
+//! names the nearest match. Options may stand anywhere, `--` ends them, and `--name=value` equals
+//! `--name value`.
 
 use std::ffi::OsString;
 
@@ -12,21 +13,21 @@ use super::topics::{self, Topic};
 use crate::config::{nearest_word, Overrides, Secret};
 use crate::gate::ids::Role;
 
-/// What is to be done, and with what.
+/// A parsed command line.
 #[derive(Debug)]
 pub struct Invocation {
     pub command: Command,
-    /// Options that say where things are and go before every other source.
+    /// Options that take precedence over every other source of configuration.
     pub overrides: Overrides,
-    /// Machine-readable output.
+    /// Print JSON (`--json`).
     pub json: bool,
 }
 
-/// What is to be done.
+/// A command with its arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     Run,
-    /// The same under the service control manager.
+    /// Run the gateway under the Windows service control manager.
     #[cfg(windows)]
     Service,
     Url,
@@ -36,7 +37,7 @@ pub enum Command {
     Nodes(Nodes),
     Pair(Pair),
     Explain(Box<Explain>),
-    /// The last refusals of the running gateway, at most so many.
+    /// The last refusals of the running gateway, with their maximum number.
     ExplainLast(u64),
     TokenShow,
     TokenRotate,
@@ -48,7 +49,7 @@ pub enum Command {
     TableExport,
     TableImport(Import),
     Logs(Logs),
-    /// Only events whose names begin with one of these, if any.
+    /// Prefixes of the event names to print; empty prints all events.
     Events(Vec<String>),
     /// A method and its parameters as JSON.
     Call {
@@ -56,16 +57,16 @@ pub enum Command {
         params: String,
     },
     Node(Node),
-    /// About one command, or all of them.
+    /// Help for one command, or the overview.
     Help(Option<&'static Topic>),
     Version,
 }
 
-/// `devices ...`; a selector is what the user typed to mean a device.
+/// `devices ...`. A device is given as the user typed it, see [`super::select`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Devices {
     List,
-    /// `None`: the request that came last.
+    /// A request or device; `None` for the latest request.
     Approve(Option<String>),
     Reject(Option<String>),
     Remove(String),
@@ -83,7 +84,7 @@ pub enum Devices {
     },
 }
 
-/// `nodes ...`; a selector is what the user typed to mean a node.
+/// `nodes ...`. A node is given as the user typed it, see [`super::select`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Nodes {
     List,
@@ -93,10 +94,10 @@ pub enum Nodes {
         node: String,
         command: String,
         params: String,
-        /// Seconds.
+        /// Timeout in seconds.
         timeout: Option<u64>,
     },
-    /// `None`: the request that came last.
+    /// A request or node; `None` for the latest request.
     Approve(Option<String>),
     Reject(Option<String>),
     Remove(String),
@@ -110,9 +111,9 @@ pub enum Nodes {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Logs {
     pub follow: bool,
-    /// Lines that are less grave are left out.
+    /// Least severe level that is printed.
     pub level: Level,
-    /// Most lines to begin with.
+    /// Maximum number of existing lines to print.
     pub limit: usize,
 }
 
@@ -120,9 +121,9 @@ pub struct Logs {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pair {
     pub role: Role,
-    /// Names of scopes, with or without `operator.`; empty means all.
+    /// Names of scopes, with or without the prefix `operator.`; empty means all scopes.
     pub scopes: Vec<String>,
-    /// A QR code even if the output is no terminal.
+    /// Print a QR code even if standard output is not a terminal.
     pub qr: bool,
 }
 
@@ -131,13 +132,13 @@ pub struct Pair {
 pub enum Node {
     Run(NodeTo),
     Show(NodeTo),
-    /// A program and its first words.
+    /// A program and its leading arguments.
     Allow(Vec<String>),
     Disallow(Vec<String>),
     Allowed,
 }
 
-/// Whom a node connects to, and as whom.
+/// Connection parameters of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NodeTo {
     pub host: Option<String>,
@@ -146,7 +147,7 @@ pub struct NodeTo {
     pub code: Option<String>,
 }
 
-/// `explain ...`: a connection as it is described.
+/// `explain ...`: description of a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Explain {
     pub peer: Option<String>,
@@ -158,7 +159,7 @@ pub struct Explain {
     pub secret: Guess,
     pub device_token: Guess,
     pub code: Guess,
-    /// `new`, `known`, `revoked`, `none` or a device of the table.
+    /// `new`, `known`, `revoked`, `none`, or a device in the table.
     pub device: Option<String>,
     pub role: Option<String>,
     pub client: Option<String>,
@@ -167,7 +168,7 @@ pub struct Explain {
     pub protocol: Option<u32>,
 }
 
-/// How good a described secret is.
+/// Validity of a described credential.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Guess {
     Right,
@@ -184,7 +185,7 @@ pub struct Import {
     pub overwrite: bool,
 }
 
-/// Reads the arguments behind the program's name.
+/// Parses the arguments that follow the program's name.
 pub fn parse<I>(args: I) -> Result<Invocation, UsageError>
 where
     I: IntoIterator,
@@ -218,7 +219,7 @@ impl Given {
     }
 
     fn invocation(&self, command: Command) -> Invocation {
-        // `explain` describes secrets with the options that elsewhere carry them.
+        // With `explain`, `--token` and `--password` describe credentials and carry none.
         let secret = |name| match command {
             Command::Explain(_) => None,
             _ => self.get(name).map(Secret::new),
@@ -237,7 +238,8 @@ impl Given {
     }
 }
 
-/// The topic that the words begin with, and the words behind its name. No words at all mean `run`.
+/// Returns the topic named by the leading words, and the remaining words. Without words it is
+/// `run`.
 fn find_topic(words: &[String]) -> Result<(&'static Topic, &[String]), UsageError> {
     let Some(first) = words.first() else {
         return topics::topic("run").map(|run| (run, words)).ok_or_else(|| usage(String::new()));
@@ -310,7 +312,7 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
     })
 }
 
-/// Parameters in JSON; none are an empty object.
+/// Returns the parameters as JSON, by default an empty object.
 fn json(word: Option<&String>) -> String {
     word.map_or("{}", |word| word).to_string()
 }
@@ -383,10 +385,10 @@ fn logs(given: &Given, topic: &'static Topic) -> Result<Logs, UsageError> {
     Ok(Logs { follow: given.has("follow"), level, limit: number(given, topic, "limit")?.unwrap_or(LOGS_DEFAULT) })
 }
 
-/// How many lines `logs` begins with.
+/// Default of `logs --limit`.
 const LOGS_DEFAULT: usize = 200;
 
-/// A number from 1.
+/// Parses the value of an option as a number of at least 1.
 fn number(given: &Given, topic: &'static Topic, name: &str) -> Result<Option<usize>, UsageError> {
     let Some(word) = given.get(name) else { return Ok(None) };
     let number = word.parse().ok().filter(|number| *number > 0);
@@ -403,7 +405,7 @@ fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
     count.ok_or_else(|| about(topic, format!("`--last {number}`: give a number from 1")))
 }
 
-/// How many refusals `explain --last` shows.
+/// Default number of refusals shown by `explain --last`.
 const LAST_DEFAULT: u64 = 10;
 
 fn explain(given: &Given, topic: &'static Topic) -> Result<Explain, UsageError> {
@@ -473,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_read() {
+    fn every_command_is_parsed() {
         let approve = |word: Option<&str>| Command::Devices(Devices::Approve(word.map(text)));
         let table: &[(&[&str], Command)] = &[
             (&[], Command::Run),
@@ -572,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_names_what_was_meant() {
+    fn typos_suggest_the_intended_name() {
         let table: &[(&[&str], &str)] = &[
             (&["devcies"], "there is no command `devcies`; did you mean `gatelet devices`?\nsee `gatelet help`"),
             (&["zzz"], "there is no command `zzz`\nsee `gatelet help`"),
@@ -603,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn global_options_reach_the_configuration_and_explain_keeps_its_own_token() {
+    fn global_options_are_applied_and_explain_keeps_its_own_token_option() {
         let given =
             parse(["status", "--token=t", "--state-dir", "/s", "--json", "--bind", "lan", "--auth", "token"]).unwrap();
         assert_eq!(given.overrides.token.unwrap().expose(), "t");

@@ -1,4 +1,4 @@
-//! `gatelet call`: any method of the running gateway, as it is.
+//! `gatelet call`: calls a method of the running gateway with JSON parameters.
 
 use super::client::RpcError;
 use super::context::Context;
@@ -14,7 +14,7 @@ pub fn run(context: &Context, method: &str, params: &str) -> Done {
     Output::json(answer.as_bytes())
 }
 
-/// The failure of a call, with all that was said of it.
+/// Returns the failure of a call, with code, message and details of the error.
 pub(super) fn refused(error: Box<RpcError>) -> Failure {
     let details = error.details.as_deref().map(|details| pretty(details.as_bytes())).unwrap_or_default();
     let message = format!("{}: {}\n{details}", error.code, error.message);

@@ -1,4 +1,4 @@
-//! `gatelet config check|print`: what is wrong with the configuration, and what is in force.
+//! `gatelet config check|print`: problems of the configuration, and the settings in force.
 
 use super::context::Context;
 use super::show::{clean, Grid};
@@ -7,7 +7,7 @@ use crate::config::{Problem, Severity};
 use crate::rpc;
 use crate::wire::json;
 
-/// Every problem at once. Exit code 1 if one of them is an error.
+/// Prints all problems. Exit code 1 if one of them is an error.
 pub fn check(context: &Context) -> Done {
     let loaded = &context.loaded;
     let text = if context.json {
@@ -25,7 +25,8 @@ pub fn check(context: &Context) -> Done {
     Output::with(text, exit(context))
 }
 
-/// Every setting in force, and where it comes from; behind what is wrong, if with that no gateway starts. Exit code 1 then.
+/// Prints all settings in force with their sources. If there are errors, prints all problems first;
+/// the exit code is then 1.
 pub fn print(context: &Context) -> Done {
     let settings = &context.loaded.settings;
     let exit = exit(context);

@@ -1,4 +1,4 @@
-//! Where a command finds the gateway, the table, the configuration and the terminal.
+//! Access of a command to the configuration, the running gateway, the table file and the terminal.
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -13,33 +13,34 @@ use crate::gate::limits;
 use crate::server::ports::{Clock, SystemClock};
 use crate::store::{self, tokens, OpenError, Opened, StoreError, ADDRESS_FILE};
 
-/// What every command works with.
+/// State shared by all commands.
 pub(super) struct Context {
     pub loaded: Loaded,
     /// `--json`
     pub json: bool,
-    /// The output is a terminal.
+    /// Standard output is a terminal.
     pub terminal: bool,
     pub style: Style,
     pub now: WallMs,
 }
 
-/// Who has the table.
+/// Access path to the pairing table.
 pub(super) enum Way {
-    /// The running gateway.
+    /// Through the running gateway.
     Gateway(Box<Client>),
-    /// Nobody: the file is ours until this is dropped.
+    /// The table file itself, locked until this value is dropped.
     File(Box<Opened>),
 }
 
 impl Context {
-    /// Reads configuration and surroundings; nothing that is wrong with them is an error yet.
+    /// Loads the configuration and inspects the environment. Problems are not reported here.
     pub fn new(overrides: &Overrides, json: bool) -> Context {
         let env = SystemEnv;
         let terminal = io::stdout().is_terminal();
         let plain =
             env.var("NO_COLOR").is_some_and(|value| !value.is_empty()) || env.var("TERM").as_deref() == Some("dumb");
-        // a console of Windows shows escape sequences as they are unless asked to read them; the newer terminals read them always
+        // The Windows console prints escape sequences unless they are enabled; these variables mark
+        // terminals that interpret them.
         let plain = plain || cfg!(windows) && env.var("WT_SESSION").or_else(|| env.var("TERM_PROGRAM")).is_none();
         Context {
             loaded: config::load(overrides, &env),
@@ -50,7 +51,7 @@ impl Context {
         }
     }
 
-    /// The configuration, if nothing in it is wrong.
+    /// Returns the configuration, or a failure that lists its errors.
     pub fn config(&self) -> Result<&Config, Failure> {
         self.loaded.config.as_ref().ok_or_else(|| {
             let errors = self.loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
@@ -59,21 +60,21 @@ impl Context {
         })
     }
 
-    /// Where things are.
+    /// Returns the paths. Error if there is no location for the state directory.
     pub fn paths(&self) -> Result<&Paths, Failure> {
         let missing =
             || Failure::failed("no place for the state directory; pass --state-dir DIR or set GATELET_STATE_DIR");
         self.loaded.paths.as_ref().ok_or_else(missing)
     }
 
-    /// The state directory.
     pub fn state_dir(&self) -> Result<&Path, Failure> {
         Ok(&self.paths()?.state_dir.value)
     }
 
-    /// Where the running gateway listens on this machine; `None` if none runs.
+    /// Returns the local address of the running gateway, `None` if none is running.
     ///
-    /// The lock is asked first: an address that a killed gateway left behind may belong to anybody by now.
+    /// Checks the table's lock first: another process may use the address that a killed gateway
+    /// left in its file.
     pub fn address(&self) -> Result<Option<SocketAddr>, Failure> {
         let dir = self.state_dir()?;
         if !dir.join(ADDRESS_FILE).exists() || !store::in_use(dir).map_err(failure)? {
@@ -84,7 +85,7 @@ impl Context {
         Ok(String::from_utf8_lossy(&text).trim().parse().ok())
     }
 
-    /// The running gateway; `None` if none runs.
+    /// Connects to the running gateway. Returns `None` if none is running.
     pub fn gateway(&self) -> Result<Option<Client>, Failure> {
         let Some(address) = self.address()? else { return Ok(None) };
         let key = store::key_at(self.state_dir()?).map_err(failure)?;
@@ -95,19 +96,20 @@ impl Context {
         }
     }
 
-    /// The running gateway, or an error that says that none runs.
+    /// Connects to the running gateway. Error if none is running.
     pub fn running(&self) -> Result<Client, Failure> {
         self.gateway()?.ok_or_else(|| self.none_runs())
     }
 
-    /// The error that no gateway runs.
+    /// Returns the failure that no gateway is running.
     pub fn none_runs(&self) -> Failure {
         let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
         let message = format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
         Failure::new(Exit::NotRunning, message + self.elsewhere())
     }
 
-    /// The running gateway, or the file if none runs. Makes nothing that is not there.
+    /// Connects to the running gateway, or opens the table file if none is running. Creates no
+    /// files.
     pub fn way(&self) -> Result<Way, Failure> {
         match self.gateway()? {
             Some(client) => Ok(Way::Gateway(Box::new(client))),
@@ -115,7 +117,7 @@ impl Context {
         }
     }
 
-    /// The table for this command alone. An error if there is none, or if another process has it.
+    /// Opens the table file exclusively. Error if it does not exist or another process uses it.
     pub fn file(&self) -> Result<Box<Opened>, Failure> {
         match store::check_at(self.state_dir()?) {
             Err(error @ StoreError::Absent { .. }) => {
@@ -128,21 +130,22 @@ impl Context {
         }
     }
 
-    /// The same, but makes the table where there is none.
+    /// Like [`Context::file`], but creates a missing table.
     pub fn file_made(&self) -> Result<Box<Opened>, Failure> {
         store::open_at(self.state_dir()?, self.capacity()).map(Box::new).map_err(failure)
     }
 
-    /// Is there no table yet?
+    /// Returns whether there is no table yet.
     pub fn has_no_table(&self) -> Result<bool, Failure> {
         Ok(matches!(store::check_at(self.state_dir()?), Err(StoreError::Absent { .. })))
     }
 
-    /// What to add where nothing was found in the user's own directory while the service's exists: it was not for him to read.
+    /// Returns a hint to append to an error if the user's own state directory was searched although
+    /// a service is installed: the user cannot read the service's state.
     fn elsewhere(&self) -> &'static str {
         let own = self.paths().ok().filter(|paths| paths.state_dir.source == Source::Default);
         let service = config::service_dir(&SystemEnv).filter(|dir| own.is_some_and(|own| own.state_dir.value != *dir));
-        // the name itself is there for everybody, whatever it leads to
+        // This succeeds without permission to read the directory or the target of a link.
         let there = service.is_some_and(|dir| dir.symlink_metadata().is_ok());
         match there {
             true if cfg!(windows) => {
@@ -153,7 +156,7 @@ impl Context {
         }
     }
 
-    /// Devices a table has that is made now.
+    /// Returns the number of devices for a table that is created now.
     pub fn capacity(&self) -> u16 {
         self.loaded.config.as_ref().map_or(limits::CAPACITY_DEFAULT, |config| config.pairing.capacity)
     }
@@ -163,7 +166,7 @@ fn at(address: SocketAddr, error: &ClientError) -> String {
     format!("the gateway at {address}: {error}")
 }
 
-/// The failure of a command that the store does not serve.
+/// Converts an error of the store into a failure.
 pub(super) fn failure(error: StoreError) -> Failure {
     let exit = match &error {
         StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. }
@@ -178,7 +181,7 @@ pub(super) fn failure(error: StoreError) -> Failure {
     Failure::new(exit, format!("{error}{hint}"))
 }
 
-/// A file that cannot be read, and who could.
+/// Returns the failure that a file cannot be read, with a hint if permission is missing.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let hint = if error.kind() == io::ErrorKind::PermissionDenied { OWNER_HINT } else { "" };
     Failure::failed(format!("cannot read {}: {error}{hint}", path.display()))

@@ -1,4 +1,4 @@
-//! `gatelet devices ...`: who waits and who is paired, and the owner's hand on them.
+//! `gatelet devices ...`: lists pending requests and paired devices, and changes them.
 
 use super::args::Devices;
 use super::client::Client;
@@ -10,24 +10,25 @@ use crate::gate::ids::Role;
 use crate::gate::limits;
 use crate::wire::json::{self, Value};
 
-/// Where the devices are governed: by the running gateway, or in the file. Device ids and request ids are whole ones.
+/// Operations on devices, through the running gateway or on the table file. Device ids and request
+/// ids are complete, not abbreviated.
 pub(super) trait Owner {
-    /// `{pending, paired}` as in `device.pair.list`.
+    /// Returns `{pending, paired}` as `device.pair.list` does.
     fn list(&mut self) -> Result<String, Failure>;
-    /// The same, with all that a table holds.
+    /// Like [`Owner::list`], including the approved commands of nodes.
     fn list_all(&mut self) -> Result<String, Failure>;
-    /// Lets in a request, or a revoked device by its id.
+    /// Approves a pending request, or restores a revoked device given by its id.
     fn approve(&mut self, request_or_device: &str) -> Result<(), Failure>;
     fn reject(&mut self, request: &str) -> Result<(), Failure>;
     fn remove(&mut self, device: &str) -> Result<(), Failure>;
     fn rename(&mut self, device: &str, label: &str) -> Result<(), Failure>;
     fn rotate(&mut self, device: &str, role: &str) -> Result<(), Failure>;
     fn revoke(&mut self, device: &str, role: &str) -> Result<(), Failure>;
-    /// Why a request that is not there cannot be found.
+    /// Returns the reason why no request can be found here; `None` if requests are available.
     fn no_request(&self) -> Option<Failure>;
 }
 
-/// Does what was asked.
+/// Executes a `devices` command.
 pub fn run(context: &Context, what: Devices) -> Done {
     let mut way = context.way()?;
     let owner: &mut dyn Owner = match &mut way {
@@ -104,7 +105,7 @@ fn reject(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Opti
     said(context, entry, &[], "rejected", "; it may ask again")
 }
 
-/// Who waits and was meant; without a word, the one that asked last.
+/// Returns the pending request that `typed` selects, or the latest one if it is `None`.
 fn waiting<'a>(owner: &dyn Owner, devices: &'a Known, typed: Option<&str>) -> Result<Option<&'a Entry>, Failure> {
     match typed {
         Some(typed) => select::find(&devices.pending, typed),
@@ -204,7 +205,8 @@ pub(super) fn name(value: &Value<'_>) -> String {
     found.unwrap_or_default().into_owned()
 }
 
-/// `operator: admin`, `node`, `operator (revoked)`, `node (token 2)` after a rotation.
+/// Formats the rights of a device: `operator: admin`, `node`, `operator (revoked)`, or, after the
+/// token was rotated, `node (token 2)`.
 fn may(value: &Value<'_>) -> String {
     let (roles, revoked, scopes) = (texts(value, "roles"), texts(value, "revokedRoles"), texts(value, "scopes"));
     let short = |scope: &String| scope.strip_prefix("operator.").unwrap_or(scope).to_string();
@@ -221,7 +223,7 @@ fn may(value: &Value<'_>) -> String {
     or_dash(roles.iter().chain(gone).map(one).collect::<Vec<_>>().join(", "))
 }
 
-/// Which token of the role is its newest, once it has had more than one.
+/// Returns the generation of the role's token in parentheses, empty for the first one.
 fn rotated(value: &Value<'_>, role: &str) -> String {
     let token = items(value, "tokens").find(|token| text(token, "role") == role);
     match token.map_or(0, |token| number(&token, "generation")) {
@@ -276,7 +278,7 @@ impl Client {
     }
 }
 
-/// The error of a command that needs the running gateway although the file is here.
+/// Returns the failure of an operation on pending requests while no gateway is running.
 pub(super) fn needs_gateway() -> Failure {
     let message = "requests wait in the running gateway only, and no gateway runs on this state directory; start it with `gatelet run`";
     Failure::new(Exit::NotRunning, message)
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_device_may_is_said_in_few_words() {
+    fn device_rights_are_summarized() {
         for (text, shown) in [
             (r#"{"roles":["operator"],"scopes":["operator.read","operator.admin"]}"#, "operator: admin"),
             (
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_role_named_all_that_it_has_are_meant() {
+    fn omitted_role_means_all_roles_of_the_device() {
         let entry = Entry { device: "aaaaaa".into(), ..Entry::default() };
         let has = ["operator".to_string()];
         assert_eq!(roles(&entry, None, &has).unwrap(), has);

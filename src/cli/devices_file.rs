@@ -1,4 +1,5 @@
-//! The owner's hand on the table file, for as long as no gateway runs: the same verbs, and what they mean, as in `rpc::devices`.
+//! Device operations on the table file, while no gateway is running. They have the same effects as
+//! those of `rpc::devices`.
 
 use super::devices::{needs_gateway, Owner};
 use super::Failure;
@@ -68,7 +69,7 @@ impl Opened {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Takes the role of a node away, and forgets a device that has no other.
+    /// Removes the node role from a device, and the device if it has no other role.
     pub(super) fn remove_node(&mut self, named: &str) -> Result<(), Failure> {
         let (slot, mut device) = self.find(named)?;
         let kept = device.remove_node();

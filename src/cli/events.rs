@@ -1,4 +1,5 @@
-//! `gatelet events`: what happens at the running gateway, a line each, for as long as both it and a reader are there.
+//! `gatelet events`: prints the running gateway's events, one per line, until the gateway stops or
+//! standard output is closed.
 
 use super::client::in_ms;
 use super::context::Context;
@@ -10,7 +11,7 @@ use crate::server;
 use crate::wire::frames::FromGateway;
 use crate::wire::json::{self, Value};
 
-/// Prints events whose names begin with one of these words, or all if there are none.
+/// Prints the events whose names begin with one of the prefixes, or all events if there are none.
 pub fn run(context: &Context, filter: &[String]) -> Done {
     let mut client = context.running()?;
     loop {
@@ -39,7 +40,7 @@ fn line(context: &Context, name: &str, payload: Value<'_>) -> String {
     [style.dim(&time).as_str(), " ", &style.bold(&clean(name)), " ", &short(payload.raw()), "\n"].concat()
 }
 
-/// As much of the payload as fits into some lines of a terminal.
+/// Shortens the payload to [`SHOWN`] bytes.
 fn short(payload: &str) -> String {
     let shown = cut(payload, SHOWN);
     let more = if shown.len() < payload.len() { " ..." } else { "" };

@@ -1,7 +1,8 @@
-//! `gatelet explain`: the rules of the gate asked about a described connection, and the last refusals of the running gateway.
+//! `gatelet explain`: evaluates the gate's rules for a described connection, and prints the last
+//! refusals of the running gateway.
 //!
-//! It decides nothing by itself: the described request is read by `server::evidence` and judged by `gate::policy`, with the
-//! configuration in force. Secrets are described (`right`, `wrong`), never given.
+//! The description is read by `server::evidence` and decided by `gate::policy`, with the
+//! configuration in force. Credentials are described (`right`, `wrong`) and never passed.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -25,7 +26,8 @@ use crate::server::{self, evidence};
 use crate::wire::http::Head;
 use crate::wire::json::{self, Value};
 
-/// The decision about the described connection, rule by rule. Exit code 3 if it is no admission.
+/// Prints the decision about the described connection, rule by rule. Exit code 3 if it is not
+/// admitted.
 pub fn run(context: &Context, what: &Explain) -> Done {
     let config = context.config()?;
     let setup = Setup::of(config, server::machine_name(), server::command());
@@ -46,7 +48,7 @@ pub fn run(context: &Context, what: &Explain) -> Done {
     Output::with(text, exit)
 }
 
-/// The last refusals of the running gateway, the newest first.
+/// Prints the last refusals of the running gateway, newest first.
 pub fn last(context: &Context, limit: u64) -> Done {
     let params = json::object(|o| o.u64("limit", limit));
     let text = context.running()?.call("gatelet.refusals", &String::from_utf8_lossy(&params))?;
@@ -86,9 +88,9 @@ fn refused(entry: &Value<'_>, context: &Context) -> String {
     out
 }
 
-// --- the description --------------------------------------------------------------------------------------------------
+// --- description of the connection ---
 
-/// The head that such a client would send.
+/// Returns the HTTP request head that the described client would send.
 fn request(config: &Config, what: &Explain) -> Result<Vec<u8>, Failure> {
     let default_host = format!("127.0.0.1:{}", config.port);
     let host = what.host.as_deref().unwrap_or(&default_host);
@@ -128,10 +130,10 @@ fn address(text: Option<&str>) -> Result<IpAddr, Failure> {
     text.parse().map_err(|_| usage(&format!("`--peer {}` is no IP address", clean(text))))
 }
 
-/// The device that the client proves.
+/// The device that the client presents.
 struct Subject {
     device: Option<Device>,
-    /// It stands in the table.
+    /// The device is in the table.
     stored: bool,
 }
 
@@ -155,7 +157,7 @@ fn subject(context: &Context, what: &Explain) -> Result<Subject, Failure> {
     })
 }
 
-/// A device of the table, whoever has it.
+/// Reads a device of the table, through the running gateway or from the file.
 fn stored(context: &Context, typed: &str) -> Result<Device, Failure> {
     let text = match context.way()? {
         Way::Gateway(mut client) => client.list()?,
@@ -214,7 +216,7 @@ fn usage(message: &str) -> Failure {
     Failure::new(Exit::Usage, message)
 }
 
-// --- the telling ------------------------------------------------------------------------------------------------------
+// --- output ---
 
 struct Told<'a> {
     verdict: Verdict,
@@ -223,7 +225,7 @@ struct Told<'a> {
     setup: &'a Setup,
 }
 
-/// The rules that are asked of everybody, in their order.
+/// Rules that apply to every connection, in order of evaluation.
 const COMMON: [Rule; 6] = [Rule::Frame, Rule::Protocol, Rule::Role, Rule::Origin, Rule::Proof, Rule::Credential];
 
 impl Told<'_> {
@@ -341,7 +343,7 @@ impl Told<'_> {
     }
 }
 
-/// `mark` is one word, painted or not; all of them take the room of the longest.
+/// Formats one rule. `mark` is a word with or without colour, padded to the longest one.
 fn row(title: &str, mark: &str, about: &str) -> String {
     let bare = mark.trim_start_matches("\x1b[32m").trim_start_matches("\x1b[31m").trim_end_matches("\x1b[0m");
     let blanks = " ".repeat("admitted".len().saturating_sub(bare.len()));

@@ -1,9 +1,9 @@
-//! What `gatelet help` says, made of [`super::topics`]. No line is longer than 100 columns.
+//! Text of `gatelet help`, built from [`super::topics`]. Lines have at most 100 columns.
 
 use super::topics::{all, members, topic, Topic};
 use super::Exit;
 
-/// All about one command, or the overview.
+/// Returns the help for one command, or the overview.
 pub fn text(about: Option<&'static Topic>) -> String {
     let Some(topic) = about else { return overview() };
     let mut out = format!("gatelet {}: {}\n\n", topic.name, topic.about);
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_help_is_wider_than_a_terminal_or_ends_in_blanks() {
+    fn help_fits_a_terminal_without_trailing_blanks() {
         for about in all().map(Some).chain([None]) {
             let text = text(about);
             for line in text.lines() {

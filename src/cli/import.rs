@@ -1,8 +1,10 @@
-//! `gatelet table import`: devices of OpenClaw's `devices/paired.json` and `nodes/paired.json` (2026.1.29), or of our own export.
+//! `gatelet table import`: imports devices from `devices/paired.json` and `nodes/paired.json` of
+//! OpenClaw 2026.1.29, or from `gatelet table export`.
 //!
-//! Tokens are not taken over: the devices sign in with the keys they have. A role whose token was revoked there stays revoked
-//! here. Nodes only add to devices, because their records hold no key: a name, and what was approved of them. Never touches a device that is here unless told to.
-//! Makes the table where there is none, so that one can move before the first start.
+//! Tokens are not imported: devices authenticate with their keys. A role whose token was revoked is
+//! imported as revoked. Records of nodes hold no key, so they only add a name and approved commands
+//! to a device. Existing devices are not replaced without `--overwrite`. A missing table is
+//! created, so that a migration is possible before the first start.
 
 use sha2::{Digest, Sha256};
 
@@ -21,7 +23,8 @@ use crate::store::{Contents, Shape, TableId};
 use crate::wire::base64;
 use crate::wire::json::{self, Value};
 
-/// Reads the files, says what becomes of each record, and writes it down unless `--dry-run`.
+/// Reads the files, prints the outcome of each record, and writes the changes unless `--dry-run` is
+/// given.
 pub fn run(context: &Context, what: &Import) -> Done {
     let texts = what.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
     let files = what.files.iter().zip(&texts).map(|(file, text)| parse(file, text)).collect::<Result<Vec<_>, _>>()?;
@@ -44,7 +47,7 @@ pub fn run(context: &Context, what: &Import) -> Done {
     Output::ok(plan.text(what.dry_run))
 }
 
-/// What a table holds that is not made yet.
+/// Returns the contents of a table that does not exist yet.
 fn nothing_yet(capacity: u16) -> Contents {
     Contents { shape: Shape { id: TableId([0; 16]), capacity }, age: TableAge(0), devices: Vec::new() }
 }
@@ -63,7 +66,7 @@ fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, Failure> {
     }
 }
 
-/// What becomes of one record.
+/// Outcome of one record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Outcome {
     id: String,
@@ -76,7 +79,7 @@ enum Became {
     Imported,
     Replaced,
     Named,
-    /// It has what was approved of it as a node.
+    /// The node's commands were approved.
     Approved,
     Skipped(&'static str),
 }
@@ -93,12 +96,12 @@ impl Became {
     }
 }
 
-/// What an import does to a table.
+/// Changes of an import to the table.
 struct Plan {
     outcomes: Vec<Outcome>,
-    /// One entry a slot.
+    /// At most one entry per slot.
     changes: Vec<(Slot, Option<Device>)>,
-    /// No slot below is free.
+    /// All slots below this one are in use.
     next: u16,
 }
 
@@ -136,7 +139,8 @@ impl Plan {
             if !overwrite {
                 return Became::Skipped("it is in the table already (see --overwrite)");
             }
-            // Tokens that were ended here must not come back to life.
+            // Keep the token generations of the existing device: its revoked tokens must stay
+            // invalid.
             for (window, old) in device.tokens.iter_mut().zip(&known.tokens) {
                 *window = if old.current == 0 { *window } else { *old };
             }
@@ -156,7 +160,8 @@ impl Plan {
         Became::Imported
     }
 
-    /// A record of `nodes/paired.json`: it names a device that is a node, and says what was approved of it.
+    /// Applies a record of `nodes/paired.json`, which names a node and lists what was approved for
+    /// it.
     fn add(&mut self, table: &mut [(Slot, Device)], key: &str, record: &Value<'_>, overwrite: bool) -> Became {
         let id = DeviceId::parse(key);
         let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id) else {
@@ -239,7 +244,7 @@ fn is_node(record: &Value<'_>) -> bool {
     record.get("nodeId").is_some() && record.get("publicKey").is_none()
 }
 
-/// The device of one record of `devices/paired.json`, or why it cannot be taken over.
+/// Reads a record of `devices/paired.json`. The error is the reason why it is skipped.
 pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static str> {
     let public = base64::public_key(&text(record, "publicKey")).ok_or("its public key cannot be read")?;
     let id = DeviceId(Sha256::digest(public).into());
@@ -271,7 +276,7 @@ pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static s
     Ok(device)
 }
 
-/// Roles that the device has, and roles that were taken from it.
+/// Returns the device's active roles and its revoked roles.
 fn roles(record: &Value<'_>) -> (Roles, Roles) {
     let set = |key: &str| -> Roles {
         let items = record.at(key).items();
@@ -292,7 +297,7 @@ fn scopes(record: &Value<'_>) -> Scopes {
     items.filter_map(|name| Scope::parse(&name.as_str()?)).collect()
 }
 
-/// What was approved of a node: `commands`, `caps`, and of the `permissions` those that are granted.
+/// Reads the approved `commands`, `caps` and granted `permissions` of a node.
 fn surface(record: &Value<'_>) -> Result<Surface, DoesNotFit> {
     let mut surface = Surface::NONE;
     let names = |key: &str| record.at(key).items().filter_map(|name| name.as_str());
@@ -313,7 +318,7 @@ mod tests {
         (DeviceId(Sha256::digest(public).into()).to_string(), base64::encode_url(&public))
     }
 
-    /// A record as OpenClaw 2026.1.29 writes it, with `more` at its end.
+    /// Returns a record as OpenClaw 2026.1.29 writes it, with `more` appended.
     fn record(n: u8, more: &str) -> String {
         let (id, public) = key(n);
         format!(
@@ -337,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_openclaw_becomes_a_device_without_its_token() {
+    fn openclaw_record_is_imported_without_its_token() {
         let plan = plan(&table(4, vec![]), &[format!("{{{}}}", record(1, ""))], false);
         assert_eq!(words(&plan), ["imported"]);
         let (slot, Some(device)) = &plan.changes[0] else { panic!() };
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_device_is_skipped_with_its_reason() {
+    fn invalid_records_are_skipped_with_a_reason() {
         let (id, public) = key(1);
         let other = key(2).0;
         for (text, reason) in [
@@ -381,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_here_stays_as_it_is_unless_told_otherwise() {
+    fn existing_device_is_replaced_only_on_request() {
         let file = [format!("{{{}}}", record(1, ""))];
         let mut known = device(&key(1).0, &parse("f", file[0].as_bytes()).unwrap().get(&key(1).0).unwrap()).unwrap();
         known.revoke(Role::Operator);
@@ -395,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_takes_what_fits() {
+    fn import_into_a_full_table_takes_what_fits() {
         let file = [format!("{{{},{},{}}}", record(1, ""), record(2, ""), record(3, ""))];
         let plan = plan(&table(2, vec![]), &file, false);
         assert_eq!(words(&plan), ["imported", "imported", "skipped"]);
@@ -403,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_role_stays_revoked() {
+    fn revoked_role_stays_revoked_after_import() {
         let both = r#","revokedRoles":["operator"],"label":"Mine""#;
         let (id, public) = key(1);
         let token = format!(
@@ -417,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_approved_of_a_node_is_approved_here_unless_something_is_already() {
+    fn approved_commands_are_imported_unless_some_exist() {
         let (id, public) = key(1);
         let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
         let nodes = |names: &str| {
@@ -448,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_names_its_device_whichever_file_comes_first() {
+    fn node_record_labels_its_device_in_any_file_order() {
         let (id, public) = key(1);
         let nodes = format!(r#"{{"{id}":{{"nodeId":"{id}","displayName":"Garage","token":"x"}}}}"#);
         let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);

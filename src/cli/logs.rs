@@ -1,7 +1,8 @@
-//! `gatelet logs`: the last lines of the running gateway's log, and with `--follow` what it goes on to say.
+//! `gatelet logs`: prints the last lines of the running gateway's log, and new lines with
+//! `--follow`.
 //!
-//! It asks once a second for what came after its cursor. It waits for a gateway that is restarted, and ends when nobody
-//! reads its output any more.
+//! With `--follow` it polls once a second with its cursor, and reconnects after a restart of the
+//! gateway. It ends when standard output is closed.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -17,7 +18,6 @@ use super::{complain, emit, Done, Exit, Failure, Output};
 use crate::gate::limits;
 use crate::wire::json::{self, Value};
 
-/// Prints the log.
 pub fn run(context: &Context, what: &Logs) -> Done {
     let mut client = context.running()?;
     let mut cursor = None;
@@ -54,7 +54,7 @@ fn params(cursor: Option<u64>) -> String {
     String::from_utf8(params).unwrap_or_default()
 }
 
-/// Waits for a gateway that is gone.
+/// Reconnects to a gateway that was lost.
 fn back(context: &Context) -> Result<Client, Failure> {
     complain("the gateway is gone; waiting until it is back");
     loop {
@@ -65,13 +65,13 @@ fn back(context: &Context) -> Result<Client, Failure> {
                 return Ok(client);
             }
             Err(failure) if failure.exit == Exit::Refused => return Err(failure),
-            // it is not there yet, or just about to be
+            // not started yet, or just starting
             Ok(None) | Err(_) => {}
         }
     }
 }
 
-/// The lines of the answer that are grave enough, as they are printed.
+/// Formats the lines of the answer that are severe enough.
 fn lines(context: &Context, level: Level, tail: &Value<'_>) -> Vec<String> {
     let lines = tail.at("lines").items();
     lines.filter_map(|line| shown(context, level, &line.as_str()?)).collect()

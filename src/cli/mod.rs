@@ -1,8 +1,10 @@
-//! The command line: arguments to a command, the command to text and an exit code.
+//! The command line: parses arguments into a command, and runs the command, which returns text and
+//! an exit code.
 //!
-//! A command works through the running gateway, or on the file when none runs; it never does both at once, because the table
-//! has one writer and its lock says who that is. Commands return what is to be printed (`Output`) and only [`main`] prints it,
-//! but for `logs` and `events`, which go on. No secret is printed but by `url`, `token show` and `pair`.
+//! A command works through the running gateway, or on the table file if none is running, never on
+//! both: the table has a single writer, which holds its lock. Commands return `Output` and only
+//! [`main`] prints it, except `logs` and `events`, which print continuously. Only `url`, `token
+//! show` and `pair` print secrets.
 
 mod args;
 mod call;
@@ -40,7 +42,7 @@ use context::Context;
 
 use crate::server::{Page, StartError};
 
-/// How a command ends; the numbers are the process's exit codes and never change meaning.
+/// Exit code of the process. The numbers never change their meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
     Ok = 0,
@@ -52,10 +54,10 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Every exit code, in order.
+    /// All exit codes in ascending order.
     pub const ALL: [Exit; 6] = [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Refused, Exit::NotRunning, Exit::Damaged];
 
-    /// What it means, for help.
+    /// Returns the description for the help text.
     pub const fn meaning(self) -> &'static str {
         match self {
             Exit::Ok => "done",
@@ -68,15 +70,16 @@ impl Exit {
     }
 }
 
-/// What a command has to say.
+/// Result of a command.
 struct Output {
     text: String,
-    /// For people beside the text, on the standard error output; may be empty.
+    /// Additional text for standard error; may be empty.
     note: String,
     exit: Exit,
 }
 
-/// Why a command did not work. It is one pointer, because it is rare and many functions hand it up.
+/// Error of a command. Boxed to keep `Result` small, because errors are rare and passed through
+/// many functions.
 #[derive(Debug)]
 struct Failure(Box<Why>);
 
@@ -97,7 +100,7 @@ impl Output {
         Ok(Output { text: text.into(), note: String::new(), exit })
     }
 
-    /// JSON over several lines.
+    /// Returns indented JSON.
     fn json(bytes: &[u8]) -> Done {
         Output::ok(pretty(bytes))
     }
@@ -121,7 +124,7 @@ impl Deref for Failure {
     }
 }
 
-/// JSON over several lines, with a line end; other text as it is.
+/// Formats JSON with indentation and a final line end. Other text is returned unchanged.
 fn pretty(bytes: &[u8]) -> String {
     match crate::wire::json::parse(bytes, crate::gate::limits::JSON_DEPTH) {
         Ok(value) => crate::wire::json::pretty(&value) + "\n",
@@ -129,15 +132,15 @@ fn pretty(bytes: &[u8]) -> String {
     }
 }
 
-/// Reads arguments and a gateway's address as they are typed; for tests/fuzz, which sees nothing else of this room. Gives the
-/// arguments of a good line in their printed form, and the address.
+/// Parses arguments, and the address of a gateway. Entry point for tests/fuzz, which cannot access
+/// the private modules. Returns the command in its `Debug` form, and the address.
 #[cfg(fuzzing)]
 pub fn typed(args: &[&str], host: &str) -> (Result<String, String>, Result<std::net::SocketAddr, String>) {
     let read = args::parse(args).map(|read| format!("{:?}", read.command)).map_err(|error| error.to_string());
     (read, node::address(host, 1).map_err(|failure| failure.message.clone()))
 }
 
-/// Does what the arguments behind the program's name say.
+/// Runs the command given by the arguments that follow the program's name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let exit = match args::parse(args) {
         Ok(invocation) => run(invocation),
@@ -156,7 +159,7 @@ fn run(invocation: args::Invocation) -> Exit {
                 complain(&output.note);
             }
             let mut stdout = io::stdout().lock();
-            // Who reads may stop reading (`| head`): that is no failure of ours.
+            // The reader may close the pipe early (`| head`); that is not an error.
             let _ = stdout.write_all(output.text.as_bytes()).and_then(|()| stdout.flush());
             output.exit
         }
@@ -210,7 +213,8 @@ fn serve(context: Context) -> Done {
     Output::ok("")
 }
 
-/// `gatelet service`. The configuration's problems are for its log: nobody sees the output of a service.
+/// `gatelet service`. Problems of the configuration go to the log, because a service has no visible
+/// output.
 #[cfg(windows)]
 fn service(context: Context) -> Done {
     let explain = |error| {
@@ -221,7 +225,7 @@ fn service(context: Context) -> Done {
     Output::ok("")
 }
 
-/// One line to click. With the token in it, it is for a person: nothing else gets to see it.
+/// Prints the URL of the page. Contains the token only if standard output is a terminal.
 fn show(page: &Page) {
     let line = match &page.token {
         Some(token) if io::stdout().is_terminal() => format!("\n  open  {}#token={}\n\n", page.url, token.expose()),
@@ -240,13 +244,13 @@ fn refused_start(error: StartError) -> Failure {
     }
 }
 
-/// Prints a line at once; `false` if nobody reads any more.
+/// Prints and flushes a line. Returns `false` if standard output is closed.
 fn emit(line: &str) -> bool {
     let mut stdout = io::stdout().lock();
     stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
-/// One line or more for people, on the standard error output.
+/// Prints a message on standard error.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "gatelet: {message}");
 }

@@ -1,7 +1,8 @@
-//! `gatelet nodes ...`: which nodes there are, what they may be asked, and asking them.
+//! `gatelet nodes ...`: lists nodes, approves their commands, and invokes them.
 //!
-//! Through the running gateway; on the file, where none runs, as far as the file knows. What an approval means is said command by
-//! command, because one of them may be the right to run any program there.
+//! Uses the running gateway, or the table file if none is running, which supports only part of the
+//! commands. After an approval, the meaning of each command is printed, because a single command
+//! can permit running any program on the node.
 
 use super::args::Nodes;
 use super::call::refused;
@@ -18,7 +19,7 @@ use crate::server::ports::{Entropy, SystemEntropy};
 use crate::store::Opened;
 use crate::wire::json::{self, Value, Writer};
 
-/// Does what was asked.
+/// Executes a `nodes` command.
 pub fn run(context: &Context, what: &Nodes) -> Done {
     match context.way()? {
         Way::Gateway(mut client) => running(context, &mut client, what),
@@ -58,7 +59,7 @@ fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
     }
 }
 
-/// Without a gateway there are the nodes of the file, and nobody who waits.
+/// Executes a command on the table file, which holds paired nodes but no pending requests.
 fn stopped(context: &Context, opened: &mut Opened, what: &Nodes) -> Done {
     let text = opened.list_all()?;
     let list = parse(&text)?;
@@ -90,7 +91,7 @@ fn stopped(context: &Context, opened: &mut Opened, what: &Nodes) -> Done {
     }
 }
 
-// --- lists ------------------------------------------------------------------------------------------------------------
+// --- lists ---
 
 fn list(context: &Context, client: &mut Client) -> Done {
     let (nodes, pairs) = (client.call("node.list", "{}")?, client.call("node.pair.list", "{}")?);
@@ -108,7 +109,8 @@ fn pending(context: &Context, client: &mut Client) -> Done {
     table(context, Vec::new(), waiting, &pairs)
 }
 
-/// The nodes, and what waits; `pairs` knows what was approved of a node that is not here.
+/// Prints nodes and pending requests. `pairs` holds the approved commands of nodes that are not
+/// connected.
 fn table(context: &Context, nodes: Vec<Value<'_>>, pending: Vec<Value<'_>>, pairs: &Value<'_>) -> Done {
     if context.json {
         return Output::json(&json::object(|o| {
@@ -171,7 +173,7 @@ fn state(context: &Context, node: &Value<'_>) -> String {
     }
 }
 
-/// `2 commands`
+/// Formats a number of commands: `2 commands`.
 fn commands(count: usize) -> String {
     match count {
         0 => String::new(),
@@ -180,7 +182,7 @@ fn commands(count: usize) -> String {
     }
 }
 
-/// `2 commands: gatelet nodes approve 3f2a91c4`
+/// Formats a pending request: `2 commands: gatelet nodes approve 3f2a91c4`.
 fn request(request: &Value<'_>) -> String {
     let what = commands(items(request, "commands").count());
     let what = if what.is_empty() { "to be let in" } else { &what };
@@ -191,7 +193,7 @@ fn first_digits(request: &str) -> &str {
     request.split('-').next().unwrap_or_default()
 }
 
-/// Of a node that is not here, what was approved is what it may be asked.
+/// Describes a node. If it is not connected, `approved` is listed as its commands.
 fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String {
     let platform = [text(node, "platform"), text(node, "deviceFamily"), text(node, "modelIdentifier")];
     let may = if is_connected(node) { texts(node, "commands") } else { approved.to_vec() };
@@ -221,14 +223,14 @@ fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String
     out
 }
 
-/// `camera: yes, location: no`
+/// Formats the permissions of a node: `camera: yes, location: no`.
 fn granted(node: &Value<'_>) -> String {
     let permissions = node.get("permissions").unwrap_or(Value::EMPTY);
     let word = |granted: Value<'_>| if granted.as_bool() == Some(true) { ": yes" } else { ": no" };
     permissions.fields().map(|(name, granted)| [&*name, word(granted)].concat()).collect::<Vec<_>>().join(", ")
 }
 
-// --- the owner's word -------------------------------------------------------------------------------------------------
+// --- approval ---
 
 fn approve(context: &Context, client: &mut Client, typed: Option<&str>) -> Done {
     let node = waiting(client, typed)?;
@@ -246,7 +248,7 @@ fn approve(context: &Context, client: &mut Client, typed: Option<&str>) -> Done 
     said(context, &answer, &[&out])
 }
 
-/// What approving that command means, where it means much.
+/// Returns the effect of approving the command; empty if it is not far-reaching.
 fn meaning(command: &str) -> &'static str {
     let admin = commands_known::find(command).is_some_and(|(_, known)| known.is_admin_approved());
     let found = MEANINGS.iter().find(|(beginning, _)| command.starts_with(beginning));
@@ -268,7 +270,7 @@ const MEANINGS: [(&str, &str); 12] = [
     ("location.", "tells where it is"),
 ];
 
-/// The request that was meant; without a word, the one that came last.
+/// Returns the pending request that `typed` selects, or the latest one if it is `None`.
 fn waiting(client: &mut Client, typed: Option<&str>) -> Result<Entry, Failure> {
     let pairs = client.call("node.pair.list", "{}")?;
     let list = select::entries(&parse(&pairs)?, "pending");
@@ -282,7 +284,7 @@ fn waiting(client: &mut Client, typed: Option<&str>) -> Result<Entry, Failure> {
     Err(Failure::failed(format!("{} asks for nothing; what it offers, it says when it connects", node.shown())))
 }
 
-/// The node that was meant.
+/// Returns the node that `typed` selects.
 fn known(client: &mut Client, typed: &str) -> Result<Entry, Failure> {
     let nodes = client.call("node.list", "{}")?;
     let nodes = select::entries(&parse(&nodes)?, "nodes");
@@ -305,7 +307,7 @@ fn ask(client: &mut Client, method: &str, params: &[(&str, &str)]) -> Result<Str
     Ok(client.call(method, &String::from_utf8_lossy(&params))?)
 }
 
-// --- asking a node ----------------------------------------------------------------------------------------------------
+// --- invocation ---
 
 fn invoke(client: &mut Client, typed: &str, command: &str, params: &str, timeout: Option<u64>) -> Done {
     let value = json::parse(params.as_bytes(), limits::JSON_DEPTH)

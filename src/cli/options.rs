@@ -1,6 +1,6 @@
-//! Words and options as they are typed, before anybody asks what they mean. Pure.
+//! Splits the arguments into words and options, without interpreting them. Pure.
 //!
-//! [`OPTIONS`] is all there are; which command takes which is in [`super::topics`].
+//! [`OPTIONS`] lists all options; [`super::topics`] lists those of each command.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,11 +10,11 @@ use lexopt::{Arg, Parser};
 use super::topics::Topic;
 use crate::config::nearest_word;
 
-/// Arguments that make no sense; the text names what was probably meant.
+/// Invalid usage. The message may name the nearest valid spelling.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UsageError {
     pub message: String,
-    /// Whose help says more.
+    /// Topic of the help to refer to.
     pub topic: Option<&'static str>,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for UsageError {
     }
 }
 
-/// How an option is written. `value` names its value in help; empty if it has none.
+/// Syntax of an option. `value` is the name of its value in the help text, empty for a flag.
 pub(super) struct OptionSpec {
     pub name: &'static str,
     short: Option<char>,
@@ -40,7 +40,7 @@ const fn valued(name: &'static str, value: &'static str) -> OptionSpec {
     OptionSpec { name, short: None, value }
 }
 
-/// Options that every command takes.
+/// Options that every command accepts.
 pub(super) const GLOBAL: &[&str] =
     &["state-dir", "config", "port", "bind", "auth", "token", "password", "json", "help", "version"];
 
@@ -82,7 +82,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     valued("protocol", "NUMBER"),
 ];
 
-/// Words and options as they came.
+/// Words and options in the given order.
 pub(super) struct Given {
     pub words: Vec<String>,
     pub options: Vec<(&'static str, String)>,
@@ -120,7 +120,7 @@ impl Given {
         self.get(name).is_some()
     }
 
-    /// The value given last.
+    /// Returns the last value of the option.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.options.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
     }
@@ -129,7 +129,7 @@ impl Given {
         self.get(name).map(str::to_string)
     }
 
-    /// The entries of a list separated by commas.
+    /// Returns the entries of a comma-separated list.
     pub fn list(&self, name: &str) -> Vec<String> {
         let entries = self.get(name).unwrap_or_default().split(',').map(str::trim);
         entries.filter(|entry| !entry.is_empty()).map(str::to_string).collect()
@@ -146,12 +146,12 @@ fn unknown_option(name: &str) -> UsageError {
     usage(format!("there is no option `--{name}`{}", hint.unwrap_or_default()))
 }
 
-/// An error about no command in particular.
+/// Returns an error that refers to the general help.
 pub(super) fn usage(message: String) -> UsageError {
     UsageError { message, topic: None }
 }
 
-/// An error about that command.
+/// Returns an error that refers to the help of a command.
 pub(super) fn about(topic: &'static Topic, message: String) -> UsageError {
     UsageError { message, topic: Some(topic.name) }
 }

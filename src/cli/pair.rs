@@ -1,4 +1,5 @@
-//! `gatelet pair`: a setup code as eight characters, as a link and as a QR code, which are the same secret.
+//! `gatelet pair`: prints a setup code as eight characters, as a link and as a QR code. All three
+//! carry the same secret.
 
 use super::args::Pair;
 use super::context::Context;
@@ -11,7 +12,7 @@ use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value};
 use crate::wire::qr;
 
-/// Asks the running gateway for a code and shows it.
+/// Requests a setup code from the running gateway and prints it.
 pub fn run(context: &Context, what: &Pair) -> Done {
     let scopes = what.scopes.iter().map(|name| scope(name)).collect::<Result<Vec<_>, _>>()?;
     let params = json::object(|o| {
@@ -64,7 +65,7 @@ fn note(value: &Value<'_>) -> String {
     }
 }
 
-/// The scope of that name, with or without `operator.`.
+/// Parses the name of a scope, with or without the prefix `operator.`.
 pub(super) fn scope(name: &str) -> Result<Scope, Failure> {
     let bare = name.strip_prefix("operator.").unwrap_or(name);
     let names = Scope::ALL.map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name()));
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_is_known_by_its_long_and_its_short_name() {
+    fn scopes_are_accepted_by_long_and_short_name() {
         assert_eq!(scope("read").unwrap(), Scope::Read);
         assert_eq!(scope("operator.talk.secrets").unwrap(), Scope::TalkSecrets);
         assert!(scope("raed").unwrap_err().message.contains("did you mean `read`"));

@@ -1,22 +1,22 @@
-//! What a user types to mean a device: an id, the beginning of one, or a name. Pure.
+//! Finds the device or node that a user typed: by id, by the beginning of an id, or by name. Pure.
 
 use super::show::{clean, items, short, text, texts};
 use super::Failure;
 use crate::wire::json::Value;
 
-/// A device of `device.pair.list` or a node of `node.list` or `node.pair.list`, paired or waiting.
+/// A paired or pending entry of `device.pair.list`, `node.list` or `node.pair.list`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Entry {
-    /// Empty for a paired device.
+    /// Request id; empty for a paired device.
     pub request: String,
     pub device: String,
-    /// The owner's name for it, else its own; may be empty.
+    /// Name given by the owner, else the device's own name; may be empty.
     pub name: String,
     pub own_name: String,
     pub roles: Vec<String>,
     pub revoked: Vec<String>,
     pub scopes: Vec<String>,
-    /// What a node may do, or wants to.
+    /// Commands that a node may execute or has requested.
     pub commands: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl Entry {
         }
     }
 
-    /// `Kitchen (9b1c55e0d2aa)`, or the id alone.
+    /// Returns the name with a short id, `Kitchen (9b1c55e0d2aa)`, or the short id alone.
     pub fn shown(&self) -> String {
         let id = short(&self.device);
         if self.name.is_empty() {
@@ -55,12 +55,13 @@ impl Entry {
     }
 }
 
-/// The entries of `pending`, `paired` or `nodes`.
+/// Reads the entries of the list `pending`, `paired` or `nodes`.
 pub(super) fn entries(list: &Value<'_>, key: &str) -> Vec<Entry> {
     items(list, key).map(|value| Entry::read(&value)).collect()
 }
 
-/// The one entry that was meant; `None` if nothing fits. More than one is an error that lists them.
+/// Returns the entry that `typed` selects; `None` if nothing matches. Several matches are an error
+/// that lists them.
 pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a Entry>, Failure> {
     let typed = typed.trim();
     let exact = entries.iter().find(|entry| !typed.is_empty() && (entry.device == typed || entry.request == typed));
@@ -83,12 +84,12 @@ pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a E
     }
 }
 
-/// The one entry that was meant, a `device` or a `node`, or an error that says how to find it.
+/// Like [`find`], but an error if nothing matches. `what` is `device` or `node`.
 pub(super) fn one<'a>(entries: &'a [Entry], typed: &str, what: &str) -> Result<&'a Entry, Failure> {
     find(entries, typed)?.ok_or_else(|| nothing(entries, typed, what))
 }
 
-/// The error that nothing fits what was typed.
+/// Returns the error that nothing matches.
 pub(super) fn nothing(entries: &[Entry], typed: &str, what: &str) -> Failure {
     let hex = !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
     let cut = hex && typed.len() < DEVICE_DIGITS && entries.iter().any(|entry| entry.device.starts_with(typed));
@@ -105,9 +106,9 @@ fn candidate(entry: &Entry) -> String {
     format!("{id}  {}", clean(&entry.name)).trim_end().to_string()
 }
 
-/// Digits of a device id that must be given.
+/// Minimum length of an abbreviated device id.
 const DEVICE_DIGITS: usize = 6;
-/// Digits of a request id that must be given.
+/// Minimum length of an abbreviated request id.
 const REQUEST_DIGITS: usize = 4;
 
 fn begins(id: &str, typed: &str, least: usize) -> bool {
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_its_beginning_and_a_name_mean_the_device() {
+    fn device_is_selected_by_id_prefix_or_name() {
         for typed in ["bbbbbb33", "bbbbbb", "BBBBBB3", "desk", " Desk "] {
             assert_eq!(find(&some(), typed).unwrap().unwrap().device, "bbbbbb33", "{typed}");
         }
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_several_lists_them() {
+    fn ambiguous_selection_lists_the_matches() {
         for typed in ["aaaaaa", "PHONE"] {
             let message = find(&some(), typed).unwrap_err().message.clone();
             assert!(
@@ -148,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_id_wins_over_one_that_begins_with_it() {
+    fn exact_id_wins_over_a_longer_match() {
         let both = [entry("aaaaaa", "", ""), entry("aaaaaa11", "", "")];
         assert_eq!(find(&both, "aaaaaa").unwrap().unwrap().device, "aaaaaa");
     }
 
     #[test]
-    fn too_few_digits_and_nothing_at_all_fit_nothing() {
+    fn short_prefixes_and_empty_text_match_nothing() {
         for typed in ["bbbbb", "", " ", "b", "nobody"] {
             assert_eq!(find(&some(), typed).unwrap(), None, "{typed}");
         }
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_names_is_not_meant_by_the_empty_name() {
+    fn empty_text_does_not_match_a_device_without_a_name() {
         assert_eq!(find(&[entry("dddddd", "", "")], "").unwrap(), None);
     }
 }

@@ -1,37 +1,37 @@
-//! How things look in a terminal: aligned columns, ages, short ids, colours.
+//! Formatting for the terminal: aligned columns, ages, short ids, colours. Returns text, prints
+//! nothing.
 //!
-//! What comes from elsewhere (names of devices, messages) is cleaned of characters that steer a terminal before it is shown.
-//! Nothing here prints; everything is text in, text out.
+//! Text from devices and messages is cleaned of terminal control characters before it is shown.
 
 use crate::gate::ids::WallMs;
 use crate::wire::json::{Items, Value};
 
-/// The text of that name as it came; empty if there is none.
+/// Returns the named string unchanged; empty if it is absent.
 pub fn text(value: &Value<'_>, key: &str) -> String {
     value.get(key).and_then(|text| text.as_str()).unwrap_or_default().into_owned()
 }
 
-/// The same, fit for a terminal.
+/// Returns the named string without terminal control characters; empty if it is absent.
 pub fn word(value: &Value<'_>, key: &str) -> String {
     clean(&text(value, key))
 }
 
-/// The number of that name; 0 if there is none.
+/// Returns the named number; 0 if it is absent.
 pub fn number(value: &Value<'_>, key: &str) -> u64 {
     value.get(key).and_then(|number| number.as_u64()).unwrap_or(0)
 }
 
-/// What the list of that name holds; nothing if there is none.
+/// Returns the items of the named list; none if it is absent.
 pub fn items<'a>(value: &Value<'a>, key: &str) -> Items<'a> {
     value.at(key).items()
 }
 
-/// The texts in the list of that name.
+/// Returns the strings of the named list.
 pub fn texts(value: &Value<'_>, key: &str) -> Vec<String> {
     items(value, key).filter_map(|item| item.as_str().map(|text| text.into_owned())).collect()
 }
 
-/// The text, or a dash in place of nothing.
+/// Replaces an empty text by a dash.
 pub fn or_dash(text: String) -> String {
     if text.is_empty() {
         "-".to_string()
@@ -40,28 +40,27 @@ pub fn or_dash(text: String) -> String {
     }
 }
 
-/// Rows of cells under a head, aligned.
+/// Table with aligned columns and a title row.
 pub struct Grid {
     rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    /// A grid with these titles.
+    /// Creates a table with these column titles.
     pub fn new(titles: &[&str]) -> Grid {
         Grid { rows: vec![titles.iter().map(|title| title.to_string()).collect()] }
     }
 
-    /// Are there no rows?
+    /// Returns whether there are no rows below the titles.
     pub fn is_empty(&self) -> bool {
         self.rows.len() == 1
     }
 
-    /// Adds a row.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells.iter().map(|cell| clean(cell)).collect());
     }
 
-    /// The rows as lines, two blanks between columns, the titles dim.
+    /// Formats the table: columns are separated by two spaces, titles are dim.
     pub fn text(&self, style: Style) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width =
@@ -82,7 +81,7 @@ impl Grid {
     }
 }
 
-/// Colours or none.
+/// Enables or disables colours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Style {
     pub colour: bool,
@@ -118,7 +117,8 @@ impl Style {
     }
 }
 
-/// How long ago, as in `3 min ago`; `-` for what no clock can have meant: never, before 2001, or later than now.
+/// Formats the age of a time: `3 min ago`. Returns `-` for an implausible time: before September
+/// 2001 (also 0, never), or after `now`.
 pub fn ago(then: u64, now: WallMs) -> String {
     if then < SANE_SINCE || now.0 < then {
         return "-".to_string();
@@ -134,10 +134,10 @@ pub fn ago(then: u64, now: WallMs) -> String {
     format!("{count} {unit} ago")
 }
 
-/// September 2001, when milliseconds got their thirteenth digit.
+/// September 2001, in milliseconds since 1970; 13 digits from here on.
 const SANE_SINCE: u64 = 1_000_000_000_000;
 
-/// A span, as in `2 h 5 min`.
+/// Formats a duration: `2 h 5 min`.
 pub fn span(ms: u64) -> String {
     let minutes = ms / 60_000;
     match minutes {
@@ -148,12 +148,12 @@ pub fn span(ms: u64) -> String {
     }
 }
 
-/// The first 12 digits of an id.
+/// Returns the first 12 characters of an id.
 pub fn short(id: &str) -> &str {
     crate::gate::text::cut(id, 12)
 }
 
-/// The text without characters that steer a terminal or hide others.
+/// Replaces control characters, invisible characters and direction marks by U+FFFD.
 pub fn clean(text: &str) -> String {
     text.chars().map(|char| if steers(char) { '\u{fffd}' } else { char }).collect()
 }
@@ -163,7 +163,8 @@ fn steers(char: char) -> bool {
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Terminal columns, near enough: wide letters of East Asia and pictures count twice.
+/// Returns the approximate width in terminal columns; East Asian wide characters and pictograms
+/// count as two.
 fn columns_of(text: &str) -> usize {
     text.chars().map(|char| if matches!(char, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}') { 2 } else { 1 }).sum()
 }
@@ -175,7 +176,7 @@ mod tests {
     const PLAIN: Style = Style { colour: false };
 
     #[test]
-    fn columns_are_aligned_and_lines_end_in_no_blanks() {
+    fn columns_are_aligned_without_trailing_blanks() {
         let mut grid = Grid::new(&["ID", "NAME", "X"]);
         grid.row(vec!["1234".into(), "a".into(), String::new()]);
         grid.row(vec!["1".into(), "\u{e9}\u{6771}".into(), "y".into()]);
@@ -183,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_steers_no_terminal() {
+    fn control_characters_in_names_are_replaced() {
         let mut grid = Grid::new(&["N"]);
         grid.row(vec!["\x1b[31mred\n\u{202e}".into()]);
         assert_eq!(grid.text(PLAIN), "N\n\u{fffd}[31mred\u{fffd}\u{fffd}\n");
     }
 
     #[test]
-    fn a_clock_that_lies_shows_a_dash() {
+    fn implausible_times_show_a_dash() {
         let now = WallMs(1_700_000_000_000);
         for (then, shown) in [
             (0, "-"),
@@ -210,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_for_people() {
+    fn durations_are_human_readable() {
         for (ms, shown) in [(900, "0 s"), (61_000, "1 min"), (7_500_000, "2 h 5 min"), (90_000_000, "1 d 1 h")] {
             assert_eq!(span(ms), shown);
         }
     }
 
     #[test]
-    fn colour_is_put_only_where_it_is_wanted() {
+    fn colour_is_used_only_if_enabled() {
         assert_eq!(PLAIN.bad("x"), "x");
         assert_eq!(Style { colour: true }.bad("x"), "\x1b[31mx\x1b[0m");
     }

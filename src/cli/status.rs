@@ -1,4 +1,4 @@
-//! `gatelet status` and `gatelet health`: is it running, and how?
+//! `gatelet status` and `gatelet health`: state of the running gateway.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,7 +11,7 @@ use crate::config::Bind;
 use crate::store;
 use crate::wire::json::{self, Value};
 
-/// What the running gateway says of itself; exit code 4 if none runs.
+/// Prints the state of the running gateway. Exit code 4 if none is running.
 pub fn status(context: &Context) -> Done {
     let Some(mut client) = context.gateway()? else { return stopped(context) };
     let text = client.call("gatelet.status", "{}")?;
@@ -56,11 +56,11 @@ pub fn status(context: &Context) -> Done {
     Output::ok(out)
 }
 
-/// Exit code 0 if `GET /healthz` answers 200 on this machine, else 1.
+/// Exit code 0 if `GET /healthz` is answered with 200 on this machine, else 1.
 pub fn health(context: &Context) -> Done {
     let address = match context.address() {
         Ok(Some(address)) => address,
-        // Without the right to look into the state directory the configured port still tells.
+        // Without access to the state directory, try the configured port.
         Ok(None) | Err(_) => configured(context)?,
     };
     match get_status(address, "/healthz") {
@@ -80,7 +80,7 @@ fn configured(context: &Context) -> Result<SocketAddr, Failure> {
     Ok(SocketAddr::new(host, config.port))
 }
 
-/// None runs; says what is there all the same.
+/// Reports that no gateway is running, with the state directory and a hint.
 fn stopped(context: &Context) -> Done {
     let dir = context.state_dir()?;
     let held = store::in_use(dir).map_err(failure)?;

@@ -1,4 +1,4 @@
-//! `gatelet table check|dump|repair|export`: the pairing file as it lies there.
+//! `gatelet table check|dump|repair|export`: inspects and repairs the pairing table file.
 
 use super::context::{failure, Context, Way};
 use super::devices::{parse, Owner};
@@ -10,7 +10,7 @@ use crate::rpc::render;
 use crate::store::{self, Check, CheckLine, CopyState, OpenError, Place};
 use crate::wire::json::{self, Value, Writer};
 
-/// Is the file sound? Changes nothing; exit code 5 if a gateway would not start on it.
+/// Checks the file without changing it. Exit code 5 if a gateway would not start with it.
 pub fn check(context: &Context) -> Done {
     let check = store::check_at(context.state_dir()?).map_err(failure)?;
     let odd = check.verdict.as_ref().map_or(0, |loaded| loaded.odd.len());
@@ -20,7 +20,7 @@ pub fn check(context: &Context) -> Done {
     Output::with(text, exit)
 }
 
-/// Every record and both of its copies.
+/// Prints both replicas of the header and of every record. The text output omits free records.
 pub fn dump(context: &Context) -> Done {
     let check = store::check_at(context.state_dir()?).map_err(failure)?;
     let exit = if check.verdict.is_ok() && check.key { Exit::Ok } else { Exit::Damaged };
@@ -50,7 +50,7 @@ pub fn dump(context: &Context) -> Done {
     Output::with(text, exit)
 }
 
-/// Makes a damaged table usable; a sound one stays as it is.
+/// Repairs a damaged table. An intact table is not changed.
 pub fn repair(context: &Context) -> Done {
     let repaired = store::repair_at(context.state_dir()?, context.capacity()).map_err(failure)?;
     if context.json {
@@ -81,7 +81,7 @@ pub fn repair(context: &Context) -> Done {
     Output::ok(out)
 }
 
-/// All devices as JSON, in the shape of OpenClaw's `devices/paired.json`.
+/// Prints all devices as JSON, in the format of OpenClaw's `devices/paired.json`.
 pub fn export(context: &Context) -> Done {
     let text = match context.way()? {
         Way::Gateway(mut client) => client.list_all()?,
@@ -97,7 +97,7 @@ pub fn export(context: &Context) -> Done {
     }))
 }
 
-/// What is kept of a device: no tokens, and nothing that is true only now.
+/// Writes the fields of a device except its tokens, its connection state and derived values.
 fn exported(o: &mut Writer<'_>, device: &Value<'_>) {
     for (key, value) in
         device.fields().filter(|(key, _)| !matches!(key.as_ref(), "tokens" | "connected" | "approvedVia"))

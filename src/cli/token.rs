@@ -1,7 +1,7 @@
 //! `gatelet token show|rotate`: the shared token.
 //!
-//! Rotation replaces the file of the token that gatelet made itself, and nothing else: a running gateway reads it when it starts
-//! and when its configuration is changed, and goes by the old one until then.
+//! Rotation replaces only the token file that gatelet created. A running gateway reads that file at
+//! start and when its configuration changes, and uses the old token until then.
 
 use super::context::Context;
 use super::{Done, Failure, Output};
@@ -10,7 +10,7 @@ use crate::store;
 use crate::wire::base64;
 use crate::wire::json;
 
-/// The token in force, alone on its line.
+/// Prints the token in force.
 pub fn show(context: &Context) -> Done {
     let token = in_force(context)?;
     if context.json {
@@ -23,7 +23,7 @@ pub fn show(context: &Context) -> Done {
     Output::ok(format!("{}\n", token.value.expose()))
 }
 
-/// A new token in the state directory.
+/// Writes a new token into the state directory.
 pub fn rotate(context: &Context) -> Done {
     let config = context.config()?;
     only_token(config)?;
@@ -60,7 +60,7 @@ pub fn rotate(context: &Context) -> Done {
     ))
 }
 
-/// The token in force; an error that says what to do if there is none.
+/// Returns the token in force. Error with a hint if there is none.
 pub(super) fn in_force(context: &Context) -> Result<&Sourced<Secret>, Failure> {
     let config = context.config()?;
     only_token(config)?;

@@ -1,27 +1,27 @@
-//! The commands: what the parser accepts and what help says of each.
+//! The commands, as used by the parser and the help text. Data only.
 //!
-//! One [`Topic`] a command. Only data; those about devices are in [`super::topics_devices`], those of a node in [`super::topics_node`].
+//! There is one [`Topic`] per command. Commands for devices are in [`super::topics_devices`], those
+//! of the node host in [`super::topics_node`].
 
-/// One command, or a family of them.
+/// A command, or a family of commands.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Topic {
-    /// As typed, such as `devices approve`.
+    /// Name as typed, such as `devices approve`.
     pub name: &'static str,
-    /// Its arguments.
+    /// Syntax of its arguments.
     pub usage: &'static str,
-    /// Fewest arguments.
+    /// Minimum number of arguments.
     pub least: usize,
-    /// Most arguments.
+    /// Maximum number of arguments.
     pub most: usize,
-    /// Options it has beside the global ones.
+    /// Accepted options in addition to the global ones.
     pub options: &'static [&'static str],
-    /// What it does, in one line.
+    /// Summary in one line.
     pub about: &'static str,
-    /// Examples, then the rest.
+    /// Help text: examples, then details.
     pub body: &'static str,
 }
 
-/// Every command.
 pub fn all() -> impl Iterator<Item = &'static Topic> {
     TOPICS.iter().chain(super::topics_devices::TOPICS).chain(super::topics_node::TOPICS)
 }
@@ -283,12 +283,12 @@ table already is left as it is, unless --overwrite. --dry-run only says what wou
     Topic { name: "version", usage: "", least: 0, most: 0, options: &[], about: "print the version", body: "" },
 ];
 
-/// The topic of that name.
+/// Returns the topic with that name.
 pub fn topic(name: &str) -> Option<&'static Topic> {
     all().find(|topic| topic.name == name)
 }
 
-/// The commands of a family, without its name.
+/// Returns the names of the commands in a family, without the family's name.
 pub fn members(family: &str) -> impl Iterator<Item = &'static str> + '_ {
     all().filter_map(move |topic| topic.name.strip_prefix(family)?.strip_prefix(' '))
 }

@@ -1,4 +1,4 @@
-//! The commands about who may come in: see [`super::topics`]. Only data.
+//! Commands for pairing and managing devices, see [`super::topics`]. Data only.
 
 use super::topics::Topic;
 

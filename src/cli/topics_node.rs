@@ -1,4 +1,4 @@
-//! The commands of this machine as a node: see [`super::topics`]. Only data.
+//! Commands of the node host, see [`super::topics`]. Data only.
 
 use super::topics::Topic;
 

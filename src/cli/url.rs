@@ -1,4 +1,5 @@
-//! `gatelet url`: the link with the token in it. With the fragment the token never leaves the browser that opens it.
+//! `gatelet url`: prints the page's URL with the token in its fragment, which a browser does not
+//! send to any server.
 
 use std::net::SocketAddr;
 
@@ -11,7 +12,7 @@ use crate::config::{AuthMode, Config, Secret};
 use crate::server;
 use crate::wire::json;
 
-/// The link for this machine first, then those for others.
+/// Prints the URLs for this machine and for other machines.
 pub fn url(context: &Context) -> Done {
     let config = context.config()?;
     let fragment = match config.auth.mode {
@@ -38,14 +39,14 @@ pub fn url(context: &Context) -> Done {
     Ok(Output { text: links.join("\n") + "\n", note: note(config, port, contained), exit: Exit::Ok })
 }
 
-/// A link with a token that the running gateway does not take would only make trouble.
+/// Error if the running gateway uses another token than this command: the URL would be rejected.
 fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), Failure> {
     let (Ok(Some(address)), Ok(Some(mut client))) = (context.address(), context.gateway()) else { return Ok(()) };
     let Ok(status) = client.call("gatelet.status", "{}") else { return Ok(()) };
     let value = super::devices::parse(&status)?;
     let (theirs, from) = (word(&value, "secretFingerprint"), word(&value, "secretSource"));
     let fingerprint = token.fingerprint();
-    // one that is short has no fingerprint to tell it by
+    // A short token has no fingerprint to compare, so try it.
     let refused = || matches!(Client::connect(address, token.expose()), Err(ClientError::Refused(_)));
     if theirs.is_empty() || theirs == fingerprint && (token.has_fingerprint() || !refused()) {
         return Ok(());
@@ -56,7 +57,8 @@ fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), Failure>
     )))
 }
 
-/// Where the page is found: the public origin, else this machine; and the local network where others can connect.
+/// Returns the page's base URLs: the public origin if configured, this machine, and its network
+/// address if other machines can connect.
 fn origins(config: &Config, port: u16, contained: bool) -> Vec<String> {
     let base = &config.control_ui.base_path;
     let far = server::far_address(config.bind, contained).map(|address| SocketAddr::from((address, port)));
@@ -74,7 +76,7 @@ fn note(config: &Config, port: u16, contained: bool) -> String {
     }
 }
 
-/// The token as it may stand in a fragment.
+/// Percent-encodes the token for a URL fragment.
 fn encoded(token: &str) -> String {
     let mut out = String::with_capacity(token.len());
     for byte in token.bytes() {
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_the_same_in_a_link_unless_it_would_break_it() {
+    fn token_in_a_link_is_escaped_only_where_needed() {
         assert_eq!(encoded("aZ0-._~"), "aZ0-._~");
         assert_eq!(encoded("a b&c#d%+\u{e9}"), "a%20b%26c%23d%25%2B%C3%A9");
     }

@@ -1,4 +1,4 @@
-//! `gateway.auth`: the mode, its secret, and the combinations that would leave the gate open.
+//! Reads `gateway.auth`: selects the mode and its secret, and rejects insecure combinations.
 
 use super::build::{fingerprint, name_of, Builder};
 use super::parse::{quote, suggest};
@@ -8,7 +8,8 @@ use super::{values, Auth, AuthMode, Bind, ControlUi, Paths, RateLimit, Source, S
 use crate::gate::net::Cidr;
 
 impl Builder<'_> {
-    /// `None` if the mode cannot be told, which was then reported.
+    /// Returns the authentication settings, or `None` after reporting an error if the mode cannot
+    /// be determined.
     pub fn auth(&mut self, bind: Option<Bind>, trusted: &[Cidr], tailscale: TailscaleMode) -> Option<Auth> {
         let exposed = bind.is_some_and(|bind| !bind.is_loopback());
         let args = self.args;
@@ -108,7 +109,8 @@ impl Builder<'_> {
         self.problems.error(line, &name, message, hint);
     }
 
-    /// Without a secret the origin is all that keeps a page of a stranger out, in a browser on this machine.
+    /// Reports `*` in `controlUi.allowedOrigins` with auth mode `none`. Without a secret, the
+    /// Origin check is the only protection against a foreign web page in a browser on this machine.
     pub fn check_pages(&mut self, auth: Option<&Auth>, ui: &ControlUi) {
         if auth.is_some_and(|auth| auth.mode == AuthMode::None) && ui.allowed_origins.iter().any(|one| one == "*") {
             let message =
@@ -187,7 +189,8 @@ impl Builder<'_> {
         }
     }
 
-    /// By default where Tailscale Serve is on and the mode is not password (protocol 3 and 4).
+    /// Returns `gateway.auth.allowTailscale`. The default is true with Tailscale mode `serve`,
+    /// except in auth mode `password` (OpenClaw protocols 3 and 4).
     fn allow_tailscale(&mut self, mode: AuthMode, tailscale: TailscaleMode) -> bool {
         if self.found.line("auth.allowTailscale").is_some() {
             return self.found.flag("auth.allowTailscale");

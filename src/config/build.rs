@@ -1,4 +1,5 @@
-//! Values of keys, flags and variables to a checked [`Config`], and the list of what is in force.
+//! Builds a checked [`Config`] from keys, flags and environment variables, and lists the settings
+//! in force.
 
 use std::path::PathBuf;
 
@@ -9,7 +10,10 @@ use super::{paths, print, values, Env, Overrides, Paths, Problems, Setting, Sour
 use super::{Bind, Config, ControlUi, Nodes, Pairing, PairingMode, Tailscale, TailscaleMode, Upstream};
 use crate::gate::net::Cidr;
 
-/// Checks everything; the config is `None` where there is nothing to bind to or to ask for. Problems decide, see [`super::load`].
+/// Checks all settings and reports every problem.
+///
+/// The configuration is `None` if port, bind or auth cannot be determined. It can be `Some`
+/// although errors were reported; [`super::load`] discards it then.
 pub(super) fn build(
     args: &Overrides,
     env: &dyn Env,
@@ -29,7 +33,8 @@ pub(super) struct Builder<'a> {
     pub paths: Option<&'a Paths>,
     pub found: &'a Found,
     pub problems: &'a mut Problems,
-    /// Settings that are not simply what the file or the schema says.
+    /// Settings whose value or source differs from the file and the schema's default, such as one
+    /// set by a flag.
     pub in_force: Vec<(&'static str, String, Source)>,
 }
 
@@ -88,7 +93,8 @@ impl<'a> Builder<'a> {
         self.entries(key, hint, Cidr::parse)
     }
 
-    /// The entries of a list that `read` understands; the others are problems that quote them.
+    /// Returns the entries of a list that `read` accepts, and reports each other entry as an error
+    /// that quotes it.
     pub fn entries<T>(&mut self, key: &'static str, hint: &str, read: fn(&str) -> Option<T>) -> Vec<T> {
         let mut good = Vec::new();
         for Item { text, line } in self.found.list(key) {
@@ -204,7 +210,7 @@ impl<'a> Builder<'a> {
         Some(root)
     }
 
-    /// A path of the configuration, relative to the file it stands in.
+    /// Resolves a path from the configuration against the directory of the configuration file.
     fn beside_config(&self, text: &str) -> PathBuf {
         let path = paths::home_path(text, self.env);
         match self.paths.and_then(|paths| paths.config.value.parent()) {
@@ -222,7 +228,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Commands under their present key and under the one of protocol 3.
+    /// Merges the commands of the current key with those of its protocol 3 name.
     fn commands(&mut self, key: &'static str, old_key: &'static str) -> Vec<String> {
         let word = |text: &str| {
             Some(text.trim().to_string()).filter(|text| !text.is_empty() && !text.contains(char::is_whitespace))
@@ -273,17 +279,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A search for secrets; `exposed` where others than this machine can connect.
+    /// Returns a search for secrets. `exposed` means that other machines can connect.
     pub fn search(&mut self, exposed: bool) -> Search<'_> {
         Search { env: self.env, found: self.found, problems: self.problems, exposed }
     }
 
-    /// Line of the key, 0 if it is not in the file.
+    /// Returns the key's line in the file, 0 if the key is absent.
     pub fn line(&self, key: &str) -> u32 {
         self.found.line(key).unwrap_or(0)
     }
 
-    /// Reports about `gateway.{key}`.
+    /// Reports an error about `gateway.{key}`.
     pub fn error(&mut self, line: u32, key: &str, message: String, hint: &str) {
         self.problems.error(line, &format!("gateway.{key}"), message, hint);
     }
@@ -308,7 +314,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The key's value as it may be shown.
+/// Formats the key's value for display, with secrets as fingerprints and without URL credentials.
 fn shown(found: &Found, path: &str, kind: Kind) -> String {
     let text = || found.text(path).map(|(text, _)| text);
     match kind {
@@ -324,7 +330,7 @@ fn shown(found: &Found, path: &str, kind: Kind) -> String {
     }
 }
 
-/// A secret as it may be shown.
+/// Formats the secret's fingerprint for display: `sha256:<8 digits>...`, or `hidden`.
 pub(super) fn fingerprint(secret: &Secret) -> String {
     match secret.fingerprint() {
         none if none == super::secrets::NO_FINGERPRINT => none,
@@ -332,7 +338,8 @@ pub(super) fn fingerprint(secret: &Secret) -> String {
     }
 }
 
-/// What to call a setting that stands in the file, or the flag or variable that goes before it.
+/// Returns the name and line of a setting for messages: the key with its line in the file, or the
+/// flag or variable that overrides it with line 0.
 pub(super) fn name_of(key: &str, source: &Source) -> (String, u32) {
     match source {
         Source::Config(line) => (format!("gateway.{key}"), *line),

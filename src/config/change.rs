@@ -1,19 +1,19 @@
-//! A configuration's text as peers see it, and after what they want changed.
+//! Prepares a configuration file's text for display to clients, and applies their changes to it.
 
 use super::edit::{self, Merged};
 use super::print::{self, HIDDEN};
 use super::{redact, tree};
 
-/// A text without its secrets.
+/// Text of a configuration without its secrets.
 #[derive(Default)]
 pub struct Shown {
-    /// As it is written; `None` where secrets could not be told from the rest for sure.
+    /// The text as written; `None` if a secret may remain in it, see `redact::hide`.
     pub raw: Option<String>,
-    /// Its one value as JSON; `None` if it cannot be read.
+    /// The value as JSON; `None` if the text cannot be parsed.
     pub json: Option<String>,
 }
 
-/// What may be shown of a text.
+/// Returns the text and its value with secrets redacted.
 pub fn shown(text: &str) -> Shown {
     let text = split_mark(text).1;
     let json = match tree::read_narrow(text) {
@@ -23,18 +23,21 @@ pub fn shown(text: &str) -> Shown {
     Shown { raw: redact::hide(text), json }
 }
 
-/// A text after a change.
+/// Result of a change.
 pub struct Changed {
     pub text: String,
-    /// The paths of what a patch changed; none if the text is the old one.
+    /// Paths of the changed values; empty if the text is unchanged or `new` is used as written.
     pub paths: Vec<String>,
-    /// The paths of lists that lose entries by a patch.
+    /// Paths of the lists that lose entries; empty if `new` is used as written.
     pub lost: Vec<String>,
 }
 
-/// The text after a change: by a `patch` (RFC 7396), or to a new text. A new text that is `plain` JSON comes from a form, which
-/// knows nothing of comments and layout: then only what it changes of the old one is changed. What was hidden is put back from
-/// the old text.
+/// Applies a change to the text `old` and restores redacted secrets from it.
+///
+/// With `patch`, `new` is a JSON merge patch (RFC 7396). Otherwise `new` is the complete new
+/// configuration. If it is `plain` JSON, it comes from a form without comments and layout: only the
+/// values that differ are replaced in `old`. Otherwise, and if `plain` text replaces an invalid
+/// file, `new` is used as written.
 pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed, String> {
     let (mark, old) = split_mark(old);
     let new = redact::restore(split_mark(new).1, old)
@@ -48,7 +51,7 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
         return Err("config.patch raw must be an object".to_string());
     }
     let merged = if patch || plain { edit::merge(old, &root, !patch).ok().flatten() } else { None };
-    // what a form did not see it would take away
+    // A form would delete what it was not shown, so a valid file is never replaced as a whole.
     let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::Value::Object(_)));
     match merged {
         Some(Merged { text, paths, lost }) => Ok(Changed { text: [mark, &text].concat(), paths, lost }),
@@ -60,7 +63,7 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
     }
 }
 
-/// The byte order mark, if there is one, and what follows.
+/// Splits the text after its byte order mark, if it has one.
 fn split_mark(text: &str) -> (&str, &str) {
     text.split_at(if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 })
 }
@@ -73,21 +76,21 @@ mod tests {
     const OLD: &str = "\u{feff}{\n  // mine\n  gateway: { port: 1, auth: { token: 'secret-of-mine' } },\n}\n";
 
     #[test]
-    fn a_form_that_was_shown_a_file_changes_only_what_it_changed() {
+    fn form_changes_only_edited_values() {
         let form = shown(OLD).json.unwrap().replace("\"port\":1", "\"port\":2");
         let changed = change(OLD, &form, false, true).unwrap();
         assert_eq!(changed.text, OLD.replace("port: 1", "port: 2"));
     }
 
     #[test]
-    fn a_text_with_comments_is_taken_as_it_is_written() {
+    fn text_with_comments_is_written_verbatim() {
         let raw = shown(OLD).raw.unwrap().replace("// mine", "// ours");
         let changed = change(OLD, &raw, false, false).unwrap();
         assert_eq!(changed.text, OLD.replace("// mine", "// ours")[3..]);
     }
 
     #[test]
-    fn a_sound_file_that_is_too_wide_to_compare_is_not_replaced_by_a_form() {
+    fn valid_file_too_wide_to_compare_is_not_replaced_by_a_form() {
         let wide: String = (0..limits::CONFIG_MEMBERS + 1).map(|at| format!("k{at}: 1,")).collect();
         let old = format!("{{ {wide} gateway: {{ auth: {{ token: 'secret-of-mine' }} }} }}");
         assert!(tree::read(&old).is_ok() && tree::read_narrow(&old).is_err());
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_change_is_told_why() {
+    fn invalid_changes_are_rejected_with_a_reason() {
         let why = |new: &str, patch| change(OLD, new, patch, false).err().unwrap();
         assert_eq!(why("[1]", true), "config.patch raw must be an object");
         assert_eq!(why("{", false), "raw is not JSON5: what opens here is never closed");

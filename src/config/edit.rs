@@ -1,5 +1,5 @@
-//! Changes a configuration's text and nothing else of it: what a change does not touch - comments, layout, other sections, the way a
-//! number is written - stays byte for byte.
+//! Edits a configuration's text in place. Everything that a change does not affect stays byte for
+//! byte: comments, layout, other sections, the notation of numbers.
 
 use std::ops::Range;
 
@@ -8,18 +8,21 @@ use super::redact::{beneath, replaced};
 use super::tree::{self, Member, Mistake, Value};
 use crate::gate::limits;
 
-/// A text after a change.
+/// Result of a merge.
 #[derive(Debug)]
 pub(super) struct Merged {
     pub text: String,
-    /// The paths of what changed, the first [`limits::CONFIG_PATHS`] of them and `...` for the others; none if the text is the old one.
+    /// Paths of the changed values: the first [`limits::CONFIG_PATHS`], with `...` for the others.
+    /// Empty if the text is unchanged.
     pub paths: Vec<String>,
-    /// The paths of lists that lose entries.
+    /// Paths of the lists that lose entries.
     pub lost: Vec<String>,
 }
 
-/// Merges `new` into `text`: as a merge patch (RFC 7396), or, if it is the `whole` of what shall stand there, by what differs.
-/// `None` if the text is no object to change anything in.
+/// Merges `new` into `text`: as a JSON merge patch (RFC 7396), or, if `whole` is set, as the
+/// complete new value, where only the differences are written.
+///
+/// An empty text counts as an empty object. Returns `None` if `text` or `new` is not an object.
 pub(super) fn merge(text: &str, new: &Member<'_>, whole: bool) -> Result<Option<Merged>, Mistake> {
     let Some(old) = tree::read_narrow(text)? else { return merge(&[text, "{}\n"].concat(), new, whole) };
     if !matches!((&old.value, &new.value), (Value::Object(_), Value::Object(_))) {
@@ -33,7 +36,7 @@ pub(super) fn merge(text: &str, new: &Member<'_>, whole: bool) -> Result<Option<
 
 struct Editor<'t> {
     text: &'t str,
-    /// What is not in the new value goes.
+    /// Remove members that are absent from the new value.
     whole: bool,
     pieces: Vec<(Range<usize>, String)>,
     paths: Vec<String>,
@@ -85,7 +88,9 @@ impl Editor<'_> {
         self.reshape(holder, olds, &gone, &added);
     }
 
-    /// Keeps the entries that stay where they are, so that their comments stay too; where that cannot be, the list is replaced.
+    /// Edits a list. With equal lengths, entries are compared by index. Otherwise entries are
+    /// removed and appended in place, which keeps the comments between them; if a new entry
+    /// precedes one that stays, the whole list is replaced.
     fn list(&mut self, holder: &Member<'_>, olds: &[Member<'_>], new: &Member<'_>, news: &[Member<'_>], path: &str) {
         let old_texts: Vec<String> = olds.iter().map(|old| compact(&old.value)).collect();
         let new_texts: Vec<String> = news.iter().map(|new| compact(&new.value)).collect();
@@ -122,7 +127,7 @@ impl Editor<'_> {
         self.reshape(holder, olds, &gone, &added);
     }
 
-    /// What is in there is new, or (`gone`) is there no longer.
+    /// Records the paths of all values in `member` as changed; `gone` means that they are removed.
     fn note(&mut self, member: &Member<'_>, path: &str, gone: bool) {
         match &member.value {
             Value::Object(members) if !members.is_empty() => {
@@ -145,9 +150,9 @@ impl Editor<'_> {
         }
     }
 
-    // --- text -------------------------------------------------------------------------------------------------------
+    // --- text edits ---
 
-    /// Takes members away and puts others behind the last that stays.
+    /// Removes the members marked in `gone` and inserts `added` after the last remaining member.
     fn reshape(&mut self, holder: &Member<'_>, members: &[Member<'_>], gone: &[bool], added: &[String]) {
         let cut: Vec<&Member<'_>> =
             members.iter().zip(gone).filter(|(_, gone)| **gone).map(|(member, _)| member).collect();
@@ -155,7 +160,7 @@ impl Editor<'_> {
         let kept = members.iter().zip(gone).rfind(|(_, gone)| !**gone).map(|(member, _)| member);
         let trailing = members.last().is_some_and(|last| last.comma.is_some());
         match kept {
-            // it is the last now, as another was that had no comma
+            // This member becomes the last one, and the file has no trailing comma here.
             Some(Member { comma: Some(comma), .. }) if added.is_empty() && !trailing => {
                 self.pieces.push((*comma..comma + 1, String::new()));
             }
@@ -198,7 +203,8 @@ impl Editor<'_> {
         self.insert(place, &text);
     }
 
-    /// Takes a member and its comma away, with its lines if nothing else stands there. Comments outside of its value stay.
+    /// Removes a member and its comma, and the line if nothing else is on it. Comments outside the
+    /// value stay.
     fn cut(&mut self, member: &Member<'_>) {
         let text = self.text;
         let end = member.comma.map_or(member.span.end, |comma| comma + 1);
@@ -226,7 +232,7 @@ impl Editor<'_> {
         self.pieces.push((at..at, text.to_string()));
     }
 
-    /// The end of the line if nothing but a comment follows on it.
+    /// Returns the end of the line if only a `//` comment follows `at`, else `at`.
     fn behind_line_comment(&self, at: usize) -> usize {
         let line = self.text[at..].split('\n').next().unwrap_or_default();
         if line.trim_start().starts_with("//") {
@@ -236,20 +242,21 @@ impl Editor<'_> {
         }
     }
 
-    /// The space in front of that byte if nothing else stands before it on its line.
+    /// Returns the white space before byte `at` if the line holds nothing else before it. `None` on
+    /// the first line of the text.
     fn own_line(&self, at: usize) -> Option<&str> {
         let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         Some(&self.text[start..at]).filter(|space| start > 0 && space.trim().is_empty())
     }
 
-    /// The space at the beginning of that byte's line.
+    /// Returns the indentation of the line that contains byte `at`.
     fn indent_of_line(&self, at: usize) -> &str {
         let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let line = &self.text[start..at];
         &line[..line.len() - line.trim_start().len()]
     }
 
-    /// The space in front of what is inside of that list or object.
+    /// Returns the indentation for members of the list or object `holder`.
     fn indent_inside(&self, holder: &Member<'_>, members: &[Member<'_>]) -> String {
         let own = members.iter().rev().find_map(|member| self.own_line(member.at));
         own.map_or_else(|| [self.indent_of_line(holder.at), STEP].concat(), str::to_string)
@@ -276,7 +283,7 @@ mod tests {
         },\n  'agents' : {list:[ {id:1} ]}, // not ours\n}\n";
 
     #[test]
-    fn only_what_is_touched_changes() {
+    fn merge_changes_only_the_edited_text() {
         for (patch, old, new) in [
             ("{gateway: {port: 1}}", "18789,", "1,"),
             ("{gateway: {port: null}}", "    port: 18789, // the usual one\n", "    // the usual one\n"),
@@ -299,14 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn what_means_the_same_is_left_as_it_is_written() {
+    fn equal_values_keep_their_text() {
         let whole = r#"{"gateway":{"port":18789,"auth":{"token":"t","mode":"token"},"trustedProxies":["10.0.0.1","10.0.0.2"]},"agents":{"list":[{"id":1}]}}"#;
         let same = merged(FILE, whole, true);
         assert_eq!((same.text.as_str(), same.paths.len(), same.lost.len()), (FILE, 0, 0));
     }
 
     #[test]
-    fn what_changed_is_told_by_its_path() {
+    fn changed_paths_are_returned() {
         let patch = "{gateway: {port: 2, auth: {token: null}, trustedProxies: ['10.0.0.2'], y: {z: 1}}, agents: {list: null}, no: null}";
         let merged = merged(FILE, patch, false);
         let paths = ["agents.list", "gateway.auth.token", "gateway.port", "gateway.trustedProxies", "gateway.y.z"];
@@ -317,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_nothing_becomes_one_of_something() {
+    fn empty_files_accept_a_merge() {
         for empty in ["", "// soon\n", "{}", "{ }\n"] {
             let text = patched(empty, "{gateway: {port: 1}}");
             assert!(text.starts_with(empty.split('{').next().unwrap()), "{text}");
@@ -332,7 +339,7 @@ mod tests {
         serde_json::from_str(&compact(&root.value)).unwrap()
     }
 
-    /// RFC 7396 as it is written there.
+    /// Reference implementation of RFC 7396, section 2.
     fn model(target: &Json, patch: &Json) -> Json {
         let Json::Object(patch) = patch else { return patch.clone() };
         let mut target = target.as_object().cloned().unwrap_or_default();
@@ -377,7 +384,7 @@ mod tests {
             object.into()
         }
 
-        /// The value written by somebody with a style of his own, with comments all over.
+        /// Writes the value as JSON5 with random white space, comments and trailing commas.
         fn write(&mut self, value: &Json, comments: &mut u32, lines: bool) -> String {
             let (open, close, members): (_, _, Vec<String>) = match value {
                 Json::Object(object) => {
@@ -413,13 +420,13 @@ mod tests {
         }
     }
 
-    /// The comments of a text, by their numbers.
+    /// Returns the contents of the numbered comments in a text.
     fn comments(text: &str) -> Vec<&str> {
         text.split('#').skip(1).step_by(2).collect()
     }
 
     #[test]
-    fn whatever_is_merged_into_whatever_the_result_is_that_of_the_model_and_comments_outside_stay_in_order() {
+    fn random_merges_match_the_model_and_keep_comments_in_order() {
         let mut dice = Dice(7);
         for round in 0..20_000 {
             let (old, new) = (dice.object(4), dice.object(4));

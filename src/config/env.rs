@@ -1,33 +1,33 @@
-//! The world as the configuration sees it: variables and files, read only.
+//! Read-only access to environment variables and files.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Environment variables and files. Tests give maps.
+/// Source of environment variables and files. Tests implement it with maps.
 pub trait Env {
-    /// The variable's value; what is not UTF-8 in it comes as U+FFFD.
+    /// Returns the variable's value, with U+FFFD in place of what is not UTF-8.
     fn var(&self, name: &str) -> Option<String>;
 
-    /// The whole file, refused beyond `max` bytes.
+    /// Reads the whole file. Error if it is larger than `max` bytes.
     fn read(&self, path: &Path, max: u64) -> io::Result<Vec<u8>>;
 
-    /// Permission bits on Unix, `None` elsewhere and if unknown.
+    /// Returns the Unix permission bits; `None` on other systems and if they cannot be read.
     fn mode(&self, path: &Path) -> Option<u32>;
 
-    /// Is there something at that path?
+    /// Returns whether the path exists.
     fn exists(&self, path: &Path) -> bool;
 
-    /// Is there a file at that path that this user may read?
+    /// Returns whether the file exists and this process can open it for reading.
     fn readable(&self, path: &Path) -> bool;
 
-    /// Are directories where Windows has them?
+    /// Returns whether the Windows directory layout applies.
     fn windows(&self) -> bool {
         cfg!(windows)
     }
 }
 
-/// This process and this machine.
+/// The environment and file system of this process.
 pub struct SystemEnv;
 
 impl Env for SystemEnv {

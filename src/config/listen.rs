@@ -1,4 +1,5 @@
-//! Where the gateway listens: `gateway.port`, `gateway.bind`, `gateway.customBindHost` and what goes before them.
+//! Reads the listen address: `gateway.port`, `gateway.bind`, `gateway.customBindHost`, and the
+//! flags and variables that override them.
 
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use super::{paths, schema, values, Bind, Source};
 use crate::gate::net;
 
 impl Builder<'_> {
-    /// The port; `None` if what was said is none, which was then reported.
+    /// Returns the port, or `None` after reporting an error if the given value is invalid.
     pub fn port(&mut self) -> Option<u16> {
         if let Some(text) = &self.args.port {
             let port = if text == "0" { Some(0) } else { values::port(text) };
@@ -43,7 +44,7 @@ impl Builder<'_> {
         port
     }
 
-    /// Where to listen; `None` if that cannot be told, which was then reported.
+    /// Returns the bind mode, or `None` after reporting an error if it is invalid.
     pub fn bind(&mut self) -> Option<Bind> {
         let (text, source) = match (&self.args.bind, paths::said(self.env, "GATELET_BIND"), self.found.text("bind")) {
             (Some(text), _, _) => (text.clone(), Source::Flag("--bind")),
@@ -69,7 +70,8 @@ impl Builder<'_> {
         Some(bind)
     }
 
-    /// A port that a container publishes cannot reach the container's loopback.
+    /// Returns the default bind mode. It is `lan` in a container: a published port does not reach
+    /// the container's loopback interface.
     fn default_bind(&self) -> &'static str {
         match self.paths {
             Some(paths) if paths.in_container => "lan",

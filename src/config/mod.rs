@@ -1,8 +1,14 @@
-//! Configuration: text, environment and flags in; a [`Config`] that cannot be wrong, or every problem at once, out.
+//! Configuration: reads text, environment and flags, and returns either a valid [`Config`] or all
+//! problems at once.
 //!
-//! It reads the `gateway` section of an `openclaw.json` as it is, and says how its text would be after a change. It never writes a
-//! file, never logs, and reads files and environment only through [`Env`]. Invariants: there is a `Config` exactly when no problem is an error; a secret is
-//! shown by nothing but [`Secret::expose`]; a source of a secret that fails is a problem, never a reason to try the next.
+//! Reads the `gateway` section of an `openclaw.json` unchanged, and computes the text after a
+//! change. Never writes a file, never logs, and reads files and environment only through [`Env`].
+//!
+//! Invariants:
+//!
+//! - There is a `Config` exactly when no problem is an error.
+//! - Only [`Secret::expose`] reveals a secret.
+//! - A secret source that is set but unusable is an error; later sources are not tried.
 
 mod auth;
 mod build;
@@ -35,7 +41,7 @@ pub use paths::{in_container, service_dir, Paths};
 pub use schema::{nearest_word, Key, Kind, KEYS};
 pub use secrets::Secret;
 
-/// What the command line says; it goes before everything else.
+/// Values given on the command line. They take precedence over every other source.
 #[derive(Clone, Default, Debug)]
 pub struct Overrides {
     /// `--config`
@@ -44,7 +50,7 @@ pub struct Overrides {
     pub state_dir: Option<String>,
     /// `--log-file`
     pub log_file: Option<String>,
-    /// `--port`; here alone 0 is good and means any free port.
+    /// `--port`. Only here is 0 valid; it selects a free port.
     pub port: Option<String>,
     /// `--bind`
     pub bind: Option<String>,
@@ -56,31 +62,31 @@ pub struct Overrides {
     pub password: Option<Secret>,
 }
 
-/// All that was found out.
+/// Result of loading the configuration.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What to run with; `None` exactly if a problem is an error.
+    /// The configuration to run with; `None` exactly if a problem is an error.
     pub config: Option<Config>,
-    /// In the order of their lines.
+    /// Problems in the order of their lines.
     pub problems: Vec<Problem>,
-    /// Where things are, if that could be said.
+    /// File and directory paths; `None` if there is no location for the state directory.
     pub paths: Option<Paths>,
-    /// Known keys of OpenClaw that stand in the file and have no meaning here, such as `gateway.http`.
+    /// Keys in the file that OpenClaw knows and this gateway ignores, such as `gateway.http`.
     pub accepted_not_used: Vec<String>,
-    /// Every setting with its value and where it came from, for `gatelet config print`.
+    /// All settings with value and source, for `gatelet config print`.
     pub settings: Vec<Setting>,
-    /// What the file says, if there is one.
+    /// Contents of the configuration file, if it exists.
     pub text: Option<Secret>,
-    /// What was asked for.
+    /// The command line values that were passed in.
     pub args: Overrides,
 }
 
-/// Reads the configuration that `args` and `env` name.
+/// Loads the configuration that `args` and `env` select.
 pub fn load(args: &Overrides, env: &dyn Env) -> Loaded {
     load_text(args, env, None)
 }
 
-/// As [`load`], with this text as the file's where one is given.
+/// Like [`load`], but uses `given` as the contents of the configuration file if it is `Some`.
 pub fn load_text(args: &Overrides, env: &dyn Env, given: Option<&str>) -> Loaded {
     let mut problems = Problems::default();
     let paths = paths::find(args, env, &mut problems);
@@ -106,21 +112,21 @@ pub fn load_text(args: &Overrides, env: &dyn Env, given: Option<&str>) -> Loaded
     }
 }
 
-/// Something wrong with the configuration.
+/// An error or warning about the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// Line of the configuration file, from 1; 0 if it is not about a line of it.
+    /// Line in the configuration file, from 1; 0 if the problem has no line.
     pub line: u32,
-    /// The key (`gateway.auth.mode`), flag or variable it is about; empty if none.
+    /// The key (such as `gateway.auth.mode`), flag or variable concerned; may be empty.
     pub path: String,
-    /// What is wrong.
+    /// Description of the problem.
     pub message: String,
-    /// What to do, such as the nearest known key; may be empty.
+    /// Suggested fix, such as the nearest known key; may be empty.
     pub hint: String,
     pub severity: Severity,
 }
 
-/// Does it stop the start?
+/// Severity of a problem. An error prevents the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
     Error,
@@ -128,7 +134,7 @@ pub enum Severity {
 }
 
 impl fmt::Display for Problem {
-    /// `message (line 6): hint`
+    /// Formats the problem as `message (line 6): hint`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if self.line > 0 {
@@ -141,7 +147,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The problems so far, the first [`limits::CONFIG_PROBLEMS`] of them in words.
+/// Problems found so far. The first [`limits::CONFIG_PROBLEMS`] are kept, the others only counted.
 #[derive(Default)]
 struct Problems {
     listed: Vec<Problem>,
@@ -182,30 +188,30 @@ impl Problems {
     }
 }
 
-/// One setting as it is in force.
+/// A setting in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
-    /// `gateway.auth.mode`
+    /// Full key, such as `gateway.auth.mode`.
     pub path: String,
-    /// As text; a secret as its fingerprint.
+    /// The value as text; a secret as its fingerprint.
     pub value: String,
     pub source: Source,
 }
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Nothing says otherwise.
+    /// Built-in default; no source sets the value.
     Default,
-    /// This command line flag.
+    /// Command line flag.
     Flag(&'static str),
-    /// This environment variable.
+    /// Environment variable.
     Env(&'static str),
-    /// The file that this environment variable names.
+    /// File named by an environment variable.
     EnvFile(&'static str, PathBuf),
-    /// This line of the configuration file.
+    /// Line of the configuration file.
     Config(u32),
-    /// This file in the state directory.
+    /// File in the state directory.
     StateFile(PathBuf),
 }
 
@@ -221,50 +227,50 @@ impl fmt::Display for Source {
     }
 }
 
-/// A value and where it came from.
+/// A value with its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sourced<T> {
     pub value: T,
     pub source: Source,
 }
 
-/// The `gateway` section, checked.
+/// The checked `gateway` section.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// TCP port; 0 is any free one and comes only from `--port`.
+    /// TCP port. 0 selects a free port and is possible only with `--port`.
     pub port: u16,
     pub bind: Bind,
-    /// The origin under which browsers reach the gateway, normalised: `https://gate.example`.
+    /// Normalised origin at which browsers reach the gateway, such as `https://gate.example`.
     pub public_origin: Option<String>,
     pub trusted_proxies: Vec<Cidr>,
-    /// Believe X-Real-IP of a trusted proxy that sends no X-Forwarded-For.
+    /// Use X-Real-IP from a trusted proxy that sends no X-Forwarded-For.
     pub allow_real_ip_fallback: bool,
     pub auth: Auth,
     pub pairing: Pairing,
     pub control_ui: ControlUi,
     pub nodes: Nodes,
     pub tailscale: Tailscale,
-    /// The full OpenClaw gateway behind this one, if there is one.
+    /// Settings of the OpenClaw gateway to relay to, if configured.
     pub upstream: Option<Upstream>,
 }
 
-/// Where the gateway listens.
+/// Addresses to listen on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bind {
     /// 127.0.0.1 and `[::1]`.
     Loopback,
-    /// Every address of the machine.
+    /// All addresses of the machine.
     Lan,
-    /// The Tailscale address.
+    /// The machine's Tailscale address, and loopback.
     Tailnet,
-    /// The best there is; may be every address.
+    /// 127.0.0.1 and `[::1]`; in a container all addresses.
     Auto,
-    /// This address.
+    /// The given address, and loopback unless it is the unspecified address.
     Custom(IpAddr),
 }
 
 impl Bind {
-    /// Can only this machine connect?
+    /// Returns whether only this machine can connect.
     pub fn is_loopback(self) -> bool {
         match self {
             Bind::Loopback => true,
@@ -273,7 +279,7 @@ impl Bind {
         }
     }
 
-    /// The word of the configuration.
+    /// Returns the value used in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Bind::Loopback => "loopback",
@@ -289,38 +295,39 @@ impl Bind {
 #[derive(Clone, Debug)]
 pub struct Auth {
     pub mode: AuthMode,
-    /// The shared token or password, by mode. Mode `Password` always has one. Mode `Token` has none if nothing names one:
-    /// the caller then makes it, in [`Paths::token_file`]. The other modes have none.
+    /// The shared token or password. Always present in mode `Password`. Absent in mode `Token` if
+    /// no source sets a token: the caller then creates one at [`Paths::token_file`]. Absent in the
+    /// other modes.
     pub secret: Option<Sourced<Secret>>,
     pub allow_tailscale: bool,
-    /// Hold `signedAt` to the protocol's window.
+    /// Enforce the protocol's time window for `signedAt`.
     pub strict_clock: bool,
     pub rate_limit: RateLimit,
-    /// There in mode `TrustedProxy` only.
+    /// Present only in mode `TrustedProxy`.
     pub trusted_proxy: Option<TrustedProxy>,
 }
 
-/// `gateway.auth.rateLimit`: guesses at a password.
+/// `gateway.auth.rateLimit`: limits on failed password attempts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RateLimit {
-    /// Wrong ones, 1 to 1000, before the next is refused unread.
+    /// Failed attempts, 1 to 1000, after which further attempts are rejected unchecked.
     pub max_attempts: u32,
-    /// Time in which they count, milliseconds.
+    /// Period in which failed attempts are counted, in milliseconds.
     pub window_ms: u32,
-    /// Time of refusal after that, milliseconds.
+    /// Duration of the rejection, in milliseconds.
     pub lockout_ms: u32,
 }
 
 /// `gateway.auth.trustedProxy`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrustedProxy {
-    /// Name of the header with the user's name, lower case.
+    /// Name of the header that carries the user's name, in lower case.
     pub user_header: String,
-    /// Headers without which nobody is vouched for, lower case.
+    /// Names of headers that must be present and not blank, in lower case.
     pub required_headers: Vec<String>,
-    /// Users that may come in; everybody if empty.
+    /// Names of the permitted users; empty permits every user.
     pub allow_users: Vec<String>,
-    /// Does a proxy on loopback count?
+    /// Accept identity headers from a proxy on loopback.
     pub allow_loopback: bool,
 }
 
@@ -328,17 +335,18 @@ pub struct TrustedProxy {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pairing {
     pub mode: PairingMode,
-    /// Devices that are let in by their key alone.
+    /// Devices admitted by their key alone.
     pub authorized: Vec<AuthorizedKey>,
-    /// Devices the table holds, 1 to [`crate::gate::limits::CAPACITY_MAX`]; fixed when the table is created.
+    /// Maximum number of devices, 1 to [`crate::gate::limits::CAPACITY_MAX`]. Used only when the
+    /// table is created.
     pub capacity: u16,
 }
 
-/// One entry of `gateway.pairing.authorizedKeys`, given as a public key or as a device id.
+/// An entry of `gateway.pairing.authorizedKeys`, given as a public key or a device id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthorizedKey {
     pub id: DeviceId,
-    /// What stands behind the first space.
+    /// Text after the first white space of the entry.
     pub comment: String,
 }
 
@@ -346,11 +354,11 @@ pub struct AuthorizedKey {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ControlUi {
     pub enabled: bool,
-    /// Empty, or `/like/this`: a slash in front and none at the end.
+    /// Empty, or a path with a leading and without a trailing slash.
     pub base_path: String,
-    /// Serve this directory instead of the built-in page.
+    /// Directory to serve instead of the built-in page.
     pub root: Option<PathBuf>,
-    /// Normalised like [`Config::public_origin`]; `*` is every origin.
+    /// Origins normalised like [`Config::public_origin`]; `*` allows every origin.
     pub allowed_origins: Vec<String>,
     pub allow_insecure_auth: bool,
     pub dangerously_disable_device_auth: bool,
@@ -373,20 +381,20 @@ pub struct Tailscale {
     pub reset_on_exit: bool,
 }
 
-/// What Tailscale publishes.
+/// Exposure through Tailscale.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TailscaleMode {
     Off,
-    /// To the tailnet.
+    /// Reachable from the tailnet.
     Serve,
-    /// To the internet; mode `Password` only.
+    /// Reachable from the internet; requires auth mode `Password`.
     Funnel,
 }
 
 /// `gateway.upstream`
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// `ws://host[:port][/path]`
+    /// URL of the form `ws://host[:port][/path]`.
     pub url: String,
     pub token: Option<Secret>,
 }

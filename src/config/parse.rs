@@ -1,6 +1,8 @@
-//! Text to the values of known keys: JSON5, `${VAR}`, types, unknown keys.
+//! Parses the configuration text into values of known keys: JSON5 syntax, `${VAR}` expansion,
+//! types, unknown keys.
 //!
-//! Never stops at the first mistake, never quotes a secret, never recurses deeper than the limit however the text is nested.
+//! Reports all problems instead of stopping at the first one (a syntax error ends the parse).
+//! Messages never contain a secret. The nesting depth is limited by [`tree::read`].
 
 use super::schema::{self, Key, Kind};
 use super::text::{expand, variable, whole, Lines};
@@ -9,13 +11,13 @@ use super::{print, Env, Problems};
 use crate::gate::limits;
 use crate::gate::text::{clip, Text};
 
-/// What the file says about the keys of the schema.
+/// Values of the schema's keys found in the file.
 #[derive(Default)]
 pub(super) struct Found {
     entries: Vec<Entry>,
-    /// Known keys without meaning here, with `gateway.` in front.
+    /// Known keys that have no effect here, with the prefix `gateway.`.
     pub not_used: Vec<String>,
-    /// Does a secret stand in the file itself?
+    /// The file contains a secret as plain text.
     pub literal_secret: bool,
 }
 
@@ -25,13 +27,13 @@ struct Entry {
     value: Value,
 }
 
-/// A value of the type that the schema asks for.
+/// A value of the type that the schema requires.
 enum Value {
     Flag(bool),
     Number(u32),
     Text(String),
     List(Vec<Item>),
-    /// Something else, already reported.
+    /// An invalid value that was already reported.
     Bad,
 }
 
@@ -42,17 +44,17 @@ pub(super) struct Item {
 }
 
 impl Found {
-    /// The line of the key, if it stands in the file, with whatever value.
+    /// Returns the line of the key if it is in the file, even with an invalid value.
     pub fn line(&self, path: &str) -> Option<u32> {
         self.entry(path).map(|entry| entry.line)
     }
 
-    /// Does the key have a value that was already reported?
+    /// Returns whether the key has an invalid value that was already reported.
     pub fn is_bad(&self, path: &str) -> bool {
         self.entry(path).is_some_and(|entry| matches!(entry.value, Value::Bad))
     }
 
-    /// The flag, by default that of the schema.
+    /// Returns the flag, or the schema's default.
     pub fn flag(&self, path: &str) -> bool {
         match (self.entry(path).map(|entry| &entry.value), kind(path)) {
             (Some(Value::Flag(value)), _) => *value,
@@ -61,7 +63,7 @@ impl Found {
         }
     }
 
-    /// The number, by default that of the schema.
+    /// Returns the number, or the schema's default.
     pub fn number(&self, path: &str) -> u32 {
         match (self.entry(path).map(|entry| &entry.value), kind(path)) {
             (Some(Value::Number(value)), _) => *value,
@@ -70,7 +72,7 @@ impl Found {
         }
     }
 
-    /// The string and its line, if there is one.
+    /// Returns the string and its line, if the key is set.
     pub fn text(&self, path: &str) -> Option<(&str, u32)> {
         match self.entry(path)? {
             Entry { value: Value::Text(text), line, .. } => Some((text, *line)),
@@ -78,7 +80,7 @@ impl Found {
         }
     }
 
-    /// The list; empty if absent.
+    /// Returns the list, empty if the key is not set.
     pub fn list(&self, path: &str) -> &[Item] {
         match self.entry(path).map(|entry| &entry.value) {
             Some(Value::List(items)) => items,
@@ -96,7 +98,7 @@ fn kind(path: &str) -> Option<Kind> {
     schema::find(path).map(|key| key.kind)
 }
 
-/// Reads the `gateway` section of `text`.
+/// Parses the `gateway` section of `text`.
 pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> Found {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = Lines::of(text);
@@ -111,7 +113,7 @@ pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> Found
     reader.found
 }
 
-/// A text as it may be shown: in quotes, short, on one line, without a login.
+/// Quotes a text for a message: shortened, on one line, without URL credentials.
 pub(super) fn quote(text: &str) -> String {
     let shown: Text<{ limits::WORD_LEN }> = clip(print::without_login(text));
     format!("\"{shown}\"")
@@ -122,7 +124,7 @@ struct Reader<'a> {
     env: &'a dyn Env,
     problems: &'a mut Problems,
     found: Found,
-    /// Known keys that stood in the file so far, with their lines.
+    /// Known keys read so far, with their lines.
     seen: Vec<(&'static str, u32)>,
 }
 
@@ -215,7 +217,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A variable with a secret in it is one of a secret's key only: every other value is shown.
+    /// Expands the variables in a string. Only a secret key may use a variable that is named like a
+    /// secret, because all other values are displayed.
     fn text(&mut self, line: u32, path: &str, raw: &str) -> Value {
         let var = |name: &str| self.env.var(name).filter(|_| print::is_secret_key(path) || !print::is_secret_key(name));
         match expand(raw, &var) {
@@ -245,7 +248,7 @@ impl Reader<'_> {
         Value::Bad
     }
 
-    /// A secret reference of OpenClaw 2026.9.6.
+    /// Reads a secret reference object (OpenClaw 2026.9.6). Only the source `env` is supported.
     fn reference(&mut self, line: u32, path: &str, object: &Tree<'_>) -> Value {
         match (object.text("source"), object.text("id")) {
             (Some("env"), Some(id)) if variable(id) == Some(id.len()) => self.text(line, path, &format!("${{{id}}}")),
@@ -301,7 +304,7 @@ impl Reader<'_> {
     }
 }
 
-/// What to write instead of `word`.
+/// Returns a hint that names the nearest of `words`, or all of them if none is near.
 pub(super) fn suggest(word: &str, words: &[&'static str]) -> String {
     match schema::nearest_word(word, words) {
         Some(near) => format!("did you mean \"{near}\"?"),

@@ -1,12 +1,18 @@
-//! Where things are: the state directory, the configuration file, and whether this is a container.
+//! Locates the state directory, the configuration file and the log file, and detects containers.
 //!
-//! State directory, the first that is said: `--state-dir`, `GATELET_STATE_DIR`, `OPENCLAW_STATE_DIR`/gatelet (never OpenClaw's
-//! own directory), `STATE_DIRECTORY` (systemd), then the user's own: `XDG_STATE_HOME`/gatelet or ~/.local/state/gatelet;
-//! `%LOCALAPPDATA%\gatelet` on Windows; in a container without a home, /data where that is mounted, else /var/lib/gatelet.
-//! While he has none of his own, it is the service's, if there is one whose table he can read: /var/lib/gatelet,
-//! `%ProgramData%\gatelet` on Windows. So `sudo gatelet devices list` finds the service, and other users their own gateway.
-//! Configuration file: `--config`, `GATELET_CONFIG`, `OPENCLAW_CONFIG_PATH`, gatelet.json in the state directory.
-//! Log file: `--log-file`, `GATELET_LOG_FILE`, else none.
+//! State directory, the first that is set:
+//!
+//! - `--state-dir`, `GATELET_STATE_DIR`, `OPENCLAW_STATE_DIR`/gatelet (never OpenClaw's own
+//!   directory), `STATE_DIRECTORY` (systemd)
+//! - the service's directory, if its table is readable and the user has no own directory:
+//!   /var/lib/gatelet, `%ProgramData%\gatelet` on Windows. So `sudo gatelet devices list` finds the
+//!   service, and other users their own gateway.
+//! - the user's own directory: `XDG_STATE_HOME`/gatelet or ~/.local/state/gatelet;
+//!   `%LOCALAPPDATA%\gatelet` on Windows; in a container without a home directory /data if it
+//!   exists, else /var/lib/gatelet
+//!
+//! Configuration file: `--config`, `GATELET_CONFIG`, `OPENCLAW_CONFIG_PATH`, else gatelet.json in
+//! the state directory. Log file: `--log-file`, `GATELET_LOG_FILE`, else none.
 
 use std::path::{Path, PathBuf};
 
@@ -14,26 +20,26 @@ use super::parse::Found;
 use super::{Env, Overrides, Problems, Source, Sourced};
 use crate::gate::limits;
 
-/// Where things are.
+/// Locations of files and directories.
 #[derive(Clone, Debug)]
 pub struct Paths {
     pub state_dir: Sourced<PathBuf>,
-    /// The file that is read; with source `Default` it need not exist.
+    /// The configuration file. With source `Default` it need not exist.
     pub config: Sourced<PathBuf>,
-    /// Where the log goes beside standard error.
+    /// File that receives the log in addition to standard error.
     pub log_file: Option<PathBuf>,
-    /// Does this process run in a container?
+    /// This process runs in a container.
     pub in_container: bool,
 }
 
 impl Paths {
-    /// The file of the token that was made here because none was configured.
+    /// Returns the path of the token file, used if no token is configured.
     pub fn token_file(&self) -> PathBuf {
         self.state_dir.value.join("token")
     }
 }
 
-/// Does this process run in a container?
+/// Returns whether this process runs in a container.
 pub fn in_container(env: &dyn Env) -> bool {
     if env.windows() {
         return false;
@@ -49,7 +55,7 @@ fn first_process_is_contained(env: &dyn Env) -> bool {
     ["docker", "kubepods", "containerd", "libpod", "lxc"].iter().any(|word| groups.contains(word))
 }
 
-/// Finds the paths; `None` with a problem if there is no place for the state.
+/// Determines the paths. Reports an error and returns `None` if there is no location for the state.
 pub(super) fn find(args: &Overrides, env: &dyn Env, problems: &mut Problems) -> Option<Paths> {
     let in_container = in_container(env);
     let Some(state_dir) = state_dir(args, env, in_container) else {
@@ -84,13 +90,14 @@ fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sour
     service.or(own).map(|value| Sourced { value, source: Source::Default })
 }
 
-/// Where the installed service keeps its state; there may be none.
+/// Returns the state directory of an installed service; it need not exist.
 pub fn service_dir(env: &dyn Env) -> Option<PathBuf> {
     let parent = if env.windows() { said(env, "ProgramData") } else { Some("/var/lib".to_string()) };
     parent.map(|parent| Path::new(&parent).join("gatelet"))
 }
 
-/// What `store` calls the table: that it can be opened tells more than the directory, which may be open to all.
+/// File name of the pairing table in `store`. The search for the service's state opens this file,
+/// because the directory may be accessible although the table is not.
 const TABLE: &str = "pairing.table";
 
 fn windows_dir(env: &dyn Env) -> Option<PathBuf> {
@@ -123,7 +130,8 @@ fn config_file(args: &Overrides, env: &dyn Env, state_dir: &Path) -> Sourced<Pat
     Sourced { value: state_dir.join("gatelet.json"), source: Source::Default }
 }
 
-/// Reads the configuration file; `None` if there is none, with a problem if there should be one.
+/// Reads the configuration file. Returns `None` if the default file is missing, or after reporting
+/// an error if the file cannot be read.
 pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems) -> Option<String> {
     let Sourced { value: path, source } = &paths.config;
     if *source == Source::Default && !env.exists(path) {
@@ -154,7 +162,7 @@ pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems)
     }
 }
 
-/// Warns of a configuration that others can change, or that has a secret in it and others can read.
+/// Warns if other users can change the configuration, or read a secret in it.
 pub(super) fn check_permissions(paths: &Paths, found: &Found, env: &dyn Env, problems: &mut Problems) {
     let path = &paths.config.value;
     let Some(mode) = env.mode(path) else {
@@ -171,12 +179,12 @@ pub(super) fn check_permissions(paths: &Paths, found: &Found, env: &dyn Env, pro
     }
 }
 
-/// The variable, unless it is empty.
+/// Returns the variable's value unless it is unset or empty.
 pub(super) fn said(env: &dyn Env, name: &str) -> Option<String> {
     env.var(name).filter(|value| !value.is_empty())
 }
 
-/// The path, with `~/` (on Windows `~\` as well) replaced by the home directory.
+/// Replaces a leading `~/` (on Windows also `~\`) by the home directory.
 pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
     let rest = text.strip_prefix("~/").or_else(|| text.strip_prefix("~\\").filter(|_| env.windows()));
     match (rest, home(env)) {
@@ -185,7 +193,7 @@ pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
     }
 }
 
-/// The home directory. The root directory is what a container without users has, and no home.
+/// Returns the home directory. `/` does not count: it is the value in a container without users.
 fn home(env: &dyn Env) -> Option<PathBuf> {
     let name = if env.windows() { "USERPROFILE" } else { "HOME" };
     said(env, name).map(PathBuf::from).filter(|home| home.has_root() && home.parent().is_some())

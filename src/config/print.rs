@@ -1,48 +1,50 @@
-//! Values of a configuration as text again: on one line as strict JSON, or laid out to stand in a file.
+//! Writes values of a configuration as text: as strict JSON on one line, or indented for a file.
 //!
-//! What a peer is shown goes through [`shown`], which puts [`HIDDEN`] where a secret stands.
+//! [`shown`] is the form for clients; it replaces secrets by [`HIDDEN`].
 
 use super::tree::{Member, Value};
 
-/// What stands for a secret that is not shown (protocol 4).
+/// Placeholder for a redacted secret (protocol 4).
 pub(super) const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 
-/// The value as strict JSON on one line; two values that mean the same are the same text.
+/// Returns the value as strict JSON on one line. Equal values give equal text.
 pub(super) fn compact(value: &Value<'_>) -> String {
     let mut printer = Printer { out: String::new(), indent: None, hide: false, drop_nulls: false };
     printer.value(value, 0, false);
     printer.out
 }
 
-/// As [`compact`], without the secrets.
+/// Like [`compact`], with secrets replaced by [`HIDDEN`].
 pub(super) fn shown(value: &Value<'_>) -> String {
     let mut printer = Printer { out: String::new(), indent: None, hide: true, drop_nulls: false };
     printer.value(value, 0, false);
     printer.out
 }
 
-/// The value as it goes into a file, on a line that begins with that space; `drop_nulls` leaves out what a merge patch removes.
+/// Returns the value formatted for a file, for a line that is indented by `indent`. `drop_nulls`
+/// omits null members, which remove keys in a merge patch.
 pub(super) fn laid_out(value: &Value<'_>, indent: &str, drop_nulls: bool) -> String {
     let mut printer = Printer { out: String::new(), indent: Some(indent), hide: false, drop_nulls };
     printer.value(value, 0, false);
     printer.out
 }
 
-/// The text in quotes.
+/// Returns the text as a JSON string with quotes.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     quote(&mut out, text);
     out
 }
 
-/// Is what stands under this key a secret (the words of protocol 4)?
+/// Returns whether the name of a key marks its value as a secret (names of protocol 4).
 pub(super) fn is_secret_key(key: &str) -> bool {
     let key: String = key.chars().filter(|char| !matches!(char, '-' | '_')).collect::<String>().to_ascii_lowercase();
     let named = ["password", "secret", "apikey", "encryptkey", "privatekey"].iter().any(|word| key.contains(word));
     key.ends_with("token") || key.ends_with("serviceaccount") || named && !key.ends_with("passwordfile")
 }
 
-/// Is this value below a secret key one to hide? The name of a variable is none.
+/// Returns whether the value must be redacted; `below_secret` means that it is under a secret key.
+/// The name of a variable (`${NAME}`) is not a secret.
 pub(super) fn is_secret(value: &Value<'_>, below_secret: bool) -> bool {
     match value {
         Value::Text(text) => below_secret && !is_variable(text) || has_login(text),
@@ -51,7 +53,8 @@ pub(super) fn is_secret(value: &Value<'_>, below_secret: bool) -> bool {
     }
 }
 
-/// Do the values in there count as below a secret key? A reference tells only where a secret is.
+/// Returns whether the values inside `value` count as below a secret key. Those of a secret
+/// reference do not: it only names the location of the secret.
 pub(super) fn goes_on(value: &Value<'_>, below_secret: bool) -> bool {
     below_secret && !(value.text("source").is_some() && value.text("id").is_some())
 }
@@ -62,13 +65,13 @@ fn is_variable(text: &str) -> bool {
     text.is_empty() || inner.is_some_and(|name| !name.contains('}'))
 }
 
-/// `scheme://user:password@host`
+/// Returns whether the text is a URL with credentials, `scheme://user:password@host`.
 fn has_login(text: &str) -> bool {
     let host = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
     host.is_some_and(|host| host.contains('@'))
 }
 
-/// The text as it may be shown outside of a file.
+/// Returns the text for display, or [`HIDDEN`] if it is a URL with credentials.
 pub(super) fn without_login(text: &str) -> &str {
     if has_login(text) {
         HIDDEN
@@ -96,7 +99,7 @@ impl Printer<'_> {
             Value::Number(number) => self.out.push_str(&strict_number(number)),
             Value::Text(text) => quote(&mut self.out, text),
             Value::List(items) => {
-                // a patch removes nothing inside of a list
+                // Inside a list, null is a value: a merge patch does not look into lists.
                 let drop_nulls = std::mem::take(&mut self.drop_nulls);
                 self.members(['[', ']'], items, depth, goes_on(value, below_secret));
                 self.drop_nulls = drop_nulls;
@@ -139,7 +142,7 @@ impl Printer<'_> {
     }
 }
 
-/// The space by which what is inside stands further in.
+/// Indentation of one level.
 pub(super) const STEP: &str = "  ";
 
 fn quote(out: &mut String, text: &str) {
@@ -159,7 +162,7 @@ fn quote(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// A number of JSON5 in the form of JSON; what JSON has no number for is null, as everywhere.
+/// Converts a JSON5 number to JSON. Numbers that JSON does not have, such as NaN, become null.
 fn strict_number(number: &str) -> String {
     let (sign, digits) = match number.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json5_says_is_said_in_json() {
+    fn json5_values_are_converted_to_json() {
         let text = "{a: +1, 'b': .5, c: 5., d: 0x1F, e: -0xf, f: NaN, g: -Infinity, h: 1e5, i: -.5E-3, // no\n j: 'x\\'\"\\n\\u0001', k: [null, true,],}";
         let json = r#"{"a":1,"b":0.5,"c":5,"d":31,"e":-15,"f":null,"g":null,"h":1e5,"i":-0.5E-3,"j":"x'\"\n\u0001","k":[null,true]}"#;
         assert_eq!(of(text), json);
@@ -196,12 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_said_twice_the_last_counts() {
+    fn last_of_duplicate_keys_wins() {
         assert_eq!(of("{a: 1, b: 2, a: 3}"), r#"{"b":2,"a":3}"#);
     }
 
     #[test]
-    fn secrets_are_known_by_their_keys_and_shown_by_nobody() {
+    fn secrets_are_recognized_by_key_and_redacted() {
         let text = r#"{gateway: {auth: {token: "s1", password: 1234, mode: "token"}, upstream: {tokenFile: "f"}},
             env: {OPENAI_API_KEY: "s2", X: "${S3}"}, channels: {secrets: [{a: "s4"}]}, t: {token: "${VAR}"},
             r: {token: {source: "env", id: "NAME"}}, u: "https://me:s5@host/x", maxTokens: 5, v: "http://host/a@b"}"#;
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_laid_out_and_nulls_of_a_patch_are_left_out() {
+    fn values_are_indented_and_patch_nulls_omitted() {
         let text = "{a: {b: [1, {x: null}], c: null}, d: {}, n: null}";
         let value = read(text).ok().flatten().unwrap().value;
         let lines = "{\n    \"a\": {\n      \"b\": [\n        1,\n        {\n          \"x\": null\n        }\n      ]\n    },\n    \"d\": {}\n  }";

@@ -1,12 +1,15 @@
-//! Secrets out of a configuration's text before it is shown, and back in when it returns.
+//! Redacts the secrets in a configuration's text, and restores them in a text that a client sends
+//! back.
 
 use std::ops::Range;
 
 use super::print::{goes_on, is_secret, is_secret_key, quoted, HIDDEN};
 use super::tree::{self, Member, Value};
 
-/// The text with [`HIDDEN`] where secrets stand; `None` where that cannot be told for sure: the text cannot be read, or a secret
-/// stands elsewhere too, such as in a comment.
+/// Replaces all secrets in the text by [`HIDDEN`].
+///
+/// Returns `None` if a secret could remain: the text cannot be parsed, or a secret also occurs
+/// elsewhere, such as in a comment.
 pub(super) fn hide(text: &str) -> Option<String> {
     let root = tree::read_narrow(text).ok()??;
     let mut secrets = Vec::new();
@@ -35,7 +38,8 @@ fn find(member: &Member<'_>, below_secret: bool, secrets: &mut Vec<(Range<usize>
     }
 }
 
-/// The new text with what the old one has in its place for every [`HIDDEN`]; the error is the path of one for which it has nothing.
+/// Replaces each [`HIDDEN`] in `new` by the value at the same path in `old`. The error is the path
+/// of one that has no value in `old`.
 pub(super) fn restore(new: &str, old: &str) -> Result<String, String> {
     let Ok(Some(new_root)) = tree::read_narrow(new) else { return Ok(new.to_string()) };
     let old_root = tree::read_narrow(old).ok().flatten();
@@ -73,9 +77,13 @@ impl Restorer<'_> {
     }
 }
 
-/// The entry of the old list that the one at this place was: the only one of its id, or where it has none, the only one that differs in
-/// nothing but what is hidden. Of several it is the one at the same place, and one that was changed where it stands is still
-/// that; but only in a list that is as long as it was. `None` where that cannot be told.
+/// Finds the entry of the old list that corresponds to entry `at` of the new list.
+///
+/// Entries correspond if their ids are equal or, without an id, if they are equal except for
+/// redacted values. The entry must be unique, or at the same index in a list of unchanged length.
+/// An entry without an id that matches none corresponds to the one at its index, if the length is
+/// unchanged and no other new entry matches that one. Returns `None` if the entry cannot be
+/// determined.
 fn same_item<'o, 't>(old: &'o Value<'t>, new: &[Member<'_>], at: usize) -> Option<&'o Member<'t>> {
     let Value::List(old) = old else { return None };
     let was = |new: &Member<'_>, old: &Member<'_>| match new.value.text("id") {
@@ -97,7 +105,7 @@ fn same_item<'o, 't>(old: &'o Value<'t>, new: &[Member<'_>], at: usize) -> Optio
     }
 }
 
-/// Is it the same but for what is hidden in the new one?
+/// Returns whether the values are equal, ignoring what is redacted in the new one.
 fn fits(new: &Value<'_>, old: &Value<'_>) -> bool {
     match (new, old) {
         (Value::Text(new), _) if new == HIDDEN => true,
@@ -116,7 +124,7 @@ fn fits(new: &Value<'_>, old: &Value<'_>) -> bool {
     }
 }
 
-/// `section.key`
+/// Joins a path and a key as `path.key`.
 pub(super) fn beneath(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_string()
@@ -125,7 +133,8 @@ pub(super) fn beneath(path: &str, key: &str) -> String {
     }
 }
 
-/// The text with these pieces of it replaced; where they overlap, what is taken away by one of them is gone.
+/// Replaces the given byte ranges of the text. The ranges may overlap; the bytes of all of them are
+/// removed.
 pub(super) fn replaced(text: &str, mut pieces: Vec<(Range<usize>, String)>) -> String {
     pieces.sort_by_key(|(span, _)| span.start);
     let mut out = String::with_capacity(text.len());
@@ -146,7 +155,7 @@ mod tests {
     const OLD: &str = "{\n  // mine\n  gateway: { auth: { token: 'very-secret', mode: \"token\" } }, // end\n  l: [{id: 'a', token: 's-a'}, {id: 'b', token: 's-b'}],\n}\n";
 
     #[test]
-    fn what_is_hidden_comes_back_where_it_was() {
+    fn redacted_values_are_restored_in_place() {
         let hidden = hide(OLD).unwrap();
         assert!(
             !hidden.contains("secret") && hidden.contains("// mine") && hidden.contains("mode: \"token\""),
@@ -156,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_moved_keeps_its_own_secret() {
+    fn moved_entry_keeps_its_secret() {
         let moved = format!(
             r#"{{"l":[{{"id":"b","token":"{HIDDEN}"}},{{"id":"c","token":"new"}},{{"id":"a","token":"{HIDDEN}"}}]}}"#
         );
@@ -165,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_share_an_id_keep_their_own_secrets_where_they_stand() {
+    fn entries_with_the_same_id_keep_their_secrets_by_position() {
         let old = "{l: [{id: 'a', token: 's-one'}, {id: 'a', token: 's-two'}]}";
         assert_eq!(restore(&hide(old).unwrap(), old).unwrap(), old);
     }
 
     #[test]
-    fn an_entry_without_an_id_is_known_by_what_is_not_hidden() {
+    fn entry_without_an_id_is_matched_by_its_visible_values() {
         let hidden = |urls: &[&str]| {
             let items = urls.iter().map(|url| format!(r#"{{"url":"{url}","secret":"{HIDDEN}"}}"#)).collect::<Vec<_>>();
             format!("{{\"hooks\":[{}]}}", items.join(","))
@@ -186,12 +195,12 @@ mod tests {
             (&["c", "a", "b"], &[("c", "c"), ("a", "a"), ("b", "b")]),
             (&["b"], &[("b", "b")]),
             (&["c", "b"], &[("c", "c"), ("b", "b")]),
-            // changed where it stands
+            // the second entry was edited in place
             (&["a", "new", "c"], &[("a", "a"), ("new", "b"), ("c", "c")]),
         ] {
             assert_eq!(restore(&hidden(urls), &old).as_deref(), Ok(full(back).as_str()), "{urls:?}");
         }
-        // changed and moved, so whose was it?
+        // edited and moved: the old entry cannot be determined
         for urls in [&["new"] as &[&str], &["a", "b", "c", "new"], &["b", "new", "c"]] {
             assert_eq!(restore(&hidden(urls), &old).unwrap_err(), "hooks.secret", "{urls:?}");
         }
@@ -205,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_value_without_an_old_one_is_refused() {
+    fn redacted_value_without_an_old_value_is_rejected() {
         let password = format!("{{gateway: {{auth: {{password: '{HIDDEN}'}}}}}}");
         let token = format!("{{l: [{{id: 'z', token: '{HIDDEN}'}}]}}");
         assert_eq!(restore(&password, OLD).unwrap_err(), "gateway.auth.password");
@@ -216,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_whose_secret_stands_in_a_comment_too_is_not_shown() {
+    fn text_with_a_secret_in_a_comment_is_not_shown() {
         assert_eq!(hide("{auth: {token: 'abc-def'}} // abc-def"), None);
         assert_eq!(hide("{auth: {token: 'abc'"), None);
         assert_eq!(hide(""), None);

@@ -1,45 +1,48 @@
-//! The keys of the `gateway` section: what each may hold, what it is when absent, and which are known but not used here.
+//! Schema of the `gateway` section: types and defaults of all keys, and the known keys that have no
+//! effect here.
 //!
-//! One table for reading, for defaults, for "did you mean" and for `gatelet config print`. Paths are relative to `gateway`.
-//! The known keys are those of OpenClaw 2026.1.29 and 2026.9.6 (protocol 3 and 4) and our own.
+//! This table is used for parsing, defaults, suggestions ("did you mean") and `gatelet config
+//! print`. Paths are relative to `gateway`. The known keys are those of OpenClaw 2026.1.29 and
+//! 2026.9.6 (protocols 3 and 4) and gatelet's own.
 
 use crate::gate::limits;
 
-/// One key.
+/// A key of the configuration.
 pub struct Key {
-    /// Below `gateway`.
+    /// Path below `gateway`.
     pub path: &'static str,
     pub kind: Kind,
 }
 
-/// What a key may hold, with its default.
+/// Type of a key, with its default.
 #[derive(Clone, Copy)]
 pub enum Kind {
-    /// An object whose own keys are in the table.
+    /// An object whose keys are in the table.
     Section,
-    /// True or false.
+    /// A boolean with its default.
     Flag(bool),
-    /// A whole number: least, greatest, default.
+    /// A whole number: minimum, maximum, default.
     Number(u32, u32, u32),
     /// A string.
     Text,
-    /// One of these words; the first is the default unless code says otherwise.
+    /// One of several strings. The first is the default, unless the code that reads the key
+    /// differs.
     Word(&'static [&'static str]),
-    /// A string that is never shown, or a reference to an environment variable.
+    /// A string that is never displayed, or a reference to an environment variable.
     Secret,
     /// A list of strings.
     List,
-    /// OpenClaw's, without meaning here: accepted with all that is in it.
+    /// A key of OpenClaw that has no effect here; its value is not checked.
     NotUsed,
 }
 
-/// The key of that path.
+/// Returns the key with that path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// The known key that was probably meant by the unknown `path`: the same or a similar last name wherever it stands, the
-/// nearer place first.
+/// Returns the known key nearest to an unknown path. Compares the last names first, independent of
+/// their section, then the whole paths.
 pub(super) fn nearest(path: &str) -> Option<&'static str> {
     let path = path.to_ascii_lowercase();
     let name = last(&path);
@@ -53,7 +56,7 @@ pub(super) fn nearest(path: &str) -> Option<&'static str> {
         .map(|(_, path)| path)
 }
 
-/// The word nearest to `given`, if one is near.
+/// Returns the word nearest to `given`, or `None` if no word is similar enough.
 pub fn nearest_word(given: &str, words: &[&'static str]) -> Option<&'static str> {
     let given = given.to_ascii_lowercase();
     let near = |word: &&'static str| name_distance(&given, word).map(|apart| (apart, *word));
@@ -64,7 +67,7 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// How far two names are apart, `None` if nobody would take one for the other.
+/// Returns the distance of two names, or `None` if they are too different to be a typing error.
 fn name_distance(given: &str, known: &str) -> Option<usize> {
     let apart = if is_swap(given, known) { 1 } else { distance(given, known) };
     let near = (known.len() / 3).max(1);
@@ -77,7 +80,7 @@ fn name_distance(given: &str, known: &str) -> Option<usize> {
     begins.then_some(near)
 }
 
-/// Do two neighbouring letters stand in the wrong order?
+/// Returns whether the names differ only by two swapped neighbouring letters.
 fn is_swap(given: &str, known: &str) -> bool {
     let (given, known) = (given.as_bytes(), known.as_bytes());
     let Some(at) = given.iter().zip(known).position(|(x, y)| x != y) else {
@@ -89,7 +92,8 @@ fn is_swap(given: &str, known: &str) -> bool {
     }
 }
 
-/// Insertions, deletions and replacements between two short texts; texts beyond the limit are infinitely apart.
+/// Levenshtein distance of two short texts, in bytes. `usize::MAX` if one is longer than
+/// [`limits::WORD_LEN`].
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() > limits::WORD_LEN || b.len() > limits::WORD_LEN {
@@ -122,7 +126,7 @@ use Kind::{Flag, List, NotUsed, Number, Secret, Section, Text, Word};
 
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
-/// Every key, in the order in which `gatelet config print` lists them.
+/// All keys, in the order of `gatelet config print`.
 pub const KEYS: &[Key] = &[
     key("port", Number(1, 65535, 18789)),
     key("mode", Word(&["local", "remote"])),
@@ -220,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_stands_once_under_a_section_of_the_table() {
+    fn every_key_is_listed_once_under_a_known_section() {
         for (at, key) in KEYS.iter().enumerate() {
             assert!(KEYS[..at].iter().all(|other| other.path != key.path), "{} stands twice", key.path);
             assert!(key.path.len() <= limits::WORD_LEN);
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_key_is_found_by_its_last_name_or_a_slip_of_the_finger() {
+    fn nearest_key_is_found_by_last_segment_or_typo() {
         for (given, meant) in [
             ("auth.allowInsecureAuth", "controlUi.allowInsecureAuth"),
             ("auth.trustedProxies", "trustedProxies"),
@@ -253,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_like_no_other_has_no_nearest_key() {
+    fn dissimilar_names_have_no_nearest_key() {
         for given in ["banana", "x", "", &"a".repeat(65), &"token".repeat(40)] {
             assert_eq!(nearest(given), None, "{given}");
         }
     }
 
     #[test]
-    fn defaults_lie_within_their_own_bounds() {
+    fn defaults_are_within_their_bounds() {
         for key in KEYS {
             if let Number(least, greatest, default) = key.kind {
                 assert!((least..=greatest).contains(&default), "{}", key.path);

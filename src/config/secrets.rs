@@ -1,7 +1,9 @@
-//! Tokens and passwords: where they come from, in which order, and what is no secret at all.
+//! Finds tokens and passwords, and rejects unusable ones.
 //!
-//! Flag, `GATELET_*`, `OPENCLAW_GATEWAY_*` (each variable or the file named by its `_FILE` twin), configuration. The first that
-//! says something is it; if it cannot be read that is an error, and the next is not tried. No message shows a secret.
+//! Order of the sources: flag, `GATELET_*`, `OPENCLAW_GATEWAY_*` (each as a variable, or as a file
+//! named by the variable with the suffix `_FILE`, not both), configuration. The first source that
+//! is set is used. If it is unreadable or invalid, that is an error and later sources are not
+//! tried; a blank value is reported and skipped. Messages never contain a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,23 +16,23 @@ use super::{paths, Env, Problems, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
 
-/// A secret text. It prints as `...`; comparing it is up to code that does so in constant time.
+/// A secret text. Its `Debug` output is `...`. It has no `==`: secrets are compared in constant
+/// time.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text as it is.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }
 
-    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The first 8 hexadecimal digits of its SHA-256, for people to tell secrets apart; `hidden` where they would be enough to
-    /// find it by trying.
+    /// Returns the first 8 hexadecimal digits of the secret's SHA-256, which identify it in
+    /// messages. Returns `hidden` for a short secret, which could be found from the digits by
+    /// trial.
     pub fn fingerprint(&self) -> String {
         if !self.has_fingerprint() {
             return NO_FINGERPRINT.to_string();
@@ -38,13 +40,14 @@ impl Secret {
         Hex(&Sha256::digest(&self.0)[..4]).to_string()
     }
 
-    /// Is it long enough for that?
+    /// Returns whether the secret is long enough to show a fingerprint: [`limits::FINGERPRINTED`]
+    /// bytes.
     pub fn has_fingerprint(&self) -> bool {
         self.0.len() >= limits::FINGERPRINTED
     }
 }
 
-/// What is shown of a secret that somebody may have thought of.
+/// Shown instead of the fingerprint of a short secret.
 pub(super) const NO_FINGERPRINT: &str = "hidden";
 
 impl fmt::Debug for Secret {
@@ -53,12 +56,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The places of one secret.
+/// Sources of one secret.
 pub(super) struct Places {
     /// `token` or `password`.
     pub what: &'static str,
     flag: &'static str,
-    /// Variable and its twin for a file.
+    /// Variables, each with the variable that names a file instead.
     vars: [(&'static str, &'static str); 2],
     /// Key below `gateway`.
     pub key: &'static str,
@@ -81,8 +84,8 @@ pub(super) const PASSWORD: Places = Places {
     key: "auth.password",
 };
 
-/// Texts from examples and scripts that people forgot to replace, what stands for a secret that is not shown (both protocol 4), and
-/// what empty variables become.
+/// Texts that are not secrets: examples from OpenClaw's documentation and the placeholder for
+/// redacted values (both protocol 4), and results of unset variables in scripts.
 const PLACEHOLDERS: [&str; 6] = [
     "change-me-to-a-long-random-token",
     "change-me-now",
@@ -92,17 +95,18 @@ const PLACEHOLDERS: [&str; 6] = [
     "null",
 ];
 
-/// Looks for one secret.
+/// Search for one secret.
 pub(super) struct Search<'a> {
     pub env: &'a dyn Env,
     pub found: &'a Found,
     pub problems: &'a mut Problems,
-    /// Can others than this machine connect? Then an empty secret is an error, and a short token a warning.
+    /// Other machines can connect. An empty secret is then an error, and a short token causes a
+    /// warning.
     pub exposed: bool,
 }
 
 impl Search<'_> {
-    /// The secret in force and its source.
+    /// Returns the secret in force and its source.
     pub fn find(&mut self, places: &Places, flag: Option<&Secret>) -> Option<Sourced<Secret>> {
         if let Some(secret) = flag {
             if !self.is_empty(places, 0, places.flag, secret.expose()) {
@@ -133,7 +137,7 @@ impl Search<'_> {
         self.take(places, Source::Config(line), text)
     }
 
-    /// The token that an earlier start made; `None` if there is none yet.
+    /// Reads the token that an earlier start created; `None` if there is none.
     pub fn state_file(&mut self, path: PathBuf) -> Option<Sourced<Secret>> {
         if !self.env.exists(&path) {
             return None;
@@ -143,7 +147,7 @@ impl Search<'_> {
         self.take(&TOKEN, Source::StateFile(path), text)
     }
 
-    /// The secret in the file that a key of the configuration names.
+    /// Reads the secret from the file that the configuration key `key` names.
     pub fn config_file(&mut self, key: &str, line: u32, path: &Path) -> Option<Secret> {
         let text = self.read(&format!("{key} {}", path.display()), path, "")?;
         check(key, &text).map_err(|(message, hint)| self.problems.error(line, key, message, hint)).ok()?;
@@ -174,7 +178,8 @@ impl Search<'_> {
         Some(text.to_string())
     }
 
-    /// Container engines mount secrets readable for all below /run/secrets, where nobody else is.
+    /// Warns if other users can read the file. Files below /run/secrets are exempt: container
+    /// engines mount secrets there readable for all users, and the container has no other users.
     fn check_mode(&mut self, shown: &str, path: &Path, about: &str) {
         let open = self.env.mode(path).is_some_and(|mode| mode & 0o004 != 0);
         if open && !path.starts_with("/run/secrets") {
@@ -211,7 +216,7 @@ impl Search<'_> {
     }
 }
 
-/// What is wrong with the secret, and what to do.
+/// Checks that the text can be used as a secret. The error is a message and a hint.
 fn check(name: &str, text: &str) -> Result<(), (String, String)> {
     let generate = "use a long random text, for example from openssl rand -hex 32";
     if PLACEHOLDERS.iter().any(|placeholder| text.trim().eq_ignore_ascii_case(placeholder)) {

@@ -1,6 +1,6 @@
-//! Text before it is values: lines, numbers, `${VAR}`.
+//! Helpers for configuration text: line numbers, whole numbers, `${VAR}` expansion.
 
-/// A whole number of JSON5: decimal or hexadecimal, perhaps with a plus.
+/// Parses a whole number of JSON5: decimal or hexadecimal, with an optional plus sign.
 pub(super) fn whole(digits: &str) -> Option<u32> {
     let digits = digits.strip_prefix('+').unwrap_or(digits);
     match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
@@ -9,8 +9,10 @@ pub(super) fn whole(digits: &str) -> Option<u32> {
     }
 }
 
-/// Replaces `${NAME}` by the variable; `$${NAME}` is the text `${NAME}`. Names are of upper case letters, digits and `_`,
-/// everything else stays as it is. The error is the name of a variable that is not set or empty.
+/// Replaces `${NAME}` by the variable's value, and `$${NAME}` by the literal text `${NAME}`.
+///
+/// A name consists of upper case letters, digits and `_`, and does not begin with a digit; all
+/// other text is unchanged. The error is the name of a variable that is unset or empty.
 pub(super) fn expand(raw: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
@@ -42,14 +44,14 @@ pub(super) fn expand(raw: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<
     Ok(text)
 }
 
-/// Length of the variable's name at the beginning of `text`.
+/// Returns the length of the variable name at the beginning of `text`.
 pub(super) fn variable(text: &str) -> Option<usize> {
     let of_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
     let len = text.bytes().take_while(of_name).count();
     (len > 0 && !text.as_bytes()[0].is_ascii_digit()).then_some(len)
 }
 
-/// Finds line numbers.
+/// Maps byte offsets to line numbers.
 pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
@@ -57,7 +59,7 @@ impl Lines {
         Lines(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
     }
 
-    /// The line of that byte, from 1.
+    /// Returns the line that contains the byte, from 1.
     pub fn at(&self, byte: usize) -> u32 {
         let before = self.0.partition_point(|end| *end < byte);
         u32::try_from(before).unwrap_or(u32::MAX - 1) + 1

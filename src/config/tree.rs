@@ -1,7 +1,7 @@
-//! JSON5 text to a tree, from the tokens that `jsonc-parser` finds in it. Knows nothing of keys and their meaning.
+//! Parses JSON5 text into a tree, using the scanner of `jsonc-parser`. Independent of the schema.
 //!
-//! Never nests deeper than [`limits::JSON_DEPTH`], and stops at the first mistake. The library's own tree is left alone: it keeps
-//! the comments too, and has no limit to its depth.
+//! The depth is limited to [`limits::JSON_DEPTH`], and parsing stops at the first error. The
+//! library's own tree is not used because it stores comments and has no depth limit.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,38 +11,38 @@ use jsonc_parser::{Scanner, ScannerOptions};
 
 use crate::gate::limits;
 
-/// What a value can be.
+/// A JSON5 value.
 pub(super) enum Value<'a> {
     Null,
     Flag(bool),
-    /// As it was written: `0x1F`, `+3`, `.5`, `NaN`.
+    /// The number as written, such as `0x1F`, `+3`, `.5` or `NaN`.
     Number(&'a str),
     Text(Cow<'a, str>),
     List(Vec<Member<'a>>),
     Object(Vec<Member<'a>>),
 }
 
-/// One value with its place: of a list, of an object, or the whole.
+/// A value with its position: the root, an element of a list or a member of an object.
 pub(super) struct Member<'a> {
-    /// The byte where its key begins, or the value where there is none.
+    /// Byte offset of the key, or of the value if there is no key.
     pub at: usize,
-    /// Empty where there is none.
+    /// Name of the key; empty for list elements and the root.
     pub name: Cow<'a, str>,
     pub value: Value<'a>,
-    /// The bytes of the value.
+    /// Byte range of the value.
     pub span: Range<usize>,
-    /// The byte of the comma behind it, if there is one.
+    /// Byte offset of the comma after the value, if there is one.
     pub comma: Option<usize>,
 }
 
-/// Why a text is no tree: the byte, and what is wrong there.
+/// Syntax error: byte offset and description.
 pub(super) struct Mistake {
     pub at: usize,
     pub what: String,
 }
 
 impl<'a> Value<'a> {
-    /// The text of that property; `None` from anything else.
+    /// Returns the string value of the named property; `None` if there is none.
     pub fn text(&self, name: &str) -> Option<&str> {
         match &self.member(name)?.value {
             Value::Text(text) => Some(text),
@@ -50,19 +50,20 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The property of that name, the last one; `None` from anything else.
+    /// Returns the last property with that name; `None` if there is none.
     pub fn member(&self, name: &str) -> Option<&Member<'a>> {
         let Value::Object(properties) = self else { return None };
         properties.iter().rfind(|property| property.name == name)
     }
 }
 
-/// The one value of a text; `None` if there is nothing but space and comments.
+/// Parses a text. Returns `None` if it holds only white space and comments.
 pub(super) fn read(text: &str) -> Result<Option<Member<'_>>, Mistake> {
     read_up_to(text, usize::MAX)
 }
 
-/// As [`read`], with at most [`limits::CONFIG_MEMBERS`] values side by side: such trees are quick to compare.
+/// Like [`read`], with at most [`limits::CONFIG_MEMBERS`] values in a list or object, which bounds
+/// the time to compare two trees.
 pub(super) fn read_narrow(text: &str) -> Result<Option<Member<'_>>, Mistake> {
     read_up_to(text, limits::CONFIG_MEMBERS)
 }
@@ -82,14 +83,14 @@ fn read_up_to(text: &str, widest: usize) -> Result<Option<Member<'_>>, Mistake> 
 struct Tokens<'a> {
     text: &'a str,
     scanner: Scanner<'a>,
-    /// Where the lists and objects begin that the next token stands in.
+    /// Byte offsets at which the open lists and objects begin.
     open: Vec<usize>,
-    /// How many values may stand side by side.
+    /// Maximum number of values in a list or object.
     widest: usize,
 }
 
 impl<'a> Tokens<'a> {
-    /// The next token that is no comment.
+    /// Returns the next token, skipping comments.
     fn next(&mut self) -> Result<Option<Token<'a>>, Mistake> {
         loop {
             match self.scanner.scan() {
@@ -191,7 +192,8 @@ impl<'a> Tokens<'a> {
         Ok(())
     }
 
-    /// After a member: its list or object is closed, or a comma says that it goes on.
+    /// Reads the token after a member. Returns true if it closes the list or object, false if it is
+    /// a comma.
     fn ends(&mut self, members: &mut [Member<'a>], closes: fn(&Token<'a>) -> bool) -> Result<bool, Mistake> {
         let at = self.scanner.token_start();
         match self.expect()? {
@@ -202,12 +204,12 @@ impl<'a> Tokens<'a> {
                 Ok(false)
             }
             token if closes(&token) => Ok(true),
-            // it belongs where the item ended, maybe lines before what was found instead
+            // Report the end of the value, not the unexpected token, which may be lines below.
             _ => Err(Mistake { at, what: "a comma is missing".to_string() }),
         }
     }
 
-    /// At the token that was read last.
+    /// Returns an error at the last token read.
     fn mistake(&self, what: &str) -> Mistake {
         Mistake { at: self.scanner.token_start(), what: what.to_string() }
     }

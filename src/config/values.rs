@@ -1,4 +1,4 @@
-//! Strings with a form of their own: origins, paths, keys, headers.
+//! Parses strings with their own syntax: origins, URLs, paths, keys, header names.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 use super::AuthorizedKey;
 use crate::gate::ids::DeviceId;
 
-/// An origin in the form browsers send it: `scheme://host[:port]` in lower case, without the scheme's own port.
+/// Normalises an origin to the form that browsers send: `scheme://host[:port]` in lower case,
+/// without the scheme's default port.
 pub(super) fn origin(text: &str) -> Option<String> {
     let text = text.trim().to_ascii_lowercase();
     let text = text.strip_suffix('/').unwrap_or(&text);
@@ -23,7 +24,8 @@ pub(super) fn origin(text: &str) -> Option<String> {
     }
 }
 
-/// The URL of an upstream, and nothing that this build could not open: `ws://host[:port][/path]`.
+/// Checks an upstream URL: `ws://host[:port][/path]`. Other schemes are rejected: this build has no
+/// TLS.
 pub(super) fn websocket_url(text: &str) -> Option<String> {
     let rest = text.strip_prefix("ws://")?;
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
@@ -32,7 +34,7 @@ pub(super) fn websocket_url(text: &str) -> Option<String> {
     plain.then(|| text.to_string())
 }
 
-/// Host, with brackets if IPv6, and port.
+/// Parses a host, in brackets for IPv6, and an optional port.
 fn authority(text: &str) -> Option<(String, Option<u16>)> {
     if let Some(inner) = text.strip_prefix('[') {
         let (address, rest) = inner.split_once(']')?;
@@ -52,13 +54,13 @@ fn authority(text: &str) -> Option<(String, Option<u16>)> {
     valid.then(|| (host.to_string(), port))
 }
 
-/// A port, 1 to 65535, of digits only.
+/// Parses a port from 1 to 65535; only digits are accepted.
 pub(super) fn port(digits: &str) -> Option<u16> {
     let plain = !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok())?.filter(|port| *port != 0)
 }
 
-/// A base path with a slash in front and none at the end; empty for the root.
+/// Normalises a base path to a leading and no trailing slash; empty for the root.
 pub(super) fn base_path(text: &str) -> Option<String> {
     let inner = text.trim().trim_matches('/');
     if inner.is_empty() {
@@ -69,7 +71,8 @@ pub(super) fn base_path(text: &str) -> Option<String> {
     inner.split('/').all(good).then(|| format!("/{inner}"))
 }
 
-/// A public key in base64url or a device id of 64 hexadecimal digits, then perhaps a space and a comment.
+/// Parses a public key in base64url or a device id of 64 hexadecimal digits, followed by an
+/// optional comment after white space.
 pub(super) fn authorized_key(text: &str) -> Option<AuthorizedKey> {
     let text = text.trim();
     let (key, comment) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
@@ -89,7 +92,7 @@ fn public_key(text: &str) -> Option<[u8; 32]> {
     }
 }
 
-/// A header's name in lower case.
+/// Parses a header name and converts it to lower case.
 pub(super) fn header(text: &str) -> Option<String> {
     let name = text.trim().to_ascii_lowercase();
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -101,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_written_as_browsers_send_it() {
+    fn origins_are_normalized_as_browsers_send_them() {
         for (given, normal) in [
             ("http://127.0.0.1:18789", "http://127.0.0.1:18789"),
             ("HTTPS://Gate.Example/", "https://gate.example"),
@@ -116,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_would_send_is_no_origin() {
+    fn invalid_origins_are_rejected() {
         for bad in [
             "",
             "null",
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_is_a_plain_websocket_url() {
+    fn upstream_must_be_a_plain_websocket_url() {
         for good in ["ws://10.0.0.2:18789", "ws://gate/path?x=1", "ws://[::1]:80/"] {
             assert_eq!(websocket_url(good).as_deref(), Some(good));
         }
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_path_has_a_slash_in_front_only() {
+    fn base_path_is_normalized_to_a_leading_slash() {
         for (given, normal) in [("", ""), ("/", ""), ("ui", "/ui"), ("/ui/", "/ui"), ("/a/b", "/a/b"), (" /a ", "/a")] {
             assert_eq!(base_path(given).as_deref(), Some(normal), "{given}");
         }

@@ -1,4 +1,4 @@
-// Activity: who is here now, what happens as it happens, and who was refused.
+// Activity view: connected clients, live events and the last refusals.
 import { bits, buildHead, button, card, drawHead, listCard, make, refusalNodes, setText, since, timeOfDay } from "./dom.js";
 
 const EVENTS_KEPT = 200;
@@ -32,7 +32,7 @@ function mount(root, shared) {
   lines = make("ol", { className: "lines", id: "events", tabIndex: 0, "aria-label": "Events, the latest first" });
   refusals = listCard("Refusals", "Nobody was refused since the gateway started.");
   refusals.list.id = "refusals";
-  // Events come first: their room has a fixed height, so nobody who comes or goes moves them.
+  // The events card comes first: its height is fixed, so a change of presence does not move it.
   root.append(card("Events", make("div", { className: "bar" }, pause, clear, count), make("div", { className: "stage" }, empty, lines)), here.node, refusals.node);
 }
 
@@ -58,12 +58,12 @@ function onEvent(name, payload) {
   drawEvents();
 }
 
-/** The beginning of a payload in words: a large one costs no more than a small one. */
+/** Returns the beginning of a payload as text, at a cost independent of the payload's size. */
 function brief(payload) {
   const word = (value) => {
     if (Array.isArray(value)) return `[${value.length}]`;
     if (value && typeof value === "object") return "{...}";
-    // Ids and keys are known by their beginning.
+    // The beginning identifies an id or a key.
     return String(value).slice(0, /^[\w-]{30,}$/.test(value) ? 8 : TEXT_SHOWN);
   };
   return Object.entries(payload).slice(0, 6).map(([key, value]) => `${key}: ${word(value)}`).join("  ");
@@ -81,7 +81,7 @@ function drawHere(row, one) {
 
 function drawEvents() {
   const list = paused ?? events;
-  // Rows are kept by their number, so only what is new touches the page.
+  // Rows are identified by number, so only new events change the page.
   const missing = list.findIndex((one) => String(one.number) === lines.firstChild?.dataset.number);
   const fresh = (missing < 0 ? list : list.slice(0, missing)).map((one) => {
     const row = make("li", {}, make("time", { textContent: timeOfDay(one.at), dateTime: one.at.toISOString() }), make("strong", { textContent: one.name }), make("span", { textContent: one.text }));
@@ -104,11 +104,11 @@ async function readRefusals() {
     const { refusals: list } = await app.call("gatelet.refusals", { limit: REFUSALS_SHOWN });
     refusals.draw(list, (one) => `${one.conn} ${one.ts}`, drawRefusal);
   } catch {
-    // asked again in ten seconds, or at the next connection
+    // The next tick (10 s) or the next connection tries again.
   }
 }
 
-/** One line, which opens to the words of `gatelet explain --last`. */
+/** Draws a refusal as one line that expands to the text of `gatelet explain --last`. */
 function drawRefusal(row, one) {
   if (!row.firstChild) {
     const line = make("span", { className: "bits" });

@@ -1,5 +1,6 @@
-// The page: takes the token out of the address bar, proves this browser's key, shows who is in or why it is not.
-// Never: markup made from data, a token kept anywhere but in memory, a request to another origin.
+// Main module: removes the token from the address bar, connects with this browser's key, and shows
+// the views or the reason why the connection was refused. Never builds markup from data, keeps a
+// token anywhere but in memory, or sends a request to another origin.
 import { view as activity } from "./activity.js";
 import { view as config } from "./config.js";
 import { view as devices } from "./devices.js";
@@ -25,10 +26,17 @@ let refreshing = null;
 const badge = make("span", { className: "badge", hidden: true, "aria-hidden": "true" });
 
 /**
- * What a view is given. A view is `{id, title, mount(root, app)}` and, as it likes:
- * `show()` when it is chosen while connected, `onConnected(hello)` when the gateway is back while it is shown (else `show()`
- * again), `hide()`, `onEvent(name, payload)` for every event, shown or not, `onDevices()` when the list of devices was read
- * anew, and `tick()` every ten seconds while shown.
+ * State and functions shared with the views.
+ *
+ * A view is `{id, title, mount(root, app)}` with any of these functions:
+ *
+ * - `show()`: the view was selected while connected
+ * - `onConnected(hello)`: the gateway reconnected while the view is shown; without it, `show()` is
+ *   called again
+ * - `hide()`: another view was selected, or the connection was refused
+ * - `onEvent(name, payload)`: any event, whether the view is shown or not
+ * - `onDevices()`: the list of devices was read again
+ * - `tick()`: every ten seconds while the view is shown and connected
  */
 const app = {
   hello: null,
@@ -56,11 +64,14 @@ async function start() {
   devices.link.append(badge);
   gateway = new Gateway({ identity: app.identity, client: describeClient(), onState: showState, onEvent: takeEvent });
   listen();
-  // The address may have changed since.
+  // The address may have changed while the identity was loading.
   gateway.connect(takeSecret() ?? secretOfAddress);
 }
 
-/** The token or setup code of the address, which is taken out of it and out of the history at once. */
+/**
+ * Returns the token or setup code from the URL, and removes it from the address bar and the
+ * history.
+ */
 function takeSecret() {
   const url = new URL(location.href);
   const hash = new URLSearchParams(url.hash.slice(1));
@@ -113,7 +124,7 @@ function describeClient() {
   return { id: "openclaw-control-ui", mode: "webchat", displayName, version, platform };
 }
 
-// --- the views
+// --- views
 
 function mount(view) {
   const heading = make("h1", { id: `title-${view.id}`, tabIndex: -1, textContent: view.title });
@@ -125,7 +136,7 @@ function mount(view) {
   view.mount(view.root, app);
 }
 
-/** Shows the view that the address names; `moved` is true when the user went there. */
+/** Shows the view named in the URL's fragment. `moved` means that the user navigated there. */
 function route(moved = true) {
   const wanted = VIEWS.find((view) => location.hash === `#/${view.id}`) ?? devices;
   if (wanted === shown) return;
@@ -150,7 +161,7 @@ function leave() {
   shown = null;
 }
 
-/** Runs what a view does to be up to date; that it could not is said in the alert line. */
+/** Runs a function of the current view that updates it. Shows a failure in the alert line. */
 async function refresh(act) {
   try {
     await act?.call(shown, app.hello);
@@ -164,13 +175,13 @@ function nameWindow() {
   document.title = `${waiting ? `(${waiting}) ` : ""}${app.hello && shown ? shown.title : part("state").textContent} - gatelet`;
 }
 
-// --- the state of the connection
+// --- connection state
 
 function showState(state, facts) {
   app.hello = facts.hello ?? null;
   app.helloAt = Date.now();
   retryAt = facts.retryMs ? Date.now() + facts.retryMs : null;
-  // A gateway that comes up or goes down refuses nobody: the views stay.
+  // Keep the views when the gateway rejects a connection only because it is starting or stopping.
   const passing = { GATEWAY_STARTING: 1, GATEWAY_STOPPING: 0 }[state === "refused" && codeOf(facts.error)];
   if (passing !== undefined && shown) [state, facts] = ["lost", { stopping: { restartExpectedMs: passing } }];
   const { title, words } = { connecting, connected, refused, lost }[state](facts);
@@ -226,7 +237,9 @@ function setOrDrop(name, value) {
   else delete page.dataset[name];
 }
 
-/** Behind the door or inside; a connection that was lost leaves the views where they are, but out of reach. */
+/**
+ * Shows the sign-in page or the views. After a lost connection the views stay visible but inert.
+ */
 function showParts(state) {
   const inside = state === "connected" || (state === "lost" && shown !== null);
   const atDoor = document.activeElement.closest("#door, .verdict") !== null;
@@ -251,7 +264,7 @@ function showCountdown() {
   setText(part("countdown"), text);
 }
 
-// --- what the gateway tells
+// --- events of the gateway
 
 function takeEvent(name, payload) {
   if (name === "presence") app.presence = payload.presence ?? [];
@@ -260,7 +273,9 @@ function takeEvent(name, payload) {
   VIEWS.forEach((view) => view.onEvent?.(name, payload));
 }
 
-/** How many wait, beside the link to them and in the name of the tab. */
+/**
+ * Shows the number of pending requests beside the link to the devices and in the window's title.
+ */
 function showWaiting() {
   const waiting = app.devices.pending.length;
   badge.hidden = !waiting;

@@ -1,8 +1,12 @@
-// Configuration: what is in force and where it comes from, what is wrong with it, and changing what is safe to change from here.
-// Never: a secret, a key that could lock this page out, or a write over what somebody else wrote meanwhile.
+// Configuration view: settings in force with their sources, problems of the file, and changes to
+// safe settings. Never shows a secret, changes a key that could lock this page out, or overwrites a
+// concurrent change.
 import { busy, button, card, field, make, setText, showFailure } from "./dom.js";
 
-/** What may be changed from here. Everything else could lock this page out, opens a door, or needs somebody at the machine. */
+/**
+ * Keys that can be changed here. All others could lock this page out, weaken access control, or
+ * require access to the machine.
+ */
 const SAFE = [
   "port", "publicOrigin", "trustedProxies", "allowRealIpFallback", "auth.strictClock", "auth.rateLimit.maxAttempts",
   "auth.rateLimit.windowMs", "auth.rateLimit.lockoutMs", "pairing.mode", "pairing.authorizedKeys",
@@ -10,7 +14,7 @@ const SAFE = [
   "nodes.commands.deny",
 ];
 const AT_START = ["port"];
-/** Where the name of this page may stand; from here it must not be taken out of the last of them. */
+/** Keys that can contain this page's origin. A change must not remove it from the last of them. */
 const NAMES = ["publicOrigin", "controlUi.allowedOrigins"];
 const MOVED = "config changed since last load";
 
@@ -18,7 +22,9 @@ let app, home, place, problems, filter, groups, save, outcome;
 let told = null;
 let schema = null;
 let shown = false;
-/** Fields by key: {row, key, box, type, old}; `box` only where it can be changed. */
+/**
+ * Fields of the form: {row, key, box, type, old}. `box` is null if the key cannot be changed here.
+ */
 let fields = [];
 
 export const view = { id: "config", title: "Configuration", mount, show, hide, onEvent };
@@ -42,7 +48,7 @@ function mount(root, shared) {
     event.preventDefault();
     busy(save, write);
   });
-  // A row that is filtered out could not say what is wrong with it.
+  // Clear the filter, because the browser cannot show a validation message on a hidden row.
   form.addEventListener("invalid", () => sift((filter.value = "")), true);
   home = [root, card("State", place, problems), card("Settings", form)];
 }
@@ -125,7 +131,7 @@ function drawField(key, value, source) {
   return { row, key, box, type: type.type, old: box && read(box, type.type), text: `${key} ${value} ${source}`.toLowerCase() };
 }
 
-/** What a key is changed with, by what it may hold. */
+/** Returns the input element for a key, by its type in the schema. */
 function makeBox(id, { type, enum: words, minimum, maximum }, written, value) {
   if (words) {
     const box = make("select", { id }, ...words.map((word) => make("option", { value: word, textContent: word })));
@@ -141,7 +147,7 @@ function makeBox(id, { type, enum: words, minimum, maximum }, written, value) {
   return make("input", { id, value: written ?? value, spellcheck: false, autocapitalize: "none" });
 }
 
-/** What a box says, as it goes into the file; null takes the key out of it. */
+/** Returns the value of an input as written to the file; null removes the key. */
 function read(box, type) {
   const text = box.value.trim();
   if (type === "boolean") return box.checked;

@@ -1,5 +1,5 @@
-// Devices: who waits to be let in, who is paired, and this browser among them.
-// Never: a decision about a device taken by its name alone - the key's fingerprint stands beside it.
+// Devices view: pending requests, paired devices, and details of this browser and the gateway.
+// Never identifies a device by its name alone: the key's fingerprint is shown beside it.
 import { ask, askText, buildHead, button, decisions, drawHead, facts, listCard, make, nameOf, shortId, shortScopes, since, spaced, span } from "./dom.js";
 
 const FILTER_FROM = 8;
@@ -24,7 +24,7 @@ function mount(root, shared) {
     className: "notice", hidden: true,
     textContent: "The table of devices is full: a new one is let in with the token only, and not remembered. Remove one that is not needed, or see gateway.pairing.capacity.",
   });
-  // On a phone it is closed, so that it moves little when the lists grow.
+  // Closed by default on a phone, where it would move whenever the lists grow.
   const open = matchMedia("(min-width: 52rem)").matches;
   const self = make("details", { className: "card", open }, make("summary", {}, make("h2", { textContent: "This browser and the gateway" })), about);
   root.append(closed, full, pending.node, paired.node, self);
@@ -68,7 +68,7 @@ function drawAbout() {
   full.hidden = !(table?.used >= table?.capacity);
 }
 
-// --- who waits
+// --- pending requests
 
 function drawPending(row, one) {
   if (!row.firstChild) {
@@ -79,7 +79,7 @@ function drawPending(row, one) {
   drawRow(row, one, [[asked, "wait"]], [one.platform, one.clientId, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`]);
 }
 
-// --- who is in
+// --- paired devices
 
 function drawPaired(row, one) {
   if (!row.firstChild) buildPaired(row, one);
@@ -95,7 +95,7 @@ function drawPaired(row, one) {
   rotate.hidden = revoke.hidden = !live.length;
 }
 
-/** The buttons of a paired device; what they act on is looked up when they are pressed. */
+/** Builds the buttons of a paired device. They look up its current state when pressed. */
 function buildPaired(row, { deviceId }) {
   const now = () => app.devices.paired.find((one) => one.deviceId === deviceId) ?? { deviceId };
   const own = deviceId === app.identity.id;
@@ -135,7 +135,7 @@ function liveRoles({ roles = [], revokedRoles = [] }) {
   return roles.filter((role) => !revokedRoles.includes(role));
 }
 
-// --- a row
+// --- rows
 
 const called = (one) => `${nameOf(one)}, ${shortId(one.deviceId)}`;
 

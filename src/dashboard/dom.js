@@ -1,9 +1,12 @@
-// What all views share: nodes without markup, keyed lists, buttons that wait, words for times.
-// Never: markup made from data, a list rebuilt while somebody has the focus in it.
+// Helpers shared by the views: element creation without markup, keyed lists, buttons with a busy
+// state, formatting of times. Never builds markup from data, or rebuilds a list that has the focus.
 
 const ROWS_SHOWN = 200;
 
-/** A node with properties, attributes (names with a dash) and children; texts become text, empty children are left out. */
+/**
+ * Creates an element with properties, attributes (names with a dash) and children. Strings become
+ * text nodes, empty children are omitted.
+ */
 export function make(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -19,7 +22,10 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** A `dl` of label and value; pairs without a value are left out, and only changed values are touched. */
+/**
+ * Fills a `dl` with pairs of label and value. Omits pairs without a value, and updates only values
+ * that changed.
+ */
 export function facts(list, pairs) {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
   const labels = shown.map(([label]) => label).join();
@@ -30,20 +36,22 @@ export function facts(list, pairs) {
   shown.forEach(([, value], at) => setText(list.children[at].lastChild, value));
 }
 
-/** A labelled input; the input has an id. */
+/** Creates a labelled input. The input must have an id. */
 export function field(words, box, className = "") {
   return make("div", { className: `field ${className}` }, make("label", { htmlFor: box.id, textContent: words }), box);
 }
 
-/** A part of a view with a heading: `h2` and a card around the rest. */
+/** Creates a card: a section with an `h2` heading and the given children. */
 export function card(title, ...children) {
   const heading = make("h2", { textContent: title });
   return make("section", { className: "card", "aria-label": title }, heading, ...children);
 }
 
 /**
- * A card with a list that counts its rows and says `empty` when it has none: {node, heading, list, draw(items, keyOf, drawRow, total)};
- * `total` is given when the items are only those that fit a filter.
+ * Creates a card with a list, its number of rows, and the text `empty` for an empty list.
+ *
+ * Returns {node, heading, list, draw(items, keyOf, drawRow, total)}; `total` is the number of all
+ * items if `items` is filtered.
  */
 export function listCard(title, empty) {
   const list = make("ul", { className: "rows" });
@@ -64,8 +72,8 @@ export function listCard(title, empty) {
 }
 
 /**
- * Draws each item into a row of its own, kept under its key: `draw(row, item)` fills an empty row once and then only
- * changes texts. `list` is a `ul`, `ol` or `tbody`.
+ * Draws each item into a row that is reused for the same key. `draw(row, item)` fills an empty row
+ * once, and afterwards only changes text. `list` is a `ul`, `ol` or `tbody`.
  */
 export function drawRows(list, items, keyOf, draw) {
   const old = new Map([...list.children].map((row) => [row.dataset.key, row]));
@@ -79,12 +87,12 @@ export function drawRows(list, items, keyOf, draw) {
   });
   const more = items.length - rows.length;
   if (more > 0) rows.push(make(table ? "tr" : "li", { className: "quiet" }, make(table ? "td" : "span", { textContent: `and ${more} more` })));
-  // Moving a row would take the focus from its buttons, so only a change of order touches the tree.
+  // Moving a row would remove the focus from its buttons, so reorder only if the order changed.
   const moved = rows.length !== list.children.length || rows.some((row, at) => row !== list.children[at]);
   if (moved) list.replaceChildren(...rows);
 }
 
-/** A button that runs `act()`; `name` is what a screen reader says in place of the word. */
+/** Creates a button that runs `act()`; `name` replaces the text for screen readers. */
 export function button(word, act, { name, className = "plain" } = {}) {
   const node = make("button", { type: "button", textContent: word, className });
   if (name) node.setAttribute("aria-label", name);
@@ -92,7 +100,10 @@ export function button(word, act, { name, className = "plain" } = {}) {
   return node;
 }
 
-/** Runs `act()`, once at a time for its button; gives true if it worked, else its error stands in the page's alert line. */
+/**
+ * Runs `act()` unless it is still running for this button. Returns whether it succeeded; a failure
+ * is shown in the alert line.
+ */
 export async function busy(node, act) {
   if (node.hasAttribute("aria-busy")) return false;
   node.setAttribute("aria-busy", "true");
@@ -108,17 +119,22 @@ export async function busy(node, act) {
   }
 }
 
-/** The page's one alert line; "" takes it away. */
+/** Sets the text of the page's alert line; "" hides it. */
 export function showProblem(words) {
   setText(document.getElementById("problem"), words);
 }
 
-/** Puts the error of a call into the alert line, but for a lost connection, which is said above. */
+/**
+ * Shows a failed call in the alert line, except a lost connection, which the page's state shows.
+ */
 export function showFailure({ code, message }) {
   if (code !== "LOST") showProblem(message);
 }
 
-/** Asks in place of the `.actions` that `node` is in: `Yes, word` runs `act()`, Cancel or Escape goes back. */
+/**
+ * Replaces the `.actions` around `node` by a confirmation: `Yes, ...` runs `act()`, Cancel or
+ * Escape restores them.
+ */
 export function ask(node, words, act) {
   const yes = button(`Yes, ${node.textContent.toLowerCase()}`, () => act().then(back), { className: "danger" });
   const cancel = button("Cancel", () => back());
@@ -127,7 +143,7 @@ export function ask(node, words, act) {
   cancel.focus();
 }
 
-/** Asks for a text of at most 64 characters in the same way; Save or Enter gives it to `act(text)`. */
+/** Asks for a text of at most 64 characters in the same way. Save or Enter calls `act(text)`. */
 export function askText(node, words, value, act) {
   const field = make("input", { value, maxLength: 64, required: true, "aria-label": words });
   const save = make("button", { textContent: "Save" });
@@ -146,7 +162,7 @@ function replace(node, box) {
   const back = () => {
     box.remove();
     row.hidden = false;
-    // The row may be gone by now, or the button.
+    // The row may have been removed, or the button hidden.
     const next = row.isConnected ? (node.hidden ? row.querySelector("button:not([hidden])") : node) : place;
     next.focus();
   };
@@ -157,7 +173,10 @@ function replace(node, box) {
   return back;
 }
 
-/** Approve and Reject for a request; what they call begins with `prefix`, and `heading` has the focus afterwards. */
+/**
+ * Creates the buttons Approve and Reject for a request. They call `${prefix}.approve` or
+ * `${prefix}.reject`, then move the focus to `heading`.
+ */
 export function decisions(app, prefix, requestId, name, heading, reload) {
   const decide = (word, said, className) => button(word, async () => {
     await app.call(`${prefix}.${word.toLowerCase()}`, { requestId });
@@ -168,14 +187,14 @@ export function decisions(app, prefix, requestId, name, heading, reload) {
   return make("div", { className: "actions" }, decide("Approve", "Approved", ""), decide("Reject", "Rejected"));
 }
 
-/** What a row begins with, for `drawHead`: a name, an id, so many tags, and so many lines below. */
+/** Creates the head of a row for `drawHead`: a name, an id, `tags` tags and `lines` lines below. */
 export function buildHead(tags, lines) {
   const each = (count, tag, className = "") => Array.from({ length: count }, () => make(tag, { className }));
   const head = make("div", { className: "head" }, make("strong"), make("code"), ...each(tags, "span"));
   return make("div", {}, head, ...each(lines, "p", "quiet bits"));
 }
 
-/** Fills it: `tags` are pairs of text and kind, `lines` lists of words. */
+/** Fills the head of a row. `tags` are pairs of text and kind, `lines` are lists of texts. */
 export function drawHead(row, one, id, tags, lines) {
   const [name, key, ...places] = row.querySelectorAll(".head > *");
   setText(name, nameOf(one));
@@ -184,7 +203,7 @@ export function drawHead(row, one, id, tags, lines) {
   row.querySelectorAll("p.bits").forEach((line, at) => bits(line, lines[at] ?? []));
 }
 
-/** A command with a button that copies it. */
+/** Creates a command with a button that copies it. */
 export function commandNode(text) {
   const code = make("code", { textContent: text, className: text.length > 120 ? "long" : "" });
   const node = button("Copy", async () => {
@@ -204,7 +223,9 @@ async function copy(text, node) {
   }
 }
 
-/** A refusal in the words of `gatelet explain --last`: what to do, what was answered and why, what the gateway saw. */
+/**
+ * Shows a refusal like `gatelet explain --last`: hint, answer and rule, properties of the client.
+ */
 export function refusalNodes(one) {
   const list = make("dl", { className: "facts" });
   facts(list, [
@@ -222,32 +243,38 @@ export function refusalNodes(one) {
   return [...hintNodes(one.hint), list];
 }
 
-/** Words and commands of a hint: what stands in backticks, a line of configuration, or a command that ends the hint. */
+/**
+ * Splits a hint into text and commands: parts in backticks, a line of configuration, or a command
+ * at the end.
+ */
 export function hintNodes(hint) {
   const command = /(^|: )((?:(?:sudo|docker|podman|kubectl) .*?)?\bgatelet [a-z].*)$/;
   const marked = hint.includes("`") ? hint : hint.replace(command, "$1`$2`").replace(/gateway\.[\w.]+: (".*?"|\[.*?\])/g, "`$&`");
   return marked.split("`").map((text, index) => {
     if (index % 2) return commandNode(text);
-    // A command stands on a line of its own, so the words after it lose their comma.
+    // A command has a line of its own, so remove punctuation at the start of the text after it.
     const words = text.replace(/^[\s,.;]+/, "").trim();
     return words ? make("p", { textContent: words }) : "";
   });
 }
 
-/** A tag with a word, or none; `kind` is good, wait or bad. */
+/** Sets the text of a tag, or hides it if the text is empty. `kind` is good, wait or bad. */
 export function setTag(node, text, kind = "") {
   node.className = text ? `tag ${kind}` : "";
   setText(node, text || "");
 }
 
-/** Words side by side, each by itself, so that none can turn the others around; empty ones are left out. */
+/**
+ * Fills a line with separate elements, so that right-to-left text cannot reorder the others. Omits
+ * empty texts.
+ */
 export function bits(line, words) {
   const shown = words.filter(Boolean);
   while (line.children.length > shown.length) line.lastChild.remove();
   shown.forEach((text, at) => setText(line.children[at] ?? line.appendChild(make("span")), text));
 }
 
-/** The name of a device, a client or an entry of the presence, without marks that turn text around. */
+/** Returns the name of a device, client or presence entry, without direction marks. */
 export function nameOf(one) {
   const name = one.label ?? one.operatorLabel ?? one.displayName ?? one.host ?? one.clientId ?? "";
   return name.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "").trim() || "unnamed";
@@ -262,17 +289,17 @@ export function shortId(id) {
   return id ? id.slice(0, 8) : "";
 }
 
-/** A fingerprint in groups that eyes can compare. */
+/** Splits a fingerprint into groups of eight digits for comparison. */
 export function spaced(id) {
   return id ? id.match(/.{1,8}/g).join(" ") : "";
 }
 
-/** A time of day, with 24 hours. */
+/** Formats the time of day with 24 hours. */
 export function timeOfDay(date) {
   return date.toLocaleTimeString([], { hourCycle: "h23" });
 }
 
-/** How long ago a time of the wall clock was. */
+/** Formats the age of a time in milliseconds since 1970. */
 export function since(ms) {
   const age = Date.now() - ms;
   return age < 60_000 ? "just now" : `${span(age)} ago`;

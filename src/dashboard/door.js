@@ -1,5 +1,5 @@
-// The door: why this browser is not in, what the gateway saw of it, what to do, and the form that lets it in.
-// Never: what was typed kept after it was sent.
+// Sign-in page: the reason of the refusal, properties of the connection as seen by the gateway, a
+// hint, and the sign-in form. Never keeps the input after it was sent.
 import { card, facts, hintNodes, make, setText, spaced } from "./dom.js";
 
 const WORDS = {
@@ -29,7 +29,7 @@ let app, hint, seen, advice, label, secret, signIn;
 let kind = "token";
 let codeFailed = false;
 
-/** Builds the door into `root`; `enter(secret)` is given what was typed. */
+/** Builds the page into `root`. `enter(secret)` is called with the parsed input. */
 export function mountDoor(root, shared, enter) {
   app = shared;
   hint = card("What to do");
@@ -58,7 +58,10 @@ export function mountDoor(root, shared, enter) {
   root.append(hint, signIn, card("What the gateway saw", seen, advice));
 }
 
-/** Fills the door with a refusal, and gives its verdict in words; `error` is the gateway's, or made of its close. */
+/**
+ * Shows a refusal and returns {title, words} for the page's state. `error` comes from the gateway,
+ * or describes a closed connection.
+ */
 export function showRefusal({ error, retryMs }) {
   const details = error.details ?? {};
   const code = details.code ?? error.code;
@@ -69,7 +72,7 @@ export function showRefusal({ error, retryMs }) {
   setText(label, kind === "password" ? "Gateway password or setup code" : "Setup code or gateway token");
   hint.replaceChildren(hint.firstChild, ...hintNodes(details.hint ?? ""));
   hint.hidden = !details.hint;
-  // There no secret helps.
+  // No secret helps in these cases.
   signIn.hidden = ["DEVICE_REVOKED", "CONTROL_UI_ORIGIN_NOT_ALLOWED"].includes(code);
   const rule = details.rule && [details.rule, RULES[details.rule]].filter(Boolean).join(", ");
   const answer = [
@@ -90,7 +93,10 @@ export function showRefusal({ error, retryMs }) {
   return { title: "Waiting for approval", words: retryMs === null ? again : waits };
 }
 
-/** What the gateway sees of this browser; it answers that to anybody, and nothing is missed if it does not. */
+/**
+ * Requests what the gateway sees of this connection. The path is public; the page works without the
+ * answer.
+ */
 async function askWhoami(answer, advised) {
   try {
     const reply = await fetch("whoami", { cache: "no-store" });
@@ -100,7 +106,7 @@ async function askWhoami(answer, advised) {
     facts(seen, [rule, code, said, closed, request, ["Address", address], ["Proxy", peer !== client && peer], ["Host", `${host || "none"} (${HOST[hostIs] ?? hostIs})`], ...rest]);
     setText(advice, advised ? sentence(words ?? "") : "");
   } catch {
-    // the gateway is gone, or a proxy keeps this path to itself
+    // The gateway stopped, or a proxy does not forward this path.
   }
 }
 
@@ -110,18 +116,20 @@ function sentence(text) {
 
 function readCode(text) {
   const code = text.replace(/[\s-]/g, "");
-  // A password may look like a code in small letters.
+  // A password in lower case may look like a code.
   const found = kind === "password" ? code : code.toUpperCase();
   return /^[2-9A-HJ-NP-Z]{8}$/.test(found) ? found : null;
 }
 
-/** A token, a setup code as read aloud, the printed link, or the `oc-pair://` link. */
+/**
+ * Parses the input: a token or password, a setup code, a URL with either, or an `oc-pair://` link.
+ */
 function readSecret(typed) {
   const text = typed.trim();
   const link = /[#?&](token|code)=([^&\s]+)/.exec(text);
   if (link) return { [link[1] === "code" ? "bootstrapToken" : "token"]: decodeURIComponent(link[2]) };
   const code = readCode(text);
-  // What looks like a code and was none may be a secret that looks like one.
+  // If the last code was rejected, also try the text as a token or password.
   if (code) return { bootstrapToken: code, ...(codeFailed && { [kind]: text }) };
   try {
     const sealed = /^oc-pair:\/\/([\w-]+)/.exec(text)[1].replaceAll("-", "+").replaceAll("_", "/");

@@ -1,5 +1,6 @@
-// Ed25519 signing (RFC 8032) and SHA-2 (FIPS 180-4) for pages without crypto.subtle: plain HTTP on a LAN.
-// Never verifies, and is not constant-time: it signs a fresh challenge now and then, on its owner's machine.
+// Ed25519 signing (RFC 8032) and SHA-2 (FIPS 180-4) for pages without crypto.subtle, that is, plain
+// HTTP on a LAN. Signs only. Not constant-time: it signs one fresh challenge per connection, on its
+// owner's machine.
 
 const ones = (bits) => (1n << BigInt(bits)) - 1n;
 
@@ -10,22 +11,22 @@ const SHA512 = {
   bits: 64n, rounds: 80, schedule: [[1n, 8n, 7n], [19n, 61n, 6n]], state: [[28n, 34n, 39n], [14n, 18n, 41n]],
 };
 
-// The constants are the first 64 fraction bits of roots of the primes; SHA-256 takes the upper half of each.
+// The constants are the first 64 fraction bits of the roots of primes; SHA-256 uses the upper half.
 const PRIMES = [];
 for (let n = 2; PRIMES.length < 80; n++) if (PRIMES.every((p) => n % p)) PRIMES.push(n);
 const START = PRIMES.slice(0, 8).map((p) => fractionOfRoot(p, 2n));
 const ROUND = PRIMES.map((p) => fractionOfRoot(p, 3n));
 
-/** SHA-256 of bytes, as 32 bytes. */
+/** Returns the SHA-256 hash of bytes, 32 bytes. */
 export const sha256 = (bytes) => sha2(bytes, SHA256);
 
-/** SHA-512 of bytes, as 64 bytes. */
+/** Returns the SHA-512 hash of bytes, 64 bytes. */
 export const sha512 = (bytes) => sha2(bytes, SHA512);
 
-/** The 32-byte public key of a 32-byte seed. */
+/** Returns the 32-byte public key of a 32-byte seed. */
 export const publicKey = (seed) => encode(times(expand(seed).scalar, BASE));
 
-/** The 64-byte signature of a message by a seed. */
+/** Returns the 64-byte signature of a message with the key of a seed. */
 export function sign(message, seed) {
   const { scalar, prefix } = expand(seed);
   const key = encode(times(scalar, BASE));

@@ -1,5 +1,6 @@
-// One connection to the gateway: challenge, proof, calls, events, and coming back by itself.
-// Never: a secret in storage, an automatic second try after a final refusal, a setup code sent twice by itself.
+// Connection to the gateway: challenge, device proof, calls, events, reconnection. Never stores a
+// secret, retries by itself after a final refusal, or resends a setup code by itself unless the
+// refusal was retryable.
 
 const SCOPES = ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"];
 const ROLE = "operator";
@@ -30,8 +31,9 @@ export class Gateway {
   #state = "";
 
   /**
-   * `onState(state, facts)` is told connecting {}, connected {hello}, refused {error, retryMs} and
-   * lost {code, reason, retryMs, stopping}; `onEvent(name, payload)` every event but ticks.
+   * Calls `onState(state, facts)` with connecting {}, connected {hello}, refused {error, retryMs}
+   * and lost {code, reason, retryMs, stopping}, and `onEvent(name, payload)` for every event except
+   * ticks.
    */
   constructor({ identity, client, onState, onEvent }) {
     this.#identity = identity;
@@ -40,7 +42,10 @@ export class Gateway {
     this.#onEvent = onEvent;
   }
 
-  /** Starts over, with `{token}`, `{password}` or `{bootstrapToken}`, or with what it has when nothing is given. */
+  /**
+   * Connects anew with `{token}`, `{password}` or `{bootstrapToken}`; by default with the last
+   * secret.
+   */
   connect(secret) {
     if (secret) this.#secret = secret;
     this.#tries = 0;
@@ -48,7 +53,10 @@ export class Gateway {
     this.#open();
   }
 
-  /** The tab or the network woke up: tries at once what was waiting, and asks a connection whether it still lives. */
+  /**
+   * Call when the tab or the network wakes up: retries a pending connection at once, and checks an
+   * open one.
+   */
   wake() {
     const now = Date.now();
     if (this.#hello) {
@@ -60,7 +68,10 @@ export class Gateway {
     }
   }
 
-  /** Calls a method; rejects with the gateway's error, or with one of code LOST or, after `waitMs`, NO_ANSWER. */
+  /**
+   * Calls a method. Rejects with the gateway's error, or with code LOST, or NO_ANSWER after
+   * `waitMs`.
+   */
   call(method, params = {}, waitMs = ANSWER_MS) {
     const id = String(++this.#lastId);
     return new Promise((resolve, reject) => {
@@ -93,7 +104,7 @@ export class Gateway {
     if (this.#socket) {
       const socket = this.#socket;
       socket.onmessage = socket.onclose = null;
-      // a browser complains when it is closed before it is open
+      // Browsers log an error if a socket is closed while it is connecting.
       if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
       else socket.close();
       this.#socket = null;
@@ -117,11 +128,13 @@ export class Gateway {
 
   async #prove({ nonce, ts }) {
     const { socket, auth } = { socket: this.#socket, auth: this.#secret };
-    // By its key alone a browser asks for what it has: for more, the owner would be asked at every connect.
+    // With the key alone, request only the approved scopes: more would create a pending request at
+    // every connection.
     const scopes = auth.token || auth.password || auth.bootstrapToken ? SCOPES : (this.#identity.scopes ?? SCOPES);
     const device = await this.#device(auth, scopes, nonce, ts);
     if (socket !== this.#socket) return;
-    // A code works once: the next attempt signs in by key, or by what was sent beside it.
+    // A setup code can be used once. The next attempt uses the key, or the secret sent beside the
+    // code.
     const { bootstrapToken, ...rest } = auth;
     if (bootstrapToken) this.#secret = rest;
     try {
@@ -154,7 +167,7 @@ export class Gateway {
   #admitted(hello) {
     this.#hello = hello;
     this.#requestId = this.#stopping = null;
-    // A device token says that the key is paired: from now on the key alone signs in.
+    // A device token in hello means that the key is paired, so the secret is no longer needed.
     if (hello.auth?.deviceToken) {
       this.#secret = {};
       this.#identity.granted(hello.auth.scopes);
@@ -167,7 +180,7 @@ export class Gateway {
   #refused(error, auth) {
     this.#drop();
     const requestId = error.code === "NOT_PAIRED" ? error.details?.requestId : null;
-    // Another id means that the owner said no to the last one, or it ran out: asking again is up to the user.
+    // A new request id means that the last request was rejected or expired: the user must retry.
     const asked = requestId && this.#requestId && requestId !== this.#requestId;
     this.#requestId = requestId ?? null;
     let retryMs = null;
@@ -184,12 +197,12 @@ export class Gateway {
     const hello = this.#hello;
     const stopping = this.#stopping;
     this.#drop();
-    // A tab that slept while it connected comes too late, and just tries again.
+    // A suspended tab misses the handshake timeout; retry in that case.
     if (!hello && FINAL_CLOSES.includes(code) && !reason.startsWith("handshake timeout")) {
       this.#show("refused", { error: { message: reason || "closed without a word", closed: code }, retryMs: null });
       return;
     }
-    // 4001: the owner did something to this device; asking again at once tells what.
+    // 4001: the owner changed this device. Reconnect at once to learn the reason.
     const announced = hello ? (stopping?.restartExpectedMs ?? 0) : 0;
     const retryMs = code === 4001 ? 0 : Math.max(this.#backoff(), announced);
     this.#schedule(retryMs);
@@ -210,7 +223,7 @@ export class Gateway {
   #schedule(ms) {
     if (ms === null) return;
     this.#retry = setTimeout(() => {
-      // A pending request is only renewed by a tab that somebody looks at; the tab's waking tries at once.
+      // Only a visible tab renews a pending request; a hidden one retries when it becomes visible.
       if (this.#state === "refused" && document.hidden) this.#schedule(ms);
       else this.#open();
     }, ms);

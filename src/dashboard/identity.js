@@ -1,5 +1,5 @@
-// This browser's device key: made once, kept in IndexedDB, never sent anywhere.
-// WebCrypto keeps it where no script can read it; a page without crypto.subtle keeps a seed instead.
+// Device key of this browser: created once and stored in IndexedDB. The private key is never sent.
+// WebCrypto keeps it inaccessible to scripts; a page without crypto.subtle stores a seed instead.
 import { publicKey, sha256, sign } from "./ed25519.js";
 
 const STORE = "identity";
@@ -7,8 +7,10 @@ const KEY = "device";
 const GRANT = "scopes";
 
 /**
- * {id, publicKey, kept, scopes, sign(text), granted(scopes)}, as texts of the protocol; `kept` is false when storage is closed
- * to us, `scopes` is what the gateway gave last.
+ * Loads the device key, or creates it.
+ *
+ * Returns {id, publicKey, kept, scopes, sign(text), granted(scopes)}, with texts in the protocol's
+ * encoding. `kept` is false if storage is not available; `scopes` are those last granted.
  */
 export async function loadIdentity() {
   let key;
@@ -16,7 +18,7 @@ export async function loadIdentity() {
   try {
     key = await keepFirst(await newKey());
   } catch {
-    // A browser that cannot store a CryptoKey may still store a seed.
+    // A browser that cannot store a CryptoKey may be able to store a seed.
     key = newSeed();
     try {
       key = await keepFirst(key);
@@ -56,7 +58,7 @@ async function signature(key, bytes) {
   return key.seed ? sign(bytes, key.seed) : new Uint8Array(await crypto.subtle.sign("Ed25519", key.private, bytes));
 }
 
-// One transaction reads and writes, so two tabs opened at once end up with the same key.
+// A single transaction reads and writes, so two tabs opened at once get the same key.
 function keepFirst(fresh) {
   return stored((store, done) =>
     read(store, KEY, (key) => {
@@ -71,7 +73,7 @@ function read(store, slot, then) {
   request.onsuccess = () => then(request.result);
 }
 
-/** Does the work in one transaction; what it says to be done with is the result. */
+/** Runs `work` in one transaction and returns the value that it passes to its callback. */
 function stored(work) {
   return new Promise((resolve, reject) => {
     const open = indexedDB.open("gatelet", 1);

@@ -1,5 +1,5 @@
-// Connect a device: a code that lets one device in, once, within ten minutes.
-// Never: a code kept when it is used, has run out, or its page is left for good.
+// View to connect a device: setup codes, each valid for one device for ten minutes. Never keeps a
+// code after it was used, expired, or the page was closed.
 import { button, card, commandNode, make, nameOf, setText, shortId } from "./dom.js";
 
 const ASK_EVERY_MS = 3_000;
@@ -58,7 +58,7 @@ function onEvent(name) {
 async function makeCode() {
   const profile = choice.querySelector(":checked").value;
   const here = new URL(".", location.href).href.replace(/\/$/, "");
-  // The address that brought this browser here is the best one for others, unless it only means this machine.
+  // This page's own address is the best one for other devices, unless it is a loopback address.
   const publicUrl = NEAR.test(location.hostname) ? undefined : here;
   const known = app.devices.paired.map(stamp);
   const code = await app.call("device.pair.setupCode", { bootstrapProfile: profile, includeQr: true, publicUrl });
@@ -84,7 +84,7 @@ function draw() {
   const urls = [...new Set([gatewayUrl, ...(gatewayUrls ?? [])])].map((url) => new URL(url.replace(/^ws/, "http")));
   const far = urls.filter((url) => !NEAR.test(url.hostname));
   const best = far[0] ?? urls[0];
-  // Our own node speaks no TLS and looks up no names.
+  // The gatelet node supports neither TLS nor host names.
   const plain = [...far, ...urls].find((url) => url.protocol === "http:" && IP.test(url.hostname));
   const way = (words, text) => [make("p", { className: "quiet", textContent: words }), commandNode(text)];
   const node = plain && `gatelet node run --host ${plain.hostname.replace(/[[\]]/g, "")} --port ${plain.port || 80} --code ${code}`;
@@ -112,7 +112,7 @@ async function tick() {
   if (gone) finish();
 }
 
-/** The code is gone: says to whom, and takes it off the page. */
+/** Removes a code that is no longer valid, and shows which device used it. */
 async function finish() {
   if (made.end) return;
   made.end = true;

@@ -1,10 +1,13 @@
-// Logs: the gateway's last lines, followed while somebody looks; a refusal explains itself.
-// Never: more lines than the page can bear, a question while nobody looks, a line as markup.
+// Logs view: the gateway's last lines, updated while the view is visible, with explanations of
+// refusals. Never keeps unlimited lines, polls while hidden, or shows a line as markup.
 import { field, make, refusalNodes, setText, showProblem, timeOfDay } from "./dom.js";
 
 const POLL_MS = 1_500;
 const LINES_KEPT = 1_000;
-/** A line and the refusal it tells of are of the same moment; connections of another run have the same numbers. */
+/**
+ * Maximum difference between the times of a log line and its refusal. Connection numbers repeat
+ * after a restart of the gateway.
+ */
 const SAME_MOMENT_MS = 3_000;
 const LEVELS = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
@@ -57,7 +60,7 @@ async function poll() {
   try {
     take(await app.call("logs.tail", cursor === undefined ? {} : { cursor }));
   } catch ({ code, message }) {
-    // The view is shown again when the gateway is back.
+    // The view is shown again after the reconnection.
     if (code === "LOST") return;
     showProblem(message);
   } finally {
@@ -121,7 +124,7 @@ function drawCount() {
   setText(count, `${seen === all ? all : `${seen} of ${all}`} lines${paused ? ", paused" : ""}`);
 }
 
-// --- a refusal
+// --- refusals
 
 function explainButton(row, conn, at) {
   const node = make("button", { type: "button", className: "plain small", textContent: "Explain", "aria-label": `Explain the refusal of connection ${conn}`, "aria-expanded": "false" });
@@ -136,7 +139,7 @@ function explainButton(row, conn, at) {
   return node;
 }
 
-/** The words of `gatelet explain --last` about that connection. */
+/** Returns the explanation of the connection's refusal, as in `gatelet explain --last`. */
 async function explain(conn, at) {
   const why = make("div", { className: "why stack", role: "status" });
   try {

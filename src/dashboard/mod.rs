@@ -1,8 +1,9 @@
-//! The page served at `/`: hand-written files, packed into the binary by `build.rs` and sent as they are packed, addressed by a
-//! digest of their content.
+//! The dashboard served at `/`: handwritten files, compressed by `build.rs` and embedded into the
+//! binary.
 //!
-//! Never reads a file, never allocates, never asks anything of another origin. Every asset but the index stands under
-//! a path that names its content, so a browser may keep it for good and a new binary is seen at once.
+//! Reads no files, allocates nothing, and loads nothing from other origins. The path of every asset
+//! except the index contains a digest of all assets, so browsers may cache them indefinitely and
+//! load new ones after an update.
 
 #[cfg(test)]
 mod strip;
@@ -10,42 +11,45 @@ mod strip;
 const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 const DIGEST: &str = env!("GATELET_PAGE_DIGEST");
 
-/// A file as `build.rs` packed it.
+/// Includes a file compressed by `build.rs`.
 macro_rules! packed {
     ($name:literal) => {
         include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))
     };
 }
 
-/// Value of `Content-Security-Policy` for every asset. `'self'` in `connect-src` covers a WebSocket of the same
-/// origin (Chromium 71, Firefox 50, Safari 16, and newer).
+/// Value of `Content-Security-Policy` for every asset. `'self'` in `connect-src` covers a WebSocket
+/// of the same origin (Chromium 71, Firefox 50, Safari 16, and newer).
 pub const CSP: &str =
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Value of `Content-Encoding` for every asset. There is no other form of them; every browser takes this one.
+/// Value of `Content-Encoding` for every asset. Assets exist only in this encoding, which all
+/// browsers support.
 pub const ENCODING: &str = "gzip";
 
-/// What stands where the page of an OpenClaw gateway has its service worker: browsers that still have that one get rid of it, and
-/// of what it kept. Ours has none.
+/// Service worker that replaces the one of OpenClaw's page in browsers that still have it: deletes
+/// its caches and unregisters itself. This page uses no service worker.
 pub const NO_WORKER: &[u8] = b"addEventListener('install',()=>skipWaiting());\
 addEventListener('activate',e=>e.waitUntil(caches.keys().then(k=>Promise.all(k.filter(n=>n.startsWith('openclaw-')).map(\
 n=>caches.delete(n)))).then(()=>registration.unregister())));\n";
 
-/// One file of the page.
+/// A file of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
-    /// The whole response body, to be sent with [`ENCODING`].
+    /// Complete response body in the encoding [`ENCODING`].
     pub body: &'static [u8],
     /// Value of `Content-Type`.
     pub content_type: &'static str,
-    /// True: `Cache-Control: public, max-age=31536000, immutable`. False: `no-store`.
+    /// Value of `Cache-Control`: `public, max-age=31536000, immutable` if true, `no-store` if
+    /// false.
     pub immutable: bool,
 }
 
-/// The asset at a path below the page's base, without the query; `""`, `"/"` and `"index.html"` are the page itself.
+/// Returns the asset at a path below the page's base path, without a query; `""`, `"/"` and
+/// `"index.html"` are the page itself.
 ///
-/// Assets of another binary's page are not found: their digest differs.
+/// Returns `None` for assets of another version, whose digest differs.
 pub fn asset(path: &str) -> Option<Asset> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if matches!(path, "" | "index.html") {
@@ -97,7 +101,7 @@ mod tests {
         ("config.js", include_str!("config.js")),
     ];
 
-    /// What a browser makes of an asset: the ten bytes in front and the eight behind are the wrapping.
+    /// Decompresses an asset, without the gzip header (10 bytes) and trailer (8 bytes).
     fn unpacked(path: &str) -> String {
         let body = asset(path).unwrap_or_else(|| panic!("no asset {path}")).body;
         assert_eq!(&body[..4], [0x1f, 0x8b, 8, 0], "gzip without a name");

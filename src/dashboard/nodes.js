@@ -1,14 +1,14 @@
-// Nodes: which there are and what they may be asked, whose offer waits for the owner, and asking them.
-// Never: an answer shown as markup, or longer than the page can bear.
+// Nodes view: nodes with their commands, pending requests, and invocation of commands. Never shows
+// an answer as markup, or at unlimited length.
 import { ask, askText, buildHead, busy, button, card, commandNode, decisions, drawHead, facts, field, hintNodes, listCard, make, nameOf, setText, shortId, showFailure, since, span, timeOfDay } from "./dom.js";
 
 const REFRESH_AFTER_MS = 300;
-/** What the gateway may need beyond a node's own time. */
+/** Time that the gateway may need in addition to the node's timeout. */
 const LATE_MS = 5_000;
 const FACTS_SHOWN = 40;
 const ANSWER_SHOWN = 200_000;
 
-/** What approving a command means, by its beginning. */
+/** Effects of approving a command, by prefix. */
 const MEANINGS = [
   ["system.run", "runs programs there, as far as its own list of them allows"],
   ["system.which", "tells which programs are there"],
@@ -88,7 +88,7 @@ function draw() {
   list.draw(nodes, (one) => one.nodeId, drawNode);
   first.hidden = nodes.length > 0;
   drawForm();
-  // Nothing is shown before it is known, so nothing moves.
+  // Attach the cards after the first answer, so that the layout does not shift.
   if (!asking.isConnected) place.append(pending.node, list.node, asking);
 }
 
@@ -100,7 +100,7 @@ function build(row, ...parts) {
   row.append(text, ...parts);
 }
 
-/** The commands, drawn anew only when they are others. */
+/** Draws the list of commands if it changed. */
 function drawChips(row, key, commands, draw) {
   const box = row.querySelector(".chips");
   key += commands.join();
@@ -109,7 +109,7 @@ function drawChips(row, key, commands, draw) {
   box.replaceChildren(...commands.map((command) => make("li", {}, ...[draw(command)].flat())));
 }
 
-// --- who waits
+// --- pending requests
 
 function drawPending(row, one) {
   if (!row.firstChild) {
@@ -125,7 +125,7 @@ function meaning(command) {
   return MEANINGS.find(([beginning]) => command.startsWith(beginning))?.[1] ?? "";
 }
 
-// --- who is there
+// --- nodes
 
 function drawNode(row, one) {
   if (!row.firstChild) buildNode(row, one);
@@ -180,7 +180,7 @@ function buildNode(row, { nodeId }) {
   build(row, make("div", { className: "actions" }, status, rename, remove), make("dl", { className: "facts two" }), dl);
 }
 
-/** Whatever a node tells of itself, as pairs of label and words. */
+/** Flattens a value reported by a node into pairs of label and text. */
 function flat(value, name = "") {
   if (value === null || typeof value !== "object" || (Array.isArray(value) && typeof value[0] !== "object")) return [[label(name), inWords(name, value)]];
   const { totalBytes, freeBytes } = value;
@@ -214,7 +214,7 @@ function bytes(count) {
   return `${+(count / 1000 ** power).toPrecision(3)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
 }
 
-// --- asking
+// --- invocation
 
 function buildForm() {
   nodeBox = make("select", { id: "invoke-node" });
@@ -249,7 +249,7 @@ function drawForm() {
   drawExample();
 }
 
-/** Changes the options only when they are others, and keeps what was chosen. */
+/** Replaces the options if they changed, and keeps the selection. */
 function fill(box, options) {
   const key = options.join();
   if (box.dataset.key === key) return;
@@ -271,7 +271,7 @@ function choose(nodeId, command) {
   paramsBox.focus();
 }
 
-/** Lets the form go only with parameters that are JSON. */
+/** Marks the parameters as invalid unless they are JSON. */
 function check() {
   try {
     read();

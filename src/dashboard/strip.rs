@@ -1,8 +1,9 @@
-//! What a file of the page is without the parts that only people read. Used by `build.rs`, and by the tests of the page.
+//! Removes comments from the dashboard's files. Used by `build.rs` and by the dashboard's tests.
 
-/// The file without comments that have lines of their own, without indentation and empty lines.
+/// Removes comments that have their own lines, indentation and empty lines.
 ///
-/// It knows no strings: a text over several lines must not have a line that begins like a comment, or with spaces that count.
+/// String literals are not recognised: a multi-line literal must not contain a line that begins
+/// like a comment, or significant leading or trailing white space.
 pub fn strip(file: &str) -> String {
     let mut out = String::new();
     let mut comment = false;

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_works_once_however_it_is_typed() {
+    fn code_works_once_in_every_spelling() {
         let (mut codes, _) = with("ABCD2345");
         assert_eq!(codes.check(" abcd-2345 ", Millis(1)), Code::Right(GRANT));
         let taken = codes.take("abcd 2345", Millis(1)).unwrap();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_ends_after_ten_minutes_and_not_by_wrong_tries() {
+    fn code_expires_after_ten_minutes_and_not_by_wrong_attempts() {
         let (mut codes, _) = with("ABCD2345");
         assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)), Code::Right(GRANT));
         assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS)), Code::Wrong);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_code_is_wrong() {
+    fn malformed_codes_are_wrong() {
         let (mut codes, _) = with("ABCD2345");
         for rubbish in ["", "ABCD234", "ABCD23456", "ABCD2340", "a-long-gateway-token-that-is-no-code", "\u{e4}BCD2345"]
         {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_codes_live_at_once() {
+    fn number_of_active_codes_is_limited() {
         let mut codes = Codes::new();
         for n in 0..20u8 {
             codes.make(RequestId([n; 16]), CodeText::from_random([n; CODE_LEN]), GRANT, Millis(u64::from(n)));

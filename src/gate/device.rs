@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_tokens_are_good_at_once() {
+    fn number_of_valid_tokens_is_limited() {
         let mut window = TokenWindow::FIRST;
         for rotations in 1..20 {
             window.rotate();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_role_loses_its_tokens_and_gets_new_ones_when_the_owner_gives_it_back() {
+    fn restored_role_gets_new_tokens() {
         let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
         let (operator, node) = (Roles::of(Role::Operator), Roles::of(Role::Node));
         device.approve(Role::Operator, Scopes::of(Scope::Read), WallMs(5));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_approved_of_a_node_stays_when_it_is_revoked_or_approved_again() {
+    fn approved_commands_survive_revocation_and_reapproval() {
         let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
         let mut surface = Surface::NONE;
         assert_eq!(surface.add_command("system.run"), Ok(()));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn approving_again_takes_no_token_away() {
+    fn reapproval_keeps_tokens() {
         let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Owner);
         device.approve(Role::Operator, Scopes::NONE, WallMs(0));
         device.tokens[0].rotate();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn provenances_keep_their_numbers_and_only_two_are_silent() {
+    fn provenance_numbers_are_stable_and_only_two_are_evictable() {
         for (number, one) in (1..).zip(Provenance::ALL) {
             assert_eq!((one as u8, Provenance::from_number(number)), (number, Some(one)));
             assert_eq!(one.is_silent(), matches!(one.name(), "token" | "cidr"));

@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_is_read_back_and_nothing_else_is() {
+    fn ids_round_trip_and_other_texts_are_rejected() {
         let bytes: [u8; 32] = core::array::from_fn(|at| (at * 37 + 5) as u8);
         let id = DeviceId(bytes);
         let text = id.to_string();
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn time_neither_goes_back_nor_over_the_edge() {
+    fn time_arithmetic_saturates() {
         assert_eq!(Millis(5).since(Millis(7)), 0);
         assert_eq!(Millis(7).since(Millis(5)), 2);
         assert_eq!(Millis(u64::MAX - 1).plus(5), Millis(u64::MAX));

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_contains_its_edges_and_nothing_beside_them() {
+    fn range_contains_exactly_its_addresses() {
         for (range, first, last, before, after) in [
             ("172.18.0.0/16", "172.18.0.0", "172.18.255.255", "172.17.255.255", "172.19.0.0"),
             ("172.18.0.1/16", "172.18.0.0", "172.18.255.255", "172.17.255.255", "172.19.0.0"),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_everything_stays_in_its_family() {
+    fn zero_prefix_range_stays_in_its_address_family() {
         let v4 = Cidr::parse("0.0.0.0/0").unwrap();
         let v6 = Cidr::parse("::/0").unwrap();
         assert!(v4.contains(ip("203.0.113.9")) && v4.contains(ip("::ffff:1.2.3.4")) && !v4.contains(ip("::1")));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn invalid_ranges_are_rejected() {
         for bad in [
             "",
             "/",
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_of_addresses_are_told_apart_folded_or_not() {
+    fn loopback_private_and_cgnat_addresses_are_classified() {
         for (text, loopback, private, cgnat) in [
             ("127.0.0.1", true, false, false),
             ("127.9.9.9", true, false, false),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_found_right_to_left_past_trusted_hops() {
+    fn client_address_is_resolved_right_to_left_past_trusted_hops() {
         let trusted = ["10.0.0.0/8", "fd00::/8"];
         for (xff, expected) in [
             ("203.0.113.5", "203.0.113.5"),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_an_untrusted_peer_change_nothing_but_the_flag() {
+    fn headers_of_an_untrusted_peer_only_set_the_flag() {
         assert_eq!(ask("127.0.0.1", Some("10.0.0.5"), &[]), client("127.0.0.1", Via::UntrustedProxy));
         assert_eq!(
             ask("::ffff:172.18.0.1", Some("127.0.0.1"), &["10.0.0.0/8"]),
@@ -334,13 +334,13 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_without_headers_is_itself_trusted_or_not() {
+    fn peer_without_headers_is_the_client() {
         assert_eq!(ask("10.0.0.1", None, &["10.0.0.0/8"]), client("10.0.0.1", Via::Direct));
         assert_eq!(ask("::ffff:10.0.0.1", None, &[]), client("10.0.0.1", Via::Direct));
     }
 
     #[test]
-    fn x_real_ip_needs_permission_and_gives_way_to_x_forwarded_for() {
+    fn x_real_ip_must_be_enabled_and_x_forwarded_for_takes_precedence() {
         let trusted = ranges(&["10.0.0.1"]);
         let ask = |xff, real, allow| client_address(ip("10.0.0.1"), xff, real, &trusted, allow).address;
         assert_eq!(ask(None, Some("203.0.113.5"), true), ip("203.0.113.5"));
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_prints_as_it_is_understood() {
+    fn ranges_print_in_canonical_form() {
         for (given, shown) in [("172.18.0.1/16", "172.18.0.0/16"), ("::1", "::1"), ("::ffff:10.0.0.9/128", "10.0.0.9")]
         {
             let mut out = heapless::String::<64>::new();

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_names_are_the_whole_of_127_and_no_look_alike() {
+    fn loopback_names_are_all_of_127_and_no_lookalikes() {
         for name in [
             "localhost",
             "LocalHost:18789",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn served_names_are_private_literals_our_own_address_and_our_own_names() {
+    fn served_names_are_private_addresses_own_address_and_own_names() {
         for name in [
             "10.1.2.3:18789",
             "172.18.0.1",
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_name_is_foreign_however_it_is_dressed_up() {
+    fn other_names_are_foreign() {
         for name in [
             "203.0.113.10",
             "172.32.0.1",
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_name_has_none() {
+    fn empty_machine_name_matches_no_host() {
         let nameless = Names { machine: "", reached: None, public: None, ..NAMES };
         for name in ["", ".", "raspi", "203.0.113.9", "gate.example"] {
             assert_eq!(classify(Some(name), None, &nameless).0, Host::Foreign, "{name}");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_origin_is_the_same_host_and_port_whichever_port_was_published() {
+    fn same_origin_compares_host_and_port_with_any_published_port() {
         for (host, page) in [
             ("127.0.0.1:18789", "http://127.0.0.1:18789"),
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_pages_and_a_loopback_host_are_a_pair_on_any_port() {
+    fn loopback_origin_and_loopback_host_match_on_any_port() {
         for (host, page) in [
             ("localhost:18789", "http://127.0.0.1:18789"),
             ("127.0.0.1:18789", "http://localhost:5173"),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_is_listed_exactly_whatever_the_host() {
+    fn listed_origins_match_exactly_for_any_host() {
         for page in [
             "https://ui.example",
             "HTTPS://UI.example",
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_with_no_origin_of_its_own_is_foreign_even_where_all_are_allowed() {
+    fn null_origin_is_foreign_even_if_all_are_allowed() {
         let all = Names { allowed: &["*"], ..NAMES };
         assert_eq!(classify(Some("10.0.0.1"), Some("https://any.example"), &all).1, Origin::Listed);
         for page in ["null", "", "NULL", "localhost", "//localhost"] {
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_none_is_foreign() {
+    fn malformed_origins_are_foreign() {
         for page in [
             "http://localhost:18789/",
             "http://localhost:18789/x",

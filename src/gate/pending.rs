@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_again_keeps_the_id_and_the_life_and_asking_for_more_is_a_request_of_its_own() {
+    fn repeated_request_keeps_its_id_and_a_larger_one_gets_a_new_id() {
         let mut pending = Pending::new();
         let (read, write) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write));
         let mut ask = |scopes, n, ms| {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_node_offers_the_newest_counts_and_only_more_of_it_is_news() {
+    fn newest_offered_commands_replace_older_ones_and_only_additions_get_a_new_id() {
         let offering = |names: &[&str]| {
             let mut surface = Surface::NONE;
             names.iter().try_for_each(|name| surface.add_command(name)).unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_of_a_device_that_stays_connected_lives_on() {
+    fn request_of_a_connected_device_is_renewed() {
         let mut pending = Pending::new();
         let device = ask(1, Scopes::NONE).device;
         pending.ask(ask(1, Scopes::NONE), id(1), Millis(0), WallMs(0));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn when_too_many_wait_the_one_that_asked_least_recently_gives_way() {
+    fn full_list_evicts_the_least_recently_renewed_request() {
         let mut pending = Pending::new();
         for n in 0..limits::PENDING as u16 {
             pending.ask(ask(n, Scopes::NONE), id(n), Millis(u64::from(n)), WallMs(0));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_that_asked_in_one_millisecond_the_one_that_has_waited_longest_gives_way() {
+    fn requests_of_one_millisecond_are_evicted_oldest_first() {
         let mut pending = Pending::new();
         let full = limits::PENDING as u16;
         let all = |pending: &mut Pending| pending.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>();

@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_names_one_refusal_except_where_clients_know_only_one() {
+    fn codes_are_unique_except_where_clients_know_only_one() {
         let mut by_code = HashMap::<&str, Vec<Refusal>>::new();
         for refusal in Refusal::ALL {
             by_code.entry(refusal.words().code).or_default().push(refusal);
@@ -656,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_says_what_happened_and_what_to_do() {
+    fn every_refusal_has_a_message_and_a_hint() {
         for refusal in Refusal::ALL {
             let words = refusal.words();
             assert!(words.code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{refusal:?}");
@@ -686,7 +686,7 @@ mod tests {
     }
 
     #[test]
-    fn next_steps_are_those_that_clients_know_and_waiting_is_told_where_it_helps() {
+    fn next_steps_are_known_to_clients_and_waits_are_stated() {
         let known = [
             "",
             "review_auth_configuration",
@@ -704,7 +704,7 @@ mod tests {
     }
 
     #[test]
-    fn hints_are_filled_completely_with_or_without_values() {
+    fn hints_have_no_unfilled_placeholders() {
         let full = Fill {
             gatelet: "docker exec g /gatelet",
             list: "nodes",
@@ -748,7 +748,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_3_hears_its_own_words() {
+    fn protocol_3_has_its_own_texts() {
         let words = |refusal: Refusal, dialect| (refusal.words().error.name(dialect), refusal.message(dialect));
         assert_eq!(words(Refusal::PairingRequired, Dialect::V3), ("NOT_PAIRED", "pairing required"));
         assert_eq!(words(Refusal::RoleUpgrade, Dialect::V3), ("NOT_PAIRED", "pairing required"));
@@ -760,7 +760,7 @@ mod tests {
     }
 
     #[test]
-    fn every_close_has_a_reason_that_fits() {
+    fn close_reasons_fit_the_limit() {
         for close in [
             Close::HandshakeTimeout,
             Close::TooLarge,

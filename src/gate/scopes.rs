@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn implication_is_that_of_protocol_4() {
+    fn scope_implication_matches_protocol_4() {
         use Scope::*;
         for (scope, gives) in [
             (Admin, Scopes::ALL),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_and_names_are_what_files_and_clients_hold() {
+    fn scope_bits_and_names_are_stable() {
         let names =
             "operator.admin operator.read operator.write operator.approvals operator.pairing operator.questions \
                      operator.talk operator.talk.secrets operator.sessions.read operator.sessions.write";
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn every_set_behaves_as_a_set_and_its_closure_is_complete() {
+    fn scope_set_operations_and_closure_are_correct() {
         for bits in 0..=Scopes::ALL.bits() {
             let set = Scopes::from_bits(bits).unwrap();
             let closure = set.closure();

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_in_it_each_once_and_nothing_else_is() {
+    fn surface_contains_exactly_the_added_names() {
         let some = surface(
             &["system.run", "robot.walk", "camera.snap", "robot.walk", "system.run"],
             &["voice", "canvas", "voice"],
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_has_one_encoding_whatever_the_order_it_came_in() {
+    fn encoding_does_not_depend_on_insertion_order() {
         let names = ["b", "a", "aa", "c.long.name", "\u{e9}", "Z"];
         let mut backwards = names;
         backwards.reverse();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_leaves_everything_as_it_was() {
+    fn names_that_do_not_fit_are_rejected_without_a_change() {
         let longest = "n".repeat(limits::SURFACE_NAME_LEN);
         assert!(surface(&[&longest], &[&longest], &[]).has_cap(&longest));
         let mut some = surface(&["robot.walk"], &[], &["microphone"]);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_union_covers_both_and_one_that_does_not_fit_changes_nothing() {
+    fn merge_covers_both_or_changes_nothing() {
         let one = surface(&["system.run", "robot.walk"], &["voice"], &[]);
         let two = surface(&["camera.snap", "robot.walk", "robot.sit"], &[], &["microphone"]);
         let mut both = one.clone();
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_encoding_of_a_surface_are_none() {
+    fn invalid_encodings_are_rejected() {
         let text = |entries: &[u8]| {
             let mut text = Surface::NONE.text;
             text[..entries.len()].copy_from_slice(entries);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_got_a_number_since_it_was_written_is_known_once() {
+    fn command_numbered_later_is_listed_once() {
         let mut text = Surface::NONE.text;
         text[..12].copy_from_slice(b"\x01\x0asystem.run");
         let old = Surface::from_parts(CommandSet::NONE, &text).unwrap();
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_of_a_newer_gatelet_are_kept_and_named_nowhere() {
+    fn unknown_command_numbers_are_kept_but_not_listed() {
         let newer = Surface::from_parts(CommandSet::from_bytes([0xff; 32]), Surface::NONE.text()).unwrap();
         let mut some = surface(&["robot.walk"], &[], &[]);
         assert_eq!(some.merge(&newer), Ok(()));

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_every_device_through_any_order_of_puts_and_removes() {
+    fn devices_are_found_after_any_sequence_of_puts_and_removes() {
         for capacity in [1, 2, 3, 16, 61] {
             let mut table = table(capacity);
             let mut model = std::collections::BTreeMap::new();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_gives_up_only_the_silent_absent_pairing_that_was_unseen_the_longest() {
+    fn full_table_evicts_the_longest_unseen_disconnected_device() {
         let mut table = table(4);
         table.put(Slot(0), device(0, Provenance::Owner));
         table.put(Slot(1), Device { seen_age: TableAge(5), ..device(1, Provenance::Token) });
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_edited_where_it_stands_and_keeps_its_id() {
+    fn edited_device_keeps_its_slot_and_id() {
         let mut table = table(1);
         assert!(!table.edit(Slot(0), |_| unreachable!()) && !table.edit(Slot(9), |_| unreachable!()));
         table.put(Slot(0), device(1, Provenance::Owner));
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_way_is_found_whenever_its_age_comes_or_it_was_put_later() {
+    fn evictable_devices_are_found_as_they_age_or_are_added() {
         let mut table = table(2);
         table.put(Slot(0), device(0, Provenance::Owner));
         table.put(Slot(1), Device { seen_age: TableAge(100), ..device(1, Provenance::Token) });
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_device_never_gives_way_because_its_revocation_would_be_forgotten() {
+    fn revoked_devices_are_never_evicted() {
         let mut table = table(1);
         let mut revoked = device(0, Provenance::Token);
         revoked.revoke(super::super::ids::Role::Operator);

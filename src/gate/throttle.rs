@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tenth_wrong_guess_locks_the_pair_and_nobody_else() {
+    fn tenth_wrong_attempt_locks_only_its_pair() {
         let mut throttle = Throttle::new(Rate::default());
         let device = DeviceId([1; 32]);
         let beside = Pair::of(IpAddr::from([10, 0, 0, 1]), &device);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_forgotten_after_the_window_and_after_a_right_one() {
+    fn attempts_are_reset_after_the_window_and_after_a_right_one() {
         let mut throttle = Throttle::new(Rate::default());
         for n in 0..30u64 {
             throttle.wrong(pair(1), Millis(n * 10_000));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_keeps_who_waits() {
+    fn full_rate_limiter_keeps_locked_pairs() {
         let mut throttle = Throttle::new(Rate { tries: 1, ..Rate::default() });
         throttle.wrong(pair(0), Millis(0));
         let mut lenient = Throttle::new(Rate::default());
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_its_own_and_a_64_is_one() {
+    fn mapped_addresses_are_folded_and_ipv6_counts_per_64() {
         let v4: IpAddr = "10.1.2.3".parse().unwrap();
         let mapped: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
         let device = DeviceId([1; 32]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_in_all_are_looked_at_at_a_fixed_rate_however_many_hosts_there_are() {
+    fn total_attempt_rate_does_not_depend_on_the_number_of_hosts() {
         for hosts in [1, 3, 40, 1000] {
             let mut line = Line::new(limits::PASSWORD_EVERY_MS);
             let seen = flood(&mut line, hosts, 0, 60_000) as u64;
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_from_elsewhere_has_its_turn_in_time_beside_one_guesser_and_beside_forty() {
+    fn new_host_gets_a_place_in_a_full_attempt_queue() {
         for hosts in [1, 40] {
             let mut line = Line::new(limits::PASSWORD_EVERY_MS);
             flood(&mut line, hosts, 0, 60_000);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_costs_nothing_and_rest_pays_for_all() {
+    fn right_attempts_are_free_and_idle_time_restores_the_burst() {
         let mut line = Line::new(limits::PASSWORD_EVERY_MS);
         for _ in 0..1000 {
             assert_eq!(line.enter(host(1), Millis(7)), Some(0));

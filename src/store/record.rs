@@ -517,14 +517,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_decodes_to_the_same() {
+    fn records_round_trip() {
         for (stamp, value) in values() {
             assert_eq!(decode(&encode(&stamp, &value)), Decoded::Good(stamp, value));
         }
     }
 
     #[test]
-    fn any_bit_flipped_is_noticed() {
+    fn single_bit_flip_is_detected() {
         for (stamp, value) in values() {
             let good = encode(&stamp, &value);
             for bit in 0..SLOT_LEN * 8 {
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_with_a_right_checksum_decode_only_if_they_are_the_one_encoding_of_their_value() {
+    fn only_canonical_encodings_decode() {
         let mut decoded = 0;
         for (stamp, value) in values() {
             let good = encode(&stamp, &value);
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_no_gatelet_writes_are_malformed_although_the_checksum_is_right() {
+    fn invalid_values_are_malformed_despite_a_right_checksum() {
         let stamp = stamp(Place::Record(Slot(8)));
         let bad_windows = [(0, 1), (2, 1), (1, 5), (1, 0)];
         let windows = bad_windows.map(|(floor, current)| device(|d| d.tokens[0] = TokenWindow { floor, current }));
@@ -577,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_told_from_damage() {
+    fn newer_format_is_distinguished_from_damage() {
         let mut bytes = encode(&stamp(Place::Header), &Value::Header(TableAge(1)));
         put(&mut bytes, field::FORMAT, &3u16.to_le_bytes());
         assert_eq!(decode(&bytes), Decoded::Torn(Fault::Checksum));
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_record_with_a_surface_is_of_format_2() {
+    fn only_records_with_a_surface_use_format_2() {
         let record = stamp(Place::Record(Slot(8)));
         for (value, (format, used)) in [
             (device(|_| ()), (FORMAT, field::DEVICE_END)),
@@ -602,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn a_surface_that_no_gatelet_writes_is_malformed_although_the_checksum_is_right() {
+    fn invalid_surface_is_malformed_despite_a_right_checksum() {
         let record = stamp(Place::Record(Slot(8)));
         let good = encode(&record, &device(|d| d.surface.add_cap("voice").unwrap()));
         let with = |range: Range<usize>, entries: &[u8]| {
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_text_copies_and_other_files_have_names_of_their_own() {
+    fn zeros_text_copies_and_other_files_are_identified() {
         let good = encode(&stamp(Place::Record(Slot(0))), &Value::Free);
         assert_eq!(decode(&[0; SLOT_LEN]), Decoded::Torn(Fault::Zeroed));
         assert_eq!(decode(&[b'{'; SLOT_LEN]), Decoded::Torn(Fault::Magic));

@@ -153,26 +153,26 @@ mod tests {
     }
 
     #[test]
-    fn the_window_decides_which_generations_are_good() {
+    fn token_window_decides_which_generations_are_valid() {
         let windowed = device(2, 4);
         let found = |generation| check(&KEY, &windowed, Role::Operator, token(generation).as_str());
         assert_eq!([1, 2, 3, 4, 5].map(found), [None, Some(2), Some(3), Some(4), None]);
     }
 
     #[test]
-    fn a_role_that_never_had_a_token_has_none_not_even_of_generation_zero() {
+    fn role_without_a_token_accepts_not_even_generation_zero() {
         assert_eq!(check(&KEY, &device(0, 0), Role::Operator, token(0).as_str()), None);
     }
 
     #[test]
-    fn a_window_wider_than_the_limit_is_cut_at_its_old_end() {
+    fn window_wider_than_the_limit_drops_the_oldest_generations() {
         let wide = device(1, 1_000_000_000);
         assert_eq!(check(&KEY, &wide, Role::Operator, token(999_999_997).as_str()), Some(999_999_997));
         assert_eq!(check(&KEY, &wide, Role::Operator, token(999_999_996).as_str()), None);
     }
 
     #[test]
-    fn a_token_is_good_for_its_own_device_role_and_table_only() {
+    fn token_is_valid_only_for_its_device_role_and_table() {
         let windowed = device(1, 1);
         let others = [
             device_token(&KEY, &DeviceId([9; 32]), Role::Operator, 1),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_with_any_bit_flipped_or_zeroed_or_cut_is_no_key() {
+    fn damaged_key_files_are_rejected() {
         let good = KEY.to_file();
         assert_eq!(TableKey::from_file(&good).map(|key| key.0), Some(KEY.0));
         for bit in 0..good.len() * 8 {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_prints_a_secret() {
+    fn debug_output_contains_no_secret() {
         let shown = format!("{KEY:?} {:?}", token(1));
         assert_eq!(shown, "TableKey(secret) Token(secret)");
     }

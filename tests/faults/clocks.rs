@@ -1,7 +1,8 @@
-//! A clock that is wrong and jumps: nobody is let in or kept out by it.
+//! A wrong and jumping clock: no admission depends on it.
 //!
-//! Debian's libfaketime gives the gateway another time of day, which takes a program that is linked dynamically, as cargo's is; the
-//! clock that only counts stays right, as it does when NTP or a person sets the time.
+//! Debian's libfaketime gives the gateway another time of day; that needs a dynamically linked
+//! program, as cargo builds it. The monotonic clock stays right, as when NTP or a person sets the
+//! time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,14 @@ fn library() -> PathBuf {
 }
 
 fn set(clock: &Path, time: &str) {
-    // it may be read at any moment
+    // the library may read it at any moment
     let new = clock.with_extension("new");
     fs::write(&new, format!("@{time}\n")).unwrap();
     fs::rename(new, clock).unwrap();
 }
 
 #[test]
-fn the_clock_may_stand_in_1970_and_jump_to_2099_and_back() {
+fn admission_works_with_a_clock_in_1970_and_2099() {
     let dir = TempDir::new();
     let clock = dir.0.join("clock");
     set(&clock, "1970-01-01 00:01:00");
@@ -43,22 +44,24 @@ fn the_clock_may_stand_in_1970_and_jump_to_2099_and_back() {
     let (good, spent) = (code(&mut admin, "full"), code(&mut admin, "full"));
     gateway.connect(&Who::v4().code(&spent).device(&Device::new())).unwrap();
 
-    // between the challenge and its answer, too
+    // also between the challenge and the response
     let mut socket = gateway.dial().open();
     let nonce = socket.challenge();
     set(&clock, "2099-12-31 12:00:00");
-    socket.connect(Who::v4().device(&early).params(&nonce)).expect("a nonce is as old as it is");
+    socket
+        .connect(Who::v4().device(&early).params(&nonce))
+        .expect("the age of a nonce does not depend on the wall clock");
     join(&gateway, &late);
     gateway.logged(&["2099-12-31T12:", " admit "]);
-    gateway.connect(&Who::v4().code(&good).device(&by_code)).expect("a code of ten minutes, a moment ago");
+    gateway.connect(&Who::v4().code(&good).device(&by_code)).expect("a setup code made a moment ago is still valid");
     gateway.connect(&Who::v4().code(&spent).device(&Device::new())).expect_err("spent is spent");
-    admin.call("device.pair.list", json!({})).expect("and nobody was thrown out");
+    admin.call("device.pair.list", json!({})).expect("no connection was closed");
     assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
 
     set(&clock, "1970-01-01 00:00:00");
     let process = gateway.pid();
     let gateway = gateway.kill().start();
-    // what the library keeps for a process, which that could not remove
+    // files that the library keeps for a process and could not remove after the kill
     for kept in ["faketime_shm_", "sem.faketime_sem_"] {
         let _ = fs::remove_file(format!("/dev/shm/{kept}{process}"));
     }

@@ -1,4 +1,5 @@
-//! No descriptor left: who is in goes on, nothing burns, and as soon as somebody leaves others come in.
+//! No file descriptor left: admitted clients continue, no processor time is wasted, and new clients
+//! connect as soon as a descriptor is free.
 
 use std::net::TcpStream;
 use std::thread;
@@ -10,7 +11,7 @@ use super::client::{Device, Session, Who};
 use super::gateway::{Gateway, Plan, TOKEN};
 use super::runner::until;
 
-/// What `ulimit -n` is for the gateway.
+/// Limit of descriptors for the gateway (`ulimit -n`).
 const DESCRIPTORS: usize = 64;
 
 fn poor() -> Gateway {
@@ -18,7 +19,7 @@ fn poor() -> Gateway {
     Plan::new().prefix(&["prlimit", &limit, "--"]).start()
 }
 
-/// Those below the limit: what runs the test may have left it one above.
+/// Counts descriptors below the limit: the test runner may have passed one above it.
 fn open_descriptors(gateway: &Gateway) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
     let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse::<usize>().unwrap());
@@ -30,21 +31,23 @@ fn used_up(gateway: &Gateway) {
     until(|| open() == DESCRIPTORS, || format!("{} of {DESCRIPTORS} descriptors are in use", open()));
 }
 
-/// Processor time of the gateway so far.
+/// Returns the processor time of the gateway so far.
 fn processor(gateway: &Gateway) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid())).unwrap();
-    // behind the name, which ends with the last bracket: state, then ten numbers, then utime and stime in ticks of 10 ms
+    // after the name, which ends with the last bracket: state, ten numbers, then utime and stime in
+    // ticks of 10 ms
     let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
     Duration::from_millis(10 * ticks.map(|text| text.parse::<u64>().unwrap()).sum::<u64>())
 }
 
-/// Silent connections, more of them than the gateway has descriptors; the system takes those that it does not accept.
+/// Opens silent connections, more than the gateway has descriptors; the system completes those that
+/// are not accepted.
 fn crowd(gateway: &Gateway) -> Vec<TcpStream> {
     (0..2 * DESCRIPTORS).map(|_| gateway.dial().tcp()).collect()
 }
 
 #[test]
-fn silent_sockets_that_use_up_all_descriptors_stop_nobody_who_is_in_and_burn_nothing() {
+fn exhausted_descriptors_do_not_stop_admitted_clients_or_use_cpu() {
     let gateway = poor();
     let device = Device::new();
     let mut known = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
@@ -52,7 +55,7 @@ fn silent_sockets_that_use_up_all_descriptors_stop_nobody_who_is_in_and_burn_not
     let silent = crowd(&gateway);
     used_up(&gateway);
     let before = processor(&gateway);
-    // a second of its life, in which nothing happens but what is measured
+    // one second without any event
     thread::sleep(Duration::from_secs(1));
     let spent = processor(&gateway) - before;
     assert!(spent <= Duration::from_millis(100), "{spent:?} of processor time in a second without work");
@@ -60,8 +63,8 @@ fn silent_sockets_that_use_up_all_descriptors_stop_nobody_who_is_in_and_burn_not
         known.call("status", json!({})).unwrap();
     }
     let label = json!({ "deviceId": device.id, "label": "still written" });
-    known.call("device.pair.rename", label).expect("the table needs no new descriptor");
-    assert!(begun.elapsed() < Duration::from_secs(14), "the crowd was still there");
+    known.call("device.pair.rename", label).expect("renaming needs no new descriptor");
+    assert!(begun.elapsed() < Duration::from_secs(14), "the silent connections are still open");
     drop(silent);
     gateway.connect(&Who::v4().device(&device)).expect("a known device").leave();
     gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).expect("a new one").leave();
@@ -69,7 +72,7 @@ fn silent_sockets_that_use_up_all_descriptors_stop_nobody_who_is_in_and_burn_not
 }
 
 #[test]
-fn who_is_in_may_use_up_all_descriptors_and_who_leaves_makes_room() {
+fn admitted_clients_may_use_all_descriptors_and_free_them_on_disconnect() {
     let gateway = poor();
     let who = Who::v4().token(TOKEN);
     let mut admitted: Vec<Session> = Vec::new();
@@ -77,7 +80,7 @@ fn who_is_in_may_use_up_all_descriptors_and_who_leaves_makes_room() {
         while open_descriptors(&gateway) < DESCRIPTORS {
             admitted.push(gateway.connect(&who).unwrap());
         }
-        // meanwhile a descriptor of the start's own request may come back
+        // the descriptor of the start's own request may be freed in between
         for session in &mut admitted {
             session.call("status", json!({})).unwrap();
         }
@@ -87,18 +90,18 @@ fn who_is_in_may_use_up_all_descriptors_and_who_leaves_makes_room() {
     }
     assert!(admitted.len() > DESCRIPTORS / 2, "{} came in", admitted.len());
     let (dial, next) = (gateway.dial(), who.clone());
-    // the system has its connection, the gateway has not
+    // the system has accepted its connection, the gateway has not
     let waits = thread::spawn(move || dial.connect(&next).unwrap());
     for session in &mut admitted {
         session.call("status", json!({})).unwrap();
     }
-    assert!(!waits.is_finished(), "there is a descriptor more than there can be");
+    assert!(!waits.is_finished(), "a connection was accepted beyond the descriptor limit");
     admitted.pop().unwrap().leave();
     let mut came = waits.join().unwrap();
     came.call("status", json!({})).unwrap();
     let config = came.call("config.get", json!({}));
-    assert_eq!(config.unwrap_err().code(), "UNAVAILABLE", "there is none to read the file with");
+    assert_eq!(config.unwrap_err().code(), "UNAVAILABLE", "no descriptor is free to read the file");
     came.leave();
     until(|| open_descriptors(&gateway) < DESCRIPTORS, || "nobody left".into());
-    admitted[0].call("config.get", json!({})).expect("and now there is one");
+    admitted[0].call("config.get", json!({})).expect("a descriptor is free again");
 }

@@ -1,7 +1,8 @@
-//! Disks that are full, read-only or broken, and a state directory that goes away under the running gateway.
+//! Disks that are full, read-only or broken, and a state directory that disappears under the
+//! running gateway.
 //!
-//! Each test makes its disks in a mount namespace of its own, so nothing of them is left behind. That takes root and, for the broken
-//! disk, loop devices.
+//! Each test mounts its disks in a mount namespace of its own, so nothing remains afterwards. That
+//! takes root and, for the broken disk, loop devices.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,12 +20,13 @@ use super::runner::until;
 
 const INSIDE: &str = "GATELET_TEST_MOUNTS";
 
-/// Is this test inside a mount namespace of its own? If not, runs it again in one and holds it to having passed.
+/// Returns whether this test runs inside a mount namespace of its own. If not, runs it again in one
+/// and asserts that it passed.
 fn in_own_mounts(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    // the place of the tests' directories is new too, so that none of them is left behind below a mount
+    // the parent of the tests' directories is new too, so that no directory remains below a mount
     let script = "mount -t tmpfs tmpfs /dev/shm && exec \"$0\" --exact \"$1\" --nocapture";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "--", "sh", "-c", script]);
@@ -46,7 +48,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A plan with a small table, and a disk of that many KiB for its state directory.
+/// Returns a plan with a small table, and a disk of `kib` KiB for its state directory.
 fn on_a_small_disk(kib: usize) -> Plan {
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
     mount_memory(&plan.dir(), kib);
@@ -58,7 +60,7 @@ fn mount_memory(dir: &Path, kib: usize) {
     run(&["mount", "-t", "tmpfs", "-o", &format!("size={kib}k,mode=700"), "tmpfs", text(dir)]);
 }
 
-/// Takes all room that is left below `dir`; gives it back when dropped.
+/// Fills all free space below `dir`; frees it when dropped.
 struct Ballast(PathBuf);
 
 impl Ballast {
@@ -88,7 +90,8 @@ fn ready(gateway: &Gateway) -> bool {
     gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 ")
 }
 
-/// A start that need not get ready, nor write its address down; what it says.
+/// Starts a gateway that may fail to become ready or to write its address file; returns it and its
+/// address from the log.
 fn started(plan: &Plan) -> (Program, Dial) {
     let mut program = Program::start(plan.command(&["run", "--port", "0"]));
     let line = program.complained(&[" listening on 127.0.0.1:"]);
@@ -96,7 +99,7 @@ fn started(plan: &Plan) -> (Program, Dial) {
     (program, Dial::to(([127, 0, 0, 1], port).into()))
 }
 
-/// The names and bytes of all files below `dir`, the ballast left out.
+/// Returns name and contents of all files below `dir`, except for the ballast.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
     let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
@@ -104,8 +107,8 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn a_full_disk_stops_no_pairing_for_the_table_has_its_room_from_the_start() {
-    if !in_own_mounts("disks::a_full_disk_stops_no_pairing_for_the_table_has_its_room_from_the_start") {
+fn full_disk_does_not_stop_pairing_because_the_table_is_preallocated() {
+    if !in_own_mounts("disks::full_disk_does_not_stop_pairing_because_the_table_is_preallocated") {
         return;
     }
     let gateway = on_a_small_disk(256).start();
@@ -116,7 +119,7 @@ fn a_full_disk_stops_no_pairing_for_the_table_has_its_room_from_the_start() {
     devices.push(Device::new());
     gateway.connect(&Who::v4().code(&made).device(&devices[2])).expect("by a code");
     assert!(ready(&gateway));
-    // ended by force, and by order: then not even the file with the address has its place kept
+    // killed, and stopped: then not even the space of the address file is reserved
     let plan = gateway.kill();
     for plan in [plan.clone(), plan.start().stop()] {
         let _fuller = fs::File::create(plan.dir().join("ballast2")).and_then(|mut file| file.write_all(&[1; 1 << 20]));
@@ -132,11 +135,11 @@ fn a_full_disk_stops_no_pairing_for_the_table_has_its_room_from_the_start() {
 }
 
 #[test]
-fn a_first_start_on_a_full_disk_says_so_and_leaves_nothing_in_the_way() {
-    if !in_own_mounts("disks::a_first_start_on_a_full_disk_says_so_and_leaves_nothing_in_the_way") {
+fn first_start_on_a_full_disk_fails_and_leaves_no_files() {
+    if !in_own_mounts("disks::first_start_on_a_full_disk_fails_and_leaves_no_files") {
         return;
     }
-    // no room at all, room for a part of the table, for the table and not for more
+    // no space at all, space for a part of the table, for the table and nothing else
     for kib in [0, 40, 72] {
         let plan = on_a_small_disk(256);
         let full = Ballast::fill(&plan.dir());
@@ -151,8 +154,8 @@ fn a_first_start_on_a_full_disk_says_so_and_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_full_disk_keeps_the_configuration_whole_and_the_log_goes_on_later() {
-    if !in_own_mounts("disks::a_full_disk_keeps_the_configuration_whole_and_the_log_goes_on_later") {
+fn full_disk_keeps_the_configuration_intact_and_the_log_resumes() {
+    if !in_own_mounts("disks::full_disk_keeps_the_configuration_intact_and_the_log_resumes") {
         return;
     }
     let mut plan = on_a_small_disk(256);
@@ -175,7 +178,7 @@ fn a_full_disk_keeps_the_configuration_whole_and_the_log_goes_on_later() {
     let mut after = files(&gateway.plan.dir());
     let logged = after.insert("gateway.log".into(), before["gateway.log"].clone()).unwrap();
     assert!(after == before, "{:?}", after.keys());
-    assert!(logged.len() < 64 * 1024, "it cannot grow: {}", logged.len());
+    assert!(logged.len() < 64 * 1024, "the log file cannot grow: {}", logged.len());
     drop(full);
     change(&mut admin, "config.patch").unwrap();
     assert!(fs::read_to_string(&config).unwrap().contains("https://a.example"));
@@ -197,8 +200,8 @@ fn change(admin: &mut Session, method: &str) -> Result<Value, String> {
 }
 
 #[test]
-fn a_read_only_disk_is_named_at_the_start_and_not_changed() {
-    if !in_own_mounts("disks::a_read_only_disk_is_named_at_the_start_and_not_changed") {
+fn read_only_disk_is_reported_at_start_and_unchanged() {
+    if !in_own_mounts("disks::read_only_disk_is_reported_at_start_and_unchanged") {
         return;
     }
     let gateway = on_a_small_disk(256).start();
@@ -214,13 +217,14 @@ fn a_read_only_disk_is_named_at_the_start_and_not_changed() {
     plan.start().connect(&Who::v4().device(&device)).unwrap();
 }
 
-/// A disk that fails: a file system on a loop device over a file that is larger than what it lies on has room for.
+/// Disk that fails: a file system on a loop device, over a sparse file larger than the free space
+/// below it.
 struct Thin {
     below: PathBuf,
     image: PathBuf,
 }
 
-/// Bytes of that file.
+/// Size of that file in bytes.
 const IMAGE: usize = 16 << 20;
 
 impl Thin {
@@ -235,12 +239,12 @@ impl Thin {
         Thin { below, image }
     }
 
-    /// From now on what is written to that file cannot be kept: its blocks are given back, and others take their room.
+    /// Makes writes to this file fail from now on: frees its blocks below and fills the space.
     fn fail(&self, file: &Path) -> Ballast {
         run(&["sync", "-f", text(file)]);
         let (bytes, image) = (fs::read(file).unwrap(), fs::read(&self.image).unwrap());
         let at = (0..image.len()).step_by(1024).find(|at| image[*at..].starts_with(&bytes));
-        self.fail_at(at.expect("the file lies on the disk in one piece"), bytes.len())
+        self.fail_at(at.expect("the file is contiguous on the disk"), bytes.len())
     }
 
     fn fail_at(&self, offset: usize, len: usize) -> Ballast {
@@ -256,7 +260,8 @@ fn unavailable(refused: &Refused) {
     assert!(refused.hint().contains("disk"), "{}", refused.hint());
 }
 
-/// What a gateway answers whose table cannot be written: nothing is promised, nobody is put out. What it knows: a device.
+/// Checks the answers of a gateway whose table cannot be written: it acknowledges nothing and
+/// closes no connection. `known` is a paired device.
 fn promises_nothing(gateway: &Gateway, known: &Device) -> String {
     let made = gateway.code("full");
     unavailable(&gateway.connect(&Who::v4().code(&made).device(&Device::new())).unwrap_err());
@@ -274,8 +279,8 @@ fn promises_nothing(gateway: &Gateway, known: &Device) -> String {
 }
 
 #[test]
-fn a_disk_that_cannot_keep_what_it_took_is_no_promise_and_works_again_without_a_restart() {
-    if !in_own_mounts("disks::a_disk_that_cannot_keep_what_it_took_is_no_promise_and_works_again_without_a_restart") {
+fn failed_writeback_is_not_acknowledged_and_recovers_without_a_restart() {
+    if !in_own_mounts("disks::failed_writeback_is_not_acknowledged_and_recovers_without_a_restart") {
         return;
     }
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
@@ -297,15 +302,16 @@ fn a_disk_that_cannot_keep_what_it_took_is_no_promise_and_works_again_without_a_
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_is_no_promise_either() {
-    if !in_own_mounts("disks::a_disk_that_becomes_read_only_is_no_promise_either") {
+fn writes_to_a_disk_remounted_read_only_are_not_acknowledged() {
+    if !in_own_mounts("disks::writes_to_a_disk_remounted_read_only_are_not_acknowledged") {
         return;
     }
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
     let disk = Thin::mount(&plan.dir(), &[], "errors=remount-ro");
     let gateway = plan.start();
     let known = join(&gateway);
-    // the kernel does that by itself when the journal fails; it cannot be asked for while files are open for writing
+    // the kernel itself remounts read-only when the journal fails; it refuses to while files are
+    // open for writing
     run(&["sync", "-f", text(&gateway.plan.dir())]);
     let _broken = disk.fail_at(0, IMAGE);
     let _ = File::create(gateway.plan.dir().join("anything")).map(|file| file.sync_all());
@@ -316,7 +322,7 @@ fn a_disk_that_becomes_read_only_is_no_promise_either() {
 }
 
 #[test]
-fn a_state_directory_that_goes_away_is_no_promise() {
+fn writes_without_the_state_directory_are_not_acknowledged() {
     for replaced in [false, true] {
         let gateway = Plan::with(json!({ "pairing": { "capacity": 32 } })).start();
         let (known, dir) = (join(&gateway), gateway.plan.dir());

@@ -1,9 +1,10 @@
-//! `kill -9` at random moments while devices are paired and the owner acts on them: what was answered is there at the next start,
-//! what was under way is as before or as it was to be, and every start opens the table by itself.
+//! `kill -9` at random moments while devices are paired and the owner changes them: acknowledged
+//! changes are present at the next start, in-flight changes are done or not done, and every start
+//! opens the table without repair.
 //!
-//! A killed process loses nothing that it gave the system, synced or not. So this finds what is torn between two writes of one
-//! change, answers that come before their write, a start that cannot live with a half-done one, and files that are left behind;
-//! it cannot find a missing sync.
+//! A killed process loses nothing that it handed to the system, synced or not. So this finds
+//! changes torn between two writes, answers sent before their write, starts that cannot handle a
+//! half-done change, and files left behind; it cannot find a missing sync.
 
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
@@ -17,20 +18,20 @@ use super::client::{Device, Dial, Session, Who};
 use super::gateway::{code, Gateway, Plan, TOKEN};
 use super::{number, Random};
 
-/// Clients at the same time.
+/// Concurrent clients.
 const CLIENTS: u64 = 4;
-/// Devices of one client above which it rather removes than pairs.
+/// Number of devices of one client above which it removes more than it pairs.
 const MANY: usize = 20;
 
-/// What is known of a device.
+/// Known state of a device.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct State {
     paired: bool,
     revoked: bool,
     label: String,
-    /// The newest token that was told; empty if that is not known.
+    /// The newest token received; empty if unknown.
     token: String,
-    /// A token that is over for good.
+    /// A token that has ended for good.
     ended: String,
 }
 
@@ -42,13 +43,13 @@ impl State {
         }
     }
 
-    /// With what only the device is told.
+    /// Adds the tokens that only the device receives.
     fn told(self, token: &str, ended: &str) -> State {
         State { token: token.into(), ended: ended.into(), ..self }
     }
 }
 
-/// A device of one client: how it is for certain, and what was asked and not answered.
+/// Device of one client: its certain state, and the changes requested without an answer.
 struct Known {
     device: Device,
     who: Who,
@@ -56,11 +57,11 @@ struct Known {
     asked: Option<State>,
 }
 
-/// One client, with devices that nobody else touches.
+/// One client, with devices that no other client uses.
 struct Client {
     random: Random,
     devices: Vec<Known>,
-    /// Answered changes.
+    /// Number of acknowledged changes.
     done: u64,
 }
 
@@ -69,7 +70,7 @@ impl Client {
         Client { random: Random::of(number), devices: Vec::new(), done: 0 }
     }
 
-    /// Acts until the gateway is gone.
+    /// Makes changes until the gateway is gone.
     fn act(&mut self, dial: &Dial, over: &AtomicBool) {
         let acts = AssertUnwindSafe(|| {
             let mut admin = dial.connect(&Who::v3().token(TOKEN)).unwrap();
@@ -78,7 +79,8 @@ impl Client {
                 admin.forget();
             }
         });
-        // the client of the tests panics when its connection ends; that is wrong only while the gateway ought to be there
+        // the test client panics when its connection ends; that is an error only while the gateway
+        // should be running
         if let Err(why) = catch_unwind(acts) {
             if !over.load(Ordering::Relaxed) {
                 let text = why.downcast_ref::<String>().map_or("", |text| text.as_str());
@@ -115,7 +117,7 @@ impl Client {
         }
     }
 
-    /// A change of a device that is paired, by the owner.
+    /// Changes a paired device, as the owner.
     fn change(
         &mut self,
         at: usize,
@@ -142,7 +144,7 @@ impl Client {
         self.done += 1;
     }
 
-    /// A new device, by the token, by a code, or by the owner's word after it was turned away.
+    /// Pairs a new device by the token, by a code, or by the owner's approval after a rejection.
     fn pair(&mut self, dial: &Dial, admin: &mut Session, choice: usize) {
         let who = [Who::v4(), Who::v3(), Who::v4().node()][choice % 3].clone();
         let (device, state) = (Device::new(), State { paired: true, ..State::default() });
@@ -165,7 +167,8 @@ impl Client {
         self.done += 1;
     }
 
-    /// What the gateway says after a kill is what was answered, or what was asked last; from now on it is what holds.
+    /// Compares the state after a kill with the acknowledged and the last requested one, and stores
+    /// it as certain.
     fn check(&mut self, gateway: &Gateway, list: &BTreeMap<String, State>, all: bool) {
         for known in &mut self.devices {
             let found = list.get(&known.device.id).cloned().unwrap_or_default();
@@ -183,7 +186,8 @@ impl Client {
     }
 }
 
-/// Who is paired comes in by its key and has the token that it was told; who is not does not.
+/// Asserts that a paired device is admitted by its key and receives its token, and that others are
+/// rejected.
 fn come_back(gateway: &Gateway, known: &mut Known) {
     let came = gateway.connect(&known.who.clone().device(&known.device));
     match came {
@@ -191,7 +195,7 @@ fn come_back(gateway: &Gateway, known: &mut Known) {
             assert!(known.state.paired && !known.state.revoked, "{} is let in: {:?}", known.device.id, known.state);
             let told = std::mem::replace(&mut known.state.token, session.token());
             assert!(told.is_empty() || told == known.state.token, "{}: a token was lost", known.device.id);
-            assert!(known.state.token != known.state.ended, "{}: a token came back", known.device.id);
+            assert!(known.state.token != known.state.ended, "{}: an ended token is valid again", known.device.id);
         }
         Err(refused) => {
             assert!(!known.state.paired || known.state.revoked, "{}: {:?}, {refused:?}", known.device.id, known.state);
@@ -212,7 +216,7 @@ fn listed(gateway: &Gateway) -> BTreeMap<String, State> {
     devices.map(|device| (device["deviceId"].as_str().unwrap().to_string(), state(device))).collect()
 }
 
-/// The panics of clients are looked at in [`Client::act`], and would each cost a backtrace.
+/// Suppresses panic output of clients: [`Client::act`] evaluates it, and each backtrace costs time.
 fn quiet_clients() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -224,7 +228,8 @@ fn quiet_clients() {
 
 const CLIENT: &str = "client";
 
-/// One life of a gateway: how to start it again, and whether it found that the one before was killed within a change.
+/// Runs one gateway until a kill. Returns its plan and whether it found that the previous one was
+/// killed within a change.
 fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
     let gateway = plan.start();
     let mended = gateway.log().contains("the damaged copies were written anew");
@@ -232,7 +237,7 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
     clients.iter_mut().for_each(|client| client.check(&gateway, &list, false));
     let ours: usize =
         clients.iter().map(|client| client.devices.iter().filter(|known| known.state.paired).count()).sum();
-    assert_eq!(list.len(), ours, "a device that nobody paired");
+    assert_eq!(list.len(), ours, "an unknown device in the list");
     let (dial, over) = (gateway.dial(), AtomicBool::new(false));
     let plan = thread::scope(|scope| {
         let (dial, over) = (&dial, &over);
@@ -250,7 +255,7 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_however_often_it_is_killed() {
+fn acknowledged_changes_survive_repeated_kills() {
     let rounds = number("FAULTS_ROUNDS", 150);
     quiet_clients();
     let mut clients: Vec<Client> = (1..=CLIENTS).map(Client::new).collect();
@@ -269,6 +274,6 @@ fn nothing_that_was_answered_is_lost_however_often_it_is_killed() {
     clients.iter_mut().for_each(|client| client.check(&gateway, &list, true));
     let done: u64 = clients.iter().map(|client| client.done).sum();
     println!("{rounds} kills, {done} answered changes, {} devices; {mended} kills within a change", list.len());
-    // many times that, but where syncs are slow
+    // many times more, except where syncs are slow
     assert!(done > rounds && mended > 0, "only {done} changes in {rounds} rounds, {mended} kills within one");
 }

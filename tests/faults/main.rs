@@ -1,14 +1,15 @@
-//! Real faults, met by the real program (`GATELET_BIN` names another one) with real files: processes that are killed, disks that are
-//! full, read-only or broken, a state directory that goes away, no descriptor left, a clock that is wrong, and a day of use in one go.
+//! Real faults on the real program (`GATELET_BIN` names another one) with real files: killed
+//! processes, disks that are full, read-only or broken, a state directory that disappears, no
+//! descriptor left, a wrong clock, and a compressed day of use.
 //!
-//! `cargo test --test faults` is the short form, a minute. The long forms:
+//! `cargo test --test faults` is the short form and takes a minute. The long forms:
 //!
 //!     FAULTS_ROUNDS=2000 cargo test --test faults kills::        # ten minutes of kill -9
 //!     SOAK_SECONDS=1200 cargo test --test faults soak:: -- --nocapture
 //!
-//! `FAULTS_SEED` is where their random numbers begin. Disks are made in mount namespaces of the tests' own: that takes root and loop
-//! devices, as CI has them. What no process can bring about, a power cut that loses what was not synced, is in
-//! tests/it/store_crash.rs.
+//! `FAULTS_SEED` is the seed of their random numbers. Disks are mounted in mount namespaces of the
+//! tests: that takes root and loop devices, as CI has them. A power cut that loses unsynced data
+//! cannot be caused by a process; tests/it/store_crash.rs simulates it.
 
 #[allow(dead_code, reason = "what only tests/it uses of its client")]
 #[path = "../it/client.rs"]
@@ -28,16 +29,16 @@ mod program;
 mod runner;
 mod soak;
 
-/// A number from the environment.
+/// Returns a number from the environment.
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
-/// Random numbers that a seed repeats (splitmix64).
+/// Random numbers from a seed (splitmix64).
 struct Random(u64);
 
 impl Random {
-    /// Those of that run among others.
+    /// Returns the generator of run `run`, different for each run.
     fn of(run: u64) -> Random {
         Random(number("FAULTS_SEED", 1) ^ (run << 32))
     }

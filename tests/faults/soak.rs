@@ -1,15 +1,19 @@
-//! A day of use in one go: clients of both protocols come and go, call nodes, pair and are removed, change the configuration, read
-//! logs, pages and counts, and some of them do not read at all. Afterwards the gateway holds what it held before, and on the way its
-//! memory and its descriptors do not grow.
+//! A day of use, compressed: clients of both protocols connect and leave, invoke nodes, pair and
+//! are removed, change the configuration, read logs, pages and metrics, and some of them do not
+//! read at all. Afterwards the gateway holds what it held before, and memory and descriptors stay
+//! constant over time.
 //!
-//! What counts is how often things happen, so [`DAY`] says what a day is, and the run has to do its share of it: all of it in
-//! [`WHOLE`] seconds (`SOAK_SECONDS`; in between, what belongs to the time). Not compressed is what the gateway does by the clock:
-//! ticks, pings, the ten minutes of a setup code, the hour between two writes of "last seen".
+//! The number of events counts, so [`DAY`] defines a day, and a run must complete its share: the
+//! whole day in [`WHOLE`] seconds (`SOAK_SECONDS`; in proportion for other durations). Timed
+//! behaviour of the gateway is not compressed: ticks, pings, the ten minutes of a setup code, the
+//! hour between two writes of "last seen".
 //!
-//! Memory is what the kernel says, so the allocator has a say in it. glibc is told to give what is large back at once; then the
-//! quarters are alike to the page, and little may come. The allocator of the file that is shipped gives back only what lies at its
-//! end, and a slow reader's outbox comes and goes each second: once in a while a small thing outlives one above it, and the next
-//! lies higher. That is one step, by less than an outbox at its bound, and no growth; so that much may come there.
+//! Memory is measured by the kernel, so it depends on the allocator. glibc is configured to return
+//! large blocks at once; then the quarters are equal to the page, and little growth is allowed. The
+//! allocator of the shipped file returns only memory at its end, and a slow reader's send queue is
+//! created and dropped each second: occasionally a small allocation outlives one above it, and the
+//! next one is placed higher. That is a single step of less than a full send queue, not growth; so
+//! that much is allowed there.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -28,9 +32,9 @@ use super::runner::{patience, until};
 /// Seconds in which a whole day is done.
 const WHOLE: u64 = 1200;
 
-/// What happens in a day where three laptops, two phones and three nodes live: a client loses its network every quarter of an hour,
-/// somebody asks a node every ten seconds, Prometheus reads every fifteen, Docker looks every thirty, a page shows the log for an
-/// hour, a scanner knocks once a minute.
+/// A day with three laptops, two phones and three nodes: a client loses its network every quarter
+/// of an hour, a node is invoked every ten seconds, Prometheus scrapes every fifteen, Docker checks
+/// every thirty, a page shows the log for an hour, a scanner connects once a minute.
 const DAY: [(&str, u64); 12] = [
     ("operators connect", 700),
     ("nodes connect", 300),
@@ -65,7 +69,7 @@ enum Did {
 struct Soak {
     dial: Dial,
     done: [AtomicU64; DAY.len()],
-    /// Calls that met no node, because it was just away.
+    /// Invokes that failed because the node was disconnected.
     missed: AtomicU64,
     over: AtomicBool,
     nodes_over: AtomicBool,
@@ -82,7 +86,7 @@ impl Soak {
         self.done[what as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Does that over and over, with a pause that leaves the machine to others.
+    /// Repeats `work` with a pause that leaves the processor to others.
     fn repeat(&self, pause: u64, mut work: impl FnMut(u64)) {
         for round in 0.. {
             if self.over.load(Ordering::Relaxed) {
@@ -139,7 +143,7 @@ impl Soak {
         }
     }
 
-    /// Devices come by the token or by a code, are managed, and go.
+    /// Pairs devices by the token or by a code, changes them, and removes them.
     fn pairing(&self) {
         let mut admin = self.admin();
         self.repeat(20, |round| {
@@ -184,7 +188,7 @@ impl Soak {
         });
     }
 
-    /// Everything that only reads, and a stranger.
+    /// Clients that only read, and an unauthenticated one.
     fn readers(&self) {
         let mut reader = self.dial.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
         let paths = [("/", 200), ("/healthz", 200), ("/readyz", 200), ("/whoami", 200), ("/nothing", 404)];
@@ -205,7 +209,7 @@ impl Soak {
         });
     }
 
-    /// One that asks and does not read, until it is thrown out for that.
+    /// A client that sends requests and does not read, until it is closed as a slow consumer.
     fn slow(&self) {
         self.repeat(1000, |_| {
             let dropped = || value(&self.metrics(), "gatelet_connections_dropped_total{reason=\"slow consumer\"}");
@@ -223,14 +227,14 @@ impl Soak {
     }
 }
 
-/// With a goodbye, or without.
+/// Ends a session, with a close frame or without.
 fn part(session: Session, round: u64) {
     if round.is_multiple_of(2) {
         session.leave();
     }
 }
 
-/// Reads what comes within a moment; says whether that was a call, which is then answered.
+/// Reads what arrives within a moment. Returns whether it was an invoke, which is then answered.
 fn answer(node: &mut Session, id: &str) -> bool {
     let text = match node.socket.ws.read() {
         Ok(Message::Text(text)) => text,
@@ -247,13 +251,13 @@ fn answer(node: &mut Session, id: &str) -> bool {
     asked
 }
 
-/// The value of that line of the metrics.
+/// Returns the value of this line of the metrics.
 fn value(metrics: &str, name: &str) -> u64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
-/// Two nodes and two operators, one of each protocol, paired and approved.
+/// Pairs and approves two nodes and two operators, one of each protocol.
 fn household(gateway: &Gateway) -> (Vec<(Who, Device)>, Vec<Who>) {
     let mut admin = gateway.admin();
     let nodes: Vec<(Who, Device)> = [3, 4]
@@ -296,7 +300,7 @@ impl Held {
     }
 }
 
-/// The middle one of each quarter.
+/// Returns the median of each quarter.
 fn quarters(samples: &[Held], of: impl Fn(&Held) -> u64) -> Vec<u64> {
     let middle = |quarter: &[Held]| {
         let mut values: Vec<u64> = quarter.iter().map(&of).collect();
@@ -306,7 +310,7 @@ fn quarters(samples: &[Held], of: impl Fn(&Held) -> u64) -> Vec<u64> {
     samples.chunks(samples.len().div_ceil(4)).map(middle).collect()
 }
 
-/// Lets all of them loose for that long, and looks at the gateway 200 times meanwhile.
+/// Runs all clients for this time and samples the gateway 200 times meanwhile.
 fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
     let (nodes, operators) = household(gateway);
     let devices: Vec<Device> = nodes.iter().map(|(_, device)| device.clone()).collect();
@@ -326,13 +330,13 @@ fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
         soak.over.store(true, Ordering::Relaxed);
         let ended: Vec<bool> = others.into_iter().map(|one| one.join().is_ok()).collect();
         soak.nodes_over.store(true, Ordering::Relaxed);
-        assert!(ended.into_iter().all(|well| well), "one of them met what it did not expect");
+        assert!(ended.into_iter().all(|well| well), "a client failed");
     });
     samples
 }
 
 #[test]
-fn a_day_of_use_leaves_the_gateway_as_it_was() {
+fn a_day_of_use_leaks_no_resources() {
     let seconds = number("SOAK_SECONDS", 20);
     let gateway = Plan::new().prefix(&["env", "MALLOC_MMAP_THRESHOLD_=16384"]).start();
     let soak = Soak::new(&gateway);
@@ -362,7 +366,7 @@ fn a_day_of_use_leaves_the_gateway_as_it_was() {
     assert!(short.is_empty(), "not done often enough for the time: {short:?}");
     assert!(memory[3] <= memory[1] + growth_kib(), "memory grows: {memory:?} KiB");
     assert!(descriptors[3] <= descriptors[1] + CLIENTS, "descriptors: {descriptors:?}");
-    // the four that live there stay in the table
+    // the four permanent devices stay in the table
     let after = Held { memory: before.memory, devices: before.devices + 4, ..before };
     until(
         || Held { memory: before.memory, ..Held::now(&gateway) } == after,
@@ -371,8 +375,9 @@ fn a_day_of_use_leaves_the_gateway_as_it_was() {
     gateway.stop();
 }
 
-/// What may come in half of the time. What leaks fills the heap's holes first, so this fails from some 200 bytes for each connection
-/// on in the shortest run with glibc, and from less than 300 in a minute of the shipped file; in a whole day, from some ten.
+/// Returns the allowed growth in half of the time. Leaks first fill holes in the heap, so this
+/// detects from some 200 bytes per connection in the shortest run with glibc, from less than 300 in
+/// a minute of the shipped file, and from some ten in a whole day.
 fn growth_kib() -> u64 {
     let shipped = std::env::var_os("GATELET_BIN").is_some();
     if shipped {
@@ -381,5 +386,5 @@ fn growth_kib() -> u64 {
         256
     }
 }
-/// Those who come and go at the same time.
+/// Clients that connect and leave at the same time.
 const CLIENTS: u64 = 8;

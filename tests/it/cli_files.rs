@@ -1,4 +1,5 @@
-//! The command line on the files alone, with no gateway running: the built binary in directories of its own.
+//! Commands that work on files alone, with no gateway running: the built binary in its own
+//! directories.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::runner;
 
-/// A state directory that is removed at the end.
+/// A state directory, removed on drop.
 struct Place(PathBuf);
 
 impl Drop for Place {
@@ -27,8 +28,8 @@ impl Place {
         Place(dir)
     }
 
-    /// A place with a table of these devices. The binary makes it: a lock taken in this process could leak into the children
-    /// of other tests for a moment.
+    /// Returns a state directory whose table holds `count` devices. The binary creates the table: a
+    /// lock taken in this process could leak briefly into child processes of other tests.
     fn with_devices(name: &str, count: u8) -> Place {
         let place = Place::new(name);
         let records: Vec<String> = (1..=count).map(record).collect();
@@ -41,7 +42,7 @@ impl Place {
         runner::command(&[], args).env("GATELET_STATE_DIR", runner::path(&self.0)).output().unwrap()
     }
 
-    /// The file of that name in here, as the binary names it.
+    /// Returns the path of the file `name` in this directory, as the binary writes it.
     fn file(&self, name: &str) -> String {
         runner::path(&self.0.join(name)).into_string().unwrap()
     }
@@ -52,7 +53,7 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Exit code and the words on the standard error output.
+    /// Runs a command and returns its exit code and standard error.
     fn bad(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args);
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -72,7 +73,7 @@ fn record(n: u8) -> String {
 }
 
 #[test]
-fn without_a_table_every_command_says_so_and_makes_nothing() {
+fn commands_without_a_table_report_it_and_create_nothing() {
     let place = Place::new("empty");
     for args in [&["devices"][..], &["table", "check"], &["table", "dump"], &["table", "export"], &["table", "repair"]]
     {
@@ -86,7 +87,7 @@ fn without_a_table_every_command_says_so_and_makes_nothing() {
 }
 
 #[test]
-fn what_needs_the_gateway_says_how_to_start_it() {
+fn commands_that_need_the_gateway_explain_how_to_start_it() {
     let place = Place::with_devices("stopped", 1);
     for args in [
         &["pair"][..],
@@ -126,7 +127,7 @@ fn devices_are_listed_renamed_revoked_approved_and_removed_in_the_file() {
 }
 
 #[test]
-fn an_export_is_imported_again_and_holds_no_token() {
+fn exports_can_be_imported_and_contain_no_token() {
     let place = Place::with_devices("export", 3);
     place.good(&["devices", "revoke", &id(3)]);
     let export = place.good(&["table", "export"]);
@@ -139,11 +140,11 @@ fn an_export_is_imported_again_and_holds_no_token() {
     assert!(!other.good(&["devices", "--json"]).contains(&id(2)));
     let words = other.good(&["table", "import", &file]);
     assert!(words.contains("2 taken over, 1 skipped"), "{words}");
-    assert!(other.good(&["devices"]).contains("operator (revoked)"), "the revocation came along");
+    assert!(other.good(&["devices"]).contains("operator (revoked)"), "the revocation is exported and imported");
 }
 
 #[test]
-fn what_was_approved_of_a_node_comes_from_openclaw_and_goes_through_an_export() {
+fn approved_node_commands_survive_openclaw_import_and_export() {
     let place = Place::new("surface");
     let (id, key) = (id(1), base64::encode_url(&[1; 32]));
     let device = format!(r#"{{"{id}":{{"publicKey":"{key}","roles":["node"],"createdAtMs":1,"approvedAtMs":2}}}}"#);
@@ -175,7 +176,7 @@ fn what_was_approved_of_a_node_comes_from_openclaw_and_goes_through_an_export() 
 }
 
 #[test]
-fn damage_is_seen_repaired_and_never_taken_for_an_empty_table() {
+fn damaged_tables_are_reported_repaired_and_never_read_as_empty() {
     let place = Place::with_devices("damage", 2);
     let table = place.0.join("pairing.table");
     let mut bytes = fs::read(&table).unwrap();
@@ -188,14 +189,14 @@ fn damage_is_seen_repaired_and_never_taken_for_an_empty_table() {
     assert_eq!(check.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&check.stdout).contains("damaged"));
     assert_eq!(place.bad(&["devices"]).0, 5);
-    assert_eq!(fs::read(&table).unwrap(), bytes, "looking changed nothing");
+    assert_eq!(fs::read(&table).unwrap(), bytes, "checking changes nothing");
     let words = place.good(&["table", "repair"]);
     assert!(words.contains("lost records: 0") && words.contains("devices: 1"), "{words}");
     assert!(place.good(&["devices", "--json"]).contains(&id(2)));
 }
 
 #[test]
-fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
+fn generated_token_is_shown_and_rotated_but_not_one_from_an_option() {
     let place = Place::new("token");
     assert!(place.bad(&["token", "show"]).1.contains("there is no token yet"));
     place.good(&["token", "rotate"]);
@@ -206,7 +207,7 @@ fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
     assert!(place.good(&["url"]).starts_with("http://127.0.0.1:18789/#token="));
     let (code, words) = place.bad(&["token", "rotate", "--token", "from-a-flag-long-enough"]);
     assert!(code == 1 && words.contains("the token comes from --token"), "{words}");
-    // wine gives files the rights that this process's umask does
+    // wine maps file permissions from this process's umask
     if !runner::windows() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(place.0.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
@@ -214,7 +215,7 @@ fn a_token_is_shown_and_rotated_only_where_it_is_ours() {
 }
 
 #[test]
-fn explain_judges_a_described_connection_by_the_configuration_in_force() {
+fn explain_evaluates_a_described_connection_with_the_current_configuration() {
     let place = Place::with_devices("explain", 1);
     let nat = ["explain", "--peer", "172.18.0.1", "--origin", "http://127.0.0.1:18789", "--token"];
     let with = |token| nat.iter().copied().chain([token]).collect::<Vec<_>>();
@@ -231,7 +232,7 @@ fn explain_judges_a_described_connection_by_the_configuration_in_force() {
 }
 
 #[test]
-fn configuration_problems_are_listed_at_once_with_exit_code_1() {
+fn all_configuration_problems_are_listed_with_exit_code_1() {
     let place = Place::new("config");
     fs::write(place.0.join("gatelet.json"), "{gateway: {prot: 1, bind: \"everywhere\"}}").unwrap();
     let check = place.run(&["config", "check"]);
@@ -242,15 +243,18 @@ fn configuration_problems_are_listed_at_once_with_exit_code_1() {
     assert!(code == 1 && words.contains("prot"), "{words}");
     let print = place.run(&["config", "print"]);
     let words = String::from_utf8(print.stdout).unwrap();
-    assert!(words.contains("everywhere") && words.contains("gateway.auth.mode"), "what is wrong stands above: {words}");
+    assert!(
+        words.contains("everywhere") && words.contains("gateway.auth.mode"),
+        "the problems are printed first: {words}"
+    );
     assert_eq!(print.status.code(), Some(1), "no gateway starts with that");
     let print = place.run(&["config", "print", "--json"]);
-    assert_eq!(print.status.code(), Some(1), "scripts are told so too");
+    assert_eq!(print.status.code(), Some(1), "the JSON output reports it too");
     assert!(String::from_utf8(print.stdout).unwrap().contains("gateway.auth.mode"));
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_exit_code_2_and_help_with_0() {
+fn invalid_usage_exits_with_2_and_help_with_0() {
     let place = Place::new("usage");
     assert_eq!(place.bad(&["devcies"]).0, 2);
     assert!(place.good(&["--help"]).contains("Exit codes"));

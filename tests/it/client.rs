@@ -1,6 +1,8 @@
-//! A blocking client of the gateway's protocol for tests: every header, address, signature and byte of it can be chosen.
+//! Blocking client of the gateway protocol for tests: every header, address, signature and byte can
+//! be chosen.
 //!
-//! It shares no code with the gateway but the WebSocket crate: JSON is serde_json's, signatures are made here.
+//! Shares no code with the gateway except the WebSocket crate: JSON comes from serde_json,
+//! signatures are made here.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -16,7 +18,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::runner::patience;
 
-/// An Ed25519 device identity.
+/// Ed25519 device identity.
 #[derive(Clone)]
 pub struct Device {
     keys: KeyPair,
@@ -31,7 +33,7 @@ impl Device {
         Device::from_seed(seed)
     }
 
-    /// The device of that seed, always the same.
+    /// Returns the device of a seed; always the same for the same seed.
     pub fn from_seed(seed: [u8; 32]) -> Device {
         let keys = KeyPair::from_seed(Seed::new(seed));
         let id = Sha256::digest(&keys.pk[..]).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -49,25 +51,25 @@ fn base64(bytes: &[u8]) -> String {
     Base64UrlUnpadded::encode(bytes, &mut text).unwrap().to_string()
 }
 
-/// How a device proves itself.
+/// Kind of device proof to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sign {
     V1,
     V2,
     V3,
-    /// With the key of somebody else.
+    /// Signed with another device's key.
     Stolen,
-    /// A nonce that was not given to it.
+    /// Signed over a nonce that this connection did not receive.
     OldNonce,
-    /// Version 2 with no nonce in the request.
+    /// Version 2 without a nonce in the request.
     NoNonce,
-    /// The id of another key.
+    /// Device id of another key.
     WrongId,
-    /// No readable key.
+    /// Unreadable public key.
     NoKey,
 }
 
-/// What a client says in connect.
+/// Parameters that a client sends in `connect`.
 #[derive(Clone)]
 pub struct Who {
     pub protocol: (u32, u32),
@@ -77,17 +79,17 @@ pub struct Who {
     pub auth: Value,
     pub device: Option<Device>,
     pub sign: Sign,
-    /// Added to the device's clock, in milliseconds.
+    /// Offset of the device's clock in milliseconds.
     pub clock: i64,
     pub name: Option<String>,
-    /// Platform and device family; an empty family is not sent.
+    /// Platform and device family; an empty family is omitted.
     pub platform: (&'static str, &'static str),
-    /// Laid over the parameters, `null` takes a property away.
+    /// JSON merged over the parameters; `null` removes a property.
     pub patch: Value,
 }
 
 impl Who {
-    /// A command line of protocol 4 with every scope and nothing to show.
+    /// Returns a protocol 4 command-line client that requests every scope and has no credential.
     pub fn v4() -> Who {
         Who {
             protocol: (4, 4),
@@ -104,12 +106,12 @@ impl Who {
         }
     }
 
-    /// The same of protocol 3.
+    /// Returns the same client for protocol 3.
     pub fn v3() -> Who {
         Who { protocol: (3, 3), sign: Sign::V2, ..Who::v4() }
     }
 
-    /// By number.
+    /// Returns the client for a protocol number.
     pub fn of(protocol: u32) -> Who {
         if protocol == 3 {
             Who::v3()
@@ -126,12 +128,12 @@ impl Who {
         Who { auth: json!({ "password": password }), ..self }
     }
 
-    /// A setup code, in the field made for it.
+    /// Adds a setup code in `bootstrapToken`.
     pub fn code(self, code: &str) -> Who {
         Who { auth: json!({ "bootstrapToken": code }), ..self }
     }
 
-    /// A device token, in the field that this protocol has for it.
+    /// Adds a device token in the field that this protocol uses for it.
     pub fn device_token(self, token: &str) -> Who {
         let field = if self.protocol.1 == 3 { "token" } else { "deviceToken" };
         let mut auth = Map::new();
@@ -155,13 +157,13 @@ impl Who {
         Who { client: ("node-host", "node"), role: Some("node"), scopes: Vec::new(), ..self }
     }
 
-    /// A node on that platform with those commands and capabilities.
+    /// Turns this client into a node on `platform` with these commands and capabilities.
     pub fn offering(self, platform: (&'static str, &'static str), commands: &[&str], caps: &[&str]) -> Who {
         let who = Who { platform, ..self.node() };
         who.patch(json!({ "commands": commands, "caps": caps }))
     }
 
-    /// A page of the Control UI.
+    /// Turns this client into a Control UI page.
     pub fn page(self) -> Who {
         Who { client: ("openclaw-control-ui", "webchat"), ..self }
     }
@@ -174,7 +176,7 @@ impl Who {
         Who { patch, ..self }
     }
 
-    /// The parameters of connect for that challenge.
+    /// Returns the `connect` parameters for the challenge `nonce`.
     pub fn params(&self, nonce: &str) -> Value {
         let mut params = json!({
             "minProtocol": self.protocol.0,
@@ -249,7 +251,7 @@ fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-/// From where to where, and what the request head says.
+/// Addresses of a connection and the headers of its request.
 #[derive(Clone)]
 pub struct Dial {
     pub to: SocketAddr,
@@ -260,7 +262,8 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// From and to loopback, as a program does that is no browser.
+    /// Returns a dial from and to loopback without an Origin header, like a program that is not a
+    /// browser.
     pub fn to(to: SocketAddr) -> Dial {
         Dial { to, from: None, host: to.to_string(), origin: None, headers: Vec::new() }
     }
@@ -273,7 +276,7 @@ impl Dial {
         Dial { host: host.into(), ..self }
     }
 
-    /// As a browser does that shows the page of `host`.
+    /// Sends the headers of a browser that shows the page of `host`.
     pub fn page(self, host: &str) -> Dial {
         Dial { host: host.into(), origin: Some(format!("http://{host}")), ..self }
     }
@@ -287,7 +290,7 @@ impl Dial {
         self
     }
 
-    /// An open TCP connection.
+    /// Opens a TCP connection.
     pub fn tcp(&self) -> TcpStream {
         let stream = match self.from {
             None => TcpStream::connect(self.to).unwrap_or_else(|error| panic!("connect to {}: {error}", self.to)),
@@ -301,12 +304,12 @@ impl Dial {
         stream
     }
 
-    /// The whole answer to that request, as text.
+    /// Sends a request and returns the whole response as text.
     pub fn http(&self, request: &str) -> String {
         String::from_utf8_lossy(&self.raw(request)).into_owned()
     }
 
-    /// The whole answer to that request.
+    /// Sends a request and returns the whole response.
     pub fn raw(&self, request: &str) -> Vec<u8> {
         let mut stream = self.tcp();
         let _ = stream.write_all(request.as_bytes());
@@ -315,13 +318,13 @@ impl Dial {
         answer
     }
 
-    /// The answer to a plain GET.
+    /// Returns the response to a plain GET.
     pub fn get(&self, path: &str) -> String {
         let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         self.http(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.host))
     }
 
-    /// The upgrade request.
+    /// Returns the upgrade request.
     pub fn upgrade(&self) -> String {
         let mut head = format!("GET / HTTP/1.1\r\nHost: {}\r\n", self.host);
         let fixed = [
@@ -338,12 +341,13 @@ impl Dial {
         head + "\r\n"
     }
 
-    /// An open WebSocket on which nothing was said yet.
+    /// Opens a WebSocket on which no message was exchanged yet.
     pub fn open(&self) -> Socket {
         self.try_open().unwrap_or_else(|head| panic!("closed before the upgrade: {head}"))
     }
 
-    /// The same, or what came until it was closed.
+    /// Opens a WebSocket; error with the bytes received if the connection closes before the
+    /// upgrade.
     pub fn try_open(&self) -> Result<Socket, String> {
         let mut stream = self.tcp();
         let sent = stream.write_all(self.upgrade().as_bytes());
@@ -367,7 +371,7 @@ impl Dial {
         Ok(Socket { ws, seen: VecDeque::new(), calls: 0, seq: 0 })
     }
 
-    /// Comes in, or is refused.
+    /// Opens a connection and sends `connect`.
     pub fn connect(&self, who: &Who) -> Result<Session, Refused> {
         let mut socket = self.open();
         let nonce = socket.challenge();
@@ -384,10 +388,10 @@ fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// A stream on which a signal of the system ends nothing.
+/// Stream whose I/O is not ended by a signal (`EINTR`).
 pub struct Patient(pub TcpStream);
 
-/// Does it again when a signal came between.
+/// Repeats `work` while it is interrupted by a signal.
 pub fn retry<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match work() {
@@ -413,7 +417,7 @@ impl Write for Patient {
     }
 }
 
-/// A WebSocket that is not admitted.
+/// WebSocket that is not admitted yet.
 pub struct Socket {
     pub ws: WebSocket<Patient>,
     seen: VecDeque<Value>,
@@ -421,25 +425,25 @@ pub struct Socket {
     seq: u64,
 }
 
-/// What came.
+/// Received frame or end of the connection.
 #[derive(Debug)]
 pub enum Got {
     Frame(Value),
-    /// Code and reason; 1006 if it was just gone.
+    /// Close code and reason; 1006 if the connection ended without a close frame.
     Closed(u16, String),
 }
 
-/// How a client was turned away.
+/// Error and close frame of a rejected connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refused {
-    /// `error` of the answer; null if there was none.
+    /// `error` of the response; null if there was none.
     pub error: Value,
     pub close: u16,
     pub reason: String,
 }
 
 impl Refused {
-    /// `details.code`
+    /// Returns `details.code`.
     pub fn code(&self) -> &str {
         self.error["details"]["code"].as_str().unwrap_or("")
     }
@@ -458,7 +462,7 @@ impl Refused {
 }
 
 impl Socket {
-    /// The nonce of the challenge.
+    /// Returns the nonce of the challenge.
     pub fn challenge(&mut self) -> String {
         let frame = self.frame();
         assert_eq!(frame["event"], "connect.challenge", "{frame}");
@@ -473,7 +477,7 @@ impl Socket {
         let _ = self.ws.send(Message::text(text));
     }
 
-    /// What comes next; fails if nothing comes.
+    /// Returns the next frame or close; panics if nothing arrives within the time limit.
     pub fn next(&mut self) -> Got {
         let begun = Instant::now();
         loop {
@@ -497,7 +501,7 @@ impl Socket {
         }
     }
 
-    /// The next frame; fails if the connection ends.
+    /// Returns the next frame; panics if the connection ends.
     pub fn frame(&mut self) -> Value {
         match self.next() {
             Got::Frame(frame) => frame,
@@ -505,7 +509,7 @@ impl Socket {
         }
     }
 
-    /// How the connection ends; frames on the way are kept.
+    /// Returns how the connection ends; frames received before are kept.
     pub fn closed(&mut self) -> (u16, String) {
         let begun = Instant::now();
         loop {
@@ -517,13 +521,13 @@ impl Socket {
         }
     }
 
-    /// Sends connect with those parameters.
+    /// Sends `connect` with these parameters.
     pub fn connect(mut self, params: Value) -> Result<Session, Refused> {
         self.send(&json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }));
         self.greeted()
     }
 
-    /// Reads the answer to connect.
+    /// Reads the response to `connect`.
     pub fn greeted(mut self) -> Result<Session, Refused> {
         let mut error = Value::Null;
         loop {
@@ -539,7 +543,8 @@ impl Socket {
         }
     }
 
-    /// Every event of an admitted client has the number after the one before it.
+    /// Stores a frame and checks that the sequence numbers of an admitted client's events have no
+    /// gap.
     fn keep(&mut self, frame: Value) {
         if let Some(seq) = frame["seq"].as_u64() {
             assert_eq!(seq, self.seq + 1, "a gap before {frame}");
@@ -549,7 +554,7 @@ impl Socket {
     }
 }
 
-/// An admitted client.
+/// Admitted client.
 pub struct Session {
     pub socket: Socket,
     pub hello: Value,
@@ -561,7 +566,7 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// `error` of an answer.
+/// `error` of a response.
 #[derive(Debug, Clone)]
 pub struct Failed(pub Value);
 
@@ -576,13 +581,14 @@ impl Failed {
 }
 
 impl Session {
-    /// Calls and waits for the answer; events on the way are kept.
+    /// Calls a method and waits for the response; events received before it are kept.
     pub fn call(&mut self, method: &str, params: Value) -> Result<Value, Failed> {
         let id = self.start(method, params);
         self.answer(&id)
     }
 
-    /// The answer to the request of that id; events and other answers on the way are kept.
+    /// Returns the response to request `id`; events and other responses received before it are
+    /// kept.
     pub fn answer(&mut self, id: &str) -> Result<Value, Failed> {
         let outcome = |frame: &Value| match frame["ok"] == true {
             true => Ok(frame["payload"].clone()),
@@ -602,7 +608,7 @@ impl Session {
         }
     }
 
-    /// Sends a request and does not wait; its id.
+    /// Sends a request without waiting and returns its id.
     pub fn start(&mut self, method: &str, params: Value) -> String {
         self.socket.calls += 1;
         let id = format!("call-{}", self.socket.calls);
@@ -610,11 +616,11 @@ impl Session {
         id
     }
 
-    /// The payload of the next event of that name; others before it are passed over.
+    /// Returns the payload of the next event `name` and drops other events before it.
     pub fn event(&mut self, name: &str) -> Value {
         let begun = Instant::now();
         loop {
-            // a tick now and then is not enough
+            // ticks keep arriving, so the time limit is checked on every round
             assert!(begun.elapsed() < 2 * patience(), "no {name} in {:?}", 2 * patience());
             if let Some(at) = self.socket.seen.iter().position(|frame| frame["type"] == "event") {
                 let frame = self.socket.seen.remove(at).unwrap();
@@ -628,7 +634,7 @@ impl Session {
         }
     }
 
-    /// The next event of that name as the whole frame; others before it are kept.
+    /// Returns the next event `name` as a whole frame; other events before it are kept.
     pub fn frame_of(&mut self, name: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -641,22 +647,22 @@ impl Session {
         }
     }
 
-    /// Forgets the events that were kept.
+    /// Drops the events that were kept.
     pub fn forget(&mut self) {
         self.socket.seen.clear();
     }
 
-    /// Every event that was kept.
+    /// Returns every event that was kept.
     pub fn kept(&self) -> impl Iterator<Item = &Value> {
         self.socket.seen.iter()
     }
 
-    /// How the connection ends.
+    /// Returns how the connection ends.
     pub fn closed(&mut self) -> (u16, String) {
         self.socket.closed()
     }
 
-    /// The device token of hello.
+    /// Returns the device token of hello.
     pub fn token(&self) -> String {
         self.hello["auth"]["deviceToken"]
             .as_str()
@@ -664,24 +670,24 @@ impl Session {
             .to_string()
     }
 
-    /// The scopes of hello, sorted (protocol 4).
+    /// Returns the scopes of hello, sorted (protocol 4).
     pub fn scopes(&self) -> Vec<String> {
         let list = self.hello["auth"]["scopes"].as_array().unwrap();
         list.iter().map(|scope| scope.as_str().unwrap().trim_start_matches("operator.").to_string()).collect()
     }
 
-    /// How it was let in (protocol 4).
+    /// Returns the authentication method of hello (protocol 4).
     pub fn method(&self) -> &str {
         self.hello["auth"]["method"].as_str().unwrap_or("")
     }
 
-    /// The number of the connection in the gateway's log.
+    /// Returns the connection's number in the gateway's log.
     pub fn conn(&self) -> u64 {
         let id = self.hello["server"]["connId"].as_str().unwrap();
         id.rsplit('-').next().unwrap().parse().unwrap()
     }
 
-    /// Says goodbye and waits until the gateway has heard it.
+    /// Closes the WebSocket and waits until the gateway has closed it too.
     pub fn leave(mut self) {
         let _ = self.socket.ws.close(None);
         while !matches!(self.socket.next(), Got::Closed(..)) {}

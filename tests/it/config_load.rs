@@ -1,4 +1,5 @@
-//! Configuration as a whole: the sample files, sources of secrets, paths, permissions, hostile text.
+//! Loading of the configuration: sample files, sources of secrets, paths, permissions, hostile
+//! text.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,19 +14,20 @@ use gatelet::gate::limits;
 const FILE: &str = "/config/gatelet.json";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// A world of maps.
+/// Environment and file system in maps.
 #[derive(Default, Clone)]
 struct World {
     vars: BTreeMap<String, String>,
     files: BTreeMap<PathBuf, Vec<u8>>,
     modes: BTreeMap<PathBuf, u32>,
-    /// Files that are there for others.
+    /// Files that exist and that only other users can read.
     locked: Vec<PathBuf>,
     windows: bool,
 }
 
 impl World {
-    /// A home, and this configuration if it is not empty.
+    /// Returns an environment with a home directory and, unless `text` is empty, this configuration
+    /// file.
     fn with(text: &str) -> World {
         let world = World::default().var("HOME", "/home/ann").var("GATELET_CONFIG", FILE);
         world.file(FILE, text)
@@ -51,7 +53,7 @@ impl World {
         self
     }
 
-    /// A file that this user cannot read.
+    /// Adds a file that this user cannot read.
     fn locked(mut self, path: &str) -> World {
         self.locked.push(path.into());
         self.file(path, "")
@@ -110,7 +112,7 @@ fn token(config: &Config) -> (&str, String) {
     (secret.value.expose(), secret.source.to_string())
 }
 
-// --- sample files ---------------------------------------------------------------------------------------------------
+// --- sample files --------------------------------------------------------------------------------
 
 fn samples(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/configs").join(folder);
@@ -130,7 +132,7 @@ fn sample_world(text: &str) -> World {
         .var("SAMPLE_EMPTY", "")
 }
 
-/// The problems that a sample names in its `// expect:` lines are exactly those it has.
+/// Loads a sample and checks that its problems are exactly those in its `// expect:` lines.
 fn check(name: &str, text: &str) -> Loaded {
     let expected: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("// expect: ")).map(String::from).collect();
     let loaded = sample_world(text).load();
@@ -143,7 +145,7 @@ fn check(name: &str, text: &str) -> Loaded {
 }
 
 #[test]
-fn every_good_sample_gives_a_config() {
+fn valid_samples_load_without_errors() {
     let samples = samples("good");
     assert_eq!(samples.len(), 14);
     for (name, text) in &samples {
@@ -152,7 +154,7 @@ fn every_good_sample_gives_a_config() {
 }
 
 #[test]
-fn every_bad_sample_gives_exactly_its_errors_and_no_config() {
+fn invalid_samples_yield_exactly_their_errors_and_no_config() {
     let samples = samples("bad");
     assert_eq!(samples.len(), 53);
     for (name, text) in &samples {
@@ -162,7 +164,7 @@ fn every_bad_sample_gives_exactly_its_errors_and_no_config() {
 }
 
 #[test]
-fn the_configuration_of_the_report_works_as_it_is() {
+fn configuration_of_the_bug_report_loads_unchanged() {
     let text = r#"{"gateway":{"mode":"local","auth":{"mode":"token","token":"..."},"bind":"lan"}}"#;
     let config = config(World::with(text).load());
     assert_eq!((config.bind, config.auth.mode, config.port), (Bind::Lan, AuthMode::Token, 18789));
@@ -171,7 +173,7 @@ fn the_configuration_of_the_report_works_as_it_is() {
 }
 
 #[test]
-fn a_misplaced_key_gets_its_line_and_the_nearest_key() {
+fn misplaced_keys_are_reported_with_line_and_suggestion() {
     let text = "{\n \"gateway\": {\n  \"auth\": {\n   \"mode\": \"token\",\n   \"token\": \"0123456789abcdef\",\n   \"allowInsecureAuth\": true\n}}}";
     let loaded = World::with(text).load();
     let expected =
@@ -182,7 +184,7 @@ fn a_misplaced_key_gets_its_line_and_the_nearest_key() {
 }
 
 #[test]
-fn every_key_with_meaning_arrives_in_the_config() {
+fn every_supported_key_is_loaded() {
     let all = samples("good").into_iter().find(|(name, _)| name == "everything_used").unwrap().1;
     let loaded = sample_world(&all).load();
     assert_eq!(loaded.accepted_not_used, ["gateway.auth.rateLimit.exemptLoopback"]);
@@ -215,7 +217,7 @@ fn every_key_with_meaning_arrives_in_the_config() {
 }
 
 #[test]
-fn trusted_proxy_settings_arrive_in_their_mode() {
+fn trusted_proxy_settings_are_loaded_in_trusted_proxy_mode() {
     let text = samples("good").into_iter().find(|(name, _)| name == "trusted_proxy").unwrap().1;
     let config = config(sample_world(&text).load());
     assert!(config.auth.secret.is_none());
@@ -223,7 +225,7 @@ fn trusted_proxy_settings_arrive_in_their_mode() {
 }
 
 #[test]
-fn keys_without_meaning_here_are_accepted_and_listed_once() {
+fn unused_openclaw_keys_are_accepted_and_listed_once() {
     let old = samples("good").into_iter().find(|(name, _)| name == "openclaw_2026_1_29").unwrap().1;
     let listed = sample_world(&old).load().accepted_not_used;
     let expected =
@@ -232,7 +234,7 @@ fn keys_without_meaning_here_are_accepted_and_listed_once() {
 }
 
 #[test]
-fn nothing_at_all_is_a_good_configuration() {
+fn empty_configuration_is_valid() {
     let loaded = World::bare().load();
     assert_eq!(messages(&loaded), Vec::<String>::new());
     let paths = loaded.paths.clone().unwrap();
@@ -243,9 +245,10 @@ fn nothing_at_all_is_a_good_configuration() {
     assert_eq!((config.pairing.mode, config.pairing.capacity), (PairingMode::Token, limits::CAPACITY_DEFAULT));
 }
 
-// --- secrets --------------------------------------------------------------------------------------------------------
+// --- secrets -------------------------------------------------------------------------------------
 
-/// Sources of the token, the strongest first, each able to win alone.
+/// Returns an environment with the token file and `count` further sources of the token, each with
+/// higher precedence than the one before.
 fn strongest(count: usize) -> (World, Overrides) {
     let mut world = World::with("{ gateway: {} }").file("/home/ann/.local/state/gatelet/token", "state-file-token-0");
     let mut args = Overrides::default();
@@ -265,7 +268,7 @@ fn strongest(count: usize) -> (World, Overrides) {
 }
 
 #[test]
-fn the_token_comes_from_the_strongest_source_and_says_so() {
+fn token_source_precedence_and_reported_source() {
     let expected = [
         ("state-file-token-0", "state file /home/ann/.local/state/gatelet/token"),
         ("config-token-000000", "config line 1"),
@@ -281,7 +284,7 @@ fn the_token_comes_from_the_strongest_source_and_says_so() {
 }
 
 #[test]
-fn the_password_comes_from_the_strongest_source() {
+fn password_source_precedence() {
     let world = World::with("{ gateway: { auth: { mode: 'password', password: 'from-config' } } }");
     assert_eq!(token(&config(world.load())).0, "from-config");
     let world = world.var("OPENCLAW_GATEWAY_PASSWORD_FILE", "/run/secrets/p").file("/run/secrets/p", "from-file\n");
@@ -296,7 +299,7 @@ fn the_password_comes_from_the_strongest_source() {
 }
 
 #[test]
-fn a_secret_file_that_cannot_be_read_is_an_error_and_not_the_next_source() {
+fn unreadable_secret_file_is_an_error_without_fallback() {
     for (bytes, text) in [
         (None, "cannot read GATELET_TOKEN_FILE /run/secrets/t: entity not found"),
         (Some(vec![]), "GATELET_TOKEN_FILE /run/secrets/t is empty"),
@@ -317,7 +320,7 @@ fn a_secret_file_that_cannot_be_read_is_an_error_and_not_the_next_source() {
 }
 
 #[test]
-fn a_variable_and_its_file_together_are_an_error() {
+fn secret_variable_and_its_file_variable_together_are_an_error() {
     let world = World::bare().var("GATELET_TOKEN", TOKEN).var("GATELET_TOKEN_FILE", "/t").file("/t", TOKEN);
     assert_eq!(
         messages(&world.load()),
@@ -328,7 +331,7 @@ fn a_variable_and_its_file_together_are_an_error() {
 }
 
 #[test]
-fn an_empty_variable_is_forgiven_on_loopback_and_refused_in_the_open() {
+fn empty_secret_variable_warns_on_loopback_and_fails_on_other_binds() {
     let world = World::bare().var("OPENCLAW_GATEWAY_TOKEN", "");
     assert_eq!(messages(&world.load()), ["warning: OPENCLAW_GATEWAY_TOKEN is empty and counts as not set"]);
     assert!(world.load().config.is_some());
@@ -338,14 +341,14 @@ fn an_empty_variable_is_forgiven_on_loopback_and_refused_in_the_open() {
 }
 
 #[test]
-fn a_token_that_was_made_and_then_emptied_is_not_made_again() {
+fn emptied_generated_token_file_is_an_error_and_not_regenerated() {
     let loaded = World::bare().file("/home/ann/.local/state/gatelet/token", "\n").load();
     assert!(loaded.config.is_none());
     assert!(messages(&loaded)[0].contains("the token file /home/ann/.local/state/gatelet/token is empty"));
 }
 
 #[test]
-fn a_secret_file_open_to_all_is_warned_of_unless_a_container_engine_mounted_it() {
+fn world_readable_secret_file_warns_unless_mounted_by_a_container_engine() {
     let world = World::bare().var("GATELET_TOKEN_FILE", "/etc/t").file("/etc/t", TOKEN).mode("/etc/t", 0o644);
     let text = "warning: everybody on this machine can read GATELET_TOKEN_FILE /etc/t: run chmod 600 /etc/t";
     assert_eq!(messages(&world.load()), [text]);
@@ -355,7 +358,7 @@ fn a_secret_file_open_to_all_is_warned_of_unless_a_container_engine_mounted_it()
 }
 
 #[test]
-fn a_configuration_open_to_all_is_warned_of() {
+fn world_accessible_configuration_warns() {
     let secret = format!("{{ gateway: {{ auth: {{ token: '{TOKEN}' }} }} }}");
     let readable = "warning: everybody on this machine can read the secret in /config/gatelet.json: run chmod 600 /config/gatelet.json";
     let writable =
@@ -368,7 +371,7 @@ fn a_configuration_open_to_all_is_warned_of() {
 }
 
 #[test]
-fn the_mode_follows_the_only_secret_there_is() {
+fn auth_mode_defaults_to_the_kind_of_the_only_secret() {
     let with = |name: &str| config(World::bare().var(name, "correct horse battery").load()).auth.mode;
     assert_eq!(with("GATELET_TOKEN"), AuthMode::Token);
     assert_eq!(with("OPENCLAW_GATEWAY_PASSWORD"), AuthMode::Password);
@@ -381,7 +384,7 @@ fn the_mode_follows_the_only_secret_there_is() {
 }
 
 #[test]
-fn what_stands_for_a_hidden_secret_is_none() {
+fn redaction_placeholder_is_not_accepted_as_a_secret() {
     let hidden = "__OPENCLAW_REDACTED__";
     for world in [
         World::with(&format!("{{ gateway: {{ auth: {{ token: '{hidden}' }} }} }}")),
@@ -393,7 +396,7 @@ fn what_stands_for_a_hidden_secret_is_none() {
 }
 
 #[test]
-fn a_secret_in_a_variable_is_for_the_keys_of_secrets_only() {
+fn variable_substitution_of_secrets_is_limited_to_secret_keys() {
     let with = |key: &str| {
         let text = format!("{{ gateway: {{ {key} }} }}");
         World::with(&text).var("GATELET_TOKEN", TOKEN).var("MY_PASSWORD", "correct horse").load()
@@ -413,7 +416,7 @@ fn a_secret_in_a_variable_is_for_the_keys_of_secrets_only() {
 }
 
 #[test]
-fn no_secret_is_ever_shown() {
+fn secrets_are_never_printed() {
     let secret = "hunter2-hunter2-hunter2";
     let text = format!(
         "{{ gateway: {{ bind: 'nope', auth: {{ token: '{secret}', password: '{secret}' }}, upstream: {{ url: 'wss://{secret}@a', token: '{secret}' }} }} }}"
@@ -427,7 +430,11 @@ fn no_secret_is_ever_shown() {
     let secrets =
         loaded.settings.iter().filter(|setting| setting.path.ends_with("token") || setting.path.ends_with("password"));
     for setting in secrets {
-        assert_eq!(setting.value, "hidden", "{}: its digits would let others find it by trying", setting.path);
+        assert_eq!(
+            setting.value, "hidden",
+            "{}: a printed digest would allow an offline attack on the secret",
+            setting.path
+        );
     }
     let long = "0123456789abcdef0123456789abcdef";
     for (token, shown) in [(long, "sha256:3eb1bd43..."), (&long[1..], "hidden")] {
@@ -439,10 +446,10 @@ fn no_secret_is_ever_shown() {
     assert!(fine.contains("secret: Some") && !fine.contains("hunter2"), "{fine}");
 }
 
-// --- flags, variables, paths ----------------------------------------------------------------------------------------
+// --- flags, variables, paths ---------------------------------------------------------------------
 
 #[test]
-fn the_port_comes_from_the_strongest_source() {
+fn port_source_precedence() {
     let world = World::with("{ gateway: { port: 1000 } }");
     assert_eq!(config(world.load()).port, 1000);
     for (text, port) in [("2000", 2000), ("127.0.0.1:2001", 2001), ("[::1]:2002", 2002), ("2003\n", 2003)] {
@@ -459,7 +466,7 @@ fn the_port_comes_from_the_strongest_source() {
 }
 
 #[test]
-fn a_port_variable_that_kubernetes_set_is_not_a_port() {
+fn kubernetes_service_port_variable_is_ignored_as_a_port() {
     let loaded = World::bare().var("GATELET_PORT", "tcp://10.96.0.7:18789").load();
     assert!(messages(&loaded)[0]
         .starts_with("warning: GATELET_PORT holds \"tcp://10.96.0.7:18789\", which Kubernetes sets"));
@@ -467,7 +474,7 @@ fn a_port_variable_that_kubernetes_set_is_not_a_port() {
 }
 
 #[test]
-fn the_bind_comes_from_the_strongest_source() {
+fn bind_source_precedence() {
     let world = World::with("{ gateway: { bind: 'tailnet' } }");
     assert_eq!(config(world.load()).bind, Bind::Tailnet);
     let world = world.var("GATELET_BIND", "lan");
@@ -479,7 +486,7 @@ fn the_bind_comes_from_the_strongest_source() {
 }
 
 #[test]
-fn the_state_directory_comes_from_the_strongest_source() {
+fn state_directory_source_precedence() {
     let mut world = World::bare();
     let mut expected = vec![("/home/ann/.local/state/gatelet", Source::Default)];
     for (name, value, dir) in [
@@ -501,7 +508,7 @@ fn the_state_directory_comes_from_the_strongest_source() {
 }
 
 #[test]
-fn a_place_for_the_state_is_found_in_containers_and_on_windows_or_asked_for() {
+fn state_directory_defaults_in_containers_and_on_windows_else_is_required() {
     let dir = |world: &World| world.load().paths.map(|paths| paths.state_dir.value);
     let container = World::default().var("HOME", "/").file("/.dockerenv", "");
     assert_eq!(dir(&container), Some("/var/lib/gatelet".into()));
@@ -521,7 +528,7 @@ fn state_dir(world: &World) -> Option<PathBuf> {
 }
 
 #[test]
-fn who_has_no_state_of_his_own_and_can_read_the_services_is_its_owner() {
+fn service_state_is_used_if_readable_and_the_user_has_none() {
     let root = World::default().var("HOME", "/root").file(SERVICE, "");
     let found = root.load().paths.unwrap();
     assert_eq!((found.state_dir.value, found.state_dir.source), ("/var/lib/gatelet".into(), Source::Default));
@@ -531,7 +538,7 @@ fn who_has_no_state_of_his_own_and_can_read_the_services_is_its_owner() {
 }
 
 #[test]
-fn who_has_state_of_his_own_or_cannot_read_the_services_or_says_a_place_keeps_to_his() {
+fn own_or_configured_state_is_preferred_over_service_state() {
     let own = Some(PathBuf::from("/home/ann/.local/state/gatelet"));
     assert_eq!(state_dir(&World::bare().locked(SERVICE)), own, "another user");
     assert_eq!(state_dir(&World::bare().file("/var/lib/gatelet", "")), own, "a directory without a table");
@@ -548,7 +555,7 @@ fn who_has_state_of_his_own_or_cannot_read_the_services_or_says_a_place_keeps_to
 }
 
 #[test]
-fn on_windows_the_service_keeps_its_state_in_program_data() {
+fn windows_service_state_is_in_program_data() {
     let data = Path::new("C:\\ProgramData").join("gatelet");
     let local = Path::new("C:\\Local").join("gatelet");
     let table = data.join("pairing.table");
@@ -558,15 +565,15 @@ fn on_windows_the_service_keeps_its_state_in_program_data() {
     assert_eq!(state_dir(&world.clone().file(table, "")).as_deref(), Some(data));
     assert_eq!(state_dir(&world.clone().locked(table)), Some(local.clone()));
     assert_eq!(state_dir(&world.clone()), Some(local.clone()));
-    assert_eq!(state_dir(&plain.file(table, "").file(SERVICE, "")), Some(local.clone()), "nothing says where it is");
+    assert_eq!(state_dir(&plain.file(table, "").file(SERVICE, "")), Some(local.clone()), "ProgramData is not set");
     assert_eq!(state_dir(&world.file(table, "").file(local.to_str().unwrap(), "")), Some(local));
 }
 
 #[test]
-fn a_tilde_is_the_home_directory_in_the_way_of_the_system() {
+fn tilde_expands_to_the_home_directory_per_platform() {
     let at = |world: World, path: &str| state_dir(&world.var("GATELET_STATE_DIR", path)).unwrap();
     assert_eq!(at(World::bare(), "~/gate"), Path::new("/home/ann/gate"));
-    assert_eq!(at(World::bare(), "~\\gate"), Path::new("~\\gate"), "a name like others, but on Windows");
+    assert_eq!(at(World::bare(), "~\\gate"), Path::new("~\\gate"), "an ordinary name, except on Windows");
     let windows = World { windows: true, ..World::default() }.var("USERPROFILE", "/Users/ann");
     assert_eq!(at(windows.clone(), "~\\gate"), Path::new("/Users/ann/gate"));
     assert_eq!(at(windows.clone(), "~/gate"), Path::new("/Users/ann/gate"));
@@ -574,7 +581,7 @@ fn a_tilde_is_the_home_directory_in_the_way_of_the_system() {
 }
 
 #[test]
-fn in_a_container_a_bind_that_nobody_chose_is_every_interface() {
+fn default_bind_in_a_container_is_lan() {
     let bind = |world: &World| config(world.load()).bind;
     let machine = World::bare().file("/proc/1/cgroup", "0::/init.scope\n");
     assert!(!in_container(&machine));
@@ -596,7 +603,7 @@ fn in_a_container_a_bind_that_nobody_chose_is_every_interface() {
 }
 
 #[test]
-fn in_a_container_no_credential_at_all_is_refused_unless_loopback_was_chosen() {
+fn auth_none_in_a_container_requires_an_explicit_loopback_bind() {
     let world = World::with("{ gateway: { auth: { mode: 'none' } } }").file("/.dockerenv", "");
     let text = "error: gateway.auth.mode \"none\" needs a loopback bind, and the bind is \"lan\" (line 1): \
                 set gateway.auth.mode to \"token\", or gateway.bind to \"loopback\"";
@@ -605,7 +612,7 @@ fn in_a_container_no_credential_at_all_is_refused_unless_loopback_was_chosen() {
 }
 
 #[test]
-fn the_configuration_comes_from_the_strongest_source_and_must_be_there_if_named() {
+fn configuration_path_precedence_and_error_for_a_missing_named_file() {
     let at = |port: u16| format!("{{ gateway: {{ port: {port} }} }}");
     let world = World::bare().file("/home/ann/.local/state/gatelet/gatelet.json", at(1));
     assert_eq!(config(world.load()).port, 1);
@@ -640,10 +647,10 @@ fn print_lists_every_setting_with_its_value_and_source() {
     assert_eq!(of("gateway.auth.allowTailscale"), "false from default");
 }
 
-// --- hostile text ---------------------------------------------------------------------------------------------------
+// --- hostile text --------------------------------------------------------------------------------
 
 #[test]
-fn text_in_another_encoding_is_named() {
+fn other_text_encodings_are_reported_by_name() {
     let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain("{}".encode_utf16().flat_map(u16::to_le_bytes)).collect();
     let loaded = World::with("").file(FILE, utf16).load();
     assert_eq!(messages(&loaded), ["error: the configuration /config/gatelet.json is UTF-16: save it as UTF-8"]);
@@ -656,7 +663,7 @@ fn text_in_another_encoding_is_named() {
 }
 
 #[test]
-fn nesting_is_refused_before_it_hurts_and_brackets_in_strings_do_not_count() {
+fn nesting_depth_is_limited_and_brackets_in_strings_do_not_count() {
     let deep = limits::JSON_DEPTH;
     for open in ["[", "{a:", "{'b':["] {
         let text = format!("{{ x:\n{}", open.repeat(200_000));
@@ -677,13 +684,13 @@ fn nesting_is_refused_before_it_hurts_and_brackets_in_strings_do_not_count() {
 }
 
 #[test]
-fn a_file_that_is_too_large_is_refused() {
+fn oversized_configuration_is_rejected() {
     let text = format!("{{}} //{}", "x".repeat(limits::CONFIG_LEN as usize));
     assert!(messages(&World::with(&text).load())[0].contains("too large"));
 }
 
 #[test]
-fn a_flood_of_problems_is_cut_with_their_number() {
+fn long_problem_lists_are_truncated_with_a_total() {
     let keys: String = (0..20_000).map(|at| format!("k{at}: 1,\n")).collect();
     let loaded = World::with(&format!("{{ gateway: {{\n{keys}}} }}")).load();
     assert!(loaded.config.is_none());
@@ -692,14 +699,14 @@ fn a_flood_of_problems_is_cut_with_their_number() {
 }
 
 #[test]
-fn names_of_strangers_are_shown_short_and_on_one_line() {
+fn unknown_key_names_are_shortened_and_escaped() {
     let text = format!("{{ gateway: {{ \"a\\u001b[31m\\n{}\": 1 }} }}", "x".repeat(5000));
     let shown = messages(&World::with(&text).load());
     assert!(shown.len() == 1 && shown[0].len() < 300 && !shown[0].contains(char::is_control), "{shown:?}");
 }
 
 #[test]
-fn no_damage_to_a_sample_makes_the_reader_panic() {
+fn damaged_samples_do_not_panic_the_parser() {
     let mut tried = 0;
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for (_, text) in samples("good").into_iter().chain(samples("bad")) {
@@ -724,7 +731,7 @@ fn no_damage_to_a_sample_makes_the_reader_panic() {
 }
 
 #[test]
-fn variables_stand_for_their_values_and_two_dollars_for_the_text() {
+fn variables_are_substituted_and_double_dollars_escaped() {
     let world =
         |text: &str| World::with(&format!("{{ gateway: {{ auth: {{ token: '{text}' }} }} }}")).var("A_1", "value");
     for (given, meant) in [
@@ -738,7 +745,7 @@ fn variables_stand_for_their_values_and_two_dollars_for_the_text() {
 }
 
 #[test]
-fn a_secret_that_no_client_could_send_is_refused() {
+fn oversized_secrets_are_rejected() {
     let loaded = World::bare().var("GATELET_TOKEN", &"x".repeat(limits::SECRET_LEN + 1)).load();
     assert_eq!(loaded.problems[0].message, "GATELET_TOKEN is longer than 4096 bytes");
     assert!(loaded.config.is_none());

@@ -1,4 +1,5 @@
-//! The configuration over the wire: read without secrets, changed under a hash, written as a whole, in force at once.
+//! Configuration methods: read without secrets, changed under a hash, written atomically, applied
+//! at once.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use super::gateway::{Gateway, Plan, TOKEN};
 
 const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 
-/// A file as a person writes it.
+/// Configuration file as a person writes it, with comments.
 const FILE: &str = "// my gateway\n{\n  gateway: {\n    bind: 'loopback', // only here\n    auth: { mode: 'token', token: 'the-right-token-of-the-gateway-under-test' },\n    \
     controlUi: {\n      allowedOrigins: [\n        'https://a.example', // the tablet\n      ],\n    },\n  },\n  agents: { list: [ {id: 'main', \
     apiKey: 'sk-of-somebody'} ] }, /* not gatelet's */\n}\n";
@@ -23,7 +24,7 @@ fn text(gateway: &Gateway) -> String {
     std::fs::read_to_string(file(gateway)).unwrap()
 }
 
-/// A gateway that runs by [`FILE`].
+/// Returns a gateway that runs with [`FILE`].
 fn house() -> Gateway {
     let gateway = Plan::with(json!({ "bind": "loopback" })).start();
     std::fs::write(file(&gateway), FILE).unwrap();
@@ -44,7 +45,7 @@ fn change(session: &mut Session, method: &str, raw: &str) -> Result<Value, Strin
 }
 
 #[test]
-fn no_secret_is_shown_and_what_is_hidden_is_put_back() {
+fn secrets_are_redacted_on_read_and_restored_on_write() {
     let gateway = house();
     for protocol in [3, 4] {
         let mut session = admin(&gateway, protocol);
@@ -72,7 +73,7 @@ fn no_secret_is_shown_and_what_is_hidden_is_put_back() {
 }
 
 #[test]
-fn who_may_not_change_the_file_does_not_see_its_comments() {
+fn raw_text_is_hidden_from_clients_without_admin() {
     let gateway = house();
     let mut reader = gateway.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
     let seen = get(&mut reader);
@@ -88,7 +89,7 @@ fn who_may_not_change_the_file_does_not_see_its_comments() {
 }
 
 #[test]
-fn a_patch_changes_what_it_names_and_nothing_else() {
+fn patch_changes_only_the_named_keys() {
     let gateway = house();
     let mut session = admin(&gateway, 4);
     let patch = json!({ "gateway": { "pairing": { "mode": "strict" }, "auth": { "token": HIDDEN } } }).to_string();
@@ -107,7 +108,7 @@ fn a_patch_changes_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn a_patch_takes_entries_from_a_list_only_when_told_to() {
+fn patch_removes_list_entries_only_when_requested() {
     let gateway = house();
     let patch = r#"{"gateway":{"controlUi":{"allowedOrigins":["https://b.example"]}}}"#;
     let mut session = admin(&gateway, 4);
@@ -123,7 +124,7 @@ fn a_patch_takes_entries_from_a_list_only_when_told_to() {
 }
 
 #[test]
-fn what_somebody_else_wrote_in_between_is_not_lost() {
+fn concurrent_changes_of_the_file_are_not_overwritten() {
     let gateway = house();
     let changed = "config changed since last load; re-run config.get and retry";
     let required = "config base hash required; re-run config.get and retry";
@@ -152,7 +153,7 @@ fn what_somebody_else_wrote_in_between_is_not_lost() {
 }
 
 #[test]
-fn a_text_that_no_gateway_would_start_with_is_not_written_and_all_problems_are_told() {
+fn invalid_configuration_is_not_written_and_all_problems_are_returned() {
     let gateway = house();
     for protocol in [3, 4] {
         let mut session = admin(&gateway, protocol);
@@ -182,7 +183,7 @@ fn a_text_that_no_gateway_would_start_with_is_not_written_and_all_problems_are_t
 }
 
 #[test]
-fn a_file_that_cannot_be_written_stays_as_it_is() {
+fn failed_write_leaves_the_file_unchanged() {
     let gateway = house();
     let mut session = admin(&gateway, 4);
     let raw = "{gateway: {pairing: {mode: 'strict'}}}";
@@ -193,7 +194,7 @@ fn a_file_that_cannot_be_written_stays_as_it_is() {
     std::fs::set_permissions(file(&gateway), PermissionsExt::from_mode(0o640)).unwrap();
     change(&mut session, "config.patch", raw).unwrap();
     let mode = std::fs::metadata(file(&gateway)).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o640, "the owner's choice of rights is kept");
+    assert_eq!(mode & 0o777, 0o640, "the file mode set by the owner is kept");
     let leftovers = std::fs::read_dir(file(&gateway).parent().unwrap()).unwrap().count();
     assert_eq!(leftovers, 2, "the file and the state directory");
     let limited = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=1024", "--"];
@@ -203,11 +204,11 @@ fn a_file_that_cannot_be_written_stays_as_it_is() {
     let failed = change(&mut admin(&gateway, 4), "config.patch", &long).unwrap_err();
     assert!(failed.contains("cannot write"), "{failed}");
     assert_eq!(text(&gateway), before);
-    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "), "the pairing table is well");
+    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "), "the pairing table is still writable");
 }
 
 #[test]
-fn a_file_that_is_not_there_is_made_for_its_owner_alone() {
+fn missing_file_is_created_with_owner_only_permissions() {
     let mut plan = Plan::new();
     let path = plan.dir().join("gatelet.json");
     plan.args = ["--config", path.to_str().unwrap(), "--token", TOKEN].map(str::to_string).to_vec();
@@ -225,7 +226,7 @@ fn a_file_that_is_not_there_is_made_for_its_owner_alone() {
 }
 
 #[test]
-fn what_changes_is_in_force_at_once_and_connections_stay() {
+fn changes_apply_at_once_without_closing_connections() {
     let gateway = house();
     let mut session = admin(&gateway, 4);
     let page = || Who::v4().page().token(TOKEN).device(&Device::new());
@@ -254,7 +255,7 @@ fn what_changes_is_in_force_at_once_and_connections_stay() {
 }
 
 #[test]
-fn every_setting_is_explained_with_its_source_and_without_a_secret() {
+fn every_setting_is_listed_with_its_source_and_without_secrets() {
     let gateway = house();
     let text = FILE.replace("auth:", "upstream: { url: 'ws://me:my-password@10.0.0.2' }, http: {}, auth:");
     std::fs::write(file(&gateway), text.replace("https://a.example", "https://me:my-password@a.example")).unwrap();
@@ -280,7 +281,7 @@ fn every_setting_is_explained_with_its_source_and_without_a_secret() {
 }
 
 #[test]
-fn a_command_that_is_denied_is_refused_from_then_on() {
+fn newly_denied_commands_are_rejected_at_once() {
     let gateway = house();
     let device = Device::new();
     let who = Who::v4().offering(("linux", "Linux"), &["system.run", "system.which"], &["system"]);
@@ -300,22 +301,22 @@ fn a_command_that_is_denied_is_refused_from_then_on() {
 }
 
 #[test]
-fn what_needs_a_start_is_told_and_logged() {
+fn settings_that_need_a_restart_are_reported_and_logged() {
     let gateway = house();
     let mut session = admin(&gateway, 4);
     let applied = get(&mut session)["appliedConfigHash"].clone();
     let raw = "{gateway: {bind: 'auto', pairing: {capacity: 9}}}";
     let patched = change(&mut session, "config.patch", raw).unwrap();
-    assert_eq!(patched["restartRequired"], json!(["gateway.bind"]), "a table's size is for good");
+    assert_eq!(patched["restartRequired"], json!(["gateway.bind"]), "the capacity of a table is fixed");
     gateway.logged(&["gateway.bind", "at the next start"]);
     let seen = get(&mut session);
     assert_eq!((&seen["appliedConfigHash"], &seen["restartRequired"]), (&applied, &patched["restartRequired"]));
     let back = change(&mut session, "config.patch", "{gateway: {bind: 'loopback', pairing: null}}").unwrap();
-    assert_eq!(back["restartRequired"], json!([]), "as it was started");
+    assert_eq!(back["restartRequired"], json!([]), "the value from the start");
 }
 
 #[test]
-fn a_new_token_closes_those_who_came_by_the_old_one_and_devices_stay() {
+fn new_token_closes_connections_of_the_old_token_but_keeps_devices() {
     let gateway = house();
     let mut device = gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).unwrap();
     let mut holder = admin(&gateway, 3);
@@ -336,7 +337,7 @@ fn a_new_token_closes_those_who_came_by_the_old_one_and_devices_stay() {
 }
 
 #[test]
-fn the_schema_is_that_of_the_file() {
+fn returned_schema_matches_the_file() {
     let gateway = Gateway::new();
     let mut session = gateway.admin();
     let schema = session.call("config.schema", json!({})).unwrap();

@@ -1,4 +1,4 @@
-//! `gateway.controlUi.root`: a page of somebody else's, served from a directory.
+//! `gateway.controlUi.root`: a third-party page served from a directory.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ const V3: &str =
     "<!doctype html><html><head><script type=\"module\" src=\"./assets/app-AbCd1234.js\"></script></head></html>";
 const HTML: (&str, &str) = ("Accept", "text/html,*/*;q=0.8");
 
-/// A directory with a page, and beside it what is nobody's business.
+/// Directory with a page, and files beside it that must not be served.
 struct Site {
     dir: TempDir,
     gateway: Gateway,
@@ -61,7 +61,7 @@ fn ask(dial: &Dial, method: &str, path: &str, headers: &[(&str, &str)]) -> Got {
 
 impl Site {
     fn new(index: &str, more: Value) -> Site {
-        // on a disk: some files are larger than memory for files may be
+        // on a disk: some files are larger than a memory file system may hold
         let dir = TempDir::below(&std::env::temp_dir());
         let root = dir.0.join("site");
         for folder in ["assets", "fonts", ".git"] {
@@ -99,7 +99,7 @@ impl Site {
 }
 
 #[test]
-fn files_come_with_their_type_and_are_kept_as_long_as_they_cannot_change() {
+fn files_are_served_with_content_type_and_cache_control() {
     let site = Site::new(V4, json!({}));
     let (kept, asked) = ("public, max-age=31536000, immutable", "no-cache");
     for (path, kind, cache, body) in [
@@ -141,7 +141,7 @@ fn files_come_with_their_type_and_are_kept_as_long_as_they_cannot_change() {
 }
 
 #[test]
-fn a_packed_form_is_sent_to_those_who_take_it() {
+fn compressed_files_are_sent_if_accepted() {
     let site = Site::new(V4, json!({}));
     for (accepted, coding, body) in [
         ("gzip, deflate, br, zstd", Some("br"), "as br"),
@@ -161,7 +161,7 @@ fn a_packed_form_is_sent_to_those_who_take_it() {
 }
 
 #[test]
-fn places_inside_the_page_are_the_page_and_nothing_else_is() {
+fn page_routes_return_the_index_and_other_paths_do_not() {
     let site = Site::new(V4, json!({}));
     let page = site.get("/", &[]);
     assert_eq!((page.status(), page.header("Cache-Control")), ("200", Some("no-cache")));
@@ -194,13 +194,13 @@ fn places_inside_the_page_are_the_page_and_nothing_else_is() {
 }
 
 #[test]
-fn our_own_page_stays_and_drops_the_worker_of_the_other_when_it_is_alone_again() {
+fn own_page_stays_available_and_unregisters_the_other_service_worker() {
     let site = Site::new(V4, json!({}));
     let moved = site.get("/gatelet?a=b", &[HTML]);
     assert_eq!((moved.status(), moved.header("Location")), ("302", Some("/gatelet/?a=b")));
     let own = site.get("/gatelet/", &[HTML]);
     assert!(own.header("Content-Security-Policy").unwrap().starts_with("default-src 'none'"), "{}", own.head);
-    assert_eq!(site.get("/gatelet/sw.js", &[]).status(), "404", "only where the other page had its worker");
+    assert_eq!(site.get("/gatelet/sw.js", &[]).status(), "404", "only at the path of the other page's service worker");
     let alone = Plan::new().start();
     let worker = ask(&alone.dial(), "GET", "/sw.js?v=1", &[]);
     assert_eq!((worker.status(), worker.header("Content-Type")), ("200", Some("text/javascript")));
@@ -208,9 +208,9 @@ fn our_own_page_stays_and_drops_the_worker_of_the_other_when_it_is_alone_again()
 }
 
 #[test]
-fn the_index_is_stamped_for_its_protocol_and_its_inline_scripts_may_run() {
+fn index_gets_the_base_path_and_a_policy_that_allows_its_inline_scripts() {
     let hash = |script: &str| format!("'sha256-{}'", base64(&Sha256::digest(script)));
-    // line ends as Windows has them: a browser hashes line feeds
+    // CRLF line ends: browsers hash scripts with line feeds only
     let site = Site::new(&V4.replace("INLINE", &INLINE.replace('\n', "\r\n")), json!({ "basePath": "/a/b" }));
     let page = site.get("/a/b/", &[]);
     for part in [
@@ -247,7 +247,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_base_path_holds_all_of_the_page() {
+fn base_path_applies_to_the_whole_page() {
     let site = Site::new(V4, json!({ "basePath": "/x" }));
     for (path, to) in [("/x", "/x/"), ("/", "/x/"), ("/x?token=t", "/x/?token=t"), ("/x/gatelet", "/x/gatelet/")] {
         let got = site.get(path, &[HTML]);
@@ -271,11 +271,11 @@ fn a_base_path_holds_all_of_the_page() {
 }
 
 #[test]
-fn no_path_leads_out_of_the_directory() {
+fn paths_cannot_escape_the_directory() {
     let site = Site::new(V4, json!({}));
     let root = site.dir.0.join("site");
     let (secret, folder) = (site.dir.0.join("secret.txt"), site.dir.0.clone());
-    // wine shows links of this system as what they lead to
+    // wine shows symbolic links of the host as their targets
     if !runner::windows() {
         symlink(&secret, root.join("link.txt")).unwrap();
         symlink("../secret.txt", root.join("assets/up.txt")).unwrap();
@@ -283,7 +283,7 @@ fn no_path_leads_out_of_the_directory() {
         symlink("assets", root.join("inner")).unwrap();
         symlink(&secret, root.join("LICENSE.br")).unwrap();
     }
-    // a name that is a device's on Windows is never opened, even where it is a file
+    // a Windows device name is never opened, even where it is a regular file
     fs::write(root.join("aux.js"), OUTSIDE).unwrap();
     let absolute = secret.to_str().unwrap();
     let mut paths: Vec<String> =
@@ -365,9 +365,9 @@ fn no_path_leads_out_of_the_directory() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_opened_and_holds_nobody_up() {
+fn special_files_are_not_opened_and_do_not_block() {
     if runner::windows() {
-        return; // has no such files
+        return; // Windows has no such files
     }
     let site = Site::new(V4, json!({}));
     let pipe = site.dir.0.join("site/pipe.txt");
@@ -375,12 +375,12 @@ fn what_is_no_regular_file_is_not_opened_and_holds_nobody_up() {
     assert!(made.success());
     let begun = Instant::now();
     assert_eq!(site.get("/pipe.txt", &[HTML]).status(), "404");
-    assert!(begun.elapsed() < at_most(Duration::from_secs(5)), "nobody writes into the pipe");
+    assert!(begun.elapsed() < at_most(Duration::from_secs(5)), "the pipe has no writer");
     assert_eq!(site.get("/favicon.svg", &[]).status(), "200");
 }
 
 #[test]
-fn a_large_file_goes_out_in_pieces_and_a_slow_reader_keeps_nobody_waiting() {
+fn large_files_are_streamed_and_slow_readers_block_no_other_client() {
     let site = Site::new(V4, json!({}));
     let content: Vec<u8> = (0..20_000_001_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(site.dir.0.join("site/large.wasm"), &content).unwrap();
@@ -390,9 +390,9 @@ fn a_large_file_goes_out_in_pieces_and_a_slow_reader_keeps_nobody_waiting() {
     let mut first = [0; 12];
     slow.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    assert!(site.get("/large.wasm", &[]).body == content, "another reader has it all meanwhile");
+    assert!(site.get("/large.wasm", &[]).body == content, "another reader receives the whole file meanwhile");
     site.gateway.admin();
-    // a file that is cut while it is sent ends early, and is not filled up with anything
+    // a file truncated while it is sent ends the response early; the rest is not padded
     fs::write(site.dir.0.join("site/large.wasm"), b"").unwrap();
     let mut rest = Vec::new();
     slow.read_to_end(&mut rest).unwrap();
@@ -400,7 +400,7 @@ fn a_large_file_goes_out_in_pieces_and_a_slow_reader_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_large_file_over_a_slow_network_arrives_whole_however_long_that_takes() {
+fn large_files_over_a_slow_network_have_no_total_time_limit() {
     let site = Site::new(V4, json!({}));
     let content = vec![b'x'; 40_000_000];
     fs::write(site.dir.0.join("site/large.wasm"), &content).unwrap();
@@ -409,7 +409,7 @@ fn a_large_file_over_a_slow_network_arrives_whole_however_long_that_takes() {
     slow.write_all(format!("GET /large.wasm HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host).as_bytes()).unwrap();
     let (begun, mut got, mut piece) = (Instant::now(), 0, vec![0; 1 << 20]);
     loop {
-        // longer in all than a handshake may take
+        // longer in total than the handshake timeout
         if begun.elapsed() < Duration::from_secs(17) {
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -422,7 +422,7 @@ fn a_large_file_over_a_slow_network_arrives_whole_however_long_that_takes() {
 }
 
 #[test]
-fn the_bootstrap_document_is_for_those_who_are_let_in() {
+fn bootstrap_document_requires_authentication() {
     let site = Site::new(V4, json!({}));
     let paths =
         ["/control-ui-config.json", "/__openclaw/control-ui-config.json", "/__openclaw__/control-ui-config.json"];
@@ -450,7 +450,7 @@ fn the_bootstrap_document_is_for_those_who_are_let_in() {
 }
 
 #[test]
-fn passwords_guessed_over_http_are_counted_and_lock_out_nobody_who_connects() {
+fn http_password_attempts_are_rate_limited_without_locking_websocket_clients() {
     let password = "correct horse battery staple";
     let site = Site::new(V4, json!({ "auth": { "mode": "password", "password": password } }));
     let get = |bearer: &str| {
@@ -461,7 +461,7 @@ fn passwords_guessed_over_http_are_counted_and_lock_out_nobody_who_connects() {
     for _ in 0..10 {
         assert_eq!(get("guess"), "401");
     }
-    assert_eq!(get(password), "401", "even the right one is not looked at");
+    assert_eq!(get(password), "401", "even the right password is not checked");
     site.gateway.connect(&Who::v4().password(password)).expect("a client from the same address");
     let none = Site::new(V4, json!({ "auth": { "mode": "none" } }));
     assert_eq!(none.get("/control-ui-config.json", &[]).status(), "200");
@@ -470,17 +470,22 @@ fn passwords_guessed_over_http_are_counted_and_lock_out_nobody_who_connects() {
 }
 
 #[test]
-fn a_directory_without_a_page_is_said_everywhere_and_stops_nothing() {
+fn missing_index_is_reported_without_stopping_the_gateway() {
     let site = Site::new(V4, json!({}));
     fs::remove_file(site.dir.0.join("site/index.html")).unwrap();
-    // without a page not even its files: who may change the configuration must not read directories by it
+    // without an index no file is served: a client that may change the configuration must not read
+    // arbitrary directories through it
     for path in ["/", "/chat", "/index.html", "/favicon.svg", "/LICENSE"] {
         let got = site.get(path, &[HTML]);
         assert_eq!(got.status(), "503", "{path}");
         for part in ["gateway.controlUi.root", "no index.html", "openclaw/dist/control-ui", "/gatelet/"] {
             assert!(got.text().contains(part), "{part}: {}", got.text());
         }
-        assert!(!got.text().contains(site.dir.0.to_str().unwrap()), "strangers learn no path: {}", got.text());
+        assert!(
+            !got.text().contains(site.dir.0.to_str().unwrap()),
+            "the path is not shown to unauthenticated clients: {}",
+            got.text()
+        );
     }
     fs::write(site.dir.0.join("site/index.html"), vec![b'x'; 256 * 1024 + 1]).unwrap();
     assert_eq!(site.get("/", &[]).status(), "503", "no index is that large");
@@ -499,7 +504,7 @@ fn a_directory_without_a_page_is_said_everywhere_and_stops_nothing() {
 }
 
 #[test]
-fn the_gateway_tells_what_machine_it_is_on_and_which_key_is_its_own() {
+fn system_info_and_gateway_identity_are_reported() {
     let plan = Plan::new();
     let mut told = Vec::new();
     let mut plan = Some(plan);

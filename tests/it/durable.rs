@@ -1,5 +1,5 @@
-//! What a running gateway remembers: nothing is lost that was acknowledged, nothing is written that need not be, and a
-//! damaged or unwritable table is said, never forgotten.
+//! Durability of a running gateway: acknowledged changes survive, unnecessary writes do not happen,
+//! and a damaged or unwritable table is reported, never replaced by an empty one.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use super::client::{Device, Session, Who};
 use super::gateway::{code, paired, Gateway, Plan, TOKEN};
 use super::runner::until;
 
-/// Every file below `dir`: its bytes, its time of change in nanoseconds, its inode.
+/// Returns content, modification time in nanoseconds and inode of every file below `dir`.
 fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     entries
@@ -62,7 +62,7 @@ fn two_hundred_reconnects_of_a_known_device_change_no_file() {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_twenty_kills() {
+fn acknowledged_changes_survive_twenty_kills() {
     let mut gateway = Gateway::new();
     let mut devices: Vec<(Device, String, Who)> = Vec::new();
     for round in 0..20 {
@@ -94,7 +94,7 @@ fn what_was_acknowledged_is_there_after_twenty_kills() {
 }
 
 #[test]
-fn every_call_that_changes_the_table_is_durable_when_it_is_answered() {
+fn table_changes_are_durable_before_the_response() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
     let mut running = Some(gateway);
@@ -114,12 +114,12 @@ fn every_call_that_changes_the_table_is_durable_when_it_is_answered() {
 }
 
 #[test]
-fn a_device_that_was_removed_and_came_back_is_connected_while_its_old_connection_ends() {
+fn re_paired_device_is_connected_while_its_old_connection_closes() {
     let gateway = Gateway::new();
     let (device, old) = join(&gateway, &Who::v4());
     let mut admin = gateway.admin();
     admin.call("device.pair.remove", json!({ "deviceId": device.id })).unwrap();
-    // it has not read that it is closed, so the gateway still waits for its goodbye
+    // it has not read its close frame, so the gateway still waits for the closing handshake
     let new = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
     drop(old);
     let mut connections = || admin.call("gatelet.status", json!({})).unwrap()["connections"].as_u64();
@@ -131,7 +131,7 @@ fn a_device_that_was_removed_and_came_back_is_connected_while_its_old_connection
 }
 
 #[test]
-fn what_was_approved_of_a_node_is_exported_by_a_running_gateway_as_from_the_file() {
+fn export_of_approved_commands_is_the_same_with_and_without_a_gateway() {
     let plan = Gateway::new().stop();
     let (id, key) = (DeviceId(Sha256::digest([1; 32]).into()).to_string(), base64::encode_url(&[1; 32]));
     let record = json!({
@@ -151,14 +151,15 @@ fn what_was_approved_of_a_node_is_exported_by_a_running_gateway_as_from_the_file
     }
 }
 
-/// A table with three devices, none of them running.
+/// Returns the plan of a stopped gateway with three paired devices.
 fn three_devices() -> (Plan, Vec<Device>) {
     let gateway = Plan::with(json!({ "pairing": { "capacity": 4 } })).start();
     let devices = (0..3).map(|_| join(&gateway, &Who::v4()).0).collect();
     (gateway.stop(), devices)
 }
 
-/// Starts on a damaged table: how many devices came back, or `None` if it refused as it should.
+/// Starts on a damaged table. Returns the number of devices that reconnect, or `None` if the
+/// gateway refuses to start as it should.
 fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option<usize> {
     let table = plan.dir().join("pairing.table");
     std::fs::write(&table, bytes).unwrap();
@@ -172,7 +173,7 @@ fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option
         }
         Err((status, log)) => {
             assert!(status.code().is_some_and(|code| code != 0), "{what}: {status}");
-            assert!(log.contains("gatelet table"), "{what}: it names the way out: {log}");
+            assert!(log.contains("gatelet table"), "{what}: the log names the repair command: {log}");
             assert!(std::fs::read(&table).unwrap() == bytes, "{what}: the file is as it was");
             None
         }
@@ -180,11 +181,12 @@ fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option
 }
 
 #[test]
-fn a_damaged_table_starts_with_every_intact_device_or_not_at_all_and_is_never_empty() {
+fn damaged_table_keeps_every_intact_device_or_prevents_the_start() {
     let (plan, devices) = three_devices();
     let whole = std::fs::read(plan.dir().join("pairing.table")).unwrap();
     assert_eq!(start_on(&plan, &devices, &whole, "whole"), Some(3));
-    // the exhaustive walk is in store_images.rs; here, the process: in every slot of both copies a bit of head and body
+    // store_images.rs tests every bit; here the process is tested with one bit of head and body in
+    // every slot of both replicas
     let half = whole.len() / 2;
     for copy in [0, half] {
         for slot in 0..5 {
@@ -194,7 +196,7 @@ fn a_damaged_table_starts_with_every_intact_device_or_not_at_all_and_is_never_em
                 bytes[at] ^= 1 << (offset % 8);
                 let what = format!("bit {} of byte {at}", offset % 8);
                 let known = start_on(&plan, &devices, &bytes, &what);
-                assert!(known.is_none() || known == Some(3), "{what}: the other copy has it: {known:?}");
+                assert!(known.is_none() || known == Some(3), "{what}: the other replica has it: {known:?}");
             }
         }
     }
@@ -206,28 +208,30 @@ fn a_damaged_table_starts_with_every_intact_device_or_not_at_all_and_is_never_em
     assert_eq!(start_on(&plan, &devices, &vec![0; whole.len()], "zeros"), None);
     let mut both = whole.clone();
     (both[1024 + 90], both[half + 1024 + 90]) = (!both[1024 + 90], !both[half + 1024 + 90]);
-    assert_eq!(start_on(&plan, &devices, &both, "both copies of a device"), None);
+    assert_eq!(start_on(&plan, &devices, &both, "both replicas of a device"), None);
     assert_eq!(start_on(&plan, &devices, &whole, "whole again"), Some(3));
 }
 
 #[test]
-fn a_missing_key_beside_a_table_is_no_first_start() {
+fn table_without_its_key_file_prevents_the_start() {
     let (plan, _) = three_devices();
     let (key, table) = (plan.dir().join("table.key"), plan.dir().join("pairing.table"));
     let before = std::fs::read(&table).unwrap();
     std::fs::remove_file(&key).unwrap();
     let (status, log) = plan.clone().try_start().err().expect("it does not start");
     assert!(!status.success() && log.contains("table.key") && log.contains("gatelet table"), "{log}");
-    assert!(!key.exists() && std::fs::read(&table).unwrap() == before, "nothing is made anew");
+    assert!(!key.exists() && std::fs::read(&table).unwrap() == before, "no new file is created");
 }
 
-/// A gateway that may write no file beyond its first KiB, as on a disk that is full; see [`free_space`].
+/// Returns a gateway that cannot write a file beyond its first KiB, as on a full disk; see
+/// [`free_space`].
 fn on_a_full_disk(plan: Plan) -> Gateway {
     let plan = Gateway::stop(plan.start());
     plan.prefix(&limited("--fsize=1024:unlimited")).start()
 }
 
-/// Runs a program under that limit and lets writes beyond it fail, where the system would otherwise end the program.
+/// Returns a prefix that runs a program under this limit and makes writes beyond it fail; without
+/// the trap the signal would end the program.
 fn limited(limit: &str) -> [&str; 7] {
     ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", limit, "--"]
 }
@@ -239,7 +243,7 @@ fn free_space(gateway: &Gateway) {
 }
 
 #[test]
-fn on_a_full_disk_the_secret_still_lets_in_and_a_code_is_kept_for_later() {
+fn full_disk_admits_by_secret_and_keeps_setup_codes_unused() {
     let gateway = on_a_full_disk(Plan::new());
     let before = files(&gateway.plan.dir());
     let mut admin = gateway.admin();
@@ -253,11 +257,15 @@ fn on_a_full_disk_the_secret_still_lets_in_and_a_code_is_kept_for_later() {
 
     let session =
         gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).expect("with the secret, for this connection");
-    assert!(session.hello["auth"].get("deviceToken").is_none(), "nothing is promised: {}", session.hello["auth"]);
+    assert!(
+        session.hello["auth"].get("deviceToken").is_none(),
+        "no device token without a durable record: {}",
+        session.hello["auth"]
+    );
     gateway.logged(&[" admit ", &format!("conn={} ", session.conn()), "cannot be written"]);
     assert_eq!(admin.call("device.pair.list", json!({})).unwrap()["paired"], json!([]));
     assert_eq!(gateway.connect(&Who::v4().device(&by_token)).unwrap_err().code(), "AUTH_TOKEN_MISSING");
-    assert!(files(&gateway.plan.dir()) == before, "what cannot be written is not half written");
+    assert!(files(&gateway.plan.dir()) == before, "a failed write leaves the files unchanged");
 
     free_space(&gateway);
     gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).unwrap().token();
@@ -271,7 +279,7 @@ fn on_a_full_disk_the_secret_still_lets_in_and_a_code_is_kept_for_later() {
 }
 
 #[test]
-fn on_a_full_disk_a_known_device_comes_back_with_its_newest_token() {
+fn full_disk_admits_known_devices_with_their_newest_token() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
     let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();
@@ -279,14 +287,15 @@ fn on_a_full_disk_a_known_device_comes_back_with_its_newest_token() {
     own.leave();
     let gateway = on_a_full_disk(gateway.stop());
     let newest = rotated["token"].as_str().expect("its own token is given to it").to_string();
-    // using it ends the older ones, which is worth a write but not the device's place
+    // its first use ends the older tokens; a failed write of that must not cost the device its
+    // record
     for _ in 0..2 {
-        gateway.connect(&Who::v4().device(&device).device_token(&newest)).expect("known is known").leave();
+        gateway.connect(&Who::v4().device(&device).device_token(&newest)).expect("a known device is admitted").leave();
     }
 }
 
 #[test]
-fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
+fn failed_write_returns_an_error_and_changes_nothing() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
     let (shed, _) = join(&gateway, &Who::v4().node());
@@ -312,7 +321,8 @@ fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
     assert_eq!((&shown["revokedRoles"], shown.get("label")), (&json!([]), None));
     own.call("status", json!({})).expect("and was not closed");
     free_space(&gateway);
-    let approved = admin.call("node.pair.approve", json!({ "requestId": waits })).expect("it still waits");
+    let approved =
+        admin.call("node.pair.approve", json!({ "requestId": waits })).expect("the request is still pending");
     assert_eq!(approved["node"]["commands"], json!(["system.which"]));
     let again = admin.call("node.pair.approve", json!({ "requestId": waits })).unwrap_err();
     assert_eq!(again.message(), "unknown requestId", "now it is decided");
@@ -321,7 +331,7 @@ fn a_change_that_cannot_be_written_is_answered_so_and_did_not_happen() {
 }
 
 #[test]
-fn a_first_start_that_cannot_make_its_table_says_so_and_leaves_none() {
+fn first_start_that_cannot_create_the_table_fails_and_leaves_none() {
     let plan = Plan::new().prefix(&limited("--fsize=4096"));
     let (status, log) = plan.clone().try_start().err().expect("there is no room for a table");
     assert!(!status.success() && log.contains("pairing.table"), "{log}");

@@ -1,11 +1,12 @@
-//! What a gateway without an agent runtime says to clients that ask for what only an agent has.
+//! Responses of a gateway without an agent runtime to methods that only an agent can answer.
 
 use serde_json::{json, Value};
 
 use super::client::{Device, Session, Who};
 use super::gateway::{Gateway, TOKEN};
 
-/// `dialects scope method keys`: the top-level keys of the answer; `[]` is a list, `null` is itself.
+/// `dialects scope method keys`: the top-level keys of the response; `[]` is a list, `null` is
+/// itself.
 pub const READS: &str = "
 34 read sessions.list ts path count defaults sessions
 34 read sessions.preview ts previews
@@ -124,7 +125,7 @@ const ACTIONS: [(u32, &str, &str); 14] = [
     (3, "write", "tts.enable tts.disable tts.setProvider"),
 ];
 
-/// Everything that any of them asks for.
+/// Returns parameters that satisfy every method under test.
 fn params() -> Value {
     json!({ "sessionKey": "agent:main:main", "key": "agent:main:main", "sessionId": "s", "keys": ["agent:main:main"],
             "startDate": "2026-09-01", "endDate": "2026-09-30" })
@@ -134,7 +135,7 @@ fn operator(gateway: &Gateway, protocol: u32, scope: &str) -> Session {
     gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&[scope])).unwrap()
 }
 
-/// Calls it without the scope, which must be told, and with it.
+/// Calls a method without the scope, which must be rejected naming it, and then with it.
 fn with_and_without(
     gateway: &Gateway,
     protocol: u32,
@@ -148,7 +149,7 @@ fn with_and_without(
 }
 
 #[test]
-fn every_read_that_an_agent_would_answer_is_empty_in_the_shape_of_its_protocol() {
+fn agent_read_methods_return_empty_results_in_each_protocol() {
     let gateway = Gateway::new();
     let mut asked = 0;
     for line in READS.lines().filter(|line| !line.is_empty()) {
@@ -174,7 +175,7 @@ fn every_read_that_an_agent_would_answer_is_empty_in_the_shape_of_its_protocol()
 }
 
 #[test]
-fn every_action_that_needs_an_agent_is_unavailable_and_says_why() {
+fn agent_action_methods_return_unavailable_with_a_reason() {
     let gateway = Gateway::new();
     for (protocol, scope, methods) in ACTIONS {
         for method in methods.split(' ') {
@@ -188,7 +189,7 @@ fn every_action_that_needs_an_agent_is_unavailable_and_says_why() {
 }
 
 #[test]
-fn hello_names_what_has_an_answer_and_no_action() {
+fn hello_lists_answered_methods_but_no_agent_actions() {
     let gateway = Gateway::new();
     for (protocol, there, not_there) in [(3, "cron.list", "tasks.list"), (4, "tasks.list", "chat.send")] {
         let mut admin = operator(&gateway, protocol, "admin");
@@ -197,7 +198,7 @@ fn hello_names_what_has_an_answer_and_no_action() {
         assert_eq!((named(there), named(not_there), named("health")), (1, 0, 1), "protocol {protocol}");
         assert!(methods.iter().all(|method| named(method.as_str().unwrap()) == 1), "{methods:?}");
         for method in &methods {
-            // these would wait for somebody to decide, or are for nodes
+            // these would wait for a decision, or are for nodes
             let other = [
                 "exec.approval.request",
                 "skills.bins",
@@ -220,7 +221,7 @@ fn hello_names_what_has_an_answer_and_no_action() {
 }
 
 #[test]
-fn a_method_of_the_other_protocol_and_a_node_get_no_answer() {
+fn agent_methods_are_rejected_for_nodes_and_for_the_other_protocol() {
     let gateway = Gateway::new();
     let failed = operator(&gateway, 3, "admin").call("tasks.list", json!({})).unwrap_err();
     assert_eq!((failed.code(), failed.message()), ("INVALID_REQUEST", "unknown method: tasks.list"));

@@ -1,4 +1,5 @@
-//! Frames without end: who sends them keeps nobody waiting, takes no memory, and still hears why it is turned away.
+//! Endless frames: the sender delays no other client, uses bounded memory, and still receives the
+//! reason why it is closed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,20 +12,20 @@ use super::client::retry;
 use super::gateway::Gateway;
 use super::runner::{at_most, patience};
 
-/// The WebSocket of somebody who has shown nothing yet.
+/// Returns the WebSocket of an unauthenticated connection.
 fn stranger(gateway: &Gateway) -> TcpStream {
     let mut socket = gateway.dial().open();
     socket.challenge();
     socket.ws.get_ref().0.try_clone().unwrap()
 }
 
-/// A frame with that first byte and nothing in it, masked with zeros.
+/// Returns an empty frame with this first byte, masked with zeros.
 const fn empty(first: u8) -> [u8; 6] {
     [first, 0x80, 0, 0, 0, 0]
 }
 
 #[test]
-fn frames_without_end_keep_nobody_from_their_turn() {
+fn endless_frames_do_not_delay_other_clients() {
     let gateway = Gateway::new();
     for (begin, again, what) in [(None, 0x8a, "pongs"), (Some(0x01), 0x00, "pieces of a text that is empty")] {
         let mut stream = stranger(&gateway);
@@ -42,7 +43,7 @@ fn frames_without_end_keep_nobody_from_their_turn() {
                         break;
                     }
                     stream.write_all(&block).unwrap();
-                    // about as much as the system keeps for a reader
+                    // about as much as the system buffers for a reader
                     if count == 40 {
                         under_way.send(()).unwrap();
                     }
@@ -57,7 +58,7 @@ fn frames_without_end_keep_nobody_from_their_turn() {
 }
 
 #[test]
-fn strangers_who_say_nothing_have_their_lines_in_the_log_counted() {
+fn log_lines_of_silent_unauthenticated_connections_are_limited() {
     let gateway = Gateway::new();
     let mut silent: Vec<_> = (0..100).map(|_| gateway.dial().open()).collect();
     for socket in &mut silent {
@@ -71,10 +72,11 @@ fn strangers_who_say_nothing_have_their_lines_in_the_log_counted() {
 }
 
 #[test]
-fn pings_are_not_read_while_their_answers_are_not() {
+fn pings_are_not_read_while_their_pongs_are_not() {
     let gateway = Gateway::new();
     let mut stream = stranger(&gateway);
-    // the system keeps less for a slow reader then, and an emulated gateway has done with it before a stranger's time is over
+    // a smaller system buffer, so that an emulated gateway works through it before the handshake
+    // timeout
     rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10).unwrap();
     let block = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat().repeat(1000);
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -90,7 +92,7 @@ fn pings_are_not_read_while_their_answers_are_not() {
         }
     }
     gateway.admin();
-    // once they are read, so are the others
+    // once the pongs are read, the remaining pings are answered too
     let mut writer = stream.try_clone().unwrap();
     writer.set_write_timeout(Some(patience())).unwrap();
     let rest = [&block[sent % block.len()..], &[0x89, 0x84, 0, 0, 0, 0], b"last"].concat();
@@ -106,7 +108,7 @@ fn pings_are_not_read_while_their_answers_are_not() {
 }
 
 #[test]
-fn who_goes_on_talking_still_hears_why_it_is_closed() {
+fn close_reason_is_delivered_to_a_client_that_keeps_sending() {
     let gateway = Gateway::new();
     for (frame, code) in [
         (&[0x81, 0x81, 0, 0, 0, 0, 0xff][..], 1007_u16),

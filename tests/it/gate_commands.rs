@@ -1,4 +1,5 @@
-//! What a node may do, against a table written down a second time: by platform, as the protocol's documents have it.
+//! Commands that a node may run, checked against a second table by platform, taken from the
+//! protocol's documents.
 
 use gatelet::gate::commands::{approval_scopes, invoke_scope, platform, Denial, Lists, Node, Reason, Rules};
 use gatelet::gate::commands_known::{find, CommandSet, Platform, KNOWN};
@@ -24,7 +25,8 @@ const V4_HOST: &str = "system.run.prepare system.run system.which system.execApp
 const V4_DESKTOP: &str = "system.notify computer.act ollama.models ollama.chat anthropic.claude.sessions.list.v1 \
                           anthropic.claude.sessions.read.v1";
 const V4_LINUX: &str = "camera.list location.get";
-/// What our own node answers on Linux and OpenClaw's allowlist for Linux has not: the one row in which we differ.
+/// Commands that our own node supports on Linux and that OpenClaw's allowlist for Linux lacks: the
+/// only row that differs.
 const OURS_LINUX: &str = "device.info device.status";
 const V4_WINDOWS: &str = "camera.list location.get device.info device.status";
 const V4_UNKNOWN: &str = "camera.list location.get system.notify";
@@ -36,7 +38,8 @@ const APPROVED_BY_ADMIN: &str = "system.run.prepare system.run system.which syst
                                  terminal.upload";
 const INVOKED_BY_ADMIN: &str = "browser.proxy browser.proxy.upload.v1 fs.listDir terminal.upload";
 
-/// The numbers in files: the place in this list. Add at the end; a failure here means that files are read wrongly.
+/// Numbers of commands in files: the position in this list. Append only; a failure here means that
+/// existing files are misread.
 const NUMBERED: &str = "canvas.present canvas.hide canvas.navigate canvas.eval canvas.snapshot canvas.a2ui.push \
     canvas.a2ui.pushJSONL canvas.a2ui.reset camera.list camera.snap camera.clip screen.record location.get sms.send \
     system.run system.which system.notify system.execApprovals.get system.execApprovals.set browser.proxy \
@@ -50,7 +53,7 @@ const NUMBERED: &str = "canvas.present canvas.hide canvas.navigate canvas.eval c
     anthropic.claude.terminal.start.v1 file.fetch file.stat file.write file.create dir.list dir.fetch \
     workspace.memory workspace.skills openclaw.sessions.list.v1 openclaw.sessions.read.v1 logbook.snapshot";
 
-/// Platform and family as a node of both protocols may send them.
+/// Platform and device family as nodes of both protocols may send them.
 const DEVICES: [(Platform, &str, &str); 7] = [
     (Platform::Ios, "iOS 18.1", "iPad"),
     (Platform::Watchos, "watchOS 11.0", "Apple Watch"),
@@ -109,7 +112,7 @@ fn text(answer: Result<(), Denial<'_>>) -> String {
 }
 
 #[test]
-fn every_known_command_on_every_platform_in_both_dialects_is_as_the_documents_say() {
+fn known_commands_by_platform_and_protocol_match_the_documents() {
     let mut asked = 0;
     for dialect in [Dialect::V3, Dialect::V4] {
         for (kind, system, family) in DEVICES {
@@ -118,14 +121,14 @@ fn every_known_command_on_every_platform_in_both_dialects_is_as_the_documents_sa
                 let open = open(dialect, kind).iter().any(|groups| has(groups, name));
                 let declared = [name, "other.command"];
                 let rules = rules(node(dialect, system, family, &declared), &["other.command"], &[]);
-                // A command of the talk family is itself the sign of such a node.
+                // a command of the talk family itself marks its node as such
                 let open = open || (dialect == Dialect::V4 && has(&[V4_TALK], name));
                 let case = format!("{name} on {system} in {dialect:?}");
                 let expected = if open { vec![name, "other.command"] } else { vec!["other.command"] };
                 assert_eq!(rules.offered().collect::<Vec<_>>(), expected, "{case}");
                 let not_listed = Some("command not allowlisted");
                 assert_eq!(reason(rules.invoke(name, &all)), if open { None } else { not_listed }, "{case}");
-                // Not approved: what reaches into a computer is not even listed, the rest is not declared.
+                // not approved: host commands are not even listed, others are not declared
                 let host = dialect == Dialect::V4 && has(&[V4_HOST, V4_TALK], name);
                 let waits = if open && !host { Some("command not declared by node") } else { not_listed };
                 assert_eq!(reason(rules.invoke(name, &|one| one != name)), waits, "{case}");
@@ -137,7 +140,7 @@ fn every_known_command_on_every_platform_in_both_dialects_is_as_the_documents_sa
 }
 
 #[test]
-fn numbers_names_and_traits_of_the_table_are_what_files_and_documents_hold() {
+fn command_numbers_names_and_traits_are_stable() {
     let names: Vec<&str> = NUMBERED.split_whitespace().collect();
     assert_eq!(KNOWN.map(|known| known.name).to_vec(), names);
     for (number, known) in (0..).zip(&KNOWN) {
@@ -156,7 +159,7 @@ fn numbers_names_and_traits_of_the_table_are_what_files_and_documents_hold() {
 }
 
 #[test]
-fn an_approval_takes_pairing_then_write_then_admin() {
+fn approval_scopes_depend_on_the_kinds_of_commands() {
     let scopes = |list: &[Scope]| list.iter().copied().collect::<Scopes>();
     assert_eq!(approval_scopes([]), scopes(&[Scope::Pairing]));
     assert_eq!(approval_scopes(["a.plugin.command"]), scopes(&[Scope::Pairing, Scope::Write]));
@@ -166,7 +169,7 @@ fn an_approval_takes_pairing_then_write_then_admin() {
 }
 
 #[test]
-fn the_platform_is_guessed_in_protocol_3_and_must_fit_its_family_in_protocol_4() {
+fn platform_is_inferred_in_protocol_3_and_checked_in_protocol_4() {
     use Platform::*;
     for (system, family, v3, v4) in [
         ("ios", "", Ios, Ios),
@@ -221,7 +224,7 @@ fn the_platform_is_guessed_in_protocol_3_and_must_fit_its_family_in_protocol_4()
 }
 
 #[test]
-fn what_the_owner_allows_is_offered_and_what_he_denies_is_not() {
+fn allow_and_deny_lists_change_the_offered_commands() {
     let declared = ["camera.snap", "own.thing", "system.run", "worker.launch.v1", "canvas.eval"];
     for dialect in [Dialect::V3, Dialect::V4] {
         let node = node(dialect, "linux", "Linux", &declared);
@@ -232,7 +235,7 @@ fn what_the_owner_allows_is_offered_and_what_he_denies_is_not() {
         assert_eq!(wide.invoke("own.thing", &all), Ok(()));
         assert_eq!(reason(wide.invoke("Own.Thing", &all)), Some("command not allowlisted"), "names are exact");
         let both = rules(node, &["camera.snap", "system.run"], &["camera.snap", " system.run "]);
-        assert_eq!(both.offered().count(), 0, "to deny is stronger");
+        assert_eq!(both.offered().count(), 0, "deny takes precedence");
         assert_eq!(text(both.invoke("camera.snap", &all)), "\"camera.snap\" is blocked by gateway.nodes.commands.deny");
         let worker = rules(node, &["worker.launch.v1"], &[]);
         let opened = worker.offered().any(|name| name == "worker.launch.v1");
@@ -241,7 +244,7 @@ fn what_the_owner_allows_is_offered_and_what_he_denies_is_not() {
 }
 
 #[test]
-fn an_allowed_host_command_needs_its_approval_all_the_same() {
+fn allowed_host_commands_still_need_approval() {
     let declared = ["system.run", "system.notify"];
     let node = node(Dialect::V4, "linux", "Linux", &declared);
     let rules = rules(node, &["system.run"], &[]);
@@ -251,7 +254,7 @@ fn an_allowed_host_command_needs_its_approval_all_the_same() {
 }
 
 #[test]
-fn declared_commands_are_trimmed_and_offered_once_in_the_order_of_the_node() {
+fn declared_commands_are_trimmed_deduplicated_and_kept_in_order() {
     let declared = [" system.which", "", "system.run", "system.which ", "  ", "system.run"];
     let rules = rules(node(Dialect::V4, "linux", "Linux", &declared), &[""], &[]);
     assert_eq!(rules.offered().collect::<Vec<_>>(), ["system.which", "system.run"]);
@@ -259,7 +262,7 @@ fn declared_commands_are_trimmed_and_offered_once_in_the_order_of_the_node() {
 }
 
 #[test]
-fn the_first_reason_that_holds_is_given() {
+fn first_matching_denial_reason_is_returned() {
     for dialect in [Dialect::V3, Dialect::V4] {
         let some = ["computer.act", "system.notify"];
         let of = |declared| rules(node(dialect, "linux", "Linux", declared), &["extra"], &["system.which"]);
@@ -279,7 +282,7 @@ fn the_first_reason_that_holds_is_given() {
 }
 
 #[test]
-fn the_words_of_protocol_4_say_what_to_do() {
+fn protocol_4_denial_messages_state_the_remedy() {
     let declared = ["system.run", "computer.act"];
     let rules = rules(node(Dialect::V4, "linux", "Linux", &declared), &["extra"], &["talk.x", "denied"]);
     let waits = "waits for approval; run `gatelet nodes pending`, then `gatelet nodes approve <requestId>`";
@@ -300,7 +303,7 @@ fn the_words_of_protocol_4_say_what_to_do() {
 }
 
 #[test]
-fn talk_commands_are_open_to_nodes_that_talk_and_watch_commands_to_an_iphone() {
+fn talk_commands_need_a_talk_node_and_watch_commands_an_iphone() {
     let of = |talk, declared| rules(Node { talk, ..node(Dialect::V4, "plan9", "", declared) }, &[], &[]);
     const WORD: &str = "talk.ptt.once";
     assert_eq!(reason(of(false, &["camera.list"]).invoke(WORD, &all)), Some("command not allowlisted"));
@@ -321,7 +324,7 @@ fn talk_commands_are_open_to_nodes_that_talk_and_watch_commands_to_an_iphone() {
 }
 
 #[test]
-fn a_surface_widens_only_by_what_is_offered_and_keeps_what_was_approved() {
+fn only_offered_commands_widen_the_approved_ones() {
     let mut approved = CommandSet::default();
     assert!(approved.insert("system.which") && approved.insert("browser.proxy"));
     assert!(!approved.insert("own.thing"), "has no number");
@@ -338,12 +341,12 @@ fn a_surface_widens_only_by_what_is_offered_and_keeps_what_was_approved() {
         assert_eq!(of(declared).widens(&old), wider, "{declared:?}");
     }
     let wider = of(&["system.which", "system.run"]);
-    assert_eq!(wider.invoke("system.which", &old), Ok(()), "while the owner is asked again");
+    assert_eq!(wider.invoke("system.which", &old), Ok(()), "while another approval is pending");
     assert_eq!(reason(wider.invoke("system.run", &old)), Some("command not allowlisted"));
 }
 
 #[test]
-fn a_set_of_commands_keeps_its_bits_and_those_of_a_newer_gatelet() {
+fn command_set_round_trips_including_unknown_bits() {
     for (number, known) in KNOWN.iter().enumerate() {
         let mut set = CommandSet::default();
         assert!(set.insert(known.name));

@@ -1,8 +1,10 @@
-//! `policy::decide` held against a second, plain statement of the rules, and against what must hold of every decision.
+//! Checks `policy::decide` against a second, plain implementation of the rules, and against
+//! invariants of every decision.
 //!
-//! The full product of all facts, options and table situations has 76 thousand million rows. It is walked in three parts that
-//! are complete in what can matter together (the rules before the credential; devices; no device), ten million rows in all, and
-//! a random sample of the whole product would find a part that matters elsewhere.
+//! The full product of all facts, options and table states has 76 thousand million rows. Three
+//! parts of it are walked completely, each with all axes that can interact (rules before the
+//! credential; devices; no device), ten million rows in total. A random sample of the whole product
+//! detects an axis that matters outside its part.
 
 use std::collections::HashSet;
 
@@ -18,7 +20,7 @@ use gatelet::gate::table::{Cell, Room, Table};
 use super::gate_policy_spec::{everything_in, expected, Known};
 
 #[test]
-fn the_rules_before_the_credential_are_those_of_the_plain_statement() {
+fn rules_before_the_credential_match_the_plain_implementation() {
     let axes = Axes::base()
         .all(&[PHASE, ROOM, PROTOCOL, ROLE, CONTROL_UI, LOCAL, HOST, ORIGIN, AUTH, INSECURE, DISABLE, FALLBACK])
         .some(SITUATION, &[NO_DEVICE, BAD_PROOF, NEW, KNOWN])
@@ -27,16 +29,16 @@ fn the_rules_before_the_credential_are_those_of_the_plain_statement() {
 }
 
 #[test]
-fn who_presents_a_device_is_judged_as_in_the_plain_statement() {
+fn decisions_with_a_device_match_the_plain_implementation() {
     let device = [LOCAL, SITUATION, SECRET, TOKEN, CODE, IDENTITY, AUTHORIZED, CIDR, AUTH, PAIRING, AUTO_LOCAL];
     let axes = || Axes::base().all(&device).some(ROLE, &[0, 1]);
     assert_eq!(compare(&axes().all(&[REQUESTED])), 4_423_680);
-    // The protocol matters only to who asks for nothing.
+    // the protocol matters only for clients that request no scopes
     assert_eq!(compare(&axes().some(PROTOCOL, &[1]).some(REQUESTED, &[1])), 884_736);
 }
 
 #[test]
-fn who_presents_no_device_is_judged_as_in_the_plain_statement() {
+fn decisions_without_a_device_match_the_plain_implementation() {
     let axes = Axes::base()
         .all(&[CONTROL_UI, LOCAL, SECRET, TOKEN, CODE, IDENTITY, REQUESTED, AUTH, PAIRING, INSECURE, DISABLE])
         .some(SITUATION, &[NO_DEVICE, BAD_PROOF])
@@ -47,7 +49,7 @@ fn who_presents_no_device_is_judged_as_in_the_plain_statement() {
 }
 
 #[test]
-fn no_fact_matters_where_the_plain_statement_does_not_ask_for_it() {
+fn random_rows_of_the_whole_product_match_the_plain_implementation() {
     let world = World::new();
     for dials in sample(1_000_000) {
         world.check(&world.row(&dials));
@@ -55,7 +57,7 @@ fn no_fact_matters_where_the_plain_statement_does_not_ask_for_it() {
 }
 
 #[test]
-fn the_refusals_of_the_policy_are_all_within_reach_and_speak_for_their_own_rule() {
+fn every_policy_refusal_is_reachable_and_reported_with_its_rule() {
     let world = World::new();
     let mut seen = HashSet::new();
     for dials in sample(400_000) {
@@ -76,7 +78,7 @@ fn the_refusals_of_the_policy_are_all_within_reach_and_speak_for_their_own_rule(
 }
 
 #[test]
-fn nobody_is_admitted_without_a_credential_nor_gets_more_than_it_gives() {
+fn admission_requires_a_credential_and_grants_no_more_than_it() {
     let world = World::new();
     let mut admitted = 0;
     for dials in sample(600_000) {
@@ -91,7 +93,7 @@ fn nobody_is_admitted_without_a_credential_nor_gets_more_than_it_gives() {
 }
 
 #[test]
-fn no_address_admits_anybody_but_by_the_three_options_that_say_so() {
+fn address_admits_only_through_the_three_options_for_it() {
     let world = World::new();
     let mut helped = 0;
     for mut dials in sample(400_000) {
@@ -107,10 +109,10 @@ fn no_address_admits_anybody_but_by_the_three_options_that_say_so() {
                 || cidr == 1 && row.facts.role == Some(Role::Node) && secret;
             match (far, near) {
                 (None, Some(_)) => {
-                    assert!(by_option, "an address let it in: {row:?}");
+                    assert!(by_option, "an address caused the admission: {row:?}");
                     helped += 1;
                 }
-                (Some(_), None) => panic!("an address kept it out: {row:?}"),
+                (Some(_), None) => panic!("an address caused the rejection: {row:?}"),
                 (Some(far), Some(near)) => assert!(everything_in(near.scopes).covers(far.scopes), "{row:?}"),
                 (None, None) => {}
             }
@@ -120,7 +122,7 @@ fn no_address_admits_anybody_but_by_the_three_options_that_say_so() {
 }
 
 #[test]
-fn a_wrong_credential_beside_a_right_one_costs_nothing() {
+fn invalid_credential_next_to_a_valid_one_does_not_change_the_decision() {
     let world = World::new();
     let wrong: [(usize, &[usize]); 4] = [(SECRET, &[1, 2]), (TOKEN, &[1]), (CODE, &[1]), (IDENTITY, &[1])];
     let mut compared = 0;
@@ -142,7 +144,7 @@ fn a_wrong_credential_beside_a_right_one_costs_nothing() {
 }
 
 #[test]
-fn one_more_right_credential_never_shuts_anybody_out() {
+fn additional_valid_credential_never_causes_rejection() {
     let world = World::new();
     let right: [(usize, &[usize]); 5] =
         [(SECRET, &[RIGHT]), (TOKEN, &[2]), (CODE, &[2, 3, 4, 5]), (IDENTITY, &[2]), (AUTHORIZED, &[1])];
@@ -156,13 +158,14 @@ fn one_more_right_credential_never_shuts_anybody_out() {
             for value in values {
                 dials[axis] = *value;
                 let row = world.row(&dials);
-                // Exception: with a full table, what would be remembered is refused where `auth.mode: none` alone would not be.
+                // exception: with a full table, a pairing is rejected where `auth.mode: none` alone
+                // would admit
                 let excused = row.room() == Room::Full && row.policy.auth == AuthMode::None && row.facts.local;
                 let Some(with) = world.admission(&row) else {
                     assert!(excused, "{row:?}");
                     continue;
                 };
-                // A code says what its bearer gets; the others give all that is asked for.
+                // a code grants a fixed set; other credentials grant everything requested
                 if axis != CODE {
                     assert!(everything_in(with.scopes).covers(without.scopes), "{row:?}");
                 }
@@ -173,7 +176,7 @@ fn one_more_right_credential_never_shuts_anybody_out() {
 }
 
 #[test]
-fn asking_for_more_scopes_costs_none_of_those_it_has() {
+fn requesting_more_scopes_keeps_granted_ones() {
     let world = World::new();
     for dials in sample(200_000) {
         let row = world.row(&dials);
@@ -181,14 +184,16 @@ fn asking_for_more_scopes_costs_none_of_those_it_has() {
         for more in Scope::ALL {
             let mut greedy = row.clone();
             greedy.facts.requested = row.facts.requested.with(Scopes::of(more));
-            let Some(after) = world.admission(&greedy) else { panic!("asking for {more:?} shut it out: {row:?}") };
-            assert_eq!(before.scopes.without(after.scopes), Scopes::NONE, "asking for {more:?}: {row:?}");
+            let Some(after) = world.admission(&greedy) else {
+                panic!("requesting {more:?} caused a rejection: {row:?}")
+            };
+            assert_eq!(before.scopes.without(after.scopes), Scopes::NONE, "requesting {more:?}: {row:?}");
         }
     }
 }
 
 #[test]
-fn a_revoked_role_stays_out_whatever_is_shown_but_a_code_for_it() {
+fn revoked_role_is_admitted_only_by_a_setup_code_for_it() {
     let world = World::new();
     let mut kept_out = 0;
     for mut dials in sample(400_000) {
@@ -206,7 +211,7 @@ fn a_revoked_role_stays_out_whatever_is_shown_but_a_code_for_it() {
     assert!(kept_out > 10_000, "{kept_out}");
 }
 
-/// The rules a refusal may come from; none for those that are not the policy's to give.
+/// Returns the rules that may give this refusal; none for refusals that the policy does not give.
 fn rules_of(refusal: Refusal) -> &'static [Rule] {
     use Refusal::*;
     match refusal {
@@ -230,7 +235,8 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
     }
 }
 
-/// Nobody is admitted without a credential, nor gets more than it gives. Asked of every row of every walk.
+/// Asserts that an admission has a credential and grants no more than it. Runs on every row of
+/// every walk.
 fn assert_earned(row: &Row, admission: &Admission) {
     let facts = &row.facts;
     let keyed = matches!(facts.proof, Proof::Valid { .. }) && !(facts.control_ui && row.policy.disable_device_auth);
@@ -243,7 +249,7 @@ fn assert_earned(row: &Row, admission: &Admission) {
     };
     let approved = match row.known() {
         Known::Yes { roles, scopes, .. } if keyed && roles.contains(admission.role) => Some(scopes),
-        // A code gives the role back; the scopes stayed.
+        // a code restores the role; the scopes were kept
         Known::Yes { scopes, .. } if code.is_some() => Some(scopes),
         _ => None,
     };
@@ -254,12 +260,12 @@ fn assert_earned(row: &Row, admission: &Admission) {
     }
 }
 
-/// What holds of every admission by itself.
+/// Asserts the invariants of a single admission.
 fn assert_shape(row: &Row, admission: &Admission) {
     assert!(admission.role == Role::Operator || admission.scopes.is_empty() && admission.ask.is_empty(), "{row:?}");
     assert!(admission.scopes.and(admission.ask).is_empty(), "{row:?}");
     match (admission.place, row.known(), row.room()) {
-        (Place::Nowhere(_), ..) => assert!(admission.ask.is_empty(), "nobody to ask for: {row:?}"),
+        (Place::Nowhere(_), ..) => assert!(admission.ask.is_empty(), "no record to request scopes for: {row:?}"),
         (Place::Known(slot), Known::Yes { slot: stands, roles, .. }, _) => {
             assert_eq!(slot, stands);
             assert!(roles.contains(admission.role), "{row:?}");
@@ -280,7 +286,7 @@ fn assert_shape(row: &Row, admission: &Admission) {
     }
 }
 
-// --- the axes, and walks through their product -----------------------------------------------------------------------
+// --- the axes, and walks through their product ---------------------------------------------------
 
 const PHASE: usize = 0;
 const ROOM: usize = 1;
@@ -305,12 +311,12 @@ const INSECURE: usize = 19;
 const DISABLE: usize = 20;
 const FALLBACK: usize = 21;
 
-/// Values of each axis, in the order above.
+/// Number of values of each axis, in the order above.
 const SIZES: [usize; 22] = [3, 2, 6, 3, 2, 2, 4, 5, 16, 4, 3, 6, 3, 2, 2, 5, 4, 2, 2, 2, 2, 2];
 
 type Dials = [usize; SIZES.len()];
 
-// values of SITUATION and SECRET that the tests name
+// values of SITUATION and SECRET that tests name
 const NO_DEVICE: usize = 0;
 const BAD_PROOF: usize = 1;
 const NEW: usize = 2;
@@ -318,7 +324,7 @@ const KNOWN: usize = 5;
 const REVOKED: std::ops::Range<usize> = 10..13;
 const RIGHT: usize = 3;
 
-/// Which values of each axis a walk takes; the first one unless said otherwise.
+/// Values of each axis that a walk takes; the first one unless stated otherwise.
 struct Axes(Vec<Vec<usize>>);
 
 impl Axes {
@@ -350,7 +356,8 @@ impl Axes {
     }
 }
 
-/// Compares the gate with the plain statement at each row, on two threads. Says how many rows there were.
+/// Compares the gate with the plain implementation at each row, on two threads. Returns the number
+/// of rows.
 fn compare(axes: &Axes) -> u64 {
     std::thread::scope(|scope| {
         let half = |odd: u64| {
@@ -363,11 +370,12 @@ fn compare(axes: &Axes) -> u64 {
             }
         };
         let other = scope.spawn(half(1));
-        half(0)() + other.join().expect("the other half holds too")
+        half(0)() + other.join().expect("the other half passes too")
     })
 }
 
-/// Rows of the whole product, drawn at random but the same ones each time. What ends a decision early is drawn less often.
+/// Rows of the whole product, drawn at random from a fixed seed. Values that end a decision early
+/// are drawn less often.
 fn sample(rows: usize) -> impl Iterator<Item = Dials> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: usize| {
@@ -388,12 +396,12 @@ fn sample(rows: usize) -> impl Iterator<Item = Dials> {
     })
 }
 
-// --- what each value of an axis stands for ----------------------------------------------------------------------------
+// --- meaning of each axis value ------------------------------------------------------------------
 
 const ID: DeviceId = DeviceId([7; 32]);
 const KEY: PublicKey = PublicKey([8; 32]);
 
-/// A device that proves itself or not, and a table that knows it or not.
+/// Proof of a device and its state in the table.
 struct Situation {
     proof: Proof,
     known: Known,
@@ -404,7 +412,7 @@ struct World {
     situations: Vec<Situation>,
 }
 
-/// One row: everything that goes into a decision.
+/// One row: all inputs of a decision.
 #[derive(Clone)]
 struct Row<'w> {
     facts: Facts,
@@ -539,7 +547,8 @@ const PROOFS: [Refusal; 6] = [
     Refusal::PublicKeyInvalid,
 ];
 
-/// A table with strangers in it: an owner's one, and then silent ones, of which slot 1 is the oldest.
+/// Returns a table with one device paired by the owner and evictable ones after it, of which slot 1
+/// is the oldest.
 fn table(capacity: usize, strangers: u8, old: bool) -> Table<Box<[Cell]>> {
     let mut table = Table::new(vec![Cell::FREE; capacity].into_boxed_slice(), 99, TableAge(0));
     for n in 0..strangers {
@@ -553,7 +562,7 @@ fn table(capacity: usize, strangers: u8, old: bool) -> Table<Box<[Cell]>> {
     table
 }
 
-/// The device stands in a full table, so that room cannot matter for it.
+/// Returns a situation with the device in a full table, so that capacity cannot matter for it.
 fn known(roles: Roles, revoked: Roles, scopes: Scopes, provenance: Provenance) -> Situation {
     let mut table = table(3, 2, false);
     let slot = Slot(2);

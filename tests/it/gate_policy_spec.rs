@@ -1,5 +1,6 @@
-//! The rules of the gate once more, from the list in the product's description and as plainly as it goes: every way in is a
-//! line of its own, asked in the order of the list, with nothing shared between the lines. Slow and dull on purpose.
+//! Second implementation of the gate's rules, from the list in the product description and as plain
+//! as possible: every path of admission is a line of its own, checked in the order of the list,
+//! with nothing shared between lines. Deliberately slow and repetitive.
 
 use gatelet::gate::device::Provenance;
 use gatelet::gate::facts::*;
@@ -9,11 +10,12 @@ use gatelet::gate::refusal::{Refusal, Rule};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::table::Room;
 
-/// What the table says about the device that proved itself.
+/// State in the table of the device that proved its key.
 #[derive(Clone, Copy, Debug)]
 pub enum Known {
     No,
-    /// Its id stands there with another key. Cannot be, because an id is the hash of a key; the gate must not trip over it.
+    /// The id is in the table with another key. Cannot happen, because an id is the hash of a key;
+    /// the gate must still handle it.
     UnderAnotherKey,
     Yes {
         slot: Slot,
@@ -24,7 +26,7 @@ pub enum Known {
     },
 }
 
-/// What the gate has to answer.
+/// Returns the verdict that the gate must give.
 pub fn expected(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Verdict {
     let verdict = before_capacity(facts, policy, known, room);
     match verdict.outcome {
@@ -34,7 +36,7 @@ pub fn expected(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Ver
 }
 
 fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Verdict {
-    // 8, the part that is asked first: a gateway that is not running admits nobody.
+    // 8, the part that is checked first: a gateway that is still starting admits no client
     if facts.phase == Phase::Starting {
         return no(Rule::Capacity, Refusal::Starting);
     }
@@ -42,7 +44,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
         return no(Rule::Capacity, Refusal::Stopping);
     }
 
-    // 2: the highest of 3 and 4 in the client's range.
+    // 2: the highest of 3 and 4 in the client's range
     let speaks = |number| facts.min_protocol <= number && number <= facts.max_protocol;
     let dialect = match (speaks(4), speaks(3)) {
         (true, _) => Dialect::V4,
@@ -89,7 +91,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                 Code::Right(grant) if adds(grant, roles, scopes) => Some(grant),
                 _ => None,
             };
-            // The owner's code lets in whom it names, revoked or not.
+            // a setup code of the owner admits its device, revoked or not
             if let Some(grant) = code {
                 let has = scopes.with(grant.scopes);
                 let lacks = wants.without(everything_in(has));
@@ -104,12 +106,13 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                     ask,
                 );
             }
-            // Revoked in this role, or in the only ones it had: stays out, secret or not.
+            // revoked in this role, or in the only roles it had: rejected, with or without the
+            // secret
             let nothing_left = roles == Roles::NONE && revoked != Roles::NONE;
             if revoked.contains(role) || nothing_left {
                 return no(Rule::Revoked, Refusal::DeviceRevoked);
             }
-            // Approved for this role.
+            // approved for this role
             if roles.contains(role) {
                 let rule = if facts.device_token == DeviceToken::Wrong { Rule::StaleToken } else { Rule::KnownDevice };
                 let method = match (facts.secret, policy.auth) {
@@ -127,7 +130,8 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                 }
                 return yes(rule, gets(wants, scopes), method, Place::Known(slot), lacks);
             }
-            // Known in another role only: as a new device, but nobody who proves a known key is turned away for good.
+            // known in another role only: treated as a new device, but a proven known key is never
+            // rejected permanently
             match way_in(facts, policy, role, wants) {
                 Way::Paired(rule, method, pairing) => {
                     let pairing = Pairing { provenance, ..pairing };
@@ -162,12 +166,12 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
     }
 }
 
-/// How a device comes in that has no approved role to come in by.
+/// Path of admission for a device without an approved role.
 enum Way {
     Paired(Rule, Method, Pairing),
-    /// Not remembered: `auth.mode: none`.
+    /// Admitted without a record: `auth.mode: none`.
     Free,
-    /// For the owner.
+    /// Waits for the owner's decision.
     Waits(Rule),
     None(Rule, Refusal),
 }
@@ -176,7 +180,7 @@ fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
     let secret = facts.secret == Secret::Right;
     let by_secret = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
     let paired = |provenance| Pairing { provenance, roles: Roles::of(role), scopes: wants };
-    // What gives all that is asked for.
+    // paths that grant everything requested
     if facts.authorized_key {
         return Way::Paired(Rule::AuthorizedKey, Method::Device, paired(Provenance::Config));
     }
@@ -186,14 +190,15 @@ fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
     if facts.identity == Identity::Right && policy.pairing == PairingMode::Token {
         return Way::Paired(Rule::Identity, Method::TrustedProxy, paired(Provenance::Identity));
     }
-    // What gives what the code carries.
+    // paths that grant what the code carries
     if let Code::Right(Grant { roles, scopes }) = facts.code {
         if roles.contains(role) {
             let pairing = Pairing { provenance: Provenance::Code, roles, scopes };
             return Way::Paired(Rule::SetupCode, Method::SetupCode, pairing);
         }
     }
-    // Strict, and the owner made an exception for these, who hold the secret as well.
+    // strict mode, and the owner configured an exception for nodes of this range that hold the
+    // secret
     if secret && role == Role::Node && facts.cidr {
         return Way::Paired(Rule::Cidr, by_secret, paired(Provenance::Cidr));
     }
@@ -213,7 +218,7 @@ fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
     Way::None(rule, why)
 }
 
-/// 7.8 and 7.9: for this connection only, or not at all.
+/// 7.8 and 7.9: admission for this connection only, or rejection.
 fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) -> Verdict {
     let secret = facts.secret == Secret::Right;
     let vouched = facts.identity == Identity::Right;
@@ -246,13 +251,13 @@ fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) 
         }
         return device_missing;
     }
-    // A good code without a device has nobody to pair.
+    // a valid code without a device cannot pair anything
     if let Code::Right(_) = facts.code {
         return device_missing;
     }
     let has_secret_to_give = policy.auth == AuthMode::Token || policy.auth == AuthMode::Password;
     if facts.code == Code::Absent && facts.secret == Secret::Absent && has_secret_to_give {
-        // A page that would be let in with the secret alone is told about the secret.
+        // a page that the secret alone would admit is asked for the secret
         let operator_page_allowed = page && page_allowed && role == Role::Operator;
         if !operator_page_allowed {
             return device_missing;
@@ -286,7 +291,8 @@ fn what_was_wrong(facts: &Facts, policy: &Policy) -> (Rule, Refusal) {
     (Rule::Credential, why)
 }
 
-/// Nodes have no scopes; a protocol 3 operator that names none means admin.
+/// Returns the requested scopes: nodes have none; a protocol 3 operator that names none means
+/// admin.
 fn wants(facts: &Facts, role: Role) -> Scopes {
     if role == Role::Node {
         Scopes::NONE
@@ -295,7 +301,8 @@ fn wants(facts: &Facts, role: Role) -> Scopes {
     }
 }
 
-/// What a session gets of what it wants. If the device has not got all of that, then also what it has and larger wants include.
+/// Returns the scopes granted of `wants`. If the device lacks some of them, the result also
+/// contains the scopes it has that `wants` implies.
 fn gets(wants: Scopes, has: Scopes) -> Scopes {
     if wants.without(everything_in(has)) == Scopes::NONE {
         return wants;
@@ -305,14 +312,14 @@ fn gets(wants: Scopes, has: Scopes) -> Scopes {
     Scope::ALL.into_iter().filter(|scope| wanted(scope) || included(scope)).collect()
 }
 
-/// Is there a role or a scope in the code that the device does not have?
+/// Returns whether the code has a role or scope that the device lacks.
 fn adds(grant: Grant, roles: Roles, scopes: Scopes) -> bool {
     let role = Role::ALL.into_iter().any(|role| grant.roles.contains(role) && !roles.contains(role));
     let scope = grant.scopes.iter().any(|scope| !everything_in(scopes).contains(scope));
     role || scope
 }
 
-/// The set and what it implies, from the table in `protocol.md` 9.3.
+/// Returns the set and everything it implies, from the table in `protocol.md` 9.3.
 pub fn everything_in(scopes: Scopes) -> Scopes {
     let mut all = scopes;
     if scopes.contains(Scope::Admin) {

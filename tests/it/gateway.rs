@@ -1,5 +1,5 @@
-//! A gateway under test: the binary (runner.rs says which) as a process of its own, with its own state directory and any free
-//! port.
+//! A gateway under test: the binary (chosen by runner.rs) as a separate process with its own state
+//! directory and any free port.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -17,21 +17,21 @@ use serde_json::{json, Value};
 use super::client::{retry, Dial, Refused, Session, Who};
 use super::runner::{self, at_most, patience};
 
-/// The token of every gateway under test.
+/// Token of every gateway under test.
 pub const TOKEN: &str = "the-right-token-of-the-gateway-under-test";
 
-/// How a gateway is to be started.
+/// Configuration and command line with which to start a gateway.
 #[derive(Clone)]
 pub struct Plan {
-    /// The `gateway` section.
+    /// The `gateway` section of the configuration.
     pub config: Value,
     pub args: Vec<String>,
-    /// What runs the binary, before the runner of the environment.
+    /// Command that runs the binary, before the runner of the environment.
     pub prefix: Vec<String>,
     dir: Arc<TempDir>,
 }
 
-/// A running gateway; killed when dropped.
+/// Running gateway; killed when dropped.
 pub struct Gateway {
     pub plan: Plan,
     child: Child,
@@ -46,7 +46,7 @@ impl Plan {
         Plan::with(json!({}))
     }
 
-    /// That section, with [`TOKEN`] where it says nothing about `auth`.
+    /// Returns a plan with this section, and with [`TOKEN`] unless it contains `auth`.
     pub fn with(mut config: Value) -> Plan {
         if config.get("auth").is_none() {
             config["auth"] = json!({ "mode": "token", "token": TOKEN });
@@ -54,7 +54,7 @@ impl Plan {
         Plan { config, args: Vec::new(), prefix: Vec::new(), dir: Arc::new(TempDir::new()) }
     }
 
-    /// With its files on this machine's disk, where a sync takes its time.
+    /// Places the files on this machine's disk, where a sync takes time.
     #[allow(dead_code, reason = "only tests/faults kills often enough for that to matter")]
     pub fn on_disk(self) -> Plan {
         Plan { dir: Arc::new(TempDir::below(&std::env::temp_dir())), ..self }
@@ -65,12 +65,12 @@ impl Plan {
         self
     }
 
-    /// The state directory.
+    /// Returns the state directory.
     pub fn dir(&self) -> PathBuf {
         self.dir.0.join("state")
     }
 
-    /// The command of that subcommand for this plan's directories, in a clean environment.
+    /// Returns a command that runs a subcommand on this plan's directories, in a clean environment.
     pub fn command(&self, args: &[&str]) -> Command {
         let config = self.dir.0.join("gatelet.json");
         std::fs::write(&config, json!({ "gateway": self.config }).to_string()).unwrap();
@@ -78,28 +78,28 @@ impl Plan {
         let mut command = runner::command(&self.prefix, args);
         command.env("HOME", &self.dir.0);
         command.env("GATELET_STATE_DIR", runner::path(&self.dir())).env("GATELET_CONFIG", runner::path(&config));
-        // The machine of the tests may be a container, where the default is every interface.
+        // the test machine may be a container, where the default bind is every interface
         if self.config.get("bind").is_none() {
             command.env("GATELET_BIND", "loopback");
         }
         command
     }
 
-    /// What that subcommand says and its exit code, which is negative after a signal.
+    /// Runs a subcommand; returns its exit code, negative after a signal, and its output.
     pub fn run(&self, args: &[&str]) -> (i32, String) {
         let output = self.command(args).output().unwrap_or_else(|error| panic!("{args:?}: {error}"));
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (output.status.code().unwrap_or(-1), said)
     }
 
-    /// What that subcommand says; it must succeed.
+    /// Runs a subcommand that must succeed and returns its output.
     pub fn good(&self, args: &[&str]) -> String {
         let (code, said) = self.run(args);
         assert_eq!(code, 0, "gatelet {args:?}: {said}");
         said
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the gateway and waits until it is ready.
     pub fn start(self) -> Gateway {
         match self.try_start() {
             Ok(gateway) => gateway,
@@ -107,7 +107,7 @@ impl Plan {
         }
     }
 
-    /// Starts it; its exit status and what it said if it ends instead of getting ready.
+    /// Starts the gateway; error with exit status and output if it exits before it is ready.
     pub fn try_start(self) -> Result<Gateway, (ExitStatus, String)> {
         let address = self.dir().join("gateway.addr");
         let _ = std::fs::remove_file(&address);
@@ -168,17 +168,17 @@ impl Gateway {
         self.dial().connect(who)
     }
 
-    /// An administrator that the table does not know.
+    /// Connects as an administrator without a device.
     pub fn admin(&self) -> Session {
         self.connect(&Who::v4().token(TOKEN)).unwrap()
     }
 
-    /// A fresh setup code of that profile.
+    /// Returns a new setup code of this profile.
     pub fn code(&self, profile: &str) -> String {
         code(&mut self.admin(), profile)
     }
 
-    /// A fresh setup code for an operator with these scopes, as the command line makes it.
+    /// Returns a new setup code for an operator with these scopes, made by the command line.
     pub fn narrow_code(&self, scopes: &str) -> String {
         let made: Value = serde_json::from_str(&self.plan.good(&["pair", "--scopes", scopes, "--json"])).unwrap();
         made["code"].as_str().unwrap().to_string()
@@ -188,12 +188,12 @@ impl Gateway {
         self.child.id()
     }
 
-    /// What it has said so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits for a line of the log that holds all these parts.
+    /// Waits for a line of the log that contains all these parts.
     pub fn logged(&self, parts: &[&str]) -> String {
         let begun = Instant::now();
         loop {
@@ -206,18 +206,19 @@ impl Gateway {
         }
     }
 
-    /// Asks it to stop and does not wait: as systemd does, or with Ctrl-C, into which wine makes an interrupt.
+    /// Requests a stop without waiting: with SIGTERM as systemd does, or under wine with SIGINT,
+    /// which becomes Ctrl-C.
     pub fn terminate(&self) {
         self.signal(if runner::windows() { "INT" } else { "TERM" });
     }
 
-    /// Sends it that signal.
+    /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let words = ["-c", "kill -\"$0\" \"$1\"", name, &self.pid().to_string()];
         assert!(Command::new("sh").args(words).status().unwrap().success());
     }
 
-    /// Asks it to stop, waits until it has, and gives back how to start it again.
+    /// Stops the gateway, waits for its exit, and returns its plan.
     pub fn stop(mut self) -> Plan {
         self.terminate();
         let begun = Instant::now();
@@ -229,7 +230,8 @@ impl Gateway {
             thread::sleep(Duration::from_millis(2));
         };
         if runner::windows() && status.signal() == Some(11) {
-            // one of some hundred that wine interrupts crashes in wine, after it has ended and before the interrupt's thread has
+            // about one in some hundred interrupted programs crashes inside wine after its own
+            // exit, before the thread of the interrupt
             self.logged(&["info stopped"]);
         } else {
             assert!(status.success(), "stopped with {status}:\n{}", self.log());
@@ -238,7 +240,7 @@ impl Gateway {
         self.plan.clone()
     }
 
-    /// Ends it as a power cut would end a process, and gives back how to start it again.
+    /// Kills the process and returns its plan.
     pub fn kill(mut self) -> Plan {
         self.child.kill().unwrap();
         let status = self.child.wait().unwrap();
@@ -257,31 +259,32 @@ impl Drop for Gateway {
     }
 }
 
-/// A fresh setup code of that profile.
+/// Returns a new setup code of this profile.
 pub fn code(admin: &mut Session, profile: &str) -> String {
     let made = admin.call("device.pair.setupCode", json!({ "bootstrapProfile": profile })).unwrap();
     made["code"].as_str().unwrap().to_string()
 }
 
-/// The record of that device in `device.pair.list`.
+/// Returns the device's record in `device.pair.list`.
 pub fn paired(admin: &mut Session, id: &str) -> Option<Value> {
     let list = admin.call("device.pair.list", json!({})).unwrap();
     list["paired"].as_array().unwrap().iter().find(|device| device["deviceId"] == id).cloned()
 }
 
-/// The pending request of that device in `device.pair.list`.
+/// Returns the device's pending request in `device.pair.list`.
 pub fn pending(admin: &mut Session, id: &str) -> Option<Value> {
     let list = admin.call("device.pair.list", json!({})).unwrap();
     list["pending"].as_array().unwrap().iter().find(|device| device["deviceId"] == id).cloned()
 }
 
-/// Addresses of `lo` in a namespace of a test's own: clients and the gateway that they reach, side by side.
+/// Addresses of `lo` in a test's own network namespace, for clients and for the gateway.
 const ADDRESSES: [&str; 6] = ["172.18.0.1", "172.18.0.2", "192.168.1.20", "192.168.1.5", "100.64.1.2", "100.64.1.1"];
 const INSIDE: &str = "GATELET_TEST_NAMESPACE";
 
-/// Is this test inside the network namespace it needs? If not, runs it again there, where `lo` has [`ADDRESSES`] and nothing
-/// else can be reached, and holds it to having passed and having said `said`. Fails where there are none, and under
-/// wine, whose server makes the sockets and stays outside.
+/// Returns whether this test runs inside the network namespace it needs. If not, runs it again
+/// there, where `lo` has [`ADDRESSES`] and no other network is reachable, and asserts that it
+/// passed and printed `said`. Fails where namespaces are not available, and under wine, whose
+/// server creates the sockets and stays outside.
 pub fn in_a_namespace(test: &str, said: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -303,7 +306,7 @@ pub fn in_a_namespace(test: &str, said: &str) -> bool {
     false
 }
 
-/// A new directory, removed when dropped; in memory where the system has a place for that.
+/// New directory, removed when dropped; in memory where the system has a place for that.
 pub struct TempDir(pub PathBuf);
 
 impl TempDir {

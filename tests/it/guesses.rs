@@ -1,4 +1,5 @@
-//! Guessing: at passwords, at setup codes, from one address and many, and what it costs those who need no guess.
+//! Attempts at passwords and setup codes, from one address and from many, and their effect on
+//! clients with valid credentials.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Barrier;
@@ -14,20 +15,20 @@ use super::runner::{at_most, patience, until};
 
 const PASSWORD: &str = "correct horse battery staple";
 
-/// What guessers were told.
+/// Responses to failed attempts.
 #[derive(Default)]
 struct Told {
-    /// That it is wrong: so it was looked at.
+    /// Attempts that were checked and rejected as wrong.
     wrong: AtomicU64,
-    /// To try again later.
+    /// Attempts rejected with a request to try again later.
     later: AtomicU64,
 }
 
-/// More than one address has places in a line.
+/// More clients than one address has places in a queue of attempts.
 const GUESSERS: usize = limits::GUESSES_WAITING / 2 + 6;
 
-/// Runs `meanwhile` while guessers from that address try as fast as they can, and the line is full of them. Gives back what they
-/// were told, and holds it to the rate in all.
+/// Runs `meanwhile` while clients at one address make attempts as fast as they can and fill the
+/// queue. Returns their responses, and asserts the rate in total.
 fn while_guessed(
     from: &Dial,
     guess: impl Fn(u64) -> Who + Sync,
@@ -44,26 +45,26 @@ fn while_guessed(
                     let counter = match refused.code() {
                         "AUTH_RATE_LIMITED" => &told.later,
                         code if code == wrong => &told.wrong,
-                        other => panic!("a guess is told {other}"),
+                        other => panic!("an attempt was rejected with {other}"),
                     };
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         let ends = Ends(&over);
-        until(|| told.later.load(Ordering::Relaxed) > 0, || "the line is never full".into());
+        until(|| told.later.load(Ordering::Relaxed) > 0, || "the attempt queue was never full".into());
         meanwhile();
         drop(ends);
     });
     let spent = begun.elapsed().as_millis() as u64;
     let looked_at = told.wrong.load(Ordering::Relaxed);
     let most = limits::GUESSES_AT_ONCE + limits::GUESSES_WAITING as u64 + spent / every_ms;
-    assert!((limits::GUESSES_AT_ONCE..=most).contains(&looked_at), "{looked_at} guesses looked at in {spent} ms");
+    assert!((limits::GUESSES_AT_ONCE..=most).contains(&looked_at), "{looked_at} attempts checked in {spent} ms");
     let later = told.later.load(Ordering::Relaxed);
     println!("{spent} ms: {looked_at} guesses looked at, {later} not; at most {most}");
 }
 
-/// Ends the guessing however the test ends.
+/// Ends the attempts however the test ends.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -72,12 +73,12 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// How long a guess may wait for its turn, and some time to come in.
+/// Returns the longest wait for an attempt, plus time for the handshake.
 fn in_turn() -> Duration {
     at_most(Duration::from_millis(limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000))
 }
 
-/// Comes in at the first try, in that time.
+/// Connects and asserts that the first attempt succeeds within this time.
 fn comes_in(what: &str, dial: &Dial, who: &Who, within: Duration) -> Session {
     let begun = Instant::now();
     let session = dial.connect(who).unwrap_or_else(|refused| panic!("{what}: {refused:?}"));
@@ -88,7 +89,7 @@ fn comes_in(what: &str, dial: &Dial, who: &Who, within: Duration) -> Session {
 }
 
 #[test]
-fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
+fn password_attempts_have_a_fixed_total_rate_without_blocking_valid_clients() {
     let (known, listed, new, behind) = (Device::new(), Device::new(), Device::new(), Device::new());
     let gateway = Plan::with(json!({
         "auth": { "mode": "password", "password": PASSWORD }, "pairing": { "authorizedKeys": [listed.public] },
@@ -98,7 +99,7 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
     let mut admin = gateway.connect(&right()).unwrap();
     gateway.connect(&right().device(&known).scopes(&["read"])).unwrap().leave();
     let setup = code(&mut admin, "full");
-    // each guess with a key of its own, or with none
+    // each attempt with a new key, or without one
     let guess = |n: u64| match n % 2 {
         0 => Who::v4().password(&format!("guess {n}")),
         _ => Who::v4().password(&format!("guess {n}")).device(&Device::new()),
@@ -110,7 +111,7 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
         let less = comes_in("a known key, same address", &here, &Who::v4().device(&known), at_once);
         assert_eq!(less.scopes(), ["read"], "it asks for more than it has");
         let more = comes_in("a known key and the password", &here, &right().device(&known), at_once);
-        assert!(more.scopes().contains(&"admin".to_string()), "its password is looked at: {:?}", more.scopes());
+        assert!(more.scopes().contains(&"admin".to_string()), "its password is checked: {:?}", more.scopes());
         comes_in("a listed key and an old password", &here, &Who::v4().password("old").device(&listed), at_once);
         comes_in("a code, same address", &here, &Who::v4().code(&setup).device(&Device::new()), at_once);
         let list = gateway.plan.good(&["devices", "list"]);
@@ -119,7 +120,7 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
         thread::scope(|scope| {
             scope.spawn(|| drop(comes_in("a new key, another address", &there(2), &right().device(&new), in_turn)));
             scope.spawn(|| drop(comes_in("no key, another address", &there(3), &right(), in_turn)));
-            // behind the same NAT, as often as a guesser tries
+            // behind the same NAT, retrying as often as the attacker
             let begun = Instant::now();
             let comes = || here.connect(&right().device(&behind)).is_ok();
             let tries = (1..).find(|_| comes() || begun.elapsed() > 2 * patience());
@@ -132,11 +133,12 @@ fn passwords_are_guessed_at_a_fixed_rate_and_nobody_is_kept_out_for_it() {
 }
 
 #[test]
-fn a_paired_key_guesses_at_its_own_rate_wherever_it_is_and_whatever_it_shows_beside() {
+fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credentials() {
     let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let mut admin = gateway.connect(&Who::v4().password(PASSWORD)).unwrap();
     let mut limited = || code(&mut admin, "limited");
-    // with a right code that has nothing to give, the password in its own field or in the token's
+    // with a valid code that grants nothing new; the password in its own field or in the token
+    // field
     for way in 0..4 {
         let device = Device::new();
         let who = Who::v4().scopes(&["read"]).device(&device);
@@ -148,21 +150,25 @@ fn a_paired_key_guesses_at_its_own_rate_wherever_it_is_and_whatever_it_shows_bes
             2 => json!({ "deviceToken": token, "token": guess }),
             _ => json!({ "bootstrapToken": code, "password": guess }),
         };
-        // each from another address; it is let in by its key every time, and what it guesses is not looked at any more
+        // each from another address: its key admits it every time, and its passwords are no longer
+        // checked after the limit
         for n in 0..2 * limits::THROTTLE_TRIES {
             let from = gateway.dial().from(&format!("127.0.{}.{}", 1 + way, 1 + n));
             from.connect(&Who { auth: with(&format!("guess {n}")), ..who.clone() }).unwrap().leave();
         }
         let greedy = Who { auth: with(PASSWORD), ..who.clone() }.scopes(&["read", "admin"]);
         let scopes = gateway.connect(&greedy).unwrap().scopes();
-        assert!(!scopes.contains(&"admin".to_string()), "{way}: the right one, found by guessing: {scopes:?}");
+        assert!(
+            !scopes.contains(&"admin".to_string()),
+            "{way}: the right password is not checked after the limit: {scopes:?}"
+        );
         let other = gateway.connect(&Who::v4().password(PASSWORD).device(&Device::new())).unwrap();
-        assert_eq!(other.scopes(), ["admin"], "and nobody else waits for that");
+        assert_eq!(other.scopes(), ["admin"], "other clients are not delayed");
     }
 }
 
 #[test]
-fn who_has_a_code_guesses_no_password_beside_it_for_nothing() {
+fn password_attempts_next_to_a_valid_code_are_rate_limited() {
     let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let code = code(&mut gateway.connect(&Who::v4().password(PASSWORD)).unwrap(), "full");
     let looked_at = AtomicU64::new(0);
@@ -171,7 +177,7 @@ fn who_has_a_code_guesses_no_password_beside_it_for_nothing() {
         for _ in 0..8 {
             scope.spawn(|| {
                 while begun.elapsed() < at_most(Duration::from_secs(4)) {
-                    // without a device the code is not used up
+                    // without a device the code is not consumed
                     let both = Who { auth: json!({ "password": "guess", "bootstrapToken": code }), ..Who::v4() };
                     let refused = gateway.connect(&both).unwrap_err();
                     looked_at.fetch_add(u64::from(refused.code() != "AUTH_RATE_LIMITED"), Ordering::Relaxed);
@@ -186,7 +192,7 @@ fn who_has_a_code_guesses_no_password_beside_it_for_nothing() {
 }
 
 #[test]
-fn setup_codes_are_guessed_at_a_fixed_rate_and_outlive_it() {
+fn setup_code_attempts_have_a_fixed_rate_and_do_not_end_the_code() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let [first, second] = [0, 1].map(|_| code(&mut admin, "full"));
@@ -213,7 +219,7 @@ fn setup_codes_are_guessed_at_a_fixed_rate_and_outlive_it() {
 }
 
 #[test]
-fn one_code_lets_one_of_a_hundred_in_in_both_ways_of_pairing() {
+fn one_setup_code_admits_one_of_a_hundred_concurrent_clients() {
     for pairing in ["token", "strict"] {
         let gateway = Plan::with(json!({
             "auth": { "mode": "token", "token": TOKEN }, "pairing": { "mode": pairing },
@@ -227,7 +233,7 @@ fn one_code_lets_one_of_a_hundred_in_in_both_ways_of_pairing() {
             for n in 0..100 {
                 let (dial, code, start, admitted) = (&dial, &code, &start, &admitted);
                 scope.spawn(move || {
-                    // a page, an old program, a node of any kind: all with the same code, typed as people do
+                    // a page, an old program, a node: all with the same code, typed as people do
                     let device = Device::new();
                     let who = match n % 3 {
                         0 => Who::v4().code(code),
@@ -242,7 +248,7 @@ fn one_code_lets_one_of_a_hundred_in_in_both_ways_of_pairing() {
                             assert!(!session.token().is_empty());
                             admitted.fetch_add(1, Ordering::Relaxed);
                         }
-                        // the line of guesses may be full: a race of a hundred is one
+                        // the queue of attempts may be full: a race of a hundred counts as one
                         Err(refused) => assert!(
                             ["AUTH_BOOTSTRAP_TOKEN_INVALID", "AUTH_RATE_LIMITED"].contains(&refused.code()),
                             "{refused:?}"

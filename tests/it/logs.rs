@@ -1,4 +1,5 @@
-//! The log as something that can be read: `logs.tail` in both protocols, `gatelet logs`, the log file, `gatelet events`.
+//! Readers of the log: `logs.tail` in both protocols, `gatelet logs`, the log file, `gatelet
+//! events`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,11 +17,11 @@ fn talkative() -> Plan {
     Plan::new().prefix(&["env", "GATELET_LOG=debug"])
 }
 
-/// Makes the gateway log that many lines.
+/// Makes the gateway log this many lines.
 fn chatter(session: &mut Session, lines: usize) {
     for at in 0..lines {
         session.socket.text("no JSON");
-        // the answer of now and then keeps the gateway's outbox and ours small
+        // a response from time to time keeps the gateway's send queue and ours small
         if at % 500 == 0 {
             session.call("health", json!({})).unwrap();
         }
@@ -42,7 +43,7 @@ fn said(tail: &Value, part: &str) -> bool {
 }
 
 #[test]
-fn the_log_is_read_in_both_protocols_as_the_programs_of_both_expect_it() {
+fn logs_tail_has_the_format_of_each_protocol() {
     let gateway = Gateway::new();
     for who in [Who::v3(), Who::v4()] {
         let mut session = gateway.connect(&who.token(TOKEN).scopes(&["read"])).unwrap();
@@ -60,7 +61,7 @@ fn the_log_is_read_in_both_protocols_as_the_programs_of_both_expect_it() {
 }
 
 #[test]
-fn with_its_cursor_a_reader_gets_what_came_since_and_nothing_twice() {
+fn cursor_returns_only_new_lines() {
     let gateway = Gateway::new();
     let mut session = gateway.admin();
     let first = tail(&mut session, json!({}));
@@ -78,7 +79,7 @@ fn with_its_cursor_a_reader_gets_what_came_since_and_nothing_twice() {
 }
 
 #[test]
-fn a_cursor_from_before_a_restart_or_of_lines_that_are_gone_begins_anew_and_says_so() {
+fn outdated_cursor_restarts_with_reset_set() {
     let mut gateway = talkative().start();
     let mut session = gateway.admin();
     let old = tail(&mut session, json!({}))["cursor"].clone();
@@ -94,7 +95,7 @@ fn a_cursor_from_before_a_restart_or_of_lines_that_are_gone_begins_anew_and_says
 }
 
 #[test]
-fn what_is_asked_for_has_limits_and_not_everybody_may_ask() {
+fn logs_tail_checks_limits_and_scopes() {
     let gateway = Gateway::new();
     let mut session = gateway.admin();
     for (params, problem) in [
@@ -115,7 +116,7 @@ fn what_is_asked_for_has_limits_and_not_everybody_may_ask() {
 }
 
 #[test]
-fn the_command_prints_the_log_and_follows_it_through_a_restart() {
+fn logs_command_follows_the_log_through_a_restart() {
     let mut gateway = Gateway::new();
     let plan = gateway.plan.clone();
     let all = plan.good(&["logs"]);
@@ -146,7 +147,7 @@ fn the_command_prints_the_log_and_follows_it_through_a_restart() {
 }
 
 #[test]
-fn what_is_followed_ends_well_when_nobody_reads_it_any_more() {
+fn following_commands_exit_with_0_when_their_output_is_closed() {
     let gateway = Gateway::new();
     let mut logs = Program::start_for_one_line(gateway.plan.command(&["logs", "--follow"]));
     let mut events = Program::start_for_one_line({
@@ -154,7 +155,7 @@ fn what_is_followed_ends_well_when_nobody_reads_it_any_more() {
         let who = Who::v4().page().token(TOKEN).device(&Device::new());
         let address = gateway.dial().page(&format!("127.0.0.1:{}", gateway.port));
         std::thread::spawn(move || {
-            // somebody comes and goes until the command listens
+            // another client connects and leaves until the command listens
             for _ in 0..1000 {
                 let Ok(session) = address.connect(&who) else { return };
                 std::thread::sleep(std::time::Duration::from_millis(20));
@@ -169,13 +170,13 @@ fn what_is_followed_ends_well_when_nobody_reads_it_any_more() {
 }
 
 #[test]
-fn the_command_prints_events_until_the_gateway_is_gone() {
+fn events_command_prints_events_until_the_gateway_ends() {
     let gateway = Gateway::new();
     let plan = gateway.plan.clone();
     let mut pairings = Program::start(plan.command(&["events", "--filter", "device.pair"]));
     let mut all = Program::start(plan.command(&["events", "--json"]));
     let begun = std::time::Instant::now();
-    // they are there when they have said hello
+    // connected once their hello was sent
     while plan.good(&["status", "--json"]).matches("\"operators\": 3").count() == 0 {
         assert!(begun.elapsed() < runner::patience(), "{}", plan.good(&["status", "--json"]));
     }
@@ -199,7 +200,7 @@ fn the_command_prints_events_until_the_gateway_is_gone() {
 }
 
 #[test]
-fn a_log_file_is_written_only_where_it_is_asked_for_and_never_grows_beyond_its_size() {
+fn log_file_is_optional_and_bounded() {
     let mut plan = talkative();
     let file = plan.dir().parent().unwrap().join("gatelet.log");
     let path = runner::path(&file).into_string().unwrap();

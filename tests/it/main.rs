@@ -1,4 +1,4 @@
-//! The integration tests: one binary, a module per behaviour.
+//! Integration tests: one binary, one module per behaviour.
 
 mod cli_files;
 mod client;

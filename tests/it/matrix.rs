@@ -1,8 +1,8 @@
-//! The matrix: who is let in, from where, under which name, through what, with what in hand, as which device.
+//! Admission matrix: address, Host and Origin, proxy headers, credential, device.
 //!
-//! `matrix.tsv` has one line and one verdict for each of the 1800 cells; `UPDATE=1` writes it from [`verdict`]. A test walks
-//! every line over real sockets, in both protocols, from real addresses: it starts itself again inside a network namespace
-//! of its own, where the loopback interface has them all.
+//! `matrix.tsv` has one line and one verdict for each of the 1800 cells; `UPDATE=1` writes it from
+//! [`verdict`]. A test checks every line over real sockets, in both protocols, from real addresses:
+//! it runs itself again inside a network namespace whose loopback interface has all of them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,18 @@ use serde_json::{json, Value};
 use super::client::{Device, Dial, Session, Sign, Who};
 use super::gateway::{code, in_a_namespace, Gateway, Plan, TOKEN};
 
-/// Where the client is; the mapped one is an IPv4 client of an IPv6 listener.
+/// Address of the client; `mapped` is an IPv4 client of an IPv6 listener.
 const PEERS: [&str; 5] = ["loopback", "172.18.0.1", "192.168.1.20", "100.64.1.2", "mapped"];
-/// What Host and Origin say. `none` is a program without Origin; `foreign` is walked twice: a page of another site, and a
-/// page of our own under a rebound name.
+/// Kind of Host and Origin. `none` is a program without Origin; `foreign` is tested twice: a page
+/// of another site, and a page of the gateway under a rebound name.
 const HOSTS: [&str; 5] = ["loopback", "ip", "local", "foreign", "none"];
-/// Proxy headers, and whether the peer that sends them stands in `trustedProxies`.
+/// Proxy headers, and whether the peer that sends them is in `trustedProxies`.
 const PROXIES: [&str; 3] = ["none", "trusted", "untrusted"];
-/// What is presented. `none` proves nothing: a device is named, and signed for with somebody else's key. `key` is the device's
-/// own signature and nothing else; `device-token` the token of the known device (of the revoked one, its own old one).
+/// Credential presented. `none` proves nothing: a device is named, and signed for with another key.
+/// `key` is only the device's own signature; `device-token` is the token of the known device (for
+/// the revoked one, its old token).
 const CREDENTIALS: [&str; 6] = ["right", "wrong", "none", "device-token", "key", "code"];
-/// What the table knows of the device.
+/// State of the device in the table.
 const DEVICES: [&str; 4] = ["none", "new", "known", "revoked"];
 
 type Cell = [&'static str; 5];
@@ -41,34 +42,36 @@ fn cells() -> Vec<Cell> {
     cells
 }
 
-/// The verdict of a cell: `admit` with its rule, or the refusal's code with its rule. No line reads the peer or the proxy:
-/// the address decides nothing.
+/// Returns the verdict of a cell: `admit` with its rule, or the refusal's code with its rule. Peer
+/// and proxy are never used: the address decides nothing.
 fn verdict([_, host, _, credential, device]: Cell) -> &'static str {
     let page = host != "none";
     match (host, credential, device) {
-        // 4: a page of another site, or under a name that is not ours, whatever it holds
+        // 4: a page of another site, or under a foreign name, is rejected with any credential
         ("foreign", _, _) => "CONTROL_UI_ORIGIN_NOT_ALLOWED 4",
 
-        // 7.8: the token alone is enough for a program; a page needs a device, and anybody does who brings no secret
+        // 7.8: the token alone admits a program; a page needs a device, and so does a client
+        // without the secret
         (_, "right", "none") if !page => "admit 7.8",
         (_, "wrong", "none") => "AUTH_TOKEN_MISMATCH 6",
         (_, _, "none") if page => "CONTROL_UI_DEVICE_IDENTITY_REQUIRED 7.8",
         (_, _, "none") => "DEVICE_IDENTITY_REQUIRED 7.8",
 
-        // 5: a device is who signs, not who is named
+        // 5: a device is proven by its signature, not by its name
         (_, "none", _) => "DEVICE_AUTH_SIGNATURE_INVALID 5",
 
-        // 7.3, 7.4: a new device is paired by the token or by a code, and by nothing else
+        // 7.3, 7.4: a new device is paired by the token or by a code only
         (_, "right", "new") => "admit 7.3",
         (_, "code", "new") => "admit 7.4",
         (_, "wrong", "new") => "AUTH_TOKEN_MISMATCH 6",
         (_, "device-token", "new") => "AUTH_DEVICE_TOKEN_MISMATCH 6",
         (_, _, "new") => "AUTH_TOKEN_MISSING 6",
 
-        // 7.1: a known device is let in by its key, whatever else it sends
+        // 7.1: a known device is admitted by its key, with any other credential
         (_, _, "known") => "admit 7.1",
 
-        // 7.7: a revoked one stays out, token or not, until the owner says otherwise, by a new code for example
+        // 7.7: a revoked device is rejected with or without the token, until the owner restores it,
+        // for example with a new code
         (_, "code", _) => "admit 7.4",
         (_, _, _) => "DEVICE_REVOKED 7.7",
     }
@@ -87,7 +90,7 @@ fn written() -> String {
     text
 }
 
-/// The lines of the file in the repository.
+/// Returns the lines of the file in the repository.
 fn table() -> BTreeMap<Vec<String>, String> {
     let text = std::fs::read_to_string(file()).expect("tests/it/matrix.tsv; UPDATE=1 writes it");
     let lines = text.lines().skip(1).map(|line| line.split('\t').map(str::to_string).collect::<Vec<_>>());
@@ -95,16 +98,16 @@ fn table() -> BTreeMap<Vec<String>, String> {
 }
 
 #[test]
-fn the_table_in_the_repository_has_1800_lines_and_the_verdicts_of_the_rules() {
+fn matrix_file_has_1800_lines_with_the_verdicts_of_the_rules() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(file(), written()).unwrap();
     }
     assert_eq!(table().len(), 1800);
-    assert_eq!(std::fs::read_to_string(file()).unwrap(), written(), "UPDATE=1 writes it anew");
+    assert_eq!(std::fs::read_to_string(file()).unwrap(), written(), "UPDATE=1 rewrites it");
 }
 
 #[test]
-fn neither_the_address_nor_a_proxy_header_decides_and_a_foreign_page_is_never_let_in() {
+fn address_and_proxy_headers_do_not_matter_and_foreign_pages_are_rejected() {
     let table = table();
     let of = |cell: Cell| table[&cell.map(str::to_string).to_vec()].as_str();
     for cell @ [peer, host, proxy, credential, device] in cells() {
@@ -124,11 +127,11 @@ fn neither_the_address_nor_a_proxy_header_decides_and_a_foreign_page_is_never_le
     }
 }
 
-// --- the walk -------------------------------------------------------------------------------------------------------
+// --- the walk over real sockets ------------------------------------------------------------------
 
 #[test]
-fn every_cell_of_the_matrix_over_real_sockets_from_real_addresses() {
-    let name = "matrix::every_cell_of_the_matrix_over_real_sockets_from_real_addresses";
+fn every_matrix_cell_holds_over_real_sockets() {
+    let name = "matrix::every_matrix_cell_holds_over_real_sockets";
     if !in_a_namespace(name, "walked 1800 cells") {
         return;
     }
@@ -151,9 +154,9 @@ fn every_cell_of_the_matrix_over_real_sockets_from_real_addresses() {
     println!("walked {walked} cells");
 }
 
-/// Host and Origin.
+/// Returns Host and Origin for a cell.
 fn dials([_, host, ..]: Cell) -> Vec<(&'static str, Option<&'static str>)> {
-    // the published port is not the gateway's
+    // the published port differs from the gateway's
     match host {
         "loopback" => vec![("127.0.0.1:8080", Some("http://127.0.0.1:8080"))],
         "ip" => vec![("192.168.1.5:8080", Some("http://192.168.1.5:8080"))],
@@ -168,7 +171,7 @@ fn dials([_, host, ..]: Cell) -> Vec<(&'static str, Option<&'static str>)> {
     }
 }
 
-/// One gateway, its owner, and the two devices that it knows.
+/// One gateway, its administrator, and the two devices in its table.
 struct House {
     gateway: Gateway,
     admin: Session,
@@ -196,7 +199,7 @@ impl House {
         House { gateway, admin, known, revoked, code: None }
     }
 
-    /// The verdict of one cell, and afterwards everything as it was.
+    /// Returns the verdict of one cell and restores the previous state.
     fn walk(&mut self, cell: Cell, host: &(&str, Option<&str>), protocol: u32) -> String {
         let [peer, _, proxy, credential, state] = cell;
         let fresh = Device::new();
@@ -248,7 +251,7 @@ impl House {
         dial.header("X-Forwarded-For", "203.0.113.7")
     }
 
-    /// An admission tells its rule in the log, and whom the gateway saw.
+    /// Returns the rule of an admission from the log, and checks the address logged for the client.
     fn admitted(&mut self, cell: Cell, session: Session) -> String {
         let line = self.gateway.logged(&[" admit ", &format!("conn={} ", session.conn())]);
         let (peer, client, via) = seen(cell);
@@ -292,7 +295,8 @@ impl House {
     }
 }
 
-/// Peer, client and way, as the gateway has to see them: folded, and through the proxy only if it is trusted.
+/// Returns peer, client and route as the gateway must see them: IPv4-mapped addresses folded, proxy
+/// headers used only from a trusted proxy.
 fn seen([peer, _, proxy, ..]: Cell) -> (String, String, String) {
     let peer = match peer {
         "loopback" => "127.0.0.1",

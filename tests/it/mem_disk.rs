@@ -1,8 +1,9 @@
-//! A disk in memory that is crueller than a real one.
+//! Disk in memory with stricter failures than a real one.
 //!
-//! It keeps what the process sees (`live`) and what a power cut leaves (`durable`), and for every sector that was not synced
-//! all contents it has had since: a cut may leave any of them. Power ends after a chosen byte, in the middle of a write.
-//! A failed sync forgets what was unsynced, as Linux does: a later sync succeeds without writing it.
+//! Keeps the contents that the process sees (`live`), the contents that are safe from a power cut
+//! (`durable`), and for every unsynced sector all contents it has had since: a power cut may leave
+//! any of them. Power can end after a chosen byte, in the middle of a write. A failed sync drops
+//! what was unsynced, as Linux does: a later sync succeeds without writing it.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -13,25 +14,26 @@ use gatelet::store::Disk;
 const SECTOR: usize = 512;
 const BLOCK: usize = 4096;
 
-/// Handles of one disk; the disk outlives the file that uses it.
+/// Handle of a disk; the disk outlives the file that uses it.
 #[derive(Clone)]
 pub struct MemDisk(Arc<Mutex<State>>);
 
-/// What a failed sync leaves of the sectors that it should have made durable.
+/// State after a failed sync of the sectors that it should have made durable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lands {
     Nothing,
     Everything,
-    /// Of each sector the first 41 bytes: the generation of a slot and not its checksum.
+    /// The first 41 bytes of each sector: the generation of a slot without its checksum.
     Beginnings,
 }
 
-/// How a power cut treats what was not synced.
+/// Effect of a power cut on unsynced data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
     /// Each sector holds one of the contents it has had.
     Sectors,
-    /// Each block of 4 KiB that has an unsynced sector may as well be garbage, its other sectors too.
+    /// Additionally, each block of 4 KiB with an unsynced sector may become garbage, including its
+    /// other sectors.
     Blocks,
 }
 
@@ -50,55 +52,56 @@ struct State {
 }
 
 impl MemDisk {
-    /// A disk with these bytes on it, durable.
+    /// Returns a disk with these bytes, durable.
     pub fn new(bytes: &[u8]) -> MemDisk {
         MemDisk(Arc::new(Mutex::new(State { live: bytes.to_vec(), durable: bytes.to_vec(), ..State::default() })))
     }
 
-    /// Power ends when this many more bytes were written.
+    /// Ends power after this many more bytes were written.
     pub fn cut_after(&self, bytes: u64) {
         self.state().power = Some(bytes);
     }
 
-    /// The sync after `good` successful ones from now fails, once.
+    /// Makes the sync after `good` more successful ones fail, once.
     pub fn fail_sync_after(&self, good: u64, lands: Lands) {
         self.state().sync_failure = Some((good, lands));
     }
 
-    /// The write after `good` successful ones from now fails, once, after `part` bytes: the disk is full.
+    /// Makes the write after `good` more successful ones fail after `part` bytes, once: the disk is
+    /// full.
     pub fn fail_write_after(&self, good: u64, part: usize) {
         self.state().write_failure = Some((good, part));
     }
 
-    /// Every write fails.
+    /// Makes every write fail.
     pub fn read_only(&self) {
         self.state().read_only = true;
     }
 
-    /// No planned failure any more.
+    /// Cancels all planned failures.
     pub fn heal(&self) {
         let mut state = self.state();
         (state.power, state.sync_failure, state.write_failure) = (None, None, None);
     }
 
-    /// What a process reads.
+    /// Returns the contents that a process reads.
     pub fn bytes(&self) -> Vec<u8> {
         self.state().live.clone()
     }
 
-    /// Bytes and syncs so far.
+    /// Returns the number of bytes written and of syncs so far.
     pub fn counts(&self) -> (u64, u64) {
         let state = self.state();
         (state.bytes, state.syncs)
     }
 
-    /// Offset and length of each write so far.
+    /// Returns offset and length of each write so far.
     pub fn writes(&self) -> Vec<(u64, usize)> {
         self.state().writes.clone()
     }
 
-    /// What a power cut now may leave: every possibility if there are at most `most`, else that many at random, among them the
-    /// extremes. With [`Loss::Blocks`] also the garbage.
+    /// Returns possible contents after a power cut now: all if there are at most `most`, else
+    /// `most` at random including the extremes. With [`Loss::Blocks`] also garbage.
     pub fn after_power_cut(&self, loss: Loss, most: usize, random: &mut Random) -> Vec<Vec<u8>> {
         let state = self.state();
         let choices: Vec<usize> = state.unsynced.values().map(|versions| versions.len() + 1).collect();
@@ -267,11 +270,11 @@ impl Disk for MemDisk {
     }
 }
 
-/// Random numbers that a seed repeats (splitmix64).
+/// Random numbers from a seed (splitmix64).
 pub struct Random(pub u64);
 
 impl Random {
-    /// The next number.
+    /// Returns the next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -280,12 +283,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// True once in `times`.
+    /// Returns true once in `times` on average.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -1,5 +1,5 @@
-//! `GET /metrics`: a strict reader of the text format, the counts against what really happened, who may read them, and the Grafana
-//! dashboard against what is served.
+//! `GET /metrics`: a strict parser of the text format, counters compared with real events, access
+//! rights, and the Grafana dashboard compared with the served metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -13,7 +13,7 @@ use super::relay::{answer, approve, invoke, node, operator};
 use super::relay_load::{narrow, nothing_waits, KIB};
 use super::runner::at_most;
 
-/// What one scrape said: every value by `name{labels}` as written, and the kind of every metric.
+/// Result of one scrape: every value by `name{labels}` as written, and the type of every metric.
 struct Scrape {
     values: BTreeMap<String, f64>,
     kinds: BTreeMap<String, String>,
@@ -24,7 +24,8 @@ impl Scrape {
         Scrape::read(body(&gateway.dial().get("/metrics"), 200))
     }
 
-    /// The text format 0.0.4, without what it leaves open: each metric once, HELP, TYPE and its values in a row, nothing else.
+    /// Parses text format 0.0.4 without its optional freedoms: each metric once, with HELP, TYPE
+    /// and its values in a row, nothing else.
     fn read(text: &str) -> Scrape {
         let (mut values, mut kinds) = (BTreeMap::new(), BTreeMap::new());
         let (mut open, mut help) = (String::new(), String::new());
@@ -99,13 +100,13 @@ impl Scrape {
     }
 }
 
-/// The body of an answer of that status.
+/// Returns the body of a response with this status.
 fn body(answer: &str, status: u16) -> &str {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     answer.split_once("\r\n\r\n").unwrap().1
 }
 
-/// Scrapes until it is so.
+/// Scrapes until the condition holds.
 fn until(gateway: &Gateway, what: impl Fn(&Scrape) -> bool) -> Scrape {
     let begun = Instant::now();
     loop {
@@ -119,11 +120,11 @@ fn until(gateway: &Gateway, what: impl Fn(&Scrape) -> bool) -> Scrape {
 }
 
 #[test]
-fn what_is_counted_is_what_the_log_says_rule_by_rule() {
+fn counters_match_the_log_for_each_rule() {
     let gateway = Gateway::new();
     let fresh = Scrape::of(&gateway);
     for name in ["gatelet_admissions_total", "gatelet_refusals_total", "gatelet_refusals_by_code_total"] {
-        assert_eq!(fresh.sum(name), 0.0, "{name} begins at nothing, and is there");
+        assert_eq!(fresh.sum(name), 0.0, "{name} is present and starts at zero");
     }
     assert_eq!(fresh.of_label("gatelet_build_info", "version", env!("CARGO_PKG_VERSION")), 1.0);
     let device = Device::new();
@@ -158,7 +159,7 @@ fn what_is_counted_is_what_the_log_says_rule_by_rule() {
     assert_eq!(scrape.sum("gatelet_admissions_total"), 4.0);
     assert_eq!(scrape.sum("gatelet_refusals_total"), refused.len() as f64);
     assert_eq!(scrape.sum("gatelet_refusals_by_code_total"), refused.len() as f64);
-    // as gatelet.status and the list of devices have it
+    // consistent with gatelet.status and the list of devices
     let status = admin.call("gatelet.status", json!({})).unwrap();
     for (name, field) in [("gatelet_table_devices", "used"), ("gatelet_table_capacity", "capacity")] {
         assert_eq!(json!(scrape.get(name) as u64), status["table"][field]);
@@ -179,7 +180,7 @@ fn what_is_counted_is_what_the_log_says_rule_by_rule() {
 }
 
 #[test]
-fn every_way_in_which_a_call_ends_is_counted_once_and_answers_by_how_long_they_took() {
+fn every_invoke_result_is_counted_once_with_a_duration_histogram() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut shed = node(&gateway, 4, &device);
@@ -189,7 +190,7 @@ fn every_way_in_which_a_call_ends_is_counted_once_and_answers_by_how_long_they_t
     let which = || invoke(&device, "system.which", json!({}));
     let call = caller.start("node.invoke", which());
     until(&gateway, |scrape| scrape.get("gatelet_invokes_waiting") == 1.0);
-    // at least this long, whatever the machine does
+    // a lower bound of the measured time, on any machine
     thread::sleep(Duration::from_millis(30));
     answer(&mut shed, &device, "{}");
     caller.answer(&call).unwrap();
@@ -229,7 +230,7 @@ fn every_way_in_which_a_call_ends_is_counted_once_and_answers_by_how_long_they_t
     assert_eq!((scrape.get(&format!("{took}_count")), scrape.get("gatelet_invokes_waiting")), (2.0, 0.0));
 }
 
-/// Asks for that and goes away.
+/// Starts an invoke and disconnects.
 fn abandon(mut caller: Session, params: Value) {
     caller.start("node.invoke", params);
     caller.call("health", json!({})).unwrap();
@@ -237,7 +238,7 @@ fn abandon(mut caller: Session, params: Value) {
 }
 
 #[test]
-fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them() {
+fn slow_consumers_and_their_dropped_frames_are_counted() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let devices = [Device::new(), Device::new()];
@@ -246,7 +247,7 @@ fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them(
     narrow(&deaf);
     let mut caller = operator(&gateway, 4, &["write"]);
     let large = || json!({ "text": "x".repeat((256 * KIB) as usize) });
-    // 16 MiB for a node that reads nothing: some of it is left out, and its callers are told
+    // 16 MiB for a node that does not read: some frames are dropped, and their callers get an error
     for _ in 0..64 {
         caller.start("node.invoke", invoke(&devices[1], "system.which", large()));
     }
@@ -259,12 +260,13 @@ fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them(
     assert!((busy..busy + 5.0).contains(&dropped), "{dropped}, {busy}");
     deaf.leave();
     let after = until(&gateway, |scrape| scrape.get("gatelet_nodes") == 1.0);
-    assert!(after.get("gatelet_outbox_dropped_total") >= busy, "who is gone still counts");
+    assert!(after.get("gatelet_outbox_dropped_total") >= busy, "counters keep disconnected clients");
 
     let mut mute = operator(&gateway, 4, &["write"]);
     narrow(&mute);
     (0..64).for_each(|_| drop(mute.start("node.invoke", invoke(&devices[0], "system.which", json!({})))));
-    // an answer too early, and the rest is not read any more
+    // all requests must be read first: the gateway stops reading a client that does not drain its
+    // responses
     until(&gateway, |scrape| scrape.get("gatelet_invokes_waiting") == 64.0);
     for _ in 0..64 {
         let asked = shed.event("node.invoke.request");
@@ -282,7 +284,7 @@ fn clients_that_do_not_read_are_counted_and_so_are_the_frames_left_out_for_them(
 }
 
 #[test]
-fn the_counts_are_for_this_machine_or_for_who_has_the_secret() {
+fn metrics_are_served_to_local_clients_and_with_the_secret() {
     let gateway = Gateway::new();
     let at = |host: &str| gateway.dial().host(host);
     let bearer = |dial: Dial, token: &str| dial.header("Authorization", &format!("Bearer {token}"));
@@ -298,7 +300,7 @@ fn the_counts_are_for_this_machine_or_for_who_has_the_secret() {
     ];
     let closed = [
         at("10.1.2.3:18789"),
-        // a name of somebody else that was made to lead here
+        // a foreign name that resolves to this gateway
         at("rebound.example"),
         at(&own).header("Origin", "http://evil.example"),
         at(&own).header("Origin", "http://localhost:3000"),
@@ -327,7 +329,7 @@ fn the_counts_are_for_this_machine_or_for_who_has_the_secret() {
 }
 
 #[test]
-fn wrong_passwords_end_the_guessing_and_without_auth_only_this_machine_reads() {
+fn metrics_limit_wrong_passwords_and_are_local_only_with_auth_none() {
     let rate = json!({ "maxAttempts": 3, "windowMs": 60_000, "lockoutMs": 60_000 });
     let gateway =
         Plan::with(json!({ "auth": { "mode": "password", "password": "hunter2", "rateLimit": rate } })).start();
@@ -338,7 +340,7 @@ fn wrong_passwords_end_the_guessing_and_without_auth_only_this_machine_reads() {
     body(&far("hunter2"), 200);
     (0..3).for_each(|_| _ = body(&far("hunter3"), 401));
     body(&far("hunter2"), 401);
-    gateway.connect(&Who::v4().password("hunter2")).expect("what is guessed here locks nobody out there");
+    gateway.connect(&Who::v4().password("hunter2")).expect("attempts over HTTP do not lock WebSocket clients");
     body(&gateway.dial().get("/metrics"), 200);
     drop(gateway);
 
@@ -350,7 +352,7 @@ fn wrong_passwords_end_the_guessing_and_without_auth_only_this_machine_reads() {
 }
 
 #[test]
-fn behind_a_trusted_proxy_the_users_that_it_vouches_for_read() {
+fn metrics_are_served_to_trusted_proxy_users() {
     let vouches = json!({ "userHeader": "X-Forwarded-User", "allowUsers": ["ann"], "allowLoopback": true });
     let auth = json!({ "mode": "trusted-proxy", "trustedProxy": vouches });
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"], "auth": auth })).start();
@@ -391,7 +393,7 @@ fn the_grafana_dashboard_shows_every_metric_and_no_other() {
     }
     for (at, (x, y, w, h)) in places.iter().enumerate() {
         let over = |(a, b, c, d): &(u64, u64, u64, u64)| x < &(a + c) && a < &(x + w) && y < &(b + d) && b < &(y + h);
-        assert!(!places[at + 1..].iter().any(over), "panels lie over each other");
+        assert!(!places[at + 1..].iter().any(over), "panels overlap");
     }
     let base =
         |name: &str| ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).map(str::to_string);

@@ -1,4 +1,4 @@
-//! `gatelet node run`: the binary as a node, of a gateway that this test plays and of the real one.
+//! `gatelet node run`: the binary as a node, of a fake gateway and of the real one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,13 +19,13 @@ use super::client::{Patient, Session};
 use super::gateway::{collect, Gateway, Plan};
 use super::runner::{patience, until};
 
-/// A gateway of protocol 4 that does what the test says.
+/// Fake gateway of protocol 4, driven by the test.
 struct Fake(TcpListener);
 
-/// A node that connected to it.
+/// Node connected to the fake gateway.
 struct Guest {
     ws: WebSocket<Patient>,
-    /// The parameters of its connect.
+    /// Parameters of its `connect`.
     params: Value,
     request: String,
     calls: u32,
@@ -40,7 +40,7 @@ impl Fake {
         self.0.local_addr().unwrap()
     }
 
-    /// The next node that comes, challenged and with its proof checked.
+    /// Accepts the next node, sends the challenge and verifies its proof.
     fn guest(&self) -> Guest {
         let mut stream = self.0.accept().unwrap().0;
         stream.set_read_timeout(Some(patience())).unwrap();
@@ -59,7 +59,7 @@ impl Fake {
         guest
     }
 
-    /// The next node, let in.
+    /// Accepts and admits the next node.
     fn welcome(&self) -> Guest {
         let mut guest = self.guest();
         guest.hello("the-device-token", 30_000);
@@ -129,7 +129,7 @@ impl Guest {
         self.params["commands"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
     }
 
-    /// Asks, and does not wait; gives the id.
+    /// Sends an invoke without waiting and returns its id.
     fn ask(&mut self, command: &str, params: Value) -> String {
         self.calls += 1;
         let id = format!("invoke-{}", self.calls);
@@ -139,7 +139,7 @@ impl Guest {
         id
     }
 
-    /// The parameters of the next result.
+    /// Returns the parameters of the next result.
     fn result(&mut self) -> Value {
         let request = self.next();
         assert_eq!(request["method"], "node.invoke.result", "{request}");
@@ -149,7 +149,7 @@ impl Guest {
         params
     }
 
-    /// Asks and waits for the payload.
+    /// Sends an invoke and returns the payload of its result.
     fn good(&mut self, command: &str, params: Value) -> Value {
         let id = self.ask(command, params);
         let result = self.result();
@@ -157,7 +157,7 @@ impl Guest {
         serde_json::from_str(result["payloadJSON"].as_str().unwrap()).unwrap()
     }
 
-    /// Asks and waits for the error.
+    /// Sends an invoke and returns the error of its result.
     fn bad(&mut self, command: &str, params: Value) -> (String, String) {
         self.ask(command, params);
         let result = self.result();
@@ -166,7 +166,7 @@ impl Guest {
         (text("code"), text("message"))
     }
 
-    /// Runs a script with the shell that a test allowed.
+    /// Runs a script with the shell that the test allowed.
     fn script(&mut self, script: &str) -> Value {
         self.good("system.run", json!({ "command": ["/bin/sh", "-c", script] }))
     }
@@ -191,7 +191,7 @@ impl Node {
         Node { child, log }
     }
 
-    /// A node of this fake, which may run those commands.
+    /// Starts a node for this fake gateway, allowed to run these commands.
     fn of(fake: &Fake, allowed: &[&[&str]]) -> (Plan, Node) {
         let plan = Plan::new();
         for words in allowed {
@@ -238,13 +238,13 @@ fn alive(pid: &str) -> bool {
 const SHELL: &[&str] = &["/bin/sh"];
 
 #[test]
-fn it_says_what_it_exposes_connects_and_declares_just_that() {
+fn node_prints_and_declares_the_commands_it_exposes() {
     let fake = Fake::new();
     let (plan, node) = Node::of(&fake, &[]);
     let mut guest = fake.guest();
     let address = fake.address().to_string();
     for words in [&address, "device.status", "system.which", "system.run is off"] {
-        // said before it is let in; what is said comes here by a pipe
+        // printed before the node is admitted; the output arrives through a pipe
         until(|| node.said().contains(words), || format!("it did not say {words:?}: {}", node.said()));
     }
     assert!(!node.said().contains("ABCD2345"), "no secret is shown");
@@ -272,13 +272,13 @@ fn it_says_what_it_exposes_connects_and_declares_just_that() {
 }
 
 #[test]
-fn readings_and_programs_are_told_and_what_it_does_not_have_is_refused() {
+fn node_answers_status_and_which_and_rejects_unknown_commands() {
     let fake = Fake::new();
     let (_plan, _node) = Node::of(&fake, &[]);
     let mut guest = fake.welcome();
     let info = guest.good("device.info", json!({}));
     assert_eq!(info["systemName"], "Linux");
-    // the program's, which is another one under an emulator
+    // the architecture of the program, which differs under an emulator
     let own = std::env::consts::ARCH;
     let emulated = std::env::var_os("GATELET_RUNNER").is_some_and(|runner| !runner.is_empty());
     let known = if emulated { &["aarch64", "arm", "x86_64"][..] } else { &[own][..] };
@@ -303,7 +303,7 @@ fn readings_and_programs_are_told_and_what_it_does_not_have_is_refused() {
 }
 
 #[test]
-fn a_command_runs_without_a_shell_and_only_as_it_is_allowed() {
+fn commands_run_without_a_shell_and_only_if_allowed() {
     let fake = Fake::new();
     let (plan, _node) = Node::of(&fake, &[&["/bin/echo", "hello"], SHELL]);
     assert_eq!(plan.good(&["node", "allowed"]), "/bin/echo hello\n/bin/sh\n");
@@ -338,7 +338,7 @@ fn a_command_runs_without_a_shell_and_only_as_it_is_allowed() {
 }
 
 #[test]
-fn a_command_gets_no_secret_of_the_node_and_nothing_dangerous_from_the_caller() {
+fn command_environment_has_no_secrets_and_no_dangerous_variables() {
     let fake = Fake::new();
     let plan = Plan::new();
     plan.good(&["node", "allow", "/bin/sh"]);
@@ -362,14 +362,17 @@ fn a_command_gets_no_secret_of_the_node_and_nothing_dangerous_from_the_caller() 
 }
 
 #[test]
-fn output_and_time_are_bounded_and_what_a_command_started_ends_with_it() {
+fn command_output_and_time_are_limited_and_child_processes_are_killed() {
     let fake = Fake::new();
     let (_plan, _node) = Node::of(&fake, &[SHELL]);
     let mut guest = fake.welcome();
     let long =
         guest.script("i=0; while [ $i -lt 30000 ]; do echo \"line $i of many\"; i=$((i+1)); done; echo the end >&2");
     let stdout = long["stdout"].as_str().unwrap();
-    assert!(stdout.starts_with("... (truncated) ") && stdout.ends_with("line 29999 of many\n"), "the end is kept");
+    assert!(
+        stdout.starts_with("... (truncated) ") && stdout.ends_with("line 29999 of many\n"),
+        "the end of the output is kept"
+    );
     assert_eq!(stdout.len(), 200_000 + "... (truncated) ".len());
     assert_eq!(long["stderr"], "the end\n");
     let wide = guest.script("i=0; while [ $i -lt 3000 ]; do echo '\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}\u{20ac}'; i=$((i+1)); done");
@@ -385,7 +388,7 @@ fn output_and_time_are_bounded_and_what_a_command_started_ends_with_it() {
 
     let left = guest.script("sleep 1000 & echo $!");
     let sleeper = left["stdout"].as_str().unwrap().trim().to_string();
-    assert_eq!(left["exitCode"], 0, "it is answered although somebody holds its output");
+    assert_eq!(left["exitCode"], 0, "answered although a child still holds the output open");
     until(|| !alive(&sleeper), || format!("{sleeper} outlives the command that started it"));
 
     let quiet = guest.script("sleep 1000 >/dev/null 2>&1 & echo $!");
@@ -394,7 +397,7 @@ fn output_and_time_are_bounded_and_what_a_command_started_ends_with_it() {
 }
 
 #[test]
-fn a_slow_command_keeps_nobody_waiting_and_only_so_many_run() {
+fn slow_commands_run_concurrently_up_to_a_limit() {
     let fake = Fake::new();
     let (_plan, _node) = Node::of(&fake, &[SHELL]);
     let mut guest = fake.welcome();
@@ -416,7 +419,7 @@ fn a_slow_command_keeps_nobody_waiting_and_only_so_many_run() {
 }
 
 #[test]
-fn what_runs_ends_with_the_connection_and_with_the_node() {
+fn running_commands_are_killed_on_disconnect_and_exit() {
     let fake = Fake::new();
     let (plan, mut node) = Node::of(&fake, &[SHELL]);
     let file = plan.dir().join("pid");
@@ -433,14 +436,14 @@ fn what_runs_ends_with_the_connection_and_with_the_node() {
         } else {
             let status = std::process::Command::new("kill").arg(node.child.id().to_string()).status().unwrap();
             assert!(status.success());
-            assert!(node.ends().success(), "asked to end, it ends");
+            assert!(node.ends().success(), "SIGTERM ends it with success");
         }
         until(|| !alive(&pid), || format!("{pid} runs on, round {round}"));
     }
 }
 
 #[test]
-fn it_comes_back_with_its_device_token_and_shows_that_to_no_other_gateway() {
+fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
     let fake = Fake::new();
     let (plan, mut node) = Node::of(&fake, &[]);
     let mut guest = fake.guest();
@@ -448,7 +451,7 @@ fn it_comes_back_with_its_device_token_and_shows_that_to_no_other_gateway() {
     node.says("connected to ");
     drop(guest);
     let mut guest = fake.guest();
-    assert_eq!(guest.params["auth"], json!({ "deviceToken": "first-token" }), "the code is good once");
+    assert_eq!(guest.params["auth"], json!({ "deviceToken": "first-token" }), "the code is not sent again");
     guest.hello("second-token", 30_000);
     until(
         || std::fs::read_to_string(plan.dir().join("node/node.token")).is_ok_and(|text| text.contains("second-token")),
@@ -468,7 +471,7 @@ fn it_comes_back_with_its_device_token_and_shows_that_to_no_other_gateway() {
 }
 
 #[test]
-fn a_gateway_that_falls_silent_is_left() {
+fn node_reconnects_when_the_gateway_is_silent() {
     let fake = Fake::new();
     let (_plan, node) = Node::of(&fake, &[]);
     let mut guest = fake.guest();
@@ -479,7 +482,7 @@ fn a_gateway_that_falls_silent_is_left() {
 }
 
 #[test]
-fn it_waits_for_the_owner_and_ends_when_no_waiting_heals_it() {
+fn node_waits_for_approval_and_exits_on_permanent_errors() {
     let fake = Fake::new();
     let (_plan, mut node) = Node::of(&fake, &[]);
     for _ in 0..2 {
@@ -492,7 +495,7 @@ fn it_waits_for_the_owner_and_ends_when_no_waiting_heals_it() {
 }
 
 #[test]
-fn a_code_that_was_used_before_does_not_lock_out_a_known_key() {
+fn used_setup_code_does_not_prevent_login_by_a_known_key() {
     let fake = Fake::new();
     let (_plan, mut node) = Node::of(&fake, &[]);
     fake.guest().refuse("AUTH_BOOTSTRAP_TOKEN_INVALID", "codes work once", false);
@@ -508,7 +511,7 @@ fn a_code_that_was_used_before_does_not_lock_out_a_known_key() {
 }
 
 #[test]
-fn a_name_and_a_link_with_tls_are_refused_with_what_to_do() {
+fn host_names_and_tls_links_are_rejected_with_a_hint() {
     let plan = Plan::new();
     for (host, words) in [("raspberrypi.local", "give the IP address"), ("wss://10.0.0.1", "no TLS")] {
         let (code, said) = plan.run(&["node", "run", "--host", host]);
@@ -526,7 +529,7 @@ fn a_name_and_a_link_with_tls_are_refused_with_what_to_do() {
 }
 
 #[test]
-fn it_pairs_with_the_real_gateway_comes_back_after_a_restart_and_ends_when_it_is_revoked() {
+fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     let mut gateway = Gateway::new();
     let plan = Plan::new();
     let address = gateway.address().to_string();

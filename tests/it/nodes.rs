@@ -1,4 +1,5 @@
-//! `gatelet nodes ...` as a process, with a gateway and nodes of both protocols, and without a gateway.
+//! `gatelet nodes ...` as a process, with a gateway and nodes of both protocols, and without a
+//! gateway.
 
 use std::thread;
 
@@ -18,13 +19,13 @@ fn line<'t>(text: &'t str, part: &str) -> &'t str {
     text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part} in\n{text}"))
 }
 
-/// The request that stands in a list of nodes, as it is typed.
+/// Returns the short request id in a list of nodes, as a user types it.
 fn request(text: &str) -> String {
     text.split("gatelet nodes approve ").nth(1).unwrap_or_else(|| panic!("nothing waits in\n{text}"))[..8].to_string()
 }
 
 #[test]
-fn a_node_is_listed_approved_command_by_command_asked_renamed_and_removed() {
+fn nodes_are_listed_approved_invoked_renamed_and_removed() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let plan = &gateway.plan;
@@ -88,7 +89,7 @@ fn a_node_is_listed_approved_command_by_command_asked_renamed_and_removed() {
 }
 
 #[test]
-fn one_word_lets_in_a_node_that_waits_and_what_it_offers_and_a_rejected_one_stays_out() {
+fn one_approval_admits_a_node_with_its_commands_and_rejection_does_not() {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
     let plan = &gateway.plan;
     let (kept, turned_down) = (Device::new(), Device::new());
@@ -110,7 +111,7 @@ fn one_word_lets_in_a_node_that_waits_and_what_it_offers_and_a_rejected_one_stay
 }
 
 #[test]
-fn without_a_gateway_nodes_are_listed_renamed_and_removed_and_the_rest_says_what_it_needs() {
+fn without_a_gateway_nodes_are_listed_renamed_and_removed_only() {
     let gateway = Gateway::new();
     let (device, other) = (Device::new(), Device::new());
     let here = node(&gateway, 4, &device, &["system.which"]);
@@ -140,5 +141,5 @@ fn without_a_gateway_nodes_are_listed_renamed_and_removed_and_the_rest_says_what
     assert_eq!(removed, json!({ "nodeId": device.id }));
     assert!(plan.good(&["nodes"]).contains("no node is here"));
     let devices = plan.good(&["devices"]);
-    assert!(line(&devices, "Barn").contains("operator: admin"), "what else it is stays: {devices}");
+    assert!(line(&devices, "Barn").contains("operator: admin"), "the operator role stays: {devices}");
 }

@@ -1,4 +1,4 @@
-//! Numbers at the edges of what a number can be: whoever sends them gets an answer, and the gateway goes on.
+//! Numbers at the limits of their types: the sender gets an answer, and the gateway keeps running.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::client::{Device, Who};
 use super::gateway::Gateway;
 
-/// Where sums and signs turn over, this moment's among them.
+/// Returns values where sums and signs overflow, and values around the current time.
 fn edges() -> Vec<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let half = 1 << 63;
@@ -17,7 +17,7 @@ fn edges() -> Vec<u64> {
 }
 
 #[test]
-fn a_stranger_may_name_any_time_and_any_protocol() {
+fn unauthenticated_clients_may_send_any_time_and_protocol_number() {
     let gateway = Gateway::new();
     for number in edges() {
         let who = Who::v4().token("wrong").device(&Device::new());
@@ -34,7 +34,7 @@ fn a_stranger_may_name_any_time_and_any_protocol() {
 }
 
 #[test]
-fn whoever_is_in_may_ask_for_any_time_and_any_number_of_things() {
+fn admitted_clients_may_send_any_number_in_parameters() {
     let gateway = Gateway::new();
     let device = Device::new();
     let who = Who::v4().offering(("linux", "Linux"), &["system.which"], &[]).device(&device);

@@ -1,4 +1,5 @@
-//! What the owner has decided is what holds: for what was read, for the rights that were named, and for nobody's device but one's own.
+//! Decisions of the owner: an approval covers only what was read and only rights that were named,
+//! and a device manages only itself.
 
 use serde_json::{json, Value};
 
@@ -9,7 +10,7 @@ fn strict() -> Gateway {
     Plan::with(json!({ "pairing": { "mode": "strict" } })).start()
 }
 
-/// A device that was let in by a code with these scopes, and came back by its key.
+/// Returns a device admitted by a code with these scopes, reconnected by its key.
 fn guest(gateway: &Gateway, protocol: u32, scopes: &str) -> (Session, Device) {
     let device = Device::new();
     let names: Vec<&str> = scopes.split(',').collect();
@@ -19,7 +20,7 @@ fn guest(gateway: &Gateway, protocol: u32, scopes: &str) -> (Session, Device) {
 }
 
 #[test]
-fn an_approval_never_gives_more_than_the_request_had_when_it_was_read() {
+fn approval_grants_only_the_scopes_of_the_request_that_was_read() {
     for protocol in [3, 4] {
         let gateway = strict();
         let mut admin = gateway.admin();
@@ -32,7 +33,7 @@ fn an_approval_never_gives_more_than_the_request_had_when_it_was_read() {
                 .to_string()
         };
         let read = asking(&["read"]);
-        assert_eq!(asking(&["read"]), read, "who asks again for the same keeps the place");
+        assert_eq!(asking(&["read"]), read, "repeating a request keeps its id");
         let more = asking(&["admin"]);
         assert_ne!(more, read);
         let over = admin.event("device.pair.resolved");
@@ -48,7 +49,7 @@ fn an_approval_never_gives_more_than_the_request_had_when_it_was_read() {
 }
 
 #[test]
-fn a_node_that_offers_more_after_it_was_read_has_to_be_read_again() {
+fn offering_more_commands_replaces_the_pending_request() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -71,7 +72,7 @@ fn a_node_that_offers_more_after_it_was_read_has_to_be_read_again() {
 }
 
 #[test]
-fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
+fn approving_host_commands_requires_admin_in_both_protocols() {
     for protocol in [3, 4] {
         let gateway = strict();
         let shed = Device::new();
@@ -79,12 +80,12 @@ fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
         let request = gateway.connect(&node).unwrap_err().request_id().to_string();
         let (mut helper, _) = guest(&gateway, protocol, "pairing,write");
         let governs = |helper: &mut Session, method| helper.call(method, json!({ "requestId": request }));
-        // by its key alone it governs only itself
+        // by its key alone it manages only itself
         assert!(governs(&mut helper, "device.pair.approve").unwrap_err().message().ends_with("denied"));
         let named = ["pairing", "write"];
         let mut helper = gateway.connect(&Who::of(protocol).scopes(&named).token(TOKEN)).unwrap();
         assert_eq!(governs(&mut helper, "node.pair.approve").unwrap_err().message(), "missing scope: operator.admin");
-        governs(&mut helper, "device.pair.approve").expect("the device itself it may let in");
+        governs(&mut helper, "device.pair.approve").expect("it may approve the device itself");
         let _here = gateway.connect(&node).unwrap();
         let list = gateway.admin().call("node.pair.list", json!({})).unwrap();
         assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{list}");
@@ -93,7 +94,7 @@ fn no_protocol_is_a_way_around_the_rights_that_approving_a_command_takes() {
 }
 
 #[test]
-fn who_governs_only_itself_takes_nothing_back_that_was_taken_and_becomes_no_node() {
+fn self_managing_device_cannot_undo_a_revocation_or_become_a_node() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let mut admin = gateway.admin();
@@ -115,13 +116,13 @@ fn who_governs_only_itself_takes_nothing_back_that_was_taken_and_becomes_no_node
         let refused = guest.call("device.pair.approve", json!({ "requestId": device.id })).unwrap_err();
         assert_eq!(refused.message(), "device pairing approval denied");
         assert_eq!(gateway.connect(&as_node).unwrap_err().code(), "DEVICE_REVOKED");
-        admin.call("device.pair.approve", json!({ "requestId": device.id })).expect("the owner gives it back");
+        admin.call("device.pair.approve", json!({ "requestId": device.id })).expect("the owner restores the role");
         gateway.connect(&as_node).unwrap();
     }
 }
 
 #[test]
-fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
+fn self_managing_device_cannot_approve_its_own_node_commands() {
     for protocol in [3, 4] {
         let gateway = strict();
         let mut admin = gateway.admin();
@@ -133,7 +134,7 @@ fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
         let operator = Who::of(protocol).scopes(&["pairing", "write"]).device(&device);
         let request = gateway.connect(&operator).unwrap_err().request_id().to_string();
         let mut guest = gateway.connect(&operator.clone().code(&gateway.narrow_code("pairing,write"))).unwrap();
-        // perhaps it lets itself in as what it is already
+        // it may approve itself for a role it already has
         let _ = guest.call("device.pair.approve", json!({ "requestId": request }));
         let list = admin.call("node.pair.list", json!({})).unwrap();
         assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{protocol}: {list}");
@@ -142,7 +143,7 @@ fn who_governs_only_itself_approves_nothing_that_it_offers_as_a_node() {
 }
 
 #[test]
-fn letting_a_device_in_as_an_operator_forgets_nothing_that_it_offers_as_a_node() {
+fn approving_the_operator_role_keeps_pending_node_commands() {
     let gateway = strict();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -162,7 +163,7 @@ fn letting_a_device_in_as_an_operator_forgets_nothing_that_it_offers_as_a_node()
 }
 
 #[test]
-fn no_protocol_writes_down_what_a_node_may_run_but_by_the_method_for_that() {
+fn node_exec_approvals_cannot_be_changed_through_node_invoke() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let shed = Device::new();
@@ -182,7 +183,7 @@ fn no_protocol_writes_down_what_a_node_may_run_but_by_the_method_for_that() {
 }
 
 #[test]
-fn scopes_that_nobody_knows_are_no_wish_for_all_of_them() {
+fn unknown_scopes_do_not_count_as_a_request_for_all() {
     let gateway = Gateway::new();
     for (protocol, named, gets) in [
         (3, vec![], vec!["admin"]),
@@ -196,7 +197,7 @@ fn scopes_that_nobody_knows_are_no_wish_for_all_of_them() {
 }
 
 #[test]
-fn a_client_that_always_asks_for_admin_works_with_what_it_was_given() {
+fn client_that_always_requests_admin_works_with_granted_scopes() {
     let gateway = Gateway::new();
     let device = Device::new();
     gateway.connect(&Who::v4().code(&gateway.code("limited")).device(&device)).unwrap().leave();
@@ -208,7 +209,7 @@ fn a_client_that_always_asks_for_admin_works_with_what_it_was_given() {
 }
 
 #[test]
-fn whose_rights_are_taken_away_does_not_go_on_with_them() {
+fn reducing_scopes_closes_the_connection() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let device = Device::new();
@@ -227,7 +228,7 @@ fn whose_rights_are_taken_away_does_not_go_on_with_them() {
 }
 
 #[test]
-fn a_password_leaves_nothing_behind_by_which_it_could_be_found() {
+fn password_and_its_hash_never_appear_in_logs_and_responses() {
     let password = "correct horse battery";
     let auth = json!({ "auth": { "mode": "password", "password": password } });
     let gateway = Plan::with(auth).start();

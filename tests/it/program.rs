@@ -1,4 +1,4 @@
-//! A command of the binary that goes on: what it says is read while it runs.
+//! A long-running command of the binary whose output is read while it runs.
 
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::gateway::collect;
 use super::runner::patience;
 
-/// A running command; killed when dropped.
+/// Running command; killed when dropped.
 pub struct Program {
     child: Child,
     out: Arc<Mutex<String>>,
@@ -24,7 +24,7 @@ impl Program {
         Program { child, out, err }
     }
 
-    /// One whose output nobody reads to its end: only its first line.
+    /// Starts a command of which only the first line of output is read.
     pub fn start_for_one_line(mut command: Command) -> Program {
         use std::io::{BufRead, BufReader};
         let mut child = command.spawn().expect("spawn the command");
@@ -34,17 +34,17 @@ impl Program {
         Program { child, out, err }
     }
 
-    /// What it has printed so far.
+    /// Returns the output so far.
     pub fn output(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    /// Waits for a line of its output that holds all these parts.
+    /// Waits for a line of its output that contains all these parts.
     pub fn printed(&mut self, parts: &[&str]) -> String {
         self.wait_for(self.out.clone(), parts)
     }
 
-    /// The same for the standard error output.
+    /// Waits for such a line on its standard error.
     pub fn complained(&mut self, parts: &[&str]) -> String {
         self.wait_for(self.err.clone(), parts)
     }
@@ -62,7 +62,7 @@ impl Program {
         }
     }
 
-    /// Waits until it has ended by itself; its exit code, which is negative after a signal.
+    /// Waits for its exit; returns the exit code, negative after a signal.
     pub fn ended(&mut self) -> i32 {
         let begun = Instant::now();
         loop {

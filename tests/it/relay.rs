@@ -1,4 +1,4 @@
-//! Operators and nodes meet: over real sockets, in both protocols and across them.
+//! Invokes between operators and nodes over real sockets, in both protocols and across them.
 
 use serde_json::{json, Value};
 
@@ -9,7 +9,7 @@ use super::runner::until;
 const LINUX: (&str, &str) = ("linux", "Linux");
 const COMMANDS: [&str; 3] = ["system.run", "system.which", "camera.snap"];
 
-/// A node of that protocol with its device, let in by the token.
+/// Connects a node of this protocol with its device, admitted by the token.
 pub fn node(gateway: &Gateway, protocol: u32, device: &Device) -> Session {
     let who = Who::of(protocol).offering(LINUX, &COMMANDS, &["system"]).name("Shed");
     gateway.connect(&who.token(TOKEN).device(device)).unwrap()
@@ -19,7 +19,7 @@ pub fn operator(gateway: &Gateway, protocol: u32, scopes: &[&str]) -> Session {
     gateway.connect(&Who::of(protocol).token(TOKEN).device(&Device::new()).scopes(scopes)).unwrap()
 }
 
-/// Approves what waits of that node.
+/// Approves the pending request of a node.
 pub fn approve(gateway: &Gateway, device: &Device) {
     let mut admin = gateway.admin();
     let waits = admin.call("node.pair.list", json!({})).unwrap()["pending"].clone();
@@ -32,7 +32,7 @@ pub fn invoke(device: &Device, command: &str, params: Value) -> Value {
     json!({ "nodeId": device.id, "command": command, "params": params, "idempotencyKey": "key-1" })
 }
 
-/// Answers the next request of a node with that payload as text.
+/// Answers the next request of a node with this payload as text.
 pub fn answer(node: &mut Session, device: &Device, payload: &str) -> Value {
     let asked = node.event("node.invoke.request");
     let result = json!({ "id": asked["id"], "nodeId": device.id, "ok": true, "payloadJSON": payload });
@@ -45,7 +45,7 @@ fn row(admin: &mut Session, device: &Device) -> Value {
 }
 
 #[test]
-fn operators_and_nodes_of_both_protocols_reach_each_other() {
+fn invokes_work_within_and_across_protocols() {
     let gateway = Gateway::new();
     let mut met = 0;
     for node_protocol in [3, 4] {
@@ -68,7 +68,7 @@ fn operators_and_nodes_of_both_protocols_reach_each_other() {
             assert_eq!(got, expected, "protocol {protocol} to protocol {node_protocol}");
             met += 1;
         }
-        // what has no parameters
+        // a command without parameters
         let mut operator = operator(&gateway, 4, &["write"]);
         let params = json!({ "nodeId": device.id, "command": "system.which", "idempotencyKey": "k" });
         let call = operator.start("node.invoke", params);
@@ -81,7 +81,7 @@ fn operators_and_nodes_of_both_protocols_reach_each_other() {
 }
 
 #[test]
-fn what_a_node_offers_waits_for_the_owner_and_widening_it_takes_nothing_away() {
+fn node_commands_need_approval_and_additional_ones_keep_approved_ones() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let device = Device::new();
@@ -93,7 +93,7 @@ fn what_a_node_offers_waits_for_the_owner_and_widening_it_takes_nothing_away() {
         assert_eq!(waiting["connected"], true);
         let failed = admin.call("node.invoke", invoke(&device, "system.which", json!({}))).unwrap_err();
         assert!(failed.message().contains("waits for approval"), "{}", failed.message());
-        // camera.snap is for the owner's list in protocol 4, and for other platforms in protocol 3
+        // camera.snap requires the owner's list in protocol 4, and another platform in protocol 3
         assert_eq!(waiting["pendingDeclaredCommands"], json!(["system.run", "system.which"]));
         approve(&gateway, &device);
         let approved = row(&mut admin, &device);
@@ -117,7 +117,7 @@ fn what_a_node_offers_waits_for_the_owner_and_widening_it_takes_nothing_away() {
 }
 
 #[test]
-fn an_approval_survives_a_restart_and_removing_the_node_forgets_it() {
+fn approval_survives_a_restart_and_ends_with_removal() {
     let gateway = Gateway::new();
     let device = Device::new();
     drop(node(&gateway, 4, &device));
@@ -131,7 +131,7 @@ fn an_approval_survives_a_restart_and_removing_the_node_forgets_it() {
     assert_eq!(admin.call("node.pair.list", json!({})).unwrap()["pending"], json!([]));
     assert_eq!(admin.call("node.pair.remove", json!({ "nodeId": device.id })).unwrap(), json!({ "nodeId": device.id }));
     assert_eq!(again.closed(), (4001, "device removed".to_string()));
-    // it is told first, and gone a moment later
+    // the event is sent first, the connection ends a moment later
     until(
         || {
             admin
@@ -146,7 +146,7 @@ fn an_approval_survives_a_restart_and_removing_the_node_forgets_it() {
 }
 
 #[test]
-fn one_approval_lets_a_waiting_node_in_with_what_it_offers() {
+fn one_approval_admits_a_pending_node_with_its_commands() {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
     let device = Device::new();
     let who = Who::v4().offering(LINUX, &COMMANDS, &["system"]).token(TOKEN).device(&device);
@@ -161,7 +161,7 @@ fn one_approval_lets_a_waiting_node_in_with_what_it_offers() {
 }
 
 #[test]
-fn a_code_for_a_node_is_the_owners_word_for_what_it_offers() {
+fn node_setup_code_approves_the_offered_commands() {
     let gateway = Gateway::new();
     let device = Device::new();
     let who = Who::v4().offering(LINUX, &COMMANDS, &["system"]).code(&gateway.code("node")).device(&device);
@@ -169,14 +169,14 @@ fn a_code_for_a_node_is_the_owners_word_for_what_it_offers() {
     assert_eq!(row(&mut gateway.admin(), &device)["commands"], json!(["system.run", "system.which"]));
 }
 
-/// The error of an invoke in both protocols, with `{id}` for the node's id.
+/// Returns code, message and details of a failed invoke, with `{id}` for the node's id.
 fn failed(failed: Failed, device: &Device) -> (String, String, Value) {
     let details = failed.0["details"].to_string().replace(&device.id, "{id}");
     (failed.code().to_string(), failed.message().to_string(), serde_json::from_str(&details).unwrap())
 }
 
 #[test]
-fn every_way_an_invoke_fails_is_said_as_each_protocol_says_it() {
+fn invoke_failures_have_the_format_of_each_protocol() {
     let gateway = Gateway::new();
     let (device, stranger) = (Device::new(), Device::new());
     let mut node = node(&gateway, 4, &device);
@@ -214,7 +214,7 @@ fn every_way_an_invoke_fails_is_said_as_each_protocol_says_it() {
         assert_eq!(message, "invalid node.invoke params: must have required property 'idempotencyKey'");
         let (_, message, _) = ask(json!({ "nodeId": " ", "command": "x", "idempotencyKey": "k" }));
         assert_eq!(message, "nodeId and command required");
-        // the node says no
+        // the node returns an error
         let call = operator.start("node.invoke", invoke(&device, "system.which", json!({})));
         let asked = node.event("node.invoke.request");
         let error = json!({ "code": "BROKEN", "message": "it is broken" });
@@ -227,11 +227,11 @@ fn every_way_an_invoke_fails_is_said_as_each_protocol_says_it() {
         );
         let expected = json!({ "nodeError": error, "nodeCommandDispatched": true });
         assert_eq!(details, if v4 { expected } else { json!({ "nodeError": error }) });
-        // a second answer leads to nothing, another node's none
+        // a second result is ignored, a result of another node is rejected
         assert_eq!(node.call("node.invoke.result", result).unwrap(), json!({ "ok": true, "ignored": true }));
         let other = json!({ "id": asked["id"], "nodeId": stranger.id, "ok": true });
         assert_eq!(node.call("node.invoke.result", other).unwrap_err().message(), "nodeId mismatch");
-        // it takes too long
+        // the invoke times out
         let mut params = invoke(&device, "system.which", json!({}));
         params["timeoutMs"] = json!(60);
         let (code, message, details) = failed(operator.call("node.invoke", params).unwrap_err(), &device);
@@ -244,7 +244,7 @@ fn every_way_an_invoke_fails_is_said_as_each_protocol_says_it() {
         let result = json!({ "id": late["id"], "nodeId": device.id, "ok": true });
         assert_eq!(node.call("node.invoke.result", result).unwrap()["ignored"], true);
     }
-    // the node goes away
+    // the node disconnects
     let mut operators = [3, 4].map(|protocol| operator(&gateway, protocol, &["write"]));
     let calls: Vec<String> = operators
         .iter_mut()
@@ -261,7 +261,7 @@ fn every_way_an_invoke_fails_is_said_as_each_protocol_says_it() {
 }
 
 #[test]
-fn only_who_may_approve_can_mark_a_command_as_approved() {
+fn only_approvers_can_mark_a_command_as_approved() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 3, &device);
@@ -290,7 +290,7 @@ fn only_who_may_approve_can_mark_a_command_as_approved() {
 }
 
 #[test]
-fn a_node_that_comes_back_takes_its_own_place_and_loses_nothing() {
+fn reconnecting_node_replaces_its_connection_without_losing_requests() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut old = node(&gateway, 4, &device);
@@ -300,7 +300,7 @@ fn a_node_that_comes_back_takes_its_own_place_and_loses_nothing() {
     let asked = old.event("node.invoke.request");
     let mut new = node(&gateway, 4, &device);
     let second = operator.start("node.invoke", invoke(&device, "system.which", json!({ "n": 2 })));
-    // what the old connection was asked may be answered over the new one
+    // a result for a request of the old connection may arrive on the new one
     let result = json!({ "id": asked["id"], "nodeId": device.id, "ok": true, "payload": 1 });
     assert_eq!(new.call("node.invoke.result", result).unwrap(), json!({ "ok": true }));
     assert_eq!(operator.answer(&first).unwrap()["payload"], 1);
@@ -313,7 +313,7 @@ fn a_node_that_comes_back_takes_its_own_place_and_loses_nothing() {
 }
 
 #[test]
-fn large_payloads_pass_as_the_bytes_that_came() {
+fn large_payloads_are_relayed_unchanged() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 4, &device);

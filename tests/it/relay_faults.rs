@@ -1,4 +1,4 @@
-//! Ends that go away while a call is under way: each ends with the right error, and leaves nothing behind.
+//! Peers that disconnect during a call: each call ends with the right error, and no state remains.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use super::relay::{answer, approve, invoke, node, operator};
 use super::relay_load::{memory, nothing_waits, Held, KIB};
 use super::runner;
 
-/// An operator whose call a node has and has not answered.
+/// Operator with a call that its node has received and not answered.
 struct Scene<'g> {
     gateway: &'g Gateway,
     admin: &'g mut Session,
-    /// Protocols.
+    /// Protocols of node and operator.
     speaks: (u32, u32),
     device: Device,
     node: Option<Session>,
     operator: Option<Session>,
     call: String,
-    /// What the node was asked.
+    /// Request that the node received.
     asked: Value,
 }
 
@@ -35,7 +35,8 @@ fn scene<'g>(gateway: &'g Gateway, admin: &'g mut Session, speaks: (u32, u32)) -
     Scene { gateway, admin, speaks, device, node: Some(node), operator: Some(operator), call, asked }
 }
 
-/// Is gone without a word, as when a machine loses its power and another one answers for it.
+/// Resets the connection without a close frame, as after a power loss when another machine answers
+/// for the address.
 fn vanish(session: Session) {
     set_socket_linger(&session.socket.ws.get_ref().0, Some(Duration::ZERO)).unwrap();
 }
@@ -49,7 +50,7 @@ impl Scene<'_> {
         self.operator.as_mut().unwrap().answer(&self.call)
     }
 
-    /// The call must have failed because the node is gone.
+    /// Asserts that the call failed because the node disconnected.
     fn is_disconnected(&mut self) {
         let failed = self.outcome().unwrap_err();
         let v4 = self.speaks.1 == 4;
@@ -60,7 +61,7 @@ impl Scene<'_> {
         assert_eq!(details.get("nodeCommandDispatched"), v4.then_some(&json!(true)));
     }
 
-    /// What the node says now must lead to nothing.
+    /// Asserts that a result of the node is now ignored.
     fn is_ignored(&mut self) {
         let result = json!({ "id": self.asked["id"], "nodeId": self.device.id, "ok": true });
         let said = self.node().call("node.invoke.result", result).unwrap();
@@ -140,7 +141,7 @@ const FAULTS: [(&str, Fault); 9] = [
 ];
 
 #[test]
-fn whoever_goes_away_under_a_call_it_ends_with_the_right_error_and_leaves_nothing_behind() {
+fn disconnect_during_a_call_ends_it_with_the_right_error_and_leaves_no_state() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
@@ -153,7 +154,7 @@ fn whoever_goes_away_under_a_call_it_ends_with_the_right_error_and_leaves_nothin
                 fault(&mut scene);
                 let device = scene.device.clone();
                 drop((scene.node.take(), scene.operator.take()));
-                // some have forgotten it already
+                // some scenes have removed the device already
                 let _ = admin.call("device.pair.remove", json!({ "deviceId": device.id }));
                 admin.forget();
                 idle.again(&gateway, &mut admin);
@@ -166,7 +167,7 @@ fn whoever_goes_away_under_a_call_it_ends_with_the_right_error_and_leaves_nothin
 }
 
 #[test]
-fn five_hundred_comings_and_goings_leave_nothing_behind() {
+fn five_hundred_reconnects_leave_no_state() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
@@ -203,7 +204,7 @@ fn five_hundred_comings_and_goings_leave_nothing_behind() {
 }
 
 #[test]
-fn a_gateway_that_stops_answers_what_is_under_way_before_it_closes() {
+fn stopping_gateway_answers_in_flight_calls_before_closing() {
     for speaks in [(3, 4), (4, 3)] {
         let gateway = Gateway::new();
         let mut admin = gateway.admin();
@@ -226,7 +227,7 @@ fn a_gateway_that_stops_answers_what_is_under_way_before_it_closes() {
 }
 
 #[test]
-fn after_a_kill_both_sides_come_back_and_work_again() {
+fn both_peers_reconnect_after_a_kill() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut first = node(&gateway, 4, &device);
@@ -244,7 +245,7 @@ fn after_a_kill_both_sides_come_back_and_work_again() {
 }
 
 #[test]
-fn who_was_revoked_and_reads_nothing_is_not_heard_any_more() {
+fn revoked_client_that_does_not_read_is_no_longer_served() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 4, &device);
@@ -253,7 +254,7 @@ fn who_was_revoked_and_reads_nothing_is_not_heard_any_more() {
     let idle = Held::now(&gateway, &mut admin);
     let own = Device::new();
     let mut deaf = gateway.connect(&Who::v4().token(TOKEN).device(&own).scopes(&["write"])).unwrap();
-    // an answer that is larger than anything the system keeps for it
+    // a response larger than all buffers of the system for this socket
     deaf.start("node.invoke", invoke(&device, "system.which", json!({ "n": 1 })));
     answer(&mut node, &device, &format!("\"{}\"", "x".repeat(10 << 20)));
     admin.call("device.token.revoke", json!({ "deviceId": own.id, "role": "operator" })).unwrap();
@@ -265,13 +266,13 @@ fn who_was_revoked_and_reads_nothing_is_not_heard_any_more() {
 }
 
 #[test]
-fn callers_that_leave_close_no_node_that_is_slow() {
+fn disconnecting_callers_do_not_close_a_slow_node() {
     let gateway = Gateway::new();
     let device = Device::new();
     let mut node = node(&gateway, 4, &device);
     approve(&gateway, &device);
     let mut admin = gateway.admin();
-    // more than the system and the gateway keep for the node, which reads nothing for now
+    // more than the system and the gateway buffer for the node, which does not read yet
     let text = json!({ "text": "x".repeat(16 << 10) });
     let mut operators = [0, 1].map(|_| operator(&gateway, 4, &["write"]));
     for operator in &mut operators {
@@ -279,7 +280,7 @@ fn callers_that_leave_close_no_node_that_is_slow() {
     }
     let mut under_way = 1_800;
     for operator in &mut operators {
-        // the last one is answered at once, so all were looked at
+        // the last one is answered at once, so all of them were read
         let failed = operator.answer("call-900").unwrap_err();
         assert_eq!(failed.0["details"]["nodeError"]["code"], "BUSY");
         under_way -= 1 + operator.kept().filter(|frame| frame["type"] == "res").count();
@@ -287,7 +288,7 @@ fn callers_that_leave_close_no_node_that_is_slow() {
     assert!(under_way > 100, "{under_way} calls are under way");
     drop(operators);
     nothing_waits(&mut admin);
-    // it reads, and is of use
+    // it reads, and answers invokes again
     (0..under_way).for_each(|_| drop(node.event("node.invoke.request")));
     let call = admin.start("node.invoke", invoke(&device, "system.which", json!({})));
     answer(&mut node, &device, "1");

@@ -1,5 +1,6 @@
-//! The relay under load: many calls at once, ends that are slow, ends that do not read at all. Nothing is lost and nothing changes
-//! places; who reads too little loses only its own connection; memory, descriptors and counts return to where they were.
+//! Relay under load: many concurrent calls, slow peers, peers that do not read at all. No message
+//! is lost or reordered; a peer that reads too slowly loses only its own connection; memory,
+//! descriptors and counters return to their previous values.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -18,10 +19,10 @@ use super::runner::{self, at_most, patience};
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
 
-/// What a gateway holds of others, and has to let go of.
+/// Resources that a gateway holds for others and must release.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Held {
-    /// As `gatelet.status` says.
+    /// Counters of `gatelet.status`.
     counts: Vec<u64>,
     descriptors: usize,
 }
@@ -32,13 +33,13 @@ impl Held {
     pub fn now(gateway: &Gateway, admin: &mut Session) -> Held {
         let status = admin.call("gatelet.status", json!({})).unwrap();
         let counts = COUNTS.iter().map(|name| status[name].as_u64().unwrap_or_else(|| panic!("{name}: {status}")));
-        // the descriptors of wine are not the program's
+        // wine's descriptors are not those of the program
         let descriptors =
             if runner::windows() { 0 } else { fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count() };
         Held { counts: counts.collect(), descriptors }
     }
 
-    /// Waits until the gateway holds just that again.
+    /// Waits until the gateway holds exactly this again.
     pub fn again(&self, gateway: &Gateway, admin: &mut Session) {
         let begun = Instant::now();
         loop {
@@ -52,7 +53,7 @@ impl Held {
     }
 }
 
-/// Waits until no call waits for a node.
+/// Waits until no invoke is pending.
 pub fn nothing_waits(admin: &mut Session) {
     let begun = Instant::now();
     while admin.call("gatelet.status", json!({})).unwrap()["invokes"] != 0 {
@@ -61,7 +62,7 @@ pub fn nothing_waits(admin: &mut Session) {
     }
 }
 
-/// Memory of a gateway in bytes: now, and the most that it ever was.
+/// Returns current and peak memory of the gateway in bytes.
 pub fn memory(gateway: &Gateway) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let field = |name: &str| -> u64 {
@@ -71,20 +72,20 @@ pub fn memory(gateway: &Gateway) -> (u64, u64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
-/// Fails if the gateway ever had more than that beyond `before`; says what it had.
+/// Asserts that peak memory exceeded `before` by at most `most`, and prints it.
 fn bounded(gateway: &Gateway, before: u64, most: u64, what: &str) {
     let (now, peak) = memory(gateway);
     println!("{what}: memory {} KiB before, {} at its peak, {} after", before / KIB, peak / KIB, now / KIB);
     assert!(!runner::native() || peak < before + most, "{what}: from {before} to {peak} bytes");
 }
 
-/// The middle one and the one below which 99 of 100 lie.
+/// Returns median and 99th percentile.
 fn quantiles(mut took: Vec<Duration>) -> String {
     took.sort_unstable();
     format!("p50 {:?}, p99 {:?} of {}", took[took.len() / 2], took[took.len() * 99 / 100], took.len())
 }
 
-/// Lets the system keep little of what a client has not read; less than that makes loopback crawl.
+/// Shrinks the socket's receive buffer; a smaller one makes loopback extremely slow.
 pub fn narrow(session: &Session) {
     let bytes = 128 * KIB as usize;
     rustix::net::sockopt::set_socket_recv_buffer_size(&session.socket.ws.get_ref().0, bytes).unwrap();
@@ -94,8 +95,8 @@ fn payload(op: u64, n: u64, serial: u64, size: u64) -> String {
     json!({ "op": op, "n": n, "serial": serial, "fill": "x".repeat(size as usize) }).to_string()
 }
 
-/// Answers that many requests, a moment after each came: with what was asked, and with how many it has answered to that operator.
-/// Requests of one operator must come in the order of their numbers.
+/// Answers `count` requests, each after `moment`, with what was asked and the number of responses
+/// to that operator so far. Asserts that the requests of each operator arrive in ascending order.
 fn serve(node: &mut Session, device: &Device, count: usize, moment: Duration) {
     let (mut asked, mut acknowledged) = (0, 0);
     let (mut last, mut serials) = ([None; OPERATORS], [0; OPERATORS]);
@@ -130,15 +131,16 @@ const CALLS: usize = 500;
 const SLOW_NODE: usize = 3;
 const SLOW_OPERATOR: usize = 3;
 
-/// An operator that makes its calls, a node after the other, and holds what comes back against what was asked.
+/// Operator that makes its calls to the nodes in turn and compares the responses with the requests.
 struct Caller<'a> {
     op: usize,
     session: Session,
     devices: &'a [Device],
     sent: Vec<Instant>,
-    /// Of each node: the numbers that its answers must carry, and the calls they must answer, in that order.
+    /// For each node: serial number of its next response, and the calls that it must answer, in
+    /// this order.
     expected: Vec<(u64, VecDeque<usize>)>,
-    /// How long each answer took, and of which node it was.
+    /// Node and duration of each response.
     took: Vec<(usize, Duration)>,
 }
 
@@ -175,7 +177,7 @@ impl<'a> Caller<'a> {
         *serial += 1;
     }
 
-    /// Makes all calls, with so many of them under way at a time.
+    /// Makes all calls, at most `window` in flight at a time.
     fn run(&mut self, window: usize, size: usize) {
         while self.took.len() < CALLS {
             while self.sent.len() < CALLS && self.sent.len() - self.took.len() < window {
@@ -198,7 +200,7 @@ fn nodes(gateway: &Gateway, count: usize) -> (Vec<Device>, Vec<Session>) {
 }
 
 #[test]
-fn two_thousand_calls_with_a_slow_node_and_a_slow_operator_lose_nothing_and_keep_their_order() {
+fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, NODES);
     let mut admin = gateway.admin();
@@ -222,7 +224,7 @@ fn two_thousand_calls_with_a_slow_node_and_a_slow_operator_lose_nothing_and_keep
                 });
                 continue;
             };
-            // it asks for everything at once, and reads nothing of some 3 MiB until all others have what they wanted
+            // it makes all requests at once, and reads none of some 3 MiB until all others are done
             narrow(&caller.session);
             (0..CALLS).for_each(|_| caller.send(3_800));
             for _ in 1..OPERATORS {
@@ -248,7 +250,7 @@ fn two_thousand_calls_with_a_slow_node_and_a_slow_operator_lose_nothing_and_keep
     idle.again(&gateway, &mut admin);
 }
 
-/// The same, one call after the other, beside an echo that does nothing else.
+/// Measures calls one after the other, and compares them with a plain echo server.
 fn one_at_a_time(gateway: &Gateway, device: &Device, node: &mut Session) {
     let trips = 500;
     let mut operator = operator(gateway, 4, &["write"]);
@@ -277,7 +279,7 @@ fn one_at_a_time(gateway: &Gateway, device: &Device, node: &mut Session) {
 }
 
 #[test]
-fn an_operator_that_does_not_read_is_closed_and_nobody_else() {
+fn only_the_operator_that_does_not_read_is_closed() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, 2);
     let mut other = operator(&gateway, 4, &["write"]);
@@ -291,7 +293,7 @@ fn an_operator_that_does_not_read_is_closed_and_nobody_else() {
         deaf.start("node.invoke", invoke(&devices[0], "system.which", json!({})));
     }
     let requests: Vec<Value> = (0..calls).map(|_| nodes[0].event("node.invoke.request")).collect();
-    // 48 MiB of answers, of which 29 may wait
+    // 48 MiB of responses, of which 29 may be queued
     let text = format!("\"{}\"", "x".repeat((256 * KIB) as usize));
     let mut slowest = Duration::ZERO;
     for request in requests {
@@ -310,15 +312,15 @@ fn an_operator_that_does_not_read_is_closed_and_nobody_else() {
     idle.again(&gateway, &mut admin);
 }
 
-/// Longer than two pings.
+/// Longer than two ping intervals.
 const LONG: Duration = Duration::from_secs(56);
 
 #[test]
-fn a_frame_takes_the_time_that_its_way_takes_and_only_silence_ends_a_connection() {
+fn slow_transfers_are_not_closed_but_silent_connections_are() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, 1);
     thread::scope(|scope| {
-        // answers side by side, which come faster than they are read
+        // concurrent responses, sent faster than they are read
         let mut slow = operator(&gateway, 4, &["write"]);
         narrow(&slow);
         let calls = (0..3).map(|_| slow.start("node.invoke", invoke(&devices[0], "system.which", json!({}))));
@@ -345,7 +347,7 @@ fn a_frame_takes_the_time_that_its_way_takes_and_only_silence_ends_a_connection(
             }
             assert!(begun.elapsed() > LONG.mul_f64(0.9), "{:?}", begun.elapsed());
         });
-        // a request that comes in pieces
+        // a request that arrives in pieces
         let mut piecemeal = gateway.admin();
         scope.spawn(move || {
             let id = "in pieces";
@@ -359,7 +361,7 @@ fn a_frame_takes_the_time_that_its_way_takes_and_only_silence_ends_a_connection(
             }
             assert!(piecemeal.answer(id).unwrap_err().message().contains("nothing"));
         });
-        // one that is there and says nothing, not even that it is
+        // a connected client that sends nothing, not even a pong
         let silent = gateway.admin();
         scope.spawn(move || {
             let (begun, mut part) = (Instant::now(), [0; 4096]);
@@ -374,13 +376,13 @@ fn a_frame_takes_the_time_that_its_way_takes_and_only_silence_ends_a_connection(
     assert_eq!(gateway.log().matches(" is closed: ").count(), 1, "{}", gateway.log());
 }
 
-/// A text frame as a client sends it, with a mask that changes nothing.
+/// Returns a client's text frame, with a mask of zeros.
 fn masked(text: &str) -> Vec<u8> {
     let length = (text.len() as u64).to_be_bytes();
     [&[0x81, 0xff], &length[..], &[0; 4], text.as_bytes()].concat()
 }
 
-/// The code of the node's error.
+/// Returns the code of the node's error.
 fn node_error(frame: &Value) -> String {
     frame["error"]["details"]["nodeError"]["code"].as_str().unwrap_or_else(|| panic!("{frame}")).to_string()
 }
@@ -395,7 +397,7 @@ fn next_answer(session: &mut Session) -> Value {
 }
 
 #[test]
-fn a_node_that_does_not_read_is_busy_and_is_of_use_again_when_it_reads() {
+fn node_that_does_not_read_is_busy_until_it_reads_again() {
     let gateway = Gateway::new();
     let (devices, mut nodes) = nodes(&gateway, 2);
     let mut admin = gateway.admin();
@@ -403,7 +405,7 @@ fn a_node_that_does_not_read_is_busy_and_is_of_use_again_when_it_reads() {
     let before = memory(&gateway).0;
     narrow(&nodes[0]);
     let mut operators = [0, 1].map(|_| operator(&gateway, 4, &["write"]));
-    // 64 MiB of requests, of which 4 may wait
+    // 64 MiB of requests, of which 4 may be queued
     let mut params = invoke(&devices[0], "system.which", json!({ "text": "x".repeat((64 * KIB) as usize) }));
     params["timeoutMs"] = json!(1_500);
     let mut sent = 0;
@@ -414,7 +416,7 @@ fn a_node_that_does_not_read_is_busy_and_is_of_use_again_when_it_reads() {
             operator.start("node.invoke", params.clone());
             sent += 1;
         }
-        // the others go on
+        // calls to other nodes continue
         let call = operator.start("node.invoke", invoke(&devices[1], "system.which", json!({})));
         answer(&mut nodes[1], &devices[1], "{}");
         loop {
@@ -436,7 +438,7 @@ fn a_node_that_does_not_read_is_busy_and_is_of_use_again_when_it_reads() {
     println!("a node that does not read: {busy} of 1,000 calls were told so at once");
     assert!(busy > 500 && ends.iter().flatten().all(|end| end == "BUSY" || end == "TIMEOUT"), "{ends:?}");
     bounded(&gateway, before, 24 * MIB, "a node that does not read");
-    // what it was not too busy for is all there, in its order
+    // all requests that were not rejected as busy arrive, in order
     let mut last = -1;
     for _ in busy..1_000 {
         let asked = nodes[0].event("node.invoke.request");

@@ -1,5 +1,5 @@
-//! More of the relay: approvals between operators, wake words, work that waits, what a node's machine tells, who hears of what, and
-//! the owner's lists of commands.
+//! Other parts of the relay: approvals between operators, wake words, pending work, host statistics
+//! of a node, recipients of events, and the owner's lists of commands.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ fn operator(gateway: &Gateway, protocol: u32, scopes: &[&str]) -> Session {
     gateway.connect(&Who::of(protocol).token(TOKEN).scopes(scopes)).unwrap()
 }
 
-/// A node that is approved as it comes.
+/// Connects a node and approves its commands.
 fn node_on(
     gateway: &Gateway,
     protocol: u32,
@@ -33,7 +33,7 @@ fn names(session: &Session) -> Vec<String> {
     session.kept().filter_map(|frame| frame["event"].as_str().map(str::to_string)).collect()
 }
 
-/// Every event that came before the answer to a call made now.
+/// Returns every event received before the response to a call made now.
 fn heard(session: &mut Session) -> Vec<String> {
     let _ = session.call("health", json!({}));
     let heard = names(session);
@@ -45,7 +45,7 @@ fn status(gateway: &Gateway) -> Value {
     gateway.admin().call("gatelet.status", json!({})).unwrap()
 }
 
-/// Waits until no approval waits for anybody.
+/// Waits until no approval is pending.
 fn nothing_waits(gateway: &Gateway) {
     let begun = Instant::now();
     while status(gateway)["approvals"] != 0 {
@@ -54,7 +54,7 @@ fn nothing_waits(gateway: &Gateway) {
 }
 
 #[test]
-fn a_blocked_asker_is_answered_by_another_operators_word_in_both_protocols() {
+fn approval_request_is_answered_by_the_decision_of_another_operator() {
     let gateway = Gateway::new();
     for asks in BOTH {
         for decides in BOTH {
@@ -87,7 +87,7 @@ fn a_blocked_asker_is_answered_by_another_operators_word_in_both_protocols() {
 }
 
 #[test]
-fn an_approval_that_nobody_decides_ends_and_one_whose_asker_is_gone_leaves_nothing() {
+fn undecided_approvals_expire_and_abandoned_ones_are_removed() {
     let gateway = Gateway::new();
     let _decider = operator(&gateway, 4, &["approvals"]);
     for protocol in BOTH {
@@ -96,7 +96,7 @@ fn an_approval_that_nobody_decides_ends_and_one_whose_asker_is_gone_leaves_nothi
         let answer = asker.call("exec.approval.request", question.clone()).unwrap();
         assert_eq!(answer["decision"], Value::Null);
         nothing_waits(&gateway);
-        // gone before the time is over, and before somebody decides
+        // disconnected before the timeout and before a decision
         asker.start("exec.approval.request", question);
         asker.start("exec.approval.request", json!({ "id": "kept", "command": "ls", "timeoutMs": 60_000 }));
         asker.event("exec.approval.requested");
@@ -109,7 +109,7 @@ fn an_approval_that_nobody_decides_ends_and_one_whose_asker_is_gone_leaves_nothi
 }
 
 #[test]
-fn who_waits_for_a_decision_is_answered_when_the_gateway_goes_down() {
+fn pending_approval_is_answered_when_the_gateway_stops() {
     for protocol in BOTH {
         let gateway = Gateway::new();
         let mut asker = operator(&gateway, protocol, &["approvals"]);
@@ -124,7 +124,7 @@ fn who_waits_for_a_decision_is_answered_when_the_gateway_goes_down() {
 }
 
 #[test]
-fn a_decision_in_protocol_4_can_be_waited_for_by_several_and_fetched_afterwards() {
+fn protocol_4_decision_can_be_awaited_by_several_and_read_afterwards() {
     let gateway = Gateway::new();
     let mut decider = operator(&gateway, 4, &["approvals"]);
     let mut asker = operator(&gateway, 4, &["approvals"]);
@@ -147,7 +147,7 @@ fn a_decision_in_protocol_4_can_be_waited_for_by_several_and_fetched_afterwards(
 }
 
 #[test]
-fn nobody_waits_for_a_decision_in_protocol_4_when_nobody_is_there_to_make_it() {
+fn protocol_4_approval_without_an_approver_ends_at_once() {
     let gateway = Gateway::new();
     let mut asker = operator(&gateway, 4, &["approvals"]);
     let mut reader = operator(&gateway, 4, &["write"]);
@@ -163,7 +163,7 @@ fn nobody_waits_for_a_decision_in_protocol_4_when_nobody_is_there_to_make_it() {
 }
 
 #[test]
-fn what_is_asked_shows_the_command_that_will_run_and_no_secret_of_its_environment() {
+fn approval_request_shows_the_real_command_without_environment_values() {
     let gateway = Gateway::new();
     let mut decider = operator(&gateway, 4, &["approvals"]);
     let mut asker = operator(&gateway, 4, &["approvals"]);
@@ -181,7 +181,7 @@ fn what_is_asked_shows_the_command_that_will_run_and_no_secret_of_its_environmen
 }
 
 #[test]
-fn wake_words_reach_nodes_and_readers_and_those_who_come_later() {
+fn wake_words_are_sent_to_nodes_readers_and_later_connections() {
     let gateway = Gateway::new();
     let mut nodes = BOTH.map(|protocol| node_on(&gateway, protocol, LINUX, &[]).0);
     let mut readers = BOTH.map(|protocol| operator(&gateway, protocol, &["read"]));
@@ -209,7 +209,7 @@ fn wake_words_reach_nodes_and_readers_and_those_who_come_later() {
     assert!(!heard(&mut other).contains(&"voicewake.changed".into()));
 }
 
-/// Answers what that phone is asked with an error that says that it sleeps.
+/// Answers the phone's next request with an error that says it is in the background.
 fn asleep(phone: &mut Session, device: &Device) {
     let asked = phone.event("node.invoke.request");
     let error = json!({ "code": "NODE_BACKGROUND_UNAVAILABLE", "message": "not now" });
@@ -218,7 +218,7 @@ fn asleep(phone: &mut Session, device: &Device) {
 }
 
 #[test]
-fn what_a_phone_in_the_background_cannot_do_waits_for_it_once() {
+fn background_phone_commands_are_queued_once() {
     let gateway = Gateway::new();
     let iphone = ("iOS 18.1", "iPhone");
     let (mut phone, device) = node_on(&gateway, 4, iphone, &["camera.list", "device.info"]);
@@ -235,7 +235,7 @@ fn what_a_phone_in_the_background_cannot_do_waits_for_it_once() {
             assert_eq!(failed.0["details"]["code"], "QUEUED_UNTIL_FOREGROUND");
             ids.push(failed.0["details"]["queuedActionId"].clone());
         }
-        // what it may do in the background fails like anything else
+        // commands that may run in the background fail with an ordinary error
         let params = json!({ "nodeId": device.id, "command": "device.info", "idempotencyKey": "three" });
         if protocol == 4 {
             let call = writer.start("node.invoke", params);
@@ -252,7 +252,7 @@ fn what_a_phone_in_the_background_cannot_do_waits_for_it_once() {
     let acked = phone.call("node.pending.ack", json!({ "ids": [ids[0]] })).unwrap();
     assert_eq!(acked, json!({ "nodeId": device.id, "ackedIds": [ids[0]], "remainingCount": 1 }));
     assert_eq!(phone.call("node.pending.pull", json!({})).unwrap()["actions"][0]["id"], ids[2]);
-    // another node has nothing to do with it
+    // another node cannot read or acknowledge this work
     let (mut other, _) = node_on(&gateway, 4, iphone, &["camera.list"]);
     assert_eq!(other.call("node.pending.pull", json!({})).unwrap()["actions"], json!([]));
     assert_eq!(other.call("node.pending.ack", json!({ "ids": [ids[2]] })).unwrap()["remainingCount"], 0);
@@ -260,7 +260,7 @@ fn what_a_phone_in_the_background_cannot_do_waits_for_it_once() {
 }
 
 #[test]
-fn a_phone_of_protocol_3_cannot_fetch_what_waits_so_nothing_does() {
+fn commands_are_not_queued_for_protocol_3_phones() {
     let gateway = Gateway::new();
     let (mut phone, device) = node_on(&gateway, 3, ("ios", "iPhone"), &["camera.list"]);
     let mut writer = operator(&gateway, 4, &["write"]);
@@ -273,7 +273,7 @@ fn a_phone_of_protocol_3_cannot_fetch_what_waits_so_nothing_does() {
 }
 
 #[test]
-fn work_that_was_left_for_a_node_comes_in_the_order_of_its_urgency_and_once() {
+fn pending_work_is_delivered_once_by_priority() {
     let gateway = Gateway::new();
     let (mut node, device) = node_on(&gateway, 4, LINUX, &[]);
     let mut writer = operator(&gateway, 4, &["write"]);
@@ -306,7 +306,7 @@ fn work_that_was_left_for_a_node_comes_in_the_order_of_its_urgency_and_once() {
 }
 
 #[test]
-fn how_a_nodes_machine_is_stands_in_its_row_and_is_told_to_readers_of_protocol_4() {
+fn host_stats_are_in_the_node_list_and_sent_to_protocol_4_readers() {
     let gateway = Gateway::new();
     let (mut node, device) = node_on(&gateway, 4, LINUX, &[]);
     let mut readers = BOTH.map(|protocol| operator(&gateway, protocol, &["read"]));
@@ -334,7 +334,7 @@ fn how_a_nodes_machine_is_stands_in_its_row_and_is_told_to_readers_of_protocol_4
 }
 
 #[test]
-fn a_node_is_present_once_however_often_it_comes_back() {
+fn node_has_one_presence_entry_after_reconnects() {
     let gateway = Gateway::new();
     for protocol in BOTH {
         let (first, device) = node_on(&gateway, protocol, LINUX, &[]);
@@ -351,7 +351,7 @@ fn a_node_is_present_once_however_often_it_comes_back() {
         let entry = &entries[0];
         assert_eq!((&entry["host"], &entry["mode"]), (&json!("Shed"), &json!("node")));
         assert_eq!((&entry["roles"], &entry["scopes"]), (&json!(["node"]), &json!([])));
-        // the old connection's end is not the node's
+        // the end of the old connection is not the end of the node
         first.leave();
         assert_eq!(here(&mut reader), entries);
         second.leave();
@@ -363,7 +363,7 @@ fn a_node_is_present_once_however_often_it_comes_back() {
 }
 
 #[test]
-fn nodes_and_scopeless_operators_hear_only_what_is_for_them_and_their_numbers_have_no_gap() {
+fn events_are_filtered_by_role_and_scope_without_sequence_gaps() {
     let gateway = Gateway::new();
     let mut nodes = BOTH.map(|protocol| node_on(&gateway, protocol, LINUX, &[]).0);
     let mut poor = operator(&gateway, 4, &["talk"]);
@@ -380,7 +380,7 @@ fn nodes_and_scopeless_operators_hear_only_what_is_for_them_and_their_numbers_ha
         drop(node);
     }
     admin.call("voicewake.set", json!({ "triggers": ["last"] })).unwrap();
-    // reading fails on a number that does not follow the one before it
+    // reading fails on a gap in the sequence numbers
     let [three, four] = nodes.each_mut().map(heard);
     let words = |heard: &[String]| heard.iter().filter(|name| *name == "voicewake.changed").count();
     assert_eq!((words(&three), words(&four)), (rounds + 2, rounds + 2));
@@ -392,7 +392,7 @@ fn nodes_and_scopeless_operators_hear_only_what_is_for_them_and_their_numbers_ha
 }
 
 #[test]
-fn the_owners_lists_widen_and_narrow_what_nodes_may_do_under_both_names() {
+fn command_lists_of_the_owner_work_under_both_key_names() {
     let offered = ["camera.snap", "system.notify", "system.which", "my.command"];
     for lists in [
         json!({ "commands": { "allow": ["camera.snap", " my.command "], "deny": ["system.notify"] } }),

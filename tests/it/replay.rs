@@ -1,11 +1,11 @@
-//! Replay: what was heard on the wire, or on this machine, and is said again by somebody else.
+//! Replay: messages captured on the wire or on this machine, and sent again by another client.
 
 use serde_json::{json, Value};
 
 use super::client::{Device, Got, Sign, Who};
 use super::gateway::{paired, Gateway, Plan, TOKEN};
 
-/// A gateway for each way to let clients in, and what a client shows there.
+/// Returns a gateway for each authentication mode, and the credential that a client presents to it.
 fn houses() -> Vec<(&'static str, Gateway, Value)> {
     let proxied = json!({ "userHeader": "X-User", "allowLoopback": true });
     let plans = [
@@ -28,7 +28,7 @@ fn houses() -> Vec<(&'static str, Gateway, Value)> {
 }
 
 #[test]
-fn a_connect_that_was_heard_is_worth_nothing_on_another_connection_in_any_mode() {
+fn captured_connect_is_rejected_on_another_connection_in_every_mode() {
     for (mode, gateway, shown) in houses() {
         let dial = match mode {
             "trusted-proxy" => gateway.dial().header("X-Forwarded-For", "203.0.113.9").header("X-User", "ann"),
@@ -37,7 +37,7 @@ fn a_connect_that_was_heard_is_worth_nothing_on_another_connection_in_any_mode()
         for protocol in [3, 4] {
             for sign in [Sign::V2, Sign::V3] {
                 let who = Who { auth: shown.clone(), ..Who::of(protocol).device(&Device::new()).sign(sign) };
-                // on its way to us, or answered
+                // captured before it arrived, or after it was answered
                 for used in [false, true] {
                     let mut first = dial.open();
                     let params = who.params(&first.challenge());
@@ -56,14 +56,14 @@ fn a_connect_that_was_heard_is_worth_nothing_on_another_connection_in_any_mode()
 }
 
 #[test]
-fn a_connect_counts_once_on_its_connection() {
+fn connect_is_accepted_once_per_connection() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let device = Device::new();
         let mut socket = gateway.dial().open();
         let params = Who::of(protocol).token(TOKEN).device(&device).params(&socket.challenge());
         let again = json!({ "type": "req", "id": "again", "method": "connect", "params": params });
-        // both are there before the first is answered
+        // both are sent before the first is answered
         socket.send(&json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }));
         socket.send(&again);
         let mut session = socket.greeted().unwrap();
@@ -81,15 +81,15 @@ fn a_connect_counts_once_on_its_connection() {
         socket.send(&json!({ "type": "req", "id": "2", "method": "connect", "params": right }));
         let answer = socket.frame();
         assert_eq!((&answer["id"], &answer["ok"]), (&json!("1"), &json!(false)));
-        assert!(matches!(socket.next(), Got::Closed(1008, _)), "a second try on one connection is not heard");
-        // the log is written in order, and of this one it knows by now
+        assert!(matches!(socket.next(), Got::Closed(1008, _)), "a second connect on one connection is not read");
+        // the log is ordered: whatever happened to this attempt is logged by now
         gateway.logged(&["AUTH_TOKEN_MISMATCH"]);
         assert_eq!(gateway.log().matches(&admitted).count(), 1, "one admission");
     }
 }
 
 #[test]
-fn what_was_signed_cannot_be_changed_on_its_way_and_what_was_not_decides_nothing() {
+fn signed_fields_cannot_be_changed_and_unsigned_fields_decide_nothing() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let victim = Device::new();
@@ -108,7 +108,7 @@ fn what_was_signed_cannot_be_changed_on_its_way_and_what_was_not_decides_nothing
         (json!({ "device": { "id": other.id } }), "DEVICE_ID_MISMATCH"),
         (json!({ "device": { "publicKey": other.public } }), "DEVICE_ID_MISMATCH"),
         (json!({ "device": { "id": other.id, "publicKey": other.public } }), "SIGNATURE_INVALID"),
-        // a downgrade: to a payload without a nonce, which this machine's old programs may sign
+        // a downgrade to a payload without a nonce, which old programs on this machine may sign
         (json!({ "device": { "nonce": null } }), "SIGNATURE_INVALID"),
         (json!({ "device": { "nonce": "" } }), "SIGNATURE_INVALID"),
         (json!({ "device": { "nonce": "00000000-0000-4000-8000-000000000000" } }), "NONCE_MISMATCH"),
@@ -124,7 +124,7 @@ fn what_was_signed_cannot_be_changed_on_its_way_and_what_was_not_decides_nothing
                 let what = format!("{change}, protocol {protocol}, {sign:?}");
                 assert_eq!((refused.code(), refused.rule()), (format!("DEVICE_AUTH_{code}").as_str(), "5"), "{what}");
             }
-            // platform and family are in version 3 only, and nobody is let in or kept out by them
+            // platform and family are signed in version 3 only, and decide no admission
             let mut socket = gateway.dial().open();
             let mut params = who.params(&socket.challenge());
             lay_over(&mut params, &json!({ "client": { "platform": "ios" } }));
@@ -148,7 +148,7 @@ fn lay_over(params: &mut Value, change: &Value) {
 }
 
 #[test]
-fn a_signature_without_a_nonce_lets_in_once_and_for_two_minutes() {
+fn signature_without_a_nonce_is_accepted_once_within_two_minutes() {
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"] })).start();
     let device = Device::new();
     let who = |clock: i64| Who { clock, ..Who::v3().device(&device).sign(Sign::V1) };
@@ -161,13 +161,13 @@ fn a_signature_without_a_nonce_lets_in_once_and_for_two_minutes() {
     let heard = who(0).params("");
     assert_eq!(say(&heard), Ok(()));
     for _ in 0..2 {
-        assert_eq!(say(&heard), Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()), "heard, and said again");
+        assert_eq!(say(&heard), Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()), "a captured connect, replayed");
     }
     assert_eq!(say(&who(-1000).params("")), Ok(()), "the next one of its own");
     for clock in [-130_000, 130_000] {
         assert_eq!(say(&who(clock).params("")), Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()), "{clock}");
     }
-    // one over a nonce is not judged by a clock
+    // a signature over a nonce does not depend on the clock
     gateway.connect(&Who { clock: -130_000, ..Who::v3().device(&device) }).unwrap();
     let far = gateway.dial().header("X-Forwarded-For", "203.0.113.9");
     assert_eq!(far.connect(&who(-130_000)).unwrap_err().code(), "DEVICE_AUTH_NONCE_REQUIRED");

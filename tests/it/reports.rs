@@ -1,4 +1,5 @@
-//! What a device says of itself (`system-event`): seen by others, laid over its connection, bounded.
+//! Reports of a device about itself (`system-event`): sent to other clients, merged into its
+//! presence entry, bounded.
 
 use serde_json::{json, Value};
 
@@ -11,7 +12,7 @@ fn seen(session: &mut Session, host: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_device_reports_itself_and_others_are_told_in_both_protocols() {
+fn system_event_updates_presence_in_both_protocols() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let mut watcher = gateway.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
@@ -39,7 +40,7 @@ fn a_device_reports_itself_and_others_are_told_in_both_protocols() {
 }
 
 #[test]
-fn what_a_connected_device_says_of_itself_is_laid_over_its_entry_and_goes_with_it() {
+fn reported_values_are_merged_into_the_entry_of_the_connection_and_end_with_it() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let device = Device::new();
@@ -50,7 +51,7 @@ fn what_a_connected_device_says_of_itself_is_laid_over_its_entry_and_goes_with_i
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!((&entries[0]["lastInputSeconds"], &entries[0]["text"]), (&json!(9), &json!("hello")));
     assert_eq!(entries[0]["clientId"], "openclaw-control-ui", "the rest is that of the connection");
-    assert_eq!(entries[0]["deviceId"], device.id, "what was proved is not overwritten");
+    assert_eq!(entries[0]["deviceId"], device.id, "the proven device id is not overwritten");
     page.leave();
     admin.event("presence");
     while !seen(&mut admin, "Kitchen").is_empty() {
@@ -59,7 +60,7 @@ fn what_a_connected_device_says_of_itself_is_laid_over_its_entry_and_goes_with_i
 }
 
 #[test]
-fn what_is_no_report_is_refused_and_what_only_an_agent_could_do_is_said_to_be_so() {
+fn invalid_reports_and_agent_only_events_are_rejected() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     for params in [json!({}), json!({ "text": " " })] {

@@ -1,7 +1,8 @@
-//! Which binary is under test, and on what it runs.
+//! Choice of the binary under test and of its runner.
 //!
-//! `GATELET_BIN` names another binary than the one cargo built; `GATELET_RUNNER` what runs it (`qemu-aarch64-static -cpu max`, or
-//! the starter that `tests/wine/setup.sh` writes); `GATELET_PATIENCE` how many times slower than this machine that may be.
+//! `GATELET_BIN` names another binary than the one built by cargo; `GATELET_RUNNER` the command
+//! that runs it (`qemu-aarch64-static -cpu max`, or the launcher written by `tests/wine/setup.sh`);
+//! `GATELET_PATIENCE` the factor by which it may be slower than this machine.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the test fails.
+/// Returns the time limit of a single step, after which a test fails.
 pub fn patience() -> Duration {
     at_most(Duration::from_secs(35))
 }
 
-/// Waits until that is done, at most [`patience`]; `why` says what is not.
+/// Waits until `done` returns true, at most [`patience`]; panics with `why`.
 pub fn until(mut done: impl FnMut() -> bool, why: impl Fn() -> String) {
     let begun = Instant::now();
     while !done() {
@@ -23,29 +24,30 @@ pub fn until(mut done: impl FnMut() -> bool, why: impl Fn() -> String) {
     }
 }
 
-/// A limit of time as it is held where the binary runs; the same on this machine, more where another is emulated.
+/// Returns a time limit for the platform under test: unchanged on this machine, longer under an
+/// emulator.
 pub fn at_most(limit: Duration) -> Duration {
     let default = if native() { 1 } else { 4 };
     let factor = std::env::var("GATELET_PATIENCE").map(|text| text.parse().expect("GATELET_PATIENCE is a number"));
     limit * factor.unwrap_or(default)
 }
 
-/// Is it the binary for Windows?
+/// Returns whether the binary is the one for Windows.
 pub fn windows() -> bool {
     bin().extension().is_some_and(|extension| extension == "exe")
 }
 
-/// That path as the binary names it.
+/// Returns the path as the binary names it.
 pub fn path(path: &Path) -> OsString {
     if !windows() {
         return path.into();
     }
-    // wine shows this system's files as drive Z
+    // wine maps the host's files to drive Z
     format!("Z:{}", path.to_str().expect("paths of tests are text").replace('/', "\\")).into()
 }
 
-/// The binary with these arguments, run by `prefix` and the runner of the environment, with nothing in its own environment
-/// that would change what it does.
+/// Returns a command that runs the binary with these arguments through `prefix` and the runner of
+/// the environment, without environment variables that would change its behaviour.
 pub fn command(prefix: &[String], args: &[&str]) -> Command {
     let (bin, runner) = (bin(), runner());
     let words = prefix.iter().map(String::as_str).chain(runner.split_whitespace()).chain([bin.to_str().unwrap()]);
@@ -67,7 +69,8 @@ fn bin() -> PathBuf {
     std::env::var_os("GATELET_BIN").map_or_else(|| env!("CARGO_BIN_EXE_gatelet").into(), PathBuf::from)
 }
 
-/// Does the binary run as the process that is seen here, so that its memory can be measured?
+/// Returns whether the binary runs directly as the child process, so that its memory can be
+/// measured.
 pub fn native() -> bool {
     runner().is_empty()
 }

@@ -1,4 +1,5 @@
-//! Who may call what: every method that has an answer against the table of the protocol's documents, written down here.
+//! Required scopes: every method that has an answer, checked against the table of the protocol's
+//! documents repeated here.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,9 @@ use gatelet::store::tokens::TableKey;
 use gatelet::wire::json;
 use serde_json::{json, Value};
 
-/// `protocol scope methods`, as OpenClaw 2026.1.29 and 2026.9.6 have it: `node` is for nodes alone, `both` for nodes and who may
-/// read; after a `|` stands a narrower scope that is enough too. What stands here and has no answer is not asked.
+/// `protocol scope methods`, as in OpenClaw 2026.1.29 and 2026.9.6: `node` is for nodes only,
+/// `both` for nodes and operators with `read`; after `|` follows a narrower scope that suffices
+/// too. Methods listed here without an implementation are skipped.
 const TABLE: &str = "
 3 node node.invoke.result node.event skills.bins
 3 both health
@@ -74,7 +76,7 @@ const TABLE: &str = "
 4 talk talk.mode talk.speak talk.session.create talk.client.create
 ";
 
-/// What this gateway has beyond both, and methods of protocol 4 that it has in protocol 3 too.
+/// Methods that only this gateway has, and methods of protocol 4 that it offers in protocol 3 too.
 const OWN: &str = "
 3 pairing device.pair.remove device.pair.rename node.pair.remove gatelet.refusals
 3 admin device.pair.setupCode device.pair.setupStatus
@@ -83,7 +85,7 @@ const OWN: &str = "
 4 pairing gatelet.refusals
 ";
 
-/// `protocol scope what it gives besides itself`; admin gives everything.
+/// `protocol scope implied-scopes`; admin implies all.
 const GIVES: &str = "
 3 write read
 4 write read talk sessions.read sessions.write
@@ -93,7 +95,7 @@ const GIVES: &str = "
 
 const DIALECTS: [(&str, Dialect); 2] = [("3", Dialect::V3), ("4", Dialect::V4)];
 
-/// The words of each method of that protocol.
+/// Returns the scopes of each method of this protocol.
 fn table(protocol: &str) -> BTreeMap<&'static str, &'static str> {
     let mut methods = BTreeMap::new();
     for line in TABLE.lines().chain(OWN.lines()).filter(|line| line.starts_with(protocol)) {
@@ -104,7 +106,7 @@ fn table(protocol: &str) -> BTreeMap<&'static str, &'static str> {
     methods
 }
 
-/// Is one of the scopes that are named given by that one?
+/// Returns whether `held` implies one of the scopes in `wanted`.
 fn gives(protocol: &str, held: &str, wanted: &str) -> bool {
     let begins = format!("{protocol} {held} ");
     let also = |scope: &str| {
@@ -145,7 +147,7 @@ fn ask(dialect: Dialect, role: Role, scopes: Scopes, method: &str, params: Value
     rpc::dispatch(&mut call, method, json::parse(text.as_bytes(), limits::JSON_DEPTH).ok())
 }
 
-/// The right that was missing, if it was for that.
+/// Returns the failure if it is about a missing scope or role.
 fn missing(outcome: Result<Reply, Failure>) -> Option<Failure> {
     let failure = outcome.err()?;
     let right = failure.message.starts_with("missing scope: ") || failure.message.starts_with("unauthorized role: ");
@@ -158,11 +160,11 @@ fn refused(dialect: Dialect, failure: &Failure, scope: &str) {
     assert_eq!(failure.code.name(dialect), if dialect == Dialect::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" });
     let details: Value = serde_json::from_slice(failure.details.as_deref().unwrap()).unwrap();
     assert_eq!(details, json!({ "code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name] }));
-    assert!(!failure.unauthorized, "a scope that is missing is no reason to be closed");
+    assert!(!failure.unauthorized, "a missing scope does not count as an unauthorized call");
 }
 
 #[test]
-fn every_method_takes_the_scope_that_the_protocols_give_it_and_no_other() {
+fn every_method_requires_exactly_its_documented_scope() {
     let mut asked = [0; 2];
     for ((protocol, dialect), asked) in DIALECTS.into_iter().zip(&mut asked) {
         let table = table(protocol);
@@ -204,7 +206,7 @@ fn every_method_takes_the_scope_that_the_protocols_give_it_and_no_other() {
 }
 
 #[test]
-fn what_there_is_not_is_told_to_administrators_only() {
+fn unknown_methods_are_reported_to_administrators_only() {
     for (protocol, dialect) in DIALECTS {
         for held in Scope::ALL {
             let failure = ask(dialect, Role::Operator, Scopes::of(held), "no.such.method", json!({})).unwrap_err();
@@ -221,7 +223,7 @@ fn what_there_is_not_is_told_to_administrators_only() {
 }
 
 #[test]
-fn some_commands_of_nodes_are_for_administrators() {
+fn some_node_commands_require_admin() {
     for (_, dialect) in DIALECTS {
         for (command, scope) in [
             ("system.which", "write"),

@@ -1,4 +1,4 @@
-//! Starting and stopping, as a person and as systemd see it.
+//! Start and stop, as seen by a person and by systemd.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
@@ -11,7 +11,7 @@ use crate::gateway::{Gateway, Plan, TempDir, TOKEN};
 use crate::runner::{self, at_most};
 
 #[test]
-fn systemd_is_told_that_it_is_ready_and_that_it_stops() {
+fn systemd_is_notified_of_ready_and_stopping() {
     let dir = TempDir::new();
     let path = dir.0.join("notify.sock");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -29,19 +29,19 @@ fn systemd_is_told_that_it_is_ready_and_that_it_stops() {
 }
 
 #[test]
-fn a_busy_port_is_refused_with_the_name_of_who_has_it() {
+fn busy_port_error_names_the_process_that_uses_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = Plan::new().command(&["run", "--port", &port]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    // Windows names nobody
+    // not available on Windows
     let who = if runner::windows() { String::new() } else { format!("(pid {}) has it", std::process::id()) };
     assert!(said.contains("the port is in use") && said.contains(&who) && said.contains("--port"), "{said}");
 }
 
 #[test]
-fn a_second_gateway_on_the_same_state_is_refused_and_the_first_goes_on() {
+fn second_gateway_on_the_same_state_fails_and_the_first_continues() {
     let first = Gateway::new();
     let output = first.plan.command(&["run", "--port", "0"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -52,7 +52,7 @@ fn a_second_gateway_on_the_same_state_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn every_problem_of_the_configuration_is_listed_before_it_refuses_to_start() {
+fn all_configuration_problems_are_listed_at_a_failed_start() {
     let config = json!({ "bind": "everywhere", "prot": 1, "trustedProxies": ["10.0.0.0/33"], "auth": { "mode": "token", "token": TOKEN } });
     let (status, said) = Plan::with(config).try_start().err().expect("it starts");
     assert_eq!(status.code(), Some(1), "{said}");
@@ -62,7 +62,7 @@ fn every_problem_of_the_configuration_is_listed_before_it_refuses_to_start() {
 }
 
 #[test]
-fn the_token_it_makes_is_made_once_and_is_in_no_log() {
+fn generated_token_is_created_once_and_never_logged() {
     let plan = Plan::with(json!({ "auth": { "mode": "token" } }));
     let gateway = plan.start();
     let file = gateway.plan.dir().join("token");
@@ -89,7 +89,7 @@ fn the_token_it_makes_is_made_once_and_is_in_no_log() {
 }
 
 #[test]
-fn what_openclaw_had_paired_comes_back_by_its_key_alone() {
+fn devices_imported_from_openclaw_reconnect_by_key() {
     let (plan, device) = (
         Plan::with(json!({ "pairing": { "mode": "strict" }, "auth": { "mode": "token", "token": TOKEN } })),
         Device::new(),
@@ -111,9 +111,9 @@ fn what_openclaw_had_paired_comes_back_by_its_key_alone() {
 }
 
 #[test]
-fn a_killed_gateway_leaves_nothing_that_the_next_one_or_the_command_line_trips_over() {
+fn killed_gateway_leaves_no_files_that_disturb_later_runs() {
     let plan = Gateway::new().kill();
-    assert!(plan.dir().join("gateway.addr").exists(), "nobody was there to remove it");
+    assert!(plan.dir().join("gateway.addr").exists(), "the killed gateway left its address file");
     let status = plan.command(&["status"]).output().unwrap();
     assert_eq!(status.status.code(), Some(4), "no gateway runs: {}", String::from_utf8_lossy(&status.stderr));
     let begun = Instant::now();
@@ -122,7 +122,7 @@ fn a_killed_gateway_leaves_nothing_that_the_next_one_or_the_command_line_trips_o
 }
 
 #[test]
-fn an_interrupt_is_a_clean_stop_too() {
+fn interrupt_stops_cleanly() {
     let gateway = Gateway::new();
     let mut session = gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).unwrap();
     gateway.signal("INT");

@@ -1,5 +1,5 @@
-//! The pairing file under power cuts and failing disks: every record is its old or its new self, what was acknowledged is
-//! there, and reading changes nothing.
+//! The pairing file under power cuts and disk errors: every record is its old or its new value,
+//! acknowledged changes are present, and reading changes nothing.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::HashSet;
@@ -22,7 +22,7 @@ const CAPACITY: u16 = 3;
 const LANDS: [Lands; 3] = [Lands::Nothing, Lands::Everything, Lands::Beginnings];
 
 #[test]
-fn power_cut_at_every_byte_leaves_each_record_old_or_new_and_keeps_what_was_acknowledged() {
+fn power_cut_at_every_byte_leaves_each_record_old_or_new() {
     let total = run(&fresh_disk(), &scenario(), None).disk.counts().0;
     assert!(total > 10_000, "the scenario writes {total} bytes");
     let mut random = Random(1);
@@ -33,7 +33,8 @@ fn power_cut_at_every_byte_leaves_each_record_old_or_new_and_keeps_what_was_ackn
         for image in ran.disk.after_power_cut(Loss::Blocks, 64, &mut random) {
             images += 1;
             let hash = hash(&image);
-            // Most cuts leave what the cut before left: looking once is enough, unless more was acknowledged since.
+            // most cuts leave the same image as the one before: checking once is enough, unless
+            // more was acknowledged since
             if seen.insert((ran.acknowledged, hash)) {
                 ran.model.must_match(&image, &format!("cut after {cut} bytes"));
             }
@@ -43,7 +44,7 @@ fn power_cut_at_every_byte_leaves_each_record_old_or_new_and_keeps_what_was_ackn
 }
 
 #[test]
-fn a_power_cut_during_the_mending_after_a_power_cut_loses_nothing_either() {
+fn power_cut_during_repair_of_replicas_loses_nothing() {
     let mut random = Random(2);
     let total = run(&fresh_disk(), &scenario(), None).disk.counts().0;
     for cut in (0..total).step_by(331) {
@@ -72,7 +73,7 @@ fn a_power_cut_during_the_mending_after_a_power_cut_loses_nothing_either() {
 }
 
 #[test]
-fn power_cut_at_every_byte_of_creation_leaves_no_table_or_a_complete_empty_one() {
+fn power_cut_during_creation_leaves_no_table_or_a_complete_empty_one() {
     let shape = Shape { capacity: 1, ..shape() };
     let contents = Contents { shape, age: TableAge(0), devices: Vec::new() };
     let (mut random, mut tables, mut refused) = (Random(3), 0, 0);
@@ -97,19 +98,19 @@ fn power_cut_at_every_byte_of_creation_leaves_no_table_or_a_complete_empty_one()
 }
 
 #[test]
-fn a_failed_sync_is_an_error_and_no_later_sync_covers_it_up() {
+fn failed_sync_is_an_error_and_not_hidden_by_a_later_sync() {
     each_failure(|disk, at, variant| {
         disk.fail_sync_after(at, LANDS[variant]);
     });
 }
 
 #[test]
-fn a_full_disk_at_any_write_costs_only_the_commit_that_met_it() {
+fn full_disk_fails_only_the_commit_that_hits_it() {
     each_failure(|disk, at, variant| disk.fail_write_after(at, [0, 100, 700][variant]));
 }
 
 #[test]
-fn a_process_that_ends_after_a_failed_sync_leaves_nothing_that_a_later_power_cut_can_destroy() {
+fn restart_after_a_failed_sync_survives_a_later_power_cut() {
     let mut random = Random(5);
     let syncs = run(&fresh_disk(), &scenario(), None).disk.counts().1;
     for (at, lands) in (0..syncs).flat_map(|at| LANDS.map(|lands| (at, lands))) {
@@ -140,7 +141,8 @@ fn a_process_that_ends_after_a_failed_sync_leaves_nothing_that_a_later_power_cut
     }
 }
 
-/// Lets the scenario meet one failure at each possible point, tries again, and cuts the power at each point afterwards.
+/// Runs the scenario with one failure at each possible point, retries, and cuts power at each point
+/// afterwards.
 fn each_failure(plan: impl Fn(&MemDisk, u64, usize)) {
     let mut random = Random(4);
     let whole = run(&fresh_disk(), &scenario(), None);
@@ -170,7 +172,7 @@ fn each_failure(plan: impl Fn(&MemDisk, u64, usize)) {
 }
 
 #[test]
-fn a_read_only_disk_can_be_read_and_every_commit_on_it_fails() {
+fn read_only_disk_can_be_opened_and_rejects_commits() {
     let bytes = run(&fresh_disk(), &scenario(), None).disk.bytes();
     let disk = MemDisk::new(&bytes);
     disk.read_only();
@@ -182,7 +184,7 @@ fn a_read_only_disk_can_be_read_and_every_commit_on_it_fails() {
 }
 
 #[test]
-fn a_commit_writes_the_two_slots_of_its_record_and_nothing_else() {
+fn commit_writes_only_the_two_slots_of_its_record() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     let half = disk.bytes().len() as u64 / 2;
@@ -202,7 +204,7 @@ fn a_commit_writes_the_two_slots_of_its_record_and_nothing_else() {
 }
 
 #[test]
-fn the_two_copies_of_a_place_never_share_a_block_of_4_kib() {
+fn replicas_of_a_record_never_share_a_4_kib_block() {
     for capacity in [1, 3, 4, 5, 256] {
         let disk = MemDisk::new(&[]);
         let contents = Contents { shape: Shape { capacity, ..shape() }, age: TableAge(0), devices: Vec::new() };
@@ -212,7 +214,7 @@ fn the_two_copies_of_a_place_never_share_a_block_of_4_kib() {
 }
 
 #[test]
-fn a_copy_that_a_failed_commit_left_in_doubt_is_mended_by_the_next_commit_of_any_record() {
+fn replica_in_doubt_is_repaired_by_the_next_commit_of_any_record() {
     for good_syncs in 0..3 {
         let disk = fresh_disk();
         let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
@@ -225,7 +227,7 @@ fn a_copy_that_a_failed_commit_left_in_doubt_is_mended_by_the_next_commit_of_any
 }
 
 #[test]
-fn a_batch_of_any_size_needs_two_syncs_where_its_records_stand_alike() {
+fn batch_of_records_needs_two_syncs() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     file.commit_age(TableAge(1)).unwrap();
@@ -237,7 +239,7 @@ fn a_batch_of_any_size_needs_two_syncs_where_its_records_stand_alike() {
 }
 
 #[test]
-fn after_an_acknowledgement_no_older_state_of_the_record_is_left() {
+fn acknowledged_commit_leaves_no_older_version_of_the_record() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     let mut one = device(1, 1);
@@ -257,13 +259,17 @@ fn after_an_acknowledgement_no_older_state_of_the_record_is_left() {
         let mut lost = bytes.clone();
         lost[half + 2048..half + 3072].fill(0);
         let (_, loaded) = open(&lost).unwrap();
-        assert_eq!(loaded.contents.devices, [(Slot(1), one.clone())], "a lost copy does not bring the past back");
+        assert_eq!(
+            loaded.contents.devices,
+            [(Slot(1), one.clone())],
+            "a lost replica does not restore an older version"
+        );
         assert_eq!(loaded.odd.len(), 1);
     }
 }
 
 #[test]
-fn what_could_not_be_read_back_is_not_written() {
+fn unencodable_records_are_rejected_before_writing() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     let before = disk.bytes();
@@ -290,7 +296,7 @@ fn what_could_not_be_read_back_is_not_written() {
 }
 
 #[test]
-fn an_interrupted_update_is_reported_until_it_is_mended() {
+fn interrupted_update_is_reported() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     disk.cut_after(1024);
@@ -303,7 +309,7 @@ fn an_interrupted_update_is_reported_until_it_is_mended() {
 }
 
 #[test]
-fn what_a_start_has_shown_survives_power_cuts_while_it_is_mended() {
+fn loaded_contents_survive_power_cuts_during_repair() {
     let mut random = Random(6);
     let torn = fresh_disk();
     let (mut file, _) = PairingFile::open(torn.clone()).unwrap();
@@ -315,16 +321,16 @@ fn what_a_start_has_shown_survives_power_cuts_while_it_is_mended() {
 }
 
 #[test]
-fn what_a_sound_start_has_shown_survives_a_power_cut_and_another_one_while_that_is_mended() {
+fn contents_loaded_from_cache_survive_a_power_cut_and_another_during_repair() {
     let mut random = Random(8);
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
-    // killed when both copies were written and only the first was synced
+    // killed when both replicas were written and only the first was synced
     disk.cut_after(2048);
     assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
     disk.heal();
     let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
-    assert_eq!((loaded.contents.devices.len(), loaded.odd), (1, Vec::new()), "both copies are read from the cache");
+    assert_eq!((loaded.contents.devices.len(), loaded.odd), (1, Vec::new()), "both replicas are read from the cache");
     file.mend().unwrap();
     for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
         survives_cuts_while_mended(&image, &loaded.contents, (31, Loss::Blocks), "killed", &mut random);
@@ -332,9 +338,9 @@ fn what_a_sound_start_has_shown_survives_a_power_cut_and_another_one_while_that_
 }
 
 #[test]
-fn what_a_failed_sync_forgot_is_not_taken_for_what_is_on_the_disk() {
+fn data_dropped_by_a_failed_sync_is_not_trusted() {
     let mut random = Random(9);
-    // the sync before the commit, that of the first copy, that of the second
+    // the sync before the commit, that of the first replica, that of the second
     for (good, devices) in [(0, 0), (1, 0), (2, 1)] {
         let disk = fresh_disk();
         let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
@@ -350,7 +356,8 @@ fn what_a_failed_sync_forgot_is_not_taken_for_what_is_on_the_disk() {
     }
 }
 
-/// Mends that image with the power cut after each so many bytes: what was shown is always there.
+/// Repairs the replicas of this image with a power cut after each number of bytes; asserts that the
+/// contents shown before always remain.
 fn survives_cuts_while_mended(
     image: &[u8],
     shown: &Contents,
@@ -369,7 +376,7 @@ fn survives_cuts_while_mended(
 }
 
 #[test]
-fn two_failed_syncs_and_a_restart_leave_a_copy_that_the_next_commit_does_not_touch_first() {
+fn commit_after_two_failed_syncs_and_a_restart_keeps_an_intact_replica() {
     let mut random = Random(7);
     for (first, second) in (0..3).flat_map(|first| (0..5).map(move |second| (first, second))) {
         for cut in (0..2100).step_by(41) {
@@ -395,15 +402,15 @@ fn two_failed_syncs_and_a_restart_leave_a_copy_that_the_next_commit_does_not_tou
 }
 
 #[test]
-fn a_file_on_a_real_disk_can_be_moved_to_a_worker_thread() {
+fn pairing_file_is_send() {
     fn is_send<T: Send>() {}
     is_send::<PairingFile<StdDisk>>();
 }
 
-/// Random commits, failures, crashes, restarts with and without a reboot, for many seeds, against a model of what is allowed.
-/// `SEED=n` repeats one run, `SEEDS=n` makes more.
+/// Random commits, failures, crashes, restarts with and without a reboot, for many seeds, against a
+/// model of the allowed contents. `SEED=n` repeats one run, `SEEDS=n` sets their number.
 #[test]
-fn a_long_random_life_of_commits_failures_and_crashes_never_loses_what_was_acknowledged() {
+fn random_commits_failures_and_crashes_lose_no_acknowledged_change() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
@@ -420,7 +427,7 @@ fn a_long_random_life_of_commits_failures_and_crashes_never_loses_what_was_ackno
 
 fn live(seed: u64) {
     let mut random = Random(seed);
-    // Both cruelties at once are two independent faults, which two copies cannot answer.
+    // both kinds of loss at once are two independent faults, which two replicas cannot survive
     let loss = if seed.is_multiple_of(2) { Loss::Sectors } else { Loss::Blocks };
     let mut disk = fresh_disk();
     let mut model = Model::new();
@@ -487,7 +494,8 @@ impl Op {
     }
 }
 
-/// What each place may hold: one value if the last commit was acknowledged, several if some were not.
+/// Allowed contents of each record: one value if the last commit was acknowledged, several
+/// otherwise.
 struct Model {
     ages: Vec<u32>,
     records: Vec<Vec<Option<Device>>>,
@@ -549,7 +557,7 @@ struct Ran {
     acknowledged: u32,
 }
 
-/// Commits every step, once again if it fails, until the power is gone.
+/// Commits every step, retrying each failure once, until power is gone.
 fn run(disk: &MemDisk, ops: &[Op], cut: Option<u64>) -> Ran {
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     cut.into_iter().for_each(|bytes| disk.cut_after(bytes));
@@ -597,7 +605,7 @@ fn mend(disk: &MemDisk) -> u64 {
     disk.counts().0
 }
 
-/// Opens a copy that refuses every write.
+/// Opens a copy on a disk that rejects every write.
 fn open(image: &[u8]) -> Result<(PairingFile<MemDisk>, Loaded), OpenError> {
     let disk = MemDisk::new(image);
     disk.read_only();
@@ -623,7 +631,7 @@ fn device(slot: u16, version: u64) -> Device {
     let mut device = Device::new(DeviceId([slot as u8 + 1; 32]), PublicKey([slot as u8 + 7; 32]), Provenance::Token);
     device.approve(Role::Operator, Scopes::ALL, WallMs(version));
     device.name = clip(&format!("version {version} of the device in record {slot}"));
-    // so that a record changes its format and back
+    // so that a record alternates between formats
     if version % 2 == 1 {
         let mut surface = Surface::NONE;
         assert_eq!((surface.add_command("system.run"), surface.add_cap(&device.name)), (Ok(()), Ok(())));
@@ -632,9 +640,10 @@ fn device(slot: u16, version: u64) -> Device {
     device
 }
 
-/// One below the highest generation that is read, in both copies or one: no update can follow it.
+/// One below the highest generation that is readable, in both replicas or one: no update can follow
+/// it.
 #[test]
-fn a_record_that_cannot_be_written_again_is_left_as_it_is() {
+fn record_at_the_highest_generation_is_left_unchanged() {
     const LAST: u64 = (1 << 62) - 1;
     for torn in [false, true] {
         let disk = MemDisk::new(b"");

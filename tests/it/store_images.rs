@@ -1,6 +1,7 @@
-//! Files as they lie on disks: golden images of each format version, and everything that can become of a file.
+//! Files on disk: golden images of each format version, and every kind of damage to a file.
 //!
-//! `UPDATE=1` writes the images anew; that is right only for a new format version, which gets images of its own.
+//! `UPDATE=1` rewrites the images; that is right only for a new format version, which gets images
+//! of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use crate::mem_disk::MemDisk;
 const NAMES: [&str; 4] = ["v1_empty", "v1_three_devices", "v1_torn_slot", "v2_surfaces"];
 
 #[test]
-fn every_golden_image_opens_with_what_was_put_into_it() {
+fn golden_images_open_with_the_expected_contents() {
     if std::env::var_os("UPDATE").is_some() {
         NAMES.iter().for_each(|name| fs::write(path(name), build(name)).unwrap());
     }
@@ -37,14 +38,14 @@ fn every_golden_image_opens_with_what_was_put_into_it() {
 }
 
 #[test]
-fn this_gatelet_writes_the_golden_images_byte_for_byte() {
+fn golden_images_are_written_byte_for_byte() {
     for name in NAMES {
         assert!(build(name) == image(name), "{name} differs: the format changed, so its version must");
     }
 }
 
 #[test]
-fn any_single_bit_flipped_costs_nothing() {
+fn single_bit_flip_loses_nothing() {
     for name in ["v1_three_devices", "v2_surfaces"] {
         let good = image(name);
         let (contents, _) = expected(name);
@@ -61,7 +62,7 @@ fn any_single_bit_flipped_costs_nothing() {
 }
 
 #[test]
-fn any_single_bit_flipped_beside_a_torn_slot_is_noticed() {
+fn single_bit_flip_next_to_a_torn_slot_is_detected() {
     let good = image("v1_torn_slot");
     let (contents, _) = expected("v1_torn_slot");
     let mut refused = 0;
@@ -81,7 +82,7 @@ fn any_single_bit_flipped_beside_a_torn_slot_is_noticed() {
 }
 
 #[test]
-fn a_table_cut_at_any_length_is_refused_and_one_that_grew_too() {
+fn truncated_and_extended_tables_are_rejected() {
     let good = image("v1_three_devices");
     for len in 0..good.len() {
         let error = open(&good[..len]).unwrap_err();
@@ -96,7 +97,7 @@ fn a_table_cut_at_any_length_is_refused_and_one_that_grew_too() {
 }
 
 #[test]
-fn any_run_of_zeros_keeps_the_devices_or_is_refused_but_is_never_an_empty_table() {
+fn zeroed_ranges_keep_devices_or_are_rejected_and_never_read_as_empty() {
     let good = image("v1_three_devices");
     let (contents, _) = expected("v1_three_devices");
     let (mut kept, mut refused) = (0, 0);
@@ -118,7 +119,7 @@ fn any_run_of_zeros_keeps_the_devices_or_is_refused_but_is_never_an_empty_table(
 }
 
 #[test]
-fn a_slot_from_another_place_or_another_table_is_not_taken() {
+fn slots_of_another_position_or_table_are_rejected() {
     let good = image("v1_three_devices");
     let foreign = build_with(TableId([9; 16]));
     let slot = |number: usize| (number + 1) * 1024..(number + 2) * 1024;
@@ -144,7 +145,7 @@ fn a_slot_from_another_place_or_another_table_is_not_taken() {
 }
 
 #[test]
-fn a_table_of_a_newer_format_is_neither_opened_nor_salvaged() {
+fn newer_format_is_neither_opened_nor_salvaged() {
     for number in 0..4 {
         let mut newer = image("v1_three_devices");
         for start in [0, newer.len() / 2].map(|half| half + number * 1024) {
@@ -160,7 +161,7 @@ fn a_table_of_a_newer_format_is_neither_opened_nor_salvaged() {
 }
 
 #[test]
-fn only_the_records_with_a_surface_are_of_format_2_so_that_an_older_gatelet_says_newer_and_not_damaged() {
+fn only_records_with_approved_commands_use_format_2() {
     let slots = |name: &str| -> Vec<Vec<u8>> { image(name).chunks(1024).map(<[u8]>::to_vec).collect() };
     let formats = |name: &str| slots(name).iter().map(|slot| slot[8]).collect::<Vec<_>>();
     assert_eq!(formats("v1_three_devices"), [1; 8]);
@@ -177,7 +178,7 @@ fn only_the_records_with_a_surface_are_of_format_2_so_that_an_older_gatelet_says
 }
 
 #[test]
-fn a_record_takes_a_surface_and_loses_it_again_without_a_trace() {
+fn removing_approved_commands_restores_format_1_bytes() {
     let disk = made(&expected("v1_three_devices").0);
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     for (with, name) in [(with_surfaces(), "v2_surfaces"), (devices(), "v1_three_devices")] {
@@ -190,7 +191,7 @@ fn a_record_takes_a_surface_and_loses_it_again_without_a_trace() {
 }
 
 #[test]
-fn a_lost_record_is_named_and_salvage_keeps_all_the_others() {
+fn lost_record_is_reported_and_salvage_keeps_the_others() {
     let mut bad = image("v1_three_devices");
     let half = bad.len() / 2;
     bad[1100] ^= 1;
@@ -207,7 +208,7 @@ fn a_lost_record_is_named_and_salvage_keeps_all_the_others() {
 }
 
 #[test]
-fn salvage_works_without_any_header_and_on_half_a_file() {
+fn salvage_works_without_headers_and_on_half_a_file() {
     let good = image("v1_three_devices");
     let whole = expected("v1_three_devices").0;
     let mut headless = good.clone();
@@ -228,20 +229,20 @@ fn salvage_works_without_any_header_and_on_half_a_file() {
 }
 
 #[test]
-fn salvage_takes_the_newer_of_two_intact_copies() {
+fn salvage_takes_the_newer_of_two_intact_replicas() {
     for place in 0..2 {
         let disk = made(&expected("v1_three_devices").0);
         let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
         (0..place).for_each(|_| file.commit(Slot(1), Some(&devices()[0].1)).unwrap());
         disk.cut_after(1024);
-        assert!(file.commit(Slot(1), None).is_err(), "it reached one copy");
+        assert!(file.commit(Slot(1), None).is_err(), "the write reached one replica");
         let saved = salvage(&disk).unwrap().unwrap();
         assert_eq!(saved.contents.devices.len(), 2, "after {place} commits");
     }
 }
 
 #[test]
-fn a_device_in_two_records_is_damage_and_salvage_keeps_the_later_approval() {
+fn duplicate_device_is_damage_and_salvage_keeps_the_later_approval() {
     let mut contents = expected("v1_three_devices").0;
     contents.devices[2].1.id = contents.devices[0].1.id;
     let bytes = made(&contents).bytes();
@@ -294,7 +295,7 @@ fn made(contents: &Contents) -> MemDisk {
     MemDisk::new(&disk.bytes())
 }
 
-/// A browser, a revoked phone, and a node: together they use every field.
+/// Returns a browser, a revoked phone, and a node: together they use every field.
 fn devices() -> Vec<(Slot, Device)> {
     let mut browser = Device::new(DeviceId([0xb1; 32]), PublicKey([0xb2; 32]), Provenance::Token);
     browser.approve(Role::Operator, Scopes::ALL, WallMs(1_700_000_000_000));
@@ -321,7 +322,8 @@ fn devices() -> Vec<(Slot, Device)> {
     vec![(Slot(0), browser), (Slot(1), phone), (Slot(2), node)]
 }
 
-/// The same: the phone was a node of which nothing was left to approve, the node has names of every kind.
+/// Returns the same devices with approved commands: the phone had been a node with nothing left to
+/// approve, the node has names of every kind.
 fn with_surfaces() -> Vec<(Slot, Device)> {
     let mut devices = devices();
     devices[1].1.surface_approved = WallMs(1_700_000_400_000);
@@ -343,7 +345,7 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/images").join(format!("{name}.bin"))
 }
 
-/// CRC32C bit by bit, for the one test that needs a right checksum over wrong bytes.
+/// Computes CRC32C bit by bit, for the one test that needs a right checksum over wrong bytes.
 fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {

@@ -1,4 +1,4 @@
-//! The table in a real directory: first start, every other start, and repair.
+//! The table in a real directory: first start, later starts, and repair.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -21,7 +21,8 @@ fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     unless_busy(|| gatelet::store::repair_at(dir, capacity))
 }
 
-/// A program that another test starts has the lock too, from its fork to its exec.
+/// Retries while the lock is busy: a child process of another test inherits it between fork and
+/// exec.
 fn unless_busy<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let begun = std::time::Instant::now();
     loop {
@@ -33,7 +34,7 @@ fn unless_busy<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreEr
 }
 
 #[test]
-fn a_first_start_makes_an_empty_table_and_a_key_and_the_next_one_finds_them() {
+fn first_start_creates_table_and_key_and_later_starts_load_them() {
     let temp = Temp::new();
     let dir = temp.path().join("a/state");
     let first = open_at(&dir, 8).unwrap();
@@ -50,7 +51,7 @@ fn a_first_start_makes_an_empty_table_and_a_key_and_the_next_one_finds_them() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_made_is_for_its_owner_only() {
+fn created_files_have_owner_only_permissions() {
     use std::os::unix::fs::PermissionsExt;
     let temp = Temp::new();
     let dir = temp.path().join("state");
@@ -63,7 +64,7 @@ fn what_is_made_is_for_its_owner_only() {
 }
 
 #[test]
-fn commits_are_there_after_a_restart() {
+fn commits_survive_a_restart() {
     let temp = Temp::new();
     let mut opened = open_at(temp.path(), 4).unwrap();
     opened.file.commit(Slot(3), Some(&device(3))).unwrap();
@@ -74,7 +75,7 @@ fn commits_are_there_after_a_restart() {
 }
 
 #[test]
-fn a_second_process_is_told_who_is_in_its_way() {
+fn second_process_gets_a_busy_error() {
     let temp = Temp::new();
     let first = open_at(temp.path(), 4).unwrap();
     let (open, repair) = (gatelet::store::open_at, gatelet::store::repair_at);
@@ -88,7 +89,7 @@ fn a_second_process_is_told_who_is_in_its_way() {
 }
 
 #[test]
-fn a_power_cut_on_a_first_start_is_followed_by_a_first_start() {
+fn power_cut_during_first_start_is_followed_by_a_first_start() {
     let temp = Temp::new();
     fs::write(temp.path().join("pairing.table.new"), [1; 700]).unwrap();
     fs::write(temp.path().join("table.key.new"), [1; 7]).unwrap();
@@ -101,7 +102,7 @@ fn a_power_cut_on_a_first_start_is_followed_by_a_first_start() {
 }
 
 #[test]
-fn a_lost_table_is_never_taken_for_a_first_start() {
+fn lost_table_is_not_treated_as_a_first_start() {
     let temp = Temp::new();
     drop(open_at(temp.path(), 4).unwrap());
     fs::rename(temp.path().join("pairing.table"), temp.path().join("backup")).unwrap();
@@ -117,7 +118,7 @@ fn a_lost_table_is_never_taken_for_a_first_start() {
 }
 
 #[test]
-fn a_damaged_table_is_refused_kept_and_the_repair_named() {
+fn damaged_table_is_rejected_kept_and_reported_with_the_repair_command() {
     let temp = filled();
     let table = temp.path().join("pairing.table");
     let good = fs::read(&table).unwrap();
@@ -136,7 +137,7 @@ fn a_damaged_table_is_refused_kept_and_the_repair_named() {
 }
 
 #[test]
-fn a_table_that_is_no_readable_file_is_not_taken_for_a_first_start() {
+fn unreadable_table_is_not_treated_as_a_first_start() {
     let temp = Temp::new();
     fs::create_dir(temp.path().join("pairing.table")).unwrap();
     assert!(matches!(open_at(temp.path(), 4).err(), Some(StoreError::Io { .. })));
@@ -146,7 +147,7 @@ fn a_table_that_is_no_readable_file_is_not_taken_for_a_first_start() {
 }
 
 #[test]
-fn repair_keeps_the_intact_devices_and_a_copy_of_the_damaged_file() {
+fn repair_keeps_intact_devices_and_a_backup_of_the_damaged_file() {
     let temp = filled();
     let table = temp.path().join("pairing.table");
     let mut bad = fs::read(&table).unwrap();
@@ -165,13 +166,13 @@ fn repair_keeps_the_intact_devices_and_a_copy_of_the_damaged_file() {
     drop(opened);
     fs::write(&table, b"").unwrap();
     let again = repair_at(temp.path(), 5).unwrap();
-    assert!(again.empty && again.devices == 0, "nothing to take out of no bytes");
+    assert!(again.empty && again.devices == 0, "nothing to salvage from an empty file");
     assert!(again.table_copy.unwrap().ends_with("pairing.table.damaged-2"));
     assert_eq!(open_at(temp.path(), 99).unwrap().file.capacity(), 5);
 }
 
 #[test]
-fn repair_of_a_sound_table_only_mends_what_is_odd() {
+fn repair_of_an_intact_table_only_fixes_replicas() {
     let temp = filled();
     let table = temp.path().join("pairing.table");
     let good = fs::read(&table).unwrap();
@@ -191,7 +192,7 @@ fn repair_of_a_sound_table_only_mends_what_is_odd() {
 }
 
 #[test]
-fn a_lost_key_stops_the_start_only_if_devices_need_it() {
+fn lost_key_prevents_the_start_only_if_devices_need_it() {
     let temp = filled();
     let key = temp.path().join("table.key");
     let bytes = fs::read(&key).unwrap();
@@ -221,7 +222,7 @@ fn a_lost_key_stops_the_start_only_if_devices_need_it() {
 }
 
 #[test]
-fn a_private_file_is_written_whole_and_never_over_another() {
+fn private_files_are_written_atomically_and_never_overwrite() {
     let temp = Temp::new();
     let path = temp.path().join("token");
     fs::write(temp.path().join("token.new"), "left over").unwrap();
@@ -257,7 +258,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// A directory that goes away with its test.
+/// Directory that is removed with its test.
 struct Temp(PathBuf);
 
 impl Temp {

@@ -1,4 +1,4 @@
-//! What is compared with a secret takes the same time wherever it differs.
+//! Comparisons with a secret take the same time wherever the input differs.
 
 use gatelet::config::Secret;
 use gatelet::gate::codes::CodeText;
@@ -6,7 +6,8 @@ use gatelet::server::attempt::Presented;
 use gatelet::server::setup::SecretDigest;
 use gatelet::store::tokens::{TableKey, Token};
 
-/// Says `it` for a type that has no `==`. For one that has, two of these could be meant, and this file does not compile.
+/// Implements `it` for types without `==`. For a type with `==` the call is ambiguous, and this
+/// file does not compile.
 trait NotCompared<Why> {
     fn it() {}
 }
@@ -16,7 +17,7 @@ impl<T> NotCompared<()> for T {}
 impl<T: PartialEq> NotCompared<u8> for T {}
 
 #[test]
-fn nothing_secret_has_an_equal_sign() {
+fn secret_types_do_not_implement_equality() {
     <SecretDigest as NotCompared<_>>::it();
     <CodeText as NotCompared<_>>::it();
     <Token as NotCompared<_>>::it();
@@ -40,7 +41,7 @@ mod counted {
     const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123456";
     const GUESS: &str = "GATELET_TEST_GUESS";
 
-    /// What each of the comparisons is given: as long as the right one, and of the same characters.
+    /// Returns the input of a comparison: as long as the right one, and of the same character set.
     fn guess(right: &str, kind: &str) -> String {
         let mut text = right.as_bytes().to_vec();
         let last = text.len() - 1;
@@ -68,7 +69,7 @@ mod counted {
         codes.take(guess, Millis(1)).is_some()
     }
 
-    /// Inside valgrind: one comparison of each.
+    /// Runs one comparison of each type, inside valgrind.
     fn compare(kind: &str) {
         let is_right = kind == "right";
         assert_eq!(counted_secret(&SecretDigest::of(SECRET), &guess(SECRET, kind)), is_right);
@@ -83,12 +84,12 @@ mod counted {
         assert_eq!(counted_code(&mut codes, &guess("ABCDEFGH", kind)), is_right);
     }
 
-    /// Instructions of that comparison, as callgrind counts them.
+    /// Returns the instructions of a comparison, counted by callgrind.
     fn instructions(name: &str, kind: &str) -> u64 {
         let toggle = format!("--toggle-collect=*counted_{name}*");
         let mut command = Command::new("valgrind");
         command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no", &toggle]);
-        let test = "timing::counted::a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong";
+        let test = "timing::counted::comparison_of_a_wrong_secret_takes_constant_instructions";
         command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--test-threads=1"]);
         let output = command.env(GUESS, kind).output().expect("valgrind is installed (tests/run.sh does it)");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -98,7 +99,7 @@ mod counted {
     }
 
     #[test]
-    fn a_wrong_guess_takes_as_many_instructions_wherever_it_is_wrong() {
+    fn comparison_of_a_wrong_secret_takes_constant_instructions() {
         if let Ok(kind) = std::env::var(GUESS) {
             return compare(&kind);
         }

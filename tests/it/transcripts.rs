@@ -1,7 +1,9 @@
-//! Golden transcripts: what a client of each protocol reads, word for word, in `transcripts/*.txt`.
+//! Golden transcripts: the exact messages that a client of each protocol receives, in
+//! `transcripts/*.txt`.
 //!
-//! What differs from run to run (ids, times, tokens, names of this machine) is masked. `UPDATE=1` writes the files anew. Every
-//! refusal of the gate is produced here over the wire; the few that cannot be are named with the reason in [`produce`].
+//! Values that differ between runs (ids, times, tokens, names of this machine) are masked.
+//! `UPDATE=1` rewrites the files. Every refusal of the gate is produced here over the wire; the few
+//! that cannot be are named with the reason in [`produce`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transcripts")
 }
 
-/// Holds the transcript against its file, or writes it.
+/// Compares a transcript with its file, or writes the file.
 pub fn compare(name: &str, text: &str) {
     let path = folder().join(name);
     if std::env::var_os("UPDATE").is_some() {
@@ -32,7 +34,7 @@ pub fn compare(name: &str, text: &str) {
     assert_eq!(text.lines().count(), wanted.lines().count(), "{name}: UPDATE=1 writes it anew");
 }
 
-/// Replaces what is another in every run by a name, the same name for the same thing.
+/// Replaces values that differ between runs by names, the same name for the same value.
 #[derive(Default)]
 pub struct Mask(BTreeMap<String, String>);
 
@@ -44,14 +46,14 @@ impl Mask {
         self.plain(&text)
     }
 
-    /// The same in one line.
+    /// Masks a value and prints it on one line.
     pub fn line(&mut self, value: &Value) -> String {
         let mut value = value.clone();
         self.walk("", &mut value);
         self.plain(&value.to_string())
     }
 
-    /// What was named before, inside of longer text, and the command that `{gatelet}` stands for.
+    /// Masks known values inside longer text, and the command that `{gatelet}` stands for.
     fn plain(&self, text: &str) -> String {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let escaped = |char: char| if char.is_ascii() { char.to_string() } else { char.escape_unicode().to_string() };
@@ -64,14 +66,14 @@ impl Mask {
 
     fn walk(&mut self, key: &str, value: &mut Value) {
         match value {
-            // all of it is the machine's
+            // all of it describes this machine
             Value::Object(fields) if fields.contains_key("machineName") => {
                 fields.remove("loadAverage");
                 fields.iter_mut().for_each(|(key, value)| *value = format!("<{key}>").into());
             }
             Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.walk(key, value)),
             Value::Array(items) => items.iter_mut().for_each(|item| self.walk(key, item)),
-            // of the gateway itself; the clients here say linux
+            // the gateway's own platform; the clients of these tests report linux
             Value::String(text) if key == "platform" && runner::windows() => *text = text.replace("windows", "linux"),
             Value::String(text) => {
                 let kind = match key {
@@ -97,7 +99,7 @@ impl Mask {
                 let name = self.0.entry(text.clone()).or_insert_with(|| format!("<{kind}-{next}>"));
                 if ["host", "version", "own-presence"].contains(&kind) {
                     *value = format!("<{kind}>").into();
-                    // short words that may stand elsewhere as well
+                    // short words that may occur elsewhere as well
                     self.0.retain(|_, name| !name.starts_with(&format!("<{kind}")));
                 } else {
                     *value = name.clone().into();
@@ -121,7 +123,7 @@ fn shown(mask: &mut Mask, refused: &Refused) -> String {
     format!("{error}\nclose {} {}\n", refused.close, mask.plain(&refused.reason))
 }
 
-// --- hello and calls ------------------------------------------------------------------------------------------------
+// --- hello and calls -----------------------------------------------------------------------------
 
 fn transcript(protocol: u32) -> String {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
@@ -183,7 +185,7 @@ fn transcript(protocol: u32) -> String {
 }
 
 #[test]
-fn hello_and_the_calls_about_devices_are_as_written_in_both_protocols() {
+fn hello_and_device_calls_match_the_transcripts() {
     let mut ran = 0;
     for protocol in [3, 4] {
         compare(&format!("session_v{protocol}.txt"), &transcript(protocol));
@@ -192,9 +194,9 @@ fn hello_and_the_calls_about_devices_are_as_written_in_both_protocols() {
     assert_eq!(ran, 2);
 }
 
-// --- refusals -------------------------------------------------------------------------------------------------------
+// --- refusals ------------------------------------------------------------------------------------
 
-/// Gateways by their configuration, each started once.
+/// Gateways by configuration, each started once.
 #[derive(Default)]
 struct Houses(BTreeMap<String, Gateway>);
 
@@ -208,7 +210,8 @@ impl Houses {
     }
 }
 
-/// Makes the gateway say that refusal in that protocol; `Err` says why it cannot be made to over the wire.
+/// Produces this refusal in this protocol; `Err` is the reason why it cannot be produced over the
+/// wire.
 fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refused, &'static str> {
     let who = Who::of(protocol);
     let holder = who.clone().token(TOKEN);
@@ -298,7 +301,7 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
         Refusal::Starting => return Err("the gateway accepts only when it has started; gate_policy.rs decides it"),
         Refusal::Stopping => {
             let gateway = Gateway::new();
-            // one who does not answer the goodbye keeps the gateway for another second
+            // a client that does not answer the close frame delays the exit by a second
             let deaf = gateway.admin();
             gateway.terminate();
             gateway.logged(&["stopping"]);
@@ -311,7 +314,7 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
 }
 
 #[test]
-fn every_refusal_is_as_written_in_both_protocols() {
+fn refusals_match_the_transcripts() {
     let mut houses = Houses::default();
     let (mut produced, mut unreachable) = (BTreeSet::new(), Vec::new());
     for protocol in [3, 4] {

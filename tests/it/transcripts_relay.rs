@@ -1,6 +1,7 @@
-//! Golden transcripts of the relay: what operators and nodes of each protocol say and read, word for word.
+//! Golden transcripts of the relay: the exact messages of operators and nodes of each protocol.
 //!
-//! Each exchange is counted, and a method or an event that hello names and no transcript shows fails the test.
+//! Exchanges are counted, and the test fails for a method or event that hello names and no
+//! transcript shows.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -33,12 +34,12 @@ const COMMANDS: [&str; 5] =
     ["camera.snap", "system.execApprovals.get", "system.execApprovals.set", "system.run", "system.which"];
 const LINUX: (&str, &str) = ("linux", "Linux");
 
-/// A transcript as it is written.
+/// Transcript being written.
 struct Script {
     protocol: u32,
     text: String,
     mask: Mask,
-    /// What was exchanged so far: calls, and events.
+    /// Number of calls and events so far.
     ran: usize,
     told: BTreeSet<String>,
 }
@@ -59,13 +60,13 @@ impl Script {
         self.text.push_str(&format!("{body}\n\n"));
     }
 
-    /// A call and its answer.
+    /// Makes a call and records its response.
     fn ask(&mut self, session: &mut Session, method: &str, why: &str, params: Value) -> Value {
         let call = self.start(session, method, why, params);
         self.answered(session, &call)
     }
 
-    /// A call that is answered later.
+    /// Records a call that is answered later.
     fn start(&mut self, session: &mut Session, method: &str, why: &str, params: Value) -> String {
         self.note(method, &format!("{method}, {why}"));
         let line = self.mask.line(&params);
@@ -73,7 +74,7 @@ impl Script {
         session.start(method, params)
     }
 
-    /// The answer of a call that was written just before.
+    /// Records the response to the call recorded just before.
     fn answered(&mut self, session: &mut Session, call: &str) -> Value {
         let outcome = session.answer(call);
         let shown = outcome.clone().unwrap_or_else(|failed| json!({ "error": failed.0 }));
@@ -81,13 +82,13 @@ impl Script {
         outcome.unwrap_or_default()
     }
 
-    /// The answer of a call after others.
+    /// Records the response to an earlier call.
     fn answer(&mut self, session: &mut Session, method: &str, call: &str) -> Value {
         self.note(method, &format!("the answer to {method}"));
         self.answered(session, call)
     }
 
-    /// An event as it came; its payload.
+    /// Records the next event `name` and returns its payload.
     fn event(&mut self, session: &mut Session, to: &str, name: &str) -> Value {
         let frame = session.frame_of(name);
         self.frame(to, name, frame)
@@ -105,7 +106,7 @@ impl Script {
     }
 }
 
-/// Who takes part.
+/// Participants.
 struct House {
     gateway: Gateway,
     admin: Session,
@@ -129,7 +130,7 @@ fn pending(admin: &mut Session) -> Value {
     json!({ "requestId": list["pending"][0]["requestId"] })
 }
 
-/// A node comes, is listed, and what it offers is approved.
+/// Connects a node, lists it, and approves its commands.
 fn a_node_comes(s: &mut Script) -> House {
     let gateway = Gateway::new();
     let protocol = s.protocol;
@@ -185,7 +186,7 @@ fn call_of(device: &Device, command: &str) -> Value {
     json!({ "nodeId": device.id, "command": command, "idempotencyKey": "key-1" })
 }
 
-/// Invokes that lead to something, and those that do not.
+/// Successful and failing invokes.
 fn invokes(s: &mut Script, house: &mut House) {
     let House { gateway, writer, node, device, .. } = house;
     let mut with_params = call_of(device, "system.which");
@@ -254,7 +255,7 @@ fn invokes(s: &mut Script, house: &mut House) {
     }
 }
 
-/// What a node tells on its own.
+/// Events that a node sends by itself.
 fn tellings(s: &mut Script, house: &mut House) {
     let House { admin, node, device, .. } = house;
     let stats = json!({ "cpuCount": 4, "memoryTotalBytes": 8, "memoryFreeBytes": 3, "loadAverage": [0.5, 1, 2] });
@@ -286,7 +287,7 @@ fn tellings(s: &mut Script, house: &mut House) {
     s.ask(node, "node.list", "by a node", params);
 }
 
-/// What waits for a node, and a phone that is in the background (protocol 4).
+/// Work that is pending for a node, and a phone in the background (protocol 4).
 fn waiting_work(s: &mut Script, house: &mut House) {
     let House { gateway, admin, writer, node, device } = house;
     let left = |kind: &str| json!({ "nodeId": device.id, "type": kind });
@@ -326,7 +327,7 @@ fn waiting_work(s: &mut Script, house: &mut House) {
     phone.leave();
 }
 
-/// One operator asks, another decides.
+/// An approval requested by one operator and decided by another.
 fn approvals(s: &mut Script, house: &mut House) {
     let (request, resolve) = ("exec.approval.request", "exec.approval.resolve");
     let (requested, resolved) = ("exec.approval.requested", "exec.approval.resolved");
@@ -361,7 +362,8 @@ fn approvals(s: &mut Script, house: &mut House) {
     }
 }
 
-/// What protocol 4 has besides: commands of nodes, two answers, and nobody who could decide.
+/// Approvals that only protocol 4 has: commands of nodes, two responses, and no operator that could
+/// decide.
 fn on_a_node(s: &mut Script, asker: &mut Session, decider: &mut Session, device: &Device) {
     let request = "exec.approval.request";
     let mut question = json!({ "id": "a-2", "host": "node", "command": "ls", "twoPhase": true,
@@ -373,7 +375,7 @@ fn on_a_node(s: &mut Script, asker: &mut Session, decider: &mut Session, device:
         "sessionKey": null });
     let call = s.start(asker, request, "with two answers", question);
     s.answered(asker, &call);
-    // of the one that nobody decided
+    // of the request without a decision
     decider.frame_of("exec.approval.requested");
     s.event(decider, "another operator", "exec.approval.requested");
     let deny = json!({ "id": "a-2", "decision": "deny" });
@@ -384,7 +386,7 @@ fn on_a_node(s: &mut Script, asker: &mut Session, decider: &mut Session, device:
     s.ask(&mut alone, request, "when nobody else is here", json!({ "id": "a-3", "command": "true" }));
 }
 
-/// The approvals that a node keeps itself.
+/// Approvals kept by a node itself.
 fn approvals_of_a_node(s: &mut Script, house: &mut House) {
     let House { admin, node, device, .. } = house;
     let file = json!({ "version": 1, "agents": {} });
@@ -423,7 +425,7 @@ fn wake_words(s: &mut Script, house: &mut House) {
     s.ask(admin, "voicewake.set", "to nothing", json!({}));
 }
 
-/// A node asks for more, comes anew, is removed; one that is asked something goes away.
+/// A node requests more commands, reconnects and is removed; a node disconnects during an invoke.
 fn a_node_goes(s: &mut Script, house: &mut House) {
     let House { gateway, admin, writer, node, device } = house;
     let call = s.start(writer, "node.invoke", "of a node that goes away", call_of(device, "system.which"));
@@ -459,7 +461,7 @@ fn a_node_goes(s: &mut Script, house: &mut House) {
     s.ask(admin, "node.pair.remove", "of a stranger", json!({ "nodeId": device.id }));
 }
 
-/// The gateway stops while a node is asked something.
+/// The gateway stops during an invoke.
 fn the_gateway_stops(s: &mut Script, house: &mut House) {
     let House { gateway, admin, writer, .. } = house;
     let device = Device::from_seed([35; 32]);
@@ -479,7 +481,7 @@ fn the_gateway_stops(s: &mut Script, house: &mut House) {
     }
 }
 
-/// What else operators ask.
+/// Other calls of operators.
 fn other_calls(s: &mut Script, house: &mut House) {
     let House { admin, .. } = house;
     s.ask(admin, "config.schema", "of everything", json!({}));
@@ -506,7 +508,7 @@ fn other_calls(s: &mut Script, house: &mut House) {
     }
 }
 
-/// A machine without anything.
+/// Environment without files and variables, except for a home directory.
 struct Nothing;
 
 impl Env for Nothing {
@@ -531,7 +533,7 @@ impl Env for Nothing {
     }
 }
 
-/// An operator of that protocol comes in with the shared secret and no device.
+/// Returns the attempt of an operator of this protocol with the shared secret and no device.
 fn attempt(protocol: u32) -> Attempt {
     let here = IpAddr::from(Ipv4Addr::LOCALHOST);
     Attempt {
@@ -564,7 +566,7 @@ fn attempt(protocol: u32) -> Attempt {
     }
 }
 
-/// What comes by the clock, from a gateway whose clock is set here.
+/// Timed events, from a gateway whose clock is set here.
 fn by_the_clock(s: &mut Script) {
     let config = load(&Overrides::default(), &Nothing).config.expect("no configuration is a good one");
     let mut setup = Setup::of(&config, "host".into(), "gatelet".into());
@@ -614,10 +616,11 @@ fn transcript(protocol: u32) -> Script {
     s
 }
 
-/// Events that hello names to everybody, and that protocol 3 never gets.
+/// Events that hello names in both protocols and that protocol 3 never receives.
 const V4_EVENTS: [&str; 3] = ["config.changed", "device.pair.changed", "node.hostStats"];
 
-/// What hello names and nobody answers empty stands in this transcript or in the one of a session.
+/// Asserts that every name in hello is in this transcript or in that of a session, except for
+/// methods with an empty response.
 fn every_name_is_told(s: &Script, features: &Value) {
     let session = std::fs::read_to_string(folder().join(format!("session_v{}.txt", s.protocol))).unwrap();
     let titles: BTreeSet<&str> = session.lines().filter_map(|line| line.strip_prefix("## ")).collect();
@@ -643,7 +646,7 @@ fn every_name_is_told(s: &Script, features: &Value) {
 }
 
 #[test]
-fn the_relay_speaks_as_written_in_both_protocols() {
+fn relay_messages_match_the_transcripts() {
     let ran = [3, 4].map(|protocol| {
         let script = transcript(protocol);
         compare(&format!("relay_v{protocol}.txt"), &script.text);

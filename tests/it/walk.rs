@@ -1,5 +1,6 @@
-//! The walk: what each file that is shipped has to do on its machine, from the outside. `tests/cross.sh` runs it with every
-//! binary on every processor; here it runs with the others on the binary that cargo built.
+//! Basic use of each released binary on its platform, from the outside. `tests/cross.sh` runs these
+//! tests with every binary on every processor; here they run with the others on the binary built by
+//! cargo.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use super::client::{Device, Dial, Sign, Who};
 use super::gateway::{Gateway, Plan, TOKEN};
 
 #[test]
-fn a_device_is_paired_comes_back_after_a_stop_and_a_kill_and_stays_out_when_the_owner_revokes_it() {
+fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
     let mut gateway = Gateway::new();
     let plan = gateway.plan.clone();
     let mut devices = Vec::new();
@@ -54,15 +55,18 @@ fn a_device_is_paired_comes_back_after_a_stop_and_a_kill_and_stays_out_when_the_
             assert_eq!((refused.code(), refused.rule()), ("DEVICE_REVOKED", "7.7"));
         }
         let (who, device, token) = &devices[0];
-        gateway.connect(&who.clone().device(device).device_token(token)).expect("the others stay in").leave();
+        gateway
+            .connect(&who.clone().device(device).device_token(token))
+            .expect("the other devices stay connected")
+            .leave();
     }
     said(&plan, &["devices", "approve", &device.id]);
-    gateway.connect(&who.device(&device)).expect("the owner let it in again").leave();
+    gateway.connect(&who.device(&device)).expect("the owner approved it again").leave();
     gateway.stop();
 }
 
 #[test]
-fn a_wrong_signature_and_a_wrong_token_are_refused_and_explained() {
+fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
     let gateway = Gateway::new();
     let plan = &gateway.plan;
     assert!(said(plan, &["explain", "--last"]).contains("nobody was refused"));
@@ -83,13 +87,13 @@ fn a_wrong_signature_and_a_wrong_token_are_refused_and_explained() {
         }
         gateway.connect(&who.token(TOKEN)).expect("the same device with a right signature and the right token");
     }
-    assert_eq!(listed(plan).len(), 2, "nobody else was remembered");
+    assert_eq!(listed(plan).len(), 2, "no other device was stored");
     assert!(!gateway.log().contains("a-guess-at-the-token"), "a secret in the log");
     gateway.stop();
 }
 
 #[test]
-fn the_page_the_probes_and_the_commands_of_a_first_start_are_there() {
+fn page_probes_and_commands_work_after_a_first_start() {
     let gateway = Plan::with(json!({ "auth": { "mode": "token" } })).start();
     let (plan, dial) = (&gateway.plan, gateway.dial());
     for path in ["/healthz", "/readyz"] {
@@ -117,7 +121,7 @@ fn the_page_the_probes_and_the_commands_of_a_first_start_are_there() {
     assert!(plan.good(&["table", "check"]).contains("sound: 1 of 256"));
 }
 
-/// A file of the page, unpacked by a program that is not ours.
+/// Returns a file of the page, decompressed by an independent program.
 fn unpacked(dial: &Dial, path: &str) -> String {
     let answer = dial.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host));
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
@@ -134,7 +138,7 @@ fn unpacked(dial: &Dial, path: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command says on its standard output, on the running gateway.
+/// Runs a command on the running gateway and returns its standard output.
 fn said(plan: &Plan, args: &[&str]) -> String {
     let output = plan.command(args).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -142,7 +146,7 @@ fn said(plan: &Plan, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The paired devices, by the command line.
+/// Returns the ids of the paired devices, from the command line.
 fn listed(plan: &Plan) -> Vec<String> {
     let list: Value = serde_json::from_str(&said(plan, &["devices", "list", "--json"])).unwrap();
     let ids = list["paired"].as_array().unwrap().iter();

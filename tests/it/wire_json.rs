@@ -1,13 +1,14 @@
-//! Our JSON reader against a second one, on sound, damaged and random documents.
+//! Compares our JSON parser with a second one, on valid, damaged and random documents.
 //!
-//! `GATELET_JSON_ROUNDS` says how many documents (default 50 000), `GATELET_JSON_SEED` with which numbers to begin.
+//! `GATELET_JSON_ROUNDS` sets the number of documents (default 50 000), `GATELET_JSON_SEED` the
+//! first seed.
 
 use gatelet::gate::limits;
 use gatelet::wire::json::{parse, pretty, Kind, Value};
 use serde_json::Value as Other;
 
 #[test]
-fn two_readers_accept_the_same_documents_and_see_the_same_values() {
+fn parser_agrees_with_serde_json() {
     let mut random = Random(setting("GATELET_JSON_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut seen = Seen::default();
     for round in 0..setting("GATELET_JSON_ROUNDS", 50_000) {
@@ -32,7 +33,7 @@ fn two_readers_accept_the_same_documents_and_see_the_same_values() {
 struct Seen {
     accepted: u64,
     refused: u64,
-    /// Refused for a key given twice: the only sound documents that our reader turns down.
+    /// Rejected for a duplicate key: the only valid documents that our parser rejects.
     twice: u64,
 }
 
@@ -51,7 +52,7 @@ fn compare(text: &[u8], seen: &mut Seen) {
             assert_eq!(bad.what, "a key given twice", "{shown}");
             seen.twice += 1;
         }
-        // The other reader turns every number into a floating point one; ours keeps the text.
+        // the other parser converts every number to floating point; ours keeps the text
         (Ok(_), Err(error)) => assert!(error.to_string().starts_with("number out of range"), "{error}: {shown}"),
     }
 }
@@ -90,7 +91,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect(name))
 }
 
-/// What damage puts in.
+/// Bytes inserted as damage.
 const BYTES: &[u8] = b"{}[]\",:\\u0123456789-+.eE \n\0\x0b\x1f\x7f\x80\xc3\xff/dtfn";
 
 struct Random(u64);
@@ -181,7 +182,7 @@ impl Random {
         ];
         out.push(b'"');
         for _ in 0..self.below(4) {
-            // The two halves of pairs stand last and come seldom: alone, each makes the document unsound.
+            // the two surrogate halves are last and rare: alone, each makes the document invalid
             let rare = if self.below(60) == 0 { 0 } else { 2 };
             out.extend(self.one_of(&parts[..parts.len() - rare]).bytes());
         }

@@ -1,4 +1,4 @@
-//! One connection's manners: frames that are none, limits, rights, order of events, the end, and plain HTTP.
+//! One connection: invalid frames, limits, scopes, order of events, close, and plain HTTP.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use super::runner::{at_most, until};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// A frame as it goes over the wire, masked with zeros.
+/// Returns a frame as sent over the wire, masked with zeros.
 fn raw(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -37,7 +37,7 @@ fn challenged(gateway: &Gateway) -> (Socket, String) {
     (socket, nonce)
 }
 
-/// What a first message gets.
+/// Sends a first message and returns how it is rejected.
 fn turned_away(gateway: &Gateway, first: &str) -> Refused {
     let (mut socket, _) = challenged(gateway);
     socket.text(first);
@@ -45,7 +45,7 @@ fn turned_away(gateway: &Gateway, first: &str) -> Refused {
 }
 
 #[test]
-fn a_first_message_that_is_no_connect_is_told_so_and_closed() {
+fn first_message_other_than_connect_is_rejected_and_closed() {
     let gateway = Gateway::new();
     let long = format!("[{}", "[".repeat(40_000));
     let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
@@ -63,7 +63,7 @@ fn a_first_message_that_is_no_connect_is_told_so_and_closed() {
 }
 
 #[test]
-fn wrong_parameters_of_connect_are_named_in_the_protocols_words() {
+fn invalid_connect_parameters_are_reported_with_the_protocol_texts() {
     let gateway = Gateway::new();
     let good = Who::v4().token(TOKEN);
     for (patch, text) in [
@@ -98,7 +98,7 @@ fn wrong_parameters_of_connect_are_named_in_the_protocols_words() {
 }
 
 #[test]
-fn frames_are_at_most_64_kib_before_hello_and_25_mib_after_it() {
+fn frame_limit_is_64_kib_before_hello_and_25_mib_after_it() {
     let gateway = Gateway::new();
     let padded = |pad: usize, nonce: &str| {
         let mut params = Who::v4().token(TOKEN).params(nonce);
@@ -148,7 +148,7 @@ fn frames_are_at_most_64_kib_before_hello_and_25_mib_after_it() {
 }
 
 #[test]
-fn binary_frames_are_text_fragments_are_joined_and_bad_utf8_or_a_bad_frame_ends_it() {
+fn binary_and_fragmented_frames_are_accepted_and_invalid_frames_close() {
     let gateway = Gateway::new();
     let request = |nonce: &str| {
         json!({ "type": "req", "id": "connect-1", "method": "connect", "params": Who::v4().token(TOKEN).params(nonce) })
@@ -190,7 +190,7 @@ fn binary_frames_are_text_fragments_are_joined_and_bad_utf8_or_a_bad_frame_ends_
 }
 
 #[test]
-fn after_hello_what_is_no_request_is_answered_or_ignored_and_the_connection_lives_on() {
+fn invalid_requests_after_hello_keep_the_connection_open() {
     let gateway = Gateway::new();
     let mut session = gateway.admin();
     let mut answer = |text: &str| {
@@ -221,7 +221,7 @@ fn after_hello_what_is_no_request_is_answered_or_ignored_and_the_connection_live
 }
 
 #[test]
-fn who_has_not_the_scope_is_told_which_one_and_of_nothing_else() {
+fn missing_scope_is_named_in_the_error() {
     let gateway = Gateway::new();
     for (protocol, code) in [(3, "INVALID_REQUEST"), (4, "FORBIDDEN")] {
         let mut reader = gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["read"])).unwrap();
@@ -247,13 +247,13 @@ fn who_has_not_the_scope_is_told_which_one_and_of_nothing_else() {
 }
 
 #[test]
-fn who_signed_in_by_its_device_alone_governs_only_itself_unless_it_is_admin() {
+fn client_admitted_by_its_device_manages_only_itself_without_admin() {
     let gateway = Gateway::new();
     let (one, two) = (Device::new(), Device::new());
     let who = Who::v4().scopes(&["read", "pairing"]);
     gateway.connect(&who.clone().token(TOKEN).device(&two)).unwrap();
     let code = gateway.narrow_code("read,pairing");
-    // by the code that makes it a device, and from then on by its key
+    // by the code that pairs its key, then by the key alone
     for auth in [json!({ "bootstrapToken": code }), Value::Null] {
         only_itself(gateway.connect(&Who { auth, ..who.clone().device(&one) }).unwrap(), &one, &two);
     }
@@ -279,7 +279,7 @@ fn only_itself(mut own: Session, one: &Device, two: &Device) {
 }
 
 #[test]
-fn a_node_may_call_little_and_is_closed_when_it_does_not_stop_asking() {
+fn node_is_closed_after_repeated_unauthorized_calls() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
         let mut node = gateway.connect(&Who::of(protocol).node().token(TOKEN).device(&Device::new())).unwrap();
@@ -293,7 +293,7 @@ fn a_node_may_call_little_and_is_closed_when_it_does_not_stop_asking() {
 }
 
 #[test]
-fn a_role_that_is_none_and_a_protocol_that_nobody_speaks_are_refused() {
+fn unknown_roles_and_protocol_versions_are_rejected() {
     let gateway = Gateway::new();
     let refused = gateway.connect(&Who { role: Some("emperor"), ..Who::v4().token(TOKEN) }).unwrap_err();
     assert_eq!((refused.code(), refused.rule(), refused.reason.as_str()), ("INVALID_ROLE", "3", "invalid role"));
@@ -335,7 +335,7 @@ fn pings_are_answered_at_every_stage() {
 }
 
 #[test]
-fn at_stop_everybody_hears_of_it_and_is_closed_with_1012() {
+fn stop_sends_shutdown_and_closes_all_connections_with_1012() {
     let gateway = Gateway::new();
     let mut sessions: Vec<_> = [3, 4].map(|protocol| gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap()).into();
     sessions.push(gateway.connect(&Who::v4().node().token(TOKEN).device(&Device::new())).unwrap());
@@ -361,7 +361,7 @@ fn at_stop_everybody_hears_of_it_and_is_closed_with_1012() {
 }
 
 #[test]
-fn presence_has_the_shape_of_each_protocol_and_events_are_counted_for_each_client() {
+fn presence_has_the_format_of_each_protocol_and_events_are_numbered_per_client() {
     let gateway = Gateway::new();
     let mut sessions = [3, 4].map(|protocol| gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap());
     let device = Device::new();
@@ -405,7 +405,7 @@ fn presence_has_the_shape_of_each_protocol_and_events_are_counted_for_each_clien
 }
 
 #[test]
-fn a_client_that_does_not_read_is_closed_and_slows_nobody() {
+fn slow_consumer_is_closed_without_delaying_others() {
     let gateway = Gateway::new();
     let origin = format!("http://{}.example", "x".repeat(100));
     for _ in 0..64 {
@@ -417,7 +417,7 @@ fn a_client_that_does_not_read_is_closed_and_slows_nobody() {
     let begun = Instant::now();
     let mut slowest = Duration::ZERO;
     let mut open = 2;
-    // each answer is some 30 KiB, and nobody reads them
+    // each response is some 30 KiB, and none of them is read
     for _ in 0..200 {
         for _ in 0..20 {
             slow.start("gatelet.refusals", json!({}));
@@ -438,7 +438,7 @@ fn a_client_that_does_not_read_is_closed_and_slows_nobody() {
     assert!(matches!(slow.closed().0, 1008 | 1006), "it finds what the system held, and the end");
 }
 
-/// A TCP connection that sent that much and is silent.
+/// Returns a TCP connection that sent `bytes` and then stays silent.
 fn silent(gateway: &Gateway, bytes: &str) -> TcpStream {
     let mut stream = gateway.dial().tcp();
     stream.write_all(bytes.as_bytes()).unwrap();
@@ -457,7 +457,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[test]
-fn three_hundred_silent_sockets_keep_nobody_out_and_the_oldest_go_first() {
+fn silent_sockets_are_evicted_oldest_first_without_blocking_valid_clients() {
     let gateway = Gateway::new();
     let mut session = gateway.admin();
     let upgrade = gateway.dial().upgrade();
@@ -501,14 +501,15 @@ fn one_address_cannot_crowd_out_the_others() {
     println!("sixty four of one hundred are left");
 }
 
-/// Has that time passed since before the gateway was started, and not much more since it was there?
+/// Returns whether `millis` have passed since before the gateway was started, and not much more
+/// since it was ready.
 fn around(millis: u64, (before, begun): (Instant, Instant)) -> bool {
     let late = Duration::from_millis(millis) + at_most(Duration::from_secs(5));
     before.elapsed() >= Duration::from_millis(millis) && begun.elapsed() < late
 }
 
 #[test]
-fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
+fn silent_connections_time_out_and_admitted_ones_get_ticks() {
     let before = Instant::now();
     let gateway = Gateway::new();
     let begun = Instant::now();
@@ -553,7 +554,8 @@ fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
             });
         }
         scope.spawn(|| {
-            // a client that is there and does not answer pings: silent at 25 s, closed at 50 s; here only that it is asked
+            // a connected client that answers no ping: silent at 25 s, closed at 50 s; this test
+            // checks only that it is pinged
             let session = gateway.admin();
             let mut stream = Patient(session.socket.ws.get_ref().0.try_clone().unwrap());
             let mut seen = Vec::new();
@@ -580,7 +582,7 @@ fn time_ends_what_says_nothing_and_ticks_for_those_who_stay() {
 }
 
 #[test]
-fn plain_http_gets_the_page_the_probes_and_clear_refusals() {
+fn plain_http_serves_the_page_and_probes_and_rejects_other_requests() {
     let gateway = Gateway::new();
     let dial = gateway.dial();
     let status = |answer: &str| answer.split(' ').nth(1).unwrap_or("").to_string();
@@ -641,7 +643,7 @@ fn plain_http_gets_the_page_the_probes_and_clear_refusals() {
 }
 
 #[test]
-fn a_base_path_moves_the_page_and_nothing_else() {
+fn base_path_moves_only_the_page() {
     let gateway = Plan::with(json!({ "controlUi": { "basePath": "/gate/" } })).start();
     let dial = gateway.dial();
     for path in ["/", "/gate"] {

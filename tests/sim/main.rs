@@ -1,9 +1,11 @@
-//! The whole gateway in a simulated world, from one seed: clocks that jump, a disk that fails and loses power, clients that come,
-//! vanish, lie and never read. A plain model beside it says what must hold (`model.rs`); the world (`world.rs`) compares after every
-//! event; what happens is drawn in `play.rs`.
+//! The whole gateway in a simulated world, from one seed: clocks that jump, a disk that fails and
+//! loses power, clients that connect, vanish, lie and never read. A plain model beside it states
+//! what must hold (`model.rs`); the world (`world.rs`) compares after every event; events are drawn
+//! in `play.rs`.
 //!
-//! Same seed, same run: `SIM_SEED=123 cargo test --test sim` repeats one and keeps its last lines for a failure, with `SIM_TRACE=1` it
-//! prints all of them. `SIM_SEEDS=100000 cargo test --release --test sim -- --nocapture` is the long run, `SIM_FROM` its first seed.
+//! Same seed, same run: `SIM_SEED=123 cargo test --test sim` repeats one and prints its last lines
+//! on failure, with `SIM_TRACE=1` all of them. `SIM_SEEDS=100000 cargo test --release --test sim --
+//! --nocapture` is the long run, `SIM_FROM` its first seed.
 
 #[path = "../it/mem_disk.rs"]
 #[allow(dead_code)]
@@ -25,19 +27,19 @@ use world::World;
 
 const SEEDS: u64 = 200;
 const STEPS: usize = 4000;
-/// After so many failed seeds the others are left out.
+/// Number of failed seeds after which the remaining ones are skipped.
 const FAILURES: u64 = 5;
-/// One seed in so many is run twice.
+/// One seed in this many is run twice.
 const TWICE: u64 = 8;
 
 type Seen = BTreeMap<&'static str, u64>;
 
-/// What a number in the environment says.
+/// Returns a number from the environment.
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// Runs one seed; its hash and what it met.
+/// Runs one seed; returns its hash and the situations that occurred.
 fn run(seed: u64, keep: bool, dir: &std::path::Path) -> (u64, Seen) {
     let shown = keep && std::env::var_os("SIM_TRACE").is_some();
     let steps = number("SIM_STEPS").map_or(STEPS, |steps| steps as usize);
@@ -50,7 +52,8 @@ fn run(seed: u64, keep: bool, dir: &std::path::Path) -> (u64, Seen) {
     (world.trace.hash(), std::mem::take(&mut world.seen))
 }
 
-/// A directory for the configuration file of one thread, in memory where there is such a place: nothing here is about that disk.
+/// Directory for the configuration file of one thread, in memory where possible: these tests do not
+/// simulate that disk.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -69,7 +72,7 @@ impl Drop for Dir {
     }
 }
 
-/// What must happen in so many runs, or they show nothing; the rarest was met 71 times.
+/// Situations that must occur in a full run for it to be meaningful; the rarest occurred 71 times.
 const HAPPENS: [&str; 22] = [
     "all left",
     "clock set",
@@ -96,7 +99,7 @@ const HAPPENS: [&str; 22] = [
 ];
 
 #[test]
-fn nothing_happens_that_the_model_does_not_say() {
+fn gateway_behaves_as_the_model_expects() {
     trace::listen();
     if let Some(seed) = number("SIM_SEED") {
         let dir = Dir::new("one");
@@ -124,7 +127,7 @@ fn nothing_happens_that_the_model_does_not_say() {
                     let once = || {
                         let (hash, seen) = run(seed, false, &dir.0);
                         if seed.is_multiple_of(TWICE) {
-                            assert_eq!(run(seed, false, &dir.0).0, hash, "the same seed went another way");
+                            assert_eq!(run(seed, false, &dir.0).0, hash, "the same seed gave a different run");
                         }
                         seen
                     };
@@ -147,6 +150,6 @@ fn nothing_happens_that_the_model_does_not_say() {
     println!("{seeds} seeds in {} s: {met:?}", begun.elapsed().as_secs());
     if seeds >= SEEDS {
         let missing: Vec<_> = HAPPENS.into_iter().filter(|what| !met.contains_key(what)).collect();
-        assert!(missing.is_empty(), "in all of them never: {missing:?}");
+        assert!(missing.is_empty(), "never occurred in any run: {missing:?}");
     }
 }

@@ -1,14 +1,16 @@
-//! What must hold, said a second time and plainly: the rules of admission, what the owner's calls change, what memory and file
-//! then hold, who is here. It shares no code with the gateway but the derivation of tokens, and knows no wall clock.
+//! Second, plain implementation of what must hold: the rules of admission, the effect of the
+//! owner's calls, the resulting contents of memory and file, the connected clients. Shares no code
+//! with the gateway except the derivation of tokens, and does not use a wall clock.
 //!
-//! It is told each event after the gateway was, with the random ids that were drawn, and says what had to come of it.
+//! Receives each event after the gateway did, with the random ids that were drawn, and returns the
+//! expected result.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gatelet::gate::facts::{AuthMode, PairingMode};
 use gatelet::gate::limits;
 
-/// A key of the pool.
+/// Index of a key in the pool.
 pub type Who = usize;
 
 pub const OPERATOR: usize = 0;
@@ -22,7 +24,7 @@ pub const PAIRING: u16 = 16;
 const EVERY: u16 = 0x3ff;
 const LIMITED: u16 = READ | WRITE | APPROVALS | 32;
 
-/// Scopes and all that they imply.
+/// Returns the scopes and everything that they imply.
 pub fn closure(scopes: u16) -> u16 {
     let mut all = scopes;
     if all & ADMIN != 0 {
@@ -37,7 +39,8 @@ pub fn closure(scopes: u16) -> u16 {
     all
 }
 
-/// What a client gets that wants this, of a device that has that. If that is not all, then also what it has and a larger wish includes.
+/// Returns the scopes granted of `wanted` to a device with `has`. If some are lacking, the result
+/// also contains the scopes it has that `wanted` implies.
 fn granted(wanted: u16, has: u16) -> u16 {
     match wanted & !closure(has) {
         0 => wanted,
@@ -45,7 +48,7 @@ fn granted(wanted: u16, has: u16) -> u16 {
     }
 }
 
-/// By what a device came into the table; the number is the file's.
+/// Provenance of a device in the table; the numbers are those in the file.
 pub const BY_OWNER: u8 = 1;
 pub const BY_TOKEN: u8 = 2;
 pub const BY_CODE: u8 = 3;
@@ -54,7 +57,7 @@ pub const BY_CIDR: u8 = 5;
 pub const BY_LOCAL: u8 = 6;
 pub const BY_IDENTITY: u8 = 7;
 
-/// What is remembered of a device.
+/// Stored state of a device.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Dev {
     pub who: Who,
@@ -104,7 +107,7 @@ impl Dev {
     }
 }
 
-/// One record: what the gateway should have in memory, and what the file may hold.
+/// One record: its expected value in memory, and the possible values in the file.
 #[derive(Default)]
 pub struct Slot {
     pub mem: Option<Dev>,
@@ -116,17 +119,17 @@ struct Flight {
     count: u32,
     last: u64,
     durable: Option<Dev>,
-    /// Who may stand there in the file.
+    /// Devices that the file may hold in this record.
     perhaps: BTreeSet<Who>,
 }
 
-/// What the configuration says.
+/// Rules from the configuration.
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub auth: AuthMode,
     pub pairing: PairingMode,
     pub secret: String,
-    /// The command line's own.
+    /// The command line's own token.
     pub control: String,
     pub authorized: BTreeSet<Who>,
     pub strict_clock: bool,
@@ -143,7 +146,7 @@ pub enum Proof {
     Invalid,
 }
 
-/// Is it a page in a browser, and whose?
+/// Page of a browser that connects, by its origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Page {
     #[default]
@@ -152,7 +155,7 @@ pub enum Page {
     Foreign,
 }
 
-/// What a client really is and really showed: by default nothing.
+/// Actual properties and credentials of a client; by default none.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub v4: Option<bool>,
@@ -170,9 +173,9 @@ pub struct Truth {
     pub local: bool,
     pub cidr: bool,
     pub identity: bool,
-    /// When it was signed, by a signature over no nonce of ours.
+    /// Time of a signature over a nonce that is not ours.
     pub alone: Option<u64>,
-    /// There was no turn for what may be a guess.
+    /// The rate limiter rejected the attempt, so the credential was not checked.
     pub unread: bool,
     pub commands: BTreeSet<String>,
 }
@@ -186,7 +189,7 @@ pub enum Method {
     Proxy,
 }
 
-/// A client that is in.
+/// Admitted client.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub who: Option<Who>,
@@ -251,14 +254,14 @@ struct Admit {
     code: Option<Code>,
 }
 
-/// What has to come back on the attempt of a connection.
+/// Expected answer to the attempt of a connection.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Hello { member: Member, token: Option<String> },
     Refused { pending: Option<String> },
 }
 
-/// A call of an admitted client, as far as the model knows it.
+/// Call of an admitted client, as far as the model interprets it.
 #[derive(Clone, Debug)]
 pub enum Ask {
     Approve(String),
@@ -274,27 +277,27 @@ pub enum Ask {
     Verify(Who, String),
     SetupCode(u8),
     List,
-    /// To that node, that command, with that mark in it.
+    /// Node, command, and the mark in its parameters.
     Invoke(Who, String, u64),
-    /// The configuration file is read, or written.
+    /// Read or write of the configuration file.
     File {
         writes: bool,
     },
-    /// Anything else.
+    /// Any other call.
     Other,
 }
 
-/// What has to come back on a call.
+/// Expected response to a call.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Due {
-    /// Anything.
+    /// Any response.
     Open,
-    /// Nothing yet: it waits for the disk.
+    /// None yet: the call waits for the disk.
     Waits,
     Ok,
     Failed,
-    /// Exactly those devices, as they were then and whether they were here, which is not said of one that is being changed; and
-    /// those requests.
+    /// Exactly these devices as they were then, with their connection state (`None` for one that is
+    /// being changed), and these pending requests.
     Devices(Vec<(Dev, Option<bool>)>, BTreeSet<String>),
     /// `ok` in the payload.
     Verified(bool),
@@ -307,14 +310,14 @@ enum Then {
     File(u64, String),
 }
 
-/// What a call does once its change is durable.
+/// Effects of a call once its change is durable.
 #[derive(Default)]
 struct After {
-    /// The connections of these roles are closed.
+    /// Closes the device's connections in these roles.
     closes: Option<(Who, u8)>,
-    /// That request waits no more.
+    /// Removes this pending request.
     decides: Option<String>,
-    /// What that one offers as a node was not decided with it.
+    /// Admitted device whose node commands were not decided with it.
     lets_in: Option<Who>,
 }
 
@@ -325,7 +328,7 @@ pub struct Model {
     pub codes: Vec<Code>,
     guesses: BTreeMap<Option<Who>, Guesses>,
     signatures: VecDeque<(Who, u64)>,
-    /// The wall clock, by which nothing is decided but whether a signature over no nonce is fresh.
+    /// Wall clock, used only for the freshness of a signature without our nonce.
     pub wall: u64,
     pub open: BTreeSet<u64>,
     pub members: BTreeMap<u64, Member>,
@@ -339,28 +342,28 @@ pub struct Model {
     pub age: u32,
     next_tick: u64,
     next_flush: u64,
-    /// How many jobs the disk was given.
+    /// Number of jobs given to the disk.
     pub tickets: u64,
     /// Ids that the gateway drew while it handled the event.
     pub drawn: VecDeque<[u8; 16]>,
     token_of: fn(Who, usize, u32) -> String,
 }
 
-/// A change that the disk is to be asked for.
+/// Change that the disk is asked to write.
 pub type Change = (usize, Option<Dev>);
 
-/// A job of the disk that is over.
+/// Finished job of the disk.
 pub struct Done {
     pub ticket: u64,
     pub changes: Vec<Change>,
-    /// It wrote down what memory holds, and nobody asked for it.
+    /// A flush of memory, not requested by a call.
     pub flush: bool,
     pub well: bool,
-    /// The configuration says this from now on.
+    /// New configuration, written by this job.
     pub rules: Option<Rules>,
 }
 
-/// Why something that happened must not have happened.
+/// Reason why something that happened must not have happened.
 pub type Wrong = String;
 
 impl Model {
@@ -391,7 +394,7 @@ impl Model {
         }
     }
 
-    /// A gateway begins at that time on a table that holds this.
+    /// Starts the model with the table contents that the gateway found.
     pub fn start(&mut self, now: u64, age: u32, found: Vec<Option<Dev>>) -> Result<(), Wrong> {
         for (at, (slot, found)) in self.slots.iter_mut().zip(&found).enumerate() {
             if !slot.file.contains(found) {
@@ -423,14 +426,14 @@ impl Model {
         self.members.values().any(|member| member.who == Some(who) && member.slot == slot && slot.is_some())
     }
 
-    /// Things that wait for the disk.
+    /// Returns the number of operations that wait for the disk.
     pub fn waits(&self) -> usize {
         self.waiting.len()
     }
 
-    // --- asking to come in --------------------------------------------------------------------------------------------
+    // --- admission -------------------------------------------------------------------------------
 
-    /// An attempt was decided about.
+    /// Handles an attempt.
     pub fn connect(&mut self, conn: u64, truth: &Truth, now: u64) -> Option<Change> {
         if !self.open.contains(&conn) {
             return None;
@@ -451,7 +454,7 @@ impl Model {
         }
     }
 
-    /// It is certain where the device stands, or that nothing can be written.
+    /// Decides an attempt when the device's record is certain, or when nothing can be written.
     fn settled(&mut self, conn: u64, truth: &Truth, writable: bool, now: u64) -> Option<Change> {
         if !self.open.contains(&conn) {
             return None;
@@ -557,7 +560,8 @@ impl Model {
         Shown { secret, generation, typed, grant }
     }
 
-    /// A signature over no nonce lets in once, for as long as it is fresh.
+    /// Returns whether a signature without our nonce was used before; it admits once while it is
+    /// fresh.
     fn is_replayed(&mut self, truth: &Truth) -> bool {
         let (Some(who), Some(alone), Proof::Valid) = (truth.who, truth.alone, truth.proof) else { return false };
         let wall = self.wall;
@@ -637,7 +641,8 @@ impl Model {
         };
         let grant = shown.grant.as_ref().filter(|code| code.roles & 1 << role != 0);
         let secret_pairs = shown.secret && rules.pairing == PairingMode::Token;
-        // by what a device, or a role of it, is paired: method, provenance, roles, scopes; `Err(true)`: the owner is asked
+        // pairing paths of a device or of a role of it: method, provenance, roles, scopes;
+        // `Err(true)` asks the owner
         let asked = |method, by| Ok(Some((method, by, 1u8 << role, wanted)));
         let pairing = if rules.authorized.contains(&who) {
             asked(Method::Device, BY_CONFIG)
@@ -740,7 +745,8 @@ impl Model {
         }
     }
 
-    /// A free record, or that of the silent, absent device that was not seen for the longest time.
+    /// Returns a free record, or that of the evictable, unconnected device that was last seen
+    /// longest ago.
     fn room(&self) -> Option<usize> {
         let free = self.slots.iter().position(|slot| slot.mem.is_none());
         let yields = |at: &usize| {
@@ -755,7 +761,7 @@ impl Model {
         free.or_else(oldest)
     }
 
-    /// What the gateway waited for is done: the client is let in, or not after all.
+    /// Admits or rejects the client once the write it waited for has ended.
     fn welcome(&mut self, conn: u64, mut admit: Admit, well: bool, now: u64) {
         let lost = !well && !matches!(admit.place, Place::Known(_));
         if let Some(code) = admit.code.take().filter(|_| lost) {
@@ -801,7 +807,8 @@ impl Model {
         self.answers.insert(conn, Answer::Hello { member, token });
     }
 
-    /// What a node that is here offers and nobody approved waits.
+    /// Creates or removes the pending request for a connected node's commands that are not
+    /// approved.
     fn node_offers(&mut self, who: Who, now: u64) {
         let here = self.nodes.iter().find(|(_, known)| *known == who).and_then(|(conn, _)| self.members.get(conn));
         let Some((member, dev)) = here.zip(self.dev(who)) else { return };
@@ -821,12 +828,12 @@ impl Model {
 
     fn ask_for(&mut self, who: Who, roles: u8, scopes: u16, commands: BTreeSet<String>, now: u64) -> String {
         let id = uuid(
-            self.drawn.pop_front().unwrap_or_else(|| panic!("{who} is to wait for the owner, and no id was drawn")),
+            self.drawn.pop_front().unwrap_or_else(|| panic!("{who} needs a pending request, but no id was drawn")),
         );
         self.pending.retain(|pend| lives(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
             let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0) || !commands.is_subset(&old.commands);
-            // what the owner has read is never approved for more
+            // a request that was read is never extended under the same id
             old.id = if more { id } else { old.id.clone() };
             (old.roles, old.scopes, old.renewed) = (old.roles | roles, old.scopes | scopes, now);
             if !commands.is_empty() {
@@ -835,7 +842,7 @@ impl Model {
             return old.id.clone();
         }
         if self.pending.len() >= limits::PENDING {
-            // the first of those of one millisecond: they stand in the order in which they were made
+            // among requests of the same millisecond the first, which is the oldest
             let oldest = (0..self.pending.len()).min_by_key(|at| self.pending[*at].renewed).unwrap();
             self.pending.remove(oldest);
         }
@@ -843,9 +850,9 @@ impl Model {
         id
     }
 
-    // --- calls ----------------------------------------------------------------------------------------------------------
+    // --- calls -----------------------------------------------------------------------------------
 
-    /// An admitted client made a call.
+    /// Handles a call of an admitted client.
     pub fn call(&mut self, conn: u64, id: &str, ask: &Ask, now: u64) -> Option<Change> {
         let member = self.members.get(&conn).cloned()?;
         let full = self.waiting.len() >= limits::COMMITS_QUEUED;
@@ -899,7 +906,7 @@ impl Model {
                     self.codes.remove(0);
                 }
                 let (roles, scopes) = [(1, EVERY), (1, LIMITED), (2, 0)][usize::from(*profile)];
-                // its text is what the answer says, see `code_made`
+                // the response contains its text, see `code_made`
                 self.codes.push(Code { text: String::new(), roles, scopes, made: now });
                 (Due::Ok, None, none())
             }
@@ -927,7 +934,7 @@ impl Model {
                 let fits = if by_node { pend.roles & 2 != 0 || !pend.commands.is_empty() } else { pend.roles != 0 };
                 let write = if by_node && !pend.commands.is_empty() { WRITE } else { 0 };
                 let granted = (pend.scopes | write) & !closure(member.scopes) == 0;
-                // who governs itself only is no more than an operator by its own word
+                // a device that manages only itself can approve itself only as an operator
                 let more = member.governs_itself_only() && (by_node || pend.roles != 1);
                 if !fits || !own(pend.who) || !granted || more {
                     return failed;
@@ -938,7 +945,7 @@ impl Model {
                 let mut dev = slot.and_then(|slot| self.slots[slot].mem.clone()).unwrap_or_else(fresh);
                 dev.by = BY_OWNER;
                 (0..2).filter(|role| pend.roles & 1 << role != 0).for_each(|role| dev.approve(role, pend.scopes));
-                // who may not approve commands lets the device in without them
+                // a client that may not approve commands admits the device without them
                 if by_node || !member.v4 && member.may(WRITE) {
                     dev.commands.extend(pend.commands.iter().cloned());
                 }
@@ -1021,14 +1028,14 @@ impl Model {
         }
     }
 
-    /// The code that was made by the call before.
+    /// Stores the text of the code made by the previous call.
     pub fn code_made(&mut self, text: String) {
         if let Some(code) = self.codes.last_mut().filter(|code| code.text.is_empty()) {
             code.text = text;
         }
     }
 
-    /// May this client ask that of that node now? The node's connection, if so.
+    /// Returns the node's connection if the caller may invoke this command on it now.
     pub fn may_invoke(&self, caller: &Member, node: Who, command: &str) -> Option<u64> {
         let (conn, _) = self.nodes.iter().find(|(_, who)| *who == node)?;
         let declared = self.members.get(conn)?.commands.contains(command);
@@ -1036,7 +1043,7 @@ impl Model {
         (declared && approved && caller.may(WRITE)).then_some(*conn)
     }
 
-    // --- the disk -------------------------------------------------------------------------------------------------------
+    // --- the disk --------------------------------------------------------------------------------
 
     fn change(&mut self, slot: usize, dev: Option<Dev>) {
         let there = &mut self.slots[slot];
@@ -1051,8 +1058,8 @@ impl Model {
         self.tickets += 1;
     }
 
-    /// A device that the file may have where memory has it no more is not given another place: what to wait for, and what is
-    /// written for that.
+    /// For a device that is gone from memory but may still be in the file, returns the ticket to
+    /// wait for and the change to write before it gets another record.
     fn before(&mut self, who: Who) -> Option<(u64, Option<Change>)> {
         if self.find(who).is_some() {
             return None;
@@ -1068,7 +1075,7 @@ impl Model {
         Some((ticket, Some((at, dev))))
     }
 
-    /// A job that writes down what memory holds, which nobody asked for; says its ticket.
+    /// Handles a flush of memory that was not requested by a call.
     pub fn flushed(&mut self, changes: &[Change]) -> Result<(), Wrong> {
         self.tickets += 1;
         for (slot, dev) in changes {
@@ -1080,12 +1087,13 @@ impl Model {
         Ok(())
     }
 
-    /// The disk begins to write.
+    /// Handles the start of a write.
     pub fn writes(&mut self, changes: &[Change]) {
         changes.iter().for_each(|(slot, dev)| _ = self.slots[*slot].file.insert(dev.clone()));
     }
 
-    /// The disk has done the job, or failed to. Says which connections have to be closed for it, and what is to be written next.
+    /// Handles the end of a job. Returns the connections that must be closed for it, and the
+    /// changes to write next.
     pub fn done(&mut self, mut done: Done, now: u64) -> (Vec<u64>, Vec<Change>) {
         let (flush, well) = (done.flush, done.well);
         for (slot, dev) in &done.changes {
@@ -1137,7 +1145,8 @@ impl Model {
         (closed, more)
     }
 
-    /// The configuration is another now. Says who came in by a secret that is none any more.
+    /// Applies a new configuration. Returns the connections that used a secret that is no longer
+    /// valid.
     fn configured(&mut self, rules: Rules) -> Vec<u64> {
         let old = std::mem::replace(&mut self.rules, rules);
         if old.tries != self.rules.tries {
@@ -1151,7 +1160,7 @@ impl Model {
         self.members.iter().filter(|(_, member)| by_secret(member)).map(|(conn, _)| *conn).collect()
     }
 
-    // --- coming, going, time --------------------------------------------------------------------------------------------
+    // --- close, stop, time -----------------------------------------------------------------------
 
     pub fn closed(&mut self, conn: u64) {
         self.open.remove(&conn);
@@ -1198,7 +1207,7 @@ impl Model {
 struct Shown {
     secret: bool,
     generation: Option<u32>,
-    /// What was looked up as a setup code.
+    /// Text that was looked up as a setup code.
     typed: Option<String>,
     grant: Option<Code>,
 }
@@ -1225,7 +1234,7 @@ fn lives(pend: &Pend, now: u64) -> bool {
     now - pend.renewed < limits::PENDING_MS
 }
 
-/// A version 4 UUID of random bytes.
+/// Returns a version 4 UUID made of random bytes.
 pub fn uuid(mut bytes: [u8; 16]) -> String {
     (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,5 @@
-//! What happens in a world: clients that come, ask, answer, and go without a word; time; faults. All of it drawn from the seed.
+//! Events of a world: clients that connect, call, answer and disconnect without a close; time;
+//! faults. All drawn from the seed.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,14 +11,14 @@ use serde_json::{json, Value};
 use crate::model::{self, Ask, Page, Proof, Truth, Who};
 use crate::world::{base64, keys, Sent, Signed, Stage, World, COMMANDS, SCOPES};
 
-/// Devices that come again and again; the others of the pool are strangers that come in crowds.
+/// Devices that reconnect often; the other keys of the pool connect in crowds.
 const REGULARS: usize = 10;
 const CONNS: usize = 14;
-/// Of sixty ways to prove oneself, from which on the time that is named is none.
+/// First of the sixty proof styles whose signature time is out of range.
 const EDGES_FROM: usize = 57;
 const DAY: u64 = 24 * 3_600_000;
 
-/// Where a client comes from: peer, Host, further headers, and what that is worth.
+/// Route of a client: peer, Host, further headers, and how the gateway must classify it.
 struct Way {
     peer: &'static str,
     host: &'static str,
@@ -50,7 +51,7 @@ const WAYS: [Way; 9] = [
     Way { host: "evil.example", more: "Origin: http://evil.example\r\n", from: Page::Foreign, ..FAR },
     Way { more: "Origin: http://10.2.0.1:18789\r\n", from: Page::Own, ..FAR },
     VOUCHED,
-    // one that nobody trusts, and that says so all the same
+    // an untrusted proxy that sends the same headers
     Way { more: "X-Forwarded-For: 10.1.0.9\r\nX-User: ann\r\n", local: false, ..LOCAL },
 ];
 
@@ -71,7 +72,7 @@ impl World {
         Some(from[at].clone())
     }
 
-    /// One thing happens.
+    /// Performs one event.
     pub fn step(&mut self) {
         if self.disk_is_due() && !self.once_in(4) {
             self.run_disk();
@@ -103,7 +104,7 @@ impl World {
         }
     }
 
-    /// Connections have their turns.
+    /// Polls some connections.
     fn turns(&mut self) {
         for _ in 0..3 {
             if let Some(id) = self.pick(&self.ids()) {
@@ -136,13 +137,13 @@ impl World {
     fn later_by(&mut self, ms: u64) {
         self.at += ms;
         self.true_wall += ms;
-        // a suspended machine: the wall goes on, the other clock does not notice
+        // a suspended machine: the wall clock advances, the monotonic clock does not
         let asleep = if self.once_in(50) { 8 * 3_600_000 } else { 0 };
         self.true_wall += asleep;
         self.wall = self.wall.saturating_add(ms + asleep);
     }
 
-    /// Somebody sets the clock, or it has no battery.
+    /// Sets the clock, or resets it as on a machine without a battery.
     fn set_wall(&mut self) {
         let year = 365 * 24 * 3_600_000u64;
         self.wall = match self.below(5) {
@@ -155,7 +156,7 @@ impl World {
         self.note("clock set");
     }
 
-    // --- coming and going -----------------------------------------------------------------------------------------------
+    // --- connect and disconnect ------------------------------------------------------------------
 
     fn come(&mut self) {
         if self.conns.len() >= CONNS {
@@ -193,7 +194,7 @@ impl World {
         id
     }
 
-    /// What somebody else sent to be let in, once more.
+    /// Replays a captured `connect` of another client.
     fn replay(&mut self, way: &Way) -> Option<Sent> {
         let heard: Vec<_> = self.conns.values().filter_map(|conn| conn.overheard.clone()).collect();
         let (bytes, truth, signed) = self.pick(&heard)?;
@@ -271,7 +272,7 @@ impl World {
         Sent::Connect { bytes: bytes.into_bytes(), truth: Box::new(truth), signed }
     }
 
-    /// The device's proof, or something that only looks like one. Whatever it says of the time, nothing depends on it.
+    /// Makes the device's proof, or an invalid one. The time it names must not matter.
     fn claim(
         &mut self,
         id: u64,
@@ -389,13 +390,13 @@ impl World {
         }
     }
 
-    /// A client stops reading, or begins again.
+    /// Makes a client stop reading, or start again.
     fn deafen(&mut self) {
         if let Some(id) = self.pick(&self.ids()) {
             let conn = self.conns.get_mut(&id).unwrap();
             conn.reads = !conn.reads;
             if self.once_in(6) {
-                // and asks all the same, without end
+                // and sends calls without end all the same
                 let reads = self.conns[&id].reads;
                 if !reads && self.conns[&id].hello {
                     for _ in 0..1200 {
@@ -410,7 +411,7 @@ impl World {
         }
     }
 
-    /// Many strangers at once, who show the same.
+    /// Many unauthenticated clients at once, with the same credential.
     fn crowd(&mut self) {
         self.note("crowd");
         let one = if self.disk_is_busy() && self.once_in(2) { Some(self.below(REGULARS)) } else { None };
@@ -442,7 +443,7 @@ impl World {
         }
     }
 
-    /// Somebody tries passwords with one key, and knows the right one after a while.
+    /// Attempts with several passwords and one key, and eventually the right one.
     fn guess(&mut self) {
         self.note("guessed");
         let who = self.below(2 * REGULARS);
@@ -457,7 +458,7 @@ impl World {
         self.typed = None;
     }
 
-    // --- what those do who are in ---------------------------------------------------------------------------------------
+    // --- calls of admitted clients ---------------------------------------------------------------
 
     fn members(&self, role: usize) -> Vec<u64> {
         let of = |id: &u64| self.conns[id].hello && self.model.members.get(id).is_some_and(|one| one.role == role);
@@ -593,7 +594,7 @@ impl World {
         let asked = self.conns[&id].asked.clone();
         if let (Some((invoke, mark)), false) = (self.pick(&asked), self.once_in(4)) {
             if !self.once_in(6) {
-                // now and then it answers twice
+                // a node sometimes answers twice
                 self.conns.get_mut(&id).unwrap().asked.retain(|(known, _)| *known != invoke);
             }
             let who = self.model.members[&id].who.unwrap();
@@ -614,7 +615,7 @@ impl World {
         self.push(id, "x", method, params, Ask::Other);
     }
 
-    /// A node answers what it was never asked, or what another was.
+    /// Sends a node's result for a request that it or another node never received.
     fn answer_oddly(&mut self) {
         let Some(id) = self.pick(&self.members(model::NODE)) else { return };
         let others: Vec<_> =
@@ -678,7 +679,7 @@ impl World {
         }
     }
 
-    /// The owner's command line looks at everything.
+    /// Reads everything as the owner's command line does.
     fn look(&mut self) {
         let operators = self.members(model::OPERATOR);
         let admins: Vec<u64> = operators.into_iter().filter(|id| self.model.members[id].may(model::PAIRING)).collect();
@@ -688,7 +689,7 @@ impl World {
         self.check_file();
     }
 
-    // --- the end --------------------------------------------------------------------------------------------------------
+    // --- the end ---------------------------------------------------------------------------------
 
     fn settle(&mut self) {
         for _ in 0..400 {
@@ -716,7 +717,7 @@ impl World {
         }
     }
 
-    /// All is well again, everybody has the time to answer, and goes.
+    /// Removes all faults, lets all clients answer, and disconnects them.
     pub fn end(&mut self) {
         self.weather.disk_fails = usize::MAX;
         self.weather.disk_ms = 5;
@@ -729,7 +730,7 @@ impl World {
             self.tick();
         }
         self.settle();
-        // who waits for a node that goes is told at once, however long it would have waited
+        // calls to a node that disconnects fail at once, whatever their timeout
         for id in self.members(model::NODE) {
             self.close(id);
         }
@@ -764,7 +765,8 @@ impl World {
         self.note("all left");
     }
 
-    /// What the command line is told; none where its token does not open (`auth.mode` none and trusted-proxy).
+    /// Returns the status for the command line; `None` where its token does not authenticate
+    /// (`auth.mode` none and trusted-proxy).
     fn status(&mut self) -> Option<Value> {
         let truth = Truth {
             v4: Some(true),

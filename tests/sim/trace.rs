@@ -1,4 +1,4 @@
-//! What happened, as one number that is the same for the same seed, and as lines for who looks.
+//! Record of a run: one hash that is the same for the same seed, and lines for debugging.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -6,7 +6,7 @@ use std::fmt::{Arguments, Write};
 
 use log::{Log, Metadata, Record};
 
-/// Kept when a seed is looked at.
+/// Lines kept while a seed is debugged.
 const LINES: usize = 400;
 
 pub struct Trace {
@@ -53,7 +53,7 @@ impl Write for Trace {
 }
 
 impl Drop for Trace {
-    /// A run that ends in a panic says how it came to it.
+    /// Prints the kept lines if the run panics.
     fn drop(&mut self) {
         if let (true, Some(kept)) = (std::thread::panicking(), &self.kept) {
             kept.iter().for_each(|line| eprintln!("  {line}"));
@@ -65,7 +65,7 @@ thread_local! {
     static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes what the gateway logs, for each thread apart.
+/// Logger that collects the gateway's lines per thread.
 struct Listener;
 
 impl Log for Listener {
@@ -82,14 +82,14 @@ impl Log for Listener {
     fn flush(&self) {}
 }
 
-/// From now on what the gateway logs is kept for [`logged`].
+/// Starts to collect the gateway's log for [`logged`].
 pub fn listen() {
     if log::set_logger(&Listener).is_ok() {
         log::set_max_level(log::LevelFilter::Debug);
     }
 }
 
-/// What was logged since the last time.
+/// Returns the lines logged since the previous call.
 pub fn logged() -> Vec<String> {
     SAID.with(|said| std::mem::take(&mut *said.borrow_mut()))
 }

@@ -1,5 +1,5 @@
-//! The gateway in a world made of one seed: its clocks, its disk, its network and its random numbers, and beside it the model.
-//! Whatever the gateway does that the model does not say is a panic.
+//! The gateway in a world made of one seed: its clocks, disk, network and random numbers, and
+//! beside it the model. Panics on any behaviour of the gateway that the model does not expect.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,20 +42,20 @@ use crate::mem_disk::{Lands, Loss, MemDisk, Random};
 use crate::model::{self, Answer, Ask, Change, Dev, Done, Due, Model, Proof, Rules, Truth, Who};
 use crate::trace::{logged, Trace};
 
-/// Commands that nodes may have here.
+/// Commands that nodes can have.
 pub const COMMANDS: [&str; 3] = ["robot.walk", "robot.wave", "robot.sing"];
-/// What the socket of a client takes before its outbox fills.
+/// Bytes that a client's socket takes before its send queue fills.
 const WIRE: usize = 48 * 1024;
 const KEY: TableKey = TableKey::new([7; 32]);
 
-/// A device's key pair.
+/// Key pair of a device.
 pub struct Key {
     pub pair: KeyPair,
     pub id: String,
     pub public: String,
 }
 
-/// All devices there are.
+/// Returns the keys of all devices.
 pub fn keys() -> &'static [Key] {
     static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
     KEYS.get_or_init(|| {
@@ -79,7 +79,7 @@ pub fn who_is(id: &str) -> Option<Who> {
     IDS.get_or_init(all).get(id).copied()
 }
 
-/// The token of that generation.
+/// Returns the token of this generation.
 pub fn token_of(who: Who, role: usize, generation: u32) -> String {
     let id = DeviceId::parse(&keys()[who].id).unwrap();
     device_token(&KEY, &id, Role::ALL[role], generation).as_str().to_string()
@@ -99,7 +99,7 @@ fn dev_of(device: &Device) -> Dev {
     }
 }
 
-/// One random source for the whole gateway, which remembers what it gave during an event.
+/// Single random source of the gateway, which records the bytes drawn during an event.
 #[derive(Clone)]
 struct Dice(Rc<RefCell<(Random, Vec<Vec<u8>>)>>);
 
@@ -117,7 +117,7 @@ struct OnDisk {
     changes: Vec<Change>,
 }
 
-/// Where a connection stands.
+/// State of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
     Greeting,
@@ -125,20 +125,20 @@ pub enum Stage {
     Admitted,
 }
 
-/// Something that a client sent and the gateway has not read.
+/// Message sent by a client and not yet read by the gateway.
 pub enum Sent {
     Connect { bytes: Vec<u8>, truth: Box<Truth>, signed: Signed },
     Call { bytes: Vec<u8>, id: String, ask: Ask },
     Noise(Vec<u8>),
 }
 
-/// What there is to know of the signature of a connect.
+/// Properties of the signature in a `connect`.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed {
-    /// It was really made and is really checked; else it counts as what it is said to be.
+    /// Signed and verified with real cryptography; otherwise `right` is taken as the result.
     pub real: bool,
     pub right: bool,
-    /// By the client's clock.
+    /// Signature time, by the client's clock.
     pub at: u64,
 }
 
@@ -149,14 +149,14 @@ pub struct Conn {
     pub nonce: Nonce,
     opened: u64,
     pub inbox: VecDeque<Sent>,
-    /// On the way to the client.
+    /// Frames in transit to the client.
     pub wire: VecDeque<Value>,
     wire_lens: VecDeque<usize>,
     wire_bytes: usize,
     pub reads: bool,
-    /// The client is not there any more.
+    /// The client has disconnected.
     pub gone: bool,
-    /// The gateway closes it, until then.
+    /// Deadline of the close that the gateway started.
     ending: Option<u64>,
     dropped: Arc<AtomicBool>,
     pub hello: bool,
@@ -165,11 +165,11 @@ pub struct Conn {
     missed: u64,
     pub calls: u64,
     pub truth: Option<Truth>,
-    /// What was sent as connect and signed, for who listened.
+    /// Last `connect` of this connection with its signature, for replay.
     pub overheard: Option<(Vec<u8>, Truth, Signed)>,
-    /// Its guess is looked at then.
+    /// Attempt that waits in the queue of the rate limiter, and when it is checked.
     turn: Option<(u64, Box<Attempt>, Box<Truth>)>,
-    /// What this node was asked and has not answered: id and mark.
+    /// Requests that this node has not answered: id and mark.
     pub asked: Vec<(String, u64)>,
     unread: usize,
 }
@@ -181,14 +181,14 @@ struct Mark {
     sent: bool,
 }
 
-/// How hard the world is.
+/// Rates of faults.
 #[derive(Clone, Copy)]
 pub struct Weather {
-    /// One job in so many fails.
+    /// One job in this many fails.
     pub disk_fails: usize,
-    /// One step in so many loses power.
+    /// One step in this many loses power.
     pub cuts: usize,
-    /// How long a job takes, in ms.
+    /// Duration of a job in milliseconds.
     pub disk_ms: u64,
 }
 
@@ -197,7 +197,7 @@ pub struct World {
     pub trace: Trace,
     pub at: u64,
     pub wall: u64,
-    /// What time it is really.
+    /// The real time of day.
     pub true_wall: u64,
     dice: Dice,
     pub gateway: Option<Gateway>,
@@ -219,10 +219,11 @@ pub struct World {
     pub tokens: BTreeSet<(Who, usize, String)>,
     pub codes: Vec<String>,
     pub requests: Vec<String>,
-    /// The password that who comes now types.
+    /// Password of the client that connects next.
     pub typed: Option<String>,
     age_on_disk: u32,
-    /// Until when the passwords and the codes of strangers that were looked at are paid for, at one in so much time.
+    /// Times until which the checked passwords and setup codes of clients without a known key are
+    /// paid for, at the rate of the limiter.
     paid: [u64; 2],
     pub seen: BTreeMap<&'static str, u64>,
 }
@@ -317,7 +318,7 @@ impl World {
         Now { at: Millis(self.at), wall: WallMs(self.wall) }
     }
 
-    /// What `config.get` would say.
+    /// Returns the hash that `config.get` must return.
     pub fn config_hash(&self) -> String {
         self.here.hash(&self.texts[self.config].0)
     }
@@ -326,13 +327,13 @@ impl World {
         *self.seen.entry(what).or_default() += 1;
     }
 
-    // --- starts and ends ------------------------------------------------------------------------------------------------
+    // --- starts and ends -------------------------------------------------------------------------
 
-    /// A gateway begins with what the disk has.
+    /// Starts a gateway on the contents of the disk.
     fn start(&mut self) {
         let (mut file, mut loaded) = self.opened();
         if !loaded.odd.is_empty() {
-            // power may go again while it is mended, and take what was only read from a cache
+            // power may fail again during the repair, and lose data that was read only from a cache
             while self.random.once_in(5) {
                 self.disk.cut_after(self.random.below(4000) as u64);
                 let _ = file.mend();
@@ -343,8 +344,8 @@ impl World {
         }
         file.mend().expect("a sound disk can be mended");
         let (_, again) = self.opened();
-        assert_eq!(again.contents, loaded.contents, "mending changed something");
-        assert!(again.odd.is_empty(), "mending left something");
+        assert_eq!(again.contents, loaded.contents, "repair changed the contents");
+        assert!(again.odd.is_empty(), "repair left a flaw");
         let contents = loaded.contents;
         let mut found: Vec<Option<Dev>> = vec![None; self.capacity];
         let cells = vec![Record::FREE; self.capacity].into_boxed_slice();
@@ -353,7 +354,7 @@ impl World {
             found[usize::from(slot.0)] = Some(dev_of(device));
             devices.put(*slot, device.clone());
         }
-        assert!(contents.age.0 >= self.age_on_disk, "the table became younger");
+        assert!(contents.age.0 >= self.age_on_disk, "the age of the table decreased");
         let (text, rules) = &self.texts[self.config];
         let loaded = config::load_text(&self.here.0.args, &SystemEnv, Some(text));
         let problems = loaded.problems;
@@ -376,7 +377,7 @@ impl World {
         opened.unwrap_or_else(|error| panic!("the table does not open: {error:?}"))
     }
 
-    /// Everything in memory is gone.
+    /// Drops everything in memory.
     fn forget(&mut self) {
         self.gateway = None;
         self.file = None;
@@ -395,7 +396,7 @@ impl World {
         self.disk = MemDisk::new(&image);
     }
 
-    /// Power ends, perhaps in the middle of a commit.
+    /// Cuts power, perhaps in the middle of a commit.
     pub fn power_cut(&mut self) {
         self.note("power cut");
         self.trace.line(format_args!("power cut, {} jobs", self.queue.len()));
@@ -412,13 +413,14 @@ impl World {
         self.start();
     }
 
-    /// The process is killed; the machine goes on.
+    /// Kills the process; the machine keeps running.
     pub fn kill(&mut self) {
         self.note("kill");
         self.trace.line(format_args!("kill"));
         if let Some(next) = self.queue.pop_front() {
             if self.random.once_in(2) {
-                // in the middle of a commit too: what was written is in the cache and perhaps never reaches the disk
+                // also in the middle of a commit: written data is in the cache and may never reach
+                // the disk
                 self.model.writes(&next.changes);
                 self.disk.cut_after(self.random.below(3 * 1024) as u64);
                 let _ = commit(self.file.as_mut().unwrap(), &next.job);
@@ -429,7 +431,7 @@ impl World {
         self.start();
     }
 
-    /// It is stopped as it should be, and started again.
+    /// Stops the gateway gracefully and starts it again.
     pub fn stop(&mut self) {
         self.note("stop");
         self.trace.line(format_args!("stop"));
@@ -437,7 +439,7 @@ impl World {
         self.model.stop();
         self.flushed(jobs);
         for conn in self.ids() {
-            assert!(self.conns[&conn].outbox.is_closed(), "conn {conn} is not told to go at a stop");
+            assert!(self.conns[&conn].outbox.is_closed(), "conn {conn} is not closed at a stop");
         }
         if self.random.once_in(2) {
             self.attempt_late();
@@ -463,7 +465,7 @@ impl World {
         self.conns.keys().copied().collect()
     }
 
-    // --- events ---------------------------------------------------------------------------------------------------------
+    // --- events ----------------------------------------------------------------------------------
 
     fn event(&mut self, event: Event) -> Vec<OnDisk> {
         self.dice.0.borrow_mut().1.clear();
@@ -498,7 +500,7 @@ impl World {
         jobs
     }
 
-    /// What nobody may read in a log.
+    /// Returns all secrets, which must not appear in the log.
     fn secrets(&self) -> impl Iterator<Item = &String> {
         let tokens = self.tokens.iter().map(|(_, _, token)| token).chain(self.codes.iter());
         let rules = &self.model.rules;
@@ -518,7 +520,7 @@ impl World {
     fn flushed(&mut self, jobs: Vec<OnDisk>) {
         assert!(jobs.len() <= 1, "more than one job at once");
         for job in &jobs {
-            assert!(job.job.age.is_some(), "a change that nobody asked for");
+            assert!(job.job.age.is_some(), "an unexpected change");
             self.model.flushed(&job.changes).unwrap_or_else(|wrong| panic!("{wrong}"));
         }
         self.give(jobs);
@@ -537,7 +539,7 @@ impl World {
         assert_eq!(self.model.tickets, self.queue.back().map_or(self.model.tickets, |job| job.ticket + 1), "jobs");
     }
 
-    /// Is the disk done with what it does?
+    /// Returns whether the current job of the disk is done.
     pub fn disk_is_due(&self) -> bool {
         !self.queue.is_empty() && self.disk_due <= self.at
     }
@@ -575,7 +577,7 @@ impl World {
                     self.config = self.texts.iter().position(|(text, _)| *text == work.ask.raw).expect("a known text");
                     rules = Some(self.texts[self.config].1.clone());
                     self.note("configured");
-                    // another rate begins to count anew
+                    // a new rate starts its own count
                     self.paid = [0; 2];
                 }
             }
@@ -592,13 +594,13 @@ impl World {
         self.expect(more, changes, "what waited for the disk");
         for conn in closed {
             if let Some(conn) = self.conns.get(&conn) {
-                assert!(conn.outbox.is_closed(), "a connection outlives its right");
+                assert!(conn.outbox.is_closed(), "a connection outlives its authorization");
                 self.note("thrown out");
             }
         }
     }
 
-    /// What the gateway's own clock has to do.
+    /// Runs the gateway's timers.
     pub fn tick(&mut self) {
         let due = self.gateway.as_ref().unwrap().next_deadline();
         if due.0 <= self.at {
@@ -628,9 +630,9 @@ impl World {
         self.gateway.as_ref().unwrap().next_deadline().0
     }
 
-    // --- the network ----------------------------------------------------------------------------------------------------
+    // --- the network -----------------------------------------------------------------------------
 
-    /// Somebody connects with that request head.
+    /// Opens a connection with this request head.
     pub fn open(&mut self, head: &str, peer: IpAddr) -> u64 {
         let conn = self.next_conn;
         self.next_conn += 1;
@@ -644,7 +646,7 @@ impl World {
             let _guard = guard;
             std::future::pending::<()>().await;
         };
-        // who is dropped by the lobby is not run any more
+        // a connection evicted by the lobby is not polled any more
         let (runnable, task) = async_task::spawn(waits, |runnable: Runnable| drop(runnable));
         runnable.run();
         self.lobby.hold(ConnId(conn), task);
@@ -684,7 +686,7 @@ impl World {
         conn
     }
 
-    /// The gateway sees that a connection is gone.
+    /// Tells the gateway that a connection has ended.
     pub fn close(&mut self, id: u64) {
         let Some(conn) = self.conns.remove(&id) else { return };
         self.lobby.leave(ConnId(id));
@@ -700,7 +702,8 @@ impl World {
         self.trace.line(format_args!("closed {id}"));
     }
 
-    /// One turn of a connection: what waits goes out as far as the socket takes it, then one message is read.
+    /// Polls a connection: sends queued frames as far as the socket takes them, then reads one
+    /// message.
     pub fn poll(&mut self, id: u64) {
         let mut context = Context::from_waker(Waker::noop());
         loop {
@@ -748,7 +751,7 @@ impl World {
         }
     }
 
-    /// The first message of a connection, as `server::connection` takes it.
+    /// Handles the first message of a connection, as `server::connection` does.
     fn first(&mut self, id: u64, sent: Sent) {
         let now = self.now();
         let setup = self.gateway.as_ref().unwrap().setup().clone();
@@ -763,7 +766,7 @@ impl World {
         let event = match Request::parse(bytes) {
             Ok(request) if request.method == "connect" => match Connect::parse(request.params) {
                 Ok(connect) => {
-                    let Sent::Connect { truth, signed, .. } = &sent else { panic!("a connect of nobody") };
+                    let Sent::Connect { truth, signed, .. } = &sent else { panic!("a connect without its truth") };
                     let challenge = (conn.nonce, self.at - conn.opened);
                     let (mut attempt, check) = evidence::attempt(&request.id, &connect, &seen, challenge, &setup, now);
                     if let Some(check) = check {
@@ -790,7 +793,7 @@ impl World {
                     if wait == 0 {
                         return self.asks(id, attempt, &truth);
                     }
-                    // its place in the line is its own
+                    // from here on it has a place in the queue of attempts and leaves the lobby
                     conn.turn = Some((self.at + wait, Box::new(attempt), truth));
                     self.lobby.leave(ConnId(id));
                     self.note("waited in line");
@@ -806,11 +809,11 @@ impl World {
         self.expect(jobs, None, "no connect");
     }
 
-    /// An attempt is decided about.
+    /// Passes an attempt to the gateway.
     fn asks(&mut self, id: u64, attempt: Attempt, truth: &Truth) {
         if let Some(guess) = attempt.presented.guess.filter(|_| !truth.unread) {
             let every = if guess == Guess::Password { limits::PASSWORD_EVERY_MS } else { limits::CODE_EVERY_MS };
-            // a right one costs nothing, whatever becomes of it
+            // a right credential is not charged, whatever the result
             let shown = [&truth.token, &truth.password, &truth.code].into_iter().flatten();
             let codes = &self.model.codes;
             let right = |text: &String| *text == self.model.rules.secret || codes.iter().any(|code| code.text == *text);
@@ -818,7 +821,7 @@ impl World {
             let paid = &mut self.paid[guess as usize];
             *paid = (*paid).max(self.at) + costs;
             let most = self.at + (limits::GUESSES_AT_ONCE + 1) * every;
-            assert!(*paid <= most, "guesses are looked at too fast: {paid} is more than {most}");
+            assert!(*paid <= most, "attempts are checked too fast: {paid} is more than {most}");
         }
         let jobs = self.event(Event::Connect { conn: ConnId(id), attempt: Box::new(attempt) });
         let at = self.at;
@@ -869,9 +872,9 @@ impl World {
         }
     }
 
-    // --- what the gateway says ------------------------------------------------------------------------------------------
+    // --- messages of the gateway -----------------------------------------------------------------
 
-    /// A frame goes out: was it due?
+    /// Checks that a frame was expected, and puts it on the wire.
     fn said(&mut self, id: u64, frame: &[u8]) {
         let value: Value = serde_json::from_slice(frame).expect("JSON");
         if let Some(text) = value["event"].as_str() {
@@ -888,7 +891,7 @@ impl World {
         conn.wire.push_back(value);
     }
 
-    /// Does it hold something of this machine or this process?
+    /// Returns whether the frame contains data of this machine or process.
     fn noisy(&self, value: &Value) -> bool {
         let payload = &value["payload"];
         ["path", "configPath", "pid", "machine", "processors", "loadAverage"]
@@ -902,7 +905,7 @@ impl World {
         let member = self.model.members.get(&id).cloned();
         let conn = self.conns.get_mut(&id).unwrap();
         assert!(conn.hello, "{name} before hello");
-        let member = member.expect("an event to nobody");
+        let member = member.expect("an event to a connection that is not admitted");
         let may = |scope: u16| member.may(scope);
         let node = member.role == model::NODE;
         let good = match name {
@@ -961,7 +964,7 @@ impl World {
         match &due {
             Due::Open => {}
             Due::Waits => panic!("{request} of {id} is answered before it is durable: {value}"),
-            Due::Ok => assert!(ok, "{request} of {id} should go well: {value}"),
+            Due::Ok => assert!(ok, "{request} of {id} should succeed: {value}"),
             Due::Failed => assert!(!ok, "{request} of {id} should fail: {value}"),
             Due::Verified(right) => assert!(ok && value["payload"]["ok"] == *right, "a token is {right}: {value}"),
             Due::Devices(devices, waiting) => {
@@ -995,15 +998,15 @@ impl World {
         let truth = self.conns[&id].truth.clone();
         match due {
             Answer::Refused { pending } => {
-                assert!(!ok, "{id} is let in without proof: {truth:?}");
+                assert!(!ok, "{id} is admitted without proof: {truth:?}");
                 let details = &value["error"]["details"];
                 let told = details["requestId"].as_str().map(str::to_string);
-                assert!(told == pending, "{id} waits as {told:?}, not as {pending:?}");
+                assert!(told == pending, "{id} is pending as {told:?}, not as {pending:?}");
                 self.requests.extend(pending);
                 self.note("refused");
             }
             Answer::Hello { member, token } => {
-                assert!(ok, "{id} is not let in, and should be as {member:?}: {value}");
+                assert!(ok, "{id} is rejected, expected {member:?}: {value}");
                 let auth = &value["payload"]["auth"];
                 assert_eq!(auth["deviceToken"].as_str(), token.as_deref(), "the token of {member:?}");
                 if member.v4 {
@@ -1023,14 +1026,14 @@ impl World {
         }
     }
 
-    /// The client takes one frame.
+    /// Takes the next frame of the client.
     pub fn take(&mut self, id: u64) -> Option<Value> {
         let conn = self.conns.get_mut(&id)?;
         conn.wire_bytes -= conn.wire_lens.pop_front()?;
         conn.wire.pop_front()
     }
 
-    // --- at the end -----------------------------------------------------------------------------------------------------
+    // --- at the end ------------------------------------------------------------------------------
 
     pub fn check_file(&self) {
         let (_, loaded) = self.opened();
@@ -1101,7 +1104,7 @@ fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSe
     }
 }
 
-/// Some configurations that a seed changes between; the first one is that of the start.
+/// Returns configurations that a seed changes between; the first one is used at the start.
 fn texts(random: &mut Random, capacity: usize) -> Vec<(String, Rules)> {
     let auth = match random.below(10) {
         0..6 => AuthMode::Token,

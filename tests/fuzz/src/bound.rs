@@ -1,7 +1,8 @@
-//! The bound on memory: an allocator that counts what is alive and ends the process where a stated bound is passed.
+//! Memory bound: an allocator that counts live bytes and aborts the process when a stated bound is
+//! exceeded.
 //!
-//! libFuzzer's own `-malloc_limit_mb` looks at one allocation and at mebibytes; what is said of gatelet is kilobytes and all of them
-//! together. Only Rust's allocations are counted, which libFuzzer's own are not.
+//! libFuzzer's `-malloc_limit_mb` limits a single allocation, in mebibytes; gatelet's bounds are
+//! kilobytes in total. Only Rust's allocations are counted, not libFuzzer's own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,14 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// The system's allocator with a count.
+/// The system's allocator with a counter.
 pub struct Counting;
 
 impl Counting {
     fn more(&self, bytes: usize) {
         let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
         if live > LIMIT.load(Relaxed) {
-            // what follows allocates too
+            // the message allocates too
             LIMIT.store(usize::MAX, Relaxed);
             eprintln!("ALLOCATED BEYOND THE BOUND: {live} bytes are alive, {bytes} of them new");
             std::process::abort();
@@ -24,7 +25,7 @@ impl Counting {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.more(layout.size());
@@ -51,7 +52,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Does `work`, in which at no moment more than `bytes` may be alive beyond what is already. Nested, the inner bound counts.
+/// Runs `work`, during which at most `bytes` may be alive beyond those already allocated. Nested,
+/// the inner bound applies.
 pub fn bounded<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let before = LIMIT.swap(LIVE.load(Relaxed).saturating_add(bytes), Relaxed);
     let done = work();
@@ -59,12 +61,12 @@ pub fn bounded<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Raises the bound of the [`bounded`] work under way.
+/// Raises the bound of the running [`bounded`] work.
 pub fn raise(bytes: usize) {
     LIMIT.fetch_add(bytes.min(usize::MAX - LIMIT.load(Relaxed)), Relaxed);
 }
 
-/// What a panic has to say takes memory that no bound means.
+/// Lifts the bound during a panic, whose message allocates.
 pub fn none_for_panics() {
     let next = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |what| {

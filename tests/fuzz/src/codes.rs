@@ -1,5 +1,5 @@
-//! Setup codes as people and clients hand them over: typed, in a link, as bytes of base64; and the address and code that a node is
-//! started with.
+//! Setup codes as people and clients pass them: typed, in a link, as base64 bytes; and the address
+//! and code on a node's command line.
 
 use gatelet::gate::codes::{CodeState, CodeText, Codes, ALPHABET, CODE_LEN};
 use gatelet::gate::facts::{Code, Grant};
@@ -10,12 +10,12 @@ use gatelet::wire::{base64, qr};
 
 use crate::{bounded, Seeds};
 
-/// A picture of a link is the largest of it, 16 KiB of text and what it is made of.
+/// Dominated by the picture of a link: 16 KiB of text and its intermediate data.
 fn bound(len: usize) -> usize {
     192 * 1024 + 8 * len
 }
 
-/// Any bytes: a script for the list of codes, and the same bytes as text everywhere a text goes.
+/// Any bytes: a script for the list of codes, and the same bytes as text wherever text is parsed.
 pub fn run(data: &[u8]) {
     bounded(bound(data.len()), || {
         let text = String::from_utf8_lossy(data);
@@ -51,7 +51,7 @@ fn encoded(data: &[u8], text: &str) {
     }
 }
 
-/// A model of the list beside it: codes with their age and their wrong tries.
+/// Compares the list with a model: codes with their age.
 fn list(data: &[u8]) {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
     let (mut codes, mut model, mut now) = (Codes::new(), Model::default(), 0u64);
@@ -59,7 +59,7 @@ fn list(data: &[u8]) {
         let (kind, rest) = (step[0], &step[1..]);
         let mut bytes = [0; CODE_LEN];
         bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        // few different codes, so that they meet
+        // few different codes, so that collisions occur
         let code = CodeText::from_random(bytes.map(|byte| byte & 1));
         let (id, time) = (RequestId::from_random([at as u8; 16]), Millis(now));
         model.expire(now);
@@ -77,7 +77,7 @@ fn list(data: &[u8]) {
                 assert_eq!(taken.is_some(), model.take(code.as_str()).is_some(), "there or not");
             }
             3 => {
-                // used up for nothing, and back
+                // consumed in vain, and given back
                 if let (Some(taken), Some(back)) = (codes.take(code.as_str(), time), model.take(code.as_str())) {
                     assert!(codes.state(taken.id(), time) == CodeState::Gone);
                     codes.give_back(taken);
@@ -96,7 +96,7 @@ fn list(data: &[u8]) {
     }
 }
 
-/// Code, and when it was made.
+/// Codes with their creation times.
 #[derive(Default)]
 struct Model(Vec<(String, u64)>);
 
@@ -112,7 +112,7 @@ impl Model {
         self.0.push((code.to_string(), now));
     }
 
-    /// Wrong tries end none.
+    /// Wrong attempts end no code.
     fn check(&self, code: &str) -> bool {
         self.0.iter().any(|(one, _)| one == code)
     }
@@ -123,7 +123,7 @@ impl Model {
     }
 }
 
-/// `gatelet node run --host TEXT --code TEXT`, and the bytes as words of a line.
+/// `gatelet node run --host TEXT --code TEXT`, and the bytes as words of a command line.
 fn command_line(text: &str) {
     let words: Vec<&str> = text.split([' ', '\n']).collect();
     let (read, address) = gatelet::cli::typed(&words, text);
@@ -137,7 +137,7 @@ fn command_line(text: &str) {
     assert!(gatelet::cli::typed(&option, text).0.is_ok() || text.is_empty() || text.starts_with('-'));
 }
 
-/// Codes, links, addresses, lines, and scripts for the list.
+/// Codes, links, addresses, command lines, and scripts for the list.
 pub fn seeds() -> Seeds {
     let texts = [
         "ABCD2345", "abcd-2345", " abcd 2345 ", "ABCD2340", "127.0.0.1:18789", "ws://10.0.0.1:80/", "http://[::1]:7/#token=x", "localhost:99",

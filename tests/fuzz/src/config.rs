@@ -1,4 +1,5 @@
-//! The configuration: text to a `Config` or to every problem; what of it is shown; and the text after a change.
+//! Configuration: text to a `Config` or to every problem; its redacted form; the text after a
+//! change.
 
 use gatelet::config::{change, load_text, shown, Loaded, Overrides, Severity};
 use gatelet::gate::limits;
@@ -7,17 +8,17 @@ use serde_json::Value;
 use crate::mem::Home;
 use crate::{bounded, samples, Seeds};
 
-/// A tree of the text, one of the change, their texts printed, and lists of what changed with the path of each: the members of a
-/// text of 8 KiB, nested, have paths of a few kilobytes in all but the worst case.
+/// A tree of the text, one of the change, both printed, and the path of each change: the nested
+/// members of an 8 KiB text have paths of a few kilobytes except in the worst case.
 fn bound(len: usize) -> usize {
     1024 * 1024 + 256 * len
 }
 
-/// What stands between a text and a change of it.
+/// Separator between a text and a change of it.
 const BETWEEN: &[u8] = b"\n%%\n";
 const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 
-/// A text, perhaps with a change behind it.
+/// A text, optionally followed by a change.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (old, new) = text.split_once("\n%%\n").unwrap_or((text, "{}"));
@@ -53,7 +54,7 @@ fn load(text: &str) -> Loaded {
     loaded
 }
 
-/// What is shown is JSON, and shown twice it is the same.
+/// The redacted form is JSON, and redacting it again changes nothing.
 fn show(text: &str) {
     let first = shown(text);
     if let Some(json) = &first.json {
@@ -67,11 +68,12 @@ fn show(text: &str) {
     }
 }
 
-/// What was shown of a good text, and comes back as it was, is the text.
+/// The redacted form of a valid text, restored without changes, is the text.
 fn back(text: &str) {
     let (Some(raw), false) = (shown(text).raw, text.contains(HIDDEN)) else { return };
-    // Of a key that stands twice in a section of others the last value counts, and is what is put back. An entry whose id is itself
-    // hidden, for it looks like a login, is not found again: it is refused, and nothing is lost.
+    // Of a duplicate key in a section of others the last value counts, and is restored. An entry
+    // whose id itself is hidden, because it looks like a login, cannot be matched: the change is
+    // rejected, and nothing is lost.
     let hidden = |text: &str| text.matches(HIDDEN).count();
     let nameless = format!("\"id\":\"{HIDDEN}\"");
     if shown(text).json.is_some_and(|json| hidden(&json) != hidden(&raw) || json.contains(&nameless)) {
@@ -89,14 +91,14 @@ fn back(text: &str) {
 
 fn changed(old: &str, new: &str, patch: bool, plain: bool) {
     let Ok(changed) = change(old, new, patch, plain) else { return };
-    // a last one may say that there are more
+    // one more entry may say that there are more
     assert!(changed.paths.len() <= limits::CONFIG_PATHS + 1);
     let after = shown(&changed.text).json.expect("a changed text can be read");
     if !patch || old.contains(HIDDEN) || new.contains(HIDDEN) {
         return;
     }
     let (Some(before), Some(wanted)) = (shown(old).json, shown(new).json) else { return };
-    // a number beyond those of JSON is shown as null, and takes nothing away
+    // a number beyond the range of JSON is shown as null, and must not remove a key
     let nulls = |text: &str| text.matches("null").count();
     if nulls(new) != nulls(&wanted) {
         return;
@@ -108,7 +110,7 @@ fn changed(old: &str, new: &str, patch: bool, plain: bool) {
     }
 }
 
-/// RFC 7396, as it stands there.
+/// JSON merge patch, a direct implementation of RFC 7396.
 fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else { return into.clone_from(patch) };
     if !into.is_object() {

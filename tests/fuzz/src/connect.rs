@@ -1,4 +1,4 @@
-//! The parameters of connect, and what becomes of them: an attempt, with the proof of the device.
+//! Parameters of `connect`, and the attempt made of them, with the device's proof.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,12 +13,13 @@ use gatelet::wire::json::{self, Value};
 use crate::samples::{self, config, Key, NONCE, WALL};
 use crate::{bounded, Seeds};
 
-/// An attempt owns what it keeps: a few texts of at most 16 KiB, names of a node, the payload to be signed in two versions.
+/// An attempt owns a few texts of at most 16 KiB, the names of a node, and the signed payload in
+/// two versions.
 fn bound(len: usize) -> usize {
     128 * 1024 + 8 * len
 }
 
-/// Any bytes as the parameters. The first byte says which setup, and whether the client is local.
+/// Any bytes as the parameters. The first byte selects the setup, and whether the client is local.
 pub fn run(data: &[u8]) {
     let Some((choice, text)) = data.split_first() else { return };
     let _made = (Key::of(0), config::setups(), signatures());
@@ -32,7 +33,7 @@ pub fn run(data: &[u8]) {
     });
 }
 
-/// What was read keeps to the limits.
+/// Asserts that the parsed values keep to the limits.
 fn limited(connect: &Connect<'_>) {
     let client = &connect.client;
     assert!(CLIENT_IDS.contains(&client.id) && CLIENT_MODES.contains(&client.mode));
@@ -68,7 +69,8 @@ fn attempt(connect: &Connect<'_>, choice: u8, value: &Value<'_>) {
     assert!(attempt.about.name.len() <= limits::NAME_LEN && attempt.about.platform.len() <= limits::PLATFORM_LEN);
     let Some(check) = check else { return };
     if let Proof::Valid { id, .. } = check.run() {
-        // Only the key of the samples has signed anything, and what it signed stands there word for word.
+        // only the key of the samples has signed anything, so a valid signature must be one of the
+        // samples
         assert_eq!(id.0, Key::of(0).id.0, "a proof of a key that never signed");
         let ours = value.at("device").get("signature").and_then(|text| text.as_str()).unwrap_or_default();
         let ours = ours.trim().trim_end_matches('=');
@@ -84,7 +86,7 @@ fn signatures() -> &'static [String] {
     SIGNATURES.with(|signatures| *signatures)
 }
 
-/// The same signature in either alphabet.
+/// Returns whether two signatures are equal, in either base64 alphabet.
 fn same(one: &str, other: &str) -> bool {
     one.bytes().eq(other.bytes().map(|byte| match byte {
         b'+' => b'-',
@@ -93,7 +95,7 @@ fn same(one: &str, other: &str) -> bool {
     }))
 }
 
-/// Connects of every kind, those with a signature signed for the nonce that [`run`] gives.
+/// Connects of every kind; those with a signature are signed for the nonce used by [`run`].
 pub fn seeds() -> Seeds {
     samples::connects().into_iter().enumerate().map(|(at, connect)| (format!("connect-{at:03}"), connect)).collect()
 }

@@ -1,4 +1,5 @@
-//! JSON of frames: the check, the views, requests, what a gateway sends, and what is written with an echo of it.
+//! JSON frames: the validator, views of values, requests, frames of a gateway, and responses that
+//! echo parts of them.
 
 use gatelet::gate::limits;
 use gatelet::wire::frames::{self, BadFrame, ErrorShape, FromGateway, Request};
@@ -8,8 +9,8 @@ use serde_json::Value as Other;
 
 use crate::{bounded, samples, Seeds};
 
-/// Reading takes tables of fixed size. Views of strings with escapes, the problems of a frame and what is written take a small
-/// multiple of what came.
+/// Parsing uses tables of fixed size. Views of strings with escapes, the problems of a frame and
+/// responses take a small multiple of the input.
 fn bound(len: usize) -> usize {
     64 * 1024 + 16 * len
 }
@@ -21,7 +22,7 @@ pub fn run(data: &[u8]) {
     match read {
         Ok(value) => {
             let other = other.unwrap_or_else(|error| match error.to_string() {
-                // a number that serde_json has no type for is still JSON
+                // a number without a type in serde_json is still JSON
                 text if text.contains("number out of range") => Other::Null,
                 text => panic!("read, and is no JSON: {text}"),
             });
@@ -42,12 +43,12 @@ pub fn run(data: &[u8]) {
     bounded(bound(data.len()), || frames(data));
 }
 
-/// Why we alone refuse a text.
+/// Returns whether only our parser rejects a text for this reason.
 fn ours_alone(what: &str) -> bool {
     what.contains("deep") || what.contains("twice") || what.contains("keys") || what.contains("key")
 }
 
-/// Every view of every value, which can neither fail nor disagree.
+/// Calls every view of every value; they must not fail and must agree.
 fn look(value: &Value<'_>, depth: usize) {
     let kind = value.kind();
     assert_eq!(value.as_str().is_some(), kind == Kind::String);
@@ -64,7 +65,7 @@ fn look(value: &Value<'_>, depth: usize) {
     }
 }
 
-/// What we see is what serde_json sees.
+/// Asserts that both parsers see the same value.
 fn same(ours: &Value<'_>, other: &Other) {
     match other {
         Other::Null => assert!(ours.is_null()),
@@ -72,7 +73,8 @@ fn same(ours: &Value<'_>, other: &Other) {
         Other::String(text) => assert_eq!(ours.as_str().as_deref(), Some(text.as_str())),
         Other::Number(number) => {
             assert_eq!(ours.kind(), Kind::Number);
-            // what is written with an exponent or a fraction of zeros is a whole number to one of the two only
+            // a number with an exponent or a fraction of zeros is an integer for one of the two
+            // parsers only
             if !ours.raw().contains(['.', 'e', 'E']) && ours.raw() != "-0" {
                 assert_eq!((ours.as_u64(), ours.as_i64()), (number.as_u64(), number.as_i64()), "{}", ours.raw());
             }
@@ -83,7 +85,8 @@ fn same(ours: &Value<'_>, other: &Other) {
         }
         Other::Object(map) => {
             assert_eq!(ours.kind(), Kind::Object);
-            // beyond the keys that are watched one may stand twice, and then the two see two documents
+            // beyond the number of keys checked for duplicates, the two parsers may see different
+            // documents
             if ours.fields().count() == map.len() {
                 ours.fields().for_each(|(name, value)| same(&value, &map[&*name]));
                 map.keys().for_each(|name| assert!(ours.get(name).is_some()));
@@ -113,7 +116,7 @@ fn frames(data: &[u8]) {
     }
 }
 
-/// Written and read again it is the same request.
+/// Asserts that a request written and parsed again is unchanged.
 fn again(request: &Request<'_>, params: &str) {
     let written = frames::request(&request.id, &request.method, params.as_bytes());
     let again = Request::parse(&written).unwrap_or_else(|bad| panic!("what we write we cannot read: {bad:?}"));
@@ -121,7 +124,7 @@ fn again(request: &Request<'_>, params: &str) {
     assert_eq!(again.params.map(|params| params.raw()), Some(params));
 }
 
-/// Whatever is echoed, an answer is one JSON value, and says what was to be said.
+/// Asserts that a response is one JSON value with the intended content, whatever it echoes.
 fn answers(id: &str, echo: &str, json: &str) {
     let error = ErrorShape { details: Some(json.as_bytes()), retryable: Some(true), ..ErrorShape::new("CODE", echo) };
     for answer in [
@@ -129,7 +132,7 @@ fn answers(id: &str, echo: &str, json: &str) {
         frames::response_err(id, &error),
         frames::event(echo, json.as_bytes(), Some(1), Some((1, 1))),
     ] {
-        // what stands in an answer stands a little deeper than alone
+        // a value inside a response is nested slightly deeper than alone
         let depth =
             |text: &[u8]| json::parse(text, limits::JSON_DEPTH).err().is_some_and(|bad| bad.what.contains("deep"));
         match FromGateway::parse(&answer) {
@@ -142,7 +145,7 @@ fn answers(id: &str, echo: &str, json: &str) {
     }
 }
 
-/// As a method reads them.
+/// Reads parameters as a method does.
 fn parameters(request: &Request<'_>) {
     let mut params = Params::new("any.method", request.params);
     let _ = (params.str("nodeId"), params.opt_str("id"), params.opt_text("label", limits::NAME_LEN));
@@ -152,7 +155,7 @@ fn parameters(request: &Request<'_>) {
     }
 }
 
-/// Frames of the transcripts, and JSON that readers stumble over.
+/// Frames of the transcripts, and JSON that is hard to parse.
 pub fn seeds() -> Seeds {
     samples::frames().into_iter().enumerate().map(|(at, frame)| (format!("frame-{at:03}"), frame)).collect()
 }

@@ -1,4 +1,4 @@
-//! The head of an HTTP request, what is read from it, and the answer to it.
+//! Head of an HTTP request, the values read from it, and the response.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,8 @@ use gatelet::wire::http::{Answer, Head};
 use crate::samples::{self, config};
 use crate::{bounded, Seeds};
 
-/// A head of 16 KiB is joined (X-Forwarded-For), copied once (the answer's Location) and shown (whoami), never more.
+/// A head of 16 KiB is joined (X-Forwarded-For), copied once (the Location of a redirect) and shown
+/// (whoami), never more.
 const BOUND: usize = 64 * 1024;
 
 /// Any bytes as a request.
@@ -49,7 +50,8 @@ fn read(data: &[u8]) {
     whole(&Answer { extra: &extra, ..Answer::TEXT.status(302) }.whole(b"", &head));
 }
 
-/// Whoever reads a part of a head reads nothing of it, and whoever reads more reads the same.
+/// Asserts that a part of a head does not parse, and that more bytes after it do not change the
+/// result.
 fn prefix(data: &[u8], head: &Head<'_>) {
     for len in [head.len - 1, head.len / 2] {
         assert!(!matches!(Head::parse(&data[..len]), Ok(Some(_))), "a part of a head is a head");
@@ -83,7 +85,7 @@ fn seen(head: &Head<'_>) {
     }
 }
 
-/// One answer: one head, and no line that was smuggled in.
+/// Asserts that a response has one head and no smuggled header line.
 fn whole(answer: &[u8]) {
     let text = String::from_utf8_lossy(answer);
     let (head, _) = text.split_once("\r\n\r\n").expect("an answer has a head");

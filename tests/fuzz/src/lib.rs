@@ -1,5 +1,5 @@
-//! What strangers, disks and people can hand to gatelet, tried with anything: one module for each fuzz target. README.md says
-//! what each of them covers.
+//! Any input from unauthenticated clients, disks and people: one module per fuzz target. README.md
+//! describes the coverage of each.
 
 mod bound;
 pub mod codes;
@@ -19,10 +19,11 @@ pub use bound::{bounded, raise, Counting};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The seeds of a target: name and bytes.
+/// Seeds of a target: name and bytes.
 pub type Seeds = Vec<(String, Vec<u8>)>;
 
-/// A fuzz target: `run` of that module on every input. With `GATELET_FUZZ_CORPUS` it writes its seeds into that directory instead.
+/// Defines a fuzz target that calls `run` of a module on every input. With `GATELET_FUZZ_CORPUS` it
+/// writes its seeds into that directory instead.
 #[macro_export]
 macro_rules! target {
     ($name:ident) => {
@@ -32,7 +33,7 @@ macro_rules! target {
     };
 }
 
-/// Writes the seeds where the environment says, and ends the process if it does.
+/// Writes the seeds if the environment variable is set, and then exits.
 pub fn corpus(seeds: fn() -> Seeds) {
     bound::none_for_panics();
     let Some(dir) = std::env::var_os("GATELET_FUZZ_CORPUS") else { return };

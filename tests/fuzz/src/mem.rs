@@ -1,4 +1,4 @@
-//! A disk in memory, and an environment of nothing.
+//! A disk in memory, and a minimal environment.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use gatelet::config::Env;
 use gatelet::store::Disk;
 
-/// A disk whose handles share what is on it. Its writes fail while it is `broken`.
+/// Disk whose handles share the contents. Writes fail while it is `broken`.
 #[derive(Clone, Default)]
 pub struct MemDisk {
     pub bytes: Rc<RefCell<Vec<u8>>>,
@@ -59,7 +59,8 @@ impl Disk for MemDisk {
     }
 }
 
-/// A home, one variable for `${...}`, one file with a secret, and no configuration.
+/// Environment with a home, one variable for `${...}`, one file with a secret, and no
+/// configuration.
 pub struct Home;
 
 impl Env for Home {

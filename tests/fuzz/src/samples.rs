@@ -1,4 +1,5 @@
-//! What the seeds are made of: the transcripts, the sample configurations and the images of tests/it, keys that sign, requests.
+//! Sources of the seeds: transcripts, sample configurations and images of tests/it, signing keys,
+//! requests.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +9,14 @@ use gatelet::wire::base64;
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 
-/// The shared secret of the setups, token and password.
+/// Shared secret of the setups, as token and as password.
 pub const TOKEN: &str = "the-right-token-of-the-gateway-under-test";
-/// The challenge of [`connects`].
+/// Challenge of [`connects`].
 pub const NONCE: [u8; 16] = [0x5a; 16];
-/// The time of day at which everything begins.
+/// Wall clock at the start, in milliseconds.
 pub const WALL: u64 = 1_760_000_000_000;
 
-/// A device's key, by number.
+/// Key of a device, by number.
 pub struct Key {
     pair: KeyPair,
     pub id: DeviceId,
@@ -29,7 +30,7 @@ impl Key {
         Key { id: DeviceId(Sha256::digest(public).into()), public: PublicKey(public), pair }
     }
 
-    /// The same key, made once.
+    /// Returns the key of this number, created once.
     pub fn of(number: u8) -> &'static Key {
         thread_local! {
             static KEYS: &'static [Key] = Box::leak((0..10).map(Key::new).collect());
@@ -42,19 +43,19 @@ impl Key {
     }
 }
 
-/// What a client says of itself in connect.
+/// Parameters of a client's `connect`.
 pub struct Who<'a> {
     pub protocol: u32,
     pub node: bool,
     /// Field and secret.
     pub auth: Option<(&'a str, &'a str)>,
-    /// The number of the key, and whether it signs itself.
+    /// Number of the key, and whether the device signs with it itself.
     pub key: Option<(u8, bool)>,
     pub nonce: &'a str,
 }
 
 impl Who<'_> {
-    /// The parameters, as tests/it/client.rs makes them.
+    /// Returns the parameters, in the form of tests/it/client.rs.
     pub fn params(&self) -> Value {
         let (client, mode, role, scopes) = match self.node {
             true => ("node-host", "node", "node", ""),
@@ -97,19 +98,19 @@ impl Who<'_> {
     }
 }
 
-/// The signatures in [`connects`] that are right.
+/// Returns the valid signatures in [`connects`].
 pub fn signatures() -> Vec<String> {
     let text = |one: &Vec<u8>| -> Option<(String, String)> {
         let device = &serde_json::from_slice::<Value>(&one[1..]).ok()?["device"];
         Some((device["id"].as_str()?.to_string(), device["signature"].as_str()?.to_string()))
     };
-    // each right one is followed by the same one that another key signed
+    // each valid one is followed by the same connect signed by another key
     let all: Vec<String> =
         connects().iter().filter_map(text).filter(|(id, _)| id.len() == 64).map(|(_, signature)| signature).collect();
     all.into_iter().step_by(2).collect()
 }
 
-/// Parameters of connect, each behind a byte that says which setup.
+/// Returns parameters of `connect`, each after a byte that selects the setup.
 pub fn connects() -> Vec<Vec<u8>> {
     let nonce = gatelet::gate::ids::Nonce(NONCE).to_string();
     let mut all = Vec::new();
@@ -139,12 +140,12 @@ pub fn connects() -> Vec<Vec<u8>> {
     all
 }
 
-/// The folder tests/it.
+/// Returns the folder tests/it.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../it")
 }
 
-/// The files of a folder of tests/it, by name.
+/// Returns the files of a folder of tests/it, by name.
 pub fn files(name: &str) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(folder().join(name)).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -153,7 +154,8 @@ pub fn files(name: &str) -> Vec<(String, Vec<u8>)> {
     files.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect()
 }
 
-/// Method and parameters of every call in the transcripts, in order, by file. A placeholder is `$d`, `$r` and so on, see script.rs.
+/// Returns method and parameters of every call in the transcripts, in order, by file. Placeholders
+/// are `$d`, `$r` and so on, see script.rs.
 pub fn calls() -> Vec<(String, Vec<(String, String)>)> {
     let mut all = Vec::new();
     for (name, text) in files("transcripts") {
@@ -191,7 +193,7 @@ fn marks(params: &str) -> String {
     out + rest
 }
 
-/// Frames: the calls of the transcripts, answers and events of them, and JSON that readers stumble over.
+/// Returns frames: calls, responses and events of the transcripts, and JSON that is hard to parse.
 pub fn frames() -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for (_, calls) in self::calls() {
@@ -227,7 +229,7 @@ pub fn frames() -> Vec<Vec<u8>> {
     all
 }
 
-/// Request heads.
+/// Returns request heads.
 pub fn heads() -> Vec<Vec<u8>> {
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let lines = [
@@ -280,12 +282,12 @@ pub mod config {
         static SETUPS: &'static [Rc<Setup>] = Box::leak(TEXTS.iter().map(|text| Rc::new(setup(text))).collect());
     }
 
-    /// All of them, the same every time.
+    /// Returns all of them, the same every time.
     pub fn setups() -> &'static [Rc<Setup>] {
         SETUPS.with(|setups| *setups)
     }
 
-    /// The key of the table under test.
+    /// Returns the key of the table under test.
     pub fn key() -> TableKey {
         TableKey::new([7; 32])
     }

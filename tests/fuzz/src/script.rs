@@ -1,24 +1,26 @@
-//! The language of session inputs: one step a line, the first byte says which. Bytes that are no step do nothing, so that every
-//! input is a script.
+//! The language of session inputs: one step per line, selected by its first byte. Other lines do
+//! nothing, so that every input is a valid script.
 //!
 //! ```text
-//! o V LINES      a connection with an upgrade; V: where from (0 this machine, 1 a trusted proxy, 2 far away, 3 a node's network);
-//!                LINES of the head, with | for the line's end
+//! o V LINES      a connection with an upgrade; V: where from (0 this machine, 1 a trusted proxy,
+//!                2 a remote address, 3 a range of nodes); LINES of the head, with | for line ends
 //! h V LINES      a connection with this request
 //! r BYTES        these bytes, with \n \r \\ \xHH
-//! c ABCD FIELDS  connect, answered to the challenge: A role and protocol (o, n: protocol 4; O, N: protocol 3), B the secret (t right,
-//!                w wrong, p the right one as password, d the device token last given, c the setup code last given, - none), C the
-//!                number of the key or -, D signed by itself (s), by another key (x), for another nonce (o); FIELDS laid over, JSON
-//! m NAME PARAMS  a request of that method; $r $i $a $t $c $s $d in PARAMS are what was last seen of request, invocation, approval,
-//!                token, code, setup, and the id of a node
+//! c ABCD FIELDS  connect, in response to the challenge: A role and protocol (o, n: protocol 4;
+//!                O, N: protocol 3), B the secret (t right, w wrong, p the right one as password,
+//!                d the device token received last, c the setup code received last, - none), C the
+//!                number of the key or -, D signed by itself (s), by another key (x), for another
+//!                nonce (o); FIELDS merged over it, JSON
+//! m NAME PARAMS  a request of that method; $r $i $a $t $c $s $d in PARAMS are the values last seen
+//!                of request, invocation, approval, token, code, setup, and the id of a node
 //! f TEXT         a text frame
-//! w XX BYTES     a frame of that first byte, in hexadecimal
-//! u N            what follows is for connection N
-//! t MS           time goes on; T MS: the wall clock is set back by that
-//! d X            the disk: - fails, + works, h holds back, g goes on
+//! w XX BYTES     a frame with this first byte, in hexadecimal
+//! u N            the following steps are for connection N
+//! t MS           time advances; T MS: the wall clock is set back by this
+//! d X            the disk: - fails, + works, h holds writes, g continues
 //! l X            the client: - reads nothing, + reads
-//! p N            what follows is sent in pieces of N bytes (0: as a whole)
-//! x              the client closes; e: it only says that it sends no more
+//! p N            the following is sent in pieces of N bytes (0: as a whole)
+//! x              the client closes; e: it closes only its sending half
 //! q              the gateway is told to stop
 //! ```
 
@@ -40,12 +42,12 @@ pub enum Step<'a> {
     Stop,
 }
 
-/// The steps of an input, at most so many.
+/// Returns the steps of an input, at most [`MOST`].
 pub fn steps(script: &[u8]) -> impl Iterator<Item = Step<'_>> {
     script.split(|byte| *byte == b'\n').filter_map(step).take(MOST)
 }
 
-/// More would not say more, only take longer.
+/// Limit of steps: more would only take longer.
 const MOST: usize = 48;
 
 fn step(line: &[u8]) -> Option<Step<'_>> {
@@ -81,7 +83,7 @@ fn step(line: &[u8]) -> Option<Step<'_>> {
     })
 }
 
-/// At most a week in milliseconds.
+/// Parses a number, at most a week in milliseconds.
 fn number(digits: &[u8]) -> u64 {
     core::str::from_utf8(digits).ok().and_then(|digits| digits.trim().parse().ok()).unwrap_or(0).min(604_800_000)
 }

@@ -1,5 +1,5 @@
-//! A whole gateway in one thread, and connections to it as bytes: sockets without ports, a clock that stands still, randomness that
-//! repeats, a disk in memory. script.rs has the language of the inputs.
+//! A whole gateway in one thread, and connections to it as bytes: sockets without ports, a stopped
+//! clock, reproducible randomness, a disk in memory. script.rs defines the language of the inputs.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -35,21 +35,23 @@ use crate::script::{steps, Step};
 use crate::wire::{frame, take};
 use crate::{bounded, raise, Seeds};
 
-/// Strangers: six connections with a frame of 64 KiB each, the gateway with its tables, and what this client keeps.
+/// Memory bound in bytes without an admitted client: six connections with a frame of 64 KiB each,
+/// the gateway with its tables, and the data of this client.
 const BOUND: usize = 3 * 1024 * 1024;
-/// A client that was let in may announce a frame of 25 MiB, for which tungstenite takes address space before anything came; and
-/// leave unread what the outbox holds.
+/// Additional bytes once a client is admitted: it may announce a frame of 25 MiB, for which
+/// tungstenite reserves address space before any payload arrives, and leave a full send queue
+/// unread.
 const BOUND_ADMITTED: usize = limits::FRAME_AFTER_HELLO + limits::OUTBOX_BYTES;
 /// Connections of one input.
 const CONNECTIONS: usize = 6;
-/// Those of them that were not let in, at a time: with one more the gateway would check signatures on a thread of its own, and no
-/// two runs would be the same.
+/// Unauthenticated connections at a time: with one more the gateway would verify signatures on a
+/// separate thread, and runs would not be reproducible.
 const STRANGERS: usize = 4;
 const CAPACITY: u16 = 8;
-/// What the gateway does of itself after one step; more would be a loop without end.
+/// Polls of the gateway's tasks after one step; more indicate an endless loop.
 const TURNS: usize = 20_000;
 
-/// The first byte says which setup, the rest is the script.
+/// The first byte selects the setup, the rest is the script.
 pub fn run(data: &[u8]) {
     let Some((choice, script)) = data.split_first() else { return };
     ready();
@@ -65,7 +67,7 @@ pub fn run(data: &[u8]) {
     });
 }
 
-/// What is made once and stays.
+/// Creates everything that is made once.
 fn ready() {
     extern "C" {
         fn signal(number: i32, handler: usize) -> usize;
@@ -74,11 +76,12 @@ fn ready() {
         static DONE: Cell<bool> = const { Cell::new(false) };
     }
     if !DONE.replace(true) {
-        // SAFETY: 13 is SIGPIPE and 1 is SIG_IGN on Linux; every Rust program begins with it, but not one whose main is C++
+        // SAFETY: 13 is SIGPIPE and 1 is SIG_IGN on Linux; every Rust program starts with this, but
+        // not one whose main is C++
         unsafe { signal(13, 1) };
         config::setups();
         image();
-        // the loop, and a first round of everything
+        // the event loop, and one round of everything
         block_on(async { World::new(0).end().await }).expect("the system gives an event queue");
     }
 }
@@ -87,7 +90,8 @@ thread_local! {
     static IMAGE: &'static Vec<u8> = Box::leak(Box::new(contents()));
 }
 
-/// A table with an operator (key 0), a node with everything approved (key 1), and an operator that was revoked (key 2).
+/// Returns a table with an operator (key 0), a node with approved commands (key 1), and a revoked
+/// operator (key 2).
 fn image() -> &'static Vec<u8> {
     IMAGE.with(|image| *image)
 }
@@ -118,7 +122,7 @@ fn contents() -> Vec<u8> {
     bytes
 }
 
-/// A clock that goes on when it is told to.
+/// Clock that advances only when told to.
 struct Stopped(Rc<Cell<(u64, u64)>>);
 
 impl Clock for Stopped {
@@ -128,7 +132,7 @@ impl Clock for Stopped {
     }
 }
 
-/// Randomness that is the same in every run (splitmix64).
+/// Random numbers that are the same in every run (splitmix64).
 struct Repeats(u64);
 
 impl Entropy for Repeats {
@@ -141,7 +145,7 @@ impl Entropy for Repeats {
     }
 }
 
-/// What was last seen of names that the gateway gives.
+/// Values last seen of names given out by the gateway.
 #[derive(Default)]
 struct Names {
     request: String,
@@ -154,25 +158,25 @@ struct Names {
 
 struct Client {
     stream: Option<UnixStream>,
-    /// Shared with the task that serves it.
+    /// Shared with the task that serves the connection.
     alive: Rc<()>,
     from: IpAddr,
     inbox: Vec<u8>,
-    /// The answer to the upgrade came.
+    /// The response to the upgrade has arrived.
     open: bool,
     closing: bool,
     nonce: String,
     reads: bool,
     pieces: usize,
-    /// The end of what it has said.
+    /// Tail of the bytes sent by the client.
     said: Vec<u8>,
-    /// It has shown something for which it may be let in.
+    /// It has presented something that may admit it.
     entitled: bool,
     admitted: bool,
 }
 
 struct World {
-    /// How often a task of the gateway went on.
+    /// Number of polls of the gateway's tasks.
     polls: Rc<Cell<usize>>,
     shared: Rc<Shared>,
     time: Rc<Cell<(u64, u64)>>,
@@ -184,13 +188,13 @@ struct World {
     broke: bool,
     calls: usize,
     names: Names,
-    /// Secrets that the gateway has given out, and its own.
+    /// Secrets given out by the gateway, and its own.
     secrets: BTreeSet<String>,
     /// Keys that are in the table, or may be.
     known: BTreeSet<u8>,
-    /// Whoever comes may be let in.
+    /// Any client may be admitted.
     lax: bool,
-    /// A node with a proof may be let in.
+    /// A node with a proof may be admitted.
     approves: bool,
 }
 
@@ -275,7 +279,7 @@ impl World {
         }
     }
 
-    /// A new connection, as `server::listen` takes one in, that begins with this request.
+    /// Opens a connection as `server::listen` accepts it, starting with this request.
     async fn open(&mut self, from: u8, lines: &[u8]) {
         if self.clients.len() == CONNECTIONS || self.shared.lobby.len() == STRANGERS {
             return;
@@ -328,7 +332,7 @@ impl World {
         self.send(&[&head, &b"\r\n"[..]].concat()).await;
     }
 
-    /// Notes when what a client says holds a secret that is right, also one that is in two pieces.
+    /// Records that the client sent a valid secret, also one split over two pieces.
     fn shows(&mut self, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(self.current) else { return };
         client.said.extend_from_slice(bytes);
@@ -342,7 +346,7 @@ impl World {
         let piece = if client.pieces == 0 { bytes.len() } else { client.pieces.max(bytes.len() / 64 + 1) };
         for part in bytes.chunks(piece.max(1)) {
             let Some(stream) = self.clients.get(self.current).and_then(|client| client.stream.as_ref()) else { return };
-            // a socket that takes no more is one that the gateway does not read: the rest is never sent
+            // a full socket means that the gateway does not read: the rest is never sent
             let mut stream = stream;
             if !stream.write(part).is_ok_and(|count| count == part.len()) {
                 return;
@@ -376,7 +380,7 @@ impl World {
         self.with(|client| client.entitled |= proved.is_some());
         self.shows(frames.as_bytes());
         let entitled = self.clients.get(self.current).is_some_and(|client| client.entitled);
-        // whoever comes with a right secret may be remembered
+        // a client with a valid secret may be stored
         self.known.extend(number.filter(|_| entitled));
         self.send(&frame(0x81, frames.as_bytes())).await;
     }
@@ -409,7 +413,8 @@ impl World {
         self.shared.happen(Event::Tick);
     }
 
-    /// Until nothing moves any more: until in two turns of the loop, between which the system was asked what is ready, no task went on.
+    /// Runs until idle: no task was polled in two turns of the loop, between which the system was
+    /// asked for ready events.
     async fn settle(&mut self) {
         let (mut turns, mut quiet) = (0, 0);
         while quiet < 2 {
@@ -422,7 +427,7 @@ impl World {
         }
     }
 
-    /// What the disk's thread does.
+    /// Does the work of the disk's thread.
     fn write_down(&mut self) -> bool {
         let mut worked = false;
         while let Some(job) = (!self.held).then(|| self.shared.ask(Gateway::next_job)).flatten() {
@@ -482,7 +487,7 @@ impl World {
         }
     }
 
-    /// One message of the gateway.
+    /// Handles one message of the gateway.
     fn message(&mut self, at: usize, payload: &[u8]) {
         let value: Value = serde_json::from_slice(payload).unwrap_or_else(|error| {
             panic!("the gateway sends no JSON: {error}: {}", String::from_utf8_lossy(payload));
@@ -501,7 +506,7 @@ impl World {
                     client.admitted = true;
                     raise(BOUND_ADMITTED);
                     if value["payload"]["auth"]["role"] != "node" {
-                        // an operator may approve anybody
+                        // an operator may approve any device
                         self.known.extend(0..=5);
                     }
                 }
@@ -513,7 +518,7 @@ impl World {
         self.note(&value);
     }
 
-    /// Remembers the names in it.
+    /// Records the names in a message.
     fn note(&mut self, value: &Value) {
         match value {
             Value::Object(fields) => {
@@ -549,7 +554,7 @@ impl World {
         }
     }
 
-    /// Everybody goes, and nothing is left of them.
+    /// Disconnects all clients and asserts that none of their state remains.
     async fn end(&mut self) {
         self.held = false;
         *self.disk.broken.borrow_mut() = false;
@@ -566,7 +571,7 @@ impl World {
     }
 }
 
-/// One turn of the loop.
+/// Runs one turn of the event loop.
 async fn turn() {
     let mut waited = false;
     poll_fn(|context| {
@@ -580,7 +585,8 @@ async fn turn() {
     .await
 }
 
-/// The calls of the transcripts by an operator and a node, in their order and in pieces; handshakes of every kind; bytes.
+/// Calls of the transcripts by an operator and a node, in order and in pieces; handshakes of every
+/// kind; bytes.
 pub fn seeds() -> Seeds {
     let mut seeds = Seeds::new();
     let mut add =
@@ -645,7 +651,8 @@ pub fn seeds() -> Seeds {
     seeds
 }
 
-/// What no transcript has: pieces, broken frames, failing disks, clients that do not read, clocks that jump.
+/// Scripts without a transcript: pieces, broken frames, failing disks, clients that do not read,
+/// clocks that jump.
 const SCRIPTS: [(&str, u8, &str); 14] = [
     ("pieces", 0, "o 0\np 3\nc ot0s\nm health {}\np 1\nw 01 {\"type\":\"req\",\nw 89 ping\nw 80 \"id\":\"1\",\"method\":\"health\"}\nw 88 \\x03\n"),
     ("frames", 0, "o 0\nw c1 x\no 0\nw 83 x\no 0\nw 80 x\no 0\nr \\x81\\x05hello\no 0\nr \\x81\\xff\\x00\\x00\\x00\\x00\\x7f\\xff\\xff\\xff\n"),

@@ -1,4 +1,4 @@
-//! The table file as a disk may give it: opened, checked, mended, salvaged, written anew.
+//! The table file as a disk may return it: opened, checked, repaired, salvaged, rewritten.
 
 use std::io::ErrorKind;
 
@@ -9,15 +9,15 @@ use gatelet::store::{check, decode, encode, salvage, Contents, Decoded, Disk, Lo
 use crate::mem::MemDisk;
 use crate::{bounded, samples, Seeds};
 
-/// A file of 16 KiB has at most 15 devices, each a kilobyte, and is held four times at the most: found, chosen, listed, written.
-/// A header may say that there are 8192 records, of which 2 to 40 bytes each are kept.
+/// A file of 16 KiB has at most 15 devices of a kilobyte each, held at most four times: found,
+/// chosen, listed, written. A header may claim 8192 records, of which 2 to 40 bytes each are kept.
 const BOUND: usize = 512 * 1024;
 const SLOT: usize = 1024;
-/// Copying the whole file of a larger table would only take time.
+/// Copying a larger table would only take time.
 const SMALL: u16 = 64;
 
-/// The first byte: bit 0 makes every checksum right, bit 1 says that changes of an image follow (which image, then slot, place and
-/// byte of each), else the file itself follows.
+/// The first byte: bit 0 makes every checksum right, bit 1 means that changes of an image follow
+/// (which image, then slot, offset and byte of each); otherwise the file itself follows.
 pub fn run(data: &[u8]) {
     let Some((flags, rest)) = data.split_first() else { return };
     let mut image = if flags & 2 == 0 { rest.to_vec() } else { changed(rest) };
@@ -48,7 +48,8 @@ fn images() -> &'static [Vec<u8>] {
     IMAGES.with(|images| *images)
 }
 
-/// Makes the checksum right, bit by bit as the standard says it, if the length that it covers makes sense.
+/// Sets the right checksum, computed bit by bit as in the standard, if the length that it covers is
+/// valid.
 fn seal(slot: &mut [u8]) {
     let used = usize::from(u16::from_le_bytes([slot[40], slot[41]]));
     if let Some(body) = slot.get(46..46 + used) {
@@ -63,7 +64,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-/// One encoding for each value, one value for each encoding.
+/// Asserts that each value has one encoding, and each encoding one value.
 fn slots(image: &[u8]) {
     for slot in image.as_chunks::<SLOT>().0 {
         if let Decoded::Good(stamp, value) = decode(slot) {
@@ -96,7 +97,7 @@ fn file(image: &[u8]) {
     }
 }
 
-/// No more devices than the table has room for, each once, each in a place of its own.
+/// Asserts that there are no more devices than the capacity, each once and in its own record.
 fn sound(contents: &Contents) {
     assert!(contents.devices.len() <= usize::from(contents.shape.capacity));
     assert!(contents.devices.iter().all(|(slot, _)| slot.0 < contents.shape.capacity));
@@ -106,7 +107,7 @@ fn sound(contents: &Contents) {
     assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "a device stands twice");
 }
 
-/// Mended it is the same table without a flaw, and takes a new device.
+/// Asserts that a repaired table has the same contents without a flaw, and accepts a new device.
 fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: Loaded) {
     if let Err(error) = table.mend() {
         // a generation without a successor, of which nothing may be lost
@@ -140,7 +141,7 @@ fn reopened(disk: &MemDisk) -> Loaded {
     PairingFile::open(disk.clone()).unwrap_or_else(|error| panic!("it opened and does not any more: {error}")).1
 }
 
-/// A table of these contents, made anew as a repair does, has these contents.
+/// Asserts that a table created from these contents, as a repair does, has these contents.
 fn again(contents: &Contents) {
     sound(contents);
     let disk = MemDisk::of(b"");

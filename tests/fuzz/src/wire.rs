@@ -1,6 +1,7 @@
-//! The client's end of a WebSocket, byte by byte and written for this: frames out with a mask, frames in held to RFC 6455.
+//! Independent client side of a WebSocket, byte by byte: writes masked frames, and checks received
+//! frames against RFC 6455.
 
-/// A frame with that first byte, masked as a client must.
+/// Returns a frame with this first byte, masked as a client must.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
     let mut out = vec![first];
@@ -20,7 +21,8 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Takes one whole frame from the front: its kind and payload. Panics at what no server may send.
+/// Takes one whole frame from the front and returns its first byte and payload. Panics on frames
+/// that a server must not send.
 pub fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let [first, second, rest @ ..] = bytes.as_slice() else { return None };
     assert!(first & 0xf0 == 0x80, "a server's frame that is no whole, or has reserved bits: {first:#x}");
