@@ -6,7 +6,9 @@
 
 /// Largest frame before hello (protocol 4).
 pub const FRAME_BEFORE_HELLO: usize = 64 * 1024;
-/// Largest frame after hello, the `policy.maxPayload` of hello (protocol 4; protocol 3 said 512 KiB).
+/// Largest frame after hello, the `policy.maxPayload` of hello (protocol 4; protocol 3 said 512 KiB). It is also the largest
+/// frame that is ever sent: the clients of both protocols, operators and nodes, give the `ws` library a `maxPayload` of 25 MiB,
+/// and a larger frame ends their connection with 1009. One of exactly this size is taken.
 pub const FRAME_AFTER_HELLO: usize = 25 * 1024 * 1024;
 /// Largest HTTP request head.
 pub const HEAD_LEN: usize = 16 * 1024;
@@ -167,11 +169,13 @@ pub const INVOKE_MS_MAX: u64 = 24 * 3_600_000;
 pub const PROGRESS_LEN: usize = 16 * 1024;
 /// The message of a node's error as it is passed on.
 pub const NODE_ERROR_LEN: usize = 4 * 1024;
+/// The whole error of a node, which goes along in the details: more, with message and envelope, might fit no frame.
+pub const NODE_ERROR_WHOLE: usize = FRAME_AFTER_HELLO - 6 * (NODE_ERROR_LEN + WORD_LEN + ID_LEN) - 2048;
 /// Actions that wait for a phone to come to the foreground, for one node (protocol 4: 64) and in all.
 pub const ACTIONS_OF_ONE: usize = 64;
 /// See [`ACTIONS_OF_ONE`].
 pub const ACTIONS: usize = 512;
-/// Parameters of such an action.
+/// Parameters of such an action, with its idempotency key.
 pub const ACTION_LEN: usize = 16 * 1024;
 /// How long such an action waits (protocol 4: 10 min).
 pub const ACTION_MS: u64 = 600_000;
@@ -187,7 +191,7 @@ pub const WORK_FETCHED_MAX: u64 = 10;
 pub const IDS_ACKED: usize = 64;
 /// Approvals of a command that wait for somebody to decide, or were decided a moment ago.
 pub const EXEC_APPROVALS: usize = 64;
-/// What such an approval is about, as it came.
+/// What such an approval is about, as it came, with its id.
 pub const EXEC_APPROVAL_LEN: usize = 32 * 1024;
 /// How long one waits when the caller names no time (protocol 3: 2 min; protocol 4: 30 min).
 pub const EXEC_APPROVAL_MS_V3: u64 = 120_000;
@@ -315,5 +319,17 @@ const _: () = assert!(CLI_SILENCE_MS > 2 * TICK_MS);
 const _: () = assert!(NODE_RETRY_MS <= NODE_RETRY_MAX_MS && NODE_RUN_MS <= NODE_RUN_MAX_MS);
 const _: () = assert!(2 * 2 * 6 * NODE_OUTPUT < FRAME_AFTER_HELLO, "two outputs, escaped twice, fit into a frame");
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
+// a control character of one byte is written as six
+const _: () =
+    assert!(EXEC_APPROVALS * (6 * EXEC_APPROVAL_LEN + 512) < FRAME_AFTER_HELLO, "all approvals fit one answer");
+const _: () = assert!(
+    ACTIONS_OF_ONE * (6 * (ACTION_LEN + SURFACE_NAME_LEN) + 512) < FRAME_AFTER_HELLO,
+    "all actions of a node fit"
+);
+const _: () = assert!(
+    4 * 6 * (CONFIG_LEN as usize) < FRAME_AFTER_HELLO - 64 * 1024,
+    "a configuration as text and as three trees fits"
+);
+const _: () = assert!(6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO, "the whole log fits one answer");
 const _: () = assert!(INVOKES_OF_ONE <= OUTBOX_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");
