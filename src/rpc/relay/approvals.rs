@@ -145,7 +145,7 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
     let kept = question(&mut params, command.as_ref().ok().copied(), v4);
     params.finish()?;
     command.map_err(Failure::invalid)?;
-    if kept.len() + id.as_ref().map_or(0, String::len) > limits::EXEC_APPROVAL_LEN {
+    if kept.len() > limits::EXEC_APPROVAL_LEN {
         return Err(Failure::invalid("the command to approve is too long"));
     }
     let id = id.unwrap_or_else(|| call.fresh_id().to_string());
