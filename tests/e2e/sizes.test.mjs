@@ -129,7 +129,7 @@ test('a node that itself sends more than 25 MiB is closed, and the operator is n
   await until('the close of the node', () => node.seen.closes[0]);
   assert.deepEqual(operator.seen.closes, []);
   await node.hello(2, 20_000);
-  assert.equal((await invoke({ at: 1 })).payload.at, 1, 'the node is back and of use');
+  assert.equal((await invoke({ at: 1 })).payload.at, 1, 'the node connected again and answers');
 });
 
 test('every frame fits the schemas', gatelet, () => assert.deepEqual([...problems], []));

@@ -10,13 +10,13 @@ use super::client::{Device, Session, Who};
 use super::gateway::{Gateway, TOKEN};
 
 const OPERATORS: usize = 10;
-/// Of the parameters, and of the answer.
+/// Bytes of the parameters, or of the answer.
 const LARGE: usize = 20_000_000;
-/// Of an answer that just fits into a frame.
+/// Bytes of a payload that just fits into a frame.
 const LARGEST: usize = 25 * 1024 * 1024 - 1024;
 const COMMAND: &str = "system.which";
 
-/// What must be given back, and by when.
+/// Memory that may be kept after large messages, and how long after the last one.
 const SPARE_KIB: u64 = 1024;
 const SETTLED: Duration = Duration::from_secs(5);
 
