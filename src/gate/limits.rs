@@ -9,7 +9,9 @@
 /// Maximum size of a frame before hello (protocol 4).
 pub const FRAME_BEFORE_HELLO: usize = 64 * 1024;
 /// Maximum size of a frame after hello; `policy.maxPayload` of hello (protocol 4; protocol 3: 512
-/// KiB).
+/// KiB). It is also the maximum size of a frame that the gateway sends: the clients of both
+/// protocols, operators and nodes, give the `ws` library a `maxPayload` of 25 MiB, and a larger
+/// frame ends their connection with code 1009. A frame of exactly this size is accepted.
 pub const FRAME_AFTER_HELLO: usize = 25 * 1024 * 1024;
 /// Maximum size of an HTTP request head.
 pub const HEAD_LEN: usize = 16 * 1024;
@@ -175,6 +177,9 @@ pub const UNAUTHORIZED_CALLS: u32 = 10;
 
 /// Maximum number of connected nodes.
 pub const NODES: usize = 1024;
+/// Size of a list of nodes, in bytes, after which search paths and permissions of further nodes are
+/// left out.
+pub const NODES_IN_FULL: usize = 8 * 1024 * 1024;
 /// Maximum number of unanswered calls to nodes, over all operators.
 pub const INVOKES: usize = 4096;
 /// Maximum number of unanswered calls to nodes from one operator connection.
@@ -187,6 +192,9 @@ pub const INVOKE_MS_MAX: u64 = 24 * 3_600_000;
 pub const PROGRESS_LEN: usize = 16 * 1024;
 /// Maximum length of a node's error message; longer ones are truncated when relayed.
 pub const NODE_ERROR_LEN: usize = 4 * 1024;
+/// Maximum size of the whole error of a node that is relayed in `details`; with a larger one,
+/// message and envelope might not fit into a frame.
+pub const NODE_ERROR_WHOLE: usize = FRAME_AFTER_HELLO - 6 * (NODE_ERROR_LEN + WORD_LEN + ID_LEN) - 2048;
 /// Maximum number of actions queued for one phone until its app is in the foreground (protocol 4:
 /// 64).
 pub const ACTIONS_OF_ONE: usize = 64;
@@ -344,5 +352,19 @@ const _: () = assert!(CLI_SILENCE_MS > 2 * TICK_MS);
 const _: () = assert!(NODE_RETRY_MS <= NODE_RETRY_MAX_MS && NODE_RUN_MS <= NODE_RUN_MAX_MS);
 const _: () = assert!(2 * 2 * 6 * NODE_OUTPUT < FRAME_AFTER_HELLO, "two outputs, escaped twice, fit into a frame");
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
+// a control character of one byte is written as six
+const _: () = assert!(
+    EXEC_APPROVALS * (EXEC_APPROVAL_LEN + 6 * FIELD_LEN + 512) < FRAME_AFTER_HELLO,
+    "all approvals fit one answer"
+);
+const _: () = assert!(
+    ACTIONS_OF_ONE * (6 * (ACTION_LEN + SURFACE_NAME_LEN) + 512) < FRAME_AFTER_HELLO,
+    "all actions of a node fit"
+);
+const _: () = assert!(
+    4 * 6 * (CONFIG_LEN as usize) < FRAME_AFTER_HELLO - 64 * 1024,
+    "a configuration as text and as three trees fits"
+);
+const _: () = assert!(6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO, "the whole log fits one answer");
 const _: () = assert!(INVOKES_OF_ONE <= OUTBOX_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

@@ -4,6 +4,7 @@ use super::config_file::FileWork;
 use super::gateway::{Gateway, Then};
 use super::logger;
 use super::machine;
+use super::outbox::Offer;
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
@@ -120,8 +121,10 @@ impl Gateway {
     }
 
     pub(super) fn send(&self, conn: ConnId, frame: Vec<u8>) {
-        if let Some(conn) = self.conns.get(conn) {
-            conn.outbox.must(frame.into());
+        let Some(open) = self.conns.get(conn) else { return };
+        let bytes = frame.len();
+        if open.outbox.must(frame.into()) == Offer::TooLarge {
+            log::warn!("conn={conn} was not sent an event of {bytes} bytes: no client takes a frame of that size");
         }
     }
 }

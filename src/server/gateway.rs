@@ -12,7 +12,7 @@ use super::attempt::{Attempt, Seen};
 use super::commits::{Commits, Job, Ticket};
 use super::conns::{Conn, Conns};
 use super::metrics::Counts;
-use super::outbox::{Frame, Outbox};
+use super::outbox::{Frame, Offer, Outbox};
 use super::ports::Entropy;
 use super::setup::Setup;
 use crate::gate::codes::Codes;
@@ -335,17 +335,19 @@ impl Gateway {
         to: Audience,
         droppable: bool,
     ) {
+        let mut too_large = 0_u32;
         for conn in self.conns.iter_mut() {
             let Some(client) = conn.admitted.as_ref().filter(|client| to.includes(client)) else { continue };
             // A dropped event uses up its number, so that the client sees the gap (protocol 4).
             conn.seq += 1;
             let payload = payloads[(client.dialect() == Dialect::V4) as usize];
             let frame = frames::event(name, payload, Some(conn.seq), versions).into();
-            if droppable {
-                conn.outbox.may(frame);
-            } else {
-                conn.outbox.must(frame);
-            }
+            let offer = if droppable { conn.outbox.may(frame) } else { conn.outbox.must(frame) };
+            too_large += u32::from(offer == Offer::TooLarge);
+        }
+        if too_large > 0 {
+            let bytes = payloads.map(<[u8]>::len).into_iter().max().unwrap_or(0);
+            log::warn!("event {name} of {bytes} bytes was not sent to {too_large} clients: too large for a frame");
         }
     }
 

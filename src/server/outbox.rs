@@ -1,7 +1,8 @@
 //! Frames on their way to one client: a bounded queue between the owner, who fills it, and the connection, which empties it.
 //!
 //! Invariants: at most [`limits::OUTBOX_FRAMES`] frames wait, of at most [`limits::OUTBOX_BYTES`] bytes beside those that are large,
-//! and of at most [`limits::FRAME_AFTER_HELLO`] more with these, one frame alone excepted; after `close` nothing is added, and what waits is still sent first unless the client is slow.
+//! and of at most [`limits::FRAME_AFTER_HELLO`] more with these, one frame alone excepted; none has more than
+//! [`limits::FRAME_AFTER_HELLO`] bytes; after `close` nothing is added, and what waits is still sent first unless the client is slow.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use tungstenite::Bytes;
 
 use crate::gate::limits;
 use crate::gate::refusal::Close;
+use crate::wire::frames;
 
 /// One text frame, shared by all who get it.
 pub type Frame = Bytes;
@@ -38,6 +40,8 @@ pub enum Offer {
     Slow,
     /// The connection is closing.
     Closed,
+    /// No client takes a frame of that size, and it is no response: it was left out.
+    TooLarge,
 }
 
 /// What did not reach a client that does not keep up, and whether it was closed for that.
@@ -83,6 +87,9 @@ impl Outbox {
     /// Queues a frame that the client must get; closes the connection as slow if it does not fit. Large ones are
     /// answers, as a rule of nodes: beside those of usual size, up to one frame of the largest size more of them may wait.
     pub fn must(&self, frame: Frame) -> Offer {
+        if frame.len() > limits::FRAME_AFTER_HELLO {
+            return self.too_large(&frame);
+        }
         let large = frame.len() >= limits::OUTBOX_LARGE;
         let most = limits::OUTBOX_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
         let beside = if large { 0 } else { self.0.borrow().large };
@@ -96,11 +103,22 @@ impl Outbox {
 
     /// Queues a frame that may be left out if the client is slow (the protocol's `dropIfSlow`).
     pub fn may(&self, frame: Frame) -> Offer {
+        if frame.len() > limits::FRAME_AFTER_HELLO {
+            return self.too_large(&frame);
+        }
         if self.fits(frame.len(), limits::OUTBOX_BYTES, 0) {
             self.push(frame)
         } else {
             self.0.borrow_mut().dropped += 1;
             Offer::Dropped
+        }
+    }
+
+    /// A frame that no client takes is never queued, and closes nothing. If it is a response, its request gets an error response.
+    fn too_large(&self, frame: &[u8]) -> Offer {
+        match frames::too_large(frame) {
+            Some(error) => self.must(error.into()),
+            None => Offer::TooLarge,
         }
     }
 
@@ -301,6 +319,39 @@ mod tests {
             assert_eq!(outbox.must(Frame::new()), Offer::Queued);
         }
         assert_eq!(outbox.may(Frame::new()), Offer::Dropped);
+    }
+
+    #[test]
+    fn a_frame_that_no_client_takes_is_never_queued_and_closes_nothing() {
+        let outbox = Outbox::default();
+        let response = |bytes: usize| {
+            let mut frame = br#"{"type":"res","id":"7","ok":true,"payload":""#.to_vec();
+            frame.resize(bytes, b'x');
+            Frame::from(frame)
+        };
+        let event =
+            |bytes: usize| Frame::from([&br#"{"type":"event","event":"e""#[..], &vec![b' '; bytes - 27]].concat());
+        let most = limits::FRAME_AFTER_HELLO;
+        assert_eq!(outbox.must(response(most)), Offer::Queued);
+        assert_eq!(drain(&outbox), [Next::Frame(response(most))]);
+        assert_eq!(outbox.may(event(most)), Offer::Queued);
+        drain(&outbox);
+        for offer in [outbox.must(event(most + 1)), outbox.may(event(most + 1))] {
+            assert_eq!(offer, Offer::TooLarge);
+        }
+        assert_eq!(drain(&outbox), []);
+        assert_eq!(outbox.must(response(most + 1)), Offer::Queued);
+        assert_eq!(outbox.may(response(most + 1)), Offer::Queued);
+        let queued = drain(&outbox);
+        assert_eq!(queued.len(), 2);
+        for next in &queued {
+            let Next::Frame(error) = next else { panic!("{next:?}") };
+            let error = std::str::from_utf8(error).unwrap();
+            assert!(error.starts_with(r#"{"type":"res","id":"7","ok":false,"error":{"code":"UNAVAILABLE""#), "{error}");
+            assert!(error.contains("26214401 bytes") && error.contains("26214400 bytes"), "{error}");
+        }
+        assert!(!outbox.is_closed());
+        assert_eq!((outbox.bytes(), outbox.lost()), (0, Lost::NONE));
     }
 
     #[test]

@@ -2,12 +2,17 @@
 //!
 //! Reading looks at the envelope only; parameters and payloads stay the bytes that came. Writing keeps the field order of
 //! the protocol. Properties that are not known are ignored: protocol 4 adds some to requests that mean nothing here.
+//!
+//! No frame of a gateway may have more than [`limits::FRAME_AFTER_HELLO`] bytes. What is relayed may grow on its way (JSON
+//! inside a string, one payload in two forms), so it is measured before it is written; [`too_large`] is the last guard.
 
 use std::borrow::Cow;
 
 use super::json::{self, Malformed, Value, Writer};
 use super::schema::{members, Object, Problems};
+use crate::gate::facts::Dialect;
 use crate::gate::limits;
+use crate::gate::refusal::ErrorCode;
 
 /// What a client asks.
 #[derive(Clone, Debug)]
@@ -197,6 +202,38 @@ pub fn event_with(name: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer
     })
 }
 
+/// The error response in place of a response of more than [`limits::FRAME_AFTER_HELLO`] bytes that was written here. `None` if
+/// `frame` is no response: no request waits for an event.
+pub fn too_large(frame: &[u8]) -> Option<Vec<u8>> {
+    let id = frame.strip_prefix(br#"{"type":"res","id":"#)?;
+    let id = id.get(..json::string_len(id))?;
+    let message = too_large_message("the answer", frame.len());
+    Some(self::frame("res", id.len(), |out| {
+        out.raw("id", id);
+        out.bool("ok", false);
+        out.obj("error", |error| {
+            error.str("code", ErrorCode::Unavailable.name(Dialect::V4));
+            error.str("message", &message);
+            error.obj("details", |details| too_large_details(details, frame.len()));
+        });
+    }))
+}
+
+/// Says that `subject` would be a frame of `bytes` bytes, and that no client takes one of that size.
+pub fn too_large_message(subject: &str, bytes: usize) -> String {
+    format!("{subject} would be a frame of {bytes} bytes; a client takes at most {} bytes", limits::FRAME_AFTER_HELLO)
+}
+
+/// The `error.details` to that: `code`, and both sizes in bytes.
+pub fn too_large_details(details: &mut Writer<'_>, bytes: usize) {
+    details.str("code", TOO_LARGE);
+    details.u64("bytes", bytes as u64);
+    details.u64("maxBytes", limits::FRAME_AFTER_HELLO as u64);
+}
+
+/// The code in the details of an error for a frame that would be larger than [`limits::FRAME_AFTER_HELLO`].
+pub const TOO_LARGE: &str = "FRAME_TOO_LARGE";
+
 fn frame(kind: &str, inside: usize, fields: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut out = Vec::with_capacity(inside + 192);
     json::obj(&mut out, |frame| {
@@ -303,6 +340,23 @@ mod tests {
         let message = event("tick", b"{}", Some(9), None);
         assert!(matches!(FromGateway::parse(&message), Ok(FromGateway::Event { seq: Some(9), .. })));
         assert!(FromGateway::parse(br#"{"type":"req","id":"1","method":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn a_response_that_no_client_takes_becomes_an_error_with_both_sizes() {
+        let id = "a\"\\\u{1}";
+        let response = response_ok(id, b"[1,2,3]");
+        let bytes = response.len();
+        let error = text(too_large(&response).unwrap());
+        let expected = concat!(
+            r#"{"type":"res","id":"a\"\\\u0001","ok":false,"error":{"code":"UNAVAILABLE","#,
+            r#""message":"the answer would be a frame of BYTES bytes; a client takes at most 26214400 bytes","#,
+            r#""details":{"code":"FRAME_TOO_LARGE","bytes":BYTES,"maxBytes":26214400}}}"#
+        );
+        assert_eq!(error, expected.replace("BYTES", &bytes.to_string()));
+        assert!(too_large(&response_err(id, &ErrorShape::new("C", "m"))).is_some());
+        assert!(too_large(&event("tick", b"{}", Some(1), None)).is_none());
+        assert!(too_large(&request("1", "health", b"{}")).is_none());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::fmt;
 use super::json_check::{self, HIGH_SURROGATES};
 use crate::gate::limits;
 
-pub use super::json_write::{arr, obj, object, pretty, Writer};
+pub use super::json_write::{arr, escaped_len, obj, object, pretty, Writer};
 
 /// Why a text is not JSON that this gateway reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -33,6 +33,11 @@ pub struct Writer<'o> {
 }
 
 impl Writer<'_> {
+    /// The length in bytes of everything written so far, around this object or array too.
+    pub fn written(&self) -> usize {
+        self.out.len()
+    }
+
     /// A string.
     pub fn str(&mut self, key: &str, text: &str) {
         self.key(key);
@@ -237,9 +242,11 @@ fn escape(out: &mut Vec<u8>, text: &str) {
         rest = behind;
         let short = match byte {
             b'"' | b'\\' => *byte,
-            b'\n' => b'n',
-            b'\r' => b'r',
+            0x08 => b'b',
             b'\t' => b't',
+            b'\n' => b'n',
+            0x0c => b'f',
+            b'\r' => b'r',
             _ => b'u',
         };
         out.extend_from_slice(&[b'\\', short]);
@@ -247,6 +254,20 @@ fn escape(out: &mut Vec<u8>, text: &str) {
             out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), DIGITS[usize::from(byte & 15)]]);
         }
     }
+}
+
+/// The length in bytes of `text` as the inside of a JSON string, without the quotes: what [`Writer::str`] writes, measured
+/// without writing it. Text that is JSON grows to twice its length at most, any other text to six times.
+pub fn escaped_len(text: &str) -> usize {
+    let (mut len, mut rest) = (text.len(), text.as_bytes());
+    while let Some((byte, behind)) = rest[json::plain(rest)..].split_first() {
+        len += match byte {
+            b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 1,
+            _ => 5,
+        };
+        rest = behind;
+    }
+    len
 }
 
 /// What the string stands for; pieces without an escape are copied as a whole.
@@ -369,6 +390,33 @@ mod tests {
             let value = parse(&out[6..], limits::JSON_DEPTH).unwrap();
             let item = value.items().next().unwrap();
             assert_eq!(item.get(&text).unwrap().as_str().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_string_is_known_before_it_is_written() {
+        let mut random = Random::new(29);
+        let odd = "\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}\u{e9}\u{2028}\u{1f600}plain";
+        let odd: Vec<char> = odd.chars().collect();
+        for _ in 0..3_000 {
+            let text: String = (0..random.below(40)).map(|_| odd[random.below(odd.len())]).collect();
+            let mut out = Vec::new();
+            escape(&mut out, &text);
+            assert_eq!(escaped_len(&text), out.len(), "{text:?}");
+            // JSON has no control characters besides space, so text that is JSON at most doubles
+            let inside = String::from_utf8(out).unwrap();
+            assert!(escaped_len(&inside) <= 2 * inside.len(), "{text:?}");
+        }
+        assert_eq!((escaped_len("\"\\"), escaped_len("\u{1}")), (4, 6));
+    }
+
+    #[test]
+    fn a_string_that_is_read_and_written_again_is_not_longer_than_it_came() {
+        for text in [r#""\b\f\n\r\t\"\\\/""#, r#""\u0001\u001f\u0008""#, r#""\u00e9\ud83d\ude00""#] {
+            let value = parse(text.as_bytes(), 8).unwrap();
+            let mut out = Vec::new();
+            Writer { out: &mut out }.item_str(&value.as_str().unwrap());
+            assert!(out.len() <= text.len(), "{text}");
         }
     }
 

@@ -2,6 +2,13 @@
 //! `node.invoke.progress`, and `exec.approvals.node.*`, which are the same under another name (protocol 3 and 4).
 //!
 //! Parameters and payloads are not looked into: they are text inside text on the way to a node and back, as the protocol has it.
+//!
+//! No client takes a frame of more than [`limits::FRAME_AFTER_HELLO`] bytes, and both ways can make a text longer: parameters
+//! become JSON inside a string, and what a node answers in a string goes back as JSON and as the string. So each frame is
+//! measured first. Parameters that do not fit are refused before they are sent. An answer that does not fit in both
+//! forms has `payloadJSON: null`, as clients that read it read `payload` without it; one that does not fit at all is an
+//! error with both sizes. Every connection stays open.
+//!
 //! The idempotency key goes to the node, which alone can know what it did already. Who is answered is known by the
 //! connection that asked: an operator that is gone gets nothing, and a node of protocol 4 is told to stop.
 
@@ -158,9 +165,21 @@ impl Invoke {
         (self.node_dialect == Dialect::V4).then_some(Effect::Invoke { id: self.id, conn: self.node_conn, frame })
     }
 
-    /// What the caller gets for that payload: as JSON inside a string, as JSON, or none.
+    /// The answer to the caller: `payload` as the node gave it, or `held`, which is JSON inside a string. An error if it
+    /// does not fit a frame.
+    fn answered(&self, payload: Option<Value<'_>>, held: Option<Value<'_>>) -> Effect {
+        let frame = self.answer(payload, held);
+        if frame.len() <= limits::FRAME_AFTER_HELLO {
+            return Effect::Frame { conn: self.caller, frame };
+        }
+        self.failed(frames::TOO_LARGE, &frames::too_large_message("the node's answer", frame.len()))
+    }
+
+    /// The frame of that answer. It has both forms of `held` only where both fit, so it is never much larger than what
+    /// came from the node, and too large only if one form alone is.
     fn answer(&self, payload: Option<Value<'_>>, held: Option<Value<'_>>) -> Vec<u8> {
         let size = payload.map_or(0, |value| value.raw().len()) + 2 * held.map_or(0, |value| value.raw().len());
+        let size = size.min(limits::FRAME_AFTER_HELLO);
         let json = |o: &mut Writer<'_>, key: &str| match held {
             None => o.opt_raw(key, payload.map(|payload| payload.raw().as_bytes()).or(self.bare.then_some(b"null"))),
             Some(text) if !o.held(key, &text) => o.obj(key, |o| o.raw("payloadJSON", text.raw().as_bytes())),
@@ -175,7 +194,9 @@ impl Invoke {
                 o.shown("nodeId", &self.node);
                 o.str("command", &self.command);
                 json(o, "payload");
-                o.raw("payloadJSON", held.map_or(b"null", |text| text.raw().as_bytes()));
+                let before = o.written() + r#","payloadJSON":}}"#.len();
+                let fits = |text: &Value<'_>| before + text.raw().len() <= limits::FRAME_AFTER_HELLO;
+                o.raw("payloadJSON", held.filter(fits).map_or(b"null", |text| text.raw().as_bytes()));
             });
         })
     }
@@ -212,7 +233,7 @@ fn ask(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let node = connected(call, node.trim())?;
     allowed(call, node, command, NOT_ALLOWED)?;
     let sent = Sent { id, command, params: given.map(|value| Cow::Borrowed(value.raw())), timeout, key: &key };
-    let (invoke, effect) = sent.to(call, node, false);
+    let (invoke, effect) = sent.to(call, node, false)?;
     start(call, invoke, effect)
 }
 
@@ -253,7 +274,7 @@ fn pass_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String)
     allowed(call, node, command, &[NOT_ALLOWED, ": ", command].concat())?;
     let key = id.to_string();
     let sent = Sent { id, command, params: Some(Cow::Owned(given)), timeout: None, key: &key };
-    let (invoke, effect) = sent.to(call, node, true);
+    let (invoke, effect) = sent.to(call, node, true)?;
     start(call, invoke, effect)
 }
 
@@ -267,23 +288,18 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    fn to(&self, call: &Call<'_>, node: &Node, bare: bool) -> (Invoke, Effect) {
-        let size = self.params.as_ref().map_or(0, |params| params.len());
-        let frame = frames::event_with("node.invoke.request", size + size / 8 + 384, &mut |frame| {
-            frame.obj("payload", |o| {
-                o.shown("id", &self.id);
-                o.shown("nodeId", &node.device);
-                o.str("command", self.command);
-                match &self.params {
-                    Some(params) => o.str("paramsJSON", params),
-                    // protocol 4 leaves out what is not there
-                    None if node.dialect == Dialect::V3 => o.null("paramsJSON"),
-                    None => {}
-                }
-                o.opt_u64("timeoutMs", self.timeout);
-                o.str("idempotencyKey", self.key);
-            });
-        });
+    /// The call, and the frame that takes it to that node. The error is that the node would not take the frame.
+    fn to(&self, call: &Call<'_>, node: &Node, bare: bool) -> Result<(Invoke, Effect), Failure> {
+        let text = self.params.as_deref().map_or(0, json::escaped_len);
+        let most = text + json::escaped_len(self.command) + json::escaped_len(self.key) + SENT_ROOM;
+        if most > limits::FRAME_AFTER_HELLO {
+            let bytes = self.frame(node, self.params.as_ref().map(|_| ""), 0).len() + text;
+            if bytes > limits::FRAME_AFTER_HELLO {
+                return Err(too_large(bytes, call.caller.dialect()));
+            }
+        }
+        let frame = self.frame(node, self.params.as_deref(), most);
+        debug_assert!(frame.len() <= most, "{} bytes in room for {most}", frame.len());
         let wait = self.timeout.unwrap_or(limits::INVOKE_MS).min(limits::INVOKE_MS_MAX);
         let invoke = Invoke {
             id: self.id,
@@ -299,8 +315,41 @@ impl Sent<'_> {
             since: call.now.at,
             deadline: call.now.at.plus(wait),
         };
-        (invoke, Effect::Invoke { id: self.id, conn: node.conn, frame })
+        Ok((invoke, Effect::Invoke { id: self.id, conn: node.conn, frame }))
     }
+
+    /// The event for that node, in room for `size` bytes.
+    fn frame(&self, node: &Node, params: Option<&str>, size: usize) -> Vec<u8> {
+        frames::event_with("node.invoke.request", size, &mut |frame| {
+            frame.obj("payload", |o| {
+                o.shown("id", &self.id);
+                o.shown("nodeId", &node.device);
+                o.str("command", self.command);
+                match params {
+                    Some(params) => o.str("paramsJSON", params),
+                    // protocol 4 leaves out what is not there
+                    None if node.dialect == Dialect::V3 => o.null("paramsJSON"),
+                    None => {}
+                }
+                o.opt_u64("timeoutMs", self.timeout);
+                o.str("idempotencyKey", self.key);
+            });
+        })
+    }
+}
+
+/// Bytes that a frame to a node has at most beside command, parameters and key.
+const SENT_ROOM: usize = 320;
+
+/// The call would be a frame of so many bytes for its node. It was not sent.
+fn too_large(bytes: usize, dialect: Dialect) -> Failure {
+    let details = json::object(|o| {
+        frames::too_large_details(o, bytes);
+        if dialect == Dialect::V4 {
+            o.bool("nodeCommandDispatched", false);
+        }
+    });
+    Failure::invalid(frames::too_large_message("the call to the node", bytes)).detailed(details)
 }
 
 fn start(call: &mut Call<'_>, invoke: Invoke, effect: Effect) -> Result<Reply, Failure> {
@@ -386,7 +435,7 @@ pub fn result(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
         other => (None, payload.or(other)),
     };
     let effect = match ok {
-        true => Effect::Frame { conn: invoke.caller, frame: invoke.answer(payload, held) },
+        true => invoke.answered(payload, held),
         false => refused(call, invoke, error),
     };
     Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(vec![effect]))
@@ -396,7 +445,8 @@ pub fn result(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) -> Effect {
     let text = |name: &str| error.and_then(|error| error.get(name)?.as_str()).unwrap_or_default();
     let (code, message) = (text("code"), text("message"));
-    let raw = error.map(|error| error.raw().as_bytes());
+    // the message alone says it where the whole error would make the frame too large
+    let raw = error.map(|error| error.raw().as_bytes()).filter(|raw| raw.len() <= limits::NODE_ERROR_WHOLE);
     if let Some(action) = invoke.kept.take().filter(|_| work::is_background(&code, &message)) {
         if let Some(queued) = call.relay.work.keep(*action, call.now) {
             let details = json::object(|o| {
