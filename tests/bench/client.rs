@@ -173,9 +173,9 @@ impl Client {
             }
         };
         self.socket.stream.set_nonblocking(false)?;
-        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
-            Some(io::ErrorKind::WouldBlock) => Ok(()),
-            _ => Err(error),
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(()),
+            _ => Err(error.into()),
         }
     }
 

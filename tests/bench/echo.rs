@@ -7,8 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use crate::client::Failed;
-use crate::websocket::{Side, WebSocket};
+use super::websocket::{Side, WebSocket};
 
 /// The answer to the only key that clients of the bench send (RFC 6455, section 1.3).
 const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -35,7 +34,7 @@ pub fn start(first: fn()) -> io::Result<(SocketAddr, PathBuf)> {
     Ok((address, Path::new("/proc").join(thread)))
 }
 
-fn serve(mut stream: TcpStream) -> Result<(), Failed> {
+fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

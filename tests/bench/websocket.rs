@@ -1,10 +1,9 @@
 //! A blocking WebSocket on std alone, so that the bench depends on no part of what it measures: unfragmented text messages, pings
 //! and close frames, on the client's side and on the server's.
 
+use std::io::ErrorKind::{ConnectionAborted, InvalidData};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-
-use crate::client::Failed;
 
 const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
@@ -57,9 +56,9 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// The connection was closed, with the reason that the peer gave, or a frame is none that this module reads. An error of kind
-    /// `WouldBlock` or `TimedOut` loses nothing: a later call goes on.
-    pub fn read(&mut self) -> Result<String, Failed> {
+    /// The connection was closed (`ConnectionAborted`, with the reason that the peer gave), or a frame is none that this module reads
+    /// (`InvalidData`). An error of kind `WouldBlock` or `TimedOut` loses nothing: a later call goes on.
+    pub fn read(&mut self) -> io::Result<String> {
         loop {
             let head = self.head()?;
             self.fill(head.end)?;
@@ -70,24 +69,25 @@ impl WebSocket {
                 apply(mask, &mut payload);
             }
             match head.opcode {
-                TEXT => return Ok(String::from_utf8(payload)?),
+                TEXT => return String::from_utf8(payload).map_err(|error| io::Error::new(InvalidData, error)),
                 PING => self.write(PONG, &[&payload])?,
                 PONG => {}
                 CLOSE => {
                     let (code, reason) = payload.split_at_checked(2).unwrap_or((&[0, 0], &[]));
                     let code = u16::from_be_bytes([code[0], code[1]]);
-                    return Err(format!("closed: {code} {}", String::from_utf8_lossy(reason)).into());
+                    let reason = format!("closed: {code} {}", String::from_utf8_lossy(reason));
+                    return Err(io::Error::new(ConnectionAborted, reason));
                 }
-                other => return Err(format!("a frame with the opcode {other} was not expected").into()),
+                other => return Err(io::Error::new(InvalidData, format!("no frame has the opcode {other} here"))),
             }
         }
     }
 
-    fn head(&mut self) -> Result<Head, Failed> {
+    fn head(&mut self) -> io::Result<Head> {
         self.fill(2)?;
         let [first, second] = [self.input[0], self.input[1]];
         if first & FIN == 0 {
-            return Err("a fragmented message was not expected".into());
+            return Err(io::Error::new(InvalidData, "a fragmented message was not expected"));
         }
         let more = match second & !MASKED {
             126 => 2,
@@ -101,7 +101,7 @@ impl WebSocket {
             0 => usize::from(second & !MASKED),
             _ => self.input[2..2 + more].iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)),
         };
-        let mask = keyed.then(|| self.input[start - 4..start].try_into()).transpose()?;
+        let mask = keyed.then(|| std::array::from_fn(|at| self.input[start - 4 + at]));
         Ok(Head { opcode: first & !FIN, mask, start, end: start + length })
     }
 
