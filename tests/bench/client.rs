@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -218,11 +219,15 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// How long it takes until that path is answered with 200; asked again and again.
-pub fn until_ready(address: SocketAddr, path: &str, began: Instant) -> Result<Duration, Failed> {
+/// How long it takes until that path is answered with 200, which is asked for again and again. An error if that takes too long or if
+/// the process that is to answer has ended.
+pub fn until_ready(address: SocketAddr, path: &str, began: Instant, process: &mut Child) -> Result<Duration, Failed> {
     loop {
         if get(address, path).is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200 ")) {
             return Ok(began.elapsed());
+        }
+        if let Some(status) = process.try_wait()? {
+            return Err(format!("the gateway ended before it was ready: {status}").into());
         }
         if began.elapsed() > PATIENCE {
             return Err(format!("{address}{path} is not ready").into());

@@ -132,7 +132,7 @@ impl Gateway {
             (command.spawn(), began)
         });
         let mut gateway = Gateway { child: child?, place, dir: dir.to_path_buf(), started_in: Duration::ZERO };
-        gateway.started_in = until_ready(gateway.place.address, path, began)?;
+        gateway.started_in = until_ready(gateway.place.address, path, began, &mut gateway.child)?;
         Ok(gateway)
     }
 
