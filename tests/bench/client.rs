@@ -92,7 +92,7 @@ impl Client {
         Client::connect_as(place, device, As::Operator)
     }
 
-    /// The same as somebody else than an operator.
+    /// The same with another role.
     pub fn connect_as(place: &Place, device: &Device, what: As) -> Result<Client, Failed> {
         let mut client = bare(place.address)?;
         let challenge = client.socket.read()?;

@@ -77,7 +77,7 @@ pub fn rows(table: &mut Table) {
     table.row(Section::Builds, "allocations of all policy decisions", Goal::count(0.0), allocations as f64, count, "");
 }
 
-/// Paired long ago, and used since: it gives way to nobody.
+/// A device that was paired long ago and used since, so that it is never evicted.
 fn device(n: u16) -> Device {
     let mut id = [0; 32];
     id[..2].copy_from_slice(&n.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Sockets that come and say nothing: what they cost, and what somebody who is admitted notices.
+//! Sockets that connect and send nothing: what they cost, and what an admitted client notices of them.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
