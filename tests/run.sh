@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All tests of gatelet, on a machine that has only Rust, Node with npm, and apt: installs the rest itself.
 #   tests/run.sh           everything
+#   tests/run.sh quick     at most five minutes: lint, and the unit and integration tests that do not wait for much
 #   tests/run.sh STEP...   some of: lint rust fuzz autobahn e2e cross linux docker bench
 # The last line counts all tests. Work files: target/ (kept, so that a second run is quick).
 set -uo pipefail
@@ -100,6 +101,14 @@ rust() {
   cargo_tests rust cargo test --locked --no-fail-fast
 }
 
+# what is left out takes ten seconds or more for each module: floods, slow readers, times of the protocol that have to pass
+quick() {
+  lint
+  say "unit tests, and integration tests without those that take long"
+  cargo_tests quick cargo test --locked --no-fail-fast --lib --test it --test tidy --test supply --test no_alloc -- \
+    --skip control_ui:: --skip floods:: --skip guesses:: --skip relay_load:: --skip timing:: --skip wire_session::
+}
+
 fuzz() {
   say "hostile input: each fuzz target for a fixed count (tools and builds included about two minutes)"
   needs_apt g++:g++ || failed=$((failed + 1))
@@ -164,9 +173,9 @@ all=(lint rust fuzz autobahn e2e cross linux docker bench)
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=("${all[@]}")
 for step in "${steps[@]}"; do
-  case " ${all[*]} " in
+  case " ${all[*]} quick " in
     *" $step "*) "$step" ;;
-    *) echo "no step \"$step\"; there are ${all[*]}" >&2; exit 2 ;;
+    *) echo "no step \"$step\"; there are ${all[*]} quick" >&2; exit 2 ;;
   esac
 done
 say "done"

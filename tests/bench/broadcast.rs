@@ -14,14 +14,14 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let operators = OPERATORS.min(room());
     let mut crowd = Crowd::new(&gateway.place, operators)?;
     crowd.event()?;
-    let (before, cpu) = (gateway.peak(), gateway.cpu_ns());
+    let (before, cpu) = (gateway.peak(), gateway.usage());
     let mut took = crowd.events(EVENTS)?;
-    let each = (gateway.cpu_ns() - cpu) / (EVENTS * operators) as f64;
+    let each = gateway.cpu_since(&cpu) / (EVENTS * operators) as f64;
     let note =
         format!("p99 {}; one core each; peak {} more", ns(quantile(&mut took, 0.99)), bytes(gateway.peak() - before));
     let what = format!("an event until the last of {operators} operators has it, p50");
-    table.row(Section::Here, &what, Goal::None, median(&mut took), ns, &note);
-    table.row(Section::Here, "the same, processor time of the server for each", Goal::None, each, ns, "");
+    table.row(Section::Times, &what, Goal::NONE, median(&mut took), ns, &note);
+    table.row(Section::Times, "the same, processor time of the server for each", Goal::NONE, each, ns, "");
     Ok(())
 }
 

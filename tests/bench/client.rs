@@ -1,18 +1,21 @@
 //! A client that signs in with a device key, and one that asks for a page: blocking, one thread each.
+//!
+//! Frames, messages and the text that a device signs are written here a second time, on purpose: what measures the gateway does not
+//! change with it.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
-use ed25519_compact::{KeyPair, Noise, Seed};
-use gatelet::gate::ids::DeviceId;
-use gatelet::gate::limits;
-use gatelet::gate::proof::{Signed, Version};
-use gatelet::wire::frames::{self, FromGateway};
-use gatelet::wire::{base64, json};
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+
+use crate::keys::Keys;
+use crate::websocket::{Side, WebSocket};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,23 +26,25 @@ pub enum Dialect {
     V4,
 }
 
-/// A key of a device, and the name it gives.
+/// A device: its key pair and the identifier that follows from it.
 pub struct Device {
-    keys: KeyPair,
+    keys: Keys,
     pub id: String,
-    key: String,
 }
 
 impl Device {
     /// The device of that number.
     pub fn new(number: u8) -> Device {
-        let keys = KeyPair::from_seed(Seed::new([number; 32]));
-        let id = DeviceId(Sha256::digest(*keys.pk).into()).to_string();
-        Device { id, key: base64::encode_url(&*keys.pk), keys }
+        let keys = Keys::from_seed([number; 32]);
+        let id = Sha256::digest(keys.public()).iter().fold(String::new(), |mut id, byte| {
+            let _ = write!(id, "{byte:02x}");
+            id
+        });
+        Device { keys, id }
     }
 }
 
-/// Where a gateway is, and what it wants to hear.
+/// Address, token and protocol of a gateway.
 #[derive(Clone)]
 pub struct Place {
     pub address: SocketAddr,
@@ -49,11 +54,14 @@ pub struct Place {
 
 /// A signed-in connection.
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket,
     sent: u64,
 }
 
-/// What a client comes as.
+/// Members of a JSON object, in the bytes that they were sent in.
+type Object<'a> = BTreeMap<&'a str, &'a RawValue>;
+
+/// Role of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum As {
     Operator,
@@ -63,7 +71,7 @@ pub enum As {
     Node,
 }
 
-/// What is asked of nodes.
+/// The command that nodes offer.
 pub const COMMAND: &str = "system.which";
 
 const SCOPES: [&str; 4] = ["operator.read", "operator.write", "operator.admin", "operator.pairing"];
@@ -84,82 +92,72 @@ impl Client {
         Client::connect_as(place, device, As::Operator)
     }
 
-    /// The same as somebody else than an operator.
+    /// The same with another role.
     pub fn connect_as(place: &Place, device: &Device, what: As) -> Result<Client, Failed> {
-        let mut client = Client { socket: open(place.address)?, sent: 0 };
-        let challenge = client.text()?;
-        let Ok(FromGateway::Event { name, payload, .. }) = FromGateway::parse(challenge.as_bytes()) else {
-            return Err(format!("no challenge: {challenge}").into());
-        };
-        let nonce = payload.and_then(|payload| payload.get("nonce")).and_then(|nonce| nonce.as_str());
-        let Some(nonce) = nonce.filter(|_| name == "connect.challenge") else {
-            return Err(format!("no nonce: {challenge}").into());
-        };
-        client.call("connect", &hello(place, device, &nonce, what))?;
+        let mut client = bare(place.address)?;
+        let challenge = client.socket.read()?;
+        let nonce = event(&challenge, "connect.challenge")?.and_then(|payload| payload.get("nonce").copied());
+        let nonce = nonce.ok_or_else(|| format!("no challenge: {challenge}"))?;
+        let params = connect_params(place, device, &serde_json::from_str::<String>(nonce.get())?, what);
+        client.call("connect", params.as_bytes())?;
         Ok(client)
     }
 
-    /// One call; gives the payload.
+    /// Sends a request and waits for its response; returns the payload as JSON text.
     pub fn call(&mut self, method: &str, params: &[u8]) -> Result<String, Failed> {
-        let id = self.send(method, params)?;
+        let id = format!("\"{}\"", self.send(method, params)?);
         loop {
-            let text = self.text()?;
-            if let FromGateway::Response { id: answered, answer } = FromGateway::parse(text.as_bytes())? {
-                if answered == id {
-                    let refused =
-                        |refusal: frames::Refusal<'_>| format!("{method}: {} {}", refusal.code, refusal.message);
-                    return Ok(answer.map_err(refused)?.map_or("", |payload| payload.raw()).to_string());
-                }
+            let text = self.socket.read()?;
+            let frame: Object<'_> = serde_json::from_str(&text)?;
+            let member = |name: &str| frame.get(name).map_or("", |value| value.get());
+            if member("type") == "\"res\"" && member("id") == id {
+                return match member("ok") {
+                    "true" => Ok(member("payload").to_string()),
+                    _ => Err(format!("{method}: {}", member("error")).into()),
+                };
             }
         }
     }
 
-    /// Waits for the next event of that name; looks no closer, as many of them wait at the same time.
+    /// Waits for the next event of that name. Does not parse it: many clients do this at the same time.
     pub fn event(&mut self, name: &str) -> Result<(), Failed> {
         let name = format!("\"event\":\"{name}\"");
-        while !self.text()?.contains(&name) {}
+        while !self.socket.read()?.contains(&name) {}
         Ok(())
     }
 
-    /// A node whose offer is approved, and which answers every call with `payload` on a thread of its own, until it is closed.
+    /// Connects a node, approves its command, and answers every call with `payload` (a JSON string) on a thread of its own until the
+    /// connection is closed.
     pub fn serve(place: &Place, device: &Device, payload: Vec<u8>) -> Result<(), Failed> {
         let mut node = Client::connect_as(place, device, As::Node)?;
         let mut owner = Client::connect_as(place, &Device::new(99), As::Owner)?;
-        let list = owner.call("node.pair.list", b"{}")?;
-        let list = json::parse(list.as_bytes(), limits::JSON_DEPTH).map_err(|bad| bad.to_string())?;
-        let pending = list.get("pending").and_then(|pending| pending.items().next());
-        // 2026.1.29 takes what a node offers, and asks nobody
-        if let Some(request) = pending.and_then(|request| request.get("requestId")) {
-            owner.call("node.pair.approve", &json::object(|o| o.raw("requestId", request.raw().as_bytes())))?;
+        let list: serde_json::Value = serde_json::from_str(&owner.call("node.pair.list", b"{}")?)?;
+        // 2026.1.29 approves what a node offers by itself
+        if let Some(request) = list.pointer("/pending/0/requestId") {
+            owner.call("node.pair.approve", format!(r#"{{"requestId":{request}}}"#).as_bytes())?;
         }
         let id = device.id.clone();
         std::thread::spawn(move || while node.answer(&id, &payload).is_ok() {});
         Ok(())
     }
 
-    /// Answers the next call, if the next message is one.
+    /// Waits for a message and answers it, if it is a call.
     fn answer(&mut self, own: &str, payload: &[u8]) -> Result<(), Failed> {
-        let text = self.text()?;
-        let FromGateway::Event { name, payload: Some(asked), .. } = FromGateway::parse(text.as_bytes())? else {
+        let text = self.socket.read()?;
+        let Some(id) = event(&text, "node.invoke.request")?.and_then(|asked| asked.get("id").copied()) else {
             return Ok(());
         };
-        let Some(id) = asked.get("id").filter(|_| name == "node.invoke.request") else { return Ok(()) };
-        let result = json::object(|o| {
-            o.raw("id", id.raw().as_bytes());
-            o.str("nodeId", own);
-            o.bool("ok", true);
-            o.raw("payloadJSON", payload);
-        });
-        self.send("node.invoke.result", &result).map(drop)
+        let head = format!(r#"{{"id":{id},"nodeId":"{own}","ok":true,"payloadJSON":"#);
+        self.send("node.invoke.result", &[head.as_bytes(), payload, b"}"].concat()).map(drop)
     }
 
-    /// Adds operators of device 1 until there are so many; those that wait answer pings, or the first would be gone when the last
-    /// has come, on a busy machine.
+    /// Adds operators of device 1 until there are so many. Those that wait answer pings, or a busy machine would lose the first ones
+    /// before the last one is connected.
     pub fn gather(place: &Place, clients: &mut Vec<Client>, wanted: usize) -> Result<(), Failed> {
         let (device, mut caught_up) = (Device::new(1), Instant::now());
         while clients.len() < wanted {
             clients.push(Client::connect(place, &device)?);
-            if caught_up.elapsed() > Duration::from_millis(limits::PING_MS / 3) {
+            if caught_up.elapsed() > CATCH_UP {
                 clients.iter_mut().try_for_each(Client::catch_up)?;
                 caught_up = Instant::now();
             }
@@ -167,48 +165,45 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what has come meanwhile, and answers pings.
+    /// Reads what was received meanwhile, and answers pings.
     fn catch_up(&mut self) -> Result<(), Failed> {
-        self.socket.get_ref().set_nonblocking(true)?;
-        let end = loop {
-            match self.socket.read() {
-                Ok(Message::Close(frame)) => break Err(format!("closed: {frame:?}").into()),
-                Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
-                Err(error) => break Err(error.into()),
+        self.socket.stream.set_nonblocking(true)?;
+        let error = loop {
+            if let Err(error) = self.socket.read() {
+                break error;
             }
         };
-        self.socket.get_ref().set_nonblocking(false)?;
-        end
+        self.socket.stream.set_nonblocking(false)?;
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(()),
+            _ => Err(error.into()),
+        }
     }
 
-    /// Says a text and waits for one.
+    /// Sends a text and waits for one; returns the length of the latter.
     pub fn echo(&mut self, text: &str) -> Result<usize, Failed> {
-        self.socket.send(Message::text(text))?;
-        Ok(self.text()?.len())
+        self.socket.send(&[text.as_bytes()])?;
+        Ok(self.socket.read()?.len())
     }
 
-    /// Asks, and does not wait; gives the number of the request.
+    /// Sends a request and does not wait; returns its number.
     pub fn send(&mut self, method: &str, params: &[u8]) -> Result<String, Failed> {
         self.sent += 1;
-        let id = self.sent.to_string();
-        let request = String::from_utf8(frames::request(&id, method, params))?;
-        self.socket.send(Message::text(request))?;
-        Ok(id)
-    }
-
-    fn text(&mut self) -> Result<String, Failed> {
-        loop {
-            match self.socket.read()? {
-                Message::Text(text) => return Ok(text.as_str().to_string()),
-                Message::Close(frame) => return Err(format!("closed: {frame:?}").into()),
-                _ => {}
-            }
-        }
+        let head = format!(r#"{{"type":"req","id":"{}","method":"{method}","params":"#, self.sent);
+        self.socket.send(&[head.as_bytes(), params, b"}"])?;
+        Ok(self.sent.to_string())
     }
 }
 
-/// A WebSocket that nothing was said on yet.
+/// The payload of that event, if the frame is one.
+fn event<'a>(frame: &'a str, name: &str) -> Result<Option<Object<'a>>, Failed> {
+    let frame: Object<'_> = serde_json::from_str(frame)?;
+    let named = frame.get("event").is_some_and(|event| event.get().trim_matches('"') == name);
+    let payload = frame.get("payload").filter(|_| named);
+    Ok(payload.map(|payload| serde_json::from_str(payload.get())).transpose()?)
+}
+
+/// A WebSocket on which nothing was sent yet.
 pub fn bare(address: SocketAddr) -> Result<Client, Failed> {
     Ok(Client { socket: open(address)?, sent: 0 })
 }
@@ -224,11 +219,15 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// How long it takes until that path is answered with 200; asked again and again.
-pub fn until_ready(address: SocketAddr, path: &str, began: Instant) -> Result<Duration, Failed> {
+/// How long it takes until that path is answered with 200, which is asked for again and again. An error if that takes too long or if
+/// the process that is to answer has ended.
+pub fn until_ready(address: SocketAddr, path: &str, began: Instant, process: &mut Child) -> Result<Duration, Failed> {
     loop {
         if get(address, path).is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200 ")) {
             return Ok(began.elapsed());
+        }
+        if let Some(status) = process.try_wait()? {
+            return Err(format!("the gateway ended before it was ready: {status}").into());
         }
         if began.elapsed() > PATIENCE {
             return Err(format!("{address}{path} is not ready").into());
@@ -240,7 +239,10 @@ pub fn until_ready(address: SocketAddr, path: &str, began: Instant) -> Result<Du
 /// How long anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-fn open(address: SocketAddr) -> Result<WebSocket<TcpStream>, Failed> {
+/// How often clients that wait answer pings: well below the time between two pings of the gateway.
+const CATCH_UP: Duration = Duration::from_secs(8);
+
+fn open(address: SocketAddr) -> Result<WebSocket, Failed> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -263,52 +265,34 @@ fn open(address: SocketAddr) -> Result<WebSocket<TcpStream>, Failed> {
     if !bytes.starts_with(b"HTTP/1.1 101 ") {
         return Err(String::from_utf8_lossy(&bytes).into_owned().into());
     }
-    let config = WebSocketConfig::default().read_buffer_size(1 << 14).write_buffer_size(0);
-    let config = config.max_message_size(None).max_frame_size(None);
-    Ok(WebSocket::from_partially_read(stream, bytes.split_off(end), Role::Client, Some(config)))
+    let behind = bytes.split_off(end);
+    Ok(WebSocket::new(stream, Side::Client, behind))
 }
 
-/// The parameters of connect, signed.
-fn hello(place: &Place, device: &Device, nonce: &str, what: As) -> Vec<u8> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let signed = Signed {
-        device_id: &device.id,
-        client_id: if what == As::Node { "node-host" } else { "gateway-client" },
-        client_mode: if what == As::Node { "node" } else { "backend" },
-        role: if what == As::Node { "node" } else { "operator" },
-        scopes: what.scopes(),
-        signed_at: now,
-        token: &place.token,
-        nonce,
-        platform: "linux",
-        family: if what == As::Node { "Linux" } else { "" },
+/// The parameters of `connect`, signed.
+fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let (client, mode, role, family, offers) = match what {
+        As::Node => ("node-host", "node", "node", "linux", format!(r#","commands":["{COMMAND}"]"#)),
+        As::Operator | As::Owner => ("gateway-client", "backend", "operator", "", String::new()),
     };
-    let (version, protocol) = if place.dialect == Dialect::V3 { (Version::V2, 3) } else { (Version::V3, 4) };
-    let mut payload = Vec::with_capacity(512);
-    signed.payload(version, &mut |part| payload.extend_from_slice(part));
-    let signature = device.keys.sk.sign(&payload, None::<Noise>);
-    json::object(|o| {
-        o.u64("minProtocol", protocol);
-        o.u64("maxProtocol", protocol);
-        o.obj("client", |client| {
-            client.str("id", signed.client_id);
-            client.str("mode", signed.client_mode);
-            client.str("version", "bench");
-            client.str("platform", signed.platform);
-            client.opt_str("deviceFamily", Some(signed.family).filter(|family| !family.is_empty()));
-        });
-        o.str("role", signed.role);
-        o.strs("scopes", what.scopes().iter().copied());
-        if what == As::Node {
-            o.strs("commands", [COMMAND]);
-        }
-        o.obj("auth", |auth| auth.str("token", &place.token));
-        o.obj("device", |shown| {
-            shown.str("id", &device.id);
-            shown.str("publicKey", &device.key);
-            shown.str("signature", &base64::encode_url(&*signature));
-            shown.u64("signedAt", now);
-            shown.str("nonce", nonce);
-        });
-    })
+    let family_sent = if family.is_empty() { "" } else { r#","deviceFamily":"Linux""# };
+    let Place { token, .. } = place;
+    let (id, scopes) = (&device.id, what.scopes().join(","));
+    let signed = format!("{id}|{client}|{mode}|{role}|{scopes}|{now}|{token}|{nonce}");
+    let (protocol, signed) = match place.dialect {
+        Dialect::V3 => (3, format!("v2|{signed}")),
+        Dialect::V4 => (4, format!("v3|{signed}|linux|{family}")),
+    };
+    let (key, signature) = (base64(&device.keys.public()), base64(&device.keys.sign(signed.as_bytes())));
+    let scopes: Vec<String> = what.scopes().iter().map(|scope| format!("\"{scope}\"")).collect();
+    let scopes = scopes.join(",");
+    format!(
+        r#"{{"minProtocol":{protocol},"maxProtocol":{protocol},"client":{{"id":"{client}","mode":"{mode}","version":"bench","platform":"linux"{family_sent}}},"role":"{role}","scopes":[{scopes}]{offers},"auth":{{"token":"{token}"}},"device":{{"id":"{id}","publicKey":"{key}","signature":"{signature}","signedAt":{now},"nonce":"{nonce}"}}}}"#
+    )
+}
+
+/// At most 64 bytes in the alphabet for URLs, without padding.
+fn base64(bytes: &[u8]) -> String {
+    Base64UrlUnpadded::encode(bytes, &mut [0; 86]).expect("86 digits hold 64 bytes").to_string()
 }

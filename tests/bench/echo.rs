@@ -1,81 +1,53 @@
-//! The yardstick for round trips: a WebSocket echo on the gateway's own stack (its loop, tungstenite, no adapter), and nothing else.
+//! What round trips are compared with: the least that a WebSocket server can be. One blocking thread serves one connection after
+//! another and sends each text message back.
 
 use std::fs;
-use std::future::poll_fn;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::task::{Context, Poll};
 
-use gatelet::gate::limits;
-use gatelet::server::reactor::{block_on, spawn, Source};
-use gatelet::server::socket::Stream;
-use gatelet::wire::http::Head;
-use mio::net::TcpListener;
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+use super::websocket::{Side, WebSocket};
 
-/// Starts the echo on a thread of its own, which does `first` before anything else; it runs until the process ends. Gives where it is,
-/// and its thread below `/proc` (empty where there is no such thing).
+/// The answer to the only key that clients of the bench send (RFC 6455, section 1.3).
+const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Starts the echo on a thread of its own, which calls `first` before anything else; it runs until the process ends. Returns its
+/// address, and its thread below `/proc`.
 pub fn start(first: fn()) -> io::Result<(SocketAddr, PathBuf)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let (ready, begun) = mpsc::channel();
     std::thread::spawn(move || {
         first();
         let _ = ready.send(fs::read_link("/proc/thread-self").unwrap_or_default());
-        let result = block_on(accept(listener));
-        eprintln!("the echo ended: {result:?}");
+        loop {
+            match listener.accept() {
+                // a client that leaves ends its own connection only
+                Ok((stream, _)) => _ = serve(stream),
+                Err(error) => return eprintln!("bench: the echo ended: {error}"),
+            }
+        }
     });
     let thread = begun.recv().map_err(io::Error::other)?;
     Ok((address, Path::new("/proc").join(thread)))
 }
 
-async fn accept(listener: TcpListener) -> io::Result<()> {
-    let listener = Source::new(listener)?;
-    loop {
-        let (stream, _) = listener.reading(|listener| listener.accept()).await?;
-        stream.set_nodelay(true)?;
-        let stream = Stream::new(stream)?;
-        spawn(async move { serve(stream).await.unwrap_or_default() })?.detach();
-    }
-}
-
-async fn serve(stream: Stream) -> Option<()> {
+fn serve(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let mut head = Vec::new();
-    let accepted = loop {
-        stream.read_some(&mut head).await?;
-        if let Some(whole) = Head::parse(&head).ok()? {
-            break whole.accept_websocket().ok()?;
-        }
-    };
-    stream.write_all(&accepted).await?;
-    let config = WebSocketConfig::default().read_buffer_size(limits::READ_BUFFER).write_buffer_size(0);
-    let mut socket = WebSocket::from_raw_socket(stream.clone(), Role::Server, Some(config));
-    loop {
-        let message = poll_fn(|context| poll(&stream, context, true, || socket.read())).await.ok()?;
-        if matches!(message, Message::Text(_)) {
-            socket.write(message).ok()?;
-            poll_fn(|context| poll(&stream, context, false, || socket.flush())).await.ok()?;
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut some = [0; 1024];
+        match stream.read(&mut some)? {
+            0 => return Ok(()),
+            count => head.extend_from_slice(&some[..count]),
         }
     }
-}
-
-fn poll<T>(
-    stream: &Stream,
-    context: &mut Context<'_>,
-    reading: bool,
-    mut work: impl FnMut() -> Result<T, Error>,
-) -> Poll<Result<T, Error>> {
-    match work() {
-        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-            match reading {
-                true => stream.0.wait_to_read(context),
-                false => stream.0.wait_to_write(context),
-            }
-            Poll::Pending
-        }
-        done => Poll::Ready(done),
+    stream.write_all(ACCEPTED)?;
+    let mut socket = WebSocket::new(stream, Side::Server, Vec::new());
+    loop {
+        let text = socket.read()?;
+        socket.send(&[text.as_bytes()])?;
     }
 }

@@ -1,5 +1,7 @@
 //! A gateway process to measure: started on a core of its own, looked at through `/proc`.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -23,6 +25,7 @@ pub const SETTLE: Duration = Duration::from_millis(1_500);
 const END: Duration = Duration::from_secs(30);
 
 const VALGRIND: &str = "valgrind";
+const STRACE: &str = "strace";
 const TOKEN: &str = "a-token-for-measurements-only";
 
 /// A running gateway; killed when it is dropped.
@@ -63,10 +66,43 @@ impl Gateway {
         Gateway::launch(command, place, dir, "/readyz")
     }
 
-    /// Whether there is something to count with.
+    /// Whether instructions can be counted: whether there is a valgrind.
     pub fn can_count() -> bool {
         let mut command = Command::new(VALGRIND);
         command.arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Starts the gatelet at `binary` under strace, which writes a summary of its system calls to `out` at its end. The process that is
+    /// started is the gateway: strace stands beside it.
+    pub fn start_traced(binary: &Path, dir: &Path, out: &Path) -> Result<Gateway, Failed> {
+        let place = prepare(dir, "gatelet.json", Dialect::V4)?;
+        let mut command = Command::new(STRACE);
+        command.args(["-D", "-f", "-c", "-o"]).arg(out).arg(binary).args(["run", "--state-dir"]).arg(dir);
+        Gateway::launch(command, place, dir, "/readyz")
+    }
+
+    /// Whether system calls can be counted: whether there is a strace, and whether it may trace.
+    pub fn can_trace() -> bool {
+        let mut command = Command::new(STRACE);
+        command.args(["-f", "-c", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// The number of system calls in a summary of strace, which is written a little after the process has ended.
+    pub fn traced_calls(out: &Path) -> Result<f64, Failed> {
+        let began = Instant::now();
+        loop {
+            let text = fs::read_to_string(out).unwrap_or_default();
+            // the columns are: % time, seconds, usecs/call, calls, errors where there are any, and the name
+            if let Some(total) = text.lines().find(|line| line.ends_with(" total")) {
+                let calls = total.split_whitespace().nth(3).and_then(|calls| calls.parse().ok());
+                return calls.ok_or_else(|| format!("not a summary of strace: {total}").into());
+            }
+            if began.elapsed() > END {
+                return Err("strace wrote no summary".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Ends it as an operator would, and waits.
@@ -96,7 +132,7 @@ impl Gateway {
             (command.spawn(), began)
         });
         let mut gateway = Gateway { child: child?, place, dir: dir.to_path_buf(), started_in: Duration::ZERO };
-        gateway.started_in = until_ready(gateway.place.address, path, began)?;
+        gateway.started_in = until_ready(gateway.place.address, path, began, &mut gateway.child)?;
         Ok(gateway)
     }
 
@@ -111,9 +147,14 @@ impl Gateway {
         field(&exact, "Rss:").or_else(|| self.status("VmRSS:")).unwrap_or(f64::NAN) * 1024.0
     }
 
-    /// The most bytes of memory that were ever in use.
+    /// The most bytes of memory that were in use since the start or since [`Gateway::reset_peak`].
     pub fn peak(&self) -> f64 {
         self.status("VmHWM:").unwrap_or(f64::NAN) * 1024.0
+    }
+
+    /// Lets [`Gateway::peak`] begin again with what is in use now.
+    pub fn reset_peak(&self) -> io::Result<()> {
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")
     }
 
     /// Open descriptors.
@@ -121,10 +162,22 @@ impl Gateway {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
-    /// Nanoseconds of processor time of all its threads.
-    pub fn cpu_ns(&self) -> f64 {
+    /// What each of its threads has used since it began.
+    pub fn usage(&self) -> Usage {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
-        tasks.map(|task| task_ns(&task.path())).sum()
+        let spent = |task: &Path| {
+            let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+            let voluntary = field(&status, "voluntary_ctxt_switches:").unwrap_or(f64::NAN);
+            Spent { cpu_ns: task_ns(task), voluntary }
+        };
+        let tasks = tasks.map(|task| (task.file_name(), spent(&task.path())));
+        // one that ended meanwhile has no figures
+        Usage(tasks.filter(|(_, spent)| !spent.cpu_ns.is_nan() && !spent.voluntary.is_nan()).collect())
+    }
+
+    /// Nanoseconds of processor time of all threads since `before`.
+    pub fn cpu_since(&self, before: &Usage) -> f64 {
+        self.usage().since(before).cpu_ns
     }
 
     /// Bytes that it caused to be written to storage.
@@ -135,6 +188,32 @@ impl Gateway {
 
     fn status(&self, name: &str) -> Option<f64> {
         field(&fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?, name)
+    }
+}
+
+/// What threads have used.
+#[derive(Clone, Copy, Default)]
+pub struct Spent {
+    /// Nanoseconds of processor time.
+    pub cpu_ns: f64,
+    /// How often they waited.
+    pub voluntary: f64,
+}
+
+/// What each thread of a process has used since it began.
+pub struct Usage(BTreeMap<OsString, Spent>);
+
+impl Usage {
+    /// What all threads have used since `before`. A thread that ended in between is not counted, as its figures are gone with it: a
+    /// thread ends after it had nothing to do.
+    pub fn since(&self, before: &Usage) -> Spent {
+        let mut sum = Spent::default();
+        for (task, now) in &self.0 {
+            let then = before.0.get(task).copied().unwrap_or_default();
+            sum.cpu_ns += now.cpu_ns - then.cpu_ns;
+            sum.voluntary += now.voluntary - then.voluntary;
+        }
+        sum
     }
 }
 

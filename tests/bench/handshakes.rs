@@ -1,17 +1,15 @@
 //! Signed handshakes of a known device, beside the verification of a signature alone.
 
-use std::hint::black_box;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ed25519_compact::{KeyPair, Noise, Seed};
-
 use crate::client::{bare, Client, Device, Failed};
 use crate::echo;
 use crate::gateway::{on_core, own_cpu_ns, pin, task_ns, Gateway, SERVER_CORE};
+use crate::keys::verification;
 use crate::table::{median, ns, rate, Goal, Section, Table};
 
 const ROUNDS: usize = 5;
@@ -26,7 +24,7 @@ pub struct Cost {
     took: Vec<f64>,
 }
 
-/// Rate and processor time: of ours, of the verification alone, and of a connection that proves nothing.
+/// Rate and processor time: of handshakes, of the verification alone, and of a connection without a handshake.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let echo = echo::start(|| pin(SERVER_CORE))?;
     let mut costs: [[Cost; 2]; 3] = Default::default();
@@ -42,13 +40,13 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     for ([ours, bare], at_once) in costs.iter_mut().zip(AT_ONCE) {
         let (own, bare, p50) = (ours.medians(), bare.medians(), ns(median(&mut ours.took)));
         let what = format!("a handshake to its Ed25519 verification alone, processor time, {at_once} at once");
-        table.ratio(Section::Anywhere, &what, Goal::AtMost(2.0), [own.cpu, verify.cpu], ns, "");
-        let what = format!("the same to a bare echo's upgrade and the verification, {at_once} at once");
-        let note = format!("TCP, upgrade and one frame: {}", ns(bare.cpu));
-        table.ratio(Section::Anywhere, &what, Goal::None, [own.cpu, verify.cpu + bare.cpu], ns, &note);
-        let note = format!("p50 {p50}; beside verifications alone, one core");
+        table.pair(Section::Ratios, &what, Goal::NONE, (own.cpu, Some(verify.cpu)), ns, "");
+        let what = format!("a handshake to a bare echo's upgrade and the verification, {at_once} at once");
+        let note = format!("TCP, upgrade and one frame of the echo: {}", ns(bare.cpu));
+        table.pair(Section::Ratios, &what, Goal::NONE, (own.cpu, Some(verify.cpu + bare.cpu)), ns, &note);
+        let note = format!("p50 {p50}; compared with verifications alone, one core");
         let what = format!("handshakes of a known device, {at_once} at once");
-        table.ratio(Section::Here, &what, Goal::None, [own.rate, verify.rate], rate, &note);
+        table.pair(Section::Times, &what, Goal::NONE, (own.rate, Some(verify.rate)), rate, &note);
     }
     Ok(())
 }
@@ -57,12 +55,20 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
 pub fn round(gateway: &Gateway, at_once: usize, cost: &mut Cost) -> Result<(), Failed> {
     let device = Device::new(1);
     let work = || Client::connect(&gateway.place, &device).map(drop);
-    cost.round(at_once, || gateway.cpu_ns(), work)
+    let begin = || {
+        let before = gateway.usage();
+        move || gateway.cpu_since(&before)
+    };
+    cost.round(at_once, begin, work)
 }
 
 /// The same of clients that say one word to an echo.
 fn bare_round((address, thread): &(SocketAddr, PathBuf), at_once: usize, cost: &mut Cost) -> Result<(), Failed> {
-    cost.round(at_once, || task_ns(thread), || bare(*address)?.echo("here").map(drop))
+    let begin = || {
+        let before = task_ns(thread);
+        move || task_ns(thread) - before
+    };
+    cost.round(at_once, begin, || bare(*address)?.echo("here").map(drop))
 }
 
 /// The middle of the rounds.
@@ -76,11 +82,12 @@ impl Cost {
         Medians { rate: median(&mut self.rates), cpu: median(&mut self.cpu) }
     }
 
-    /// Does the work on so many threads for a while.
-    fn round(
+    /// Does the work on so many threads for a while. What `begin` returns is called at the end, for the nanoseconds of processor time of
+    /// the server since then.
+    fn round<Spent: FnOnce() -> f64>(
         &mut self,
         at_once: usize,
-        cpu_ns: impl Fn() -> f64,
+        begin: impl FnOnce() -> Spent,
         work: impl Fn() -> Result<(), Failed> + Sync,
     ) -> Result<(), Failed> {
         let (stop, took) = (AtomicBool::new(false), Mutex::new(Vec::new()));
@@ -94,7 +101,7 @@ impl Cost {
             took.lock().expect("no client panics").append(&mut own);
             Ok(())
         };
-        let (cpu, began) = (cpu_ns(), Instant::now());
+        let (spent, began) = (begin(), Instant::now());
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(thread)).collect();
             std::thread::sleep(ROUND);
@@ -103,7 +110,7 @@ impl Cost {
         })?;
         let mut took = took.into_inner().expect("no client panics");
         self.rates.push(took.len() as f64 / began.elapsed().as_secs_f64());
-        self.cpu.push((cpu_ns() - cpu) / took.len() as f64);
+        self.cpu.push(spent() / took.len() as f64);
         self.took.append(&mut took);
         Ok(())
     }
@@ -118,12 +125,4 @@ fn verifications(cost: &mut Cost) {
     }
     cost.rates.push(done / began.elapsed().as_secs_f64());
     cost.cpu.push((own_cpu_ns() - cpu) / done);
-}
-
-/// Checks a signature as a handshake has to, each time it is called.
-pub fn verification() -> impl Fn() {
-    let keys = KeyPair::from_seed(Seed::new([1; 32]));
-    let text = [b'x'; 300];
-    let signature = keys.sk.sign(text, None::<Noise>);
-    move || black_box(keys.pk.verify(black_box(text), &signature)).expect("a right signature")
 }

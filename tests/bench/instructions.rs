@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use crate::accepted::Accepted;
 use crate::broadcast::Crowd;
+use crate::builds::Builds;
 use crate::client::{Client, Device, Dialect, Failed, Place};
 use crate::gateway::{counting, fresh, Gateway};
 use crate::profile::Profile;
@@ -21,63 +21,91 @@ pub struct Operation {
     work: fn(&Place, usize) -> Result<(), Failed>,
     /// How many of what is counted one round of the work is.
     holds: usize,
+    /// What it may need of the old build's instructions.
+    goal: Goal,
 }
 
-/// Who hears a broadcast, with whoever caused it.
+/// How many clients receive a broadcast, the one that caused it included.
 const RECEIVERS: usize = 25;
 
+/// What an operation may need of the instructions that were accepted: other machines have other routines for copying memory.
+const ACCEPTED: Goal = Goal::count_ratio(1.05);
+
 pub const OPERATIONS: [Operation; 5] = [
-    Operation { name: "handshake-v4", times: 100, dialect: Dialect::V4, work: handshakes, holds: 1 },
-    Operation { name: "handshake-v3", times: 100, dialect: Dialect::V3, work: handshakes, holds: 1 },
-    Operation { name: "health", times: 4_000, dialect: Dialect::V4, work: health, holds: 1 },
-    Operation { name: "node.invoke", times: 1_000, dialect: Dialect::V4, work: invokes, holds: 1 },
-    Operation { name: "broadcast-to-one", times: 400, dialect: Dialect::V4, work: broadcasts, holds: RECEIVERS },
+    Operation {
+        name: "handshake-v4",
+        times: 100,
+        dialect: Dialect::V4,
+        work: handshakes,
+        holds: 1,
+        goal: Goal::count_ratio(0.65),
+    },
+    Operation {
+        name: "handshake-v3",
+        times: 100,
+        dialect: Dialect::V3,
+        work: handshakes,
+        holds: 1,
+        goal: Goal::count_ratio(0.65),
+    },
+    Operation {
+        name: "health",
+        times: 4_000,
+        dialect: Dialect::V4,
+        work: health,
+        holds: 1,
+        goal: Goal::count_ratio(1.1),
+    },
+    Operation {
+        name: "node.invoke",
+        times: 1_000,
+        dialect: Dialect::V4,
+        work: invokes,
+        holds: 1,
+        goal: Goal::count_ratio(1.05),
+    },
+    Operation {
+        name: "broadcast-to-one",
+        times: 400,
+        dialect: Dialect::V4,
+        work: broadcasts,
+        holds: RECEIVERS,
+        goal: Goal::count_ratio(1.1),
+    },
 ];
 
-/// Adds a row for each; gives how many need more than was accepted.
-pub fn rows(table: &mut Table, binary: &Path, root: &Path) -> Result<usize, Failed> {
+/// Adds two rows for each operation: beside the old build, and beside the count that was accepted.
+pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), Failed> {
     if !Gateway::can_count() {
-        table.absent(Section::Anywhere, "instructions of one operation", "not counted: there is no valgrind");
-        return Ok(0);
+        table.absent(Section::Builds, "instructions of one operation", "not counted: there is no valgrind");
+        return Ok(());
     }
-    let mut accepted = Accepted::read(binary)?;
-    let mut grown = 0;
     for operation in &OPERATIONS {
-        let most = accepted.most(operation.name).unwrap_or(f64::INFINITY);
-        let mut counted = operation.cost(binary, root)?.total();
+        let counted = |binary: &Path| Ok::<f64, Failed>(operation.cost(binary, root)?.total());
+        let (mut new, old) = builds.each(|_, binary| counted(binary))?;
+        let old = builds.old_count(operation.name, old);
         // On a busy machine the program is woken more often for the same work; a second look is cheap.
         for _ in 0..2 {
-            if counted > most {
-                counted = operation.cost(binary, root)?.total().min(counted);
+            if new > operation.goal.most(old).min(ACCEPTED.most(builds.accepted(operation.name))) {
+                new = counted(&builds.new)?.min(new);
             }
         }
-        let (goal, note) = match most.is_finite() {
-            true => (Goal::AtMost(most), "more is a failure"),
-            false => (Goal::None, "nothing accepted for this build"),
-        };
-        grown += usize::from(counted > most);
+        builds.note(operation.name, new);
+        let what = format!("instructions, {}", operation.name);
+        table.pair(Section::Builds, &what, operation.goal, (new, old), count, "");
+        let what = format!("{what}, to what was accepted");
+        let accepted = builds.accepted(operation.name);
+        table.pair(Section::Counts, &what, ACCEPTED, (new, accepted), count, "UPDATE=1 accepts");
         if operation.name == "handshake-v4" {
-            let alone = verification(root)?;
-            let what = "instructions, handshake-v4 to its Ed25519 verification alone";
-            table.ratio(
-                Section::Anywhere,
-                what,
-                Goal::Never(2.0),
-                [counted, alone],
-                count,
-                "without those of the kernel",
-            );
+            let what = "instructions, handshake-v4 to an Ed25519 verification alone";
+            let figures = (new, Some(verification(root)?));
+            table.pair(Section::Counts, what, Goal::NONE, figures, count, "without those of the kernel");
         }
-        accepted.put(operation.name, counted);
-        table.row(Section::Anywhere, &format!("instructions, {}", operation.name), goal, counted, count, note);
     }
-    if accepted.update()? {
-        return Ok(0);
-    }
-    Ok(grown)
+    Ok(())
 }
 
-/// The same of a verification alone, by this program itself.
+/// Instructions of one verification of a signature, done by this program itself.
 fn verification(root: &Path) -> Result<f64, Failed> {
     const TIMES: usize = 100;
     let counted = |times: usize| {

@@ -10,7 +10,7 @@ use crate::client::{Client, Device, Dialect, Failed};
 use crate::gateway::{fresh, Gateway, SETTLE};
 use crate::handshakes::{self, Cost};
 use crate::relay::{self, trips};
-use crate::table::{bytes, median, ns, rate, Better, Goal, Section, Show, Table};
+use crate::table::{bytes, median, ns, rate, Goal, Section, Show, Table};
 
 const VERSIONS: [(&str, &str, Dialect); 2] = [("2026.1.29", "a", Dialect::V3), ("2026.9.6", "b", Dialect::V4)];
 const ROUNDS: usize = 3;
@@ -20,19 +20,19 @@ const OPERATORS: usize = 1_000;
 /// Until a program that runs on Node has done what it does after its start.
 const WARM: Duration = Duration::from_secs(15);
 
-const ROWS: [(&str, Goal, Better, Show); 12] = [
-    ("start on a used directory", Goal::None, Better::Less, ns),
-    ("RSS idle", Goal::None, Better::Less, bytes),
-    ("handshakes of a known device, 1 at once", Goal::None, Better::More, rate),
-    ("handshakes of a known device, 8 at once", Goal::None, Better::More, rate),
-    ("handshakes of a known device, 32 at once", Goal::None, Better::More, rate),
-    ("the same of a core that does nothing else, 8 at once", Goal::AtLeast(20.0), Better::More, rate),
-    ("health, p50", Goal::None, Better::Less, ns),
-    ("node.invoke, p50", Goal::None, Better::Less, ns),
-    ("node.invoke, processor time of the server", Goal::None, Better::Less, ns),
-    ("RSS of each of 1000 idle operators, after many calls", Goal::None, Better::Less, bytes),
-    ("an event until the last of 1000 operators has it", Goal::None, Better::Less, ns),
-    ("an event, processor time of the server for each", Goal::None, Better::Less, ns),
+const ROWS: [(&str, Goal, Show); 12] = [
+    ("start on a used directory", Goal::NONE, ns),
+    ("RSS idle", Goal::NONE, bytes),
+    ("handshakes of a known device, 1 at once", Goal::NONE, rate),
+    ("handshakes of a known device, 8 at once", Goal::NONE, rate),
+    ("handshakes of a known device, 32 at once", Goal::NONE, rate),
+    ("the same of a core that does nothing else, 8 at once", Goal::rate_ratio(20.0), rate),
+    ("health, p50", Goal::NONE, ns),
+    ("node.invoke, p50", Goal::NONE, ns),
+    ("node.invoke, processor time of the server", Goal::NONE, ns),
+    ("RSS of each of 1000 idle operators, after many calls", Goal::NONE, bytes),
+    ("an event until the last of 1000 operators has it", Goal::NONE, ns),
+    ("an event, processor time of the server for each", Goal::NONE, ns),
 ];
 
 /// Adds the rows, if there is a version to compare with. `BENCH_OPENCLAW=0` leaves them out. That the others fail is no
@@ -42,7 +42,7 @@ pub fn rows(table: &mut Table, binary: &Path, root: &Path) {
         return;
     }
     if let Err(failed) = compare(table, binary, root) {
-        table.absent(Section::Anywhere, "beside OpenClaw", &failed.to_string());
+        table.absent(Section::OpenClaw, "beside OpenClaw", &failed.to_string());
     }
 }
 
@@ -55,7 +55,7 @@ fn compare(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> 
                 *side = Some(Side::new(start, &fresh(root, dir)?)?);
             }
             None => table.absent(
-                Section::Anywhere,
+                Section::OpenClaw,
                 &format!("OpenClaw {version}"),
                 "not installed, so not compared: tests/e2e/install.sh",
             ),
@@ -68,10 +68,13 @@ fn compare(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> 
     let mut sides: Vec<&mut Side> = std::iter::once(&mut ours).chain(theirs.iter_mut().flatten()).collect();
     std::thread::sleep(WARM);
     measure(&mut sides)?;
-    for (at, (what, goal, better, show)) in ROWS.into_iter().enumerate() {
-        let figure = |side: &Side| median(&mut side.figures[at].clone());
-        let their = [0, 1].map(|which| theirs[which].as_ref().map(figure));
-        table.beside(what, goal, better, figure(&ours), their, show);
+    for (at, (what, goal, show)) in ROWS.into_iter().enumerate() {
+        for (side, (version, _, dialect)) in theirs.iter_mut().zip(VERSIONS) {
+            let Some(side) = side else { continue };
+            let figures = (median(&mut ours.figures[at]), Some(median(&mut side.figures[at])));
+            let goal = if dialect == Dialect::V3 { goal } else { Goal::NONE };
+            table.pair(Section::OpenClaw, &format!("{what}, to {version}"), goal, figures, show, "");
+        }
     }
     ours.gateway.end()?;
     theirs.into_iter().flatten().try_for_each(|side| side.gateway.end())
@@ -138,9 +141,9 @@ impl Side {
         }
         let (mut client, call) = (Client::connect(place, &Device::new(1))?, relay::call(&node));
         let health = trips(TRIPS, || client.call("health", b"{}").map(drop))?[0];
-        let cpu = self.gateway.cpu_ns();
+        let cpu = self.gateway.usage();
         let invoke = trips(TRIPS, || client.call("node.invoke", &call).map(drop))?[0];
-        let cpu = (self.gateway.cpu_ns() - cpu) / TRIPS as f64;
+        let cpu = self.gateway.cpu_since(&cpu) / TRIPS as f64;
         self.put(6, health);
         self.put(7, invoke);
         self.put(8, cpu);
@@ -155,10 +158,10 @@ impl Side {
         std::thread::sleep(SETTLE);
         self.put(9, (self.gateway.rss() - before) / OPERATORS as f64);
         crowd.event()?;
-        let cpu = self.gateway.cpu_ns();
+        let cpu = self.gateway.usage();
         let took = median(&mut crowd.events(EVENTS)?);
         self.put(10, took);
-        self.put(11, (self.gateway.cpu_ns() - cpu) / (EVENTS * OPERATORS) as f64);
+        self.put(11, self.gateway.cpu_since(&cpu) / (EVENTS * OPERATORS) as f64);
         Ok(())
     }
 }

@@ -14,13 +14,13 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
         size += body(&get(address, path)?)?.len() as f64;
     }
     let note = format!("{} files, as they are sent", files.len());
-    table.row(Section::Anywhere, "whole page, compressed", Goal::Never(40.0 * 1024.0), size, bytes, &note);
+    table.row(Section::Counts, "whole page, compressed", Goal::count(40.0 * 1024.0), size, bytes, &note);
     let [p50, p99] = trips(TRIPS, || Ok(get(address, "/").map(drop)?))?;
     let note = format!("p99 {}", ns(p99));
-    table.row(Section::Here, "/ alone, p50", Goal::None, p50, ns, &note);
+    table.row(Section::Times, "/ alone, p50", Goal::NONE, p50, ns, &note);
     let [p50, p99] = trips(TRIPS, || files.iter().try_for_each(|path| Ok(get(address, path).map(drop)?)))?;
     let note = format!("p99 {}; {} files one after another, a connection each", ns(p99), files.len());
-    table.row(Section::Here, "first page, / and all its files, p50", Goal::AtMost(30e6), p50, ns, &note);
+    table.row(Section::Times, "first page, / and all its files, p50", Goal::time(30e6), p50, ns, &note);
     Ok(())
 }
 

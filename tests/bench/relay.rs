@@ -3,20 +3,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use gatelet::wire::json;
-
 use crate::client::{bare, Client, Device, Failed, COMMAND};
 use crate::echo;
 use crate::gateway::{pin, Gateway, SERVER_CORE};
-use crate::table::{bytes, median, ns, quantile, rate, times, Goal, Section, Table};
+use crate::table::{bytes, median, ns, quantile, rate, Goal, Section, Table};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);
 const AT_ONCE: usize = 8;
-/// Of a payload that just fits into a frame.
-const LARGE: usize = 25 * 1024 * 1024 - 1024;
+/// Bytes of a payload that just fits into a frame.
+pub const LARGEST: usize = 25 * 1024 * 1024 - 1024;
 
-/// What a node answers, as the text that `payloadJSON` is.
+/// What a node answers, as the string that `payloadJSON` is.
 pub const SMALL: &[u8] = br#""{\"bins\":{\"sh\":\"/bin/sh\"}}""#;
 
 /// All rows about the relay.
@@ -26,18 +24,24 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     round_trips(table, gateway, &small)?;
     health(table, gateway)?;
     many(table, gateway, &small)?;
-    let text = [br#""{\"text\":\""#, "x".repeat(LARGE).as_bytes(), br#"\"}""#].concat();
-    Client::serve(&gateway.place, &large, text)?;
+    Client::serve(&gateway.place, &large, text(LARGEST))?;
     one_large(table, gateway, &large)
 }
 
+/// An object with a text of so many bytes, as the string that `payloadJSON` is.
+pub fn text(size: usize) -> Vec<u8> {
+    [br#""{\"text\":\""#, "x".repeat(size).as_bytes(), br#"\"}""#].concat()
+}
+
+/// The parameters of a `node.invoke` with few parameters for the node.
 pub fn call(node: &Device) -> Vec<u8> {
-    json::object(|o| {
-        o.str("nodeId", &node.id);
-        o.str("command", COMMAND);
-        o.raw("params", br#"{"bins":["sh"]}"#);
-        o.str("idempotencyKey", "0f3c2b1a");
-    })
+    call_with(node, br#"{"bins":["sh"]}"#)
+}
+
+/// The same with these parameters for the node, which are JSON.
+pub fn call_with(node: &Device, params: &[u8]) -> Vec<u8> {
+    let head = format!(r#"{{"nodeId":"{}","command":"{COMMAND}","params":"#, node.id);
+    [head.as_bytes(), params, br#","idempotencyKey":"0f3c2b1a"}"#].concat()
 }
 
 fn round_trips(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Failed> {
@@ -64,17 +68,17 @@ fn beside_echo(
 ) -> Result<(), Failed> {
     let mut echo = bare(echo::start(|| pin(SERVER_CORE))?.0)?;
     let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    let cpu = gateway.cpu_ns();
+    let cpu = gateway.usage();
     for _ in 0..ROUNDS {
         let p = trips(TRIPS, &mut work)?;
         (0..2).for_each(|at| ours[at].push(p[at]));
         let p = trips(TRIPS, || echo.echo(text).map(drop))?;
         (0..2).for_each(|at| theirs[at].push(p[at]));
     }
-    let note = format!("server {} each", ns((gateway.cpu_ns() - cpu) / (ROUNDS * TRIPS) as f64));
-    for (at, (name, goal)) in [("p50", Goal::None), ("p99", Goal::AtMost(2.0))].into_iter().enumerate() {
-        let figures = [median(&mut ours[at]), median(&mut theirs[at])];
-        table.ratio(Section::Anywhere, &format!("{what}, {name}"), goal, figures, ns, &note);
+    let note = format!("server {} each", ns(gateway.cpu_since(&cpu) / (ROUNDS * TRIPS) as f64));
+    for (at, (name, goal)) in [("p50", Goal::NONE), ("p99", Goal::time_ratio(2.0))].into_iter().enumerate() {
+        let figures = (median(&mut ours[at]), Some(median(&mut theirs[at])));
+        table.pair(Section::Ratios, &format!("{what}, {name}"), goal, figures, ns, &note);
     }
     Ok(())
 }
@@ -103,7 +107,7 @@ fn many(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Faile
     };
     let operators = (0..AT_ONCE).map(|_| Client::connect(&gateway.place, &Device::new(1)));
     let operators = operators.collect::<Result<Vec<_>, _>>()?;
-    let (cpu, began) = (gateway.cpu_ns(), Instant::now());
+    let (cpu, began) = (gateway.usage(), Instant::now());
     std::thread::scope(|scope| {
         let threads: Vec<_> = operators.into_iter().map(|operator| scope.spawn(move || work(operator))).collect();
         std::thread::sleep(2 * ROUND);
@@ -111,11 +115,11 @@ fn many(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Faile
         threads.into_iter().try_for_each(|thread| thread.join().expect("no client panics"))
     })?;
     let (done, took) = (done.into_inner() as f64, began.elapsed().as_secs_f64());
-    let note = format!("server {} each; all clients share a core", ns((gateway.cpu_ns() - cpu) / done));
+    let note = format!("server {} each; all clients share a core", ns(gateway.cpu_since(&cpu) / done));
     table.row(
-        Section::Here,
+        Section::Times,
         &format!("node.invoke, {AT_ONCE} operators at once"),
-        Goal::None,
+        Goal::NONE,
         done / took,
         rate,
         &note,
@@ -125,22 +129,11 @@ fn many(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Faile
 
 fn one_large(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Failed> {
     let mut operator = Client::connect(&gateway.place, &Device::new(1))?;
-    let (call, before, cpu) = (call(node), gateway.rss(), gateway.cpu_ns());
+    let (call, cpu) = (call(node), gateway.usage());
     let began = Instant::now();
     let length = operator.call("node.invoke", &call)?.len() as f64;
     let took = began.elapsed().as_nanos() as f64;
-    let note = format!("{} for the operator; server {}", bytes(length), ns(gateway.cpu_ns() - cpu));
-    table.row(Section::Here, "a payload of 25 MiB, from the call to its answer", Goal::None, took, ns, &note);
-    let peak = gateway.peak() - before;
-    let note = format!("peak {}, {} kept while both are connected", bytes(peak), bytes(gateway.rss() - before));
-    table.row(
-        Section::Anywhere,
-        "memory for a payload of 25 MiB on its way, in payloads",
-        Goal::AtMost(3.0),
-        peak / LARGE as f64,
-        times,
-        &note,
-    );
-    drop(operator);
+    let note = format!("{} for the operator; server {}", bytes(length), ns(gateway.cpu_since(&cpu)));
+    table.row(Section::Times, "a payload of 25 MiB, from the call to its answer", Goal::NONE, took, ns, &note);
     Ok(())
 }

@@ -1,24 +1,54 @@
 #!/usr/bin/env bash
-# Builds gatelet as it is shipped, measures it and prints the tables of the design's numbers, which are also in
-# target/bench.md then. Some four minutes.
-#   tests/bench/run.sh [instructions|idle|strangers|openclaw]   only these
-#   BENCH_OPENCLAW=0   not side by side with OpenClaw 2026.1.29 and 2026.9.6, which is done when tests/e2e/install.sh installed them
-#   BENCH_STRICT=1     a missed target is a failure; one of a count that no load moves is one anyway
-#   GATELET_BIN=FILE   measures that binary instead
-#   UPDATE=1           writes the instructions that were counted (valgrind) to instructions.txt; more of them than that and a
-#                      margin is a failure. "tests/bench/run.sh instructions" counts them and measures nothing else
+# Measures gatelet and prints one table: the ratios to an older build first, then counts, then times. The table is also in
+# target/bench.md afterwards. Three to five minutes; with a second build about twice that.
+#   tests/bench/run.sh [--against BUILD] [PART...]   all parts, or some of: instructions decision start messages memory idle
+#                      reconnects sizes handshakes relay broadcast strangers openclaw
+#   --against BUILD    measures an older build in turns with the new one: a binary, or a commit, which is built in a git worktree
+#                      below target/against (for the same target as GATELET_BIN, if that is a file for a target).
+#                      Without it the ratios of counts refer to baseline.txt, and times have none
+#   GATELET_OLD=FILE   the same for a binary
+#   GATELET_BIN=FILE   measures that binary instead of a release build
+#   UPDATE=1           accepts the instructions that were counted (valgrind): writes them to instructions.txt
+#   UPDATE=baseline    writes the counts of the older build to baseline.txt
+#   BENCH_OPENCLAW=0   leaves out OpenClaw 2026.1.29 and 2026.9.6, which are measured when tests/e2e/install.sh installed them
+#   BENCH_STRICT=1     fails for times beyond their bounds as well; a count beyond its bound fails anyway
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 mkdir -p "${CARGO_TARGET_DIR:-target}"
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+
+# old_build REVISION: builds that commit, for the target that the directory of GATELET_BIN is named after, if it is one
+old_build() {
+  local commit triple tree
+  commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "neither a binary nor a commit: $1" >&2; return 1; }
+  triple=$(basename "$(dirname "$(realpath "$GATELET_BIN")")")
+  tree=$target/against/$(git rev-parse --short "$commit")
+  [ -e "$tree/.git" ] || git worktree add --quiet --detach "$tree" "$commit" >&2
+  if [ -d "targets/$triple" ]; then
+    (cd "$tree" && targets/build.sh "$triple") >&2
+    echo "$tree/targets/$triple/gatelet"
+  else
+    (cd "$tree" && CARGO_TARGET_DIR=$tree/target cargo build --release --quiet --locked) >&2
+    echo "$tree/target/release/gatelet"
+  fi
+}
+
+against=${GATELET_OLD:-}
+if [ "${1:-}" = --against ]; then
+  against=${2:?--against needs a binary or a commit}
+  shift 2
+fi
 export BENCH_DIR=${BENCH_DIR:-$target/bench-state}
+export BENCH_TABLE=${BENCH_TABLE:-$target/bench.md}
+mkdir -p "$BENCH_DIR"
 cargo bench --quiet --bench numbers --no-run
 if [ -z "${GATELET_BIN:-}" ]; then
   cargo build --release --quiet
   GATELET_BIN=$target/release/gatelet
 fi
 export GATELET_BIN
-export BENCH_TABLE=${BENCH_TABLE:-$target/bench.md}
+if [ -n "$against" ] && [ ! -f "$against" ]; then against=$(old_build "$against"); fi
+export GATELET_OLD=$against
 # ten thousand sockets at a time, on both sides
 ulimit -n "$(ulimit -Hn)"
 cargo bench --quiet --bench numbers -- "$@"

@@ -1,4 +1,4 @@
-//! Sockets that come and say nothing: what they cost, and what somebody who is admitted notices.
+//! Sockets that connect and send nothing: what they cost, and what an admitted client notices of them.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -41,13 +41,13 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
         return Err("the oldest silent socket was not closed".into());
     }
     let whose = format!("{many} silent sockets from {ADDRESSES} addresses");
-    let most = Goal::Never(limits::UNAUTHENTICATED as f64);
-    table.row(Section::Anywhere, &format!("descriptors of {whose}"), most, held as f64, count, "");
+    let most = Goal::count(limits::UNAUTHENTICATED as f64);
+    table.row(Section::Counts, &format!("descriptors of {whose}"), most, held as f64, count, "");
     let [now, peak] = [gateway.rss() - before, gateway.peak() - before];
     let note = format!("peak {}", bytes(peak));
-    table.row(Section::Anywhere, "memory of all of them", Goal::Never(4.0 * 1024.0 * 1024.0), now, bytes, &note);
+    table.row(Section::Counts, "memory of all of them", Goal::count(4.0 * 1024.0 * 1024.0), now, bytes, &note);
     let what = "p99 of an admitted client meanwhile, to before";
-    table.ratio(Section::Anywhere, what, Goal::AtMost(2.0), [loud[1], quiet[1]], ns, "health");
+    table.pair(Section::Ratios, what, Goal::time_ratio(2.0), (loud[1], Some(quiet[1])), ns, "health");
     Ok(())
 }
 

@@ -1,47 +1,93 @@
-//! The tables of results: what was measured, what it is held against, what was to hold, and whether it holds.
+//! The table of results: what was measured, what it is compared with, the bound, and whether the bound holds.
 
-/// Which side of its target a figure has to be on.
+/// A bound, on the figure itself or on its ratio to the other figure.
 #[derive(Clone, Copy)]
-pub enum Goal {
-    AtMost(f64),
-    AtLeast(f64),
-    /// At most that, and more is a failure: a count, which the rest of the machine does not move.
-    Never(f64),
-    /// For comparison only.
-    None,
+pub struct Goal {
+    limit: Limit,
+    /// Whether beyond the bound is a failure of the bench: for counts, which the load of a machine does not move.
+    fails: bool,
 }
 
-/// Where a row stands.
+#[derive(Clone, Copy)]
+enum Limit {
+    None,
+    Figure(f64),
+    Ratio(f64),
+    RatioAtLeast(f64),
+}
+
+impl Goal {
+    /// The figure is printed only.
+    pub const NONE: Goal = Goal { limit: Limit::None, fails: false };
+
+    /// A count of at most that.
+    pub const fn count(most: f64) -> Goal {
+        Goal { limit: Limit::Figure(most), fails: true }
+    }
+
+    /// A count of at most that many times the other figure.
+    pub const fn count_ratio(most: f64) -> Goal {
+        Goal { limit: Limit::Ratio(most), fails: true }
+    }
+
+    /// A time of at most that, in nanoseconds.
+    pub const fn time(most: f64) -> Goal {
+        Goal { limit: Limit::Figure(most), fails: false }
+    }
+
+    /// A time of at most that many times the other figure.
+    pub const fn time_ratio(most: f64) -> Goal {
+        Goal { limit: Limit::Ratio(most), fails: false }
+    }
+
+    /// A rate of at least that many times the other figure.
+    pub const fn rate_ratio(least: f64) -> Goal {
+        Goal { limit: Limit::RatioAtLeast(least), fails: false }
+    }
+
+    /// The largest count that holds, beside that other figure.
+    pub fn most(self, other: Option<f64>) -> f64 {
+        match (self.limit, other) {
+            (Limit::Figure(most), _) => most,
+            (Limit::Ratio(most), Some(other)) => most * other,
+            _ => f64::INFINITY,
+        }
+    }
+}
+
+/// Part of the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    Anywhere,
-    Here,
-    Beside,
+    /// The build that is measured and the one that it is compared with.
+    Builds,
+    /// Counts of the build that is measured.
+    Counts,
+    /// Ratios of times.
+    Ratios,
+    /// Times and rates.
+    Times,
+    /// The build that is measured and OpenClaw.
+    OpenClaw,
 }
 
-const SECTIONS: [(Section, &str, &str); 3] = [
-    (
-        Section::Anywhere,
-        "Ratios and counts: about the same on any machine",
-        "| what | measured | beside it | ratio | target | verdict | note |\n|---|--:|--:|--:|--:|---|---|",
-    ),
-    (
-        Section::Here,
-        "Times and rates of this machine",
-        "| what | measured | beside it | ratio | target | verdict | note |\n|---|--:|--:|--:|--:|---|---|",
-    ),
-    (
-        Section::Beside,
-        "Beside OpenClaw, in the same run; ratio: how many times better gatelet is",
-        "| what | gatelet | 2026.1.29 | ratio | 2026.9.6 | ratio | target | verdict |\n|---|--:|--:|--:|--:|--:|--:|---|",
-    ),
+const SECTIONS: [(Section, &str); 5] = [
+    (Section::Builds, "new build to old build"),
+    (Section::Counts, "counts, which the load of a machine does not move"),
+    (Section::Ratios, "ratios of times: about the same on any machine"),
+    (Section::Times, "times and rates of this machine"),
+    (Section::OpenClaw, "gatelet to OpenClaw, measured in turns"),
 ];
+
+const HEAD: [&str; COLUMNS] = ["what", "measured", "compared with", "ratio", "bound", "verdict", "note"];
+const COLUMNS: usize = 7;
+/// The columns of numbers, which stand at the right.
+const NUMBERS: std::ops::Range<usize> = 1..5;
 
 struct Row {
     section: Section,
-    cells: Vec<String>,
+    cells: [String; COLUMNS],
     missed: bool,
-    broken: bool,
+    failed: bool,
 }
 
 /// All rows so far.
@@ -52,113 +98,106 @@ pub struct Table(Vec<Row>);
 pub type Show = fn(f64) -> String;
 
 impl Table {
-    /// A figure and its target; `show` writes a number with its unit.
+    /// Adds a figure.
     pub fn row(&mut self, section: Section, what: &str, goal: Goal, figure: f64, show: Show, note: &str) {
-        let (target, verdict, missed) = verdict(goal, figure, show);
-        let cells = [what, &show(figure), "", "", &target, &verdict, note];
-        self.add(section, cells.map(String::from).to_vec(), goal, missed);
+        self.pair(section, what, goal, (figure, None), show, note);
     }
 
-    /// A figure and what it is held against; the target is that of the ratio.
-    pub fn ratio(&mut self, section: Section, what: &str, goal: Goal, [own, beside]: [f64; 2], show: Show, note: &str) {
-        let ratio = own / beside;
-        let (target, verdict, missed) = verdict(goal, ratio, times);
-        let cells = [what, &show(own), &show(beside), &times(ratio), &target, &verdict, note];
-        self.add(section, cells.map(String::from).to_vec(), goal, missed);
-    }
-
-    /// A figure of ours and of both versions of OpenClaw, as far as there is one; the target is that of the ratio to the first.
-    pub fn beside(&mut self, what: &str, goal: Goal, better: Better, own: f64, theirs: [Option<f64>; 2], show: Show) {
-        let ratio = |their: f64| if better == Better::Less { their / own } else { own / their };
-        let (target, verdict, missed) = match theirs[0] {
-            Some(first) => verdict(goal, ratio(first), times),
-            None => Default::default(),
+    /// Adds a figure and the one that it is compared with, if there is one.
+    pub fn pair(
+        &mut self,
+        section: Section,
+        what: &str,
+        goal: Goal,
+        (figure, other): (f64, Option<f64>),
+        show: Show,
+        note: &str,
+    ) {
+        let ratio = other.filter(|other| *other != 0.0).map(|other| figure / other);
+        let (bound, verdict, missed) = match (goal.limit, ratio) {
+            (Limit::None, _) => Default::default(),
+            (Limit::Figure(most), _) => verdict("<=", most, figure, show),
+            (Limit::Ratio(most), Some(ratio)) => verdict("<=", most, ratio, times),
+            (Limit::RatioAtLeast(least), Some(ratio)) => verdict(">=", least, ratio, times),
+            (Limit::Ratio(most), None) => (format!("<= {}", times(most)), "nothing to compare with".into(), false),
+            (Limit::RatioAtLeast(least), None) => {
+                (format!(">= {}", times(least)), "nothing to compare with".into(), false)
+            }
         };
-        let mut cells = vec![what.to_string(), show(own)];
-        for their in theirs {
-            cells.push(their.map_or("-".to_string(), show));
-            cells.push(their.map_or(String::new(), |their| times(ratio(their))));
-        }
-        cells.extend([target, verdict]);
-        self.add(Section::Beside, cells, goal, missed);
+        let cells = [
+            what.to_string(),
+            show(figure),
+            other.map(show).unwrap_or_default(),
+            ratio.map(times).unwrap_or_default(),
+            bound,
+            verdict,
+            note.to_string(),
+        ];
+        self.add(Row { section, cells, missed, failed: missed && goal.fails });
     }
 
-    /// What could not be measured, and why.
+    /// Adds what could not be measured, and why.
     pub fn absent(&mut self, section: Section, what: &str, why: &str) {
-        self.add(section, [what, "-", "", "", "", "", why].map(String::from).to_vec(), Goal::None, false);
+        let cells = [what, "absent", "", "", "", "", why].map(String::from);
+        self.add(Row { section, cells, missed: false, failed: false });
     }
 
-    fn add(&mut self, section: Section, cells: Vec<String>, goal: Goal, missed: bool) {
-        eprintln!("  {}", cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>().join("; "));
-        let broken = missed && matches!(goal, Goal::Never(_));
-        self.0.push(Row { section, cells, missed, broken });
+    fn add(&mut self, row: Row) {
+        eprintln!("  {}", row.cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>().join("; "));
+        self.0.push(row);
     }
 
-    /// How many targets are missed.
+    /// Number of figures beyond their bounds.
     pub fn missed(&self) -> usize {
         self.0.iter().filter(|row| row.missed).count()
     }
 
-    /// How many of these may never be.
-    pub fn broken(&self) -> usize {
-        self.0.iter().filter(|row| row.broken).count()
+    /// What is measured by the counts that are beyond their bounds.
+    pub fn failed(&self) -> Vec<&str> {
+        self.0.iter().filter(|row| row.failed).map(|row| row.cells[0].as_str()).collect()
     }
 
-    /// All of it as Markdown, that can be read as it is.
+    /// The table as Markdown with aligned columns.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for (section, title, head) in SECTIONS {
+        let mut lines = vec![HEAD.map(String::from)];
+        for (section, title) in SECTIONS {
             let rows: Vec<&Row> = self.0.iter().filter(|row| row.section == section).collect();
             if !rows.is_empty() {
-                text += &format!("\n## {title}\n\n");
-                text += &aligned(head, &rows);
+                let mut cells = <[String; COLUMNS]>::default();
+                cells[0] = format!("**{title}**");
+                lines.push(cells);
+                lines.extend(rows.iter().map(|row| row.cells.clone()));
             }
         }
-        text
+        aligned(&lines)
     }
 }
 
-/// Which of two figures is the better one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Better {
-    Less,
-    More,
-}
-
-/// The target, the verdict with how much of the target is used, and whether it is missed.
-fn verdict(goal: Goal, figure: f64, show: Show) -> (String, String, bool) {
-    let (target, limit, holds) = match goal {
-        Goal::AtMost(most) | Goal::Never(most) => (format!("<= {}", show(most)), most, figure <= most),
-        Goal::AtLeast(least) => (format!(">= {}", show(least)), least, figure >= least),
-        Goal::None => return Default::default(),
-    };
-    let word = if holds { "hold" } else { "MISS" };
+/// The bound, the verdict with the used share of the bound, and whether the bound is missed.
+fn verdict(sign: &str, limit: f64, figure: f64, show: Show) -> (String, String, bool) {
+    let holds = if sign == "<=" { figure <= limit } else { figure >= limit };
+    let word = if holds { "holds" } else { "MISSED" };
     let share = if limit == 0.0 { String::new() } else { format!(" ({:.2} of it)", figure / limit) };
-    (target, [word, &share].concat(), !holds)
+    (format!("{sign} {}", show(limit)), format!("{word}{share}"), !holds)
 }
 
 /// The rows below their head, each column as wide as its widest cell.
-fn aligned(head: &str, rows: &[&Row]) -> String {
-    let mut lines: Vec<Vec<String>> = Vec::new();
-    for line in head.lines() {
-        lines.push(line.trim_matches('|').split('|').map(|cell| cell.trim().to_string()).collect());
-    }
-    lines.extend(rows.iter().map(|row| row.cells.clone()));
-    let right: Vec<bool> = lines[1].iter().map(|cell| cell.ends_with(':')).collect();
-    let widths: Vec<usize> =
-        (0..right.len()).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
+fn aligned(lines: &[[String; COLUMNS]]) -> String {
+    let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for (number, line) in lines.iter().enumerate() {
         for (at, cell) in line.iter().enumerate() {
-            let width = widths[at];
-            text += &match (number, right[at]) {
-                (1, true) => format!("|{}:", "-".repeat(width + 1)),
-                (1, false) => format!("|{}", "-".repeat(width + 2)),
-                (_, true) => format!("| {cell:>width$} "),
-                (_, false) => format!("| {cell:<width$} "),
-            };
+            let width = width(at);
+            text += &if NUMBERS.contains(&at) { format!("| {cell:>width$} ") } else { format!("| {cell:<width$} ") };
         }
         text += "|\n";
+        if number == 0 {
+            for at in 0..COLUMNS {
+                let line = "-".repeat(width(at) + 1);
+                text += &if NUMBERS.contains(&at) { format!("|{line}:") } else { format!("|{line}-") };
+            }
+            text += "|\n";
+        }
     }
     text
 }
@@ -195,6 +234,11 @@ pub fn times(number: f64) -> String {
 /// `3`
 pub fn count(number: f64) -> String {
     format!("{number:.0}")
+}
+
+/// `2.1`
+pub fn tenths(number: f64) -> String {
+    format!("{number:.1}")
 }
 
 /// The middle one.

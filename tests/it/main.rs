@@ -45,5 +45,8 @@ mod timing;
 mod transcripts;
 mod transcripts_relay;
 mod walk;
+#[allow(dead_code, reason = "the client's side of it is for the bench")]
+#[path = "../bench/websocket.rs"]
+mod websocket;
 mod wire_json;
 mod wire_session;
