@@ -22,12 +22,10 @@ pub const JSON_KEYS_OPEN: usize = 8 * JSON_KEYS;
 pub const JSON_CLASHES: u32 = 64;
 /// Bytes of a WebSocket connection's read buffer at the start; it grows to the largest frame seen.
 pub const READ_BUFFER: usize = 1024;
+/// Largest message after which a connection keeps the read buffer as it is; behind a larger one it begins with a small one again.
+pub const BUFFER_KEPT: usize = 16 * 1024;
 /// Reads of that size for one WebSocket before the others have their turn.
 pub const READS_PER_TURN: u32 = 16;
-/// Tasks that run before the operating system is asked for what else became ready.
-pub const TASKS_PER_TURN: usize = 32;
-/// What the operating system may name as ready at one time.
-pub const EVENTS_PER_TURN: usize = 64;
 /// Pings of one client whose answers it may leave unread before it is heard no more.
 pub const PINGS_WAITING: u32 = 16;
 
