@@ -34,6 +34,8 @@ struct Sending {
     frame: Frame,
     /// Bytes of both that are sent; those of `head` that are not used count as sent.
     sent: usize,
+    /// The system has refused to take all of it at once.
+    waited: bool,
 }
 
 impl FrameStream {
@@ -78,14 +80,14 @@ impl FrameStream {
     /// Begins to send a text frame. The one before must be out, and the library must have nothing to write.
     pub fn begin(&mut self, frame: Frame) {
         let (head, sent) = head(frame.len());
-        self.sending = Some(Sending { head, frame, sent });
+        self.sending = Some(Sending { head, frame, sent, waited: false });
     }
 
     /// Begins to send `answer` and a text frame behind it in one piece.
     pub fn begin_with(&mut self, answer: &[u8], frame: &[u8]) {
         let (head, unused) = head(frame.len());
         let frame = [answer, &head[unused..], frame].concat().into();
-        self.sending = Some(Sending { head, frame, sent: HEAD });
+        self.sending = Some(Sending { head, frame, sent: HEAD, waited: false });
     }
 
     /// Whether the frame under way is out.
@@ -95,11 +97,18 @@ impl FrameStream {
             let head = sending.head.get(sending.sent..).unwrap_or_default();
             let body = sending.frame.get(sending.sent.saturating_sub(HEAD)..).unwrap_or_default();
             let parts = [IoSlice::new(head), IoSlice::new(body)];
-            match ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, &parts)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(count) => sending.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            match Pin::new(&mut self.tcp).poll_write_vectored(context, &parts) {
+                Poll::Pending => {
+                    sending.waited = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    sending.sent += count;
+                    self.moved |= sending.waited;
+                }
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
         }
         self.sending = None;
