@@ -3,7 +3,7 @@
 //! It only translates: what comes in becomes an event for the owner, what the outbox holds goes out. While the owner decides
 //! about connect, nothing further is read.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, Future};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -32,30 +32,37 @@ use crate::wire::http::{Answer, Head};
 use crate::wire::json;
 
 /// Serves one accepted stream until it ends.
-pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: TcpStream, peer: IpAddr) {
+pub fn serve(shared: Rc<Shared>, conn: ConnId, stream: TcpStream, peer: IpAddr) -> impl Future<Output = ()> {
+    // boxed, like the other rare steps, so that an idle connection does not keep the room that they take
+    let begin = Box::pin(begin(Here { shared, conn }, stream, peer));
+    async {
+        if let Some((talk, begun)) = begin.await {
+            talk.go_on(begun).await;
+        }
+    }
+}
+
+/// Answers a request, or begins a WebSocket: it, with what [`Talk::greet`] gives, or `None` if that took too long.
+async fn begin(here: Here, stream: TcpStream, peer: IpAddr) -> Option<(Box<Talk>, Option<Option<Step>>)> {
     let (mut talk, mut request) = (None, None);
     let begin = async {
-        let here = Here { shared, conn };
         match here.open(stream, peer).await {
             Some(Opened::Socket(stream, read, seen, accept)) => {
                 let socket = Socket::new(stream, read).await;
-                talk.insert(Talk::new(here, socket, seen)).greet(&accept).await
+                talk.insert(Box::new(Talk::new(here, socket, seen))).greet(&accept).await
             }
             Some(Opened::Request(stream, answer)) => {
-                request = Some(Box::pin(here.send(stream, answer)));
+                request = Some(here.send(stream, answer));
                 None
             }
             None => Some(Step::Gone),
         }
     };
-    // boxed, so that an idle connection does not keep the room that its beginning took
-    let begun = within(limits::HANDSHAKE_MS, Box::pin(begin)).await;
+    let begun = within(limits::HANDSHAKE_MS, begin).await;
     if let Some(answering) = request {
         answering.await;
     }
-    if let Some(talk) = &mut talk {
-        talk.go_on(begun).await;
-    }
+    talk.map(|talk| (talk, begun))
 }
 
 /// What a connection turned out to be.
@@ -169,7 +176,7 @@ impl Talk {
     }
 
     /// After the beginning, which ended the connection, let the client in (`Some(None)`), or took too long (`None`).
-    async fn go_on(&mut self, begun: Option<Option<Step>>) {
+    async fn go_on(mut self: Box<Self>, begun: Option<Option<Step>>) {
         let last = match begun {
             Some(Some(end)) => end,
             Some(None) => self.converse().await,
@@ -184,12 +191,12 @@ impl Talk {
                 if self.outbox.is_aborted() {
                     log::warn!("conn={} peer={} is closed: {reason}", self.here.conn, self.seen.peer);
                 }
-                self.socket.end(code, &reason, false).await;
+                Box::pin(self.socket.end(code, &reason, false)).await;
             }
             Step::Failed(error) => {
                 if let Some((code, reason)) = blame(&error) {
                     log::debug!("conn={} peer={}: {error}", self.here.conn, self.seen.peer);
-                    self.socket.end(code, reason, true).await;
+                    Box::pin(self.socket.end(code, reason, true)).await;
                 }
             }
             Step::Message(_) | Step::Admitted | Step::Shrink | Step::Gone => {}
@@ -229,7 +236,6 @@ impl Talk {
             match self.step().await {
                 Step::Message(frame) => self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame }),
                 Step::Admitted => {}
-                // boxed, so that an idle connection does not keep the room for it
                 Step::Shrink => Box::pin(self.socket.shrink()).await,
                 end => return end,
             }

@@ -2,6 +2,12 @@
 //!
 //! Each loop of the gateway and each connection is a task of its own ([`spawn`]). The future given to [`run`] is polled at every
 //! wake-up of the thread, so it should only wait for the end.
+//!
+//! async-io has a thread that waits for the system's events. [`run`] leaves that to it and sleeps until a task is woken, by
+//! `smol::future::block_on`. With `smol::block_on` both threads wait for events in turns, and after a pause they change places at
+//! each event. Measured (x86_64, two cores, wake-ups of both threads and processor time for each): a call after a pause of 30 ms 2.0 and
+//! 115 us, against 3.0 to 5.1 and 131 to 163; a connection after such a pause 5.7 to 6.8 and 265 to 313, against 8.7 to 11.8 and 344 to
+//! 452; a call in a stream 0.7 and 11 us, against 0.5 and 10; a connection in a stream 6.0 and 95 us, against 2.1 and 82.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -10,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use smol::future::FutureExt;
+use smol::future::{self, FutureExt};
 use smol::{LocalExecutor, Task, Timer};
 
 use crate::gate::limits;
@@ -19,9 +25,9 @@ thread_local! {
     static EXECUTOR: LocalExecutor<'static> = const { LocalExecutor::new() };
 }
 
-/// Runs the tasks of this thread until `future` is done.
+/// Runs the tasks of this thread until `future` is done. What they wait for is watched by the thread "async-io".
 pub fn run<T>(future: impl Future<Output = T>) -> T {
-    EXECUTOR.with(|executor| smol::block_on(executor.run(future)))
+    EXECUTOR.with(|executor| future::block_on(executor.run(future)))
 }
 
 /// Starts a task on this thread; [`run`] runs it. It is cancelled when its handle is dropped.

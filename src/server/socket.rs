@@ -144,8 +144,7 @@ impl Socket {
             }
             poll_fn(|context| self.poll_farewell(context, &mut close)).await
         };
-        // boxed, so that an idle connection does not keep the room for its end
-        within(limits::CLOSE_GRACE_MS, Box::pin(farewell)).await;
+        within(limits::CLOSE_GRACE_MS, farewell).await;
     }
 
     /// Whether everything is sent, and the close frame behind it.
