@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per behaviour.
 
+mod admission;
 mod cli_files;
 mod client;
 mod config_load;
