@@ -9,16 +9,20 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
-use async_net::TcpStream;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::frame_meter::{FrameMeter, TooLarge};
 use super::outbox::Frame;
 use crate::gate::limits;
 
+/// What carries the bytes: a TCP stream, and in tests what stands for one. Clones are the same.
+pub trait Transport: AsyncRead + AsyncWrite + Clone + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Clone + Unpin> Transport for T {}
+
 /// The stream of one WebSocket.
-pub struct FrameStream {
-    tcp: TcpStream,
+pub struct FrameStream<T> {
+    transport: T,
     meter: FrameMeter,
     /// Bytes that were read and are behind the end of the current frame.
     held: Vec<u8>,
@@ -38,11 +42,11 @@ struct Sending {
     waited: bool,
 }
 
-impl FrameStream {
+impl<T: Transport> FrameStream<T> {
     /// The stream at the start of a frame; `held` was read from it already. Frames of an unauthenticated connection are passed on.
-    pub fn new(tcp: TcpStream, held: Vec<u8>) -> FrameStream {
+    pub fn new(transport: T, held: Vec<u8>) -> FrameStream<T> {
         let meter = FrameMeter::new(limits::FRAME_BEFORE_HELLO);
-        FrameStream { tcp, meter, held, reads: limits::READS_PER_TURN, sending: None, moved: false }
+        FrameStream { transport, meter, held, reads: limits::READS_PER_TURN, sending: None, moved: false }
     }
 
     /// Lets frames of an admitted client in.
@@ -51,9 +55,9 @@ impl FrameStream {
     }
 
     /// Moves everything into a new value. What is left is of no use.
-    pub fn take(&mut self) -> FrameStream {
+    pub fn take(&mut self) -> FrameStream<T> {
         FrameStream {
-            tcp: self.tcp.clone(),
+            transport: self.transport.clone(),
             meter: self.meter,
             held: std::mem::take(&mut self.held),
             reads: self.reads,
@@ -62,14 +66,19 @@ impl FrameStream {
         }
     }
 
-    /// The TCP stream itself.
-    pub fn tcp(&mut self) -> &mut TcpStream {
-        &mut self.tcp
+    /// What is below.
+    pub fn transport(&mut self) -> &mut T {
+        &mut self.transport
     }
 
     /// Whether the library has been given whole messages only, and so has nothing in its buffers if it was asked for all of them.
     pub fn is_between_messages(&self) -> bool {
         self.meter.is_between_messages()
+    }
+
+    /// Whether a text frame is under way.
+    pub fn is_sending(&self) -> bool {
+        self.sending.is_some()
     }
 
     /// Whether bytes came since this was asked last, or some were taken of a frame that had to wait.
@@ -97,7 +106,7 @@ impl FrameStream {
             let head = sending.head.get(sending.sent..).unwrap_or_default();
             let body = sending.frame.get(sending.sent.saturating_sub(HEAD)..).unwrap_or_default();
             let parts = [IoSlice::new(head), IoSlice::new(body)];
-            match Pin::new(&mut self.tcp).poll_write_vectored(context, &parts) {
+            match Pin::new(&mut self.transport).poll_write_vectored(context, &parts) {
                 Poll::Pending => {
                     sending.waited = true;
                     return Poll::Pending;
@@ -115,15 +124,15 @@ impl FrameStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads from the TCP stream, [`limits::READS_PER_TURN`] times before the other connections have their turn.
-    fn poll_tcp(&mut self, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// Reads from below, [`limits::READS_PER_TURN`] times before the other connections have their turn.
+    fn poll_transport(&mut self, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(left) = self.reads.checked_sub(1) else {
             self.reads = limits::READS_PER_TURN;
             context.waker().wake_by_ref();
             return Poll::Pending;
         };
         loop {
-            match Pin::new(&mut self.tcp).poll_read(context, bytes) {
+            match Pin::new(&mut self.transport).poll_read(context, bytes) {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(read) => {
                     self.reads = left;
@@ -139,14 +148,14 @@ impl FrameStream {
     }
 }
 
-impl AsyncRead for FrameStream {
+impl<T: Transport> AsyncRead for FrameStream<T> {
     /// Reads of one frame. A frame that is too large is the error [`io::ErrorKind::FileTooLarge`].
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             if self.held.is_empty() {
                 let most =
                     if self.meter.is_between_frames() { bytes.len() } else { self.meter.within_frame(bytes.len()) };
-                let came = ready!(self.poll_tcp(context, &mut bytes[..most]))?;
+                let came = ready!(self.poll_transport(context, &mut bytes[..most]))?;
                 let count = self.meter.pass(&bytes[..came], came)?;
                 self.held.extend_from_slice(&bytes[count..came]);
                 if count > 0 || came == 0 {
@@ -165,7 +174,7 @@ impl AsyncRead for FrameStream {
                 }
                 // the beginning of a head
                 let mut more = [0; limits::READ_BUFFER];
-                let came = ready!(this.poll_tcp(context, &mut more))?;
+                let came = ready!(this.poll_transport(context, &mut more))?;
                 if came == 0 {
                     return Poll::Ready(Ok(0));
                 }
@@ -175,13 +184,13 @@ impl AsyncRead for FrameStream {
     }
 }
 
-impl AsyncWrite for FrameStream {
+impl<T: Transport> AsyncWrite for FrameStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.sending.is_some() {
             // `poll_sent` wakes the task; its caller comes back to the library then
             return Poll::Pending;
         }
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
+        Pin::new(&mut self.transport).poll_write(context, bytes)
     }
 
     /// Nothing is kept here.
@@ -190,7 +199,7 @@ impl AsyncWrite for FrameStream {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_close(context)
+        Pin::new(&mut self.transport).poll_close(context)
     }
 }
 

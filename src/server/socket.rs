@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
@@ -14,10 +13,10 @@ use async_tungstenite::tungstenite::{Error, Message};
 use async_tungstenite::WebSocketStream;
 use futures_sink::Sink;
 use smol::future::yield_now;
-use smol::io::AsyncReadExt;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::stream::Stream;
 
-use super::frame_stream::FrameStream;
+use super::frame_stream::{FrameStream, Transport};
 use super::outbox::Frame;
 use super::runtime::within;
 use crate::gate::limits;
@@ -25,8 +24,8 @@ use crate::gate::refusal::Close;
 use crate::gate::text::cut;
 
 /// A WebSocket of ours.
-pub struct Socket {
-    protocol: WebSocketStream<FrameStream>,
+pub struct Socket<T = TcpStream> {
+    protocol: WebSocketStream<FrameStream<T>>,
     /// Text frames that wait for the one under way.
     queue: VecDeque<Frame>,
     /// The protocol may have a pong, a ping or a close that is not written.
@@ -37,9 +36,9 @@ pub struct Socket {
     is_large: bool,
 }
 
-impl Socket {
+impl<T: Transport> Socket<T> {
     /// A socket on which the upgrade is not answered yet ([`Socket::open`]), or by others; `read` is what came behind the request.
-    pub async fn new(stream: TcpStream, read: Vec<u8>) -> Socket {
+    pub async fn new(stream: T, read: Vec<u8>) -> Socket<T> {
         let protocol = protocol(FrameStream::new(stream, read)).await;
         Socket { protocol, queue: VecDeque::new(), unsent: false, pings: 0, is_large: false }
     }
@@ -118,8 +117,9 @@ impl Socket {
 
     /// Whether [`Socket::shrink`] would give memory back, and can: everything is sent, and no message is begun.
     pub fn can_shrink(&self) -> bool {
-        let owes = self.unsent || !self.queue.is_empty();
-        self.is_large && !owes && self.protocol.get_ref().is_between_messages()
+        let stream = self.protocol.get_ref();
+        let owes = self.unsent || !self.queue.is_empty() || stream.is_sending();
+        self.is_large && !owes && stream.is_between_messages()
     }
 
     /// Gives the memory back that a large message took: begins anew with small buffers. Only if [`Socket::can_shrink`]: what the protocol
@@ -140,7 +140,7 @@ impl Socket {
         let farewell = async {
             if failed {
                 poll_fn(|context| self.poll_close(context, &mut close)).await.ok()?;
-                return drain(self.protocol.get_mut().tcp()).await;
+                return drain(self.protocol.get_mut().transport()).await;
             }
             poll_fn(|context| self.poll_farewell(context, &mut close)).await
         };
@@ -171,8 +171,8 @@ impl Socket {
 
 /// Says that nothing more comes, and drops what does, until the other side is done: bytes that nobody read would make the
 /// system reset the connection, and what was said last would be lost with it.
-pub async fn drain(stream: &mut TcpStream) -> Option<()> {
-    stream.shutdown(Shutdown::Write).ok()?;
+pub async fn drain(stream: &mut impl Transport) -> Option<()> {
+    stream.close().await.ok()?;
     let mut part = [0; limits::READ_BUFFER];
     while stream.read(&mut part).await.ok()? > 0 {
         // a peer that sends without end keeps no other connection from its turn
@@ -193,11 +193,261 @@ pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
 }
 
 /// The protocol with empty buffers. The limit of an admitted client is its own from the start; [`FrameStream`] has the limit before that.
-async fn protocol(stream: FrameStream) -> WebSocketStream<FrameStream> {
+async fn protocol<T: Transport>(stream: FrameStream<T>) -> WebSocketStream<FrameStream<T>> {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits::READ_BUFFER)
         .write_buffer_size(0)
         .max_message_size(Some(limits::FRAME_AFTER_HELLO))
         .max_frame_size(Some(limits::FRAME_AFTER_HELLO));
     WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    use smol::io::{AsyncRead, AsyncWrite};
+
+    use super::super::runtime::run;
+    use super::*;
+
+    /// The client's side of a stream, which takes and gives as many bytes as a test says.
+    #[derive(Clone, Default)]
+    struct Wire(Rc<RefCell<Bytes>>);
+
+    #[derive(Default)]
+    struct Bytes {
+        to_us: VecDeque<u8>,
+        from_us: Vec<u8>,
+        /// Bytes that can be written until there is room again.
+        room: usize,
+    }
+
+    impl AsyncRead for Wire {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+            let mut wire = self.0.borrow_mut();
+            let count = wire.to_us.len().min(bytes.len());
+            for (to, from) in bytes.iter_mut().zip(wire.to_us.drain(..count)) {
+                *to = from;
+            }
+            if count == 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(count))
+        }
+    }
+
+    impl AsyncWrite for Wire {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let mut wire = self.0.borrow_mut();
+            let count = wire.room.min(bytes.len());
+            wire.room -= count;
+            wire.from_us.extend_from_slice(&bytes[..count]);
+            if count == 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Wire {
+        fn say(&self, bytes: &[u8]) {
+            self.0.borrow_mut().to_us.extend(bytes);
+        }
+
+        fn make_room(&self, room: usize) {
+            self.0.borrow_mut().room = room;
+        }
+
+        /// The whole frames that were sent: first byte and payload.
+        fn heard(&self) -> Vec<(u8, Vec<u8>)> {
+            let wire = self.0.borrow();
+            let (mut bytes, mut frames) = (wire.from_us.as_slice(), Vec::new());
+            while let [first, form, rest @ ..] = bytes {
+                let (len, rest) = match form {
+                    126 if rest.len() >= 2 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+                    126 => break,
+                    len => (usize::from(*len), rest),
+                };
+                let Some((payload, rest)) = rest.split_at_checked(len) else { break };
+                frames.push((*first, payload.to_vec()));
+                bytes = rest;
+            }
+            frames
+        }
+    }
+
+    /// A socket of an admitted client, and that client's end.
+    fn pair() -> (Socket<Wire>, Wire) {
+        let wire = Wire::default();
+        let mut socket = run(Socket::new(wire.clone(), Vec::new()));
+        socket.admit();
+        (socket, wire)
+    }
+
+    /// A frame masked with zeros.
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let head = match payload.len() {
+            len @ ..126 => vec![first, 0x80 | len as u8],
+            len @ ..65_536 => [&[first, 0xfe][..], &(len as u16).to_be_bytes()].concat(),
+            len => [&[first, 0xff][..], &(len as u64).to_be_bytes()].concat(),
+        };
+        [&head, &[0; 4][..], payload].concat()
+    }
+
+    /// The next message if it is there, read as a connection does, which sends on meanwhile.
+    fn next(socket: &mut Socket<Wire>) -> Option<Message> {
+        let mut context = Context::from_waker(Waker::noop());
+        // a turn of reads is over now and then
+        for _ in 0..100 {
+            let _ = socket.poll_sent(&mut context).map(|sent| sent.unwrap());
+            if let Poll::Ready(message) = socket.poll_read(&mut context) {
+                return Some(message.unwrap());
+            }
+        }
+        None
+    }
+
+    fn is_sent(socket: &mut Socket<Wire>) -> bool {
+        socket.poll_sent(&mut Context::from_waker(Waker::noop())).map(|sent| sent.unwrap()).is_ready()
+    }
+
+    #[test]
+    fn pongs_pings_and_text_frames_are_never_mixed_however_little_is_taken_at_a_time() {
+        const COUNT: usize = 60;
+        let payload = |number: usize, len: usize| format!("{number:0len$}").into_bytes();
+        for room in [1, 2, 3, 7, 50, 126, 127, 128, 129, 300, 831, 5000] {
+            let (mut socket, wire) = pair();
+            let (mut pings, mut texts, mut turns) = (0, 0, 0);
+            while pings < COUNT || !is_sent(&mut socket) {
+                // ever again a ping comes while a part of something is out
+                if turns % 3 == 0 {
+                    wire.make_room(room);
+                }
+                if turns < COUNT {
+                    wire.say(&masked(0x89, &payload(turns, 125)));
+                }
+                if let Some(message) = next(&mut socket) {
+                    assert_eq!(message, Message::Ping(payload(pings, 125).into()));
+                    pings += 1;
+                    if pings % 2 == 0 {
+                        socket.send(payload(texts, 700).into());
+                        texts += 1;
+                    }
+                }
+                turns += 1;
+                assert!(turns < 1_000_000, "stuck with {room}");
+            }
+            let (pongs, sent): (Vec<_>, Vec<_>) = wire.heard().into_iter().partition(|(first, _)| *first == 0x8a);
+            let wanted = |first: u8, count, len| (0..count).map(|at| (first, payload(at, len))).collect::<Vec<_>>();
+            assert_eq!(pongs, wanted(0x8a, COUNT, 125), "room for {room}");
+            assert_eq!(sent, wanted(0x81, texts, 700), "room for {room}");
+        }
+    }
+
+    #[test]
+    fn pings_that_are_not_answered_yet_are_bounded() {
+        let (mut socket, wire) = pair();
+        wire.say(&masked(0x89, b"ping").repeat(1000));
+        let read = std::iter::from_fn(|| next(&mut socket)).count();
+        assert_eq!(read, limits::PINGS_WAITING as usize);
+        wire.make_room(usize::MAX);
+        assert_eq!(std::iter::from_fn(|| next(&mut socket)).count(), 1000 - read);
+        assert!(is_sent(&mut socket));
+        assert_eq!(wire.heard(), vec![(0x8a, b"ping".to_vec()); 1000]);
+    }
+
+    #[test]
+    fn a_frame_that_had_to_wait_counts_as_a_sign_of_life_when_some_of_it_is_taken() {
+        let (mut socket, wire) = pair();
+        wire.make_room(10);
+        socket.send(Frame::from(vec![b'x'; 100]));
+        assert!(!is_sent(&mut socket) && !socket.moved(), "what is taken at once says nothing");
+        assert!(!is_sent(&mut socket) && !socket.moved());
+        wire.make_room(10);
+        assert!(!is_sent(&mut socket) && socket.moved());
+        assert!(!socket.moved(), "since it was asked last");
+        wire.say(b"\x81");
+        assert!(next(&mut socket).is_none() && socket.moved(), "a byte came");
+    }
+
+    #[test]
+    fn nothing_is_lost_when_a_socket_shrinks_between_messages() {
+        let (mut socket, wire) = pair();
+        wire.make_room(usize::MAX);
+        let large = "x".repeat(4 * limits::BUFFER_KEPT);
+        let (start, end) = large.as_bytes().split_at(limits::BUFFER_KEPT + 1);
+        let round = [
+            masked(0x81, large.as_bytes()),
+            masked(0x81, b"behind"),
+            masked(0x89, b"?"),
+            masked(0x01, start),
+            masked(0x89, b"!"),
+            masked(0x80, end),
+            masked(0x81, b"last"),
+        ];
+        let text = |text: &str| Message::text(text.to_string());
+        let messages = [
+            text(&large),
+            text("behind"),
+            Message::Ping(Frame::from_static(b"?")),
+            Message::Ping(Frame::from_static(b"!")),
+            text(&large),
+            text("last"),
+        ];
+        let sent = round.concat().repeat(20);
+        let mut pieces = sent.chunks(1021);
+        let mut shrunk = 0;
+        for message in messages.iter().cycle().take(20 * messages.len()) {
+            let came = std::iter::from_fn(|| {
+                let came = next(&mut socket);
+                if came.is_none() {
+                    wire.say(pieces.next()?);
+                }
+                Some(came)
+            });
+            assert_eq!(came.flatten().next().as_ref(), Some(message));
+            if socket.can_shrink() {
+                run(socket.shrink());
+                assert!(!socket.can_shrink(), "it has");
+                shrunk += 1;
+            }
+        }
+        assert!(shrunk >= 20, "{shrunk}");
+        assert!(is_sent(&mut socket));
+        assert_eq!(wire.heard().len(), 40, "a pong for each ping");
+    }
+
+    #[test]
+    fn it_does_not_shrink_while_something_is_owed_or_a_message_is_begun() {
+        let (mut socket, wire) = pair();
+        let large = vec![b'x'; limits::BUFFER_KEPT + 1];
+        wire.say(&masked(0x81, &large[1..]));
+        assert!(next(&mut socket).is_some() && !socket.can_shrink(), "that size is kept");
+        wire.say(&masked(0x81, &large));
+        assert!(next(&mut socket).is_some() && socket.can_shrink());
+        socket.send(Frame::from_static(b"x"));
+        assert!(!socket.can_shrink(), "a frame waits");
+        assert!(!is_sent(&mut socket) && !socket.can_shrink(), "a frame is under way");
+        wire.make_room(usize::MAX);
+        assert!(is_sent(&mut socket) && socket.can_shrink());
+        wire.say(&[masked(0x89, b""), masked(0x01, b"a")].concat());
+        assert_eq!(next(&mut socket), Some(Message::Ping(Frame::new())));
+        assert!(!socket.can_shrink(), "a pong is owed");
+        assert!(is_sent(&mut socket) && socket.can_shrink());
+        assert!(next(&mut socket).is_none() && !socket.can_shrink(), "a message is begun");
+        wire.say(&masked(0x80, b"b"));
+        assert_eq!(next(&mut socket), Some(Message::text("ab")));
+        assert!(socket.can_shrink());
+    }
 }
