@@ -29,12 +29,11 @@ pub const JSON_CLASHES: u32 = 64;
 /// Initial size of the read buffer of a WebSocket connection; it grows to the largest frame
 /// received.
 pub const READ_BUFFER: usize = 1024;
+/// Size of the largest message after which a connection keeps its read buffer; after a larger one
+/// the buffer is replaced by a small one.
+pub const BUFFER_KEPT: usize = 16 * 1024;
 /// Number of reads of [`READ_BUFFER`] bytes from one WebSocket before other tasks run.
 pub const READS_PER_TURN: u32 = 16;
-/// Tasks to run before the event loop polls the operating system for events.
-pub const TASKS_PER_TURN: usize = 32;
-/// Maximum number of events returned by one poll of the operating system.
-pub const EVENTS_PER_TURN: usize = 64;
 /// Unsent pongs to one client at which the gateway stops reading from it.
 pub const PINGS_WAITING: u32 = 16;
 

@@ -3,23 +3,25 @@
 //! It only translates: what comes in becomes an event for the owner, what the outbox holds goes out. While the owner decides
 //! about connect, nothing further is read.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, Future};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use futures_lite::future;
-use tungstenite::{Error, Message};
+use async_net::TcpStream;
+use async_tungstenite::tungstenite::{Error, Message};
+use smol::future;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::attempt::Seen;
 use super::evidence;
 use super::files::Fetch;
 use super::gateway::{Away, Event};
 use super::outbox::{Frame, Next, Outbox};
-use super::reactor::sleep;
 use super::routes;
+use super::runtime::{sleep, within};
 use super::shared::Shared;
-use super::socket::{blame, drain, within, Socket, Stream};
+use super::socket::{blame, drain, Socket};
 use crate::gate::ids::{ConnId, Millis, Nonce};
 use crate::gate::limits;
 use crate::gate::net::Via;
@@ -30,37 +32,45 @@ use crate::wire::http::{Answer, Head};
 use crate::wire::json;
 
 /// Serves one accepted stream until it ends.
-pub async fn serve(shared: Rc<Shared>, conn: ConnId, stream: Stream, peer: IpAddr) {
+pub fn serve(shared: Rc<Shared>, conn: ConnId, stream: TcpStream, peer: IpAddr) -> impl Future<Output = ()> {
+    // boxed, like the other rare steps, so that an idle connection does not keep the room that they take
+    let begin = Box::pin(begin(Here { shared, conn }, stream, peer));
+    async {
+        if let Some((talk, begun)) = begin.await {
+            talk.go_on(begun).await;
+        }
+    }
+}
+
+/// Answers a request, or begins a WebSocket: it, with what [`Talk::greet`] gives, or `None` if that took too long.
+async fn begin(here: Here, stream: TcpStream, peer: IpAddr) -> Option<(Box<Talk>, Option<Option<Step>>)> {
     let (mut talk, mut request) = (None, None);
     let begin = async {
-        let here = Here { shared, conn };
         match here.open(stream, peer).await {
             Some(Opened::Socket(stream, read, seen, accept)) => {
-                talk.insert(Talk::new(here, Socket::new(stream, read), seen)).greet(&accept).await
+                let socket = Socket::new(stream, read).await;
+                talk.insert(Box::new(Talk::new(here, socket, seen))).greet(&accept).await
             }
             Some(Opened::Request(stream, answer)) => {
-                request = Some(Box::pin(here.send(stream, answer)));
+                request = Some(here.send(stream, answer));
                 None
             }
             None => Some(Step::Gone),
         }
     };
-    // boxed, so that an idle connection does not keep the room that its beginning took
-    let begun = within(limits::HANDSHAKE_MS, Box::pin(begin)).await;
+    let begun = within(limits::HANDSHAKE_MS, begin).await;
     if let Some(answering) = request {
         answering.await;
     }
-    if let Some(talk) = &mut talk {
-        talk.go_on(begun).await;
-    }
+    talk.map(|talk| (talk, begun))
 }
 
 /// What a connection turned out to be.
 enum Opened {
     /// A WebSocket, with what came behind the request, and the answer that opens it.
-    Socket(Stream, Vec<u8>, Seen, Vec<u8>),
+    Socket(TcpStream, Vec<u8>, Seen, Vec<u8>),
     /// A request, with its answer.
-    Request(Stream, Result<Vec<u8>, Fetch>),
+    Request(TcpStream, Result<Vec<u8>, Fetch>),
 }
 
 /// A connection's place in the gateway; when it is dropped the gateway forgets the connection, however it ended.
@@ -78,22 +88,22 @@ impl Drop for Here {
 
 impl Here {
     /// Reads the request, and opens the WebSocket that it may ask for.
-    async fn open(&self, stream: Stream, peer: IpAddr) -> Option<Opened> {
-        let mut bytes = Vec::with_capacity(1024);
+    async fn open(&self, mut stream: TcpStream, peer: IpAddr) -> Option<Opened> {
+        let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
+        let mut part = [0; limits::READ_BUFFER];
         let (accept, len, seen) = loop {
-            if stream.read_some(&mut bytes).await? == 0 {
-                return None;
-            }
+            let count = stream.read(&mut part).await.ok().filter(|count| *count > 0)?;
+            bytes.extend_from_slice(&part[..count]);
             let head = match Head::parse(&bytes) {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
                 Err(bad) => {
                     log::debug!("conn={} peer={peer} sent a request that is refused: {bad}", self.conn);
-                    finish(&stream, &Answer::refusal(bad)).await;
+                    finish(&mut stream, &Answer::refusal(bad)).await;
                     return None;
                 }
             };
-            let reached = stream.0.io.local_addr().ok().map(|address| address.ip());
+            let reached = stream.local_addr().ok().map(|address| address.ip());
             let seen = evidence::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
                 let answer = routes::answer(&head, &seen, &self.shared);
@@ -102,7 +112,7 @@ impl Here {
             match head.accept_websocket() {
                 Ok(accept) => break (accept, head.len, seen),
                 Err(bad) => {
-                    finish(&stream, &Answer::refusal(bad)).await;
+                    finish(&mut stream, &Answer::refusal(bad)).await;
                     return None;
                 }
             }
@@ -115,17 +125,17 @@ impl Here {
 
     /// Sends an answer, piece by piece if it is a file, and ends the connection. Each piece has the time that a handshake has: a
     /// slow network needs longer for a large file.
-    async fn send(self, stream: Stream, answer: Result<Vec<u8>, Fetch>) -> Option<()> {
+    async fn send(self, mut stream: TcpStream, answer: Result<Vec<u8>, Fetch>) -> Option<()> {
         let mut rest = answer;
         while let Err(fetch) = rest {
             let piece = async {
                 let Some((fetch, piece)) = self.shared.read(fetch).await else { return Some(Ok(Vec::new())) };
-                stream.write_all(&piece).await?;
+                stream.write_all(&piece).await.ok()?;
                 Some(Err(fetch))
             };
             rest = within(limits::HANDSHAKE_MS, piece).await.flatten()?;
         }
-        within(limits::HANDSHAKE_MS, finish(&stream, &rest.unwrap_or_default())).await
+        within(limits::HANDSHAKE_MS, finish(&mut stream, &rest.unwrap_or_default())).await
     }
 }
 
@@ -144,6 +154,8 @@ enum Stage {
 enum Step {
     Message(Frame),
     Admitted,
+    /// The socket can give memory back.
+    Shrink,
     Failed(Error),
     Closing(u16, String),
     Gone,
@@ -164,7 +176,7 @@ impl Talk {
     }
 
     /// After the beginning, which ended the connection, let the client in (`Some(None)`), or took too long (`None`).
-    async fn go_on(&mut self, begun: Option<Option<Step>>) {
+    async fn go_on(mut self: Box<Self>, begun: Option<Option<Step>>) {
         let last = match begun {
             Some(Some(end)) => end,
             Some(None) => self.converse().await,
@@ -179,15 +191,15 @@ impl Talk {
                 if self.outbox.is_aborted() {
                     log::warn!("conn={} peer={} is closed: {reason}", self.here.conn, self.seen.peer);
                 }
-                self.socket.end(code, &reason, false).await;
+                Box::pin(self.socket.end(code, &reason, false)).await;
             }
             Step::Failed(error) => {
                 if let Some((code, reason)) = blame(&error) {
                     log::debug!("conn={} peer={}: {error}", self.here.conn, self.seen.peer);
-                    self.socket.end(code, reason, true).await;
+                    Box::pin(self.socket.end(code, reason, true)).await;
                 }
             }
-            Step::Message(_) | Step::Admitted | Step::Gone => {}
+            Step::Message(_) | Step::Admitted | Step::Shrink | Step::Gone => {}
         }
     }
 
@@ -207,13 +219,12 @@ impl Talk {
     async fn greet(&mut self, accept: &[u8]) -> Option<Step> {
         self.here.shared.happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
         let challenge = self.challenge();
-        if let Err(error) = self.socket.open(accept, &challenge) {
-            return Some(Step::Failed(error));
-        }
+        self.socket.open(accept, &challenge);
         loop {
             match self.step().await {
                 Step::Message(frame) => self.connect(&frame).await,
                 Step::Admitted => return None,
+                Step::Shrink => {}
                 end => return Some(end),
             }
         }
@@ -225,6 +236,7 @@ impl Talk {
             match self.step().await {
                 Step::Message(frame) => self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame }),
                 Step::Admitted => {}
+                Step::Shrink => Box::pin(self.socket.shrink()).await,
                 end => return end,
             }
             // who gets something because of it is sent that first, and no client keeps the others from their turn
@@ -290,9 +302,13 @@ impl Talk {
                     break;
                 }
             }
-            let sent = match self.outbox.poll_next(context) {
+            match self.outbox.poll_next(context) {
                 Poll::Ready(Next::Frame(frame)) => self.socket.send(frame),
-                Poll::Ready(Next::Ping) => self.socket.ping(),
+                Poll::Ready(Next::Ping) => {
+                    if let Err(error) = self.socket.ping() {
+                        return Poll::Ready(Step::Failed(error));
+                    }
+                }
                 Poll::Ready(Next::Close(code, reason)) => return Poll::Ready(Step::Closing(code, reason)),
                 Poll::Ready(Next::Admitted) => {
                     self.socket.admit();
@@ -300,10 +316,8 @@ impl Talk {
                     self.here.shared.lobby.leave(self.here.conn);
                     return Poll::Ready(Step::Admitted);
                 }
+                Poll::Pending if self.socket.can_shrink() => return Poll::Ready(Step::Shrink),
                 Poll::Pending => break,
-            };
-            if let Err(error) = sent {
-                return Poll::Ready(Step::Failed(error));
             }
         }
         match self.stage {
@@ -345,8 +359,8 @@ impl Talk {
 }
 
 /// Sends an answer as a whole and lets the client read it before the connection is closed.
-async fn finish(stream: &Stream, answer: &[u8]) {
-    if stream.write_all(answer).await.is_some() {
+async fn finish(stream: &mut TcpStream, answer: &[u8]) {
+    if stream.write_all(answer).await.is_ok() {
         within(limits::CLOSE_GRACE_MS, drain(stream)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The files of `gateway.controlUi.root`: one request, one file below that directory, in pieces that a [`super::offload::Worker`]
-//! reads.
+//! The files of `gateway.controlUi.root`: one request, one file below that directory, in pieces that are
+//! read on another thread ([`super::runtime::Offload`]).
 //!
 //! Nothing in a path is decoded, and only plain names are looked for, so there is no other way to write `..`, a drive or a
 //! device. No symbolic link below the directory is followed; the directory itself may be one. Only regular files are read, and

@@ -4,12 +4,12 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 
-use futures_lite::future::yield_now;
+use async_net::TcpStream;
+use smol::future::yield_now;
 
 use super::connection;
-use super::reactor::{sleep, spawn, Source};
+use super::runtime::{sleep, spawn};
 use super::shared::Shared;
-use super::socket::Stream;
 use crate::config::Bind;
 use crate::gate::limits;
 use crate::gate::net;
@@ -141,21 +141,19 @@ fn source_address(towards: [u8; 4]) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-/// Accepts on every listener, each connection a task of its own, until the tasks are dropped.
+/// Accepts on every listener, each in a task of its own, and serves each connection in another one, for as long as the loop runs.
 pub fn accept_all(shared: &Rc<Shared>, sockets: Vec<TcpListener>) -> io::Result<()> {
     for socket in sockets {
-        socket.set_nonblocking(true)?;
-        let listener = Source::new(mio::net::TcpListener::from_std(socket))?;
-        spawn(accept(shared.clone(), listener))?.detach();
+        let listener = async_net::TcpListener::try_from(socket)?;
+        spawn(accept(shared.clone(), listener)).detach();
     }
     Ok(())
 }
 
-async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
+async fn accept(shared: Rc<Shared>, listener: async_net::TcpListener) {
     let (mut told, mut failed) = (None, 0);
     loop {
-        let accepted = listener.reading(|listener| listener.accept()).await;
-        match accepted.and_then(|(stream, peer)| Ok((Stream::new(stream)?, peer))) {
+        match listener.accept().await {
             Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
             // gone before it was accepted, as Windows and other Unixes say it
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted) => {}
@@ -174,13 +172,11 @@ async fn accept(shared: Rc<Shared>, listener: Source<mio::net::TcpListener>) {
     }
 }
 
-fn enter(shared: &Rc<Shared>, stream: Stream, address: IpAddr) {
-    let _ = stream.0.io.set_nodelay(true);
+fn enter(shared: &Rc<Shared>, stream: TcpStream, address: IpAddr) {
+    let _ = stream.set_nodelay(true);
     let conn = shared.next_conn();
     shared.lobby.enter(conn, address);
-    if let Ok(task) = spawn(connection::serve(shared.clone(), conn, stream, address)) {
-        shared.lobby.hold(conn, task);
-    }
+    shared.lobby.hold(conn, spawn(connection::serve(shared.clone(), conn, stream, address)));
 }
 
 #[cfg(test)]

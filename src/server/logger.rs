@@ -10,9 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Metadata, Record};
 
-use super::flag::lock;
 use super::log_file::LogFile;
 use super::ports::{Entropy, SystemEntropy};
+use super::runtime::lock;
 use crate::gate::limits;
 use crate::rpc::Log;
 

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use tungstenite::Bytes;
+use async_tungstenite::tungstenite::Bytes;
 
 use crate::gate::limits;
 use crate::gate::refusal::Close;

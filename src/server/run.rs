@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_lite::FutureExt;
+use smol::channel::{bounded, Receiver, Sender};
+use smol::Task;
 
 use super::commits::Job;
 use super::config_file::ConfigFile;
@@ -13,9 +14,8 @@ use super::gateway::{Event, Gateway};
 use super::here::{shared_secret, Here};
 use super::listen::{self, Listeners};
 use super::machine::{command, machine_name};
-use super::offload::Worker;
 use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
-use super::reactor::{block_on, sleep, spawn};
+use super::runtime::{self, sleep, spawn, start_thread, within};
 use super::shared::Shared;
 use super::stop::Stop;
 use super::{logger, notify};
@@ -100,7 +100,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let file = ConfigFile(beginning.here);
     gateway.applied = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let shared = Shared::new(gateway, Box::new(clock));
-    let served = block_on(serve(shared, listeners, address_file, (opened.file, file), stop)).and_then(|served| served);
+    let served = runtime::run(serve(shared, listeners, address_file, (opened.file, file), stop));
     served.map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     log::info!("stopped");
     Ok(())
@@ -229,8 +229,8 @@ async fn serve(
     files: Files,
     stop: Stop,
 ) -> std::io::Result<()> {
-    let disk = spawn(commit_all(shared.clone(), files))?;
-    let ticks = spawn(tick(shared.clone()))?;
+    let disk = commit_all(shared.clone(), files)?;
+    let ticks = spawn(tick(shared.clone()));
     listen::accept_all(&shared, listeners.sockets)?;
     notify::notify("READY=1");
     let signal = stop.asked().await?;
@@ -249,26 +249,34 @@ async fn serve(
 /// The files that are written while the gateway runs.
 type Files = (PairingFile<StdDisk>, ConfigFile);
 
-/// Does one job after the other on a thread of its own; ends when no more can come.
-async fn commit_all(shared: Rc<Shared>, mut files: Files) {
-    let Ok(worker) = Worker::start("gatelet-disk") else {
-        log::error!("cannot start the thread that writes the pairing table");
-        return;
-    };
-    loop {
-        let more = shared.jobs().await;
-        while let Some(job) = shared.ask(Gateway::next_job) {
-            let work = move || {
-                let mut job = job;
-                let error = commit(&mut files.0, &job).err().map(|error| error.to_string());
-                job.file.iter_mut().for_each(|work| files.1.run(work));
-                (error, job, files)
-            };
-            let Some((error, job, back)) = worker.run(work).await else { return };
-            files = back;
-            shared.happen(Event::Committed { job, error });
+/// Starts the thread that writes the files, and the task that hands it one job after the other. The task ends when no more can come
+/// and the thread has let go of the files.
+fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
+    let (jobs, waiting) = bounded(1);
+    let (done, results) = bounded(1);
+    start_thread("gatelet-disk", move || write_all(files, &waiting, &done))?;
+    Ok(spawn(async move {
+        let mut more = true;
+        while more {
+            more = shared.jobs().await;
+            while let Some(job) = shared.ask(Gateway::next_job) {
+                let _ = jobs.send(job).await;
+                let Ok((job, error)) = results.recv().await else { return };
+                shared.happen(Event::Committed { job, error });
+            }
         }
-        if !more {
+        drop(jobs);
+        let _ = results.recv().await;
+    }))
+}
+
+/// Writes one job after the other until no more can come. A thread of its own and not one of smol's: it is there before the first
+/// change, also when the system has no thread left later.
+fn write_all((mut table, config): Files, jobs: &Receiver<Job>, done: &Sender<(Job, Option<String>)>) {
+    while let Ok(mut job) = jobs.recv_blocking() {
+        let error = commit(&mut table, &job).err().map(|error| error.to_string());
+        job.file.iter_mut().for_each(|work| config.run(work));
+        if done.send_blocking((job, error)).is_err() {
             return;
         }
     }
@@ -298,5 +306,5 @@ async fn wait_until_quiet(shared: &Rc<Shared>) {
             sleep(5).await;
         }
     };
-    quiet.or(sleep(limits::CLOSE_GRACE_MS + 250)).await;
+    within(limits::CLOSE_GRACE_MS + 250, quiet).await;
 }

@@ -8,14 +8,14 @@ use std::ffi::OsString;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use smol::channel::{bounded, Receiver, Sender};
 use windows_service::service::{
     ServiceControl, ServiceControlAccept, ServiceExitCode, ServiceState, ServiceStatus, ServiceType,
 };
 use windows_service::service_control_handler::{register, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::{define_windows_service, service_dispatcher, Error};
 
-use super::flag::{lock, Flag};
-use super::{logger, run, StartError};
+use super::{lock, logger, run, StartError};
 use crate::config::Loaded;
 use crate::gate::limits;
 
@@ -44,9 +44,9 @@ pub fn ready() {
     report(ServiceState::Running, ServiceExitCode::NO_ERROR);
 }
 
-/// Raised when the manager wants the gateway to stop; `None` if this is no service.
-pub fn stop_asked() -> Option<Flag> {
-    SERVICE.get().map(|service| service.stop_asked.clone())
+/// Gets something when the manager wants the gateway to stop; `None` if this is no service.
+pub fn stop_asked() -> Option<Receiver<()>> {
+    SERVICE.get().map(|service| service.stop_asked.1.clone())
 }
 
 /// ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
@@ -59,7 +59,8 @@ static SERVICE: OnceLock<Service> = OnceLock::new();
 
 struct Service {
     status: ServiceStatusHandle,
-    stop_asked: Flag,
+    /// A channel of one place.
+    stop_asked: (Sender<()>, Receiver<()>),
 }
 
 define_windows_service!(service_main, serve);
@@ -68,7 +69,7 @@ define_windows_service!(service_main, serve);
 fn serve(_arguments: Vec<OsString>) {
     let Some((loaded, explain)) = lock(&START).take() else { return };
     let Ok(status) = register("gatelet", control) else { return };
-    if SERVICE.set(Service { status, stop_asked: Flag::default() }).is_err() {
+    if SERVICE.set(Service { status, stop_asked: bounded(1) }).is_err() {
         return;
     }
     report(ServiceState::StartPending, ServiceExitCode::NO_ERROR);
@@ -95,7 +96,7 @@ fn control(control: ServiceControl) -> ServiceControlHandlerResult {
         ServiceControl::Stop | ServiceControl::Shutdown => {
             report(ServiceState::StopPending, ServiceExitCode::NO_ERROR);
             if let Some(service) = SERVICE.get() {
-                service.stop_asked.raise();
+                let _ = service.stop_asked.0.try_send(());
             }
             ServiceControlHandlerResult::NoError
         }

@@ -4,16 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use async_task::Task;
-use futures_lite::FutureExt;
+use smol::channel::{bounded, Receiver, Sender};
+use smol::future::FutureExt;
+use smol::Task;
 
 use super::evidence::SignatureCheck;
 use super::files::Fetch;
-use super::flag::Flag;
 use super::gateway::{Event, Gateway};
-use super::offload::Worker;
 use super::ports::Clock;
-use super::reactor::sleep;
+use super::runtime::{sleep, Offload};
 use super::setup::Setup;
 use crate::gate::facts::Proof;
 use crate::gate::ids::{ConnId, Millis, Now};
@@ -25,14 +24,13 @@ pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
     /// There is something for the disk to do, or nothing comes any more.
-    jobs: Flag,
-    ended: Cell<bool>,
+    jobs: Signal,
     /// Something falls due before the time for which the clock's task was set.
-    alarm: Flag,
+    alarm: Signal,
     alarm_at: Cell<Millis>,
     pub lobby: Lobby,
-    verifier: Lazy,
-    reader: Lazy,
+    verifier: Offload,
+    reader: Offload,
     next_conn: Cell<u64>,
     warned: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
 }
@@ -43,13 +41,12 @@ impl Shared {
         Rc::new(Shared {
             gateway: RefCell::new(gateway),
             clock,
-            jobs: Flag::default(),
-            ended: Cell::new(false),
-            alarm: Flag::default(),
+            jobs: Signal::new(),
+            alarm: Signal::new(),
             alarm_at: Cell::new(Millis(0)),
             lobby: Lobby::default(),
-            verifier: Lazy::default(),
-            reader: Lazy::default(),
+            verifier: Offload::default(),
+            reader: Offload::default(),
             next_conn: Cell::new(1),
             warned: RefCell::new(heapless::Vec::new()),
         })
@@ -65,10 +62,10 @@ impl Shared {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
         if gateway.has_jobs() {
-            self.jobs.raise();
+            self.jobs.send();
         }
         if gateway.next_deadline() < self.alarm_at.get() {
-            self.alarm.raise();
+            self.alarm.send();
         }
     }
 
@@ -94,14 +91,12 @@ impl Shared {
 
     /// Waits until [`Gateway::next_job`] may have something; `false` if it is the last time.
     pub async fn jobs(&self) -> bool {
-        self.jobs.wait().await;
-        !self.ended.get()
+        self.jobs.wait().await
     }
 
     /// No more jobs come after those that are waiting.
     pub fn end_jobs(&self) {
-        self.ended.set(true);
-        self.jobs.raise();
+        self.jobs.end();
     }
 
     /// Asks the owner something.
@@ -125,15 +120,14 @@ impl Shared {
         if self.lobby.len() <= FEW {
             return check.run();
         }
-        let Some(verifier) = started(&self.verifier, "gatelet-verify") else { return check.run() };
         let theirs = check.clone();
-        verifier.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
+        self.verifier.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
     }
 
     /// The next bytes of a file, read on a thread of its own: a slow disk stalls no more than the files. None at the end.
     pub async fn read(&self, mut fetch: Fetch) -> Option<(Fetch, Vec<u8>)> {
-        let reader = started(&self.reader, "gatelet-files")?;
-        let (fetch, piece) = reader.run(move || (fetch.next(), fetch)).await.map(|(piece, fetch)| (fetch, piece))?;
+        let (fetch, piece) =
+            self.reader.run(move || (fetch.next(), fetch)).await.map(|(piece, fetch)| (fetch, piece))?;
         (!piece.is_empty()).then_some((fetch, piece))
     }
 
@@ -152,15 +146,29 @@ impl Shared {
     }
 }
 
-/// A thread that starts when it is first needed.
-type Lazy = RefCell<Option<Rc<Worker>>>;
+/// Says from anywhere on the thread that a task has something to do. A channel of one place: sent before the task waits, it is
+/// not lost, and sent twice, it counts once.
+struct Signal(Sender<()>, Receiver<()>);
 
-fn started(lazy: &Lazy, name: &str) -> Option<Rc<Worker>> {
-    let mut worker = lazy.borrow_mut();
-    if worker.is_none() {
-        *worker = Worker::start(name).ok().map(Rc::new);
+impl Signal {
+    fn new() -> Signal {
+        let (sender, receiver) = bounded(1);
+        Signal(sender, receiver)
     }
-    worker.clone()
+
+    fn send(&self) {
+        let _ = self.0.try_send(());
+    }
+
+    /// No more is sent.
+    fn end(&self) {
+        self.0.close();
+    }
+
+    /// Waits until it was sent; `false` at the end.
+    async fn wait(&self) -> bool {
+        self.1.recv().await.is_ok()
+    }
 }
 
 /// Connections in the lobby up to which a signature is checked on the spot.

@@ -1,199 +1,62 @@
-//! One WebSocket over one TCP stream: tungstenite's protocol, driven by readiness.
-//!
-//! The adapter crate would be in the way here: the frame limit must rise when a client is admitted, and one small future a
-//! connection keeps an idle client cheap. Nothing is decided here.
-//!
-//! Frames of ours go past tungstenite's buffer, which would copy them, and would stay as large as the largest of them for as long
-//! as the connection lives. While one is under way, tungstenite is told that the stream takes nothing.
+//! One WebSocket over one TCP stream: async-tungstenite over a [`FrameStream`]. Nothing is decided here.
 
-use std::cell::Cell;
-use std::future::{poll_fn, Future};
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{ready, Context, Poll};
 
-use futures_lite::future::{self, FutureExt};
-use mio::net::TcpStream;
-use tungstenite::error::CapacityError;
-use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+use async_net::TcpStream;
+use async_tungstenite::tungstenite::error::CapacityError;
+use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use async_tungstenite::tungstenite::{Error, Message};
+use async_tungstenite::WebSocketStream;
+use futures_sink::Sink;
+use smol::future::yield_now;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::stream::Stream;
 
+use super::frame_stream::{FrameStream, Transport};
 use super::outbox::Frame;
-use super::reactor::{sleep, Source};
+use super::runtime::within;
 use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::gate::text::cut;
 
-/// A TCP stream that never blocks.
-#[derive(Clone)]
-pub struct Stream(pub Rc<Source<TcpStream>>);
-
-impl Stream {
-    /// A stream that does not block. Only inside [`super::reactor::block_on`].
-    pub fn new(stream: TcpStream) -> io::Result<Stream> {
-        Ok(Stream(Rc::new(Source::new(stream)?)))
-    }
-
-    /// Adds to `bytes` what came, up to 1 KiB, and says how much that was: 0 at the end. None if the connection is broken.
-    pub async fn read_some(&self, bytes: &mut Vec<u8>) -> Option<usize> {
-        let mut part = [0; 1024];
-        let count = self.0.reading(|_| self.clone().read(&mut part)).await.ok()?;
-        bytes.extend_from_slice(&part[..count]);
-        Some(count)
-    }
-
-    /// Sends all of it. None if the connection is broken.
-    pub async fn write_all(&self, mut bytes: &[u8]) -> Option<()> {
-        while !bytes.is_empty() {
-            let count = self.0.writing(|_| self.clone().write(bytes)).await.ok().filter(|count| *count > 0)?;
-            bytes = &bytes[count..];
-        }
-        Some(())
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        uninterrupted(|| (&self.0.io).read(bytes))
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        uninterrupted(|| (&self.0.io).write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Tries again for as long as a signal gets in the way.
-fn uninterrupted(mut work: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match work() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
-}
-
-/// The stream as tungstenite has it.
-struct Shared {
-    stream: Stream,
-    state: Rc<State>,
-}
-
-/// What tungstenite is to be kept from.
-struct State {
-    /// A frame is under way of which it knows nothing.
-    busy: Cell<bool>,
-    /// Reads that are left in this turn.
-    reads: Cell<u32>,
-    /// Bytes came, or of a frame that had to wait some were taken, since this was asked last.
-    moved: Cell<bool>,
-}
-
-impl Read for Shared {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let Some(left) = self.state.reads.get().checked_sub(1) else { return Err(io::ErrorKind::WouldBlock.into()) };
-        self.state.reads.set(left);
-        let count = self.stream.read(bytes)?;
-        self.state.moved.set(true);
-        Ok(count)
-    }
-}
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.state.busy.get() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A WebSocket of ours.
-pub struct Socket {
-    stream: Stream,
-    protocol: WebSocket<Shared>,
-    /// The frame under way, its header, and how much of the two is sent; what is in front of the header counts as sent.
-    frame: Frame,
-    head: [u8; HEAD],
-    sent: usize,
-    state: Rc<State>,
-    /// Pings that came in since everything was sent.
-    pings: u32,
+pub struct Socket<T = TcpStream> {
+    protocol: WebSocketStream<FrameStream<T>>,
+    /// Text frames that wait for the one under way.
+    queue: VecDeque<Frame>,
+    /// The protocol may have a pong, a ping or a close that is not written.
     unsent: bool,
+    /// Pings that came since everything was sent.
+    pings: u32,
+    /// A message of more than [`limits::BUFFER_KEPT`] bytes came, and the protocol's buffer still has its size.
+    is_large: bool,
 }
 
-impl Socket {
-    /// A socket on which the upgrade was answered; `read` is what had already come in behind the request head.
-    pub fn new(stream: Stream, read: Vec<u8>) -> Socket {
-        let reads = Cell::new(limits::READS_PER_TURN);
-        let state = Rc::new(State { busy: Cell::new(false), reads, moved: Cell::new(false) });
-        let shared = Shared { stream: stream.clone(), state: state.clone() };
-        let protocol = WebSocket::from_partially_read(shared, read, Role::Server, Some(config()));
-        Socket { stream, protocol, head: [0; HEAD], frame: Frame::new(), sent: 0, state, pings: 0, unsent: false }
+impl<T: Transport> Socket<T> {
+    /// A socket on which the upgrade is not answered yet ([`Socket::open`]), or by others; `read` is what came behind the request.
+    pub async fn new(stream: T, read: Vec<u8>) -> Socket<T> {
+        let protocol = protocol(FrameStream::new(stream, read)).await;
+        Socket { protocol, queue: VecDeque::new(), unsent: false, pings: 0, is_large: false }
     }
 
     /// Lets frames of an admitted client in.
     pub fn admit(&mut self) {
-        self.protocol.set_config(|config| {
-            config.max_message_size = Some(limits::FRAME_AFTER_HELLO);
-            config.max_frame_size = Some(limits::FRAME_AFTER_HELLO);
-        });
+        self.protocol.get_mut().admit();
+    }
+
+    /// Sends the answer to the request that opened this WebSocket, and the first frame with it; see [`Socket::poll_sent`]. Nothing
+    /// may have been sent before.
+    pub fn open(&mut self, accept: &[u8], frame: &[u8]) {
+        self.protocol.get_mut().begin_with(accept, frame);
     }
 
     /// Hands a text frame over to be sent; see [`Socket::poll_sent`].
-    pub fn send(&mut self, frame: Frame) -> Result<(), Error> {
-        if self.unsent {
-            let text = frame.try_into().map_err(|_| Error::AttackAttempt)?;
-            return self.write(Message::Text(text));
-        }
-        let (head, skipped) = head(frame.len());
-        self.head = head;
-        self.begin(frame, skipped)
-    }
-
-    /// Sends the answer to the request that opened this WebSocket, and the first frame with it.
-    pub fn open(&mut self, accept: &[u8], frame: &[u8]) -> Result<(), Error> {
-        let (head, skipped) = head(frame.len());
-        self.begin([accept, &head[skipped..], frame].concat().into(), HEAD)
-    }
-
-    /// Sends `frame`, and of its head what is behind `skipped`.
-    fn begin(&mut self, frame: Frame, skipped: usize) -> Result<(), Error> {
-        (self.frame, self.sent) = (frame, skipped);
-        self.state.busy.set(true);
-        self.unsent = true;
-        match self.push() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            done => Ok(done?),
-        }
-    }
-
-    /// Sends what it can of the frame under way.
-    fn push(&mut self) -> io::Result<()> {
-        while self.state.busy.get() {
-            let head = self.head.get(self.sent..).unwrap_or_default();
-            let body = self.frame.get(self.sent.saturating_sub(HEAD)..).unwrap_or_default();
-            let slices = [IoSlice::new(head), IoSlice::new(body)];
-            match uninterrupted(|| (&self.stream.0.io).write_vectored(&slices))? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => self.sent += count,
-            }
-            if self.sent == HEAD + self.frame.len() {
-                self.frame = Frame::new();
-                self.state.busy.set(false);
-            }
-        }
-        Ok(())
+    pub fn send(&mut self, frame: Frame) {
+        self.queue.push_back(frame);
     }
 
     /// Hands a ping over to be sent.
@@ -201,97 +64,106 @@ impl Socket {
         self.write(Message::Ping(Frame::new()))
     }
 
-    /// Hands a close frame over to be sent; the reason is cut to [`limits::CLOSE_REASON`] bytes.
-    pub fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
-        let frame = CloseFrame { code: code.into(), reason: cut(reason, limits::CLOSE_REASON).into() };
-        self.write(Message::Close(Some(frame)))
-    }
-
     fn write(&mut self, message: Message) -> Result<(), Error> {
         self.unsent = true;
-        match self.protocol.write(message) {
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            done => done,
-        }
+        Pin::new(&mut self.protocol).start_send(message)
     }
 
-    /// Is everything that was handed over on its way?
+    /// Whether everything that was handed over is on its way.
+    ///
+    /// A text frame begins only when the protocol has written all it has, so that no part of a pong stands in a text frame.
     pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while self.unsent {
-            let sent = self.sent;
-            let pushed = self.push();
-            self.state.moved.set(self.state.moved.get() || self.sent > sent);
-            match pushed.map_err(Error::Io).and_then(|()| self.protocol.flush()) {
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.0.wait_to_write(context);
-                    return Poll::Pending;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(()) => (self.unsent, self.pings) = (false, 0),
+        loop {
+            ready!(self.poll_frame(context))?;
+            if self.unsent {
+                ready!(Pin::new(&mut self.protocol).poll_flush(context))?;
+                (self.unsent, self.pings) = (false, 0);
+            }
+            match self.queue.pop_front() {
+                Some(frame) => self.protocol.get_mut().begin(frame),
+                None => return Poll::Ready(Ok(())),
             }
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// Has the other side sent anything since this was asked last, or taken more of a frame for which it had no room? What goes out
+    /// Whether the text frame under way is out.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.protocol.get_mut().poll_sent(context).map_err(Error::Io)
+    }
+
+    /// Whether the other side has sent anything since this was asked last, or taken more of a frame for which it had no room. What goes out
     /// at once may just lie in the system's buffers.
-    pub fn moved(&self) -> bool {
-        self.state.moved.take()
+    pub fn moved(&mut self) -> bool {
+        self.protocol.get_mut().moved()
     }
 
     /// The next message. Pings are answered on the way; a close is answered and then reported.
     ///
-    /// After [`limits::READS_PER_TURN`] reads the others have their turn: frames that are no messages come without end if the
-    /// other side wants it so, and much of tungstenite's work on them is done before it returns. And while the answers to
-    /// [`limits::PINGS_WAITING`] pings cannot be sent nothing more is read: tungstenite keeps them all. The caller asks
-    /// [`Socket::poll_sent`] too, after each ping, and so comes back when they can.
+    /// While the answers to [`limits::PINGS_WAITING`] pings cannot be sent nothing more is read: the protocol keeps them all. The
+    /// caller asks [`Socket::poll_sent`] too, after each ping, and so comes back when they can.
     pub fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         if self.pings >= limits::PINGS_WAITING {
             return Poll::Pending;
         }
-        match self.protocol.read() {
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                match self.state.reads.replace(limits::READS_PER_TURN) {
-                    0 => context.waker().wake_by_ref(),
-                    _ => self.stream.0.wait_to_read(context),
-                }
-                Poll::Pending
-            }
-            result => {
-                // a pong or a close may now wait to be sent
-                self.unsent = true;
-                self.pings += u32::from(matches!(result, Ok(Message::Ping(_))) && self.protocol.can_write());
-                Poll::Ready(result)
-            }
+        let message = ready!(Pin::new(&mut self.protocol).poll_next(context)).unwrap_or(Err(Error::ConnectionClosed));
+        match &message {
+            Ok(Message::Ping(_)) => (self.unsent, self.pings) = (true, self.pings + 1),
+            Ok(Message::Close(_)) => self.unsent = true,
+            Ok(data) => self.is_large |= data.len() > limits::BUFFER_KEPT,
+            Err(_) => {}
         }
+        Poll::Ready(message)
     }
 
-    /// Says goodbye, gives what is under way and the other side's answer a moment, and lets go.
+    /// Whether [`Socket::shrink`] would give memory back, and can: everything is sent, and no message is begun.
+    pub fn can_shrink(&self) -> bool {
+        let stream = self.protocol.get_ref();
+        let owes = self.unsent || !self.queue.is_empty() || stream.is_sending();
+        self.is_large && !owes && stream.is_between_messages()
+    }
+
+    /// Gives the memory back that a large message took: begins anew with small buffers. Only if [`Socket::can_shrink`]: what the protocol
+    /// has read and not reported, or not written, would be lost.
+    pub async fn shrink(&mut self) {
+        let stream = self.protocol.get_mut().take();
+        self.protocol = protocol(stream).await;
+        self.is_large = false;
+    }
+
+    /// Closes with that code and reason, which is cut to [`limits::CLOSE_REASON`] bytes: gives what waits to be sent, the close frame
+    /// and the other side's answer [`limits::CLOSE_GRACE_MS`] in all, and lets go.
     ///
-    /// Of one that `failed`, having broken the protocol, nothing is understood any more, and no answer is waited for.
+    /// Of a connection that `failed`, having broken the protocol, nothing is understood any more, and no answer is waited for.
     pub async fn end(&mut self, code: u16, reason: &str, failed: bool) {
-        let _ = self.close(code, reason);
+        let frame = CloseFrame { code: code.into(), reason: cut(reason, limits::CLOSE_REASON).into() };
+        let mut close = Some(Message::Close(Some(frame)));
         let farewell = async {
             if failed {
-                poll_fn(|context| self.poll_sent(context)).await.ok()?;
-                return drain(&self.stream).await;
+                poll_fn(|context| self.poll_close(context, &mut close)).await.ok()?;
+                return drain(self.protocol.get_mut().transport()).await;
             }
-            poll_fn(|context| self.poll_farewell(context)).await
+            poll_fn(|context| self.poll_farewell(context, &mut close)).await
         };
-        // boxed, so that an idle connection does not keep the room for its end
-        within(limits::CLOSE_GRACE_MS, Box::pin(farewell)).await;
+        within(limits::CLOSE_GRACE_MS, farewell).await;
     }
 
-    /// Until the other side has answered our close, or is gone.
-    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<Option<()>> {
-        if let Poll::Ready(Err(_)) = self.poll_sent(context) {
-            return Poll::Ready(None);
+    /// Whether everything is sent, and the close frame behind it.
+    fn poll_close(&mut self, context: &mut Context<'_>, close: &mut Option<Message>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_sent(context))?;
+        if let Some(close) = close.take() {
+            self.write(close)?;
         }
+        self.poll_sent(context)
+    }
+
+    /// Until the other side has answered our close, or is gone. What it sends before that is dropped.
+    fn poll_farewell(&mut self, context: &mut Context<'_>, close: &mut Option<Message>) -> Poll<Option<()>> {
         loop {
-            match self.poll_read(context) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
+            if let Poll::Ready(Err(_)) = self.poll_close(context, close) {
+                return Poll::Ready(None);
+            }
+            if ready!(self.poll_read(context)).is_err() {
+                return Poll::Ready(None);
             }
         }
     }
@@ -299,28 +171,20 @@ impl Socket {
 
 /// Says that nothing more comes, and drops what does, until the other side is done: bytes that nobody read would make the
 /// system reset the connection, and what was said last would be lost with it.
-pub async fn drain(stream: &Stream) -> Option<()> {
-    stream.0.io.shutdown(Shutdown::Write).ok()?;
+pub async fn drain(stream: &mut impl Transport) -> Option<()> {
+    stream.close().await.ok()?;
     let mut part = [0; limits::READ_BUFFER];
-    while stream.0.reading(|_| stream.clone().read(&mut part)).await.ok()? > 0 {
-        // who sends without end keeps nobody from their turn
-        future::yield_now().await;
+    while stream.read(&mut part).await.ok()? > 0 {
+        // a peer that sends without end keeps no other connection from its turn
+        yield_now().await;
     }
     None
 }
 
-/// The future's result, if it comes in time.
-pub async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Option<T> {
-    let late = async {
-        sleep(ms).await;
-        None
-    };
-    async { Some(work.await) }.or(late).await
-}
-
-/// With which words a connection ends that broke the protocol; `None` if it is simply gone.
+/// The code and reason with which a connection ends that broke the protocol; `None` if it is simply gone.
 pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
     match error {
+        Error::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Some(Close::TooLarge.words()),
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge.words()),
         Error::Utf8(_) => Some(Close::NotUtf8.words()),
         Error::Protocol(_) => Some((1002, "protocol error")),
@@ -328,31 +192,268 @@ pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
     }
 }
 
-/// The longest header of a frame that is not masked.
-const HEAD: usize = 10;
-
-/// The head of a text frame of that many bytes, and how many bytes in front of it are not used. The largest frame has less than
-/// 4 GiB, and the longest form of a length is eight bytes.
-fn head(len: usize) -> ([u8; HEAD], usize) {
-    let mut head = [0; HEAD];
-    head[2..].copy_from_slice(&(len as u64).to_be_bytes());
-    let (form, skipped) = match len {
-        0..126 => (head[9], 8),
-        126..0x1_0000 => (126, 6),
-        _ => (127, 0),
-    };
-    (head[skipped], head[skipped + 1]) = (TEXT, form);
-    (head, skipped)
-}
-
-/// The first byte of a text frame that is whole.
-const TEXT: u8 = 0x81;
-
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
+/// The protocol with empty buffers. The limit of an admitted client is its own from the start; [`FrameStream`] has the limit before that.
+async fn protocol<T: Transport>(stream: FrameStream<T>) -> WebSocketStream<FrameStream<T>> {
+    let config = WebSocketConfig::default()
         .read_buffer_size(limits::READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(usize::MAX)
-        .max_message_size(Some(limits::FRAME_BEFORE_HELLO))
-        .max_frame_size(Some(limits::FRAME_BEFORE_HELLO))
+        .max_message_size(Some(limits::FRAME_AFTER_HELLO))
+        .max_frame_size(Some(limits::FRAME_AFTER_HELLO));
+    WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    use smol::io::{AsyncRead, AsyncWrite};
+
+    use super::super::runtime::run;
+    use super::*;
+
+    /// The client's side of a stream, which takes and gives as many bytes as a test says.
+    #[derive(Clone, Default)]
+    struct Wire(Rc<RefCell<Bytes>>);
+
+    #[derive(Default)]
+    struct Bytes {
+        to_us: VecDeque<u8>,
+        from_us: Vec<u8>,
+        /// Bytes that can be written until there is room again.
+        room: usize,
+        /// If it is not 0, there is always room for that many bytes, but every second write is refused.
+        each: usize,
+        refuses: bool,
+    }
+
+    impl AsyncRead for Wire {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+            let mut wire = self.0.borrow_mut();
+            let count = wire.to_us.len().min(bytes.len());
+            for (to, from) in bytes.iter_mut().zip(wire.to_us.drain(..count)) {
+                *to = from;
+            }
+            if count == 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(count))
+        }
+    }
+
+    impl AsyncWrite for Wire {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let mut wire = self.0.borrow_mut();
+            wire.refuses = !wire.refuses;
+            if wire.each > 0 {
+                wire.room = if wire.refuses { 0 } else { wire.each };
+            }
+            let count = wire.room.min(bytes.len());
+            wire.room -= count;
+            wire.from_us.extend_from_slice(&bytes[..count]);
+            if count == 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Wire {
+        fn say(&self, bytes: &[u8]) {
+            self.0.borrow_mut().to_us.extend(bytes);
+        }
+
+        fn make_room(&self, room: usize) {
+            self.0.borrow_mut().room = room;
+        }
+
+        /// The whole frames that were sent: first byte and payload.
+        fn heard(&self) -> Vec<(u8, Vec<u8>)> {
+            let wire = self.0.borrow();
+            let (mut bytes, mut frames) = (wire.from_us.as_slice(), Vec::new());
+            while let [first, form, rest @ ..] = bytes {
+                let (len, rest) = match form {
+                    126 if rest.len() >= 2 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+                    126 => break,
+                    len => (usize::from(*len), rest),
+                };
+                let Some((payload, rest)) = rest.split_at_checked(len) else { break };
+                frames.push((*first, payload.to_vec()));
+                bytes = rest;
+            }
+            frames
+        }
+    }
+
+    /// A socket of an admitted client, and that client's end.
+    fn pair() -> (Socket<Wire>, Wire) {
+        let wire = Wire::default();
+        let mut socket = run(Socket::new(wire.clone(), Vec::new()));
+        socket.admit();
+        (socket, wire)
+    }
+
+    /// A frame masked with zeros.
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let head = match payload.len() {
+            len @ ..126 => vec![first, 0x80 | len as u8],
+            len @ ..65_536 => [&[first, 0xfe][..], &(len as u16).to_be_bytes()].concat(),
+            len => [&[first, 0xff][..], &(len as u64).to_be_bytes()].concat(),
+        };
+        [&head, &[0; 4][..], payload].concat()
+    }
+
+    /// The next message if it is there, read as a connection does, which sends on meanwhile.
+    fn next(socket: &mut Socket<Wire>) -> Option<Message> {
+        let mut context = Context::from_waker(Waker::noop());
+        // a turn of reads is over now and then
+        for _ in 0..100 {
+            let _ = socket.poll_sent(&mut context).map(|sent| sent.unwrap());
+            if let Poll::Ready(message) = socket.poll_read(&mut context) {
+                return Some(message.unwrap());
+            }
+        }
+        None
+    }
+
+    fn is_sent(socket: &mut Socket<Wire>) -> bool {
+        socket.poll_sent(&mut Context::from_waker(Waker::noop())).map(|sent| sent.unwrap()).is_ready()
+    }
+
+    #[test]
+    fn pongs_pings_and_text_frames_are_never_mixed_however_little_is_taken_at_a_time() {
+        const COUNT: usize = 60;
+        let payload = |number: usize, len: usize| format!("{number:0len$}").into_bytes();
+        for each in [1, 2, 3, 7, 50, 126, 127, 128, 129, 300, 831, 5000] {
+            let (mut socket, wire) = pair();
+            wire.0.borrow_mut().each = each;
+            let (mut pings, mut texts, mut turns) = (0, 0, 0);
+            while pings < COUNT || !is_sent(&mut socket) {
+                // ever again a ping comes while a part of something is out
+                if turns < COUNT {
+                    wire.say(&masked(0x89, &payload(turns, 125)));
+                }
+                if let Some(message) = next(&mut socket) {
+                    assert_eq!(message, Message::Ping(payload(pings, 125).into()));
+                    pings += 1;
+                    if pings % 2 == 0 {
+                        socket.send(payload(texts, 700).into());
+                        texts += 1;
+                    }
+                }
+                turns += 1;
+                assert!(turns < 1_000_000, "stuck with {each} bytes a write");
+            }
+            let (pongs, sent): (Vec<_>, Vec<_>) = wire.heard().into_iter().partition(|(first, _)| *first == 0x8a);
+            let wanted = |first: u8, count, len| (0..count).map(|at| (first, payload(at, len))).collect::<Vec<_>>();
+            assert_eq!(pongs, wanted(0x8a, COUNT, 125), "{each} bytes a write");
+            assert_eq!(sent, wanted(0x81, texts, 700), "{each} bytes a write");
+        }
+    }
+
+    #[test]
+    fn pings_that_are_not_answered_yet_are_bounded() {
+        let (mut socket, wire) = pair();
+        wire.say(&masked(0x89, b"ping").repeat(1000));
+        let read = std::iter::from_fn(|| next(&mut socket)).count();
+        assert_eq!(read, limits::PINGS_WAITING as usize);
+        wire.make_room(usize::MAX);
+        assert_eq!(std::iter::from_fn(|| next(&mut socket)).count(), 1000 - read);
+        assert!(is_sent(&mut socket));
+        assert_eq!(wire.heard(), vec![(0x8a, b"ping".to_vec()); 1000]);
+    }
+
+    #[test]
+    fn a_frame_that_had_to_wait_counts_as_a_sign_of_life_when_some_of_it_is_taken() {
+        let (mut socket, wire) = pair();
+        wire.make_room(10);
+        socket.send(Frame::from(vec![b'x'; 100]));
+        assert!(!is_sent(&mut socket) && !socket.moved(), "what is taken at once says nothing");
+        assert!(!is_sent(&mut socket) && !socket.moved());
+        wire.make_room(10);
+        assert!(!is_sent(&mut socket) && socket.moved());
+        assert!(!socket.moved(), "since it was asked last");
+        wire.say(b"\x81");
+        assert!(next(&mut socket).is_none() && socket.moved(), "a byte came");
+    }
+
+    #[test]
+    fn nothing_is_lost_when_a_socket_shrinks_between_messages() {
+        let (mut socket, wire) = pair();
+        wire.make_room(usize::MAX);
+        let large = "x".repeat(4 * limits::BUFFER_KEPT);
+        // more comes with the end of the second
+        let (start, end) = large.as_bytes().split_at(large.len() - 3);
+        let round = [
+            masked(0x81, large.as_bytes()),
+            masked(0x81, b"behind"),
+            masked(0x89, b"?"),
+            masked(0x01, start),
+            masked(0x89, b"!"),
+            masked(0x80, end),
+            masked(0x81, b"last"),
+        ];
+        let text = |text: &str| Message::text(text.to_string());
+        let messages = [
+            text(&large),
+            text("behind"),
+            Message::Ping(Frame::from_static(b"?")),
+            Message::Ping(Frame::from_static(b"!")),
+            text(&large),
+            text("last"),
+        ];
+        let sent = round.concat().repeat(20);
+        let mut pieces = sent.chunks(1021);
+        let mut shrunk = 0;
+        for message in messages.iter().cycle().take(20 * messages.len()) {
+            let came = std::iter::from_fn(|| {
+                let came = next(&mut socket);
+                if came.is_none() {
+                    wire.say(pieces.next()?);
+                }
+                Some(came)
+            });
+            assert_eq!(came.flatten().next().as_ref(), Some(message));
+            if socket.can_shrink() {
+                run(socket.shrink());
+                assert!(!socket.can_shrink(), "it has");
+                shrunk += 1;
+            }
+        }
+        assert!(shrunk >= 20, "{shrunk}");
+        assert!(is_sent(&mut socket));
+        assert_eq!(wire.heard().len(), 40, "a pong for each ping");
+    }
+
+    #[test]
+    fn it_does_not_shrink_while_something_is_owed_or_a_message_is_begun() {
+        let (mut socket, wire) = pair();
+        let large = vec![b'x'; limits::BUFFER_KEPT + 1];
+        wire.say(&masked(0x81, &large[1..]));
+        assert!(next(&mut socket).is_some() && !socket.can_shrink(), "that size is kept");
+        wire.say(&masked(0x81, &large));
+        assert!(next(&mut socket).is_some() && socket.can_shrink());
+        socket.send(Frame::from_static(b"x"));
+        assert!(!socket.can_shrink(), "a frame waits");
+        assert!(!is_sent(&mut socket) && !socket.can_shrink(), "a frame is under way");
+        wire.make_room(usize::MAX);
+        assert!(is_sent(&mut socket) && socket.can_shrink());
+        wire.say(&[masked(0x89, b""), masked(0x01, b"a")].concat());
+        assert_eq!(next(&mut socket), Some(Message::Ping(Frame::new())));
+        assert!(!socket.can_shrink(), "a pong is owed");
+        assert!(is_sent(&mut socket) && socket.can_shrink());
+        assert!(next(&mut socket).is_none() && !socket.can_shrink(), "a message is begun");
+        wire.say(&masked(0x80, b"b"));
+        assert_eq!(next(&mut socket), Some(Message::text("ab")));
+        assert!(socket.can_shrink());
+    }
 }

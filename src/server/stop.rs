@@ -1,75 +1,53 @@
-//! What tells the gateway to stop: signals, a console, the service control manager of Windows.
+//! The order to stop: signals, a console, the service control manager of Windows.
 
 #[cfg(unix)]
-use std::io::Read;
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
-#[cfg(unix)]
-use std::sync::atomic::{AtomicBool, Ordering};
-#[cfg(unix)]
-use std::sync::Arc;
-
-#[cfg(unix)]
-use signal_hook::consts::{SIGINT, SIGTERM};
-#[cfg(unix)]
-use signal_hook::{flag, low_level::pipe};
-
-#[cfg(unix)]
-use super::reactor::Source;
-
+use async_signal::{Signal, Signals};
 #[cfg(windows)]
-use super::flag::Flag;
-
-/// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
+use smol::channel::{bounded, Receiver};
 #[cfg(unix)]
-pub struct Stop {
-    /// Each signal is a byte in here.
-    signals: UnixStream,
-    interrupted: Arc<AtomicBool>,
-}
+use smol::stream::StreamExt;
+
+/// Gets the order to stop. Listens from the moment it is made, so before any client knows of the gateway.
+#[cfg(unix)]
+pub struct Stop(Signals);
 
 #[cfg(unix)]
 impl Stop {
     /// SIGINT (Ctrl-C) and SIGTERM.
     pub fn listen() -> std::io::Result<Stop> {
-        let (signals, writer) = UnixStream::pair()?;
-        let interrupted = Arc::<AtomicBool>::default();
-        flag::register(SIGINT, interrupted.clone())?;
-        pipe::register(SIGINT, writer.try_clone()?)?;
-        pipe::register(SIGTERM, writer)?;
-        signals.set_nonblocking(true)?;
-        Ok(Stop { signals, interrupted })
+        Signals::new([Signal::Int, Signal::Term]).map(Stop)
     }
 
-    /// Waits until one of them comes; how it is told in the log.
-    pub async fn asked(self) -> std::io::Result<&'static str> {
-        let signals = Source::new(mio::net::UnixStream::from_std(self.signals))?;
-        signals.reading(|mut signals| signals.read(&mut [0])).await?;
-        Ok(if self.interrupted.load(Ordering::SeqCst) { "interrupted" } else { "asked to" })
+    /// Waits until one of them comes; gives the words for the log.
+    pub async fn asked(mut self) -> std::io::Result<&'static str> {
+        match self.0.next().await.transpose()? {
+            Some(Signal::Int) => Ok("interrupted"),
+            _ => Ok("asked to"),
+        }
     }
 }
 
-/// Who says that it is time to stop. Listens from the moment it is made, so before anybody is told of the gateway.
+/// Gets the order to stop. Listens from the moment it is made, so before any client knows of the gateway.
 #[cfg(windows)]
-pub struct Stop(Flag, &'static str);
+pub struct Stop(Receiver<()>, &'static str);
 
 #[cfg(windows)]
 impl Stop {
-    /// The service control manager; without it Ctrl-C and Ctrl-Break. Of a closed console and a logoff we hear too, but Windows may
-    /// end the process before the clients had their goodbye.
+    /// The service control manager; without it Ctrl-C and Ctrl-Break. A closed console and a logoff are heard of too, but Windows may
+    /// end the process before the clients had their close frames. `ctrlc` and not `async-signal`, which knows Ctrl-C only.
     pub fn listen() -> std::io::Result<Stop> {
         if let Some(asked) = super::service::stop_asked() {
             return Ok(Stop(asked, "the service control manager asked to"));
         }
-        let asked = Flag::default();
-        let theirs = asked.clone();
-        ctrlc::set_handler(move || theirs.raise()).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let (ask, asked) = bounded(1);
+        let handler = move || _ = ask.try_send(());
+        ctrlc::set_handler(handler).map_err(|error| std::io::Error::other(error.to_string()))?;
         Ok(Stop(asked, "interrupted"))
     }
 
-    /// Waits until one of them speaks; how it is told in the log.
+    /// Waits until one of them asks; gives the words for the log.
     pub async fn asked(self) -> std::io::Result<&'static str> {
-        self.0.wait().await;
+        self.0.recv().await.map_err(std::io::Error::other)?;
         Ok(self.1)
     }
 }

@@ -7,50 +7,50 @@ use std::future::poll_fn;
 use std::io;
 use std::net::Ipv4Addr;
 
+use async_net::{TcpListener, TcpStream};
+use async_tungstenite::tungstenite::Message;
 use gatelet::server::outbox::Frame;
-use gatelet::server::reactor::{block_on, spawn, Source};
-use gatelet::server::socket::{blame, Socket, Stream};
+use gatelet::server::runtime::{run, spawn};
+use gatelet::server::socket::{blame, Socket};
 use gatelet::wire::http::Head;
-use mio::net::TcpListener;
-use tungstenite::Message;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 fn main() -> io::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    println!("{}", listener.local_addr()?);
-    block_on(async {
-        let listener = Source::new(listener)?;
+    run(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        println!("{}", listener.local_addr()?);
         loop {
-            let (stream, _) = listener.reading(|listener| listener.accept()).await?;
-            let stream = Stream::new(stream)?;
-            spawn(async move { serve(stream).await.unwrap_or_default() })?.detach();
+            let (stream, _) = listener.accept().await?;
+            spawn(async move { serve(stream).await.unwrap_or_default() }).detach();
         }
-    })?
+    })
 }
 
-async fn serve(stream: Stream) -> Option<()> {
-    let mut socket = open(stream.clone()).await?;
+async fn serve(mut stream: TcpStream) -> Option<()> {
+    let mut socket = open(&mut stream).await?;
     socket.admit();
-    let (code, reason, failed) = converse(&stream, &mut socket).await?;
+    let (code, reason, failed) = converse(&mut stream, &mut socket).await?;
     socket.end(code, reason, failed).await;
     Some(())
 }
 
-async fn open(stream: Stream) -> Option<Socket> {
-    let mut bytes = Vec::new();
+async fn open(stream: &mut TcpStream) -> Option<Socket> {
+    let (mut bytes, mut part) = (Vec::new(), [0; 1024]);
     loop {
-        stream.read_some(&mut bytes).await.filter(|count| *count > 0)?;
+        let count = stream.read(&mut part).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&part[..count]);
         if let Some(head) = Head::parse(&bytes).ok()? {
-            stream.write_all(&head.accept_websocket().ok()?).await?;
-            return Some(Socket::new(stream, bytes[head.len..].to_vec()));
+            stream.write_all(&head.accept_websocket().ok()?).await.ok()?;
+            return Some(Socket::new(stream.clone(), bytes[head.len..].to_vec()).await);
         }
     }
 }
 
 /// Until the connection ends; with what it is to be closed, if the other side is still there, and whether that failed.
-async fn converse(stream: &Stream, socket: &mut Socket) -> Option<(u16, &'static str, bool)> {
+async fn converse(stream: &mut TcpStream, socket: &mut Socket) -> Option<(u16, &'static str, bool)> {
     loop {
         match poll_fn(|context| socket.poll_read(context)).await {
-            Ok(Message::Text(text)) => socket.send(text.into()).ok()?,
+            Ok(Message::Text(text)) => socket.send(text.into()),
             Ok(Message::Binary(bytes)) => {
                 poll_fn(|context| socket.poll_sent(context)).await.ok()?;
                 send_binary(stream, &bytes).await?;
@@ -64,7 +64,7 @@ async fn converse(stream: &Stream, socket: &mut Socket) -> Option<(u16, &'static
 }
 
 /// The gateway sends text only, so its socket cannot do this. Nothing else may be under way.
-async fn send_binary(stream: &Stream, bytes: &Frame) -> Option<()> {
+async fn send_binary(stream: &mut TcpStream, bytes: &Frame) -> Option<()> {
     let mut frame = vec![0x82];
     match bytes.len() {
         len @ 0..126 => frame.push(len as u8),
@@ -78,5 +78,5 @@ async fn send_binary(stream: &Stream, bytes: &Frame) -> Option<()> {
         }
     }
     frame.extend_from_slice(bytes);
-    stream.write_all(&frame).await
+    stream.write_all(&frame).await.ok()
 }

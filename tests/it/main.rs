@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module per behaviour.
 
+mod admission;
 mod cli_files;
 mod client;
 mod config_load;

@@ -9,7 +9,6 @@ use crate::cli::show::clean;
 use crate::cli::{emit, Done, Exit, Failure};
 use crate::gate::limits;
 use crate::server::ports::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::server::reactor::block_on;
 use crate::server::{start_thread, Stop};
 use crate::wire::frames::FromGateway;
 use crate::wire::json::{self, Value, Writer};
@@ -38,15 +37,15 @@ impl Session {
         let running = Running::default();
         let theirs = running.clone();
         let stop = Stop::listen().map_err(|error| Failure::failed(error.to_string()))?;
-        let stopping = Box::new(move || {
-            let _ = block_on(stop.asked());
+        let stopping = move || {
+            let _ = smol::block_on(stop.asked());
             theirs.cancel_all();
             // those who wait for a command look 20 times a second whether it is to end
             std::thread::sleep(std::time::Duration::from_millis(2 * limits::NODE_LOOK_MS));
             // and what was asked for meanwhile
             theirs.cancel_all();
             std::process::exit(Exit::Ok as i32);
-        });
+        };
         start_thread("stop", stopping).map_err(|error| Failure::failed(error.to_string()))?;
         Ok(Session { host, running, clock: SystemClock::start(), said: String::new() })
     }

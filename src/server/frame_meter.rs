@@ -1,0 +1,246 @@
+//! Follows the frames in a stream of bytes (RFC 6455, 5.2) and says how many bytes belong to the current one.
+//!
+//! A WebSocket library that gets the bytes of one frame and no more has an empty buffer behind each message. So its buffers can be
+//! replaced there, and a limit that changes holds for the next frame exactly. A length over the limit is refused as soon as
+//! the head of its frame is there, before the library sees it. Everything else of the protocol is checked by the library.
+
+/// The position in a stream of frames. No input or output of its own.
+#[derive(Clone, Copy)]
+pub struct FrameMeter {
+    /// Most bytes of the payload of a frame, and of the frames of a message together.
+    limit: usize,
+    /// Bytes of the current frame that were not passed on yet, of its head and its payload.
+    left: u64,
+    /// Bytes of the payloads of the current message, and whether frames of it are still to come.
+    message: u64,
+    begun: bool,
+}
+
+/// A frame, or a message with this frame, has more bytes than the limit.
+#[derive(PartialEq, Eq, Debug)]
+pub struct TooLarge;
+
+impl FrameMeter {
+    /// A meter at the start of a frame.
+    pub fn new(limit: usize) -> FrameMeter {
+        FrameMeter { limit, left: 0, message: 0, begun: false }
+    }
+
+    /// Sets the limit for frames whose head was not passed on yet.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Passes on bytes: says how many of `bytes`, which follow those that were passed on before, at most `most` and none behind the end
+    /// of the frame. 0 if `most` is 0, or if they are the beginning of a head that cannot be read yet.
+    pub fn pass(&mut self, bytes: &[u8], most: usize) -> Result<usize, TooLarge> {
+        if self.left == 0 {
+            let Some(head) = Head::read(bytes) else { return Ok(0) };
+            self.begin(&head)?;
+        }
+        let count = self.within_frame(bytes.len().min(most));
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    /// `len`, or what is left of the current frame if that is less. 0 between two frames.
+    pub fn within_frame(&self, len: usize) -> usize {
+        usize::try_from(self.left).map_or(len, |left| left.min(len))
+    }
+
+    /// Whether all of a frame was passed on, or none yet.
+    pub fn is_between_frames(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Whether all frames of a message were passed on, or none yet.
+    pub fn is_between_messages(&self) -> bool {
+        self.left == 0 && !self.begun
+    }
+
+    fn begin(&mut self, head: &Head) -> Result<(), TooLarge> {
+        let message = match head.opcode {
+            CONTINUATION => self.message.saturating_add(head.payload),
+            _ => head.payload,
+        };
+        if message > self.limit as u64 {
+            return Err(TooLarge);
+        }
+        // control frames may stand between the frames of a message
+        if head.opcode < FIRST_CONTROL {
+            (self.message, self.begun) = if head.is_last { (0, false) } else { (message, true) };
+        }
+        self.left = head.len + head.payload;
+        Ok(())
+    }
+}
+
+/// The opcode of a frame that goes on with a message.
+const CONTINUATION: u8 = 0;
+/// Opcodes from here on are of control frames.
+const FIRST_CONTROL: u8 = 8;
+
+/// The head of a frame, as far as lengths go.
+struct Head {
+    opcode: u8,
+    is_last: bool,
+    len: u64,
+    payload: u64,
+}
+
+impl Head {
+    /// The head at the beginning of `bytes`, as soon as its length field is there.
+    fn read(bytes: &[u8]) -> Option<Head> {
+        let [first, second, rest @ ..] = bytes else { return None };
+        let (extended, payload) = match second & 0x7f {
+            126 => (2, u64::from(u16::from_be_bytes(*rest.first_chunk()?))),
+            127 => (8, u64::from_be_bytes(*rest.first_chunk()?)),
+            short => (0, u64::from(short)),
+        };
+        let mask = if second & 0x80 == 0 { 0 } else { 4 };
+        Some(Head { opcode: first & 0x0f, is_last: first & 0x80 != 0, len: 2 + extended + mask, payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 65_536;
+    /// Two bytes and the longest length: with these any head can be read.
+    const READABLE: usize = 10;
+    const PIECES: [usize; 12] = [1, 2, 3, 7, 13, 125, 1000, 1024, 1025, 4096, 65_536, usize::MAX];
+
+    /// A frame with that first byte; masked, as clients send them, or not.
+    fn frame(first: u8, len: usize, masked: bool) -> Vec<u8> {
+        let mut frame = head(first, len as u64, masked);
+        if masked {
+            frame.extend([1, 2, 3, 4]);
+        }
+        frame.resize(frame.len() + len, 0xaa);
+        frame
+    }
+
+    fn head(first: u8, len: u64, masked: bool) -> Vec<u8> {
+        let mask = if masked { 0x80 } else { 0 };
+        match len {
+            0..126 => vec![first, mask | len as u8],
+            126..65_536 => [&[first, mask | 126][..], &(len as u16).to_be_bytes()].concat(),
+            _ => [&[first, mask | 127][..], &len.to_be_bytes()].concat(),
+        }
+    }
+
+    /// Passes `bytes` on in pieces of that size, at most `most` at once; gives the positions at which frames ended, and messages.
+    fn ends(
+        meter: &mut FrameMeter,
+        bytes: &[u8],
+        piece: usize,
+        most: usize,
+    ) -> Result<(Vec<usize>, Vec<usize>), TooLarge> {
+        let (mut frames, mut messages) = (Vec::new(), Vec::new());
+        let (mut passed, mut came) = (0, 0);
+        while passed < bytes.len() {
+            let count = meter.pass(&bytes[passed..came], most)?;
+            passed += count;
+            if count == 0 {
+                assert!(came < bytes.len(), "stuck at {passed} of {came} with pieces of {piece}");
+                assert!(came - passed < READABLE, "a head is refused that could be read");
+                came = came.saturating_add(piece).min(bytes.len());
+            } else if meter.is_between_frames() {
+                frames.push(passed);
+                if meter.is_between_messages() {
+                    messages.push(passed);
+                }
+            }
+        }
+        Ok((frames, messages))
+    }
+
+    #[test]
+    fn frames_and_messages_end_where_they_end_whatever_the_pieces() {
+        // text, ping, the first of three, ping and pong between, the second, the last, binary, close
+        let parts = [
+            (0x81, 5, true),
+            (0x89, 125, true),
+            (0x01, 126, true),
+            (0x89, 0, true),
+            (0x8a, 3, true),
+            (0x00, 30_000, true),
+            (0x80, 0, true),
+            (0x82, 65_535, true),
+            (0x81, 65_536, true),
+            (0x81, 0, false),
+            (0x81, 127, false),
+            (0x88, 2, true),
+        ];
+        let whole_messages = [true, true, false, false, false, false, true, true, true, true, true, true];
+        let (mut bytes, mut frames, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+        for ((first, len, masked), message) in parts.into_iter().zip(whole_messages) {
+            bytes.extend(frame(first, len, masked));
+            frames.push(bytes.len());
+            if message {
+                messages.push(bytes.len());
+            }
+        }
+        for piece in PIECES {
+            for most in PIECES {
+                let mut meter = FrameMeter::new(LIMIT);
+                let ended = ends(&mut meter, &bytes, piece, most);
+                assert_eq!(ended, Ok((frames.clone(), messages.clone())), "pieces of {piece}, at most {most}");
+                assert!(meter.is_between_messages());
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_at_its_head() {
+        for (first, masked) in [(0x81, true), (0x82, false), (0x01, true), (0x89, true), (0x88, true), (0x8a, false)] {
+            for len in [LIMIT as u64 + 1, 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX] {
+                let bytes = head(first, len, masked);
+                for piece in PIECES {
+                    let mut meter = FrameMeter::new(LIMIT);
+                    assert_eq!(ends(&mut meter, &bytes, piece, usize::MAX), Err(TooLarge), "{first:#x} {len} {piece}");
+                    assert!(meter.is_between_frames(), "nothing of it was passed on");
+                }
+            }
+            let mut meter = FrameMeter::new(LIMIT);
+            let bytes = frame(first, LIMIT, masked);
+            assert_eq!(meter.pass(&bytes, usize::MAX), Ok(bytes.len()), "a frame of the limit itself");
+        }
+    }
+
+    #[test]
+    fn fragments_are_counted_together_and_control_frames_between_them_are_not() {
+        let half = LIMIT / 2;
+        let mut message = [frame(0x01, half, true), frame(0x89, 125, true), frame(0x00, half, true)].concat();
+        for piece in PIECES {
+            let mut meter = FrameMeter::new(LIMIT);
+            let good = [message.as_slice(), &frame(0x80, 0, true), &frame(0x81, LIMIT, true)].concat();
+            assert!(ends(&mut meter, &good, piece, usize::MAX).is_ok(), "a whole message is forgotten");
+            let mut meter = FrameMeter::new(LIMIT);
+            let bad = [message.as_slice(), &head(0x80, 1, true)].concat();
+            assert_eq!(ends(&mut meter, &bad, piece, usize::MAX), Err(TooLarge), "one byte too many in its last frame");
+        }
+        // no sum of lengths is ever small again
+        message.extend(head(0x00, u64::MAX, true));
+        assert_eq!(ends(&mut FrameMeter::new(LIMIT), &message, 1, usize::MAX), Err(TooLarge));
+    }
+
+    #[test]
+    fn a_higher_limit_holds_from_the_next_frame_on() {
+        let next = frame(0x81, LIMIT + 1, true);
+        let bytes = [frame(0x81, 900, true), next.clone()].concat();
+        for piece in PIECES {
+            let mut meter = FrameMeter::new(LIMIT);
+            // a piece that ends anywhere in the second frame
+            let came = piece.min(bytes.len()).max(908);
+            assert_eq!(meter.pass(&bytes[..came], usize::MAX), Ok(908));
+            let mut refused = meter;
+            assert_eq!(refused.pass(&bytes[908..], usize::MAX), Err(TooLarge));
+            meter.set_limit(2 * LIMIT);
+            assert_eq!(ends(&mut meter, &bytes[908..], piece, usize::MAX).unwrap().1, [next.len()]);
+            meter.set_limit(LIMIT);
+            assert_eq!(meter.pass(&next, usize::MAX), Err(TooLarge), "and back");
+        }
+    }
+}
