@@ -3,6 +3,7 @@
 //! Who signed in by its device alone and has no admin governs only itself (protocol 4); nobody gives rights it does not have.
 //! Denials of that kind name no reason, so that they tell nothing about other devices.
 
+use super::params::{ByDevice, ByRequest, DeviceList, DeviceRename, TokenRevoke, TokenRotate};
 use super::{relay, render};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
@@ -15,15 +16,13 @@ use crate::gate::table::Room;
 use crate::gate::text::clip;
 use crate::store::tokens::device_token;
 use crate::wire::json;
-use crate::wire::params::Params;
 
 const APPROVAL_DENIED: &str = "device pairing approval denied";
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
 
 /// `device.pair.list {}`; with `surfaces: true`, which is ours and no client's, also what was approved of each as a node.
-pub fn list(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let surfaces = params.opt_bool("surfaces") == Some(true);
-    params.finish()?;
+pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
+    let surfaces = params.surfaces == Some(true);
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
     // who is in and only offers more stands in `node.pair.list`
@@ -35,9 +34,8 @@ pub fn list(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
 }
 
 /// `device.pair.approve {requestId}`; in place of a request, the id of a revoked device gives back what it had.
-pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("requestId");
-    params.finish()?;
+pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
+    let named = params.request_id;
     if let Some(id) = DeviceId::parse(&named) {
         return give_back(call, &named, &id);
     }
@@ -60,9 +58,8 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
 }
 
 /// `device.pair.reject {requestId}`
-pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("requestId");
-    params.finish()?;
+pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
+    let named = params.request_id;
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
     let request = call.pending.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
     may_govern(call, &request.device, "device pairing rejection denied")?;
@@ -74,10 +71,8 @@ pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 }
 
 /// `device.pair.remove {deviceId}` (protocol 4)
-pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("deviceId");
-    params.finish()?;
-    let (slot, device) = find(call, &named, "device pairing removal denied", "unknown deviceId")?;
+pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
+    let (slot, device) = find(call, &params.device_id, "device pairing removal denied", "unknown deviceId")?;
     let payload = json::object(|o| o.shown("deviceId", &device.id));
     let mut effects = vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&device.id, call.now.at);
@@ -87,11 +82,9 @@ pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 }
 
 /// `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters)
-pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, label) = (params.str("deviceId"), params.str("label"));
-    params.finish()?;
-    let (slot, mut device) = find(call, &named, "device pairing rename denied", "unknown deviceId")?;
-    device.label = clip(&label);
+pub fn rename(call: &mut Call<'_>, params: DeviceRename) -> Result<Reply, Failure> {
+    let (slot, mut device) = find(call, &params.device_id, "device pairing rename denied", "unknown deviceId")?;
+    device.label = clip(&params.label);
     if device.label.is_empty() {
         return Err(Failure::invalid("label required"));
     }
@@ -104,17 +97,14 @@ pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 
 /// `device.token.rotate {deviceId, role, scopes?}`: a new token; the old one works until the new one is used. Named scopes
 /// narrow what the device may do, and end its connections that may more; they never widen it.
-pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, role_name) = (params.str("deviceId"), params.str("role"));
-    let scopes = params.opt_list("scopes", crate::gate::limits::SCOPES_SENT);
-    params.finish()?;
+pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure> {
     let mut effects = vec![changed()];
     let denied = denied(call, "device token rotation denied");
-    let (slot, mut device) = find(call, &named, denied, denied)?;
+    let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
     let role =
-        Role::parse(&role_name).filter(|role| device.roles.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
-    if let (Some(list), Role::Operator) = (scopes, role) {
-        let wanted: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
+        Role::parse(&params.role).filter(|role| device.roles.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    if let (Some(list), Role::Operator) = (&params.scopes, role) {
+        let wanted: Scopes = list.iter().filter_map(|name| Scope::parse(name)).collect();
         if !device.scopes.covers(wanted) || !call.caller.scopes().covers(wanted) {
             return Err(Failure::invalid(denied));
         }
@@ -142,13 +132,11 @@ pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 }
 
 /// `device.token.revoke {deviceId, role}`: takes the role away, for the key as well, until the owner gives it back.
-pub fn revoke(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, role_name) = (params.str("deviceId"), params.str("role"));
-    params.finish()?;
+pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure> {
     let denied = denied(call, "device token revocation denied");
-    let (slot, mut device) = find(call, &named, denied, denied)?;
+    let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
     let known = device.roles.with(device.revoked);
-    let role = Role::parse(&role_name).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    let role = Role::parse(&params.role).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
     device.revoke(role);
     let id = device.id;
     let payload = json::object(|o| {

@@ -4,11 +4,11 @@
 //! likely to be, so a cursor from before a restart is known as such. At most [`limits::LOG_LINES`] lines and
 //! [`limits::LOG_BYTES`] bytes are kept. Nothing here reads a file.
 
+use super::params::LogsTail;
 use super::{Call, Failure, Reply};
 use crate::gate::limits;
 use crate::gate::text::cut;
 use crate::wire::json;
-use crate::wire::params::Params;
 
 /// The last lines of the log.
 #[derive(Clone)]
@@ -69,11 +69,9 @@ impl Log {
 }
 
 /// `logs.tail {cursor?, limit?, maxBytes?}`
-pub fn tail(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let cursor = params.opt_u64("cursor");
-    let limit = bounded(&mut params, "limit", 500, 5_000);
-    let max_bytes = bounded(&mut params, "maxBytes", 250_000, 1_000_000);
-    params.finish()?;
+pub fn tail(call: &mut Call<'_>, params: LogsTail) -> Result<Reply, Failure> {
+    let cursor = params.cursor;
+    let (limit, max_bytes) = (params.limit.unwrap_or(500), params.max_bytes.unwrap_or(250_000));
     let log = call.log;
     let known = cursor.filter(|cursor| (log.oldest()..=log.next).contains(cursor));
     let new = log.next - known.unwrap_or(log.oldest());
@@ -87,17 +85,6 @@ pub fn tail(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
         o.bool("truncated", left_out);
         o.bool("reset", cursor.is_some() && known.is_none());
     })))
-}
-
-/// A number from 1 that may be there (protocol 3 and 4).
-fn bounded(params: &mut Params<'_>, name: &'static str, default: u64, most: u64) -> u64 {
-    let number = params.opt_u64(name).unwrap_or(default);
-    if number < 1 {
-        params.wrong(name, "must be >= 1");
-    } else if number > most {
-        params.wrong(name, &["must be <= ", &most.to_string()].concat());
-    }
-    number
 }
 
 /// The line as the programs of both protocols read it: level, name and time where their own log has them. The message is the

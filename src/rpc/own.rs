@@ -1,10 +1,10 @@
 //! gatelet's own methods: what the command line and the page ask beyond the protocol.
 
+use super::params::{Nothing, Refusals};
 use super::{Call, Failure, Reply};
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
 use crate::wire::json::{self, Writer};
-use crate::wire::params::Params;
 
 /// A refusal as it is kept for `gatelet explain --last`: what the gateway saw, which rule spoke, what to do. No secret.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +70,7 @@ pub struct Machine {
 }
 
 /// `gatelet.status {}`
-pub fn status(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let status = call.status;
     let devices = call.devices;
     Ok(Reply::of(json::object(|o| {
@@ -100,9 +99,8 @@ pub fn status(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure>
 }
 
 /// `gatelet.refusals {limit?}`: the last refusals, the newest first.
-pub fn refusals(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let limit = params.opt_u64("limit").unwrap_or(u64::MAX);
-    params.finish()?;
+pub fn refusals(call: &mut Call<'_>, params: Refusals) -> Result<Reply, Failure> {
+    let limit = params.limit.unwrap_or(u64::MAX);
     let most = usize::try_from(limit).unwrap_or(usize::MAX).min(limits::REFUSALS_KEPT);
     let last = call.refused.iter().take(most);
     Ok(Reply::of(json::object(|o| {

@@ -2,6 +2,7 @@
 //!
 //! The eight characters that a person types are the same secret that the link and the QR code carry.
 
+use super::params::{BySetup, SetupCode};
 use super::{Call, Failure, Reply};
 use crate::gate::codes::{CodeState, CodeText, CODE_LEN};
 use crate::gate::facts::Grant;
@@ -10,7 +11,6 @@ use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::wire::base64;
 use crate::wire::json;
-use crate::wire::params::Params;
 use crate::wire::qr;
 
 /// What the profile of a code lets its device do: `full` (default), `limited` (no admin, no pairing), `node`.
@@ -27,22 +27,11 @@ fn profile(name: &str) -> Option<Grant> {
 
 /// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?, scopes?}`; `scopes` is ours and
 /// narrows what an operator's code gives. `qrDataUrl` in the answer is the link as a picture, unless `includeQr` is false (protocol 4).
-pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let name = params.opt_str("bootstrapProfile").unwrap_or("full".into());
-    let public = params.opt_str("publicUrl");
-    let drawn = params.opt_bool("includeQr").unwrap_or(true);
-    let narrowed = params.opt_list("scopes", limits::SCOPES_SENT);
-    for taken in ["preferRemoteUrl", "joinUrl"] {
-        params.opt_any(taken);
-    }
-    let grant = profile(&name);
-    if grant.is_none() {
-        params.wrong("bootstrapProfile", "must be one of full, limited, node, voice-node");
-    }
-    params.finish()?;
-    let Some(mut grant) = grant else { return Err(Failure::invalid("unknown bootstrapProfile")) };
-    if let Some(list) = narrowed {
-        let named: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
+pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
+    let (name, public) = (params.profile.as_deref().unwrap_or("full"), params.public_url);
+    let mut grant = profile(name).ok_or_else(|| Failure::invalid("unknown bootstrapProfile"))?;
+    if let Some(list) = params.scopes {
+        let named: Scopes = list.iter().filter_map(|name| Scope::parse(name)).collect();
         grant.scopes = grant.scopes.and(named);
     }
     let (id, mut text) = (call.fresh_id(), [0; CODE_LEN]);
@@ -60,7 +49,7 @@ pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
     });
     let setup_code = base64::encode_url(&link);
     let link = ["oc-pair://", &setup_code].concat();
-    let picture = drawn.then(|| qr::data_url(&link)).flatten();
+    let picture = params.include_qr.unwrap_or(true).then(|| qr::data_url(&link)).flatten();
     Ok(Reply::of(json::object(|o| {
         o.shown("setupId", &id);
         o.u64("expiresAtMs", expires);
@@ -72,15 +61,13 @@ pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
         o.strings("gatewayUrls", &urls);
         o.str("auth", call.status.auth_mode);
         o.str("urlSource", if public.is_some() { "publicUrl" } else { "gateway" });
-        o.str("access", if grant.roles.contains(Role::Node) { "node" } else { access(&name) });
+        o.str("access", if grant.roles.contains(Role::Node) { "node" } else { access(name) });
     })))
 }
 
 /// `device.pair.setupStatus {setupId}`: `{}` while the code waits; `{gone: true}` when it was used or has ended.
-pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let id = params.str("setupId");
-    params.finish()?;
-    let state = RequestId::parse(&id).map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
+pub fn status(call: &mut Call<'_>, params: BySetup) -> Result<Reply, Failure> {
+    let state = RequestId::parse(&params.setup_id).map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
     Ok(Reply::of(json::object(|o| match state {
         CodeState::Alive(left) => o.u64("remainingMs", left),
         CodeState::Gone => o.bool("gone", true),

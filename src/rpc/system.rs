@@ -5,18 +5,17 @@
 use ed25519_compact::{KeyPair, Seed};
 use sha2::{Digest, Sha256};
 
+use super::params::Nothing;
 use super::{Call, Failure, Reply};
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, WallMs};
 use crate::store::tokens;
 use crate::wire::base64;
 use crate::wire::json;
-use crate::wire::params::Params;
+use crate::wire::message::Params;
 
 /// `health {probe?}`
-pub fn health(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    params.opt_bool("probe");
-    params.opt_any("timeoutMs");
+pub fn health(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(health_json(call.caller.dialect(), call.now.wall)))
 }
 
@@ -37,8 +36,7 @@ pub fn health_json(dialect: Dialect, now: WallMs) -> Vec<u8> {
 }
 
 /// `status {includeChannelSummary?}`
-pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    params.opt_bool("includeChannelSummary");
+pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
     let gateway = call.status;
     Ok(Reply::of(json::object(|o| {
@@ -56,13 +54,12 @@ pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 }
 
 /// `system-presence {}`
-pub fn presence(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+pub fn presence(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(call.presence.list(call.caller.dialect())))
 }
 
 /// `system.info {}`: the machine, where the protocol expects Node.js with that.
-pub fn info(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let (status, machine) = (call.status, &call.status.machine);
     let node = |names: &[(&str, &'static str)], own: &'static str| {
         names.iter().find(|name| name.0 == own).map_or(own, |name| name.1)
@@ -85,8 +82,7 @@ pub fn info(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 }
 
 /// `gateway.identity.get {}`: a key that is this table's, and stays the same for as long as the table does.
-pub fn identity(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn identity(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let key = *KeyPair::from_seed(Seed::new(tokens::identity_seed(call.key))).pk;
     Ok(Reply::of(json::object(|o| {
         o.shown("deviceId", &DeviceId(Sha256::digest(key).into()));
@@ -95,8 +91,8 @@ pub fn identity(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failur
 }
 
 /// `set-heartbeats {enabled}`: only an agent has heartbeats, so there is nothing to switch.
-pub fn set_heartbeats(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let Some(enabled) = params.opt_any("enabled").and_then(|enabled| enabled.as_bool()) else {
+pub fn set_heartbeats(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    let Some(enabled) = params.value().at("enabled").as_bool() else {
         return Err(Failure::invalid("invalid set-heartbeats params: enabled (boolean) required"));
     };
     Ok(Reply::of(json::object(|o| {

@@ -110,11 +110,19 @@ impl<'a> Value<'a> {
     pub fn is_str(&self, text: &str) -> bool {
         match self.inner() {
             // an escape is longer than what it stands for, at most six bytes for one
-            Some(inner) if (text.len()..=6 * text.len()).contains(&inner.len()) && inner.contains('\\') => {
-                Unescaped(inner.chars()).eq(text.chars())
+            Some(inner) if (text.len() + 1..=6 * text.len()).contains(&inner.len()) => {
+                inner.contains('\\') && Unescaped(inner.chars()).eq(text.chars())
             }
             inner => inner == Some(text),
         }
+    }
+
+    /// The length in bytes of the text of a string.
+    pub fn text_len(&self) -> Option<usize> {
+        self.inner().map(|inner| match inner.contains('\\') {
+            true => Unescaped(inner.chars()).map(char::len_utf8).sum(),
+            false => inner.len(),
+        })
     }
 
     /// A whole number that fits, also when written with a fraction of zeros (`1.0`); never rounded, never wrapped.

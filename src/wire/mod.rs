@@ -11,7 +11,7 @@ pub mod http;
 pub mod json;
 mod json_check;
 mod json_write;
-pub mod params;
+pub mod message;
 pub mod qr;
 pub mod schema;
 

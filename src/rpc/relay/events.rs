@@ -7,18 +7,17 @@ use super::live::{own, Node};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
+use crate::rpc::params::{NodeEvent, PluginSurface};
 use crate::rpc::{Audience, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind, Value};
-use crate::wire::params::Params;
+use crate::wire::message::Params;
 
 /// `node.event {event, payload?, payloadJSON?}`
-pub fn event(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let name = params.str("event");
-    let (payload, held) = (params.opt_any("payload"), params.opt_any("payloadJSON"));
-    params.finish()?;
-    let text = held.and_then(|held| held.as_str());
+pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failure> {
+    let name = params.event;
+    let text = params.payload_json.and_then(|held| held.as_str());
     let inner = text.as_deref().and_then(|text| json::parse(text.as_bytes(), limits::JSON_DEPTH).ok());
-    let payload = inner.or(payload).unwrap_or(Value::EMPTY);
+    let payload = inner.or(params.payload).unwrap_or(Value::EMPTY);
     let mut effects = Vec::new();
     let (handled, reason) = match &*name {
         "node.host.stats" => match stats(call, payload) {
@@ -72,22 +71,22 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
 }
 
 /// `node.pluginTools.update {tools}` (protocol 4): they are for an agent, so none is taken.
-pub fn plugin_tools(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, params, Some("tools"))
+pub fn plugin_tools(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, Some("tools"))
 }
 
 /// `node.skills.update {skills}` (protocol 4): they are for an agent, so none is taken.
-pub fn skills(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, params, Some("skills"))
+pub fn skills(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, Some("skills"))
 }
 
 /// `node.runnerInventory.update {...}` (protocol 4): nothing is run on it from here.
-pub fn runner_inventory(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, params, None)
+pub fn runner_inventory(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, None)
 }
 
 /// A node host repeats these every few seconds until it is answered.
-fn taken(call: &mut Call<'_>, _params: Params<'_>, list: Option<&str>) -> Result<Reply, Failure> {
+fn taken(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
     let own = own(call)?;
     Ok(Reply::of(json::object(|o| {
         o.shown("nodeId", &own);
@@ -98,14 +97,14 @@ fn taken(call: &mut Call<'_>, _params: Params<'_>, list: Option<&str>) -> Result
 }
 
 /// `node.pluginSurface.refresh {surface}` (protocol 4): there are no plugins.
-pub fn plugin_surface(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    match params.opt_str("surface") {
+pub fn plugin_surface(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    match params.read_sound::<PluginSurface>().surface {
         Some(surface) => Err(Failure::unavailable([&*surface, " plugin surface unavailable"].concat())),
         None => Err(Failure::invalid("surface required")),
     }
 }
 
 /// `skills.bins {}` of a node: which programs its skills need; there are no skills.
-pub fn skills_bins(_call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+pub fn skills_bins(_call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(br#"{"bins":[]}"#.to_vec()))
 }
