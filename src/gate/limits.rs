@@ -157,6 +157,8 @@ pub const UNAUTHORIZED_CALLS: u32 = 10;
 
 /// Nodes that are connected.
 pub const NODES: usize = 1024;
+/// Bytes of a list of nodes after which those that follow are shown without search path and permissions.
+pub const NODES_IN_FULL: usize = 8 * 1024 * 1024;
 /// Calls on their way to nodes and not answered yet, of all operators together.
 pub const INVOKES: usize = 4096;
 /// The same of one operator's connection.
@@ -175,7 +177,7 @@ pub const NODE_ERROR_WHOLE: usize = FRAME_AFTER_HELLO - 6 * (NODE_ERROR_LEN + WO
 pub const ACTIONS_OF_ONE: usize = 64;
 /// See [`ACTIONS_OF_ONE`].
 pub const ACTIONS: usize = 512;
-/// Parameters of such an action, with its idempotency key.
+/// Parameters of such an action.
 pub const ACTION_LEN: usize = 16 * 1024;
 /// How long such an action waits (protocol 4: 10 min).
 pub const ACTION_MS: u64 = 600_000;
@@ -191,7 +193,7 @@ pub const WORK_FETCHED_MAX: u64 = 10;
 pub const IDS_ACKED: usize = 64;
 /// Approvals of a command that wait for somebody to decide, or were decided a moment ago.
 pub const EXEC_APPROVALS: usize = 64;
-/// What such an approval is about, as it came, with its id.
+/// What such an approval is about, as it came.
 pub const EXEC_APPROVAL_LEN: usize = 32 * 1024;
 /// How long one waits when the caller names no time (protocol 3: 2 min; protocol 4: 30 min).
 pub const EXEC_APPROVAL_MS_V3: u64 = 120_000;
@@ -320,8 +322,10 @@ const _: () = assert!(NODE_RETRY_MS <= NODE_RETRY_MAX_MS && NODE_RUN_MS <= NODE_
 const _: () = assert!(2 * 2 * 6 * NODE_OUTPUT < FRAME_AFTER_HELLO, "two outputs, escaped twice, fit into a frame");
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 // a control character of one byte is written as six
-const _: () =
-    assert!(EXEC_APPROVALS * (6 * EXEC_APPROVAL_LEN + 512) < FRAME_AFTER_HELLO, "all approvals fit one answer");
+const _: () = assert!(
+    EXEC_APPROVALS * (EXEC_APPROVAL_LEN + 6 * FIELD_LEN + 512) < FRAME_AFTER_HELLO,
+    "all approvals fit one answer"
+);
 const _: () = assert!(
     ACTIONS_OF_ONE * (6 * (ACTION_LEN + SURFACE_NAME_LEN) + 512) < FRAME_AFTER_HELLO,
     "all actions of a node fit"

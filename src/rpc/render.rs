@@ -166,6 +166,7 @@ impl Device {
 mod tests {
     use super::*;
     use crate::gate::device::TokenWindow;
+    use crate::gate::limits;
     use crate::gate::scopes::Scope;
     use crate::wire::json;
 
@@ -234,6 +235,27 @@ mod tests {
         assert_eq!(all(&node, false), without.as_bytes());
         let with = without.replace("}]}", &format!(r#",{expected},"surfaceApprovedAtMs":3000}}]}}"#));
         assert_eq!(String::from_utf8(all(&node, true)).unwrap(), with);
+    }
+
+    #[test]
+    fn a_full_table_fits_one_frame() {
+        let mut device = device();
+        let long = |len| "\u{1}".repeat(len);
+        device.name = long(limits::NAME_LEN).parse().unwrap();
+        device.label = device.name.clone();
+        device.platform = long(limits::PLATFORM_LEN).parse().unwrap();
+        device.family = device.platform.clone();
+        device.client_id = long(limits::CLIENT_ID_LEN).parse().unwrap();
+        device.client_mode = long(limits::CLIENT_MODE_LEN).parse().unwrap();
+        device.remote = Some("1234:1234:1234:1234:1234:1234:1234:1234".parse().unwrap());
+        device.approve(Role::Operator, Scopes::ALL, WallMs(1 << 50));
+        device.approve(Role::Node, Scopes::NONE, WallMs(1 << 50));
+        device.seen = WallMs(1 << 50);
+        let longest = rendered(&device).len();
+        assert!(longest > 6 * (2 * limits::NAME_LEN + 2 * limits::PLATFORM_LEN), "{longest}");
+        let waiting = limits::PENDING * 2 * longest;
+        let all = usize::from(limits::CAPACITY_MAX) * (longest + 1) + waiting + 1024;
+        assert!(all <= limits::FRAME_AFTER_HELLO, "{all} bytes, {longest} for one device");
     }
 
     #[test]

@@ -399,7 +399,7 @@ mod tests {
         let odd = "\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}\u{e9}\u{2028}\u{1f600}plain";
         let odd: Vec<char> = odd.chars().collect();
         for _ in 0..3_000 {
-            let text: String = (0..random.below(40)).map(|_| odd[random.below(odd.len() as u64) as usize]).collect();
+            let text: String = (0..random.below(40)).map(|_| odd[random.below(odd.len())]).collect();
             let mut out = Vec::new();
             escape(&mut out, &text);
             assert_eq!(escaped_len(&text), out.len(), "{text:?}");

@@ -16,6 +16,9 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::runner::patience;
 
+/// The largest frame that a client built on the `ws` library takes: its `maxPayload` in OpenClaw 2026.1.29 and 2026.9.6, 25 MiB.
+pub const MOST: usize = 26_214_400;
+
 /// An Ed25519 device identity.
 #[derive(Clone)]
 pub struct Device {
@@ -364,7 +367,7 @@ impl Dial {
         assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the accept key of RFC 6455: {text}");
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         let ws = WebSocket::from_partially_read(Patient(stream), head.split_off(end), Role::Client, Some(config));
-        Ok(Socket { ws, seen: VecDeque::new(), calls: 0, seq: 0 })
+        Ok(Socket { ws, bytes: 0, seen: VecDeque::new(), calls: 0, seq: 0 })
     }
 
     /// Comes in, or is refused.
@@ -416,6 +419,8 @@ impl Write for Patient {
 /// A WebSocket that is not admitted.
 pub struct Socket {
     pub ws: WebSocket<Patient>,
+    /// Of the last frame that was read.
+    pub bytes: usize,
     seen: VecDeque<Value>,
     calls: u64,
     seq: u64,
@@ -479,7 +484,11 @@ impl Socket {
         loop {
             assert!(begun.elapsed() < patience(), "nothing but pings came in {:?}", patience());
             match self.ws.read() {
-                Ok(Message::Text(text)) => return Got::Frame(serde_json::from_str(&text).expect("a frame is JSON")),
+                Ok(Message::Text(text)) => {
+                    assert!(text.len() <= MOST, "a frame of {} bytes, which no client takes", text.len());
+                    self.bytes = text.len();
+                    return Got::Frame(serde_json::from_str(&text).expect("a frame is JSON"));
+                }
                 Ok(Message::Binary(bytes)) => panic!("a binary frame of {} bytes", bytes.len()),
                 Ok(Message::Close(Some(frame))) => {
                     let _ = self.ws.flush();

@@ -35,6 +35,7 @@ mod replay;
 mod reports;
 mod runner;
 mod scopes;
+mod sizes;
 mod start;
 mod store_crash;
 mod store_images;

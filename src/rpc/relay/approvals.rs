@@ -144,7 +144,7 @@ pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure
     let given = params.value();
     let command = command(given, v4).map_err(Failure::invalid)?;
     let kept = question(given, command, v4);
-    if kept.len() + id.as_ref().map_or(0, String::len) > limits::EXEC_APPROVAL_LEN {
+    if kept.len() > limits::EXEC_APPROVAL_LEN {
         return Err(Failure::invalid("the command to approve is too long"));
     }
     let id = id.unwrap_or_else(|| call.fresh_id().to_string());

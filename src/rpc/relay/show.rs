@@ -3,6 +3,7 @@
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, Role};
+use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::gate::text::clip;
 use crate::rpc::relay::live::{sorted, Node};
@@ -18,12 +19,18 @@ struct Row<'a> {
     live: Option<&'a Node>,
 }
 
-/// `node.list {}`
+/// `node.list {}`. Search paths and permissions, of which each node may declare many kilobytes, are left out for the nodes
+/// that come after [`limits::NODES_IN_FULL`] bytes.
 pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let call = &*call;
     Ok(Reply::of(json::object(|o| {
         o.u64("ts", call.now.wall.0);
-        o.arr("nodes", |list| rows(call).iter().for_each(|row| list.item_obj(|o| row.render(o, call))));
+        o.arr("nodes", |list| {
+            for row in rows(call) {
+                let full = list.written() < limits::NODES_IN_FULL;
+                list.item_obj(|o| row.render(o, call, full));
+            }
+        });
     })))
 }
 
@@ -74,7 +81,7 @@ pub fn describe(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     }
     Ok(Reply::of(json::object(|o| {
         o.u64("ts", call.now.wall.0);
-        row.render(o, call);
+        row.render(o, call, true);
     })))
 }
 
@@ -110,7 +117,8 @@ impl<'a> Row<'a> {
         named.or(self.live.map(|live| live.about.name.as_str())).unwrap_or("")
     }
 
-    fn render(&self, o: &mut Writer<'_>, call: &Call<'_>) {
+    /// The fields; without those that a node may fill with many kilobytes unless `full`.
+    fn render(&self, o: &mut Writer<'_>, call: &Call<'_>, full: bool) {
         o.shown("nodeId", &self.id);
         render::opt_text(o, "displayName", self.name());
         if let Some(live) = self.live {
@@ -124,7 +132,7 @@ impl<'a> Row<'a> {
             render::opt_text(o, "deviceFamily", &device.family);
             render::opt_ip(o, "remoteIp", device.remote);
         }
-        self.abilities(o, call);
+        self.abilities(o, call, full);
         if call.caller.dialect() == Dialect::V4 {
             self.more(o, call);
         }
@@ -134,7 +142,7 @@ impl<'a> Row<'a> {
     }
 
     /// What it can do now: of one that is here what may be used, of another nothing (protocol 3 and 4).
-    fn abilities(&self, o: &mut Writer<'_>, call: &Call<'_>) {
+    fn abilities(&self, o: &mut Writer<'_>, call: &Call<'_>, full: bool) {
         let Some(live) = self.live else {
             o.strs("caps", []);
             return o.strs("commands", []);
@@ -142,8 +150,8 @@ impl<'a> Row<'a> {
         let approved = live.approved(call.devices);
         o.strs("caps", live.caps(approved));
         o.strs("commands", live.commands(call.commands, approved));
-        o.opt_str("pathEnv", live.declared.path_env.as_deref());
-        if !live.declared.permissions.is_empty() {
+        o.opt_str("pathEnv", live.declared.path_env.as_deref().filter(|_| full));
+        if full && !live.declared.permissions.is_empty() {
             o.obj("permissions", |o| {
                 for (name, granted) in &live.declared.permissions {
                     o.bool(name, *granted && approved.has_permission(name));

@@ -31,7 +31,7 @@ impl Action {
         let platform = node.about.platform.to_ascii_lowercase();
         let phone = node.dialect == Dialect::V4 && (platform.starts_with("ios") || platform.starts_with("ipados"));
         let family = ["canvas.", "camera.", "screen.", "talk."].iter().any(|family| command.starts_with(family));
-        let small = params.map_or(0, str::len) + key.len() <= limits::ACTION_LEN;
+        let small = params.is_none_or(|params| params.len() <= limits::ACTION_LEN);
         (phone && family && small).then(|| Action {
             id,
             node: node.device,
