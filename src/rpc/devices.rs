@@ -101,8 +101,9 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
     let mut effects = vec![changed()];
     let denied = denied(call, "device token rotation denied");
     let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
-    let role =
-        Role::parse(&params.role).filter(|role| device.roles.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    let role = Role::parse(&params.role)
+        .filter(|role| device.roles.contains(*role))
+        .ok_or_else(|| Failure::invalid(denied))?;
     if let (Some(list), Role::Operator) = (&params.scopes, role) {
         let wanted: Scopes = list.iter().filter_map(|name| Scope::parse(name)).collect();
         if !device.scopes.covers(wanted) || !call.caller.scopes().covers(wanted) {
@@ -136,7 +137,8 @@ pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure
     let denied = denied(call, "device token revocation denied");
     let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
     let known = device.roles.with(device.revoked);
-    let role = Role::parse(&params.role).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    let role =
+        Role::parse(&params.role).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
     device.revoke(role);
     let id = device.id;
     let payload = json::object(|o| {

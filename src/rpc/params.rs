@@ -6,15 +6,18 @@
 
 use super::relay::KINDS;
 use crate::gate::limits;
-use crate::wire::message::{message, names, text, List};
+use crate::wire::message::{message, names, word, List};
 use crate::wire::schema::Kind;
 
 /// A text of any length, of which a handler takes the beginning.
-const LONG: Kind = text(0, limits::FRAME_AFTER_HELLO);
+const LONG: Kind = Kind::Text(0, limits::FRAME_AFTER_HELLO);
 /// A short text.
-const FIELD: Kind = text(1, limits::FIELD_LEN);
+const FIELD: Kind = Kind::Text(1, limits::FIELD_LEN);
 /// Names of a node.
 const NAMES: Kind = names(limits::NAMES_SENT);
+/// A profile of a setup code.
+const PROFILE: Kind =
+    Kind::Word(&["full", "limited", "node", "voice-node"], "must be one of full, limited, node, voice-node");
 /// Scopes or roles in a report.
 const SHORT_LIST: Kind = names(limits::SCOPES_SENT);
 
@@ -32,7 +35,7 @@ message! { pub struct TokenRotate { pub device_id as "deviceId": String, pub rol
 message! { pub struct TokenRevoke { pub device_id as "deviceId": String, pub role: String, } }
 message! {
     pub struct SetupCode {
-        pub profile as "bootstrapProfile": Option<String> in Kind::Listed(&["full", "limited", "node", "voice-node"]),
+        pub profile as "bootstrapProfile": Option<String> in PROFILE,
         pub public_url as "publicUrl": Option<String>,
         pub include_qr as "includeQr": Option<bool>,
         pub scopes: Option<List>,
@@ -119,7 +122,7 @@ message! {
     pub struct InvokeProgress {
         pub node_id as "nodeId": String,
         pub invoke_id as "invokeId": String,
-        ignored { "seq" in Kind::Whole(0, u64::MAX), "chunk" in text(0, limits::PROGRESS_LEN) }
+        ignored { "seq" in Kind::Whole(0, u64::MAX), "chunk" in Kind::Text(0, limits::PROGRESS_LEN) }
     }
 }
 message! {
@@ -143,15 +146,15 @@ message! {
 message! {
     pub struct PendingEnqueue {
         pub node_id as "nodeId": String,
-        pub kind as "type": String in Kind::Word(&KINDS),
-        pub priority: Option<String> in Kind::Word(&["normal", "high"]),
-        pub expires_in_ms as "expiresInMs": Option<u64> in Kind::Within(1_000, limits::WORK_MS),
+        pub kind as "type": String in word(&KINDS),
+        pub priority: Option<String> in word(&["normal", "high"]),
+        pub expires_in_ms as "expiresInMs": Option<u64> in Kind::Within(1_000, limits::WORK_MS, "must be >= 1000 and <= 86400000"),
         ignored { "wake" in Kind::Bool }
     }
 }
 message! {
     pub struct PendingDrain {
-        pub max_items as "maxItems": Option<u64> in Kind::Within(1, limits::WORK_FETCHED_MAX),
+        pub max_items as "maxItems": Option<u64> in Kind::Within(1, limits::WORK_FETCHED_MAX, "must be >= 1 and <= 10"),
     }
 }
 message! {

@@ -132,7 +132,7 @@ fn declared(connect: &Connect) -> Declared {
     Declared {
         caps: connect.caps.clone(),
         commands: connect.commands.clone(),
-        permissions: connect.permissions.clone().unwrap_or_default().0,
+        permissions: connect.permissions.clone().unwrap_or_default().into_iter().collect(),
         path_env: connect.path_env.clone(),
     }
 }

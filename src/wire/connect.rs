@@ -5,7 +5,7 @@
 
 use super::base64;
 use super::json::Value;
-use super::message::{self, message, text, Flags, List};
+use super::message::{self, message, word, Flags, List};
 use super::schema::Kind;
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{PublicKey, Role};
@@ -16,9 +16,9 @@ message! {
     /// The parameters of `connect`, in the order in which their problems are named.
     pub struct Connect {
         /// Lowest protocol of the client; what is above `u32` is `u32::MAX`.
-        pub min_protocol as "minProtocol": u32 in PROTOCOL,
+        pub min_protocol as "minProtocol": u32,
         /// Highest protocol of the client, in the same way.
-        pub max_protocol as "maxProtocol": u32 in PROTOCOL,
+        pub max_protocol as "maxProtocol": u32,
         pub client: Client,
         /// In the order sent: that is what is signed.
         pub scopes_sent as "scopes": List or default,
@@ -29,11 +29,11 @@ message! {
         /// Commands that a node offers.
         pub commands: List or default in NAMES,
         pub permissions: Option<Flags>,
-        pub path_env as "pathEnv": Option<String> in text(0, limits::PATH_ENV_LEN),
+        pub path_env as "pathEnv": Option<String> in Kind::Text(0, limits::PATH_ENV_LEN),
         /// As sent; see [`Connect::role`].
-        pub role_sent as "role": Option<String> in text(1, limits::WORD_LEN),
-        pub locale: Option<String> in text(0, limits::FIELD_LEN),
-        pub user_agent as "userAgent": Option<String> in text(0, limits::FIELD_LEN),
+        pub role_sent as "role": Option<String> in Kind::Text(1, limits::WORD_LEN),
+        pub locale: Option<String> in Kind::Text(0, limits::FIELD_LEN),
+        pub user_agent as "userAgent": Option<String> in Kind::Text(0, limits::FIELD_LEN),
     }
 }
 
@@ -41,11 +41,11 @@ message! {
     /// The program at the other end, in its own words.
     pub struct Client at "/client" {
         /// One of [`CLIENT_IDS`].
-        pub id: String in Kind::Word(&CLIENT_IDS),
+        pub id: String in word(&CLIENT_IDS),
         pub version: String,
         pub platform: String,
         /// One of [`CLIENT_MODES`].
-        pub mode: String in Kind::Word(&CLIENT_MODES),
+        pub mode: String in word(&CLIENT_MODES),
         pub display_name as "displayName": Option<String>,
         pub device_family as "deviceFamily": Option<String>,
         pub model_identifier as "modelIdentifier": Option<String>,
@@ -60,7 +60,7 @@ message! {
     pub struct DeviceClaim at "/device" {
         /// The device id by the client's account.
         pub id: String,
-        pub public_key as "publicKey": String in text(1, limits::KEY_TEXT_LEN),
+        pub public_key as "publicKey": String in Kind::Text(1, limits::KEY_TEXT_LEN),
         pub signature_sent as "signature": String,
         /// Milliseconds since 1970 by the client's clock.
         pub signed_at as "signedAt": u64,
@@ -78,10 +78,8 @@ message! {
     }
 }
 
-/// A protocol beyond what fits is beyond every protocol there is.
-const PROTOCOL: Kind = Kind::Clamped(1, u32::MAX as u64);
 const NAMES: Kind = Kind::Texts { min: 0, max: limits::NAMES_SENT, len: limits::METHOD_LEN };
-const SECRET: Kind = text(0, limits::SECRET_LEN);
+const SECRET: Kind = Kind::Text(0, limits::SECRET_LEN);
 
 /// Every client id of protocol 3 and 4.
 pub const CLIENT_IDS: [&str; 17] = [
@@ -187,7 +185,7 @@ mod tests {
         assert_eq!(connect.caps, ["tool-events", "x"]);
         assert_eq!(connect.commands, ["camera.snap"]);
         let permissions = connect.permissions.as_ref().unwrap();
-        assert_eq!(permissions.0, [("camera".to_string(), true), ("mic".to_string(), false)]);
+        assert_eq!(permissions, &Flags::from([("camera".to_string(), true), ("mic".to_string(), false)]));
         assert_eq!(connect.scopes_sent, ["operator.read", "nonsense", "operator.write"]);
         assert!(connect.scopes() == Scopes::of(Scope::Read).with(Scopes::of(Scope::Write)));
         let device = connect.device.as_ref().unwrap();

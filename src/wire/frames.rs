@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use super::json::{self, Malformed, Value, Writer};
-use super::message;
+use super::message::word;
 use super::schema::{find, members, Field, Kind, Problems, Shape};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
@@ -42,35 +42,33 @@ pub enum BadFrame {
 
 /// Members of a request.
 const REQUEST: [Field; 3] = [
-    Field::required("type", Kind::Const("req")),
-    Field::required("id", message::text(1, limits::ID_LEN)),
-    Field::required("method", message::text(1, limits::METHOD_LEN)),
+    Field::required("type", Kind::Word(&["req"], "must be equal to constant")),
+    Field::required("id", Kind::Text(1, limits::ID_LEN)),
+    Field::required("method", Kind::Text(1, limits::METHOD_LEN)),
 ];
 
 impl<'a> Request<'a> {
     /// Reads one message of a client.
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
-        let mut problems = Problems::default();
-        let mut echo = None;
-        match members(value) {
-            None => problems.add("", "must be object"),
+        let found = match members(value) {
+            None => Err("must be object".to_owned()),
             Some(members) if members.len() > limits::JSON_KEYS => {
-                problems.add("", &format!("must NOT have more than {} properties", limits::JSON_KEYS));
+                Err(format!("must NOT have more than {} properties", limits::JSON_KEYS))
             }
-            Some(members) => {
-                let [_, id, method] = REQUEST.each_ref().map(|field| field.of(&members, "", &mut problems));
-                let [id, method] = [id, method].map(|text| text.and_then(|text| text.as_str()));
-                match (id, method) {
-                    (Some(id), Some(method)) if problems.text().is_none() => {
-                        return Ok(Request { id, method, params: find(&members, "params") });
-                    }
-                    (id, _) => echo = id,
-                }
+            Some(members) => Ok(members),
+        };
+        let members = found.map_err(|problems| BadFrame::Request { id: "invalid".to_owned(), problems })?;
+        let mut problems = Problems::default();
+        let [_, id, method] = REQUEST.each_ref().map(|field| field.of(&members, "", &mut problems));
+        let [id, method] = [id, method].map(|text| text.and_then(|text| text.as_str()));
+        match (problems.text(), id, method) {
+            (None, Some(id), Some(method)) => Ok(Request { id, method, params: find(&members, "params") }),
+            (_, id, _) => {
+                let id = id.map_or_else(|| "invalid".to_owned(), Cow::into_owned);
+                Err(BadFrame::Request { id, problems: problems.into_text() })
             }
         }
-        let id = echo.map_or_else(|| "invalid".to_owned(), Cow::into_owned);
-        Err(BadFrame::Request { id, problems: problems.into_text() })
     }
 }
 
@@ -93,13 +91,8 @@ pub struct Refusal<'a> {
     pub retry_after_ms: Option<u64>,
 }
 
-/// Members of what a gateway sends.
-const KIND: Field = Field::required("type", Kind::Word(&["event", "res"]));
-const ID: Field = Field::required("id", message::text(1, limits::ID_LEN));
-const OK: Field = Field::optional("ok", Kind::Bool);
-const ERROR: Field = Field::optional("error", Kind::Object(&Shape { path: "/error", fields: &[] }));
-const EVENT: Field = Field::required("event", message::text(1, limits::METHOD_LEN));
-const SEQ: Field = Field::optional("seq", Kind::Whole(0, u64::MAX));
+/// The error of a response; its members are read as far as they are sound.
+const ERROR: Shape = Shape { path: "/error", fields: &[] };
 
 impl<'a> FromGateway<'a> {
     /// Reads one message of a gateway; the error says what is wrong with it.
@@ -109,13 +102,17 @@ impl<'a> FromGateway<'a> {
         let mut problems = Problems::default();
         let payload = find(&members, "payload");
         let mut field = |field: Field| field.of(&members, "", &mut problems).unwrap_or_default();
-        let read = if field(KIND).is_str("res") {
-            let (id, well) = (field(ID).as_str().unwrap_or_default(), field(OK).as_bool() == Some(true));
-            let answer = if well { Ok(payload) } else { Err(Refusal::of(field(ERROR))) };
+        let read = if field(Field::required("type", word(&["event", "res"]))).is_str("res") {
+            let id = field(Field::required("id", Kind::Text(1, limits::ID_LEN))).as_str().unwrap_or_default();
+            let answer = match field(Field::optional("ok", Kind::Bool)).as_bool() {
+                Some(true) => Ok(payload),
+                _ => Err(Refusal::of(field(Field::optional("error", Kind::Object(&ERROR))))),
+            };
             FromGateway::Response { id, answer }
         } else {
-            let (name, seq) = (field(EVENT).as_str().unwrap_or_default(), field(SEQ).as_u64());
-            FromGateway::Event { name, payload, seq }
+            let name = field(Field::required("event", Kind::Text(1, limits::METHOD_LEN)));
+            let seq = field(Field::optional("seq", Kind::Whole(0, u64::MAX))).as_u64();
+            FromGateway::Event { name: name.as_str().unwrap_or_default(), payload, seq }
         };
         match problems.text() {
             None => Ok(read),

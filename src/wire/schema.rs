@@ -5,8 +5,6 @@
 //! 3 and 4), because clients and people search for them: `at /client/id: must be string`. All problems are collected, up to
 //! [`limits::PROBLEMS_LEN`] bytes of text. `null` counts as absent where a field is optional. Lengths are bytes.
 
-use std::fmt::Write;
-
 use super::json::{self, Value};
 use crate::gate::limits;
 use crate::gate::text::cut;
@@ -18,9 +16,16 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Adds `what` about the value at `path`, a JSON pointer that is empty for the root.
-    pub fn add(&mut self, path: &str, what: &str) {
-        self.member(path, "", what);
+    /// Adds `what` about the value at `path`, the pieces of a JSON pointer that is empty for the root.
+    pub fn add(&mut self, path: &[&str], what: &str) {
+        let mut path = path.concat();
+        if !path.is_empty() {
+            path = ["at ", &path, ": "].concat();
+        }
+        let joint = if self.text.is_empty() { "" } else { "; " };
+        if self.text.len() + path.len() + what.len() + 2 <= limits::PROBLEMS_LEN {
+            [joint, &path, what].iter().for_each(|part| self.text.push_str(part));
+        }
     }
 
     /// The problems joined by `; `, if there are any.
@@ -32,43 +37,20 @@ impl Problems {
     pub fn into_text(self) -> String {
         self.text
     }
-
-    /// Adds `what` about the member `name`, which may be a path, of the object at `path`; an empty name is the object itself.
-    fn member(&mut self, path: &str, name: &str, what: &str) {
-        let slash = if name.is_empty() { "" } else { "/" };
-        match path.is_empty() && name.is_empty() {
-            true => self.push(&[what]),
-            false => self.push(&["at ", path, slash, name, ": ", what]),
-        }
-    }
-
-    fn push(&mut self, parts: &[&str]) {
-        if self.text.len() + parts.iter().map(|part| part.len()).sum::<usize>() + 2 > limits::PROBLEMS_LEN {
-            return;
-        }
-        if !self.text.is_empty() {
-            self.text.push_str("; ");
-        }
-        parts.iter().for_each(|part| self.text.push_str(part));
-    }
 }
 
 /// The value that a member may have.
 pub enum Kind {
-    /// A string of so many bytes.
-    Text { min: usize, max: usize },
-    /// One of these strings.
-    Word(&'static [&'static str]),
-    /// The same, with a refusal that lists them.
-    Listed(&'static [&'static str]),
-    /// Exactly this string.
-    Const(&'static str),
-    /// A whole number, at least and at most this.
+    /// A string of at least and at most so many bytes.
+    Text(usize, usize),
+    /// One of these strings; the refusal of any other value.
+    Word(&'static [&'static str], &'static str),
+    /// A whole number of at least and at most this.
     Whole(u64, u64),
-    /// The same, with one refusal that names both bounds.
-    Within(u64, u64),
-    /// A whole number of at least the first; what is above the second is read as the second.
-    Clamped(u64, u64),
+    /// The same, with one refusal for numbers below and above.
+    Within(u64, u64, &'static str),
+    /// A whole number from 1; above `u32::MAX` it is read as that.
+    Version,
     /// `true` or `false`.
     Bool,
     /// A list of `min..=max` strings of 1 to `len` bytes each.
@@ -77,7 +59,7 @@ pub enum Kind {
     Flags(usize),
     /// An object with declared fields; others are passed over.
     Object(&'static Shape),
-    /// A long text, of 1 byte to 1 MiB; its absence is refused in the same words.
+    /// A text of up to [`limits::CONFIG_LEN`] bytes; its absence is refused in the same words.
     Document,
     /// Any JSON.
     Any,
@@ -106,26 +88,15 @@ const MEMBERS: usize = limits::JSON_KEYS + 1;
 
 /// The first [`limits::JSON_KEYS`] and one members of an object, found in one pass; `None` for anything else.
 pub fn members(value: Value<'_>) -> Option<Members<'_>> {
-    if value.kind() != json::Kind::Object {
-        return None;
-    }
     let mut members = Members::new();
-    for member in value.members() {
-        if members.push(member).is_err() {
-            break;
-        }
-    }
-    Some(members)
+    // what does not fit is one too many already
+    let _ = value.members().try_for_each(|member| members.push(member));
+    (value.kind() == json::Kind::Object).then_some(members)
 }
 
 /// The value of the member of that name, `null` included.
 pub fn find<'a>(members: &Members<'a>, name: &str) -> Option<Value<'a>> {
     members.iter().find(|(key, _)| key.is_str(name)).map(|(_, value)| *value)
-}
-
-/// The same without `null`, if it is of that kind.
-pub fn span<'a>(members: &Members<'a>, name: &'static str, kind: Kind) -> Option<Value<'a>> {
-    Field::span(name, kind).of(members, "", &mut Problems::default())
 }
 
 impl Field {
@@ -144,129 +115,111 @@ impl Field {
         Field { span: true, ..Field::optional(name, kind) }
     }
 
-    /// The value of this member, if it is there and sound. Of an object only the kind is looked at.
+    /// The value of this member of the object at `path`, if it is there and sound. Of an object only the kind is looked at.
     pub fn of<'a>(&self, members: &Members<'a>, path: &str, problems: &mut Problems) -> Option<Value<'a>> {
-        let found = find(members, self.name);
-        let value = match found.filter(|value| self.required || !value.is_null()) {
-            Some(value) => value,
-            None if matches!(self.kind, Kind::Document) => Value::EMPTY,
-            None if self.required => {
-                problems.member(path, "", &["must have required property '", self.name, "'"].concat());
+        let found = find(members, self.name).filter(|value| self.required || !value.is_null());
+        let value = match (found, &self.kind) {
+            (Some(value), _) => value,
+            (None, Kind::Document) => Value::EMPTY,
+            (None, _) => {
+                if self.required {
+                    problems.add(&[path], &["must have required property '", self.name, "'"].concat());
+                }
                 return None;
             }
-            None => return None,
         };
-        match self.kind.check(value) {
-            Ok(()) => Some(value),
-            Err(wrong) => {
-                wrong.iter().for_each(|(inside, what)| problems.member(path, &[self.name, inside].concat(), what));
-                None
-            }
-        }
+        let mut sound = true;
+        self.kind.check(value, &mut |inside, what| {
+            sound = false;
+            problems.add(&[path, "/", self.name, inside], what);
+        });
+        sound.then_some(value)
     }
 }
 
-/// The problems of one value: where inside it, empty for all of it, and the words.
-type Wrong = Vec<(String, String)>;
-
 impl Kind {
-    fn check(&self, value: Value<'_>) -> Result<(), Wrong> {
-        let of_kind = |kind, what| if value.kind() == kind { Ok(()) } else { fail(what) };
+    /// Calls `wrong` for each problem, with the path inside the value.
+    fn check(&self, value: Value<'_>, wrong: &mut dyn FnMut(&str, &str)) {
+        let of_kind = |kind| value.kind() == kind;
         match *self {
-            Kind::Text { min, max } => text(value, min, max).map_err(|what| vec![(String::new(), what)]),
-            Kind::Word(words) if words.iter().any(|word| value.is_str(word)) => Ok(()),
-            Kind::Word(_) => fail("must be equal to one of the allowed values"),
-            Kind::Listed(words) if words.iter().any(|word| value.is_str(word)) => Ok(()),
-            Kind::Listed(words) => fail(["must be one of ", &words.join(", ")].concat()),
-            Kind::Const(word) if value.is_str(word) => Ok(()),
-            Kind::Const(_) => fail("must be equal to constant"),
-            Kind::Whole(min, max) => whole(value, min, max, &|| {
-                let low = value.as_u64().is_none_or(|number| number < min);
-                if low { format!("must be >= {min}") } else { format!("must be <= {max}") }
-            }),
-            Kind::Within(min, max) => whole(value, min, max, &|| format!("must be >= {min} and <= {max}")),
-            Kind::Clamped(min, _) => whole(value, min, u64::MAX, &|| format!("must be >= {min}")),
-            Kind::Bool => of_kind(json::Kind::Bool, "must be boolean"),
-            Kind::Texts { min, max, len } => of_kind(json::Kind::Array, "must be array").and_then(|()| texts(value, min, max, len)),
-            Kind::Flags(max) => of_kind(json::Kind::Object, "must be object").and_then(|()| flags(value, max)),
-            Kind::Object(_) => of_kind(json::Kind::Object, "must be object"),
-            Kind::Document if text(value, 1, limits::CONFIG_LEN as usize).is_ok() => Ok(()),
-            Kind::Document => fail("must be a string of 1 character to 1 MiB"),
-            Kind::Any => Ok(()),
+            Kind::Text(min, max) => text(value, min, max).iter().for_each(|what| wrong("", what)),
+            Kind::Word(words, what) if !words.iter().any(|word| value.is_str(word)) => wrong("", what),
+            Kind::Whole(min, max) => whole(value, min, max, "", wrong),
+            Kind::Within(min, max, what) => whole(value, min, max, what, wrong),
+            Kind::Version => whole(value, 1, u64::MAX, "", wrong),
+            Kind::Bool if !of_kind(json::Kind::Bool) => wrong("", "must be boolean"),
+            Kind::Texts { .. } if !of_kind(json::Kind::Array) => wrong("", "must be array"),
+            Kind::Texts { max, .. } if value.items().nth(max).is_some() => {
+                wrong("", &format!("must NOT have more than {max} items"));
+            }
+            Kind::Texts { min, .. } if value.items().take(min).count() < min => {
+                wrong("", &format!("must NOT have fewer than {min} items"));
+            }
+            Kind::Texts { len, .. } => {
+                let mut items = value.items().enumerate();
+                let first = items.find_map(|(at, item)| Some((at, text(item, 1, len)?)));
+                first.iter().for_each(|(at, what)| wrong(&format!("/{at}"), what));
+            }
+            Kind::Flags(_) | Kind::Object(_) if !of_kind(json::Kind::Object) => wrong("", "must be object"),
+            Kind::Flags(max) => {
+                if value.members().nth(max).is_some() {
+                    wrong("", &format!("must NOT have more than {max} properties"));
+                }
+                for (name, _) in value.fields().filter(|(_, flag)| flag.as_bool().is_none()).take(max) {
+                    wrong(&["/", cut(&name, limits::WORD_LEN)].concat(), "must be boolean");
+                }
+            }
+            Kind::Document if text(value, 1, limits::CONFIG_LEN as usize).is_some() => {
+                wrong("", "must be a string of 1 character to 1 MiB");
+            }
+            _ => {}
         }
     }
 
-    /// Appends a value that was checked, as the typed reader takes it.
+    /// Appends a value that was checked, as the typed reader takes it: numbers in plain digits, objects without other members.
     fn write(&self, value: Value<'_>, out: &mut String, problems: &mut Problems) {
         match self {
             Kind::Object(shape) => shape.write(&members(value).unwrap_or_default(), out, problems),
-            Kind::Whole(_, max) | Kind::Within(_, max) | Kind::Clamped(_, max) => {
-                // appending to a string cannot fail
-                let _ = write!(out, "{}", value.as_u64().map_or(*max, |number| number.min(*max)));
-            }
+            Kind::Whole(..) | Kind::Within(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
+            Kind::Version => out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string()),
             _ => out.push_str(value.raw()),
         }
     }
 }
 
-fn fail(what: impl Into<String>) -> Result<(), Wrong> {
-    Err(vec![(String::new(), what.into())])
-}
-
-fn text(value: Value<'_>, min: usize, max: usize) -> Result<(), String> {
+/// The words for what is wrong with a string.
+fn text(value: Value<'_>, min: usize, max: usize) -> Option<String> {
     match value.text_len() {
-        Some(len) if len > max => Err(format!("must NOT have more than {max} characters")),
-        Some(len) if len < min => Err(format!("must NOT have fewer than {min} characters")),
-        Some(_) => Ok(()),
-        None => Err("must be string".to_owned()),
+        Some(len) if len > max => Some(format!("must NOT have more than {max} characters")),
+        Some(len) if len < min => Some(format!("must NOT have fewer than {min} characters")),
+        Some(_) => None,
+        None => Some("must be string".to_owned()),
     }
 }
 
-fn whole(value: Value<'_>, min: u64, max: u64, outside: &dyn Fn() -> String) -> Result<(), Wrong> {
+fn whole(value: Value<'_>, min: u64, max: u64, outside: &str, wrong: &mut dyn FnMut(&str, &str)) {
     match value.as_u64() {
-        Some(number) if (min..=max).contains(&number) => Ok(()),
-        None if value.as_i64().is_none() => fail("must be integer"),
-        _ => fail(outside()),
+        Some(number) if (min..=max).contains(&number) => {}
+        None if value.as_i64().is_none() => wrong("", "must be integer"),
+        _ if !outside.is_empty() => wrong("", outside),
+        Some(number) if number > max => wrong("", &format!("must be <= {max}")),
+        _ => wrong("", &format!("must be >= {min}")),
     }
-}
-
-fn texts(list: Value<'_>, min: usize, max: usize, len: usize) -> Result<(), Wrong> {
-    if list.items().nth(max).is_some() {
-        return fail(format!("must NOT have more than {max} items"));
-    }
-    if list.items().count() < min {
-        return fail(format!("must NOT have fewer than {min} items"));
-    }
-    let item = |(at, item)| text(item, 1, len).map_err(|what| vec![(format!("/{at}"), what)]);
-    list.items().enumerate().try_for_each(item)
-}
-
-fn flags(map: Value<'_>, max: usize) -> Result<(), Wrong> {
-    let mut wrong = Wrong::new();
-    if map.fields().nth(max).is_some() {
-        wrong.push((String::new(), format!("must NOT have more than {max} properties")));
-    }
-    for (name, _) in map.fields().filter(|(_, value)| value.as_bool().is_none()).take(max) {
-        wrong.push((["/", cut(&name, limits::WORD_LEN)].concat(), "must be boolean".to_owned()));
-    }
-    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 impl Shape {
     /// Checks all fields and appends those that are there and sound, but for spans, to `out` as one object.
     pub fn write(&self, members: &Members<'_>, out: &mut String, problems: &mut Problems) {
-        out.push('{');
-        let empty = out.len();
+        let begun = out.len();
         for field in self.fields {
-            let Some(value) = field.of(members, self.path, problems) else { continue };
-            if field.span {
-                continue;
+            let found = field.of(members, self.path, problems);
+            if let Some(value) = found.filter(|_| !field.span) {
+                let joint = if out.len() == begun { "{\"" } else { ",\"" };
+                [joint, field.name, "\":"].iter().for_each(|part| out.push_str(part));
+                field.kind.write(value, out, problems);
             }
-            let comma = if out.len() == empty { "\"" } else { ",\"" };
-            [comma, field.name, "\":"].iter().for_each(|part| out.push_str(part));
-            field.kind.write(value, out, problems);
         }
-        out.push('}');
+        out.push_str(if out.len() == begun { "{}" } else { "}" });
     }
 
     /// Adds the members that are neither declared nor one of `more` to the problems, for an object that takes no others.
@@ -276,8 +229,7 @@ impl Shape {
             let declared = self.fields.iter().map(|field| field.name);
             if !declared.chain(more.iter().copied()).any(|known| name.is_str(known)) {
                 let name = name.as_str().unwrap_or_default();
-                let what = ["unexpected property '", cut(&name, limits::WORD_LEN), "'"].concat();
-                problems.add(if self.path.is_empty() { "root" } else { self.path }, &what);
+                problems.add(&["root"], &["unexpected property '", cut(&name, limits::WORD_LEN), "'"].concat());
             }
         }
     }

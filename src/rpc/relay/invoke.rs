@@ -461,7 +461,9 @@ fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) ->
 /// `node.invoke.progress {invokeId, nodeId, seq, chunk}` (protocol 4): nobody who can call from outside wants it there either.
 pub fn progress(call: &mut Call<'_>, params: InvokeProgress) -> Result<Reply, Failure> {
     match call.caller.device() {
-        Some(own) if DeviceId::parse(&params.node_id) == Some(own) => Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec())),
+        Some(own) if DeviceId::parse(&params.node_id) == Some(own) => {
+            Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec()))
+        }
         _ => Err(Failure::invalid("nodeId mismatch")),
     }
 }

@@ -94,7 +94,8 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
 
 /// `node.pair.remove {nodeId}` (protocol 4): takes the role of a node away, and forgets a device that has no other.
 pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
-    let (slot, mut device) = devices::find(call, params.node_id.trim(), "node pairing removal denied", "unknown nodeId")?;
+    let (slot, mut device) =
+        devices::find(call, params.node_id.trim(), "node pairing removal denied", "unknown nodeId")?;
     if !device.roles.contains(Role::Node) {
         return Err(unknown_node());
     }
