@@ -4,7 +4,7 @@
 //! Denials of that kind name no reason, so that they tell nothing about other devices.
 
 use super::params::{ByDevice, ByRequest, DeviceList, DeviceRename, TokenRevoke, TokenRotate};
-use super::{relay, render};
+use super::{answers, json, relay, render};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::Dialect;
@@ -15,7 +15,7 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::Room;
 use crate::gate::text::clip;
 use crate::store::tokens::device_token;
-use crate::wire::json;
+use crate::wire::json::object;
 
 const APPROVAL_DENIED: &str = "device pairing approval denied";
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
@@ -30,7 +30,7 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let pending = call.pending.iter(call.now.at).filter(waits).collect();
     let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
     let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot));
-    Ok(Reply::of(json::object(|o| render::list(o, pending, paired, connected, surfaces))))
+    Ok(Reply::of(object(|o| render::list(o, pending, paired, connected, surfaces))))
 }
 
 /// `device.pair.approve {requestId}`; in place of a request, the id of a revoked device gives back what it had.
@@ -63,22 +63,19 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
     let request = call.pending.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
     may_govern(call, &request.device, "device pairing rejection denied")?;
-    let payload = json::object(|o| {
-        o.str("requestId", &named);
-        o.shown("deviceId", &request.device);
-    });
-    Ok(Reply::of(payload).with(resolved(call.now.wall, &request, "rejected")))
+    let answer = answers::DeviceRejected { request_id: &named, device_id: request.device };
+    Ok(Reply::json(&answer).with(resolved(call.now.wall, &request, "rejected")))
 }
 
 /// `device.pair.remove {deviceId}` (protocol 4)
 pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
     let (slot, device) = find(call, &params.device_id, "device pairing removal denied", "unknown deviceId")?;
-    let payload = json::object(|o| o.shown("deviceId", &device.id));
+    let answer = answers::Device { device_id: device.id };
     let mut effects = vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&device.id, call.now.at);
     effects.extend(waits.into_iter().flat_map(|request| resolved(call.now.wall, request, "rejected")));
     effects.push(changed());
-    Ok(Reply::of(payload).changing(slot, None).with(effects))
+    Ok(Reply::json(&answer).changing(slot, None).with(effects))
 }
 
 /// `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters)
@@ -88,11 +85,8 @@ pub fn rename(call: &mut Call<'_>, params: DeviceRename) -> Result<Reply, Failur
     if device.label.is_empty() {
         return Err(Failure::invalid("label required"));
     }
-    let payload = json::object(|o| {
-        o.shown("deviceId", &device.id);
-        o.str("label", &device.label);
-    });
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
+    let reply = Reply::json(&answers::DeviceRenamed { device_id: device.id, label: &device.label });
+    Ok(reply.changing(slot, Some(device)).with(vec![changed()]))
 }
 
 /// `device.token.rotate {deviceId, role, scopes?}`: a new token; the old one works until the new one is used. Named scopes
@@ -119,17 +113,16 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
     let own = call.caller.device() == Some(device.id);
     let in_band = own || call.caller.dialect() == Dialect::V3;
     let token = device_token(call.key, &device.id, role, device.tokens[role as usize].current);
-    let payload = json::object(|o| {
-        o.shown("deviceId", &device.id);
-        o.str("role", role.name());
-        o.opt_str("token", in_band.then(|| token.as_str()));
-        o.scopes("scopes", scopes_of(&device, role));
-        o.u64("rotatedAtMs", call.now.wall.0);
-        if call.caller.dialect() == Dialect::V4 {
-            o.str("tokenDelivery", if in_band { "in-band" } else { "withheld-cross-device" });
-        }
-    });
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
+    let delivery = if in_band { "in-band" } else { "withheld-cross-device" };
+    let answer = answers::TokenRotated {
+        device_id: device.id,
+        role: role.name(),
+        token: in_band.then(|| token.as_str()),
+        scopes: scopes_of(&device, role),
+        at: call.now.wall.0,
+        delivery: (call.caller.dialect() == Dialect::V4).then_some(delivery),
+    };
+    Ok(Reply::json(&answer).changing(slot, Some(device)).with(effects))
 }
 
 /// `device.token.revoke {deviceId, role}`: takes the role away, for the key as well, until the owner gives it back.
@@ -141,18 +134,14 @@ pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure
         Role::parse(&params.role).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
     device.revoke(role);
     let id = device.id;
-    let payload = json::object(|o| {
-        o.shown("deviceId", &id);
-        o.str("role", role.name());
-        o.u64("revokedAtMs", call.now.wall.0);
-    });
+    let answer = answers::TokenRevoked { device_id: id, role: role.name(), at: call.now.wall.0 };
     let close = Effect::Close { device: id, roles: Roles::of(role), why: Close::DeviceRevoked };
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![close, changed()]))
+    Ok(Reply::json(&answer).changing(slot, Some(device)).with(vec![close, changed()]))
 }
 
 /// The event that a device waits for the owner.
 pub fn requested(request: &Request) -> Effect {
-    let payload = json::object(|o| render::pending_fields(o, request));
+    let payload = object(|o| render::pending_fields(o, request));
     Effect::Event { name: "device.pair.requested", payload, to: PAIRING }
 }
 
@@ -164,12 +153,8 @@ pub fn changed() -> Effect {
 
 /// Somebody decided: the request is over, and who may see it is told.
 pub(super) fn resolved(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
-    let payload = json::object(|o| {
-        o.shown("requestId", &request.id);
-        o.shown("deviceId", &request.device);
-        o.str("decision", decision);
-        o.u64("ts", wall.0);
-    });
+    let (request_id, device_id) = (request.id, request.device);
+    let payload = json(&answers::DeviceResolved { request_id, device_id, decision, ts: wall.0 });
     let event = Effect::Event { name: "device.pair.resolved", payload, to: PAIRING };
     vec![Effect::Decided(request.id), event, changed()]
 }
@@ -215,7 +200,7 @@ fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, F
 }
 
 fn device_payload(request: &str, device: &Device, connected: bool) -> Vec<u8> {
-    json::object(|o| {
+    object(|o| {
         o.str("requestId", request);
         o.obj("device", |o| render::device_fields(o, device, connected));
     })

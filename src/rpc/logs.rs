@@ -4,11 +4,12 @@
 //! likely to be, so a cursor from before a restart is known as such. At most [`limits::LOG_LINES`] lines and
 //! [`limits::LOG_BYTES`] bytes are kept. Nothing here reads a file.
 
+use nanoserde::SerJson;
+
 use super::params::LogsTail;
-use super::{Call, Failure, Reply};
+use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
 use crate::gate::text::cut;
-use crate::wire::json;
 
 /// The last lines of the log.
 #[derive(Clone)]
@@ -77,31 +78,23 @@ pub fn tail(call: &mut Call<'_>, params: LogsTail) -> Result<Reply, Failure> {
     let new = log.next - known.unwrap_or(log.oldest());
     let lines = log.last(limit.min(new), max_bytes);
     let left_out = log.next - lines.len() as u64 > known.unwrap_or(log.first);
-    Ok(Reply::of(json::object(|o| {
-        o.str("file", if log.place.is_empty() { "the gateway's memory" } else { &log.place });
-        o.u64("cursor", log.next);
-        o.u64("size", log.bytes as u64);
-        o.arr("lines", |list| lines.iter().for_each(|line| list.item_str(&shown(line))));
-        o.bool("truncated", left_out);
-        o.bool("reset", cursor.is_some() && known.is_none());
-    })))
+    Ok(Reply::json(&answers::LogsTail {
+        file: if log.place.is_empty() { "the gateway's memory" } else { &log.place },
+        cursor: log.next,
+        size: log.bytes,
+        lines: lines.iter().map(|line| shown(line)).collect(),
+        truncated: left_out,
+        reset: cursor.is_some() && known.is_none(),
+    }))
 }
 
-/// The line as the programs of both protocols read it: level, name and time where their own log has them. The message is the
-/// second argument, because the first one would be shown as the name of what speaks, too.
+/// The line as the programs of both protocols read it: level, name and time where their own log has them.
 fn shown(line: &str) -> String {
     let mut words = line.splitn(3, ' ');
     let mut word = || words.next().unwrap_or_default();
     let (time, level, message) = (word(), word(), word());
-    let line = json::object(|o| {
-        o.str("1", message);
-        o.obj("_meta", |meta| {
-            meta.fields(r#""name":"{\"subsystem\":\"gateway\"}""#);
-            meta.str("logLevelName", &level.to_ascii_uppercase());
-        });
-        o.str("time", time);
-    });
-    String::from_utf8(line).unwrap_or_default()
+    let meta = answers::LogMeta { name: r#"{"subsystem":"gateway"}"#.to_string(), level: level.to_ascii_uppercase() };
+    answers::LogLine { message, meta, time }.serialize_json()
 }
 
 #[cfg(test)]

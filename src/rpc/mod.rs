@@ -4,6 +4,7 @@
 //! nothing itself. An answer with a [`Change`] is sent, and its effects happen, only when the change is durable. Authority is
 //! an argument ([`Admitted`]), so there is no way to call without it.
 
+mod answers;
 pub mod config;
 mod config_schema;
 mod devices;
@@ -20,6 +21,8 @@ mod system;
 
 use std::ops::Deref;
 
+use nanoserde::SerJson;
+
 use crate::gate::codes::Codes;
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
@@ -30,7 +33,7 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
 use crate::gate::table::{Cell, Table};
 use crate::store::tokens::TableKey;
-use crate::wire::json::{self, Value};
+use crate::wire::json::Value;
 use crate::wire::message::Params;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
@@ -163,6 +166,11 @@ impl Reply {
         Reply { payload, change: None, file: None, effects: Vec::new(), later: false }
     }
 
+    /// The same of an answer of fixed shape.
+    fn json(answer: &impl SerJson) -> Reply {
+        Reply::of(json(answer))
+    }
+
     /// No answer yet; it comes as an effect of something else.
     fn later(effects: Vec<Effect>) -> Reply {
         Reply { effects, later: true, ..Reply::of(Vec::new()) }
@@ -177,6 +185,11 @@ impl Reply {
     fn changing(self, slot: Slot, device: Option<Device>) -> Reply {
         Reply { change: Some(Change { slot, device }), ..self }
     }
+}
+
+/// One of the [`answers`] as JSON.
+fn json(answer: &impl SerJson) -> Vec<u8> {
+    answer.serialize_json().into_bytes()
 }
 
 /// A call that did not. It is one pointer, because it is rare and many functions hand it up.
@@ -236,11 +249,7 @@ impl Failure {
 
     /// That scope is missing of these.
     fn scopes(scope: Scope, required: Scopes) -> Failure {
-        let details = json::object(|o| {
-            o.str("code", "MISSING_SCOPE");
-            o.str("missingScope", scope.name());
-            o.scopes("requiredScopes", required);
-        });
+        let details = json(&answers::MissingScope { code: "MISSING_SCOPE", missing: scope.name(), required });
         let message = ["missing scope: ", scope.name()].concat();
         Failure::invalid(message).coded(ErrorCode::Forbidden).detailed(details)
     }

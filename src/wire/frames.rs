@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use super::json::{self, Malformed, Value, Writer};
 use super::message::word;
-use super::schema::{find, members, Field, Kind, Problems, Shape};
+use super::schema::{find, members, Field, Kind, Members, Problems, Shape};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::refusal::ErrorCode;
@@ -51,19 +51,19 @@ impl<'a> Request<'a> {
     /// Reads one message of a client.
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
-        let found = match members(value) {
-            None => Err("must be object".to_owned()),
-            Some(members) if members.len() > limits::JSON_KEYS => {
-                Err(format!("must NOT have more than {} properties", limits::JSON_KEYS))
-            }
-            Some(members) => Ok(members),
-        };
-        let members = found.map_err(|problems| BadFrame::Request { id: "invalid".to_owned(), problems })?;
-        let mut problems = Problems::default();
-        let [_, id, method] = REQUEST.each_ref().map(|field| field.of(&members, "", &mut problems));
+        let (mut found, mut problems) = (Members::new(), Problems::default());
+        if !members(value, &mut found) {
+            problems.add(&[], "must be object");
+        } else if found.len() > limits::JSON_KEYS {
+            problems.add(&[], &format!("must NOT have more than {} properties", limits::JSON_KEYS));
+        }
+        if let Some(text) = problems.text() {
+            return Err(BadFrame::Request { id: "invalid".to_owned(), problems: text.to_owned() });
+        }
+        let [_, id, method] = REQUEST.each_ref().map(|field| field.of(&found, "", &mut problems));
         let [id, method] = [id, method].map(|text| text.and_then(|text| text.as_str()));
         match (problems.text(), id, method) {
-            (None, Some(id), Some(method)) => Ok(Request { id, method, params: find(&members, "params") }),
+            (None, Some(id), Some(method)) => Ok(Request { id, method, params: find(&found, "params") }),
             (_, id, _) => {
                 let id = id.map_or_else(|| "invalid".to_owned(), Cow::into_owned);
                 Err(BadFrame::Request { id, problems: problems.into_text() })
@@ -98,10 +98,12 @@ impl<'a> FromGateway<'a> {
     /// Reads one message of a gateway; the error says what is wrong with it.
     pub fn parse(message: &'a [u8]) -> Result<FromGateway<'a>, String> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
-        let members = members(value).ok_or("must be object")?;
-        let mut problems = Problems::default();
-        let payload = find(&members, "payload");
-        let mut field = |field: Field| field.of(&members, "", &mut problems).unwrap_or_default();
+        let (mut found, mut problems) = (Members::new(), Problems::default());
+        if !members(value, &mut found) {
+            return Err("must be object".to_owned());
+        }
+        let payload = find(&found, "payload");
+        let mut field = |field: Field| field.of(&found, "", &mut problems).unwrap_or_default();
         let read = if field(Field::required("type", word(&["event", "res"]))).is_str("res") {
             let id = field(Field::required("id", Kind::Text(1, limits::ID_LEN))).as_str().unwrap_or_default();
             let answer = match field(Field::optional("ok", Kind::Bool)).as_bool() {

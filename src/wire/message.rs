@@ -19,11 +19,13 @@
 
 use std::collections::BTreeMap;
 
-use nanoserde::DeJson;
+use nanoserde::{DeJson, SerJson, SerJsonState};
 
 use super::json::Value;
 use super::schema::{self, Kind, Members, Problems, Shape};
+use crate::gate::ids::{DeviceId, RequestId};
 use crate::gate::limits;
+use crate::gate::scopes::Scopes;
 
 /// A list of strings.
 pub type List = Vec<String>;
@@ -51,7 +53,8 @@ pub trait Message<'a>: DeJson + Default {
 /// Reads an object with its problems. A member that is not sound counts as absent, and as empty where it is required. With
 /// `more`, the names of further members, all others are problems; without, they are passed over.
 pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, Problems) {
-    let (members, text, mut problems) = project(&T::SHAPE, value, more);
+    let (mut members, mut problems) = (Members::new(), Problems::default());
+    let text = project(&T::SHAPE, value, more, &mut members, &mut problems);
     let mut message = T::deserialize_json(&text).unwrap_or_else(|_| {
         // What passes the check is read: each message has a test of that.
         problems.add(&[], "cannot be read");
@@ -62,18 +65,23 @@ pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, 
 }
 
 /// The part of [`read`] that is the same for all messages: the members of the object, and what the typed reader is given of it.
-fn project<'a>(shape: &Shape, value: Value<'a>, more: Option<&[&str]>) -> (Members<'a>, String, Problems) {
-    let (mut text, mut problems) =
-        (String::with_capacity(value.raw().len().min(limits::FIELD_LEN)), Problems::default());
-    let Some(members) = schema::members(value) else {
+fn project<'a>(
+    shape: &Shape,
+    value: Value<'a>,
+    more: Option<&[&str]>,
+    members: &mut Members<'a>,
+    problems: &mut Problems,
+) -> String {
+    if !schema::members(value, members) {
         problems.add(&[], "must be object");
-        return (Members::new(), "{}".to_owned(), problems);
-    };
-    shape.write(&members, &mut text, &mut problems);
-    if let Some(more) = more {
-        shape.close(&members, more, &mut problems);
+        return "{}".to_owned();
     }
-    (members, text, problems)
+    let mut text = String::with_capacity(value.raw().len().min(limits::FIELD_LEN));
+    shape.write(members, &mut text, problems);
+    if let Some(more) = more {
+        shape.close(members, more, problems);
+    }
+    text
 }
 
 /// The parameters of a call, not read yet.
@@ -110,6 +118,52 @@ impl<'a> Params<'a> {
         read(self.value(), None).0
     }
 }
+
+/// JSON that is passed on as it came, inside an answer.
+pub struct Raw(pub String);
+
+impl SerJson for Raw {
+    fn ser_json(&self, _: usize, state: &mut SerJsonState) {
+        state.out.push_str(&self.0);
+    }
+}
+
+impl SerJson for DeviceId {
+    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
+        self.to_string().ser_json(depth, state);
+    }
+}
+
+impl SerJson for RequestId {
+    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
+        self.to_string().ser_json(depth, state);
+    }
+}
+
+impl SerJson for Scopes {
+    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
+        let names: List = self.iter().map(|scope| scope.name().to_owned()).collect();
+        names.ser_json(depth, state);
+    }
+}
+
+/// Declares answers: structs with nanoserde's derive, whose fields may be named `as` on the wire. `None` is left out. A list is
+/// a `Vec`, never a slice: the derive writes an empty slice wrongly.
+macro_rules! answers {
+    ($(
+        $(#[$($doc:tt)*])* struct $name:ident $(<$life:tt>)? {
+            $($field:ident $(as $wire:tt)?: $(& $ref:tt)? $type:ident $(<$(& $inner_ref:tt)? $inner:ident>)?),* $(,)?
+        }
+    )*) => {
+        $($(#[$($doc)*])*
+        #[derive(nanoserde::SerJson)]
+        pub struct $name $(<$life>)? {
+            $($(#[nserde(rename = $wire)])? pub $field: $(& $ref)? $type $(<$(& $inner_ref)? $inner>)?,)*
+        })*
+    };
+}
+
+pub(crate) use answers;
 
 /// Declares a message, see [`wire::message`](self).
 macro_rules! message {

@@ -86,12 +86,12 @@ pub type Members<'a> = heapless::Vec<(Value<'a>, Value<'a>), MEMBERS>;
 /// One more than the keys that are watched, so that an object that has too many is noticed.
 const MEMBERS: usize = limits::JSON_KEYS + 1;
 
-/// The first [`limits::JSON_KEYS`] and one members of an object, found in one pass; `None` for anything else.
-pub fn members(value: Value<'_>) -> Option<Members<'_>> {
-    let mut members = Members::new();
+/// Adds the first [`limits::JSON_KEYS`] and one members of an object to `members`, in one pass; `false` for anything else.
+/// The list is the caller's, because moving it costs more than filling it.
+pub fn members<'a>(value: Value<'a>, members: &mut Members<'a>) -> bool {
     // what does not fit is one too many already
     let _ = value.members().try_for_each(|member| members.push(member));
-    (value.kind() == json::Kind::Object).then_some(members)
+    value.kind() == json::Kind::Object
 }
 
 /// The value of the member of that name, `null` included.
@@ -179,7 +179,11 @@ impl Kind {
     /// Appends a value that was checked, as the typed reader takes it: numbers in plain digits, objects without other members.
     fn write(&self, value: Value<'_>, out: &mut String, problems: &mut Problems) {
         match self {
-            Kind::Object(shape) => shape.write(&members(value).unwrap_or_default(), out, problems),
+            Kind::Object(shape) => {
+                let mut inside = Members::new();
+                members(value, &mut inside);
+                shape.write(&inside, out, problems);
+            }
             Kind::Whole(..) | Kind::Within(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
             Kind::Version => out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string()),
             _ => out.push_str(value.raw()),

@@ -9,7 +9,7 @@ use crate::gate::ids::{ConnId, Millis, Now, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::rpc::params::{ApprovalRequest, ApprovalResolve, ById, MaybeById};
-use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
 use crate::wire::frames;
 use crate::wire::json::{self, Kind, Value, Writer};
 use crate::wire::message::Params;
@@ -306,5 +306,5 @@ fn reasoned(v4: bool, message: &'static str, reason: &str) -> Failure {
     if !v4 {
         return failure;
     }
-    failure.detailed(json::object(|o| o.str("reason", reason)))
+    failure.detailed(rpc::json(&answers::Reason { reason }))
 }

@@ -3,14 +3,16 @@
 //! Most of it is meant for an agent, and there is none here: that is taken and said to have led to nothing. How the node's machine
 //! is goes into the list of nodes and to those who watch.
 
+use nanoserde::SerJson;
+
 use super::live::{own, Node};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::rpc::params::{NodeEvent, PluginSurface};
-use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind, Value};
-use crate::wire::message::Params;
+use crate::wire::message::{Params, Raw};
 
 /// `node.event {event, payload?, payloadJSON?}`
 pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failure> {
@@ -34,15 +36,8 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
     };
     log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
     let v4 = call.caller.dialect() == Dialect::V4;
-    let payload = json::object(|o| {
-        o.bool("ok", true);
-        if v4 {
-            o.str("event", &name);
-            o.bool("handled", handled);
-            o.str("reason", reason);
-        }
-    });
-    Ok(Reply::of(payload).with(effects))
+    let (event, handled, reason) = (v4.then_some(&*name), v4.then_some(handled), v4.then_some(reason));
+    Ok(Reply::json(&answers::NodeEventTaken { ok: true, event, handled, reason }).with(effects))
 }
 
 /// Takes the numbers that are known of a node's machine.
@@ -54,18 +49,18 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         payload.get("loadAverage").filter(|load| load.kind() == Kind::Array && load.raw().len() <= limits::WORD_LEN);
     let load = load.filter(|load| load.items().count() == 3 && load.items().all(|one| one.kind() == Kind::Number));
     whole("cpuCount").filter(|_| whole("memoryTotalBytes").is_some() && whole("memoryFreeBytes").is_some())?;
-    let stats = json::object(|o| {
-        for name in ["cpuCount", "memoryTotalBytes", "memoryFreeBytes", "diskTotalBytes", "diskAvailableBytes"] {
-            o.opt_u64(name, whole(name));
-        }
-        o.opt_raw("loadAverage", load.map(|load| load.raw().as_bytes()));
-        o.u64("updatedAtMs", now.0);
-    });
-    let event = json::object(|o| {
-        o.shown("nodeId", &node.device);
-        o.raw("hostStats", &stats);
-    });
-    node.stats = Some(stats);
+    let stats = answers::HostStats {
+        cpus: whole("cpuCount"),
+        memory: whole("memoryTotalBytes"),
+        memory_free: whole("memoryFreeBytes"),
+        disk: whole("diskTotalBytes"),
+        disk_free: whole("diskAvailableBytes"),
+        load: load.map(|load| Raw(load.raw().to_string())),
+        at: now.0,
+    };
+    let stats = stats.serialize_json();
+    let event = rpc::json(&answers::HostStatsEvent { node_id: node.device, stats: Raw(stats.clone()) });
+    node.stats = Some(stats.into_bytes());
     let to = Audience::V4 { scope: Scope::Read };
     Some(Effect::Event { name: "node.hostStats", payload: event, to })
 }

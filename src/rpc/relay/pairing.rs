@@ -14,7 +14,7 @@ use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::surface::Surface;
 use crate::rpc::params::{ByNode, ByRequest, NodeRequest, NodeVerify, Nothing};
-use crate::rpc::{devices, render, Audience, Call, Effect, Failure, Reply};
+use crate::rpc::{self, answers, devices, render, Audience, Call, Effect, Failure, Reply};
 use crate::store::tokens;
 use crate::wire::frames;
 use crate::wire::json::{self, Writer};
@@ -84,12 +84,9 @@ pub fn widen(device: &mut Device, surface: &Surface, call: &Call<'_>) -> Result<
 pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     let request = find(call, &named, "node pairing rejection denied")?;
-    let payload = json::object(|o| {
-        o.str("requestId", &named);
-        o.shown("nodeId", &request.device);
-    });
+    let answer = answers::NodeRejected { request_id: &named, node_id: request.device };
     let effects = resolved(call, &request, "rejected");
-    Ok(Reply::of(payload).with(effects))
+    Ok(Reply::json(&answer).with(effects))
 }
 
 /// `node.pair.remove {nodeId}` (protocol 4): takes the role of a node away, and forgets a device that has no other.
@@ -101,13 +98,12 @@ pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     }
     let id = device.id;
     let kept = device.remove_node();
-    let payload = json::object(|o| o.shown("nodeId", &id));
     let mut effects = vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&id, call.now.at);
     effects.extend(waits.into_iter().flat_map(|request| resolved(call, request, "rejected")));
     effects.push(told("", &id, "removed", call.now.wall));
     effects.push(devices::changed());
-    Ok(Reply::of(payload).changing(slot, kept.then_some(device)).with(effects))
+    Ok(Reply::json(&answers::Node { node_id: id }).changing(slot, kept.then_some(device)).with(effects))
 }
 
 /// `node.pair.request {nodeId, ...}` (protocol 3): asks again for a node that is paired already. A node that is not pairs by
@@ -186,13 +182,8 @@ pub fn over(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
     effects
 }
 
-fn told(request: &str, node: &DeviceId, decision: &str, wall: WallMs) -> Effect {
-    let payload = json::object(|o| {
-        o.str("requestId", request);
-        o.shown("nodeId", node);
-        o.str("decision", decision);
-        o.u64("ts", wall.0);
-    });
+fn told(request_id: &str, node: &DeviceId, decision: &str, wall: WallMs) -> Effect {
+    let payload = rpc::json(&answers::NodeResolved { request_id, node_id: *node, decision, ts: wall.0 });
     Effect::Event { name: "node.pair.resolved", payload, to: PAIRING }
 }
 

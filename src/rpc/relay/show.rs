@@ -8,7 +8,7 @@ use crate::gate::scopes::Scope;
 use crate::gate::text::clip;
 use crate::rpc::params::{ByNode, NodeRename, Nothing};
 use crate::rpc::relay::live::{sorted, Node};
-use crate::rpc::{devices, render, Call, Failure, Reply};
+use crate::rpc::{answers, devices, render, Call, Failure, Reply};
 use crate::wire::json::{self, Writer};
 use crate::wire::message::Params;
 
@@ -95,11 +95,8 @@ pub fn rename(call: &mut Call<'_>, params: NodeRename) -> Result<Reply, Failure>
     if device.label.is_empty() {
         return Err(Failure::invalid("displayName required"));
     }
-    let payload = json::object(|o| {
-        o.shown("nodeId", &device.id);
-        o.str("displayName", &device.label);
-    });
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![devices::changed()]))
+    let reply = Reply::json(&answers::NodeRenamed { node_id: device.id, display_name: &device.label });
+    Ok(reply.changing(slot, Some(device)).with(vec![devices::changed()]))
 }
 
 pub(super) fn unknown_node() -> Failure {

@@ -9,7 +9,7 @@ use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
 use crate::gate::limits;
 use crate::rpc::params::{Nothing, PendingAck, PendingDrain, PendingEnqueue};
-use crate::rpc::{Call, Failure, Reply};
+use crate::rpc::{answers, Call, Failure, Reply};
 use crate::wire::json::{self, Writer};
 
 /// A command for when its node comes to the foreground.
@@ -137,11 +137,7 @@ pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
     work.expire(call.now.at);
     work.actions.retain(|action| action.node != own || !ids.contains(&action.id.to_string()));
     let left = work.actions.iter().filter(|action| action.node == own).count();
-    Ok(Reply::of(json::object(|o| {
-        o.shown("nodeId", &own);
-        o.strings("ackedIds", &ids);
-        o.u64("remainingCount", left as u64);
-    })))
+    Ok(Reply::json(&answers::PendingAcked { node_id: own, ids, left: left as u64 }))
 }
 
 /// `node.pending.enqueue {nodeId, type, priority?, expiresInMs?, wake?}`: one item of a kind; nobody is woken from here.
