@@ -11,6 +11,7 @@ mod devices;
 mod empty;
 mod logs;
 mod own;
+#[allow(clippy::question_mark)] // in what the derive writes
 mod params;
 mod presence;
 pub mod relay;
