@@ -3,13 +3,13 @@
 //! A handler reads what is asked; the file is read and written on the disk thread (`server/config_file.rs`), all of one [`Ask`] in
 //! one go, and [`answer`] says how it went. The hash guards what others changed in between. No secret is ever in an answer.
 
+use super::params::{ConfigApply, ConfigPatch, ConfigSet, Nothing};
 use super::{Call, Failure, Reply};
 use crate::config::{Problem, Setting, Shown};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
-use crate::wire::json::{self, Writer};
-use crate::wire::params::Params;
+use crate::wire::json::{self, Value, Writer};
 
 /// What is done with the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,66 +76,36 @@ pub struct Around<'a> {
 }
 
 /// `config.get {}`
-pub fn get(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
-    Ok(asking(call, How::Get, String::new(), None, Vec::new()))
+pub fn get(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
+    Ok(asking(call, How::Get, None, None, Vec::new()))
 }
 
 /// `gatelet.config {}`: what `config.get` says, and what `gatelet config print` does.
-pub fn explain(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
-    Ok(asking(call, How::Explain, String::new(), None, Vec::new()))
+pub fn explain(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
+    Ok(asking(call, How::Explain, None, None, Vec::new()))
 }
 
 /// `config.set {raw, baseHash?}`
-pub fn set(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let raw = raw(&mut params);
-    let base = base(&mut params);
-    params.finish()?;
-    Ok(asking(call, How::Set, raw, base, Vec::new()))
+pub fn set(call: &mut Call<'_>, params: ConfigSet<'_>) -> Result<Reply, Failure> {
+    Ok(asking(call, How::Set, params.raw, params.base_hash, Vec::new()))
 }
 
 /// `config.apply {raw, baseHash?, sessionKey?, note?, restartDelayMs?, deliveryContext?}`: as `config.set`, which applies too.
-pub fn apply(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    take_notes(&mut params);
-    set(call, params)
+pub fn apply(call: &mut Call<'_>, params: ConfigApply<'_>) -> Result<Reply, Failure> {
+    Ok(asking(call, How::Set, params.raw, params.base_hash, Vec::new()))
 }
 
 /// `config.patch {raw, baseHash?, replacePaths?, ...}` with what `config.apply` takes.
-pub fn patch(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    take_notes(&mut params);
-    let raw = raw(&mut params);
-    let base = base(&mut params);
-    let paths = params.opt_any("replacePaths").unwrap_or_default();
-    params.finish()?;
+pub fn patch(call: &mut Call<'_>, params: ConfigPatch<'_>) -> Result<Reply, Failure> {
+    let paths = params.replace_paths.unwrap_or_default();
     let paths = paths.items().take(limits::CONFIG_PATHS);
     let replace = paths.filter_map(|path| Some(path.as_str()?.into_owned())).collect();
-    Ok(asking(call, How::Patch, raw, base, replace))
+    Ok(asking(call, How::Patch, params.raw, params.base_hash, replace))
 }
 
-/// What protocol 3 and 4 tell an agent after a restart.
-fn take_notes(params: &mut Params<'_>) {
-    for name in ["sessionKey", "note", "restartDelayMs", "deliveryContext"] {
-        params.opt_any(name);
-    }
-}
-
-fn raw(params: &mut Params<'_>) -> String {
-    match params.opt_any("raw").and_then(|raw| raw.as_str()) {
-        Some(raw) if !raw.is_empty() && raw.len() as u64 <= limits::CONFIG_LEN => raw.into_owned(),
-        _ => {
-            params.wrong("raw", "must be a string of 1 character to 1 MiB");
-            String::new()
-        }
-    }
-}
-
-fn base(params: &mut Params<'_>) -> Option<String> {
-    let base = params.opt_str("baseHash");
-    base.map(|base| base.trim().to_string()).filter(|base| !base.is_empty())
-}
-
-fn asking(call: &Call<'_>, how: How, raw: String, base: Option<String>, replace: Vec<String>) -> Reply {
+fn asking(call: &Call<'_>, how: How, raw: Option<Value<'_>>, base: Option<String>, replace: Vec<String>) -> Reply {
+    let raw = raw.and_then(|raw| raw.as_str()).map(|raw| raw.into_owned()).unwrap_or_default();
+    let base = base.map(|base| base.trim().to_string()).filter(|base| !base.is_empty());
     let sees_raw = call.caller.may(Scope::Admin);
     let ask = Ask { how, dialect: call.caller.dialect(), raw, base, replace, sees_raw };
     Reply { file: Some(Box::new(ask)), ..Reply::of(Vec::new()) }

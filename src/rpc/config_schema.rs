@@ -1,14 +1,13 @@
 //! `config.schema` and `config.schema.lookup`: what the `gateway` section may hold, from the table that reads it.
 
+use super::params::{Nothing, SchemaLookup};
 use super::{Call, Failure, Reply};
 use crate::config::{Key, Kind, KEYS};
 use crate::gate::facts::Dialect;
 use crate::wire::json::{self, Writer};
-use crate::wire::params::Params;
 
 /// `config.schema {}`
-pub fn schema(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn schema(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let version = call.status.version;
     let v3 = call.caller.dialect() == Dialect::V3;
     Ok(Reply::of(json::object(|o| {
@@ -35,10 +34,8 @@ pub fn schema(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure>
 }
 
 /// `config.schema.lookup {path}`
-pub fn lookup(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let path = params.str("path");
-    params.finish()?;
-    let path = path.trim().replace("[]", ".*").replace('[', ".").replace(']', "");
+pub fn lookup(_call: &mut Call<'_>, params: SchemaLookup) -> Result<Reply, Failure> {
+    let path = params.path.trim().replace("[]", ".*").replace('[', ".").replace(']', "");
     let path = path.trim_matches('.');
     let inside = path.strip_prefix("gateway").map(|rest| rest.trim_start_matches('.'));
     let key = inside.and_then(|inside| KEYS.iter().find(|key| key.path == inside));

@@ -3,7 +3,8 @@
 //! Who signed in by its device alone and has no admin governs only itself (protocol 4); nobody gives rights it does not have.
 //! Denials of that kind name no reason, so that they tell nothing about other devices.
 
-use super::{relay, render};
+use super::params::{ByDevice, ByRequest, DeviceList, DeviceRename, TokenRevoke, TokenRotate};
+use super::{answers, json, relay, render};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::Dialect;
@@ -14,16 +15,14 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::Room;
 use crate::gate::text::clip;
 use crate::store::tokens::device_token;
-use crate::wire::json;
-use crate::wire::params::Params;
+use crate::wire::json::object;
 
 const APPROVAL_DENIED: &str = "device pairing approval denied";
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
 
 /// `device.pair.list {}`; with `surfaces: true`, which is ours and no client's, also what was approved of each as a node.
-pub fn list(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let surfaces = params.opt_bool("surfaces") == Some(true);
-    params.finish()?;
+pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
+    let surfaces = params.surfaces == Some(true);
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
     // who is in and only offers more stands in `node.pair.list`
@@ -31,13 +30,12 @@ pub fn list(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
     let pending = call.pending.iter(call.now.at).filter(waits).collect();
     let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
     let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot));
-    Ok(Reply::of(json::object(|o| render::list(o, pending, paired, connected, surfaces))))
+    Ok(Reply::of(object(|o| render::list(o, pending, paired, connected, surfaces))))
 }
 
 /// `device.pair.approve {requestId}`; in place of a request, the id of a revoked device gives back what it had.
-pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("requestId");
-    params.finish()?;
+pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
+    let named = params.request_id;
     if let Some(id) = DeviceId::parse(&named) {
         return give_back(call, &named, &id);
     }
@@ -60,61 +58,48 @@ pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
 }
 
 /// `device.pair.reject {requestId}`
-pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("requestId");
-    params.finish()?;
+pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
+    let named = params.request_id;
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
     let request = call.pending.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
     may_govern(call, &request.device, "device pairing rejection denied")?;
-    let payload = json::object(|o| {
-        o.str("requestId", &named);
-        o.shown("deviceId", &request.device);
-    });
-    Ok(Reply::of(payload).with(resolved(call.now.wall, &request, "rejected")))
+    let answer = answers::DeviceRejected { request_id: &named, device_id: request.device };
+    Ok(Reply::json(&answer).with(resolved(call.now.wall, &request, "rejected")))
 }
 
 /// `device.pair.remove {deviceId}` (protocol 4)
-pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("deviceId");
-    params.finish()?;
-    let (slot, device) = find(call, &named, "device pairing removal denied", "unknown deviceId")?;
-    let payload = json::object(|o| o.shown("deviceId", &device.id));
+pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
+    let (slot, device) = find(call, &params.device_id, "device pairing removal denied", "unknown deviceId")?;
+    let answer = answers::Device { device_id: device.id };
     let mut effects = vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&device.id, call.now.at);
     effects.extend(waits.into_iter().flat_map(|request| resolved(call.now.wall, request, "rejected")));
     effects.push(changed());
-    Ok(Reply::of(payload).changing(slot, None).with(effects))
+    Ok(Reply::json(&answer).changing(slot, None).with(effects))
 }
 
 /// `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters)
-pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, label) = (params.str("deviceId"), params.str("label"));
-    params.finish()?;
-    let (slot, mut device) = find(call, &named, "device pairing rename denied", "unknown deviceId")?;
-    device.label = clip(&label);
+pub fn rename(call: &mut Call<'_>, params: DeviceRename) -> Result<Reply, Failure> {
+    let (slot, mut device) = find(call, &params.device_id, "device pairing rename denied", "unknown deviceId")?;
+    device.label = clip(&params.label);
     if device.label.is_empty() {
         return Err(Failure::invalid("label required"));
     }
-    let payload = json::object(|o| {
-        o.shown("deviceId", &device.id);
-        o.str("label", &device.label);
-    });
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
+    let reply = Reply::json(&answers::DeviceRenamed { device_id: device.id, label: &device.label });
+    Ok(reply.changing(slot, Some(device)).with(vec![changed()]))
 }
 
 /// `device.token.rotate {deviceId, role, scopes?}`: a new token; the old one works until the new one is used. Named scopes
 /// narrow what the device may do, and end its connections that may more; they never widen it.
-pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, role_name) = (params.str("deviceId"), params.str("role"));
-    let scopes = params.opt_list("scopes", crate::gate::limits::SCOPES_SENT);
-    params.finish()?;
+pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure> {
     let mut effects = vec![changed()];
     let denied = denied(call, "device token rotation denied");
-    let (slot, mut device) = find(call, &named, denied, denied)?;
-    let role =
-        Role::parse(&role_name).filter(|role| device.roles.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
-    if let (Some(list), Role::Operator) = (scopes, role) {
-        let wanted: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
+    let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
+    let role = Role::parse(&params.role)
+        .filter(|role| device.roles.contains(*role))
+        .ok_or_else(|| Failure::invalid(denied))?;
+    if let (Some(list), Role::Operator) = (&params.scopes, role) {
+        let wanted: Scopes = list.iter().filter_map(|name| Scope::parse(name)).collect();
         if !device.scopes.covers(wanted) || !call.caller.scopes().covers(wanted) {
             return Err(Failure::invalid(denied));
         }
@@ -128,41 +113,35 @@ pub fn rotate(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
     let own = call.caller.device() == Some(device.id);
     let in_band = own || call.caller.dialect() == Dialect::V3;
     let token = device_token(call.key, &device.id, role, device.tokens[role as usize].current);
-    let payload = json::object(|o| {
-        o.shown("deviceId", &device.id);
-        o.str("role", role.name());
-        o.opt_str("token", in_band.then(|| token.as_str()));
-        o.scopes("scopes", scopes_of(&device, role));
-        o.u64("rotatedAtMs", call.now.wall.0);
-        if call.caller.dialect() == Dialect::V4 {
-            o.str("tokenDelivery", if in_band { "in-band" } else { "withheld-cross-device" });
-        }
-    });
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
+    let delivery = if in_band { "in-band" } else { "withheld-cross-device" };
+    let answer = answers::TokenRotated {
+        device_id: device.id,
+        role: role.name(),
+        token: in_band.then(|| token.as_str()),
+        scopes: scopes_of(&device, role),
+        at: call.now.wall.0,
+        delivery: (call.caller.dialect() == Dialect::V4).then_some(delivery),
+    };
+    Ok(Reply::json(&answer).changing(slot, Some(device)).with(effects))
 }
 
 /// `device.token.revoke {deviceId, role}`: takes the role away, for the key as well, until the owner gives it back.
-pub fn revoke(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, role_name) = (params.str("deviceId"), params.str("role"));
-    params.finish()?;
+pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure> {
     let denied = denied(call, "device token revocation denied");
-    let (slot, mut device) = find(call, &named, denied, denied)?;
+    let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
     let known = device.roles.with(device.revoked);
-    let role = Role::parse(&role_name).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    let role =
+        Role::parse(&params.role).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
     device.revoke(role);
     let id = device.id;
-    let payload = json::object(|o| {
-        o.shown("deviceId", &id);
-        o.str("role", role.name());
-        o.u64("revokedAtMs", call.now.wall.0);
-    });
+    let answer = answers::TokenRevoked { device_id: id, role: role.name(), at: call.now.wall.0 };
     let close = Effect::Close { device: id, roles: Roles::of(role), why: Close::DeviceRevoked };
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![close, changed()]))
+    Ok(Reply::json(&answer).changing(slot, Some(device)).with(vec![close, changed()]))
 }
 
 /// The event that a device waits for the owner.
 pub fn requested(request: &Request) -> Effect {
-    let payload = json::object(|o| render::pending_fields(o, request));
+    let payload = object(|o| render::pending_fields(o, request));
     Effect::Event { name: "device.pair.requested", payload, to: PAIRING }
 }
 
@@ -174,12 +153,8 @@ pub fn changed() -> Effect {
 
 /// Somebody decided: the request is over, and who may see it is told.
 pub(super) fn resolved(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
-    let payload = json::object(|o| {
-        o.shown("requestId", &request.id);
-        o.shown("deviceId", &request.device);
-        o.str("decision", decision);
-        o.u64("ts", wall.0);
-    });
+    let (request_id, device_id) = (request.id, request.device);
+    let payload = json(&answers::DeviceResolved { request_id, device_id, decision, ts: wall.0 });
     let event = Effect::Event { name: "device.pair.resolved", payload, to: PAIRING };
     vec![Effect::Decided(request.id), event, changed()]
 }
@@ -225,7 +200,7 @@ fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, F
 }
 
 fn device_payload(request: &str, device: &Device, connected: bool) -> Vec<u8> {
-    json::object(|o| {
+    object(|o| {
         o.str("requestId", request);
         o.obj("device", |o| render::device_fields(o, device, connected));
     })

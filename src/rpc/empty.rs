@@ -238,10 +238,7 @@ fn missing_sessions(o: &mut Writer<'_>, given: Value<'_>) -> Result<(), String> 
 /// What needs an agent runtime is asked for.
 pub(super) fn unavailable(name: &str) -> Failure {
     let hint = "send it to the gateway that runs the agent; this one connects operators and nodes";
-    let details = json::object(|o| {
-        o.str("code", "NO_AGENT_RUNTIME");
-        o.str("hint", hint);
-    });
+    let details = super::json(&super::answers::NoAgent { code: "NO_AGENT_RUNTIME", hint });
     let message = [name, " needs an agent runtime, and gatelet has none: ", hint].concat();
     Failure::unavailable(message).detailed(details)
 }

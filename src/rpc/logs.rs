@@ -4,11 +4,12 @@
 //! likely to be, so a cursor from before a restart is known as such. At most [`limits::LOG_LINES`] lines and
 //! [`limits::LOG_BYTES`] bytes are kept. Nothing here reads a file.
 
-use super::{Call, Failure, Reply};
+use nanoserde::SerJson;
+
+use super::params::LogsTail;
+use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
 use crate::gate::text::cut;
-use crate::wire::json;
-use crate::wire::params::Params;
 
 /// The last lines of the log.
 #[derive(Clone)]
@@ -69,52 +70,31 @@ impl Log {
 }
 
 /// `logs.tail {cursor?, limit?, maxBytes?}`
-pub fn tail(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let cursor = params.opt_u64("cursor");
-    let limit = bounded(&mut params, "limit", 500, 5_000);
-    let max_bytes = bounded(&mut params, "maxBytes", 250_000, 1_000_000);
-    params.finish()?;
+pub fn tail(call: &mut Call<'_>, params: LogsTail) -> Result<Reply, Failure> {
+    let cursor = params.cursor;
+    let (limit, max_bytes) = (params.limit.unwrap_or(500), params.max_bytes.unwrap_or(250_000));
     let log = call.log;
     let known = cursor.filter(|cursor| (log.oldest()..=log.next).contains(cursor));
     let new = log.next - known.unwrap_or(log.oldest());
     let lines = log.last(limit.min(new), max_bytes);
     let left_out = log.next - lines.len() as u64 > known.unwrap_or(log.first);
-    Ok(Reply::of(json::object(|o| {
-        o.str("file", if log.place.is_empty() { "the gateway's memory" } else { &log.place });
-        o.u64("cursor", log.next);
-        o.u64("size", log.bytes as u64);
-        o.arr("lines", |list| lines.iter().for_each(|line| list.item_str(&shown(line))));
-        o.bool("truncated", left_out);
-        o.bool("reset", cursor.is_some() && known.is_none());
-    })))
+    Ok(Reply::json(&answers::LogsTail {
+        file: if log.place.is_empty() { "the gateway's memory" } else { &log.place },
+        cursor: log.next,
+        size: log.bytes,
+        lines: lines.iter().map(|line| shown(line)).collect(),
+        truncated: left_out,
+        reset: cursor.is_some() && known.is_none(),
+    }))
 }
 
-/// A number from 1 that may be there (protocol 3 and 4).
-fn bounded(params: &mut Params<'_>, name: &'static str, default: u64, most: u64) -> u64 {
-    let number = params.opt_u64(name).unwrap_or(default);
-    if number < 1 {
-        params.wrong(name, "must be >= 1");
-    } else if number > most {
-        params.wrong(name, &["must be <= ", &most.to_string()].concat());
-    }
-    number
-}
-
-/// The line as the programs of both protocols read it: level, name and time where their own log has them. The message is the
-/// second argument, because the first one would be shown as the name of what speaks, too.
+/// The line as the programs of both protocols read it: level, name and time where their own log has them.
 fn shown(line: &str) -> String {
     let mut words = line.splitn(3, ' ');
     let mut word = || words.next().unwrap_or_default();
     let (time, level, message) = (word(), word(), word());
-    let line = json::object(|o| {
-        o.str("1", message);
-        o.obj("_meta", |meta| {
-            meta.fields(r#""name":"{\"subsystem\":\"gateway\"}""#);
-            meta.str("logLevelName", &level.to_ascii_uppercase());
-        });
-        o.str("time", time);
-    });
-    String::from_utf8(line).unwrap_or_default()
+    let meta = answers::LogMeta { name: r#"{"subsystem":"gateway"}"#.to_string(), level: level.to_ascii_uppercase() };
+    answers::LogLine { message, meta, time }.serialize_json()
 }
 
 #[cfg(test)]

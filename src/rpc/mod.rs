@@ -4,12 +4,15 @@
 //! nothing itself. An answer with a [`Change`] is sent, and its effects happen, only when the change is durable. Authority is
 //! an argument ([`Admitted`]), so there is no way to call without it.
 
+mod answers;
 pub mod config;
 mod config_schema;
 mod devices;
 mod empty;
 mod logs;
 mod own;
+#[allow(clippy::question_mark)] // in what the derive writes
+mod params;
 mod presence;
 pub mod relay;
 pub mod render;
@@ -18,6 +21,8 @@ mod setup;
 mod system;
 
 use std::ops::Deref;
+
+use nanoserde::SerJson;
 
 use crate::gate::codes::Codes;
 use crate::gate::device::Device;
@@ -29,8 +34,8 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
 use crate::gate::table::{Cell, Table};
 use crate::store::tokens::TableKey;
-use crate::wire::json::{self, Value};
-use crate::wire::params::Params;
+use crate::wire::json::Value;
+use crate::wire::message::Params;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
 pub use logs::Log;
@@ -162,6 +167,11 @@ impl Reply {
         Reply { payload, change: None, file: None, effects: Vec::new(), later: false }
     }
 
+    /// The same of an answer of fixed shape.
+    fn json(answer: &impl SerJson) -> Reply {
+        Reply::of(json(answer))
+    }
+
     /// No answer yet; it comes as an effect of something else.
     fn later(effects: Vec<Effect>) -> Reply {
         Reply { effects, later: true, ..Reply::of(Vec::new()) }
@@ -176,6 +186,11 @@ impl Reply {
     fn changing(self, slot: Slot, device: Option<Device>) -> Reply {
         Reply { change: Some(Change { slot, device }), ..self }
     }
+}
+
+/// One of the [`answers`] as JSON.
+fn json(answer: &impl SerJson) -> Vec<u8> {
+    answer.serialize_json().into_bytes()
 }
 
 /// A call that did not. It is one pointer, because it is rare and many functions hand it up.
@@ -235,11 +250,7 @@ impl Failure {
 
     /// That scope is missing of these.
     fn scopes(scope: Scope, required: Scopes) -> Failure {
-        let details = json::object(|o| {
-            o.str("code", "MISSING_SCOPE");
-            o.str("missingScope", scope.name());
-            o.scopes("requiredScopes", required);
-        });
+        let details = json(&answers::MissingScope { code: "MISSING_SCOPE", missing: scope.name(), required });
         let message = ["missing scope: ", scope.name()].concat();
         Failure::invalid(message).coded(ErrorCode::Forbidden).detailed(details)
     }
@@ -254,13 +265,20 @@ impl Deref for Failure {
 }
 
 impl From<String> for Failure {
-    /// What [`Params::finish`] says.
+    /// What [`Params::read`] says.
     fn from(problems: String) -> Failure {
         Failure::invalid(problems)
     }
 }
 
 type Handler = fn(&mut Call<'_>, Params<'_>) -> Result<Reply, Failure>;
+
+/// A handler that takes its parameters as they were declared.
+macro_rules! typed {
+    ($handler:path) => {
+        |call, params| $handler(call, params.read()?)
+    };
+}
 
 /// Who may call a method.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -301,61 +319,61 @@ const METHODS: &[Method] = &[
     Method { whose: For::Both, ..method("health", Scope::Read, system::health) },
     method("status", Scope::Read, system::status),
     method("system-presence", Scope::Read, system::presence),
-    v4(method("system.info", Scope::Read, system::info)),
-    v4(method("gateway.identity.get", Scope::Read, system::identity)),
+    v4(method("system.info", Scope::Read, typed!(system::info))),
+    v4(method("gateway.identity.get", Scope::Read, typed!(system::identity))),
     method("system-event", Scope::Admin, report::event),
     method("set-heartbeats", Scope::Admin, system::set_heartbeats),
-    method("logs.tail", Scope::Read, logs::tail),
-    Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, config::get) },
-    method("config.set", Scope::Admin, config::set),
-    method("config.patch", Scope::Admin, config::patch),
-    method("config.apply", Scope::Admin, config::apply),
-    Method { scope_v3: Scope::Admin, ..method("config.schema", Scope::Read, config_schema::schema) },
-    v4(method("config.schema.lookup", Scope::Read, config_schema::lookup)),
-    method("device.pair.list", Scope::Pairing, devices::list),
-    method("device.pair.approve", Scope::Pairing, devices::approve),
-    method("device.pair.reject", Scope::Pairing, devices::reject),
-    method("device.pair.remove", Scope::Pairing, devices::remove),
-    method("device.pair.rename", Scope::Pairing, devices::rename),
-    method("device.token.rotate", Scope::Pairing, devices::rotate),
-    method("device.token.revoke", Scope::Pairing, devices::revoke),
-    method("node.list", Scope::Read, relay::list),
-    method("node.describe", Scope::Read, relay::describe),
-    method("node.rename", Scope::Pairing, relay::rename),
+    method("logs.tail", Scope::Read, typed!(logs::tail)),
+    Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, typed!(config::get)) },
+    method("config.set", Scope::Admin, typed!(config::set)),
+    method("config.patch", Scope::Admin, typed!(config::patch)),
+    method("config.apply", Scope::Admin, typed!(config::apply)),
+    Method { scope_v3: Scope::Admin, ..method("config.schema", Scope::Read, typed!(config_schema::schema)) },
+    v4(method("config.schema.lookup", Scope::Read, typed!(config_schema::lookup))),
+    method("device.pair.list", Scope::Pairing, typed!(devices::list)),
+    method("device.pair.approve", Scope::Pairing, typed!(devices::approve)),
+    method("device.pair.reject", Scope::Pairing, typed!(devices::reject)),
+    method("device.pair.remove", Scope::Pairing, typed!(devices::remove)),
+    method("device.pair.rename", Scope::Pairing, typed!(devices::rename)),
+    method("device.token.rotate", Scope::Pairing, typed!(devices::rotate)),
+    method("device.token.revoke", Scope::Pairing, typed!(devices::revoke)),
+    method("node.list", Scope::Read, typed!(relay::list)),
+    method("node.describe", Scope::Read, typed!(relay::describe)),
+    method("node.rename", Scope::Pairing, typed!(relay::rename)),
     v4(method("environments.list", Scope::Read, relay::environments)),
     method("node.invoke", Scope::Write, relay::invoke),
-    method("node.pair.list", Scope::Pairing, relay::pair_list),
-    method("node.pair.approve", Scope::Pairing, relay::approve),
-    method("node.pair.reject", Scope::Pairing, relay::reject),
-    method("node.pair.remove", Scope::Pairing, relay::remove),
-    Method { only: Some(Dialect::V3), ..method("node.pair.request", Scope::Pairing, relay::request) },
-    Method { only: Some(Dialect::V3), ..method("node.pair.verify", Scope::Pairing, relay::verify) },
-    v4(method("node.pending.enqueue", Scope::Write, relay::enqueue)),
-    of_node("node.invoke.result", relay::result),
-    of_node("node.event", relay::event),
+    method("node.pair.list", Scope::Pairing, typed!(relay::pair_list)),
+    method("node.pair.approve", Scope::Pairing, typed!(relay::approve)),
+    method("node.pair.reject", Scope::Pairing, typed!(relay::reject)),
+    method("node.pair.remove", Scope::Pairing, typed!(relay::remove)),
+    Method { only: Some(Dialect::V3), ..method("node.pair.request", Scope::Pairing, typed!(relay::request)) },
+    Method { only: Some(Dialect::V3), ..method("node.pair.verify", Scope::Pairing, typed!(relay::verify)) },
+    v4(method("node.pending.enqueue", Scope::Write, typed!(relay::enqueue))),
+    of_node("node.invoke.result", typed!(relay::result)),
+    of_node("node.event", typed!(relay::event)),
     of_node("skills.bins", relay::skills_bins),
-    v4(of_node("node.invoke.progress", relay::progress)),
-    v4(of_node("node.pending.pull", relay::pull)),
-    v4(of_node("node.pending.ack", relay::ack)),
-    v4(of_node("node.pending.drain", relay::drain)),
+    v4(of_node("node.invoke.progress", typed!(relay::progress))),
+    v4(of_node("node.pending.pull", typed!(relay::pull))),
+    v4(of_node("node.pending.ack", typed!(relay::ack))),
+    v4(of_node("node.pending.drain", typed!(relay::drain))),
     v4(of_node("node.pluginSurface.refresh", relay::plugin_surface)),
     v4(of_node("node.pluginTools.update", relay::plugin_tools)),
     v4(of_node("node.skills.update", relay::skills)),
     v4(of_node("node.runnerInventory.update", relay::runner_inventory)),
     method("exec.approval.request", Scope::Approvals, relay::approval_request),
-    method("exec.approval.resolve", Scope::Approvals, relay::approval_resolve),
+    method("exec.approval.resolve", Scope::Approvals, typed!(relay::approval_resolve)),
     v4(method("exec.approval.waitDecision", Scope::Approvals, relay::approval_wait)),
     v4(method("exec.approval.list", Scope::Approvals, relay::approval_list)),
-    v4(method("exec.approval.get", Scope::Approvals, relay::approval_get)),
-    method("exec.approvals.node.get", Scope::Admin, relay::node_approvals_get),
-    method("exec.approvals.node.set", Scope::Admin, relay::node_approvals_set),
+    v4(method("exec.approval.get", Scope::Approvals, typed!(relay::approval_get))),
+    method("exec.approvals.node.get", Scope::Admin, typed!(relay::node_approvals_get)),
+    method("exec.approvals.node.set", Scope::Admin, typed!(relay::node_approvals_set)),
     method("voicewake.get", Scope::Read, relay::voicewake_get),
     method("voicewake.set", Scope::Write, relay::voicewake_set),
-    Method { advertised: false, ..method("device.pair.setupCode", Scope::Admin, setup::code) },
-    Method { advertised: false, ..method("device.pair.setupStatus", Scope::Admin, setup::status) },
-    Method { advertised: false, ..method("gatelet.status", Scope::Read, own::status) },
-    Method { advertised: false, ..method("gatelet.config", Scope::Read, config::explain) },
-    Method { advertised: false, ..method("gatelet.refusals", Scope::Pairing, own::refusals) },
+    Method { advertised: false, ..method("device.pair.setupCode", Scope::Admin, typed!(setup::code)) },
+    Method { advertised: false, ..method("device.pair.setupStatus", Scope::Admin, typed!(setup::status)) },
+    Method { advertised: false, ..method("gatelet.status", Scope::Read, typed!(own::status)) },
+    Method { advertised: false, ..method("gatelet.config", Scope::Read, typed!(config::explain)) },
+    Method { advertised: false, ..method("gatelet.refusals", Scope::Pairing, typed!(own::refusals)) },
 ];
 
 impl Method {

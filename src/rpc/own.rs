@@ -1,15 +1,17 @@
 //! gatelet's own methods: what the command line and the page ask beyond the protocol.
 
-use super::{Call, Failure, Reply};
-use crate::gate::ids::WallMs;
+use nanoserde::SerJson;
+
+use super::params::{Nothing, Refusals};
+use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
-use crate::wire::json::{self, Writer};
-use crate::wire::params::Params;
 
 /// A refusal as it is kept for `gatelet explain --last`: what the gateway saw, which rule spoke, what to do. No secret.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, SerJson)]
 pub struct Refused {
-    pub at: WallMs,
+    /// Milliseconds since 1970.
+    #[nserde(rename = "ts")]
+    pub at: u64,
     pub conn: u64,
     /// As in `7.3 new device, shared secret`.
     pub rule: &'static str,
@@ -21,9 +23,11 @@ pub struct Refused {
     pub via: &'static str,
     pub host: String,
     pub origin: String,
+    #[nserde(rename = "clientId")]
     pub client_id: String,
     /// 8 hexadecimal digits, or empty.
     pub device: String,
+    #[nserde(rename = "requestId")]
     pub request: String,
 }
 
@@ -70,61 +74,40 @@ pub struct Machine {
 }
 
 /// `gatelet.status {}`
-pub fn status(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let status = call.status;
     let devices = call.devices;
-    Ok(Reply::of(json::object(|o| {
-        o.str("version", status.version);
-        o.u64("pid", u64::from(status.pid));
-        o.u64("uptimeMs", status.uptime_ms);
-        o.strings("listening", &status.listening);
-        o.str("url", &status.url);
-        o.str("authMode", status.auth_mode);
-        o.str("pairingMode", status.pairing_mode);
-        o.str("secretSource", &status.secret_source);
-        o.str("secretFingerprint", &status.secret_fingerprint);
-        o.obj("table", |table| {
-            table.u64("capacity", devices.capacity() as u64);
-            table.u64("used", devices.len() as u64);
-            table.u64("ageHours", u64::from(devices.age().0));
-        });
-        o.u64("connections", status.connections as u64);
-        o.u64("unauthenticated", status.unauthenticated as u64);
-        o.u64("operators", status.operators as u64);
-        o.u64("nodes", status.nodes as u64);
-        o.u64("invokes", status.waiting.0 as u64);
-        o.u64("approvals", status.waiting.1 as u64);
-        o.strings("warnings", &status.warnings);
-    })))
+    Ok(Reply::json(&answers::Status {
+        version: status.version,
+        pid: status.pid,
+        uptime: status.uptime_ms,
+        listening: &status.listening,
+        url: &status.url,
+        auth: status.auth_mode,
+        pairing: status.pairing_mode,
+        source: &status.secret_source,
+        fingerprint: &status.secret_fingerprint,
+        table: answers::TableState { capacity: devices.capacity(), used: devices.len(), age: devices.age().0 },
+        connections: status.connections,
+        unauthenticated: status.unauthenticated,
+        operators: status.operators,
+        nodes: status.nodes,
+        invokes: status.waiting.0,
+        approvals: status.waiting.1,
+        warnings: &status.warnings,
+    }))
 }
 
 /// `gatelet.refusals {limit?}`: the last refusals, the newest first.
-pub fn refusals(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let limit = params.opt_u64("limit").unwrap_or(u64::MAX);
-    params.finish()?;
+pub fn refusals(call: &mut Call<'_>, params: Refusals) -> Result<Reply, Failure> {
+    let limit = params.limit.unwrap_or(u64::MAX);
     let most = usize::try_from(limit).unwrap_or(usize::MAX).min(limits::REFUSALS_KEPT);
-    let last = call.refused.iter().take(most);
-    Ok(Reply::of(json::object(|o| {
-        o.arr("refusals", |list| last.for_each(|refused| list.item_obj(|o| refused.render(o))));
-    })))
+    let refusals = call.refused.iter().take(most).cloned().collect();
+    Ok(Reply::json(&Last { refusals }))
 }
 
-impl Refused {
-    fn render(&self, o: &mut Writer<'_>) {
-        o.u64("ts", self.at.0);
-        o.u64("conn", self.conn);
-        o.str("rule", self.rule);
-        o.str("code", self.code);
-        o.str("message", &self.message);
-        o.str("hint", &self.hint);
-        o.str("peer", &self.peer);
-        o.str("client", &self.client);
-        o.str("via", self.via);
-        o.str("host", &self.host);
-        o.str("origin", &self.origin);
-        o.str("clientId", &self.client_id);
-        o.str("device", &self.device);
-        o.str("requestId", &self.request);
-    }
+/// The answer of `gatelet.refusals`.
+#[derive(SerJson)]
+struct Last {
+    refusals: Vec<Refused>,
 }

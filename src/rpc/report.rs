@@ -3,13 +3,14 @@
 //! A report is known by the device's id, else by the instance, else by its text. What it says stays until something else is
 //! said, for [`limits::REPORT_MS`] after the last word. There is no agent here that such an event could be queued for.
 
+use super::params::SystemEvent;
 use super::{empty, Call, Effect, Failure, Reply};
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{Millis, WallMs};
 use crate::gate::limits;
 use crate::gate::text::cut;
 use crate::wire::json::{Kind, Value, Writer};
-use crate::wire::params::Params;
+use crate::wire::message::Params;
 
 /// What can be said, in the order of [`Report::texts`].
 const NAMES: [&str; 11] = [
@@ -80,37 +81,38 @@ impl Report {
 }
 
 /// `system-event {text, deviceId?, instanceId?, host?, ip?, mode?, version?, platform?, ...}`
-pub fn event(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let short = |text: &str| cut(text.trim(), limits::REPORT_TEXT_LEN).to_string();
-    let texts = NAMES.map(|name| short(&params.opt_text(name, limits::FRAME_AFTER_HELLO).unwrap_or_default()));
-    let last_input = params
-        .opt_any("lastInputSeconds")
-        .filter(|number| number.kind() == Kind::Number && number.raw().len() < limits::PLATFORM_LEN);
+pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    let said: SystemEvent<'_> = match call.caller.dialect() {
+        // protocol 3 passes over what it cannot read
+        Dialect::V3 => params.read_sound(),
+        Dialect::V4 => params.read()?,
+    };
+    let short = |text: Option<Value<'_>>| {
+        let text = text.and_then(|text| text.as_str()).unwrap_or_default();
+        cut(text.trim(), limits::REPORT_TEXT_LEN).to_string()
+    };
+    let texts = [said.host, said.ip, said.version, said.platform, said.device_family, said.model_identifier];
+    let more = [said.mode, said.reason, said.device_id, said.instance_id, said.text];
+    let mut texts = texts.into_iter().chain(more).map(short);
+    let texts = NAMES.map(|_| texts.next().unwrap_or_default());
+    let number = |one: &Value<'_>| one.kind() == Kind::Number && one.raw().len() < limits::PLATFORM_LEN;
     let most = limits::SCOPES_SENT * limits::WORD_LEN;
     let list = |list: Option<Value<'_>>| {
         list.filter(|list| list.raw().len() <= most).map(|list| list.raw().to_string()).unwrap_or_default()
     };
-    let (roles, scopes) =
-        (list(params.opt_list("roles", limits::SCOPES_SENT)), list(params.opt_list("scopes", limits::SCOPES_SENT)));
-    let wake = params.opt_bool("wake") == Some(true);
-    ["idempotencyKey", "sessionKey", "tags"].iter().for_each(|name| _ = params.opt_any(name));
-    // protocol 3 passes over what it cannot read
-    if call.caller.dialect() == Dialect::V4 {
-        params.finish()?;
-    }
     let mut report = Report {
         key: String::new(),
         texts,
-        last_input: last_input.map(|number| short(number.raw())).unwrap_or_default(),
-        roles,
-        scopes,
+        last_input: said.last_input.filter(number).map(|number| number.raw().to_string()).unwrap_or_default(),
+        roles: list(said.roles),
+        scopes: list(said.scopes),
         at: call.now.at,
         ts: call.now.wall,
     };
     if report.get("text").is_empty() {
         return Err(Failure::invalid("text required"));
     }
-    if wake {
+    if said.wake == Some(true) {
         return Err(empty::unavailable("system-event with wake"));
     }
     let key = ["deviceId", "instanceId", "text"].into_iter().map(|name| report.get(name)).find(|key| !key.is_empty());

@@ -2,15 +2,14 @@
 //!
 //! The eight characters that a person types are the same secret that the link and the QR code carry.
 
-use super::{Call, Failure, Reply};
+use super::params::{BySetup, SetupCode};
+use super::{answers, json, Call, Failure, Reply};
 use crate::gate::codes::{CodeState, CodeText, CODE_LEN};
 use crate::gate::facts::Grant;
 use crate::gate::ids::{RequestId, Role, Roles};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::wire::base64;
-use crate::wire::json;
-use crate::wire::params::Params;
 use crate::wire::qr;
 
 /// What the profile of a code lets its device do: `full` (default), `limited` (no admin, no pairing), `node`.
@@ -27,64 +26,46 @@ fn profile(name: &str) -> Option<Grant> {
 
 /// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?, scopes?}`; `scopes` is ours and
 /// narrows what an operator's code gives. `qrDataUrl` in the answer is the link as a picture, unless `includeQr` is false (protocol 4).
-pub fn code(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let name = params.opt_str("bootstrapProfile").unwrap_or("full".into());
-    let public = params.opt_str("publicUrl");
-    let drawn = params.opt_bool("includeQr").unwrap_or(true);
-    let narrowed = params.opt_list("scopes", limits::SCOPES_SENT);
-    for taken in ["preferRemoteUrl", "joinUrl"] {
-        params.opt_any(taken);
-    }
-    let grant = profile(&name);
-    if grant.is_none() {
-        params.wrong("bootstrapProfile", "must be one of full, limited, node, voice-node");
-    }
-    params.finish()?;
-    let Some(mut grant) = grant else { return Err(Failure::invalid("unknown bootstrapProfile")) };
-    if let Some(list) = narrowed {
-        let named: Scopes = list.items().filter_map(|name| Scope::parse(&name.as_str()?)).collect();
+pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
+    let (name, public) = (params.profile.as_deref().unwrap_or("full"), params.public_url);
+    let mut grant = profile(name).ok_or_else(|| Failure::invalid("unknown bootstrapProfile"))?;
+    if let Some(list) = params.scopes {
+        let named: Scopes = list.iter().filter_map(|name| Scope::parse(name)).collect();
         grant.scopes = grant.scopes.and(named);
     }
     let (id, mut text) = (call.fresh_id(), [0; CODE_LEN]);
     (call.random)(&mut text);
     let text = CodeText::from_random(text);
     call.codes.make(id, text, grant, call.now.at);
-    let url = public.as_deref().unwrap_or(&call.status.url).to_string();
     let expires = call.now.wall.0.saturating_add(limits::SETUP_CODE_MS);
     let urls: Vec<String> = call.status.urls.iter().map(|url| websocket(url)).collect();
-    let link = json::object(|o| {
-        o.str("url", &websocket(&url));
-        o.strings("urls", &urls);
-        o.str("bootstrapToken", text.as_str());
-        o.u64("expiresAtMs", expires);
-    });
+    let url = &websocket(public.as_deref().unwrap_or(&call.status.url));
+    let link = json(&answers::SetupLink { url, urls: &urls, token: text.as_str(), expires });
     let setup_code = base64::encode_url(&link);
     let link = ["oc-pair://", &setup_code].concat();
-    let picture = drawn.then(|| qr::data_url(&link)).flatten();
-    Ok(Reply::of(json::object(|o| {
-        o.shown("setupId", &id);
-        o.u64("expiresAtMs", expires);
-        o.str("setupCode", &setup_code);
-        o.str("code", text.as_str());
-        o.str("link", &link);
-        o.opt_str("qrDataUrl", picture.as_deref());
-        o.str("gatewayUrl", &websocket(&url));
-        o.strings("gatewayUrls", &urls);
-        o.str("auth", call.status.auth_mode);
-        o.str("urlSource", if public.is_some() { "publicUrl" } else { "gateway" });
-        o.str("access", if grant.roles.contains(Role::Node) { "node" } else { access(&name) });
-    })))
+    let picture = params.include_qr.unwrap_or(true).then(|| qr::data_url(&link)).flatten();
+    Ok(Reply::json(&answers::SetupCode {
+        setup_id: id,
+        expires,
+        setup_code: &setup_code,
+        code: text.as_str(),
+        link: &link,
+        picture,
+        url,
+        urls: &urls,
+        auth: call.status.auth_mode,
+        source: if public.is_some() { "publicUrl" } else { "gateway" },
+        access: if grant.roles.contains(Role::Node) { "node" } else { access(name) },
+    }))
 }
 
 /// `device.pair.setupStatus {setupId}`: `{}` while the code waits; `{gone: true}` when it was used or has ended.
-pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let id = params.str("setupId");
-    params.finish()?;
-    let state = RequestId::parse(&id).map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
-    Ok(Reply::of(json::object(|o| match state {
-        CodeState::Alive(left) => o.u64("remainingMs", left),
-        CodeState::Gone => o.bool("gone", true),
-    })))
+pub fn status(call: &mut Call<'_>, params: BySetup) -> Result<Reply, Failure> {
+    let state = RequestId::parse(&params.setup_id).map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
+    Ok(Reply::json(&match state {
+        CodeState::Alive(left) => answers::SetupState { left: Some(left), gone: None },
+        CodeState::Gone => answers::SetupState { left: None, gone: Some(true) },
+    }))
 }
 
 fn access(profile: &str) -> &'static str {

@@ -5,18 +5,17 @@
 use ed25519_compact::{KeyPair, Seed};
 use sha2::{Digest, Sha256};
 
-use super::{Call, Failure, Reply};
+use super::params::Nothing;
+use super::{answers, Call, Failure, Reply};
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, WallMs};
 use crate::store::tokens;
 use crate::wire::base64;
 use crate::wire::json;
-use crate::wire::params::Params;
+use crate::wire::message::{Params, Raw};
 
 /// `health {probe?}`
-pub fn health(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    params.opt_bool("probe");
-    params.opt_any("timeoutMs");
+pub fn health(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(health_json(call.caller.dialect(), call.now.wall)))
 }
 
@@ -37,8 +36,7 @@ pub fn health_json(dialect: Dialect, now: WallMs) -> Vec<u8> {
 }
 
 /// `status {includeChannelSummary?}`
-pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    params.opt_bool("includeChannelSummary");
+pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
     let gateway = call.status;
     Ok(Reply::of(json::object(|o| {
@@ -56,53 +54,46 @@ pub fn status(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fail
 }
 
 /// `system-presence {}`
-pub fn presence(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+pub fn presence(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(call.presence.list(call.caller.dialect())))
 }
 
 /// `system.info {}`: the machine, where the protocol expects Node.js with that.
-pub fn info(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let (status, machine) = (call.status, &call.status.machine);
     let node = |names: &[(&str, &'static str)], own: &'static str| {
         names.iter().find(|name| name.0 == own).map_or(own, |name| name.1)
     };
-    Ok(Reply::of(json::object(|o| {
-        o.str("machineName", &status.host);
-        o.str("hostname", &status.host);
-        o.str("platform", node(&[("windows", "win32"), ("macos", "darwin")], std::env::consts::OS));
-        o.str("release", &machine.release);
-        o.str("arch", node(&[("x86_64", "x64"), ("aarch64", "arm64")], std::env::consts::ARCH));
-        o.str("osLabel", machine.family);
-        o.str("nodeVersion", "none");
-        o.u64("pid", u64::from(status.pid));
-        o.u64("uptimeMs", call.now.at.0);
-        o.u64("cpuCount", machine.processors);
-        machine.load.iter().for_each(|load| o.raw("loadAverage", load.as_bytes()));
-        o.u64("memoryTotalBytes", machine.memory.0);
-        o.u64("memoryFreeBytes", machine.memory.1);
-    })))
+    Ok(Reply::json(&answers::SystemInfo {
+        name: &status.host,
+        host: &status.host,
+        platform: node(&[("windows", "win32"), ("macos", "darwin")], std::env::consts::OS),
+        release: &machine.release,
+        arch: node(&[("x86_64", "x64"), ("aarch64", "arm64")], std::env::consts::ARCH),
+        label: machine.family,
+        node: "none",
+        pid: status.pid,
+        uptime: call.now.at.0,
+        cpus: machine.processors,
+        load: machine.load.clone().map(Raw),
+        memory: machine.memory.0,
+        memory_free: machine.memory.1,
+    }))
 }
 
 /// `gateway.identity.get {}`: a key that is this table's, and stays the same for as long as the table does.
-pub fn identity(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn identity(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let key = *KeyPair::from_seed(Seed::new(tokens::identity_seed(call.key))).pk;
-    Ok(Reply::of(json::object(|o| {
-        o.shown("deviceId", &DeviceId(Sha256::digest(key).into()));
-        o.str("publicKey", &base64::encode_url(&key));
-    })))
+    let device_id = DeviceId(Sha256::digest(key).into());
+    Ok(Reply::json(&answers::Identity { device_id, key: &base64::encode_url(&key) }))
 }
 
 /// `set-heartbeats {enabled}`: only an agent has heartbeats, so there is nothing to switch.
-pub fn set_heartbeats(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let Some(enabled) = params.opt_any("enabled").and_then(|enabled| enabled.as_bool()) else {
+pub fn set_heartbeats(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    let Some(enabled) = params.value().at("enabled").as_bool() else {
         return Err(Failure::invalid("invalid set-heartbeats params: enabled (boolean) required"));
     };
-    Ok(Reply::of(json::object(|o| {
-        o.bool("ok", true);
-        o.bool("enabled", enabled);
-    })))
+    Ok(Reply::json(&answers::Heartbeats { ok: true, enabled }))
 }
 
 /// What protocol 4 counts of tasks.

@@ -1,6 +1,5 @@
 //! From the words of a client to an [`Attempt`]: what the request head shows, what connect says, what the signature proves.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ed25519_compact::{PublicKey as Ed25519Key, Signature};
@@ -19,7 +18,7 @@ use crate::gate::refusal::Refusal;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::text::{clip, cut};
 use crate::rpc::Declared;
-use crate::wire::connect::{Connect, DeviceClaim, Names};
+use crate::wire::connect::{Connect, DeviceClaim};
 use crate::wire::http::Head;
 
 /// What a request head shows of its sender. `reached` is the address at which it reached this machine.
@@ -80,7 +79,7 @@ impl SignatureCheck {
 /// Reads connect into an attempt. Its proof is final, unless a signature is still to be checked.
 pub fn attempt(
     request: &str,
-    connect: &Connect<'_>,
+    connect: &Connect,
     seen: &Seen,
     challenge: (Nonce, u64),
     setup: &Setup,
@@ -106,8 +105,8 @@ pub fn attempt(
             name: name(connect),
             platform: clip(&client.platform),
             family: clip(client.device_family.as_deref().unwrap_or("")),
-            client_id: clip(client.id),
-            client_mode: clip(client.mode),
+            client_id: clip(&client.id),
+            client_mode: clip(&client.mode),
             remote: (!net::is_loopback(seen.client)).then_some(seen.client),
         },
         version: clip(&client.version),
@@ -121,49 +120,48 @@ pub fn attempt(
 }
 
 /// Protocol 3 operators that name no scope at all mean admin (OpenClaw 2026.1.29); names that nobody knows mean nothing.
-fn requested(connect: &Connect<'_>, dialect: Dialect) -> Scopes {
+fn requested(connect: &Connect, dialect: Dialect) -> Scopes {
     match (dialect, connect.role()) {
         (Dialect::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => Scopes::of(Scope::Admin),
-        _ => connect.scopes,
+        _ => connect.scopes(),
     }
 }
 
 /// What a node says that it can do.
-fn declared(connect: &Connect<'_>) -> Declared {
-    let names = |names: &Names<'_>| names.iter().map(Cow::into_owned).collect();
-    let permissions = connect.permissions.unwrap_or_default().fields();
+fn declared(connect: &Connect) -> Declared {
     Declared {
-        caps: names(&connect.caps),
-        commands: names(&connect.commands),
-        permissions: permissions.filter_map(|(name, value)| Some((name.into_owned(), value.as_bool()?))).collect(),
-        path_env: connect.path_env.as_deref().map(str::to_string),
+        caps: connect.caps.clone(),
+        commands: connect.commands.clone(),
+        permissions: connect.permissions.clone().unwrap_or_default().into_iter().collect(),
+        path_env: connect.path_env.clone(),
     }
 }
 
 fn claim(
-    connect: &Connect<'_>,
-    device: &DeviceClaim<'_>,
+    connect: &Connect,
+    device: &DeviceClaim,
     seen: &Seen,
     (challenge, elapsed): (Nonce, u64),
     dialect: Dialect,
     setup: &Setup,
     now: Now,
 ) -> (Proof, Option<SignatureCheck>) {
-    let nonce = device.nonce.as_deref();
+    let nonce = device.nonce();
     // without a nonce there is nothing but its time that makes a signature fresh, and on this machine both clocks are one
     let judged_skew =
         (setup.strict_clock || seen.local && nonce.is_none()).then(|| now.wall.0.abs_diff(device.signed_at));
-    let key_id = device.key.map(|key| DeviceId(Sha256::digest(key.0).into()));
+    let key = device.key();
+    let key_id = key.map(|key| DeviceId(Sha256::digest(key.0).into()));
     let claim = Claim { device_id: &device.id, key_id, nonce, challenge, elapsed, judged_skew, local: seen.local };
-    let (id, key, signature) = match (claim.check(), device.key, device.signature) {
+    let (id, key, signature) = match (claim.check(), key, device.signature()) {
         (Err(refusal), ..) => return (Proof::Invalid(refusal), None),
         (Ok(id), Some(key), Some(signature)) => (id, key, signature),
         _ => return (Proof::Invalid(Refusal::SignatureInvalid), None),
     };
     let signed = Signed {
         device_id: &device.id,
-        client_id: connect.client.id,
-        client_mode: connect.client.mode,
+        client_id: &connect.client.id,
+        client_mode: &connect.client.mode,
         role: connect.role_sent.as_deref().unwrap_or("operator"),
         scopes: &connect.scopes_sent,
         signed_at: device.signed_at,
@@ -187,21 +185,20 @@ fn skew(signed_at: u64, now: Now) -> Option<i64> {
     (off.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(off)
 }
 
-fn presented(connect: &Connect<'_>) -> Presented {
-    let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_string);
-    let (auth, alone) = (&connect.auth, connect.device.as_ref().filter(|device| device.nonce.is_none()));
+fn presented(connect: &Connect) -> Presented {
+    let (auth, alone) = (&connect.auth, connect.device.as_ref().filter(|device| device.nonce().is_none()));
     Presented {
-        token: owned(&auth.token),
-        password: owned(&auth.password),
-        device_token: owned(&auth.device_token),
-        bootstrap_token: owned(&auth.bootstrap_token),
+        token: auth.token.clone(),
+        password: auth.password.clone(),
+        device_token: auth.device_token.clone(),
+        bootstrap_token: auth.bootstrap_token.clone(),
         signed_alone: alone.map(|device| device.signed_at),
         ..Presented::default()
     }
 }
 
 /// What the client calls itself; a browser that does not say is named after its user agent.
-fn name(connect: &Connect<'_>) -> crate::gate::text::Text<{ limits::NAME_LEN }> {
+fn name(connect: &Connect) -> crate::gate::text::Text<{ limits::NAME_LEN }> {
     match (&connect.client.display_name, &connect.user_agent) {
         (Some(name), _) => clip(name),
         (None, Some(agent)) => clip(&browser(agent)),

@@ -88,7 +88,7 @@ impl Gateway {
             client_id: turned.attempt.map(|attempt| attempt.about.client_id.to_string()).unwrap_or_default(),
             device: device.chars().take(8).collect(),
             request: pending,
-            at: now.wall,
+            at: now.wall.0,
             conn: turned.conn.0,
             peer: turned.seen.peer.to_string(),
             client: turned.seen.client.to_string(),

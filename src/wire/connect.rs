@@ -1,85 +1,85 @@
-//! The parameters of `connect` (protocol 3 and 4), read into values of bounded size.
+//! The parameters of `connect` (protocol 3 and 4).
 //!
 //! The union of both versions' schemas is understood and further properties are ignored; a wrong type is refused with its
 //! path. Nothing is judged here: keys and signatures are only decoded, scopes and roles only named.
 
-use std::borrow::Cow;
-
 use super::base64;
 use super::json::Value;
-use super::schema::{Object, Problems};
+use super::message::{self, message, word, Flags, List};
+use super::schema::Kind;
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{PublicKey, Role};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
-use crate::gate::text::cut;
 
-/// What a client says of itself, and what it shows.
-pub struct Connect<'a> {
-    pub min_protocol: u32,
-    pub max_protocol: u32,
-    pub client: Client<'a>,
-    /// What the client can do with what it is sent; unknown ones mean nothing.
-    pub caps: Names<'a>,
-    /// What a node offers.
-    pub commands: Names<'a>,
-    /// A map from names to `true` or `false`, as it came.
-    pub permissions: Option<Value<'a>>,
-    pub path_env: Option<Cow<'a, str>>,
-    /// As sent; see [`Connect::role`].
-    pub role_sent: Option<Cow<'a, str>>,
-    /// As sent, in the order sent: that is what is signed.
-    pub scopes_sent: heapless::Vec<Cow<'a, str>, { limits::SCOPES_SENT }>,
-    /// Those of them that this gateway knows.
-    pub scopes: Scopes,
-    pub device: Option<DeviceClaim<'a>>,
-    pub auth: Auth<'a>,
-    pub locale: Option<Cow<'a, str>>,
-    pub user_agent: Option<Cow<'a, str>>,
+message! {
+    /// The parameters of `connect`, in the order in which their problems are named.
+    pub struct Connect {
+        /// Lowest protocol of the client; what is above `u32` is `u32::MAX`.
+        pub min_protocol as "minProtocol": u32,
+        /// Highest protocol of the client, in the same way.
+        pub max_protocol as "maxProtocol": u32,
+        pub client: Client,
+        /// In the order sent: that is what is signed.
+        pub scopes_sent as "scopes": List or default,
+        pub device: Option<DeviceClaim>,
+        pub auth: Auth or default,
+        /// Event and payload forms that the client takes; unknown ones mean nothing.
+        pub caps: List or default in NAMES,
+        /// Commands that a node offers.
+        pub commands: List or default in NAMES,
+        pub permissions: Option<Flags>,
+        pub path_env as "pathEnv": Option<String> in Kind::Text(0, limits::PATH_ENV_LEN),
+        /// As sent; see [`Connect::role`].
+        pub role_sent as "role": Option<String> in Kind::Text(1, limits::WORD_LEN),
+        pub locale: Option<String> in Kind::Text(0, limits::FIELD_LEN),
+        pub user_agent as "userAgent": Option<String> in Kind::Text(0, limits::FIELD_LEN),
+    }
 }
 
-/// The program at the other end, in its own words.
-pub struct Client<'a> {
-    /// One of [`CLIENT_IDS`].
-    pub id: &'static str,
-    /// One of [`CLIENT_MODES`].
-    pub mode: &'static str,
-    pub version: Cow<'a, str>,
-    pub platform: Cow<'a, str>,
-    pub display_name: Option<Cow<'a, str>>,
-    pub device_family: Option<Cow<'a, str>>,
-    pub model_identifier: Option<Cow<'a, str>>,
-    pub instance_id: Option<Cow<'a, str>>,
-    pub build_id: Option<Cow<'a, str>>,
-    pub time_zone: Option<Cow<'a, str>>,
+message! {
+    /// The program at the other end, in its own words.
+    pub struct Client at "/client" {
+        /// One of [`CLIENT_IDS`].
+        pub id: String in word(&CLIENT_IDS),
+        pub version: String,
+        pub platform: String,
+        /// One of [`CLIENT_MODES`].
+        pub mode: String in word(&CLIENT_MODES),
+        pub display_name as "displayName": Option<String>,
+        pub device_family as "deviceFamily": Option<String>,
+        pub model_identifier as "modelIdentifier": Option<String>,
+        pub instance_id as "instanceId": Option<String>,
+        pub build_id as "buildId": Option<String>,
+        pub time_zone as "timeZone": Option<String>,
+    }
 }
 
-/// The device that is presented; nothing in it is proved.
-pub struct DeviceClaim<'a> {
-    /// What the client says its id is.
-    pub id: Cow<'a, str>,
-    /// The key; `None` if the text is no 32 bytes.
-    pub key: Option<PublicKey>,
-    /// The signature; `None` if the text is no 64 bytes.
-    pub signature: Option<[u8; 64]>,
-    /// Milliseconds since 1970 by the client's clock.
-    pub signed_at: u64,
-    /// Trimmed; a blank one counts as none.
-    pub nonce: Option<Cow<'a, str>>,
+message! {
+    /// The device that is presented; nothing in it is proved.
+    pub struct DeviceClaim at "/device" {
+        /// The device id by the client's account.
+        pub id: String,
+        pub public_key as "publicKey": String in Kind::Text(1, limits::KEY_TEXT_LEN),
+        pub signature_sent as "signature": String,
+        /// Milliseconds since 1970 by the client's clock.
+        pub signed_at as "signedAt": u64,
+        pub nonce_sent as "nonce": Option<String> in SECRET,
+    }
 }
 
-/// The secrets that are presented. They have no printed form.
-#[derive(Default)]
-pub struct Auth<'a> {
-    pub token: Option<Cow<'a, str>>,
-    pub password: Option<Cow<'a, str>>,
-    pub bootstrap_token: Option<Cow<'a, str>>,
-    pub device_token: Option<Cow<'a, str>>,
+message! {
+    /// The secrets that are presented. They have no printed form.
+    pub struct Auth at "/auth" {
+        pub token: Option<String> in SECRET,
+        pub password: Option<String> in SECRET,
+        pub bootstrap_token as "bootstrapToken": Option<String> in SECRET,
+        pub device_token as "deviceToken": Option<String> in SECRET,
+    }
 }
 
-/// A list of names as it came: at most [`limits::NAMES_SENT`] of 1 to [`limits::METHOD_LEN`] bytes each.
-#[derive(Clone, Copy)]
-pub struct Names<'a>(Option<Value<'a>>);
+const NAMES: Kind = Kind::Texts { min: 0, max: limits::NAMES_SENT, len: limits::METHOD_LEN };
+const SECRET: Kind = Kind::Text(0, limits::SECRET_LEN);
 
 /// Every client id of protocol 3 and 4.
 pub const CLIENT_IDS: [&str; 17] = [
@@ -105,48 +105,21 @@ pub const CLIENT_IDS: [&str; 17] = [
 /// Every client mode of protocol 3 and 4.
 pub const CLIENT_MODES: [&str; 8] = ["webchat", "cli", "ui", "backend", "node", "worker", "probe", "test"];
 
-impl<'a> Connect<'a> {
+impl Connect {
     /// Reads the parameters. The error is the protocol's text, for `invalid connect params: ...`.
-    pub fn parse(params: Option<Value<'a>>) -> Result<Connect<'a>, String> {
-        let mut problems = Problems::default();
-        let mut object = Object::new(params.unwrap_or(Value::EMPTY), "", &mut problems);
-        let (min, max) = (object.required_u64("minProtocol", 1), object.required_u64("maxProtocol", 1));
-        let client = object.required_obj("client").map(|client| Client::read(object.child(client, "/client")));
-        let scopes = Names(object.opt_list("scopes", limits::SCOPES_SENT, limits::WORD_LEN));
-        let device = object.opt_obj("device").map(|device| DeviceClaim::read(object.child(device, "/device")));
-        let auth = object.opt_obj("auth").map(|auth| Auth::read(object.child(auth, "/auth")));
-        let rest = (
-            Names(object.opt_list("caps", limits::NAMES_SENT, limits::METHOD_LEN)),
-            Names(object.opt_list("commands", limits::NAMES_SENT, limits::METHOD_LEN)),
-            permissions(&mut object),
-            object.opt_text("pathEnv", limits::PATH_ENV_LEN),
-            object.opt_str("role", limits::WORD_LEN),
-            object.opt_text("locale", limits::FIELD_LEN),
-            object.opt_text("userAgent", limits::FIELD_LEN),
-        );
-        let (Some(client), None) = (client, problems.text()) else { return Err(problems.into_text()) };
-        let (caps, commands, permissions, path_env, role_sent, locale, user_agent) = rest;
-        Ok(Connect {
-            min_protocol: saturated(min),
-            max_protocol: saturated(max),
-            client,
-            caps,
-            commands,
-            permissions,
-            path_env,
-            role_sent,
-            scopes_sent: scopes.iter().collect(),
-            scopes: scopes.iter().filter_map(|name| Scope::parse(&name)).collect(),
-            device,
-            auth: auth.unwrap_or_default(),
-            locale,
-            user_agent,
-        })
+    pub fn parse(params: Option<Value<'_>>) -> Result<Connect, String> {
+        let (connect, problems) = message::read(params.unwrap_or(Value::EMPTY), None);
+        problems.text().map_or(Ok(connect), |text| Err(text.to_owned()))
     }
 
     /// The role: operator unless another is sent; `None` for one that there is not.
     pub fn role(&self) -> Option<Role> {
         self.role_sent.as_deref().map_or(Some(Role::Operator), Role::parse)
+    }
+
+    /// The scopes sent that this gateway knows.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes_sent.iter().filter_map(|name| Scope::parse(name)).collect()
     }
 
     /// The token that is part of the signature. Protocol 4 takes the first secret that is present, even if empty.
@@ -160,87 +133,21 @@ impl<'a> Connect<'a> {
     }
 }
 
-impl<'a> Client<'a> {
-    fn read(mut object: Object<'a, '_>) -> Client<'a> {
-        Client {
-            id: object.required_word("id", &CLIENT_IDS),
-            version: object.required_str("version", limits::FIELD_LEN),
-            platform: object.required_str("platform", limits::FIELD_LEN),
-            mode: object.required_word("mode", &CLIENT_MODES),
-            display_name: object.opt_str("displayName", limits::FIELD_LEN),
-            device_family: object.opt_str("deviceFamily", limits::FIELD_LEN),
-            model_identifier: object.opt_str("modelIdentifier", limits::FIELD_LEN),
-            instance_id: object.opt_str("instanceId", limits::FIELD_LEN),
-            build_id: object.opt_str("buildId", limits::FIELD_LEN),
-            time_zone: object.opt_str("timeZone", limits::FIELD_LEN),
-        }
-    }
-}
-
-impl<'a> DeviceClaim<'a> {
-    fn read(mut object: Object<'a, '_>) -> DeviceClaim<'a> {
-        let id = object.required_str("id", limits::FIELD_LEN);
-        let key = object.required_str("publicKey", limits::KEY_TEXT_LEN);
-        let signature = object.required_str("signature", limits::FIELD_LEN);
-        DeviceClaim {
-            id,
-            key: base64::public_key(&key).map(PublicKey),
-            signature: base64::decode(signature.trim()),
-            signed_at: object.required_u64("signedAt", 0),
-            nonce: object.opt_text("nonce", limits::SECRET_LEN).map(trimmed).filter(|nonce| !nonce.is_empty()),
-        }
-    }
-}
-
-impl<'a> Auth<'a> {
-    fn read(mut object: Object<'a, '_>) -> Auth<'a> {
-        Auth {
-            token: object.opt_text("token", limits::SECRET_LEN),
-            password: object.opt_text("password", limits::SECRET_LEN),
-            bootstrap_token: object.opt_text("bootstrapToken", limits::SECRET_LEN),
-            device_token: object.opt_text("deviceToken", limits::SECRET_LEN),
-        }
-    }
-}
-
-impl<'a> Names<'a> {
-    /// The names in the order sent.
-    pub fn iter(&self) -> impl Iterator<Item = Cow<'a, str>> {
-        self.0.unwrap_or_default().items().filter_map(|name| name.as_str())
+impl DeviceClaim {
+    /// The key; `None` if the text is no 32 bytes.
+    pub fn key(&self) -> Option<PublicKey> {
+        base64::public_key(&self.public_key).map(PublicKey)
     }
 
-    /// Is that name among them?
-    pub fn contains(&self, name: &str) -> bool {
-        self.0.is_some_and(|list| list.items().any(|one| one.is_str(name)))
+    /// The signature; `None` if the text is no 64 bytes.
+    pub fn signature(&self) -> Option<[u8; 64]> {
+        base64::decode(self.signature_sent.trim())
     }
 
-    /// One JSON array.
-    pub fn raw(&self) -> &'a str {
-        self.0.map_or("[]", |list| list.raw())
+    /// The nonce, trimmed; a blank one counts as none.
+    pub fn nonce(&self) -> Option<&str> {
+        self.nonce_sent.as_deref().map(str::trim).filter(|nonce| !nonce.is_empty())
     }
-}
-
-fn permissions<'a>(object: &mut Object<'a, '_>) -> Option<Value<'a>> {
-    let map = object.opt_obj("permissions")?;
-    if map.fields().nth(limits::NAMES_SENT).is_some() {
-        object.wrong("permissions", &format!("must NOT have more than {} properties", limits::NAMES_SENT));
-    }
-    for (name, _) in map.fields().filter(|(_, value)| value.as_bool().is_none()) {
-        object.wrong(&["permissions/", cut(&name, limits::WORD_LEN)].concat(), "must be boolean");
-    }
-    Some(map)
-}
-
-fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-    }
-}
-
-/// Protocols beyond what fits are beyond what anybody speaks.
-fn saturated(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -259,7 +166,7 @@ mod tests {
     const LEAST: &str =
         r#"{"minProtocol":3,"maxProtocol":3,"client":{"id":"cli","version":"1","platform":"linux","mode":"cli"}}"#;
 
-    fn read(text: &str) -> Result<Connect<'_>, String> {
+    fn read(text: &str) -> Result<Connect, String> {
         Connect::parse(Some(parse(text.as_bytes(), limits::JSON_DEPTH).expect(text)))
     }
 
@@ -272,22 +179,20 @@ mod tests {
         let connect = read(FULL).unwrap();
         assert_eq!((connect.min_protocol, connect.max_protocol, connect.role()), (3, 4, Some(Role::Node)));
         let client = &connect.client;
-        assert_eq!((client.id, client.mode, &*client.version, &*client.platform), ("cli", "node", "1", "linux"));
+        assert_eq!((&*client.id, &*client.mode, &*client.version, &*client.platform), ("cli", "node", "1", "linux"));
         assert_eq!((client.display_name.as_deref(), client.device_family.as_deref()), (Some("Caf\u{e9}"), Some("Pi")));
         assert_eq!((client.build_id.as_deref(), client.time_zone.as_deref()), (Some("b"), Some("UTC")));
-        assert!(
-            connect.caps.contains("tool-events")
-                && !connect.caps.contains("y")
-                && connect.commands.iter().eq(["camera.snap"])
-        );
-        assert_eq!(connect.permissions.unwrap().raw(), r#"{"camera":true,"mic":false}"#);
+        assert_eq!(connect.caps, ["tool-events", "x"]);
+        assert_eq!(connect.commands, ["camera.snap"]);
+        let permissions = connect.permissions.as_ref().unwrap();
+        assert_eq!(permissions, &Flags::from([("camera".to_string(), true), ("mic".to_string(), false)]));
         assert_eq!(connect.scopes_sent, ["operator.read", "nonsense", "operator.write"]);
-        assert!(connect.scopes == Scopes::of(Scope::Read).with(Scopes::of(Scope::Write)));
+        assert!(connect.scopes() == Scopes::of(Scope::Read).with(Scopes::of(Scope::Write)));
         let device = connect.device.as_ref().unwrap();
-        assert_eq!((&*device.id, device.key, device.signature), ("d", Some(PublicKey([0; 32])), None));
-        assert_eq!((device.signed_at, device.nonce.as_deref()), (1_700_000_000_000, Some("n")));
+        assert_eq!((&*device.id, device.key(), device.signature()), ("d", Some(PublicKey([0; 32])), None));
+        assert_eq!((device.signed_at, device.nonce()), (1_700_000_000_000, Some("n")));
         let blank = FULL.replace("\" n \"", "\" \"");
-        assert!(read(&blank).unwrap().device.unwrap().nonce.is_none(), "a blank nonce is none");
+        assert!(read(&blank).unwrap().device.unwrap().nonce().is_none(), "a blank nonce is none");
         assert_eq!((connect.auth.password.as_deref(), connect.locale.as_deref()), (Some("p"), Some("de")));
     }
 
@@ -295,10 +200,10 @@ mod tests {
     fn what_is_left_out_has_its_default() {
         let connect = read(LEAST).unwrap();
         assert_eq!(
-            (connect.role(), connect.scopes, connect.scopes_sent.len()),
+            (connect.role(), connect.scopes(), connect.scopes_sent.len()),
             (Some(Role::Operator), Scopes::NONE, 0)
         );
-        assert!(connect.device.is_none() && connect.permissions.is_none() && connect.caps.raw() == "[]");
+        assert!(connect.device.is_none() && connect.permissions.is_none() && connect.caps.is_empty());
         let nulls =
             LEAST.replace("}}", r#"},"caps":null,"role":null,"scopes":null,"device":null,"auth":null,"locale":null}"#);
         assert!(read(&nulls).is_ok_and(|connect| connect.role() == Some(Role::Operator)));
@@ -372,7 +277,7 @@ mod tests {
             [(pem, true), ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", true), ("AAAA", false), ("!", false)]
         {
             let text = with_key(key);
-            assert_eq!(read(&text).unwrap().device.unwrap().key.is_some(), good, "{key}");
+            assert_eq!(read(&text).unwrap().device.unwrap().key().is_some(), good, "{key}");
         }
     }
 

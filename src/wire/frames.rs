@@ -9,7 +9,8 @@
 use std::borrow::Cow;
 
 use super::json::{self, Malformed, Value, Writer};
-use super::schema::{members, Object, Problems};
+use super::message::word;
+use super::schema::{find, members, Field, Kind, Members, Problems, Shape};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::refusal::ErrorCode;
@@ -39,26 +40,35 @@ pub enum BadFrame {
     },
 }
 
+/// Members of a request.
+const REQUEST: [Field; 3] = [
+    Field::required("type", Kind::Word(&["req"], "must be equal to constant")),
+    Field::required("id", Kind::Text(1, limits::ID_LEN)),
+    Field::required("method", Kind::Text(1, limits::METHOD_LEN)),
+];
+
 impl<'a> Request<'a> {
     /// Reads one message of a client.
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
-        let mut problems = Problems::default();
-        let members = members(&value, "", &mut problems);
-        if members.len() > limits::JSON_KEYS {
-            problems.add("", &format!("must NOT have more than {} properties", limits::JSON_KEYS));
-            return Err(BadFrame::Request { id: "invalid".to_owned(), problems: problems.into_text() });
+        let (mut found, mut problems) = (Members::new(), Problems::default());
+        if !members(value, &mut found) {
+            problems.add(&[], "must be object");
+        } else if found.len() > limits::JSON_KEYS {
+            problems.add(&[], &format!("must NOT have more than {} properties", limits::JSON_KEYS));
         }
-        let mut frame = Object::read(value, &members, &mut problems);
-        frame.required_const("type", "req");
-        let id = frame.required_str("id", limits::ID_LEN);
-        let method = frame.required_str("method", limits::METHOD_LEN);
-        let params = frame.get("params");
-        if problems.text().is_none() {
-            return Ok(Request { id, method, params });
+        if let Some(text) = problems.text() {
+            return Err(BadFrame::Request { id: "invalid".to_owned(), problems: text.to_owned() });
         }
-        let id = if id.is_empty() { "invalid".to_owned() } else { id.into_owned() };
-        Err(BadFrame::Request { id, problems: problems.into_text() })
+        let [_, id, method] = REQUEST.each_ref().map(|field| field.of(&found, "", &mut problems));
+        let [id, method] = [id, method].map(|text| text.and_then(|text| text.as_str()));
+        match (problems.text(), id, method) {
+            (None, Some(id), Some(method)) => Ok(Request { id, method, params: find(&found, "params") }),
+            (_, id, _) => {
+                let id = id.map_or_else(|| "invalid".to_owned(), Cow::into_owned);
+                Err(BadFrame::Request { id, problems: problems.into_text() })
+            }
+        }
     }
 }
 
@@ -81,22 +91,30 @@ pub struct Refusal<'a> {
     pub retry_after_ms: Option<u64>,
 }
 
+/// The error of a response; its members are read as far as they are sound.
+const ERROR: Shape = Shape { path: "/error", fields: &[] };
+
 impl<'a> FromGateway<'a> {
     /// Reads one message of a gateway; the error says what is wrong with it.
     pub fn parse(message: &'a [u8]) -> Result<FromGateway<'a>, String> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
-        let mut problems = Problems::default();
-        let mut frame = Object::new(value, "", &mut problems);
-        let read = match frame.required_word("type", &["event", "res"]) {
-            "res" => FromGateway::Response {
-                id: frame.required_str("id", limits::ID_LEN),
-                answer: answer(value, &mut frame),
-            },
-            _ => FromGateway::Event {
-                name: frame.required_str("event", limits::METHOD_LEN),
-                payload: value.get("payload"),
-                seq: frame.opt_u64("seq"),
-            },
+        let (mut found, mut problems) = (Members::new(), Problems::default());
+        if !members(value, &mut found) {
+            return Err("must be object".to_owned());
+        }
+        let payload = find(&found, "payload");
+        let mut field = |field: Field| field.of(&found, "", &mut problems).unwrap_or_default();
+        let read = if field(Field::required("type", word(&["event", "res"]))).is_str("res") {
+            let id = field(Field::required("id", Kind::Text(1, limits::ID_LEN))).as_str().unwrap_or_default();
+            let answer = match field(Field::optional("ok", Kind::Bool)).as_bool() {
+                Some(true) => Ok(payload),
+                _ => Err(Refusal::of(field(Field::optional("error", Kind::Object(&ERROR))))),
+            };
+            FromGateway::Response { id, answer }
+        } else {
+            let name = field(Field::required("event", Kind::Text(1, limits::METHOD_LEN)));
+            let seq = field(Field::optional("seq", Kind::Whole(0, u64::MAX))).as_u64();
+            FromGateway::Event { name: name.as_str().unwrap_or_default(), payload, seq }
         };
         match problems.text() {
             None => Ok(read),
@@ -105,19 +123,17 @@ impl<'a> FromGateway<'a> {
     }
 }
 
-fn answer<'a>(value: Value<'a>, frame: &mut Object<'a, '_>) -> Result<Option<Value<'a>>, Refusal<'a>> {
-    if frame.opt_bool("ok") == Some(true) {
-        return Ok(value.get("payload"));
+impl<'a> Refusal<'a> {
+    fn of(error: Value<'a>) -> Refusal<'a> {
+        let text = |name: &str| error.at(name).as_str().unwrap_or_default();
+        Refusal {
+            code: text("code"),
+            message: text("message"),
+            details: error.get("details"),
+            retryable: error.at("retryable").as_bool(),
+            retry_after_ms: error.at("retryAfterMs").as_u64(),
+        }
     }
-    let error = frame.opt_obj("error").unwrap_or(Value::EMPTY);
-    let text = |name: &str| error.get(name).and_then(|text| text.as_str()).unwrap_or_default();
-    Err(Refusal {
-        code: text("code"),
-        message: text("message"),
-        details: error.get("details"),
-        retryable: error.get("retryable").and_then(|truth| truth.as_bool()),
-        retry_after_ms: error.get("retryAfterMs").and_then(|number| number.as_u64()),
-    })
 }
 
 /// The error of a response to be written.

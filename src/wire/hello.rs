@@ -167,7 +167,7 @@ impl Hello<'_> {
 
 /// Writes the names of the scopes in alphabetical order, as the protocol's lists of scopes are.
 pub fn scope_names(fields: &mut Writer<'_>, key: &str, scopes: Scopes) {
-    let mut names: heapless::Vec<&str, { Scope::ALL.len() }> = scopes.iter().map(Scope::name).collect();
+    let mut names: Vec<&str> = scopes.iter().map(Scope::name).collect();
     names.sort_unstable();
     fields.strs(key, names);
 }

@@ -108,13 +108,23 @@ impl<'a> Value<'a> {
 
     /// Is it this string?
     pub fn is_str(&self, text: &str) -> bool {
-        match self.inner() {
-            // an escape is longer than what it stands for, at most six bytes for one
-            Some(inner) if (text.len()..=6 * text.len()).contains(&inner.len()) && inner.contains('\\') => {
-                Unescaped(inner.chars()).eq(text.chars())
-            }
-            inner => inner == Some(text),
+        let raw = self.0.as_bytes();
+        // an escape is longer than what it stands for, at most six bytes for one
+        if raw.len() < text.len() + 2 || raw.len() > 6 * text.len() + 2 || raw[0] != b'"' {
+            return false;
         }
+        if raw.len() == text.len() + 2 {
+            return &raw[1..=text.len()] == text.as_bytes() && !text.contains('\\');
+        }
+        self.inner().is_some_and(|inner| inner.contains('\\') && Unescaped(inner.chars()).eq(text.chars()))
+    }
+
+    /// The length in bytes of the text of a string.
+    pub fn text_len(&self) -> Option<usize> {
+        self.inner().map(|inner| match inner.contains('\\') {
+            true => Unescaped(inner.chars()).map(char::len_utf8).sum(),
+            false => inner.len(),
+        })
     }
 
     /// A whole number that fits, also when written with a fraction of zeros (`1.0`); never rounded, never wrapped.
@@ -544,6 +554,7 @@ mod tests {
             value(r#""\"\\\/\b\f\n\r\t\u0041\ud83d\ude00x""#).as_str().as_deref(),
             Some("\"\\/\u{8}\u{c}\n\r\tA\u{1f600}x")
         );
+        assert!(!value(r#""\n""#).is_str("\\n") && value(r#""\\n""#).is_str("\\n") && value("\"\"").is_str(""));
         assert!(value(r#""a\u0062c""#).is_str("abc") && !value(r#""abc""#).is_str("ab") && !value("1").is_str("1"));
         assert_eq!((value("1").as_str(), value("[\"a\"]").as_str()), (None, None));
     }

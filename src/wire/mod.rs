@@ -3,7 +3,10 @@
 //! Everything here takes bytes of strangers, bounds what it keeps by `gate::limits`, and never panics on any input. It
 //! decides nothing, does no I/O, reads no clock and holds no state between calls.
 
+#[cfg(test)]
+mod agreement;
 pub mod base64;
+#[allow(clippy::question_mark)] // in what the derive writes
 pub mod connect;
 pub mod frames;
 pub mod hello;
@@ -11,12 +14,14 @@ pub mod http;
 pub mod json;
 mod json_check;
 mod json_write;
-pub mod params;
+pub mod message;
 pub mod qr;
 pub mod schema;
 
 #[cfg(test)]
 pub(crate) mod testing {
+    pub use super::agreement::hold;
+
     /// Numbers that look random and are the same in every run (xorshift64*).
     pub struct Random(u64);
 

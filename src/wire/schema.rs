@@ -1,38 +1,31 @@
-//! Reading the fields of an object that should have a certain form, with the protocol's words for what is wrong.
+//! The declared form of JSON objects from outside, and the check of an object against it.
 //!
-//! The words are those of the validators that OpenClaw uses (protocol 3 and 4), because clients and people search for
-//! them: `at /client/id: must be string`. All problems are collected, up to [`limits::PROBLEMS_LEN`] bytes of text.
-//! `null` counts as absent where a field is optional. Lengths are bytes.
+//! A [`Field`] names a member, its [`Kind`] and its bounds. The same table serves the check, the words of a refusal and what
+//! [`message`](super::message) hands to the typed reader. The words are those of the validators that OpenClaw uses (protocol
+//! 3 and 4), because clients and people search for them: `at /client/id: must be string`. All problems are collected, up to
+//! [`limits::PROBLEMS_LEN`] bytes of text. `null` counts as absent where a field is optional. Lengths are bytes.
 
-use std::borrow::Cow;
-
-use super::json::{Kind, Value};
+use super::json::{self, Value};
 use crate::gate::limits;
 use crate::gate::text::cut;
 
-/// What is wrong with a document, in one line.
+/// Problems of a document, in one line.
 #[derive(Default, Debug)]
 pub struct Problems {
     text: String,
 }
 
 impl Problems {
-    /// Says that what stands at `path` (a JSON pointer, empty for the root) is wrong.
-    pub fn add(&mut self, path: &str, what: &str) {
-        let at = if path.is_empty() { "" } else { "at " };
-        let colon = if path.is_empty() { "" } else { ": " };
-        self.push(&[at, path, colon, what]);
-    }
-
-    /// Says that a required property is not there.
-    pub fn missing(&mut self, path: &str, name: &str) {
-        self.add(path, &["must have required property '", name, "'"].concat());
-    }
-
-    /// Says that a property has no place in a closed object.
-    pub fn unexpected(&mut self, path: &str, name: &str) {
-        let path = if path.is_empty() { "root" } else { path };
-        self.push(&["at ", path, ": unexpected property '", cut(name, limits::WORD_LEN), "'"]);
+    /// Adds `what` about the value at `path`, the pieces of a JSON pointer that is empty for the root.
+    pub fn add(&mut self, path: &[&str], what: &str) {
+        let mut path = path.concat();
+        if !path.is_empty() {
+            path = ["at ", &path, ": "].concat();
+        }
+        let joint = if self.text.is_empty() { "" } else { "; " };
+        if self.text.len() + path.len() + what.len() + 2 <= limits::PROBLEMS_LEN {
+            [joint, &path, what].iter().for_each(|part| self.text.push_str(part));
+        }
     }
 
     /// The problems joined by `; `, if there are any.
@@ -44,198 +37,204 @@ impl Problems {
     pub fn into_text(self) -> String {
         self.text
     }
-
-    fn push(&mut self, parts: &[&str]) {
-        if self.text.len() + parts.iter().map(|part| part.len()).sum::<usize>() + 2 > limits::PROBLEMS_LEN {
-            return;
-        }
-        if !self.text.is_empty() {
-            self.text.push_str("; ");
-        }
-        parts.iter().for_each(|part| self.text.push_str(part));
-    }
 }
 
-/// The fields of an object, read in one pass: a large one is looked through once and not once a field.
+/// The value that a member may have.
+pub enum Kind {
+    /// A string of at least and at most so many bytes.
+    Text(usize, usize),
+    /// One of these strings; the refusal of any other value.
+    Word(&'static [&'static str], &'static str),
+    /// A whole number of at least and at most this.
+    Whole(u64, u64),
+    /// The same, with one refusal for numbers below and above.
+    Within(u64, u64, &'static str),
+    /// A whole number from 1; above `u32::MAX` it is read as that.
+    Version,
+    /// `true` or `false`.
+    Bool,
+    /// A list of `min..=max` strings of 1 to `len` bytes each.
+    Texts { min: usize, max: usize, len: usize },
+    /// An object of at most so many members that are `true` or `false`.
+    Flags(usize),
+    /// An object with declared fields; others are passed over.
+    Object(&'static Shape),
+    /// A text of up to [`limits::CONFIG_LEN`] bytes; its absence is refused in the same words.
+    Document,
+    /// Any JSON.
+    Any,
+}
+
+/// One declared member of an object.
+pub struct Field {
+    pub name: &'static str,
+    pub required: bool,
+    /// It stays the bytes that came, and is not written for the typed reader.
+    pub span: bool,
+    pub kind: Kind,
+}
+
+/// An object: the JSON pointer at which it stands, and its fields in the order in which they are checked.
+pub struct Shape {
+    pub path: &'static str,
+    pub fields: &'static [Field],
+}
+
+/// The members of one object, keys and values.
 pub type Members<'a> = heapless::Vec<(Value<'a>, Value<'a>), MEMBERS>;
 
-/// One more than the keys that are watched, so that who has too many is noticed.
+/// One more than the keys that are watched, so that an object that has too many is noticed.
 const MEMBERS: usize = limits::JSON_KEYS + 1;
 
-/// The first fields of the object at `path`, which is empty for the root; of anything else than an object that is noted, and
-/// none.
-pub fn members<'a>(value: &Value<'a>, path: &str, problems: &mut Problems) -> Members<'a> {
-    if value.kind() != Kind::Object {
-        problems.add(path, "must be object");
-    }
-    value.members().take(MEMBERS).collect()
+/// Adds the first [`limits::JSON_KEYS`] and one members of an object to `members`, in one pass; `false` for anything else.
+/// The list is the caller's, because moving it costs more than filling it.
+pub fn members<'a>(value: Value<'a>, members: &mut Members<'a>) -> bool {
+    // what does not fit is one too many already
+    let _ = value.members().try_for_each(|member| members.push(member));
+    value.kind() == json::Kind::Object
 }
 
-/// One object, and where it stands in the document.
-pub struct Object<'a, 'p> {
-    value: Value<'a>,
-    members: Cow<'p, [(Value<'a>, Value<'a>)]>,
-    path: &'static str,
-    problems: &'p mut Problems,
+/// The value of the member of that name, `null` included.
+pub fn find<'a>(members: &Members<'a>, name: &str) -> Option<Value<'a>> {
+    members.iter().find(|(key, _)| key.is_str(name)).map(|(_, value)| *value)
 }
 
-impl<'a, 'p> Object<'a, 'p> {
-    /// The object at `path`, which is empty for the root; of anything else than an object that is noted, and nothing found.
-    pub fn new(value: Value<'a>, path: &'static str, problems: &'p mut Problems) -> Object<'a, 'p> {
-        let members = members(&value, path, problems).to_vec().into();
-        Object { value, members, path, problems }
+impl Field {
+    /// A member that must be there.
+    pub const fn required(name: &'static str, kind: Kind) -> Field {
+        Field { name, required: true, span: false, kind }
     }
 
-    /// The object at the root whose kind was looked at before, with its fields.
-    pub fn read(value: Value<'a>, members: &'p [(Value<'a>, Value<'a>)], problems: &'p mut Problems) -> Object<'a, 'p> {
-        Object { value, members: members.into(), path: "", problems }
+    /// A member that may be absent or `null`.
+    pub const fn optional(name: &'static str, kind: Kind) -> Field {
+        Field { required: false, ..Field::required(name, kind) }
     }
 
-    /// An object inside this one, found before; `path` is the whole way from the root.
-    pub fn child(&mut self, value: Value<'a>, path: &'static str) -> Object<'a, '_> {
-        Object::new(value, path, self.problems)
+    /// A member that may be absent or `null`, and stays the bytes that came.
+    pub const fn span(name: &'static str, kind: Kind) -> Field {
+        Field { span: true, ..Field::optional(name, kind) }
     }
 
-    /// Whatever stands under that name.
-    pub fn any(&self, name: &str) -> Option<Value<'a>> {
-        self.get(name).filter(|value| !value.is_null())
-    }
-
-    /// The same, `null` included.
-    pub fn get(&self, name: &str) -> Option<Value<'a>> {
-        self.members.iter().find(|(key, _)| key.is_str(name)).map(|(_, value)| *value)
-    }
-
-    /// A string of 1 to `max` bytes that must be there; empty if it is not.
-    pub fn required_str(&mut self, name: &str, max: usize) -> Cow<'a, str> {
-        self.required(name).and_then(|value| self.checked_str(name, value, 1, max)).unwrap_or_default()
-    }
-
-    /// A string of 1 to `max` bytes that may be there.
-    pub fn opt_str(&mut self, name: &str, max: usize) -> Option<Cow<'a, str>> {
-        self.any(name).and_then(|value| self.checked_str(name, value, 1, max))
-    }
-
-    /// A string of up to `max` bytes that may be there, and may be empty.
-    pub fn opt_text(&mut self, name: &str, max: usize) -> Option<Cow<'a, str>> {
-        self.any(name).and_then(|value| self.checked_str(name, value, 0, max))
-    }
-
-    /// One of `words` that must be there; the first one if it is not.
-    pub fn required_word(&mut self, name: &str, words: &[&'static str]) -> &'static str {
-        let Some(value) = self.required(name) else { return words[0] };
-        match words.iter().find(|word| value.is_str(word)) {
-            Some(word) => word,
-            None => {
-                self.wrong(name, "must be equal to one of the allowed values");
-                words[0]
-            }
-        }
-    }
-
-    /// Exactly this string.
-    pub fn required_const(&mut self, name: &str, word: &str) {
-        if self.required(name).is_some_and(|value| !value.is_str(word)) {
-            self.wrong(name, "must be equal to constant");
-        }
-    }
-
-    /// A whole number from `least` that must be there; `least` if it is not.
-    pub fn required_u64(&mut self, name: &str, least: u64) -> u64 {
-        self.required(name).and_then(|value| self.checked_u64(name, value, least)).unwrap_or(least)
-    }
-
-    /// A whole number that may be there.
-    pub fn opt_u64(&mut self, name: &str) -> Option<u64> {
-        self.any(name).and_then(|value| self.checked_u64(name, value, 0))
-    }
-
-    /// `true` or `false` that may be there.
-    pub fn opt_bool(&mut self, name: &str) -> Option<bool> {
-        let truth = self.any(name)?.as_bool();
-        if truth.is_none() {
-            self.wrong(name, "must be boolean");
-        }
-        truth
-    }
-
-    /// `true` or `false` that must be there; `false` if it is not.
-    pub fn required_bool(&mut self, name: &str) -> bool {
-        self.required(name).is_some() && self.opt_bool(name) == Some(true)
-    }
-
-    /// An object that may be there.
-    pub fn opt_obj(&mut self, name: &str) -> Option<Value<'a>> {
-        self.any(name).and_then(|value| self.of_kind(name, value, Kind::Object, "must be object"))
-    }
-
-    /// An object that must be there; one without fields if it is not.
-    pub fn required_obj(&mut self, name: &str) -> Option<Value<'a>> {
-        self.required(name).and_then(|value| self.of_kind(name, value, Kind::Object, "must be object"))
-    }
-
-    /// A list of up to `most` strings of 1 to `max` bytes each that may be there; all of them are looked at here.
-    pub fn opt_list(&mut self, name: &str, most: usize, max: usize) -> Option<Value<'a>> {
-        let list = self.any(name).and_then(|value| self.of_kind(name, value, Kind::Array, "must be array"))?;
-        if list.items().nth(most).is_some() {
-            self.wrong(name, &format!("must NOT have more than {most} items"));
-            return None;
-        }
-        for (at, item) in list.items().enumerate() {
-            if let Err(what) = str_of(item, 1, max) {
-                self.wrong(&format!("{name}/{at}"), &what);
+    /// The value of this member of the object at `path`, if it is there and sound. Of an object only the kind is looked at.
+    pub fn of<'a>(&self, members: &Members<'a>, path: &str, problems: &mut Problems) -> Option<Value<'a>> {
+        let found = find(members, self.name).filter(|value| self.required || !value.is_null());
+        let value = match (found, &self.kind) {
+            (Some(value), _) => value,
+            (None, Kind::Document) => Value::EMPTY,
+            (None, _) => {
+                if self.required {
+                    problems.add(&[path], &["must have required property '", self.name, "'"].concat());
+                }
                 return None;
             }
-        }
-        Some(list)
-    }
-
-    /// Notes that what stands under that name is wrong.
-    pub fn wrong(&mut self, name: &str, what: &str) {
-        self.problems.add(&[self.path, "/", name].concat(), what);
-    }
-
-    fn required(&mut self, name: &str) -> Option<Value<'a>> {
-        let found = self.get(name);
-        if found.is_none() && self.value.kind() == Kind::Object {
-            self.problems.missing(self.path, name);
-        }
-        found
-    }
-
-    fn of_kind(&mut self, name: &str, value: Value<'a>, kind: Kind, what: &str) -> Option<Value<'a>> {
-        if value.kind() == kind {
-            return Some(value);
-        }
-        self.wrong(name, what);
-        None
-    }
-
-    fn checked_str(&mut self, name: &str, value: Value<'a>, min: usize, max: usize) -> Option<Cow<'a, str>> {
-        str_of(value, min, max).map_err(|what| self.wrong(name, &what)).ok()
-    }
-
-    fn checked_u64(&mut self, name: &str, value: Value<'a>, least: u64) -> Option<u64> {
-        let number = value.as_u64();
-        match number {
-            Some(enough) if enough >= least => return number,
-            Some(_) => self.wrong(name, &format!("must be >= {least}")),
-            None if value.as_i64().is_some() => self.wrong(name, &format!("must be >= {least}")),
-            None => self.wrong(name, "must be integer"),
-        }
-        None
+        };
+        let mut sound = true;
+        self.kind.check(value, &mut |inside, what| {
+            sound = false;
+            problems.add(&[path, "/", self.name, inside], what);
+        });
+        sound.then_some(value)
     }
 }
 
-fn str_of(value: Value<'_>, min: usize, max: usize) -> Result<Cow<'_, str>, String> {
-    // An escape takes at most six bytes for one, so what is longer than this need not be decoded to be refused.
-    if value.kind() == Kind::String && value.raw().len() > max.saturating_mul(6).saturating_add(2) {
-        return Err(format!("must NOT have more than {max} characters"));
+impl Kind {
+    /// Calls `wrong` for each problem, with the path inside the value.
+    fn check(&self, value: Value<'_>, wrong: &mut dyn FnMut(&str, &str)) {
+        let of_kind = |kind| value.kind() == kind;
+        match *self {
+            Kind::Text(min, max) => text(value, min, max).iter().for_each(|what| wrong("", what)),
+            Kind::Word(words, what) if !words.iter().any(|word| value.is_str(word)) => wrong("", what),
+            Kind::Whole(min, max) => whole(value, min, max, "", wrong),
+            Kind::Within(min, max, what) => whole(value, min, max, what, wrong),
+            Kind::Version => whole(value, 1, u64::MAX, "", wrong),
+            Kind::Bool if !of_kind(json::Kind::Bool) => wrong("", "must be boolean"),
+            Kind::Texts { .. } if !of_kind(json::Kind::Array) => wrong("", "must be array"),
+            Kind::Texts { max, .. } if value.items().nth(max).is_some() => {
+                wrong("", &format!("must NOT have more than {max} items"));
+            }
+            Kind::Texts { min, .. } if value.items().take(min).count() < min => {
+                wrong("", &format!("must NOT have fewer than {min} items"));
+            }
+            Kind::Texts { len, .. } => {
+                let mut items = value.items().enumerate();
+                let first = items.find_map(|(at, item)| Some((at, text(item, 1, len)?)));
+                first.iter().for_each(|(at, what)| wrong(&format!("/{at}"), what));
+            }
+            Kind::Flags(_) | Kind::Object(_) if !of_kind(json::Kind::Object) => wrong("", "must be object"),
+            Kind::Flags(max) => {
+                if value.members().nth(max).is_some() {
+                    wrong("", &format!("must NOT have more than {max} properties"));
+                }
+                for (name, _) in value.fields().filter(|(_, flag)| flag.as_bool().is_none()).take(max) {
+                    wrong(&["/", cut(&name, limits::WORD_LEN)].concat(), "must be boolean");
+                }
+            }
+            Kind::Document if text(value, 1, limits::CONFIG_LEN as usize).is_some() => {
+                wrong("", "must be a string of 1 character to 1 MiB");
+            }
+            _ => {}
+        }
     }
-    match value.as_str() {
-        Some(text) if text.len() > max => Err(format!("must NOT have more than {max} characters")),
-        Some(text) if text.len() < min => Err(format!("must NOT have fewer than {min} characters")),
-        Some(text) => Ok(text),
-        None => Err("must be string".to_owned()),
+
+    /// Appends a value that was checked, as the typed reader takes it: numbers in plain digits, objects without other members.
+    fn write(&self, value: Value<'_>, out: &mut String, problems: &mut Problems) {
+        match self {
+            Kind::Object(shape) => {
+                let mut inside = Members::new();
+                members(value, &mut inside);
+                shape.write(&inside, out, problems);
+            }
+            Kind::Whole(..) | Kind::Within(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
+            Kind::Version => out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string()),
+            _ => out.push_str(value.raw()),
+        }
+    }
+}
+
+/// The words for what is wrong with a string.
+fn text(value: Value<'_>, min: usize, max: usize) -> Option<String> {
+    match value.text_len() {
+        Some(len) if len > max => Some(format!("must NOT have more than {max} characters")),
+        Some(len) if len < min => Some(format!("must NOT have fewer than {min} characters")),
+        Some(_) => None,
+        None => Some("must be string".to_owned()),
+    }
+}
+
+fn whole(value: Value<'_>, min: u64, max: u64, outside: &str, wrong: &mut dyn FnMut(&str, &str)) {
+    match value.as_u64() {
+        Some(number) if (min..=max).contains(&number) => {}
+        None if value.as_i64().is_none() => wrong("", "must be integer"),
+        _ if !outside.is_empty() => wrong("", outside),
+        Some(number) if number > max => wrong("", &format!("must be <= {max}")),
+        _ => wrong("", &format!("must be >= {min}")),
+    }
+}
+
+impl Shape {
+    /// Checks all fields and appends those that are there and sound, but for spans, to `out` as one object.
+    pub fn write(&self, members: &Members<'_>, out: &mut String, problems: &mut Problems) {
+        let begun = out.len();
+        for field in self.fields {
+            let found = field.of(members, self.path, problems);
+            if let Some(value) = found.filter(|_| !field.span) {
+                let joint = if out.len() == begun { "{\"" } else { ",\"" };
+                [joint, field.name, "\":"].iter().for_each(|part| out.push_str(part));
+                field.kind.write(value, out, problems);
+            }
+        }
+        out.push_str(if out.len() == begun { "{}" } else { "}" });
+    }
+
+    /// Adds the members that are neither declared nor one of `more` to the problems, for an object that takes no others.
+    pub fn close(&self, members: &Members<'_>, more: &[&str], problems: &mut Problems) {
+        // A key given twice comes after `limits::JSON_KEYS` others, and some of those are not declared.
+        for (name, _) in members {
+            let declared = self.fields.iter().map(|field| field.name);
+            if !declared.chain(more.iter().copied()).any(|known| name.is_str(known)) {
+                let name = name.as_str().unwrap_or_default();
+                problems.add(&["root"], &["unexpected property '", cut(&name, limits::WORD_LEN), "'"].concat());
+            }
+        }
     }
 }

@@ -8,10 +8,11 @@ use crate::gate::facts::Dialect;
 use crate::gate::ids::{ConnId, Millis, Now, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
-use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::rpc::params::{ApprovalRequest, ApprovalResolve, ById, MaybeById};
+use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
 use crate::wire::frames;
 use crate::wire::json::{self, Kind, Value, Writer};
-use crate::wire::params::Params;
+use crate::wire::message::Params;
 
 /// One question, waiting or decided a moment ago.
 struct Approval {
@@ -132,19 +133,17 @@ impl Approval {
 /// `exec.approval.request {command, host?, ..., timeoutMs?, twoPhase?}`: answered when somebody decided, or with `decision: null` when
 /// nobody did in time. With `twoPhase` (protocol 4) it is first answered that it was taken; in protocol 4 it is answered at once
 /// where nobody else is here who could decide, unless `requireDeliveryRoute` is false.
-pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
+pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
-    let id = params.opt_str("id").map(|id| id.into_owned());
+    let passed_on = if v4 { [&TEXTS[..], &V4].concat() } else { TEXTS.to_vec() };
+    let ApprovalRequest { id, timeout_ms, two_phase, require_route, .. } = params.read_with(&passed_on)?;
     let wanted = if v4 { limits::EXEC_APPROVAL_MS_V4 } else { limits::EXEC_APPROVAL_MS_V3 };
-    let wait = params.opt_u64("timeoutMs").unwrap_or(wanted).clamp(1, limits::INVOKE_MS_MAX);
-    let two_phase = params.opt_bool("twoPhase") == Some(true);
+    let wait = timeout_ms.unwrap_or(wanted).clamp(1, limits::INVOKE_MS_MAX);
     let unheard = v4 && call.approvers == 0;
-    let give_up = unheard && params.opt_bool("requireDeliveryRoute") != Some(false);
-    let _ = ["suppressDelivery", "deliverToApprovalClientsOnly"].map(|flag| params.opt_bool(flag));
-    let command = command(&mut params, v4);
-    let kept = question(&mut params, command.as_ref().ok().copied(), v4);
-    params.finish()?;
-    command.map_err(Failure::invalid)?;
+    let give_up = unheard && require_route != Some(false);
+    let given = params.value();
+    let command = command(given, v4).map_err(Failure::invalid)?;
+    let kept = question(given, command, v4);
     if kept.len() > limits::EXEC_APPROVAL_LEN {
         return Err(Failure::invalid("the command to approve is too long"));
     }
@@ -172,7 +171,7 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         o.str("approvalKind", "exec");
         approval.shown(o);
     })];
-    if two_phase {
+    if two_phase == Some(true) {
         let frame = frames::response_with(call.id, 192, &mut |frame| {
             frame.obj("payload", |o| {
                 o.str("status", "accepted");
@@ -188,44 +187,38 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
 }
 
 /// The command to decide about, or what is missing. On a node it is the one of the plan that the node will hold itself to (protocol 4).
-fn command<'a>(params: &mut Params<'a>, v4: bool) -> Result<Value<'a>, &'static str> {
-    let said = |value: Option<Value<'a>>| value.filter(|text| text.kind() == Kind::String && !text.is_str(""));
-    let given = params.opt_any("command");
-    if !v4 || !params.opt_any("host").is_some_and(|host| host.is_str("node")) {
-        return said(given).ok_or("command is required");
+fn command(given: Value<'_>, v4: bool) -> Result<Value<'_>, &'static str> {
+    let full = |text: &Value<'_>| text.kind() == Kind::String && !text.is_str("");
+    if !v4 || !given.at("host").is_str("node") {
+        return given.get("command").filter(full).ok_or("command is required");
     }
-    said(params.opt_any("nodeId")).ok_or("nodeId is required for host=node")?;
-    let plan = params.opt_any("systemRunPlan").and_then(|plan| plan.get("commandText"));
-    said(plan).ok_or("systemRunPlan is required for host=node")
+    given.get("nodeId").filter(full).ok_or("nodeId is required for host=node")?;
+    given.at("systemRunPlan").get("commandText").filter(full).ok_or("systemRunPlan is required for host=node")
 }
 
 /// The fields of the question that are passed on; of an environment only the names.
-fn question(params: &mut Params<'_>, command: Option<Value<'_>>, v4: bool) -> Vec<u8> {
+fn question(given: Value<'_>, command: Value<'_>, v4: bool) -> Vec<u8> {
     json::object(|o| {
-        match command {
-            Some(command) => o.raw("command", command.raw().as_bytes()),
-            None => o.str("command", ""),
-        }
+        o.raw("command", command.raw().as_bytes());
         for name in TEXTS {
-            match params.opt_any(name).filter(|value| value.kind() == Kind::String) {
+            match given.get(name).filter(|value| value.kind() == Kind::String) {
                 Some(text) => o.raw(name, text.raw().as_bytes()),
                 None => o.null(name),
             }
         }
         for name in V4.iter().filter(|_| v4) {
-            o.opt_raw(name, params.opt_any(name).map(|value| value.raw().as_bytes()));
+            let value = given.get(name).filter(|value| !value.is_null());
+            o.opt_raw(name, value.map(|value| value.raw().as_bytes()));
         }
-        if let Some(env) = params.opt_any("env").filter(|_| v4) {
+        if let Some(env) = given.get("env").filter(|env| v4 && !env.is_null()) {
             o.arr("envKeys", |list| env.fields().for_each(|(name, _)| list.item_str(&name)));
         }
     })
 }
 
 /// `exec.approval.resolve {id, decision}`
-pub fn resolve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (id, decision) = (params.str("id"), params.str("decision"));
-    let _ = (params.opt_any("reviewer"), params.opt_any("grantExpiresInDays"));
-    params.finish()?;
+pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Failure> {
+    let ApprovalResolve { id, decision } = params;
     let v4 = call.caller.dialect() == Dialect::V4;
     let decision = DECISIONS.into_iter().find(|one| *one == decision);
     let decision = decision.ok_or_else(|| Failure::invalid("invalid decision"))?;
@@ -251,9 +244,9 @@ pub fn resolve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
 }
 
 /// `exec.approval.waitDecision {id}` (protocol 4)
-pub fn wait(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let id = params.opt_str("id").ok_or_else(|| Failure::invalid("id is required"))?;
-    params.finish()?;
+pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    let id = params.read_sound::<MaybeById>().id.ok_or_else(|| Failure::invalid("id is required"))?;
+    params.read::<MaybeById>()?;
     let (conn, request) = (call.caller.conn(), call.id.to_string());
     let gone = || Failure::invalid("approval expired or not found");
     let approval = call.relay.approvals.find(&id).ok_or_else(gone)?;
@@ -268,7 +261,7 @@ pub fn wait(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failur
 }
 
 /// `exec.approval.list` (protocol 4): what waits.
-pub fn list(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let mut out = Vec::new();
     json::arr(&mut out, |list| {
         for approval in call.relay.approvals.0.iter().filter(|approval| approval.decision.is_none()) {
@@ -282,10 +275,8 @@ pub fn list(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> 
 }
 
 /// `exec.approval.get {id}` (protocol 4)
-pub fn get(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let id = params.str("id");
-    params.finish()?;
-    let waits = call.relay.approvals.find(&id).filter(|approval| approval.decision.is_none());
+pub fn get(call: &mut Call<'_>, params: ById) -> Result<Reply, Failure> {
+    let waits = call.relay.approvals.find(&params.id).filter(|approval| approval.decision.is_none());
     let approval = waits.ok_or_else(|| unknown(true))?;
     let request = json::parse(&approval.request, limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let field = |name: &str| request.get(name).map_or("null", |value| value.raw()).as_bytes();
@@ -315,5 +306,5 @@ fn reasoned(v4: bool, message: &'static str, reason: &str) -> Failure {
     if !v4 {
         return failure;
     }
-    failure.detailed(json::object(|o| o.str("reason", reason)))
+    failure.detailed(rpc::json(&answers::Reason { reason }))
 }

@@ -3,22 +3,23 @@
 //! Most of it is meant for an agent, and there is none here: that is taken and said to have led to nothing. How the node's machine
 //! is goes into the list of nodes and to those who watch.
 
+use nanoserde::SerJson;
+
 use super::live::{own, Node};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
-use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::rpc::params::{NodeEvent, PluginSurface};
+use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind, Value};
-use crate::wire::params::Params;
+use crate::wire::message::{Params, Raw};
 
 /// `node.event {event, payload?, payloadJSON?}`
-pub fn event(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let name = params.str("event");
-    let (payload, held) = (params.opt_any("payload"), params.opt_any("payloadJSON"));
-    params.finish()?;
-    let text = held.and_then(|held| held.as_str());
+pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failure> {
+    let name = params.event;
+    let text = params.payload_json.and_then(|held| held.as_str());
     let inner = text.as_deref().and_then(|text| json::parse(text.as_bytes(), limits::JSON_DEPTH).ok());
-    let payload = inner.or(payload).unwrap_or(Value::EMPTY);
+    let payload = inner.or(params.payload).unwrap_or(Value::EMPTY);
     let mut effects = Vec::new();
     let (handled, reason) = match &*name {
         "node.host.stats" => match stats(call, payload) {
@@ -35,15 +36,8 @@ pub fn event(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failu
     };
     log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
     let v4 = call.caller.dialect() == Dialect::V4;
-    let payload = json::object(|o| {
-        o.bool("ok", true);
-        if v4 {
-            o.str("event", &name);
-            o.bool("handled", handled);
-            o.str("reason", reason);
-        }
-    });
-    Ok(Reply::of(payload).with(effects))
+    let (event, handled, reason) = (v4.then_some(&*name), v4.then_some(handled), v4.then_some(reason));
+    Ok(Reply::json(&answers::NodeEventTaken { ok: true, event, handled, reason }).with(effects))
 }
 
 /// Takes the numbers that are known of a node's machine.
@@ -55,39 +49,39 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         payload.get("loadAverage").filter(|load| load.kind() == Kind::Array && load.raw().len() <= limits::WORD_LEN);
     let load = load.filter(|load| load.items().count() == 3 && load.items().all(|one| one.kind() == Kind::Number));
     whole("cpuCount").filter(|_| whole("memoryTotalBytes").is_some() && whole("memoryFreeBytes").is_some())?;
-    let stats = json::object(|o| {
-        for name in ["cpuCount", "memoryTotalBytes", "memoryFreeBytes", "diskTotalBytes", "diskAvailableBytes"] {
-            o.opt_u64(name, whole(name));
-        }
-        o.opt_raw("loadAverage", load.map(|load| load.raw().as_bytes()));
-        o.u64("updatedAtMs", now.0);
-    });
-    let event = json::object(|o| {
-        o.shown("nodeId", &node.device);
-        o.raw("hostStats", &stats);
-    });
-    node.stats = Some(stats);
+    let stats = answers::HostStats {
+        cpus: whole("cpuCount"),
+        memory: whole("memoryTotalBytes"),
+        memory_free: whole("memoryFreeBytes"),
+        disk: whole("diskTotalBytes"),
+        disk_free: whole("diskAvailableBytes"),
+        load: load.map(|load| Raw(load.raw().to_string())),
+        at: now.0,
+    };
+    let stats = stats.serialize_json();
+    let event = rpc::json(&answers::HostStatsEvent { node_id: node.device, stats: Raw(stats.clone()) });
+    node.stats = Some(stats.into_bytes());
     let to = Audience::V4 { scope: Scope::Read };
     Some(Effect::Event { name: "node.hostStats", payload: event, to })
 }
 
 /// `node.pluginTools.update {tools}` (protocol 4): they are for an agent, so none is taken.
-pub fn plugin_tools(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, params, Some("tools"))
+pub fn plugin_tools(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, Some("tools"))
 }
 
 /// `node.skills.update {skills}` (protocol 4): they are for an agent, so none is taken.
-pub fn skills(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, params, Some("skills"))
+pub fn skills(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, Some("skills"))
 }
 
 /// `node.runnerInventory.update {...}` (protocol 4): nothing is run on it from here.
-pub fn runner_inventory(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, params, None)
+pub fn runner_inventory(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
+    taken(call, None)
 }
 
 /// A node host repeats these every few seconds until it is answered.
-fn taken(call: &mut Call<'_>, _params: Params<'_>, list: Option<&str>) -> Result<Reply, Failure> {
+fn taken(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
     let own = own(call)?;
     Ok(Reply::of(json::object(|o| {
         o.shown("nodeId", &own);
@@ -98,14 +92,14 @@ fn taken(call: &mut Call<'_>, _params: Params<'_>, list: Option<&str>) -> Result
 }
 
 /// `node.pluginSurface.refresh {surface}` (protocol 4): there are no plugins.
-pub fn plugin_surface(_call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    match params.opt_str("surface") {
+pub fn plugin_surface(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    match params.read_sound::<PluginSurface>().surface {
         Some(surface) => Err(Failure::unavailable([&*surface, " plugin surface unavailable"].concat())),
         None => Err(Failure::invalid("surface required")),
     }
 }
 
 /// `skills.bins {}` of a node: which programs its skills need; there are no skills.
-pub fn skills_bins(_call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+pub fn skills_bins(_call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(br#"{"bins":[]}"#.to_vec()))
 }

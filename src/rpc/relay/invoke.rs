@@ -23,10 +23,11 @@ use crate::gate::ids::{ConnId, DeviceId, Millis, RequestId};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::gate::text::cut;
+use crate::rpc::params::{self, ByNode, InvokeProgress, InvokeResult, NodeApprovalsSet};
 use crate::rpc::{Call, Effect, Failure, Reply};
 use crate::wire::frames;
 use crate::wire::json::{self, Kind, Value, Writer};
-use crate::wire::params::Params;
+use crate::wire::message::Params;
 
 /// A call that its node has not answered yet.
 pub struct Invoke {
@@ -204,19 +205,12 @@ impl Invoke {
 
 /// `node.invoke {nodeId, command, params?, timeoutMs?, idempotencyKey}`; protocol 4 has fields about the agent's turn besides.
 pub fn invoke(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    let asked = ask(call, params);
+    let asked = params.read().map_err(Failure::from).and_then(|params| ask(call, params));
     counted(call, asked)
 }
 
-fn ask(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (node, command, given) = (params.str("nodeId"), params.str("command"), params.opt_value("params"));
-    let (timeout, key) = (params.opt_u64("timeoutMs"), params.str("idempotencyKey"));
-    // about the agent's turn, which the node is not told
-    for turn in ["sessionKey", "turnSourceChannel", "turnSourceTo", "turnSourceAccountId", "turnSourceThreadId"] {
-        params.opt_any(turn);
-    }
-    params.finish()?;
-    let command = command.trim();
+fn ask(call: &mut Call<'_>, params: params::Invoke<'_>) -> Result<Reply, Failure> {
+    let (node, command, given) = (&params.node_id, params.command.trim(), params.params);
     if node.trim().is_empty() || command.is_empty() {
         return Err(Failure::invalid("nodeId and command required"));
     }
@@ -232,27 +226,25 @@ fn ask(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
     let id = call.fresh_id();
     let node = connected(call, node.trim())?;
     allowed(call, node, command, NOT_ALLOWED)?;
-    let sent = Sent { id, command, params: given.map(|value| Cow::Borrowed(value.raw())), timeout, key: &key };
+    let (timeout, key) = (params.timeout_ms, &params.idempotency_key);
+    let sent = Sent { id, command, params: given.map(|value| Cow::Borrowed(value.raw())), timeout, key };
     let (invoke, effect) = sent.to(call, node, false)?;
     start(call, invoke, effect)
 }
 
 /// `exec.approvals.node.get {nodeId}`
-pub fn node_approvals_get(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let node = params.str("nodeId");
-    params.finish()?;
-    ask_approvals(call, &node, "system.execApprovals.get", "{}".to_string())
+pub fn node_approvals_get(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
+    ask_approvals(call, &params.node_id, "system.execApprovals.get", "{}".to_string())
 }
 
 /// `exec.approvals.node.set {nodeId, file, baseHash?}` (protocol 4: also `native`)
-pub fn node_approvals_set(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let node = params.str("nodeId");
-    let passed_on = ["file", "native", "baseHash"].map(|name| (name, params.opt_any(name)));
-    params.finish()?;
+pub fn node_approvals_set(call: &mut Call<'_>, params: NodeApprovalsSet<'_>) -> Result<Reply, Failure> {
     let given = json::object(|o| {
-        passed_on.iter().for_each(|(name, value)| o.opt_raw(name, value.map(|value| value.raw().as_bytes())));
+        for (name, value) in [("file", params.file), ("native", params.native), ("baseHash", params.base_hash)] {
+            o.opt_raw(name, value.map(|value| value.raw().as_bytes()));
+        }
     });
-    ask_approvals(call, &node, "system.execApprovals.set", String::from_utf8(given).unwrap_or_default())
+    ask_approvals(call, &params.node_id, "system.execApprovals.set", String::from_utf8(given).unwrap_or_default())
 }
 
 fn ask_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String) -> Result<Reply, Failure> {
@@ -415,14 +407,11 @@ fn unforged(call: &Call<'_>, command: &str, given: Option<Value<'_>>) -> Result<
 }
 
 /// `node.invoke.result {id, nodeId, ok, payload?, payloadJSON?, error?}`
-pub fn result(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (id, node, ok) = (params.str("id"), params.str("nodeId"), params.bool("ok"));
-    let (payload, held) = (params.opt_any("payload"), params.opt_any("payloadJSON"));
-    let error = params.opt_any("error");
-    params.finish()?;
-    let own = call.caller.device().filter(|device| DeviceId::parse(&node) == Some(*device));
+pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Failure> {
+    let InvokeResult { ok, payload, payload_json: held, error, .. } = params;
+    let own = call.caller.device().filter(|device| DeviceId::parse(&params.node_id) == Some(*device));
     let own = own.ok_or_else(|| Failure::invalid("nodeId mismatch"))?;
-    let id = RequestId::parse(&id);
+    let id = RequestId::parse(&params.id);
     let found = call.relay.invokes.list.iter().position(|invoke| Some(invoke.id) == id && invoke.node == own);
     let Some(at) = found else {
         return Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec()));
@@ -471,14 +460,11 @@ fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) ->
 }
 
 /// `node.invoke.progress {invokeId, nodeId, seq, chunk}` (protocol 4): nobody who can call from outside wants it there either.
-pub fn progress(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let node = params.str("nodeId");
-    params.str("invokeId");
-    params.opt_u64("seq");
-    params.opt_text("chunk", limits::PROGRESS_LEN);
-    params.finish()?;
+pub fn progress(call: &mut Call<'_>, params: InvokeProgress) -> Result<Reply, Failure> {
     match call.caller.device() {
-        Some(own) if DeviceId::parse(&node) == Some(own) => Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec())),
+        Some(own) if DeviceId::parse(&params.node_id) == Some(own) => {
+            Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec()))
+        }
         _ => Err(Failure::invalid("nodeId mismatch")),
     }
 }

@@ -29,7 +29,7 @@ pub use live::{asked_of, Declared, Node, Nodes};
 pub use pairing::{approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen};
 pub use show::{describe, environments, list, rename};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
-pub use work::{ack, drain, enqueue, pull, Work};
+pub use work::{ack, drain, enqueue, pull, Work, KINDS};
 
 use super::Effect;
 

@@ -13,17 +13,16 @@ use crate::gate::pending::{Ask, Request};
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::surface::Surface;
-use crate::rpc::{devices, render, Audience, Call, Effect, Failure, Reply};
+use crate::rpc::params::{ByNode, ByRequest, NodeRequest, NodeVerify, Nothing};
+use crate::rpc::{self, answers, devices, render, Audience, Call, Effect, Failure, Reply};
 use crate::store::tokens;
 use crate::wire::frames;
 use crate::wire::json::{self, Writer};
-use crate::wire::params::Params;
 
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
 
 /// `node.pair.list {}`: who waits and who is paired, the latest first.
-pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
     let mut pending: Vec<&Request> =
@@ -45,9 +44,8 @@ pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 }
 
 /// `node.pair.approve {requestId}`: lets the device in if that is what waits, and approves what it offers.
-pub fn approve(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("requestId");
-    params.finish()?;
+pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
+    let named = params.request_id;
     let request = find(call, &named, "node pairing approval denied")?;
     devices::may_be_more(call, Roles::of(Role::Node))?;
     if let Some(scope) = lacks(call, &request.surface, request.scopes) {
@@ -83,57 +81,35 @@ pub fn widen(device: &mut Device, surface: &Surface, call: &Call<'_>) -> Result<
 }
 
 /// `node.pair.reject {requestId}`
-pub fn reject(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("requestId");
-    params.finish()?;
+pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
+    let named = params.request_id;
     let request = find(call, &named, "node pairing rejection denied")?;
-    let payload = json::object(|o| {
-        o.str("requestId", &named);
-        o.shown("nodeId", &request.device);
-    });
+    let answer = answers::NodeRejected { request_id: &named, node_id: request.device };
     let effects = resolved(call, &request, "rejected");
-    Ok(Reply::of(payload).with(effects))
+    Ok(Reply::json(&answer).with(effects))
 }
 
 /// `node.pair.remove {nodeId}` (protocol 4): takes the role of a node away, and forgets a device that has no other.
-pub fn remove(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("nodeId");
-    params.finish()?;
-    let (slot, mut device) = devices::find(call, named.trim(), "node pairing removal denied", "unknown nodeId")?;
+pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
+    let (slot, mut device) =
+        devices::find(call, params.node_id.trim(), "node pairing removal denied", "unknown nodeId")?;
     if !device.roles.contains(Role::Node) {
         return Err(unknown_node());
     }
     let id = device.id;
     let kept = device.remove_node();
-    let payload = json::object(|o| o.shown("nodeId", &id));
     let mut effects = vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&id, call.now.at);
     effects.extend(waits.into_iter().flat_map(|request| resolved(call, request, "rejected")));
     effects.push(told("", &id, "removed", call.now.wall));
     effects.push(devices::changed());
-    Ok(Reply::of(payload).changing(slot, kept.then_some(device)).with(effects))
+    Ok(Reply::json(&answers::Node { node_id: id }).changing(slot, kept.then_some(device)).with(effects))
 }
 
 /// `node.pair.request {nodeId, ...}` (protocol 3): asks again for a node that is paired already. A node that is not pairs by
 /// connecting with its key, which nobody can do in its place.
-pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("nodeId");
-    for text in [
-        "displayName",
-        "platform",
-        "version",
-        "coreVersion",
-        "uiVersion",
-        "deviceFamily",
-        "modelIdentifier",
-        "remoteIp",
-    ] {
-        params.opt_str(text);
-    }
-    let most = crate::gate::limits::NAMES_SENT;
-    let _ = (params.opt_list("caps", most), params.opt_list("commands", most), params.opt_bool("silent"));
-    params.finish()?;
-    let known = DeviceId::parse(named.trim()).and_then(|id| call.devices.find(&id));
+pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failure> {
+    let known = DeviceId::parse(params.node_id.trim()).and_then(|id| call.devices.find(&id));
     let Some((_, device)) = known.filter(|(_, device)| device.roles.contains(Role::Node)) else {
         return Err(Failure::invalid("unknown nodeId: a node asks by connecting with its own key"));
     };
@@ -164,11 +140,9 @@ pub fn request(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
 }
 
 /// `node.pair.verify {nodeId, token}` (protocol 3): is that the node's device token?
-pub fn verify(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, token) = (params.str("nodeId"), params.str("token"));
-    params.finish()?;
-    let device = DeviceId::parse(named.trim()).and_then(|id| call.devices.find(&id)).map(|(_, device)| device);
-    let right = device.filter(|device| tokens::check(call.key, device, Role::Node, &token).is_some());
+pub fn verify(call: &mut Call<'_>, params: NodeVerify) -> Result<Reply, Failure> {
+    let device = DeviceId::parse(params.node_id.trim()).and_then(|id| call.devices.find(&id)).map(|(_, device)| device);
+    let right = device.filter(|device| tokens::check(call.key, device, Role::Node, &params.token).is_some());
     Ok(Reply::of(json::object(|o| {
         o.bool("ok", right.is_some());
         if let Some(device) = right {
@@ -208,13 +182,8 @@ pub fn over(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
     effects
 }
 
-fn told(request: &str, node: &DeviceId, decision: &str, wall: WallMs) -> Effect {
-    let payload = json::object(|o| {
-        o.str("requestId", request);
-        o.shown("nodeId", node);
-        o.str("decision", decision);
-        o.u64("ts", wall.0);
-    });
+fn told(request_id: &str, node: &DeviceId, decision: &str, wall: WallMs) -> Effect {
+    let payload = rpc::json(&answers::NodeResolved { request_id, node_id: *node, decision, ts: wall.0 });
     Effect::Event { name: "node.pair.resolved", payload, to: PAIRING }
 }
 

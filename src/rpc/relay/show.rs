@@ -6,10 +6,11 @@ use crate::gate::ids::{DeviceId, Role};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::gate::text::clip;
+use crate::rpc::params::{ByNode, NodeRename, Nothing};
 use crate::rpc::relay::live::{sorted, Node};
-use crate::rpc::{devices, render, Call, Failure, Reply};
+use crate::rpc::{answers, devices, render, Call, Failure, Reply};
 use crate::wire::json::{self, Writer};
-use crate::wire::params::Params;
+use crate::wire::message::Params;
 
 /// One node: in the table, connected, or both.
 struct Row<'a> {
@@ -20,8 +21,7 @@ struct Row<'a> {
 
 /// `node.list {}`. Search paths and permissions, of which each node may declare many kilobytes, are left out for the nodes
 /// that come after [`limits::NODES_IN_FULL`] bytes.
-pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let call = &*call;
     Ok(Reply::of(json::object(|o| {
         o.u64("ts", call.now.wall.0);
@@ -35,7 +35,7 @@ pub fn list(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 }
 
 /// `environments.list {}` (protocol 4): the machines there are, that of the gateway and those of the nodes; none hosts a session.
-pub fn environments(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+pub fn environments(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let call = &*call;
     Ok(Reply::of(json::object(|o| {
         o.arr("environments", |list| {
@@ -72,11 +72,9 @@ fn rows<'a>(call: &'a Call<'_>) -> Vec<Row<'a>> {
 }
 
 /// `node.describe {nodeId}`
-pub fn describe(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let named = params.str("nodeId");
-    params.finish()?;
+pub fn describe(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     let call = &*call;
-    let id = DeviceId::parse(named.trim()).ok_or_else(unknown_node)?;
+    let id = DeviceId::parse(params.node_id.trim()).ok_or_else(unknown_node)?;
     let row = row(call, &id);
     if row.device.is_none_or(|device| !device.roles.contains(Role::Node)) && row.live.is_none() {
         return Err(unknown_node());
@@ -88,22 +86,17 @@ pub fn describe(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fa
 }
 
 /// `node.rename {nodeId, displayName}`: the owner's name for it, kept with the device.
-pub fn rename(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, name) = (params.str("nodeId"), params.str("displayName"));
-    params.finish()?;
-    let (slot, mut device) = devices::find(call, named.trim(), "node rename denied", "unknown nodeId")?;
+pub fn rename(call: &mut Call<'_>, params: NodeRename) -> Result<Reply, Failure> {
+    let (slot, mut device) = devices::find(call, params.node_id.trim(), "node rename denied", "unknown nodeId")?;
     if !device.roles.contains(Role::Node) {
         return Err(unknown_node());
     }
-    device.label = clip(&name);
+    device.label = clip(&params.display_name);
     if device.label.is_empty() {
         return Err(Failure::invalid("displayName required"));
     }
-    let payload = json::object(|o| {
-        o.shown("nodeId", &device.id);
-        o.str("displayName", &device.label);
-    });
-    Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![devices::changed()]))
+    let reply = Reply::json(&answers::NodeRenamed { node_id: device.id, display_name: &device.label });
+    Ok(reply.changing(slot, Some(device)).with(vec![devices::changed()]))
 }
 
 pub(super) fn unknown_node() -> Failure {

@@ -7,7 +7,7 @@ use crate::gate::scopes::Scope;
 use crate::gate::text::cut;
 use crate::rpc::{Audience, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind};
-use crate::wire::params::Params;
+use crate::wire::message::Params;
 
 /// The words; none means the usual ones.
 #[derive(Default)]
@@ -32,13 +32,13 @@ impl Triggers {
 }
 
 /// `voicewake.get {}`
-pub fn get(call: &mut Call<'_>, _params: Params<'_>) -> Result<Reply, Failure> {
+pub fn get(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(call.relay.triggers.json()))
 }
 
 /// `voicewake.set {triggers}`: at most [`limits::WAKE_WORDS`] words of [`limits::WAKE_WORD_LEN`] bytes; what is more is left out.
-pub fn set(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let words = params.opt_any("triggers").filter(|list| list.kind() == Kind::Array);
+pub fn set(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    let words = params.value().get("triggers").filter(|list| list.kind() == Kind::Array);
     let words = words.ok_or_else(|| Failure::invalid("voicewake.set requires triggers: string[]"))?;
     let texts = words.items().filter_map(|word| word.as_str());
     let kept = texts.map(|word| cut(word.trim(), limits::WAKE_WORD_LEN).to_string()).filter(|word| !word.is_empty());

@@ -8,9 +8,9 @@ use super::show::unknown_node;
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
 use crate::gate::limits;
-use crate::rpc::{Call, Failure, Reply};
+use crate::rpc::params::{Nothing, PendingAck, PendingDrain, PendingEnqueue};
+use crate::rpc::{answers, Call, Failure, Reply};
 use crate::wire::json::{self, Writer};
-use crate::wire::params::Params;
 
 /// A command for when its node comes to the foreground.
 #[derive(Clone)]
@@ -68,7 +68,8 @@ pub struct Work {
     revision: u64,
 }
 
-const KINDS: [&str; 2] = ["status.request", "location.request"];
+/// The kinds of work.
+pub const KINDS: [&str; 2] = ["status.request", "location.request"];
 
 impl Work {
     /// Keeps an action; gives the id under which it waits, which is an older one's if that has the same key.
@@ -99,8 +100,7 @@ impl Work {
 }
 
 /// `node.pending.pull {}` of a node: what waits for it.
-pub fn pull(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    params.finish()?;
+pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let own = own(call)?;
     call.relay.work.expire(call.now.at);
     let relay = &*call.relay;
@@ -130,42 +130,21 @@ pub fn pull(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 }
 
 /// `node.pending.ack {ids}` of a node: it has done these.
-pub fn ack(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let ids = params.opt_list("ids", limits::IDS_ACKED);
-    if ids.is_none_or(|ids| ids.items().next().is_none()) {
-        params.wrong("ids", "must NOT have fewer than 1 items");
-    }
-    params.finish()?;
+pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
     let own = own(call)?;
-    let ids: Vec<String> = ids.unwrap_or_default().items().filter_map(|id| Some(id.as_str()?.into_owned())).collect();
+    let ids = params.ids;
     let work = &mut call.relay.work;
     work.expire(call.now.at);
     work.actions.retain(|action| action.node != own || !ids.contains(&action.id.to_string()));
     let left = work.actions.iter().filter(|action| action.node == own).count();
-    Ok(Reply::of(json::object(|o| {
-        o.shown("nodeId", &own);
-        o.strings("ackedIds", &ids);
-        o.u64("remainingCount", left as u64);
-    })))
+    Ok(Reply::json(&answers::PendingAcked { node_id: own, ids, left: left as u64 }))
 }
 
 /// `node.pending.enqueue {nodeId, type, priority?, expiresInMs?, wake?}`: one item of a kind; nobody is woken from here.
-pub fn enqueue(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let (named, kind, priority) = (params.str("nodeId"), params.str("type"), params.opt_str("priority"));
-    let expires = params.opt_u64("expiresInMs").unwrap_or(limits::WORK_MS);
-    params.opt_bool("wake");
-    let kind = KINDS.into_iter().find(|one| *one == kind);
-    if kind.is_none() {
-        params.wrong("type", "must be equal to one of the allowed values");
-    }
-    if priority.as_deref().is_some_and(|word| word != "normal" && word != "high") {
-        params.wrong("priority", "must be equal to one of the allowed values");
-    }
-    if !(1_000..=limits::WORK_MS).contains(&expires) {
-        params.wrong("expiresInMs", "must be >= 1000 and <= 86400000");
-    }
-    params.finish()?;
-    let known = DeviceId::parse(named.trim())
+pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Failure> {
+    let expires = params.expires_in_ms.unwrap_or(limits::WORK_MS);
+    let kind = KINDS.into_iter().find(|one| *one == params.kind);
+    let known = DeviceId::parse(params.node_id.trim())
         .filter(|id| call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node)));
     let node = known.ok_or_else(unknown_node)?;
     let fresh = call.fresh_id();
@@ -178,7 +157,7 @@ pub fn enqueue(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
         }
         let expires = (now.at.plus(expires), WallMs(now.wall.0.saturating_add(expires)));
         let (id, kind) = (fresh, kind.unwrap_or(KINDS[0]));
-        let high = priority.as_deref() == Some("high");
+        let high = params.priority.as_deref() == Some("high");
         work.items.push(Item { id, node, kind, high, created: now.wall, expires });
         work.revision += 1;
         work.items.len() - 1
@@ -193,12 +172,8 @@ pub fn enqueue(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Fai
 }
 
 /// `node.pending.drain {maxItems?}` of a node: takes what waits for it, and always a request for its status.
-pub fn drain(call: &mut Call<'_>, mut params: Params<'_>) -> Result<Reply, Failure> {
-    let most = params.opt_u64("maxItems").unwrap_or(limits::WORK_FETCHED);
-    if !(1..=limits::WORK_FETCHED_MAX).contains(&most) {
-        params.wrong("maxItems", "must be >= 1 and <= 10");
-    }
-    params.finish()?;
+pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure> {
+    let most = params.max_items.unwrap_or(limits::WORK_FETCHED);
     let own = own(call)?;
     let (work, now) = (&mut call.relay.work, call.now);
     work.expire(now.at);

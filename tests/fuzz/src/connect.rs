@@ -1,5 +1,6 @@
 //! Parameters of `connect`, and the attempt made of them, with the device's proof.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use gatelet::gate::facts::Proof;
@@ -25,18 +26,22 @@ pub fn run(data: &[u8]) {
     let _made = (Key::of(0), config::setups(), signatures());
     let Ok(value) = json::parse(text, limits::JSON_DEPTH) else { return };
     bounded(bound(data.len()), || match Connect::parse(Some(value)) {
-        Err(problems) => assert!(!problems.is_empty() && problems.len() <= limits::PROBLEMS_LEN),
+        Err(problems) => {
+            assert!(!problems.is_empty() && problems.len() <= limits::PROBLEMS_LEN);
+            assert!(!problems.contains("cannot be read"), "the check and the reader disagree: {problems}");
+        }
         Ok(connect) => {
             limited(&connect);
+            same(&connect, &value);
             attempt(&connect, *choice, &value);
         }
     });
 }
 
 /// Asserts that the parsed values keep to the limits.
-fn limited(connect: &Connect<'_>) {
+fn limited(connect: &Connect) {
     let client = &connect.client;
-    assert!(CLIENT_IDS.contains(&client.id) && CLIENT_MODES.contains(&client.mode));
+    assert!(CLIENT_IDS.contains(&&*client.id) && CLIENT_MODES.contains(&&*client.mode));
     let field = |text: Option<&str>, max: usize| assert!(text.is_none_or(|text| text.len() <= max));
     field(Some(&client.version), limits::FIELD_LEN);
     field(Some(&client.platform), limits::FIELD_LEN);
@@ -50,13 +55,39 @@ fn limited(connect: &Connect<'_>) {
         field(secret.as_deref(), limits::SECRET_LEN);
     }
     for names in [&connect.caps, &connect.commands] {
-        assert!(names.iter().count() <= limits::NAMES_SENT);
-        assert!(names.iter().all(|name| (1..=limits::METHOD_LEN).contains(&name.len()) && names.contains(&name)));
+        assert!(names.len() <= limits::NAMES_SENT);
+        assert!(names.iter().all(|name| (1..=limits::METHOD_LEN).contains(&name.len())));
     }
-    assert!(connect.permissions.is_none_or(|map| map.fields().count() <= limits::NAMES_SENT));
+    assert!(connect.permissions.as_ref().is_none_or(|map| map.len() <= limits::NAMES_SENT));
 }
 
-fn attempt(connect: &Connect<'_>, choice: u8, value: &Value<'_>) {
+/// What the typed reader made of the text is what the views of the checked text show.
+fn same(connect: &Connect, value: &Value<'_>) {
+    let text = |object: &Value<'_>, name: &str| object.get(name).and_then(|text| text.as_str()).map(Cow::into_owned);
+    let list = |name: &str| -> Vec<String> {
+        value.at(name).items().map(|item| item.as_str().expect("a string").into_owned()).collect()
+    };
+    let (client, auth, device) = (value.at("client"), value.at("auth"), value.at("device"));
+    if [*value, client, auth, device].iter().any(|object| object.fields().nth(limits::JSON_KEYS).is_some()) {
+        // members beyond those that are watched are not read
+        return;
+    }
+    assert_eq!(connect.client.display_name, text(&client, "displayName"));
+    assert_eq!(Some(&connect.client.platform), text(&client, "platform").as_ref());
+    assert_eq!(connect.path_env, text(value, "pathEnv"));
+    assert!(connect.auth.token == text(&auth, "token") && connect.auth.password == text(&auth, "password"));
+    assert_eq!((&connect.scopes_sent, &connect.caps, &connect.commands), (&list("scopes"), &list("caps"), &list("commands")));
+    assert_eq!(u64::from(connect.max_protocol), value.at("maxProtocol").as_u64().unwrap_or(0).min(u32::MAX.into()));
+    if let Some(claim) = &connect.device {
+        assert_eq!(Some(claim.signed_at), device.at("signedAt").as_u64());
+        assert_eq!(Some(&claim.public_key), text(&device, "publicKey").as_ref());
+    }
+    let flags = connect.permissions.clone().unwrap_or_default();
+    let shown = value.at("permissions").fields();
+    assert_eq!(flags, shown.map(|(name, flag)| (name.into_owned(), flag.as_bool().expect("a flag"))).collect());
+}
+
+fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
     let setups = config::setups();
     let setup = &setups[usize::from(choice >> 1) % setups.len()];
     let peer = IpAddr::V4(if choice & 1 == 0 { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(203, 0, 113, 9) });
@@ -74,7 +105,7 @@ fn attempt(connect: &Connect<'_>, choice: u8, value: &Value<'_>) {
         assert_eq!(id.0, Key::of(0).id.0, "a proof of a key that never signed");
         let ours = value.at("device").get("signature").and_then(|text| text.as_str()).unwrap_or_default();
         let ours = ours.trim().trim_end_matches('=');
-        assert!(signatures().iter().any(|one| same(one, ours)), "a proof that was never given");
+        assert!(signatures().iter().any(|one| same_signature(one, ours)), "a proof that was never given");
     }
 }
 
@@ -87,7 +118,7 @@ fn signatures() -> &'static [String] {
 }
 
 /// Returns whether two signatures are equal, in either base64 alphabet.
-fn same(one: &str, other: &str) -> bool {
+fn same_signature(one: &str, other: &str) -> bool {
     one.bytes().eq(other.bytes().map(|byte| match byte {
         b'+' => b'-',
         b'/' => b'_',

@@ -1,0 +1,67 @@
+//! The answers, events and error details of fixed shape, each declared once. Listings, and what relays JSON of others, are
+//! written in place with [`Writer`](crate::wire::json::Writer).
+
+use crate::gate::ids::{DeviceId, RequestId};
+use crate::gate::scopes::Scopes;
+use crate::wire::message::{answers, Raw};
+
+answers! {
+    struct Device { device_id as "deviceId": DeviceId }
+    struct DeviceRejected<'a> { request_id as "requestId": &'a str, device_id as "deviceId": DeviceId }
+    struct DeviceRenamed<'a> { device_id as "deviceId": DeviceId, label: &'a str }
+    struct DeviceResolved<'a> { request_id as "requestId": RequestId, device_id as "deviceId": DeviceId, decision: &'a str, ts: u64 }
+    struct TokenRotated<'a> {
+        device_id as "deviceId": DeviceId, role: &'a str, token: Option<&'a str>, scopes: Scopes,
+        at as "rotatedAtMs": u64, delivery as "tokenDelivery": Option<&'a str>,
+    }
+    struct TokenRevoked<'a> { device_id as "deviceId": DeviceId, role: &'a str, at as "revokedAtMs": u64 }
+
+    struct Node { node_id as "nodeId": DeviceId }
+    struct NodeRejected<'a> { request_id as "requestId": &'a str, node_id as "nodeId": DeviceId }
+    struct NodeRenamed<'a> { node_id as "nodeId": DeviceId, display_name as "displayName": &'a str }
+    struct NodeResolved<'a> { request_id as "requestId": &'a str, node_id as "nodeId": DeviceId, decision: &'a str, ts: u64 }
+    struct NodeEventTaken<'a> { ok: bool, event: Option<&'a str>, handled: Option<bool>, reason: Option<&'a str> }
+    struct HostStats {
+        cpus as "cpuCount": Option<u64>, memory as "memoryTotalBytes": Option<u64>, memory_free as "memoryFreeBytes": Option<u64>,
+        disk as "diskTotalBytes": Option<u64>, disk_free as "diskAvailableBytes": Option<u64>,
+        load as "loadAverage": Option<Raw>, at as "updatedAtMs": u64,
+    }
+    struct HostStatsEvent { node_id as "nodeId": DeviceId, stats as "hostStats": Raw }
+    struct PendingAcked { node_id as "nodeId": DeviceId, ids as "ackedIds": Vec<String>, left as "remainingCount": u64 }
+
+    /// The link of a setup code, which the client that opens it reads.
+    struct SetupLink<'a> {
+        url: &'a str, urls: &'a Vec<String>, token as "bootstrapToken": &'a str, expires as "expiresAtMs": u64,
+    }
+    struct SetupCode<'a> {
+        setup_id as "setupId": RequestId, expires as "expiresAtMs": u64, setup_code as "setupCode": &'a str, code: &'a str,
+        link: &'a str, picture as "qrDataUrl": Option<String>, url as "gatewayUrl": &'a str, urls as "gatewayUrls": &'a Vec<String>,
+        auth: &'a str, source as "urlSource": &'a str, access: &'a str,
+    }
+    struct SetupState { left as "remainingMs": Option<u64>, gone: Option<bool> }
+
+    struct Heartbeats { ok: bool, enabled: bool }
+    struct Identity<'a> { device_id as "deviceId": DeviceId, key as "publicKey": &'a str }
+    struct SystemInfo<'a> {
+        name as "machineName": &'a str, host as "hostname": &'a str, platform: &'a str, release: &'a str, arch: &'a str,
+        label as "osLabel": &'a str, node as "nodeVersion": &'a str, pid: u32, uptime as "uptimeMs": u64, cpus as "cpuCount": u64,
+        load as "loadAverage": Option<Raw>, memory as "memoryTotalBytes": u64, memory_free as "memoryFreeBytes": u64,
+    }
+    struct LogsTail<'a> { file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool }
+    /// A line of the log as the programs of both protocols read it. The message is the second argument, because the first one
+    /// would be shown as the name of what speaks, too.
+    struct LogLine<'a> { message as "1": &'a str, meta as "_meta": LogMeta, time: &'a str }
+    struct LogMeta { name: String, level as "logLevelName": String }
+
+    struct Status<'a> {
+        version: &'a str, pid: u32, uptime as "uptimeMs": u64, listening: &'a Vec<String>, url: &'a str,
+        auth as "authMode": &'a str, pairing as "pairingMode": &'a str, source as "secretSource": &'a str,
+        fingerprint as "secretFingerprint": &'a str, table: TableState, connections: usize, unauthenticated: usize,
+        operators: usize, nodes: usize, invokes: usize, approvals: usize, warnings: &'a Vec<String>,
+    }
+    struct TableState { capacity: usize, used: usize, age as "ageHours": u32 }
+
+    struct MissingScope<'a> { code: &'a str, missing as "missingScope": &'a str, required as "requiredScopes": Scopes }
+    struct NoAgent<'a> { code: &'a str, hint: &'a str }
+    struct Reason<'a> { reason: &'a str }
+}
