@@ -17,7 +17,7 @@ mod conns;
 pub mod evidence;
 mod files;
 mod frame_meter;
-mod frame_stream;
+pub mod frame_stream;
 pub mod gateway;
 mod guesses;
 pub mod here;

@@ -6,7 +6,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
-use async_net::TcpStream;
 use async_tungstenite::tungstenite::error::CapacityError;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error, Message};
@@ -24,7 +23,7 @@ use crate::gate::refusal::Close;
 use crate::gate::text::cut;
 
 /// A WebSocket of ours.
-pub struct Socket<T = TcpStream> {
+pub struct Socket<T> {
     protocol: WebSocketStream<FrameStream<T>>,
     /// Text frames that wait for the one under way.
     queue: VecDeque<Frame>,
