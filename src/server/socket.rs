@@ -337,7 +337,7 @@ mod tests {
             wire.0.borrow_mut().each = each;
             let (mut pings, mut texts, mut turns) = (0, 0, 0);
             while pings < COUNT || !is_sent(&mut socket) {
-                // ever again a ping comes while a part of something is out
+                // again and again a ping comes while only a part of something is sent
                 if turns < COUNT {
                     wire.say(&masked(0x89, &payload(turns, 125)));
                 }

@@ -19,7 +19,7 @@ struct Way {
     bytes: RefCell<VecDeque<u8>>,
     /// No more is written.
     ended: Cell<bool>,
-    /// Nobody reads any more.
+    /// The reader is gone.
     unread: Cell<bool>,
     /// The gateway's task that waits for bytes or for room.
     waiting: Cell<Option<Waker>>,
