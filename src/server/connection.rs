@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use async_net::TcpStream;
 use async_tungstenite::tungstenite::{Error, Message};
 use smol::future;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +15,7 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use super::attempt::Seen;
 use super::evidence;
 use super::files::Fetch;
+use super::frame_stream::Transport;
 use super::gateway::{Away, Event};
 use super::outbox::{Frame, Next, Outbox};
 use super::routes;
@@ -31,10 +31,16 @@ use crate::wire::frames::{self, Request};
 use crate::wire::http::{Answer, Head};
 use crate::wire::json;
 
-/// Serves one accepted stream until it ends.
-pub fn serve(shared: Rc<Shared>, conn: ConnId, stream: TcpStream, peer: IpAddr) -> impl Future<Output = ()> {
+/// Serves one accepted stream until it ends. `peer` is the address at its other end, `reached` the one at which the gateway was reached.
+pub fn serve(
+    shared: Rc<Shared>,
+    conn: ConnId,
+    stream: impl Transport,
+    peer: IpAddr,
+    reached: Option<IpAddr>,
+) -> impl Future<Output = ()> {
     // boxed, like the other rare steps, so that an idle connection does not keep the room that they take
-    let begin = Box::pin(begin(Here { shared, conn }, stream, peer));
+    let begin = Box::pin(begin(Here { shared, conn }, stream, peer, reached));
     async {
         if let Some((talk, begun)) = begin.await {
             talk.go_on(begun).await;
@@ -43,10 +49,15 @@ pub fn serve(shared: Rc<Shared>, conn: ConnId, stream: TcpStream, peer: IpAddr) 
 }
 
 /// Answers a request, or begins a WebSocket: it, with what [`Talk::greet`] gives, or `None` if that took too long.
-async fn begin(here: Here, stream: TcpStream, peer: IpAddr) -> Option<(Box<Talk>, Option<Option<Step>>)> {
+async fn begin<T: Transport>(
+    here: Here,
+    stream: T,
+    peer: IpAddr,
+    reached: Option<IpAddr>,
+) -> Option<(Box<Talk<T>>, Option<Option<Step>>)> {
     let (mut talk, mut request) = (None, None);
     let begin = async {
-        match here.open(stream, peer).await {
+        match here.open(stream, peer, reached).await {
             Some(Opened::Socket(stream, read, seen, accept)) => {
                 let socket = Socket::new(stream, read).await;
                 talk.insert(Box::new(Talk::new(here, socket, seen))).greet(&accept).await
@@ -66,11 +77,11 @@ async fn begin(here: Here, stream: TcpStream, peer: IpAddr) -> Option<(Box<Talk>
 }
 
 /// What a connection turned out to be.
-enum Opened {
+enum Opened<T> {
     /// A WebSocket, with what came behind the request, and the answer that opens it.
-    Socket(TcpStream, Vec<u8>, Seen, Vec<u8>),
+    Socket(T, Vec<u8>, Seen, Vec<u8>),
     /// A request, with its answer.
-    Request(TcpStream, Result<Vec<u8>, Fetch>),
+    Request(T, Result<Vec<u8>, Fetch>),
 }
 
 /// A connection's place in the gateway; when it is dropped the gateway forgets the connection, however it ended.
@@ -88,7 +99,7 @@ impl Drop for Here {
 
 impl Here {
     /// Reads the request, and opens the WebSocket that it may ask for.
-    async fn open(&self, mut stream: TcpStream, peer: IpAddr) -> Option<Opened> {
+    async fn open<T: Transport>(&self, mut stream: T, peer: IpAddr, reached: Option<IpAddr>) -> Option<Opened<T>> {
         let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
         let mut part = [0; limits::READ_BUFFER];
         let (accept, len, seen) = loop {
@@ -103,7 +114,6 @@ impl Here {
                     return None;
                 }
             };
-            let reached = stream.local_addr().ok().map(|address| address.ip());
             let seen = evidence::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
                 let answer = routes::answer(&head, &seen, &self.shared);
@@ -125,7 +135,7 @@ impl Here {
 
     /// Sends an answer, piece by piece if it is a file, and ends the connection. Each piece has the time that a handshake has: a
     /// slow network needs longer for a large file.
-    async fn send(self, mut stream: TcpStream, answer: Result<Vec<u8>, Fetch>) -> Option<()> {
+    async fn send(self, mut stream: impl Transport, answer: Result<Vec<u8>, Fetch>) -> Option<()> {
         let mut rest = answer;
         while let Err(fetch) = rest {
             let piece = async {
@@ -161,17 +171,17 @@ enum Step {
     Gone,
 }
 
-struct Talk {
+struct Talk<T> {
     here: Here,
-    socket: Socket,
+    socket: Socket<T>,
     seen: Seen,
     outbox: Rc<Outbox>,
     challenge: Option<(Nonce, Millis)>,
     stage: Stage,
 }
 
-impl Talk {
-    fn new(here: Here, socket: Socket, seen: Seen) -> Talk {
+impl<T: Transport> Talk<T> {
+    fn new(here: Here, socket: Socket<T>, seen: Seen) -> Talk<T> {
         Talk { here, socket, seen, outbox: Rc::default(), challenge: None, stage: Stage::Greeting }
     }
 
@@ -359,7 +369,7 @@ impl Talk {
 }
 
 /// Sends an answer as a whole and lets the client read it before the connection is closed.
-async fn finish(stream: &mut TcpStream, answer: &[u8]) {
+async fn finish(stream: &mut impl Transport, answer: &[u8]) {
     if stream.write_all(answer).await.is_ok() {
         within(limits::CLOSE_GRACE_MS, drain(stream)).await;
     }

@@ -176,7 +176,8 @@ fn enter(shared: &Rc<Shared>, stream: TcpStream, address: IpAddr) {
     let _ = stream.set_nodelay(true);
     let conn = shared.next_conn();
     shared.lobby.enter(conn, address);
-    shared.lobby.hold(conn, spawn(connection::serve(shared.clone(), conn, stream, address)));
+    let reached = stream.local_addr().ok().map(|reached| reached.ip());
+    shared.lobby.hold(conn, spawn(connection::serve(shared.clone(), conn, stream, address, reached)));
 }
 
 #[cfg(test)]

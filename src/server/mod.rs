@@ -1,7 +1,8 @@
 //! Sockets and time: everything that waits, and the gateway's one owner.
 //!
-//! One thread, one [`gateway::Gateway`] that all connections enter through [`shared::Shared::happen`]; beside it a thread for the
-//! disk and, under load, one for signatures. `server` decides nothing about admission; `gate` does.
+//! One thread for all tasks ([`runtime`]), one [`gateway::Gateway`] that all connections enter through [`shared::Shared::happen`];
+//! beside it a thread that waits for the system's events, one for the disk and, under load, one for signatures. `server` decides
+//! nothing about admission; `gate` does.
 
 mod admit;
 mod apply;
@@ -16,7 +17,7 @@ mod conns;
 pub mod evidence;
 mod files;
 mod frame_meter;
-mod frame_stream;
+pub mod frame_stream;
 pub mod gateway;
 mod guesses;
 pub mod here;

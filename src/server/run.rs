@@ -260,8 +260,9 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
         while more {
             more = shared.jobs().await;
             while let Some(job) = shared.ask(Gateway::next_job) {
-                let _ = jobs.send(job).await;
-                let Ok((job, error)) = results.recv().await else { return };
+                // a gateway that keeps nothing must not go on
+                jobs.send(job).await.expect("the thread that writes the files takes jobs until the last");
+                let (job, error) = results.recv().await.expect("the thread that writes the files answers each job");
                 shared.happen(Event::Committed { job, error });
             }
         }

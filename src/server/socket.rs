@@ -6,7 +6,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
-use async_net::TcpStream;
 use async_tungstenite::tungstenite::error::CapacityError;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error, Message};
@@ -24,7 +23,7 @@ use crate::gate::refusal::Close;
 use crate::gate::text::cut;
 
 /// A WebSocket of ours.
-pub struct Socket<T = TcpStream> {
+pub struct Socket<T> {
     protocol: WebSocketStream<FrameStream<T>>,
     /// Text frames that wait for the one under way.
     queue: VecDeque<Frame>,
@@ -338,7 +337,7 @@ mod tests {
             wire.0.borrow_mut().each = each;
             let (mut pings, mut texts, mut turns) = (0, 0, 0);
             while pings < COUNT || !is_sent(&mut socket) {
-                // ever again a ping comes while a part of something is out
+                // again and again a ping comes while only a part of something is sent
                 if turns < COUNT {
                     wire.say(&masked(0x89, &payload(turns, 125)));
                 }

@@ -33,7 +33,7 @@ pub struct Stop(Receiver<()>, &'static str);
 
 #[cfg(windows)]
 impl Stop {
-    /// The service control manager; without it Ctrl-C and Ctrl-Break. A closed console and a logoff are heard of too, but Windows may
+    /// The service control manager; without it Ctrl-C and Ctrl-Break. A closed console and a logoff are orders too, but Windows may
     /// end the process before the clients had their close frames. `ctrlc` and not `async-signal`, which knows Ctrl-C only.
     pub fn listen() -> std::io::Result<Stop> {
         if let Some(asked) = super::service::stop_asked() {

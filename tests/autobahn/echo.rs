@@ -34,7 +34,7 @@ async fn serve(mut stream: TcpStream) -> Option<()> {
     Some(())
 }
 
-async fn open(stream: &mut TcpStream) -> Option<Socket> {
+async fn open(stream: &mut TcpStream) -> Option<Socket<TcpStream>> {
     let (mut bytes, mut part) = (Vec::new(), [0; 1024]);
     loop {
         let count = stream.read(&mut part).await.ok().filter(|count| *count > 0)?;
@@ -47,7 +47,7 @@ async fn open(stream: &mut TcpStream) -> Option<Socket> {
 }
 
 /// Until the connection ends; with what it is to be closed, if the other side is still there, and whether that failed.
-async fn converse(stream: &mut TcpStream, socket: &mut Socket) -> Option<(u16, &'static str, bool)> {
+async fn converse(stream: &mut TcpStream, socket: &mut Socket<TcpStream>) -> Option<(u16, &'static str, bool)> {
     loop {
         match poll_fn(|context| socket.poll_read(context)).await {
             Ok(Message::Text(text)) => socket.send(text.into()),

@@ -25,7 +25,7 @@
 #   texts are looked at as whole frames: explained above, and harmless
 #   control frames and empty pieces are taken without end, in one go, and each ping is answered whether anybody reads or not:
 #     bounded in src/server/socket.rs (limits READS_PER_TURN, PINGS_WAITING; tests/it/floods.rs). Its buffers, 128 KiB for each
-#     connection and unlimited for writing, are given small sizes, and our own frames go around them (tests/it/relay_load.rs)
+#     connection and unlimited for writing, are given small sizes, and our own frames go around them (src/server/frame_stream.rs)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/autobahn

@@ -85,11 +85,11 @@ impl Offer {
             return Err(Answer::failed("UNAVAILABLE", "too many commands run on this node; try again later"));
         }
         let (id, node, sender, theirs) = (invoke.id.clone(), invoke.node.clone(), sender.clone(), running.clone());
-        let work = Box::new(move || {
+        let work = move || {
             let answer = order.run(&id, &theirs);
             theirs.done(&id);
             send(&sender, &id, &node, &answer);
-        });
+        };
         start_thread("run", work).map_err(|error| {
             running.done(&invoke.id);
             Answer::failed("UNAVAILABLE", &error.to_string())

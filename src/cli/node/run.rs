@@ -203,15 +203,12 @@ impl Output {
     fn collect(mut pipe: PipeReader) -> io::Result<Output> {
         let tail = Arc::new(Mutex::new(Tail::default()));
         let theirs = tail.clone();
-        start_thread(
-            "output",
-            Box::new(move || {
-                let mut part = [0; 4096];
-                while let Ok(count @ 1..) = pipe.read(&mut part) {
-                    lock(&theirs).add(&part[..count]);
-                }
-            }),
-        )?;
+        start_thread("output", move || {
+            let mut part = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut part) {
+                lock(&theirs).add(&part[..count]);
+            }
+        })?;
         Ok(Output(tail))
     }
 

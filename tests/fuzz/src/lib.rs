@@ -7,6 +7,7 @@ pub mod config;
 pub mod connect;
 pub mod frame;
 pub mod head;
+mod line;
 mod mem;
 pub mod samples;
 mod script;

@@ -1,13 +1,11 @@
-//! A whole gateway in one thread, and connections to it as bytes: sockets without ports, a stopped
-//! clock, reproducible randomness, a disk in memory. script.rs defines the language of the inputs.
+//! A whole gateway in one thread, and connections to it as bytes: connections in memory, a clock that stands still, randomness that
+//! repeats, a disk in memory. script.rs has the language of the inputs.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::{poll_fn, Future};
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -23,12 +21,12 @@ use gatelet::server::commits::Job;
 use gatelet::server::connection;
 use gatelet::server::gateway::{Event, Gateway};
 use gatelet::server::ports::{Clock, Entropy};
-use gatelet::server::reactor::{block_on, spawn};
+use gatelet::server::runtime::{run as run_loop, spawn};
 use gatelet::server::shared::Shared;
-use gatelet::server::socket::Stream;
 use gatelet::store::{Contents, PairingFile, Shape, TableId};
 use serde_json::Value;
 
+use crate::line::{self, ClientEnd};
 use crate::mem::MemDisk;
 use crate::samples::{self, config, Key, Who, TOKEN, WALL};
 use crate::script::{steps, Step};
@@ -56,14 +54,13 @@ pub fn run(data: &[u8]) {
     let Some((choice, script)) = data.split_first() else { return };
     ready();
     bounded(BOUND, || {
-        block_on(async {
+        run_loop(async {
             let mut world = World::new(usize::from(*choice));
             for step in steps(script) {
                 world.step(step).await;
             }
             world.end().await;
-        })
-        .expect("the system gives an event queue");
+        });
     });
 }
 
@@ -81,8 +78,8 @@ fn ready() {
         unsafe { signal(13, 1) };
         config::setups();
         image();
-        // the event loop, and one round of everything
-        block_on(async { World::new(0).end().await }).expect("the system gives an event queue");
+        // the loop, and a first round of everything
+        run_loop(async { World::new(0).end().await });
     }
 }
 
@@ -157,8 +154,8 @@ struct Names {
 }
 
 struct Client {
-    stream: Option<UnixStream>,
-    /// Shared with the task that serves the connection.
+    stream: Option<ClientEnd>,
+    /// Shared with the task that serves it.
     alive: Rc<()>,
     from: IpAddr,
     inbox: Vec<u8>,
@@ -265,7 +262,7 @@ impl World {
             Step::Reads(reads) => self.with(|client| client.reads = reads),
             Step::Pieces(pieces) => self.with(|client| client.pieces = pieces),
             Step::Close { half } => self.with(|client| match &client.stream {
-                Some(stream) if half => drop(stream.shutdown(Shutdown::Write)),
+                Some(stream) if half => stream.end(),
                 _ => client.stream = None,
             }),
             Step::Stop => self.shared.happen(Event::Stop),
@@ -290,24 +287,20 @@ impl World {
             b'3' => Ipv4Addr::new(10, 0, 0, 5),
             _ => Ipv4Addr::LOCALHOST,
         });
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        let stream = mio::net::TcpStream::from_std(TcpStream::from(OwnedFd::from(theirs)));
-        let stream = Stream::new(stream).expect("the loop takes a socket");
+        let (ours, stream) = line::pair();
         let alive = Rc::new(());
         let (guard, shared, conn, polls) =
             (alive.clone(), self.shared.clone(), self.shared.next_conn(), self.polls.clone());
         self.shared.lobby.enter(conn, from);
         let mut served = Box::pin(async move {
-            connection::serve(shared, conn, stream, from).await;
+            connection::serve(shared, conn, stream, from, None).await;
             drop(guard);
         });
         let counted = poll_fn(move |context| {
             polls.set(polls.get() + 1);
             served.as_mut().poll(context)
         });
-        let task = spawn(counted).expect("a task can be started");
+        let task = spawn(counted);
         self.shared.lobby.hold(conn, task);
         self.current = self.clients.len();
         self.clients.push(Client {
@@ -346,8 +339,7 @@ impl World {
         let piece = if client.pieces == 0 { bytes.len() } else { client.pieces.max(bytes.len() / 64 + 1) };
         for part in bytes.chunks(piece.max(1)) {
             let Some(stream) = self.clients.get(self.current).and_then(|client| client.stream.as_ref()) else { return };
-            // a full socket means that the gateway does not read: the rest is never sent
-            let mut stream = stream;
+            // a socket that takes no more is one that the gateway does not read: the rest is never sent
             if !stream.write(part).is_ok_and(|count| count == part.len()) {
                 return;
             }
@@ -452,7 +444,7 @@ impl World {
         for at in 0..self.clients.len() {
             let client = &mut self.clients[at];
             let mut part = [0; 16 * 1024];
-            while let Some(mut stream) = client.stream.as_ref().filter(|_| client.reads) {
+            while let Some(stream) = client.stream.as_ref().filter(|_| client.reads) {
                 match stream.read(&mut part) {
                     Ok(0) => client.stream = None,
                     Ok(count) => client.inbox.extend_from_slice(&part[..count]),
