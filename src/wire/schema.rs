@@ -176,13 +176,19 @@ impl Kind {
         }
     }
 
-    /// Appends a value that was checked, as the typed reader takes it: numbers in plain digits, objects without other members.
+    /// Appends a value that was checked, as the typed reader takes it: whole numbers in plain digits, objects without members
+    /// that are not declared, lists without space.
     fn write(&self, value: Value<'_>, out: &mut String, problems: &mut Problems) {
         match self {
             Kind::Object(shape) => {
                 let mut inside = Members::new();
                 members(value, &mut inside);
                 shape.write(&inside, out, problems);
+            }
+            // without the space between the items, of which there may be megabytes
+            Kind::Texts { .. } => {
+                let items: Vec<&str> = value.items().map(|item| item.raw()).collect();
+                ["[", &items.join(","), "]"].iter().for_each(|part| out.push_str(part));
             }
             Kind::Whole(..) | Kind::Within(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
             Kind::Version => out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string()),
