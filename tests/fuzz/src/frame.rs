@@ -1,9 +1,9 @@
 //! JSON of frames: the check, the views, requests, what a gateway sends, and what is written with an echo of it.
 
 use gatelet::gate::limits;
+use gatelet::wire::connect::Connect;
 use gatelet::wire::frames::{self, BadFrame, ErrorShape, FromGateway, Request};
 use gatelet::wire::json::{self, Kind, Value};
-use gatelet::wire::connect::Connect;
 use gatelet::wire::message::Params;
 use serde_json::Value as Other;
 
