@@ -346,10 +346,8 @@ impl Gateway {
             too_large += u32::from(offer == Offer::TooLarge);
         }
         if too_large > 0 {
-            let bytes = payloads.map(<[u8]>::len);
-            log::warn!(
-                "event {name} was not sent to {too_large} clients: its payload of {bytes:?} bytes fits no frame"
-            );
+            let bytes = payloads.map(<[u8]>::len).into_iter().max().unwrap_or(0);
+            log::warn!("event {name} of {bytes} bytes was not sent to {too_large} clients: too large for a frame");
         }
     }
 

@@ -206,7 +206,7 @@ pub fn event_with(name: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer
 }
 
 /// The error response in place of a response of more than [`limits::FRAME_AFTER_HELLO`] bytes that was written here. `None` if
-/// `frame` is no response: an event has nobody who waits for it.
+/// `frame` is no response: no request waits for an event.
 pub fn too_large(frame: &[u8]) -> Option<Vec<u8>> {
     let id = frame.strip_prefix(br#"{"type":"res","id":"#)?;
     let id = id.get(..json::string_len(id))?;

@@ -136,7 +136,7 @@ fn one_large(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), 
     table.row(
         Section::Anywhere,
         "memory for a payload of 25 MiB on its way, in payloads",
-        Goal::AtMost(3.5),
+        Goal::AtMost(3.0),
         peak / LARGE as f64,
         times,
         &note,

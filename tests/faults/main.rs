@@ -20,6 +20,7 @@ mod disks;
 #[path = "../it/gateway.rs"]
 mod gateway;
 mod kills;
+mod memory;
 #[allow(dead_code, reason = "what only tests/it uses of it")]
 #[path = "../it/program.rs"]
 mod program;

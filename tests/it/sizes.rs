@@ -9,14 +9,14 @@ use super::relay::{answer, approve, invoke, operator};
 const MIB: usize = 1024 * 1024;
 const COMMAND: &str = "system.which";
 
-/// A node of that protocol with its device, let in by the token.
+/// A node of that protocol with its device, admitted by the token.
 fn node(gateway: &Gateway, protocol: u32, device: &Device) -> Session {
     let commands = [COMMAND, "system.execApprovals.get", "system.execApprovals.set"];
     let who = Who::of(protocol).offering(("linux", "Linux"), &commands, &["system"]);
     gateway.connect(&who.token(TOKEN).device(device)).unwrap()
 }
 
-/// A node, an operator, and a second one of each whose calls go on meanwhile.
+/// A node, an operator, and a second operator whose calls pass meanwhile.
 struct Scene {
     gateway: Gateway,
     device: Device,
@@ -38,7 +38,7 @@ fn asked(node: &mut Session) -> (usize, Value) {
     (node.socket.bytes, call)
 }
 
-/// What a node gave: each form as JSON text.
+/// The answer of a node: each form as JSON text.
 #[derive(Clone, Copy)]
 struct Given<'a> {
     payload: Option<&'a str>,
@@ -84,7 +84,7 @@ impl Scene {
     /// A call with an id of `len` characters to which the node answers that: the bytes of the answer's frame, and the answer.
     fn relay(&mut self, len: usize, given: Given<'_>) -> (usize, Result<Value, Failed>) {
         let id = self.ask(len, "{}");
-        // under way on both connections while the large one passes
+        // waits for the same node while the large one passes
         let small = self.other_operator.start("node.invoke", invoke(&self.device, COMMAND, json!({})));
         let calls = [asked(&mut self.node).1, asked(&mut self.node).1];
         let large = calls.iter().position(|call| call["idempotencyKey"] == "k").expect("the large call arrived");

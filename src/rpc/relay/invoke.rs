@@ -166,7 +166,8 @@ impl Invoke {
         (self.node_dialect == Dialect::V4).then_some(Effect::Invoke { id: self.id, conn: self.node_conn, frame })
     }
 
-    /// What the caller gets for that payload: as JSON inside a string, as JSON, or none.
+    /// The answer to the caller: `payload` as the node gave it, or `held`, which is JSON inside a string. An error if it
+    /// does not fit a frame.
     fn answered(&self, payload: Option<Value<'_>>, held: Option<Value<'_>>) -> Effect {
         let frame = self.answer(payload, held);
         if frame.len() <= limits::FRAME_AFTER_HELLO {
