@@ -107,8 +107,8 @@ impl Client {
                 return match answer {
                     Ok(payload) => Ok(payload.map_or("null", |payload| payload.raw()).to_string()),
                     Err(refusal) => Err(Box::new(RpcError {
-                        code: refusal.code.into_owned(),
-                        message: refusal.message.into_owned(),
+                        code: refusal.code,
+                        message: refusal.message,
                         details: refusal.details.map(|details| details.raw().to_string()),
                         retryable: refusal.retryable == Some(true),
                     })),

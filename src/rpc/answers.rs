@@ -1,9 +1,26 @@
 //! The answers, events and error details of fixed shape, each declared once. Listings, and what relays JSON of others, are
 //! written in place with [`Writer`](crate::wire::json::Writer).
 
+use nanoserde::{SerJson, SerJsonState};
+
 use crate::gate::ids::{DeviceId, RequestId};
 use crate::gate::scopes::Scopes;
-use crate::wire::message::{answers, Raw};
+
+/// Declares answers: structs with nanoserde's derive, whose fields may be named `as` on the wire. `None` is left out. A list is
+/// a `Vec`, never a slice: the derive writes an empty slice wrongly.
+macro_rules! answers {
+    ($(
+        $(#[$($doc:tt)*])* struct $name:ident $(<$life:tt>)? {
+            $($field:ident $(as $wire:tt)?: $(& $ref:tt)? $type:ident $(<$(& $inner_ref:tt)? $inner:ident>)?),* $(,)?
+        }
+    )*) => {
+        $($(#[$($doc)*])*
+        #[derive(nanoserde::SerJson)]
+        pub struct $name $(<$life>)? {
+            $($(#[nserde(rename = $wire)])? pub $field: $(& $ref)? $type $(<$(& $inner_ref)? $inner>)?,)*
+        })*
+    };
+}
 
 answers! {
     struct Device { device_id as "deviceId": DeviceId }
@@ -64,4 +81,32 @@ answers! {
     struct MissingScope<'a> { code: &'a str, missing as "missingScope": &'a str, required as "requiredScopes": Scopes }
     struct NoAgent<'a> { code: &'a str, hint: &'a str }
     struct Reason<'a> { reason: &'a str }
+}
+
+/// JSON that is passed on as it came, inside an answer.
+pub struct Raw(pub String);
+
+impl SerJson for Raw {
+    fn ser_json(&self, _: usize, state: &mut SerJsonState) {
+        state.out.push_str(&self.0);
+    }
+}
+
+impl SerJson for DeviceId {
+    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
+        self.to_string().ser_json(depth, state);
+    }
+}
+
+impl SerJson for RequestId {
+    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
+        self.to_string().ser_json(depth, state);
+    }
+}
+
+impl SerJson for Scopes {
+    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
+        let names: Vec<String> = self.iter().map(|scope| scope.name().to_owned()).collect();
+        names.ser_json(depth, state);
+    }
 }

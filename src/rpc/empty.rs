@@ -10,7 +10,8 @@ use crate::gate::facts::Dialect;
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
-use crate::wire::json::{self, Kind, Value, Writer};
+use crate::wire::json::{self, Value, Writer};
+use crate::wire::schema::{self, Field, Kind, Members, Problems};
 
 /// `dialects scope method parameters answer`; hello does not name a method whose dialects end with `!`. Where the scope ends with
 /// `+` the one for sessions alone is enough in protocol 4.
@@ -192,7 +193,7 @@ fn field(o: &mut Writer<'_>, wanted: &'static str, given: Value<'_>, now: WallMs
         "~" => {
             let (name, default) = rest.split_once('=').unwrap_or((rest, ""));
             let number = default.parse().ok();
-            let kind = if number.is_some() { Kind::Number } else { Kind::String };
+            let kind = if number.is_some() { json::Kind::Number } else { json::Kind::String };
             match given.get(name).filter(|value| value.kind() == kind && value.raw().len() <= limits::FIELD_LEN) {
                 Some(value) => o.raw(name, value.raw().as_bytes()),
                 None if number.is_some() => o.opt_u64(name, number),
@@ -205,27 +206,22 @@ fn field(o: &mut Writer<'_>, wanted: &'static str, given: Value<'_>, now: WallMs
     Ok(())
 }
 
-fn required(given: Value<'_>, name: &str) -> Result<String, String> {
-    let Some(value) = given.get(name) else {
-        return Err(["must have required property '", name, "'"].concat());
-    };
-    let problem = match value.as_str() {
-        None => "must be string",
-        Some(text) if text.is_empty() => "must NOT have fewer than 1 characters",
-        Some(text) if text.len() > limits::FIELD_LEN => "must NOT have more than 1024 characters",
-        Some(text) => return Ok(text.into_owned()),
-    };
-    Err(["at /", name, ": ", problem].concat())
+fn required(given: Value<'_>, name: &'static str) -> Result<String, String> {
+    let (mut members, mut problems) = (Members::new(), Problems::default());
+    schema::members(given, &mut members);
+    let found = Field::required(name, Kind::Text(1, limits::FIELD_LEN)).of(&members, "", &mut problems);
+    let text = found.and_then(|text| text.as_str()).map(|text| text.into_owned());
+    text.ok_or_else(|| problems.text().unwrap_or_default().to_owned())
 }
 
 /// Who asks for a look into sessions is told of each that there is none; of 64 at most, as the protocol has it.
 fn missing_sessions(o: &mut Writer<'_>, given: Value<'_>) -> Result<(), String> {
     let keys = given.get("keys").ok_or("must have required property 'keys'")?;
-    if keys.kind() != Kind::Array {
+    if keys.kind() != json::Kind::Array {
         return Err("at /keys: must be array".into());
     }
     o.arr("previews", |list| {
-        for key in keys.items().filter(|key| key.kind() == Kind::String).take(64) {
+        for key in keys.items().filter(|key| key.kind() == json::Kind::String).take(64) {
             list.item_obj(|preview| {
                 preview.raw("key", key.raw().as_bytes());
                 preview.fields(r#""status":"missing","items":[]"#);
@@ -324,7 +320,7 @@ mod tests {
                     ask(dialect, name, r#"{"sessionKey":"s","key":"k","keys":["a"],"agentId":"x","sessionId":"s"}"#)
                         .expect(name);
                 let value = json::parse(text.as_bytes(), limits::JSON_DEPTH).expect(name);
-                assert!(matches!(value.kind(), Kind::Object | Kind::Array | Kind::Null), "{text}");
+                assert!(matches!(value.kind(), json::Kind::Object | json::Kind::Array | json::Kind::Null), "{text}");
             }
         }
     }

@@ -48,8 +48,8 @@ message! { pub struct SchemaLookup { pub path: String, } }
 message! {
     pub struct LogsTail {
         pub cursor: Option<u64>,
-        pub limit: Option<u64> in Kind::Whole(1, 5_000),
-        pub max_bytes as "maxBytes": Option<u64> in Kind::Whole(1, 1_000_000),
+        pub limit: Option<u64> in Kind::Whole(1, 5_000, ""),
+        pub max_bytes as "maxBytes": Option<u64> in Kind::Whole(1, 1_000_000, ""),
     }
 }
 message! {
@@ -122,7 +122,7 @@ message! {
     pub struct InvokeProgress {
         pub node_id as "nodeId": String,
         pub invoke_id as "invokeId": String,
-        ignored { "seq" in Kind::Whole(0, u64::MAX), "chunk" in Kind::Text(0, limits::PROGRESS_LEN) }
+        ignored { "seq" in Kind::Whole(0, u64::MAX, ""), "chunk" in Kind::Text(0, limits::PROGRESS_LEN) }
     }
 }
 message! {
@@ -148,13 +148,13 @@ message! {
         pub node_id as "nodeId": String,
         pub kind as "type": String in word(&KINDS),
         pub priority: Option<String> in word(&["normal", "high"]),
-        pub expires_in_ms as "expiresInMs": Option<u64> in Kind::Within(1_000, limits::WORK_MS, "must be >= 1000 and <= 86400000"),
+        pub expires_in_ms as "expiresInMs": Option<u64> in Kind::Whole(1_000, limits::WORK_MS, "must be >= 1000 and <= 86400000"),
         ignored { "wake" in Kind::Bool }
     }
 }
 message! {
     pub struct PendingDrain {
-        pub max_items as "maxItems": Option<u64> in Kind::Within(1, limits::WORK_FETCHED_MAX, "must be >= 1 and <= 10"),
+        pub max_items as "maxItems": Option<u64> in Kind::Whole(1, limits::WORK_FETCHED_MAX, "must be >= 1 and <= 10"),
     }
 }
 message! {

@@ -12,7 +12,7 @@ use crate::gate::ids::{DeviceId, WallMs};
 use crate::store::tokens;
 use crate::wire::base64;
 use crate::wire::json;
-use crate::wire::message::{Params, Raw};
+use crate::wire::message::Params;
 
 /// `health {probe?}`
 pub fn health(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
@@ -75,7 +75,7 @@ pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         pid: status.pid,
         uptime: call.now.at.0,
         cpus: machine.processors,
-        load: machine.load.clone().map(Raw),
+        load: machine.load.clone().map(answers::Raw),
         memory: machine.memory.0,
         memory_free: machine.memory.1,
     }))

@@ -59,9 +59,7 @@ fn of_kind(kind: &Kind, random: &mut Random) -> String {
         Kind::Text(min, max) => string(*min, *max, random),
         Kind::Document => string(1, 99, random),
         Kind::Word(words, _) => format!("\"{}\"", words[random.below(words.len())].replace('"', "\\\"")),
-        Kind::Whole(min, max) | Kind::Within(min, max, _) => {
-            [format!("{min}"), format!("{max}.0")][random.below(2)].clone()
-        }
+        Kind::Whole(min, max, _) => [format!("{min}"), format!("{max}.0")][random.below(2)].clone(),
         Kind::Version => ["1", "4294967296", "18446744073709551615"][random.below(3)].to_owned(),
         Kind::Bool => ["true", "false"][random.below(2)].to_owned(),
         Kind::Texts { min, max, len } => {

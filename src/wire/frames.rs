@@ -9,8 +9,8 @@
 use std::borrow::Cow;
 
 use super::json::{self, Malformed, Value, Writer};
-use super::message::word;
-use super::schema::{find, members, Field, Kind, Members, Problems, Shape};
+use super::message::{self, message, word};
+use super::schema::{find, members, Field, Kind, Members, Problems};
 use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::refusal::ErrorCode;
@@ -66,7 +66,7 @@ impl<'a> Request<'a> {
             (None, Some(id), Some(method)) => Ok(Request { id, method, params: find(&found, "params") }),
             (_, id, _) => {
                 let id = id.map_or_else(|| "invalid".to_owned(), Cow::into_owned);
-                Err(BadFrame::Request { id, problems: problems.into_text() })
+                Err(BadFrame::Request { id, problems: problems.text().unwrap_or_default().to_owned() })
             }
         }
     }
@@ -76,62 +76,49 @@ impl<'a> Request<'a> {
 #[derive(Clone, Debug)]
 pub enum FromGateway<'a> {
     /// The answer to a request.
-    Response { id: Cow<'a, str>, answer: Result<Option<Value<'a>>, Refusal<'a>> },
+    Response { id: String, answer: Result<Option<Value<'a>>, Refusal<'a>> },
     /// Something that happened.
-    Event { name: Cow<'a, str>, payload: Option<Value<'a>>, seq: Option<u64> },
+    Event { name: String, payload: Option<Value<'a>>, seq: Option<u64> },
 }
 
-/// The `error` of a response as it was read.
-#[derive(Clone, Debug)]
-pub struct Refusal<'a> {
-    pub code: Cow<'a, str>,
-    pub message: Cow<'a, str>,
-    pub details: Option<Value<'a>>,
-    pub retryable: Option<bool>,
-    pub retry_after_ms: Option<u64>,
+message! {
+    /// The members of what a gateway sends.
+    pub struct Sent<'a> {
+        spans { payload or null, error }
+        pub kind as "type": String in word(&["event", "res"]),
+        pub id: Option<String> in Kind::Text(1, limits::ID_LEN),
+        pub ok: Option<bool>,
+        pub event: Option<String> in Kind::Text(1, limits::METHOD_LEN),
+        pub seq: Option<u64>,
+    }
 }
 
-/// The error of a response; its members are read as far as they are sound.
-const ERROR: Shape = Shape { path: "/error", fields: &[] };
+message! {
+    /// The `error` of a response as it was read, as far as it is sound.
+    #[derive(Clone, Debug)]
+    pub struct Refusal<'a> {
+        spans { details or null }
+        pub code: String or default in Kind::Text(0, limits::FRAME_AFTER_HELLO),
+        pub message: String or default in Kind::Text(0, limits::FRAME_AFTER_HELLO),
+        pub retryable: Option<bool>,
+        pub retry_after_ms as "retryAfterMs": Option<u64>,
+    }
+}
 
 impl<'a> FromGateway<'a> {
     /// Reads one message of a gateway; the error says what is wrong with it.
     pub fn parse(message: &'a [u8]) -> Result<FromGateway<'a>, String> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
-        let (mut found, mut problems) = (Members::new(), Problems::default());
-        if !members(value, &mut found) {
-            return Err("must be object".to_owned());
-        }
-        let payload = find(&found, "payload");
-        let mut field = |field: Field| field.of(&found, "", &mut problems).unwrap_or_default();
-        let read = if field(Field::required("type", word(&["event", "res"]))).is_str("res") {
-            let id = field(Field::required("id", Kind::Text(1, limits::ID_LEN))).as_str().unwrap_or_default();
-            let answer = match field(Field::optional("ok", Kind::Bool)).as_bool() {
-                Some(true) => Ok(payload),
-                _ => Err(Refusal::of(field(Field::optional("error", Kind::Object(&ERROR))))),
-            };
-            FromGateway::Response { id, answer }
-        } else {
-            let name = field(Field::required("event", Kind::Text(1, limits::METHOD_LEN)));
-            let seq = field(Field::optional("seq", Kind::Whole(0, u64::MAX))).as_u64();
-            FromGateway::Event { name: name.as_str().unwrap_or_default(), payload, seq }
-        };
-        match problems.text() {
-            None => Ok(read),
-            Some(text) => Err(text.to_owned()),
-        }
-    }
-}
-
-impl<'a> Refusal<'a> {
-    fn of(error: Value<'a>) -> Refusal<'a> {
-        let text = |name: &str| error.at(name).as_str().unwrap_or_default();
-        Refusal {
-            code: text("code"),
-            message: text("message"),
-            details: error.get("details"),
-            retryable: error.at("retryable").as_bool(),
-            retry_after_ms: error.at("retryAfterMs").as_u64(),
+        let (sent, problems) = message::read::<Sent<'_>>(value, None);
+        match (problems.text(), &*sent.kind, sent.id, sent.event) {
+            (Some(text), ..) => Err(text.to_owned()),
+            (None, "event", _, Some(name)) => Ok(FromGateway::Event { name, payload: sent.payload, seq: sent.seq }),
+            (None, "res", Some(id), _) => {
+                let refusal = || message::read(sent.error.unwrap_or_default(), None).0;
+                let answer = if sent.ok == Some(true) { Ok(sent.payload) } else { Err(refusal()) };
+                Ok(FromGateway::Response { id, answer })
+            }
+            _ => Err("must have required property 'id' or 'event'".to_owned()),
         }
     }
 }

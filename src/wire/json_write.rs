@@ -180,12 +180,6 @@ impl Writer<'_> {
         self.nested(b'{', fields);
     }
 
-    /// An array in an array.
-    pub fn item_arr(&mut self, items: impl FnOnce(&mut Writer<'_>)) {
-        self.comma();
-        self.nested(b'[', items);
-    }
-
     fn key(&mut self, key: &str) {
         self.comma();
         self.quoted(key);
@@ -365,7 +359,7 @@ mod tests {
                 list.item_str("x");
                 list.item_u64(0);
                 list.item_obj(|o| o.opt_bool("no", Some(false)));
-                list.item_arr(|inner| inner.item_raw(b"null"));
+                list.item_raw(b"[null]");
             });
             o.strs("words", ["a", "b"]);
             o.shown("shown", &format_args!("{}{}", 1, '"'));

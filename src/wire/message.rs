@@ -19,13 +19,11 @@
 
 use std::collections::BTreeMap;
 
-use nanoserde::{DeJson, SerJson, SerJsonState};
+use nanoserde::DeJson;
 
 use super::json::Value;
 use super::schema::{self, Kind, Members, Problems, Shape};
-use crate::gate::ids::{DeviceId, RequestId};
 use crate::gate::limits;
-use crate::gate::scopes::Scopes;
 
 /// A list of strings.
 pub type List = Vec<String>;
@@ -119,52 +117,6 @@ impl<'a> Params<'a> {
     }
 }
 
-/// JSON that is passed on as it came, inside an answer.
-pub struct Raw(pub String);
-
-impl SerJson for Raw {
-    fn ser_json(&self, _: usize, state: &mut SerJsonState) {
-        state.out.push_str(&self.0);
-    }
-}
-
-impl SerJson for DeviceId {
-    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
-        self.to_string().ser_json(depth, state);
-    }
-}
-
-impl SerJson for RequestId {
-    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
-        self.to_string().ser_json(depth, state);
-    }
-}
-
-impl SerJson for Scopes {
-    fn ser_json(&self, depth: usize, state: &mut SerJsonState) {
-        let names: List = self.iter().map(|scope| scope.name().to_owned()).collect();
-        names.ser_json(depth, state);
-    }
-}
-
-/// Declares answers: structs with nanoserde's derive, whose fields may be named `as` on the wire. `None` is left out. A list is
-/// a `Vec`, never a slice: the derive writes an empty slice wrongly.
-macro_rules! answers {
-    ($(
-        $(#[$($doc:tt)*])* struct $name:ident $(<$life:tt>)? {
-            $($field:ident $(as $wire:tt)?: $(& $ref:tt)? $type:ident $(<$(& $inner_ref:tt)? $inner:ident>)?),* $(,)?
-        }
-    )*) => {
-        $($(#[$($doc)*])*
-        #[derive(nanoserde::SerJson)]
-        pub struct $name $(<$life>)? {
-            $($(#[nserde(rename = $wire)])? pub $field: $(& $ref)? $type $(<$(& $inner_ref)? $inner>)?,)*
-        })*
-    };
-}
-
-pub(crate) use answers;
-
 /// Declares a message, see [`wire::message`](self).
 macro_rules! message {
     (
@@ -197,6 +149,7 @@ macro_rules! message {
                     },)*
                     $($(Field::span($ignored, message!(@any $($ignored_kind)?)),)*)?
                 ];
+                assert!(fields.len() <= $crate::gate::limits::PARAMS, "a closed object is watched as a whole");
                 $crate::wire::schema::Shape { path: concat!($($path)?), fields }
             };
 
@@ -229,7 +182,7 @@ macro_rules! message {
     (@kind List) => { $crate::wire::message::names($crate::gate::limits::SCOPES_SENT) };
     (@kind Flags) => { $crate::wire::schema::Kind::Flags($crate::gate::limits::NAMES_SENT) };
     (@kind u32) => { $crate::wire::schema::Kind::Version };
-    (@kind u64) => { $crate::wire::schema::Kind::Whole(0, u64::MAX) };
+    (@kind u64) => { $crate::wire::schema::Kind::Whole(0, u64::MAX, "") };
     (@kind bool) => { $crate::wire::schema::Kind::Bool };
     (@kind $inside:ident) => { $crate::wire::schema::Kind::Object(&<$inside as $crate::wire::message::Message<'static>>::SHAPE) };
     (@span $field:ident $members:ident) => { $field.of($members, "", &mut $crate::wire::schema::Problems::default()) };
@@ -259,7 +212,7 @@ mod tests {
             pub b: Option<bool>,
             pub l: Option<List> in names(3),
             pub none: Option<String>,
-            pub at: u64 or default in Kind::Within(2, 9, "must be >= 2 and <= 9"),
+            pub at: u64 or default in Kind::Whole(2, 9, "must be >= 2 and <= 9"),
             pub inside: Inside or default,
             ignored { "x" in Kind::Bool }
         }

@@ -8,6 +8,7 @@ mod agreement;
 pub mod base64;
 #[allow(clippy::question_mark)] // in what the derive writes
 pub mod connect;
+#[allow(clippy::question_mark)]
 pub mod frames;
 pub mod hello;
 pub mod http;

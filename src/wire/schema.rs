@@ -32,11 +32,6 @@ impl Problems {
     pub fn text(&self) -> Option<&str> {
         (!self.text.is_empty()).then_some(&self.text)
     }
-
-    /// The same text, empty if there are none.
-    pub fn into_text(self) -> String {
-        self.text
-    }
 }
 
 /// The value that a member may have.
@@ -45,10 +40,8 @@ pub enum Kind {
     Text(usize, usize),
     /// One of these strings; the refusal of any other value.
     Word(&'static [&'static str], &'static str),
-    /// A whole number of at least and at most this.
-    Whole(u64, u64),
-    /// The same, with one refusal for numbers below and above.
-    Within(u64, u64, &'static str),
+    /// A whole number of at least and at most this; the refusal of numbers outside, empty for the protocol's words.
+    Whole(u64, u64, &'static str),
     /// A whole number from 1; above `u32::MAX` it is read as that.
     Version,
     /// `true` or `false`.
@@ -144,8 +137,7 @@ impl Kind {
         match *self {
             Kind::Text(min, max) => text(value, min, max).iter().for_each(|what| wrong("", what)),
             Kind::Word(words, what) if !words.iter().any(|word| value.is_str(word)) => wrong("", what),
-            Kind::Whole(min, max) => whole(value, min, max, "", wrong),
-            Kind::Within(min, max, what) => whole(value, min, max, what, wrong),
+            Kind::Whole(min, max, what) => whole(value, min, max, what, wrong),
             Kind::Version => whole(value, 1, u64::MAX, "", wrong),
             Kind::Bool if !of_kind(json::Kind::Bool) => wrong("", "must be boolean"),
             Kind::Texts { .. } if !of_kind(json::Kind::Array) => wrong("", "must be array"),
@@ -176,7 +168,8 @@ impl Kind {
         }
     }
 
-    /// Appends a value that was checked, as the typed reader takes it: numbers in plain digits, objects without other members.
+    /// Appends a value that was checked, as the typed reader takes it: whole numbers in plain digits, objects without members
+    /// that are not declared, lists without space.
     fn write(&self, value: Value<'_>, out: &mut String, problems: &mut Problems) {
         match self {
             Kind::Object(shape) => {
@@ -184,7 +177,12 @@ impl Kind {
                 members(value, &mut inside);
                 shape.write(&inside, out, problems);
             }
-            Kind::Whole(..) | Kind::Within(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
+            // without the space between the items, of which there may be megabytes
+            Kind::Texts { .. } => {
+                let items: Vec<&str> = value.items().map(|item| item.raw()).collect();
+                ["[", &items.join(","), "]"].iter().for_each(|part| out.push_str(part));
+            }
+            Kind::Whole(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
             Kind::Version => out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string()),
             _ => out.push_str(value.raw()),
         }

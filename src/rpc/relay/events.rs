@@ -12,7 +12,7 @@ use crate::gate::scopes::Scope;
 use crate::rpc::params::{NodeEvent, PluginSurface};
 use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind, Value};
-use crate::wire::message::{Params, Raw};
+use crate::wire::message::Params;
 
 /// `node.event {event, payload?, payloadJSON?}`
 pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failure> {
@@ -55,11 +55,11 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         memory_free: whole("memoryFreeBytes"),
         disk: whole("diskTotalBytes"),
         disk_free: whole("diskAvailableBytes"),
-        load: load.map(|load| Raw(load.raw().to_string())),
+        load: load.map(|load| answers::Raw(load.raw().to_string())),
         at: now.0,
     };
     let stats = stats.serialize_json();
-    let event = rpc::json(&answers::HostStatsEvent { node_id: node.device, stats: Raw(stats.clone()) });
+    let event = rpc::json(&answers::HostStatsEvent { node_id: node.device, stats: answers::Raw(stats.clone()) });
     node.stats = Some(stats.into_bytes());
     let to = Audience::V4 { scope: Scope::Read };
     Some(Effect::Event { name: "node.hostStats", payload: event, to })

@@ -76,7 +76,10 @@ fn same(connect: &Connect, value: &Value<'_>) {
     assert_eq!(Some(&connect.client.platform), text(&client, "platform").as_ref());
     assert_eq!(connect.path_env, text(value, "pathEnv"));
     assert!(connect.auth.token == text(&auth, "token") && connect.auth.password == text(&auth, "password"));
-    assert_eq!((&connect.scopes_sent, &connect.caps, &connect.commands), (&list("scopes"), &list("caps"), &list("commands")));
+    assert_eq!(
+        (&connect.scopes_sent, &connect.caps, &connect.commands),
+        (&list("scopes"), &list("caps"), &list("commands"))
+    );
     assert_eq!(u64::from(connect.max_protocol), value.at("maxProtocol").as_u64().unwrap_or(0).min(u32::MAX.into()));
     if let Some(claim) = &connect.device {
         assert_eq!(Some(claim.signed_at), device.at("signedAt").as_u64());

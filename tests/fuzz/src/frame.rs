@@ -2,9 +2,9 @@
 //! echo parts of them.
 
 use gatelet::gate::limits;
+use gatelet::wire::connect::Connect;
 use gatelet::wire::frames::{self, BadFrame, ErrorShape, FromGateway, Request};
 use gatelet::wire::json::{self, Kind, Value};
-use gatelet::wire::connect::Connect;
 use gatelet::wire::message::Params;
 use serde_json::Value as Other;
 
