@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ed25519_compact::{PublicKey as Ed25519Key, Signature};
+use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::attempt::{Attempt, Presented, Seen};
@@ -67,14 +67,25 @@ pub struct SignatureCheck {
 impl SignatureCheck {
     /// Checks; takes tens of microseconds on a laptop and a good part of a millisecond on a Raspberry Pi.
     pub fn run(&self) -> Proof {
-        let signature = Signature::new(self.signature);
-        let key = Ed25519Key::new(self.key.0);
-        if self.payloads.iter().any(|payload| key.verify(payload, &signature).is_ok()) {
+        let signature = Signature::from_bytes(&self.signature);
+        let valid =
+            |key: VerifyingKey| self.payloads.iter().any(|payload| key.verify_strict(payload, &signature).is_ok());
+        if verifying_key(&self.key).is_some_and(valid) {
             Proof::Valid { id: self.id, key: self.key }
         } else {
             Proof::Invalid(Refusal::SignatureInvalid)
         }
     }
+}
+
+/// The key as a point of the curve; `None` if the bytes are not the canonical encoding of one.
+///
+/// `VerifyingKey` reads a y coordinate of 2^255 - 19 or more as its remainder. RFC 8032, 5.1.3, rejects such an encoding. Points of
+/// small order are left to `verify_strict`.
+fn verifying_key(key: &PublicKey) -> Option<VerifyingKey> {
+    let [low, middle @ .., high] = &key.0;
+    let canonical = *low < 0xed || high & 0x7f < 0x7f || middle.iter().any(|byte| *byte < 0xff);
+    canonical.then(|| VerifyingKey::from_bytes(&key.0).ok())?
 }
 
 /// Reads connect into an attempt. Its proof is final, unless a signature is still to be checked.
@@ -228,5 +239,90 @@ fn browser(agent: &str) -> String {
         (Some(browser), Some(system)) => [browser, " on ", system].concat(),
         (Some(one), None) | (None, Some(one)) => one.to_string(),
         (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The public key of the seed that is 32 times 0x01.
+    const HONEST: &str = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
+    /// Of order 8.
+    const SMALL: &str = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a";
+    /// `HONEST` plus `SMALL`.
+    const MIXED: &str = "9ea3f11f5bd34f0cd7147fd0a436c088f624c6100c1df6a53c0a29e05d60cea0";
+    const NEUTRAL: &str = "0100000000000000000000000000000000000000000000000000000000000000";
+    /// 12345678901234567890 times the base point, and that number.
+    const R: &str = "7767a3242dc9b58bbc68488c1265cc6cc5f26c6f3c88a5d55e901b0734dca572";
+    const S: &str = "d20a1feb8ca954ab000000000000000000000000000000000000000000000000";
+
+    fn bytes<const N: usize>(hex: &str) -> [u8; N] {
+        std::array::from_fn(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+    }
+
+    fn verifies(key: &str, message: &str, r: &str, s: &str) -> bool {
+        let key = PublicKey(bytes(key));
+        let signature = bytes(&format!("{r}{s}"));
+        let check = SignatureCheck { id: DeviceId([7; 32]), key, signature, payloads: vec![message.into()] };
+        let proof = check.run();
+        assert!(matches!(proof, Proof::Valid { .. } | Proof::Invalid(Refusal::SignatureInvalid)));
+        matches!(proof, Proof::Valid { .. })
+    }
+
+    /// Each of the rejected signatures satisfies the equation of a verifier that leaves out the check in question.
+    #[test]
+    fn signatures_are_verified_strictly() {
+        let valid = "872e65f09cd5c8389d236c13843e647eaa53c34bd5ef49f5c5ddef6a7b275109";
+        assert!(verifies(HONEST, "message", R, valid));
+        assert!(!verifies(HONEST, "massage", R, valid));
+        let above_order = "74025b4db738db9073c063b662384393aa53c34bd5ef49f5c5ddef6a7b275119";
+        assert!(!verifies(HONEST, "message", R, above_order), "S plus the order of the group");
+        assert!(!verifies(SMALL, "message 54", R, S), "a key of order 8");
+        assert!(!verifies(NEUTRAL, "message", R, S), "the neutral element as the key");
+        let neutral_r = "95c0fdcc54fccad1f2b8bc9b96aa6837c82f86349e6576ad29ca3ece7b7ea905";
+        assert!(!verifies(HONEST, "message", NEUTRAL, neutral_r), "the neutral element as R");
+        let not_reduced = "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
+        let its_s = "e0f38f1bab90576088c11f38668fc88ff00774355974a66f05420575af767703";
+        assert!(!verifies(HONEST, "message", not_reduced, its_s), "R in an encoding that is not canonical");
+    }
+
+    /// OpenSSL, and so Node, verifies the equation without the cofactor.
+    #[test]
+    fn the_equation_is_the_one_without_the_cofactor() {
+        let holds = "f8e8eb0c5781110abe414bda5547fa44c0249201437431dddc94ed4f3e766100";
+        assert!(verifies(MIXED, "message 0", R, holds));
+        let only_times_8 = "a8cdf73e948d068d62c4999a4afdaeb4e2f64c4e6f0bea0445851056d5ee560e";
+        assert!(!verifies(MIXED, "message 7", R, only_times_8));
+        let mixed_r = "6a84d583f06569edb3f5ed77df65544b27d6948b4f0b2cb76f33dd8413b20719";
+        assert!(!verifies(
+            HONEST,
+            "message",
+            mixed_r,
+            "46ab85efd150e4cbd0e94c720493f3998622e6686357b23d02193c92e730a401"
+        ));
+    }
+
+    #[test]
+    fn a_key_has_one_encoding() {
+        assert!(verifying_key(&PublicKey(bytes(HONEST))).is_some());
+        // y is 3, which is a point of the curve, and the same number plus 2^255 - 19
+        let mut key = [0; 32];
+        key[0] = 3;
+        assert!(verifying_key(&PublicKey(key)).is_some());
+        key = [0xff; 32];
+        (key[0], key[31]) = (0xed + 3, 0x7f);
+        assert!(VerifyingKey::from_bytes(&key).is_ok(), "the package accepts it");
+        assert!(verifying_key(&PublicKey(key)).is_none());
+        key[31] = 0xff;
+        assert!(verifying_key(&PublicKey(key)).is_none());
+        // the largest y below 2^255 - 19 that is on the curve: minus 1
+        key[0] = 0xec;
+        key[31] = 0x7f;
+        assert!(verifying_key(&PublicKey(key)).is_some());
+        // y is 2, which is not on the curve
+        key = [0; 32];
+        key[0] = 2;
+        assert!(verifying_key(&PublicKey(key)).is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use ed25519_compact::{KeyPair, Noise, Seed};
+use ed25519_dalek::{Signer, SigningKey};
 use gatelet::gate::ids::DeviceId;
 use gatelet::gate::limits;
 use gatelet::gate::proof::{Signed, Version};
@@ -25,7 +25,7 @@ pub enum Dialect {
 
 /// A key of a device, and the name it gives.
 pub struct Device {
-    keys: KeyPair,
+    keys: SigningKey,
     pub id: String,
     key: String,
 }
@@ -33,9 +33,9 @@ pub struct Device {
 impl Device {
     /// The device of that number.
     pub fn new(number: u8) -> Device {
-        let keys = KeyPair::from_seed(Seed::new([number; 32]));
-        let id = DeviceId(Sha256::digest(*keys.pk).into()).to_string();
-        Device { id, key: base64::encode_url(&*keys.pk), keys }
+        let keys = SigningKey::from_bytes(&[number; 32]);
+        let id = DeviceId(Sha256::digest(keys.verifying_key()).into()).to_string();
+        Device { id, key: base64::encode_url(keys.verifying_key().as_bytes()), keys }
     }
 }
 
@@ -286,7 +286,7 @@ fn hello(place: &Place, device: &Device, nonce: &str, what: As) -> Vec<u8> {
     let (version, protocol) = if place.dialect == Dialect::V3 { (Version::V2, 3) } else { (Version::V3, 4) };
     let mut payload = Vec::with_capacity(512);
     signed.payload(version, &mut |part| payload.extend_from_slice(part));
-    let signature = device.keys.sk.sign(&payload, None::<Noise>);
+    let signature = device.keys.sign(&payload);
     json::object(|o| {
         o.u64("minProtocol", protocol);
         o.u64("maxProtocol", protocol);
@@ -306,7 +306,7 @@ fn hello(place: &Place, device: &Device, nonce: &str, what: As) -> Vec<u8> {
         o.obj("device", |shown| {
             shown.str("id", &device.id);
             shown.str("publicKey", &device.key);
-            shown.str("signature", &base64::encode_url(&*signature));
+            shown.str("signature", &base64::encode_url(&signature.to_bytes()));
             shown.u64("signedAt", now);
             shown.str("nonce", nonce);
         });

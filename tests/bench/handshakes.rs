@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ed25519_compact::{KeyPair, Noise, Seed};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
 use crate::client::{bare, Client, Device, Failed};
 use crate::echo;
@@ -122,8 +122,12 @@ fn verifications(cost: &mut Cost) {
 
 /// Checks a signature as a handshake has to, each time it is called.
 pub fn verification() -> impl Fn() {
-    let keys = KeyPair::from_seed(Seed::new([1; 32]));
+    let keys = SigningKey::from_bytes(&[1; 32]);
     let text = [b'x'; 300];
-    let signature = keys.sk.sign(text, None::<Noise>);
-    move || black_box(keys.pk.verify(black_box(text), &signature)).expect("a right signature")
+    let signature = keys.sign(&text);
+    let key = keys.verifying_key();
+    move || {
+        let key = VerifyingKey::from_bytes(black_box(key.as_bytes())).expect("a right key");
+        key.verify_strict(black_box(&text), &signature).expect("a right signature");
+    }
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use ed25519_compact::{KeyPair, Seed};
+use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{json, Map, Value};
 use sha2::{Digest, Sha256};
 use tungstenite::protocol::{Role, WebSocketConfig};
@@ -19,7 +19,7 @@ use super::runner::patience;
 /// An Ed25519 device identity.
 #[derive(Clone)]
 pub struct Device {
-    keys: KeyPair,
+    keys: SigningKey,
     pub id: String,
     pub public: String,
 }
@@ -33,14 +33,14 @@ impl Device {
 
     /// The device of that seed, always the same.
     pub fn from_seed(seed: [u8; 32]) -> Device {
-        let keys = KeyPair::from_seed(Seed::new(seed));
-        let id = Sha256::digest(&keys.pk[..]).iter().map(|byte| format!("{byte:02x}")).collect();
-        let public = base64(&keys.pk[..]);
+        let keys = SigningKey::from_bytes(&seed);
+        let id = Sha256::digest(keys.verifying_key()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let public = base64(keys.verifying_key().as_bytes());
         Device { keys, id, public }
     }
 
     fn sign(&self, payload: &str) -> String {
-        base64(&self.keys.sk.sign(payload, None)[..])
+        base64(&self.keys.sign(payload.as_bytes()).to_bytes())
     }
 }
 
