@@ -149,3 +149,19 @@ fn large_blocks_go_back_to_the_system_at_once() {
     let after = resident();
     assert!(after <= before + 1024, "{after} KiB after {before}, with {} small blocks", small.len());
 }
+
+#[test]
+fn a_block_that_crosses_the_threshold_leaves_nothing_behind() {
+    let _alone = alone();
+    let before = resident();
+    for _ in 0..200 {
+        let mut block = vec![1; LARGE - 1];
+        block.reserve_exact(2);
+        block.resize(LARGE + 1, 1);
+        block.truncate(LARGE / 2);
+        block.shrink_to_fit();
+        std::hint::black_box(&block);
+    }
+    let after = resident();
+    assert!(after <= before + 2048, "{after} KiB after {before}");
+}
