@@ -155,7 +155,7 @@ fn a_block_that_crosses_the_threshold_leaves_nothing_behind() {
     let _alone = alone();
     let before = resident();
     for _ in 0..200 {
-        let mut block = vec![1; LARGE - 1];
+        let mut block = vec![1_u8; LARGE - 1];
         block.reserve_exact(2);
         block.resize(LARGE + 1, 1);
         block.truncate(LARGE / 2);
