@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::attempt::{Attempt, Presented, Seen};
@@ -67,21 +67,57 @@ pub struct SignatureCheck {
 impl SignatureCheck {
     /// Checks; takes tens of microseconds on a laptop and a good part of a millisecond on a Raspberry Pi.
     pub fn run(&self) -> Proof {
-        let signature = Signature::from_bytes(&self.signature);
-        let valid =
-            |key: VerifyingKey| self.payloads.iter().any(|payload| key.verify_strict(payload, &signature).is_ok());
-        if verifying_key(&self.key).is_some_and(valid) {
+        if verifying_key(&self.key).is_some_and(|key| self.payloads.iter().any(|payload| self.verifies(&key, payload)))
+        {
             Proof::Valid { id: self.id, key: self.key }
         } else {
             Proof::Invalid(Refusal::SignatureInvalid)
         }
     }
+
+    /// What `VerifyingKey::verify_strict` accepts, in nine tenths of its time.
+    ///
+    /// `verify_strict` decodes R only to see whether its order is small. `verify` accepts no encoding of R but the canonical one of
+    /// the point that it computes, so comparing R with the canonical encodings of those points says the same.
+    fn verifies(&self, key: &VerifyingKey, payload: &[u8]) -> bool {
+        let signature = Signature::from_bytes(&self.signature);
+        !key.is_weak() && !has_small_order(signature.r_bytes()) && key.verify(payload, &signature).is_ok()
+    }
+}
+
+/// The y coordinates of the points whose order divides 8: 0, 1, -1 and those of order 8.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    [
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ],
+    [
+        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+];
+
+/// Whether these bytes are the canonical encoding of a point of small order, or differ from one only in the sign of x = 0.
+fn has_small_order(point: &[u8; 32]) -> bool {
+    let mut y = *point;
+    // the highest bit is the sign of x
+    y[31] &= 0x7f;
+    SMALL_ORDER.contains(&y)
 }
 
 /// The key as a point of the curve; `None` if the bytes are not the canonical encoding of one.
 ///
 /// `VerifyingKey` reads a y coordinate of 2^255 - 19 or more as its remainder. RFC 8032, 5.1.3, rejects such an encoding. Points of
-/// small order are left to `verify_strict`.
+/// small order are left to the caller.
 fn verifying_key(key: &PublicKey) -> Option<VerifyingKey> {
     let [low, middle @ .., high] = &key.0;
     let canonical = *low < 0xed || high & 0x7f < 0x7f || middle.iter().any(|byte| *byte < 0xff);
@@ -244,6 +280,8 @@ fn browser(agent: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// The public key of the seed that is 32 times 0x01.
@@ -285,6 +323,41 @@ mod tests {
         let not_reduced = "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
         let its_s = "e0f38f1bab90576088c11f38668fc88ff00774355974a66f05420575af767703";
         assert!(!verifies(HONEST, "message", not_reduced, its_s), "R in an encoding that is not canonical");
+    }
+
+    #[test]
+    fn the_points_of_small_order_are_known() {
+        // 1 and 2^255 - 20 have x = 0, whose sign is not negative; the package reads the other encoding as the same point
+        for y in SMALL_ORDER {
+            for sign in [0, 0x80] {
+                let mut point = y;
+                point[31] |= sign;
+                assert!(has_small_order(&point));
+                assert!(VerifyingKey::from_bytes(&point).unwrap().is_weak());
+            }
+        }
+        // with the two signs of three of them these are eight, which is all
+        assert_eq!(BTreeSet::from(SMALL_ORDER).len(), 5);
+        assert!(!has_small_order(&bytes(HONEST)) && !has_small_order(&bytes(MIXED)));
+    }
+
+    #[test]
+    fn verdicts_are_those_of_verify_strict() {
+        let s = "872e65f09cd5c8389d236c13843e647eaa53c34bd5ef49f5c5ddef6a7b275109";
+        let keys = [HONEST, SMALL, MIXED, NEUTRAL, R];
+        let mut valid = 0;
+        for (key, r, s) in
+            keys.into_iter().flat_map(|key| keys.map(|r| (key, r))).flat_map(|(k, r)| [(k, r, s), (k, r, S)])
+        {
+            for message in ["message", "message 0", "message 54"] {
+                let signature = Signature::from_bytes(&bytes(&format!("{r}{s}")));
+                let strict =
+                    VerifyingKey::from_bytes(&bytes(key)).unwrap().verify_strict(message.as_bytes(), &signature);
+                assert_eq!(verifies(key, message, r, s), strict.is_ok(), "{key} {message} {r} {s}");
+                valid += usize::from(strict.is_ok());
+            }
+        }
+        assert_eq!(valid, 1);
     }
 
     /// OpenSSL, and so Node, verifies the equation without the cofactor.
