@@ -25,13 +25,9 @@ fn resident() -> usize {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A block that repeats the numbers 0 to 250 from `from`, so that a shifted copy is seen.
-fn fill(block: &mut Vec<u8>, from: usize) {
-    let have = block.len();
-    block.resize(from, 0);
-    for at in have..from {
-        block[at] = (at % 251) as u8;
-    }
+/// Makes the block `size` bytes long. Its bytes repeat the numbers 0 to 250, so that a shifted copy is seen.
+fn fill(block: &mut Vec<u8>, size: usize) {
+    block.extend((block.len()..size).map(|at| (at % 251) as u8));
 }
 
 fn is_filled(block: &[u8]) -> bool {
