@@ -2,10 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-/// musl's own is slow, and the one that zig brings grows without end where one thread takes and another gives back.
-#[cfg(target_env = "musl")]
+#[cfg(target_os = "linux")]
+use gatelet_alloc::LargeApart;
+
+/// Memory of a large message goes back to the system when the message is done.
+#[cfg(all(target_os = "linux", not(target_env = "musl")))]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: LargeApart<std::alloc::System> = LargeApart(std::alloc::System);
+
+/// The small blocks are those of `dlmalloc`: musl's own allocator is slow, and zig's grows without limit where one thread allocates
+/// and another frees.
+#[cfg(all(target_os = "linux", target_env = "musl"))]
+#[global_allocator]
+static ALLOCATOR: LargeApart<dlmalloc::GlobalDlmalloc> = LargeApart(dlmalloc::GlobalDlmalloc);
 
 fn main() -> std::process::ExitCode {
     gatelet::cli::main(std::env::args_os().skip(1))

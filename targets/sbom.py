@@ -30,8 +30,9 @@ def main(triple, file, rustc, zig):
             component["properties"] = [{"name": "gatelet:target", "value": triple}]
             gatelet = component
         else:
-            # of the .crate file, as crates.io has it
-            component["hashes"] = [{"alg": "SHA-256", "content": checksums[name, version]}]
+            # of the .crate file, as crates.io has it; our other package is not there
+            if (name, version) in checksums:
+                component["hashes"] = [{"alg": "SHA-256", "content": checksums[name, version]}]
             components.append(component)
     compiler = rustc.split()[1]
     std = {"type": "library", "bom-ref": "rust-std", "name": "rust-std", "version": compiler}

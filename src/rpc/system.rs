@@ -2,7 +2,7 @@
 //!
 //! There is no agent runtime here, so its parts are honestly empty.
 
-use ed25519_compact::{KeyPair, Seed};
+use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
 use super::params::Nothing;
@@ -83,7 +83,7 @@ pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
 
 /// `gateway.identity.get {}`: a key that is this table's, and stays the same for as long as the table does.
 pub fn identity(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
-    let key = *KeyPair::from_seed(Seed::new(tokens::identity_seed(call.key))).pk;
+    let key = SigningKey::from_bytes(&tokens::identity_seed(call.key)).verifying_key().to_bytes();
     let device_id = DeviceId(Sha256::digest(key).into());
     Ok(Reply::json(&answers::Identity { device_id, key: &base64::encode_url(&key) }))
 }

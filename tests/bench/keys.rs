@@ -2,25 +2,25 @@
 
 use std::hint::black_box;
 
-use ed25519_compact::{KeyPair, Noise, Seed};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
 /// A key pair.
-pub struct Keys(KeyPair);
+pub struct Keys(SigningKey);
 
 impl Keys {
     /// The key pair that belongs to that seed.
     pub fn from_seed(seed: [u8; 32]) -> Keys {
-        Keys(KeyPair::from_seed(Seed::new(seed)))
+        Keys(SigningKey::from_bytes(&seed))
     }
 
     /// The public key.
     pub fn public(&self) -> [u8; 32] {
-        *self.0.pk
+        self.0.verifying_key().to_bytes()
     }
 
     /// The signature of that text.
     pub fn sign(&self, text: &[u8]) -> [u8; 64] {
-        *self.0.sk.sign(text, None::<Noise>)
+        self.0.sign(text).to_bytes()
     }
 }
 
@@ -28,6 +28,10 @@ impl Keys {
 pub fn verification() -> impl Fn() {
     let keys = Keys::from_seed([1; 32]).0;
     let text = [b'x'; 300];
-    let signature = keys.sk.sign(text, None::<Noise>);
-    move || black_box(keys.pk.verify(black_box(text), &signature)).expect("the signature is right")
+    let signature = keys.sign(&text);
+    let key = keys.verifying_key();
+    move || {
+        let key = VerifyingKey::from_bytes(black_box(key.as_bytes())).expect("the key is right");
+        key.verify_strict(black_box(&text), &signature).expect("the signature is right");
+    }
 }

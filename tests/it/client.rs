@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use ed25519_compact::{KeyPair, Seed};
+use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{json, Map, Value};
 use sha2::{Digest, Sha256};
 use tungstenite::protocol::{Role, WebSocketConfig};
@@ -25,7 +25,7 @@ pub const MOST: usize = 26_214_400;
 /// Ed25519 device identity.
 #[derive(Clone)]
 pub struct Device {
-    keys: KeyPair,
+    keys: SigningKey,
     pub id: String,
     pub public: String,
 }
@@ -39,14 +39,14 @@ impl Device {
 
     /// Returns the device of a seed; always the same for the same seed.
     pub fn from_seed(seed: [u8; 32]) -> Device {
-        let keys = KeyPair::from_seed(Seed::new(seed));
-        let id = Sha256::digest(&keys.pk[..]).iter().map(|byte| format!("{byte:02x}")).collect();
-        let public = base64(&keys.pk[..]);
+        let keys = SigningKey::from_bytes(&seed);
+        let id = Sha256::digest(keys.verifying_key()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let public = base64(keys.verifying_key().as_bytes());
         Device { keys, id, public }
     }
 
     fn sign(&self, payload: &str) -> String {
-        base64(&self.keys.sk.sign(payload, None)[..])
+        base64(&self.keys.sign(payload.as_bytes()).to_bytes())
     }
 }
 

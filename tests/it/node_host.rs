@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use ed25519_compact::{PublicKey, Signature};
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use tungstenite::protocol::Role;
@@ -105,8 +105,9 @@ impl Guest {
         let payload = format!("v3|{id}|node-host|node|node||{signed_at}|{token}|{nonce}|linux|linux");
         let mut bytes = [0; 64];
         let signature = Base64UrlUnpadded::decode(text("signature"), &mut bytes).unwrap();
-        let key = PublicKey::from_slice(&key).unwrap();
-        key.verify(payload, &Signature::from_slice(signature).unwrap()).expect("it signed version 3 of the proof");
+        let key = VerifyingKey::try_from(&key[..]).unwrap();
+        key.verify_strict(payload.as_bytes(), &Signature::from_slice(signature).unwrap())
+            .expect("it signed version 3 of the proof");
     }
 
     fn hello(&mut self, token: &str, tick: u64) {

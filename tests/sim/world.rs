@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
-use ed25519_compact::{KeyPair, Seed};
+use ed25519_dalek::SigningKey;
 use gatelet::config::{self, AuthMode, Overrides, PairingMode, SystemEnv};
 use gatelet::gate::device::Device;
 use gatelet::gate::facts::Proof as Proved;
@@ -50,7 +50,7 @@ const KEY: TableKey = TableKey::new([7; 32]);
 
 /// Key pair of a device.
 pub struct Key {
-    pub pair: KeyPair,
+    pub pair: SigningKey,
     pub id: String,
     pub public: String,
 }
@@ -60,9 +60,9 @@ pub fn keys() -> &'static [Key] {
     static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let key = |n: u8| {
-            let pair = KeyPair::from_seed(Seed::new([n; 32]));
-            let id = Sha256::digest(&pair.pk[..]).iter().map(|byte| format!("{byte:02x}")).collect();
-            let public = base64(&pair.pk[..]);
+            let pair = SigningKey::from_bytes(&[n; 32]);
+            let id = Sha256::digest(pair.verifying_key()).iter().map(|byte| format!("{byte:02x}")).collect();
+            let public = base64(pair.verifying_key().as_bytes());
             Key { pair, id, public }
         };
         (1..=100).map(key).collect()
@@ -1049,7 +1049,7 @@ impl World {
 
 fn proved(who: Who) -> Proved {
     let key = &keys()[who];
-    Proved::Valid { id: DeviceId::parse(&key.id).unwrap(), key: PublicKey(*key.pair.pk) }
+    Proved::Valid { id: DeviceId::parse(&key.id).unwrap(), key: PublicKey(key.pair.verifying_key().to_bytes()) }
 }
 
 pub const SCOPES: [&str; 10] = [

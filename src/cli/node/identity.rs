@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ed25519_compact::{KeyPair, Seed};
+use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
 use crate::cli::context::unreadable;
@@ -29,7 +29,7 @@ pub const NODE: &str = "node";
 
 /// The node's key.
 pub struct Identity {
-    keys: KeyPair,
+    keys: SigningKey,
     pub id: DeviceId,
     dir: PathBuf,
 }
@@ -65,14 +65,14 @@ impl Identity {
             store::write_private(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))?;
             seed
         };
-        let keys = KeyPair::from_seed(Seed::new(seed));
-        let id = DeviceId(Sha256::digest(&keys.pk[..]).into());
+        let keys = SigningKey::from_bytes(&seed);
+        let id = DeviceId(Sha256::digest(keys.verifying_key()).into());
         Ok(Identity { keys, id, dir: dir.to_path_buf() })
     }
 
     /// The public key as the protocol writes it.
     pub fn public(&self) -> String {
-        base64::encode_url(&self.keys.pk[..])
+        base64::encode_url(self.keys.verifying_key().as_bytes())
     }
 
     /// The device in the parameters of `connect`: a proof for that challenge. `token` is the one that is presented.
@@ -93,11 +93,11 @@ impl Identity {
         };
         let mut payload = Vec::new();
         signed.payload(Version::V3, &mut |part| payload.extend_from_slice(part));
-        let signature = self.keys.sk.sign(&payload, None);
+        let signature = self.keys.sign(&payload);
         json::object(|o| {
             o.str("id", &id);
             o.str("publicKey", &self.public());
-            o.str("signature", &base64::encode_url(&signature[..]));
+            o.str("signature", &base64::encode_url(&signature.to_bytes()));
             o.u64("signedAt", signed_at);
             o.str("nonce", nonce);
         })

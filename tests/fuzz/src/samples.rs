@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ed25519_compact::{KeyPair, Seed};
+use ed25519_dalek::{Signer, SigningKey};
 use gatelet::gate::ids::{DeviceId, PublicKey};
 use gatelet::wire::base64;
 use serde_json::{json, Value};
@@ -18,15 +18,15 @@ pub const WALL: u64 = 1_760_000_000_000;
 
 /// Key of a device, by number.
 pub struct Key {
-    pair: KeyPair,
+    pair: SigningKey,
     pub id: DeviceId,
     pub public: PublicKey,
 }
 
 impl Key {
     fn new(number: u8) -> Key {
-        let pair = KeyPair::from_seed(Seed::new([number + 1; 32]));
-        let public: [u8; 32] = pair.pk[..].try_into().unwrap();
+        let pair = SigningKey::from_bytes(&[number + 1; 32]);
+        let public = pair.verifying_key().to_bytes();
         Key { id: DeviceId(Sha256::digest(public).into()), public: PublicKey(public), pair }
     }
 
@@ -39,7 +39,7 @@ impl Key {
     }
 
     pub fn sign(&self, payload: &str) -> String {
-        base64::encode_url(&self.pair.sk.sign(payload, None)[..])
+        base64::encode_url(&self.pair.sign(payload.as_bytes()).to_bytes())
     }
 }
 
