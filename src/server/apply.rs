@@ -62,7 +62,7 @@ impl Gateway {
         };
         let auth_changed = old.policy.auth != setup.policy.auth || !same;
         if old.rate != setup.rate {
-            self.throttle = Throttle::new(setup.rate);
+            *self.throttle = Throttle::new(setup.rate);
         }
         self.setup = Rc::new(Setup { fixed: old.fixed, ..setup });
         let known = std::mem::replace(&mut self.status, status).warnings;

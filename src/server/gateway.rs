@@ -75,9 +75,11 @@ pub struct Gateway {
     pub(super) setup: Rc<Setup>,
     pub(super) phase: Phase,
     pub(super) devices: Devices,
-    pub(super) pending: Pending,
+    /// In a block of its own, as it is 56 KB: the whole gateway is moved a few times before it runs.
+    pub(super) pending: Box<Pending>,
     pub(super) codes: Codes,
-    pub(super) throttle: Throttle,
+    /// 14 KB, see `pending`.
+    pub(super) throttle: Box<Throttle>,
     /// By which signatures without a nonce somebody was let in, the newest first: whose, and when it was made.
     pub(super) signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
@@ -113,9 +115,9 @@ impl Gateway {
         Gateway {
             phase: Phase::Running,
             age_at_start: devices.age(),
-            pending: Pending::new(),
+            pending: Box::new(Pending::new()),
             codes: Codes::new(),
-            throttle: Throttle::new(setup.rate),
+            throttle: Box::new(Throttle::new(setup.rate)),
             signatures: VecDeque::new(),
             presence: Presence::new(setup.machine.clone(), now.wall),
             relay: Relay::default(),
