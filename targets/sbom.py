@@ -30,7 +30,7 @@ def main(triple, file, rustc, zig):
             component["properties"] = [{"name": "gatelet:target", "value": triple}]
             gatelet = component
         else:
-            # of the .crate file, as crates.io has it; our other package is not there
+            # of the .crate file, as crates.io has it; our other packages are not there
             if (name, version) in checksums:
                 component["hashes"] = [{"alg": "SHA-256", "content": checksums[name, version]}]
             components.append(component)

@@ -38,7 +38,7 @@ const ADVISED: [(&str, &str, &str); 18] = [
 const PACKAGES_IN_A_FILE: usize = 80;
 
 /// Packages of this repository, which have no checksum.
-const OURS: [&str; 2] = ["gatelet", "gatelet-alloc"];
+const OURS: [&str; 3] = ["gatelet", "gatelet-alloc", "gatelet-json"];
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 

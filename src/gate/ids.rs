@@ -194,7 +194,7 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 pub struct Hex<'a>(pub &'a [u8]);
 
 /// Lower-case hexadecimal digits, indexed by value.
-pub const DIGITS: &[u8; 16] = b"0123456789abcdef";
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,337 +1,25 @@
-//! JSON as this gateway reads it: the whole text is checked first, then looked at in place.
-//!
-//! [`parse`] accepts exactly RFC 8259 in UTF-8, no deeper than asked, with nothing after the value and no lone surrogate;
-//! what it refuses, no other part ever sees. It neither recurses nor allocates. A [`Value`] is a piece of that checked text:
-//! looking into it costs a scan and cannot fail, so what is only relayed stays the bytes that came ([`Value::raw`]).
-//!
-//! A key given twice in one object is refused ([`limits::JSON_KEYS`] says how far that is watched), because who reads the
-//! first and who reads the last would see two different documents. Beyond that bound [`Value::get`] takes the first, and
-//! the readers of frames and of closed parameters refuse such objects on their own.
-//!
-//! Never done here: numbers as floating point, lenient forms (comments, trailing commas, bare words, a byte order mark).
+//! JSON: the reader of the package `gatelet-json`, whose limits are those of the gate, and the writer.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use super::json_check::{self, HIGH_SURROGATES};
-use crate::gate::limits;
+pub use gatelet_json::{parse, plain, string_len, Items, Kind, Malformed, Members, Unescaped, Value};
 
 pub use super::json_write::{arr, escaped_len, obj, object, pretty, Writer};
+use crate::gate::limits;
 
-/// Why a text is not JSON that this gateway reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Malformed {
-    /// Offset in bytes of the first thing that is wrong.
-    pub at: usize,
-    /// What is wrong there.
-    pub what: &'static str,
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.what, self.at)
-    }
-}
-
-/// Checks all of `text` and gives its one value. Arrays and objects may nest `max_depth` deep, never deeper than
-/// [`limits::JSON_DEPTH`].
-pub fn parse(text: &[u8], max_depth: usize) -> Result<Value<'_>, Malformed> {
-    if text.len() > u32::MAX as usize {
-        return Err(Malformed { at: u32::MAX as usize, what: "text too long" });
-    }
-    match core::str::from_utf8(text) {
-        Ok(text) => json_check::check(text, max_depth.min(limits::JSON_DEPTH)).map(|place| Value(&text[place])),
-        Err(error) => Err(Malformed { at: error.valid_up_to(), what: "not UTF-8" }),
-    }
-}
-
-/// One checked JSON value inside the text it came from, without the space around it.
-#[derive(Clone, Copy)]
-pub struct Value<'a>(&'a str);
-
-/// The six kinds of JSON value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    Null,
-    Bool,
-    Number,
-    String,
-    Array,
-    Object,
-}
-
-impl<'a> Value<'a> {
-    /// The object without fields: in place of what is not there, it has no fields and no elements.
-    pub const EMPTY: Value<'static> = Value("{}");
-
-    /// What it is.
-    pub fn kind(&self) -> Kind {
-        match self.0.as_bytes().first() {
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'"') => Kind::String,
-            Some(b't' | b'f') => Kind::Bool,
-            Some(b'-' | b'0'..=b'9') => Kind::Number,
-            _ => Kind::Null,
-        }
-    }
-
-    /// The text as it came, to be relayed.
-    pub fn raw(&self) -> &'a str {
-        self.0
-    }
-
-    /// The field of that name of an object, the first one should there be several; `None` from anything else.
-    pub fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.members().find(|(name, _)| name.is_str(key)).map(|(_, value)| value)
-    }
-
-    /// The same, or [`Value::EMPTY`].
-    pub fn at(&self, key: &str) -> Value<'a> {
-        self.get(key).unwrap_or_default()
-    }
-
-    /// The fields of an object in their order; none of anything else.
-    pub fn fields(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> {
-        self.members().map(|(name, value)| (name.text(), value))
-    }
-
-    /// The elements of an array in their order; none of anything else.
-    pub fn items(&self) -> Items<'a> {
-        Items { rest: self.0.strip_prefix('[').unwrap_or("") }
-    }
-
-    /// The text of a string; borrowed unless it holds an escape.
-    pub fn as_str(&self) -> Option<Cow<'a, str>> {
-        (self.kind() == Kind::String).then(|| self.text())
-    }
-
-    /// Is it this string?
-    pub fn is_str(&self, text: &str) -> bool {
-        let raw = self.0.as_bytes();
-        // an escape is longer than what it stands for, at most six bytes for one
-        if raw.len() < text.len() + 2 || raw.len() > 6 * text.len() + 2 || raw[0] != b'"' {
-            return false;
-        }
-        if raw.len() == text.len() + 2 {
-            return &raw[1..=text.len()] == text.as_bytes() && !text.contains('\\');
-        }
-        self.inner().is_some_and(|inner| inner.contains('\\') && Unescaped(inner.chars()).eq(text.chars()))
-    }
-
-    /// The length in bytes of the text of a string.
-    pub fn text_len(&self) -> Option<usize> {
-        self.inner().map(|inner| match inner.contains('\\') {
-            true => Unescaped(inner.chars()).map(char::len_utf8).sum(),
-            false => inner.len(),
-        })
-    }
-
-    /// A whole number that fits, also when written with a fraction of zeros (`1.0`); never rounded, never wrapped.
-    pub fn as_u64(&self) -> Option<u64> {
-        self.whole()?.parse().ok()
-    }
-
-    /// As [`Value::as_u64`], with a sign.
-    pub fn as_i64(&self) -> Option<i64> {
-        self.whole()?.parse().ok()
-    }
-
-    /// `true` or `false`.
-    pub fn as_bool(&self) -> Option<bool> {
-        self.0.parse().ok()
-    }
-
-    /// Is it `null`?
-    pub fn is_null(&self) -> bool {
-        self.kind() == Kind::Null
-    }
-
-    /// Keys and values of an object in their order, as they came; none of anything else.
-    pub(super) fn members(&self) -> Members<'a> {
-        Members { rest: self.0.strip_prefix('{').unwrap_or("") }
-    }
-
-    fn inner(&self) -> Option<&'a str> {
-        self.0.strip_prefix('"')?.strip_suffix('"')
-    }
-
-    fn text(&self) -> Cow<'a, str> {
-        match self.inner() {
-            Some(inner) if inner.contains('\\') => Cow::Owned(Unescaped(inner.chars()).collect()),
-            inner => Cow::Borrowed(inner.unwrap_or("")),
-        }
-    }
-
-    fn whole(&self) -> Option<&'a str> {
-        match self.0.split_once('.') {
-            Some((front, zeros)) => zeros.bytes().all(|digit| digit == b'0').then_some(front),
-            None => Some(self.0),
-        }
-    }
-}
-
-/// [`Value::EMPTY`]
-impl Default for Value<'_> {
-    fn default() -> Self {
-        Value::EMPTY
-    }
-}
-
-/// Says the kind and the length only: values may hold secrets, and what can be printed ends up in a log.
-impl fmt::Debug for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} of {} bytes", self.kind(), self.0.len())
-    }
-}
-
-/// The elements of an array.
-#[derive(Clone)]
-pub struct Items<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = Value<'a>;
-
-    fn next(&mut self) -> Option<Value<'a>> {
-        skip_between(&mut self.rest);
-        take_value(&mut self.rest)
-    }
-}
-
-pub(super) struct Members<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = (Value<'a>, Value<'a>);
-
-    fn next(&mut self) -> Option<(Value<'a>, Value<'a>)> {
-        skip_between(&mut self.rest);
-        let name = take_value(&mut self.rest)?;
-        skip_between(&mut self.rest);
-        take_value(&mut self.rest).map(|value| (name, value))
-    }
-}
-
-/// Skips what stands between values of text that is known to be sound.
-fn skip_between(rest: &mut &str) {
-    let between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':');
-    *rest = &rest[rest.as_bytes().iter().take_while(|byte| between(byte)).count()..];
-}
-
-fn take_value<'a>(rest: &mut &'a str) -> Option<Value<'a>> {
-    let (value, behind) = rest.split_at(value_len(rest.as_bytes()));
-    *rest = behind;
-    (!value.is_empty()).then_some(Value(value))
-}
-
-/// The length of the value that checked text begins with; zero in front of a closing bracket or the end.
-fn value_len(text: &[u8]) -> usize {
-    let (mut at, mut depth) = (0, 0usize);
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => at += string_len(&text[at..]),
-            b'{' | b'[' => {
-                depth += 1;
-                at += 1;
-                continue;
-            }
-            b'}' | b']' if depth > 0 => {
-                depth -= 1;
-                at += 1;
-            }
-            b'}' | b']' => return at,
-            b' ' | b'\t' | b'\n' | b'\r' | b',' | b':' if depth == 0 => return at,
-            _ => {
-                at += 1;
-                continue;
-            }
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    at
-}
-
-/// The length of the string, quotes included, that checked text begins with.
-pub(super) fn string_len(text: &[u8]) -> usize {
-    let mut at = 1;
-    loop {
-        at += plain(text.get(at..).unwrap_or_default());
-        match text.get(at) {
-            Some(b'\\') => at += 2,
-            Some(_) => return at + 1,
-            None => return text.len(),
-        }
-    }
-}
-
-/// How many bytes at the front are neither a quote nor a backslash nor a control character. Eight at a time: with large payloads
-/// this is where the time goes.
-pub(super) fn plain(text: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let mut at = 0;
-    for eight in text.as_chunks::<8>().0 {
-        let word = u64::from_le_bytes(*eight);
-        // the high bit of a byte is set where it is less than the number; above such a byte it may be set by mistake
-        let less = |word: u64, number: u64| word.wrapping_sub(ONES * number) & !word;
-        let found = less(word ^ (ONES * 0x22), 1) | less(word ^ (ONES * 0x5c), 1) | less(word, 0x20);
-        if found & (ONES << 7) != 0 {
-            break;
-        }
-        at += 8;
-    }
-    at + text[at..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
-}
-
-/// The characters that the inside of a checked string stands for.
-#[derive(Clone)]
-pub(super) struct Unescaped<'a>(pub(super) core::str::Chars<'a>);
-
-impl Iterator for Unescaped<'_> {
-    type Item = char;
-
-    fn next(&mut self) -> Option<char> {
-        match self.0.next()? {
-            '\\' => self.escape(),
-            char => Some(char),
-        }
-    }
-}
-
-impl Unescaped<'_> {
-    fn escape(&mut self) -> Option<char> {
-        Some(match self.0.next()? {
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            'u' => return self.code_point(),
-            char => char,
-        })
-    }
-
-    fn code_point(&mut self) -> Option<char> {
-        let unit = self.unit()?;
-        if !HIGH_SURROGATES.contains(&unit) {
-            return char::from_u32(unit);
-        }
-        let low = self.0.nth(1).and_then(|_| self.unit())?;
-        char::from_u32(0x10000 + ((unit & 0x3ff) << 10 | low & 0x3ff))
-    }
-
-    fn unit(&mut self) -> Option<u32> {
-        (0..4).try_fold(0, |unit, _| Some(unit << 4 | self.0.next()?.to_digit(16)?))
-    }
-}
+const _: () = assert!(
+    gatelet_json::DEPTH == limits::JSON_DEPTH
+        && gatelet_json::KEYS == limits::JSON_KEYS
+        && gatelet_json::KEYS_OPEN == limits::JSON_KEYS_OPEN
+        && gatelet_json::CLASHES == limits::JSON_CLASHES,
+    "the package that reads JSON has the limits of the gate"
+);
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::gate::limits;
     use crate::wire::testing::Random;
 
     #[test]
@@ -594,4 +282,53 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn keys_that_were_made_to_look_alike_do_not_cost_a_comparison_each() {
+        let mut seen = HashMap::new();
+        let hash_of = |key: &str| hash(key);
+        let pair = (0..).find_map(|number: u32| {
+            let key = number.to_string();
+            seen.insert(hash_of(&key), key.clone()).map(|other| (key, other))
+        });
+        let (one, two) = pair.unwrap();
+        assert!(one != two && hash_of(&one) == hash_of(&two));
+        let object = format!(r#"{{"{one}":1,"{two}":2}}"#);
+        let many = |count: u32| ["[", &vec![object.as_str(); count as usize].join(","), "]"].concat();
+        assert!(parse(many(limits::JSON_CLASHES).as_bytes(), 8).is_ok(), "some may be chance");
+        let malformed = parse(many(limits::JSON_CLASHES + 1).as_bytes(), 8).unwrap_err();
+        assert_eq!(malformed.what, "keys that were made to look alike");
+    }
+
+    #[test]
+    fn keys_that_look_like_a_long_one_do_not_cost_its_length_each() {
+        let long = "\\\\".repeat(2 * 1024 * 1024);
+        let wanted = hash(&"\\".repeat(2 * 1024 * 1024));
+        // the last character can make up for all that is before it; of those that are none another beginning is tried
+        let alike = (0..).filter_map(|number: u32| {
+            let front = format!("{number}-");
+            let last = hash(&front) ^ wanted.wrapping_mul(INVERSE);
+            let last = char::from_u32(last).filter(|char| !char.is_control() && !"\"\\".contains(*char))?;
+            Some(format!("\"{front}{last}\":1"))
+        });
+        let alike: Vec<String> = alike.take(limits::JSON_CLASHES as usize).collect();
+        let object = |keys: &[String]| format!("{{\"{long}\":1,{}}}", keys.join(","));
+        let time = |text: &str| {
+            let begun = std::time::Instant::now();
+            assert!(parse(text.as_bytes(), 8).is_ok());
+            begun.elapsed()
+        };
+        let filling: Vec<String> = (0..limits::JSON_KEYS - 1).map(|number| format!("\"f{number}\":1")).collect();
+        let (plain, made) = (object(&filling), object(&[filling.as_slice(), alike.as_slice()].concat()));
+        let [plain, made] = [plain, made].map(|text| (0..5).map(|_| time(&text)).min().unwrap());
+        assert!(made < 3 * plain, "{made:?} for what takes {plain:?} without them");
+    }
+
+    /// The hash of the check, FNV-1a over the characters of a key.
+    fn hash(key: &str) -> u32 {
+        key.chars().fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
+    }
+
+    /// Of the prime by which a hash is multiplied.
+    const INVERSE: u32 = 0x359c_449b;
 }

@@ -5,8 +5,10 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use gatelet_json::escape;
+
 use super::json::{self, Value};
-use crate::gate::ids::{Role, Roles, DIGITS};
+use crate::gate::ids::{Role, Roles};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 
@@ -181,22 +183,15 @@ impl Writer<'_> {
     }
 
     fn key(&mut self, key: &str) {
-        self.comma();
-        self.quoted(key);
-        self.out.push(b':');
+        gatelet_json::write_key(self.out, key);
     }
 
-    /// No value ends in an opening bracket, so the byte before tells whether this is the first one.
     fn comma(&mut self) {
-        if !matches!(self.out.last(), None | Some(b'{' | b'[')) {
-            self.out.push(b',');
-        }
+        gatelet_json::write_comma(self.out);
     }
 
     fn quoted(&mut self, text: &str) {
-        self.out.push(b'"');
-        escape(self.out, text);
-        self.out.push(b'"');
+        gatelet_json::write_string(self.out, text);
     }
 
     fn number(&mut self, number: u64) {
@@ -224,29 +219,6 @@ impl fmt::Write for Escape<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         escape(self.0, text);
         Ok(())
-    }
-}
-
-fn escape(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    loop {
-        let (plain, odd) = rest.split_at(json::plain(rest));
-        out.extend_from_slice(plain);
-        let Some((byte, behind)) = odd.split_first() else { return };
-        rest = behind;
-        let short = match byte {
-            b'"' | b'\\' => *byte,
-            0x08 => b'b',
-            b'\t' => b't',
-            b'\n' => b'n',
-            0x0c => b'f',
-            b'\r' => b'r',
-            _ => b'u',
-        };
-        out.extend_from_slice(&[b'\\', short]);
-        if short == b'u' {
-            out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), DIGITS[usize::from(byte & 15)]]);
-        }
     }
 }
 

@@ -13,7 +13,6 @@ pub mod frames;
 pub mod hello;
 pub mod http;
 pub mod json;
-mod json_check;
 mod json_write;
 pub mod message;
 pub mod qr;

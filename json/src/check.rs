@@ -5,12 +5,20 @@
 
 use core::ops::Range;
 
-use super::json::{plain, Malformed, Unescaped};
-use crate::gate::limits;
+use crate::{plain, Malformed, Unescaped, CLASHES, DEPTH, KEYS, KEYS_OPEN};
 
-/// Where the value stands in `text`. `max_depth` is at most [`limits::JSON_DEPTH`].
+/// Where the value stands in `text`. `max_depth` is at most [`DEPTH`].
 pub fn check(text: &str, max_depth: usize) -> Result<Range<usize>, Malformed> {
-    Check::new(text, max_depth).run()
+    let mut check = Check {
+        text,
+        at: 0,
+        depth: 0,
+        max_depth,
+        levels: [ARRAY; DEPTH],
+        keys: heapless::Vec::new(),
+        clashes: 0,
+    };
+    check.run()
 }
 
 /// The first halves of surrogate pairs.
@@ -29,28 +37,15 @@ struct Check<'a> {
     at: usize,
     depth: usize,
     max_depth: usize,
-    levels: [u16; limits::JSON_DEPTH],
-    keys: [Key; limits::JSON_KEYS_OPEN],
-    keys_open: usize,
+    levels: [u16; DEPTH],
+    /// The keys of all objects that are open. It is not an array, which would have to be filled for each message.
+    keys: heapless::Vec<Key, KEYS_OPEN>,
     /// Keys that were not the same, although their hashes were.
     clashes: u32,
 }
 
-impl<'a> Check<'a> {
-    fn new(text: &'a str, max_depth: usize) -> Check<'a> {
-        Check {
-            text,
-            at: 0,
-            depth: 0,
-            max_depth,
-            levels: [ARRAY; limits::JSON_DEPTH],
-            keys: [(0, 0, 0); limits::JSON_KEYS_OPEN],
-            keys_open: 0,
-            clashes: 0,
-        }
-    }
-
-    fn run(mut self) -> Result<Range<usize>, Malformed> {
+impl Check<'_> {
+    fn run(&mut self) -> Result<Range<usize>, Malformed> {
         self.space();
         let start = self.at;
         loop {
@@ -107,7 +102,7 @@ impl<'a> Check<'a> {
         if self.depth == self.max_depth {
             return self.bad("nested too deep");
         }
-        self.levels[self.depth] = if bracket == b'{' { self.keys_open as u16 } else { ARRAY };
+        self.levels[self.depth] = if bracket == b'{' { self.keys.len() as u16 } else { ARRAY };
         self.depth += 1;
         self.at += 1;
         self.space();
@@ -122,7 +117,7 @@ impl<'a> Check<'a> {
         self.at += 1;
         self.depth -= 1;
         if self.levels[self.depth] != ARRAY {
-            self.keys_open = usize::from(self.levels[self.depth]);
+            self.keys.truncate(usize::from(self.levels[self.depth]));
         }
         true
     }
@@ -147,19 +142,19 @@ impl<'a> Check<'a> {
         let key = Unescaped(self.text[start + 1..self.at - 1].chars());
         let hash = hash(key.clone());
         let first = usize::from(self.levels[self.depth - 1]);
-        for alike in self.keys[first..self.keys_open].iter().filter(|one| one.0 == hash) {
+        for alike in self.keys[first..].iter().filter(|one| one.0 == hash) {
             if Unescaped(self.text[alike.1 as usize..alike.2 as usize].chars()).eq(key.clone()) {
                 return Err(Malformed { at: start, what: "a key given twice" });
             }
             self.clashes += 1;
         }
         // each costs a comparison, and by chance there is not one in many frames
-        if self.clashes > limits::JSON_CLASHES {
+        if self.clashes > CLASHES {
             return Err(Malformed { at: start, what: "keys that were made to look alike" });
         }
-        if self.keys_open < self.keys.len() && self.keys_open - first < limits::JSON_KEYS {
-            self.keys[self.keys_open] = (hash, start as u32 + 1, self.at as u32 - 1);
-            self.keys_open += 1;
+        if self.keys.len() - first < KEYS {
+            // A key that finds no room is not watched.
+            let _ = self.keys.push((hash, start as u32 + 1, self.at as u32 - 1));
         }
         Ok(())
     }
@@ -269,54 +264,4 @@ impl<'a> Check<'a> {
 /// FNV-1a over the characters a key stands for, however they are written.
 fn hash(key: Unescaped<'_>) -> u32 {
     key.fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashMap;
-
-    #[test]
-    fn keys_that_were_made_to_look_alike_do_not_cost_a_comparison_each() {
-        let mut seen = HashMap::new();
-        let hash_of = |key: &str| hash(Unescaped(key.chars()));
-        let pair = (0..).find_map(|number: u32| {
-            let key = number.to_string();
-            seen.insert(hash_of(&key), key.clone()).map(|other| (key, other))
-        });
-        let (one, two) = pair.unwrap();
-        assert!(one != two && hash_of(&one) == hash_of(&two));
-        let object = format!(r#"{{"{one}":1,"{two}":2}}"#);
-        let many = |count: u32| ["[", &vec![object.as_str(); count as usize].join(","), "]"].concat();
-        assert!(check(&many(limits::JSON_CLASHES), 8).is_ok(), "some may be chance");
-        let malformed = check(&many(limits::JSON_CLASHES + 1), 8).unwrap_err();
-        assert_eq!(malformed.what, "keys that were made to look alike");
-    }
-
-    #[test]
-    fn keys_that_look_like_a_long_one_do_not_cost_its_length_each() {
-        let long = "\\\\".repeat(2 * 1024 * 1024);
-        let wanted = hash(Unescaped(long.chars()));
-        // the last character can make up for all that is before it; of those that are none another beginning is tried
-        let alike = (0..).filter_map(|number: u32| {
-            let front = format!("{number}-");
-            let last = hash(Unescaped(front.chars())) ^ wanted.wrapping_mul(INVERSE);
-            let last = char::from_u32(last).filter(|char| !char.is_control() && !"\"\\".contains(*char))?;
-            Some(format!("\"{front}{last}\":1"))
-        });
-        let alike: Vec<String> = alike.take(limits::JSON_CLASHES as usize).collect();
-        let object = |keys: &[String]| format!("{{\"{long}\":1,{}}}", keys.join(","));
-        let time = |text: &str| {
-            let begun = std::time::Instant::now();
-            assert!(check(text, 8).is_ok());
-            begun.elapsed()
-        };
-        let filling: Vec<String> = (0..limits::JSON_KEYS - 1).map(|number| format!("\"f{number}\":1")).collect();
-        let (plain, made) = (object(&filling), object(&[filling.as_slice(), alike.as_slice()].concat()));
-        let [plain, made] = [plain, made].map(|text| (0..5).map(|_| time(&text)).min().unwrap());
-        assert!(made < 3 * plain, "{made:?} for what takes {plain:?} without them");
-    }
-
-    /// Of the prime by which a hash is multiplied.
-    const INVERSE: u32 = 0x359c_449b;
 }
