@@ -134,8 +134,9 @@ impl Setup {
 
     /// Is this the shared secret, or the command line's own?
     pub fn is_secret(&self, presented: &str) -> bool {
-        let shared = self.secret.as_ref().is_some_and(|secret| secret.matches(presented));
-        self.control.matches(presented) | shared
+        let presented = SecretDigest::of(presented);
+        let shared = self.secret.as_ref().is_some_and(|secret| secret.is(&presented));
+        self.control.is(&presented) | shared
     }
 
     /// What fills the hints of this gateway.

@@ -17,7 +17,11 @@ use crate::gate::limits;
 
 /// Key of one table. With it every device token can be derived.
 #[derive(Clone)]
-pub struct TableKey([u8; 32]);
+pub struct TableKey {
+    bytes: [u8; 32],
+    /// HMAC-SHA256 that has read the key and nothing else, so that a token does not cost reading the key again.
+    keyed: Hmac<Sha256>,
+}
 
 /// A device token: 43 characters of base64url. Secret.
 #[derive(Clone)]
@@ -25,23 +29,26 @@ pub struct Token([u8; TOKEN_LEN]);
 
 impl TableKey {
     /// Makes a key from its bytes.
-    pub const fn new(bytes: [u8; 32]) -> TableKey {
-        TableKey(bytes)
+    pub fn new(bytes: [u8; 32]) -> TableKey {
+        // HMAC pads a shorter key with zeros to the block size; padding here makes the call infallible.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&bytes);
+        TableKey { bytes, keyed: Hmac::new(&block.into()) }
     }
 
     /// Returns the contents of the key file: the key and its CRC32C, so that a zeroed or damaged
     /// file is not accepted as a key.
     pub(super) fn to_file(&self) -> [u8; FILE_LEN] {
         let mut bytes = [0; FILE_LEN];
-        bytes[..32].copy_from_slice(&self.0);
-        bytes[32..].copy_from_slice(&crc32c(&[&self.0]).to_le_bytes());
+        bytes[..32].copy_from_slice(&self.bytes);
+        bytes[32..].copy_from_slice(&crc32c(&[&self.bytes]).to_le_bytes());
         bytes
     }
 
     /// Reads the key from the contents of the key file. Returns `None` if they are damaged.
     pub(super) fn from_file(bytes: &[u8]) -> Option<TableKey> {
         let (key, sum) = bytes.split_first_chunk::<32>()?;
-        (crc32c(&[key]).to_le_bytes() == *sum).then_some(TableKey(*key))
+        (crc32c(&[key]).to_le_bytes() == *sum).then(|| TableKey::new(*key))
     }
 }
 
@@ -72,8 +79,12 @@ pub fn revision(key: &TableKey, text: &[u8]) -> Token {
 
 /// Returns the generation of the presented token if it is valid for this device and role.
 ///
-/// The time does not depend on where tokens differ or which generation matches.
+/// The time does not depend on where tokens differ or which generation matches. It depends on the length of the presented text,
+/// which its sender knows: nothing is derived for a text that is not as long as a token.
 pub fn check(key: &TableKey, device: &Device, role: Role, presented: &str) -> Option<u32> {
+    if presented.len() != TOKEN_LEN {
+        return None;
+    }
     let window = device.tokens[role as usize];
     let oldest = window.current.saturating_sub(limits::TOKEN_GENERATIONS - 1).max(window.floor);
     let mut found = 0;
@@ -99,10 +110,7 @@ fn derive(key: &TableKey, parts: &[&[u8]]) -> Token {
 }
 
 fn mac(key: &TableKey, parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC pads a shorter key with zeros to the block size; padding here makes the call infallible.
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(&key.0);
-    let mut mac = Hmac::<Sha256>::new(&block.into());
+    let mut mac = key.keyed.clone();
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
 }
@@ -133,7 +141,9 @@ mod tests {
     use crate::gate::device::{Provenance, TokenWindow};
     use crate::gate::ids::PublicKey;
 
-    const KEY: TableKey = TableKey([7; 32]);
+    fn key() -> TableKey {
+        TableKey::new([7; 32])
+    }
 
     fn device(floor: u32, current: u32) -> Device {
         let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
@@ -142,7 +152,7 @@ mod tests {
     }
 
     fn token(generation: u32) -> Token {
-        device_token(&KEY, &DeviceId([1; 32]), Role::Operator, generation)
+        device_token(&key(), &DeviceId([1; 32]), Role::Operator, generation)
     }
 
     #[test]
@@ -155,42 +165,42 @@ mod tests {
     #[test]
     fn token_window_decides_which_generations_are_valid() {
         let windowed = device(2, 4);
-        let found = |generation| check(&KEY, &windowed, Role::Operator, token(generation).as_str());
+        let found = |generation| check(&key(), &windowed, Role::Operator, token(generation).as_str());
         assert_eq!([1, 2, 3, 4, 5].map(found), [None, Some(2), Some(3), Some(4), None]);
     }
 
     #[test]
     fn role_without_a_token_accepts_not_even_generation_zero() {
-        assert_eq!(check(&KEY, &device(0, 0), Role::Operator, token(0).as_str()), None);
+        assert_eq!(check(&key(), &device(0, 0), Role::Operator, token(0).as_str()), None);
     }
 
     #[test]
     fn window_wider_than_the_limit_drops_the_oldest_generations() {
         let wide = device(1, 1_000_000_000);
-        assert_eq!(check(&KEY, &wide, Role::Operator, token(999_999_997).as_str()), Some(999_999_997));
-        assert_eq!(check(&KEY, &wide, Role::Operator, token(999_999_996).as_str()), None);
+        assert_eq!(check(&key(), &wide, Role::Operator, token(999_999_997).as_str()), Some(999_999_997));
+        assert_eq!(check(&key(), &wide, Role::Operator, token(999_999_996).as_str()), None);
     }
 
     #[test]
     fn token_is_valid_only_for_its_device_role_and_table() {
         let windowed = device(1, 1);
         let others = [
-            device_token(&KEY, &DeviceId([9; 32]), Role::Operator, 1),
-            device_token(&KEY, &DeviceId([1; 32]), Role::Node, 1),
-            device_token(&TableKey([8; 32]), &DeviceId([1; 32]), Role::Operator, 1),
+            device_token(&key(), &DeviceId([9; 32]), Role::Operator, 1),
+            device_token(&key(), &DeviceId([1; 32]), Role::Node, 1),
+            device_token(&TableKey::new([8; 32]), &DeviceId([1; 32]), Role::Operator, 1),
         ];
         for other in others {
-            assert_eq!(check(&KEY, &windowed, Role::Operator, other.as_str()), None);
+            assert_eq!(check(&key(), &windowed, Role::Operator, other.as_str()), None);
         }
         for text in ["", "x", &format!("{}=", token(1).as_str()), &token(1).as_str()[..42]] {
-            assert_eq!(check(&KEY, &windowed, Role::Operator, text), None);
+            assert_eq!(check(&key(), &windowed, Role::Operator, text), None);
         }
     }
 
     #[test]
     fn damaged_key_files_are_rejected() {
-        let good = KEY.to_file();
-        assert_eq!(TableKey::from_file(&good).map(|key| key.0), Some(KEY.0));
+        let good = key().to_file();
+        assert_eq!(TableKey::from_file(&good).map(|key| key.bytes), Some(key().bytes));
         for bit in 0..good.len() * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -202,7 +212,7 @@ mod tests {
 
     #[test]
     fn debug_output_contains_no_secret() {
-        let shown = format!("{KEY:?} {:?}", token(1));
+        let shown = format!("{:?} {:?}", key(), token(1));
         assert_eq!(shown, "TableKey(secret) Token(secret)");
     }
 }
