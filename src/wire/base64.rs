@@ -8,8 +8,9 @@ use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 
 /// A raw key or the text of a PEM block: 32 bytes of an Ed25519 public key.
 pub fn public_key(text: &str) -> Option<[u8; 32]> {
-    if !text.contains("BEGIN") {
-        return decode(text.trim());
+    let text = text.trim();
+    if text.len() <= RAW_KEY {
+        return decode(text);
     }
     let (_, inside) = text.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (inside, _) = inside.split_once("-----END PUBLIC KEY-----")?;
@@ -25,17 +26,22 @@ pub fn public_key(text: &str) -> Option<[u8; 32]> {
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.trim_end_matches('=');
     let padded = text.len() - digits.len();
-    let mixed = digits.contains(['+', '/']) && digits.contains(['-', '_']);
-    if mixed || digits.len() > LONGEST || (padded > 0 && (padded > 2 || !text.len().is_multiple_of(4))) {
+    if digits.len() > LONGEST || (padded > 0 && (padded > 2 || !text.len().is_multiple_of(4))) {
         return None;
     }
     let mut url = [0; LONGEST];
+    let (mut standard_seen, mut url_seen) = (false, false);
     for (to, from) in url.iter_mut().zip(digits.bytes()) {
         *to = match from {
             b'+' => b'-',
             b'/' => b'_',
             other => other,
         };
+        standard_seen |= *to != from;
+        url_seen |= matches!(from, b'-' | b'_');
+    }
+    if standard_seen && url_seen {
+        return None;
     }
     let mut bytes = [0; N];
     let decoded = Base64UrlUnpadded::decode(&url[..digits.len()], &mut bytes).ok()?;
@@ -63,6 +69,9 @@ fn encode_by<E: Encoding>(bytes: &[u8]) -> String {
 }
 
 const PIECE: usize = 48;
+
+/// Length of 32 bytes with padding: the longest text of a key that is not a PEM block.
+const RAW_KEY: usize = 44;
 
 /// 64 bytes with padding: the longest text that is decoded, a signature.
 const LONGEST: usize = 88;

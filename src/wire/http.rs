@@ -107,7 +107,8 @@ impl<'a> Head<'a> {
         let value = |line: &httparse::Header<'a>| core::str::from_utf8(line.value).unwrap_or("\u{fffd}");
         let lines = request.headers.iter().map(|line| (line.name, value(line).trim_ascii())).collect();
         let head = Head { len, method, path, query, minor_version, lines };
-        head.checked().map(Some)
+        head.check()?;
+        Ok(Some(head))
     }
 
     /// The value of that header, the first one should there be several lines.
@@ -207,7 +208,8 @@ impl<'a> Head<'a> {
         Ok(lines.concat().into_bytes())
     }
 
-    fn checked(self) -> Result<Head<'a>, Bad> {
+    /// Rejects what two readers could understand differently.
+    fn check(&self) -> Result<(), Bad> {
         if let Some(name) = SINGLE.iter().find(|name| self.is_twice(name)) {
             return Err(Bad::Twice(name));
         }
@@ -215,7 +217,7 @@ impl<'a> Head<'a> {
         if both || (self.is_read() && self.has_body()) {
             return Err(Bad::Body);
         }
-        Ok(self)
+        Ok(())
     }
 
     fn values<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
