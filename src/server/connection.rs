@@ -101,16 +101,17 @@ impl Here {
     /// Reads the request, and opens the WebSocket that it may ask for.
     async fn open<T: Transport>(&self, mut stream: T, peer: IpAddr, reached: Option<IpAddr>) -> Option<Opened<T>> {
         let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
-        let mut part = [0; limits::READ_BUFFER];
         let (accept, len, seen) = loop {
-            let count = stream.read(&mut part).await.ok().filter(|count| *count > 0)?;
-            bytes.extend_from_slice(&part[..count]);
+            let before = bytes.len();
+            bytes.extend_from_slice(&[0; limits::READ_BUFFER]);
+            let count = stream.read(&mut bytes[before..]).await.ok().filter(|count| *count > 0)?;
+            bytes.truncate(before + count);
             let head = match Head::parse(&bytes) {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
                 Err(bad) => {
                     log::debug!("conn={} peer={peer} sent a request that is refused: {bad}", self.conn);
-                    finish(&mut stream, &Answer::refusal(bad)).await;
+                    Box::pin(finish(&mut stream, &Answer::refusal(bad))).await;
                     return None;
                 }
             };
@@ -122,7 +123,7 @@ impl Here {
             match head.accept_websocket() {
                 Ok(accept) => break (accept, head.len, seen),
                 Err(bad) => {
-                    finish(&mut stream, &Answer::refusal(bad)).await;
+                    Box::pin(finish(&mut stream, &Answer::refusal(bad))).await;
                     return None;
                 }
             }
@@ -274,8 +275,8 @@ impl<T: Transport> Talk<T> {
         let Some((nonce, challenged)) = self.challenge.take() else { return };
         let now = shared.now();
         let challenge = (nonce, now.at.since(challenged));
-        let (mut attempt, check) =
-            evidence::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
+        let (attempt, check) = evidence::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
+        let mut attempt = Box::new(attempt);
         if let Some(check) = check {
             attempt.proof = shared.verify(check).await;
         }
@@ -285,7 +286,7 @@ impl<T: Transport> Talk<T> {
             shared.lobby.leave(self.here.conn);
             sleep(wait).await;
         }
-        shared.happen(Event::Connect { conn: self.here.conn, attempt: Box::new(attempt) });
+        shared.happen(Event::Connect { conn: self.here.conn, attempt });
     }
 
     /// Sends what is to be sent until something else happens.

@@ -172,7 +172,7 @@ impl<T: Transport> Socket<T> {
 /// system reset the connection, and what was said last would be lost with it.
 pub async fn drain(stream: &mut impl Transport) -> Option<()> {
     stream.close().await.ok()?;
-    let mut part = [0; limits::READ_BUFFER];
+    let mut part = vec![0; limits::READ_BUFFER];
     while stream.read(&mut part).await.ok()? > 0 {
         // a peer that sends without end keeps no other connection from its turn
         yield_now().await;
