@@ -34,7 +34,7 @@ const LONGER: [(&str, usize, &str); 2] = [
 ];
 
 /// Packages in Cargo.lock: adding one is a decision, recorded by changing this number.
-const PACKAGES: usize = 121;
+const PACKAGES: usize = 109;
 
 /// Files that may take time and randomness from the system: the ports, and code that runs outside
 /// of a gateway.

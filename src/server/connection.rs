@@ -235,7 +235,7 @@ impl<T: Transport> Talk<T> {
             match self.step().await {
                 Step::Message(frame) => self.connect(&frame).await,
                 Step::Admitted => return None,
-                Step::Shrink => {}
+                Step::Shrink => Box::pin(self.socket.shrink()).await,
                 end => return Some(end),
             }
         }

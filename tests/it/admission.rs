@@ -211,6 +211,19 @@ fn pieces(begin: &[u8], frames: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// A pairing waits for the disk. In that time the connection has read a message that is larger than
+/// the buffer it keeps, and must not hold up the event loop.
+#[test]
+fn large_connect_request_is_admitted_and_holds_up_no_other_client() {
+    let gateway = Gateway::new();
+    let mut admin = gateway.admin();
+    for quotes in [4 * KIB, 13 * KIB] {
+        let who = Who::v4().patch(json!({ "pathEnv": "\"".repeat(quotes) }));
+        drop(gateway.connect(&who.token(TOKEN).device(&Device::new())).unwrap());
+        admin.call("health", json!({})).unwrap();
+    }
+}
+
 #[test]
 fn a_frame_over_the_first_limit_is_taken_directly_behind_connect_and_not_before() {
     let gateway = Gateway::new();
