@@ -1,13 +1,13 @@
-//! The check that comes before everything else: is this text one JSON value, as RFC 8259 has it, and no key twice?
+//! The check of a whole text: one JSON value of RFC 8259, in which no object has a key twice.
 //!
-//! One pass, no recursion, no allocation: open arrays and objects and the keys of open objects stand in tables of fixed
-//! size. The state machine stops at the first byte that is wrong.
+//! It makes one pass and neither recurses nor allocates: open arrays and objects, and the keys of open objects, are in tables of
+//! fixed size. It stops at the first byte that is wrong.
 
 use core::ops::Range;
 
 use crate::{plain, Malformed, Unescaped, CLASHES, DEPTH, KEYS, KEYS_OPEN};
 
-/// Where the value stands in `text`. `max_depth` is at most [`DEPTH`].
+/// Returns the place of the value in `text`. `max_depth` is at most [`DEPTH`].
 pub fn check(text: &str, max_depth: usize) -> Result<Range<usize>, Malformed> {
     let mut check = Check {
         text,

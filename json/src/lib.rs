@@ -33,12 +33,12 @@ pub const KEYS_OPEN: usize = 8 * KEYS;
 /// Maximum number of pairs of different keys with equal hashes in one text.
 pub const CLASHES: u32 = 64;
 
-/// Why a text is not JSON that this gateway reads.
+/// The reason why a text is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed {
-    /// Offset in bytes of the first thing that is wrong.
+    /// Offset in bytes of the first error.
     pub at: usize,
-    /// What is wrong there.
+    /// Description of the error.
     pub what: &'static str,
 }
 
@@ -48,8 +48,9 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Checks all of `text` and gives its one value. Arrays and objects may nest `max_depth` deep, never deeper than
-/// [`DEPTH`].
+/// Checks all of `text` and returns its value. Arrays and objects may be nested `max_depth` deep, and never deeper than [`DEPTH`].
+///
+/// Fails if the text is longer than 4 GiB, is not UTF-8, or is not JSON as described [above](self).
 pub fn parse(text: &[u8], max_depth: usize) -> Result<Value<'_>, Malformed> {
     if text.len() > u32::MAX as usize {
         return Err(Malformed { at: u32::MAX as usize, what: "text too long" });
@@ -60,7 +61,7 @@ pub fn parse(text: &[u8], max_depth: usize) -> Result<Value<'_>, Malformed> {
     }
 }
 
-/// One checked JSON value inside the text it came from, without the space around it.
+/// A checked JSON value inside its text, without the space around it.
 #[derive(Clone, Copy)]
 pub struct Value<'a>(&'a str);
 
@@ -76,10 +77,10 @@ pub enum Kind {
 }
 
 impl<'a> Value<'a> {
-    /// The object without fields: in place of what is not there, it has no fields and no elements.
+    /// The object without members. It stands for a value that is absent.
     pub const EMPTY: Value<'static> = Value("{}");
 
-    /// What it is.
+    /// Returns the kind of the value.
     pub fn kind(&self) -> Kind {
         match self.0.as_bytes().first() {
             Some(b'{') => Kind::Object,
@@ -91,40 +92,40 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text as it came, to be relayed.
+    /// Returns the text of the value as it was received.
     pub fn raw(&self) -> &'a str {
         self.0
     }
 
-    /// The field of that name of an object, the first one should there be several; `None` from anything else.
+    /// Returns the value of the first member of an object that has this key. Returns `None` for a value of another kind.
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.members().find(|(name, _)| name.is_str(key)).map(|(_, value)| value)
     }
 
-    /// The same, or [`Value::EMPTY`].
+    /// Like [`Value::get`], but returns [`Value::EMPTY`] if there is no such member.
     pub fn at(&self, key: &str) -> Value<'a> {
         self.get(key).unwrap_or_default()
     }
 
-    /// The fields of an object in their order; none of anything else.
+    /// Returns the members of an object in their order, with their keys as text. A value of another kind has none.
     pub fn fields(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> {
         self.members().map(|(name, value)| (name.text(), value))
     }
 
-    /// The elements of an array in their order; none of anything else.
+    /// Returns the elements of an array in their order. A value of another kind has none.
     pub fn items(&self) -> Items<'a> {
         Items { rest: self.0.strip_prefix('[').unwrap_or("") }
     }
 
-    /// The text of a string; borrowed unless it holds an escape.
+    /// Returns the text of a string. It is borrowed unless the string has an escape.
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
         (self.kind() == Kind::String).then(|| self.text())
     }
 
-    /// Is it this string?
+    /// Returns whether the value is this string.
     pub fn is_str(&self, text: &str) -> bool {
         let raw = self.0.as_bytes();
-        // an escape is longer than what it stands for, at most six bytes for one
+        // An escape is longer than its character, and at most six bytes for one.
         if raw.len() < text.len() + 2 || raw.len() > 6 * text.len() + 2 || raw[0] != b'"' {
             return false;
         }
@@ -134,7 +135,7 @@ impl<'a> Value<'a> {
         self.inner().is_some_and(|inner| Unescaped(inner.chars()).eq(text.chars()))
     }
 
-    /// The length in bytes of the text of a string.
+    /// Returns the length in bytes of the text of a string.
     pub fn text_len(&self) -> Option<usize> {
         self.inner().map(|inner| match inner.contains('\\') {
             true => Unescaped(inner.chars()).map(char::len_utf8).sum(),
@@ -142,27 +143,27 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A whole number that fits, also when written with a fraction of zeros (`1.0`); never rounded, never wrapped.
+    /// Returns a whole number that fits, also if it has a fraction of zeros (`1.0`). It is never rounded and never wrapped.
     pub fn as_u64(&self) -> Option<u64> {
         self.whole()?.parse().ok()
     }
 
-    /// As [`Value::as_u64`], with a sign.
+    /// Like [`Value::as_u64`], for numbers with a sign.
     pub fn as_i64(&self) -> Option<i64> {
         self.whole()?.parse().ok()
     }
 
-    /// `true` or `false`.
+    /// Returns `true` or `false` if the value is one of them.
     pub fn as_bool(&self) -> Option<bool> {
         self.0.parse().ok()
     }
 
-    /// Is it `null`?
+    /// Returns whether the value is `null`.
     pub fn is_null(&self) -> bool {
         self.kind() == Kind::Null
     }
 
-    /// Keys and values of an object in their order, as they came; none of anything else.
+    /// Returns keys and values of an object in their order, as they were received. A value of another kind has none.
     pub fn members(&self) -> Members<'a> {
         Members { rest: self.0.strip_prefix('{').unwrap_or("") }
     }
@@ -193,7 +194,7 @@ impl Default for Value<'_> {
     }
 }
 
-/// Says the kind and the length only: values may hold secrets, and what can be printed ends up in a log.
+/// Prints the kind and the length only, because a value may be a secret and a log may print it.
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} of {} bytes", self.kind(), self.0.len())
@@ -232,7 +233,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// Skips what stands between values of text that is known to be sound.
+/// Skips space, commas and colons between the values of checked text.
 fn skip_between(rest: &mut &str) {
     let between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':');
     *rest = &rest[rest.as_bytes().iter().take_while(|byte| between(byte)).count()..];
@@ -244,7 +245,7 @@ fn take_value<'a>(rest: &mut &'a str) -> Option<Value<'a>> {
     (!value.is_empty()).then_some(Value(value))
 }
 
-/// The length of the value that checked text begins with; zero in front of a closing bracket or the end.
+/// Returns the length of the value at the start of checked text. Zero before a closing bracket and at the end.
 fn value_len(text: &[u8]) -> usize {
     let (mut at, mut depth) = (0, 0usize);
     while let Some(byte) = text.get(at) {
@@ -273,7 +274,7 @@ fn value_len(text: &[u8]) -> usize {
     at
 }
 
-/// The length of the string, quotes included, that checked text begins with.
+/// Returns the length in bytes of the string at the start of checked text, with its quotes.
 pub fn string_len(text: &[u8]) -> usize {
     let mut at = 1;
     loop {
@@ -286,7 +287,7 @@ pub fn string_len(text: &[u8]) -> usize {
     }
 }
 
-/// Number of bytes at the front that are neither a quote nor a backslash nor a control character. Looks at eight bytes at a time,
+/// Returns the number of bytes at the front that are neither a quote nor a backslash nor a control character. Looks at eight bytes at a time,
 /// because reading a large message is mostly this.
 pub fn plain(text: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -303,7 +304,7 @@ pub fn plain(text: &[u8]) -> usize {
     text.len() - rest.len() + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
 }
 
-/// The characters that the inside of a checked string stands for.
+/// The characters of a checked string, read from its text between the quotes.
 #[derive(Clone)]
 pub struct Unescaped<'a>(pub core::str::Chars<'a>);
 
