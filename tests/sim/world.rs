@@ -46,7 +46,11 @@ use crate::trace::{logged, Trace};
 pub const COMMANDS: [&str; 3] = ["robot.walk", "robot.wave", "robot.sing"];
 /// Bytes that a client's socket takes before its send queue fills.
 const WIRE: usize = 48 * 1024;
-const KEY: TableKey = TableKey::new([7; 32]);
+
+/// Returns the key of the table.
+fn table_key() -> TableKey {
+    TableKey::new([7; 32])
+}
 
 /// Key pair of a device.
 pub struct Key {
@@ -82,7 +86,7 @@ pub fn who_is(id: &str) -> Option<Who> {
 /// Returns the token of this generation.
 pub fn token_of(who: Who, role: usize, generation: u32) -> String {
     let id = DeviceId::parse(&keys()[who].id).unwrap();
-    device_token(&KEY, &id, Role::ALL[role], generation).as_str().to_string()
+    device_token(&table_key(), &id, Role::ALL[role], generation).as_str().to_string()
 }
 
 fn dev_of(device: &Device) -> Dev {
@@ -247,7 +251,7 @@ impl World {
         let capacity = [2, 4, 7, 12][random.below(4)];
         let texts = texts(&mut random, capacity);
         let at = [0, 1, 5000][random.below(3)];
-        let key = KEY;
+        let key = table_key();
         let path = dir.join("openclaw.json");
         let args = Overrides {
             config: Some(path.display().to_string()),
@@ -1116,7 +1120,7 @@ fn texts(random: &mut Random, capacity: usize) -> Vec<(String, Rules)> {
         auth,
         pairing: if random.once_in(2) { PairingMode::Token } else { PairingMode::Strict },
         secret: "correct-horse-battery-staple-1".into(),
-        control: control_token(&KEY).as_str().to_string(),
+        control: control_token(&table_key()).as_str().to_string(),
         authorized: if random.once_in(3) { BTreeSet::from([8]) } else { BTreeSet::new() },
         strict_clock: random.once_in(6),
         auto_local: random.once_in(5),
