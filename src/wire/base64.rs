@@ -132,6 +132,8 @@ mod tests {
         assert_eq!(public_key(&pem("PUBLIC KEY", &der)), None, "another algorithm");
         assert_eq!(public_key("-----BEGIN PUBLIC KEY-----"), None);
         assert_eq!(public_key(&"BEGIN".repeat(900)), None);
+        let raw = format!("BEGIN{}", "A".repeat(38));
+        assert!(public_key(&raw).is_some_and(|key| encode_url(&key) == raw), "a raw key, whatever it spells");
     }
 
     #[test]
