@@ -110,13 +110,11 @@ compile() {
   for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do flags+=("--remap-path-prefix=$registry=crates"); done
   if [ "$std" = debian ]; then
     cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+    # zig brings crt1.o; a std that is built from source has none
+    case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no) ;; esac
     case $triple in
-      # zig brings crt1.o; a std that is built from source has none
-      *-linux-musl*) flags+=(-Clink-self-contained=no) ;;
-    esac
-    case $triple in
-      # 32-bit ARM keeps these parts of its libraries: more names lead into them
-      *64-*-linux-musl)
+      # Only here, because only here is the size limited
+      aarch64-*-linux-musl)
         python3 -m ziglang cc -target "${triple/unknown-/}" -Os -fno-unwind-tables -fno-asynchronous-unwind-tables \
           -c targets/instead.c -o "$work/instead-$triple.o"
         flags+=("-Clink-arg=$work/instead-$triple.o")
