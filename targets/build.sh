@@ -100,18 +100,43 @@ install_debian_rustc() {
 
 # compile TRIPLE TARGET_DIR: the paths of this machine are not in the result
 compile() {
-  local triple=$1 target_dir=$2 strip=none flags cargo_flags=() sysroot compiler=${RUSTC:-rustc}
+  local triple=$1 target_dir=$2 strip=none flags cargo_flags=() sysroot library compiler=${RUSTC:-rustc}
   sysroot=$("$compiler" --print sysroot)
-  flags=("--remap-path-prefix=$root=/gatelet" "--remap-path-prefix=$target_dir=/target"
-    "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust")
+  # The last prefix that fits counts. cargo names what is below $root by its relative path. The places in panic messages become short
+  library=$sysroot/lib/rustlib/src/rust/library
+  flags=("--remap-path-prefix=$root=" "--remap-path-prefix=$target_dir=target"
+    "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" "--remap-path-prefix=$library=std"
+    "--remap-path-prefix=${library#"$root"/}=std")
+  for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do flags+=("--remap-path-prefix=$registry=crates"); done
   if [ "$std" = debian ]; then
     cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
     # zig brings crt1.o; a std that is built from source has none
     case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no) ;; esac
+    case $triple in
+      # Only here, because only here is the size limited
+      aarch64-*-linux-musl)
+        python3 -m ziglang cc -target "${triple/unknown-/}" -Os -fno-unwind-tables -fno-asynchronous-unwind-tables \
+          -c targets/instead.c -o "$work/instead-$triple.o"
+        flags+=("-Clink-arg=$work/instead-$triple.o")
+        ;;
+    esac
+    # An address is one instruction instead of two; the linker fails when the file outgrows a megabyte
+    case $triple in aarch64-*-linux-*) flags+=(-Ccode-model=tiny) ;; esac
   fi
   case $triple in
+    aarch64-*)
+      # The code for in-order cores is also the smallest. Only the base instruction set of ARMv8 is used
+      flags+=(-Ctarget-cpu=cortex-a35 -Ctarget-feature=-aes,-sha2,-crc)
+      # The short forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its signature
+      flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
+      # Without vector instructions, "s" costs less than one in a hundred instructions of a verification
+      cargo_flags+=(--config 'profile.release.package.curve25519-dalek.opt-level="s"')
+      cargo_flags+=(--config 'profile.release.package.nanoserde.opt-level="s"')
+      ;;
+  esac
+  case $triple in
     # A panic ends the process, and std has no backtrace: nothing at run time reads unwind tables. gatelet.debug has them
-    *-linux-*) flags+=(-Cforce-unwind-tables=no) ;;
+    *-linux-*) flags+=(-Cforce-unwind-tables=no -Clink-arg=-fno-unwind-tables -Clink-arg=-fno-asynchronous-unwind-tables) ;;
     *-windows-*)
       # zig drops unused functions of its own C runtime only from a Windows file that is stripped when linked
       strip=symbols

@@ -56,6 +56,8 @@ pub fn within<T>(ms: u64, work: impl Future<Output = T>) -> impl Future<Output =
 
 /// Does `work` on a new thread of that name. Fails if the system has no thread left.
 pub fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // boxed, so that the program holds the start of a thread once and not once for each kind of work
+    let work: Box<dyn FnOnce() + Send> = Box::new(work);
     thread::Builder::new().name(name.to_string()).spawn(work).map(|_| ())
 }
 

@@ -18,8 +18,9 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::str::Chars;
 
-use nanoserde::DeJson;
+use nanoserde::{DeJson, DeJsonErr, DeJsonState};
 
 use super::json::Value;
 use super::schema::{self, Kind, Members, Problems, Shape};
@@ -48,21 +49,52 @@ pub trait Message<'a>: DeJson + Default {
     fn keep(&mut self, members: &Members<'a>);
 }
 
+/// A message of a type that is not known here, so that the steps of [`read`] exist once in the program and not once for each message.
+trait Target<'a> {
+    fn shape(&self) -> &'static Shape;
+    /// Reads the object at which the typed reader stands. After an error it is as before.
+    fn take(&mut self, state: &mut DeJsonState, text: &mut Chars<'_>) -> Result<(), DeJsonErr>;
+    fn keep(&mut self, members: &Members<'a>);
+}
+
+impl<'a, T: Message<'a>> Target<'a> for T {
+    fn shape(&self) -> &'static Shape {
+        &T::SHAPE
+    }
+
+    fn take(&mut self, state: &mut DeJsonState, text: &mut Chars<'_>) -> Result<(), DeJsonErr> {
+        *self = T::de_json(state, text)?;
+        Ok(())
+    }
+
+    fn keep(&mut self, members: &Members<'a>) {
+        Message::keep(self, members);
+    }
+}
+
 /// Reads an object with its problems. A member that is not sound counts as absent, and as empty where it is required. With
 /// `more`, the names of further members, all others are problems; without, they are passed over.
 pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, Problems) {
-    let (mut members, mut problems) = (Members::new(), Problems::default());
-    let text = project(&T::SHAPE, value, more, &mut members, &mut problems);
-    let mut message = T::deserialize_json(&text).unwrap_or_else(|_| {
-        // What passes the check is read: each message has a test of that.
-        problems.add(&[], "cannot be read");
-        T::default()
-    });
-    message.keep(&members);
+    let mut message = T::default();
+    let problems = fill(&mut message, value, more);
     (message, problems)
 }
 
-/// The part of [`read`] that is the same for all messages: the members of the object, and what the typed reader is given of it.
+/// The part of [`read`] that is the same for all messages.
+fn fill<'a>(message: &mut dyn Target<'a>, value: Value<'a>, more: Option<&[&str]>) -> Problems {
+    let (mut members, mut problems) = (Members::new(), Problems::default());
+    let text = project(message.shape(), value, more, &mut members, &mut problems);
+    let (mut state, mut chars) = (DeJsonState::default(), text.chars());
+    state.next(&mut chars);
+    if state.next_tok(&mut chars).and_then(|()| message.take(&mut state, &mut chars)).is_err() {
+        // What passes the check is read: each message has a test of that.
+        problems.add(&[], "cannot be read");
+    }
+    message.keep(&members);
+    problems
+}
+
+/// The text that the typed reader is given: the members of the object that are declared and sound.
 fn project<'a>(
     shape: &Shape,
     value: Value<'a>,
@@ -107,8 +139,15 @@ impl<'a> Params<'a> {
 
     /// The same for an object that may have these other members too.
     pub fn read_with<T: Message<'a>>(&self, more: &[&str]) -> Result<T, String> {
-        let (message, problems) = read(self.value(), Some(more));
-        problems.text().map_or(Ok(message), |text| Err(["invalid ", self.method, " params: ", text].concat()))
+        let mut message = T::default();
+        self.fill(&mut message, more)?;
+        Ok(message)
+    }
+
+    /// The part of [`Params::read_with`] that is the same for all messages.
+    fn fill(&self, message: &mut dyn Target<'a>, more: &[&str]) -> Result<(), String> {
+        let problems = fill(message, self.value(), Some(more));
+        problems.text().map_or(Ok(()), |text| Err(["invalid ", self.method, " params: ", text].concat()))
     }
 
     /// The same for an object of which everything else is passed over, and what is not sound with it.

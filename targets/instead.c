@@ -1,0 +1,37 @@
+/* Stands in for parts of musl and libunwind on ARM64 Linux where std is built without backtraces. CROSS_STD=debian only.
+   Without it the file is 25 kB larger and does the same. */
+
+/* musl names a thread by writing to /proc with printf, which brings all of printf and its 128-bit floating point. std and
+   the packages name only the calling thread, with at most 15 bytes. */
+int prctl(int option, ...);
+
+int pthread_setname_np(void *thread, const char *name)
+{
+	(void)thread;
+	return prctl(15 /* PR_SET_NAME */, name, 0L, 0L, 0L);
+}
+
+/* std's panic handler asks for a backtrace when a panic happens during a panic. There are no unwind tables to walk, so
+   libunwind would find nothing either. 5 is _URC_END_OF_STACK. */
+int _Unwind_Backtrace(void *callback, void *argument)
+{
+	(void)callback, (void)argument;
+	return 5;
+}
+
+unsigned long _Unwind_GetIP(void *context)
+{
+	(void)context;
+	return 0;
+}
+
+/* std's personality function names these. With panic = "abort" no code calls it. */
+#define NEVER_CALLED(name) void name(void) { __builtin_trap(); }
+NEVER_CALLED(_Unwind_GetIPInfo)
+NEVER_CALLED(_Unwind_GetLanguageSpecificData)
+NEVER_CALLED(_Unwind_GetRegionStart)
+NEVER_CALLED(_Unwind_GetDataRelBase)
+NEVER_CALLED(_Unwind_GetTextRelBase)
+NEVER_CALLED(_Unwind_SetGR)
+NEVER_CALLED(_Unwind_SetIP)
+NEVER_CALLED(_Unwind_Resume)
