@@ -137,9 +137,9 @@ mod tests {
                 yield_now().await;
             }
         });
-        run(zip(zip(after(30), after(10)), after(60_000).or(after(20))));
+        run(zip(zip(after(600), after(50)), after(60_000).or(after(300))));
         drop(busy);
-        assert_eq!(*order.borrow(), [10, 20, 30]);
+        assert_eq!(*order.borrow(), [50, 300, 600]);
         assert_eq!(run(within(60_000, async { 1 })), Some(1));
         assert_eq!(run(within(1, std::future::pending::<()>())), None);
     }

@@ -201,8 +201,11 @@ function helpers(page, { faults, notes }) {
     misses: (text, within = page.locator('body')) =>
       within.getByText(text).filter({ visible: true }).first().waitFor({ state: 'hidden' }).catch(explain(`"${text}" is still to be seen`)),
     click: (name, within = page) => within.getByRole('button', { name, exact: true }).click().catch(explain(`no button "${name}" to click`)),
-    /** The state in words, and what is said of it. */
-    words: () => page.evaluate(() => ['state', 'words'].map((id) => document.getElementById(id).innerText)),
+    /** The state in words, and its explanation, as soon as they are visible: a busy browser draws them later than it sets the state. */
+    async words() {
+      await page.waitForFunction(() => document.getElementById('state').innerText !== '').catch(explain('the page never says its state'));
+      return page.evaluate(() => ['state', 'words'].map((id) => document.getElementById(id).innerText));
+    },
     /** Chooses a view, and gives its section. */
     async go(name) {
       const link = page.getByRole('navigation', { name: 'Views' }).getByRole('link', { name, exact: true });
