@@ -1,6 +1,7 @@
-//! From an attempt to a verdict, and for those who are let in to hello. [`super::refuse`] is for the others.
+//! Evaluates connection attempts and admits clients. Rejection is in [`super::refuse`].
 //!
-//! Nothing in here decides: it compares what was presented, asks `gate::policy`, and does what follows.
+//! This module decides nothing: it compares the presented credentials, asks `gate::policy` and
+//! carries out the verdict.
 
 use super::attempt::Attempt;
 use super::gateway::{Gateway, Then};
@@ -20,21 +21,23 @@ use crate::store::tokens;
 use crate::wire::frames;
 use crate::wire::hello::{Hello, IssuedToken, Paths};
 
-/// An admission on its way to the client.
+/// An admission whose hello response is not sent yet.
 pub(super) struct Welcome {
     conn: ConnId,
     rule: Rule,
     admission: Admission,
     device: Option<(DeviceId, PublicKey)>,
     attempt: Attempt,
-    /// The setup code that it used up, to be given back if the pairing cannot be kept.
+    /// Setup code that the admission used up. It is given back if the pairing cannot be stored.
     code: Option<Taken>,
-    /// The client holds the shared secret, and is let in even if the pairing cannot be kept.
+    /// Whether the client presented the shared secret. It is then admitted even if the pairing
+    /// cannot be stored.
     secret_held: bool,
 }
 
 impl Gateway {
-    /// Decides about an attempt, once it is certain where its device stands.
+    /// Decides on an attempt, after a conflicting write of its device if there is one. If too many
+    /// actions wait for the disk, decides at once without writing.
     pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
         let room = !self.commits.is_full();
         let wait = match attempt.proof {
@@ -47,7 +50,8 @@ impl Gateway {
         }
     }
 
-    /// Decides and does what follows. Without `writable` nothing is to be written now, or waited for.
+    /// Decides on an attempt and carries out the verdict. If `writable` is false, no pairing is
+    /// written and the attempt does not wait for a write.
     pub(super) fn decide(&mut self, conn: ConnId, attempt: Attempt, writable: bool, now: Now) {
         let (facts, generation) = self.facts(&attempt, now);
         self.count_guess(&attempt, &facts, now);
@@ -75,7 +79,8 @@ impl Gateway {
         }
     }
 
-    /// Compares what was presented; the generation is that of a right device token.
+    /// Compares the presented credentials. The second value is the generation of a valid device
+    /// token.
     fn facts(&mut self, attempt: &Attempt, now: Now) -> (Facts, Option<u32>) {
         let presented = &attempt.presented;
         let known = match attempt.proof {
@@ -97,7 +102,7 @@ impl Gateway {
             code = self.codes.check(typed, now.at);
         }
         let explained = match self.setup.policy.auth {
-            // a word beside what is right is a guess all the same
+            // a wrong password next to a valid credential still counts as a failed attempt
             AuthMode::Password => presented.password.is_none() && presented.token.as_ref().and_then(check).is_some(),
             _ => matches!(code, Code::Right(_)) || generation.is_some() && presented.password.is_none(),
         };
@@ -136,7 +141,7 @@ impl Gateway {
         self.codes.take(typed, now.at)
     }
 
-    // --- letting in -------------------------------------------------------------------------------------------------
+    // --- admission ---------------------------------------------------------------------------
 
     fn admit(&mut self, welcome: Welcome, generation: Option<u32>, writable: bool, now: Now) {
         let wait = match welcome.admission.place {
@@ -169,8 +174,8 @@ impl Gateway {
         }
     }
 
-    /// A code for a node and a key in the configuration are the owner's word, so what such a node offers at its first pairing is
-    /// approved with it.
+    /// Approves what a node declares if it pairs by a setup code or an authorized key. Both are
+    /// explicit approvals by the owner.
     fn approve_by_owners_hand(&self, device: &mut Device, welcome: &Welcome, now: Now) {
         if matches!(welcome.rule, Rule::SetupCode | Rule::AuthorizedKey) && welcome.admission.role == Role::Node {
             let offered = self.offered(&welcome.attempt);
@@ -180,7 +185,8 @@ impl Gateway {
         }
     }
 
-    /// The newest token was used, so the older ones end. That is worth a write; nobody waits for it.
+    /// Invalidates older device tokens after the newest one was used. This starts a write, but the
+    /// client does not wait for it.
     fn token_used(&mut self, slot: Slot, role: Role, generation: Option<u32>) {
         let (Some(generation), Some(device)) = (generation, self.devices.get(slot)) else { return };
         let mut device = device.clone();
@@ -189,9 +195,10 @@ impl Gateway {
         }
     }
 
-    /// The last step: the pairing is durable, or none was needed, or (`well` is false) it could not be kept.
+    /// Completes an admission: the pairing is durable, or none was needed. If `well` is false, the
+    /// pairing could not be stored.
     pub(super) fn welcome(&mut self, mut welcome: Welcome, well: bool, now: Now) {
-        // who was known before stays known, whatever became of the change that it waited for
+        // a known device stays known, even if the write that it waited for failed
         let lost = !well && !matches!(welcome.admission.place, Place::Known(_));
         if lost {
             welcome.code.take().into_iter().for_each(|code| self.codes.give_back(code));
@@ -231,7 +238,7 @@ impl Gateway {
         if matches!(welcome.admission.place, Place::New { .. } | Place::Grows { .. }) {
             self.happen(vec![rpc::devices_changed()], now);
         }
-        // what the code does not give, the owner left out
+        // scopes missing from a setup code were left out by the owner on purpose
         if !welcome.admission.ask.is_empty() && welcome.rule != Rule::SetupCode {
             self.ask(&welcome.attempt, welcome.admission.ask, now);
         }
@@ -244,7 +251,8 @@ impl Gateway {
         self.refuse(conn, attempt, Rule::Capacity, Refusal::TableUnavailable, None, now);
     }
 
-    /// The owner may have removed or revoked the device while its pairing was on the way to the disk.
+    /// Returns the refusal if the device was removed or revoked while its pairing was being
+    /// written.
     fn changed_meanwhile(&self, client: &Admitted) -> Option<Refusal> {
         client.slot()?;
         match self.slot_of(client).and_then(|slot| self.devices.get(slot)) {
@@ -254,7 +262,8 @@ impl Gateway {
         }
     }
 
-    /// Keeps up with what a known device says of itself; written down with "last seen".
+    /// Updates the description of a known device in memory, except its address. It is written
+    /// together with the last-seen time.
     fn freshen(&mut self, slot: Slot, attempt: &Attempt) {
         self.devices.edit(slot, |device| {
             let remote = device.remote;
@@ -321,7 +330,7 @@ impl Gateway {
     }
 }
 
-/// The device that an admission is for; none if the policy ignores it.
+/// Returns the device of an admission; `None` if it has none or the policy ignores it.
 fn device_of(
     facts: &Facts,
     admission: &Admission,
@@ -335,7 +344,8 @@ fn device_of(
     }
 }
 
-/// Takes over what the client says of itself. Where a command line shares the key of a node, the node is what people look for.
+/// Copies the client's description of itself to the device. If a node and a command line share one
+/// key, only the description of the node is used.
 fn describe(device: &mut Device, attempt: &Attempt) {
     if attempt.role == Some(Role::Node) || !device.roles.contains(Role::Node) {
         device.describe(&attempt.about);

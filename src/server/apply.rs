@@ -1,5 +1,7 @@
-//! A changed configuration comes into force: what the gateway goes by is replaced at once, and nobody loses his connection but who
-//! came in by a secret that is the gateway's no longer.
+//! Applies a changed configuration to the running gateway.
+//!
+//! The setup is replaced at once. If the authentication mode or the shared secret changed, clients
+//! that were admitted without a device are closed; other connections stay open.
 
 use std::rc::Rc;
 
@@ -16,7 +18,7 @@ use crate::rpc::{Audience, Effect, Reply, Status};
 use crate::wire::json;
 
 impl Gateway {
-    /// A call about the configuration file is done.
+    /// Completes a call about the configuration file: applies the new configuration and answers.
     pub(super) fn file_done(&mut self, conn: ConnId, id: &str, work: FileWork, now: Now) {
         let Done { seen, new } = match work.done {
             Some(Ok(done)) => done,
@@ -52,7 +54,8 @@ impl Gateway {
         }
     }
 
-    /// Goes by that from now on. Says whether the shared secret is another.
+    /// Replaces setup and status. Returns whether the authentication mode or the shared secret
+    /// changed.
     fn apply(&mut self, (setup, status): (Setup, Status)) -> bool {
         let old = self.setup.clone();
         self.restart = old.fixed.differs(&setup.fixed);
@@ -78,7 +81,8 @@ impl Gateway {
         }
     }
 
-    /// Devices have their own proof and stay.
+    /// Closes clients that were admitted without a device. Devices have their own credentials and
+    /// stay connected.
     fn close_secret_holders(&self) {
         let (code, reason) = Close::AuthChanged.words();
         for conn in self.conns.iter() {

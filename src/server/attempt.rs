@@ -1,4 +1,5 @@
-//! A client's attempt to come in: what it sent and what was seen of it, read, bounded and owned.
+//! A client's connection attempt: the data that it sent and the observed facts, parsed, bounded in
+//! size and owned.
 
 use std::net::IpAddr;
 
@@ -12,49 +13,52 @@ use crate::gate::text::Text;
 use crate::gate::throttle::Guess;
 use crate::rpc::Declared;
 
-/// Where a connection comes from, for the decision and for the log.
+/// Network addresses and request headers of a connection, for the decision and for the log.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The socket's other end, folded.
+    /// Address of the socket's peer. IPv4-mapped IPv6 is converted to IPv4.
     pub peer: IpAddr,
-    /// The client behind it, if a trusted proxy says so, else the peer.
+    /// Client address reported by a trusted proxy; without one, the peer.
     pub client: IpAddr,
     pub via: Via,
-    /// The peer is loopback and no proxy header is present.
+    /// Whether the peer is a loopback address and no proxy header is present.
     pub local: bool,
-    /// The Host header as it came, cut short.
+    /// Host header, shortened and limited to the characters of names and addresses.
     pub host_text: String,
-    /// The Origin header as it came, cut short.
+    /// Origin header, shortened and limited to the characters of names and addresses.
     pub origin_text: String,
     pub host: Host,
     pub origin: Origin,
     pub identity: Identity,
-    /// The client's address stands in `autoApproveCidrs`.
+    /// Whether `autoApproveCidrs` contains the client address. False behind an untrusted proxy.
     pub cidr: bool,
 }
 
-/// The secrets that were sent, and what makes them less than proof. Has no `Debug`: nothing may print them.
+/// Credentials that the client sent, and facts that limit what they prove. Has no `Debug`, so that
+/// secrets are never printed.
 #[derive(Default)]
 pub struct Presented {
     pub token: Option<String>,
     pub password: Option<String>,
     pub device_token: Option<String>,
     pub bootstrap_token: Option<String>,
-    /// When the signature was made by the device's clock, if it is not over our nonce.
+    /// Time of the signature by the device's clock, in milliseconds since 1970, if the signature
+    /// does not cover the gateway's nonce.
     pub signed_alone: Option<u64>,
-    /// What they may be guesses at.
+    /// Kind of the credential that is subject to the rate limiter, if any.
     pub guess: Option<Guess>,
-    /// There was no turn for that guess.
+    /// Whether the rate limiter rejected the attempt. The shared secret and setup code are then not
+    /// checked.
     pub unread: bool,
 }
 
-/// Everything about one attempt that the owner needs to decide.
+/// Data of one attempt that the gateway state needs for its decision.
 pub struct Attempt {
-    /// The id of the connect request, to be echoed.
+    /// Id of the connect request, repeated in the response.
     pub request: String,
     pub min_protocol: u32,
     pub max_protocol: u32,
-    /// `None`: no role of the protocol.
+    /// Requested role; `None` if the protocol has no such role.
     pub role: Option<Role>,
     pub control_ui: bool,
     pub requested: Scopes,
@@ -64,9 +68,10 @@ pub struct Attempt {
     pub version: Text<{ limits::PLATFORM_LEN }>,
     pub model: Text<{ limits::PLATFORM_LEN }>,
     pub instance: Text<{ limits::NAME_LEN }>,
-    /// What it offers, if it comes as a node.
+    /// Declared capabilities and commands, if the role is `node`.
     pub node: Option<Box<Declared>>,
     pub seen: Seen,
-    /// The device's clock less ours, in milliseconds, if it is off by more than the protocol's window.
+    /// Device time minus gateway time in milliseconds, if they differ by more than
+    /// [`limits::CLOCK_SKEW_MS`].
     pub clock_off: Option<i64>,
 }

@@ -1,4 +1,5 @@
-//! Who asks over plain HTTP, by `Authorization: Bearer`, which carries a token, a password or a device token.
+//! Authenticates plain HTTP requests by `Authorization: Bearer`, which carries a token, a password
+//! or a device token.
 
 use super::attempt::Seen;
 use super::gateway::Gateway;
@@ -7,12 +8,17 @@ use crate::gate::ids::{DeviceId, Now, Role};
 use crate::gate::throttle::{Guess, Pair};
 use crate::store::tokens;
 
-/// Guesses over HTTP are counted apart from those of WebSockets, so that no page locks out a person who types.
+/// Device part of the rate-limit key of HTTP requests. Failed HTTP attempts are counted apart from
+/// those of WebSockets, so that a page cannot lock out a person who types a password.
 const HTTP: DeviceId = DeviceId([0xff; 32]);
 
 impl Gateway {
-    /// May the bearer read what is for those who are let in? A device token is good for as long as its device is connected, so
-    /// a stranger's guess costs only what is compared for those who are here.
+    /// Returns whether the request may read data for authenticated clients. True for a bearer with
+    /// the shared secret or a device token, for a user asserted by a trusted proxy and, in mode
+    /// `none`, for a local request to a loopback name.
+    ///
+    /// A device token is valid only while its device is connected as an operator, so an attempt
+    /// costs one comparison for each connected operator at most.
     pub(super) fn may_read(&mut self, bearer: Option<&str>, seen: &Seen, now: Now) -> bool {
         let auth = self.setup.policy.auth;
         if seen.identity == Identity::Right || auth == AuthMode::None && seen.local && seen.host == Host::Loopback {

@@ -1,6 +1,6 @@
-//! Who has a TCP port, where the operating system tells (Linux: `/proc`).
+//! Finds the process that uses a TCP port. Implemented for Linux, with `/proc`.
 
-/// `name (pid 123)` of the process that listens on the port, if it can be found out.
+/// Returns `name (pid 123)` of the process that listens on the port, if it can be determined.
 #[cfg(target_os = "linux")]
 pub fn holder(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
@@ -18,7 +18,7 @@ pub fn holder(port: u16) -> Option<String> {
         })
 }
 
-/// The inode of the socket in that line, if it listens on the port.
+/// Returns the socket of a line of `/proc/net/tcp` as `socket:[INODE]`, if it listens on the port.
 #[cfg(target_os = "linux")]
 fn listening(line: &str, port: u16) -> Option<String> {
     let mut fields = line.split_whitespace();
@@ -37,7 +37,7 @@ fn has_socket(pid: u32, inodes: &[String]) -> bool {
     })
 }
 
-/// Not known here.
+/// Returns `None`: not implemented on this system.
 #[cfg(not(target_os = "linux"))]
 pub fn holder(_port: u16) -> Option<String> {
     None
@@ -46,7 +46,7 @@ pub fn holder(_port: u16) -> Option<String> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #[test]
-    fn names_the_process_that_listens_on_a_port_and_nobody_else() {
+    fn finds_the_process_that_listens_on_a_port() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let who = super::holder(port).unwrap();

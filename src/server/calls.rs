@@ -1,4 +1,4 @@
-//! What an admitted client asks: from its frame to the answer.
+//! Handles requests of admitted clients, from the received frame to the response.
 
 use super::config_file::FileWork;
 use super::gateway::{Gateway, Then};
@@ -12,7 +12,8 @@ use crate::rpc::{self, Call, Change, Failure, Log, Refused, Reply};
 use crate::wire::frames::{self, BadFrame, ErrorShape, Request};
 
 impl Gateway {
-    /// A message of an admitted client. What cannot be read is answered or ignored as the protocol does; it stays open.
+    /// Handles a message of an admitted client. A message that is not JSON is ignored, and an
+    /// invalid request gets an error response. The connection stays open in both cases.
     pub(super) fn frame(&mut self, conn: ConnId, message: &[u8], now: Now) {
         match Request::parse(message) {
             Ok(request) => self.call(conn, &request, now),
@@ -78,7 +79,7 @@ impl Gateway {
         }
     }
 
-    /// Would the file have a device in two slots for a moment?
+    /// Returns whether the file could have the device of the change in two slots for a moment.
     fn is_placed_twice(&mut self, change: Option<&Change>) -> bool {
         let device = change.and_then(|change| change.device.as_ref());
         device.is_some_and(|device| self.commits.before(&mut self.devices, &device.id).is_some())
@@ -91,7 +92,7 @@ impl Gateway {
         self.happen(reply.effects, now);
     }
 
-    /// The commit of a call is done.
+    /// Answers a call after its commit succeeded (`well`) or failed.
     pub(super) fn answer_committed(&mut self, conn: ConnId, id: &str, reply: Reply, well: bool, now: Now) {
         if well {
             self.answered(conn, id, reply, now);

@@ -1,7 +1,8 @@
-//! What waits for the disk: changes on their way to the table file, and everything that may happen only once they are there.
+//! In-flight writes to the table file, and the actions that wait for them.
 //!
-//! The table in memory changes at once, so that decisions are made on what will be; nobody is told before the file has it. If
-//! the file refuses, memory goes back to what the file last had. One ticket a change, done in order.
+//! The table in memory changes at once, so that decisions are based on the new state. Clients are
+//! answered only after the change is durable. If a write fails, memory returns to the last durable
+//! content. Each change has its own ticket, and changes are written in order.
 
 use std::collections::VecDeque;
 
@@ -11,32 +12,33 @@ use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;
 use crate::rpc::Devices;
 
-/// A change on its way, counted from 1.
+/// Number of a change, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(u64);
 
-/// What the disk is asked to do.
+/// Unit of work for the disk thread.
 #[derive(Debug)]
 pub struct Job {
     pub ticket: Ticket,
     pub changes: Vec<(Slot, Option<Device>)>,
     pub age: Option<TableAge>,
-    /// Something to be done with the configuration file.
+    /// Operation on the configuration file.
     pub file: Option<Box<FileWork>>,
 }
 
 struct InFlight {
     slot: Slot,
-    /// Changes of this slot that are under way.
+    /// Number of in-flight changes of this slot.
     count: u32,
     last: Ticket,
-    /// What the file has for certain.
+    /// Content of the slot that is known to be durable.
     durable: Option<Device>,
-    /// All that the file may have there. After a failure that stays so, with nothing under way, until the slot is written again.
+    /// Devices that the file may have in this slot. After a failed write they stay listed, with no
+    /// write in flight, until the slot is written again.
     devices: Vec<DeviceId>,
 }
 
-/// The changes under way; `T` is what waits for them.
+/// In-flight writes. `T` is an action that waits for one of them.
 pub struct Commits<T> {
     next: u64,
     flights: Vec<InFlight>,
@@ -46,14 +48,14 @@ pub struct Commits<T> {
 }
 
 impl<T> Default for Commits<T> {
-    /// Nothing is under way.
+    /// Creates a value without in-flight writes.
     fn default() -> Commits<T> {
         Commits { next: 1, flights: Vec::new(), waiting: VecDeque::new(), jobs: VecDeque::new(), failing: false }
     }
 }
 
 impl<T> Commits<T> {
-    /// Changes a slot in memory and sends the change on its way.
+    /// Changes a slot in memory and queues the write.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
         let ticket = self.ticket();
         let place = self.flights.iter().position(|flight| flight.slot == slot).unwrap_or_else(|| {
@@ -71,7 +73,8 @@ impl<T> Commits<T> {
         ticket
     }
 
-    /// Writes devices down as they stand in memory, and the table's age, because it is time to.
+    /// Queues a write of these devices as they are in memory, and of the table's age. Slots with an
+    /// in-flight change are left out.
     pub fn flush(&mut self, table: &Devices, slots: impl Iterator<Item = Slot>) -> Ticket {
         let ticket = self.ticket();
         let idle = slots.filter(|slot| self.under_way(*slot).is_none());
@@ -80,21 +83,24 @@ impl<T> Commits<T> {
         ticket
     }
 
-    /// Something is asked of the configuration file.
+    /// Queues an operation on the configuration file.
     pub fn file(&mut self, work: Box<FileWork>) -> Ticket {
         let ticket = self.ticket();
         self.jobs.push_back(Job { ticket, changes: Vec::new(), age: None, file: Some(work) });
         ticket
     }
 
-    /// The change after which what memory says of this slot is durable, if one is under way.
+    /// Returns the last in-flight change of this slot, if any. When it is done, the content of the
+    /// slot in memory is durable.
     pub fn under_way(&self, slot: Slot) -> Option<Ticket> {
         self.flights.iter().find(|flight| flight.slot == slot && flight.count > 0).map(|flight| flight.last)
     }
 
-    /// The change to wait for before that device is given a slot: where memory has it no more the file may still have it, and would
-    /// have it twice. After a failure there is none under way, so what memory says is written again. There may be another one after
-    /// that.
+    /// Returns the change to wait for before the device is given a slot. A device that memory no
+    /// longer has in a slot may still be there in the file, and would be stored twice.
+    ///
+    /// After a failed write no change is in flight, so the slot is written again. When the returned
+    /// change is done, call this again: another change may have to be waited for.
     pub fn before(&mut self, table: &mut Devices, id: &DeviceId) -> Option<Ticket> {
         let flights = self.flights.iter().filter(|flight| flight.devices.contains(id));
         let flight = flights.min_by_key(|flight| flight.slot)?;
@@ -106,19 +112,21 @@ impl<T> Commits<T> {
         }
     }
 
-    /// `then` happens when the change is done, with what became of this one.
+    /// Keeps an action until the change is done; [`Commits::done`] then returns it.
     pub fn wait(&mut self, ticket: Ticket, then: T) {
-        // who waits for a change that others wait for already comes behind them, and before those who wait for later ones
+        // ordered by ticket, and by arrival within one ticket
         let place = self.waiting.partition_point(|(other, _)| *other <= ticket);
         self.waiting.insert(place, (ticket, then));
     }
 
-    /// What waits for that change; the change is done, well or not.
+    /// Completes a job and returns the actions that waited for it. `well` tells whether it
+    /// succeeded.
     pub fn done(&mut self, table: &mut Devices, job: &Job, well: bool) -> Vec<T> {
         if job.file.is_none() {
             self.failing = !well;
         }
-        // a flush only writes down what memory says, and a change of the same slot may have come after it
+        // a flush writes the state in memory only, and the slot may have been changed since it was
+        // queued
         for (slot, device) in job.changes.iter().filter(|_| job.age.is_none()) {
             self.settle(table, *slot, device, well);
         }
@@ -129,22 +137,22 @@ impl<T> Commits<T> {
         then
     }
 
-    /// The next thing for the disk to do.
+    /// Removes and returns the next job for the disk thread.
     pub fn next_job(&mut self) -> Option<Job> {
         self.jobs.pop_front()
     }
 
-    /// Does [`Commits::next_job`] have one?
+    /// Returns whether [`Commits::next_job`] has a job.
     pub fn has_jobs(&self) -> bool {
         !self.jobs.is_empty()
     }
 
-    /// Does as much wait for the disk as may?
+    /// Returns whether the maximum number of actions is waiting.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= limits::COMMITS_QUEUED
     }
 
-    /// Did the last write fail?
+    /// Returns whether the last write to the table failed.
     pub fn is_failing(&self) -> bool {
         self.failing
     }
@@ -203,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_change_waits_for_the_last_one_under_way() {
+    fn an_action_waits_for_the_last_in_flight_change_of_its_slot() {
         let (mut table, mut commits) = (table(), Commits::<u8>::default());
         let first = commits.change(&mut table, Slot(0), Some(device("a")));
         assert_eq!(commits.under_way(Slot(0)), Some(first));
@@ -220,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_of_its_own_change_whenever_it_began_to_wait() {
+    fn actions_are_returned_with_their_own_change_in_any_order_of_arrival() {
         let (mut table, mut commits) = (table(), Commits::<u8>::default());
         let [first, second] = [0, 1].map(|slot| commits.change(&mut table, Slot(slot), None));
         commits.wait(second, 2);
@@ -232,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_fails_goes_back_to_what_the_file_has() {
+    fn a_failed_change_restores_the_last_durable_content() {
         for (well, left) in
             [([true, true], Some("b")), ([true, false], Some("a")), ([false, true], Some("b")), ([false, false], None)]
         {
@@ -253,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_that_fails_brings_the_device_back() {
+    fn a_failed_removal_restores_the_device() {
         let (mut table, mut commits) = (table(), Commits::<u8>::default());
         table.put(Slot(0), device("kept"));
         commits.change(&mut table, Slot(0), None);
@@ -264,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_gets_no_second_slot_while_the_file_may_have_it_in_its_first() {
+    fn a_device_gets_no_second_slot_while_the_file_may_have_its_first() {
         let id = DeviceId([1; 32]);
         for well in [true, false] {
             let (mut table, mut commits) = (table(), Commits::<u8>::default());
@@ -290,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn all_places_where_the_file_may_have_a_device_are_waited_for_one_after_the_other() {
+    fn all_conflicting_writes_of_a_device_are_waited_for() {
         let (mut table, mut commits) = (table(), Commits::<u8>::default());
         let id = DeviceId([1; 32]);
         table.put(Slot(1), device("old"));
@@ -312,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_leaves_out_what_is_on_its_way_already() {
+    fn a_flush_leaves_out_slots_with_an_in_flight_change() {
         let (mut table, mut commits) = (table(), Commits::<u8>::default());
         commits.change(&mut table, Slot(0), Some(device("a")));
         commits.flush(&table, [Slot(0), Slot(3)].into_iter());
@@ -322,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_says_nothing_about_a_change_that_came_after_it() {
+    fn a_flush_does_not_complete_a_later_change() {
         for flushed in [true, false] {
             let (mut table, mut commits) = (table(), Commits::<u8>::default());
             table.put(Slot(0), device("kept"));

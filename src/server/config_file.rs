@@ -1,7 +1,9 @@
-//! The configuration file of a running gateway: read, changed and written on the disk thread, one call in one go.
+//! Reads, changes and writes the configuration file of a running gateway, on the disk thread. Each
+//! call is one job.
 //!
-//! Invariants: what is written was read by the same code that a start reads it with, and has no error; the file is replaced as a whole
-//! or not at all; what somebody else wrote since the client looked is never lost.
+//! Invariants: text that is written was parsed by the code that a start uses, and has no errors;
+//! the file is replaced as a whole or not at all; an edit by another program since the client read
+//! it is not overwritten (compared immediately before the file is replaced).
 
 use super::here::{shared_secret, Here};
 use super::setup::Setup;
@@ -12,37 +14,37 @@ use crate::rpc::{Failure, Status};
 use crate::store::{self, tokens};
 use crate::wire::json;
 
-/// The file, and what it is put together with.
+/// Access to the configuration file, with the start context for building a new setup.
 pub struct ConfigFile(pub Here);
 
-/// A call on its way to the file and back.
+/// A call about the configuration file, and its result.
 pub struct FileWork {
     pub ask: Ask,
-    /// How it went; `None` until it was done.
+    /// Result; `None` until the call has run.
     pub done: Option<Result<Done, Failure>>,
 }
 
-/// Tells nothing of what is in the file.
+/// Leaves out the content of the file, which may contain secrets.
 impl std::fmt::Debug for FileWork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.ask.fmt(f)
     }
 }
 
-/// A call that went well.
+/// Result of a successful call.
 pub struct Done {
     pub seen: Seen,
-    /// What the gateway shall go by and say of itself from now on.
+    /// New setup and status, if the configuration changed.
     pub new: Option<Box<(Setup, Status)>>,
 }
 
 impl ConfigFile {
-    /// Does what is asked.
+    /// Runs the call and stores its result.
     pub fn run(&self, work: &mut FileWork) {
         work.done = Some(self.answer(&work.ask));
     }
 
-    /// What stands for that text.
+    /// Returns the hash that identifies this text as a revision of the file.
     pub fn hash(&self, text: &str) -> String {
         tokens::revision(&self.0.key, text.as_bytes()).as_str().to_string()
     }
@@ -89,7 +91,7 @@ impl ConfigFile {
         Ok(Done { seen, new: Some(Box::new(new)) })
     }
 
-    /// What the file says; `None` if there is none.
+    /// Reads the file. Returns `None` if it does not exist.
     fn read(&self) -> Result<Option<String>, Failure> {
         let path = &self.0.paths.config.value;
         let failed =
@@ -101,7 +103,7 @@ impl ConfigFile {
         }
     }
 
-    /// Replaces the file unless somebody was faster.
+    /// Replaces the file. Error if its content is no longer `old`.
     fn store(&self, old: Option<&str>, new: &str) -> Result<(), Failure> {
         let path = &self.0.paths.config.value;
         if self.read()?.as_deref() != old {

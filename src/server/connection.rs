@@ -1,7 +1,9 @@
-//! One connection, from the first byte to the last: HTTP head, page or WebSocket, challenge, connect, and then frames both ways.
+//! One connection from accept to close: HTTP head, then a response, or a WebSocket with challenge,
+//! connect and frames in both directions.
 //!
-//! It only translates: what comes in becomes an event for the owner, what the outbox holds goes out. While the owner decides
-//! about connect, nothing further is read.
+//! This module only translates: received messages become events of the gateway state, and frames in
+//! the send queue are written. While the gateway state decides on connect, no further message is
+//! read.
 
 use std::future::{poll_fn, Future};
 use std::net::IpAddr;
@@ -31,7 +33,7 @@ use crate::wire::frames::{self, Request};
 use crate::wire::http::{Answer, Head};
 use crate::wire::json;
 
-/// Serves one accepted stream until it ends. `peer` is the address at its other end, `reached` the one at which the gateway was reached.
+/// Serves one accepted stream until it ends. `peer` is the remote address, `reached` the local one.
 pub fn serve(
     shared: Rc<Shared>,
     conn: ConnId,
@@ -39,7 +41,7 @@ pub fn serve(
     peer: IpAddr,
     reached: Option<IpAddr>,
 ) -> impl Future<Output = ()> {
-    // boxed, like the other rare steps, so that an idle connection does not keep the room that they take
+    // boxed, like other rare steps, so that the future of an idle connection stays small
     let begin = Box::pin(begin(Here { shared, conn }, stream, peer, reached));
     async {
         if let Some((talk, begun)) = begin.await {
@@ -48,7 +50,8 @@ pub fn serve(
     }
 }
 
-/// Answers a request, or begins a WebSocket: it, with what [`Talk::greet`] gives, or `None` if that took too long.
+/// Reads a request and answers it, or starts a WebSocket. Returns the WebSocket with the result of
+/// [`Talk::greet`], or with `None` after a timeout.
 async fn begin<T: Transport>(
     here: Here,
     stream: T,
@@ -76,15 +79,16 @@ async fn begin<T: Transport>(
     talk.map(|talk| (talk, begun))
 }
 
-/// What a connection turned out to be.
+/// Result of reading a request.
 enum Opened<T> {
-    /// A WebSocket, with what came behind the request, and the answer that opens it.
+    /// Upgrade to a WebSocket, with the bytes received after the request and the response to it.
     Socket(T, Vec<u8>, Seen, Vec<u8>),
-    /// A request, with its answer.
+    /// Plain request, with its response.
     Request(T, Result<Vec<u8>, Fetch>),
 }
 
-/// A connection's place in the gateway; when it is dropped the gateway forgets the connection, however it ended.
+/// Registration of a connection. Dropping it removes the connection from the gateway, however the
+/// connection ended.
 struct Here {
     shared: Rc<Shared>,
     conn: ConnId,
@@ -98,7 +102,7 @@ impl Drop for Here {
 }
 
 impl Here {
-    /// Reads the request, and opens the WebSocket that it may ask for.
+    /// Reads a request. Returns `None` if the connection ended or the request was invalid.
     async fn open<T: Transport>(&self, mut stream: T, peer: IpAddr, reached: Option<IpAddr>) -> Option<Opened<T>> {
         let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
         let (accept, len, seen) = loop {
@@ -134,8 +138,8 @@ impl Here {
         Some(Opened::Socket(stream, bytes.split_off(len), seen, accept))
     }
 
-    /// Sends an answer, piece by piece if it is a file, and ends the connection. Each piece has the time that a handshake has: a
-    /// slow network needs longer for a large file.
+    /// Sends a response, in pieces if it is a file, and ends the connection. The timeout of a
+    /// handshake applies to each piece, because a large file takes longer on a slow network.
     async fn send(self, mut stream: impl Transport, answer: Result<Vec<u8>, Fetch>) -> Option<()> {
         let mut rest = answer;
         while let Err(fetch) = rest {
@@ -150,22 +154,22 @@ impl Here {
     }
 }
 
-/// Where a WebSocket stands.
+/// State of a WebSocket.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It was challenged and has to answer with connect.
+    /// The challenge is sent; connect is awaited.
     Greeting,
-    /// The owner decides about it.
+    /// The gateway state decides on connect.
     Deciding,
-    /// It is in.
+    /// The client is admitted.
     Admitted,
 }
 
-/// What happened last on a WebSocket.
+/// Last event of a WebSocket.
 enum Step {
     Message(Frame),
     Admitted,
-    /// The socket can give memory back.
+    /// The socket can release memory.
     Shrink,
     Failed(Error),
     Closing(u16, String),
@@ -186,7 +190,8 @@ impl<T: Transport> Talk<T> {
         Talk { here, socket, seen, outbox: Rc::default(), challenge: None, stage: Stage::Greeting }
     }
 
-    /// After the beginning, which ended the connection, let the client in (`Some(None)`), or took too long (`None`).
+    /// Continues after the handshake, which ended the connection, admitted the client
+    /// (`Some(None)`) or timed out (`None`).
     async fn go_on(mut self: Box<Self>, begun: Option<Option<Step>>) {
         let last = match begun {
             Some(Some(end)) => end,
@@ -226,7 +231,8 @@ impl<T: Transport> Talk<T> {
         frames::event("connect.challenge", &payload, None, None)
     }
 
-    /// Answers the request and challenges; then until the client is let in (`None`) or the connection ends.
+    /// Sends the response to the upgrade and the challenge. Then handles messages until the client
+    /// is admitted (`None`) or the connection ends.
     async fn greet(&mut self, accept: &[u8]) -> Option<Step> {
         self.here.shared.happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
         let challenge = self.challenge();
@@ -241,7 +247,7 @@ impl<T: Transport> Talk<T> {
         }
     }
 
-    /// Until the connection ends.
+    /// Handles messages until the connection ends.
     async fn converse(&mut self) -> Step {
         loop {
             match self.step().await {
@@ -250,12 +256,12 @@ impl<T: Transport> Talk<T> {
                 Step::Shrink => Box::pin(self.socket.shrink()).await,
                 end => return end,
             }
-            // who gets something because of it is sent that first, and no client keeps the others from their turn
+            // sends what the message caused first, and lets other connections run
             future::yield_now().await;
         }
     }
 
-    /// The first message: it should be connect, and connect it is once.
+    /// Handles the first message, which must be connect. It is handled only once.
     async fn connect(&mut self, frame: &[u8]) {
         let away = |refusal, request: Option<&str>, problems: Option<String>| {
             let (seen, request) = (self.seen.clone(), request.map(str::to_string));
@@ -282,14 +288,15 @@ impl<T: Transport> Talk<T> {
         }
         let wait = shared.ask(|gateway| gateway.turn(&mut attempt, shared.now().at));
         if wait > 0 {
-            // its place in the line is its own: it makes room for nobody any more
+            // the rate limiter bounds delayed attempts, so this one is not evicted in favor of
+            // others
             shared.lobby.leave(self.here.conn);
             sleep(wait).await;
         }
         shared.happen(Event::Connect { conn: self.here.conn, attempt });
     }
 
-    /// Sends what is to be sent until something else happens.
+    /// Sends queued frames until an event occurs.
     async fn step(&mut self) -> Step {
         poll_fn(|context| {
             let step = self.poll_step(context);
@@ -306,7 +313,8 @@ impl<T: Transport> Talk<T> {
             match self.socket.poll_sent(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Step::Gone),
-                // who is no longer welcome is not heard any more, and has a moment to read what waits
+                // a closed connection is not read any more; `Socket::end` bounds the time for what
+                // is unsent
                 Poll::Pending if self.outbox.is_closed() => {}
                 Poll::Pending => {
                     self.outbox.listen(context);
@@ -369,7 +377,8 @@ impl<T: Transport> Talk<T> {
     }
 }
 
-/// Sends an answer as a whole and lets the client read it before the connection is closed.
+/// Sends a complete response, and gives the client [`limits::CLOSE_GRACE_MS`] to read it before the
+/// connection is closed.
 async fn finish(stream: &mut impl Transport, answer: &[u8]) {
     if stream.write_all(answer).await.is_ok() {
         within(limits::CLOSE_GRACE_MS, drain(stream)).await;

@@ -1,4 +1,5 @@
-//! The open WebSockets, by their ids: a sorted list. There are some hundred at most, and a tree would be 5 kB of program.
+//! Open WebSockets by id, as a sorted list. There are at most some hundred, and a tree would add 5
+//! kB to the program.
 
 use std::rc::Rc;
 
@@ -7,33 +8,33 @@ use crate::gate::ids::ConnId;
 use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
 
-/// One open WebSocket.
+/// An open WebSocket.
 pub struct Conn {
     pub id: ConnId,
     pub outbox: Rc<Outbox>,
-    /// Absent until it was let in.
+    /// Absent until the client is admitted.
     pub admitted: Option<Admitted>,
-    /// Of the last event that it was sent.
+    /// Sequence number of the last event sent.
     pub seq: u64,
-    /// What its client calls itself.
+    /// Display name of the client, or its client id.
     pub name: Rc<str>,
-    /// Calls that it may not make, and made.
+    /// Number of calls rejected as unauthorized.
     pub unauthorized: u32,
 }
 
 impl Conn {
-    /// Is it another one than that, and may approve commands?
+    /// Returns whether this connection is not `than` and may approve commands.
     pub fn may_approve(&self, than: ConnId) -> bool {
         self.id != than && self.admitted.as_ref().is_some_and(|client| client.may(Scope::Approvals))
     }
 }
 
-/// The open WebSockets.
+/// Open WebSockets, sorted by id.
 #[derive(Default)]
 pub struct Conns(Vec<Conn>);
 
 impl Conns {
-    /// A WebSocket was opened.
+    /// Adds a WebSocket.
     pub fn open(&mut self, id: ConnId, outbox: Rc<Outbox>) {
         let conn = Conn { id, outbox, admitted: None, seq: 0, name: Rc::from(""), unauthorized: 0 };
         match self.0.binary_search_by_key(&id, |conn| conn.id) {
@@ -42,32 +43,32 @@ impl Conns {
         }
     }
 
-    /// It is gone.
+    /// Removes a WebSocket and returns it, if it was open.
     pub fn close(&mut self, id: ConnId) -> Option<Conn> {
         self.place(id).map(|place| self.0.remove(place))
     }
 
-    /// The WebSocket of that id, if it is still open.
+    /// Returns the WebSocket with this id, if it is open.
     pub fn get(&self, id: ConnId) -> Option<&Conn> {
         self.place(id).map(|place| &self.0[place])
     }
 
-    /// As [`Conns::get`], to be changed.
+    /// Mutable variant of [`Conns::get`].
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.place(id).map(|place| &mut self.0[place])
     }
 
-    /// All of them, by their ids.
+    /// Iterates over all WebSockets by ascending id.
     pub fn iter(&self) -> std::slice::Iter<'_, Conn> {
         self.0.iter()
     }
 
-    /// As [`Conns::iter`], to be changed.
+    /// Mutable variant of [`Conns::iter`].
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Conn> {
         self.0.iter_mut()
     }
 
-    /// How many are open.
+    /// Number of open WebSockets.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,4 +1,5 @@
-//! From the words of a client to an [`Attempt`]: what the request head shows, what connect says, what the signature proves.
+//! Converts a client's handshake data into an [`Attempt`]: request head, connect parameters and
+//! signature.
 
 use std::net::IpAddr;
 
@@ -21,7 +22,8 @@ use crate::rpc::Declared;
 use crate::wire::connect::{Connect, DeviceClaim};
 use crate::wire::http::Head;
 
-/// What a request head shows of its sender. `reached` is the address at which it reached this machine.
+/// Extracts the facts about the client from a request head. `reached` is the local address of the
+/// connection.
 pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setup) -> Seen {
     let web = &setup.web;
     let forwarded = head.forwarded_for();
@@ -47,14 +49,15 @@ pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setu
     }
 }
 
-/// A header as it is logged and shown: short, and of what a name or an address is made of. Where it is shown the owner is told what to
-/// do, and a stranger's header must not add to that.
+/// Returns a header for logs and displays: shortened, and limited to the characters of names and
+/// addresses. It is displayed next to instructions for the owner, and the header of an
+/// unauthenticated client must not add to them.
 fn shown(header: Option<&str>) -> String {
     let plain = |char: &char| char.is_ascii_alphanumeric() || ":/.-_[]%".contains(*char);
     header.map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(plain).collect()).unwrap_or_default()
 }
 
-/// A signature that is still to be checked, apart from everything else, so that any thread can do it.
+/// A signature verification to be done. It refers to no other state, so any thread can do it.
 #[derive(Clone)]
 pub struct SignatureCheck {
     id: DeviceId,
@@ -64,7 +67,8 @@ pub struct SignatureCheck {
 }
 
 impl SignatureCheck {
-    /// Checks; takes tens of microseconds on a laptop and a good part of a millisecond on a Raspberry Pi.
+    /// Verifies the signature. Takes tens of microseconds on a laptop and a large part of a
+    /// millisecond on a Raspberry Pi.
     pub fn run(&self) -> Proof {
         if verifying_key(&self.key).is_some_and(|key| self.payloads.iter().any(|payload| self.verifies(&key, payload)))
         {
@@ -74,10 +78,11 @@ impl SignatureCheck {
         }
     }
 
-    /// What `VerifyingKey::verify_strict` accepts, in nine tenths of its time.
+    /// Accepts the same signatures as `VerifyingKey::verify_strict`, in nine tenths of its time.
     ///
-    /// `verify_strict` decodes R only to see whether its order is small. `verify` accepts no encoding of R but the canonical one of
-    /// the point that it computes, so comparing R with the canonical encodings of those points says the same.
+    /// `verify_strict` decodes R only to check whether its order is small. `verify` accepts R only
+    /// in the canonical encoding of the point that it computes, so comparing R with the canonical
+    /// encodings of the points of small order is equivalent.
     fn verifies(&self, key: &VerifyingKey, payload: &[u8]) -> bool {
         let signature = Signature::from_bytes(&self.signature);
         !key.is_weak() && !has_small_order(signature.r_bytes()) && key.verify(payload, &signature).is_ok()
@@ -105,7 +110,8 @@ const SMALL_ORDER: [[u8; 32]; 5] = [
     ],
 ];
 
-/// Whether these bytes are the canonical encoding of a point of small order, or differ from one only in the sign of x = 0.
+/// Returns whether these bytes are the canonical encoding of a point of small order, or differ from
+/// one only in the sign of x = 0.
 fn has_small_order(point: &[u8; 32]) -> bool {
     let mut y = *point;
     // the highest bit is the sign of x
@@ -113,17 +119,19 @@ fn has_small_order(point: &[u8; 32]) -> bool {
     SMALL_ORDER.contains(&y)
 }
 
-/// The key as a point of the curve; `None` if the bytes are not the canonical encoding of one.
+/// Returns the key as a point of the curve; `None` if the bytes are not the canonical encoding of
+/// one.
 ///
-/// `VerifyingKey` reads a y coordinate of 2^255 - 19 or more as its remainder. RFC 8032, 5.1.3, rejects such an encoding. Points of
-/// small order are left to the caller.
+/// `VerifyingKey` reduces a y coordinate of 2^255 - 19 or more. RFC 8032, section 5.1.3, rejects
+/// such an encoding. Points of small order are left to the caller.
 fn verifying_key(key: &PublicKey) -> Option<VerifyingKey> {
     let [low, middle @ .., high] = &key.0;
     let canonical = *low < 0xed || high & 0x7f < 0x7f || middle.iter().any(|byte| *byte < 0xff);
     canonical.then(|| VerifyingKey::from_bytes(&key.0).ok())?
 }
 
-/// Reads connect into an attempt. Its proof is final, unless a signature is still to be checked.
+/// Builds an attempt from connect. If a signature check is returned, its result is to replace the
+/// proof of the attempt; otherwise the proof is final.
 pub fn attempt(
     request: &str,
     connect: &Connect,
@@ -166,7 +174,8 @@ pub fn attempt(
     (attempt, check)
 }
 
-/// Protocol 3 operators that name no scope at all mean admin (OpenClaw 2026.1.29); names that nobody knows mean nothing.
+/// Returns the requested scopes. A protocol 3 operator that sends no scopes requests admin
+/// (OpenClaw 2026.1.29). Unknown scope names are ignored, even if there are no others.
 fn requested(connect: &Connect, dialect: Dialect) -> Scopes {
     match (dialect, connect.role()) {
         (Dialect::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => Scopes::of(Scope::Admin),
@@ -174,7 +183,7 @@ fn requested(connect: &Connect, dialect: Dialect) -> Scopes {
     }
 }
 
-/// What a node says that it can do.
+/// Returns the capabilities, commands and permissions that a node declares.
 fn declared(connect: &Connect) -> Declared {
     Declared {
         caps: connect.caps.clone(),
@@ -194,7 +203,7 @@ fn claim(
     now: Now,
 ) -> (Proof, Option<SignatureCheck>) {
     let nonce = device.nonce();
-    // without a nonce there is nothing but its time that makes a signature fresh, and on this machine both clocks are one
+    // without a nonce only its time shows that a signature is fresh; a local client has our clock
     let judged_skew =
         (setup.strict_clock || seen.local && nonce.is_none()).then(|| now.wall.0.abs_diff(device.signed_at));
     let key = device.key();
@@ -227,7 +236,7 @@ fn claim(
 }
 
 fn skew(signed_at: u64, now: Now) -> Option<i64> {
-    // whatever number a stranger writes there
+    // `signed_at` can be any number, so both steps saturate
     let off = i64::try_from(signed_at).unwrap_or(i64::MAX).saturating_sub_unsigned(now.wall.0);
     (off.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(off)
 }
@@ -244,7 +253,7 @@ fn presented(connect: &Connect) -> Presented {
     }
 }
 
-/// What the client calls itself; a browser that does not say is named after its user agent.
+/// Returns the client's display name, or a name derived from its user agent if it sends none.
 fn name(connect: &Connect) -> crate::gate::text::Text<{ limits::NAME_LEN }> {
     match (&connect.client.display_name, &connect.user_agent) {
         (Some(name), _) => clip(name),
@@ -253,7 +262,7 @@ fn name(connect: &Connect) -> crate::gate::text::Text<{ limits::NAME_LEN }> {
     }
 }
 
-/// `Chrome on Windows`, as far as the user agent tells.
+/// Returns a name like `Chrome on Windows`, as far as the user agent is recognized.
 fn browser(agent: &str) -> String {
     let first =
         |table: &[(&str, &'static str)]| table.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
@@ -281,14 +290,14 @@ mod tests {
 
     use super::*;
 
-    /// The public key of the seed that is 32 times 0x01.
+    /// Public key of the seed that is 32 times 0x01.
     const HONEST: &str = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
-    /// Of order 8.
+    /// Point of order 8.
     const SMALL: &str = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a";
-    /// `HONEST` plus `SMALL`.
+    /// Sum of `HONEST` and `SMALL`.
     const MIXED: &str = "9ea3f11f5bd34f0cd7147fd0a436c088f624c6100c1df6a53c0a29e05d60cea0";
     const NEUTRAL: &str = "0100000000000000000000000000000000000000000000000000000000000000";
-    /// 12345678901234567890 times the base point, and that number.
+    /// Product of the base point and 12345678901234567890; `S` is that number.
     const R: &str = "7767a3242dc9b58bbc68488c1265cc6cc5f26c6f3c88a5d55e901b0734dca572";
     const S: &str = "d20a1feb8ca954ab000000000000000000000000000000000000000000000000";
 
@@ -305,7 +314,7 @@ mod tests {
         matches!(proof, Proof::Valid { .. })
     }
 
-    /// Each of the rejected signatures satisfies the equation of a verifier that leaves out the check in question.
+    /// Each rejected signature satisfies the equation of a verifier without the check in question.
     #[test]
     fn signatures_are_verified_strictly() {
         let valid = "872e65f09cd5c8389d236c13843e647eaa53c34bd5ef49f5c5ddef6a7b275109";
@@ -323,8 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn the_points_of_small_order_are_known() {
-        // 1 and 2^255 - 20 have x = 0, whose sign is not negative; the package reads the other encoding as the same point
+    fn all_points_of_small_order_are_recognized() {
+        // for y = 1 and y = 2^255 - 20, x is 0; the package reads both values of its sign as that
+        // point
         for y in SMALL_ORDER {
             for sign in [0, 0x80] {
                 let mut point = y;
@@ -333,13 +343,13 @@ mod tests {
                 assert!(VerifyingKey::from_bytes(&point).unwrap().is_weak());
             }
         }
-        // with the two signs of three of them these are eight, which is all
+        // with both signs for three of them these are eight points, which are all
         assert_eq!(BTreeSet::from(SMALL_ORDER).len(), 5);
         assert!(!has_small_order(&bytes(HONEST)) && !has_small_order(&bytes(MIXED)));
     }
 
     #[test]
-    fn verdicts_are_those_of_verify_strict() {
+    fn verification_agrees_with_verify_strict() {
         let s = "872e65f09cd5c8389d236c13843e647eaa53c34bd5ef49f5c5ddef6a7b275109";
         let keys = [HONEST, SMALL, MIXED, NEUTRAL, R];
         let mut valid = 0;
@@ -357,9 +367,9 @@ mod tests {
         assert_eq!(valid, 1);
     }
 
-    /// OpenSSL, and so Node, verifies the equation without the cofactor.
+    /// OpenSSL, and therefore Node.js, verifies the equation without the cofactor.
     #[test]
-    fn the_equation_is_the_one_without_the_cofactor() {
+    fn the_equation_has_no_cofactor() {
         let holds = "f8e8eb0c5781110abe414bda5547fa44c0249201437431dddc94ed4f3e766100";
         assert!(verifies(MIXED, "message 0", R, holds));
         let only_times_8 = "a8cdf73e948d068d62c4999a4afdaeb4e2f64c4e6f0bea0445851056d5ee560e";
@@ -374,9 +384,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_one_encoding() {
+    fn only_the_canonical_encoding_of_a_key_is_accepted() {
         assert!(verifying_key(&PublicKey(bytes(HONEST))).is_some());
-        // y is 3, which is a point of the curve, and the same number plus 2^255 - 19
+        // y = 3 is on the curve; its other encoding is 3 + 2^255 - 19
         let mut key = [0; 32];
         key[0] = 3;
         assert!(verifying_key(&PublicKey(key)).is_some());
@@ -386,11 +396,11 @@ mod tests {
         assert!(verifying_key(&PublicKey(key)).is_none());
         key[31] = 0xff;
         assert!(verifying_key(&PublicKey(key)).is_none());
-        // the largest y below 2^255 - 19 that is on the curve: minus 1
+        // y = -1 is the largest y below 2^255 - 19 that is on the curve
         key[0] = 0xec;
         key[31] = 0x7f;
         assert!(verifying_key(&PublicKey(key)).is_some());
-        // y is 2, which is not on the curve
+        // y = 2 is not on the curve
         key = [0; 32];
         key[0] = 2;
         assert!(verifying_key(&PublicKey(key)).is_none());

@@ -1,10 +1,13 @@
-//! The files of `gateway.controlUi.root`: one request, one file below that directory, in pieces that are
-//! read on another thread ([`super::runtime::Offload`]).
+//! Files of `gateway.controlUi.root`. A request gets one file below that directory, in pieces that
+//! are read on another thread ([`super::runtime::Offload`]).
 //!
-//! Nothing in a path is decoded, and only plain names are looked for, so there is no other way to write `..`, a drive or a
-//! device. No symbolic link below the directory is followed; the directory itself may be one. Only regular files are read, and
-//! only below a directory that has a page: whoever may change the configuration does not read the disk by it.
-//! The index is stamped with what the pages of both protocols look for, and its inline scripts are allowed by their hashes.
+//! Paths are not decoded and only plain names are looked up, so there is no other way to write
+//! `..`, a drive or a device. Symbolic links below the directory are not followed; the directory
+//! itself may be one. Only regular files are read, and only below a directory with an index page,
+//! so a client that may change the configuration cannot use it to read the disk.
+//!
+//! The index page gets the markup that the pages of both protocols look for, and its inline scripts
+//! are allowed by their hashes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,7 +20,8 @@ use crate::gate::limits;
 use crate::wire::base64;
 use crate::wire::http::{Answer, Head, POLICY_CONTROL_UI};
 
-/// Types by the end of the name. What has another end, or none, may be a place inside the page.
+/// Content types by file extension. A path with another extension, or none, may be a route of the
+/// page.
 const TYPES: [(&str, &str); 17] = [
     ("html", "text/html; charset=utf-8"),
     ("js", "text/javascript; charset=utf-8"),
@@ -38,24 +42,25 @@ const TYPES: [(&str, &str); 17] = [
     ("woff", "font/woff"),
 ];
 
-/// A file `x` may stand beside `x.br` and `x.gz`, which say the same.
+/// Content codings with their file extensions: `x.br` and `x.gz` may exist beside `x`, with the
+/// same content.
 const PACKED: [(&str, &str); 3] = [("br", ".br"), ("gzip", ".gz"), ("", "")];
 
-/// Names that Windows gives to devices in every directory, whatever follows behind a dot.
+/// Device names that Windows reserves in every directory, with any extension.
 const DEVICES: &str = "con prn aux nul com0 com1 com2 com3 com4 com5 com6 com7 com8 com9 \
     lpt0 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9";
 
 const PERMISSIONS: (&str, &str) = ("Permissions-Policy", "camera=(self), microphone=(self), geolocation=()");
 const VARY: (&str, &str) = ("Vary", "Accept-Encoding");
 
-/// One answer under way. It begins with the head of the answer.
+/// A response in progress. It starts with the response head.
 pub struct Fetch {
     root: PathBuf,
-    /// Empty, or `/like/this`.
+    /// Empty, or of the form `/like/this`.
     base: String,
-    /// Below the base, without the slash in front.
+    /// Path below the base, without a leading slash.
     path: String,
-    /// A page will do where there is no file.
+    /// Whether the client accepts the index page if there is no such file.
     page: bool,
     packed: [bool; PACKED.len()],
     versions: String,
@@ -65,7 +70,7 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// What that request gets below that directory.
+    /// Creates the response to a request for `path` below `root`.
     pub fn new(head: &Head<'_>, root: &Path, base: &str, path: &str) -> Fetch {
         Fetch {
             root: root.to_path_buf(),
@@ -80,7 +85,8 @@ impl Fetch {
         }
     }
 
-    /// The next bytes of the answer, at most [`limits::FILE_PIECE`] of a file; none at its end.
+    /// Returns the next bytes of the response, with at most [`limits::FILE_PIECE`] bytes of a file.
+    /// Empty at the end.
     pub fn next(&mut self) -> Vec<u8> {
         let mut piece = if self.begun { Vec::new() } else { self.begin() };
         self.begun = true;
@@ -168,10 +174,10 @@ impl Fetch {
     }
 }
 
-/// The index as a browser gets it, with the policy that lets its inline scripts run. Addresses relative to the page become
-/// absolute, because a place inside the page may be any number of levels deep.
+/// Returns the index page as sent to browsers, and the policy that allows its inline scripts.
+/// Relative addresses become absolute, because a route of the page may have any depth.
 fn stamp(text: &str, base: &str) -> (String, String) {
-    // a browser hashes what it reads, and it reads every line end as a line feed
+    // browsers hash the text after they have converted every line end to a line feed
     let text = text.replace("\r\n", "\n").replace("=\"./", &["=\"", base, "/"].concat());
     let v4 = text.contains("data-openclaw-control-ui-build-id");
     let (mark, stamp) = if v4 {
@@ -179,7 +185,7 @@ fn stamp(text: &str, base: &str) -> (String, String) {
             ["<html data-openclaw-control-ui-base-path=\"", base, "\" data-openclaw-terminal-enabled=\"false\""];
         ("<html", attributes.concat())
     } else {
-        // the page of protocol 3 knows the token in the query only
+        // the page of protocol 3 reads the token from the query only
         let script = [
             "<script>window.__OPENCLAW_CONTROL_UI_BASE_PATH__=\"",
             base,
@@ -204,7 +210,7 @@ fn content_type(end: &str) -> Option<&'static str> {
     TYPES.iter().find(|(known, _)| *known == end).map(|(_, name)| *name)
 }
 
-/// Only names that mean the same on every system.
+/// Returns whether all names in the path mean the same on every system.
 fn is_plain(path: &str) -> bool {
     path.split('/').all(|part| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@+".contains(&byte);
@@ -214,20 +220,22 @@ fn is_plain(path: &str) -> bool {
     })
 }
 
-/// No place inside a page is written like that.
+/// Returns whether the path has a form that no route of a page has, such as `..` or a backslash.
 fn is_hostile(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     path.starts_with('.') || ["/.", "\\", "%2e%2e", "%00", "%5c"].iter().any(|part| path.contains(part))
 }
 
-/// Does the name carry eight characters of a hash of the content, as bundlers write it?
+/// Returns whether a name below `assets/` ends in eight characters of a content hash, as bundlers
+/// write it.
 fn is_hashed(path: &str) -> bool {
     let stem = path.strip_prefix("assets/").and_then(|name| name.rsplit_once('.')).map_or("", |(stem, _)| stem);
     let hash = stem.len().checked_sub(9).and_then(|at| stem.get(at..)).and_then(|end| end.strip_prefix('-'));
     hash.is_some_and(|hash| hash.bytes().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()))
 }
 
-/// Opens a regular file, and tells its length and when it was changed.
+/// Opens a regular file. Returns it with its length in bytes and the time of its last change in
+/// seconds since 1970.
 fn open(root: &Path, path: &str) -> io::Result<(File, u64, u64)> {
     let file = walk(root, path)?;
     let about = file.metadata()?;
@@ -238,12 +246,12 @@ fn open(root: &Path, path: &str) -> io::Result<(File, u64, u64)> {
     Ok((file, about.len(), changed.map_or(0, |time| time.as_secs())))
 }
 
-/// One directory after the other, each from the one before, so that nothing can be put in between.
+/// Opens each directory relative to the one before, so that none can be replaced in between.
 #[cfg(unix)]
 fn walk(root: &Path, path: &str) -> io::Result<File> {
     use rustix::fs::{openat, Mode, OFlags, CWD};
 
-    // a pipe would wait for somebody to write
+    // without NONBLOCK, opening a pipe waits for a writer
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let mut at = openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())?;
     for part in path.split('/') {
@@ -252,7 +260,8 @@ fn walk(root: &Path, path: &str) -> io::Result<File> {
     Ok(at.into())
 }
 
-/// Looks at every step before it is taken; the last is not followed even if it becomes a link meanwhile.
+/// Checks each component before it is opened. The last one is not followed even if it becomes a
+/// link after its check.
 #[cfg(not(unix))]
 fn walk(root: &Path, path: &str) -> io::Result<File> {
     let mut at = root.to_path_buf();

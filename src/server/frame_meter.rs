@@ -1,27 +1,29 @@
-//! Follows the frames in a stream of bytes (RFC 6455, 5.2) and says how many bytes belong to the current one.
+//! Tracks frame boundaries in a byte stream (RFC 6455, section 5.2).
 //!
-//! A WebSocket library that gets the bytes of one frame and no more has an empty buffer behind each message. So its buffers can be
-//! replaced there, and a limit that changes holds for the next frame exactly. A length over the limit is refused as soon as
-//! the head of its frame is there, before the library sees it. Everything else of the protocol is checked by the library.
+//! A WebSocket library that is given one frame at a time has an empty buffer after each message.
+//! Its buffers can be replaced there, and a changed limit applies exactly from the next frame on. A
+//! length over the limit is rejected when the frame head is complete, before the library gets it.
+//! All other protocol checks are left to the library.
 
-/// The position in a stream of frames. No input or output of its own.
+/// Position in a stream of frames. Does no I/O.
 #[derive(Clone, Copy)]
 pub struct FrameMeter {
-    /// Most bytes of the payload of a frame, and of the frames of a message together.
+    /// Maximum payload of a frame, and of all frames of a message together, in bytes.
     limit: usize,
-    /// Bytes of the current frame that were not passed on yet, of its head and its payload.
+    /// Bytes of the current frame, of head and payload, that were not passed on yet.
     left: u64,
-    /// Bytes of the payloads of the current message, and whether frames of it are still to come.
+    /// Payload bytes of the frames of the current message so far.
     message: u64,
+    /// Whether more frames of the current message follow.
     begun: bool,
 }
 
-/// A frame, or a message with this frame, has more bytes than the limit.
+/// Error: the frame, or the message that it continues, is larger than the limit.
 #[derive(PartialEq, Eq, Debug)]
 pub struct TooLarge;
 
 impl FrameMeter {
-    /// A meter at the start of a frame.
+    /// Creates a meter at the start of a frame.
     pub fn new(limit: usize) -> FrameMeter {
         FrameMeter { limit, left: 0, message: 0, begun: false }
     }
@@ -31,8 +33,9 @@ impl FrameMeter {
         self.limit = limit;
     }
 
-    /// Passes on bytes: says how many of `bytes`, which follow those that were passed on before, at most `most` and none behind the end
-    /// of the frame. 0 if `most` is 0, or if they are the beginning of a head that cannot be read yet.
+    /// Returns how many of `bytes` to pass on, and counts them as passed. `bytes` must follow those
+    /// passed on before. The result is at most `most` and does not exceed the frame. It is 0 if
+    /// `most` is 0, or if `bytes` is the start of a head that is not complete.
     pub fn pass(&mut self, bytes: &[u8], most: usize) -> Result<usize, TooLarge> {
         if self.left == 0 {
             let Some(head) = Head::read(bytes) else { return Ok(0) };
@@ -43,17 +46,17 @@ impl FrameMeter {
         Ok(count)
     }
 
-    /// `len`, or what is left of the current frame if that is less. 0 between two frames.
+    /// Returns `len`, or the rest of the current frame if that is less. 0 between two frames.
     pub fn within_frame(&self, len: usize) -> usize {
         usize::try_from(self.left).map_or(len, |left| left.min(len))
     }
 
-    /// Whether all of a frame was passed on, or none yet.
+    /// Returns whether the last frame was passed on completely, or none was begun.
     pub fn is_between_frames(&self) -> bool {
         self.left == 0
     }
 
-    /// Whether all frames of a message were passed on, or none yet.
+    /// Returns whether the last message was passed on completely, or none was begun.
     pub fn is_between_messages(&self) -> bool {
         self.left == 0 && !self.begun
     }
@@ -66,7 +69,7 @@ impl FrameMeter {
         if message > self.limit as u64 {
             return Err(TooLarge);
         }
-        // control frames may stand between the frames of a message
+        // control frames may occur between the frames of a message
         if head.opcode < FIRST_CONTROL {
             (self.message, self.begun) = if head.is_last { (0, false) } else { (message, true) };
         }
@@ -75,12 +78,12 @@ impl FrameMeter {
     }
 }
 
-/// The opcode of a frame that goes on with a message.
+/// Opcode of a frame that continues a message.
 const CONTINUATION: u8 = 0;
-/// Opcodes from here on are of control frames.
+/// Lowest opcode of control frames.
 const FIRST_CONTROL: u8 = 8;
 
-/// The head of a frame, as far as lengths go.
+/// Part of a frame head that is needed to compute lengths.
 struct Head {
     opcode: u8,
     is_last: bool,
@@ -89,7 +92,7 @@ struct Head {
 }
 
 impl Head {
-    /// The head at the beginning of `bytes`, as soon as its length field is there.
+    /// Reads the head at the start of `bytes`; `None` if its length field is not complete.
     fn read(bytes: &[u8]) -> Option<Head> {
         let [first, second, rest @ ..] = bytes else { return None };
         let (extended, payload) = match second & 0x7f {
@@ -107,11 +110,11 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 65_536;
-    /// Two bytes and the longest length: with these any head can be read.
+    /// Number of bytes with which any head can be read: two, and the longest length field.
     const READABLE: usize = 10;
     const PIECES: [usize; 12] = [1, 2, 3, 7, 13, 125, 1000, 1024, 1025, 4096, 65_536, usize::MAX];
 
-    /// A frame with that first byte; masked, as clients send them, or not.
+    /// Returns a frame with this first byte, masked as clients send it or not.
     fn frame(first: u8, len: usize, masked: bool) -> Vec<u8> {
         let mut frame = head(first, len as u64, masked);
         if masked {
@@ -130,7 +133,8 @@ mod tests {
         }
     }
 
-    /// Passes `bytes` on in pieces of that size, at most `most` at once; gives the positions at which frames ended, and messages.
+    /// Passes `bytes` on in pieces of `piece` bytes, at most `most` at once. Returns the positions
+    /// at which frames and messages ended.
     fn ends(
         meter: &mut FrameMeter,
         bytes: &[u8],
@@ -157,8 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn frames_and_messages_end_where_they_end_whatever_the_pieces() {
-        // text, ping, the first of three, ping and pong between, the second, the last, binary, close
+    fn frame_and_message_ends_do_not_depend_on_the_piece_size() {
+        // text, ping, text in three frames (ping and pong after the first), binary, three texts,
+        // close
         let parts = [
             (0x81, 5, true),
             (0x89, 125, true),
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_over_the_limit_is_refused_at_its_head() {
+    fn a_length_over_the_limit_is_rejected_at_the_frame_head() {
         for (first, masked) in [(0x81, true), (0x82, false), (0x01, true), (0x89, true), (0x88, true), (0x8a, false)] {
             for len in [LIMIT as u64 + 1, 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX] {
                 let bytes = head(first, len, masked);
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_counted_together_and_control_frames_between_them_are_not() {
+    fn the_limit_applies_to_all_fragments_but_not_to_control_frames() {
         let half = LIMIT / 2;
         let mut message = [frame(0x01, half, true), frame(0x89, 125, true), frame(0x00, half, true)].concat();
         for piece in PIECES {
@@ -221,18 +226,18 @@ mod tests {
             let bad = [message.as_slice(), &head(0x80, 1, true)].concat();
             assert_eq!(ends(&mut meter, &bad, piece, usize::MAX), Err(TooLarge), "one byte too many in its last frame");
         }
-        // no sum of lengths is ever small again
+        // the sum of lengths saturates instead of wrapping to a small number
         message.extend(head(0x00, u64::MAX, true));
         assert_eq!(ends(&mut FrameMeter::new(LIMIT), &message, 1, usize::MAX), Err(TooLarge));
     }
 
     #[test]
-    fn a_higher_limit_holds_from_the_next_frame_on() {
+    fn a_changed_limit_applies_from_the_next_frame() {
         let next = frame(0x81, LIMIT + 1, true);
         let bytes = [frame(0x81, 900, true), next.clone()].concat();
         for piece in PIECES {
             let mut meter = FrameMeter::new(LIMIT);
-            // a piece that ends anywhere in the second frame
+            // the first piece ends at the second frame or anywhere in it
             let came = piece.min(bytes.len()).max(908);
             assert_eq!(meter.pass(&bytes[..came], usize::MAX), Ok(908));
             let mut refused = meter;

@@ -1,9 +1,10 @@
 //! The TCP stream below a WebSocket, as async-tungstenite reads and writes it.
 //!
-//! Towards the peer's bytes it is a [`FrameMeter`]: the library gets one frame at a time. Towards ours it sends text frames straight
-//! from where they are: the library would copy them into its write buffer, which would keep the size of the largest for as
-//! long as the connection lives. While a frame of ours is under way, the library is told that the stream takes nothing; one begins only when
-//! the library has nothing to write ([`FrameStream::begin`]), so parts of two frames never follow each other.
+//! Received bytes pass through a [`FrameMeter`], so that the library gets one frame at a time. Text
+//! frames are sent directly from their buffer: the library would copy them into its write buffer,
+//! which keeps the size of the largest one for as long as the connection lives. While a text frame
+//! is being sent, writes of the library are pending. A text frame begins only when the library has
+//! nothing to write ([`FrameStream::begin`]), so parts of two frames are never mixed.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,46 +16,47 @@ use super::frame_meter::{FrameMeter, TooLarge};
 use super::outbox::Frame;
 use crate::gate::limits;
 
-/// What carries the bytes: a TCP stream, and in tests what stands for one. Clones are the same.
+/// Byte stream: TCP, or a substitute in tests. Clones refer to the same stream.
 pub trait Transport: AsyncRead + AsyncWrite + Clone + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Clone + Unpin> Transport for T {}
 
-/// The stream of one WebSocket.
+/// Byte stream of one WebSocket.
 pub struct FrameStream<T> {
     transport: T,
     meter: FrameMeter,
-    /// Bytes that were read and are behind the end of the current frame.
+    /// Bytes that were read beyond the end of the current frame.
     held: Vec<u8>,
-    /// Reads that are left in this turn.
+    /// Number of reads left before other connections get a turn.
     reads: u32,
     sending: Option<Sending>,
     moved: bool,
 }
 
-/// A frame of ours under way.
+/// A text frame that is being sent.
 struct Sending {
     head: [u8; HEAD],
     frame: Frame,
-    /// Bytes of both that are sent; those of `head` that are not used count as sent.
+    /// Number of bytes sent of head and frame. The unused bytes of `head` count as sent.
     sent: usize,
-    /// The system has refused to take all of it at once.
+    /// Whether the system has not accepted all of it at once.
     waited: bool,
 }
 
 impl<T: Transport> FrameStream<T> {
-    /// The stream at the start of a frame; `held` was read from it already. Frames of an unauthenticated connection are passed on.
+    /// Creates a stream at the start of a frame, with the frame limit of an unauthenticated
+    /// connection. `held` are bytes that were already read.
     pub fn new(transport: T, held: Vec<u8>) -> FrameStream<T> {
         let meter = FrameMeter::new(limits::FRAME_BEFORE_HELLO);
         FrameStream { transport, meter, held, reads: limits::READS_PER_TURN, sending: None, moved: false }
     }
 
-    /// Lets frames of an admitted client in.
+    /// Raises the frame limit to that of an admitted client.
     pub fn admit(&mut self) {
         self.meter.set_limit(limits::FRAME_AFTER_HELLO);
     }
 
-    /// Moves everything into a new value. What is left is of no use.
+    /// Moves the state into a new value. `self` must not be used afterwards.
     pub fn take(&mut self) -> FrameStream<T> {
         FrameStream {
             transport: self.transport.clone(),
@@ -66,40 +68,43 @@ impl<T: Transport> FrameStream<T> {
         }
     }
 
-    /// What is below.
+    /// Returns the underlying stream.
     pub fn transport(&mut self) -> &mut T {
         &mut self.transport
     }
 
-    /// Whether the library has been given whole messages only, and so has nothing in its buffers if it was asked for all of them.
+    /// Returns whether the library was given complete messages only. If it was also read until it
+    /// had no more messages, its buffers are empty.
     pub fn is_between_messages(&self) -> bool {
         self.meter.is_between_messages()
     }
 
-    /// Whether a text frame is under way.
+    /// Returns whether a text frame is being sent.
     pub fn is_sending(&self) -> bool {
         self.sending.is_some()
     }
 
-    /// Whether bytes came since this was asked last, or some were taken of a frame that had to wait.
+    /// Returns whether bytes were received since the last call, or some were accepted of a frame
+    /// that had to wait.
     pub fn moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
-    /// Begins to send a text frame. The one before must be out, and the library must have nothing to write.
+    /// Begins to send a text frame. The previous one must be sent, and the library must have
+    /// nothing to write.
     pub fn begin(&mut self, frame: Frame) {
         let (head, sent) = head(frame.len());
         self.sending = Some(Sending { head, frame, sent, waited: false });
     }
 
-    /// Begins to send `answer` and a text frame behind it in one piece.
+    /// Begins to send `answer`, followed by a text frame, in one piece.
     pub fn begin_with(&mut self, answer: &[u8], frame: &[u8]) {
         let (head, unused) = head(frame.len());
         let frame = [answer, &head[unused..], frame].concat().into();
         self.sending = Some(Sending { head, frame, sent: HEAD, waited: false });
     }
 
-    /// Whether the frame under way is out.
+    /// Sends the current text frame. Ready when it is sent completely.
     pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
         while sending.sent < HEAD + sending.frame.len() {
@@ -124,7 +129,8 @@ impl<T: Transport> FrameStream<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads from below, [`limits::READS_PER_TURN`] times before the other connections have their turn.
+    /// Reads from the underlying stream. After [`limits::READS_PER_TURN`] reads in a row it is
+    /// pending once, so that other connections get a turn.
     fn poll_transport(&mut self, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(left) = self.reads.checked_sub(1) else {
             self.reads = limits::READS_PER_TURN;
@@ -149,7 +155,8 @@ impl<T: Transport> FrameStream<T> {
 }
 
 impl<T: Transport> AsyncRead for FrameStream<T> {
-    /// Reads of one frame. A frame that is too large is the error [`io::ErrorKind::FileTooLarge`].
+    /// Reads bytes of one frame. A frame that is too large is an error of kind
+    /// [`io::ErrorKind::FileTooLarge`].
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             if self.held.is_empty() {
@@ -172,7 +179,7 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
                     }
                     return Poll::Ready(Ok(count));
                 }
-                // the beginning of a head
+                // an incomplete head
                 let mut more = [0; limits::READ_BUFFER];
                 let came = ready!(this.poll_transport(context, &mut more))?;
                 if came == 0 {
@@ -187,13 +194,13 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
 impl<T: Transport> AsyncWrite for FrameStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.sending.is_some() {
-            // `poll_sent` wakes the task; its caller comes back to the library then
+            // `poll_sent` registers the waker; its caller then polls the library again
             return Poll::Pending;
         }
         Pin::new(&mut self.transport).poll_write(context, bytes)
     }
 
-    /// Nothing is kept here.
+    /// Does nothing, because nothing is buffered here.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -209,10 +216,11 @@ impl From<TooLarge> for io::Error {
     }
 }
 
-/// The longest head of a frame that is not masked.
+/// Length of the longest head of an unmasked frame.
 const HEAD: usize = 10;
 
-/// The head of a text frame of that many bytes, and how many bytes in front of it are not used.
+/// Returns the head of a text frame of `len` bytes, at the end of the array, and the number of
+/// unused bytes before it.
 fn head(len: usize) -> ([u8; HEAD], usize) {
     let mut head = [0; HEAD];
     head[2..].copy_from_slice(&(len as u64).to_be_bytes());
@@ -225,5 +233,5 @@ fn head(len: usize) -> ([u8; HEAD], usize) {
     (head, unused)
 }
 
-/// The first byte of a text frame that is a whole message.
+/// First byte of a text frame that is a complete message.
 const TEXT: u8 = 0x81;

@@ -1,9 +1,11 @@
-//! The owner: all state of the gateway in one value, entered by one function.
+//! The gateway state: one value with one entry point, [`Gateway::handle`].
 //!
-//! It does no I/O. Sockets, the disk and the clock are outside: an [`Event`] comes in with the time, frames go out into the
-//! outboxes of the connections, and changes of the table go out as jobs ([`Gateway::next_job`]) whose end comes back as an
-//! event. Everything runs on one thread and nothing in here waits, so there is no lock and no queue between a connection and
-//! its owner; that is also what lets a simulation drive the whole gateway.
+//! It does no I/O. Sockets, the disk and the clock are outside: the input is an [`Event`] and the
+//! time. Outgoing frames are put into the send queues of the connections. Changes of the table
+//! become jobs ([`Gateway::next_job`]), whose result is passed back as an event.
+//!
+//! All of it runs on one thread and never waits, so there is neither a lock nor a queue between a
+//! connection and this state. For the same reason a simulation can drive the whole gateway.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,79 +30,80 @@ use crate::wire::frames;
 use crate::wire::hello;
 use crate::wire::json;
 
-/// Everything that can happen to the gateway.
+/// Input of the gateway state.
 pub enum Event {
-    /// A WebSocket was opened; its frames go into this outbox.
+    /// A WebSocket was opened; `outbox` is its send queue.
     Opened { conn: ConnId, outbox: Rc<Outbox> },
-    /// It asks to come in.
+    /// A connect request was received.
     Connect { conn: ConnId, attempt: Box<Attempt> },
-    /// Its first message was no connect that can be read.
+    /// The first message was not a valid connect request.
     TurnedAway { conn: ConnId, away: Box<Away> },
     /// An admitted client sent a message.
     Frame { conn: ConnId, message: Frame },
-    /// It is gone.
+    /// The connection ended.
     Closed { conn: ConnId },
-    /// The disk has done a job, or failed to.
+    /// The disk thread has done a job. `error` is set if the table could not be written.
     Committed { job: Job, error: Option<String> },
-    /// The time of [`Gateway::next_deadline`] has come.
+    /// The time of [`Gateway::next_deadline`] was reached.
     Tick,
-    /// The gateway is going down.
+    /// The gateway is to stop.
     Stop,
 }
 
-/// A first message that is no connect.
+/// An invalid first message.
 pub struct Away {
     pub seen: Seen,
     pub refusal: Refusal,
-    /// The id to answer to, if it has one.
+    /// Request id for the response, if the message has one.
     pub request: Option<String>,
-    /// What is wrong with the parameters of connect.
+    /// Errors in the connect parameters.
     pub problems: Option<String>,
 }
 
-/// What happens when a commit is done.
+/// Continuation after a commit.
 pub(super) enum Then {
-    /// The attempt is decided about, now that it is certain where its device stands.
+    /// Decides on the attempt, after the conflicting write of its device.
     Connect { conn: ConnId, attempt: Box<Attempt> },
-    /// The client is let in, or told that it could not be remembered.
+    /// Admits the client, or rejects it if the pairing could not be stored and the client did not
+    /// present the shared secret.
     Hello(Box<super::admit::Welcome>),
-    /// The call is answered, and its effects happen.
+    /// Answers the call and applies its effects.
     Answer { conn: ConnId, id: String, reply: Box<Reply> },
-    /// The call is answered with what became of the configuration file.
+    /// Answers the call with the result of the operation on the configuration file.
     File { conn: ConnId, id: String },
 }
 
-/// The whole state of a running gateway.
+/// Complete state of a running gateway.
 pub struct Gateway {
     pub(super) setup: Rc<Setup>,
     pub(super) phase: Phase,
     pub(super) devices: Devices,
-    /// In a block of its own, as it is 56 KB: the whole gateway is moved a few times before it runs.
+    /// Boxed because it has 56 KB, and the whole gateway is moved a few times before it runs.
     pub(super) pending: Box<Pending>,
     pub(super) codes: Codes,
-    /// 14 KB, see `pending`.
+    /// Boxed like `pending`; it has 14 KB.
     pub(super) throttle: Box<Throttle>,
-    /// By which signatures without a nonce somebody was let in, the newest first: whose, and when it was made.
+    /// Signatures without a nonce that admitted a client, newest first: device and signature time.
     pub(super) signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
     pub(super) relay: Relay,
     pub(super) commits: Commits<Then>,
     pub(super) conns: Conns,
-    /// How many of them are let in.
+    /// Number of admitted clients.
     pub(super) admitted: usize,
     pub(super) counts: Counts,
     pub(super) status: Status,
-    /// What hello names, in protocol 3 and in protocol 4.
+    /// Features in hello for protocols 3 and 4.
     pub(super) features: [Vec<u8>; 2],
     pub(super) entropy: Box<dyn Entropy>,
-    /// The hash of the configuration by which all of the gateway runs.
+    /// Hash of the last configuration that is completely in force.
     pub(super) applied: String,
-    /// Keys that the configuration changed and that are in force at the next start.
+    /// Changed configuration keys that take effect only at the next start.
     pub(super) restart: Vec<&'static str>,
     refusals: VecDeque<Refused>,
-    /// Since when refusals are counted for the log, and how many there were.
+    /// Start of the period in which logged refusals are counted, and their number.
     refusals_logged: (Millis, u32),
-    /// Devices whose record in the file is older than the one in memory, in things that nobody decides by.
+    /// Devices whose record in the file is older than in memory, in fields that decide nothing.
     unsaved: Vec<Slot>,
     age_at_start: TableAge,
     next_tick: Millis,
@@ -110,7 +113,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that begins now.
+    /// Creates the state of a gateway that starts now.
     pub fn new(setup: Rc<Setup>, devices: Devices, status: Status, entropy: Box<dyn Entropy>, now: Now) -> Gateway {
         Gateway {
             phase: Phase::Running,
@@ -143,7 +146,7 @@ impl Gateway {
         }
     }
 
-    /// Lets one event happen.
+    /// Handles one event.
     pub fn handle(&mut self, event: Event, now: Now) {
         match event {
             Event::Opened { conn, outbox } => {
@@ -160,38 +163,38 @@ impl Gateway {
         }
     }
 
-    /// What the disk is to do next.
+    /// Removes and returns the next job for the disk thread.
     pub fn next_job(&mut self) -> Option<Job> {
         self.commits.next_job()
     }
 
-    /// Does the disk have something to do?
+    /// Returns whether there is a job for the disk thread.
     pub fn has_jobs(&self) -> bool {
         self.commits.has_jobs()
     }
 
-    /// When [`Event::Tick`] is due.
+    /// Returns the time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Millis {
         let own = self.next_tick.min(self.next_health).min(self.next_ping).min(self.next_flush);
         self.relay.next_deadline().map_or(own, |next| own.min(next))
     }
 
-    /// Is the gateway able to let clients in?
+    /// Returns whether the gateway runs and the last write to the table succeeded.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Running && !self.commits.is_failing()
     }
 
-    /// What decides, and what is said at start.
+    /// Returns the setup in force.
     pub fn setup(&self) -> &Rc<Setup> {
         &self.setup
     }
 
-    /// WebSockets that are open.
+    /// Number of open WebSockets.
     pub fn connections(&self) -> usize {
         self.conns.len()
     }
 
-    /// WebSockets that are open and were not let in yet.
+    /// Number of open WebSockets whose client is not admitted.
     pub fn unauthenticated(&self) -> usize {
         self.conns.len() - self.admitted
     }
@@ -202,14 +205,14 @@ impl Gateway {
         }
         let well = error.is_none();
         let done = self.commits.done(&mut self.devices, &job, well);
-        // what was seen, which is written with the age, puts nobody elsewhere
+        // a flush, which includes the age, moves no device to another slot
         if job.age.is_none() {
             job.changes.iter().for_each(|(slot, _)| self.note_connected(*slot));
         }
         for then in done {
             match then {
                 Then::Connect { conn, .. } if self.conns.get(conn).is_none() => {}
-                // the file may have the device in several places
+                // there may be a further conflicting write, so this may wait again
                 Then::Connect { conn, attempt } if well => self.connect(conn, *attempt, now),
                 Then::Connect { conn, attempt } => self.decide(conn, *attempt, false, now),
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
@@ -235,20 +238,20 @@ impl Gateway {
         }
     }
 
-    /// Where the device of a client stands, if it still stands there.
+    /// Returns the slot of a client's device, if the device is still in it.
     pub(super) fn slot_of(&self, client: &Admitted) -> Option<Slot> {
         client.slot().filter(|slot| self.devices.get(*slot).map(|device| device.id) == client.device())
     }
 
-    /// Notes whether the device in that slot is connected. Looked up and not counted, because a device may leave its slot, and come
-    /// back into one, while a connection of it is still being closed.
+    /// Records whether the device in this slot is connected. Searched, not counted: a device can
+    /// leave its slot and return to one while a connection of it is still being closed.
     pub(super) fn note_connected(&mut self, slot: Slot) {
         let mut clients = self.conns.iter().filter_map(|conn| conn.admitted.as_ref());
         let connected = clients.any(|client| self.slot_of(client) == Some(slot));
         self.devices.connected(slot, connected);
     }
 
-    /// The device was here just now. Nothing is written for that, see [`Gateway::flush`].
+    /// Records the time at which a device was last seen, in memory only; see [`Gateway::flush`].
     pub(super) fn seen(&mut self, slot: Slot, now: Now) {
         let age = self.devices.age();
         let there = self.devices.edit(slot, |device| (device.seen, device.seen_age) = (now.wall, age));
@@ -285,7 +288,8 @@ impl Gateway {
         }
     }
 
-    /// Writes down when devices were last seen: hourly at most, and at stop, because SD cards wear out.
+    /// Queues a write of the last-seen times: at most hourly, and at stop, because SD cards wear
+    /// out.
     fn flush(&mut self, now: Now) -> Option<Ticket> {
         let connected: Vec<Slot> = self.conns.iter().filter_map(|conn| self.slot_of(conn.admitted.as_ref()?)).collect();
         connected.into_iter().for_each(|slot| self.seen(slot, now));
@@ -300,7 +304,7 @@ impl Gateway {
         self.phase = Phase::Stopping;
         let unanswered = self.relay.stop();
         self.happen(unanswered, now);
-        // Protocol 3 has null for an unknown time, protocol 4 leaves it out.
+        // protocol 3 has null for an unknown time, protocol 4 leaves the member out
         let v3 = json::object(|o| {
             o.str("reason", "gateway stopping");
             o.null("restartExpectedMs");
@@ -312,9 +316,10 @@ impl Gateway {
         self.flush(now);
     }
 
-    // --- telling others ---------------------------------------------------------------------------------------------
+    // --- events to clients -------------------------------------------------------------------
 
-    /// Sends an event to everybody who may see it; `droppable` ones are left out for a slow client.
+    /// Sends an event to all clients that may see it. It is left out for a slow client if
+    /// `droppable`.
     pub(super) fn broadcast(&mut self, name: &str, payload: &[u8], to: Audience, droppable: bool) {
         self.broadcast_with(name, [payload; 2], None, to, droppable);
     }
@@ -340,7 +345,8 @@ impl Gateway {
         let mut too_large = 0_u32;
         for conn in self.conns.iter_mut() {
             let Some(client) = conn.admitted.as_ref().filter(|client| to.includes(client)) else { continue };
-            // A dropped event uses up its number, so that the client sees the gap (protocol 4).
+            // a dropped event uses up its number, so that the client can detect the gap (protocol
+            // 4)
             conn.seq += 1;
             let payload = payloads[(client.dialect() == Dialect::V4) as usize];
             let frame = frames::event(name, payload, Some(conn.seq), versions).into();
@@ -353,7 +359,7 @@ impl Gateway {
         }
     }
 
-    /// Does what a call named, in order.
+    /// Applies effects in order.
     pub(super) fn happen(&mut self, effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
@@ -379,9 +385,10 @@ impl Gateway {
         }
     }
 
-    // --- what is remembered of refusals, and said of the whole ------------------------------------------------------
+    // --- refusals and status -----------------------------------------------------------------
 
-    /// Writes a refusal into the log, up to [`limits::REFUSALS_LOGGED`] a minute: strangers must not wear out an SD card.
+    /// Logs a refusal, up to [`limits::REFUSALS_LOGGED`] per minute: unauthenticated clients must
+    /// not wear out an SD card.
     pub(super) fn log_refusal(&mut self, line: std::fmt::Arguments<'_>, now: Now) {
         let (since, logged) = &mut self.refusals_logged;
         if now.at.since(*since) >= 60_000 {
@@ -397,13 +404,13 @@ impl Gateway {
         }
     }
 
-    /// Keeps a refusal for `gatelet explain --last`.
+    /// Stores a refusal for `gatelet explain --last`.
     pub(super) fn remember(&mut self, refused: Refused) {
         self.refusals.truncate(limits::REFUSALS_KEPT - 1);
         self.refusals.push_front(refused);
     }
 
-    /// The last refusals, the newest first.
+    /// Returns the last refusals, newest first.
     pub(super) fn refusals(&self) -> &VecDeque<Refused> {
         &self.refusals
     }

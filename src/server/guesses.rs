@@ -1,6 +1,8 @@
-//! What a stranger could find by trying - passwords, setup codes, signatures of others - and how often it may try.
+//! Limits for credentials that could be found by trial or replayed: passwords, setup codes and
+//! signatures.
 //!
-//! Which guesses wait, and for how long, is [`crate::gate::throttle`]'s; the waiting is done by the connection.
+//! [`crate::gate::throttle`] decides which attempts wait and for how long; the connection does the
+//! waiting.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,23 +14,25 @@ use crate::gate::ids::{Millis, Now};
 use crate::gate::limits;
 use crate::gate::throttle::{Guess, Pair};
 
-/// In place of an address.
+/// Placeholder in rate-limit keys that do not depend on the address.
 const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl Gateway {
-    /// How many milliseconds the attempt has to wait until its guess is looked at. If it never is, the attempt says so afterwards.
+    /// Reserves a place for the attempt in the rate limiter. Returns the delay in milliseconds
+    /// before the attempt may be checked. If there is no place, sets `unread` and returns 0.
     pub fn turn(&mut self, attempt: &mut Attempt, now: Millis) -> u64 {
         let known = self.is_known(attempt);
         attempt.presented.guess = self.guess(attempt, known);
         let Some(guess) = attempt.presented.guess else { return 0 };
         let wait = self.throttle.line(guess).enter(attempt.seen.client, now);
-        // a known key does not wait: it is let in without its guess
+        // a known key does not wait: it is admitted without the other credential
         let wait = wait.filter(|wait| *wait == 0 || !known);
         attempt.presented.unread = wait.is_none();
         wait.unwrap_or(0)
     }
 
-    /// What can be found by trying, if anything of that is shown. A paired key is one of few, and has a count of its own for passwords.
+    /// Returns the kind of the presented credential if it could be found by trial. Passwords of a
+    /// paired key are not delayed, because they have a counter of their own.
     fn guess(&self, attempt: &Attempt, known: bool) -> Option<Guess> {
         let auth = self.setup.policy.auth;
         let guess = if auth == AuthMode::Password && !known && sent(attempt).next().is_some() {
@@ -37,20 +41,20 @@ impl Gateway {
             code_of(attempt, auth, Secret::Wrong).filter(|text| CodeText::parse(text).is_some())?;
             Guess::Code
         };
-        // hashes what was sent, so it is asked last
+        // last, because it hashes the presented texts
         let right =
             |text: &String| self.setup.control.matches(text) || auth == AuthMode::Token && self.setup.is_secret(text);
         (!sent(attempt).any(right)).then_some(guess)
     }
 
-    /// Is it let in by its key, whatever else it shows?
+    /// Returns whether the device key alone is sufficient for admission.
     fn is_known(&self, attempt: &Attempt) -> bool {
         let (Proof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else { return false };
         let paired = self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
         paired || self.setup.authorized.contains(&id)
     }
 
-    /// What the shared secret that was sent is worth.
+    /// Checks the presented shared secret.
     pub(super) fn secret(&self, attempt: &Attempt, now: Now) -> Secret {
         if attempt.presented.unread {
             return Secret::Throttled;
@@ -74,7 +78,7 @@ impl Gateway {
             (Secret::Right, Some(pair)) => self.throttle.right(pair),
             _ => {}
         }
-        // only what was guessed: who has a code may not try passwords beside it for nothing
+        // only the attempted kind: holding a setup code must not give free password attempts
         let right = |guess: &Guess| match guess {
             Guess::Password => facts.secret == Secret::Right,
             Guess::Code => matches!(facts.code, Code::Right(_)),
@@ -84,8 +88,9 @@ impl Gateway {
         }
     }
 
-    /// Whose wrong passwords are counted together: those of one key, wherever it comes from, since nobody else can show it. Without a
-    /// key nobody can be told from others at its address, so nobody is locked out then.
+    /// Returns the key under which wrong passwords are counted: a proven device key, at any
+    /// address, since no other client can prove it. Without one, clients at an address cannot be
+    /// told apart, so none is locked out (`None`).
     fn pair_of(&self, attempt: &Attempt) -> Option<Pair> {
         match &attempt.proof {
             Proof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => Some(Pair::of(ANYWHERE, id)),
@@ -93,14 +98,16 @@ impl Gateway {
         }
     }
 
-    /// Has this signature let somebody in before? One over a nonce of ours is good for one connection anyway; one without is
-    /// good for a time, but once. None is forgotten by the clock, which may jump back.
+    /// Returns whether this signature was accepted before, and records it. A signature
+    /// over a nonce of the gateway is valid for one connection only. One without a nonce is valid
+    /// for some time, but only once. Records do not expire with time, because the clock may jump
+    /// back.
     pub(super) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
         let (Proof::Valid { id, .. }, Some(signed_at)) = (attempt.proof, attempt.presented.signed_alone) else {
             return false;
         };
         let known = self.signatures.contains(&(id, signed_at));
-        // one that is turned away for that pushes nothing else out
+        // a rejected replay must not push out other records
         if !known {
             self.signatures.truncate(limits::SIGNATURES - 1);
             self.signatures.push_front((id, signed_at));
@@ -109,14 +116,15 @@ impl Gateway {
     }
 }
 
-/// The secrets of people in either field.
+/// Iterates over the token and the password that were sent and are not empty.
 fn sent(attempt: &Attempt) -> impl Iterator<Item = &String> {
     let presented = &attempt.presented;
     [&presented.token, &presented.password].into_iter().flatten().filter(|text| !text.is_empty())
 }
 
-/// What may be a setup code: the field made for it, or a token that is not the secret and looks like a code, where tokens are
-/// not typed by people.
+/// Returns the text that may be a setup code: the bootstrap token or, in token mode, a token that
+/// is not the shared secret and has the form of a code. In the other modes such a text may be a
+/// typed password.
 pub(super) fn code_of(attempt: &Attempt, auth: AuthMode, secret: Secret) -> Option<&str> {
     let typed = attempt.presented.token.as_deref().filter(|_| auth == AuthMode::Token && secret != Secret::Right);
     let typed = typed.filter(|text| CodeText::parse(text).is_some());

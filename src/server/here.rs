@@ -1,5 +1,5 @@
-//! This gateway as it was started: what a configuration is put together with to become what the gateway goes by, at the start and
-//! whenever the configuration changes.
+//! Start context of this gateway: the values that, together with a configuration, give its setup
+//! and status, at the start and after each change of the configuration.
 
 use super::listen;
 use super::ports::{Entropy, SystemEntropy};
@@ -10,7 +10,7 @@ use crate::rpc::Status;
 use crate::store;
 use crate::store::tokens::{self, TableKey};
 
-/// What stays while the gateway runs.
+/// Values that do not change while the gateway runs.
 pub struct Here {
     pub args: Overrides,
     pub paths: Paths,
@@ -18,16 +18,16 @@ pub struct Here {
     pub bind: Bind,
     pub port: u16,
     pub key: TableKey,
-    /// Another one in every run.
+    /// Random id, different in each run.
     pub boot_id: String,
     pub machine: String,
     pub command: String,
-    /// What is to be warned of whatever the configuration says.
+    /// Warnings in addition to those of the configuration.
     pub warnings: Vec<String>,
 }
 
 impl Here {
-    /// What the gateway goes by with that configuration.
+    /// Builds the setup for this configuration.
     pub fn setup(&self, config: &Config, secret: Option<&Sourced<Secret>>) -> Setup {
         Setup {
             secret: secret.map(|secret| SecretDigest::of(secret.value.expose())),
@@ -40,7 +40,7 @@ impl Here {
         }
     }
 
-    /// What the gateway says of itself with that configuration.
+    /// Builds the status for this configuration.
     pub fn status(&self, config: &Config, secret: Option<&Sourced<Secret>>, mut warnings: Vec<String>) -> Status {
         warnings.extend_from_slice(&self.warnings);
         let lan = listen::far_address(self.bind, self.paths.in_container).map(|address| origin(address, self.port));
@@ -67,7 +67,8 @@ fn origin(address: std::net::IpAddr, port: u16) -> String {
     format!("http://{}", std::net::SocketAddr::from((address, port)))
 }
 
-/// The configured secret, or the token in the state directory, which is made on the first start and never again.
+/// Returns the configured secret, or the token in the state directory, which is created at the
+/// first start and never again.
 pub fn shared_secret(config: &Config, paths: &Paths) -> Result<Option<Sourced<Secret>>, StartError> {
     if config.auth.secret.is_some() || config.auth.mode != AuthMode::Token {
         return Ok(config.auth.secret.clone());

@@ -1,4 +1,4 @@
-//! Where the gateway listens, and the loops that accept.
+//! Listening sockets, and the tasks that accept connections.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -14,14 +14,14 @@ use crate::config::Bind;
 use crate::gate::limits;
 use crate::gate::net;
 
-/// The listening sockets, all on one port.
+/// Listening sockets, all on the same port.
 pub struct Listeners {
     pub sockets: Vec<TcpListener>,
     pub port: u16,
 }
 
 impl Listeners {
-    /// Where a program on this machine reaches the gateway.
+    /// Returns the address at which programs on this machine reach the gateway.
     pub fn own_address(&self) -> SocketAddr {
         let bound = || self.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.ip()));
         let near =
@@ -31,9 +31,11 @@ impl Listeners {
     }
 }
 
-/// Opens every listener that `bind` means. A loopback listener is always among them: the command line uses it.
+/// Opens all listeners for `bind`. They always include one for loopback, which the command line
+/// uses.
 ///
-/// Fails with a text that says what to do; addresses that are only nice to have (`[::1]`) may be missing.
+/// Error: a text that says what to do. Optional addresses (`[::1]`) may be missing, unless their
+/// port is in use.
 pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, String> {
     let (first, others) = addresses(bind, in_container)?;
     let beside = !others.is_empty();
@@ -71,7 +73,8 @@ fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), St
     }
 }
 
-/// Where others reach a gateway that listens so; `None` if only this machine does.
+/// Returns the address at which other machines reach a gateway with this `bind`; `None` if only
+/// this machine can.
 pub fn far_address(bind: Bind, in_container: bool) -> Option<IpAddr> {
     let (first, _) = addresses(bind, in_container).ok().filter(|(first, _)| !net::is_loopback(*first))?;
     if first.is_unspecified() {
@@ -81,7 +84,7 @@ pub fn far_address(bind: Bind, in_container: bool) -> Option<IpAddr> {
     }
 }
 
-/// `[::]` alone takes IPv4 as well.
+/// Opens a listener. `[::]` accepts IPv4 as well, unless there are listeners `beside` it.
 fn listen(address: IpAddr, port: u16, beside: bool) -> io::Result<TcpListener> {
     #[cfg(unix)]
     if address == ALL[1] {
@@ -91,7 +94,8 @@ fn listen(address: IpAddr, port: u16, beside: bool) -> io::Result<TcpListener> {
     TcpListener::bind((address, port))
 }
 
-/// `[::]` beside `0.0.0.0`: on Unix the first would take both, unless told not to.
+/// Opens a listener on `[::]`. Unless `only` is set it accepts IPv4 as well, and a listener on
+/// `0.0.0.0` then fails.
 #[cfg(unix)]
 fn listen_on_ipv6(port: u16, only: bool) -> io::Result<TcpListener> {
     use rustix::net::{self, sockopt, AddressFamily, SocketType};
@@ -124,24 +128,27 @@ fn explain(address: IpAddr, port: u16, error: &io::Error) -> String {
     }
 }
 
-/// The address in the tailnet, if there is one. Asks the routing table; nothing is sent.
+/// Returns the address of this machine in the tailnet, if any, by the routing table. Sends nothing.
 fn tailnet_address() -> Option<IpAddr> {
     source_address([100, 100, 100, 100]).filter(|address| net::is_cgnat(*address))
 }
 
-/// The address that others in the local network reach this machine at, if there is one. Nothing is sent.
+/// Returns the address at which machines in the local network reach this one, if any. Sends
+/// nothing.
 fn lan_address() -> Option<IpAddr> {
     source_address([192, 0, 2, 1]).filter(|address| !address.is_unspecified() && !net::is_loopback(*address))
 }
 
-/// Takes addresses, never names: the resolver alone would be 20 kB of a static binary.
+/// Returns the local address of the route to `towards`. Takes an address and no name: the resolver
+/// alone would add 20 kB to a static binary.
 fn source_address(towards: [u8; 4]) -> Option<IpAddr> {
     let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).ok()?;
     socket.connect(SocketAddr::from((towards, 9))).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-/// Accepts on every listener, each in a task of its own, and serves each connection in another one, for as long as the loop runs.
+/// Starts a task for each listener that accepts connections. Each connection is served in its own
+/// task.
 pub fn accept_all(shared: &Rc<Shared>, sockets: Vec<TcpListener>) -> io::Result<()> {
     for socket in sockets {
         let listener = async_net::TcpListener::try_from(socket)?;
@@ -155,10 +162,11 @@ async fn accept(shared: Rc<Shared>, listener: async_net::TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
-            // gone before it was accepted, as Windows and other Unixes say it
+            // closed before it was accepted, as Windows and some Unixes report it
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted) => {}
             Err(error) => {
-                // Out of descriptors: the lobby's deadlines give some back; asking again at once would only burn the processor.
+                // Out of descriptors: the handshake timeout frees some. Retrying at once would only
+                // use processor time.
                 let now = shared.now().at;
                 failed += 1;
                 if told.is_none_or(|at| now.since(at) >= limits::ACCEPT_WARNING_MS) {
@@ -185,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_are_told_an_address_only_where_the_gateway_listens_on_it() {
+    fn far_address_is_an_address_that_the_gateway_listens_on() {
         let near: IpAddr = "127.0.0.9".parse().unwrap();
         let far: IpAddr = "192.0.2.1".parse().unwrap();
         for (bind, in_container, told) in [

@@ -1,12 +1,14 @@
-//! A log file of bounded size, for a process that has no standard error output, and for who asks for one.
+//! Log file of bounded size, for a process without a standard error output and for users who
+//! configure one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Appends lines to a file; when it is full, it becomes `<name>.1` in place of the one before.
+/// Appends lines to a file. When it is full, it is renamed to `<name>.1`, which replaces the
+/// previous one.
 ///
-/// On disk are at most twice the limit and one line.
+/// Uses at most twice the limit plus one line on disk.
 pub struct LogFile {
     path: PathBuf,
     file: File,
@@ -15,14 +17,14 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or makes the file at `path`; `max` bytes fill it.
+    /// Opens or creates the file at `path`. `max` is its maximum size in bytes.
     pub fn open(path: &Path, max: u64) -> io::Result<LogFile> {
         let file = append(path)?;
         let len = file.metadata()?.len();
         Ok(LogFile { path: path.to_path_buf(), file, len, max })
     }
 
-    /// Appends a line, which ends in a line end.
+    /// Appends a line, which must end in a line feed.
     pub fn write(&mut self, line: &str) -> io::Result<()> {
         if self.len + line.len() as u64 > self.max {
             self.turn_over()?;
@@ -32,20 +34,22 @@ impl LogFile {
         Ok(())
     }
 
-    /// A reader that follows the file can forbid its renaming on Windows. Then the old lines go, and the limit stays.
+    /// Starts a new file. On Windows, a reader that follows the file can prevent renaming. The old
+    /// lines are then deleted, so that the limit holds.
     fn turn_over(&mut self) -> io::Result<()> {
         let mut old = self.path.clone().into_os_string();
         old.push(".1");
         if fs::rename(&self.path, old).is_err() {
             File::create(&self.path)?;
         }
-        // also where the same name is another file by now
+        // opened anew in both cases: the name may refer to another file by now
         (self.file, self.len) = (append(&self.path)?, 0);
         Ok(())
     }
 }
 
-/// Opened for its owner alone: addresses and names of devices are in it.
+/// Opens a file for appending, accessible only by its owner (Unix): it has addresses and device
+/// names.
 fn append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -65,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_makes_room_and_the_last_lines_are_kept() {
+    fn a_full_file_is_rotated_and_the_last_lines_are_kept() {
         let dir = place("full");
         let path = dir.join("gatelet.log");
         let mut log = LogFile::open(&path, 12).unwrap();
@@ -80,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_start_appends_and_counts_what_is_there() {
+    fn a_second_start_appends_and_counts_existing_bytes() {
         let dir = place("again");
         let path = dir.join("gatelet.log");
         LogFile::open(&path, 10).unwrap().write("first\n").unwrap();
@@ -93,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn where_the_old_file_cannot_move_the_limit_still_holds() {
+    fn the_limit_holds_if_the_file_cannot_be_renamed() {
         let dir = place("stuck");
         let path = dir.join("gatelet.log");
-        // a directory in the way of the new name is the nearest thing Unix has to a reader that forbids renaming
+        // on Unix, a directory at the new name prevents renaming, as such a reader does on Windows
         fs::create_dir(dir.join("gatelet.log.1")).unwrap();
         fs::write(dir.join("gatelet.log.1").join("x"), "").unwrap();
         let mut log = LogFile::open(&path, 8).unwrap();

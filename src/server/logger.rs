@@ -1,7 +1,9 @@
-//! The log: lines on standard error, ours only. What libraries log could hold a message's content, so it is left out.
+//! Log of this program on standard error. Messages of libraries could contain the content of a
+//! message, so they are left out.
 //!
-//! The last lines are also kept in memory, for `logs.tail`, and all of them go to a file of bounded size where one is asked for
-//! (`--log-file`). A Windows service has no standard error and always has the file.
+//! The last lines are also kept in memory for `logs.tail`. All lines also go to a file of bounded
+//! size if one is configured (`--log-file`). A Windows service has no standard error and always has
+//! the file.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +18,8 @@ use super::runtime::lock;
 use crate::gate::limits;
 use crate::rpc::Log;
 
-/// Times are for people. systemd's journal writes its own, and takes a number in front for how grave the line is.
+/// Log writer. Lines start with the time, except in systemd's journal, which adds its own time and
+/// reads the priority from a number at the start.
 struct Logger {
     journal: bool,
 }
@@ -27,13 +30,13 @@ static JOURNAL: Logger = Logger { journal: true };
 static KEPT: Mutex<Log> = Mutex::new(Log::EMPTY);
 static FILE: Mutex<Option<LogFile>> = Mutex::new(None);
 
-/// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else is `info`), and in that file if it is
-/// said. A file that cannot be written is no reason not to start.
+/// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else means
+/// `info`), and in `file` if given. A file that cannot be written does not prevent the start.
 pub fn start(level: Option<&str>, file: Option<&Path>) {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
     let logger = if to_journal() { &JOURNAL } else { &PLAIN };
     lock(&KEPT).begin(run());
-    // a service has set its own before
+    // fails in a service, which has set a logger before
     let _ = log::set_logger(logger);
     log::set_max_level(level);
     if let Some(path) = file {
@@ -41,18 +44,18 @@ pub fn start(level: Option<&str>, file: Option<&Path>) {
     }
 }
 
-/// Where the numbers of this run's lines begin: 32 bits of chance over room for a million lines, all of it a number of
-/// JavaScript.
+/// Returns the number at which the lines of this run begin: 32 random bits above 20 bits for a
+/// million lines. All numbers are exact in JavaScript.
 fn run() -> u64 {
     u64::from(u32::from_le_bytes((&mut SystemEntropy as &mut dyn Entropy).bytes())) << 20
 }
 
-/// The last lines as they are now.
+/// Returns a copy of the last lines.
 pub fn kept() -> Log {
     lock(&KEPT).clone()
 }
 
-/// Lets the log go to that file as well.
+/// Logs to this file as well.
 fn to_file(path: &Path) {
     match LogFile::open(path, limits::LOG_LEN) {
         Ok(file) => {
@@ -63,7 +66,8 @@ fn to_file(path: &Path) {
     }
 }
 
-/// Is standard error the journal? The variable names its device and inode, and outlives a redirection.
+/// Returns whether standard error is the systemd journal. `JOURNAL_STREAM` contains the device and
+/// inode of the journal and stays set when the output is redirected, so they are compared.
 #[cfg(unix)]
 fn to_journal() -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -77,7 +81,7 @@ fn to_journal() -> bool {
     false
 }
 
-/// Lets the log go to `gatelet.log` in `dir`, which is made if need be. Comes before [`start`].
+/// Logs to `gatelet.log` in `dir`, which is created if needed. Must be called before [`start`].
 #[cfg(windows)]
 pub fn start_file(dir: &Path) {
     let _ = std::fs::create_dir_all(dir);
@@ -106,7 +110,7 @@ impl log::Log for Logger {
         let line = format!("{time} {level} {}\n", record.args());
         let journal = if self.journal { [gravity, &line[time.len() + 1..]].concat() } else { String::new() };
         let shown = if self.journal { &journal } else { &line };
-        // there is nowhere to say that the log cannot be written
+        // if the log cannot be written, there is no place to report it
         let _ = std::io::stderr().lock().write_all(shown.as_bytes());
         if let Some(file) = &mut *lock(&FILE) {
             let _ = file.write(&line);
@@ -117,16 +121,16 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// The time of day, as it stands in the log.
+/// Returns the current time in the format of the log.
 pub fn timestamp() -> String {
     utc(SystemTime::now())
 }
 
-/// `2026-11-22T19:20:00Z`, by the civil calendar from days since 1970.
+/// Formats a time as `2026-11-22T19:20:00Z`, by the civil calendar from the days since 1970.
 fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // years that begin in March, in eras of 400 years, so that the leap day comes last
+    // years begin in March, in eras of 400 years, so that the leap day is the last day of a year
     let shifted = days + 719_468;
     let (era, day) = (shifted / 146_097, shifted % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -144,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_agree_with_the_calendar() {
         let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(0), "1970-01-01T00:00:00Z");
         assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");

@@ -1,19 +1,19 @@
-//! What the machine is called, how it is, and how a person runs `gatelet` on it.
+//! Name, measurements and `gatelet` command of the machine.
 
 use std::path::Path;
 
 use crate::rpc::Machine;
 
-/// The machine's host name; empty if it cannot be found out.
+/// Returns the machine's host name; empty if it cannot be determined.
 pub fn machine_name() -> String {
     let name = kernel("/proc/sys/kernel/hostname");
     let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_string()).unwrap_or_default()
 }
 
-/// What a file of the kernel's says, if there is one.
+/// Reads a file of the kernel, such as in `/proc`; `None` if it does not exist.
 pub fn kernel(path: &str) -> Option<String> {
-    // on Windows that path would be below the root of some drive
+    // on Windows the path would be below the root of a drive
     if cfg!(windows) {
         None
     } else {
@@ -21,7 +21,7 @@ pub fn kernel(path: &str) -> Option<String> {
     }
 }
 
-/// The system as the protocol calls families of devices.
+/// Returns the name of the operating system as the protocol names device families.
 pub fn family() -> &'static str {
     match std::env::consts::OS {
         "linux" => "Linux",
@@ -31,10 +31,11 @@ pub fn family() -> &'static str {
     }
 }
 
-/// How the machine is now. Reads some files of the kernel's, which wait for no disk; what they do not say is zero or empty.
+/// Measures the machine. Reads some files of the kernel, which do not wait for a disk. Values that
+/// are not available are zero or empty, and the number of processors is then 1.
 pub fn measure() -> Machine {
     let text = |path: &str| kernel(path).unwrap_or_default();
-    // `0-3`, or `0` alone
+    // `0-3`, or `0` for a single processor
     let last = text("/sys/devices/system/cpu/present");
     Machine {
         family: family(),
@@ -45,45 +46,47 @@ pub fn measure() -> Machine {
     }
 }
 
-/// Of 1, 5 and 15 minutes, as a JSON array.
+/// Returns the load averages of 1, 5 and 15 minutes as a JSON array, from the text of
+/// `/proc/loadavg`.
 pub fn load_average(text: &str) -> Option<String> {
     let mut words = text.split(' ').take_while(|word| is_decimal(word));
     let (one, five, fifteen) = (words.next()?, words.next()?, words.next()?);
     Some(["[", one, ",", five, ",", fifteen, "]"].concat())
 }
 
-/// All and free, in bytes.
+/// Returns total and available memory in bytes, from the text of `/proc/meminfo`.
 pub fn memory(text: &str) -> Option<(u64, u64)> {
     Some((bytes(text, "MemTotal:")?, bytes(text, "MemAvailable:")?))
 }
 
-/// The bytes of a line that begins with that name and tells KiB.
+/// Returns, in bytes, the value in KiB of the line that begins with `name`.
 pub fn bytes(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| number(line.strip_prefix(name)?)).map(|kib| kib.saturating_mul(1024))
 }
 
-/// The whole number that the text begins with, behind blanks.
+/// Returns the whole number at the start of the text, after blanks.
 pub fn number(text: &str) -> Option<u64> {
     let text = text.trim_start();
     text[..text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len())].parse().ok()
 }
 
-/// Digits, a point, digits: a JSON number as the kernel writes it.
+/// Returns whether the word is a decimal number with digits on both sides of the point, as the
+/// kernel writes it. Such a number is valid JSON.
 fn is_decimal(word: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
 }
 
-/// How a person runs `gatelet` against this gateway.
+/// Returns the command with which a person runs `gatelet` against this gateway.
 #[cfg(windows)]
 pub fn command() -> String {
-    // PowerShell runs nothing from the folder it is in unless told so
+    // PowerShell runs a program in the current directory only with a path
     let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let here = folder.is_some() && folder == std::env::current_dir().ok();
     if here { ".\\gatelet.exe" } else { "gatelet" }.to_string()
 }
 
-/// How a person runs `gatelet` against this gateway.
+/// Returns the command with which a person runs `gatelet` against this gateway.
 #[cfg(not(windows))]
 pub fn command() -> String {
     let engine = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
@@ -97,8 +100,10 @@ pub fn command() -> String {
     }
 }
 
-/// The start of this container's id, which the engine takes where the host name was chosen or is the host's: from the files of
-/// its own that the engine mounts here (Docker: `containers/ID/hostname`, Podman: `overlay-containers/ID/userdata/hostname`).
+/// Returns the first 12 digits of this container's id, which the engine accepts as a name even if
+/// the host name was set or is that of the host. It is taken from the paths of files that the
+/// engine mounts (Docker: `containers/ID/hostname`, Podman:
+/// `overlay-containers/ID/userdata/hostname`).
 #[cfg(any(not(windows), test))]
 fn container_id(mounts: &str) -> Option<&str> {
     let ids = mounts.split("containers/").skip(1).filter_map(|rest| rest.split_once('/'));
@@ -111,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_knows_its_id_from_what_the_engine_mounts() {
+    fn the_container_id_is_read_from_the_mounts() {
         let id = "0123456789ab".to_string() + &"cd".repeat(26);
         let docker = format!(
             "602 551 0:45 / / rw - overlay overlay rw,upperdir=/var/lib/docker/overlay2/{0}/diff\n\

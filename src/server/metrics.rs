@@ -1,7 +1,8 @@
-//! `GET /metrics`: what the gateway counted, in the text format 0.0.4 of Prometheus, for this machine or for who has the secret.
+//! `GET /metrics`: counters of the gateway in the Prometheus text format 0.0.4, for requests from
+//! this machine or with the secret.
 //!
-//! Each thing is counted where it is decided and logged; here the counts are only written down. Every label is a word of ours
-//! from a closed list, so no stranger can make a series.
+//! Each event is counted where it is decided and logged; this module only writes the counters. All
+//! label values are from closed lists, so unauthenticated clients cannot create time series.
 
 use super::attempt::Seen;
 use super::gateway::Gateway;
@@ -13,14 +14,15 @@ use crate::gate::ids::Now;
 use crate::gate::refusal::{Refusal, Rule};
 use crate::wire::http::{Answer, Head};
 
-/// What happened since the start.
+/// Counters since the start.
 pub(super) struct Counts {
-    /// By rule.
+    /// Admissions by rule.
     admitted: [u64; Rule::ALL.len()],
+    /// Refusals by rule.
     refused: [u64; Rule::ALL.len()],
-    /// By refusal; those that clients know by the same code are counted as the first of them.
+    /// Refusals by code. Those with the same code are counted at the index of the first of them.
     codes: [u64; Refusal::ALL.len()],
-    /// What was lost on connections that are gone.
+    /// Losses on connections that are closed.
     lost: Lost,
 }
 
@@ -46,12 +48,12 @@ impl Counts {
     }
 }
 
-/// The place of the first refusal with that code.
+/// Returns the index of the first refusal with this code.
 fn first(code: &str) -> usize {
     Refusal::ALL.iter().position(|one| one.words().code == code).unwrap_or(0)
 }
 
-/// The whole answer.
+/// Builds the complete HTTP response.
 pub(super) fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
     let now = shared.now();
     let Some(text) = shared.ask(|gateway| gateway.may_count(head, seen, now).then(|| gateway.metrics(now))) else {
@@ -66,8 +68,9 @@ const CLOSED: &[u8] =
     the gateway's token or password: `Authorization: Bearer TOKEN`\n";
 
 impl Gateway {
-    /// No page of another origin and no other name that leads here reads the counts; besides that, this machine does, and who
-    /// is let in, but for mode `none`, where being here is all that lets in.
+    /// Returns whether the request may read the counters. A page of another origin may not. Other
+    /// requests may if they are local and use a loopback name, or if they are authenticated
+    /// (`may_read`). The latter does not apply in mode `none`, which needs no secret.
     fn may_count(&mut self, head: &Head<'_>, seen: &Seen, now: Now) -> bool {
         let here = seen.local && seen.host == Host::Loopback;
         matches!(seen.origin, Origin::Absent | Origin::Same)
@@ -112,8 +115,9 @@ impl Gateway {
     }
 }
 
-/// Every metric: name, kind, meaning, label and the words of the label, or no label. Which words a rule or a code can be is known
-/// elsewhere. What has no kind belongs to the metric above it.
+/// Metrics, one per line: name, kind, help, label and label values. The label may be missing. The
+/// values of `rule` and `code` are those of [`Rule`] and [`Refusal`]. A line without a kind belongs
+/// to the metric above it.
 const METRICS: &str = concat!(
     "gatelet_build_info|gauge|The version that runs.|version|",
     env!("CARGO_PKG_VERSION"),
@@ -139,7 +143,7 @@ gatelet_pending_requests|gauge|Devices and nodes that wait for the owner.
 process_resident_memory_bytes|gauge|Memory in use."
 );
 
-/// The text of all metrics, as far as there are values. No word of ours needs an escape.
+/// Writes the text of all metrics for which there are values. No label value needs an escape.
 fn page(mut values: &[u64]) -> String {
     let mut out = String::new();
     for about in METRICS.lines() {
@@ -161,7 +165,7 @@ fn page(mut values: &[u64]) -> String {
             };
             let (Some(word), Some((value, rest))) = (word, values.split_first()) else { break };
             values = rest;
-            // what is counted elsewhere
+            // counted at the first refusal with this code
             if label == "code" && first(word) != at {
                 continue;
             }
@@ -182,14 +186,14 @@ mod tests {
     use super::*;
     use crate::rpc::relay::{End, Ends};
 
-    /// The words of the label of that metric.
+    /// Returns the label values of this metric.
     fn words(name: &str) -> Vec<&str> {
         let line = METRICS.lines().find(|line| line.split('|').next() == Some(name)).unwrap();
         line.split('|').skip(4).collect()
     }
 
     #[test]
-    fn the_words_are_those_that_are_counted_in_their_order() {
+    fn label_values_match_the_counters_in_order() {
         let ends = words("gatelet_invokes_total");
         assert_eq!(ends.len(), Ends::default().counts.len());
         for (at, end) in END_OF_ALL.into_iter().enumerate() {
@@ -206,7 +210,7 @@ mod tests {
         [End::Ok, End::Error, End::Timeout, End::Disconnected, End::Abandoned, End::Busy, End::Stopping, End::Refused];
 
     #[test]
-    fn every_value_has_its_place_and_codes_that_are_one_are_counted_as_one() {
+    fn every_value_is_written_once_and_equal_codes_are_merged() {
         let mut counts = Counts::NONE;
         Refusal::ALL.into_iter().for_each(|refusal| counts.refused(Rule::Frame, refusal));
         assert_eq!(counts.codes[Refusal::OriginForeign as usize], 3);

@@ -1,8 +1,8 @@
-//! Sockets and time: everything that waits, and the gateway's one owner.
+//! Sockets and time: all code that waits, and the gateway state.
 //!
-//! One thread for all tasks ([`runtime`]), one [`gateway::Gateway`] that all connections enter through [`shared::Shared::happen`];
-//! beside it a thread that waits for the system's events, one for the disk and, under load, one for signatures. `server` decides
-//! nothing about admission; `gate` does.
+//! All tasks run on one thread ([`runtime`]) and change one [`gateway::Gateway`] through
+//! [`shared::Shared::happen`]. Other threads wait for system events, write to the disk and, when
+//! needed, verify signatures and read files. Admission is decided in `gate`, not here.
 
 mod admit;
 mod apply;

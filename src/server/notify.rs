@@ -1,6 +1,6 @@
-//! Tells systemd, or the service control manager of Windows, that the gateway is ready, where it asks to be told.
+//! Notifies systemd, or the service control manager of Windows, that the gateway is ready.
 
-/// Sends `state` (`READY=1`, `STOPPING=1`) to NOTIFY_SOCKET; does nothing where there is none.
+/// Sends `state` (`READY=1`, `STOPPING=1`) to NOTIFY_SOCKET. Does nothing if that is not set.
 #[cfg(unix)]
 pub fn notify(state: &str) {
     if let Some(name) = std::env::var_os("NOTIFY_SOCKET") {
@@ -23,7 +23,8 @@ fn send(name: &std::ffi::OsStr, state: &str) -> std::io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
-/// There is no systemd here. That a service stops, its manager was told when it asked for that.
+/// Reports `READY=1` to the service control manager. A stop needs no report here: the manager's
+/// request for it was answered.
 #[cfg(windows)]
 pub fn notify(state: &str) {
     if state == "READY=1" {

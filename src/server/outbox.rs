@@ -1,8 +1,14 @@
-//! Frames on their way to one client: a bounded queue between the owner, who fills it, and the connection, which empties it.
+//! Send queue towards one client, bounded: the gateway state fills it and the connection empties
+//! it.
 //!
-//! Invariants: at most [`limits::OUTBOX_FRAMES`] frames wait, of at most [`limits::OUTBOX_BYTES`] bytes beside those that are large,
-//! and of at most [`limits::FRAME_AFTER_HELLO`] more with these, one frame alone excepted; none has more than
-//! [`limits::FRAME_AFTER_HELLO`] bytes; after `close` nothing is added, and what waits is still sent first unless the client is slow.
+//! Invariants:
+//!
+//! - At most [`limits::OUTBOX_FRAMES`] frames are queued.
+//! - Frames that are not large have at most [`limits::OUTBOX_BYTES`] bytes together. With the large
+//!   ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
+//! - No frame has more than [`limits::FRAME_AFTER_HELLO`] bytes.
+//! - After `close` nothing is added. Queued frames are still sent first. They are discarded only if
+//!   the client is slow or silent.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,51 +20,51 @@ use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::wire::frames;
 
-/// One text frame, shared by all who get it.
+/// A text frame, shared by all recipients.
 pub type Frame = Bytes;
 
-/// What the connection does next.
+/// Next action of the connection.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Next {
-    /// Send this.
+    /// Send this frame.
     Frame(Frame),
-    /// The client was admitted: larger frames may come in from now on.
+    /// The client was admitted: accept larger frames from now on.
     Admitted,
     /// Send a ping.
     Ping,
-    /// Close the connection, with this code and reason.
+    /// Close the connection with this code and reason.
     Close(u16, String),
 }
 
-/// How an offered frame fared.
+/// Result of offering a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offer {
     Queued,
-    /// It may be left out, and was.
+    /// The frame was droppable and was left out.
     Dropped,
-    /// The client is too slow and will be closed.
+    /// The client is too slow; the connection will be closed.
     Slow,
     /// The connection is closing.
     Closed,
-    /// No client takes a frame of that size, and it is no response: it was left out.
+    /// The frame is larger than any client accepts and is not a response. It was left out.
     TooLarge,
 }
 
-/// What did not reach a client that does not keep up, and whether it was closed for that.
+/// Losses of clients that do not keep up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lost {
-    /// Frames that were left out.
+    /// Number of frames left out.
     pub frames: u64,
-    /// Connections closed as slow.
+    /// Number of connections closed as slow.
     pub slow: u64,
-    /// Connections closed because nothing was heard of them.
+    /// Number of connections closed without a sign of life.
     pub silent: u64,
 }
 
 impl Lost {
     pub const NONE: Lost = Lost { frames: 0, slow: 0, silent: 0 };
 
-    /// Both together.
+    /// Returns the sum of both.
     pub fn and(self, more: Lost) -> Lost {
         Lost { frames: self.frames + more.frames, slow: self.slow + more.slow, silent: self.silent + more.silent }
     }
@@ -70,22 +76,23 @@ struct State {
     bytes: usize,
     closed: bool,
     heard: bool,
-    /// Of the bytes, those of large frames.
+    /// Bytes of large frames, which are part of `bytes`.
     large: usize,
-    /// Frames that were left out.
+    /// Number of frames left out.
     dropped: u64,
-    /// Why it was closed at once.
+    /// Reason of an immediate close.
     why: Option<Close>,
     waker: Option<Waker>,
 }
 
-/// The queue of one connection. One thread; nothing here waits.
+/// Send queue of one connection. Used on one thread; no method waits.
 #[derive(Default)]
 pub struct Outbox(RefCell<State>);
 
 impl Outbox {
-    /// Queues a frame that the client must get; closes the connection as slow if it does not fit. Large ones are
-    /// answers, as a rule of nodes: beside those of usual size, up to one frame of the largest size more of them may wait.
+    /// Queues a frame that must not be left out. If it does not fit, closes the connection as a
+    /// slow consumer. Large frames, mostly answers of nodes, may use [`limits::FRAME_AFTER_HELLO`]
+    /// bytes in addition to the usual limit.
     pub fn must(&self, frame: Frame) -> Offer {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
@@ -114,7 +121,8 @@ impl Outbox {
         }
     }
 
-    /// A frame that no client takes is never queued, and closes nothing. If it is a response, its request gets an error response.
+    /// Handles a frame that is larger than any client accepts. It is not queued, and the connection
+    /// stays open. If it is a response, an error response is queued instead.
     fn too_large(&self, frame: &[u8]) -> Offer {
         match frames::too_large(frame) {
             Some(error) => self.must(error.into()),
@@ -122,14 +130,14 @@ impl Outbox {
         }
     }
 
-    /// From here on the client is admitted.
+    /// Queues [`Next::Admitted`]: the client is admitted from here on.
     pub fn admitted(&self) {
         let mut state = self.0.borrow_mut();
         state.queue.push_back(Next::Admitted);
         state.wake();
     }
 
-    /// Asks whether the client is still there; closes the connection if nothing was heard since the last time.
+    /// Queues a ping. Closes the connection if there was no sign of life since the last call.
     pub fn ping(&self) {
         let heard = std::mem::take(&mut self.0.borrow_mut().heard);
         if !heard {
@@ -142,12 +150,12 @@ impl Outbox {
         }
     }
 
-    /// Something was heard of the client: bytes came, or it took some for which it had no room before.
+    /// Records a sign of life: bytes were received, or bytes were accepted that had to wait.
     pub fn heard(&self) {
         self.0.borrow_mut().heard = true;
     }
 
-    /// Closes after everything that waits is sent.
+    /// Closes the connection after all queued frames are sent.
     pub fn close(&self, code: u16, reason: &str) {
         let mut state = self.0.borrow_mut();
         if !state.closed {
@@ -157,7 +165,7 @@ impl Outbox {
         }
     }
 
-    /// Closes at once: what waits is not sent.
+    /// Closes the connection at once. Queued frames are discarded.
     pub fn abort(&self, why: Close) {
         let (code, reason) = why.words();
         let mut state = self.0.borrow_mut();
@@ -169,29 +177,29 @@ impl Outbox {
         state.wake();
     }
 
-    /// Must the connection end, even if the client reads nothing?
+    /// Returns whether the connection must end, even if the client reads nothing.
     pub fn is_closed(&self) -> bool {
         self.0.borrow().closed
     }
 
-    /// Does it end because the client is too slow, or silent?
+    /// Returns whether the connection ends because the client is slow or silent.
     pub fn is_aborted(&self) -> bool {
         self.0.borrow().why.is_some()
     }
 
-    /// What was lost so far.
+    /// Returns the losses so far.
     pub fn lost(&self) -> Lost {
         let state = self.0.borrow();
         let closed = |why| u64::from(state.why == Some(why));
         Lost { frames: state.dropped, slow: closed(Close::SlowConsumer), silent: closed(Close::Silent) }
     }
 
-    /// Bytes that wait.
+    /// Number of queued bytes.
     pub fn bytes(&self) -> usize {
         self.0.borrow().bytes
     }
 
-    /// The next thing to do, when there is one.
+    /// Removes and returns the next action. If there is none, registers the waker.
     pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Next> {
         let mut state = self.0.borrow_mut();
         match state.queue.pop_front() {
@@ -209,12 +217,13 @@ impl Outbox {
         }
     }
 
-    /// Wakes the connection when something is queued, without taking anything.
+    /// Registers the waker for the next action, without removing one.
     pub fn listen(&self, context: &mut Context<'_>) {
         self.0.borrow_mut().listen(context);
     }
 
-    /// Would no more than `most` bytes wait, not counting those `beside`?
+    /// Returns whether `len` more bytes fit into `most`, ignoring `beside` queued bytes. Any length
+    /// fits if there are no others.
     fn fits(&self, len: usize, most: usize, beside: usize) -> bool {
         let state = self.0.borrow();
         let waits = state.bytes - beside;
@@ -234,7 +243,7 @@ impl Outbox {
     }
 }
 
-/// The bytes of a large frame.
+/// Returns the length of a large frame, and 0 for other frames.
 fn large(frame: &Frame) -> usize {
     if frame.len() < limits::OUTBOX_LARGE {
         0
@@ -272,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_does_not_read_is_closed_and_loses_what_waited() {
+    fn a_client_that_does_not_read_is_closed_and_its_queue_discarded() {
         let outbox = Outbox::default();
         let frame = Frame::from(vec![b'x'; limits::OUTBOX_BYTES / 32]);
         for _ in 0..32 {
@@ -288,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn large_answers_wait_side_by_side_and_the_usual_ones_beside_them() {
+    fn large_and_usual_frames_have_separate_limits() {
         let outbox = Outbox::default();
         let answer = |bytes| Frame::from(vec![0; bytes]);
         let five = 5 * 1024 * 1024;
@@ -310,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn one_large_frame_passes_alone_and_many_small_ones_are_counted() {
+    fn a_single_large_frame_fits_and_the_number_of_frames_is_limited() {
         let outbox = Outbox::default();
         assert_eq!(outbox.must(Frame::from(vec![0; limits::OUTBOX_BYTES * 2])), Offer::Queued);
         assert_eq!(outbox.may(Frame::from_static(b"x")), Offer::Dropped);
@@ -322,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_no_client_takes_is_never_queued_and_closes_nothing() {
+    fn a_frame_over_the_protocol_limit_is_not_queued_and_closes_nothing() {
         let outbox = Outbox::default();
         let response = |bytes: usize| {
             let mut frame = br#"{"type":"res","id":"7","ok":true,"payload":""#.to_vec();
@@ -355,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_sent_before_a_close_and_nothing_after_it() {
+    fn queued_frames_are_sent_before_a_close_and_none_after_it() {
         let outbox = Outbox::default();
         outbox.must(Frame::from_static(b"a"));
         outbox.close(1012, "service restart");

@@ -1,20 +1,20 @@
-//! Time and randomness: the two ports through which they enter (the third port is `store::Disk`).
+//! Sources of time and randomness. The third port of the gateway is `store::Disk`.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::gate::ids::{Millis, Now, WallMs};
 
-/// Where time comes from.
+/// Source of time.
 pub trait Clock {
     /// Reads both clocks.
     fn now(&self) -> Now;
 }
 
-/// The machine's clocks; the monotonic one starts at 0 with this value.
+/// Clocks of the system. The monotonic clock starts at 0 when this value is created.
 pub struct SystemClock(Instant);
 
 impl SystemClock {
-    /// A clock that starts now.
+    /// Creates a clock that starts now.
     pub fn start() -> SystemClock {
         SystemClock(Instant::now())
     }
@@ -27,14 +27,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// Where random bytes come from.
+/// Source of random bytes.
 pub trait Entropy {
-    /// Fills `bytes` with bytes that nobody can guess.
+    /// Fills `bytes` with unpredictable bytes.
     fn fill(&mut self, bytes: &mut [u8]);
 }
 
 impl dyn Entropy + '_ {
-    /// `N` random bytes.
+    /// Returns `N` random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
@@ -42,11 +42,12 @@ impl dyn Entropy + '_ {
     }
 }
 
-/// The operating system's randomness.
+/// Random bytes of the operating system.
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    /// Panics if the operating system has none to give: a gateway that could be guessed must not run.
+    /// Panics if the operating system has no random bytes: a gateway with predictable secrets must
+    /// not run.
     fn fill(&mut self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the operating system gives random bytes");
     }

@@ -1,4 +1,5 @@
-//! Turning a client away: what it, the log and `gatelet explain --last` are told, and the request that the owner can approve.
+//! Rejects clients: response, log line, entry for `gatelet explain --last`, and the pending request
+//! that the owner can approve.
 
 use super::attempt::{Attempt, Seen};
 use super::gateway::{Away, Gateway};
@@ -16,7 +17,8 @@ use crate::wire::frames::{self, ErrorShape};
 use crate::wire::json::{self, Writer};
 
 impl Gateway {
-    /// Makes or renews the pending request of the device, and tells those who can approve it.
+    /// Creates or renews the pending request of the device, and notifies clients that can approve
+    /// it.
     pub(super) fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
         let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else { return None };
         let scopes = policy::requested(scopes, role);
@@ -25,7 +27,7 @@ impl Gateway {
         Some(self.ask_for(Ask { device: id, key, roles, scopes, surface, about, known }, now))
     }
 
-    /// Turns an attempt away; `pending` is the request that the owner can approve.
+    /// Rejects an attempt. `pending` is the request that the owner can approve.
     pub(super) fn refuse(
         &mut self,
         conn: ConnId,
@@ -40,7 +42,7 @@ impl Gateway {
         self.tell(&turned, Some(&attempt.request), None, now);
     }
 
-    /// A client whose first message was no connect that can be read.
+    /// Rejects a client whose first message was not a valid connect request.
     pub(super) fn turn_away(&mut self, conn: ConnId, away: Away, now: Now) {
         let rule = Rule::Frame;
         let Away { seen, refusal, request, problems } = away;
@@ -49,7 +51,8 @@ impl Gateway {
         self.tell(&turned, request.as_deref(), message.as_deref(), now);
     }
 
-    /// Tells a client, the log and `gatelet explain --last` that it is not let in, and closes it.
+    /// Reports a rejection to the client, the log and `gatelet explain --last`, and closes the
+    /// connection.
     fn tell(&mut self, turned: &Turned<'_>, answer_to: Option<&str>, message: Option<&str>, now: Now) {
         let words = turned.refusal.words();
         let message = message.unwrap_or(turned.refusal.message(turned.dialect));
@@ -100,7 +103,8 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Of the token that came and of the one that is right, so that the owner sees which of several was used.
+    /// Returns the fingerprints of the presented and the expected token, so that the owner can see
+    /// which of several was used.
     fn fingerprints(&self, attempt: &Attempt) -> String {
         let came = attempt.presented.token.as_ref().or(attempt.presented.password.as_ref());
         let came = Secret::new(came.map_or("", |text| text)).fingerprint();
@@ -108,26 +112,26 @@ impl Gateway {
     }
 }
 
-/// A client that is not let in.
+/// A rejected client.
 struct Turned<'a> {
     conn: ConnId,
     rule: Rule,
     refusal: Refusal,
     dialect: Dialect,
     seen: &'a Seen,
-    /// Absent if it did not get as far as asking.
+    /// Absent if the client did not send a valid connect request.
     attempt: Option<&'a Attempt>,
-    /// The request that the owner can approve.
+    /// Request that the owner can approve.
     pending: Option<RequestId>,
 }
 
 impl Turned<'_> {
-    /// The close reason; protocol 4 names the request in it.
+    /// Returns the close reason, which contains the request id in protocol 4.
     fn reason(&self, message: &str, pending: &str) -> String {
         match self.dialect {
             Dialect::V4 if !pending.is_empty() => {
                 let whole = format!("{message} (requestId: {pending})");
-                // an id that is cut names nothing, so the words give way
+                // a truncated id is useless, so the message is shortened instead
                 let (head, _) = message.split_once(':').unwrap_or((message, ""));
                 if whole.len() <= limits::CLOSE_REASON {
                     whole
@@ -139,7 +143,7 @@ impl Turned<'_> {
         }
     }
 
-    /// `error.details`.
+    /// Builds `error.details`.
     fn details(&self, pending: &str, hint: &str) -> Vec<u8> {
         let (refusal, words) = (self.refusal, self.refusal.words());
         let given = |text: &'static str| (!text.is_empty()).then_some(text);
@@ -156,7 +160,7 @@ impl Turned<'_> {
         })
     }
 
-    /// What protocol 4 clients read besides.
+    /// Writes additional members that protocol 4 clients read.
     fn specifics(&self, o: &mut Writer<'_>, attempt: &Attempt, pending: &str, hint: &str) {
         match self.refusal {
             Refusal::ProtocolMismatch => {
@@ -181,7 +185,7 @@ impl Turned<'_> {
     }
 }
 
-/// How a connection came, in one word for the log.
+/// Returns the path of the connection to the gateway, in one word for the log.
 pub(super) fn via_name(seen: &Seen) -> &'static str {
     match (seen.via, seen.local) {
         (_, true) => "local",
@@ -191,7 +195,8 @@ pub(super) fn via_name(seen: &Seen) -> &'static str {
     }
 }
 
-/// The beginning of every log line about an attempt. What a stranger chose is quoted and has no control characters.
+/// Returns the start of each log line about an attempt. Headers chosen by the client are quoted and
+/// have no control characters.
 pub(super) fn line(conn: ConnId, rule: Rule, seen: &Seen, attempt: Option<&Attempt>) -> String {
     let device = attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
     let client_id = attempt.map_or("", |attempt| attempt.about.client_id.as_str());
@@ -208,7 +213,7 @@ pub(super) fn line(conn: ConnId, rule: Rule, seen: &Seen, attempt: Option<&Attem
     )
 }
 
-/// The dialect in which it is spoken to, admitted or not.
+/// Returns the protocol version for responses, whether the client is admitted or not.
 pub(super) fn dialect_of(attempt: &Attempt) -> Dialect {
     Dialect::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Dialect::V4)
 }

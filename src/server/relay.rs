@@ -1,4 +1,5 @@
-//! Nodes as connections: how they come and go, and how calls reach them. What is said to them is `rpc::relay`'s.
+//! Node connections: how they are registered and removed, and how calls reach them. The messages
+//! are in `rpc::relay`.
 
 use super::attempt::Attempt;
 use super::gateway::Gateway;
@@ -13,7 +14,8 @@ use crate::rpc::relay::{asked_of, over, requested, Node};
 use crate::wire::frames;
 
 impl Gateway {
-    /// A node was let in. What it offers beyond what was approved waits for the owner.
+    /// Registers a node after its admission. Declared commands that are not approved become a
+    /// pending request.
     pub(super) fn node_came(&mut self, client: &Admitted, attempt: Attempt, place: Place, now: Now) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
         let words = frames::event("voicewake.changed", &self.relay.triggers.json(), None, None);
@@ -39,7 +41,8 @@ impl Gateway {
         self.node_offers(device, now);
     }
 
-    /// What a node that is here offers beyond what was approved waits for the owner, or goes on waiting.
+    /// Creates or renews a pending request if a connected node declares more than is approved;
+    /// removes it otherwise.
     pub(super) fn node_offers(&mut self, device: DeviceId, now: Now) {
         let Some((node, (_, known))) = self.relay.nodes.of(&device).zip(self.devices.find(&device)) else { return };
         match asked_of(node.dialect, &node.about, &node.declared, &self.setup.commands) {
@@ -57,7 +60,8 @@ impl Gateway {
         }
     }
 
-    /// Everything that the device offers is approved; what it may want besides still waits.
+    /// Removes the pending request of a device whose declared commands are all approved. A request
+    /// that is also for a role stays.
     fn asks_no_more(&mut self, device: &DeviceId, now: Now) {
         let waits = self.pending.get_of(device, now.at).filter(|request| request.roles.is_empty());
         if let Some(id) = waits.map(|request| request.id) {
@@ -65,14 +69,15 @@ impl Gateway {
         }
     }
 
-    /// What a node that is not let in yet would offer, for the owner to approve together with the device.
+    /// Returns what a node that is not admitted yet declares, to be approved together with the
+    /// device.
     pub(super) fn offered(&self, attempt: &Attempt) -> Surface {
         let Some(declared) = &attempt.node else { return Surface::NONE };
         let dialect = super::refuse::dialect_of(attempt);
         asked_of(dialect, &attempt.about, declared, &self.setup.commands).unwrap_or(Surface::NONE)
     }
 
-    /// Makes or renews a request, and tells those who can approve it.
+    /// Creates or renews a pending request, and notifies clients that can approve it.
     pub(super) fn ask_for(&mut self, ask: Ask, now: Now) -> RequestId {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (ask.device, !ask.roles.is_empty());
@@ -91,18 +96,18 @@ impl Gateway {
         id
     }
 
-    /// A connection is gone; who waited for it is told.
+    /// Removes a closed connection from the relay, and notifies the callers that waited for it.
     pub(super) fn left(&mut self, conn: ConnId, now: Now) {
         let effects = self.relay.leave(conn);
         self.happen(effects, now);
     }
 
-    /// The requests of nodes that are here do not run out.
+    /// Renews the pending requests of connected nodes, so that they do not expire.
     pub(super) fn nodes_still_wait(&mut self, now: Now) {
         self.relay.nodes.iter().for_each(|node| self.pending.renew(&node.device, now.at));
     }
 
-    /// Sends a call to its node, or back if the node does not read.
+    /// Sends a call to its node. If it cannot be queued, the caller gets an error.
     pub(super) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
         let offer = self.conns.get(conn).map(|conn| conn.outbox.may(frame.into()));
         if offer != Some(Offer::Queued) {

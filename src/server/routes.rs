@@ -1,4 +1,5 @@
-//! What plain HTTP gets: the page, the probes, `/metrics`, `/whoami`. Everything else is a WebSocket or a 404.
+//! Responses to plain HTTP requests: the page, the probes, `/metrics` and `/whoami`. Other paths
+//! get 404.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::wire::http::{Answer, Head};
 use crate::wire::json;
 
-/// The whole answer to one request, or the file that is the answer.
+/// Returns the complete response to a request, or the file to send.
 pub fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Result<Vec<u8>, Fetch> {
     let web = &shared.setup().web;
     let inside = head.path.strip_prefix(&web.base_path).and_then(|path| path.strip_prefix('/'));
@@ -24,17 +25,17 @@ pub fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Result<Vec<u8>, 
     }
 }
 
-/// What is never a file or a place of a page in a directory.
+/// Returns whether this path is never a file or route of a page in a directory.
 fn is_ours(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
     OURS.split(' ').any(|name| name == first)
 }
 
 const OURS: &str = "healthz health readyz ready startupz startup whoami metrics gatelet";
-/// Beginnings of paths that belong to a gateway with an agent runtime; no page has a place there.
+/// First path components that belong to a gateway with an agent runtime; no page has a route there.
 const RESERVED: &str = "api v1 j ui hooks tools __openclaw__ __openclaw";
 
-/// A request that the page in a directory may answer.
+/// Answers a request that the page in a directory may answer.
 fn directory(head: &Head<'_>, seen: &Seen, shared: &Shared, (root, path): (&Path, &str)) -> Result<Vec<u8>, Fetch> {
     let base = &shared.setup().web.base_path;
     let first = path.split('/').next().unwrap_or("");
@@ -48,7 +49,7 @@ fn directory(head: &Head<'_>, seen: &Seen, shared: &Shared, (root, path): (&Path
     }
 }
 
-/// What the page of protocol 4 asks about the gateway that serves it.
+/// Answers the protocol 4 page's request for information on its gateway.
 fn bootstrap(head: &Head<'_>, seen: &Seen, shared: &Shared, base: &str) -> Vec<u8> {
     let now = shared.now();
     if !shared.ask(|gateway| gateway.may_read(head.bearer(), seen, now)) {
@@ -66,7 +67,7 @@ fn bootstrap(head: &Head<'_>, seen: &Seen, shared: &Shared, base: &str) -> Vec<u
     json_answer(head, 200, &body)
 }
 
-/// What does not come from a directory.
+/// Answers a request that no directory serves.
 fn own(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
     if !head.is_read() {
         return Answer { extra: &[("Allow", "GET, HEAD")], ..Answer::TEXT.status(405) }
@@ -115,7 +116,7 @@ fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
     if inside == Some("/sw.js") && web.root.is_none() {
         return Answer { content_type: "text/javascript", ..Answer::TEXT }.whole(dashboard::NO_WORKER, head);
     }
-    // the page asks beside itself: a proxy may put it below any path
+    // the page requests it relative to itself, because a proxy may put the page below any path
     if inside == Some("/whoami") {
         return json_answer(head, 200, &whoami(head, seen, shared));
     }
@@ -128,7 +129,8 @@ fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
     Answer { content_type: asset.content_type, cache, policy, extra: &extra, ..Answer::TEXT }.whole(asset.body, head)
 }
 
-/// What the gateway sees of the caller, and what rule 4 says of it. No secret is looked at.
+/// Returns the facts about the caller, with the classes of host and origin that rule 4 uses. Reads
+/// no secret.
 fn whoami(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
     let named = |host: &Host| match host {
         Host::Absent => "absent",

@@ -1,4 +1,4 @@
-//! From a configuration to a running gateway, and to its end.
+//! Starts, runs and stops a gateway with a given configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,14 +26,14 @@ use crate::gate::table::{Cell, Table};
 use crate::rpc::{Devices, Status};
 use crate::store::{self, Disk, Opened, PairingFile, StdDisk, StoreError};
 
-/// Why the gateway does not start; says what to do.
+/// Error that prevents the start. Its text says what to do.
 #[derive(Debug)]
 pub enum StartError {
-    /// The configuration has errors; they were printed.
+    /// The configuration has errors, which were printed.
     Config,
     /// The pairing table cannot be used.
     Store(StoreError),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
@@ -53,15 +53,15 @@ impl From<String> for StartError {
     }
 }
 
-/// The page to open. Who shows it decides whether the token may be seen there.
+/// Page to open. The code that displays it decides whether the token may be visible.
 pub struct Page {
-    /// With a slash at the end.
+    /// Address with a slash at the end.
     pub url: String,
-    /// Absent where no token is needed, or it is a password.
+    /// Absent if no token is needed, or the secret is a password.
     pub token: Option<Secret>,
 }
 
-/// Runs a gateway until it is told to stop; `show` gets the page to open once it listens.
+/// Runs a gateway until it is stopped. Calls `show` with the page to open when the gateway listens.
 pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError> {
     let log_file = loaded.paths.as_ref().and_then(|paths| paths.log_file.as_deref());
     logger::start(std::env::var("GATELET_LOG").ok().as_deref(), log_file);
@@ -106,13 +106,13 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     Ok(())
 }
 
-/// Everything that is known before the gateway begins.
+/// Values that are known before the gateway starts.
 struct Beginning {
     config: Config,
     here: Here,
     secret: Option<Sourced<Secret>>,
     not_used: Vec<String>,
-    /// The bind is the default one.
+    /// Whether the bind is the default.
     bind_unsaid: bool,
 }
 
@@ -132,7 +132,7 @@ impl Beginning {
         }
     }
 
-    /// The lines at the start. The token itself is not among them.
+    /// Logs the lines at the start, without the token, and shows the page.
     fn announce(&self, status: &Status, opened: &Opened, show: &mut dyn FnMut(&Page)) {
         status.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         if !self.not_used.is_empty() {
@@ -177,7 +177,8 @@ fn devices(opened: &Opened) -> Devices {
     devices
 }
 
-/// Opens the table. A command that looks whether a gateway runs holds the lock for a moment, so that is tried again.
+/// Opens the table. Retries while it is locked, because a command that checks whether a gateway
+/// runs holds the lock for a moment.
 fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
     let mut tries = 0;
     loop {
@@ -189,7 +190,8 @@ fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
     }
 }
 
-/// Makes durable what was read, and writes damaged copies anew, before anybody is let in.
+/// Makes the loaded records durable and writes damaged replicas anew, before any client is
+/// admitted.
 fn mend(opened: &mut Opened) {
     match opened.file.mend() {
         Ok(()) if opened.loaded.odd.is_empty() => {}
@@ -198,12 +200,13 @@ fn mend(opened: &mut Opened) {
     }
 }
 
-/// Names an address of the gateway for the command line, for as long as the gateway runs. Written and removed only by who
-/// holds the table's lock, so that nobody is sent to a stranger on a port that a killed gateway had.
+/// File with an address of the gateway for the command line; it exists while the gateway runs. Only
+/// the process that holds the table's lock writes and removes it, so that commands do not connect
+/// to an unrelated program on the port of a killed gateway.
 struct AddressFile(PathBuf);
 
 impl AddressFile {
-    /// A disk without room for it keeps only the command line out.
+    /// Writes the file. On failure only the command line is affected, and a warning is logged.
     fn write(dir: &Path, listeners: &Listeners) -> AddressFile {
         let path = dir.join(store::ADDRESS_FILE);
         let line = format!("{}\n", listeners.own_address());
@@ -220,7 +223,7 @@ impl Drop for AddressFile {
     }
 }
 
-// --- the loop -----------------------------------------------------------------------------------------------------------
+// --- serving -----------------------------------------------------------------------------
 
 async fn serve(
     shared: Rc<Shared>,
@@ -240,17 +243,17 @@ async fn serve(
     drop(ticks);
     wait_until_quiet(&shared).await;
     shared.end_jobs();
-    // before the table's lock goes with the disk's thread, and another gateway writes its own
+    // while the disk thread holds the table's lock: afterwards another gateway may write its own
     drop(address_file);
     disk.await;
     Ok(())
 }
 
-/// The files that are written while the gateway runs.
+/// Files that are written while the gateway runs.
 type Files = (PairingFile<StdDisk>, ConfigFile);
 
-/// Starts the thread that writes the files, and the task that hands it one job after the other. The task ends when no more can come
-/// and the thread has let go of the files.
+/// Starts the disk thread, and the task that gives it one job at a time. The task ends when there
+/// are no more jobs and the thread has closed the files.
 fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
     let (jobs, waiting) = bounded(1);
     let (done, results) = bounded(1);
@@ -260,7 +263,7 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
         while more {
             more = shared.jobs().await;
             while let Some(job) = shared.ask(Gateway::next_job) {
-                // a gateway that keeps nothing must not go on
+                // a gateway that stores nothing must not go on
                 jobs.send(job).await.expect("the thread that writes the files takes jobs until the last");
                 let (job, error) = results.recv().await.expect("the thread that writes the files answers each job");
                 shared.happen(Event::Committed { job, error });
@@ -271,8 +274,8 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
     }))
 }
 
-/// Writes one job after the other until no more can come. A thread of its own and not one of smol's: it is there before the first
-/// change, also when the system has no thread left later.
+/// Writes one job after the other until there are no more. Has its own thread and not one of
+/// smol's, so that it exists before the first change, even if the system has no thread left later.
 fn write_all((mut table, config): Files, jobs: &Receiver<Job>, done: &Sender<(Job, Option<String>)>) {
     while let Ok(mut job) = jobs.recv_blocking() {
         let error = commit(&mut table, &job).err().map(|error| error.to_string());
@@ -283,7 +286,8 @@ fn write_all((mut table, config): Files, jobs: &Receiver<Job>, done: &Sender<(Jo
     }
 }
 
-/// Writes a job's changes into the table; an error of the disk leaves each record old or new.
+/// Writes the changes of a job to the table. After an error each record has its old or its new
+/// content.
 pub fn commit<D: Disk>(file: &mut PairingFile<D>, job: &Job) -> std::io::Result<()> {
     match job.changes.as_slice() {
         [] => {}
@@ -300,7 +304,7 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
-/// Waits until every client has its goodbye, at most the grace of a close handshake and a little.
+/// Waits until all connections are closed, at most [`limits::CLOSE_GRACE_MS`] and 250 ms.
 async fn wait_until_quiet(shared: &Rc<Shared>) {
     let quiet = async {
         while shared.ask(|gateway| gateway.connections()) > 0 {

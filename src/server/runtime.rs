@@ -1,13 +1,21 @@
-//! How the gateway runs on smol: one executor for the tasks of one thread, and other threads for work that would hold them up.
+//! Runs the gateway on smol: one executor for the tasks of one thread, and other threads for work
+//! that would block it.
 //!
-//! Each loop of the gateway and each connection is a task of its own ([`spawn`]). The future given to [`run`] is polled at every
-//! wake-up of the thread, so it should only wait for the end.
+//! Each loop of the gateway and each connection is a task ([`spawn`]). The future given to [`run`]
+//! is polled at every wake-up of the thread, so it should only wait for the end.
 //!
-//! async-io has a thread that waits for the system's events. [`run`] leaves that to it and sleeps until a task is woken, by
-//! `smol::future::block_on`. With `smol::block_on` both threads wait for events in turns, and after a pause they change places at
-//! each event. Measured (x86_64, two cores, wake-ups of both threads and processor time for each): a call after a pause of 30 ms 2.0 and
-//! 115 us, against 3.0 to 5.1 and 131 to 163; a connection after such a pause 5.7 to 6.8 and 265 to 313, against 8.7 to 11.8 and 344 to
-//! 452; a call in a stream 0.7 and 11 us, against 0.5 and 10; a connection in a stream 6.0 and 95 us, against 2.1 and 82.
+//! async-io has a thread that waits for system events. [`run`] leaves that to it and sleeps in
+//! `smol::future::block_on` until a task is woken. With `smol::block_on` both threads wait for
+//! events in turns, and after a pause they change places at each event.
+//!
+//! Wake-ups of both threads and processor time per operation, measured on x86_64 with two cores:
+//!
+//! | operation | [`run`] | `smol::block_on` |
+//! |---|---|---|
+//! | call after a pause of 30 ms | 2.0, 115 us | 3.0 to 5.1, 131 to 163 us |
+//! | connection after such a pause | 5.7 to 6.8, 265 to 313 us | 8.7 to 11.8, 344 to 452 us |
+//! | call in a stream | 0.7, 11 us | 0.5, 10 us |
+//! | connection in a stream | 6.0, 95 us | 2.1, 82 us |
 
 use std::cell::Cell;
 use std::future::{poll_fn, Future};
@@ -27,12 +35,13 @@ thread_local! {
     static EXECUTOR: LocalExecutor<'static> = const { LocalExecutor::new() };
 }
 
-/// Runs the tasks of this thread until `future` is done. What they wait for is watched by the thread "async-io".
+/// Runs the tasks of this thread until `future` is done. The thread "async-io" watches the events
+/// for which they wait.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     EXECUTOR.with(|executor| future::block_on(executor.run(future)))
 }
 
-/// Starts a task on this thread; [`run`] runs it. It is cancelled when its handle is dropped.
+/// Starts a task on this thread; [`run`] runs it. Dropping the handle cancels the task.
 pub fn spawn(future: impl Future<Output = ()> + 'static) -> Task<()> {
     EXECUTOR.with(|executor| executor.spawn(future))
 }
@@ -42,9 +51,9 @@ pub async fn sleep(ms: u64) {
     Timer::after(Duration::from_millis(ms)).await;
 }
 
-/// The result of `work`, or `None` if it is not done after `ms` milliseconds.
+/// Returns the result of `work`, or `None` if it is not done after `ms` milliseconds.
 ///
-/// `work` is moved once, into memory of its own: a future that waits for it stays small, and small futures are cheap to move.
+/// `work` is moved once, to the heap: the future that waits for it stays small and cheap to move.
 pub fn within<T>(ms: u64, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
     let mut work = Box::pin(work);
     let mut timer = Timer::after(Duration::from_millis(ms));
@@ -54,30 +63,32 @@ pub fn within<T>(ms: u64, work: impl Future<Output = T>) -> impl Future<Output =
     })
 }
 
-/// Does `work` on a new thread of that name. Fails if the system has no thread left.
+/// Runs `work` on a new thread with this name. Error if the system has no thread left.
 pub fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // boxed, so that the program holds the start of a thread once and not once for each kind of work
+    // boxed, so that the code to start a thread is compiled once and not for each kind of work
     let work: Box<dyn FnOnce() + Send> = Box::new(work);
     thread::Builder::new().name(name.to_string()).spawn(work).map(|_| ())
 }
 
-/// Locks `mutex`, also after a panic of a thread that held it.
+/// Locks `mutex`, even if a thread has panicked while it held the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does work on smol's threads for blocking work ([`smol::unblock`]), but one piece after the other: of these threads, of which smol
-/// would start hundreds, an `Offload` uses one at a time. smol ends a thread that has nothing to do for half a second.
+/// Runs work on smol's threads for blocking work ([`smol::unblock`]), one item at a time. smol
+/// would start hundreds of threads; an `Offload` uses at most one. smol ends a thread that was idle
+/// for half a second.
 #[derive(Default)]
 pub struct Offload {
-    /// Held by the piece of work under way, also when its caller is gone.
+    /// Held by the running work, even if its caller is gone.
     turn: Arc<smol::lock::Mutex<()>>,
-    /// Callers that wait for their turn.
+    /// Number of callers that wait for their turn.
     waiting: Cell<usize>,
 }
 
 impl Offload {
-    /// Does `work` when its turn comes, unless this future is dropped before that. `None` if [`limits::OFFLOADED`] others wait.
+    /// Runs `work` when it is its turn, unless this future is dropped before. Returns `None` if
+    /// [`limits::OFFLOADED`] other callers wait.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let place = Place::take(&self.waiting)?;
         let turn = self.turn.lock_arc().await;
@@ -91,7 +102,7 @@ impl Offload {
     }
 }
 
-/// One of the [`limits::OFFLOADED`] places of those that wait.
+/// One of the [`limits::OFFLOADED`] places for waiting callers.
 struct Place<'a>(&'a Cell<usize>);
 
 impl Place<'_> {
@@ -125,13 +136,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sleeps_end_in_their_order_and_the_first_of_two_ends_both() {
+    fn sleeps_end_in_order_and_a_timeout_ends_the_work() {
         let order = RefCell::new(Vec::new());
         let after = async |ms| {
             sleep(ms).await;
             order.borrow_mut().push(ms);
         };
-        // tasks that never wait must not hold up those that do
+        // tasks that never wait must not delay those that do
         let busy = spawn(async {
             loop {
                 yield_now().await;
@@ -158,7 +169,7 @@ mod tests {
                     to_task.send_blocking(round + 1).unwrap();
                 }
             });
-            // socket to socket to thread, and back through a timer every tenth round
+            // from socket to socket to thread and back, through a timer in every tenth round
             let echo = spawn(async move {
                 let mut bytes = [0; 8];
                 while far.read_exact(&mut bytes).await.is_ok() {
@@ -201,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn offloaded_work_is_done_in_order_and_its_result_goes_to_its_caller() {
+    fn offloaded_work_runs_in_order_and_returns_its_result() {
         let offload = Offload::default();
         let order = Arc::new(AtomicU32::new(0));
         let ask = |number: u32| {
@@ -213,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn offloaded_work_without_a_caller_is_not_done_and_a_bounded_number_waits() {
+    fn dropped_work_does_not_run_and_waiting_work_is_bounded() {
         let offload = Offload::default();
         let (go, gate) = mpsc::channel::<()>();
         let (said, done) = mpsc::channel();
@@ -240,12 +251,12 @@ mod tests {
     }
 
     #[test]
-    fn work_that_hangs_keeps_its_thread_for_itself_when_its_caller_is_gone() {
+    fn abandoned_work_blocks_the_next_instead_of_starting_a_second_thread() {
         let offload = Offload::default();
         let (go, gate) = mpsc::channel::<()>();
         let mut hangs = Box::pin(offload.run(move || gate.recv()));
         assert!(run(poll_once(&mut hangs)).is_none());
-        // it has begun, or does so soon: only work that waits is dropped with its caller
+        // gives the work time to begin: only work that waits is dropped with its caller
         thread::sleep(Duration::from_millis(50));
         drop(hangs);
         let mut next = Box::pin(offload.run(|| 1));

@@ -1,8 +1,10 @@
-//! gatelet as a Windows service: what the service control manager is told, and what it may ask for.
+//! Runs gatelet as a Windows service: state reports to the service control manager, and its
+//! requests.
 //!
-//! One service in one process, so what is known of it lies in statics: the manager calls without any context of ours. The
-//! handler captures nothing, on purpose: `windows-service` frees the captures at the first stop, and a question about the
-//! state may still come after it. It never installs or removes the service (`targets/windows/install.ps1` does).
+//! A process has one service, so its state is in statics: the manager calls without a context. The
+//! handler captures nothing on purpose: `windows-service` frees the captures at the first stop, but
+//! a query of the state may still follow. This module does not install or remove the service
+//! (`targets/windows/install.ps1` does).
 
 use std::ffi::OsString;
 use std::sync::{Mutex, OnceLock};
@@ -19,9 +21,10 @@ use super::{lock, logger, run, StartError};
 use crate::config::Loaded;
 use crate::gate::limits;
 
-/// Runs a gateway under the service control manager until that stops it; the log goes to `gatelet.log` in the state directory.
-/// If the gateway cannot start, `explain` gives the exit code that the manager shows (from 1) and the words for the log. An
-/// error, for a person, if it was not the manager that started this process.
+/// Runs a gateway under the service control manager until the manager stops it. The log goes to
+/// `gatelet.log` in the state directory. If the gateway cannot start, `explain` gives the exit code
+/// that the manager shows (from 1) and the text for the log. Error, as a text for the user, if the
+/// manager did not start this process or cannot be reached.
 pub fn run_service(loaded: Loaded, explain: Explain) -> Result<(), String> {
     *lock(&START) = Some((loaded, explain));
     match service_dispatcher::start("gatelet", service_main) {
@@ -39,33 +42,35 @@ pub fn run_service(loaded: Loaded, explain: Explain) -> Result<(), String> {
 
 type Explain = fn(StartError) -> (u32, String);
 
-/// Tells the manager that the gateway listens; does nothing if this is no service.
+/// Reports to the manager that the gateway listens. Does nothing if the process is not a service.
 pub fn ready() {
     report(ServiceState::Running, ServiceExitCode::NO_ERROR);
 }
 
-/// Gets something when the manager wants the gateway to stop; `None` if this is no service.
+/// Returns the channel that receives a message when the manager requests a stop; `None` if the
+/// process is not a service.
 pub fn stop_asked() -> Option<Receiver<()>> {
     SERVICE.get().map(|service| service.stop_asked.1.clone())
 }
 
-/// ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+/// Windows error code `ERROR_FAILED_SERVICE_CONTROLLER_CONNECT`.
 const NOT_STARTED_BY_MANAGER: i32 = 1063;
 
-/// What to start, from the thread that talks to the manager to the one that it makes for the service.
+/// Values for the service, passed from the thread that connects to the manager to the thread that
+/// the manager library starts for the service.
 static START: Mutex<Option<(Loaded, Explain)>> = Mutex::new(None);
 
 static SERVICE: OnceLock<Service> = OnceLock::new();
 
 struct Service {
     status: ServiceStatusHandle,
-    /// A channel of one place.
+    /// Channel with a capacity of one.
     stop_asked: (Sender<()>, Receiver<()>),
 }
 
 define_windows_service!(service_main, serve);
 
-/// Everything between the manager's start and the last word to it.
+/// Runs the service from its start to the final state report.
 fn serve(_arguments: Vec<OsString>) {
     let Some((loaded, explain)) = lock(&START).take() else { return };
     let Ok(status) = register("gatelet", control) else { return };
@@ -90,7 +95,7 @@ fn serve(_arguments: Vec<OsString>) {
     report(ServiceState::Stopped, exit);
 }
 
-/// What the manager asks. Runs on its thread.
+/// Handles a request of the manager. Runs on the manager's thread.
 fn control(control: ServiceControl) -> ServiceControlHandlerResult {
     match control {
         ServiceControl::Stop | ServiceControl::Shutdown => {

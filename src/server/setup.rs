@@ -1,4 +1,5 @@
-//! What a running gateway goes by: the configuration, turned into what decides and what is compared.
+//! Settings of a running gateway: the configuration in the form that decisions and comparisons
+//! need.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,51 +18,53 @@ use crate::rpc::Commands;
 use crate::store::tokens::TableKey;
 use crate::wire::http::Head;
 
-/// The SHA-256 of a secret, so that comparing takes the same time whatever is compared. Has no `Debug`.
+/// SHA-256 of a secret, so that the time of a comparison does not depend on the values. Has no
+/// `Debug`.
 pub struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
-    /// The digest of that secret.
+    /// Computes the digest of a secret.
     pub fn of(secret: &str) -> SecretDigest {
         SecretDigest(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// Is it the same secret?
+    /// Returns whether `presented` is the same secret.
     pub fn matches(&self, presented: &str) -> bool {
         self.is(&SecretDigest::of(presented))
     }
 
-    /// Are they digests of the same secret?
+    /// Returns whether both are digests of the same secret.
     pub fn is(&self, other: &SecretDigest) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
-/// What a gateway goes by. Another one takes its place when the configuration changes.
+/// Settings in force. Replaced when the configuration changes.
 pub struct Setup {
     pub policy: Policy,
     pub rate: Rate,
-    /// The shared token or password; none where the mode has none.
+    /// Shared token or password; absent if the mode has none.
     pub secret: Option<SecretDigest>,
-    /// What the command line shows that runs beside the gateway, see `store::tokens::control_token`.
+    /// Control token, which the command line of this machine presents; see
+    /// `store::tokens::control_token`.
     pub control: SecretDigest,
     pub key: TableKey,
     pub authorized: Vec<DeviceId>,
     pub strict_clock: bool,
     /// The machine's host name; empty if unknown.
     pub machine: String,
-    /// How `gatelet` is run here, for hints: `gatelet`, or `docker exec NAME /gatelet`.
+    /// Command that runs `gatelet` here, for hints: `gatelet`, or `docker exec NAME /gatelet`.
     pub command: String,
     pub config_path: String,
     pub state_dir: String,
-    /// Another one in every run.
+    /// Random id, different in each run.
     pub boot_id: String,
     pub web: Web,
     pub commands: Commands,
     pub fixed: Fixed,
 }
 
-/// What a change of the configuration brings only at the next start.
+/// Settings whose changes take effect only at the next start.
 #[derive(Clone, Copy)]
 pub struct Fixed {
     pub port: u16,
@@ -69,14 +72,14 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// The keys in which the other one differs.
+    /// Returns the keys whose values differ.
     pub fn differs(&self, other: &Fixed) -> Vec<&'static str> {
         let keys = [(self.port != other.port, "gateway.port"), (self.bind != other.bind, "gateway.bind")];
         keys.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
     }
 }
 
-/// The part that the HTTP side needs.
+/// Settings for HTTP.
 pub struct Web {
     pub allowed_origins: Vec<String>,
     pub public_origin: Option<String>,
@@ -84,16 +87,17 @@ pub struct Web {
     pub allow_real_ip: bool,
     pub proxy: Option<config::TrustedProxy>,
     pub auto_approve_cidrs: Vec<Cidr>,
-    /// Empty, or `/like/this`.
+    /// Empty, or of the form `/like/this`.
     pub base_path: String,
     pub page: bool,
-    /// A directory whose page stands in front of ours.
+    /// Directory whose page is served in place of the built-in one.
     pub root: Option<PathBuf>,
 }
 
 impl Setup {
-    /// What a configuration says to go by, on a machine of that name where `gatelet` is run by that command. Without secrets and
-    /// places: it is good for explaining, and whoever runs a gateway fills them in.
+    /// Builds the settings of a configuration, for a machine of this name on which `gatelet` is run
+    /// by this command. Secrets and paths are left empty, which is sufficient for explaining
+    /// decisions; a running gateway fills them in.
     pub fn of(config: &Config, machine: String, command: String) -> Setup {
         Setup {
             policy: Setup::policy(config),
@@ -114,7 +118,7 @@ impl Setup {
         }
     }
 
-    /// The decisions of a configuration.
+    /// Returns the policy of a configuration.
     fn policy(config: &Config) -> Policy {
         Policy {
             auth: config.auth.mode,
@@ -126,27 +130,27 @@ impl Setup {
         }
     }
 
-    /// How many wrong passwords a configuration allows.
+    /// Returns the limit of a configuration for wrong passwords.
     fn rate(config: &Config) -> Rate {
         let limit = config.auth.rate_limit;
         Rate { tries: limit.max_attempts, window_ms: limit.window_ms.into(), lock_ms: limit.lockout_ms.into() }
     }
 
-    /// Is this the shared secret, or the command line's own?
+    /// Returns whether this is the shared secret or the control token of the command line.
     pub fn is_secret(&self, presented: &str) -> bool {
         let presented = SecretDigest::of(presented);
         let shared = self.secret.as_ref().is_some_and(|secret| secret.is(&presented));
         self.control.is(&presented) | shared
     }
 
-    /// What fills the hints of this gateway.
+    /// Returns the values for the placeholders in hints.
     pub fn fill<'a>(&'a self, list: &'a str, request: &'a str, device: &'a str, origin: &'a str) -> Fill<'a> {
         Fill { gatelet: &self.command, list, request, device, origin }
     }
 }
 
 impl Web {
-    /// The HTTP side of a configuration.
+    /// Builds the HTTP settings of a configuration.
     fn of(config: &Config) -> Web {
         Web {
             allowed_origins: config.control_ui.allowed_origins.clone(),
@@ -161,12 +165,12 @@ impl Web {
         }
     }
 
-    /// The names that are ours, for a request that reached this address.
+    /// Returns the names of this gateway, for a request that reached this address.
     pub fn names<'a>(&'a self, machine: &'a str, reached: Option<IpAddr>) -> Names<'a, String> {
         Names { allowed: &self.allowed_origins, public: self.public_origin.as_deref(), machine, reached }
     }
 
-    /// Does a trusted proxy vouch for a user?
+    /// Checks whether a trusted proxy asserts the identity of a user.
     pub fn identity(&self, peer: IpAddr, head: &Head<'_>) -> Identity {
         let Some(proxy) = &self.proxy else { return Identity::Absent };
         let peer = net::fold(peer);
@@ -179,7 +183,7 @@ impl Web {
             return Identity::Absent;
         };
         let allowed = proxy.allow_users.is_empty() || proxy.allow_users.iter().any(|name| name == user);
-        // which of two is the proxy's, and which its client's?
+        // with two values it is unknown which one is the proxy's
         let once = !head.is_twice(&proxy.user_header);
         if once && allowed && proxy.required_headers.iter().all(given) {
             Identity::Right
@@ -188,7 +192,7 @@ impl Web {
         }
     }
 
-    /// May a node from this address be approved without a person?
+    /// Returns whether a node at this address may be approved automatically.
     pub fn approves(&self, client: IpAddr) -> bool {
         self.auto_approve_cidrs.iter().any(|range| range.contains(client))
     }

@@ -1,4 +1,5 @@
-//! What every connection shares: the owner, the clock, the waiting room, and the way to the disk.
+//! State shared by all connections: gateway state, clock, unauthenticated connections, and access
+//! to other threads.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -19,13 +20,13 @@ use crate::gate::ids::{ConnId, Millis, Now};
 use crate::gate::limits;
 use crate::gate::net;
 
-/// The shared part of a running gateway. One thread.
+/// Shared part of a running gateway. Used on one thread.
 pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
-    /// There is something for the disk to do, or nothing comes any more.
+    /// Sent when there is a job for the disk thread. Closed when there will be no more.
     jobs: Signal,
-    /// Something falls due before the time for which the clock's task was set.
+    /// Sent when a deadline is earlier than the time for which the clock's task waits.
     alarm: Signal,
     alarm_at: Cell<Millis>,
     pub lobby: Lobby,
@@ -36,7 +37,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Shares this gateway.
+    /// Creates the shared state of a gateway.
     pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> Rc<Shared> {
         Rc::new(Shared {
             gateway: RefCell::new(gateway),
@@ -52,12 +53,13 @@ impl Shared {
         })
     }
 
-    /// Both clocks.
+    /// Reads both clocks.
     pub fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// Lets an event happen, and says so if the disk has something to do then.
+    /// Passes an event to the gateway state. Then wakes the task for disk jobs and the clock's task
+    /// as needed.
     pub fn happen(&self, event: Event) {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
@@ -89,33 +91,35 @@ impl Shared {
         }
     }
 
-    /// Waits until [`Gateway::next_job`] may have something; `false` if it is the last time.
+    /// Waits until [`Gateway::next_job`] may have a job. Returns `false` when no more will follow.
     pub async fn jobs(&self) -> bool {
         self.jobs.wait().await
     }
 
-    /// No more jobs come after those that are waiting.
+    /// Ends the jobs: none follow those that are already queued.
     pub fn end_jobs(&self) {
         self.jobs.end();
     }
 
-    /// Asks the owner something.
+    /// Calls a function with the gateway state.
     pub fn ask<T>(&self, question: impl FnOnce(&mut Gateway) -> T) -> T {
         question(&mut self.gateway.borrow_mut())
     }
 
-    /// What the gateway goes by.
+    /// Returns the setup in force.
     pub fn setup(&self) -> Rc<Setup> {
         self.gateway.borrow().setup().clone()
     }
 
-    /// The name of the next connection.
+    /// Returns the id for the next connection.
     pub fn next_conn(&self) -> ConnId {
         self.next_conn.set(self.next_conn.get() + 1);
         ConnId(self.next_conn.get() - 1)
     }
 
-    /// Checks a signature: here if few are waiting, else on a thread of its own, so that the loop goes on.
+    /// Verifies a signature: at once if few connections are unauthenticated, otherwise on another
+    /// thread, so that the event loop is not delayed. If too many wait for that thread, verifies it
+    /// at once.
     pub async fn verify(&self, check: SignatureCheck) -> Proof {
         if self.lobby.len() <= FEW {
             return check.run();
@@ -124,14 +128,16 @@ impl Shared {
         self.verifier.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
     }
 
-    /// The next bytes of a file, read on a thread of its own: a slow disk stalls no more than the files. None at the end.
+    /// Returns the next bytes of a file, read on another thread, so that a slow disk delays only
+    /// files. Returns `None` at the end, or if too many other reads wait.
     pub async fn read(&self, mut fetch: Fetch) -> Option<(Fetch, Vec<u8>)> {
         let (fetch, piece) =
             self.reader.run(move || (fetch.next(), fetch)).await.map(|(piece, fetch)| (fetch, piece))?;
         (!piece.is_empty()).then_some((fetch, piece))
     }
 
-    /// Warns once an hour for each peer that sends proxy headers without being trusted.
+    /// Logs a warning, once per hour and peer, about a peer that sends proxy headers without being
+    /// trusted.
     pub fn warn_of_proxy(&self, peer: IpAddr) {
         let now = self.now().at;
         let mut warned = self.warned.borrow_mut();
@@ -146,8 +152,8 @@ impl Shared {
     }
 }
 
-/// Says from anywhere on the thread that a task has something to do. A channel of one place: sent before the task waits, it is
-/// not lost, and sent twice, it counts once.
+/// Wakes a task from anywhere on the thread. It is a channel with a capacity of one: a signal that
+/// is sent before the task waits is not lost, and two of them count as one.
 struct Signal(Sender<()>, Receiver<()>);
 
 impl Signal {
@@ -160,33 +166,34 @@ impl Signal {
         let _ = self.0.try_send(());
     }
 
-    /// No more is sent.
+    /// Ends the signals.
     fn end(&self) {
         self.0.close();
     }
 
-    /// Waits until it was sent; `false` at the end.
+    /// Waits for a signal. Returns `false` at the end.
     async fn wait(&self) -> bool {
         self.1.recv().await.is_ok()
     }
 }
 
-/// Connections in the lobby up to which a signature is checked on the spot.
+/// Number of unauthenticated connections up to which a signature is verified at once.
 const FEW: usize = 4;
 
-/// Connections that were not let in yet. Bounded in all and for each address (IPv6: its /64); the oldest goes first.
+/// Unauthenticated connections, without those whose attempt the rate limiter delays. Bounded in
+/// total and per address (IPv6: /64; not for loopback). The oldest one is evicted.
 #[derive(Default)]
 pub struct Lobby(RefCell<Vec<Waiting>>);
 
 struct Waiting {
     conn: ConnId,
     network: [u8; 8],
-    /// Dropping it ends the connection.
+    /// Task of the connection. Dropping it ends the connection.
     task: Option<Task<()>>,
 }
 
 impl Lobby {
-    /// Makes room for a connection from that address and takes it in.
+    /// Adds a connection, and evicts another one if a limit is reached.
     pub fn enter(&self, conn: ConnId, address: IpAddr) {
         let mut waiting = self.0.borrow_mut();
         let network = net::network(address);
@@ -207,16 +214,16 @@ impl Lobby {
         waiting.push(Waiting { conn, network, task: None });
     }
 
-    /// Gives the lobby the task of a connection that it took in.
+    /// Stores the task of a connection that was added before.
     pub fn hold(&self, conn: ConnId, task: Task<()>) {
         match self.0.borrow_mut().iter_mut().find(|waiting| waiting.conn == conn) {
             Some(waiting) => waiting.task = Some(task),
-            // it has come and gone already
+            // the connection was already removed
             None => task.detach(),
         }
     }
 
-    /// The connection was let in, or is gone.
+    /// Removes a connection that is admitted, delayed or closed.
     pub fn leave(&self, conn: ConnId) {
         let mut waiting = self.0.borrow_mut();
         let place = waiting.iter().position(|waiting| waiting.conn == conn);
@@ -225,12 +232,12 @@ impl Lobby {
         }
     }
 
-    /// How many wait.
+    /// Number of connections.
     pub fn len(&self) -> usize {
         self.0.borrow().len()
     }
 
-    /// Does nobody wait?
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! One WebSocket over one TCP stream: async-tungstenite over a [`FrameStream`]. Nothing is decided here.
+//! One WebSocket on one TCP stream: async-tungstenite over a [`FrameStream`]. Makes no decisions.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,43 +22,45 @@ use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::gate::text::cut;
 
-/// A WebSocket of ours.
+/// WebSocket to a client.
 pub struct Socket<T> {
     protocol: WebSocketStream<FrameStream<T>>,
-    /// Text frames that wait for the one under way.
+    /// Text frames queued behind the one that is being sent.
     queue: VecDeque<Frame>,
-    /// The protocol may have a pong, a ping or a close that is not written.
+    /// Whether the protocol may have a pong, a ping or a close that is not written.
     unsent: bool,
-    /// Pings that came since everything was sent.
+    /// Number of pings received since everything was sent.
     pings: u32,
-    /// A message of more than [`limits::BUFFER_KEPT`] bytes came, and the protocol's buffer still has its size.
+    /// Whether a message of more than [`limits::BUFFER_KEPT`] bytes was received and the protocol's
+    /// buffer still has its size.
     is_large: bool,
 }
 
 impl<T: Transport> Socket<T> {
-    /// A socket on which the upgrade is not answered yet ([`Socket::open`]), or by others; `read` is what came behind the request.
+    /// Creates a socket. The response to the upgrade is still to be sent, by [`Socket::open`] or by
+    /// the caller. `read` are bytes that were received after the request.
     pub async fn new(stream: T, read: Vec<u8>) -> Socket<T> {
         let protocol = protocol(FrameStream::new(stream, read)).await;
         Socket { protocol, queue: VecDeque::new(), unsent: false, pings: 0, is_large: false }
     }
 
-    /// Lets frames of an admitted client in.
+    /// Raises the frame limit to that of an admitted client.
     pub fn admit(&mut self) {
         self.protocol.get_mut().admit();
     }
 
-    /// Sends the answer to the request that opened this WebSocket, and the first frame with it; see [`Socket::poll_sent`]. Nothing
-    /// may have been sent before.
+    /// Queues the response to the upgrade and the first frame; see [`Socket::poll_sent`]. Nothing
+    /// may be sent before it.
     pub fn open(&mut self, accept: &[u8], frame: &[u8]) {
         self.protocol.get_mut().begin_with(accept, frame);
     }
 
-    /// Hands a text frame over to be sent; see [`Socket::poll_sent`].
+    /// Queues a text frame; see [`Socket::poll_sent`].
     pub fn send(&mut self, frame: Frame) {
         self.queue.push_back(frame);
     }
 
-    /// Hands a ping over to be sent.
+    /// Queues a ping.
     pub fn ping(&mut self) -> Result<(), Error> {
         self.write(Message::Ping(Frame::new()))
     }
@@ -68,9 +70,10 @@ impl<T: Transport> Socket<T> {
         Pin::new(&mut self.protocol).start_send(message)
     }
 
-    /// Whether everything that was handed over is on its way.
+    /// Sends everything that is queued. Ready when the system has accepted all of it.
     ///
-    /// A text frame begins only when the protocol has written all it has, so that no part of a pong stands in a text frame.
+    /// A text frame begins only when the protocol has written all it has, so that no part of a pong
+    /// is inside a text frame.
     pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             ready!(self.poll_frame(context))?;
@@ -85,21 +88,23 @@ impl<T: Transport> Socket<T> {
         }
     }
 
-    /// Whether the text frame under way is out.
+    /// Sends the current text frame. Ready when it is sent completely.
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.protocol.get_mut().poll_sent(context).map_err(Error::Io)
     }
 
-    /// Whether the other side has sent anything since this was asked last, or taken more of a frame for which it had no room. What goes out
-    /// at once may just lie in the system's buffers.
+    /// Returns whether the peer has sent anything since the last call, or accepted more of a frame
+    /// that had to wait. A frame that the system accepts at once does not count: it may still be in
+    /// the system's buffers.
     pub fn moved(&mut self) -> bool {
         self.protocol.get_mut().moved()
     }
 
-    /// The next message. Pings are answered on the way; a close is answered and then reported.
+    /// Returns the next message. Pings are answered; a close is answered and then returned.
     ///
-    /// While the answers to [`limits::PINGS_WAITING`] pings cannot be sent nothing more is read: the protocol keeps them all. The
-    /// caller asks [`Socket::poll_sent`] too, after each ping, and so comes back when they can.
+    /// While the answers to [`limits::PINGS_WAITING`] pings cannot be sent, nothing more is read,
+    /// because the protocol keeps them all. The caller must also call [`Socket::poll_sent`] after
+    /// each ping, which wakes it when they can be sent.
     pub fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         if self.pings >= limits::PINGS_WAITING {
             return Poll::Pending;
@@ -114,25 +119,29 @@ impl<T: Transport> Socket<T> {
         Poll::Ready(message)
     }
 
-    /// Whether [`Socket::shrink`] would give memory back, and can: everything is sent, and no message is begun.
+    /// Returns whether [`Socket::shrink`] would release memory and is possible: everything is sent,
+    /// and no message is partly received.
     pub fn can_shrink(&self) -> bool {
         let stream = self.protocol.get_ref();
         let owes = self.unsent || !self.queue.is_empty() || stream.is_sending();
         self.is_large && !owes && stream.is_between_messages()
     }
 
-    /// Gives the memory back that a large message took: begins anew with small buffers. Only if [`Socket::can_shrink`]: what the protocol
-    /// has read and not reported, or not written, would be lost.
+    /// Releases the memory that a large message took, by starting the protocol anew with small
+    /// buffers. Requires [`Socket::can_shrink`]: otherwise data would be lost that the protocol has
+    /// read and not returned, or not written.
     pub async fn shrink(&mut self) {
         let stream = self.protocol.get_mut().take();
         self.protocol = protocol(stream).await;
         self.is_large = false;
     }
 
-    /// Closes with that code and reason, which is cut to [`limits::CLOSE_REASON`] bytes: gives what waits to be sent, the close frame
-    /// and the other side's answer [`limits::CLOSE_GRACE_MS`] in all, and lets go.
+    /// Closes with this code and reason, which is cut to [`limits::CLOSE_REASON`] bytes. Sending
+    /// what is queued, the close frame and the peer's answer have [`limits::CLOSE_GRACE_MS`] in
+    /// total.
     ///
-    /// Of a connection that `failed`, having broken the protocol, nothing is understood any more, and no answer is waited for.
+    /// If the peer has broken the protocol (`failed`), its data cannot be parsed any more, and no
+    /// answer is awaited.
     pub async fn end(&mut self, code: u16, reason: &str, failed: bool) {
         let frame = CloseFrame { code: code.into(), reason: cut(reason, limits::CLOSE_REASON).into() };
         let mut close = Some(Message::Close(Some(frame)));
@@ -146,7 +155,7 @@ impl<T: Transport> Socket<T> {
         within(limits::CLOSE_GRACE_MS, farewell).await;
     }
 
-    /// Whether everything is sent, and the close frame behind it.
+    /// Sends everything that is queued, then the close frame. Ready when all of it is sent.
     fn poll_close(&mut self, context: &mut Context<'_>, close: &mut Option<Message>) -> Poll<Result<(), Error>> {
         ready!(self.poll_sent(context))?;
         if let Some(close) = close.take() {
@@ -155,7 +164,8 @@ impl<T: Transport> Socket<T> {
         self.poll_sent(context)
     }
 
-    /// Until the other side has answered our close, or is gone. What it sends before that is dropped.
+    /// Waits until the peer has answered the close frame or is gone. Messages before that are
+    /// dropped.
     fn poll_farewell(&mut self, context: &mut Context<'_>, close: &mut Option<Message>) -> Poll<Option<()>> {
         loop {
             if let Poll::Ready(Err(_)) = self.poll_close(context, close) {
@@ -168,19 +178,20 @@ impl<T: Transport> Socket<T> {
     }
 }
 
-/// Says that nothing more comes, and drops what does, until the other side is done: bytes that nobody read would make the
-/// system reset the connection, and what was said last would be lost with it.
+/// Ends the sending side, and discards received bytes until the peer ends too. If they were left
+/// unread, the system would reset the connection, and the last data sent would be lost.
 pub async fn drain(stream: &mut impl Transport) -> Option<()> {
     stream.close().await.ok()?;
     let mut part = vec![0; limits::READ_BUFFER];
     while stream.read(&mut part).await.ok()? > 0 {
-        // a peer that sends without end keeps no other connection from its turn
+        // a peer that sends without end must not block other connections
         yield_now().await;
     }
     None
 }
 
-/// The code and reason with which a connection ends that broke the protocol; `None` if it is simply gone.
+/// Returns the close code and reason for a connection that broke the protocol; `None` if the
+/// connection was lost.
 pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
     match error {
         Error::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Some(Close::TooLarge.words()),
@@ -191,7 +202,8 @@ pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
     }
 }
 
-/// The protocol with empty buffers. The limit of an admitted client is its own from the start; [`FrameStream`] has the limit before that.
+/// Starts the protocol with empty buffers. Its limits are those of an admitted client from the
+/// start; [`FrameStream`] enforces the lower limit before admission.
 async fn protocol<T: Transport>(stream: FrameStream<T>) -> WebSocketStream<FrameStream<T>> {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits::READ_BUFFER)
@@ -212,7 +224,7 @@ mod tests {
     use super::super::runtime::run;
     use super::*;
 
-    /// The client's side of a stream, which takes and gives as many bytes as a test says.
+    /// The client's side of a stream, which accepts and provides as many bytes as a test sets.
     #[derive(Clone, Default)]
     struct Wire(Rc<RefCell<Bytes>>);
 
@@ -220,9 +232,9 @@ mod tests {
     struct Bytes {
         to_us: VecDeque<u8>,
         from_us: Vec<u8>,
-        /// Bytes that can be written until there is room again.
+        /// Number of bytes that can be written until there is room again.
         room: usize,
-        /// If it is not 0, there is always room for that many bytes, but every second write is refused.
+        /// If not 0, each write accepts that many bytes, but every second write is pending.
         each: usize,
         refuses: bool,
     }
@@ -275,7 +287,7 @@ mod tests {
             self.0.borrow_mut().room = room;
         }
 
-        /// The whole frames that were sent: first byte and payload.
+        /// Returns the complete frames that were sent: first byte and payload.
         fn heard(&self) -> Vec<(u8, Vec<u8>)> {
             let wire = self.0.borrow();
             let (mut bytes, mut frames) = (wire.from_us.as_slice(), Vec::new());
@@ -293,7 +305,7 @@ mod tests {
         }
     }
 
-    /// A socket of an admitted client, and that client's end.
+    /// Returns a socket of an admitted client, and the client's side.
     fn pair() -> (Socket<Wire>, Wire) {
         let wire = Wire::default();
         let mut socket = run(Socket::new(wire.clone(), Vec::new()));
@@ -301,7 +313,7 @@ mod tests {
         (socket, wire)
     }
 
-    /// A frame masked with zeros.
+    /// Returns a frame that is masked with zeros.
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         let head = match payload.len() {
             len @ ..126 => vec![first, 0x80 | len as u8],
@@ -311,10 +323,10 @@ mod tests {
         [&head, &[0; 4][..], payload].concat()
     }
 
-    /// The next message if it is there, read as a connection does, which sends on meanwhile.
+    /// Returns the next message if there is one. Keeps sending meanwhile, as a connection does.
     fn next(socket: &mut Socket<Wire>) -> Option<Message> {
         let mut context = Context::from_waker(Waker::noop());
-        // a turn of reads is over now and then
+        // a read is pending once after each turn of reads
         for _ in 0..100 {
             let _ = socket.poll_sent(&mut context).map(|sent| sent.unwrap());
             if let Poll::Ready(message) = socket.poll_read(&mut context) {
@@ -329,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn pongs_pings_and_text_frames_are_never_mixed_however_little_is_taken_at_a_time() {
+    fn frames_are_never_mixed_whatever_the_size_of_writes() {
         const COUNT: usize = 60;
         let payload = |number: usize, len: usize| format!("{number:0len$}").into_bytes();
         for each in [1, 2, 3, 7, 50, 126, 127, 128, 129, 300, 831, 5000] {
@@ -337,7 +349,7 @@ mod tests {
             wire.0.borrow_mut().each = each;
             let (mut pings, mut texts, mut turns) = (0, 0, 0);
             while pings < COUNT || !is_sent(&mut socket) {
-                // again and again a ping comes while only a part of something is sent
+                // pings keep arriving while data is only partly sent
                 if turns < COUNT {
                     wire.say(&masked(0x89, &payload(turns, 125)));
                 }
@@ -360,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_that_are_not_answered_yet_are_bounded() {
+    fn unanswered_pings_are_bounded() {
         let (mut socket, wire) = pair();
         wire.say(&masked(0x89, b"ping").repeat(1000));
         let read = std::iter::from_fn(|| next(&mut socket)).count();
@@ -372,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_had_to_wait_counts_as_a_sign_of_life_when_some_of_it_is_taken() {
+    fn progress_of_a_delayed_frame_is_a_sign_of_life() {
         let (mut socket, wire) = pair();
         wire.make_room(10);
         socket.send(Frame::from(vec![b'x'; 100]));
@@ -386,11 +398,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_when_a_socket_shrinks_between_messages() {
+    fn shrinking_between_messages_loses_nothing() {
         let (mut socket, wire) = pair();
         wire.make_room(usize::MAX);
         let large = "x".repeat(4 * limits::BUFFER_KEPT);
-        // more comes with the end of the second
+        // the last frame of the second large message arrives together with the next message
         let (start, end) = large.as_bytes().split_at(large.len() - 3);
         let round = [
             masked(0x81, large.as_bytes()),
@@ -434,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_shrink_while_something_is_owed_or_a_message_is_begun() {
+    fn a_socket_does_not_shrink_with_unsent_data_or_a_partial_message() {
         let (mut socket, wire) = pair();
         let large = vec![b'x'; limits::BUFFER_KEPT + 1];
         wire.say(&masked(0x81, &large[1..]));

@@ -1,4 +1,4 @@
-//! The order to stop: signals, a console, the service control manager of Windows.
+//! Requests to stop: signals, a console, the service control manager of Windows.
 
 #[cfg(unix)]
 use async_signal::{Signal, Signals};
@@ -7,18 +7,18 @@ use smol::channel::{bounded, Receiver};
 #[cfg(unix)]
 use smol::stream::StreamExt;
 
-/// Gets the order to stop. Listens from the moment it is made, so before any client knows of the gateway.
+/// Receives requests to stop. Listens from its creation on, which is before any client connects.
 #[cfg(unix)]
 pub struct Stop(Signals);
 
 #[cfg(unix)]
 impl Stop {
-    /// SIGINT (Ctrl-C) and SIGTERM.
+    /// Listens for SIGINT (Ctrl-C) and SIGTERM.
     pub fn listen() -> std::io::Result<Stop> {
         Signals::new([Signal::Int, Signal::Term]).map(Stop)
     }
 
-    /// Waits until one of them comes; gives the words for the log.
+    /// Waits for one of them. Returns the text for the log.
     pub async fn asked(mut self) -> std::io::Result<&'static str> {
         match self.0.next().await.transpose()? {
             Some(Signal::Int) => Ok("interrupted"),
@@ -27,14 +27,15 @@ impl Stop {
     }
 }
 
-/// Gets the order to stop. Listens from the moment it is made, so before any client knows of the gateway.
+/// Receives requests to stop. Listens from its creation on, which is before any client connects.
 #[cfg(windows)]
 pub struct Stop(Receiver<()>, &'static str);
 
 #[cfg(windows)]
 impl Stop {
-    /// The service control manager; without it Ctrl-C and Ctrl-Break. A closed console and a logoff are orders too, but Windows may
-    /// end the process before the clients had their close frames. `ctrlc` and not `async-signal`, which knows Ctrl-C only.
+    /// Listens for the service control manager or, without it, for Ctrl-C and Ctrl-Break. A closed
+    /// console and a logoff are requests too, but Windows may end the process before clients have
+    /// received close frames. Uses `ctrlc`, because `async-signal` supports only Ctrl-C.
     pub fn listen() -> std::io::Result<Stop> {
         if let Some(asked) = super::service::stop_asked() {
             return Ok(Stop(asked, "the service control manager asked to"));
@@ -45,7 +46,7 @@ impl Stop {
         Ok(Stop(asked, "interrupted"))
     }
 
-    /// Waits until one of them asks; gives the words for the log.
+    /// Waits for a request. Returns the text for the log.
     pub async fn asked(self) -> std::io::Result<&'static str> {
         self.0.recv().await.map_err(std::io::Error::other)?;
         Ok(self.1)
