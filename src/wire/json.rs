@@ -1,4 +1,5 @@
-//! JSON: the reader of the package `gatelet-json`, whose limits are those of the gate, and the writer.
+//! JSON: the reader of the package `gatelet-json`, whose limits are those of the gate, and the
+//! writer.
 
 pub use gatelet_json::{parse, plain, string_len, Items, Kind, Malformed, Members, Unescaped, Value};
 
@@ -304,7 +305,8 @@ mod tests {
     fn keys_that_look_like_a_long_one_do_not_cost_its_length_each() {
         let long = "\\\\".repeat(2 * 1024 * 1024);
         let wanted = hash(&"\\".repeat(2 * 1024 * 1024));
-        // the last character can make up for all that is before it; of those that are none another beginning is tried
+        // The last character can cancel out everything before it. If it would have to be a
+        // character that is not allowed here, another prefix is tried.
         let alike = (0..).filter_map(|number: u32| {
             let front = format!("{number}-");
             let last = hash(&front) ^ wanted.wrapping_mul(INVERSE);
@@ -324,11 +326,11 @@ mod tests {
         assert!(made < 3 * plain, "{made:?} for what takes {plain:?} without them");
     }
 
-    /// The hash of the check, FNV-1a over the characters of a key.
+    /// Hash function of the check: FNV-1a over the characters of a key.
     fn hash(key: &str) -> u32 {
         key.chars().fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
     }
 
-    /// Of the prime by which a hash is multiplied.
+    /// Multiplicative inverse, modulo 2^32, of the FNV prime.
     const INVERSE: u32 = 0x359c_449b;
 }

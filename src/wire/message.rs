@@ -1,18 +1,24 @@
-//! Typed messages: an object from outside is checked against its declaration, and what is declared and sound is read by nanoserde.
+//! Typed messages: an object from outside is checked against its declaration, and nanoserde reads
+//! the members that are declared and valid.
 //!
-//! `message!` declares a struct once: the names of its members, their types and their bounds. It expands to the struct with
-//! nanoserde's derive and to the [`Shape`] against which every object is checked first. Only declared members that passed the
-//! check reach nanoserde, whole numbers in plain digits, and never text that is not JSON. Members that are only relayed stay
-//! the bytes that came.
+//! `message!` declares a struct once: the names of its members, their types and their bounds. It
+//! expands to the struct with nanoserde's derive and to the [`Shape`] against which every object is
+//! checked first. Only declared members that passed the check reach nanoserde, whole numbers in
+//! plain digits, and never text that is not JSON. Members that are only relayed stay the bytes that
+//! were received.
 //!
 //! ```ignore
 //! message! {
 //!     pub struct Example<'a> {
-//!         spans { params or null, payload }                     // `Option<Value>`; without `or null`, `null` counts as absent
-//!         pub node_id as "nodeId": String,                      // 1 to FIELD_LEN bytes, required
+//!         // `Option<Value>`; without `or null`, `null` counts as absent
+//!         spans { params or null, payload }
+//!         // 1 to FIELD_LEN bytes, required
+//!         pub node_id as "nodeId": String,
 //!         pub label: Option<String> in Kind::Text(0, limits::NAME_LEN),
-//!         pub caps: List or default,                            // absent and `null` are an empty list
-//!         ignored { "sessionKey", "wake" in Kind::Bool }        // accepted, checked and not read
+//!         // absent and `null` are an empty list
+//!         pub caps: List or default,
+//!         // accepted, checked and not read
+//!         ignored { "sessionKey", "wake" in Kind::Bool }
 //!     }
 //! }
 //! ```
@@ -26,33 +32,34 @@ use super::json::Value;
 use super::schema::{self, Kind, Members, Problems, Shape};
 use crate::gate::limits;
 
-/// A list of strings.
+/// List of strings.
 pub type List = Vec<String>;
 
-/// Names that are `true` or `false`.
+/// Names with a value of `true` or `false` each.
 pub type Flags = BTreeMap<String, bool>;
 
-/// A list of up to `max` strings of 1 to [`limits::WORD_LEN`] bytes.
+/// Returns the kind of a list of up to `max` strings of 1 to [`limits::WORD_LEN`] bytes.
 pub const fn names(max: usize) -> Kind {
     Kind::Texts { min: 0, max, len: limits::WORD_LEN }
 }
 
-/// One of these strings.
+/// Returns the kind of a string that must be one of `words`.
 pub const fn word(words: &'static [&'static str]) -> Kind {
     Kind::Word(words, "must be equal to one of the allowed values")
 }
 
-/// A struct that `message!` declares.
+/// Struct that `message!` declares.
 pub trait Message<'a>: DeJson + Default {
     const SHAPE: Shape;
-    /// Takes the members that stay spans.
+    /// Stores the members that stay spans.
     fn keep(&mut self, members: &Members<'a>);
 }
 
-/// A message of a type that is not known here, so that the steps of [`read`] exist once in the program and not once for each message.
+/// Message without its type, so that the steps of [`read`] exist once in the program and not once
+/// for each message.
 trait Target<'a> {
     fn shape(&self) -> &'static Shape;
-    /// Reads the object at which the typed reader stands. After an error it is as before.
+    /// Reads the object at the position of the typed reader. After an error `self` is unchanged.
     fn take(&mut self, state: &mut DeJsonState, text: &mut Chars<'_>) -> Result<(), DeJsonErr>;
     fn keep(&mut self, members: &Members<'a>);
 }
@@ -72,29 +79,31 @@ impl<'a, T: Message<'a>> Target<'a> for T {
     }
 }
 
-/// Reads an object with its problems. A member that is not sound counts as absent, and as empty where it is required. With
-/// `more`, the names of further members, all others are problems; without, they are passed over.
+/// Reads an object and returns it with its problems. A member that is not valid counts as absent,
+/// and as empty where it is required. With `more`, the names of further members, all other members
+/// are problems; without it, they are ignored.
 pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, Problems) {
     let mut message = T::default();
     let problems = fill(&mut message, value, more);
     (message, problems)
 }
 
-/// The part of [`read`] that is the same for all messages.
+/// Part of [`read`] that is the same for all messages.
 fn fill<'a>(message: &mut dyn Target<'a>, value: Value<'a>, more: Option<&[&str]>) -> Problems {
     let (mut members, mut problems) = (Members::new(), Problems::default());
     let text = project(message.shape(), value, more, &mut members, &mut problems);
     let (mut state, mut chars) = (DeJsonState::default(), text.chars());
     state.next(&mut chars);
     if state.next_tok(&mut chars).and_then(|()| message.take(&mut state, &mut chars)).is_err() {
-        // What passes the check is read: each message has a test of that.
+        // Does not happen: nanoserde reads all that passes the check, as a test of each message
+        // asserts.
         problems.add(&[], "cannot be read");
     }
     message.keep(&members);
     problems
 }
 
-/// The text that the typed reader is given: the members of the object that are declared and sound.
+/// Returns the text for the typed reader: the members of the object that are declared and valid.
 fn project<'a>(
     shape: &Shape,
     value: Value<'a>,
@@ -114,7 +123,7 @@ fn project<'a>(
     text
 }
 
-/// The parameters of a call, not read yet.
+/// Parameters of a call, not read yet.
 #[derive(Clone, Copy)]
 pub struct Params<'a> {
     method: &'static str,
@@ -122,41 +131,42 @@ pub struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
-    /// The parameters of a call of `method`.
+    /// Creates the parameters of a call of `method`.
     pub fn new(method: &'static str, value: Option<Value<'a>>) -> Params<'a> {
         Params { method, value }
     }
 
-    /// The JSON as it came; none, and `null`, are an object without members.
+    /// Returns the JSON as received; absent parameters and `null` give an object without members.
     pub fn value(&self) -> Value<'a> {
         self.value.filter(|value| !value.is_null()).unwrap_or(Value::EMPTY)
     }
 
-    /// Reads a closed object. The error is the text `invalid <method> params: ...` of an INVALID_REQUEST (protocol 3 and 4).
+    /// Reads a closed object. The error is the text `invalid <method> params: ...` of an
+    /// INVALID_REQUEST (protocol 3 and 4).
     pub fn read<T: Message<'a>>(&self) -> Result<T, String> {
         self.read_with(&[])
     }
 
-    /// The same for an object that may have these other members too.
+    /// Reads a closed object that may also have the members in `more`.
     pub fn read_with<T: Message<'a>>(&self, more: &[&str]) -> Result<T, String> {
         let mut message = T::default();
         self.fill(&mut message, more)?;
         Ok(message)
     }
 
-    /// The part of [`Params::read_with`] that is the same for all messages.
+    /// Part of [`Params::read_with`] that is the same for all messages.
     fn fill(&self, message: &mut dyn Target<'a>, more: &[&str]) -> Result<(), String> {
         let problems = fill(message, self.value(), Some(more));
         problems.text().map_or(Ok(()), |text| Err(["invalid ", self.method, " params: ", text].concat()))
     }
 
-    /// The same for an object of which everything else is passed over, and what is not sound with it.
+    /// Reads an object, ignoring undeclared members and values that are not valid.
     pub fn read_sound<T: Message<'a>>(&self) -> T {
         read(self.value(), None).0
     }
 }
 
-/// Declares a message, see [`wire::message`](self).
+/// Declares a message; see [`wire::message`](self).
 macro_rules! message {
     (
         $(#[$($doc:tt)*])* pub struct $name:ident $(<$life:tt>)? $(at $path:literal)? {
@@ -344,7 +354,7 @@ mod tests {
                 }
                 Ok(several) => {
                     read += 1;
-                    // the same as the views see
+                    // Compares with what reading the values directly gives.
                     assert_eq!(several.n, value.at("n").as_u64());
                     assert_eq!(several.none.as_deref(), value.at("none").as_str().as_deref());
                     let list = several.l.unwrap_or_default();
