@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_join_the_fields_as_each_version_does() {
+    fn payload_joins_the_fields_of_its_version() {
         let v1 = "v1|ab12|cli|cli|operator|operator.admin,x|y|1700000000123|t";
         assert_eq!(payload(&SIGNED, Version::V1), v1);
         assert_eq!(payload(&SIGNED, Version::V2), v1.replace("v1", "v2") + "|n");
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn only_ascii_letters_are_lowered_in_version_3() {
+    fn version_3_lowercases_only_ascii_letters() {
         let odd = Signed { platform: "\u{c4}Z", ..SIGNED };
         assert!(payload(&odd, Version::V3).ends_with("|\u{c4}z|"));
     }
 
     #[test]
-    fn each_check_of_a_claim_refuses_by_its_own_name_and_in_order() {
+    fn claim_checks_fail_in_order_each_with_its_own_refusal() {
         let id = DeviceId([7; 32]);
         let (text, nonce) = (id.to_string(), Nonce([9; 16]).to_string());
         let good = Claim {

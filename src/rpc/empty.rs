@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_table_is_read_and_says_something_else() {
+    fn every_table_line_parses_and_method_names_are_unique() {
         for text in [READS, ACTIONS] {
             for line in text.lines().filter(|line| !line.is_empty()) {
                 let words: Vec<_> = line.split(' ').collect();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_json_with_no_field_twice() {
+    fn every_answer_is_json_without_duplicate_keys() {
         for dialect in BOTH {
             for name in reads(dialect).map(|read| read.name) {
                 let text =
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_and_what_was_asked_for_stand_in_the_answer() {
+    fn answers_contain_the_time_and_repeated_parameters() {
         assert_eq!(
             ask(Dialect::V3, "chat.history", r#"{"sessionKey":"a\"b"}"#).unwrap(),
             r#"{"sessionKey":"a\"b","messages":[],"thinkingLevel":"off"}"#
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_must_be_there_is_asked_for_in_the_words_of_the_protocol() {
+    fn missing_parameters_are_reported_in_protocol_text() {
         let said = |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message.clone();
         assert_eq!(said("chat.history", "{}"), "invalid chat.history params: must have required property 'sessionKey'");
         assert_eq!(said("chat.history", "[]"), "invalid chat.history params: must have required property 'sessionKey'");
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_unavailable_and_says_where_it_would_work() {
+    fn actions_are_unavailable_with_a_hint() {
         let failed = ask(Dialect::V3, "chat.send", "{}").unwrap_err();
         assert_eq!((failed.code, failed.unauthorized), (ErrorCode::Unavailable, false));
         assert!(
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_handler_has_no_line_here() {
+    fn methods_with_a_handler_are_not_in_the_table() {
         let twice = |method: &&super::super::Method| BOTH.iter().any(|dialect| find(*dialect, method.name).is_some());
         let names: Vec<_> = super::super::METHODS.iter().filter(twice).map(|method| method.name).collect();
         assert!(names.is_empty(), "strike them from the table: {names:?}");

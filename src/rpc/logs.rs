@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_kept_and_no_more_of_them_than_their_number_and_their_bytes_allow() {
+    fn log_is_bounded_by_lines_and_bytes() {
         let log = some(limits::LOG_LINES as u64 + 3);
         assert_eq!((log.lines.len(), log.lines[0].as_str()), (limits::LOG_LINES, "t info line 3"));
         assert_eq!(log.bytes, log.lines.iter().map(String::len).sum::<usize>());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_few_gets_the_latest_and_one_at_least() {
+    fn last_returns_the_newest_lines_and_at_least_one() {
         let log = some(5);
         assert_eq!(log.last(2, 1000), ["t info line 3", "t info line 4"]);
         assert_eq!(log.last(100, 30), ["t info line 3", "t info line 4"]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_what_other_programs_look_for() {
+    fn shown_line_has_the_format_of_openclaw_logs() {
         assert_eq!(
             shown("2026-11-22T19:20:00Z warn two \"words\""),
             r#"{"1":"two \"words\"","_meta":{"name":"{\"subsystem\":\"gateway\"}","logLevelName":"WARN"},"time":"2026-11-22T19:20:00Z"}"#

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_has_the_fields_of_the_protocol_and_no_empty_ones() {
+    fn device_has_protocol_fields_and_no_empty_ones() {
         let expected = format!(
             concat!(
                 r#"{{"deviceId":"{}","publicKey":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE","displayName":"Browser","#,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_device_shows_what_it_had_and_no_token() {
+    fn revoked_device_lists_its_former_roles_and_no_token() {
         let mut device = device();
         device.revoke(Role::Operator);
         let text = rendered(&device);
@@ -213,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_role_without_any_token_yet_lists_none() {
+    fn role_without_a_token_lists_none() {
         let mut device = device();
         device.tokens = [TokenWindow::default(); 2];
         assert!(rendered(&device).contains(r#""tokens":[]"#));
     }
 
     #[test]
-    fn a_surface_stands_beside_the_fields_of_the_protocol_only_where_it_is_asked_for() {
+    fn surface_is_listed_only_on_request() {
         let mut node = device();
         let mut surface = Surface::NONE;
         ["system.run", "robot.walk"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_comes_first() {
+    fn devices_are_listed_latest_first() {
         let (old, mut new) = (device(), device());
         new.id = DeviceId([1; 32]);
         new.approved = WallMs(3000);

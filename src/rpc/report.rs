@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_again_takes_the_place_of_what_was_said_and_ends_in_time() {
+    fn reports_are_renewed_and_expire() {
         let mut presence = Presence::new("here".into(), WallMs(0));
         presence.report(report("one", "a", 0));
         presence.report(report("two", "b", 5));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_more_than_the_protocol_shows_and_the_oldest_give_way() {
+    fn reports_are_bounded_and_the_oldest_evicted() {
         let mut presence = Presence::new("here".into(), WallMs(0));
         (0..2 * limits::PRESENCE as u64).for_each(|at| presence.report(report(&at.to_string(), &at.to_string(), at)));
         let hosts = hosts(&presence);

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_both_versions_know_is_read() {
+    fn members_of_both_versions_are_read() {
         let connect = read(FULL).unwrap();
         assert_eq!((connect.min_protocol, connect.max_protocol, connect.role()), (3, 4, Some(Role::Node)));
         let client = &connect.client;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_default() {
+    fn absent_members_have_defaults() {
         let connect = read(LEAST).unwrap();
         assert_eq!(
             (connect.role(), connect.scopes(), connect.scopes_sent.len()),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signed_token_is_the_one_each_version_signs() {
+    fn signed_token_depends_on_the_protocol() {
         let mut connect = read(FULL).unwrap();
         assert_eq!(
             (connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_in_the_words_of_the_protocol_all_at_once() {
+    fn problems_are_collected_in_protocol_text() {
         let missing = "must have required property 'minProtocol'; must have required property 'maxProtocol'; \
                        must have required property 'client'";
         assert_eq!(Connect::parse(None).err().unwrap(), missing);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_bounded() {
+    fn lists_and_texts_are_bounded() {
         let scopes =
             |count: usize| LEAST.replace("}}", &format!("}},\"scopes\":[{}]}}", vec!["\"s\""; count].join(",")));
         assert_eq!(read(&scopes(limits::SCOPES_SENT)).unwrap().scopes_sent.len(), limits::SCOPES_SENT);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_may_come_as_pem_or_either_base64() {
+    fn key_is_accepted_as_pem_or_base64() {
         let with_key = |key: &str| FULL.replace("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", key);
         let pem = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n-----END PUBLIC KEY-----\\n";
         for (key, good) in
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parsing_never_panics() {
         let mut random = Random::new(17);
         let mut read = 0;
         for _ in 0..20_000 {

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_with_its_parameters_as_they_came() {
+    fn request_parameters_stay_as_received() {
         let message = br#"{"type":"req","id":"7","method":"node.list","params": { "a" : [1] },"traceparent":"x"}"#;
         let request = Request::parse(message).unwrap();
         assert_eq!(
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused_with_the_words_of_the_protocol() {
+    fn invalid_requests_are_rejected_in_protocol_text() {
         let expected = "must have required property 'type'; must have required property 'id'; must have required property 'method'";
         assert_eq!(refused("{}"), ("invalid".into(), expected.into()));
         assert_eq!(refused("[]"), ("invalid".into(), "must be object".into()));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_cannot_hide_a_second_method_behind_filling() {
+    fn duplicate_method_after_many_members_is_rejected() {
         let filling: String = (0..limits::JSON_KEYS).map(|at| format!("\"f{at}\":0,")).collect();
         let message = format!(r#"{{{filling}"type":"req","id":"1","method":"health","method":"config.set"}}"#);
         assert_eq!(refused(&message).1, "must NOT have more than 64 properties");
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gateway_sends_reads_back() {
+    fn gateway_messages_read_back() {
         let error = ErrorShape { details: Some(b"[2]"), retry_after_ms: Some(5), ..ErrorShape::new("C", "m") };
         let message = response_err("1", &error);
         let Ok(FromGateway::Response { id, answer: Err(refusal) }) = FromGateway::parse(&message) else { panic!() };
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_no_client_takes_becomes_an_error_with_both_sizes() {
+    fn oversized_response_becomes_an_error_with_both_sizes() {
         let id = "a\"\\\u{1}";
         let response = response_ok(id, b"[1,2,3]");
         let bytes = response.len();
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parsing_never_panics() {
         let mut random = Random::new(11);
         let sample =
             br#"{"type":"req","id":"1","method":"connect","params":{"a":[1,"\u00e9"]},"ok":true,"event":"x","seq":1}"#;

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_3_says_what_openclaw_2026_1_29_says() {
+    fn protocol_3_hello_matches_openclaw_2026_1_29() {
         let expected = concat!(
             r#"{"type":"hello-ok","protocol":3,"server":{"version":"0.1.0","host":"pi","connId":"c"},"#,
             r#""features":{"methods":["health","status"],"events":["tick"]},"#,
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_4_tells_paths_to_administrators_only() {
+    fn protocol_4_sends_paths_to_administrators_only() {
         let shared = ["suspension", "presence", "health", "stateVersion", "uptimeMs", "appliedConfigHash"];
         for (scopes, role, told) in [
             (Scopes::of(Scope::Admin), Role::Operator, true),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_4_tells_everybody_role_and_scopes() {
+    fn protocol_4_sends_role_and_scopes_without_a_device_token() {
         let hello = Hello { dialect: Dialect::V4, token: None, method: Some(Method::Token), ..HELLO };
         assert!(text(hello).contains(r#""auth":{"method":"token","role":"operator","scopes":["operator.admin"]}"#));
     }

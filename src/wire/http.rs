@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_is_not_one_is_refused() {
+    fn invalid_websocket_handshakes_are_rejected() {
         let bad = |from: &str, to: &str| read(&UPGRADE.replace(from, to)).unwrap().accept_websocket().unwrap_err();
         assert_eq!(bad(": 13", ": 8"), Bad::WebSocketVersion);
         assert_eq!(bad("GET", "POST"), Bad::WebSocket);
@@ -388,14 +388,14 @@ mod tests {
     }
 
     #[test]
-    fn a_head_in_pieces_waits_for_the_rest() {
+    fn incomplete_head_gives_none() {
         for end in 0..UPGRADE.len() {
             assert!(Head::parse(&UPGRADE.as_bytes()[..end]).unwrap().is_none(), "{end}");
         }
     }
 
     #[test]
-    fn what_two_readers_could_understand_differently_is_refused() {
+    fn ambiguous_heads_are_rejected() {
         let refused = [
             (get("Host: a\r\nhost: b\r\n"), Bad::Twice("Host")),
             (get("Origin: a\r\nOrigin: a\r\n"), Bad::Twice("Origin")),
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn the_traces_of_proxies_are_seen() {
+    fn proxy_headers_are_detected() {
         let text = get("X-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nA: b\r\nx-forwarded-for: 3.3.3.3\r\n");
         assert_eq!(read(&text).unwrap().forwarded_for().as_deref(), Some("1.1.1.1, 2.2.2.2,3.3.3.3"));
         for name in ["x-forwarded-for", "X-Forwarded-Anything", "Forwarded", "x-real-ip", "TAILSCALE-USER-LOGIN", "Via"]
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_codings_are_found() {
+    fn bearer_tokens_and_content_codings_are_read() {
         assert_eq!(read(&get("authorization: bearer  t0k \r\n")).unwrap().bearer(), Some("t0k"));
         assert_eq!(read(&get("Authorization: Basic eA==\r\n")).unwrap().bearer(), None);
         let text = get("Accept-Encoding: GZIP, br;q=0.5,zstd;q=0.0\r\n");
@@ -455,13 +455,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_utf_8_names_nothing() {
+    fn non_utf8_value_reads_as_replacement_character() {
         let head = Head::parse(b"GET / HTTP/1.1\r\nHost: loc\xe4lhost\r\nCookie: \xff\r\n\r\n").unwrap().unwrap();
         assert_eq!(head.host(), Some("\u{fffd}"));
     }
 
     #[test]
-    fn answers_carry_the_fixed_headers_and_no_smuggled_lines() {
+    fn responses_have_fixed_headers_and_no_injected_lines() {
         let head_request = "HEAD / HTTP/1.1\r\n\r\n";
         let answer = Answer { extra: &[("Location", "/x\r\nSet-Cookie: a")], ..Answer::JSON.status(302) };
         let text = String::from_utf8(answer.whole(b"{}", &read(head_request).unwrap())).unwrap();
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parsing_never_panics() {
         let mut random = Random::new(23);
         for round in 0..20_000 {
             let bytes = match round % 2 {

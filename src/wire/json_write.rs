@@ -323,7 +323,7 @@ mod tests {
     use crate::wire::testing::Random;
 
     #[test]
-    fn objects_and_arrays_come_out_sound_in_the_order_written() {
+    fn objects_and_arrays_are_valid_and_in_order() {
         let out = object(|o| {
             o.str("text", "a\"b\\c\nd\u{1}\u{1f}\u{7f}\u{e9}");
             o.opt_str("absent", None);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_appended_and_reads_back_the_same() {
+    fn written_strings_are_appended_and_read_back() {
         let mut random = Random::new(3);
         for _ in 0..3_000 {
             let text: String =
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_string_is_known_before_it_is_written() {
+    fn escaped_len_matches_the_written_length() {
         let mut random = Random::new(29);
         let odd = "\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}\u{e9}\u{2028}\u{1f600}plain";
         let odd: Vec<char> = odd.chars().collect();
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_is_read_and_written_again_is_not_longer_than_it_came() {
+    fn rewritten_string_is_not_longer_than_received() {
         for text in [r#""\b\f\n\r\t\"\\\/""#, r#""\u0001\u001f\u0008""#, r#""\u00e9\ud83d\ude00""#] {
             let value = parse(text.as_bytes(), 8).unwrap();
             let mut out = Vec::new();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn json_inside_a_string_comes_out_as_what_it_is_or_not_at_all() {
+    fn held_json_is_written_as_a_value_or_left_out() {
         let held = |text: &str| {
             let mut kept = false;
             let out = object(|o| {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn pretty_text_is_indented_and_means_the_same() {
+    fn pretty_text_is_indented_and_equivalent() {
         let text = r#" { "a" : [ 1 , { } , [ ] , "x , [ \" ] : " ] ,"b":{"c":"\\"}, "d" : "" } "#;
         let value = parse(text.as_bytes(), 8).unwrap();
         let shown = pretty(&value);
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn pretty_text_steers_no_terminal() {
+    fn pretty_text_escapes_terminal_controls() {
         let text = "\"\u{9b}31m\u{202e}\u{7f}\"";
         assert_eq!(pretty(&parse(text.as_bytes(), 1).unwrap()), r#""\u009b31m\u202e\u007f""#);
     }

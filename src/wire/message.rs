@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_of_a_method_are_read() {
+    fn declared_fields_are_read() {
         assert_eq!(label(r#"{"deviceId":"d","label":""}"#), Ok(("d".into(), Some(String::new()))));
         assert_eq!(label(r#"{"deviceId":"d","label":null}"#), Ok(("d".into(), None)));
         let text = r#"{"n":5,"b":true,"l":["x"],"any":{"k":1},"all":null,"x":false,
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_in_the_words_of_the_protocol_all_at_once() {
+    fn problems_are_collected_in_protocol_text() {
         let bad = |text: &str| {
             label(text).unwrap_err().strip_prefix("invalid device.pair.rename params: ").unwrap().to_owned()
         };
@@ -328,20 +328,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_sound_can_be_passed_over() {
+    fn read_sound_ignores_invalid_values() {
         let text = r#"{"n":-1,"b":true,"l":[1],"inside":{"most":0,"flags":{"a":1}},"other":1}"#;
         let read: Several<'_> = Params::new("m", value(text)).read_sound();
         assert_eq!((read.n, read.b, read.l, read.inside.most), (None, Some(true), None, 0));
     }
 
     #[test]
-    fn a_field_cannot_be_given_twice_behind_filling() {
+    fn duplicate_field_after_many_members_is_rejected() {
         let filling: String = (0..limits::JSON_KEYS).map(|at| format!("\"f{at}\":0,")).collect();
         assert!(label(&format!(r#"{{{filling}"deviceId":"a","deviceId":"b"}}"#)).is_err());
     }
 
     #[test]
-    fn no_bytes_make_it_panic_and_what_passes_the_check_is_read() {
+    fn reading_never_panics_and_agrees_with_the_check() {
         let mut random = Random::new(29);
         let sample = br#"{"n":1.0,"b":true,"l":["x","\u00e9"],"any":[1],"none":"\ud83d\ude00","at":3,"inside":{"flags":{"a":true,"b\n":false},"most":7,"word":"b"}}"#;
         let mut read = 0;

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_module_is_drawn_and_the_drawing_reads_back() {
+    fn terminal_code_draws_every_module() {
         let text = "oc-pair://eyJ1cmwiOiJ3czovLzEyNy4wLjAuMSJ9";
         let code = QrCode::encode_text(text, QrCodeEcc::Low).unwrap();
         let lines = lines(text, false).unwrap();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_every_module_and_a_margin_and_fits_the_protocol() {
+    fn picture_has_every_module_a_margin_and_fits_the_protocol() {
         let (small, large) = ("oc-pair://eyJ1cmwiOiJ3czovLzEyNy4wLjAuMSJ9", "x".repeat(2953));
         for text in [small, &large] {
             let code = QrCode::encode_text(text, QrCodeEcc::Low).unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_no_code_gives_none() {
+    fn too_long_text_gives_none() {
         assert!(lines(&"x".repeat(5000), true).is_none());
         assert!(data_url(&"x".repeat(5000)).is_none());
     }

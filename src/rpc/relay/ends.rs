@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_latency_has_its_place() {
+    fn latencies_are_counted_in_their_bucket() {
         let mut ends = Ends::default();
         [0, 5, 6, 30_000, 30_001].into_iter().for_each(|ms| ends.answered(ms != 6, ms));
         assert_eq!((ends.counts[..2].to_vec(), ends.sum_ms), (vec![4, 1], 60_012));
