@@ -150,7 +150,8 @@ impl Check<'_> {
             }
             self.clashes += 1;
         }
-        // Each of these costs a comparison of two keys. By chance there is not one in many frames.
+        // Each clash costs a comparison of two keys. Ordinary keys clash less than once in many
+        // frames.
         if self.clashes > CLASHES {
             return Err(Malformed { at: start, what: "keys that were made to look alike" });
         }

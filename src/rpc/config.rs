@@ -73,7 +73,7 @@ pub struct Around<'a> {
     pub path: &'a str,
     /// Hash of the text that the running gateway uses.
     pub applied: &'a str,
-    /// Settings of the file that a running gateway cannot change.
+    /// Settings in the file that take effect only after a restart.
     pub restart: &'a [&'static str],
 }
 

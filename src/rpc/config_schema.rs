@@ -70,7 +70,7 @@ pub fn lookup(_call: &mut Call<'_>, params: SchemaLookup) -> Result<Reply, Failu
 
 const SENSITIVE: &[u8] = br#"{"sensitive":true,"advanced":false}"#;
 
-/// UI hints. Pages of protocol 4 collapse every setting that no hint marks as not advanced.
+/// UI hints. Pages of protocol 4 collapse every setting without the hint `"advanced": false`.
 const HINTS: &str = concat!(
     r#""gateway":{"label":"Gateway","group":"Gateway","order":30,"advanced":false},"#,
     r#""gateway.*":{"advanced":false},"gateway.*.*":{"advanced":false}"#

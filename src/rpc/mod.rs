@@ -121,8 +121,8 @@ pub enum Effect {
 pub enum Audience {
     /// Every admitted client.
     All,
-    /// Operators with this scope. With `v3_all` also every client of protocol 3, in which most
-    /// events had no scopes.
+    /// Operators with this scope. With `v3_all` also every client of protocol 3, in which only a
+    /// few events had scopes.
     Scope { scope: Scope, v3_all: bool },
     /// Clients of protocol 4 with this scope.
     V4 { scope: Scope },

@@ -46,7 +46,7 @@ impl Presence {
         Presence { entries: Vec::new(), reports: Vec::new(), host, started, version: 1 }
     }
 
-    /// Returns the number of changes (`stateVersion.presence`).
+    /// Returns the version, which increases with every change (`stateVersion.presence`).
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -97,7 +97,8 @@ impl Presence {
         self.reports.drain(..over.min(self.reports.len()));
     }
 
-    /// Removes a connection. Returns whether it was listed.
+    /// Removes a connection, and its report unless another connection has the same key. Returns
+    /// whether the connection was listed.
     pub fn leave(&mut self, conn: ConnId) -> bool {
         let Some(place) = self.entries.iter().position(|(known, _)| *known == conn) else { return false };
         let (_, gone) = self.entries.remove(place);

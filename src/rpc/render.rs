@@ -1,9 +1,9 @@
 //! Devices as JSON: the shape of `device.pair.list` (protocol 3 and 4), the same from a running
 //! gateway and from the table file.
 //!
-//! Never written: device tokens, approved scopes apart from `scopes`. Unknown or empty values are
-//! left out. The approved surface of a node is part of `node.pair.list`, and stands next to the
-//! other fields only where a table is exported.
+//! Device tokens are never written, nor are approved scopes apart from `scopes`. Unknown or empty
+//! values are left out. The approved surface of a node is part of `node.pair.list`; it is added to
+//! the other fields only where a table is exported.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;

@@ -241,7 +241,7 @@ mod tests {
         );
     }
 
-    /// The names are those of `HelloOk` in @openclaw/gateway-protocol 2026.9.1, whose objects are
+    /// Names are those of `HelloOk` in @openclaw/gateway-protocol 2026.9.1, whose objects are
     /// closed.
     #[test]
     fn protocol_4_has_every_required_property_and_no_unknown_one() {

@@ -4,8 +4,8 @@
 //! `message!` declares a struct once: the names of its members, their types and their bounds. It
 //! expands to the struct with nanoserde's derive and to the [`Shape`] against which every object is
 //! checked first. Only declared members that passed the check reach nanoserde, whole numbers in
-//! plain digits, and never text that is not JSON. Members that are only relayed stay the bytes that
-//! were received.
+//! plain digits, and never text that is not JSON. Members that are only relayed (spans) stay the
+//! bytes that were received.
 //!
 //! ```ignore
 //! message! {
@@ -51,7 +51,7 @@ pub const fn word(words: &'static [&'static str]) -> Kind {
 /// Struct that `message!` declares.
 pub trait Message<'a>: DeJson + Default {
     const SHAPE: Shape;
-    /// Stores the members that stay spans.
+    /// Stores the members that are declared as spans.
     fn keep(&mut self, members: &Members<'a>);
 }
 

@@ -1,9 +1,10 @@
 //! Approvals of commands (`exec.approval.*`, protocol 3 and 4): an operator asks, clients that may
-//! approve are notified, one of them decides, and the pending request is answered.
+//! approve are notified, one of them decides, and the pending request of the operator is answered.
 //!
-//! The question is passed on as it was received. It is answered only by a decision, by the end of
-//! its time, or by an error when the gateway stops. A decision can still be fetched for a moment
-//! after it was made. Approvals are in memory only: after a restart none is pending.
+//! The question, which is the request of the operator, is passed on as it was received. It is
+//! answered only by a decision, by the end of its time, or by an error when the gateway stops. A
+//! decision can still be fetched for a moment after it was made. Approvals are in memory only:
+//! after a restart none is pending.
 
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{ConnId, Millis, Now, WallMs};

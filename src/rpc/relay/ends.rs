@@ -3,9 +3,9 @@
 /// Outcome of a call to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// The node succeeded.
+    /// Success, reported by the node.
     Ok,
-    /// The node returned an error.
+    /// Error, reported by the node.
     Error,
     Timeout,
     /// The node disconnected.

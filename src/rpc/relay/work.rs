@@ -2,7 +2,8 @@
 //! (`node.pending.pull`, `node.pending.ack`), and items that another client queued
 //! (`node.pending.enqueue`, `node.pending.drain`).
 //!
-//! In memory only and bounded. Entries expire, and the oldest is evicted if there is no space.
+//! In memory only and bounded. Entries expire. Without space an item evicts the oldest item; an
+//! action evicts the oldest of the same node, and is not queued if the whole list is full.
 
 use super::live::{own, Node};
 use super::show::unknown_node;
@@ -175,8 +176,8 @@ pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Fai
     })))
 }
 
-/// Handles `node.pending.drain {maxItems?}` of a node: returns and removes its items. The answer
-/// always asks for the status of the node.
+/// Handles `node.pending.drain {maxItems?}` of a node: returns and removes its items. If no status
+/// request is among them and there is room, the answer has an additional one.
 pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure> {
     let most = params.max_items.unwrap_or(limits::WORK_FETCHED);
     let own = own(call)?;
