@@ -1,6 +1,8 @@
-//! Packs the dashboard: every file stripped of comments and compressed once here, so that the program holds and sends only that.
+//! Packs the dashboard at build time: strips the comments from each file and compresses it. The
+//! program stores and sends only the compressed files.
 //!
-//! Marks in the page: `{version}` is the program's, `{digest}` names the content of all other files (FNV-1a, eight hex digits).
+//! In `index.html`, `{version}` becomes the version of the package and `{digest}` the FNV-1a hash
+//! of all other files (eight hexadecimal digits).
 
 use std::path::Path;
 use std::{env, fs};
@@ -8,7 +10,7 @@ use std::{env, fs};
 #[path = "src/dashboard/strip.rs"]
 mod strip;
 
-/// The page itself, which names the others and so comes last.
+/// Page that refers to the other files. Packed last, because it contains their digest.
 const PAGE: &str = "index.html";
 const ASSETS: [&str; 13] = [
     "style.css",
@@ -52,7 +54,8 @@ fn write(to: &str, name: &str, file: &[u8]) {
     fs::write(&path, gzip(file)).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
-/// RFC 1952, with no name and no time in it, so that the same file gives the same bytes.
+/// Compresses `file` in the format of RFC 1952. The header has no name and no time, so that equal
+/// input gives equal output.
 fn gzip(file: &[u8]) -> Vec<u8> {
     let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
     let check = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(file);

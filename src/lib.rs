@@ -1,4 +1,5 @@
-//! gatelet: a gateway that admits by proof, not by address. `src/ARCHITECTURE.md` is the map.
+//! gatelet: a gateway that admits clients by proof, not by address. `src/ARCHITECTURE.md` describes
+//! the modules.
 
 #![forbid(unsafe_code)]
 

@@ -1,13 +1,13 @@
-//! The check of a whole text: one JSON value of RFC 8259, in which no object has a key twice.
+//! Check of a whole text: one JSON value of RFC 8259, in which no object has a key twice.
 //!
-//! It makes one pass and neither recurses nor allocates: open arrays and objects, and the keys of open objects, are in tables of
-//! fixed size. It stops at the first byte that is wrong.
+//! It makes one pass and neither recurses nor allocates: open arrays and objects, and the keys of
+//! open objects, are kept in tables of fixed size. It stops at the first error.
 
 use core::ops::Range;
 
 use crate::{plain, Malformed, Unescaped, CLASHES, DEPTH, KEYS, KEYS_OPEN};
 
-/// Returns the place of the value in `text`. `max_depth` is at most [`DEPTH`].
+/// Checks `text` and returns the range of its value. `max_depth` is at most [`DEPTH`].
 pub fn check(text: &str, max_depth: usize) -> Result<Range<usize>, Malformed> {
     let mut check = Check {
         text,
@@ -21,15 +21,16 @@ pub fn check(text: &str, max_depth: usize) -> Result<Range<usize>, Malformed> {
     check.run()
 }
 
-/// The first halves of surrogate pairs.
+/// First halves of surrogate pairs.
 pub const HIGH_SURROGATES: Range<u32> = 0xd800..0xdc00;
-/// The second halves.
+/// Second halves of surrogate pairs.
 const LOW_SURROGATES: Range<u32> = 0xdc00..0xe000;
 
-/// A key of an object that is still open: its hash, and where its text begins and ends.
+/// Key of an open object: its hash, and the byte offsets of its start and end.
 type Key = (u32, u32, u32);
 
-/// In [`Check::levels`]: this level is an array. Any other number is where the keys of the object begin.
+/// Entry of [`Check::levels`] for an array. The entry of an object is the index of its first key in
+/// [`Check::keys`].
 const ARRAY: u16 = u16::MAX;
 
 struct Check<'a> {
@@ -38,9 +39,9 @@ struct Check<'a> {
     depth: usize,
     max_depth: usize,
     levels: [u16; DEPTH],
-    /// The keys of all objects that are open. It is not an array, which would have to be filled for each message.
+    /// Keys of all open objects. Not an array, which would have to be initialized for each message.
     keys: heapless::Vec<Key, KEYS_OPEN>,
-    /// Keys that were not the same, although their hashes were.
+    /// Number of comparisons in which different keys had equal hashes.
     clashes: u32,
 }
 
@@ -65,7 +66,8 @@ impl Check<'_> {
         Ok(place)
     }
 
-    /// Reads one value. False: an array or object began, and its first value comes next.
+    /// Reads one value. Returns `false` if an array or object was opened, whose first value comes
+    /// next.
     fn value(&mut self) -> Result<bool, Malformed> {
         match self.peek() {
             Some(bracket @ (b'{' | b'[')) => return self.open(bracket),
@@ -79,7 +81,7 @@ impl Check<'_> {
         Ok(true)
     }
 
-    /// Goes on behind a value inside an array or object. True: that ended as well.
+    /// Continues after a value inside an array or object. Returns `true` if that ended as well.
     fn after_value(&mut self) -> Result<bool, Malformed> {
         self.space();
         let in_array = self.levels[self.depth - 1] == ARRAY;
@@ -148,12 +150,13 @@ impl Check<'_> {
             }
             self.clashes += 1;
         }
-        // each costs a comparison, and by chance there is not one in many frames
+        // Each clash costs a comparison of two keys. Ordinary keys clash less than once in many
+        // frames.
         if self.clashes > CLASHES {
             return Err(Malformed { at: start, what: "keys that were made to look alike" });
         }
         if self.keys.len() - first < KEYS {
-            // A key that finds no room is not watched.
+            // A key for which there is no space is not checked for duplicates.
             let _ = self.keys.push((hash, start as u32 + 1, self.at as u32 - 1));
         }
         Ok(())
@@ -196,7 +199,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The number behind `\u` here.
+    /// Returns the code unit of the `\u` escape at the current position.
     fn unit(&self) -> Option<u32> {
         let digits = self.text.as_bytes().get(self.at..self.at + 6)?.strip_prefix(b"\\u")?;
         digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | (*digit as char).to_digit(16)?))
@@ -261,7 +264,8 @@ impl Check<'_> {
     }
 }
 
-/// FNV-1a over the characters a key stands for, however they are written.
+/// Returns the FNV-1a hash of the characters of a key after unescaping, so that every spelling of
+/// the same key has the same hash.
 fn hash(key: Unescaped<'_>) -> u32 {
     key.fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
 }

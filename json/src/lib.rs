@@ -1,16 +1,19 @@
-//! JSON as the gateway reads it: the whole text is checked first, then read in place.
+//! JSON reader of the gateway: the whole text is checked first, then read in place.
 //!
-//! [`parse`] accepts RFC 8259 in UTF-8 and nothing else: no text after the value, no lone surrogate, no array or object nested
-//! deeper than the caller allows. It neither recurses nor allocates. A [`Value`] is a piece of the checked text. Reading from it
-//! scans the text and cannot fail, so a value that is only relayed stays the bytes that were received ([`Value::raw`]).
+//! [`parse`] accepts RFC 8259 in UTF-8 and nothing else: no text after the value, no lone
+//! surrogate, no array or object nested deeper than the caller allows. It neither recurses nor
+//! allocates. A [`Value`] is a piece of the checked text. Reading from it scans the text and cannot
+//! fail, so a value that is only relayed stays the bytes that were received ([`Value::raw`]).
 //!
-//! An object that has a key twice is rejected, because two readers could take different values from it. [`KEYS`] keys of an
-//! object are checked for that. After those, [`Value::get`] takes the first, and the readers of frames and of closed parameters
-//! reject such objects themselves.
+//! An object that has a key twice is rejected, because two readers could take different values from
+//! it. The first [`KEYS`] keys of an object are checked for that. After those, [`Value::get`] takes
+//! the first, and the readers of frames and of closed parameters reject such objects themselves.
 //!
-//! Numbers are never read as floating point. Lenient forms (comments, trailing commas, bare words, a byte order mark) are rejected.
+//! Numbers are never read as floating point. Lenient forms (comments, trailing commas, unquoted
+//! strings, a byte order mark) are rejected.
 //!
-//! This is a package of its own so that it is compiled for speed, unlike most of the gateway: it reads each byte of a message.
+//! This is a package of its own so that it is compiled for speed, unlike most of the gateway: it
+//! reads each byte of a message.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +36,7 @@ pub const KEYS_OPEN: usize = 8 * KEYS;
 /// Maximum number of pairs of different keys with equal hashes in one text.
 pub const CLASHES: u32 = 64;
 
-/// The reason why a text is rejected.
+/// Reason why a text is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed {
     /// Offset in bytes of the first error.
@@ -48,7 +51,8 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Checks all of `text` and returns its value. Arrays and objects may be nested `max_depth` deep, and never deeper than [`DEPTH`].
+/// Checks all of `text` and returns its value. Arrays and objects may be nested `max_depth` deep,
+/// and never deeper than [`DEPTH`].
 ///
 /// Fails if the text is longer than 4 GiB, is not UTF-8, or is not JSON as described [above](self).
 pub fn parse(text: &[u8], max_depth: usize) -> Result<Value<'_>, Malformed> {
@@ -61,11 +65,11 @@ pub fn parse(text: &[u8], max_depth: usize) -> Result<Value<'_>, Malformed> {
     }
 }
 
-/// A checked JSON value inside its text, without the space around it.
+/// Checked JSON value inside its text, without the space around it.
 #[derive(Clone, Copy)]
 pub struct Value<'a>(&'a str);
 
-/// The six kinds of JSON value.
+/// Kind of a JSON value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Null,
@@ -77,7 +81,7 @@ pub enum Kind {
 }
 
 impl<'a> Value<'a> {
-    /// The object without members. It stands for a value that is absent.
+    /// Object without members; used in place of an absent value.
     pub const EMPTY: Value<'static> = Value("{}");
 
     /// Returns the kind of the value.
@@ -97,7 +101,8 @@ impl<'a> Value<'a> {
         self.0
     }
 
-    /// Returns the value of the first member of an object that has this key. Returns `None` for a value of another kind.
+    /// Returns the value of the first member of an object that has this key. Returns `None` for a
+    /// value of another kind.
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.members().find(|(name, _)| name.is_str(key)).map(|(_, value)| value)
     }
@@ -107,7 +112,8 @@ impl<'a> Value<'a> {
         self.get(key).unwrap_or_default()
     }
 
-    /// Returns the members of an object in their order, with their keys as text. A value of another kind has none.
+    /// Returns the members of an object in their order, with their keys as text. A value of another
+    /// kind has none.
     pub fn fields(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> {
         self.members().map(|(name, value)| (name.text(), value))
     }
@@ -117,15 +123,16 @@ impl<'a> Value<'a> {
         Items { rest: self.0.strip_prefix('[').unwrap_or("") }
     }
 
-    /// Returns the text of a string. It is borrowed unless the string has an escape.
+    /// Returns the text of a string, or `None` for a value of another kind. It is borrowed unless
+    /// the string has an escape.
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
         (self.kind() == Kind::String).then(|| self.text())
     }
 
-    /// Returns whether the value is this string.
+    /// Returns whether the value is a string with this text.
     pub fn is_str(&self, text: &str) -> bool {
         let raw = self.0.as_bytes();
-        // An escape is longer than its character, and at most six bytes for one.
+        // An escape is longer than its character, and has at most six bytes for each byte of it.
         if raw.len() < text.len() + 2 || raw.len() > 6 * text.len() + 2 || raw[0] != b'"' {
             return false;
         }
@@ -135,7 +142,7 @@ impl<'a> Value<'a> {
         self.inner().is_some_and(|inner| Unescaped(inner.chars()).eq(text.chars()))
     }
 
-    /// Returns the length in bytes of the text of a string.
+    /// Returns the length in bytes of the text of a string, or `None` for a value of another kind.
     pub fn text_len(&self) -> Option<usize> {
         self.inner().map(|inner| match inner.contains('\\') {
             true => Unescaped(inner.chars()).map(char::len_utf8).sum(),
@@ -143,7 +150,8 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// Returns a whole number that fits, also if it has a fraction of zeros (`1.0`). It is never rounded and never wrapped.
+    /// Returns a whole number that fits, also if it has a fraction of zeros (`1.0`). It is never
+    /// rounded and never wrapped.
     pub fn as_u64(&self) -> Option<u64> {
         self.whole()?.parse().ok()
     }
@@ -153,7 +161,7 @@ impl<'a> Value<'a> {
         self.whole()?.parse().ok()
     }
 
-    /// Returns `true` or `false` if the value is one of them.
+    /// Returns the value of `true` or `false`, or `None` for a value of another kind.
     pub fn as_bool(&self) -> Option<bool> {
         self.0.parse().ok()
     }
@@ -163,7 +171,8 @@ impl<'a> Value<'a> {
         self.kind() == Kind::Null
     }
 
-    /// Returns keys and values of an object in their order, as they were received. A value of another kind has none.
+    /// Returns keys and values of an object in their order, as they were received. A value of
+    /// another kind has none.
     pub fn members(&self) -> Members<'a> {
         Members { rest: self.0.strip_prefix('{').unwrap_or("") }
     }
@@ -187,7 +196,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// [`Value::EMPTY`]
+/// Returns [`Value::EMPTY`].
 impl Default for Value<'_> {
     fn default() -> Self {
         Value::EMPTY
@@ -201,7 +210,7 @@ impl fmt::Debug for Value<'_> {
     }
 }
 
-/// The elements of an array.
+/// Iterator over the elements of an array.
 #[derive(Clone)]
 pub struct Items<'a> {
     rest: &'a str,
@@ -216,7 +225,7 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// The members of an object, each with its key, a string, and its value.
+/// Iterator over the members of an object, as pairs of key and value.
 #[derive(Clone)]
 pub struct Members<'a> {
     rest: &'a str,
@@ -245,7 +254,8 @@ fn take_value<'a>(rest: &mut &'a str) -> Option<Value<'a>> {
     (!value.is_empty()).then_some(Value(value))
 }
 
-/// Returns the length of the value at the start of checked text. Zero before a closing bracket and at the end.
+/// Returns the length in bytes of the value at the start of checked text. Zero before a closing
+/// bracket and at the end.
 fn value_len(text: &[u8]) -> usize {
     let (mut at, mut depth) = (0, 0usize);
     while let Some(byte) = text.get(at) {
@@ -287,14 +297,16 @@ pub fn string_len(text: &[u8]) -> usize {
     }
 }
 
-/// Returns the number of bytes at the front that are neither a quote nor a backslash nor a control character. Looks at eight bytes at a time,
-/// because reading a large message is mostly this.
+/// Returns the number of bytes at the front that are neither a quote nor a backslash nor a control
+/// character. Reads eight bytes at a time, because most of the time for a large message is spent
+/// here.
 pub fn plain(text: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (eights, rest) = text.as_chunks::<8>();
     for (at, eight) in eights.iter().enumerate() {
         let word = u64::from_le_bytes(*eight);
-        // The high bit of a byte is set if it is less than the number. Behind such a byte it may be set by mistake.
+        // Sets the high bit of each byte that is less than `number`. Bytes after the first such
+        // byte may be set wrongly, which does no harm because only the first one is used.
         let less = |word: u64, number: u64| word.wrapping_sub(ONES * number) & !word;
         let found = (less(word ^ (ONES * 0x22), 1) | less(word ^ (ONES * 0x5c), 1) | less(word, 0x20)) & (ONES << 7);
         if found != 0 {
@@ -304,7 +316,7 @@ pub fn plain(text: &[u8]) -> usize {
     text.len() - rest.len() + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
 }
 
-/// The characters of a checked string, read from its text between the quotes.
+/// Iterator over the characters of a checked string, read from its text between the quotes.
 #[derive(Clone)]
 pub struct Unescaped<'a>(pub core::str::Chars<'a>);
 

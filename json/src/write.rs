@@ -1,4 +1,4 @@
-//! The parts of writing JSON that look at each byte: strings, and the commas and keys between them.
+//! The parts of JSON writing that look at each byte: strings, and the commas and keys between them.
 
 use crate::plain;
 
@@ -10,14 +10,15 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends the key of a member and its colon, behind a comma unless the member is the first.
+/// Appends the key of a member and its colon, after a comma unless the member is the first.
 pub fn write_key(out: &mut Vec<u8>, key: &str) {
     write_comma(out);
     write_string(out, key);
     out.push(b':');
 }
 
-/// Appends a comma unless a member or an element is the first. No value ends in an opening bracket, so the last byte tells.
+/// Appends a comma unless the member or element is the first. The last byte shows which, because no
+/// value ends in an opening bracket.
 pub fn write_comma(out: &mut Vec<u8>) {
     if !matches!(out.last(), None | Some(b'{' | b'[')) {
         out.push(b',');

@@ -1,7 +1,8 @@
-//! The device proof: which bytes a device signs, and what must hold besides the signature itself.
+//! Payload that a device signs, and the checks of a device proof other than the signature.
 //!
-//! The payload is joined with `|` and nothing in it is escaped (protocol 3 and 4). Version 1 has no nonce and is only taken
-//! from a local client that sends none; version 2 adds the nonce; version 3 adds platform and device family.
+//! The fields are joined with `|` without escaping (protocol 3 and 4). Version 1 has no nonce and
+//! is accepted only from a local client that sends none. Version 2 adds the nonce. Version 3 adds
+//! the platform and the device family.
 
 use super::facts::Dialect;
 use super::ids::{DeviceId, Nonce};
@@ -16,19 +17,20 @@ pub enum Version {
     V3,
 }
 
-/// What goes into the payload, as the client sent it.
+/// Fields of the payload, as sent by the client.
 #[derive(Clone, Copy)]
 pub struct Signed<'a, S> {
     pub device_id: &'a str,
     pub client_id: &'a str,
     pub client_mode: &'a str,
-    /// The role after its default.
+    /// Role of the connection, after the default was applied.
     pub role: &'a str,
-    /// The scopes as sent, in the order sent.
+    /// Scopes in the order in which the client sent them.
     pub scopes: &'a [S],
-    /// Milliseconds since 1970 by the device's clock.
+    /// Time of signing by the device's clock, in milliseconds since 1970.
     pub signed_at: u64,
-    /// Protocol 3: `auth.token`; protocol 4: the first of `token`, `deviceToken`, `bootstrapToken`; else empty.
+    /// Signed token. Protocol 3: `auth.token`; protocol 4: the first of `token`, `deviceToken`,
+    /// `bootstrapToken` that is present. Empty if there is none.
     pub token: &'a str,
     pub nonce: &'a str,
     pub platform: &'a str,
@@ -36,7 +38,7 @@ pub struct Signed<'a, S> {
 }
 
 impl<S: AsRef<str>> Signed<'_, S> {
-    /// Hands the payload's bytes to `sink`, piece by piece.
+    /// Passes the bytes of the payload to `sink`, in pieces.
     pub fn payload(&self, version: Version, sink: &mut dyn FnMut(&[u8])) {
         sink(match version {
             Version::V1 => b"v1",
@@ -69,7 +71,7 @@ impl<S: AsRef<str>> Signed<'_, S> {
     }
 }
 
-/// The versions to try, the likelier one first.
+/// Returns the payload versions to try, the more likely one first.
 pub const fn versions(dialect: Dialect, with_nonce: bool) -> &'static [Version] {
     match (with_nonce, dialect) {
         (false, _) => &[Version::V1],
@@ -78,29 +80,31 @@ pub const fn versions(dialect: Dialect, with_nonce: bool) -> &'static [Version] 
     }
 }
 
-/// What is known when a proof arrives, besides its signature.
+/// Device proof without its signature.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
-    /// `device.id` as sent.
+    /// Value of `device.id` as sent.
     pub device_id: &'a str,
-    /// SHA-256 of the key as sent; `None` if the key cannot be read.
+    /// SHA-256 of the key that was sent; `None` if the key cannot be read.
     pub key_id: Option<DeviceId>,
-    /// `device.nonce` as sent; blank counts as absent.
+    /// Value of `device.nonce` as sent; a blank one counts as absent.
     pub nonce: Option<&'a str>,
-    /// What this connection was challenged with.
+    /// Nonce of the challenge sent on this connection.
     pub challenge: Nonce,
-    /// Our own time since the challenge, in milliseconds.
+    /// Time since the challenge by the gateway's own clock, in milliseconds.
     pub elapsed: u64,
-    /// The device's clock less ours, in milliseconds, where `gateway.auth.strictClock` wants it judged.
+    /// Difference between the clocks of the device and the gateway, in milliseconds. `None` where
+    /// it is not checked: without `gateway.auth.strictClock`, except for a local client that sends
+    /// no nonce.
     pub judged_skew: Option<u64>,
-    /// A local client, which may sign without a nonce.
+    /// Whether the client is local. A local client may sign without a nonce.
     pub local: bool,
 }
 
 impl Claim<'_> {
-    /// Checks everything but the signature, in the order of protocol 3 and 4.
+    /// Checks everything except the signature, in the order of protocol 3 and 4.
     ///
-    /// Fails with the refusal of the first check that does not hold; the id that is returned is that of the key.
+    /// Returns the id of the key, or the rejection for the first check that fails.
     pub fn check(&self) -> Result<DeviceId, Refusal> {
         let id = self.key_id.ok_or(Refusal::PublicKeyInvalid)?;
         if DeviceId::parse(self.device_id) != Some(id) {
@@ -120,7 +124,7 @@ impl Claim<'_> {
     }
 }
 
-/// A number in decimal, without an allocator.
+/// Decimal digits of a number, without allocation.
 struct Decimal {
     digits: [u8; 20],
     start: usize,
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_join_the_fields_as_each_version_does() {
+    fn payload_joins_the_fields_of_its_version() {
         let v1 = "v1|ab12|cli|cli|operator|operator.admin,x|y|1700000000123|t";
         assert_eq!(payload(&SIGNED, Version::V1), v1);
         assert_eq!(payload(&SIGNED, Version::V2), v1.replace("v1", "v2") + "|n");
@@ -178,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn only_ascii_letters_are_lowered_in_version_3() {
+    fn version_3_lowercases_only_ascii_letters() {
         let odd = Signed { platform: "\u{c4}Z", ..SIGNED };
         assert!(payload(&odd, Version::V3).ends_with("|\u{c4}z|"));
     }
 
     #[test]
-    fn each_check_of_a_claim_refuses_by_its_own_name_and_in_order() {
+    fn claim_checks_fail_in_order_each_with_its_own_refusal() {
         let id = DeviceId([7; 32]);
         let (text, nonce) = (id.to_string(), Nonce([9; 16]).to_string());
         let good = Claim {

@@ -1,13 +1,14 @@
-//! The answers, events and error details of fixed shape, each declared once. Listings, and what relays JSON of others, are
-//! written in place with [`Writer`](crate::wire::json::Writer).
+//! Answers, events and error details of fixed shape, each declared once. Lists, and answers that
+//! relay JSON of others, are written in place with [`Writer`](crate::wire::json::Writer).
 
 use nanoserde::{SerJson, SerJsonState};
 
 use crate::gate::ids::{DeviceId, RequestId};
 use crate::gate::scopes::Scopes;
 
-/// Declares answers: structs with nanoserde's derive, whose fields may be named `as` on the wire. `None` is left out. A list is
-/// a `Vec`, never a slice: the derive writes an empty slice wrongly.
+/// Declares answers: structs with nanoserde's derive, whose fields may have another name `as` on
+/// the wire. `None` is left out. A list is a `Vec`, never a slice, because the derive writes an
+/// empty slice incorrectly.
 macro_rules! answers {
     ($(
         $(#[$($doc:tt)*])* struct $name:ident $(<$life:tt>)? {
@@ -46,7 +47,7 @@ answers! {
     struct HostStatsEvent { node_id as "nodeId": DeviceId, stats as "hostStats": Raw }
     struct PendingAcked { node_id as "nodeId": DeviceId, ids as "ackedIds": Vec<String>, left as "remainingCount": u64 }
 
-    /// The link of a setup code, which the client that opens it reads.
+    /// Link of a setup code, read by the client that opens it.
     struct SetupLink<'a> {
         url: &'a str, urls: &'a Vec<String>, token as "bootstrapToken": &'a str, expires as "expiresAtMs": u64,
     }
@@ -65,8 +66,8 @@ answers! {
         load as "loadAverage": Option<Raw>, memory as "memoryTotalBytes": u64, memory_free as "memoryFreeBytes": u64,
     }
     struct LogsTail<'a> { file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool }
-    /// A line of the log as the programs of both protocols read it. The message is the second argument, because the first one
-    /// would be shown as the name of what speaks, too.
+    /// Line of the log in the form that the programs of both protocols read. The message is the
+    /// second argument, because those programs also show the first one as the name of the source.
     struct LogLine<'a> { message as "1": &'a str, meta as "_meta": LogMeta, time: &'a str }
     struct LogMeta { name: String, level as "logLevelName": String }
 
@@ -83,7 +84,7 @@ answers! {
     struct Reason<'a> { reason: &'a str }
 }
 
-/// JSON that is passed on as it came, inside an answer.
+/// JSON that is written into an answer as it was received.
 pub struct Raw(pub String);
 
 impl SerJson for Raw {

@@ -1,7 +1,9 @@
-//! `config.get`, `config.set`, `config.patch`, `config.apply`, `gatelet.config`: the configuration file over the wire.
+//! Configuration file over the wire: `config.get`, `config.set`, `config.patch`, `config.apply`,
+//! `gatelet.config`.
 //!
-//! A handler reads what is asked; the file is read and written on the disk thread (`server/config_file.rs`), all of one [`Ask`] in
-//! one go, and [`answer`] says how it went. The hash guards what others changed in between. No secret is ever in an answer.
+//! A handler reads the request only. The disk thread reads and writes the file
+//! (`server/config_file.rs`), all of one [`Ask`] without interruption, and [`answer`] writes the
+//! result. The hash detects changes that others made in between. No answer ever contains a secret.
 
 use super::params::{ConfigApply, ConfigPatch, ConfigSet, Nothing};
 use super::{Call, Failure, Reply};
@@ -11,47 +13,47 @@ use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value, Writer};
 
-/// What is done with the file.
+/// Operation on the configuration file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     Get,
-    /// It is read, and every setting told with where it comes from.
+    /// Reads the file and lists every setting with its source.
     Explain,
-    /// It becomes another text.
+    /// Replaces the text of the file.
     Set,
-    /// A merge patch goes into it.
+    /// Applies a merge patch to the file.
     Patch,
 }
 
 impl How {
-    /// May the file be another afterwards?
+    /// Returns whether the operation may change the file.
     pub fn writes(self) -> bool {
         matches!(self, How::Set | How::Patch)
     }
 }
 
-/// What a client asks of the configuration file.
+/// Request of a client to the configuration file.
 pub struct Ask {
     pub how: How,
     pub dialect: Dialect,
-    /// The new text, or the patch.
+    /// New text, or the patch.
     pub raw: String,
-    /// The hash of the text that the client knows.
+    /// Hash of the text that the client last read.
     pub base: Option<String>,
-    /// Paths of lists that a patch may take entries from.
+    /// Paths of lists from which a patch may remove entries.
     pub replace: Vec<String>,
-    /// The client may see the file as it is written, comments and all.
+    /// Whether the client may see the file as written, including comments.
     pub sees_raw: bool,
 }
 
-/// Tells nothing of what is in it: that may be a secret.
+/// Prints the operation and the length only, because the text may contain a secret.
 impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} of {} bytes", self.how, self.raw.len())
     }
 }
 
-/// The file as it stands after a call.
+/// State of the file after a call.
 #[derive(Default)]
 pub struct Seen {
     pub exists: bool,
@@ -59,43 +61,45 @@ pub struct Seen {
     pub hash: String,
     pub errors: Vec<Problem>,
     pub warnings: Vec<Problem>,
-    /// What a patch changed.
+    /// Paths that a patch changed.
     pub paths: Vec<String>,
-    /// What was explained.
+    /// Settings of [`How::Explain`].
     pub settings: Vec<Setting>,
     pub not_used: Vec<String>,
 }
 
-/// What the gateway itself adds to an answer.
+/// Values that the gateway state adds to an answer.
 pub struct Around<'a> {
     pub path: &'a str,
-    /// The hash of the text by which the gateway runs.
+    /// Hash of the text that the running gateway uses.
     pub applied: &'a str,
-    /// What the file says and a running gateway cannot change.
+    /// Settings in the file that take effect only after a restart.
     pub restart: &'a [&'static str],
 }
 
-/// `config.get {}`
+/// Handles `config.get {}`.
 pub fn get(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     Ok(asking(call, How::Get, None, None, Vec::new()))
 }
 
-/// `gatelet.config {}`: what `config.get` says, and what `gatelet config print` does.
+/// Handles `gatelet.config {}`: returns the content of `config.get` and of `gatelet config print`.
 pub fn explain(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     Ok(asking(call, How::Explain, None, None, Vec::new()))
 }
 
-/// `config.set {raw, baseHash?}`
+/// Handles `config.set {raw, baseHash?}`.
 pub fn set(call: &mut Call<'_>, params: ConfigSet<'_>) -> Result<Reply, Failure> {
     Ok(asking(call, How::Set, params.raw, params.base_hash, Vec::new()))
 }
 
-/// `config.apply {raw, baseHash?, sessionKey?, note?, restartDelayMs?, deliveryContext?}`: as `config.set`, which applies too.
+/// Handles `config.apply {raw, baseHash?, sessionKey?, note?, restartDelayMs?, deliveryContext?}`
+/// like `config.set`, which also applies the text.
 pub fn apply(call: &mut Call<'_>, params: ConfigApply<'_>) -> Result<Reply, Failure> {
     Ok(asking(call, How::Set, params.raw, params.base_hash, Vec::new()))
 }
 
-/// `config.patch {raw, baseHash?, replacePaths?, ...}` with what `config.apply` takes.
+/// Handles `config.patch {raw, baseHash?, replacePaths?, ...}`, with the further parameters of
+/// `config.apply`.
 pub fn patch(call: &mut Call<'_>, params: ConfigPatch<'_>) -> Result<Reply, Failure> {
     let paths = params.replace_paths.unwrap_or_default();
     let paths = paths.items().take(limits::CONFIG_PATHS);
@@ -111,7 +115,7 @@ fn asking(call: &Call<'_>, how: How, raw: Option<Value<'_>>, base: Option<String
     Reply { file: Some(Box::new(ask)), ..Reply::of(Vec::new()) }
 }
 
-/// The answer to a call that went well.
+/// Writes the answer to a call that succeeded.
 pub fn answer(ask: &Ask, seen: &Seen, around: &Around<'_>) -> Vec<u8> {
     let v4 = ask.dialect == Dialect::V4;
     let tree = seen.shown.json.as_deref().unwrap_or("{}").as_bytes();
@@ -163,7 +167,8 @@ fn got(o: &mut Writer<'_>, ask: &Ask, seen: &Seen, around: &Around<'_>) {
     }
 }
 
-/// Every setting with its value and where it comes from, as a field of an open object. Secrets are fingerprints already.
+/// Writes every setting with its value and its source, as a field of an open object. Secrets are
+/// already replaced by fingerprints.
 pub fn settings(o: &mut Writer<'_>, settings: &[Setting]) {
     o.arr("settings", |list| {
         for setting in settings {
@@ -187,7 +192,7 @@ fn issues(o: &mut Writer<'_>, key: &str, problems: &[Problem]) {
     });
 }
 
-/// A text that the gateway would not start with.
+/// Creates the error for a text with which the gateway would not start.
 pub fn invalid(ask: &Ask, problems: &[Problem]) -> Failure {
     let mut message = "invalid config".to_string();
     if ask.dialect == Dialect::V4 {
@@ -203,10 +208,11 @@ pub fn invalid(ask: &Ask, problems: &[Problem]) -> Failure {
     Failure::invalid(message).detailed(details)
 }
 
-/// Problems that the message itself names (protocol 4).
+/// Number of problems that the message itself lists (protocol 4).
 const SAID: usize = 3;
 
-/// Is the client's knowledge of the file what the file is? Only what protocol 4's pages keep for their looks may be patched blindly.
+/// Checks that the client knows the current text of the file. Without a hash only a patch of
+/// protocol 4 is allowed; [`check_patch`] limits it to the display settings of pages.
 pub fn check_base(ask: &Ask, hash: &str) -> Result<(), Failure> {
     match ask.base.as_deref() {
         Some(base) if base == hash => Ok(()),
@@ -216,7 +222,7 @@ pub fn check_base(ask: &Ask, hash: &str) -> Result<(), Failure> {
     }
 }
 
-/// May a patch change these paths, and take entries from these lists?
+/// Checks that a patch may change these paths, and may remove entries from these lists.
 pub fn check_patch(ask: &Ask, exists: bool, paths: &[String], lost: &[String]) -> Result<(), Failure> {
     if ask.how != How::Patch || ask.dialect != Dialect::V4 {
         return Ok(());
@@ -234,7 +240,7 @@ pub fn check_patch(ask: &Ask, exists: bool, paths: &[String], lost: &[String]) -
     Err(Failure::invalid(what))
 }
 
-/// The client knows an older text.
+/// Error message if the client knows an older text.
 pub const CHANGED: &str = "config changed since last load; re-run config.get and retry";
 const NO_BASE: &str = "config base hash required; re-run config.get and retry";
 const LOSS: &str = ". Pass replacePaths with the exact path(s) when this is intentional, or use config.apply for full-config replacement.";

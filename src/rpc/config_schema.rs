@@ -1,4 +1,5 @@
-//! `config.schema` and `config.schema.lookup`: what the `gateway` section may hold, from the table that reads it.
+//! Schema of the `gateway` section, from the table of keys that reads it: `config.schema` and
+//! `config.schema.lookup`.
 
 use super::params::{Nothing, SchemaLookup};
 use super::{Call, Failure, Reply};
@@ -6,7 +7,7 @@ use crate::config::{Key, Kind, KEYS};
 use crate::gate::facts::Dialect;
 use crate::wire::json::{self, Writer};
 
-/// `config.schema {}`
+/// Handles `config.schema {}`.
 pub fn schema(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let version = call.status.version;
     let v3 = call.caller.dialect() == Dialect::V3;
@@ -28,12 +29,12 @@ pub fn schema(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
             secrets.for_each(|key| hints.raw(&["gateway.", key.path].concat(), SENSITIVE));
         });
         o.str("version", version);
-        // it is as old as this build, which does not tell its age
+        // The schema is as old as the build, whose time is not recorded.
         o.str("generatedAt", "1970-01-01T00:00:00.000Z");
     })))
 }
 
-/// `config.schema.lookup {path}`
+/// Handles `config.schema.lookup {path}`.
 pub fn lookup(_call: &mut Call<'_>, params: SchemaLookup) -> Result<Reply, Failure> {
     let path = params.path.trim().replace("[]", ".*").replace('[', ".").replace(']', "");
     let path = path.trim_matches('.');
@@ -69,13 +70,13 @@ pub fn lookup(_call: &mut Call<'_>, params: SchemaLookup) -> Result<Reply, Failu
 
 const SENSITIVE: &[u8] = br#"{"sensitive":true,"advanced":false}"#;
 
-/// Pages of protocol 4 fold away what no hint calls common.
+/// UI hints. Pages of protocol 4 collapse every setting without the hint `"advanced": false`.
 const HINTS: &str = concat!(
     r#""gateway":{"label":"Gateway","group":"Gateway","order":30,"advanced":false},"#,
     r#""gateway.*":{"advanced":false},"gateway.*.*":{"advanced":false}"#
 );
 
-/// Pages of protocol 3 complain about each channel that has no place in the schema.
+/// Schema for channels. Pages of protocol 3 report each channel that is missing from the schema.
 const NO_CHANNELS: &str = concat!(
     r#""channels":{"type":"object","properties":{},"additionalProperties":{"type":"object","properties":{},"#,
     r#""description":"Channels need an agent runtime, and gatelet has none."}}"#
@@ -85,7 +86,8 @@ fn find_list(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path && matches!(key.kind, Kind::List))
 }
 
-/// The keys directly below a section, with their last names; what has no meaning here is not offered.
+/// Returns the keys directly below a section with their last names. Keys that are accepted but not
+/// used are left out.
 fn members<'p>(section: &'p str) -> impl Iterator<Item = (&'static str, &'static Key)> + 'p {
     KEYS.iter().filter(|key| !matches!(key.kind, Kind::NotUsed)).filter_map(move |key| {
         let rest = key.path.strip_prefix(section)?;
@@ -110,7 +112,7 @@ fn section(o: &mut Writer<'_>, path: &str, titled: bool) {
     });
 }
 
-/// What a value may be, without what is in it.
+/// Writes the schema of a value without its members.
 fn bare(o: &mut Writer<'_>, kind: Kind) {
     o.str("type", type_name(kind));
     match kind {
@@ -150,7 +152,7 @@ fn child(list: &mut Writer<'_>, key: &str, path: &str, inside: &str, kind: Kind)
     });
 }
 
-/// How a change comes into force: at once, or at the next start.
+/// Returns how a change takes effect: `hot` (at once), `restart` (at the next start) or `none`.
 fn reload(path: &str, kind: Kind) -> &'static str {
     match path {
         "port" | "bind" | "customBindHost" | "pairing.capacity" | "mode" => "restart",

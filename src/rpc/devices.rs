@@ -1,7 +1,8 @@
-//! `device.pair.*` and `device.token.*`: the owner's hand on the table (protocol 3 and 4).
+//! Management of the pairing table: `device.pair.*` and `device.token.*` (protocol 3 and 4).
 //!
-//! Who signed in by its device alone and has no admin governs only itself (protocol 4); nobody gives rights it does not have.
-//! Denials of that kind name no reason, so that they tell nothing about other devices.
+//! A caller that was authenticated by its device alone and lacks admin manages only that device
+//! (protocol 4). No caller can grant rights that it does not have. Denials of this kind give no
+//! reason, so that they reveal nothing about other devices.
 
 use super::params::{ByDevice, ByRequest, DeviceList, DeviceRename, TokenRevoke, TokenRotate};
 use super::{answers, json, relay, render};
@@ -20,12 +21,13 @@ use crate::wire::json::object;
 const APPROVAL_DENIED: &str = "device pairing approval denied";
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
 
-/// `device.pair.list {}`; with `surfaces: true`, which is ours and no client's, also what was approved of each as a node.
+/// Handles `device.pair.list {}`. With `surfaces: true`, which only gatelet's own commands send,
+/// the answer also has the approved surface of each node.
 pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let surfaces = params.surfaces == Some(true);
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
-    // who is in and only offers more stands in `node.pair.list`
+    // Requests of admitted devices that only offer more as a node are listed by `node.pair.list`.
     let waits = |request: &&Request| !request.roles.is_empty() && shown(&request.device);
     let pending = call.pending.iter(call.now.at).filter(waits).collect();
     let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
@@ -33,7 +35,8 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     Ok(Reply::of(object(|o| render::list(o, pending, paired, connected, surfaces))))
 }
 
-/// `device.pair.approve {requestId}`; in place of a request, the id of a revoked device gives back what it had.
+/// Handles `device.pair.approve {requestId}`. In place of a request, the id of a revoked device
+/// restores its roles.
 pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     if let Some(id) = DeviceId::parse(&named) {
@@ -48,7 +51,8 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     let (slot, mut device) = approved(call, &request)?;
     let may_widen = !call.caller.governs_only_itself() && relay::lacks(call, &request.surface, Scopes::NONE).is_none();
     if call.caller.dialect() == Dialect::V3 && may_widen {
-        // there, pairing a node is all that there is to approve; who may not approve what it offers only lets it in
+        // In protocol 3 pairing is the only approval of a node. A caller that may not approve the
+        // surface only admits the device.
         relay::widen(&mut device, &request.surface, call)?;
     }
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
@@ -57,7 +61,7 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
 }
 
-/// `device.pair.reject {requestId}`
+/// Handles `device.pair.reject {requestId}`.
 pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
@@ -67,7 +71,7 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
     Ok(Reply::json(&answer).with(resolved(call.now.wall, &request, "rejected")))
 }
 
-/// `device.pair.remove {deviceId}` (protocol 4)
+/// Handles `device.pair.remove {deviceId}` (protocol 4).
 pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
     let (slot, device) = find(call, &params.device_id, "device pairing removal denied", "unknown deviceId")?;
     let answer = answers::Device { device_id: device.id };
@@ -78,7 +82,7 @@ pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
     Ok(Reply::json(&answer).changing(slot, None).with(effects))
 }
 
-/// `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters)
+/// Handles `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters).
 pub fn rename(call: &mut Call<'_>, params: DeviceRename) -> Result<Reply, Failure> {
     let (slot, mut device) = find(call, &params.device_id, "device pairing rename denied", "unknown deviceId")?;
     device.label = clip(&params.label);
@@ -89,8 +93,9 @@ pub fn rename(call: &mut Call<'_>, params: DeviceRename) -> Result<Reply, Failur
     Ok(reply.changing(slot, Some(device)).with(vec![changed()]))
 }
 
-/// `device.token.rotate {deviceId, role, scopes?}`: a new token; the old one works until the new one is used. Named scopes
-/// narrow what the device may do, and end its connections that may more; they never widen it.
+/// Handles `device.token.rotate {deviceId, role, scopes?}`: issues a new token; the old one is
+/// valid until the new one is used. `scopes` can only narrow the scopes of the device; if it does,
+/// the device's operator connections are closed.
 pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure> {
     let mut effects = vec![changed()];
     let denied = denied(call, "device token rotation denied");
@@ -125,7 +130,8 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
     Ok(Reply::json(&answer).changing(slot, Some(device)).with(effects))
 }
 
-/// `device.token.revoke {deviceId, role}`: takes the role away, for the key as well, until the owner gives it back.
+/// Handles `device.token.revoke {deviceId, role}`: revokes the role, for the device key as well,
+/// until the owner restores it.
 pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure> {
     let denied = denied(call, "device token revocation denied");
     let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
@@ -139,19 +145,20 @@ pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure
     Ok(Reply::json(&answer).changing(slot, Some(device)).with(vec![close, changed()]))
 }
 
-/// The event that a device waits for the owner.
+/// Returns the event that a device waits for approval.
 pub fn requested(request: &Request) -> Effect {
     let payload = object(|o| render::pending_fields(o, request));
     Effect::Event { name: "device.pair.requested", payload, to: PAIRING }
 }
 
-/// The event that the list of devices is another one (protocol 4).
+/// Returns the event that the list of devices has changed (protocol 4).
 pub fn changed() -> Effect {
     let to = Audience::V4 { scope: Scope::Pairing };
     Effect::Event { name: "device.pair.changed", payload: b"{}".to_vec(), to }
 }
 
-/// Somebody decided: the request is over, and who may see it is told.
+/// Returns the effects of a decision: the request is removed, and clients that may see it are
+/// notified.
 pub(super) fn resolved(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
     let (request_id, device_id) = (request.id, request.device);
     let payload = json(&answers::DeviceResolved { request_id, device_id, decision, ts: wall.0 });
@@ -159,7 +166,7 @@ pub(super) fn resolved(wall: WallMs, request: &Request, decision: &str) -> Vec<E
     vec![Effect::Decided(request.id), event, changed()]
 }
 
-/// The record that approving this request makes, and its slot.
+/// Returns the record that results from approving the request, and its slot.
 pub(super) fn approved(call: &Call<'_>, request: &Request) -> Result<(Slot, Device), Failure> {
     let known = call.devices.find(&request.device).map(|(slot, device)| (slot, device.clone()));
     let (slot, mut device) = match known {
@@ -184,7 +191,7 @@ fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
     }
 }
 
-/// The owner lets a revoked device in again.
+/// Restores the revoked roles of a device, by decision of the owner.
 fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
     may_govern(call, id, APPROVAL_DENIED)?;
     may_be_more(call, Roles::NONE)?;
@@ -217,7 +224,7 @@ pub(super) fn find(call: &Call<'_>, named: &str, denied: &str, unknown: &str) ->
     found.ok_or_else(|| Failure::invalid(unknown))
 }
 
-/// Protocol 3 says what is unknown where protocol 4 only denies.
+/// Returns the text of a denial. Protocol 3 reports what is unknown where protocol 4 only denies.
 fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
     match call.caller.dialect() {
         Dialect::V3 => "unknown deviceId/role",
@@ -232,8 +239,8 @@ pub(super) fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Re
     Ok(())
 }
 
-/// Who governs only itself widens what it may do as an operator, and is no more than that by its own word: neither again what the
-/// owner ended, nor a node.
+/// Checks that a caller that manages only its own device approves nothing but the operator role. It
+/// may widen its scopes, but neither restore a revoked role nor become a node.
 pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> {
     if call.caller.governs_only_itself() && roles != Roles::of(Role::Operator) {
         return Err(Failure::invalid(APPROVAL_DENIED));
@@ -241,7 +248,7 @@ pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Who has no admin must itself hold every operator scope that it gives.
+/// Checks that the caller has every scope that it grants; admin covers all operator scopes.
 fn may_grant(call: &Call<'_>, scopes: Scopes) -> Result<(), Failure> {
     let missing = scopes.without(call.caller.scopes().closure()).iter().next();
     missing.map_or(Ok(()), |scope| Err(Failure::invalid(["missing scope: ", scope.name()].concat())))

@@ -1,9 +1,11 @@
-//! What needs an agent runtime, which a gateway of this kind does not have: its lists are honestly empty, in the shape that the
-//! clients of both protocols read, and its actions are `UNAVAILABLE`, with a hint where they would work.
+//! Methods that need an agent runtime, which this gateway does not have. Lists are empty, in the
+//! shape that the clients of both protocols read; actions fail with `UNAVAILABLE` and a hint where
+//! they would work.
 //!
-//! All of it is text, a line per method, because text is the smallest thing in the binary: nothing is built, looking one up is
-//! a scan of some kilobytes. A line is used only when the gateway has no handler of that name, and rights come first there as
-//! everywhere. Nothing here changes anything, or promises that something will happen.
+//! The tables are text, a line per method, because text is the smallest form in the binary: nothing
+//! is built, and a lookup scans some kilobytes. A line is used only if the gateway has no handler
+//! of that name. Rights are checked first, as for all methods. Nothing here changes state or
+//! promises a later action.
 
 use super::Failure;
 use crate::gate::facts::Dialect;
@@ -13,13 +15,14 @@ use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value, Writer};
 use crate::wire::schema::{self, Field, Kind, Members, Problems};
 
-/// `dialects scope method parameters answer`; hello does not name a method whose dialects end with `!`. Where the scope ends with
-/// `+` the one for sessions alone is enough in protocol 4.
+/// Methods that read, one per line: `dialects scope method parameters answer`. hello does not list
+/// a method whose dialects end with `!`. If the scope ends with `+`, the corresponding scope for
+/// sessions is sufficient in protocol 4.
 ///
-/// Parameters, with `,` between: `!x` must be there and is repeated in the answer, `?x` must be there, `~x=d` is repeated or
-/// is `d`, `~x` is repeated if it is there, `@x` is no parameter but the time,
-/// `keys` stands for sessions that nobody knows. The answer is the fields
-/// of an object without its braces, or a whole value.
+/// Parameters are separated by `,`: `!x` is required and repeated in the answer, `?x` is required,
+/// `~x=d` is repeated or is `d`, `~x` is repeated if it is present, `@x` is not a parameter but the
+/// time, and `keys` stands for sessions, all of which are reported missing. The answer is the
+/// fields of an object without its braces, or a whole value.
 const READS: &str = r#"
 34 read+ sessions.list @ts "path":"","count":0,"defaults":{"modelProvider":null,"model":null,"contextTokens":null},"sessions":[]
 34 read+ sessions.preview @ts,keys
@@ -105,7 +108,7 @@ const READS: &str = r#"
 4 admin update.status - "sentinel":null,"updateAvailable":null
 "#;
 
-/// `dialects scope methods`.
+/// Methods that act: `dialects scope methods`.
 const ACTIONS: &str = "
 3 write send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider chat.send \
     chat.abort browser.request
@@ -125,13 +128,13 @@ const ACTIONS: &str = "
 4 talk talk.mode talk.speak talk.session.create talk.client.create
 ";
 
-/// A method that this gateway has no handler for and yet an answer to.
+/// Method that is answered although this gateway has no handler for it.
 #[derive(Clone, Copy)]
 pub struct Empty {
     name: &'static str,
-    /// What an operator needs.
+    /// Scope that an operator needs.
     pub scope: Scope,
-    /// A narrower one that is enough too (protocol 4).
+    /// Narrower scope that is also sufficient (protocol 4).
     pub narrower: Option<Scope>,
     advertised: bool,
     answer: Answer,
@@ -143,24 +146,25 @@ enum Answer {
     Unavailable,
 }
 
-/// The method of that name in that protocol.
+/// Returns the method with this name in this protocol.
 pub fn find(dialect: Dialect, name: &str) -> Option<Empty> {
     let read = reads(dialect).find(|read| read.name == name);
     read.or_else(|| actions(dialect).find(|action| action.name == name))
 }
 
-/// The reads that hello names in that protocol; no actions, because they do not work.
+/// Returns the names of the methods that hello lists in this protocol. Actions are not among them,
+/// because they do not work.
 pub fn names(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     reads(dialect).filter(|read| read.advertised).map(|read| read.name)
 }
 
-/// Everything of that protocol that is answered here.
+/// Returns the names of all methods of this protocol that are answered here.
 pub fn all(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     reads(dialect).chain(actions(dialect)).map(|one| one.name)
 }
 
 impl Empty {
-    /// The answer at that time, one JSON value.
+    /// Returns the answer at the given time, one JSON value.
     pub fn answer(&self, params: Option<Value<'_>>, now: WallMs) -> Result<Vec<u8>, Failure> {
         let Answer::Read { params: wanted, body } = self.answer else {
             return Err(unavailable(self.name));
@@ -183,7 +187,7 @@ impl Empty {
     }
 }
 
-/// Writes what one parameter adds to the answer, or says what is wrong with it.
+/// Writes the part of the answer that comes from one parameter. The error is the problem with it.
 fn field(o: &mut Writer<'_>, wanted: &'static str, given: Value<'_>, now: WallMs) -> Result<(), String> {
     let (kind, rest) = wanted.split_at(1);
     match kind {
@@ -214,7 +218,7 @@ fn required(given: Value<'_>, name: &'static str) -> Result<String, String> {
     text.ok_or_else(|| problems.text().unwrap_or_default().to_owned())
 }
 
-/// Who asks for a look into sessions is told of each that there is none; of 64 at most, as the protocol has it.
+/// Reports each requested session as missing; at most 64, as in the protocol.
 fn missing_sessions(o: &mut Writer<'_>, given: Value<'_>) -> Result<(), String> {
     let keys = given.get("keys").ok_or("must have required property 'keys'")?;
     if keys.kind() != json::Kind::Array {
@@ -231,7 +235,7 @@ fn missing_sessions(o: &mut Writer<'_>, given: Value<'_>) -> Result<(), String> 
     Ok(())
 }
 
-/// What needs an agent runtime is asked for.
+/// Creates the error of a method that needs an agent runtime.
 pub(super) fn unavailable(name: &str) -> Failure {
     let hint = "send it to the gateway that runs the agent; this one connects operators and nodes";
     let details = super::json(&super::answers::NoAgent { code: "NO_AGENT_RUNTIME", hint });
@@ -252,7 +256,7 @@ fn actions(dialect: Dialect) -> impl Iterator<Item = Empty> {
         .flat_map(|(line, names)| names.split(' ').map(move |name| Empty { name, advertised: false, ..line }))
 }
 
-/// The lines that are of that protocol: what they begin with, and what follows.
+/// Returns the lines for this protocol: the values at the start of each, and the rest of its text.
 fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (Empty, &'static str)> {
     let digit = if dialect == Dialect::V3 { '3' } else { '4' };
     text.lines().filter_map(move |line| {
@@ -267,7 +271,7 @@ fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (Empty, &
     })
 }
 
-/// What is not known is for administrators.
+/// Returns the scope with this name. An unknown name requires admin.
 fn scope_of(word: &str) -> Scope {
     match word {
         "read" => Scope::Read,
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_table_is_read_and_says_something_else() {
+    fn every_table_line_parses_and_method_names_are_unique() {
         for text in [READS, ACTIONS] {
             for line in text.lines().filter(|line| !line.is_empty()) {
                 let words: Vec<_> = line.split(' ').collect();
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_json_with_no_field_twice() {
+    fn every_answer_is_json_without_duplicate_keys() {
         for dialect in BOTH {
             for name in reads(dialect).map(|read| read.name) {
                 let text =
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_and_what_was_asked_for_stand_in_the_answer() {
+    fn answers_contain_the_time_and_repeated_parameters() {
         assert_eq!(
             ask(Dialect::V3, "chat.history", r#"{"sessionKey":"a\"b"}"#).unwrap(),
             r#"{"sessionKey":"a\"b","messages":[],"thinkingLevel":"off"}"#
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_must_be_there_is_asked_for_in_the_words_of_the_protocol() {
+    fn missing_parameters_are_reported_in_protocol_text() {
         let said = |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message.clone();
         assert_eq!(said("chat.history", "{}"), "invalid chat.history params: must have required property 'sessionKey'");
         assert_eq!(said("chat.history", "[]"), "invalid chat.history params: must have required property 'sessionKey'");
@@ -375,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_unavailable_and_says_where_it_would_work() {
+    fn actions_are_unavailable_with_a_hint() {
         let failed = ask(Dialect::V3, "chat.send", "{}").unwrap_err();
         assert_eq!((failed.code, failed.unauthorized), (ErrorCode::Unavailable, false));
         assert!(
@@ -389,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_handler_has_no_line_here() {
+    fn methods_with_a_handler_are_not_in_the_table() {
         let twice = |method: &&super::super::Method| BOTH.iter().any(|dialect| find(*dialect, method.name).is_some());
         let names: Vec<_> = super::super::METHODS.iter().filter(twice).map(|method| method.name).collect();
         assert!(names.is_empty(), "strike them from the table: {names:?}");

@@ -1,8 +1,9 @@
-//! `logs.tail`: the last lines of the log, which the gateway keeps in memory.
+//! Last lines of the log, which the gateway keeps in memory: `logs.tail`.
 //!
-//! Every line of a run has a number, and a cursor is the number of the next one. The numbers begin where no other run's are
-//! likely to be, so a cursor from before a restart is known as such. At most [`limits::LOG_LINES`] lines and
-//! [`limits::LOG_BYTES`] bytes are kept. Nothing here reads a file.
+//! Every line of a run has a number, and a cursor is the number of the next line. The numbers start
+//! at a value that other runs are unlikely to use, so that a cursor from before a restart is
+//! recognized. At most [`limits::LOG_LINES`] lines and [`limits::LOG_BYTES`] bytes are kept.
+//! Nothing here reads a file.
 
 use nanoserde::SerJson;
 
@@ -11,31 +12,31 @@ use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
 use crate::gate::text::cut;
 
-/// The last lines of the log.
+/// Last lines of the log.
 #[derive(Clone)]
 pub struct Log {
-    /// As in `2026-11-22T19:20:00Z info listening`, the oldest first.
+    /// Lines as in `2026-11-22T19:20:00Z info listening`, the oldest first.
     lines: Vec<String>,
     bytes: usize,
-    /// The number of the first line of this run.
+    /// Number of the first line of this run.
     first: u64,
-    /// The number of the next line.
+    /// Number of the next line.
     next: u64,
-    /// The file in which every line is; empty if there is none.
+    /// Path of the file that has every line; empty if there is none.
     pub place: String,
 }
 
 impl Log {
-    /// No lines.
+    /// Log without lines.
     pub const EMPTY: Log = Log { lines: Vec::new(), bytes: 0, first: 0, next: 0, place: String::new() };
 
-    /// The number of the first line is this one.
+    /// Sets the number of the first line.
     pub fn begin(&mut self, first: u64) {
         self.first = first;
         self.next = first + self.lines.len() as u64;
     }
 
-    /// One more line, `time level message`; the oldest make room for it.
+    /// Adds a line, `time level message`, and removes the oldest lines above the limits.
     pub fn push(&mut self, line: &str) {
         let line = cut(line, limits::LOG_LINE_LEN);
         self.bytes += line.len();
@@ -49,12 +50,13 @@ impl Log {
         self.lines.drain(..old);
     }
 
-    /// The number of the oldest line that is kept.
+    /// Returns the number of the oldest line that is kept.
     fn oldest(&self) -> u64 {
         self.next - self.lines.len() as u64
     }
 
-    /// The last lines, at most so many and of so many bytes, but for one line that is always given.
+    /// Returns the last lines, at most `lines` of them and at most `bytes` bytes. One line is
+    /// returned even if it is longer.
     fn last(&self, lines: u64, mut bytes: u64) -> &[String] {
         let mut from = self.lines.len();
         while from > 0 && ((self.lines.len() - from) as u64) < lines {
@@ -69,7 +71,7 @@ impl Log {
     }
 }
 
-/// `logs.tail {cursor?, limit?, maxBytes?}`
+/// Handles `logs.tail {cursor?, limit?, maxBytes?}`.
 pub fn tail(call: &mut Call<'_>, params: LogsTail) -> Result<Reply, Failure> {
     let cursor = params.cursor;
     let (limit, max_bytes) = (params.limit.unwrap_or(500), params.max_bytes.unwrap_or(250_000));
@@ -88,7 +90,7 @@ pub fn tail(call: &mut Call<'_>, params: LogsTail) -> Result<Reply, Failure> {
     }))
 }
 
-/// The line as the programs of both protocols read it: level, name and time where their own log has them.
+/// Formats the line for the programs of both protocols: level, name and time as in their own log.
 fn shown(line: &str) -> String {
     let mut words = line.splitn(3, ' ');
     let mut word = || words.next().unwrap_or_default();
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_kept_and_no_more_of_them_than_their_number_and_their_bytes_allow() {
+    fn log_is_bounded_by_lines_and_bytes() {
         let log = some(limits::LOG_LINES as u64 + 3);
         assert_eq!((log.lines.len(), log.lines[0].as_str()), (limits::LOG_LINES, "t info line 3"));
         assert_eq!(log.bytes, log.lines.iter().map(String::len).sum::<usize>());
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_few_gets_the_latest_and_one_at_least() {
+    fn last_returns_the_newest_lines_and_at_least_one() {
         let log = some(5);
         assert_eq!(log.last(2, 1000), ["t info line 3", "t info line 4"]);
         assert_eq!(log.last(100, 30), ["t info line 3", "t info line 4"]);
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_what_other_programs_look_for() {
+    fn shown_line_has_the_format_of_openclaw_logs() {
         assert_eq!(
             shown("2026-11-22T19:20:00Z warn two \"words\""),
             r#"{"1":"two \"words\"","_meta":{"name":"{\"subsystem\":\"gateway\"}","logLevelName":"WARN"},"time":"2026-11-22T19:20:00Z"}"#

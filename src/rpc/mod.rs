@@ -1,8 +1,9 @@
-//! The methods: who may call which, and what they do.
+//! RPC methods: the table of methods, the scopes that they need, and their handlers.
 //!
-//! A handler gets the state of the gateway in a [`Call`], answers with a payload, and names effects; it does no I/O and sends
-//! nothing itself. An answer with a [`Change`] is sent, and its effects happen, only when the change is durable. Authority is
-//! an argument ([`Admitted`]), so there is no way to call without it.
+//! A handler gets the gateway state in a [`Call`], returns a payload, and lists effects; it does no
+//! I/O and sends nothing itself. An answer with a [`Change`] is sent, and its effects are applied,
+//! only after the change is durable. The rights of the caller are an argument ([`Admitted`]), so
+//! that no method can be called without them.
 
 mod answers;
 pub mod config;
@@ -11,7 +12,7 @@ mod devices;
 mod empty;
 mod logs;
 mod own;
-#[allow(clippy::question_mark)] // in what the derive writes
+#[allow(clippy::question_mark)] // in code that the derive generates
 mod params;
 mod presence;
 pub mod relay;
@@ -44,24 +45,24 @@ pub use presence::{Entry, Presence};
 pub use relay::{Declared, Relay};
 pub use system::health_json;
 
-/// The table as the gateway holds it.
+/// Pairing table in memory.
 pub type Devices = Table<Box<[Cell]>>;
 
-/// `gateway.nodes.commands`, with what the old names `allowCommands` and `denyCommands` add.
+/// Content of `gateway.nodes.commands`, together with the older `allowCommands` and `denyCommands`.
 #[derive(Default)]
 pub struct Commands {
-    /// Commands that nodes may have beyond those of their platform.
+    /// Commands that nodes may have in addition to those of their platform.
     pub allow: Vec<String>,
-    /// Commands that no node may be asked for.
+    /// Commands that are never invoked on a node.
     pub deny: Vec<String>,
 }
 
-/// What a handler works with.
+/// Input of a handler: the request and the gateway state.
 pub struct Call<'a> {
     pub caller: &'a Admitted,
-    /// What the caller's client calls itself.
+    /// Name that the caller's client gave itself.
     pub name: &'a str,
-    /// The request's id, for what is answered later.
+    /// Id of the request, for answers that are sent later.
     pub id: &'a str,
     pub now: Now,
     pub devices: &'a Devices,
@@ -72,18 +73,19 @@ pub struct Call<'a> {
     pub commands: &'a Commands,
     pub presence: &'a mut Presence,
     pub status: &'a Status,
-    /// How many others are here who may approve commands; counted for `exec.approval.request` only.
+    /// Number of other connected clients that may approve commands; only counted for
+    /// `exec.approval.request`.
     pub approvers: usize,
-    /// The last refusals, the newest first.
+    /// Last rejections, the newest first.
     pub refused: &'a [Refused],
-    /// The last lines of the log.
+    /// Last lines of the log.
     pub log: &'a Log,
-    /// Fills with random bytes.
+    /// Fills a buffer with random bytes.
     pub random: &'a mut dyn FnMut(&mut [u8]),
 }
 
 impl Call<'_> {
-    /// An id that was never given out.
+    /// Returns a new random id.
     fn fresh_id(&mut self) -> RequestId {
         let mut bytes = [0; 16];
         (self.random)(&mut bytes);
@@ -91,42 +93,45 @@ impl Call<'_> {
     }
 }
 
-/// What else a call does.
+/// Further effect of a call, besides its answer.
 #[derive(Debug)]
 pub enum Effect {
-    /// Everybody who may see it gets this event.
+    /// Sends an event to all clients that may see it.
     Event { name: &'static str, payload: Vec<u8>, to: Audience },
-    /// Connections of that device in these roles are closed.
+    /// Closes the connections of the device in these roles.
     Close { device: DeviceId, roles: Roles, why: Close },
-    /// That connection gets this frame.
+    /// Sends a frame to the connection.
     Frame { conn: ConnId, frame: Vec<u8> },
-    /// A request of that connection that was to be answered later has failed.
+    /// Fails a request of the connection that was to be answered later.
     Fail { conn: ConnId, id: String, failure: Failure },
-    /// The call of that number goes to its node; if the node reads too slowly it comes back by [`relay::Invokes::unsent`].
+    /// Sends the call with this number to its node. If the node reads too slowly, the call is
+    /// returned through [`relay::Invokes::unsent`].
     Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
-    /// Everybody who may see it is told who is here now.
+    /// Sends the presence list to all clients that may see it.
     Presence,
-    /// That request waits for nobody any more.
+    /// Removes a pending request.
     Decided(RequestId),
-    /// That device was let in, and nothing was said of what it offers as a node.
+    /// Creates a request for approval of what the device offers as a node. Follows the approval of
+    /// the device alone.
     LetIn(DeviceId),
 }
 
-/// Who gets an event.
+/// Recipients of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Audience {
     /// Every admitted client.
     All,
-    /// Operators with this scope, and in protocol 3, where events had no scopes but for a few, everybody if `v3_all`.
+    /// Operators with this scope. With `v3_all` also every client of protocol 3, in which only a
+    /// few events had scopes.
     Scope { scope: Scope, v3_all: bool },
-    /// Protocol 4 clients with this scope.
+    /// Clients of protocol 4 with this scope.
     V4 { scope: Scope },
-    /// Nodes, operators with this scope, and in protocol 3 everybody.
+    /// Nodes, operators with this scope, and every client of protocol 3.
     Nodes { scope: Scope },
 }
 
 impl Audience {
-    /// Does the client get it?
+    /// Returns whether the client receives the event.
     pub fn includes(self, client: &Admitted) -> bool {
         match self {
             Audience::All => true,
@@ -139,90 +144,90 @@ impl Audience {
     }
 }
 
-/// The record of a slot becomes this, or free.
+/// Change of a record of the table: `device` becomes the record of the slot; `None` frees the slot.
 #[derive(Debug)]
 pub struct Change {
     pub slot: Slot,
     pub device: Option<Device>,
 }
 
-/// A call that went well.
+/// Result of a call that succeeded.
 #[derive(Debug)]
 pub struct Reply {
-    /// One JSON value.
+    /// Payload of the answer, one JSON value.
     pub payload: Vec<u8>,
-    /// What must be durable before anything else happens.
+    /// Change that must be durable before the answer is sent and the effects are applied.
     pub change: Option<Change>,
-    /// What is asked of the configuration file, which then gives the answer.
+    /// Request for the configuration file, the result of which is the answer.
     pub file: Option<Box<config::Ask>>,
-    /// In this order, after the answer.
+    /// Effects, in the order in which they follow the answer.
     pub effects: Vec<Effect>,
-    /// One of the effects, now or later, is the answer.
+    /// Whether the answer is one of the effects, of this call or of a later one.
     pub later: bool,
 }
 
 impl Reply {
-    /// An answer that changes nothing.
+    /// Creates an answer without a change.
     pub fn of(payload: Vec<u8>) -> Reply {
         Reply { payload, change: None, file: None, effects: Vec::new(), later: false }
     }
 
-    /// The same of an answer of fixed shape.
+    /// Creates an answer of fixed shape without a change.
     fn json(answer: &impl SerJson) -> Reply {
         Reply::of(json(answer))
     }
 
-    /// No answer yet; it comes as an effect of something else.
+    /// Creates a reply without an answer, which is sent later as the effect of something else.
     fn later(effects: Vec<Effect>) -> Reply {
         Reply { effects, later: true, ..Reply::of(Vec::new()) }
     }
 
-    /// The same, with these effects.
+    /// Sets the effects of the reply.
     fn with(self, effects: Vec<Effect>) -> Reply {
         Reply { effects, ..self }
     }
 
-    /// The same, once that slot holds that.
+    /// Sets the change on which the reply depends.
     fn changing(self, slot: Slot, device: Option<Device>) -> Reply {
         Reply { change: Some(Change { slot, device }), ..self }
     }
 }
 
-/// One of the [`answers`] as JSON.
+/// Serializes one of the [`answers`] as JSON.
 fn json(answer: &impl SerJson) -> Vec<u8> {
     answer.serialize_json().into_bytes()
 }
 
-/// A call that did not. It is one pointer, because it is rare and many functions hand it up.
+/// Failure of a call. It is one pointer, because failures are rare and many functions pass them on.
 #[derive(Debug)]
 pub struct Failure(Box<Said>);
 
-/// What is said of a call that did not go well.
+/// Content of a [`Failure`].
 #[derive(Debug)]
 pub struct Said {
     pub code: ErrorCode,
     pub message: String,
-    /// One JSON value.
+    /// Value of `error.details`, one JSON value.
     pub details: Option<Vec<u8>>,
-    /// It counts towards [`Close::Unauthorized`].
+    /// Whether the failure counts towards [`Close::Unauthorized`].
     pub unauthorized: bool,
-    /// Waiting helps.
+    /// Whether a later attempt may succeed.
     pub retryable: bool,
 }
 
 impl Failure {
-    /// `INVALID_REQUEST` with that message.
+    /// Creates an `INVALID_REQUEST` with this message.
     pub fn invalid(message: impl Into<String>) -> Failure {
         let (code, message) = (ErrorCode::InvalidRequest, message.into());
         Failure(Box::new(Said { code, message, details: None, unauthorized: false, retryable: false }))
     }
 
-    /// `UNAVAILABLE` with that message.
+    /// Creates an `UNAVAILABLE` with this message.
     pub fn unavailable(message: impl Into<String>) -> Failure {
         Failure::invalid(message).coded(ErrorCode::Unavailable)
     }
 
-    /// With `error.details`: one JSON value.
+    /// Sets `error.details`, one JSON value.
     pub fn detailed(mut self, details: Vec<u8>) -> Failure {
         self.0.details = Some(details);
         self
@@ -248,7 +253,7 @@ impl Failure {
         Failure::scopes(scope, Scopes::of(scope))
     }
 
-    /// That scope is missing of these.
+    /// Creates the error that the caller lacks `scope`, one of the `required` ones.
     fn scopes(scope: Scope, required: Scopes) -> Failure {
         let details = json(&answers::MissingScope { code: "MISSING_SCOPE", missing: scope.name(), required });
         let message = ["missing scope: ", scope.name()].concat();
@@ -265,7 +270,7 @@ impl Deref for Failure {
 }
 
 impl From<String> for Failure {
-    /// What [`Params::read`] says.
+    /// Creates an `INVALID_REQUEST` with the error text of [`Params::read`].
     fn from(problems: String) -> Failure {
         Failure::invalid(problems)
     }
@@ -273,14 +278,14 @@ impl From<String> for Failure {
 
 type Handler = fn(&mut Call<'_>, Params<'_>) -> Result<Reply, Failure>;
 
-/// A handler that takes its parameters as they were declared.
+/// Wraps a handler that takes its parameters as they were declared.
 macro_rules! typed {
     ($handler:path) => {
         |call, params| $handler(call, params.read()?)
     };
 }
 
-/// Who may call a method.
+/// Roles that may call a method.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum For {
     Operators,
@@ -288,8 +293,9 @@ enum For {
     Both,
 }
 
-/// One method: its name, the scope an operator needs (in protocol 3 and in protocol 4), for whom it is, in which protocol it is
-/// if not in both, whether hello names it, its handler.
+/// One method: its name, the scope that an operator needs (in protocol 3 and in protocol 4), the
+/// roles that may call it, the protocol that has it if only one does, whether hello lists it, and
+/// its handler.
 struct Method {
     name: &'static str,
     scope_v3: Scope,
@@ -304,17 +310,17 @@ const fn method(name: &'static str, scope: Scope, handler: Handler) -> Method {
     Method { name, scope_v3: scope, scope, whose: For::Operators, only: None, advertised: true, handler }
 }
 
-/// A method of nodes.
+/// Declares a method for nodes.
 const fn of_node(name: &'static str, handler: Handler) -> Method {
     Method { whose: For::Nodes, ..method(name, Scope::Admin, handler) }
 }
 
-/// The same, in protocol 4 only.
+/// Restricts a method to protocol 4.
 const fn v4(method: Method) -> Method {
     Method { only: Some(Dialect::V4), ..method }
 }
 
-/// Every method that this gateway serves itself.
+/// Methods that this gateway serves itself.
 const METHODS: &[Method] = &[
     Method { whose: For::Both, ..method("health", Scope::Read, system::health) },
     method("status", Scope::Read, system::status),
@@ -382,19 +388,21 @@ impl Method {
     }
 }
 
-/// The methods that hello names.
+/// Returns the methods that hello lists.
 pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     let own = METHODS.iter().filter(move |method| method.advertised && method.is_of(dialect)).map(|method| method.name);
     own.chain(empty::names(dialect))
 }
 
-/// Every method that has an answer in that protocol, also where hello does not name it.
+/// Returns all methods that are answered in this protocol, including those that hello does not
+/// list.
 pub fn served(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     let own = METHODS.iter().filter(move |method| method.is_of(dialect)).map(|method| method.name);
     own.chain(empty::all(dialect))
 }
 
-/// The events that this gateway sends, apart from `node.invoke.cancel`, which only nodes of protocol 4 know.
+/// Events that this gateway sends, except `node.invoke.cancel`, which only nodes of protocol 4
+/// know.
 pub const EVENTS: [&str; 16] = [
     "connect.challenge",
     "presence",
@@ -416,8 +424,8 @@ pub const EVENTS: [&str; 16] = [
 
 /// Answers one request of an admitted client.
 ///
-/// Rights come before everything else: a method that does not exist is only told from one that is not allowed to a caller with
-/// admin (protocol 3 and 4).
+/// Rights are checked before anything else: only a caller with admin can distinguish a method that
+/// does not exist from one that is not allowed (protocol 3 and 4).
 pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> Result<Reply, Failure> {
     let dialect = call.caller.dialect();
     let found = METHODS.iter().find(|method| method.name == name && method.is_of(dialect));

@@ -1,4 +1,4 @@
-//! gatelet's own methods: what the command line and the page ask beyond the protocol.
+//! Methods of gatelet that the protocols do not have, for the command line and the dashboard.
 
 use nanoserde::SerJson;
 
@@ -6,14 +6,15 @@ use super::params::{Nothing, Refusals};
 use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
 
-/// A refusal as it is kept for `gatelet explain --last`: what the gateway saw, which rule spoke, what to do. No secret.
+/// Rejection as kept for `gatelet explain --last`: the connection as the gateway saw it, the rule,
+/// and the hint. Contains no secret.
 #[derive(Clone, Debug, Default, SerJson)]
 pub struct Refused {
-    /// Milliseconds since 1970.
+    /// Time in milliseconds since 1970.
     #[nserde(rename = "ts")]
     pub at: u64,
     pub conn: u64,
-    /// As in `7.3 new device, shared secret`.
+    /// Rule as in `7.3 new device, shared secret`.
     pub rule: &'static str,
     pub code: &'static str,
     pub message: String,
@@ -25,24 +26,24 @@ pub struct Refused {
     pub origin: String,
     #[nserde(rename = "clientId")]
     pub client_id: String,
-    /// 8 hexadecimal digits, or empty.
+    /// Start of the device id, 8 hexadecimal digits, or empty.
     pub device: String,
     #[nserde(rename = "requestId")]
     pub request: String,
 }
 
-/// What the gateway can say of itself by its configuration, and its counters as of this call.
+/// Status of the gateway: values from its configuration, and its counters at the time of the call.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     pub version: &'static str,
     pub pid: u32,
-    /// The machine's name.
+    /// Name of the machine.
     pub host: String,
     pub uptime_ms: u64,
     pub listening: Vec<String>,
-    /// The origin to open, without the token.
+    /// Origin to open in a browser, without the token.
     pub url: String,
-    /// Origins at which other machines may find the gateway, the best first.
+    /// Origins at which other machines may reach the gateway, the best first.
     pub urls: Vec<String>,
     pub auth_mode: &'static str,
     pub pairing_mode: &'static str,
@@ -52,28 +53,28 @@ pub struct Status {
     pub unauthenticated: usize,
     pub operators: usize,
     pub nodes: usize,
-    /// Calls that nodes have not answered, and approvals that nobody has decided.
+    /// Number of calls that nodes have not answered, and number of approvals that are undecided.
     pub waiting: (usize, usize),
     pub machine: Machine,
-    /// Warnings of the configuration and of the table, as printed at start.
+    /// Warnings about the configuration and the table, as printed at start.
     pub warnings: Vec<String>,
 }
 
-/// How the machine is, as of a call that asks; zero or empty where that is not known.
+/// State of the machine at the time of the call; zero or empty where it is unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// As in `Linux`.
+    /// Operating system, as in `Linux`.
     pub family: &'static str,
-    /// Of the kernel.
+    /// Release of the kernel.
     pub release: String,
     pub processors: u64,
-    /// A JSON array of three.
+    /// JSON array of three load averages.
     pub load: Option<String>,
-    /// All and free, in bytes.
+    /// Total and free memory, in bytes.
     pub memory: (u64, u64),
 }
 
-/// `gatelet.status {}`
+/// Handles `gatelet.status {}`.
 pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let status = call.status;
     let devices = call.devices;
@@ -98,7 +99,7 @@ pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     }))
 }
 
-/// `gatelet.refusals {limit?}`: the last refusals, the newest first.
+/// Handles `gatelet.refusals {limit?}`: returns the last rejections, the newest first.
 pub fn refusals(call: &mut Call<'_>, params: Refusals) -> Result<Reply, Failure> {
     let limit = params.limit.unwrap_or(u64::MAX);
     let most = usize::try_from(limit).unwrap_or(usize::MAX).min(limits::REFUSALS_KEPT);
@@ -106,7 +107,7 @@ pub fn refusals(call: &mut Call<'_>, params: Refusals) -> Result<Reply, Failure>
     Ok(Reply::json(&Last { refusals }))
 }
 
-/// The answer of `gatelet.refusals`.
+/// Answer of `gatelet.refusals`.
 #[derive(SerJson)]
 struct Last {
     refusals: Vec<Refused>,

@@ -1,21 +1,23 @@
-//! The parameters of the methods, each object declared once; see [`wire::message`](crate::wire::message).
+//! Parameters of the methods, each object declared once; see
+//! [`wire::message`](crate::wire::message).
 //!
-//! Two are not here. `exec.approval.request` passes on some twenty members that differ between the protocols: they stand in its
-//! own lists, and only what the gateway itself reads is declared. `set-heartbeats` and `voicewake.set` answer anything wrong
-//! with one sentence of their own, and read their one member as it came.
+//! Some are not declared here. `exec.approval.request` passes on some twenty members that differ
+//! between the protocols: they are listed in its own module, and only those that the gateway itself
+//! reads are declared. `set-heartbeats` and `voicewake.set` report any error with one fixed
+//! sentence, and read their only member directly.
 
 use super::relay::KINDS;
 use crate::gate::limits;
 use crate::wire::message::{message, names, word, List};
 use crate::wire::schema::Kind;
 
-/// A text of any length, of which a handler takes the beginning.
+/// Text of any length, of which a handler takes the beginning.
 const LONG: Kind = Kind::Text(0, limits::FRAME_AFTER_HELLO);
-/// A short text.
+/// Short text.
 const FIELD: Kind = Kind::Text(1, limits::FIELD_LEN);
-/// Names of a node.
+/// List of names from a node.
 const NAMES: Kind = names(limits::NAMES_SENT);
-/// A profile of a setup code.
+/// Profile of a setup code.
 const PROFILE: Kind =
     Kind::Word(&["full", "limited", "node", "voice-node"], "must be one of full, limited, node, voice-node");
 /// Scopes or roles in a report.
@@ -59,7 +61,8 @@ message! {
     }
 }
 message! {
-    /// With what protocol 3 and 4 tell an agent after a restart.
+    /// Parameters of `config.patch`. The ignored members are passed to an agent after a restart in
+    /// protocol 3 and 4.
     pub struct ConfigPatch<'a> {
         spans { raw in Kind::Document, replace_paths as "replacePaths" }
         pub base_hash as "baseHash": Option<String>,
@@ -89,7 +92,8 @@ message! {
 message! { pub struct NodeRename { pub node_id as "nodeId": String, pub display_name as "displayName": String, } }
 message! { pub struct NodeVerify { pub node_id as "nodeId": String, pub token: String, } }
 message! {
-    /// A node that is paired is known by its own connection, so only the id is read.
+    /// Parameters of `node.pair.request`. Only the id is read, because the connection of a paired
+    /// node gives the rest.
     pub struct NodeRequest {
         pub node_id as "nodeId": String,
         ignored {
@@ -100,7 +104,8 @@ message! {
     }
 }
 message! {
-    /// With what protocol 4 says of the turn of an agent, which the node is not told.
+    /// Parameters of `node.invoke`. The ignored members describe the turn of an agent (protocol 4)
+    /// and are not sent to the node.
     pub struct Invoke<'a> {
         spans { params or null }
         pub node_id as "nodeId": String,
@@ -158,7 +163,8 @@ message! {
     }
 }
 message! {
-    /// What the gateway reads of a question; the members that are passed on stand in `relay/approvals.rs`.
+    /// Members of an approval request that the gateway reads; those that are passed on are listed
+    /// in `relay/approvals.rs`.
     pub struct ApprovalRequest {
         pub id: Option<String>,
         pub timeout_ms as "timeoutMs": Option<u64>,

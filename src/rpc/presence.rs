@@ -1,4 +1,5 @@
-//! Who is here: one entry a connection, the gateway itself, and devices that report themselves (`rpc/report.rs`).
+//! Presence list: one entry per connection, the gateway itself, and devices that report themselves
+//! (`rpc/report.rs`).
 
 use std::net::IpAddr;
 
@@ -10,11 +11,11 @@ use crate::gate::scopes::Scopes;
 use crate::gate::text::Text;
 use crate::wire::json::{self, Writer};
 
-/// What others see of a connection.
+/// Description of a connection that other clients see.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub host: Text<{ limits::NAME_LEN }>,
-    /// Absent for local clients.
+    /// Address of the client. Absent for local clients.
     pub ip: Option<IpAddr>,
     pub version: Text<{ limits::PLATFORM_LEN }>,
     pub platform: Text<{ limits::PLATFORM_LEN }>,
@@ -29,10 +30,10 @@ pub struct Entry {
     pub since: WallMs,
 }
 
-/// Everybody who is here, in the order in which they came.
+/// Presence list, in the order in which the clients connected.
 pub struct Presence {
     entries: Vec<(ConnId, Entry)>,
-    /// The one that was renewed last comes last.
+    /// Reports, the one that was renewed last at the end.
     reports: Vec<Report>,
     host: String,
     started: WallMs,
@@ -40,25 +41,26 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Nobody but the gateway, on the machine of that name.
+    /// Creates a list that has only the gateway, on the machine of that name.
     pub fn new(host: String, started: WallMs) -> Presence {
         Presence { entries: Vec::new(), reports: Vec::new(), host, started, version: 1 }
     }
 
-    /// Counts every change (`stateVersion.presence`).
+    /// Returns the version, which increases with every change (`stateVersion.presence`).
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Somebody came. Programs that only look in (`cli`, `probe`, `backend`) are not shown, nor is anybody beyond
-    /// [`limits::PRESENCE`]; says whether the entry was taken.
+    /// Adds a connection. Programs that connect for a moment only (`cli`, `probe`, `backend`) are
+    /// not listed, nor are connections beyond [`limits::PRESENCE`]. Returns whether the entry was
+    /// added.
     pub fn enter(&mut self, conn: ConnId, entry: Entry) -> bool {
         let passing = matches!(entry.mode.as_str(), "cli" | "probe" | "backend");
         if passing || self.entries.len() + 1 >= limits::PRESENCE {
             return false;
         }
         if entry.role == Role::Node {
-            // the same node on an older connection
+            // Removes the same node on an older connection.
             self.entries.retain(|(_, known)| known.role != Role::Node || known.device != entry.device);
         }
         self.entries.push((conn, entry));
@@ -67,7 +69,8 @@ impl Presence {
         true
     }
 
-    /// A device said something of itself. The oldest reports give way, to connections as well.
+    /// Adds or renews a report of a device. The oldest reports are evicted, by new connections as
+    /// well.
     pub fn report(&mut self, new: Report) {
         let known = self.reports.iter().position(|known| known.key == new.key);
         let report = match known.map(|at| self.reports.remove(at)) {
@@ -82,7 +85,7 @@ impl Presence {
         self.version += 1;
     }
 
-    /// Forgets what was reported too long ago.
+    /// Removes reports that are older than [`limits::REPORT_MS`].
     pub fn expire(&mut self, now: Millis) {
         let before = self.reports.len();
         self.reports.retain(|report| now.since(report.at) <= limits::REPORT_MS);
@@ -94,7 +97,8 @@ impl Presence {
         self.reports.drain(..over.min(self.reports.len()));
     }
 
-    /// Somebody left; says whether anybody saw it.
+    /// Removes a connection, and its report unless another connection has the same key. Returns
+    /// whether the connection was listed.
     pub fn leave(&mut self, conn: ConnId) -> bool {
         let Some(place) = self.entries.iter().position(|(known, _)| *known == conn) else { return false };
         let (_, gone) = self.entries.remove(place);
@@ -105,7 +109,7 @@ impl Presence {
         true
     }
 
-    /// The list, as clients of that dialect read it.
+    /// Writes the list in the form of the dialect.
     pub fn list(&self, dialect: Dialect) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 * (1 + self.entries.len()));
         json::arr(&mut out, |list| {
@@ -138,7 +142,7 @@ impl Presence {
 }
 
 impl Entry {
-    /// By what a report of the same device is known; empty if it cannot be.
+    /// Returns the key by which a report of the same device is found; empty if there is none.
     fn key(&self) -> String {
         self.device.map_or_else(|| self.instance.to_ascii_lowercase(), |device| device.to_string())
     }
@@ -162,7 +166,7 @@ impl Entry {
         ];
         for (name, own) in own {
             let said = said.map_or("", |report| report.get(name));
-            // which connection it is, was proved
+            // A report does not replace the ids of the connection.
             let proved = name.ends_with("Id") && !own.is_empty();
             let text = if said.is_empty() || proved { own } else { said };
             shown.opt_str(name, Some(text).filter(|text| !text.is_empty()));

@@ -1,7 +1,9 @@
-//! Devices as JSON: the shape of `device.pair.list` (protocol 3 and 4), the same from a running gateway and from the file.
+//! Devices as JSON: the shape of `device.pair.list` (protocol 3 and 4), the same from a running
+//! gateway and from the table file.
 //!
-//! Never shown: device tokens, approved scopes apart from `scopes`. What is unknown or empty is left out. What was approved of
-//! a device as a node stands in `node.pair.list`, and beside the other fields only where a table is exported.
+//! Device tokens are never written, nor are approved scopes apart from `scopes`. Unknown or empty
+//! values are left out. The approved surface of a node is part of `node.pair.list`; it is added to
+//! the other fields only where a table is exported.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -14,8 +16,9 @@ use crate::gate::surface::Surface;
 use crate::wire::base64;
 use crate::wire::json::Writer;
 
-/// `{pending, paired}` into an open object, the latest first; `connected` says whether a device has an open connection, `surfaces`
-/// asks for [`approved_surface`] beside the fields of the protocol.
+/// Writes `pending` and `paired` into an open object, the latest first. `connected` returns whether
+/// a device has an open connection; `surfaces` adds [`approved_surface`] to the fields of the
+/// protocol.
 pub fn list(
     o: &mut Writer<'_>,
     mut pending: Vec<&Request>,
@@ -38,7 +41,7 @@ pub fn list(
     });
 }
 
-/// A paired device as fields of an open object.
+/// Writes a paired device as fields of an open object.
 pub fn device_fields(o: &mut Writer<'_>, device: &Device, connected: bool) {
     identity(o, &device.id, &device.key);
     about(o, &device.about());
@@ -55,7 +58,8 @@ pub fn device_fields(o: &mut Writer<'_>, device: &Device, connected: bool) {
     o.bool("connected", connected);
 }
 
-/// What was approved of a device as a node, and when, as fields of an open object; nothing if nothing ever was.
+/// Writes the approved surface of a node and the time of the approval, as fields of an open object.
+/// Writes nothing if nothing was ever approved.
 pub fn approved_surface(o: &mut Writer<'_>, device: &Device) {
     let approved = said(device.surface_approved);
     if approved.is_some() || !device.surface.is_empty() {
@@ -64,7 +68,7 @@ pub fn approved_surface(o: &mut Writer<'_>, device: &Device) {
     }
 }
 
-/// A surface as fields of an open object, each list sorted; no `permissions` if it has none.
+/// Writes a surface as fields of an open object, each list sorted; no `permissions` if it has none.
 pub fn surface_fields(o: &mut Writer<'_>, surface: &Surface) {
     let mut commands: Vec<&str> = surface.commands().collect();
     commands.sort_unstable();
@@ -76,7 +80,7 @@ pub fn surface_fields(o: &mut Writer<'_>, surface: &Surface) {
     }
 }
 
-/// A device that waits as fields of an open object.
+/// Writes a pending request as fields of an open object.
 pub fn pending_fields(o: &mut Writer<'_>, request: &Request) {
     o.shown("requestId", &request.id);
     identity(o, &request.device, &request.key);
@@ -86,7 +90,7 @@ pub fn pending_fields(o: &mut Writer<'_>, request: &Request) {
     o.u64("ts", request.asked.0);
 }
 
-/// Protocol 4's word for how a device was approved.
+/// Returns protocol 4's name for the way in which a device was approved.
 pub const fn approved_via(provenance: Provenance) -> &'static str {
     match provenance {
         Provenance::Owner | Provenance::Config | Provenance::Import => "owner",
@@ -102,7 +106,7 @@ fn identity(o: &mut Writer<'_>, id: &DeviceId, key: &PublicKey) {
     o.str("publicKey", &base64::encode_url(&key.0));
 }
 
-/// What a client says of itself.
+/// Writes the description that a client gave of itself.
 pub fn about(o: &mut Writer<'_>, about: &About) {
     opt_text(o, "displayName", &about.name);
     opt_text(o, "platform", &about.platform);
@@ -112,7 +116,7 @@ pub fn about(o: &mut Writer<'_>, about: &About) {
     opt_ip(o, "remoteIp", about.remote);
 }
 
-/// An address, if there is one.
+/// Writes an address, if there is one.
 pub fn opt_ip(o: &mut Writer<'_>, key: &str, address: Option<IpAddr>) {
     if let Some(address) = address {
         o.shown(key, &address);
@@ -125,8 +129,8 @@ fn roles(o: &mut Writer<'_>, roles: Roles, scopes: Scopes) {
     o.scopes("scopes", scopes);
 }
 
-/// The roles whose token works, as the protocol lists them; the tokens themselves are derived and never listed. A rotation
-/// counts `generation` up; that name is ours.
+/// Writes the roles that have a valid token, as the protocol lists them; the tokens themselves are
+/// derived and never written. `generation`, a name of gatelet's own, increases with each rotation.
 fn tokens(list: &mut Writer<'_>, device: &Device) {
     for role in device.roles.iter().filter(|role| device.tokens[*role as usize].current > 0) {
         list.item_obj(|o| {
@@ -139,7 +143,7 @@ fn tokens(list: &mut Writer<'_>, device: &Device) {
     }
 }
 
-/// A text, unless it is empty.
+/// Writes a text, unless it is empty.
 pub fn opt_text(o: &mut Writer<'_>, key: &str, text: &str) {
     o.opt_str(key, Some(text).filter(|text| !text.is_empty()));
 }
@@ -149,7 +153,7 @@ fn said(time: WallMs) -> Option<u64> {
 }
 
 impl Device {
-    /// What its client said of itself when it was last here.
+    /// Returns the description that its client gave when it was last connected.
     pub fn about(&self) -> About {
         About {
             name: self.name.clone(),
@@ -183,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_has_the_fields_of_the_protocol_and_no_empty_ones() {
+    fn device_has_protocol_fields_and_no_empty_ones() {
         let expected = format!(
             concat!(
                 r#"{{"deviceId":"{}","publicKey":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE","displayName":"Browser","#,
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_device_shows_what_it_had_and_no_token() {
+    fn revoked_device_lists_its_former_roles_and_no_token() {
         let mut device = device();
         device.revoke(Role::Operator);
         let text = rendered(&device);
@@ -209,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_role_without_any_token_yet_lists_none() {
+    fn role_without_a_token_lists_none() {
         let mut device = device();
         device.tokens = [TokenWindow::default(); 2];
         assert!(rendered(&device).contains(r#""tokens":[]"#));
     }
 
     #[test]
-    fn a_surface_stands_beside_the_fields_of_the_protocol_only_where_it_is_asked_for() {
+    fn surface_is_listed_only_on_request() {
         let mut node = device();
         let mut surface = Surface::NONE;
         ["system.run", "robot.walk"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_comes_first() {
+    fn devices_are_listed_latest_first() {
         let (old, mut new) = (device(), device());
         new.id = DeviceId([1; 32]);
         new.approved = WallMs(3000);

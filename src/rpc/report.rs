@@ -1,7 +1,9 @@
-//! `system-event`: what a device says of itself, laid over the presence of its connection or shown by itself.
+//! Report of a device about itself, merged into the presence of its connection or listed
+//! separately: `system-event`.
 //!
-//! A report is known by the device's id, else by the instance, else by its text. What it says stays until something else is
-//! said, for [`limits::REPORT_MS`] after the last word. There is no agent here that such an event could be queued for.
+//! The key of a report is the device id, otherwise the instance id, otherwise its text. A value is
+//! kept until the device sends another one, and for [`limits::REPORT_MS`] after the last report.
+//! There is no agent for which such an event could be queued.
 
 use super::params::SystemEvent;
 use super::{empty, Call, Effect, Failure, Reply};
@@ -12,7 +14,7 @@ use crate::gate::text::cut;
 use crate::wire::json::{Kind, Value, Writer};
 use crate::wire::message::Params;
 
-/// What can be said, in the order of [`Report::texts`].
+/// Names of the texts of a report, in the order of [`Report::texts`].
 const NAMES: [&str; 11] = [
     "host",
     "ip",
@@ -27,14 +29,14 @@ const NAMES: [&str; 11] = [
     "text",
 ];
 
-/// What a device said of itself.
+/// Report of a device about itself.
 pub struct Report {
-    /// In small letters.
+    /// Key in lower case.
     pub key: String,
     texts: [String; NAMES.len()],
-    /// A short number in JSON, as it was sent.
+    /// Short JSON number, as it was sent.
     last_input: String,
-    /// Lists in JSON, as they were sent.
+    /// JSON arrays, as they were sent.
     roles: String,
     scopes: String,
     pub at: Millis,
@@ -42,7 +44,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Lays what is new over what was said before.
+    /// Replaces the values that are present in the new report.
     pub fn renew(&mut self, new: Report) {
         let old = self.texts.iter_mut().chain([&mut self.last_input, &mut self.roles, &mut self.scopes]);
         for (old, new) in old.zip(new.texts.into_iter().chain([new.last_input, new.roles, new.scopes])) {
@@ -53,19 +55,19 @@ impl Report {
         (self.at, self.ts) = (new.at, new.ts);
     }
 
-    /// What was said under that name; empty if nothing was.
+    /// Returns the text with this name; empty if none was sent.
     pub fn get(&self, name: &str) -> &str {
         NAMES.iter().position(|known| *known == name).map_or("", |at| &self.texts[at])
     }
 
-    /// The number of seconds since somebody touched the device, if it was said.
+    /// Writes the number of seconds since the last input on the device, if it was sent.
     pub fn last_input(&self, shown: &mut Writer<'_>) {
         if !self.last_input.is_empty() {
             shown.raw("lastInputSeconds", self.last_input.as_bytes());
         }
     }
 
-    /// As an entry of its own.
+    /// Writes the report as an entry of its own.
     pub fn render(&self, shown: &mut Writer<'_>) {
         for (name, text) in NAMES.iter().zip(&self.texts).filter(|(_, text)| !text.is_empty()) {
             shown.str(name, text);
@@ -80,10 +82,11 @@ impl Report {
     }
 }
 
-/// `system-event {text, deviceId?, instanceId?, host?, ip?, mode?, version?, platform?, ...}`
+/// Handles `system-event {text, deviceId?, instanceId?, host?, ip?, mode?, version?, platform?,
+/// ...}`.
 pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let said: SystemEvent<'_> = match call.caller.dialect() {
-        // protocol 3 passes over what it cannot read
+        // Protocol 3 ignores values that it cannot read.
         Dialect::V3 => params.read_sound(),
         Dialect::V4 => params.read()?,
     };
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_again_takes_the_place_of_what_was_said_and_ends_in_time() {
+    fn reports_are_renewed_and_expire() {
         let mut presence = Presence::new("here".into(), WallMs(0));
         presence.report(report("one", "a", 0));
         presence.report(report("two", "b", 5));
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_more_than_the_protocol_shows_and_the_oldest_give_way() {
+    fn reports_are_bounded_and_the_oldest_evicted() {
         let mut presence = Presence::new("here".into(), WallMs(0));
         (0..2 * limits::PRESENCE as u64).for_each(|at| presence.report(report(&at.to_string(), &at.to_string(), at)));
         let hosts = hosts(&presence);

@@ -1,6 +1,8 @@
-//! `device.pair.setupCode` and `device.pair.setupStatus` (protocol 4): letting a new device in by a short code.
+//! Pairing of a new device with a short code: `device.pair.setupCode` and `device.pair.setupStatus`
+//! (protocol 4).
 //!
-//! The eight characters that a person types are the same secret that the link and the QR code carry.
+//! The eight characters that a person types are the same secret that the link and the QR code
+//! contain.
 
 use super::params::{BySetup, SetupCode};
 use super::{answers, json, Call, Failure, Reply};
@@ -12,7 +14,8 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::wire::base64;
 use crate::wire::qr;
 
-/// What the profile of a code lets its device do: `full` (default), `limited` (no admin, no pairing), `node`.
+/// Returns the rights that the profile of a code grants: `full` (default), `limited` (no admin, no
+/// pairing), `node`.
 fn profile(name: &str) -> Option<Grant> {
     let limited = [Scope::Read, Scope::Write, Scope::Approvals, Scope::Questions].into_iter().collect();
     let operator = Roles::of(Role::Operator);
@@ -24,8 +27,10 @@ fn profile(name: &str) -> Option<Grant> {
     }
 }
 
-/// `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?, joinUrl?, scopes?}`; `scopes` is ours and
-/// narrows what an operator's code gives. `qrDataUrl` in the answer is the link as a picture, unless `includeQr` is false (protocol 4).
+/// Handles `device.pair.setupCode {bootstrapProfile?, publicUrl?, preferRemoteUrl?, includeQr?,
+/// joinUrl?, scopes?}`. `scopes`, which the protocol does not have, narrows the scopes that an
+/// operator's code grants. `qrDataUrl` in the answer is the link as a picture, unless `includeQr`
+/// is false (protocol 4).
 pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
     let (name, public) = (params.profile.as_deref().unwrap_or("full"), params.public_url);
     let mut grant = profile(name).ok_or_else(|| Failure::invalid("unknown bootstrapProfile"))?;
@@ -59,7 +64,8 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
     }))
 }
 
-/// `device.pair.setupStatus {setupId}`: `{}` while the code waits; `{gone: true}` when it was used or has ended.
+/// Handles `device.pair.setupStatus {setupId}`: returns `remainingMs` while the code is valid, and
+/// `gone: true` when it was used or has expired.
 pub fn status(call: &mut Call<'_>, params: BySetup) -> Result<Reply, Failure> {
     let state = RequestId::parse(&params.setup_id).map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
     Ok(Reply::json(&match state {
@@ -76,7 +82,7 @@ fn access(profile: &str) -> &'static str {
     }
 }
 
-/// The WebSocket address of an origin.
+/// Returns the WebSocket URL of an origin.
 fn websocket(origin: &str) -> String {
     match origin.strip_prefix("http") {
         Some(rest) => ["ws", rest].concat(),

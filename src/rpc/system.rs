@@ -1,6 +1,7 @@
-//! `health`, `status`, `system-presence`, `system.info`: how the gateway is, in the shapes that the clients of both protocols read.
+//! State of the gateway, in the shapes that the clients of both protocols read: `health`, `status`,
+//! `system-presence`, `system.info`.
 //!
-//! There is no agent runtime here, so its parts are honestly empty.
+//! There is no agent runtime here, so its parts are empty.
 
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
@@ -14,12 +15,12 @@ use crate::wire::base64;
 use crate::wire::json;
 use crate::wire::message::Params;
 
-/// `health {probe?}`
+/// Handles `health {probe?}`.
 pub fn health(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(health_json(call.caller.dialect(), call.now.wall)))
 }
 
-/// The health snapshot, also a part of hello.
+/// Writes the health snapshot, which is also a part of hello.
 pub fn health_json(dialect: Dialect, now: WallMs) -> Vec<u8> {
     json::object(|o| {
         o.bool("ok", true);
@@ -35,7 +36,7 @@ pub fn health_json(dialect: Dialect, now: WallMs) -> Vec<u8> {
     })
 }
 
-/// `status {includeChannelSummary?}`
+/// Handles `status {includeChannelSummary?}`.
 pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
     let gateway = call.status;
@@ -53,12 +54,12 @@ pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     })))
 }
 
-/// `system-presence {}`
+/// Handles `system-presence {}`.
 pub fn presence(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(call.presence.list(call.caller.dialect())))
 }
 
-/// `system.info {}`: the machine, where the protocol expects Node.js with that.
+/// Handles `system.info {}`: describes the machine, in a form made for a gateway on Node.js.
 pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let (status, machine) = (call.status, &call.status.machine);
     let node = |names: &[(&str, &'static str)], own: &'static str| {
@@ -81,14 +82,15 @@ pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     }))
 }
 
-/// `gateway.identity.get {}`: a key that is this table's, and stays the same for as long as the table does.
+/// Handles `gateway.identity.get {}`: returns a public key that is derived from the table key, and
+/// so stays the same as long as the table does.
 pub fn identity(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let key = SigningKey::from_bytes(&tokens::identity_seed(call.key)).verifying_key().to_bytes();
     let device_id = DeviceId(Sha256::digest(key).into());
     Ok(Reply::json(&answers::Identity { device_id, key: &base64::encode_url(&key) }))
 }
 
-/// `set-heartbeats {enabled}`: only an agent has heartbeats, so there is nothing to switch.
+/// Handles `set-heartbeats {enabled}`. Only an agent has heartbeats, so there is nothing to switch.
 pub fn set_heartbeats(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let Some(enabled) = params.value().at("enabled").as_bool() else {
         return Err(Failure::invalid("invalid set-heartbeats params: enabled (boolean) required"));
@@ -96,7 +98,7 @@ pub fn set_heartbeats(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply,
     Ok(Reply::json(&answers::Heartbeats { ok: true, enabled }))
 }
 
-/// What protocol 4 counts of tasks.
+/// Counters of tasks in protocol 4.
 const NO_TASKS: &str = concat!(
     r#""tasks":{"total":0,"active":0,"terminal":0,"failures":0,"#,
     r#""byStatus":{"queued":0,"running":0,"succeeded":0,"failed":0,"timed_out":0,"cancelled":0,"lost":0},"#,

@@ -1,4 +1,4 @@
-//! A test of each declared message: what passes the check of its table, nanoserde reads.
+//! Test of each declared message: nanoserde reads every object that passes the check of its table.
 
 use super::json::parse;
 use super::message::{read, Message};
@@ -6,7 +6,8 @@ use super::schema::{Field, Kind, Shape};
 use super::testing::Random;
 use crate::gate::limits;
 
-/// Reads made objects, most of them as declared.
+/// Generates objects, most of them valid, and asserts that nanoserde reads each that passes the
+/// check.
 pub fn hold<T: Message<'static>>() {
     let mut random = Random::new(41);
     let mut sound = 0;
@@ -77,7 +78,7 @@ fn of_kind(kind: &Kind, random: &mut Random) -> String {
     }
 }
 
-/// A string of a length within the bounds, sometimes the longest.
+/// Returns a JSON string whose length is within the bounds, sometimes the maximum.
 fn string(min: usize, max: usize, random: &mut Random) -> String {
     let pieces =
         ["a", "\\n", "\\\"", "\\/", "\\\\", "\\u0000", "\\u001f", "\u{7f}", " ", "{", "]", ",", ":", "'", "/*"];

@@ -1,12 +1,12 @@
 //! Base64 of keys, signatures and digests.
 //!
-//! Reading takes both alphabets, with or without padding, as the protocol's decoders do; but one text only for one value:
-//! an alphabet that changes halfway, padding in the wrong place and bits left over are refused. The time it takes does not
-//! depend on the bytes.
+//! Decoding accepts both alphabets, with or without padding, as the protocol's decoders do. Other
+//! spellings of the same value are rejected: mixed alphabets, misplaced padding, and leftover bits
+//! that are not zero. The time that decoding takes does not depend on the bytes.
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 
-/// A raw key or the text of a PEM block: 32 bytes of an Ed25519 public key.
+/// Reads an Ed25519 public key of 32 bytes, in Base64 or as a PEM block.
 pub fn public_key(text: &str) -> Option<[u8; 32]> {
     let text = text.trim();
     if text.len() <= RAW_KEY {
@@ -22,7 +22,7 @@ pub fn public_key(text: &str) -> Option<[u8; 32]> {
     der.strip_prefix(&SPKI_ED25519)?.try_into().ok()
 }
 
-/// Exactly `N` bytes, at most 64.
+/// Decodes exactly `N` bytes; `N` is at most 64.
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.trim_end_matches('=');
     let padded = text.len() - digits.len();
@@ -48,17 +48,19 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     (decoded.len() == N).then_some(bytes)
 }
 
-/// The URL alphabet without padding: the form in which the protocol writes keys, tokens and setup codes.
+/// Encodes in the URL alphabet without padding, as the protocol writes keys, tokens and setup
+/// codes.
 pub fn encode_url(bytes: &[u8]) -> String {
     encode_by::<Base64UrlUnpadded>(bytes)
 }
 
-/// The standard alphabet with padding.
+/// Encodes in the standard alphabet with padding.
 pub fn encode(bytes: &[u8]) -> String {
     encode_by::<Base64>(bytes)
 }
 
-/// Piece by piece; each but the last is a multiple of three bytes, so that only the last is padded.
+/// Encodes piece by piece. Each piece but the last has a multiple of three bytes, so that only the
+/// last is padded.
 fn encode_by<E: Encoding>(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for piece in bytes.chunks(PIECE) {
@@ -70,13 +72,13 @@ fn encode_by<E: Encoding>(bytes: &[u8]) -> String {
 
 const PIECE: usize = 48;
 
-/// Length of 32 bytes with padding: the longest text of a key that is not a PEM block.
+/// Length in characters of 32 bytes with padding, the longest key that is not a PEM block.
 const RAW_KEY: usize = 44;
 
-/// 64 bytes with padding: the longest text that is decoded, a signature.
+/// Length in characters of 64 bytes with padding, the longest text that is decoded (a signature).
 const LONGEST: usize = 88;
 
-/// DER in front of the 32 bytes of an Ed25519 key (RFC 8410).
+/// DER header of a 32-byte Ed25519 public key (RFC 8410).
 const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 #[cfg(test)]
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
     use crate::wire::testing::Random;
 
-    /// Six bits at a time, as RFC 4648 says it.
+    /// Encodes six bits at a time, as RFC 4648 describes it.
     fn plainly(bytes: &[u8]) -> String {
         let digit =
             |value: u32| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[value as usize] as char;
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_pem_is_its_last_32_bytes() {
+    fn pem_key_is_the_last_32_bytes() {
         let mut der = [7; 44];
         der[..12].copy_from_slice(&SPKI_ED25519);
         let pem = |kind: &str, der: &[u8]| format!("-----BEGIN {kind}-----\n{}\r\n-----END {kind}-----\n", encode(der));
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_makes_it_panic() {
+    fn decoding_never_panics() {
         let mut random = Random::new(5);
         for _ in 0..20_000 {
             let text = random.bytes_of(b"AZaz09+/-_= \nBEGIN\xc3", 100);

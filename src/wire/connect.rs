@@ -1,7 +1,8 @@
-//! The parameters of `connect` (protocol 3 and 4).
+//! Parameters of `connect` (protocol 3 and 4).
 //!
-//! The union of both versions' schemas is understood and further properties are ignored; a wrong type is refused with its
-//! path. Nothing is judged here: keys and signatures are only decoded, scopes and roles only named.
+//! The union of both versions' schemas is accepted and further properties are ignored; a wrong type
+//! is rejected with its path. Nothing is verified here: keys and signatures are only decoded,
+//! scopes and roles only parsed.
 
 use super::base64;
 use super::json::Value;
@@ -13,24 +14,24 @@ use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 
 message! {
-    /// The parameters of `connect`, in the order in which their problems are named.
+    /// Parameters of `connect`. Their problems are reported in the order of the fields.
     pub struct Connect {
-        /// Lowest protocol of the client; what is above `u32` is `u32::MAX`.
+        /// Lowest protocol version of the client; values above `u32::MAX` are read as `u32::MAX`.
         pub min_protocol as "minProtocol": u32,
-        /// Highest protocol of the client, in the same way.
+        /// Highest protocol version of the client, read in the same way.
         pub max_protocol as "maxProtocol": u32,
         pub client: Client,
-        /// In the order sent: that is what is signed.
+        /// Scopes in the order in which they were sent, which is the order that is signed.
         pub scopes_sent as "scopes": List or default,
         pub device: Option<DeviceClaim>,
         pub auth: Auth or default,
-        /// Event and payload forms that the client takes; unknown ones mean nothing.
+        /// Event and payload forms that the client supports; unknown ones have no effect.
         pub caps: List or default in NAMES,
         /// Commands that a node offers.
         pub commands: List or default in NAMES,
         pub permissions: Option<Flags>,
         pub path_env as "pathEnv": Option<String> in Kind::Text(0, limits::PATH_ENV_LEN),
-        /// As sent; see [`Connect::role`].
+        /// Role as sent; see [`Connect::role`].
         pub role_sent as "role": Option<String> in Kind::Text(1, limits::WORD_LEN),
         pub locale: Option<String> in Kind::Text(0, limits::FIELD_LEN),
         pub user_agent as "userAgent": Option<String> in Kind::Text(0, limits::FIELD_LEN),
@@ -38,7 +39,7 @@ message! {
 }
 
 message! {
-    /// The program at the other end, in its own words.
+    /// Client program, as it describes itself.
     pub struct Client at "/client" {
         /// One of [`CLIENT_IDS`].
         pub id: String in word(&CLIENT_IDS),
@@ -56,20 +57,20 @@ message! {
 }
 
 message! {
-    /// The device that is presented; nothing in it is proved.
+    /// Device that the client presents. Nothing in it is verified yet.
     pub struct DeviceClaim at "/device" {
-        /// The device id by the client's account.
+        /// Device id as claimed by the client.
         pub id: String,
         pub public_key as "publicKey": String in Kind::Text(1, limits::KEY_TEXT_LEN),
         pub signature_sent as "signature": String,
-        /// Milliseconds since 1970 by the client's clock.
+        /// Time of signing by the client's clock, in milliseconds since 1970.
         pub signed_at as "signedAt": u64,
         pub nonce_sent as "nonce": Option<String> in SECRET,
     }
 }
 
 message! {
-    /// The secrets that are presented. They have no printed form.
+    /// Secrets that the client presents. The type has no `Debug`, so that they cannot be printed.
     pub struct Auth at "/auth" {
         pub token: Option<String> in SECRET,
         pub password: Option<String> in SECRET,
@@ -81,7 +82,7 @@ message! {
 const NAMES: Kind = Kind::Texts { min: 0, max: limits::NAMES_SENT, len: limits::METHOD_LEN };
 const SECRET: Kind = Kind::Text(0, limits::SECRET_LEN);
 
-/// Every client id of protocol 3 and 4.
+/// Client ids of protocol 3 and 4.
 pub const CLIENT_IDS: [&str; 17] = [
     "webchat-ui",
     "openclaw-control-ui",
@@ -102,27 +103,28 @@ pub const CLIENT_IDS: [&str; 17] = [
     "openclaw-probe",
 ];
 
-/// Every client mode of protocol 3 and 4.
+/// Client modes of protocol 3 and 4.
 pub const CLIENT_MODES: [&str; 8] = ["webchat", "cli", "ui", "backend", "node", "worker", "probe", "test"];
 
 impl Connect {
-    /// Reads the parameters. The error is the protocol's text, for `invalid connect params: ...`.
+    /// Reads the parameters. The error is the protocol's text after `invalid connect params: `.
     pub fn parse(params: Option<Value<'_>>) -> Result<Connect, String> {
         let (connect, problems) = message::read(params.unwrap_or(Value::EMPTY), None);
         problems.text().map_or(Ok(connect), |text| Err(text.to_owned()))
     }
 
-    /// The role: operator unless another is sent; `None` for one that there is not.
+    /// Returns the role: operator if none was sent, `None` if the role is unknown.
     pub fn role(&self) -> Option<Role> {
         self.role_sent.as_deref().map_or(Some(Role::Operator), Role::parse)
     }
 
-    /// The scopes sent that this gateway knows.
+    /// Returns the scopes sent that this gateway knows.
     pub fn scopes(&self) -> Scopes {
         self.scopes_sent.iter().filter_map(|name| Scope::parse(name)).collect()
     }
 
-    /// The token that is part of the signature. Protocol 4 takes the first secret that is present, even if empty.
+    /// Returns the token that is part of the signature. Protocol 4 takes the first secret that is
+    /// present, even if it is empty.
     pub fn signed_token(&self, dialect: Dialect) -> &str {
         let auth = &self.auth;
         let first = match dialect {
@@ -134,17 +136,17 @@ impl Connect {
 }
 
 impl DeviceClaim {
-    /// The key; `None` if the text is no 32 bytes.
+    /// Decodes the key; `None` if the text is not 32 bytes.
     pub fn key(&self) -> Option<PublicKey> {
         base64::public_key(&self.public_key).map(PublicKey)
     }
 
-    /// The signature; `None` if the text is no 64 bytes.
+    /// Decodes the signature; `None` if the text is not 64 bytes.
     pub fn signature(&self) -> Option<[u8; 64]> {
         base64::decode(self.signature_sent.trim())
     }
 
-    /// The nonce, trimmed; a blank one counts as none.
+    /// Returns the trimmed nonce; `None` if it is blank.
     pub fn nonce(&self) -> Option<&str> {
         self.nonce_sent.as_deref().map(str::trim).filter(|nonce| !nonce.is_empty())
     }
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_both_versions_know_is_read() {
+    fn members_of_both_versions_are_read() {
         let connect = read(FULL).unwrap();
         assert_eq!((connect.min_protocol, connect.max_protocol, connect.role()), (3, 4, Some(Role::Node)));
         let client = &connect.client;
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_default() {
+    fn absent_members_have_defaults() {
         let connect = read(LEAST).unwrap();
         assert_eq!(
             (connect.role(), connect.scopes(), connect.scopes_sent.len()),
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signed_token_is_the_one_each_version_signs() {
+    fn signed_token_depends_on_the_protocol() {
         let mut connect = read(FULL).unwrap();
         assert_eq!(
             (connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)),
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_in_the_words_of_the_protocol_all_at_once() {
+    fn problems_are_collected_in_protocol_text() {
         let missing = "must have required property 'minProtocol'; must have required property 'maxProtocol'; \
                        must have required property 'client'";
         assert_eq!(Connect::parse(None).err().unwrap(), missing);
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_bounded() {
+    fn lists_and_texts_are_bounded() {
         let scopes =
             |count: usize| LEAST.replace("}}", &format!("}},\"scopes\":[{}]}}", vec!["\"s\""; count].join(",")));
         assert_eq!(read(&scopes(limits::SCOPES_SENT)).unwrap().scopes_sent.len(), limits::SCOPES_SENT);
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_may_come_as_pem_or_either_base64() {
+    fn key_is_accepted_as_pem_or_base64() {
         let with_key = |key: &str| FULL.replace("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", key);
         let pem = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n-----END PUBLIC KEY-----\\n";
         for (key, good) in
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parsing_never_panics() {
         let mut random = Random::new(17);
         let mut read = 0;
         for _ in 0..20_000 {

@@ -1,10 +1,12 @@
-//! Frames: the one JSON object that each WebSocket message carries (protocol 3 and 4).
+//! Frames: the JSON object that each WebSocket message carries (protocol 3 and 4).
 //!
-//! Reading looks at the envelope only; parameters and payloads stay the bytes that came. Writing keeps the field order of
-//! the protocol. Properties that are not known are ignored: protocol 4 adds some to requests that mean nothing here.
+//! Reading parses the envelope only; parameters and payloads stay the bytes that were received.
+//! Writing keeps the field order of the protocol. Unknown properties are ignored: protocol 4 adds
+//! some to requests that have no meaning here.
 //!
-//! No frame of a gateway may have more than [`limits::FRAME_AFTER_HELLO`] bytes. What is relayed may grow on its way (JSON
-//! inside a string, one payload in two forms), so it is measured before it is written; [`too_large`] is the last guard.
+//! A frame of a gateway must not have more than [`limits::FRAME_AFTER_HELLO`] bytes. Relayed data
+//! may grow (JSON inside a string, one payload in two forms), so it is measured before it is
+//! written; [`too_large`] is the last check.
 
 use std::borrow::Cow;
 
@@ -15,27 +17,28 @@ use crate::gate::facts::Dialect;
 use crate::gate::limits;
 use crate::gate::refusal::ErrorCode;
 
-/// What a client asks.
+/// Request of a client.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// Chosen by the client and echoed; at most [`limits::ID_LEN`] bytes.
+    /// Id chosen by the client and echoed in the response; at most [`limits::ID_LEN`] bytes.
     pub id: Cow<'a, str>,
-    /// At most [`limits::METHOD_LEN`] bytes.
+    /// Name of the method; at most [`limits::METHOD_LEN`] bytes.
     pub method: Cow<'a, str>,
     /// Any JSON; `null` stays `null`.
     pub params: Option<Value<'a>>,
 }
 
-/// A message that is no request.
+/// Error if a message is not a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BadFrame {
-    /// No JSON at all. The protocol closes with 1000 before hello, and ignores it afterwards.
+    /// Not JSON. Before hello the protocol closes with 1000; afterwards it ignores the message.
     Json(Malformed),
-    /// Some other JSON. Before hello the protocol closes with 1008 `invalid request frame`, afterwards it answers.
+    /// JSON that is not a request. Before hello the protocol closes with 1008 `invalid request
+    /// frame`; afterwards it sends an error response.
     Request {
-        /// The id to answer to: the frame's own if it can be echoed, else `invalid`.
+        /// Id for the error response: the frame's own if it can be echoed, else `invalid`.
         id: String,
-        /// What is wrong, for `invalid request frame: ...`.
+        /// Problems of the frame, for `invalid request frame: ...`.
         problems: String,
     },
 }
@@ -72,17 +75,18 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a gateway sends, as its clients read it (our own command line, and the way to an upstream).
+/// Message of a gateway as its clients read it (the `gatelet` commands, and the upstream
+/// connection).
 #[derive(Clone, Debug)]
 pub enum FromGateway<'a> {
-    /// The answer to a request.
+    /// Response to a request.
     Response { id: String, answer: Result<Option<Value<'a>>, Refusal<'a>> },
-    /// Something that happened.
+    /// Event.
     Event { name: String, payload: Option<Value<'a>>, seq: Option<u64> },
 }
 
 message! {
-    /// The members of what a gateway sends.
+    /// Members of a message of a gateway.
     pub struct Sent<'a> {
         spans { payload or null, error }
         pub kind as "type": String in word(&["event", "res"]),
@@ -94,7 +98,7 @@ message! {
 }
 
 message! {
-    /// The `error` of a response as it was read, as far as it is sound.
+    /// Error of a received response; members that are not valid count as absent.
     #[derive(Clone, Debug)]
     pub struct Refusal<'a> {
         spans { details or null }
@@ -106,7 +110,7 @@ message! {
 }
 
 impl<'a> FromGateway<'a> {
-    /// Reads one message of a gateway; the error says what is wrong with it.
+    /// Reads one message of a gateway. The error text says why the message is invalid.
     pub fn parse(message: &'a [u8]) -> Result<FromGateway<'a>, String> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
         let (sent, problems) = message::read::<Sent<'_>>(value, None);
@@ -123,27 +127,27 @@ impl<'a> FromGateway<'a> {
     }
 }
 
-/// The error of a response to be written.
+/// Error of a response that is to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorShape<'a> {
-    /// Not empty.
+    /// Error code; not empty.
     pub code: &'a str,
-    /// Not empty.
+    /// Error message; not empty.
     pub message: &'a str,
-    /// One JSON value.
+    /// Error details, one JSON value.
     pub details: Option<&'a [u8]>,
     pub retryable: Option<bool>,
     pub retry_after_ms: Option<u64>,
 }
 
 impl<'a> ErrorShape<'a> {
-    /// An error of code and message only.
+    /// Creates an error that has a code and a message only.
     pub const fn new(code: &'a str, message: &'a str) -> ErrorShape<'a> {
         ErrorShape { code, message, details: None, retryable: None, retry_after_ms: None }
     }
 }
 
-/// A request; `params` is one JSON value.
+/// Writes a request; `params` is one JSON value.
 pub fn request(id: &str, method: &str, params: &[u8]) -> Vec<u8> {
     frame("req", params.len(), |frame| {
         frame.str("id", id);
@@ -152,13 +156,14 @@ pub fn request(id: &str, method: &str, params: &[u8]) -> Vec<u8> {
     })
 }
 
-/// The answer that all went well; `payload` is one JSON value.
+/// Writes a success response; `payload` is one JSON value.
 pub fn response_ok(id: &str, payload: &[u8]) -> Vec<u8> {
     response_with(id, payload.len(), &mut |frame| frame.raw("payload", payload))
 }
 
-/// The same with a payload that is written straight into the frame, so that a large one is not copied on the way. `inside` is
-/// about how many bytes it has; `payload` writes the field of that name.
+/// Writes a success response whose payload goes straight into the frame, so that a large one is not
+/// copied. `inside` is the approximate number of bytes of the payload; `payload` writes the field
+/// of that name.
 pub fn response_with(id: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer<'_>)) -> Vec<u8> {
     frame("res", inside, |frame| {
         frame.str("id", id);
@@ -167,7 +172,7 @@ pub fn response_with(id: &str, inside: usize, payload: &mut dyn FnMut(&mut Write
     })
 }
 
-/// The answer that it did not.
+/// Writes an error response.
 pub fn response_err(id: &str, error: &ErrorShape<'_>) -> Vec<u8> {
     frame("res", error.details.map_or(0, <[u8]>::len), |frame| {
         frame.str("id", id);
@@ -182,7 +187,8 @@ pub fn response_err(id: &str, error: &ErrorShape<'_>) -> Vec<u8> {
     })
 }
 
-/// An event; `payload` is one JSON value, `state_version` counts presence and health.
+/// Writes an event. `payload` is one JSON value, `state_version` the versions of presence and
+/// health.
 pub fn event(name: &str, payload: &[u8], seq: Option<u64>, state_version: Option<(u64, u64)>) -> Vec<u8> {
     frame("event", payload.len(), |frame| {
         frame.str("event", name);
@@ -197,7 +203,8 @@ pub fn event(name: &str, payload: &[u8], seq: Option<u64>, state_version: Option
     })
 }
 
-/// An event to one client, without a number, whose payload is written straight into the frame, as in [`response_with`].
+/// Writes an event to one client, without `seq`. The payload goes straight into the frame, as in
+/// [`response_with`].
 pub fn event_with(name: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer<'_>)) -> Vec<u8> {
     frame("event", inside, |frame| {
         frame.str("event", name);
@@ -205,8 +212,9 @@ pub fn event_with(name: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer
     })
 }
 
-/// The error response in place of a response of more than [`limits::FRAME_AFTER_HELLO`] bytes that was written here. `None` if
-/// `frame` is no response: no request waits for an event.
+/// Returns the error response that replaces a response of more than [`limits::FRAME_AFTER_HELLO`]
+/// bytes written by this module. Returns `None` if `frame` is not a response, because no request
+/// waits for an event.
 pub fn too_large(frame: &[u8]) -> Option<Vec<u8>> {
     let id = frame.strip_prefix(br#"{"type":"res","id":"#)?;
     let id = id.get(..json::string_len(id))?;
@@ -222,19 +230,20 @@ pub fn too_large(frame: &[u8]) -> Option<Vec<u8>> {
     }))
 }
 
-/// Says that `subject` would be a frame of `bytes` bytes, and that no client takes one of that size.
+/// Returns the message that `subject` would be a frame of `bytes` bytes, more than a client
+/// accepts.
 pub fn too_large_message(subject: &str, bytes: usize) -> String {
     format!("{subject} would be a frame of {bytes} bytes; a client takes at most {} bytes", limits::FRAME_AFTER_HELLO)
 }
 
-/// The `error.details` to that: `code`, and both sizes in bytes.
+/// Writes the `error.details` for that message: `code`, and both sizes in bytes.
 pub fn too_large_details(details: &mut Writer<'_>, bytes: usize) {
     details.str("code", TOO_LARGE);
     details.u64("bytes", bytes as u64);
     details.u64("maxBytes", limits::FRAME_AFTER_HELLO as u64);
 }
 
-/// The code in the details of an error for a frame that would be larger than [`limits::FRAME_AFTER_HELLO`].
+/// Code in the error details for a frame larger than [`limits::FRAME_AFTER_HELLO`].
 pub const TOO_LARGE: &str = "FRAME_TOO_LARGE";
 
 fn frame(kind: &str, inside: usize, fields: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
@@ -263,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_with_its_parameters_as_they_came() {
+    fn request_parameters_stay_as_received() {
         let message = br#"{"type":"req","id":"7","method":"node.list","params": { "a" : [1] },"traceparent":"x"}"#;
         let request = Request::parse(message).unwrap();
         assert_eq!(
@@ -279,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused_with_the_words_of_the_protocol() {
+    fn invalid_requests_are_rejected_in_protocol_text() {
         let expected = "must have required property 'type'; must have required property 'id'; must have required property 'method'";
         assert_eq!(refused("{}"), ("invalid".into(), expected.into()));
         assert_eq!(refused("[]"), ("invalid".into(), "must be object".into()));
@@ -296,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_cannot_hide_a_second_method_behind_filling() {
+    fn duplicate_method_after_many_members_is_rejected() {
         let filling: String = (0..limits::JSON_KEYS).map(|at| format!("\"f{at}\":0,")).collect();
         let message = format!(r#"{{{filling}"type":"req","id":"1","method":"health","method":"config.set"}}"#);
         assert_eq!(refused(&message).1, "must NOT have more than 64 properties");
@@ -327,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gateway_sends_reads_back() {
+    fn gateway_messages_read_back() {
         let error = ErrorShape { details: Some(b"[2]"), retry_after_ms: Some(5), ..ErrorShape::new("C", "m") };
         let message = response_err("1", &error);
         let Ok(FromGateway::Response { id, answer: Err(refusal) }) = FromGateway::parse(&message) else { panic!() };
@@ -346,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_no_client_takes_becomes_an_error_with_both_sizes() {
+    fn oversized_response_becomes_an_error_with_both_sizes() {
         let id = "a\"\\\u{1}";
         let response = response_ok(id, b"[1,2,3]");
         let bytes = response.len();
@@ -363,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parsing_never_panics() {
         let mut random = Random::new(11);
         let sample =
             br#"{"type":"req","id":"1","method":"connect","params":{"a":[1,"\u00e9"]},"ok":true,"event":"x","seq":1}"#;

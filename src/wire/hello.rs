@@ -1,7 +1,8 @@
-//! The payload of `hello-ok`, in the form of protocol 3 and of protocol 4.
+//! Payload of `hello-ok`, in the forms of protocol 3 and protocol 4.
 //!
-//! Both forms are closed objects to their clients, so nothing of our own is added. What needs an agent behind the gateway
-//! (a canvas, plugins, whether a model is set up, attachment sizes) is left out: both protocols allow that.
+//! Clients accept no other members than those of their protocol, so gatelet adds none. Members that
+//! need an agent runtime (canvas, plugins, model setup, attachment sizes) are left out, which both
+//! protocols allow.
 
 use super::json::{self, Writer};
 use crate::gate::facts::{Dialect, Method};
@@ -9,51 +10,52 @@ use crate::gate::ids::{Role, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
 
-/// Everything that hello says.
+/// Content of `hello-ok`.
 #[derive(Clone, Copy)]
 pub struct Hello<'a> {
     pub dialect: Dialect,
-    /// Our version; not empty.
+    /// Version of the gateway; not empty.
     pub version: &'a str,
-    /// The name of the machine (protocol 3).
+    /// Name of the machine (protocol 3).
     pub host: &'a str,
-    /// Another one in every run, at most 96 bytes (protocol 4).
+    /// Id that differs in every run, at most 96 bytes (protocol 4).
     pub boot_id: &'a str,
-    /// Another one for every connection.
+    /// Id that differs for every connection.
     pub conn_id: &'a str,
-    /// As [`features`] writes them.
+    /// Features, as written by [`features`].
     pub features: &'a [u8],
     /// One JSON array of presence entries.
     pub presence: &'a [u8],
-    /// One JSON object, `{}` while nothing is known.
+    /// Health as one JSON object, `{}` while nothing is known.
     pub health: &'a [u8],
-    /// Of presence and of health.
+    /// Versions of presence and of health.
     pub state_version: (u64, u64),
-    /// Since this process started.
+    /// Milliseconds since this process started.
     pub uptime_ms: u64,
-    /// For everybody in protocol 3, for administrators in protocol 4.
+    /// Paths of the gateway, for all clients in protocol 3, for administrators in protocol 4.
     pub paths: Paths<'a>,
     /// `none`, `token`, `password` or `trusted-proxy`; for administrators in protocol 4.
     pub auth_mode: &'a str,
-    /// How the client was let in. Protocol 4 as of 2026.9.6; 2026.9.1 does not know it, so `None` leaves it out.
+    /// Method by which the client was admitted. Protocol 4 as of 2026.9.6; 2026.9.1 does not know
+    /// it, so `None` leaves it out.
     pub method: Option<Method>,
     pub role: Role,
-    /// What the connection may do.
+    /// Scopes of the connection.
     pub scopes: Scopes,
-    /// The device token of this role, if there is a device that has one.
+    /// Device token of this role, if there is a device that has one.
     pub token: Option<IssuedToken<'a>>,
-    /// The tokens of further roles that a setup code gave (protocol 4).
+    /// Tokens of further roles that a setup code granted (protocol 4).
     pub more_tokens: &'a [IssuedToken<'a>],
 }
 
-/// Where the gateway keeps its things; not empty.
+/// Paths of the gateway's files; not empty.
 #[derive(Clone, Copy)]
 pub struct Paths<'a> {
     pub config: &'a str,
     pub state_dir: &'a str,
 }
 
-/// A device token on its way to the device.
+/// Device token that is sent to its device.
 #[derive(Clone, Copy)]
 pub struct IssuedToken<'a> {
     pub token: &'a str,
@@ -62,7 +64,8 @@ pub struct IssuedToken<'a> {
     pub issued: WallMs,
 }
 
-/// What hello says that the gateway can do: the same for all clients of a protocol, so it is written once.
+/// Writes the features of the gateway. They are the same for all clients of a protocol, so they are
+/// written once.
 pub fn features<'s>(dialect: Dialect, methods: impl Iterator<Item = &'s str>, events: &[&'s str]) -> Vec<u8> {
     json::object(|features| {
         features.strs("methods", methods);
@@ -74,7 +77,7 @@ pub fn features<'s>(dialect: Dialect, methods: impl Iterator<Item = &'s str>, ev
 }
 
 impl Hello<'_> {
-    /// The payload as one JSON object.
+    /// Writes the payload as one JSON object.
     pub fn payload(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(2048 + self.features.len() + self.presence.len() + self.health.len());
         json::obj(&mut out, |hello| {
@@ -98,7 +101,8 @@ impl Hello<'_> {
             Dialect::V3 => server.str("host", self.host),
             Dialect::V4 => {
                 server.str("bootId", self.boot_id);
-                // without that a page of another version than ours takes itself for outdated, and loads again and again
+                // Without this, a page of another version considers itself outdated and reloads
+                // again and again.
                 server.str("controlUiBuildSource", "configured");
             }
         }
@@ -165,7 +169,7 @@ impl Hello<'_> {
     }
 }
 
-/// Writes the names of the scopes in alphabetical order, as the protocol's lists of scopes are.
+/// Writes the names of the scopes in alphabetical order, as in the protocol's lists of scopes.
 pub fn scope_names(fields: &mut Writer<'_>, key: &str, scopes: Scopes) {
     let mut names: Vec<&str> = scopes.iter().map(Scope::name).collect();
     names.sort_unstable();
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_3_says_what_openclaw_2026_1_29_says() {
+    fn protocol_3_hello_matches_openclaw_2026_1_29() {
         let expected = concat!(
             r#"{"type":"hello-ok","protocol":3,"server":{"version":"0.1.0","host":"pi","connId":"c"},"#,
             r#""features":{"methods":["health","status"],"events":["tick"]},"#,
@@ -237,7 +241,8 @@ mod tests {
         );
     }
 
-    /// The names are those of `HelloOk` in @openclaw/gateway-protocol 2026.9.1, whose objects are closed.
+    /// Names are those of `HelloOk` in @openclaw/gateway-protocol 2026.9.1, whose objects are
+    /// closed.
     #[test]
     fn protocol_4_has_every_required_property_and_no_unknown_one() {
         let features = features(Dialect::V4, ["health"].into_iter(), &["tick"]);
@@ -267,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_4_tells_paths_to_administrators_only() {
+    fn protocol_4_sends_paths_to_administrators_only() {
         let shared = ["suspension", "presence", "health", "stateVersion", "uptimeMs", "appliedConfigHash"];
         for (scopes, role, told) in [
             (Scopes::of(Scope::Admin), Role::Operator, true),
@@ -287,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_4_tells_everybody_role_and_scopes() {
+    fn protocol_4_sends_role_and_scopes_without_a_device_token() {
         let hello = Hello { dialect: Dialect::V4, token: None, method: Some(Method::Token), ..HELLO };
         assert!(text(hello).contains(r#""auth":{"method":"token","role":"operator","scopes":["operator.admin"]}"#));
     }

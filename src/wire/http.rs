@@ -1,8 +1,9 @@
-//! HTTP/1.1 as far as a gateway needs it: the head of one request, and the heads of answers.
+//! HTTP/1.1 as far as a gateway needs it: the head of one request, and the heads of responses.
 //!
-//! One request a connection, and none with a body on GET or HEAD. Whatever two readers could understand differently is
-//! refused: folded lines, two Host or Origin lines, a length beside a transfer coding, targets that are no path. A header
-//! value that is not UTF-8 reads as U+FFFD, which names no host, no origin and no address.
+//! A connection carries one request, without a body on GET or HEAD. A request that two parsers
+//! could interpret differently is rejected: folded lines, two Host or Origin lines, a length next
+//! to a transfer coding, targets that are not a path. A header value that is not UTF-8 reads as
+//! U+FFFD, which matches no host, no origin and no address.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,40 +13,40 @@ use sha1::{Digest, Sha1};
 use super::base64;
 use crate::gate::limits;
 
-/// The head of one request.
+/// Head of one request.
 pub struct Head<'a> {
-    /// Bytes of the head, the empty line included.
+    /// Length of the head in bytes, the empty line included.
     pub len: usize,
     pub method: &'a str,
-    /// As sent, from the first `/` to the query; nothing is decoded.
+    /// Path as sent, from the first `/` to the query; nothing is decoded.
     pub path: &'a str,
     pub query: Option<&'a str>,
-    /// 1 for HTTP/1.1, 0 for HTTP/1.0.
+    /// Minor version: 1 for HTTP/1.1, 0 for HTTP/1.0.
     pub minor_version: u8,
     lines: heapless::Vec<(&'a str, &'a str), { limits::HEAD_LINES }>,
 }
 
-/// Why a head is refused. The connection is closed after the answer.
+/// Reason why a head is rejected. The connection is closed after the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bad {
     /// Not HTTP/1.
     Malformed,
     /// More than [`limits::HEAD_LEN`] bytes or [`limits::HEAD_LINES`] lines.
     TooLarge,
-    /// A line that may stand once stands twice.
+    /// A header that may occur only once occurs twice.
     Twice(&'static str),
     /// A request target that is not a path.
     Target,
-    /// A body where there is none to be.
+    /// A body on GET or HEAD, or a length next to a transfer coding.
     Body,
     /// A WebSocket handshake of another version than 13.
     WebSocketVersion,
-    /// A WebSocket handshake that is not one of RFC 6455.
+    /// A WebSocket handshake that does not follow RFC 6455.
     WebSocket,
 }
 
 impl Bad {
-    /// The HTTP status to answer with.
+    /// Returns the HTTP status of the response.
     pub const fn status(self) -> u16 {
         match self {
             Bad::TooLarge => 431,
@@ -69,7 +70,7 @@ impl fmt::Display for Bad {
     }
 }
 
-/// Headers that may stand once.
+/// Headers that may occur only once.
 const SINGLE: [&str; 9] = [
     "Host",
     "Origin",
@@ -83,7 +84,7 @@ const SINGLE: [&str; 9] = [
 ];
 
 impl<'a> Head<'a> {
-    /// Reads the head at the beginning of `bytes`; `None` if it has not come as a whole yet.
+    /// Reads the head at the beginning of `bytes`. Returns `None` if it is not complete yet.
     pub fn parse(bytes: &'a [u8]) -> Result<Option<Head<'a>>, Bad> {
         let mut room = [httparse::EMPTY_HEADER; limits::HEAD_LINES];
         let mut request = httparse::Request::new(&mut room);
@@ -111,27 +112,27 @@ impl<'a> Head<'a> {
         Ok(Some(head))
     }
 
-    /// The value of that header, the first one should there be several lines.
+    /// Returns the value of the header, of the first line if there are several.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.values(name).next()
     }
 
-    /// Does that header stand in more than one line?
+    /// Returns whether the header occurs in more than one line.
     pub fn is_twice(&self, name: &str) -> bool {
         self.values(name).nth(1).is_some()
     }
 
-    /// Host, in its bytes: not checked to name anything.
+    /// Returns the value of Host as sent. It is not checked.
     pub fn host(&self) -> Option<&'a str> {
         self.header("Host")
     }
 
-    /// Origin, in its bytes.
+    /// Returns the value of Origin as sent.
     pub fn origin(&self) -> Option<&'a str> {
         self.header("Origin")
     }
 
-    /// All lines of X-Forwarded-For, joined by a comma.
+    /// Returns the values of all X-Forwarded-For lines, joined by commas.
     pub fn forwarded_for(&self) -> Option<Cow<'a, str>> {
         let mut lines = self.values("X-Forwarded-For");
         let mut joined = Cow::Borrowed(lines.next()?);
@@ -143,7 +144,8 @@ impl<'a> Head<'a> {
         Some(joined)
     }
 
-    /// Did a proxy leave any trace: Forwarded, Via, X-Real-IP, X-Forwarded-*, Tailscale-*?
+    /// Returns whether any header of a proxy is present: Forwarded, Via, X-Real-IP, X-Forwarded-*,
+    /// Tailscale-*.
     pub fn proxied(&self) -> bool {
         let whole = ["Forwarded", "Via", "X-Real-IP"];
         let begin = ["X-Forwarded-", "Tailscale-"];
@@ -153,13 +155,13 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// The credential of `Authorization: Bearer`.
+    /// Returns the credential of `Authorization: Bearer`.
     pub fn bearer(&self) -> Option<&'a str> {
         let (scheme, token) = self.header("Authorization")?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
     }
 
-    /// Does the client take that content coding?
+    /// Returns whether the client accepts the content coding.
     pub fn accepts(&self, coding: &str) -> bool {
         self.values("Accept-Encoding").flat_map(|line| line.split(',')).any(|one| {
             let (name, weight) = one.split_once(';').unwrap_or((one, "q=1"));
@@ -167,22 +169,23 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// GET or HEAD?
+    /// Returns whether the method is GET or HEAD.
     pub fn is_read(&self) -> bool {
         matches!(self.method, "GET" | "HEAD")
     }
 
-    /// Does a body follow?
+    /// Returns whether a body follows.
     pub fn has_body(&self) -> bool {
         self.header("Transfer-Encoding").is_some() || self.header("Content-Length").is_some_and(|length| length != "0")
     }
 
-    /// Does the request ask for a WebSocket?
+    /// Returns whether the request asks for a WebSocket.
     pub fn wants_websocket(&self) -> bool {
         self.names("Upgrade", "websocket")
     }
 
-    /// The 101 answer to the WebSocket handshake (RFC 6455). No subprotocol and no extension is ever agreed on.
+    /// Returns the 101 response to the WebSocket handshake (RFC 6455). No subprotocol or extension
+    /// is ever agreed on.
     pub fn accept_websocket(&self) -> Result<Vec<u8>, Bad> {
         if self.method != "GET"
             || self.minor_version == 0
@@ -208,7 +211,7 @@ impl<'a> Head<'a> {
         Ok(lines.concat().into_bytes())
     }
 
-    /// Rejects what two readers could understand differently.
+    /// Rejects a head that two parsers could interpret differently.
     fn check(&self) -> Result<(), Bad> {
         if let Some(name) = SINGLE.iter().find(|name| self.is_twice(name)) {
             return Err(Bad::Twice(name));
@@ -229,33 +232,35 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The head of an answer. Every answer closes the connection and forbids to be framed, sniffed, or referred to.
+/// Head of a response. Every response closes the connection and forbids framing, content sniffing
+/// and referrers.
 #[derive(Clone, Copy)]
 pub struct Answer<'a> {
     pub status: u16,
     pub content_type: &'a str,
-    /// The value of Cache-Control.
+    /// Value of Cache-Control.
     pub cache: &'a str,
-    /// The value of Content-Security-Policy.
+    /// Value of Content-Security-Policy.
     pub policy: &'a str,
-    /// Further headers. Control characters in their values are left out.
+    /// Further headers. Control characters in them are left out.
     pub extra: &'a [(&'a str, &'a str)],
 }
 
-/// The policy of everything that is ours: own files only, no inline code, nothing framed.
+/// Content security policy of gatelet's own pages: own files only, no inline code, no framing.
 pub const POLICY_OWN: &str =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The policy of a Control UI that is served from a directory: what the pages of both protocols do without an agent runtime. It
-/// ends with the sources of scripts, so that hashes can follow.
+/// Content security policy of a Control UI that is served from a directory: allows what the pages
+/// of both protocols load without an agent runtime. It ends with the script sources, so that hashes
+/// can be appended.
 pub const POLICY_CONTROL_UI: &str = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; \
     frame-src 'self'; style-src 'self' 'unsafe-inline' https://fonts.googleapis.com; \
     img-src 'self' data: blob: https:; media-src 'self' data: blob:; font-src 'self' https://fonts.gstatic.com; worker-src 'self'; \
     connect-src 'self' ws: wss: data: https://tweakcn.com; script-src 'self'";
 
 impl<'a> Answer<'a> {
-    /// JSON that nobody keeps.
+    /// Head of a JSON response that must not be stored.
     pub const JSON: Answer<'static> = Answer {
         status: 200,
         content_type: "application/json; charset=utf-8",
@@ -264,16 +269,16 @@ impl<'a> Answer<'a> {
         extra: &[],
     };
 
-    /// Plain text that nobody keeps.
+    /// Head of a plain text response that must not be stored.
     pub const TEXT: Answer<'static> = Answer { content_type: "text/plain; charset=utf-8", ..Answer::JSON };
 
-    /// The same with another status.
+    /// Returns the same head with another status.
     pub const fn status(mut self, status: u16) -> Answer<'a> {
         self.status = status;
         self
     }
 
-    /// The bytes of the head, for a body of `len` bytes.
+    /// Returns the bytes of the head, for a body of `len` bytes.
     pub fn head(&self, len: u64) -> Vec<u8> {
         let mut out = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).into_bytes();
         if self.status != 304 {
@@ -287,7 +292,7 @@ impl<'a> Answer<'a> {
         out
     }
 
-    /// The whole answer; a request by HEAD gets its head only.
+    /// Returns the whole response. The body is left out for HEAD and for status 304.
     pub fn whole(&self, body: &[u8], to: &Head<'_>) -> Vec<u8> {
         let mut out = self.head(body.len() as u64);
         if to.method != "HEAD" && self.status != 304 {
@@ -296,7 +301,7 @@ impl<'a> Answer<'a> {
         out
     }
 
-    /// The answer to a head that was refused.
+    /// Returns the response to a head that was rejected.
     pub fn refusal(bad: Bad) -> Vec<u8> {
         let body = bad.to_string();
         let version = [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
@@ -370,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_is_not_one_is_refused() {
+    fn invalid_websocket_handshakes_are_rejected() {
         let bad = |from: &str, to: &str| read(&UPGRADE.replace(from, to)).unwrap().accept_websocket().unwrap_err();
         assert_eq!(bad(": 13", ": 8"), Bad::WebSocketVersion);
         assert_eq!(bad("GET", "POST"), Bad::WebSocket);
@@ -383,14 +388,14 @@ mod tests {
     }
 
     #[test]
-    fn a_head_in_pieces_waits_for_the_rest() {
+    fn incomplete_head_gives_none() {
         for end in 0..UPGRADE.len() {
             assert!(Head::parse(&UPGRADE.as_bytes()[..end]).unwrap().is_none(), "{end}");
         }
     }
 
     #[test]
-    fn what_two_readers_could_understand_differently_is_refused() {
+    fn ambiguous_heads_are_rejected() {
         let refused = [
             (get("Host: a\r\nhost: b\r\n"), Bad::Twice("Host")),
             (get("Origin: a\r\nOrigin: a\r\n"), Bad::Twice("Origin")),
@@ -429,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn the_traces_of_proxies_are_seen() {
+    fn proxy_headers_are_detected() {
         let text = get("X-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nA: b\r\nx-forwarded-for: 3.3.3.3\r\n");
         assert_eq!(read(&text).unwrap().forwarded_for().as_deref(), Some("1.1.1.1, 2.2.2.2,3.3.3.3"));
         for name in ["x-forwarded-for", "X-Forwarded-Anything", "Forwarded", "x-real-ip", "TAILSCALE-USER-LOGIN", "Via"]
@@ -441,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_codings_are_found() {
+    fn bearer_tokens_and_content_codings_are_read() {
         assert_eq!(read(&get("authorization: bearer  t0k \r\n")).unwrap().bearer(), Some("t0k"));
         assert_eq!(read(&get("Authorization: Basic eA==\r\n")).unwrap().bearer(), None);
         let text = get("Accept-Encoding: GZIP, br;q=0.5,zstd;q=0.0\r\n");
@@ -450,13 +455,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_utf_8_names_nothing() {
+    fn non_utf8_value_reads_as_replacement_character() {
         let head = Head::parse(b"GET / HTTP/1.1\r\nHost: loc\xe4lhost\r\nCookie: \xff\r\n\r\n").unwrap().unwrap();
         assert_eq!(head.host(), Some("\u{fffd}"));
     }
 
     #[test]
-    fn answers_carry_the_fixed_headers_and_no_smuggled_lines() {
+    fn responses_have_fixed_headers_and_no_injected_lines() {
         let head_request = "HEAD / HTTP/1.1\r\n\r\n";
         let answer = Answer { extra: &[("Location", "/x\r\nSet-Cookie: a")], ..Answer::JSON.status(302) };
         let text = String::from_utf8(answer.whole(b"{}", &read(head_request).unwrap())).unwrap();
@@ -477,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parsing_never_panics() {
         let mut random = Random::new(23);
         for round in 0..20_000 {
             let bytes = match round % 2 {

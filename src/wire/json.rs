@@ -1,4 +1,5 @@
-//! JSON: the reader of the package `gatelet-json`, whose limits are those of the gate, and the writer.
+//! JSON: the reader of the package `gatelet-json`, whose limits are those of the gate, and the
+//! writer.
 
 pub use gatelet_json::{parse, plain, string_len, Items, Kind, Malformed, Members, Unescaped, Value};
 
@@ -23,7 +24,7 @@ mod tests {
     use crate::wire::testing::Random;
 
     #[test]
-    fn plain_text_ends_where_a_look_at_each_byte_says() {
+    fn plain_agrees_with_a_bytewise_search() {
         let mut random = Random::new(5);
         for _ in 0..20_000 {
             let text = random.damaged(b"0123456789 abcdefgh\x7f\x80\xff!#[]ijklmnop");
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_texts_are_accepted_whole() {
+    fn valid_texts_are_accepted() {
         let sound = [
             "null",
             "true",
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_texts_are_refused_at_the_byte_that_is_wrong() {
+    fn invalid_texts_are_rejected_at_the_first_error() {
         let hostile: [(&str, usize); 62] = [
             ("", 0),
             (" ", 1),
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn half_surrogate_pairs_and_broken_utf_8_are_refused() {
+    fn lone_surrogates_and_invalid_utf8_are_rejected() {
         for text in [
             r#""\ud800""#,
             r#""\udc00""#,
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_given_twice_is_refused_however_it_is_written() {
+    fn duplicate_keys_are_rejected_in_any_spelling() {
         for text in [
             r#"{"a":1,"a":1}"#,
             r#"{"a":1,"b":{},"\u0061":1}"#,
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_watched_up_to_the_limit_and_the_first_is_taken_beyond_it() {
+    fn duplicates_beyond_the_limit_give_the_first_value() {
         let many = |count: usize| (0..count).map(|at| format!("\"k{at}\":{at},")).collect::<String>();
         let within = format!("{{{}\"k0\":9}}", many(limits::JSON_KEYS));
         assert_eq!(read(&within).unwrap_err().what, "a key given twice");
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parsing_never_panics() {
         let mut random = Random::new(7);
         for _ in 0..20_000 {
             let text = random.bytes_of(b"{}[]\":,\\ \n0123456789eE+-.truefalsn\"ud8c\xc3\xa9\xff\0", 40);
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_were_made_to_look_alike_do_not_cost_a_comparison_each() {
+    fn hash_collisions_are_bounded() {
         let mut seen = HashMap::new();
         let hash_of = |key: &str| hash(key);
         let pair = (0..).find_map(|number: u32| {
@@ -301,10 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_look_like_a_long_one_do_not_cost_its_length_each() {
+    fn collisions_with_a_long_key_stay_cheap() {
         let long = "\\\\".repeat(2 * 1024 * 1024);
         let wanted = hash(&"\\".repeat(2 * 1024 * 1024));
-        // the last character can make up for all that is before it; of those that are none another beginning is tried
+        // The last character can cancel out everything before it. If it would have to be a
+        // character that is not allowed here, another prefix is tried.
         let alike = (0..).filter_map(|number: u32| {
             let front = format!("{number}-");
             let last = hash(&front) ^ wanted.wrapping_mul(INVERSE);
@@ -324,11 +326,11 @@ mod tests {
         assert!(made < 3 * plain, "{made:?} for what takes {plain:?} without them");
     }
 
-    /// The hash of the check, FNV-1a over the characters of a key.
+    /// Hash function of the check: FNV-1a over the characters of a key.
     fn hash(key: &str) -> u32 {
         key.chars().fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
     }
 
-    /// Of the prime by which a hash is multiplied.
+    /// Multiplicative inverse, modulo 2^32, of the FNV prime.
     const INVERSE: u32 = 0x359c_449b;
 }

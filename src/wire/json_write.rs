@@ -1,7 +1,8 @@
-//! JSON as this gateway writes it: appended to bytes, field by field, without a tree in between.
+//! JSON writer: appends to bytes, field by field, without a tree in between.
 //!
-//! What comes out is always sound as long as the pieces given as raw are: commas, colons, brackets and escapes are put
-//! here. Nothing is ever sorted or left out on its own; an optional field that is absent is not written.
+//! The output is valid as long as the pieces given as raw are: commas, colons, brackets and escapes
+//! are written here. Nothing is sorted or left out implicitly; an optional field that is absent is
+//! not written.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -22,97 +23,99 @@ pub fn arr(out: &mut Vec<u8>, items: impl FnOnce(&mut Writer<'_>)) {
     Writer { out }.nested(b'[', items);
 }
 
-/// One object as bytes of its own.
+/// Returns one object as bytes of its own.
 pub fn object(fields: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut out = Vec::new();
     obj(&mut out, fields);
     out
 }
 
-/// Writes inside one object or array. The methods with a key are for objects, those named `item` for arrays.
+/// Writer inside one object or array. The methods with a key are for objects, those named `item`
+/// for arrays.
 pub struct Writer<'o> {
     out: &'o mut Vec<u8>,
 }
 
 impl Writer<'_> {
-    /// The length in bytes of everything written so far, around this object or array too.
+    /// Returns the number of bytes written so far, those around this object or array included.
     pub fn written(&self) -> usize {
         self.out.len()
     }
 
-    /// A string.
+    /// Writes a string.
     pub fn str(&mut self, key: &str, text: &str) {
         self.key(key);
         self.quoted(text);
     }
 
-    /// A string, if there is one.
+    /// Writes a string, if there is one.
     pub fn opt_str(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
             self.str(key, text);
         }
     }
 
-    /// The printed form of `shown` as a string.
+    /// Writes the printed form of `shown` as a string.
     pub fn shown(&mut self, key: &str, shown: &dyn Display) {
         self.key(key);
         self.out.push(b'"');
-        // Fails only if `shown` itself does, and then what it printed so far stands.
+        // Fails only if `shown` itself does. The text that it printed before that is kept.
         let _ = write!(Escape(self.out), "{shown}");
         self.out.push(b'"');
     }
 
-    /// A whole number.
+    /// Writes a whole number.
     pub fn u64(&mut self, key: &str, number: u64) {
         self.key(key);
         self.number(number);
     }
 
-    /// A whole number, if there is one.
+    /// Writes a whole number, if there is one.
     pub fn opt_u64(&mut self, key: &str, number: Option<u64>) {
         if let Some(number) = number {
             self.u64(key, number);
         }
     }
 
-    /// `true` or `false`.
+    /// Writes `true` or `false`.
     pub fn bool(&mut self, key: &str, value: bool) {
         self.raw(key, if value { b"true" } else { b"false" });
     }
 
-    /// `true` or `false`, if there is one.
+    /// Writes `true` or `false`, if there is a value.
     pub fn opt_bool(&mut self, key: &str, value: Option<bool>) {
         if let Some(value) = value {
             self.bool(key, value);
         }
     }
 
-    /// `null`.
+    /// Writes `null`.
     pub fn null(&mut self, key: &str) {
         self.raw(key, b"null");
     }
 
-    /// Bytes that already are one JSON value.
+    /// Writes bytes that already are one JSON value.
     pub fn raw(&mut self, key: &str, json: &[u8]) {
         self.key(key);
         self.out.extend_from_slice(json);
     }
 
-    /// Bytes that already are one JSON value, if there are any.
+    /// Writes bytes that already are one JSON value, if there are any.
     pub fn opt_raw(&mut self, key: &str, json: Option<&[u8]>) {
         if let Some(json) = json {
             self.raw(key, json);
         }
     }
 
-    /// The JSON that the string `text` holds, checked; `false` and nothing written if it holds none, or it is nested too deep.
+    /// Writes the JSON that the string `text` contains, after checking it. Returns `false` and
+    /// writes nothing if the string does not contain JSON or the JSON is nested too deep.
     pub fn held(&mut self, key: &str, text: &Value<'_>) -> bool {
         let before = self.out.len();
         self.key(key);
         let start = self.out.len();
         self.out.reserve(text.raw().len());
         unescape(self.out, text);
-        // in the answer it stands a little deeper than alone
+        // The limit is lower because the frame nests the value a few levels deeper.
         if json::parse(&self.out[start..], limits::JSON_DEPTH - 4).is_err() {
             self.out.truncate(before);
             return false;
@@ -120,63 +123,63 @@ impl Writer<'_> {
         true
     }
 
-    /// Fields that already are JSON, with commas between them and no braces around.
+    /// Writes fields that already are JSON, with commas between them and no braces around.
     pub fn fields(&mut self, json: &str) {
         self.comma();
         self.out.extend_from_slice(json.as_bytes());
     }
 
-    /// An object.
+    /// Writes an object.
     pub fn obj(&mut self, key: &str, fields: impl FnOnce(&mut Writer<'_>)) {
         self.key(key);
         self.nested(b'{', fields);
     }
 
-    /// An array.
+    /// Writes an array.
     pub fn arr(&mut self, key: &str, items: impl FnOnce(&mut Writer<'_>)) {
         self.key(key);
         self.nested(b'[', items);
     }
 
-    /// An array of strings.
+    /// Writes an array of strings.
     pub fn strs<'s>(&mut self, key: &str, texts: impl IntoIterator<Item = &'s str>) {
         self.arr(key, |list| texts.into_iter().for_each(|text| list.item_str(text)));
     }
 
-    /// An array of these strings.
+    /// Writes an array of owned strings.
     pub fn strings(&mut self, key: &str, texts: &[String]) {
         self.strs(key, texts.iter().map(String::as_str));
     }
 
-    /// The names of scopes.
+    /// Writes the names of scopes as an array.
     pub fn scopes(&mut self, key: &str, scopes: Scopes) {
         self.strs(key, scopes.iter().map(Scope::name));
     }
 
-    /// The names of roles.
+    /// Writes the names of roles as an array.
     pub fn roles(&mut self, key: &str, roles: Roles) {
         self.strs(key, roles.iter().map(Role::name));
     }
 
-    /// A string in an array.
+    /// Writes a string in an array.
     pub fn item_str(&mut self, text: &str) {
         self.comma();
         self.quoted(text);
     }
 
-    /// A whole number in an array.
+    /// Writes a whole number in an array.
     pub fn item_u64(&mut self, number: u64) {
         self.comma();
         self.number(number);
     }
 
-    /// In an array, bytes that already are one JSON value.
+    /// Writes, in an array, bytes that already are one JSON value.
     pub fn item_raw(&mut self, json: &[u8]) {
         self.comma();
         self.out.extend_from_slice(json);
     }
 
-    /// An object in an array.
+    /// Writes an object in an array.
     pub fn item_obj(&mut self, fields: impl FnOnce(&mut Writer<'_>)) {
         self.comma();
         self.nested(b'{', fields);
@@ -202,11 +205,11 @@ impl Writer<'_> {
     fn nested(&mut self, bracket: u8, inside: impl FnOnce(&mut Writer<'_>)) {
         self.put(bracket);
         inside(&mut Writer { out: self.out });
-        // the closing brackets come two after the opening ones
+        // In ASCII the closing brackets come two after the opening ones.
         self.put(bracket + 2);
     }
 
-    /// Out of line: this stands at both ends of every object that is written anywhere.
+    /// Appends one byte. Not inlined, because both ends of every object call it.
     #[inline(never)]
     fn put(&mut self, byte: u8) {
         self.out.push(byte);
@@ -222,8 +225,9 @@ impl fmt::Write for Escape<'_> {
     }
 }
 
-/// The length in bytes of `text` as the inside of a JSON string, without the quotes: what [`Writer::str`] writes, measured
-/// without writing it. Text that is JSON grows to twice its length at most, any other text to six times.
+/// Returns the length in bytes of `text` as the inside of a JSON string, without the quotes: the
+/// size of what [`Writer::str`] writes, computed without writing it. Text that is JSON grows to at
+/// most twice its length, any other text to at most six times.
 pub fn escaped_len(text: &str) -> usize {
     let (mut len, mut rest) = (text.len(), text.as_bytes());
     while let Some((byte, behind)) = rest[json::plain(rest)..].split_first() {
@@ -236,11 +240,11 @@ pub fn escaped_len(text: &str) -> usize {
     len
 }
 
-/// What the string stands for; pieces without an escape are copied as a whole.
+/// Appends the text of the string; pieces without an escape are copied as a whole.
 fn unescape(out: &mut Vec<u8>, text: &Value<'_>) {
     let mut rest = text.raw();
     rest = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("");
-    // in a checked string only a backslash is not plain
+    // In a checked string only a backslash is not plain.
     loop {
         let (plain, odd) = rest.split_at(json::plain(rest.as_bytes()));
         out.extend_from_slice(plain.as_bytes());
@@ -254,7 +258,8 @@ fn unescape(out: &mut Vec<u8>, text: &Value<'_>) {
     }
 }
 
-/// The value over several lines, two spaces a level, for people. Characters that steer a terminal come out as escapes.
+/// Formats the value over several lines, two spaces per level, for people to read. Characters that
+/// control a terminal are written as escapes.
 pub fn pretty(value: &Value<'_>) -> String {
     let mut out = String::with_capacity(2 * value.raw().len());
     let (mut depth, mut in_string, mut escaped) = (0, false, false);
@@ -318,7 +323,7 @@ mod tests {
     use crate::wire::testing::Random;
 
     #[test]
-    fn objects_and_arrays_come_out_sound_in_the_order_written() {
+    fn objects_and_arrays_are_valid_and_in_order() {
         let out = object(|o| {
             o.str("text", "a\"b\\c\nd\u{1}\u{1f}\u{7f}\u{e9}");
             o.opt_str("absent", None);
@@ -346,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_appended_and_reads_back_the_same() {
+    fn written_strings_are_appended_and_read_back() {
         let mut random = Random::new(3);
         for _ in 0..3_000 {
             let text: String =
@@ -360,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_string_is_known_before_it_is_written() {
+    fn escaped_len_matches_the_written_length() {
         let mut random = Random::new(29);
         let odd = "\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}\u{e9}\u{2028}\u{1f600}plain";
         let odd: Vec<char> = odd.chars().collect();
@@ -369,7 +374,8 @@ mod tests {
             let mut out = Vec::new();
             escape(&mut out, &text);
             assert_eq!(escaped_len(&text), out.len(), "{text:?}");
-            // JSON has no control characters besides space, so text that is JSON at most doubles
+            // JSON has no control characters except white space, so text that is JSON at most
+            // doubles.
             let inside = String::from_utf8(out).unwrap();
             assert!(escaped_len(&inside) <= 2 * inside.len(), "{text:?}");
         }
@@ -377,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_is_read_and_written_again_is_not_longer_than_it_came() {
+    fn rewritten_string_is_not_longer_than_received() {
         for text in [r#""\b\f\n\r\t\"\\\/""#, r#""\u0001\u001f\u0008""#, r#""\u00e9\ud83d\ude00""#] {
             let value = parse(text.as_bytes(), 8).unwrap();
             let mut out = Vec::new();
@@ -387,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn json_inside_a_string_comes_out_as_what_it_is_or_not_at_all() {
+    fn held_json_is_written_as_a_value_or_left_out() {
         let held = |text: &str| {
             let mut kept = false;
             let out = object(|o| {
@@ -407,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn pretty_text_is_indented_and_means_the_same() {
+    fn pretty_text_is_indented_and_equivalent() {
         let text = r#" { "a" : [ 1 , { } , [ ] , "x , [ \" ] : " ] ,"b":{"c":"\\"}, "d" : "" } "#;
         let value = parse(text.as_bytes(), 8).unwrap();
         let shown = pretty(&value);
@@ -430,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn pretty_text_steers_no_terminal() {
+    fn pretty_text_escapes_terminal_controls() {
         let text = "\"\u{9b}31m\u{202e}\u{7f}\"";
         assert_eq!(pretty(&parse(text.as_bytes(), 1).unwrap()), r#""\u009b31m\u202e\u007f""#);
     }

@@ -1,18 +1,24 @@
-//! Typed messages: an object from outside is checked against its declaration, and what is declared and sound is read by nanoserde.
+//! Typed messages: an object from outside is checked against its declaration, and nanoserde reads
+//! the members that are declared and valid.
 //!
-//! `message!` declares a struct once: the names of its members, their types and their bounds. It expands to the struct with
-//! nanoserde's derive and to the [`Shape`] against which every object is checked first. Only declared members that passed the
-//! check reach nanoserde, whole numbers in plain digits, and never text that is not JSON. Members that are only relayed stay
-//! the bytes that came.
+//! `message!` declares a struct once: the names of its members, their types and their bounds. It
+//! expands to the struct with nanoserde's derive and to the [`Shape`] against which every object is
+//! checked first. Only declared members that passed the check reach nanoserde, whole numbers in
+//! plain digits, and never text that is not JSON. Members that are only relayed (spans) stay the
+//! bytes that were received.
 //!
 //! ```ignore
 //! message! {
 //!     pub struct Example<'a> {
-//!         spans { params or null, payload }                     // `Option<Value>`; without `or null`, `null` counts as absent
-//!         pub node_id as "nodeId": String,                      // 1 to FIELD_LEN bytes, required
+//!         // `Option<Value>`; without `or null`, `null` counts as absent
+//!         spans { params or null, payload }
+//!         // 1 to FIELD_LEN bytes, required
+//!         pub node_id as "nodeId": String,
 //!         pub label: Option<String> in Kind::Text(0, limits::NAME_LEN),
-//!         pub caps: List or default,                            // absent and `null` are an empty list
-//!         ignored { "sessionKey", "wake" in Kind::Bool }        // accepted, checked and not read
+//!         // absent and `null` are an empty list
+//!         pub caps: List or default,
+//!         // accepted, checked and not read
+//!         ignored { "sessionKey", "wake" in Kind::Bool }
 //!     }
 //! }
 //! ```
@@ -26,33 +32,34 @@ use super::json::Value;
 use super::schema::{self, Kind, Members, Problems, Shape};
 use crate::gate::limits;
 
-/// A list of strings.
+/// List of strings.
 pub type List = Vec<String>;
 
-/// Names that are `true` or `false`.
+/// Names with a value of `true` or `false` each.
 pub type Flags = BTreeMap<String, bool>;
 
-/// A list of up to `max` strings of 1 to [`limits::WORD_LEN`] bytes.
+/// Returns the kind of a list of up to `max` strings of 1 to [`limits::WORD_LEN`] bytes.
 pub const fn names(max: usize) -> Kind {
     Kind::Texts { min: 0, max, len: limits::WORD_LEN }
 }
 
-/// One of these strings.
+/// Returns the kind of a string that must be one of `words`.
 pub const fn word(words: &'static [&'static str]) -> Kind {
     Kind::Word(words, "must be equal to one of the allowed values")
 }
 
-/// A struct that `message!` declares.
+/// Struct that `message!` declares.
 pub trait Message<'a>: DeJson + Default {
     const SHAPE: Shape;
-    /// Takes the members that stay spans.
+    /// Stores the members that are declared as spans.
     fn keep(&mut self, members: &Members<'a>);
 }
 
-/// A message of a type that is not known here, so that the steps of [`read`] exist once in the program and not once for each message.
+/// Message without its type, so that the steps of [`read`] exist once in the program and not once
+/// for each message.
 trait Target<'a> {
     fn shape(&self) -> &'static Shape;
-    /// Reads the object at which the typed reader stands. After an error it is as before.
+    /// Reads the object at the position of the typed reader. After an error `self` is unchanged.
     fn take(&mut self, state: &mut DeJsonState, text: &mut Chars<'_>) -> Result<(), DeJsonErr>;
     fn keep(&mut self, members: &Members<'a>);
 }
@@ -72,29 +79,31 @@ impl<'a, T: Message<'a>> Target<'a> for T {
     }
 }
 
-/// Reads an object with its problems. A member that is not sound counts as absent, and as empty where it is required. With
-/// `more`, the names of further members, all others are problems; without, they are passed over.
+/// Reads an object and returns it with its problems. A member that is not valid counts as absent,
+/// and as empty where it is required. With `more`, the names of further members, all other members
+/// are problems; without it, they are ignored.
 pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, Problems) {
     let mut message = T::default();
     let problems = fill(&mut message, value, more);
     (message, problems)
 }
 
-/// The part of [`read`] that is the same for all messages.
+/// Part of [`read`] that is the same for all messages.
 fn fill<'a>(message: &mut dyn Target<'a>, value: Value<'a>, more: Option<&[&str]>) -> Problems {
     let (mut members, mut problems) = (Members::new(), Problems::default());
     let text = project(message.shape(), value, more, &mut members, &mut problems);
     let (mut state, mut chars) = (DeJsonState::default(), text.chars());
     state.next(&mut chars);
     if state.next_tok(&mut chars).and_then(|()| message.take(&mut state, &mut chars)).is_err() {
-        // What passes the check is read: each message has a test of that.
+        // Does not happen: nanoserde reads all that passes the check, as a test of each message
+        // asserts.
         problems.add(&[], "cannot be read");
     }
     message.keep(&members);
     problems
 }
 
-/// The text that the typed reader is given: the members of the object that are declared and sound.
+/// Returns the text for the typed reader: the members of the object that are declared and valid.
 fn project<'a>(
     shape: &Shape,
     value: Value<'a>,
@@ -114,7 +123,7 @@ fn project<'a>(
     text
 }
 
-/// The parameters of a call, not read yet.
+/// Parameters of a call, not read yet.
 #[derive(Clone, Copy)]
 pub struct Params<'a> {
     method: &'static str,
@@ -122,41 +131,42 @@ pub struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
-    /// The parameters of a call of `method`.
+    /// Creates the parameters of a call of `method`.
     pub fn new(method: &'static str, value: Option<Value<'a>>) -> Params<'a> {
         Params { method, value }
     }
 
-    /// The JSON as it came; none, and `null`, are an object without members.
+    /// Returns the JSON as received; absent parameters and `null` give an object without members.
     pub fn value(&self) -> Value<'a> {
         self.value.filter(|value| !value.is_null()).unwrap_or(Value::EMPTY)
     }
 
-    /// Reads a closed object. The error is the text `invalid <method> params: ...` of an INVALID_REQUEST (protocol 3 and 4).
+    /// Reads a closed object. The error is the text `invalid <method> params: ...` of an
+    /// INVALID_REQUEST (protocol 3 and 4).
     pub fn read<T: Message<'a>>(&self) -> Result<T, String> {
         self.read_with(&[])
     }
 
-    /// The same for an object that may have these other members too.
+    /// Reads a closed object that may also have the members in `more`.
     pub fn read_with<T: Message<'a>>(&self, more: &[&str]) -> Result<T, String> {
         let mut message = T::default();
         self.fill(&mut message, more)?;
         Ok(message)
     }
 
-    /// The part of [`Params::read_with`] that is the same for all messages.
+    /// Part of [`Params::read_with`] that is the same for all messages.
     fn fill(&self, message: &mut dyn Target<'a>, more: &[&str]) -> Result<(), String> {
         let problems = fill(message, self.value(), Some(more));
         problems.text().map_or(Ok(()), |text| Err(["invalid ", self.method, " params: ", text].concat()))
     }
 
-    /// The same for an object of which everything else is passed over, and what is not sound with it.
+    /// Reads an object, ignoring undeclared members and values that are not valid.
     pub fn read_sound<T: Message<'a>>(&self) -> T {
         read(self.value(), None).0
     }
 }
 
-/// Declares a message, see [`wire::message`](self).
+/// Declares a message; see [`wire::message`](self).
 macro_rules! message {
     (
         $(#[$($doc:tt)*])* pub struct $name:ident $(<$life:tt>)? $(at $path:literal)? {
@@ -279,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_of_a_method_are_read() {
+    fn declared_fields_are_read() {
         assert_eq!(label(r#"{"deviceId":"d","label":""}"#), Ok(("d".into(), Some(String::new()))));
         assert_eq!(label(r#"{"deviceId":"d","label":null}"#), Ok(("d".into(), None)));
         let text = r#"{"n":5,"b":true,"l":["x"],"any":{"k":1},"all":null,"x":false,
@@ -296,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_in_the_words_of_the_protocol_all_at_once() {
+    fn problems_are_collected_in_protocol_text() {
         let bad = |text: &str| {
             label(text).unwrap_err().strip_prefix("invalid device.pair.rename params: ").unwrap().to_owned()
         };
@@ -318,20 +328,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_sound_can_be_passed_over() {
+    fn read_sound_ignores_invalid_values() {
         let text = r#"{"n":-1,"b":true,"l":[1],"inside":{"most":0,"flags":{"a":1}},"other":1}"#;
         let read: Several<'_> = Params::new("m", value(text)).read_sound();
         assert_eq!((read.n, read.b, read.l, read.inside.most), (None, Some(true), None, 0));
     }
 
     #[test]
-    fn a_field_cannot_be_given_twice_behind_filling() {
+    fn duplicate_field_after_many_members_is_rejected() {
         let filling: String = (0..limits::JSON_KEYS).map(|at| format!("\"f{at}\":0,")).collect();
         assert!(label(&format!(r#"{{{filling}"deviceId":"a","deviceId":"b"}}"#)).is_err());
     }
 
     #[test]
-    fn no_bytes_make_it_panic_and_what_passes_the_check_is_read() {
+    fn reading_never_panics_and_agrees_with_the_check() {
         let mut random = Random::new(29);
         let sample = br#"{"n":1.0,"b":true,"l":["x","\u00e9"],"any":[1],"none":"\ud83d\ude00","at":3,"inside":{"flags":{"a":true,"b\n":false},"most":7,"word":"b"}}"#;
         let mut read = 0;
@@ -344,7 +354,7 @@ mod tests {
                 }
                 Ok(several) => {
                     read += 1;
-                    // the same as the views see
+                    // Compares with what reading the values directly gives.
                     assert_eq!(several.n, value.at("n").as_u64());
                     assert_eq!(several.none.as_deref(), value.at("none").as_str().as_deref());
                     let list = several.l.unwrap_or_default();

@@ -1,12 +1,13 @@
-//! Bytes on one side, values on the other: JSON, frames, connect, hello, HTTP heads.
+//! Conversion between bytes and values: JSON, frames, connect, hello, HTTP heads.
 //!
-//! Everything here takes bytes of strangers, bounds what it keeps by `gate::limits`, and never panics on any input. It
-//! decides nothing, does no I/O, reads no clock and holds no state between calls.
+//! The input may come from unauthenticated clients: what is kept of it is bounded by
+//! `gate::limits`, and no input causes a panic. This module makes no decisions, does no I/O, reads
+//! no clock and keeps no state between calls.
 
 #[cfg(test)]
 mod agreement;
 pub mod base64;
-#[allow(clippy::question_mark)] // in what the derive writes
+#[allow(clippy::question_mark)] // in code that the derive generates
 pub mod connect;
 #[allow(clippy::question_mark)]
 pub mod frames;
@@ -22,7 +23,7 @@ pub mod schema;
 pub(crate) mod testing {
     pub use super::agreement::hold;
 
-    /// Numbers that look random and are the same in every run (xorshift64*).
+    /// Pseudo-random numbers, the same in every run (xorshift64*).
     pub struct Random(u64);
 
     impl Random {
@@ -37,12 +38,12 @@ pub(crate) mod testing {
             (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound.max(1)
         }
 
-        /// Up to `most` bytes, each one of `alphabet`.
+        /// Returns up to `most` bytes, each taken from `alphabet`.
         pub fn bytes_of(&mut self, alphabet: &[u8], most: usize) -> Vec<u8> {
             (0..self.below(most + 1)).map(|_| alphabet[self.below(alphabet.len())]).collect()
         }
 
-        /// `text` with a few bytes changed, removed, doubled or cut off.
+        /// Returns `text` with a few bytes changed, removed, duplicated or cut off.
         pub fn damaged(&mut self, text: &[u8]) -> Vec<u8> {
             let mut text = text.to_vec();
             for _ in 0..1 + self.below(3) {

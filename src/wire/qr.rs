@@ -1,23 +1,26 @@
-//! QR codes: in a terminal, two rows of modules in each line, by half blocks; and as a picture for a page.
+//! QR codes: in a terminal with half blocks, two rows of modules per line, and as a picture for a
+//! page.
 
 use crc::{Crc, NoTable, CRC_32_ISO_HDLC};
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use super::base64;
 
-/// Light modules around a code in a terminal, where room is short; readers want some.
+/// Number of light modules around a code in a terminal, where space is short; scanners need some.
 const QUIET: i32 = 2;
 
-/// Light modules around a code in a picture, as the standard has it.
+/// Number of light modules around a code in a picture, as the standard requires.
 const MARGIN: i32 = 4;
 
-/// Pixels along the side of a picture, at most, unless there are more modules. With it the URL stays below the 16384
-/// characters of protocol 4.
+/// Maximum side of a picture in pixels, unless there are more modules. It keeps the URL below the
+/// 16384 characters of protocol 4.
 const SIDE: i32 = 292;
 
-/// The text as a QR code in a `data:image/png` URL, dark on white; `None` if it is too long for one.
+/// Returns the text as a QR code in a `data:image/png` URL, dark on white; `None` if it is too long
+/// for one.
 ///
-/// The picture is not compressed, so that nothing here needs a compressor: one bit for a pixel makes it small enough.
+/// The picture is not compressed, so that no compressor is needed: at one bit per pixel it is small
+/// enough.
 pub fn data_url(text: &str) -> Option<String> {
     let code = QrCode::encode_text(text, QrCodeEcc::Low).ok()?;
     Some(["data:image/png;base64,", &base64::encode(&png(&code))].concat())
@@ -27,19 +30,19 @@ fn png(code: &QrCode) -> Vec<u8> {
     let modules = code.size() + 2 * MARGIN;
     let scale = (SIDE / modules).max(1);
     let side = modules * scale;
-    // what lies outside of a code is light
+    // Everything outside of the code is light.
     let light = |x: i32, y: i32| !code.get_module(x / scale - MARGIN, y / scale - MARGIN);
     let mut rows = Vec::new();
     for y in 0..side {
         rows.push(0);
         rows.extend((0..side).step_by(8).map(|x| (x..x + 8).fold(0, |byte, x| byte << 1 | u8::from(light(x, y)))));
     }
-    // one block that is stored as it is: at most 292 rows of 38 bytes
+    // One stored block without compression: at most 292 rows of 38 bytes.
     let len = rows.len() as u16;
     let data = [b"\x78\x01\x01", &len.to_le_bytes()[..], &(!len).to_le_bytes(), &rows, &adler32(&rows)].concat();
     let side = side.to_be_bytes();
     let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
-    // one bit for each pixel, grey
+    // Grayscale with one bit per pixel.
     chunk(&mut out, b"IHDR", &[&side[..], &side, b"\x01\0\0\0\0"].concat());
     chunk(&mut out, b"IDAT", &data);
     chunk(&mut out, b"IEND", b"");
@@ -55,7 +58,7 @@ fn chunk(out: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) {
     out.extend(sum.to_be_bytes());
 }
 
-/// The checksum of zlib (RFC 1950).
+/// Returns the Adler-32 checksum of zlib (RFC 1950).
 fn adler32(bytes: &[u8]) -> [u8; 4] {
     let (a, b) = bytes.iter().fold((1, 0), |(a, b): (u32, u32), byte| {
         let a = (a + u32::from(*byte)) % 65521;
@@ -64,8 +67,8 @@ fn adler32(bytes: &[u8]) -> [u8; 4] {
     (b << 16 | a).to_be_bytes()
 }
 
-/// The text as a QR code; `None` if it is too long for one. With colours the code is dark on light in any terminal, without
-/// them it is right on a dark background.
+/// Returns the text as a QR code for a terminal; `None` if it is too long for one. With `colour`
+/// the code is dark on light in any terminal; without it, only in one with a dark background.
 pub fn lines(text: &str, colour: bool) -> Option<String> {
     let code = QrCode::encode_text(text, QrCodeEcc::Low).ok()?;
     let range = -QUIET..code.size() + QUIET;
@@ -83,7 +86,7 @@ pub fn lines(text: &str, colour: bool) -> Option<String> {
     Some(out)
 }
 
-/// Light is drawn, dark is left out.
+/// Returns the block for two modules: light is drawn, dark is left out.
 fn half_block(above: bool, below: bool) -> char {
     match (above, below) {
         (true, true) => '\u{2588}',
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_module_is_drawn_and_the_drawing_reads_back() {
+    fn terminal_code_draws_every_module() {
         let text = "oc-pair://eyJ1cmwiOiJ3czovLzEyNy4wLjAuMSJ9";
         let code = QrCode::encode_text(text, QrCodeEcc::Low).unwrap();
         let lines = lines(text, false).unwrap();
@@ -119,7 +122,7 @@ mod tests {
         }
     }
 
-    /// Side and rows of a picture of ours, every length and checksum compared.
+    /// Returns side and rows of a picture, after comparing every length and checksum.
     fn read_png(mut png: &[u8]) -> (usize, Vec<u8>) {
         let mut take = |n: usize| {
             let (front, rest) = png.split_at(n);
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_every_module_and_a_margin_and_fits_the_protocol() {
+    fn picture_has_every_module_a_margin_and_fits_the_protocol() {
         let (small, large) = ("oc-pair://eyJ1cmwiOiJ3czovLzEyNy4wLjAuMSJ9", "x".repeat(2953));
         for text in [small, &large] {
             let code = QrCode::encode_text(text, QrCodeEcc::Low).unwrap();
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_no_code_gives_none() {
+    fn too_long_text_gives_none() {
         assert!(lines(&"x".repeat(5000), true).is_none());
         assert!(data_url(&"x".repeat(5000)).is_none());
     }

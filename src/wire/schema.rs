@@ -1,9 +1,11 @@
-//! The declared form of JSON objects from outside, and the check of an object against it.
+//! Declared form of JSON objects from outside, and the check of an object against it.
 //!
-//! A [`Field`] names a member, its [`Kind`] and its bounds. The same table serves the check, the words of a refusal and what
-//! [`message`](super::message) hands to the typed reader. The words are those of the validators that OpenClaw uses (protocol
-//! 3 and 4), because clients and people search for them: `at /client/id: must be string`. All problems are collected, up to
-//! [`limits::PROBLEMS_LEN`] bytes of text. `null` counts as absent where a field is optional. Lengths are bytes.
+//! A [`Field`] names a member, its [`Kind`] and its bounds. One table serves the check, the error
+//! text and the text that [`message`](super::message) passes to the typed reader. The error texts
+//! are those of the validators that OpenClaw uses (protocol 3 and 4), because clients and people
+//! search for them: `at /client/id: must be string`. All problems are collected, up to
+//! [`limits::PROBLEMS_LEN`] bytes of text. `null` counts as absent where a field is optional.
+//! Lengths are in bytes.
 
 use super::json::{self, Value};
 use crate::gate::limits;
@@ -16,7 +18,8 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Adds `what` about the value at `path`, the pieces of a JSON pointer that is empty for the root.
+    /// Adds the problem `what` of the value at `path`: the pieces of a JSON pointer, empty for the
+    /// root.
     pub fn add(&mut self, path: &[&str], what: &str) {
         let mut path = path.concat();
         if !path.is_empty() {
@@ -28,87 +31,90 @@ impl Problems {
         }
     }
 
-    /// The problems joined by `; `, if there are any.
+    /// Returns the problems joined by `; `, if there are any.
     pub fn text(&self) -> Option<&str> {
         (!self.text.is_empty()).then_some(&self.text)
     }
 }
 
-/// The value that a member may have.
+/// Kind of value that a member may have.
 pub enum Kind {
-    /// A string of at least and at most so many bytes.
+    /// A string; its minimum and maximum length in bytes.
     Text(usize, usize),
-    /// One of these strings; the refusal of any other value.
+    /// One of these strings; the error text for any other value.
     Word(&'static [&'static str], &'static str),
-    /// A whole number of at least and at most this; the refusal of numbers outside, empty for the protocol's words.
+    /// A whole number; its minimum and maximum, and the error text for numbers outside of them. An
+    /// empty text stands for that of the protocol.
     Whole(u64, u64, &'static str),
-    /// A whole number from 1; above `u32::MAX` it is read as that.
+    /// A whole number from 1; values above `u32::MAX` are read as `u32::MAX`.
     Version,
     /// `true` or `false`.
     Bool,
-    /// A list of `min..=max` strings of 1 to `len` bytes each.
+    /// An array of `min..=max` strings of 1 to `len` bytes each.
     Texts { min: usize, max: usize, len: usize },
-    /// An object of at most so many members that are `true` or `false`.
+    /// An object whose members are `true` or `false`; its maximum number of members.
     Flags(usize),
-    /// An object with declared fields; others are passed over.
+    /// An object with declared fields; other members are ignored.
     Object(&'static Shape),
-    /// A text of up to [`limits::CONFIG_LEN`] bytes; its absence is refused in the same words.
+    /// A text of 1 to [`limits::CONFIG_LEN`] bytes; its absence has the same error text.
     Document,
     /// Any JSON.
     Any,
 }
 
-/// One declared member of an object.
+/// Declared member of an object.
 pub struct Field {
     pub name: &'static str,
     pub required: bool,
-    /// It stays the bytes that came, and is not written for the typed reader.
+    /// Whether the value stays the bytes that were received, and is not passed to the typed reader.
     pub span: bool,
     pub kind: Kind,
 }
 
-/// An object: the JSON pointer at which it stands, and its fields in the order in which they are checked.
+/// Declared object: the JSON pointer to it, and its fields in the order in which they are checked.
 pub struct Shape {
     pub path: &'static str,
     pub fields: &'static [Field],
 }
 
-/// The members of one object, keys and values.
+/// Members of one object, as pairs of key and value.
 pub type Members<'a> = heapless::Vec<(Value<'a>, Value<'a>), MEMBERS>;
 
-/// One more than the keys that are watched, so that an object that has too many is noticed.
+/// One more than the number of keys checked for duplicates, so that too many members are detected.
 const MEMBERS: usize = limits::JSON_KEYS + 1;
 
-/// Adds the first [`limits::JSON_KEYS`] and one members of an object to `members`, in one pass; `false` for anything else.
-/// The list is the caller's, because moving it costs more than filling it.
+/// Adds the first [`limits::JSON_KEYS`] + 1 members of an object to `members`, in one pass. Returns
+/// `false` if the value is not an object. The list belongs to the caller, because moving it costs
+/// more than filling it.
 pub fn members<'a>(value: Value<'a>, members: &mut Members<'a>) -> bool {
-    // what does not fit is one too many already
+    // A member for which there is no space is one too many already.
     let _ = value.members().try_for_each(|member| members.push(member));
     value.kind() == json::Kind::Object
 }
 
-/// The value of the member of that name, `null` included.
+/// Returns the value of the member with this name, `null` included.
 pub fn find<'a>(members: &Members<'a>, name: &str) -> Option<Value<'a>> {
     members.iter().find(|(key, _)| key.is_str(name)).map(|(_, value)| *value)
 }
 
 impl Field {
-    /// A member that must be there.
+    /// Declares a member that must be present.
     pub const fn required(name: &'static str, kind: Kind) -> Field {
         Field { name, required: true, span: false, kind }
     }
 
-    /// A member that may be absent or `null`.
+    /// Declares a member that may be absent or `null`.
     pub const fn optional(name: &'static str, kind: Kind) -> Field {
         Field { required: false, ..Field::required(name, kind) }
     }
 
-    /// A member that may be absent or `null`, and stays the bytes that came.
+    /// Declares a member that may be absent or `null`, and stays the bytes that were received.
     pub const fn span(name: &'static str, kind: Kind) -> Field {
         Field { span: true, ..Field::optional(name, kind) }
     }
 
-    /// The value of this member of the object at `path`, if it is there and sound. Of an object only the kind is looked at.
+    /// Returns the value of this member of the object at `path`, if it is present and valid. Of a
+    /// declared object only the kind is checked.
     pub fn of<'a>(&self, members: &Members<'a>, path: &str, problems: &mut Problems) -> Option<Value<'a>> {
         let found = find(members, self.name).filter(|value| self.required || !value.is_null());
         let value = match (found, &self.kind) {
@@ -168,8 +174,8 @@ impl Kind {
         }
     }
 
-    /// Appends a value that was checked, as the typed reader takes it: whole numbers in plain digits, objects without members
-    /// that are not declared, lists without space.
+    /// Appends a checked value in the form that the typed reader accepts: whole numbers in plain
+    /// digits, objects without undeclared members, lists without space.
     fn write(&self, value: Value<'_>, out: &mut String, problems: &mut Problems) {
         match self {
             Kind::Object(shape) => {
@@ -177,7 +183,7 @@ impl Kind {
                 members(value, &mut inside);
                 shape.write(&inside, out, problems);
             }
-            // without the space between the items, of which there may be megabytes
+            // Leaves out the space between the items, of which there may be megabytes.
             Kind::Texts { .. } => {
                 let items: Vec<&str> = value.items().map(|item| item.raw()).collect();
                 ["[", &items.join(","), "]"].iter().for_each(|part| out.push_str(part));
@@ -189,7 +195,7 @@ impl Kind {
     }
 }
 
-/// The words for what is wrong with a string.
+/// Returns the error text for a value that is not a valid string.
 fn text(value: Value<'_>, min: usize, max: usize) -> Option<String> {
     match value.text_len() {
         Some(len) if len > max => Some(format!("must NOT have more than {max} characters")),
@@ -210,7 +216,8 @@ fn whole(value: Value<'_>, min: u64, max: u64, outside: &str, wrong: &mut dyn Fn
 }
 
 impl Shape {
-    /// Checks all fields and appends those that are there and sound, but for spans, to `out` as one object.
+    /// Checks all fields and appends those that are present and valid, except spans, to `out` as
+    /// one object.
     pub fn write(&self, members: &Members<'_>, out: &mut String, problems: &mut Problems) {
         let begun = out.len();
         for field in self.fields {
@@ -224,9 +231,11 @@ impl Shape {
         out.push_str(if out.len() == begun { "{}" } else { "}" });
     }
 
-    /// Adds the members that are neither declared nor one of `more` to the problems, for an object that takes no others.
+    /// Adds a problem for each member that is neither declared nor in `more`, for an object that
+    /// allows no others.
     pub fn close(&self, members: &Members<'_>, more: &[&str], problems: &mut Problems) {
-        // A key given twice comes after `limits::JSON_KEYS` others, and some of those are not declared.
+        // A duplicate key comes after `limits::JSON_KEYS` others, and some of those are not
+        // declared.
         for (name, _) in members {
             let declared = self.fields.iter().map(|field| field.name);
             if !declared.chain(more.iter().copied()).any(|known| name.is_str(known)) {

@@ -1,8 +1,10 @@
-//! Approvals of commands: an operator asks, those who may approve are told, one of them decides, and who waits is answered
-//! (`exec.approval.*`, protocol 3 and 4).
+//! Approvals of commands (`exec.approval.*`, protocol 3 and 4): an operator asks, clients that may
+//! approve are notified, one of them decides, and the pending request of the operator is answered.
 //!
-//! What is asked is passed on as it came. Nobody is answered by anything but a decision or the end of the time; a decision can
-//! still be fetched for a moment after it was made. In memory only: a gateway that starts anew has asked nobody.
+//! The question, which is the request of the operator, is passed on as it was received. It is
+//! answered only by a decision, by the end of its time, or by an error when the gateway stops. A
+//! decision can still be fetched for a moment after it was made. Approvals are in memory only:
+//! after a restart none is pending.
 
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{ConnId, Millis, Now, WallMs};
@@ -14,17 +16,17 @@ use crate::wire::frames;
 use crate::wire::json::{self, Kind, Value, Writer};
 use crate::wire::message::Params;
 
-/// One question, waiting or decided a moment ago.
+/// Approval of one command, pending or decided a moment ago.
 struct Approval {
     id: String,
-    /// The question as one JSON object.
+    /// Question as one JSON object.
     request: Vec<u8>,
     created: WallMs,
     expires: WallMs,
-    /// When it is answered with nothing; when it was decided, when it is forgotten.
+    /// Time at which a pending approval ends without a decision, or a decided one is removed.
     until: Millis,
     decision: Option<Decision>,
-    /// Whom to answer, and under which id.
+    /// Connections to answer, each with the id of its request.
     waiting: Vec<(ConnId, String)>,
 }
 
@@ -32,11 +34,12 @@ type Decision = &'static str;
 
 const DECISIONS: [Decision; 3] = ["allow-once", "allow-always", "deny"];
 
-/// All questions, the oldest first.
+/// All approvals, the oldest first.
 #[derive(Default)]
 pub struct Approvals(Vec<Approval>);
 
-/// Fields of the question that may be text or null in both protocols, and what protocol 4 has besides.
+/// Members of the question that may be text or null in both protocols. [`V4`] has the members of
+/// protocol 4 only.
 const TEXTS: [&str; 7] = ["cwd", "host", "security", "ask", "agentId", "resolvedPath", "sessionKey"];
 const V4: [&str; 15] = [
     "commandArgv",
@@ -57,17 +60,17 @@ const V4: [&str; 15] = [
 ];
 
 impl Approvals {
-    /// When the next question has waited long enough.
+    /// Returns the next time at which an approval expires.
     pub fn next_deadline(&self) -> Option<Millis> {
         self.0.iter().map(|approval| approval.until).min()
     }
 
-    /// How many are not decided.
+    /// Returns the number of approvals that are not decided.
     pub fn waiting(&self) -> usize {
         self.0.iter().filter(|approval| approval.decision.is_none()).count()
     }
 
-    /// Answers those that waited long enough with no decision, and forgets those that were decided.
+    /// Answers expired approvals with no decision, and removes those that were decided.
     pub fn expire(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.0.retain(|approval| {
@@ -80,7 +83,7 @@ impl Approvals {
         effects
     }
 
-    /// Ends all that wait: the gateway goes down.
+    /// Fails all pending requests, because the gateway is stopping.
     pub fn stop(&mut self) -> Vec<Effect> {
         let waiting = self.0.drain(..).flat_map(|approval| approval.waiting);
         let failed = |(conn, id)| {
@@ -90,7 +93,7 @@ impl Approvals {
         waiting.map(failed).collect()
     }
 
-    /// That connection waits for nothing any more.
+    /// Removes a closed connection from the pending approvals.
     pub fn leave(&mut self, conn: ConnId) {
         self.0.iter_mut().for_each(|approval| approval.waiting.retain(|(waiting, _)| *waiting != conn));
     }
@@ -130,9 +133,10 @@ impl Approval {
     }
 }
 
-/// `exec.approval.request {command, host?, ..., timeoutMs?, twoPhase?}`: answered when somebody decided, or with `decision: null` when
-/// nobody did in time. With `twoPhase` (protocol 4) it is first answered that it was taken; in protocol 4 it is answered at once
-/// where nobody else is here who could decide, unless `requireDeliveryRoute` is false.
+/// Handles `exec.approval.request {command, host?, ..., timeoutMs?, twoPhase?}`. The answer is sent
+/// after a decision, or with `decision: null` if there was none in time. With `twoPhase` (protocol
+/// 4) an additional first answer says that the question was accepted. In protocol 4 the answer is
+/// sent at once if no other connected client could decide, unless `requireDeliveryRoute` is false.
 pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
     let passed_on = if v4 { [&TEXTS[..], &V4].concat() } else { TEXTS.to_vec() };
@@ -186,7 +190,8 @@ pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure
     Ok(Reply::later(effects))
 }
 
-/// The command to decide about, or what is missing. On a node it is the one of the plan that the node will hold itself to (protocol 4).
+/// Returns the command to decide about; the error says what is missing. For a node it is the
+/// command of the plan that the node enforces (protocol 4).
 fn command(given: Value<'_>, v4: bool) -> Result<Value<'_>, &'static str> {
     let full = |text: &Value<'_>| text.kind() == Kind::String && !text.is_str("");
     if !v4 || !given.at("host").is_str("node") {
@@ -196,7 +201,7 @@ fn command(given: Value<'_>, v4: bool) -> Result<Value<'_>, &'static str> {
     given.at("systemRunPlan").get("commandText").filter(full).ok_or("systemRunPlan is required for host=node")
 }
 
-/// The fields of the question that are passed on; of an environment only the names.
+/// Writes the members of the question that are passed on; of an environment only the names.
 fn question(given: Value<'_>, command: Value<'_>, v4: bool) -> Vec<u8> {
     json::object(|o| {
         o.raw("command", command.raw().as_bytes());
@@ -216,7 +221,7 @@ fn question(given: Value<'_>, command: Value<'_>, v4: bool) -> Vec<u8> {
     })
 }
 
-/// `exec.approval.resolve {id, decision}`
+/// Handles `exec.approval.resolve {id, decision}`.
 pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Failure> {
     let ApprovalResolve { id, decision } = params;
     let v4 = call.caller.dialect() == Dialect::V4;
@@ -243,7 +248,7 @@ pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Fa
     Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(effects))
 }
 
-/// `exec.approval.waitDecision {id}` (protocol 4)
+/// Handles `exec.approval.waitDecision {id}` (protocol 4).
 pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let id = params.read_sound::<MaybeById>().id.ok_or_else(|| Failure::invalid("id is required"))?;
     params.read::<MaybeById>()?;
@@ -260,7 +265,7 @@ pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::later(Vec::new()))
 }
 
-/// `exec.approval.list` (protocol 4): what waits.
+/// Handles `exec.approval.list` (protocol 4): returns the pending approvals.
 pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let mut out = Vec::new();
     json::arr(&mut out, |list| {
@@ -274,7 +279,7 @@ pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(out))
 }
 
-/// `exec.approval.get {id}` (protocol 4)
+/// Handles `exec.approval.get {id}` (protocol 4).
 pub fn get(call: &mut Call<'_>, params: ById) -> Result<Reply, Failure> {
     let waits = call.relay.approvals.find(&params.id).filter(|approval| approval.decision.is_none());
     let approval = waits.ok_or_else(|| unknown(true))?;

@@ -1,33 +1,33 @@
-//! How calls for nodes ended, counted for `/metrics` where each of them ends.
+//! Outcomes of calls to nodes, counted for `/metrics` where each call ends.
 
-/// How a call ended.
+/// Outcome of a call to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// Its node did it.
+    /// Success, reported by the node.
     Ok,
-    /// Its node said that it could not.
+    /// Error, reported by the node.
     Error,
     Timeout,
-    /// Its node is gone.
+    /// The node disconnected.
     Disconnected,
-    /// Who asked is gone.
+    /// The caller disconnected.
     Abandoned,
-    /// Its node does not read.
+    /// The node did not read fast enough, so the call could not be sent.
     Busy,
-    /// The gateway goes down.
+    /// The gateway stopped.
     Stopping,
-    /// It was not passed on.
+    /// The call was rejected before it was sent.
     Refused,
 }
 
-/// All of them since the start.
+/// Counters of all outcomes since the start.
 #[derive(Default)]
 pub struct Ends {
-    /// By [`End`].
+    /// Number of calls by [`End`].
     pub counts: [u64; End::Refused as usize + 1],
-    /// What nodes answered, by how long that took; the last one is for what took longer than every bound.
+    /// Number of answers of nodes by latency; the last entry counts those above all bounds.
     pub took: [u64; Ends::BOUNDS.len() + 1],
-    /// Of all answers, in milliseconds.
+    /// Sum of the latencies of all answers, in milliseconds.
     pub sum_ms: u64,
 }
 
@@ -35,12 +35,12 @@ impl Ends {
     /// Upper bounds of latency, in milliseconds.
     pub const BOUNDS: [u64; 12] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 
-    /// A call ended like that.
+    /// Counts a call with this outcome.
     pub fn count(&mut self, how: End) {
         self.counts[how as usize] += 1;
     }
 
-    /// Its node answered, after so many milliseconds.
+    /// Counts a call that its node answered after `ms` milliseconds.
     pub fn answered(&mut self, ok: bool, ms: u64) {
         self.count(if ok { End::Ok } else { End::Error });
         self.took[Ends::BOUNDS.iter().take_while(|bound| ms > **bound).count()] += 1;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_latency_has_its_place() {
+    fn latencies_are_counted_in_their_bucket() {
         let mut ends = Ends::default();
         [0, 5, 6, 30_000, 30_001].into_iter().for_each(|ms| ends.answered(ms != 6, ms));
         assert_eq!((ends.counts[..2].to_vec(), ends.sum_ms), (vec![4, 1], 60_012));

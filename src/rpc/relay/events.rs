@@ -1,7 +1,7 @@
-//! What nodes tell on their own: `node.event` and the updates of protocol 4.
+//! Events that nodes send: `node.event` and the updates of protocol 4.
 //!
-//! Most of it is meant for an agent, and there is none here: that is taken and said to have led to nothing. How the node's machine
-//! is goes into the list of nodes and to those who watch.
+//! Most of them are for an agent, and there is none here: they are acknowledged as not handled. The
+//! statistics of a node's machine go into the node list and to operators.
 
 use nanoserde::SerJson;
 
@@ -14,7 +14,7 @@ use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind, Value};
 use crate::wire::message::Params;
 
-/// `node.event {event, payload?, payloadJSON?}`
+/// Handles `node.event {event, payload?, payloadJSON?}`.
 pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failure> {
     let name = params.event;
     let text = params.payload_json.and_then(|held| held.as_str());
@@ -29,7 +29,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
             }
             None => (false, "invalid_payload"),
         },
-        // that it is here is known and kept without being told
+        // The connection already shows that the node is alive.
         "node.presence.alive" => (true, "throttled"),
         "exec.started" | "exec.finished" | "exec.denied" => (false, "unmatched_exec_event"),
         _ => (false, "unsupported_event"),
@@ -40,7 +40,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
     Ok(Reply::json(&answers::NodeEventTaken { ok: true, event, handled, reason }).with(effects))
 }
 
-/// Takes the numbers that are known of a node's machine.
+/// Stores the statistics of a node's machine that are known. Returns `None` if they are not valid.
 fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
     let now = call.now.wall;
     let node: &mut Node = call.relay.nodes.on(call.caller.conn())?;
@@ -65,22 +65,24 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
     Some(Effect::Event { name: "node.hostStats", payload: event, to })
 }
 
-/// `node.pluginTools.update {tools}` (protocol 4): they are for an agent, so none is taken.
+/// Handles `node.pluginTools.update {tools}` (protocol 4). Tools are for an agent, so none is
+/// accepted.
 pub fn plugin_tools(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     taken(call, Some("tools"))
 }
 
-/// `node.skills.update {skills}` (protocol 4): they are for an agent, so none is taken.
+/// Handles `node.skills.update {skills}` (protocol 4). Skills are for an agent, so none is
+/// accepted.
 pub fn skills(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     taken(call, Some("skills"))
 }
 
-/// `node.runnerInventory.update {...}` (protocol 4): nothing is run on it from here.
+/// Handles `node.runnerInventory.update {...}` (protocol 4). This gateway runs nothing on the node.
 pub fn runner_inventory(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     taken(call, None)
 }
 
-/// A node host repeats these every few seconds until it is answered.
+/// Acknowledges an update, which a node host repeats every few seconds until it is answered.
 fn taken(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
     let own = own(call)?;
     Ok(Reply::of(json::object(|o| {
@@ -91,7 +93,7 @@ fn taken(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
     })))
 }
 
-/// `node.pluginSurface.refresh {surface}` (protocol 4): there are no plugins.
+/// Handles `node.pluginSurface.refresh {surface}` (protocol 4). There are no plugins.
 pub fn plugin_surface(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     match params.read_sound::<PluginSurface>().surface {
         Some(surface) => Err(Failure::unavailable([&*surface, " plugin surface unavailable"].concat())),
@@ -99,7 +101,7 @@ pub fn plugin_surface(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply,
     }
 }
 
-/// `skills.bins {}` of a node: which programs its skills need; there are no skills.
+/// Handles `skills.bins {}` of a node: the programs that its skills need. There are no skills.
 pub fn skills_bins(_call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(br#"{"bins":[]}"#.to_vec()))
 }

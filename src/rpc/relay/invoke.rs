@@ -1,16 +1,20 @@
-//! Calls of operators on their way to nodes, and the answers on their way back: `node.invoke`, `node.invoke.result`,
-//! `node.invoke.progress`, and `exec.approvals.node.*`, which are the same under another name (protocol 3 and 4).
+//! Calls of operators to nodes, and their answers: `node.invoke`, `node.invoke.result`,
+//! `node.invoke.progress`, and `exec.approvals.node.*`, which is the same under another name
+//! (protocol 3 and 4).
 //!
-//! Parameters and payloads are not looked into: they are text inside text on the way to a node and back, as the protocol has it.
+//! Parameters and payloads are not interpreted: they are text inside text on the way to a node and
+//! back, as in the protocol.
 //!
-//! No client takes a frame of more than [`limits::FRAME_AFTER_HELLO`] bytes, and both ways can make a text longer: parameters
-//! become JSON inside a string, and what a node answers in a string goes back as JSON and as the string. So each frame is
-//! measured first. Parameters that do not fit are refused before they are sent. An answer that does not fit in both
-//! forms has `payloadJSON: null`, as clients that read it read `payload` without it; one that does not fit at all is an
-//! error with both sizes. Every connection stays open.
+//! No client accepts a frame of more than [`limits::FRAME_AFTER_HELLO`] bytes, and a text can grow
+//! in both directions: parameters become JSON inside a string, and an answer that a node sends in a
+//! string is returned both as JSON and as the string. So each frame is measured first. Parameters
+//! that do not fit are rejected before they are sent. An answer that does not fit in both forms has
+//! `payloadJSON: null`, because clients that read this member use `payload` without it; an answer
+//! that does not fit in one form is an error with both sizes. No connection is closed.
 //!
-//! The idempotency key goes to the node, which alone can know what it did already. Who is answered is known by the
-//! connection that asked: an operator that is gone gets nothing, and a node of protocol 4 is told to stop.
+//! The idempotency key is passed to the node, because only the node can know which calls it has
+//! already done. The answer goes to the connection that sent the request: after an operator
+//! disconnects there is none, and a node of protocol 4 is asked to cancel.
 
 use std::borrow::Cow;
 
@@ -29,10 +33,10 @@ use crate::wire::frames;
 use crate::wire::json::{self, Kind, Value, Writer};
 use crate::wire::message::Params;
 
-/// A call that its node has not answered yet.
+/// Call that its node has not answered yet.
 pub struct Invoke {
     id: RequestId,
-    /// Who asked, and under which id.
+    /// Connection of the caller; `request` is the id of its request.
     caller: ConnId,
     request: String,
     dialect: Dialect,
@@ -40,35 +44,35 @@ pub struct Invoke {
     node_conn: ConnId,
     node_dialect: Dialect,
     command: String,
-    /// The caller wants what the node answers alone, not as the answer to an invoke.
+    /// Whether the caller gets the answer of the node alone, not as the answer to an invoke.
     bare: bool,
-    /// Kept where the node may say that it cannot do it now, see [`work`].
+    /// Action to keep if the node answers that it cannot do it now; see [`work`].
     kept: Option<Box<work::Action>>,
     since: Millis,
     deadline: Millis,
 }
 
-/// All of them, in no order.
+/// All unanswered calls, in no order.
 #[derive(Default)]
 pub struct Invokes {
     list: Vec<Invoke>,
-    /// None of them ends before that; looked for anew when it has come.
+    /// Time before which no call expires; computed again when it has passed.
     next: Option<Millis>,
     pub ends: Ends,
 }
 
 impl Invokes {
-    /// When the first one has waited long enough.
+    /// Returns a time before which no call expires, if there are calls.
     pub fn next_deadline(&self) -> Option<Millis> {
         self.next
     }
 
-    /// How many wait.
+    /// Returns the number of unanswered calls.
     pub fn waiting(&self) -> usize {
         self.list.len()
     }
 
-    /// Ends those that waited long enough.
+    /// Ends the calls that have expired.
     pub fn expire(&mut self, now: Millis) -> Vec<Effect> {
         if self.next.is_none_or(|next| next > now) {
             return Vec::new();
@@ -83,7 +87,8 @@ impl Invokes {
         late.into_iter().flat_map(said).flatten().collect()
     }
 
-    /// Ends those of a connection that is gone: a node's callers are told, an operator's nodes may stop.
+    /// Ends the calls of a closed connection: an error for the callers of a node, a cancellation
+    /// for the nodes that an operator called.
     pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
         let ended = self.take(|invoke| invoke.node_conn == conn || invoke.caller == conn);
         let said = |invoke: Invoke| {
@@ -97,14 +102,14 @@ impl Invokes {
         ended.into_iter().filter_map(said).collect()
     }
 
-    /// Ends one that could not even be sent.
+    /// Ends a call that could not be sent.
     pub fn unsent(&mut self, id: RequestId) -> Option<Effect> {
         let invoke = self.take(|invoke| invoke.id == id).pop()?;
         self.ends.count(End::Busy);
         Some(invoke.failed("BUSY", "the node does not read what it is sent; try again later"))
     }
 
-    /// Ends all: the gateway goes down.
+    /// Ends all calls, because the gateway is stopping.
     pub fn stop(&mut self) -> Vec<Effect> {
         let ended = self.take(|_| true);
         let said = |invoke: &Invoke| {
@@ -129,14 +134,14 @@ impl Invokes {
 }
 
 impl Invoke {
-    /// The caller is told that it came to nothing.
+    /// Returns the error for the caller.
     fn failed(&self, code: &'static str, message: &str) -> Effect {
         let error = json::object(|o| {
             o.str("code", code);
             o.str("message", message);
         });
         let shown = match (self.dialect, code) {
-            // as OpenClaw 2026.1.29 prints it
+            // In the form that OpenClaw 2026.1.29 prints.
             (Dialect::V3, "DISCONNECTED") => ["Error: ", message].concat(),
             (Dialect::V3, _) => message.to_string(),
             (Dialect::V4, _) => [code, ": ", message].concat(),
@@ -155,7 +160,8 @@ impl Invoke {
         Effect::Fail { conn: self.caller, id: self.request.clone(), failure }
     }
 
-    /// Nobody waits for it any more (protocol 4). Left out for a node that has no room for it: it is not worth a connection.
+    /// Returns the cancellation for the node (protocol 4). If the node's send queue has no space it
+    /// is dropped, because it does not justify closing the connection.
     fn cancel(&self) -> Option<Effect> {
         let frame = frames::event_with("node.invoke.cancel", 128, &mut |frame| {
             frame.obj("payload", |o| {
@@ -166,8 +172,8 @@ impl Invoke {
         (self.node_dialect == Dialect::V4).then_some(Effect::Invoke { id: self.id, conn: self.node_conn, frame })
     }
 
-    /// The answer to the caller: `payload` as the node gave it, or `held`, which is JSON inside a string. An error if it
-    /// does not fit a frame.
+    /// Returns the answer for the caller: `payload` as the node sent it, or `held`, which is JSON
+    /// inside a string. Returns an error if the answer does not fit in a frame.
     fn answered(&self, payload: Option<Value<'_>>, held: Option<Value<'_>>) -> Effect {
         let frame = self.answer(payload, held);
         if frame.len() <= limits::FRAME_AFTER_HELLO {
@@ -176,8 +182,8 @@ impl Invoke {
         self.failed(frames::TOO_LARGE, &frames::too_large_message("the node's answer", frame.len()))
     }
 
-    /// The frame of that answer. It has both forms of `held` only where both fit, so it is never much larger than what
-    /// came from the node, and too large only if one form alone is.
+    /// Writes the frame of that answer. It has both forms of `held` only if both fit, so it is
+    /// never much larger than the frame of the node, and too large only if one form alone is.
     fn answer(&self, payload: Option<Value<'_>>, held: Option<Value<'_>>) -> Vec<u8> {
         let size = payload.map_or(0, |value| value.raw().len()) + 2 * held.map_or(0, |value| value.raw().len());
         let size = size.min(limits::FRAME_AFTER_HELLO);
@@ -203,7 +209,8 @@ impl Invoke {
     }
 }
 
-/// `node.invoke {nodeId, command, params?, timeoutMs?, idempotencyKey}`; protocol 4 has fields about the agent's turn besides.
+/// Handles `node.invoke {nodeId, command, params?, timeoutMs?, idempotencyKey}`. Protocol 4 also
+/// has members about the agent's turn.
 pub fn invoke(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let asked = params.read().map_err(Failure::from).and_then(|params| ask(call, params));
     counted(call, asked)
@@ -232,12 +239,12 @@ fn ask(call: &mut Call<'_>, params: params::Invoke<'_>) -> Result<Reply, Failure
     start(call, invoke, effect)
 }
 
-/// `exec.approvals.node.get {nodeId}`
+/// Handles `exec.approvals.node.get {nodeId}`.
 pub fn node_approvals_get(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     ask_approvals(call, &params.node_id, "system.execApprovals.get", "{}".to_string())
 }
 
-/// `exec.approvals.node.set {nodeId, file, baseHash?}` (protocol 4: also `native`)
+/// Handles `exec.approvals.node.set {nodeId, file, baseHash?}` (protocol 4: also `native`).
 pub fn node_approvals_set(call: &mut Call<'_>, params: NodeApprovalsSet<'_>) -> Result<Reply, Failure> {
     let given = json::object(|o| {
         for (name, value) in [("file", params.file), ("native", params.native), ("baseHash", params.base_hash)] {
@@ -252,7 +259,7 @@ fn ask_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String) 
     counted(call, asked)
 }
 
-/// Counts what is not passed on.
+/// Counts a call that is rejected before it is sent.
 fn counted(call: &mut Call<'_>, asked: Result<Reply, Failure>) -> Result<Reply, Failure> {
     if asked.is_err() {
         call.relay.invokes.ends.count(End::Refused);
@@ -270,7 +277,7 @@ fn pass_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String)
     start(call, invoke, effect)
 }
 
-/// What goes to a node.
+/// Call in the form in which it is sent to a node.
 struct Sent<'a> {
     id: RequestId,
     command: &'a str,
@@ -280,7 +287,8 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// The call, and the frame that takes it to that node. The error is that the node would not take the frame.
+    /// Returns the call, and the effect that sends its frame to the node. Fails if the frame is
+    /// larger than the node accepts.
     fn to(&self, call: &Call<'_>, node: &Node, bare: bool) -> Result<(Invoke, Effect), Failure> {
         let text = self.params.as_deref().map_or(0, json::escaped_len);
         let most = text + json::escaped_len(self.command) + json::escaped_len(self.key) + SENT_ROOM;
@@ -310,7 +318,7 @@ impl Sent<'_> {
         Ok((invoke, Effect::Invoke { id: self.id, conn: node.conn, frame }))
     }
 
-    /// The event for that node, in room for `size` bytes.
+    /// Writes the event for the node, with capacity for about `size` bytes.
     fn frame(&self, node: &Node, params: Option<&str>, size: usize) -> Vec<u8> {
         frames::event_with("node.invoke.request", size, &mut |frame| {
             frame.obj("payload", |o| {
@@ -319,7 +327,7 @@ impl Sent<'_> {
                 o.str("command", self.command);
                 match params {
                     Some(params) => o.str("paramsJSON", params),
-                    // protocol 4 leaves out what is not there
+                    // Protocol 4 leaves out absent parameters.
                     None if node.dialect == Dialect::V3 => o.null("paramsJSON"),
                     None => {}
                 }
@@ -330,10 +338,10 @@ impl Sent<'_> {
     }
 }
 
-/// Bytes that a frame to a node has at most beside command, parameters and key.
+/// Maximum size in bytes of a frame to a node without its command, parameters and key.
 const SENT_ROOM: usize = 320;
 
-/// The call would be a frame of so many bytes for its node. It was not sent.
+/// Creates the error for a call whose frame would have `bytes` bytes. The call was not sent.
 fn too_large(bytes: usize, dialect: Dialect) -> Failure {
     let details = json::object(|o| {
         frames::too_large_details(o, bytes);
@@ -369,7 +377,7 @@ fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n Node, Failure> {
     })
 }
 
-/// May the node be asked for that?
+/// Checks that the command may be invoked on the node.
 fn allowed(call: &Call<'_>, node: &Node, command: &str, refusal: &str) -> Result<(), Failure> {
     let approved = node.approved(call.devices);
     let Err(denial) = node.rules(call.commands, approved).invoke(command, &|name| approved.has_command(name)) else {
@@ -386,14 +394,15 @@ fn allowed(call: &Call<'_>, node: &Node, command: &str, refusal: &str) -> Result
     Err(Failure::invalid(message).detailed(details))
 }
 
-/// A node host runs what is marked as approved without asking anybody, so only who may approve can mark it.
+/// Checks that only a caller that may approve commands marks one as approved, because a node host
+/// runs marked commands without asking.
 fn unforged(call: &Call<'_>, command: &str, given: Option<Value<'_>>) -> Result<(), Failure> {
     if command != "system.run" || call.caller.may(Scope::Approvals) {
         return Ok(());
     }
     let marks = ["approved", "approvalDecision", "approvalSource"];
     let given = given.unwrap_or(Value::EMPTY);
-    // keys beyond those that are watched could say it a second time
+    // Keys after those that are checked for duplicates could repeat a mark.
     let hidden = given.fields().nth(limits::JSON_KEYS).is_some();
     let marked = marks
         .iter()
@@ -406,7 +415,7 @@ fn unforged(call: &Call<'_>, command: &str, given: Option<Value<'_>>) -> Result<
     Err(Failure::invalid(message).detailed(details))
 }
 
-/// `node.invoke.result {id, nodeId, ok, payload?, payloadJSON?, error?}`
+/// Handles `node.invoke.result {id, nodeId, ok, payload?, payloadJSON?, error?}`.
 pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Failure> {
     let InvokeResult { ok, payload, payload_json: held, error, .. } = params;
     let own = call.caller.device().filter(|device| DeviceId::parse(&params.node_id) == Some(*device));
@@ -418,7 +427,7 @@ pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Fa
     };
     let invoke = call.relay.invokes.list.swap_remove(at);
     call.relay.invokes.ends.answered(ok, call.now.at.since(invoke.since));
-    // what should be text and is not is the payload itself
+    // A `payloadJSON` that is not a string is the payload itself.
     let (held, payload) = match held {
         Some(text) if text.kind() == Kind::String => (Some(text).filter(|text| !text.is_str("")), payload),
         other => (None, payload.or(other)),
@@ -430,11 +439,12 @@ pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Fa
     Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(vec![effect]))
 }
 
-/// The node did not do it.
+/// Returns the effect of an error from the node: queues the action if the node is in the
+/// background, otherwise fails the call.
 fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) -> Effect {
     let text = |name: &str| error.and_then(|error| error.get(name)?.as_str()).unwrap_or_default();
     let (code, message) = (text("code"), text("message"));
-    // the message alone says it where the whole error would make the frame too large
+    // If the whole error could make the frame too large, only the message is passed on.
     let raw = error.map(|error| error.raw().as_bytes()).filter(|raw| raw.len() <= limits::NODE_ERROR_WHOLE);
     if let Some(action) = invoke.kept.take().filter(|_| work::is_background(&code, &message)) {
         if let Some(queued) = call.relay.work.keep(*action, call.now) {
@@ -459,7 +469,8 @@ fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) ->
     invoke.fail(shown, raw, true)
 }
 
-/// `node.invoke.progress {invokeId, nodeId, seq, chunk}` (protocol 4): nobody who can call from outside wants it there either.
+/// Handles `node.invoke.progress {invokeId, nodeId, seq, chunk}` (protocol 4). It is ignored,
+/// because in the protocol no caller of `node.invoke` receives progress either.
 pub fn progress(call: &mut Call<'_>, params: InvokeProgress) -> Result<Reply, Failure> {
     match call.caller.device() {
         Some(own) if DeviceId::parse(&params.node_id) == Some(own) => {

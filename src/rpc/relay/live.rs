@@ -1,4 +1,4 @@
-//! Nodes that are connected: what each said of itself, and what it may therefore be asked.
+//! Connected nodes: what each declared, and which commands may be invoked on it.
 
 use crate::gate::commands::{Lists, Node as Described, Rules};
 use crate::gate::facts::Dialect;
@@ -9,7 +9,7 @@ use crate::gate::surface::{DoesNotFit, Surface};
 use crate::gate::text::Text;
 use crate::rpc::{Call, Commands, Devices, Failure};
 
-/// What a node declared when it connected. Bounded by the reader of connect.
+/// Declaration of a node in `connect`. Bounded by the reader of `connect`.
 #[derive(Clone, Default, Debug)]
 pub struct Declared {
     pub caps: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Declared {
     pub path_env: Option<String>,
 }
 
-/// One connected node.
+/// Connected node.
 pub struct Node {
     pub conn: ConnId,
     pub device: DeviceId,
@@ -28,69 +28,69 @@ pub struct Node {
     pub model: Text<{ limits::PLATFORM_LEN }>,
     pub declared: Declared,
     pub since: WallMs,
-    /// How its machine is, as it last told: one JSON object (protocol 4).
+    /// Statistics of its machine as last sent, one JSON object (protocol 4).
     pub stats: Option<Vec<u8>>,
 }
 
-/// The connected nodes, the one that came last at the end; each device once.
+/// Connected nodes, the latest at the end; each device once.
 #[derive(Default)]
 pub struct Nodes(Vec<Node>);
 
 impl Nodes {
-    /// A node came. If the same device is here on an older connection, this one takes its place; the older connection stays open,
-    /// and what it was asked it may still answer.
+    /// Adds a node. It replaces a node with the same device on an older connection; that connection
+    /// stays open, and may still answer the calls that it was sent.
     pub fn enter(&mut self, node: Node) {
         self.0.retain(|known| known.device != node.device);
         self.0.push(node);
     }
 
-    /// That connection is gone.
+    /// Removes the node of a closed connection.
     pub fn leave(&mut self, conn: ConnId) {
         self.0.retain(|node| node.conn != conn);
     }
 
-    /// The node that is that device.
+    /// Returns the node with this device.
     pub fn of(&self, device: &DeviceId) -> Option<&Node> {
         self.0.iter().find(|node| node.device == *device)
     }
 
-    /// The node on that connection.
+    /// Returns the node on this connection.
     pub fn on(&mut self, conn: ConnId) -> Option<&mut Node> {
         self.0.iter_mut().find(|node| node.conn == conn)
     }
 
-    /// All of them.
+    /// Returns all nodes.
     pub fn iter(&self) -> std::slice::Iter<'_, Node> {
         self.0.iter()
     }
 
-    /// How many are here.
+    /// Returns the number of nodes.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 }
 
 impl Node {
-    /// The rules for what it may be asked.
+    /// Returns the rules for the commands of the node.
     pub fn rules<'a>(&'a self, commands: &'a Commands, approved: &Surface) -> Rules<'a, String, String> {
         let talk = self.declared.caps.iter().any(|cap| cap == "talk") && approved.has_cap("talk");
         described(self.dialect, &self.about, &self.declared, talk, commands)
     }
 
-    /// What the owner approved of it; nothing if the table does not know it.
+    /// Returns the approved surface of the node; empty if the table does not know the device.
     pub fn approved<'t>(&self, devices: &'t Devices) -> &'t Surface {
         let device = devices.find(&self.device).map(|(_, device)| device);
         device.map_or(&NOTHING, |device| &device.surface)
     }
 
-    /// What may be invoked, sorted.
+    /// Returns the commands that may be invoked, sorted.
     pub fn commands<'a>(&'a self, commands: &'a Commands, approved: &Surface) -> Vec<&'a str> {
         let rules = self.rules(commands, approved);
         let may = |name: &&str| rules.invoke(name, &|name| approved.has_command(name)).is_ok();
         sorted(rules.offered().filter(may))
     }
 
-    /// The capabilities that it has and that were approved, sorted.
+    /// Returns the declared capabilities that were approved, sorted.
     pub fn caps(&self, approved: &Surface) -> Vec<&str> {
         sorted(self.declared.caps.iter().map(String::as_str).filter(|cap| approved.has_cap(cap)))
     }
@@ -98,7 +98,8 @@ impl Node {
 
 static NOTHING: Surface = Surface::NONE;
 
-/// What a node that said this of itself wants approved: the commands that may be offered, its capabilities and what it was permitted.
+/// Returns the surface for which a node with this declaration requests approval: the commands that
+/// may be offered, its capabilities, and the permissions that it was granted.
 pub fn asked_of(
     dialect: Dialect,
     about: &About,
@@ -127,12 +128,12 @@ fn described<'a>(
     Rules::new(node, Lists { allow: &commands.allow, deny: &commands.deny })
 }
 
-/// The node that calls.
+/// Returns the device id of the calling node.
 pub(super) fn own(call: &Call<'_>) -> Result<DeviceId, Failure> {
     call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))
 }
 
-/// The same names in order, each once.
+/// Returns the names sorted, each once.
 pub(super) fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();

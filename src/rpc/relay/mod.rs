@@ -1,10 +1,13 @@
-//! The relay: which nodes are here, what is on its way to them and back, and what waits for them or for a decision.
+//! Relay between operators and nodes: connected nodes, calls and answers, and pending work and
+//! approvals.
 //!
-//! Like everything in `rpc` it only keeps state and names effects; sending is `server`'s. Payloads go through as the bytes that
-//! came: they are looked through once and written into the frame of whoever gets them, never turned into values.
+//! Like everything in `rpc` it only keeps state and returns effects; sending is the task of
+//! `server`. Payloads stay the bytes that were received: they are scanned once and written into the
+//! frame of the recipient, never converted to values.
 //!
-//! Invariants: every list is bounded by `gate::limits`; a call that was passed on is answered exactly once, by its node, by its
-//! deadline, or because one of the two is gone; nothing is invoked that `gate::commands` does not allow.
+//! Invariants: every list is bounded by `gate::limits`; a call that was passed on is answered
+//! exactly once, by its node, at its deadline, or because one of the two connections closed; no
+//! command is invoked that `gate::commands` does not allow.
 
 mod approvals;
 mod ends;
@@ -33,7 +36,7 @@ pub use work::{ack, drain, enqueue, pull, Work, KINDS};
 
 use super::Effect;
 
-/// Everything that the relay keeps, in memory only.
+/// State of the relay, in memory only.
 #[derive(Default)]
 pub struct Relay {
     pub nodes: Nodes,
@@ -44,26 +47,26 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// When the next thing in here runs out.
+    /// Returns the next time at which a call or an approval expires.
     pub fn next_deadline(&self) -> Option<Millis> {
         self.invokes.next_deadline().into_iter().chain(self.approvals.next_deadline()).min()
     }
 
-    /// What ran out by now, and what follows.
+    /// Ends the calls and approvals that have expired, and returns the effects.
     pub fn expire(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = self.invokes.expire(now.at);
         effects.extend(self.approvals.expire(now));
         effects
     }
 
-    /// The gateway goes down: who still waits for an answer gets one.
+    /// Answers all pending requests, because the gateway is stopping.
     pub fn stop(&mut self) -> Vec<Effect> {
         let mut effects = self.invokes.stop();
         effects.extend(self.approvals.stop());
         effects
     }
 
-    /// A connection is gone, be it a node or an operator; says what follows.
+    /// Removes a closed connection of a node or an operator, and returns the effects.
     pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
         self.approvals.leave(conn);
         self.nodes.leave(conn);

@@ -1,7 +1,8 @@
-//! `node.pair.*`: the owner's word on what a node may offer (protocol 3 and 4).
+//! Decisions of the owner about what a node may offer: `node.pair.*` (protocol 3 and 4).
 //!
-//! A node is a device, so there is one list of who waits: a request may be for the device, for its surface, or for both, and one
-//! approval grants all of it. What was approved once is never taken away by asking for more.
+//! A node is a device, so there is one list of pending requests: a request may be for the device,
+//! for its surface, or for both, and one approval grants all of it. A request for more never
+//! removes what was approved before.
 
 use super::live::Node;
 use super::show::unknown_node;
@@ -21,7 +22,7 @@ use crate::wire::json::{self, Writer};
 
 const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
 
-/// `node.pair.list {}`: who waits and who is paired, the latest first.
+/// Handles `node.pair.list {}`: returns pending requests and paired nodes, the latest first.
 pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
@@ -43,7 +44,8 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     })))
 }
 
-/// `node.pair.approve {requestId}`: lets the device in if that is what waits, and approves what it offers.
+/// Handles `node.pair.approve {requestId}`: admits the device if that is pending, and approves its
+/// surface.
 pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     let request = find(call, &named, "node pairing approval denied")?;
@@ -68,7 +70,7 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
 }
 
-/// Approves that surface on top of what was approved.
+/// Adds the surface to what was approved before.
 pub fn widen(device: &mut Device, surface: &Surface, call: &Call<'_>) -> Result<(), Failure> {
     let fits = device.surface.merge(surface);
     fits.map_err(|_| {
@@ -80,7 +82,7 @@ pub fn widen(device: &mut Device, surface: &Surface, call: &Call<'_>) -> Result<
     Ok(())
 }
 
-/// `node.pair.reject {requestId}`
+/// Handles `node.pair.reject {requestId}`.
 pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     let request = find(call, &named, "node pairing rejection denied")?;
@@ -89,7 +91,8 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
     Ok(Reply::json(&answer).with(effects))
 }
 
-/// `node.pair.remove {nodeId}` (protocol 4): takes the role of a node away, and forgets a device that has no other.
+/// Handles `node.pair.remove {nodeId}` (protocol 4): removes the node role, and a device that has
+/// no other role.
 pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     let (slot, mut device) =
         devices::find(call, params.node_id.trim(), "node pairing removal denied", "unknown nodeId")?;
@@ -106,8 +109,9 @@ pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     Ok(Reply::json(&answers::Node { node_id: id }).changing(slot, kept.then_some(device)).with(effects))
 }
 
-/// `node.pair.request {nodeId, ...}` (protocol 3): asks again for a node that is paired already. A node that is not pairs by
-/// connecting with its key, which nobody can do in its place.
+/// Handles `node.pair.request {nodeId, ...}` (protocol 3): creates a request for a node that is
+/// already paired. Other nodes pair by connecting with their own key, which no other client can do
+/// for them.
 pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failure> {
     let known = DeviceId::parse(params.node_id.trim()).and_then(|id| call.devices.find(&id));
     let Some((_, device)) = known.filter(|(_, device)| device.roles.contains(Role::Node)) else {
@@ -139,7 +143,7 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
     Ok(Reply::of(payload).with(effects))
 }
 
-/// `node.pair.verify {nodeId, token}` (protocol 3): is that the node's device token?
+/// Handles `node.pair.verify {nodeId, token}` (protocol 3): checks the device token of a node.
 pub fn verify(call: &mut Call<'_>, params: NodeVerify) -> Result<Reply, Failure> {
     let device = DeviceId::parse(params.node_id.trim()).and_then(|id| call.devices.find(&id)).map(|(_, device)| device);
     let right = device.filter(|device| tokens::check(call.key, device, Role::Node, &params.token).is_some());
@@ -151,13 +155,14 @@ pub fn verify(call: &mut Call<'_>, params: NodeVerify) -> Result<Reply, Failure>
     })))
 }
 
-/// The event that a node offers what nobody approved.
+/// Returns the event that a node offers something that is not approved.
 pub fn requested(request: &Request, live: Option<&Node>) -> Effect {
     let payload = json::object(|o| request_fields(o, request, live, true));
     Effect::Event { name: "node.pair.requested", payload, to: PAIRING }
 }
 
-/// Somebody decided. The node is told too, so that it says again what it told before it was approved (protocol 4).
+/// Returns the effects of a decision. A node of protocol 4 is notified too, so that it sends again
+/// what it sent before it was approved.
 pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
     let mut effects = over(call.now.wall, request, decision);
     if is_node(request) {
@@ -170,7 +175,7 @@ pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effec
     effects
 }
 
-/// The request is over, and those who could decide are told.
+/// Returns the effects that end the request and notify the clients that could have decided.
 pub fn over(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
     let mut effects = match request.roles.is_empty() {
         true => vec![Effect::Decided(request.id)],
@@ -191,12 +196,12 @@ fn is_node(request: &Request) -> bool {
     request.roles.contains(Role::Node) || !request.surface.is_empty()
 }
 
-/// What the caller has not and needs for approving that surface, and these scopes.
+/// Returns a scope that the caller lacks for approving the surface and these scopes.
 pub fn lacks(call: &Call<'_>, surface: &Surface, scopes: Scopes) -> Option<Scope> {
     needed(surface).with(scopes).iter().find(|scope| !call.caller.may(*scope))
 }
 
-/// What an approval of that surface takes.
+/// Returns the scopes needed to approve the surface.
 fn needed(surface: &Surface) -> Scopes {
     approval_scopes(surface.commands())
 }

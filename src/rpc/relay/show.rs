@@ -1,4 +1,5 @@
-//! `node.list`, `node.describe`, `node.rename`, `environments.list`: the nodes as people and programs see them, connected or not.
+//! Nodes as people and programs see them, connected or not: `node.list`, `node.describe`,
+//! `node.rename`, `environments.list`.
 
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
@@ -12,15 +13,15 @@ use crate::rpc::{answers, devices, render, Call, Failure, Reply};
 use crate::wire::json::{self, Writer};
 use crate::wire::message::Params;
 
-/// One node: in the table, connected, or both.
+/// Node that is in the table, connected, or both.
 struct Row<'a> {
     id: DeviceId,
     device: Option<&'a Device>,
     live: Option<&'a Node>,
 }
 
-/// `node.list {}`. Search paths and permissions, of which each node may declare many kilobytes, are left out for the nodes
-/// that come after [`limits::NODES_IN_FULL`] bytes.
+/// Handles `node.list {}`. After [`limits::NODES_IN_FULL`] bytes, search paths and permissions of
+/// the remaining nodes are left out, because each node may declare many kilobytes of them.
 pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let call = &*call;
     Ok(Reply::of(json::object(|o| {
@@ -34,7 +35,8 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     })))
 }
 
-/// `environments.list {}` (protocol 4): the machines there are, that of the gateway and those of the nodes; none hosts a session.
+/// Handles `environments.list {}` (protocol 4): returns the machines of the gateway and of the
+/// nodes; none hosts a session.
 pub fn environments(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let call = &*call;
     Ok(Reply::of(json::object(|o| {
@@ -56,7 +58,7 @@ pub fn environments(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure
 
 const GATEWAY: &str = r#""id":"gateway","type":"local","label":"Gateway","status":"available","sessionHost":false"#;
 
-/// Every node, those that are here first, then by name.
+/// Returns all nodes, connected ones first, then by name.
 fn rows<'a>(call: &'a Call<'_>) -> Vec<Row<'a>> {
     let devices = call.devices.iter().map(|(_, device)| device).filter(|device| device.roles.contains(Role::Node));
     let row = |device| row(call, device);
@@ -71,7 +73,7 @@ fn rows<'a>(call: &'a Call<'_>) -> Vec<Row<'a>> {
     rows
 }
 
-/// `node.describe {nodeId}`
+/// Handles `node.describe {nodeId}`.
 pub fn describe(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     let call = &*call;
     let id = DeviceId::parse(params.node_id.trim()).ok_or_else(unknown_node)?;
@@ -85,7 +87,8 @@ pub fn describe(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     })))
 }
 
-/// `node.rename {nodeId, displayName}`: the owner's name for it, kept with the device.
+/// Handles `node.rename {nodeId, displayName}`: sets the owner's name for the node, which is stored
+/// with the device.
 pub fn rename(call: &mut Call<'_>, params: NodeRename) -> Result<Reply, Failure> {
     let (slot, mut device) = devices::find(call, params.node_id.trim(), "node rename denied", "unknown nodeId")?;
     if !device.roles.contains(Role::Node) {
@@ -114,7 +117,7 @@ impl<'a> Row<'a> {
         named.or(self.live.map(|live| live.about.name.as_str())).unwrap_or("")
     }
 
-    /// The fields; without those that a node may fill with many kilobytes unless `full`.
+    /// Writes the fields; without those that may have many kilobytes unless `full`.
     fn render(&self, o: &mut Writer<'_>, call: &Call<'_>, full: bool) {
         o.shown("nodeId", &self.id);
         render::opt_text(o, "displayName", self.name());
@@ -138,7 +141,8 @@ impl<'a> Row<'a> {
         o.bool("connected", self.live.is_some());
     }
 
-    /// What it can do now: of one that is here what may be used, of another nothing (protocol 3 and 4).
+    /// Writes the capabilities and commands that can be used now; none if the node is not connected
+    /// (protocol 3 and 4).
     fn abilities(&self, o: &mut Writer<'_>, call: &Call<'_>, full: bool) {
         let Some(live) = self.live else {
             o.strs("caps", []);
@@ -157,7 +161,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// What only protocol 4 tells.
+    /// Writes the fields that only protocol 4 has.
     fn more(&self, o: &mut Writer<'_>, call: &Call<'_>) {
         let about = self.live.map(|live| &live.about);
         let told = about.map(|about| (about.client_id.as_str(), about.client_mode.as_str()));

@@ -1,6 +1,7 @@
-//! `voicewake.get`, `voicewake.set`: the words that wake the assistant, the same on all nodes (protocol 3 and 4).
+//! Wake words of the assistant, the same on all nodes: `voicewake.get`, `voicewake.set` (protocol 3
+//! and 4).
 //!
-//! Kept in memory only: a gateway that starts anew says the usual words until somebody sets others.
+//! They are in memory only: after a restart the default words are used until a client sets others.
 
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
@@ -9,14 +10,14 @@ use crate::rpc::{Audience, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind};
 use crate::wire::message::Params;
 
-/// The words; none means the usual ones.
+/// Wake words; empty for the default ones.
 #[derive(Default)]
 pub struct Triggers(Vec<String>);
 
 const USUAL: [&str; 3] = ["openclaw", "claude", "computer"];
 
 impl Triggers {
-    /// `{"triggers":[...]}`
+    /// Writes `{"triggers":[...]}`.
     pub fn json(&self) -> Vec<u8> {
         json::object(|o| match self.0.as_slice() {
             [] => o.strs("triggers", USUAL),
@@ -24,19 +25,20 @@ impl Triggers {
         })
     }
 
-    /// Who hears of them: nodes, and operators that may read.
+    /// Returns the event for nodes and for operators with the read scope.
     pub fn event(&self) -> Effect {
         let to = Audience::Nodes { scope: Scope::Read };
         Effect::Event { name: "voicewake.changed", payload: self.json(), to }
     }
 }
 
-/// `voicewake.get {}`
+/// Handles `voicewake.get {}`.
 pub fn get(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     Ok(Reply::of(call.relay.triggers.json()))
 }
 
-/// `voicewake.set {triggers}`: at most [`limits::WAKE_WORDS`] words of [`limits::WAKE_WORD_LEN`] bytes; what is more is left out.
+/// Handles `voicewake.set {triggers}`: at most [`limits::WAKE_WORDS`] words of
+/// [`limits::WAKE_WORD_LEN`] bytes; the rest is left out.
 pub fn set(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let words = params.value().get("triggers").filter(|list| list.kind() == Kind::Array);
     let words = words.ok_or_else(|| Failure::invalid("voicewake.set requires triggers: string[]"))?;

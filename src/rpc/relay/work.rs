@@ -1,7 +1,9 @@
-//! What waits for a node: actions that a phone in the background could not do (`node.pending.pull`, `node.pending.ack`), and work
-//! that somebody left for it (`node.pending.enqueue`, `node.pending.drain`); protocol 4.
+//! Pending work of nodes (protocol 4): actions that a phone in the background could not do
+//! (`node.pending.pull`, `node.pending.ack`), and items that another client queued
+//! (`node.pending.enqueue`, `node.pending.drain`).
 //!
-//! In memory only, bounded, and gone after a while; the oldest gives way.
+//! In memory only and bounded. Entries expire. Without space an item evicts the oldest item; an
+//! action evicts the oldest of the same node, and is not queued if the whole list is full.
 
 use super::live::{own, Node};
 use super::show::unknown_node;
@@ -12,21 +14,22 @@ use crate::rpc::params::{Nothing, PendingAck, PendingDrain, PendingEnqueue};
 use crate::rpc::{answers, Call, Failure, Reply};
 use crate::wire::json::{self, Writer};
 
-/// A command for when its node comes to the foreground.
+/// Command to run when its node returns to the foreground.
 #[derive(Clone)]
 pub struct Action {
     id: RequestId,
     node: DeviceId,
     command: String,
-    /// JSON.
+    /// Parameters as JSON.
     params: Option<String>,
-    /// The caller's; the same one waits once.
+    /// Idempotency key of the caller; actions with the same key are queued once.
     key: String,
     since: Now,
 }
 
 impl Action {
-    /// The action that a call of this node would become; none where that cannot be, as with a node that cannot fetch it.
+    /// Returns the action that a call of this node would become. Returns `None` where the call
+    /// cannot be queued, for example for a node that cannot fetch it.
     pub fn of(node: &Node, id: RequestId, command: &str, params: Option<&str>, key: &str) -> Option<Action> {
         let platform = node.about.platform.to_ascii_lowercase();
         let phone = node.dialect == Dialect::V4 && (platform.starts_with("ios") || platform.starts_with("ipados"));
@@ -43,13 +46,13 @@ impl Action {
     }
 }
 
-/// Does the node say that it is in the background?
+/// Returns whether the error says that the node is in the background.
 pub fn is_background(code: &str, message: &str) -> bool {
     code.eq_ignore_ascii_case("NODE_BACKGROUND_UNAVAILABLE")
         || message.to_ascii_uppercase().contains("BACKGROUND_UNAVAILABLE")
 }
 
-/// Something left for a node.
+/// Item that was queued for a node.
 struct Item {
     id: RequestId,
     node: DeviceId,
@@ -59,20 +62,21 @@ struct Item {
     expires: (Millis, WallMs),
 }
 
-/// All that waits.
+/// All pending work.
 #[derive(Default)]
 pub struct Work {
     actions: Vec<Action>,
     items: Vec<Item>,
-    /// Counts every change of the items.
+    /// Number of changes of the items.
     revision: u64,
 }
 
-/// The kinds of work.
+/// Kinds of items.
 pub const KINDS: [&str; 2] = ["status.request", "location.request"];
 
 impl Work {
-    /// Keeps an action; gives the id under which it waits, which is an older one's if that has the same key.
+    /// Queues an action and returns its id, or that of an older action with the same key. Returns
+    /// `None` if there is no space.
     pub fn keep(&mut self, action: Action, now: Now) -> Option<RequestId> {
         self.expire(now.at);
         let own = |one: &&Action| one.node == action.node;
@@ -99,7 +103,7 @@ impl Work {
     }
 }
 
-/// `node.pending.pull {}` of a node: what waits for it.
+/// Handles `node.pending.pull {}` of a node: returns its pending actions.
 pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let own = own(call)?;
     call.relay.work.expire(call.now.at);
@@ -129,7 +133,7 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     })))
 }
 
-/// `node.pending.ack {ids}` of a node: it has done these.
+/// Handles `node.pending.ack {ids}` of a node: removes the actions that it has done.
 pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
     let own = own(call)?;
     let ids = params.ids;
@@ -140,7 +144,8 @@ pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
     Ok(Reply::json(&answers::PendingAcked { node_id: own, ids, left: left as u64 }))
 }
 
-/// `node.pending.enqueue {nodeId, type, priority?, expiresInMs?, wake?}`: one item of a kind; nobody is woken from here.
+/// Handles `node.pending.enqueue {nodeId, type, priority?, expiresInMs?, wake?}`: queues one item
+/// of a kind. This gateway does not wake nodes.
 pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Failure> {
     let expires = params.expires_in_ms.unwrap_or(limits::WORK_MS);
     let kind = KINDS.into_iter().find(|one| *one == params.kind);
@@ -171,14 +176,15 @@ pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Fai
     })))
 }
 
-/// `node.pending.drain {maxItems?}` of a node: takes what waits for it, and always a request for its status.
+/// Handles `node.pending.drain {maxItems?}` of a node: returns and removes its items. If no status
+/// request is among them and there is room, the answer has an additional one.
 pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure> {
     let most = params.max_items.unwrap_or(limits::WORK_FETCHED);
     let own = own(call)?;
     let (work, now) = (&mut call.relay.work, call.now);
     work.expire(now.at);
     let mut waiting: Vec<usize> = (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
-    // the oldest first among those of the same priority
+    // The sort is stable, so the oldest comes first among those of the same priority.
     waiting.sort_by_key(|at| !work.items[*at].high);
     let asked = waiting.iter().any(|at| work.items[*at].kind == KINDS[0]);
     let taken = waiting.len().min(most as usize);
