@@ -4,7 +4,7 @@ import * as crypto from "node:crypto";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-// As a data: URL, so that no package.json has to call src/ a module tree.
+// Imported as a data: URL, so that src/ needs no package.json that declares it a module tree.
 const source = readFileSync(new URL("../../src/dashboard/ed25519.js", import.meta.url), "utf8");
 const { publicKey, sha256, sha512, sign } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
