@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_in_calls_and_reads_the_answer_past_events() {
+    fn connect_and_call_skip_events() {
         let address = gateway(|method, params| {
             let token = params.contains(r#""auth":{"token":"control"}"#) && params.contains("operator.talk.secrets");
             Some(match (method, token) {
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_sign_in_a_closed_port_and_a_stranger_are_three_things() {
+    fn connect_distinguishes_rejected_unreachable_and_not_a_gateway() {
         let address = gateway(|_, _| Some(r#""ok":false,"error":{"code":"X","message":"who are you"}"#.to_string()));
         assert!(
             matches!(Client::connect(address, "wrong"), Err(ClientError::Refused(error)) if error.message == "who are you")
@@ -389,14 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_goes_away_in_a_call_is_said_so() {
+    fn call_reports_lost_connection() {
         let address = gateway(|method, _| (method == "connect").then(|| r#""ok":true,"payload":{}"#.to_string()));
         let mut client = Client::connect(address, "").unwrap();
         assert_eq!(client.call("x", "{}").unwrap_err().code, "CONNECTION_LOST");
     }
 
     #[test]
-    fn events_come_one_by_one_and_a_pause_or_the_end_is_told() {
+    fn next_returns_events_timeout_and_close() {
         let address = gateway(|method, _| match method {
             "connect" => Some(r#""ok":true,"payload":{}"#.to_string()),
             "tick" => Some(r#"{"type":"event","event":"tick"}"#.to_string()),
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_a_page_is_read() {
+    fn get_status_returns_status_code() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         answer_once(listener, b"HTTP/1.1 503 Busy\r\n\r\n");

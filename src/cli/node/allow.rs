@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_and_written_back_as_they_are() {
+    fn lines_round_trip() {
         // An absolute path on Windows has a drive.
         let drive = if cfg!(windows) { "C:" } else { "" };
         let text = "@/usr/bin/uptime\n@/usr/bin/git status\n\"@/opt/my tools/b\" --dry-run \"\" \"a b\" $\n@/x \"#\"\n";
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_makes_no_sense_is_refused_by_its_number() {
+    fn invalid_line_is_rejected_with_its_number() {
         for (line, what) in [
             ("uptime", "a program is named by its whole path"),
             ("./uptime", "a program is named by its whole path"),
@@ -271,7 +271,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_command_is_allowed_by_program_and_first_words() {
+    fn command_is_allowed_by_program_and_first_arguments() {
         let list = entries("/bin/sh -c true\n/bin/ls\n/usr/bin/env A=1 $\n");
         for (line, allowed_path) in [
             ("/bin/ls", Some("/bin/ls")),
@@ -299,7 +299,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_file_is_refused_when_others_can_change_it_and_kept_otherwise() {
+    fn file_writable_by_others_is_rejected_and_other_lines_are_kept() {
         use std::os::unix::fs::PermissionsExt;
         let dir = std::env::temp_dir().join(format!("gatelet-allow-{}", std::process::id()));
         assert!(read(&dir).unwrap().is_empty(), "no file, nothing allowed");

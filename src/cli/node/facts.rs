@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raspberry_pi_says_what_its_kernel_says() {
+    fn facts_are_read_from_kernel_files() {
         let root = machine(
             "pi",
             &[
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_found_out_is_left_out() {
+    fn unavailable_facts_are_omitted() {
         let root =
             machine("bare", &[("proc/loadavg", "a b c"), ("proc/meminfo", "MemTotal: 5 kB\n"), ("proc/uptime", "")]);
         let status = json(status(&root, Path::new("/no/such/place")));

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_is_an_address_in_any_usual_form() {
+    fn address_accepts_ip_port_localhost_and_url() {
         for (host, expected) in [
             ("192.168.1.5", "192.168.1.5:7"),
             ("192.168.1.5:80", "192.168.1.5:80"),
