@@ -83,9 +83,9 @@ impl Cost {
         Medians { rate: median(&mut self.rates), cpu: median(&mut self.cpu) }
     }
 
-    /// Repeats `work` on `at_once` threads for a fixed time. `begin` is called first, and the
-    /// function that it returns at the end; the latter returns the processor time of the server
-    /// since then, in nanoseconds.
+    /// Repeats `work` on `at_once` threads for a fixed time. `begin` is called before that; the
+    /// function that it returns is called afterwards and returns the processor time of the server in
+    /// between, in nanoseconds.
     fn round<Spent: FnOnce() -> f64>(
         &mut self,
         at_once: usize,

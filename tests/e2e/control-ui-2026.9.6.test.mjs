@@ -17,7 +17,7 @@ controlUi('2026.9.6', {
       /chat-controls__model-trigger/, // /new: the model of an agent; without an agent the page has no other state
     ],
     problems: [
-      /^config\.schema\.lookup .*plugins\.entries\.memory-core\.config/, // plugin settings: there is no plugin, and the page handles that
+      /^config\.schema\.lookup .*plugins\.entries\.memory-core\.config/, // plugin settings: there is no plugin, and the page shows no error
     ],
   },
   pending: {

@@ -29,7 +29,7 @@ use crate::wire::json;
 pub struct Entry {
     /// Absolute path of the program.
     pub program: String,
-    /// First arguments that are required.
+    /// Arguments with which the command must begin.
     words: Vec<String>,
     /// Whether no further arguments may follow.
     exact: bool,

@@ -118,7 +118,7 @@ fn which(params: &Value<'_>) -> Answer {
     }))
 }
 
-/// Returns a member as list of strings; `None` if it is not one or has more than `most` items.
+/// Returns a member that is an array of at most `most` strings; `None` for anything else.
 fn words(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
     let list = params.get(name).filter(|list| list.kind() == json::Kind::Array)?;
     let mut words = Vec::new();
