@@ -33,8 +33,9 @@
 #   Texts are validated as whole frames: explained above, and harmless.
 #   Control frames and empty fragments are accepted without limit in one read, and each ping is
 #     answered even if the peer does not read: bounded in src/server/socket.rs (limits
-#     READS_PER_TURN, PINGS_WAITING; tests/it/floods.rs). Its buffers, 128 KiB per connection and unlimited for
-#     writing, are configured small, and our own frames bypass them (src/server/frame_stream.rs).
+#     READS_PER_TURN, PINGS_WAITING; tests/it/floods.rs). Its buffers, 128 KiB per connection and
+#     unlimited for writing, are configured small, and our own frames bypass them
+#     (src/server/frame_stream.rs).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/autobahn

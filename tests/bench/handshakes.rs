@@ -84,8 +84,8 @@ impl Cost {
     }
 
     /// Repeats `work` on `at_once` threads for a fixed time. `begin` is called before that; the
-    /// function that it returns is called afterwards and returns the processor time of the server in
-    /// between, in nanoseconds.
+    /// function that it returns is called afterwards and returns the processor time of the server
+    /// in between, in nanoseconds.
     fn round<Spent: FnOnce() -> f64>(
         &mut self,
         at_once: usize,

@@ -1,4 +1,5 @@
-// The dashboard's own Ed25519 and SHA-2 against RFC 8032, FIPS 180-4 and node:crypto. Run: node --test tests/e2e/ed25519.test.mjs
+// The dashboard's own Ed25519 and SHA-2, tested against RFC 8032, FIPS 180-4 and node:crypto.
+// Run: node --test tests/e2e/ed25519.test.mjs
 import assert from "node:assert/strict";
 import * as crypto from "node:crypto";
 import { readFileSync } from "node:fs";

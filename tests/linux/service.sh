@@ -6,7 +6,7 @@
 # Needs root and apt. Prints one line "ok ..." per check. The Debian tree (220 MB) is kept below
 # target/linux, or in GATELET_LINUX_DIR; everything else is removed. Not covered: udev, networks
 # other than loopback, a separate kernel.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell inside
+# shellcheck disable=SC2016  # single-quoted text is for the inner shell
 set -euo pipefail
 if [ $# != 1 ] || [ ! -f "$1" ]; then
   echo "usage: tests/linux/service.sh BINARY" >&2

@@ -192,8 +192,8 @@ fn kill_group(process: u32) {
     }
 }
 
-/// Does nothing: children of the process cannot be ended without a job object, which needs unsafe
-/// code.
+/// Without effect: other processes started by the child can only be ended with a job object, which
+/// needs unsafe code.
 #[cfg(not(unix))]
 fn kill_group(_: u32) {}
 
