@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Builds gatelet for the machines it is shipped to, one static file each, on any x86_64 or ARM64 Linux host.
-#   CROSS_STD=rustup|debian targets/build.sh [--check-reproducible] [TRIPLE...]     default: all five triples
-# CROSS_STD says where the target's standard library comes from; it is chosen, never probed (README.md beside this file):
+# Builds gatelet for all supported targets, one static file each, on an x86_64 or ARM64 Linux host.
+#   CROSS_STD=rustup|debian targets/build.sh [--check-reproducible] [TRIPLE...]
+# Without a TRIPLE, all five are built.
+# CROSS_STD selects the source of the target's standard library; there is no fallback from one to
+# the other (README.md in this directory):
 #   rustup  prebuilt, by "rustup target add" (the default)
-#   debian  built from source, with Debian's rustc-web and rust-web-src, unpacked below target/, not installed
-# Writes targets/TRIPLE/gatelet[.exe], its .sha256, for Linux its symbols (.debug), and what it is made of (gatelet.cdx.json,
-# CycloneDX); all else below target/cross (kept).
-# --check-reproducible builds each a second time in another directory and compares the bytes.
-# Fails when a binary for ARM64 is larger than the product allows (CROSS_STD=debian; with rustup it warns).
+#   debian  built from source, with Debian's rustc-web and rust-web-src, unpacked below target/, not
+#           installed
+# Writes targets/TRIPLE/gatelet[.exe], its .sha256, for Linux its symbols (.debug), and the list of
+# its components (gatelet.cdx.json, CycloneDX); all other files below target/cross (kept).
+# --check-reproducible builds each file a second time in another directory and compares the bytes.
+# Fails if a binary for ARM64 exceeds the size limit of the product (CROSS_STD=debian; a warning
+# with rustup).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +19,8 @@ all_triples="aarch64-unknown-linux-musl aarch64-pc-windows-gnullvm armv7-unknown
   x86_64-unknown-linux-musl x86_64-pc-windows-gnullvm"
 zig_version=0.17.1
 zigbuild_version=0.24.0
-# The size limits of the two files for ARM64, in bytes. The aim for Windows is 1,100,000 (README.md beside this file)
+# Size limits of the two files for ARM64, in bytes. The goal for Windows is 1,100,000 (README.md in
+# this directory)
 bytes_max() {
   case $1 in
     aarch64-*-linux-*) echo 1000000 ;;
@@ -53,7 +58,7 @@ main() {
     publish "$triple"
     if [ $check = yes ]; then compare "$triple"; fi
   done
-  # one that is too large does not hide the sizes of the others
+  # checked after the loop, so that the sizes of all files are printed
   [ "$too_large" = no ] || fail "a file is larger than it may be"
 }
 
@@ -62,7 +67,7 @@ fail() {
   exit 1
 }
 
-# zig is linker, C library and Windows import libraries of every target
+# zig provides linker, C library and Windows import libraries for every target
 install_zig() {
   local stamp="ziglang==$zig_version cargo-zigbuild==$zigbuild_version" venv=$work/venv
   if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
@@ -76,7 +81,8 @@ install_zig() {
   export PATH ZIG_GLOBAL_CACHE_DIR=$work/zig-cache CARGO_ZIGBUILD_CACHE_DIR=$work/zigbuild-cache
 }
 
-# Debian keeps only the newest rustc-web of a release, so its version cannot be pinned: the first one fetched stays in $work.
+# Debian keeps only the newest rustc-web of a release, so its version cannot be pinned: the first
+# one downloaded is kept in $work.
 install_debian_rustc() {
   local dir=$work/debian names libs
   libs=$dir/root/usr/lib/$(uname -m)-linux-gnu
@@ -93,16 +99,17 @@ install_debian_rustc() {
     chmod +x "$dir/rustc.new"
     mv "$dir/rustc.new" "$dir/rustc"
   fi
-  # build-std is not stable; Debian's compiler takes its flags with this word
+  # build-std is unstable; Debian's compiler accepts unstable flags with this variable
   export RUSTC=$dir/rustc RUSTC_BOOTSTRAP=1
   echo "std: built from source by $("$RUSTC" -V)"
 }
 
-# compile TRIPLE TARGET_DIR: the paths of this machine are not in the result
+# compile TRIPLE TARGET_DIR: builds one target; the result contains no paths of this machine
 compile() {
   local triple=$1 target_dir=$2 strip=none flags cargo_flags=() sysroot library compiler=${RUSTC:-rustc}
   sysroot=$("$compiler" --print sysroot)
-  # The last prefix that fits counts. cargo names what is below $root by its relative path. The places in panic messages become short
+  # The last matching prefix applies. cargo passes paths below $root as relative paths. The paths in
+  # panic messages become short
   library=$sysroot/lib/rustlib/src/rust/library
   flags=("--remap-path-prefix=$root=" "--remap-path-prefix=$target_dir=target"
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" "--remap-path-prefix=$library=std"
@@ -110,37 +117,41 @@ compile() {
   for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do flags+=("--remap-path-prefix=$registry=crates"); done
   if [ "$std" = debian ]; then
     cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
-    # zig brings crt1.o; a std that is built from source has none
+    # zig provides crt1.o; a std built from source has none
     case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no) ;; esac
     case $triple in
-      # Only here, because only here is the size limited
+      # only for this target, because only its size is limited
       aarch64-*-linux-musl)
         python3 -m ziglang cc -target "${triple/unknown-/}" -Os -fno-unwind-tables -fno-asynchronous-unwind-tables \
           -c targets/instead.c -o "$work/instead-$triple.o"
         flags+=("-Clink-arg=$work/instead-$triple.o")
         ;;
     esac
-    # An address is one instruction instead of two; the linker fails when the file outgrows a megabyte
+    # The tiny code model addresses data with one instruction instead of two; the linker fails if
+    # the file exceeds a megabyte
     case $triple in aarch64-*-linux-*) flags+=(-Ccode-model=tiny) ;; esac
   fi
   case $triple in
     aarch64-*)
-      # The code for in-order cores is also the smallest. Only the base instruction set of ARMv8 is used
+      # Code for in-order cores is also the smallest. Uses only the base instruction set of ARMv8
       flags+=(-Ctarget-cpu=cortex-a35 -Ctarget-feature=-aes,-sha2,-crc)
-      # The short forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its signature
+      # The compact forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its
+      # signature
       flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
-      # Without vector instructions, "s" costs less than one in a hundred instructions of a verification
+      # Without vector instructions, "s" costs less than 1 % of the instructions of a verification
       cargo_flags+=(--config 'profile.release.package.curve25519-dalek.opt-level="s"')
       cargo_flags+=(--config 'profile.release.package.nanoserde.opt-level="s"')
       ;;
   esac
   case $triple in
-    # A panic ends the process, and std has no backtrace: nothing at run time reads unwind tables. gatelet.debug has them
+    # A panic aborts and std is built without backtraces, so nothing reads unwind tables at run
+    # time. gatelet.debug contains them
     *-linux-*) flags+=(-Cforce-unwind-tables=no -Clink-arg=-fno-unwind-tables -Clink-arg=-fno-asynchronous-unwind-tables) ;;
     *-windows-*)
-      # zig drops unused functions of its own C runtime only from a Windows file that is stripped when linked
+      # zig removes unused functions of its C runtime only from a Windows file that is stripped by
+      # the linker
       strip=symbols
-      # no time of the build in the file's head
+      # no build time in the header of the file
       flags+=(-Clink-arg=-Wl,-Brepro)
       ;;
   esac
@@ -154,8 +165,8 @@ file_name() {
   case $1 in *-windows-*) echo gatelet.exe ;; *) echo gatelet ;; esac
 }
 
-# split FILE: FILE.stripped, and FILE.debug where the linker left symbols, by the LLVM objcopy that a Rust toolchain brings for
-# its host; it knows every target
+# split FILE: writes FILE.stripped, and FILE.debug where the linker left symbols, with the LLVM
+# objcopy of the Rust toolchain for the host, which supports all targets
 split() {
   local toolchain host
   toolchain=$(rustc --print sysroot)

@@ -30,7 +30,7 @@ def main(triple, file, rustc, zig):
             component["properties"] = [{"name": "gatelet:target", "value": triple}]
             gatelet = component
         else:
-            # of the .crate file, as crates.io has it; our other packages are not there
+            # hash of the .crate file on crates.io; our other packages are not published
             if (name, version) in checksums:
                 component["hashes"] = [{"alg": "SHA-256", "content": checksums[name, version]}]
             components.append(component)
@@ -56,7 +56,7 @@ def main(triple, file, rustc, zig):
 
 def tree(triple):
     """The licence of each package, and which it uses: (name, version) -> ..."""
-    # `cargo metadata` says for all platforms at once who uses whom, `cargo tree` for one
+    # `cargo metadata` merges the dependencies of all platforms; `cargo tree` shows those of one
     words = ["cargo", "tree", "--locked", "--edges=normal,no-proc-macro", "--target", triple, "--prefix=depth", "--format={p}|{l}"]
     packages, uses, above = {}, {}, []
     for line in subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines():

@@ -1,4 +1,5 @@
-//! The allocator of the Linux files: contents, alignment and threads, and that large blocks go back to the system.
+//! Allocator of the Linux files: contents, alignment, threads, and the return of large blocks to
+//! the system.
 #![cfg(target_os = "linux")]
 
 use std::alloc::System;
@@ -12,20 +13,21 @@ use gatelet_alloc::{LargeApart, LARGE};
 #[global_allocator]
 static ALLOCATOR: LargeApart<System> = LargeApart(System);
 
-/// One test at a time, as two of them read the memory of the whole process.
+/// Serializes the tests, because some of them read the memory of the whole process.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Resident memory of this process, in KiB.
+/// Returns the resident memory of this process, in KiB.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Makes the block `size` bytes long. Its bytes repeat the numbers 0 to 250, so that a shifted copy is seen.
+/// Grows the block to `size` bytes. The bytes cycle through 0 to 250, so that a shifted copy is
+/// detected.
 fn fill(block: &mut Vec<u8>, size: usize) {
     block.extend((block.len()..size).map(|at| (at % 251) as u8));
 }
@@ -120,7 +122,8 @@ fn blocks_of_all_sizes_pass_between_threads() {
     });
 }
 
-/// Ten blocks of 20 MB, grown by doubling, with small ones between them that stay; freed by this thread and by another.
+/// Ten blocks of 20 MB, grown by doubling, with small blocks in between that stay allocated; freed
+/// by this thread and by another one.
 #[test]
 fn large_blocks_go_back_to_the_system_at_once() {
     let _alone = alone();

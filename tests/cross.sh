@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds gatelet for the machines it is shipped to (CROSS_STD=debian unless set) and runs each file on what this machine can
-# be made to run: the walk (tests/it/walk.rs) on every processor named below, and more where it says so.
+# Builds gatelet for all targets that are shipped (CROSS_STD=debian unless set) and runs each file
+# as far as this machine can: the first-use test (tests/it/walk.rs) on every processor named below,
+# and more where noted.
 #   tests/cross.sh [--no-build] [TRIPLE...]     default: all five triples
-# One line for each binary and processor; the last line counts the tests. Work files: target/cross, logs: target/test-logs.
-# Of another processor this shows the instructions, not the speed and not the kernel; of Windows, what Debian's wine knows of it.
+# Prints one line per binary and processor; the last line counts the tests. Work files:
+# target/cross, logs: target/test-logs. Emulation of another processor tests its instructions, not
+# its speed and not its kernel; Windows is tested as far as Debian's wine implements it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CROSS_STD=${CROSS_STD:-debian} CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
@@ -20,7 +22,7 @@ main() {
     aarch64-pc-windows-gnullvm x86_64-pc-windows-gnullvm)
   mkdir -p $logs
   trap stop_wine EXIT
-  # a file that is too large is a failure, and runs all the same
+  # a file over the size limit is a failure, but is tested nevertheless
   if [ $build = yes ]; then
     check "build" targets/build.sh "${triples[@]}" || true
     grep -a ' bytes' "$(log build)" || true
@@ -42,7 +44,8 @@ on() {
     x86_64-unknown-linux-musl) it "$1: walk" "$1" "" walk:: ;;
     aarch64-unknown-linux-musl)
       qemu=$(tests/qemu.sh aarch64)
-      # the processors of a Raspberry Pi 3 and 4, which have no instructions for AES and SHA, and one that has everything
+      # the processors of a Raspberry Pi 3 and 4, which have no instructions for AES and SHA, and
+      # one with all features
       for cpu in cortex-a53 cortex-a72 max; do it "$1 $cpu: walk" "$1" "$qemu -cpu $cpu" walk::; done
       it "$1 cortex-a53: all integration tests" "$1" "$qemu -cpu cortex-a53"
       ;;
@@ -67,10 +70,11 @@ on() {
   esac
 }
 
-# what cannot be asked of a Windows program: systemd's notification, and a network namespace, which wine's server is outside of
+# tests that a Windows program cannot run: systemd notification, and a network namespace, because
+# wine's server is outside of it
 not_on_windows=(--skip systemd_is_notified --skip one_address_cannot_crowd_out)
 
-# it NAME TRIPLE RUNNER [FILTER...]: integration tests with that binary
+# it NAME TRIPLE RUNNER [FILTER...]: runs the integration tests with that binary
 it() {
   local name=$1 triple=$2 runner=$3 file from
   shift 3
@@ -86,7 +90,8 @@ it() {
   tally "$name" $((SECONDS - from))
 }
 
-# The unit tests as a program for Windows: what store/ and config/ make of its file system
+# Builds the unit tests as a Windows program and runs those of store/ and config/, which use the
+# file system
 unit_tests() {
   local name="$1 wine: unit tests" from=$SECONDS program
   if ! check "$1 build of the unit tests" build_unit_tests "$1"; then return; fi
@@ -116,14 +121,14 @@ service() {
   count "$name" "$good" "$bad" 0 $((SECONDS - from))
 }
 
-# check NAME COMMAND...: said only when it fails, and counted then
+# check NAME COMMAND...: runs a check; prints and counts it only if it fails
 check() {
   run "$@"
   [ $status -eq 0 ] || failure "$1" "$(log "$1")"
   return $status
 }
 
-# run NAME COMMAND...: into the log of that name; $status is the exit code
+# run NAME COMMAND...: writes output to the log of that name; sets $status to the exit code
 run() {
   local name=$1
   shift
@@ -133,7 +138,7 @@ run() {
 
 log() { echo "$logs/$(tr -cs '[:alnum:]_\n' - <<<"$1").log"; }
 
-# what the test program's last words say
+# reads the totals from the last result line of the test program
 tally() {
   local words
   words=$(grep -aE '^test result: ' "$(log "$1")" | tail -n 1 || true)
@@ -142,10 +147,10 @@ tally() {
 
 of() { sed -nE "s/.* ([0-9]+) $2.*/\1/p" <<<"$1" | grep . || echo 0; }
 
-# count NAME PASSED FAILED SKIPPED SECONDS
+# count NAME PASSED FAILED SKIPPED SECONDS: adds to the totals and prints a line
 count() {
   local name=$1 good=$2 bad=$3
-  # a runner that fails without a failing test, or that ran nothing, is a failure too
+  # a runner that fails without a failing test, or that runs no test, is a failure too
   if [ "$bad" -eq 0 ] && { [ $status -ne 0 ] || [ "$good" -le 0 ]; }; then bad=1; fi
   passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + $4))
   if [ "$bad" -eq 0 ]; then
@@ -163,17 +168,17 @@ failure() {
   if [ $# -gt 1 ]; then tail -n 40 "$2"; fi
 }
 
-# Wine's own services end with the last program that is none; those that a program under test started would hold its output
-# open for as long, and cost seconds each time. This program ends when wine is stopped.
+# Wine's services end with the last user program. Services started by a program under test would
+# keep its output open and take seconds each time. This program runs until wine is stopped.
 keep_wine_up() {
   rm -f "$wine/$1/keep"
   mkfifo "$wine/$1/keep"
   "$wine/run-$1" cmd.exe /c pause <>"$wine/$1/keep" >/dev/null 2>&1 &
-  # when this has ended, wine is up
+  # wine is running when this command has ended
   "$wine/run-$1" cmd.exe /c ver </dev/null >/dev/null 2>&1 || true
 }
 
-# nothing of wine stays behind
+# ends all processes of wine
 stop_wine() {
   local stop
   for stop in "$wine"/stop-*; do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the path of qemu's user emulator for a processor family: tests/qemu.sh aarch64|arm
-# Debian's package is unpacked below target/cross/qemu, not installed, where the host has none.
+# If the host has none, Debian's package is unpacked below target/cross/qemu, not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v "qemu-$1-static" && exit

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# All tests of gatelet, on a machine that has only Rust, Node with npm, and apt: installs the rest itself.
+# All tests of gatelet, on a machine that has only Rust, Node with npm, and apt; the rest is
+# installed.
 #   tests/run.sh           everything
-#   tests/run.sh quick     at most five minutes: lint, and the unit and integration tests that do not wait for much
+#   tests/run.sh quick     at most five minutes: lint, and the unit and integration tests without
+#                          long waits
 #   tests/run.sh STEP...   some of: lint rust fuzz autobahn e2e cross linux docker bench
-# The last line counts all tests. Work files: target/ (kept, so that a second run is quick).
+# The last line counts all tests. Work files: target/ (kept, so that a second run is faster).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 NO_COLOR=1
@@ -14,7 +16,7 @@ began=$(date +%s)
 
 say() { printf '\n== %s (%s s in)\n' "$1" $(($(date +%s) - began)); }
 
-# check NAME COMMAND...: one check that passes or fails as a whole
+# check NAME COMMAND...: runs a check that passes or fails as a whole
 check() {
   local name=$1 from
   shift
@@ -48,8 +50,8 @@ node_tests() {
   grep -E '# SKIP|# TODO' "$logs/$name.log"
 }
 
-# script_tests NAME COMMAND...: a script that says one line "ok ..." or "FAILED ..." for each thing seen, or in its last line
-# how many of them there were
+# script_tests NAME COMMAND...: runs a script that prints a line "ok ..." or "FAILED ..." per check,
+# or the totals in its last line
 script_tests() {
   local name=$1 status=0 last good bad ignored=0
   shift
@@ -66,7 +68,7 @@ script_tests() {
 
 tally() {
   local name=$1 status=$2 good=$3 bad=$4 ignored=$5
-  # a runner that fails without a failing test, or that ran nothing, is a failure too
+  # a runner that fails without a failing test, or that runs no test, is a failure too
   if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] || [ "$good" -eq 0 ]; then bad=$((bad + 1)); fi
   passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + ignored))
   if [ "$bad" -gt 0 ]; then
@@ -101,7 +103,7 @@ rust() {
   cargo_tests rust cargo test --locked --no-fail-fast
 }
 
-# what is left out takes ten seconds or more for each module: floods, slow readers, times of the protocol that have to pass
+# excludes modules that take ten seconds or more: floods, slow readers, timeouts of the protocol
 quick() {
   lint
   say "unit tests, and integration tests without those that take long"
@@ -126,7 +128,7 @@ e2e() {
   check e2e-install sh tests/e2e/install.sh
   local node=${GATELET_E2E_DIR:-target/e2e}/bin/node
   for test in tests/e2e/*.test.mjs; do
-    [ "$test" = tests/e2e/docker.test.mjs ] && continue # a step of its own
+    [ "$test" = tests/e2e/docker.test.mjs ] && continue # a separate step
     node_tests "$(basename "$test" .test.mjs)" "$node" --test --test-reporter=tap "$test"
   done
 }
@@ -139,7 +141,7 @@ cross() {
     aarch64-pc-windows-gnullvm
 }
 
-# static_build TRIPLE...: nothing is compiled that an earlier step has
+# static_build TRIPLE...: builds the static files that an earlier step has not built
 static_build() {
   check apt-update apt-get update -q
   check static-build env CROSS_STD=debian targets/build.sh "$@"
@@ -161,7 +163,7 @@ docker() {
 bench() {
   say "bench: sizes and times of the file that is shipped, beside their targets"
   static_build x86_64-unknown-linux-musl
-  # the file that is shipped has an allocator of its own
+  # the shipped file has its own allocator
   cargo_tests soak env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" SOAK_SECONDS=60 \
     cargo test --locked --test faults soak::
   needs_apt valgrind:valgrind || failed=$((failed + 1))

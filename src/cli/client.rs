@@ -1,8 +1,11 @@
-//! A small client of a gateway: one WebSocket, one request at a time, events between them, blocking.
+//! Blocking WebSocket client of a gateway: one request at a time, with events between requests and
+//! responses.
 //!
-//! A command signs in with the control token, which is derived from the table's key: whoever can read the state directory is
-//! the owner. It has no device and leaves no trace in the table. Every wait for an answer ends after [`limits::CLI_CALL_MS`].
-//! `gatelet node run` signs in by itself on what [`Client::open`] gives, and answers from other threads through a [`Sender`].
+//! A command authenticates with the control token, which is derived from the key of the pairing
+//! table, so that read access to the state directory is the right of the owner. It presents no
+//! device and leaves no entry in the table. Every wait for a response ends after
+//! [`limits::CLI_CALL_MS`]. `gatelet node run` performs the handshake itself on the result of
+//! [`Client::open`] and responds from other threads through a [`Sender`].
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -21,75 +24,77 @@ use crate::wire::base64;
 use crate::wire::frames::{self, FromGateway};
 use crate::wire::json;
 
-/// A connection to a gateway.
+/// Connection to a gateway.
 pub struct Client {
     socket: WebSocket<Line>,
     sent: u64,
 }
 
-/// Sends requests on a [`Client`]'s connection from any thread, and hears nothing. Clones are the same.
+/// Sends requests on the connection of a [`Client`] from any thread and reads nothing. Clones share
+/// the connection.
 #[derive(Clone)]
 pub struct Sender(Arc<Mutex<WebSocket<Line>>>);
 
-/// The TCP connection. A client answers pings while others send: what is written at once goes out in one piece. With
-/// `write_buffer_size` 0 that is a whole frame.
+/// TCP connection shared by a client and its senders. The mutex makes each write atomic, because
+/// the client answers pings while other threads send; with `write_buffer_size` 0 each write is a
+/// whole frame.
 #[derive(Clone)]
 struct Line(Arc<(TcpStream, Mutex<()>)>);
 
-/// Why there is no connection.
+/// Reason why no connection was established.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nothing listens there, or it does not answer.
+    /// Nothing listens at the address, or it does not respond.
     Unreachable(io::Error),
-    /// It answers, but not as a gateway does.
+    /// The peer responds, but not as a gateway does.
     NotAGateway(String),
-    /// The gateway does not let this client in.
+    /// The gateway rejected the handshake.
     Refused(Box<RpcError>),
 }
 
-/// A call that the gateway refused, or that got no answer.
+/// Error of a call that the gateway rejected or that got no response.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RpcError {
     pub code: String,
     pub message: String,
-    /// JSON.
+    /// JSON text.
     pub details: Option<String>,
-    /// The gateway says that the same may go well later.
+    /// Whether the gateway says that a retry can succeed.
     pub retryable: bool,
 }
 
 impl Client {
-    /// Connects and signs in as the owner.
+    /// Connects and authenticates with the control token.
     pub fn connect(address: SocketAddr, token: &str) -> Result<Client, ClientError> {
         let mut client = Client::open(address)?;
         client.call("connect", &hello(token)).map_err(ClientError::Refused)?;
         Ok(client)
     }
 
-    /// A connection on which nothing was said yet.
+    /// Opens a connection on which no message was exchanged yet.
     pub fn open(address: SocketAddr) -> Result<Client, ClientError> {
         let mut stream = dial(address, limits::CLI_CALL_MS).map_err(ClientError::Unreachable)?;
         let rest = upgrade(&mut stream, address)?;
         Ok(Client { socket: socket(Line(Arc::new((stream, Mutex::new(())))), rest), sent: 0 })
     }
 
-    /// Sends on the same connection.
+    /// Returns a sender on the same connection.
     pub fn sender(&self) -> Sender {
         Sender(Arc::new(Mutex::new(socket(self.socket.get_ref().clone(), Vec::new()))))
     }
 
-    /// The next message, which comes within so many milliseconds.
+    /// Returns the next message; fails if none arrives within `wait_ms` milliseconds.
     pub fn hear(&mut self, wait_ms: u64) -> Result<String, Box<RpcError>> {
         self.next(in_ms(wait_ms))?.ok_or_else(|| lost("nothing is heard of it any more"))
     }
 
-    /// Calls a method with parameters in JSON; gives the payload in JSON.
+    /// Calls a method; `params` and the returned payload are JSON text.
     pub fn call(&mut self, method: &str, params: &str) -> Result<String, Box<RpcError>> {
         let id = self.send(method, params)?;
         self.answer(&id, in_ms(limits::CLI_CALL_MS))
     }
 
-    /// Sends a request and does not wait; gives its id.
+    /// Sends a request without waiting for the response; returns its id.
     pub fn send(&mut self, method: &str, params: &str) -> Result<String, Box<RpcError>> {
         self.sent += 1;
         let id = self.sent.to_string();
@@ -97,7 +102,8 @@ impl Client {
         Ok(id)
     }
 
-    /// Waits for the answer to the request of that id, past everything else; gives the payload in JSON.
+    /// Waits for the response with this id, discarding all other messages; returns the payload as
+    /// JSON text.
     pub fn answer(&mut self, id: &str, until: Instant) -> Result<String, Box<RpcError>> {
         loop {
             let message = self.next(until)?.ok_or_else(|| lost("no answer in time"))?;
@@ -117,7 +123,8 @@ impl Client {
         }
     }
 
-    /// The next message, an event as a rule, for [`FromGateway::parse`]; `None` if nothing came by then.
+    /// Returns the next message, usually an event, to be read by [`FromGateway::parse`]; `None` if
+    /// none arrives before `until`.
     pub fn next(&mut self, until: Instant) -> Result<Option<String>, Box<RpcError>> {
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -133,7 +140,7 @@ impl Client {
                 {
                     return Ok(None);
                 }
-                // signals end nothing here; a read with a time limit hears of them
+                // A read with a timeout is interrupted by signals; retry.
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(error)),
             }
@@ -142,22 +149,22 @@ impl Client {
 }
 
 impl RpcError {
-    /// Is there no connection any more?
+    /// Returns whether the connection is lost.
     pub fn is_lost(&self) -> bool {
         self.code == LOST
     }
 }
 
-/// The code of a call that got no answer.
+/// Code of a call that got no response.
 const LOST: &str = "CONNECTION_LOST";
 
-/// So long from now.
+/// Returns the instant `ms` milliseconds from now.
 pub fn in_ms(ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(ms)
 }
 
 impl Sender {
-    /// Sends a request; its answer comes to the client and means nothing there.
+    /// Sends a request. Its response is read and ignored by the client.
     pub fn send(&self, id: &str, method: &str, params: &[u8]) -> Result<(), Box<RpcError>> {
         send(&mut lock(&self.0), id, method, params)
     }
@@ -188,7 +195,7 @@ impl Write for Line {
         let _turn = lock(&self.0 .1);
         let written = (&self.0 .0).write_all(bytes);
         if written.is_err() {
-            // half a frame makes nonsense of all that follows
+            // The peer cannot find the next frame after half a one.
             let _ = self.0 .0.shutdown(Shutdown::Both);
         }
         written.map(|()| bytes.len())
@@ -199,7 +206,8 @@ impl Write for Line {
     }
 }
 
-/// The library's own words for what is wrong with a frame are 3 kB of program, and say nothing that a person could use.
+/// Converts a WebSocket error. The messages of the library for invalid frames would add 3 kB to the
+/// program and do not help the user.
 fn broken(error: Error) -> Box<RpcError> {
     match error {
         Error::Io(error) => lost(&error.to_string()),
@@ -210,7 +218,7 @@ fn broken(error: Error) -> Box<RpcError> {
     }
 }
 
-/// The status code that `GET path` gets from `address`.
+/// Returns the status code of the response to `GET path` from `address`.
 pub fn get_status(address: SocketAddr, path: &str) -> io::Result<u16> {
     let mut stream = dial(address, limits::CLI_HEALTH_MS)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -230,7 +238,7 @@ fn dial(address: SocketAddr, wait_ms: u64) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Asks for the WebSocket; gives what came behind the answer's head.
+/// Sends the WebSocket upgrade; returns the bytes received after the head of the response.
 fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, ClientError> {
     let mut key = [0; 16];
     getrandom::fill(&mut key)
@@ -262,7 +270,7 @@ fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, Clien
     Ok(bytes.split_off(end))
 }
 
-/// The parameters of `connect` (protocol 4).
+/// Returns the parameters of `connect` (protocol 4).
 fn hello(token: &str) -> String {
     let params = json::object(|o| {
         o.u64("minProtocol", 4);
@@ -313,7 +321,8 @@ mod tests {
     use super::*;
     use crate::wire::frames::Request;
 
-    /// A gateway of one connection that answers each request by `answer`: the rest of a response, or a whole event.
+    /// Starts a gateway that serves one connection. `answer` maps method and parameters to the rest
+    /// of a response, or to a whole event; `None` closes the connection.
     fn gateway(answer: fn(&str, &str) -> Option<String>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -347,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_in_calls_and_reads_the_answer_past_events() {
+    fn connect_and_call_skip_events() {
         let address = gateway(|method, params| {
             let token = params.contains(r#""auth":{"token":"control"}"#) && params.contains("operator.talk.secrets");
             Some(match (method, token) {
@@ -365,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_sign_in_a_closed_port_and_a_stranger_are_three_things() {
+    fn connect_distinguishes_rejected_unreachable_and_not_a_gateway() {
         let address = gateway(|_, _| Some(r#""ok":false,"error":{"code":"X","message":"who are you"}"#.to_string()));
         assert!(
             matches!(Client::connect(address, "wrong"), Err(ClientError::Refused(error)) if error.message == "who are you")
@@ -380,14 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_goes_away_in_a_call_is_said_so() {
+    fn call_reports_lost_connection() {
         let address = gateway(|method, _| (method == "connect").then(|| r#""ok":true,"payload":{}"#.to_string()));
         let mut client = Client::connect(address, "").unwrap();
         assert_eq!(client.call("x", "{}").unwrap_err().code, "CONNECTION_LOST");
     }
 
     #[test]
-    fn events_come_one_by_one_and_a_pause_or_the_end_is_told() {
+    fn next_returns_events_timeout_and_close() {
         let address = gateway(|method, _| match method {
             "connect" => Some(r#""ok":true,"payload":{}"#.to_string()),
             "tick" => Some(r#"{"type":"event","event":"tick"}"#.to_string()),
@@ -403,14 +412,15 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_a_page_is_read() {
+    fn get_status_returns_status_code() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         answer_once(listener, b"HTTP/1.1 503 Busy\r\n\r\n");
         assert_eq!(get_status(address, "/healthz").unwrap(), 503);
     }
 
-    /// Reads one request and answers it. Closed with something unread, a connection is reset and the answer may be lost.
+    /// Reads one request before answering: closing with unread data resets the connection, and the
+    /// response may be lost.
     fn answer_once(listener: TcpListener, answer: &'static [u8]) {
         thread::spawn(move || {
             let mut stream = listener.accept().unwrap().0;

@@ -7,7 +7,7 @@
 //! plain digits, and never text that is not JSON. Members that are only relayed (spans) stay the
 //! bytes that were received.
 //!
-//! ```ignore
+//! ```text
 //! message! {
 //!     pub struct Example<'a> {
 //!         // `Option<Value>`; without `or null`, `null` counts as absent

@@ -1,7 +1,7 @@
-//! The testee of `run.sh`: what a client says comes back, over the gateway's own socket, with the limits of an admitted client
-//! and the gateway's own way to end a connection. No gateway is behind it.
+//! Echo server tested by `run.sh`: sends back each message through the gateway's own socket, with
+//! the limits of an admitted client and the close procedure of the gateway. No gateway is involved.
 //!
-//! It prints its address and runs until it is killed.
+//! Prints its address and runs until it is killed.
 
 use std::future::poll_fn;
 use std::io;
@@ -46,7 +46,8 @@ async fn open(stream: &mut TcpStream) -> Option<Socket<TcpStream>> {
     }
 }
 
-/// Until the connection ends; with what it is to be closed, if the other side is still there, and whether that failed.
+/// Runs until the connection ends. Returns the close code, the reason and whether it is an error,
+/// if the peer is still connected.
 async fn converse(stream: &mut TcpStream, socket: &mut Socket<TcpStream>) -> Option<(u16, &'static str, bool)> {
     loop {
         match poll_fn(|context| socket.poll_read(context)).await {
@@ -63,7 +64,8 @@ async fn converse(stream: &mut TcpStream, socket: &mut Socket<TcpStream>) -> Opt
     }
 }
 
-/// The gateway sends text only, so its socket cannot do this. Nothing else may be under way.
+/// Sends a binary message, which the socket of the gateway cannot do because the gateway sends text
+/// only. No other frame may be partly written.
 async fn send_binary(stream: &mut TcpStream, bytes: &Frame) -> Option<()> {
     let mut frame = vec![0x82];
     match bytes.len() {

@@ -1,31 +1,41 @@
 #!/usr/bin/env bash
-# The Autobahn test suite, all its cases without compression (gatelet agrees on no extension), against the gateway's own socket
-# (src/server/socket.rs) with an echo behind it (echo.rs). Any result that is not the one in expected.tsv is a failure.
-#   tests/autobahn/run.sh             all cases, half a minute; installs the suite first if it is not there, another half
-#   tests/autobahn/run.sh CASE...     only these, as the suite names them: 6.4.1 "7.*"
-#   UPDATE=1 tests/autobahn/run.sh    all, and expected.tsv becomes what was seen
-# One line for each case that is not as expected and one for each class; the last line counts the cases.
-# Work files, and the suite's own report (report/index.html): target/autobahn.
+# Runs the Autobahn test suite, all cases without compression (gatelet accepts no extension),
+# against the gateway's own socket (src/server/socket.rs) in an echo server (echo.rs). A result that
+# differs from expected.tsv is a failure.
+#   tests/autobahn/run.sh             all cases, half a minute; plus half a minute to install the
+#                                     suite at the first run
+#   tests/autobahn/run.sh CASE...     some cases, as the suite names them: 6.4.1 "7.*"
+#   UPDATE=1 tests/autobahn/run.sh    all cases, and writes the results to expected.tsv
+# Prints one line per unexpected result and one per class; the last line counts the cases.
+# Work files, including the suite's own report (report/index.html): target/autobahn.
 #
-# The suite is a program for Python 2. Debian 11 had the last one; its packages are unpacked below target/autobahn, not
-# installed (seen on Debian 12, x86_64). Needed: apt, python3 with venv. AUTOBAHN_PYTHON=FILE takes another Python 2.7.
+# The suite is a Python 2 program. Debian 11 was the last release with Python 2; its packages are
+# unpacked below target/autobahn, not installed (tested on Debian 12, x86_64). Requires apt and
+# python3 with venv. AUTOBAHN_PYTHON=FILE uses another Python 2.7.
 #
-# expected.tsv: case, behavior, behaviorClose (the suite's words), and the code with which the gateway closed, "-" for none.
-# For the suite no code is always as good as the right one; for expected.tsv it is not. Not simply OK are:
-#   6.4.3, 6.4.4           NON-STRICT. A text that is not UTF-8 comes in one frame, bit by bit. It is turned down (1007) when
-#                          the frame is whole, not at its first wrong byte: tungstenite looks at whole frames. No byte of it
-#                          goes further, and its length is bounded, so a frame reader of our own would win nothing.
-#   7.1.6, 7.13.1, 7.13.2  INFORMATIONAL, whatever is done. A long message before a close frame is answered before it; the
-#                          close codes 5000 and 65535, which nobody may send, get 1002.
+# expected.tsv: case, behavior, behaviorClose (terms of the suite), and the close code sent by the
+# gateway, "-" for none. The suite accepts a missing close code in place of the right one;
+# expected.tsv does not. Results other than OK:
+#   6.4.3, 6.4.4           NON-STRICT. Invalid UTF-8 text is sent in one frame in several parts. It
+#                          is rejected (1007) when the frame is complete, not at the first invalid
+#                          byte, because tungstenite validates whole frames. No byte is processed
+#                          further and the length is bounded, so a frame reader of our own would
+#                          have no benefit.
+#   7.1.6, 7.13.1, 7.13.2  INFORMATIONAL for any behavior. A long message before a close frame is
+#                          answered first; the close codes 5000 and 65535, which no peer may send,
+#                          are answered with 1002.
 #
-# Where the stack below (tungstenite) is known to be soft, and what became of it:
-#   a breach or a message that is too large ends in an error, and the peer, who still sends, gets a reset in place of the close code:
-#     mended in src/server/socket.rs. 1007 and 1002 are cases here; 1009 is no case of the suite. All three are asked of the gateway
-#     itself, before hello and after it, by tests/it/wire_session.rs, and while the peer goes on talking by tests/it/floods.rs
-#   texts are looked at as whole frames: explained above, and harmless
-#   control frames and empty pieces are taken without end, in one go, and each ping is answered whether anybody reads or not:
-#     bounded in src/server/socket.rs (limits READS_PER_TURN, PINGS_WAITING; tests/it/floods.rs). Its buffers, 128 KiB for each
-#     connection and unlimited for writing, are given small sizes, and our own frames go around them (src/server/frame_stream.rs)
+# Known weaknesses of tungstenite, and how they are handled:
+#   After a protocol error or an oversized message, a peer that is still sending receives a reset
+#     instead of the close code: fixed in src/server/socket.rs. 1007 and 1002 are covered by cases
+#     of this suite; 1009 is not. tests/it/wire_session.rs tests all three before and after hello,
+#     and tests/it/floods.rs while the peer continues to send.
+#   Texts are validated as whole frames: explained above, and harmless.
+#   Control frames and empty fragments are accepted without limit in one read, and each ping is
+#     answered even if the peer does not read: bounded in src/server/socket.rs (limits
+#     READS_PER_TURN, PINGS_WAITING; tests/it/floods.rs). Its buffers, 128 KiB per connection and
+#     unlimited for writing, are configured small, and our own frames bypass them
+#     (src/server/frame_stream.rs).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/autobahn
@@ -51,14 +61,14 @@ main() {
   python3 $here/verdict.py "$dir/report" $here/expected.tsv $mode
 }
 
-# logged FUNCTION: what it says is shown only if it fails
+# logged FUNCTION: prints the output of the function only if it fails
 logged() {
-  # in a shell of its own, in which a failing command ends it
+  # a separate shell, which exits when a command fails
   (set -e; "$1") >"$dir/$1.log" 2>&1 &
   wait $! || { tail -n 30 "$dir/$1.log"; echo "FAILED  $1"; exit 1; }
 }
 
-# from the place where this machine's packages come from, with a package list of its own
+# downloads from the package source of this machine, with a separate package list
 unpack_python() {
   local from apt=$dir/apt
   rm -rf "$dir/python" "$apt"
@@ -84,13 +94,13 @@ END
 
 stamp() { echo "$python $(cat $here/requirements.txt)"; }
 
-# with the libraries that Python 2.7 has of its own
+# runs a command with the libraries of the unpacked Python 2.7
 old() { LD_LIBRARY_PATH=$(echo "$dir"/python/usr/lib/*-linux-gnu) "$@"; }
 
 install_suite() {
   rm -rf "$dir/tools" "$dir/venv"
   python3 -m venv "$dir/tools"
-  # the last one that makes an environment for Python 2.7
+  # the last version that creates environments for Python 2.7
   "$dir/tools/bin/pip" install virtualenv==20.15.1
   old "$dir/tools/bin/virtualenv" --no-download -p "$python" "$dir/venv"
   old "$dir/venv/bin/pip" install --no-deps -r $here/requirements.txt
@@ -119,7 +129,7 @@ write_spec() {
 END
 }
 
-# a case gives up by itself, after 100 s at most
+# a case times out after at most 100 s
 run_suite() { old timeout 900 "$dir/venv/bin/wstest" -m fuzzingclient -s "$dir/spec.json"; }
 
 main "$@"

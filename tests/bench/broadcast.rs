@@ -1,4 +1,5 @@
-//! One event for many operators: how long until the last one has it, and what each of them costs.
+//! Broadcast of one event to many operators: time until the last one has received it, and memory
+//! and processor time per operator.
 
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::table::{bytes, median, ns, quantile, Goal, Section, Table};
 const OPERATORS: usize = 1_000;
 const EVENTS: usize = 50;
 
-/// All rows about it.
+/// Adds the rows of the broadcast.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let operators = OPERATORS.min(room());
     let mut crowd = Crowd::new(&gateway.place, operators)?;
@@ -25,14 +26,14 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Operators that are connected, and one that says something.
+/// Connected operators, and one client that triggers events.
 pub struct Crowd {
     owner: Client,
     others: Vec<Client>,
 }
 
 impl Crowd {
-    /// That many.
+    /// Connects `many` operators.
     pub fn new(place: &Place, many: usize) -> Result<Crowd, Failed> {
         let mut others = Vec::new();
         Client::gather(place, &mut others, many)?;
@@ -40,12 +41,13 @@ impl Crowd {
         Ok(Crowd { owner, others })
     }
 
-    /// Nanoseconds of each of some events.
+    /// Returns the duration of each of `many` events, in nanoseconds.
     pub fn events(&mut self, many: usize) -> Result<Vec<f64>, Failed> {
         (0..many).map(|_| self.event()).collect()
     }
 
-    /// From the call that is told to all until the last one was told.
+    /// Returns the nanoseconds from the call that triggers the event until the last operator
+    /// received it.
     pub fn event(&mut self) -> Result<f64, Failed> {
         let began = Instant::now();
         self.owner.send("system-event", br#"{"text":"here"}"#)?;

@@ -1,7 +1,8 @@
-//! The build that is measured, the older one that it is compared with, and the counts that the repository holds of both.
+//! The build under test, the older build that it is compared with, and the recorded counts of both.
 //!
-//! `instructions.txt` has what an operation of the current build may need; noticeably more is a failure. `baseline.txt` has the counts
-//! of the commit that ratios refer to; they stand in for the older build where none is given. `UPDATE=1` writes the first file,
+//! `instructions.txt` holds the accepted instruction count per operation of the current build; a
+//! noticeably higher count is a failure. `baseline.txt` holds the counts of the commit that ratios
+//! refer to; they are used if no older build is given. `UPDATE=1` writes the first file,
 //! `UPDATE=baseline` the second.
 
 use std::collections::BTreeMap;
@@ -16,26 +17,26 @@ type Counts = BTreeMap<(String, String), f64>;
 const ACCEPTED: &str = "instructions.txt";
 const BASELINE: &str = "baseline.txt";
 
-/// Which build something is measured of.
+/// Selects one of the two builds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Age {
     New,
     Old,
 }
 
-/// Both builds and what is recorded of them.
+/// Both builds and their recorded counts.
 pub struct Builds {
     pub new: PathBuf,
-    /// The build to compare with, if one was given.
+    /// Build to compare with, if one was given.
     pub old: Option<PathBuf>,
     accepted: Counts,
     baseline: Counts,
-    /// What was measured: a new build's instructions, an old build's counts.
+    /// Measured values: instructions of the new build, counts of the old build.
     measured: [Vec<(String, f64)>; 2],
 }
 
 impl Builds {
-    /// The build that `GATELET_BIN` names, and the one that `GATELET_OLD` names.
+    /// Reads the paths of the builds from `GATELET_BIN` and `GATELET_OLD`.
     pub fn from_env() -> Result<Builds, Failed> {
         let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(fs::canonicalize).transpose();
         let new = path("GATELET_BIN")?.ok_or("GATELET_BIN names the binary to measure")?;
@@ -48,7 +49,7 @@ impl Builds {
         })
     }
 
-    /// The builds that can be run, the new one first.
+    /// Returns the builds that can be run, the new one first.
     pub fn all(&self) -> impl Iterator<Item = (Age, &Path)> {
         [(Age::New, Some(&self.new)), (Age::Old, self.old.as_ref())]
             .into_iter()
@@ -61,12 +62,14 @@ impl Builds {
         Ok((new, self.old.as_deref().map(|old| measure(Age::Old, old)).transpose()?))
     }
 
-    /// Whether the new build is one of those that are shipped: its directory is named after what it was built for.
+    /// Returns whether the new build is one that is shipped: its directory is named after its
+    /// target.
     pub fn is_shipped(&self) -> bool {
         kind(&self.new).contains("-musl")
     }
 
-    /// The count of the old build: as it was measured, else as the baseline has it for a build of this kind.
+    /// Returns the count of the old build: the measured one, else the one of the baseline for this
+    /// kind of build.
     pub fn old_count(&mut self, name: &str, measured: Option<f64>) -> Option<f64> {
         if let Some(count) = measured {
             self.measured[Age::Old as usize].push((name.to_string(), count));
@@ -74,17 +77,17 @@ impl Builds {
         measured.or_else(|| self.baseline.get(&(kind(&self.new), name.to_string())).copied())
     }
 
-    /// Notes how many instructions an operation of the new build needs.
+    /// Records the instruction count of an operation of the new build.
     pub fn note(&mut self, operation: &str, counted: f64) {
         self.measured[Age::New as usize].push((operation.to_string(), counted));
     }
 
-    /// The instructions that were accepted for an operation of the new build.
+    /// Returns the accepted instruction count of an operation of the new build.
     pub fn accepted(&self, operation: &str) -> Option<f64> {
         self.accepted.get(&(kind(&self.new), operation.to_string())).copied()
     }
 
-    /// Writes down what was measured, if `UPDATE` asks for it. Returns the name of the file.
+    /// Writes the measured counts to a file if `UPDATE` is set. Returns the name of the file.
     pub fn update(&mut self) -> Result<Option<&'static str>, Failed> {
         let (name, counts, build, age) = match (env::var("UPDATE"), &self.old) {
             (Err(_), _) => return Ok(None),
@@ -105,7 +108,7 @@ impl Builds {
     }
 }
 
-/// The kind of a build: the name of its directory, `release` or what a file was built for.
+/// Returns the kind of a build, which is the name of its directory: `release` or a target.
 fn kind(binary: &Path) -> String {
     binary.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -118,7 +121,7 @@ fn text(name: &str) -> Result<String, Failed> {
     fs::read_to_string(file(name)).map_err(|error| format!("{name}: {error}").into())
 }
 
-/// Reads lines of `BUILD NAME COUNT`.
+/// Reads lines of the form `BUILD NAME COUNT`.
 fn read(name: &str) -> Result<Counts, Failed> {
     let mut counts = Counts::new();
     for line in text(name)?.lines().filter(|line| !line.starts_with('#')) {

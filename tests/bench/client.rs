@@ -1,7 +1,8 @@
-//! A client that signs in with a device key, and one that asks for a page: blocking, one thread each.
+//! Blocking WebSocket client that signs with a device key, and an HTTP client; each uses one
+//! thread.
 //!
-//! Frames, messages and the text that a device signs are written here a second time, on purpose: what measures the gateway does not
-//! change with it.
+//! Frames, messages and the signed text are implemented independently of the gateway on purpose:
+//! the measuring side must not change with the code that it measures.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,21 +20,21 @@ use crate::websocket::{Side, WebSocket};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Which protocol is spoken.
+/// Protocol version.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     V3,
     V4,
 }
 
-/// A device: its key pair and the identifier that follows from it.
+/// Device: key pair and the id derived from it.
 pub struct Device {
     keys: Keys,
     pub id: String,
 }
 
 impl Device {
-    /// The device of that number.
+    /// Returns the device with this number.
     pub fn new(number: u8) -> Device {
         let keys = Keys::from_seed([number; 32]);
         let id = Sha256::digest(keys.public()).iter().fold(String::new(), |mut id, byte| {
@@ -52,26 +53,26 @@ pub struct Place {
     pub dialect: Dialect,
 }
 
-/// A signed-in connection.
+/// Connection after the handshake.
 pub struct Client {
     socket: WebSocket,
     sent: u64,
 }
 
-/// Members of a JSON object, in the bytes that they were sent in.
+/// Members of a JSON object as the received JSON text.
 type Object<'a> = BTreeMap<&'a str, &'a RawValue>;
 
 /// Role of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum As {
     Operator,
-    /// An operator that may approve nodes.
+    /// Operator that may approve nodes.
     Owner,
-    /// A node that offers [`COMMAND`].
+    /// Node that declares [`COMMAND`].
     Node,
 }
 
-/// The command that nodes offer.
+/// Command that nodes declare.
 pub const COMMAND: &str = "system.which";
 
 const SCOPES: [&str; 4] = ["operator.read", "operator.write", "operator.admin", "operator.pairing"];
@@ -87,12 +88,12 @@ impl As {
 }
 
 impl Client {
-    /// One whole handshake: TCP, upgrade, challenge, signature, hello.
+    /// Performs a complete handshake as operator: TCP, upgrade, challenge, signature, hello.
     pub fn connect(place: &Place, device: &Device) -> Result<Client, Failed> {
         Client::connect_as(place, device, As::Operator)
     }
 
-    /// The same with another role.
+    /// Performs a complete handshake with the given role.
     pub fn connect_as(place: &Place, device: &Device, what: As) -> Result<Client, Failed> {
         let mut client = bare(place.address)?;
         let challenge = client.socket.read()?;
@@ -119,20 +120,21 @@ impl Client {
         }
     }
 
-    /// Waits for the next event of that name. Does not parse it: many clients do this at the same time.
+    /// Waits for the next event of that name. Does not parse it: many clients do this at the same
+    /// time.
     pub fn event(&mut self, name: &str) -> Result<(), Failed> {
         let name = format!("\"event\":\"{name}\"");
         while !self.socket.read()?.contains(&name) {}
         Ok(())
     }
 
-    /// Connects a node, approves its command, and answers every call with `payload` (a JSON string) on a thread of its own until the
-    /// connection is closed.
+    /// Connects a node, approves its command, and answers every call with `payload` (a JSON string)
+    /// on a separate thread until the connection is closed.
     pub fn serve(place: &Place, device: &Device, payload: Vec<u8>) -> Result<(), Failed> {
         let mut node = Client::connect_as(place, device, As::Node)?;
         let mut owner = Client::connect_as(place, &Device::new(99), As::Owner)?;
         let list: serde_json::Value = serde_json::from_str(&owner.call("node.pair.list", b"{}")?)?;
-        // 2026.1.29 approves what a node offers by itself
+        // 2026.1.29 approves the commands of a node without a request.
         if let Some(request) = list.pointer("/pending/0/requestId") {
             owner.call("node.pair.approve", format!(r#"{{"requestId":{request}}}"#).as_bytes())?;
         }
@@ -151,8 +153,9 @@ impl Client {
         self.send("node.invoke.result", &[head.as_bytes(), payload, b"}"].concat()).map(drop)
     }
 
-    /// Adds operators of device 1 until there are so many. Those that wait answer pings, or a busy machine would lose the first ones
-    /// before the last one is connected.
+    /// Connects operators of device 1 until there are `wanted`. The connected ones answer pings
+    /// meanwhile; otherwise a busy machine would lose the first ones before the last one is
+    /// connected.
     pub fn gather(place: &Place, clients: &mut Vec<Client>, wanted: usize) -> Result<(), Failed> {
         let (device, mut caught_up) = (Device::new(1), Instant::now());
         while clients.len() < wanted {
@@ -165,7 +168,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what was received meanwhile, and answers pings.
+    /// Reads the received messages, and answers pings.
     fn catch_up(&mut self) -> Result<(), Failed> {
         self.socket.stream.set_nonblocking(true)?;
         let error = loop {
@@ -186,7 +189,7 @@ impl Client {
         Ok(self.socket.read()?.len())
     }
 
-    /// Sends a request and does not wait; returns its number.
+    /// Sends a request without waiting for the response; returns its id.
     pub fn send(&mut self, method: &str, params: &[u8]) -> Result<String, Failed> {
         self.sent += 1;
         let head = format!(r#"{{"type":"req","id":"{}","method":"{method}","params":"#, self.sent);
@@ -195,7 +198,7 @@ impl Client {
     }
 }
 
-/// The payload of that event, if the frame is one.
+/// Returns the payload of a frame if it is the event of that name.
 fn event<'a>(frame: &'a str, name: &str) -> Result<Option<Object<'a>>, Failed> {
     let frame: Object<'_> = serde_json::from_str(frame)?;
     let named = frame.get("event").is_some_and(|event| event.get().trim_matches('"') == name);
@@ -203,12 +206,12 @@ fn event<'a>(frame: &'a str, name: &str) -> Result<Option<Object<'a>>, Failed> {
     Ok(payload.map(|payload| serde_json::from_str(payload.get())).transpose()?)
 }
 
-/// A WebSocket on which nothing was sent yet.
+/// Opens a WebSocket without a handshake of the protocol.
 pub fn bare(address: SocketAddr) -> Result<Client, Failed> {
     Ok(Client { socket: open(address)?, sent: 0 })
 }
 
-/// The whole answer to `GET path`.
+/// Returns the whole response to `GET path`.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -219,8 +222,8 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// How long it takes until that path is answered with 200, which is asked for again and again. An error if that takes too long or if
-/// the process that is to answer has ended.
+/// Requests the path repeatedly until the status is 200; returns the time since `began`. Error if
+/// that takes longer than [`PATIENCE`] or the process has ended.
 pub fn until_ready(address: SocketAddr, path: &str, began: Instant, process: &mut Child) -> Result<Duration, Failed> {
     loop {
         if get(address, path).is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200 ")) {
@@ -236,10 +239,10 @@ pub fn until_ready(address: SocketAddr, path: &str, began: Instant, process: &mu
     }
 }
 
-/// How long anything is waited for.
+/// Timeout of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often clients that wait answer pings: well below the time between two pings of the gateway.
+/// Interval at which waiting clients answer pings, well below the ping interval of the gateway.
 const CATCH_UP: Duration = Duration::from_secs(8);
 
 fn open(address: SocketAddr) -> Result<WebSocket, Failed> {
@@ -269,7 +272,7 @@ fn open(address: SocketAddr) -> Result<WebSocket, Failed> {
     Ok(WebSocket::new(stream, Side::Client, behind))
 }
 
-/// The parameters of `connect`, signed.
+/// Returns the signed parameters of `connect`.
 fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let (client, mode, role, family, offers) = match what {
@@ -292,7 +295,7 @@ fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> Stri
     )
 }
 
-/// At most 64 bytes in the alphabet for URLs, without padding.
+/// Encodes at most 64 bytes in base64url without padding.
 fn base64(bytes: &[u8]) -> String {
     Base64UrlUnpadded::encode(bytes, &mut [0; 86]).expect("86 digits hold 64 bytes").to_string()
 }

@@ -1,4 +1,4 @@
-//! The decision alone: nanoseconds and allocations of `policy::decide` with a full table.
+//! Time in nanoseconds and allocations of `policy::decide` with a full table.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell as Counter;
@@ -21,10 +21,10 @@ thread_local! {
     static ALLOCATIONS: Counter<u64> = const { Counter::new(0) };
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more; nothing is measured there.
+        // The counter of a thread that ends is gone; nothing is measured there.
         let _ = ALLOCATIONS.try_with(|counter| counter.set(counter.get() + 1));
         System.alloc(layout)
     }
@@ -39,7 +39,7 @@ static ALLOCATOR: Counting = Counting;
 
 const REPEATS: usize = 500;
 
-/// Adds the rows.
+/// Adds the rows of the decision.
 pub fn rows(table: &mut Table) {
     let capacity = limits::CAPACITY_DEFAULT;
     let mut devices = Devices::new(vec![Cell::FREE; capacity as usize].into_boxed_slice(), 3, TableAge(0));
@@ -77,7 +77,7 @@ pub fn rows(table: &mut Table) {
     table.row(Section::Builds, "allocations of all policy decisions", Goal::count(0.0), allocations as f64, count, "");
 }
 
-/// A device that was paired long ago and used since, so that it is never evicted.
+/// Returns a device that was paired long ago and used since, so that it is never evicted.
 fn device(n: u16) -> Device {
     let mut id = [0; 32];
     id[..2].copy_from_slice(&n.to_le_bytes());

@@ -1,5 +1,5 @@
-//! What round trips are compared with: the least that a WebSocket server can be. One blocking thread serves one connection after
-//! another and sends each text message back.
+//! Baseline for round trips: a minimal WebSocket server. One blocking thread serves one connection
+//! after another and sends each text message back.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -9,12 +9,12 @@ use std::sync::mpsc;
 
 use super::websocket::{Side, WebSocket};
 
-/// The answer to the only key that clients of the bench send (RFC 6455, section 1.3).
+/// Response to the only key that clients of the bench send (RFC 6455, section 1.3).
 const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// Starts the echo on a thread of its own, which calls `first` before anything else; it runs until the process ends. Returns its
-/// address, and its thread below `/proc`.
+/// Starts the echo server on a new thread, which calls `first` before anything else and runs until
+/// the process ends. Returns its address and the path of the thread below `/proc`.
 pub fn start(first: fn()) -> io::Result<(SocketAddr, PathBuf)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -24,7 +24,7 @@ pub fn start(first: fn()) -> io::Result<(SocketAddr, PathBuf)> {
         let _ = ready.send(fs::read_link("/proc/thread-self").unwrap_or_default());
         loop {
             match listener.accept() {
-                // a client that leaves ends its own connection only
+                // An error of a client ends only its connection.
                 Ok((stream, _)) => _ = serve(stream),
                 Err(error) => return eprintln!("bench: the echo ended: {error}"),
             }

@@ -1,4 +1,4 @@
-//! A gateway process to measure: started on a core of its own, looked at through `/proc`.
+//! Gateway process to measure: started on its own core, observed through `/proc`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,27 +13,27 @@ use rustix::process::{getrlimit, kill_process, Pid, Resource, Signal};
 
 use crate::client::{until_ready, Dialect, Failed, Place};
 
-/// The core that servers, and what they are compared with, run on.
+/// Core of the measured servers and of the servers that they are compared with.
 pub const SERVER_CORE: usize = 0;
-/// The core that clients run on.
+/// Core of the clients.
 pub const CLIENT_CORE: usize = 1;
 
-/// How long a process is left alone before its memory is read.
+/// Idle time before the memory of a process is read.
 pub const SETTLE: Duration = Duration::from_millis(1_500);
 
-/// How long an end may take.
+/// Timeout for the end of a process.
 const END: Duration = Duration::from_secs(30);
 
 const VALGRIND: &str = "valgrind";
 const STRACE: &str = "strace";
 const TOKEN: &str = "a-token-for-measurements-only";
 
-/// A running gateway; killed when it is dropped.
+/// Running gateway; killed on drop.
 pub struct Gateway {
     child: Child,
     pub place: Place,
     pub dir: PathBuf,
-    /// From the start of the process to the first 200.
+    /// Time from the start of the process to the first response with status 200.
     pub started_in: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Gateway {
         Gateway::launch(command, place, dir, "/readyz")
     }
 
-    /// Starts the OpenClaw gateway whose script is at `script`, ready when `path` is answered.
+    /// Starts the OpenClaw gateway whose script is at `script`, and waits until it is ready.
     pub fn start_openclaw(node: &Path, script: &Path, dir: &Path, dialect: Dialect) -> Result<Gateway, Failed> {
         let place = prepare(dir, "openclaw.json", dialect)?;
         let mut command = Command::new(node);
@@ -58,7 +58,8 @@ impl Gateway {
         Gateway::launch(command, place, dir, if dialect == Dialect::V3 { "/" } else { "/readyz" })
     }
 
-    /// Starts the gatelet at `binary` under callgrind, which counts its instructions and writes them to `out` at its end.
+    /// Starts the gatelet at `binary` under callgrind, which writes the instruction counts to `out`
+    /// when the process ends.
     pub fn start_counted(binary: &Path, dir: &Path, out: &Path, dialect: Dialect) -> Result<Gateway, Failed> {
         let place = prepare(dir, "gatelet.json", dialect)?;
         let mut command = counting(out);
@@ -66,14 +67,14 @@ impl Gateway {
         Gateway::launch(command, place, dir, "/readyz")
     }
 
-    /// Whether instructions can be counted: whether there is a valgrind.
+    /// Returns whether instructions can be counted, that is, whether valgrind is installed.
     pub fn can_count() -> bool {
         let mut command = Command::new(VALGRIND);
         command.arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
-    /// Starts the gatelet at `binary` under strace, which writes a summary of its system calls to `out` at its end. The process that is
-    /// started is the gateway: strace stands beside it.
+    /// Starts the gatelet at `binary` under strace, which writes a summary of the system calls to
+    /// `out` when the process ends. The child process is the gateway itself, not strace (`-D`).
     pub fn start_traced(binary: &Path, dir: &Path, out: &Path) -> Result<Gateway, Failed> {
         let place = prepare(dir, "gatelet.json", Dialect::V4)?;
         let mut command = Command::new(STRACE);
@@ -81,19 +82,20 @@ impl Gateway {
         Gateway::launch(command, place, dir, "/readyz")
     }
 
-    /// Whether system calls can be counted: whether there is a strace, and whether it may trace.
+    /// Returns whether system calls can be counted: strace is installed and permitted to trace.
     pub fn can_trace() -> bool {
         let mut command = Command::new(STRACE);
         command.args(["-f", "-c", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
 
-    /// The number of system calls in a summary of strace, which is written a little after the process has ended.
+    /// Returns the number of system calls in a summary of strace, which is written shortly after
+    /// the process has ended.
     pub fn traced_calls(out: &Path) -> Result<f64, Failed> {
         let began = Instant::now();
         loop {
             let text = fs::read_to_string(out).unwrap_or_default();
-            // the columns are: % time, seconds, usecs/call, calls, errors where there are any, and the name
+            // Columns: % time, seconds, usecs/call, calls, errors (if any), name.
             if let Some(total) = text.lines().find(|line| line.ends_with(" total")) {
                 let calls = total.split_whitespace().nth(3).and_then(|calls| calls.parse().ok());
                 return calls.ok_or_else(|| format!("not a summary of strace: {total}").into());
@@ -105,7 +107,7 @@ impl Gateway {
         }
     }
 
-    /// Ends it as an operator would, and waits.
+    /// Terminates the process with SIGTERM and waits until it has ended.
     pub fn end(mut self) -> Result<(), Failed> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let asked = Instant::now();
@@ -119,7 +121,7 @@ impl Gateway {
     }
 
     fn launch(mut command: Command, place: Place, dir: &Path, path: &str) -> Result<Gateway, Failed> {
-        // A log in a file would count as something written.
+        // A log file would count as written bytes.
         command.env("HOME", dir).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -136,33 +138,33 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// The process.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Bytes of memory in use now.
+    /// Returns the memory in use, in bytes.
     pub fn rss(&self) -> f64 {
         let exact = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap_or_default();
         field(&exact, "Rss:").or_else(|| self.status("VmRSS:")).unwrap_or(f64::NAN) * 1024.0
     }
 
-    /// The most bytes of memory that were in use since the start or since [`Gateway::reset_peak`].
+    /// Returns the peak memory since the start or since [`Gateway::reset_peak`], in bytes.
     pub fn peak(&self) -> f64 {
         self.status("VmHWM:").unwrap_or(f64::NAN) * 1024.0
     }
 
-    /// Lets [`Gateway::peak`] begin again with what is in use now.
+    /// Resets [`Gateway::peak`] to the memory in use.
     pub fn reset_peak(&self) -> io::Result<()> {
         fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")
     }
 
-    /// Open descriptors.
+    /// Returns the number of open descriptors.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
-    /// What each of its threads has used since it began.
+    /// Returns the resources that each thread has used since it began.
     pub fn usage(&self) -> Usage {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
         let spent = |task: &Path| {
@@ -171,16 +173,16 @@ impl Gateway {
             Spent { cpu_ns: task_ns(task), voluntary }
         };
         let tasks = tasks.map(|task| (task.file_name(), spent(&task.path())));
-        // one that ended meanwhile has no figures
+        // Threads that ended meanwhile have no figures.
         Usage(tasks.filter(|(_, spent)| !spent.cpu_ns.is_nan() && !spent.voluntary.is_nan()).collect())
     }
 
-    /// Nanoseconds of processor time of all threads since `before`.
+    /// Returns the processor time of all threads since `before`, in nanoseconds.
     pub fn cpu_since(&self, before: &Usage) -> f64 {
         self.usage().since(before).cpu_ns
     }
 
-    /// Bytes that it caused to be written to storage.
+    /// Returns the bytes that the process caused to be written to storage.
     pub fn written(&self) -> f64 {
         let io = fs::read_to_string(format!("/proc/{}/io", self.pid())).unwrap_or_default();
         field(&io, "write_bytes:").unwrap_or(f64::NAN)
@@ -191,21 +193,22 @@ impl Gateway {
     }
 }
 
-/// What threads have used.
+/// Resources used by threads.
 #[derive(Clone, Copy, Default)]
 pub struct Spent {
-    /// Nanoseconds of processor time.
+    /// Processor time in nanoseconds.
     pub cpu_ns: f64,
-    /// How often they waited.
+    /// Number of voluntary context switches.
     pub voluntary: f64,
 }
 
-/// What each thread of a process has used since it began.
+/// Resources that each thread of a process has used since it began.
 pub struct Usage(BTreeMap<OsString, Spent>);
 
 impl Usage {
-    /// What all threads have used since `before`. A thread that ended in between is not counted, as its figures are gone with it: a
-    /// thread ends after it had nothing to do.
+    /// Returns the resources that all threads have used since `before`. A thread that ended in
+    /// between is not counted, because its figures are gone; threads end only after a period
+    /// without work.
     pub fn since(&self, before: &Usage) -> Spent {
         let mut sum = Spent::default();
         for (task, now) in &self.0 {
@@ -224,20 +227,22 @@ impl Drop for Gateway {
     }
 }
 
-/// A command whose instructions are counted, and written to `out` at its end; what is to be counted is added to it.
+/// Returns a command that runs under callgrind, which writes to `out`; the program and its
+/// arguments are to be added.
 pub fn counting(out: &Path) -> Command {
     let mut command = Command::new(VALGRIND);
     command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
     command
 }
 
-/// Connections that this process, and a gateway that it starts, may each hold beside all else.
+/// Returns the number of connections that this process, and a gateway that it starts, can each hold
+/// under the limit of descriptors.
 pub fn room() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     limit.min(1 << 20).saturating_sub(200) as usize
 }
 
-/// An empty directory below `root`.
+/// Creates an empty directory below `root`.
 pub fn fresh(root: &Path, name: &str) -> io::Result<PathBuf> {
     let dir = root.join(name);
     let _ = fs::remove_dir_all(&dir);
@@ -245,7 +250,7 @@ pub fn fresh(root: &Path, name: &str) -> io::Result<PathBuf> {
     fs::canonicalize(dir)
 }
 
-/// Runs `work` on a thread of that core; what it spawns stays there.
+/// Runs `work` on a thread pinned to that core; threads that it spawns inherit this.
 pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> T {
     let run = || {
         pin(core);
@@ -254,7 +259,8 @@ pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(run).join().expect("the measurement does not panic"))
 }
 
-/// Keeps this thread, and those it starts, on one core. With a single core there is nothing to keep apart.
+/// Pins this thread, and the threads that it starts, to one core. Without effect on a machine with
+/// one core.
 pub fn pin(core: usize) {
     let Ok(thread) = fs::read_link("/proc/thread-self") else { return };
     let id = thread.file_name().unwrap_or_default().to_os_string();
@@ -264,12 +270,12 @@ pub fn pin(core: usize) {
     }
 }
 
-/// Nanoseconds of processor time of this thread.
+/// Returns the processor time of this thread, in nanoseconds.
 pub fn own_cpu_ns() -> f64 {
     task_ns(Path::new("/proc/thread-self"))
 }
 
-/// Nanoseconds of processor time of that thread, below `/proc`.
+/// Returns the processor time of the thread at this path below `/proc`, in nanoseconds.
 pub fn task_ns(task: &Path) -> f64 {
     let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(f64::NAN)

@@ -1,4 +1,4 @@
-//! Signed handshakes of a known device, beside the verification of a signature alone.
+//! Signed handshakes of a known device, compared with the verification of a signature alone.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);
 const AT_ONCE: [usize; 3] = [1, 8, 32];
 
-/// What one kind of work costs, measured in rounds.
+/// Cost of one kind of work, one value per round.
 #[derive(Default)]
 pub struct Cost {
     pub rates: Vec<f64>,
@@ -24,7 +24,8 @@ pub struct Cost {
     took: Vec<f64>,
 }
 
-/// Rate and processor time: of handshakes, of the verification alone, and of a connection without a handshake.
+/// Adds rate and processor time of handshakes, of the verification alone, and of a connection
+/// without a handshake.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let echo = echo::start(|| pin(SERVER_CORE))?;
     let mut costs: [[Cost; 2]; 3] = Default::default();
@@ -51,7 +52,7 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Clients of a known device that come and go for a while.
+/// Measures clients of a known device that connect and disconnect during one round.
 pub fn round(gateway: &Gateway, at_once: usize, cost: &mut Cost) -> Result<(), Failed> {
     let device = Device::new(1);
     let work = || Client::connect(&gateway.place, &device).map(drop);
@@ -62,7 +63,7 @@ pub fn round(gateway: &Gateway, at_once: usize, cost: &mut Cost) -> Result<(), F
     cost.round(at_once, begin, work)
 }
 
-/// The same of clients that say one word to an echo.
+/// Measures clients that connect to an echo server and send one message, during one round.
 fn bare_round((address, thread): &(SocketAddr, PathBuf), at_once: usize, cost: &mut Cost) -> Result<(), Failed> {
     let begin = || {
         let before = task_ns(thread);
@@ -71,7 +72,7 @@ fn bare_round((address, thread): &(SocketAddr, PathBuf), at_once: usize, cost: &
     cost.round(at_once, begin, || bare(*address)?.echo("here").map(drop))
 }
 
-/// The middle of the rounds.
+/// Medians of the rounds.
 struct Medians {
     rate: f64,
     cpu: f64,
@@ -82,8 +83,9 @@ impl Cost {
         Medians { rate: median(&mut self.rates), cpu: median(&mut self.cpu) }
     }
 
-    /// Does the work on so many threads for a while. What `begin` returns is called at the end, for the nanoseconds of processor time of
-    /// the server since then.
+    /// Repeats `work` on `at_once` threads for a fixed time. `begin` is called before that; the
+    /// function that it returns is called afterwards and returns the processor time of the server
+    /// in between, in nanoseconds.
     fn round<Spent: FnOnce() -> f64>(
         &mut self,
         at_once: usize,

@@ -1,6 +1,7 @@
-//! How many instructions the program needs for one operation: counted by valgrind's callgrind, so that the figures are the same
-//! on a busy machine and on an idle one. Each operation is done N and 2N times in a run of its own, and the difference of the
-//! two runs is what N of them cost; so starting, pairing and stopping cancel out.
+//! Instructions that the program needs for one operation, counted by callgrind, so that the figures
+//! do not depend on the load of the machine. Each operation is done N times in one run and 2N times
+//! in another; the difference of the runs is the cost of N operations, without start, pairing and
+//! stop.
 
 use std::path::Path;
 
@@ -12,23 +13,24 @@ use crate::profile::Profile;
 use crate::relay;
 use crate::table::{count, Goal, Section, Table};
 
-/// One kind of work.
+/// Operation whose instructions are counted.
 pub struct Operation {
     pub name: &'static str,
     times: usize,
     dialect: Dialect,
-    /// Does it that often.
+    /// Repeats the operation the given number of times.
     work: fn(&Place, usize) -> Result<(), Failed>,
-    /// How many of what is counted one round of the work is.
+    /// Number of counted units in one operation.
     holds: usize,
-    /// What it may need of the old build's instructions.
+    /// Bound relative to the instructions of the old build.
     goal: Goal,
 }
 
-/// How many clients receive a broadcast, the one that caused it included.
+/// Number of clients that receive a broadcast, including the one that caused it.
 const RECEIVERS: usize = 25;
 
-/// What an operation may need of the instructions that were accepted: other machines have other routines for copying memory.
+/// Bound relative to the accepted instructions; the tolerance covers different memory copy routines
+/// of other machines.
 const ACCEPTED: Goal = Goal::count_ratio(1.05);
 
 pub const OPERATIONS: [Operation; 5] = [
@@ -74,7 +76,7 @@ pub const OPERATIONS: [Operation; 5] = [
     },
 ];
 
-/// Adds two rows for each operation: beside the old build, and beside the count that was accepted.
+/// Adds two rows for each operation: compared with the old build, and with the accepted count.
 pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), Failed> {
     if !Gateway::can_count() {
         table.absent(Section::Builds, "instructions of one operation", "not counted: there is no valgrind");
@@ -84,7 +86,8 @@ pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), F
         let counted = |binary: &Path| Ok::<f64, Failed>(operation.cost(binary, root)?.total());
         let (mut new, old) = builds.each(|_, binary| counted(binary))?;
         let old = builds.old_count(operation.name, old);
-        // On a busy machine the program is woken more often for the same work; a second look is cheap.
+        // On a busy machine the program is woken more often for the same work, so a high count is
+        // measured again.
         for _ in 0..2 {
             if new > operation.goal.most(old).min(ACCEPTED.most(builds.accepted(operation.name))) {
                 new = counted(&builds.new)?.min(new);
@@ -105,7 +108,7 @@ pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), F
     Ok(())
 }
 
-/// Instructions of one verification of a signature, done by this program itself.
+/// Returns the instructions of one signature verification, done by this program itself.
 fn verification(root: &Path) -> Result<f64, Failed> {
     const TIMES: usize = 100;
     let counted = |times: usize| {
@@ -120,7 +123,7 @@ fn verification(root: &Path) -> Result<f64, Failed> {
 }
 
 impl Operation {
-    /// Where the instructions of one operation are.
+    /// Returns the instructions of one operation by function and file.
     pub fn cost(&self, binary: &Path, root: &Path) -> Result<Profile, Failed> {
         let once = self.run(binary, root, self.times)?;
         let twice = self.run(binary, root, 2 * self.times)?;

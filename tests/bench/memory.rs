@@ -1,4 +1,5 @@
-//! Memory of large messages: how much one needs on its way, and whether it is given back while all connections stay open.
+//! Memory of large messages: peak while a message is relayed, and release while all connections
+//! stay open.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,26 +12,26 @@ use crate::table::{bytes, times, Goal, Section, Table};
 
 const MIB: f64 = 1024.0 * 1024.0;
 const OPERATORS: usize = 10;
-/// Bytes of a large message.
+/// Size of a large message in bytes.
 const LARGE: usize = 20_000_000;
-/// How long after the last large message the memory is read.
+/// Time between the last large message and the reading of the memory.
 const GIVEN_BACK: Duration = Duration::from_secs(5);
 
-/// Which way the large text goes.
+/// Direction of the large text.
 #[derive(Clone, Copy)]
 enum Way {
     ToNode,
     FromNode,
 }
 
-/// Bytes of memory before, at the most, and at the end.
+/// Memory before, at the peak, and at the end, in bytes.
 struct Usage {
     before: f64,
     peak: f64,
     after: f64,
 }
 
-/// All rows about it.
+/// Adds the rows of memory.
 pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), Failed> {
     let ways = [
         (Way::FromNode, "ten node.invoke with answers of 20 MB", "kept-answers"),
@@ -45,7 +46,7 @@ pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), F
     }
     let (new, old) = builds.each(|age, binary| largest(&start(binary, root, age)?))?;
     let payloads = |usage: &Usage| (usage.peak - usage.before) / LARGEST as f64;
-    // counts are recorded as whole numbers, so in bytes
+    // Counts are recorded as integers, therefore in bytes.
     let recorded = builds.old_count("peak-largest", old.as_ref().map(|usage| usage.peak - usage.before));
     let note = format!("peak {}, 5 s after {} more than before", bytes(new.peak), bytes(new.after - new.before));
     table.pair(
@@ -63,7 +64,7 @@ fn start(binary: &Path, root: &Path, age: Age) -> Result<Gateway, Failed> {
     Gateway::start(binary, &fresh(root, if age == Age::New { "memory-new" } else { "memory-old" })?)
 }
 
-/// One after another, ten operators call a node with large texts; all stay connected.
+/// Measures ten operators that call a node with large texts, one after another; all stay connected.
 fn given_back(gateway: &Gateway, way: Way) -> Result<Usage, Failed> {
     let (small, large) = (Device::new(11), Device::new(12));
     Client::serve(&gateway.place, &small, SMALL.to_vec())?;
@@ -80,7 +81,7 @@ fn given_back(gateway: &Gateway, way: Way) -> Result<Usage, Failed> {
     watched(gateway, || operators.iter_mut().try_for_each(|operator| operator.call("node.invoke", &much).map(drop)))
 }
 
-/// One operator gets the largest payload.
+/// Measures one operator that receives the largest payload.
 fn largest(gateway: &Gateway) -> Result<Usage, Failed> {
     let node = Device::new(12);
     Client::serve(&gateway.place, &node, text(LARGEST))?;
@@ -95,7 +96,7 @@ fn largest(gateway: &Gateway) -> Result<Usage, Failed> {
     })
 }
 
-/// Memory around that work.
+/// Returns the memory before, during and after `work`.
 fn watched(gateway: &Gateway, work: impl FnOnce() -> Result<(), Failed>) -> Result<Usage, Failed> {
     std::thread::sleep(SETTLE);
     gateway.reset_peak()?;

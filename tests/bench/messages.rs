@@ -1,5 +1,6 @@
-//! What a message and a handshake cost after a pause and in a stream: voluntary context switches, processor time, the median time of
-//! the client, system calls. All threads of the gateway are summed, and both builds are measured in turns.
+//! Cost of a message and of a handshake after a pause and without pauses: voluntary context
+//! switches, processor time, median latency of the client, system calls. The values of all threads
+//! of the gateway are summed, and both builds are measured alternately.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,16 +10,16 @@ use crate::client::{Client, Device, Failed, Place};
 use crate::gateway::{fresh, Gateway, SETTLE};
 use crate::table::{median, ns, tenths, Goal, Section, Show, Table};
 
-/// Longer than the gateway's threads look for work before they wait for it.
+/// Longer than the threads of the gateway poll for work before they sleep.
 const PAUSE: Duration = Duration::from_millis(30);
 const ROUNDS: usize = 3;
 
-/// One kind of traffic.
+/// Kind of traffic.
 struct Traffic {
     name: &'static str,
     handshakes: bool,
     pause: Duration,
-    /// How many in one round, and how many where system calls are counted.
+    /// Repetitions in one round, and in a run that counts system calls.
     times: usize,
     traced: usize,
 }
@@ -30,18 +31,18 @@ const TRAFFIC: [Traffic; 4] = [
     Traffic { name: "handshakes in a stream", handshakes: true, pause: Duration::ZERO, times: 300, traced: 100 },
 ];
 
-/// What is measured of each kind of traffic.
+/// Figures measured for each kind of traffic.
 const FIGURES: [(&str, Show); 3] = [("voluntary context switches", tenths), ("processor time", ns), ("p50", ns)];
 
-/// Figures by kind of traffic and what is measured, one of each round.
+/// Figures by kind of traffic and figure, one value per round.
 type Rounds = [[Vec<f64>; FIGURES.len()]; TRAFFIC.len()];
 
-/// All rows about it.
+/// Adds the rows of messages.
 pub fn rows(table: &mut Table, builds: &Builds, root: &Path) -> Result<(), Failed> {
     let mut sides = Vec::new();
     for (number, (_, binary)) in builds.all().enumerate() {
         let gateway = Gateway::start(binary, &fresh(root, &format!("messages-{number}"))?)?;
-        // pairs the device, and touches what a first message touches
+        // Pairs the device and warms up the code paths.
         round(&gateway.place, &TRAFFIC[1], 100, &mut Vec::new())?;
         sides.push((gateway, Rounds::default()));
     }
@@ -65,7 +66,7 @@ pub fn rows(table: &mut Table, builds: &Builds, root: &Path) -> Result<(), Faile
     Ok(())
 }
 
-/// Figures of one round, in the order of [`FIGURES`].
+/// Measures one round; returns the figures in the order of [`FIGURES`].
 fn measure(gateway: &Gateway, traffic: &Traffic) -> Result<[f64; FIGURES.len()], Failed> {
     let mut took = Vec::new();
     let before = gateway.usage();
@@ -75,7 +76,7 @@ fn measure(gateway: &Gateway, traffic: &Traffic) -> Result<[f64; FIGURES.len()],
     Ok([spent.voluntary / each, spent.cpu_ns / each, median(&mut took)])
 }
 
-/// Sends that many; `took` gets the nanoseconds of each.
+/// Sends `times` messages; appends the duration of each to `took`, in nanoseconds.
 fn round(place: &Place, traffic: &Traffic, times: usize, took: &mut Vec<f64>) -> Result<(), Failed> {
     let device = Device::new(1);
     let mut client = Client::connect(place, &device)?;
@@ -92,7 +93,8 @@ fn round(place: &Place, traffic: &Traffic, times: usize, took: &mut Vec<f64>) ->
     Ok(())
 }
 
-/// The row of system calls, counted by strace: the difference of two runs, so that start and end cancel out.
+/// Adds the row of system calls, counted by strace: the difference of two runs, without start and
+/// end.
 fn system_calls(table: &mut Table, builds: &Builds, root: &Path, traffic: &Traffic) -> Result<(), Failed> {
     let what = format!("{}: system calls", traffic.name);
     if !Gateway::can_trace() {
@@ -107,7 +109,8 @@ fn system_calls(table: &mut Table, builds: &Builds, root: &Path, traffic: &Traff
     Ok(())
 }
 
-/// System calls of a gateway from its start to its end, with that many messages in between.
+/// Returns the system calls of a gateway from its start to its end, with `times` messages in
+/// between.
 fn traced(binary: &Path, root: &Path, traffic: &Traffic, times: usize) -> Result<f64, Failed> {
     let out: PathBuf = root.join("strace.txt");
     let _ = std::fs::remove_file(&out);

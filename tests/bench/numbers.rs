@@ -1,7 +1,8 @@
 //! Measures gatelet against the numbers of the design and prints a table; see `tests/bench/run.sh`.
 //!
-//! The server has one core and the clients another. Where other programs use the machine too, trust the counts first, then the ratios
-//! and the processor times: both sides of a ratio are measured in turns, and medians are shown. Linux only, for `/proc` and `taskset`.
+//! Server and clients run on one core each. On a machine with other load the counts are the most
+//! reliable figures, then ratios and processor times: both sides of a ratio are measured
+//! alternately, and medians are shown. Linux only (`/proc`, `taskset`).
 
 mod broadcast;
 mod builds;
@@ -34,7 +35,7 @@ use table::{count, Goal, Section, Table};
 /// Measures one part and adds its rows.
 type Part = fn(&mut Table, &mut Builds, &Path) -> Result<(), Failed>;
 
-/// All parts, in the order in which they are measured.
+/// All parts, in the order of measurement.
 const PARTS: [(&str, Part); 13] = [
     ("instructions", instructions::rows),
     ("decision", |table, _, _| {
@@ -83,7 +84,7 @@ fn main() -> Result<(), Failed> {
     for (name, part) in PARTS.iter().filter(|(name, _)| words.is_empty() || words.contains(name)) {
         eprintln!("{name}:");
         if let Err(failed) = part(&mut table, &mut builds, &root) {
-            // one part that cannot be measured hides no other, but fails the bench
+            // A part that cannot be measured does not stop the others, but fails the bench.
             let what = format!("errors that ended the part {name}");
             table.row(Section::Builds, &what, Goal::count(0.0), 1.0, count, &failed.to_string());
         }
@@ -94,7 +95,7 @@ fn main() -> Result<(), Failed> {
     report(&table, words.is_empty())
 }
 
-/// Prints the table, and fails for what is beyond its bounds.
+/// Prints the table; error if figures beyond their bounds fail the bench.
 fn report(table: &Table, is_whole: bool) -> Result<(), Failed> {
     let (missed, failed) = (table.missed(), table.failed());
     let text = format!("{}\n{}\n{missed} bounds are missed\n", machine(), table.text());
@@ -111,12 +112,12 @@ fn report(table: &Table, is_whole: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A gateway of the new build on an empty directory.
+/// Starts a gateway of the new build on an empty directory.
 fn started(builds: &Builds, root: &Path, name: &str) -> Result<Gateway, Failed> {
     Gateway::start(&builds.new, &fresh(root, name)?)
 }
 
-/// Where the instructions of these operations go, or of all.
+/// Prints the profiles of the named operations, or of all if `names` is empty.
 fn profiles(binary: &Path, root: &Path, names: &[&str]) -> Result<(), Failed> {
     for operation in instructions::OPERATIONS.iter().filter(|one| names.is_empty() || names.contains(&one.name)) {
         operation.cost(binary, root)?.print(operation.name);
@@ -124,7 +125,7 @@ fn profiles(binary: &Path, root: &Path, names: &[&str]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What it was measured on.
+/// Describes the machine.
 fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processor = read("/proc/cpuinfo");

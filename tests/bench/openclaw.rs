@@ -1,5 +1,6 @@
-//! The same operations on both versions of OpenClaw, which are installed by `tests/e2e/install.sh`. All gateways are on the server's
-//! core and one after another is asked by the same clients, round after round, while the others wait.
+//! The same operations on both versions of OpenClaw, which `tests/e2e/install.sh` installs. All
+//! gateways run on the core of the server; the same clients measure one after another in each
+//! round, while the others are idle.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ const ROUNDS: usize = 3;
 const TRIPS: usize = 300;
 const EVENTS: usize = 10;
 const OPERATORS: usize = 1_000;
-/// Until a program that runs on Node has done what it does after its start.
+/// Time after which a program on Node has finished the work that follows its start.
 const WARM: Duration = Duration::from_secs(15);
 
 const ROWS: [(&str, Goal, Show); 12] = [
@@ -35,8 +36,8 @@ const ROWS: [(&str, Goal, Show); 12] = [
     ("an event, processor time of the server for each", Goal::NONE, ns),
 ];
 
-/// Adds the rows, if there is a version to compare with. `BENCH_OPENCLAW=0` leaves them out. That the others fail is no
-/// failure of ours.
+/// Adds the rows, if a version is installed. `BENCH_OPENCLAW=0` leaves them out. A failure of
+/// OpenClaw does not fail the bench.
 pub fn rows(table: &mut Table, binary: &Path, root: &Path) {
     if std::env::var("BENCH_OPENCLAW").is_ok_and(|word| word == "0") {
         return;
@@ -80,7 +81,7 @@ fn compare(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> 
     theirs.into_iter().flatten().try_for_each(|side| side.gateway.end())
 }
 
-/// Node and the script of that version.
+/// Returns the paths of Node and of the script of that version.
 fn installed(dir: &str) -> Option<[PathBuf; 2]> {
     let there = PathBuf::from(std::env::var_os("GATELET_E2E_DIR").unwrap_or("target/e2e".into()));
     let script = there.join(dir).join("node_modules/openclaw/openclaw.mjs");
@@ -99,14 +100,14 @@ fn measure(sides: &mut [&mut Side]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A gateway and its figures, in the order of [`ROWS`].
+/// Gateway and its figures, in the order of [`ROWS`].
 struct Side {
     gateway: Gateway,
     figures: [Vec<f64>; ROWS.len()],
 }
 
 impl Side {
-    /// It is started twice: a first start fills caches.
+    /// Starts the gateway twice, because the first start fills caches.
     fn new(start: impl Fn(&Path) -> Result<Gateway, Failed>, dir: &Path) -> Result<Side, Failed> {
         start(dir)?.end()?;
         let gateway = start(dir)?;
@@ -126,7 +127,8 @@ impl Side {
             handshakes::round(&self.gateway, at_once, &mut cost)?;
             self.put(row, cost.rates[0]);
             if at_once == 8 {
-                // by its processor time: others may use the core as well, and the clients may be the slower side
+                // Derived from the processor time: other processes may use the core, and the
+                // clients may be the bottleneck.
                 self.put(5, 1e9 / cost.cpu[0]);
             }
         }
@@ -150,7 +152,7 @@ impl Side {
         Ok(())
     }
 
-    /// Many who listen.
+    /// Measures many operators that receive events.
     fn crowd(&mut self) -> Result<(), Failed> {
         std::thread::sleep(SETTLE);
         let before = self.gateway.rss();

@@ -1,11 +1,11 @@
-//! The page that is served: how large it is, and how long the gateway takes to hand it out.
+//! The dashboard page: its size, and the time to serve it.
 
 use crate::client::{get, Failed};
 use crate::gateway::Gateway;
 use crate::relay::trips;
 use crate::table::{bytes, ns, Goal, Section, Table};
 
-/// All rows about the page.
+/// Adds the rows of the page.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let address = gateway.place.address;
     let files = page_files(&body(&get(address, "/")?)?)?;
@@ -26,7 +26,7 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
 
 const TRIPS: usize = 2_000;
 
-/// `/` and what it names.
+/// Returns the path `/` and the paths of the assets that it refers to.
 fn page_files(index: &[u8]) -> Result<Vec<String>, Failed> {
     let index = miniz_oxide::inflate::decompress_to_vec(&index[GZIP_HEAD..]).map_err(|_| "the page is not packed")?;
     let text = String::from_utf8(index)?;
@@ -39,10 +39,10 @@ fn page_files(index: &[u8]) -> Result<Vec<String>, Failed> {
     }
 }
 
-/// What stands before the packed bytes of a file: no name, no time (`build.rs`).
+/// Length of the gzip header without name and time (`build.rs`).
 const GZIP_HEAD: usize = 10;
 
-/// The body of a good answer.
+/// Returns the body of a response with status 200.
 fn body(answer: &[u8]) -> Result<Vec<u8>, Failed> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
     match end {

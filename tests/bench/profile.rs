@@ -1,4 +1,5 @@
-//! What callgrind wrote: instructions by function and by source file, inlined code where it was written.
+//! Profiles of callgrind: instructions by function and by source file. Inlined code counts for the
+//! file that contains it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -6,15 +7,16 @@ use std::path::Path;
 
 use crate::client::Failed;
 
-/// How many lines of each list are printed.
+/// Maximum number of lines printed per list.
 const LINES: usize = 60;
 
-/// Instructions.
+/// Instruction counts.
 #[derive(Default)]
 pub struct Profile {
-    /// Of a function and the file in which the code stands; the object's where the source is not known.
+    /// Instructions by function and source file; the object file where the source is not known.
     own: BTreeMap<(String, String), f64>,
-    /// Of what a function calls; more than there is where functions call themselves.
+    /// Instructions of the functions that a function calls; counted repeatedly for recursive
+    /// functions.
     called: BTreeMap<String, f64>,
 }
 
@@ -30,7 +32,7 @@ impl Profile {
         Ok(reader.profile)
     }
 
-    /// What this has more than `other`, shared out among that many.
+    /// Subtracts `other` and divides by `among`.
     pub fn less(mut self, other: &Profile, among: f64) -> Profile {
         other.own.iter().for_each(|(place, cost)| *self.own.entry(place.clone()).or_default() -= cost);
         other.called.iter().for_each(|(name, cost)| *self.called.entry(name.clone()).or_default() -= cost);
@@ -42,7 +44,7 @@ impl Profile {
         self.own.values().sum()
     }
 
-    /// Prints where they go: by room and package, by source file, by function.
+    /// Prints the instructions by module and package, by source file, and by function.
     pub fn print(&self, name: &str) {
         println!("\n{name}: {:.0} instructions", self.total());
         println!("by room or package in which the code stands:");
@@ -70,14 +72,14 @@ impl Profile {
     }
 }
 
-/// The largest first.
+/// Sorts in descending order.
 fn sorted(sums: BTreeMap<String, f64>) -> Vec<(String, f64)> {
     let mut sums: Vec<_> = sums.into_iter().collect();
     sums.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     sums
 }
 
-/// A room of ours, a package, `std` or an object.
+/// Returns the module of gatelet, the package, `std`, or the object file of a path.
 fn room(file: &str) -> String {
     if let Some((_, package)) = file.split_once("/registry/src/") {
         return package.split('/').nth(1).unwrap_or(package).to_string();
@@ -91,14 +93,15 @@ fn room(file: &str) -> String {
     }
 }
 
-/// Without what stands before the package.
+/// Removes the part of a path before the package.
 fn short(file: &str) -> String {
     let file =
         file.split_once("/registry/src/").and_then(|(_, file)| file.split_once('/')).map_or(file, |(_, file)| file);
     file.split_once("/library/").map_or(file, |(_, file)| file).to_string()
 }
 
-/// Reads line by line. A name is written once, with a number, and then only its number.
+/// Reads the file line by line. A name is written once with a number, and afterwards as the number
+/// alone.
 #[derive(Default)]
 struct Reader {
     functions: Names,
@@ -107,7 +110,7 @@ struct Reader {
     function: String,
     file: String,
     object: String,
-    /// The next line is what a call cost, not what the function did itself.
+    /// Whether the next line is the cost of a call, not of the function itself.
     called: bool,
     profile: Profile,
 }
@@ -142,7 +145,7 @@ impl Reader {
 struct Names(HashMap<String, String>);
 
 impl Names {
-    /// `(12) name` or, later, `(12)`
+    /// Reads `(12) name` or, later, `(12)`; returns the name.
     fn read(&mut self, text: &str) -> String {
         let (number, name) = text.split_once(' ').unwrap_or((text, ""));
         if !name.is_empty() {

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Where the instructions of one operation go: by room or package, source file and function, counted by callgrind.
-#   tests/bench/profile.sh [OPERATION...]   handshake-v4 handshake-v3 health node.invoke broadcast-to-one; default: all of them
-#   GATELET_BIN=FILE   that binary instead of one that it builds; it needs its symbols
+# Prints the instructions of one operation by module or package, source file and function, as
+# counted by callgrind.
+#   tests/bench/profile.sh [OPERATION...]   handshake-v4 handshake-v3 health node.invoke
+#                      broadcast-to-one; default: all of them
+#   GATELET_BIN=FILE   profiles that binary, which must have symbols, instead of building one
 # The raw files are target/bench-state/callgrind.OPERATION.N, for callgrind_annotate.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

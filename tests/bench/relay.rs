@@ -1,4 +1,4 @@
-//! Calls of operators that nodes answer: how long they take, how many pass, what a large one costs.
+//! Calls of operators that nodes answer: latency, throughput, and the cost of large payloads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::table::{bytes, median, ns, quantile, rate, Goal, Section, Table};
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);
 const AT_ONCE: usize = 8;
-/// Bytes of a payload that just fits into a frame.
+/// Size of a payload that just fits into a frame, in bytes.
 pub const LARGEST: usize = 25 * 1024 * 1024 - 1024;
 
-/// What a node answers, as the string that `payloadJSON` is.
+/// Response of a node, as the JSON string `payloadJSON`.
 pub const SMALL: &[u8] = br#""{\"bins\":{\"sh\":\"/bin/sh\"}}""#;
 
-/// All rows about the relay.
+/// Adds the rows of the relay.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let (small, large) = (Device::new(11), Device::new(12));
     Client::serve(&gateway.place, &small, SMALL.to_vec())?;
@@ -28,17 +28,17 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     one_large(table, gateway, &large)
 }
 
-/// An object with a text of so many bytes, as the string that `payloadJSON` is.
+/// Returns an object with a text of `size` bytes, as the JSON string `payloadJSON`.
 pub fn text(size: usize) -> Vec<u8> {
     [br#""{\"text\":\""#, "x".repeat(size).as_bytes(), br#"\"}""#].concat()
 }
 
-/// The parameters of a `node.invoke` with few parameters for the node.
+/// Returns the parameters of a `node.invoke` with few parameters for the node.
 pub fn call(node: &Device) -> Vec<u8> {
     call_with(node, br#"{"bins":["sh"]}"#)
 }
 
-/// The same with these parameters for the node, which are JSON.
+/// Returns the parameters of a `node.invoke` with the given JSON parameters for the node.
 pub fn call_with(node: &Device, params: &[u8]) -> Vec<u8> {
     let head = format!(r#"{{"nodeId":"{}","command":"{COMMAND}","params":"#, node.id);
     [head.as_bytes(), params, br#","idempotencyKey":"0f3c2b1a"}"#].concat()
@@ -58,7 +58,7 @@ fn health(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     beside_echo(table, gateway, "health to a bare echo", request, || client.call("health", b"{}").map(drop))
 }
 
-/// p50 and p99 of ours, in turns with an echo of that text.
+/// Adds p50 and p99 of an operation, measured alternately with the echo of a text.
 fn beside_echo(
     table: &mut Table,
     gateway: &Gateway,
@@ -85,7 +85,7 @@ fn beside_echo(
 
 const TRIPS: usize = 2_000;
 
-/// p50 and p99 of that many times.
+/// Repeats `work` `count` times; returns p50 and p99 in nanoseconds.
 pub fn trips(count: usize, mut work: impl FnMut() -> Result<(), Failed>) -> Result<[f64; 2], Failed> {
     let mut took = Vec::new();
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! Sizes of the files, times to start, memory of idle connections, and what reconnects write.
+//! File sizes, start times, memory of idle connections, and bytes written by reconnects.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::gateway::{fresh, room, Gateway, SETTLE};
 use crate::table::{bytes, count, median, ns, Goal, Section, Table};
 
 const KIB: f64 = 1024.0;
-/// How many idle connections are measured, and how many bytes each of them may take.
+/// Numbers of idle connections, and the bound in bytes for each of them.
 const CONNECTIONS: [(usize, f64); 2] = [(1_000, 8.0 * KIB), (10_000, 4.6 * KIB)];
 const RECONNECTS: usize = 200;
 const STARTS: usize = 20;
@@ -21,12 +21,13 @@ const BOUNDED: [(&str, &str, f64); 2] = [
     ("aarch64-unknown-linux-musl", "gatelet", 1_000_000.0),
     ("aarch64-pc-windows-gnullvm", "gatelet.exe", 1_170_000.0),
 ];
-/// Text that a file with panic messages has: the standard library's, and what any index needs.
+/// Text found in a file with panic messages: part of the message for an index out of bounds.
 const PANIC_MESSAGE: &[u8] = b"index out of bounds: the len is ";
-/// Name of the section of a Windows file that has the unwind tables.
+/// Name of the section with the unwind tables in a Windows file.
 const UNWIND_TABLES: &[u8] = b".pdata\0\0";
 
-/// Files for ARM64 with their bounds, the other files below `targets/`, and the one that is measured.
+/// Adds the sizes of the files for ARM64 with their limits, of the other files below `targets/`,
+/// and of the build under test.
 pub fn sizes(table: &mut Table, builds: &Builds) -> Result<(), Failed> {
     let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
     let old = builds.old.as_deref().and_then(targets_of);
@@ -68,19 +69,21 @@ pub fn sizes(table: &mut Table, builds: &Builds) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The directory `targets` of the source tree that a binary lies in.
+/// Returns the directory `targets` of the source tree that contains a binary.
 fn targets_of(binary: &Path) -> Option<PathBuf> {
     binary.ancestors().skip(1).map(|dir| dir.join("targets")).find(|targets| targets.join("build.sh").is_file())
 }
 
-/// What `bytes_max` of build.sh says of that triple: its lines are `PATTERN) echo NUMBER ;;`.
+/// Returns the limit for this triple in `bytes_max` of build.sh, whose lines have the form
+/// `PATTERN) echo NUMBER ;;`.
 fn bound(script: &str, triple: &str) -> Option<f64> {
     let lines = script.lines().filter_map(|line| line.trim().split_once(") echo "));
     let mut fitting = lines.filter(|(pattern, _)| pattern.split('*').all(|part| triple.contains(part)));
     fitting.next()?.1.trim_end_matches(" ;;").parse().ok()
 }
 
-/// From the start of the process to the first answer 200 of `/readyz`, on an empty directory and on a used one.
+/// Adds the times from the start of the process to the first status 200 of `/readyz`, on an empty
+/// directory and on a used one.
 pub fn starts(table: &mut Table, builds: &Builds, root: &Path) -> Result<(), Failed> {
     let mut took: [[Vec<f64>; 2]; 2] = Default::default();
     for _ in 0..STARTS {
@@ -104,19 +107,20 @@ pub fn starts(table: &mut Table, builds: &Builds, root: &Path) -> Result<(), Fai
     Ok(())
 }
 
-/// Memory of a gateway without connections, with idle ones, and after they left.
+/// Memory of a gateway without connections, with idle ones, and after they closed, in bytes.
 struct Idle {
     alone: f64,
     peak: f64,
-    /// Of each idle connection, now and at the most, for each of [`CONNECTIONS`] or as many as there may be descriptors.
+    /// Memory per idle connection, at rest and at the peak, for each number of [`CONNECTIONS`],
+    /// limited by the available descriptors.
     each: Vec<(usize, [f64; 2])>,
-    /// After all have left, and when the fewer ones are there again.
+    /// After all connections closed, and after the smaller number is connected again.
     left: f64,
     again: f64,
     descriptors: usize,
 }
 
-/// Memory of an idle gateway and of idle admitted connections.
+/// Adds the memory of an idle gateway and of idle admitted connections.
 pub fn idle(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), Failed> {
     let (new, old) = builds.each(|_, binary| Idle::measure(&Gateway::start(binary, &fresh(root, "idle")?)?))?;
     let (goal, note) = match builds.is_shipped() {
@@ -169,14 +173,15 @@ impl Idle {
     }
 }
 
-/// Bytes that the pairing of a device and the reconnects behind it write, and how many files the latter change.
+/// Bytes written by the pairing of a device and by the reconnects after it, and the number of files
+/// changed by the reconnects.
 struct Written {
     pairing: f64,
     reconnects: f64,
     changed: usize,
 }
 
-/// Bytes that reconnects of a known device write.
+/// Adds the bytes written by reconnects of a known device.
 pub fn reconnects(table: &mut Table, builds: &Builds, root: &Path) -> Result<(), Failed> {
     let (new, old) = builds.each(|_, binary| Written::measure(&Gateway::start(binary, &fresh(root, "written")?)?))?;
     let note = match new.pairing > 0.0 {
@@ -205,7 +210,7 @@ impl Written {
     }
 }
 
-/// Every file of the state directory, with its time and content.
+/// Returns the time and content of every file in the state directory.
 fn state(dir: &Path) -> Result<BTreeMap<PathBuf, (SystemTime, Vec<u8>)>, Failed> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir)? {

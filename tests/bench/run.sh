@@ -1,23 +1,29 @@
 #!/usr/bin/env bash
-# Measures gatelet and prints one table: the ratios to an older build first, then counts, then times. The table is also in
-# target/bench.md afterwards. Three to five minutes; with a second build about twice that.
-#   tests/bench/run.sh [--against BUILD] [PART...]   all parts, or some of: instructions decision start messages memory idle
-#                      reconnects sizes handshakes relay broadcast strangers openclaw
-#   --against BUILD    measures an older build in turns with the new one: a binary, or a commit, which is built in a git worktree
-#                      below target/against (for the same target as GATELET_BIN, if that is a file for a target).
-#                      Without it the ratios of counts refer to baseline.txt, and times have none
+# Measures gatelet and prints one table: ratios to an older build, then counts, then times. Also
+# writes the table to target/bench.md. Takes three to five minutes; about twice that with a second
+# build.
+#   tests/bench/run.sh [--against BUILD] [PART...]   all parts, or some of: instructions decision
+#                      start messages memory idle reconnects sizes handshakes relay broadcast
+#                      strangers openclaw
+#   --against BUILD    measures an older build alternately with the new one: a binary, or a commit,
+#                      which is built in a git worktree below target/against (for the target of
+#                      GATELET_BIN, if that is a file for a target). Without it the ratios of counts
+#                      refer to baseline.txt, and there are no ratios of times
 #   GATELET_OLD=FILE   the same for a binary
 #   GATELET_BIN=FILE   measures that binary instead of a release build
-#   UPDATE=1           accepts the instructions that were counted (valgrind): writes them to instructions.txt
+#   UPDATE=1           accepts the counted instructions (valgrind): writes them to instructions.txt
 #   UPDATE=baseline    writes the counts of the older build to baseline.txt
-#   BENCH_OPENCLAW=0   leaves out OpenClaw 2026.1.29 and 2026.9.6, which are measured when tests/e2e/install.sh installed them
-#   BENCH_STRICT=1     fails for times beyond their bounds as well; a count beyond its bound fails anyway
+#   BENCH_OPENCLAW=0   excludes OpenClaw 2026.1.29 and 2026.9.6, which are measured if
+#                      tests/e2e/install.sh has installed them
+#   BENCH_STRICT=1     fails also for times beyond their bounds; a count beyond its bound always
+#                      fails
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 mkdir -p "${CARGO_TARGET_DIR:-target}"
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 
-# old_build REVISION: builds that commit, for the target that the directory of GATELET_BIN is named after, if it is one
+# old_build REVISION: builds that commit, for the target of GATELET_BIN if that is a file for a
+# target
 old_build() {
   local commit triple tree
   commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "neither a binary nor a commit: $1" >&2; return 1; }

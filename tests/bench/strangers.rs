@@ -1,4 +1,4 @@
-//! Sockets that connect and send nothing: what they cost, and what an admitted client notices of them.
+//! Sockets that connect and send nothing: their cost, and their effect on an admitted client.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -12,12 +12,12 @@ use crate::relay::trips;
 use crate::table::{bytes, count, ns, Goal, Section, Table};
 
 const SOCKETS: usize = 10_000;
-/// They come from that many addresses.
+/// Number of source addresses.
 const ADDRESSES: usize = 50;
 const AT_ONCE: usize = 200;
 const TRIPS: usize = 2_000;
 
-/// All rows about them.
+/// Adds the rows of silent sockets.
 pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let mut admitted = Client::connect(&gateway.place, &Device::new(1))?;
     std::thread::sleep(SETTLE);
@@ -28,7 +28,8 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     while sockets.len() < many {
         sockets.push(silent(gateway, sockets.len())?);
         if sockets.len() % AT_ONCE == 0 {
-            // the kernel lets so many wait for their turn, and the next only after a second
+            // The backlog of the listener is limited, and a connection beyond it is retried only
+            // after a second.
             admitted.call("health", b"{}")?;
         }
     }
@@ -51,7 +52,7 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A connection from an address of its own loopback network.
+/// Connects from one of the loopback addresses reserved for silent sockets.
 fn silent(gateway: &Gateway, number: usize) -> Result<TcpStream, Failed> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     let from = Ipv4Addr::new(127, 0, 1 + (number % ADDRESSES) as u8, 1);

@@ -1,10 +1,11 @@
-//! The table of results: what was measured, what it is compared with, the bound, and whether the bound holds.
+//! Table of results: figure, figure to compare with, bound, and whether the bound holds.
 
-/// A bound, on the figure itself or on its ratio to the other figure.
+/// Bound of a figure, or of its ratio to the other figure.
 #[derive(Clone, Copy)]
 pub struct Goal {
     limit: Limit,
-    /// Whether beyond the bound is a failure of the bench: for counts, which the load of a machine does not move.
+    /// Whether a missed bound fails the bench; set for counts, which do not depend on the load of
+    /// the machine.
     fails: bool,
 }
 
@@ -17,35 +18,35 @@ enum Limit {
 }
 
 impl Goal {
-    /// The figure is printed only.
+    /// No bound: the figure is only printed.
     pub const NONE: Goal = Goal { limit: Limit::None, fails: false };
 
-    /// A count of at most that.
+    /// A count of at most `most`.
     pub const fn count(most: f64) -> Goal {
         Goal { limit: Limit::Figure(most), fails: true }
     }
 
-    /// A count of at most that many times the other figure.
+    /// A count of at most `most` times the other figure.
     pub const fn count_ratio(most: f64) -> Goal {
         Goal { limit: Limit::Ratio(most), fails: true }
     }
 
-    /// A time of at most that, in nanoseconds.
+    /// A time of at most `most` nanoseconds.
     pub const fn time(most: f64) -> Goal {
         Goal { limit: Limit::Figure(most), fails: false }
     }
 
-    /// A time of at most that many times the other figure.
+    /// A time of at most `most` times the other figure.
     pub const fn time_ratio(most: f64) -> Goal {
         Goal { limit: Limit::Ratio(most), fails: false }
     }
 
-    /// A rate of at least that many times the other figure.
+    /// A rate of at least `least` times the other figure.
     pub const fn rate_ratio(least: f64) -> Goal {
         Goal { limit: Limit::RatioAtLeast(least), fails: false }
     }
 
-    /// The largest count that holds, beside that other figure.
+    /// Returns the largest count within the bound, given the other figure.
     pub fn most(self, other: Option<f64>) -> f64 {
         match (self.limit, other) {
             (Limit::Figure(most), _) => most,
@@ -55,18 +56,18 @@ impl Goal {
     }
 }
 
-/// Part of the table.
+/// Section of the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    /// The build that is measured and the one that it is compared with.
+    /// Build under test compared with the old build.
     Builds,
-    /// Counts of the build that is measured.
+    /// Counts of the build under test.
     Counts,
     /// Ratios of times.
     Ratios,
     /// Times and rates.
     Times,
-    /// The build that is measured and OpenClaw.
+    /// Build under test compared with OpenClaw.
     OpenClaw,
 }
 
@@ -80,7 +81,7 @@ const SECTIONS: [(Section, &str); 5] = [
 
 const HEAD: [&str; COLUMNS] = ["what", "measured", "compared with", "ratio", "bound", "verdict", "note"];
 const COLUMNS: usize = 7;
-/// The columns of numbers, which stand at the right.
+/// Numeric columns, which are right-aligned.
 const NUMBERS: std::ops::Range<usize> = 1..5;
 
 struct Row {
@@ -90,11 +91,11 @@ struct Row {
     failed: bool,
 }
 
-/// All rows so far.
+/// Rows in the order in which they were added.
 #[derive(Default)]
 pub struct Table(Vec<Row>);
 
-/// Writes a number with its unit.
+/// Formats a number with its unit.
 pub type Show = fn(f64) -> String;
 
 impl Table {
@@ -136,7 +137,7 @@ impl Table {
         self.add(Row { section, cells, missed, failed: missed && goal.fails });
     }
 
-    /// Adds what could not be measured, and why.
+    /// Adds a row for a figure that could not be measured, with the reason.
     pub fn absent(&mut self, section: Section, what: &str, why: &str) {
         let cells = [what, "absent", "", "", "", "", why].map(String::from);
         self.add(Row { section, cells, missed: false, failed: false });
@@ -147,17 +148,17 @@ impl Table {
         self.0.push(row);
     }
 
-    /// Number of figures beyond their bounds.
+    /// Returns the number of figures beyond their bounds.
     pub fn missed(&self) -> usize {
         self.0.iter().filter(|row| row.missed).count()
     }
 
-    /// What is measured by the counts that are beyond their bounds.
+    /// Returns the names of the counts beyond their bounds.
     pub fn failed(&self) -> Vec<&str> {
         self.0.iter().filter(|row| row.failed).map(|row| row.cells[0].as_str()).collect()
     }
 
-    /// The table as Markdown with aligned columns.
+    /// Returns the table as Markdown with aligned columns.
     pub fn text(&self) -> String {
         let mut lines = vec![HEAD.map(String::from)];
         for (section, title) in SECTIONS {
@@ -173,7 +174,8 @@ impl Table {
     }
 }
 
-/// The bound, the verdict with the used share of the bound, and whether the bound is missed.
+/// Returns the bound, the verdict with the used share of the bound, and whether the bound is
+/// missed.
 fn verdict(sign: &str, limit: f64, figure: f64, show: Show) -> (String, String, bool) {
     let holds = if sign == "<=" { figure <= limit } else { figure >= limit };
     let word = if holds { "holds" } else { "MISSED" };
@@ -181,7 +183,7 @@ fn verdict(sign: &str, limit: f64, figure: f64, show: Show) -> (String, String, 
     (format!("{sign} {}", show(limit)), format!("{word}{share}"), !holds)
 }
 
-/// The rows below their head, each column as wide as its widest cell.
+/// Formats the rows with each column as wide as its widest cell; the first row is the head.
 fn aligned(lines: &[[String; COLUMNS]]) -> String {
     let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
     let mut text = String::new();
@@ -202,7 +204,7 @@ fn aligned(lines: &[[String; COLUMNS]]) -> String {
     text
 }
 
-/// `1.2 MiB`, `640.0 KiB`, `12 B`
+/// Formats bytes: `1.2 MiB`, `640.0 KiB`, `12 B`.
 pub fn bytes(number: f64) -> String {
     match number.abs() {
         big if big >= 1024.0 * 1024.0 => format!("{:.2} MiB", number / 1024.0 / 1024.0),
@@ -211,7 +213,7 @@ pub fn bytes(number: f64) -> String {
     }
 }
 
-/// `1.2 ms`, `35 us`, `7 ns`
+/// Formats nanoseconds: `1.2 ms`, `35 us`, `7 ns`.
 pub fn ns(number: f64) -> String {
     match number {
         long if long >= 1e9 => format!("{:.2} s", number / 1e9),
@@ -221,32 +223,32 @@ pub fn ns(number: f64) -> String {
     }
 }
 
-/// `1234/s`
+/// Formats a rate: `1234/s`.
 pub fn rate(number: f64) -> String {
     format!("{number:.0}/s")
 }
 
-/// `1.34 x`
+/// Formats a ratio: `1.34 x`.
 pub fn times(number: f64) -> String {
     format!("{number:.2} x")
 }
 
-/// `3`
+/// Formats a count: `3`.
 pub fn count(number: f64) -> String {
     format!("{number:.0}")
 }
 
-/// `2.1`
+/// Formats a number with one decimal place: `2.1`.
 pub fn tenths(number: f64) -> String {
     format!("{number:.1}")
 }
 
-/// The middle one.
+/// Returns the median.
 pub fn median(figures: &mut [f64]) -> f64 {
     quantile(figures, 0.5)
 }
 
-/// The one below which that share of the others lies; no number of none.
+/// Returns the quantile at `share` (0 to 1); NaN if there are no figures.
 pub fn quantile(figures: &mut [f64], share: f64) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     let at = (figures.len().saturating_sub(1)) as f64 * share;

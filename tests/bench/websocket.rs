@@ -1,5 +1,5 @@
-//! A blocking WebSocket on std alone, so that the bench depends on no part of what it measures: unfragmented text messages, pings
-//! and close frames, on the client's side and on the server's.
+//! Blocking WebSocket on std alone, so that the bench does not depend on the code that it measures.
+//! Supports unfragmented text messages, pings and close frames, as client and as server.
 
 use std::io::ErrorKind::{ConnectionAborted, InvalidData};
 use std::io::{self, Read, Write};
@@ -9,40 +9,42 @@ const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
-/// Set on the last frame of a message.
+/// Flag of the last frame of a message.
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
-/// The mask of every frame of ours. A client of a browser needs one that cannot be foreseen, a bench does not.
+/// Mask of every frame sent. RFC 6455 requires an unpredictable mask of browsers; a bench needs
+/// none.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// Size of one read, in bytes.
 const READ: usize = 1 << 14;
 
-/// Which side of a connection this is. A client masks its frames.
+/// Side of a connection. A client masks its frames.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Client,
     Server,
 }
 
-/// An open WebSocket.
+/// Open WebSocket.
 pub struct WebSocket {
     pub stream: TcpStream,
     side: Side,
-    /// Bytes that were read and belong to frames that are not complete.
+    /// Bytes of incomplete frames.
     input: Vec<u8>,
 }
 
-/// Length and place of a frame's payload.
+/// Position and length of the payload of a frame.
 struct Head {
     opcode: u8,
     mask: Option<[u8; 4]>,
-    /// Where the payload begins and where it ends, counted from the first byte of the frame.
+    /// Offsets of the payload from the first byte of the frame.
     start: usize,
     end: usize,
 }
 
 impl WebSocket {
-    /// A WebSocket on a stream whose upgrade is done; `input` is what was read behind the upgrade.
+    /// Creates a WebSocket on a stream after the upgrade; `input` holds the bytes received after
+    /// the upgrade.
     pub fn new(stream: TcpStream, side: Side, input: Vec<u8>) -> WebSocket {
         WebSocket { stream, side, input }
     }
@@ -56,8 +58,9 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// The connection was closed (`ConnectionAborted`, with the reason that the peer gave), or a frame is none that this module reads
-    /// (`InvalidData`). An error of kind `WouldBlock` or `TimedOut` loses nothing: a later call goes on.
+    /// `ConnectionAborted` with the reason of the peer if the connection was closed; `InvalidData`
+    /// for a frame that this module does not support. An error of kind `WouldBlock` or `TimedOut`
+    /// loses no data: the call can be repeated.
     pub fn read(&mut self) -> io::Result<String> {
         loop {
             let head = self.head()?;
@@ -148,7 +151,7 @@ impl WebSocket {
     }
 }
 
-/// Masks the bytes, or takes the mask off.
+/// Applies or removes the mask.
 fn apply(mask: [u8; 4], bytes: &mut [u8]) {
     for four in bytes.chunks_mut(4) {
         four.iter_mut().zip(mask).for_each(|(byte, key)| *byte ^= key);

@@ -1,9 +1,9 @@
-// Headless Chromium, and what the dashboard says of itself.
+// Headless Chromium, and the state that the dashboard reports.
 import { cleanEnv, load, tempDir } from './lib.mjs';
 
 const { chromium } = await load('playwright-core');
 
-/** A browser with an empty profile; `await browser.close()` ends it. */
+/** Starts a browser with an empty profile; `await browser.close()` ends it. */
 export async function newBrowser() {
   const profile = tempDir('chromium');
   const context = await chromium.launchPersistentContext(profile, {
@@ -19,7 +19,7 @@ export async function newBrowser() {
   return {
     page, notes,
     close: () => context.close(),
-    /** Waits for <html data-state=...> to be one of `states`; gives {state, code, text, href}. */
+    /** Waits for <html data-state=...> to be one of `states`; returns {state, code, text, href}. */
     async state(states, timeout = 10_000) {
       const selector = [states].flat().map((state) => `html[data-state="${state}"]`).join(', ');
       const now = () => page.evaluate(() => ({

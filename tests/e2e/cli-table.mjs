@@ -1,4 +1,4 @@
-// Runs the rows of CLI.md for one version of the real `openclaw` command, and compares.
+// Runs the rows of CLI.md for one version of the real `openclaw` command and compares the results.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ const TOKEN = 'e2e-token-0123456789abcdef';
 const RESULTS = ['works', 'shows empty', 'refused', 'n.a.'];
 const NONE = '00000000-0000-4000-8000-000000000000';
 
-/** Rows that must be there: commands, or how they begin. */
+/** Required rows: commands, or prefixes of commands. */
 const REQUIRED = [
   'status', 'status --all', 'status --deep', 'health', 'gateway status', 'gateway probe', 'gateway health', 'gateway call health', 'gateway call no.such.method',
   'gateway call node.list', 'gateway call node.pair.request', 'gateway stability', 'dashboard', 'logs', 'system presence', 'system event', 'system heartbeat last', 'system heartbeat enable',
@@ -18,7 +18,7 @@ const REQUIRED = [
   'devices approve', 'devices approve <none>', 'devices approve <pairing>', 'devices reject', 'devices rename', 'devices rotate', 'devices revoke', 'devices remove',
 ];
 
-/** The table: [{title, rows: [{command, cells: {version: {result, texts}}}]}]. */
+/** Reads the table: [{title, rows: [{command, cells: {version: {result, texts}}}]}]. */
 export function readTable(text = readFileSync(join(here, 'CLI.md'), 'utf8')) {
   const sections = [];
   let versions;
@@ -42,12 +42,12 @@ export function readTable(text = readFileSync(join(here, 'CLI.md'), 'utf8')) {
   return sections;
 }
 
-/** What is printed, without the frames of tables and with single blanks. */
+/** Removes the frames of tables and collapses white space in printed output. */
 const plain = (text) => text.replace(/[│┌┐└┘├┤┬┴┼─]/g, ' ').replace(/\s+/g, ' ');
-/** The words of a command line: blanks separate, except inside a JSON text. */
+/** Splits a command line at spaces, except inside a JSON text. */
 const wordsOf = (line) => line.match(/\{.*\}|\S+/g);
 
-/** A node that runs uname and nothing else, and keeps the list of what it may run. */
+/** Connects a node that runs only uname and stores its allowlist. */
 export async function fakeNode({ url, protocol, device = newDevice(), name }) {
   const commands = ['system.run', 'system.which', 'system.execApprovals.get', 'system.execApprovals.set'];
   const node = await connectRaw({
@@ -87,7 +87,7 @@ export async function fakeNode({ url, protocol, device = newDevice(), name }) {
   return Object.assign(node, { device });
 }
 
-/** The tests of one version: `which` is 'a' or 'b'. */
+/** Declares the tests of one version: `which` is 'a' or 'b'. */
 export function cliTable(which, version) {
   const sections = readTable();
   const skip = kind !== 'gatelet';
@@ -110,14 +110,17 @@ export function cliTable(which, version) {
     const { error } = await connectRaw({ url: gateway.url, min: 4, client: CLIENTS.webchat, device, auth: { token: TOKEN } });
     return { device: device.id, request: error.details.requestId };
   };
-  /** An owner who looks at what is asked: uname yes, everything else no. */
+  /** Decides approval requests: allows uname, denies everything else. */
   const decide = (data) => {
     const { event, payload } = JSON.parse(data);
     if (event === 'exec.approval.requested')
       operator.request('exec.approval.resolve', { id: payload.id, decision: payload.request.command.includes('uname') ? 'allow-once' : 'deny' });
   };
 
-  /** What has to be so before a section runs. 'in order': its rows change something, so they run one after the other. */
+  /**
+   * Preparation of each section. Returns 'in order' if its rows change state and must run one after
+   * the other.
+   */
   let shelf, stranger;
   const SETUP = {
     'Nothing is connected': () => {},
@@ -148,7 +151,7 @@ export function cliTable(which, version) {
       await gateway.stop();
       gateway = await startGateway({ config: config('strict'), stateDir: gateway.stateDir, port: gateway.port });
       const first = await connectDevice();
-      await sleep(5); // the last one to ask is the one that `devices approve` proposes
+      await sleep(5); // `devices approve` proposes the most recent request
       [names.device, names.pairing, names.other] = [first.device, first.request, (await connectDevice()).request];
       return 'in order';
     },
@@ -158,7 +161,7 @@ export function cliTable(which, version) {
     if (skip) return;
     gateway = await startGateway({ config: config('token') });
     cli = openclawCli(which, { port: gateway.port, token: TOKEN });
-    await cli('devices', 'list'); // 2026.1.29 pairs itself here, and the first start of either is the slowest
+    await cli('devices', 'list'); // 2026.1.29 pairs itself here; the first start of either version is the slowest
   });
   after(async () => {
     for (const connection of open) await connection.end();

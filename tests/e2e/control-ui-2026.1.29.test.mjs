@@ -7,7 +7,7 @@ controlUi('2026.1.29', {
   link: (token) => `/overview?token=${token}`,
   may: {
     errors: [
-      /^label\.chip log-chip error: /, // the filter of the levels of the log
+      /^label\.chip log-chip error: /, // level filter of the log
     ],
     turning: [],
     problems: [],

@@ -8,16 +8,16 @@ controlUi('2026.9.6', {
   link: (token) => `/settings/devices#token=${token}`,
   may: {
     errors: [
-      /^label\.chip log-chip error: /, // the filter of the levels of the log
-      /^div\.cron-error-banner: Scheduler disabled/, // which is so
-      /^span\.settings-row__desc provider-usage-error: No agents$/, // which is so
+      /^label\.chip log-chip error: /, // level filter of the log
+      /^div\.cron-error-banner: Scheduler disabled/, // expected: there is no scheduler
+      /^span\.settings-row__desc provider-usage-error: No agents$/, // expected: there are no agents
     ],
     turning: [
-      /lob-skeleton|palette-loading/, // drawings of lobsters that did not come by yet
-      /chat-controls__model-trigger/, // /new: the model of an agent, and there is none; the page has no other state for that
+      /lob-skeleton|palette-loading/, // decorative placeholders that stay
+      /chat-controls__model-trigger/, // /new: the model of an agent; without an agent the page has no other state
     ],
     problems: [
-      /^config\.schema\.lookup .*plugins\.entries\.memory-core\.config/, // a plugin's settings: there is no plugin, and the page copes
+      /^config\.schema\.lookup .*plugins\.entries\.memory-core\.config/, // plugin settings: there is no plugin, and the page shows no error
     ],
   },
   pending: {

@@ -1,5 +1,6 @@
-// The case of the report with OpenClaw's own pages: a gateway in a container that serves the Control UI, its port published on
-// 127.0.0.1. Runs itself again under nat.sh, which makes the place.
+// The case of the report with OpenClaw's own pages: a gateway in a container serves the Control UI,
+// and its port is published on 127.0.0.1. Runs itself again under nat.sh, which creates the
+// network.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { openPage, rootOf, VERSIONS } from './control-ui.mjs';

@@ -1,4 +1,5 @@
-// Walks the rows of CONTROL-UI.md for one version of OpenClaw's Control UI, and compares.
+// Visits the rows of CONTROL-UI.md for one version of OpenClaw's Control UI and compares the
+// results.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,10 +10,10 @@ import { CLIENTS, connectRaw, here, kind, newDevice, startGateway, until } from 
 
 export const TOKEN = 'e2e-token-0123456789abcdef';
 const RESULTS = ['shows data', 'shows empty', 'says so'];
-/** With E2E_SHOTS a picture of every tab goes there. */
+/** With E2E_SHOTS, screenshots of every tab are written to this directory. */
 const shots = process.env.E2E_SHOTS;
 
-/** The rows of one version: [{tab, path, result, texts}]. */
+/** Returns the rows of one version: [{tab, path, result, texts}]. */
 export function readRows(version, text = readFileSync(join(here, 'CONTROL-UI.md'), 'utf8')) {
   const section = text.split(/^## /m).find((part) => part.startsWith(`${version}\n`));
   return section.split('\n').filter((line) => /^\| .* \| `\//.test(line)).map((line) => {
@@ -23,8 +24,9 @@ export function readRows(version, text = readFileSync(join(here, 'CONTROL-UI.md'
 }
 
 /**
- * The tests of one version. `link`: what is opened; `may`: {errors, turning, problems}, patterns of what the page shows or asks
- * whatever the gateway does, each with the reason beside it; `pending`: where a device that waits is; `acts`: more tests.
+ * Declares the tests of one version. `link`: URL to open. `may`: {errors, turning, problems},
+ * patterns of texts and requests that occur with any gateway, each with the reason in a comment.
+ * `pending`: {path, title, approve} of the page that shows a pending device. `acts`: more tests.
  */
 export function controlUi(version, { protocol, link, may, pending, acts }) {
   const skip = kind !== 'gatelet';
@@ -57,7 +59,7 @@ export function controlUi(version, { protocol, link, may, pending, acts }) {
     await state.gateway?.stop();
   });
 
-  /** What is on the page now is as it should be. */
+  /** Asserts that the page shows what the table expects. */
   async function holds(name, texts) {
     const { ui, gateway } = state;
     const seen = await ui.settled(texts, allowed(may.turning));

@@ -1,24 +1,30 @@
-// OpenClaw's own Control UI, served by a gateway and opened in Chromium: what is on the page, and what went wrong.
+// OpenClaw's own Control UI, served by a gateway and opened in Chromium: content of the page, and
+// errors.
 import { join } from 'node:path';
 import { newBrowser } from './browser.mjs';
 import { e2eDir, until } from './lib.mjs';
 
 export const VERSIONS = { '2026.1.29': 'a', '2026.9.6': 'b' };
-/** The built page of that version. */
+/** Returns the directory of the built page of that version. */
 export const rootOf = (version) => join(e2eDir, VERSIONS[version], 'node_modules/openclaw/dist/control-ui');
 
-/** What the pages load from elsewhere, whoever serves them; a machine without a way out cannot. */
+/**
+ * External resources that the pages load from any gateway; not available without Internet access.
+ */
 const ELSEWHERE = [
-  'https://fonts.googleapis.com/css2?family=Space+Grotesk', // 2026.1.29: its fonts
-  'https://mintcdn.com/clawdhub/', // 2026.1.29: the lobster of its header
+  'https://fonts.googleapis.com/css2?family=Space+Grotesk', // 2026.1.29: fonts
+  'https://mintcdn.com/clawdhub/', // 2026.1.29: image in the header
 ];
 const elsewhere = (url) => ELSEWHERE.some((start) => url.startsWith(start));
 
 const CLOSED = 'the connection was closed';
-/** What a page says that did not get what it asked for, beside its own marks of an error. */
+/** Texts by which a page reports a failed request, in addition to its error elements. */
 const FAILED = /unknown method|refresh failed|could not be (refreshed|loaded|read)|Failed to \w+|Cannot read properties/i;
 
-/** Runs in the page: its text, what a person would take for an error, and what still turns; shadow trees too. */
+/**
+ * Runs in the page: returns its text, visible errors and progress indicators, including shadow
+ * trees.
+ */
 function look() {
   const elements = [], words = [document.body.innerText];
   const collect = (root) => {
@@ -45,7 +51,7 @@ function look() {
   };
 }
 
-/** A browser that takes down every frame, error and failed request of the page. */
+/** Opens a browser that records every frame, error and failed request of the page. */
 export async function openPage() {
   const browser = await newBrowser();
   const { page } = browser;
@@ -71,7 +77,7 @@ export async function openPage() {
     });
     socket.on('close', () => {
       problems.push(CLOSED);
-      // what was still asked on it is answered no more
+      // Requests on a closed connection get no response.
       for (const [id, { socket: on }] of waiting) if (on === socket) waiting.delete(id);
     });
     socket.on('socketerror', (error) => problems.push(`the connection failed: ${error}`));
@@ -90,18 +96,21 @@ export async function openPage() {
   });
   return {
     page, calls, close: browser.close,
-    /** What went wrong since the last time. */
+    /** Returns the problems since the last call. */
     problems() {
       const found = problems;
       problems = [];
       return found;
     },
-    /** Loads the page anew, which ends its connection. */
+    /** Reloads the page, which closes its connection. */
     async reload() {
       await page.reload();
       problems = problems.filter((problem) => problem !== CLOSED);
     },
-    /** Waits until nothing was asked or loaded for 150 ms, every one of the texts is there, and nothing turns but what `may`. */
+    /**
+     * Waits until there was no request for 150 ms, all of the texts are present, and no progress
+     * indicator is shown except those matched by `may`.
+     */
     async settled(texts, may = () => false, timeout = 8000) {
       const asked = () => [...waiting.values()].map(({ method }) => method);
       let seen;
@@ -120,7 +129,9 @@ export async function openPage() {
       });
       return seen;
     },
-    /** Goes to another of the page's own addresses, by its link where one is shown, as the page itself does otherwise. */
+    /**
+     * Goes to another path of the page, by clicking its link if one is visible, as a user would.
+     */
     async go(path) {
       const link = page.locator(`a[href="${path}"]:visible`).first();
       if (await link.count()) return link.click();

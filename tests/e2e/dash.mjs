@@ -1,4 +1,4 @@
-// A browser at gatelet's own page: what it says, what it does, and what it must never do.
+// gatelet's own page in a browser: what it shows, what it does, and what it must never do.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -10,22 +10,28 @@ const { chromium } = await load('playwright-core');
 
 export const TOKEN = 'dash-token-0123456789abcdef';
 export const VIEWS = ['Devices', 'Nodes', 'Activity', 'Logs', 'Connect a device', 'Configuration'];
-/** Pictures of the page; kept by CI, never in git. */
+/** Screenshots of the page; kept by CI, never in git. */
 export const pictures = join(e2eDir, 'screenshots');
 export const e2eTools = join(e2eDir, 'tools/node_modules');
 const WAIT = 10_000;
-// As the browser counts: the part of the window that moves times how far it moves. What is below a list moves when the list grows, by no more
-// than one row.
+// Layout shift scores as defined by browsers: fraction of the window that moves times the distance.
+// An element below a list may move by one row when the list grows.
 const MOST_SHIFT = { load: 0.05, change: 0.15 };
 
-// ---- a gateway, and who asks it
+// ---- gateways and their clients
 
-/** A gateway of this test `t` alone; `own`: keys of its section. Ends with the test. */
+/**
+ * Starts a gateway for test `t`; `own`: keys of its section `gateway`. Stopped at the end of the
+ * test.
+ */
 export async function gatewayFor(t, own = {}, more = {}) {
   const config = { gateway: { auth: { mode: 'token', token: TOKEN }, ...own } };
   const gateway = await startGateway({ config, ...more });
   const made = { ...gateway, config };
-  /** Ends it and starts it again on its port and its state; `signal` as the end came. */
+  /**
+   * Stops the gateway and starts it again on the same port and state directory; awaits `pause`
+   * between.
+   */
   made.restart = async (pause = () => {}) => {
     await made.stop();
     await pause();
@@ -41,7 +47,7 @@ export async function gatewayFor(t, own = {}, more = {}) {
   return made;
 }
 
-/** A device that asks to come in, as an app would; gives the answer and `device`. */
+/** Connects an iOS app's device; returns the outcome and `device`. */
 export async function ask(t, gateway, { name = 'asker', auth = { token: TOKEN }, device = newDevice(), ...more } = {}) {
   const client = { id: 'openclaw-ios', mode: 'ui', version: 'e2e', platform: 'iOS 26', displayName: name };
   const asked = await connectRaw({ url: gateway.url, client, device, auth, ...more });
@@ -49,7 +55,10 @@ export async function ask(t, gateway, { name = 'asker', auth = { token: TOKEN },
   return { ...asked, device, short: device.id.slice(0, 8) };
 }
 
-/** A node of protocol 4 that answers each command by `commands[name](params)`: a payload, `{error}`, or nothing at all. */
+/**
+ * Connects a node of protocol 4 that answers each command by `commands[name](params)`: a payload,
+ * `{error}`, or undefined for no answer.
+ */
 export async function fakeNode(t, gateway, { name = 'phone', platform = 'android', auth = { token: TOKEN }, device = newDevice(), commands }) {
   const client = { id: 'node-host', mode: 'node', version: 'e2e', platform, displayName: name };
   const extra = { caps: ['device'], commands: Object.keys(commands) };
@@ -67,7 +76,7 @@ export async function fakeNode(t, gateway, { name = 'phone', platform = 'android
   return { ...node, device, short: device.id.slice(0, 8) };
 }
 
-/** A real `gatelet node run`, with the token or with a code. */
+/** Starts a real `gatelet node run`, with the token or with a code. */
 export async function ownNode(t, gateway, { name = 'shed', code } = {}) {
   const home = tempDir('node');
   const env = { GATELET_STATE_DIR: join(home, 'state'), HOME: home };
@@ -93,13 +102,13 @@ export async function chromiumNow() {
     headless: true,
     env: cleanEnv({ HOME: tempDir('chromium') }),
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-      // a page that the driver serves has no address, and so may not reach a local one
+      // A page served by the driver has no address, so it may not connect to a local one.
       ...(process.env.E2E_PAGE ? ['--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets'] : [])],
   });
   return browser;
 }
 
-/** Notes what moved without the user's doing, and when the page was in; runs in the page. */
+/** Records layout shifts without user input, and the time of admission; runs in the page. */
 function watchShifts() {
   window.shifts = [];
   new PerformanceObserver((list) => {
@@ -118,8 +127,9 @@ function watchShifts() {
 }
 
 /**
- * Opens `address` in a browser of its own that nobody has used. When the test ends it must have asked nobody else for anything and
- * written no error to the console, but what `allow` matches.
+ * Opens `address` in a new browser context. At the end of the test the page must have sent no
+ * request to another host, and written no error or warning to the console except those matched by
+ * `allow`.
  */
 export async function visit(t, address, { width = 1024, height = 860, scheme = 'light', allow = /^$/, ...options } = {}) {
   const context = await (await chromiumNow()).newContext({
@@ -153,7 +163,7 @@ export async function visit(t, address, { width = 1024, height = 860, scheme = '
 }
 
 const [, VERSION] = /^version = "(.*)"$/m.exec(readFileSync(join(here, '../../Cargo.toml'), 'utf8'));
-/** The page from files that are being written instead of the binary's: E2E_PAGE=src/dashboard. */
+/** Serves the page from a source directory instead of the binary: E2E_PAGE=src/dashboard. */
 async function serveFiles(page, dir) {
   const types = { html: 'text/html; charset=utf-8', css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' };
   const policy = /CSP: &str =\s*"([^;]*;[^"]*)"/.exec(readFileSync(join(here, '../../src/dashboard/mod.rs'), 'utf8'))[1].replace(/\\\n\s*/g, '');
@@ -165,16 +175,16 @@ async function serveFiles(page, dir) {
   await page.route(/\/assets\/0\//, (route) => give(route, new URL(route.request().url()).pathname.split('/').pop()));
 }
 
-/** Opens the gateway's link and waits until the page is in. */
+/** Opens the gateway's link and waits until the page is connected. */
 export async function enter(t, gateway, options) {
   const dash = await visit(t, gateway.link, options);
   await dash.state('connected');
   return dash;
 }
 
-/** The field of the door. */
+/** Label of the input of the sign-in form. */
 export const DOOR = /setup code/i;
-/** Types a token, a code or a link into the form of the door. */
+/** Enters a token, a code or a link in the sign-in form. */
 export async function signIn(dash, secret) {
   await dash.page.getByLabel(DOOR).fill(secret);
   await dash.click('Connect');
@@ -188,25 +198,28 @@ function helpers(page, { faults, notes }) {
   const button = (name) => page.getByRole('button', { name, exact: true });
   const dash = {
     page, faults, notes, now, button,
-    /** Waits for <html data-state=...>; gives {state, code, text, href}. */
+    /** Waits for <html data-state=...>; returns {state, code, text, href}. */
     async state(...states) {
       const selector = states.map((state) => `html[data-state="${state}"]`).join(', ');
       await page.waitForSelector(selector, { state: 'attached' }).catch(explain(`the page never said ${states}`));
       return now();
     },
-    /** Waits for a text to be seen. */
+    /** Waits until a text is visible. */
     sees: (text, within = page.locator('body'), timeout = WAIT) =>
       within.getByText(text).filter({ visible: true }).first().waitFor({ timeout }).catch(explain(`"${text}" is not to be seen`)),
-    /** Waits until a text is seen nowhere. */
+    /** Waits until a text is not visible. */
     misses: (text, within = page.locator('body')) =>
       within.getByText(text).filter({ visible: true }).first().waitFor({ state: 'hidden' }).catch(explain(`"${text}" is still to be seen`)),
     click: (name, within = page) => within.getByRole('button', { name, exact: true }).click().catch(explain(`no button "${name}" to click`)),
-    /** The state in words, and its explanation, as soon as they are visible: a busy browser draws them later than it sets the state. */
+    /**
+     * Returns the state in words and its explanation when both are visible; a busy browser renders
+     * them later than it sets the state.
+     */
     async words() {
       await page.waitForFunction(() => document.getElementById('state').innerText !== '').catch(explain('the page never says its state'));
       return page.evaluate(() => ['state', 'words'].map((id) => document.getElementById(id).innerText));
     },
-    /** Chooses a view, and gives its section. */
+    /** Opens a view and returns its section. */
     async go(name) {
       const link = page.getByRole('navigation', { name: 'Views' }).getByRole('link', { name, exact: true });
       await link.click().catch(explain(`no link "${name}"`));
@@ -215,16 +228,16 @@ function helpers(page, { faults, notes }) {
     async view(name) {
       const section = page.getByRole('region', { name, exact: true }).filter({ visible: true });
       await section.first().waitFor().catch(explain(`the view ${name} does not come`));
-      // beside the name there may be how many wait
+      // The number of pending requests may follow the name.
       const current = await page.getByRole('navigation', { name: 'Views' }).locator('[aria-current=page]').innerText();
       assert.equal(current.split('\n')[0], name);
       return section.first();
     },
-    /** The row of a list that shows this text. */
+    /** Returns the row of a list that contains this text. */
     row: (text) => page.getByRole('listitem').filter({ visible: true, hasText: text }).first(),
     /**
-     * Loads the page anew until it was in as soon as on a machine with nothing else to do: one that waits may say so first. False if
-     * it never was.
+     * Reloads the page until it connects within 400 ms, as on an idle machine, because a slower
+     * page may first show that it is connecting. Returns false after five attempts.
      */
     async reload() {
       for (let round = 0; round < 5; round++) {
@@ -235,8 +248,9 @@ function helpers(page, { faults, notes }) {
       return false;
     },
     /**
-     * What has moved by itself since the last call or the load: nothing, or `what` with how much and what moved. On a load all of it
-     * counts, of what changes later each change.
+     * Returns the layout shifts since the last call or load: an empty list if below the limit, else
+     * `what` with score and elements. For a load the limit applies to the sum, otherwise to each
+     * shift.
      */
     async moved(what, { load = false } = {}) {
       const shifts = await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(window.shifts.splice(0)), 50))));
@@ -244,12 +258,12 @@ function helpers(page, { faults, notes }) {
       const most = load ? values.reduce((sum, value) => sum + value, 0) : Math.max(0, ...values);
       return most < (load ? MOST_SHIFT.load : MOST_SHIFT.change) ? [] : [`${what}: ${shifts.map(({ value, what }) => `${value.toFixed(3)} ${what.join(', ')}`).join('; ')}`];
     },
-    /** What a list of facts says under a label, as soon as it is there. */
+    /** Waits for the value shown under a label in a list of facts. */
     fact: (label, within = page) =>
       within.locator('dl > div').filter({ has: page.getByText(label, { exact: true }), visible: true }).first().locator('dd').innerText().catch(explain(`no fact "${label}"`)),
     /**
-     * Copies the command that matches, and gives what then is in the clipboard. Where the gateway is in a container the words to get
-     * in stand before it.
+     * Copies the command that matches, and returns the content of the clipboard. For a gateway in a
+     * container the command is prefixed with that to run it there.
      */
     async copied(command) {
       const copy = page.getByRole('button', { name: new RegExp(`^Copy: .*${command.source}`) });
@@ -261,7 +275,7 @@ function helpers(page, { faults, notes }) {
   return dash;
 }
 
-/** Everything in which the page could have kept something, as one text. */
+/** Returns everything that the page could have stored, as one text. */
 export async function keptBy(page) {
   const session = await page.context().newCDPSession(page);
   const { entries } = await session.send('Page.getNavigationHistory');
@@ -281,14 +295,18 @@ export async function keptBy(page) {
     found.push(show([...document.querySelectorAll('input, textarea')].map((input) => input.value)), ...((await window.caches?.keys()) ?? []));
     return found.join('\n');
   });
-  // What the user typed stays with the browser itself, where no page reaches it: what can be gone back to is what counts.
+  // The browser itself keeps what the user typed, out of reach of any page; only the session
+  // history counts.
   const reached = entries.map(({ url, title }) => `${url} ${title}`);
   return [inside, ...reached, JSON.stringify(await page.context().cookies()), page.url()].join('\n');
 }
 
-// ---- a place with something of everything in it
+// ---- a gateway with an example of everything
 
-/** Devices that wait, that are paired, that are gone and that are revoked; nodes; refusals; and the owner's page. */
+/**
+ * Creates pending, paired, disconnected and revoked devices, nodes and refusals; connects the
+ * owner's page.
+ */
 export async function furnish(t, options) {
   const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
   const code = async (...words) => ({ bootstrapToken: (await gateway.json('pair', ...words)).code });

@@ -1,10 +1,11 @@
-// Devices and nodes on gatelet's page: what is clicked is what `gatelet devices list` and `gatelet nodes list` then say.
+// Devices and nodes on gatelet's page: after each action `gatelet devices list` and `gatelet nodes
+// list` show the same.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ask, enter, fakeNode, gatewayFor, ownNode, signIn, visit } from './dash.mjs';
 import { until } from './lib.mjs';
 
-/** The owner's page, at a gateway that asks him about every device. */
+/** Opens the owner's page of a gateway in strict mode. */
 async function strictPage(t, more) {
   const gateway = await gatewayFor(t, { pairing: { mode: 'strict' }, ...more });
   const dash = await visit(t, gateway.http);
@@ -12,7 +13,7 @@ async function strictPage(t, more) {
   await dash.state('connected');
   return { gateway, dash };
 }
-/** What the command line says of a device once that is so. */
+/** Waits until `probe` accepts the entries of a device in `gatelet devices list`. */
 const listed = (gateway, id, what, probe) =>
   until(what, async () => {
     const { pending, paired } = await gateway.json('devices', 'list');

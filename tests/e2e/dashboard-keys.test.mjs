@@ -1,17 +1,18 @@
-// gatelet's page by keyboard alone, and as a screen reader has it: all is reached, named and told, and the focus is always somewhere.
+// gatelet's page by keyboard only, and its accessibility tree: everything is reachable, named and
+// announced, and the focus is never lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ask, furnish, gatewayFor, ownNode, VIEWS, visit } from './dash.mjs';
 import { until } from './lib.mjs';
 
-/** Everything that the keyboard does, with a look at the focus after each step. */
+/** Returns keyboard actions that check the focus after each step. */
 function keyboard({ page }) {
-  /** What has the focus: `button "Approve kitchen, 0a1b2c3d"`; empty when nothing has. */
+  /** Returns the focused element: `button "Approve kitchen, 0a1b2c3d"`; empty if there is none. */
   const focused = async () => {
     const snapshot = await page.locator(':focus').ariaSnapshot({ timeout: 1000 }).catch(() => '');
     return snapshot.split('\n')[0].replace(/^- /, '').replace(/:$/, '');
   };
-  /** It can be seen: an outline or a ring, inside the window, with nothing over it. */
+  /** Checks that the focus is visible: outline or ring, inside the window, not covered. */
   const visible = () => page.evaluate(() => {
     const element = document.activeElement;
     const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(element);
@@ -29,19 +30,19 @@ function keyboard({ page }) {
   return {
     focused, press,
     type: (text) => page.keyboard.type(text),
-    /** Goes on with Tab (or another key) until what has the focus matches. */
+    /** Presses Tab (or another key) until the focused element matches. */
     async to(wanted, key = 'Tab') {
       const tried = [];
       for (let step = 0; step < 150; step++) {
         const now = await press(key);
         tried.push(now);
-        if (!now) continue; // the browser's own controls, between the last and the first
+        if (!now) continue; // the browser's own controls follow the last element
         assert.deepEqual(await visible(), { ring: true, inside: true, free: true }, `the focus on ${now} cannot be seen`);
         if (now.includes(wanted)) return now;
       }
       throw new Error(`the keyboard never came to ${wanted}: ${[...new Set(tried)].join(' | ')}`);
     },
-    /** After an action the focus is on something that is there. */
+    /** Waits until the focus is on a visible element after an action. */
     async kept(what) {
       await until(`the focus is somewhere after ${what}`, async () => (await page.evaluate(() => document.activeElement !== document.body && document.activeElement.checkVisibility())), 2000);
     },
@@ -129,7 +130,7 @@ test('as a screen reader has it: each view has its heading, all controls have na
   for (const [name, [{ short }, words]] of Object.entries(verbs)) for (const word of words) assert.equal(await dash.button(`${word} ${name}, ${short}`).count(), 1, `${word} ${name}`);
   assert.ok(await page.locator('[role=status], [aria-live=polite]').count() >= 1);
   assert.equal(await page.locator('[role=alert]').count(), 1);
-  // what changes is said: a device that asks, an action that worked, one that did not
+  // Changes are announced: a new pending device, a successful action, a failed one.
   const said = () => page.evaluate(() => [...document.querySelectorAll('[role=status], [aria-live], [role=alert]')].map((one) => one.textContent).join(' | '));
   await ask(t, gateway, { name: 'watch' });
   await until('the new device is told', async () => /watch|waiting/i.test(await said()));

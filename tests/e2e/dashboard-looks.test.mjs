@@ -1,5 +1,5 @@
-// How gatelet's page looks: pictures of every view at three widths, light and dark; nothing sticks out, nothing jumps, all is legible
-// and named.
+// Appearance of gatelet's page: screenshots of every view at three widths, light and dark; no
+// overflow, no layout shifts, sufficient contrast, and accessible names.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,14 +11,16 @@ const WIDTHS = [[390, 844], [820, 1180], [1440, 900]];
 const ENDS = [WIDTHS[0], WIDTHS[2]];
 const SCHEMES = ['light', 'dark'];
 const axe = readFileSync(join(e2eTools, 'axe-core/axe.min.js'), 'utf8');
-/** What is to be seen in a view once it is drawn. */
+/** Text that is visible in a view once it is rendered. */
 const PROOF = { Devices: 'New tablet', Nodes: 'Pixel', Activity: 'shed', Logs: /listening/, 'Connect a device': /code/i, Configuration: /pairing/i };
-/** Where a node that comes is listed. */
+/** Views that list a connected node. */
 const LISTS = ['Devices', 'Nodes', 'Activity'];
 const QUIET = { ...PROOF, Devices: 'this browser', Nodes: 'No node is here yet.', Activity: 'this browser' };
 mkdirSync(pictures, { recursive: true });
 
-/** What sticks out of the window to the right, but for what scrolls by itself. */
+/**
+ * Returns the elements that overflow the window on the right, except inside scrolling containers.
+ */
 const sticksOut = () => {
   const scrolls = (element) => element && (/auto|scroll|hidden/.test(getComputedStyle(element).overflowX) ? element !== document.body && element !== document.documentElement : scrolls(element.parentElement));
   const out = [...document.body.querySelectorAll('*')].filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 0.5 && !scrolls(element.parentElement));
@@ -26,14 +28,17 @@ const sticksOut = () => {
   return [...(page.scrollWidth > page.clientWidth ? [`the page is ${page.scrollWidth} wide`] : []), ...out.map((element) => `${element.tagName}.${element.className} ${element.textContent.slice(0, 40)}`)];
 };
 
-/** Contrast, names, roles, order of headings, live regions: what axe-core finds wrong. */
+/**
+ * Returns the violations found by axe-core: contrast, names, roles, order of headings, live
+ * regions.
+ */
 async function inaccessible(page) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
   return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 4).map(({ html, any, all }) => `${html.slice(0, 160)} (${[...any, ...all].map(({ message }) => message).join('; ')})`).join('\n  ')}`);
 }
 
-/** A picture at each width in each scheme; gives all that is wrong in them. */
+/** Takes a screenshot for each width and color scheme; returns all problems found. */
 async function picture(dash, name, { sizes = WIDTHS, checked = true } = {}) {
   const { page } = dash;
   const wrong = [];
@@ -96,7 +101,7 @@ test('the door: no token, a pending request, plain HTTP', async (t) => {
   assert.deepEqual(wrong, []);
 });
 
-/** What a finger would miss. */
+/** Returns the elements that are too small for touch input. */
 const small = () => [...document.querySelectorAll('a, button, input, select, textarea, summary')]
   .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest('.unseen, .skip'))
   .map((element) => [element, (element.closest('label') ?? element).getBoundingClientRect()])

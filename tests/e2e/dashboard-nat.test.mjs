@@ -1,5 +1,5 @@
-// gatelet's page from other machines: through NAT with the token in the link, and on plain HTTP of a LAN with a setup code.
-// Runs itself again under nat.sh, which makes the place.
+// gatelet's page on other machines: through NAT with the token in the link, and on plain HTTP in a
+// LAN with a setup code. Runs itself again under nat.sh, which creates the network.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DOOR, gatewayFor, keptBy, signIn, TOKEN, visit } from './dash.mjs';
@@ -15,7 +15,7 @@ if (!netns) {
 } else {
   const place = (t) => gatewayFor(t, { bind: 'lan' }, { netns, port: 18789, host: '172.18.0.2' });
 
-  /** By what the page was let in, each time since the last start. */
+  /** Returns the methods by which the page was admitted since the last start. */
   const methods = (gateway) => [...gateway.log().matchAll(/ admit .*clientId=openclaw-control-ui .*method=(\S+)/g)].map(([, method]) => method);
 
   test('through NAT the link connects at the first try, and from then on the key alone', async (t) => {

@@ -1,4 +1,5 @@
-// Activity, logs, codes and the configuration on gatelet's page, each beside what the command line and the file say.
+// Activity, logs, codes and the configuration on gatelet's page, compared with the command line and
+// the file.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,10 +9,10 @@ import { load, until } from './lib.mjs';
 
 const { default: jsQR } = await load('jsqr').then(({ default: module }) => (module.default ? module : { default: module }));
 
-/** The words of a hint, and the commands in it. */
+/** Splits a hint into text and commands. */
 const parts = (hint) => hint.split('`').map((part) => part.replace(/^[\s,.;:]+|[\s,.;:]+$/g, '')).filter(Boolean);
 
-/** All that `gatelet explain --last` says of a refusal is to be read in `box`. */
+/** Asserts that `box` contains all that `gatelet explain --last` prints for a refusal. */
 async function likeTheCommandLine(gateway, box) {
   const { refusals: [last] } = await gateway.json('explain', '--last');
   const shown = (await box.innerText()).toLowerCase();
@@ -32,7 +33,7 @@ test('activity: who is here comes and goes, events arrive, a refusal explains it
   await dash.sees(/^presence/, section.getByRole('listitem'));
   await app.end();
   await dash.row(app.short).waitFor({ state: 'detached' });
-  // without a proof of its key: everything about it is wrong but the key
+  // The token is wrong and the signature valid: only the device key of this client is proven.
   await ask(t, gateway, { name: 'stranger', auth: { token: 'wrong' } });
   await dash.go('Logs');
   await dash.go('Activity');
@@ -69,7 +70,7 @@ test('logs: lines arrive, level and text sift them, a refusal is explained with 
   assert.ok(!(await section.innerText()).includes(TOKEN));
 });
 
-/** What a phone reads off the picture. */
+/** Decodes the QR code in a picture. */
 async function readPicture(picture) {
   const { data, width, height } = await picture.evaluate((image) => {
     const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height });

@@ -1,11 +1,11 @@
-// The page that connects, and says why when it does not: signing in, every refusal, coming back.
+// Connection of gatelet's page: sign-in, every refusal with its explanation, reconnect.
 import assert from 'node:assert/strict';
 import { performance } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { ask, enter, gatewayFor, keptBy, signIn, TOKEN, VIEWS, visit } from './dash.mjs';
 import { gatelet, until } from './lib.mjs';
 
-/** Nothing listens: the browser itself says so, and no page can help it. */
+/** Error of the browser if nothing listens, which a page cannot suppress. */
 const UNREACHED = /ERR_CONNECTION_REFUSED/;
 
 test('the link signs in at the first try; a reload and another tab need the key alone; the token is nowhere', async (t) => {
@@ -41,7 +41,10 @@ test('a link opened in a tab that is open already, and a token typed, are taken 
   assert.ok(!(await keptBy(third.page)).includes(TOKEN));
 });
 
-/** What a refused page must show beside its words: rule, what the gateway saw, and the command, which can be copied. */
+/**
+ * Asserts what a refused page shows besides the message: rule, the values that the gateway saw, and
+ * a command that can be copied.
+ */
 async function explained(dash, gateway, { code, rule, words, command }) {
   await dash.sees(words);
   assert.equal((await dash.state('refused')).code, code);
@@ -65,7 +68,7 @@ test('no token, a wrong one, a used code: the page says what was seen, by which 
   await first.state('connected');
   await signIn(wrong, code);
   await explained(wrong, gateway, { code: 'AUTH_BOOTSTRAP_TOKEN_INVALID', rule: /^(6|7\.4)\b/, words: /already used/, command: /gatelet pair$/ });
-  // in the words of the command line
+  // The same texts as on the command line.
   const last = (await gateway.cli('explain', '--last')).stdout.toLowerCase();
   for (const text of await wrong.page.locator('#hint p').allInnerTexts())
     assert.ok(last.includes(text.toLowerCase().replace(/\W+$/, '')), `"${text}" is not in: ${last}`);
@@ -146,7 +149,7 @@ test('a gateway that stops is told apart from one that vanishes; the page comes 
   await gateway.stop('SIGKILL');
   await dash.state('lost');
   assert.equal((await dash.words())[0], 'Connection lost');
-  // A while later the page waits long; a tab that wakes does not.
+  // After several attempts the page waits longer; a tab that becomes visible retries at once.
   const seconds = async () => Number(/Next try in (\d+) s/.exec((await dash.now()).text)?.[1]);
   await until('a longer wait', async () => (await seconds()) >= 4, 20_000);
   await gateway.restart();
@@ -166,7 +169,7 @@ test('a browser that may only look is let in, sees what it may, and is told what
   await signIn(dash, (await gateway.json('pair', '--scopes', 'read')).code);
   await dash.state('connected');
   for (const name of [...VIEWS, 'Activity']) await dash.go(name);
-  // an event comes after the answers to what the views asked before
+  // The event is received after the responses to the earlier requests of the views.
   await ask(t, gateway, { name: 'tablet' });
   await dash.row('tablet').waitFor();
   assert.equal(await dash.page.locator('#problem').textContent(), '');
@@ -207,7 +210,7 @@ test('the first page comes within 30 ms', async (t) => {
     assets = (await Promise.all(paths.map(([, path]) => get(path)))).length;
     times.push(performance.now() - begin);
   }
-  // What else the machine does is in the slower ones: the fastest is what the page takes.
+  // Load of the machine affects the slower values; the fastest is the cost of the page.
   times.sort((one, other) => one - other);
   t.diagnostic(`page and ${assets} assets: ${times[0].toFixed(1)} ms, median ${times[10].toFixed(1)} ms`);
   assert.ok(assets >= 4, 'there are assets');

@@ -1,6 +1,7 @@
-// The case of the report on a real engine: Debian's docker.io, an image from scratch, a port published on 127.0.0.1.
-// Runs itself again in namespaces of its own (network, mounts, processes), so that nothing of the engine is left behind and
-// nothing of this machine is in its way: its networks are always 172.17 and 172.18, and port 18789 is free.
+// The case of the report on a real engine: Debian's docker.io, an image from scratch, a port
+// published on 127.0.0.1. Runs itself again in separate namespaces (network, mounts, processes), so
+// that nothing of the engine remains and nothing on the machine interferes: its networks are always
+// 172.17 and 172.18, and port 18789 is free.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -22,7 +23,8 @@ if (!dir) {
     for (const name of Object.keys(TRIPLES)) assert.ok(existsSync(binaryOf(name)), `no static binary: targets/build.sh ${TRIPLES[name]}`);
     const { NODE_TEST_CONTEXT, ...env } = process.env;
     const cgroup = `gatelet-e2e-${process.pid}`;
-    // An address that becomes valid a second after its interface came makes Chromium drop all that it is loading just then.
+    // If an address becomes valid a second after its interface appeared, Chromium aborts all
+    // requests in progress.
     const quiet = 'for one in all default; do for key in accept_dad dad_transmits; do echo 0 >/proc/sys/net/ipv6/conf/$one/$key; done; done';
     const place = `mount -t tmpfs none /run && ip link set lo up && { ${quiet}; } && "$@"; exit $?`;
     const again = ['sh', '-c', place, 'sh', process.execPath, '--test', fileURLToPath(import.meta.url)];
@@ -33,7 +35,7 @@ if (!dir) {
     assert.equal(status, 0);
   });
 } else {
-  // Debian's own: another docker of this machine may lack the builder.
+  // Debian's client; another docker on the machine may lack the builder.
   const CLI = '/usr/bin/docker';
   const socket = `unix://${join(dir, 'docker.sock')}`;
   const env = cleanEnv({ HOME: dir, DOCKER_HOST: socket, DOCKER_CONFIG: join(dir, 'config'), DOCKER_BUILDKIT: '1', GATELET_PUBLISH: '8082' });
@@ -53,13 +55,13 @@ if (!dir) {
   const ready = (port) => until('/readyz', () => fetch(`http://127.0.0.1:${port}/readyz`).then((reply) => reply.status === 200, () => false), 10_000);
   const note = (text) => console.log(`# ${text}`);
 
-  // What NOTES.md says of `docker run`.
+  // Options recommended by NOTES.md for `docker run`.
   const HARD = ['--read-only', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
   async function start(name, port, ...options) {
     await docker('run', '-d', '--name', name, '-p', `127.0.0.1:${port}:18789`, '--network', 'seen-as', ...HARD, '-v', `${name}:/data`, ...options, 'gatelet');
     await ready(port);
   }
-  /** The line to open, as the owner gets it, under the published port. */
+  /** Returns the link that the gateway prints, with the published port. */
   const link = async (name, port) => {
     const [first] = (await docker('exec', name, '/gatelet', 'url')).split('\n');
     assert.match(first, /^http:\/\/127\.0\.0\.1:18789\/#token=\S{43}$/);
@@ -243,13 +245,13 @@ if (!dir) {
     await docker('start', 'keeper');
     await ready(8081);
     await keyOnly(8081, device);
-    // An upgrade: another container from the image, the same volume.
+    // Upgrade: another container from the image, with the same volume.
     await docker('rm', '-f', 'keeper');
     await start('keeper', 8081);
     await keyOnly(8081, device);
     assert.equal(await tokenOf('keeper'), token, 'and the token is the same');
 
-    // The back-up of NOTES.md, into a new volume.
+    // Backup as described in NOTES.md, restored into a new volume.
     await docker('stop', 'keeper');
     const saved = join(dir, 'backup.tar');
     const shell = (text) => run('sh', ['-c', text], { env });

@@ -1,10 +1,11 @@
-// The dashboard's own Ed25519 and SHA-2 against RFC 8032, FIPS 180-4 and node:crypto. Run: node --test tests/e2e/ed25519.test.mjs
+// The dashboard's own Ed25519 and SHA-2, tested against RFC 8032, FIPS 180-4 and node:crypto.
+// Run: node --test tests/e2e/ed25519.test.mjs
 import assert from "node:assert/strict";
 import * as crypto from "node:crypto";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-// As a data: URL, so that no package.json has to call src/ a module tree.
+// Imported as a data: URL, so that src/ needs no package.json that declares it a module tree.
 const source = readFileSync(new URL("../../src/dashboard/ed25519.js", import.meta.url), "utf8");
 const { publicKey, sha256, sha512, sign } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 

@@ -1,5 +1,5 @@
-// What needs an agent runtime, which gatelet has not: the empty answers against the schemas of protocol 4. (What the real commands
-// make of them is in CLI.md.)
+// Methods that need an agent runtime, which gatelet does not have: validates the empty responses
+// against the schemas of protocol 4. (CLI.md has the output of the real commands for them.)
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,10 +13,10 @@ before(async () => { gateway = await startGateway({ config: { gateway: { auth: {
 after(() => gateway?.stop());
 
 const OTHER_NAMES = { 'agent.identity.get': 'AgentIdentityResult', 'board.get': 'BoardSnapshot', 'exec.approvals.get': 'ExecApprovalsSnapshot', 'openclaw.chat': 'SystemAgentChatResult' };
-// What the gateway serves itself, which relay.test.mjs asks.
+// Methods that the gateway serves itself, tested in relay.test.mjs.
 const OWN = /^(device|health|status|system-|set-heartbeats|config|node|logs|voicewake|exec\.approval\.(request|resolve|waitDecision|get|list)$|exec\.approvals\.node)/;
-const BARE = ['system.info', 'gateway.identity.get']; // its own too, and they take no parameters
-const UNNAMED = ['sessions.resolve']; // hello does not name it
+const BARE = ['system.info', 'gateway.identity.get']; // also served by the gateway; they take no parameters
+const UNNAMED = ['sessions.resolve']; // not listed in hello
 const schemaOf = (method) =>
   OTHER_NAMES[method] ?? `${method.split(/[.-]/).map((word) => word[0].toUpperCase() + word.slice(1)).join('')}Result`;
 

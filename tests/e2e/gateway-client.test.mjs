@@ -98,7 +98,7 @@ test('a token rotated by somebody else does not lock the device out', async () =
     await one.stop();
     assert.ok(turn === 1 || host.tokens.get('operator').token !== before, 'it holds the new token now');
   }
-  // Even a token that is older still: the key is proof enough, and it gets a fresh one.
+  // An even older token: the key is sufficient proof, and the client gets a new token.
   host.tokens.set('operator', { token: before, scopes: ADMIN });
   const one = startClient(host, { url: gateway.url });
   await one.hello();
@@ -152,7 +152,7 @@ test('strict mode: an unknown device waits, and connects by itself once it is ap
     assert.match(error.details.hint, /gatelet devices approve/);
     const approved = await strict.cli('devices', 'approve', error.details.requestId);
     assert.equal(approved.code, 0, approved.stderr);
-    await one.hello(1, 15_000); // the client's own back-off: 1, 2, 4, ... s
+    await one.hello(1, 15_000); // back-off of the client: 1, 2, 4, ... s
     assert.equal(one.seen.paused.length, 0, 'it never gave up');
     await one.stop();
   } finally {

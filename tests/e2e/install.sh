@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the end-to-end tests need; safe to run again (a stamp per step).
+# Installs the dependencies of the end-to-end tests; can be run repeatedly (one stamp per step).
 #   GATELET_E2E_DIR  work directory, default <repo>/target/e2e
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,12 +17,12 @@ step() { # step NAME STAMP-FILE-CONTENT COMMAND...
   echo "$name: $(($(date +%s) - begin)) s"
 }
 
-# Debian packages, only the missing ones.
+# Missing Debian packages.
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v ip >/dev/null || missing="$missing iproute2"
 command -v nft >/dev/null || missing="$missing nftables"
-# An engine for docker.test.mjs, which starts its own; 65 MB, some 20 s.
+# Container engine for docker.test.mjs, which starts its own daemon; 65 MB, about 20 s.
 command -v dockerd >/dev/null || missing="$missing docker.io"
 command -v iptables >/dev/null || missing="$missing iptables"
 command -v docker-compose >/dev/null || missing="$missing docker-compose"
@@ -31,7 +31,7 @@ apt() {
   apt-get update -q && apt-get install -q -y --no-install-recommends "$@"
 }
 if [ -n "$missing" ]; then
-  rm -f "$dir/.stamp-apt" # what is missing decides, not the stamp
+  rm -f "$dir/.stamp-apt" # runs if packages are missing, even with a stamp
   # shellcheck disable=SC2086
   step apt "$missing" apt $missing
 else
@@ -59,7 +59,7 @@ install_node() {
 }
 step node "$node_pkg@$node_version" install_node
 npm_step tools
-# Lets a test import a package from where it is installed.
+# Lets a test import a package from the directory in which it is installed.
 echo 'export const load = (name) => import(name);' >"$dir/tools/load.mjs"
 npm_step a
 npm_step b

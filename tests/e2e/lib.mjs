@@ -12,16 +12,20 @@ export { sleep };
 export const here = dirname(fileURLToPath(import.meta.url));
 export const e2eDir = resolve(process.env.GATELET_E2E_DIR ?? join(here, '../../target/e2e'));
 export const bin = process.env.GATELET_BIN ? resolve(process.env.GATELET_BIN) : join(here, '../../target/release/gatelet');
-/** 'gatelet', or 'a' / 'b' to run a protocol test against the real OpenClaw gateway. */
+/**
+ * Gateway under test: 'gatelet', or 'a' / 'b' to run a protocol test against the real OpenClaw
+ * gateway.
+ */
 export const kind = process.env.E2E_GATEWAY ?? 'gatelet';
 
 const loader = join(e2eDir, 'tools/load.mjs');
 if (!existsSync(loader)) throw new Error('run tests/e2e/install.sh first');
-/** Imports a package from where install.sh put it. */
+/** Imports a package from the directory where install.sh put it. */
 export const load = (await import(pathToFileURL(loader))).load;
 const { default: WebSocket } = await load('ws');
 
-// A killed test still ends its gateways and removes its directories (their 'exit' handlers).
+// On a signal, exit normally so that the 'exit' handlers end the gateways and remove the
+// directories.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
 
 // ---- directories and ports
@@ -30,7 +34,7 @@ const made = [];
 process.on('exit', () => {
   if (!process.env.E2E_KEEP) for (const dir of made) rmSync(dir, { recursive: true, force: true });
 });
-/** A new empty directory, removed at exit unless E2E_KEEP is set. */
+/** Creates an empty directory, which is removed at exit unless E2E_KEEP is set. */
 export function tempDir(name) {
   mkdirSync(join(e2eDir, 'run'), { recursive: true });
   const dir = mkdtempSync(join(e2eDir, 'run', `${name}-`));
@@ -55,7 +59,7 @@ export const freePort = () =>
 
 // ---- processes
 
-/** The environment without anything that steers a gateway or a test runner. */
+/** Returns the environment without variables that affect a gateway or a test runner. */
 export function cleanEnv(extra = {}) {
   const env = { NO_COLOR: '1' };
   for (const [key, value] of Object.entries(process.env))
@@ -63,7 +67,7 @@ export function cleanEnv(extra = {}) {
   return { ...env, ...extra };
 }
 
-/** Runs a command to its end: {code, stdout, stderr}. */
+/** Runs a command until it ends; returns {code, stdout, stderr}. */
 export function run(command, args, { env = cleanEnv(), timeout = 60_000, input, ...options } = {}) {
   return new Promise((done, fail) => {
     const child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'pipe'], ...options });
@@ -81,7 +85,7 @@ export function run(command, args, { env = cleanEnv(), timeout = 60_000, input, 
   });
 }
 
-/** Polls until `probe` gives something truthy. */
+/** Polls until `probe` returns a truthy value. */
 export async function until(what, probe, timeout = 10_000, step = 25) {
   const end = Date.now() + timeout;
   for (;;) {
@@ -93,12 +97,12 @@ export async function until(what, probe, timeout = 10_000, step = 25) {
 }
 
 /**
- * Starts a gateway with its own state directory and waits for it to be ready.
- * `netns`: a network namespace to run it in; `host`: where this side reaches it.
+ * Starts a gateway with its own state directory and waits until it is ready. `netns`: network
+ * namespace to run it in; `host`: address by which this process reaches it.
  */
 export async function startGateway({ config = {}, args = ['run'], env = {}, stateDir = tempDir('state'), port, host = '127.0.0.1', netns, timeout } = {}) {
   port ??= await freePort();
-  // The machine of the tests may be a container, where the default bind is every interface.
+  // The tests may run in a container, where the default bind is every interface.
   const loopback = config.gateway?.bind ? {} : { GATELET_BIND: 'loopback' };
   const logFile = join(stateDir, `log-${Date.now()}.txt`);
   const config_file = join(stateDir, kind === 'gatelet' ? 'gatelet.json' : 'openclaw.json');
@@ -144,7 +148,7 @@ export async function startGateway({ config = {}, args = ['run'], env = {}, stat
       clearTimeout(late);
       return ended;
     },
-    /** Runs a gatelet command on the same state directory, and in the same network namespace. */
+    /** Runs a gatelet command on the same state directory and in the same network namespace. */
     cli: (...words) => gatelet(words, { GATELET_STATE_DIR: stateDir, OPENCLAW_GATEWAY_PORT: String(port), HOME: stateDir, ...loopback, ...env }, netns),
   };
   try {
@@ -161,7 +165,7 @@ export async function startGateway({ config = {}, args = ['run'], env = {}, stat
   return gateway;
 }
 
-/** Runs `gatelet <words>` to its end. */
+/** Runs `gatelet <words>` until it ends. */
 export const gatelet = (words, env = {}, netns) => {
   const [command, list] = netns ? ['ip', ['netns', 'exec', netns, bin, ...words]] : [bin, words];
   return run(command, list, { env: cleanEnv(env), timeout: 20_000 });
@@ -180,7 +184,10 @@ export const openclawEnv = (home, config) => ({
   OPENCLAW_NO_RESPAWN: '1', OPENCLAW_DISABLE_BONJOUR: '1', OPENCLAW_SKIP_CHANNELS: '1',
 });
 
-/** A user's `openclaw` command with its own home: `await cli('devices', 'list')`. */
+/**
+ * Returns a function that runs a user's `openclaw` command with its own home: `await cli('devices',
+ * 'list')`.
+ */
 export function openclawCli(which, { port, token, home = tempDir(`cli-${which}`) }) {
   const file = join(home, 'openclaw.json');
   writeFileSync(file, JSON.stringify({
@@ -192,8 +199,9 @@ export function openclawCli(which, { port, token, home = tempDir(`cli-${which}`)
 }
 
 /**
- * A real `openclaw node run` with its own home, which runs only what its allowlist names and never asks.
- * `allow`: the list that 2026.1.29 starts with; 2026.9.6 has none until it is told one over the wire.
+ * Starts a real `openclaw node run` with its own home, which runs only commands on its allowlist
+ * and never asks. `allow`: initial allowlist of 2026.1.29; 2026.9.6 has none until it receives one
+ * over the wire.
  */
 export async function openclawNode(which, { port, token, name = `node-${which}`, allow = [], home = tempDir(`node-${which}`) }) {
   const file = join(home, 'openclaw.json'), state = join(home, '.openclaw');
@@ -228,7 +236,7 @@ export async function openclawNode(which, { port, token, name = `node-${which}`,
 
 // ---- devices
 
-/** An Ed25519 device identity: {id, publicKey, publicKeyPem, privateKeyPem}. */
+/** Creates an Ed25519 device identity: {id, publicKey, publicKeyPem, privateKeyPem}. */
 export function newDevice() {
   const { privateKey } = generateKeyPairSync('ed25519');
   const privateKeyPem = privateKey.export({ type: 'pkcs8', format: 'pem' });
@@ -241,7 +249,7 @@ export const rawPublicKey = (pem) => createPublicKey(pem).export({ type: 'spki',
 export const signText = (privateKeyPem, text) => sign(null, Buffer.from(text), privateKeyPem).toString('base64url');
 
 const lower = (text) => (text ?? '').trim().replace(/[A-Z]/g, (letter) => letter.toLowerCase());
-/** The text a device signs; version 'v1', 'v2' or 'v3'. */
+/** Returns the text that a device signs; version 'v1', 'v2' or 'v3'. */
 export function devicePayload(version, { id, client, role, scopes, signedAt, token, nonce }) {
   const parts = [version, id, client.id, client.mode, role, (scopes ?? []).join(','), signedAt, token ?? ''];
   if (version !== 'v1') parts.push(nonce);
@@ -259,9 +267,9 @@ export const CLIENTS = {
 };
 
 /**
- * Opens a WebSocket, answers the challenge and sends `connect`. Gives
- * {hello} or {error, close} or {close} or {http, body} or {failure}; and always
- * {challenge, frames, events, ws, request(method, params), event(name), end()}.
+ * Opens a WebSocket, answers the challenge and sends `connect`. Resolves to {hello} or {error,
+ * close} or {close} or {http, body} or {failure}, and always {challenge, frames, events, ws,
+ * request(method, params), event(name), end()}.
  */
 export function connectRaw({
   url, origin, headers = {}, min = 4, max = min, auth, device, role = 'operator', client = CLIENTS.webchat,
@@ -286,7 +294,7 @@ export function connectRaw({
           ws.send(JSON.stringify({ type: 'req', id, method, params }));
         });
       },
-      /** The first event of that name, past or to come. */
+      /** Returns the first event of that name, waiting for it if necessary. */
       event: (name, wait = 5000) => until(`event ${name}`, () => events.find((event) => event.event === name), wait),
       closed: new Promise((end) => ws.once('close', (code, reason) => end({ code, reason: String(reason) }))),
       async end() {
@@ -331,22 +339,28 @@ export function connectRaw({
         events.push(frame);
       } else if (frame.id === connectId) {
         if (frame.ok) finish({ hello: frame.payload });
-        else refusal = frame.error; // the close follows
+        else refusal = frame.error; // the close frame follows
       } else waiting.get(frame.id)?.(frame);
     });
   });
 }
 
-// ---- a TCP proxy in user space, as docker-proxy is one
+// ---- a TCP proxy in user space, like docker-proxy
 
-/** Runs that test file again on the host side of a published port, which nat.sh makes; fails when it does. */
+/**
+ * Runs the test file again on the host side of a published port, which nat.sh creates; asserts
+ * success.
+ */
 export function runUnderNat(file) {
   const { NODE_TEST_CONTEXT, ...env } = process.env;
   const { status } = spawnSync('sh', [join(here, 'nat.sh'), process.execPath, '--test', fileURLToPath(file)], { stdio: 'inherit', env });
   assert.equal(status, 0);
 }
 
-/** The ports under which the host side has the gateway; that of the proxy is for the test to open. */
+/**
+ * Returns the ports by which the host side reaches the gateway; the test must open the proxy's
+ * port.
+ */
 export function natWays() {
   const kernel = [{ name: 'kernel DNAT, same port', port: 18789 }, { name: 'kernel DNAT, another port', port: 8080 }];
   return [...(process.env.E2E_NAT === 'kernel' ? kernel : []), { name: 'user-space proxy', port: 8081 }];
@@ -377,8 +391,8 @@ export function tcpProxy({ listenHost = '127.0.0.1', listenPort = 0, targetHost 
 // ---- schemas of @openclaw/gateway-protocol
 
 /**
- * A check of a value against a definition of protocol.schema.json (by name, or a schema of its
- * own made from `definitions`): gives a list of problems, empty when valid.
+ * Returns a function that validates a value against a definition of protocol.schema.json (given by
+ * name, or as a schema made from `definitions`) and returns a list of problems, empty if valid.
  */
 export async function schemaCheck(own = () => ({})) {
   const { Compile } = await load('typebox/compile');

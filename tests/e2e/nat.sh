@@ -3,11 +3,11 @@
 #
 #   host namespace 172.18.0.1  --veth--  172.18.0.2 gateway namespace
 #
-# 127.0.0.1:18789 and 127.0.0.1:8080 of the host side are DNATed to 172.18.0.2:18789, with
-# masquerading, as Docker does it; the gateway sees every client as 172.18.0.1. Where the kernel
-# cannot, E2E_NAT is "proxy" and the test uses a user-space proxy, as Docker's own.
+# 127.0.0.1:18789 and 127.0.0.1:8080 of the host side are DNATed to 172.18.0.2:18789 with
+# masquerading, as Docker does; the gateway sees every client as 172.18.0.1. If the kernel does not
+# support this, E2E_NAT is "proxy" and the test uses a user-space proxy, like Docker's.
 # COMMAND gets E2E_GW_NS (run the gateway with `ip netns exec $E2E_GW_NS`) and E2E_NAT.
-# Both namespaces are private to this run; everything in them ends with it.
+# Both namespaces are private to this run; all processes in them end with it.
 set -eu
 host=gatelet-host-$$
 gw=gatelet-gw-$$
@@ -29,7 +29,8 @@ ip -n "$host" addr add 172.18.0.1/16 dev v0
 ip -n "$gw" addr add 172.18.0.2/16 dev v0
 for ns in "$host" "$gw"; do
   ip -n "$ns" link set lo up
-  # an address that is there a second later is a changed network to a browser, which gives up what it was loading
+  # an address that is added a second later is a network change, on which a browser aborts its
+  # requests
   ip -n "$ns" link set v0 addrgenmode none
   ip -n "$ns" link set v0 up
 done

@@ -1,5 +1,5 @@
-// The case of the report: a gateway in a container, its port published on 127.0.0.1. Every client
-// comes from 172.18.0.1. Runs itself again under nat.sh, which makes the place.
+// The case of the report: a gateway in a container, its port published on 127.0.0.1. The gateway
+// sees every client as 172.18.0.1. Runs itself again under nat.sh, which creates the network.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ if (!netns) {
   });
 } else {
   const TOKEN = 'report-token-0123456789';
-  // Verbatim what the report shows.
+  // Copied from the report without changes.
   const config = { gateway: { mode: 'local', auth: { mode: 'token', token: TOKEN }, bind: 'lan' } };
 
   let gateway, proxy;

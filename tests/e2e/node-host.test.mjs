@@ -1,4 +1,5 @@
-// `gatelet node run` as a node of a gateway (E2E_GATEWAY=b: of the real 2026.9.6), asked by the real `openclaw` commands.
+// `gatelet node run` as a node of a gateway (E2E_GATEWAY=b: of the real 2026.9.6), called by the
+// real `openclaw` commands.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -37,7 +38,10 @@ async function ok(which, ...words) {
   assert.equal(code, 0, `openclaw ${words.join(' ')}: ${code}\n${stdout}\n${stderr}\n--- node\n${said}\n--- gateway\n${gateway.log()}`);
   return stdout;
 }
-/** The words that ask the node; 2026.9.6 keeps `nodes invoke` from system.run, its `gateway call` does it. */
+/**
+ * Returns the arguments that invoke a command of the node. 2026.9.6 does not allow system.run in
+ * `nodes invoke`, so `gateway call` is used.
+ */
 function words(which, command, params) {
   if (which === 'a' || command !== 'system.run') return ['nodes', 'invoke', '--node', id, '--command', command, '--params', JSON.stringify(params), '--json'];
   return ['gateway', 'call', 'node.invoke', '--json', '--params', JSON.stringify({ nodeId: id, command, params, idempotencyKey: randomUUID() })];

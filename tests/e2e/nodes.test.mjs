@@ -1,4 +1,5 @@
-// Real `openclaw node run` of both versions against a gateway, and the `openclaw` commands of the other version that reach them.
+// Real `openclaw node run` of both versions against a gateway, called by the `openclaw` commands of
+// the other version.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { CLIENTS, connectRaw, kind, newDevice, openclawCli, openclawNode, startGateway, until } from './lib.mjs';
@@ -37,14 +38,16 @@ async function refused(which, wanted, ...words) {
   assert.notEqual(result.code, 0, `openclaw ${which} ${words.join(' ')}: ${explain(result)}`);
   assert.match(result.stdout + result.stderr, wanted);
 }
-/** Both at once, each with the command of the other version: `each(node, command)`. */
+/**
+ * Runs both nodes in parallel, each with the command of the other version: `each(node, command)`.
+ */
 const each = (run) => Promise.all(['a', 'b'].map((which) => run(which, other[which])));
 const listed = async (which) => (await owner.request('node.list', {})).nodes.find((entry) => entry.displayName === `node-${which}`);
 const state = (which, wanted, wait = 60_000) => until(`node ${which} to be ${wanted}`, async () => {
   const entry = await listed(which);
   return entry?.connected && entry.approvalState === wanted && entry;
 }, wait, 200).catch(async (error) => { throw new Error(`${error.message}: ${JSON.stringify(await listed(which))}\n${nodes[which].log()}\n${gateway.log()}`); });
-/** An invocation by `gateway call`, which both versions let through as it is. */
+/** Returns the arguments of an invoke by `gateway call`, which both versions send unchanged. */
 const call = (which, command, params) =>
   ['gateway', 'call', 'node.invoke', '--params', JSON.stringify({ nodeId: ids[which], command, params, idempotencyKey: `${which}-${Math.random()}` })];
 
@@ -142,7 +145,7 @@ test('`nodes run` of 2026.1.29 waits for an operator of protocol 4 who decides',
 test('once approved, a node of 2026.9.6 has nothing to repeat', gatelet, async () => {
   const complaints = () => nodes.b.log().split('\n').filter((line) => /publish failed/.test(line));
   const told = complaints().length;
-  await new Promise((done) => setTimeout(done, 6000)); // it would repeat at least every 5 s
+  await new Promise((done) => setTimeout(done, 6000)); // it would retry at least every 5 s
   assert.deepEqual(complaints().slice(told), []);
 });
 

@@ -1,5 +1,5 @@
-// The reference client of protocol 4, @openclaw/gateway-client, with every frame that it gets checked against the schemas of
-// @openclaw/gateway-protocol.
+// The reference client of protocol 4, @openclaw/gateway-client; every frame that it receives is
+// validated against the schemas of @openclaw/gateway-protocol.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { e2eDir, load, newDevice, rawPublicKey, schemaCheck, signText, until } from './lib.mjs';
@@ -25,11 +25,11 @@ const named = (name, end) => {
   const schema = `${name.split(/[.-]/).map((word) => word[0].toUpperCase() + word.slice(1)).join('')}${end}`;
   return definitions[schema] && schema;
 };
-// Fields that a 2026.9.6 gateway sends and the 2026.9.1 schemas do not know yet.
+// Fields that a gateway of 2026.9.6 sends and the schemas of 2026.9.1 do not contain.
 const NEWER = [/^HelloOk\/auth must not have additional properties: method$/, /must not have additional properties: clientId$/,
   /^(EventFrame) must not have additional properties: recipientProfileId$/];
 
-/** What is wrong with the frames so far, and how many there were: {'res health': {frames, schema}}. */
+/** Schema violations so far, and counts of frames: {'res health': {frames, schema}}. */
 export const problems = new Set();
 export const counts = {};
 function look(frame, method) {
@@ -43,7 +43,9 @@ function look(frame, method) {
 }
 export const total = () => Object.values(counts).reduce((sum, { frames }) => sum + frames, 0);
 
-/** Looks at what a client gets; `jumps` gets every sequence number that does not follow the one before. */
+/**
+ * Validates all frames that a client receives; appends each gap in the sequence numbers to `jumps`.
+ */
 function watch(client, jumps) {
   const methods = new Map();
   const original = client.createSocket.bind(client);
@@ -71,7 +73,7 @@ function watch(client, jumps) {
   };
 }
 
-// ---- a host: identity, signing and token storage, and a log of what the client tells it
+// ---- a host: identity, signing and token storage, and a log of the client's callbacks
 
 export function newHost(device = newDevice()) {
   return { device, tokens: new Map(), stored: [], cleared: 0 };

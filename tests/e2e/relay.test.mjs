@@ -1,4 +1,5 @@
-// The relay as @openclaw/gateway-client sees it (protocol 4), as operator and as node, with every frame checked against its schema.
+// The relay as seen by @openclaw/gateway-client (protocol 4), as operator and as node, with every
+// frame validated against its schema.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { kind, startGateway, until } from './lib.mjs';
@@ -13,7 +14,9 @@ const APPROVALS = { path: '/etc/approvals.json', exists: true, hash: 'h1', file:
 let gateway, operator, node, nodeId;
 const nodeHost = newHost(), operatorHost = newHost();
 
-/** What the node does with an invocation: gives {ok, payload...}, or nothing to stay silent. */
+/**
+ * Invokes that the node does not answer (`work` returns undefined for them, else {ok, payload...}).
+ */
 const slow = [];
 function work({ id, command, paramsJSON }) {
   const params = paramsJSON === undefined ? {} : JSON.parse(paramsJSON);

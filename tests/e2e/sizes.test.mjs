@@ -1,5 +1,6 @@
-// Answers and parameters of 12 to 26 MiB between two @openclaw/gateway-client, one as operator and one as node. The client gives
-// the `ws` library a maxPayload of 25 MiB, so a larger frame would end its connection with 1009.
+// Results and parameters of 12 to 26 MiB between two @openclaw/gateway-client, one as operator and
+// one as node. The client sets maxPayload of the `ws` library to 25 MiB, so a larger frame would
+// end its connection with 1009.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { kind, startGateway, until } from './lib.mjs';
@@ -7,16 +8,16 @@ import { newHost, problems, startClient, stopAll } from './reference.mjs';
 
 const TOKEN = 'e2e-token-0123456789abcdef';
 const MIB = 1024 * 1024, MOST = 25 * MIB;
-// A name so long that the operator's frame with an answer is larger than the node's.
+// Name so long that the operator's frame with a result is larger than the node's.
 const LONG = `shelf.${'long'.repeat(25)}`;
 const gatelet = { skip: kind !== 'gatelet', timeout: 120_000 };
 
 let gateway, operator, node, nodeId;
 const nodeHost = newHost();
-/** The answer that the node gives to a call with `params.large`. */
+/** Result that the node returns for a call with `params.large`. */
 let large;
 
-/** A node that answers small calls with their parameters, and large ones with `large`. */
+/** Starts a node that answers small calls with their parameters, and large ones with `large`. */
 function startNode() {
   const one = startClient(nodeHost, {
     url: gateway.url, token: TOKEN, role: 'node', scopes: [], mode: 'node', clientName: 'node-host', deviceFamily: 'Linux', caps: ['system'],
@@ -33,7 +34,7 @@ function startNode() {
 const invoke = (params, command = 'system.which') =>
   operator.request('node.invoke', { nodeId, command, params, idempotencyKey: `key-${Math.random()}`, timeoutMs: 60_000 }, { timeoutMs: 60_000 });
 
-/** Neither connection was closed, and neither client connected again. */
+/** Asserts that neither connection was closed and neither client reconnected. */
 function open() {
   for (const [name, one] of [['operator', operator], ['node', node]]) {
     assert.deepEqual(one.seen.closes, [], `the ${name}'s connection is open`);
@@ -41,7 +42,10 @@ function open() {
   }
 }
 
-/** A large call with others before, beside and behind it on the same two connections: the outcome of the large one. */
+/**
+ * Makes a large call with other calls before, during and after it on the same two connections;
+ * returns the outcome of the large call.
+ */
 async function among(answer, command) {
   large = answer;
   const beside = Array.from({ length: 5 }, (_, at) => invoke({ at }));
@@ -95,7 +99,7 @@ test('both forms from the node, 24 MiB together', gatelet, async () => {
 
 test('an answer that the node can send, and that is too large with the words around it for the operator', gatelet, async () => {
   const request = { type: 'req', id: nodeId.slice(0, 36), method: 'node.invoke.result', params: { id: nodeId.slice(0, 36), nodeId, ok: true, payload: '' } };
-  // the client puts a number in front of its ids
+  // The client adds a prefix of a few characters to its ids.
   const { value, error } = await among({ payload: 'x'.repeat(MOST - JSON.stringify(request).length - 20) }, LONG);
   assert.equal(value, undefined);
   assert.equal(error.gatewayCode, 'UNAVAILABLE');
@@ -105,7 +109,7 @@ test('an answer that the node can send, and that is too large with the words aro
 
 for (const [name, unit] of [['quotes', '"'], ['backslashes', '\\'], ['lines', '\n'], ['control characters', '\u0001'], ['form feeds', '\f']]) {
   test(`parameters of ${name} reach the node while they fit, and are refused with both sizes when they do not`, gatelet, async () => {
-    // bytes of one unit in the frame for the node, where it is JSON inside a string
+    // Bytes of one unit in the frame for the node, where the parameters are JSON inside a string.
     const twice = (text) => JSON.stringify(JSON.stringify(text)).length;
     const grown = twice(unit + unit) - twice(unit);
     const fits = Math.floor((MOST - 1000) / grown);

@@ -1,5 +1,5 @@
-// A new user's walk: an empty home, `gatelet` with no arguments, the link it prints, a browser;
-// then the owner revokes that browser, and everybody is told so.
+// A new user's first steps: an empty home, `gatelet` without arguments, the link that it prints, a
+// browser; then the owner revokes that browser, and command line and page report it.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -15,7 +15,7 @@ before(async () => {
   const home = tempDir('home');
   env = { HOME: home, TERM: 'xterm' };
   if (!(await portFree(18789))) env.OPENCLAW_GATEWAY_PORT = String(await freePort());
-  // script(1) gives it a terminal: the link with the token is printed to nothing else.
+  // script(1) provides a terminal: the link with the token is printed only to a terminal.
   terminal = spawn('script', ['-qefc', `exec "${bin}"`, '/dev/null'], { env: cleanEnv(env), cwd: home, stdio: ['pipe', 'pipe', 'inherit'] });
   terminal.stdout.on('data', (data) => (output += data));
   pid = await until('the child of script', () => Number(readFileSync(`/proc/${terminal.pid}/task/${terminal.pid}/children`, 'utf8').trim().split(' ')[0]));

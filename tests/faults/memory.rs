@@ -1,4 +1,5 @@
-//! Large messages cost memory while they pass and none afterwards, whichever way they go, with the connections still open.
+//! Memory used by large messages in both directions: bounded while they are relayed, and released
+//! afterwards with the connections still open.
 
 use std::fs;
 use std::thread;
@@ -10,17 +11,17 @@ use super::client::{Device, Session, Who};
 use super::gateway::{Gateway, TOKEN};
 
 const OPERATORS: usize = 10;
-/// Bytes of the parameters, or of the answer.
+/// Size of large parameters or of a large result, in bytes.
 const LARGE: usize = 20_000_000;
-/// Bytes of a payload that just fits into a frame.
+/// Size of a payload that just fits into a frame, in bytes.
 const LARGEST: usize = 25 * 1024 * 1024 - 1024;
 const COMMAND: &str = "system.which";
 
-/// Memory that may be kept after large messages, and how long after the last one.
+/// Memory that may remain in use after large messages, and time after the last one.
 const SPARE_KIB: u64 = 1024;
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// The largest amount of memory that one payload may take on its way, in payloads.
+/// Maximum memory used while one payload is relayed, as a multiple of its size.
 const ON_ITS_WAY: f64 = 3.0;
 
 struct Scene {
@@ -46,7 +47,8 @@ impl Scene {
         self.gateway.connect(&Who::v4().token(TOKEN).device(&Device::new()).scopes(&["write"])).unwrap()
     }
 
-    /// One call with these parameters and that answer, which the node gives as JSON in a string if `as_text`.
+    /// Makes one call with these parameters and this result, which the node sends as JSON in a
+    /// string if `as_text`.
     fn relay(&mut self, operator: &mut Session, params: &Value, answer: &Value, as_text: bool) {
         let call = json!({ "nodeId": self.device.id, "command": COMMAND, "params": params, "idempotencyKey": "k" });
         let id = operator.start("node.invoke", call);
@@ -60,7 +62,7 @@ impl Scene {
         assert_eq!(&operator.answer(&id).unwrap()["payload"], answer);
     }
 
-    /// A line of the kernel's about the gateway's memory, in KiB.
+    /// Returns a field of `/proc/PID/status` of the gateway, in KiB.
     fn kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.gateway.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -69,7 +71,8 @@ impl Scene {
     }
 }
 
-/// Every operator once, as that many bytes of parameters and of answer.
+/// Makes one call per operator with that many bytes of parameters and of result; asserts that the
+/// memory is released.
 fn given_back(params: usize, answer: usize) {
     let mut scene = Scene::new();
     let mut operators: Vec<Session> = (0..OPERATORS).map(|_| scene.operator()).collect();
@@ -92,7 +95,7 @@ fn given_back(params: usize, answer: usize) {
     };
     println!("memory {before} KiB before, {at_once} at the end, {after} afterwards, {} at most", scene.kib("VmHWM"));
     assert!(after <= before + SPARE_KIB, "{before} KiB before, {after} KiB {SETTLED:?} after the last large message");
-    // all of them are still of use
+    // All connections still work.
     for operator in &mut operators {
         scene.relay(operator, &json!("small"), &json!("small"), false);
     }

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Hostile input: builds the fuzz targets, makes their corpora, runs each, and compares what was covered with floors.tsv.
-#   tests/fuzz/run.sh [TARGET...]                      a fixed count of runs from a fixed seed: about two minutes
-#   FUZZ_SECONDS=3600 tests/fuzz/run.sh [TARGET...]    so long each, two at a time, with what earlier runs have found
-# Says a line for each target and a last one that counts them. Work files: target/fuzz/ (kept), target/tools/.
+# Fuzzing: builds the fuzz targets, creates their corpora, runs each, and compares the coverage with
+# floors.tsv.
+#   tests/fuzz/run.sh [TARGET...]                      fixed number of runs from a fixed seed: about
+#                                                      two minutes
+#   FUZZ_SECONDS=3600 tests/fuzz/run.sh [TARGET...]    that long per target, two in parallel, with
+#                                                      the inputs that earlier runs have found
+# Prints a line per target and the totals in the last line. Work files: target/fuzz/ (kept),
+# target/tools/.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
-# the flags that make the compiler count edges are for the nightly one; the stable one has them
+# the compiler flags that count edges are unstable; this enables them in the stable compiler
 export RUSTC_BOOTSTRAP=1
 version=0.13.1
 seconds=${FUZZ_SECONDS:-0}
@@ -17,13 +21,13 @@ tool=target/tools/bin/cargo-fuzz
 if [ "$($tool --version 2>/dev/null)" != "cargo-fuzz $version" ]; then
   cargo install cargo-fuzz --version "$version" --locked --root target/tools || exit 1
 fi
-# cargo-fuzz builds with whatever lock file it finds and mends it silently; what is committed must be what is built
+# cargo-fuzz silently updates an outdated lock file; the committed one must be valid
 cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null || exit 1
-# No address sanitizer: neither gatelet nor this crate's targets have unsafe code, and it takes half the speed. What is allocated
-# is counted by the crate itself (src/bound.rs).
+# No address sanitizer: neither gatelet nor the fuzz targets contain unsafe code, and it would halve
+# the speed. The targets count allocations themselves (src/bound.rs).
 "$tool" build --fuzz-dir tests/fuzz --sanitizer none --target-dir "$work/build" || exit 1
 
-# fuzz TARGET: one target; its output is in its log, the last line of it in its line
+# fuzz TARGET: runs one target; output is written to its log
 fuzz() {
   local target=$1 runs floor len log=$work/$1.log dirs status=0 cov how from
   read -r _ runs floor len < <(grep -P "^$target\t" tests/fuzz/floors.tsv)
@@ -34,11 +38,12 @@ fuzz() {
   dirs=("$seeds")
   [ -d "tests/fuzz/seeds/$target" ] && dirs+=("tests/fuzz/seeds/$target")
   if [ "$seconds" -gt 0 ]; then
-    # what is found is kept beside what was known
+    # new inputs are stored in the corpus
     dirs=("$corpus" "${dirs[@]}")
     how=(-max_total_time="$seconds")
   else
-    # what is found lands among the seeds of this run, which are made anew for the next: it begins with the same
+    # new inputs are stored with the seeds of this run, which are created again for the next run, so
+    # that each run starts from the same seeds
     how=(-runs="$runs" -seed=1)
   fi
   from=$(date +%s)
@@ -61,7 +66,7 @@ targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(grep -oP '^[a-z]+(?=\t[0-9])' tests/fuzz/floors.tsv)
 for target in "${targets[@]}"; do
   fuzz "$target" >"$work/$target.said" &
-  # two at a time
+  # two in parallel
   while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
 done
 wait

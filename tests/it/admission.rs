@@ -1,5 +1,6 @@
-//! The frames around admission over a real connection: split and pipelined in every way, with lengths on both sides of the limits. And
-//! what an announced length costs, and an idle gateway.
+//! Frames before, during and after admission on a real connection: split and pipelined in every
+//! way, with lengths on both sides of the limits. Also the memory cost of an announced length, and
+//! the threads of an idle gateway.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -17,12 +18,12 @@ const MIB: usize = 1024 * KIB;
 const BEFORE: usize = 64 * KIB;
 const AFTER: usize = 25 * MIB;
 
-/// A frame masked with zeros.
+/// Returns a frame masked with zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&head(first, payload.len() as u64)[..], payload].concat()
 }
 
-/// Its head alone, the mask included.
+/// Returns the head of a frame, including the mask.
 fn head(first: u8, len: u64) -> Vec<u8> {
     let mut head = vec![first];
     match len {
@@ -37,14 +38,14 @@ fn head(first: u8, len: u64) -> Vec<u8> {
     head
 }
 
-/// A connect without a device, for which no nonce is needed.
+/// Returns a connect request without a device, which needs no nonce.
 fn connect() -> Vec<u8> {
     let params = Who::v4().token(TOKEN).params("");
     let text = json!({ "type": "req", "id": "connect", "method": "connect", "params": params }).to_string();
     frame(0x81, text.as_bytes())
 }
 
-/// The text of a call of `health` with that many bytes.
+/// Returns a `health` request of exactly `len` bytes.
 fn call(id: &str, len: usize) -> String {
     let text = |pad: usize| {
         format!(r#"{{"type":"req","id":"{id}","method":"health","params":{{"pad":"{}"}}}}"#, "x".repeat(pad))
@@ -52,14 +53,14 @@ fn call(id: &str, len: usize) -> String {
     text(len - text(0).len())
 }
 
-/// The peer's side of one connection: frames as they are on the wire.
+/// Client side of a connection, at the level of frames on the wire.
 struct Raw {
     stream: TcpStream,
     bytes: Vec<u8>,
 }
 
 impl Raw {
-    /// A connection that has been challenged.
+    /// Connects and reads the challenge.
     fn challenged(gateway: &Gateway) -> Raw {
         let mut raw = Raw { stream: gateway.dial().tcp(), bytes: Vec::new() };
         raw.stream.write_all(gateway.dial().upgrade().as_bytes()).unwrap();
@@ -90,7 +91,7 @@ impl Raw {
         self.bytes.extend_from_slice(&part[..count]);
     }
 
-    /// The next frame: its first byte and its payload.
+    /// Returns first byte and payload of the next frame.
     fn frame(&mut self) -> (u8, Vec<u8>) {
         while self.bytes.len() < 4 && (self.bytes.len() < 2 || self.bytes[1] > 1) {
             self.more();
@@ -107,7 +108,7 @@ impl Raw {
         (frame[0], frame[begin..].to_vec())
     }
 
-    /// The next text, past pongs.
+    /// Returns the next text message; skips pongs.
     fn text(&mut self) -> Value {
         loop {
             match self.frame() {
@@ -118,7 +119,7 @@ impl Raw {
         }
     }
 
-    /// The ids of so many good answers, past events.
+    /// Returns the ids of the next `count` successful responses; skips events.
     fn answers(&mut self, count: usize) -> Vec<String> {
         let mut ids = Vec::new();
         while ids.len() < count {
@@ -131,7 +132,7 @@ impl Raw {
         ids
     }
 
-    /// The code with which it is closed.
+    /// Returns the close code of the connection.
     fn closed(&mut self) -> u16 {
         loop {
             if let (0x88, reason) = self.frame() {
@@ -140,7 +141,7 @@ impl Raw {
         }
     }
 
-    /// Nothing comes for a moment, neither an answer nor a close; events do not count.
+    /// Asserts that neither a response nor a close frame arrives for a moment; events are ignored.
     fn is_waited_for(&mut self) {
         self.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let mut part = [0; 4096];
@@ -195,7 +196,8 @@ fn frames_around_connect_may_come_in_any_pieces() {
     }
 }
 
-/// Everything in pieces of that size. Of a long frame the bulk goes in larger ones if they are tiny: each is a packet.
+/// Splits everything into pieces of that size. If the size is tiny, most of a long frame is sent in
+/// larger pieces, because each piece is a packet.
 fn pieces(begin: &[u8], frames: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
     let all = [begin, &frames.concat()].concat();
     if size >= 125 {
@@ -311,21 +313,22 @@ fn a_length_announced_by_a_stranger_takes_no_memory() {
     assert!(taken < 8 * MIB, "{taken} bytes of address space for 200 announcements of {AFTER}");
 }
 
-/// The address space of the gateway, which counts what is reserved and not used as well, in bytes.
+/// Returns the virtual memory size of the gateway in bytes, which also counts memory that is
+/// reserved and not used.
 fn memory(gateway: &Gateway) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * KIB
 }
 
-/// `blocking` 1.7.0, on which smol builds, never ends a thread that it has started, and wakes each twice a second for ever;
-/// Cargo.lock holds the version before it.
+/// `blocking` 1.7.0, a dependency of smol, never ends a thread that it has started, and wakes each
+/// of them twice a second; Cargo.lock holds the version before it.
 #[test]
 fn a_gateway_without_work_has_three_threads_and_sleeps() {
     let site = TempDir::new();
     std::fs::write(site.0.join("index.html"), "<!doctype html><html><head></head></html>").unwrap();
     let gateway = Plan::with(json!({ "controlUi": { "root": runner::path(&site.0).to_str().unwrap() } })).start();
-    // a file is read, signatures are checked, and a device is written down
+    // Start the threads: read a file, verify signatures, write a device.
     assert!(gateway.dial().get("/").starts_with("HTTP/1.1 200 "));
     let strangers: Vec<_> = (0..8).map(|_| Raw::challenged(&gateway)).collect();
     gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).unwrap().leave();
@@ -342,11 +345,11 @@ fn a_gateway_without_work_has_three_threads_and_sleeps() {
     thread::sleep(Duration::from_secs(2));
     let woken = |now: &[(String, u64)]| now.iter().zip(&before).map(|((_, now), (_, then))| now - then).sum::<u64>();
     let now = threads(&gateway);
-    // a tick may fall into these seconds
+    // A tick may occur within these seconds.
     assert!(begun.elapsed() > at_most(Duration::from_secs(4)) || woken(&now) <= 3, "{before:?} {now:?}");
 }
 
-/// The threads of the gateway, and how often each has waited.
+/// Returns the threads of the gateway with the number of voluntary context switches of each.
 fn threads(gateway: &Gateway) -> Vec<(String, u64)> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
     let mut tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();

@@ -12,7 +12,7 @@ use super::client::retry;
 use super::gateway::Gateway;
 use super::runner::{at_most, patience};
 
-/// Returns the WebSocket of an unauthenticated connection.
+/// Returns the TCP stream of an unauthenticated WebSocket connection.
 fn stranger(gateway: &Gateway) -> TcpStream {
     let mut socket = gateway.dial().open();
     socket.challenge();
@@ -43,7 +43,7 @@ fn endless_frames_do_not_delay_other_clients() {
                         break;
                     }
                     stream.write_all(&block).unwrap();
-                    // about as much as the system buffers for a reader
+                    // Roughly the amount that the system buffers for a reader.
                     if count == 40 {
                         under_way.send(()).unwrap();
                     }
@@ -75,8 +75,8 @@ fn log_lines_of_silent_unauthenticated_connections_are_limited() {
 fn pings_are_not_read_while_their_pongs_are_not() {
     let gateway = Gateway::new();
     let mut stream = stranger(&gateway);
-    // a smaller system buffer, so that an emulated gateway works through it before the handshake
-    // timeout
+    // A smaller system buffer, so that an emulated gateway processes it before the handshake
+    // timeout.
     rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10).unwrap();
     let block = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat().repeat(1000);
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();

@@ -35,8 +35,8 @@ fn scene<'g>(gateway: &'g Gateway, admin: &'g mut Session, speaks: (u32, u32)) -
     Scene { gateway, admin, speaks, device, node: Some(node), operator: Some(operator), call, asked }
 }
 
-/// Resets the connection without a close frame, as after a power loss when another machine answers
-/// for the address.
+/// Resets the connection without a close frame, as happens after a power loss when another machine
+/// answers for the address.
 fn vanish(session: Session) {
     set_socket_linger(&session.socket.ws.get_ref().0, Some(Duration::ZERO)).unwrap();
 }
@@ -187,7 +187,7 @@ fn five_hundred_reconnects_leave_no_state() {
         let call = operator.start("node.invoke", invoke(&device, "system.which", json!({ "cycle": cycle })));
         answer(&mut node, &device, "[1,2,3]");
         operator.answer(&call).unwrap();
-        // one more that is never answered
+        // An additional call that is never answered.
         operator.start("node.invoke", invoke(&device, "system.which", json!({})));
         match cycle % 4 {
             0 => operator.leave(),
@@ -280,7 +280,7 @@ fn disconnecting_callers_do_not_close_a_slow_node() {
     }
     let mut under_way = 1_800;
     for operator in &mut operators {
-        // the last one is answered at once, so all of them were read
+        // The last call is rejected at once, so the gateway has read all of them.
         let failed = operator.answer("call-900").unwrap_err();
         assert_eq!(failed.0["details"]["nodeError"]["code"], "BUSY");
         under_way -= 1 + operator.kept().filter(|frame| frame["type"] == "res").count();
@@ -288,7 +288,7 @@ fn disconnecting_callers_do_not_close_a_slow_node() {
     assert!(under_way > 100, "{under_way} calls are under way");
     drop(operators);
     nothing_waits(&mut admin);
-    // it reads, and answers invokes again
+    // The node reads, and answers calls again.
     (0..under_way).for_each(|_| drop(node.event("node.invoke.request")));
     let call = admin.start("node.invoke", invoke(&device, "system.which", json!({})));
     answer(&mut node, &device, "1");

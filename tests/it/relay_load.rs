@@ -19,7 +19,7 @@ use super::runner::{self, at_most, patience};
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
 
-/// Resources that a gateway holds for others and must release.
+/// Resources that a gateway uses for connections and calls, and must release.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Held {
     /// Counters of `gatelet.status`.
@@ -39,7 +39,7 @@ impl Held {
         Held { counts: counts.collect(), descriptors }
     }
 
-    /// Waits until the gateway holds exactly this again.
+    /// Waits until the gateway uses exactly these resources again.
     pub fn again(&self, gateway: &Gateway, admin: &mut Session) {
         let begun = Instant::now();
         loop {
@@ -85,7 +85,8 @@ fn quantiles(mut took: Vec<Duration>) -> String {
     format!("p50 {:?}, p99 {:?} of {}", took[took.len() / 2], took[took.len() * 99 / 100], took.len())
 }
 
-/// Shrinks the socket's receive buffer; a smaller one makes loopback extremely slow.
+/// Reduces the receive buffer of the socket to 128 KiB. With a smaller one loopback becomes
+/// extremely slow.
 pub fn narrow(session: &Session) {
     let bytes = 128 * KIB as usize;
     rustix::net::sockopt::set_socket_recv_buffer_size(&session.socket.ws.get_ref().0, bytes).unwrap();
@@ -95,8 +96,9 @@ fn payload(op: u64, n: u64, serial: u64, size: u64) -> String {
     json!({ "op": op, "n": n, "serial": serial, "fill": "x".repeat(size as usize) }).to_string()
 }
 
-/// Answers `count` requests, each after `moment`, with what was asked and the number of responses
-/// to that operator so far. Asserts that the requests of each operator arrive in ascending order.
+/// Answers `count` requests, each after the delay `moment`, with the values of the request and the
+/// number of responses to that operator so far. Asserts that the requests of each operator arrive
+/// in ascending order.
 fn serve(node: &mut Session, device: &Device, count: usize, moment: Duration) {
     let (mut asked, mut acknowledged) = (0, 0);
     let (mut last, mut serials) = ([None; OPERATORS], [0; OPERATORS]);
@@ -137,8 +139,8 @@ struct Caller<'a> {
     session: Session,
     devices: &'a [Device],
     sent: Vec<Instant>,
-    /// For each node: serial number of its next response, and the calls that it must answer, in
-    /// this order.
+    /// For each node: serial number of its next response, and the pending calls in the order of the
+    /// expected responses.
     expected: Vec<(u64, VecDeque<usize>)>,
     /// Node and duration of each response.
     took: Vec<(usize, Duration)>,
@@ -224,7 +226,8 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
                 });
                 continue;
             };
-            // it makes all requests at once, and reads none of some 3 MiB until all others are done
+            // Sends all requests at once, and reads none of about 3 MiB of responses until all
+            // other operators are done.
             narrow(&caller.session);
             (0..CALLS).for_each(|_| caller.send(3_800));
             for _ in 1..OPERATORS {
@@ -330,7 +333,7 @@ fn slow_transfers_are_not_closed_but_silent_connections_are() {
         asked.push(slow.start("node.list", json!({})));
         drop(nodes);
         scope.spawn(move || {
-            // as text and as JSON
+            // Each payload is in the response twice: as text and as JSON.
             let length = 2 * 3 * payload.len();
             let (begun, mut seen, mut part) = (Instant::now(), Vec::new(), vec![0; 64 * KIB as usize]);
             let signs: Vec<_> = asked.iter().map(|id| format!("\"id\":\"{id}\"")).collect();

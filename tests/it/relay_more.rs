@@ -33,7 +33,7 @@ fn names(session: &Session) -> Vec<String> {
     session.kept().filter_map(|frame| frame["event"].as_str().map(str::to_string)).collect()
 }
 
-/// Returns every event received before the response to a call made now.
+/// Returns the names of all events received before the response to a call made now.
 fn heard(session: &mut Session) -> Vec<String> {
     let _ = session.call("health", json!({}));
     let heard = names(session);

@@ -1,4 +1,5 @@
-//! Frames of any size between operators and nodes: none is larger than what a client takes, and none ends a connection.
+//! Frames of any size between operators and nodes: no frame exceeds the limit of the clients, and
+//! no frame ends a connection.
 
 use serde_json::{json, Value};
 
@@ -9,14 +10,14 @@ use super::relay::{answer, approve, invoke, operator};
 const MIB: usize = 1024 * 1024;
 const COMMAND: &str = "system.which";
 
-/// A node of that protocol with its device, admitted by the token.
+/// Connects a node of this protocol with its device, admitted by the token.
 fn node(gateway: &Gateway, protocol: u32, device: &Device) -> Session {
     let commands = [COMMAND, "system.execApprovals.get", "system.execApprovals.set"];
     let who = Who::of(protocol).offering(("linux", "Linux"), &commands, &["system"]);
     gateway.connect(&who.token(TOKEN).device(device)).unwrap()
 }
 
-/// A node, an operator, and a second operator whose calls pass meanwhile.
+/// Node, operator, and a second operator that makes small calls meanwhile.
 struct Scene {
     gateway: Gateway,
     device: Device,
@@ -26,19 +27,20 @@ struct Scene {
     calls: u64,
 }
 
-/// The answer to that request: the bytes of its frame, and its payload or error.
+/// Returns the response to a request: size of its frame in bytes, and payload or error.
 fn answered(session: &mut Session, id: &str) -> (usize, Result<Value, Failed>) {
     let answer = session.answer(id);
     (session.socket.bytes, answer)
 }
 
-/// The next request for a node: the bytes of its frame, and its payload.
+/// Returns the next request for a node: size of its frame in bytes, and payload.
 fn asked(node: &mut Session) -> (usize, Value) {
     let call = node.event("node.invoke.request");
     (node.socket.bytes, call)
 }
 
-/// The answer of a node: each form as JSON text.
+/// Result of a node in one or both forms, each as JSON text: `payload` (JSON) and `held`
+/// (`payloadJSON`).
 #[derive(Clone, Copy)]
 struct Given<'a> {
     payload: Option<&'a str>,
@@ -55,7 +57,7 @@ impl Scene {
         Scene { gateway, device, node, operator, other_operator, calls: 0 }
     }
 
-    /// A request of the operator with an id of `len` characters.
+    /// Sends a request of the operator with an id of `len` characters.
     fn ask(&mut self, len: usize, params: &str) -> String {
         self.calls += 1;
         let id = format!("{:0len$}", self.calls);
@@ -66,7 +68,7 @@ impl Scene {
         id
     }
 
-    /// The node answers that call; the gateway takes the answer.
+    /// Sends the result of a call from the node; asserts that the gateway accepts it.
     fn give(&mut self, call: &Value, given: Given<'_>) {
         self.calls += 1;
         let (id, device) = (format!("n{}", self.calls), &self.device.id);
@@ -81,10 +83,11 @@ impl Scene {
         assert_eq!(self.node.answer(&id).unwrap(), json!({ "ok": true }));
     }
 
-    /// A call with an id of `len` characters to which the node answers that: the bytes of the answer's frame, and the answer.
+    /// Makes a call with an id of `len` characters and this result of the node. Returns the size of
+    /// the response frame in bytes, and the response.
     fn relay(&mut self, len: usize, given: Given<'_>) -> (usize, Result<Value, Failed>) {
         let id = self.ask(len, "{}");
-        // waits for the same node while the large one passes
+        // A small call is pending at the same node while the large one is relayed.
         let small = self.other_operator.start("node.invoke", invoke(&self.device, COMMAND, json!({})));
         let calls = [asked(&mut self.node).1, asked(&mut self.node).1];
         let large = calls.iter().position(|call| call["idempotencyKey"] == "k").expect("the large call arrived");
@@ -96,7 +99,8 @@ impl Scene {
         got
     }
 
-    /// A call with an id of `len` characters and these parameters that the node answers: the bytes of the frame that it got.
+    /// Makes a call with an id of `len` characters and these parameters, which the node answers.
+    /// Returns the size of the frame that the node received, in bytes.
     fn pass(&mut self, len: usize, params: &str) -> usize {
         let id = self.ask(len, params);
         let (bytes, call) = asked(&mut self.node);
@@ -106,7 +110,7 @@ impl Scene {
         bytes
     }
 
-    /// Both connections are as they were.
+    /// Asserts that both connections are open and relay a call.
     fn works(&mut self) {
         let small = self.operator.start("node.invoke", invoke(&self.device, COMMAND, json!({ "a": 1 })));
         answer(&mut self.node, &self.device, "[1]");
@@ -114,12 +118,12 @@ impl Scene {
     }
 }
 
-/// A JSON string of that many bytes.
+/// Returns a JSON string of that many bytes.
 fn text(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes - 2))
 }
 
-/// A JSON string that holds JSON, of that many bytes.
+/// Returns a JSON string that contains a JSON string, of that many bytes.
 fn held(bytes: usize) -> String {
     format!(r#""\"{}\"""#, "x".repeat(bytes - 6))
 }
@@ -144,11 +148,11 @@ fn an_answer_of_a_node_reaches_the_operator_in_the_forms_that_fit() {
             let kept = got["payloadJSON"].as_str().map(str::len);
             assert_eq!(kept, (mib == 12).then_some(mib * MIB - 4), "{mib} MiB: the text goes along where both fit");
         }
-        // both forms from the node, of which the text is the one that counts
+        // The node sends both forms; `payloadJSON` takes precedence.
         let got = relay(Given { payload: Some(&text(10 * MIB)), held: Some(&held(14 * MIB)) });
         assert_eq!(got["payload"].as_str().map(str::len), Some(14 * MIB - 6));
         assert_eq!(got["payloadJSON"], Value::Null);
-        // text that is no JSON is wrapped, and stands in the answer once
+        // Text that is not JSON is wrapped in an object and is in the response only once.
         let got = relay(Given { payload: None, held: Some(&text(14 * MIB)) });
         assert_eq!(got["payload"]["payloadJSON"].as_str().map(str::len), Some(14 * MIB - 2));
         assert_eq!(got["payloadJSON"], Value::Null);
@@ -160,12 +164,13 @@ fn an_answer_of_the_largest_size_passes_and_one_byte_more_is_an_error_with_both_
     for (protocol, node_protocol) in [(3, 3), (4, 4)] {
         let mut scene = Scene::new(protocol, node_protocol);
         for as_text in [false, true] {
-            // a long id makes the answer larger than what the node sent
+            // A long id makes the response larger than the frame of the node.
             let mut relay = |bytes| match as_text {
                 false => scene.relay(250, Given { payload: Some(&text(bytes)), held: None }),
                 true => scene.relay(250, Given { payload: None, held: Some(&held(bytes)) }),
             };
-            // one that fits once and not twice shows what the rest of the frame takes
+            // A payload that fits once but not twice; the frame size gives the overhead of the
+            // rest.
             let (bytes, got) = relay(14 * MIB);
             assert_eq!(got.unwrap()["payloadJSON"], Value::Null);
             let most = 14 * MIB + MOST - bytes;
@@ -187,7 +192,7 @@ fn both_forms_of_an_answer_fit_to_the_byte_and_one_byte_more_leaves_out_the_text
     let mut scene = Scene::new(4, 4);
     let (bytes, got) = scene.relay(16, Given { payload: None, held: Some(&held(1000)) });
     assert!(got.unwrap()["payloadJSON"].is_string());
-    // each byte of text is there twice; an id that is one longer makes up for an odd one
+    // Each byte of the text occurs twice; a longer id makes up for an odd remainder.
     let room = MOST - bytes;
     let (most, len) = (1000 + room / 2, 16 + room % 2);
     for (len, fits) in [(len, true), (len + 1, false)] {
@@ -226,7 +231,8 @@ fn parameters_that_grow_beyond_the_limit_are_refused_and_the_node_stays() {
 fn parameters_of_the_largest_size_pass_to_the_byte() {
     for node_protocol in [3, 4] {
         let mut scene = Scene::new(4, node_protocol);
-        // the quotes grow by more than the frame for the node is smaller than that of the operator
+        // Escaping the quotes adds more bytes than the frame for the node is shorter than that of
+        // the operator.
         let params = |bytes: usize| format!("[\"{}\",\"{}\"]", "x".repeat(bytes), "\\\"".repeat(100));
         let most = 1000 + MOST - scene.pass(1, &params(1000));
         assert_eq!(scene.pass(1, &params(most)), MOST);
@@ -241,11 +247,11 @@ fn the_approvals_of_a_node_pass_or_are_refused_with_both_sizes() {
     let mut scene = Scene::new(4, 4);
     let mut admin = scene.gateway.admin();
     let device = scene.device.id.clone();
-    // as parameters: a file of quotes, which double
+    // As parameters: a file of quotes, whose size doubles.
     let set = json!({ "nodeId": device, "file": { "version": 1, "note": "\"".repeat(7 * MIB) }, "baseHash": "h" });
     let error = admin.call("exec.approvals.node.set", set).unwrap_err();
     assert_eq!(error.0["details"]["code"], "FRAME_TOO_LARGE", "{}", error.message());
-    // as an answer, which is there once
+    // As a result, which is in the response only once.
     let id = admin.start("exec.approvals.node.get", json!({ "nodeId": device }));
     let call = asked(&mut scene.node).1;
     scene.give(&call, Given { payload: None, held: Some(&held(20 * MIB)) });

@@ -20,8 +20,8 @@ use super::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
 use super::relay_load::memory;
 use super::runner::{at_most, native, patience, until};
 
-/// Clients that connect, both without and during the flood, and calls of an admitted client between
-/// two of them.
+/// Number of clients that connect, both without and during the flood, and of calls of an admitted
+/// client between two of them.
 const NEW: usize = 60;
 const CALLS: usize = 5;
 
@@ -57,7 +57,7 @@ fn bomb(n: usize) -> Vec<u8> {
     text(payload.as_bytes())
 }
 
-/// Sends the message of unauthenticated client `n`. Does not wait for anything, except for the
+/// Sends the message of unauthenticated client `n`. Does not wait for a response, except for the
 /// challenge before a wrong token.
 fn say(mut stream: TcpStream, upgrade: &str, n: usize) -> Option<TcpStream> {
     let host = "Host: 172.18.0.2\r\n";
@@ -66,7 +66,7 @@ fn say(mut stream: TcpStream, upgrade: &str, n: usize) -> Option<TcpStream> {
         0 => Vec::new(),
         1 => upgrade.as_bytes()[..upgrade.len() / 2].to_vec(),
         2 => after(&[0x81, 0xfe]),
-        // the longest length that a frame can claim, and the longest that is allowed
+        // The largest length that a frame can announce, and the largest that is allowed.
         3 => after(&[0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5]),
         4 => after(&text(&vec![b' '; limits::FRAME_BEFORE_HELLO])[..limits::FRAME_BEFORE_HELLO]),
         5 => format!("POST / HTTP/1.1\r\n{host}Content-Length: 18446744073709551615\r\n\r\nx").into_bytes(),
@@ -198,7 +198,7 @@ fn flooded<T>(gateway: &Gateway, from: impl Fn(usize) -> String + Sync, meanwhil
     (result, count.into_inner())
 }
 
-/// Ends the flood however the test ends.
+/// Ends the flood on drop, also when the test panics.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -250,8 +250,8 @@ fn flood(name: &str, from: impl Fn(usize) -> String + Sync) -> (Seen, Seen) {
     // each connection may hold a whole frame, in a buffer that grew to it, and its head
     let each = 2 * limits::FRAME_BEFORE_HELLO + limits::HEAD_LEN;
     assert!(!native() || grown <= (held * each) as u64, "{grown} bytes, at most {}", held * each);
-    // a few milliseconds; asserted for the median, because the 99th percentile is unreliable on a
-    // busy machine
+    // Usually a few milliseconds. Asserted for the median, because the 99th percentile is
+    // unreliable on a busy machine.
     assert!(loud.calls.at(50) < at_most(Duration::from_millis(200)), "{:?}", loud.calls.at(50));
     for times in [&loud.calls, &loud.came] {
         assert!(times.at(99) < at_most(Duration::from_secs(3)), "{:?}", times.at(99));

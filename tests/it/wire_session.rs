@@ -253,7 +253,7 @@ fn client_admitted_by_its_device_manages_only_itself_without_admin() {
     let who = Who::v4().scopes(&["read", "pairing"]);
     gateway.connect(&who.clone().token(TOKEN).device(&two)).unwrap();
     let code = gateway.narrow_code("read,pairing");
-    // by the code that pairs its key, then by the key alone
+    // Once by the code that pairs its key, then by the key alone.
     for auth in [json!({ "bootstrapToken": code }), Value::Null] {
         only_itself(gateway.connect(&Who { auth, ..who.clone().device(&one) }).unwrap(), &one, &two);
     }
@@ -501,8 +501,8 @@ fn one_address_cannot_crowd_out_the_others() {
     println!("sixty four of one hundred are left");
 }
 
-/// Returns whether `millis` have passed since before the gateway was started, and not much more
-/// since it was ready.
+/// Returns whether at least `millis` have passed since before the gateway was started, and at most
+/// 5 seconds more since it was ready.
 fn around(millis: u64, (before, begun): (Instant, Instant)) -> bool {
     let late = Duration::from_millis(millis) + at_most(Duration::from_secs(5));
     before.elapsed() >= Duration::from_millis(millis) && begun.elapsed() < late

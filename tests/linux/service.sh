@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The Linux service as a person meets it: a Debian with systemd as its first process is started in namespaces of its own, gatelet
-# is installed there with targets/linux/install.sh, used, killed, upgraded and removed.
+# Tests the Linux service as a user installs it: starts a Debian with systemd as its first process
+# in separate namespaces, and installs gatelet there with targets/linux/install.sh, uses, kills,
+# upgrades and removes it.
 #   tests/linux/service.sh BINARY      (with BINARY.sha256 beside it; for this machine's processor)
-# Needs root and apt. One line "ok ..." for each thing seen. The Debian tree (220 MB) is kept below target/linux, or in
-# GATELET_LINUX_DIR; nothing else stays. Not in it: a udev, a network beside loopback, a kernel of its own.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell inside
+# Needs root and apt. Prints one line "ok ..." per check. The Debian tree (220 MB) is kept below
+# target/linux, or in GATELET_LINUX_DIR; everything else is removed. Not covered: udev, networks
+# other than loopback, a separate kernel.
+# shellcheck disable=SC2016  # single-quoted text is for the inner shell
 set -euo pipefail
 if [ $# != 1 ] || [ ! -f "$1" ]; then
   echo "usage: tests/linux/service.sh BINARY" >&2
@@ -44,14 +46,14 @@ fail() {
   exit 1
 }
 
-# expect WHAT COMMAND...: the command succeeds; its output is in $out
+# expect WHAT COMMAND...: asserts that the command succeeds; its output is in $out
 expect() {
   local what=$1
   shift
   out=$("$@" 2>&1) || fail "$what: $* gave $?: $out"
 }
 
-# refused WORDS COMMAND...: the command fails and says so
+# refused WORDS COMMAND...: asserts that the command fails with WORDS in its output
 refused() {
   local words=$1
   shift
@@ -71,7 +73,7 @@ until_true() {
   fail "not within 20 seconds: $*: $(cat "$work/boot.log")"
 }
 
-# --- the machine --------------------------------------------------------------------------------------------------------
+# --- the machine ----------------------------------------------------------------------------------
 
 make_tree() {
   local missing=()
@@ -85,7 +87,7 @@ make_tree() {
     rm -rf "$kept/tree" "$kept/tree.is"
     mkdir -p "$kept"
     mmdebstrap --quiet --variant=minbase --include=$packages bookworm "$kept/tree"
-    # they would change settings of the kernel, which is this machine's
+    # these would change kernel settings, which are those of the host
     ln -s /dev/null "$kept/tree/etc/systemd/system/systemd-sysctl.service"
     ln -s /dev/null "$kept/tree/etc/systemd/system/systemd-modules-load.service"
     echo "bookworm $packages" >"$kept/tree.is"
@@ -94,7 +96,7 @@ make_tree() {
 
 boot() {
   mkdir "$work/space" "$work/root"
-  # a control group of its own, in which systemd makes those of its services
+  # a separate control group, in which systemd creates those of its services
   groups=$work/groups
   mkdir "$groups"
   mount -t cgroup2 cgroup2 "$groups"
@@ -108,7 +110,7 @@ boot() {
   machine=$!
   until_true first_process_is_known
   until_true booted
-  # as somebody copies the folders to a machine
+  # copies the folders as a user copies them to a machine
   file=/opt/$(uname -m)-unknown-linux-musl/gatelet
   inside mkdir "$(dirname "$file")"
   tar -C targets -c linux | into_machine tar -x --no-same-owner -C /opt
@@ -118,7 +120,7 @@ boot() {
   ok "systemd $(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') is the first process of a Debian; $out"
 }
 
-# first_process WORK TREE: in the new namespaces; becomes systemd
+# first_process WORK TREE: runs in the new namespaces and becomes systemd
 first_process() {
   set -eu
   root=$1/root
@@ -154,13 +156,13 @@ first_process() {
 first_process_is_known() {
   first=$(cat "/proc/$machine/task/$machine/children" 2>/dev/null)
   first=${first% }
-  # before that it is the shell that prepares its place
+  # until systemd is started, this is the shell that prepares the file system
   [ "$(cat "/proc/$first/comm")" = systemd ]
 }
 
 booted() { [[ "$(inside systemctl is-system-running)" =~ ^(running|degraded)$ ]]; }
 
-# inside COMMAND...: as root of that machine
+# inside COMMAND...: runs a command as root in the Debian
 inside() { inside_as HOME=/root "$@"; }
 
 inside_as() {
@@ -181,7 +183,7 @@ clean_up() {
   rm -rf "$work"
 }
 
-# --- small words for what is looked at ------------------------------------------------------------------------------------
+# --- helpers for the checks -----------------------------------------------------------------------
 
 gatelet() { inside $program "$@"; }
 install() { inside /opt/linux/install.sh "$@"; }
@@ -192,10 +194,10 @@ everything_there() {
   inside find /etc /home /opt /root /srv /usr /var/lib -xdev -not -path '/var/lib/systemd*' -not -path /var/lib/private | sort
 }
 
-# what is there now and was not before the first installation
+# lists the files that did not exist before the first installation
 left() { everything_there | comm -13 "$work/before" - | tr '\n' ' '; }
 
-# --- what is seen -----------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 refuses_what_cannot_work() {
   refused "needs root; run: sudo" inside setpriv --reuid=65534 --clear-groups /opt/linux/install.sh
@@ -203,7 +205,7 @@ refuses_what_cannot_work() {
   refused "is damaged: its SHA-256 is not the one in /tmp/bad/gatelet.sha256" install /tmp/bad/gatelet
   expect "no sum" inside rm /tmp/bad/gatelet.sha256
   refused "there is no /tmp/bad/gatelet.sha256" install /tmp/bad/gatelet
-  # class and machine in the head of the file: 32-bit ARM
+  # class and machine in the ELF header: 32-bit ARM
   expect "a file for another machine" inside bash -c "cd /tmp/bad; f() { printf \$1 | dd of=gatelet bs=1 seek=\$2 conv=notrunc status=none; }
     f '\\x01' 4; f '\\x28' 18; sha256sum gatelet >gatelet.sha256"
   refused "is for 32-bit ARM, and this system is 64-bit" install /tmp/bad/gatelet
@@ -231,7 +233,7 @@ installs() {
 unit_is_sound() {
   expect "systemd-analyze verify" inside systemd-analyze verify gatelet.service
   same "$out" ""
-  # 15 stands for 1.5, on a scale from 0 (locked in) to 10
+  # 15 means 1.5, on a scale from 0 (most restricted) to 10
   expect "systemd-analyze security" inside systemd-analyze security --no-pager --offline=true --threshold=15 /etc/systemd/system/gatelet.service
   ok "systemd-analyze: verify says nothing; $(sed -n 's/.*Overall exposure level[^:]*: *\([0-9.]* [A-Z]*\).*/security says \1/p' <<<"$out")"
 }
@@ -329,7 +331,7 @@ hardening_holds() {
   [ "$(field Uid | cut -f 1)" -ge 61184 ] || fail "not a dynamic user: $(field Uid)"
   same "$(inside sed -n 's/^Max open files *\([0-9]*\) *\([0-9]*\).*/\1 \2/p' "/proc/$pid/limits")" "16800 16800"
   same "$(inside sed -n 's/^Max core file size *\([0-9]*\).*/\1/p' "/proc/$pid/limits")" 0
-  # its mounts, as root sees them: what is refused here is not refused because of the user
+  # the mounts of the service, accessed as root: failures here are not caused by the user id
   local its=/proc/$pid/root
   for place in /etc /usr/local/bin /var/lib/private /var/log; do
     refused "Read-only file system" inside touch "$its$place/was-here"
@@ -401,7 +403,7 @@ node_answers_as_a_service() {
         ends with it, and a revoked node stays down"
 }
 
-# what the node answers is in $out
+# sends a command to the node; the response is in $out
 node_answers() { out=$(gatelet nodes invoke shed "$@" --json 2>&1); }
 
 what_root_leaves_is_the_services() {

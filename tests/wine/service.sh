@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# gatelet.exe as a Windows service and on a console, under wine:   tests/wine/service.sh RUNNER EXE
-# RUNNER is what tests/wine/setup.sh printed. Prints one "ok" line for each thing seen; the first that is not as it should be
-# ends it with exit code 1. Wine's service manager is not Windows': rights, accounts, start at boot and restarts are not seen.
+# Tests gatelet.exe as a Windows service and on a console, under wine.
+#   tests/wine/service.sh RUNNER EXE
+# RUNNER is the output of tests/wine/setup.sh. Prints one line "ok ..." per check; exits with code 1
+# at the first failure. Wine's service manager differs from Windows': rights, accounts, start at
+# boot and restarts are not covered.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# = 2 ] || { echo "usage: tests/wine/service.sh RUNNER EXE" >&2; exit 2; }
@@ -10,11 +12,11 @@ exe=$(realpath "$2")
 export LC_ALL=C.UTF-8
 unset GATELET_TOKEN OPENCLAW_GATEWAY_TOKEN GATELET_CONFIG OPENCLAW_CONFIG_PATH GATELET_LOG WT_SESSION TERM_PROGRAM
 service=gatelet-test-$$
-# one that nobody listens on, and that the system gives to nobody who only connects
+# a port on which nothing listens, outside of the range of ephemeral ports
 port=$((20000 + $$ % 10000))
 while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
 work=$(mktemp -d)
-# a blank and a letter beyond ASCII, as many user names have them
+# a space and a non-ASCII letter, as in many user names
 state="$work/state of J"$'\xc3\xb6'"rg"
 keeper='' holder='' blocker=''
 
@@ -39,7 +41,7 @@ cleanup() {
   rm -rf "$work"
 }
 
-# wine's service manager and all services end with the last program that is none
+# wine's service manager and all services end with the last user program
 keep_wine_up() {
   mkfifo "$work/keep"
   wine cmd.exe /c pause <"$work/keep" >/dev/null 2>&1 &
@@ -63,7 +65,7 @@ console() {
   ok "on a console it shows the link, and Ctrl-C stops it cleanly"
 }
 
-# a virus scanner or a backup in place of the command interpreter
+# simulates a virus scanner or backup that holds a file open, with the command interpreter
 held_open() {
   local dir=$work/busy mine
   mine=$(windows_path "$dir")
@@ -78,7 +80,7 @@ held_open() {
   hold_token
   if wine "$exe" token rotate --state-dir "$mine" >"$work/out" 2>&1 8>&-; then fail "it replaced a file that another program holds"; fi
   holds "cannot write $mine\\token"
-  # it tries for half a second from the moment that it begins to: when that is, nobody can see
+  # the program retries for half a second from its start, which the test cannot observe exactly
   local pause replaced=
   for pause in 0.3 0.5 0.7 1 1.5; do
     wine "$exe" token rotate --state-dir "$mine" >"$work/out" 2>&1 8>&- &
@@ -101,7 +103,7 @@ create() {
 starts_and_serves() {
   start
   await_state RUNNING
-  # running means that it listens: no waiting here
+  # RUNNING implies that the gateway listens, so there is no wait here
   curl -fsS -m 20 "http://127.0.0.1:$port/readyz" >"$work/out" 2>&1 || fail "the running service does not answer"
   ok "the manager starts it; RUNNING, it answers at once"
   hold
@@ -158,11 +160,11 @@ cannot_start() {
 }
 
 start() {
-  # wine says that it started even if it did not
+  # wine's exit code does not tell whether the service started
   wine net.exe start "$service" >"$work/out" 2>&1 || true
 }
 
-# a client that is there when the service stops
+# connects a client that is still connected when the service stops
 hold() {
   python3 "$here/hold.py" $port "$state/token" >"$work/held" 2>&1 9>&- &
   holder=$!
@@ -182,7 +184,7 @@ await_state() {
 
 wine() { "$runner" "$@" 9>&-; }
 
-# as programs of Windows see the root of this machine
+# converts a path to that of Windows programs (drive Z:)
 windows_path() { printf 'Z:%s' "${1//\//\\}"; }
 
 holds_now() { grep -qF -- "$1" "$work/out"; }

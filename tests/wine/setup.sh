@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Prepares wine for tests of the Windows files: tests/wine/setup.sh x86_64|aarch64   (root, Debian 12, no binfmt needed)
-# Writes target/cross/wine/run-ARCH, which starts a Windows program with arguments, environment, standard streams and exit
-# code passed on, and the prefix of that ARCH; and target/cross/wine/stop-ARCH, which ends all that still runs in that prefix.
-# Debian's wine is unpacked below target/cross/wine, not installed. The ARM64 one runs in qemu's user emulator.
-# In place in each prefix: the DLL of bcryptprimitives.c, which real Windows has and this wine has not.
+# Prepares wine for tests of the Windows files.
+#   tests/wine/setup.sh x86_64|aarch64   (as root on Debian 12; needs no binfmt)
+# Creates a prefix for ARCH, and target/cross/wine/run-ARCH, which starts a
+# Windows program and passes on arguments, environment, standard streams and exit code, and
+# target/cross/wine/stop-ARCH, which ends all programs in that prefix.
+# Debian's wine is unpacked below target/cross/wine, not installed. The ARM64 one runs in qemu's
+# user emulator. Each prefix contains the DLL of bcryptprimitives.c, which Windows has and this wine
+# lacks.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:-}
@@ -34,28 +37,30 @@ unpack_wine() {
     mkdir -p "$tool"
     (cd "$tool" && apt-get download -qq mmdebstrap && dpkg -x mmdebstrap_*.deb . && rm mmdebstrap_*.deb) 2>>"$home/$arch/setup.log"
   fi
-  # extract: no script of a package runs, so that another processor's packages need no emulator here
+  # extract: runs no package scripts, so that packages for another processor need no emulator
   "$tool/usr/bin/mmdebstrap" --quiet --variant=extract --architectures=$debian --include=wine,wine64,libwine bookworm "$root" \
     2>>"$home/$arch/setup.log" || { tail "$home/$arch/setup.log" >&2; return 1; }
   touch "$root/.done"
 }
 
-# scripts of the names by which wine is started, and by which it starts itself anew and its server
+# writes scripts with the names by which wine is started, and by which it starts itself and its
+# server
 write_starters() {
   local wine=$root/usr/lib/wine with libraries
-  # With the loader and the libraries of its own root, nothing of the host's is used, and qemu needs no -L, which would show
-  # wine another "/" than the kernel has. Wine looks for its parts from where the loader is.
+  # With the loader and libraries of its own root, wine uses none of the host, and qemu needs no -L,
+  # which would show wine another "/" than the kernel has. Wine finds its files relative to the
+  # loader.
   cp -L "$root"/lib/"$arch"-linux-gnu/ld-linux-*.so.? "$wine/ld.so"
   libraries=$root/lib/$arch-linux-gnu:$root/usr/lib/$arch-linux-gnu
   with="exec '$wine/ld.so' --library-path '$libraries'"
   if [ "$arch" = aarch64 ]; then with="exec '$(tests/qemu.sh aarch64)' ${with#exec }"; fi
-  # wine puts its own name before the arguments of this one
+  # wine prepends its own name to the arguments of this script
   starter "$wine/wine64-preloader" "shift; $with '$wine/wine64' \"\$@\""
   starter "$home/$arch/wine" "$with '$wine/wine64' \"\$@\""
   starter "$wine/wineserver" "$with '$wine/wineserver64' \"\$@\""
 }
 
-# starter FILE LINE; the new one takes the place of the old in one step, as it may be running
+# starter FILE LINE: writes a script; replaces an old one atomically, because it may be running
 starter() {
   printf '#!/bin/sh\n%s\n' "$2" >"$1.new"
   chmod +x "$1.new"
@@ -64,17 +69,17 @@ starter() {
 
 environment() {
   echo "export WINEPREFIX='$prefix' WINESERVER='$wineserver' WINEDEBUG=\${WINEDEBUG:--all}"
-  # no Mono and HTML engine to ask for, no menu entries for the host
+  # no prompts to install Mono and the HTML engine, no menu entries on the host
   echo "export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe=d'"
   echo "unset DISPLAY WAYLAND_DISPLAY"
 }
 
 make_prefix() {
-  # a server is found by the inode of its prefix, which the next one may get
+  # a server is identified by the inode of its prefix, which the next prefix may reuse
   if [ -d "$prefix" ]; then (eval "$(environment)" && "$wineserver" -k) || true; fi
   rm -rf "$prefix"
   mkdir -p "$prefix/drive_c/windows/system32"
-  # Debian's x86_64 wine looks for this one below /usr, where nothing is installed
+  # Debian's x86_64 wine expects this library below /usr, where nothing is installed
   if [ "$arch" = x86_64 ]; then cp "$root/usr/x86_64-w64-mingw32/lib/zlib1.dll" "$prefix/drive_c/windows/system32/"; fi
   (eval "$(environment)" && "$home/$arch/wine" wineboot --init && "$wineserver" -w) </dev/null >>"$home/$arch/setup.log" 2>&1 ||
     { tail "$home/$arch/setup.log" >&2; return 1; }
@@ -93,7 +98,7 @@ install_shim() {
   fi
 }
 
-# the same zig as targets/build.sh, which may have installed it
+# the same zig as in targets/build.sh, which may have installed it
 install_zig() {
   local stamp
   # shellcheck disable=SC2016

@@ -1,17 +1,18 @@
-//! What `system.run` may start: `node/allow` in the state directory, one command a line.
+//! Allowlist of `system.run`: file `node/allow` in the state directory, one command per line.
 //!
 //! ```text
-//! # a program by its whole path, perhaps with its first words; more words may follow
+//! # absolute path of a program, optionally with its first arguments; more arguments may follow
 //! /usr/bin/uptime
 //! /usr/bin/git status
 //! "/opt/my tools/backup" --dry-run
-//! # with $ at the end nothing may follow
+//! # $ at the end: no arguments may follow
 //! /usr/bin/systemctl restart printer $
 //! ```
 //!
-//! A word with blanks stands in double quotes; nothing is escaped, expanded or guessed. A file that others than its owner can
-//! change is refused, and so is one with a line that makes no sense: half an allowlist is no allowlist. No file, or none but
-//! comments in it, means that nothing may run. What is started is the path of the line, never the name that was asked for.
+//! An argument with spaces is enclosed in double quotes; there is no escaping and no expansion. The
+//! file is rejected if other users can write to it, or if one line is invalid: a partly read
+//! allowlist is not applied. Without a file, or with only comments in it, no program may run. The
+//! program that is started is the path in the line, never the name in the request.
 
 use std::path::{Path, PathBuf};
 
@@ -23,19 +24,19 @@ use crate::gate::limits;
 use crate::store;
 use crate::wire::json;
 
-/// One line.
+/// Entry of the allowlist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// The whole path of a program.
+    /// Absolute path of the program.
     pub program: String,
-    /// Its first words.
+    /// Arguments with which the command must begin.
     words: Vec<String>,
-    /// Nothing may follow these.
+    /// Whether no further arguments may follow.
     exact: bool,
 }
 
 impl Entry {
-    /// Of the words of a line.
+    /// Builds an entry from the tokens of a line; the error says what is invalid.
     fn new(mut words: Vec<String>) -> Result<Entry, &'static str> {
         let exact = words.last().is_some_and(|word| word == END);
         words.truncate(words.len() - usize::from(exact));
@@ -47,7 +48,7 @@ impl Entry {
         Ok(Entry { program, words, exact })
     }
 
-    /// As it stands in the file.
+    /// Returns the entry as it is written in the file.
     pub fn line(&self) -> String {
         let mut line = String::new();
         for word in std::iter::once(&self.program).chain(&self.words) {
@@ -65,14 +66,15 @@ impl Entry {
     }
 }
 
-/// The path to start for these words, if a line allows them.
+/// Returns the path to start for this command, if an entry allows it.
 pub fn allowed<'e>(entries: &'e [Entry], argv: &[String]) -> Option<&'e Path> {
     let (name, words) = argv.split_first()?;
     let program = find(name)?;
     entries.iter().find(|entry| entry.fits(&program, words)).map(|entry| Path::new(&entry.program))
 }
 
-/// The program of that name: a whole path as it is, a bare name by PATH, anything else not at all.
+/// Returns the path of a program: an absolute path unchanged, a bare name searched in PATH, `None`
+/// for anything else.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = Path::new(name);
     if path.is_absolute() {
@@ -88,7 +90,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
     names.into_iter().find(|path| is_program(path))
 }
 
-/// Is it a file that can be started?
+/// Returns whether the path is a file that can be executed.
 pub fn is_program(path: &Path) -> bool {
     let Ok(file) = path.metadata() else { return false };
     #[cfg(unix)]
@@ -98,8 +100,9 @@ pub fn is_program(path: &Path) -> bool {
     file.is_file() && starts
 }
 
-/// The same name in the same directory, whatever links lead to that: /bin is /usr/bin on many machines. The name itself counts
-/// as it is written, because one file may be many programs.
+/// Returns whether two paths have the same file name in the same directory, with symbolic links of
+/// the directory resolved: /bin is /usr/bin on many systems. Links of the file itself are not
+/// resolved, because one file can be several programs (busybox).
 fn same(one: &Path, other: &Path) -> bool {
     let name = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -114,17 +117,18 @@ fn same(one: &Path, other: &Path) -> bool {
     one == other || !is_remote(other) && name(one) == name(other) && linked()
 }
 
-/// On another machine by its name, which on Windows must not even be looked at: that would sign in there.
+/// Returns whether the path is on another machine (UNC path). On Windows such a path must not be
+/// opened at all, because that would send credentials to the machine.
 pub fn is_remote(path: &Path) -> bool {
     cfg!(windows) && path.to_string_lossy().replace('/', "\\").starts_with("\\\\")
 }
 
-/// The entries in the file of the node's directory.
+/// Reads the entries of the file in the node's directory.
 pub fn read(dir: &Path) -> Result<Vec<Entry>, Failure> {
     parse(&text(dir)?).map_err(|(line, what)| Failure::failed(format!("{}, line {line}: {what}", file(dir).display())))
 }
 
-/// `gatelet node allow` and `disallow`
+/// Implements `gatelet node allow` and `gatelet node disallow`.
 pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
     if let Some(path) = words.first().and_then(|name| find(name)) {
         words[0] = path.to_string_lossy().into_owned();
@@ -157,7 +161,7 @@ pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
     Output::ok([said, &line, "\na running node takes it over when it next connects\n"].concat())
 }
 
-/// `gatelet node allowed`
+/// Implements `gatelet node allowed`.
 pub fn list(dir: &Path, as_json: bool) -> Done {
     let lines: Vec<String> = read(dir)?.iter().map(Entry::line).collect();
     match (as_json, lines.is_empty()) {
@@ -171,7 +175,7 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("allow")
 }
 
-/// What is in the file; nothing if there is none.
+/// Returns the content of the file; an empty string if there is no file.
 fn text(dir: &Path) -> Result<String, Failure> {
     let path = file(dir);
     if !path.exists() {
@@ -195,7 +199,7 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
     Ok(entries)
 }
 
-/// The entry of a line; `None` if it is blank or a comment.
+/// Parses a line; `None` if it is blank or a comment.
 fn line_of(line: &str) -> Result<Option<Entry>, &'static str> {
     let mut rest = line.trim();
     let mut words = Vec::new();
@@ -219,10 +223,10 @@ fn line_of(line: &str) -> Result<Option<Entry>, &'static str> {
     Entry::new(words).map(Some)
 }
 
-/// The word that ends a line to which nothing may be added.
+/// Last token of a line whose command accepts no further arguments.
 const END: &str = "$";
 
-/// Where programs are looked for if the environment does not say.
+/// Search path if PATH is not set.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[cfg(test)]
@@ -238,8 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_and_written_back_as_they_are() {
-        // a whole path has a drive on Windows
+    fn lines_round_trip() {
+        // An absolute path on Windows has a drive.
         let drive = if cfg!(windows) { "C:" } else { "" };
         let text = "@/usr/bin/uptime\n@/usr/bin/git status\n\"@/opt/my tools/b\" --dry-run \"\" \"a b\" $\n@/x \"#\"\n";
         let text = text.replace('@', drive);
@@ -252,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_makes_no_sense_is_refused_by_its_number() {
+    fn invalid_line_is_rejected_with_its_number() {
         for (line, what) in [
             ("uptime", "a program is named by its whole path"),
             ("./uptime", "a program is named by its whole path"),
@@ -267,7 +271,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_command_is_allowed_by_program_and_first_words() {
+    fn command_is_allowed_by_program_and_first_arguments() {
         let list = entries("/bin/sh -c true\n/bin/ls\n/usr/bin/env A=1 $\n");
         for (line, allowed_path) in [
             ("/bin/ls", Some("/bin/ls")),
@@ -295,7 +299,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_file_is_refused_when_others_can_change_it_and_kept_otherwise() {
+    fn file_writable_by_others_is_rejected_and_other_lines_are_kept() {
         use std::os::unix::fs::PermissionsExt;
         let dir = std::env::temp_dir().join(format!("gatelet-allow-{}", std::process::id()));
         assert!(read(&dir).unwrap().is_empty(), "no file, nothing allowed");

@@ -1,4 +1,5 @@
-//! What the node answers: one request of the gateway to one result. `system.run` is answered from a thread of its own.
+//! Commands of the node: handles `node.invoke.request` and sends the results. `system.run` is
+//! answered from a separate thread.
 
 use std::path::{Path, PathBuf};
 
@@ -10,19 +11,19 @@ use crate::gate::limits;
 use crate::server::start_thread;
 use crate::wire::json::{self, Value};
 
-/// What the node offers on one connection.
+/// Commands offered on one connection, and what they need.
 pub struct Offer {
-    /// The name under which the machine is known.
+    /// Display name of the machine.
     pub name: String,
     /// The node's directory.
     pub dir: PathBuf,
-    /// What `system.run` may start; it is not offered if that is nothing.
+    /// Allowlist of `system.run`, which is not declared if the list is empty.
     pub allowed: Vec<Entry>,
 }
 
-/// The answer to one request.
+/// Result of one request.
 pub enum Answer {
-    /// JSON.
+    /// JSON text.
     Payload(Vec<u8>),
     Failed {
         code: &'static str,
@@ -30,7 +31,7 @@ pub enum Answer {
     },
 }
 
-/// A request as the gateway sends it.
+/// Request as sent by the gateway.
 struct Invoke<'a> {
     id: String,
     node: String,
@@ -46,12 +47,12 @@ impl Answer {
 }
 
 impl Offer {
-    /// The commands that are declared, and what each does.
+    /// Returns the declared commands with a description each.
     pub fn commands(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
         COMMANDS.into_iter().filter(|(name, _)| *name != RUN || !self.allowed.is_empty())
     }
 
-    /// Answers a `node.invoke.request`, now or later.
+    /// Handles a `node.invoke.request`: sends the result, or starts a thread that does.
     pub fn answer(&self, payload: &Value<'_>, sender: &Sender, running: &Running) {
         let text = |name: &str| payload.get(name).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
         let sent = text("paramsJSON");
@@ -71,7 +72,7 @@ impl Offer {
         send(sender, &invoke.id, &invoke.node, &answer);
     }
 
-    /// Starts a program; the answer follows when it ended.
+    /// Starts a program; a thread sends the result when the program has ended.
     fn run(&self, invoke: &Invoke<'_>, sender: &Sender, running: &Running) -> Result<(), Answer> {
         let argv = words(&invoke.params, "command", limits::NODE_WORDS)
             .filter(|argv| !argv.is_empty())
@@ -97,7 +98,7 @@ impl Offer {
     }
 }
 
-/// Where programs are.
+/// Returns the paths of the given programs.
 fn which(params: &Value<'_>) -> Answer {
     let Some(bins) = words(params, "bins", limits::NODE_BINS) else {
         return Answer::failed("INVALID_REQUEST", "bins required");
@@ -106,7 +107,7 @@ fn which(params: &Value<'_>) -> Answer {
         o.obj("bins", |found| {
             for (at, name) in bins.iter().enumerate() {
                 let name = name.trim();
-                // a name is a key, so each but once
+                // Names are keys of the result, so each is written once.
                 let first = !bins[..at].iter().any(|one| one.trim() == name);
                 let counts = first && !Path::new(name).is_absolute();
                 if let Some(path) = allow::find(name).filter(|_| counts) {
@@ -117,7 +118,7 @@ fn which(params: &Value<'_>) -> Answer {
     }))
 }
 
-/// A list of texts, if that is what is there, and not too long.
+/// Returns a member that is an array of at most `most` strings; `None` for anything else.
 fn words(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
     let list = params.get(name).filter(|list| list.kind() == json::Kind::Array)?;
     let mut words = Vec::new();
@@ -140,7 +141,7 @@ fn send(sender: &Sender, id: &str, node: &str, answer: &Answer) {
             }),
         }
     });
-    // a connection that is gone has nobody who waits
+    // A lost connection needs no result: the gateway has ended its calls.
     let _ = sender.send(id, "node.invoke.result", &params);
 }
 

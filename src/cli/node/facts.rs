@@ -1,8 +1,8 @@
-//! What this machine says of itself: `device.info` and `device.status`.
+//! Facts about this machine: `device.info` and `device.status`.
 //!
-//! Read from files of the kernel (Linux) each time it is asked. What cannot be found out is left out, never guessed: on other
-//! systems that is all but name, system, version and architecture. The names of fields are those that phones of
-//! protocol 4 use where they have them.
+//! Read from kernel files (Linux) at each request. A value that cannot be read is omitted; on other
+//! systems that is everything except name, system, version and architecture. Field names are those
+//! of the phone clients of protocol 4 where they exist there.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::gate::limits;
 use crate::server;
 use crate::wire::json::{self, Writer};
 
-/// The answer to `device.info`; `root` is `/` but in tests.
+/// Returns the result of `device.info`. `root` is `/` except in tests.
 pub fn info(root: &Path, name: &str) -> Vec<u8> {
     json::object(|o| {
         o.str("deviceName", name);
@@ -23,7 +23,7 @@ pub fn info(root: &Path, name: &str) -> Vec<u8> {
     })
 }
 
-/// The answer to `device.status`; the disk is that of `dir`.
+/// Returns the result of `device.status`, with the storage of the file system of `dir`.
 pub fn status(root: &Path, dir: &Path) -> Vec<u8> {
     json::object(|o| {
         o.opt_u64("uptimeSeconds", server::number(&text(root, "proc/uptime")));
@@ -34,7 +34,8 @@ pub fn status(root: &Path, dir: &Path) -> Vec<u8> {
     })
 }
 
-/// What the maker calls the machine: the device tree's word on a Raspberry Pi and its like, the firmware's on a PC.
+/// Returns the model name of the machine: from the device tree on a Raspberry Pi and similar
+/// boards, from the firmware on a PC.
 pub fn model(root: &Path) -> Option<String> {
     ["proc/device-tree/model", "sys/class/dmi/id/product_name"].into_iter().find_map(|path| {
         let text = text(root, path);
@@ -43,7 +44,7 @@ pub fn model(root: &Path) -> Option<String> {
     })
 }
 
-/// The name of the machine.
+/// Returns the host name, or a default if it is empty.
 pub fn name() -> String {
     let name = server::machine_name();
     if name.is_empty() {
@@ -59,7 +60,7 @@ fn system_version(root: &Path) -> Option<String> {
     Some(name.trim_matches(['"', '\'']).to_string())
 }
 
-/// Of 1, 5 and 15 minutes.
+/// Writes the load averages over 1, 5 and 15 minutes.
 fn load(o: &mut Writer<'_>, text: &str) {
     server::load_average(text).iter().for_each(|load| o.raw("loadAverage", load.as_bytes()));
 }
@@ -78,7 +79,8 @@ fn storage(o: &mut Writer<'_>, dir: &Path) {
     }
 }
 
-/// The standard library does not tell it, and the system's own call takes unsafe code.
+/// Not reported: the standard library has no function for it, and the system call needs unsafe
+/// code.
 #[cfg(not(unix))]
 fn storage(_: &mut Writer<'_>, _: &Path) {}
 
@@ -90,7 +92,7 @@ fn space(o: &mut Writer<'_>, name: &str, total: u64, free: u64) {
     });
 }
 
-/// Each sensor of the kernel's and how warm it is.
+/// Writes name and temperature of each thermal zone of the kernel.
 fn thermal(o: &mut Writer<'_>, root: &Path) {
     let mut zones = Vec::new();
     for number in 0..limits::NODE_ZONES {
@@ -114,14 +116,14 @@ fn thermal(o: &mut Writer<'_>, root: &Path) {
     });
 }
 
-/// Thousandths of a degree to degrees with one digit behind the point, as JSON.
+/// Converts millidegrees to degrees with one decimal place, as JSON.
 fn celsius(thousandths: &str) -> Option<String> {
     let (sign, digits) = thousandths.strip_prefix('-').map_or(("", thousandths), |digits| ("-", digits));
     let value: u32 = digits.parse().ok()?;
     Some([sign, &(value / 1000).to_string(), ".", &(value % 1000 / 100).to_string()].concat())
 }
 
-/// The text of a small file; nothing if there is none.
+/// Returns the content of a small file; empty if it cannot be read.
 fn text(root: &Path, path: &str) -> String {
     let bytes = SystemEnv.read(&root.join(path), limits::NODE_ALLOW_LEN).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -133,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// A machine made of these files.
+    /// Creates a file system root with these files.
     fn machine(name: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
         let root = std::env::temp_dir().join(format!("gatelet-facts-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raspberry_pi_says_what_its_kernel_says() {
+    fn facts_are_read_from_kernel_files() {
         let root = machine(
             "pi",
             &[
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_found_out_is_left_out() {
+    fn unavailable_facts_are_omitted() {
         let root =
             machine("bare", &[("proc/loadavg", "a b c"), ("proc/meminfo", "MemTotal: 5 kB\n"), ("proc/uptime", "")]);
         let status = json(status(&root, Path::new("/no/such/place")));

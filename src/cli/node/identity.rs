@@ -1,8 +1,9 @@
-//! Who the node is: a device key of its own, and the device token that its gateway gave it. Both in `node/` below the state
-//! directory (0700, files 0600).
+//! Identity of the node: its own device key, and the device token issued by its gateway. Both are
+//! in `node/` below the state directory (directory mode 0700, files 0600).
 //!
-//! The key is made once and never leaves the file. The token is kept together with the address it came from and is never shown
-//! to another one; the file is written only when something in it changes.
+//! The key is generated once and never leaves its file. The token is stored with the address of the
+//! gateway that issued it and is never sent to another address. The file is written only when its
+//! content changes.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -22,30 +23,30 @@ use crate::store;
 use crate::wire::base64;
 use crate::wire::json;
 
-/// The client that this node is in the protocol.
+/// Client id of the node in the protocol.
 pub const CLIENT: &str = "node-host";
-/// Its mode and role.
+/// Client mode and role of the node in the protocol.
 pub const NODE: &str = "node";
 
-/// The node's key.
+/// Device key of the node and the id derived from it.
 pub struct Identity {
     keys: SigningKey,
     pub id: DeviceId,
     dir: PathBuf,
 }
 
-/// What the node knows of its gateway.
+/// Facts about the gateway that are kept between starts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Gateway {
     pub address: SocketAddr,
-    /// Empty if there is none.
+    /// Device token; empty if there is none.
     pub token: String,
-    /// The name under which the node came.
+    /// Display name that the node used.
     pub name: String,
 }
 
 impl Identity {
-    /// The identity in that directory; made if there is none.
+    /// Opens the identity in the directory; generates the key if there is none.
     pub fn open(dir: &Path) -> Result<Identity, Failure> {
         store::create_dir(dir).map_err(|error| unwritable(dir, &error))?;
         let path = dir.join("node.key");
@@ -70,12 +71,13 @@ impl Identity {
         Ok(Identity { keys, id, dir: dir.to_path_buf() })
     }
 
-    /// The public key as the protocol writes it.
+    /// Returns the public key in the encoding of the protocol.
     pub fn public(&self) -> String {
         base64::encode_url(self.keys.verifying_key().as_bytes())
     }
 
-    /// The device in the parameters of `connect`: a proof for that challenge. `token` is the one that is presented.
+    /// Returns the `device` member of the parameters of `connect`, with the signature over `nonce`
+    /// and `token`, the credential that is presented with it.
     pub fn proof(&self, nonce: &str, token: &str, family: &str) -> Vec<u8> {
         let signed_at = SystemClock::start().now().wall.0;
         let id = self.id.to_string();
@@ -103,7 +105,7 @@ impl Identity {
         })
     }
 
-    /// The gateway that let this node in last, if one did.
+    /// Returns the gateway that admitted this node last, if any.
     pub fn gateway(&self) -> Option<Gateway> {
         let text = SystemEnv.read(&self.token_file(), limits::SECRET_FILE_LEN).ok()?;
         let text = String::from_utf8(text).ok()?;
@@ -113,7 +115,7 @@ impl Identity {
         Some(Gateway { address, token: line(), name: line() })
     }
 
-    /// Keeps what is known of the gateway.
+    /// Stores the facts about the gateway.
     pub fn keep(&self, gateway: &Gateway) -> Result<(), Failure> {
         if self.gateway().as_ref() == Some(gateway) {
             return Ok(());
@@ -128,7 +130,7 @@ impl Identity {
     }
 }
 
-/// A file or directory of the node's that cannot be made.
+/// Returns the error for a file or directory of the node that cannot be written.
 pub fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("cannot write {}: {error}", path.display()))
 }

@@ -1,8 +1,10 @@
-//! `gatelet node ...`: this machine as a node of a gateway, ours or another of protocol 4.
+//! `gatelet node ...`: runs this machine as a node of a gatelet or of another gateway of protocol
+//! 4.
 //!
-//! It says what it exposes before it connects, declares exactly that, and answers nothing else. It comes back by itself, after
-//! a wait that doubles and is never quite the same, until the gateway says something that no waiting heals. Only the gateway's
-//! calls make it do anything; it listens nowhere. No TLS and no name resolver: the way to another machine is an address.
+//! The node prints what it exposes before it connects, declares exactly these commands and rejects
+//! all others. It reconnects after a delay that doubles and is randomized, until the gateway
+//! rejects it with an error that a retry cannot resolve. It listens on no port. TLS and name
+//! resolution are not supported: the gateway is given by IP address.
 
 mod allow;
 mod commands;
@@ -26,10 +28,10 @@ use crate::config::{AuthMode, Source};
 use crate::store;
 use crate::wire::json;
 
-/// What a secret is called in the protocol, and the secret.
+/// Field name of a credential in the protocol, and its secret.
 type Credential = (&'static str, String);
 
-/// Does it.
+/// Runs a `gatelet node` command.
 pub fn run(context: &Context, what: Node) -> Done {
     let dir = context.state_dir()?.join("node");
     match what {
@@ -41,13 +43,13 @@ pub fn run(context: &Context, what: Node) -> Done {
     }
 }
 
-/// The node: who it is, whom it connects to, and with what.
+/// Configuration of the node: identity, gateway and credentials.
 struct Host {
     identity: Identity,
     dir: PathBuf,
     name: String,
     address: SocketAddr,
-    /// In the order in which they are tried.
+    /// Tried in this order.
     credentials: Vec<Credential>,
 }
 
@@ -70,7 +72,7 @@ impl Host {
         let name = to.name.or(known.as_ref().map(|known| known.name.clone())).filter(|name| !name.is_empty());
         let kept = known.filter(|known| !known.token.is_empty());
         credentials.extend(kept.map(|known| ("deviceToken", known.token)));
-        // the secret of the gateway on this machine is for nobody else
+        // The secret of the gateway on this machine must not be sent to another gateway.
         let given = |source: &Source| !matches!(source, Source::Config(_) | Source::StateFile(_));
         let secret = config.auth.secret.as_ref().filter(|secret| local || given(&secret.source));
         let field = if config.auth.mode == AuthMode::Password { "password" } else { "token" };
@@ -79,12 +81,12 @@ impl Host {
         Ok(Host { identity, dir: dir.to_path_buf(), name, address, credentials })
     }
 
-    /// What it offers now.
+    /// Returns the commands offered now; reads the allowlist again.
     fn offer(&self) -> Result<Offer, Failure> {
         Ok(Offer { name: self.name.clone(), dir: self.dir.clone(), allowed: allow::read(&self.dir)? })
     }
 
-    /// `gatelet node show`
+    /// Implements `gatelet node show`.
     fn show(&self, as_json: bool) -> Done {
         let offer = self.offer()?;
         if as_json {
@@ -121,7 +123,7 @@ impl Host {
         out
     }
 
-    /// `gatelet node run`; comes back only with what no waiting heals.
+    /// Implements `gatelet node run`; returns only on an error that a retry cannot resolve.
     fn run(self) -> Done {
         let lock = self.dir.join("node.lock");
         let _alone = store::lock(&lock)
@@ -132,7 +134,7 @@ impl Host {
     }
 }
 
-/// The address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a link.
+/// Parses the address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a URL.
 pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
     if host.starts_with("wss:") || host.starts_with("https:") {
         let message =
@@ -151,7 +153,7 @@ pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
     })
 }
 
-/// What fills the column of names.
+/// Padding of the column of command names.
 const BLANKS: &str = "               ";
 
 #[cfg(test)]
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_is_an_address_in_any_usual_form() {
+    fn address_accepts_ip_port_localhost_and_url() {
         for (host, expected) in [
             ("192.168.1.5", "192.168.1.5:7"),
             ("192.168.1.5:80", "192.168.1.5:80"),

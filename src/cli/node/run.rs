@@ -1,8 +1,9 @@
-//! `system.run`: one program, no shell, until it ends, its time is over, or nobody waits for it any more.
+//! `system.run`: runs one program without a shell until it ends, times out or is cancelled.
 //!
-//! What is started is decided by `allow`; here is how. Nothing is read from standard input, the environment is the node's own
-//! without its secrets and with nothing from the caller but language, time zone and the look of a terminal, and the end of each
-//! output is kept. On Unix a command has a process group of its own, which ends with it.
+//! Which program may run is decided by `allow`. Standard input is empty. The environment is that of
+//! the node without its secrets; the caller may set only the variables of [`HARMLESS`] (language,
+//! time zone, terminal). Of each output the last bytes are kept. On Unix each command has its own
+//! process group, which is killed when the command ends.
 
 use std::io::{self, PipeReader, Read};
 use std::path::Path;
@@ -19,19 +20,19 @@ use crate::server::ports::{Clock, SystemClock};
 use crate::server::{lock, start_thread};
 use crate::wire::json::{self, Value};
 
-/// The commands that run now. Clones are the same list.
+/// Commands in progress. Clones share the list.
 #[derive(Clone, Default)]
 pub struct Running(Arc<Mutex<Vec<Run>>>);
 
 struct Run {
-    /// Of the call.
+    /// Id of the invoke.
     id: String,
-    /// The process, once it was started.
+    /// Process id, once the program is started.
     process: Option<u32>,
 }
 
 impl Running {
-    /// Takes a place for a call; false if there is none.
+    /// Adds an invoke; returns `false` if the limit is reached or the id is in use.
     pub fn begin(&self, id: &str) -> bool {
         let mut runs = lock(&self.0);
         let free = runs.len() < limits::NODE_RUNS && !runs.iter().any(|run| run.id == id);
@@ -41,22 +42,23 @@ impl Running {
         free
     }
 
-    /// The call is answered.
+    /// Removes an invoke after its result is determined.
     pub fn done(&self, id: &str) {
         lock(&self.0).retain(|run| run.id != id);
     }
 
-    /// Its process is no more, and another may get its number.
+    /// Forgets the process id of an invoke before the child is reaped, because the system may then
+    /// reuse the id.
     fn ended(&self, id: &str) {
         lock(&self.0).iter_mut().filter(|run| run.id == id).for_each(|run| run.process = None);
     }
 
-    /// Nobody waits for this call any more: it ends.
+    /// Cancels an invoke: kills its process group and removes it.
     pub fn cancel(&self, id: &str) {
         self.end(&|run| run.id == id);
     }
 
-    /// Nobody waits for any call any more.
+    /// Cancels all invokes.
     pub fn cancel_all(&self) {
         self.end(&|_| true);
     }
@@ -69,7 +71,7 @@ impl Running {
         });
     }
 
-    /// Is this call still waited for? If so, that is its process.
+    /// Returns whether the invoke was not cancelled; if so, records its process id.
     fn goes_on(&self, id: &str, process: u32) -> bool {
         let mut runs = lock(&self.0);
         let run = runs.iter_mut().find(|run| run.id == id);
@@ -77,13 +79,14 @@ impl Running {
     }
 }
 
-/// What is to be run, and for how long.
+/// Command to run, and its timeout.
 pub struct Order {
     command: Command,
     time_ms: u64,
 }
 
-/// Reads what a call of `system.run` wants. `program` is the path to start, `wait_ms` how long the gateway waits.
+/// Reads the parameters of `system.run`. `program` is the path to start, `wait_ms` the timeout of
+/// the gateway.
 pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Option<u64>) -> Result<Order, Answer> {
     if params.get("needsScreenRecording").and_then(|needs| needs.as_bool()) == Some(true) {
         return Err(Answer::failed("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
@@ -92,7 +95,7 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
     command.args(&words[1..]).stdin(Stdio::null());
     command.env_clear();
     for (name, value) in std::env::vars_os() {
-        // Windows tells no capitals from small letters
+        // Names of variables are case-insensitive on Windows.
         let shown = name.to_string_lossy().to_ascii_uppercase();
         if !SECRETS.iter().any(|start| shown.starts_with(start)) {
             command.env(&name, &value);
@@ -121,7 +124,7 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
 }
 
 impl Order {
-    /// Runs it. The call has a place in `running` already.
+    /// Runs the command. The invoke must be in `running` already.
     pub fn run(self, id: &str, running: &Running) -> Answer {
         let time_ms = self.time_ms;
         let (mut child, outputs) = match self.start() {
@@ -137,16 +140,18 @@ impl Order {
         Outcome { exit: status.and_then(|status| status.code()), timed_out, stdout, stderr, error: None }.answer()
     }
 
-    /// The child and its two outputs. The command is dropped here, and with it our writing ends of the pipes.
+    /// Starts the child and the readers of its two outputs. The command is dropped here, which
+    /// closes our writing ends of the pipes.
     fn start(mut self) -> io::Result<(Child, [Output; 2])> {
         let ((stdout, theirs), (stderr, theirs_too)) = (io::pipe()?, io::pipe()?);
-        // before the child: of one without them nobody would know
+        // Started before the child: if a thread cannot be started, no child is left running.
         let outputs = [Output::collect(stdout)?, Output::collect(stderr)?];
         Ok((self.command.stdout(theirs).stderr(theirs_too).spawn()?, outputs))
     }
 }
 
-/// Waits for the child, and ends it when its time is over or nobody waits for it. Looks ever less often, up to every [`limits::NODE_LOOK_MS`].
+/// Waits for the child; kills it on timeout or when the invoke is cancelled. The polling interval
+/// grows up to [`limits::NODE_LOOK_MS`].
 fn wait(child: &mut Child, id: &str, running: &Running, time_ms: u64) -> (Option<ExitStatus>, bool) {
     let (clock, mut pause) = (SystemClock::start(), 1);
     loop {
@@ -163,7 +168,8 @@ fn wait(child: &mut Child, id: &str, running: &Running, time_ms: u64) -> (Option
     }
 }
 
-/// Has it ended? On Unix it is still to be waited for then, so that its number is nobody else's when its group is ended.
+/// Returns whether the child has ended. On Unix it is not reaped, so that the system does not reuse
+/// its process id before the group is killed.
 #[cfg(unix)]
 fn has_ended(child: &mut Child) -> bool {
     use rustix::process::{waitid, Pid, WaitId, WaitIdOptions};
@@ -177,7 +183,7 @@ fn has_ended(child: &mut Child) -> bool {
     matches!(child.try_wait(), Ok(Some(_)))
 }
 
-/// Ends the process group that a process was started with.
+/// Kills the process group that was created for this process.
 #[cfg(unix)]
 fn kill_group(process: u32) {
     let group = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
@@ -186,11 +192,12 @@ fn kill_group(process: u32) {
     }
 }
 
-/// What a process started is out of reach: that takes a job object, and unsafe code.
+/// Without effect: other processes started by the child can only be ended with a job object, which
+/// needs unsafe code.
 #[cfg(not(unix))]
 fn kill_group(_: u32) {}
 
-/// One output while it comes in.
+/// Output of a command, collected by a thread.
 struct Output(Arc<Mutex<Tail>>);
 
 #[derive(Default)]
@@ -212,7 +219,7 @@ impl Output {
         Ok(Output(tail))
     }
 
-    /// Nobody adds to it any more.
+    /// Returns whether the thread has read all output.
     fn is_whole(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
@@ -243,7 +250,7 @@ impl Tail {
     }
 }
 
-/// How it went.
+/// Outcome of a command.
 #[derive(Default)]
 struct Outcome {
     exit: Option<i32>,
@@ -271,10 +278,11 @@ impl Outcome {
     }
 }
 
-/// Variables with such names are for this process only.
+/// Prefixes of variables that are not passed to commands: they may hold secrets of this process.
 const SECRETS: [&str; 4] = ["GATELET_", "OPENCLAW_", "NOTIFY_", "CREDENTIALS_"];
 
-/// Variables that a caller may set; one that ends in `*` stands for all that begin so. Any list of dangerous ones has gaps.
+/// Variables that a caller may set; `*` at the end matches any suffix. An allowlist, because a list
+/// of dangerous variables is never complete.
 const HARMLESS: &str = "LANG, LC_*, TZ, TERM, NO_COLOR, COLUMNS, LINES";
 
 fn is_harmless(name: &str) -> bool {

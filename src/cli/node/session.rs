@@ -1,4 +1,4 @@
-//! Connecting, staying connected, and connecting again.
+//! Connection of the node to its gateway: handshake, serving requests, reconnecting.
 
 use super::commands::Offer;
 use super::identity::{Gateway, CLIENT, NODE};
@@ -13,22 +13,22 @@ use crate::server::{start_thread, Stop};
 use crate::wire::frames::FromGateway;
 use crate::wire::json::{self, Value, Writer};
 
-/// The node while it runs.
+/// State of a running node.
 pub(super) struct Session {
     host: Host,
     running: Running,
     clock: SystemClock,
-    /// What was said last about a gateway that is not there, or makes it wait.
+    /// Last connection error that was printed.
     said: String,
 }
 
-/// How a try to be let in, or a connection, ended.
+/// Outcome of a handshake or of a connection.
 enum End {
-    /// Trying again later may go well; the words say what happened.
+    /// A retry can succeed; the text says what happened.
     Later(String),
-    /// This credential is not good; perhaps another one is.
+    /// This credential was rejected; another one may be accepted.
     Wrong(String),
-    /// No waiting heals it.
+    /// A retry cannot succeed.
     Never(String),
 }
 
@@ -40,9 +40,9 @@ impl Session {
         let stopping = move || {
             let _ = smol::block_on(stop.asked());
             theirs.cancel_all();
-            // those who wait for a command look 20 times a second whether it is to end
+            // Threads that wait for a child notice the cancellation within `NODE_LOOK_MS`.
             std::thread::sleep(std::time::Duration::from_millis(2 * limits::NODE_LOOK_MS));
-            // and what was asked for meanwhile
+            // Commands that were started during the wait.
             theirs.cancel_all();
             std::process::exit(Exit::Ok as i32);
         };
@@ -50,7 +50,7 @@ impl Session {
         Ok(Session { host, running, clock: SystemClock::start(), said: String::new() })
     }
 
-    /// Connects again and again; ends only when that makes no sense any more.
+    /// Reconnects until a retry cannot succeed.
     pub fn keep_up(mut self) -> Done {
         let mut wait_ms = limits::NODE_RETRY_MS;
         loop {
@@ -67,11 +67,11 @@ impl Session {
         }
     }
 
-    /// Tries each credential, and at last the key alone. What comes back is why to try again later.
+    /// Tries each credential, and then the device key alone. Returns the reason for a retry.
     fn round(&mut self) -> Result<String, Failure> {
         let offer = match self.host.offer() {
             Ok(offer) => offer,
-            // it was right at the start, and can be put right again
+            // The allowlist was valid at the start and may be corrected while the node runs.
             Err(failure) => return Ok(failure.message.clone()),
         };
         let mut first_wrong = None;
@@ -89,7 +89,7 @@ impl Session {
         Err(Failure::new(Exit::Refused, [&why, hint].concat()))
     }
 
-    /// Connects and answers until the connection ends.
+    /// Connects and serves requests until the connection ends.
     fn connect(&mut self, offer: &Offer, credential: Option<&Credential>) -> End {
         let mut client = match Client::open(self.host.address) {
             Ok(client) => client,
@@ -109,7 +109,7 @@ impl Session {
 
     fn serve(&mut self, client: &mut Client, offer: &Offer, hello: &str) -> End {
         let hello = json::parse(hello.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
-        // it is in, and has what it needs until it ends
+        // The node is admitted and can serve this connection without the stored token.
         if let Err(failure) = self.welcomed(&hello) {
             emit(&[&failure.message, "\nnot kept for the next start\n"].concat());
         }
@@ -136,7 +136,7 @@ impl Session {
         }
     }
 
-    /// Keeps the device token; from now on it, or the key alone, is enough.
+    /// Stores the device token, which together with the key is enough for later connections.
     fn welcomed(&mut self, hello: &Value<'_>) -> Result<(), Failure> {
         let token = hello.get("auth").and_then(|auth| auth.get("deviceToken")?.as_str());
         let token = token.filter(|token| token.len() <= limits::SECRET_LEN && !token.contains(char::is_control));
@@ -160,11 +160,11 @@ impl Session {
         kept
     }
 
-    /// The parameters of `connect`.
+    /// Returns the parameters of `connect`.
     fn params(&self, offer: &Offer, credential: Option<&Credential>, nonce: &str) -> String {
         let host = &self.host;
         let family = crate::server::family();
-        // a password is never signed
+        // The signature never covers a password.
         let signed = credential.filter(|(field, _)| *field != "password").map_or("", |(_, secret)| secret);
         let params = json::object(|o| {
             o.u64("minProtocol", 4);
@@ -182,7 +182,7 @@ impl Session {
         String::from_utf8(params).unwrap_or_default()
     }
 
-    /// Says why there is no connection; the same only once.
+    /// Prints why there is no connection, unless it was the last error printed.
     fn tell(&mut self, why: &str) {
         if self.said != why {
             emit(&[why, "\ntrying again\n"].concat());
@@ -201,7 +201,7 @@ fn client_of(client: &mut Writer<'_>, name: &str, family: &str) {
     client.str("displayName", name);
 }
 
-/// The nonce of the gateway's first event.
+/// Returns the nonce of the first event of the gateway.
 fn challenge(client: &mut Client) -> Result<String, Box<RpcError>> {
     loop {
         let message = client.hear(limits::CLI_CALL_MS)?;
@@ -214,7 +214,7 @@ fn challenge(client: &mut Client) -> Result<String, Box<RpcError>> {
     }
 }
 
-/// What a refusal means for the next try, with the gateway's own hint.
+/// Classifies a rejection; the text is the message of the gateway with its hint.
 fn sorted(error: &RpcError) -> End {
     let details = error.details.as_deref().unwrap_or("{}");
     let details = json::parse(details.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
@@ -230,7 +230,8 @@ fn sorted(error: &RpcError) -> End {
     }
 }
 
-/// Between half of it and all of it, so that nodes that lost the same gateway do not come back together.
+/// Returns a random delay between half of `wait_ms` and `wait_ms`, so that nodes that lost the same
+/// gateway do not reconnect at the same time.
 fn jittered(wait_ms: u64) -> u64 {
     let entropy: &mut dyn Entropy = &mut SystemEntropy;
     wait_ms / 2 + u64::from(u16::from_le_bytes(entropy.bytes())) * (wait_ms / 2) / u64::from(u16::MAX)
