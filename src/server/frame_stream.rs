@@ -1,6 +1,6 @@
 //! The TCP stream below a WebSocket, as async-tungstenite reads and writes it.
 //!
-//! Received bytes pass through a [`FrameMeter`], so that the library gets one frame at a time. Text
+//! Received bytes pass through a `FrameMeter`, so that the library gets one frame at a time. Text
 //! frames are sent directly from their buffer: the library would copy them into its write buffer,
 //! which keeps the size of the largest one for as long as the connection lives. While a text frame
 //! is being sent, writes of the library are pending. A text frame begins only when the library has
