@@ -16,7 +16,7 @@ pub fn hold<T: Message<'static>>() {
         let value = parse(text.as_bytes(), limits::JSON_DEPTH).expect(text);
         let (_, problems) = read::<T>(value, None);
         let problems = problems.text().unwrap_or_default();
-        assert!(!problems.contains("cannot be read"), "{problems}: {text}");
+        assert!(!problems.ends_with("cannot be read"), "{problems}: {text}");
         sound += usize::from(problems.is_empty());
     }
     assert!(sound >= 10, "only {sound} were sound");

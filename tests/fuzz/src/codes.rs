@@ -29,7 +29,10 @@ pub fn run(data: &[u8]) {
 fn typed(text: &str) {
     if let Some(code) = CodeText::parse(text) {
         assert!(code.as_str().len() == CODE_LEN && code.as_str().bytes().all(|byte| ALPHABET.contains(&byte)));
-        assert!(CodeText::parse(code.as_str()).is_some_and(|again| again.as_str() == code.as_str()), "read again it is another");
+        assert!(
+            CodeText::parse(code.as_str()).is_some_and(|again| again.as_str() == code.as_str()),
+            "read again it is another"
+        );
         let kept: String = text.chars().filter(|char| !matches!(char, ' ' | '-')).collect();
         assert!(kept.eq_ignore_ascii_case(code.as_str()));
     }
