@@ -66,9 +66,6 @@ const DOCUMENT_COLUMNS: usize = 100;
 /// Documents with wider lines. To be removed from this list when the document is next rewritten.
 const WIDE_DOCUMENTS: [&str; 2] = ["src/ARCHITECTURE.md", "targets/README.md"];
 
-/// Linked files that do not exist yet.
-const FILES_TO_COME: [&str; 1] = ["targets/page.png"];
-
 #[test]
 fn modules_import_only_allowed_modules() {
     let mut wrong = Vec::new();
@@ -387,18 +384,12 @@ fn links_in_documents_resolve() {
             let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
             let linked = if path.is_empty() { document.name.clone() } else { document.beside(path) };
             links += 1;
-            if FILES_TO_COME.contains(&linked.as_str()) {
-                continue;
-            }
             if !root().join(&linked).exists() {
                 wrong.push(format!("{}:{at}: there is no {linked}", document.name));
             } else if !heading.is_empty() && !headings(&read(&linked)).any(|one| one == heading) {
                 wrong.push(format!("{}:{at}: {linked} has no heading #{heading}", document.name));
             }
         }
-    }
-    for file in FILES_TO_COME.iter().filter(|file| root().join(file).exists()) {
-        wrong.push(format!("{file} exists; remove it from FILES_TO_COME"));
     }
     assert!(links > 40, "only {links} links were seen");
     report(wrong);
