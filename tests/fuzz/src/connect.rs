@@ -61,7 +61,7 @@ fn limited(connect: &Connect) {
     assert!(connect.permissions.as_ref().is_none_or(|map| map.len() <= limits::NAMES_SENT));
 }
 
-/// What the typed reader made of the text is what the views of the checked text show.
+/// Asserts that the typed reader and the views of the checked text agree.
 fn same(connect: &Connect, value: &Value<'_>) {
     let text = |object: &Value<'_>, name: &str| object.get(name).and_then(|text| text.as_str()).map(Cow::into_owned);
     let list = |name: &str| -> Vec<String> {

@@ -419,7 +419,7 @@ impl World {
         }
     }
 
-    /// Does the work of the disk's thread.
+    /// Runs the jobs of the disk thread.
     fn write_down(&mut self) -> bool {
         let mut worked = false;
         while let Some(job) = (!self.held).then(|| self.shared.ask(Gateway::next_job)).flatten() {
