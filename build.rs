@@ -34,7 +34,9 @@ fn main() {
     let mut digest = 0x811c_9dc5_u32;
     for name in ASSETS {
         let file = strip::strip(&read(&from.join(name)));
-        digest = file.bytes().fold(digest, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        digest = file
+            .bytes()
+            .fold(digest, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         write(&to, name, file.as_bytes());
     }
     let digest = format!("{digest:08x}");
@@ -46,12 +48,14 @@ fn main() {
 }
 
 fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+    fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
 fn write(to: &str, name: &str, file: &[u8]) {
     let path = Path::new(to).join([name, ".gz"].concat());
-    fs::write(&path, gzip(file)).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+    fs::write(&path, gzip(file))
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
 /// Compresses `file` in the format of RFC 1952. The header has no name and no time, so that equal

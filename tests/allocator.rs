@@ -58,7 +58,10 @@ fn zeroed_blocks_are_zero_after_others_were_there() {
     let _alone = alone();
     for size in [LARGE - 1, LARGE, 5 * LARGE + 3] {
         drop(std::hint::black_box(vec![0xff_u8; size]));
-        assert!(std::hint::black_box(vec![0_u8; size]).iter().all(|byte| *byte == 0), "{size} bytes");
+        assert!(
+            std::hint::black_box(vec![0_u8; size]).iter().all(|byte| *byte == 0),
+            "{size} bytes"
+        );
     }
 }
 
@@ -72,16 +75,26 @@ fn blocks_are_aligned_as_asked() {
     struct Huge([u8; 65536]);
 
     fn is_aligned<T>(new: fn() -> T) {
-        for count in [1, LARGE / size_of::<T>(), LARGE / size_of::<T>() + 1, 64 * LARGE / size_of::<T>()] {
+        for count in
+            [1, LARGE / size_of::<T>(), LARGE / size_of::<T>() + 1, 64 * LARGE / size_of::<T>()]
+        {
             let block: Vec<T> = (0..count.max(1)).map(|_| new()).collect();
-            assert_eq!(block.as_ptr().addr() % align_of::<T>(), 0, "{count} of {} bytes", size_of::<T>());
+            assert_eq!(
+                block.as_ptr().addr() % align_of::<T>(),
+                0,
+                "{count} of {} bytes",
+                size_of::<T>()
+            );
         }
     }
     let _alone = alone();
     is_aligned(|| Line([1; 64]));
     is_aligned(|| Page([1; 4096]));
     is_aligned(|| Huge([1; 65536]));
-    assert_eq!((Line([1; 64]).0[63], Page([1; 4096]).0[4095], Huge([1; 65536]).0[65535]), (1, 1, 1));
+    assert_eq!(
+        (Line([1; 64]).0[63], Page([1; 4096]).0[4095], Huge([1; 65536]).0[65535]),
+        (1, 1, 1)
+    );
 }
 
 #[test]
@@ -89,14 +102,16 @@ fn blocks_of_all_sizes_pass_between_threads() {
     const THREADS: usize = 4;
     const ROUNDS: usize = 400;
     let _alone = alone();
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::channel::<Vec<u8>>()).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..THREADS).map(|_| mpsc::channel::<Vec<u8>>()).unzip();
     thread::scope(|scope| {
         for (own, receiver) in receivers.into_iter().enumerate() {
             let senders = senders.clone();
             scope.spawn(move || {
                 let mut state = own as u64 + 1;
                 let mut random = |below: usize| {
-                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    state =
+                        state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     (state >> 33) as usize % below
                 };
                 for _ in 0..ROUNDS {
@@ -146,7 +161,11 @@ fn large_blocks_go_back_to_the_system_at_once() {
     thread::spawn(move || drop(others)).join().unwrap();
     drop(large);
     let after = resident();
-    assert!(after <= before + 1024, "{after} KiB after {before}, with {} small blocks", small.len());
+    assert!(
+        after <= before + 1024,
+        "{after} KiB after {before}, with {} small blocks",
+        small.len()
+    );
 }
 
 #[test]

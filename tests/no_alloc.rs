@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use gatelet::gate::codes::{CodeState, CodeText, Codes};
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::facts::*;
-use gatelet::gate::ids::{DeviceId, Millis, Nonce, PublicKey, RequestId, Role, Roles, Slot, TableAge, WallMs};
+use gatelet::gate::ids::{
+    DeviceId, Millis, Nonce, PublicKey, RequestId, Role, Roles, Slot, TableAge, WallMs,
+};
 use gatelet::gate::limits;
 use gatelet::gate::net::{client_address, Cidr};
 use gatelet::gate::origin::{self, Names};
@@ -119,8 +121,13 @@ fn decision_over_a_full_table_does_not_allocate() {
             table.set_age(TableAge(age));
             for n in [0, 100, SIZE - 1, SIZE, SIZE + 1] {
                 let Device { id, key, .. } = device(n, Provenance::Token);
-                for proof in [Proof::Absent, Proof::Valid { id, key }, Proof::Invalid(Refusal::SignatureInvalid)] {
-                    for secret in [Secret::Absent, Secret::Wrong, Secret::Throttled, Secret::Right] {
+                for proof in [
+                    Proof::Absent,
+                    Proof::Valid { id, key },
+                    Proof::Invalid(Refusal::SignatureInvalid),
+                ] {
+                    for secret in [Secret::Absent, Secret::Wrong, Secret::Throttled, Secret::Right]
+                    {
                         for pairing in [PairingMode::Token, PairingMode::Strict] {
                             let facts = Facts { proof, secret, ..FACTS };
                             let policy = Policy { pairing, ..Policy::DEFAULT };
@@ -148,8 +155,16 @@ fn table_operations_do_not_allocate() {
             assert_eq!(table.find(&device(n, Provenance::Token).id).is_some(), n < SIZE);
         }
         for n in SIZE..2 * SIZE {
-            let Room::GivesWay(slot) = table.room() else { panic!("an old evictable device is replaced") };
-            table.put(slot, Device { seen_age: TableAge(limits::GIVE_WAY_AGE_HOURS), ..device(n, Provenance::Token) });
+            let Room::GivesWay(slot) = table.room() else {
+                panic!("an old evictable device is replaced")
+            };
+            table.put(
+                slot,
+                Device {
+                    seen_age: TableAge(limits::GIVE_WAY_AGE_HOURS),
+                    ..device(n, Provenance::Token)
+                },
+            );
             table.connected(slot, true);
         }
         assert_eq!(table.room(), Room::Full);
@@ -166,7 +181,11 @@ fn approved_node_commands_do_not_allocate() {
         for n in 0..40 {
             let mut name = heapless::String::<16>::new();
             write!(name, "robot.{n}").unwrap();
-            black_box((other.add_command(&name), other.add_cap(&name), other.add_permission(&name)).0.is_ok());
+            black_box(
+                (other.add_command(&name), other.add_cap(&name), other.add_permission(&name))
+                    .0
+                    .is_ok(),
+            );
             black_box(device.approve_surface(&other, WallMs(n)).is_ok());
         }
         assert!(device.surface.covers(&other) && device.surface.commands().count() > 10);
@@ -203,7 +222,10 @@ fn setup_codes_do_not_allocate() {
             assert_eq!(codes.check(text.as_str(), Millis(100)), Code::Right(grant));
             assert_eq!(codes.check("2345-6789", Millis(100)), Code::Wrong);
             if n.is_multiple_of(3) {
-                assert_eq!(codes.take(text.as_str(), Millis(100)).map(|taken| taken.id()), Some(id));
+                assert_eq!(
+                    codes.take(text.as_str(), Millis(100)).map(|taken| taken.id()),
+                    Some(id)
+                );
                 assert_eq!(codes.state(id, Millis(100)), CodeState::Gone);
             }
         }
@@ -219,9 +241,13 @@ fn pending_requests_do_not_allocate() {
             let Device { id, key, .. } = device(n, Provenance::Token);
             let about = About { name: clip("a phone\nwith a name"), ..About::default() };
             let mut surface = Surface::NONE;
-            ["system.run", "robot.walk", "robot.sit"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
+            ["system.run", "robot.walk", "robot.sit"]
+                .iter()
+                .try_for_each(|name| surface.add_command(name))
+                .unwrap();
             let roles = Roles::of(Role::Node);
-            let ask = Ask { device: id, key, roles, scopes: Scopes::ALL, surface, about, known: false };
+            let ask =
+                Ask { device: id, key, roles, scopes: Scopes::ALL, surface, about, known: false };
             pending.ask(ask, RequestId([n as u8; 16]), Millis(u64::from(n)), WallMs(0));
             black_box(pending.iter(Millis(u64::from(n))).count());
         }
@@ -251,7 +277,8 @@ fn proof_addresses_and_texts_do_not_allocate() {
     write!(id, "{}", DeviceId([7; 32])).unwrap();
     let trusted = [Cidr::parse("10.0.0.0/8").unwrap()];
     let peer: IpAddr = "10.0.0.1".parse().unwrap();
-    let names = Names { allowed: &["https://a.example"], public: None, machine: "pi", reached: Some(peer) };
+    let names =
+        Names { allowed: &["https://a.example"], public: None, machine: "pi", reached: Some(peer) };
     let bytes = allocated(|| {
         let mut len = 0;
         for version in [Version::V1, Version::V2, Version::V3] {

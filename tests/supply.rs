@@ -73,7 +73,8 @@ fn banned_packages_are_absent() {
         if users.is_empty() && locked().iter().any(|package| package["name"] == name) {
             wrong.push(format!("{name} is banned: {why}"));
         }
-        let others = trees.iter().flat_map(|tree| tree.users(name)).filter(|user| !users.contains(user));
+        let others =
+            trees.iter().flat_map(|tree| tree.users(name)).filter(|user| !users.contains(user));
         wrong.extend(others.map(|user| format!("{user} uses {name}: {why}")));
     }
     report(wrong);
@@ -89,7 +90,9 @@ fn licences_and_build_scripts_are_on_their_lists() {
             if !permits(&package.licence, &quoted(&allowed)) {
                 wrong.insert(format!("{}: its licence is `{}`", package.name, package.licence));
             }
-            if package.kinds.contains("custom-build") && !quoted(&builders).contains(&package.name.as_str()) {
+            if package.kinds.contains("custom-build")
+                && !quoted(&builders).contains(&package.name.as_str())
+            {
                 wrong.insert(format!(
                     "{} runs a program when gatelet is built: read it, then name it in deny.toml",
                     package.name
@@ -119,8 +122,13 @@ fn no_known_advisory_applies() {
 #[test]
 fn record_of_packages_and_unsafe_is_up_to_date() {
     let trees = TARGETS.map(Tree::read);
-    let (mut all, mut unsafes): (BTreeMap<String, &Package>, BTreeMap<String, usize>) = Default::default();
-    for package in trees.iter().flat_map(|tree| tree.packages.values()).filter(|package| package.name != "gatelet") {
+    let (mut all, mut unsafes): (BTreeMap<String, &Package>, BTreeMap<String, usize>) =
+        Default::default();
+    for package in trees
+        .iter()
+        .flat_map(|tree| tree.packages.values())
+        .filter(|package| package.name != "gatelet")
+    {
         unsafes.entry(package.name.clone()).or_insert_with(|| unsafe_below(&package.sources));
         all.insert(package.name.clone(), package);
     }
@@ -128,12 +136,20 @@ fn record_of_packages_and_unsafe_is_up_to_date() {
     let mut text = String::from(HEAD);
     for tree in &trees {
         let sum: usize = tree.shipped.keys().map(|name| unsafes[name]).sum();
-        assert!(tree.shipped.len() <= PACKAGES_IN_A_FILE, "{}: {} packages", tree.target, tree.shipped.len());
-        writeln!(text, "# {:<30} {} packages, {sum} unsafe", tree.target, tree.shipped.len()).unwrap();
+        assert!(
+            tree.shipped.len() <= PACKAGES_IN_A_FILE,
+            "{}: {} packages",
+            tree.target,
+            tree.shipped.len()
+        );
+        writeln!(text, "# {:<30} {} packages, {sum} unsafe", tree.target, tree.shipped.len())
+            .unwrap();
     }
     for (name, package) in &all {
         let place = |system: &str, mark| {
-            let is = trees.iter().any(|tree| tree.target.contains(system) && tree.shipped.contains_key(name));
+            let is = trees
+                .iter()
+                .any(|tree| tree.target.contains(system) && tree.shipped.contains_key(name));
             if is {
                 mark
             } else {
@@ -220,17 +236,28 @@ impl Tree {
 
 fn cargo(words: &[&str]) -> String {
     let command = &mut Command::new(env!("CARGO"));
-    let output = command.args(words).arg("--locked").current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-    assert!(output.status.success(), "cargo {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .args(words)
+        .arg("--locked")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "cargo {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("cargo writes text")
 }
 
 /// Parses lines such as `2errno v0.3.15`; a package follows its user, which is one level higher.
 fn shipped(tree: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let (mut shipped, mut above) = (BTreeMap::<String, BTreeSet<String>>::new(), Vec::<String>::new());
+    let (mut shipped, mut above) =
+        (BTreeMap::<String, BTreeSet<String>>::new(), Vec::<String>::new());
     for line in tree.lines() {
         let name = line.trim_start_matches(|char: char| char.is_ascii_digit());
-        let depth: usize = line[..line.len() - name.len()].parse().expect("a line begins with its depth");
+        let depth: usize =
+            line[..line.len() - name.len()].parse().expect("a line begins with its depth");
         let name = name.split(' ').next().unwrap_or("");
         above.truncate(depth);
         if let Some(user) = above.last() {
@@ -246,10 +273,13 @@ fn shipped(tree: &str) -> BTreeMap<String, BTreeSet<String>> {
 impl Package {
     fn read(json: &Value) -> Package {
         let targets = list(&json["targets"]);
-        let library =
-            targets.iter().find(|target| target["src_path"].as_str().is_some_and(|path| !path.ends_with("build.rs")));
+        let library = targets.iter().find(|target| {
+            target["src_path"].as_str().is_some_and(|path| !path.ends_with("build.rs"))
+        });
         let kinds = targets.iter().flat_map(|target| list(&target["kind"])).map(text);
-        let folder = Path::new(library.expect("a package has code")["src_path"].as_str().unwrap()).parent().unwrap();
+        let folder = Path::new(library.expect("a package has code")["src_path"].as_str().unwrap())
+            .parent()
+            .unwrap();
         Package {
             name: text(&json["name"]),
             version: text(&json["version"]),
@@ -282,11 +312,17 @@ fn locked() -> Vec<BTreeMap<String, String>> {
 /// Returns the lines of a list in deny.toml.
 fn deny_list(section: &str, key: &str) -> Vec<String> {
     let (text, start) = (read("deny.toml"), format!("{key} = ["));
-    let inside = text.lines().skip_while(|line| *line != section).skip(1).take_while(|line| !line.starts_with('['));
+    let inside = text
+        .lines()
+        .skip_while(|line| *line != section)
+        .skip(1)
+        .take_while(|line| !line.starts_with('['));
     let mut lines = inside.skip_while(|line| !line.starts_with(&start));
     let first = lines.next().unwrap_or_else(|| panic!("deny.toml: no {key} in {section}"));
     let rest = lines.take_while(|line| !first.ends_with(']') && *line != "]");
-    let list = std::iter::once(first).chain(rest).filter(|line| line.contains('"') && !line.trim().starts_with('#'));
+    let list = std::iter::once(first)
+        .chain(rest)
+        .filter(|line| line.contains('"') && !line.trim().starts_with('#'));
     list.map(str::to_string).collect()
 }
 
@@ -345,7 +381,9 @@ fn count_unsafe(text: &str) -> usize {
     let (mut rest, mut count) = (text, 0);
     while let Some(first) = rest.chars().next() {
         let length = if first.is_alphanumeric() || first == '_' {
-            let word = rest.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(rest.len());
+            let word = rest
+                .find(|char: char| !char.is_alphanumeric() && char != '_')
+                .unwrap_or(rest.len());
             let raw = ["r", "br", "cr"].contains(&&rest[..word]);
             count += usize::from(&rest[..word] == "unsafe");
             word + if raw { raw_text(&rest[word..]) } else { 0 }
@@ -383,8 +421,9 @@ fn quoted_by(mark: char, text: &str) -> usize {
 fn raw_text(text: &str) -> usize {
     let marks = text.bytes().take_while(|byte| *byte == b'#').count();
     let Some(inner) = text[marks..].strip_prefix('"') else {
-        let word =
-            text[marks..].find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(text.len() - marks);
+        let word = text[marks..]
+            .find(|char: char| !char.is_alphanumeric() && char != '_')
+            .unwrap_or(text.len() - marks);
         return marks + if marks > 0 { word } else { 0 };
     };
     let end = format!("\"{}", "#".repeat(marks));
@@ -422,7 +461,8 @@ fn hold_record(text: &str) {
     if std::env::var_os("UPDATE").is_some() {
         return fs::write(path, text).expect("the record can be written");
     }
-    let (is, was): (BTreeSet<&str>, BTreeSet<&str>) = (text.lines().collect(), was.lines().collect());
+    let (is, was): (BTreeSet<&str>, BTreeSet<&str>) =
+        (text.lines().collect(), was.lines().collect());
     let gone = was.difference(&is).map(|line| format!("was {line}"));
     let new = is.difference(&was).map(|line| format!("is  {line}"));
     let mut wrong: Vec<String> = gone.chain(new).collect();

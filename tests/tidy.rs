@@ -54,7 +54,11 @@ const FORBIDDEN: [(&str, &[&str], &str); 8] = [
     ("eprintln!", &["src/cli/", "src/main.rs"], "return an error and let cli print it, or use log"),
     ("print!", &["src/cli/", "src/main.rs"], "return a value and let cli print it, or use log"),
     ("eprint!", &["src/cli/", "src/main.rs"], "return an error and let cli print it, or use log"),
-    ("extern crate", &[], "core, heapless and subtle are all that the gate may use; elsewhere the edition does it"),
+    (
+        "extern crate",
+        &[],
+        "core, heapless and subtle are all that the gate may use; elsewhere the edition does it",
+    ),
 ];
 
 /// Greatest number of lines in the README.
@@ -73,7 +77,10 @@ fn modules_import_only_allowed_modules() {
     for file in sources() {
         let Some(room) = file.room() else { continue };
         let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == room) else {
-            wrong.push(format!("{}: {room} is no room of design.md; give it an arrow here", file.name));
+            wrong.push(format!(
+                "{}: {room} is no room of design.md; give it an arrow here",
+                file.name
+            ));
             continue;
         };
         for (line, target) in file.rooms_named() {
@@ -96,12 +103,18 @@ fn files_and_functions_keep_their_size_limits() {
     for file in sources() {
         let lines = file.code().filter(|(_, line)| is_code(line)).count();
         if lines > budget(&file.name, FILE_BUDGET) {
-            wrong.push(format!("{}: {lines} lines of code; split it by what changes together", file.name));
+            wrong.push(format!(
+                "{}: {lines} lines of code; split it by what changes together",
+                file.name
+            ));
         }
         for (line, name, length) in file.functions() {
             let item = format!("{}: {name}", file.name);
             if length > budget(&item, FUNCTION_BUDGET) {
-                wrong.push(format!("{}:{line}: {name} has {length} lines; name its parts", file.name));
+                wrong.push(format!(
+                    "{}:{line}: {name} has {length} lines; name its parts",
+                    file.name
+                ));
             }
             functions.push(length);
         }
@@ -122,7 +135,8 @@ fn source_has_no_todo_markers_and_no_debug_output() {
     for file in sources() {
         for (at, line) in file.code() {
             for (word, allowed, advice) in FORBIDDEN {
-                if names(line, word) && !allowed.iter().any(|prefix| file.name.starts_with(prefix)) {
+                if names(line, word) && !allowed.iter().any(|prefix| file.name.starts_with(prefix))
+                {
                     wrong.push(format!("{}:{at}: `{word}`: {advice}", file.name));
                 }
             }
@@ -157,7 +171,10 @@ fn heapless_collections_are_never_filled_by_what_panics() {
     for file in sources() {
         let lines: Vec<&str> = file.code().map(|(_, line)| line).collect();
         for at in filled_at_once(&lines, &aliases) {
-            wrong.push(format!("{}:{at}: panics when it is full; push one by one, or try_from", file.name));
+            wrong.push(format!(
+                "{}:{at}: panics when it is full; push one by one, or try_from",
+                file.name
+            ));
         }
     }
     report(wrong);
@@ -173,16 +190,19 @@ fn time_and_randomness_are_read_only_in_listed_files() {
                 match port {
                     _ if !line.contains(source) => {}
                     Some((prefix, _)) => _ = used.insert(*prefix),
-                    None => {
-                        wrong.push(format!("{}:{at}: `{source}`: take it as an argument or from a port", file.name))
-                    }
+                    None => wrong.push(format!(
+                        "{}:{at}: `{source}`: take it as an argument or from a port",
+                        file.name
+                    )),
                 }
             }
         }
     }
     for (prefix, why) in CLOCKS {
         if !used.contains(prefix) {
-            wrong.push(format!("{prefix} needs no permission any more ({why}); strike it from CLOCKS"));
+            wrong.push(format!(
+                "{prefix} needs no permission any more ({why}); strike it from CLOCKS"
+            ));
         }
     }
     report(wrong);
@@ -198,8 +218,12 @@ fn unsafe_is_forbidden_in_three_crates_and_source_is_ascii() {
     }
     let mut looked = 0;
     for path in ["src", "json", "tests"].iter().flat_map(|folder| files(&root().join(folder))) {
-        let is_source = path.extension().is_some_and(|end| ["rs", "js", "css", "html"].iter().any(|one| end == *one));
-        let foreign = path.components().any(|part| part.as_os_str() == "node_modules" || part.as_os_str() == "target");
+        let is_source = path
+            .extension()
+            .is_some_and(|end| ["rs", "js", "css", "html"].iter().any(|one| end == *one));
+        let foreign = path
+            .components()
+            .any(|part| part.as_os_str() == "node_modules" || part.as_os_str() == "target");
         if !is_source || foreign {
             continue;
         }
@@ -220,11 +244,18 @@ fn every_source_file_is_compiled() {
     let mut reached = 0;
     let main = &["main.rs"][..];
     let lib = &["lib.rs"][..];
-    let crates = [("src", &["lib.rs", "main.rs"][..]), ("json/src", lib), ("tests/it", main), ("tests/faults", main)];
+    let crates = [
+        ("src", &["lib.rs", "main.rs"][..]),
+        ("json/src", lib),
+        ("tests/it", main),
+        ("tests/faults", main),
+    ];
     for (folder, tops) in crates {
         let base = root().join(folder);
         let tops: Vec<PathBuf> = tops.iter().map(|top| base.join(top)).collect();
-        for path in files(&base).into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
+        for path in
+            files(&base).into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        {
             if tops.contains(&path) {
                 continue;
             }
@@ -232,14 +263,20 @@ fn every_source_file_is_compiled() {
             let declared = |parent: &PathBuf| {
                 let text = fs::read_to_string(parent).unwrap_or_default();
                 text.lines().any(|line| {
-                    let line = line.trim().trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
+                    let line = line
+                        .trim()
+                        .trim_start_matches("pub(crate) ")
+                        .trim_start_matches("pub(super) ");
                     line.trim_start_matches("pub ") == format!("mod {module};")
                 })
             };
             if parents.iter().any(declared) {
                 reached += 1;
             } else {
-                wrong.push(format!("{}: no `mod {module};` names it; declare it or delete it", shown(&path)));
+                wrong.push(format!(
+                    "{}: no `mod {module};` names it; declare it or delete it",
+                    shown(&path)
+                ));
             }
         }
     }
@@ -249,7 +286,8 @@ fn every_source_file_is_compiled() {
 
 #[test]
 fn refusals_table_matches_the_gate() {
-    let mut table = String::from("| `details.code` | message | close | what to do |\n|---|---|---|---|\n");
+    let mut table =
+        String::from("| `details.code` | message | close | what to do |\n|---|---|---|---|\n");
     for refusal in Refusal::ALL {
         let words = refusal.words();
         let hint = Hint::new(words.hint, Fill::default()).to_string();
@@ -257,7 +295,15 @@ fn refusals_table_matches_the_gate() {
             (v3, v4) if v3 == v4 => v4.to_string(),
             (v3, v4) => format!("{v4} (protocol 3: {v3})"),
         };
-        writeln!(table, "| `{}` | {} | {} | {} |", words.code, cell(&message), words.close, cell(&hint)).unwrap();
+        writeln!(
+            table,
+            "| `{}` | {} | {} | {} |",
+            words.code,
+            cell(&message),
+            words.close,
+            cell(&hint)
+        )
+        .unwrap();
     }
     hold_section("targets/REFUSALS.md", "refusals", &table);
 }
@@ -266,7 +312,13 @@ fn refusals_table_matches_the_gate() {
 fn rules_table_matches_the_gate() {
     let mut table = String::from("| rule | asks about |\n|---|---|\n");
     for rule in Rule::ALL {
-        writeln!(table, "| {} | {} |", rule.number(), cell(rule.title()[rule.number().len()..].trim())).unwrap();
+        writeln!(
+            table,
+            "| {} | {} |",
+            rule.number(),
+            cell(rule.title()[rule.number().len()..].trim())
+        )
+        .unwrap();
     }
     hold_section("targets/REFUSALS.md", "rules", &table);
 }
@@ -288,7 +340,8 @@ fn each_dependency_has_a_reason() {
     let mut inside = false;
     for line in manifest.lines() {
         if line.starts_with('[') {
-            inside = line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+            inside = line == "[dependencies]"
+                || line.starts_with("[target.") && line.ends_with(".dependencies]");
         } else if let (true, Some((name, _))) = (inside, line.split_once('=')) {
             depends.insert(name.trim().to_string());
         }
@@ -296,7 +349,10 @@ fn each_dependency_has_a_reason() {
     assert!(depends.len() > 10, "only {} dependencies were seen", depends.len());
     let file = "src/DEPENDENCIES.md";
     let text = read(file);
-    let table = text.lines().skip_while(|line| !line.starts_with("| crate |")).take_while(|line| line.starts_with('|'));
+    let table = text
+        .lines()
+        .skip_while(|line| !line.starts_with("| crate |"))
+        .take_while(|line| line.starts_with('|'));
     let mut reasons = BTreeMap::new();
     for line in table.filter(|line| line.starts_with("| `")) {
         let mut cells = line.trim_matches('|').split('|').map(str::trim);
@@ -305,8 +361,14 @@ fn each_dependency_has_a_reason() {
     }
     let named: BTreeSet<String> = reasons.keys().cloned().collect();
     let mut wrong = Vec::new();
-    wrong.extend(depends.difference(&named).map(|name| format!("{file}: add a row that says why {name} is there")));
-    wrong.extend(named.difference(&depends).map(|name| format!("{file}: {name} is no dependency any more")));
+    wrong.extend(
+        depends
+            .difference(&named)
+            .map(|name| format!("{file}: add a row that says why {name} is there")),
+    );
+    wrong.extend(
+        named.difference(&depends).map(|name| format!("{file}: {name} is no dependency any more")),
+    );
     let silent = reasons.iter().filter(|(_, why)| why.len() < 10);
     wrong.extend(silent.map(|(name, _)| format!("{file}: say why {name} is there")));
     report(wrong);
@@ -337,24 +399,41 @@ fn every_key_and_variable_of_the_configuration_is_documented() {
         let section = key.path.split_once('.').map_or(key.path, |(section, _)| section);
         let row = text.lines().find(|line| line.starts_with(&format!("| `{}`", key.path)));
         let values = row.map_or("", |row| row.split(" | ").nth(1).unwrap_or(""));
-        let named = [format!("`{}`", key.path), format!("`{section}.*`")].iter().any(|name| text.contains(name));
+        let named = [format!("`{}`", key.path), format!("`{section}.*`")]
+            .iter()
+            .any(|name| text.contains(name));
         if !named {
             wrong.push(format!("{file}: {} is not described", key.path));
         } else if row.is_some() && !values.starts_with(&default) {
-            wrong.push(format!("{file}: the row of {} must begin with its default, {default}", key.path));
+            wrong.push(format!(
+                "{file}: the row of {} must begin with its default, {default}",
+                key.path
+            ));
         }
     }
     let mut variables = BTreeSet::new();
-    for source in sources().iter().filter(|source| matches!(source.room(), Some("config" | "server"))) {
-        for word in source.code().filter(|(_, line)| is_code(line)).flat_map(|(_, line)| line.split('"').skip(1)) {
-            if (word.starts_with("GATELET_") || word.starts_with("OPENCLAW_")) && !word.contains(' ') {
+    for source in
+        sources().iter().filter(|source| matches!(source.room(), Some("config" | "server")))
+    {
+        for word in source
+            .code()
+            .filter(|(_, line)| is_code(line))
+            .flat_map(|(_, line)| line.split('"').skip(1))
+        {
+            if (word.starts_with("GATELET_") || word.starts_with("OPENCLAW_"))
+                && !word.contains(' ')
+            {
                 variables.insert(word.trim_end_matches("_FILE").to_string());
             }
         }
     }
     let unnamed = variables.iter().filter(|name| !text.contains(&format!("`{name}`")));
     wrong.extend(unnamed.map(|name| format!("{file}: the variable {name} is not described")));
-    assert!(KEYS.len() > 50 && variables.len() > 10, "only {} variables were seen", variables.len());
+    assert!(
+        KEYS.len() > 50 && variables.len() > 10,
+        "only {} variables were seen",
+        variables.len()
+    );
     report(wrong);
 }
 
@@ -365,11 +444,15 @@ fn documents_are_narrow_and_the_readme_is_short() {
     if lines > README_LINES {
         wrong.push(format!("README.md: {lines} lines, {README_LINES} are allowed; move details to a page it links to"));
     }
-    for Document { name, text } in documents().iter().filter(|one| !WIDE_DOCUMENTS.contains(&one.name.as_str())) {
+    for Document { name, text } in
+        documents().iter().filter(|one| !WIDE_DOCUMENTS.contains(&one.name.as_str()))
+    {
         for (at, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.starts_with('|')) {
             let columns = line.chars().count();
             if columns > DOCUMENT_COLUMNS {
-                wrong.push(format!("{name}:{at}: {columns} columns; break the line at {DOCUMENT_COLUMNS}"));
+                wrong.push(format!(
+                    "{name}:{at}: {columns} columns; break the line at {DOCUMENT_COLUMNS}"
+                ));
             }
         }
     }
@@ -382,7 +465,8 @@ fn links_in_documents_resolve() {
     for document in documents() {
         for (at, target) in document.links() {
             let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
-            let linked = if path.is_empty() { document.name.clone() } else { document.beside(path) };
+            let linked =
+                if path.is_empty() { document.name.clone() } else { document.beside(path) };
             links += 1;
             if !root().join(&linked).exists() {
                 wrong.push(format!("{}:{at}: there is no {linked}", document.name));
@@ -404,7 +488,8 @@ fn each_promise_names_tests_that_exist() {
     for row in rows.take_while(|line| line.starts_with('|')) {
         promises += 1;
         let held_by = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or("");
-        let paths: Vec<&str> = held_by.split('`').skip(1).step_by(2).filter(|path| path.contains('/')).collect();
+        let paths: Vec<&str> =
+            held_by.split('`').skip(1).step_by(2).filter(|path| path.contains('/')).collect();
         let missing = paths.iter().filter(|path| !root().join(path).exists());
         wrong.extend(missing.map(|path| format!("{file}: there is no {path}: {row}")));
         if paths.is_empty() {
@@ -427,7 +512,8 @@ impl Document {
     /// Line and target of each link to a file or heading of this repository.
     fn links(&self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
-        for (at, line) in (1..).zip(self.text.lines()).filter(|(_, line)| !line.starts_with("    ")) {
+        for (at, line) in (1..).zip(self.text.lines()).filter(|(_, line)| !line.starts_with("    "))
+        {
             let targets = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
             let local = targets.map(|(target, _)| target).filter(|target| !target.contains("://"));
             found.extend(local.map(|target| (at, target.to_string())));
@@ -451,7 +537,10 @@ impl Document {
 
 /// Every Markdown file of the repository.
 fn documents() -> Vec<Document> {
-    let here = fs::read_dir(root()).expect("the repository can be listed").flatten().map(|entry| entry.path());
+    let here = fs::read_dir(root())
+        .expect("the repository can be listed")
+        .flatten()
+        .map(|entry| entry.path());
     let folders = [".github", "findings", "src", "targets", "tests"].into_iter();
     let below = folders.flat_map(|folder| files(&root().join(folder)));
     let all = here.filter(|path| path.is_file()).chain(below);
@@ -464,9 +553,13 @@ fn documents() -> Vec<Document> {
 
 /// The anchors of the headings: lower case, blanks as hyphens, punctuation removed.
 fn headings(text: &str) -> impl Iterator<Item = String> + '_ {
-    let titles = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let titles = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim());
     titles.map(|title| {
-        let kept = title.chars().filter(|char| char.is_alphanumeric() || [' ', '-', '_'].contains(char));
+        let kept =
+            title.chars().filter(|char| char.is_alphanumeric() || [' ', '-', '_'].contains(char));
         kept.map(|char| if char == ' ' { '-' } else { char.to_ascii_lowercase() }).collect()
     })
 }
@@ -507,8 +600,11 @@ impl Source {
                     if before.is_alphanumeric() || before == '_' || before == ':' || before == '$' {
                         continue;
                     }
-                    let rest: String = code[index..].iter().map(|(_, line)| *line).collect::<Vec<_>>().join(" ");
-                    found.extend(firsts(&rest[place + start.len()..]).into_iter().map(|name| (*at, name)));
+                    let rest: String =
+                        code[index..].iter().map(|(_, line)| *line).collect::<Vec<_>>().join(" ");
+                    found.extend(
+                        firsts(&rest[place + start.len()..]).into_iter().map(|name| (*at, name)),
+                    );
                 }
             }
         }
@@ -531,11 +627,13 @@ impl Source {
             let indent = line.len() - line.trim_start().len();
             let ends = |line: &str| {
                 let same_indent = line.len() - line.trim_start().len() == indent;
-                same_indent && (line.trim_start().starts_with('}') || line.trim_end().ends_with(';'))
+                same_indent
+                    && (line.trim_start().starts_with('}') || line.trim_end().ends_with(';'))
             };
             let one_line = line.trim_end().ends_with(['}', ';']);
             let body = lines[index + 1..].iter().take_while(|(_, line)| !one_line && !ends(line));
-            let length = 1 + body.filter(|(_, line)| is_code(line)).count() + usize::from(!one_line);
+            let length =
+                1 + body.filter(|(_, line)| is_code(line)).count() + usize::from(!one_line);
             found.push((*at, name, length));
         }
         found
@@ -549,9 +647,14 @@ fn sources() -> Vec<Source> {
         if path.extension().is_some_and(|end| end == "rs") {
             let text = fs::read_to_string(&path).expect("a source file is text");
             for (at, _) in text.match_indices("#[cfg(test)]\nmod ") {
-                let name = text[at + "#[cfg(test)]\nmod ".len()..].split([';', ' ']).next().unwrap_or("");
+                let name =
+                    text[at + "#[cfg(test)]\nmod ".len()..].split([';', ' ']).next().unwrap_or("");
                 let folder = path.with_extension("");
-                let folder = if folder.ends_with("mod") { path.parent().map(PathBuf::from) } else { Some(folder) };
+                let folder = if folder.ends_with("mod") {
+                    path.parent().map(PathBuf::from)
+                } else {
+                    Some(folder)
+                };
                 test_files.extend(folder.map(|folder| shown(&folder.join(format!("{name}.rs")))));
             }
             found.push(Source { name: shown(&path), text, is_test: false });
@@ -568,7 +671,10 @@ fn sources() -> Vec<Source> {
 fn heapless_aliases(sources: &[Source]) -> Vec<String> {
     let mut aliases = vec!["heapless::".to_string()];
     for line in sources.iter().flat_map(|source| source.code()).map(|(_, line)| line.trim()) {
-        let declared = line.trim_start_matches("pub ").strip_prefix("type ").and_then(|rest| rest.split_once('='));
+        let declared = line
+            .trim_start_matches("pub ")
+            .strip_prefix("type ")
+            .and_then(|rest| rest.split_once('='));
         if let Some((name, _)) = declared.filter(|(_, of)| of.trim().starts_with("heapless::")) {
             let name = name.trim().split(['<', ' ']).next().unwrap_or("");
             aliases.extend([format!("{name}<"), format!("{name}::")]);
@@ -585,7 +691,10 @@ fn filled_at_once(lines: &[&str], aliases: &[String]) -> Vec<usize> {
     let mut declared = BTreeSet::new();
     for line in lines.iter().map(|line| bare(line)).filter(|line| heapless(line)) {
         for (at, _) in line.match_indices(": ").chain(line.match_indices(" = ")) {
-            let name = line[..at].rsplit(|char: char| !char.is_alphanumeric() && char != '_').next().unwrap_or("");
+            let name = line[..at]
+                .rsplit(|char: char| !char.is_alphanumeric() && char != '_')
+                .next()
+                .unwrap_or("");
             if heapless(&line[at..]) && !name.is_empty() {
                 declared.insert(name.to_string());
             }
@@ -599,7 +708,8 @@ fn filled_at_once(lines: &[&str], aliases: &[String]) -> Vec<usize> {
             returns = code.split_once("->").filter(|(_, kind)| heapless(kind)).map(|_| indent);
         }
         statement.push_str(&code);
-        let fills = [".collect(", ".collect::<", "from_iter("].iter().any(|method| code.contains(method));
+        let fills =
+            [".collect(", ".collect::<", "from_iter("].iter().any(|method| code.contains(method));
         let extends = declared.iter().any(|name| names(&code, &format!("{name}.extend(")));
         let assigned = declared.iter().any(|name| names(&code, &format!("{name}: ")));
         if extends || fills && (heapless(&statement) || assigned || returns.is_some()) {
@@ -642,8 +752,11 @@ fn function_name(line: &str) -> Option<String> {
     for word in ["pub ", "pub(crate) ", "pub(super) ", "const ", "async ", "unsafe "] {
         rest = rest.strip_prefix(word).unwrap_or(rest);
     }
-    let name: String =
-        rest.strip_prefix("fn ")?.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect();
+    let name: String = rest
+        .strip_prefix("fn ")?
+        .chars()
+        .take_while(|char| char.is_alphanumeric() || *char == '_')
+        .collect();
     (!name.is_empty()).then_some(name)
 }
 
@@ -701,13 +814,16 @@ fn shown(path: &Path) -> String {
 }
 
 fn read(name: &str) -> String {
-    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("cannot read {name}: {error}"))
+    fs::read_to_string(root().join(name))
+        .unwrap_or_else(|error| panic!("cannot read {name}: {error}"))
 }
 
 /// Returns all files below `folder`, in order.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display())) {
+    for entry in fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()))
+    {
         let path = entry.expect("a folder can be listed").path();
         let skipped = path.ends_with("node_modules") || path.ends_with("target");
         if path.is_dir() && !skipped {
@@ -728,7 +844,9 @@ fn cell(text: &str) -> String {
 fn hold_section(file: &str, mark: &str, expected: &str) {
     let document = read(file);
     let (open, close) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
-    let parts = document.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?)));
+    let parts = document
+        .split_once(&open)
+        .and_then(|(before, rest)| Some((before, rest.split_once(&close)?)));
     let Some((before, (is, after))) = parts else {
         panic!("{file}: the marks `{}` and `{close}` must enclose a table", open.trim());
     };
@@ -740,7 +858,8 @@ fn hold_section(file: &str, mark: &str, expected: &str) {
         panic!("{file}: the table of {mark} is out of step; run UPDATE=1 cargo test --test tidy\nfirst: {first:#?}");
     }
     let text = format!("{before}{open}{expected}{close}{after}");
-    fs::write(root().join(file), text).unwrap_or_else(|error| panic!("cannot write {file}: {error}"));
+    fs::write(root().join(file), text)
+        .unwrap_or_else(|error| panic!("cannot write {file}: {error}"));
 }
 
 fn report(wrong: Vec<String>) {

@@ -37,8 +37,14 @@ fn is_large(layout: Layout) -> bool {
 /// Creates a mapping of at least `size` bytes, all zero. Returns null if the system has no memory.
 fn map(size: usize) -> *mut u8 {
     // SAFETY: the system chooses the address, so no memory in use is replaced.
-    let mapped =
-        unsafe { mm::mmap_anonymous(ptr::null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
+    let mapped = unsafe {
+        mm::mmap_anonymous(
+            ptr::null_mut(),
+            size,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+    };
     mapped.map_or(ptr::null_mut(), |block| block.cast())
 }
 
@@ -85,7 +91,9 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargeApart<A> {
                 // SAFETY: the block is a mapping of that size, and afterwards the caller uses only
                 // the returned address. If there is no memory, the block stays unchanged and null
                 // is returned, as `GlobalAlloc` requires.
-                let moved = unsafe { mm::mremap(block.cast(), layout.size(), new_size, MremapFlags::MAYMOVE) };
+                let moved = unsafe {
+                    mm::mremap(block.cast(), layout.size(), new_size, MremapFlags::MAYMOVE)
+                };
                 moved.map_or(ptr::null_mut(), |block| block.cast())
             }
             // SAFETY: both blocks have at least the bytes that are copied and do not overlap; the

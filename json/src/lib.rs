@@ -308,12 +308,15 @@ pub fn plain(text: &[u8]) -> usize {
         // Sets the high bit of each byte that is less than `number`. Bytes after the first such
         // byte may be set wrongly, which does no harm because only the first one is used.
         let less = |word: u64, number: u64| word.wrapping_sub(ONES * number) & !word;
-        let found = (less(word ^ (ONES * 0x22), 1) | less(word ^ (ONES * 0x5c), 1) | less(word, 0x20)) & (ONES << 7);
+        let found =
+            (less(word ^ (ONES * 0x22), 1) | less(word ^ (ONES * 0x5c), 1) | less(word, 0x20))
+                & (ONES << 7);
         if found != 0 {
             return 8 * at + found.trailing_zeros() as usize / 8;
         }
     }
-    text.len() - rest.len() + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
+    text.len() - rest.len()
+        + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
 }
 
 /// Iterator over the characters of a checked string, read from its text between the quotes.

@@ -44,7 +44,12 @@ pub fn escape(out: &mut Vec<u8>, text: &str) {
         };
         out.extend_from_slice(&[b'\\', short]);
         if short == b'u' {
-            out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), b"0123456789abcdef"[usize::from(byte & 15)]]);
+            out.extend_from_slice(&[
+                b'0',
+                b'0',
+                b'0' + (byte >> 4),
+                b"0123456789abcdef"[usize::from(byte & 15)],
+            ]);
         }
     }
 }

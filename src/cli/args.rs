@@ -209,11 +209,17 @@ impl Given {
     fn check(&self, topic: &'static Topic, words: &[String]) -> Result<(), UsageError> {
         for (name, _) in &self.options {
             if !GLOBAL.contains(name) && !topic.options.contains(name) {
-                return Err(about(topic, format!("`gatelet {}` has no option `--{name}`", topic.name)));
+                return Err(about(
+                    topic,
+                    format!("`gatelet {}` has no option `--{name}`", topic.name),
+                ));
             }
         }
         if words.len() < topic.least || words.len() > topic.most {
-            return Err(about(topic, format!("usage: gatelet {} {}", topic.name, topic.usage).trim_end().to_string()));
+            return Err(about(
+                topic,
+                format!("usage: gatelet {} {}", topic.name, topic.usage).trim_end().to_string(),
+            ));
         }
         Ok(())
     }
@@ -256,7 +262,8 @@ fn find_topic(words: &[String]) -> Result<(&'static Topic, &[String]), UsageErro
             _ => Ok((topic, &words[1..])),
         };
     }
-    let names: Vec<&'static str> = topics::all().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
+    let names: Vec<&'static str> =
+        topics::all().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
     let hint = nearest_word(first, &names).map(|near| format!("; did you mean `gatelet {near}`?"));
     Err(usage(format!("there is no command `{first}`{}", hint.unwrap_or_default())))
 }
@@ -281,7 +288,9 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
         "health" => Command::Health,
         "pair" => Command::Pair(pair(given, topic)?),
         "explain" if given.has("last") => Command::ExplainLast(last(words, topic)?),
-        "explain" if !words.is_empty() => return Err(about(topic, "a number goes with `--last`".to_string())),
+        "explain" if !words.is_empty() => {
+            return Err(about(topic, "a number goes with `--last`".to_string()))
+        }
         "explain" => Command::Explain(Box::new(explain(given, topic)?)),
         "token show" => Command::TokenShow,
         "token rotate" => Command::TokenRotate,
@@ -328,7 +337,9 @@ fn devices(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Dev
         "devices approve" => Devices::Approve(one_or_latest(given, topic, words)?),
         "devices reject" => Devices::Reject(one_or_latest(given, topic, words)?),
         "devices remove" => Devices::Remove(device),
-        "devices rename" => Devices::Rename { device, name: words.get(1).cloned().unwrap_or_default() },
+        "devices rename" => {
+            Devices::Rename { device, name: words.get(1).cloned().unwrap_or_default() }
+        }
         "devices rotate" => Devices::Rotate { device, role: role(given, topic)? },
         "devices revoke" => Devices::Revoke { device, role: role(given, topic)? },
         _ => Devices::List,
@@ -354,18 +365,26 @@ fn nodes(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Nodes
     })
 }
 
-fn one_or_latest(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Option<String>, UsageError> {
+fn one_or_latest(
+    given: &Given,
+    topic: &'static Topic,
+    words: &[String],
+) -> Result<Option<String>, UsageError> {
     match (words.first(), given.has("latest")) {
         (Some(word), false) => Ok(Some(word.clone())),
         (None, true) => Ok(None),
         (Some(_), true) => Err(about(topic, "say either which one or `--latest`".to_string())),
-        (None, false) => Err(about(topic, format!("usage: gatelet {} {}", topic.name, topic.usage))),
+        (None, false) => {
+            Err(about(topic, format!("usage: gatelet {} {}", topic.name, topic.usage)))
+        }
     }
 }
 
 fn role(given: &Given, topic: &'static Topic) -> Result<Option<Role>, UsageError> {
     let Some(word) = given.get("role") else { return Ok(None) };
-    Role::parse(word).map(Some).ok_or_else(|| about(topic, format!("`--role` is operator or node, not `{word}`")))
+    Role::parse(word)
+        .map(Some)
+        .ok_or_else(|| about(topic, format!("`--role` is operator or node, not `{word}`")))
 }
 
 fn pair(given: &Given, topic: &'static Topic) -> Result<Pair, UsageError> {
@@ -379,10 +398,14 @@ fn pair(given: &Given, topic: &'static Topic) -> Result<Pair, UsageError> {
 
 fn logs(given: &Given, topic: &'static Topic) -> Result<Logs, UsageError> {
     let level = given.get("level").unwrap_or("trace");
-    let level = level
-        .parse()
-        .map_err(|_| about(topic, format!("`--level {level}`: it is error, warn, info, debug or trace")))?;
-    Ok(Logs { follow: given.has("follow"), level, limit: number(given, topic, "limit")?.unwrap_or(LOGS_DEFAULT) })
+    let level = level.parse().map_err(|_| {
+        about(topic, format!("`--level {level}`: it is error, warn, info, debug or trace"))
+    })?;
+    Ok(Logs {
+        follow: given.has("follow"),
+        level,
+        limit: number(given, topic, "limit")?.unwrap_or(LOGS_DEFAULT),
+    })
 }
 
 /// Default of `logs --limit`.
@@ -396,7 +419,11 @@ fn number(given: &Given, topic: &'static Topic, name: &str) -> Result<Option<usi
 }
 
 fn node_to(given: &Given) -> NodeTo {
-    NodeTo { host: given.owned("host"), name: given.owned("display-name"), code: given.owned("code") }
+    NodeTo {
+        host: given.owned("host"),
+        name: given.owned("display-name"),
+        code: given.owned("code"),
+    }
 }
 
 fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
@@ -412,7 +439,9 @@ fn explain(given: &Given, topic: &'static Topic) -> Result<Explain, UsageError> 
     let secret = if given.has("token") { "token" } else { "password" };
     let protocol = match given.get("protocol") {
         None => None,
-        Some(word) => Some(word.parse().map_err(|_| about(topic, format!("`--protocol {word}`: give 3 or 4")))?),
+        Some(word) => Some(
+            word.parse().map_err(|_| about(topic, format!("`--protocol {word}`: give 3 or 4")))?,
+        ),
     };
     Ok(Explain {
         peer: given.owned("peer"),
@@ -437,9 +466,10 @@ fn guess(given: &Given, topic: &'static Topic, name: &str) -> Result<Guess, Usag
         Some("right") => Ok(Guess::Right),
         Some("wrong") => Ok(Guess::Wrong),
         Some("none") | None => Ok(Guess::None),
-        Some(_) => {
-            Err(about(topic, format!("`--{name}` describes it here: right, wrong or none (never the real one)")))
-        }
+        Some(_) => Err(about(
+            topic,
+            format!("`--{name}` describes it here: right, wrong or none (never the real one)"),
+        )),
     }
 }
 
@@ -495,8 +525,14 @@ mod tests {
                 })),
             ),
             (&["node", "show"], Command::Node(Node::Show(NodeTo::default()))),
-            (&["node", "allow", "/bin/df", "--", "-h"], Command::Node(Node::Allow(vec![text("/bin/df"), text("-h")]))),
-            (&["node", "disallow", "/bin/df"], Command::Node(Node::Disallow(vec![text("/bin/df")]))),
+            (
+                &["node", "allow", "/bin/df", "--", "-h"],
+                Command::Node(Node::Allow(vec![text("/bin/df"), text("-h")])),
+            ),
+            (
+                &["node", "disallow", "/bin/df"],
+                Command::Node(Node::Disallow(vec![text("/bin/df")])),
+            ),
             (&["node", "allowed"], Command::Node(Node::Allowed)),
             (&["devices", "approve", "abc"], approve(Some("abc"))),
             (&["devices", "approve", "--latest"], approve(None)),
@@ -510,7 +546,10 @@ mod tests {
                 &["devices", "rename", "x", "--", "--json"],
                 Command::Devices(Devices::Rename { device: text("x"), name: text("--json") }),
             ),
-            (&["devices", "rotate", "x"], Command::Devices(Devices::Rotate { device: text("x"), role: None })),
+            (
+                &["devices", "rotate", "x"],
+                Command::Devices(Devices::Rotate { device: text("x"), role: None }),
+            ),
             (
                 &["devices", "revoke", "x", "--role=node"],
                 Command::Devices(Devices::Revoke { device: text("x"), role: Some(Role::Node) }),
@@ -531,11 +570,18 @@ mod tests {
             (&["nodes", "approve", "--latest"], Command::Nodes(Nodes::Approve(None))),
             (&["nodes", "reject", "r"], Command::Nodes(Nodes::Reject(Some(text("r"))))),
             (&["nodes", "remove", "n"], Command::Nodes(Nodes::Remove(text("n")))),
-            (&["nodes", "rename", "n", "a b"], Command::Nodes(Nodes::Rename { node: text("n"), name: text("a b") })),
+            (
+                &["nodes", "rename", "n", "a b"],
+                Command::Nodes(Nodes::Rename { node: text("n"), name: text("a b") }),
+            ),
             (&["pair"], Command::Pair(Pair { role: Role::Operator, scopes: vec![], qr: false })),
             (
                 &["pair", "--scopes", "read, pairing", "--qr"],
-                Command::Pair(Pair { role: Role::Operator, scopes: vec![text("read"), text("pairing")], qr: true }),
+                Command::Pair(Pair {
+                    role: Role::Operator,
+                    scopes: vec![text("read"), text("pairing")],
+                    qr: true,
+                }),
             ),
             (&["explain", "--last"], Command::ExplainLast(10)),
             (&["explain", "--last", "3"], Command::ExplainLast(3)),
@@ -545,7 +591,10 @@ mod tests {
                 Command::Logs(Logs { follow: true, level: Level::Warn, limit: 5 }),
             ),
             (&["events"], Command::Events(vec![])),
-            (&["events", "--filter", "node., tick"], Command::Events(vec![text("node."), text("tick")])),
+            (
+                &["events", "--filter", "node., tick"],
+                Command::Events(vec![text("node."), text("tick")]),
+            ),
             (&["token", "show"], Command::TokenShow),
             (&["token", "rotate"], Command::TokenRotate),
             (&["config", "check"], Command::ConfigCheck),
@@ -556,10 +605,17 @@ mod tests {
             (&["table", "export"], Command::TableExport),
             (
                 &["table", "import", "a", "b", "--dry-run"],
-                Command::TableImport(Import { files: vec![text("a"), text("b")], dry_run: true, overwrite: false }),
+                Command::TableImport(Import {
+                    files: vec![text("a"), text("b")],
+                    dry_run: true,
+                    overwrite: false,
+                }),
             ),
             (&["call", "health"], Command::Call { method: text("health"), params: text("{}") }),
-            (&["call", "x", "{\"a\":1}"], Command::Call { method: text("x"), params: text("{\"a\":1}") }),
+            (
+                &["call", "x", "{\"a\":1}"],
+                Command::Call { method: text("x"), params: text("{\"a\":1}") },
+            ),
             (&["help"], Command::Help(None)),
             (&["-h"], Command::Help(None)),
             (&["help", "devices", "approve"], Command::Help(topics::topic("devices approve"))),
@@ -606,8 +662,18 @@ mod tests {
 
     #[test]
     fn global_options_are_applied_and_explain_keeps_its_own_token_option() {
-        let given =
-            parse(["status", "--token=t", "--state-dir", "/s", "--json", "--bind", "lan", "--auth", "token"]).unwrap();
+        let given = parse([
+            "status",
+            "--token=t",
+            "--state-dir",
+            "/s",
+            "--json",
+            "--bind",
+            "lan",
+            "--auth",
+            "token",
+        ])
+        .unwrap();
         assert_eq!(given.overrides.token.unwrap().expose(), "t");
         assert_eq!(given.overrides.state_dir.as_deref(), Some("/s"));
         assert_eq!(given.overrides.bind.as_deref(), Some("lan"));
@@ -621,10 +687,16 @@ mod tests {
     #[test]
     fn every_topic_has_a_command_and_its_options_exist() {
         for topic in topics::all() {
-            let words: Vec<&str> = topic.name.split(' ').chain(std::iter::repeat_n("1", topic.least)).collect();
-            let family = topics::members(topic.name).next().is_some() && !["devices", "nodes"].contains(&topic.name);
+            let words: Vec<&str> =
+                topic.name.split(' ').chain(std::iter::repeat_n("1", topic.least)).collect();
+            let family = topics::members(topic.name).next().is_some()
+                && !["devices", "nodes"].contains(&topic.name);
             let latest = topic.options.contains(&"latest");
-            assert_eq!(parse(words.iter().copied().chain(latest.then_some("--latest"))).is_err(), family, "{words:?}");
+            assert_eq!(
+                parse(words.iter().copied().chain(latest.then_some("--latest"))).is_err(),
+                family,
+                "{words:?}"
+            );
             for name in topic.options {
                 assert!(OPTIONS.iter().any(|spec| spec.name == *name), "{name}");
             }

@@ -16,7 +16,8 @@ pub fn run(context: &Context, method: &str, params: &str) -> Done {
 
 /// Returns the failure of a call, with code, message and details of the error.
 pub(super) fn refused(error: Box<RpcError>) -> Failure {
-    let details = error.details.as_deref().map(|details| pretty(details.as_bytes())).unwrap_or_default();
+    let details =
+        error.details.as_deref().map(|details| pretty(details.as_bytes())).unwrap_or_default();
     let message = format!("{}: {}\n{details}", error.code, error.message);
     let mut failure = Failure::from(error);
     failure.0.message = message.trim_end().to_string();

@@ -127,7 +127,8 @@ impl Client {
     /// none arrives before `until`.
     pub fn next(&mut self, until: Instant) -> Result<Option<String>, Box<RpcError>> {
         loop {
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let left =
+                until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let _ = self.socket.get_ref().0 .0.set_read_timeout(Some(left));
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Ok(Some(text.to_string())),
@@ -136,7 +137,10 @@ impl Client {
                 }
                 Ok(_) => {}
                 Err(Error::Io(error))
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
                 {
                     return Ok(None);
                 }
@@ -170,8 +174,14 @@ impl Sender {
     }
 }
 
-fn send(socket: &mut WebSocket<Line>, id: &str, method: &str, params: &[u8]) -> Result<(), Box<RpcError>> {
-    let text = String::from_utf8(frames::request(id, method, params)).map_err(|_| lost("the request is not UTF-8"))?;
+fn send(
+    socket: &mut WebSocket<Line>,
+    id: &str,
+    method: &str,
+    params: &[u8],
+) -> Result<(), Box<RpcError>> {
+    let text = String::from_utf8(frames::request(id, method, params))
+        .map_err(|_| lost("the request is not UTF-8"))?;
     socket.send(Message::text(text)).map_err(broken)
 }
 
@@ -225,7 +235,9 @@ pub fn get_status(address: SocketAddr, path: &str) -> io::Result<u16> {
     stream.write_all(request.as_bytes())?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
-    let status = core::str::from_utf8(&head).ok().and_then(|head| head.strip_prefix("HTTP/1.1 ")?.parse().ok());
+    let status = core::str::from_utf8(&head)
+        .ok()
+        .and_then(|head| head.strip_prefix("HTTP/1.1 ")?.parse().ok());
     status.ok_or_else(|| io::Error::other("the answer is not HTTP/1.1"))
 }
 
@@ -241,8 +253,9 @@ fn dial(address: SocketAddr, wait_ms: u64) -> io::Result<TcpStream> {
 /// Sends the WebSocket upgrade; returns the bytes received after the head of the response.
 fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, ClientError> {
     let mut key = [0; 16];
-    getrandom::fill(&mut key)
-        .map_err(|_| ClientError::Unreachable(io::Error::other("the system gives no random bytes")))?;
+    getrandom::fill(&mut key).map_err(|_| {
+        ClientError::Unreachable(io::Error::other("the system gives no random bytes"))
+    })?;
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {}\r\n\
          Sec-WebSocket-Version: 13\r\n\r\n",
@@ -265,7 +278,10 @@ fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, Clien
     };
     if !bytes.starts_with(b"HTTP/1.1 101 ") {
         let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        return Err(ClientError::NotAGateway(format!("it answered `{}`", String::from_utf8_lossy(line))));
+        return Err(ClientError::NotAGateway(format!(
+            "it answered `{}`",
+            String::from_utf8_lossy(line)
+        )));
     }
     Ok(bytes.split_off(end))
 }
@@ -337,13 +353,17 @@ mod tests {
             stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").unwrap();
             let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
             socket
-                .send(Message::text(r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"x"}}"#))
+                .send(Message::text(
+                    r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"x"}}"#,
+                ))
                 .unwrap();
             while let Ok(Message::Text(text)) = socket.read() {
                 let request = Request::parse(text.as_bytes()).unwrap();
                 let params = request.params.map_or("", |params| params.raw()).to_string();
                 match answer(&request.method, &params) {
-                    Some(event) if event.starts_with('{') => socket.send(Message::text(event)).unwrap(),
+                    Some(event) if event.starts_with('{') => {
+                        socket.send(Message::text(event)).unwrap()
+                    }
                     Some(body) => {
                         let frame = format!(r#"{{"type":"res","id":"{}",{body}}}"#, request.id);
                         socket.send(Message::text(frame)).unwrap();
@@ -358,7 +378,8 @@ mod tests {
     #[test]
     fn connect_and_call_skip_events() {
         let address = gateway(|method, params| {
-            let token = params.contains(r#""auth":{"token":"control"}"#) && params.contains("operator.talk.secrets");
+            let token = params.contains(r#""auth":{"token":"control"}"#)
+                && params.contains("operator.talk.secrets");
             Some(match (method, token) {
                 ("connect", true) => r#""ok":true,"payload":{}"#.to_string(),
                 ("echo", _) => format!(r#""ok":true,"payload":{params}"#),
@@ -370,12 +391,17 @@ mod tests {
         assert_eq!(client.call("echo", r#"{"b":[2]}"#).unwrap(), r#"{"b":[2]}"#);
         assert_eq!(client.call("none", "{}").unwrap(), "null");
         let refused = client.call("other", "{}").unwrap_err();
-        assert_eq!((refused.code.as_str(), refused.details.as_deref()), ("INVALID_REQUEST", Some(r#"{"a":1}"#)));
+        assert_eq!(
+            (refused.code.as_str(), refused.details.as_deref()),
+            ("INVALID_REQUEST", Some(r#"{"a":1}"#))
+        );
     }
 
     #[test]
     fn connect_distinguishes_rejected_unreachable_and_not_a_gateway() {
-        let address = gateway(|_, _| Some(r#""ok":false,"error":{"code":"X","message":"who are you"}"#.to_string()));
+        let address = gateway(|_, _| {
+            Some(r#""ok":false,"error":{"code":"X","message":"who are you"}"#.to_string())
+        });
         assert!(
             matches!(Client::connect(address, "wrong"), Err(ClientError::Refused(error)) if error.message == "who are you")
         );
@@ -390,7 +416,9 @@ mod tests {
 
     #[test]
     fn call_reports_lost_connection() {
-        let address = gateway(|method, _| (method == "connect").then(|| r#""ok":true,"payload":{}"#.to_string()));
+        let address = gateway(|method, _| {
+            (method == "connect").then(|| r#""ok":true,"payload":{}"#.to_string())
+        });
         let mut client = Client::connect(address, "").unwrap();
         assert_eq!(client.call("x", "{}").unwrap_err().code, "CONNECTION_LOST");
     }

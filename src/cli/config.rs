@@ -16,7 +16,9 @@ pub fn check(context: &Context) -> Done {
             if let Some(paths) = &loaded.paths {
                 o.shown("file", &paths.config.value.display());
             }
-            o.arr("problems", |list| loaded.problems.iter().for_each(|problem| list.item_obj(|o| fields(o, problem))));
+            o.arr("problems", |list| {
+                loaded.problems.iter().for_each(|problem| list.item_obj(|o| fields(o, problem)))
+            });
             o.strings("acceptedNotUsed", &loaded.accepted_not_used);
         }))
     } else {
@@ -31,7 +33,10 @@ pub fn print(context: &Context) -> Done {
     let settings = &context.loaded.settings;
     let exit = exit(context);
     if context.json {
-        return Output::with(super::pretty(&json::object(|o| rpc::config::settings(o, settings))), exit);
+        return Output::with(
+            super::pretty(&json::object(|o| rpc::config::settings(o, settings))),
+            exit,
+        );
     }
     let mut grid = Grid::new(&["SETTING", "VALUE", "FROM"]);
     for setting in settings {
@@ -39,8 +44,16 @@ pub fn print(context: &Context) -> Done {
     }
     let mut text = String::new();
     if let Some(paths) = &context.loaded.paths {
-        text.push_str(&format!("state directory  {}  ({})\n", paths.state_dir.value.display(), paths.state_dir.source));
-        text.push_str(&format!("configuration    {}  ({})\n\n", paths.config.value.display(), paths.config.source));
+        text.push_str(&format!(
+            "state directory  {}  ({})\n",
+            paths.state_dir.value.display(),
+            paths.state_dir.source
+        ));
+        text.push_str(&format!(
+            "configuration    {}  ({})\n\n",
+            paths.config.value.display(),
+            paths.config.source
+        ));
     }
     text.push_str(&grid.text(context.style));
     match exit {
@@ -69,12 +82,19 @@ fn report(context: &Context) -> String {
         text.push_str(&format!("{word}: {}\n", clean(&problem.to_string())));
     }
     text.push_str(&not_used(context));
-    let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let file = loaded.paths.as_ref().map(|paths| paths.config.value.display().to_string()).unwrap_or_default();
+    let errors =
+        loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let file = loaded
+        .paths
+        .as_ref()
+        .map(|paths| paths.config.value.display().to_string())
+        .unwrap_or_default();
     match (errors, loaded.problems.len()) {
         (0, 0) => text.push_str(&format!("{file}: fine\n")),
         (0, count) => text.push_str(&format!("{file}: good to run; warnings: {count}\n")),
-        (count, _) => text.push_str(&format!("{file}: the gateway would not start; errors: {count}\n")),
+        (count, _) => {
+            text.push_str(&format!("{file}: the gateway would not start; errors: {count}\n"))
+        }
     }
     text
 }

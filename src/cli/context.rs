@@ -37,11 +37,12 @@ impl Context {
     pub fn new(overrides: &Overrides, json: bool) -> Context {
         let env = SystemEnv;
         let terminal = io::stdout().is_terminal();
-        let plain =
-            env.var("NO_COLOR").is_some_and(|value| !value.is_empty()) || env.var("TERM").as_deref() == Some("dumb");
+        let plain = env.var("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || env.var("TERM").as_deref() == Some("dumb");
         // The Windows console prints escape sequences unless they are enabled; these variables mark
         // terminals that interpret them.
-        let plain = plain || cfg!(windows) && env.var("WT_SESSION").or_else(|| env.var("TERM_PROGRAM")).is_none();
+        let plain = plain
+            || cfg!(windows) && env.var("WT_SESSION").or_else(|| env.var("TERM_PROGRAM")).is_none();
         Context {
             loaded: config::load(overrides, &env),
             json,
@@ -54,7 +55,8 @@ impl Context {
     /// Returns the configuration, or a failure that lists its errors.
     pub fn config(&self) -> Result<&Config, Failure> {
         self.loaded.config.as_ref().ok_or_else(|| {
-            let errors = self.loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
+            let errors =
+                self.loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
             let lines: Vec<String> = errors.map(|problem| problem.to_string()).collect();
             Failure::failed(format!("the configuration has problems\n  {}", lines.join("\n  ")))
         })
@@ -62,8 +64,11 @@ impl Context {
 
     /// Returns the paths. Error if there is no location for the state directory.
     pub fn paths(&self) -> Result<&Paths, Failure> {
-        let missing =
-            || Failure::failed("no place for the state directory; pass --state-dir DIR or set GATELET_STATE_DIR");
+        let missing = || {
+            Failure::failed(
+                "no place for the state directory; pass --state-dir DIR or set GATELET_STATE_DIR",
+            )
+        };
         self.loaded.paths.as_ref().ok_or_else(missing)
     }
 
@@ -91,7 +96,9 @@ impl Context {
         let key = store::key_at(self.state_dir()?).map_err(failure)?;
         match Client::connect(address, tokens::control_token(&key).as_str()) {
             Ok(client) => Ok(Some(client)),
-            Err(error @ ClientError::Refused(_)) => Err(Failure::new(Exit::Refused, at(address, &error))),
+            Err(error @ ClientError::Refused(_)) => {
+                Err(Failure::new(Exit::Refused, at(address, &error)))
+            }
             Err(error) => Err(Failure::failed(at(address, &error))),
         }
     }
@@ -104,7 +111,8 @@ impl Context {
     /// Returns the failure that no gateway is running.
     pub fn none_runs(&self) -> Failure {
         let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
-        let message = format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
+        let message =
+            format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
         Failure::new(Exit::NotRunning, message + self.elsewhere())
     }
 
@@ -144,7 +152,8 @@ impl Context {
     /// a service is installed: the user cannot read the service's state.
     fn elsewhere(&self) -> &'static str {
         let own = self.paths().ok().filter(|paths| paths.state_dir.source == Source::Default);
-        let service = config::service_dir(&SystemEnv).filter(|dir| own.is_some_and(|own| own.state_dir.value != *dir));
+        let service = config::service_dir(&SystemEnv)
+            .filter(|dir| own.is_some_and(|own| own.state_dir.value != *dir));
         // This succeeds without permission to read the directory or the target of a link.
         let there = service.is_some_and(|dir| dir.symlink_metadata().is_ok());
         match there {
@@ -158,7 +167,10 @@ impl Context {
 
     /// Returns the number of devices for a table that is created now.
     pub fn capacity(&self) -> u16 {
-        self.loaded.config.as_ref().map_or(limits::CAPACITY_DEFAULT, |config| config.pairing.capacity)
+        self.loaded
+            .config
+            .as_ref()
+            .map_or(limits::CAPACITY_DEFAULT, |config| config.pairing.capacity)
     }
 }
 
@@ -175,7 +187,9 @@ pub(super) fn failure(error: StoreError) -> Failure {
         _ => Exit::Failed,
     };
     let hint = match &error {
-        StoreError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => OWNER_HINT,
+        StoreError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+            OWNER_HINT
+        }
         _ => "",
     };
     Failure::new(exit, format!("{error}{hint}"))
@@ -187,7 +201,8 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::failed(format!("cannot read {}: {error}{hint}", path.display()))
 }
 
-const OWNER_HINT: &str = "; run this as the gateway's user, or in its container (docker exec CONTAINER /gatelet ...)";
+const OWNER_HINT: &str =
+    "; run this as the gateway's user, or in its container (docker exec CONTAINER /gatelet ...)";
 
 impl From<Box<RpcError>> for Failure {
     fn from(error: Box<RpcError>) -> Failure {

@@ -37,7 +37,10 @@ pub fn run(context: &Context, what: Devices) -> Done {
     };
     let text = owner.list()?;
     let list = parse(&text)?;
-    let devices = Known { pending: select::entries(&list, "pending"), paired: select::entries(&list, "paired") };
+    let devices = Known {
+        pending: select::entries(&list, "pending"),
+        paired: select::entries(&list, "paired"),
+    };
     match what {
         Devices::List if context.json => Output::json(text.as_bytes()),
         Devices::List => Output::ok(table(context, &list)),
@@ -56,15 +59,23 @@ pub fn run(context: &Context, what: Devices) -> Done {
         Devices::Rotate { device, role } => {
             let entry = select::one(&devices.paired, &device, "device")?;
             let has = |name: &&String| !entry.revoked.contains(name);
-            let roles = roles(entry, role, &entry.roles.iter().filter(has).cloned().collect::<Vec<_>>())?;
+            let roles =
+                roles(entry, role, &entry.roles.iter().filter(has).cloned().collect::<Vec<_>>())?;
             roles.iter().try_for_each(|role| owner.rotate(&entry.device, role))?;
-            said(context, entry, &roles, "rotated the token of", "; it gets the new one when it next connects")
+            said(
+                context,
+                entry,
+                &roles,
+                "rotated the token of",
+                "; it gets the new one when it next connects",
+            )
         }
         Devices::Revoke { device, role } => {
             let entry = select::one(&devices.paired, &device, "device")?;
             let roles = roles(entry, role, &entry.roles)?;
             roles.iter().try_for_each(|role| owner.revoke(&entry.device, role))?;
-            let back = format!("; `gatelet devices approve {}` takes that back", short(&entry.device));
+            let back =
+                format!("; `gatelet devices approve {}` takes that back", short(&entry.device));
             said(context, entry, &roles, "revoked", &back)
         }
     }
@@ -90,8 +101,12 @@ fn approve(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Opt
             owner.approve(&entry.device)?;
             said(context, entry, &entry.revoked, "approved", " again; it connects by itself")
         }
-        Some(entry) => Err(Failure::failed(format!("{} is paired and asks for nothing", entry.shown()))),
-        None => Err(owner.no_request().unwrap_or_else(|| select::nothing(&devices.paired, typed, "device"))),
+        Some(entry) => {
+            Err(Failure::failed(format!("{} is paired and asks for nothing", entry.shown())))
+        }
+        None => Err(owner
+            .no_request()
+            .unwrap_or_else(|| select::nothing(&devices.paired, typed, "device"))),
     }
 }
 
@@ -106,12 +121,18 @@ fn reject(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Opti
 }
 
 /// Returns the pending request that `typed` selects, or the latest one if it is `None`.
-fn waiting<'a>(owner: &dyn Owner, devices: &'a Known, typed: Option<&str>) -> Result<Option<&'a Entry>, Failure> {
+fn waiting<'a>(
+    owner: &dyn Owner,
+    devices: &'a Known,
+    typed: Option<&str>,
+) -> Result<Option<&'a Entry>, Failure> {
     match typed {
         Some(typed) => select::find(&devices.pending, typed),
         None => match devices.pending.first() {
             Some(latest) => Ok(Some(latest)),
-            None => Err(owner.no_request().unwrap_or_else(|| Failure::failed("nobody waits for approval"))),
+            None => Err(owner
+                .no_request()
+                .unwrap_or_else(|| Failure::failed("nobody waits for approval"))),
         },
     }
 }
@@ -126,7 +147,12 @@ fn roles(entry: &Entry, asked: Option<Role>, has: &[String]) -> Result<Vec<Strin
     if has.iter().any(|name| name == role.name()) {
         return Ok(vec![role.name().to_string()]);
     }
-    Err(Failure::failed(format!("{} is no {}; it has: {}", entry.shown(), role.name(), has.join(", "))))
+    Err(Failure::failed(format!(
+        "{} is no {}; it has: {}",
+        entry.shown(),
+        role.name(),
+        has.join(", ")
+    )))
 }
 
 fn said(context: &Context, entry: &Entry, roles: &[String], done: &str, then: &str) -> Done {
@@ -140,7 +166,8 @@ fn said(context: &Context, entry: &Entry, roles: &[String], done: &str, then: &s
             }
         }));
     }
-    let roles = if roles.is_empty() { String::new() } else { format!(" as {}", roles.join(" and ")) };
+    let roles =
+        if roles.is_empty() { String::new() } else { format!(" as {}", roles.join(" and ")) };
     Output::ok(format!("{done} {}{roles}{then}\n", entry.shown()))
 }
 
@@ -163,7 +190,9 @@ fn table(context: &Context, list: &Value<'_>) -> String {
         out.push_str("let one in with `gatelet devices approve REQUEST`\n\n");
     }
     if paired.is_empty() {
-        out.push_str("no device is paired; open the link of `gatelet url`, or use `gatelet pair`\n");
+        out.push_str(
+            "no device is paired; open the link of `gatelet url`, or use `gatelet pair`\n",
+        );
         return out;
     }
     let mut grid = Grid::new(&["DEVICE", "NAME", "MAY", "BY", "PAIRED", "SEEN"]);
@@ -195,20 +224,26 @@ fn paired_row(context: &Context, value: &Value<'_>) -> Vec<String> {
         may(value),
         or_dash(text(value, "provenance")),
         ago(number(value, "approvedAtMs"), context.now),
-        if connected { "connected".to_string() } else { ago(number(value, "lastSeenAtMs"), context.now) },
+        if connected {
+            "connected".to_string()
+        } else {
+            ago(number(value, "lastSeenAtMs"), context.now)
+        },
     ]
 }
 
 pub(super) fn name(value: &Value<'_>) -> String {
     let names = ["label", "displayName", "clientId"];
-    let found = names.iter().find_map(|key| value.get(key)?.as_str().filter(|name| !name.is_empty()));
+    let found =
+        names.iter().find_map(|key| value.get(key)?.as_str().filter(|name| !name.is_empty()));
     found.unwrap_or_default().into_owned()
 }
 
 /// Formats the rights of a device: `operator: admin`, `node`, `operator (revoked)`, or, after the
 /// token was rotated, `node (token 2)`.
 fn may(value: &Value<'_>) -> String {
-    let (roles, revoked, scopes) = (texts(value, "roles"), texts(value, "revokedRoles"), texts(value, "scopes"));
+    let (roles, revoked, scopes) =
+        (texts(value, "roles"), texts(value, "revokedRoles"), texts(value, "scopes"));
     let short = |scope: &String| scope.strip_prefix("operator.").unwrap_or(scope).to_string();
     let scopes: Vec<String> = match scopes.iter().any(|scope| scope == "operator.admin") {
         true => vec!["admin".to_string()],
@@ -216,7 +251,9 @@ fn may(value: &Value<'_>) -> String {
     };
     let one = |role: &String| match (revoked.contains(role), role.as_str()) {
         (true, _) => format!("{role} (revoked)"),
-        (false, "operator") if !scopes.is_empty() => format!("operator: {}{}", scopes.join(","), rotated(value, role)),
+        (false, "operator") if !scopes.is_empty() => {
+            format!("operator: {}{}", scopes.join(","), rotated(value, role))
+        }
         (false, _) => [role, rotated(value, role).as_str()].concat(),
     };
     let gone = revoked.iter().filter(|role| !roles.contains(role));
@@ -295,12 +332,18 @@ mod tests {
     #[test]
     fn device_rights_are_summarized() {
         for (text, shown) in [
-            (r#"{"roles":["operator"],"scopes":["operator.read","operator.admin"]}"#, "operator: admin"),
+            (
+                r#"{"roles":["operator"],"scopes":["operator.read","operator.admin"]}"#,
+                "operator: admin",
+            ),
             (
                 r#"{"roles":["operator","node"],"scopes":["operator.read","operator.pairing"]}"#,
                 "operator: read,pairing, node",
             ),
-            (r#"{"roles":["operator"],"revokedRoles":["operator"],"scopes":["operator.read"]}"#, "operator (revoked)"),
+            (
+                r#"{"roles":["operator"],"revokedRoles":["operator"],"scopes":["operator.read"]}"#,
+                "operator (revoked)",
+            ),
             (
                 r#"{"roles":["node"],"revokedRoles":["operator"],"scopes":["operator.read"]}"#,
                 "node, operator (revoked)",
@@ -322,7 +365,10 @@ mod tests {
         let has = ["operator".to_string()];
         assert_eq!(roles(&entry, None, &has).unwrap(), has);
         assert_eq!(roles(&entry, Some(Role::Operator), &has).unwrap(), has);
-        assert!(roles(&entry, Some(Role::Node), &has).unwrap_err().message.contains("is no node; it has: operator"));
+        assert!(roles(&entry, Some(Role::Node), &has)
+            .unwrap_err()
+            .message
+            .contains("is no node; it has: operator"));
         assert!(roles(&entry, None, &[]).unwrap_err().message.contains("no role left"));
     }
 }

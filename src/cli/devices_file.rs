@@ -79,7 +79,9 @@ impl Opened {
     fn find(&self, named: &str) -> Result<(Slot, Device), Failure> {
         let id = DeviceId::parse(named);
         let found = self.loaded.contents.devices.iter().find(|(_, device)| Some(device.id) == id);
-        found.cloned().ok_or_else(|| Failure::failed("there is no such device; see `gatelet devices`"))
+        found
+            .cloned()
+            .ok_or_else(|| Failure::failed("there is no such device; see `gatelet devices`"))
     }
 
     fn change(&mut self, named: &str, change: impl FnOnce(&mut Device)) -> Result<(), Failure> {
@@ -91,7 +93,9 @@ impl Opened {
     fn commit(&mut self, slot: Slot, device: Option<Device>) -> Result<(), Failure> {
         let written = self.file.commit(slot, device.as_ref());
         written.map_err(|error| {
-            Failure::failed(format!("cannot write the pairing table: {error}; nothing is certain until it works"))
+            Failure::failed(format!(
+                "cannot write the pairing table: {error}; nothing is certain until it works"
+            ))
         })?;
         let devices = &mut self.loaded.contents.devices;
         devices.retain(|(at, _)| *at != slot);

@@ -15,10 +15,15 @@ use crate::wire::json::{self, Value};
 pub fn run(context: &Context, filter: &[String]) -> Done {
     let mut client = context.running()?;
     loop {
-        let gone = |why: &str| Failure::new(Exit::NotRunning, ["the gateway is gone: ", why].concat());
-        let message = client.next(in_ms(limits::CLI_SILENCE_MS)).map_err(|error| gone(&error.message))?;
+        let gone =
+            |why: &str| Failure::new(Exit::NotRunning, ["the gateway is gone: ", why].concat());
+        let message =
+            client.next(in_ms(limits::CLI_SILENCE_MS)).map_err(|error| gone(&error.message))?;
         let message = message.ok_or_else(|| gone("it says nothing any more"))?;
-        let Ok(FromGateway::Event { name, payload, .. }) = FromGateway::parse(message.as_bytes()) else { continue };
+        let Ok(FromGateway::Event { name, payload, .. }) = FromGateway::parse(message.as_bytes())
+        else {
+            continue;
+        };
         let wanted = filter.is_empty() || filter.iter().any(|word| name.starts_with(word.as_str()));
         if wanted && !emit(&line(context, &name, payload.unwrap_or(Value::EMPTY))) {
             return Output::ok("");
@@ -37,7 +42,8 @@ fn line(context: &Context, name: &str, payload: Value<'_>) -> String {
         return String::from_utf8_lossy(&object).into_owned() + "\n";
     }
     let style = context.style;
-    [style.dim(&time).as_str(), " ", &style.bold(&clean(name)), " ", &short(payload.raw()), "\n"].concat()
+    [style.dim(&time).as_str(), " ", &style.bold(&clean(name)), " ", &short(payload.raw()), "\n"]
+        .concat()
 }
 
 /// Shortens the payload to [`SHOWN`] bytes.

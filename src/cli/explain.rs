@@ -13,7 +13,9 @@ use super::show::{ago, clean, number, word, Style};
 use super::{import, pair, select, Done, Exit, Failure, Output};
 use crate::config::Config;
 use crate::gate::device::{Device, Provenance};
-use crate::gate::facts::{Code, DeviceToken, Dialect, Facts, Grant, Phase, Proof, Secret, Unremembered};
+use crate::gate::facts::{
+    Code, DeviceToken, Dialect, Facts, Grant, Phase, Proof, Secret, Unremembered,
+};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use crate::gate::net::Via;
 use crate::gate::policy::{self, Admission, Outcome, Place, Verdict};
@@ -43,7 +45,8 @@ pub fn run(context: &Context, what: &Explain) -> Done {
     }
     let verdict = policy::decide(&facts, &setup.policy, &table);
     let told = Told { verdict, facts: &facts, seen: &seen, setup: &setup };
-    let exit = if matches!(told.verdict.outcome, Outcome::Admit(_)) { Exit::Ok } else { Exit::Refused };
+    let exit =
+        if matches!(told.verdict.outcome, Outcome::Admit(_)) { Exit::Ok } else { Exit::Refused };
     let text = if context.json { super::pretty(&told.json()) } else { told.text(context.style) };
     Output::with(text, exit)
 }
@@ -68,15 +71,24 @@ fn refused(entry: &Value<'_>, context: &Context) -> String {
     let word = |key: &str| word(entry, key);
     let when = ago(number(entry, "ts"), context.now);
     let style = context.style;
-    let mut out =
-        format!("{}  {} ({}), rule {}\n", style.dim(&when), style.bad(&word("message")), word("code"), word("rule"));
+    let mut out = format!(
+        "{}  {} ({}), rule {}\n",
+        style.dim(&when),
+        style.bad(&word("message")),
+        word("code"),
+        word("rule")
+    );
     let mut from = vec![format!("{} ({})", word("client"), word("via"))];
     if word("client") != word("peer") {
         from.push(format!("peer {}", word("peer")));
     }
-    for (key, name) in
-        [("host", "Host"), ("origin", "Origin"), ("clientId", "client"), ("device", "device"), ("requestId", "request")]
-    {
+    for (key, name) in [
+        ("host", "Host"),
+        ("origin", "Origin"),
+        ("clientId", "client"),
+        ("device", "device"),
+        ("requestId", "request"),
+    ] {
         if !word(key).is_empty() {
             from.push(format!("{name} {}", word(key)));
         }
@@ -139,7 +151,8 @@ struct Subject {
 
 fn subject(context: &Context, what: &Explain) -> Result<Subject, Failure> {
     let made_up = || {
-        let mut device = Device::new(DeviceId([0xff; 32]), PublicKey([0xff; 32]), Provenance::Owner);
+        let mut device =
+            Device::new(DeviceId([0xff; 32]), PublicKey([0xff; 32]), Provenance::Owner);
         let role = what.role.as_deref().and_then(Role::parse).unwrap_or(Role::Operator);
         device.approve(role, Scopes::ALL, WallMs(0));
         (device, role)
@@ -189,7 +202,10 @@ fn facts(what: &Explain, seen: &Seen, subject: &Subject, setup: &Setup) -> Resul
         local: seen.local,
         host: seen.host,
         origin: seen.origin,
-        proof: subject.device.as_ref().map_or(Proof::Absent, |device| Proof::Valid { id: device.id, key: device.key }),
+        proof: subject
+            .device
+            .as_ref()
+            .map_or(Proof::Absent, |device| Proof::Valid { id: device.id, key: device.key }),
         secret: match what.secret {
             Guess::Right => Secret::Right,
             Guess::Wrong => Secret::Wrong,
@@ -206,7 +222,10 @@ fn facts(what: &Explain, seen: &Seen, subject: &Subject, setup: &Setup) -> Resul
             Guess::None => Code::Absent,
         },
         identity: seen.identity,
-        authorized_key: subject.device.as_ref().is_some_and(|device| setup.authorized.contains(&device.id)),
+        authorized_key: subject
+            .device
+            .as_ref()
+            .is_some_and(|device| setup.authorized.contains(&device.id)),
         cidr: seen.cidr,
         requested,
     })
@@ -226,7 +245,8 @@ struct Told<'a> {
 }
 
 /// Rules that apply to every connection, in order of evaluation.
-const COMMON: [Rule; 6] = [Rule::Frame, Rule::Protocol, Rule::Role, Rule::Origin, Rule::Proof, Rule::Credential];
+const COMMON: [Rule; 6] =
+    [Rule::Frame, Rule::Protocol, Rule::Role, Rule::Origin, Rule::Proof, Rule::Credential];
 
 impl Told<'_> {
     fn text(&self, style: Style) -> String {
@@ -239,7 +259,11 @@ impl Told<'_> {
             Outcome::Admit(admission) => {
                 out.push_str(&row(title, &style.good("admitted"), &admitted(&admission)));
                 if !admission.ask.is_empty() {
-                    out.push_str(&row("", "", &format!("asks the owner for {}", scopes(admission.ask))));
+                    out.push_str(&row(
+                        "",
+                        "",
+                        &format!("asks the owner for {}", scopes(admission.ask)),
+                    ));
                 }
             }
             Outcome::Pend(refusal) => out.push_str(&self.no(style, title, "waits", refusal)),
@@ -250,12 +274,20 @@ impl Told<'_> {
 
     fn no(&self, style: Style, title: &str, word: &str, refusal: Refusal) -> String {
         let words = refusal.words();
-        let shown = row(title, &style.bad(word), &format!("{} ({}, close {})", words.v4, words.code, words.close));
+        let shown = row(
+            title,
+            &style.bad(word),
+            &format!("{} ({}, close {})", words.v4, words.code, words.close),
+        );
         format!("{shown}\ndo: {}\n", self.hint(refusal))
     }
 
     fn hint(&self, refusal: Refusal) -> String {
-        let origin = if self.seen.origin_text.is_empty() { &self.seen.host_text } else { &self.seen.origin_text };
+        let origin = if self.seen.origin_text.is_empty() {
+            &self.seen.host_text
+        } else {
+            &self.seen.origin_text
+        };
         Hint::new(refusal.words().hint, self.setup.fill("", "", "", origin)).to_string()
     }
 
@@ -275,12 +307,14 @@ impl Told<'_> {
         match rule {
             Rule::Frame => "taken to be a sound connect request".to_string(),
             Rule::Protocol => {
-                let dialect = Dialect::negotiate(facts.min_protocol, facts.max_protocol).map_or(0, Dialect::number);
+                let dialect = Dialect::negotiate(facts.min_protocol, facts.max_protocol)
+                    .map_or(0, Dialect::number);
                 format!("speaks {dialect}")
             }
             Rule::Role => facts.role.map_or("none", Role::name).to_string(),
             Rule::Origin => {
-                let origin = if self.seen.origin_text.is_empty() { "none" } else { &self.seen.origin_text };
+                let origin =
+                    if self.seen.origin_text.is_empty() { "none" } else { &self.seen.origin_text };
                 format!(
                     "Host {} ({:?}), Origin {} ({:?})",
                     clean(&self.seen.host_text),
@@ -345,7 +379,10 @@ impl Told<'_> {
 
 /// Formats one rule. `mark` is a word with or without colour, padded to the longest one.
 fn row(title: &str, mark: &str, about: &str) -> String {
-    let bare = mark.trim_start_matches("\x1b[32m").trim_start_matches("\x1b[31m").trim_end_matches("\x1b[0m");
+    let bare = mark
+        .trim_start_matches("\x1b[32m")
+        .trim_start_matches("\x1b[31m")
+        .trim_end_matches("\x1b[0m");
     let blanks = " ".repeat("admitted".len().saturating_sub(bare.len()));
     format!("  {title:<34}{mark}{blanks}  {about}\n")
 }
@@ -355,9 +392,15 @@ fn admitted(admission: &Admission) -> String {
         Place::New { pairing, .. } => format!("paired, provenance {}", pairing.provenance.name()),
         Place::Grows { .. } => "known, and gains what it asks for".to_string(),
         Place::Known(_) => "known".to_string(),
-        Place::Nowhere(Unremembered::NoDevice) => "for this connection only: it has no device".to_string(),
-        Place::Nowhere(Unremembered::AuthNone) => "for this connection only: auth.mode is none".to_string(),
-        Place::Nowhere(Unremembered::TableFull) => "for this connection only: the table is full".to_string(),
+        Place::Nowhere(Unremembered::NoDevice) => {
+            "for this connection only: it has no device".to_string()
+        }
+        Place::Nowhere(Unremembered::AuthNone) => {
+            "for this connection only: auth.mode is none".to_string()
+        }
+        Place::Nowhere(Unremembered::TableFull) => {
+            "for this connection only: the table is full".to_string()
+        }
     };
     match admission.role {
         Role::Operator => format!("as operator with {}; {kept}", scopes(admission.scopes)),
@@ -366,8 +409,10 @@ fn admitted(admission: &Admission) -> String {
 }
 
 fn scopes(scopes: Scopes) -> String {
-    let names: Vec<&str> =
-        scopes.iter().map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name())).collect();
+    let names: Vec<&str> = scopes
+        .iter()
+        .map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name()))
+        .collect();
     if names.is_empty() {
         "no scope".to_string()
     } else {

@@ -23,7 +23,9 @@ pub fn text(about: Option<&'static Topic>) -> String {
         out.push('\n');
     }
     for member in members(topic.name) {
-        let about = all().find(|one| one.name.strip_prefix(topic.name).is_some_and(|rest| rest.trim_start() == member));
+        let about = all().find(|one| {
+            one.name.strip_prefix(topic.name).is_some_and(|rest| rest.trim_start() == member)
+        });
         line(&mut out, member, width, about.map_or("", |one| one.about));
     }
     out.push_str("\nGlobal options and exit codes: `gatelet help`\n");

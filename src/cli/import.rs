@@ -27,7 +27,12 @@ use crate::wire::json::{self, Value};
 /// given.
 pub fn run(context: &Context, what: &Import) -> Done {
     let texts = what.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let files = what.files.iter().zip(&texts).map(|(file, text)| parse(file, text)).collect::<Result<Vec<_>, _>>()?;
+    let files = what
+        .files
+        .iter()
+        .zip(&texts)
+        .map(|(file, text)| parse(file, text))
+        .collect::<Result<Vec<_>, _>>()?;
     let plan = if what.dry_run && context.has_no_table()? {
         Plan::make(&nothing_yet(context.capacity()), &files, what.overwrite)
     } else {
@@ -36,7 +41,9 @@ pub fn run(context: &Context, what: &Import) -> Done {
         if !what.dry_run && !plan.changes.is_empty() {
             let written = opened.file.commit_all(&plan.changes);
             written.map_err(|error| {
-                Failure::failed(format!("cannot write the pairing table: {error}; run the import again"))
+                Failure::failed(format!(
+                    "cannot write the pairing table: {error}; run the import again"
+                ))
             })?;
         }
         plan
@@ -49,7 +56,11 @@ pub fn run(context: &Context, what: &Import) -> Done {
 
 /// Returns the contents of a table that does not exist yet.
 fn nothing_yet(capacity: u16) -> Contents {
-    Contents { shape: Shape { id: TableId([0; 16]), capacity }, age: TableAge(0), devices: Vec::new() }
+    Contents {
+        shape: Shape { id: TableId([0; 16]), capacity },
+        age: TableAge(0),
+        devices: Vec::new(),
+    }
 }
 
 fn read(file: &str) -> Result<Vec<u8>, Failure> {
@@ -58,11 +69,13 @@ fn read(file: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, Failure> {
-    let value =
-        json::parse(text, limits::JSON_DEPTH).map_err(|bad| Failure::failed(format!("{file} is not JSON: {bad}")))?;
+    let value = json::parse(text, limits::JSON_DEPTH)
+        .map_err(|bad| Failure::failed(format!("{file} is not JSON: {bad}")))?;
     match value.kind() {
         json::Kind::Object => Ok(value),
-        _ => Err(Failure::failed(format!("{file} is no object of devices, as OpenClaw's devices/paired.json is"))),
+        _ => Err(Failure::failed(format!(
+            "{file} is no object of devices, as OpenClaw's devices/paired.json is"
+        ))),
     }
 }
 
@@ -150,7 +163,9 @@ impl Plan {
             return Became::Replaced;
         }
         let end = contents.shape.capacity;
-        self.next = (self.next..end).find(|next| table.iter().all(|(taken, _)| taken.0 != *next)).unwrap_or(end);
+        self.next = (self.next..end)
+            .find(|next| table.iter().all(|(taken, _)| taken.0 != *next))
+            .unwrap_or(end);
         if self.next == end {
             return Became::Skipped("the table is full");
         }
@@ -162,10 +177,19 @@ impl Plan {
 
     /// Applies a record of `nodes/paired.json`, which names a node and lists what was approved for
     /// it.
-    fn add(&mut self, table: &mut [(Slot, Device)], key: &str, record: &Value<'_>, overwrite: bool) -> Became {
+    fn add(
+        &mut self,
+        table: &mut [(Slot, Device)],
+        key: &str,
+        record: &Value<'_>,
+        overwrite: bool,
+    ) -> Became {
         let id = DeviceId::parse(key);
-        let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id) else {
-            return Became::Skipped("there is no device of this id, and a node's record holds no key");
+        let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id)
+        else {
+            return Became::Skipped(
+                "there is no device of this id, and a node's record holds no key",
+            );
         };
         if !device.roles.contains(Role::Node) {
             return Became::Skipped("the device of this id is no node");
@@ -200,7 +224,11 @@ impl Plan {
     }
 
     fn note(&mut self, key: &str, record: &Value<'_>, what: Became) {
-        self.outcomes.push(Outcome { id: clean(key), name: clean(&text(record, "displayName")), what });
+        self.outcomes.push(Outcome {
+            id: clean(key),
+            name: clean(&text(record, "displayName")),
+            what,
+        });
     }
 
     fn text(&self, dry_run: bool) -> String {
@@ -210,10 +238,18 @@ impl Plan {
                 Became::Skipped(reason) => format!(": {reason}"),
                 _ => String::new(),
             };
-            out.push_str(&format!("{:<9} {}  {}{reason}\n", outcome.what.word(), short(&outcome.id), outcome.name));
+            out.push_str(&format!(
+                "{:<9} {}  {}{reason}\n",
+                outcome.what.word(),
+                short(&outcome.id),
+                outcome.name
+            ));
         }
         let count = |skipped: bool| {
-            self.outcomes.iter().filter(|one| matches!(one.what, Became::Skipped(_)) == skipped).count()
+            self.outcomes
+                .iter()
+                .filter(|one| matches!(one.what, Became::Skipped(_)) == skipped)
+                .count()
         };
         let would = if dry_run { " (dry run: nothing was written)" } else { "" };
         out.push_str(&format!("{} taken over, {} skipped{would}\n", count(false), count(true)));
@@ -246,9 +282,12 @@ fn is_node(record: &Value<'_>) -> bool {
 
 /// Reads a record of `devices/paired.json`. The error is the reason why it is skipped.
 pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static str> {
-    let public = base64::public_key(&text(record, "publicKey")).ok_or("its public key cannot be read")?;
+    let public =
+        base64::public_key(&text(record, "publicKey")).ok_or("its public key cannot be read")?;
     let id = DeviceId(Sha256::digest(public).into());
-    let named = record.get("deviceId").map_or(key.to_string(), |id| id.as_str().unwrap_or_default().into_owned());
+    let named = record
+        .get("deviceId")
+        .map_or(key.to_string(), |id| id.as_str().unwrap_or_default().into_owned());
     if DeviceId::parse(key) != Some(id) || DeviceId::parse(&named) != Some(id) {
         return Err("its id does not belong to its key");
     }
@@ -280,7 +319,9 @@ pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static s
 fn roles(record: &Value<'_>) -> (Roles, Roles) {
     let set = |key: &str| -> Roles {
         let items = record.at(key).items();
-        items.filter_map(|name| Role::parse(&name.as_str()?)).fold(Roles::NONE, |all, role| all.with(Roles::of(role)))
+        items
+            .filter_map(|name| Role::parse(&name.as_str()?))
+            .fold(Roles::NONE, |all, role| all.with(Roles::of(role)))
     };
     let single = Role::parse(&text(record, "role")).map_or(Roles::NONE, Roles::of);
     let mut revoked = set("revokedRoles");
@@ -333,7 +374,8 @@ mod tests {
     }
 
     fn plan(contents: &Contents, files: &[String], overwrite: bool) -> Plan {
-        let files: Vec<Value<'_>> = files.iter().map(|file| parse("f", file.as_bytes()).unwrap()).collect();
+        let files: Vec<Value<'_>> =
+            files.iter().map(|file| parse("f", file.as_bytes()).unwrap()).collect();
         Plan::make(contents, &files, overwrite)
     }
 
@@ -348,9 +390,15 @@ mod tests {
         let (slot, Some(device)) = &plan.changes[0] else { panic!() };
         assert_eq!(*slot, Slot(0));
         assert_eq!(device.id.to_string(), key(1).0);
-        assert_eq!((device.roles, device.scopes), (Roles::of(Role::Operator), Scopes::of(Scope::Read)));
+        assert_eq!(
+            (device.roles, device.scopes),
+            (Roles::of(Role::Operator), Scopes::of(Scope::Read))
+        );
         assert_eq!((device.provenance, device.seen_age), (Provenance::Import, TableAge(7)));
-        assert_eq!((device.created, device.approved), (WallMs(1700000000000), WallMs(1700000001000)));
+        assert_eq!(
+            (device.created, device.approved),
+            (WallMs(1700000000000), WallMs(1700000001000))
+        );
         assert_eq!((device.name.as_str(), device.client_id.as_str()), ("Phone 1", "openclaw-ios"));
         assert_eq!(device.remote, Some("10.0.0.1".parse().unwrap()));
     }
@@ -367,7 +415,9 @@ mod tests {
                 "its id does not belong to its key",
             ),
             (
-                format!(r#"{{"{id}":{{"deviceId":"{other}","publicKey":"{public}","role":"operator"}}}}"#),
+                format!(
+                    r#"{{"{id}":{{"deviceId":"{other}","publicKey":"{public}","role":"operator"}}}}"#
+                ),
                 "its id does not belong to its key",
             ),
             (
@@ -388,7 +438,9 @@ mod tests {
     #[test]
     fn existing_device_is_replaced_only_on_request() {
         let file = [format!("{{{}}}", record(1, ""))];
-        let mut known = device(&key(1).0, &parse("f", file[0].as_bytes()).unwrap().get(&key(1).0).unwrap()).unwrap();
+        let mut known =
+            device(&key(1).0, &parse("f", file[0].as_bytes()).unwrap().get(&key(1).0).unwrap())
+                .unwrap();
         known.revoke(Role::Operator);
         let contents = table(4, vec![(Slot(2), known.clone())]);
         assert_eq!(words(&plan(&contents, &file, false)), ["skipped"]);
@@ -424,17 +476,25 @@ mod tests {
     #[test]
     fn approved_commands_are_imported_unless_some_exist() {
         let (id, public) = key(1);
-        let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
+        let devices =
+            format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
         let nodes = |names: &str| {
             format!(
                 r#"{{"{id}":{{"nodeId":"{id}","displayName":"pi","token":"x","caps":["voice"],"commands":[{names}],
                 "permissions":{{"microphone":true,"camera":false,"speech":1}},"approvedAtMs":77}}}}"#
             )
         };
-        let first = plan(&table(2, vec![]), &[nodes(r#""system.run"," robot.walk ",7"#), devices.clone()], false);
+        let first = plan(
+            &table(2, vec![]),
+            &[nodes(r#""system.run"," robot.walk ",7"#), devices.clone()],
+            false,
+        );
         assert_eq!(words(&first), ["imported", "approved"]);
         let [(slot, Some(device))] = first.changes.as_slice() else { panic!("one change a slot") };
-        assert!(device.surface.commands().eq(["system.run", "robot.walk"]) && device.surface.caps().eq(["voice"]));
+        assert!(
+            device.surface.commands().eq(["system.run", "robot.walk"])
+                && device.surface.caps().eq(["voice"])
+        );
         assert!(device.surface.permissions().eq(["microphone"]), "only what is granted");
         assert_eq!(device.surface_approved, WallMs(77));
 
@@ -456,7 +516,8 @@ mod tests {
     fn node_record_labels_its_device_in_any_file_order() {
         let (id, public) = key(1);
         let nodes = format!(r#"{{"{id}":{{"nodeId":"{id}","displayName":"Garage","token":"x"}}}}"#);
-        let devices = format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
+        let devices =
+            format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
         let plan = plan(&table(2, vec![]), &[nodes, devices], false);
         assert_eq!(words(&plan), ["imported", "named"]);
         let [(_, Some(device))] = plan.changes.as_slice() else { panic!("one change a slot") };

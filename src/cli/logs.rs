@@ -79,7 +79,8 @@ fn lines(context: &Context, level: Level, tail: &Value<'_>) -> Vec<String> {
 
 fn shown(context: &Context, least: Level, line: &str) -> Option<String> {
     let value = json::parse(line.as_bytes(), limits::JSON_DEPTH).ok()?;
-    let text = |value: Option<Value<'_>>| clean(&value.and_then(|text| text.as_str()).unwrap_or_default());
+    let text =
+        |value: Option<Value<'_>>| clean(&value.and_then(|text| text.as_str()).unwrap_or_default());
     let level = text(value.get("_meta")?.get("logLevelName")).to_ascii_lowercase();
     let (time, message) = (text(value.get("time")), text(value.get("1")));
     let grave = level.parse::<Level>().ok()?;

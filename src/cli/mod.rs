@@ -55,7 +55,8 @@ pub enum Exit {
 
 impl Exit {
     /// All exit codes in ascending order.
-    pub const ALL: [Exit; 6] = [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Refused, Exit::NotRunning, Exit::Damaged];
+    pub const ALL: [Exit; 6] =
+        [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Refused, Exit::NotRunning, Exit::Damaged];
 
     /// Returns the description for the help text.
     pub const fn meaning(self) -> &'static str {
@@ -135,8 +136,13 @@ fn pretty(bytes: &[u8]) -> String {
 /// Parses arguments, and the address of a gateway. Entry point for tests/fuzz, which cannot access
 /// the private modules. Returns the command in its `Debug` form, and the address.
 #[cfg(fuzzing)]
-pub fn typed(args: &[&str], host: &str) -> (Result<String, String>, Result<std::net::SocketAddr, String>) {
-    let read = args::parse(args).map(|read| format!("{:?}", read.command)).map_err(|error| error.to_string());
+pub fn typed(
+    args: &[&str],
+    host: &str,
+) -> (Result<String, String>, Result<std::net::SocketAddr, String>) {
+    let read = args::parse(args)
+        .map(|read| format!("{:?}", read.command))
+        .map_err(|error| error.to_string());
     (read, node::address(host, 1).map_err(|failure| failure.message.clone()))
 }
 
@@ -174,7 +180,9 @@ fn perform(invocation: args::Invocation) -> Done {
     let args::Invocation { command, overrides, json } = invocation;
     match &command {
         Command::Help(about) => return Output::ok(help::text(*about)),
-        Command::Version => return Output::ok(concat!("gatelet ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Version => {
+            return Output::ok(concat!("gatelet ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
         _ => {}
     }
     let context = Context::new(&overrides, json);
@@ -228,9 +236,15 @@ fn service(context: Context) -> Done {
 /// Prints the URL of the page. Contains the token only if standard output is a terminal.
 fn show(page: &Page) {
     let line = match &page.token {
-        Some(token) if io::stdout().is_terminal() => format!("\n  open  {}#token={}\n\n", page.url, token.expose()),
+        Some(token) if io::stdout().is_terminal() => {
+            format!("\n  open  {}#token={}\n\n", page.url, token.expose())
+        }
         Some(_) => {
-            format!("open {} with the token; `{} url` prints the whole line\n", page.url, crate::server::command())
+            format!(
+                "open {} with the token; `{} url` prints the whole line\n",
+                page.url,
+                crate::server::command()
+            )
         }
         None => format!("open {}\n", page.url),
     };

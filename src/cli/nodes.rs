@@ -36,10 +36,15 @@ fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
             let answer = ask(client, "node.describe", &[("nodeId", &node.device)])?;
             let pairs = client.call("node.pair.list", "{}")?;
             let approved = select::entries(&parse(&pairs)?, "paired");
-            let approved = approved.iter().find(|one| one.device == node.device).map_or(&[][..], |one| &one.commands);
+            let approved = approved
+                .iter()
+                .find(|one| one.device == node.device)
+                .map_or(&[][..], |one| &one.commands);
             said(context, &answer, &[&described(context, &parse(&answer)?, approved)])
         }
-        Nodes::Invoke { node, command, params, timeout } => invoke(client, node, command, params, *timeout),
+        Nodes::Invoke { node, command, params, timeout } => {
+            invoke(client, node, command, params, *timeout)
+        }
         Nodes::Approve(typed) => approve(context, client, typed.as_deref()),
         Nodes::Reject(typed) => {
             let node = waiting(client, typed.as_deref())?;
@@ -53,7 +58,8 @@ fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
         }
         Nodes::Rename { node, name } => {
             let node = known(client, node)?;
-            let answer = ask(client, "node.rename", &[("nodeId", &node.device), ("displayName", name)])?;
+            let answer =
+                ask(client, "node.rename", &[("nodeId", &node.device), ("displayName", name)])?;
             said(context, &answer, &["renamed ", &node.shown(), "\n"])
         }
     }
@@ -63,7 +69,8 @@ fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
 fn stopped(context: &Context, opened: &mut Opened, what: &Nodes) -> Done {
     let text = opened.list_all()?;
     let list = parse(&text)?;
-    let is_node = |entry: &Entry| entry.roles.iter().chain(&entry.revoked).any(|role| role == "node");
+    let is_node =
+        |entry: &Entry| entry.roles.iter().chain(&entry.revoked).any(|role| role == "node");
     let mut nodes = select::entries(&list, "paired");
     nodes.retain(is_node);
     let node = |typed: &str| select::one(&nodes, typed, "node");
@@ -73,7 +80,8 @@ fn stopped(context: &Context, opened: &mut Opened, what: &Nodes) -> Done {
     };
     match what {
         Nodes::List => {
-            let known = items(&list, "paired").filter(|value| nodes.iter().any(|node| node.device == text_id(value)));
+            let known = items(&list, "paired")
+                .filter(|value| nodes.iter().any(|node| node.device == text_id(value)));
             table(context, known.collect(), Vec::new(), &list)
         }
         Nodes::Remove(typed) => {
@@ -111,7 +119,12 @@ fn pending(context: &Context, client: &mut Client) -> Done {
 
 /// Prints nodes and pending requests. `pairs` holds the approved commands of nodes that are not
 /// connected.
-fn table(context: &Context, nodes: Vec<Value<'_>>, pending: Vec<Value<'_>>, pairs: &Value<'_>) -> Done {
+fn table(
+    context: &Context,
+    nodes: Vec<Value<'_>>,
+    pending: Vec<Value<'_>>,
+    pairs: &Value<'_>,
+) -> Done {
     if context.json {
         return Output::json(&json::object(|o| {
             raw(o, "nodes", &nodes);
@@ -125,13 +138,26 @@ fn table(context: &Context, nodes: Vec<Value<'_>>, pending: Vec<Value<'_>>, pair
         let approved = items(pairs, "paired").find(|one| text_id(one) == id);
         let may = if is_connected(node) { Some(*node) } else { approved };
         let may = may.map_or(0, |node| items(&node, "commands").count());
-        grid.row(row(node, state(context, node), commands(may), waits(&id).map(request).unwrap_or_default()));
+        grid.row(row(
+            node,
+            state(context, node),
+            commands(may),
+            waits(&id).map(request).unwrap_or_default(),
+        ));
     }
-    for one in pending.iter().filter(|one| !nodes.iter().any(|node| text_id(node) == text_id(one))) {
-        grid.row(row(one, ["asked ", &ago(number(one, "ts"), context.now)].concat(), String::new(), request(one)));
+    for one in pending.iter().filter(|one| !nodes.iter().any(|node| text_id(node) == text_id(one)))
+    {
+        grid.row(row(
+            one,
+            ["asked ", &ago(number(one, "ts"), context.now)].concat(),
+            String::new(),
+            request(one),
+        ));
     }
     if grid.is_empty() {
-        return Output::ok("no node is here; `gatelet pair --role node` gives a code that lets one in\n");
+        return Output::ok(
+            "no node is here; `gatelet pair --role node` gives a code that lets one in\n",
+        );
     }
     Output::ok(grid.text(context.style))
 }
@@ -195,7 +221,8 @@ fn first_digits(request: &str) -> &str {
 
 /// Describes a node. If it is not connected, `approved` is listed as its commands.
 fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String {
-    let platform = [text(node, "platform"), text(node, "deviceFamily"), text(node, "modelIdentifier")];
+    let platform =
+        [text(node, "platform"), text(node, "deviceFamily"), text(node, "modelIdentifier")];
     let may = if is_connected(node) { texts(node, "commands") } else { approved.to_vec() };
     let waits = texts(node, "pendingDeclaredCommands").join(", ");
     let id = text(node, "pendingRequestId");
@@ -206,7 +233,10 @@ fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String
     let lines = [
         ("node", text_id(node)),
         ("name", text(node, "displayName")),
-        ("platform", platform.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(", ")),
+        (
+            "platform",
+            platform.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(", "),
+        ),
         ("client", [text(node, "clientId"), text(node, "version")].join(" ")),
         ("address", text(node, "remoteIp")),
         ("state", state(context, node)),
@@ -227,7 +257,11 @@ fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String
 fn granted(node: &Value<'_>) -> String {
     let permissions = node.get("permissions").unwrap_or(Value::EMPTY);
     let word = |granted: Value<'_>| if granted.as_bool() == Some(true) { ": yes" } else { ": no" };
-    permissions.fields().map(|(name, granted)| [&*name, word(granted)].concat()).collect::<Vec<_>>().join(", ")
+    permissions
+        .fields()
+        .map(|(name, granted)| [&*name, word(granted)].concat())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 // --- approval ---
@@ -236,13 +270,20 @@ fn approve(context: &Context, client: &mut Client, typed: Option<&str>) -> Done 
     let node = waiting(client, typed)?;
     let answer = ask(client, "node.pair.approve", &[("requestId", &node.request)])?;
     let mut out = ["approved ", &node.shown()].concat();
-    out.push_str(if node.commands.is_empty() { "; it offers no commands\n" } else { "; it may now be asked for\n" });
+    out.push_str(if node.commands.is_empty() {
+        "; it offers no commands\n"
+    } else {
+        "; it may now be asked for\n"
+    });
     let width = node.commands.iter().map(String::len).max().unwrap_or(0);
     for command in &node.commands {
         let meaning = meaning(command);
         let name = format!("{:<width$}", clean(command));
-        let line =
-            if meaning.is_empty() { clean(command) } else { [&context.style.warn(&name), "  ", meaning].concat() };
+        let line = if meaning.is_empty() {
+            clean(command)
+        } else {
+            [&context.style.warn(&name), "  ", meaning].concat()
+        };
         out.push_str(&["  ", &line, "\n"].concat());
     }
     said(context, &answer, &[&out])
@@ -275,13 +316,19 @@ fn waiting(client: &mut Client, typed: Option<&str>) -> Result<Entry, Failure> {
     let pairs = client.call("node.pair.list", "{}")?;
     let list = select::entries(&parse(&pairs)?, "pending");
     let Some(typed) = typed else {
-        return list.into_iter().next().ok_or_else(|| Failure::failed("no node waits for approval"));
+        return list
+            .into_iter()
+            .next()
+            .ok_or_else(|| Failure::failed("no node waits for approval"));
     };
     if let Some(entry) = select::find(&list, typed)? {
         return Ok(entry.clone());
     }
     let node = known(client, typed)?;
-    Err(Failure::failed(format!("{} asks for nothing; what it offers, it says when it connects", node.shown())))
+    Err(Failure::failed(format!(
+        "{} asks for nothing; what it offers, it says when it connects",
+        node.shown()
+    )))
 }
 
 /// Returns the node that `typed` selects.
@@ -309,11 +356,19 @@ fn ask(client: &mut Client, method: &str, params: &[(&str, &str)]) -> Result<Str
 
 // --- invocation ---
 
-fn invoke(client: &mut Client, typed: &str, command: &str, params: &str, timeout: Option<u64>) -> Done {
+fn invoke(
+    client: &mut Client,
+    typed: &str,
+    command: &str,
+    params: &str,
+    timeout: Option<u64>,
+) -> Done {
     let value = json::parse(params.as_bytes(), limits::JSON_DEPTH)
         .map_err(|bad| Failure::new(Exit::Usage, format!("the parameters are not JSON: {bad}")))?;
     let node = known(client, typed)?;
-    let wait = timeout.map_or(limits::INVOKE_MS, |seconds| seconds.saturating_mul(1000)).min(limits::INVOKE_MS_MAX);
+    let wait = timeout
+        .map_or(limits::INVOKE_MS, |seconds| seconds.saturating_mul(1000))
+        .min(limits::INVOKE_MS_MAX);
     let request = json::object(|o| {
         o.str("nodeId", &node.device);
         o.str("command", command);
@@ -322,7 +377,8 @@ fn invoke(client: &mut Client, typed: &str, command: &str, params: &str, timeout
         o.shown("idempotencyKey", &Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<16>()));
     });
     let id = client.send("node.invoke", &String::from_utf8_lossy(&request))?;
-    let answer = client.answer(&id, in_ms(wait.saturating_add(limits::CLI_CALL_MS))).map_err(refused)?;
+    let answer =
+        client.answer(&id, in_ms(wait.saturating_add(limits::CLI_CALL_MS))).map_err(refused)?;
     let answer = parse(&answer)?;
     Output::json(answer.get("payload").map_or("null", |payload| payload.raw()).as_bytes())
 }

@@ -41,8 +41,18 @@ const fn valued(name: &'static str, value: &'static str) -> OptionSpec {
 }
 
 /// Options that every command accepts.
-pub(super) const GLOBAL: &[&str] =
-    &["state-dir", "config", "port", "bind", "auth", "token", "password", "json", "help", "version"];
+pub(super) const GLOBAL: &[&str] = &[
+    "state-dir",
+    "config",
+    "port",
+    "bind",
+    "auth",
+    "token",
+    "password",
+    "json",
+    "help",
+    "version",
+];
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
     valued("state-dir", "DIR"),
@@ -98,7 +108,10 @@ impl Given {
                     given.words.push(text(word)?);
                     continue;
                 }
-                Arg::Long(name) => OPTIONS.iter().find(|spec| spec.name == name).ok_or_else(|| unknown_option(name))?,
+                Arg::Long(name) => OPTIONS
+                    .iter()
+                    .find(|spec| spec.name == name)
+                    .ok_or_else(|| unknown_option(name))?,
                 Arg::Short(letter) => OPTIONS
                     .iter()
                     .find(|spec| spec.short == Some(letter))
@@ -107,7 +120,9 @@ impl Given {
             let value = match spec.value {
                 "" => String::new(),
                 name => {
-                    let missing = |_| usage(format!("`--{}` needs a value: --{} {name}", spec.name, spec.name));
+                    let missing = |_| {
+                        usage(format!("`--{}` needs a value: --{} {name}", spec.name, spec.name))
+                    };
                     text(parser.value().map_err(missing)?)?
                 }
             };

@@ -22,14 +22,16 @@ pub fn run(context: &Context, what: &Pair) -> Done {
             o.strs("scopes", scopes.iter().map(|scope| scope.name()));
         }
     });
-    let text = context.running()?.call("device.pair.setupCode", &String::from_utf8_lossy(&params))?;
+    let text =
+        context.running()?.call("device.pair.setupCode", &String::from_utf8_lossy(&params))?;
     if context.json {
         return Output::json(text.as_bytes());
     }
     let value = parse(&text)?;
     let mut out = words(context, what.role, &value);
     let link = word(&value, "link");
-    let drawn = (what.qr || context.terminal).then(|| qr::lines(&link, context.style.colour)).flatten();
+    let drawn =
+        (what.qr || context.terminal).then(|| qr::lines(&link, context.style.colour)).flatten();
     if let Some(drawn) = drawn {
         out.push('\n');
         out.push_str(&drawn);
@@ -55,8 +57,10 @@ fn words(context: &Context, role: Role, value: &Value<'_>) -> String {
 }
 
 fn note(value: &Value<'_>) -> String {
-    let urls: Vec<String> = texts(value, "gatewayUrls").into_iter().chain([word(value, "gatewayUrl")]).collect();
-    let near = |url: &String| ["//127.", "//localhost", "//[::1]"].iter().any(|mark| url.contains(mark));
+    let urls: Vec<String> =
+        texts(value, "gatewayUrls").into_iter().chain([word(value, "gatewayUrl")]).collect();
+    let near =
+        |url: &String| ["//127.", "//localhost", "//[::1]"].iter().any(|mark| url.contains(mark));
     if urls.iter().all(near) {
         "the link names this machine only; for other machines set gateway.bind: \"lan\" or gateway.publicOrigin"
             .to_string()
@@ -68,7 +72,8 @@ fn note(value: &Value<'_>) -> String {
 /// Parses the name of a scope, with or without the prefix `operator.`.
 pub(super) fn scope(name: &str) -> Result<Scope, Failure> {
     let bare = name.strip_prefix("operator.").unwrap_or(name);
-    let names = Scope::ALL.map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name()));
+    let names =
+        Scope::ALL.map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name()));
     let found = Scope::ALL.into_iter().zip(names).find(|(_, known)| *known == bare);
     found.map(|(scope, _)| scope).ok_or_else(|| {
         let hint = match nearest_word(bare, &names) {

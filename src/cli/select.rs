@@ -64,7 +64,9 @@ pub(super) fn entries(list: &Value<'_>, key: &str) -> Vec<Entry> {
 /// that lists them.
 pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a Entry>, Failure> {
     let typed = typed.trim();
-    let exact = entries.iter().find(|entry| !typed.is_empty() && (entry.device == typed || entry.request == typed));
+    let exact = entries
+        .iter()
+        .find(|entry| !typed.is_empty() && (entry.device == typed || entry.request == typed));
     if exact.is_some() {
         return Ok(exact);
     }
@@ -92,7 +94,9 @@ pub(super) fn one<'a>(entries: &'a [Entry], typed: &str, what: &str) -> Result<&
 /// Returns the error that nothing matches.
 pub(super) fn nothing(entries: &[Entry], typed: &str, what: &str) -> Failure {
     let hex = !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let cut = hex && typed.len() < DEVICE_DIGITS && entries.iter().any(|entry| entry.device.starts_with(typed));
+    let cut = hex
+        && typed.len() < DEVICE_DIGITS
+        && entries.iter().any(|entry| entry.device.starts_with(typed));
     if cut {
         return Failure::failed(format!(
             "`{typed}` is too short: give {DEVICE_DIGITS} digits of the {what}'s id or more"
@@ -125,7 +129,11 @@ mod tests {
     }
 
     fn some() -> Vec<Entry> {
-        vec![entry("aaaaaa11", "", "Phone"), entry("aaaaaa22", "", "phone"), entry("bbbbbb33", "", "Desk")]
+        vec![
+            entry("aaaaaa11", "", "Phone"),
+            entry("aaaaaa22", "", "phone"),
+            entry("bbbbbb33", "", "Desk"),
+        ]
     }
 
     #[test]
@@ -142,7 +150,9 @@ mod tests {
         for typed in ["aaaaaa", "PHONE"] {
             let message = find(&some(), typed).unwrap_err().message.clone();
             assert!(
-                message.contains("fits 2") && message.contains("aaaaaa11  Phone") && message.contains("aaaaaa22"),
+                message.contains("fits 2")
+                    && message.contains("aaaaaa11  Phone")
+                    && message.contains("aaaaaa22"),
                 "{message}"
             );
         }
@@ -160,7 +170,9 @@ mod tests {
             assert_eq!(find(&some(), typed).unwrap(), None, "{typed}");
         }
         assert!(nothing(&some(), "bbbbb", "device").message.contains("too short"));
-        assert!(nothing(&some(), "nobody", "node").message.contains("no node `nobody`; see `gatelet nodes`"));
+        assert!(nothing(&some(), "nobody", "node")
+            .message
+            .contains("no node `nobody`; see `gatelet nodes`"));
     }
 
     #[test]

@@ -63,8 +63,14 @@ impl Grid {
     /// Formats the table: columns are separated by two spaces, titles are dim.
     pub fn text(&self, style: Style) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width =
-            |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| columns_of(cell)).max().unwrap_or(0);
+        let width = |at: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(at))
+                .map(|cell| columns_of(cell))
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut out = String::new();
         for (number, row) in self.rows.iter().enumerate() {
@@ -212,7 +218,9 @@ mod tests {
 
     #[test]
     fn durations_are_human_readable() {
-        for (ms, shown) in [(900, "0 s"), (61_000, "1 min"), (7_500_000, "2 h 5 min"), (90_000_000, "1 d 1 h")] {
+        for (ms, shown) in
+            [(900, "0 s"), (61_000, "1 min"), (7_500_000, "2 h 5 min"), (90_000_000, "1 d 1 h")]
+        {
             assert_eq!(span(ms), shown);
         }
     }

@@ -33,7 +33,10 @@ pub fn status(context: &Context) -> Done {
         ),
         ("open", format!("{}  (with the token: `gatelet url`)", word(&value, "url"))),
         ("listening", clean(&texts(&value, "listening").join(", "))),
-        ("signing in", format!("{}, pairing {}", word(&value, "authMode"), word(&value, "pairingMode"))),
+        (
+            "signing in",
+            format!("{}, pairing {}", word(&value, "authMode"), word(&value, "pairingMode")),
+        ),
         ("secret", secret(&value)),
         (
             "connected",
@@ -99,7 +102,13 @@ fn stopped(context: &Context) -> Done {
         (false, Some(_)) => "start it with `gatelet run`",
         (false, None) => "it would not start: see `gatelet config check`",
     };
-    let text = format!("{:<12}{}; {hint}\n{:<12}{}\n", "gateway", context.style.bad(state), "state", dir.display());
+    let text = format!(
+        "{:<12}{}; {hint}\n{:<12}{}\n",
+        "gateway",
+        context.style.bad(state),
+        "state",
+        dir.display()
+    );
     Output::with(text, exit)
 }
 

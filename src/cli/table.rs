@@ -15,8 +15,11 @@ pub fn check(context: &Context) -> Done {
     let check = store::check_at(context.state_dir()?).map_err(failure)?;
     let odd = check.verdict.as_ref().map_or(0, |loaded| loaded.odd.len());
     let exit = if check.verdict.is_ok() && check.key { Exit::Ok } else { Exit::Damaged };
-    let text =
-        if context.json { super::pretty(&json::object(|o| summary(o, &check))) } else { verdict(context, &check, odd) };
+    let text = if context.json {
+        super::pretty(&json::object(|o| summary(o, &check)))
+    } else {
+        verdict(context, &check, odd)
+    };
     Output::with(text, exit)
 }
 
@@ -27,7 +30,9 @@ pub fn dump(context: &Context) -> Done {
     if context.json {
         let text = super::pretty(&json::object(|o| {
             summary(o, &check);
-            o.arr("places", |list| check.lines.iter().for_each(|line| list.item_obj(|o| place(o, line, &check))));
+            o.arr("places", |list| {
+                check.lines.iter().for_each(|line| list.item_obj(|o| place(o, line, &check)))
+            });
         }));
         return Output::with(text, exit);
     }
@@ -36,10 +41,18 @@ pub fn dump(context: &Context) -> Done {
     let shown = check.lines.iter().filter(|line| !line.copies.iter().all(free));
     for line in shown {
         let device = device_at(&check, line.place);
-        let id = device
-            .map_or_else(|| id_in(line).map(|id| id.to_string()).unwrap_or_default(), |device| device.id.to_string());
+        let id = device.map_or_else(
+            || id_in(line).map(|id| id.to_string()).unwrap_or_default(),
+            |device| device.id.to_string(),
+        );
         let name = device.map(|device| device.shown_name().to_string()).unwrap_or_default();
-        grid.row(vec![line.place.to_string(), state(&line.copies[0]), state(&line.copies[1]), id, name]);
+        grid.row(vec![
+            line.place.to_string(),
+            state(&line.copies[0]),
+            state(&line.copies[1]),
+            id,
+            name,
+        ]);
     }
     let hidden = check.lines.iter().filter(|line| line.copies.iter().all(free)).count();
     let text = format!(
@@ -60,7 +73,9 @@ pub fn repair(context: &Context) -> Done {
                 o.shown("damagedCopy", &copy.display());
             }
             o.u64("devices", repaired.devices as u64);
-            o.arr("lost", |list| repaired.lost.iter().for_each(|slot| list.item_u64(u64::from(slot.0))));
+            o.arr("lost", |list| {
+                repaired.lost.iter().for_each(|slot| list.item_u64(u64::from(slot.0)))
+            });
             o.bool("newKey", repaired.new_key);
         }));
     }
@@ -72,7 +87,10 @@ pub fn repair(context: &Context) -> Done {
         out.push_str("nothing in it could be read: the table is new and empty\n");
     } else if !repaired.lost.is_empty() {
         let lost: Vec<String> = repaired.lost.iter().map(|slot| slot.0.to_string()).collect();
-        out.push_str(&format!("lost records: {}; a device that stood there pairs again\n", lost.join(", ")));
+        out.push_str(&format!(
+            "lost records: {}; a device that stood there pairs again\n",
+            lost.join(", ")
+        ));
     }
     if repaired.new_key {
         out.push_str("made a new key; every device gets a new token when it next connects\n");
@@ -99,8 +117,9 @@ pub fn export(context: &Context) -> Done {
 
 /// Writes the fields of a device except its tokens, its connection state and derived values.
 fn exported(o: &mut Writer<'_>, device: &Value<'_>) {
-    for (key, value) in
-        device.fields().filter(|(key, _)| !matches!(key.as_ref(), "tokens" | "connected" | "approvedVia"))
+    for (key, value) in device
+        .fields()
+        .filter(|(key, _)| !matches!(key.as_ref(), "tokens" | "connected" | "approvedVia"))
     {
         o.raw(&key, value.raw().as_bytes());
     }
@@ -143,7 +162,10 @@ fn verdict(context: &Context, check: &Check, odd: usize) -> String {
             loaded.odd.iter().for_each(|oddity| out.push_str(&format!("  {oddity}\n")));
         }
         Err(error @ OpenError::Newer(_)) => {
-            out.push_str(&format!("{}: {error}; update gatelet\n", context.style.bad("the table cannot be read")));
+            out.push_str(&format!(
+                "{}: {error}; update gatelet\n",
+                context.style.bad("the table cannot be read")
+            ));
         }
         Err(error) => {
             out.push_str(&format!("{}: {error}\n", context.style.bad("the table is damaged")));

@@ -64,14 +64,18 @@ pub fn rotate(context: &Context) -> Done {
 pub(super) fn in_force(context: &Context) -> Result<&Sourced<Secret>, Failure> {
     let config = context.config()?;
     only_token(config)?;
-    let missing = || Failure::failed("there is no token yet; `gatelet run` makes one at its first start");
+    let missing =
+        || Failure::failed("there is no token yet; `gatelet run` makes one at its first start");
     config.auth.secret.as_ref().ok_or_else(missing)
 }
 
 fn only_token(config: &Config) -> Result<(), Failure> {
     match config.auth.mode {
         AuthMode::Token => Ok(()),
-        mode => Err(Failure::failed(format!("there is no token: gateway.auth.mode is \"{}\"", mode.name()))),
+        mode => Err(Failure::failed(format!(
+            "there is no token: gateway.auth.mode is \"{}\"",
+            mode.name()
+        ))),
     }
 }
 

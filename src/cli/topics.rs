@@ -280,7 +280,15 @@ table already is left as it is, unless --overwrite. --dry-run only says what wou
         about: "this, or all about one command",
         body: "  gatelet help devices\n",
     },
-    Topic { name: "version", usage: "", least: 0, most: 0, options: &[], about: "print the version", body: "" },
+    Topic {
+        name: "version",
+        usage: "",
+        least: 0,
+        most: 0,
+        options: &[],
+        about: "print the version",
+        body: "",
+    },
 ];
 
 /// Returns the topic with that name.

@@ -25,29 +25,40 @@ pub fn url(context: &Context) -> Done {
     };
     let port = context.address().ok().flatten().map_or(config.port, |address| address.port());
     if port == 0 {
-        return Err(Failure::failed("no gateway runs, and the configured port is 0: it is chosen at the start"));
+        return Err(Failure::failed(
+            "no gateway runs, and the configured port is 0: it is chosen at the start",
+        ));
     }
     let contained = context.paths()?.in_container;
-    let links: Vec<String> =
-        origins(config, port, contained).iter().map(|origin| format!("{origin}/{fragment}")).collect();
+    let links: Vec<String> = origins(config, port, contained)
+        .iter()
+        .map(|origin| format!("{origin}/{fragment}"))
+        .collect();
     if context.json {
         return Output::json(&json::object(|o| {
             o.opt_str("url", links.first().map(String::as_str));
             o.strings("urls", &links);
         }));
     }
-    Ok(Output { text: links.join("\n") + "\n", note: note(config, port, contained), exit: Exit::Ok })
+    Ok(Output {
+        text: links.join("\n") + "\n",
+        note: note(config, port, contained),
+        exit: Exit::Ok,
+    })
 }
 
 /// Error if the running gateway uses another token than this command: the URL would be rejected.
 fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), Failure> {
-    let (Ok(Some(address)), Ok(Some(mut client))) = (context.address(), context.gateway()) else { return Ok(()) };
+    let (Ok(Some(address)), Ok(Some(mut client))) = (context.address(), context.gateway()) else {
+        return Ok(());
+    };
     let Ok(status) = client.call("gatelet.status", "{}") else { return Ok(()) };
     let value = super::devices::parse(&status)?;
     let (theirs, from) = (word(&value, "secretFingerprint"), word(&value, "secretSource"));
     let fingerprint = token.fingerprint();
     // A short token has no fingerprint to compare, so try it.
-    let refused = || matches!(Client::connect(address, token.expose()), Err(ClientError::Refused(_)));
+    let refused =
+        || matches!(Client::connect(address, token.expose()), Err(ClientError::Refused(_)));
     if theirs.is_empty() || theirs == fingerprint && (token.has_fingerprint() || !refused()) {
         return Ok(());
     }
@@ -61,8 +72,10 @@ fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), Failure>
 /// address if other machines can connect.
 fn origins(config: &Config, port: u16, contained: bool) -> Vec<String> {
     let base = &config.control_ui.base_path;
-    let far = server::far_address(config.bind, contained).map(|address| SocketAddr::from((address, port)));
-    let mut origins: Vec<String> = config.public_origin.iter().map(|origin| format!("{origin}{base}")).collect();
+    let far = server::far_address(config.bind, contained)
+        .map(|address| SocketAddr::from((address, port)));
+    let mut origins: Vec<String> =
+        config.public_origin.iter().map(|origin| format!("{origin}{base}")).collect();
     origins.push(format!("http://127.0.0.1:{port}{base}"));
     origins.extend(far.map(|address| format!("http://{address}{base}")));
     origins
@@ -71,7 +84,9 @@ fn origins(config: &Config, port: u16, contained: bool) -> Vec<String> {
 fn note(config: &Config, port: u16, contained: bool) -> String {
     match config.auth.mode {
         AuthMode::Password => "sign in with the password; it is never part of a link".to_string(),
-        _ if contained => format!("in a container: if port {port} is published as another one, put that in its place"),
+        _ if contained => format!(
+            "in a container: if port {port} is published as another one, put that in its place"
+        ),
         _ => String::new(),
     }
 }
@@ -81,7 +96,9 @@ fn encoded(token: &str) -> String {
     let mut out = String::with_capacity(token.len());
     for byte in token.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
             other => out.push_str(&format!("%{other:02X}")),
         }
     }

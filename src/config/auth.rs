@@ -4,13 +4,21 @@ use super::build::{fingerprint, name_of, Builder};
 use super::parse::{quote, suggest};
 use super::schema::AUTH_MODES;
 use super::secrets::{Secret, PASSWORD, TOKEN};
-use super::{values, Auth, AuthMode, Bind, ControlUi, Paths, RateLimit, Source, Sourced, TailscaleMode, TrustedProxy};
+use super::{
+    values, Auth, AuthMode, Bind, ControlUi, Paths, RateLimit, Source, Sourced, TailscaleMode,
+    TrustedProxy,
+};
 use crate::gate::net::Cidr;
 
 impl Builder<'_> {
     /// Returns the authentication settings, or `None` after reporting an error if the mode cannot
     /// be determined.
-    pub fn auth(&mut self, bind: Option<Bind>, trusted: &[Cidr], tailscale: TailscaleMode) -> Option<Auth> {
+    pub fn auth(
+        &mut self,
+        bind: Option<Bind>,
+        trusted: &[Cidr],
+        tailscale: TailscaleMode,
+    ) -> Option<Auth> {
         let exposed = bind.is_some_and(|bind| !bind.is_loopback());
         let args = self.args;
         let token = self.search(exposed).find(&TOKEN, args.token.as_ref());
@@ -27,12 +35,17 @@ impl Builder<'_> {
                 self.check_password(password.is_some(), &source);
                 secret = password;
             }
-            AuthMode::TrustedProxy => self.check_proxy(proxy.is_some(), trusted, token.or(password)),
+            AuthMode::TrustedProxy => {
+                self.check_proxy(proxy.is_some(), trusted, token.or(password))
+            }
         }
         if tailscale == TailscaleMode::Funnel && mode != AuthMode::Password {
-            let message =
-                format!("gateway.tailscale.mode \"funnel\" needs a password, and the auth mode is \"{}\"", mode.name());
-            let hint = "set gateway.auth.mode to \"password\", or gateway.tailscale.mode to \"serve\"";
+            let message = format!(
+                "gateway.tailscale.mode \"funnel\" needs a password, and the auth mode is \"{}\"",
+                mode.name()
+            );
+            let hint =
+                "set gateway.auth.mode to \"password\", or gateway.tailscale.mode to \"serve\"";
             self.error(self.line("tailscale.mode"), "tailscale.mode", message, hint);
         }
         self.in_force.push(("auth.mode", mode.name().to_string(), source));
@@ -83,8 +96,10 @@ impl Builder<'_> {
     ) -> Option<Sourced<AuthMode>> {
         let value = match (token, password) {
             (Some(token), Some(password)) => {
-                let (token, password) =
-                    (name_of("auth.token", &token.source), name_of("auth.password", &password.source));
+                let (token, password) = (
+                    name_of("auth.token", &token.source),
+                    name_of("auth.password", &password.source),
+                );
                 let message = format!(
                     "there are a token ({}) and a password ({}), and no gateway.auth.mode",
                     token.0, password.0
@@ -104,7 +119,8 @@ impl Builder<'_> {
             return;
         };
         let (name, line) = name_of("auth.mode", source);
-        let message = format!("{name} \"none\" needs a loopback bind, and the bind is \"{}\"", bind.name());
+        let message =
+            format!("{name} \"none\" needs a loopback bind, and the bind is \"{}\"", bind.name());
         let hint = "set gateway.auth.mode to \"token\", or gateway.bind to \"loopback\"";
         self.problems.error(line, &name, message, hint);
     }
@@ -112,13 +128,20 @@ impl Builder<'_> {
     /// Reports `*` in `controlUi.allowedOrigins` with auth mode `none`. Without a secret, the
     /// Origin check is the only protection against a foreign web page in a browser on this machine.
     pub fn check_pages(&mut self, auth: Option<&Auth>, ui: &ControlUi) {
-        if auth.is_some_and(|auth| auth.mode == AuthMode::None) && ui.allowed_origins.iter().any(|one| one == "*") {
+        if auth.is_some_and(|auth| auth.mode == AuthMode::None)
+            && ui.allowed_origins.iter().any(|one| one == "*")
+        {
             let message =
                 "gateway.controlUi.allowedOrigins has *, and the auth mode is \"none\": any page that a browser on \
                            this machine shows could do everything"
                     .to_string();
             let hint = "name the origins that you mean, or set gateway.auth.mode to \"token\"";
-            self.error(self.line("controlUi.allowedOrigins"), "controlUi.allowedOrigins", message, hint);
+            self.error(
+                self.line("controlUi.allowedOrigins"),
+                "controlUi.allowedOrigins",
+                message,
+                hint,
+            );
         }
     }
 
@@ -128,13 +151,20 @@ impl Builder<'_> {
         }
         let (name, line) = name_of("auth.mode", source);
         let message = format!("{name} is \"password\" and there is no password");
-        self.problems.error(line, &name, message, "set gateway.auth.password or GATELET_PASSWORD_FILE");
+        self.problems.error(
+            line,
+            &name,
+            message,
+            "set gateway.auth.password or GATELET_PASSWORD_FILE",
+        );
     }
 
     fn check_proxy(&mut self, has_header: bool, trusted: &[Cidr], secret: Option<Sourced<Secret>>) {
         let line = self.line("auth.mode");
         if !has_header && !self.found.is_bad("auth.trustedProxy.userHeader") {
-            let message = "gateway.auth.mode \"trusted-proxy\" needs gateway.auth.trustedProxy.userHeader".to_string();
+            let message =
+                "gateway.auth.mode \"trusted-proxy\" needs gateway.auth.trustedProxy.userHeader"
+                    .to_string();
             self.error(
                 line,
                 "auth.trustedProxy.userHeader",
@@ -143,13 +173,19 @@ impl Builder<'_> {
             );
         }
         if trusted.is_empty() {
-            let message = "gateway.auth.mode \"trusted-proxy\" needs gateway.trustedProxies".to_string();
+            let message =
+                "gateway.auth.mode \"trusted-proxy\" needs gateway.trustedProxies".to_string();
             self.error(line, "trustedProxies", message, "list the addresses of the proxy");
         }
         if let Some(secret) = secret {
             let (name, line) = name_of("auth.token or gateway.auth.password", &secret.source);
             let message = format!("{name} is set, and gateway.auth.mode is \"trusted-proxy\"");
-            self.error(line, "auth.mode", message, "remove the secret, or set the mode to \"token\" or \"password\"");
+            self.error(
+                line,
+                "auth.mode",
+                message,
+                "remove the secret, or set the mode to \"token\" or \"password\"",
+            );
         }
     }
 
@@ -168,9 +204,11 @@ impl Builder<'_> {
 
     fn trusted_proxy(&mut self) -> Option<TrustedProxy> {
         let hint = "write the name of a header, such as x-forwarded-user";
-        let required_headers = self.entries("auth.trustedProxy.requiredHeaders", hint, values::header);
+        let required_headers =
+            self.entries("auth.trustedProxy.requiredHeaders", hint, values::header);
         let user = |text: &str| Some(text.trim().to_string()).filter(|user| !user.is_empty());
-        let allow_users = self.entries("auth.trustedProxy.allowUsers", "write the name of a user", user);
+        let allow_users =
+            self.entries("auth.trustedProxy.allowUsers", "write the name of a user", user);
         let (text, line) = self.found.text("auth.trustedProxy.userHeader")?;
         let Some(user_header) = values::header(text) else {
             let message = format!("gateway.auth.trustedProxy.userHeader cannot be {}", quote(text));

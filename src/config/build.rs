@@ -7,7 +7,9 @@ use super::parse::{quote, Found, Item};
 use super::schema::{self, Kind};
 use super::secrets::{Search, Secret};
 use super::{paths, print, values, Env, Overrides, Paths, Problems, Setting, Source};
-use super::{Bind, Config, ControlUi, Nodes, Pairing, PairingMode, Tailscale, TailscaleMode, Upstream};
+use super::{
+    Bind, Config, ControlUi, Nodes, Pairing, PairingMode, Tailscale, TailscaleMode, Upstream,
+};
 use crate::gate::net::Cidr;
 
 /// Checks all settings and reports every problem.
@@ -70,15 +72,22 @@ impl<'a> Builder<'a> {
 
     fn refuse_remote(&mut self) {
         if let Some(("remote", line)) = self.found.text("mode") {
-            let hint = "set gateway.mode to \"local\"; a client reaches a gateway elsewhere by its URL";
-            self.error(line, "mode", "gateway.mode \"remote\" is for clients, and this is a gateway".to_string(), hint);
+            let hint =
+                "set gateway.mode to \"local\"; a client reaches a gateway elsewhere by its URL";
+            self.error(
+                line,
+                "mode",
+                "gateway.mode \"remote\" is for clients, and this is a gateway".to_string(),
+                hint,
+            );
         }
     }
 
     fn refuse_tls(&mut self) {
         if self.found.flag("tls.enabled") {
             let line = self.line("tls.enabled");
-            let hint = "put a TLS proxy or Tailscale Serve in front, and set gateway.tls.enabled to false";
+            let hint =
+                "put a TLS proxy or Tailscale Serve in front, and set gateway.tls.enabled to false";
             self.error(
                 line,
                 "tls.enabled",
@@ -95,12 +104,22 @@ impl<'a> Builder<'a> {
 
     /// Returns the entries of a list that `read` accepts, and reports each other entry as an error
     /// that quotes it.
-    pub fn entries<T>(&mut self, key: &'static str, hint: &str, read: fn(&str) -> Option<T>) -> Vec<T> {
+    pub fn entries<T>(
+        &mut self,
+        key: &'static str,
+        hint: &str,
+        read: fn(&str) -> Option<T>,
+    ) -> Vec<T> {
         let mut good = Vec::new();
         for Item { text, line } in self.found.list(key) {
             match read(text) {
                 Some(entry) => good.push(entry),
-                None => self.error(*line, key, format!("gateway.{key} has the bad entry {}", quote(text)), hint),
+                None => self.error(
+                    *line,
+                    key,
+                    format!("gateway.{key} has the bad entry {}", quote(text)),
+                    hint,
+                ),
             }
         }
         good
@@ -109,8 +128,14 @@ impl<'a> Builder<'a> {
     fn warn_of_everybody(&mut self, trusted: &[Cidr]) {
         if trusted.iter().any(|range| range.prefix() == 0) {
             let message =
-                "gateway.trustedProxies holds every address, so everybody can claim to be anybody".to_string();
-            self.warning(self.line("trustedProxies"), "trustedProxies", message, "write the addresses of your proxies");
+                "gateway.trustedProxies holds every address, so everybody can claim to be anybody"
+                    .to_string();
+            self.warning(
+                self.line("trustedProxies"),
+                "trustedProxies",
+                message,
+                "write the addresses of your proxies",
+            );
         }
     }
 
@@ -136,7 +161,10 @@ impl<'a> Builder<'a> {
             _ => TailscaleMode::Off,
         };
         if let Some(bind) = bind.filter(|bind| mode != TailscaleMode::Off && !bind.is_loopback()) {
-            let message = format!("gateway.tailscale.mode needs a loopback bind, and the bind is \"{}\"", bind.name());
+            let message = format!(
+                "gateway.tailscale.mode needs a loopback bind, and the bind is \"{}\"",
+                bind.name()
+            );
             let hint = "set gateway.bind to \"loopback\", or gateway.tailscale.mode to \"off\"";
             self.error(self.line("tailscale.mode"), "tailscale.mode", message, hint);
         }
@@ -159,11 +187,16 @@ impl<'a> Builder<'a> {
                 self.error(line, "pairing.mode", message, "remove one of them");
             }
         }
-        let (token, line) =
-            said.or(skip.map(|line| (skips, line))).map_or((true, None), |(token, line)| (token, Some(line)));
+        let (token, line) = said
+            .or(skip.map(|line| (skips, line)))
+            .map_or((true, None), |(token, line)| (token, Some(line)));
         let mode = if token { PairingMode::Token } else { PairingMode::Strict };
         let source = line.map_or(Source::Default, Source::Config);
-        self.in_force.push(("pairing.mode", if token { "token" } else { "strict" }.to_string(), source.clone()));
+        self.in_force.push((
+            "pairing.mode",
+            if token { "token" } else { "strict" }.to_string(),
+            source.clone(),
+        ));
         self.in_force.push(("auth.skipPairingForTokenAuth", token.to_string(), source));
         let hint = "write a public key in base64url or a device id of 64 hexadecimal digits, then perhaps a comment";
         Pairing {
@@ -174,7 +207,9 @@ impl<'a> Builder<'a> {
     }
 
     fn control_ui(&mut self) -> ControlUi {
-        let any = |text: &str| (text.trim() == "*").then(|| "*".to_string()).or_else(|| values::origin(text));
+        let any = |text: &str| {
+            (text.trim() == "*").then(|| "*".to_string()).or_else(|| values::origin(text))
+        };
         let hint = "write scheme://host[:port], such as https://gate.example, or *";
         ControlUi {
             enabled: self.found.flag("controlUi.enabled"),
@@ -182,7 +217,9 @@ impl<'a> Builder<'a> {
             root: self.ui_root(),
             allowed_origins: self.entries("controlUi.allowedOrigins", hint, any),
             allow_insecure_auth: self.found.flag("controlUi.allowInsecureAuth"),
-            dangerously_disable_device_auth: self.found.flag("controlUi.dangerouslyDisableDeviceAuth"),
+            dangerously_disable_device_auth: self
+                .found
+                .flag("controlUi.dangerouslyDisableDeviceAuth"),
             dangerously_allow_host_header_origin_fallback: self
                 .found
                 .flag("controlUi.dangerouslyAllowHostHeaderOriginFallback"),
@@ -201,11 +238,18 @@ impl<'a> Builder<'a> {
     }
 
     fn ui_root(&mut self) -> Option<PathBuf> {
-        let (text, line) = self.found.text("controlUi.root").filter(|(text, _)| !text.is_empty())?;
+        let (text, line) =
+            self.found.text("controlUi.root").filter(|(text, _)| !text.is_empty())?;
         let root = self.beside_config(text);
         if !self.env.exists(&root.join("index.html")) {
-            let message = format!("gateway.controlUi.root names {}, where no index.html is", root.display());
-            self.warning(line, "controlUi.root", message, "give the directory of a built Control UI, or leave it out");
+            let message =
+                format!("gateway.controlUi.root names {}, where no index.html is", root.display());
+            self.warning(
+                line,
+                "controlUi.root",
+                message,
+                "give the directory of a built Control UI, or leave it out",
+            );
         }
         Some(root)
     }
@@ -231,7 +275,8 @@ impl<'a> Builder<'a> {
     /// Merges the commands of the current key with those of its protocol 3 name.
     fn commands(&mut self, key: &'static str, old_key: &'static str) -> Vec<String> {
         let word = |text: &str| {
-            Some(text.trim().to_string()).filter(|text| !text.is_empty() && !text.contains(char::is_whitespace))
+            Some(text.trim().to_string())
+                .filter(|text| !text.is_empty() && !text.contains(char::is_whitespace))
         };
         let hint = "write the name of a command, such as camera.snap";
         let mut commands = self.entries(key, hint, word);
@@ -246,7 +291,8 @@ impl<'a> Builder<'a> {
     fn upstream(&mut self) -> Option<Upstream> {
         let token = self.upstream_token();
         let Some((text, line)) = self.found.text("upstream.url") else {
-            let orphan = self.found.line("upstream.token").or(self.found.line("upstream.tokenFile"));
+            let orphan =
+                self.found.line("upstream.token").or(self.found.line("upstream.tokenFile"));
             if let Some(line) = orphan.filter(|_| !self.found.is_bad("upstream.url")) {
                 let message = "gateway.upstream has a token and no URL".to_string();
                 self.error(line, "upstream.url", message, "set gateway.upstream.url");
@@ -255,7 +301,12 @@ impl<'a> Builder<'a> {
         };
         let Some(url) = values::websocket_url(text) else {
             let hint = "write ws://host:port; this build has no TLS";
-            self.error(line, "upstream.url", "gateway.upstream.url is not a WebSocket URL".to_string(), hint);
+            self.error(
+                line,
+                "upstream.url",
+                "gateway.upstream.url is not a WebSocket URL".to_string(),
+                hint,
+            );
             return None;
         };
         Some(Upstream { url, token })
@@ -266,7 +317,8 @@ impl<'a> Builder<'a> {
         let token = self.found.text("upstream.token").filter(|(text, _)| !text.is_empty());
         match (token, file) {
             (Some(_), Some((_, line))) => {
-                let message = "gateway.upstream.token and gateway.upstream.tokenFile are both set".to_string();
+                let message = "gateway.upstream.token and gateway.upstream.tokenFile are both set"
+                    .to_string();
                 self.error(line, "upstream.tokenFile", message, "remove one of them");
                 None
             }
@@ -299,11 +351,14 @@ impl<'a> Builder<'a> {
     }
 
     fn settings(&self) -> Vec<Setting> {
-        let used = schema::KEYS.iter().filter(|key| !matches!(key.kind, Kind::Section | Kind::NotUsed));
+        let used =
+            schema::KEYS.iter().filter(|key| !matches!(key.kind, Kind::Section | Kind::NotUsed));
         used.map(|key| {
             let path = format!("gateway.{}", key.path);
             match self.in_force.iter().find(|(path, ..)| *path == key.path) {
-                Some((_, value, source)) => Setting { path, value: value.clone(), source: source.clone() },
+                Some((_, value, source)) => {
+                    Setting { path, value: value.clone(), source: source.clone() }
+                }
                 None => {
                     let source = self.found.line(key.path).map_or(Source::Default, Source::Config);
                     Setting { path, value: shown(self.found, key.path, key.kind), source }
@@ -321,11 +376,16 @@ fn shown(found: &Found, path: &str, kind: Kind) -> String {
         Kind::Flag(_) => found.flag(path).to_string(),
         Kind::Number(..) => found.number(path).to_string(),
         Kind::Text => print::without_login(text().unwrap_or_default()).to_string(),
-        Kind::Word(words) => text().unwrap_or(words.first().copied().unwrap_or_default()).to_string(),
-        Kind::Secret => text().map(|text| fingerprint(&Secret::new(text))).unwrap_or_default(),
-        Kind::List => {
-            found.list(path).iter().map(|item| print::without_login(&item.text)).collect::<Vec<_>>().join(", ")
+        Kind::Word(words) => {
+            text().unwrap_or(words.first().copied().unwrap_or_default()).to_string()
         }
+        Kind::Secret => text().map(|text| fingerprint(&Secret::new(text))).unwrap_or_default(),
+        Kind::List => found
+            .list(path)
+            .iter()
+            .map(|item| print::without_login(&item.text))
+            .collect::<Vec<_>>()
+            .join(", "),
         Kind::Section | Kind::NotUsed => String::new(),
     }
 }

@@ -40,8 +40,9 @@ pub struct Changed {
 /// file, `new` is used as written.
 pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed, String> {
     let (mark, old) = split_mark(old);
-    let new = redact::restore(split_mark(new).1, old)
-        .map_err(|path| ["Sentinel value \"", HIDDEN, "\" in key ", &path, " is not valid as real data"].concat())?;
+    let new = redact::restore(split_mark(new).1, old).map_err(|path| {
+        ["Sentinel value \"", HIDDEN, "\" in key ", &path, " is not valid as real data"].concat()
+    })?;
     let root = match tree::read_narrow(&new) {
         Ok(Some(root)) => root,
         Ok(None) => return Err("raw is empty".to_string()),
@@ -54,7 +55,9 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
     // A form would delete what it was not shown, so a valid file is never replaced as a whole.
     let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::Value::Object(_)));
     match merged {
-        Some(Merged { text, paths, lost }) => Ok(Changed { text: [mark, &text].concat(), paths, lost }),
+        Some(Merged { text, paths, lost }) => {
+            Ok(Changed { text: [mark, &text].concat(), paths, lost })
+        }
         None if (patch || plain) && sound() => {
             Err("too many entries side by side: change the file by hand".to_string())
         }
@@ -73,7 +76,8 @@ mod tests {
     use super::*;
     use crate::gate::limits;
 
-    const OLD: &str = "\u{feff}{\n  // mine\n  gateway: { port: 1, auth: { token: 'secret-of-mine' } },\n}\n";
+    const OLD: &str =
+        "\u{feff}{\n  // mine\n  gateway: { port: 1, auth: { token: 'secret-of-mine' } },\n}\n";
 
     #[test]
     fn form_changes_only_edited_values() {
@@ -96,7 +100,11 @@ mod tests {
         assert!(tree::read(&old).is_ok() && tree::read_narrow(&old).is_err());
         assert!(change(&old, "{}", false, true).is_err());
         assert_eq!(change(&old, "{/* mine */}", false, false).unwrap().text, "{/* mine */}");
-        assert_eq!(change("{", "{\"a\":1}", false, true).unwrap().text, "{\"a\":1}", "what is broken may be");
+        assert_eq!(
+            change("{", "{\"a\":1}", false, true).unwrap().text,
+            "{\"a\":1}",
+            "what is broken may be"
+        );
     }
 
     #[test]
@@ -108,6 +116,9 @@ mod tests {
         let hidden = "{gateway: {auth: {password: '__OPENCLAW_REDACTED__'}}}";
         let text = "Sentinel value \"__OPENCLAW_REDACTED__\" in key gateway.auth.password is not valid as real data";
         assert_eq!(why(hidden, true), text);
-        assert_eq!(change("[", "{}", true, false).err().unwrap(), "invalid config; fix before patching");
+        assert_eq!(
+            change("[", "{}", true, false).err().unwrap(),
+            "invalid config; fix before patching"
+        );
     }
 }

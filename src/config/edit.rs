@@ -24,11 +24,14 @@ pub(super) struct Merged {
 ///
 /// An empty text counts as an empty object. Returns `None` if `text` or `new` is not an object.
 pub(super) fn merge(text: &str, new: &Member<'_>, whole: bool) -> Result<Option<Merged>, Mistake> {
-    let Some(old) = tree::read_narrow(text)? else { return merge(&[text, "{}\n"].concat(), new, whole) };
+    let Some(old) = tree::read_narrow(text)? else {
+        return merge(&[text, "{}\n"].concat(), new, whole);
+    };
     if !matches!((&old.value, &new.value), (Value::Object(_), Value::Object(_))) {
         return Ok(None);
     }
-    let mut editor = Editor { text, whole, pieces: Vec::new(), paths: Vec::new(), lost: Vec::new() };
+    let mut editor =
+        Editor { text, whole, pieces: Vec::new(), paths: Vec::new(), lost: Vec::new() };
     editor.value(&old, new, "");
     let Editor { pieces, paths, lost, .. } = editor;
     Ok(Some(Merged { text: replaced(text, pieces), paths, lost }))
@@ -60,7 +63,13 @@ impl Editor<'_> {
         self.pieces.push((old.span.clone(), value));
     }
 
-    fn object(&mut self, holder: &Member<'_>, olds: &[Member<'_>], news: &[Member<'_>], path: &str) {
+    fn object(
+        &mut self,
+        holder: &Member<'_>,
+        olds: &[Member<'_>],
+        news: &[Member<'_>],
+        path: &str,
+    ) {
         let mut gone = vec![false; olds.len()];
         let mut added = Vec::new();
         let indent = self.indent_inside(holder, olds);
@@ -91,7 +100,14 @@ impl Editor<'_> {
     /// Edits a list. With equal lengths, entries are compared by index. Otherwise entries are
     /// removed and appended in place, which keeps the comments between them; if a new entry
     /// precedes one that stays, the whole list is replaced.
-    fn list(&mut self, holder: &Member<'_>, olds: &[Member<'_>], new: &Member<'_>, news: &[Member<'_>], path: &str) {
+    fn list(
+        &mut self,
+        holder: &Member<'_>,
+        olds: &[Member<'_>],
+        new: &Member<'_>,
+        news: &[Member<'_>],
+        path: &str,
+    ) {
         let old_texts: Vec<String> = olds.iter().map(|old| compact(&old.value)).collect();
         let new_texts: Vec<String> = news.iter().map(|new| compact(&new.value)).collect();
         if old_texts == new_texts {
@@ -102,7 +118,8 @@ impl Editor<'_> {
         }
         self.note_path(path);
         if olds.len() == news.len() {
-            let noted = (self.paths.len(), self.lost.len(), std::mem::replace(&mut self.whole, true));
+            let noted =
+                (self.paths.len(), self.lost.len(), std::mem::replace(&mut self.whole, true));
             olds.iter().zip(news).for_each(|(old, new)| self.value(old, new, path));
             self.paths.truncate(noted.0);
             self.lost.truncate(noted.1);
@@ -131,7 +148,9 @@ impl Editor<'_> {
     fn note(&mut self, member: &Member<'_>, path: &str, gone: bool) {
         match &member.value {
             Value::Object(members) if !members.is_empty() => {
-                members.iter().for_each(|member| self.note(member, &beneath(path, &member.name), gone));
+                members
+                    .iter()
+                    .for_each(|member| self.note(member, &beneath(path, &member.name), gone));
             }
             value => {
                 self.note_path(path);
@@ -153,7 +172,13 @@ impl Editor<'_> {
     // --- text edits ---
 
     /// Removes the members marked in `gone` and inserts `added` after the last remaining member.
-    fn reshape(&mut self, holder: &Member<'_>, members: &[Member<'_>], gone: &[bool], added: &[String]) {
+    fn reshape(
+        &mut self,
+        holder: &Member<'_>,
+        members: &[Member<'_>],
+        gone: &[bool],
+        added: &[String],
+    ) {
         let cut: Vec<&Member<'_>> =
             members.iter().zip(gone).filter(|(_, gone)| **gone).map(|(member, _)| member).collect();
         cut.into_iter().for_each(|member| self.cut(member));
@@ -164,7 +189,9 @@ impl Editor<'_> {
             Some(Member { comma: Some(comma), .. }) if added.is_empty() && !trailing => {
                 self.pieces.push((*comma..comma + 1, String::new()));
             }
-            Some(Member { comma: None, span, .. }) if !added.is_empty() => self.insert(span.end, ","),
+            Some(Member { comma: None, span, .. }) if !added.is_empty() => {
+                self.insert(span.end, ",")
+            }
             _ => {}
         }
         if !added.is_empty() {
@@ -187,15 +214,17 @@ impl Editor<'_> {
         };
         let place = self.behind_line_comment(behind);
         let empty_object = members.is_empty() && matches!(holder.value, Value::Object(_));
-        let lines =
-            place != behind || empty_object || members.first().is_some_and(|first| self.own_line(first.at).is_some());
+        let lines = place != behind
+            || empty_object
+            || members.first().is_some_and(|first| self.own_line(first.at).is_some());
         let before = match (lines, kept) {
             (true, _) => ["\n", &self.indent_inside(holder, members)].concat(),
             (false, Some(_)) => " ".to_string(),
             (false, None) => String::new(),
         };
         let between = if lines { [",", &before].concat() } else { ", ".to_string() };
-        let mut text = [before.as_str(), &added.join(&between), if trailing { "," } else { "" }].concat();
+        let mut text =
+            [before.as_str(), &added.join(&between), if trailing { "," } else { "" }].concat();
         if lines && !self.text[place..holder.span.end].contains('\n') {
             text.push('\n');
             text.push_str(self.indent_of_line(holder.at));
@@ -208,11 +237,14 @@ impl Editor<'_> {
     fn cut(&mut self, member: &Member<'_>) {
         let text = self.text;
         let end = member.comma.map_or(member.span.end, |comma| comma + 1);
-        let bare = text[member.span.end..end].trim_matches(|char: char| char.is_whitespace() || char == ',').is_empty();
+        let bare = text[member.span.end..end]
+            .trim_matches(|char: char| char.is_whitespace() || char == ',')
+            .is_empty();
         let rest = &text[end..];
         let line = rest.find('\n').map_or(rest, |at| &rest[..at + 1]);
-        if let Some(indent) =
-            self.own_line(member.at).filter(|_| bare && line.trim().is_empty() && line.ends_with('\n'))
+        if let Some(indent) = self
+            .own_line(member.at)
+            .filter(|_| bare && line.trim().is_empty() && line.ends_with('\n'))
         {
             return self.pieces.push((member.at - indent.len()..end + line.len(), String::new()));
         }
@@ -286,23 +318,43 @@ mod tests {
     fn merge_changes_only_the_edited_text() {
         for (patch, old, new) in [
             ("{gateway: {port: 1}}", "18789,", "1,"),
-            ("{gateway: {port: null}}", "    port: 18789, // the usual one\n", "    // the usual one\n"),
+            (
+                "{gateway: {port: null}}",
+                "    port: 18789, // the usual one\n",
+                "    // the usual one\n",
+            ),
             ("{gateway: {auth: {token: null}}}", ", token: \"t\" }", " }"),
             ("{gateway: {auth: {mode: null}}}", "mode: 'token', ", ""),
             ("{gateway: {auth: {x: 1}}}", "\"t\" }", "\"t\", \"x\": 1 }"),
             ("{gateway: {trustedProxies: ['10.0.0.1']}}", "',", "'"),
-            ("{gateway: {bind: 'lan'}}", "haproxy\n    ]", "haproxy\n    ],\n    \"bind\": \"lan\""),
-            ("{ui: {a: {b: null}}}", "// not ours\n", "// not ours\n  \"ui\": {\n    \"a\": {}\n  },\n"),
+            (
+                "{gateway: {bind: 'lan'}}",
+                "haproxy\n    ]",
+                "haproxy\n    ],\n    \"bind\": \"lan\"",
+            ),
+            (
+                "{ui: {a: {b: null}}}",
+                "// not ours\n",
+                "// not ours\n  \"ui\": {\n    \"a\": {}\n  },\n",
+            ),
         ] {
             let text = patched(FILE, patch);
             if patch.contains("trustedProxies") {
-                assert_eq!(text, FILE.replace("'10.0.0.1',", "'10.0.0.1'").replace("'10.0.0.2' ", ""), "{patch}");
+                assert_eq!(
+                    text,
+                    FILE.replace("'10.0.0.1',", "'10.0.0.1'").replace("'10.0.0.2' ", ""),
+                    "{patch}"
+                );
             } else {
                 assert_eq!(text, FILE.replacen(old, new, 1), "{patch}");
             }
         }
-        let more = patched(FILE, "{gateway: {trustedProxies: ['10.0.0.1', '10.0.0.2', '10.0.0.3']}}");
-        assert_eq!(more, FILE.replace("'10.0.0.2' // haproxy\n", "'10.0.0.2', // haproxy\n      \"10.0.0.3\"\n"));
+        let more =
+            patched(FILE, "{gateway: {trustedProxies: ['10.0.0.1', '10.0.0.2', '10.0.0.3']}}");
+        assert_eq!(
+            more,
+            FILE.replace("'10.0.0.2' // haproxy\n", "'10.0.0.2', // haproxy\n      \"10.0.0.3\"\n")
+        );
     }
 
     #[test]
@@ -316,7 +368,13 @@ mod tests {
     fn changed_paths_are_returned() {
         let patch = "{gateway: {port: 2, auth: {token: null}, trustedProxies: ['10.0.0.2'], y: {z: 1}}, agents: {list: null}, no: null}";
         let merged = merged(FILE, patch, false);
-        let paths = ["agents.list", "gateway.auth.token", "gateway.port", "gateway.trustedProxies", "gateway.y.z"];
+        let paths = [
+            "agents.list",
+            "gateway.auth.token",
+            "gateway.port",
+            "gateway.trustedProxies",
+            "gateway.y.z",
+        ];
         let mut found = merged.paths.clone();
         found.sort();
         assert_eq!(found, paths);
@@ -358,7 +416,10 @@ mod tests {
 
     impl Dice {
         fn below(&mut self, bound: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 33) % bound
         }
 
@@ -388,11 +449,16 @@ mod tests {
         fn write(&mut self, value: &Json, comments: &mut u32, lines: bool) -> String {
             let (open, close, members): (_, _, Vec<String>) = match value {
                 Json::Object(object) => {
-                    let member =
-                        |(name, value): (&String, &Json)| format!("{name}:{}", self.write(value, comments, lines));
+                    let member = |(name, value): (&String, &Json)| {
+                        format!("{name}:{}", self.write(value, comments, lines))
+                    };
                     ('{', '}', object.iter().map(member).collect())
                 }
-                Json::Array(list) => ('[', ']', list.iter().map(|value| self.write(value, comments, lines)).collect()),
+                Json::Array(list) => (
+                    '[',
+                    ']',
+                    list.iter().map(|value| self.write(value, comments, lines)).collect(),
+                ),
                 scalar => return scalar.to_string(),
             };
             let mut text = String::from(open);
@@ -401,7 +467,9 @@ mod tests {
                 let space = self.space(comments, lines);
                 let tail = self.space(comments, false);
                 let last = at + 1 == count && self.below(2) == 0;
-                text.push_str(&[space.as_str(), &member, &tail, if last { "" } else { "," }].concat());
+                text.push_str(
+                    &[space.as_str(), &member, &tail, if last { "" } else { "," }].concat(),
+                );
             }
             text.push_str(&self.space(comments, lines));
             text.push(close);
@@ -436,15 +504,33 @@ mod tests {
             let whole = round % 2 == 0;
             let merged = merged(&text, &new_text, whole);
             let wanted = if whole { new.clone() } else { model(&old, &new) };
-            assert_eq!(json5(&merged.text), wanted, "{text}\n+ {new_text} ({whole})\n= {}", merged.text);
+            assert_eq!(
+                json5(&merged.text),
+                wanted,
+                "{text}\n+ {new_text} ({whole})\n= {}",
+                merged.text
+            );
             assert_eq!(merged.paths.is_empty(), wanted == old, "{text}\n+ {new_text}");
             assert!(wanted != old || merged.text == text);
             let (before, after) = (comments(&text), comments(&merged.text));
             let mut rest = before.iter();
-            assert!(after.iter().all(|comment| rest.any(|one| one == comment)), "{text}\n= {}", merged.text);
-            assert!(after.first() == Some(&"first") && after.last() == Some(&"last"), "{}", merged.text);
-            let plain =
-                |value: &Json| value.as_object().unwrap().values().all(|value| !value.is_object() && !value.is_array());
+            assert!(
+                after.iter().all(|comment| rest.any(|one| one == comment)),
+                "{text}\n= {}",
+                merged.text
+            );
+            assert!(
+                after.first() == Some(&"first") && after.last() == Some(&"last"),
+                "{}",
+                merged.text
+            );
+            let plain = |value: &Json| {
+                value
+                    .as_object()
+                    .unwrap()
+                    .values()
+                    .all(|value| !value.is_object() && !value.is_array())
+            };
             assert!(!plain(&old) || before == after, "{text}\n+ {new_text}\n= {}", merged.text);
         }
     }

@@ -39,7 +39,10 @@ impl Env for SystemEnv {
         let mut bytes = Vec::new();
         File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > max {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {max} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it is larger than {max} bytes"),
+            ));
         }
         Ok(bytes)
     }

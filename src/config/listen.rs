@@ -19,9 +19,16 @@ impl Builder<'_> {
             match paths::said(self.env, name) {
                 // Kubernetes sets <SERVICE>_PORT to tcp://address:port in every pod.
                 Some(text) if text.contains("://") => {
-                    let message =
-                        format!("{name} holds {}, which Kubernetes sets for a service of that name", quote(&text));
-                    self.problems.warning(0, name, message, "it is not used; set enableServiceLinks: false");
+                    let message = format!(
+                        "{name} holds {}, which Kubernetes sets for a service of that name",
+                        quote(&text)
+                    );
+                    self.problems.warning(
+                        0,
+                        name,
+                        message,
+                        "it is not used; set enableServiceLinks: false",
+                    );
                 }
                 Some(text) => {
                     let port = text.trim().rsplit(':').next().and_then(values::port);
@@ -46,13 +53,15 @@ impl Builder<'_> {
 
     /// Returns the bind mode, or `None` after reporting an error if it is invalid.
     pub fn bind(&mut self) -> Option<Bind> {
-        let (text, source) = match (&self.args.bind, paths::said(self.env, "GATELET_BIND"), self.found.text("bind")) {
-            (Some(text), _, _) => (text.clone(), Source::Flag("--bind")),
-            (None, Some(text), _) => (text, Source::Env("GATELET_BIND")),
-            (None, None, Some((text, line))) => (text.to_string(), Source::Config(line)),
-            (None, None, None) if self.found.is_bad("bind") => return None,
-            (None, None, None) => (self.default_bind().to_string(), Source::Default),
-        };
+        let (text, source) =
+            match (&self.args.bind, paths::said(self.env, "GATELET_BIND"), self.found.text("bind"))
+            {
+                (Some(text), _, _) => (text.clone(), Source::Flag("--bind")),
+                (None, Some(text), _) => (text, Source::Env("GATELET_BIND")),
+                (None, None, Some((text, line))) => (text.to_string(), Source::Config(line)),
+                (None, None, None) if self.found.is_bad("bind") => return None,
+                (None, None, None) => (self.default_bind().to_string(), Source::Default),
+            };
         let custom = self.custom_bind_host(text == "custom");
         let bind = match text.as_str() {
             "loopback" => Bind::Loopback,
@@ -62,7 +71,12 @@ impl Builder<'_> {
             "custom" => Bind::Custom(custom?),
             other => {
                 let (name, line) = name_of("bind", &source);
-                self.problems.error(line, &name, format!("{name} cannot be {}", quote(other)), bind_hint(other));
+                self.problems.error(
+                    line,
+                    &name,
+                    format!("{name} cannot be {}", quote(other)),
+                    bind_hint(other),
+                );
                 return None;
             }
         };
@@ -85,16 +99,31 @@ impl Builder<'_> {
                 let address = text.trim().parse().ok();
                 if address.is_none() {
                     let message = format!("gateway.customBindHost cannot be {}", quote(text));
-                    self.error(line, "customBindHost", message, "write an IP address of this machine");
+                    self.error(
+                        line,
+                        "customBindHost",
+                        message,
+                        "write an IP address of this machine",
+                    );
                 } else if !wanted {
                     let message = "gateway.customBindHost is not used".to_string();
-                    self.warning(line, "customBindHost", message, "it needs gateway.bind \"custom\"");
+                    self.warning(
+                        line,
+                        "customBindHost",
+                        message,
+                        "it needs gateway.bind \"custom\"",
+                    );
                 }
                 address
             }
             None if wanted && !self.found.is_bad("customBindHost") => {
                 let message = "bind \"custom\" needs gateway.customBindHost".to_string();
-                self.error(self.line("bind"), "customBindHost", message, "set it to an IP address of this machine");
+                self.error(
+                    self.line("bind"),
+                    "customBindHost",
+                    message,
+                    "set it to an IP address of this machine",
+                );
                 None
             }
             None => None,
@@ -113,8 +142,12 @@ fn bind_hint(given: &str) -> String {
     match (meant, bare.parse::<IpAddr>()) {
         (Some(word), _) => format!("did you mean \"{word}\"?"),
         (None, Ok(address)) if address.is_unspecified() => "did you mean \"lan\"?".to_string(),
-        (None, Ok(address)) if net::is_loopback(address) => "did you mean \"loopback\"?".to_string(),
-        (None, Ok(address)) => format!("did you mean \"custom\" with gateway.customBindHost \"{address}\"?"),
+        (None, Ok(address)) if net::is_loopback(address) => {
+            "did you mean \"loopback\"?".to_string()
+        }
+        (None, Ok(address)) => {
+            format!("did you mean \"custom\" with gateway.customBindHost \"{address}\"?")
+        }
         (None, Err(_)) => suggest(given, schema::BINDS),
     }
 }

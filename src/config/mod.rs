@@ -94,7 +94,8 @@ pub fn load_text(args: &Overrides, env: &dyn Env, given: Option<&str>) -> Loaded
         Some(text) => Some(text.to_string()),
         None => paths.as_ref().and_then(|paths| paths::read_config(paths, env, &mut problems)),
     };
-    let found = text.as_ref().map(|text| parse::parse(text, env, &mut problems)).unwrap_or_default();
+    let found =
+        text.as_ref().map(|text| parse::parse(text, env, &mut problems)).unwrap_or_default();
     let places = paths.as_ref();
     if let Some(paths) = places {
         paths::check_permissions(paths, &found, env, &mut problems);
@@ -182,7 +183,13 @@ impl Problems {
         if self.more > 0 {
             let message = format!("{} more problems are not listed", self.more);
             let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
-            self.listed.push(Problem { line: 0, path: String::new(), message, hint: String::new(), severity });
+            self.listed.push(Problem {
+                line: 0,
+                path: String::new(),
+                message,
+                hint: String::new(),
+                severity,
+            });
         }
         self.listed
     }

@@ -139,7 +139,9 @@ impl Reader<'_> {
             let line = self.lines.at(property.at);
             match (&*property.name, &property.value) {
                 ("$include", _) => self.include(line, "$include"),
-                ("gateway", _) if first.is_some() => self.twice(line, "gateway", first.unwrap_or(0)),
+                ("gateway", _) if first.is_some() => {
+                    self.twice(line, "gateway", first.unwrap_or(0))
+                }
                 ("gateway", Tree::Object(gateway)) => {
                     first = Some(line);
                     self.section(gateway, "");
@@ -163,7 +165,8 @@ impl Reader<'_> {
         let line = self.lines.at(property.at);
         let name = &*property.name;
         let shown: Text<{ limits::WORD_LEN }> = clip(name);
-        let path = if section.is_empty() { shown.to_string() } else { format!("{section}.{shown}") };
+        let path =
+            if section.is_empty() { shown.to_string() } else { format!("{section}.{shown}") };
         if name == "$include" {
             return self.include(line, &format!("gateway.{path}"));
         }
@@ -220,17 +223,27 @@ impl Reader<'_> {
     /// Expands the variables in a string. Only a secret key may use a variable that is named like a
     /// secret, because all other values are displayed.
     fn text(&mut self, line: u32, path: &str, raw: &str) -> Value {
-        let var = |name: &str| self.env.var(name).filter(|_| print::is_secret_key(path) || !print::is_secret_key(name));
+        let var = |name: &str| {
+            self.env.var(name).filter(|_| print::is_secret_key(path) || !print::is_secret_key(name))
+        };
         match expand(raw, &var) {
             Ok(text) => Value::Text(text),
             Err(name) if print::is_secret_key(&name) && self.env.var(&name).is_some() => {
-                let hint = "only auth.token and auth.password take a variable that is named like a secret";
-                self.error(line, path, format!("{path} is shown, so it cannot be made of the variable {name}"), hint);
+                let hint =
+                    "only auth.token and auth.password take a variable that is named like a secret";
+                self.error(
+                    line,
+                    path,
+                    format!("{path} is shown, so it cannot be made of the variable {name}"),
+                    hint,
+                );
                 Value::Bad
             }
             Err(name) => {
                 let hint = format!("set {name}, or write $${{{name}}} for the text itself");
-                let message = format!("{path} needs the environment variable {name}, which is not set or empty");
+                let message = format!(
+                    "{path} needs the environment variable {name}, which is not set or empty"
+                );
                 self.error(line, path, message, hint);
                 Value::Bad
             }
@@ -251,10 +264,17 @@ impl Reader<'_> {
     /// Reads a secret reference object (OpenClaw 2026.9.6). Only the source `env` is supported.
     fn reference(&mut self, line: u32, path: &str, object: &Tree<'_>) -> Value {
         match (object.text("source"), object.text("id")) {
-            (Some("env"), Some(id)) if variable(id) == Some(id.len()) => self.text(line, path, &format!("${{{id}}}")),
+            (Some("env"), Some(id)) if variable(id) == Some(id.len()) => {
+                self.text(line, path, &format!("${{{id}}}"))
+            }
             _ => {
                 let hint = "use { source: \"env\", id: \"NAME\" }, a string, or GATELET_TOKEN_FILE";
-                self.error(line, path, format!("{path} is a secret reference that this gateway cannot follow"), hint);
+                self.error(
+                    line,
+                    path,
+                    format!("{path} is a secret reference that this gateway cannot follow"),
+                    hint,
+                );
                 Value::Bad
             }
         }
@@ -292,7 +312,12 @@ impl Reader<'_> {
     }
 
     fn twice(&mut self, line: u32, path: &str, first: u32) {
-        self.error(line, path, format!("{path} is said twice"), format!("it already stands on line {first}"));
+        self.error(
+            line,
+            path,
+            format!("{path} is said twice"),
+            format!("it already stands on line {first}"),
+        );
     }
 
     fn wrong(&mut self, line: u32, path: &str, expected: &str, found: &Tree<'_>) {

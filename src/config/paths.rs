@@ -44,8 +44,10 @@ pub fn in_container(env: &dyn Env) -> bool {
     if env.windows() {
         return false;
     }
-    let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| env.exists(Path::new(path)));
-    let named = ["container", "KUBERNETES_SERVICE_HOST"].iter().any(|name| said(env, name).is_some());
+    let marked =
+        ["/.dockerenv", "/run/.containerenv"].iter().any(|path| env.exists(Path::new(path)));
+    let named =
+        ["container", "KUBERNETES_SERVICE_HOST"].iter().any(|name| said(env, name).is_some());
     marked || named || first_process_is_contained(env)
 }
 
@@ -74,7 +76,10 @@ fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sour
         return Some(Sourced { value: home_path(dir, env), source: Source::Flag("--state-dir") });
     }
     if let Some(dir) = said(env, "GATELET_STATE_DIR") {
-        return Some(Sourced { value: home_path(&dir, env), source: Source::Env("GATELET_STATE_DIR") });
+        return Some(Sourced {
+            value: home_path(&dir, env),
+            source: Source::Env("GATELET_STATE_DIR"),
+        });
     }
     if let Some(dir) = said(env, "OPENCLAW_STATE_DIR") {
         let value = home_path(&dir, env).join("gatelet");
@@ -82,7 +87,10 @@ fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sour
     }
     if let Some(dirs) = said(env, "STATE_DIRECTORY").filter(|_| !env.windows()) {
         let first = dirs.split(':').next().unwrap_or_default();
-        return Some(Sourced { value: PathBuf::from(first), source: Source::Env("STATE_DIRECTORY") });
+        return Some(Sourced {
+            value: PathBuf::from(first),
+            source: Source::Env("STATE_DIRECTORY"),
+        });
     }
     let own = if env.windows() { windows_dir(env) } else { unix_dir(env, in_container) };
     let has_own = own.as_ref().is_some_and(|dir| env.exists(dir));
@@ -92,7 +100,8 @@ fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sour
 
 /// Returns the state directory of an installed service; it need not exist.
 pub fn service_dir(env: &dyn Env) -> Option<PathBuf> {
-    let parent = if env.windows() { said(env, "ProgramData") } else { Some("/var/lib".to_string()) };
+    let parent =
+        if env.windows() { said(env, "ProgramData") } else { Some("/var/lib".to_string()) };
     parent.map(|parent| Path::new(&parent).join("gatelet"))
 }
 
@@ -102,7 +111,9 @@ const TABLE: &str = "pairing.table";
 
 fn windows_dir(env: &dyn Env) -> Option<PathBuf> {
     let local = said(env, "LOCALAPPDATA").map(PathBuf::from);
-    local.or_else(|| home(env).map(|home| home.join("AppData").join("Local"))).map(|dir| dir.join("gatelet"))
+    local
+        .or_else(|| home(env).map(|home| home.join("AppData").join("Local")))
+        .map(|dir| dir.join("gatelet"))
 }
 
 fn unix_dir(env: &dyn Env, in_container: bool) -> Option<PathBuf> {
@@ -156,14 +167,24 @@ pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems)
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
             let line = u32::try_from(line).unwrap_or(u32::MAX);
-            problems.error(line, "", format!("the configuration {shown} is not UTF-8"), "save it as UTF-8");
+            problems.error(
+                line,
+                "",
+                format!("the configuration {shown} is not UTF-8"),
+                "save it as UTF-8",
+            );
             None
         }
     }
 }
 
 /// Warns if other users can change the configuration, or read a secret in it.
-pub(super) fn check_permissions(paths: &Paths, found: &Found, env: &dyn Env, problems: &mut Problems) {
+pub(super) fn check_permissions(
+    paths: &Paths,
+    found: &Found,
+    env: &dyn Env,
+    problems: &mut Problems,
+) {
     let path = &paths.config.value;
     let Some(mode) = env.mode(path) else {
         return;
@@ -186,7 +207,8 @@ pub(super) fn said(env: &dyn Env, name: &str) -> Option<String> {
 
 /// Replaces a leading `~/` (on Windows also `~\`) by the home directory.
 pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
-    let rest = text.strip_prefix("~/").or_else(|| text.strip_prefix("~\\").filter(|_| env.windows()));
+    let rest =
+        text.strip_prefix("~/").or_else(|| text.strip_prefix("~\\").filter(|_| env.windows()));
     match (rest, home(env)) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(text),

@@ -38,9 +38,17 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// Returns whether the name of a key marks its value as a secret (names of protocol 4).
 pub(super) fn is_secret_key(key: &str) -> bool {
-    let key: String = key.chars().filter(|char| !matches!(char, '-' | '_')).collect::<String>().to_ascii_lowercase();
-    let named = ["password", "secret", "apikey", "encryptkey", "privatekey"].iter().any(|word| key.contains(word));
-    key.ends_with("token") || key.ends_with("serviceaccount") || named && !key.ends_with("passwordfile")
+    let key: String = key
+        .chars()
+        .filter(|char| !matches!(char, '-' | '_'))
+        .collect::<String>()
+        .to_ascii_lowercase();
+    let named = ["password", "secret", "apikey", "encryptkey", "privatekey"]
+        .iter()
+        .any(|word| key.contains(word));
+    key.ends_with("token")
+        || key.ends_with("serviceaccount")
+        || named && !key.ends_with("passwordfile")
 }
 
 /// Returns whether the value must be redacted; `below_secret` means that it is under a secret key.
@@ -67,7 +75,8 @@ fn is_variable(text: &str) -> bool {
 
 /// Returns whether the text is a URL with credentials, `scheme://user:password@host`.
 fn has_login(text: &str) -> bool {
-    let host = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
+    let host =
+        text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
     host.is_some_and(|host| host.contains('@'))
 }
 
@@ -104,11 +113,19 @@ impl Printer<'_> {
                 self.members(['[', ']'], items, depth, goes_on(value, below_secret));
                 self.drop_nulls = drop_nulls;
             }
-            Value::Object(members) => self.members(['{', '}'], members, depth, goes_on(value, below_secret)),
+            Value::Object(members) => {
+                self.members(['{', '}'], members, depth, goes_on(value, below_secret))
+            }
         }
     }
 
-    fn members(&mut self, brackets: [char; 2], members: &[Member<'_>], depth: usize, below_secret: bool) {
+    fn members(
+        &mut self,
+        brackets: [char; 2],
+        members: &[Member<'_>],
+        depth: usize,
+        below_secret: bool,
+    ) {
         self.out.push(brackets[0]);
         let mut empty = true;
         for (at, member) in members.iter().enumerate() {
@@ -125,7 +142,11 @@ impl Printer<'_> {
                 quote(&mut self.out, &member.name);
                 self.out.push_str(if self.indent.is_some() { ": " } else { ":" });
             }
-            self.value(&member.value, depth + 1, below_secret || named && is_secret_key(&member.name));
+            self.value(
+                &member.value,
+                depth + 1,
+                below_secret || named && is_secret_key(&member.name),
+            );
         }
         if !empty {
             self.new_line(depth);
@@ -169,7 +190,8 @@ fn strict_number(number: &str) -> String {
         None => ("", number.strip_prefix('+').unwrap_or(number)),
     };
     if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        return u64::from_str_radix(hex, 16).map_or("null".to_string(), |value| [sign, &value.to_string()].concat());
+        return u64::from_str_radix(hex, 16)
+            .map_or("null".to_string(), |value| [sign, &value.to_string()].concat());
     }
     if !digits.starts_with(|char: char| char.is_ascii_digit() || char == '.') {
         return "null".to_string();
@@ -212,7 +234,15 @@ mod tests {
         for secret in ["s1", "1234", "s2", "s4", "s5"] {
             assert!(!json.contains(secret), "{json}");
         }
-        for kept in ["\"f\"", "${S3}", "${VAR}", "NAME", "maxTokens\":5", "http://host/a@b", "\"mode\":\"token\""] {
+        for kept in [
+            "\"f\"",
+            "${S3}",
+            "${VAR}",
+            "NAME",
+            "maxTokens\":5",
+            "http://host/a@b",
+            "\"mode\":\"token\"",
+        ] {
             assert!(json.contains(kept), "{kept}: {json}");
         }
     }

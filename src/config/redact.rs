@@ -14,7 +14,8 @@ pub(super) fn hide(text: &str) -> Option<String> {
     let root = tree::read_narrow(text).ok()??;
     let mut secrets = Vec::new();
     find(&root, false, &mut secrets);
-    let hidden = replaced(text, secrets.iter().map(|(span, _)| (span.clone(), quoted(HIDDEN))).collect());
+    let hidden =
+        replaced(text, secrets.iter().map(|(span, _)| (span.clone(), quoted(HIDDEN))).collect());
     let is_left = |secret: &String| hidden.contains(secret.as_str());
     (!secrets.iter().any(|(_, secret)| is_left(secret))).then_some(hidden)
 }
@@ -54,7 +55,12 @@ struct Restorer<'o> {
 }
 
 impl Restorer<'_> {
-    fn walk(&mut self, new: &Member<'_>, old: Option<&Member<'_>>, path: &str) -> Result<(), String> {
+    fn walk(
+        &mut self,
+        new: &Member<'_>,
+        old: Option<&Member<'_>>,
+        path: &str,
+    ) -> Result<(), String> {
         match &new.value {
             Value::Text(text) if text == HIDDEN => {
                 let old = old.ok_or_else(|| path.to_string())?;
@@ -98,9 +104,9 @@ fn same_item<'o, 't>(old: &'o Value<'t>, new: &[Member<'_>], at: usize) -> Optio
     let mut same = old.iter().filter(|old| was(new_one, old));
     match (same.next(), same.next()) {
         (Some(one), None) => Some(one),
-        (None, _) if new_one.value.text("id").is_none() => {
-            here.filter(|here| here.value.text("id").is_none() && !new.iter().any(|other| was(other, here)))
-        }
+        (None, _) if new_one.value.text("id").is_none() => here.filter(|here| {
+            here.value.text("id").is_none() && !new.iter().any(|other| was(other, here))
+        }),
         _ => None,
     }
 }
@@ -114,10 +120,13 @@ fn fits(new: &Value<'_>, old: &Value<'_>) -> bool {
         (Value::Flag(new), Value::Flag(old)) => new == old,
         (Value::Null, Value::Null) => true,
         (Value::List(news), Value::List(olds)) => {
-            news.len() == olds.len() && news.iter().zip(olds).all(|(new, old)| fits(&new.value, &old.value))
+            news.len() == olds.len()
+                && news.iter().zip(olds).all(|(new, old)| fits(&new.value, &old.value))
         }
         (Value::Object(news), Value::Object(olds)) => {
-            let in_old = |new: &Member<'_>| old.member(&new.name).is_some_and(|old| fits(&new.value, &old.value));
+            let in_old = |new: &Member<'_>| {
+                old.member(&new.name).is_some_and(|old| fits(&new.value, &old.value))
+            };
             news.len() == olds.len() && news.iter().all(in_old)
         }
         _ => false,
@@ -158,7 +167,9 @@ mod tests {
     fn redacted_values_are_restored_in_place() {
         let hidden = hide(OLD).unwrap();
         assert!(
-            !hidden.contains("secret") && hidden.contains("// mine") && hidden.contains("mode: \"token\""),
+            !hidden.contains("secret")
+                && hidden.contains("// mine")
+                && hidden.contains("mode: \"token\""),
             "{hidden}"
         );
         assert_eq!(restore(&hidden, OLD).unwrap(), OLD);
@@ -170,7 +181,10 @@ mod tests {
             r#"{{"l":[{{"id":"b","token":"{HIDDEN}"}},{{"id":"c","token":"new"}},{{"id":"a","token":"{HIDDEN}"}}]}}"#
         );
         let back = restore(&moved, OLD).unwrap();
-        assert_eq!(back, r#"{"l":[{"id":"b","token":'s-b'},{"id":"c","token":"new"},{"id":"a","token":'s-a'}]}"#);
+        assert_eq!(
+            back,
+            r#"{"l":[{"id":"b","token":'s-b'},{"id":"c","token":"new"},{"id":"a","token":'s-a'}]}"#
+        );
     }
 
     #[test]
@@ -182,11 +196,16 @@ mod tests {
     #[test]
     fn entry_without_an_id_is_matched_by_its_visible_values() {
         let hidden = |urls: &[&str]| {
-            let items = urls.iter().map(|url| format!(r#"{{"url":"{url}","secret":"{HIDDEN}"}}"#)).collect::<Vec<_>>();
+            let items = urls
+                .iter()
+                .map(|url| format!(r#"{{"url":"{url}","secret":"{HIDDEN}"}}"#))
+                .collect::<Vec<_>>();
             format!("{{\"hooks\":[{}]}}", items.join(","))
         };
         let full = |of: &[(&str, &str)]| {
-            let items = of.iter().map(|(url, secret)| format!(r#"{{"url":"{url}","secret":"s-{secret}"}}"#));
+            let items = of
+                .iter()
+                .map(|(url, secret)| format!(r#"{{"url":"{url}","secret":"s-{secret}"}}"#));
             format!("{{\"hooks\":[{}]}}", items.collect::<Vec<_>>().join(","))
         };
         let old = full(&[("a", "a"), ("b", "b"), ("c", "c")]);
@@ -198,19 +217,33 @@ mod tests {
             // the second entry was edited in place
             (&["a", "new", "c"], &[("a", "a"), ("new", "b"), ("c", "c")]),
         ] {
-            assert_eq!(restore(&hidden(urls), &old).as_deref(), Ok(full(back).as_str()), "{urls:?}");
+            assert_eq!(
+                restore(&hidden(urls), &old).as_deref(),
+                Ok(full(back).as_str()),
+                "{urls:?}"
+            );
         }
         // edited and moved: the old entry cannot be determined
         for urls in [&["new"] as &[&str], &["a", "b", "c", "new"], &["b", "new", "c"]] {
             assert_eq!(restore(&hidden(urls), &old).unwrap_err(), "hooks.secret", "{urls:?}");
         }
         let bare = |items: &[&str]| {
-            format!("[{}]", items.iter().map(|item| format!("'{item}'")).collect::<Vec<_>>().join(","))
+            format!(
+                "[{}]",
+                items.iter().map(|item| format!("'{item}'")).collect::<Vec<_>>().join(",")
+            )
         };
         let keys = |items: &[&str]| format!("{{apiKeys: {}}}", bare(items));
         let three = keys(&["k-1", "k-2", "k-3"]);
-        assert_eq!(restore(&keys(&[HIDDEN, "new", HIDDEN]), &three).unwrap(), keys(&["k-1", "new", "k-3"]));
-        assert_eq!(restore(&keys(&[HIDDEN, HIDDEN]), &three).unwrap_err(), "apiKeys", "which of them went?");
+        assert_eq!(
+            restore(&keys(&[HIDDEN, "new", HIDDEN]), &three).unwrap(),
+            keys(&["k-1", "new", "k-3"])
+        );
+        assert_eq!(
+            restore(&keys(&[HIDDEN, HIDDEN]), &three).unwrap_err(),
+            "apiKeys",
+            "which of them went?"
+        );
     }
 
     #[test]

@@ -154,7 +154,10 @@ pub const KEYS: &[Key] = &[
     key("pairing", Section),
     key("pairing.mode", Word(&["token", "strict"])),
     key("pairing.authorizedKeys", List),
-    key("pairing.capacity", Number(1, limits::CAPACITY_MAX as u32, limits::CAPACITY_DEFAULT as u32)),
+    key(
+        "pairing.capacity",
+        Number(1, limits::CAPACITY_MAX as u32, limits::CAPACITY_DEFAULT as u32),
+    ),
     key("controlUi", Section),
     key("controlUi.enabled", Flag(true)),
     key("controlUi.basePath", Text),
@@ -226,7 +229,11 @@ mod tests {
     #[test]
     fn every_key_is_listed_once_under_a_known_section() {
         for (at, key) in KEYS.iter().enumerate() {
-            assert!(KEYS[..at].iter().all(|other| other.path != key.path), "{} stands twice", key.path);
+            assert!(
+                KEYS[..at].iter().all(|other| other.path != key.path),
+                "{} stands twice",
+                key.path
+            );
             assert!(key.path.len() <= limits::WORD_LEN);
             if let Some((section, _)) = key.path.rsplit_once('.') {
                 assert!(find(section).is_some_and(|one| matches!(one.kind, Section)), "{section}");

@@ -70,7 +70,10 @@ pub(super) struct Places {
 pub(super) const TOKEN: Places = Places {
     what: "token",
     flag: "--token",
-    vars: [("GATELET_TOKEN", "GATELET_TOKEN_FILE"), ("OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN_FILE")],
+    vars: [
+        ("GATELET_TOKEN", "GATELET_TOKEN_FILE"),
+        ("OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN_FILE"),
+    ],
     key: "auth.token",
 };
 
@@ -150,11 +153,18 @@ impl Search<'_> {
     /// Reads the secret from the file that the configuration key `key` names.
     pub fn config_file(&mut self, key: &str, line: u32, path: &Path) -> Option<Secret> {
         let text = self.read(&format!("{key} {}", path.display()), path, "")?;
-        check(key, &text).map_err(|(message, hint)| self.problems.error(line, key, message, hint)).ok()?;
+        check(key, &text)
+            .map_err(|(message, hint)| self.problems.error(line, key, message, hint))
+            .ok()?;
         Some(Secret(text))
     }
 
-    fn file(&mut self, places: &Places, var: &'static str, path: PathBuf) -> Option<Sourced<Secret>> {
+    fn file(
+        &mut self,
+        places: &Places,
+        var: &'static str,
+        path: PathBuf,
+    ) -> Option<Sourced<Secret>> {
         let text = self.read(&format!("{var} {}", path.display()), &path, var)?;
         self.take(places, Source::EnvFile(var, path), text)
     }
@@ -171,7 +181,12 @@ impl Search<'_> {
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
         if text.trim().is_empty() {
-            self.problems.error(0, about, format!("{shown} is empty"), "write the secret into it, or remove it");
+            self.problems.error(
+                0,
+                about,
+                format!("{shown} is empty"),
+                "write the secret into it, or remove it",
+            );
             return None;
         }
         self.check_mode(shown, path, about);
@@ -184,7 +199,12 @@ impl Search<'_> {
         let open = self.env.mode(path).is_some_and(|mode| mode & 0o004 != 0);
         if open && !path.starts_with("/run/secrets") {
             let hint = format!("run chmod 600 {}", path.display());
-            self.problems.warning(0, about, format!("everybody on this machine can read {shown}"), hint);
+            self.problems.warning(
+                0,
+                about,
+                format!("everybody on this machine can read {shown}"),
+                hint,
+            );
         }
     }
 
@@ -192,7 +212,12 @@ impl Search<'_> {
         let empty = text.trim().is_empty();
         if empty && self.exposed {
             let hint = format!("give it a {}, or leave it out", places.what);
-            self.problems.error(line, name, format!("{name} is empty, and others can reach this gateway"), hint);
+            self.problems.error(
+                line,
+                name,
+                format!("{name} is empty, and others can reach this gateway"),
+                hint,
+            );
         } else if empty {
             self.problems.warning(line, name, format!("{name} is empty and counts as not set"), "");
         }
@@ -210,7 +235,12 @@ impl Search<'_> {
         }
         if self.exposed && places.what == TOKEN.what && text.chars().count() < limits::TOKEN_SHORT {
             let message = format!("{name} is short, and others can reach this gateway");
-            self.problems.warning(line, &name, message, format!("use {} characters or more", limits::TOKEN_SHORT));
+            self.problems.warning(
+                line,
+                &name,
+                message,
+                format!("use {} characters or more", limits::TOKEN_SHORT),
+            );
         }
         Some(Sourced { value: Secret(text), source })
     }
@@ -223,7 +253,10 @@ fn check(name: &str, text: &str) -> Result<(), (String, String)> {
         return Err((format!("{name} is a placeholder, not a secret"), generate.to_string()));
     }
     if text.len() > limits::SECRET_LEN {
-        return Err((format!("{name} is longer than {} bytes", limits::SECRET_LEN), generate.to_string()));
+        return Err((
+            format!("{name} is longer than {} bytes", limits::SECRET_LEN),
+            generate.to_string(),
+        ));
     }
     if text.contains(|char: char| char.is_control() || char == '\u{fffd}') {
         let hint = "it must be one line of UTF-8 text".to_string();

@@ -56,7 +56,9 @@ pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
     pub fn of(text: &str) -> Lines {
-        Lines(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+        Lines(
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect(),
+        )
     }
 
     /// Returns the line that contains the byte, from 1.

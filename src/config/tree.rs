@@ -108,10 +108,18 @@ impl<'a> Tokens<'a> {
 
     fn expect(&mut self) -> Result<Token<'a>, Mistake> {
         let open = self.open.last().copied().unwrap_or_default();
-        self.next()?.ok_or_else(|| Mistake { at: open, what: "what opens here is never closed".to_string() })
+        self.next()?.ok_or_else(|| Mistake {
+            at: open,
+            what: "what opens here is never closed".to_string(),
+        })
     }
 
-    fn member(&mut self, at: usize, name: Cow<'a, str>, first: Token<'a>) -> Result<Member<'a>, Mistake> {
+    fn member(
+        &mut self,
+        at: usize,
+        name: Cow<'a, str>,
+        first: Token<'a>,
+    ) -> Result<Member<'a>, Mistake> {
         let from = self.scanner.token_start();
         let value = self.value(first)?;
         Ok(Member { at, name, value, span: from..self.scanner.token_end(), comma: None })
@@ -130,7 +138,10 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    fn inside(&mut self, read: fn(&mut Tokens<'a>) -> Result<Value<'a>, Mistake>) -> Result<Value<'a>, Mistake> {
+    fn inside(
+        &mut self,
+        read: fn(&mut Tokens<'a>) -> Result<Value<'a>, Mistake>,
+    ) -> Result<Value<'a>, Mistake> {
         self.open.push(self.scanner.token_start());
         if self.open.len() > limits::JSON_DEPTH {
             let what = format!("it is nested deeper than {} levels", limits::JSON_DEPTH);
@@ -194,7 +205,11 @@ impl<'a> Tokens<'a> {
 
     /// Reads the token after a member. Returns true if it closes the list or object, false if it is
     /// a comma.
-    fn ends(&mut self, members: &mut [Member<'a>], closes: fn(&Token<'a>) -> bool) -> Result<bool, Mistake> {
+    fn ends(
+        &mut self,
+        members: &mut [Member<'a>],
+        closes: fn(&Token<'a>) -> bool,
+    ) -> Result<bool, Mistake> {
         let at = self.scanner.token_start();
         match self.expect()? {
             Token::Comma => {

@@ -50,13 +50,17 @@ fn authority(text: &str) -> Option<(String, Option<u16>)> {
         None => (text, None),
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let valid = !host.is_empty() && host.len() <= 253 && host.bytes().all(plain) && !host.starts_with(['.', '-']);
+    let valid = !host.is_empty()
+        && host.len() <= 253
+        && host.bytes().all(plain)
+        && !host.starts_with(['.', '-']);
     valid.then(|| (host.to_string(), port))
 }
 
 /// Parses a port from 1 to 65535; only digits are accepted.
 pub(super) fn port(digits: &str) -> Option<u16> {
-    let plain = !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let plain =
+        !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok())?.filter(|port| *port != 0)
 }
 
@@ -66,8 +70,10 @@ pub(super) fn base_path(text: &str) -> Option<String> {
     if inner.is_empty() {
         return Some(String::new());
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let good = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain);
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let good =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain);
     inner.split('/').all(good).then(|| format!("/{inner}"))
 }
 
@@ -149,14 +155,25 @@ mod tests {
         for good in ["ws://10.0.0.2:18789", "ws://gate/path?x=1", "ws://[::1]:80/"] {
             assert_eq!(websocket_url(good).as_deref(), Some(good));
         }
-        for bad in ["wss://a", "http://a", "ws://", "ws:///x", "ws://u:p@a", "ws://a/ b", "ws://a/#t", "ws://a:99999"] {
+        for bad in [
+            "wss://a",
+            "http://a",
+            "ws://",
+            "ws:///x",
+            "ws://u:p@a",
+            "ws://a/ b",
+            "ws://a/#t",
+            "ws://a:99999",
+        ] {
             assert_eq!(websocket_url(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn base_path_is_normalized_to_a_leading_slash() {
-        for (given, normal) in [("", ""), ("/", ""), ("ui", "/ui"), ("/ui/", "/ui"), ("/a/b", "/a/b"), (" /a ", "/a")] {
+        for (given, normal) in
+            [("", ""), ("/", ""), ("ui", "/ui"), ("/ui/", "/ui"), ("/a/b", "/a/b"), (" /a ", "/a")]
+        {
             assert_eq!(base_path(given).as_deref(), Some(normal), "{given}");
         }
         for bad in ["/a//b", "/../b", "/a?b", "/a#b", "/a b", "/./a", "/%2e"] {
@@ -173,7 +190,15 @@ mod tests {
         assert_eq!(by_key.comment, "my phone");
         assert_eq!(authorized_key(&id.to_uppercase()).unwrap().id, by_key.id);
         assert_eq!(authorized_key(&format!("{key}=")).unwrap().id, by_key.id);
-        for bad in ["", "abc", &"A".repeat(42), &"A".repeat(44), &"g".repeat(64), &"!".repeat(43), "ssh-ed25519 AAAA"] {
+        for bad in [
+            "",
+            "abc",
+            &"A".repeat(42),
+            &"A".repeat(44),
+            &"g".repeat(64),
+            &"!".repeat(43),
+            "ssh-ed25519 AAAA",
+        ] {
             assert_eq!(authorized_key(bad), None, "{bad}");
         }
     }

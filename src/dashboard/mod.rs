@@ -107,7 +107,10 @@ mod tests {
         assert_eq!(&body[..4], [0x1f, 0x8b, 8, 0], "gzip without a name");
         let file = miniz_oxide::inflate::decompress_to_vec(&body[10..body.len() - 8]).unwrap();
         let (check, length) = body[body.len() - 8..].split_at(4);
-        assert_eq!(check, crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&file).to_le_bytes());
+        assert_eq!(
+            check,
+            crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&file).to_le_bytes()
+        );
         assert_eq!(length, u32::try_from(file.len()).unwrap().to_le_bytes());
         String::from_utf8(file).unwrap()
     }
@@ -121,20 +124,24 @@ mod tests {
         for (name, file) in &FILES[1..] {
             assert_eq!(unpacked(&format!("assets/{DIGEST}/{name}")), strip(file), "{name}");
         }
-        let page = strip(FILES[0].1).replace("{digest}", DIGEST).replace("{version}", env!("CARGO_PKG_VERSION"));
+        let page = strip(FILES[0].1)
+            .replace("{digest}", DIGEST)
+            .replace("{version}", env!("CARGO_PKG_VERSION"));
         assert_eq!(unpacked("/"), page);
     }
 
     #[test]
     fn only_what_people_read_is_left_out() {
-        let file = "// head\n\n/** a\n * b\n */\nexport const a = 1; // stays\n  /* x */\n  * { b: c }\n";
+        let file =
+            "// head\n\n/** a\n * b\n */\nexport const a = 1; // stays\n  /* x */\n  * { b: c }\n";
         assert_eq!(strip(file), "export const a = 1; // stays\n* { b: c }\n");
     }
 
     #[test]
     fn every_address_in_the_page_is_an_asset_or_inline_data() {
         let index = unpacked("/");
-        let addresses = [between(&index, "href=\"", "\""), between(&index, "src=\"", "\"")].concat();
+        let addresses =
+            [between(&index, "href=\"", "\""), between(&index, "src=\"", "\"")].concat();
         assert!(addresses.len() >= 6, "{addresses:?}");
         let asked = |one: &&&str| !one.starts_with("data:image/svg+xml,") && **one != "#main";
         for address in addresses.iter().filter(asked) {
@@ -146,7 +153,10 @@ mod tests {
     fn every_import_of_a_script_is_found_beside_it() {
         for (name, file) in FILES.iter().filter(|(name, _)| name.ends_with(".js")) {
             for import in between(file, "from \"./", "\"") {
-                assert!(asset(&format!("assets/{DIGEST}/{import}")).is_some(), "{name} imports {import}");
+                assert!(
+                    asset(&format!("assets/{DIGEST}/{import}")).is_some(),
+                    "{name} imports {import}"
+                );
             }
         }
     }
@@ -164,9 +174,15 @@ mod tests {
 
     #[test]
     fn a_path_of_another_digest_or_outside_the_table_is_not_found() {
-        for path in
-            ["assets/00000000/app.js", "app.js", "assets/app.js", "../mod.rs", "assets//app.js", "assets/x", "mod.rs"]
-        {
+        for path in [
+            "assets/00000000/app.js",
+            "app.js",
+            "assets/app.js",
+            "../mod.rs",
+            "assets//app.js",
+            "assets/x",
+            "mod.rs",
+        ] {
             assert!(asset(path).is_none(), "{path}");
         }
         for name in ["", "mod.rs", "index.html", "../app.js", "app.js/"] {
@@ -177,21 +193,32 @@ mod tests {
     #[test]
     fn the_digest_is_fnv_1a_of_every_file() {
         let bytes: String = FILES[1..].iter().map(|(_, file)| strip(file)).collect();
-        let hash = bytes.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let hash = bytes
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         assert_eq!(DIGEST, format!("{hash:08x}"));
     }
 
     #[test]
     fn the_page_keeps_to_its_own_content_security_policy() {
         let page = FILES[0].1;
-        assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=").count());
+        assert_eq!(
+            page.matches("<script").count(),
+            page.matches("<script type=\"module\" src=").count()
+        );
         for inline in ["<style", " style=", " onclick=", " onload=", " action=", "<base"] {
             assert!(!page.contains(inline), "{inline}");
         }
         for (name, file) in FILES {
-            for word in
-                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "https://", "localStorage"]
-            {
+            for word in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "https://",
+                "localStorage",
+            ] {
                 assert!(!file.contains(word), "{name}: {word}");
             }
             assert!(!file.replace("http://www.w3.org/2000/svg", "").contains("http://"), "{name}");
@@ -203,7 +230,10 @@ mod tests {
         for (name, file) in FILES {
             assert!(file.is_ascii(), "{name}");
         }
-        let paths = FILES[1..].iter().map(|(name, _)| format!("assets/{DIGEST}/{name}")).chain([String::new()]);
+        let paths = FILES[1..]
+            .iter()
+            .map(|(name, _)| format!("assets/{DIGEST}/{name}"))
+            .chain([String::new()]);
         let total: usize = paths.map(|path| asset(&path).unwrap().body.len()).sum();
         assert!(total <= 40 * 1024, "{total} bytes as they are sent");
     }

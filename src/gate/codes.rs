@@ -142,7 +142,9 @@ impl Codes {
     pub fn state(&mut self, id: RequestId, now: Millis) -> CodeState {
         self.expire(now);
         let entry = self.entries.iter().find(|entry| entry.id == id);
-        entry.map_or(CodeState::Gone, |entry| CodeState::Alive(entry.made.plus(limits::SETUP_CODE_MS).since(now)))
+        entry.map_or(CodeState::Gone, |entry| {
+            CodeState::Alive(entry.made.plus(limits::SETUP_CODE_MS).since(now))
+        })
     }
 
     fn expire(&mut self, now: Millis) {
@@ -192,8 +194,14 @@ mod tests {
     #[test]
     fn malformed_codes_are_wrong() {
         let (mut codes, _) = with("ABCD2345");
-        for rubbish in ["", "ABCD234", "ABCD23456", "ABCD2340", "a-long-gateway-token-that-is-no-code", "\u{e4}BCD2345"]
-        {
+        for rubbish in [
+            "",
+            "ABCD234",
+            "ABCD23456",
+            "ABCD2340",
+            "a-long-gateway-token-that-is-no-code",
+            "\u{e4}BCD2345",
+        ] {
             assert_eq!(codes.check(rubbish, Millis(1)), Code::Wrong);
         }
         assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
@@ -203,10 +211,18 @@ mod tests {
     fn number_of_active_codes_is_limited() {
         let mut codes = Codes::new();
         for n in 0..20u8 {
-            codes.make(RequestId([n; 16]), CodeText::from_random([n; CODE_LEN]), GRANT, Millis(u64::from(n)));
+            codes.make(
+                RequestId([n; 16]),
+                CodeText::from_random([n; CODE_LEN]),
+                GRANT,
+                Millis(u64::from(n)),
+            );
         }
         assert_eq!(codes.entries.len(), limits::SETUP_CODES);
         assert_eq!(codes.state(RequestId([0; 16]), Millis(20)), CodeState::Gone);
-        assert_eq!(codes.state(RequestId([19; 16]), Millis(20)), CodeState::Alive(limits::SETUP_CODE_MS - 1));
+        assert_eq!(
+            codes.state(RequestId([19; 16]), Millis(20)),
+            CodeState::Alive(limits::SETUP_CODE_MS - 1)
+        );
     }
 }

@@ -61,7 +61,8 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     pub fn offered(&self) -> impl Iterator<Item = &'a str> + '_ {
         let declared = self.node.declared;
         let names = declared.iter().map(|name| name.as_ref().trim()).enumerate();
-        let first = names.filter(|(at, name)| !declared[..*at].iter().any(|one| one.as_ref().trim() == *name));
+        let first = names
+            .filter(|(at, name)| !declared[..*at].iter().any(|one| one.as_ref().trim() == *name));
         first.map(|(_, name)| name).filter(|name| self.offers(name))
     }
 
@@ -74,7 +75,11 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     /// Protocol 4: a command with host access
     /// ([`Known::is_host`](super::commands_known::Known::is_host)) on a desktop platform counts as
     /// not allowlisted until it is approved.
-    pub fn invoke<'c>(&self, command: &'c str, approved: &dyn Fn(&str) -> bool) -> Result<(), Denial<'c>>
+    pub fn invoke<'c>(
+        &self,
+        command: &'c str,
+        approved: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Denial<'c>>
     where
         'a: 'c,
     {
@@ -112,7 +117,8 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
             || find(command).is_some_and(|(_, known)| match self.node.dialect {
                 Dialect::V3 => known.open_v3(self.platform),
                 Dialect::V4 => {
-                    known.open_v4(self.platform) && (!known.needs_iphone() || is(self.node.family.trim(), "iphone"))
+                    known.open_v4(self.platform)
+                        && (!known.needs_iphone() || is(self.node.family.trim(), "iphone"))
                 }
             })
     }
@@ -131,7 +137,8 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         let known = find(command).map(|(_, known)| known);
         let waits = self.platform.is_desktop() && known.is_some_and(|known| known.is_host());
         let talks = known.is_some_and(|known| known.needs_talk());
-        (!waits || (self.is_declared(command) && approved(command))) && (!talks || self.talks(approved))
+        (!waits || (self.is_declared(command) && approved(command)))
+            && (!talks || self.talks(approved))
     }
 
     /// Returns whether the node has the capability `talk` or a command of the `talk.` family that
@@ -151,7 +158,10 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     }
 
     /// Returns the declared commands that are approved and offered.
-    fn counted<'b>(&'b self, approved: &'b dyn Fn(&str) -> bool) -> impl Iterator<Item = &'a str> + 'b {
+    fn counted<'b>(
+        &'b self,
+        approved: &'b dyn Fn(&str) -> bool,
+    ) -> impl Iterator<Item = &'a str> + 'b {
         let declared = self.node.declared.iter().map(|name| name.as_ref().trim());
         declared.filter(move |name| approved(name) && self.offers(name))
     }
@@ -308,8 +318,12 @@ fn platform_v4(platform: &str, family: &str) -> Platform {
     let (found, fits, labelled) = match () {
         _ if is(system, "ios") => (Platform::Ios, one_of(&["iphone", "ipad", "ios"]), true),
         // Accepted only with a version.
-        _ if is(system, "ipados") && version.is_some() => (Platform::Ios, one_of(&["iphone", "ipad", "ios"]), true),
-        _ if is(system, "watchos") => (Platform::Watchos, one_of(&["apple watch", "watchos"]), true),
+        _ if is(system, "ipados") && version.is_some() => {
+            (Platform::Ios, one_of(&["iphone", "ipad", "ios"]), true)
+        }
+        _ if is(system, "watchos") => {
+            (Platform::Watchos, one_of(&["apple watch", "watchos"]), true)
+        }
         _ if is(system, "android") => (Platform::Android, one_of(&["android"]), true),
         _ if is(system, "macos") => (Platform::Macos, one_of(&["mac"]), true),
         _ if is(system, "windows") => (Platform::Windows, one_of(&["windows"]), false),
@@ -376,7 +390,9 @@ fn is(text: &str, word: &str) -> bool {
 }
 
 fn begins(text: &str, word: &str) -> bool {
-    text.as_bytes().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
+    text.as_bytes()
+        .get(..word.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 fn holds(text: &str, word: &str) -> bool {

@@ -279,7 +279,10 @@ mod tests {
         let (operator, node) = (Roles::of(Role::Operator), Roles::of(Role::Node));
         device.approve(Role::Operator, Scopes::of(Scope::Read), WallMs(5));
         device.approve(Role::Node, Scopes::of(Scope::Admin), WallMs(6));
-        assert_eq!((device.roles, device.revoked, device.approved), (operator.with(node), Roles::NONE, WallMs(6)));
+        assert_eq!(
+            (device.roles, device.revoked, device.approved),
+            (operator.with(node), Roles::NONE, WallMs(6))
+        );
         assert_eq!(device.scopes, Scopes::of(Scope::Read), "a node has no scopes");
         assert_eq!(device.tokens, [TokenWindow::FIRST; 2]);
 
@@ -287,12 +290,19 @@ mod tests {
         device.revoke(Role::Operator);
         assert_eq!((device.roles, device.revoked), (node, operator));
         assert!(!good(device.tokens[Role::Operator as usize]).contains(&given_out));
-        assert_eq!(device.tokens[Role::Node as usize], TokenWindow::FIRST, "the other role keeps its own");
+        assert_eq!(
+            device.tokens[Role::Node as usize],
+            TokenWindow::FIRST,
+            "the other role keeps its own"
+        );
 
         device.approve(Role::Operator, Scopes::of(Scope::Write), WallMs(7));
         assert_eq!((device.roles, device.revoked), (operator.with(node), Roles::NONE));
         assert!(device.scopes.contains(Scope::Read) && device.scopes.contains(Scope::Write));
-        assert!(!good(device.tokens[Role::Operator as usize]).contains(&given_out), "the old token stays dead");
+        assert!(
+            !good(device.tokens[Role::Operator as usize]).contains(&given_out),
+            "the old token stays dead"
+        );
     }
 
     #[test]
@@ -301,13 +311,18 @@ mod tests {
         let mut surface = Surface::NONE;
         assert_eq!(surface.add_command("system.run"), Ok(()));
         device.approve(Role::Node, Scopes::NONE, WallMs(5));
-        assert_eq!((device.surface.is_empty(), device.surface_approved), (true, WallMs(0)), "a role is no surface");
+        assert_eq!(
+            (device.surface.is_empty(), device.surface_approved),
+            (true, WallMs(0)),
+            "a role is no surface"
+        );
         assert_eq!(device.approve_surface(&surface, WallMs(6)), Ok(()));
         device.revoke(Role::Node);
         device.approve(Role::Node, Scopes::NONE, WallMs(7));
         assert_eq!((&device.surface, device.surface_approved), (&surface, WallMs(6)));
 
-        (0..limits::SURFACE_TEXT_LEN / 16).for_each(|n| surface.add_cap(&format!("{n:014}")).unwrap());
+        (0..limits::SURFACE_TEXT_LEN / 16)
+            .for_each(|n| surface.add_cap(&format!("{n:014}")).unwrap());
         assert_eq!(device.surface.add_cap("voice"), Ok(()));
         let before = device.clone();
         assert_eq!(device.approve_surface(&surface, WallMs(8)), Err(DoesNotFit));

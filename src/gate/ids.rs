@@ -179,7 +179,8 @@ impl RequestId {
         if raw.len() != 36 || DASHES.iter().any(|&at| raw[at] != b'-') {
             return None;
         }
-        let mut digits = raw.iter().enumerate().filter(|(at, _)| !DASHES.contains(at)).map(|(_, byte)| *byte);
+        let mut digits =
+            raw.iter().enumerate().filter(|(at, _)| !DASHES.contains(at)).map(|(_, byte)| *byte);
         let mut bytes = [0; 16];
         for byte in &mut bytes {
             *byte = nibble(digits.next()?)? << 4 | nibble(digits.next()?)?;
@@ -201,7 +202,8 @@ impl fmt::Display for Hex<'_> {
         self.0.chunks(32).try_for_each(|piece| {
             let mut text = [0; 64];
             for (digits, byte) in text.chunks_exact_mut(2).zip(piece) {
-                (digits[0], digits[1]) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+                (digits[0], digits[1]) =
+                    (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
             }
             f.write_str(core::str::from_utf8(&text[..piece.len() * 2]).unwrap_or_default())
         })
@@ -308,9 +310,13 @@ mod tests {
             assert_eq!(RequestId::parse(&text), Some(id));
             assert_eq!((text.len(), text.as_bytes()[14]), (36, b'4'), "{text}");
             assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{text}");
-            for bad in
-                [&text[1..], &text.replace('-', ""), &text.replace('-', "0"), &text.to_uppercase(), &format!("{text}0")]
-            {
+            for bad in [
+                &text[1..],
+                &text.replace('-', ""),
+                &text.replace('-', "0"),
+                &text.to_uppercase(),
+                &format!("{text}0"),
+            ] {
                 assert!(bad == text || RequestId::parse(bad).is_none(), "{bad}");
             }
         }
@@ -329,11 +335,18 @@ mod tests {
         for bits in 0..=u8::MAX {
             assert_eq!(Roles::from_bits(bits).map(Roles::bits), (bits < 4).then_some(bits));
         }
-        assert!(both.iter().eq(Role::ALL) && Roles::NONE.iter().next().is_none() && Roles::NONE.is_empty());
+        assert!(
+            both.iter().eq(Role::ALL)
+                && Roles::NONE.iter().next().is_none()
+                && Roles::NONE.is_empty()
+        );
         for role in Role::ALL {
             assert_eq!(Role::parse(role.name()), Some(role));
         }
-        assert_eq!((Role::parse("Operator"), Role::parse(""), Role::parse("worker")), (None, None, None));
+        assert_eq!(
+            (Role::parse("Operator"), Role::parse(""), Role::parse("worker")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -193,7 +193,8 @@ pub const PROGRESS_LEN: usize = 16 * 1024;
 pub const NODE_ERROR_LEN: usize = 4 * 1024;
 /// Maximum size of the whole error of a node that is relayed in `details`; with a larger one,
 /// message and envelope might not fit into a frame.
-pub const NODE_ERROR_WHOLE: usize = FRAME_AFTER_HELLO - 6 * (NODE_ERROR_LEN + WORD_LEN + ID_LEN) - 2048;
+pub const NODE_ERROR_WHOLE: usize =
+    FRAME_AFTER_HELLO - 6 * (NODE_ERROR_LEN + WORD_LEN + ID_LEN) - 2048;
 /// Maximum number of actions queued for one phone until its app is in the foreground (protocol 4:
 /// 64).
 pub const ACTIONS_OF_ONE: usize = 64;
@@ -335,21 +336,30 @@ pub const LOG_BYTES: usize = 128 * 1024;
 pub const LOG_LINE_LEN: usize = 2048;
 
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
-const _: () = assert!(2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO);
+const _: () = assert!(
+    2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO
+);
 const _: () = assert!(UNAUTHENTICATED_PER_ADDRESS <= UNAUTHENTICATED);
 const _: () = assert!(CAPACITY_DEFAULT <= CAPACITY_MAX);
-const _: () =
-    assert!(2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_MODE_LEN + SURFACE_TEXT_LEN + 256 <= RECORD_LEN);
+const _: () = assert!(
+    2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_MODE_LEN + SURFACE_TEXT_LEN + 256
+        <= RECORD_LEN
+);
 const _: () = assert!(SURFACE_NAME_LEN + 2 <= SURFACE_TEXT_LEN);
 const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
-const _: () =
-    assert!(GUESSES_WAITING as u64 * PASSWORD_EVERY_MS < HANDSHAKE_MS - 5_000, "a guess has its turn in time");
+const _: () = assert!(
+    GUESSES_WAITING as u64 * PASSWORD_EVERY_MS < HANDSHAKE_MS - 5_000,
+    "a guess has its turn in time"
+);
 const _: () = assert!(CODE_EVERY_MS <= PASSWORD_EVERY_MS);
 const _: () = assert!(PING_MS < TICK_MS);
 const _: () = assert!(CLI_SILENCE_MS > 2 * TICK_MS);
 const _: () = assert!(NODE_RETRY_MS <= NODE_RETRY_MAX_MS && NODE_RUN_MS <= NODE_RUN_MAX_MS);
-const _: () = assert!(2 * 2 * 6 * NODE_OUTPUT < FRAME_AFTER_HELLO, "two outputs, escaped twice, fit into a frame");
+const _: () = assert!(
+    2 * 2 * 6 * NODE_OUTPUT < FRAME_AFTER_HELLO,
+    "two outputs, escaped twice, fit into a frame"
+);
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 // a control character of one byte is written as six
 const _: () = assert!(
@@ -364,6 +374,7 @@ const _: () = assert!(
     4 * 6 * (CONFIG_LEN as usize) < FRAME_AFTER_HELLO - 64 * 1024,
     "a configuration as text and as three trees fits"
 );
-const _: () = assert!(6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO, "the whole log fits one answer");
+const _: () =
+    assert!(6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO, "the whole log fits one answer");
 const _: () = assert!(INVOKES_OF_ONE <= OUTBOX_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

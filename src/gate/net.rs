@@ -236,9 +236,16 @@ mod tests {
     fn zero_prefix_range_stays_in_its_address_family() {
         let v4 = Cidr::parse("0.0.0.0/0").unwrap();
         let v6 = Cidr::parse("::/0").unwrap();
-        assert!(v4.contains(ip("203.0.113.9")) && v4.contains(ip("::ffff:1.2.3.4")) && !v4.contains(ip("::1")));
+        assert!(
+            v4.contains(ip("203.0.113.9"))
+                && v4.contains(ip("::ffff:1.2.3.4"))
+                && !v4.contains(ip("::1"))
+        );
         assert!(v6.contains(ip("2001:db8::1")) && !v6.contains(ip("1.2.3.4")));
-        assert!(!Cidr::parse("fd00::/64").unwrap().contains(ip("10.0.0.1")), "a prefix longer than the address");
+        assert!(
+            !Cidr::parse("fd00::/64").unwrap().contains(ip("10.0.0.1")),
+            "a prefix longer than the address"
+        );
     }
 
     #[test]
@@ -318,13 +325,20 @@ mod tests {
             ("garbage", "10.0.0.1"),
             ("", "10.0.0.1"),
         ] {
-            assert_eq!(ask("10.0.0.1", Some(xff), &trusted), client(expected, Via::TrustedProxy), "{xff}");
+            assert_eq!(
+                ask("10.0.0.1", Some(xff), &trusted),
+                client(expected, Via::TrustedProxy),
+                "{xff}"
+            );
         }
     }
 
     #[test]
     fn headers_of_an_untrusted_peer_only_set_the_flag() {
-        assert_eq!(ask("127.0.0.1", Some("10.0.0.5"), &[]), client("127.0.0.1", Via::UntrustedProxy));
+        assert_eq!(
+            ask("127.0.0.1", Some("10.0.0.5"), &[]),
+            client("127.0.0.1", Via::UntrustedProxy)
+        );
         assert_eq!(
             ask("::ffff:172.18.0.1", Some("127.0.0.1"), &["10.0.0.0/8"]),
             client("172.18.0.1", Via::UntrustedProxy)
@@ -342,7 +356,8 @@ mod tests {
     #[test]
     fn x_real_ip_must_be_enabled_and_x_forwarded_for_takes_precedence() {
         let trusted = ranges(&["10.0.0.1"]);
-        let ask = |xff, real, allow| client_address(ip("10.0.0.1"), xff, real, &trusted, allow).address;
+        let ask =
+            |xff, real, allow| client_address(ip("10.0.0.1"), xff, real, &trusted, allow).address;
         assert_eq!(ask(None, Some("203.0.113.5"), true), ip("203.0.113.5"));
         assert_eq!(ask(None, Some("203.0.113.5"), false), ip("10.0.0.1"));
         assert_eq!(ask(None, Some("nonsense"), true), ip("10.0.0.1"));
@@ -351,8 +366,11 @@ mod tests {
 
     #[test]
     fn ranges_print_in_canonical_form() {
-        for (given, shown) in [("172.18.0.1/16", "172.18.0.0/16"), ("::1", "::1"), ("::ffff:10.0.0.9/128", "10.0.0.9")]
-        {
+        for (given, shown) in [
+            ("172.18.0.1/16", "172.18.0.0/16"),
+            ("::1", "::1"),
+            ("::ffff:10.0.0.9/128", "10.0.0.9"),
+        ] {
             let mut out = heapless::String::<64>::new();
             fmt::write(&mut out, format_args!("{}", Cidr::parse(given).unwrap())).unwrap();
             assert_eq!(out, shown);

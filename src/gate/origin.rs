@@ -21,7 +21,11 @@ pub struct Names<'a, T> {
 }
 
 /// Classifies the Host and Origin headers, given as received.
-pub fn classify<T: AsRef<str>>(host: Option<&str>, origin: Option<&str>, names: &Names<'_, T>) -> (Host, Origin) {
+pub fn classify<T: AsRef<str>>(
+    host: Option<&str>,
+    origin: Option<&str>,
+    names: &Names<'_, T>,
+) -> (Host, Origin) {
     let here = host.map(authority);
     let named = match (host, here) {
         (None, _) => Host::Absent,
@@ -42,14 +46,19 @@ fn relation<T: AsRef<str>>(
     };
     let listed = |entry: &str| entry == "*" || entry.eq_ignore_ascii_case(origin);
     let named = origin.contains("://");
-    if named && (names.public.is_some_and(listed) || names.allowed.iter().any(|entry| listed(entry.as_ref()))) {
+    if named
+        && (names.public.is_some_and(listed)
+            || names.allowed.iter().any(|entry| listed(entry.as_ref())))
+    {
         return Origin::Listed;
     }
     let (Some((scheme, there)), Some(here)) = (split(origin), here) else {
         return Origin::Foreign;
     };
     let port_here = here.port.unwrap_or(default_port(scheme));
-    if here.host.eq_ignore_ascii_case(there.host) && port_here == there.port.unwrap_or(default_port(scheme)) {
+    if here.host.eq_ignore_ascii_case(there.host)
+        && port_here == there.port.unwrap_or(default_port(scheme))
+    {
         Origin::Same
     } else if host == Host::Loopback && is_loopback_name(there.host) {
         Origin::LoopbackPair
@@ -63,10 +72,18 @@ fn name<T>(host: &str, names: &Names<'_, T>) -> Host {
         return Host::Loopback;
     }
     let served = match literal(host) {
-        Some(ip) => net::is_private(ip) || net::is_cgnat(ip) || names.reached.map(net::fold) == Some(ip),
+        Some(ip) => {
+            net::is_private(ip) || net::is_cgnat(ip) || names.reached.map(net::fold) == Some(ip)
+        }
         None => {
-            let public = names.public.and_then(split).is_some_and(|(_, public)| public.host.eq_ignore_ascii_case(host));
-            public || ends_with(host, ".local") || ends_with(host, ".ts.net") || is_machine(host, names.machine)
+            let public = names
+                .public
+                .and_then(split)
+                .is_some_and(|(_, public)| public.host.eq_ignore_ascii_case(host));
+            public
+                || ends_with(host, ".local")
+                || ends_with(host, ".ts.net")
+                || is_machine(host, names.machine)
         }
     };
     if served {
@@ -121,15 +138,20 @@ fn authority(text: &str) -> Option<Authority<'_>> {
     let (host, port) = match text[after_bracket..].rfind(':') {
         Some(colon) => {
             let at = after_bracket + colon;
-            let digits = Some(&text[at + 1..]).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?;
+            let digits = Some(&text[at + 1..])
+                .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?;
             (&text[..at], Some(digits.parse().ok()?))
         }
         None => (text, None),
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':');
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':')
+    };
     let bracketed = host.starts_with('[') && host.ends_with(']');
-    let valid = !host.is_empty() && host.bytes().all(plain) && (bracketed || !host.contains([':', '[', ']']));
+    let valid = !host.is_empty()
+        && host.bytes().all(plain)
+        && (bracketed || !host.contains([':', '[', ']']));
     valid.then_some(Authority { host, port })
 }
 
@@ -303,7 +325,11 @@ mod tests {
         ] {
             assert_eq!(origin(host, page), Origin::Same, "{page} at {host}");
         }
-        assert_eq!(host("evil.example"), Host::Foreign, "a rebound name agrees with itself and is still not ours");
+        assert_eq!(
+            host("evil.example"),
+            Host::Foreign,
+            "a rebound name agrees with itself and is still not ours"
+        );
     }
 
     #[test]

@@ -94,11 +94,18 @@ impl Pending {
     ///
     /// A new request, or one that asks for more than before, gets the id `fresh`. Returns the id of
     /// the request and, if it asks for more than before, the request that it replaces.
-    pub fn ask(&mut self, ask: Ask, fresh: RequestId, now: Millis, wall: WallMs) -> (RequestId, Option<Request>) {
+    pub fn ask(
+        &mut self,
+        ask: Ask,
+        fresh: RequestId,
+        now: Millis,
+        wall: WallMs,
+    ) -> (RequestId, Option<Request>) {
         self.expire(now);
         if let Some(old) = self.requests.iter_mut().find(|request| request.device == ask.device) {
             let (roles, scopes) = (old.roles.with(ask.roles), old.scopes.with(ask.scopes));
-            let more = (roles, scopes) != (old.roles, old.scopes) || !old.surface.covers(&ask.surface);
+            let more =
+                (roles, scopes) != (old.roles, old.scopes) || !old.surface.covers(&ask.surface);
             let replaced = more.then(|| old.clone());
             if more {
                 (old.id, old.asked) = (fresh, wall);
@@ -111,7 +118,12 @@ impl Pending {
             return (old.id, replaced);
         }
         if self.requests.is_full() {
-            let oldest = self.requests.iter().enumerate().min_by_key(|(_, request)| request.renewed).map(|(at, _)| at);
+            let oldest = self
+                .requests
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, request)| request.renewed)
+                .map(|(at, _)| at);
             oldest.map(|at| self.requests.remove(at));
         }
         let request = Request {
@@ -144,7 +156,10 @@ impl Pending {
     /// Renews the request of this device as if it had asked again; used while the device stays
     /// connected.
     pub fn renew(&mut self, device: &DeviceId, now: Millis) {
-        let live = self.requests.iter_mut().find(|request| request.device == *device && request.lives(now));
+        let live = self
+            .requests
+            .iter_mut()
+            .find(|request| request.device == *device && request.lives(now));
         if let Some(request) = live {
             request.renewed = now;
         }
@@ -176,7 +191,15 @@ mod tests {
         id[..2].copy_from_slice(&n.to_le_bytes());
         let (device, key) = (DeviceId(id), PublicKey(id));
         let roles = Roles::of(Role::Operator);
-        Ask { device, key, roles, scopes, surface: Surface::NONE, about: About::default(), known: false }
+        Ask {
+            device,
+            key,
+            roles,
+            scopes,
+            surface: Surface::NONE,
+            about: About::default(),
+            known: false,
+        }
     }
 
     fn id(n: u16) -> RequestId {
@@ -189,7 +212,8 @@ mod tests {
         let (read, write) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write));
         let mut ask = |scopes, n, ms| {
             let (request, replaced) = pending.ask(ask(1, scopes), id(n), Millis(ms), WallMs(ms));
-            let scopes = pending.get(request, Millis(ms)).map(|request| (request.scopes, request.asked.0));
+            let scopes =
+                pending.get(request, Millis(ms)).map(|request| (request.scopes, request.asked.0));
             (request, replaced.map(|old| (old.id, old.scopes)), scopes)
         };
         let (last, later) = (limits::PENDING_MS - 1, limits::PENDING_MS);
@@ -198,10 +222,18 @@ mod tests {
         let both = read.with(write);
         assert_eq!(ask(write, 3, later), (id(3), Some((id(1), read)), Some((both, later))));
         assert_eq!(ask(read, 4, later), (id(3), None, Some((both, later))), "less is nothing new");
-        assert_eq!(pending.get(id(1), Millis(later)), None, "what the owner has read cannot be approved for more");
+        assert_eq!(
+            pending.get(id(1), Millis(later)),
+            None,
+            "what the owner has read cannot be approved for more"
+        );
         let over = later + limits::PENDING_MS;
         assert!(pending.get(id(3), Millis(over - 1)).is_some());
-        assert_eq!(pending.get(id(3), Millis(over)), None, "five minutes after the last time it asked");
+        assert_eq!(
+            pending.get(id(3), Millis(over)),
+            None,
+            "five minutes after the last time it asked"
+        );
     }
 
     #[test]
@@ -221,12 +253,22 @@ mod tests {
         };
         let walk = vec!["robot.walk".to_string()];
         let run = vec!["system.run".to_string()];
-        assert_eq!(ask(offering(&["system.run"]), 1), (id(1), run.clone(), Roles::NONE, Role::Node));
+        assert_eq!(
+            ask(offering(&["system.run"]), 1),
+            (id(1), run.clone(), Roles::NONE, Role::Node)
+        );
         assert_eq!(ask(offering(&["system.run"]), 2), (id(1), run, Roles::NONE, Role::Node));
-        assert_eq!(ask(offering(&["robot.walk"]), 3), (id(3), walk.clone(), Roles::NONE, Role::Node));
+        assert_eq!(
+            ask(offering(&["robot.walk"]), 3),
+            (id(3), walk.clone(), Roles::NONE, Role::Node)
+        );
         let operator = Roles::of(Role::Operator);
         let app = self::ask(1, Scopes::of(Scope::Read));
-        assert_eq!(ask(app, 4), (id(4), walk.clone(), operator, Role::Operator), "the app of the same device");
+        assert_eq!(
+            ask(app, 4),
+            (id(4), walk.clone(), operator, Role::Operator),
+            "the app of the same device"
+        );
         assert_eq!(ask(offering(&["robot.walk"]), 5), (id(4), walk, operator, Role::Operator));
     }
 
@@ -261,11 +303,16 @@ mod tests {
     fn requests_of_one_millisecond_are_evicted_oldest_first() {
         let mut pending = Pending::new();
         let full = limits::PENDING as u16;
-        let all = |pending: &mut Pending| pending.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>();
+        let all =
+            |pending: &mut Pending| pending.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>();
         (0..full).for_each(|n| _ = pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0)));
         for n in full..full + 3 {
             pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0));
-            assert_eq!(all(&mut pending), (n + 1 - full..=n).map(id).collect::<Vec<_>>(), "with request {n}");
+            assert_eq!(
+                all(&mut pending),
+                (n + 1 - full..=n).map(id).collect::<Vec<_>>(),
+                "with request {n}"
+            );
         }
         [id(4), id(6), id(200)].into_iter().for_each(|id| pending.forget(id));
         let left: Vec<_> = (3..full + 3).filter(|n| ![4, 6].contains(n)).map(id).collect();

@@ -23,8 +23,8 @@ use core::ops::DerefMut;
 
 use super::device::{Device, Provenance};
 use super::facts::{
-    AuthMode, Code, DeviceToken, Dialect, Facts, Grant, Host, Identity, Method, Origin, Pairing, PairingMode, Phase,
-    Policy, Proof, Secret, Unremembered,
+    AuthMode, Code, DeviceToken, Dialect, Facts, Grant, Host, Identity, Method, Origin, Pairing,
+    PairingMode, Phase, Policy, Proof, Secret, Unremembered,
 };
 use super::ids::{DeviceId, PublicKey, Role, Roles, Slot};
 use super::refusal::{Refusal, Rule};
@@ -74,10 +74,16 @@ pub enum Place {
 }
 
 /// Decides about one connection. Depends only on its arguments and does not allocate.
-pub fn decide<S: DerefMut<Target = [Cell]>>(facts: &Facts, policy: &Policy, table: &Table<S>) -> Verdict {
+pub fn decide<S: DerefMut<Target = [Cell]>>(
+    facts: &Facts,
+    policy: &Policy,
+    table: &Table<S>,
+) -> Verdict {
     match examine(facts, policy, table) {
         Ok((rule, admission)) if facts.room => Verdict { rule, outcome: Outcome::Admit(admission) },
-        Ok(_) => Verdict { rule: Rule::Capacity, outcome: Outcome::Refuse(Refusal::TooManyConnections) },
+        Ok(_) => {
+            Verdict { rule: Rule::Capacity, outcome: Outcome::Refuse(Refusal::TooManyConnections) }
+        }
         Err(verdict) => verdict,
     }
 }
@@ -93,7 +99,11 @@ fn pend<T>(rule: Rule, refusal: Refusal) -> Step<T> {
     Err(Verdict { rule, outcome: Outcome::Pend(refusal) })
 }
 
-fn examine<S: DerefMut<Target = [Cell]>>(facts: &Facts, policy: &Policy, table: &Table<S>) -> Step<(Rule, Admission)> {
+fn examine<S: DerefMut<Target = [Cell]>>(
+    facts: &Facts,
+    policy: &Policy,
+    table: &Table<S>,
+) -> Step<(Rule, Admission)> {
     match facts.phase {
         Phase::Starting => return refuse(Rule::Capacity, Refusal::Starting),
         Phase::Stopping => return refuse(Rule::Capacity, Refusal::Stopping),
@@ -165,7 +175,14 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     fn admit(&self, scopes: Scopes, method: Method, place: Place) -> Admission {
-        Admission { dialect: self.dialect, role: self.role, scopes, method, place, ask: Scopes::NONE }
+        Admission {
+            dialect: self.dialect,
+            role: self.role,
+            scopes,
+            method,
+            place,
+            ask: Scopes::NONE,
+        }
     }
 
     /// Returns the requested scopes that `held` covers.
@@ -210,7 +227,9 @@ impl Claim<'_> {
             _ if facts.code == Code::Wrong => Refusal::SetupCodeInvalid,
             _ if facts.secret == Secret::Throttled => Refusal::RateLimited,
             AuthMode::None => Refusal::AuthNoneNotLocal,
-            AuthMode::TrustedProxy if facts.identity == Identity::Refused => Refusal::IdentityRefused,
+            AuthMode::TrustedProxy if facts.identity == Identity::Refused => {
+                Refusal::IdentityRefused
+            }
             AuthMode::TrustedProxy => Refusal::IdentityMissing,
             AuthMode::Token if facts.secret == Secret::Wrong => Refusal::TokenMismatch,
             AuthMode::Password if facts.secret == Secret::Wrong => Refusal::PasswordMismatch,
@@ -233,7 +252,11 @@ impl Claim<'_> {
 
     fn without_device(&self) -> Step<(Rule, Admission)> {
         if !self.holds_secret() && !self.identified() && !self.is_free() {
-            return if self.lacks_a_device() { self.device_required() } else { self.no_credential() };
+            return if self.lacks_a_device() {
+                self.device_required()
+            } else {
+                self.no_credential()
+            };
         }
         if self.role == Role::Node {
             return self.device_required();
@@ -256,7 +279,8 @@ impl Claim<'_> {
     fn lacks_a_device(&self) -> bool {
         let nothing_sent = self.facts.secret == Secret::Absent && self.facts.code == Code::Absent;
         let by_secret = matches!(self.policy.auth, AuthMode::Token | AuthMode::Password);
-        let secret_would_do = self.is_page() && self.role == Role::Operator && self.may_be_insecure();
+        let secret_would_do =
+            self.is_page() && self.role == Role::Operator && self.may_be_insecure();
         matches!(self.facts.code, Code::Right(_)) || nothing_sent && by_secret && !secret_would_do
     }
 
@@ -280,7 +304,9 @@ impl Claim<'_> {
     fn with_known(&self, slot: Slot, known: &Device) -> Step<(Rule, Admission)> {
         let code = self.grant().filter(|grant| gives_more(grant, known));
         if code.is_none() {
-            if known.revoked.contains(self.role) || known.roles.is_empty() && !known.revoked.is_empty() {
+            if known.revoked.contains(self.role)
+                || known.roles.is_empty() && !known.revoked.is_empty()
+            {
                 return refuse(Rule::Revoked, Refusal::DeviceRevoked);
             }
             if !known.roles.contains(self.role) {
@@ -303,7 +329,10 @@ impl Claim<'_> {
         let place = if code.is_none() && at_once.is_empty() {
             Place::Known(slot)
         } else {
-            Place::Grows { slot, pairing: Pairing { provenance, roles, scopes: granted.with(at_once) } }
+            Place::Grows {
+                slot,
+                pairing: Pairing { provenance, roles, scopes: granted.with(at_once) },
+            }
         };
         let ask = missing.without(at_once);
         Ok((rule, Admission { ask, ..self.admit(self.covered(held.with(at_once)), method, place) }))
@@ -329,7 +358,9 @@ impl Claim<'_> {
             return pend(Rule::KnownDevice, Refusal::RoleUpgrade);
         };
         let place = match pairing {
-            Some(pairing) => Place::Grows { slot, pairing: Pairing { provenance: known.provenance, ..pairing } },
+            Some(pairing) => {
+                Place::Grows { slot, pairing: Pairing { provenance: known.provenance, ..pairing } }
+            }
             None => Place::Nowhere(Unremembered::AuthNone),
         };
         Ok((rule, self.admit(self.requested, method, place)))
@@ -343,7 +374,10 @@ impl Claim<'_> {
     ) -> Step<(Rule, Admission)> {
         let (rule, method, pairing) = self.new_pairing()?;
         let Some(pairing) = pairing else {
-            return Ok((rule, self.admit(self.requested, method, Place::Nowhere(Unremembered::AuthNone))));
+            return Ok((
+                rule,
+                self.admit(self.requested, method, Place::Nowhere(Unremembered::AuthNone)),
+            ));
         };
         let slot = match table.room() {
             Room::Free(slot) | Room::GivesWay(slot) => slot,
@@ -363,7 +397,9 @@ impl Claim<'_> {
     /// stored.
     fn new_pairing(&self) -> Step<(Rule, Method, Option<Pairing>)> {
         let facts = self.facts;
-        let asked = |provenance| Some(Pairing { provenance, roles: Roles::of(self.role), scopes: self.requested });
+        let asked = |provenance| {
+            Some(Pairing { provenance, roles: Roles::of(self.role), scopes: self.requested })
+        };
         if facts.authorized_key {
             return Ok((Rule::AuthorizedKey, Method::Device, asked(Provenance::Config)));
         }

@@ -110,8 +110,8 @@ impl Claim<'_> {
         if DeviceId::parse(self.device_id) != Some(id) {
             return Err(Refusal::DeviceIdMismatch);
         }
-        let stale =
-            self.elapsed > limits::PROOF_FRESH_MS || self.judged_skew.is_some_and(|skew| skew > limits::CLOCK_SKEW_MS);
+        let stale = self.elapsed > limits::PROOF_FRESH_MS
+            || self.judged_skew.is_some_and(|skew| skew > limits::CLOCK_SKEW_MS);
         if stale {
             return Err(Refusal::SignatureExpired);
         }
@@ -201,8 +201,14 @@ mod tests {
             local: false,
         };
         assert_eq!(good.check(), Ok(id));
-        assert_eq!(Claim { key_id: None, device_id: "", ..good }.check(), Err(Refusal::PublicKeyInvalid));
-        assert_eq!(Claim { key_id: Some(DeviceId([8; 32])), ..good }.check(), Err(Refusal::DeviceIdMismatch));
+        assert_eq!(
+            Claim { key_id: None, device_id: "", ..good }.check(),
+            Err(Refusal::PublicKeyInvalid)
+        );
+        assert_eq!(
+            Claim { key_id: Some(DeviceId([8; 32])), ..good }.check(),
+            Err(Refusal::DeviceIdMismatch)
+        );
         let upper = text.to_uppercase();
         assert_eq!(Claim { device_id: &upper, ..good }.check(), Ok(id), "0707.. has no letters");
         let late = Claim { elapsed: limits::PROOF_FRESH_MS + 1, nonce: None, ..good };
@@ -217,6 +223,9 @@ mod tests {
         assert_eq!(Claim { nonce: None, local: true, ..good }.check(), Ok(id));
         let other = Nonce([1; 16]).to_string();
         assert_eq!(Claim { nonce: Some(&other), ..good }.check(), Err(Refusal::NonceMismatch));
-        assert_eq!(Claim { nonce: Some(&other), local: true, ..good }.check(), Err(Refusal::NonceMismatch));
+        assert_eq!(
+            Claim { nonce: Some(&other), local: true, ..good }.check(),
+            Err(Refusal::NonceMismatch)
+        );
     }
 }

@@ -572,7 +572,16 @@ impl Close {
 }
 
 const fn invalid(code: &'static str, message: &'static str, hint: &'static str) -> Words {
-    Words { error: ErrorCode::InvalidRequest, code, close: 1008, v3: message, v4: message, next: "", retry_ms: 0, hint }
+    Words {
+        error: ErrorCode::InvalidRequest,
+        code,
+        close: 1008,
+        v3: message,
+        v4: message,
+        next: "",
+        retry_ms: 0,
+        hint,
+    }
 }
 
 const fn origin(hint: &'static str) -> Words {
@@ -648,8 +657,10 @@ mod tests {
         ];
         assert_eq!(by_code, HashMap::from(shared));
         for refusals in by_code.values() {
-            let mut hints: Vec<_> =
-                refusals.iter().map(|one| (one.words().hint, one.reason(), one.auth_reason())).collect();
+            let mut hints: Vec<_> = refusals
+                .iter()
+                .map(|one| (one.words().hint, one.reason(), one.auth_reason()))
+                .collect();
             hints.dedup();
             assert_eq!(hints.len(), refusals.len(), "something tells them apart: {refusals:?}");
         }
@@ -659,18 +670,31 @@ mod tests {
     fn every_refusal_has_a_message_and_a_hint() {
         for refusal in Refusal::ALL {
             let words = refusal.words();
-            assert!(words.code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{refusal:?}");
+            assert!(
+                words.code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+                "{refusal:?}"
+            );
             for message in [words.v3, words.v4] {
                 let reason = cut(message, limits::CLOSE_REASON);
                 assert!(
-                    message.is_ascii() && !reason.is_empty() && reason.len() <= limits::CLOSE_REASON,
+                    message.is_ascii()
+                        && !reason.is_empty()
+                        && reason.len() <= limits::CLOSE_REASON,
                     "{refusal:?}"
                 );
             }
-            assert!(words.hint.len() > 20 && !words.hint.ends_with('.'), "{refusal:?}: {}", words.hint);
+            assert!(
+                words.hint.len() > 20 && !words.hint.ends_with('.'),
+                "{refusal:?}: {}",
+                words.hint
+            );
             assert!(!words.hint.contains("  "), "{refusal:?}: {}", words.hint);
             assert!(matches!(words.close, 1002 | 1008 | 1013), "{refusal:?}");
-            assert_eq!(words.error == ErrorCode::Unavailable, words.code.starts_with(is_ours(refusal)), "{refusal:?}");
+            assert_eq!(
+                words.error == ErrorCode::Unavailable,
+                words.code.starts_with(is_ours(refusal)),
+                "{refusal:?}"
+            );
         }
     }
 
@@ -698,7 +722,10 @@ mod tests {
             let words = refusal.words();
             assert!(known.contains(&words.next), "{refusal:?}: {}", words.next);
             assert!(words.next != "wait_then_retry" || words.retry_ms > 0, "{refusal:?}");
-            assert!(words.close != 1013 || words.retry_ms > 0, "1013 is `try again later`: {refusal:?}");
+            assert!(
+                words.close != 1013 || words.retry_ms > 0,
+                "1013 is `try again later`: {refusal:?}"
+            );
         }
         assert_eq!(u64::from(Refusal::RateLimited.words().retry_ms), limits::THROTTLE_LOCK_MS);
     }
@@ -722,24 +749,34 @@ mod tests {
             while let Some(open) = rest.find('{') {
                 let close = open + rest[open..].find('}').expect("a place ends");
                 assert!(
-                    ["gatelet", "list", "request", "device", "origin"].contains(&&rest[open + 1..close]),
+                    ["gatelet", "list", "request", "device", "origin"]
+                        .contains(&&rest[open + 1..close]),
                     "{template}"
                 );
                 rest = &rest[close + 1..];
             }
         }
         let hint = |refusal: Refusal, fill| Hint::new(refusal.words().hint, fill).to_string();
-        assert!(hint(Refusal::PairingRequired, full).contains("`docker exec g /gatelet nodes approve r-1`"));
-        assert!(hint(Refusal::PairingRequired, Fill::default()).contains("`gatelet devices approve REQUEST`"));
+        assert!(hint(Refusal::PairingRequired, full)
+            .contains("`docker exec g /gatelet nodes approve r-1`"));
+        assert!(hint(Refusal::PairingRequired, Fill::default())
+            .contains("`gatelet devices approve REQUEST`"));
         assert!(hint(Refusal::DeviceRevoked, full).contains("devices approve abcd`"));
-        assert!(hint(Refusal::OriginForeign, full).contains("gateway.controlUi.allowedOrigins: [\"http://x\"]"));
-        assert_eq!(Hint::new("open {unknown} and {unended", full).to_string(), "open unknown and {unended");
+        assert!(hint(Refusal::OriginForeign, full)
+            .contains("gateway.controlUi.allowedOrigins: [\"http://x\"]"));
+        assert_eq!(
+            Hint::new("open {unknown} and {unended", full).to_string(),
+            "open unknown and {unended"
+        );
     }
 
     #[test]
     fn rules_have_a_number_and_a_name_each() {
         let mut numbers: Vec<_> = Rule::ALL.into_iter().map(Rule::number).collect();
-        assert_eq!(numbers, "1 2 3 4 5 6 7.1 7.2 7.3 7.4 7.5 7.6 7.7 7.8 7.9 8".split(' ').collect::<Vec<_>>());
+        assert_eq!(
+            numbers,
+            "1 2 3 4 5 6 7.1 7.2 7.3 7.4 7.5 7.6 7.7 7.8 7.9 8".split(' ').collect::<Vec<_>>()
+        );
         numbers.dedup();
         assert_eq!(numbers.len(), Rule::ALL.len());
         for rule in Rule::ALL {
@@ -749,12 +786,23 @@ mod tests {
 
     #[test]
     fn protocol_3_has_its_own_texts() {
-        let words = |refusal: Refusal, dialect| (refusal.words().error.name(dialect), refusal.message(dialect));
-        assert_eq!(words(Refusal::PairingRequired, Dialect::V3), ("NOT_PAIRED", "pairing required"));
+        let words = |refusal: Refusal, dialect| {
+            (refusal.words().error.name(dialect), refusal.message(dialect))
+        };
+        assert_eq!(
+            words(Refusal::PairingRequired, Dialect::V3),
+            ("NOT_PAIRED", "pairing required")
+        );
         assert_eq!(words(Refusal::RoleUpgrade, Dialect::V3), ("NOT_PAIRED", "pairing required"));
         let v3 = words(Refusal::ControlUiDeviceRequired, Dialect::V3);
-        assert_eq!(v3, ("INVALID_REQUEST", "control ui requires HTTPS or localhost (secure context)"));
-        assert_eq!(words(Refusal::DeviceRequired, Dialect::V3), ("NOT_PAIRED", "device identity required"));
+        assert_eq!(
+            v3,
+            ("INVALID_REQUEST", "control ui requires HTTPS or localhost (secure context)")
+        );
+        assert_eq!(
+            words(Refusal::DeviceRequired, Dialect::V3),
+            ("NOT_PAIRED", "device identity required")
+        );
         assert_eq!(ErrorCode::Forbidden.name(Dialect::V3), "INVALID_REQUEST");
         assert_eq!(ErrorCode::Forbidden.name(Dialect::V4), "FORBIDDEN");
     }

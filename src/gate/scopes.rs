@@ -64,7 +64,9 @@ impl Scope {
                 .with(Scopes::of(Scope::SessionsRead))
                 .with(Scopes::of(Scope::SessionsWrite)),
             Scope::Read => Scopes::of(Scope::Read).with(Scopes::of(Scope::SessionsRead)),
-            Scope::SessionsWrite => Scopes::of(Scope::SessionsWrite).with(Scopes::of(Scope::SessionsRead)),
+            Scope::SessionsWrite => {
+                Scopes::of(Scope::SessionsWrite).with(Scopes::of(Scope::SessionsRead))
+            }
             one => Scopes::of(one),
         }
     }
@@ -204,7 +206,15 @@ mod tests {
             assert_eq!(Scope::parse(name), Some(scope));
         }
         assert_eq!(names.split(' ').count(), Scope::ALL.len());
-        for unknown in ["", "admin", "operator", "operator.", "OPERATOR.ADMIN", "operator.admin ", "operator.*"] {
+        for unknown in [
+            "",
+            "admin",
+            "operator",
+            "operator.",
+            "OPERATOR.ADMIN",
+            "operator.admin ",
+            "operator.*",
+        ] {
             assert_eq!(Scope::parse(unknown), None, "{unknown}");
         }
         assert_eq!(Scopes::from_bits(Scopes::ALL.bits()), Some(Scopes::ALL));
@@ -221,7 +231,11 @@ mod tests {
             assert!(set.covers(closure) && set.covers(Scopes::NONE));
             assert_eq!(set.iter().collect::<Scopes>(), set);
             assert_eq!((set.with(closure), set.and(closure)), (closure, set));
-            assert_eq!(set.covers(Scopes::ALL), set.contains(Scope::Admin), "only admin is everything");
+            assert_eq!(
+                set.covers(Scopes::ALL),
+                set.contains(Scope::Admin),
+                "only admin is everything"
+            );
             for scope in Scope::ALL {
                 assert_eq!(set.allows(scope), set.iter().any(|one| one.implied().contains(scope)));
             }

@@ -36,7 +36,8 @@ const _: () = assert!(limits::SURFACE_NAME_LEN <= u8::MAX as usize);
 
 impl Surface {
     /// The empty surface.
-    pub const NONE: Surface = Surface { known: CommandSet::NONE, text: [0; limits::SURFACE_TEXT_LEN] };
+    pub const NONE: Surface =
+        Surface { known: CommandSet::NONE, text: [0; limits::SURFACE_TEXT_LEN] };
 
     /// Decodes a surface. Returns `None` unless the bytes are its unique encoding; see
     /// [`Surface::known`] and [`Surface::text`].
@@ -46,7 +47,9 @@ impl Surface {
         let mut end = 0;
         for entry in surface.entries() {
             let here = (entry.kind, entry.name);
-            let sound = (COMMAND..=PERMISSION).contains(&entry.kind) && is_name(entry.name) && last < Some(here);
+            let sound = (COMMAND..=PERMISSION).contains(&entry.kind)
+                && is_name(entry.name)
+                && last < Some(here);
             if !sound {
                 return None;
             }
@@ -155,7 +158,8 @@ impl Surface {
         if !is_name(name) || len > self.text.len() - used {
             return Err(DoesNotFit);
         }
-        let before = self.entries().take_while(|entry| (entry.kind, entry.name) < (kind, name)).last();
+        let before =
+            self.entries().take_while(|entry| (entry.kind, entry.name) < (kind, name)).last();
         let at = before.map_or(0, |entry| entry.end);
         self.text.copy_within(at..used, at + len);
         self.text[at] = kind;
@@ -217,7 +221,11 @@ impl Default for Surface {
 
 impl fmt::Debug for Surface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.commands()).entries(self.caps()).entries(self.permissions()).finish()
+        f.debug_list()
+            .entries(self.commands())
+            .entries(self.caps())
+            .entries(self.permissions())
+            .finish()
     }
 }
 
@@ -254,9 +262,17 @@ mod tests {
             &["microphone", "canvas"],
         );
         assert!(some.commands().eq(["camera.snap", "system.run", "robot.walk"]));
-        assert!(some.caps().eq(["canvas", "voice"]) && some.permissions().eq(["canvas", "microphone"]));
-        assert!(some.has_command("system.run") && some.has_command("robot.walk") && !some.has_command("canvas"));
-        assert!(some.has_cap("canvas") && !some.has_cap("microphone") && !some.has_cap("robot.walk"));
+        assert!(
+            some.caps().eq(["canvas", "voice"]) && some.permissions().eq(["canvas", "microphone"])
+        );
+        assert!(
+            some.has_command("system.run")
+                && some.has_command("robot.walk")
+                && !some.has_command("canvas")
+        );
+        assert!(
+            some.has_cap("canvas") && !some.has_cap("microphone") && !some.has_cap("robot.walk")
+        );
         assert!(some.has_permission("microphone") && !some.has_permission("voice"));
         for near in ["", "robot", "robot.walk ", "Robot.walk", "system.ru", "camera.list"] {
             assert!(!some.has_command(near), "{near}");
@@ -290,8 +306,14 @@ mod tests {
         let mut full = full_but(2);
         assert_eq!(full.add_cap("z"), Err(DoesNotFit), "three bytes into two");
         let mut full = full_but(3);
-        assert_eq!((full.add_cap("zz"), full.add_cap("z"), full.add_cap("z")), (Err(DoesNotFit), Ok(()), Ok(())));
-        assert_eq!((full.add_permission("z"), full.add_command("system.run")), (Err(DoesNotFit), Ok(())));
+        assert_eq!(
+            (full.add_cap("zz"), full.add_cap("z"), full.add_cap("z")),
+            (Err(DoesNotFit), Ok(()), Ok(()))
+        );
+        assert_eq!(
+            (full.add_permission("z"), full.add_command("system.run")),
+            (Err(DoesNotFit), Ok(()))
+        );
         assert_eq!(full.text().last(), Some(&b'z'), "to the last byte");
         assert_eq!(Surface::from_parts(*full.known(), full.text()), Some(full));
     }
@@ -302,17 +324,38 @@ mod tests {
         let two = surface(&["camera.snap", "robot.walk", "robot.sit"], &[], &["microphone"]);
         let mut both = one.clone();
         assert_eq!(both.merge(&two), Ok(()));
-        assert!(both.covers(&one) && both.covers(&two) && both.covers(&both) && both.covers(&Surface::NONE));
-        assert!(!one.covers(&two) && !two.covers(&one) && !Surface::NONE.covers(&one) && !one.covers(&both));
-        let less = [surface(&["robot.sit"], &[], &[]), surface(&[], &["v"], &[]), surface(&[], &[], &["voice"])];
-        assert!(less.iter().all(|other| !one.covers(other)), "names of one kind are not those of another");
+        assert!(
+            both.covers(&one)
+                && both.covers(&two)
+                && both.covers(&both)
+                && both.covers(&Surface::NONE)
+        );
+        assert!(
+            !one.covers(&two)
+                && !two.covers(&one)
+                && !Surface::NONE.covers(&one)
+                && !one.covers(&both)
+        );
+        let less = [
+            surface(&["robot.sit"], &[], &[]),
+            surface(&[], &["v"], &[]),
+            surface(&[], &[], &["voice"]),
+        ];
+        assert!(
+            less.iter().all(|other| !one.covers(other)),
+            "names of one kind are not those of another"
+        );
         let mut again = both.clone();
         assert_eq!((again.merge(&one), again == both), (Ok(()), true));
 
         let mut full = full_but(2);
         let before = full.clone();
         assert_eq!((full.merge(&one), full == before), (Err(DoesNotFit), true));
-        assert_eq!(full.merge(&surface(&["system.run"], &[], &[])), Ok(()), "a number takes no room");
+        assert_eq!(
+            full.merge(&surface(&["system.run"], &[], &[])),
+            Ok(()),
+            "a number takes no room"
+        );
     }
 
     #[test]
@@ -367,7 +410,8 @@ mod tests {
 
     #[test]
     fn unknown_command_numbers_are_kept_but_not_listed() {
-        let newer = Surface::from_parts(CommandSet::from_bytes([0xff; 32]), Surface::NONE.text()).unwrap();
+        let newer =
+            Surface::from_parts(CommandSet::from_bytes([0xff; 32]), Surface::NONE.text()).unwrap();
         let mut some = surface(&["robot.walk"], &[], &[]);
         assert_eq!(some.merge(&newer), Ok(()));
         assert_eq!(some.known().bytes(), &[0xff; 32]);

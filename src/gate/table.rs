@@ -86,8 +86,10 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     pub fn set_age(&mut self, age: TableAge) {
         if age > self.age {
             self.age = age;
-            let silent =
-                self.iter().filter(|(_, device)| device.provenance.is_silent()).map(|(_, device)| device.seen_age);
+            let silent = self
+                .iter()
+                .filter(|(_, device)| device.provenance.is_silent())
+                .map(|(_, device)| device.seen_age);
             self.silent_since = silent.min().unwrap_or(TableAge(u32::MAX));
         }
     }
@@ -116,7 +118,10 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
 
     /// Returns all devices with their slots, ordered by slot.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Device)> {
-        self.cells.iter().enumerate().filter_map(|(at, cell)| Some((Slot(at as u16), cell.device.as_ref()?)))
+        self.cells
+            .iter()
+            .enumerate()
+            .filter_map(|(at, cell)| Some((Slot(at as u16), cell.device.as_ref()?)))
     }
 
     /// Returns a slot for a new device. Examines every device only if the table is full and may
@@ -153,7 +158,9 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
 
     /// Changes the device in the slot in place, except for its id. Returns whether there is one.
     pub fn edit(&mut self, slot: Slot, change: impl FnOnce(&mut Device)) -> bool {
-        let Some(device) = self.cells.get_mut(slot.0 as usize).and_then(|cell| cell.device.as_mut()) else {
+        let Some(device) =
+            self.cells.get_mut(slot.0 as usize).and_then(|cell| cell.device.as_mut())
+        else {
             return false;
         };
         let id = device.id;
@@ -249,7 +256,9 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             if slot == VACANT {
                 break;
             }
-            let Some(home) = self.get(Slot(slot)).map(|device| self.home(&device.id)) else { break };
+            let Some(home) = self.get(Slot(slot)).map(|device| self.home(&device.id)) else {
+                break;
+            };
             let stays = (at + buckets - home) % buckets < (at + buckets - hole) % buckets;
             if !stays {
                 self.set_bucket(hole, slot);
@@ -298,7 +307,10 @@ mod tests {
                 random = random.wrapping_mul(1664525).wrapping_add(1013904223);
                 let slot = Slot((random >> 8) as u16 % capacity as u16);
                 if random.is_multiple_of(3) {
-                    assert_eq!(table.remove(slot).map(|d| d.id), model.remove(&slot).map(|d: Device| d.id));
+                    assert_eq!(
+                        table.remove(slot).map(|d| d.id),
+                        model.remove(&slot).map(|d: Device| d.id)
+                    );
                 } else {
                     let new = device(step, Provenance::Owner);
                     table.put(slot, new.clone());
@@ -306,7 +318,11 @@ mod tests {
                 }
                 assert_eq!(table.len(), model.len());
                 for (slot, device) in &model {
-                    assert_eq!(table.find(&device.id).map(|(slot, _)| slot), Some(*slot), "step {step}");
+                    assert_eq!(
+                        table.find(&device.id).map(|(slot, _)| slot),
+                        Some(*slot),
+                        "step {step}"
+                    );
                 }
                 assert!(table.find(&device(step + 1, Provenance::Owner).id).is_none());
             }
@@ -335,7 +351,9 @@ mod tests {
     #[test]
     fn edited_device_keeps_its_slot_and_id() {
         let mut table = table(1);
-        assert!(!table.edit(Slot(0), |_| unreachable!()) && !table.edit(Slot(9), |_| unreachable!()));
+        assert!(
+            !table.edit(Slot(0), |_| unreachable!()) && !table.edit(Slot(9), |_| unreachable!())
+        );
         table.put(Slot(0), device(1, Provenance::Owner));
         let edited = table.edit(Slot(0), |there| {
             *there = Device { seen_age: TableAge(7), ..device(2, Provenance::Token) };

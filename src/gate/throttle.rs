@@ -53,7 +53,11 @@ pub struct Rate {
 
 impl Default for Rate {
     fn default() -> Rate {
-        Rate { tries: limits::THROTTLE_TRIES, window_ms: limits::THROTTLE_WINDOW_MS, lock_ms: limits::THROTTLE_LOCK_MS }
+        Rate {
+            tries: limits::THROTTLE_TRIES,
+            window_ms: limits::THROTTLE_WINDOW_MS,
+            lock_ms: limits::THROTTLE_LOCK_MS,
+        }
     }
 }
 
@@ -133,7 +137,11 @@ impl Throttle {
 
     /// Returns the milliseconds for which the pair is still locked; 0 if it is not locked.
     pub fn wait(&self, pair: Pair, now: Millis) -> u64 {
-        let lock = self.counts.iter().find(|count| count.pair == pair).and_then(|count| count.locked_until);
+        let lock = self
+            .counts
+            .iter()
+            .find(|count| count.pair == pair)
+            .and_then(|count| count.locked_until);
         lock.map_or(0, |until| until.since(now))
     }
 
@@ -141,7 +149,9 @@ impl Throttle {
     pub fn wrong(&mut self, pair: Pair, now: Millis) {
         let rate = self.rate;
         let Some(count) = self.entry(pair, now) else { return };
-        if now.since(count.since) > rate.window_ms || count.locked_until.is_some_and(|until| until <= now) {
+        if now.since(count.since) > rate.window_ms
+            || count.locked_until.is_some_and(|until| until <= now)
+        {
             *count = Count { pair, wrong: 0, since: now, locked_until: None };
         }
         count.wrong += 1;
@@ -254,7 +264,11 @@ mod tests {
     /// Makes password attempts from these hosts, each as often as possible, for `ms` milliseconds.
     fn flood(line: &mut Line, hosts: u32, from: u64, ms: u64) -> usize {
         let tries = |now: u64| (0..hosts).map(move |n| (host(n), Millis(now)));
-        (from..from + ms).step_by(10).flat_map(tries).filter(|(host, now)| line.enter(*host, *now).is_some()).count()
+        (from..from + ms)
+            .step_by(10)
+            .flat_map(tries)
+            .filter(|(host, now)| line.enter(*host, *now).is_some())
+            .count()
     }
 
     #[test]
@@ -275,7 +289,10 @@ mod tests {
             let mut line = Line::new(limits::PASSWORD_EVERY_MS);
             flood(&mut line, hosts, 0, 60_000);
             let wait = line.enter(host(2000), Millis(60_000)).expect("a place");
-            assert!((1..=limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS).contains(&wait), "{wait}");
+            assert!(
+                (1..=limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS).contains(&wait),
+                "{wait}"
+            );
             line.enter(host(0), Millis(60_000));
             assert_eq!(
                 line.enter(host(0), Millis(60_000)),

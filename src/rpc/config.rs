@@ -107,7 +107,13 @@ pub fn patch(call: &mut Call<'_>, params: ConfigPatch<'_>) -> Result<Reply, Fail
     Ok(asking(call, How::Patch, params.raw, params.base_hash, replace))
 }
 
-fn asking(call: &Call<'_>, how: How, raw: Option<Value<'_>>, base: Option<String>, replace: Vec<String>) -> Reply {
+fn asking(
+    call: &Call<'_>,
+    how: How,
+    raw: Option<Value<'_>>,
+    base: Option<String>,
+    replace: Vec<String>,
+) -> Reply {
     let raw = raw.and_then(|raw| raw.as_str()).map(|raw| raw.into_owned()).unwrap_or_default();
     let base = base.map(|base| base.trim().to_string()).filter(|base| !base.is_empty());
     let sees_raw = call.caller.may(Scope::Admin);
@@ -223,7 +229,12 @@ pub fn check_base(ask: &Ask, hash: &str) -> Result<(), Failure> {
 }
 
 /// Checks that a patch may change these paths, and may remove entries from these lists.
-pub fn check_patch(ask: &Ask, exists: bool, paths: &[String], lost: &[String]) -> Result<(), Failure> {
+pub fn check_patch(
+    ask: &Ask,
+    exists: bool,
+    paths: &[String],
+    lost: &[String],
+) -> Result<(), Failure> {
     if ask.how != How::Patch || ask.dialect != Dialect::V4 {
         return Ok(());
     }
@@ -231,7 +242,8 @@ pub fn check_patch(ask: &Ask, exists: bool, paths: &[String], lost: &[String]) -
     if exists && ask.base.is_none() && !paths.iter().all(looks) {
         return Err(Failure::invalid(NO_BASE));
     }
-    let lost: Vec<&str> = lost.iter().filter(|path| !ask.replace.contains(path)).map(String::as_str).collect();
+    let lost: Vec<&str> =
+        lost.iter().filter(|path| !ask.replace.contains(path)).map(String::as_str).collect();
     if lost.is_empty() {
         return Ok(());
     }

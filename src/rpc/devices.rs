@@ -30,8 +30,11 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     // Requests of admitted devices that only offer more as a node are listed by `node.pair.list`.
     let waits = |request: &&Request| !request.roles.is_empty() && shown(&request.device);
     let pending = call.pending.iter(call.now.at).filter(waits).collect();
-    let paired = call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
-    let connected = |id: &DeviceId| call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot));
+    let paired =
+        call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
+    let connected = |id: &DeviceId| {
+        call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot))
+    };
     Ok(Reply::of(object(|o| render::list(o, pending, paired, connected, surfaces))))
 }
 
@@ -43,13 +46,15 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
         return give_back(call, &named, &id);
     }
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
-    let request = call.pending.get(id, call.now.at).filter(|request| !request.roles.is_empty()).cloned();
+    let request =
+        call.pending.get(id, call.now.at).filter(|request| !request.roles.is_empty()).cloned();
     let request = request.ok_or_else(unknown_request)?;
     may_govern(call, &request.device, APPROVAL_DENIED)?;
     may_be_more(call, request.roles)?;
     may_grant(call, request.scopes)?;
     let (slot, mut device) = approved(call, &request)?;
-    let may_widen = !call.caller.governs_only_itself() && relay::lacks(call, &request.surface, Scopes::NONE).is_none();
+    let may_widen = !call.caller.governs_only_itself()
+        && relay::lacks(call, &request.surface, Scopes::NONE).is_none();
     if call.caller.dialect() == Dialect::V3 && may_widen {
         // In protocol 3 pairing is the only approval of a node. A caller that may not approve the
         // surface only admits the device.
@@ -73,18 +78,22 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
 
 /// Handles `device.pair.remove {deviceId}` (protocol 4).
 pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
-    let (slot, device) = find(call, &params.device_id, "device pairing removal denied", "unknown deviceId")?;
+    let (slot, device) =
+        find(call, &params.device_id, "device pairing removal denied", "unknown deviceId")?;
     let answer = answers::Device { device_id: device.id };
-    let mut effects = vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
+    let mut effects =
+        vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&device.id, call.now.at);
-    effects.extend(waits.into_iter().flat_map(|request| resolved(call.now.wall, request, "rejected")));
+    effects
+        .extend(waits.into_iter().flat_map(|request| resolved(call.now.wall, request, "rejected")));
     effects.push(changed());
     Ok(Reply::json(&answer).changing(slot, None).with(effects))
 }
 
 /// Handles `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters).
 pub fn rename(call: &mut Call<'_>, params: DeviceRename) -> Result<Reply, Failure> {
-    let (slot, mut device) = find(call, &params.device_id, "device pairing rename denied", "unknown deviceId")?;
+    let (slot, mut device) =
+        find(call, &params.device_id, "device pairing rename denied", "unknown deviceId")?;
     device.label = clip(&params.label);
     if device.label.is_empty() {
         return Err(Failure::invalid("label required"));
@@ -136,8 +145,9 @@ pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure
     let denied = denied(call, "device token revocation denied");
     let (slot, mut device) = find(call, &params.device_id, denied, denied)?;
     let known = device.roles.with(device.revoked);
-    let role =
-        Role::parse(&params.role).filter(|role| known.contains(*role)).ok_or_else(|| Failure::invalid(denied))?;
+    let role = Role::parse(&params.role)
+        .filter(|role| known.contains(*role))
+        .ok_or_else(|| Failure::invalid(denied))?;
     device.revoke(role);
     let id = device.id;
     let answer = answers::TokenRevoked { device_id: id, role: role.name(), at: call.now.wall.0 };
@@ -195,12 +205,18 @@ fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
 fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
     may_govern(call, id, APPROVAL_DENIED)?;
     may_be_more(call, Roles::NONE)?;
-    let (slot, mut device) =
-        call.devices.find(id).map(|(slot, device)| (slot, device.clone())).ok_or_else(unknown_request)?;
+    let (slot, mut device) = call
+        .devices
+        .find(id)
+        .map(|(slot, device)| (slot, device.clone()))
+        .ok_or_else(unknown_request)?;
     if device.revoked.is_empty() {
         return Err(unknown_request());
     }
-    may_grant(call, if device.revoked.contains(Role::Operator) { device.scopes } else { Scopes::NONE })?;
+    may_grant(
+        call,
+        if device.revoked.contains(Role::Operator) { device.scopes } else { Scopes::NONE },
+    )?;
     device.revoked.iter().for_each(|role| device.approve(role, Scopes::NONE, call.now.wall));
     let payload = device_payload(named, &device, is_connected(call, slot, &device));
     Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
@@ -214,10 +230,16 @@ fn device_payload(request: &str, device: &Device, connected: bool) -> Vec<u8> {
 }
 
 fn is_connected(call: &Call<'_>, slot: Slot, device: &Device) -> bool {
-    call.devices.get(slot).is_some_and(|there| there.id == device.id) && call.devices.is_connected(slot)
+    call.devices.get(slot).is_some_and(|there| there.id == device.id)
+        && call.devices.is_connected(slot)
 }
 
-pub(super) fn find(call: &Call<'_>, named: &str, denied: &str, unknown: &str) -> Result<(Slot, Device), Failure> {
+pub(super) fn find(
+    call: &Call<'_>,
+    named: &str,
+    denied: &str,
+    unknown: &str,
+) -> Result<(Slot, Device), Failure> {
     let id = DeviceId::parse(named).ok_or_else(|| Failure::invalid(unknown))?;
     may_govern(call, &id, denied)?;
     let found = call.devices.find(&id).map(|(slot, device)| (slot, device.clone()));
@@ -251,7 +273,8 @@ pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> 
 /// Checks that the caller has every scope that it grants; admin covers all operator scopes.
 fn may_grant(call: &Call<'_>, scopes: Scopes) -> Result<(), Failure> {
     let missing = scopes.without(call.caller.scopes().closure()).iter().next();
-    missing.map_or(Ok(()), |scope| Err(Failure::invalid(["missing scope: ", scope.name()].concat())))
+    missing
+        .map_or(Ok(()), |scope| Err(Failure::invalid(["missing scope: ", scope.name()].concat())))
 }
 
 fn scopes_of(device: &Device, role: Role) -> Scopes {

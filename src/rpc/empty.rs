@@ -182,13 +182,20 @@ impl Empty {
         });
         match wrong {
             None => Ok(object),
-            Some(what) => Err(Failure::invalid(["invalid ", self.name, " params: ", &what].concat())),
+            Some(what) => {
+                Err(Failure::invalid(["invalid ", self.name, " params: ", &what].concat()))
+            }
         }
     }
 }
 
 /// Writes the part of the answer that comes from one parameter. The error is the problem with it.
-fn field(o: &mut Writer<'_>, wanted: &'static str, given: Value<'_>, now: WallMs) -> Result<(), String> {
+fn field(
+    o: &mut Writer<'_>,
+    wanted: &'static str,
+    given: Value<'_>,
+    now: WallMs,
+) -> Result<(), String> {
     let (kind, rest) = wanted.split_at(1);
     match kind {
         "@" => o.u64(rest, now.0),
@@ -198,7 +205,10 @@ fn field(o: &mut Writer<'_>, wanted: &'static str, given: Value<'_>, now: WallMs
             let (name, default) = rest.split_once('=').unwrap_or((rest, ""));
             let number = default.parse().ok();
             let kind = if number.is_some() { json::Kind::Number } else { json::Kind::String };
-            match given.get(name).filter(|value| value.kind() == kind && value.raw().len() <= limits::FIELD_LEN) {
+            match given
+                .get(name)
+                .filter(|value| value.kind() == kind && value.raw().len() <= limits::FIELD_LEN)
+            {
                 Some(value) => o.raw(name, value.raw().as_bytes()),
                 None if number.is_some() => o.opt_u64(name, number),
                 None => o.opt_str(name, Some(default).filter(|default| !default.is_empty())),
@@ -213,7 +223,8 @@ fn field(o: &mut Writer<'_>, wanted: &'static str, given: Value<'_>, now: WallMs
 fn required(given: Value<'_>, name: &'static str) -> Result<String, String> {
     let (mut members, mut problems) = (Members::new(), Problems::default());
     schema::members(given, &mut members);
-    let found = Field::required(name, Kind::Text(1, limits::FIELD_LEN)).of(&members, "", &mut problems);
+    let found =
+        Field::required(name, Kind::Text(1, limits::FIELD_LEN)).of(&members, "", &mut problems);
     let text = found.and_then(|text| text.as_str()).map(|text| text.into_owned());
     text.ok_or_else(|| problems.text().unwrap_or_default().to_owned())
 }
@@ -252,8 +263,9 @@ fn reads(dialect: Dialect) -> impl Iterator<Item = Empty> {
 }
 
 fn actions(dialect: Dialect) -> impl Iterator<Item = Empty> {
-    lines(ACTIONS, dialect)
-        .flat_map(|(line, names)| names.split(' ').map(move |name| Empty { name, advertised: false, ..line }))
+    lines(ACTIONS, dialect).flat_map(|(line, names)| {
+        names.split(' ').map(move |name| Empty { name, advertised: false, ..line })
+    })
 }
 
 /// Returns the lines for this protocol: the values at the start of each, and the rest of its text.
@@ -263,7 +275,8 @@ fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (Empty, &
         let (dialects, rest) = line.split_once(' ')?;
         let (word, rest) = rest.split_once(' ')?;
         let scope = scope_of(word.trim_end_matches('+'));
-        let sessions = if scope == Scope::Read { Scope::SessionsRead } else { Scope::SessionsWrite };
+        let sessions =
+            if scope == Scope::Read { Scope::SessionsRead } else { Scope::SessionsWrite };
         let narrower = word.ends_with('+').then_some(sessions);
         let advertised = !dialects.ends_with('!');
         Some((Empty { name: "", scope, narrower, advertised, answer: Answer::Unavailable }, rest))
@@ -310,7 +323,8 @@ mod tests {
             }
         }
         for dialect in BOTH {
-            let all: Vec<_> = reads(dialect).chain(actions(dialect)).map(|method| method.name).collect();
+            let all: Vec<_> =
+                reads(dialect).chain(actions(dialect)).map(|method| method.name).collect();
             let different: BTreeSet<_> = all.iter().collect();
             assert!(all.len() > 50 && different.len() == all.len(), "{all:?}");
         }
@@ -320,11 +334,20 @@ mod tests {
     fn every_answer_is_json_without_duplicate_keys() {
         for dialect in BOTH {
             for name in reads(dialect).map(|read| read.name) {
-                let text =
-                    ask(dialect, name, r#"{"sessionKey":"s","key":"k","keys":["a"],"agentId":"x","sessionId":"s"}"#)
-                        .expect(name);
+                let text = ask(
+                    dialect,
+                    name,
+                    r#"{"sessionKey":"s","key":"k","keys":["a"],"agentId":"x","sessionId":"s"}"#,
+                )
+                .expect(name);
                 let value = json::parse(text.as_bytes(), limits::JSON_DEPTH).expect(name);
-                assert!(matches!(value.kind(), json::Kind::Object | json::Kind::Array | json::Kind::Null), "{text}");
+                assert!(
+                    matches!(
+                        value.kind(),
+                        json::Kind::Object | json::Kind::Array | json::Kind::Null
+                    ),
+                    "{text}"
+                );
             }
         }
     }
@@ -353,12 +376,22 @@ mod tests {
 
     #[test]
     fn missing_parameters_are_reported_in_protocol_text() {
-        let said = |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message.clone();
-        assert_eq!(said("chat.history", "{}"), "invalid chat.history params: must have required property 'sessionKey'");
-        assert_eq!(said("chat.history", "[]"), "invalid chat.history params: must have required property 'sessionKey'");
+        let said =
+            |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message.clone();
+        assert_eq!(
+            said("chat.history", "{}"),
+            "invalid chat.history params: must have required property 'sessionKey'"
+        );
+        assert_eq!(
+            said("chat.history", "[]"),
+            "invalid chat.history params: must have required property 'sessionKey'"
+        );
         let at = |rest: &str| format!("invalid chat.history params: at /sessionKey: {rest}");
         assert_eq!(said("chat.history", r#"{"sessionKey":1}"#), at("must be string"));
-        assert_eq!(said("chat.history", r#"{"sessionKey":""}"#), at("must NOT have fewer than 1 characters"));
+        assert_eq!(
+            said("chat.history", r#"{"sessionKey":""}"#),
+            at("must NOT have fewer than 1 characters")
+        );
         let long = format!(r#"{{"sessionKey":"{}"}}"#, "x".repeat(limits::FIELD_LEN + 1));
         assert_eq!(
             said("chat.history", &long),
@@ -394,17 +427,25 @@ mod tests {
 
     #[test]
     fn methods_with_a_handler_are_not_in_the_table() {
-        let twice = |method: &&super::super::Method| BOTH.iter().any(|dialect| find(*dialect, method.name).is_some());
-        let names: Vec<_> = super::super::METHODS.iter().filter(twice).map(|method| method.name).collect();
+        let twice = |method: &&super::super::Method| {
+            BOTH.iter().any(|dialect| find(*dialect, method.name).is_some())
+        };
+        let names: Vec<_> =
+            super::super::METHODS.iter().filter(twice).map(|method| method.name).collect();
         assert!(names.is_empty(), "strike them from the table: {names:?}");
     }
 
     #[test]
     fn a_method_of_one_protocol_is_unknown_in_the_other() {
-        assert!(find(Dialect::V3, "tasks.list").is_none() && find(Dialect::V4, "tasks.list").is_some());
-        assert!(find(Dialect::V4, "browser.request").is_none() && find(Dialect::V3, "browser.request").is_some());
-        assert!(BOTH
-            .into_iter()
-            .all(|dialect| ["", "no.such.method", "-"].iter().all(|name| find(dialect, name).is_none())));
+        assert!(
+            find(Dialect::V3, "tasks.list").is_none() && find(Dialect::V4, "tasks.list").is_some()
+        );
+        assert!(
+            find(Dialect::V4, "browser.request").is_none()
+                && find(Dialect::V3, "browser.request").is_some()
+        );
+        assert!(BOTH.into_iter().all(|dialect| ["", "no.such.method", "-"]
+            .iter()
+            .all(|name| find(dialect, name).is_none())));
     }
 }

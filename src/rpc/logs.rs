@@ -28,7 +28,8 @@ pub struct Log {
 
 impl Log {
     /// Log without lines.
-    pub const EMPTY: Log = Log { lines: Vec::new(), bytes: 0, first: 0, next: 0, place: String::new() };
+    pub const EMPTY: Log =
+        Log { lines: Vec::new(), bytes: 0, first: 0, next: 0, place: String::new() };
 
     /// Sets the number of the first line.
     pub fn begin(&mut self, first: u64) {
@@ -95,7 +96,10 @@ fn shown(line: &str) -> String {
     let mut words = line.splitn(3, ' ');
     let mut word = || words.next().unwrap_or_default();
     let (time, level, message) = (word(), word(), word());
-    let meta = answers::LogMeta { name: r#"{"subsystem":"gateway"}"#.to_string(), level: level.to_ascii_uppercase() };
+    let meta = answers::LogMeta {
+        name: r#"{"subsystem":"gateway"}"#.to_string(),
+        level: level.to_ascii_uppercase(),
+    };
     answers::LogLine { message, meta, time }.serialize_json()
 }
 
@@ -118,7 +122,10 @@ mod tests {
         let mut log = Log::EMPTY;
         (0..2 * limits::LOG_LINES).for_each(|_| log.push(&"x".repeat(2 * limits::LOG_LINE_LEN)));
         assert_eq!(log.lines[0].len(), limits::LOG_LINE_LEN);
-        assert_eq!((log.bytes, log.lines.len()), (limits::LOG_BYTES, limits::LOG_BYTES / limits::LOG_LINE_LEN));
+        assert_eq!(
+            (log.bytes, log.lines.len()),
+            (limits::LOG_BYTES, limits::LOG_BYTES / limits::LOG_LINE_LEN)
+        );
         assert_eq!(log.next, 2 * limits::LOG_LINES as u64);
     }
 

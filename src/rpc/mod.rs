@@ -135,7 +135,9 @@ impl Audience {
     pub fn includes(self, client: &Admitted) -> bool {
         match self {
             Audience::All => true,
-            Audience::Scope { scope, v3_all } => client.may(scope) || v3_all && client.dialect() == Dialect::V3,
+            Audience::Scope { scope, v3_all } => {
+                client.may(scope) || v3_all && client.dialect() == Dialect::V3
+            }
             Audience::V4 { scope } => client.may(scope) && client.dialect() == Dialect::V4,
             Audience::Nodes { scope } => {
                 client.may(scope) || client.role() == Role::Node || client.dialect() == Dialect::V3
@@ -219,7 +221,13 @@ impl Failure {
     /// Creates an `INVALID_REQUEST` with this message.
     pub fn invalid(message: impl Into<String>) -> Failure {
         let (code, message) = (ErrorCode::InvalidRequest, message.into());
-        Failure(Box::new(Said { code, message, details: None, unauthorized: false, retryable: false }))
+        Failure(Box::new(Said {
+            code,
+            message,
+            details: None,
+            unauthorized: false,
+            retryable: false,
+        }))
     }
 
     /// Creates an `UNAVAILABLE` with this message.
@@ -255,7 +263,8 @@ impl Failure {
 
     /// Creates the error that the caller lacks `scope`, one of the `required` ones.
     fn scopes(scope: Scope, required: Scopes) -> Failure {
-        let details = json(&answers::MissingScope { code: "MISSING_SCOPE", missing: scope.name(), required });
+        let details =
+            json(&answers::MissingScope { code: "MISSING_SCOPE", missing: scope.name(), required });
         let message = ["missing scope: ", scope.name()].concat();
         Failure::invalid(message).coded(ErrorCode::Forbidden).detailed(details)
     }
@@ -307,7 +316,15 @@ struct Method {
 }
 
 const fn method(name: &'static str, scope: Scope, handler: Handler) -> Method {
-    Method { name, scope_v3: scope, scope, whose: For::Operators, only: None, advertised: true, handler }
+    Method {
+        name,
+        scope_v3: scope,
+        scope,
+        whose: For::Operators,
+        only: None,
+        advertised: true,
+        handler,
+    }
 }
 
 /// Declares a method for nodes.
@@ -334,7 +351,10 @@ const METHODS: &[Method] = &[
     method("config.set", Scope::Admin, typed!(config::set)),
     method("config.patch", Scope::Admin, typed!(config::patch)),
     method("config.apply", Scope::Admin, typed!(config::apply)),
-    Method { scope_v3: Scope::Admin, ..method("config.schema", Scope::Read, typed!(config_schema::schema)) },
+    Method {
+        scope_v3: Scope::Admin,
+        ..method("config.schema", Scope::Read, typed!(config_schema::schema))
+    },
     v4(method("config.schema.lookup", Scope::Read, typed!(config_schema::lookup))),
     method("device.pair.list", Scope::Pairing, typed!(devices::list)),
     method("device.pair.approve", Scope::Pairing, typed!(devices::approve)),
@@ -352,8 +372,14 @@ const METHODS: &[Method] = &[
     method("node.pair.approve", Scope::Pairing, typed!(relay::approve)),
     method("node.pair.reject", Scope::Pairing, typed!(relay::reject)),
     method("node.pair.remove", Scope::Pairing, typed!(relay::remove)),
-    Method { only: Some(Dialect::V3), ..method("node.pair.request", Scope::Pairing, typed!(relay::request)) },
-    Method { only: Some(Dialect::V3), ..method("node.pair.verify", Scope::Pairing, typed!(relay::verify)) },
+    Method {
+        only: Some(Dialect::V3),
+        ..method("node.pair.request", Scope::Pairing, typed!(relay::request))
+    },
+    Method {
+        only: Some(Dialect::V3),
+        ..method("node.pair.verify", Scope::Pairing, typed!(relay::verify))
+    },
     v4(method("node.pending.enqueue", Scope::Write, typed!(relay::enqueue))),
     of_node("node.invoke.result", typed!(relay::result)),
     of_node("node.event", typed!(relay::event)),
@@ -375,11 +401,20 @@ const METHODS: &[Method] = &[
     method("exec.approvals.node.set", Scope::Admin, typed!(relay::node_approvals_set)),
     method("voicewake.get", Scope::Read, relay::voicewake_get),
     method("voicewake.set", Scope::Write, relay::voicewake_set),
-    Method { advertised: false, ..method("device.pair.setupCode", Scope::Admin, typed!(setup::code)) },
-    Method { advertised: false, ..method("device.pair.setupStatus", Scope::Admin, typed!(setup::status)) },
+    Method {
+        advertised: false,
+        ..method("device.pair.setupCode", Scope::Admin, typed!(setup::code))
+    },
+    Method {
+        advertised: false,
+        ..method("device.pair.setupStatus", Scope::Admin, typed!(setup::status))
+    },
     Method { advertised: false, ..method("gatelet.status", Scope::Read, typed!(own::status)) },
     Method { advertised: false, ..method("gatelet.config", Scope::Read, typed!(config::explain)) },
-    Method { advertised: false, ..method("gatelet.refusals", Scope::Pairing, typed!(own::refusals)) },
+    Method {
+        advertised: false,
+        ..method("gatelet.refusals", Scope::Pairing, typed!(own::refusals))
+    },
 ];
 
 impl Method {
@@ -390,7 +425,10 @@ impl Method {
 
 /// Returns the methods that hello lists.
 pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
-    let own = METHODS.iter().filter(move |method| method.advertised && method.is_of(dialect)).map(|method| method.name);
+    let own = METHODS
+        .iter()
+        .filter(move |method| method.advertised && method.is_of(dialect))
+        .map(|method| method.name);
     own.chain(empty::names(dialect))
 }
 
@@ -426,7 +464,11 @@ pub const EVENTS: [&str; 16] = [
 ///
 /// Rights are checked before anything else: only a caller with admin can distinguish a method that
 /// does not exist from one that is not allowed (protocol 3 and 4).
-pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> Result<Reply, Failure> {
+pub fn dispatch(
+    call: &mut Call<'_>,
+    name: &str,
+    params: Option<Value<'_>>,
+) -> Result<Reply, Failure> {
     let dialect = call.caller.dialect();
     let found = METHODS.iter().find(|method| method.name == name && method.is_of(dialect));
     let empty = if found.is_none() { empty::find(dialect, name) } else { None };
@@ -442,7 +484,8 @@ pub fn dispatch(call: &mut Call<'_>, name: &str, params: Option<Value<'_>>) -> R
                 (None, Some(empty), _) => empty.scope,
                 (None, None, _) => Scope::Admin,
             };
-            let narrower = empty.and_then(|empty| empty.narrower).filter(|_| dialect == Dialect::V4);
+            let narrower =
+                empty.and_then(|empty| empty.narrower).filter(|_| dialect == Dialect::V4);
             if !call.caller.may(needed) && !narrower.is_some_and(|scope| call.caller.may(scope)) {
                 return Err(Failure::scope(needed));
             }

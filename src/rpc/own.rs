@@ -88,7 +88,11 @@ pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         pairing: status.pairing_mode,
         source: &status.secret_source,
         fingerprint: &status.secret_fingerprint,
-        table: answers::TableState { capacity: devices.capacity(), used: devices.len(), age: devices.age().0 },
+        table: answers::TableState {
+            capacity: devices.capacity(),
+            used: devices.len(),
+            age: devices.age().0,
+        },
         connections: status.connections,
         unauthenticated: status.unauthenticated,
         operators: status.operators,

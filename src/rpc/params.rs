@@ -18,8 +18,10 @@ const FIELD: Kind = Kind::Text(1, limits::FIELD_LEN);
 /// List of names from a node.
 const NAMES: Kind = names(limits::NAMES_SENT);
 /// Profile of a setup code.
-const PROFILE: Kind =
-    Kind::Word(&["full", "limited", "node", "voice-node"], "must be one of full, limited, node, voice-node");
+const PROFILE: Kind = Kind::Word(
+    &["full", "limited", "node", "voice-node"],
+    "must be one of full, limited, node, voice-node",
+);
 /// Scopes or roles in a report.
 const SHORT_LIST: Kind = names(limits::SCOPES_SENT);
 

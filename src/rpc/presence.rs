@@ -61,7 +61,8 @@ impl Presence {
         }
         if entry.role == Role::Node {
             // Removes the same node on an older connection.
-            self.entries.retain(|(_, known)| known.role != Role::Node || known.device != entry.device);
+            self.entries
+                .retain(|(_, known)| known.role != Role::Node || known.device != entry.device);
         }
         self.entries.push((conn, entry));
         self.make_room();
@@ -100,7 +101,9 @@ impl Presence {
     /// Removes a connection, and its report unless another connection has the same key. Returns
     /// whether the connection was listed.
     pub fn leave(&mut self, conn: ConnId) -> bool {
-        let Some(place) = self.entries.iter().position(|(known, _)| *known == conn) else { return false };
+        let Some(place) = self.entries.iter().position(|(known, _)| *known == conn) else {
+            return false;
+        };
         let (_, gone) = self.entries.remove(place);
         if !self.entries.iter().any(|(_, entry)| entry.key() == gone.key()) {
             self.reports.retain(|report| report.key != gone.key());
@@ -135,7 +138,14 @@ impl Presence {
         own.str("reason", "self");
         own.str(
             "text",
-            &["Gateway: ", &self.host, " \u{b7} app ", version, " \u{b7} mode gateway \u{b7} reason self"].concat(),
+            &[
+                "Gateway: ",
+                &self.host,
+                " \u{b7} app ",
+                version,
+                " \u{b7} mode gateway \u{b7} reason self",
+            ]
+            .concat(),
         );
         own.u64("ts", self.started.0);
     }
@@ -185,7 +195,20 @@ impl Entry {
 
     fn text(&self) -> String {
         let address = self.ip.map_or(String::new(), |ip| format!(" ({ip})"));
-        let version = if self.version.is_empty() { String::new() } else { [" \u{b7} app ", &self.version].concat() };
-        ["Node: ", &self.host, &address, &version, " \u{b7} mode ", &self.mode, " \u{b7} reason connect"].concat()
+        let version = if self.version.is_empty() {
+            String::new()
+        } else {
+            [" \u{b7} app ", &self.version].concat()
+        };
+        [
+            "Node: ",
+            &self.host,
+            &address,
+            &version,
+            " \u{b7} mode ",
+            &self.mode,
+            " \u{b7} reason connect",
+        ]
+        .concat()
     }
 }

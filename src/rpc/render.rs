@@ -28,7 +28,9 @@ pub fn list(
 ) {
     pending.sort_by_key(|request| Reverse(request.asked));
     paired.sort_by_key(|device| Reverse(device.approved));
-    o.arr("pending", |list| pending.iter().for_each(|request| list.item_obj(|o| pending_fields(o, request))));
+    o.arr("pending", |list| {
+        pending.iter().for_each(|request| list.item_obj(|o| pending_fields(o, request)))
+    });
     o.arr("paired", |list| {
         for device in paired {
             list.item_obj(|o| {
@@ -206,7 +208,9 @@ mod tests {
         device.revoke(Role::Operator);
         let text = rendered(&device);
         assert!(
-            text.contains(r#""roles":["operator"],"scopes":["operator.read"],"revokedRoles":["operator"]"#),
+            text.contains(
+                r#""roles":["operator"],"scopes":["operator.read"],"revokedRoles":["operator"]"#
+            ),
             "{text}"
         );
         assert!(text.contains(r#""tokens":[]"#), "{text}");
@@ -224,20 +228,24 @@ mod tests {
         let mut node = device();
         let mut surface = Surface::NONE;
         ["system.run", "robot.walk"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
-        let shown = |surface: &Surface| String::from_utf8(json::object(|o| surface_fields(o, surface))).unwrap();
+        let shown = |surface: &Surface| {
+            String::from_utf8(json::object(|o| surface_fields(o, surface))).unwrap()
+        };
         assert_eq!(shown(&surface), r#"{"caps":[],"commands":["robot.walk","system.run"]}"#);
         ["voice", "say \"hi\""].iter().try_for_each(|name| surface.add_permission(name)).unwrap();
-        let expected =
-            r#""caps":[],"commands":["robot.walk","system.run"],"permissions":{"say \"hi\"":true,"voice":true}"#;
+        let expected = r#""caps":[],"commands":["robot.walk","system.run"],"permissions":{"say \"hi\"":true,"voice":true}"#;
         assert_eq!(shown(&surface), format!("{{{expected}}}"));
         assert_eq!(shown(&Surface::NONE), r#"{"caps":[],"commands":[]}"#);
 
-        let all = |node: &Device, surfaces| json::object(|o| list(o, Vec::new(), vec![node], |_| true, surfaces));
+        let all = |node: &Device, surfaces| {
+            json::object(|o| list(o, Vec::new(), vec![node], |_| true, surfaces))
+        };
         let without = String::from_utf8(all(&node, false)).unwrap();
         assert_eq!(all(&node, true), without.as_bytes(), "nothing was ever approved");
         node.approve_surface(&surface, WallMs(3000)).unwrap();
         assert_eq!(all(&node, false), without.as_bytes());
-        let with = without.replace("}]}", &format!(r#",{expected},"surfaceApprovedAtMs":3000}}]}}"#));
+        let with =
+            without.replace("}]}", &format!(r#",{expected},"surfaceApprovedAtMs":3000}}]}}"#));
         assert_eq!(String::from_utf8(all(&node, true)).unwrap(), with);
     }
 
@@ -267,10 +275,15 @@ mod tests {
         let (old, mut new) = (device(), device());
         new.id = DeviceId([1; 32]);
         new.approved = WallMs(3000);
-        let text = json::object(|o| list(o, Vec::new(), vec![&old, &new], |id| id.0[0] == 1, false));
+        let text =
+            json::object(|o| list(o, Vec::new(), vec![&old, &new], |id| id.0[0] == 1, false));
         let value = json::parse(&text, 8).unwrap();
-        let connected: Vec<_> =
-            value.get("paired").unwrap().items().map(|one| one.get("connected").unwrap().as_bool()).collect();
+        let connected: Vec<_> = value
+            .get("paired")
+            .unwrap()
+            .items()
+            .map(|one| one.get("connected").unwrap().as_bool())
+            .collect();
         assert_eq!(connected, [Some(true), Some(false)]);
     }
 }

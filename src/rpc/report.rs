@@ -46,8 +46,11 @@ pub struct Report {
 impl Report {
     /// Replaces the values that are present in the new report.
     pub fn renew(&mut self, new: Report) {
-        let old = self.texts.iter_mut().chain([&mut self.last_input, &mut self.roles, &mut self.scopes]);
-        for (old, new) in old.zip(new.texts.into_iter().chain([new.last_input, new.roles, new.scopes])) {
+        let old =
+            self.texts.iter_mut().chain([&mut self.last_input, &mut self.roles, &mut self.scopes]);
+        for (old, new) in
+            old.zip(new.texts.into_iter().chain([new.last_input, new.roles, new.scopes]))
+        {
             if !new.is_empty() {
                 *old = new;
             }
@@ -94,19 +97,33 @@ pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> 
         let text = text.and_then(|text| text.as_str()).unwrap_or_default();
         cut(text.trim(), limits::REPORT_TEXT_LEN).to_string()
     };
-    let texts = [said.host, said.ip, said.version, said.platform, said.device_family, said.model_identifier];
+    let texts = [
+        said.host,
+        said.ip,
+        said.version,
+        said.platform,
+        said.device_family,
+        said.model_identifier,
+    ];
     let more = [said.mode, said.reason, said.device_id, said.instance_id, said.text];
     let mut texts = texts.into_iter().chain(more).map(short);
     let texts = NAMES.map(|_| texts.next().unwrap_or_default());
-    let number = |one: &Value<'_>| one.kind() == Kind::Number && one.raw().len() < limits::PLATFORM_LEN;
+    let number =
+        |one: &Value<'_>| one.kind() == Kind::Number && one.raw().len() < limits::PLATFORM_LEN;
     let most = limits::SCOPES_SENT * limits::WORD_LEN;
     let list = |list: Option<Value<'_>>| {
-        list.filter(|list| list.raw().len() <= most).map(|list| list.raw().to_string()).unwrap_or_default()
+        list.filter(|list| list.raw().len() <= most)
+            .map(|list| list.raw().to_string())
+            .unwrap_or_default()
     };
     let mut report = Report {
         key: String::new(),
         texts,
-        last_input: said.last_input.filter(number).map(|number| number.raw().to_string()).unwrap_or_default(),
+        last_input: said
+            .last_input
+            .filter(number)
+            .map(|number| number.raw().to_string())
+            .unwrap_or_default(),
         roles: list(said.roles),
         scopes: list(said.scopes),
         at: call.now.at,
@@ -118,7 +135,10 @@ pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> 
     if said.wake == Some(true) {
         return Err(empty::unavailable("system-event with wake"));
     }
-    let key = ["deviceId", "instanceId", "text"].into_iter().map(|name| report.get(name)).find(|key| !key.is_empty());
+    let key = ["deviceId", "instanceId", "text"]
+        .into_iter()
+        .map(|name| report.get(name))
+        .find(|key| !key.is_empty());
     report.key = cut(key.unwrap_or_default(), limits::NAME_LEN).to_ascii_lowercase();
     call.presence.report(report);
     Ok(Reply::of(b"{\"ok\":true}".to_vec()).with(vec![Effect::Presence]))
@@ -147,8 +167,10 @@ mod tests {
 
     fn hosts(presence: &Presence) -> Vec<String> {
         let list = presence.list(Dialect::V4);
-        let hosts =
-            parse(&list, 8).unwrap().items().map(|entry| entry.get("host").unwrap().as_str().unwrap().to_string());
+        let hosts = parse(&list, 8)
+            .unwrap()
+            .items()
+            .map(|entry| entry.get("host").unwrap().as_str().unwrap().to_string());
         hosts.skip(1).collect()
     }
 
@@ -158,7 +180,11 @@ mod tests {
         presence.report(report("one", "a", 0));
         presence.report(report("two", "b", 5));
         presence.report(report("", "a", 10));
-        assert_eq!(hosts(&presence), ["two", "one"], "a report without a host leaves the host as it was");
+        assert_eq!(
+            hosts(&presence),
+            ["two", "one"],
+            "a report without a host leaves the host as it was"
+        );
         let version = presence.version();
         presence.expire(Millis(limits::REPORT_MS + 5));
         assert_eq!((hosts(&presence).len(), presence.version()), (2, version));
@@ -169,7 +195,8 @@ mod tests {
     #[test]
     fn reports_are_bounded_and_the_oldest_evicted() {
         let mut presence = Presence::new("here".into(), WallMs(0));
-        (0..2 * limits::PRESENCE as u64).for_each(|at| presence.report(report(&at.to_string(), &at.to_string(), at)));
+        (0..2 * limits::PRESENCE as u64)
+            .for_each(|at| presence.report(report(&at.to_string(), &at.to_string(), at)));
         let hosts = hosts(&presence);
         assert_eq!((hosts.len() + 1, hosts[0].as_str()), (limits::PRESENCE, "201"));
     }

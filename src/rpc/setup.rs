@@ -17,7 +17,8 @@ use crate::wire::qr;
 /// Returns the rights that the profile of a code grants: `full` (default), `limited` (no admin, no
 /// pairing), `node`.
 fn profile(name: &str) -> Option<Grant> {
-    let limited = [Scope::Read, Scope::Write, Scope::Approvals, Scope::Questions].into_iter().collect();
+    let limited =
+        [Scope::Read, Scope::Write, Scope::Approvals, Scope::Questions].into_iter().collect();
     let operator = Roles::of(Role::Operator);
     match name {
         "full" => Some(Grant { roles: operator, scopes: Scopes::ALL }),
@@ -67,7 +68,8 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
 /// Handles `device.pair.setupStatus {setupId}`: returns `remainingMs` while the code is valid, and
 /// `gone: true` when it was used or has expired.
 pub fn status(call: &mut Call<'_>, params: BySetup) -> Result<Reply, Failure> {
-    let state = RequestId::parse(&params.setup_id).map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
+    let state = RequestId::parse(&params.setup_id)
+        .map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
     Ok(Reply::json(&match state {
         CodeState::Alive(left) => answers::SetupState { left: Some(left), gone: None },
         CodeState::Gone => answers::SetupState { left: None, gone: Some(true) },

@@ -9,7 +9,9 @@ use super::guesses::code_of;
 use super::refuse::line;
 use crate::gate::codes::Taken;
 use crate::gate::device::{Device, Provenance};
-use crate::gate::facts::{AuthMode, Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered};
+use crate::gate::facts::{
+    AuthMode, Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered,
+};
 use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, Role, Slot};
 use crate::gate::limits;
 use crate::gate::policy::{self, Admission, Outcome, Place};
@@ -45,7 +47,9 @@ impl Gateway {
             _ => None,
         };
         match wait {
-            Some(ticket) if room => self.commits.wait(ticket, Then::Connect { conn, attempt: Box::new(attempt) }),
+            Some(ticket) if room => {
+                self.commits.wait(ticket, Then::Connect { conn, attempt: Box::new(attempt) })
+            }
             _ => self.decide(conn, attempt, room && wait.is_none(), now),
         }
     }
@@ -57,7 +61,9 @@ impl Gateway {
         self.count_guess(&attempt, &facts, now);
         let verdict = policy::decide(&facts, &self.setup.policy, &self.devices);
         match verdict.outcome {
-            Outcome::Refuse(refusal) => self.refuse(conn, &attempt, verdict.rule, refusal, None, now),
+            Outcome::Refuse(refusal) => {
+                self.refuse(conn, &attempt, verdict.rule, refusal, None, now)
+            }
             Outcome::Pend(refusal) => {
                 let pending = self.ask(&attempt, facts.requested, now);
                 self.refuse(conn, &attempt, verdict.rule, refusal, pending, now);
@@ -69,11 +75,26 @@ impl Gateway {
                 let by_code = verdict.rule == Rule::SetupCode;
                 let code = if by_code { self.use_code(&attempt, facts.secret, now) } else { None };
                 if by_code && code.is_none() {
-                    return self.refuse(conn, &attempt, Rule::Credential, Refusal::SetupCodeInvalid, None, now);
+                    return self.refuse(
+                        conn,
+                        &attempt,
+                        Rule::Credential,
+                        Refusal::SetupCodeInvalid,
+                        None,
+                        now,
+                    );
                 }
                 let device = device_of(&facts, &admission, &self.setup.policy);
                 let secret_held = facts.secret == Secret::Right;
-                let welcome = Welcome { conn, rule: verdict.rule, admission, device, attempt, code, secret_held };
+                let welcome = Welcome {
+                    conn,
+                    rule: verdict.rule,
+                    admission,
+                    device,
+                    attempt,
+                    code,
+                    secret_held,
+                };
                 self.admit(welcome, generation, writable, now);
             }
         }
@@ -90,7 +111,8 @@ impl Gateway {
             _ => None,
         };
         let check = |token: &String| tokens::check(&self.setup.key, known?, attempt.role?, token);
-        let generation = [&presented.device_token, &presented.token].into_iter().flatten().find_map(check);
+        let generation =
+            [&presented.device_token, &presented.token].into_iter().flatten().find_map(check);
         let device_token = match (generation, &presented.device_token) {
             (Some(generation), _) => DeviceToken::Right(generation),
             (None, Some(_)) => DeviceToken::Wrong,
@@ -98,13 +120,20 @@ impl Gateway {
         };
         let mut secret = self.secret(attempt, now);
         let mut code = Code::Absent;
-        if let Some(typed) = code_of(attempt, self.setup.policy.auth, secret).filter(|_| !attempt.presented.unread) {
+        if let Some(typed) =
+            code_of(attempt, self.setup.policy.auth, secret).filter(|_| !attempt.presented.unread)
+        {
             code = self.codes.check(typed, now.at);
         }
         let explained = match self.setup.policy.auth {
             // a wrong password next to a valid credential still counts as a failed attempt
-            AuthMode::Password => presented.password.is_none() && presented.token.as_ref().and_then(check).is_some(),
-            _ => matches!(code, Code::Right(_)) || generation.is_some() && presented.password.is_none(),
+            AuthMode::Password => {
+                presented.password.is_none() && presented.token.as_ref().and_then(check).is_some()
+            }
+            _ => {
+                matches!(code, Code::Right(_))
+                    || generation.is_some() && presented.password.is_none()
+            }
         };
         if secret == Secret::Wrong && explained {
             secret = Secret::Absent;
@@ -151,7 +180,9 @@ impl Gateway {
                 self.token_used(slot, welcome.admission.role, generation);
                 under_way
             }
-            Place::Grows { .. } | Place::New { .. } if !writable => return self.welcome(welcome, false, now),
+            Place::Grows { .. } | Place::New { .. } if !writable => {
+                return self.welcome(welcome, false, now)
+            }
             Place::Grows { slot, pairing } => self.devices.get(slot).cloned().map(|mut device| {
                 grow(&mut device, &pairing, now);
                 describe(&mut device, &welcome.attempt);
@@ -160,7 +191,8 @@ impl Gateway {
             }),
             Place::New { slot, id, key, pairing } => {
                 let mut device = Device::new(id, key, pairing.provenance);
-                (device.created, device.seen, device.seen_age) = (now.wall, now.wall, self.devices.age());
+                (device.created, device.seen, device.seen_age) =
+                    (now.wall, now.wall, self.devices.age());
                 grow(&mut device, &pairing, now);
                 device.describe(&welcome.attempt.about);
                 self.approve_by_owners_hand(&mut device, &welcome, now);
@@ -177,7 +209,9 @@ impl Gateway {
     /// Approves what a node declares if it pairs by a setup code or an authorized key. Both are
     /// explicit approvals by the owner.
     fn approve_by_owners_hand(&self, device: &mut Device, welcome: &Welcome, now: Now) {
-        if matches!(welcome.rule, Rule::SetupCode | Rule::AuthorizedKey) && welcome.admission.role == Role::Node {
+        if matches!(welcome.rule, Rule::SetupCode | Rule::AuthorizedKey)
+            && welcome.admission.role == Role::Node
+        {
             let offered = self.offered(&welcome.attempt);
             if !offered.is_empty() && device.surface.merge(&offered).is_ok() {
                 device.surface_approved = now.wall;
@@ -212,7 +246,8 @@ impl Gateway {
             }
             welcome.admission.place = Place::Nowhere(Unremembered::TableFull);
         }
-        let admitted = Admitted::by(&welcome.admission, welcome.conn, welcome.device.map(|(id, _)| id));
+        let admitted =
+            Admitted::by(&welcome.admission, welcome.conn, welcome.device.map(|(id, _)| id));
         if let Some(refusal) = self.changed_meanwhile(&admitted) {
             return self.refuse(welcome.conn, &welcome.attempt, Rule::Revoked, refusal, None, now);
         }
@@ -227,7 +262,8 @@ impl Gateway {
             conn.outbox.must(frames::response_ok(&welcome.attempt.request, &hello).into());
             conn.outbox.admitted();
             let about = &welcome.attempt.about;
-            conn.name = if about.name.is_empty() { about.client_id.as_str() } else { &about.name }.into();
+            conn.name =
+                if about.name.is_empty() { about.client_id.as_str() } else { &about.name }.into();
             conn.admitted = Some(admitted.clone());
             self.admitted += 1;
         }
@@ -280,7 +316,8 @@ impl Gateway {
             let window = device.tokens[client.role() as usize];
             let known = device.roles.contains(client.role()) && window.current > 0;
             let scopes = if client.role() == Role::Operator { device.scopes } else { Scopes::NONE };
-            let token = || tokens::device_token(&self.setup.key, &device.id, client.role(), window.current);
+            let token =
+                || tokens::device_token(&self.setup.key, &device.id, client.role(), window.current);
             known.then(|| (token(), scopes, device.approved))
         });
         let issued = token.as_ref().map(|(token, scopes, issued)| IssuedToken {
@@ -323,9 +360,16 @@ impl Gateway {
         };
         let line = line(welcome.conn, welcome.rule, &welcome.attempt.seen, Some(&welcome.attempt));
         let method = admission.method.name();
-        log::info!("admit {line} role={} method={method} remembered={remembered}", admission.role.name());
+        log::info!(
+            "admit {line} role={} method={method} remembered={remembered}",
+            admission.role.name()
+        );
         if let Some(off) = welcome.attempt.clock_off {
-            log::info!("conn={} device clock is off by {} s; nothing depends on it", welcome.conn, off / 1000);
+            log::info!(
+                "conn={} device clock is off by {} s; nothing depends on it",
+                welcome.conn,
+                off / 1000
+            );
         }
     }
 }
@@ -362,7 +406,11 @@ fn grow(device: &mut Device, pairing: &Pairing, now: Now) {
 fn entry(welcome: &Welcome, now: Now) -> Entry {
     let (attempt, about) = (&welcome.attempt, &welcome.attempt.about);
     Entry {
-        host: if about.name.is_empty() { crate::gate::text::clip(&about.client_id) } else { about.name.clone() },
+        host: if about.name.is_empty() {
+            crate::gate::text::clip(&about.client_id)
+        } else {
+            about.name.clone()
+        },
         ip: about.remote,
         version: attempt.version.clone(),
         platform: about.platform.clone(),

@@ -34,7 +34,11 @@ impl Gateway {
             }
         }
         let path = &self.setup.config_path;
-        let payload = answer(&work.ask, &seen, &Around { path, applied: &self.applied, restart: &self.restart });
+        let payload = answer(
+            &work.ask,
+            &seen,
+            &Around { path, applied: &self.applied, restart: &self.restart },
+        );
         let mut reply = Reply::of(payload);
         if changed {
             let payload = json::object(|o| {

@@ -21,7 +21,9 @@ impl Gateway {
     /// costs one comparison for each connected operator at most.
     pub(super) fn may_read(&mut self, bearer: Option<&str>, seen: &Seen, now: Now) -> bool {
         let auth = self.setup.policy.auth;
-        if seen.identity == Identity::Right || auth == AuthMode::None && seen.local && seen.host == Host::Loopback {
+        if seen.identity == Identity::Right
+            || auth == AuthMode::None && seen.local && seen.host == Host::Loopback
+        {
             return true;
         }
         let Some(bearer) = bearer.filter(|bearer| !bearer.is_empty()) else { return false };
@@ -49,11 +51,14 @@ impl Gateway {
 
     fn is_device_token(&self, bearer: &str) -> bool {
         let operators = self.conns.iter().filter_map(|conn| conn.admitted.as_ref());
-        let mut slots =
-            operators.filter(|client| client.role() == Role::Operator).filter_map(|client| self.slot_of(client));
+        let mut slots = operators
+            .filter(|client| client.role() == Role::Operator)
+            .filter_map(|client| self.slot_of(client));
         slots.any(|slot| {
             let device = self.devices.get(slot);
-            device.is_some_and(|device| tokens::check(&self.setup.key, device, Role::Operator, bearer).is_some())
+            device.is_some_and(|device| {
+                tokens::check(&self.setup.key, device, Role::Operator, bearer).is_some()
+            })
         })
     }
 }

@@ -6,7 +6,9 @@ pub fn holder(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| std::fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().filter_map(|line| listening(line, port)).collect::<Vec<_>>())
+        .flat_map(|table| {
+            table.lines().filter_map(|line| listening(line, port)).collect::<Vec<_>>()
+        })
         .collect();
     let processes = std::fs::read_dir("/proc").ok()?.flatten();
     processes

@@ -19,7 +19,11 @@ impl Gateway {
             Ok(request) => self.call(conn, &request, now),
             Err(BadFrame::Json(bad)) => log::debug!("conn={conn} sent no JSON: {bad}"),
             Err(BadFrame::Request { id, problems }) => {
-                self.fail(conn, &id, &Failure::invalid(["invalid request frame: ", &problems].concat()));
+                self.fail(
+                    conn,
+                    &id,
+                    &Failure::invalid(["invalid request frame: ", &problems].concat()),
+                );
             }
         }
     }
@@ -30,7 +34,9 @@ impl Gateway {
         let (mut refusals, mut approvers): (Vec<Refused>, _) = (Vec::new(), 0);
         let mut log = Log::EMPTY;
         match &*request.method {
-            "exec.approval.request" => approvers = self.conns.iter().filter(|other| other.may_approve(conn)).count(),
+            "exec.approval.request" => {
+                approvers = self.conns.iter().filter(|other| other.may_approve(conn)).count()
+            }
             "gatelet.refusals" => refusals.extend(self.refusals().iter().cloned()),
             "gatelet.status" => self.count(now),
             "system.info" => self.status.machine = machine::measure(),
@@ -66,11 +72,18 @@ impl Gateway {
         match (reply.change.take(), reply.file.take()) {
             (None, None) => self.answered(conn, id, reply, now),
             (change, _) if self.commits.is_full() || self.is_placed_twice(change.as_ref()) => {
-                self.fail(conn, id, &Failure::unavailable("too many changes wait for the disk; retry shortly"));
+                self.fail(
+                    conn,
+                    id,
+                    &Failure::unavailable("too many changes wait for the disk; retry shortly"),
+                );
             }
             (Some(Change { slot, device }), _) => {
                 let ticket = self.commits.change(&mut self.devices, slot, device);
-                self.commits.wait(ticket, Then::Answer { conn, id: id.to_string(), reply: Box::new(reply) });
+                self.commits.wait(
+                    ticket,
+                    Then::Answer { conn, id: id.to_string(), reply: Box::new(reply) },
+                );
             }
             (None, Some(ask)) => {
                 let ticket = self.commits.file(Box::new(FileWork { ask: *ask, done: None }));
@@ -93,11 +106,24 @@ impl Gateway {
     }
 
     /// Answers a call after its commit succeeded (`well`) or failed.
-    pub(super) fn answer_committed(&mut self, conn: ConnId, id: &str, reply: Reply, well: bool, now: Now) {
+    pub(super) fn answer_committed(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        reply: Reply,
+        well: bool,
+        now: Now,
+    ) {
         if well {
             self.answered(conn, id, reply, now);
         } else {
-            self.fail(conn, id, &Failure::unavailable("the pairing table could not be written; see the gateway's log"));
+            self.fail(
+                conn,
+                id,
+                &Failure::unavailable(
+                    "the pairing table could not be written; see the gateway's log",
+                ),
+            );
         }
     }
 

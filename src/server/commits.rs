@@ -50,7 +50,13 @@ pub struct Commits<T> {
 impl<T> Default for Commits<T> {
     /// Creates a value without in-flight writes.
     fn default() -> Commits<T> {
-        Commits { next: 1, flights: Vec::new(), waiting: VecDeque::new(), jobs: VecDeque::new(), failing: false }
+        Commits {
+            next: 1,
+            flights: Vec::new(),
+            waiting: VecDeque::new(),
+            jobs: VecDeque::new(),
+            failing: false,
+        }
     }
 }
 
@@ -58,10 +64,17 @@ impl<T> Commits<T> {
     /// Changes a slot in memory and queues the write.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
         let ticket = self.ticket();
-        let place = self.flights.iter().position(|flight| flight.slot == slot).unwrap_or_else(|| {
-            self.flights.push(InFlight { slot, count: 0, last: ticket, durable: None, devices: Vec::new() });
-            self.flights.len() - 1
-        });
+        let place =
+            self.flights.iter().position(|flight| flight.slot == slot).unwrap_or_else(|| {
+                self.flights.push(InFlight {
+                    slot,
+                    count: 0,
+                    last: ticket,
+                    durable: None,
+                    devices: Vec::new(),
+                });
+                self.flights.len() - 1
+            });
         let flight = &mut self.flights[place];
         if flight.count == 0 {
             flight.durable = table.get(slot).cloned();
@@ -78,7 +91,8 @@ impl<T> Commits<T> {
     pub fn flush(&mut self, table: &Devices, slots: impl Iterator<Item = Slot>) -> Ticket {
         let ticket = self.ticket();
         let idle = slots.filter(|slot| self.under_way(*slot).is_none());
-        let changes = idle.filter_map(|slot| Some((slot, Some(table.get(slot)?.clone())))).collect();
+        let changes =
+            idle.filter_map(|slot| Some((slot, Some(table.get(slot)?.clone())))).collect();
         self.jobs.push_back(Job { ticket, changes, age: Some(table.age()), file: None });
         ticket
     }
@@ -93,7 +107,10 @@ impl<T> Commits<T> {
     /// Returns the last in-flight change of this slot, if any. When it is done, the content of the
     /// slot in memory is durable.
     pub fn under_way(&self, slot: Slot) -> Option<Ticket> {
-        self.flights.iter().find(|flight| flight.slot == slot && flight.count > 0).map(|flight| flight.last)
+        self.flights
+            .iter()
+            .find(|flight| flight.slot == slot && flight.count > 0)
+            .map(|flight| flight.last)
     }
 
     /// Returns the change to wait for before the device is given a slot. A device that memory no
@@ -158,7 +175,9 @@ impl<T> Commits<T> {
     }
 
     fn settle(&mut self, table: &mut Devices, slot: Slot, device: &Option<Device>, well: bool) {
-        let Some(place) = self.flights.iter().position(|flight| flight.slot == slot) else { return };
+        let Some(place) = self.flights.iter().position(|flight| flight.slot == slot) else {
+            return;
+        };
         let flight = &mut self.flights[place];
         if well {
             flight.durable = device.clone();
@@ -217,7 +236,11 @@ mod tests {
         assert_eq!(commits.under_way(Slot(0)), Some(first));
         assert_eq!(commits.under_way(Slot(1)), None);
         let second = commits.change(&mut table, Slot(0), Some(device("b")));
-        assert_eq!(commits.under_way(Slot(0)), Some(second), "memory says what the second change wants");
+        assert_eq!(
+            commits.under_way(Slot(0)),
+            Some(second),
+            "memory says what the second change wants"
+        );
         commits.wait(second, 2);
         let (one, two) = (commits.next_job().unwrap(), commits.next_job().unwrap());
         assert!(commits.done(&mut table, &one, true).is_empty());
@@ -241,9 +264,12 @@ mod tests {
 
     #[test]
     fn a_failed_change_restores_the_last_durable_content() {
-        for (well, left) in
-            [([true, true], Some("b")), ([true, false], Some("a")), ([false, true], Some("b")), ([false, false], None)]
-        {
+        for (well, left) in [
+            ([true, true], Some("b")),
+            ([true, false], Some("a")),
+            ([false, true], Some("b")),
+            ([false, false], None),
+        ] {
             let (mut table, mut commits) = (table(), Commits::<u8>::default());
             let first = commits.change(&mut table, Slot(0), Some(device("a")));
             commits.wait(first, 1);
@@ -282,7 +308,10 @@ mod tests {
             assert_eq!(commits.before(&mut table, &id), Some(removal));
             let job = commits.next_job().unwrap();
             commits.done(&mut table, &job, well);
-            assert_eq!((commits.before(&mut table, &id), label(&table)), (None, (!well).then_some("kept")));
+            assert_eq!(
+                (commits.before(&mut table, &id), label(&table)),
+                (None, (!well).then_some("kept"))
+            );
         }
         let (mut table, mut commits) = (table(), Commits::<u8>::default());
         commits.change(&mut table, Slot(0), Some(device("new")));
@@ -290,7 +319,10 @@ mod tests {
         commits.done(&mut table, &job, false);
         assert_eq!((label(&table), commits.under_way(Slot(0))), (None, None));
         let again = commits.before(&mut table, &id);
-        assert!(again.is_some() && again == commits.before(&mut table, &id), "it is written that nobody is there");
+        assert!(
+            again.is_some() && again == commits.before(&mut table, &id),
+            "it is written that nobody is there"
+        );
         let job = commits.next_job().unwrap();
         assert!(matches!(job.changes.as_slice(), [(Slot(0), None)]));
         commits.done(&mut table, &job, true);
@@ -338,7 +370,11 @@ mod tests {
             let removal = commits.change(&mut table, Slot(0), None);
             let flush = commits.next_job().unwrap();
             commits.done(&mut table, &flush, flushed);
-            assert_eq!((label(&table), commits.under_way(Slot(0))), (None, Some(removal)), "flushed: {flushed}");
+            assert_eq!(
+                (label(&table), commits.under_way(Slot(0))),
+                (None, Some(removal)),
+                "flushed: {flushed}"
+            );
             let job = commits.next_job().unwrap();
             commits.done(&mut table, &job, false);
             assert_eq!(label(&table), Some("kept"), "the removal failed");

@@ -54,7 +54,8 @@ impl ConfigFile {
         if !ask.how.writes() {
             let loaded = self.load(old.as_deref());
             let seen = self.seen(old.as_deref(), &loaded);
-            let seen = Seen { settings: loaded.settings, not_used: loaded.accepted_not_used, ..seen };
+            let seen =
+                Seen { settings: loaded.settings, not_used: loaded.accepted_not_used, ..seen };
             return Ok(Done { seen, new: None });
         }
         self.write(ask, old)
@@ -81,21 +82,26 @@ impl ConfigFile {
         if patch && changed.paths.is_empty() {
             return Ok(Done { seen, new: None });
         }
-        let secret = shared_secret(config, &self.0.paths).map_err(|error| Failure::unavailable(error.to_string()))?;
+        let secret = shared_secret(config, &self.0.paths)
+            .map_err(|error| Failure::unavailable(error.to_string()))?;
         if old.as_ref() != Some(&changed.text) {
             self.store(old.as_deref(), &changed.text)?;
         }
         let warnings = seen.warnings.iter().map(|problem| problem.to_string()).collect();
         seen.paths = changed.paths;
-        let new = (self.0.setup(config, secret.as_ref()), self.0.status(config, secret.as_ref(), warnings));
+        let new = (
+            self.0.setup(config, secret.as_ref()),
+            self.0.status(config, secret.as_ref(), warnings),
+        );
         Ok(Done { seen, new: Some(Box::new(new)) })
     }
 
     /// Reads the file. Returns `None` if it does not exist.
     fn read(&self) -> Result<Option<String>, Failure> {
         let path = &self.0.paths.config.value;
-        let failed =
-            |what: &str| Failure::unavailable(["cannot read ", &path.display().to_string(), ": ", what].concat());
+        let failed = |what: &str| {
+            Failure::unavailable(["cannot read ", &path.display().to_string(), ": ", what].concat())
+        };
         match SystemEnv.read(path, limits::CONFIG_LEN) {
             Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| failed("it is not UTF-8")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -110,9 +116,14 @@ impl ConfigFile {
             return Err(Failure::invalid(CHANGED));
         }
         store::replace(path, new.as_bytes()).map_err(|error| {
-            log::error!("cannot write the configuration {}: {error}; it is as it was", path.display());
+            log::error!(
+                "cannot write the configuration {}: {error}; it is as it was",
+                path.display()
+            );
             let shown = path.display().to_string();
-            Failure::unavailable(["cannot write ", &shown, ": ", &error.to_string(), "; it is as it was"].concat())
+            Failure::unavailable(
+                ["cannot write ", &shown, ": ", &error.to_string(), "; it is as it was"].concat(),
+            )
         })
     }
 

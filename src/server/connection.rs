@@ -103,7 +103,12 @@ impl Drop for Here {
 
 impl Here {
     /// Reads a request. Returns `None` if the connection ended or the request was invalid.
-    async fn open<T: Transport>(&self, mut stream: T, peer: IpAddr, reached: Option<IpAddr>) -> Option<Opened<T>> {
+    async fn open<T: Transport>(
+        &self,
+        mut stream: T,
+        peer: IpAddr,
+        reached: Option<IpAddr>,
+    ) -> Option<Opened<T>> {
         let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
         let (accept, len, seen) = loop {
             let before = bytes.len();
@@ -114,7 +119,10 @@ impl Here {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
                 Err(bad) => {
-                    log::debug!("conn={} peer={peer} sent a request that is refused: {bad}", self.conn);
+                    log::debug!(
+                        "conn={} peer={peer} sent a request that is refused: {bad}",
+                        self.conn
+                    );
                     Box::pin(finish(&mut stream, &Answer::refusal(bad))).await;
                     return None;
                 }
@@ -144,7 +152,9 @@ impl Here {
         let mut rest = answer;
         while let Err(fetch) = rest {
             let piece = async {
-                let Some((fetch, piece)) = self.shared.read(fetch).await else { return Some(Ok(Vec::new())) };
+                let Some((fetch, piece)) = self.shared.read(fetch).await else {
+                    return Some(Ok(Vec::new()));
+                };
                 stream.write_all(&piece).await.ok()?;
                 Some(Err(fetch))
             };
@@ -205,7 +215,11 @@ impl<T: Transport> Talk<T> {
         match last {
             Step::Closing(code, reason) => {
                 if self.outbox.is_aborted() {
-                    log::warn!("conn={} peer={} is closed: {reason}", self.here.conn, self.seen.peer);
+                    log::warn!(
+                        "conn={} peer={} is closed: {reason}",
+                        self.here.conn,
+                        self.seen.peer
+                    );
                 }
                 Box::pin(self.socket.end(code, &reason, false)).await;
             }
@@ -234,7 +248,9 @@ impl<T: Transport> Talk<T> {
     /// Sends the response to the upgrade and the challenge. Then handles messages until the client
     /// is admitted (`None`) or the connection ends.
     async fn greet(&mut self, accept: &[u8]) -> Option<Step> {
-        self.here.shared.happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
+        self.here
+            .shared
+            .happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
         let challenge = self.challenge();
         self.socket.open(accept, &challenge);
         loop {
@@ -251,7 +267,9 @@ impl<T: Transport> Talk<T> {
     async fn converse(&mut self) -> Step {
         loop {
             match self.step().await {
-                Step::Message(frame) => self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame }),
+                Step::Message(frame) => {
+                    self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame })
+                }
                 Step::Admitted => {}
                 Step::Shrink => Box::pin(self.socket.shrink()).await,
                 end => return end,
@@ -265,23 +283,35 @@ impl<T: Transport> Talk<T> {
     async fn connect(&mut self, frame: &[u8]) {
         let away = |refusal, request: Option<&str>, problems: Option<String>| {
             let (seen, request) = (self.seen.clone(), request.map(str::to_string));
-            Event::TurnedAway { conn: self.here.conn, away: Box::new(Away { seen, refusal, request, problems }) }
+            Event::TurnedAway {
+                conn: self.here.conn,
+                away: Box::new(Away { seen, refusal, request, problems }),
+            }
         };
         let shared = &self.here.shared;
         self.stage = Stage::Deciding;
         let request = match Request::parse(frame) {
             Ok(request) if request.method == "connect" => request,
-            Ok(request) => return shared.happen(away(Refusal::NotConnect, Some(&request.id), None)),
+            Ok(request) => {
+                return shared.happen(away(Refusal::NotConnect, Some(&request.id), None))
+            }
             Err(_) => return shared.happen(away(Refusal::InvalidFrame, None, None)),
         };
         let connect = match Connect::parse(request.params) {
             Ok(connect) => connect,
-            Err(problems) => return shared.happen(away(Refusal::InvalidConnect, Some(&request.id), Some(problems))),
+            Err(problems) => {
+                return shared.happen(away(
+                    Refusal::InvalidConnect,
+                    Some(&request.id),
+                    Some(problems),
+                ))
+            }
         };
         let Some((nonce, challenged)) = self.challenge.take() else { return };
         let now = shared.now();
         let challenge = (nonce, now.at.since(challenged));
-        let (attempt, check) = evidence::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
+        let (attempt, check) =
+            evidence::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
         let mut attempt = Box::new(attempt);
         if let Some(check) = check {
             attempt.proof = shared.verify(check).await;
@@ -328,7 +358,9 @@ impl<T: Transport> Talk<T> {
                         return Poll::Ready(Step::Failed(error));
                     }
                 }
-                Poll::Ready(Next::Close(code, reason)) => return Poll::Ready(Step::Closing(code, reason)),
+                Poll::Ready(Next::Close(code, reason)) => {
+                    return Poll::Ready(Step::Closing(code, reason))
+                }
                 Poll::Ready(Next::Admitted) => {
                     self.socket.admit();
                     self.stage = Stage::Admitted;
@@ -372,7 +404,10 @@ impl<T: Transport> Talk<T> {
             "no connect request came"
         };
         let (shared, conn, seen) = (&self.here.shared, self.here.conn, &self.seen);
-        let line = format_args!("timeout conn={conn} peer={} host={:?}: {what}", seen.peer, seen.host_text);
+        let line = format_args!(
+            "timeout conn={conn} peer={} host={:?}: {what}",
+            seen.peer, seen.host_text
+        );
         shared.ask(|gateway| gateway.log_refusal(line, shared.now()));
     }
 }

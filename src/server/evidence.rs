@@ -28,13 +28,20 @@ pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setu
     let web = &setup.web;
     let forwarded = head.forwarded_for();
     let real_ip = head.header("X-Real-IP");
-    let mut client = net::client_address(peer, forwarded.as_deref(), real_ip, &web.trusted_proxies, web.allow_real_ip);
+    let mut client = net::client_address(
+        peer,
+        forwarded.as_deref(),
+        real_ip,
+        &web.trusted_proxies,
+        web.allow_real_ip,
+    );
     let trusted = web.trusted_proxies.iter().any(|range| range.contains(client.address));
     if client.via == Via::Direct && head.proxied() && !trusted {
         client.via = Via::UntrustedProxy;
     }
     let local = net::is_loopback(peer) && !head.proxied();
-    let (host, origin) = origin::classify(head.host(), head.origin(), &web.names(&setup.machine, reached));
+    let (host, origin) =
+        origin::classify(head.host(), head.origin(), &web.names(&setup.machine, reached));
     Seen {
         peer: net::fold(peer),
         client: client.address,
@@ -54,7 +61,9 @@ pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setu
 /// unauthenticated client must not add to them.
 fn shown(header: Option<&str>) -> String {
     let plain = |char: &char| char.is_ascii_alphanumeric() || ":/.-_[]%".contains(*char);
-    header.map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(plain).collect()).unwrap_or_default()
+    header
+        .map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(plain).collect())
+        .unwrap_or_default()
 }
 
 /// A signature verification to be done. It refers to no other state, so any thread can do it.
@@ -70,7 +79,8 @@ impl SignatureCheck {
     /// Verifies the signature. Takes tens of microseconds on a laptop and a large part of a
     /// millisecond on a Raspberry Pi.
     pub fn run(&self) -> Proof {
-        if verifying_key(&self.key).is_some_and(|key| self.payloads.iter().any(|payload| self.verifies(&key, payload)))
+        if verifying_key(&self.key)
+            .is_some_and(|key| self.payloads.iter().any(|payload| self.verifies(&key, payload)))
         {
             Proof::Valid { id: self.id, key: self.key }
         } else {
@@ -85,7 +95,9 @@ impl SignatureCheck {
     /// encodings of the points of small order is equivalent.
     fn verifies(&self, key: &VerifyingKey, payload: &[u8]) -> bool {
         let signature = Signature::from_bytes(&self.signature);
-        !key.is_weak() && !has_small_order(signature.r_bytes()) && key.verify(payload, &signature).is_ok()
+        !key.is_weak()
+            && !has_small_order(signature.r_bytes())
+            && key.verify(payload, &signature).is_ok()
     }
 }
 
@@ -93,20 +105,24 @@ impl SignatureCheck {
 const SMALL_ORDER: [[u8; 32]; 5] = [
     [0; 32],
     [
-        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00,
     ],
     [
-        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
+        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0x7f,
     ],
     [
-        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
-        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
     ],
     [
-        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
-        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
     ],
 ];
 
@@ -140,7 +156,8 @@ pub fn attempt(
     setup: &Setup,
     now: Now,
 ) -> (Attempt, Option<SignatureCheck>) {
-    let dialect = Dialect::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Dialect::V4);
+    let dialect =
+        Dialect::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Dialect::V4);
     let (proof, check) = match &connect.device {
         None => (Proof::Absent, None),
         Some(device) => claim(connect, device, seen, challenge, dialect, setup, now),
@@ -178,7 +195,9 @@ pub fn attempt(
 /// (OpenClaw 2026.1.29). Unknown scope names are ignored, even if there are no others.
 fn requested(connect: &Connect, dialect: Dialect) -> Scopes {
     match (dialect, connect.role()) {
-        (Dialect::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => Scopes::of(Scope::Admin),
+        (Dialect::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => {
+            Scopes::of(Scope::Admin)
+        }
         _ => connect.scopes(),
     }
 }
@@ -204,11 +223,19 @@ fn claim(
 ) -> (Proof, Option<SignatureCheck>) {
     let nonce = device.nonce();
     // without a nonce only its time shows that a signature is fresh; a local client has our clock
-    let judged_skew =
-        (setup.strict_clock || seen.local && nonce.is_none()).then(|| now.wall.0.abs_diff(device.signed_at));
+    let judged_skew = (setup.strict_clock || seen.local && nonce.is_none())
+        .then(|| now.wall.0.abs_diff(device.signed_at));
     let key = device.key();
     let key_id = key.map(|key| DeviceId(Sha256::digest(key.0).into()));
-    let claim = Claim { device_id: &device.id, key_id, nonce, challenge, elapsed, judged_skew, local: seen.local };
+    let claim = Claim {
+        device_id: &device.id,
+        key_id,
+        nonce,
+        challenge,
+        elapsed,
+        judged_skew,
+        local: seen.local,
+    };
     let (id, key, signature) = match (claim.check(), key, device.signature()) {
         (Err(refusal), ..) => return (Proof::Invalid(refusal), None),
         (Ok(id), Some(key), Some(signature)) => (id, key, signature),
@@ -242,7 +269,8 @@ fn skew(signed_at: u64, now: Now) -> Option<i64> {
 }
 
 fn presented(connect: &Connect) -> Presented {
-    let (auth, alone) = (&connect.auth, connect.device.as_ref().filter(|device| device.nonce().is_none()));
+    let (auth, alone) =
+        (&connect.auth, connect.device.as_ref().filter(|device| device.nonce().is_none()));
     Presented {
         token: auth.token.clone(),
         password: auth.password.clone(),
@@ -264,10 +292,16 @@ fn name(connect: &Connect) -> crate::gate::text::Text<{ limits::NAME_LEN }> {
 
 /// Returns a name like `Chrome on Windows`, as far as the user agent is recognized.
 fn browser(agent: &str) -> String {
-    let first =
-        |table: &[(&str, &'static str)]| table.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
-    let browsers =
-        [("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari")];
+    let first = |table: &[(&str, &'static str)]| {
+        table.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name)
+    };
+    let browsers = [
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ];
     let systems = [
         ("Windows", "Windows"),
         ("Android", "Android"),
@@ -308,7 +342,12 @@ mod tests {
     fn verifies(key: &str, message: &str, r: &str, s: &str) -> bool {
         let key = PublicKey(bytes(key));
         let signature = bytes(&format!("{r}{s}"));
-        let check = SignatureCheck { id: DeviceId([7; 32]), key, signature, payloads: vec![message.into()] };
+        let check = SignatureCheck {
+            id: DeviceId([7; 32]),
+            key,
+            signature,
+            payloads: vec![message.into()],
+        };
         let proof = check.run();
         assert!(matches!(proof, Proof::Valid { .. } | Proof::Invalid(Refusal::SignatureInvalid)));
         matches!(proof, Proof::Valid { .. })
@@ -328,7 +367,10 @@ mod tests {
         assert!(!verifies(HONEST, "message", NEUTRAL, neutral_r), "the neutral element as R");
         let not_reduced = "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
         let its_s = "e0f38f1bab90576088c11f38668fc88ff00774355974a66f05420575af767703";
-        assert!(!verifies(HONEST, "message", not_reduced, its_s), "R in an encoding that is not canonical");
+        assert!(
+            !verifies(HONEST, "message", not_reduced, its_s),
+            "R in an encoding that is not canonical"
+        );
     }
 
     #[test]
@@ -353,13 +395,16 @@ mod tests {
         let s = "872e65f09cd5c8389d236c13843e647eaa53c34bd5ef49f5c5ddef6a7b275109";
         let keys = [HONEST, SMALL, MIXED, NEUTRAL, R];
         let mut valid = 0;
-        for (key, r, s) in
-            keys.into_iter().flat_map(|key| keys.map(|r| (key, r))).flat_map(|(k, r)| [(k, r, s), (k, r, S)])
+        for (key, r, s) in keys
+            .into_iter()
+            .flat_map(|key| keys.map(|r| (key, r)))
+            .flat_map(|(k, r)| [(k, r, s), (k, r, S)])
         {
             for message in ["message", "message 0", "message 54"] {
                 let signature = Signature::from_bytes(&bytes(&format!("{r}{s}")));
-                let strict =
-                    VerifyingKey::from_bytes(&bytes(key)).unwrap().verify_strict(message.as_bytes(), &signature);
+                let strict = VerifyingKey::from_bytes(&bytes(key))
+                    .unwrap()
+                    .verify_strict(message.as_bytes(), &signature);
                 assert_eq!(verifies(key, message, r, s), strict.is_ok(), "{key} {message} {r} {s}");
                 valid += usize::from(strict.is_ok());
             }

@@ -50,7 +50,8 @@ const PACKED: [(&str, &str); 3] = [("br", ".br"), ("gzip", ".gz"), ("", "")];
 const DEVICES: &str = "con prn aux nul com0 com1 com2 com3 com4 com5 com6 com7 com8 com9 \
     lpt0 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9";
 
-const PERMISSIONS: (&str, &str) = ("Permissions-Policy", "camera=(self), microphone=(self), geolocation=()");
+const PERMISSIONS: (&str, &str) =
+    ("Permissions-Policy", "camera=(self), microphone=(self), geolocation=()");
 const VARY: (&str, &str) = ("Vary", "Accept-Encoding");
 
 /// A response in progress. It starts with the response head.
@@ -115,7 +116,10 @@ impl Fetch {
                 }
             }
         }
-        let known = self.path.rsplit_once('.').is_some_and(|(_, end)| end != "html" && content_type(end).is_some());
+        let known = self
+            .path
+            .rsplit_once('.')
+            .is_some_and(|(_, end)| end != "html" && content_type(end).is_some());
         if wanted || self.page && !known && !is_hostile(&self.path) {
             self.index(index, len)
         } else {
@@ -134,7 +138,11 @@ impl Fetch {
         let answer = Answer {
             status: if fresh { 304 } else { 200 },
             content_type: content_type(end).unwrap_or("application/octet-stream"),
-            cache: if is_hashed(&self.path) { "public, max-age=31536000, immutable" } else { "no-cache" },
+            cache: if is_hashed(&self.path) {
+                "public, max-age=31536000, immutable"
+            } else {
+                "no-cache"
+            },
             policy: POLICY_CONTROL_UI,
             extra: if coding.is_empty() { &extra[..3] } else { &extra },
         };
@@ -143,8 +151,12 @@ impl Fetch {
 
     fn index(&self, file: File, len: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let read = len <= limits::INDEX_LEN && file.take(len).read_to_end(&mut bytes).is_ok() && !bytes.is_empty();
-        let Some(text) = core::str::from_utf8(&bytes).ok().filter(|_| read) else { return self.no_page() };
+        let read = len <= limits::INDEX_LEN
+            && file.take(len).read_to_end(&mut bytes).is_ok()
+            && !bytes.is_empty();
+        let Some(text) = core::str::from_utf8(&bytes).ok().filter(|_| read) else {
+            return self.no_page();
+        };
         let (page, policy) = stamp(text, &self.base);
         let answer = Answer {
             content_type: "text/html; charset=utf-8",
@@ -181,8 +193,11 @@ fn stamp(text: &str, base: &str) -> (String, String) {
     let text = text.replace("\r\n", "\n").replace("=\"./", &["=\"", base, "/"].concat());
     let v4 = text.contains("data-openclaw-control-ui-build-id");
     let (mark, stamp) = if v4 {
-        let attributes =
-            ["<html data-openclaw-control-ui-base-path=\"", base, "\" data-openclaw-terminal-enabled=\"false\""];
+        let attributes = [
+            "<html data-openclaw-control-ui-base-path=\"",
+            base,
+            "\" data-openclaw-terminal-enabled=\"false\"",
+        ];
         ("<html", attributes.concat())
     } else {
         // the page of protocol 3 reads the token from the query only
@@ -223,15 +238,25 @@ fn is_plain(path: &str) -> bool {
 /// Returns whether the path has a form that no route of a page has, such as `..` or a backslash.
 fn is_hostile(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    path.starts_with('.') || ["/.", "\\", "%2e%2e", "%00", "%5c"].iter().any(|part| path.contains(part))
+    path.starts_with('.')
+        || ["/.", "\\", "%2e%2e", "%00", "%5c"].iter().any(|part| path.contains(part))
 }
 
 /// Returns whether a name below `assets/` ends in eight characters of a content hash, as bundlers
 /// write it.
 fn is_hashed(path: &str) -> bool {
-    let stem = path.strip_prefix("assets/").and_then(|name| name.rsplit_once('.')).map_or("", |(stem, _)| stem);
-    let hash = stem.len().checked_sub(9).and_then(|at| stem.get(at..)).and_then(|end| end.strip_prefix('-'));
-    hash.is_some_and(|hash| hash.bytes().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()))
+    let stem = path
+        .strip_prefix("assets/")
+        .and_then(|name| name.rsplit_once('.'))
+        .map_or("", |(stem, _)| stem);
+    let hash = stem
+        .len()
+        .checked_sub(9)
+        .and_then(|at| stem.get(at..))
+        .and_then(|end| end.strip_prefix('-'));
+    hash.is_some_and(|hash| {
+        hash.bytes().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    })
 }
 
 /// Opens a regular file. Returns it with its length in bytes and the time of its last change in

@@ -101,7 +101,12 @@ impl Head {
             short => (0, u64::from(short)),
         };
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        Some(Head { opcode: first & 0x0f, is_last: first & 0x80 != 0, len: 2 + extended + mask, payload })
+        Some(Head {
+            opcode: first & 0x0f,
+            is_last: first & 0x80 != 0,
+            len: 2 + extended + mask,
+            payload,
+        })
     }
 }
 
@@ -178,7 +183,8 @@ mod tests {
             (0x81, 127, false),
             (0x88, 2, true),
         ];
-        let whole_messages = [true, true, false, false, false, false, true, true, true, true, true, true];
+        let whole_messages =
+            [true, true, false, false, false, false, true, true, true, true, true, true];
         let (mut bytes, mut frames, mut messages) = (Vec::new(), Vec::new(), Vec::new());
         for ((first, len, masked), message) in parts.into_iter().zip(whole_messages) {
             bytes.extend(frame(first, len, masked));
@@ -191,7 +197,11 @@ mod tests {
             for most in PIECES {
                 let mut meter = FrameMeter::new(LIMIT);
                 let ended = ends(&mut meter, &bytes, piece, most);
-                assert_eq!(ended, Ok((frames.clone(), messages.clone())), "pieces of {piece}, at most {most}");
+                assert_eq!(
+                    ended,
+                    Ok((frames.clone(), messages.clone())),
+                    "pieces of {piece}, at most {most}"
+                );
                 assert!(meter.is_between_messages());
             }
         }
@@ -199,32 +209,51 @@ mod tests {
 
     #[test]
     fn a_length_over_the_limit_is_rejected_at_the_frame_head() {
-        for (first, masked) in [(0x81, true), (0x82, false), (0x01, true), (0x89, true), (0x88, true), (0x8a, false)] {
+        for (first, masked) in
+            [(0x81, true), (0x82, false), (0x01, true), (0x89, true), (0x88, true), (0x8a, false)]
+        {
             for len in [LIMIT as u64 + 1, 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX] {
                 let bytes = head(first, len, masked);
                 for piece in PIECES {
                     let mut meter = FrameMeter::new(LIMIT);
-                    assert_eq!(ends(&mut meter, &bytes, piece, usize::MAX), Err(TooLarge), "{first:#x} {len} {piece}");
+                    assert_eq!(
+                        ends(&mut meter, &bytes, piece, usize::MAX),
+                        Err(TooLarge),
+                        "{first:#x} {len} {piece}"
+                    );
                     assert!(meter.is_between_frames(), "nothing of it was passed on");
                 }
             }
             let mut meter = FrameMeter::new(LIMIT);
             let bytes = frame(first, LIMIT, masked);
-            assert_eq!(meter.pass(&bytes, usize::MAX), Ok(bytes.len()), "a frame of the limit itself");
+            assert_eq!(
+                meter.pass(&bytes, usize::MAX),
+                Ok(bytes.len()),
+                "a frame of the limit itself"
+            );
         }
     }
 
     #[test]
     fn the_limit_applies_to_all_fragments_but_not_to_control_frames() {
         let half = LIMIT / 2;
-        let mut message = [frame(0x01, half, true), frame(0x89, 125, true), frame(0x00, half, true)].concat();
+        let mut message =
+            [frame(0x01, half, true), frame(0x89, 125, true), frame(0x00, half, true)].concat();
         for piece in PIECES {
             let mut meter = FrameMeter::new(LIMIT);
-            let good = [message.as_slice(), &frame(0x80, 0, true), &frame(0x81, LIMIT, true)].concat();
-            assert!(ends(&mut meter, &good, piece, usize::MAX).is_ok(), "a whole message is forgotten");
+            let good =
+                [message.as_slice(), &frame(0x80, 0, true), &frame(0x81, LIMIT, true)].concat();
+            assert!(
+                ends(&mut meter, &good, piece, usize::MAX).is_ok(),
+                "a whole message is forgotten"
+            );
             let mut meter = FrameMeter::new(LIMIT);
             let bad = [message.as_slice(), &head(0x80, 1, true)].concat();
-            assert_eq!(ends(&mut meter, &bad, piece, usize::MAX), Err(TooLarge), "one byte too many in its last frame");
+            assert_eq!(
+                ends(&mut meter, &bad, piece, usize::MAX),
+                Err(TooLarge),
+                "one byte too many in its last frame"
+            );
         }
         // the sum of lengths saturates instead of wrapping to a small number
         message.extend(head(0x00, u64::MAX, true));

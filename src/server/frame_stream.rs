@@ -48,7 +48,14 @@ impl<T: Transport> FrameStream<T> {
     /// connection. `held` are bytes that were already read.
     pub fn new(transport: T, held: Vec<u8>) -> FrameStream<T> {
         let meter = FrameMeter::new(limits::FRAME_BEFORE_HELLO);
-        FrameStream { transport, meter, held, reads: limits::READS_PER_TURN, sending: None, moved: false }
+        FrameStream {
+            transport,
+            meter,
+            held,
+            reads: limits::READS_PER_TURN,
+            sending: None,
+            moved: false,
+        }
     }
 
     /// Raises the frame limit to that of an admitted client.
@@ -131,7 +138,11 @@ impl<T: Transport> FrameStream<T> {
 
     /// Reads from the underlying stream. After [`limits::READS_PER_TURN`] reads in a row it is
     /// pending once, so that other connections get a turn.
-    fn poll_transport(&mut self, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_transport(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let Some(left) = self.reads.checked_sub(1) else {
             self.reads = limits::READS_PER_TURN;
             context.waker().wake_by_ref();
@@ -157,11 +168,18 @@ impl<T: Transport> FrameStream<T> {
 impl<T: Transport> AsyncRead for FrameStream<T> {
     /// Reads bytes of one frame. A frame that is too large is an error of kind
     /// [`io::ErrorKind::FileTooLarge`].
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             if self.held.is_empty() {
-                let most =
-                    if self.meter.is_between_frames() { bytes.len() } else { self.meter.within_frame(bytes.len()) };
+                let most = if self.meter.is_between_frames() {
+                    bytes.len()
+                } else {
+                    self.meter.within_frame(bytes.len())
+                };
                 let came = ready!(self.poll_transport(context, &mut bytes[..most]))?;
                 let count = self.meter.pass(&bytes[..came], came)?;
                 self.held.extend_from_slice(&bytes[count..came]);
@@ -192,7 +210,11 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
 }
 
 impl<T: Transport> AsyncWrite for FrameStream<T> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.sending.is_some() {
             // `poll_sent` registers the waker; its caller then polls the library again
             return Poll::Pending;

@@ -114,7 +114,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// Creates the state of a gateway that starts now.
-    pub fn new(setup: Rc<Setup>, devices: Devices, status: Status, entropy: Box<dyn Entropy>, now: Now) -> Gateway {
+    pub fn new(
+        setup: Rc<Setup>,
+        devices: Devices,
+        status: Status,
+        entropy: Box<dyn Entropy>,
+        now: Now,
+    ) -> Gateway {
         Gateway {
             phase: Phase::Running,
             age_at_start: devices.age(),
@@ -201,7 +207,9 @@ impl Gateway {
 
     fn committed(&mut self, mut job: Job, error: Option<String>, now: Now) {
         if let Some(error) = &error {
-            log::error!("the pairing table could not be written: {error}; what changed is not kept");
+            log::error!(
+                "the pairing table could not be written: {error}; what changed is not kept"
+            );
         }
         let well = error.is_none();
         let done = self.commits.done(&mut self.devices, &job, well);
@@ -216,9 +224,14 @@ impl Gateway {
                 Then::Connect { conn, attempt } if well => self.connect(conn, *attempt, now),
                 Then::Connect { conn, attempt } => self.decide(conn, *attempt, false, now),
                 Then::Hello(welcome) => self.welcome(*welcome, well, now),
-                Then::Answer { conn, id, reply } => self.answer_committed(conn, &id, *reply, well, now),
+                Then::Answer { conn, id, reply } => {
+                    self.answer_committed(conn, &id, *reply, well, now)
+                }
                 Then::File { conn, id } => {
-                    job.file.take().into_iter().for_each(|work| self.file_done(conn, &id, *work, now));
+                    job.file
+                        .take()
+                        .into_iter()
+                        .for_each(|work| self.file_done(conn, &id, *work, now));
                 }
             }
         }
@@ -240,7 +253,9 @@ impl Gateway {
 
     /// Returns the slot of a client's device, if the device is still in it.
     pub(super) fn slot_of(&self, client: &Admitted) -> Option<Slot> {
-        client.slot().filter(|slot| self.devices.get(*slot).map(|device| device.id) == client.device())
+        client
+            .slot()
+            .filter(|slot| self.devices.get(*slot).map(|device| device.id) == client.device())
     }
 
     /// Records whether the device in this slot is connected. Searched, not counted: a device can
@@ -254,7 +269,8 @@ impl Gateway {
     /// Records the time at which a device was last seen, in memory only; see [`Gateway::flush`].
     pub(super) fn seen(&mut self, slot: Slot, now: Now) {
         let age = self.devices.age();
-        let there = self.devices.edit(slot, |device| (device.seen, device.seen_age) = (now.wall, age));
+        let there =
+            self.devices.edit(slot, |device| (device.seen, device.seen_age) = (now.wall, age));
         if there && !self.unsaved.contains(&slot) {
             self.unsaved.push(slot);
         }
@@ -262,7 +278,9 @@ impl Gateway {
 
     fn tick(&mut self, now: Now) {
         let hours = now.at.0 / 3_600_000;
-        self.devices.set_age(TableAge(self.age_at_start.0.saturating_add(u32::try_from(hours).unwrap_or(u32::MAX))));
+        self.devices.set_age(TableAge(
+            self.age_at_start.0.saturating_add(u32::try_from(hours).unwrap_or(u32::MAX)),
+        ));
         if now.at >= self.next_tick {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
@@ -272,7 +290,8 @@ impl Gateway {
         }
         if now.at >= self.next_health {
             self.next_health = now.at.plus(limits::HEALTH_MS);
-            let [v3, v4] = [Dialect::V3, Dialect::V4].map(|dialect| rpc::health_json(dialect, now.wall));
+            let [v3, v4] =
+                [Dialect::V3, Dialect::V4].map(|dialect| rpc::health_json(dialect, now.wall));
             let versions = Some((self.presence.version(), 1));
             self.broadcast_with("health", [&v3, &v4], versions, Audience::All, true);
         }
@@ -280,7 +299,10 @@ impl Gateway {
         self.happen(late, now);
         if now.at >= self.next_ping {
             self.next_ping = now.at.plus(limits::PING_MS);
-            self.conns.iter().filter(|conn| conn.admitted.is_some()).for_each(|conn| conn.outbox.ping());
+            self.conns
+                .iter()
+                .filter(|conn| conn.admitted.is_some())
+                .for_each(|conn| conn.outbox.ping());
         }
         if now.at >= self.next_flush {
             self.next_flush = now.at.plus(limits::SEEN_FLUSH_MS);
@@ -291,7 +313,8 @@ impl Gateway {
     /// Queues a write of the last-seen times: at most hourly, and at stop, because SD cards wear
     /// out.
     fn flush(&mut self, now: Now) -> Option<Ticket> {
-        let connected: Vec<Slot> = self.conns.iter().filter_map(|conn| self.slot_of(conn.admitted.as_ref()?)).collect();
+        let connected: Vec<Slot> =
+            self.conns.iter().filter_map(|conn| self.slot_of(conn.admitted.as_ref()?)).collect();
         connected.into_iter().for_each(|slot| self.seen(slot, now));
         let unsaved = std::mem::take(&mut self.unsaved);
         (!unsaved.is_empty()).then(|| self.commits.flush(&self.devices, unsaved.into_iter()))
@@ -344,7 +367,9 @@ impl Gateway {
     ) {
         let mut too_large = 0_u32;
         for conn in self.conns.iter_mut() {
-            let Some(client) = conn.admitted.as_ref().filter(|client| to.includes(client)) else { continue };
+            let Some(client) = conn.admitted.as_ref().filter(|client| to.includes(client)) else {
+                continue;
+            };
             // a dropped event uses up its number, so that the client can detect the gap (protocol
             // 4)
             conn.seq += 1;
@@ -416,7 +441,9 @@ impl Gateway {
     }
 
     pub(super) fn count(&mut self, now: Now) {
-        let roles = |role| move |conn: &&Conn| conn.admitted.as_ref().is_some_and(|client| client.role() == role);
+        let roles = |role| {
+            move |conn: &&Conn| conn.admitted.as_ref().is_some_and(|client| client.role() == role)
+        };
         self.status.uptime_ms = now.at.0;
         self.status.connections = self.conns.len();
         self.status.unauthenticated = self.unauthenticated();

@@ -42,14 +42,18 @@ impl Gateway {
             Guess::Code
         };
         // last, because it hashes the presented texts
-        let right =
-            |text: &String| self.setup.control.matches(text) || auth == AuthMode::Token && self.setup.is_secret(text);
+        let right = |text: &String| {
+            self.setup.control.matches(text)
+                || auth == AuthMode::Token && self.setup.is_secret(text)
+        };
         (!sent(attempt).any(right)).then_some(guess)
     }
 
     /// Returns whether the device key alone is sufficient for admission.
     fn is_known(&self, attempt: &Attempt) -> bool {
-        let (Proof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else { return false };
+        let (Proof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else {
+            return false;
+        };
         let paired = self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
         paired || self.setup.authorized.contains(&id)
     }
@@ -93,7 +97,9 @@ impl Gateway {
     /// told apart, so none is locked out (`None`).
     fn pair_of(&self, attempt: &Attempt) -> Option<Pair> {
         match &attempt.proof {
-            Proof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => Some(Pair::of(ANYWHERE, id)),
+            Proof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => {
+                Some(Pair::of(ANYWHERE, id))
+            }
             _ => None,
         }
     }
@@ -103,7 +109,9 @@ impl Gateway {
     /// for some time, but only once. Records do not expire with time, because the clock may jump
     /// back.
     pub(super) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
-        let (Proof::Valid { id, .. }, Some(signed_at)) = (attempt.proof, attempt.presented.signed_alone) else {
+        let (Proof::Valid { id, .. }, Some(signed_at)) =
+            (attempt.proof, attempt.presented.signed_alone)
+        else {
             return false;
         };
         let known = self.signatures.contains(&(id, signed_at));
@@ -126,7 +134,11 @@ fn sent(attempt: &Attempt) -> impl Iterator<Item = &String> {
 /// is not the shared secret and has the form of a code. In the other modes such a text may be a
 /// typed password.
 pub(super) fn code_of(attempt: &Attempt, auth: AuthMode, secret: Secret) -> Option<&str> {
-    let typed = attempt.presented.token.as_deref().filter(|_| auth == AuthMode::Token && secret != Secret::Right);
+    let typed = attempt
+        .presented
+        .token
+        .as_deref()
+        .filter(|_| auth == AuthMode::Token && secret != Secret::Right);
     let typed = typed.filter(|text| CodeText::parse(text).is_some());
     attempt.presented.bootstrap_token.as_deref().or(typed)
 }

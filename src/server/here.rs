@@ -41,9 +41,15 @@ impl Here {
     }
 
     /// Builds the status for this configuration.
-    pub fn status(&self, config: &Config, secret: Option<&Sourced<Secret>>, mut warnings: Vec<String>) -> Status {
+    pub fn status(
+        &self,
+        config: &Config,
+        secret: Option<&Sourced<Secret>>,
+        mut warnings: Vec<String>,
+    ) -> Status {
         warnings.extend_from_slice(&self.warnings);
-        let lan = listen::far_address(self.bind, self.paths.in_container).map(|address| origin(address, self.port));
+        let lan = listen::far_address(self.bind, self.paths.in_container)
+            .map(|address| origin(address, self.port));
         let local = format!("http://127.0.0.1:{}{}", self.port, config.control_ui.base_path);
         let urls = config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);
         Status {
@@ -69,7 +75,10 @@ fn origin(address: std::net::IpAddr, port: u16) -> String {
 
 /// Returns the configured secret, or the token in the state directory, which is created at the
 /// first start and never again.
-pub fn shared_secret(config: &Config, paths: &Paths) -> Result<Option<Sourced<Secret>>, StartError> {
+pub fn shared_secret(
+    config: &Config,
+    paths: &Paths,
+) -> Result<Option<Sourced<Secret>>, StartError> {
     if config.auth.secret.is_some() || config.auth.mode != AuthMode::Token {
         return Ok(config.auth.secret.clone());
     }
@@ -78,7 +87,8 @@ pub fn shared_secret(config: &Config, paths: &Paths) -> Result<Option<Sourced<Se
 
 fn make_token(paths: &Paths) -> Result<Sourced<Secret>, StartError> {
     let path = paths.token_file();
-    let token = crate::wire::base64::encode_url(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<32>());
+    let token =
+        crate::wire::base64::encode_url(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<32>());
     store::write_private(&path, token.as_bytes())
         .map_err(|error| format!("cannot write the token to {}: {error}", path.display()))?;
     Ok(Sourced { value: Secret::new(token), source: Source::StateFile(path) })

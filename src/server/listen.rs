@@ -23,9 +23,11 @@ pub struct Listeners {
 impl Listeners {
     /// Returns the address at which programs on this machine reach the gateway.
     pub fn own_address(&self) -> SocketAddr {
-        let bound = || self.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.ip()));
-        let near =
-            bound().find(|address| net::is_loopback(*address) || address.is_unspecified()).or_else(|| bound().next());
+        let bound =
+            || self.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.ip()));
+        let near = bound()
+            .find(|address| net::is_loopback(*address) || address.is_unspecified())
+            .or_else(|| bound().next());
         let address = near.filter(|address| !address.is_unspecified()).unwrap_or(LOOPBACK[0]);
         SocketAddr::from((address, self.port))
     }
@@ -45,7 +47,9 @@ pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, Stri
     for address in others {
         match listen(address, port, beside) {
             Ok(socket) => sockets.push(socket),
-            Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(explain(address, port, &error)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                return Err(explain(address, port, &error))
+            }
             Err(error) => log::debug!("not listening on {address}: {error}"),
         }
     }
@@ -69,14 +73,17 @@ fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), St
         }
         Bind::Custom(address) if address == ALL[1] && !cfg!(unix) => Ok((address, vec![ALL[0]])),
         Bind::Custom(address) if address.is_unspecified() => Ok((address, Vec::new())),
-        Bind::Custom(address) => Ok((address, LOOPBACK.into_iter().filter(|one| *one != address).collect())),
+        Bind::Custom(address) => {
+            Ok((address, LOOPBACK.into_iter().filter(|one| *one != address).collect()))
+        }
     }
 }
 
 /// Returns the address at which other machines reach a gateway with this `bind`; `None` if only
 /// this machine can.
 pub fn far_address(bind: Bind, in_container: bool) -> Option<IpAddr> {
-    let (first, _) = addresses(bind, in_container).ok().filter(|(first, _)| !net::is_loopback(*first))?;
+    let (first, _) =
+        addresses(bind, in_container).ok().filter(|(first, _)| !net::is_loopback(*first))?;
     if first.is_unspecified() {
         lan_address()
     } else {
@@ -113,7 +120,8 @@ fn explain(address: IpAddr, port: u16, error: &io::Error) -> String {
     let shown = SocketAddr::from((address, port));
     match error.kind() {
         ErrorKind::AddrInUse => {
-            let who = super::busy::holder(port).map_or(String::new(), |who| format!(" ({who} has it)"));
+            let who =
+                super::busy::holder(port).map_or(String::new(), |who| format!(" ({who} has it)"));
             format!(
                 "cannot listen on {shown}: the port is in use{who}; stop that program, or choose another with --port"
             )
@@ -122,7 +130,9 @@ fn explain(address: IpAddr, port: u16, error: &io::Error) -> String {
             format!("cannot listen on {shown}: this machine does not have that address; see gateway.bind and gateway.customBindHost")
         }
         ErrorKind::PermissionDenied => {
-            format!("cannot listen on {shown}: permission denied; choose a port above 1023 with --port")
+            format!(
+                "cannot listen on {shown}: permission denied; choose a port above 1023 with --port"
+            )
         }
         _ => format!("cannot listen on {shown}: {error}"),
     }
@@ -136,7 +146,8 @@ fn tailnet_address() -> Option<IpAddr> {
 /// Returns the address at which machines in the local network reach this one, if any. Sends
 /// nothing.
 fn lan_address() -> Option<IpAddr> {
-    source_address([192, 0, 2, 1]).filter(|address| !address.is_unspecified() && !net::is_loopback(*address))
+    source_address([192, 0, 2, 1])
+        .filter(|address| !address.is_unspecified() && !net::is_loopback(*address))
 }
 
 /// Returns the local address of the route to `towards`. Takes an address and no name: the resolver
@@ -163,7 +174,11 @@ async fn accept(shared: Rc<Shared>, listener: async_net::TcpListener) {
         match listener.accept().await {
             Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
             // closed before it was accepted, as Windows and some Unixes report it
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
+                ) => {}
             Err(error) => {
                 // Out of descriptors: the handshake timeout frees some. Retrying at once would only
                 // use processor time.
@@ -185,7 +200,9 @@ fn enter(shared: &Rc<Shared>, stream: TcpStream, address: IpAddr) {
     let conn = shared.next_conn();
     shared.lobby.enter(conn, address);
     let reached = stream.local_addr().ok().map(|reached| reached.ip());
-    shared.lobby.hold(conn, spawn(connection::serve(shared.clone(), conn, stream, address, reached)));
+    shared
+        .lobby
+        .hold(conn, spawn(connection::serve(shared.clone(), conn, stream, address, reached)));
 }
 
 #[cfg(test)]

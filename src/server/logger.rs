@@ -73,7 +73,8 @@ fn to_journal() -> bool {
     use std::os::unix::fs::MetadataExt;
 
     let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
-    std::fs::metadata("/dev/stderr").is_ok_and(|file| journal == format!("{}:{}", file.dev(), file.ino()))
+    std::fs::metadata("/dev/stderr")
+        .is_ok_and(|file| journal == format!("{}:{}", file.dev(), file.ino()))
 }
 
 #[cfg(not(unix))]
@@ -108,7 +109,8 @@ impl log::Log for Logger {
         };
         let time = timestamp();
         let line = format!("{time} {level} {}\n", record.args());
-        let journal = if self.journal { [gravity, &line[time.len() + 1..]].concat() } else { String::new() };
+        let journal =
+            if self.journal { [gravity, &line[time.len() + 1..]].concat() } else { String::new() };
         let shown = if self.journal { &journal } else { &line };
         // if the log cannot be written, there is no place to report it
         let _ = std::io::stderr().lock().write_all(shown.as_bytes());
@@ -139,7 +141,12 @@ fn utc(time: SystemTime) -> String {
     let of_month = of_year - (153 * march + 2) / 5 + 1;
     let month = if march < 10 { march + 3 } else { march - 9 };
     let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{of_month:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{of_month:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 #[cfg(test)]
@@ -154,7 +161,10 @@ mod tests {
         assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
         assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(at(951_868_800), "2000-03-01T00:00:00Z");
-        assert_eq!(at(1_795_375_200), "2026-11-22T18:00:00Z".replace("18:00:00", &at(1_795_375_200)[11..19]));
+        assert_eq!(
+            at(1_795_375_200),
+            "2026-11-22T18:00:00Z".replace("18:00:00", &at(1_795_375_200)[11..19])
+        );
         assert_eq!(at(4_107_542_399), "2100-02-28T23:59:59Z");
         assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z", "2100 is no leap year");
     }

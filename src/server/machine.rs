@@ -7,7 +7,9 @@ use crate::rpc::Machine;
 /// Returns the machine's host name; empty if it cannot be determined.
 pub fn machine_name() -> String {
     let name = kernel("/proc/sys/kernel/hostname");
-    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).or_else(|| std::env::var("HOSTNAME").ok());
+    let name = name
+        .or_else(|| std::env::var("COMPUTERNAME").ok())
+        .or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_string()).unwrap_or_default()
 }
 
@@ -40,7 +42,12 @@ pub fn measure() -> Machine {
     Machine {
         family: family(),
         release: text("/proc/sys/kernel/osrelease").trim().to_string(),
-        processors: last.trim().rsplit(['-', ',']).next().and_then(number).map_or(1, |last| last.saturating_add(1)),
+        processors: last
+            .trim()
+            .rsplit(['-', ','])
+            .next()
+            .and_then(number)
+            .map_or(1, |last| last.saturating_add(1)),
         load: load_average(&text("/proc/loadavg")),
         memory: memory(&text("/proc/meminfo")).unwrap_or_default(),
     }
@@ -61,7 +68,9 @@ pub fn memory(text: &str) -> Option<(u64, u64)> {
 
 /// Returns, in bytes, the value in KiB of the line that begins with `name`.
 pub fn bytes(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| number(line.strip_prefix(name)?)).map(|kib| kib.saturating_mul(1024))
+    text.lines()
+        .find_map(|line| number(line.strip_prefix(name)?))
+        .map(|kib| kib.saturating_mul(1024))
 }
 
 /// Returns the whole number at the start of the text, after blanks.
@@ -107,7 +116,8 @@ pub fn command() -> String {
 #[cfg(any(not(windows), test))]
 fn container_id(mounts: &str) -> Option<&str> {
     let ids = mounts.split("containers/").skip(1).filter_map(|rest| rest.split_once('/'));
-    let mut ids = ids.filter(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let mut ids =
+        ids.filter(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
     ids.next().map(|(id, _)| &id[..12])
 }
 
@@ -124,7 +134,9 @@ mod tests {
             "ef".repeat(32)
         );
         assert_eq!(container_id(&docker), Some(&id[..12]));
-        let podman = format!("9 2 0:4 /user/containers/overlay-containers/{id}/userdata/hostname /etc/hostname rw\n");
+        let podman = format!(
+            "9 2 0:4 /user/containers/overlay-containers/{id}/userdata/hostname /etc/hostname rw\n"
+        );
         assert_eq!(container_id(&podman), Some(&id[..12]));
         assert_eq!(container_id("9 2 8:1 /srv/containers/web/data /data rw\n"), None);
         assert_eq!(container_id(""), None);

@@ -56,8 +56,11 @@ fn first(code: &str) -> usize {
 /// Builds the complete HTTP response.
 pub(super) fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
     let now = shared.now();
-    let Some(text) = shared.ask(|gateway| gateway.may_count(head, seen, now).then(|| gateway.metrics(now))) else {
-        return Answer { extra: &[("WWW-Authenticate", "Bearer")], ..Answer::TEXT.status(401) }.whole(CLOSED, head);
+    let Some(text) =
+        shared.ask(|gateway| gateway.may_count(head, seen, now).then(|| gateway.metrics(now)))
+    else {
+        return Answer { extra: &[("WWW-Authenticate", "Bearer")], ..Answer::TEXT.status(401) }
+            .whole(CLOSED, head);
     };
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     Answer { content_type, ..Answer::TEXT }.whole(text.as_bytes(), head)
@@ -74,7 +77,9 @@ impl Gateway {
     fn may_count(&mut self, head: &Head<'_>, seen: &Seen, now: Now) -> bool {
         let here = seen.local && seen.host == Host::Loopback;
         matches!(seen.origin, Origin::Absent | Origin::Same)
-            && (here || self.setup.policy.auth != AuthMode::None && self.may_read(head.bearer(), seen, now))
+            && (here
+                || self.setup.policy.auth != AuthMode::None
+                    && self.may_read(head.bearer(), seen, now))
     }
 
     fn metrics(&mut self, now: Now) -> String {
@@ -110,7 +115,9 @@ impl Gateway {
             self.devices.len() as u64,
             self.pending.iter(now.at).count() as u64,
         ]);
-        values.extend(machine::kernel("/proc/self/status").and_then(|text| machine::bytes(&text, "VmRSS:")));
+        values.extend(
+            machine::kernel("/proc/self/status").and_then(|text| machine::bytes(&text, "VmRSS:")),
+        );
         page(&values)
     }
 }
@@ -154,7 +161,9 @@ fn page(mut values: &[u64]) -> String {
         let mut part = || parts.next().unwrap_or("");
         let (name, kind, help, label) = (part(), part(), part(), part());
         if !kind.is_empty() {
-            out.push_str(&["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"].concat());
+            out.push_str(
+                &["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"].concat(),
+            );
         }
         for at in 0.. {
             let word = match label {
@@ -174,7 +183,11 @@ fn page(mut values: &[u64]) -> String {
                 false => value.to_string(),
             };
             let bucket = if label == "le" { "_bucket" } else { "" };
-            let labels = if label.is_empty() { String::new() } else { ["{", label, "=\"", word, "\"}"].concat() };
+            let labels = if label.is_empty() {
+                String::new()
+            } else {
+                ["{", label, "=\"", word, "\"}"].concat()
+            };
             out.push_str(&[name, bucket, &labels, " ", &value, "\n"].concat());
         }
     }
@@ -206,8 +219,16 @@ mod tests {
         }
     }
 
-    const END_OF_ALL: [End; 8] =
-        [End::Ok, End::Error, End::Timeout, End::Disconnected, End::Abandoned, End::Busy, End::Stopping, End::Refused];
+    const END_OF_ALL: [End; 8] = [
+        End::Ok,
+        End::Error,
+        End::Timeout,
+        End::Disconnected,
+        End::Abandoned,
+        End::Busy,
+        End::Stopping,
+        End::Refused,
+    ];
 
     #[test]
     fn every_value_is_written_once_and_equal_codes_are_merged() {
@@ -215,11 +236,17 @@ mod tests {
         Refusal::ALL.into_iter().for_each(|refusal| counts.refused(Rule::Frame, refusal));
         assert_eq!(counts.codes[Refusal::OriginForeign as usize], 3);
         assert_eq!((counts.codes.iter().sum::<u64>(), counts.refused[0]), (35, 35));
-        let lines = |values: &[u64]| page(values).lines().filter(|line| !line.starts_with('#')).count();
+        let lines =
+            |values: &[u64]| page(values).lines().filter(|line| !line.starts_with('#')).count();
         let many = vec![7; 500];
         let unsaid = counts.codes.iter().filter(|count| **count == 0).count();
         let all = lines(&many) + unsaid;
-        assert_eq!((lines(&many[..all]), lines(&many[..all - 1])), (all - unsaid, all - unsaid - 1));
-        assert!(page(&many[..all]).contains("resident") && !page(&many[..all - 1]).contains("resident"));
+        assert_eq!(
+            (lines(&many[..all]), lines(&many[..all - 1])),
+            (all - unsaid, all - unsaid - 1)
+        );
+        assert!(
+            page(&many[..all]).contains("resident") && !page(&many[..all - 1]).contains("resident")
+        );
     }
 }

@@ -17,7 +17,9 @@ fn send(name: &std::ffi::OsStr, state: &str) -> std::io::Result<()> {
 
     let address = match name.as_bytes().split_first() {
         #[cfg(target_os = "linux")]
-        Some((b'@', rest)) => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(rest)?,
+        Some((b'@', rest)) => {
+            <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(rest)?
+        }
         _ => SocketAddr::from_pathname(name)?,
     };
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)

@@ -66,7 +66,11 @@ impl Lost {
 
     /// Returns the sum of both.
     pub fn and(self, more: Lost) -> Lost {
-        Lost { frames: self.frames + more.frames, slow: self.slow + more.slow, silent: self.silent + more.silent }
+        Lost {
+            frames: self.frames + more.frames,
+            slow: self.slow + more.slow,
+            silent: self.silent + more.silent,
+        }
     }
 }
 
@@ -191,7 +195,11 @@ impl Outbox {
     pub fn lost(&self) -> Lost {
         let state = self.0.borrow();
         let closed = |why| u64::from(state.why == Some(why));
-        Lost { frames: state.dropped, slow: closed(Close::SlowConsumer), silent: closed(Close::Silent) }
+        Lost {
+            frames: state.dropped,
+            slow: closed(Close::SlowConsumer),
+            silent: closed(Close::Silent),
+        }
     }
 
     /// Number of queued bytes.
@@ -304,7 +312,11 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(outbox.must(answer(five)), Offer::Queued);
             assert_eq!(outbox.must(answer(100)), Offer::Queued);
-            assert_eq!(outbox.may(answer(100)), Offer::Dropped, "what may be left out waits for none of that");
+            assert_eq!(
+                outbox.may(answer(100)),
+                Offer::Dropped,
+                "what may be left out waits for none of that"
+            );
         }
         let rest = limits::OUTBOX_BYTES - 5 * 100;
         let usual = limits::OUTBOX_LARGE - 1;
@@ -338,8 +350,9 @@ mod tests {
             frame.resize(bytes, b'x');
             Frame::from(frame)
         };
-        let event =
-            |bytes: usize| Frame::from([&br#"{"type":"event","event":"e""#[..], &vec![b' '; bytes - 27]].concat());
+        let event = |bytes: usize| {
+            Frame::from([&br#"{"type":"event","event":"e""#[..], &vec![b' '; bytes - 27]].concat())
+        };
         let most = limits::FRAME_AFTER_HELLO;
         assert_eq!(outbox.must(response(most)), Offer::Queued);
         assert_eq!(drain(&outbox), [Next::Frame(response(most))]);
@@ -356,8 +369,16 @@ mod tests {
         for next in &queued {
             let Next::Frame(error) = next else { panic!("{next:?}") };
             let error = std::str::from_utf8(error).unwrap();
-            assert!(error.starts_with(r#"{"type":"res","id":"7","ok":false,"error":{"code":"UNAVAILABLE""#), "{error}");
-            assert!(error.contains("26214401 bytes") && error.contains("26214400 bytes"), "{error}");
+            assert!(
+                error.starts_with(
+                    r#"{"type":"res","id":"7","ok":false,"error":{"code":"UNAVAILABLE""#
+                ),
+                "{error}"
+            );
+            assert!(
+                error.contains("26214401 bytes") && error.contains("26214400 bytes"),
+                "{error}"
+            );
         }
         assert!(!outbox.is_closed());
         assert_eq!((outbox.bytes(), outbox.lost()), (0, Lost::NONE));

@@ -20,10 +20,13 @@ impl Gateway {
     /// Creates or renews the pending request of the device, and notifies clients that can approve
     /// it.
     pub(super) fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
-        let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else { return None };
+        let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else {
+            return None;
+        };
         let scopes = policy::requested(scopes, role);
         let known = self.devices.find(&id).is_some();
-        let (roles, surface, about) = (Roles::of(role), self.offered(attempt), attempt.about.clone());
+        let (roles, surface, about) =
+            (Roles::of(role), self.offered(attempt), attempt.about.clone());
         Some(self.ask_for(Ask { device: id, key, roles, scopes, surface, about, known }, now))
     }
 
@@ -38,7 +41,15 @@ impl Gateway {
         now: Now,
     ) {
         let dialect = dialect_of(attempt);
-        let turned = Turned { conn, rule, refusal, dialect, seen: &attempt.seen, attempt: Some(attempt), pending };
+        let turned = Turned {
+            conn,
+            rule,
+            refusal,
+            dialect,
+            seen: &attempt.seen,
+            attempt: Some(attempt),
+            pending,
+        };
         self.tell(&turned, Some(&attempt.request), None, now);
     }
 
@@ -46,21 +57,40 @@ impl Gateway {
     pub(super) fn turn_away(&mut self, conn: ConnId, away: Away, now: Now) {
         let rule = Rule::Frame;
         let Away { seen, refusal, request, problems } = away;
-        let message = problems.map(|problems| [refusal.message(Dialect::V4), ": ", &problems].concat());
-        let turned = Turned { conn, rule, refusal, dialect: Dialect::V4, seen: &seen, attempt: None, pending: None };
+        let message =
+            problems.map(|problems| [refusal.message(Dialect::V4), ": ", &problems].concat());
+        let turned = Turned {
+            conn,
+            rule,
+            refusal,
+            dialect: Dialect::V4,
+            seen: &seen,
+            attempt: None,
+            pending: None,
+        };
         self.tell(&turned, request.as_deref(), message.as_deref(), now);
     }
 
     /// Reports a rejection to the client, the log and `gatelet explain --last`, and closes the
     /// connection.
-    fn tell(&mut self, turned: &Turned<'_>, answer_to: Option<&str>, message: Option<&str>, now: Now) {
+    fn tell(
+        &mut self,
+        turned: &Turned<'_>,
+        answer_to: Option<&str>,
+        message: Option<&str>,
+        now: Now,
+    ) {
         let words = turned.refusal.words();
         let message = message.unwrap_or(turned.refusal.message(turned.dialect));
         let pending = turned.pending.map(|id| id.to_string()).unwrap_or_default();
         let device = turned.attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
-        let list = if turned.attempt.is_some_and(|attempt| attempt.node.is_some()) { "nodes" } else { "" };
-        let hint =
-            Hint::new(words.hint, self.setup.fill(list, &pending, &device, &turned.seen.origin_text)).to_string();
+        let list =
+            if turned.attempt.is_some_and(|attempt| attempt.node.is_some()) { "nodes" } else { "" };
+        let hint = Hint::new(
+            words.hint,
+            self.setup.fill(list, &pending, &device, &turned.seen.origin_text),
+        )
+        .to_string();
         if let Some(open) = self.conns.get(turned.conn) {
             if let Some(id) = answer_to {
                 let details = turned.details(&pending, &hint);
@@ -80,7 +110,10 @@ impl Gateway {
             .map(|attempt| self.fingerprints(attempt));
         let prints = prints.unwrap_or_default();
         self.log_refusal(
-            format_args!("refuse {line} code={}{prints} reason={message:?} hint={hint:?}", words.code),
+            format_args!(
+                "refuse {line} code={}{prints} reason={message:?} hint={hint:?}",
+                words.code
+            ),
             now,
         );
         self.remember(Refused {
@@ -88,7 +121,10 @@ impl Gateway {
             code: words.code,
             message: message.to_string(),
             hint,
-            client_id: turned.attempt.map(|attempt| attempt.about.client_id.to_string()).unwrap_or_default(),
+            client_id: turned
+                .attempt
+                .map(|attempt| attempt.about.client_id.to_string())
+                .unwrap_or_default(),
             device: device.chars().take(8).collect(),
             request: pending,
             at: now.wall.0,
@@ -108,7 +144,10 @@ impl Gateway {
     fn fingerprints(&self, attempt: &Attempt) -> String {
         let came = attempt.presented.token.as_ref().or(attempt.presented.password.as_ref());
         let came = Secret::new(came.map_or("", |text| text)).fingerprint();
-        format!(" presented={came} expected={} from={:?}", self.status.secret_fingerprint, self.status.secret_source)
+        format!(
+            " presented={came} expected={} from={:?}",
+            self.status.secret_fingerprint, self.status.secret_source
+        )
     }
 }
 
@@ -177,7 +216,10 @@ impl Turned<'_> {
                 o.scopes("requestedScopes", attempt.requested);
                 o.bool("pauseReconnect", false);
             }
-            Refusal::TokenMismatch | Refusal::TokenMissing | Refusal::PasswordMismatch | Refusal::PasswordMissing => {
+            Refusal::TokenMismatch
+            | Refusal::TokenMissing
+            | Refusal::PasswordMismatch
+            | Refusal::PasswordMissing => {
                 o.bool("canRetryWithDeviceToken", false);
             }
             _ => {}

@@ -16,7 +16,13 @@ use crate::wire::frames;
 impl Gateway {
     /// Registers a node after its admission. Declared commands that are not approved become a
     /// pending request.
-    pub(super) fn node_came(&mut self, client: &Admitted, attempt: Attempt, place: Place, now: Now) {
+    pub(super) fn node_came(
+        &mut self,
+        client: &Admitted,
+        attempt: Attempt,
+        place: Place,
+        now: Now,
+    ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
         let words = frames::event("voicewake.changed", &self.relay.triggers.json(), None, None);
         self.send(client.conn(), words);
@@ -44,7 +50,10 @@ impl Gateway {
     /// Creates or renews a pending request if a connected node declares more than is approved;
     /// removes it otherwise.
     pub(super) fn node_offers(&mut self, device: DeviceId, now: Now) {
-        let Some((node, (_, known))) = self.relay.nodes.of(&device).zip(self.devices.find(&device)) else { return };
+        let Some((node, (_, known))) = self.relay.nodes.of(&device).zip(self.devices.find(&device))
+        else {
+            return;
+        };
         match asked_of(node.dialect, &node.about, &node.declared, &self.setup.commands) {
             Ok(asked) if known.surface.covers(&asked) => self.asks_no_more(&device, now),
             Ok(surface) => {
@@ -83,14 +92,18 @@ impl Gateway {
         let (device, for_device) = (ask.device, !ask.roles.is_empty());
         let (id, replaced) = self.pending.ask(ask, fresh, now.at, now.wall);
         let Some(request) = self.pending.get(id, now.at).filter(|_| id == fresh) else { return id };
-        let mut events: Vec<_> = replaced.iter().flat_map(|old| over(now.wall, old, "rejected")).collect();
+        let mut events: Vec<_> =
+            replaced.iter().flat_map(|old| over(now.wall, old, "rejected")).collect();
         if for_device {
             events.push(crate::rpc::pair_requested(request));
         }
         if !request.surface.is_empty() {
             events.push(requested(request, self.relay.nodes.of(&device)));
             let command = &self.setup.command;
-            log::info!("node {} offers what waits for approval; run `{command} nodes approve {id}`", device.short());
+            log::info!(
+                "node {} offers what waits for approval; run `{command} nodes approve {id}`",
+                device.short()
+            );
         }
         self.happen(events, now);
         id

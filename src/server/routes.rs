@@ -36,15 +36,24 @@ const OURS: &str = "healthz health readyz ready startupz startup whoami metrics 
 const RESERVED: &str = "api v1 j ui hooks tools __openclaw__ __openclaw";
 
 /// Answers a request that the page in a directory may answer.
-fn directory(head: &Head<'_>, seen: &Seen, shared: &Shared, (root, path): (&Path, &str)) -> Result<Vec<u8>, Fetch> {
+fn directory(
+    head: &Head<'_>,
+    seen: &Seen,
+    shared: &Shared,
+    (root, path): (&Path, &str),
+) -> Result<Vec<u8>, Fetch> {
     let base = &shared.setup().web.base_path;
     let first = path.split('/').next().unwrap_or("");
     match path {
-        "control-ui-config.json" | "__openclaw/control-ui-config.json" | "__openclaw__/control-ui-config.json" => {
-            Ok(bootstrap(head, seen, shared, base))
+        "control-ui-config.json"
+        | "__openclaw/control-ui-config.json"
+        | "__openclaw__/control-ui-config.json" => Ok(bootstrap(head, seen, shared, base)),
+        _ if first == "avatar" && head.query == Some("meta=1") => {
+            Ok(json_answer(head, 200, br#"{"avatarUrl":null}"#))
         }
-        _ if first == "avatar" && head.query == Some("meta=1") => Ok(json_answer(head, 200, br#"{"avatarUrl":null}"#)),
-        _ if first == "avatar" || RESERVED.split(' ').any(|name| name == first) => Ok(not_found(head)),
+        _ if first == "avatar" || RESERVED.split(' ').any(|name| name == first) => {
+            Ok(not_found(head))
+        }
         _ => Err(Fetch::new(head, root, base, path)),
     }
 }
@@ -62,7 +71,9 @@ fn bootstrap(head: &Head<'_>, seen: &Seen, shared: &Shared, base: &str) -> Vec<u
         o.str("serverVersion", env!("CARGO_PKG_VERSION"));
         o.fields(r#""assistantName":"gatelet","assistantAvatar":"","assistantAgentId":"main","embedSandbox":"strict""#);
         o.fields(r#""allowExternalEmbedUrls":false,"automaticallyFetchFavicons":false,"communityInvite":false"#);
-        o.fields(r#""terminalEnabled":false,"cliAgentsEnabled":false,"pluginAssetsRequireAuth":true"#);
+        o.fields(
+            r#""terminalEnabled":false,"cliAgentsEnabled":false,"pluginAssetsRequireAuth":true"#,
+        );
     });
     json_answer(head, 200, &body)
 }
@@ -109,12 +120,14 @@ fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
     let page = [base, own].concat();
     let mark = if head.query.is_some() { "?" } else { "" };
     if !page.is_empty() && (path == page || path == base || path == "/") {
-        let to = [if path == page { &page } else { base }, "/", mark, head.query.unwrap_or("")].concat();
+        let to =
+            [if path == page { &page } else { base }, "/", mark, head.query.unwrap_or("")].concat();
         return Answer { extra: &[("Location", &to)], ..Answer::TEXT.status(302) }.whole(b"", head);
     }
     let inside = path.strip_prefix(page.as_str()).filter(|rest| rest.starts_with('/'));
     if inside == Some("/sw.js") && web.root.is_none() {
-        return Answer { content_type: "text/javascript", ..Answer::TEXT }.whole(dashboard::NO_WORKER, head);
+        return Answer { content_type: "text/javascript", ..Answer::TEXT }
+            .whole(dashboard::NO_WORKER, head);
     }
     // the page requests it relative to itself, because a proxy may put the page below any path
     if inside == Some("/whoami") {
@@ -126,7 +139,8 @@ fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
     let cache = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-store" };
     let extra = [("Content-Encoding", dashboard::ENCODING)];
     let policy = dashboard::CSP;
-    Answer { content_type: asset.content_type, cache, policy, extra: &extra, ..Answer::TEXT }.whole(asset.body, head)
+    Answer { content_type: asset.content_type, cache, policy, extra: &extra, ..Answer::TEXT }
+        .whole(asset.body, head)
 }
 
 /// Returns the facts about the caller, with the classes of host and origin that rule 4 uses. Reads

@@ -40,7 +40,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Config => f.write_str("the configuration has errors; run `gatelet config check`"),
+            StartError::Config => {
+                f.write_str("the configuration has errors; run `gatelet config check`")
+            }
             StartError::Store(error) => error.fmt(f),
             StartError::Other(what) => f.write_str(what),
         }
@@ -67,7 +69,9 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     logger::start(std::env::var("GATELET_LOG").ok().as_deref(), log_file);
     let clock = SystemClock::start();
     let warnings: Vec<String> = loaded.problems.iter().map(|problem| problem.to_string()).collect();
-    let (Some(config), Some(paths)) = (loaded.config, loaded.paths) else { return Err(StartError::Config) };
+    let (Some(config), Some(paths)) = (loaded.config, loaded.paths) else {
+        return Err(StartError::Config);
+    };
     let bind = loaded.settings.into_iter().find(|setting| setting.path == "gateway.bind");
     let bind_unsaid = bind.is_some_and(|bind| bind.source == Source::Default);
     let mut opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
@@ -78,7 +82,11 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let not_used = loaded.accepted_not_used;
     let here = Here {
         args: loaded.args,
-        listening: listeners.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.to_string())).collect(),
+        listening: listeners
+            .sockets
+            .iter()
+            .filter_map(|socket| Some(socket.local_addr().ok()?.to_string()))
+            .collect(),
         bind: config.bind,
         port: listeners.port,
         key: opened.key.clone(),
@@ -153,8 +161,13 @@ impl Beginning {
         );
         match &self.secret {
             Some(secret) => {
-                let what = if self.config.auth.mode == AuthMode::Password { "password" } else { "token" };
-                log::info!("{what} from {} (fingerprint {})", secret.source, secret.value.fingerprint());
+                let what =
+                    if self.config.auth.mode == AuthMode::Password { "password" } else { "token" };
+                log::info!(
+                    "{what} from {} (fingerprint {})",
+                    secret.source,
+                    secret.value.fingerprint()
+                );
             }
             None => log::info!("gateway.auth.mode is {}: no token", status.auth_mode),
         }
@@ -195,8 +208,12 @@ fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
 fn mend(opened: &mut Opened) {
     match opened.file.mend() {
         Ok(()) if opened.loaded.odd.is_empty() => {}
-        Ok(()) => log::info!("pairing table: the damaged copies were written anew from the good ones"),
-        Err(error) => log::error!("pairing table: what it says could not be made certain on the disk: {error}"),
+        Ok(()) => {
+            log::info!("pairing table: the damaged copies were written anew from the good ones")
+        }
+        Err(error) => log::error!(
+            "pairing table: what it says could not be made certain on the disk: {error}"
+        ),
     }
 }
 
@@ -211,7 +228,10 @@ impl AddressFile {
         let path = dir.join(store::ADDRESS_FILE);
         let line = format!("{}\n", listeners.own_address());
         if let Err(error) = store::write_private(&path, line.as_bytes()) {
-            log::warn!("cannot write {}, which commands need to find this gateway: {error}", path.display());
+            log::warn!(
+                "cannot write {}, which commands need to find this gateway: {error}",
+                path.display()
+            );
         }
         AddressFile(path)
     }
@@ -264,8 +284,13 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
             more = shared.jobs().await;
             while let Some(job) = shared.ask(Gateway::next_job) {
                 // a gateway that stores nothing must not go on
-                jobs.send(job).await.expect("the thread that writes the files takes jobs until the last");
-                let (job, error) = results.recv().await.expect("the thread that writes the files answers each job");
+                jobs.send(job)
+                    .await
+                    .expect("the thread that writes the files takes jobs until the last");
+                let (job, error) = results
+                    .recv()
+                    .await
+                    .expect("the thread that writes the files answers each job");
                 shared.happen(Event::Committed { job, error });
             }
         }
@@ -276,7 +301,11 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
 
 /// Writes one job after the other until there are no more. Has its own thread and not one of
 /// smol's, so that it exists before the first change, even if the system has no thread left later.
-fn write_all((mut table, config): Files, jobs: &Receiver<Job>, done: &Sender<(Job, Option<String>)>) {
+fn write_all(
+    (mut table, config): Files,
+    jobs: &Receiver<Job>,
+    done: &Sender<(Job, Option<String>)>,
+) {
     while let Ok(mut job) = jobs.recv_blocking() {
         let error = commit(&mut table, &job).err().map(|error| error.to_string());
         job.file.iter_mut().for_each(|work| config.run(work));

@@ -89,7 +89,10 @@ pub struct Offload {
 impl Offload {
     /// Runs `work` when it is its turn, unless this future is dropped before. Returns `None` if
     /// [`limits::OFFLOADED`] other callers wait.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let place = Place::take(&self.waiting)?;
         let turn = self.turn.lock_arc().await;
         drop(place);
@@ -233,7 +236,8 @@ mod tests {
         let mut dropped = Box::pin(offload.run(move || said.send(()).unwrap()));
         assert!(run(poll_once(&mut dropped)).is_none());
         drop(dropped);
-        let mut waiting: Vec<_> = (0..limits::OFFLOADED).map(|number| Box::pin(offload.run(move || number))).collect();
+        let mut waiting: Vec<_> =
+            (0..limits::OFFLOADED).map(|number| Box::pin(offload.run(move || number))).collect();
         for one in &mut waiting {
             assert!(run(poll_once(one)).is_none());
         }

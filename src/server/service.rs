@@ -14,7 +14,9 @@ use smol::channel::{bounded, Receiver, Sender};
 use windows_service::service::{
     ServiceControl, ServiceControlAccept, ServiceExitCode, ServiceState, ServiceStatus, ServiceType,
 };
-use windows_service::service_control_handler::{register, ServiceControlHandlerResult, ServiceStatusHandle};
+use windows_service::service_control_handler::{
+    register, ServiceControlHandlerResult, ServiceStatusHandle,
+};
 use windows_service::{define_windows_service, service_dispatcher, Error};
 
 use super::{lock, logger, run, StartError};

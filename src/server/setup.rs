@@ -74,7 +74,8 @@ pub struct Fixed {
 impl Fixed {
     /// Returns the keys whose values differ.
     pub fn differs(&self, other: &Fixed) -> Vec<&'static str> {
-        let keys = [(self.port != other.port, "gateway.port"), (self.bind != other.bind, "gateway.bind")];
+        let keys =
+            [(self.port != other.port, "gateway.port"), (self.bind != other.bind, "gateway.bind")];
         keys.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
     }
 }
@@ -113,7 +114,10 @@ impl Setup {
             state_dir: String::new(),
             boot_id: String::new(),
             web: Web::of(config),
-            commands: Commands { allow: config.nodes.allow_commands.clone(), deny: config.nodes.deny_commands.clone() },
+            commands: Commands {
+                allow: config.nodes.allow_commands.clone(),
+                deny: config.nodes.deny_commands.clone(),
+            },
             fixed: Fixed { port: config.port, bind: config.bind },
         }
     }
@@ -133,7 +137,11 @@ impl Setup {
     /// Returns the limit of a configuration for wrong passwords.
     fn rate(config: &Config) -> Rate {
         let limit = config.auth.rate_limit;
-        Rate { tries: limit.max_attempts, window_ms: limit.window_ms.into(), lock_ms: limit.lockout_ms.into() }
+        Rate {
+            tries: limit.max_attempts,
+            window_ms: limit.window_ms.into(),
+            lock_ms: limit.lockout_ms.into(),
+        }
     }
 
     /// Returns whether this is the shared secret or the control token of the command line.
@@ -144,7 +152,13 @@ impl Setup {
     }
 
     /// Returns the values for the placeholders in hints.
-    pub fn fill<'a>(&'a self, list: &'a str, request: &'a str, device: &'a str, origin: &'a str) -> Fill<'a> {
+    pub fn fill<'a>(
+        &'a self,
+        list: &'a str,
+        request: &'a str,
+        device: &'a str,
+        origin: &'a str,
+    ) -> Fill<'a> {
         Fill { gatelet: &self.command, list, request, device, origin }
     }
 }
@@ -167,7 +181,12 @@ impl Web {
 
     /// Returns the names of this gateway, for a request that reached this address.
     pub fn names<'a>(&'a self, machine: &'a str, reached: Option<IpAddr>) -> Names<'a, String> {
-        Names { allowed: &self.allowed_origins, public: self.public_origin.as_deref(), machine, reached }
+        Names {
+            allowed: &self.allowed_origins,
+            public: self.public_origin.as_deref(),
+            machine,
+            reached,
+        }
     }
 
     /// Checks whether a trusted proxy asserts the identity of a user.
@@ -179,10 +198,13 @@ impl Web {
             return Identity::Absent;
         }
         let given = |name: &String| head.header(name).is_some_and(|value| !value.trim().is_empty());
-        let Some(user) = head.header(&proxy.user_header).map(str::trim).filter(|user| !user.is_empty()) else {
+        let Some(user) =
+            head.header(&proxy.user_header).map(str::trim).filter(|user| !user.is_empty())
+        else {
             return Identity::Absent;
         };
-        let allowed = proxy.allow_users.is_empty() || proxy.allow_users.iter().any(|name| name == user);
+        let allowed =
+            proxy.allow_users.is_empty() || proxy.allow_users.iter().any(|name| name == user);
         // with two values it is unknown which one is the proxy's
         let once = !head.is_twice(&proxy.user_header);
         if once && allowed && proxy.required_headers.iter().all(given) {

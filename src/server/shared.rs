@@ -131,8 +131,11 @@ impl Shared {
     /// Returns the next bytes of a file, read on another thread, so that a slow disk delays only
     /// files. Returns `None` at the end, or if too many other reads wait.
     pub async fn read(&self, mut fetch: Fetch) -> Option<(Fetch, Vec<u8>)> {
-        let (fetch, piece) =
-            self.reader.run(move || (fetch.next(), fetch)).await.map(|(piece, fetch)| (fetch, piece))?;
+        let (fetch, piece) = self
+            .reader
+            .run(move || (fetch.next(), fetch))
+            .await
+            .map(|(piece, fetch)| (fetch, piece))?;
         (!piece.is_empty()).then_some((fetch, piece))
     }
 

@@ -109,7 +109,8 @@ impl<T: Transport> Socket<T> {
         if self.pings >= limits::PINGS_WAITING {
             return Poll::Pending;
         }
-        let message = ready!(Pin::new(&mut self.protocol).poll_next(context)).unwrap_or(Err(Error::ConnectionClosed));
+        let message = ready!(Pin::new(&mut self.protocol).poll_next(context))
+            .unwrap_or(Err(Error::ConnectionClosed));
         match &message {
             Ok(Message::Ping(_)) => (self.unsent, self.pings) = (true, self.pings + 1),
             Ok(Message::Close(_)) => self.unsent = true,
@@ -143,7 +144,8 @@ impl<T: Transport> Socket<T> {
     /// If the peer has broken the protocol (`failed`), its data cannot be parsed any more, and no
     /// answer is awaited.
     pub async fn end(&mut self, code: u16, reason: &str, failed: bool) {
-        let frame = CloseFrame { code: code.into(), reason: cut(reason, limits::CLOSE_REASON).into() };
+        let frame =
+            CloseFrame { code: code.into(), reason: cut(reason, limits::CLOSE_REASON).into() };
         let mut close = Some(Message::Close(Some(frame)));
         let farewell = async {
             if failed {
@@ -156,7 +158,11 @@ impl<T: Transport> Socket<T> {
     }
 
     /// Sends everything that is queued, then the close frame. Ready when all of it is sent.
-    fn poll_close(&mut self, context: &mut Context<'_>, close: &mut Option<Message>) -> Poll<Result<(), Error>> {
+    fn poll_close(
+        &mut self,
+        context: &mut Context<'_>,
+        close: &mut Option<Message>,
+    ) -> Poll<Result<(), Error>> {
         ready!(self.poll_sent(context))?;
         if let Some(close) = close.take() {
             self.write(close)?;
@@ -166,7 +172,11 @@ impl<T: Transport> Socket<T> {
 
     /// Waits until the peer has answered the close frame or is gone. Messages before that are
     /// dropped.
-    fn poll_farewell(&mut self, context: &mut Context<'_>, close: &mut Option<Message>) -> Poll<Option<()>> {
+    fn poll_farewell(
+        &mut self,
+        context: &mut Context<'_>,
+        close: &mut Option<Message>,
+    ) -> Poll<Option<()>> {
         loop {
             if let Poll::Ready(Err(_)) = self.poll_close(context, close) {
                 return Poll::Ready(None);
@@ -194,7 +204,9 @@ pub async fn drain(stream: &mut impl Transport) -> Option<()> {
 /// connection was lost.
 pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
     match error {
-        Error::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Some(Close::TooLarge.words()),
+        Error::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Some(Close::TooLarge.words())
+        }
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge.words()),
         Error::Utf8(_) => Some(Close::NotUtf8.words()),
         Error::Protocol(_) => Some((1002, "protocol error")),
@@ -240,7 +252,11 @@ mod tests {
     }
 
     impl AsyncRead for Wire {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
             let mut wire = self.0.borrow_mut();
             let count = wire.to_us.len().min(bytes.len());
             for (to, from) in bytes.iter_mut().zip(wire.to_us.drain(..count)) {
@@ -254,7 +270,11 @@ mod tests {
     }
 
     impl AsyncWrite for Wire {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             let mut wire = self.0.borrow_mut();
             wire.refuses = !wire.refuses;
             if wire.each > 0 {
@@ -293,7 +313,9 @@ mod tests {
             let (mut bytes, mut frames) = (wire.from_us.as_slice(), Vec::new());
             while let [first, form, rest @ ..] = bytes {
                 let (len, rest) = match form {
-                    126 if rest.len() >= 2 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+                    126 if rest.len() >= 2 => {
+                        (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..])
+                    }
                     126 => break,
                     len => (usize::from(*len), rest),
                 };
@@ -337,7 +359,10 @@ mod tests {
     }
 
     fn is_sent(socket: &mut Socket<Wire>) -> bool {
-        socket.poll_sent(&mut Context::from_waker(Waker::noop())).map(|sent| sent.unwrap()).is_ready()
+        socket
+            .poll_sent(&mut Context::from_waker(Waker::noop()))
+            .map(|sent| sent.unwrap())
+            .is_ready()
     }
 
     #[test]
@@ -364,8 +389,11 @@ mod tests {
                 turns += 1;
                 assert!(turns < 1_000_000, "stuck with {each} bytes a write");
             }
-            let (pongs, sent): (Vec<_>, Vec<_>) = wire.heard().into_iter().partition(|(first, _)| *first == 0x8a);
-            let wanted = |first: u8, count, len| (0..count).map(|at| (first, payload(at, len))).collect::<Vec<_>>();
+            let (pongs, sent): (Vec<_>, Vec<_>) =
+                wire.heard().into_iter().partition(|(first, _)| *first == 0x8a);
+            let wanted = |first: u8, count, len| {
+                (0..count).map(|at| (first, payload(at, len))).collect::<Vec<_>>()
+            };
             assert_eq!(pongs, wanted(0x8a, COUNT, 125), "{each} bytes a write");
             assert_eq!(sent, wanted(0x81, texts, 700), "{each} bytes a write");
         }

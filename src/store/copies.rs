@@ -35,16 +35,24 @@ pub(super) fn choose(copies: [Decoded; 2]) -> Result<Choice, [Fault; 2]> {
             }
             Ok(match a.cmp(&b) {
                 Ordering::Equal => Choice { value, trust: [old(a), old(b)], flaw: None },
-                Ordering::Less => Choice { value: other, trust: [old(a), new(b)], flaw: Some((0, Flaw::Behind)) },
-                Ordering::Greater => Choice { value, trust: [new(a), old(b)], flaw: Some((1, Flaw::Behind)) },
+                Ordering::Less => {
+                    Choice { value: other, trust: [old(a), new(b)], flaw: Some((0, Flaw::Behind)) }
+                }
+                Ordering::Greater => {
+                    Choice { value, trust: [new(a), old(b)], flaw: Some((1, Flaw::Behind)) }
+                }
             })
         }
-        [Decoded::Good(a, value), torn] => {
-            Ok(Choice { value, trust: [old(a.generation), Trust::Doubt], flaw: Some((1, Flaw::Torn(fault(&torn)))) })
-        }
-        [torn, Decoded::Good(b, value)] => {
-            Ok(Choice { value, trust: [Trust::Doubt, old(b.generation)], flaw: Some((0, Flaw::Torn(fault(&torn)))) })
-        }
+        [Decoded::Good(a, value), torn] => Ok(Choice {
+            value,
+            trust: [old(a.generation), Trust::Doubt],
+            flaw: Some((1, Flaw::Torn(fault(&torn)))),
+        }),
+        [torn, Decoded::Good(b, value)] => Ok(Choice {
+            value,
+            trust: [Trust::Doubt, old(b.generation)],
+            flaw: Some((0, Flaw::Torn(fault(&torn)))),
+        }),
         [a, b] => Err([fault(&a), fault(&b)]),
     }
 }

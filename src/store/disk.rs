@@ -75,7 +75,9 @@ impl StdDisk {
         #[cfg(not(unix))]
         let removed = false;
         match removed || !self.path.try_exists()? {
-            true => Err(io::Error::other("the file was removed; put the state directory back and restart")),
+            true => Err(io::Error::other(
+                "the file was removed; put the state directory back and restart",
+            )),
             false => Ok(()),
         }
     }
@@ -210,7 +212,8 @@ pub fn lock(path: &Path) -> io::Result<Option<DirLock>> {
 /// Returns bytes from the operating system's random source.
 pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes)
 }
 

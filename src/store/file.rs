@@ -9,7 +9,9 @@ use std::io;
 
 use super::copies::{choose, fault, Choice, Copies, Flaw, Trust, Turn};
 use super::disk::Disk;
-use super::record::{decode, encode, Bytes, Decoded, Fault, Place, Shape, Stamp, Value, GENERATION_END, SLOT_LEN};
+use super::record::{
+    decode, encode, Bytes, Decoded, Fault, Place, Shape, Stamp, Value, GENERATION_END, SLOT_LEN,
+};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;
@@ -95,8 +97,10 @@ impl<D: Disk> PairingFile<D> {
             let value = values.get_mut(usize::from(slot.0)).ok_or(io::ErrorKind::InvalidInput)?;
             *value = Value::Device(Box::new(device.clone()));
         }
-        let records = values.into_iter().zip(0..).map(|(value, number)| (Place::Record(Slot(number)), value));
-        let places: Vec<_> = [(Place::Header, Value::Header(contents.age))].into_iter().chain(records).collect();
+        let records =
+            values.into_iter().zip(0..).map(|(value, number)| (Place::Record(Slot(number)), value));
+        let places: Vec<_> =
+            [(Place::Header, Value::Header(contents.age))].into_iter().chain(records).collect();
         disk.set_len(file_len(shape.capacity))?;
         for copy in 0..2 {
             for (place, value) in &places {
@@ -126,7 +130,9 @@ impl<D: Disk> PairingFile<D> {
             records.push(findings.settle(&disk, shape, Place::Record(Slot(number)))?);
         }
         for slot in duplicates(&findings.devices) {
-            findings.damaged.push(Damage { place: Place::Record(slot), faults: [Fault::Duplicate; 2] });
+            findings
+                .damaged
+                .push(Damage { place: Place::Record(slot), faults: [Fault::Duplicate; 2] });
         }
         if !findings.damaged.is_empty() {
             return Err(OpenError::Damaged(findings.damaged));
@@ -158,7 +164,8 @@ impl<D: Disk> PairingFile<D> {
     /// the records themselves. After an error each record has its old or its new value. Fails with
     /// `InvalidInput`, without writing, if a record occurs twice.
     pub fn commit_all(&mut self, changes: &[(Slot, Option<Device>)]) -> io::Result<()> {
-        let values: Vec<_> = changes.iter().map(|(s, d)| (Place::Record(*s), record_value(d.as_ref()))).collect();
+        let values: Vec<_> =
+            changes.iter().map(|(s, d)| (Place::Record(*s), record_value(d.as_ref()))).collect();
         self.commit_values(&values)
     }
 
@@ -185,7 +192,8 @@ impl<D: Disk> PairingFile<D> {
                     None => continue,
                 };
                 let copies = self.copies(place);
-                let jobs = if copies.trust.contains(&Trust::Doubt) { &mut torn } else { &mut behind };
+                let jobs =
+                    if copies.trust.contains(&Trust::Doubt) { &mut torn } else { &mut behind };
                 jobs.push((place, value, copies.mending_turn()));
             }
         }
@@ -201,7 +209,8 @@ impl<D: Disk> PairingFile<D> {
             // doubt.
             let _ = self.mend();
         }
-        let jobs: Vec<Job> = values.iter().map(|(p, v)| (*p, v.clone(), self.copies(*p).next_turn())).collect();
+        let jobs: Vec<Job> =
+            values.iter().map(|(p, v)| (*p, v.clone(), self.copies(*p).next_turn())).collect();
         self.write(&jobs)
     }
 
@@ -263,7 +272,9 @@ impl<D: Disk> PairingFile<D> {
                 // After a failed sync the page cache may still return data that is not on the disk,
                 // and the next process would take it as durable. Clearing the magic bytes marks the
                 // replica as damaged. The other half must not be written now.
-                Err(_) => drop(self.disk.write_at(offset(self.shape.capacity, *place, copy), &[0; 8])),
+                Err(_) => {
+                    drop(self.disk.write_at(offset(self.shape.capacity, *place, copy), &[0; 8]))
+                }
             }
         }
         written
@@ -271,8 +282,10 @@ impl<D: Disk> PairingFile<D> {
 
     fn put(&mut self, jobs: &[&Job], copy: usize) -> io::Result<()> {
         for (place, value, turn) in jobs {
-            let stamp = Stamp { shape: self.shape, place: *place, copy, generation: turn.generation };
-            self.disk.write_at(offset(self.shape.capacity, *place, copy), &encode(&stamp, value))?;
+            let stamp =
+                Stamp { shape: self.shape, place: *place, copy, generation: turn.generation };
+            self.disk
+                .write_at(offset(self.shape.capacity, *place, copy), &encode(&stamp, value))?;
         }
         self.disk.sync()
     }
@@ -312,7 +325,12 @@ struct Findings {
 }
 
 impl Findings {
-    fn settle(&mut self, disk: &impl Disk, shape: Shape, place: Place) -> Result<Copies, OpenError> {
+    fn settle(
+        &mut self,
+        disk: &impl Disk,
+        shape: Shape,
+        place: Place,
+    ) -> Result<Copies, OpenError> {
         let copies = [read_copy(disk, shape, place, 0), read_copy(disk, shape, place, 1)];
         if let [Decoded::Newer(format), _] | [_, Decoded::Newer(format)] = copies {
             return Err(OpenError::Newer(format));
@@ -344,7 +362,9 @@ impl Findings {
 /// as [`Fault::Misplaced`].
 pub(super) fn read_copy(disk: &impl Disk, shape: Shape, place: Place, copy: usize) -> Decoded {
     match read_slot(disk, offset(shape.capacity, place, copy)) {
-        Ok(Decoded::Good(stamp, _)) if (stamp.shape, stamp.place, stamp.copy) != (shape, place, copy) => {
+        Ok(Decoded::Good(stamp, _))
+            if (stamp.shape, stamp.place, stamp.copy) != (shape, place, copy) =>
+        {
             Decoded::Torn(Fault::Misplaced)
         }
         Ok(decoded) => decoded,
@@ -396,7 +416,8 @@ pub(super) fn places(capacity: u16) -> impl Iterator<Item = Place> {
 /// Returns the slots of devices that are also in another record: all but the record approved last,
 /// or the highest of those approved at the same time.
 pub(super) fn duplicates(devices: &[(Slot, Device)]) -> Vec<Slot> {
-    let mut order: Vec<(DeviceId, u64, Slot)> = devices.iter().map(|(s, d)| (d.id, d.approved.0, *s)).collect();
+    let mut order: Vec<(DeviceId, u64, Slot)> =
+        devices.iter().map(|(s, d)| (d.id, d.approved.0, *s)).collect();
     order.sort_unstable();
     order.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].2).collect()
 }
@@ -444,8 +465,12 @@ impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Oddity { place, copy, .. } = self;
         match self.flaw {
-            Flaw::Behind => write!(f, "{place}: an update did not reach copy {copy}; the newer copy is used"),
-            Flaw::Torn(fault) => write!(f, "{place}: copy {copy} is damaged ({fault}); the other copy is used"),
+            Flaw::Behind => {
+                write!(f, "{place}: an update did not reach copy {copy}; the newer copy is used")
+            }
+            Flaw::Torn(fault) => {
+                write!(f, "{place}: copy {copy} is damaged ({fault}); the other copy is used")
+            }
         }
     }
 }
@@ -454,7 +479,9 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Io(error) => write!(f, "{error}"),
-            OpenError::Length { found: 0, .. } => f.write_str("it is empty, which a pairing table never is"),
+            OpenError::Length { found: 0, .. } => {
+                f.write_str("it is empty, which a pairing table never is")
+            }
             OpenError::Length { found, expected: Some(expected) } => {
                 write!(f, "it has {found} bytes and should have {expected}")
             }

@@ -40,4 +40,6 @@ pub use disk::{create_dir, lock, replace, replace_private, write_private, DirLoc
 pub use file::{Contents, Damage, Loaded, Oddity, OpenError, PairingFile};
 pub use record::{decode, encode, Decoded, Fault, Place, Shape, Stamp, TableId, Value};
 pub use salvage::{check, salvage, CheckLine, CopyState, Salvage};
-pub use state_dir::{check_at, in_use, key_at, open_at, repair_at, Check, Opened, Repaired, StoreError, ADDRESS_FILE};
+pub use state_dir::{
+    check_at, in_use, key_at, open_at, repair_at, Check, Opened, Repaired, StoreError, ADDRESS_FILE,
+};

@@ -457,11 +457,15 @@ mod tests {
     /// Returns a device with every field at its longest or largest and different from its
     /// neighbors.
     fn full() -> Device {
-        let mut device = Device::new(DeviceId([0xd1; 32]), PublicKey([0xd2; 32]), Provenance::Import);
+        let mut device =
+            Device::new(DeviceId([0xd1; 32]), PublicKey([0xd2; 32]), Provenance::Import);
         device.roles = Roles::of(Role::Operator).with(Roles::of(Role::Node));
         device.revoked = Roles::of(Role::Node);
         device.scopes = Scopes::ALL;
-        device.tokens = [TokenWindow { floor: 3, current: 5 }, TokenWindow { floor: u32::MAX - 3, current: u32::MAX }];
+        device.tokens = [
+            TokenWindow { floor: 3, current: 5 },
+            TokenWindow { floor: u32::MAX - 3, current: u32::MAX },
+        ];
         device.name = clip(&"n".repeat(99));
         device.label = clip(&"\u{e9}".repeat(99));
         device.platform = clip(&"p".repeat(99));
@@ -479,8 +483,12 @@ mod tests {
     /// Returns a surface with names of each kind whose text is full to the last byte.
     fn full_surface() -> Surface {
         let mut surface = Surface::NONE;
-        ["system.run", "logbook.snapshot"].iter().try_for_each(|name| surface.add_command(name)).unwrap();
-        (0..limits::SURFACE_TEXT_LEN / 16 - 2).for_each(|n| surface.add_command(&format!("robot.{n:08}")).unwrap());
+        ["system.run", "logbook.snapshot"]
+            .iter()
+            .try_for_each(|name| surface.add_command(name))
+            .unwrap();
+        (0..limits::SURFACE_TEXT_LEN / 16 - 2)
+            .for_each(|n| surface.add_command(&format!("robot.{n:08}")).unwrap());
         surface.add_cap("what robots do").unwrap();
         surface.add_permission("speak to \u{e9} ..").unwrap();
         assert_ne!(surface.text().last(), Some(&0));
@@ -503,7 +511,10 @@ mod tests {
             (record, Value::Device(Box::new(full()))),
             (record, device(|d| d.remote = Some("192.0.2.1".parse().unwrap()))),
             (record, device(|d| d.remote = Some("::ffff:192.0.2.1".parse().unwrap()))),
-            (record, device(|d| (d.surface, d.surface_approved) = (full_surface(), WallMs(u64::MAX)))),
+            (
+                record,
+                device(|d| (d.surface, d.surface_approved) = (full_surface(), WallMs(u64::MAX))),
+            ),
             (record, device(|d| d.surface.add_command("robot.walk").unwrap())),
             (record, device(|d| d.surface_approved = WallMs(1))),
         ]
@@ -559,9 +570,14 @@ mod tests {
     fn invalid_values_are_malformed_despite_a_right_checksum() {
         let stamp = stamp(Place::Record(Slot(8)));
         let bad_windows = [(0, 1), (2, 1), (1, 5), (1, 0)];
-        let windows = bad_windows.map(|(floor, current)| device(|d| d.tokens[0] = TokenWindow { floor, current }));
+        let windows = bad_windows
+            .map(|(floor, current)| device(|d| d.tokens[0] = TokenWindow { floor, current }));
         for value in windows {
-            assert_eq!(decode(&encode(&stamp, &value)), Decoded::Torn(Fault::Malformed), "{value:?}");
+            assert_eq!(
+                decode(&encode(&stamp, &value)),
+                Decoded::Torn(Fault::Malformed),
+                "{value:?}"
+            );
         }
         for stamp in [
             Stamp { generation: 0, ..stamp },
@@ -570,7 +586,11 @@ mod tests {
             Stamp { place: Place::Record(Slot(9)), ..stamp },
             Stamp { shape: Shape { capacity: limits::CAPACITY_MAX + 1, ..stamp.shape }, ..stamp },
         ] {
-            assert_eq!(decode(&encode(&stamp, &Value::Free)), Decoded::Torn(Fault::Malformed), "{stamp:?}");
+            assert_eq!(
+                decode(&encode(&stamp, &Value::Free)),
+                Decoded::Torn(Fault::Malformed),
+                "{stamp:?}"
+            );
         }
         let header_in_a_record = encode(&stamp, &Value::Header(TableAge(1)));
         assert_eq!(decode(&header_in_a_record), Decoded::Torn(Fault::Malformed));
@@ -583,7 +603,11 @@ mod tests {
         assert_eq!(decode(&bytes), Decoded::Torn(Fault::Checksum));
         assert_eq!(decode(&sealed(bytes)), Decoded::Newer(3));
         put(&mut bytes, field::FORMAT, &2u16.to_le_bytes());
-        assert_eq!(decode(&sealed(bytes)), Decoded::Torn(Fault::Malformed), "a header has no surface");
+        assert_eq!(
+            decode(&sealed(bytes)),
+            Decoded::Torn(Fault::Malformed),
+            "a header has no surface"
+        );
     }
 
     #[test]
@@ -595,7 +619,10 @@ mod tests {
             (device(|d| d.surface_approved = WallMs(1)), (FORMAT_SURFACE, field::SURFACE_END)),
         ] {
             let bytes = encode(&record, &value);
-            let found = (u16_at(&bytes, field::FORMAT), usize::from(u16_at(&bytes, field::USED)) + field::BODY);
+            let found = (
+                u16_at(&bytes, field::FORMAT),
+                usize::from(u16_at(&bytes, field::USED)) + field::BODY,
+            );
             assert_eq!(found, (format, used), "{value:?}");
             assert!(bytes[used..].iter().all(|byte| *byte == 0));
         }
@@ -617,22 +644,41 @@ mod tests {
             matches!(with(field::SURFACE_KNOWN, &[0xff; CommandSet::LEN]), Decoded::Good(..)),
             "of a newer gatelet"
         );
-        for entries in
-            [b"\x01\x01b\x01\x01a".as_slice(), b"\x01\x01a\x01\x01a", b"\x04\x01a", b"\x01\x01\xff", b"\0a", b""]
-        {
+        for entries in [
+            b"\x01\x01b\x01\x01a".as_slice(),
+            b"\x01\x01a\x01\x01a",
+            b"\x04\x01a",
+            b"\x01\x01\xff",
+            b"\0a",
+            b"",
+        ] {
             assert_eq!(text(entries), Decoded::Torn(Fault::Malformed), "{entries:?}");
         }
         let end = field::SURFACE_TEXT.end;
-        assert_eq!(with(end - 2..end, b"\x03\xff"), Decoded::Torn(Fault::Malformed), "a length beyond the end");
-        for (format, used) in [(FORMAT, field::SURFACE_END), (FORMAT, field::DEVICE_END), (2, field::DEVICE_END)] {
+        assert_eq!(
+            with(end - 2..end, b"\x03\xff"),
+            Decoded::Torn(Fault::Malformed),
+            "a length beyond the end"
+        );
+        for (format, used) in
+            [(FORMAT, field::SURFACE_END), (FORMAT, field::DEVICE_END), (2, field::DEVICE_END)]
+        {
             let mut bytes = good;
             put(&mut bytes, field::FORMAT, &format.to_le_bytes());
             put(&mut bytes, field::USED, &((used - field::BODY) as u16).to_le_bytes());
-            assert_eq!(decode(&sealed(bytes)), Decoded::Torn(Fault::Malformed), "format {format}, {used} bytes");
+            assert_eq!(
+                decode(&sealed(bytes)),
+                Decoded::Torn(Fault::Malformed),
+                "format {format}, {used} bytes"
+            );
         }
         let mut none = encode(&record, &device(|_| ()));
         put(&mut none, field::FORMAT, &2u16.to_le_bytes());
-        assert_eq!(decode(&sealed(none)), Decoded::Torn(Fault::Malformed), "format 2 without a surface");
+        assert_eq!(
+            decode(&sealed(none)),
+            Decoded::Torn(Fault::Malformed),
+            "format 2 without a surface"
+        );
     }
 
     #[test]

@@ -48,7 +48,9 @@ pub struct Salvage {
 pub fn check(disk: &impl Disk) -> Result<Vec<CheckLine>, OpenError> {
     let shape = find_shape(disk)?;
     let state = |place, copy| CopyState::from(read_copy(disk, shape, place, copy));
-    Ok(places(shape.capacity).map(|place| CheckLine { place, copies: [state(place, 0), state(place, 1)] }).collect())
+    Ok(places(shape.capacity)
+        .map(|place| CheckLine { place, copies: [state(place, 0), state(place, 1)] })
+        .collect())
 }
 
 /// Reads every slot of a file, regardless of its position, and keeps the newest intact one of each
@@ -106,7 +108,9 @@ fn gather(shape: Shape, newest: impl Iterator<Item = (Place, Value)>) -> Salvage
 impl From<Decoded> for CopyState {
     fn from(decoded: Decoded) -> CopyState {
         match decoded {
-            Decoded::Good(stamp, Value::Header(age)) => CopyState::Header { generation: stamp.generation, age },
+            Decoded::Good(stamp, Value::Header(age)) => {
+                CopyState::Header { generation: stamp.generation, age }
+            }
             Decoded::Good(stamp, Value::Free) => CopyState::Free { generation: stamp.generation },
             Decoded::Good(stamp, Value::Device(device)) => {
                 CopyState::Device { generation: stamp.generation, id: device.id }

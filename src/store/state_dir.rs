@@ -89,7 +89,8 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
         create_table(&table, &contents)?;
     }
     let disk = StdDisk::open(&table).map_err(failed("open", &table))?.holding(lock);
-    let (file, loaded) = PairingFile::open(disk).map_err(|error| StoreError::Table { path: table, error })?;
+    let (file, loaded) =
+        PairingFile::open(disk).map_err(|error| StoreError::Table { path: table, error })?;
     let key = match read_key(dir)? {
         Key::Good(key) => key,
         Key::Missing if loaded.contents.devices.is_empty() => make_key(dir)?,
@@ -171,7 +172,8 @@ enum Key {
 fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let disk = StdDisk::open(table).map_err(failed("open", table))?;
     let unusable = |error| StoreError::Table { path: table.to_owned(), error };
-    let mut repaired = Repaired { table_copy: None, devices: 0, lost: Vec::new(), empty: false, new_key: false };
+    let mut repaired =
+        Repaired { table_copy: None, devices: 0, lost: Vec::new(), empty: false, new_key: false };
     match PairingFile::open(disk) {
         Ok((mut file, loaded)) => {
             file.mend().map_err(failed("mend", table))?;

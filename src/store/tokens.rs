@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn token_window_decides_which_generations_are_valid() {
         let windowed = device(2, 4);
-        let found = |generation| check(&key(), &windowed, Role::Operator, token(generation).as_str());
+        let found =
+            |generation| check(&key(), &windowed, Role::Operator, token(generation).as_str());
         assert_eq!([1, 2, 3, 4, 5].map(found), [None, Some(2), Some(3), Some(4), None]);
     }
 
@@ -177,7 +178,10 @@ mod tests {
     #[test]
     fn window_wider_than_the_limit_drops_the_oldest_generations() {
         let wide = device(1, 1_000_000_000);
-        assert_eq!(check(&key(), &wide, Role::Operator, token(999_999_997).as_str()), Some(999_999_997));
+        assert_eq!(
+            check(&key(), &wide, Role::Operator, token(999_999_997).as_str()),
+            Some(999_999_997)
+        );
         assert_eq!(check(&key(), &wide, Role::Operator, token(999_999_996).as_str()), None);
     }
 

@@ -59,7 +59,9 @@ fn of_kind(kind: &Kind, random: &mut Random) -> String {
     match kind {
         Kind::Text(min, max) => string(*min, *max, random),
         Kind::Document => string(1, 99, random),
-        Kind::Word(words, _) => format!("\"{}\"", words[random.below(words.len())].replace('"', "\\\"")),
+        Kind::Word(words, _) => {
+            format!("\"{}\"", words[random.below(words.len())].replace('"', "\\\""))
+        }
         Kind::Whole(min, max, _) => [format!("{min}"), format!("{max}.0")][random.below(2)].clone(),
         Kind::Version => ["1", "4294967296", "18446744073709551615"][random.below(3)].to_owned(),
         Kind::Bool => ["true", "false"][random.below(2)].to_owned(),
@@ -80,10 +82,16 @@ fn of_kind(kind: &Kind, random: &mut Random) -> String {
 
 /// Returns a JSON string whose length is within the bounds, sometimes the maximum.
 fn string(min: usize, max: usize, random: &mut Random) -> String {
-    let pieces =
-        ["a", "\\n", "\\\"", "\\/", "\\\\", "\\u0000", "\\u001f", "\u{7f}", " ", "{", "]", ",", ":", "'", "/*"];
+    let pieces = [
+        "a", "\\n", "\\\"", "\\/", "\\\\", "\\u0000", "\\u001f", "\u{7f}", " ", "{", "]", ",", ":",
+        "'", "/*",
+    ];
     let wide = ["\u{e9}", "\\u00e9", "\u{2028}", "\u{1f600}", "\\ud83d\\ude00"];
-    let count = if max <= limits::FIELD_LEN && random.below(8) == 0 { max } else { (min + random.below(9)).min(max) };
+    let count = if max <= limits::FIELD_LEN && random.below(8) == 0 {
+        max
+    } else {
+        (min + random.below(9)).min(max)
+    };
     let mut text: String = (0..count).map(|_| pieces[random.below(pieces.len())]).collect();
     if count + 4 <= max {
         text.push_str(wide[random.below(wide.len())]);

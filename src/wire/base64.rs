@@ -79,7 +79,8 @@ const RAW_KEY: usize = 44;
 const LONGEST: usize = 88;
 
 /// DER header of a 32-byte Ed25519 public key (RFC 8410).
-const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const SPKI_ED25519: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 #[cfg(test)]
 mod tests {
@@ -88,10 +89,13 @@ mod tests {
 
     /// Encodes six bits at a time, as RFC 4648 describes it.
     fn plainly(bytes: &[u8]) -> String {
-        let digit =
-            |value: u32| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[value as usize] as char;
+        let digit = |value: u32| {
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[value as usize]
+                as char
+        };
         let three = |part: &[u8]| {
-            let bits = (0..3).fold(0u32, |bits, at| bits << 8 | u32::from(part.get(at).copied().unwrap_or(0)));
+            let bits = (0..3)
+                .fold(0u32, |bits, at| bits << 8 | u32::from(part.get(at).copied().unwrap_or(0)));
             (0..=part.len()).map(|at| digit(bits >> (18 - 6 * at) & 63)).collect::<String>()
         };
         bytes.chunks(3).map(three).collect()
@@ -103,7 +107,8 @@ mod tests {
         for len in 0..bytes.len() {
             let url = encode_url(&bytes[..len]);
             assert_eq!(url, plainly(&bytes[..len]));
-            let padded = url.replace('-', "+").replace('_', "/") + ["", "", "==", "="][url.len() % 4];
+            let padded =
+                url.replace('-', "+").replace('_', "/") + ["", "", "==", "="][url.len() % 4];
             assert_eq!(encode(&bytes[..len]), padded);
         }
     }
@@ -127,7 +132,9 @@ mod tests {
     fn pem_key_is_the_last_32_bytes() {
         let mut der = [7; 44];
         der[..12].copy_from_slice(&SPKI_ED25519);
-        let pem = |kind: &str, der: &[u8]| format!("-----BEGIN {kind}-----\n{}\r\n-----END {kind}-----\n", encode(der));
+        let pem = |kind: &str, der: &[u8]| {
+            format!("-----BEGIN {kind}-----\n{}\r\n-----END {kind}-----\n", encode(der))
+        };
         assert_eq!(public_key(&pem("PUBLIC KEY", &der)), Some([7; 32]));
         assert_eq!(public_key(&pem("PRIVATE KEY", &der)), None);
         der[8] = 0x71;
@@ -135,7 +142,10 @@ mod tests {
         assert_eq!(public_key("-----BEGIN PUBLIC KEY-----"), None);
         assert_eq!(public_key(&"BEGIN".repeat(900)), None);
         let raw = format!("BEGIN{}", "A".repeat(38));
-        assert!(public_key(&raw).is_some_and(|key| encode_url(&key) == raw), "a raw key, whatever it spells");
+        assert!(
+            public_key(&raw).is_some_and(|key| encode_url(&key) == raw),
+            "a raw key, whatever it spells"
+        );
     }
 
     #[test]
@@ -145,8 +155,17 @@ mod tests {
         let left_over = good[..42].to_owned() + "9";
         let mixed = "/".to_owned() + &good[1..];
         let spaced = good[..20].to_owned() + " " + &good[21..];
-        for bad in [&left_over, &mixed, &spaced, &format!("{good}=="), &format!("{good}A"), &good[1..], "", "=", "===="]
-        {
+        for bad in [
+            &left_over,
+            &mixed,
+            &spaced,
+            &format!("{good}=="),
+            &format!("{good}A"),
+            &good[1..],
+            "",
+            "=",
+            "====",
+        ] {
             assert_eq!(decode::<32>(bad), None, "{bad}");
         }
         assert_eq!((decode::<3>("AAAA"), decode::<3>("AAAA====")), (Some([0; 3]), None));

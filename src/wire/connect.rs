@@ -104,7 +104,8 @@ pub const CLIENT_IDS: [&str; 17] = [
 ];
 
 /// Client modes of protocol 3 and 4.
-pub const CLIENT_MODES: [&str; 8] = ["webchat", "cli", "ui", "backend", "node", "worker", "probe", "test"];
+pub const CLIENT_MODES: [&str; 8] =
+    ["webchat", "cli", "ui", "backend", "node", "worker", "probe", "test"];
 
 impl Connect {
     /// Reads the parameters. The error is the protocol's text after `invalid connect params: `.
@@ -129,7 +130,11 @@ impl Connect {
         let auth = &self.auth;
         let first = match dialect {
             Dialect::V3 => auth.token.as_deref(),
-            Dialect::V4 => auth.token.as_deref().or(auth.device_token.as_deref()).or(auth.bootstrap_token.as_deref()),
+            Dialect::V4 => auth
+                .token
+                .as_deref()
+                .or(auth.device_token.as_deref())
+                .or(auth.bootstrap_token.as_deref()),
         };
         first.unwrap_or("")
     }
@@ -165,8 +170,7 @@ mod tests {
         "signature":"x","signedAt":1700000000000,"nonce":" n "},"auth":{"token":"","password":"p","deviceToken":"dt","bootstrapToken":"bt"},
         "locale":"de","userAgent":"ua","computerUse":{},"workerRuns":[]}"#;
 
-    const LEAST: &str =
-        r#"{"minProtocol":3,"maxProtocol":3,"client":{"id":"cli","version":"1","platform":"linux","mode":"cli"}}"#;
+    const LEAST: &str = r#"{"minProtocol":3,"maxProtocol":3,"client":{"id":"cli","version":"1","platform":"linux","mode":"cli"}}"#;
 
     fn read(text: &str) -> Result<Connect, String> {
         Connect::parse(Some(parse(text.as_bytes(), limits::JSON_DEPTH).expect(text)))
@@ -179,23 +183,44 @@ mod tests {
     #[test]
     fn members_of_both_versions_are_read() {
         let connect = read(FULL).unwrap();
-        assert_eq!((connect.min_protocol, connect.max_protocol, connect.role()), (3, 4, Some(Role::Node)));
+        assert_eq!(
+            (connect.min_protocol, connect.max_protocol, connect.role()),
+            (3, 4, Some(Role::Node))
+        );
         let client = &connect.client;
-        assert_eq!((&*client.id, &*client.mode, &*client.version, &*client.platform), ("cli", "node", "1", "linux"));
-        assert_eq!((client.display_name.as_deref(), client.device_family.as_deref()), (Some("Caf\u{e9}"), Some("Pi")));
-        assert_eq!((client.build_id.as_deref(), client.time_zone.as_deref()), (Some("b"), Some("UTC")));
+        assert_eq!(
+            (&*client.id, &*client.mode, &*client.version, &*client.platform),
+            ("cli", "node", "1", "linux")
+        );
+        assert_eq!(
+            (client.display_name.as_deref(), client.device_family.as_deref()),
+            (Some("Caf\u{e9}"), Some("Pi"))
+        );
+        assert_eq!(
+            (client.build_id.as_deref(), client.time_zone.as_deref()),
+            (Some("b"), Some("UTC"))
+        );
         assert_eq!(connect.caps, ["tool-events", "x"]);
         assert_eq!(connect.commands, ["camera.snap"]);
         let permissions = connect.permissions.as_ref().unwrap();
-        assert_eq!(permissions, &Flags::from([("camera".to_string(), true), ("mic".to_string(), false)]));
+        assert_eq!(
+            permissions,
+            &Flags::from([("camera".to_string(), true), ("mic".to_string(), false)])
+        );
         assert_eq!(connect.scopes_sent, ["operator.read", "nonsense", "operator.write"]);
         assert!(connect.scopes() == Scopes::of(Scope::Read).with(Scopes::of(Scope::Write)));
         let device = connect.device.as_ref().unwrap();
-        assert_eq!((&*device.id, device.key(), device.signature()), ("d", Some(PublicKey([0; 32])), None));
+        assert_eq!(
+            (&*device.id, device.key(), device.signature()),
+            ("d", Some(PublicKey([0; 32])), None)
+        );
         assert_eq!((device.signed_at, device.nonce()), (1_700_000_000_000, Some("n")));
         let blank = FULL.replace("\" n \"", "\" \"");
         assert!(read(&blank).unwrap().device.unwrap().nonce().is_none(), "a blank nonce is none");
-        assert_eq!((connect.auth.password.as_deref(), connect.locale.as_deref()), (Some("p"), Some("de")));
+        assert_eq!(
+            (connect.auth.password.as_deref(), connect.locale.as_deref()),
+            (Some("p"), Some("de"))
+        );
     }
 
     #[test]
@@ -205,12 +230,19 @@ mod tests {
             (connect.role(), connect.scopes(), connect.scopes_sent.len()),
             (Some(Role::Operator), Scopes::NONE, 0)
         );
-        assert!(connect.device.is_none() && connect.permissions.is_none() && connect.caps.is_empty());
-        let nulls =
-            LEAST.replace("}}", r#"},"caps":null,"role":null,"scopes":null,"device":null,"auth":null,"locale":null}"#);
+        assert!(
+            connect.device.is_none() && connect.permissions.is_none() && connect.caps.is_empty()
+        );
+        let nulls = LEAST.replace(
+            "}}",
+            r#"},"caps":null,"role":null,"scopes":null,"device":null,"auth":null,"locale":null}"#,
+        );
         assert!(read(&nulls).is_ok_and(|connect| connect.role() == Some(Role::Operator)));
         assert_eq!(read(&LEAST.replace("}}", r#"},"role":"root"}"#)).unwrap().role(), None);
-        assert_eq!(read(&LEAST.replace(":3,\"client", ":99999999999,\"client")).unwrap().max_protocol, u32::MAX);
+        assert_eq!(
+            read(&LEAST.replace(":3,\"client", ":99999999999,\"client")).unwrap().max_protocol,
+            u32::MAX
+        );
     }
 
     #[test]
@@ -222,11 +254,17 @@ mod tests {
             "an empty token wins"
         );
         connect.auth.token = None;
-        assert_eq!((connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)), ("", "dt"));
+        assert_eq!(
+            (connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)),
+            ("", "dt")
+        );
         connect.auth.device_token = None;
         assert_eq!(connect.signed_token(Dialect::V4), "bt");
         connect.auth = Auth { token: Some("t".into()), ..Auth::default() };
-        assert_eq!((connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)), ("t", "t"));
+        assert_eq!(
+            (connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)),
+            ("t", "t")
+        );
     }
 
     #[test]
@@ -244,8 +282,14 @@ mod tests {
             refused(&LEAST.replace("\"1\"", "\"\"")),
             "at /client/version: must NOT have fewer than 1 characters"
         );
-        assert_eq!(refused(&LEAST.replace(":3,\"max", ":0,\"max")), "at /minProtocol: must be >= 1");
-        assert_eq!(refused(&LEAST.replace(":3,\"max", ":\"3\",\"max")), "at /minProtocol: must be integer");
+        assert_eq!(
+            refused(&LEAST.replace(":3,\"max", ":0,\"max")),
+            "at /minProtocol: must be >= 1"
+        );
+        assert_eq!(
+            refused(&LEAST.replace(":3,\"max", ":\"3\",\"max")),
+            "at /minProtocol: must be integer"
+        );
         let twisted = LEAST.replace(
             "}}",
             r#"},"scopes":["a",1],"role":"","device":{"id":"x"},"auth":{"token":7},"permissions":{"a":1},"caps":{}}"#,
@@ -259,25 +303,45 @@ mod tests {
 
     #[test]
     fn lists_and_texts_are_bounded() {
-        let scopes =
-            |count: usize| LEAST.replace("}}", &format!("}},\"scopes\":[{}]}}", vec!["\"s\""; count].join(",")));
-        assert_eq!(read(&scopes(limits::SCOPES_SENT)).unwrap().scopes_sent.len(), limits::SCOPES_SENT);
-        assert_eq!(refused(&scopes(limits::SCOPES_SENT + 1)), "at /scopes: must NOT have more than 32 items");
-        let token = |len: usize| LEAST.replace("}}", &format!("}},\"auth\":{{\"token\":\"{}\"}}}}", "t".repeat(len)));
+        let scopes = |count: usize| {
+            LEAST.replace("}}", &format!("}},\"scopes\":[{}]}}", vec!["\"s\""; count].join(",")))
+        };
+        assert_eq!(
+            read(&scopes(limits::SCOPES_SENT)).unwrap().scopes_sent.len(),
+            limits::SCOPES_SENT
+        );
+        assert_eq!(
+            refused(&scopes(limits::SCOPES_SENT + 1)),
+            "at /scopes: must NOT have more than 32 items"
+        );
+        let token = |len: usize| {
+            LEAST.replace("}}", &format!("}},\"auth\":{{\"token\":\"{}\"}}}}", "t".repeat(len)))
+        };
         assert!(read(&token(limits::SECRET_LEN)).is_ok());
-        assert_eq!(refused(&token(limits::SECRET_LEN + 1)), "at /auth/token: must NOT have more than 4096 characters");
+        assert_eq!(
+            refused(&token(limits::SECRET_LEN + 1)),
+            "at /auth/token: must NOT have more than 4096 characters"
+        );
         let many: String = (0..200).map(|at| format!(",\"p{at}\":0")).collect();
-        let text = refused(&LEAST.replace("}}", &format!("}},\"permissions\":{{\"a\":0{many}}}}}")));
-        assert!(text.len() <= limits::PROBLEMS_LEN && text.len() > limits::PROBLEMS_LEN / 2, "{}", text.len());
+        let text =
+            refused(&LEAST.replace("}}", &format!("}},\"permissions\":{{\"a\":0{many}}}}}")));
+        assert!(
+            text.len() <= limits::PROBLEMS_LEN && text.len() > limits::PROBLEMS_LEN / 2,
+            "{}",
+            text.len()
+        );
     }
 
     #[test]
     fn key_is_accepted_as_pem_or_base64() {
         let with_key = |key: &str| FULL.replace("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", key);
         let pem = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n-----END PUBLIC KEY-----\\n";
-        for (key, good) in
-            [(pem, true), ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", true), ("AAAA", false), ("!", false)]
-        {
+        for (key, good) in [
+            (pem, true),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", true),
+            ("AAAA", false),
+            ("!", false),
+        ] {
             let text = with_key(key);
             assert_eq!(read(&text).unwrap().device.unwrap().key().is_some(), good, "{key}");
         }

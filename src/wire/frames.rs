@@ -66,10 +66,15 @@ impl<'a> Request<'a> {
         let [_, id, method] = REQUEST.each_ref().map(|field| field.of(&found, "", &mut problems));
         let [id, method] = [id, method].map(|text| text.and_then(|text| text.as_str()));
         match (problems.text(), id, method) {
-            (None, Some(id), Some(method)) => Ok(Request { id, method, params: find(&found, "params") }),
+            (None, Some(id), Some(method)) => {
+                Ok(Request { id, method, params: find(&found, "params") })
+            }
             (_, id, _) => {
                 let id = id.map_or_else(|| "invalid".to_owned(), Cow::into_owned);
-                Err(BadFrame::Request { id, problems: problems.text().unwrap_or_default().to_owned() })
+                Err(BadFrame::Request {
+                    id,
+                    problems: problems.text().unwrap_or_default().to_owned(),
+                })
             }
         }
     }
@@ -112,11 +117,14 @@ message! {
 impl<'a> FromGateway<'a> {
     /// Reads one message of a gateway. The error text says why the message is invalid.
     pub fn parse(message: &'a [u8]) -> Result<FromGateway<'a>, String> {
-        let value = json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
+        let value =
+            json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
         let (sent, problems) = message::read::<Sent<'_>>(value, None);
         match (problems.text(), &*sent.kind, sent.id, sent.event) {
             (Some(text), ..) => Err(text.to_owned()),
-            (None, "event", _, Some(name)) => Ok(FromGateway::Event { name, payload: sent.payload, seq: sent.seq }),
+            (None, "event", _, Some(name)) => {
+                Ok(FromGateway::Event { name, payload: sent.payload, seq: sent.seq })
+            }
             (None, "res", Some(id), _) => {
                 let refusal = || message::read(sent.error.unwrap_or_default(), None).0;
                 let answer = if sent.ok == Some(true) { Ok(sent.payload) } else { Err(refusal()) };
@@ -189,7 +197,12 @@ pub fn response_err(id: &str, error: &ErrorShape<'_>) -> Vec<u8> {
 
 /// Writes an event. `payload` is one JSON value, `state_version` the versions of presence and
 /// health.
-pub fn event(name: &str, payload: &[u8], seq: Option<u64>, state_version: Option<(u64, u64)>) -> Vec<u8> {
+pub fn event(
+    name: &str,
+    payload: &[u8],
+    seq: Option<u64>,
+    state_version: Option<(u64, u64)>,
+) -> Vec<u8> {
     frame("event", payload.len(), |frame| {
         frame.str("event", name);
         frame.raw("payload", payload);
@@ -233,7 +246,10 @@ pub fn too_large(frame: &[u8]) -> Option<Vec<u8>> {
 /// Returns the message that `subject` would be a frame of `bytes` bytes, more than a client
 /// accepts.
 pub fn too_large_message(subject: &str, bytes: usize) -> String {
-    format!("{subject} would be a frame of {bytes} bytes; a client takes at most {} bytes", limits::FRAME_AFTER_HELLO)
+    format!(
+        "{subject} would be a frame of {bytes} bytes; a client takes at most {} bytes",
+        limits::FRAME_AFTER_HELLO
+    )
 }
 
 /// Writes the `error.details` for that message: `code`, and both sizes in bytes.
@@ -279,7 +295,10 @@ mod tests {
             (&*request.id, &*request.method, request.params.unwrap().raw()),
             ("7", "node.list", "{ \"a\" : [1] }")
         );
-        assert!(Request::parse(br#"{"id":"1","method":"x","type":"req"}"#).unwrap().params.is_none());
+        assert!(Request::parse(br#"{"id":"1","method":"x","type":"req"}"#)
+            .unwrap()
+            .params
+            .is_none());
         assert!(Request::parse(br#"{"id":"1","method":"x","type":"req","params":null}"#)
             .unwrap()
             .params
@@ -293,21 +312,30 @@ mod tests {
         assert_eq!(refused("{}"), ("invalid".into(), expected.into()));
         assert_eq!(refused("[]"), ("invalid".into(), "must be object".into()));
         let twisted = refused(r#"{"type":"res","id":"9","method":5}"#);
-        assert_eq!(twisted, ("9".into(), "at /type: must be equal to constant; at /method: must be string".into()));
+        assert_eq!(
+            twisted,
+            ("9".into(), "at /type: must be equal to constant; at /method: must be string".into())
+        );
         let blank = refused(r#"{"type":"req","id":"","method":""}"#).1;
         assert_eq!(
             blank,
             "at /id: must NOT have fewer than 1 characters; at /method: must NOT have fewer than 1 characters"
         );
-        let long = format!(r#"{{"type":"req","id":"{}","method":"m"}}"#, "i".repeat(limits::ID_LEN + 1));
-        assert_eq!(refused(&long), ("invalid".into(), "at /id: must NOT have more than 256 characters".into()));
+        let long =
+            format!(r#"{{"type":"req","id":"{}","method":"m"}}"#, "i".repeat(limits::ID_LEN + 1));
+        assert_eq!(
+            refused(&long),
+            ("invalid".into(), "at /id: must NOT have more than 256 characters".into())
+        );
         assert!(matches!(Request::parse(b"{\"type\":"), Err(BadFrame::Json(_))));
     }
 
     #[test]
     fn duplicate_method_after_many_members_is_rejected() {
         let filling: String = (0..limits::JSON_KEYS).map(|at| format!("\"f{at}\":0,")).collect();
-        let message = format!(r#"{{{filling}"type":"req","id":"1","method":"health","method":"config.set"}}"#);
+        let message = format!(
+            r#"{{{filling}"type":"req","id":"1","method":"health","method":"config.set"}}"#
+        );
         assert_eq!(refused(&message).1, "must NOT have more than 64 properties");
     }
 
@@ -324,33 +352,50 @@ mod tests {
         let full = r#"{"type":"res","id":"1","ok":false,"error":{"code":"C","message":"m","details":{},"retryable":true,"retryAfterMs":500}}"#;
         assert_eq!(text(response_err("1", &error)), full);
         let short = text(response_err("1", &ErrorShape::new("C", "m")));
-        assert_eq!(short, r#"{"type":"res","id":"1","ok":false,"error":{"code":"C","message":"m"}}"#);
-        let full =
-            r#"{"type":"event","event":"presence","payload":{},"seq":4,"stateVersion":{"presence":2,"health":1}}"#;
+        assert_eq!(
+            short,
+            r#"{"type":"res","id":"1","ok":false,"error":{"code":"C","message":"m"}}"#
+        );
+        let full = r#"{"type":"event","event":"presence","payload":{},"seq":4,"stateVersion":{"presence":2,"health":1}}"#;
         assert_eq!(text(event("presence", b"{}", Some(4), Some((2, 1)))), full);
         assert_eq!(
             text(event("tick", b"{\"ts\":1}", None, None)),
             r#"{"type":"event","event":"tick","payload":{"ts":1}}"#
         );
-        assert_eq!(text(request("1", "health", b"{}")), r#"{"type":"req","id":"1","method":"health","params":{}}"#);
+        assert_eq!(
+            text(request("1", "health", b"{}")),
+            r#"{"type":"req","id":"1","method":"health","params":{}}"#
+        );
     }
 
     #[test]
     fn gateway_messages_read_back() {
-        let error = ErrorShape { details: Some(b"[2]"), retry_after_ms: Some(5), ..ErrorShape::new("C", "m") };
+        let error = ErrorShape {
+            details: Some(b"[2]"),
+            retry_after_ms: Some(5),
+            ..ErrorShape::new("C", "m")
+        };
         let message = response_err("1", &error);
-        let Ok(FromGateway::Response { id, answer: Err(refusal) }) = FromGateway::parse(&message) else { panic!() };
+        let Ok(FromGateway::Response { id, answer: Err(refusal) }) = FromGateway::parse(&message)
+        else {
+            panic!()
+        };
         assert_eq!(
             (&*id, &*refusal.code, refusal.details.unwrap().raw(), refusal.retry_after_ms),
             ("1", "C", "[2]", Some(5))
         );
         let message = response_ok("1", b"3");
-        let Ok(FromGateway::Response { answer: Ok(Some(payload)), .. }) = FromGateway::parse(&message) else {
+        let Ok(FromGateway::Response { answer: Ok(Some(payload)), .. }) =
+            FromGateway::parse(&message)
+        else {
             panic!()
         };
         assert_eq!(payload.as_u64(), Some(3));
         let message = event("tick", b"{}", Some(9), None);
-        assert!(matches!(FromGateway::parse(&message), Ok(FromGateway::Event { seq: Some(9), .. })));
+        assert!(matches!(
+            FromGateway::parse(&message),
+            Ok(FromGateway::Event { seq: Some(9), .. })
+        ));
         assert!(FromGateway::parse(br#"{"type":"req","id":"1","method":"x"}"#).is_err());
     }
 

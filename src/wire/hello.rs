@@ -66,7 +66,11 @@ pub struct IssuedToken<'a> {
 
 /// Writes the features of the gateway. They are the same for all clients of a protocol, so they are
 /// written once.
-pub fn features<'s>(dialect: Dialect, methods: impl Iterator<Item = &'s str>, events: &[&'s str]) -> Vec<u8> {
+pub fn features<'s>(
+    dialect: Dialect,
+    methods: impl Iterator<Item = &'s str>,
+    events: &[&'s str],
+) -> Vec<u8> {
     json::object(|features| {
         features.strs("methods", methods);
         features.strs("events", events.iter().copied());
@@ -79,7 +83,9 @@ pub fn features<'s>(dialect: Dialect, methods: impl Iterator<Item = &'s str>, ev
 impl Hello<'_> {
     /// Writes the payload as one JSON object.
     pub fn payload(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(2048 + self.features.len() + self.presence.len() + self.health.len());
+        let mut out = Vec::with_capacity(
+            2048 + self.features.len() + self.presence.len() + self.health.len(),
+        );
         json::obj(&mut out, |hello| {
             hello.str("type", "hello-ok");
             hello.u64("protocol", u64::from(self.dialect.number()));
@@ -87,7 +93,10 @@ impl Hello<'_> {
             hello.raw("features", self.features);
             hello.obj("snapshot", |snapshot| self.snapshot(snapshot));
             match self.dialect {
-                Dialect::V3 => self.token.iter().for_each(|token| hello.obj("auth", |auth| issued(auth, token))),
+                Dialect::V3 => self
+                    .token
+                    .iter()
+                    .for_each(|token| hello.obj("auth", |auth| issued(auth, token))),
                 Dialect::V4 => hello.obj("auth", |auth| self.auth(auth)),
             }
             hello.obj("policy", |policy| self.policy(policy));
@@ -154,7 +163,9 @@ impl Hello<'_> {
         }
         if !self.more_tokens.is_empty() {
             auth.arr("deviceTokens", |list| {
-                self.more_tokens.iter().for_each(|token| list.item_obj(|entry| issued(entry, token)));
+                self.more_tokens
+                    .iter()
+                    .for_each(|token| list.item_obj(|entry| issued(entry, token)));
             });
         }
     }
@@ -246,7 +257,8 @@ mod tests {
     #[test]
     fn protocol_4_has_every_required_property_and_no_unknown_one() {
         let features = features(Dialect::V4, ["health"].into_iter(), &["tick"]);
-        let hello = Hello { dialect: Dialect::V4, features: &features, more_tokens: &[TOKEN], ..HELLO };
+        let hello =
+            Hello { dialect: Dialect::V4, features: &features, more_tokens: &[TOKEN], ..HELLO };
         let text = text(hello);
         let root = parse(text.as_bytes(), limits::JSON_DEPTH).unwrap();
         let at = |path: &[&str]| path.iter().fold(root, |value, name| value.get(name).unwrap());
@@ -257,10 +269,25 @@ mod tests {
             (&["snapshot", "suspension"], &["phase"]),
             (&["snapshot", "stateVersion"], &["presence", "health"]),
             (&["auth"], &["role", "scopes", "deviceToken", "issuedAtMs", "deviceTokens"]),
-            (&["policy"], &["maxPayload", "maxBufferedBytes", "tickIntervalMs", "hasMultipleSessionSharingIdentities"]),
+            (
+                &["policy"],
+                &[
+                    "maxPayload",
+                    "maxBufferedBytes",
+                    "tickIntervalMs",
+                    "hasMultipleSessionSharingIdentities",
+                ],
+            ),
             (
                 &["snapshot", "sessionDefaults"],
-                &["defaultAgentId", "ownership", "selectionRequired", "mainKey", "mainSessionKey", "scope"],
+                &[
+                    "defaultAgentId",
+                    "ownership",
+                    "selectionRequired",
+                    "mainKey",
+                    "mainSessionKey",
+                    "scope",
+                ],
             ),
         ];
         for (path, expected) in closed {
@@ -273,7 +300,8 @@ mod tests {
 
     #[test]
     fn protocol_4_sends_paths_to_administrators_only() {
-        let shared = ["suspension", "presence", "health", "stateVersion", "uptimeMs", "appliedConfigHash"];
+        let shared =
+            ["suspension", "presence", "health", "stateVersion", "uptimeMs", "appliedConfigHash"];
         for (scopes, role, told) in [
             (Scopes::of(Scope::Admin), Role::Operator, true),
             (Scopes::of(Scope::Write), Role::Operator, false),
@@ -293,7 +321,10 @@ mod tests {
 
     #[test]
     fn protocol_4_sends_role_and_scopes_without_a_device_token() {
-        let hello = Hello { dialect: Dialect::V4, token: None, method: Some(Method::Token), ..HELLO };
-        assert!(text(hello).contains(r#""auth":{"method":"token","role":"operator","scopes":["operator.admin"]}"#));
+        let hello =
+            Hello { dialect: Dialect::V4, token: None, method: Some(Method::Token), ..HELLO };
+        assert!(text(hello).contains(
+            r#""auth":{"method":"token","role":"operator","scopes":["operator.admin"]}"#
+        ));
     }
 }

@@ -92,10 +92,14 @@ impl<'a> Head<'a> {
         let len = match request.parse(within) {
             Ok(httparse::Status::Complete(len)) => len,
             Ok(httparse::Status::Partial) if bytes.len() < limits::HEAD_LEN => return Ok(None),
-            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(Bad::TooLarge),
+            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+                return Err(Bad::TooLarge)
+            }
             Err(_) => return Err(Bad::Malformed),
         };
-        let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
+        let (Some(method), Some(target), Some(minor_version)) =
+            (request.method, request.path, request.version)
+        else {
             return Err(Bad::Malformed);
         };
         let (path, query) = match target.split_once('?') {
@@ -105,8 +109,10 @@ impl<'a> Head<'a> {
         if !target.starts_with('/') || target.contains('#') {
             return Err(Bad::Target);
         }
-        let value = |line: &httparse::Header<'a>| core::str::from_utf8(line.value).unwrap_or("\u{fffd}");
-        let lines = request.headers.iter().map(|line| (line.name, value(line).trim_ascii())).collect();
+        let value =
+            |line: &httparse::Header<'a>| core::str::from_utf8(line.value).unwrap_or("\u{fffd}");
+        let lines =
+            request.headers.iter().map(|line| (line.name, value(line).trim_ascii())).collect();
         let head = Head { len, method, path, query, minor_version, lines };
         head.check()?;
         Ok(Some(head))
@@ -151,7 +157,9 @@ impl<'a> Head<'a> {
         let begin = ["X-Forwarded-", "Tailscale-"];
         self.lines.iter().any(|(name, _)| {
             whole.iter().any(|one| name.eq_ignore_ascii_case(one))
-                || begin.iter().any(|one| name.get(..one.len()).is_some_and(|start| start.eq_ignore_ascii_case(one)))
+                || begin.iter().any(|one| {
+                    name.get(..one.len()).is_some_and(|start| start.eq_ignore_ascii_case(one))
+                })
         })
     }
 
@@ -165,7 +173,8 @@ impl<'a> Head<'a> {
     pub fn accepts(&self, coding: &str) -> bool {
         self.values("Accept-Encoding").flat_map(|line| line.split(',')).any(|one| {
             let (name, weight) = one.split_once(';').unwrap_or((one, "q=1"));
-            name.trim().eq_ignore_ascii_case(coding) && !weight.bytes().all(|byte| b" qQ=0.".contains(&byte))
+            name.trim().eq_ignore_ascii_case(coding)
+                && !weight.bytes().all(|byte| b" qQ=0.".contains(&byte))
         })
     }
 
@@ -176,7 +185,8 @@ impl<'a> Head<'a> {
 
     /// Returns whether a body follows.
     pub fn has_body(&self) -> bool {
-        self.header("Transfer-Encoding").is_some() || self.header("Content-Length").is_some_and(|length| length != "0")
+        self.header("Transfer-Encoding").is_some()
+            || self.header("Content-Length").is_some_and(|length| length != "0")
     }
 
     /// Returns whether the request asks for a WebSocket.
@@ -201,7 +211,10 @@ impl<'a> Head<'a> {
         if key.len() != 24 || base64::decode::<16>(key).is_none() {
             return Err(Bad::WebSocket);
         }
-        let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+        let digest = Sha1::new()
+            .chain_update(key)
+            .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+            .finalize();
         let accept = base64::encode(&digest);
         let lines = [
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -216,7 +229,8 @@ impl<'a> Head<'a> {
         if let Some(name) = SINGLE.iter().find(|name| self.is_twice(name)) {
             return Err(Bad::Twice(name));
         }
-        let both = self.header("Transfer-Encoding").is_some() && self.header("Content-Length").is_some();
+        let both =
+            self.header("Transfer-Encoding").is_some() && self.header("Content-Length").is_some();
         if both || (self.is_read() && self.has_body()) {
             return Err(Bad::Body);
         }
@@ -228,7 +242,9 @@ impl<'a> Head<'a> {
     }
 
     fn names(&self, list: &str, token: &str) -> bool {
-        self.values(list).flat_map(|line| line.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+        self.values(list)
+            .flat_map(|line| line.split(','))
+            .any(|one| one.trim().eq_ignore_ascii_case(token))
     }
 }
 
@@ -270,7 +286,8 @@ impl<'a> Answer<'a> {
     };
 
     /// Head of a plain text response that must not be stored.
-    pub const TEXT: Answer<'static> = Answer { content_type: "text/plain; charset=utf-8", ..Answer::JSON };
+    pub const TEXT: Answer<'static> =
+        Answer { content_type: "text/plain; charset=utf-8", ..Answer::JSON };
 
     /// Returns the same head with another status.
     pub const fn status(mut self, status: u16) -> Answer<'a> {
@@ -306,7 +323,8 @@ impl<'a> Answer<'a> {
         let body = bad.to_string();
         let version = [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
         let extra: &[_] = if bad == Bad::WebSocketVersion { &version } else { &[] };
-        let mut out = Answer { status: bad.status(), extra, ..Answer::TEXT }.head(body.len() as u64);
+        let mut out =
+            Answer { status: bad.status(), extra, ..Answer::TEXT }.head(body.len() as u64);
         out.extend_from_slice(body.as_bytes());
         out
     }
@@ -367,16 +385,27 @@ mod tests {
     fn the_head_of_a_websocket_handshake_is_read_and_accepted() {
         let text = UPGRADE.to_owned() + "frame";
         let head = read(&text).unwrap();
-        assert_eq!((head.len, head.method, head.path, head.query), (UPGRADE.len(), "GET", "/chat", Some("x=1")));
-        assert_eq!((head.host(), head.origin(), head.proxied()), (Some("a:1"), Some("http://a:1"), false));
+        assert_eq!(
+            (head.len, head.method, head.path, head.query),
+            (UPGRADE.len(), "GET", "/chat", Some("x=1"))
+        );
+        assert_eq!(
+            (head.host(), head.origin(), head.proxied()),
+            (Some("a:1"), Some("http://a:1"), false)
+        );
         let answer = String::from_utf8(head.accept_websocket().unwrap()).unwrap();
         // The example of RFC 6455, section 1.3.
-        assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"), "{answer}");
+        assert!(
+            answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"),
+            "{answer}"
+        );
     }
 
     #[test]
     fn invalid_websocket_handshakes_are_rejected() {
-        let bad = |from: &str, to: &str| read(&UPGRADE.replace(from, to)).unwrap().accept_websocket().unwrap_err();
+        let bad = |from: &str, to: &str| {
+            read(&UPGRADE.replace(from, to)).unwrap().accept_websocket().unwrap_err()
+        };
         assert_eq!(bad(": 13", ": 8"), Bad::WebSocketVersion);
         assert_eq!(bad("GET", "POST"), Bad::WebSocket);
         assert_eq!(bad("HTTP/1.1", "HTTP/1.0"), Bad::WebSocket);
@@ -399,12 +428,18 @@ mod tests {
         let refused = [
             (get("Host: a\r\nhost: b\r\n"), Bad::Twice("Host")),
             (get("Origin: a\r\nOrigin: a\r\n"), Bad::Twice("Origin")),
-            (get("Sec-WebSocket-Key: a\r\nSec-WebSocket-Key: b\r\n"), Bad::Twice("Sec-WebSocket-Key")),
+            (
+                get("Sec-WebSocket-Key: a\r\nSec-WebSocket-Key: b\r\n"),
+                Bad::Twice("Sec-WebSocket-Key"),
+            ),
             (get("Content-Length: 5\r\n"), Bad::Body),
             (get("Content-Length: +0\r\n"), Bad::Body),
             (get("Transfer-Encoding: chunked\r\n"), Bad::Body),
             (get("Content-Length: 0\r\nContent-Length: 0\r\n"), Bad::Twice("Content-Length")),
-            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n".into(), Bad::Body),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n".into(),
+                Bad::Body,
+            ),
             (get("A: b\r\n folded\r\n"), Bad::Malformed),
             (get("Host : a\r\n"), Bad::Malformed),
             (get(" Host: a\r\n"), Bad::Malformed),
@@ -436,9 +471,18 @@ mod tests {
     #[test]
     fn proxy_headers_are_detected() {
         let text = get("X-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nA: b\r\nx-forwarded-for: 3.3.3.3\r\n");
-        assert_eq!(read(&text).unwrap().forwarded_for().as_deref(), Some("1.1.1.1, 2.2.2.2,3.3.3.3"));
-        for name in ["x-forwarded-for", "X-Forwarded-Anything", "Forwarded", "x-real-ip", "TAILSCALE-USER-LOGIN", "Via"]
-        {
+        assert_eq!(
+            read(&text).unwrap().forwarded_for().as_deref(),
+            Some("1.1.1.1, 2.2.2.2,3.3.3.3")
+        );
+        for name in [
+            "x-forwarded-for",
+            "X-Forwarded-Anything",
+            "Forwarded",
+            "x-real-ip",
+            "TAILSCALE-USER-LOGIN",
+            "Via",
+        ] {
             assert!(read(&get(&format!("{name}: x\r\n"))).unwrap().proxied(), "{name}");
         }
         assert!(!read(&get("X-Forwarded: x\r\nViable: x\r\n")).unwrap().proxied());
@@ -451,24 +495,35 @@ mod tests {
         assert_eq!(read(&get("Authorization: Basic eA==\r\n")).unwrap().bearer(), None);
         let text = get("Accept-Encoding: GZIP, br;q=0.5,zstd;q=0.0\r\n");
         let head = read(&text).unwrap();
-        assert!(head.accepts("br") && head.accepts("gzip") && !head.accepts("zstd") && !head.accepts("deflate"));
+        assert!(
+            head.accepts("br")
+                && head.accepts("gzip")
+                && !head.accepts("zstd")
+                && !head.accepts("deflate")
+        );
     }
 
     #[test]
     fn non_utf8_value_reads_as_replacement_character() {
-        let head = Head::parse(b"GET / HTTP/1.1\r\nHost: loc\xe4lhost\r\nCookie: \xff\r\n\r\n").unwrap().unwrap();
+        let head = Head::parse(b"GET / HTTP/1.1\r\nHost: loc\xe4lhost\r\nCookie: \xff\r\n\r\n")
+            .unwrap()
+            .unwrap();
         assert_eq!(head.host(), Some("\u{fffd}"));
     }
 
     #[test]
     fn responses_have_fixed_headers_and_no_injected_lines() {
         let head_request = "HEAD / HTTP/1.1\r\n\r\n";
-        let answer = Answer { extra: &[("Location", "/x\r\nSet-Cookie: a")], ..Answer::JSON.status(302) };
+        let answer =
+            Answer { extra: &[("Location", "/x\r\nSet-Cookie: a")], ..Answer::JSON.status(302) };
         let text = String::from_utf8(answer.whole(b"{}", &read(head_request).unwrap())).unwrap();
         assert!(text.starts_with(
             "HTTP/1.1 302 Found\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n"
         ));
-        assert!(text.contains("Location: /xSet-Cookie: a\r\n") && text.ends_with("Connection: close\r\n\r\n"));
+        assert!(
+            text.contains("Location: /xSet-Cookie: a\r\n")
+                && text.ends_with("Connection: close\r\n\r\n")
+        );
         for line in [
             "X-Content-Type-Options: nosniff",
             "Referrer-Policy: no-referrer",
@@ -478,7 +533,10 @@ mod tests {
         }
         assert!(Answer::TEXT.whole(b"body", &read(&get("")).unwrap()).ends_with(b"\r\n\r\nbody"));
         let refusal = String::from_utf8(Answer::refusal(Bad::WebSocketVersion)).unwrap();
-        assert!(refusal.starts_with("HTTP/1.1 426 ") && refusal.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+        assert!(
+            refusal.starts_with("HTTP/1.1 426 ")
+                && refusal.contains("\r\nSec-WebSocket-Version: 13\r\n")
+        );
     }
 
     #[test]
@@ -491,8 +549,13 @@ mod tests {
             };
             let read = Head::parse(&bytes);
             if let Ok(Some(head)) = read {
-                let _ =
-                    (head.accept_websocket(), head.bearer(), head.forwarded_for(), head.proxied(), head.accepts(""));
+                let _ = (
+                    head.accept_websocket(),
+                    head.bearer(),
+                    head.forwarded_for(),
+                    head.proxied(),
+                    head.accepts(""),
+                );
                 assert!(head.len <= bytes.len() && head.path.starts_with('/'));
             }
         }

@@ -1,7 +1,9 @@
 //! JSON: the reader of the package `gatelet-json`, whose limits are those of the gate, and the
 //! writer.
 
-pub use gatelet_json::{parse, plain, string_len, Items, Kind, Malformed, Members, Unescaped, Value};
+pub use gatelet_json::{
+    parse, plain, string_len, Items, Kind, Malformed, Members, Unescaped, Value,
+};
 
 pub use super::json_write::{arr, escaped_len, obj, object, pretty, Writer};
 use crate::gate::limits;
@@ -167,10 +169,24 @@ mod tests {
             r#""\ud800\u0041""#,
             r#""\udc00\ud800""#,
         ] {
-            assert_eq!(read(text).map(|_| ()).map_err(|bad| bad.what), Err("half a surrogate pair"), "{text}");
+            assert_eq!(
+                read(text).map(|_| ()).map_err(|bad| bad.what),
+                Err("half a surrogate pair"),
+                "{text}"
+            );
         }
-        for text in [&b"\"\xff\""[..], b"\"\xc0\x80\"", b"\"\xed\xa0\x80\"", b"\xef\xbb", b"\"\xf4\x90\x80\x80\""] {
-            assert_eq!(parse(text, 8).map(|_| ()).map_err(|bad| bad.what), Err("not UTF-8"), "{text:?}");
+        for text in [
+            &b"\"\xff\""[..],
+            b"\"\xc0\x80\"",
+            b"\"\xed\xa0\x80\"",
+            b"\xef\xbb",
+            b"\"\xf4\x90\x80\x80\"",
+        ] {
+            assert_eq!(
+                parse(text, 8).map(|_| ()).map_err(|bad| bad.what),
+                Err("not UTF-8"),
+                "{text:?}"
+            );
         }
     }
 
@@ -190,7 +206,10 @@ mod tests {
                 && parse(b"1", 0).is_ok()
                 && parse(b"[]", 0).is_err()
         );
-        assert!(parse(nested(99).as_bytes(), usize::MAX).is_err(), "the limit holds whatever the caller asks");
+        assert!(
+            parse(nested(99).as_bytes(), usize::MAX).is_err(),
+            "the limit holds whatever the caller asks"
+        );
     }
 
     #[test]
@@ -201,14 +220,19 @@ mod tests {
             r#"[{"x":{"a":1,"c":{"a":1},"a":2}}]"#,
             r#"{"\n":1,"\u000a":1}"#,
         ] {
-            assert_eq!(read(text).map(|_| ()).map_err(|bad| bad.what), Err("a key given twice"), "{text}");
+            assert_eq!(
+                read(text).map(|_| ()).map_err(|bad| bad.what),
+                Err("a key given twice"),
+                "{text}"
+            );
         }
         assert_eq!(read(r#"{"a":{"b":1},"b":{"a":1}}"#).map(|_| ()), Ok(()));
     }
 
     #[test]
     fn duplicates_beyond_the_limit_give_the_first_value() {
-        let many = |count: usize| (0..count).map(|at| format!("\"k{at}\":{at},")).collect::<String>();
+        let many =
+            |count: usize| (0..count).map(|at| format!("\"k{at}\":{at},")).collect::<String>();
         let within = format!("{{{}\"k0\":9}}", many(limits::JSON_KEYS));
         assert_eq!(read(&within).unwrap_err().what, "a key given twice");
         let last_watched = limits::JSON_KEYS - 1;
@@ -216,22 +240,33 @@ mod tests {
         assert_eq!(read(&edge).unwrap_err().what, "a key given twice");
         let last = limits::JSON_KEYS;
         let beyond = format!("{{{}\"k{last}\":9}}", many(limits::JSON_KEYS + 1));
-        assert_eq!(value(&beyond).get(&format!("k{last}")).and_then(|first| first.as_u64()), Some(last as u64));
+        assert_eq!(
+            value(&beyond).get(&format!("k{last}")).and_then(|first| first.as_u64()),
+            Some(last as u64)
+        );
     }
 
     #[test]
     fn fields_and_items_are_found_in_their_order() {
         let text = r#" { "a" : [ 1 , "," , { "x" : "]}" } , [ ] , -2.5e3 ] , "\u0062" : "}" , "c":null,"d":{"a":0} } "#;
         let found = value(text);
-        let raws: Vec<_> = found.fields().map(|(name, value)| (name.into_owned(), value.raw())).collect();
-        assert_eq!(raws[1..], [("b".into(), "\"}\""), ("c".into(), "null"), ("d".into(), "{\"a\":0}")]);
+        let raws: Vec<_> =
+            found.fields().map(|(name, value)| (name.into_owned(), value.raw())).collect();
+        assert_eq!(
+            raws[1..],
+            [("b".into(), "\"}\""), ("c".into(), "null"), ("d".into(), "{\"a\":0}")]
+        );
         let items: Vec<_> = found.get("a").unwrap().items().map(|item| item.raw()).collect();
         assert_eq!(items, ["1", "\",\"", r#"{ "x" : "]}" }"#, "[ ]", "-2.5e3"]);
         assert_eq!(found.get("b").unwrap().as_str().as_deref(), Some("}"));
         assert!(found.get("x").is_none() && found.get("c").unwrap().is_null());
         assert_eq!((value("[1]").fields().count(), value("{\"a\":1}").items().count()), (0, 0));
         assert_eq!(
-            (value("\"[1]\"").items().count(), value("{}").fields().count(), value("[ ]").items().count()),
+            (
+                value("\"[1]\"").items().count(),
+                value("{}").fields().count(),
+                value("[ ]").items().count()
+            ),
             (0, 0, 0)
         );
     }
@@ -243,8 +278,16 @@ mod tests {
             value(r#""\"\\\/\b\f\n\r\t\u0041\ud83d\ude00x""#).as_str().as_deref(),
             Some("\"\\/\u{8}\u{c}\n\r\tA\u{1f600}x")
         );
-        assert!(!value(r#""\n""#).is_str("\\n") && value(r#""\\n""#).is_str("\\n") && value("\"\"").is_str(""));
-        assert!(value(r#""a\u0062c""#).is_str("abc") && !value(r#""abc""#).is_str("ab") && !value("1").is_str("1"));
+        assert!(
+            !value(r#""\n""#).is_str("\\n")
+                && value(r#""\\n""#).is_str("\\n")
+                && value("\"\"").is_str("")
+        );
+        assert!(
+            value(r#""a\u0062c""#).is_str("abc")
+                && !value(r#""abc""#).is_str("ab")
+                && !value("1").is_str("1")
+        );
         assert_eq!((value("1").as_str(), value("[\"a\"]").as_str()), (None, None));
     }
 
@@ -275,10 +318,20 @@ mod tests {
     fn parsing_never_panics() {
         let mut random = Random::new(7);
         for _ in 0..20_000 {
-            let text = random.bytes_of(b"{}[]\":,\\ \n0123456789eE+-.truefalsn\"ud8c\xc3\xa9\xff\0", 40);
+            let text =
+                random.bytes_of(b"{}[]\":,\\ \n0123456789eE+-.truefalsn\"ud8c\xc3\xa9\xff\0", 40);
             if let Ok(value) = parse(&text, 5) {
-                let _ = (value.kind(), value.as_str(), value.as_u64(), value.as_i64(), value.as_bool(), pretty(&value));
-                value.fields().for_each(|(name, field)| assert!(value.get(&name).is_some() && !field.raw().is_empty()));
+                let _ = (
+                    value.kind(),
+                    value.as_str(),
+                    value.as_u64(),
+                    value.as_i64(),
+                    value.as_bool(),
+                    pretty(&value),
+                );
+                value.fields().for_each(|(name, field)| {
+                    assert!(value.get(&name).is_some() && !field.raw().is_empty())
+                });
                 value.items().for_each(|item| assert!(parse(item.raw().as_bytes(), 5).is_ok()));
             }
         }
@@ -295,7 +348,8 @@ mod tests {
         let (one, two) = pair.unwrap();
         assert!(one != two && hash_of(&one) == hash_of(&two));
         let object = format!(r#"{{"{one}":1,"{two}":2}}"#);
-        let many = |count: u32| ["[", &vec![object.as_str(); count as usize].join(","), "]"].concat();
+        let many =
+            |count: u32| ["[", &vec![object.as_str(); count as usize].join(","), "]"].concat();
         assert!(parse(many(limits::JSON_CLASHES).as_bytes(), 8).is_ok(), "some may be chance");
         let malformed = parse(many(limits::JSON_CLASHES + 1).as_bytes(), 8).unwrap_err();
         assert_eq!(malformed.what, "keys that were made to look alike");
@@ -310,7 +364,8 @@ mod tests {
         let alike = (0..).filter_map(|number: u32| {
             let front = format!("{number}-");
             let last = hash(&front) ^ wanted.wrapping_mul(INVERSE);
-            let last = char::from_u32(last).filter(|char| !char.is_control() && !"\"\\".contains(*char))?;
+            let last = char::from_u32(last)
+                .filter(|char| !char.is_control() && !"\"\\".contains(*char))?;
             Some(format!("\"{front}{last}\":1"))
         });
         let alike: Vec<String> = alike.take(limits::JSON_CLASHES as usize).collect();
@@ -320,15 +375,18 @@ mod tests {
             assert!(parse(text.as_bytes(), 8).is_ok());
             begun.elapsed()
         };
-        let filling: Vec<String> = (0..limits::JSON_KEYS - 1).map(|number| format!("\"f{number}\":1")).collect();
-        let (plain, made) = (object(&filling), object(&[filling.as_slice(), alike.as_slice()].concat()));
+        let filling: Vec<String> =
+            (0..limits::JSON_KEYS - 1).map(|number| format!("\"f{number}\":1")).collect();
+        let (plain, made) =
+            (object(&filling), object(&[filling.as_slice(), alike.as_slice()].concat()));
         let [plain, made] = [plain, made].map(|text| (0..5).map(|_| time(&text)).min().unwrap());
         assert!(made < 3 * plain, "{made:?} for what takes {plain:?} without them");
     }
 
     /// Hash function of the check: FNV-1a over the characters of a key.
     fn hash(key: &str) -> u32 {
-        key.chars().fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
+        key.chars()
+            .fold(0x811c_9dc5, |hash, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193))
     }
 
     /// Multiplicative inverse, modulo 2^32, of the FNV prime.

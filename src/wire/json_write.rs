@@ -263,7 +263,8 @@ fn unescape(out: &mut Vec<u8>, text: &Value<'_>) {
 pub fn pretty(value: &Value<'_>) -> String {
     let mut out = String::with_capacity(2 * value.raw().len());
     let (mut depth, mut in_string, mut escaped) = (0, false, false);
-    let mut chars = value.raw().chars().filter(|char| !matches!(char, '\t' | '\n' | '\r')).peekable();
+    let mut chars =
+        value.raw().chars().filter(|char| !matches!(char, '\t' | '\n' | '\r')).peekable();
     while let Some(char) = chars.next() {
         if in_string {
             in_string = char != '"' || escaped;
@@ -354,8 +355,9 @@ mod tests {
     fn written_strings_are_appended_and_read_back() {
         let mut random = Random::new(3);
         for _ in 0..3_000 {
-            let text: String =
-                (0..random.below(20)).filter_map(|_| char::from_u32(random.below(0x300) as u32)).collect();
+            let text: String = (0..random.below(20))
+                .filter_map(|_| char::from_u32(random.below(0x300) as u32))
+                .collect();
             let mut out = b"before".to_vec();
             arr(&mut out, |list| list.item_obj(|o| o.str(&text, &text)));
             let value = parse(&out[6..], limits::JSON_DEPTH).unwrap();
@@ -370,7 +372,8 @@ mod tests {
         let odd = "\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}\u{e9}\u{2028}\u{1f600}plain";
         let odd: Vec<char> = odd.chars().collect();
         for _ in 0..3_000 {
-            let text: String = (0..random.below(40)).map(|_| odd[random.below(odd.len())]).collect();
+            let text: String =
+                (0..random.below(40)).map(|_| odd[random.below(odd.len())]).collect();
             let mut out = Vec::new();
             escape(&mut out, &text);
             assert_eq!(escaped_len(&text), out.len(), "{text:?}");
@@ -384,7 +387,8 @@ mod tests {
 
     #[test]
     fn rewritten_string_is_not_longer_than_received() {
-        for text in [r#""\b\f\n\r\t\"\\\/""#, r#""\u0001\u001f\u0008""#, r#""\u00e9\ud83d\ude00""#] {
+        for text in [r#""\b\f\n\r\t\"\\\/""#, r#""\u0001\u001f\u0008""#, r#""\u00e9\ud83d\ude00""#]
+        {
             let value = parse(text.as_bytes(), 8).unwrap();
             let mut out = Vec::new();
             Writer { out: &mut out }.item_str(&value.as_str().unwrap());
@@ -404,10 +408,13 @@ mod tests {
             (kept, String::from_utf8(out).unwrap())
         };
         let text = r#""{\"x\":[\"\\n\u00e9\ud83d\ude00\"] , \"y\":\"\\u00e9\"}""#;
-        let expected = "{\"a\":1,\"b\":{\"x\":[\"\\n\u{e9}\u{1f600}\"] , \"y\":\"\\u00e9\"},\"c\":2}";
+        let expected =
+            "{\"a\":1,\"b\":{\"x\":[\"\\n\u{e9}\u{1f600}\"] , \"y\":\"\\u00e9\"},\"c\":2}";
         assert_eq!(held(text), (true, expected.to_string()));
         let deep = format!("\"{}{}\"", "[".repeat(61), "]".repeat(61));
-        for text in ["\"\"", "\"no json\"", "\"{} {}\"", "\"{\\\"a\\\":1,\\\"a\\\":2}\"", "1", &deep] {
+        for text in
+            ["\"\"", "\"no json\"", "\"{} {}\"", "\"{\\\"a\\\":1,\\\"a\\\":2}\"", "1", &deep]
+        {
             assert_eq!(held(text), (false, r#"{"a":1,"c":2}"#.to_string()), "{text}");
         }
     }

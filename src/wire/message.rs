@@ -157,7 +157,9 @@ impl<'a> Params<'a> {
     /// Part of [`Params::read_with`] that is the same for all messages.
     fn fill(&self, message: &mut dyn Target<'a>, more: &[&str]) -> Result<(), String> {
         let problems = fill(message, self.value(), Some(more));
-        problems.text().map_or(Ok(()), |text| Err(["invalid ", self.method, " params: ", text].concat()))
+        problems
+            .text()
+            .map_or(Ok(()), |text| Err(["invalid ", self.method, " params: ", text].concat()))
     }
 
     /// Reads an object, ignoring undeclared members and values that are not valid.
@@ -296,9 +298,17 @@ mod tests {
             "inside":{"flags":{"a":true},"most":99999999999,"word":"a\u0022","more":1e999}}"#;
         let read = several(text);
         assert_eq!((read.n, read.b, read.none, read.at), (Some(5), Some(true), None, 0));
-        assert_eq!((read.l.unwrap(), read.any.unwrap().raw()), (vec!["x".to_string()], "{\"k\":1}"));
-        assert!(read.all.is_some_and(|all| all.is_null()) && several(r#"{"any":null}"#).any.is_none());
-        assert_eq!((read.inside.flags, read.inside.most), (Flags::from([("a".to_string(), true)]), u32::MAX));
+        assert_eq!(
+            (read.l.unwrap(), read.any.unwrap().raw()),
+            (vec!["x".to_string()], "{\"k\":1}")
+        );
+        assert!(
+            read.all.is_some_and(|all| all.is_null()) && several(r#"{"any":null}"#).any.is_none()
+        );
+        assert_eq!(
+            (read.inside.flags, read.inside.most),
+            (Flags::from([("a".to_string(), true)]), u32::MAX)
+        );
         assert_eq!(read.inside.word.as_deref(), Some("a\""));
         assert_eq!(several(r#"{"n":1700000000000.0}"#).n, Some(1_700_000_000_000));
         assert!(Params::new("m", None).read::<Several<'_>>().is_ok());
@@ -308,7 +318,11 @@ mod tests {
     #[test]
     fn problems_are_collected_in_protocol_text() {
         let bad = |text: &str| {
-            label(text).unwrap_err().strip_prefix("invalid device.pair.rename params: ").unwrap().to_owned()
+            label(text)
+                .unwrap_err()
+                .strip_prefix("invalid device.pair.rename params: ")
+                .unwrap()
+                .to_owned()
         };
         assert_eq!(bad("{}"), "must have required property 'deviceId'");
         assert_eq!(bad("[1]"), "must be object");
@@ -316,10 +330,17 @@ mod tests {
             bad(r#"{"deviceId":"","label":"123456"}"#),
             "at /deviceId: must NOT have fewer than 1 characters; at /label: must NOT have more than 5 characters"
         );
-        assert_eq!(bad(r#"{"deviceId":null,"x":1}"#), "at /deviceId: must be string; at root: unexpected property 'x'");
+        assert_eq!(
+            bad(r#"{"deviceId":null,"x":1}"#),
+            "at /deviceId: must be string; at root: unexpected property 'x'"
+        );
         let long = format!(r#"{{"deviceId":"d","{}":1}}"#, "x".repeat(9999));
-        assert_eq!(bad(&long), format!("at root: unexpected property '{}'", "x".repeat(limits::WORD_LEN)));
-        let bad = |text: &str| Params::new("m", value(text)).read::<Several<'_>>().err().expect(text);
+        assert_eq!(
+            bad(&long),
+            format!("at root: unexpected property '{}'", "x".repeat(limits::WORD_LEN))
+        );
+        let bad =
+            |text: &str| Params::new("m", value(text)).read::<Several<'_>>().err().expect(text);
         assert_eq!(
             bad(r#"{"at":1,"n":-1,"l":["a","b","c","d"],"x":0,"inside":{"most":0.5,"word":"c"}}"#),
             "invalid m params: at /n: must be >= 0; at /l: must NOT have more than 3 items; at /at: must be >= 2 and <= 9; \
@@ -350,7 +371,11 @@ mod tests {
             let Ok(value) = parse(&text, limits::JSON_DEPTH) else { continue };
             match Params::new("m", Some(value)).read::<Several<'_>>() {
                 Err(text) => {
-                    assert!(!text.ends_with("cannot be read") && text.len() <= limits::PROBLEMS_LEN + 32, "{text}")
+                    assert!(
+                        !text.ends_with("cannot be read")
+                            && text.len() <= limits::PROBLEMS_LEN + 32,
+                        "{text}"
+                    )
                 }
                 Ok(several) => {
                     read += 1;
@@ -358,9 +383,14 @@ mod tests {
                     assert_eq!(several.n, value.at("n").as_u64());
                     assert_eq!(several.none.as_deref(), value.at("none").as_str().as_deref());
                     let list = several.l.unwrap_or_default();
-                    assert!(value.at("l").items().map(|item| item.as_str().unwrap().into_owned()).eq(list));
+                    assert!(value
+                        .at("l")
+                        .items()
+                        .map(|item| item.as_str().unwrap().into_owned())
+                        .eq(list));
                     let flags = value.at("inside").at("flags").fields();
-                    let flags = flags.map(|(name, flag)| (name.into_owned(), flag.as_bool().unwrap()));
+                    let flags =
+                        flags.map(|(name, flag)| (name.into_owned(), flag.as_bool().unwrap()));
                     assert_eq!(several.inside.flags, flags.collect());
                 }
             }

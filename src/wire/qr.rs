@@ -35,11 +35,17 @@ fn png(code: &QrCode) -> Vec<u8> {
     let mut rows = Vec::new();
     for y in 0..side {
         rows.push(0);
-        rows.extend((0..side).step_by(8).map(|x| (x..x + 8).fold(0, |byte, x| byte << 1 | u8::from(light(x, y)))));
+        rows.extend(
+            (0..side)
+                .step_by(8)
+                .map(|x| (x..x + 8).fold(0, |byte, x| byte << 1 | u8::from(light(x, y)))),
+        );
     }
     // One stored block without compression: at most 292 rows of 38 bytes.
     let len = rows.len() as u16;
-    let data = [b"\x78\x01\x01", &len.to_le_bytes()[..], &(!len).to_le_bytes(), &rows, &adler32(&rows)].concat();
+    let data =
+        [b"\x78\x01\x01", &len.to_le_bytes()[..], &(!len).to_le_bytes(), &rows, &adler32(&rows)]
+            .concat();
     let side = side.to_be_bytes();
     let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
     // Grayscale with one bit per pixel.
@@ -107,7 +113,8 @@ mod tests {
         let lines = lines(text, false).unwrap();
         let light = |x: i32, y: i32| {
             let (column, row) = (x + QUIET, y + QUIET);
-            let drawn = lines.lines().nth(row as usize / 2).unwrap().chars().nth(column as usize).unwrap();
+            let drawn =
+                lines.lines().nth(row as usize / 2).unwrap().chars().nth(column as usize).unwrap();
             match drawn {
                 '\u{2588}' => true,
                 '\u{2580}' => row % 2 == 0,
@@ -142,7 +149,9 @@ mod tests {
                     side = word(&about[..4]);
                     assert_eq!((word(&about[4..8]), &about[8..]), (side, &[1, 0, 0, 0, 0][..]));
                 }
-                (b"IDAT", data) => rows = miniz_oxide::inflate::decompress_to_vec_zlib(data).unwrap(),
+                (b"IDAT", data) => {
+                    rows = miniz_oxide::inflate::decompress_to_vec_zlib(data).unwrap()
+                }
                 _ => return (side, rows),
             }
         }
@@ -154,7 +163,11 @@ mod tests {
         for text in [small, &large] {
             let code = QrCode::encode_text(text, QrCodeEcc::Low).unwrap();
             let url = data_url(text).unwrap();
-            assert!(url.starts_with("data:image/png;base64,") && url.len() <= 16384, "{}", url.len());
+            assert!(
+                url.starts_with("data:image/png;base64,") && url.len() <= 16384,
+                "{}",
+                url.len()
+            );
             let (side, rows) = read_png(&png(&code));
             let modules = code.size() as usize + 8;
             let (scale, width) = (side / modules, side.div_ceil(8) + 1);

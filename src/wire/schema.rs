@@ -115,14 +115,20 @@ impl Field {
 
     /// Returns the value of this member of the object at `path`, if it is present and valid. Of a
     /// declared object only the kind is checked.
-    pub fn of<'a>(&self, members: &Members<'a>, path: &str, problems: &mut Problems) -> Option<Value<'a>> {
+    pub fn of<'a>(
+        &self,
+        members: &Members<'a>,
+        path: &str,
+        problems: &mut Problems,
+    ) -> Option<Value<'a>> {
         let found = find(members, self.name).filter(|value| self.required || !value.is_null());
         let value = match (found, &self.kind) {
             (Some(value), _) => value,
             (None, Kind::Document) => Value::EMPTY,
             (None, _) => {
                 if self.required {
-                    problems.add(&[path], &["must have required property '", self.name, "'"].concat());
+                    problems
+                        .add(&[path], &["must have required property '", self.name, "'"].concat());
                 }
                 return None;
             }
@@ -142,7 +148,9 @@ impl Kind {
         let of_kind = |kind| value.kind() == kind;
         match *self {
             Kind::Text(min, max) => text(value, min, max).iter().for_each(|what| wrong("", what)),
-            Kind::Word(words, what) if !words.iter().any(|word| value.is_str(word)) => wrong("", what),
+            Kind::Word(words, what) if !words.iter().any(|word| value.is_str(word)) => {
+                wrong("", what)
+            }
             Kind::Whole(min, max, what) => whole(value, min, max, what, wrong),
             Kind::Version => whole(value, 1, u64::MAX, "", wrong),
             Kind::Bool if !of_kind(json::Kind::Bool) => wrong("", "must be boolean"),
@@ -158,12 +166,16 @@ impl Kind {
                 let first = items.find_map(|(at, item)| Some((at, text(item, 1, len)?)));
                 first.iter().for_each(|(at, what)| wrong(&format!("/{at}"), what));
             }
-            Kind::Flags(_) | Kind::Object(_) if !of_kind(json::Kind::Object) => wrong("", "must be object"),
+            Kind::Flags(_) | Kind::Object(_) if !of_kind(json::Kind::Object) => {
+                wrong("", "must be object")
+            }
             Kind::Flags(max) => {
                 if value.members().nth(max).is_some() {
                     wrong("", &format!("must NOT have more than {max} properties"));
                 }
-                for (name, _) in value.fields().filter(|(_, flag)| flag.as_bool().is_none()).take(max) {
+                for (name, _) in
+                    value.fields().filter(|(_, flag)| flag.as_bool().is_none()).take(max)
+                {
                     wrong(&["/", cut(&name, limits::WORD_LEN)].concat(), "must be boolean");
                 }
             }
@@ -189,7 +201,9 @@ impl Kind {
                 ["[", &items.join(","), "]"].iter().for_each(|part| out.push_str(part));
             }
             Kind::Whole(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
-            Kind::Version => out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string()),
+            Kind::Version => {
+                out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string())
+            }
             _ => out.push_str(value.raw()),
         }
     }
@@ -240,7 +254,10 @@ impl Shape {
             let declared = self.fields.iter().map(|field| field.name);
             if !declared.chain(more.iter().copied()).any(|known| name.is_str(known)) {
                 let name = name.as_str().unwrap_or_default();
-                problems.add(&["root"], &["unexpected property '", cut(&name, limits::WORD_LEN), "'"].concat());
+                problems.add(
+                    &["root"],
+                    &["unexpected property '", cut(&name, limits::WORD_LEN), "'"].concat(),
+                );
             }
         }
     }

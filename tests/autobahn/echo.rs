@@ -48,7 +48,10 @@ async fn open(stream: &mut TcpStream) -> Option<Socket<TcpStream>> {
 
 /// Runs until the connection ends. Returns the close code, the reason and whether it is an error,
 /// if the peer is still connected.
-async fn converse(stream: &mut TcpStream, socket: &mut Socket<TcpStream>) -> Option<(u16, &'static str, bool)> {
+async fn converse(
+    stream: &mut TcpStream,
+    socket: &mut Socket<TcpStream>,
+) -> Option<(u16, &'static str, bool)> {
     loop {
         match poll_fn(|context| socket.poll_read(context)).await {
             Ok(Message::Text(text)) => socket.send(text.into()),

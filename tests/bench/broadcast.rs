@@ -18,11 +18,21 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let (before, cpu) = (gateway.peak(), gateway.usage());
     let mut took = crowd.events(EVENTS)?;
     let each = gateway.cpu_since(&cpu) / (EVENTS * operators) as f64;
-    let note =
-        format!("p99 {}; one core each; peak {} more", ns(quantile(&mut took, 0.99)), bytes(gateway.peak() - before));
+    let note = format!(
+        "p99 {}; one core each; peak {} more",
+        ns(quantile(&mut took, 0.99)),
+        bytes(gateway.peak() - before)
+    );
     let what = format!("an event until the last of {operators} operators has it, p50");
     table.row(Section::Times, &what, Goal::NONE, median(&mut took), ns, &note);
-    table.row(Section::Times, "the same, processor time of the server for each", Goal::NONE, each, ns, "");
+    table.row(
+        Section::Times,
+        "the same, processor time of the server for each",
+        Goal::NONE,
+        each,
+        ns,
+        "",
+    );
     Ok(())
 }
 

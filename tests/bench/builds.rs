@@ -38,7 +38,9 @@ pub struct Builds {
 impl Builds {
     /// Reads the paths of the builds from `GATELET_BIN` and `GATELET_OLD`.
     pub fn from_env() -> Result<Builds, Failed> {
-        let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(fs::canonicalize).transpose();
+        let path = |name| {
+            env::var_os(name).filter(|value| !value.is_empty()).map(fs::canonicalize).transpose()
+        };
         let new = path("GATELET_BIN")?.ok_or("GATELET_BIN names the binary to measure")?;
         Ok(Builds {
             new,
@@ -57,7 +59,10 @@ impl Builds {
     }
 
     /// Measures the new build, and then the old one if there is one.
-    pub fn each<T>(&self, mut measure: impl FnMut(Age, &Path) -> Result<T, Failed>) -> Result<(T, Option<T>), Failed> {
+    pub fn each<T>(
+        &self,
+        mut measure: impl FnMut(Age, &Path) -> Result<T, Failed>,
+    ) -> Result<(T, Option<T>), Failed> {
         let new = measure(Age::New, &self.new)?;
         Ok((new, self.old.as_deref().map(|old| measure(Age::Old, old)).transpose()?))
     }
@@ -91,7 +96,9 @@ impl Builds {
     pub fn update(&mut self) -> Result<Option<&'static str>, Failed> {
         let (name, counts, build, age) = match (env::var("UPDATE"), &self.old) {
             (Err(_), _) => return Ok(None),
-            (Ok(word), Some(old)) if word == "baseline" => (BASELINE, &mut self.baseline, kind(old), Age::Old),
+            (Ok(word), Some(old)) if word == "baseline" => {
+                (BASELINE, &mut self.baseline, kind(old), Age::Old)
+            }
             (Ok(word), None) if word == "baseline" => {
                 return Err("UPDATE=baseline needs the build to compare with: --against".into())
             }
@@ -100,9 +107,13 @@ impl Builds {
         for (what, count) in self.measured[age as usize].drain(..) {
             counts.insert((build.clone(), what), count);
         }
-        let head =
-            text(name)?.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
-        let lines = counts.iter().map(|((build, what), count)| format!("{build} {what} {count:.0}\n"));
+        let head = text(name)?
+            .lines()
+            .take_while(|line| line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let lines =
+            counts.iter().map(|((build, what), count)| format!("{build} {what} {count:.0}\n"));
         fs::write(file(name), std::iter::once(head).chain(lines).collect::<String>())?;
         Ok(Some(name))
     }
@@ -110,7 +121,11 @@ impl Builds {
 
 /// Returns the kind of a build, which is the name of its directory: `release` or a target.
 fn kind(binary: &Path) -> String {
-    binary.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    binary
+        .parent()
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn file(name: &str) -> PathBuf {

@@ -97,9 +97,11 @@ impl Client {
     pub fn connect_as(place: &Place, device: &Device, what: As) -> Result<Client, Failed> {
         let mut client = bare(place.address)?;
         let challenge = client.socket.read()?;
-        let nonce = event(&challenge, "connect.challenge")?.and_then(|payload| payload.get("nonce").copied());
+        let nonce = event(&challenge, "connect.challenge")?
+            .and_then(|payload| payload.get("nonce").copied());
         let nonce = nonce.ok_or_else(|| format!("no challenge: {challenge}"))?;
-        let params = connect_params(place, device, &serde_json::from_str::<String>(nonce.get())?, what);
+        let params =
+            connect_params(place, device, &serde_json::from_str::<String>(nonce.get())?, what);
         client.call("connect", params.as_bytes())?;
         Ok(client)
     }
@@ -146,7 +148,9 @@ impl Client {
     /// Waits for a message and answers it, if it is a call.
     fn answer(&mut self, own: &str, payload: &[u8]) -> Result<(), Failed> {
         let text = self.socket.read()?;
-        let Some(id) = event(&text, "node.invoke.request")?.and_then(|asked| asked.get("id").copied()) else {
+        let Some(id) =
+            event(&text, "node.invoke.request")?.and_then(|asked| asked.get("id").copied())
+        else {
             return Ok(());
         };
         let head = format!(r#"{{"id":{id},"nodeId":"{own}","ok":true,"payloadJSON":"#);
@@ -224,7 +228,12 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
 
 /// Requests the path repeatedly until the status is 200; returns the time since `began`. Error if
 /// that takes longer than [`PATIENCE`] or the process has ended.
-pub fn until_ready(address: SocketAddr, path: &str, began: Instant, process: &mut Child) -> Result<Duration, Failed> {
+pub fn until_ready(
+    address: SocketAddr,
+    path: &str,
+    began: Instant,
+    process: &mut Child,
+) -> Result<Duration, Failed> {
     loop {
         if get(address, path).is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200 ")) {
             return Ok(began.elapsed());
@@ -274,7 +283,9 @@ fn open(address: SocketAddr) -> Result<WebSocket, Failed> {
 
 /// Returns the signed parameters of `connect`.
 fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
     let (client, mode, role, family, offers) = match what {
         As::Node => ("node-host", "node", "node", "linux", format!(r#","commands":["{COMMAND}"]"#)),
         As::Operator | As::Owner => ("gateway-client", "backend", "operator", "", String::new()),
@@ -287,7 +298,8 @@ fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> Stri
         Dialect::V3 => (3, format!("v2|{signed}")),
         Dialect::V4 => (4, format!("v3|{signed}|linux|{family}")),
     };
-    let (key, signature) = (base64(&device.keys.public()), base64(&device.keys.sign(signed.as_bytes())));
+    let (key, signature) =
+        (base64(&device.keys.public()), base64(&device.keys.sign(signed.as_bytes())));
     let scopes: Vec<String> = what.scopes().iter().map(|scope| format!("\"{scope}\"")).collect();
     let scopes = scopes.join(",");
     format!(

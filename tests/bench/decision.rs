@@ -42,14 +42,21 @@ const REPEATS: usize = 500;
 /// Adds the rows of the decision.
 pub fn rows(table: &mut Table) {
     let capacity = limits::CAPACITY_DEFAULT;
-    let mut devices = Devices::new(vec![Cell::FREE; capacity as usize].into_boxed_slice(), 3, TableAge(0));
+    let mut devices =
+        Devices::new(vec![Cell::FREE; capacity as usize].into_boxed_slice(), 3, TableAge(0));
     (0..capacity).for_each(|n| devices.put(Slot(n), device(n)));
     let policy = Policy::DEFAULT;
     let valid = |n| Proof::Valid { id: device(n).id, key: device(n).key };
     let cases: [(&str, Vec<Facts>); 3] = [
         ("a known device", (0..capacity).map(|n| facts(valid(n), Secret::Absent)).collect()),
-        ("a new device with the token", (0..capacity).map(|n| facts(valid(capacity + n), Secret::Right)).collect()),
-        ("a wrong token", (0..capacity).map(|n| facts(valid(capacity + n), Secret::Wrong)).collect()),
+        (
+            "a new device with the token",
+            (0..capacity).map(|n| facts(valid(capacity + n), Secret::Right)).collect(),
+        ),
+        (
+            "a wrong token",
+            (0..capacity).map(|n| facts(valid(capacity + n), Secret::Wrong)).collect(),
+        ),
     ];
     let mut allocations = 0;
     for (name, facts) in cases {
@@ -74,7 +81,14 @@ pub fn rows(table: &mut Table) {
             "table of 256, full",
         );
     }
-    table.row(Section::Builds, "allocations of all policy decisions", Goal::count(0.0), allocations as f64, count, "");
+    table.row(
+        Section::Builds,
+        "allocations of all policy decisions",
+        Goal::count(0.0),
+        allocations as f64,
+        count,
+        "",
+    );
 }
 
 /// Returns a device that was paired long ago and used since, so that it is never evicted.

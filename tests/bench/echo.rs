@@ -10,7 +10,8 @@ use std::sync::mpsc;
 use super::websocket::{Side, WebSocket};
 
 /// Response to the only key that clients of the bench send (RFC 6455, section 1.3).
-const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const ACCEPTED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// Starts the echo server on a new thread, which calls `first` before anything else and runs until

@@ -47,20 +47,37 @@ impl Gateway {
     }
 
     /// Starts the OpenClaw gateway whose script is at `script`, and waits until it is ready.
-    pub fn start_openclaw(node: &Path, script: &Path, dir: &Path, dialect: Dialect) -> Result<Gateway, Failed> {
+    pub fn start_openclaw(
+        node: &Path,
+        script: &Path,
+        dir: &Path,
+        dialect: Dialect,
+    ) -> Result<Gateway, Failed> {
         let place = prepare(dir, "openclaw.json", dialect)?;
         let mut command = Command::new(node);
         command.arg(script).args(["gateway", "run"]);
-        for variable in ["OPENCLAW_NO_RESPAWN", "OPENCLAW_DISABLE_BONJOUR", "OPENCLAW_SKIP_CHANNELS", "NO_COLOR"] {
+        for variable in [
+            "OPENCLAW_NO_RESPAWN",
+            "OPENCLAW_DISABLE_BONJOUR",
+            "OPENCLAW_SKIP_CHANNELS",
+            "NO_COLOR",
+        ] {
             command.env(variable, "1");
         }
-        command.env("OPENCLAW_STATE_DIR", dir.join("state")).env("OPENCLAW_CONFIG_PATH", dir.join("openclaw.json"));
+        command
+            .env("OPENCLAW_STATE_DIR", dir.join("state"))
+            .env("OPENCLAW_CONFIG_PATH", dir.join("openclaw.json"));
         Gateway::launch(command, place, dir, if dialect == Dialect::V3 { "/" } else { "/readyz" })
     }
 
     /// Starts the gatelet at `binary` under callgrind, which writes the instruction counts to `out`
     /// when the process ends.
-    pub fn start_counted(binary: &Path, dir: &Path, out: &Path, dialect: Dialect) -> Result<Gateway, Failed> {
+    pub fn start_counted(
+        binary: &Path,
+        dir: &Path,
+        out: &Path,
+        dialect: Dialect,
+    ) -> Result<Gateway, Failed> {
         let place = prepare(dir, "gatelet.json", dialect)?;
         let mut command = counting(out);
         command.arg(binary).args(["run", "--state-dir"]).arg(dir);
@@ -78,7 +95,12 @@ impl Gateway {
     pub fn start_traced(binary: &Path, dir: &Path, out: &Path) -> Result<Gateway, Failed> {
         let place = prepare(dir, "gatelet.json", Dialect::V4)?;
         let mut command = Command::new(STRACE);
-        command.args(["-D", "-f", "-c", "-o"]).arg(out).arg(binary).args(["run", "--state-dir"]).arg(dir);
+        command
+            .args(["-D", "-f", "-c", "-o"])
+            .arg(out)
+            .arg(binary)
+            .args(["run", "--state-dir"])
+            .arg(dir);
         Gateway::launch(command, place, dir, "/readyz")
     }
 
@@ -120,9 +142,19 @@ impl Gateway {
         Ok(())
     }
 
-    fn launch(mut command: Command, place: Place, dir: &Path, path: &str) -> Result<Gateway, Failed> {
+    fn launch(
+        mut command: Command,
+        place: Place,
+        dir: &Path,
+        path: &str,
+    ) -> Result<Gateway, Failed> {
         // A log file would count as written bytes.
-        command.env("HOME", dir).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .env("HOME", dir)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("GATELET_") || name.starts_with("XDG_") || name == "NOTIFY_SOCKET" {
@@ -133,7 +165,8 @@ impl Gateway {
             let began = Instant::now();
             (command.spawn(), began)
         });
-        let mut gateway = Gateway { child: child?, place, dir: dir.to_path_buf(), started_in: Duration::ZERO };
+        let mut gateway =
+            Gateway { child: child?, place, dir: dir.to_path_buf(), started_in: Duration::ZERO };
         gateway.started_in = until_ready(gateway.place.address, path, began, &mut gateway.child)?;
         Ok(gateway)
     }
@@ -145,7 +178,8 @@ impl Gateway {
 
     /// Returns the memory in use, in bytes.
     pub fn rss(&self) -> f64 {
-        let exact = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap_or_default();
+        let exact =
+            fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap_or_default();
         field(&exact, "Rss:").or_else(|| self.status("VmRSS:")).unwrap_or(f64::NAN) * 1024.0
     }
 
@@ -166,7 +200,8 @@ impl Gateway {
 
     /// Returns the resources that each thread has used since it began.
     pub fn usage(&self) -> Usage {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let tasks =
+            fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
         let spent = |task: &Path| {
             let status = fs::read_to_string(task.join("status")).unwrap_or_default();
             let voluntary = field(&status, "voluntary_ctxt_switches:").unwrap_or(f64::NAN);
@@ -174,7 +209,11 @@ impl Gateway {
         };
         let tasks = tasks.map(|task| (task.file_name(), spent(&task.path())));
         // Threads that ended meanwhile have no figures.
-        Usage(tasks.filter(|(_, spent)| !spent.cpu_ns.is_nan() && !spent.voluntary.is_nan()).collect())
+        Usage(
+            tasks
+                .filter(|(_, spent)| !spent.cpu_ns.is_nan() && !spent.voluntary.is_nan())
+                .collect(),
+        )
     }
 
     /// Returns the processor time of all threads since `before`, in nanoseconds.
@@ -231,7 +270,9 @@ impl Drop for Gateway {
 /// arguments are to be added.
 pub fn counting(out: &Path) -> Command {
     let mut command = Command::new(VALGRIND);
-    command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
+    command
+        .args(["--tool=callgrind", "--quiet"])
+        .arg(format!("--callgrind-out-file={}", out.display()));
     command
 }
 
@@ -264,7 +305,12 @@ pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> T {
 pub fn pin(core: usize) {
     let Ok(thread) = fs::read_link("/proc/thread-self") else { return };
     let id = thread.file_name().unwrap_or_default().to_os_string();
-    let done = Command::new("taskset").arg("-pc").arg(core.to_string()).arg(id).stdout(Stdio::null()).status();
+    let done = Command::new("taskset")
+        .arg("-pc")
+        .arg(core.to_string())
+        .arg(id)
+        .stdout(Stdio::null())
+        .status();
     if !done.is_ok_and(|status| status.success()) {
         eprintln!("bench: cannot keep to core {core}; the figures are rougher");
     }
@@ -292,5 +338,9 @@ fn prepare(dir: &Path, config: &str, dialect: Dialect) -> Result<Place, Failed> 
         "discovery":{{"mdns":{{"mode":"off"}}}},"update":{{"checkOnStart":false}}}}"#
     );
     fs::write(dir.join(config), text)?;
-    Ok(Place { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), token: TOKEN.to_string(), dialect })
+    Ok(Place {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        token: TOKEN.to_string(),
+        dialect,
+    })
 }

@@ -40,11 +40,21 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let verify = verify.medians();
     for ([ours, bare], at_once) in costs.iter_mut().zip(AT_ONCE) {
         let (own, bare, p50) = (ours.medians(), bare.medians(), ns(median(&mut ours.took)));
-        let what = format!("a handshake to its Ed25519 verification alone, processor time, {at_once} at once");
+        let what = format!(
+            "a handshake to its Ed25519 verification alone, processor time, {at_once} at once"
+        );
         table.pair(Section::Ratios, &what, Goal::NONE, (own.cpu, Some(verify.cpu)), ns, "");
-        let what = format!("a handshake to a bare echo's upgrade and the verification, {at_once} at once");
+        let what =
+            format!("a handshake to a bare echo's upgrade and the verification, {at_once} at once");
         let note = format!("TCP, upgrade and one frame of the echo: {}", ns(bare.cpu));
-        table.pair(Section::Ratios, &what, Goal::NONE, (own.cpu, Some(verify.cpu + bare.cpu)), ns, &note);
+        table.pair(
+            Section::Ratios,
+            &what,
+            Goal::NONE,
+            (own.cpu, Some(verify.cpu + bare.cpu)),
+            ns,
+            &note,
+        );
         let note = format!("p50 {p50}; compared with verifications alone, one core");
         let what = format!("handshakes of a known device, {at_once} at once");
         table.pair(Section::Times, &what, Goal::NONE, (own.rate, Some(verify.rate)), rate, &note);
@@ -64,7 +74,11 @@ pub fn round(gateway: &Gateway, at_once: usize, cost: &mut Cost) -> Result<(), F
 }
 
 /// Measures clients that connect to an echo server and send one message, during one round.
-fn bare_round((address, thread): &(SocketAddr, PathBuf), at_once: usize, cost: &mut Cost) -> Result<(), Failed> {
+fn bare_round(
+    (address, thread): &(SocketAddr, PathBuf),
+    at_once: usize,
+    cost: &mut Cost,
+) -> Result<(), Failed> {
     let begin = || {
         let before = task_ns(thread);
         move || task_ns(thread) - before

@@ -79,7 +79,11 @@ pub const OPERATIONS: [Operation; 5] = [
 /// Adds two rows for each operation: compared with the old build, and with the accepted count.
 pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), Failed> {
     if !Gateway::can_count() {
-        table.absent(Section::Builds, "instructions of one operation", "not counted: there is no valgrind");
+        table.absent(
+            Section::Builds,
+            "instructions of one operation",
+            "not counted: there is no valgrind",
+        );
         return Ok(());
     }
     for operation in &OPERATIONS {
@@ -102,7 +106,14 @@ pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), F
         if operation.name == "handshake-v4" {
             let what = "instructions, handshake-v4 to an Ed25519 verification alone";
             let figures = (new, Some(verification(root)?));
-            table.pair(Section::Counts, what, Goal::NONE, figures, count, "without those of the kernel");
+            table.pair(
+                Section::Counts,
+                what,
+                Goal::NONE,
+                figures,
+                count,
+                "without those of the kernel",
+            );
         }
     }
     Ok(())
@@ -113,7 +124,10 @@ fn verification(root: &Path) -> Result<f64, Failed> {
     const TIMES: usize = 100;
     let counted = |times: usize| {
         let out = root.join(format!("callgrind.verify.{times}"));
-        let status = counting(&out).arg(std::env::current_exe()?).args(["verify", &times.to_string()]).status()?;
+        let status = counting(&out)
+            .arg(std::env::current_exe()?)
+            .args(["verify", &times.to_string()])
+            .status()?;
         if !status.success() {
             return Err(format!("the verifications ended with {status}").into());
         }

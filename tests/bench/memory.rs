@@ -40,15 +40,32 @@ pub fn rows(table: &mut Table, builds: &mut Builds, root: &Path) -> Result<(), F
     for (way, what, name) in ways {
         let (new, old) = builds.each(|age, binary| given_back(&start(binary, root, age)?, way))?;
         let kept = |usage: &Usage| usage.after - usage.before;
-        let note = format!("before {}, peak {}, 5 s after {}", bytes(new.before), bytes(new.peak), bytes(new.after));
+        let note = format!(
+            "before {}, peak {}, 5 s after {}",
+            bytes(new.before),
+            bytes(new.peak),
+            bytes(new.after)
+        );
         let figures = (kept(&new), builds.old_count(name, old.as_ref().map(kept)));
-        table.pair(Section::Builds, &format!("RSS kept 5 s after {what}"), Goal::count(MIB), figures, bytes, &note);
+        table.pair(
+            Section::Builds,
+            &format!("RSS kept 5 s after {what}"),
+            Goal::count(MIB),
+            figures,
+            bytes,
+            &note,
+        );
     }
     let (new, old) = builds.each(|age, binary| largest(&start(binary, root, age)?))?;
     let payloads = |usage: &Usage| (usage.peak - usage.before) / LARGEST as f64;
     // Counts are recorded as integers, therefore in bytes.
-    let recorded = builds.old_count("peak-largest", old.as_ref().map(|usage| usage.peak - usage.before));
-    let note = format!("peak {}, 5 s after {} more than before", bytes(new.peak), bytes(new.after - new.before));
+    let recorded =
+        builds.old_count("peak-largest", old.as_ref().map(|usage| usage.peak - usage.before));
+    let note = format!(
+        "peak {}, 5 s after {} more than before",
+        bytes(new.peak),
+        bytes(new.after - new.before)
+    );
     table.pair(
         Section::Builds,
         "peak memory of 25 MiB through node.invoke, in payloads",
@@ -76,9 +93,13 @@ fn given_back(gateway: &Gateway, way: Way) -> Result<Usage, Failed> {
     operators.iter_mut().try_for_each(|operator| operator.call("node.invoke", &few).map(drop))?;
     let much = match way {
         Way::FromNode => call(&large),
-        Way::ToNode => call_with(&small, &[br#"{"text":""#, "x".repeat(LARGE).as_bytes(), br#""}"#].concat()),
+        Way::ToNode => {
+            call_with(&small, &[br#"{"text":""#, "x".repeat(LARGE).as_bytes(), br#""}"#].concat())
+        }
     };
-    watched(gateway, || operators.iter_mut().try_for_each(|operator| operator.call("node.invoke", &much).map(drop)))
+    watched(gateway, || {
+        operators.iter_mut().try_for_each(|operator| operator.call("node.invoke", &much).map(drop))
+    })
 }
 
 /// Measures one operator that receives the largest payload.

@@ -26,13 +26,26 @@ struct Traffic {
 
 const TRAFFIC: [Traffic; 4] = [
     Traffic { name: "health each 30 ms", handshakes: false, pause: PAUSE, times: 60, traced: 20 },
-    Traffic { name: "health in a stream", handshakes: false, pause: Duration::ZERO, times: 2_000, traced: 500 },
+    Traffic {
+        name: "health in a stream",
+        handshakes: false,
+        pause: Duration::ZERO,
+        times: 2_000,
+        traced: 500,
+    },
     Traffic { name: "handshake each 30 ms", handshakes: true, pause: PAUSE, times: 40, traced: 20 },
-    Traffic { name: "handshakes in a stream", handshakes: true, pause: Duration::ZERO, times: 300, traced: 100 },
+    Traffic {
+        name: "handshakes in a stream",
+        handshakes: true,
+        pause: Duration::ZERO,
+        times: 300,
+        traced: 100,
+    },
 ];
 
 /// Figures measured for each kind of traffic.
-const FIGURES: [(&str, Show); 3] = [("voluntary context switches", tenths), ("processor time", ns), ("p50", ns)];
+const FIGURES: [(&str, Show); 3] =
+    [("voluntary context switches", tenths), ("processor time", ns), ("p50", ns)];
 
 /// Figures by kind of traffic and figure, one value per round.
 type Rounds = [[Vec<f64>; FIGURES.len()]; TRAFFIC.len()];
@@ -59,7 +72,14 @@ pub fn rows(table: &mut Table, builds: &Builds, root: &Path) -> Result<(), Faile
         for (which, (what, show)) in FIGURES.into_iter().enumerate() {
             let mut middles = sides.iter_mut().map(|(_, rounds)| median(&mut rounds[at][which]));
             let figures = (middles.next().unwrap_or(f64::NAN), middles.next());
-            table.pair(Section::Builds, &format!("{}: {what}", traffic.name), Goal::NONE, figures, show, "");
+            table.pair(
+                Section::Builds,
+                &format!("{}: {what}", traffic.name),
+                Goal::NONE,
+                figures,
+                show,
+                "",
+            );
         }
         system_calls(table, builds, root, traffic)?;
     }
@@ -77,7 +97,12 @@ fn measure(gateway: &Gateway, traffic: &Traffic) -> Result<[f64; FIGURES.len()],
 }
 
 /// Sends `times` messages; appends the duration of each to `took`, in nanoseconds.
-fn round(place: &Place, traffic: &Traffic, times: usize, took: &mut Vec<f64>) -> Result<(), Failed> {
+fn round(
+    place: &Place,
+    traffic: &Traffic,
+    times: usize,
+    took: &mut Vec<f64>,
+) -> Result<(), Failed> {
     let device = Device::new(1);
     let mut client = Client::connect(place, &device)?;
     for _ in 0..times {
@@ -95,7 +120,12 @@ fn round(place: &Place, traffic: &Traffic, times: usize, took: &mut Vec<f64>) ->
 
 /// Adds the row of system calls, counted by strace: the difference of two runs, without start and
 /// end.
-fn system_calls(table: &mut Table, builds: &Builds, root: &Path, traffic: &Traffic) -> Result<(), Failed> {
+fn system_calls(
+    table: &mut Table,
+    builds: &Builds,
+    root: &Path,
+    traffic: &Traffic,
+) -> Result<(), Failed> {
     let what = format!("{}: system calls", traffic.name);
     if !Gateway::can_trace() {
         table.absent(Section::Builds, &what, "not counted: there is no strace that may trace");

@@ -54,8 +54,12 @@ const PARTS: [(&str, Part); 13] = [
         page::rows(table, &gateway)
     }),
     ("relay", |table, builds, root| relay::rows(table, &started(builds, root, "relay")?)),
-    ("broadcast", |table, builds, root| broadcast::rows(table, &started(builds, root, "broadcast")?)),
-    ("strangers", |table, builds, root| strangers::rows(table, &started(builds, root, "strangers")?)),
+    ("broadcast", |table, builds, root| {
+        broadcast::rows(table, &started(builds, root, "broadcast")?)
+    }),
+    ("strangers", |table, builds, root| {
+        strangers::rows(table, &started(builds, root, "strangers")?)
+    }),
     ("openclaw", |table, builds, root| {
         openclaw::rows(table, &builds.new, root);
         Ok(())
@@ -78,7 +82,10 @@ fn main() -> Result<(), Failed> {
     }
     if let Some(word) = words.iter().find(|word| !PARTS.iter().any(|(name, _)| name == *word)) {
         let names = PARTS.map(|(name, _)| name).join(", ");
-        return Err(format!("there is no part {word:?}; there are {names}, and profile [OPERATION...]").into());
+        return Err(format!(
+            "there is no part {word:?}; there are {names}, and profile [OPERATION...]"
+        )
+        .into());
     }
     let mut table = Table::default();
     for (name, part) in PARTS.iter().filter(|(name, _)| words.is_empty() || words.contains(name)) {
@@ -119,7 +126,9 @@ fn started(builds: &Builds, root: &Path, name: &str) -> Result<Gateway, Failed> 
 
 /// Prints the profiles of the named operations, or of all if `names` is empty.
 fn profiles(binary: &Path, root: &Path, names: &[&str]) -> Result<(), Failed> {
-    for operation in instructions::OPERATIONS.iter().filter(|one| names.is_empty() || names.contains(&one.name)) {
+    for operation in
+        instructions::OPERATIONS.iter().filter(|one| names.is_empty() || names.contains(&one.name))
+    {
         operation.cost(binary, root)?.print(operation.name);
     }
     Ok(())
@@ -129,10 +138,20 @@ fn profiles(binary: &Path, root: &Path, names: &[&str]) -> Result<(), Failed> {
 fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processor = read("/proc/cpuinfo");
-    let mut models = processor.lines().filter(|line| line.starts_with("model name") || line.starts_with("CPU part"));
-    let model = models.next().and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name).to_string();
+    let mut models = processor
+        .lines()
+        .filter(|line| line.starts_with("model name") || line.starts_with("CPU part"));
+    let model = models
+        .next()
+        .and_then(|line| line.split_once(": "))
+        .map_or("?", |(_, name)| name)
+        .to_string();
     let cores = processor.lines().filter(|line| line.starts_with("processor")).count();
     let (kernel, load) = (read("/proc/sys/kernel/osrelease"), read("/proc/loadavg"));
     let load = load.split(' ').next().unwrap_or("?");
-    format!("{cores} cores ({model}, {}), Linux {}, load {load} at the end\n", env::consts::ARCH, kernel.trim())
+    format!(
+        "{cores} cores ({model}, {}), Linux {}, load {load} at the end\n",
+        env::consts::ARCH,
+        kernel.trim()
+    )
 }

@@ -13,7 +13,8 @@ use crate::handshakes::{self, Cost};
 use crate::relay::{self, trips};
 use crate::table::{bytes, median, ns, rate, Goal, Section, Show, Table};
 
-const VERSIONS: [(&str, &str, Dialect); 2] = [("2026.1.29", "a", Dialect::V3), ("2026.9.6", "b", Dialect::V4)];
+const VERSIONS: [(&str, &str, Dialect); 2] =
+    [("2026.1.29", "a", Dialect::V3), ("2026.9.6", "b", Dialect::V4)];
 const ROUNDS: usize = 3;
 const TRIPS: usize = 300;
 const EVENTS: usize = 10;
@@ -66,7 +67,8 @@ fn compare(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> 
         return Ok(());
     }
     let mut ours = Side::new(|dir| Gateway::start(binary, dir), &fresh(root, "gatelet")?)?;
-    let mut sides: Vec<&mut Side> = std::iter::once(&mut ours).chain(theirs.iter_mut().flatten()).collect();
+    let mut sides: Vec<&mut Side> =
+        std::iter::once(&mut ours).chain(theirs.iter_mut().flatten()).collect();
     std::thread::sleep(WARM);
     measure(&mut sides)?;
     for (at, (what, goal, show)) in ROWS.into_iter().enumerate() {
@@ -74,7 +76,14 @@ fn compare(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> 
             let Some(side) = side else { continue };
             let figures = (median(&mut ours.figures[at]), Some(median(&mut side.figures[at])));
             let goal = if dialect == Dialect::V3 { goal } else { Goal::NONE };
-            table.pair(Section::OpenClaw, &format!("{what}, to {version}"), goal, figures, show, "");
+            table.pair(
+                Section::OpenClaw,
+                &format!("{what}, to {version}"),
+                goal,
+                figures,
+                show,
+                "",
+            );
         }
     }
     ours.gateway.end()?;

@@ -14,13 +14,29 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
         size += body(&get(address, path)?)?.len() as f64;
     }
     let note = format!("{} files, as they are sent", files.len());
-    table.row(Section::Counts, "whole page, compressed", Goal::count(40.0 * 1024.0), size, bytes, &note);
+    table.row(
+        Section::Counts,
+        "whole page, compressed",
+        Goal::count(40.0 * 1024.0),
+        size,
+        bytes,
+        &note,
+    );
     let [p50, p99] = trips(TRIPS, || Ok(get(address, "/").map(drop)?))?;
     let note = format!("p99 {}", ns(p99));
     table.row(Section::Times, "/ alone, p50", Goal::NONE, p50, ns, &note);
-    let [p50, p99] = trips(TRIPS, || files.iter().try_for_each(|path| Ok(get(address, path).map(drop)?)))?;
-    let note = format!("p99 {}; {} files one after another, a connection each", ns(p99), files.len());
-    table.row(Section::Times, "first page, / and all its files, p50", Goal::time(30e6), p50, ns, &note);
+    let [p50, p99] =
+        trips(TRIPS, || files.iter().try_for_each(|path| Ok(get(address, path).map(drop)?)))?;
+    let note =
+        format!("p99 {}; {} files one after another, a connection each", ns(p99), files.len());
+    table.row(
+        Section::Times,
+        "first page, / and all its files, p50",
+        Goal::time(30e6),
+        p50,
+        ns,
+        &note,
+    );
     Ok(())
 }
 
@@ -28,11 +44,13 @@ const TRIPS: usize = 2_000;
 
 /// Returns the path `/` and the paths of the assets that it refers to.
 fn page_files(index: &[u8]) -> Result<Vec<String>, Failed> {
-    let index = miniz_oxide::inflate::decompress_to_vec(&index[GZIP_HEAD..]).map_err(|_| "the page is not packed")?;
+    let index = miniz_oxide::inflate::decompress_to_vec(&index[GZIP_HEAD..])
+        .map_err(|_| "the page is not packed")?;
     let text = String::from_utf8(index)?;
     let named = text.split("=\"assets/").skip(1).filter_map(|rest| rest.split('"').next());
-    let files: Vec<String> =
-        std::iter::once("/".to_string()).chain(named.map(|name| ["/assets/", name].concat())).collect();
+    let files: Vec<String> = std::iter::once("/".to_string())
+        .chain(named.map(|name| ["/assets/", name].concat()))
+        .collect();
     match files.len() {
         3.. => Ok(files),
         _ => Err("the page names no files".into()),

@@ -34,8 +34,14 @@ impl Profile {
 
     /// Subtracts `other` and divides by `among`.
     pub fn less(mut self, other: &Profile, among: f64) -> Profile {
-        other.own.iter().for_each(|(place, cost)| *self.own.entry(place.clone()).or_default() -= cost);
-        other.called.iter().for_each(|(name, cost)| *self.called.entry(name.clone()).or_default() -= cost);
+        other
+            .own
+            .iter()
+            .for_each(|(place, cost)| *self.own.entry(place.clone()).or_default() -= cost);
+        other
+            .called
+            .iter()
+            .for_each(|(name, cost)| *self.called.entry(name.clone()).or_default() -= cost);
         self.own.values_mut().chain(self.called.values_mut()).for_each(|cost| *cost /= among);
         self
     }
@@ -55,7 +61,9 @@ impl Profile {
         self.lines(self.by(|(function, _)| function.clone()));
         println!("by function, with all that it calls:");
         let mut whole = self.called.clone();
-        self.own.iter().for_each(|((function, _), cost)| *whole.entry(function.clone()).or_default() += cost);
+        self.own
+            .iter()
+            .for_each(|((function, _), cost)| *whole.entry(function.clone()).or_default() += cost);
         self.lines(sorted(whole));
     }
 
@@ -88,15 +96,19 @@ fn room(file: &str) -> String {
         return "std".to_string();
     }
     match file.rsplit_once("src/") {
-        Some((_, ours)) if ours.ends_with(".rs") => format!("src/{}", ours.split('/').next().unwrap_or(ours)),
+        Some((_, ours)) if ours.ends_with(".rs") => {
+            format!("src/{}", ours.split('/').next().unwrap_or(ours))
+        }
         _ => format!("[{}]", file.rsplit('/').next().unwrap_or(file)),
     }
 }
 
 /// Removes the part of a path before the package.
 fn short(file: &str) -> String {
-    let file =
-        file.split_once("/registry/src/").and_then(|(_, file)| file.split_once('/')).map_or(file, |(_, file)| file);
+    let file = file
+        .split_once("/registry/src/")
+        .and_then(|(_, file)| file.split_once('/'))
+        .map_or(file, |(_, file)| file);
     file.split_once("/library/").map_or(file, |(_, file)| file).to_string()
 }
 
@@ -125,7 +137,11 @@ impl Reader {
             Some(("ob", name)) => self.object = self.objects.read(name),
             Some(("cob", name)) => drop(self.objects.read(name)),
             Some(("calls", _)) => self.called = true,
-            _ if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) => self.cost(line),
+            _ if line
+                .starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) =>
+            {
+                self.cost(line)
+            }
             _ => {}
         }
     }

@@ -55,7 +55,9 @@ fn round_trips(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<()
 fn health(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     let mut client = Client::connect(&gateway.place, &Device::new(1))?;
     let request = r#"{"type":"req","id":"1234","method":"health","params":{}}"#;
-    beside_echo(table, gateway, "health to a bare echo", request, || client.call("health", b"{}").map(drop))
+    beside_echo(table, gateway, "health to a bare echo", request, || {
+        client.call("health", b"{}").map(drop)
+    })
 }
 
 /// Adds p50 and p99 of an operation, measured alternately with the echo of a text.
@@ -76,7 +78,9 @@ fn beside_echo(
         (0..2).for_each(|at| theirs[at].push(p[at]));
     }
     let note = format!("server {} each", ns(gateway.cpu_since(&cpu) / (ROUNDS * TRIPS) as f64));
-    for (at, (name, goal)) in [("p50", Goal::NONE), ("p99", Goal::time_ratio(2.0))].into_iter().enumerate() {
+    for (at, (name, goal)) in
+        [("p50", Goal::NONE), ("p99", Goal::time_ratio(2.0))].into_iter().enumerate()
+    {
         let figures = (median(&mut ours[at]), Some(median(&mut theirs[at])));
         table.pair(Section::Ratios, &format!("{what}, {name}"), goal, figures, ns, &note);
     }
@@ -86,7 +90,10 @@ fn beside_echo(
 const TRIPS: usize = 2_000;
 
 /// Repeats `work` `count` times; returns p50 and p99 in nanoseconds.
-pub fn trips(count: usize, mut work: impl FnMut() -> Result<(), Failed>) -> Result<[f64; 2], Failed> {
+pub fn trips(
+    count: usize,
+    mut work: impl FnMut() -> Result<(), Failed>,
+) -> Result<[f64; 2], Failed> {
     let mut took = Vec::new();
     for _ in 0..count {
         let began = Instant::now();
@@ -109,13 +116,15 @@ fn many(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), Faile
     let operators = operators.collect::<Result<Vec<_>, _>>()?;
     let (cpu, began) = (gateway.usage(), Instant::now());
     std::thread::scope(|scope| {
-        let threads: Vec<_> = operators.into_iter().map(|operator| scope.spawn(move || work(operator))).collect();
+        let threads: Vec<_> =
+            operators.into_iter().map(|operator| scope.spawn(move || work(operator))).collect();
         std::thread::sleep(2 * ROUND);
         stop.store(true, Ordering::Relaxed);
         threads.into_iter().try_for_each(|thread| thread.join().expect("no client panics"))
     })?;
     let (done, took) = (done.into_inner() as f64, began.elapsed().as_secs_f64());
-    let note = format!("server {} each; all clients share a core", ns(gateway.cpu_since(&cpu) / done));
+    let note =
+        format!("server {} each; all clients share a core", ns(gateway.cpu_since(&cpu) / done));
     table.row(
         Section::Times,
         &format!("node.invoke, {AT_ONCE} operators at once"),
@@ -133,7 +142,15 @@ fn one_large(table: &mut Table, gateway: &Gateway, node: &Device) -> Result<(), 
     let began = Instant::now();
     let length = operator.call("node.invoke", &call)?.len() as f64;
     let took = began.elapsed().as_nanos() as f64;
-    let note = format!("{} for the operator; server {}", bytes(length), ns(gateway.cpu_since(&cpu)));
-    table.row(Section::Times, "a payload of 25 MiB, from the call to its answer", Goal::NONE, took, ns, &note);
+    let note =
+        format!("{} for the operator; server {}", bytes(length), ns(gateway.cpu_since(&cpu)));
+    table.row(
+        Section::Times,
+        "a payload of 25 MiB, from the call to its answer",
+        Goal::NONE,
+        took,
+        ns,
+        &note,
+    );
     Ok(())
 }

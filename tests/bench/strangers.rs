@@ -46,9 +46,23 @@ pub fn rows(table: &mut Table, gateway: &Gateway) -> Result<(), Failed> {
     table.row(Section::Counts, &format!("descriptors of {whose}"), most, held as f64, count, "");
     let [now, peak] = [gateway.rss() - before, gateway.peak() - before];
     let note = format!("peak {}", bytes(peak));
-    table.row(Section::Counts, "memory of all of them", Goal::count(4.0 * 1024.0 * 1024.0), now, bytes, &note);
+    table.row(
+        Section::Counts,
+        "memory of all of them",
+        Goal::count(4.0 * 1024.0 * 1024.0),
+        now,
+        bytes,
+        &note,
+    );
     let what = "p99 of an admitted client meanwhile, to before";
-    table.pair(Section::Ratios, what, Goal::time_ratio(2.0), (loud[1], Some(quiet[1])), ns, "health");
+    table.pair(
+        Section::Ratios,
+        what,
+        Goal::time_ratio(2.0),
+        (loud[1], Some(quiet[1])),
+        ns,
+        "health",
+    );
     Ok(())
 }
 

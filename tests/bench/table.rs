@@ -79,7 +79,8 @@ const SECTIONS: [(Section, &str); 5] = [
     (Section::OpenClaw, "gatelet to OpenClaw, measured in turns"),
 ];
 
-const HEAD: [&str; COLUMNS] = ["what", "measured", "compared with", "ratio", "bound", "verdict", "note"];
+const HEAD: [&str; COLUMNS] =
+    ["what", "measured", "compared with", "ratio", "bound", "verdict", "note"];
 const COLUMNS: usize = 7;
 /// Numeric columns, which are right-aligned.
 const NUMBERS: std::ops::Range<usize> = 1..5;
@@ -100,7 +101,15 @@ pub type Show = fn(f64) -> String;
 
 impl Table {
     /// Adds a figure.
-    pub fn row(&mut self, section: Section, what: &str, goal: Goal, figure: f64, show: Show, note: &str) {
+    pub fn row(
+        &mut self,
+        section: Section,
+        what: &str,
+        goal: Goal,
+        figure: f64,
+        show: Show,
+        note: &str,
+    ) {
         self.pair(section, what, goal, (figure, None), show, note);
     }
 
@@ -120,7 +129,9 @@ impl Table {
             (Limit::Figure(most), _) => verdict("<=", most, figure, show),
             (Limit::Ratio(most), Some(ratio)) => verdict("<=", most, ratio, times),
             (Limit::RatioAtLeast(least), Some(ratio)) => verdict(">=", least, ratio, times),
-            (Limit::Ratio(most), None) => (format!("<= {}", times(most)), "nothing to compare with".into(), false),
+            (Limit::Ratio(most), None) => {
+                (format!("<= {}", times(most)), "nothing to compare with".into(), false)
+            }
             (Limit::RatioAtLeast(least), None) => {
                 (format!(">= {}", times(least)), "nothing to compare with".into(), false)
             }
@@ -144,7 +155,15 @@ impl Table {
     }
 
     fn add(&mut self, row: Row) {
-        eprintln!("  {}", row.cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>().join("; "));
+        eprintln!(
+            "  {}",
+            row.cells
+                .iter()
+                .filter(|cell| !cell.is_empty())
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("; ")
+        );
         self.0.push(row);
     }
 
@@ -179,7 +198,8 @@ impl Table {
 fn verdict(sign: &str, limit: f64, figure: f64, show: Show) -> (String, String, bool) {
     let holds = if sign == "<=" { figure <= limit } else { figure >= limit };
     let word = if holds { "holds" } else { "MISSED" };
-    let share = if limit == 0.0 { String::new() } else { format!(" ({:.2} of it)", figure / limit) };
+    let share =
+        if limit == 0.0 { String::new() } else { format!(" ({:.2} of it)", figure / limit) };
     (format!("{sign} {}", show(limit)), format!("{word}{share}"), !holds)
 }
 
@@ -190,13 +210,18 @@ fn aligned(lines: &[[String; COLUMNS]]) -> String {
     for (number, line) in lines.iter().enumerate() {
         for (at, cell) in line.iter().enumerate() {
             let width = width(at);
-            text += &if NUMBERS.contains(&at) { format!("| {cell:>width$} ") } else { format!("| {cell:<width$} ") };
+            text += &if NUMBERS.contains(&at) {
+                format!("| {cell:>width$} ")
+            } else {
+                format!("| {cell:<width$} ")
+            };
         }
         text += "|\n";
         if number == 0 {
             for at in 0..COLUMNS {
                 let line = "-".repeat(width(at) + 1);
-                text += &if NUMBERS.contains(&at) { format!("|{line}:") } else { format!("|{line}-") };
+                text +=
+                    &if NUMBERS.contains(&at) { format!("|{line}:") } else { format!("|{line}-") };
             }
             text += "|\n";
         }

@@ -72,7 +72,10 @@ impl WebSocket {
                 apply(mask, &mut payload);
             }
             match head.opcode {
-                TEXT => return String::from_utf8(payload).map_err(|error| io::Error::new(InvalidData, error)),
+                TEXT => {
+                    return String::from_utf8(payload)
+                        .map_err(|error| io::Error::new(InvalidData, error))
+                }
                 PING => self.write(PONG, &[&payload])?,
                 PONG => {}
                 CLOSE => {
@@ -81,7 +84,12 @@ impl WebSocket {
                     let reason = format!("closed: {code} {}", String::from_utf8_lossy(reason));
                     return Err(io::Error::new(ConnectionAborted, reason));
                 }
-                other => return Err(io::Error::new(InvalidData, format!("no frame has the opcode {other} here"))),
+                other => {
+                    return Err(io::Error::new(
+                        InvalidData,
+                        format!("no frame has the opcode {other} here"),
+                    ))
+                }
             }
         }
     }
@@ -102,7 +110,9 @@ impl WebSocket {
         self.fill(start)?;
         let length = match more {
             0 => usize::from(second & !MASKED),
-            _ => self.input[2..2 + more].iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)),
+            _ => self.input[2..2 + more]
+                .iter()
+                .fold(0, |length, byte| (length << 8) | usize::from(*byte)),
         };
         let mask = keyed.then(|| std::array::from_fn(|at| self.input[start - 4 + at]));
         Ok(Head { opcode: first & !FIN, mask, start, end: start + length })

@@ -14,7 +14,8 @@ use super::gateway::{code, Gateway, Plan, TempDir, TOKEN};
 
 fn library() -> PathBuf {
     let dirs = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-    let mut found = dirs.map(|dir| dir.join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists());
+    let mut found =
+        dirs.map(|dir| dir.join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists());
     found.next().expect("libfaketime: install Debian's faketime")
 }
 
@@ -53,7 +54,9 @@ fn admission_works_with_a_clock_in_1970_and_2099() {
         .expect("the age of a nonce does not depend on the wall clock");
     join(&gateway, &late);
     gateway.logged(&["2099-12-31T12:", " admit "]);
-    gateway.connect(&Who::v4().code(&good).device(&by_code)).expect("a setup code made a moment ago is still valid");
+    gateway
+        .connect(&Who::v4().code(&good).device(&by_code))
+        .expect("a setup code made a moment ago is still valid");
     gateway.connect(&Who::v4().code(&spent).device(&Device::new())).expect_err("spent is spent");
     admin.call("device.pair.list", json!({})).expect("no connection was closed");
     assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));

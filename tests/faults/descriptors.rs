@@ -22,13 +22,17 @@ fn poor() -> Gateway {
 /// Counts descriptors below the limit: the test runner may have passed one above it.
 fn open_descriptors(gateway: &Gateway) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
-    let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse::<usize>().unwrap());
+    let numbers = open
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap().parse::<usize>().unwrap());
     numbers.filter(|number| *number < DESCRIPTORS).count()
 }
 
 fn used_up(gateway: &Gateway) {
     let open = || open_descriptors(gateway);
-    until(|| open() == DESCRIPTORS, || format!("{} of {DESCRIPTORS} descriptors are in use", open()));
+    until(
+        || open() == DESCRIPTORS,
+        || format!("{} of {DESCRIPTORS} descriptors are in use", open()),
+    );
 }
 
 /// Returns the processor time of the gateway so far.
@@ -58,7 +62,10 @@ fn exhausted_descriptors_do_not_stop_admitted_clients_or_use_cpu() {
     // one second without any event
     thread::sleep(Duration::from_secs(1));
     let spent = processor(&gateway) - before;
-    assert!(spent <= Duration::from_millis(100), "{spent:?} of processor time in a second without work");
+    assert!(
+        spent <= Duration::from_millis(100),
+        "{spent:?} of processor time in a second without work"
+    );
     for _ in 0..50 {
         known.call("status", json!({})).unwrap();
     }

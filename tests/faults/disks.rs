@@ -31,8 +31,11 @@ fn in_own_mounts(test: &str) -> bool {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "--", "sh", "-c", script]);
     let output = command.arg(std::env::current_exe().unwrap()).arg(test).env(INSIDE, "1").output();
-    let output = output.unwrap_or_else(|error| panic!("cannot run unshare: {error}; install Debian's util-linux"));
-    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let output = output
+        .unwrap_or_else(|error| panic!("cannot run unshare: {error}; install Debian's util-linux"));
+    let told = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     let passed = output.status.success() && told.contains("1 passed");
     assert!(passed, "{test}, which needs root to mount disks of its own:\n{told}");
     false
@@ -95,15 +98,22 @@ fn ready(gateway: &Gateway) -> bool {
 fn started(plan: &Plan) -> (Program, Dial) {
     let mut program = Program::start(plan.command(&["run", "--port", "0"]));
     let line = program.complained(&[" listening on 127.0.0.1:"]);
-    let port: u16 = line.split("127.0.0.1:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    let port: u16 =
+        line.split("127.0.0.1:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
     (program, Dial::to(([127, 0, 0, 1], port).into()))
 }
 
 /// Returns name and contents of all files below `dir`, except for the ballast.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
+    let entries = fs::read_dir(dir)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().unwrap().is_file());
     let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
-    named.filter(|(name, _)| name != "ballast").map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+    named
+        .filter(|(name, _)| name != "ballast")
+        .map(|(name, path)| (name, fs::read(path).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -122,7 +132,8 @@ fn full_disk_does_not_stop_pairing_because_the_table_is_preallocated() {
     // killed, and stopped: then not even the space of the address file is reserved
     let plan = gateway.kill();
     for plan in [plan.clone(), plan.start().stop()] {
-        let _fuller = fs::File::create(plan.dir().join("ballast2")).and_then(|mut file| file.write_all(&[1; 1 << 20]));
+        let _fuller = fs::File::create(plan.dir().join("ballast2"))
+            .and_then(|mut file| file.write_all(&[1; 1 << 20]));
         let (mut program, dial) = started(&plan);
         for device in &devices {
             dial.connect(&Who::v4().device(device)).expect("a known device").leave();
@@ -145,9 +156,13 @@ fn first_start_on_a_full_disk_fails_and_leaves_no_files() {
         let full = Ballast::fill(&plan.dir());
         let size = fs::metadata(&full.0).unwrap().len();
         File::options().write(true).open(&full.0).unwrap().set_len(size - kib * 1024).unwrap();
-        let (status, said) = plan.clone().try_start().err().unwrap_or_else(|| panic!("it starts in {kib} KiB"));
+        let (status, said) =
+            plan.clone().try_start().err().unwrap_or_else(|| panic!("it starts in {kib} KiB"));
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("No space left on device") && said.contains(text(&plan.dir())), "{said}");
+        assert!(
+            said.contains("No space left on device") && said.contains(text(&plan.dir())),
+            "{said}"
+        );
         drop(full);
         join(&plan.start());
     }
@@ -170,7 +185,10 @@ fn full_disk_keeps_the_configuration_intact_and_the_log_resumes() {
     let before = files(&gateway.plan.dir());
     for method in ["config.set", "config.patch", "config.apply"] {
         let failed = change(&mut admin, method).unwrap_err();
-        assert!(failed.contains("No space left") && failed.contains("it is as it was"), "{method}: {failed}");
+        assert!(
+            failed.contains("No space left") && failed.contains("it is as it was"),
+            "{method}: {failed}"
+        );
     }
     for _ in 0..200 {
         gateway.connect(&Who::v4().token("wrong")).unwrap_err();
@@ -183,13 +201,18 @@ fn full_disk_keeps_the_configuration_intact_and_the_log_resumes() {
     change(&mut admin, "config.patch").unwrap();
     assert!(fs::read_to_string(&config).unwrap().contains("https://a.example"));
     join(&gateway);
-    until(|| fs::read_to_string(&log).unwrap().contains("rule=\"7.3"), || "the log stays as it was".into());
+    until(
+        || fs::read_to_string(&log).unwrap().contains("rule=\"7.3"),
+        || "the log stays as it was".into(),
+    );
 }
 
 fn change(admin: &mut Session, method: &str) -> Result<Value, String> {
     let seen = admin.call("config.get", json!({})).unwrap();
     let raw = match method {
-        "config.patch" => r#"{"gateway":{"controlUi":{"allowedOrigins":["https://a.example"]}}}"#.to_string(),
+        "config.patch" => {
+            r#"{"gateway":{"controlUi":{"allowedOrigins":["https://a.example"]}}}"#.to_string()
+        }
         _ => {
             let with = r#""controlUi":{"allowedOrigins":["https://a.example"]},"pairing":"#;
             seen["raw"].as_str().unwrap().replace("\"pairing\":", with)
@@ -234,7 +257,8 @@ impl Thin {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).unwrap();
         let image = below.join("image");
         File::create(&image).unwrap().set_len(IMAGE as u64).unwrap();
-        run(&[&["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard"], kind, &[text(&image)]].concat());
+        run(&[&["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard"], kind, &[text(&image)]]
+            .concat());
         run(&["mount", "-o", &format!("loop,{options}"), text(&image), text(dir)]);
         Thin { below, image }
     }
@@ -249,14 +273,29 @@ impl Thin {
 
     fn fail_at(&self, offset: usize, len: usize) -> Ballast {
         let (offset, len) = (offset.to_string(), len.to_string());
-        run(&["fallocate", "--punch-hole", "--offset", &offset, "--length", &len, text(&self.image)]);
+        run(&[
+            "fallocate",
+            "--punch-hole",
+            "--offset",
+            &offset,
+            "--length",
+            &len,
+            text(&self.image),
+        ]);
         Ballast::fill(&self.below)
     }
 }
 
 fn unavailable(refused: &Refused) {
-    assert_eq!((refused.code(), refused.rule(), refused.close), ("TABLE_UNAVAILABLE", "8", 1013), "{refused:?}");
-    assert_eq!((&refused.error["retryable"], &refused.error["retryAfterMs"]), (&json!(true), &json!(5000)));
+    assert_eq!(
+        (refused.code(), refused.rule(), refused.close),
+        ("TABLE_UNAVAILABLE", "8", 1013),
+        "{refused:?}"
+    );
+    assert_eq!(
+        (&refused.error["retryable"], &refused.error["retryAfterMs"]),
+        (&json!(true), &json!(5000))
+    );
     assert!(refused.hint().contains("disk"), "{}", refused.hint());
 }
 
@@ -266,21 +305,26 @@ fn promises_nothing(gateway: &Gateway, known: &Device) -> String {
     let made = gateway.code("full");
     unavailable(&gateway.connect(&Who::v4().code(&made).device(&Device::new())).unwrap_err());
     let by_token = Device::new();
-    let session = gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).expect("for this connection");
+    let session =
+        gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).expect("for this connection");
     assert!(session.hello["auth"].get("deviceToken").is_none(), "{}", session.hello["auth"]);
     let mut admin = gateway.admin();
     let failed = admin.call("device.pair.remove", json!({ "deviceId": known.id })).unwrap_err();
     assert_eq!(failed.code(), "UNAVAILABLE", "{failed:?}");
     assert!(paired(&mut admin, &known.id).is_some() && paired(&mut admin, &by_token.id).is_none());
     gateway.connect(&Who::v4().device(known)).expect("a known device").leave();
-    assert!(gateway.dial().get("/readyz").contains(r#"{"ready":false,"failing":["pairing-table"]}"#));
+    assert!(gateway
+        .dial()
+        .get("/readyz")
+        .contains(r#"{"ready":false,"failing":["pairing-table"]}"#));
     assert!(gateway.dial().get("/healthz").starts_with("HTTP/1.1 200 "));
     made
 }
 
 #[test]
 fn failed_writeback_is_not_acknowledged_and_recovers_without_a_restart() {
-    if !in_own_mounts("disks::failed_writeback_is_not_acknowledged_and_recovers_without_a_restart") {
+    if !in_own_mounts("disks::failed_writeback_is_not_acknowledged_and_recovers_without_a_restart")
+    {
         return;
     }
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
@@ -292,7 +336,10 @@ fn failed_writeback_is_not_acknowledged_and_recovers_without_a_restart() {
     gateway.logged(&["error", "pairing table", "(os error "]);
     drop(broken);
     let (by_code, by_token) = (Device::new(), join(&gateway));
-    gateway.connect(&Who::v4().code(&made).device(&by_code)).expect("the code was not used up").token();
+    gateway
+        .connect(&Who::v4().code(&made).device(&by_code))
+        .expect("the code was not used up")
+        .token();
     assert!(ready(&gateway));
     let gateway = gateway.kill().start();
     for device in [&known, &by_code, &by_token] {
@@ -315,8 +362,12 @@ fn writes_to_a_disk_remounted_read_only_are_not_acknowledged() {
     run(&["sync", "-f", text(&gateway.plan.dir())]);
     let _broken = disk.fail_at(0, IMAGE);
     let _ = File::create(gateway.plan.dir().join("anything")).map(|file| file.sync_all());
-    let read_only = || File::create(gateway.plan.dir().join("more")).err().map(|error| error.kind());
-    until(|| read_only() == Some(std::io::ErrorKind::ReadOnlyFilesystem), || format!("{:?}", read_only()));
+    let read_only =
+        || File::create(gateway.plan.dir().join("more")).err().map(|error| error.kind());
+    until(
+        || read_only() == Some(std::io::ErrorKind::ReadOnlyFilesystem),
+        || format!("{:?}", read_only()),
+    );
     promises_nothing(&gateway, &known);
     gateway.logged(&["error", "pairing table", "(os error "]);
 }

@@ -91,28 +91,41 @@ impl Client {
     }
 
     fn step(&mut self, dial: &Dial, admin: &mut Session) {
-        let paired: Vec<usize> = (0..self.devices.len()).filter(|at| self.devices[*at].state.paired).collect();
+        let paired: Vec<usize> =
+            (0..self.devices.len()).filter(|at| self.devices[*at].state.paired).collect();
         let choice = self.random.below(if paired.len() > MANY { 10 } else { 14 });
         if paired.is_empty() || choice >= 8 && paired.len() < MANY {
             return self.pair(dial, admin, choice);
         }
         let at = paired[self.random.below(paired.len())];
         match choice {
-            0..=2 => self.change(at, admin, "device.pair.remove", json!({}), |state| *state = State::default()),
+            0..=2 => self.change(at, admin, "device.pair.remove", json!({}), |state| {
+                *state = State::default()
+            }),
             3 | 4 if self.devices[at].state.revoked => {
                 let id = self.devices[at].device.id.clone();
-                self.change(at, admin, "device.pair.approve", json!({ "requestId": id }), |state| {
-                    state.revoked = false
-                });
+                self.change(
+                    at,
+                    admin,
+                    "device.pair.approve",
+                    json!({ "requestId": id }),
+                    |state| state.revoked = false,
+                );
             }
-            3 | 4 => self.change(at, admin, "device.token.revoke", json!({ "role": "" }), State::revoke),
+            3 | 4 => {
+                self.change(at, admin, "device.token.revoke", json!({ "role": "" }), State::revoke)
+            }
             5 | 6 if !self.devices[at].state.revoked => {
-                self.change(at, admin, "device.token.rotate", json!({ "role": "" }), |state| state.token.clear());
+                self.change(at, admin, "device.token.rotate", json!({ "role": "" }), |state| {
+                    state.token.clear()
+                });
             }
             _ => {
                 let label = format!("label {}", self.random.below(1000));
                 let params = json!({ "label": label });
-                self.change(at, admin, "device.pair.rename", params, |state| state.label = label.clone());
+                self.change(at, admin, "device.pair.rename", params, |state| {
+                    state.label = label.clone()
+                });
             }
         }
     }
@@ -150,15 +163,24 @@ impl Client {
         let (device, state) = (Device::new(), State { paired: true, ..State::default() });
         let by_code = self.random.below(2) == 0;
         let with = match by_code {
-            true => who.clone().code(&code(admin, if who.role == Some("node") { "node" } else { "full" })),
+            true => who
+                .clone()
+                .code(&code(admin, if who.role == Some("node") { "node" } else { "full" })),
             false => who.clone().token(TOKEN),
         };
-        self.devices.push(Known { device, who, state: State::default(), asked: Some(state.clone()) });
+        self.devices.push(Known {
+            device,
+            who,
+            state: State::default(),
+            asked: Some(state.clone()),
+        });
         let known = self.devices.last_mut().unwrap();
         match dial.connect(&with.device(&known.device)) {
             Ok(session) => known.state = State { token: session.token(), ..state },
             Err(refused) if refused.code() == "PAIRING_REQUIRED" => {
-                admin.call("device.pair.approve", json!({ "requestId": refused.request_id() })).unwrap();
+                admin
+                    .call("device.pair.approve", json!({ "requestId": refused.request_id() }))
+                    .unwrap();
                 known.state = state;
             }
             Err(refused) => panic!("{refused:?}"),
@@ -175,7 +197,12 @@ impl Client {
             let same = |state: &State| state.clone().told("", "") == found;
             let asked = known.asked.take();
             let (before, after) = (same(&known.state), asked.as_ref().is_some_and(same));
-            assert!(before || after, "{}: {:?} and {asked:?} became {found:?}", known.device.id, known.state);
+            assert!(
+                before || after,
+                "{}: {:?} and {asked:?} became {found:?}",
+                known.device.id,
+                known.state
+            );
             let now = if after { asked.as_ref().unwrap_or(&known.state) } else { &known.state };
             known.state = found.told(&now.token, &now.ended);
             if asked.is_some() || all || self.random.below(20) == 0 {
@@ -192,13 +219,31 @@ fn come_back(gateway: &Gateway, known: &mut Known) {
     let came = gateway.connect(&known.who.clone().device(&known.device));
     match came {
         Ok(session) => {
-            assert!(known.state.paired && !known.state.revoked, "{} is let in: {:?}", known.device.id, known.state);
+            assert!(
+                known.state.paired && !known.state.revoked,
+                "{} is let in: {:?}",
+                known.device.id,
+                known.state
+            );
             let told = std::mem::replace(&mut known.state.token, session.token());
-            assert!(told.is_empty() || told == known.state.token, "{}: a token was lost", known.device.id);
-            assert!(known.state.token != known.state.ended, "{}: an ended token is valid again", known.device.id);
+            assert!(
+                told.is_empty() || told == known.state.token,
+                "{}: a token was lost",
+                known.device.id
+            );
+            assert!(
+                known.state.token != known.state.ended,
+                "{}: an ended token is valid again",
+                known.device.id
+            );
         }
         Err(refused) => {
-            assert!(!known.state.paired || known.state.revoked, "{}: {:?}, {refused:?}", known.device.id, known.state);
+            assert!(
+                !known.state.paired || known.state.revoked,
+                "{}: {:?}, {refused:?}",
+                known.device.id,
+                known.state
+            );
             assert!(refused.close == 1008, "{refused:?}");
         }
     }
@@ -213,7 +258,9 @@ fn listed(gateway: &Gateway) -> BTreeMap<String, State> {
         ..State::default()
     };
     let devices = list["paired"].as_array().unwrap().iter();
-    devices.map(|device| (device["deviceId"].as_str().unwrap().to_string(), state(device))).collect()
+    devices
+        .map(|device| (device["deviceId"].as_str().unwrap().to_string(), state(device)))
+        .collect()
 }
 
 /// Suppresses panic output of clients: [`Client::act`] evaluates it, and each backtrace costs time.
@@ -235,8 +282,10 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
     let mended = gateway.log().contains("the damaged copies were written anew");
     let list = listed(&gateway);
     clients.iter_mut().for_each(|client| client.check(&gateway, &list, false));
-    let ours: usize =
-        clients.iter().map(|client| client.devices.iter().filter(|known| known.state.paired).count()).sum();
+    let ours: usize = clients
+        .iter()
+        .map(|client| client.devices.iter().filter(|known| known.state.paired).count())
+        .sum();
     assert_eq!(list.len(), ours, "an unknown device in the list");
     let (dial, over) = (gateway.dial(), AtomicBool::new(false));
     let plan = thread::scope(|scope| {
@@ -273,7 +322,13 @@ fn acknowledged_changes_survive_repeated_kills() {
     let list = listed(&gateway);
     clients.iter_mut().for_each(|client| client.check(&gateway, &list, true));
     let done: u64 = clients.iter().map(|client| client.done).sum();
-    println!("{rounds} kills, {done} answered changes, {} devices; {mended} kills within a change", list.len());
+    println!(
+        "{rounds} kills, {done} answered changes, {} devices; {mended} kills within a change",
+        list.len()
+    );
     // many times more, except where syncs are slow
-    assert!(done > rounds && mended > 0, "only {done} changes in {rounds} rounds, {mended} kills within one");
+    assert!(
+        done > rounds && mended > 0,
+        "only {done} changes in {rounds} rounds, {mended} kills within one"
+    );
 }

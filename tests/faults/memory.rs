@@ -34,7 +34,10 @@ impl Scene {
     fn new() -> Scene {
         let gateway = Gateway::new();
         let device = Device::new();
-        let who = Who::v4().offering(("linux", "Linux"), &[COMMAND], &["system"]).token(TOKEN).device(&device);
+        let who = Who::v4()
+            .offering(("linux", "Linux"), &[COMMAND], &["system"])
+            .token(TOKEN)
+            .device(&device);
         let node = gateway.connect(&who).unwrap();
         let mut admin = gateway.admin();
         let waits = admin.call("node.pair.list", json!({})).unwrap();
@@ -44,7 +47,9 @@ impl Scene {
     }
 
     fn operator(&self) -> Session {
-        self.gateway.connect(&Who::v4().token(TOKEN).device(&Device::new()).scopes(&["write"])).unwrap()
+        self.gateway
+            .connect(&Who::v4().token(TOKEN).device(&Device::new()).scopes(&["write"]))
+            .unwrap()
     }
 
     /// Makes one call with these parameters and this result, which the node sends as JSON in a
@@ -93,8 +98,14 @@ fn given_back(params: usize, answer: usize) {
         }
         thread::sleep(Duration::from_millis(100));
     };
-    println!("memory {before} KiB before, {at_once} at the end, {after} afterwards, {} at most", scene.kib("VmHWM"));
-    assert!(after <= before + SPARE_KIB, "{before} KiB before, {after} KiB {SETTLED:?} after the last large message");
+    println!(
+        "memory {before} KiB before, {at_once} at the end, {after} afterwards, {} at most",
+        scene.kib("VmHWM")
+    );
+    assert!(
+        after <= before + SPARE_KIB,
+        "{before} KiB before, {after} KiB {SETTLED:?} after the last large message"
+    );
     // All connections still work.
     for operator in &mut operators {
         scene.relay(operator, &json!("small"), &json!("small"), false);
@@ -115,7 +126,8 @@ fn the_memory_of_large_answers_is_given_back_while_all_stay_connected() {
 #[test]
 fn a_payload_takes_three_times_its_size_at_most_on_its_way() {
     let (large, small) = (json!("x".repeat(LARGEST)), json!("small"));
-    let ways = [("params", &large, &small), ("payload", &small, &large), ("payloadJSON", &small, &large)];
+    let ways =
+        [("params", &large, &small), ("payload", &small, &large), ("payloadJSON", &small, &large)];
     for (way, params, answer) in ways {
         let mut scene = Scene::new();
         let mut operator = scene.operator();

@@ -132,7 +132,13 @@ impl Soak {
         while !self.nodes_over.load(Ordering::Relaxed) {
             let mut session = self.dial.connect(who).unwrap();
             self.did(Did::Node);
-            session.socket.ws.get_ref().0.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            session
+                .socket
+                .ws
+                .get_ref()
+                .0
+                .set_read_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
             let mut answered = 0;
             while answered < 60 && !self.nodes_over.load(Ordering::Relaxed) {
                 answered += u64::from(answer(&mut session, id));
@@ -157,7 +163,10 @@ impl Soak {
             let session = self.dial.connect(&with.device(&device)).unwrap();
             let name = json!({ "deviceId": device.id, "role": role });
             for (method, params) in [
-                ("device.pair.rename", json!({ "deviceId": device.id, "label": format!("device {round}") })),
+                (
+                    "device.pair.rename",
+                    json!({ "deviceId": device.id, "label": format!("device {round}") }),
+                ),
                 ("device.token.rotate", name.clone()),
                 ("device.token.revoke", name),
                 ("device.pair.approve", json!({ "requestId": device.id })),
@@ -178,8 +187,10 @@ impl Soak {
             code(&mut admin, "full");
             self.did(Did::Code);
             let hash = admin.call("config.get", json!({})).unwrap()["hash"].clone();
-            let origins: Vec<String> = (0..round % 4).map(|at| format!("https://{at}.example")).collect();
-            let raw = json!({ "gateway": { "controlUi": { "allowedOrigins": origins } } }).to_string();
+            let origins: Vec<String> =
+                (0..round % 4).map(|at| format!("https://{at}.example")).collect();
+            let raw =
+                json!({ "gateway": { "controlUi": { "allowedOrigins": origins } } }).to_string();
             let replaced = json!(["gateway.controlUi.allowedOrigins"]);
             let params = json!({ "raw": raw, "baseHash": hash, "replacePaths": replaced });
             admin.call("config.patch", params).unwrap();
@@ -191,7 +202,8 @@ impl Soak {
     /// Clients that only read, and an unauthenticated one.
     fn readers(&self) {
         let mut reader = self.dial.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
-        let paths = [("/", 200), ("/healthz", 200), ("/readyz", 200), ("/whoami", 200), ("/nothing", 404)];
+        let paths =
+            [("/", 200), ("/healthz", 200), ("/readyz", 200), ("/whoami", 200), ("/nothing", 404)];
         self.repeat(5, |round| {
             assert!(self.metrics().starts_with("HTTP/1.1 200 "));
             let (path, status) = paths[round as usize % paths.len()];
@@ -202,7 +214,10 @@ impl Soak {
                 self.did(Did::Log);
                 reader.forget();
             } else {
-                let refused = self.dial.connect(&Who::v4().token("wrong").device(&Device::new())).unwrap_err();
+                let refused = self
+                    .dial
+                    .connect(&Who::v4().token("wrong").device(&Device::new()))
+                    .unwrap_err();
                 assert_eq!(refused.code(), "AUTH_TOKEN_MISMATCH");
                 self.did(Did::Stranger);
             }
@@ -212,7 +227,12 @@ impl Soak {
     /// A client that sends requests and does not read, until it is closed as a slow consumer.
     fn slow(&self) {
         self.repeat(1000, |_| {
-            let dropped = || value(&self.metrics(), "gatelet_connections_dropped_total{reason=\"slow consumer\"}");
+            let dropped = || {
+                value(
+                    &self.metrics(),
+                    "gatelet_connections_dropped_total{reason=\"slow consumer\"}",
+                )
+            };
             let before = dropped();
             let mut session = self.dial.connect(&Who::v4().token(TOKEN)).unwrap();
             until(
@@ -239,7 +259,9 @@ fn answer(node: &mut Session, id: &str) -> bool {
     let text = match node.socket.ws.read() {
         Ok(Message::Text(text)) => text,
         Ok(_) => return false,
-        Err(Error::Io(error)) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => return false,
+        Err(Error::Io(error)) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => {
+            return false
+        }
         Err(error) => panic!("a node: {error}"),
     };
     let frame: Value = serde_json::from_str(&text).unwrap();
@@ -263,14 +285,18 @@ fn household(gateway: &Gateway) -> (Vec<(Who, Device)>, Vec<Who>) {
     let nodes: Vec<(Who, Device)> = [3, 4]
         .map(|protocol| {
             let device = Device::new();
-            let who = Who::of(protocol).offering(("linux", "Linux"), &["system.which"], &["system"]).device(&device);
+            let who = Who::of(protocol)
+                .offering(("linux", "Linux"), &["system.which"], &["system"])
+                .device(&device);
             gateway.connect(&who.clone().token(TOKEN)).unwrap().leave();
-            let waits = admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
+            let waits =
+                admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
             admin.call("node.pair.approve", json!({ "requestId": waits })).unwrap();
             (who, device)
         })
         .into();
-    let operators: Vec<Who> = [3, 4].map(|protocol| Who::of(protocol).device(&Device::new())).into();
+    let operators: Vec<Who> =
+        [3, 4].map(|protocol| Who::of(protocol).device(&Device::new())).into();
     for who in &operators {
         gateway.connect(&who.clone().token(TOKEN)).unwrap().leave();
     }
@@ -290,11 +316,15 @@ impl Held {
         let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let metrics = gateway.dial().get("/metrics");
-        let connections = |state| value(&metrics, &format!("gatelet_connections{{state=\"{state}\"}}"));
+        let connections =
+            |state| value(&metrics, &format!("gatelet_connections{{state=\"{state}\"}}"));
         Held {
             memory: rss.trim_end_matches("kB").trim().parse().unwrap(),
-            descriptors: std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count() as u64,
-            connections: connections("operator") + connections("node") + connections("unauthenticated"),
+            descriptors: std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
+                as u64,
+            connections: connections("operator")
+                + connections("node")
+                + connections("unauthenticated"),
             devices: value(&metrics, "gatelet_table_devices"),
         }
     }
@@ -316,8 +346,10 @@ fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
     let devices: Vec<Device> = nodes.iter().map(|(_, device)| device.clone()).collect();
     let mut samples = Vec::new();
     thread::scope(|scope| {
-        let nodes: Vec<_> = nodes.iter().map(|(who, device)| scope.spawn(|| soak.node(who, &device.id))).collect();
-        let mut others: Vec<_> = operators.iter().map(|who| scope.spawn(|| soak.operator(who, &devices))).collect();
+        let nodes: Vec<_> =
+            nodes.iter().map(|(who, device)| scope.spawn(|| soak.node(who, &device.id))).collect();
+        let mut others: Vec<_> =
+            operators.iter().map(|who| scope.spawn(|| soak.operator(who, &devices))).collect();
         others.push(scope.spawn(|| soak.pairing()));
         others.push(scope.spawn(|| soak.owner()));
         others.push(scope.spawn(|| soak.readers()));

@@ -41,14 +41,18 @@ fn head(first: u8, len: u64) -> Vec<u8> {
 /// Returns a connect request without a device, which needs no nonce.
 fn connect() -> Vec<u8> {
     let params = Who::v4().token(TOKEN).params("");
-    let text = json!({ "type": "req", "id": "connect", "method": "connect", "params": params }).to_string();
+    let text = json!({ "type": "req", "id": "connect", "method": "connect", "params": params })
+        .to_string();
     frame(0x81, text.as_bytes())
 }
 
 /// Returns a `health` request of exactly `len` bytes.
 fn call(id: &str, len: usize) -> String {
     let text = |pad: usize| {
-        format!(r#"{{"type":"req","id":"{id}","method":"health","params":{{"pad":"{}"}}}}"#, "x".repeat(pad))
+        format!(
+            r#"{{"type":"req","id":"{id}","method":"health","params":{{"pad":"{}"}}}}"#,
+            "x".repeat(pad)
+        )
     };
     text(len - text(0).len())
 }
@@ -147,7 +151,11 @@ impl Raw {
         let mut part = [0; 4096];
         loop {
             match self.stream.read(&mut part) {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    return
+                }
                 Ok(count @ 1..) if part[..count].windows(7).any(|seven| seven == b"\"event\"") => {}
                 other => panic!("{other:?}: {:?}", String::from_utf8_lossy(&part)),
             }
@@ -183,7 +191,9 @@ fn frames_around_connect_may_come_in_any_pieces() {
             let begin = if with_head { upgrade.as_bytes() } else { b"" };
             let pieces = pieces(begin, &frames, piece);
             let mut stream = raw.stream.try_clone().unwrap();
-            let writer = thread::spawn(move || pieces.iter().for_each(|piece| stream.write_all(piece).unwrap()));
+            let writer = thread::spawn(move || {
+                pieces.iter().for_each(|piece| stream.write_all(piece).unwrap())
+            });
             if with_head {
                 raw.skip_head();
                 assert_eq!(raw.text()["event"], "connect.challenge");
@@ -327,7 +337,9 @@ fn memory(gateway: &Gateway) -> usize {
 fn a_gateway_without_work_has_three_threads_and_sleeps() {
     let site = TempDir::new();
     std::fs::write(site.0.join("index.html"), "<!doctype html><html><head></head></html>").unwrap();
-    let gateway = Plan::with(json!({ "controlUi": { "root": runner::path(&site.0).to_str().unwrap() } })).start();
+    let gateway =
+        Plan::with(json!({ "controlUi": { "root": runner::path(&site.0).to_str().unwrap() } }))
+            .start();
     // Start the threads: read a file, verify signatures, write a device.
     assert!(gateway.dial().get("/").starts_with("HTTP/1.1 200 "));
     let strangers: Vec<_> = (0..8).map(|_| Raw::challenged(&gateway)).collect();
@@ -335,7 +347,11 @@ fn a_gateway_without_work_has_three_threads_and_sleeps() {
     if runner::windows() || !runner::native() {
         return;
     }
-    assert!(threads(&gateway).iter().any(|(name, _)| name.starts_with("blocking-")), "{:?}", threads(&gateway));
+    assert!(
+        threads(&gateway).iter().any(|(name, _)| name.starts_with("blocking-")),
+        "{:?}",
+        threads(&gateway)
+    );
     drop(strangers);
     until(|| threads(&gateway).len() == 3, || format!("{:?}", threads(&gateway)));
     let mut names: Vec<String> = threads(&gateway).into_iter().map(|(name, _)| name).collect();
@@ -343,10 +359,15 @@ fn a_gateway_without_work_has_three_threads_and_sleeps() {
     assert_eq!(names, ["async-io", "gatelet", "gatelet-disk"]);
     let (begun, before) = (Instant::now(), threads(&gateway));
     thread::sleep(Duration::from_secs(2));
-    let woken = |now: &[(String, u64)]| now.iter().zip(&before).map(|((_, now), (_, then))| now - then).sum::<u64>();
+    let woken = |now: &[(String, u64)]| {
+        now.iter().zip(&before).map(|((_, now), (_, then))| now - then).sum::<u64>()
+    };
     let now = threads(&gateway);
     // A tick may occur within these seconds.
-    assert!(begun.elapsed() > at_most(Duration::from_secs(4)) || woken(&now) <= 3, "{before:?} {now:?}");
+    assert!(
+        begun.elapsed() > at_most(Duration::from_secs(4)) || woken(&now) <= 3,
+        "{before:?} {now:?}"
+    );
 }
 
 /// Returns the threads of the gateway with the number of voluntary context switches of each.
@@ -357,8 +378,9 @@ fn threads(gateway: &Gateway) -> Vec<(String, u64)> {
     let about = tasks.iter().filter_map(|task| std::fs::read_to_string(task.join("status")).ok());
     about
         .map(|status| {
-            let field =
-                |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_string();
+            let field = |name: &str| {
+                status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_string()
+            };
             (field("Name:"), field("voluntary_ctxt_switches:").parse().unwrap())
         })
         .collect()

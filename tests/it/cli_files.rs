@@ -49,7 +49,12 @@ impl Place {
 
     fn good(&self, args: &[&str]) -> String {
         let output = self.run(args);
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -75,14 +80,21 @@ fn record(n: u8) -> String {
 #[test]
 fn commands_without_a_table_report_it_and_create_nothing() {
     let place = Place::new("empty");
-    for args in [&["devices"][..], &["table", "check"], &["table", "dump"], &["table", "export"], &["table", "repair"]]
-    {
+    for args in [
+        &["devices"][..],
+        &["table", "check"],
+        &["table", "dump"],
+        &["table", "export"],
+        &["table", "repair"],
+    ] {
         let (code, words) = place.bad(args);
         assert_eq!(code, 1, "{args:?}");
         assert!(words.contains("`gatelet run` makes it"), "{words}");
     }
     fs::write(place.0.join("p.json"), format!("{{{}}}", record(1))).unwrap();
-    assert!(place.good(&["table", "import", "--dry-run", &place.file("p.json")]).contains("1 taken over"));
+    assert!(place
+        .good(&["table", "import", "--dry-run", &place.file("p.json")])
+        .contains("1 taken over"));
     assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1);
 }
 
@@ -99,7 +111,8 @@ fn commands_that_need_the_gateway_explain_how_to_start_it() {
         let (code, words) = place.bad(args);
         assert_eq!(code, 4, "{args:?}: {words}");
         assert!(
-            words.contains("no gateway runs on this state directory") && words.contains("`gatelet run`"),
+            words.contains("no gateway runs on this state directory")
+                && words.contains("`gatelet run`"),
             "{words}"
         );
     }
@@ -140,14 +153,19 @@ fn exports_can_be_imported_and_contain_no_token() {
     assert!(!other.good(&["devices", "--json"]).contains(&id(2)));
     let words = other.good(&["table", "import", &file]);
     assert!(words.contains("2 taken over, 1 skipped"), "{words}");
-    assert!(other.good(&["devices"]).contains("operator (revoked)"), "the revocation is exported and imported");
+    assert!(
+        other.good(&["devices"]).contains("operator (revoked)"),
+        "the revocation is exported and imported"
+    );
 }
 
 #[test]
 fn approved_node_commands_survive_openclaw_import_and_export() {
     let place = Place::new("surface");
     let (id, key) = (id(1), base64::encode_url(&[1; 32]));
-    let device = format!(r#"{{"{id}":{{"publicKey":"{key}","roles":["node"],"createdAtMs":1,"approvedAtMs":2}}}}"#);
+    let device = format!(
+        r#"{{"{id}":{{"publicKey":"{key}","roles":["node"],"createdAtMs":1,"approvedAtMs":2}}}}"#
+    );
     let node = format!(
         r#"{{"{id}":{{"nodeId":"{id}","token":"x","caps":["voice"],"commands":["robot.walk","system.run"],
         "permissions":{{"camera":false,"microphone":true}},"createdAtMs":1,"approvedAtMs":3}}}}"#
@@ -210,7 +228,10 @@ fn generated_token_is_shown_and_rotated_but_not_one_from_an_option() {
     // wine maps file permissions from this process's umask
     if !runner::windows() {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(fs::metadata(place.0.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(place.0.join("token")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }
 
@@ -227,7 +248,9 @@ fn explain_evaluates_a_described_connection_with_the_current_configuration() {
     let waits = place.run(&with("right"));
     assert_eq!(waits.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&waits.stdout).contains("PAIRING_REQUIRED"));
-    assert!(place.good(&["explain", "--device", &id(1)[..8], "--scopes", "read"]).contains("7.1 known device"));
+    assert!(place
+        .good(&["explain", "--device", &id(1)[..8], "--scopes", "read"])
+        .contains("7.1 known device"));
     assert_eq!(place.run(&["explain", "--peer", "nowhere"]).status.code(), Some(2));
 }
 
@@ -238,7 +261,10 @@ fn all_configuration_problems_are_listed_with_exit_code_1() {
     let check = place.run(&["config", "check"]);
     assert_eq!(check.status.code(), Some(1));
     let words = String::from_utf8(check.stdout).unwrap();
-    assert!(words.contains("prot") && words.contains("everywhere") && words.contains("errors: 2"), "{words}");
+    assert!(
+        words.contains("prot") && words.contains("everywhere") && words.contains("errors: 2"),
+        "{words}"
+    );
     let (code, words) = place.bad(&["run"]);
     assert!(code == 1 && words.contains("prot"), "{words}");
     let print = place.run(&["config", "print"]);
@@ -258,6 +284,8 @@ fn invalid_usage_exits_with_2_and_help_with_0() {
     let place = Place::new("usage");
     assert_eq!(place.bad(&["devcies"]).0, 2);
     assert!(place.good(&["--help"]).contains("Exit codes"));
-    assert!(place.good(&["devices", "revoke", "-h"]).contains("usage: gatelet devices revoke DEVICE"));
+    assert!(place
+        .good(&["devices", "revoke", "-h"])
+        .contains("usage: gatelet devices revoke DEVICE"));
     assert!(place.good(&["--version"]).starts_with("gatelet "));
 }

@@ -40,7 +40,8 @@ impl Device {
     /// Returns the device of a seed; always the same for the same seed.
     pub fn from_seed(seed: [u8; 32]) -> Device {
         let keys = SigningKey::from_bytes(&seed);
-        let id = Sha256::digest(keys.verifying_key()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let id =
+            Sha256::digest(keys.verifying_key()).iter().map(|byte| format!("{byte:02x}")).collect();
         let public = base64(keys.verifying_key().as_bytes());
         Device { keys, id, public }
     }
@@ -162,7 +163,12 @@ impl Who {
     }
 
     /// Turns this client into a node on `platform` with these commands and capabilities.
-    pub fn offering(self, platform: (&'static str, &'static str), commands: &[&str], caps: &[&str]) -> Who {
+    pub fn offering(
+        self,
+        platform: (&'static str, &'static str),
+        commands: &[&str],
+        caps: &[&str],
+    ) -> Who {
         let who = Who { platform, ..self.node() };
         who.patch(json!({ "commands": commands, "caps": caps }))
     }
@@ -209,7 +215,9 @@ impl Who {
     }
 
     fn claim(&self, device: &Device, nonce: &str) -> Value {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
+                as i64;
         let signed_at = now + self.clock;
         let old = "00000000-0000-4000-8000-000000000000";
         let nonce = if self.sign == Sign::OldNonce { old } else { nonce };
@@ -219,7 +227,9 @@ impl Who {
             _ => field("token").or(field("deviceToken")).or(field("bootstrapToken")),
         };
         let (client, mode) = self.client;
-        let fields = [&device.id, client, mode, self.role.unwrap_or("operator"), &self.scopes.join(",")].join("|");
+        let fields =
+            [&device.id, client, mode, self.role.unwrap_or("operator"), &self.scopes.join(",")]
+                .join("|");
         let base = format!("{fields}|{signed_at}|{}", token.unwrap_or(""));
         let payload = match self.sign {
             Sign::V1 => format!("v1|{base}"),
@@ -229,7 +239,8 @@ impl Who {
             }
             _ => format!("v2|{base}|{nonce}"),
         };
-        let key = if self.sign == Sign::Stolen { Device::from_seed([9; 32]) } else { device.clone() };
+        let key =
+            if self.sign == Sign::Stolen { Device::from_seed([9; 32]) } else { device.clone() };
         let mut claim = json!({
             "id": device.id, "publicKey": device.public, "signature": key.sign(&payload), "signedAt": signed_at, "nonce": nonce,
         });
@@ -249,7 +260,9 @@ fn merge(into: &mut Value, patch: &Value) {
         let fields = into.as_object_mut().unwrap();
         match value {
             Value::Null => drop(fields.remove(name)),
-            Value::Object(_) if fields.get(name).is_some_and(Value::is_object) => merge(&mut fields[name], value),
+            Value::Object(_) if fields.get(name).is_some_and(Value::is_object) => {
+                merge(&mut fields[name], value)
+            }
             other => drop(fields.insert(name.clone(), other.clone())),
         }
     }
@@ -297,10 +310,10 @@ impl Dial {
     /// Opens a TCP connection.
     pub fn tcp(&self) -> TcpStream {
         let stream = match self.from {
-            None => TcpStream::connect(self.to).unwrap_or_else(|error| panic!("connect to {}: {error}", self.to)),
-            Some(from) => {
-                connect_from(from, self.to).unwrap_or_else(|error| panic!("connect {from} -> {}: {error}", self.to))
-            }
+            None => TcpStream::connect(self.to)
+                .unwrap_or_else(|error| panic!("connect to {}: {error}", self.to)),
+            Some(from) => connect_from(from, self.to)
+                .unwrap_or_else(|error| panic!("connect {from} -> {}: {error}", self.to)),
         };
         stream.set_read_timeout(Some(patience())).unwrap();
         stream.set_write_timeout(Some(patience())).unwrap();
@@ -324,7 +337,8 @@ impl Dial {
 
     /// Returns the response to a plain GET.
     pub fn get(&self, path: &str) -> String {
-        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: String =
+            self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         self.http(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.host))
     }
 
@@ -358,7 +372,11 @@ impl Dial {
         let mut head = Vec::new();
         let end = loop {
             let mut part = [0; 1024];
-            let count = sent.as_ref().ok().and_then(|()| retry(|| stream.read(&mut part)).ok()).unwrap_or(0);
+            let count = sent
+                .as_ref()
+                .ok()
+                .and_then(|()| retry(|| stream.read(&mut part)).ok())
+                .unwrap_or(0);
             if count == 0 {
                 return Err(String::from_utf8_lossy(&head).into_owned());
             }
@@ -369,9 +387,17 @@ impl Dial {
         };
         let text = String::from_utf8_lossy(&head[..end]).into_owned();
         assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
-        assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the accept key of RFC 6455: {text}");
+        assert!(
+            text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            "the accept key of RFC 6455: {text}"
+        );
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let ws = WebSocket::from_partially_read(Patient(stream), head.split_off(end), Role::Client, Some(config));
+        let ws = WebSocket::from_partially_read(
+            Patient(stream),
+            head.split_off(end),
+            Role::Client,
+            Some(config),
+        );
         Ok(Socket { ws, bytes: 0, seen: VecDeque::new(), calls: 0, seq: 0 })
     }
 
@@ -490,7 +516,11 @@ impl Socket {
             assert!(begun.elapsed() < patience(), "nothing but pings came in {:?}", patience());
             match self.ws.read() {
                 Ok(Message::Text(text)) => {
-                    assert!(text.len() <= MOST, "a frame of {} bytes, which no client takes", text.len());
+                    assert!(
+                        text.len() <= MOST,
+                        "a frame of {} bytes, which no client takes",
+                        text.len()
+                    );
                     self.bytes = text.len();
                     return Got::Frame(serde_json::from_str(&text).expect("a frame is JSON"));
                 }
@@ -502,7 +532,10 @@ impl Socket {
                 Ok(Message::Close(None)) => return Got::Closed(1005, String::new()),
                 Ok(_) => {}
                 Err(Error::Io(error))
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
                 {
                     panic!("nothing came in {:?}", patience())
                 }
@@ -533,7 +566,9 @@ impl Socket {
 
     /// Sends `connect` with these parameters.
     pub fn connect(mut self, params: Value) -> Result<Session, Refused> {
-        self.send(&json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }));
+        self.send(
+            &json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }),
+        );
         self.greeted()
     }
 
@@ -604,14 +639,18 @@ impl Session {
             true => Ok(frame["payload"].clone()),
             false => Err(Failed(frame["error"].clone())),
         };
-        if let Some(at) = self.socket.seen.iter().position(|frame| frame["type"] == "res" && frame["id"] == id) {
+        if let Some(at) =
+            self.socket.seen.iter().position(|frame| frame["type"] == "res" && frame["id"] == id)
+        {
             return outcome(&self.socket.seen.remove(at).unwrap());
         }
         let begun = Instant::now();
         loop {
             assert!(begun.elapsed() < patience(), "{id}: no answer in {:?}", patience());
             match self.socket.next() {
-                Got::Frame(frame) if frame["type"] == "res" && frame["id"] == id => return outcome(&frame),
+                Got::Frame(frame) if frame["type"] == "res" && frame["id"] == id => {
+                    return outcome(&frame)
+                }
                 Got::Frame(frame) => self.socket.keep(frame),
                 Got::Closed(code, reason) => panic!("{id}: closed with {code} {reason}"),
             }
@@ -683,7 +722,9 @@ impl Session {
     /// Returns the scopes of hello, sorted (protocol 4).
     pub fn scopes(&self) -> Vec<String> {
         let list = self.hello["auth"]["scopes"].as_array().unwrap();
-        list.iter().map(|scope| scope.as_str().unwrap().trim_start_matches("operator.").to_string()).collect()
+        list.iter()
+            .map(|scope| scope.as_str().unwrap().trim_start_matches("operator.").to_string())
+            .collect()
     }
 
     /// Returns the authentication method of hello (protocol 4).

@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gatelet::config::{
-    in_container, load, AuthMode, Bind, Config, Env, Loaded, Overrides, PairingMode, Secret, Severity, Source,
-    TailscaleMode,
+    in_container, load, AuthMode, Bind, Config, Env, Loaded, Overrides, PairingMode, Secret,
+    Severity, Source, TailscaleMode,
 };
 use gatelet::gate::limits;
 
@@ -70,7 +70,11 @@ impl Env for World {
     }
 
     fn read(&self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
-        let bytes = self.files.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let bytes = self
+            .files
+            .get(path)
+            .cloned()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         match bytes.len() as u64 > max {
             true => Err(io::Error::other("too large")),
             false => Ok(bytes),
@@ -119,7 +123,12 @@ fn samples(folder: &str) -> Vec<(String, String)> {
     let mut samples: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&path).unwrap()))
+        .map(|path| {
+            (
+                path.file_stem().unwrap().to_string_lossy().into_owned(),
+                std::fs::read_to_string(&path).unwrap(),
+            )
+        })
         .collect();
     samples.sort();
     samples
@@ -134,7 +143,11 @@ fn sample_world(text: &str) -> World {
 
 /// Loads a sample and checks that its problems are exactly those in its `// expect:` lines.
 fn check(name: &str, text: &str) -> Loaded {
-    let expected: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("// expect: ")).map(String::from).collect();
+    let expected: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("// expect: "))
+        .map(String::from)
+        .collect();
     let loaded = sample_world(text).load();
     let mut found = messages(&loaded);
     let mut wanted = expected;
@@ -180,7 +193,10 @@ fn misplaced_keys_are_reported_with_line_and_suggestion() {
         "unknown key gateway.auth.allowInsecureAuth (line 6): did you mean gateway.controlUi.allowInsecureAuth?";
     assert_eq!(loaded.problems.len(), 1);
     assert_eq!(loaded.problems[0].to_string(), expected);
-    assert_eq!((loaded.problems[0].line, loaded.problems[0].path.as_str()), (6, "gateway.auth.allowInsecureAuth"));
+    assert_eq!(
+        (loaded.problems[0].line, loaded.problems[0].path.as_str()),
+        (6, "gateway.auth.allowInsecureAuth")
+    );
 }
 
 #[test]
@@ -192,7 +208,9 @@ fn every_supported_key_is_loaded() {
     assert_eq!((config.port, config.bind), (8080, Bind::Custom("192.168.1.5".parse().unwrap())));
     assert_eq!(config.public_origin.as_deref(), Some("https://gate.example"));
     assert_eq!(config.trusted_proxies.len(), 2);
-    assert!(config.allow_real_ip_fallback && config.auth.allow_tailscale && config.auth.strict_clock);
+    assert!(
+        config.allow_real_ip_fallback && config.auth.allow_tailscale && config.auth.strict_clock
+    );
     assert_eq!(config.auth.mode, AuthMode::Password);
     assert_eq!(token(&config).0, "correct horse battery staple");
     assert_eq!(config.auth.trusted_proxy, None, "only in its own mode");
@@ -213,7 +231,10 @@ fn every_supported_key_is_loaded() {
     assert_eq!(config.nodes.deny_commands, ["system.run"]);
     assert_eq!((config.tailscale.mode, config.tailscale.reset_on_exit), (TailscaleMode::Off, true));
     let upstream = config.upstream.unwrap();
-    assert_eq!((upstream.url.as_str(), upstream.token.unwrap().expose()), ("ws://10.0.0.2:18789", TOKEN));
+    assert_eq!(
+        (upstream.url.as_str(), upstream.token.unwrap().expose()),
+        ("ws://10.0.0.2:18789", TOKEN)
+    );
 }
 
 #[test]
@@ -228,8 +249,16 @@ fn trusted_proxy_settings_are_loaded_in_trusted_proxy_mode() {
 fn unused_openclaw_keys_are_accepted_and_listed_once() {
     let old = samples("good").into_iter().find(|(name, _)| name == "openclaw_2026_1_29").unwrap().1;
     let listed = sample_world(&old).load().accepted_not_used;
-    let expected =
-        ["remote", "reload", "tls.autoGenerate", "tls.certPath", "tls.keyPath", "tls.caPath", "http", "nodes.browser"];
+    let expected = [
+        "remote",
+        "reload",
+        "tls.autoGenerate",
+        "tls.certPath",
+        "tls.keyPath",
+        "tls.caPath",
+        "http",
+        "nodes.browser",
+    ];
     assert_eq!(listed, expected.map(|key| format!("gateway.{key}")));
 }
 
@@ -240,9 +269,19 @@ fn empty_configuration_is_valid() {
     let paths = loaded.paths.clone().unwrap();
     assert_eq!(paths.token_file(), Path::new("/home/ann/.local/state/gatelet/token"));
     let config = config(loaded);
-    assert_eq!((config.port, config.bind, config.auth.mode), (18789, Bind::Loopback, AuthMode::Token));
-    assert!(config.auth.secret.is_none() && config.control_ui.enabled && !config.nodes.auto_approve_local);
-    assert_eq!((config.pairing.mode, config.pairing.capacity), (PairingMode::Token, limits::CAPACITY_DEFAULT));
+    assert_eq!(
+        (config.port, config.bind, config.auth.mode),
+        (18789, Bind::Loopback, AuthMode::Token)
+    );
+    assert!(
+        config.auth.secret.is_none()
+            && config.control_ui.enabled
+            && !config.nodes.auto_approve_local
+    );
+    assert_eq!(
+        (config.pairing.mode, config.pairing.capacity),
+        (PairingMode::Token, limits::CAPACITY_DEFAULT)
+    );
 }
 
 // --- secrets -------------------------------------------------------------------------------------
@@ -250,7 +289,8 @@ fn empty_configuration_is_valid() {
 /// Returns an environment with the token file and `count` further sources of the token, each with
 /// higher precedence than the one before.
 fn strongest(count: usize) -> (World, Overrides) {
-    let mut world = World::with("{ gateway: {} }").file("/home/ann/.local/state/gatelet/token", "state-file-token-0");
+    let mut world = World::with("{ gateway: {} }")
+        .file("/home/ann/.local/state/gatelet/token", "state-file-token-0");
     let mut args = Overrides::default();
     if count >= 1 {
         world = world.file(FILE, "{ gateway: { auth: { token: \"config-token-000000\" } } }");
@@ -259,7 +299,8 @@ fn strongest(count: usize) -> (World, Overrides) {
         world = world.var("OPENCLAW_GATEWAY_TOKEN", "openclaw-token-0000");
     }
     if count >= 3 {
-        world = world.var("GATELET_TOKEN_FILE", "/secret").file("/secret", "gatelet-file-token-0\r\n");
+        world =
+            world.var("GATELET_TOKEN_FILE", "/secret").file("/secret", "gatelet-file-token-0\r\n");
     }
     if count >= 4 {
         args.token = Some(Secret::new("flag-token-00000000"));
@@ -287,7 +328,9 @@ fn token_source_precedence_and_reported_source() {
 fn password_source_precedence() {
     let world = World::with("{ gateway: { auth: { mode: 'password', password: 'from-config' } } }");
     assert_eq!(token(&config(world.load())).0, "from-config");
-    let world = world.var("OPENCLAW_GATEWAY_PASSWORD_FILE", "/run/secrets/p").file("/run/secrets/p", "from-file\n");
+    let world = world
+        .var("OPENCLAW_GATEWAY_PASSWORD_FILE", "/run/secrets/p")
+        .file("/run/secrets/p", "from-file\n");
     assert_eq!(
         token(&config(world.load())),
         ("from-file", "OPENCLAW_GATEWAY_PASSWORD_FILE /run/secrets/p".to_string())
@@ -305,10 +348,18 @@ fn unreadable_secret_file_is_an_error_without_fallback() {
         (Some(vec![]), "GATELET_TOKEN_FILE /run/secrets/t is empty"),
         (Some(b"\n".to_vec()), "GATELET_TOKEN_FILE /run/secrets/t is empty"),
         (Some(vec![b'a'; 5000]), "cannot read GATELET_TOKEN_FILE /run/secrets/t: too large"),
-        (Some(b"two\nlines".to_vec()), "GATELET_TOKEN_FILE /run/secrets/t holds characters that no client can send"),
-        (Some(vec![0xff; 20]), "GATELET_TOKEN_FILE /run/secrets/t holds characters that no client can send"),
+        (
+            Some(b"two\nlines".to_vec()),
+            "GATELET_TOKEN_FILE /run/secrets/t holds characters that no client can send",
+        ),
+        (
+            Some(vec![0xff; 20]),
+            "GATELET_TOKEN_FILE /run/secrets/t holds characters that no client can send",
+        ),
     ] {
-        let mut world = World::bare().var("GATELET_TOKEN_FILE", "/run/secrets/t").var("OPENCLAW_GATEWAY_TOKEN", TOKEN);
+        let mut world = World::bare()
+            .var("GATELET_TOKEN_FILE", "/run/secrets/t")
+            .var("OPENCLAW_GATEWAY_TOKEN", TOKEN);
         if let Some(bytes) = bytes {
             world = world.file("/run/secrets/t", bytes);
         }
@@ -321,7 +372,8 @@ fn unreadable_secret_file_is_an_error_without_fallback() {
 
 #[test]
 fn secret_variable_and_its_file_variable_together_are_an_error() {
-    let world = World::bare().var("GATELET_TOKEN", TOKEN).var("GATELET_TOKEN_FILE", "/t").file("/t", TOKEN);
+    let world =
+        World::bare().var("GATELET_TOKEN", TOKEN).var("GATELET_TOKEN_FILE", "/t").file("/t", TOKEN);
     assert_eq!(
         messages(&world.load()),
         ["error: GATELET_TOKEN and GATELET_TOKEN_FILE are both set: unset one of them"]
@@ -333,7 +385,10 @@ fn secret_variable_and_its_file_variable_together_are_an_error() {
 #[test]
 fn empty_secret_variable_warns_on_loopback_and_fails_on_other_binds() {
     let world = World::bare().var("OPENCLAW_GATEWAY_TOKEN", "");
-    assert_eq!(messages(&world.load()), ["warning: OPENCLAW_GATEWAY_TOKEN is empty and counts as not set"]);
+    assert_eq!(
+        messages(&world.load()),
+        ["warning: OPENCLAW_GATEWAY_TOKEN is empty and counts as not set"]
+    );
     assert!(world.load().config.is_some());
     let text =
         "error: OPENCLAW_GATEWAY_TOKEN is empty, and others can reach this gateway: give it a token, or leave it out";
@@ -344,16 +399,21 @@ fn empty_secret_variable_warns_on_loopback_and_fails_on_other_binds() {
 fn emptied_generated_token_file_is_an_error_and_not_regenerated() {
     let loaded = World::bare().file("/home/ann/.local/state/gatelet/token", "\n").load();
     assert!(loaded.config.is_none());
-    assert!(messages(&loaded)[0].contains("the token file /home/ann/.local/state/gatelet/token is empty"));
+    assert!(messages(&loaded)[0]
+        .contains("the token file /home/ann/.local/state/gatelet/token is empty"));
 }
 
 #[test]
 fn world_readable_secret_file_warns_unless_mounted_by_a_container_engine() {
-    let world = World::bare().var("GATELET_TOKEN_FILE", "/etc/t").file("/etc/t", TOKEN).mode("/etc/t", 0o644);
+    let world = World::bare()
+        .var("GATELET_TOKEN_FILE", "/etc/t")
+        .file("/etc/t", TOKEN)
+        .mode("/etc/t", 0o644);
     let text = "warning: everybody on this machine can read GATELET_TOKEN_FILE /etc/t: run chmod 600 /etc/t";
     assert_eq!(messages(&world.load()), [text]);
     assert_eq!(messages(&world.mode("/etc/t", 0o640).load()), Vec::<String>::new());
-    let mounted = World::bare().var("GATELET_TOKEN_FILE", "/run/secrets/t").file("/run/secrets/t", TOKEN);
+    let mounted =
+        World::bare().var("GATELET_TOKEN_FILE", "/run/secrets/t").file("/run/secrets/t", TOKEN);
     assert_eq!(messages(&mounted.mode("/run/secrets/t", 0o444).load()), Vec::<String>::new());
 }
 
@@ -366,21 +426,28 @@ fn world_accessible_configuration_warns() {
     assert_eq!(messages(&World::with(&secret).mode(FILE, 0o644).load()), [readable]);
     assert_eq!(messages(&World::with("{}").mode(FILE, 0o644).load()), Vec::<String>::new());
     assert_eq!(messages(&World::with("{}").mode(FILE, 0o602).load()), [writable]);
-    let by_variable = World::with("{ gateway: { auth: { token: '${T}' } } }").var("T", TOKEN).mode(FILE, 0o644);
+    let by_variable =
+        World::with("{ gateway: { auth: { token: '${T}' } } }").var("T", TOKEN).mode(FILE, 0o644);
     assert_eq!(messages(&by_variable.load()), Vec::<String>::new());
 }
 
 #[test]
 fn auth_mode_defaults_to_the_kind_of_the_only_secret() {
-    let with = |name: &str| config(World::bare().var(name, "correct horse battery").load()).auth.mode;
+    let with =
+        |name: &str| config(World::bare().var(name, "correct horse battery").load()).auth.mode;
     assert_eq!(with("GATELET_TOKEN"), AuthMode::Token);
     assert_eq!(with("OPENCLAW_GATEWAY_PASSWORD"), AuthMode::Password);
-    let both = World::bare().var("OPENCLAW_GATEWAY_TOKEN", TOKEN).var("GATELET_PASSWORD", "correct horse");
-    assert!(messages(&both.load())[0].contains("a token (OPENCLAW_GATEWAY_TOKEN) and a password (GATELET_PASSWORD)"));
+    let both =
+        World::bare().var("OPENCLAW_GATEWAY_TOKEN", TOKEN).var("GATELET_PASSWORD", "correct horse");
+    assert!(messages(&both.load())[0]
+        .contains("a token (OPENCLAW_GATEWAY_TOKEN) and a password (GATELET_PASSWORD)"));
     let args = Overrides { auth: Some("password".into()), ..Overrides::default() };
     assert_eq!(config(load(&args, &both)).auth.mode, AuthMode::Password);
     let args = Overrides { auth: Some("pasword".into()), ..Overrides::default() };
-    assert_eq!(messages(&load(&args, &both)), ["error: --auth cannot be \"pasword\": did you mean \"password\"?"]);
+    assert_eq!(
+        messages(&load(&args, &both)),
+        ["error: --auth cannot be \"pasword\": did you mean \"password\"?"]
+    );
 }
 
 #[test]
@@ -408,11 +475,18 @@ fn variable_substitution_of_secrets_is_limited_to_secret_keys() {
         "controlUi: { basePath: '/${MY_PASSWORD}' }",
     ] {
         let loaded = with(key);
-        assert!(messages(&loaded)[0].contains("named like a secret"), "{key}: {:?}", messages(&loaded));
+        assert!(
+            messages(&loaded)[0].contains("named like a secret"),
+            "{key}: {:?}",
+            messages(&loaded)
+        );
         let all = format!("{:?} {:?}", loaded.problems, loaded.settings);
         assert!(!all.contains(TOKEN) && !all.contains("correct horse"), "{key}: {all}");
     }
-    assert_eq!(messages(&with("auth: { mode: 'token', token: '${MY_PASSWORD}' }")), Vec::<String>::new());
+    assert_eq!(
+        messages(&with("auth: { mode: 'token', token: '${MY_PASSWORD}' }")),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -421,14 +495,19 @@ fn secrets_are_never_printed() {
     let text = format!(
         "{{ gateway: {{ bind: 'nope', auth: {{ token: '{secret}', password: '{secret}' }}, upstream: {{ url: 'wss://{secret}@a', token: '{secret}' }} }} }}"
     );
-    let args =
-        Overrides { token: Some(Secret::new(secret)), password: Some(Secret::new(secret)), ..Overrides::default() };
+    let args = Overrides {
+        token: Some(Secret::new(secret)),
+        password: Some(Secret::new(secret)),
+        ..Overrides::default()
+    };
     let loaded = load(&args, &World::with(&text).mode(FILE, 0o666));
     assert!(loaded.problems.len() > 2);
     let problems = format!("{:?} {:?} {args:?}", loaded.problems, messages(&loaded));
     assert!(!problems.contains("hunter2"), "{problems}");
-    let secrets =
-        loaded.settings.iter().filter(|setting| setting.path.ends_with("token") || setting.path.ends_with("password"));
+    let secrets = loaded
+        .settings
+        .iter()
+        .filter(|setting| setting.path.ends_with("token") || setting.path.ends_with("password"));
     for setting in secrets {
         assert_eq!(
             setting.value, "hidden",
@@ -438,11 +517,16 @@ fn secrets_are_never_printed() {
     }
     let long = "0123456789abcdef0123456789abcdef";
     for (token, shown) in [(long, "sha256:3eb1bd43..."), (&long[1..], "hidden")] {
-        let loaded = World::with(&format!("{{ gateway: {{ auth: {{ token: '{token}' }} }} }}")).load();
-        let setting = loaded.settings.iter().find(|setting| setting.path.ends_with("auth.token")).unwrap();
+        let loaded =
+            World::with(&format!("{{ gateway: {{ auth: {{ token: '{token}' }} }} }}")).load();
+        let setting =
+            loaded.settings.iter().find(|setting| setting.path.ends_with("auth.token")).unwrap();
         assert_eq!(setting.value, shown, "{token}");
     }
-    let fine = format!("{:?}", World::with(&format!("{{ gateway: {{ auth: {{ token: '{secret}' }} }} }}")).load());
+    let fine = format!(
+        "{:?}",
+        World::with(&format!("{{ gateway: {{ auth: {{ token: '{secret}' }} }} }}")).load()
+    );
     assert!(fine.contains("secret: Some") && !fine.contains("hunter2"), "{fine}");
 }
 
@@ -452,24 +536,34 @@ fn secrets_are_never_printed() {
 fn port_source_precedence() {
     let world = World::with("{ gateway: { port: 1000 } }");
     assert_eq!(config(world.load()).port, 1000);
-    for (text, port) in [("2000", 2000), ("127.0.0.1:2001", 2001), ("[::1]:2002", 2002), ("2003\n", 2003)] {
+    for (text, port) in
+        [("2000", 2000), ("127.0.0.1:2001", 2001), ("[::1]:2002", 2002), ("2003\n", 2003)]
+    {
         assert_eq!(config(world.clone().var("OPENCLAW_GATEWAY_PORT", text).load()).port, port);
     }
     let world = world.var("OPENCLAW_GATEWAY_PORT", "nonsense").var("GATELET_PORT", "3000");
     assert_eq!(config(world.load()).port, 3000);
-    let flag = |text: &str| load(&Overrides { port: Some(text.into()), ..Overrides::default() }, &world);
+    let flag =
+        |text: &str| load(&Overrides { port: Some(text.into()), ..Overrides::default() }, &world);
     assert_eq!(config(flag("4000")).port, 4000);
     assert_eq!(config(flag("0")).port, 0);
-    assert_eq!(messages(&flag("70000")), ["error: --port cannot be \"70000\": give a port from 1 to 65535"]);
+    assert_eq!(
+        messages(&flag("70000")),
+        ["error: --port cannot be \"70000\": give a port from 1 to 65535"]
+    );
     let bad = world.var("GATELET_PORT", "0").load();
-    assert_eq!(messages(&bad), ["error: GATELET_PORT cannot be \"0\": give a port from 1 to 65535"]);
+    assert_eq!(
+        messages(&bad),
+        ["error: GATELET_PORT cannot be \"0\": give a port from 1 to 65535"]
+    );
 }
 
 #[test]
 fn kubernetes_service_port_variable_is_ignored_as_a_port() {
     let loaded = World::bare().var("GATELET_PORT", "tcp://10.96.0.7:18789").load();
-    assert!(messages(&loaded)[0]
-        .starts_with("warning: GATELET_PORT holds \"tcp://10.96.0.7:18789\", which Kubernetes sets"));
+    assert!(messages(&loaded)[0].starts_with(
+        "warning: GATELET_PORT holds \"tcp://10.96.0.7:18789\", which Kubernetes sets"
+    ));
     assert_eq!(config(loaded).port, 18789);
 }
 
@@ -499,10 +593,16 @@ fn state_directory_source_precedence() {
         let found = world.load().paths.unwrap().state_dir;
         assert_eq!((found.value.as_path(), &found.source), (Path::new(last), source));
         world = world.var(name, value);
-        expected.push((dir, if name == "XDG_STATE_HOME" { Source::Default } else { Source::Env(name) }));
+        expected.push((
+            dir,
+            if name == "XDG_STATE_HOME" { Source::Default } else { Source::Env(name) },
+        ));
     }
     let found = world.load().paths.unwrap();
-    assert_eq!((found.state_dir.value, found.config.value), ("/state".into(), "/state/gatelet.json".into()));
+    assert_eq!(
+        (found.state_dir.value, found.config.value),
+        ("/state".into(), "/state/gatelet.json".into())
+    );
     let args = Overrides { state_dir: Some("flag".into()), ..Overrides::default() };
     assert_eq!(load(&args, &world).paths.unwrap().state_dir.value, Path::new("flag"));
 }
@@ -531,20 +631,36 @@ fn state_dir(world: &World) -> Option<PathBuf> {
 fn service_state_is_used_if_readable_and_the_user_has_none() {
     let root = World::default().var("HOME", "/root").file(SERVICE, "");
     let found = root.load().paths.unwrap();
-    assert_eq!((found.state_dir.value, found.state_dir.source), ("/var/lib/gatelet".into(), Source::Default));
+    assert_eq!(
+        (found.state_dir.value, found.state_dir.source),
+        ("/var/lib/gatelet".into(), Source::Default)
+    );
     assert_eq!(found.config.value, Path::new("/var/lib/gatelet/gatelet.json"));
-    assert_eq!(state_dir(&World::default().file(SERVICE, "")), Some("/var/lib/gatelet".into()), "no home, as in cron");
-    assert_eq!(state_dir(&root.file("/.dockerenv", "")), Some("/var/lib/gatelet".into()), "a system in a container");
+    assert_eq!(
+        state_dir(&World::default().file(SERVICE, "")),
+        Some("/var/lib/gatelet".into()),
+        "no home, as in cron"
+    );
+    assert_eq!(
+        state_dir(&root.file("/.dockerenv", "")),
+        Some("/var/lib/gatelet".into()),
+        "a system in a container"
+    );
 }
 
 #[test]
 fn own_or_configured_state_is_preferred_over_service_state() {
     let own = Some(PathBuf::from("/home/ann/.local/state/gatelet"));
     assert_eq!(state_dir(&World::bare().locked(SERVICE)), own, "another user");
-    assert_eq!(state_dir(&World::bare().file("/var/lib/gatelet", "")), own, "a directory without a table");
+    assert_eq!(
+        state_dir(&World::bare().file("/var/lib/gatelet", "")),
+        own,
+        "a directory without a table"
+    );
     let both = World::bare().file(SERVICE, "").file("/home/ann/.local/state/gatelet", "");
     assert_eq!(state_dir(&both), own);
-    let xdg = World::bare().file(SERVICE, "").var("XDG_STATE_HOME", "/xdg").file("/xdg/gatelet", "");
+    let xdg =
+        World::bare().file(SERVICE, "").var("XDG_STATE_HOME", "/xdg").file("/xdg/gatelet", "");
     assert_eq!(state_dir(&xdg), Some("/xdg/gatelet".into()));
     let said = World::bare().file(SERVICE, "").var("GATELET_STATE_DIR", "/state");
     assert_eq!(state_dir(&said), Some("/state".into()));
@@ -565,7 +681,11 @@ fn windows_service_state_is_in_program_data() {
     assert_eq!(state_dir(&world.clone().file(table, "")).as_deref(), Some(data));
     assert_eq!(state_dir(&world.clone().locked(table)), Some(local.clone()));
     assert_eq!(state_dir(&world.clone()), Some(local.clone()));
-    assert_eq!(state_dir(&plain.file(table, "").file(SERVICE, "")), Some(local.clone()), "ProgramData is not set");
+    assert_eq!(
+        state_dir(&plain.file(table, "").file(SERVICE, "")),
+        Some(local.clone()),
+        "ProgramData is not set"
+    );
     assert_eq!(state_dir(&world.file(table, "").file(local.to_str().unwrap(), "")), Some(local));
 }
 
@@ -573,7 +693,11 @@ fn windows_service_state_is_in_program_data() {
 fn tilde_expands_to_the_home_directory_per_platform() {
     let at = |world: World, path: &str| state_dir(&world.var("GATELET_STATE_DIR", path)).unwrap();
     assert_eq!(at(World::bare(), "~/gate"), Path::new("/home/ann/gate"));
-    assert_eq!(at(World::bare(), "~\\gate"), Path::new("~\\gate"), "an ordinary name, except on Windows");
+    assert_eq!(
+        at(World::bare(), "~\\gate"),
+        Path::new("~\\gate"),
+        "an ordinary name, except on Windows"
+    );
     let windows = World { windows: true, ..World::default() }.var("USERPROFILE", "/Users/ann");
     assert_eq!(at(windows.clone(), "~\\gate"), Path::new("/Users/ann/gate"));
     assert_eq!(at(windows.clone(), "~/gate"), Path::new("/Users/ann/gate"));
@@ -597,7 +721,8 @@ fn default_bind_in_a_container_is_lan() {
         assert_eq!(messages(&world.load()), Vec::<String>::new());
         assert_eq!(bind(&world), Bind::Lan);
         assert_eq!(bind(&world.clone().var("GATELET_BIND", "loopback")), Bind::Loopback);
-        let chosen = world.var("GATELET_CONFIG", FILE).file(FILE, "{ gateway: { bind: 'loopback' } }");
+        let chosen =
+            world.var("GATELET_CONFIG", FILE).file(FILE, "{ gateway: { bind: 'loopback' } }");
         assert_eq!(bind(&chosen), Bind::Loopback);
     }
 }
@@ -620,7 +745,8 @@ fn configuration_path_precedence_and_error_for_a_missing_named_file() {
     assert_eq!(config(world.load()).port, 2);
     let world = world.file("/g.json", at(3)).var("GATELET_CONFIG", "/g.json");
     assert_eq!(config(world.load()).port, 3);
-    let flag = |path: &str| load(&Overrides { config: Some(path.into()), ..Overrides::default() }, &world);
+    let flag =
+        |path: &str| load(&Overrides { config: Some(path.into()), ..Overrides::default() }, &world);
     assert_eq!(config(flag("/o.json")).port, 2);
     let missing = flag("/not-there.json");
     assert!(missing.config.is_none());
@@ -651,9 +777,13 @@ fn print_lists_every_setting_with_its_value_and_source() {
 
 #[test]
 fn other_text_encodings_are_reported_by_name() {
-    let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain("{}".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let utf16: Vec<u8> =
+        [0xff, 0xfe].into_iter().chain("{}".encode_utf16().flat_map(u16::to_le_bytes)).collect();
     let loaded = World::with("").file(FILE, utf16).load();
-    assert_eq!(messages(&loaded), ["error: the configuration /config/gatelet.json is UTF-16: save it as UTF-8"]);
+    assert_eq!(
+        messages(&loaded),
+        ["error: the configuration /config/gatelet.json is UTF-16: save it as UTF-8"]
+    );
     let loaded = World::with("").file(FILE, b"{\n\"\xff\"}").load();
     assert_eq!(
         messages(&loaded),
@@ -702,7 +832,10 @@ fn long_problem_lists_are_truncated_with_a_total() {
 fn unknown_key_names_are_shortened_and_escaped() {
     let text = format!("{{ gateway: {{ \"a\\u001b[31m\\n{}\": 1 }} }}", "x".repeat(5000));
     let shown = messages(&World::with(&text).load());
-    assert!(shown.len() == 1 && shown[0].len() < 300 && !shown[0].contains(char::is_control), "{shown:?}");
+    assert!(
+        shown.len() == 1 && shown[0].len() < 300 && !shown[0].contains(char::is_control),
+        "{shown:?}"
+    );
 }
 
 #[test]
@@ -732,8 +865,10 @@ fn damaged_samples_do_not_panic_the_parser() {
 
 #[test]
 fn variables_are_substituted_and_double_dollars_escaped() {
-    let world =
-        |text: &str| World::with(&format!("{{ gateway: {{ auth: {{ token: '{text}' }} }} }}")).var("A_1", "value");
+    let world = |text: &str| {
+        World::with(&format!("{{ gateway: {{ auth: {{ token: '{text}' }} }} }}"))
+            .var("A_1", "value")
+    };
     for (given, meant) in [
         ("long-${A_1}-long-${A_1}", "long-value-long-value"),
         ("$${A_1}${A_1}", "${A_1}value"),

@@ -15,7 +15,8 @@ use super::runner::{self, at_most};
 
 const OUTSIDE: &str = "nobody outside may read this";
 const INLINE: &str = "\n  self.inline = \"/\";\n";
-const V4: &str = "<!doctype html>\n<html data-openclaw-control-ui-build-id=\"b1\" lang=\"en\"><head>\n\
+const V4: &str =
+    "<!doctype html>\n<html data-openclaw-control-ui-build-id=\"b1\" lang=\"en\"><head>\n\
     <link rel=\"icon\" href=\"./favicon.svg\" /><script data-x=\"y\">INLINE</script>\n\
     <script type=\"module\" src=\"./assets/app-AbCd1234.js\"></script></head><body></body></html>";
 const V3: &str =
@@ -48,14 +49,18 @@ impl Got {
     }
 
     fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
 fn ask(dial: &Dial, method: &str, path: &str, headers: &[(&str, &str)]) -> Got {
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let answer = dial.raw(&format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", dial.host));
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head") + 4;
+    let lines: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let answer =
+        dial.raw(&format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", dial.host));
+    let end =
+        answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head") + 4;
     Got { head: String::from_utf8_lossy(&answer[..end]).into_owned(), body: answer[end..].to_vec() }
 }
 
@@ -88,7 +93,11 @@ impl Site {
         }
         let mut ui = json!({ "root": runner::path(&root).to_str().unwrap() });
         more.as_object().into_iter().flatten().for_each(|(key, value)| ui[key] = value.clone());
-        let auth = ui.as_object_mut().unwrap().remove("auth").unwrap_or(json!({ "mode": "token", "token": TOKEN }));
+        let auth = ui
+            .as_object_mut()
+            .unwrap()
+            .remove("auth")
+            .unwrap_or(json!({ "mode": "token", "token": TOKEN }));
         let gateway = Plan::with(json!({ "controlUi": ui, "auth": auth })).start();
         Site { dir, gateway }
     }
@@ -116,9 +125,17 @@ fn files_are_served_with_content_type_and_cache_control() {
     ] {
         let got = site.get(path, &[]);
         assert_eq!((got.status(), got.text().as_str()), ("200", body), "{path}");
-        assert_eq!((got.header("Content-Type"), got.header("Cache-Control")), (Some(kind), Some(cache)), "{path}");
+        assert_eq!(
+            (got.header("Content-Type"), got.header("Cache-Control")),
+            (Some(kind), Some(cache)),
+            "{path}"
+        );
         assert_eq!(got.header("Content-Length"), Some(body.len().to_string().as_str()), "{path}");
-        assert_eq!((got.header("Vary"), got.header("Content-Encoding")), (Some("Accept-Encoding"), None), "{path}");
+        assert_eq!(
+            (got.header("Vary"), got.header("Content-Encoding")),
+            (Some("Accept-Encoding"), None),
+            "{path}"
+        );
         for (name, value) in [
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
@@ -128,10 +145,17 @@ fn files_are_served_with_content_type_and_cache_control() {
             assert_eq!(got.header(name), Some(value), "{path}");
         }
         let policy = got.header("Content-Security-Policy").unwrap();
-        assert!(policy.ends_with("script-src 'self'") && policy.contains("object-src 'none'"), "{policy}");
+        assert!(
+            policy.ends_with("script-src 'self'") && policy.contains("object-src 'none'"),
+            "{policy}"
+        );
         let tag = got.header("ETag").unwrap();
         let again = site.get(path, &[("If-None-Match", &format!("\"x\", W/{tag}"))]);
-        assert_eq!((again.status(), again.body.len(), again.header("ETag")), ("304", 0, Some(tag)), "{path}");
+        assert_eq!(
+            (again.status(), again.body.len(), again.header("ETag")),
+            ("304", 0, Some(tag)),
+            "{path}"
+        );
         let head = ask(&site.gateway.dial(), "HEAD", path, &[]);
         assert_eq!((head.status(), head.body.len()), ("200", 0), "{path}");
         assert_eq!(head.header("Content-Length"), got.header("Content-Length"), "{path}");
@@ -152,7 +176,11 @@ fn compressed_files_are_sent_if_accepted() {
         ("", None, "plain"),
     ] {
         let got = site.get("/assets/app-AbCd1234.js", &[("Accept-Encoding", accepted)]);
-        assert_eq!((got.header("Content-Encoding"), got.text().as_str()), (coding, body), "{accepted}");
+        assert_eq!(
+            (got.header("Content-Encoding"), got.text().as_str()),
+            (coding, body),
+            "{accepted}"
+        );
         let kind = got.header("Content-Type").unwrap();
         assert!(kind.starts_with("text/javascript"), "{accepted}: {kind}");
     }
@@ -166,9 +194,15 @@ fn page_routes_return_the_index_and_other_paths_do_not() {
     let page = site.get("/", &[]);
     assert_eq!((page.status(), page.header("Cache-Control")), ("200", Some("no-cache")));
     assert_eq!(page.header("Content-Type"), Some("text/html; charset=utf-8"));
-    for path in
-        ["/index.html", "/chat", "/settings/devices", "/chat/agent%3Amain%2Fx", "/fonts", "/fonts/", "/plugins/x"]
-    {
+    for path in [
+        "/index.html",
+        "/chat",
+        "/settings/devices",
+        "/chat/agent%3Amain%2Fx",
+        "/fonts",
+        "/fonts/",
+        "/plugins/x",
+    ] {
         let got = site.get(path, &[HTML]);
         assert_eq!((got.status(), got.text()), ("200", page.text()), "{path}");
     }
@@ -178,9 +212,14 @@ fn page_routes_return_the_index_and_other_paths_do_not() {
     for path in ["/assets/gone-AbCd1234.js", "/gone.png", "/chat/x.css"] {
         assert_eq!(site.get(path, &[HTML]).status(), "404", "{path}");
     }
-    for path in
-        ["/api/users/gateway-owner/avatar", "/v1/models", "/j/x", "/ui", "/hooks/x", "/__openclaw__/workspace-icon/x"]
-    {
+    for path in [
+        "/api/users/gateway-owner/avatar",
+        "/v1/models",
+        "/j/x",
+        "/ui",
+        "/hooks/x",
+        "/__openclaw__/workspace-icon/x",
+    ] {
         let got = site.get(path, &[HTML]);
         assert_eq!((got.status(), got.text().as_str()), ("404", "Not Found"), "{path}");
     }
@@ -199,8 +238,16 @@ fn own_page_stays_available_and_unregisters_the_other_service_worker() {
     let moved = site.get("/gatelet?a=b", &[HTML]);
     assert_eq!((moved.status(), moved.header("Location")), ("302", Some("/gatelet/?a=b")));
     let own = site.get("/gatelet/", &[HTML]);
-    assert!(own.header("Content-Security-Policy").unwrap().starts_with("default-src 'none'"), "{}", own.head);
-    assert_eq!(site.get("/gatelet/sw.js", &[]).status(), "404", "only at the path of the other page's service worker");
+    assert!(
+        own.header("Content-Security-Policy").unwrap().starts_with("default-src 'none'"),
+        "{}",
+        own.head
+    );
+    assert_eq!(
+        site.get("/gatelet/sw.js", &[]).status(),
+        "404",
+        "only at the path of the other page's service worker"
+    );
     let alone = Plan::new().start();
     let worker = ask(&alone.dial(), "GET", "/sw.js?v=1", &[]);
     assert_eq!((worker.status(), worker.header("Content-Type")), ("200", Some("text/javascript")));
@@ -211,7 +258,10 @@ fn own_page_stays_available_and_unregisters_the_other_service_worker() {
 fn index_gets_the_base_path_and_a_policy_that_allows_its_inline_scripts() {
     let hash = |script: &str| format!("'sha256-{}'", base64(&Sha256::digest(script)));
     // CRLF line ends: browsers hash scripts with line feeds only
-    let site = Site::new(&V4.replace("INLINE", &INLINE.replace('\n', "\r\n")), json!({ "basePath": "/a/b" }));
+    let site = Site::new(
+        &V4.replace("INLINE", &INLINE.replace('\n', "\r\n")),
+        json!({ "basePath": "/a/b" }),
+    );
     let page = site.get("/a/b/", &[]);
     for part in [
         "<html data-openclaw-control-ui-base-path=\"/a/b\" data-openclaw-terminal-enabled=\"false\" data-openclaw-control-ui-build-id=\"b1\"",
@@ -228,15 +278,24 @@ fn index_gets_the_base_path_and_a_policy_that_allows_its_inline_scripts() {
     let site = Site::new(V3, json!({ "basePath": "/a" }));
     let page = site.get("/a/", &[]);
     let text = page.text();
-    let script = text.split("<script>").nth(1).and_then(|rest| rest.split("</script>").next()).expect("one of ours");
+    let script = text
+        .split("<script>")
+        .nth(1)
+        .and_then(|rest| rest.split("</script>").next())
+        .expect("one of ours");
     assert!(script.starts_with("window.__OPENCLAW_CONTROL_UI_BASE_PATH__=\"/a\";"), "{script}");
-    assert!(page.header("Content-Security-Policy").unwrap().ends_with(&hash(script)), "{}", page.head);
+    assert!(
+        page.header("Content-Security-Policy").unwrap().ends_with(&hash(script)),
+        "{}",
+        page.head
+    );
 }
 
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digit = |three: &[u8], at: usize| {
-        let bits = (0..3).fold(0, |bits, byte| bits << 8 | u32::from(*three.get(byte).unwrap_or(&0)));
+        let bits =
+            (0..3).fold(0, |bits, byte| bits << 8 | u32::from(*three.get(byte).unwrap_or(&0)));
         if at > three.len() {
             '='
         } else {
@@ -249,15 +308,24 @@ fn base64(bytes: &[u8]) -> String {
 #[test]
 fn base_path_applies_to_the_whole_page() {
     let site = Site::new(V4, json!({ "basePath": "/x" }));
-    for (path, to) in [("/x", "/x/"), ("/", "/x/"), ("/x?token=t", "/x/?token=t"), ("/x/gatelet", "/x/gatelet/")] {
+    for (path, to) in
+        [("/x", "/x/"), ("/", "/x/"), ("/x?token=t", "/x/?token=t"), ("/x/gatelet", "/x/gatelet/")]
+    {
         let got = site.get(path, &[HTML]);
         assert_eq!((got.status(), got.header("Location")), ("302", Some(to)), "{path}");
     }
     assert_eq!(site.get("/x/assets/style.css", &[]).text(), "css");
     assert_eq!(site.get("/x/chat/main", &[HTML]).status(), "200");
     assert!(site.get("/x/gatelet/", &[HTML]).head.contains("default-src 'none'"));
-    for path in ["/assets/style.css", "/chat", "/xy", "/gatelet/", "/control-ui-config.json", "/x/healthz", "/x/api/y"]
-    {
+    for path in [
+        "/assets/style.css",
+        "/chat",
+        "/xy",
+        "/gatelet/",
+        "/control-ui-config.json",
+        "/x/healthz",
+        "/x/api/y",
+    ] {
         assert_eq!(site.get(path, &[HTML]).status(), "404", "{path}");
     }
     assert!(site.get("/healthz", &[HTML]).text().contains("live"));
@@ -286,8 +354,12 @@ fn paths_cannot_escape_the_directory() {
     // a Windows device name is never opened, even where it is a regular file
     fs::write(root.join("aux.js"), OUTSIDE).unwrap();
     let absolute = secret.to_str().unwrap();
-    let mut paths: Vec<String> =
-        vec![format!("/{absolute}"), absolute.into(), format!("/Z:{absolute}"), format!("/file:{absolute}")];
+    let mut paths: Vec<String> = vec![
+        format!("/{absolute}"),
+        absolute.into(),
+        format!("/Z:{absolute}"),
+        format!("/file:{absolute}"),
+    ];
     let up = [
         "..",
         "%2e%2e",
@@ -348,12 +420,28 @@ fn paths_cannot_escape_the_directory() {
         for headers in [vec![], vec![HTML], vec![("Accept-Encoding", "br, gzip")]] {
             let got = site.get(path, &headers);
             assert!(!got.text().contains(OUTSIDE), "{path}: {}", got.text());
-            let page = got.header("Content-Type") == Some("text/html; charset=utf-8") && headers == [HTML];
-            assert!(page || matches!(got.status(), "400" | "404"), "{path} {headers:?}: {}", got.head);
+            let page =
+                got.header("Content-Type") == Some("text/html; charset=utf-8") && headers == [HTML];
+            assert!(
+                page || matches!(got.status(), "400" | "404"),
+                "{path} {headers:?}: {}",
+                got.head
+            );
         }
     }
-    for path in ["/../secret.txt", "/%2e%2e/x", "/chat/..%2f", "/a\\b", "/a%00", "/.well-known/x", "/chat/.hidden"] {
-        assert!(matches!(site.get(path, &[HTML]).status(), "400" | "404"), "not even the page at {path}");
+    for path in [
+        "/../secret.txt",
+        "/%2e%2e/x",
+        "/chat/..%2f",
+        "/a\\b",
+        "/a%00",
+        "/.well-known/x",
+        "/chat/.hidden",
+    ] {
+        assert!(
+            matches!(site.get(path, &[HTML]).status(), "400" | "404"),
+            "not even the page at {path}"
+        );
     }
     let packed = site.get("/LICENSE", &[("Accept-Encoding", "br")]);
     assert_eq!(
@@ -382,15 +470,20 @@ fn special_files_are_not_opened_and_do_not_block() {
 #[test]
 fn large_files_are_streamed_and_slow_readers_block_no_other_client() {
     let site = Site::new(V4, json!({}));
-    let content: Vec<u8> = (0..20_000_001_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let content: Vec<u8> =
+        (0..20_000_001_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(site.dir.0.join("site/large.wasm"), &content).unwrap();
     let dial = site.gateway.dial();
     let mut slow = dial.tcp();
-    slow.write_all(format!("GET /large.wasm HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host).as_bytes()).unwrap();
+    slow.write_all(format!("GET /large.wasm HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host).as_bytes())
+        .unwrap();
     let mut first = [0; 12];
     slow.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    assert!(site.get("/large.wasm", &[]).body == content, "another reader receives the whole file meanwhile");
+    assert!(
+        site.get("/large.wasm", &[]).body == content,
+        "another reader receives the whole file meanwhile"
+    );
     site.gateway.admin();
     // a file truncated while it is sent ends the response early; the rest is not padded
     fs::write(site.dir.0.join("site/large.wasm"), b"").unwrap();
@@ -406,7 +499,8 @@ fn large_files_over_a_slow_network_have_no_total_time_limit() {
     fs::write(site.dir.0.join("site/large.wasm"), &content).unwrap();
     let dial = site.gateway.dial();
     let mut slow = dial.tcp();
-    slow.write_all(format!("GET /large.wasm HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host).as_bytes()).unwrap();
+    slow.write_all(format!("GET /large.wasm HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host).as_bytes())
+        .unwrap();
     let (begun, mut got, mut piece) = (Instant::now(), 0, vec![0; 1 << 20]);
     loop {
         // longer in total than the handshake timeout
@@ -418,34 +512,60 @@ fn large_files_over_a_slow_network_have_no_total_time_limit() {
             count => got += count,
         }
     }
-    assert!(got > content.len() && begun.elapsed() > Duration::from_secs(15), "{got} in {:?}", begun.elapsed());
+    assert!(
+        got > content.len() && begun.elapsed() > Duration::from_secs(15),
+        "{got} in {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
 fn bootstrap_document_requires_authentication() {
     let site = Site::new(V4, json!({}));
-    let paths =
-        ["/control-ui-config.json", "/__openclaw/control-ui-config.json", "/__openclaw__/control-ui-config.json"];
+    let paths = [
+        "/control-ui-config.json",
+        "/__openclaw/control-ui-config.json",
+        "/__openclaw__/control-ui-config.json",
+    ];
     let device = Device::new();
     let session = site.gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
     let token = session.token();
-    let get = |path: &str, bearer: &str| site.get(path, &[("Authorization", &format!("Bearer {bearer}"))]);
+    let get = |path: &str, bearer: &str| {
+        site.get(path, &[("Authorization", &format!("Bearer {bearer}"))])
+    };
     for path in paths {
         let refused = site.get(path, &[]);
-        assert_eq!((refused.status(), refused.header("WWW-Authenticate")), ("401", Some("Bearer")), "{path}");
-        assert_eq!(refused.json(), json!({ "error": { "message": "Unauthorized", "type": "unauthorized" } }));
+        assert_eq!(
+            (refused.status(), refused.header("WWW-Authenticate")),
+            ("401", Some("Bearer")),
+            "{path}"
+        );
+        assert_eq!(
+            refused.json(),
+            json!({ "error": { "message": "Unauthorized", "type": "unauthorized" } })
+        );
         for bearer in ["", "x", &TOKEN[1..], &token[1..]] {
             assert_eq!(get(path, bearer).status(), "401", "{path} {bearer}");
         }
         for bearer in [TOKEN, &token] {
             let config = get(path, bearer);
-            assert_eq!((config.status(), config.header("Cache-Control")), ("200", Some("no-store")), "{path}");
+            assert_eq!(
+                (config.status(), config.header("Cache-Control")),
+                ("200", Some("no-store")),
+                "{path}"
+            );
             let config = config.json();
-            assert_eq!((&config["basePath"], &config["assistantName"]), (&json!(""), &json!("gatelet")));
+            assert_eq!(
+                (&config["basePath"], &config["assistantName"]),
+                (&json!(""), &json!("gatelet"))
+            );
             assert_eq!(config["serverVersion"], env!("CARGO_PKG_VERSION"));
         }
     }
-    site.gateway.admin().call("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" })).unwrap();
+    site.gateway
+        .admin()
+        .call("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" }))
+        .unwrap();
     assert_eq!(get(paths[0], &token).status(), "401", "a revoked device");
 }
 
@@ -478,7 +598,9 @@ fn missing_index_is_reported_without_stopping_the_gateway() {
     for path in ["/", "/chat", "/index.html", "/favicon.svg", "/LICENSE"] {
         let got = site.get(path, &[HTML]);
         assert_eq!(got.status(), "503", "{path}");
-        for part in ["gateway.controlUi.root", "no index.html", "openclaw/dist/control-ui", "/gatelet/"] {
+        for part in
+            ["gateway.controlUi.root", "no index.html", "openclaw/dist/control-ui", "/gatelet/"]
+        {
             assert!(got.text().contains(part), "{part}: {}", got.text());
         }
         assert!(
@@ -512,7 +634,9 @@ fn system_info_and_gateway_identity_are_reported() {
         let gateway = plan.take().unwrap().start();
         let mut admin = gateway.admin();
         let info = admin.call("system.info", json!({})).unwrap();
-        for name in ["machineName", "hostname", "platform", "release", "arch", "osLabel", "nodeVersion"] {
+        for name in
+            ["machineName", "hostname", "platform", "release", "arch", "osLabel", "nodeVersion"]
+        {
             assert!(info[name].is_string(), "{name}: {info}");
         }
         for name in ["pid", "uptimeMs", "memoryTotalBytes", "memoryFreeBytes"] {
@@ -525,7 +649,10 @@ fn system_info_and_gateway_identity_are_reported() {
             assert_eq!((&info["pid"], &info["platform"]), (&json!(gateway.pid()), &json!("linux")));
             let total = format!("{} kB", info["memoryTotalBytes"].as_u64().unwrap() / 1024);
             assert!(file("/proc/meminfo").lines().next().unwrap().ends_with(&total), "{total}");
-            assert!(info["memoryFreeBytes"].as_u64() <= info["memoryTotalBytes"].as_u64(), "{info}");
+            assert!(
+                info["memoryFreeBytes"].as_u64() <= info["memoryTotalBytes"].as_u64(),
+                "{info}"
+            );
             assert_eq!(info["loadAverage"].as_array().map(Vec::len), Some(3), "{info}");
         }
         told.push(admin.call("gateway.identity.get", json!({})).unwrap());

@@ -22,7 +22,10 @@ fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
         .map(|entry| {
             let about = entry.metadata().unwrap();
             let changed = about.mtime() * 1_000_000_000 + about.mtime_nsec();
-            (entry.file_name().into_string().unwrap(), (std::fs::read(entry.path()).unwrap(), changed, about.ino()))
+            (
+                entry.file_name().into_string().unwrap(),
+                (std::fs::read(entry.path()).unwrap(), changed, about.ino()),
+            )
         })
         .collect()
 }
@@ -49,7 +52,9 @@ fn two_hundred_reconnects_of_a_known_device_change_no_file() {
             Who::v4().device(&device).token(TOKEN),
         ];
         for who in ways {
-            let mut session = gateway.connect(&who).unwrap_or_else(|refused| panic!("round {round}: {refused:?}"));
+            let mut session = gateway
+                .connect(&who)
+                .unwrap_or_else(|refused| panic!("round {round}: {refused:?}"));
             session.call("device.pair.list", json!({})).unwrap();
             session.leave();
         }
@@ -104,9 +109,11 @@ fn table_changes_are_durable_before_the_response() {
         let gateway = running.insert(gateway.kill().start());
         paired(&mut gateway.admin(), &device.id)
     };
-    let renamed = after("device.pair.rename", json!({ "deviceId": device.id, "label": "Kitchen" })).unwrap();
+    let renamed =
+        after("device.pair.rename", json!({ "deviceId": device.id, "label": "Kitchen" })).unwrap();
     assert_eq!(renamed["label"], "Kitchen");
-    let revoked = after("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" })).unwrap();
+    let revoked =
+        after("device.token.revoke", json!({ "deviceId": device.id, "role": "operator" })).unwrap();
     assert_eq!(revoked["revokedRoles"], json!(["operator"]));
     let back = after("device.pair.approve", json!({ "requestId": device.id })).unwrap();
     assert_eq!((&back["revokedRoles"], &back["label"]), (&json!([]), &json!("Kitchen")));
@@ -122,7 +129,8 @@ fn re_paired_device_is_connected_while_its_old_connection_closes() {
     // it has not read its close frame, so the gateway still waits for the closing handshake
     let new = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
     drop(old);
-    let mut connections = || admin.call("gatelet.status", json!({})).unwrap()["connections"].as_u64();
+    let mut connections =
+        || admin.call("gatelet.status", json!({})).unwrap()["connections"].as_u64();
     until(|| connections() == Some(2), || "the old connection stays".to_string());
     assert_eq!(paired(&mut admin, &device.id).unwrap()["connected"], true);
     new.leave();
@@ -133,7 +141,8 @@ fn re_paired_device_is_connected_while_its_old_connection_closes() {
 #[test]
 fn export_of_approved_commands_is_the_same_with_and_without_a_gateway() {
     let plan = Gateway::new().stop();
-    let (id, key) = (DeviceId(Sha256::digest([1; 32]).into()).to_string(), base64::encode_url(&[1; 32]));
+    let (id, key) =
+        (DeviceId(Sha256::digest([1; 32]).into()).to_string(), base64::encode_url(&[1; 32]));
     let record = json!({
         "publicKey": key, "roles": ["node"], "createdAtMs": 1, "approvedAtMs": 2, "caps": ["voice"],
         "commands": ["robot.walk", "system.run"], "permissions": { "microphone": true }, "surfaceApprovedAtMs": 3
@@ -147,7 +156,11 @@ fn export_of_approved_commands_is_the_same_with_and_without_a_gateway() {
     let exported: Value = serde_json::from_str(&stopped).unwrap();
     for field in ["caps", "commands", "permissions", "surfaceApprovedAtMs"] {
         assert_eq!(exported[&id][field], own[field], "{field}");
-        assert_eq!(paired(&mut gateway.admin(), &id).unwrap().get(field), None, "{field} in a list that clients know");
+        assert_eq!(
+            paired(&mut gateway.admin(), &id).unwrap().get(field),
+            None,
+            "{field} in a list that clients know"
+        );
     }
 }
 
@@ -165,15 +178,23 @@ fn start_on(plan: &Plan, devices: &[Device], bytes: &[u8], what: &str) -> Option
     std::fs::write(&table, bytes).unwrap();
     match plan.clone().try_start() {
         Ok(gateway) => {
-            let known = devices.iter().filter(|device| gateway.connect(&Who::v4().device(device)).is_ok()).count();
-            let paired =
-                gateway.admin().call("device.pair.list", json!({})).unwrap()["paired"].as_array().unwrap().len();
+            let known = devices
+                .iter()
+                .filter(|device| gateway.connect(&Who::v4().device(device)).is_ok())
+                .count();
+            let paired = gateway.admin().call("device.pair.list", json!({})).unwrap()["paired"]
+                .as_array()
+                .unwrap()
+                .len();
             assert_eq!(known, paired, "{what}");
             Some(known)
         }
         Err((status, log)) => {
             assert!(status.code().is_some_and(|code| code != 0), "{what}: {status}");
-            assert!(log.contains("gatelet table"), "{what}: the log names the repair command: {log}");
+            assert!(
+                log.contains("gatelet table"),
+                "{what}: the log names the repair command: {log}"
+            );
             assert!(std::fs::read(&table).unwrap() == bytes, "{what}: the file is as it was");
             None
         }
@@ -196,7 +217,10 @@ fn damaged_table_keeps_every_intact_device_or_prevents_the_start() {
                 bytes[at] ^= 1 << (offset % 8);
                 let what = format!("bit {} of byte {at}", offset % 8);
                 let known = start_on(&plan, &devices, &bytes, &what);
-                assert!(known.is_none() || known == Some(3), "{what}: the other replica has it: {known:?}");
+                assert!(
+                    known.is_none() || known == Some(3),
+                    "{what}: the other replica has it: {known:?}"
+                );
             }
         }
     }
@@ -219,7 +243,10 @@ fn table_without_its_key_file_prevents_the_start() {
     let before = std::fs::read(&table).unwrap();
     std::fs::remove_file(&key).unwrap();
     let (status, log) = plan.clone().try_start().err().expect("it does not start");
-    assert!(!status.success() && log.contains("table.key") && log.contains("gatelet table"), "{log}");
+    assert!(
+        !status.success() && log.contains("table.key") && log.contains("gatelet table"),
+        "{log}"
+    );
     assert!(!key.exists() && std::fs::read(&table).unwrap() == before, "no new file is created");
 }
 
@@ -238,7 +265,8 @@ fn limited(limit: &str) -> [&str; 7] {
 
 fn free_space(gateway: &Gateway) {
     let pid = gateway.pid().to_string();
-    let status = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:unlimited"]).status();
+    let status =
+        Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:unlimited"]).status();
     assert!(status.expect("prlimit: install Debian's util-linux").success());
 }
 
@@ -251,12 +279,16 @@ fn full_disk_admits_by_secret_and_keeps_setup_codes_unused() {
     let made = code(&mut admin, "full");
     let refused = gateway.connect(&Who::v4().code(&made).device(&by_code)).unwrap_err();
     assert_eq!((refused.code(), refused.rule(), refused.close), ("TABLE_UNAVAILABLE", "8", 1013));
-    assert_eq!((&refused.error["retryable"], &refused.error["retryAfterMs"]), (&json!(true), &json!(5000)));
+    assert_eq!(
+        (&refused.error["retryable"], &refused.error["retryAfterMs"]),
+        (&json!(true), &json!(5000))
+    );
     assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 503 "));
     assert!(gateway.dial().get("/healthz").starts_with("HTTP/1.1 200 "));
 
-    let session =
-        gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).expect("with the secret, for this connection");
+    let session = gateway
+        .connect(&Who::v4().token(TOKEN).device(&by_token))
+        .expect("with the secret, for this connection");
     assert!(
         session.hello["auth"].get("deviceToken").is_none(),
         "no device token without a durable record: {}",
@@ -264,7 +296,10 @@ fn full_disk_admits_by_secret_and_keeps_setup_codes_unused() {
     );
     gateway.logged(&[" admit ", &format!("conn={} ", session.conn()), "cannot be written"]);
     assert_eq!(admin.call("device.pair.list", json!({})).unwrap()["paired"], json!([]));
-    assert_eq!(gateway.connect(&Who::v4().device(&by_token)).unwrap_err().code(), "AUTH_TOKEN_MISSING");
+    assert_eq!(
+        gateway.connect(&Who::v4().device(&by_token)).unwrap_err().code(),
+        "AUTH_TOKEN_MISSING"
+    );
     assert!(files(&gateway.plan.dir()) == before, "a failed write leaves the files unchanged");
 
     free_space(&gateway);
@@ -283,14 +318,19 @@ fn full_disk_admits_known_devices_with_their_newest_token() {
     let gateway = Gateway::new();
     let (device, _) = join(&gateway, &Who::v4());
     let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();
-    let rotated = own.call("device.token.rotate", json!({ "deviceId": device.id, "role": "operator" })).unwrap();
+    let rotated = own
+        .call("device.token.rotate", json!({ "deviceId": device.id, "role": "operator" }))
+        .unwrap();
     own.leave();
     let gateway = on_a_full_disk(gateway.stop());
     let newest = rotated["token"].as_str().expect("its own token is given to it").to_string();
     // its first use ends the older tokens; a failed write of that must not cost the device its
     // record
     for _ in 0..2 {
-        gateway.connect(&Who::v4().device(&device).device_token(&newest)).expect("a known device is admitted").leave();
+        gateway
+            .connect(&Who::v4().device(&device).device_token(&newest))
+            .expect("a known device is admitted")
+            .leave();
     }
 }
 
@@ -321,8 +361,9 @@ fn failed_write_returns_an_error_and_changes_nothing() {
     assert_eq!((&shown["revokedRoles"], shown.get("label")), (&json!([]), None));
     own.call("status", json!({})).expect("and was not closed");
     free_space(&gateway);
-    let approved =
-        admin.call("node.pair.approve", json!({ "requestId": waits })).expect("the request is still pending");
+    let approved = admin
+        .call("node.pair.approve", json!({ "requestId": waits }))
+        .expect("the request is still pending");
     assert_eq!(approved["node"]["commands"], json!(["system.which"]));
     let again = admin.call("node.pair.approve", json!({ "requestId": waits })).unwrap_err();
     assert_eq!(again.message(), "unknown requestId", "now it is decided");

@@ -144,7 +144,11 @@ fn with_and_without(
 ) -> Result<Value, super::client::Failed> {
     let other = if scope == "approvals" { "pairing" } else { "approvals" };
     let failed = operator(gateway, protocol, other).call(method, params()).unwrap_err();
-    assert_eq!(failed.message(), format!("missing scope: operator.{scope}"), "{method} in protocol {protocol}");
+    assert_eq!(
+        failed.message(),
+        format!("missing scope: operator.{scope}"),
+        "{method} in protocol {protocol}"
+    );
     operator(gateway, protocol, scope).call(method, params())
 }
 
@@ -154,10 +158,13 @@ fn agent_read_methods_return_empty_results_in_each_protocol() {
     let mut asked = 0;
     for line in READS.lines().filter(|line| !line.is_empty()) {
         let mut words = line.split(' ');
-        let (dialects, scope, method) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        let (dialects, scope, method) =
+            (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
         let mut wanted: Vec<_> = words.collect();
         wanted.sort_unstable();
-        for protocol in [3, 4].into_iter().filter(|protocol| dialects.contains(&protocol.to_string())) {
+        for protocol in
+            [3, 4].into_iter().filter(|protocol| dialects.contains(&protocol.to_string()))
+        {
             let answer = with_and_without(&gateway, protocol, scope, method)
                 .unwrap_or_else(|failed| panic!("{method} in protocol {protocol}: {}", failed.0));
             let keys: Vec<&str> = match &answer {
@@ -180,9 +187,17 @@ fn agent_action_methods_return_unavailable_with_a_reason() {
     for (protocol, scope, methods) in ACTIONS {
         for method in methods.split(' ') {
             let failed = with_and_without(&gateway, protocol, scope, method).unwrap_err();
-            assert_eq!(failed.code(), "UNAVAILABLE", "{method} in protocol {protocol}: {}", failed.0);
+            assert_eq!(
+                failed.code(),
+                "UNAVAILABLE",
+                "{method} in protocol {protocol}: {}",
+                failed.0
+            );
             let why = format!("{method} needs an agent runtime, and gatelet has none: ");
-            let hint = failed.message().strip_prefix(&why).unwrap_or_else(|| panic!("{}", failed.message()));
+            let hint = failed
+                .message()
+                .strip_prefix(&why)
+                .unwrap_or_else(|| panic!("{}", failed.message()));
             assert_eq!(failed.0["details"], json!({ "code": "NO_AGENT_RUNTIME", "hint": hint }));
         }
     }
@@ -191,11 +206,17 @@ fn agent_action_methods_return_unavailable_with_a_reason() {
 #[test]
 fn hello_lists_answered_methods_but_no_agent_actions() {
     let gateway = Gateway::new();
-    for (protocol, there, not_there) in [(3, "cron.list", "tasks.list"), (4, "tasks.list", "chat.send")] {
+    for (protocol, there, not_there) in
+        [(3, "cron.list", "tasks.list"), (4, "tasks.list", "chat.send")]
+    {
         let mut admin = operator(&gateway, protocol, "admin");
         let methods = admin.hello["features"]["methods"].as_array().unwrap().clone();
         let named = |name: &str| methods.iter().filter(|method| *method == name).count();
-        assert_eq!((named(there), named(not_there), named("health")), (1, 0, 1), "protocol {protocol}");
+        assert_eq!(
+            (named(there), named(not_there), named("health")),
+            (1, 0, 1),
+            "protocol {protocol}"
+        );
         assert!(methods.iter().all(|method| named(method.as_str().unwrap()) == 1), "{methods:?}");
         for method in &methods {
             // these would wait for a decision, or are for nodes
@@ -224,11 +245,17 @@ fn hello_lists_answered_methods_but_no_agent_actions() {
 fn agent_methods_are_rejected_for_nodes_and_for_the_other_protocol() {
     let gateway = Gateway::new();
     let failed = operator(&gateway, 3, "admin").call("tasks.list", json!({})).unwrap_err();
-    assert_eq!((failed.code(), failed.message()), ("INVALID_REQUEST", "unknown method: tasks.list"));
+    assert_eq!(
+        (failed.code(), failed.message()),
+        ("INVALID_REQUEST", "unknown method: tasks.list")
+    );
     let failed = operator(&gateway, 4, "admin").call("browser.request", json!({})).unwrap_err();
     assert_eq!(failed.message(), "unknown method: browser.request");
     let failed = operator(&gateway, 4, "read").call("chat.history", json!({})).unwrap_err();
-    assert_eq!(failed.message(), "invalid chat.history params: must have required property 'sessionKey'");
+    assert_eq!(
+        failed.message(),
+        "invalid chat.history params: must have required property 'sessionKey'"
+    );
     let mut node = gateway.connect(&Who::v4().node().token(TOKEN).device(&Device::new())).unwrap();
     for method in ["agents.list", "chat.send", "no.such.method"] {
         assert_eq!(node.call(method, json!({})).unwrap_err().message(), "unauthorized role: node");

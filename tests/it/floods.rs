@@ -27,7 +27,9 @@ const fn empty(first: u8) -> [u8; 6] {
 #[test]
 fn endless_frames_do_not_delay_other_clients() {
     let gateway = Gateway::new();
-    for (begin, again, what) in [(None, 0x8a, "pongs"), (Some(0x01), 0x00, "pieces of a text that is empty")] {
+    for (begin, again, what) in
+        [(None, 0x8a, "pongs"), (Some(0x01), 0x00, "pieces of a text that is empty")]
+    {
         let mut stream = stranger(&gateway);
         if let Some(first) = begin {
             stream.write_all(&empty(first)).unwrap();
@@ -39,7 +41,9 @@ fn endless_frames_do_not_delay_other_clients() {
             let flood = scope.spawn(move || {
                 let (begun, block) = (Instant::now(), empty(again).repeat(20_000));
                 for count in 0.. {
-                    if over.load(Ordering::Relaxed) || begun.elapsed() > at_most(Duration::from_secs(10)) {
+                    if over.load(Ordering::Relaxed)
+                        || begun.elapsed() > at_most(Duration::from_secs(10))
+                    {
                         break;
                     }
                     stream.write_all(&block).unwrap();
@@ -86,7 +90,10 @@ fn pings_are_not_read_while_their_pongs_are_not() {
         match retry(|| stream.write(&block[sent % block.len()..])) {
             Ok(count) => sent += count,
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                assert!(
+                    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                    "{error}"
+                );
                 break;
             }
         }

@@ -1,28 +1,34 @@
 //! Commands that a node may run, checked against a second table by platform, taken from the
 //! protocol's documents.
 
-use gatelet::gate::commands::{approval_scopes, invoke_scope, platform, Denial, Lists, Node, Reason, Rules};
+use gatelet::gate::commands::{
+    approval_scopes, invoke_scope, platform, Denial, Lists, Node, Reason, Rules,
+};
 use gatelet::gate::commands_known::{find, CommandSet, Platform, KNOWN};
 use gatelet::gate::dialect::Dialect;
 use gatelet::gate::scopes::{Scope, Scopes};
 
-const V3_CANVAS: &str = "canvas.present canvas.hide canvas.navigate canvas.eval canvas.snapshot canvas.a2ui.push \
+const V3_CANVAS: &str =
+    "canvas.present canvas.hide canvas.navigate canvas.eval canvas.snapshot canvas.a2ui.push \
                          canvas.a2ui.pushJSONL canvas.a2ui.reset";
 const V3_MEDIA: &str = "camera.list camera.snap camera.clip screen.record location.get";
 const V3_SYSTEM: &str =
     "system.run system.which system.notify system.execApprovals.get system.execApprovals.set browser.proxy";
 
-const V4_IOS: &str = "camera.list location.get device.info device.status contacts.search calendar.events \
+const V4_IOS: &str =
+    "camera.list location.get device.info device.status contacts.search calendar.events \
                       reminders.list photos.latest motion.activity motion.pedometer system.notify";
 const V4_WATCH_RELAY: &str = "watch.status watch.notify";
 const V4_WATCHOS: &str = "device.info device.status system.notify";
-const V4_ANDROID: &str = "notifications.list notifications.actions device.permissions device.health device.apps \
+const V4_ANDROID: &str =
+    "notifications.list notifications.actions device.permissions device.health device.apps \
                           callLog.search mobile.ui.observe mobile.ui.act";
 const V4_MACOS: &str = "camera.ptz.status device.apps canvas.present canvas.hide canvas.navigate";
 const V4_HOST: &str = "system.run.prepare system.run system.which system.execApprovals.get system.execApprovals.set \
                        fs.listDir terminal.upload browser.proxy browser.proxy.upload.v1 mcp.tools.call.v1 \
                        agent.cli.claude.run.v1 screen.snapshot desktop.stream";
-const V4_DESKTOP: &str = "system.notify computer.act ollama.models ollama.chat anthropic.claude.sessions.list.v1 \
+const V4_DESKTOP: &str =
+    "system.notify computer.act ollama.models ollama.chat anthropic.claude.sessions.list.v1 \
                           anthropic.claude.sessions.read.v1";
 const V4_LINUX: &str = "camera.list location.get";
 /// Commands that our own node supports on Linux and that OpenClaw's allowlist for Linux lacks: the
@@ -31,7 +37,8 @@ const OURS_LINUX: &str = "device.info device.status";
 const V4_WINDOWS: &str = "camera.list location.get device.info device.status";
 const V4_UNKNOWN: &str = "camera.list location.get system.notify";
 const V4_TALK: &str = "talk.ptt.start talk.ptt.stop talk.ptt.cancel talk.ptt.once";
-const V4_DANGEROUS: &str = "camera.snap camera.clip camera.ptz.control screen.record contacts.add calendar.add \
+const V4_DANGEROUS: &str =
+    "camera.snap camera.clip camera.ptz.control screen.record contacts.add calendar.add \
                             reminders.add sms.send sms.search health.summary";
 const APPROVED_BY_ADMIN: &str = "system.run.prepare system.run system.which system.execApprovals.get \
                                  system.execApprovals.set browser.proxy browser.proxy.upload.v1 fs.listDir \
@@ -84,14 +91,25 @@ fn open(dialect: Dialect, platform: Platform) -> Vec<&'static [&'static str]> {
 }
 
 fn has(groups: &[&str], command: &str) -> bool {
-    groups.iter().any(|group| group.split(' ').filter(|word| !word.is_empty()).any(|word| word == command))
+    groups
+        .iter()
+        .any(|group| group.split(' ').filter(|word| !word.is_empty()).any(|word| word == command))
 }
 
-fn node<'a>(dialect: Dialect, platform: &'a str, family: &'a str, declared: &'a [&'a str]) -> Node<'a, &'a str> {
+fn node<'a>(
+    dialect: Dialect,
+    platform: &'a str,
+    family: &'a str,
+    declared: &'a [&'a str],
+) -> Node<'a, &'a str> {
     Node { dialect, platform, family, talk: false, declared }
 }
 
-fn rules<'a>(node: Node<'a, &'a str>, allow: &'a [&'a str], deny: &'a [&'a str]) -> Rules<'a, &'a str, &'a str> {
+fn rules<'a>(
+    node: Node<'a, &'a str>,
+    allow: &'a [&'a str],
+    deny: &'a [&'a str],
+) -> Rules<'a, &'a str, &'a str> {
     Rules::new(node, Lists { allow, deny })
 }
 
@@ -120,17 +138,24 @@ fn known_commands_by_platform_and_protocol_match_the_documents() {
                 let name = known.name;
                 let open = open(dialect, kind).iter().any(|groups| has(groups, name));
                 let declared = [name, "other.command"];
-                let rules = rules(node(dialect, system, family, &declared), &["other.command"], &[]);
+                let rules =
+                    rules(node(dialect, system, family, &declared), &["other.command"], &[]);
                 // a command of the talk family itself marks its node as such
                 let open = open || (dialect == Dialect::V4 && has(&[V4_TALK], name));
                 let case = format!("{name} on {system} in {dialect:?}");
-                let expected = if open { vec![name, "other.command"] } else { vec!["other.command"] };
+                let expected =
+                    if open { vec![name, "other.command"] } else { vec!["other.command"] };
                 assert_eq!(rules.offered().collect::<Vec<_>>(), expected, "{case}");
                 let not_listed = Some("command not allowlisted");
-                assert_eq!(reason(rules.invoke(name, &all)), if open { None } else { not_listed }, "{case}");
+                assert_eq!(
+                    reason(rules.invoke(name, &all)),
+                    if open { None } else { not_listed },
+                    "{case}"
+                );
                 // not approved: host commands are not even listed, others are not declared
                 let host = dialect == Dialect::V4 && has(&[V4_HOST, V4_TALK], name);
-                let waits = if open && !host { Some("command not declared by node") } else { not_listed };
+                let waits =
+                    if open && !host { Some("command not declared by node") } else { not_listed };
                 assert_eq!(reason(rules.invoke(name, &|one| one != name)), waits, "{case}");
                 asked += 1;
             }
@@ -153,7 +178,11 @@ fn command_numbers_names_and_traits_are_stable() {
         let scope = if has(&[INVOKED_BY_ADMIN], name) { Scope::Admin } else { Scope::Write };
         assert_eq!(invoke_scope(name), scope, "{name}");
         let needed = if has(&[APPROVED_BY_ADMIN], name) { Scope::Admin } else { Scope::Write };
-        assert_eq!(approval_scopes([name]), [Scope::Pairing, needed].into_iter().collect(), "{name}");
+        assert_eq!(
+            approval_scopes([name]),
+            [Scope::Pairing, needed].into_iter().collect(),
+            "{name}"
+        );
     }
     assert_eq!(find("canvas.Present"), None);
 }
@@ -218,8 +247,16 @@ fn platform_is_inferred_in_protocol_3_and_checked_in_protocol_4() {
         ("android \u{e9}(sdk 3)", "Android", Android, Unknown),
         ("android 1 (sdk\u{e9}3)", "Android", Android, Unknown),
     ] {
-        assert_eq!(platform(Dialect::V3, system, family), v3, "{system:?} {family:?} in protocol 3");
-        assert_eq!(platform(Dialect::V4, system, family), v4, "{system:?} {family:?} in protocol 4");
+        assert_eq!(
+            platform(Dialect::V3, system, family),
+            v3,
+            "{system:?} {family:?} in protocol 3"
+        );
+        assert_eq!(
+            platform(Dialect::V4, system, family),
+            v4,
+            "{system:?} {family:?} in protocol 4"
+        );
     }
 }
 
@@ -233,10 +270,17 @@ fn allow_and_deny_lists_change_the_offered_commands() {
         let wide = rules(node, &[" camera.snap ", "own.thing"], &[]);
         assert_eq!(wide.offered().collect::<Vec<_>>(), ["camera.snap", "own.thing", "system.run"]);
         assert_eq!(wide.invoke("own.thing", &all), Ok(()));
-        assert_eq!(reason(wide.invoke("Own.Thing", &all)), Some("command not allowlisted"), "names are exact");
+        assert_eq!(
+            reason(wide.invoke("Own.Thing", &all)),
+            Some("command not allowlisted"),
+            "names are exact"
+        );
         let both = rules(node, &["camera.snap", "system.run"], &["camera.snap", " system.run "]);
         assert_eq!(both.offered().count(), 0, "deny takes precedence");
-        assert_eq!(text(both.invoke("camera.snap", &all)), "\"camera.snap\" is blocked by gateway.nodes.commands.deny");
+        assert_eq!(
+            text(both.invoke("camera.snap", &all)),
+            "\"camera.snap\" is blocked by gateway.nodes.commands.deny"
+        );
         let worker = rules(node, &["worker.launch.v1"], &[]);
         let opened = worker.offered().any(|name| name == "worker.launch.v1");
         assert_eq!(opened, dialect == Dialect::V3, "private in protocol 4, unknown in 3");
@@ -249,7 +293,10 @@ fn allowed_host_commands_still_need_approval() {
     let node = node(Dialect::V4, "linux", "Linux", &declared);
     let rules = rules(node, &["system.run"], &[]);
     assert_eq!(reason(rules.invoke("system.run", &none)), Some("node did not declare commands"));
-    assert_eq!(reason(rules.invoke("system.run", &|one| one != "system.run")), Some("command not declared by node"));
+    assert_eq!(
+        reason(rules.invoke("system.run", &|one| one != "system.run")),
+        Some("command not declared by node")
+    );
     assert_eq!(rules.invoke("system.run", &all), Ok(()));
 }
 
@@ -265,31 +312,54 @@ fn declared_commands_are_trimmed_deduplicated_and_kept_in_order() {
 fn first_matching_denial_reason_is_returned() {
     for dialect in [Dialect::V3, Dialect::V4] {
         let some = ["computer.act", "system.notify"];
-        let of = |declared| rules(node(dialect, "linux", "Linux", declared), &["extra"], &["system.which"]);
+        let of = |declared| {
+            rules(node(dialect, "linux", "Linux", declared), &["extra"], &["system.which"])
+        };
         for command in ["", "  \t"] {
             assert_eq!(reason(of(&[]).invoke(command, &all)), Some("command required"));
         }
-        assert_eq!(reason(of(&[]).invoke("system.which", &all)), Some("command not allowlisted"), "nor declared");
+        assert_eq!(
+            reason(of(&[]).invoke("system.which", &all)),
+            Some("command not allowlisted"),
+            "nor declared"
+        );
         assert_eq!(reason(of(&[]).invoke("sms.send", &none)), Some("command not allowlisted"));
         assert_eq!(reason(of(&some).invoke("extra", &all)), Some("command not declared by node"));
         assert_eq!(reason(of(&[]).invoke("extra", &all)), Some("node did not declare commands"));
-        assert_eq!(reason(of(&["canvas.eval"]).invoke("extra", &all)), Some("node did not declare commands"));
-        assert_eq!(reason(of(&some).invoke("system.notify", &none)), Some("node did not declare commands"));
+        assert_eq!(
+            reason(of(&["canvas.eval"]).invoke("extra", &all)),
+            Some("node did not declare commands")
+        );
+        assert_eq!(
+            reason(of(&some).invoke("system.notify", &none)),
+            Some("node did not declare commands")
+        );
         assert_eq!(of(&some).invoke("system.notify", &all), Ok(()));
     }
-    let words = [Reason::Required, Reason::NotAllowlisted, Reason::NotDeclared, Reason::NothingDeclared];
+    let words =
+        [Reason::Required, Reason::NotAllowlisted, Reason::NotDeclared, Reason::NothingDeclared];
     assert_eq!(words.map(|one| one.word().len()), [16, 23, 28, 29]);
 }
 
 #[test]
 fn protocol_4_denial_messages_state_the_remedy() {
     let declared = ["system.run", "computer.act"];
-    let rules = rules(node(Dialect::V4, "linux", "Linux", &declared), &["extra"], &["talk.x", "denied"]);
-    let waits = "waits for approval; run `gatelet nodes pending`, then `gatelet nodes approve <requestId>`";
+    let rules =
+        rules(node(Dialect::V4, "linux", "Linux", &declared), &["extra"], &["talk.x", "denied"]);
+    let waits =
+        "waits for approval; run `gatelet nodes pending`, then `gatelet nodes approve <requestId>`";
     for (command, approved, said) in [
         ("", all as fn(&str) -> bool, "command required".to_string()),
-        ("sms.send", all, "\"sms.send\" requires explicit gateway.nodes.commands.allow opt-in".to_string()),
-        ("canvas.eval", all, "\"canvas.eval\" is not in the allowlist for platform \"linux\"".to_string()),
+        (
+            "sms.send",
+            all,
+            "\"sms.send\" requires explicit gateway.nodes.commands.allow opt-in".to_string(),
+        ),
+        (
+            "canvas.eval",
+            all,
+            "\"canvas.eval\" is not in the allowlist for platform \"linux\"".to_string(),
+        ),
         ("extra", all, "the node (platform: linux) does not support \"extra\"".to_string()),
         ("extra", none, "the node did not declare any supported commands".to_string()),
         ("denied", all, "\"denied\" is blocked by gateway.nodes.commands.deny".to_string()),
@@ -304,19 +374,30 @@ fn protocol_4_denial_messages_state_the_remedy() {
 
 #[test]
 fn talk_commands_need_a_talk_node_and_watch_commands_an_iphone() {
-    let of = |talk, declared| rules(Node { talk, ..node(Dialect::V4, "plan9", "", declared) }, &[], &[]);
+    let of =
+        |talk, declared| rules(Node { talk, ..node(Dialect::V4, "plan9", "", declared) }, &[], &[]);
     const WORD: &str = "talk.ptt.once";
-    assert_eq!(reason(of(false, &["camera.list"]).invoke(WORD, &all)), Some("command not allowlisted"));
-    assert_eq!(reason(of(true, &["camera.list"]).invoke(WORD, &all)), Some("command not declared by node"));
+    assert_eq!(
+        reason(of(false, &["camera.list"]).invoke(WORD, &all)),
+        Some("command not allowlisted")
+    );
+    assert_eq!(
+        reason(of(true, &["camera.list"]).invoke(WORD, &all)),
+        Some("command not declared by node")
+    );
     assert_eq!(of(true, &[WORD]).invoke(WORD, &all), Ok(()));
     assert_eq!(of(false, &["Talk.other", WORD]).offered().collect::<Vec<_>>(), [WORD]);
     let both = ["talk.ptt.start", WORD];
-    assert_eq!(reason(of(false, &both).invoke(WORD, &|one| one != WORD)), Some("command not declared by node"));
+    assert_eq!(
+        reason(of(false, &both).invoke(WORD, &|one| one != WORD)),
+        Some("command not declared by node")
+    );
     let old = rules(Node { talk: true, ..node(Dialect::V3, "plan9", "", &both) }, &[], &[]);
     assert_eq!(old.offered().count(), 0, "protocol 3 has no such commands");
 
     let relay = ["watch.status", "watch.notify"];
-    for (system, family, offered) in [("iOS 18", " IPHONE ", 2), ("ios", "iPad", 0), ("ios", "", 0), ("", "iphone", 2)]
+    for (system, family, offered) in
+        [("iOS 18", " IPHONE ", 2), ("ios", "iPad", 0), ("ios", "", 0), ("", "iphone", 2)]
     {
         let rules = rules(node(Dialect::V4, system, family, &relay), &[], &[]);
         assert_eq!(rules.offered().count(), offered, "{system} {family}");

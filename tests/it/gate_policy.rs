@@ -22,7 +22,10 @@ use super::gate_policy_spec::{everything_in, expected, Known};
 #[test]
 fn rules_before_the_credential_match_the_plain_implementation() {
     let axes = Axes::base()
-        .all(&[PHASE, ROOM, PROTOCOL, ROLE, CONTROL_UI, LOCAL, HOST, ORIGIN, AUTH, INSECURE, DISABLE, FALLBACK])
+        .all(&[
+            PHASE, ROOM, PROTOCOL, ROLE, CONTROL_UI, LOCAL, HOST, ORIGIN, AUTH, INSECURE, DISABLE,
+            FALLBACK,
+        ])
         .some(SITUATION, &[NO_DEVICE, BAD_PROOF, NEW, KNOWN])
         .some(SECRET, &[0, RIGHT]);
     assert_eq!(compare(&axes), 2_211_840);
@@ -30,7 +33,10 @@ fn rules_before_the_credential_match_the_plain_implementation() {
 
 #[test]
 fn decisions_with_a_device_match_the_plain_implementation() {
-    let device = [LOCAL, SITUATION, SECRET, TOKEN, CODE, IDENTITY, AUTHORIZED, CIDR, AUTH, PAIRING, AUTO_LOCAL];
+    let device = [
+        LOCAL, SITUATION, SECRET, TOKEN, CODE, IDENTITY, AUTHORIZED, CIDR, AUTH, PAIRING,
+        AUTO_LOCAL,
+    ];
     let axes = || Axes::base().all(&device).some(ROLE, &[0, 1]);
     assert_eq!(compare(&axes().all(&[REQUESTED])), 4_423_680);
     // the protocol matters only for clients that request no scopes
@@ -40,7 +46,10 @@ fn decisions_with_a_device_match_the_plain_implementation() {
 #[test]
 fn decisions_without_a_device_match_the_plain_implementation() {
     let axes = Axes::base()
-        .all(&[CONTROL_UI, LOCAL, SECRET, TOKEN, CODE, IDENTITY, REQUESTED, AUTH, PAIRING, INSECURE, DISABLE])
+        .all(&[
+            CONTROL_UI, LOCAL, SECRET, TOKEN, CODE, IDENTITY, REQUESTED, AUTH, PAIRING, INSECURE,
+            DISABLE,
+        ])
         .some(SITUATION, &[NO_DEVICE, BAD_PROOF])
         .some(PROTOCOL, &[0, 1])
         .some(ROLE, &[0, 1])
@@ -63,7 +72,11 @@ fn every_policy_refusal_is_reachable_and_reported_with_its_rule() {
     for dials in sample(400_000) {
         let verdict = world.decide(&world.row(&dials));
         if let Outcome::Refuse(refusal) | Outcome::Pend(refusal) = verdict.outcome {
-            assert!(rules_of(refusal).contains(&verdict.rule), "{refusal:?} came from rule {}", verdict.rule.title());
+            assert!(
+                rules_of(refusal).contains(&verdict.rule),
+                "{refusal:?} came from rule {}",
+                verdict.rule.title()
+            );
             assert_eq!(
                 matches!(verdict.outcome, Outcome::Pend(_)),
                 matches!(refusal, Refusal::PairingRequired | Refusal::RoleUpgrade),
@@ -113,7 +126,9 @@ fn address_admits_only_through_the_three_options_for_it() {
                     helped += 1;
                 }
                 (Some(_), None) => panic!("an address caused the rejection: {row:?}"),
-                (Some(far), Some(near)) => assert!(everything_in(near.scopes).covers(far.scopes), "{row:?}"),
+                (Some(far), Some(near)) => {
+                    assert!(everything_in(near.scopes).covers(far.scopes), "{row:?}")
+                }
                 (None, None) => {}
             }
         }
@@ -124,7 +139,8 @@ fn address_admits_only_through_the_three_options_for_it() {
 #[test]
 fn invalid_credential_next_to_a_valid_one_does_not_change_the_decision() {
     let world = World::new();
-    let wrong: [(usize, &[usize]); 4] = [(SECRET, &[1, 2]), (TOKEN, &[1]), (CODE, &[1]), (IDENTITY, &[1])];
+    let wrong: [(usize, &[usize]); 4] =
+        [(SECRET, &[1, 2]), (TOKEN, &[1]), (CODE, &[1]), (IDENTITY, &[1])];
     let mut compared = 0;
     for mut dials in sample(200_000) {
         for (axis, values) in wrong {
@@ -146,8 +162,13 @@ fn invalid_credential_next_to_a_valid_one_does_not_change_the_decision() {
 #[test]
 fn additional_valid_credential_never_causes_rejection() {
     let world = World::new();
-    let right: [(usize, &[usize]); 5] =
-        [(SECRET, &[RIGHT]), (TOKEN, &[2]), (CODE, &[2, 3, 4, 5]), (IDENTITY, &[2]), (AUTHORIZED, &[1])];
+    let right: [(usize, &[usize]); 5] = [
+        (SECRET, &[RIGHT]),
+        (TOKEN, &[2]),
+        (CODE, &[2, 3, 4, 5]),
+        (IDENTITY, &[2]),
+        (AUTHORIZED, &[1]),
+    ];
     for mut dials in sample(200_000) {
         for (axis, values) in right {
             let was = std::mem::replace(&mut dials[axis], 0);
@@ -160,7 +181,9 @@ fn additional_valid_credential_never_causes_rejection() {
                 let row = world.row(&dials);
                 // exception: with a full table, a pairing is rejected where `auth.mode: none` alone
                 // would admit
-                let excused = row.room() == Room::Full && row.policy.auth == AuthMode::None && row.facts.local;
+                let excused = row.room() == Room::Full
+                    && row.policy.auth == AuthMode::None
+                    && row.facts.local;
                 let Some(with) = world.admission(&row) else {
                     assert!(excused, "{row:?}");
                     continue;
@@ -187,7 +210,11 @@ fn requesting_more_scopes_keeps_granted_ones() {
             let Some(after) = world.admission(&greedy) else {
                 panic!("requesting {more:?} caused a rejection: {row:?}")
             };
-            assert_eq!(before.scopes.without(after.scopes), Scopes::NONE, "requesting {more:?}: {row:?}");
+            assert_eq!(
+                before.scopes.without(after.scopes),
+                Scopes::NONE,
+                "requesting {more:?}: {row:?}"
+            );
         }
     }
 }
@@ -199,7 +226,9 @@ fn revoked_role_is_admitted_only_by_a_setup_code_for_it() {
     for mut dials in sample(400_000) {
         dials[SITUATION] = REVOKED.start + dials[SITUATION] % REVOKED.len();
         let row = world.row(&dials);
-        let (Known::Yes { revoked, .. }, Some(role)) = (row.known(), row.facts.role) else { continue };
+        let (Known::Yes { revoked, .. }, Some(role)) = (row.known(), row.facts.role) else {
+            continue;
+        };
         let ignored = row.facts.control_ui && row.policy.disable_device_auth;
         let invited = matches!(row.facts.code, Code::Right(grant) if grant.roles.contains(role));
         if !revoked.contains(role) || ignored || invited {
@@ -218,13 +247,13 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
         ProtocolMismatch => &[Rule::Protocol],
         InvalidRole => &[Rule::Role],
         OriginForeign | HostForeign | HostNotLoopback => &[Rule::Origin],
-        DeviceIdMismatch | SignatureExpired | NonceRequired | NonceMismatch | SignatureInvalid | PublicKeyInvalid => {
-            &[Rule::Proof]
-        }
-        TokenMissing | TokenMismatch | PasswordMissing | PasswordMismatch | RateLimited | DeviceTokenMismatch => {
+        DeviceIdMismatch | SignatureExpired | NonceRequired | NonceMismatch | SignatureInvalid
+        | PublicKeyInvalid => &[Rule::Proof],
+        TokenMissing | TokenMismatch | PasswordMissing | PasswordMismatch | RateLimited
+        | DeviceTokenMismatch => &[Rule::Credential],
+        SetupCodeInvalid | IdentityMissing | IdentityRefused | AuthNoneNotLocal => {
             &[Rule::Credential]
         }
-        SetupCodeInvalid | IdentityMissing | IdentityRefused | AuthNoneNotLocal => &[Rule::Credential],
         SetupCodeRole => &[Rule::SetupCode],
         PairingRequired => &[Rule::SharedSecret, Rule::Identity],
         RoleUpgrade => &[Rule::KnownDevice],
@@ -239,10 +268,13 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
 /// every walk.
 fn assert_earned(row: &Row, admission: &Admission) {
     let facts = &row.facts;
-    let keyed = matches!(facts.proof, Proof::Valid { .. }) && !(facts.control_ui && row.policy.disable_device_auth);
+    let keyed = matches!(facts.proof, Proof::Valid { .. })
+        && !(facts.control_ui && row.policy.disable_device_auth);
     let free = row.policy.auth == AuthMode::None && facts.local;
-    let gives_all =
-        facts.secret == Secret::Right || facts.identity == Identity::Right || keyed && facts.authorized_key || free;
+    let gives_all = facts.secret == Secret::Right
+        || facts.identity == Identity::Right
+        || keyed && facts.authorized_key
+        || free;
     let code = match facts.code {
         Code::Right(grant) if keyed && grant.roles.contains(admission.role) => Some(grant.scopes),
         _ => None,
@@ -256,16 +288,25 @@ fn assert_earned(row: &Row, admission: &Admission) {
     assert!(gives_all || code.is_some() || approved.is_some(), "{row:?}");
     if !gives_all {
         let bound = everything_in(approved.unwrap_or_default().with(code.unwrap_or_default()));
-        assert!(admission.scopes.without(bound).is_empty(), "{:?} is more than {bound:?}: {row:?}", admission.scopes);
+        assert!(
+            admission.scopes.without(bound).is_empty(),
+            "{:?} is more than {bound:?}: {row:?}",
+            admission.scopes
+        );
     }
 }
 
 /// Asserts the invariants of a single admission.
 fn assert_shape(row: &Row, admission: &Admission) {
-    assert!(admission.role == Role::Operator || admission.scopes.is_empty() && admission.ask.is_empty(), "{row:?}");
+    assert!(
+        admission.role == Role::Operator || admission.scopes.is_empty() && admission.ask.is_empty(),
+        "{row:?}"
+    );
     assert!(admission.scopes.and(admission.ask).is_empty(), "{row:?}");
     match (admission.place, row.known(), row.room()) {
-        (Place::Nowhere(_), ..) => assert!(admission.ask.is_empty(), "no record to request scopes for: {row:?}"),
+        (Place::Nowhere(_), ..) => {
+            assert!(admission.ask.is_empty(), "no record to request scopes for: {row:?}")
+        }
         (Place::Known(slot), Known::Yes { slot: stands, roles, .. }, _) => {
             assert_eq!(slot, stands);
             assert!(roles.contains(admission.role), "{row:?}");
@@ -273,14 +314,18 @@ fn assert_shape(row: &Row, admission: &Admission) {
         (Place::Grows { slot, pairing }, Known::Yes { slot: stands, roles, scopes, .. }, _) => {
             assert_eq!(slot, stands);
             assert!(roles.with(pairing.roles).contains(admission.role), "{row:?}");
-            let covered = admission.role == Role::Node || scopes.with(pairing.scopes).covers(admission.scopes);
+            let covered = admission.role == Role::Node
+                || scopes.with(pairing.scopes).covers(admission.scopes);
             assert!(covered, "what it has now is not what is written down: {row:?}");
             let grown = roles.with(pairing.roles) != roles || !scopes.covers(pairing.scopes);
             assert!(grown, "a write that changes nothing: {row:?}");
         }
         (Place::New { slot, pairing, .. }, Known::No, Room::Free(room) | Room::GivesWay(room)) => {
             assert_eq!(slot, room);
-            assert!(pairing.roles.contains(admission.role) && pairing.scopes.covers(admission.scopes), "{row:?}");
+            assert!(
+                pairing.roles.contains(admission.role) && pairing.scopes.covers(admission.scopes),
+                "{row:?}"
+            );
         }
         (place, known, room) => panic!("{place:?} with {known:?} and {room:?}"),
     }
@@ -389,7 +434,8 @@ fn sample(rows: usize) -> impl Iterator<Item = Dials> {
         for (axis, dial) in dials.iter_mut().enumerate() {
             *dial = random(SIZES[axis]);
             if matches!(axis, PHASE | ROOM | PROTOCOL | ROLE | HOST | ORIGIN) && random(8) != 0 {
-                *dial = random(2).min(if matches!(axis, PHASE | ROOM | HOST | ORIGIN) { 0 } else { 1 });
+                *dial =
+                    random(2).min(if matches!(axis, PHASE | ROOM | HOST | ORIGIN) { 0 } else { 1 });
             }
         }
         dials
@@ -441,7 +487,8 @@ impl World {
         let valid = Proof::Valid { id: ID, key: KEY };
         let (operator, node) = (Roles::of(Role::Operator), Roles::of(Role::Node));
         let (both, none) = (operator.with(node), Roles::NONE);
-        let (read, write, admin) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write), Scopes::of(Scope::Admin));
+        let (read, write, admin) =
+            (Scopes::of(Scope::Read), Scopes::of(Scope::Write), Scopes::of(Scope::Admin));
         let unknown = |proof, table| Situation { proof, known: Known::No, table };
         let mut situations = vec![
             unknown(Proof::Absent, table(4, 1, false)),
@@ -482,7 +529,8 @@ impl World {
     }
 
     fn check(&self, row: &Row) {
-        let (is, shall_be) = (self.decide(row), expected(&row.facts, &row.policy, row.known(), row.room()));
+        let (is, shall_be) =
+            (self.decide(row), expected(&row.facts, &row.policy, row.known(), row.room()));
         assert_eq!(is, shall_be, "left is the gate, right is the plain statement, for\n{row:?}");
         if let Outcome::Admit(admission) = is.outcome {
             assert_earned(row, &admission);
@@ -492,9 +540,11 @@ impl World {
     fn row(&self, dials: &Dials) -> Row<'_> {
         let yes = |axis: usize| dials[axis] == 1;
         let situation = &self.situations[dials[SITUATION]];
-        let (min_protocol, max_protocol) = [(4, 4), (3, 3), (3, 4), (1, 99), (5, 9), (0, 2)][dials[PROTOCOL]];
+        let (min_protocol, max_protocol) =
+            [(4, 4), (3, 3), (3, 4), (1, 99), (5, 9), (0, 2)][dials[PROTOCOL]];
         let (operator, node) = (Roles::of(Role::Operator), Roles::of(Role::Node));
-        let (read, write, admin) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write), Scopes::of(Scope::Admin));
+        let (read, write, admin) =
+            (Scopes::of(Scope::Read), Scopes::of(Scope::Write), Scopes::of(Scope::Admin));
         let code = |roles, scopes| Code::Right(Grant { roles, scopes });
         let facts = Facts {
             phase: [Phase::Running, Phase::Starting, Phase::Stopping][dials[PHASE]],
@@ -505,14 +555,23 @@ impl World {
             control_ui: yes(CONTROL_UI),
             local: yes(LOCAL),
             host: [Host::Loopback, Host::Served, Host::Foreign, Host::Absent][dials[HOST]],
-            origin: [Origin::Absent, Origin::Listed, Origin::Same, Origin::LoopbackPair, Origin::Foreign]
-                [dials[ORIGIN]],
+            origin: [
+                Origin::Absent,
+                Origin::Listed,
+                Origin::Same,
+                Origin::LoopbackPair,
+                Origin::Foreign,
+            ][dials[ORIGIN]],
             proof: match situation.proof {
-                Proof::Invalid(_) => Proof::Invalid(PROOFS[(dials[TOKEN] + 3 * dials[CODE]) % PROOFS.len()]),
+                Proof::Invalid(_) => {
+                    Proof::Invalid(PROOFS[(dials[TOKEN] + 3 * dials[CODE]) % PROOFS.len()])
+                }
                 proof => proof,
             },
-            secret: [Secret::Absent, Secret::Wrong, Secret::Throttled, Secret::Right][dials[SECRET]],
-            device_token: [DeviceToken::Absent, DeviceToken::Wrong, DeviceToken::Right(1)][dials[TOKEN]],
+            secret: [Secret::Absent, Secret::Wrong, Secret::Throttled, Secret::Right]
+                [dials[SECRET]],
+            device_token: [DeviceToken::Absent, DeviceToken::Wrong, DeviceToken::Right(1)]
+                [dials[TOKEN]],
             code: [
                 Code::Absent,
                 Code::Wrong,
@@ -524,10 +583,12 @@ impl World {
             identity: [Identity::Absent, Identity::Refused, Identity::Right][dials[IDENTITY]],
             authorized_key: yes(AUTHORIZED),
             cidr: yes(CIDR),
-            requested: [read, Scopes::NONE, write, admin, read.with(Scopes::of(Scope::Pairing))][dials[REQUESTED]],
+            requested: [read, Scopes::NONE, write, admin, read.with(Scopes::of(Scope::Pairing))]
+                [dials[REQUESTED]],
         };
         let policy = Policy {
-            auth: [AuthMode::Token, AuthMode::Password, AuthMode::TrustedProxy, AuthMode::None][dials[AUTH]],
+            auth: [AuthMode::Token, AuthMode::Password, AuthMode::TrustedProxy, AuthMode::None]
+                [dials[AUTH]],
             pairing: [PairingMode::Token, PairingMode::Strict][dials[PAIRING]],
             auto_approve_local: yes(AUTO_LOCAL),
             allow_insecure_auth: yes(INSECURE),

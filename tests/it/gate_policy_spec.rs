@@ -85,7 +85,8 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
     match known {
         Known::UnderAnotherKey => no(Rule::Proof, Refusal::DeviceIdMismatch),
         Known::Yes { slot, roles, revoked, scopes, provenance } => {
-            let token_mode_secret = facts.secret == Secret::Right && policy.pairing == PairingMode::Token;
+            let token_mode_secret =
+                facts.secret == Secret::Right && policy.pairing == PairingMode::Token;
             let code = match facts.code {
                 Code::Right(grant) if !grant.roles.contains(role) => None,
                 Code::Right(grant) if adds(grant, roles, scopes) => Some(grant),
@@ -95,9 +96,13 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
             if let Some(grant) = code {
                 let has = scopes.with(grant.scopes);
                 let lacks = wants.without(everything_in(has));
-                let (gains, ask) = if token_mode_secret { (lacks, Scopes::NONE) } else { (Scopes::NONE, lacks) };
-                let pairing =
-                    Pairing { provenance: Provenance::Code, roles: grant.roles, scopes: grant.scopes.with(gains) };
+                let (gains, ask) =
+                    if token_mode_secret { (lacks, Scopes::NONE) } else { (Scopes::NONE, lacks) };
+                let pairing = Pairing {
+                    provenance: Provenance::Code,
+                    roles: grant.roles,
+                    scopes: grant.scopes.with(gains),
+                };
                 return yes(
                     Rule::SetupCode,
                     if token_mode_secret { wants } else { gets(wants, has) },
@@ -114,7 +119,11 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
             }
             // approved for this role
             if roles.contains(role) {
-                let rule = if facts.device_token == DeviceToken::Wrong { Rule::StaleToken } else { Rule::KnownDevice };
+                let rule = if facts.device_token == DeviceToken::Wrong {
+                    Rule::StaleToken
+                } else {
+                    Rule::KnownDevice
+                };
                 let method = match (facts.secret, policy.auth) {
                     (Secret::Right, AuthMode::Password) => Method::Password,
                     (Secret::Right, _) => Method::Token,
@@ -153,13 +162,29 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                         yes(rule, gets, method, Place::New { slot, id, key, pairing }, ask)
                     }
                     Room::Full if facts.secret == Secret::Right => {
-                        let method = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
-                        yes(Rule::Capacity, gets, method, Place::Nowhere(Unremembered::TableFull), Scopes::NONE)
+                        let method = if policy.auth == AuthMode::Password {
+                            Method::Password
+                        } else {
+                            Method::Token
+                        };
+                        yes(
+                            Rule::Capacity,
+                            gets,
+                            method,
+                            Place::Nowhere(Unremembered::TableFull),
+                            Scopes::NONE,
+                        )
                     }
                     Room::Full => no(Rule::Capacity, Refusal::TableFull),
                 }
             }
-            Way::Free => yes(Rule::Identity, wants, Method::None, Place::Nowhere(Unremembered::AuthNone), Scopes::NONE),
+            Way::Free => yes(
+                Rule::Identity,
+                wants,
+                Method::None,
+                Place::Nowhere(Unremembered::AuthNone),
+                Scopes::NONE,
+            ),
             Way::Waits(rule) => wait(rule, Refusal::PairingRequired),
             Way::None(rule, why) => no(rule, why),
         },
@@ -178,7 +203,8 @@ enum Way {
 
 fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
     let secret = facts.secret == Secret::Right;
-    let by_secret = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
+    let by_secret =
+        if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
     let paired = |provenance| Pairing { provenance, roles: Roles::of(role), scopes: wants };
     // paths that grant everything requested
     if facts.authorized_key {
@@ -240,7 +266,8 @@ fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) 
             return device_missing;
         }
         if secret && (!page || page_allowed) {
-            let method = if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
+            let method =
+                if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
             return admit(Rule::NoDevice, method, Unremembered::NoDevice);
         }
         if vouched {
@@ -314,7 +341,8 @@ fn gets(wants: Scopes, has: Scopes) -> Scopes {
 
 /// Returns whether the code has a role or scope that the device lacks.
 fn adds(grant: Grant, roles: Roles, scopes: Scopes) -> bool {
-    let role = Role::ALL.into_iter().any(|role| grant.roles.contains(role) && !roles.contains(role));
+    let role =
+        Role::ALL.into_iter().any(|role| grant.roles.contains(role) && !roles.contains(role));
     let scope = grant.scopes.iter().any(|scope| !everything_in(scopes).contains(scope));
     role || scope
 }

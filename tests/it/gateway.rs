@@ -77,7 +77,9 @@ impl Plan {
         std::fs::set_permissions(&config, PermissionsExt::from_mode(0o600)).unwrap();
         let mut command = runner::command(&self.prefix, args);
         command.env("HOME", &self.dir.0);
-        command.env("GATELET_STATE_DIR", runner::path(&self.dir())).env("GATELET_CONFIG", runner::path(&config));
+        command
+            .env("GATELET_STATE_DIR", runner::path(&self.dir()))
+            .env("GATELET_CONFIG", runner::path(&config));
         // the test machine may be a container, where the default bind is every interface
         if self.config.get("bind").is_none() {
             command.env("GATELET_BIND", "loopback");
@@ -87,8 +89,11 @@ impl Plan {
 
     /// Runs a subcommand; returns its exit code, negative after a signal, and its output.
     pub fn run(&self, args: &[&str]) -> (i32, String) {
-        let output = self.command(args).output().unwrap_or_else(|error| panic!("{args:?}: {error}"));
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let output =
+            self.command(args).output().unwrap_or_else(|error| panic!("{args:?}: {error}"));
+        let said = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat();
         (output.status.code().unwrap_or(-1), said)
     }
 
@@ -116,7 +121,10 @@ impl Plan {
         args.extend(extra.iter().map(String::as_str));
         let mut child = self.command(&args).spawn().expect("spawn the gateway");
         let log = Arc::new(Mutex::new(String::new()));
-        let readers = vec![collect(child.stdout.take().unwrap(), &log), collect(child.stderr.take().unwrap(), &log)];
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), &log),
+            collect(child.stderr.take().unwrap(), &log),
+        ];
         let mut gateway = Gateway { plan: self, child, port: 0, log, readers };
         let begun = Instant::now();
         loop {
@@ -128,7 +136,12 @@ impl Plan {
             if gateway.port != 0 && gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 ") {
                 return Ok(gateway);
             }
-            assert!(begun.elapsed() < patience(), "not ready in {:?}:\n{}", patience(), gateway.log());
+            assert!(
+                begun.elapsed() < patience(),
+                "not ready in {:?}:\n{}",
+                patience(),
+                gateway.log()
+            );
             thread::sleep(Duration::from_millis(3));
         }
     }
@@ -140,7 +153,10 @@ fn port_of(address: &Path) -> Option<u16> {
 }
 
 /// Reads the stream to its end, into `log`.
-pub fn collect(mut stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
+pub fn collect(
+    mut stream: impl Read + Send + 'static,
+    log: &Arc<Mutex<String>>,
+) -> thread::JoinHandle<()> {
     let log = log.clone();
     thread::spawn(move || {
         let mut part = [0; 4096];
@@ -180,7 +196,8 @@ impl Gateway {
 
     /// Returns a new setup code for an operator with these scopes, made by the command line.
     pub fn narrow_code(&self, scopes: &str) -> String {
-        let made: Value = serde_json::from_str(&self.plan.good(&["pair", "--scopes", scopes, "--json"])).unwrap();
+        let made: Value =
+            serde_json::from_str(&self.plan.good(&["pair", "--scopes", scopes, "--json"])).unwrap();
         made["code"].as_str().unwrap().to_string()
     }
 
@@ -198,10 +215,15 @@ impl Gateway {
         let begun = Instant::now();
         loop {
             let log = self.log();
-            if let Some(line) = log.lines().find(|line| parts.iter().all(|part| line.contains(part))) {
+            if let Some(line) =
+                log.lines().find(|line| parts.iter().all(|part| line.contains(part)))
+            {
                 return line.to_string();
             }
-            assert!(begun.elapsed() < at_most(Duration::from_secs(5)), "no line with {parts:?} in:\n{log}");
+            assert!(
+                begun.elapsed() < at_most(Duration::from_secs(5)),
+                "no line with {parts:?} in:\n{log}"
+            );
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -278,7 +300,8 @@ pub fn pending(admin: &mut Session, id: &str) -> Option<Value> {
 }
 
 /// Addresses of `lo` in a test's own network namespace, for clients and for the gateway.
-const ADDRESSES: [&str; 6] = ["172.18.0.1", "172.18.0.2", "192.168.1.20", "192.168.1.5", "100.64.1.2", "100.64.1.1"];
+const ADDRESSES: [&str; 6] =
+    ["172.18.0.1", "172.18.0.2", "192.168.1.20", "192.168.1.5", "100.64.1.2", "100.64.1.1"];
 const INSIDE: &str = "GATELET_TEST_NAMESPACE";
 
 /// Returns whether this test runs inside the network namespace it needs. If not, runs it again
@@ -289,15 +312,19 @@ pub fn in_a_namespace(test: &str, said: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let add: String = ADDRESSES.iter().map(|address| format!("ip addr add {address}/32 dev lo && ")).collect();
+    let add: String =
+        ADDRESSES.iter().map(|address| format!("ip addr add {address}/32 dev lo && ")).collect();
     let script = format!("ip link set lo up && {add} exec \"$0\" --exact {test} --nocapture");
     let as_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
     let mut command = Command::new("unshare");
     command.arg(if as_root { "-n" } else { "-rn" }).args(["--", "sh", "-c", &script]);
     command.arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
-    let output =
-        command.output().unwrap_or_else(|error| panic!("cannot run unshare: {error}; install Debian's util-linux"));
-    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run unshare: {error}; install Debian's util-linux"));
+    let told = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     assert!(
         output.status.success() && told.contains(said),
         "{test} needs `unshare` (Debian: util-linux), `ip` (Debian: iproute2) and the right to make a network namespace:\n{told}"
@@ -312,12 +339,15 @@ pub struct TempDir(pub PathBuf);
 impl TempDir {
     pub fn new() -> TempDir {
         let memory = Path::new("/dev/shm");
-        TempDir::below(if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() }.as_path())
+        TempDir::below(
+            if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() }.as_path(),
+        )
     }
 
     pub fn below(base: &Path) -> TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = base.join(name);
         std::fs::create_dir_all(&dir).unwrap();
         TempDir(dir)

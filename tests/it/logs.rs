@@ -35,7 +35,12 @@ fn tail(session: &mut Session, params: Value) -> Value {
 
 fn lines(tail: &Value) -> Vec<Value> {
     let lines = tail["lines"].as_array().unwrap();
-    lines.iter().map(|line| serde_json::from_str(line.as_str().unwrap()).expect("a line is JSON of its own")).collect()
+    lines
+        .iter()
+        .map(|line| {
+            serde_json::from_str(line.as_str().unwrap()).expect("a line is JSON of its own")
+        })
+        .collect()
 }
 
 fn said(tail: &Value, part: &str) -> bool {
@@ -47,11 +52,17 @@ fn logs_tail_has_the_format_of_each_protocol() {
     let gateway = Gateway::new();
     for who in [Who::v3(), Who::v4()] {
         let mut session = gateway.connect(&who.token(TOKEN).scopes(&["read"])).unwrap();
-        assert!(session.hello["features"]["methods"].as_array().unwrap().contains(&json!("logs.tail")));
+        assert!(session.hello["features"]["methods"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("logs.tail")));
         let all = tail(&mut session, json!({}));
         assert_eq!((&all["reset"], &all["truncated"]), (&json!(false), &json!(false)), "{all}");
         assert!(all["file"].as_str().is_some_and(|file| !file.is_empty()));
-        let line = lines(&all).into_iter().find(|line| line["1"].as_str().unwrap().contains(" listening on ")).unwrap();
+        let line = lines(&all)
+            .into_iter()
+            .find(|line| line["1"].as_str().unwrap().contains(" listening on "))
+            .unwrap();
         assert_eq!(line["_meta"]["logLevelName"], "INFO");
         assert_eq!(line["_meta"]["name"], r#"{"subsystem":"gateway"}"#);
         let time = line["time"].as_str().unwrap();
@@ -110,7 +121,10 @@ fn logs_tail_checks_limits_and_scopes() {
         assert!(failed.message().starts_with(&expected), "{params}: {}", failed.message());
     }
     let mut pairing = gateway.connect(&Who::v4().token(TOKEN).scopes(&["pairing"])).unwrap();
-    assert_eq!(pairing.call("logs.tail", json!({})).unwrap_err().message(), "missing scope: operator.read");
+    assert_eq!(
+        pairing.call("logs.tail", json!({})).unwrap_err().message(),
+        "missing scope: operator.read"
+    );
     let mut node = gateway.connect(&Who::v4().node().token(TOKEN).device(&Device::new())).unwrap();
     assert_eq!(node.call("logs.tail", json!({})).unwrap_err().message(), "unauthorized role: node");
 }
@@ -120,11 +134,19 @@ fn logs_command_follows_the_log_through_a_restart() {
     let mut gateway = Gateway::new();
     let plan = gateway.plan.clone();
     let all = plan.good(&["logs"]);
-    let line = all.lines().find(|line| line.contains(" info gatelet ")).unwrap_or_else(|| panic!("{all}"));
-    assert!(line.contains("Z info gatelet ") && line.contains(" listening on 127.0.0.1:"), "{line}");
+    let line =
+        all.lines().find(|line| line.contains(" info gatelet ")).unwrap_or_else(|| panic!("{all}"));
+    assert!(
+        line.contains("Z info gatelet ") && line.contains(" listening on 127.0.0.1:"),
+        "{line}"
+    );
     assert_eq!(plan.good(&["logs", "--limit", "1"]).lines().count(), 1);
-    let json: Value = serde_json::from_str(plan.good(&["logs", "--limit", "1", "--json"]).trim()).unwrap();
-    assert!(json["level"] == "info" && json["time"].is_string() && json["message"].is_string(), "{json}");
+    let json: Value =
+        serde_json::from_str(plan.good(&["logs", "--limit", "1", "--json"]).trim()).unwrap();
+    assert!(
+        json["level"] == "info" && json["time"].is_string() && json["message"].is_string(),
+        "{json}"
+    );
     assert!(!plan.good(&["logs", "--level", "warn"]).contains(" info "));
 
     let mut follow = Program::start(plan.command(&["logs", "--follow"]));
@@ -138,12 +160,20 @@ fn logs_command_follows_the_log_through_a_restart() {
     gateway = stopped.start();
     follow.complained(&["the gateway is back"]);
     follow.printed(&[&format!(" listening on 127.0.0.1:{}", gateway.port)]);
-    assert_eq!(follow.output().matches("AUTH_TOKEN_MISMATCH").count(), 1, "nothing is printed twice");
+    assert_eq!(
+        follow.output().matches("AUTH_TOKEN_MISMATCH").count(),
+        1,
+        "nothing is printed twice"
+    );
     assert!(!warnings.output().contains(" info "));
 
     gateway.stop();
     let (code, said) = plan.run(&["logs"]);
-    assert_eq!((code, said.contains("no gateway runs on this state directory")), (4, true), "{said}");
+    assert_eq!(
+        (code, said.contains("no gateway runs on this state directory")),
+        (4, true),
+        "{said}"
+    );
 }
 
 #[test]
@@ -195,7 +225,11 @@ fn events_command_prints_events_until_the_gateway_ends() {
     all.printed(&["\"shutdown\""]);
     all.complained(&["the gateway is gone: "]);
     assert_eq!(pairings.ended(), 4);
-    assert!(pairings.output().lines().all(|line| line.contains(" device.pair.")), "{}", pairings.output());
+    assert!(
+        pairings.output().lines().all(|line| line.contains(" device.pair.")),
+        "{}",
+        pairings.output()
+    );
     assert!(!all.output().contains(TOKEN));
 }
 
@@ -206,8 +240,12 @@ fn log_file_is_optional_and_bounded() {
     let path = runner::path(&file).into_string().unwrap();
     let gateway = plan.clone().start();
     plan = gateway.stop();
-    let state: Vec<_> = fs::read_dir(plan.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(!file.exists() && state.iter().all(|name| !name.to_string_lossy().contains("log")), "{state:?}");
+    let state: Vec<_> =
+        fs::read_dir(plan.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        !file.exists() && state.iter().all(|name| !name.to_string_lossy().contains("log")),
+        "{state:?}"
+    );
 
     plan.args = vec!["--log-file".into(), path.clone()];
     let gateway = plan.start();
@@ -218,7 +256,10 @@ fn log_file_is_optional_and_bounded() {
     let last = lines(&tail(&mut session, json!({ "limit": 1 })));
     let text = fs::read_to_string(&file).unwrap();
     let end = text.lines().last().unwrap();
-    assert!(end.ends_with(last[0]["1"].as_str().unwrap()) && end.contains("Z debug "), "{end} is not {last:?}");
+    assert!(
+        end.ends_with(last[0]["1"].as_str().unwrap()) && end.contains("Z debug "),
+        "{end} is not {last:?}"
+    );
     let old = file.with_extension("log.1");
     for file in [&file, &old] {
         let about = fs::metadata(file).unwrap();
@@ -232,7 +273,9 @@ fn log_file_is_optional_and_bounded() {
     plan.prefix = vec!["env".into(), format!("GATELET_LOG_FILE={path}")];
     let gateway = plan.start();
     gateway.admin();
-    assert!(fs::read_to_string(&file).unwrap().contains(&format!(" listening on 127.0.0.1:{}", gateway.port)));
+    assert!(fs::read_to_string(&file)
+        .unwrap()
+        .contains(&format!(" listening on 127.0.0.1:{}", gateway.port)));
     let mut plan = gateway.stop();
     plan.prefix = vec!["env".into(), format!("GATELET_LOG_FILE={path}/no/such/directory")];
     let gateway = plan.start();

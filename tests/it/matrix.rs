@@ -93,7 +93,8 @@ fn written() -> String {
 /// Returns the lines of the file in the repository.
 fn table() -> BTreeMap<Vec<String>, String> {
     let text = std::fs::read_to_string(file()).expect("tests/it/matrix.tsv; UPDATE=1 writes it");
-    let lines = text.lines().skip(1).map(|line| line.split('\t').map(str::to_string).collect::<Vec<_>>());
+    let lines =
+        text.lines().skip(1).map(|line| line.split('\t').map(str::to_string).collect::<Vec<_>>());
     lines.map(|words| (words[..5].to_vec(), words[5..].join(" "))).collect()
 }
 
@@ -182,20 +183,27 @@ struct House {
 
 impl House {
     fn new(mapped: bool, trusting: bool) -> House {
-        let mut config =
-            if mapped { json!({ "bind": "custom", "customBindHost": "::" }) } else { json!({ "bind": "lan" }) };
+        let mut config = if mapped {
+            json!({ "bind": "custom", "customBindHost": "::" })
+        } else {
+            json!({ "bind": "lan" })
+        };
         if trusting {
-            config["trustedProxies"] = json!(["127.0.0.1", "172.18.0.0/16", "192.168.1.20", "100.64.0.0/10"]);
+            config["trustedProxies"] =
+                json!(["127.0.0.1", "172.18.0.0/16", "192.168.1.20", "100.64.0.0/10"]);
         }
         let gateway = Plan::with(config).start();
         let mut admin = gateway.admin();
         let join = |name: &str| {
             let device = Device::new();
-            let session = gateway.connect(&Who::v4().token(TOKEN).device(&device).name(name)).unwrap();
+            let session =
+                gateway.connect(&Who::v4().token(TOKEN).device(&device).name(name)).unwrap();
             (device, session.token())
         };
         let (known, revoked) = (join("known"), join("revoked"));
-        admin.call("device.token.revoke", json!({ "deviceId": revoked.0.id, "role": "operator" })).unwrap();
+        admin
+            .call("device.token.revoke", json!({ "deviceId": revoked.0.id, "role": "operator" }))
+            .unwrap();
         House { gateway, admin, known, revoked, code: None }
     }
 
@@ -243,7 +251,9 @@ impl House {
             _ => ("127.0.0.1", "127.0.0.1"),
         };
         let mut dial =
-            Dial::to((to.parse::<std::net::IpAddr>().unwrap(), self.gateway.port).into()).from(from).host(host);
+            Dial::to((to.parse::<std::net::IpAddr>().unwrap(), self.gateway.port).into())
+                .from(from)
+                .host(host);
         dial.origin = origin.map(str::to_string);
         if proxy == "none" {
             return dial;

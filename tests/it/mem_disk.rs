@@ -54,7 +54,11 @@ struct State {
 impl MemDisk {
     /// Returns a disk with these bytes, durable.
     pub fn new(bytes: &[u8]) -> MemDisk {
-        MemDisk(Arc::new(Mutex::new(State { live: bytes.to_vec(), durable: bytes.to_vec(), ..State::default() })))
+        MemDisk(Arc::new(Mutex::new(State {
+            live: bytes.to_vec(),
+            durable: bytes.to_vec(),
+            ..State::default()
+        })))
     }
 
     /// Ends power after this many more bytes were written.
@@ -104,8 +108,10 @@ impl MemDisk {
     /// `most` at random including the extremes. With [`Loss::Blocks`] also garbage.
     pub fn after_power_cut(&self, loss: Loss, most: usize, random: &mut Random) -> Vec<Vec<u8>> {
         let state = self.state();
-        let choices: Vec<usize> = state.unsynced.values().map(|versions| versions.len() + 1).collect();
-        let all = choices.iter().try_fold(1usize, |all, one| all.checked_mul(*one)).unwrap_or(usize::MAX);
+        let choices: Vec<usize> =
+            state.unsynced.values().map(|versions| versions.len() + 1).collect();
+        let all =
+            choices.iter().try_fold(1usize, |all, one| all.checked_mul(*one)).unwrap_or(usize::MAX);
         let lens = if state.live.len() == state.durable.len() { 1 } else { 2 };
         let mut images = Vec::new();
         for len in [state.live.len(), state.durable.len()].into_iter().take(lens) {
@@ -169,7 +175,8 @@ impl State {
             return;
         }
         for sector in offset / SECTOR..=(end - 1) / SECTOR {
-            let content = self.live[sector * SECTOR..self.live.len().min((sector + 1) * SECTOR)].to_vec();
+            let content =
+                self.live[sector * SECTOR..self.live.len().min((sector + 1) * SECTOR)].to_vec();
             self.unsynced.entry(sector).or_default().push(content);
         }
     }

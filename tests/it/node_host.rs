@@ -47,8 +47,7 @@ impl Fake {
         upgrade(&mut stream);
         let mut ws = WebSocket::from_raw_socket(Patient(stream), Role::Server, None);
         let nonce = format!("{:032x}", std::process::id());
-        let challenge =
-            json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": nonce, "ts": 1 } });
+        let challenge = json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": nonce, "ts": 1 } });
         ws.send(Message::text(challenge.to_string())).unwrap();
         let mut guest = Guest { ws, params: Value::Null, request: String::new(), calls: 0 };
         let request = guest.next();
@@ -100,9 +99,11 @@ impl Guest {
         let id: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(text("id"), id);
         let auth = &self.params["auth"];
-        let token = ["token", "deviceToken", "bootstrapToken"].iter().find_map(|name| auth[*name].as_str());
+        let token =
+            ["token", "deviceToken", "bootstrapToken"].iter().find_map(|name| auth[*name].as_str());
         let (signed_at, token) = (device["signedAt"].as_u64().unwrap(), token.unwrap_or(""));
-        let payload = format!("v3|{id}|node-host|node|node||{signed_at}|{token}|{nonce}|linux|linux");
+        let payload =
+            format!("v3|{id}|node-host|node|node||{signed_at}|{token}|{nonce}|linux|linux");
         let mut bytes = [0; 64];
         let signature = Base64UrlUnpadded::decode(text("signature"), &mut bytes).unwrap();
         let key = VerifyingKey::try_from(&key[..]).unwrap();
@@ -127,7 +128,12 @@ impl Guest {
     }
 
     fn declared(&self) -> Vec<&str> {
-        self.params["commands"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+        self.params["commands"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect()
     }
 
     /// Sends an invoke without waiting and returns its id.
@@ -144,7 +150,9 @@ impl Guest {
     fn result(&mut self) -> Value {
         let request = self.next();
         assert_eq!(request["method"], "node.invoke.result", "{request}");
-        self.send(json!({ "type": "res", "id": request["id"], "ok": true, "payload": { "ok": true } }));
+        self.send(
+            json!({ "type": "res", "id": request["id"], "ok": true, "payload": { "ok": true } }),
+        );
         let params = request["params"].clone();
         assert_eq!(params["nodeId"], self.params["device"]["id"]);
         params
@@ -198,7 +206,8 @@ impl Node {
         for words in allowed {
             plan.good(&[&["node", "allow", "--"], *words].concat());
         }
-        let node = Node::start(&plan, &["--host", &fake.address().to_string(), "--code", "ABCD2345"]);
+        let node =
+            Node::start(&plan, &["--host", &fake.address().to_string(), "--code", "ABCD2345"]);
         (plan, node)
     }
 
@@ -207,7 +216,10 @@ impl Node {
     }
 
     fn says(&self, words: &str) {
-        until(|| self.said().contains(words), || format!("it does not say {words:?}:\n{}", self.said()));
+        until(
+            || self.said().contains(words),
+            || format!("it does not say {words:?}:\n{}", self.said()),
+        );
     }
 
     fn ends(&mut self) -> ExitStatus {
@@ -246,7 +258,10 @@ fn node_prints_and_declares_the_commands_it_exposes() {
     let address = fake.address().to_string();
     for words in [&address, "device.status", "system.which", "system.run is off"] {
         // printed before the node is admitted; the output arrives through a pipe
-        until(|| node.said().contains(words), || format!("it did not say {words:?}: {}", node.said()));
+        until(
+            || node.said().contains(words),
+            || format!("it did not say {words:?}: {}", node.said()),
+        );
     }
     assert!(!node.said().contains("ABCD2345"), "no secret is shown");
     assert_eq!(guest.declared(), ["device.info", "device.status", "system.which"]);
@@ -287,10 +302,16 @@ fn node_answers_status_and_which_and_rejects_unknown_commands() {
     let status = guest.good("device.status", Value::Null);
     assert!(status["uptimeSeconds"].as_u64().unwrap() > 0, "{status}");
     let memory = &status["memory"];
-    assert!(memory["totalBytes"].as_u64() >= memory["freeBytes"].as_u64() && memory["totalBytes"].is_u64(), "{status}");
+    assert!(
+        memory["totalBytes"].as_u64() >= memory["freeBytes"].as_u64()
+            && memory["totalBytes"].is_u64(),
+        "{status}"
+    );
     assert!(status["storage"]["totalBytes"].as_u64().unwrap() > 0, "{status}");
-    let which =
-        guest.good("system.which", json!({ "bins": ["sh", " sh", "no-such-program", "../sh", "/bin/sh", " cat "] }));
+    let which = guest.good(
+        "system.which",
+        json!({ "bins": ["sh", " sh", "no-such-program", "../sh", "/bin/sh", " cat "] }),
+    );
     let mut found: Vec<&String> = which["bins"].as_object().unwrap().keys().collect();
     found.sort();
     assert_eq!(found, ["cat", "sh"]);
@@ -299,8 +320,12 @@ fn node_answers_status_and_which_and_rejects_unknown_commands() {
     assert_eq!(guest.bad("system.which", json!({ "bins": "sh" })), required);
     assert_eq!(guest.bad("system.which", json!({ "bins": vec!["sh"; 65] })), required);
     assert_eq!(guest.bad("camera.snap", json!({})).1, "command not supported");
-    let denied = guest.bad("system.run", json!({ "command": ["/bin/sh", "-c", "true"], "approved": true }));
-    assert!(denied.0 == "UNAVAILABLE" && denied.1.starts_with("SYSTEM_RUN_DENIED: allowlist miss"), "{denied:?}");
+    let denied =
+        guest.bad("system.run", json!({ "command": ["/bin/sh", "-c", "true"], "approved": true }));
+    assert!(
+        denied.0 == "UNAVAILABLE" && denied.1.starts_with("SYSTEM_RUN_DENIED: allowlist miss"),
+        "{denied:?}"
+    );
 }
 
 #[test]
@@ -310,15 +335,23 @@ fn commands_run_without_a_shell_and_only_if_allowed() {
     assert_eq!(plan.good(&["node", "allowed"]), "/bin/echo hello\n/bin/sh\n");
     let mut guest = fake.welcome();
     assert_eq!(guest.declared(), ["device.info", "device.status", "system.which", "system.run"]);
-    let said =
-        guest.good("system.run", json!({ "command": ["echo", "hello", "$HOME;", "*"], "rawCommand": "rm -rf /" }));
+    let said = guest.good(
+        "system.run",
+        json!({ "command": ["echo", "hello", "$HOME;", "*"], "rawCommand": "rm -rf /" }),
+    );
     let expected = json!({ "exitCode": 0, "timedOut": false, "success": true, "stdout": "hello $HOME; *\n", "stderr": "", "error": null });
     assert_eq!(said, expected);
-    for refused in [json!(["/bin/echo", "bye"]), json!(["/bin/cat", "/etc/passwd"]), json!(["./echo", "hello"])] {
+    for refused in [
+        json!(["/bin/echo", "bye"]),
+        json!(["/bin/cat", "/etc/passwd"]),
+        json!(["./echo", "hello"]),
+    ] {
         let (_, message) = guest.bad("system.run", json!({ "command": refused }));
         assert!(message.starts_with("SYSTEM_RUN_DENIED"), "{message}");
     }
-    for wrong in [json!([]), json!("echo"), json!(["echo", 5]), Value::Null, json!(vec!["echo"; 257])] {
+    for wrong in
+        [json!([]), json!("echo"), json!(["echo", 5]), Value::Null, json!(vec!["echo"; 257])]
+    {
         assert_eq!(guest.bad("system.run", json!({ "command": wrong })).1, "command required");
     }
     let said = guest.script("cat; echo out; echo err >&2; exit 7");
@@ -332,7 +365,8 @@ fn commands_run_without_a_shell_and_only_if_allowed() {
         let (_, message) = guest.bad("system.run", json!({ "command": ["sh"], "cwd": cwd }));
         assert!(message.starts_with("cwd is no directory"), "{message}");
     }
-    let screen = guest.bad("system.run", json!({ "command": ["sh"], "needsScreenRecording": true }));
+    let screen =
+        guest.bad("system.run", json!({ "command": ["sh"], "needsScreenRecording": true }));
     assert_eq!(screen.1, "PERMISSION_MISSING: screenRecording");
     plan.good(&["node", "disallow", "/bin/sh"]);
     assert_eq!(plan.good(&["node", "allowed"]), "/bin/echo hello\n");
@@ -348,15 +382,18 @@ fn command_environment_has_no_secrets_and_no_dangerous_variables() {
     let node = Node::started(command);
     let mut guest = fake.welcome();
     assert_eq!(guest.params["auth"], json!({ "token": "a-secret-for-the-gateway" }));
-    let env =
-        guest.good("system.run", json!({ "command": ["sh", "-c", "env"], "env": { "LANG": "xx", "LC_ALL": "yy" } }));
+    let env = guest.good(
+        "system.run",
+        json!({ "command": ["sh", "-c", "env"], "env": { "LANG": "xx", "LC_ALL": "yy" } }),
+    );
     let env = env["stdout"].as_str().unwrap();
     for line in ["PLAIN=stays\n", "LANG=xx\n", "LC_ALL=yy\n"] {
         assert!(env.contains(line), "{line}: {env}");
     }
     assert!(!env.contains("GATELET") && !env.contains("a-secret"), "{env}");
     for name in ["PATH", "LD_PRELOAD", "BASH_ENV", "GIT_SSH_COMMAND", "LC_\u{e9}", "lang"] {
-        let (_, message) = guest.bad("system.run", json!({ "command": ["sh"], "env": { name: "x" } }));
+        let (_, message) =
+            guest.bad("system.run", json!({ "command": ["sh"], "env": { name: "x" } }));
         assert!(message.contains("is not taken"), "{name}: {message}");
     }
     assert!(!node.said().contains("a-secret"), "{}", node.said());
@@ -394,7 +431,10 @@ fn command_output_and_time_are_limited_and_child_processes_are_killed() {
 
     let quiet = guest.script("sleep 1000 >/dev/null 2>&1 & echo $!");
     let sleeper = quiet["stdout"].as_str().unwrap().trim().to_string();
-    until(|| !alive(&sleeper), || format!("{sleeper}, which holds no output, outlives the command that started it"));
+    until(
+        || !alive(&sleeper),
+        || format!("{sleeper}, which holds no output, outlives the command that started it"),
+    );
 }
 
 #[test]
@@ -403,7 +443,9 @@ fn slow_commands_run_concurrently_up_to_a_limit() {
     let (_plan, _node) = Node::of(&fake, &[SHELL]);
     let mut guest = fake.welcome();
     let slow: Vec<String> = (0..4)
-        .map(|_| guest.ask("system.run", json!({ "command": ["sh", "-c", "echo $$; exec sleep 1000"] })))
+        .map(|_| {
+            guest.ask("system.run", json!({ "command": ["sh", "-c", "echo $$; exec sleep 1000"] }))
+        })
         .collect();
     assert_eq!(guest.good("device.info", json!({}))["systemName"], "Linux");
     let (_, message) = guest.bad("system.run", json!({ "command": ["sh", "-c", "true"] }));
@@ -435,7 +477,10 @@ fn running_commands_are_killed_on_disconnect_and_exit() {
         if round == 0 {
             drop(guest);
         } else {
-            let status = std::process::Command::new("kill").arg(node.child.id().to_string()).status().unwrap();
+            let status = std::process::Command::new("kill")
+                .arg(node.child.id().to_string())
+                .status()
+                .unwrap();
             assert!(status.success());
             assert!(node.ends().success(), "SIGTERM ends it with success");
         }
@@ -452,23 +497,37 @@ fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
     node.says("connected to ");
     drop(guest);
     let mut guest = fake.guest();
-    assert_eq!(guest.params["auth"], json!({ "deviceToken": "first-token" }), "the code is not sent again");
+    assert_eq!(
+        guest.params["auth"],
+        json!({ "deviceToken": "first-token" }),
+        "the code is not sent again"
+    );
     guest.hello("second-token", 30_000);
     until(
-        || std::fs::read_to_string(plan.dir().join("node/node.token")).is_ok_and(|text| text.contains("second-token")),
+        || {
+            std::fs::read_to_string(plan.dir().join("node/node.token"))
+                .is_ok_and(|text| text.contains("second-token"))
+        },
         || "the new token is not kept".to_string(),
     );
     node.child.kill().unwrap();
     node.ends();
     let again = Node::start(&plan, &[]);
     let guest = fake.guest();
-    assert_eq!(guest.params["auth"], json!({ "deviceToken": "second-token" }), "address and token are remembered");
+    assert_eq!(
+        guest.params["auth"],
+        json!({ "deviceToken": "second-token" }),
+        "address and token are remembered"
+    );
     let shown: Value = serde_json::from_str(&plan.good(&["node", "show", "--json"])).unwrap();
     assert_eq!(shown["displayName"], guest.params["client"]["displayName"]);
     drop((guest, again));
     let other = Fake::new();
     let _node = Node::start(&plan, &["--host", &other.address().to_string()]);
-    assert!(other.guest().params.get("auth").is_none(), "another gateway gets neither that token nor the local one's");
+    assert!(
+        other.guest().params.get("auth").is_none(),
+        "another gateway gets neither that token nor the local one's"
+    );
 }
 
 #[test]
@@ -487,12 +546,21 @@ fn node_waits_for_approval_and_exits_on_permanent_errors() {
     let fake = Fake::new();
     let (_plan, mut node) = Node::of(&fake, &[]);
     for _ in 0..2 {
-        fake.guest().refuse("PAIRING_REQUIRED", "run `gatelet devices approve 12` on the gateway", true);
+        fake.guest().refuse(
+            "PAIRING_REQUIRED",
+            "run `gatelet devices approve 12` on the gateway",
+            true,
+        );
     }
     fake.guest().refuse("DEVICE_REVOKED", "the owner revoked this device", false);
     assert_eq!(node.ends().code(), Some(3));
     node.says("no: DEVICE_REVOKED\nthe owner revoked this device");
-    assert_eq!(node.said().matches("gatelet devices approve 12").count(), 1, "said once: {}", node.said());
+    assert_eq!(
+        node.said().matches("gatelet devices approve 12").count(),
+        1,
+        "said once: {}",
+        node.said()
+    );
 }
 
 #[test]
@@ -514,7 +582,9 @@ fn used_setup_code_does_not_prevent_login_by_a_known_key() {
 #[test]
 fn host_names_and_tls_links_are_rejected_with_a_hint() {
     let plan = Plan::new();
-    for (host, words) in [("raspberrypi.local", "give the IP address"), ("wss://10.0.0.1", "no TLS")] {
+    for (host, words) in
+        [("raspberrypi.local", "give the IP address"), ("wss://10.0.0.1", "no TLS")]
+    {
         let (code, said) = plan.run(&["node", "run", "--host", host]);
         assert!(code == 2 && said.contains(words), "{said}");
     }
@@ -535,16 +605,21 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     let plan = Plan::new();
     let address = gateway.address().to_string();
     let (code, said) = plan.run(&["node", "run", "--host", &address]);
-    assert!(code == 3 && said.contains("gatelet pair --role node") && said.contains("--code CODE"), "{said}");
+    assert!(
+        code == 3 && said.contains("gatelet pair --role node") && said.contains("--code CODE"),
+        "{said}"
+    );
     let code = gateway.code("node");
-    let mut node = Node::start(&plan, &["--host", &address, "--code", &code, "--display-name", "shed"]);
+    let mut node =
+        Node::start(&plan, &["--host", &address, "--code", &code, "--display-name", "shed"]);
     node.says("connected to ");
     let shown: Value = serde_json::from_str(&plan.good(&["node", "show", "--json"])).unwrap();
     let id = shown["nodeId"].as_str().unwrap().to_string();
     let device = super::gateway::paired(&mut gateway.admin(), &id).expect("it is paired");
     assert_eq!(device["displayName"], "shed");
     let mut admin = gateway.admin();
-    let (code, message) = invoke_fails(&mut admin, &id, "system.run", json!({ "command": ["sh", "-c", "true"] }));
+    let (code, message) =
+        invoke_fails(&mut admin, &id, "system.run", json!({ "command": ["sh", "-c", "true"] }));
     assert_eq!(
         (code.as_str(), message.starts_with("node command not allowed")),
         ("INVALID_REQUEST", true),
@@ -552,7 +627,8 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     );
     let status = invoke(&mut admin, &id, "device.status", json!({}));
     assert!(status["uptimeSeconds"].is_u64(), "{status}");
-    assert!(invoke(&mut admin, &id, "system.which", json!({ "bins": ["sh"] }))["bins"]["sh"].is_string());
+    assert!(invoke(&mut admin, &id, "system.which", json!({ "bins": ["sh"] }))["bins"]["sh"]
+        .is_string());
 
     plan.good(&["node", "allow", "/bin/sh"]);
     let port = gateway.port.to_string();
@@ -560,17 +636,30 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     let mut again = gateway.stop();
     again.args = vec!["--port".into(), port];
     gateway = again.start();
-    until(|| node.said().matches("connected to ").count() == 2, || format!("it does not come back: {}", node.said()));
+    until(
+        || node.said().matches("connected to ").count() == 2,
+        || format!("it does not come back: {}", node.said()),
+    );
     let mut admin = gateway.admin();
     let script = json!({ "command": ["sh", "-c", "echo out; echo err >&2; exit 3"] });
     let (_, message) = invoke_fails(&mut admin, &id, "system.run", script.clone());
-    assert!(message.contains("node command not allowed"), "what is new waits for the owner: {message}");
+    assert!(
+        message.contains("node command not allowed"),
+        "what is new waits for the owner: {message}"
+    );
     let waiting = admin.call("node.pair.list", json!({})).unwrap();
-    let request = waiting["pending"][0]["requestId"].as_str().unwrap_or_else(|| panic!("{waiting}")).to_string();
+    let request = waiting["pending"][0]["requestId"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{waiting}"))
+        .to_string();
     admin.call("node.pair.approve", json!({ "requestId": request })).unwrap();
     let ran = invoke(&mut admin, &id, "system.run", script);
-    assert_eq!((&ran["exitCode"], &ran["stdout"], &ran["stderr"]), (&json!(3), &json!("out\n"), &json!("err\n")));
-    let (code, message) = invoke_fails(&mut admin, &id, "system.run", json!({ "command": ["cat", "/etc/passwd"] }));
+    assert_eq!(
+        (&ran["exitCode"], &ran["stdout"], &ran["stderr"]),
+        (&json!(3), &json!("out\n"), &json!("err\n"))
+    );
+    let (code, message) =
+        invoke_fails(&mut admin, &id, "system.run", json!({ "command": ["cat", "/etc/passwd"] }));
     assert!(code == "UNAVAILABLE" && message.contains("SYSTEM_RUN_DENIED"), "{code} {message}");
     let late = json!({ "command": ["sh", "-c", "sleep 100"], "timeoutMs": 200 });
     assert_eq!(invoke(&mut admin, &id, "system.run", late)["timedOut"], true);
@@ -586,13 +675,16 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
 }
 
 fn invoke(admin: &mut Session, node: &str, command: &str, params: Value) -> Value {
-    let asked = json!({ "nodeId": node, "command": command, "params": params, "idempotencyKey": "k" });
-    let answer = admin.call("node.invoke", asked).unwrap_or_else(|error| panic!("{command}: {error:?}"));
+    let asked =
+        json!({ "nodeId": node, "command": command, "params": params, "idempotencyKey": "k" });
+    let answer =
+        admin.call("node.invoke", asked).unwrap_or_else(|error| panic!("{command}: {error:?}"));
     answer["payload"].clone()
 }
 
 fn invoke_fails(admin: &mut Session, node: &str, command: &str, params: Value) -> (String, String) {
-    let asked = json!({ "nodeId": node, "command": command, "params": params, "idempotencyKey": "k" });
+    let asked =
+        json!({ "nodeId": node, "command": command, "params": params, "idempotencyKey": "k" });
     let failed = admin.call("node.invoke", asked).expect_err("it is refused");
     (failed.code().to_string(), failed.message().to_string())
 }

@@ -9,7 +9,8 @@ use super::gateway::Gateway;
 
 /// Returns values where sums and signs overflow, and values around the current time.
 fn edges() -> Vec<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let half = 1 << 63;
     let turns = [1 << 31, 1 << 32, 1 << 53, half, half + now / 2, half + now, half + 2 * now];
     let beside = turns.into_iter().flat_map(|edge| [edge - 1, edge, edge + 1]);
@@ -38,22 +39,30 @@ fn admitted_clients_may_send_any_number_in_parameters() {
     let gateway = Gateway::new();
     let device = Device::new();
     let who = Who::v4().offering(("linux", "Linux"), &["system.which"], &[]).device(&device);
-    let (mut admin, mut node) = (gateway.admin(), gateway.connect(&who.code(&gateway.code("node"))).unwrap());
+    let (mut admin, mut node) =
+        (gateway.admin(), gateway.connect(&who.code(&gateway.code("node"))).unwrap());
     let of = &device.id;
     for number in edges() {
         let calls = [
             ("logs.tail", json!({ "cursor": number })),
             ("logs.tail", json!({ "limit": number, "maxBytes": number })),
             ("gatelet.refusals", json!({ "limit": number })),
-            ("node.pending.enqueue", json!({ "nodeId": of, "type": "status.request", "expiresInMs": number })),
-            ("exec.approval.request", json!({ "command": "ls", "timeoutMs": number, "twoPhase": true })),
+            (
+                "node.pending.enqueue",
+                json!({ "nodeId": of, "type": "status.request", "expiresInMs": number }),
+            ),
+            (
+                "exec.approval.request",
+                json!({ "command": "ls", "timeoutMs": number, "twoPhase": true }),
+            ),
         ];
         for (method, params) in calls {
             let _ = admin.call(method, params);
         }
         let invoke = json!({ "nodeId": of, "command": "system.which", "idempotencyKey": "k", "timeoutMs": number });
         admin.start("node.invoke", invoke);
-        let host = json!({ "cpuCount": number, "memoryTotalBytes": number, "memoryFreeBytes": number });
+        let host =
+            json!({ "cpuCount": number, "memoryTotalBytes": number, "memoryFreeBytes": number });
         let _ = node.call("node.event", json!({ "event": "node.hostStats", "payload": host }));
         let _ = node.call("node.pending.drain", json!({ "maxItems": number }));
     }

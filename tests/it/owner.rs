@@ -54,10 +54,17 @@ fn offering_more_commands_replaces_the_pending_request() {
     let mut admin = gateway.admin();
     let device = Device::new();
     let offering = |commands: &[&str]| {
-        gateway.connect(&Who::v4().offering(("linux", "Linux"), commands, &[]).token(TOKEN).device(&device)).unwrap()
+        gateway
+            .connect(
+                &Who::v4().offering(("linux", "Linux"), commands, &[]).token(TOKEN).device(&device),
+            )
+            .unwrap()
     };
     let waits = |admin: &mut Session| {
-        admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].as_str().unwrap().to_string()
+        admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"]
+            .as_str()
+            .unwrap()
+            .to_string()
     };
     offering(&["system.which"]).leave();
     let little = waits(&mut admin);
@@ -76,20 +83,34 @@ fn approving_host_commands_requires_admin_in_both_protocols() {
     for protocol in [3, 4] {
         let gateway = strict();
         let shed = Device::new();
-        let node = Who::of(protocol).offering(("linux", "Linux"), &["system.run"], &[]).token(TOKEN).device(&shed);
+        let node = Who::of(protocol)
+            .offering(("linux", "Linux"), &["system.run"], &[])
+            .token(TOKEN)
+            .device(&shed);
         let request = gateway.connect(&node).unwrap_err().request_id().to_string();
         let (mut helper, _) = guest(&gateway, protocol, "pairing,write");
-        let governs = |helper: &mut Session, method| helper.call(method, json!({ "requestId": request }));
+        let governs =
+            |helper: &mut Session, method| helper.call(method, json!({ "requestId": request }));
         // by its key alone it manages only itself
-        assert!(governs(&mut helper, "device.pair.approve").unwrap_err().message().ends_with("denied"));
+        assert!(governs(&mut helper, "device.pair.approve")
+            .unwrap_err()
+            .message()
+            .ends_with("denied"));
         let named = ["pairing", "write"];
         let mut helper = gateway.connect(&Who::of(protocol).scopes(&named).token(TOKEN)).unwrap();
-        assert_eq!(governs(&mut helper, "node.pair.approve").unwrap_err().message(), "missing scope: operator.admin");
+        assert_eq!(
+            governs(&mut helper, "node.pair.approve").unwrap_err().message(),
+            "missing scope: operator.admin"
+        );
         governs(&mut helper, "device.pair.approve").expect("it may approve the device itself");
         let _here = gateway.connect(&node).unwrap();
         let list = gateway.admin().call("node.pair.list", json!({})).unwrap();
         assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{list}");
-        assert_eq!(list["pending"][0]["commands"], json!(["system.run"]), "protocol {protocol}: it waits: {list}");
+        assert_eq!(
+            list["pending"][0]["commands"],
+            json!(["system.run"]),
+            "protocol {protocol}: it waits: {list}"
+        );
     }
 }
 
@@ -99,7 +120,8 @@ fn self_managing_device_cannot_undo_a_revocation_or_become_a_node() {
         let gateway = Gateway::new();
         let mut admin = gateway.admin();
         let (mut guest, device) = guest(&gateway, protocol, "pairing,write");
-        let as_node = Who::of(protocol).offering(("linux", "Linux"), &["system.which"], &[]).device(&device);
+        let as_node =
+            Who::of(protocol).offering(("linux", "Linux"), &["system.which"], &[]).device(&device);
         let request = gateway.connect(&as_node).unwrap_err().request_id().to_string();
         for method in ["device.pair.approve", "node.pair.approve"] {
             let refused = guest.call(method, json!({ "requestId": request })).unwrap_err();
@@ -107,16 +129,22 @@ fn self_managing_device_cannot_undo_a_revocation_or_become_a_node() {
         }
         admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
         let node = gateway.connect(&as_node).unwrap();
-        let offered = admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
+        let offered =
+            admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
         if !offered.is_null() {
             guest.call("node.pair.approve", json!({ "requestId": offered })).unwrap_err();
         }
-        admin.call("device.token.revoke", json!({ "deviceId": device.id, "role": "node" })).unwrap();
+        admin
+            .call("device.token.revoke", json!({ "deviceId": device.id, "role": "node" }))
+            .unwrap();
         drop(node);
-        let refused = guest.call("device.pair.approve", json!({ "requestId": device.id })).unwrap_err();
+        let refused =
+            guest.call("device.pair.approve", json!({ "requestId": device.id })).unwrap_err();
         assert_eq!(refused.message(), "device pairing approval denied");
         assert_eq!(gateway.connect(&as_node).unwrap_err().code(), "DEVICE_REVOKED");
-        admin.call("device.pair.approve", json!({ "requestId": device.id })).expect("the owner restores the role");
+        admin
+            .call("device.pair.approve", json!({ "requestId": device.id }))
+            .expect("the owner restores the role");
         gateway.connect(&as_node).unwrap();
     }
 }
@@ -127,18 +155,29 @@ fn self_managing_device_cannot_approve_its_own_node_commands() {
         let gateway = strict();
         let mut admin = gateway.admin();
         let device = Device::new();
-        let node = Who::of(protocol).offering(("ios", "iPad"), &["location.get"], &[]).device(&device);
-        let request = gateway.connect(&node.clone().token(TOKEN)).unwrap_err().request_id().to_string();
+        let node =
+            Who::of(protocol).offering(("ios", "iPad"), &["location.get"], &[]).device(&device);
+        let request =
+            gateway.connect(&node.clone().token(TOKEN)).unwrap_err().request_id().to_string();
         admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
         let _node = gateway.connect(&node).unwrap();
         let operator = Who::of(protocol).scopes(&["pairing", "write"]).device(&device);
         let request = gateway.connect(&operator).unwrap_err().request_id().to_string();
-        let mut guest = gateway.connect(&operator.clone().code(&gateway.narrow_code("pairing,write"))).unwrap();
+        let mut guest =
+            gateway.connect(&operator.clone().code(&gateway.narrow_code("pairing,write"))).unwrap();
         // it may approve itself for a role it already has
         let _ = guest.call("device.pair.approve", json!({ "requestId": request }));
         let list = admin.call("node.pair.list", json!({})).unwrap();
-        assert_eq!(list["paired"][0].get("commands").unwrap_or(&json!([])), &json!([]), "{protocol}: {list}");
-        assert_eq!(list["pending"][0]["commands"], json!(["location.get"]), "{protocol}: it waits: {list}");
+        assert_eq!(
+            list["paired"][0].get("commands").unwrap_or(&json!([])),
+            &json!([]),
+            "{protocol}: {list}"
+        );
+        assert_eq!(
+            list["pending"][0]["commands"],
+            json!(["location.get"]),
+            "{protocol}: it waits: {list}"
+        );
     }
 }
 
@@ -151,7 +190,8 @@ fn approving_the_operator_role_keeps_pending_node_commands() {
     let request = gateway.connect(&node.clone().token(TOKEN)).unwrap_err().request_id().to_string();
     admin.call("device.pair.approve", json!({ "requestId": request })).unwrap();
     let _node = gateway.connect(&node).unwrap();
-    let waits = |admin: &mut Session| admin.call("node.pair.list", json!({})).unwrap()["pending"].clone();
+    let waits =
+        |admin: &mut Session| admin.call("node.pair.list", json!({})).unwrap()["pending"].clone();
     assert_eq!(waits(&mut admin)[0]["commands"], json!(["system.which"]));
     let operator = Who::v4().scopes(&["read"]).device(&device);
     let request = gateway.connect(&operator).unwrap_err().request_id().to_string();
@@ -168,16 +208,22 @@ fn node_exec_approvals_cannot_be_changed_through_node_invoke() {
         let gateway = Gateway::new();
         let shed = Device::new();
         let offer = ["system.run", "system.execApprovals.get", "system.execApprovals.set"];
-        let node = Who::of(protocol).offering(("linux", "Linux"), &offer, &[]).token(TOKEN).device(&shed);
+        let node =
+            Who::of(protocol).offering(("linux", "Linux"), &offer, &[]).token(TOKEN).device(&shed);
         let _node = gateway.connect(&node).unwrap();
         let mut admin = gateway.admin();
-        let waits = admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
+        let waits =
+            admin.call("node.pair.list", json!({})).unwrap()["pending"][0]["requestId"].clone();
         admin.call("node.pair.approve", json!({ "requestId": waits })).unwrap();
-        let mut writer = gateway.connect(&Who::of(protocol).scopes(&["write"]).token(TOKEN)).unwrap();
+        let mut writer =
+            gateway.connect(&Who::of(protocol).scopes(&["write"]).token(TOKEN)).unwrap();
         for command in &offer[1..] {
             let call = json!({ "nodeId": shed.id, "command": command, "params": {}, "idempotencyKey": command });
             let refused = writer.call("node.invoke", call).unwrap_err();
-            assert!(refused.message().contains("use exec.approvals.node.*"), "{protocol} {command}: {refused:?}");
+            assert!(
+                refused.message().contains("use exec.approvals.node.*"),
+                "{protocol} {command}: {refused:?}"
+            );
         }
     }
 }
@@ -191,7 +237,9 @@ fn unknown_scopes_do_not_count_as_a_request_for_all() {
         (3, vec!["foo", "operator.read,operator.write"], vec![]),
         (4, vec!["foo"], vec![]),
     ] {
-        let session = gateway.connect(&Who::of(protocol).scopes(&named).token(TOKEN).device(&Device::new())).unwrap();
+        let session = gateway
+            .connect(&Who::of(protocol).scopes(&named).token(TOKEN).device(&Device::new()))
+            .unwrap();
         assert_eq!(session.scopes(), gets, "{protocol} {named:?}");
     }
 }
@@ -205,7 +253,10 @@ fn client_that_always_requests_admin_works_with_granted_scopes() {
     let asks = ["admin", "approvals", "pairing"];
     let mut session = gateway.connect(&Who::v3().scopes(&asks).device(&device)).unwrap();
     session.call("node.list", json!({})).expect("it may read");
-    assert_eq!(session.call("config.get", json!({})).unwrap_err().message(), "missing scope: operator.admin");
+    assert_eq!(
+        session.call("config.get", json!({})).unwrap_err().message(),
+        "missing scope: operator.admin"
+    );
 }
 
 #[test]
@@ -217,11 +268,15 @@ fn reducing_scopes_closes_the_connection() {
         gateway.connect(&who.clone().token(TOKEN)).unwrap().leave();
         let mut demoted = gateway.connect(&who).unwrap();
         let mut admin = gateway.admin();
-        let rotate = |scopes: Value| json!({ "deviceId": device.id, "role": "operator", "scopes": scopes });
+        let rotate =
+            |scopes: Value| json!({ "deviceId": device.id, "role": "operator", "scopes": scopes });
         admin.call("device.token.rotate", rotate(json!(["operator.admin"]))).unwrap();
         demoted.call("status", json!({})).expect("nothing was taken away");
         admin.call("device.token.rotate", rotate(json!(["operator.read"]))).unwrap();
-        assert_eq!(demoted.closed(), (4001, "client invalidated: device token rotated".to_string()));
+        assert_eq!(
+            demoted.closed(),
+            (4001, "client invalidated: device token rotated".to_string())
+        );
         let scopes = paired(&mut admin, &device.id).unwrap()["scopes"].clone();
         assert_eq!(scopes, json!(["operator.read"]));
     }

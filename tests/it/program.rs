@@ -53,7 +53,9 @@ impl Program {
         let begun = Instant::now();
         loop {
             let text = said.lock().unwrap().clone();
-            if let Some(line) = text.lines().find(|line| parts.iter().all(|part| line.contains(part))) {
+            if let Some(line) =
+                text.lines().find(|line| parts.iter().all(|part| line.contains(part)))
+            {
                 return line.to_string();
             }
             let told = || format!("{text}\n---\n{}", self.err.lock().unwrap());

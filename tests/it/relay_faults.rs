@@ -32,7 +32,16 @@ fn scene<'g>(gateway: &'g Gateway, admin: &'g mut Session, speaks: (u32, u32)) -
     let mut operator = gateway.connect(&Who::of(speaks.1).token(TOKEN)).unwrap();
     let call = operator.start("node.invoke", invoke(&device, "system.which", json!({})));
     let asked = node.event("node.invoke.request");
-    Scene { gateway, admin, speaks, device, node: Some(node), operator: Some(operator), call, asked }
+    Scene {
+        gateway,
+        admin,
+        speaks,
+        device,
+        node: Some(node),
+        operator: Some(operator),
+        call,
+        asked,
+    }
 }
 
 /// Resets the connection without a close frame, as happens after a power loss when another machine
@@ -57,7 +66,10 @@ impl Scene<'_> {
         let front = if v4 { "DISCONNECTED" } else { "Error" };
         assert_eq!(failed.message(), format!("{front}: node disconnected (system.which)"));
         let details = &failed.0["details"];
-        assert_eq!((failed.code(), &details["nodeError"]["code"]), ("UNAVAILABLE", &json!("DISCONNECTED")));
+        assert_eq!(
+            (failed.code(), &details["nodeError"]["code"]),
+            ("UNAVAILABLE", &json!("DISCONNECTED"))
+        );
         assert_eq!(details.get("nodeCommandDispatched"), v4.then_some(&json!(true)));
     }
 
@@ -105,7 +117,11 @@ const FAULTS: [(&str, Fault); 9] = [
         scene.forget("node.pair.remove", json!({ "nodeId": scene.device.id }), "device removed");
     }),
     ("its device is removed", |scene| {
-        scene.forget("device.pair.remove", json!({ "deviceId": scene.device.id }), "device removed");
+        scene.forget(
+            "device.pair.remove",
+            json!({ "deviceId": scene.device.id }),
+            "device removed",
+        );
     }),
     ("its token is revoked", |scene| {
         let params = json!({ "deviceId": scene.device.id, "role": "node" });
@@ -114,17 +130,20 @@ const FAULTS: [(&str, Fault); 9] = [
     ("the node comes anew, twice", |scene| {
         let mut second = node(scene.gateway, scene.speaks.0, &scene.device);
         let operator = scene.operator.as_mut().unwrap();
-        let call = operator.start("node.invoke", invoke(&scene.device, "system.which", json!({ "n": 2 })));
+        let call =
+            operator.start("node.invoke", invoke(&scene.device, "system.which", json!({ "n": 2 })));
         let asked = second.event("node.invoke.request");
         let mut third = node(scene.gateway, scene.speaks.0, &scene.device);
         vanish(scene.node.take().unwrap());
         scene.is_disconnected();
-        let result = json!({ "id": asked["id"], "nodeId": scene.device.id, "ok": true, "payload": 2 });
+        let result =
+            json!({ "id": asked["id"], "nodeId": scene.device.id, "ok": true, "payload": 2 });
         assert_eq!(third.call("node.invoke.result", result).unwrap(), json!({ "ok": true }));
         let operator = scene.operator.as_mut().unwrap();
         assert_eq!(operator.answer(&call).unwrap()["payload"], 2);
         vanish(second);
-        let call = operator.start("node.invoke", invoke(&scene.device, "system.which", json!({ "n": 3 })));
+        let call =
+            operator.start("node.invoke", invoke(&scene.device, "system.which", json!({ "n": 3 })));
         answer(&mut third, &scene.device, "3");
         assert_eq!(operator.answer(&call).unwrap()["payload"], 3);
     }),
@@ -163,7 +182,10 @@ fn disconnect_during_a_call_ends_it_with_the_right_error_and_leaves_no_state() {
         after.push(memory(&gateway).0 / KIB);
     }
     println!("memory after each round: {after:?} KiB");
-    assert!(!runner::native() || after[3] < after[0] + 512, "memory after each round: {after:?} KiB");
+    assert!(
+        !runner::native() || after[3] < after[0] + 512,
+        "memory after each round: {after:?} KiB"
+    );
 }
 
 #[test]
@@ -184,7 +206,8 @@ fn five_hundred_reconnects_leave_no_state() {
         }
         let mut node = node(&gateway, 3 + cycle % 2, &device);
         let mut operator = gateway.connect(&Who::of(3 + cycle / 2 % 2).token(TOKEN)).unwrap();
-        let call = operator.start("node.invoke", invoke(&device, "system.which", json!({ "cycle": cycle })));
+        let call = operator
+            .start("node.invoke", invoke(&device, "system.which", json!({ "cycle": cycle })));
         answer(&mut node, &device, "[1,2,3]");
         operator.answer(&call).unwrap();
         // An additional call that is never answered.
@@ -253,7 +276,8 @@ fn revoked_client_that_does_not_read_is_no_longer_served() {
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
     let own = Device::new();
-    let mut deaf = gateway.connect(&Who::v4().token(TOKEN).device(&own).scopes(&["write"])).unwrap();
+    let mut deaf =
+        gateway.connect(&Who::v4().token(TOKEN).device(&own).scopes(&["write"])).unwrap();
     // a response larger than all buffers of the system for this socket
     deaf.start("node.invoke", invoke(&device, "system.which", json!({ "n": 1 })));
     answer(&mut node, &device, &format!("\"{}\"", "x".repeat(10 << 20)));
@@ -261,7 +285,11 @@ fn revoked_client_that_does_not_read_is_no_longer_served() {
     deaf.start("node.invoke", invoke(&device, "system.which", json!({ "n": 2 })));
     idle.again(&gateway, &mut admin);
     admin.start("node.invoke", invoke(&device, "system.which", json!({ "n": 3 })));
-    assert_eq!(node.event("node.invoke.request")["paramsJSON"], r#"{"n":3}"#, "the revoked one was heard");
+    assert_eq!(
+        node.event("node.invoke.request")["paramsJSON"],
+        r#"{"n":3}"#,
+        "the revoked one was heard"
+    );
     assert!(!matches!(deaf.socket.next(), Got::Frame(_)));
 }
 
@@ -276,7 +304,9 @@ fn disconnecting_callers_do_not_close_a_slow_node() {
     let text = json!({ "text": "x".repeat(16 << 10) });
     let mut operators = [0, 1].map(|_| operator(&gateway, 4, &["write"]));
     for operator in &mut operators {
-        (0..900).for_each(|_| drop(operator.start("node.invoke", invoke(&device, "system.which", text.clone()))));
+        (0..900).for_each(|_| {
+            drop(operator.start("node.invoke", invoke(&device, "system.which", text.clone())))
+        });
     }
     let mut under_way = 1_800;
     for operator in &mut operators {

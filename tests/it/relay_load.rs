@@ -27,15 +27,21 @@ pub struct Held {
     descriptors: usize,
 }
 
-const COUNTS: [&str; 6] = ["connections", "unauthenticated", "operators", "nodes", "invokes", "approvals"];
+const COUNTS: [&str; 6] =
+    ["connections", "unauthenticated", "operators", "nodes", "invokes", "approvals"];
 
 impl Held {
     pub fn now(gateway: &Gateway, admin: &mut Session) -> Held {
         let status = admin.call("gatelet.status", json!({})).unwrap();
-        let counts = COUNTS.iter().map(|name| status[name].as_u64().unwrap_or_else(|| panic!("{name}: {status}")));
+        let counts = COUNTS
+            .iter()
+            .map(|name| status[name].as_u64().unwrap_or_else(|| panic!("{name}: {status}")));
         // wine's descriptors are not those of the program
-        let descriptors =
-            if runner::windows() { 0 } else { fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count() };
+        let descriptors = if runner::windows() {
+            0
+        } else {
+            fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
+        };
         Held { counts: counts.collect(), descriptors }
     }
 
@@ -47,7 +53,10 @@ impl Held {
             if now == *self {
                 return;
             }
-            assert!(begun.elapsed() < at_most(Duration::from_secs(10)), "{COUNTS:?}: held {self:?}, holds {now:?}");
+            assert!(
+                begun.elapsed() < at_most(Duration::from_secs(10)),
+                "{COUNTS:?}: held {self:?}, holds {now:?}"
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -57,7 +66,10 @@ impl Held {
 pub fn nothing_waits(admin: &mut Session) {
     let begun = Instant::now();
     while admin.call("gatelet.status", json!({})).unwrap()["invokes"] != 0 {
-        assert!(begun.elapsed() < at_most(Duration::from_secs(10)), "a call still waits for a node");
+        assert!(
+            begun.elapsed() < at_most(Duration::from_secs(10)),
+            "a call still waits for a node"
+        );
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -75,21 +87,32 @@ pub fn memory(gateway: &Gateway) -> (u64, u64) {
 /// Asserts that peak memory exceeded `before` by at most `most`, and prints it.
 fn bounded(gateway: &Gateway, before: u64, most: u64, what: &str) {
     let (now, peak) = memory(gateway);
-    println!("{what}: memory {} KiB before, {} at its peak, {} after", before / KIB, peak / KIB, now / KIB);
+    println!(
+        "{what}: memory {} KiB before, {} at its peak, {} after",
+        before / KIB,
+        peak / KIB,
+        now / KIB
+    );
     assert!(!runner::native() || peak < before + most, "{what}: from {before} to {peak} bytes");
 }
 
 /// Returns median and 99th percentile.
 fn quantiles(mut took: Vec<Duration>) -> String {
     took.sort_unstable();
-    format!("p50 {:?}, p99 {:?} of {}", took[took.len() / 2], took[took.len() * 99 / 100], took.len())
+    format!(
+        "p50 {:?}, p99 {:?} of {}",
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
+        took.len()
+    )
 }
 
 /// Reduces the receive buffer of the socket to 128 KiB. With a smaller one loopback becomes
 /// extremely slow.
 pub fn narrow(session: &Session) {
     let bytes = 128 * KIB as usize;
-    rustix::net::sockopt::set_socket_recv_buffer_size(&session.socket.ws.get_ref().0, bytes).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&session.socket.ws.get_ref().0, bytes)
+        .unwrap();
 }
 
 fn payload(op: u64, n: u64, serial: u64, size: u64) -> String {
@@ -103,7 +126,9 @@ fn serve(node: &mut Session, device: &Device, count: usize, moment: Duration) {
     let (mut asked, mut acknowledged) = (0, 0);
     let (mut last, mut serials) = ([None; OPERATORS], [0; OPERATORS]);
     while asked < count || acknowledged < count {
-        let Got::Frame(frame) = node.socket.next() else { panic!("a node was closed after {asked} requests") };
+        let Got::Frame(frame) = node.socket.next() else {
+            panic!("a node was closed after {asked} requests")
+        };
         if frame["type"] == "res" {
             assert_eq!(frame["payload"], json!({ "ok": true }), "{frame}");
             acknowledged += 1;
@@ -116,12 +141,17 @@ fn serve(node: &mut Session, device: &Device, count: usize, moment: Duration) {
         let params: Value = serde_json::from_str(request["paramsJSON"].as_str().unwrap()).unwrap();
         let [op, n, size] = ["op", "n", "size"].map(|name| params[name].as_u64().unwrap());
         let place = op as usize;
-        assert!(last[place].is_none_or(|before| before < n), "{n} of operator {op} came after {:?}", last[place]);
+        assert!(
+            last[place].is_none_or(|before| before < n),
+            "{n} of operator {op} came after {:?}",
+            last[place]
+        );
         last[place] = Some(n);
         thread::sleep(moment);
         let text = payload(op, n, serials[place], size);
         serials[place] += 1;
-        let result = json!({ "id": request["id"], "nodeId": device.id, "ok": true, "payloadJSON": text });
+        let result =
+            json!({ "id": request["id"], "nodeId": device.id, "ok": true, "payloadJSON": text });
         node.start("node.invoke.result", result);
     }
 }
@@ -168,14 +198,25 @@ impl<'a> Caller<'a> {
             closed => panic!("operator {}: {closed:?} after {} answers", self.op, self.took.len()),
         };
         assert_eq!(frame["ok"], true, "{frame}");
-        let number: usize = frame["id"].as_str().unwrap().strip_prefix("call-").unwrap().parse().unwrap();
+        let number: usize =
+            frame["id"].as_str().unwrap().strip_prefix("call-").unwrap().parse().unwrap();
         let (n, got) = (number - 1, &frame["payload"]["payload"]);
         let node = n % self.devices.len();
         self.took.push((node, self.sent[n].elapsed()));
         let (serial, calls) = &mut self.expected[node];
-        assert_eq!(calls.pop_front(), Some(n), "operator {}: an answer of node {node} changed its place", self.op);
+        assert_eq!(
+            calls.pop_front(),
+            Some(n),
+            "operator {}: an answer of node {node} changed its place",
+            self.op
+        );
         assert_eq!((got["op"].as_u64(), got["n"].as_u64()), (Some(self.op as u64), Some(n as u64)));
-        assert_eq!(got["serial"].as_u64(), Some(*serial), "operator {}: lost one of node {node}", self.op);
+        assert_eq!(
+            got["serial"].as_u64(),
+            Some(*serial),
+            "operator {}: lost one of node {node}",
+            self.op
+        );
         *serial += 1;
     }
 
@@ -208,7 +249,13 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
     let mut callers: Vec<Caller<'_>> = (0..OPERATORS)
-        .map(|op| Caller::new(op, operator(&gateway, if op % 2 == 0 { 4 } else { 3 }, &["write"]), &devices))
+        .map(|op| {
+            Caller::new(
+                op,
+                operator(&gateway, if op % 2 == 0 { 4 } else { 3 }, &["write"]),
+                &devices,
+            )
+        })
         .collect();
     let before = memory(&gateway).0;
     let (done, others_are_done) = mpsc::channel();
@@ -218,7 +265,8 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
             scope.spawn(move || serve(node, device, OPERATORS * CALLS / NODES, moment));
         }
         for caller in &mut callers {
-            let (done, waits) = (done.clone(), (caller.op == SLOW_OPERATOR).then_some(&others_are_done));
+            let (done, waits) =
+                (done.clone(), (caller.op == SLOW_OPERATOR).then_some(&others_are_done));
             let Some(others_are_done) = waits else {
                 scope.spawn(move || {
                     caller.run(16, 100);
@@ -231,7 +279,9 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
             narrow(&caller.session);
             (0..CALLS).for_each(|_| caller.send(3_800));
             for _ in 1..OPERATORS {
-                others_are_done.recv_timeout(patience()).expect("a slow operator holds the others up");
+                others_are_done
+                    .recv_timeout(patience())
+                    .expect("a slow operator holds the others up");
             }
             caller.run(CALLS, 0);
         }
@@ -243,10 +293,17 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
         all.filter(|(node, _)| (*node == SLOW_NODE) == slow).map(|(_, took)| *took).collect()
     };
     let (mut fast, mut slow) = (of(false), of(true));
-    println!("under load, 16 at a time: {}; of the slow node {}", quantiles(fast.clone()), quantiles(slow.clone()));
+    println!(
+        "under load, 16 at a time: {}; of the slow node {}",
+        quantiles(fast.clone()),
+        quantiles(slow.clone())
+    );
     fast.sort_unstable();
     slow.sort_unstable();
-    assert!(fast[fast.len() / 2] < slow[slow.len() / 2], "a slow node holds the calls of others up");
+    assert!(
+        fast[fast.len() / 2] < slow[slow.len() / 2],
+        "a slow node holds the calls of others up"
+    );
     assert!(callers.iter().all(|caller| caller.took.len() == CALLS));
     one_at_a_time(&gateway, &devices[0], &mut nodes[0]);
     drop(callers);
@@ -326,7 +383,8 @@ fn slow_transfers_are_not_closed_but_silent_connections_are() {
         // concurrent responses, sent faster than they are read
         let mut slow = operator(&gateway, 4, &["write"]);
         narrow(&slow);
-        let calls = (0..3).map(|_| slow.start("node.invoke", invoke(&devices[0], "system.which", json!({}))));
+        let calls = (0..3)
+            .map(|_| slow.start("node.invoke", invoke(&devices[0], "system.which", json!({}))));
         let mut asked: Vec<String> = calls.collect();
         let payload = format!("\"{}\"", "x".repeat(5 * MIB as usize));
         asked.iter().for_each(|_| drop(answer(&mut nodes[0], &devices[0], &payload)));
@@ -335,16 +393,23 @@ fn slow_transfers_are_not_closed_but_silent_connections_are() {
         scope.spawn(move || {
             // Each payload is in the response twice: as text and as JSON.
             let length = 2 * 3 * payload.len();
-            let (begun, mut seen, mut part) = (Instant::now(), Vec::new(), vec![0; 64 * KIB as usize]);
+            let (begun, mut seen, mut part) =
+                (Instant::now(), Vec::new(), vec![0; 64 * KIB as usize]);
             let signs: Vec<_> = asked.iter().map(|id| format!("\"id\":\"{id}\"")).collect();
-            let come =
-                |seen: &[u8]| signs.iter().all(|sign| seen.windows(sign.len()).any(|part| part == sign.as_bytes()));
+            let come = |seen: &[u8]| {
+                signs
+                    .iter()
+                    .all(|sign| seen.windows(sign.len()).any(|part| part == sign.as_bytes()))
+            };
             while seen.len() < length || !come(&seen) {
-                let ahead = seen.len() as f64 / length as f64 - begun.elapsed().as_secs_f64() / LONG.as_secs_f64();
+                let ahead = seen.len() as f64 / length as f64
+                    - begun.elapsed().as_secs_f64() / LONG.as_secs_f64();
                 if ahead > 0.0 {
                     thread::sleep(LONG.mul_f64(ahead));
                 }
-                let count = (&slow.socket.ws.get_ref().0).read(&mut part).expect("who reads is not thrown out");
+                let count = (&slow.socket.ws.get_ref().0)
+                    .read(&mut part)
+                    .expect("who reads is not thrown out");
                 assert!(count > 0, "closed after {:?} and {} bytes", begun.elapsed(), seen.len());
                 seen.extend_from_slice(&part[..count]);
             }
@@ -372,7 +437,10 @@ fn slow_transfers_are_not_closed_but_silent_connections_are() {
             stream.set_read_timeout(Some(LONG + patience())).unwrap();
             while stream.read(&mut part).is_ok_and(|count| count > 0) {}
             let took = begun.elapsed();
-            assert!(took > Duration::from_secs(24) && took < LONG + at_most(Duration::from_secs(5)), "{took:?}");
+            assert!(
+                took > Duration::from_secs(24) && took < LONG + at_most(Duration::from_secs(5)),
+                "{took:?}"
+            );
         });
     });
     gateway.logged(&["is closed: no pong"]);
@@ -387,7 +455,10 @@ fn masked(text: &str) -> Vec<u8> {
 
 /// Returns the code of the node's error.
 fn node_error(frame: &Value) -> String {
-    frame["error"]["details"]["nodeError"]["code"].as_str().unwrap_or_else(|| panic!("{frame}")).to_string()
+    frame["error"]["details"]["nodeError"]["code"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{frame}"))
+        .to_string()
 }
 
 fn next_answer(session: &mut Session) -> Value {
@@ -409,7 +480,8 @@ fn node_that_does_not_read_is_busy_until_it_reads_again() {
     narrow(&nodes[0]);
     let mut operators = [0, 1].map(|_| operator(&gateway, 4, &["write"]));
     // 64 MiB of requests, of which 4 may be queued
-    let mut params = invoke(&devices[0], "system.which", json!({ "text": "x".repeat((64 * KIB) as usize) }));
+    let mut params =
+        invoke(&devices[0], "system.which", json!({ "text": "x".repeat((64 * KIB) as usize) }));
     params["timeoutMs"] = json!(1_500);
     let mut sent = 0;
     let mut ends = [Vec::new(), Vec::new()];
@@ -439,7 +511,10 @@ fn node_that_does_not_read_is_busy_until_it_reads_again() {
         }
     }
     println!("a node that does not read: {busy} of 1,000 calls were told so at once");
-    assert!(busy > 500 && ends.iter().flatten().all(|end| end == "BUSY" || end == "TIMEOUT"), "{ends:?}");
+    assert!(
+        busy > 500 && ends.iter().flatten().all(|end| end == "BUSY" || end == "TIMEOUT"),
+        "{ends:?}"
+    );
     bounded(&gateway, before, 24 * MIB, "a node that does not read");
     // all requests that were not rejected as busy arrive, in order
     let mut last = -1;

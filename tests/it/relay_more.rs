@@ -24,7 +24,8 @@ fn node_on(
     commands: &[&str],
 ) -> (Session, Device) {
     let device = Device::new();
-    let who = Who::of(protocol).offering(platform, commands, &["system"]).name("Shed").device(&device);
+    let who =
+        Who::of(protocol).offering(platform, commands, &["system"]).name("Shed").device(&device);
     let node = gateway.connect(&who.code(&gateway.code("node"))).unwrap();
     (node, device)
 }
@@ -61,15 +62,22 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
             let mut asker = operator(&gateway, asks, &["approvals"]);
             let mut decider = operator(&gateway, decides, &["approvals"]);
             let mut reader = operator(&gateway, decides, &["write", "pairing"]);
-            let call = asker.start("exec.approval.request", json!({ "command": "ls", "timeoutMs": 60_000 }));
+            let call = asker
+                .start("exec.approval.request", json!({ "command": "ls", "timeoutMs": 60_000 }));
             let asked = decider.event("exec.approval.requested");
-            assert_eq!((&asked["request"]["command"], &asked["request"]["cwd"]), (&json!("ls"), &Value::Null));
+            assert_eq!(
+                (&asked["request"]["command"], &asked["request"]["cwd"]),
+                (&json!("ls"), &Value::Null)
+            );
             assert_eq!(asker.event("exec.approval.requested")["id"], asked["id"]);
             assert_eq!(status(&gateway)["approvals"], 1);
             let decision = json!({ "id": asked["id"], "decision": "allow-always" });
             let denied = reader.call("exec.approval.resolve", decision.clone()).unwrap_err();
             assert_eq!(denied.message(), "missing scope: operator.approvals");
-            assert_eq!(decider.call("exec.approval.resolve", decision).unwrap(), json!({ "ok": true }));
+            assert_eq!(
+                decider.call("exec.approval.resolve", decision).unwrap(),
+                json!({ "ok": true })
+            );
             let answer = asker.answer(&call).unwrap();
             let times = |name: &str| asked[name].clone();
             let expected = json!({ "id": asked["id"], "decision": "allow-always",
@@ -77,10 +85,19 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
             assert_eq!(answer, expected, "protocol {asks} asks protocol {decides}");
             for session in [&mut asker, &mut decider] {
                 let told = session.event("exec.approval.resolved");
-                assert_eq!((&told["id"], &told["decision"]), (&asked["id"], &json!("allow-always")));
-                assert_eq!((&told["resolvedBy"], &told["request"]["command"]), (&json!("cli"), &json!("ls")));
+                assert_eq!(
+                    (&told["id"], &told["decision"]),
+                    (&asked["id"], &json!("allow-always"))
+                );
+                assert_eq!(
+                    (&told["resolvedBy"], &told["request"]["command"]),
+                    (&json!("cli"), &json!("ls"))
+                );
             }
-            assert!(heard(&mut reader).iter().all(|name| !name.starts_with("exec.")), "not for everybody");
+            assert!(
+                heard(&mut reader).iter().all(|name| !name.starts_with("exec.")),
+                "not for everybody"
+            );
             assert_eq!(status(&gateway)["approvals"], 0);
         }
     }
@@ -98,7 +115,10 @@ fn undecided_approvals_expire_and_abandoned_ones_are_removed() {
         nothing_waits(&gateway);
         // disconnected before the timeout and before a decision
         asker.start("exec.approval.request", question);
-        asker.start("exec.approval.request", json!({ "id": "kept", "command": "ls", "timeoutMs": 60_000 }));
+        asker.start(
+            "exec.approval.request",
+            json!({ "id": "kept", "command": "ls", "timeoutMs": 60_000 }),
+        );
         asker.event("exec.approval.requested");
         asker.event("exec.approval.requested");
         asker.leave();
@@ -118,7 +138,10 @@ fn pending_approval_is_answered_when_the_gateway_stops() {
         decider.event("exec.approval.requested");
         gateway.terminate();
         let failed = asker.answer(&call).unwrap_err();
-        assert_eq!((failed.code(), failed.message()), ("UNAVAILABLE", "gateway restart in progress"));
+        assert_eq!(
+            (failed.code(), failed.message()),
+            ("UNAVAILABLE", "gateway restart in progress")
+        );
         assert_eq!(asker.closed(), (1012, "service restart".to_string()));
     }
 }
@@ -131,15 +154,22 @@ fn protocol_4_decision_can_be_awaited_by_several_and_read_afterwards() {
     let question = json!({ "id": "q", "command": "ls", "timeoutMs": 60_000, "twoPhase": true });
     let call = asker.start("exec.approval.request", question);
     let taken = asker.answer(&call).unwrap();
-    assert_eq!((&taken["status"], &taken["deliveryRoute"]), (&json!("accepted"), &json!("approval-client")));
-    let waits = [json!({ "id": "q" }), json!({ "id": "q" })].map(|id| asker.start("exec.approval.waitDecision", id));
+    assert_eq!(
+        (&taken["status"], &taken["deliveryRoute"]),
+        (&json!("accepted"), &json!("approval-client"))
+    );
+    let waits = [json!({ "id": "q" }), json!({ "id": "q" })]
+        .map(|id| asker.start("exec.approval.waitDecision", id));
     assert_eq!(decider.call("exec.approval.list", json!({})).unwrap()[0]["id"], "q");
     decider.call("exec.approval.resolve", json!({ "id": "q", "decision": "deny" })).unwrap();
     for call in waits.iter().chain([&call]) {
         assert_eq!(asker.answer(call).unwrap()["decision"], "deny");
     }
     assert_eq!(decider.call("exec.approval.list", json!({})).unwrap(), json!([]));
-    assert_eq!(decider.call("exec.approval.waitDecision", json!({ "id": "q" })).unwrap()["decision"], "deny");
+    assert_eq!(
+        decider.call("exec.approval.waitDecision", json!({ "id": "q" })).unwrap()["decision"],
+        "deny"
+    );
     let other = json!({ "id": "q", "decision": "allow-once" });
     let failed = decider.call("exec.approval.resolve", other).unwrap_err();
     assert_eq!(failed.message(), "approval already resolved");
@@ -172,10 +202,16 @@ fn approval_request_shows_the_real_command_without_environment_values() {
         "env": { "KEY": "s3cret", "B": "s3cret" }, "timeoutMs": 60_000, "id": "q" });
     let call = asker.start("exec.approval.request", question);
     let asked = decider.event("exec.approval.requested");
-    assert_eq!((&asked["request"]["command"], &asked["request"]["systemRunPlan"]), (&json!("rm -r x"), &plan));
+    assert_eq!(
+        (&asked["request"]["command"], &asked["request"]["systemRunPlan"]),
+        (&json!("rm -r x"), &plan)
+    );
     assert_eq!(asked["request"]["envKeys"], json!(["B", "KEY"]));
     assert!(!asked.to_string().contains("s3cret"));
-    assert_eq!(decider.call("exec.approval.get", json!({ "id": "q" })).unwrap()["commandText"], "rm -r x");
+    assert_eq!(
+        decider.call("exec.approval.get", json!({ "id": "q" })).unwrap()["commandText"],
+        "rm -r x"
+    );
     decider.call("exec.approval.resolve", json!({ "id": "q", "decision": "deny" })).unwrap();
     asker.answer(&call).unwrap();
 }
@@ -225,9 +261,10 @@ fn background_phone_commands_are_queued_once() {
     let mut ids = Vec::new();
     for protocol in BOTH {
         let mut writer = operator(&gateway, protocol, &["write"]);
-        for (key, command) in [("one", "camera.list"), ("one", "camera.list"), ("two", "camera.list")] {
-            let params =
-                json!({ "nodeId": device.id, "command": command, "idempotencyKey": key, "params": { "n": 1 } });
+        for (key, command) in
+            [("one", "camera.list"), ("one", "camera.list"), ("two", "camera.list")]
+        {
+            let params = json!({ "nodeId": device.id, "command": command, "idempotencyKey": key, "params": { "n": 1 } });
             let call = writer.start("node.invoke", params);
             asleep(&mut phone, &device);
             let failed = writer.answer(&call).unwrap_err();
@@ -236,27 +273,47 @@ fn background_phone_commands_are_queued_once() {
             ids.push(failed.0["details"]["queuedActionId"].clone());
         }
         // commands that may run in the background fail with an ordinary error
-        let params = json!({ "nodeId": device.id, "command": "device.info", "idempotencyKey": "three" });
+        let params =
+            json!({ "nodeId": device.id, "command": "device.info", "idempotencyKey": "three" });
         if protocol == 4 {
             let call = writer.start("node.invoke", params);
             asleep(&mut phone, &device);
-            assert_eq!(writer.answer(&call).unwrap_err().0["details"]["queuedActionId"], Value::Null);
+            assert_eq!(
+                writer.answer(&call).unwrap_err().0["details"]["queuedActionId"],
+                Value::Null
+            );
         }
     }
-    assert!(ids[0] == ids[1] && ids[0] == ids[3] && ids[2] == ids[5] && ids[0] != ids[2], "{ids:?}");
+    assert!(
+        ids[0] == ids[1] && ids[0] == ids[3] && ids[2] == ids[5] && ids[0] != ids[2],
+        "{ids:?}"
+    );
     let pulled = phone.call("node.pending.pull", json!({})).unwrap();
     let actions = pulled["actions"].as_array().unwrap();
     assert_eq!((actions.len(), &actions[0]["id"], &actions[1]["id"]), (2, &ids[0], &ids[2]));
-    assert_eq!((&actions[0]["command"], &actions[0]["paramsJSON"]), (&json!("camera.list"), &json!("{\"n\":1}")));
-    assert_eq!(phone.call("node.pending.pull", json!({})).unwrap(), pulled, "until it says that it has done it");
+    assert_eq!(
+        (&actions[0]["command"], &actions[0]["paramsJSON"]),
+        (&json!("camera.list"), &json!("{\"n\":1}"))
+    );
+    assert_eq!(
+        phone.call("node.pending.pull", json!({})).unwrap(),
+        pulled,
+        "until it says that it has done it"
+    );
     let acked = phone.call("node.pending.ack", json!({ "ids": [ids[0]] })).unwrap();
     assert_eq!(acked, json!({ "nodeId": device.id, "ackedIds": [ids[0]], "remainingCount": 1 }));
     assert_eq!(phone.call("node.pending.pull", json!({})).unwrap()["actions"][0]["id"], ids[2]);
     // another node cannot read or acknowledge this work
     let (mut other, _) = node_on(&gateway, 4, iphone, &["camera.list"]);
     assert_eq!(other.call("node.pending.pull", json!({})).unwrap()["actions"], json!([]));
-    assert_eq!(other.call("node.pending.ack", json!({ "ids": [ids[2]] })).unwrap()["remainingCount"], 0);
-    assert_eq!(phone.call("node.pending.pull", json!({})).unwrap()["actions"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        other.call("node.pending.ack", json!({ "ids": [ids[2]] })).unwrap()["remainingCount"],
+        0
+    );
+    assert_eq!(
+        phone.call("node.pending.pull", json!({})).unwrap()["actions"].as_array().unwrap().len(),
+        1
+    );
 }
 
 #[test]
@@ -264,8 +321,10 @@ fn commands_are_not_queued_for_protocol_3_phones() {
     let gateway = Gateway::new();
     let (mut phone, device) = node_on(&gateway, 3, ("ios", "iPhone"), &["camera.list"]);
     let mut writer = operator(&gateway, 4, &["write"]);
-    let call =
-        writer.start("node.invoke", json!({ "nodeId": device.id, "command": "camera.list", "idempotencyKey": "k" }));
+    let call = writer.start(
+        "node.invoke",
+        json!({ "nodeId": device.id, "command": "camera.list", "idempotencyKey": "k" }),
+    );
     asleep(&mut phone, &device);
     let failed = writer.answer(&call).unwrap_err();
     assert_eq!(failed.message(), "NODE_BACKGROUND_UNAVAILABLE: not now");
@@ -278,7 +337,10 @@ fn pending_work_is_delivered_once_by_priority() {
     let (mut node, device) = node_on(&gateway, 4, LINUX, &[]);
     let mut writer = operator(&gateway, 4, &["write"]);
     let baseline = node.call("node.pending.drain", json!({})).unwrap();
-    assert_eq!((&baseline["items"][0]["id"], &baseline["hasMore"]), (&json!("baseline-status"), &json!(false)));
+    assert_eq!(
+        (&baseline["items"][0]["id"], &baseline["hasMore"]),
+        (&json!("baseline-status"), &json!(false))
+    );
     let leave = |writer: &mut Session, kind: &str, priority: &str| {
         let params = json!({ "nodeId": device.id, "type": kind, "priority": priority });
         writer.call("node.pending.enqueue", params).unwrap()["queued"].clone()
@@ -294,7 +356,10 @@ fn pending_work_is_delivered_once_by_priority() {
     assert_eq!(again["items"][0]["id"], "baseline-status");
     assert!(again["revision"].as_u64() > baseline["revision"].as_u64());
     for (params, why) in [
-        (json!({ "nodeId": device.id, "type": "x" }), "at /type: must be equal to one of the allowed values"),
+        (
+            json!({ "nodeId": device.id, "type": "x" }),
+            "at /type: must be equal to one of the allowed values",
+        ),
         (
             json!({ "nodeId": device.id, "type": "status.request", "expiresInMs": 1 }),
             "at /expiresInMs: must be >= 1000",
@@ -315,19 +380,24 @@ fn host_stats_are_in_the_node_list_and_sent_to_protocol_4_readers() {
         "loadAverage": [0.25, 1, 2.5], "secret": "not passed on" });
     let event = json!({ "event": "node.host.stats", "payloadJSON": stats.to_string() });
     let taken = node.call("node.event", event).unwrap();
-    assert_eq!(taken, json!({ "ok": true, "event": "node.host.stats", "handled": true, "reason": "updated" }));
+    assert_eq!(
+        taken,
+        json!({ "ok": true, "event": "node.host.stats", "handled": true, "reason": "updated" })
+    );
     let told = readers[1].event("node.hostStats");
     let mut expected = stats.clone();
     expected.as_object_mut().unwrap().remove("secret");
     expected["updatedAtMs"] = told["hostStats"]["updatedAtMs"].clone();
     assert_eq!(told, json!({ "nodeId": device.id, "hostStats": expected }));
-    let row = |session: &mut Session| session.call("node.list", json!({})).unwrap()["nodes"][0].clone();
+    let row =
+        |session: &mut Session| session.call("node.list", json!({})).unwrap()["nodes"][0].clone();
     assert_eq!(row(&mut readers[1])["hostStats"], expected);
     assert_eq!(row(&mut readers[0]).get("hostStats"), None, "protocol 3 has no such field");
     let names = [heard(&mut readers[0]), heard(&mut other), heard(&mut node)].concat();
     assert!(!names.contains(&"node.hostStats".into()), "{names:?}");
     for bad in [json!({}), json!({ "cpuCount": 1 }), json!("text"), Value::Null] {
-        let told = node.call("node.event", json!({ "event": "node.host.stats", "payload": bad })).unwrap();
+        let told =
+            node.call("node.event", json!({ "event": "node.host.stats", "payload": bad })).unwrap();
         assert_eq!((&told["handled"], &told["reason"]), (&json!(false), &json!("invalid_payload")));
     }
     assert_eq!(row(&mut readers[1])["hostStats"], expected);
@@ -338,12 +408,15 @@ fn node_has_one_presence_entry_after_reconnects() {
     let gateway = Gateway::new();
     for protocol in BOTH {
         let (first, device) = node_on(&gateway, protocol, LINUX, &[]);
-        let who = Who::of(protocol).offering(LINUX, &[], &[]).name("Shed").token(TOKEN).device(&device);
+        let who =
+            Who::of(protocol).offering(LINUX, &[], &[]).name("Shed").token(TOKEN).device(&device);
         let mut reader = operator(&gateway, protocol, &["read"]);
         let here = |reader: &mut Session| {
             let list = reader.call("system-presence", json!({})).unwrap();
             let list = list.as_array().unwrap().clone();
-            list.into_iter().filter(|entry| entry["deviceId"] == device.id.as_str()).collect::<Vec<_>>()
+            list.into_iter()
+                .filter(|entry| entry["deviceId"] == device.id.as_str())
+                .collect::<Vec<_>>()
         };
         let second = gateway.connect(&who).unwrap();
         let entries = here(&mut reader);
@@ -386,7 +459,10 @@ fn events_are_filtered_by_role_and_scope_without_sequence_gaps() {
     assert_eq!((words(&three), words(&four)), (rounds + 2, rounds + 2));
     assert!(four.iter().all(|name| name == "voicewake.changed"), "a node of protocol 4: {four:?}");
     let everybodys = ["voicewake.changed", "presence"];
-    assert!(three.iter().all(|name| everybodys.contains(&name.as_str())), "a node of protocol 3: {three:?}");
+    assert!(
+        three.iter().all(|name| everybodys.contains(&name.as_str())),
+        "a node of protocol 3: {three:?}"
+    );
     assert!(heard(&mut poor).is_empty());
     assert!(heard(&mut admin).len() > 3 * rounds);
 }
@@ -405,7 +481,11 @@ fn command_lists_of_the_owner_work_under_both_key_names() {
             for asks in BOTH {
                 let mut writer = operator(&gateway, asks, &["write"]);
                 let row = writer.call("node.describe", json!({ "nodeId": device.id })).unwrap();
-                assert_eq!(row["commands"], json!(["camera.snap", "my.command", "system.which"]), "{lists}");
+                assert_eq!(
+                    row["commands"],
+                    json!(["camera.snap", "my.command", "system.which"]),
+                    "{lists}"
+                );
                 let params = |command: &str| json!({ "nodeId": device.id, "command": command, "idempotencyKey": "k" });
                 let call = writer.start("node.invoke", params("camera.snap"));
                 let asked = node.event("node.invoke.request");
@@ -415,7 +495,11 @@ fn command_lists_of_the_owner_work_under_both_key_names() {
                 let failed = writer.call("node.invoke", params("system.notify")).unwrap_err();
                 assert_eq!(failed.0["details"]["reason"], "command not allowlisted");
                 let said = failed.message();
-                assert!(said.starts_with("node command not allowed") && (asks == 4) == said.contains(':'), "{said}");
+                assert!(
+                    said.starts_with("node command not allowed")
+                        && (asks == 4) == said.contains(':'),
+                    "{said}"
+                );
             }
         }
     }

@@ -31,12 +31,17 @@ fn houses() -> Vec<(&'static str, Gateway, Value)> {
 fn captured_connect_is_rejected_on_another_connection_in_every_mode() {
     for (mode, gateway, shown) in houses() {
         let dial = match mode {
-            "trusted-proxy" => gateway.dial().header("X-Forwarded-For", "203.0.113.9").header("X-User", "ann"),
+            "trusted-proxy" => {
+                gateway.dial().header("X-Forwarded-For", "203.0.113.9").header("X-User", "ann")
+            }
             _ => gateway.dial(),
         };
         for protocol in [3, 4] {
             for sign in [Sign::V2, Sign::V3] {
-                let who = Who { auth: shown.clone(), ..Who::of(protocol).device(&Device::new()).sign(sign) };
+                let who = Who {
+                    auth: shown.clone(),
+                    ..Who::of(protocol).device(&Device::new()).sign(sign)
+                };
                 // captured before it arrived, or after it was answered
                 for used in [false, true] {
                     let mut first = dial.open();
@@ -48,7 +53,11 @@ fn captured_connect_is_rejected_on_another_connection_in_every_mode() {
                     second.challenge();
                     let refused = second.connect(params).unwrap_err();
                     let what = format!("{mode}, protocol {protocol}, {sign:?}, used: {used}");
-                    assert_eq!((refused.code(), refused.rule()), ("DEVICE_AUTH_NONCE_MISMATCH", "5"), "{what}");
+                    assert_eq!(
+                        (refused.code(), refused.rule()),
+                        ("DEVICE_AUTH_NONCE_MISMATCH", "5"),
+                        "{what}"
+                    );
                 }
             }
         }
@@ -64,7 +73,9 @@ fn connect_is_accepted_once_per_connection() {
         let params = Who::of(protocol).token(TOKEN).device(&device).params(&socket.challenge());
         let again = json!({ "type": "req", "id": "again", "method": "connect", "params": params });
         // both are sent before the first is answered
-        socket.send(&json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }));
+        socket.send(
+            &json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }),
+        );
         socket.send(&again);
         let mut session = socket.greeted().unwrap();
         let failed = session.answer("again").unwrap_err();
@@ -74,14 +85,18 @@ fn connect_is_accepted_once_per_connection() {
         session.leave();
 
         let mut socket = gateway.dial().open();
-        let params = Who::of(protocol).token("wrong").device(&Device::new()).params(&socket.challenge());
+        let params =
+            Who::of(protocol).token("wrong").device(&Device::new()).params(&socket.challenge());
         let mut right = params.clone();
         right["auth"]["token"] = TOKEN.into();
         socket.send(&json!({ "type": "req", "id": "1", "method": "connect", "params": params }));
         socket.send(&json!({ "type": "req", "id": "2", "method": "connect", "params": right }));
         let answer = socket.frame();
         assert_eq!((&answer["id"], &answer["ok"]), (&json!("1"), &json!(false)));
-        assert!(matches!(socket.next(), Got::Closed(1008, _)), "a second connect on one connection is not read");
+        assert!(
+            matches!(socket.next(), Got::Closed(1008, _)),
+            "a second connect on one connection is not read"
+        );
         // the log is ordered: whatever happened to this attempt is logged by now
         gateway.logged(&["AUTH_TOKEN_MISMATCH"]);
         assert_eq!(gateway.log().matches(&admitted).count(), 1, "one admission");
@@ -111,7 +126,10 @@ fn signed_fields_cannot_be_changed_and_unsigned_fields_decide_nothing() {
         // a downgrade to a payload without a nonce, which old programs on this machine may sign
         (json!({ "device": { "nonce": null } }), "SIGNATURE_INVALID"),
         (json!({ "device": { "nonce": "" } }), "SIGNATURE_INVALID"),
-        (json!({ "device": { "nonce": "00000000-0000-4000-8000-000000000000" } }), "NONCE_MISMATCH"),
+        (
+            json!({ "device": { "nonce": "00000000-0000-4000-8000-000000000000" } }),
+            "NONCE_MISMATCH",
+        ),
     ];
     for protocol in [3, 4] {
         for sign in [Sign::V2, Sign::V3] {
@@ -122,7 +140,11 @@ fn signed_fields_cannot_be_changed_and_unsigned_fields_decide_nothing() {
                 lay_over(&mut params, change);
                 let refused = socket.connect(params).unwrap_err();
                 let what = format!("{change}, protocol {protocol}, {sign:?}");
-                assert_eq!((refused.code(), refused.rule()), (format!("DEVICE_AUTH_{code}").as_str(), "5"), "{what}");
+                assert_eq!(
+                    (refused.code(), refused.rule()),
+                    (format!("DEVICE_AUTH_{code}").as_str(), "5"),
+                    "{what}"
+                );
             }
             // platform and family are signed in version 3 only, and decide no admission
             let mut socket = gateway.dial().open();
@@ -161,11 +183,19 @@ fn signature_without_a_nonce_is_accepted_once_within_two_minutes() {
     let heard = who(0).params("");
     assert_eq!(say(&heard), Ok(()));
     for _ in 0..2 {
-        assert_eq!(say(&heard), Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()), "a captured connect, replayed");
+        assert_eq!(
+            say(&heard),
+            Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()),
+            "a captured connect, replayed"
+        );
     }
     assert_eq!(say(&who(-1000).params("")), Ok(()), "the next one of its own");
     for clock in [-130_000, 130_000] {
-        assert_eq!(say(&who(clock).params("")), Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()), "{clock}");
+        assert_eq!(
+            say(&who(clock).params("")),
+            Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()),
+            "{clock}"
+        );
     }
     // a signature over a nonce does not depend on the clock
     gateway.connect(&Who { clock: -130_000, ..Who::v3().device(&device) }).unwrap();

@@ -25,9 +25,16 @@ fn system_event_updates_presence_in_both_protocols() {
         });
         assert_eq!(admin.call("system-event", said.clone()).unwrap(), json!({ "ok": true }));
         let told = watcher.event("presence");
-        let entry =
-            told["presence"].as_array().unwrap().iter().find(|entry| entry["host"] == host.as_str()).unwrap().clone();
-        for name in ["text", "ip", "mode", "version", "lastInputSeconds", "reason", "roles", "instanceId"] {
+        let entry = told["presence"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["host"] == host.as_str())
+            .unwrap()
+            .clone();
+        for name in
+            ["text", "ip", "mode", "version", "lastInputSeconds", "reason", "roles", "instanceId"]
+        {
             assert_eq!(entry[name], said[name], "{name}");
         }
         assert!(entry["ts"].as_u64().unwrap() > 0);
@@ -35,7 +42,10 @@ fn system_event_updates_presence_in_both_protocols() {
         admin.call("system-event", more).unwrap();
         let entries = seen(&mut watcher, &host);
         assert_eq!(entries.len(), 1, "the same instance, one entry");
-        assert_eq!((&entries[0]["reason"], &entries[0]["ip"]), (&json!("periodic"), &json!("10.0.0.7")));
+        assert_eq!(
+            (&entries[0]["reason"], &entries[0]["ip"]),
+            (&json!("periodic"), &json!("10.0.0.7"))
+        );
     }
 }
 
@@ -44,12 +54,16 @@ fn reported_values_are_merged_into_the_entry_of_the_connection_and_end_with_it()
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let device = Device::new();
-    let page = gateway.connect(&Who::v4().page().token(TOKEN).device(&device).name("Kitchen")).unwrap();
+    let page =
+        gateway.connect(&Who::v4().page().token(TOKEN).device(&device).name("Kitchen")).unwrap();
     let said = json!({ "text": "hello", "deviceId": device.id.to_ascii_uppercase(), "host": "Kitchen", "lastInputSeconds": 9 });
     admin.call("system-event", said).unwrap();
     let entries = seen(&mut admin, "Kitchen");
     assert_eq!(entries.len(), 1, "{entries:?}");
-    assert_eq!((&entries[0]["lastInputSeconds"], &entries[0]["text"]), (&json!(9), &json!("hello")));
+    assert_eq!(
+        (&entries[0]["lastInputSeconds"], &entries[0]["text"]),
+        (&json!(9), &json!("hello"))
+    );
     assert_eq!(entries[0]["clientId"], "openclaw-control-ui", "the rest is that of the connection");
     assert_eq!(entries[0]["deviceId"], device.id, "the proven device id is not overwritten");
     page.leave();
@@ -67,9 +81,15 @@ fn invalid_reports_and_agent_only_events_are_rejected() {
         assert_eq!(admin.call("system-event", params).unwrap_err().message(), "text required");
     }
     let failed = admin.call("system-event", json!({ "text": "x", "secret": 1 })).unwrap_err();
-    assert_eq!(failed.message(), "invalid system-event params: at root: unexpected property 'secret'");
+    assert_eq!(
+        failed.message(),
+        "invalid system-event params: at root: unexpected property 'secret'"
+    );
     let failed = admin.call("system-event", json!({ "text": "x", "wake": true })).unwrap_err();
-    assert_eq!((failed.code(), &failed.0["details"]["code"]), ("UNAVAILABLE", &json!("NO_AGENT_RUNTIME")));
+    assert_eq!(
+        (failed.code(), &failed.0["details"]["code"]),
+        ("UNAVAILABLE", &json!("NO_AGENT_RUNTIME"))
+    );
     let long = json!({ "text": "y".repeat(100_000), "host": "h".repeat(100_000), "lastInputSeconds": 1e300 });
     admin.call("system-event", long).unwrap();
     let list = admin.call("system-presence", json!({})).unwrap().to_string();

@@ -28,7 +28,8 @@ pub fn until(mut done: impl FnMut() -> bool, why: impl Fn() -> String) {
 /// emulator.
 pub fn at_most(limit: Duration) -> Duration {
     let default = if native() { 1 } else { 4 };
-    let factor = std::env::var("GATELET_PATIENCE").map(|text| text.parse().expect("GATELET_PATIENCE is a number"));
+    let factor = std::env::var("GATELET_PATIENCE")
+        .map(|text| text.parse().expect("GATELET_PATIENCE is a number"));
     limit * factor.unwrap_or(default)
 }
 
@@ -50,7 +51,11 @@ pub fn path(path: &Path) -> OsString {
 /// the environment, without environment variables that would change its behaviour.
 pub fn command(prefix: &[String], args: &[&str]) -> Command {
     let (bin, runner) = (bin(), runner());
-    let words = prefix.iter().map(String::as_str).chain(runner.split_whitespace()).chain([bin.to_str().unwrap()]);
+    let words = prefix
+        .iter()
+        .map(String::as_str)
+        .chain(runner.split_whitespace())
+        .chain([bin.to_str().unwrap()]);
     let words: Vec<&str> = words.chain(args.iter().copied()).collect();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
@@ -66,7 +71,8 @@ pub fn command(prefix: &[String], args: &[&str]) -> Command {
 }
 
 fn bin() -> PathBuf {
-    std::env::var_os("GATELET_BIN").map_or_else(|| env!("CARGO_BIN_EXE_gatelet").into(), PathBuf::from)
+    std::env::var_os("GATELET_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_gatelet").into(), PathBuf::from)
 }
 
 /// Returns whether the binary runs directly as the child process, so that its memory can be

@@ -101,7 +101,8 @@ fn table(protocol: &str) -> BTreeMap<&'static str, &'static str> {
     for line in TABLE.lines().chain(OWN.lines()).filter(|line| line.starts_with(protocol)) {
         let mut words = line.split(' ').skip(1);
         let scope = words.next().unwrap();
-        words.for_each(|name| assert!(methods.insert(name, scope).is_none(), "{name} stands twice"));
+        words
+            .for_each(|name| assert!(methods.insert(name, scope).is_none(), "{name} stands twice"));
     }
     methods
 }
@@ -110,12 +111,20 @@ fn table(protocol: &str) -> BTreeMap<&'static str, &'static str> {
 fn gives(protocol: &str, held: &str, wanted: &str) -> bool {
     let begins = format!("{protocol} {held} ");
     let also = |scope: &str| {
-        GIVES.lines().any(|line| line.strip_prefix(&begins).is_some_and(|rest| rest.split(' ').any(|one| one == scope)))
+        GIVES.lines().any(|line| {
+            line.strip_prefix(&begins).is_some_and(|rest| rest.split(' ').any(|one| one == scope))
+        })
     };
     wanted.split('|').any(|scope| held == "admin" || held == scope || also(scope))
 }
 
-fn ask(dialect: Dialect, role: Role, scopes: Scopes, method: &str, params: Value) -> Result<Reply, Failure> {
+fn ask(
+    dialect: Dialect,
+    role: Role,
+    scopes: Scopes,
+    method: &str,
+    params: Value,
+) -> Result<Reply, Failure> {
     let admission = Admission {
         dialect,
         role,
@@ -150,16 +159,23 @@ fn ask(dialect: Dialect, role: Role, scopes: Scopes, method: &str, params: Value
 /// Returns the failure if it is about a missing scope or role.
 fn missing(outcome: Result<Reply, Failure>) -> Option<Failure> {
     let failure = outcome.err()?;
-    let right = failure.message.starts_with("missing scope: ") || failure.message.starts_with("unauthorized role: ");
+    let right = failure.message.starts_with("missing scope: ")
+        || failure.message.starts_with("unauthorized role: ");
     right.then_some(failure)
 }
 
 fn refused(dialect: Dialect, failure: &Failure, scope: &str) {
     let name = format!("operator.{scope}");
     assert_eq!(failure.message, format!("missing scope: {name}"));
-    assert_eq!(failure.code.name(dialect), if dialect == Dialect::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" });
+    assert_eq!(
+        failure.code.name(dialect),
+        if dialect == Dialect::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" }
+    );
     let details: Value = serde_json::from_slice(failure.details.as_deref().unwrap()).unwrap();
-    assert_eq!(details, json!({ "code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name] }));
+    assert_eq!(
+        details,
+        json!({ "code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name] })
+    );
     assert!(!failure.unauthorized, "a missing scope does not count as an unauthorized call");
 }
 
@@ -169,29 +185,52 @@ fn every_method_requires_exactly_its_documented_scope() {
     for ((protocol, dialect), asked) in DIALECTS.into_iter().zip(&mut asked) {
         let table = table(protocol);
         let served: Vec<&str> = rpc::served(dialect).collect();
-        assert!(rpc::advertised(dialect).all(|name| served.contains(&name)), "hello names what there is");
+        assert!(
+            rpc::advertised(dialect).all(|name| served.contains(&name)),
+            "hello names what there is"
+        );
         let unknown: Vec<_> = served.iter().filter(|name| !table.contains_key(*name)).collect();
-        assert!(unknown.is_empty(), "protocol {protocol} has a scope for {unknown:?}; write it down");
+        assert!(
+            unknown.is_empty(),
+            "protocol {protocol} has a scope for {unknown:?}; write it down"
+        );
         for name in served {
             *asked += 1;
             let wanted = table[name];
             let node = missing(ask(dialect, Role::Node, Scopes::NONE, name, json!({})));
-            assert_eq!(node.is_none(), ["node", "both"].contains(&wanted), "{name} of a node in protocol {protocol}");
+            assert_eq!(
+                node.is_none(),
+                ["node", "both"].contains(&wanted),
+                "{name} of a node in protocol {protocol}"
+            );
             if let Some(failure) = node {
-                assert_eq!((&*failure.message, failure.unauthorized), ("unauthorized role: node", true), "{name}");
+                assert_eq!(
+                    (&*failure.message, failure.unauthorized),
+                    ("unauthorized role: node", true),
+                    "{name}"
+                );
                 assert_eq!(failure.code.name(dialect), "INVALID_REQUEST");
             }
             let scope = if wanted == "both" { "read" } else { wanted };
             for held in Scope::ALL {
                 let held_name = held.name().trim_start_matches("operator.");
-                let outcome = missing(ask(dialect, Role::Operator, Scopes::of(held), name, json!({})));
+                let outcome =
+                    missing(ask(dialect, Role::Operator, Scopes::of(held), name, json!({})));
                 let told = outcome.as_ref().map(|failure| failure.message.as_str());
                 if wanted == "node" {
-                    assert_eq!(told, Some("unauthorized role: operator"), "{name} with {held_name}");
+                    assert_eq!(
+                        told,
+                        Some("unauthorized role: operator"),
+                        "{name} with {held_name}"
+                    );
                     continue;
                 }
                 let may = gives(protocol, held_name, scope);
-                assert_eq!(told.is_none(), may, "{name} with {held_name} in protocol {protocol}: {told:?}");
+                assert_eq!(
+                    told.is_none(),
+                    may,
+                    "{name} with {held_name} in protocol {protocol}: {told:?}"
+                );
                 if let Some(failure) = outcome {
                     refused(dialect, &failure, scope.split('|').next().unwrap());
                 }
@@ -209,13 +248,19 @@ fn every_method_requires_exactly_its_documented_scope() {
 fn unknown_methods_are_reported_to_administrators_only() {
     for (protocol, dialect) in DIALECTS {
         for held in Scope::ALL {
-            let failure = ask(dialect, Role::Operator, Scopes::of(held), "no.such.method", json!({})).unwrap_err();
+            let failure =
+                ask(dialect, Role::Operator, Scopes::of(held), "no.such.method", json!({}))
+                    .unwrap_err();
             match held {
-                Scope::Admin => assert_eq!(failure.message, "unknown method: no.such.method", "protocol {protocol}"),
+                Scope::Admin => assert_eq!(
+                    failure.message, "unknown method: no.such.method",
+                    "protocol {protocol}"
+                ),
                 _ => refused(dialect, &failure, "admin"),
             }
         }
-        let failure = ask(dialect, Role::Node, Scopes::NONE, "no.such.method", json!({})).unwrap_err();
+        let failure =
+            ask(dialect, Role::Node, Scopes::NONE, "no.such.method", json!({})).unwrap_err();
         assert_eq!((&*failure.message, failure.unauthorized), ("unauthorized role: node", true));
         let failure = ask(dialect, Role::Operator, Scopes::ALL, "connect", json!({})).unwrap_err();
         assert_eq!(failure.message, "connect is only valid as the first request");
@@ -233,12 +278,25 @@ fn some_node_commands_require_admin() {
             ("terminal.upload", "admin"),
         ] {
             let params = json!({ "nodeId": "x", "command": command, "idempotencyKey": "k" });
-            let outcome = ask(dialect, Role::Operator, Scopes::of(Scope::Write), "node.invoke", params.clone());
+            let outcome = ask(
+                dialect,
+                Role::Operator,
+                Scopes::of(Scope::Write),
+                "node.invoke",
+                params.clone(),
+            );
             match missing(outcome) {
                 Some(failure) => refused(dialect, &failure, scope),
                 None => assert_eq!(scope, "write", "{command}"),
             }
-            assert!(missing(ask(dialect, Role::Operator, Scopes::of(Scope::Admin), "node.invoke", params)).is_none());
+            assert!(missing(ask(
+                dialect,
+                Role::Operator,
+                Scopes::of(Scope::Admin),
+                "node.invoke",
+                params
+            ))
+            .is_none());
         }
     }
 }

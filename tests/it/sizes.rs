@@ -88,9 +88,13 @@ impl Scene {
     fn relay(&mut self, len: usize, given: Given<'_>) -> (usize, Result<Value, Failed>) {
         let id = self.ask(len, "{}");
         // A small call is pending at the same node while the large one is relayed.
-        let small = self.other_operator.start("node.invoke", invoke(&self.device, COMMAND, json!({})));
+        let small =
+            self.other_operator.start("node.invoke", invoke(&self.device, COMMAND, json!({})));
         let calls = [asked(&mut self.node).1, asked(&mut self.node).1];
-        let large = calls.iter().position(|call| call["idempotencyKey"] == "k").expect("the large call arrived");
+        let large = calls
+            .iter()
+            .position(|call| call["idempotencyKey"] == "k")
+            .expect("the large call arrived");
         self.give(&calls[large], given);
         let got = answered(&mut self.operator, &id);
         self.give(&calls[1 - large], Given { payload: Some("7"), held: None });
@@ -112,7 +116,8 @@ impl Scene {
 
     /// Asserts that both connections are open and relay a call.
     fn works(&mut self) {
-        let small = self.operator.start("node.invoke", invoke(&self.device, COMMAND, json!({ "a": 1 })));
+        let small =
+            self.operator.start("node.invoke", invoke(&self.device, COMMAND, json!({ "a": 1 })));
         answer(&mut self.node, &self.device, "[1]");
         assert_eq!(self.operator.answer(&small).unwrap()["payload"], json!([1]));
     }
@@ -141,12 +146,24 @@ fn an_answer_of_a_node_reaches_the_operator_in_the_forms_that_fit() {
         let mut relay = |given: Given<'_>| scene.relay(3, given).1.unwrap();
         for mib in [12, 14, 20] {
             let got = relay(Given { payload: Some(&text(mib * MIB)), held: None });
-            assert_eq!(got["payload"].as_str().map(str::len), Some(mib * MIB - 2), "{mib} MiB as JSON");
+            assert_eq!(
+                got["payload"].as_str().map(str::len),
+                Some(mib * MIB - 2),
+                "{mib} MiB as JSON"
+            );
             assert_eq!(got["payloadJSON"], Value::Null);
             let got = relay(Given { payload: None, held: Some(&held(mib * MIB)) });
-            assert_eq!(got["payload"].as_str().map(str::len), Some(mib * MIB - 6), "{mib} MiB as text");
+            assert_eq!(
+                got["payload"].as_str().map(str::len),
+                Some(mib * MIB - 6),
+                "{mib} MiB as text"
+            );
             let kept = got["payloadJSON"].as_str().map(str::len);
-            assert_eq!(kept, (mib == 12).then_some(mib * MIB - 4), "{mib} MiB: the text goes along where both fit");
+            assert_eq!(
+                kept,
+                (mib == 12).then_some(mib * MIB - 4),
+                "{mib} MiB: the text goes along where both fit"
+            );
         }
         // The node sends both forms; `payloadJSON` takes precedence.
         let got = relay(Given { payload: Some(&text(10 * MIB)), held: Some(&held(14 * MIB)) });
@@ -219,9 +236,15 @@ fn parameters_that_grow_beyond_the_limit_are_refused_and_the_node_stays() {
             assert_eq!(error.code(), "INVALID_REQUEST");
             both_sizes(&error, passed + grown);
             let details = &error.0["details"];
-            assert_eq!((&details["code"], &details["bytes"]), (&json!("FRAME_TOO_LARGE"), &json!(passed + grown)));
+            assert_eq!(
+                (&details["code"], &details["bytes"]),
+                (&json!("FRAME_TOO_LARGE"), &json!(passed + grown))
+            );
             assert_eq!(details["maxBytes"], MOST);
-            assert_eq!(details.get("nodeCommandDispatched"), (protocol == 4).then_some(&json!(false)));
+            assert_eq!(
+                details.get("nodeCommandDispatched"),
+                (protocol == 4).then_some(&json!(false))
+            );
             scene.works();
         }
     }
@@ -233,7 +256,8 @@ fn parameters_of_the_largest_size_pass_to_the_byte() {
         let mut scene = Scene::new(4, node_protocol);
         // Escaping the quotes adds more bytes than the frame for the node is shorter than that of
         // the operator.
-        let params = |bytes: usize| format!("[\"{}\",\"{}\"]", "x".repeat(bytes), "\\\"".repeat(100));
+        let params =
+            |bytes: usize| format!("[\"{}\",\"{}\"]", "x".repeat(bytes), "\\\"".repeat(100));
         let most = 1000 + MOST - scene.pass(1, &params(1000));
         assert_eq!(scene.pass(1, &params(most)), MOST);
         let id = scene.ask(1, &params(most + 1));
@@ -265,7 +289,8 @@ fn a_node_that_sends_more_than_a_frame_ends_its_own_connection_only() {
     let other_device = Device::new();
     let mut other_node = node(&scene.gateway, 4, &other_device);
     approve(&scene.gateway, &other_device);
-    let waits = scene.other_operator.start("node.invoke", invoke(&other_device, COMMAND, json!({})));
+    let waits =
+        scene.other_operator.start("node.invoke", invoke(&other_device, COMMAND, json!({})));
     let id = scene.ask(3, "{}");
     let call = asked(&mut scene.node).1;
     let result = json!({ "id": call["id"], "nodeId": scene.device.id, "ok": true, "payload": "x".repeat(26 * MIB) });
@@ -286,8 +311,10 @@ fn an_error_of_a_node_that_leaves_no_room_for_its_details_is_passed_on_as_words(
         for (more, whole) in [(MOST - MIB, true), (MOST - 400, false)] {
             let id = scene.ask(250, "{}");
             let call = asked(&mut scene.node).1;
-            let error = json!({ "code": "BROKEN", "message": "it is broken", "more": "x".repeat(more) });
-            let result = json!({ "id": call["id"], "nodeId": scene.device.id, "ok": false, "error": error });
+            let error =
+                json!({ "code": "BROKEN", "message": "it is broken", "more": "x".repeat(more) });
+            let result =
+                json!({ "id": call["id"], "nodeId": scene.device.id, "ok": false, "error": error });
             scene.node.call("node.invoke.result", result).unwrap();
             let error = scene.operator.answer(&id).unwrap_err();
             assert!(error.message().ends_with("it is broken"), "{}", error.message());
@@ -305,19 +332,27 @@ fn a_list_of_nodes_that_declare_as_much_as_they_may_stays_small() {
     let much = json!({ "pathEnv": "\"".repeat(13 * 1024), "permissions": permissions });
     let nodes: Vec<Session> = (0..160)
         .map(|_| {
-            let who = Who::v4().offering(("linux", "Linux"), &[COMMAND], &["system"]).patch(much.clone());
+            let who =
+                Who::v4().offering(("linux", "Linux"), &[COMMAND], &["system"]).patch(much.clone());
             gateway.connect(&who.token(TOKEN).device(&Device::new())).unwrap()
         })
         .collect();
     let mut admin = gateway.admin();
     let listed = admin.call("node.list", json!({})).unwrap();
     let rows = listed["nodes"].as_array().unwrap();
-    let full = rows.iter().filter(|row| row["pathEnv"].is_string() && row["permissions"].is_object()).count();
-    let brief = rows.iter().filter(|row| row.get("pathEnv").is_none() && row.get("permissions").is_none()).count();
+    let full = rows
+        .iter()
+        .filter(|row| row["pathEnv"].is_string() && row["permissions"].is_object())
+        .count();
+    let brief = rows
+        .iter()
+        .filter(|row| row.get("pathEnv").is_none() && row.get("permissions").is_none())
+        .count();
     assert_eq!(full + brief, nodes.len());
     let bytes = admin.socket.bytes;
     assert!(full > 100 && brief > 10, "{full} nodes in full and {brief} not, in {bytes} bytes");
     assert!((8 * MIB..9 * MIB).contains(&bytes), "{bytes}");
-    let last = admin.call("node.describe", json!({ "nodeId": rows.last().unwrap()["nodeId"] })).unwrap();
+    let last =
+        admin.call("node.describe", json!({ "nodeId": rows.last().unwrap()["nodeId"] })).unwrap();
     assert!(last["pathEnv"].is_string(), "a node that is asked for alone is shown in full");
 }

@@ -36,8 +36,15 @@ fn busy_port_error_names_the_process_that_uses_it() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     // not available on Windows
-    let who = if runner::windows() { String::new() } else { format!("(pid {}) has it", std::process::id()) };
-    assert!(said.contains("the port is in use") && said.contains(&who) && said.contains("--port"), "{said}");
+    let who = if runner::windows() {
+        String::new()
+    } else {
+        format!("(pid {}) has it", std::process::id())
+    };
+    assert!(
+        said.contains("the port is in use") && said.contains(&who) && said.contains("--port"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -78,7 +85,10 @@ fn generated_token_is_created_once_and_never_logged() {
         "AUTH_TOKEN_MISMATCH"
     );
     let line = gateway.logged(&["AUTH_TOKEN_MISMATCH"]);
-    assert!(line.contains("presented=") && line.contains("expected="), "which of several tokens it was: {line}");
+    assert!(
+        line.contains("presented=") && line.contains("expected="),
+        "which of several tokens it was: {line}"
+    );
     let log = gateway.log();
     for secret in [token.as_str(), device_token.as_str(), wrong] {
         assert!(!log.contains(secret), "a secret in the log:\n{log}");
@@ -91,7 +101,9 @@ fn generated_token_is_created_once_and_never_logged() {
 #[test]
 fn devices_imported_from_openclaw_reconnect_by_key() {
     let (plan, device) = (
-        Plan::with(json!({ "pairing": { "mode": "strict" }, "auth": { "mode": "token", "token": TOKEN } })),
+        Plan::with(
+            json!({ "pairing": { "mode": "strict" }, "auth": { "mode": "token", "token": TOKEN } }),
+        ),
         Device::new(),
     );
     let file = plan.dir().with_file_name("paired.json");
@@ -115,7 +127,12 @@ fn killed_gateway_leaves_no_files_that_disturb_later_runs() {
     let plan = Gateway::new().kill();
     assert!(plan.dir().join("gateway.addr").exists(), "the killed gateway left its address file");
     let status = plan.command(&["status"]).output().unwrap();
-    assert_eq!(status.status.code(), Some(4), "no gateway runs: {}", String::from_utf8_lossy(&status.stderr));
+    assert_eq!(
+        status.status.code(),
+        Some(4),
+        "no gateway runs: {}",
+        String::from_utf8_lossy(&status.stderr)
+    );
     let begun = Instant::now();
     plan.start();
     assert!(begun.elapsed() < at_most(Duration::from_secs(5)));

@@ -13,7 +13,8 @@ use gatelet::gate::scopes::Scopes;
 use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{
-    check, encode, Contents, Flaw, Loaded, OpenError, PairingFile, Place, Shape, Stamp, StdDisk, TableId, Value,
+    check, encode, Contents, Flaw, Loaded, OpenError, PairingFile, Place, Shape, Stamp, StdDisk,
+    TableId, Value,
 };
 
 use crate::mem_disk::{Lands, Loss, MemDisk, Random};
@@ -135,7 +136,10 @@ fn restart_after_a_failed_sync_survives_a_later_power_cut() {
             }
             model.apply(&failed, failed.commit(&mut file).is_ok());
             for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
-                model.must_match(&image, &format!("sync {at} failed, {lands:?} landed, then cut after {cut}"));
+                model.must_match(
+                    &image,
+                    &format!("sync {at} failed, {lands:?} landed, then cut after {cut}"),
+                );
             }
         }
     }
@@ -163,7 +167,10 @@ fn each_failure(plan: impl Fn(&MemDisk, u64, usize)) {
                 plan(&disk, at, variant);
                 let ran = run(&disk, &scenario(), Some(cut));
                 for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
-                    ran.model.must_match(&image, &format!("failure at {at}, variant {variant}, cut after {cut}"));
+                    ran.model.must_match(
+                        &image,
+                        &format!("failure at {at}, variant {variant}, cut after {cut}"),
+                    );
                 }
             }
         }
@@ -207,7 +214,11 @@ fn commit_writes_only_the_two_slots_of_its_record() {
 fn replicas_of_a_record_never_share_a_4_kib_block() {
     for capacity in [1, 3, 4, 5, 256] {
         let disk = MemDisk::new(&[]);
-        let contents = Contents { shape: Shape { capacity, ..shape() }, age: TableAge(0), devices: Vec::new() };
+        let contents = Contents {
+            shape: Shape { capacity, ..shape() },
+            age: TableAge(0),
+            devices: Vec::new(),
+        };
         PairingFile::create(disk.clone(), &contents).unwrap();
         assert_eq!(disk.bytes().len() % (2 * 4096), 0, "capacity {capacity}");
     }
@@ -287,7 +298,11 @@ fn unencodable_records_are_rejected_before_writing() {
     }
     assert_eq!(disk.bytes(), before);
     for capacity in [0, u16::MAX] {
-        let contents = Contents { shape: Shape { capacity, ..shape() }, age: TableAge(0), devices: Vec::new() };
+        let contents = Contents {
+            shape: Shape { capacity, ..shape() },
+            age: TableAge(0),
+            devices: Vec::new(),
+        };
         assert!(PairingFile::create(MemDisk::new(&[]), &contents).is_err());
     }
     let contents = Contents { shape: shape(), age: TableAge(0), devices: Vec::new() };
@@ -330,10 +345,20 @@ fn contents_loaded_from_cache_survive_a_power_cut_and_another_during_repair() {
     assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
     disk.heal();
     let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
-    assert_eq!((loaded.contents.devices.len(), loaded.odd), (1, Vec::new()), "both replicas are read from the cache");
+    assert_eq!(
+        (loaded.contents.devices.len(), loaded.odd),
+        (1, Vec::new()),
+        "both replicas are read from the cache"
+    );
     file.mend().unwrap();
     for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
-        survives_cuts_while_mended(&image, &loaded.contents, (31, Loss::Blocks), "killed", &mut random);
+        survives_cuts_while_mended(
+            &image,
+            &loaded.contents,
+            (31, Loss::Blocks),
+            "killed",
+            &mut random,
+        );
     }
 }
 
@@ -347,11 +372,21 @@ fn data_dropped_by_a_failed_sync_is_not_trusted() {
         disk.fail_sync_after(good, Lands::Nothing);
         assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
         let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
-        assert_eq!((loaded.contents.devices.len(), loaded.odd.is_empty()), (devices, good == 0), "sync {good}");
+        assert_eq!(
+            (loaded.contents.devices.len(), loaded.odd.is_empty()),
+            (devices, good == 0),
+            "sync {good}"
+        );
         file.mend().unwrap();
         for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
             let what = format!("sync {good}");
-            survives_cuts_while_mended(&image, &loaded.contents, (31, Loss::Blocks), &what, &mut random);
+            survives_cuts_while_mended(
+                &image,
+                &loaded.contents,
+                (31, Loss::Blocks),
+                &what,
+                &mut random,
+            );
         }
     }
 }
@@ -395,7 +430,10 @@ fn commit_after_two_failed_syncs_and_a_restart_keeps_an_intact_replica() {
             let op = Op::One(Slot(0), Box::new(Some(device(0, 2))));
             model.apply(&op, op.commit(&mut file).is_ok());
             for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
-                model.must_match(&image, &format!("syncs {first} and {second} failed, cut after {cut}"));
+                model.must_match(
+                    &image,
+                    &format!("syncs {first} and {second} failed, cut after {cut}"),
+                );
             }
         }
     }
@@ -432,7 +470,8 @@ fn live(seed: u64) {
     let mut disk = fresh_disk();
     let mut model = Model::new();
     for _ in 0..12 {
-        let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap_or_else(|error| panic!("{error}"));
+        let (mut file, loaded) =
+            PairingFile::open(disk.clone()).unwrap_or_else(|error| panic!("{error}"));
         model.must_allow(&loaded.contents, "restart");
         if random.once_in(2) && file.mend().is_ok() {
             model.pin(&loaded.contents);
@@ -468,8 +507,9 @@ fn plan_failure(disk: &MemDisk, random: &mut Random) {
 
 fn random_op(random: &mut Random, version: u64) -> Op {
     let slot = random.below(CAPACITY.into()) as u16;
-    let some =
-        |slot, random: &mut Random| (!random.once_in(4)).then(|| device(slot, version + random.below(99) as u64));
+    let some = |slot, random: &mut Random| {
+        (!random.once_in(4)).then(|| device(slot, version + random.below(99) as u64))
+    };
     match random.below(5) {
         0 => Op::Age(random.next() as u32),
         1 => Op::Batch((0..CAPACITY).map(|slot| (Slot(slot), some(slot, random))).collect()),
@@ -508,10 +548,12 @@ impl Model {
 
     fn apply(&mut self, op: &Op, acknowledged: bool) {
         match op {
-            Op::One(slot, device) => note(&mut self.records[usize::from(slot.0)], device, acknowledged),
-            Op::Batch(changes) => changes
-                .iter()
-                .for_each(|(slot, device)| note(&mut self.records[usize::from(slot.0)], device, acknowledged)),
+            Op::One(slot, device) => {
+                note(&mut self.records[usize::from(slot.0)], device, acknowledged)
+            }
+            Op::Batch(changes) => changes.iter().for_each(|(slot, device)| {
+                note(&mut self.records[usize::from(slot.0)], device, acknowledged)
+            }),
             Op::Age(age) => note(&mut self.ages, age, acknowledged),
         }
     }
@@ -522,9 +564,17 @@ impl Model {
     }
 
     fn must_allow(&self, contents: &Contents, context: &str) {
-        assert!(self.ages.contains(&contents.age.0), "{context}: age {} is none of {:?}", contents.age.0, self.ages);
+        assert!(
+            self.ages.contains(&contents.age.0),
+            "{context}: age {} is none of {:?}",
+            contents.age.0,
+            self.ages
+        );
         for (at, (state, allowed)) in states(contents).iter().zip(&self.records).enumerate() {
-            assert!(allowed.contains(state), "{context}: record {at} is {state:?}, allowed are {allowed:?}");
+            assert!(
+                allowed.contains(state),
+                "{context}: record {at} is {state:?}, allowed are {allowed:?}"
+            );
         }
     }
 
@@ -618,7 +668,11 @@ fn fresh_disk() -> MemDisk {
     static FRESH: OnceLock<Vec<u8>> = OnceLock::new();
     MemDisk::new(FRESH.get_or_init(|| {
         let disk = MemDisk::new(&[]);
-        PairingFile::create(disk.clone(), &Contents { shape: shape(), age: TableAge(0), devices: Vec::new() }).unwrap();
+        PairingFile::create(
+            disk.clone(),
+            &Contents { shape: shape(), age: TableAge(0), devices: Vec::new() },
+        )
+        .unwrap();
         disk.bytes()
     }))
 }
@@ -628,13 +682,20 @@ fn shape() -> Shape {
 }
 
 fn device(slot: u16, version: u64) -> Device {
-    let mut device = Device::new(DeviceId([slot as u8 + 1; 32]), PublicKey([slot as u8 + 7; 32]), Provenance::Token);
+    let mut device = Device::new(
+        DeviceId([slot as u8 + 1; 32]),
+        PublicKey([slot as u8 + 7; 32]),
+        Provenance::Token,
+    );
     device.approve(Role::Operator, Scopes::ALL, WallMs(version));
     device.name = clip(&format!("version {version} of the device in record {slot}"));
     // so that a record alternates between formats
     if version % 2 == 1 {
         let mut surface = Surface::NONE;
-        assert_eq!((surface.add_command("system.run"), surface.add_cap(&device.name)), (Ok(()), Ok(())));
+        assert_eq!(
+            (surface.add_command("system.run"), surface.add_cap(&device.name)),
+            (Ok(()), Ok(()))
+        );
         assert_eq!(device.approve_surface(&surface, WallMs(version)), Ok(()));
     }
     device
@@ -654,7 +715,8 @@ fn record_at_the_highest_generation_is_left_unchanged() {
         for copy in 0..2 {
             let stamp = Stamp { shape, place: Place::Record(Slot(1)), copy, generation: LAST };
             let at = copy * bytes.len() / 2 + 2 * 1024;
-            bytes[at..at + 1024].copy_from_slice(&encode(&stamp, &Value::Device(Box::new(device(1, 1)))));
+            bytes[at..at + 1024]
+                .copy_from_slice(&encode(&stamp, &Value::Device(Box::new(device(1, 1)))));
         }
         if torn {
             bytes[2 * 1024 + 100] ^= 1;
@@ -662,7 +724,10 @@ fn record_at_the_highest_generation_is_left_unchanged() {
         let disk = MemDisk::new(&bytes);
         let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
         assert_eq!(loaded.contents, contents);
-        assert_eq!(file.mend().err().map(|error| error.kind()), torn.then_some(ErrorKind::InvalidInput));
+        assert_eq!(
+            file.mend().err().map(|error| error.kind()),
+            torn.then_some(ErrorKind::InvalidInput)
+        );
         assert_eq!(file.commit(Slot(1), None).unwrap_err().kind(), ErrorKind::InvalidInput);
         file.commit(Slot(2), Some(&device(2, 1))).unwrap();
         let devices = PairingFile::open(disk).unwrap().1.contents.devices;

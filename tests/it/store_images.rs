@@ -12,7 +12,8 @@ use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{
-    check, salvage, Contents, CopyState, Fault, Flaw, Loaded, OpenError, PairingFile, Place, Shape, TableId,
+    check, salvage, Contents, CopyState, Fault, Flaw, Loaded, OpenError, PairingFile, Place, Shape,
+    TableId,
 };
 
 use crate::mem_disk::MemDisk;
@@ -40,7 +41,10 @@ fn golden_images_open_with_the_expected_contents() {
 #[test]
 fn golden_images_are_written_byte_for_byte() {
     for name in NAMES {
-        assert!(build(name) == image(name), "{name} differs: the format changed, so its version must");
+        assert!(
+            build(name) == image(name),
+            "{name} differs: the format changed, so its version must"
+        );
     }
 }
 
@@ -57,7 +61,11 @@ fn single_bit_flip_loses_nothing() {
             assert_eq!(loaded.contents, contents, "bit {bit} of {name}");
             noticed += loaded.odd.len();
         }
-        assert_eq!(noticed, good.len() * 8, "each flip is reported once: the image has no bytes without meaning");
+        assert_eq!(
+            noticed,
+            good.len() * 8,
+            "each flip is reported once: the image has no bytes without meaning"
+        );
     }
 }
 
@@ -72,7 +80,10 @@ fn single_bit_flip_next_to_a_torn_slot_is_detected() {
         match open(&bad) {
             Ok(loaded) => assert_eq!(loaded.contents, contents, "bit {bit}"),
             Err(OpenError::Damaged(places)) => {
-                assert_eq!(places.iter().map(|d| d.place).collect::<Vec<_>>(), [Place::Record(Slot(1))]);
+                assert_eq!(
+                    places.iter().map(|d| d.place).collect::<Vec<_>>(),
+                    [Place::Record(Slot(1))]
+                );
                 refused += 1;
             }
             Err(error) => panic!("bit {bit}: {error}"),
@@ -86,7 +97,10 @@ fn truncated_and_extended_tables_are_rejected() {
     let good = image("v1_three_devices");
     for len in 0..good.len() {
         let error = open(&good[..len]).unwrap_err();
-        assert!(matches!(error, OpenError::Length { found, .. } if found == len as u64), "{len}: {error}");
+        assert!(
+            matches!(error, OpenError::Length { found, .. } if found == len as u64),
+            "{len}: {error}"
+        );
     }
     for more in [1, 512, 1024, 4096, 8192] {
         let mut long = good.clone();
@@ -134,10 +148,15 @@ fn slots_of_another_position_or_table_are_rejected() {
     }
     let mut differing = good.clone();
     let half = good.len() / 2;
-    let other = made(&Contents { devices: devices()[1..].to_vec(), ..expected("v1_three_devices").0 }).bytes();
+    let other =
+        made(&Contents { devices: devices()[1..].to_vec(), ..expected("v1_three_devices").0 })
+            .bytes();
     differing[half + slot(0).start..half + slot(0).end]
         .copy_from_slice(&other[half + slot(0).start..half + slot(0).end]);
-    assert!(open(&differing).unwrap_err().to_string().contains("both copies are intact and differ"));
+    assert!(open(&differing)
+        .unwrap_err()
+        .to_string()
+        .contains("both copies are intact and differ"));
     let mut swapped = good.clone();
     let (first, second) = swapped.split_at_mut(good.len() / 2);
     first.swap_with_slice(second);
@@ -162,14 +181,19 @@ fn newer_format_is_neither_opened_nor_salvaged() {
 
 #[test]
 fn only_records_with_approved_commands_use_format_2() {
-    let slots = |name: &str| -> Vec<Vec<u8>> { image(name).chunks(1024).map(<[u8]>::to_vec).collect() };
+    let slots =
+        |name: &str| -> Vec<Vec<u8>> { image(name).chunks(1024).map(<[u8]>::to_vec).collect() };
     let formats = |name: &str| slots(name).iter().map(|slot| slot[8]).collect::<Vec<_>>();
     assert_eq!(formats("v1_three_devices"), [1; 8]);
     assert_eq!(formats("v2_surfaces"), [1, 1, 2, 2, 1, 1, 2, 2]);
     for slot in slots("v2_surfaces") {
         let used = usize::from(slot[40]) + 256 * usize::from(slot[41]);
         let crc = crc32c(&[&slot[..42], &slot[46..46 + used]].concat());
-        assert_eq!(slot[42..46], crc.to_le_bytes(), "what an older gatelet checks before it looks at the format");
+        assert_eq!(
+            slot[42..46],
+            crc.to_le_bytes(),
+            "what an older gatelet checks before it looks at the format"
+        );
     }
     let (old, new) = (slots("v1_three_devices"), slots("v2_surfaces"));
     assert_eq!((&old[0], &old[1]), (&new[0], &new[1]), "the header and a device without a surface");
@@ -215,7 +239,9 @@ fn salvage_works_without_headers_and_on_half_a_file() {
     let half = good.len() / 2;
     headless[..1024].fill(0xff);
     headless[half..half + 1024].fill(0xff);
-    assert!(matches!(open(&headless).unwrap_err(), OpenError::Damaged(places) if places[0].place == Place::Header));
+    assert!(
+        matches!(open(&headless).unwrap_err(), OpenError::Damaged(places) if places[0].place == Place::Header)
+    );
     let saved = salvage(&MemDisk::new(&headless)).unwrap().unwrap();
     assert_eq!(saved.contents.devices, whole.devices);
     assert_eq!(saved.contents.age, TableAge(300), "the latest hour that a device was seen in");
@@ -246,7 +272,10 @@ fn duplicate_device_is_damage_and_salvage_keeps_the_later_approval() {
     let mut contents = expected("v1_three_devices").0;
     contents.devices[2].1.id = contents.devices[0].1.id;
     let bytes = made(&contents).bytes();
-    assert_eq!(open(&bytes).unwrap_err().to_string(), "record 0 is unreadable (the device of another record)");
+    assert_eq!(
+        open(&bytes).unwrap_err().to_string(),
+        "record 0 is unreadable (the device of another record)"
+    );
     let saved = salvage(&MemDisk::new(&bytes)).unwrap().unwrap();
     assert_eq!(saved.lost, [Slot(0)]);
     assert_eq!(saved.contents.devices, contents.devices[1..]);
@@ -306,7 +335,11 @@ fn devices() -> Vec<(Slot, Device)> {
     browser.remote = Some("172.18.0.1".parse().unwrap());
     browser.created = WallMs(1_699_999_999_000);
     let mut phone = Device::new(DeviceId([0xc1; 32]), PublicKey([0xc2; 32]), Provenance::Code);
-    phone.approve(Role::Operator, Scopes::of(Scope::Read).with(Scopes::of(Scope::Talk)), WallMs(1_700_000_100_000));
+    phone.approve(
+        Role::Operator,
+        Scopes::of(Scope::Read).with(Scopes::of(Scope::Talk)),
+        WallMs(1_700_000_100_000),
+    );
     phone.tokens[Role::Operator as usize] = TokenWindow { floor: 2, current: 4 };
     phone.revoke(Role::Operator);
     phone.label = clip("Anna's old phone");

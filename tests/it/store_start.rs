@@ -9,7 +9,9 @@ use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Role, Slot, TableAge, WallMs};
 use gatelet::gate::scopes::Scopes;
 use gatelet::store::tokens::{device_token, TableKey};
-use gatelet::store::{check_at, replace_private, write_private, Fault, Flaw, Opened, Repaired, StoreError};
+use gatelet::store::{
+    check_at, replace_private, write_private, Fault, Flaw, Opened, Repaired, StoreError,
+};
 
 use super::runner::patience;
 
@@ -27,7 +29,9 @@ fn unless_busy<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreEr
     let begun = std::time::Instant::now();
     loop {
         match work() {
-            Err(StoreError::Busy { .. }) if begun.elapsed() < patience() => std::thread::yield_now(),
+            Err(StoreError::Busy { .. }) if begun.elapsed() < patience() => {
+                std::thread::yield_now()
+            }
             done => return done,
         }
     }
@@ -79,7 +83,11 @@ fn second_process_gets_a_busy_error() {
     let temp = Temp::new();
     let first = open_at(temp.path(), 4).unwrap();
     let (open, repair) = (gatelet::store::open_at, gatelet::store::repair_at);
-    for result in [open(temp.path(), 4).err(), check_at(temp.path()).err(), repair(temp.path(), 4).map(drop).err()] {
+    for result in [
+        open(temp.path(), 4).err(),
+        check_at(temp.path()).err(),
+        repair(temp.path(), 4).map(drop).err(),
+    ] {
         let error = result.unwrap();
         assert!(matches!(error, StoreError::Busy { .. }));
         assert!(error.to_string().starts_with("another gatelet process uses "), "{error}");
@@ -106,11 +114,17 @@ fn lost_table_is_not_treated_as_a_first_start() {
     let temp = Temp::new();
     drop(open_at(temp.path(), 4).unwrap());
     fs::rename(temp.path().join("pairing.table"), temp.path().join("backup")).unwrap();
-    let errors =
-        [open_at(temp.path(), 4).err(), check_at(temp.path()).err(), repair_at(temp.path(), 4).map(drop).err()];
+    let errors = [
+        open_at(temp.path(), 4).err(),
+        check_at(temp.path()).err(),
+        repair_at(temp.path(), 4).map(drop).err(),
+    ];
     for error in errors {
         let error = error.unwrap();
-        assert!(matches!(error, StoreError::Lost { .. }) && error.to_string().contains("put the table"), "{error}");
+        assert!(
+            matches!(error, StoreError::Lost { .. }) && error.to_string().contains("put the table"),
+            "{error}"
+        );
     }
     assert!(!temp.path().join("pairing.table").exists());
     fs::rename(temp.path().join("backup"), temp.path().join("pairing.table")).unwrap();
@@ -124,7 +138,9 @@ fn damaged_table_is_rejected_kept_and_reported_with_the_repair_command() {
     let good = fs::read(&table).unwrap();
     let mut torn = good.clone();
     (0..2).for_each(|half| torn[half * good.len() / 2 + 1100] ^= 1);
-    for bad in [Vec::new(), vec![0; good.len()], good[..good.len() / 2].to_vec(), b"[]".to_vec(), torn] {
+    for bad in
+        [Vec::new(), vec![0; good.len()], good[..good.len() / 2].to_vec(), b"[]".to_vec(), torn]
+    {
         fs::write(&table, &bad).unwrap();
         let error = open_at(temp.path(), 4).err().unwrap();
         assert!(matches!(error, StoreError::Table { .. }), "{error}");
@@ -142,8 +158,14 @@ fn unreadable_table_is_not_treated_as_a_first_start() {
     fs::create_dir(temp.path().join("pairing.table")).unwrap();
     assert!(matches!(open_at(temp.path(), 4).err(), Some(StoreError::Io { .. })));
     let no_directory = temp.path().join("pairing.lock");
-    assert!(matches!(check_at(&no_directory).err(), Some(StoreError::Io { .. })), "not the same as no table");
-    assert!(matches!(check_at(&temp.path().join("nowhere")).err(), Some(StoreError::Absent { .. })));
+    assert!(
+        matches!(check_at(&no_directory).err(), Some(StoreError::Io { .. })),
+        "not the same as no table"
+    );
+    assert!(matches!(
+        check_at(&temp.path().join("nowhere")).err(),
+        Some(StoreError::Absent { .. })
+    ));
 }
 
 #[test]
@@ -199,13 +221,19 @@ fn lost_key_prevents_the_start_only_if_devices_need_it() {
     fs::remove_file(&key).unwrap();
     let error = open_at(temp.path(), 4).err().unwrap();
     assert!(matches!(error, StoreError::Key { missing: true, .. }));
-    assert!(error.to_string().contains("is missing, and no device token can be checked without it"), "{error}");
+    assert!(
+        error.to_string().contains("is missing, and no device token can be checked without it"),
+        "{error}"
+    );
     assert!(!key.exists(), "no key is made while a table has devices");
     let mut flipped = bytes.clone();
     flipped[3] ^= 1;
     for bad in [&bytes[..9], &[], &[0; 36], &flipped] {
         fs::write(&key, bad).unwrap();
-        assert!(matches!(open_at(temp.path(), 4).err(), Some(StoreError::Key { missing: false, .. })));
+        assert!(matches!(
+            open_at(temp.path(), 4).err(),
+            Some(StoreError::Key { missing: false, .. })
+        ));
         assert_eq!(fs::read(&key).unwrap(), bad);
     }
     let repaired = repair_at(temp.path(), 4).unwrap();
@@ -242,7 +270,8 @@ fn filled() -> Temp {
 }
 
 fn device(slot: u16) -> Device {
-    let mut device = Device::new(DeviceId([slot as u8 + 1; 32]), PublicKey([9; 32]), Provenance::Owner);
+    let mut device =
+        Device::new(DeviceId([slot as u8 + 1; 32]), PublicKey([9; 32]), Provenance::Owner);
     device.approve(Role::Operator, Scopes::ALL, WallMs(1));
     device
 }
@@ -252,8 +281,10 @@ fn token_of(key: &TableKey) -> String {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -265,7 +296,8 @@ impl Temp {
     fn new() -> Temp {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("gatelet-store-{}-{number}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("gatelet-store-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         Temp(dir)
     }

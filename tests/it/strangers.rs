@@ -27,7 +27,8 @@ const CALLS: usize = 5;
 
 fn strangers() -> usize {
     let default = if native() { 2000 } else { 400 };
-    std::env::var("STRANGERS").map_or(default, |count| count.parse().expect("STRANGERS is a number"))
+    std::env::var("STRANGERS")
+        .map_or(default, |count| count.parse().expect("STRANGERS is a number"))
 }
 
 /// Returns a masked text frame.
@@ -42,7 +43,8 @@ fn text(payload: &[u8]) -> Vec<u8> {
 /// Returns a request that is JSON, or almost, and expensive to parse.
 fn bomb(n: usize) -> Vec<u8> {
     const LEN: usize = limits::FRAME_BEFORE_HELLO - 64;
-    let around = |inside: &str| format!(r#"{{"type":"req","id":"1","method":"connect","params":{inside}}}"#);
+    let around =
+        |inside: &str| format!(r#"{{"type":"req","id":"1","method":"connect","params":{inside}}}"#);
     let keys: String = (0..4000).map(|at| format!("\"key{at}\":{at},")).collect();
     let payload = match n % 8 {
         0 => "[".repeat(LEN),
@@ -69,8 +71,10 @@ fn say(mut stream: TcpStream, upgrade: &str, n: usize) -> Option<TcpStream> {
         // The largest length that a frame can announce, and the largest that is allowed.
         3 => after(&[0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5]),
         4 => after(&text(&vec![b' '; limits::FRAME_BEFORE_HELLO])[..limits::FRAME_BEFORE_HELLO]),
-        5 => format!("POST / HTTP/1.1\r\n{host}Content-Length: 18446744073709551615\r\n\r\nx").into_bytes(),
-        6 => format!("GET / HTTP/1.1\r\n{host}X: {}", "y".repeat(limits::HEAD_LEN - 100)).into_bytes(),
+        5 => format!("POST / HTTP/1.1\r\n{host}Content-Length: 18446744073709551615\r\n\r\nx")
+            .into_bytes(),
+        6 => format!("GET / HTTP/1.1\r\n{host}X: {}", "y".repeat(limits::HEAD_LEN - 100))
+            .into_bytes(),
         7 => after(&bomb(n / 10)),
         _ => return wrong_token(stream, upgrade),
     };
@@ -85,11 +89,14 @@ fn wrong_token(mut stream: TcpStream, upgrade: &str) -> Option<TcpStream> {
         let count = retry(|| stream.read(&mut part)).ok().filter(|count| *count > 0)?;
         came.extend_from_slice(&part[..count]);
         let told = String::from_utf8_lossy(&came);
-        if let Some((_, rest)) = told.split_once("\"nonce\":\"").filter(|(_, rest)| rest.len() >= 36) {
+        if let Some((_, rest)) =
+            told.split_once("\"nonce\":\"").filter(|(_, rest)| rest.len() >= 36)
+        {
             break rest[..36].to_string();
         }
     };
-    let params = Who::v4().token("the-token-of-some-other-gateway").device(&Device::new()).params(&nonce);
+    let params =
+        Who::v4().token("the-token-of-some-other-gateway").device(&Device::new()).params(&nonce);
     let connect = json!({ "type": "req", "id": "1", "method": "connect", "params": params });
     stream.write_all(&text(connect.to_string().as_bytes())).ok().map(|()| stream)
 }
@@ -171,7 +178,11 @@ impl Honest<'_> {
 
 /// Runs `meanwhile` while unauthenticated clients connect from the addresses that `from` returns,
 /// [`strangers`] at a time. Returns their total number too.
-fn flooded<T>(gateway: &Gateway, from: impl Fn(usize) -> String + Sync, meanwhile: impl FnOnce() -> T) -> (T, usize) {
+fn flooded<T>(
+    gateway: &Gateway,
+    from: impl Fn(usize) -> String + Sync,
+    meanwhile: impl FnOnce() -> T,
+) -> (T, usize) {
     let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
     let upgrade = Dial::to(([172, 18, 0, 2], gateway.port).into()).upgrade();
     const THREADS: usize = 4;
@@ -190,7 +201,10 @@ fn flooded<T>(gateway: &Gateway, from: impl Fn(usize) -> String + Sync, meanwhil
             });
         }
         let ends = Ends(&over);
-        until(|| count.load(Ordering::Relaxed) > strangers(), || format!("only {count:?} strangers came"));
+        until(
+            || count.load(Ordering::Relaxed) > strangers(),
+            || format!("only {count:?} strangers came"),
+        );
         let result = meanwhile();
         drop(ends);
         result
@@ -229,7 +243,9 @@ fn flood(name: &str, from: impl Fn(usize) -> String + Sync) -> (Seen, Seen) {
     let (loud, count) = flooded(&gateway, from, || honest.measure());
     let (_, peak) = memory(&gateway);
     let grown = peak.saturating_sub(before);
-    for (what, quiet, loud) in [("a call", &quiet.calls, &loud.calls), ("coming in", &quiet.came, &loud.came)] {
+    for (what, quiet, loud) in
+        [("a call", &quiet.calls, &loud.calls), ("coming in", &quiet.came, &loud.came)]
+    {
         for percent in [50, 99] {
             let (quiet, loud) = (quiet.at(percent), loud.at(percent));
             let ratio = loud.as_secs_f64() / quiet.as_secs_f64();

@@ -76,7 +76,12 @@ mod counted {
         let key = TableKey::new([7; 32]);
         let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
         device.approve(Role::Operator, Scopes::ALL, WallMs(1));
-        let token = device_token(&key, &device.id, Role::Operator, device.tokens[Role::Operator as usize].current);
+        let token = device_token(
+            &key,
+            &device.id,
+            Role::Operator,
+            device.tokens[Role::Operator as usize].current,
+        );
         assert_eq!(counted_token(&key, &device, &guess(token.as_str(), kind)), is_right);
         let mut codes = Codes::new();
         let grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
@@ -88,10 +93,18 @@ mod counted {
     fn instructions(name: &str, kind: &str) -> u64 {
         let toggle = format!("--toggle-collect=*counted_{name}*");
         let mut command = Command::new("valgrind");
-        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no", &toggle]);
+        command.args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--collect-atstart=no",
+            &toggle,
+        ]);
         let test = "timing::counted::comparison_of_a_wrong_secret_takes_constant_instructions";
         command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--test-threads=1"]);
-        let output = command.env(GUESS, kind).output().expect("valgrind is installed (tests/run.sh does it)");
+        let output = command
+            .env(GUESS, kind)
+            .output()
+            .expect("valgrind is installed (tests/run.sh does it)");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
         let line = told.lines().find_map(|line| line.split_once("Collected : ")).expect("a count");
@@ -106,7 +119,10 @@ mod counted {
         for name in ["secret", "token", "code"] {
             let counts = ["last", "first", "all"].map(|kind| instructions(name, kind));
             println!("{name}: {counts:?} instructions; right: {}", instructions(name, "right"));
-            assert!(counts[0] > 20 && counts.iter().all(|count| *count == counts[0]), "{name}: {counts:?}");
+            assert!(
+                counts[0] > 20 && counts.iter().all(|count| *count == counts[0]),
+                "{name}: {counts:?}"
+            );
         }
     }
 }

@@ -29,7 +29,10 @@ pub fn compare(name: &str, text: &str) {
     if let Some((at, (got, wanted))) =
         text.lines().zip(wanted.lines()).enumerate().find(|(_, (got, wanted))| got != wanted)
     {
-        panic!("{name}, line {}:\n got    {got}\n wanted {wanted}\nUPDATE=1 writes it anew", at + 1);
+        panic!(
+            "{name}, line {}:\n got    {got}\n wanted {wanted}\nUPDATE=1 writes it anew",
+            at + 1
+        );
     }
     assert_eq!(text.lines().count(), wanted.lines().count(), "{name}: UPDATE=1 writes it anew");
 }
@@ -56,7 +59,13 @@ impl Mask {
     /// Masks known values inside longer text, and the command that `{gatelet}` stands for.
     fn plain(&self, text: &str) -> String {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let escaped = |char: char| if char.is_ascii() { char.to_string() } else { char.escape_unicode().to_string() };
+        let escaped = |char: char| {
+            if char.is_ascii() {
+                char.to_string()
+            } else {
+                char.escape_unicode().to_string()
+            }
+        };
         let mut text: String = text.chars().map(escaped).collect();
         for engine in ["docker", "podman"] {
             text = text.replace(&format!("{engine} exec {} /gatelet", host.trim()), "gatelet");
@@ -71,31 +80,47 @@ impl Mask {
                 fields.remove("loadAverage");
                 fields.iter_mut().for_each(|(key, value)| *value = format!("<{key}>").into());
             }
-            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.walk(key, value)),
+            Value::Object(fields) => {
+                fields.iter_mut().for_each(|(key, value)| self.walk(key, value))
+            }
             Value::Array(items) => items.iter_mut().for_each(|item| self.walk(key, item)),
             // the gateway's own platform; the clients of these tests report linux
-            Value::String(text) if key == "platform" && runner::windows() => *text = text.replace("windows", "linux"),
+            Value::String(text) if key == "platform" && runner::windows() => {
+                *text = text.replace("windows", "linux")
+            }
             Value::String(text) => {
                 let kind = match key {
                     _ if text == "__OPENCLAW_REDACTED__" => return,
                     "deviceId" | "nodeId" if text.len() == 64 => "device",
                     "requestId" | "setupId" | "pendingRequestId" if text.len() == 36 => "request",
-                    "id" | "invokeId" | "ids" | "ackedIds" | "queuedActionId" if text.len() == 36 => "id",
+                    "id" | "invokeId" | "ids" | "ackedIds" | "queuedActionId"
+                        if text.len() == 36 =>
+                    {
+                        "id"
+                    }
                     "publicKey" => "key",
                     "deviceToken" | "token" => "token",
                     "connId" => "conn",
                     "bootId" => "boot",
                     "nonce" => "nonce",
                     "stateDir" => "state-dir",
-                    "hash" | "baseHash" | "configRevisionHash" | "appliedConfigHash" if text.len() > 20 => "hash",
+                    "hash" | "baseHash" | "configRevisionHash" | "appliedConfigHash"
+                        if text.len() > 20 =>
+                    {
+                        "hash"
+                    }
                     "configPath" => "config-path",
                     "path" if text.ends_with("gatelet.json") => "config-path",
                     "version" if text == env!("CARGO_PKG_VERSION") => "version",
-                    "host" if !["Kitchen", "Shed", "Phone", "node"].contains(&text.as_str()) => "host",
+                    "host" if !["Kitchen", "Shed", "Phone", "node"].contains(&text.as_str()) => {
+                        "host"
+                    }
                     "text" if text.starts_with("Gateway: ") => "own-presence",
                     _ => return,
                 };
-                let next = self.0.values().filter(|name| name.starts_with(&format!("<{kind}"))).count() + 1;
+                let next =
+                    self.0.values().filter(|name| name.starts_with(&format!("<{kind}"))).count()
+                        + 1;
                 let name = self.0.entry(text.clone()).or_insert_with(|| format!("<{kind}-{next}>"));
                 if ["host", "version", "own-presence"].contains(&kind) {
                     *value = format!("<{kind}>").into();
@@ -119,7 +144,8 @@ impl Mask {
 }
 
 fn shown(mask: &mut Mask, refused: &Refused) -> String {
-    let error = if refused.error.is_null() { "no answer".to_string() } else { mask.show(&refused.error) };
+    let error =
+        if refused.error.is_null() { "no answer".to_string() } else { mask.show(&refused.error) };
     format!("{error}\nclose {} {}\n", refused.close, mask.plain(&refused.reason))
 }
 
@@ -139,7 +165,9 @@ fn transcript(protocol: u32) -> String {
     let refused = dial.connect(&page).unwrap_err();
     say("a new device in strict mode", shown(&mut mask, &refused));
     say("event device.pair.requested", mask.show(&admin.event("device.pair.requested")));
-    let ask = |admin: &mut Session, mask: &mut Mask, method: &str, params: Value| match admin.call(method, params) {
+    let ask = |admin: &mut Session, mask: &mut Mask, method: &str, params: Value| match admin
+        .call(method, params)
+    {
         Ok(payload) => mask.show(&payload),
         Err(failed) => format!("error {}", mask.show(&failed.0)),
     };
@@ -177,9 +205,13 @@ fn transcript(protocol: u32) -> String {
     }
     for raw in ["{gateway: {prot: 1}}", "{gateway: {nodes: {commands: {deny: ['camera.snap']}}}}"] {
         let hash = admin.call("config.get", json!({})).unwrap()["hash"].clone();
-        say("config.patch", ask(&mut admin, &mut mask, "config.patch", json!({ "raw": raw, "baseHash": hash })));
+        say(
+            "config.patch",
+            ask(&mut admin, &mut mask, "config.patch", json!({ "raw": raw, "baseHash": hash })),
+        );
     }
-    let node = gateway.connect(&who.node().token(TOKEN).device(&Device::from_seed([2; 32]))).unwrap_err();
+    let node =
+        gateway.connect(&who.node().token(TOKEN).device(&Device::from_seed([2; 32]))).unwrap_err();
     say("a new node in strict mode", shown(&mut mask, &node));
     text
 }
@@ -217,8 +249,7 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
     let holder = who.clone().token(TOKEN);
     let device = Device::from_seed([100 * (protocol as u8 - 3) + refusal as u8 + 1; 32]);
     let strict = json!({ "pairing": { "mode": "strict" } });
-    let password =
-        json!({ "auth": { "mode": "password", "password": "pass-word-pass", "rateLimit": { "maxAttempts": 1 } } });
+    let password = json!({ "auth": { "mode": "password", "password": "pass-word-pass", "rateLimit": { "maxAttempts": 1 } } });
     let nobody = json!({ "auth": { "mode": "none" } });
     let proxy = json!({ "trustedProxies": ["127.0.0.1"], "auth": { "mode": "trusted-proxy", "trustedProxy": {
         "userHeader": "X-User", "allowUsers": ["ann"], "allowLoopback": true } } });
@@ -228,14 +259,20 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
         socket.text(text);
         socket.greeted()
     };
-    let signed = |houses: &mut Houses, sign: Sign| houses.usual().connect(&holder.clone().device(&device).sign(sign));
+    let signed = |houses: &mut Houses, sign: Sign| {
+        houses.usual().connect(&holder.clone().device(&device).sign(sign))
+    };
     let outcome = match refusal {
         Refusal::InvalidFrame => first(houses, "{}"),
         Refusal::NotConnect => first(houses, r#"{"type":"req","id":"1","method":"health"}"#),
-        Refusal::InvalidConnect => houses.usual().connect(&holder.patch(json!({ "client": { "id": "toaster" } }))),
+        Refusal::InvalidConnect => {
+            houses.usual().connect(&holder.patch(json!({ "client": { "id": "toaster" } })))
+        }
         Refusal::ProtocolMismatch => houses.usual().connect(&Who { protocol: (1, 2), ..holder }),
         Refusal::InvalidRole => houses.usual().connect(&Who { role: Some("emperor"), ..holder }),
-        Refusal::OriginForeign => houses.usual().dial().origin("https://evil.example").connect(&holder.page()),
+        Refusal::OriginForeign => {
+            houses.usual().dial().origin("https://evil.example").connect(&holder.page())
+        }
         Refusal::HostForeign => houses.usual().dial().page("evil.example").connect(&holder.page()),
         Refusal::HostNotLoopback => houses.with(nobody).dial().host("pi.local").connect(&who),
         Refusal::DeviceIdMismatch => signed(houses, Sign::WrongId),
@@ -251,9 +288,13 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
         Refusal::SignatureInvalid => signed(houses, Sign::Stolen),
         Refusal::PublicKeyInvalid => signed(houses, Sign::NoKey),
         Refusal::TokenMissing => houses.usual().connect(&who.device(&device)),
-        Refusal::TokenMismatch => houses.usual().connect(&who.token("another-gateways-token").device(&device)),
+        Refusal::TokenMismatch => {
+            houses.usual().connect(&who.token("another-gateways-token").device(&device))
+        }
         Refusal::PasswordMissing => houses.with(password).connect(&who.device(&device)),
-        Refusal::PasswordMismatch => houses.with(password).connect(&who.password("guess").device(&device)),
+        Refusal::PasswordMismatch => {
+            houses.with(password).connect(&who.password("guess").device(&device))
+        }
         Refusal::RateLimited => {
             let gateway = houses.with(password);
             gateway.connect(&who.clone().password("guess").device(&device)).unwrap_err();
@@ -270,7 +311,9 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
         }
         Refusal::IdentityMissing => houses.with(proxy).connect(&who),
         Refusal::IdentityRefused => houses.with(proxy).dial().header("X-User", "bob").connect(&who),
-        Refusal::AuthNoneNotLocal => houses.with(nobody).dial().header("Via", "1.1 proxy").connect(&who),
+        Refusal::AuthNoneNotLocal => {
+            houses.with(nobody).dial().header("Via", "1.1 proxy").connect(&who)
+        }
         Refusal::PairingRequired => houses.with(strict).connect(&holder.device(&device)),
         Refusal::RoleUpgrade => {
             let gateway = houses.usual();
@@ -285,7 +328,9 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
             gateway.connect(&holder.device(&device))
         }
         Refusal::DeviceRequired => houses.usual().connect(&holder.node()),
-        Refusal::ControlUiDeviceRequired => houses.usual().dial().page("127.0.0.1:8080").connect(&holder.page()),
+        Refusal::ControlUiDeviceRequired => {
+            houses.usual().dial().page("127.0.0.1:8080").connect(&holder.page())
+        }
         Refusal::TableFull => {
             let gateway = houses.with(json!({ "pairing": { "capacity": 1 } }));
             let mut admin = gateway.admin();
@@ -293,12 +338,17 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
             gateway.connect(&who.code(&code(&mut admin, "full")).device(&device))
         }
         Refusal::TableUnavailable => {
-            let limited = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=1024", "--"];
+            let limited =
+                ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=1024", "--"];
             let gateway = Plan::new().start().stop().prefix(&limited).start();
             gateway.connect(&who.code(&gateway.code("full")).device(&device))
         }
-        Refusal::TooManyConnections => return Err("takes 16384 open connections; gate_policy.rs decides it"),
-        Refusal::Starting => return Err("the gateway accepts only when it has started; gate_policy.rs decides it"),
+        Refusal::TooManyConnections => {
+            return Err("takes 16384 open connections; gate_policy.rs decides it")
+        }
+        Refusal::Starting => {
+            return Err("the gateway accepts only when it has started; gate_policy.rs decides it")
+        }
         Refusal::Stopping => {
             let gateway = Gateway::new();
             // a client that does not answer the close frame delays the exit by a second
@@ -326,9 +376,15 @@ fn refusals_match_the_transcripts() {
                 Ok(refused) => {
                     let words = refusal.words();
                     assert_eq!(refused.close, words.close, "{refusal:?}: {refused:?}");
-                    assert!(refused.error.is_null() || refused.code() == words.code, "{refusal:?}: {refused:?}");
+                    assert!(
+                        refused.error.is_null() || refused.code() == words.code,
+                        "{refusal:?}: {refused:?}"
+                    );
                     let reason = refused.error["details"]["reason"].as_str().unwrap_or("");
-                    assert!(refused.error.is_null() || reason == refusal.reason(), "{refusal:?}: {refused:?}");
+                    assert!(
+                        refused.error.is_null() || reason == refusal.reason(),
+                        "{refusal:?}: {refused:?}"
+                    );
                     text.push_str(&shown(&mut mask, &refused));
                     produced.insert(format!("{refusal:?}"));
                 }

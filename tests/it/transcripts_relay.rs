@@ -30,8 +30,13 @@ use super::empty;
 use super::gateway::{Gateway, TOKEN};
 use super::transcripts::{compare, folder, Mask};
 
-const COMMANDS: [&str; 5] =
-    ["camera.snap", "system.execApprovals.get", "system.execApprovals.set", "system.run", "system.which"];
+const COMMANDS: [&str; 5] = [
+    "camera.snap",
+    "system.execApprovals.get",
+    "system.execApprovals.set",
+    "system.run",
+    "system.which",
+];
 const LINUX: (&str, &str) = ("linux", "Linux");
 
 /// Transcript being written.
@@ -122,7 +127,12 @@ fn who(protocol: u32, scopes: &[&str]) -> Who {
 fn shed(protocol: u32, device: &Device, commands: &[&str]) -> Who {
     let patch = json!({ "commands": commands, "caps": ["system"], "permissions": { "screenRecording": true },
         "pathEnv": "/usr/bin:/bin" });
-    Who::of(protocol).offering(LINUX, &[], &[]).patch(patch).name("Shed").token(TOKEN).device(device)
+    Who::of(protocol)
+        .offering(LINUX, &[], &[])
+        .patch(patch)
+        .name("Shed")
+        .token(TOKEN)
+        .device(device)
 }
 
 fn pending(admin: &mut Session) -> Value {
@@ -204,7 +214,11 @@ fn invokes(s: &mut Script, house: &mut House) {
             call_of(device, "system.which"),
             json!({ "ok": true, "payload": [1, null] }),
         ),
-        ("answered by text that is none of JSON", with_params.clone(), json!({ "ok": true, "payloadJSON": "none" })),
+        (
+            "answered by text that is none of JSON",
+            with_params.clone(),
+            json!({ "ok": true, "payloadJSON": "none" }),
+        ),
         ("answered by nothing", with_params.clone(), json!({ "ok": true, "payloadJSON": null })),
         ("refused by the node", with_params.clone(), json!({ "ok": false, "error": error })),
         ("refused by the node without a word", with_params, json!({ "ok": false })),
@@ -245,7 +259,12 @@ fn invokes(s: &mut Script, house: &mut House) {
     }
     let late = json!({ "id": asked["id"], "nodeId": device.id, "ok": true });
     s.ask(node, "node.invoke.result", "too late", late);
-    s.ask(node, "node.invoke.result", "of another", json!({ "id": asked["id"], "nodeId": "x", "ok": true }));
+    s.ask(
+        node,
+        "node.invoke.result",
+        "of another",
+        json!({ "id": asked["id"], "nodeId": "x", "ok": true }),
+    );
     s.ask(node, "node.invoke.result", "that is none", json!({ "nodeId": device.id }));
     if s.v4() {
         let progress = |node: &str, chunk: &str| json!({ "invokeId": "x", "nodeId": node, "seq": 1, "chunk": chunk });
@@ -276,8 +295,7 @@ fn tellings(s: &mut Script, house: &mut House) {
         s.ask(node, "node.pluginTools.update", "with none", json!({ "tools": [] }));
         let skill = json!({ "name": "n", "description": "d", "content": "c" });
         s.ask(node, "node.skills.update", "with one", json!({ "skills": [skill] }));
-        let inventory =
-            json!({ "protocolFeatures": ["node-worker-supervisor-v6"], "workerHost": { "enabled": false } });
+        let inventory = json!({ "protocolFeatures": ["node-worker-supervisor-v6"], "workerHost": { "enabled": false } });
         s.ask(node, "node.runnerInventory.update", "of a node host", inventory);
         s.ask(node, "node.pluginSurface.refresh", "of one", json!({ "surface": "canvas" }));
         s.ask(node, "node.pluginSurface.refresh", "of none", json!({}));
@@ -308,11 +326,17 @@ fn waiting_work(s: &mut Script, house: &mut House) {
     s.ask(node, "node.pending.drain", "the rest", json!({}));
     s.ask(node, "node.pending.drain", "too many", json!({ "maxItems": 11 }));
     let device = Device::from_seed([34; 32]);
-    let iphone = Who::v4().offering(("iOS 18.1", "iPhone"), &["camera.list"], &["camera"]).name("Phone");
+    let iphone =
+        Who::v4().offering(("iOS 18.1", "iPhone"), &["camera.list"], &["camera"]).name("Phone");
     let mut phone = gateway.connect(&iphone.token(TOKEN).device(&device)).unwrap();
     let request = pending(admin);
     admin.call("node.pair.approve", request).unwrap();
-    let call = s.start(writer, "node.invoke", "of a phone in the background", call_of(&device, "camera.list"));
+    let call = s.start(
+        writer,
+        "node.invoke",
+        "of a phone in the background",
+        call_of(&device, "camera.list"),
+    );
     s.text.push('\n');
     let asked = s.event(&mut phone, "the phone", "node.invoke.request");
     let error = json!({ "code": "NODE_BACKGROUND_UNAVAILABLE", "message": "not now" });
@@ -332,7 +356,8 @@ fn approvals(s: &mut Script, house: &mut House) {
     let (request, resolve) = ("exec.approval.request", "exec.approval.resolve");
     let (requested, resolved) = ("exec.approval.requested", "exec.approval.resolved");
     let mut asker = house.gateway.connect(&who(s.protocol, &["approvals"]).name("Asker")).unwrap();
-    let mut decider = house.gateway.connect(&who(s.protocol, &["approvals"]).name("Decider")).unwrap();
+    let mut decider =
+        house.gateway.connect(&who(s.protocol, &["approvals"]).name("Decider")).unwrap();
     let question = json!({ "id": "a-1", "command": "uname -a", "cwd": "/", "agentId": "main", "timeoutMs": 20_000 });
     let call = s.start(&mut asker, request, "of a command", question.clone());
     s.text.push('\n');
@@ -351,10 +376,20 @@ fn approvals(s: &mut Script, house: &mut House) {
     s.event(&mut asker, "the asker", resolved);
     s.ask(&mut decider, resolve, "once more", allow);
     s.ask(&mut decider, resolve, "the other way", json!({ "id": "a-1", "decision": "deny" }));
-    s.ask(&mut asker, request, "that nobody decides", json!({ "command": "true", "timeoutMs": 30 }));
+    s.ask(
+        &mut asker,
+        request,
+        "that nobody decides",
+        json!({ "command": "true", "timeoutMs": 30 }),
+    );
     s.ask(&mut asker, request, "of nothing", json!({ "command": "" }));
     if s.v4() {
-        s.ask(&mut decider, "exec.approval.waitDecision", "when it was made", json!({ "id": "a-1" }));
+        s.ask(
+            &mut decider,
+            "exec.approval.waitDecision",
+            "when it was made",
+            json!({ "id": "a-1" }),
+        );
         s.ask(&mut decider, "exec.approval.waitDecision", "of a stranger", json!({ "id": "b-1" }));
         s.ask(&mut decider, "exec.approval.waitDecision", "of nothing", json!({}));
         s.ask(&mut decider, "exec.approval.get", "when it was decided", json!({ "id": "a-1" }));
@@ -383,7 +418,12 @@ fn on_a_node(s: &mut Script, asker: &mut Session, decider: &mut Session, device:
     s.answer(asker, request, &call);
     let gateway = Gateway::new();
     let mut alone = gateway.connect(&who(4, &["approvals"])).unwrap();
-    s.ask(&mut alone, request, "when nobody else is here", json!({ "id": "a-3", "command": "true" }));
+    s.ask(
+        &mut alone,
+        request,
+        "when nobody else is here",
+        json!({ "id": "a-3", "command": "true" }),
+    );
 }
 
 /// Approvals kept by a node itself.
@@ -400,8 +440,18 @@ fn approvals_of_a_node(s: &mut Script, house: &mut House) {
             json!({ "nodeId": device.id }),
             json!({ "ok": true, "payloadJSON": snapshot.to_string() }),
         ),
-        ("exec.approvals.node.set", "answered", set.clone(), json!({ "ok": true, "payload": snapshot })),
-        ("exec.approvals.node.set", "refused by the node", set, json!({ "ok": false, "error": error })),
+        (
+            "exec.approvals.node.set",
+            "answered",
+            set.clone(),
+            json!({ "ok": true, "payload": snapshot }),
+        ),
+        (
+            "exec.approvals.node.set",
+            "refused by the node",
+            set,
+            json!({ "ok": false, "error": error }),
+        ),
     ] {
         let call = s.start(admin, method, why, params);
         s.text.push('\n');
@@ -428,7 +478,8 @@ fn wake_words(s: &mut Script, house: &mut House) {
 /// A node requests more commands, reconnects and is removed; a node disconnects during an invoke.
 fn a_node_goes(s: &mut Script, house: &mut House) {
     let House { gateway, admin, writer, node, device } = house;
-    let call = s.start(writer, "node.invoke", "of a node that goes away", call_of(device, "system.which"));
+    let call =
+        s.start(writer, "node.invoke", "of a node that goes away", call_of(device, "system.which"));
     s.text.push('\n');
     s.event(node, "the node", "node.invoke.request");
     admin.forget();
@@ -468,7 +519,8 @@ fn the_gateway_stops(s: &mut Script, house: &mut House) {
     let mut node = gateway.connect(&shed(s.protocol, &device, &["system.which"])).unwrap();
     let request = pending(admin);
     admin.call("node.pair.approve", request).unwrap();
-    let call = s.start(writer, "node.invoke", "while the gateway stops", call_of(&device, "system.which"));
+    let call =
+        s.start(writer, "node.invoke", "while the gateway stops", call_of(&device, "system.which"));
     s.text.push('\n');
     s.event(&mut node, "the node", "node.invoke.request");
     gateway.terminate();
@@ -488,7 +540,8 @@ fn other_calls(s: &mut Script, house: &mut House) {
     s.ask(admin, "set-heartbeats", "on", json!({ "enabled": true }));
     s.ask(admin, "set-heartbeats", "to nothing", json!({}));
     admin.forget();
-    let report = json!({ "text": "Node: Laptop", "host": "node", "mode": "ui", "instanceId": "i-1" });
+    let report =
+        json!({ "text": "Node: Laptop", "host": "node", "mode": "ui", "instanceId": "i-1" });
     s.ask(admin, "system-event", "of what is here", report);
     s.event(admin, "an operator", "presence");
     s.ask(admin, "system-event", "of nothing", json!({}));
@@ -496,7 +549,9 @@ fn other_calls(s: &mut Script, house: &mut House) {
     let mut tail = admin.call("logs.tail", json!({ "limit": 1 })).unwrap();
     assert!(tail["cursor"].as_u64() > Some(0) && tail["size"].as_u64() > Some(0), "{tail}");
     assert_eq!(tail["lines"].as_array().unwrap().len(), 1);
-    for (name, mask) in [("cursor", json!("<cursor>")), ("size", json!("<size>")), ("lines", json!(["<line>"]))] {
+    for (name, mask) in
+        [("cursor", json!("<cursor>")), ("size", json!("<size>")), ("lines", json!(["<line>"]))]
+    {
         tail[name] = mask;
     }
     s.show(&tail);
@@ -568,12 +623,14 @@ fn attempt(protocol: u32) -> Attempt {
 
 /// Timed events, from a gateway whose clock is set here.
 fn by_the_clock(s: &mut Script) {
-    let config = load(&Overrides::default(), &Nothing).config.expect("no configuration is a good one");
+    let config =
+        load(&Overrides::default(), &Nothing).config.expect("no configuration is a good one");
     let mut setup = Setup::of(&config, "host".into(), "gatelet".into());
     setup.secret = Some(SecretDigest::of(TOKEN));
     let devices = Table::new(vec![Cell::FREE; 4].into_boxed_slice(), 1, TableAge(0));
     let now = |at: u64| Now { at: Millis(at), wall: WallMs(1_700_000_000_000 + at) };
-    let mut owner = Owner::new(Rc::new(setup), devices, Status::default(), Box::new(SystemEntropy), now(0));
+    let mut owner =
+        Owner::new(Rc::new(setup), devices, Status::default(), Box::new(SystemEntropy), now(0));
     let outbox = Rc::new(Outbox::default());
     let conn = ConnId(1);
     owner.handle(Event::Opened { conn, outbox: outbox.clone() }, now(0));
@@ -586,7 +643,11 @@ fn by_the_clock(s: &mut Script) {
     let mut came = Vec::new();
     while let Poll::Ready(next) = outbox.poll_next(&mut Context::from_waker(Waker::noop())) {
         if let Next::Frame(frame) = next {
-            came.extend(serde_json::from_slice::<Value>(&frame).ok().filter(|frame| frame["type"] == "event"));
+            came.extend(
+                serde_json::from_slice::<Value>(&frame)
+                    .ok()
+                    .filter(|frame| frame["type"] == "event"),
+            );
         }
     }
     let names: Vec<&str> = came.iter().map(|frame| frame["event"].as_str().unwrap()).collect();
@@ -597,7 +658,13 @@ fn by_the_clock(s: &mut Script) {
 }
 
 fn transcript(protocol: u32) -> Script {
-    let mut s = Script { protocol, text: String::new(), mask: Mask::default(), ran: 0, told: BTreeSet::new() };
+    let mut s = Script {
+        protocol,
+        text: String::new(),
+        mask: Mask::default(),
+        ran: 0,
+        told: BTreeSet::new(),
+    };
     let mut house = a_node_comes(&mut s);
     let hello = house.admin.hello["features"].clone();
     invokes(&mut s, &mut house);
@@ -622,22 +689,27 @@ const V4_EVENTS: [&str; 3] = ["config.changed", "device.pair.changed", "node.hos
 /// Asserts that every name in hello is in this transcript or in that of a session, except for
 /// methods with an empty response.
 fn every_name_is_told(s: &Script, features: &Value) {
-    let session = std::fs::read_to_string(folder().join(format!("session_v{}.txt", s.protocol))).unwrap();
-    let titles: BTreeSet<&str> = session.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let session =
+        std::fs::read_to_string(folder().join(format!("session_v{}.txt", s.protocol))).unwrap();
+    let titles: BTreeSet<&str> =
+        session.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     let told = |name: &str| {
         let event = format!("event {name}");
         s.told.contains(name) || titles.contains(name) || titles.contains(event.as_str())
     };
     let empty = |name: &str| {
         let mut lines = empty::READS.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        lines.any(|words| words.len() > 2 && words[0].contains(&s.protocol.to_string()) && words[2] == name)
+        lines.any(|words| {
+            words.len() > 2 && words[0].contains(&s.protocol.to_string()) && words[2] == name
+        })
     };
     let names = |list: &str| {
         let list = features[list].as_array().unwrap().clone();
         list.into_iter().map(|name| name.as_str().unwrap().to_string()).collect::<Vec<String>>()
     };
     let methods = names("methods").into_iter().filter(|name| !empty(name));
-    let events = names("events").into_iter().filter(|name| s.v4() || !V4_EVENTS.contains(&name.as_str()));
+    let events =
+        names("events").into_iter().filter(|name| s.v4() || !V4_EVENTS.contains(&name.as_str()));
     let missing: Vec<String> = methods.chain(events).filter(|name| !told(name)).collect();
     assert!(missing.is_empty(), "no transcript of protocol {} shows {missing:?}", s.protocol);
     if s.v4() {

@@ -18,12 +18,18 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
     for protocol in [3, 4] {
         let (by_token, by_code) = (Device::new(), Device::new());
         let who = Who::of(protocol).name(&format!("walker-{protocol}"));
-        let first = gateway.connect(&who.clone().token(TOKEN).device(&by_token)).expect("paired by the token");
+        let first = gateway
+            .connect(&who.clone().token(TOKEN).device(&by_token))
+            .expect("paired by the token");
         assert_eq!(first.hello["protocol"], protocol);
         let pair: Value = serde_json::from_str(&said(&plan, &["pair", "--json"])).unwrap();
         let code = pair["code"].as_str().unwrap();
-        let second = gateway.connect(&who.clone().code(code).device(&by_code)).expect("paired by a setup code");
-        gateway.connect(&who.clone().code(code).device(&Device::new())).expect_err("a code is good once");
+        let second = gateway
+            .connect(&who.clone().code(code).device(&by_code))
+            .expect("paired by a setup code");
+        gateway
+            .connect(&who.clone().code(code).device(&Device::new()))
+            .expect_err("a code is good once");
         for (device, session) in [(by_token, first), (by_code, second)] {
             devices.push((who.clone(), device, session.token()));
         }
@@ -37,7 +43,9 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
         assert!(check.contains("sound: 4 of 256"), "{check}");
         gateway = plan.clone().start();
         for (who, device, token) in &devices {
-            let back = gateway.connect(&who.clone().device(device).device_token(token)).expect("by its token alone");
+            let back = gateway
+                .connect(&who.clone().device(device).device_token(token))
+                .expect("by its token alone");
             assert_eq!(&back.token(), token);
             gateway.connect(&who.clone().device(device)).expect("by its key alone").leave();
         }
@@ -85,7 +93,9 @@ fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
             let told = said(plan, &["explain", "--last"]);
             assert!(told.contains(code), "explain --last tells {code}: {told}");
         }
-        gateway.connect(&who.token(TOKEN)).expect("the same device with a right signature and the right token");
+        gateway
+            .connect(&who.token(TOKEN))
+            .expect("the same device with a right signature and the right token");
     }
     assert_eq!(listed(plan).len(), 2, "no other device was stored");
     assert!(!gateway.log().contains("a-guess-at-the-token"), "a secret in the log");
@@ -103,11 +113,20 @@ fn page_probes_and_commands_work_after_a_first_start() {
     assert!(page.contains("<title>"), "{page}");
     let parts: Vec<&str> = page.split('"').filter(|text| text.starts_with("assets/")).collect();
     assert!(parts.len() >= 2, "a style and a script at least: {page}");
-    parts.iter().for_each(|part| assert!(!unpacked(&dial, &format!("/{part}")).is_empty(), "{part}"));
+    parts
+        .iter()
+        .for_each(|part| assert!(!unpacked(&dial, &format!("/{part}")).is_empty(), "{part}"));
     let token = said(plan, &["token", "show"]);
     assert_eq!(token.trim().len(), 43, "256 bits in base64url");
-    gateway.connect(&Who::v4().token(token.trim()).device(&Device::new())).expect("the token it made").leave();
-    assert!(said(plan, &["url"]).contains(&format!("http://127.0.0.1:{}/#token={}", gateway.port, token.trim())));
+    gateway
+        .connect(&Who::v4().token(token.trim()).device(&Device::new()))
+        .expect("the token it made")
+        .leave();
+    assert!(said(plan, &["url"]).contains(&format!(
+        "http://127.0.0.1:{}/#token={}",
+        gateway.port,
+        token.trim()
+    )));
     assert!(said(plan, &["pair"]).contains("oc-pair://"));
     assert!(said(plan, &["status"]).contains("127.0.0.1"));
     said(plan, &["health"]);
@@ -127,11 +146,17 @@ fn unpacked(dial: &Dial, path: &str) -> String {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     assert!(
-        head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Security-Policy: default-src 'none'"),
+        head.starts_with("HTTP/1.1 200 ")
+            && head.contains("Content-Security-Policy: default-src 'none'"),
         "{head}"
     );
     assert!(head.contains("Content-Encoding: gzip"), "{head}");
-    let mut gzip = Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut gzip = Command::new("gzip")
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     gzip.stdin.take().unwrap().write_all(&answer[end + 4..]).unwrap();
     let output = gzip.wait_with_output().unwrap();
     assert!(output.status.success(), "{path} is no gzip file");

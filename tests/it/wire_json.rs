@@ -9,7 +9,8 @@ use serde_json::Value as Other;
 
 #[test]
 fn parser_agrees_with_serde_json() {
-    let mut random = Random(setting("GATELET_JSON_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random =
+        Random(setting("GATELET_JSON_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut seen = Seen::default();
     for round in 0..setting("GATELET_JSON_ROUNDS", 50_000) {
         let mut text = Vec::new();
@@ -53,7 +54,9 @@ fn compare(text: &[u8], seen: &mut Seen) {
             seen.twice += 1;
         }
         // the other parser converts every number to floating point; ours keeps the text
-        (Ok(_), Err(error)) => assert!(error.to_string().starts_with("number out of range"), "{error}: {shown}"),
+        (Ok(_), Err(error)) => {
+            assert!(error.to_string().starts_with("number out of range"), "{error}: {shown}")
+        }
     }
 }
 
@@ -67,7 +70,11 @@ fn assert_same(ours: Value<'_>, other: &Other, shown: &str) {
         }
         (Kind::Number, Other::Number(number)) => {
             if number.is_u64() || number.is_i64() {
-                assert_eq!((ours.as_u64(), ours.as_i64()), (number.as_u64(), number.as_i64()), "{shown}");
+                assert_eq!(
+                    (ours.as_u64(), ours.as_i64()),
+                    (number.as_u64(), number.as_i64()),
+                    "{shown}"
+                );
             }
             let (one, two) = (ours.raw().parse::<f64>().unwrap(), number.as_f64().unwrap());
             assert!((one - two).abs() <= one.abs() * 1e-15, "{one} {two} {shown}");
@@ -124,7 +131,12 @@ impl Random {
         }
     }
 
-    fn list(&mut self, out: &mut Vec<u8>, brackets: &[u8; 2], item: &mut dyn FnMut(&mut Random, &mut Vec<u8>)) {
+    fn list(
+        &mut self,
+        out: &mut Vec<u8>,
+        brackets: &[u8; 2],
+        item: &mut dyn FnMut(&mut Random, &mut Vec<u8>),
+    ) {
         out.push(brackets[0]);
         self.space(out);
         for at in 0..self.below(5) {

@@ -49,15 +49,31 @@ fn first_message_other_than_connect_is_rejected_and_closed() {
     let gateway = Gateway::new();
     let long = format!("[{}", "[".repeat(40_000));
     let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
-    for text in
-        ["", "hello", "{", "null", "[]", "{}", r#"{"type":"req"}"#, r#"{"type":"event","event":"x"}"#, &long, &deep]
-    {
+    for text in [
+        "",
+        "hello",
+        "{",
+        "null",
+        "[]",
+        "{}",
+        r#"{"type":"req"}"#,
+        r#"{"type":"event","event":"x"}"#,
+        &long,
+        &deep,
+    ] {
         let refused = turned_away(&gateway, text);
-        assert_eq!((refused.close, refused.reason.as_str()), (1008, "invalid request frame"), "{text:.40}");
+        assert_eq!(
+            (refused.close, refused.reason.as_str()),
+            (1008, "invalid request frame"),
+            "{text:.40}"
+        );
         assert_eq!(refused.error, Value::Null, "there is nothing to answer to");
     }
     let other = turned_away(&gateway, r#"{"type":"req","id":"7","method":"health","params":{}}"#);
-    assert_eq!((other.close, other.reason.as_str()), (1008, "invalid handshake: first request must be connect"));
+    assert_eq!(
+        (other.close, other.reason.as_str()),
+        (1008, "invalid handshake: first request must be connect")
+    );
     assert_eq!((other.code(), &other.error["message"]), ("CONNECT_REQUIRED", &json!(other.reason)));
     gateway.admin();
 }
@@ -73,9 +89,18 @@ fn invalid_connect_parameters_are_reported_with_the_protocol_texts() {
         (json!({ "maxProtocol": 4.5 }), "at /maxProtocol: must be integer"),
         (json!({ "client": null }), "must have required property 'client'"),
         (json!({ "client": { "id": null } }), "at /client: must have required property 'id'"),
-        (json!({ "client": { "id": "toaster" } }), "at /client/id: must be equal to one of the allowed values"),
-        (json!({ "client": { "mode": 1 } }), "at /client/mode: must be equal to one of the allowed values"),
-        (json!({ "client": { "version": "" } }), "at /client/version: must NOT have fewer than 1 characters"),
+        (
+            json!({ "client": { "id": "toaster" } }),
+            "at /client/id: must be equal to one of the allowed values",
+        ),
+        (
+            json!({ "client": { "mode": 1 } }),
+            "at /client/mode: must be equal to one of the allowed values",
+        ),
+        (
+            json!({ "client": { "version": "" } }),
+            "at /client/version: must NOT have fewer than 1 characters",
+        ),
         (json!({ "client": { "platform": {} } }), "at /client/platform: must be string"),
         (json!({ "scopes": "all" }), "at /scopes: must be array"),
         (json!({ "scopes": [1] }), "at /scopes/0: must be string"),
@@ -84,14 +109,28 @@ fn invalid_connect_parameters_are_reported_with_the_protocol_texts() {
         (json!({ "device": {} }), "at /device: must have required property 'id'"),
     ] {
         let refused = gateway.connect(&good.clone().patch(patch)).unwrap_err();
-        assert_eq!((refused.code(), refused.rule(), refused.close), ("INVALID_CONNECT_PARAMS", "1", 1008));
+        assert_eq!(
+            (refused.code(), refused.rule(), refused.close),
+            ("INVALID_CONNECT_PARAMS", "1", 1008)
+        );
         let message = refused.error["message"].as_str().unwrap();
-        assert!(message.starts_with(&format!("invalid connect params: {text}")), "{message} for {text}");
-        assert!(refused.reason.len() <= 120 && message.starts_with(&refused.reason), "{}", refused.reason);
+        assert!(
+            message.starts_with(&format!("invalid connect params: {text}")),
+            "{message} for {text}"
+        );
+        assert!(
+            refused.reason.len() <= 120 && message.starts_with(&refused.reason),
+            "{}",
+            refused.reason
+        );
     }
     let many = json!({ "minProtocol": null, "client": { "id": 1, "mode": null, "version": null, "platform": null } });
     let refused = gateway.connect(&good.clone().patch(many)).unwrap_err();
-    assert!(refused.error["message"].as_str().unwrap().matches("; ").count() >= 4, "all at once: {}", refused.error);
+    assert!(
+        refused.error["message"].as_str().unwrap().matches("; ").count() >= 4,
+        "all at once: {}",
+        refused.error
+    );
     assert_eq!(refused.reason.len(), 120, "{}", refused.reason);
     let extra = json!({ "futureField": { "a": [1] }, "client": { "more": 1 }, "auth": { "bootstrapToken": null, "approval": 1 } });
     gateway.connect(&good.patch(extra)).expect("what is not known is ignored");
@@ -105,7 +144,8 @@ fn frame_limit_is_64_kib_before_hello_and_25_mib_after_it() {
         params["userAgent"] = "".into();
         params["pad"] = "".into();
         let request = |params: &Value| {
-            json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params }).to_string()
+            json!({ "type": "req", "id": "connect-1", "method": "connect", "params": params })
+                .to_string()
         };
         let bare = request(&params).len();
         params["pad"] = "x".repeat(pad - bare).into();
@@ -122,7 +162,11 @@ fn frame_limit_is_64_kib_before_hello_and_25_mib_after_it() {
             let fin = if at + 1 == pieces { 0x80 } else { 0 };
             let _ = socket.ws.get_mut().write_all(&raw(fin | opcode, part));
         }
-        assert_eq!(socket.closed(), (1009, "payload too large".into()), "one byte more, in {pieces} pieces");
+        assert_eq!(
+            socket.closed(),
+            (1009, "payload too large".into()),
+            "one byte more, in {pieces} pieces"
+        );
     }
 
     let mut session = gateway.admin();
@@ -199,7 +243,10 @@ fn invalid_requests_after_hello_keep_the_connection_open() {
     };
     let frame = answer(r#"{"type":"req","id":"x","method":""}"#);
     assert_eq!((&frame["id"], &frame["error"]["code"]), (&json!("x"), &json!("INVALID_REQUEST")));
-    assert_eq!(frame["error"]["message"], "invalid request frame: at /method: must NOT have fewer than 1 characters");
+    assert_eq!(
+        frame["error"]["message"],
+        "invalid request frame: at /method: must NOT have fewer than 1 characters"
+    );
     let frame = answer(r#"{"type":"res"}"#);
     assert_eq!(frame["id"], "invalid");
     let message = "invalid request frame: at /type: must be equal to constant; must have required property 'id'; \
@@ -209,9 +256,15 @@ fn invalid_requests_after_hello_keep_the_connection_open() {
         session.socket.text(rubbish);
     }
     let failed = session.call("connect", json!({})).unwrap_err();
-    assert_eq!((failed.code(), failed.message()), ("INVALID_REQUEST", "connect is only valid as the first request"));
+    assert_eq!(
+        (failed.code(), failed.message()),
+        ("INVALID_REQUEST", "connect is only valid as the first request")
+    );
     let failed = session.call("no.such.method", json!({})).unwrap_err();
-    assert_eq!((failed.code(), failed.message()), ("INVALID_REQUEST", "unknown method: no.such.method"));
+    assert_eq!(
+        (failed.code(), failed.message()),
+        ("INVALID_REQUEST", "unknown method: no.such.method")
+    );
     let failed = session.call("device.pair.approve", json!({ "id": 1 })).unwrap_err();
     let text = "invalid device.pair.approve params: must have required property 'requestId'; at root: unexpected property 'id'";
     assert_eq!((failed.code(), failed.message()), ("INVALID_REQUEST", text));
@@ -224,11 +277,17 @@ fn invalid_requests_after_hello_keep_the_connection_open() {
 fn missing_scope_is_named_in_the_error() {
     let gateway = Gateway::new();
     for (protocol, code) in [(3, "INVALID_REQUEST"), (4, "FORBIDDEN")] {
-        let mut reader = gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["read"])).unwrap();
+        let mut reader =
+            gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["read"])).unwrap();
         reader.call("status", json!({})).unwrap();
-        for (method, scope) in [("device.pair.list", "operator.pairing"), ("no.such.method", "operator.admin")] {
+        for (method, scope) in
+            [("device.pair.list", "operator.pairing"), ("no.such.method", "operator.admin")]
+        {
             let failed = reader.call(method, json!({})).unwrap_err();
-            assert_eq!((failed.code(), failed.message()), (code, format!("missing scope: {scope}").as_str()));
+            assert_eq!(
+                (failed.code(), failed.message()),
+                (code, format!("missing scope: {scope}").as_str())
+            );
             assert_eq!(
                 failed.0["details"],
                 json!({ "code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope] })
@@ -237,11 +296,15 @@ fn missing_scope_is_named_in_the_error() {
         for _ in 0..30 {
             reader.call("device.pair.list", json!({})).unwrap_err();
         }
-        let mut writer = gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["write"])).unwrap();
+        let mut writer =
+            gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["write"])).unwrap();
         writer.call("status", json!({})).expect("write covers read");
     }
     let mut nobody = gateway.connect(&Who::v4().token(TOKEN).scopes(&[])).unwrap();
-    assert_eq!(nobody.call("status", json!({})).unwrap_err().message(), "missing scope: operator.read");
+    assert_eq!(
+        nobody.call("status", json!({})).unwrap_err().message(),
+        "missing scope: operator.read"
+    );
     let mut all = gateway.connect(&Who::v3().token(TOKEN).scopes(&[])).unwrap();
     all.call("device.pair.list", json!({})).expect("protocol 3 means admin when it names none");
 }
@@ -255,13 +318,22 @@ fn client_admitted_by_its_device_manages_only_itself_without_admin() {
     let code = gateway.narrow_code("read,pairing");
     // Once by the code that pairs its key, then by the key alone.
     for auth in [json!({ "bootstrapToken": code }), Value::Null] {
-        only_itself(gateway.connect(&Who { auth, ..who.clone().device(&one) }).unwrap(), &one, &two);
+        only_itself(
+            gateway.connect(&Who { auth, ..who.clone().device(&one) }).unwrap(),
+            &one,
+            &two,
+        );
     }
 }
 
 fn only_itself(mut own: Session, one: &Device, two: &Device) {
     let list = own.call("device.pair.list", json!({})).unwrap();
-    let ids: Vec<_> = list["paired"].as_array().unwrap().iter().map(|device| device["deviceId"].clone()).collect();
+    let ids: Vec<_> = list["paired"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| device["deviceId"].clone())
+        .collect();
     assert_eq!(ids, [json!(one.id)]);
     for (method, params) in [
         ("device.pair.remove", json!({ "deviceId": two.id })),
@@ -282,11 +354,15 @@ fn only_itself(mut own: Session, one: &Device, two: &Device) {
 fn node_is_closed_after_repeated_unauthorized_calls() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
-        let mut node = gateway.connect(&Who::of(protocol).node().token(TOKEN).device(&Device::new())).unwrap();
+        let mut node =
+            gateway.connect(&Who::of(protocol).node().token(TOKEN).device(&Device::new())).unwrap();
         node.call("health", json!({})).unwrap();
         for _ in 0..11 {
             let failed = node.call("device.pair.list", json!({})).unwrap_err();
-            assert_eq!((failed.code(), failed.message()), ("INVALID_REQUEST", "unauthorized role: node"));
+            assert_eq!(
+                (failed.code(), failed.message()),
+                ("INVALID_REQUEST", "unauthorized role: node")
+            );
         }
         assert_eq!(node.closed(), (1008, "repeated unauthorized calls".into()));
     }
@@ -295,10 +371,15 @@ fn node_is_closed_after_repeated_unauthorized_calls() {
 #[test]
 fn unknown_roles_and_protocol_versions_are_rejected() {
     let gateway = Gateway::new();
-    let refused = gateway.connect(&Who { role: Some("emperor"), ..Who::v4().token(TOKEN) }).unwrap_err();
-    assert_eq!((refused.code(), refused.rule(), refused.reason.as_str()), ("INVALID_ROLE", "3", "invalid role"));
+    let refused =
+        gateway.connect(&Who { role: Some("emperor"), ..Who::v4().token(TOKEN) }).unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.rule(), refused.reason.as_str()),
+        ("INVALID_ROLE", "3", "invalid role")
+    );
     for range in [(1, 2), (5, 9), (4, 3)] {
-        let refused = gateway.connect(&Who { protocol: range, ..Who::v4().token(TOKEN) }).unwrap_err();
+        let refused =
+            gateway.connect(&Who { protocol: range, ..Who::v4().token(TOKEN) }).unwrap_err();
         assert_eq!(
             (refused.code(), refused.close, refused.reason.as_str()),
             ("PROTOCOL_MISMATCH", 1002, "protocol mismatch")
@@ -337,7 +418,8 @@ fn pings_are_answered_at_every_stage() {
 #[test]
 fn stop_sends_shutdown_and_closes_all_connections_with_1012() {
     let gateway = Gateway::new();
-    let mut sessions: Vec<_> = [3, 4].map(|protocol| gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap()).into();
+    let mut sessions: Vec<_> =
+        [3, 4].map(|protocol| gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap()).into();
     sessions.push(gateway.connect(&Who::v4().node().token(TOKEN).device(&Device::new())).unwrap());
     let (mut waiting, _) = challenged(&gateway);
     let mut silent = gateway.dial().tcp();
@@ -346,7 +428,10 @@ fn stop_sends_shutdown_and_closes_all_connections_with_1012() {
     gateway.terminate();
     for session in &mut sessions {
         let event = session.event("shutdown");
-        assert_eq!((&event["reason"], &event["restartExpectedMs"]), (&json!("gateway stopping"), &Value::Null));
+        assert_eq!(
+            (&event["reason"], &event["restartExpectedMs"]),
+            (&json!("gateway stopping"), &Value::Null)
+        );
         assert_eq!(session.closed(), (1012, "service restart".into()));
     }
     assert_eq!(waiting.closed(), (1012, "service restart".into()));
@@ -363,7 +448,8 @@ fn stop_sends_shutdown_and_closes_all_connections_with_1012() {
 #[test]
 fn presence_has_the_format_of_each_protocol_and_events_are_numbered_per_client() {
     let gateway = Gateway::new();
-    let mut sessions = [3, 4].map(|protocol| gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap());
+    let mut sessions =
+        [3, 4].map(|protocol| gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap());
     let device = Device::new();
     let page = Who::v4()
         .page()
@@ -430,7 +516,10 @@ fn slow_consumer_is_closed_without_delaying_others() {
         }
     }
     while open != 1 {
-        assert!(begun.elapsed() < at_most(Duration::from_secs(15)), "the slow client is still there");
+        assert!(
+            begun.elapsed() < at_most(Duration::from_secs(15)),
+            "the slow client is still there"
+        );
         open = watcher.call("gatelet.status", json!({})).unwrap()["connections"].as_u64().unwrap();
         thread::sleep(Duration::from_millis(20));
     }
@@ -464,8 +553,9 @@ fn silent_sockets_are_evicted_oldest_first_without_blocking_valid_clients() {
     let half = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgr";
     for bytes in ["", half, upgrade.as_str()] {
         let mut crowd: Vec<_> = (0..300).map(|_| silent(&gateway, bytes)).collect();
-        let honest =
-            gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).expect("an honest client among them");
+        let honest = gateway
+            .connect(&Who::v4().token(TOKEN).device(&Device::new()))
+            .expect("an honest client among them");
         assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
         let begun = Instant::now();
         while !is_closed(&mut crowd[43]) && begun.elapsed() < at_most(Duration::from_secs(5)) {
@@ -492,7 +582,9 @@ fn one_address_cannot_crowd_out_the_others() {
     let dial = |from: &str| gateway.dial().from(from);
     let other = dial("192.168.1.20").tcp();
     let mut crowd: Vec<_> = (0..100).map(|_| dial("172.18.0.1").tcp()).collect();
-    dial("172.18.0.1").connect(&Who::v4().token(TOKEN)).expect("even from there an honest client comes in");
+    dial("172.18.0.1")
+        .connect(&Who::v4().token(TOKEN))
+        .expect("even from there an honest client comes in");
     let mut left = || crowd.iter_mut().map(is_closed).filter(|closed| !closed).count();
     until(|| left() <= 64, || "more than sixty four are left".into());
     assert!(left() >= 62, "{} of one hundred are left", left());
@@ -531,7 +623,9 @@ fn silent_connections_time_out_and_admitted_ones_get_ticks() {
         }
         scope.spawn(|| {
             let mut stream = gateway.dial().tcp();
-            while begun.elapsed() < at_most(Duration::from_secs(18)) && stream.write_all(b"x").is_ok() {
+            while begun.elapsed() < at_most(Duration::from_secs(18))
+                && stream.write_all(b"x").is_ok()
+            {
                 thread::sleep(Duration::from_millis(300));
             }
             assert!(
@@ -543,11 +637,13 @@ fn silent_connections_time_out_and_admitted_ones_get_ticks() {
         for protocol in [3, 4] {
             let gateway = &gateway;
             scope.spawn(move || {
-                let mut session =
-                    gateway.connect(&Who::of(protocol).node().token(TOKEN).device(&Device::new())).unwrap();
+                let mut session = gateway
+                    .connect(&Who::of(protocol).node().token(TOKEN).device(&Device::new()))
+                    .unwrap();
                 let tick = session.event("tick");
                 assert!(
-                    tick["ts"].as_u64().unwrap() > 1_600_000_000_000 && tick.as_object().unwrap().len() == 1,
+                    tick["ts"].as_u64().unwrap() > 1_600_000_000_000
+                        && tick.as_object().unwrap().len() == 1,
                     "{tick}"
                 );
                 assert!(around(30_000, clocks), "{:?}", begun.elapsed());
@@ -586,7 +682,9 @@ fn plain_http_serves_the_page_and_probes_and_rejects_other_requests() {
     let gateway = Gateway::new();
     let dial = gateway.dial();
     let status = |answer: &str| answer.split(' ').nth(1).unwrap_or("").to_string();
-    let body = |answer: &str| answer.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or_default();
+    let body = |answer: &str| {
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or_default()
+    };
     for path in ["/healthz", "/health"] {
         assert_eq!(body(&dial.get(path)), r#"{"ok":true,"status":"live"}"#);
     }
@@ -595,13 +693,17 @@ fn plain_http_serves_the_page_and_probes_and_rejects_other_requests() {
     }
     let page = dial.get("/");
     assert_eq!(status(&page), "200");
-    for header in
-        ["Content-Security-Policy: default-src 'none'", "X-Content-Type-Options: nosniff", "X-Frame-Options: DENY"]
-    {
+    for header in [
+        "Content-Security-Policy: default-src 'none'",
+        "X-Content-Type-Options: nosniff",
+        "X-Frame-Options: DENY",
+    ] {
         assert!(page.contains(header), "{header}: {page:.800}");
     }
-    let whoami: Value =
-        serde_json::from_str(&body(&dial.clone().header("X-Forwarded-For", "1.2.3.4").get("/whoami"))).unwrap();
+    let whoami: Value = serde_json::from_str(&body(
+        &dial.clone().header("X-Forwarded-For", "1.2.3.4").get("/whoami"),
+    ))
+    .unwrap();
     assert_eq!(
         (&whoami["peer"], &whoami["via"], &whoami["hostIs"]),
         (&json!("127.0.0.1"), &json!("untrusted-proxy"), &json!("loopback"))
@@ -611,12 +713,17 @@ fn plain_http_serves_the_page_and_probes_and_rejects_other_requests() {
     }
     let head = dial.http("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(
-        head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 27\r\n") && body(&head).is_empty(),
+        head.starts_with("HTTP/1.1 200 ")
+            && head.contains("Content-Length: 27\r\n")
+            && body(&head).is_empty(),
         "{head}"
     );
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         let answer = dial.http(&format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n"));
-        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("Allow: GET, HEAD\r\n"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 405 ") && answer.contains("Allow: GET, HEAD\r\n"),
+            "{answer}"
+        );
     }
     let lines: String = (0..70).map(|at| format!("X-{at}: y\r\n")).collect();
     for (request, code) in [

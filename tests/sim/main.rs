@@ -36,7 +36,9 @@ type Seen = BTreeMap<&'static str, u64>;
 
 /// Returns a number from the environment.
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
 /// Runs one seed; returns its hash and the situations that occurred.
@@ -127,17 +129,24 @@ fn gateway_behaves_as_the_model_expects() {
                     let once = || {
                         let (hash, seen) = run(seed, false, &dir.0);
                         if seed.is_multiple_of(TWICE) {
-                            assert_eq!(run(seed, false, &dir.0).0, hash, "the same seed gave a different run");
+                            assert_eq!(
+                                run(seed, false, &dir.0).0,
+                                hash,
+                                "the same seed gave a different run"
+                            );
                         }
                         seen
                     };
                     match catch_unwind(AssertUnwindSafe(once)) {
                         Ok(seen) => {
                             let mut met = met.lock().unwrap();
-                            seen.into_iter().for_each(|(what, count)| *met.entry(what).or_default() += count);
+                            seen.into_iter()
+                                .for_each(|(what, count)| *met.entry(what).or_default() += count);
                         }
                         Err(_) => {
-                            eprintln!("seed {seed}, number {done}: SIM_SEED={seed} cargo test --test sim");
+                            eprintln!(
+                                "seed {seed}, number {done}: SIM_SEED={seed} cargo test --test sim"
+                            );
                             failed.fetch_add(1, Ordering::Relaxed);
                         }
                     }

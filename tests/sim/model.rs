@@ -75,7 +75,17 @@ pub struct Dev {
 impl Dev {
     fn new(who: Who, by: u8, age: u32) -> Dev {
         let (label, commands) = (String::new(), BTreeSet::new());
-        Dev { who, roles: 0, revoked: 0, scopes: 0, by, tokens: [(0, 0); 2], label, commands, seen_age: age }
+        Dev {
+            who,
+            roles: 0,
+            revoked: 0,
+            scopes: 0,
+            by,
+            tokens: [(0, 0); 2],
+            label,
+            commands,
+            seen_age: age,
+        }
     }
 
     fn approve(&mut self, role: usize, scopes: u16) {
@@ -398,9 +408,13 @@ impl Model {
     pub fn start(&mut self, now: u64, age: u32, found: Vec<Option<Dev>>) -> Result<(), Wrong> {
         for (at, (slot, found)) in self.slots.iter_mut().zip(&found).enumerate() {
             if !slot.file.contains(found) {
-                return Err(format!("record {at} came back as {found:?}; it may be one of {:?}", slot.file));
+                return Err(format!(
+                    "record {at} came back as {found:?}; it may be one of {:?}",
+                    slot.file
+                ));
             }
-            *slot = Slot { mem: found.clone(), file: BTreeSet::from([found.clone()]), flight: None };
+            *slot =
+                Slot { mem: found.clone(), file: BTreeSet::from([found.clone()]), flight: None };
         }
         let old = std::mem::replace(self, Model::new(self.rules.clone(), 0, self.token_of));
         self.slots = old.slots;
@@ -423,7 +437,9 @@ impl Model {
 
     fn connected(&self, who: Who) -> bool {
         let slot = self.find(who);
-        self.members.values().any(|member| member.who == Some(who) && member.slot == slot && slot.is_some())
+        self.members
+            .values()
+            .any(|member| member.who == Some(who) && member.slot == slot && slot.is_some())
     }
 
     /// Returns the number of operations that wait for the disk.
@@ -476,10 +492,17 @@ impl Model {
             }
             Decided::Admit(mut admit, dev) => {
                 if admit.by_code {
-                    let at = self.codes.iter().position(|code| Some(&code.text) == shown.typed.as_ref());
+                    let at =
+                        self.codes.iter().position(|code| Some(&code.text) == shown.typed.as_ref());
                     admit.code = at.map(|at| self.codes.remove(at));
                 }
-                self.admit(conn, *admit, dev.filter(|_| writable), (shown.generation, writable), now)
+                self.admit(
+                    conn,
+                    *admit,
+                    dev.filter(|_| writable),
+                    (shown.generation, writable),
+                    now,
+                )
             }
         }
     }
@@ -495,7 +518,11 @@ impl Model {
         let (wait, change) = match admit.place {
             Place::Nowhere => (None, None),
             Place::Known(slot) => {
-                let wait = self.slots[slot].flight.as_ref().filter(|flight| flight.count > 0).map(|flight| flight.last);
+                let wait = self.slots[slot]
+                    .flight
+                    .as_ref()
+                    .filter(|flight| flight.count > 0)
+                    .map(|flight| flight.last);
                 let mut dev = self.slots[slot].mem.clone().unwrap();
                 let window = &mut dev.tokens[admit.member.role];
                 let moved = generation == Some(window.1) && window.0 != window.1;
@@ -512,7 +539,9 @@ impl Model {
             self.change(*slot, dev.clone());
         }
         match wait {
-            Some(_) if !writable => _ = self.answers.insert(conn, Answer::Refused { pending: None }),
+            Some(_) if !writable => {
+                _ = self.answers.insert(conn, Answer::Refused { pending: None })
+            }
             Some(ticket) => self.waiting.push_back((ticket, Then::Hello(conn, Box::new(admit)))),
             None => self.welcome(conn, admit, true, now),
         }
@@ -523,30 +552,48 @@ impl Model {
         let valid = truth.who.filter(|_| truth.proof == Proof::Valid);
         let known = valid.and_then(|who| self.dev(who)).cloned();
         let tokens = [&truth.device_token, &truth.token];
-        let generation = known
-            .as_ref()
-            .zip(truth.role)
-            .and_then(|(dev, role)| tokens.into_iter().flatten().find_map(|token| self.generation(dev, role, token)));
+        let generation = known.as_ref().zip(truth.role).and_then(|(dev, role)| {
+            tokens.into_iter().flatten().find_map(|token| self.generation(dev, role, token))
+        });
         let by_password = self.rules.auth == AuthMode::Password;
         let counted = by_password && valid.is_some();
-        let locked = self.guesses.get(&valid).and_then(|guesses| guesses.locked).is_some_and(|until| until > now);
-        let sent: Vec<&String> =
-            [&truth.token, &truth.password].into_iter().flatten().filter(|text| !text.is_empty()).collect();
+        let locked = self
+            .guesses
+            .get(&valid)
+            .and_then(|guesses| guesses.locked)
+            .is_some_and(|until| until > now);
+        let sent: Vec<&String> = [&truth.token, &truth.password]
+            .into_iter()
+            .flatten()
+            .filter(|text| !text.is_empty())
+            .collect();
         let right = |text: &&String| {
             **text == self.rules.control
-                || matches!(self.rules.auth, AuthMode::Token | AuthMode::Password) && **text == self.rules.secret
+                || matches!(self.rules.auth, AuthMode::Token | AuthMode::Password)
+                    && **text == self.rules.secret
         };
         let own = sent.iter().any(|text| **text == self.rules.control);
         let throttled = truth.unread || !sent.is_empty() && counted && locked && !own;
         let secret = !throttled && sent.iter().any(right);
         let as_code = truth.token.as_ref().filter(|text| {
-            self.rules.auth == AuthMode::Token && !secret && text.len() == 8 && text.bytes().all(is_of_code)
+            self.rules.auth == AuthMode::Token
+                && !secret
+                && text.len() == 8
+                && text.bytes().all(is_of_code)
         });
         let typed = truth.code.as_ref().or(as_code).filter(|_| !truth.unread).cloned();
         self.codes.retain(|code| now - code.made < limits::SETUP_CODE_MS);
-        let grant = typed.as_ref().and_then(|typed| self.codes.iter().find(|code| code.text == *typed)).cloned();
-        let by_itself =
-            || truth.token.as_ref().and_then(|token| self.generation(known.as_ref()?, truth.role?, token)).is_some();
+        let grant = typed
+            .as_ref()
+            .and_then(|typed| self.codes.iter().find(|code| code.text == *typed))
+            .cloned();
+        let by_itself = || {
+            truth
+                .token
+                .as_ref()
+                .and_then(|token| self.generation(known.as_ref()?, truth.role?, token))
+                .is_some()
+        };
         let explained = match self.rules.auth {
             AuthMode::Password => truth.password.is_none() && by_itself(),
             _ => grant.is_some() || generation.is_some() && truth.password.is_none(),
@@ -563,7 +610,9 @@ impl Model {
     /// Returns whether a signature without our nonce was used before; it admits once while it is
     /// fresh.
     fn is_replayed(&mut self, truth: &Truth) -> bool {
-        let (Some(who), Some(alone), Proof::Valid) = (truth.who, truth.alone, truth.proof) else { return false };
+        let (Some(who), Some(alone), Proof::Valid) = (truth.who, truth.alone, truth.proof) else {
+            return false;
+        };
         let wall = self.wall;
         self.signatures.retain(|(_, at)| wall.abs_diff(*at) <= limits::CLOCK_SKEW_MS);
         let known = self.signatures.contains(&(who, alone));
@@ -576,8 +625,11 @@ impl Model {
 
     fn guessed(&mut self, key: Option<Who>, now: u64) {
         let tries = self.rules.tries;
-        let guesses = self.guesses.entry(key).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
-        if now - guesses.since > limits::THROTTLE_WINDOW_MS || guesses.locked.is_some_and(|until| until <= now) {
+        let guesses =
+            self.guesses.entry(key).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
+        if now - guesses.since > limits::THROTTLE_WINDOW_MS
+            || guesses.locked.is_some_and(|until| until <= now)
+        {
             *guesses = Guesses { since: now, ..Guesses::default() };
         }
         guesses.wrong += 1;
@@ -595,7 +647,9 @@ impl Model {
     fn decide(&self, truth: &Truth, shown: &Shown) -> Decided {
         use Decided::{Pend, Refuse};
         let rules = &self.rules;
-        let (Some(v4), Some(role), false) = (truth.v4, truth.role, self.stopping) else { return Refuse };
+        let (Some(v4), Some(role), false) = (truth.v4, truth.role, self.stopping) else {
+            return Refuse;
+        };
         if rules.auth == AuthMode::None && !truth.host_loopback || truth.from == Page::Foreign {
             return Refuse;
         }
@@ -667,7 +721,13 @@ impl Model {
                 let (method, by, roles, scopes) = match pairing {
                     Ok(Some(pairing)) => pairing,
                     Ok(None) => {
-                        return admit(member(Some(who), wanted, Method::None), Place::Nowhere, 0, false, None);
+                        return admit(
+                            member(Some(who), wanted, Method::None),
+                            Place::Nowhere,
+                            0,
+                            false,
+                            None,
+                        );
                     }
                     Err(true) => return Pend,
                     Err(false) => return Refuse,
@@ -678,19 +738,35 @@ impl Model {
                         return Refuse;
                     }
                     let few = granted(wanted, scopes);
-                    return admit(member(Some(who), few, Method::Secret), Place::Nowhere, 0, false, None);
+                    return admit(
+                        member(Some(who), few, Method::Secret),
+                        Place::Nowhere,
+                        0,
+                        false,
+                        None,
+                    );
                 };
                 let mut dev = Dev::new(who, by, self.age);
-                (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| dev.approve(role, scopes));
+                (0..2)
+                    .filter(|role| roles & 1 << role != 0)
+                    .for_each(|role| dev.approve(role, scopes));
                 if owner_said(by) {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
                 let gets = granted(wanted, scopes);
-                admit(member(Some(who), gets, method), Place::New(slot), ask, by == BY_CODE, Some(dev))
+                admit(
+                    member(Some(who), gets, method),
+                    Place::New(slot),
+                    ask,
+                    by == BY_CODE,
+                    Some(dev),
+                )
             }
             Some(slot) => {
                 let known = self.slots[slot].mem.clone().unwrap();
-                let gives = |code: &&Code| code.roles & !known.roles != 0 || code.scopes & !closure(known.scopes) != 0;
+                let gives = |code: &&Code| {
+                    code.roles & !known.roles != 0 || code.scopes & !closure(known.scopes) != 0
+                };
                 let grant = grant.filter(gives);
                 if grant.is_none() {
                     if known.revoked & 1 << role != 0 || known.roles == 0 && known.revoked != 0 {
@@ -700,12 +776,20 @@ impl Model {
                         let (method, by, roles, scopes) = match pairing {
                             Ok(Some(pairing)) => pairing,
                             Ok(None) => {
-                                return admit(member(Some(who), wanted, Method::None), Place::Nowhere, 0, false, None);
+                                return admit(
+                                    member(Some(who), wanted, Method::None),
+                                    Place::Nowhere,
+                                    0,
+                                    false,
+                                    None,
+                                );
                             }
                             Err(_) => return Pend,
                         };
                         let mut dev = known;
-                        (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| dev.approve(role, scopes));
+                        (0..2)
+                            .filter(|role| roles & 1 << role != 0)
+                            .for_each(|role| dev.approve(role, scopes));
                         if owner_said(by) {
                             dev.commands.extend(truth.commands.iter().cloned());
                         }
@@ -727,7 +811,8 @@ impl Model {
                     (None, true) => Method::Secret,
                     (None, false) => Method::Device,
                 };
-                let member = member(Some(who), granted(wanted, known.scopes | given | at_once), method);
+                let member =
+                    member(Some(who), granted(wanted, known.scopes | given | at_once), method);
                 if grant.is_none() && at_once == 0 {
                     return admit(member, Place::Known(slot), ask, false, None);
                 }
@@ -736,7 +821,9 @@ impl Model {
                     dev.by = BY_CODE;
                 }
                 let roles = grant.map_or(1 << role, |code| code.roles);
-                (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| dev.approve(role, given | at_once));
+                (0..2)
+                    .filter(|role| roles & 1 << role != 0)
+                    .for_each(|role| dev.approve(role, given | at_once));
                 if grant.is_some() && role == NODE {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
@@ -752,7 +839,10 @@ impl Model {
         let yields = |at: &usize| {
             let dev = self.slots[*at].mem.as_ref().unwrap();
             let unseen = self.age.saturating_sub(dev.seen_age) >= limits::GIVE_WAY_AGE_HOURS;
-            matches!(dev.by, BY_TOKEN | BY_CIDR) && dev.revoked == 0 && unseen && !self.connected(dev.who)
+            matches!(dev.by, BY_TOKEN | BY_CIDR)
+                && dev.revoked == 0
+                && unseen
+                && !self.connected(dev.who)
         };
         let oldest = || {
             let candidates = (0..self.slots.len()).filter(yields);
@@ -783,7 +873,8 @@ impl Model {
         let member = admit.member;
         let (who, role) = (member.who, member.role);
         if let Some(slot) = member.slot {
-            let there = self.slots[slot].mem.as_mut().filter(|dev| Some(dev.who) == who && dev.has(role));
+            let there =
+                self.slots[slot].mem.as_mut().filter(|dev| Some(dev.who) == who && dev.has(role));
             let Some(dev) = there else {
                 self.answers.insert(conn, Answer::Refused { pending: None });
                 return;
@@ -810,7 +901,11 @@ impl Model {
     /// Creates or removes the pending request for a connected node's commands that are not
     /// approved.
     fn node_offers(&mut self, who: Who, now: u64) {
-        let here = self.nodes.iter().find(|(_, known)| *known == who).and_then(|(conn, _)| self.members.get(conn));
+        let here = self
+            .nodes
+            .iter()
+            .find(|(_, known)| *known == who)
+            .and_then(|(conn, _)| self.members.get(conn));
         let Some((member, dev)) = here.zip(self.dev(who)) else { return };
         if member.commands.is_subset(&dev.commands) {
             self.pending.retain(|pend| pend.who != who || pend.roles != 0 || !lives(pend, now));
@@ -826,13 +921,23 @@ impl Model {
         self.ask_for(who, 1 << role, wanted(scopes, truth.v4.unwrap(), role), commands, now)
     }
 
-    fn ask_for(&mut self, who: Who, roles: u8, scopes: u16, commands: BTreeSet<String>, now: u64) -> String {
+    fn ask_for(
+        &mut self,
+        who: Who,
+        roles: u8,
+        scopes: u16,
+        commands: BTreeSet<String>,
+        now: u64,
+    ) -> String {
         let id = uuid(
-            self.drawn.pop_front().unwrap_or_else(|| panic!("{who} needs a pending request, but no id was drawn")),
+            self.drawn
+                .pop_front()
+                .unwrap_or_else(|| panic!("{who} needs a pending request, but no id was drawn")),
         );
         self.pending.retain(|pend| lives(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
-            let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0) || !commands.is_subset(&old.commands);
+            let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0)
+                || !commands.is_subset(&old.commands);
             // a request that was read is never extended under the same id
             old.id = if more { id } else { old.id.clone() };
             (old.roles, old.scopes, old.renewed) = (old.roles | roles, old.scopes | scopes, now);
@@ -843,7 +948,8 @@ impl Model {
         }
         if self.pending.len() >= limits::PENDING {
             // among requests of the same millisecond the first, which is the oldest
-            let oldest = (0..self.pending.len()).min_by_key(|at| self.pending[*at].renewed).unwrap();
+            let oldest =
+                (0..self.pending.len()).min_by_key(|at| self.pending[*at].renewed).unwrap();
             self.pending.remove(oldest);
         }
         self.pending.push(Pend { id: id.clone(), who, roles, scopes, commands, renewed: now });
@@ -896,7 +1002,8 @@ impl Model {
         }
         let own = |who: Who| !member.governs_itself_only() || member.who == Some(who);
         let changes = |slot: usize, dev: Dev| (Due::Waits, Some((slot, Some(dev))), none());
-        let waits = |who: Who| self.pending.iter().find(|pend| pend.who == who).map(|pend| pend.id.clone());
+        let waits =
+            |who: Who| self.pending.iter().find(|pend| pend.who == who).map(|pend| pend.id.clone());
         match ask {
             Ask::Other | Ask::Invoke(..) => failed,
             Ask::File { .. } => (Due::Waits, None, none()),
@@ -914,8 +1021,11 @@ impl Model {
                 let mut all: Vec<(Dev, Option<bool>)> = Vec::new();
                 for slot in &self.slots {
                     let Some(dev) = slot.mem.clone().filter(|dev| own(dev.who)) else { continue };
-                    let here =
-                        slot.flight.as_ref().is_none_or(|flight| flight.count == 0).then(|| self.connected(dev.who));
+                    let here = slot
+                        .flight
+                        .as_ref()
+                        .is_none_or(|flight| flight.count == 0)
+                        .then(|| self.connected(dev.who));
                     all.push((dev, here));
                 }
                 all.sort();
@@ -923,7 +1033,8 @@ impl Model {
                 (Due::Devices(all, waits.map(|pend| pend.id.clone()).collect()), None, none())
             }
             Ask::Verify(who, token) => {
-                let right = self.dev(*who).is_some_and(|dev| self.generation(dev, NODE, token).is_some());
+                let right =
+                    self.dev(*who).is_some_and(|dev| self.generation(dev, NODE, token).is_some());
                 (if member.v4 { Due::Failed } else { Due::Verified(right) }, None, none())
             }
             Ask::Approve(id) | Ask::NodeApprove(id) => {
@@ -931,7 +1042,11 @@ impl Model {
                 let found = self.pending.iter().position(|pend| pend.id == *id);
                 let Some(at) = found else { return failed };
                 let pend = self.pending[at].clone();
-                let fits = if by_node { pend.roles & 2 != 0 || !pend.commands.is_empty() } else { pend.roles != 0 };
+                let fits = if by_node {
+                    pend.roles & 2 != 0 || !pend.commands.is_empty()
+                } else {
+                    pend.roles != 0
+                };
                 let write = if by_node && !pend.commands.is_empty() { WRITE } else { 0 };
                 let granted = (pend.scopes | write) & !closure(member.scopes) == 0;
                 // a device that manages only itself can approve itself only as an operator
@@ -942,21 +1057,31 @@ impl Model {
                 let slot = self.find(pend.who);
                 let Some(place) = slot.or_else(|| self.room()) else { return failed };
                 let fresh = || Dev::new(pend.who, BY_OWNER, self.age);
-                let mut dev = slot.and_then(|slot| self.slots[slot].mem.clone()).unwrap_or_else(fresh);
+                let mut dev =
+                    slot.and_then(|slot| self.slots[slot].mem.clone()).unwrap_or_else(fresh);
                 dev.by = BY_OWNER;
-                (0..2).filter(|role| pend.roles & 1 << role != 0).for_each(|role| dev.approve(role, pend.scopes));
+                (0..2)
+                    .filter(|role| pend.roles & 1 << role != 0)
+                    .for_each(|role| dev.approve(role, pend.scopes));
                 // a client that may not approve commands admits the device without them
                 if by_node || !member.v4 && member.may(WRITE) {
                     dev.commands.extend(pend.commands.iter().cloned());
                 }
-                let after = After { decides: Some(pend.id), lets_in: (!by_node).then_some(pend.who), ..none() };
+                let after = After {
+                    decides: Some(pend.id),
+                    lets_in: (!by_node).then_some(pend.who),
+                    ..none()
+                };
                 (Due::Waits, Some((place, Some(dev))), after)
             }
             Ask::Reject(id) | Ask::NodeReject(id) => {
                 let by_node = matches!(ask, Ask::NodeReject(_));
                 let found = self.pending.iter().position(|pend| pend.id == *id);
                 let Some(at) = found.filter(|at| own(self.pending[*at].who)) else { return failed };
-                if by_node && self.pending[at].roles & 2 == 0 && self.pending[at].commands.is_empty() {
+                if by_node
+                    && self.pending[at].roles & 2 == 0
+                    && self.pending[at].commands.is_empty()
+                {
                     return failed;
                 }
                 self.pending.remove(at);
@@ -972,12 +1097,18 @@ impl Model {
                 let mut dev = self.slots[slot].mem.clone().unwrap();
                 match ask {
                     Ask::GiveBack(_) => {
-                        let more = if dev.revoked & 1 != 0 { dev.scopes & !closure(member.scopes) } else { 0 };
+                        let more = if dev.revoked & 1 != 0 {
+                            dev.scopes & !closure(member.scopes)
+                        } else {
+                            0
+                        };
                         if dev.revoked == 0 || more != 0 || member.governs_itself_only() {
                             return failed;
                         }
                         let revoked = dev.revoked;
-                        (0..2).filter(|role| revoked & 1 << role != 0).for_each(|role| dev.approve(role, 0));
+                        (0..2)
+                            .filter(|role| revoked & 1 << role != 0)
+                            .for_each(|role| dev.approve(role, 0));
                         changes(slot, dev)
                     }
                     Ask::Remove(_) => (
@@ -995,7 +1126,9 @@ impl Model {
                             return failed;
                         }
                         if let (Some(scopes), OPERATOR) = (scopes, *role) {
-                            if scopes & !closure(dev.scopes) != 0 || scopes & !closure(member.scopes) != 0 {
+                            if scopes & !closure(dev.scopes) != 0
+                                || scopes & !closure(member.scopes) != 0
+                            {
                                 return failed;
                             }
                             narrower = dev.scopes & !closure(*scopes) != 0;
@@ -1010,7 +1143,11 @@ impl Model {
                             return failed;
                         }
                         dev.revoke(*role);
-                        (Due::Waits, Some((slot, Some(dev))), After { closes: Some((*who, 1 << role)), ..none() })
+                        (
+                            Due::Waits,
+                            Some((slot, Some(dev))),
+                            After { closes: Some((*who, 1 << role)), ..none() },
+                        )
                     }
                     _ => {
                         if !dev.has(NODE) {
@@ -1020,7 +1157,8 @@ impl Model {
                         dev.revoked &= !2;
                         dev.commands.clear();
                         let left = dev.roles != 0 || dev.revoked != 0;
-                        let after = After { closes: Some((*who, 2)), decides: waits(*who), ..none() };
+                        let after =
+                            After { closes: Some((*who, 2)), decides: waits(*who), ..none() };
                         (Due::Waits, Some((slot, left.then_some(dev))), after)
                     }
                 }
@@ -1064,7 +1202,8 @@ impl Model {
         if self.find(who).is_some() {
             return None;
         }
-        let holds = |slot: &Slot| slot.flight.as_ref().is_some_and(|flight| flight.perhaps.contains(&who));
+        let holds =
+            |slot: &Slot| slot.flight.as_ref().is_some_and(|flight| flight.perhaps.contains(&who));
         let at = self.slots.iter().position(holds)?;
         let flight = self.slots[at].flight.as_ref()?;
         if flight.count > 0 {
@@ -1081,7 +1220,10 @@ impl Model {
         for (slot, dev) in changes {
             let moving = self.slots[*slot].flight.as_ref().is_some_and(|flight| flight.count > 0);
             if moving || self.slots[*slot].mem != *dev {
-                return Err(format!("record {slot} is flushed as {dev:?}, not as {:?}", self.slots[*slot].mem));
+                return Err(format!(
+                    "record {slot} is flushed as {dev:?}, not as {:?}",
+                    self.slots[*slot].mem
+                ));
             }
         }
         Ok(())
@@ -1118,7 +1260,9 @@ impl Model {
             }
         }
         let (mut closed, mut more) = (Vec::new(), Vec::new());
-        let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(|(waits, _)| *waits <= done.ticket);
+        let (due, rest) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(waits, _)| *waits <= done.ticket);
         self.waiting = rest;
         for (_, then) in due {
             match then {
@@ -1132,13 +1276,22 @@ impl Model {
                         after.lets_in.into_iter().for_each(|who| self.node_offers(who, now));
                     }
                     if let (Some((who, roles)), true) = (after.closes, well) {
-                        let of = |member: &Member| member.who == Some(who) && roles & 1 << member.role != 0;
-                        closed.extend(self.members.iter().filter(|(_, member)| of(member)).map(|(conn, _)| *conn));
+                        let of = |member: &Member| {
+                            member.who == Some(who) && roles & 1 << member.role != 0
+                        };
+                        closed.extend(
+                            self.members
+                                .iter()
+                                .filter(|(_, member)| of(member))
+                                .map(|(conn, _)| *conn),
+                        );
                     }
                 }
                 Then::File(conn, id) => {
                     self.due.insert((conn, id), Due::Open);
-                    closed.extend(done.rules.take().map(|rules| self.configured(rules)).into_iter().flatten());
+                    closed.extend(
+                        done.rules.take().map(|rules| self.configured(rules)).into_iter().flatten(),
+                    );
                 }
             }
         }
@@ -1155,8 +1308,9 @@ impl Model {
         if old.secret == self.rules.secret && old.auth == self.rules.auth {
             return Vec::new();
         }
-        let by_secret =
-            |member: &Member| member.slot.is_none() && !matches!(member.method, Method::Device | Method::Code);
+        let by_secret = |member: &Member| {
+            member.slot.is_none() && !matches!(member.method, Method::Device | Method::Code)
+        };
         self.members.iter().filter(|(_, member)| by_secret(member)).map(|(conn, _)| *conn).collect()
     }
 
@@ -1180,7 +1334,9 @@ impl Model {
         if now >= self.next_tick {
             self.next_tick = now + limits::TICK_MS;
             let nodes = &self.nodes;
-            let here = |pend: &&mut Pend| nodes.iter().any(|(_, who)| *who == pend.who) && lives(pend, now);
+            let here = |pend: &&mut Pend| {
+                nodes.iter().any(|(_, who)| *who == pend.who) && lives(pend, now)
+            };
             self.pending.iter_mut().filter(here).for_each(|pend| pend.renewed = now);
         }
         if now >= self.next_flush {

@@ -41,15 +41,24 @@ const LOCAL: Way = Way {
 };
 const FAR: Way = Way { peer: "10.2.0.7", host: "10.2.0.1:18789", local: false, ..LOCAL };
 /// Through a trusted proxy that vouches for its user.
-const VOUCHED: Way =
-    Way { peer: "10.9.0.1", more: "X-Forwarded-For: 10.2.0.9\r\nX-User: ann\r\n", identity: true, ..FAR };
+const VOUCHED: Way = Way {
+    peer: "10.9.0.1",
+    more: "X-Forwarded-For: 10.2.0.9\r\nX-User: ann\r\n",
+    identity: true,
+    ..FAR
+};
 const WAYS: [Way; 9] = [
     LOCAL,
     FAR,
     Way { peer: "10.1.0.5", host: "10.1.0.1:18789", cidr: true, ..FAR },
     Way { more: "Origin: http://127.0.0.1:18789\r\n", from: Page::Own, ..LOCAL },
     Way { more: "Origin: http://evil.example\r\n", from: Page::Foreign, ..LOCAL },
-    Way { host: "evil.example", more: "Origin: http://evil.example\r\n", from: Page::Foreign, ..FAR },
+    Way {
+        host: "evil.example",
+        more: "Origin: http://evil.example\r\n",
+        from: Page::Foreign,
+        ..FAR
+    },
     Way { more: "Origin: http://10.2.0.1:18789\r\n", from: Page::Own, ..FAR },
     VOUCHED,
     // an untrusted proxy that sends the same headers
@@ -210,23 +219,33 @@ impl World {
 
     fn connect_of(&mut self, id: u64, way: &Way, who: Option<Who>) -> Sent {
         let protocol = [(4, 4), (3, 3), (3, 4), (4, 9), (1, 3), (5, 6)];
-        let range = protocol[[0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 4, 5][self.below(18)]];
+        let range =
+            protocol[[0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 4, 5][self.below(18)]];
         let v4 = match range {
             (low, high) if low <= 4 && 4 <= high => Some(true),
             (_, 3) => Some(false),
             _ => None,
         };
-        let role = if who.is_some_and(|who| who % 2 == 1) && !self.once_in(6) { 1 } else { self.below(8) / 7 };
+        let role = if who.is_some_and(|who| who % 2 == 1) && !self.once_in(6) {
+            1
+        } else {
+            self.below(8) / 7
+        };
         let scopes = self.some_scopes();
         let (client, mode) = match role {
             model::NODE => ("node-host", "node"),
-            _ => [("cli", "cli"), ("gateway-client", "ui"), ("openclaw-control-ui", "webchat")][self.below(3)],
+            _ => [("cli", "cli"), ("gateway-client", "ui"), ("openclaw-control-ui", "webchat")]
+                [self.below(3)],
         };
         let mut commands = BTreeSet::new();
         if role == model::NODE {
             let some = if self.once_in(2) { 7 } else { self.below(8) };
             commands.extend(
-                COMMANDS.iter().enumerate().filter(|(at, _)| some & 1 << at != 0).map(|(_, name)| name.to_string()),
+                COMMANDS
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| some & 1 << at != 0)
+                    .map(|(_, name)| name.to_string()),
             );
         }
         let mut truth = Truth {
@@ -240,8 +259,10 @@ impl World {
         };
         truth = on_way(truth, way);
         self.choose_secrets(&mut truth);
-        let names: Vec<String> =
-            (0..10).filter(|bit| truth.scopes & 1 << bit != 0).map(|bit| format!("operator.{}", SCOPES[bit])).collect();
+        let names: Vec<String> = (0..10)
+            .filter(|bit| truth.scopes & 1 << bit != 0)
+            .map(|bit| format!("operator.{}", SCOPES[bit]))
+            .collect();
         let mut auth = serde_json::Map::new();
         let fields = [
             ("token", &truth.token),
@@ -266,10 +287,16 @@ impl World {
         });
         let mut signed = Signed { real: self.once_in(16), right: true, at: self.true_wall };
         if let Some(who) = who {
-            params["device"] =
-                self.claim(id, who, &mut truth, &mut signed, (client, mode, role_name, &names.join(",")));
+            params["device"] = self.claim(
+                id,
+                who,
+                &mut truth,
+                &mut signed,
+                (client, mode, role_name, &names.join(",")),
+            );
         }
-        let bytes = json!({ "type": "req", "id": "hello", "method": "connect", "params": params }).to_string();
+        let bytes = json!({ "type": "req", "id": "hello", "method": "connect", "params": params })
+            .to_string();
         Sent::Connect { bytes: bytes.into_bytes(), truth: Box::new(truth), signed }
     }
 
@@ -294,7 +321,9 @@ impl World {
         if style >= EDGES_FROM {
             signed.at = [1 << 63, (1 << 63) + self.true_wall, u64::MAX][style - EDGES_FROM];
         }
-        let fields = [&key.id, client, mode, role, scopes, &signed.at.to_string(), token.unwrap_or("")].join("|");
+        let fields =
+            [&key.id, client, mode, role, scopes, &signed.at.to_string(), token.unwrap_or("")]
+                .join("|");
         let payload = match style {
             1 => format!("v1|{fields}"),
             _ if self.once_in(2) => format!("v2|{fields}|{nonce}"),
@@ -312,7 +341,8 @@ impl World {
             1 if !truth.local => Proof::Invalid,
             _ => Proof::Valid,
         };
-        let claimed = if style == 3 { keys()[(who + 1) % REGULARS].id.as_str() } else { key.id.as_str() };
+        let claimed =
+            if style == 3 { keys()[(who + 1) % REGULARS].id.as_str() } else { key.id.as_str() };
         let mut claim = json!({
             "id": claimed, "publicKey": key.public, "signature": signature, "signedAt": signed.at, "nonce": nonce,
         });
@@ -339,8 +369,14 @@ impl World {
             0..14 if rules.auth == AuthMode::Password => truth.password = Some(right),
             0..14 => truth.token = Some(right),
             14..18 => {
-                let own: Vec<_> = self.tokens.iter().filter(|(who, ..)| Some(*who) == truth.who).cloned().collect();
-                let any: Vec<_> = if self.once_in(5) { self.tokens.iter().cloned().collect() } else { own };
+                let own: Vec<_> = self
+                    .tokens
+                    .iter()
+                    .filter(|(who, ..)| Some(*who) == truth.who)
+                    .cloned()
+                    .collect();
+                let any: Vec<_> =
+                    if self.once_in(5) { self.tokens.iter().cloned().collect() } else { own };
                 let token = self.pick(&any).map(|(_, _, token)| token);
                 if truth.v4 == Some(true) {
                     truth.device_token = token;
@@ -351,7 +387,11 @@ impl World {
             18..21 => {
                 let codes = self.codes.clone();
                 let last = codes.len().saturating_sub(3);
-                let code = if self.once_in(8) { Some("ABCDEFGH".to_string()) } else { self.pick(&codes[last..]) };
+                let code = if self.once_in(8) {
+                    Some("ABCDEFGH".to_string())
+                } else {
+                    self.pick(&codes[last..])
+                };
                 if self.once_in(3) {
                     truth.token = code;
                 } else {
@@ -415,7 +455,8 @@ impl World {
     /// Many unauthenticated clients at once, with the same credential.
     fn crowd(&mut self) {
         self.note("crowd");
-        let one = if self.disk_is_busy() && self.once_in(2) { Some(self.below(REGULARS)) } else { None };
+        let one =
+            if self.disk_is_busy() && self.once_in(2) { Some(self.below(REGULARS)) } else { None };
         let count = if one.is_some() { 300 } else { 5 + self.below(70) };
         let way = if self.once_in(2) { &LOCAL } else { &FAR };
         if self.model.rules.auth == AuthMode::Password && self.once_in(2) {
@@ -434,11 +475,9 @@ impl World {
         for id in ids {
             self.poll(id);
             self.poll(id);
-            if self
-                .conns
-                .get(&id)
-                .is_some_and(|conn| !conn.hello || conn.connected_with.is_some_and(|(who, _)| who >= Some(REGULARS)))
-            {
+            if self.conns.get(&id).is_some_and(|conn| {
+                !conn.hello || conn.connected_with.is_some_and(|(who, _)| who >= Some(REGULARS))
+            }) {
                 self.conns.get_mut(&id).unwrap().gone = true;
             }
         }
@@ -462,7 +501,9 @@ impl World {
     // --- calls of admitted clients ---------------------------------------------------------------
 
     fn members(&self, role: usize) -> Vec<u64> {
-        let of = |id: &u64| self.conns[id].hello && self.model.members.get(id).is_some_and(|one| one.role == role);
+        let of = |id: &u64| {
+            self.conns[id].hello && self.model.members.get(id).is_some_and(|one| one.role == role)
+        };
         self.conns.keys().copied().filter(of).filter(|id| self.conns[id].inbox.len() < 8).collect()
     }
 
@@ -470,8 +511,9 @@ impl World {
         let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.gone) else { return };
         conn.calls += 1;
         let request = format!("{kind}{}", conn.calls);
-        let bytes =
-            json!({ "type": "req", "id": request, "method": method, "params": params }).to_string().into_bytes();
+        let bytes = json!({ "type": "req", "id": request, "method": method, "params": params })
+            .to_string()
+            .into_bytes();
         conn.inbox.push_back(Sent::Call { bytes, id: request, ask });
     }
 
@@ -480,8 +522,11 @@ impl World {
             return self.node_call();
         }
         let operators = self.members(model::OPERATOR);
-        let admins: Vec<u64> =
-            operators.iter().copied().filter(|id| self.model.members[id].may(model::ADMIN)).collect();
+        let admins: Vec<u64> = operators
+            .iter()
+            .copied()
+            .filter(|id| self.model.members[id].may(model::ADMIN))
+            .collect();
         let callers = if admins.is_empty() || self.once_in(3) { operators } else { admins };
         let Some(id) = self.pick(&callers) else { return self.turns() };
         let who = self.below(REGULARS);
@@ -493,20 +538,30 @@ impl World {
         let known = if self.once_in(4) { self.requests[last..].to_vec() } else { waiting };
         let request = self.pick(&known).unwrap_or_else(|| model::uuid([7; 16]));
         let (kind, method, params, ask) = match self.below(46) {
-            0..5 => ("x", "device.pair.approve", json!({ "requestId": request }), Ask::Approve(request)),
-            5 | 6 => ("x", "device.pair.approve", json!({ "requestId": device }), Ask::GiveBack(who)),
+            0..5 => {
+                ("x", "device.pair.approve", json!({ "requestId": request }), Ask::Approve(request))
+            }
+            5 | 6 => {
+                ("x", "device.pair.approve", json!({ "requestId": device }), Ask::GiveBack(who))
+            }
             7 => ("x", "device.pair.reject", json!({ "requestId": request }), Ask::Reject(request)),
             8 | 9 => ("x", "device.pair.remove", json!({ "deviceId": device }), Ask::Remove(who)),
             10 | 11 => {
                 let label = format!("label {}", self.below(5));
-                ("x", "device.pair.rename", json!({ "deviceId": device, "label": label }), Ask::Rename(who, label))
+                (
+                    "x",
+                    "device.pair.rename",
+                    json!({ "deviceId": device, "label": label }),
+                    Ask::Rename(who, label),
+                )
             }
             12..15 => {
                 let scopes = if self.once_in(4) { Some(self.some_scopes()) } else { None };
                 let mut params = json!({ "deviceId": device, "role": role_name });
                 if let Some(scopes) = scopes {
                     let names = (0..10).filter(|bit| scopes & 1 << bit != 0);
-                    params["scopes"] = names.map(|bit| format!("operator.{}", SCOPES[bit])).collect();
+                    params["scopes"] =
+                        names.map(|bit| format!("operator.{}", SCOPES[bit])).collect();
                 }
                 ("Rotate", "device.token.rotate", params, Ask::Rotate(who, role, scopes))
             }
@@ -514,11 +569,19 @@ impl World {
                 let params = json!({ "deviceId": device, "role": role_name });
                 ("x", "device.token.revoke", params, Ask::Revoke(who, role))
             }
-            17..20 => ("x", "node.pair.approve", json!({ "requestId": request }), Ask::NodeApprove(request)),
-            20 => ("x", "node.pair.reject", json!({ "requestId": request }), Ask::NodeReject(request)),
+            17..20 => (
+                "x",
+                "node.pair.approve",
+                json!({ "requestId": request }),
+                Ask::NodeApprove(request),
+            ),
+            20 => {
+                ("x", "node.pair.reject", json!({ "requestId": request }), Ask::NodeReject(request))
+            }
             21 => ("x", "node.pair.remove", json!({ "nodeId": device }), Ask::NodeRemove(who)),
             22 => {
-                let tokens: Vec<_> = self.tokens.iter().filter(|(one, ..)| *one == who).cloned().collect();
+                let tokens: Vec<_> =
+                    self.tokens.iter().filter(|(one, ..)| *one == who).cloned().collect();
                 let token = self.pick(&tokens).map_or("none".into(), |(_, _, token)| token);
                 let params = json!({ "nodeId": device, "token": token });
                 ("x", "node.pair.verify", params, Ask::Verify(who, token))
@@ -532,8 +595,10 @@ impl World {
             25..31 | 40..46 => {
                 let nodes: Vec<Who> = self.model.nodes.iter().map(|(_, who)| *who).collect();
                 let who = if self.once_in(8) { who } else { self.pick(&nodes).unwrap_or(who) };
-                let approved = self.model.dev(who).map(|dev| dev.commands.iter().cloned().collect::<Vec<_>>());
-                let command = if self.once_in(5) { None } else { self.pick(&approved.unwrap_or_default()) };
+                let approved =
+                    self.model.dev(who).map(|dev| dev.commands.iter().cloned().collect::<Vec<_>>());
+                let command =
+                    if self.once_in(5) { None } else { self.pick(&approved.unwrap_or_default()) };
                 let command = command.unwrap_or_else(|| COMMANDS[who % COMMANDS.len()].to_string());
                 let mark = self.next_mark;
                 self.next_mark += 1;
@@ -557,7 +622,12 @@ impl World {
                 let params = json!({ "id": format!("a{}", self.below(6)), "decision": decision });
                 ("x", "exec.approval.resolve", params, Ask::Other)
             }
-            34 => ("x", "exec.approval.waitDecision", json!({ "id": format!("a{}", self.below(6)) }), Ask::Other),
+            34 => (
+                "x",
+                "exec.approval.waitDecision",
+                json!({ "id": format!("a{}", self.below(6)) }),
+                Ask::Other,
+            ),
             35 if self.once_in(3) => {
                 let at = self.below(self.texts.len());
                 let raw = self.texts[at].0.clone();
@@ -619,8 +689,12 @@ impl World {
     /// Sends a node's result for a request that it or another node never received.
     fn answer_oddly(&mut self) {
         let Some(id) = self.pick(&self.members(model::NODE)) else { return };
-        let others: Vec<_> =
-            self.conns.iter().filter(|(of, _)| **of != id).flat_map(|(_, conn)| conn.asked.clone()).collect();
+        let others: Vec<_> = self
+            .conns
+            .iter()
+            .filter(|(of, _)| **of != id)
+            .flat_map(|(_, conn)| conn.asked.clone())
+            .collect();
         let (invoke, mark) = self.pick(&others).unwrap_or((model::uuid([5; 16]), 0));
         let who = self.model.members[&id].who.unwrap();
         // the same device on an older connection may answer for itself
@@ -683,7 +757,8 @@ impl World {
     /// Reads everything as the owner's command line does.
     fn look(&mut self) {
         let operators = self.members(model::OPERATOR);
-        let admins: Vec<u64> = operators.into_iter().filter(|id| self.model.members[id].may(model::PAIRING)).collect();
+        let admins: Vec<u64> =
+            operators.into_iter().filter(|id| self.model.members[id].may(model::PAIRING)).collect();
         if let Some(id) = self.pick(&admins) {
             self.push(id, "x", "device.pair.list", json!({ "surfaces": true }), Ask::List);
         }
@@ -760,7 +835,11 @@ impl World {
         let status = self.status();
         let Some(status) = status else { return };
         let count = |name: &str| status[name].as_u64().unwrap();
-        assert_eq!((count("connections"), count("operators"), count("unauthenticated")), (1, 1, 0), "{status}");
+        assert_eq!(
+            (count("connections"), count("operators"), count("unauthenticated")),
+            (1, 1, 0),
+            "{status}"
+        );
         assert_eq!((count("nodes"), count("invokes"), count("approvals")), (0, 0, 0), "{status}");
         assert_eq!(status["table"]["used"].as_u64().unwrap(), self.model.used() as u64);
         self.note("all left");
@@ -777,13 +856,15 @@ impl World {
             ..Truth::default()
         };
         let truth = on_way(truth, &LOCAL);
-        let id = self.open("GET / HTTP/1.1\r\nHost: 127.0.0.1:18789\r\n\r\n", "127.0.0.1".parse().unwrap());
+        let id = self
+            .open("GET / HTTP/1.1\r\nHost: 127.0.0.1:18789\r\n\r\n", "127.0.0.1".parse().unwrap());
         let params = json!({
             "minProtocol": 4, "maxProtocol": 4, "role": "operator", "scopes": ["operator.admin"],
             "client": { "id": "cli", "version": "1.0", "platform": "linux", "mode": "cli" },
             "auth": { "token": truth.token },
         });
-        let bytes = json!({ "type": "req", "id": "hello", "method": "connect", "params": params }).to_string();
+        let bytes = json!({ "type": "req", "id": "hello", "method": "connect", "params": params })
+            .to_string();
         let signed = Signed { real: false, right: true, at: 0 };
         let sent = Sent::Connect { bytes: bytes.into_bytes(), truth: Box::new(truth), signed };
         self.conns.get_mut(&id).unwrap().inbox.push_back(sent);

@@ -65,7 +65,10 @@ pub fn keys() -> &'static [Key] {
     KEYS.get_or_init(|| {
         let key = |n: u8| {
             let pair = SigningKey::from_bytes(&[n; 32]);
-            let id = Sha256::digest(pair.verifying_key()).iter().map(|byte| format!("{byte:02x}")).collect();
+            let id = Sha256::digest(pair.verifying_key())
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             let public = base64(pair.verifying_key().as_bytes());
             Key { pair, id, public }
         };
@@ -373,7 +376,8 @@ impl World {
         let gateway = Gateway::new(setup, devices, status, Box::new(self.dice.clone()), self.now());
         self.gateway = Some(gateway);
         self.file = Some(file);
-        self.trace.line(format_args!("start at={} wall={} config={}", self.at, self.wall, self.config));
+        self.trace
+            .line(format_args!("start at={} wall={} config={}", self.at, self.wall, self.config));
     }
 
     fn opened(&self) -> (PairingFile<MemDisk>, Loaded) {
@@ -508,7 +512,8 @@ impl World {
     fn secrets(&self) -> impl Iterator<Item = &String> {
         let tokens = self.tokens.iter().map(|(_, _, token)| token).chain(self.codes.iter());
         let rules = &self.model.rules;
-        let typed = matches!(rules.auth, AuthMode::Token | AuthMode::Password).then_some(&rules.secret);
+        let typed =
+            matches!(rules.auth, AuthMode::Token | AuthMode::Password).then_some(&rules.secret);
         tokens.chain([&rules.control]).chain(typed)
     }
 
@@ -540,7 +545,11 @@ impl World {
             }
             self.queue.push_back(job);
         }
-        assert_eq!(self.model.tickets, self.queue.back().map_or(self.model.tickets, |job| job.ticket + 1), "jobs");
+        assert_eq!(
+            self.model.tickets,
+            self.queue.back().map_or(self.model.tickets, |job| job.ticket + 1),
+            "jobs"
+        );
     }
 
     /// Returns whether the current job of the disk is done.
@@ -564,10 +573,14 @@ impl World {
             self.note("disk failed");
             match self.random.below(3) {
                 0 => {
-                    let lands = [Lands::Nothing, Lands::Everything, Lands::Beginnings][self.random.below(3)];
+                    let lands = [Lands::Nothing, Lands::Everything, Lands::Beginnings]
+                        [self.random.below(3)];
                     self.disk.fail_sync_after(self.random.below(2) as u64, lands);
                 }
-                _ => self.disk.fail_write_after(self.random.below(2) as u64, [0, 100, 700][self.random.below(3)]),
+                _ => self.disk.fail_write_after(
+                    self.random.below(2) as u64,
+                    [0, 100, 700][self.random.below(3)],
+                ),
             }
         }
         let done = commit(self.file.as_mut().unwrap(), &job);
@@ -578,7 +591,11 @@ impl World {
             if let Some(Ok(done)) = &mut work.done {
                 if let Some(new) = &mut done.new {
                     new.1.pid = 1;
-                    self.config = self.texts.iter().position(|(text, _)| *text == work.ask.raw).expect("a known text");
+                    self.config = self
+                        .texts
+                        .iter()
+                        .position(|(text, _)| *text == work.ask.raw)
+                        .expect("a known text");
                     rules = Some(self.texts[self.config].1.clone());
                     self.note("configured");
                     // a new rate starts its own count
@@ -711,7 +728,9 @@ impl World {
     pub fn poll(&mut self, id: u64) {
         let mut context = Context::from_waker(Waker::noop());
         loop {
-            let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.ending.is_none()) else { return };
+            let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.ending.is_none()) else {
+                return;
+            };
             assert!(
                 conn.outbox.bytes() <= limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO,
                 "an outbox over its bound"
@@ -770,9 +789,12 @@ impl World {
         let event = match Request::parse(bytes) {
             Ok(request) if request.method == "connect" => match Connect::parse(request.params) {
                 Ok(connect) => {
-                    let Sent::Connect { truth, signed, .. } = &sent else { panic!("a connect without its truth") };
+                    let Sent::Connect { truth, signed, .. } = &sent else {
+                        panic!("a connect without its truth")
+                    };
                     let challenge = (conn.nonce, self.at - conn.opened);
-                    let (mut attempt, check) = evidence::attempt(&request.id, &connect, &seen, challenge, &setup, now);
+                    let (mut attempt, check) =
+                        evidence::attempt(&request.id, &connect, &seen, challenge, &setup, now);
                     if let Some(check) = check {
                         attempt.proof = match truth.who.filter(|_| signed.right) {
                             _ if signed.real => check.run(),
@@ -782,7 +804,8 @@ impl World {
                     }
                     let mut truth = truth.clone();
                     let skewed = signed.at.abs_diff(self.wall) > limits::CLOCK_SKEW_MS;
-                    let judged = self.model.rules.strict_clock || truth.local && truth.alone.is_some();
+                    let judged =
+                        self.model.rules.strict_clock || truth.local && truth.alone.is_some();
                     let late = challenge.1 > limits::PROOF_FRESH_MS;
                     if (judged && skewed || late) && truth.proof != Proof::Absent {
                         truth.proof = Proof::Invalid;
@@ -803,7 +826,9 @@ impl World {
                     self.note("waited in line");
                     return;
                 }
-                Err(problems) => away(Refusal::InvalidConnect, Some(request.id.to_string()), Some(problems)),
+                Err(problems) => {
+                    away(Refusal::InvalidConnect, Some(request.id.to_string()), Some(problems))
+                }
             },
             Ok(request) => away(Refusal::NotConnect, Some(request.id.to_string()), None),
             Err(_) => away(Refusal::InvalidFrame, None, None),
@@ -816,11 +841,17 @@ impl World {
     /// Passes an attempt to the gateway.
     fn asks(&mut self, id: u64, attempt: Attempt, truth: &Truth) {
         if let Some(guess) = attempt.presented.guess.filter(|_| !truth.unread) {
-            let every = if guess == Guess::Password { limits::PASSWORD_EVERY_MS } else { limits::CODE_EVERY_MS };
+            let every = if guess == Guess::Password {
+                limits::PASSWORD_EVERY_MS
+            } else {
+                limits::CODE_EVERY_MS
+            };
             // a right credential is not charged, whatever the result
             let shown = [&truth.token, &truth.password, &truth.code].into_iter().flatten();
             let codes = &self.model.codes;
-            let right = |text: &String| *text == self.model.rules.secret || codes.iter().any(|code| code.text == *text);
+            let right = |text: &String| {
+                *text == self.model.rules.secret || codes.iter().any(|code| code.text == *text)
+            };
             let costs = if shown.into_iter().any(right) { 0 } else { every };
             let paid = &mut self.paid[guess as usize];
             *paid = (*paid).max(self.at) + costs;
@@ -838,7 +869,9 @@ impl World {
         match sent {
             Sent::Call { bytes, id: request, ask } => {
                 let node = match (&ask, &member) {
-                    (Ask::Invoke(who, command, _), Some(member)) => self.model.may_invoke(member, *who, command),
+                    (Ask::Invoke(who, command, _), Some(member)) => {
+                        self.model.may_invoke(member, *who, command)
+                    }
                     _ => None,
                 };
                 self.trace.line(format_args!("{id} calls {request}: {ask:?}"));
@@ -847,30 +880,39 @@ impl World {
                     self.marks.insert(*mark, mark_of);
                     self.note("invoke allowed");
                 }
-                let jobs = self.event(Event::Frame { conn: ConnId(id), message: Frame::from(bytes) });
+                let jobs =
+                    self.event(Event::Frame { conn: ConnId(id), message: Frame::from(bytes) });
                 let at = self.at;
                 let change = self.model.call(id, &request, &ask, at);
                 if let (Ask::Invoke(..), None) = (&ask, node) {
                     self.model.due.insert((id, request.clone()), Due::Failed);
                 }
                 if let Ask::SetupCode(_) = ask {
-                    let drawn = self.dice.0.borrow().1.iter().find(|bytes| bytes.len() == 8).cloned();
+                    let drawn =
+                        self.dice.0.borrow().1.iter().find(|bytes| bytes.len() == 8).cloned();
                     if let Some(drawn) = drawn {
                         let letters = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
-                        let text: String = drawn.iter().map(|byte| letters[usize::from(byte & 31)] as char).collect();
+                        let text: String = drawn
+                            .iter()
+                            .map(|byte| letters[usize::from(byte & 31)] as char)
+                            .collect();
                         self.model.code_made(text.clone());
                         self.codes.push(text);
                     }
                 }
                 if let Ask::File { .. } = ask {
-                    assert!(jobs.len() <= 1 && jobs.iter().all(|job| job.changes.is_empty()), "a file job");
+                    assert!(
+                        jobs.len() <= 1 && jobs.iter().all(|job| job.changes.is_empty()),
+                        "a file job"
+                    );
                     self.give(jobs);
                 } else {
                     self.expect(jobs, change, &format!("{ask:?}"));
                 }
             }
             Sent::Connect { bytes, .. } | Sent::Noise(bytes) => {
-                let jobs = self.event(Event::Frame { conn: ConnId(id), message: Frame::from(bytes) });
+                let jobs =
+                    self.event(Event::Frame { conn: ConnId(id), message: Frame::from(bytes) });
                 self.expect(jobs, None, "noise");
             }
         }
@@ -915,7 +957,9 @@ impl World {
         let good = match name {
             "tick" | "health" | "shutdown" => true,
             "presence" => may(model::READ) || !member.v4,
-            "device.pair.requested" | "device.pair.resolved" | "node.pair.requested" => may(model::PAIRING),
+            "device.pair.requested" | "device.pair.resolved" | "node.pair.requested" => {
+                may(model::PAIRING)
+            }
             "node.pair.resolved" => may(model::PAIRING) || node && value.get("seq").is_none(),
             "device.pair.changed" => may(model::PAIRING) && member.v4,
             "exec.approval.requested" | "exec.approval.resolved" => may(model::APPROVALS),
@@ -952,7 +996,9 @@ impl World {
         let conn = self.conns.get_mut(&id).unwrap();
         if conn.stage == Stage::Deciding {
             let due = self.model.answers.remove(&id);
-            let due = due.unwrap_or_else(|| panic!("{id} is answered before anything is decided or durable: {value}"));
+            let due = due.unwrap_or_else(|| {
+                panic!("{id} is answered before anything is decided or durable: {value}")
+            });
             return self.attempt_said(id, due, value);
         }
         if request.starts_with("bad") || request == "invalid" {
@@ -960,7 +1006,9 @@ impl World {
         }
         let place = (id, request.clone());
         let due = self.model.due.get(&place).cloned();
-        let due = due.unwrap_or_else(|| panic!("{id} gets an answer to {request}, which waits for none: {value}"));
+        let due = due.unwrap_or_else(|| {
+            panic!("{id} gets an answer to {request}, which waits for none: {value}")
+        });
         let first = value["payload"]["status"] == "accepted" && ok;
         if !first {
             self.model.due.remove(&place);
@@ -970,14 +1018,18 @@ impl World {
             Due::Waits => panic!("{request} of {id} is answered before it is durable: {value}"),
             Due::Ok => assert!(ok, "{request} of {id} should succeed: {value}"),
             Due::Failed => assert!(!ok, "{request} of {id} should fail: {value}"),
-            Due::Verified(right) => assert!(ok && value["payload"]["ok"] == *right, "a token is {right}: {value}"),
+            Due::Verified(right) => {
+                assert!(ok && value["payload"]["ok"] == *right, "a token is {right}: {value}")
+            }
             Due::Devices(devices, waiting) => {
                 assert!(ok, "{value}");
                 list_said(&value["payload"], devices, waiting);
                 self.note("list compared");
             }
         }
-        if let Some((mark, _)) = self.marks.iter().find(|(_, mark)| mark.caller == id && mark.id == request) {
+        if let Some((mark, _)) =
+            self.marks.iter().find(|(_, mark)| mark.caller == id && mark.id == request)
+        {
             if ok {
                 assert_eq!(
                     value["payload"]["payload"]["mark"].as_u64(),
@@ -989,7 +1041,8 @@ impl World {
         }
         if ok && request.starts_with("Rotate") {
             let payload = &value["payload"];
-            if let (Some(token), Some(who)) = (payload["token"].as_str(), payload["deviceId"].as_str().and_then(who_is))
+            if let (Some(token), Some(who)) =
+                (payload["token"].as_str(), payload["deviceId"].as_str().and_then(who_is))
             {
                 let role = usize::from(payload["role"] == "node");
                 self.tokens.insert((who, role, token.to_string()));
@@ -1012,10 +1065,18 @@ impl World {
             Answer::Hello { member, token } => {
                 assert!(ok, "{id} is rejected, expected {member:?}: {value}");
                 let auth = &value["payload"]["auth"];
-                assert_eq!(auth["deviceToken"].as_str(), token.as_deref(), "the token of {member:?}");
+                assert_eq!(
+                    auth["deviceToken"].as_str(),
+                    token.as_deref(),
+                    "the token of {member:?}"
+                );
                 if member.v4 {
-                    let names: Vec<&str> =
-                        auth["scopes"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+                    let names: Vec<&str> = auth["scopes"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|one| one.as_str().unwrap())
+                        .collect();
                     let names: u16 = names.iter().map(|name| scope_bit(name)).sum();
                     assert_eq!(names, member.scopes, "{member:?}");
                 }
@@ -1046,14 +1107,20 @@ impl World {
             found[usize::from(slot.0)] = Some(dev_of(device));
         }
         for (slot, found) in found.iter().enumerate() {
-            assert!(self.model.slots[slot].file.contains(found), "record {slot} is {found:?} in the file");
+            assert!(
+                self.model.slots[slot].file.contains(found),
+                "record {slot} is {found:?} in the file"
+            );
         }
     }
 }
 
 fn proved(who: Who) -> Proved {
     let key = &keys()[who];
-    Proved::Valid { id: DeviceId::parse(&key.id).unwrap(), key: PublicKey(key.pair.verifying_key().to_bytes()) }
+    Proved::Valid {
+        id: DeviceId::parse(&key.id).unwrap(),
+        key: PublicKey(key.pair.verifying_key().to_bytes()),
+    }
 }
 
 pub const SCOPES: [&str; 10] = [
@@ -1097,7 +1164,10 @@ fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSe
     let paired = payload["paired"].as_array().unwrap();
     assert_eq!(paired.len(), devices.len(), "how many are paired");
     for (dev, here) in devices {
-        let one = paired.iter().find(|one| one["deviceId"] == *keys()[dev.who].id).expect("a device is in the list");
+        let one = paired
+            .iter()
+            .find(|one| one["deviceId"] == *keys()[dev.who].id)
+            .expect("a device is in the list");
         let shown = if dev.roles == 0 { dev.revoked } else { dev.roles };
         assert_eq!(texts(&one["roles"]), names(shown), "{dev:?}");
         assert_eq!(texts(&one["revokedRoles"]), names(dev.revoked), "{dev:?}");
@@ -1129,22 +1199,27 @@ fn texts(random: &mut Random, capacity: usize) -> Vec<(String, Rules)> {
     };
     let mut all = vec![first.clone()];
     all.push(Rules { secret: "correct-horse-battery-staple-2".into(), ..first.clone() });
-    let other = if first.pairing == PairingMode::Token { PairingMode::Strict } else { PairingMode::Token };
+    let other =
+        if first.pairing == PairingMode::Token { PairingMode::Strict } else { PairingMode::Token };
     all.push(Rules { pairing: other, ..first.clone() });
     all.push(Rules { authorized: BTreeSet::from([8, 9]), tries: first.tries + 1, ..first });
     all.into_iter().map(|rules| (text(&rules, capacity), rules)).collect()
 }
 
 fn text(rules: &Rules, capacity: usize) -> String {
-    let mut auth = format!("\"mode\": \"{}\", \"strictClock\": {}", rules.auth.name(), rules.strict_clock);
+    let mut auth =
+        format!("\"mode\": \"{}\", \"strictClock\": {}", rules.auth.name(), rules.strict_clock);
     match rules.auth {
         AuthMode::Token => write!(auth, ", \"token\": \"{}\"", rules.secret).unwrap(),
         AuthMode::Password => write!(auth, ", \"password\": \"{}\"", rules.secret).unwrap(),
-        AuthMode::TrustedProxy => auth.push_str(", \"trustedProxy\": { \"userHeader\": \"x-user\" }"),
+        AuthMode::TrustedProxy => {
+            auth.push_str(", \"trustedProxy\": { \"userHeader\": \"x-user\" }")
+        }
         AuthMode::None => {}
     }
     write!(auth, ", \"rateLimit\": {{ \"maxAttempts\": {} }}", rules.tries).unwrap();
-    let authorized: Vec<String> = rules.authorized.iter().map(|who| format!("\"{}\"", keys()[*who].public)).collect();
+    let authorized: Vec<String> =
+        rules.authorized.iter().map(|who| format!("\"{}\"", keys()[*who].public)).collect();
     let commands = COMMANDS.map(|name| format!("\"{name}\"")).join(", ");
     format!(
         r#"{{ "gateway": {{ "bind": "loopback", "auth": {{ {auth} }},

@@ -52,7 +52,11 @@ impl Entry {
     pub fn line(&self) -> String {
         let mut line = String::new();
         for word in std::iter::once(&self.program).chain(&self.words) {
-            let quote = if word.is_empty() || word.starts_with('#') || word.contains([' ', '\t']) { "\"" } else { "" };
+            let quote = if word.is_empty() || word.starts_with('#') || word.contains([' ', '\t']) {
+                "\""
+            } else {
+                ""
+            };
             let blank = if line.is_empty() { "" } else { " " };
             [blank, quote, word, quote].into_iter().for_each(|part| line.push_str(part));
         }
@@ -62,7 +66,9 @@ impl Entry {
 
     fn fits(&self, program: &Path, words: &[String]) -> bool {
         let more = words.len() > self.words.len();
-        words.starts_with(&self.words) && !(self.exact && more) && same(Path::new(&self.program), program)
+        words.starts_with(&self.words)
+            && !(self.exact && more)
+            && same(Path::new(&self.program), program)
     }
 }
 
@@ -80,7 +86,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
     if path.is_absolute() {
         return Some(path.to_path_buf());
     }
-    if name.is_empty() || path.components().count() != 1 || path.file_name() != Some(name.as_ref()) {
+    if name.is_empty() || path.components().count() != 1 || path.file_name() != Some(name.as_ref())
+    {
         return None;
     }
     let dirs = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
@@ -125,7 +132,9 @@ pub fn is_remote(path: &Path) -> bool {
 
 /// Reads the entries of the file in the node's directory.
 pub fn read(dir: &Path) -> Result<Vec<Entry>, Failure> {
-    parse(&text(dir)?).map_err(|(line, what)| Failure::failed(format!("{}, line {line}: {what}", file(dir).display())))
+    parse(&text(dir)?).map_err(|(line, what)| {
+        Failure::failed(format!("{}, line {line}: {what}", file(dir).display()))
+    })
 }
 
 /// Implements `gatelet node allow` and `gatelet node disallow`.
@@ -134,19 +143,29 @@ pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
         words[0] = path.to_string_lossy().into_owned();
     }
     if words.iter().any(|word| word.contains(['"', '\n', '\r'])) {
-        return Err(Failure::new(Exit::Usage, "a word with a quotation mark or a line end cannot be listed"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "a word with a quotation mark or a line end cannot be listed",
+        ));
     }
     let entry = Entry::new(words).map_err(|what| Failure::new(Exit::Usage, what))?;
     let listed = read(dir)?.contains(&entry);
     let line = entry.line();
     if allow && !is_program(Path::new(&entry.program)) {
-        return Err(Failure::failed([&entry.program, " is no program that this user can start"].concat()));
+        return Err(Failure::failed(
+            [&entry.program, " is no program that this user can start"].concat(),
+        ));
     }
     if !allow && !listed {
-        return Err(Failure::failed(["`", &line, "` is not allowed; see `gatelet node allowed`"].concat()));
+        return Err(Failure::failed(
+            ["`", &line, "` is not allowed; see `gatelet node allowed`"].concat(),
+        ));
     }
     let mut kept = String::new();
-    for one in text(dir)?.lines().filter(|one| allow || !matches!(line_of(one), Ok(Some(other)) if other == entry)) {
+    for one in text(dir)?
+        .lines()
+        .filter(|one| allow || !matches!(line_of(one), Ok(Some(other)) if other == entry))
+    {
         kept.push_str(one);
         kept.push('\n');
     }
@@ -155,7 +174,8 @@ pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
         kept.push('\n');
     }
     let path = file(dir);
-    let written = store::create_dir(dir).and_then(|()| store::replace_private(&path, kept.as_bytes()));
+    let written =
+        store::create_dir(dir).and_then(|()| store::replace_private(&path, kept.as_bytes()));
     written.map_err(|error| unwritable(&path, &error))?;
     let said = if allow { "allowed: " } else { "no longer allowed: " };
     Output::ok([said, &line, "\na running node takes it over when it next connects\n"].concat())
@@ -187,8 +207,10 @@ fn text(dir: &Path) -> Result<String, Failure> {
             "others can change {shown}, which says what may run here; look at it, then run chmod go-w {shown}"
         )));
     }
-    let bytes = SystemEnv.read(&path, limits::NODE_ALLOW_LEN).map_err(|error| unreadable(&path, &error))?;
-    String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{} is not UTF-8", path.display())))
+    let bytes =
+        SystemEnv.read(&path, limits::NODE_ALLOW_LEN).map_err(|error| unreadable(&path, &error))?;
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::failed(format!("{} is not UTF-8", path.display())))
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
@@ -211,7 +233,9 @@ fn line_of(line: &str) -> Result<Option<Entry>, &'static str> {
             Some(inside) => inside.split_once('"').ok_or("a quotation mark is missing")?,
             None => rest.split_once([' ', '\t']).unwrap_or((rest, "")),
         };
-        if !behind.is_empty() && rest.starts_with('"') && !behind.starts_with([' ', '\t']) || word.contains('"') {
+        if !behind.is_empty() && rest.starts_with('"') && !behind.starts_with([' ', '\t'])
+            || word.contains('"')
+        {
             return Err("a quotation mark stands at both ends of a word");
         }
         words.push(word.to_string());

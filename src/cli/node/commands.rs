@@ -54,11 +54,19 @@ impl Offer {
 
     /// Handles a `node.invoke.request`: sends the result, or starts a thread that does.
     pub fn answer(&self, payload: &Value<'_>, sender: &Sender, running: &Running) {
-        let text = |name: &str| payload.get(name).and_then(|text| text.as_str()).unwrap_or_default().into_owned();
+        let text = |name: &str| {
+            payload.get(name).and_then(|text| text.as_str()).unwrap_or_default().into_owned()
+        };
         let sent = text("paramsJSON");
         let params = json::parse(sent.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
         let wait_ms = payload.get("timeoutMs").and_then(|time| time.as_u64());
-        let invoke = Invoke { id: text("id"), node: text("nodeId"), command: text("command"), params, wait_ms };
+        let invoke = Invoke {
+            id: text("id"),
+            node: text("nodeId"),
+            command: text("command"),
+            params,
+            wait_ms,
+        };
         let answer = match invoke.command.as_str() {
             "device.info" => Answer::Payload(facts::info(Path::new("/"), &self.name)),
             "device.status" => Answer::Payload(facts::status(Path::new("/"), &self.dir)),
@@ -83,9 +91,13 @@ impl Offer {
         };
         let order = run::order(program, &invoke.params, &argv, invoke.wait_ms)?;
         if !running.begin(&invoke.id) {
-            return Err(Answer::failed("UNAVAILABLE", "too many commands run on this node; try again later"));
+            return Err(Answer::failed(
+                "UNAVAILABLE",
+                "too many commands run on this node; try again later",
+            ));
         }
-        let (id, node, sender, theirs) = (invoke.id.clone(), invoke.node.clone(), sender.clone(), running.clone());
+        let (id, node, sender, theirs) =
+            (invoke.id.clone(), invoke.node.clone(), sender.clone(), running.clone());
         let work = move || {
             let answer = order.run(&id, &theirs);
             theirs.done(&id);

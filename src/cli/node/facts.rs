@@ -118,7 +118,8 @@ fn thermal(o: &mut Writer<'_>, root: &Path) {
 
 /// Converts millidegrees to degrees with one decimal place, as JSON.
 fn celsius(thousandths: &str) -> Option<String> {
-    let (sign, digits) = thousandths.strip_prefix('-').map_or(("", thousandths), |digits| ("-", digits));
+    let (sign, digits) =
+        thousandths.strip_prefix('-').map_or(("", thousandths), |digits| ("-", digits));
     let value: u32 = digits.parse().ok()?;
     Some([sign, &(value / 1000).to_string(), ".", &(value % 1000 / 100).to_string()].concat())
 }
@@ -137,7 +138,8 @@ mod tests {
 
     /// Creates a file system root with these files.
     fn machine(name: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
-        let root = std::env::temp_dir().join(format!("gatelet-facts-{name}-{}", std::process::id()));
+        let root =
+            std::env::temp_dir().join(format!("gatelet-facts-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
         for (path, text) in files {
             let path = root.join(path);
@@ -160,7 +162,10 @@ mod tests {
                 ("etc/os-release", "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
                 ("proc/uptime", "350735.47 234388.90\n"),
                 ("proc/loadavg", "0.20 0.18 1.12 1/80 11206\n"),
-                ("proc/meminfo", "MemTotal:        3884360 kB\nMemFree: 1 kB\nMemAvailable:    3141004 kB\n"),
+                (
+                    "proc/meminfo",
+                    "MemTotal:        3884360 kB\nMemFree: 1 kB\nMemAvailable:    3141004 kB\n",
+                ),
                 ("sys/class/thermal/thermal_zone0/temp", "54321\n"),
                 ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
                 ("sys/class/thermal/thermal_zone3/temp", "-1250\n"),
@@ -170,7 +175,10 @@ mod tests {
         let info = json(info(&root, "kitchen"));
         assert_eq!(info["modelIdentifier"], "Raspberry Pi 4 Model B Rev 1.4");
         assert_eq!(info["systemVersion"], "Debian GNU/Linux 12 (bookworm)");
-        assert_eq!((&info["deviceName"], &info["appVersion"]), (&"kitchen".into(), &env!("CARGO_PKG_VERSION").into()));
+        assert_eq!(
+            (&info["deviceName"], &info["appVersion"]),
+            (&"kitchen".into(), &env!("CARGO_PKG_VERSION").into())
+        );
         let status = json(status(&root, &root));
         assert_eq!(status["uptimeSeconds"], 350_735);
         assert_eq!(status["loadAverage"], serde_json::json!([0.20, 0.18, 1.12]));
@@ -179,20 +187,28 @@ mod tests {
         let zones = serde_json::json!([{ "name": "cpu-thermal", "celsius": 54.3 }, { "name": "", "celsius": -1.2 }]);
         assert_eq!(status["thermal"]["zones"], zones);
         #[cfg(unix)]
-        assert!(status["storage"]["totalBytes"].as_u64().unwrap() >= status["storage"]["freeBytes"].as_u64().unwrap());
+        assert!(
+            status["storage"]["totalBytes"].as_u64().unwrap()
+                >= status["storage"]["freeBytes"].as_u64().unwrap()
+        );
         fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
     fn unavailable_facts_are_omitted() {
-        let root =
-            machine("bare", &[("proc/loadavg", "a b c"), ("proc/meminfo", "MemTotal: 5 kB\n"), ("proc/uptime", "")]);
+        let root = machine(
+            "bare",
+            &[("proc/loadavg", "a b c"), ("proc/meminfo", "MemTotal: 5 kB\n"), ("proc/uptime", "")],
+        );
         let status = json(status(&root, Path::new("/no/such/place")));
         for absent in ["uptimeSeconds", "loadAverage", "memory", "thermal", "storage"] {
             assert!(status.get(absent).is_none(), "{absent}: {status}");
         }
         let info = json(info(&root, "x"));
-        assert!(info.get("modelIdentifier").is_none() && info.get("systemVersion").is_none(), "{info}");
+        assert!(
+            info.get("modelIdentifier").is_none() && info.get("systemVersion").is_none(),
+            "{info}"
+        );
         fs::remove_dir_all(root).unwrap();
     }
 }

@@ -51,7 +51,9 @@ impl Identity {
         store::create_dir(dir).map_err(|error| unwritable(dir, &error))?;
         let path = dir.join("node.key");
         let seed = if path.exists() {
-            let text = SystemEnv.read(&path, limits::SECRET_FILE_LEN).map_err(|error| unreadable(&path, &error))?;
+            let text = SystemEnv
+                .read(&path, limits::SECRET_FILE_LEN)
+                .map_err(|error| unreadable(&path, &error))?;
             let seed = base64::decode(String::from_utf8_lossy(&text).trim());
             seed.ok_or_else(|| {
                 let shown = path.display();
@@ -63,7 +65,8 @@ impl Identity {
             let entropy: &mut dyn Entropy = &mut SystemEntropy;
             let seed: [u8; 32] = entropy.bytes();
             let text = base64::encode_url(&seed) + "\n";
-            store::write_private(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))?;
+            store::write_private(&path, text.as_bytes())
+                .map_err(|error| unwritable(&path, &error))?;
             seed
         };
         let keys = SigningKey::from_bytes(&seed);
@@ -120,7 +123,9 @@ impl Identity {
         if self.gateway().as_ref() == Some(gateway) {
             return Ok(());
         }
-        let text = [gateway.address.to_string().as_str(), "\n", &gateway.token, "\n", &gateway.name, "\n"].concat();
+        let text =
+            [gateway.address.to_string().as_str(), "\n", &gateway.token, "\n", &gateway.name, "\n"]
+                .concat();
         let path = self.token_file();
         store::replace_private(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))
     }

@@ -63,13 +63,23 @@ impl Host {
             (None, Some(known)) => (known.address, false),
             (None, None) => {
                 let port = config.port;
-                (context.address().ok().flatten().unwrap_or(SocketAddr::from(([127, 0, 0, 1], port))), true)
+                (
+                    context
+                        .address()
+                        .ok()
+                        .flatten()
+                        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], port))),
+                    true,
+                )
             }
         };
         let mut credentials = Vec::new();
         credentials.extend(to.code.map(|code| ("bootstrapToken", code)));
         let known = known.filter(|known| known.address == address);
-        let name = to.name.or(known.as_ref().map(|known| known.name.clone())).filter(|name| !name.is_empty());
+        let name = to
+            .name
+            .or(known.as_ref().map(|known| known.name.clone()))
+            .filter(|name| !name.is_empty());
         let kept = known.filter(|known| !known.token.is_empty());
         credentials.extend(kept.map(|known| ("deviceToken", known.token)));
         // The secret of the gateway on this machine must not be sent to another gateway.
@@ -83,7 +93,11 @@ impl Host {
 
     /// Returns the commands offered now; reads the allowlist again.
     fn offer(&self) -> Result<Offer, Failure> {
-        Ok(Offer { name: self.name.clone(), dir: self.dir.clone(), allowed: allow::read(&self.dir)? })
+        Ok(Offer {
+            name: self.name.clone(),
+            dir: self.dir.clone(),
+            allowed: allow::read(&self.dir)?,
+        })
     }
 
     /// Implements `gatelet node show`.
@@ -107,9 +121,17 @@ impl Host {
     fn words(&self, offer: &Offer) -> String {
         let (address, id) = (self.address.to_string(), self.identity.id.to_string());
         let name = clean(&self.name);
-        let mut out =
-            ["gateway  ", &address, "\nname     ", &name, "\nid       ", &id, "\nkey      ", &self.identity.public()]
-                .concat();
+        let mut out = [
+            "gateway  ",
+            &address,
+            "\nname     ",
+            &name,
+            "\nid       ",
+            &id,
+            "\nkey      ",
+            &self.identity.public(),
+        ]
+        .concat();
         out.push_str("\n\nexposes to whom the gateway lets call it\n");
         for (name, about) in offer.commands() {
             out.push_str(&["  ", name, &BLANKS[name.len()..], about, "\n"].concat());
@@ -126,9 +148,10 @@ impl Host {
     /// Implements `gatelet node run`; returns only on an error that a retry cannot resolve.
     fn run(self) -> Done {
         let lock = self.dir.join("node.lock");
-        let _alone = store::lock(&lock)
-            .map_err(|error| unwritable(&lock, &error))?
-            .ok_or_else(|| Failure::failed(format!("another `gatelet node run` uses {}", self.dir.display())))?;
+        let _alone =
+            store::lock(&lock).map_err(|error| unwritable(&lock, &error))?.ok_or_else(|| {
+                Failure::failed(format!("another `gatelet node run` uses {}", self.dir.display()))
+            })?;
         emit(&self.words(&self.offer()?));
         Session::new(self)?.keep_up()
     }
@@ -143,12 +166,19 @@ pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
     }
     let bare = host.strip_prefix("ws://").or_else(|| host.strip_prefix("http://")).unwrap_or(host);
     let bare = bare.split('/').next().unwrap_or_default();
-    let local = bare.strip_prefix("localhost").filter(|rest| rest.is_empty() || rest.starts_with(':'));
+    let local =
+        bare.strip_prefix("localhost").filter(|rest| rest.is_empty() || rest.starts_with(':'));
     let text = local.map_or_else(|| bare.to_string(), |rest| ["127.0.0.1", rest].concat());
-    let ip = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
+    let ip = text
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, port));
     text.parse().or(ip).map_err(|_| {
         let shown = clean(bare);
-        let message = format!("`{shown}` is no address: names are not looked up, give the IP address of the gateway");
+        let message = format!(
+            "`{shown}` is no address: names are not looked up, give the IP address of the gateway"
+        );
         Failure::new(Exit::Usage, message)
     })
 }

@@ -87,7 +87,12 @@ pub struct Order {
 
 /// Reads the parameters of `system.run`. `program` is the path to start, `wait_ms` the timeout of
 /// the gateway.
-pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Option<u64>) -> Result<Order, Answer> {
+pub fn order(
+    program: &Path,
+    params: &Value<'_>,
+    words: &[String],
+    wait_ms: Option<u64>,
+) -> Result<Order, Answer> {
     if params.get("needsScreenRecording").and_then(|needs| needs.as_bool()) == Some(true) {
         return Err(Answer::failed("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
     }
@@ -102,16 +107,23 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
         }
     }
     for (name, value) in params.at("env").fields() {
-        let Some(value) = value.as_str().filter(|value| is_harmless(&name) && !value.contains('\0')) else {
+        let Some(value) =
+            value.as_str().filter(|value| is_harmless(&name) && !value.contains('\0'))
+        else {
             let text = ["env ", &name, " is not taken: a caller may set ", HARMLESS].concat();
             return Err(Answer::failed("INVALID_REQUEST", &text));
         };
         command.env(&*name, &*value);
     }
-    if let Some(dir) = params.get("cwd").and_then(|dir| dir.as_str()).filter(|dir| !dir.trim().is_empty()) {
+    if let Some(dir) =
+        params.get("cwd").and_then(|dir| dir.as_str()).filter(|dir| !dir.trim().is_empty())
+    {
         let dir = Path::new(dir.trim());
         if !dir.is_absolute() || is_remote(dir) || !dir.is_dir() {
-            return Err(Answer::failed("INVALID_REQUEST", "cwd is no directory here, named by its whole path"));
+            return Err(Answer::failed(
+                "INVALID_REQUEST",
+                "cwd is no directory here, named by its whole path",
+            ));
         }
         command.current_dir(dir);
     }
@@ -119,8 +131,12 @@ pub fn order(program: &Path, params: &Value<'_>, words: &[String], wait_ms: Opti
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     #[cfg(windows)]
     std::os::windows::process::CommandExt::creation_flags(&mut command, NO_WINDOW);
-    let time_ms = params.get("timeoutMs").and_then(|time| time.as_u64()).or(wait_ms).filter(|time| *time > 0);
-    Ok(Order { command, time_ms: time_ms.unwrap_or(limits::NODE_RUN_MS).min(limits::NODE_RUN_MAX_MS) })
+    let time_ms =
+        params.get("timeoutMs").and_then(|time| time.as_u64()).or(wait_ms).filter(|time| *time > 0);
+    Ok(Order {
+        command,
+        time_ms: time_ms.unwrap_or(limits::NODE_RUN_MS).min(limits::NODE_RUN_MAX_MS),
+    })
 }
 
 impl Order {
@@ -129,15 +145,25 @@ impl Order {
         let time_ms = self.time_ms;
         let (mut child, outputs) = match self.start() {
             Ok(started) => started,
-            Err(error) => return Outcome { error: Some(error.to_string()), ..Outcome::default() }.answer(),
+            Err(error) => {
+                return Outcome { error: Some(error.to_string()), ..Outcome::default() }.answer()
+            }
         };
         let (status, timed_out) = wait(&mut child, id, running, time_ms);
         let clock = SystemClock::start();
-        while !outputs.iter().all(Output::is_whole) && clock.now().at < Millis(limits::NODE_REST_MS) {
+        while !outputs.iter().all(Output::is_whole) && clock.now().at < Millis(limits::NODE_REST_MS)
+        {
             thread::sleep(Duration::from_millis(2));
         }
         let [stdout, stderr] = outputs.map(|output| lock(&output.0).text());
-        Outcome { exit: status.and_then(|status| status.code()), timed_out, stdout, stderr, error: None }.answer()
+        Outcome {
+            exit: status.and_then(|status| status.code()),
+            timed_out,
+            stdout,
+            stderr,
+            error: None,
+        }
+        .answer()
     }
 
     /// Starts the child and the readers of its two outputs. The command is dropped here, which
@@ -152,7 +178,12 @@ impl Order {
 
 /// Waits for the child; kills it on timeout or when the invoke is cancelled. The polling interval
 /// grows up to [`limits::NODE_LOOK_MS`].
-fn wait(child: &mut Child, id: &str, running: &Running, time_ms: u64) -> (Option<ExitStatus>, bool) {
+fn wait(
+    child: &mut Child,
+    id: &str,
+    running: &Running,
+    time_ms: u64,
+) -> (Option<ExitStatus>, bool) {
     let (clock, mut pause) = (SystemClock::start(), 1);
     loop {
         let ended = has_ended(child);
@@ -287,7 +318,9 @@ const HARMLESS: &str = "LANG, LC_*, TZ, TERM, NO_COLOR, COLUMNS, LINES";
 
 fn is_harmless(name: &str) -> bool {
     let mut known = HARMLESS.split(", ");
-    let known = known.any(|one| one == name || one.strip_suffix('*').is_some_and(|start| name.starts_with(start)));
+    let known = known.any(|one| {
+        one == name || one.strip_suffix('*').is_some_and(|start| name.starts_with(start))
+    });
     known && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 

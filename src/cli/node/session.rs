@@ -75,7 +75,8 @@ impl Session {
             Err(failure) => return Ok(failure.message.clone()),
         };
         let mut first_wrong = None;
-        let mut tries: Vec<Option<Credential>> = self.host.credentials.iter().cloned().map(Some).collect();
+        let mut tries: Vec<Option<Credential>> =
+            self.host.credentials.iter().cloned().map(Some).collect();
         tries.push(None);
         for credential in tries {
             match self.connect(&offer, credential.as_ref()) {
@@ -95,12 +96,18 @@ impl Session {
             Ok(client) => client,
             Err(error) => {
                 return End::Later(
-                    ["the gateway at ", &self.host.address.to_string(), ": ", &clean(&error.to_string())].concat(),
+                    [
+                        "the gateway at ",
+                        &self.host.address.to_string(),
+                        ": ",
+                        &clean(&error.to_string()),
+                    ]
+                    .concat(),
                 )
             }
         };
-        let hello =
-            challenge(&mut client).and_then(|nonce| client.call("connect", &self.params(offer, credential, &nonce)));
+        let hello = challenge(&mut client)
+            .and_then(|nonce| client.call("connect", &self.params(offer, credential, &nonce)));
         match hello {
             Ok(hello) => self.serve(&mut client, offer, &hello),
             Err(error) => sorted(&error),
@@ -121,7 +128,8 @@ impl Session {
                 Ok(message) => message,
                 Err(error) => return End::Later(clean(&error.message)),
             };
-            let Ok(FromGateway::Event { name, payload: Some(payload), .. }) = FromGateway::parse(message.as_bytes())
+            let Ok(FromGateway::Event { name, payload: Some(payload), .. }) =
+                FromGateway::parse(message.as_bytes())
             else {
                 continue;
             };
@@ -139,7 +147,8 @@ impl Session {
     /// Stores the device token, which together with the key is enough for later connections.
     fn welcomed(&mut self, hello: &Value<'_>) -> Result<(), Failure> {
         let token = hello.get("auth").and_then(|auth| auth.get("deviceToken")?.as_str());
-        let token = token.filter(|token| token.len() <= limits::SECRET_LEN && !token.contains(char::is_control));
+        let token = token
+            .filter(|token| token.len() <= limits::SECRET_LEN && !token.contains(char::is_control));
         let token = token.unwrap_or_default();
         let host = &mut self.host;
         let known = host.identity.gateway().filter(|known| known.address == host.address);
@@ -152,10 +161,14 @@ impl Session {
         if !token.is_empty() {
             host.credentials.insert(0, ("deviceToken", token.clone()));
         }
-        let kept = host.identity.keep(&Gateway { address: host.address, token, name: clean(&host.name) });
+        let kept =
+            host.identity.keep(&Gateway { address: host.address, token, name: clean(&host.name) });
         let (address, id) = (host.address.to_string(), host.identity.id.short().to_string());
         let note = if first { FIRST } else { "" };
-        emit(&["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note].concat());
+        emit(
+            &["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note]
+                .concat(),
+        );
         self.said.clear();
         kept
     }
@@ -165,7 +178,8 @@ impl Session {
         let host = &self.host;
         let family = crate::server::family();
         // The signature never covers a password.
-        let signed = credential.filter(|(field, _)| *field != "password").map_or("", |(_, secret)| secret);
+        let signed =
+            credential.filter(|(field, _)| *field != "password").map_or("", |(_, secret)| secret);
         let params = json::object(|o| {
             o.u64("minProtocol", 4);
             o.u64("maxProtocol", 4);
@@ -205,10 +219,14 @@ fn client_of(client: &mut Writer<'_>, name: &str, family: &str) {
 fn challenge(client: &mut Client) -> Result<String, Box<RpcError>> {
     loop {
         let message = client.hear(limits::CLI_CALL_MS)?;
-        let Ok(FromGateway::Event { name, payload: Some(payload), .. }) = FromGateway::parse(message.as_bytes()) else {
+        let Ok(FromGateway::Event { name, payload: Some(payload), .. }) =
+            FromGateway::parse(message.as_bytes())
+        else {
             continue;
         };
-        if let ("connect.challenge", Some(nonce)) = (&*name, payload.get("nonce").and_then(|nonce| nonce.as_str())) {
+        if let ("connect.challenge", Some(nonce)) =
+            (&*name, payload.get("nonce").and_then(|nonce| nonce.as_str()))
+        {
             return Ok(nonce.into_owned());
         }
     }
@@ -234,11 +252,13 @@ fn sorted(error: &RpcError) -> End {
 /// gateway do not reconnect at the same time.
 fn jittered(wait_ms: u64) -> u64 {
     let entropy: &mut dyn Entropy = &mut SystemEntropy;
-    wait_ms / 2 + u64::from(u16::from_le_bytes(entropy.bytes())) * (wait_ms / 2) / u64::from(u16::MAX)
+    wait_ms / 2
+        + u64::from(u16::from_le_bytes(entropy.bytes())) * (wait_ms / 2) / u64::from(u16::MAX)
 }
 
 const NO_CREDENTIAL: &str = "
 this node was never paired there: run `gatelet pair --role node` on the gateway, then here
 `gatelet node run --host ADDRESS --code CODE`; or give it the gateway's token with --token";
 
-const FIRST: &str = "if its commands wait for the owner: `gatelet nodes pending` on the gateway shows them\n";
+const FIRST: &str =
+    "if its commands wait for the owner: `gatelet nodes pending` on the gateway shows them\n";

@@ -40,7 +40,8 @@ pub struct Approvals(Vec<Approval>);
 
 /// Members of the question that may be text or null in both protocols. [`V4`] has the members of
 /// protocol 4 only.
-const TEXTS: [&str; 7] = ["cwd", "host", "security", "ask", "agentId", "resolvedPath", "sessionKey"];
+const TEXTS: [&str; 7] =
+    ["cwd", "host", "security", "ask", "agentId", "resolvedPath", "sessionKey"];
 const V4: [&str; 15] = [
     "commandArgv",
     "systemRunPlan",
@@ -95,7 +96,9 @@ impl Approvals {
 
     /// Removes a closed connection from the pending approvals.
     pub fn leave(&mut self, conn: ConnId) {
-        self.0.iter_mut().for_each(|approval| approval.waiting.retain(|(waiting, _)| *waiting != conn));
+        self.0
+            .iter_mut()
+            .for_each(|approval| approval.waiting.retain(|(waiting, _)| *waiting != conn));
     }
 
     fn find(&mut self, id: &str) -> Option<&mut Approval> {
@@ -106,7 +109,9 @@ impl Approvals {
 impl Approval {
     fn answers(&self) -> Vec<Effect> {
         let answer = |(conn, id): &(ConnId, String)| {
-            let frame = frames::response_with(id, 128, &mut |frame| frame.obj("payload", |o| self.outcome(o)));
+            let frame = frames::response_with(id, 128, &mut |frame| {
+                frame.obj("payload", |o| self.outcome(o))
+            });
             Effect::Frame { conn: *conn, frame }
         };
         self.waiting.iter().map(answer).collect()
@@ -140,7 +145,8 @@ impl Approval {
 pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.dialect() == Dialect::V4;
     let passed_on = if v4 { [&TEXTS[..], &V4].concat() } else { TEXTS.to_vec() };
-    let ApprovalRequest { id, timeout_ms, two_phase, require_route, .. } = params.read_with(&passed_on)?;
+    let ApprovalRequest { id, timeout_ms, two_phase, require_route, .. } =
+        params.read_with(&passed_on)?;
     let wanted = if v4 { limits::EXEC_APPROVAL_MS_V4 } else { limits::EXEC_APPROVAL_MS_V3 };
     let wait = timeout_ms.unwrap_or(wanted).clamp(1, limits::INVOKE_MS_MAX);
     let unheard = v4 && call.approvers == 0;
@@ -198,7 +204,11 @@ fn command(given: Value<'_>, v4: bool) -> Result<Value<'_>, &'static str> {
         return given.get("command").filter(full).ok_or("command is required");
     }
     given.get("nodeId").filter(full).ok_or("nodeId is required for host=node")?;
-    given.at("systemRunPlan").get("commandText").filter(full).ok_or("systemRunPlan is required for host=node")
+    given
+        .at("systemRunPlan")
+        .get("commandText")
+        .filter(full)
+        .ok_or("systemRunPlan is required for host=node")
 }
 
 /// Writes the members of the question that are passed on; of an environment only the names.
@@ -232,7 +242,9 @@ pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Fa
     let Some(approval) = call.relay.approvals.find(&id) else { return Err(unknown(v4)) };
     match approval.decision {
         Some(before) if before == decision => return Ok(Reply::of(br#"{"ok":true}"#.to_vec())),
-        Some(_) => return Err(reasoned(v4, "approval already resolved", "APPROVAL_ALREADY_RESOLVED")),
+        Some(_) => {
+            return Err(reasoned(v4, "approval already resolved", "APPROVAL_ALREADY_RESOLVED"))
+        }
         None => approval.decision = Some(decision),
     }
     let mut effects = approval.answers();
@@ -250,7 +262,8 @@ pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Fa
 
 /// Handles `exec.approval.waitDecision {id}` (protocol 4).
 pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    let id = params.read_sound::<MaybeById>().id.ok_or_else(|| Failure::invalid("id is required"))?;
+    let id =
+        params.read_sound::<MaybeById>().id.ok_or_else(|| Failure::invalid("id is required"))?;
     params.read::<MaybeById>()?;
     let (conn, request) = (call.caller.conn(), call.id.to_string());
     let gone = || Failure::invalid("approval expired or not found");
@@ -269,7 +282,8 @@ pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let mut out = Vec::new();
     json::arr(&mut out, |list| {
-        for approval in call.relay.approvals.0.iter().filter(|approval| approval.decision.is_none()) {
+        for approval in call.relay.approvals.0.iter().filter(|approval| approval.decision.is_none())
+        {
             list.item_obj(|o| {
                 approval.shown(o);
                 o.str("approvalKind", "exec");
@@ -281,7 +295,8 @@ pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
 
 /// Handles `exec.approval.get {id}` (protocol 4).
 pub fn get(call: &mut Call<'_>, params: ById) -> Result<Reply, Failure> {
-    let waits = call.relay.approvals.find(&params.id).filter(|approval| approval.decision.is_none());
+    let waits =
+        call.relay.approvals.find(&params.id).filter(|approval| approval.decision.is_none());
     let approval = waits.ok_or_else(|| unknown(true))?;
     let request = json::parse(&approval.request, limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let field = |name: &str| request.get(name).map_or("null", |value| value.raw()).as_bytes();

@@ -33,7 +33,8 @@ pub struct Ends {
 
 impl Ends {
     /// Upper bounds of latency, in milliseconds.
-    pub const BOUNDS: [u64; 12] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
+    pub const BOUNDS: [u64; 12] =
+        [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 
     /// Counts a call with this outcome.
     pub fn count(&mut self, how: End) {

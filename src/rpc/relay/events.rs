@@ -18,7 +18,8 @@ use crate::wire::message::Params;
 pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failure> {
     let name = params.event;
     let text = params.payload_json.and_then(|held| held.as_str());
-    let inner = text.as_deref().and_then(|text| json::parse(text.as_bytes(), limits::JSON_DEPTH).ok());
+    let inner =
+        text.as_deref().and_then(|text| json::parse(text.as_bytes(), limits::JSON_DEPTH).ok());
     let payload = inner.or(params.payload).unwrap_or(Value::EMPTY);
     let mut effects = Vec::new();
     let (handled, reason) = match &*name {
@@ -36,7 +37,8 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
     };
     log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
     let v4 = call.caller.dialect() == Dialect::V4;
-    let (event, handled, reason) = (v4.then_some(&*name), v4.then_some(handled), v4.then_some(reason));
+    let (event, handled, reason) =
+        (v4.then_some(&*name), v4.then_some(handled), v4.then_some(reason));
     Ok(Reply::json(&answers::NodeEventTaken { ok: true, event, handled, reason }).with(effects))
 }
 
@@ -45,10 +47,14 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
     let now = call.now.wall;
     let node: &mut Node = call.relay.nodes.on(call.caller.conn())?;
     let whole = |name: &str| payload.get(name).and_then(|value| value.as_u64());
-    let load =
-        payload.get("loadAverage").filter(|load| load.kind() == Kind::Array && load.raw().len() <= limits::WORD_LEN);
-    let load = load.filter(|load| load.items().count() == 3 && load.items().all(|one| one.kind() == Kind::Number));
-    whole("cpuCount").filter(|_| whole("memoryTotalBytes").is_some() && whole("memoryFreeBytes").is_some())?;
+    let load = payload
+        .get("loadAverage")
+        .filter(|load| load.kind() == Kind::Array && load.raw().len() <= limits::WORD_LEN);
+    let load = load.filter(|load| {
+        load.items().count() == 3 && load.items().all(|one| one.kind() == Kind::Number)
+    });
+    whole("cpuCount")
+        .filter(|_| whole("memoryTotalBytes").is_some() && whole("memoryFreeBytes").is_some())?;
     let stats = answers::HostStats {
         cpus: whole("cpuCount"),
         memory: whole("memoryTotalBytes"),
@@ -59,7 +65,10 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         at: now.0,
     };
     let stats = stats.serialize_json();
-    let event = rpc::json(&answers::HostStatsEvent { node_id: node.device, stats: answers::Raw(stats.clone()) });
+    let event = rpc::json(&answers::HostStatsEvent {
+        node_id: node.device,
+        stats: answers::Raw(stats.clone()),
+    });
     node.stats = Some(stats.into_bytes());
     let to = Audience::V4 { scope: Scope::Read };
     Some(Effect::Event { name: "node.hostStats", payload: event, to })
@@ -96,7 +105,9 @@ fn taken(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
 /// Handles `node.pluginSurface.refresh {surface}` (protocol 4). There are no plugins.
 pub fn plugin_surface(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     match params.read_sound::<PluginSurface>().surface {
-        Some(surface) => Err(Failure::unavailable([&*surface, " plugin surface unavailable"].concat())),
+        Some(surface) => {
+            Err(Failure::unavailable([&*surface, " plugin surface unavailable"].concat()))
+        }
         None => Err(Failure::invalid("surface required")),
     }
 }

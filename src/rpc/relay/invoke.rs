@@ -96,7 +96,10 @@ impl Invokes {
             self.ends.count(if abandoned { End::Abandoned } else { End::Disconnected });
             match abandoned {
                 true => invoke.cancel(),
-                false => Some(invoke.failed("DISCONNECTED", &["node disconnected (", &invoke.command, ")"].concat())),
+                false => Some(invoke.failed(
+                    "DISCONNECTED",
+                    &["node disconnected (", &invoke.command, ")"].concat(),
+                )),
             }
         };
         ended.into_iter().filter_map(said).collect()
@@ -169,7 +172,11 @@ impl Invoke {
                 o.shown("nodeId", &self.node);
             });
         });
-        (self.node_dialect == Dialect::V4).then_some(Effect::Invoke { id: self.id, conn: self.node_conn, frame })
+        (self.node_dialect == Dialect::V4).then_some(Effect::Invoke {
+            id: self.id,
+            conn: self.node_conn,
+            frame,
+        })
     }
 
     /// Returns the answer for the caller: `payload` as the node sent it, or `held`, which is JSON
@@ -185,11 +192,17 @@ impl Invoke {
     /// Writes the frame of that answer. It has both forms of `held` only if both fit, so it is
     /// never much larger than the frame of the node, and too large only if one form alone is.
     fn answer(&self, payload: Option<Value<'_>>, held: Option<Value<'_>>) -> Vec<u8> {
-        let size = payload.map_or(0, |value| value.raw().len()) + 2 * held.map_or(0, |value| value.raw().len());
+        let size = payload.map_or(0, |value| value.raw().len())
+            + 2 * held.map_or(0, |value| value.raw().len());
         let size = size.min(limits::FRAME_AFTER_HELLO);
         let json = |o: &mut Writer<'_>, key: &str| match held {
-            None => o.opt_raw(key, payload.map(|payload| payload.raw().as_bytes()).or(self.bare.then_some(b"null"))),
-            Some(text) if !o.held(key, &text) => o.obj(key, |o| o.raw("payloadJSON", text.raw().as_bytes())),
+            None => o.opt_raw(
+                key,
+                payload.map(|payload| payload.raw().as_bytes()).or(self.bare.then_some(b"null")),
+            ),
+            Some(text) if !o.held(key, &text) => {
+                o.obj(key, |o| o.raw("payloadJSON", text.raw().as_bytes()))
+            }
             Some(_) => {}
         };
         frames::response_with(&self.request, size + 256, &mut |frame| {
@@ -202,8 +215,12 @@ impl Invoke {
                 o.str("command", &self.command);
                 json(o, "payload");
                 let before = o.written() + r#","payloadJSON":}}"#.len();
-                let fits = |text: &Value<'_>| before + text.raw().len() <= limits::FRAME_AFTER_HELLO;
-                o.raw("payloadJSON", held.filter(fits).map_or(b"null", |text| text.raw().as_bytes()));
+                let fits =
+                    |text: &Value<'_>| before + text.raw().len() <= limits::FRAME_AFTER_HELLO;
+                o.raw(
+                    "payloadJSON",
+                    held.filter(fits).map_or(b"null", |text| text.raw().as_bytes()),
+                );
             });
         })
     }
@@ -222,7 +239,8 @@ fn ask(call: &mut Call<'_>, params: params::Invoke<'_>) -> Result<Reply, Failure
         return Err(Failure::invalid("nodeId and command required"));
     }
     if command.starts_with("system.execApprovals.") {
-        let message = "node.invoke does not allow system.execApprovals.*; use exec.approvals.node.*";
+        let message =
+            "node.invoke does not allow system.execApprovals.*; use exec.approvals.node.*";
         return Err(Failure::invalid(message).detailed(json::object(|o| o.str("command", command))));
     }
     let scope = invoke_scope(command);
@@ -234,7 +252,8 @@ fn ask(call: &mut Call<'_>, params: params::Invoke<'_>) -> Result<Reply, Failure
     let node = connected(call, node.trim())?;
     allowed(call, node, command, NOT_ALLOWED)?;
     let (timeout, key) = (params.timeout_ms, &params.idempotency_key);
-    let sent = Sent { id, command, params: given.map(|value| Cow::Borrowed(value.raw())), timeout, key };
+    let sent =
+        Sent { id, command, params: given.map(|value| Cow::Borrowed(value.raw())), timeout, key };
     let (invoke, effect) = sent.to(call, node, false)?;
     start(call, invoke, effect)
 }
@@ -245,16 +264,31 @@ pub fn node_approvals_get(call: &mut Call<'_>, params: ByNode) -> Result<Reply, 
 }
 
 /// Handles `exec.approvals.node.set {nodeId, file, baseHash?}` (protocol 4: also `native`).
-pub fn node_approvals_set(call: &mut Call<'_>, params: NodeApprovalsSet<'_>) -> Result<Reply, Failure> {
+pub fn node_approvals_set(
+    call: &mut Call<'_>,
+    params: NodeApprovalsSet<'_>,
+) -> Result<Reply, Failure> {
     let given = json::object(|o| {
-        for (name, value) in [("file", params.file), ("native", params.native), ("baseHash", params.base_hash)] {
+        for (name, value) in
+            [("file", params.file), ("native", params.native), ("baseHash", params.base_hash)]
+        {
             o.opt_raw(name, value.map(|value| value.raw().as_bytes()));
         }
     });
-    ask_approvals(call, &params.node_id, "system.execApprovals.set", String::from_utf8(given).unwrap_or_default())
+    ask_approvals(
+        call,
+        &params.node_id,
+        "system.execApprovals.set",
+        String::from_utf8(given).unwrap_or_default(),
+    )
 }
 
-fn ask_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String) -> Result<Reply, Failure> {
+fn ask_approvals(
+    call: &mut Call<'_>,
+    node: &str,
+    command: &str,
+    given: String,
+) -> Result<Reply, Failure> {
     let asked = pass_approvals(call, node, command, given);
     counted(call, asked)
 }
@@ -267,7 +301,12 @@ fn counted(call: &mut Call<'_>, asked: Result<Reply, Failure>) -> Result<Reply, 
     asked
 }
 
-fn pass_approvals(call: &mut Call<'_>, node: &str, command: &str, given: String) -> Result<Reply, Failure> {
+fn pass_approvals(
+    call: &mut Call<'_>,
+    node: &str,
+    command: &str,
+    given: String,
+) -> Result<Reply, Failure> {
     let id = call.fresh_id();
     let node = connected(call, node.trim())?;
     allowed(call, node, command, &[NOT_ALLOWED, ": ", command].concat())?;
@@ -311,7 +350,8 @@ impl Sent<'_> {
             node_dialect: node.dialect,
             command: self.command.to_string(),
             bare,
-            kept: work::Action::of(node, self.id, self.command, self.params.as_deref(), self.key).map(Box::new),
+            kept: work::Action::of(node, self.id, self.command, self.params.as_deref(), self.key)
+                .map(Box::new),
             since: call.now.at,
             deadline: call.now.at.plus(wait),
         };
@@ -380,7 +420,9 @@ fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n Node, Failure> {
 /// Checks that the command may be invoked on the node.
 fn allowed(call: &Call<'_>, node: &Node, command: &str, refusal: &str) -> Result<(), Failure> {
     let approved = node.approved(call.devices);
-    let Err(denial) = node.rules(call.commands, approved).invoke(command, &|name| approved.has_command(name)) else {
+    let Err(denial) =
+        node.rules(call.commands, approved).invoke(command, &|name| approved.has_command(name))
+    else {
         return Ok(());
     };
     let details = json::object(|o| {
@@ -404,24 +446,31 @@ fn unforged(call: &Call<'_>, command: &str, given: Option<Value<'_>>) -> Result<
     let given = given.unwrap_or(Value::EMPTY);
     // Keys after those that are checked for duplicates could repeat a mark.
     let hidden = given.fields().nth(limits::JSON_KEYS).is_some();
-    let marked = marks
-        .iter()
-        .any(|mark| given.get(mark).is_some_and(|value| !value.is_null() && value.as_bool() != Some(false)));
+    let marked = marks.iter().any(|mark| {
+        given.get(mark).is_some_and(|value| !value.is_null() && value.as_bool() != Some(false))
+    });
     if !marked && !hidden {
         return Ok(());
     }
     let details = json::object(|o| o.str("code", "APPROVAL_REQUIRED"));
-    let message = "approval required: only who has operator.approvals can say that a command is approved";
+    let message =
+        "approval required: only who has operator.approvals can say that a command is approved";
     Err(Failure::invalid(message).detailed(details))
 }
 
 /// Handles `node.invoke.result {id, nodeId, ok, payload?, payloadJSON?, error?}`.
 pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Failure> {
     let InvokeResult { ok, payload, payload_json: held, error, .. } = params;
-    let own = call.caller.device().filter(|device| DeviceId::parse(&params.node_id) == Some(*device));
+    let own =
+        call.caller.device().filter(|device| DeviceId::parse(&params.node_id) == Some(*device));
     let own = own.ok_or_else(|| Failure::invalid("nodeId mismatch"))?;
     let id = RequestId::parse(&params.id);
-    let found = call.relay.invokes.list.iter().position(|invoke| Some(invoke.id) == id && invoke.node == own);
+    let found = call
+        .relay
+        .invokes
+        .list
+        .iter()
+        .position(|invoke| Some(invoke.id) == id && invoke.node == own);
     let Some(at) = found else {
         return Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec()));
     };
@@ -429,7 +478,9 @@ pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Fa
     call.relay.invokes.ends.answered(ok, call.now.at.since(invoke.since));
     // A `payloadJSON` that is not a string is the payload itself.
     let (held, payload) = match held {
-        Some(text) if text.kind() == Kind::String => (Some(text).filter(|text| !text.is_str("")), payload),
+        Some(text) if text.kind() == Kind::String => {
+            (Some(text).filter(|text| !text.is_str("")), payload)
+        }
         other => (None, payload.or(other)),
     };
     let effect = match ok {
@@ -445,7 +496,9 @@ fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) ->
     let text = |name: &str| error.and_then(|error| error.get(name)?.as_str()).unwrap_or_default();
     let (code, message) = (text("code"), text("message"));
     // If the whole error could make the frame too large, only the message is passed on.
-    let raw = error.map(|error| error.raw().as_bytes()).filter(|raw| raw.len() <= limits::NODE_ERROR_WHOLE);
+    let raw = error
+        .map(|error| error.raw().as_bytes())
+        .filter(|raw| raw.len() <= limits::NODE_ERROR_WHOLE);
     if let Some(action) = invoke.kept.take().filter(|_| work::is_background(&code, &message)) {
         if let Some(queued) = call.relay.work.keep(*action, call.now) {
             let details = json::object(|o| {
@@ -460,7 +513,11 @@ fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) ->
             return Effect::Fail { conn: invoke.caller, id: invoke.request, failure };
         }
     }
-    let said = if message.is_empty() { "node invoke failed" } else { cut(&message, limits::NODE_ERROR_LEN) };
+    let said = if message.is_empty() {
+        "node invoke failed"
+    } else {
+        cut(&message, limits::NODE_ERROR_LEN)
+    };
     let code = cut(&code, limits::WORD_LEN);
     let shown = match invoke.dialect {
         Dialect::V4 if !code.is_empty() => [code, ": ", said].concat(),

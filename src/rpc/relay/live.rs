@@ -72,7 +72,11 @@ impl Nodes {
 
 impl Node {
     /// Returns the rules for the commands of the node.
-    pub fn rules<'a>(&'a self, commands: &'a Commands, approved: &Surface) -> Rules<'a, String, String> {
+    pub fn rules<'a>(
+        &'a self,
+        commands: &'a Commands,
+        approved: &Surface,
+    ) -> Rules<'a, String, String> {
         let talk = self.declared.caps.iter().any(|cap| cap == "talk") && approved.has_cap("talk");
         described(self.dialect, &self.about, &self.declared, talk, commands)
     }
@@ -124,7 +128,8 @@ fn described<'a>(
     commands: &'a Commands,
 ) -> Rules<'a, String, String> {
     let (platform, family) = (about.platform.as_str(), about.family.as_str());
-    let node = Described { dialect, platform, family, talk, declared: declared.commands.as_slice() };
+    let node =
+        Described { dialect, platform, family, talk, declared: declared.commands.as_slice() };
     Rules::new(node, Lists { allow: &commands.allow, deny: &commands.deny })
 }
 

@@ -22,14 +22,16 @@ mod work;
 use crate::gate::ids::{ConnId, Millis, Now};
 
 pub use approvals::{
-    get as approval_get, list as approval_list, request as approval_request, resolve as approval_resolve,
-    wait as approval_wait, Approvals,
+    get as approval_get, list as approval_list, request as approval_request,
+    resolve as approval_resolve, wait as approval_wait, Approvals,
 };
 pub use ends::{End, Ends};
 pub use events::{event, plugin_surface, plugin_tools, runner_inventory, skills, skills_bins};
 pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result, Invokes};
 pub use live::{asked_of, Declared, Node, Nodes};
-pub use pairing::{approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen};
+pub use pairing::{
+    approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen,
+};
 pub use show::{describe, environments, list, rename};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
 pub use work::{ack, drain, enqueue, pull, Work, KINDS};

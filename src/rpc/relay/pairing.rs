@@ -36,10 +36,14 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let (v4, nodes) = (call.caller.dialect() == Dialect::V4, &call.relay.nodes);
     Ok(Reply::of(json::object(|o| {
         o.arr("pending", |list| {
-            pending.iter().for_each(|one| list.item_obj(|o| request_fields(o, one, nodes.of(&one.device), v4)));
+            pending.iter().for_each(|one| {
+                list.item_obj(|o| request_fields(o, one, nodes.of(&one.device), v4))
+            });
         });
         o.arr("paired", |list| {
-            paired.iter().for_each(|one| list.item_obj(|o| node_fields(o, one, nodes.of(&one.id), v4)));
+            paired
+                .iter()
+                .for_each(|one| list.item_obj(|o| node_fields(o, one, nodes.of(&one.id), v4)));
         });
     })))
 }
@@ -74,7 +78,9 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
 pub fn widen(device: &mut Device, surface: &Surface, call: &Call<'_>) -> Result<(), Failure> {
     let fits = device.surface.merge(surface);
     fits.map_err(|_| {
-        Failure::invalid("the node offers more names than its record can hold; remove it and pair it anew")
+        Failure::invalid(
+            "the node offers more names than its record can hold; remove it and pair it anew",
+        )
     })?;
     if !surface.is_empty() {
         device.surface_approved = call.now.wall;
@@ -94,19 +100,26 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
 /// Handles `node.pair.remove {nodeId}` (protocol 4): removes the node role, and a device that has
 /// no other role.
 pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
-    let (slot, mut device) =
-        devices::find(call, params.node_id.trim(), "node pairing removal denied", "unknown nodeId")?;
+    let (slot, mut device) = devices::find(
+        call,
+        params.node_id.trim(),
+        "node pairing removal denied",
+        "unknown nodeId",
+    )?;
     if !device.roles.contains(Role::Node) {
         return Err(unknown_node());
     }
     let id = device.id;
     let kept = device.remove_node();
-    let mut effects = vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
+    let mut effects =
+        vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&id, call.now.at);
     effects.extend(waits.into_iter().flat_map(|request| resolved(call, request, "rejected")));
     effects.push(told("", &id, "removed", call.now.wall));
     effects.push(devices::changed());
-    Ok(Reply::json(&answers::Node { node_id: id }).changing(slot, kept.then_some(device)).with(effects))
+    Ok(Reply::json(&answers::Node { node_id: id })
+        .changing(slot, kept.then_some(device))
+        .with(effects))
 }
 
 /// Handles `node.pair.request {nodeId, ...}` (protocol 3): creates a request for a node that is
@@ -133,7 +146,8 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
     }
     let live = call.relay.nodes.of(&device.id);
     let request = call.pending.get(id, call.now.at);
-    let request = request.ok_or_else(|| Failure::unavailable("too many devices wait; retry later"))?;
+    let request =
+        request.ok_or_else(|| Failure::unavailable("too many devices wait; retry later"))?;
     let payload = json::object(|o| {
         o.str("status", "pending");
         o.obj("request", |o| request_fields(o, request, live, false));
@@ -145,8 +159,11 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
 
 /// Handles `node.pair.verify {nodeId, token}` (protocol 3): checks the device token of a node.
 pub fn verify(call: &mut Call<'_>, params: NodeVerify) -> Result<Reply, Failure> {
-    let device = DeviceId::parse(params.node_id.trim()).and_then(|id| call.devices.find(&id)).map(|(_, device)| device);
-    let right = device.filter(|device| tokens::check(call.key, device, Role::Node, &params.token).is_some());
+    let device = DeviceId::parse(params.node_id.trim())
+        .and_then(|id| call.devices.find(&id))
+        .map(|(_, device)| device);
+    let right = device
+        .filter(|device| tokens::check(call.key, device, Role::Node, &params.token).is_some());
     Ok(Reply::of(json::object(|o| {
         o.bool("ok", right.is_some());
         if let Some(device) = right {
@@ -168,7 +185,9 @@ pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effec
     if is_node(request) {
         let live = call.relay.nodes.of(&request.device).filter(|node| node.dialect == Dialect::V4);
         if let (Some(node), Some(Effect::Event { payload, .. })) = (live, effects.last()) {
-            let frame = frames::event_with("node.pair.resolved", payload.len(), &mut |o| o.raw("payload", payload));
+            let frame = frames::event_with("node.pair.resolved", payload.len(), &mut |o| {
+                o.raw("payload", payload)
+            });
             effects.push(Effect::Frame { conn: node.conn, frame });
         }
     }
@@ -188,7 +207,8 @@ pub fn over(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
 }
 
 fn told(request_id: &str, node: &DeviceId, decision: &str, wall: WallMs) -> Effect {
-    let payload = rpc::json(&answers::NodeResolved { request_id, node_id: *node, decision, ts: wall.0 });
+    let payload =
+        rpc::json(&answers::NodeResolved { request_id, node_id: *node, decision, ts: wall.0 });
     Effect::Event { name: "node.pair.resolved", payload, to: PAIRING }
 }
 
@@ -209,7 +229,12 @@ fn needed(surface: &Surface) -> Scopes {
 fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<Request, Failure> {
     let unknown = || Failure::invalid("unknown requestId");
     let id = RequestId::parse(named).ok_or_else(unknown)?;
-    let request = call.pending.get(id, call.now.at).filter(|request| is_node(request)).cloned().ok_or_else(unknown)?;
+    let request = call
+        .pending
+        .get(id, call.now.at)
+        .filter(|request| is_node(request))
+        .cloned()
+        .ok_or_else(unknown)?;
     devices::may_govern(call, &request.device, denied)?;
     Ok(request)
 }

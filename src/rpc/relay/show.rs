@@ -56,11 +56,16 @@ pub fn environments(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure
     })))
 }
 
-const GATEWAY: &str = r#""id":"gateway","type":"local","label":"Gateway","status":"available","sessionHost":false"#;
+const GATEWAY: &str =
+    r#""id":"gateway","type":"local","label":"Gateway","status":"available","sessionHost":false"#;
 
 /// Returns all nodes, connected ones first, then by name.
 fn rows<'a>(call: &'a Call<'_>) -> Vec<Row<'a>> {
-    let devices = call.devices.iter().map(|(_, device)| device).filter(|device| device.roles.contains(Role::Node));
+    let devices = call
+        .devices
+        .iter()
+        .map(|(_, device)| device)
+        .filter(|device| device.roles.contains(Role::Node));
     let row = |device| row(call, device);
     let mut rows: Vec<Row<'_>> = devices.map(|device| row(&device.id)).collect();
     let known = rows.len();
@@ -69,7 +74,9 @@ fn rows<'a>(call: &'a Call<'_>) -> Vec<Row<'a>> {
             rows.push(row(&node.device));
         }
     }
-    rows.sort_by_cached_key(|row| (row.live.is_none(), row.name().to_lowercase(), row.id.to_string()));
+    rows.sort_by_cached_key(|row| {
+        (row.live.is_none(), row.name().to_lowercase(), row.id.to_string())
+    });
     rows
 }
 
@@ -90,7 +97,8 @@ pub fn describe(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
 /// Handles `node.rename {nodeId, displayName}`: sets the owner's name for the node, which is stored
 /// with the device.
 pub fn rename(call: &mut Call<'_>, params: NodeRename) -> Result<Reply, Failure> {
-    let (slot, mut device) = devices::find(call, params.node_id.trim(), "node rename denied", "unknown nodeId")?;
+    let (slot, mut device) =
+        devices::find(call, params.node_id.trim(), "node rename denied", "unknown nodeId")?;
     if !device.roles.contains(Role::Node) {
         return Err(unknown_node());
     }
@@ -98,7 +106,8 @@ pub fn rename(call: &mut Call<'_>, params: NodeRename) -> Result<Reply, Failure>
     if device.label.is_empty() {
         return Err(Failure::invalid("displayName required"));
     }
-    let reply = Reply::json(&answers::NodeRenamed { node_id: device.id, display_name: &device.label });
+    let reply =
+        Reply::json(&answers::NodeRenamed { node_id: device.id, display_name: &device.label });
     Ok(reply.changing(slot, Some(device)).with(vec![devices::changed()]))
 }
 
@@ -165,7 +174,8 @@ impl<'a> Row<'a> {
     fn more(&self, o: &mut Writer<'_>, call: &Call<'_>) {
         let about = self.live.map(|live| &live.about);
         let told = about.map(|about| (about.client_id.as_str(), about.client_mode.as_str()));
-        let kept = self.device.map(|device| (device.client_id.as_str(), device.client_mode.as_str()));
+        let kept =
+            self.device.map(|device| (device.client_id.as_str(), device.client_mode.as_str()));
         let (id, mode) = told.or(kept).unwrap_or_default();
         render::opt_text(o, "clientId", id);
         render::opt_text(o, "clientMode", mode);
@@ -174,7 +184,10 @@ impl<'a> Row<'a> {
             o.fields(r#""nodePluginTools":[]"#);
             o.opt_raw("hostStats", live.stats.as_deref());
         }
-        let waits = call.pending.get_of(&self.id, call.now.at).filter(|request| !request.surface.is_empty());
+        let waits = call
+            .pending
+            .get_of(&self.id, call.now.at)
+            .filter(|request| !request.surface.is_empty());
         let approved_at = self.device.map_or(0, |device| device.surface_approved.0);
         let state = match (waits, approved_at) {
             (Some(_), 0) => "pending-approval",

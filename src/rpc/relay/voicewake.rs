@@ -41,9 +41,12 @@ pub fn get(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
 /// [`limits::WAKE_WORD_LEN`] bytes; the rest is left out.
 pub fn set(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let words = params.value().get("triggers").filter(|list| list.kind() == Kind::Array);
-    let words = words.ok_or_else(|| Failure::invalid("voicewake.set requires triggers: string[]"))?;
+    let words =
+        words.ok_or_else(|| Failure::invalid("voicewake.set requires triggers: string[]"))?;
     let texts = words.items().filter_map(|word| word.as_str());
-    let kept = texts.map(|word| cut(word.trim(), limits::WAKE_WORD_LEN).to_string()).filter(|word| !word.is_empty());
+    let kept = texts
+        .map(|word| cut(word.trim(), limits::WAKE_WORD_LEN).to_string())
+        .filter(|word| !word.is_empty());
     call.relay.triggers = Triggers(kept.take(limits::WAKE_WORDS).collect());
     Ok(Reply::of(call.relay.triggers.json()).with(vec![call.relay.triggers.event()]))
 }

@@ -30,10 +30,19 @@ pub struct Action {
 impl Action {
     /// Returns the action that a call of this node would become. Returns `None` where the call
     /// cannot be queued, for example for a node that cannot fetch it.
-    pub fn of(node: &Node, id: RequestId, command: &str, params: Option<&str>, key: &str) -> Option<Action> {
+    pub fn of(
+        node: &Node,
+        id: RequestId,
+        command: &str,
+        params: Option<&str>,
+        key: &str,
+    ) -> Option<Action> {
         let platform = node.about.platform.to_ascii_lowercase();
-        let phone = node.dialect == Dialect::V4 && (platform.starts_with("ios") || platform.starts_with("ipados"));
-        let family = ["canvas.", "camera.", "screen.", "talk."].iter().any(|family| command.starts_with(family));
+        let phone = node.dialect == Dialect::V4
+            && (platform.starts_with("ios") || platform.starts_with("ipados"));
+        let family = ["canvas.", "camera.", "screen.", "talk."]
+            .iter()
+            .any(|family| command.starts_with(family));
         let small = params.is_none_or(|params| params.len() <= limits::ACTION_LEN);
         (phone && family && small).then(|| Action {
             id,
@@ -113,7 +122,8 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let may = |action: &&Action| {
         let (Some(node), Some(approved)) = (node, approved) else { return false };
         let rules = node.rules(call.commands, approved);
-        action.node == own && rules.invoke(&action.command, &|name| approved.has_command(name)).is_ok()
+        action.node == own
+            && rules.invoke(&action.command, &|name| approved.has_command(name)).is_ok()
     };
     Ok(Reply::of(json::object(|o| {
         o.shown("nodeId", &own);
@@ -149,8 +159,9 @@ pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
 pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Failure> {
     let expires = params.expires_in_ms.unwrap_or(limits::WORK_MS);
     let kind = KINDS.into_iter().find(|one| *one == params.kind);
-    let known = DeviceId::parse(params.node_id.trim())
-        .filter(|id| call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node)));
+    let known = DeviceId::parse(params.node_id.trim()).filter(|id| {
+        call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node))
+    });
     let node = known.ok_or_else(unknown_node)?;
     let fresh = call.fresh_id();
     let (work, now) = (&mut call.relay.work, call.now);
@@ -183,7 +194,8 @@ pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure
     let own = own(call)?;
     let (work, now) = (&mut call.relay.work, call.now);
     work.expire(now.at);
-    let mut waiting: Vec<usize> = (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
+    let mut waiting: Vec<usize> =
+        (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
     // The sort is stable, so the oldest comes first among those of the same priority.
     waiting.sort_by_key(|at| !work.items[*at].high);
     let asked = waiting.iter().any(|at| work.items[*at].kind == KINDS[0]);
@@ -196,7 +208,9 @@ pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure
             waiting[..taken].iter().for_each(|at| list.item_obj(|o| work.items[*at].render(o)));
             if !asked && room {
                 list.item_obj(|o| {
-                    o.fields(r#""id":"baseline-status","type":"status.request","priority":"default""#);
+                    o.fields(
+                        r#""id":"baseline-status","type":"status.request","priority":"default""#,
+                    );
                     o.u64("createdAtMs", now.wall.0);
                     o.null("expiresAtMs");
                 });

@@ -28,7 +28,10 @@ pub fn run(data: &[u8]) {
 
 fn typed(text: &str) {
     if let Some(code) = CodeText::parse(text) {
-        assert!(code.as_str().len() == CODE_LEN && code.as_str().bytes().all(|byte| ALPHABET.contains(&byte)));
+        assert!(
+            code.as_str().len() == CODE_LEN
+                && code.as_str().bytes().all(|byte| ALPHABET.contains(&byte))
+        );
         assert!(
             CodeText::parse(code.as_str()).is_some_and(|again| again.as_str() == code.as_str()),
             "read again it is another"
@@ -49,7 +52,10 @@ fn encoded(data: &[u8], text: &str) {
     let link = ["oc-pair://", &base64::encode_url(data)].concat();
     // drawing takes a thousand times as long as everything else
     if link.len() <= 200 && data.first().is_some_and(|first| first % 32 == 17) {
-        assert!(qr::data_url(&link).is_some_and(|url| url.len() < 16 * 1024), "protocol 4 allows 16384");
+        assert!(
+            qr::data_url(&link).is_some_and(|url| url.len() < 16 * 1024),
+            "protocol 4 allows 16384"
+        );
         assert!(qr::lines(&link, false).is_some());
     }
 }
@@ -81,7 +87,9 @@ fn list(data: &[u8]) {
             }
             3 => {
                 // consumed in vain, and given back
-                if let (Some(taken), Some(back)) = (codes.take(code.as_str(), time), model.take(code.as_str())) {
+                if let (Some(taken), Some(back)) =
+                    (codes.take(code.as_str(), time), model.take(code.as_str()))
+                {
                     assert!(codes.state(taken.id(), time) == CodeState::Gone);
                     codes.give_back(taken);
                     model.0.push(back);
@@ -137,7 +145,9 @@ fn command_line(text: &str) {
         assert_eq!(again.as_ref(), Ok(&address), "an address that reads as another");
     }
     let option = ["node", "run", "--code", text];
-    assert!(gatelet::cli::typed(&option, text).0.is_ok() || text.is_empty() || text.starts_with('-'));
+    assert!(
+        gatelet::cli::typed(&option, text).0.is_ok() || text.is_empty() || text.starts_with('-')
+    );
 }
 
 /// Codes, links, addresses, command lines, and scripts for the list.

@@ -40,11 +40,15 @@ pub fn run(data: &[u8]) {
 
 fn load(text: &str) -> Loaded {
     let loaded = load_text(&Overrides::default(), &Home, Some(text));
-    let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let errors =
+        loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     assert_eq!(loaded.config.is_some(), errors == 0, "a configuration beside an error, or neither");
     assert!(loaded.problems.len() <= limits::CONFIG_PROBLEMS + 1);
     let lines = u32::try_from(text.lines().count()).unwrap() + 1;
-    assert!(loaded.problems.iter().all(|problem| problem.line <= lines && !problem.message.is_empty()));
+    assert!(loaded
+        .problems
+        .iter()
+        .all(|problem| problem.line <= lines && !problem.message.is_empty()));
     if let Some(config) = &loaded.config {
         assert!((1..=limits::CAPACITY_MAX).contains(&config.pairing.capacity));
         assert!((1..=1000).contains(&config.auth.rate_limit.max_attempts));
@@ -60,7 +64,10 @@ fn show(text: &str) {
     if let Some(json) = &first.json {
         if let Err(error) = serde_json::from_str::<Value>(json) {
             let theirs = ["out of range", "recursion"];
-            assert!(theirs.iter().any(|limit| error.to_string().contains(limit)), "{error}: {json}");
+            assert!(
+                theirs.iter().any(|limit| error.to_string().contains(limit)),
+                "{error}: {json}"
+            );
         }
         if let Some(raw) = &first.raw {
             assert_eq!(shown(raw).json.as_ref(), Some(json), "hidden it says something else");
@@ -76,15 +83,19 @@ fn back(text: &str) {
     // rejected, and nothing is lost.
     let hidden = |text: &str| text.matches(HIDDEN).count();
     let nameless = format!("\"id\":\"{HIDDEN}\"");
-    if shown(text).json.is_some_and(|json| hidden(&json) != hidden(&raw) || json.contains(&nameless)) {
+    if shown(text)
+        .json
+        .is_some_and(|json| hidden(&json) != hidden(&raw) || json.contains(&nameless))
+    {
         return;
     }
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let changed = change(text, &raw, false, false).unwrap_or_else(|why| panic!("what was shown is refused: {why}"));
+    let changed = change(text, &raw, false, false)
+        .unwrap_or_else(|why| panic!("what was shown is refused: {why}"));
     assert_eq!(changed.text, bare, "a secret came back as another");
     if let Some(json) = shown(text).json {
-        let changed =
-            change(text, &json, false, true).unwrap_or_else(|why| panic!("what a form was shown is refused: {why}"));
+        let changed = change(text, &json, false, true)
+            .unwrap_or_else(|why| panic!("what a form was shown is refused: {why}"));
         assert_eq!(changed.text, text, "a form that changed nothing");
     }
 }
@@ -104,7 +115,9 @@ fn changed(old: &str, new: &str, patch: bool, plain: bool) {
         return;
     }
     let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
-    if let (Some(mut before), Some(wanted), Some(after)) = (parse(&before), parse(&wanted), parse(&after)) {
+    if let (Some(mut before), Some(wanted), Some(after)) =
+        (parse(&before), parse(&wanted), parse(&after))
+    {
         merge(&mut before, &wanted);
         assert_eq!(after, before, "no merge patch of RFC 7396");
     }
@@ -141,7 +154,9 @@ pub fn seeds() -> Seeds {
     ];
     let mut seeds = Seeds::new();
     for (folder, step) in [("good", 1), ("bad", 2)] {
-        for (at, (name, text)) in samples::files(&format!("configs/{folder}")).into_iter().step_by(step).enumerate() {
+        for (at, (name, text)) in
+            samples::files(&format!("configs/{folder}")).into_iter().step_by(step).enumerate()
+        {
             let change = changes[at % changes.len()];
             seeds.push((format!("{folder}-{name}-changed"), [&text, BETWEEN, change].concat()));
             seeds.push((format!("{folder}-{name}"), text));

@@ -77,7 +77,12 @@ fn same(ours: &Value<'_>, other: &Other) {
             // a number with an exponent or a fraction of zeros is an integer for one of the two
             // parsers only
             if !ours.raw().contains(['.', 'e', 'E']) && ours.raw() != "-0" {
-                assert_eq!((ours.as_u64(), ours.as_i64()), (number.as_u64(), number.as_i64()), "{}", ours.raw());
+                assert_eq!(
+                    (ours.as_u64(), ours.as_i64()),
+                    (number.as_u64(), number.as_i64()),
+                    "{}",
+                    ours.raw()
+                );
             }
         }
         Other::Array(list) => {
@@ -108,7 +113,11 @@ fn frames(data: &[u8]) {
         }
         Err(BadFrame::Json(_)) => {}
         Err(BadFrame::Request { id, problems }) => {
-            assert!(id.len() <= limits::ID_LEN && !problems.is_empty() && problems.len() <= limits::PROBLEMS_LEN);
+            assert!(
+                id.len() <= limits::ID_LEN
+                    && !problems.is_empty()
+                    && problems.len() <= limits::PROBLEMS_LEN
+            );
             answers(&id, &problems, "{}");
         }
     }
@@ -120,27 +129,39 @@ fn frames(data: &[u8]) {
 /// Asserts that a request written and parsed again is unchanged.
 fn again(request: &Request<'_>, params: &str) {
     let written = frames::request(&request.id, &request.method, params.as_bytes());
-    let again = Request::parse(&written).unwrap_or_else(|bad| panic!("what we write we cannot read: {bad:?}"));
+    let again = Request::parse(&written)
+        .unwrap_or_else(|bad| panic!("what we write we cannot read: {bad:?}"));
     assert_eq!((&again.id, &again.method), (&request.id, &request.method));
     assert_eq!(again.params.map(|params| params.raw()), Some(params));
 }
 
 /// Asserts that a response is one JSON value with the intended content, whatever it echoes.
 fn answers(id: &str, echo: &str, json: &str) {
-    let error = ErrorShape { details: Some(json.as_bytes()), retryable: Some(true), ..ErrorShape::new("CODE", echo) };
+    let error = ErrorShape {
+        details: Some(json.as_bytes()),
+        retryable: Some(true),
+        ..ErrorShape::new("CODE", echo)
+    };
     for answer in [
         frames::response_ok(id, json.as_bytes()),
         frames::response_err(id, &error),
         frames::event(echo, json.as_bytes(), Some(1), Some((1, 1))),
     ] {
         // a value inside a response is nested slightly deeper than alone
-        let depth =
-            |text: &[u8]| json::parse(text, limits::JSON_DEPTH).err().is_some_and(|bad| bad.what.contains("deep"));
+        let depth = |text: &[u8]| {
+            json::parse(text, limits::JSON_DEPTH).err().is_some_and(|bad| bad.what.contains("deep"))
+        };
         match FromGateway::parse(&answer) {
             Ok(FromGateway::Response { id: told, .. }) => assert_eq!(told, id),
             Ok(FromGateway::Event { .. }) => {}
             Err(what) => {
-                assert!(depth(&answer) || echo.len() > limits::METHOD_LEN || echo.is_empty() || id.is_empty(), "{what}")
+                assert!(
+                    depth(&answer)
+                        || echo.len() > limits::METHOD_LEN
+                        || echo.is_empty()
+                        || id.is_empty(),
+                    "{what}"
+                )
             }
         }
     }
@@ -160,5 +181,9 @@ fn parameters(request: &Request<'_>) {
 
 /// Frames of the transcripts, and JSON that is hard to parse.
 pub fn seeds() -> Seeds {
-    samples::frames().into_iter().enumerate().map(|(at, frame)| (format!("frame-{at:03}"), frame)).collect()
+    samples::frames()
+        .into_iter()
+        .enumerate()
+        .map(|(at, frame)| (format!("frame-{at:03}"), frame))
+        .collect()
 }

@@ -24,7 +24,12 @@ pub fn run(data: &[u8]) {
 fn read(data: &[u8]) {
     let head = match Head::parse(data) {
         Ok(Some(head)) => head,
-        Ok(None) => return assert!(data.len() < limits::HEAD_LEN, "more is waited for than a head may have"),
+        Ok(None) => {
+            return assert!(
+                data.len() < limits::HEAD_LEN,
+                "more is waited for than a head may have"
+            )
+        }
         Err(bad) => {
             let answer = Answer::refusal(bad);
             assert!((400..500).contains(&bad.status()));
@@ -35,7 +40,9 @@ fn read(data: &[u8]) {
     assert!(head.path.starts_with('/') && !head.path.contains(['?', '#', ' ', '\r', '\n']));
     prefix(data, &head);
     for name in ["Host", "Origin", "Authorization", "Content-Length", "X-Real-IP"] {
-        assert!(head.header(name).is_none_or(|value| value.len() < limits::HEAD_LEN && !value.contains(['\r', '\n'])));
+        assert!(head
+            .header(name)
+            .is_none_or(|value| value.len() < limits::HEAD_LEN && !value.contains(['\r', '\n'])));
     }
     if head.is_read() {
         assert!(!head.has_body());
@@ -56,7 +63,8 @@ fn prefix(data: &[u8], head: &Head<'_>) {
     for len in [head.len - 1, head.len / 2] {
         assert!(!matches!(Head::parse(&data[..len]), Ok(Some(_))), "a part of a head is a head");
     }
-    let alone = Head::parse(&data[..head.len]).ok().flatten().map(|head| (head.len, head.path.to_string()));
+    let alone =
+        Head::parse(&data[..head.len]).ok().flatten().map(|head| (head.len, head.path.to_string()));
     assert_eq!(alone, Some((head.len, head.path.to_string())), "what follows a head changes it");
 }
 
@@ -70,14 +78,28 @@ fn seen(head: &Head<'_>) {
     for setup in config::setups() {
         for peer in peers {
             let seen = evidence::seen(head, peer, Some(peer), &setup);
-            assert!(seen.host_text.len() <= limits::WORD_LEN * 2 && seen.origin_text.len() <= limits::WORD_LEN * 2);
-            assert!(!seen.host_text.contains(char::is_control) && !seen.origin_text.contains(char::is_control));
+            assert!(
+                seen.host_text.len() <= limits::WORD_LEN * 2
+                    && seen.origin_text.len() <= limits::WORD_LEN * 2
+            );
+            assert!(
+                !seen.host_text.contains(char::is_control)
+                    && !seen.origin_text.contains(char::is_control)
+            );
             assert_eq!(seen.local, net::is_loopback(peer) && !head.proxied());
             assert!(head.host().is_some() || seen.host == Host::Absent);
             assert!(head.origin().is_some() == (seen.origin != Origin::Absent));
-            let trusted = setup.web.trusted_proxies.iter().any(|range: &Cidr| range.contains(net::fold(peer)));
+            let trusted = setup
+                .web
+                .trusted_proxies
+                .iter()
+                .any(|range: &Cidr| range.contains(net::fold(peer)));
             if !trusted {
-                assert_eq!(seen.client, net::fold(peer), "only a trusted proxy says who the client is");
+                assert_eq!(
+                    seen.client,
+                    net::fold(peer),
+                    "only a trusted proxy says who the client is"
+                );
                 assert!(seen.identity != Identity::Right, "only a trusted proxy vouches");
                 assert!(!head.proxied() || seen.via == Via::UntrustedProxy);
             }
@@ -103,5 +125,9 @@ fn whole(answer: &[u8]) {
 
 /// Requests as browsers, programs, proxies and attackers send them.
 pub fn seeds() -> Seeds {
-    samples::heads().into_iter().enumerate().map(|(at, head)| (format!("head-{at:03}"), head)).collect()
+    samples::heads()
+        .into_iter()
+        .enumerate()
+        .map(|(at, head)| (format!("head-{at:03}"), head))
+        .collect()
 }

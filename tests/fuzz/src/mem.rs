@@ -43,7 +43,9 @@ impl Disk for MemDisk {
     fn write_at(&mut self, offset: u64, from: &[u8]) -> io::Result<()> {
         self.sound()?;
         let (mut bytes, at) = (self.bytes.borrow_mut(), offset as usize);
-        let place = bytes.get_mut(at..at + from.len()).expect("nothing is written behind the end of a table");
+        let place = bytes
+            .get_mut(at..at + from.len())
+            .expect("nothing is written behind the end of a table");
         place.copy_from_slice(from);
         Ok(())
     }

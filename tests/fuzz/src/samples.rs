@@ -81,14 +81,20 @@ impl Who<'_> {
         }
         let Some((number, signs)) = self.key else { return params };
         let key = Key::of(number);
-        let token = self.auth.filter(|(field, _)| *field != "password" && (self.protocol > 3 || *field == "token"));
+        let token = self
+            .auth
+            .filter(|(field, _)| *field != "password" && (self.protocol > 3 || *field == "token"));
         let base = format!(
             "{}|{client}|{mode}|{role}|{scopes}|{WALL}|{}|{}",
             key.id,
             token.map_or("", |auth| auth.1),
             self.nonce
         );
-        let payload = if self.protocol == 3 { format!("v2|{base}") } else { format!("v3|{base}|linux|linux") };
+        let payload = if self.protocol == 3 {
+            format!("v2|{base}")
+        } else {
+            format!("v3|{base}|linux|linux")
+        };
         let signer = if signs { key } else { Key::of(9) };
         params["device"] = json!({
             "id": key.id.to_string(), "publicKey": base64::encode_url(&key.public.0), "signature": signer.sign(&payload),
@@ -105,8 +111,12 @@ pub fn signatures() -> Vec<String> {
         Some((device["id"].as_str()?.to_string(), device["signature"].as_str()?.to_string()))
     };
     // each valid one is followed by the same connect signed by another key
-    let all: Vec<String> =
-        connects().iter().filter_map(text).filter(|(id, _)| id.len() == 64).map(|(_, signature)| signature).collect();
+    let all: Vec<String> = connects()
+        .iter()
+        .filter_map(text)
+        .filter(|(id, _)| id.len() == 64)
+        .map(|(_, signature)| signature)
+        .collect();
     all.into_iter().step_by(2).collect()
 }
 
@@ -126,7 +136,9 @@ pub fn connects() -> Vec<Vec<u8>> {
             for (choice, auth) in secrets.into_iter().enumerate() {
                 for key in [None, Some((0, true)), Some((0, false))] {
                     let who = Who { protocol, node, auth, key, nonce: &nonce };
-                    all.push([vec![choice as u8 * 2], who.params().to_string().into_bytes()].concat());
+                    all.push(
+                        [vec![choice as u8 * 2], who.params().to_string().into_bytes()].concat(),
+                    );
                 }
             }
         }
@@ -163,7 +175,9 @@ pub fn calls() -> Vec<(String, Vec<(String, String)>)> {
         let mut calls = Vec::new();
         let lines: Vec<&str> = text.lines().collect();
         for pair in lines.windows(2) {
-            if let (Some(title), Some(params)) = (pair[0].strip_prefix("## "), pair[1].strip_prefix("> ")) {
+            if let (Some(title), Some(params)) =
+                (pair[0].strip_prefix("## "), pair[1].strip_prefix("> "))
+            {
                 let method = title.split(',').next().unwrap_or("");
                 calls.push((method.to_string(), marks(params)));
             }
@@ -198,13 +212,18 @@ pub fn frames() -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for (_, calls) in self::calls() {
         for (method, params) in calls.into_iter().step_by(3) {
-            all.push(format!(r#"{{"type":"req","id":"7","method":"{method}","params":{params}}}"#).into_bytes());
+            all.push(
+                format!(r#"{{"type":"req","id":"7","method":"{method}","params":{params}}}"#)
+                    .into_bytes(),
+            );
         }
     }
     for (_, text) in files("transcripts") {
         let text = String::from_utf8(text).unwrap();
         all.extend(
-            text.split("\n\n").map(|part| part.lines().skip(1).collect::<Vec<_>>().join("\n").into_bytes()).step_by(7),
+            text.split("\n\n")
+                .map(|part| part.lines().skip(1).collect::<Vec<_>>().join("\n").into_bytes())
+                .step_by(7),
         );
     }
     let deep = [vec![b'['; 64], vec![b']'; 64]].concat();
@@ -240,7 +259,8 @@ pub fn heads() -> Vec<Vec<u8>> {
         "GET / HTTP/1.1\r\nHost: x\r\nForwarded: for=1.1.1.1\r\nVia: 1.1 x\r\nTailscale-User-Login: a@b\r\nX-User: ann\r\nX-Team: red\r\n", "GET /%2e%2e/x HTTP/1.1\r\nHost: localhost\r\n folded: x\r\n",
         "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nIf-None-Match: \"x\"\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\n",
     ];
-    let mut all: Vec<Vec<u8>> = lines.iter().map(|head| [head, "\r\n"].concat().into_bytes()).collect();
+    let mut all: Vec<Vec<u8>> =
+        lines.iter().map(|head| [head, "\r\n"].concat().into_bytes()).collect();
     for extra in [
         "",
         "Origin: http://127.0.0.1:18789\r\n",
@@ -248,9 +268,14 @@ pub fn heads() -> Vec<Vec<u8>> {
         "X-Forwarded-For: 9.9.9.9\r\n",
         "Sec-WebSocket-Protocol: x\r\n",
     ] {
-        all.push(format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:18789\r\n{upgrade}{extra}\r\n").into_bytes());
+        all.push(
+            format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:18789\r\n{upgrade}{extra}\r\n").into_bytes(),
+        );
     }
-    all.push(format!("GET / HTTP/1.1\r\nHost: x\r\n{}", upgrade.replace("13", "12") + "\r\n").into_bytes());
+    all.push(
+        format!("GET / HTTP/1.1\r\nHost: x\r\n{}", upgrade.replace("13", "12") + "\r\n")
+            .into_bytes(),
+    );
     all
 }
 
@@ -293,7 +318,11 @@ pub mod config {
     }
 
     fn setup(text: &str) -> Setup {
-        let loaded = load_text(&Overrides::default(), &Home, Some(&text.replace("\"T\"", &format!("\"{TOKEN}\""))));
+        let loaded = load_text(
+            &Overrides::default(),
+            &Home,
+            Some(&text.replace("\"T\"", &format!("\"{TOKEN}\""))),
+        );
         let config: Config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
         let has_secret = matches!(config.auth.mode, AuthMode::Token | AuthMode::Password);
         Setup {

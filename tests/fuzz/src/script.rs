@@ -85,7 +85,11 @@ fn step(line: &[u8]) -> Option<Step<'_>> {
 
 /// Parses a number, at most a week in milliseconds.
 fn number(digits: &[u8]) -> u64 {
-    core::str::from_utf8(digits).ok().and_then(|digits| digits.trim().parse().ok()).unwrap_or(0).min(604_800_000)
+    core::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.trim().parse().ok())
+        .unwrap_or(0)
+        .min(604_800_000)
 }
 
 fn unescaped(bytes: &[u8]) -> Vec<u8> {

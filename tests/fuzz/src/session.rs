@@ -103,8 +103,13 @@ fn contents() -> Vec<u8> {
     };
     let mut node = device(1, Role::Node);
     let mut surface = Surface::NONE;
-    for command in ["camera.snap", "system.run", "system.which", "system.execApprovals.get", "system.execApprovals.set"]
-    {
+    for command in [
+        "camera.snap",
+        "system.run",
+        "system.which",
+        "system.execApprovals.get",
+        "system.execApprovals.set",
+    ] {
         surface.add_command(command).unwrap();
     }
     surface.add_cap("system").unwrap();
@@ -112,7 +117,11 @@ fn contents() -> Vec<u8> {
     let mut gone = device(2, Role::Operator);
     gone.revoke(Role::Operator);
     let devices = vec![(Slot(0), device(0, Role::Operator)), (Slot(1), node), (Slot(3), gone)];
-    let contents = Contents { shape: Shape { id: TableId([1; 16]), capacity: CAPACITY }, age: TableAge(0), devices };
+    let contents = Contents {
+        shape: Shape { id: TableId([1; 16]), capacity: CAPACITY },
+        age: TableAge(0),
+        devices,
+    };
     let disk = MemDisk::of(b"");
     PairingFile::create(disk.clone(), &contents).unwrap();
     let bytes = disk.bytes.borrow().clone();
@@ -213,7 +222,8 @@ impl World {
         };
         let lax = matches!(setup.policy.auth, AuthMode::None | AuthMode::TrustedProxy);
         let approves = setup.policy.auto_approve_local;
-        let gateway = Gateway::new(setup, devices, status, Box::new(Repeats(choice as u64)), clock.now());
+        let gateway =
+            Gateway::new(setup, devices, status, Box::new(Repeats(choice as u64)), clock.now());
         World {
             polls: Rc::default(),
             shared: Shared::new(gateway, Box::new(clock)),
@@ -336,9 +346,14 @@ impl World {
 
     async fn send(&mut self, bytes: &[u8]) {
         let Some(client) = self.clients.get(self.current) else { return };
-        let piece = if client.pieces == 0 { bytes.len() } else { client.pieces.max(bytes.len() / 64 + 1) };
+        let piece =
+            if client.pieces == 0 { bytes.len() } else { client.pieces.max(bytes.len() / 64 + 1) };
         for part in bytes.chunks(piece.max(1)) {
-            let Some(stream) = self.clients.get(self.current).and_then(|client| client.stream.as_ref()) else { return };
+            let Some(stream) =
+                self.clients.get(self.current).and_then(|client| client.stream.as_ref())
+            else {
+                return;
+            };
             // a socket that takes no more is one that the gateway does not read: the rest is never sent
             if !stream.write(part).is_ok_and(|count| count == part.len()) {
                 return;
@@ -359,15 +374,23 @@ impl World {
             b'c' => Some(("bootstrapToken", self.names.code.as_str())),
             _ => None,
         };
-        let nonce = if sign == b'o' { "00000000-0000-4000-8000-000000000000" } else { client.nonce.as_str() };
+        let nonce = if sign == b'o' {
+            "00000000-0000-4000-8000-000000000000"
+        } else {
+            client.nonce.as_str()
+        };
         let number = (b'0'..=b'5').contains(&key).then(|| key - b'0');
-        let (protocol, node) = (if role.is_ascii_uppercase() { 3 } else { 4 }, role.eq_ignore_ascii_case(&b'n'));
-        let who = Who { protocol, node, auth, key: number.map(|number| (number, sign != b'x')), nonce };
+        let (protocol, node) =
+            (if role.is_ascii_uppercase() { 3 } else { 4 }, role.eq_ignore_ascii_case(&b'n'));
+        let who =
+            Who { protocol, node, auth, key: number.map(|number| (number, sign != b'x')), nonce };
         let mut params = who.params();
         if let Ok(Value::Object(fields)) = serde_json::from_slice(fields) {
             fields.into_iter().for_each(|(name, value)| params[name] = value);
         }
-        let proved = number.filter(|number| sign != b'x' && (self.known.contains(number) || self.approves && node));
+        let proved = number.filter(|number| {
+            sign != b'x' && (self.known.contains(number) || self.approves && node)
+        });
         let frames = format!(r#"{{"type":"req","id":"c","method":"connect","params":{params}}}"#);
         self.with(|client| client.entitled |= proved.is_some());
         self.shows(frames.as_bytes());
@@ -394,7 +417,10 @@ impl World {
         ] {
             params = params.replace(mark, name);
         }
-        let text = format!(r#"{{"type":"req","id":"{}","method":"{method}","params":{params}}}"#, self.calls);
+        let text = format!(
+            r#"{{"type":"req","id":"{}","method":"{method}","params":{params}}}"#,
+            self.calls
+        );
         self.shows(text.as_bytes());
         self.send(&frame(0x81, text.as_bytes())).await;
     }
@@ -430,11 +456,14 @@ impl World {
                 [(slot, device)] => self.table.commit(*slot, device.as_ref()),
                 many => self.table.commit_all(many),
             };
-            let error = written.and_then(|()| job.age.map_or(Ok(()), |age| self.table.commit_age(age))).err();
+            let error = written
+                .and_then(|()| job.age.map_or(Ok(()), |age| self.table.commit_age(age)))
+                .err();
             if let Some(work) = &mut job.file {
                 work.done = Some(Err(Failure::unavailable("there is no file here")));
             }
-            self.shared.happen(Event::Committed { job, error: error.map(|error| error.to_string()) });
+            self.shared
+                .happen(Event::Committed { job, error: error.map(|error| error.to_string()) });
         }
         worked
     }
@@ -461,7 +490,9 @@ impl World {
     fn understand(&mut self, at: usize) {
         let client = &mut self.clients[at];
         if !client.open {
-            let Some(end) = client.inbox.windows(4).position(|four| four == b"\r\n\r\n") else { return };
+            let Some(end) = client.inbox.windows(4).position(|four| four == b"\r\n\r\n") else {
+                return;
+            };
             assert!(client.inbox.starts_with(b"HTTP/1.1 "), "an answer that is none of HTTP");
             if !client.inbox.starts_with(b"HTTP/1.1 101 ") {
                 return;
@@ -488,9 +519,16 @@ impl World {
         match value["type"].as_str() {
             Some("event") if value["event"] == "connect.challenge" => {
                 assert!(client.nonce.is_empty(), "challenged twice");
-                client.nonce = value["payload"]["nonce"].as_str().expect("a challenge has a nonce").to_string();
+                client.nonce = value["payload"]["nonce"]
+                    .as_str()
+                    .expect("a challenge has a nonce")
+                    .to_string();
             }
-            Some("event") => assert!(client.admitted, "an event for somebody who was not let in: {}", value["event"]),
+            Some("event") => assert!(
+                client.admitted,
+                "an event for somebody who was not let in: {}",
+                value["event"]
+            ),
             Some("res") if value["ok"] == true => {
                 if value["payload"]["type"] == "hello-ok" {
                     assert!(client.entitled, "let in with nothing to show, from {}", client.from);
@@ -506,7 +544,8 @@ impl World {
             }
             Some("res") => {
                 let message = value["error"]["message"].as_str().expect("an error has a message");
-                let unread = message.starts_with("invalid ") && message.ends_with(" params: cannot be read");
+                let unread =
+                    message.starts_with("invalid ") && message.ends_with(" params: cannot be read");
                 assert!(value["error"]["code"].is_string() && !unread, "{message}");
             }
             _ => panic!("the gateway sends no frame of the protocol"),
@@ -535,10 +574,14 @@ impl World {
                             names.token = text.to_string();
                             self.secrets.insert(text.to_string());
                         }
-                        "id" if fields.contains_key("paramsJSON") || fields.contains_key("command") => {
+                        "id" if fields.contains_key("paramsJSON")
+                            || fields.contains_key("command") =>
+                        {
                             names.invoke = text.to_string();
                         }
-                        "id" if fields.contains_key("expiresAtMs") || fields.contains_key("decision") => {
+                        "id" if fields.contains_key("expiresAtMs")
+                            || fields.contains_key("decision") =>
+                        {
                             names.approval = text.to_string();
                         }
                         _ => {}
@@ -558,11 +601,18 @@ impl World {
         self.clients.iter_mut().for_each(|client| client.stream = None);
         self.settle().await;
         for client in &self.clients {
-            assert_eq!(Rc::strong_count(&client.alive), 1, "a connection goes on without its client");
+            assert_eq!(
+                Rc::strong_count(&client.alive),
+                1,
+                "a connection goes on without its client"
+            );
         }
-        let (open, stranger) = self.shared.ask(|gateway| (gateway.connections(), gateway.unauthenticated()));
+        let (open, stranger) =
+            self.shared.ask(|gateway| (gateway.connections(), gateway.unauthenticated()));
         assert_eq!((open, stranger, self.shared.lobby.len()), (0, 0, 0), "connections are left");
-        let again = PairingFile::open(self.disk.clone()).unwrap_or_else(|error| panic!("the table is lost: {error}")).1;
+        let again = PairingFile::open(self.disk.clone())
+            .unwrap_or_else(|error| panic!("the table is lost: {error}"))
+            .1;
         assert!(self.broke || again.odd.is_empty(), "{:?}", again.odd);
     }
 }
@@ -585,8 +635,9 @@ async fn turn() {
 /// kind; bytes.
 pub fn seeds() -> Seeds {
     let mut seeds = Seeds::new();
-    let mut add =
-        |name: String, setup: u8, script: String| seeds.push((name, [&[b'0' + setup], script.as_bytes()].concat()));
+    let mut add = |name: String, setup: u8, script: String| {
+        seeds.push((name, [&[b'0' + setup], script.as_bytes()].concat()))
+    };
     let (v4, v3) = ("o 0\nc nt1s\no 0\nc ot0s\n", "o 0\nc Nt1s\no 0\nc Ot0s\n");
     for (file, calls) in samples::calls() {
         let begin = if file.ends_with("v3") { v3 } else { v4 };
@@ -625,8 +676,8 @@ pub fn seeds() -> Seeds {
     }
     for setup in 0..6u8 {
         for kind in [
-            "ot0s", "ow0s", "o-0s", "o-0x", "ot--", "op4s", "ot4s", "o-2s", "nt4s", "n-1s", "N-1s", "Op0s", "nt1o",
-            "ow3s",
+            "ot0s", "ow0s", "o-0s", "o-0x", "ot--", "op4s", "ot4s", "o-2s", "nt4s", "n-1s", "N-1s",
+            "Op0s", "nt1o", "ow3s",
         ] {
             for from in ["0", "2"] {
                 add(

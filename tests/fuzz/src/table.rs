@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Slot};
-use gatelet::store::{check, decode, encode, salvage, Contents, Decoded, Disk, Loaded, OpenError, PairingFile};
+use gatelet::store::{
+    check, decode, encode, salvage, Contents, Decoded, Disk, Loaded, OpenError, PairingFile,
+};
 
 use crate::mem::MemDisk;
 use crate::{bounded, samples, Seeds};
@@ -34,7 +36,8 @@ fn changed(script: &[u8]) -> Vec<u8> {
     let mut image = images[usize::from(*choice) % images.len()].clone();
     for edit in edits.chunks_exact(4) {
         let slots = image.len() / SLOT;
-        let at = usize::from(edit[0]) % slots * SLOT + usize::from(u16::from_le_bytes([edit[1], edit[2]])) % SLOT;
+        let at = usize::from(edit[0]) % slots * SLOT
+            + usize::from(u16::from_le_bytes([edit[1], edit[2]])) % SLOT;
         image[at] = edit[3];
     }
     image
@@ -60,7 +63,13 @@ fn seal(slot: &mut [u8]) {
 
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0x82f6_3b78 } else { sum >> 1 })
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            if sum & 1 == 1 {
+                sum >> 1 ^ 0x82f6_3b78
+            } else {
+                sum >> 1
+            }
+        })
     })
 }
 
@@ -84,13 +93,19 @@ fn file(image: &[u8]) {
         let lines = lines.expect("what opens can be checked");
         assert_eq!(lines.len(), usize::from(loaded.contents.shape.capacity) + 1);
         if loaded.odd.is_empty() {
-            let salvaged = salvaged.as_ref().ok().and_then(Option::as_ref).expect("what opens can be salvaged");
+            let salvaged = salvaged
+                .as_ref()
+                .ok()
+                .and_then(Option::as_ref)
+                .expect("what opens can be salvaged");
             assert_eq!(salvaged.contents, loaded.contents);
         }
         mend(table, &disk, loaded);
     }
     match salvaged {
-        Ok(Some(salvaged)) if salvaged.contents.shape.capacity <= SMALL => again(&salvaged.contents),
+        Ok(Some(salvaged)) if salvaged.contents.shape.capacity <= SMALL => {
+            again(&salvaged.contents)
+        }
         Ok(Some(salvaged)) => sound(&salvaged.contents),
         Ok(None) | Err(OpenError::Newer(_)) => {}
         Err(error) => panic!("a disk in memory fails: {error}"),
@@ -111,7 +126,10 @@ fn sound(contents: &Contents) {
 fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: Loaded) {
     if let Err(error) = table.mend() {
         // a generation without a successor, of which nothing may be lost
-        assert_eq!((error.kind(), reopened(disk).contents), (ErrorKind::InvalidInput, loaded.contents));
+        assert_eq!(
+            (error.kind(), reopened(disk).contents),
+            (ErrorKind::InvalidInput, loaded.contents)
+        );
         return;
     }
     let again = reopened(disk);
@@ -129,16 +147,28 @@ fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: Loaded) {
     *disk.broken.borrow_mut() = false;
     let after = reopened(disk);
     match done {
-        Err(error) => assert!(broken || error.kind() == ErrorKind::InvalidInput, "a sound disk refuses: {error}"),
-        Ok(()) => assert!(after.contents.devices.iter().any(|(at, device)| *at == slot && *device == new)),
+        Err(error) => assert!(
+            broken || error.kind() == ErrorKind::InvalidInput,
+            "a sound disk refuses: {error}"
+        ),
+        Ok(()) => {
+            assert!(after.contents.devices.iter().any(|(at, device)| *at == slot && *device == new))
+        }
     }
-    let others =
-        |contents: &Contents| contents.devices.iter().filter(|(at, _)| *at != slot).cloned().collect::<Vec<_>>();
-    assert_eq!(others(&after.contents), others(&loaded.contents), "a commit touches another record");
+    let others = |contents: &Contents| {
+        contents.devices.iter().filter(|(at, _)| *at != slot).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(
+        others(&after.contents),
+        others(&loaded.contents),
+        "a commit touches another record"
+    );
 }
 
 fn reopened(disk: &MemDisk) -> Loaded {
-    PairingFile::open(disk.clone()).unwrap_or_else(|error| panic!("it opened and does not any more: {error}")).1
+    PairingFile::open(disk.clone())
+        .unwrap_or_else(|error| panic!("it opened and does not any more: {error}"))
+        .1
 }
 
 /// Asserts that a table created from these contents, as a repair does, has these contents.
@@ -156,14 +186,27 @@ pub fn seeds() -> Seeds {
     let mut seeds = Seeds::new();
     for (name, bytes) in samples::files("images") {
         seeds.push((format!("raw-{name}"), [vec![0], bytes.clone()].concat()));
-        seeds.push((format!("sealed-{name}"), [vec![1], bytes[..bytes.len() - 1024].to_vec()].concat()));
+        seeds.push((
+            format!("sealed-{name}"),
+            [vec![1], bytes[..bytes.len() - 1024].to_vec()].concat(),
+        ));
     }
     for image in 0..4u8 {
-        for (at, edit) in [[0u8, 10, 0, 1], [1, 36, 0, 1], [2, 30, 0, 1], [5, 0, 0, 0], [6, 8, 0, 9], [3, 100, 1, 7]]
-            .iter()
-            .enumerate()
+        for (at, edit) in [
+            [0u8, 10, 0, 1],
+            [1, 36, 0, 1],
+            [2, 30, 0, 1],
+            [5, 0, 0, 0],
+            [6, 8, 0, 9],
+            [3, 100, 1, 7],
+        ]
+        .iter()
+        .enumerate()
         {
-            seeds.push((format!("edit-{image}-{at}"), [&[3, image], &edit[..], &[4, 32, 0, 5]].concat()));
+            seeds.push((
+                format!("edit-{image}-{at}"),
+                [&[3, image], &edit[..], &[4, 32, 0, 5]].concat(),
+            ));
         }
     }
     seeds

@@ -25,7 +25,10 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// that a server must not send.
 pub fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let [first, second, rest @ ..] = bytes.as_slice() else { return None };
-    assert!(first & 0xf0 == 0x80, "a server's frame that is no whole, or has reserved bits: {first:#x}");
+    assert!(
+        first & 0xf0 == 0x80,
+        "a server's frame that is no whole, or has reserved bits: {first:#x}"
+    );
     assert!(second & 0x80 == 0, "a server's frame with a mask");
     let (len, head) = match second {
         126 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),
