@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod dashboard;
 pub mod gate;
+pub mod qr;
 pub mod rpc;
 pub mod server;
 pub mod store;

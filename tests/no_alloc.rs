@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use gatelet::gate::codes::{CodeState, CodeText, Codes};
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::facts::*;
 use gatelet::gate::ids::{
@@ -15,15 +14,16 @@ use gatelet::gate::ids::{
 use gatelet::gate::limits;
 use gatelet::gate::net::{client_address, Cidr};
 use gatelet::gate::origin::{self, Names};
-use gatelet::gate::pending::{About, Ask, Pending};
+use gatelet::gate::pairing_requests::{About, Ask, Pending};
 use gatelet::gate::policy::{decide, Outcome};
-use gatelet::gate::proof::{self, Signed, Version};
+use gatelet::gate::rate_limit::{Pair, Rate, Throttle};
 use gatelet::gate::refusal::{Fill, Hint, Refusal};
 use gatelet::gate::scopes::{Scope, Scopes};
+use gatelet::gate::setup_codes::{CodeState, CodeText, Codes};
+use gatelet::gate::signature::{self, Signed, Version};
 use gatelet::gate::surface::Surface;
 use gatelet::gate::table::{Cell, Room, Table};
 use gatelet::gate::text::clip;
-use gatelet::gate::throttle::{Pair, Rate, Throttle};
 
 struct Counting;
 
@@ -285,7 +285,7 @@ fn proof_addresses_and_texts_do_not_allocate() {
             signed.payload(version, &mut |part| len += part.len());
         }
         assert!(len > 200, "{len}");
-        let claim = proof::Claim {
+        let claim = signature::Claim {
             device_id: &id,
             key_id: Some(DeviceId([7; 32])),
             nonce: Some("00"),

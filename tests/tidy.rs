@@ -12,20 +12,21 @@ use gatelet::gate::facts::Dialect;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 
 /// Allowed imports between top-level modules; every module may import itself.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("gate", &[]),
     ("dashboard", &[]),
+    ("qr", &[]),
     ("store", &["gate"]),
     ("wire", &["gate"]),
     ("config", &["gate"]),
-    ("rpc", &["gate", "store", "wire", "config"]),
+    ("rpc", &["gate", "store", "wire", "config", "qr"]),
     ("server", &["gate", "store", "wire", "config", "rpc", "dashboard"]),
-    ("cli", &["gate", "store", "wire", "config", "rpc", "server", "dashboard"]),
+    ("cli", &["gate", "store", "wire", "config", "rpc", "server", "dashboard", "qr"]),
 ];
 
-/// Lines of code in a file and in a function, without blank lines, comments and inline tests.
-const FILE_BUDGET: usize = 400;
-const FUNCTION_BUDGET: usize = 60;
+/// Lines of code (at 100 columns) in a file and in a function, without blank lines, comments and inline tests.
+const FILE_BUDGET: usize = 450;
+const FUNCTION_BUDGET: usize = 65;
 
 /// Exceptions from the limits, with the new limit and the reason.
 const LONGER: [(&str, usize, &str); 2] = [
@@ -41,8 +42,8 @@ const PACKAGES: usize = 109;
 const CLOCKS: [(&str, &str); 5] = [
     ("src/cli/client.rs", "a command is a client of its own, with its own deadlines and key"),
     ("src/cli/token.rs", "makes a token when no gateway runs"),
-    ("src/server/logger.rs", "log lines carry the time of day; nothing is decided by it"),
-    ("src/server/ports.rs", "the ports of the running gateway"),
+    ("src/server/os/logger.rs", "log lines carry the time of day; nothing is decided by it"),
+    ("src/server/os/clock.rs", "the ports of the running gateway"),
     ("src/store/", "files that are made before a gateway runs"),
 ];
 

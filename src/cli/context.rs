@@ -10,7 +10,7 @@ use super::{Exit, Failure};
 use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, Source, SystemEnv};
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
-use crate::server::ports::{Clock, SystemClock};
+use crate::server::os::clock::{Clock, SystemClock};
 use crate::store::{self, tokens, OpenError, Opened, StoreError, ADDRESS_FILE};
 
 /// State shared by all commands.

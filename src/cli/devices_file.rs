@@ -7,8 +7,8 @@ use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Role, Slot, WallMs};
 use crate::gate::scopes::Scopes;
 use crate::gate::text::clip;
-use crate::rpc::render;
-use crate::server::ports::{Clock, SystemClock};
+use crate::rpc::device_json;
+use crate::server::os::clock::{Clock, SystemClock};
 use crate::store::Opened;
 use crate::wire::json;
 
@@ -65,7 +65,7 @@ impl Owner for Opened {
 impl Opened {
     fn listed(&self, surfaces: bool) -> String {
         let paired = self.loaded.contents.devices.iter().map(|(_, device)| device).collect();
-        let text = json::object(|o| render::list(o, Vec::new(), paired, |_| false, surfaces));
+        let text = json::object(|o| device_json::list(o, Vec::new(), paired, |_| false, surfaces));
         String::from_utf8_lossy(&text).into_owned()
     }
 

@@ -15,7 +15,7 @@ use super::{Done, Exit, Failure, Output};
 use crate::gate::commands_known;
 use crate::gate::ids::Hex;
 use crate::gate::limits;
-use crate::server::ports::{Entropy, SystemEntropy};
+use crate::server::os::clock::{Entropy, SystemEntropy};
 use crate::store::Opened;
 use crate::wire::json::{self, Value, Writer};
 

@@ -9,8 +9,8 @@ use super::{Done, Exit, Failure, Output};
 use crate::config::nearest_word;
 use crate::gate::ids::Role;
 use crate::gate::scopes::Scope;
+use crate::qr;
 use crate::wire::json::{self, Value};
-use crate::wire::qr;
 
 /// Requests a setup code from the running gateway and prints it.
 pub fn run(context: &Context, what: &Pair) -> Done {

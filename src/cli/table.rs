@@ -6,7 +6,7 @@ use super::show::Grid;
 use super::{Done, Exit, Output};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot};
-use crate::rpc::render;
+use crate::rpc::device_json;
 use crate::store::{self, Check, CheckLine, CopyState, OpenError, Place};
 use crate::wire::json::{self, Value, Writer};
 
@@ -197,8 +197,8 @@ fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
     });
     if let Some(device) = device_at(check, line.place) {
         o.obj("device", |o| {
-            render::device_fields(o, device, false);
-            render::approved_surface(o, device);
+            device_json::device_fields(o, device, false);
+            device_json::approved_surface(o, device);
         });
     }
 }

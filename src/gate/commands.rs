@@ -13,7 +13,7 @@
 use core::fmt;
 
 use super::commands_known::{find, Platform};
-use super::dialect::Dialect;
+use super::protocol::Dialect;
 use super::scopes::{Scope, Scopes};
 
 /// Error message of a rejected invoke. Protocol 4 appends `: ` and the [`Denial`].

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::ids::{DeviceId, PublicKey, Role, Roles, TableAge, WallMs};
 use super::limits;
-use super::pending::About;
+use super::pairing_requests::About;
 use super::scopes::Scopes;
 use super::surface::{DoesNotFit, Surface};
 use super::text::Text;

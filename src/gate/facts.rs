@@ -6,7 +6,7 @@ use super::ids::{DeviceId, PublicKey, Role, Roles};
 use super::refusal::Refusal;
 use super::scopes::Scopes;
 
-pub use super::dialect::Dialect;
+pub use super::protocol::Dialect;
 
 /// Phase of the gateway process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,23 +5,23 @@
 //! a test crate verifies it. It never reads a clock, a file, a socket or randomness, never logs,
 //! never allocates, and imports nothing from the rest of the crate.
 
-pub mod codes;
 pub mod commands;
 pub mod commands_known;
 pub mod device;
-pub mod dialect;
 pub mod facts;
 pub mod ids;
 pub mod limits;
 pub mod net;
 pub mod origin;
-pub mod pending;
+pub mod pairing_requests;
 pub mod policy;
-pub mod proof;
+pub mod protocol;
+pub mod rate_limit;
 pub mod refusal;
 pub mod scopes;
 pub mod session;
+pub mod setup_codes;
+pub mod signature;
 pub mod surface;
 pub mod table;
 pub mod text;
-pub mod throttle;

@@ -8,7 +8,7 @@
 
 use core::fmt;
 
-use super::dialect::Dialect;
+use super::protocol::Dialect;
 
 /// Admission rule that determined a verdict. The numbers are those of the README and of
 /// `gatelet explain`.

@@ -5,12 +5,12 @@
 //! reason, so that they reveal nothing about other devices.
 
 use super::params::{ByDevice, ByRequest, DeviceList, DeviceRename, TokenRevoke, TokenRotate};
-use super::{answers, json, relay, render};
+use super::{answers, device_json, json, nodes};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{DeviceId, RequestId, Role, Roles, Slot, WallMs};
-use crate::gate::pending::Request;
+use crate::gate::pairing_requests::Request;
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::Room;
@@ -35,7 +35,7 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let connected = |id: &DeviceId| {
         call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot))
     };
-    Ok(Reply::of(object(|o| render::list(o, pending, paired, connected, surfaces))))
+    Ok(Reply::of(object(|o| device_json::list(o, pending, paired, connected, surfaces))))
 }
 
 /// Handles `device.pair.approve {requestId}`. In place of a request, the id of a revoked device
@@ -54,11 +54,11 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     may_grant(call, request.scopes)?;
     let (slot, mut device) = approved(call, &request)?;
     let may_widen = !call.caller.governs_only_itself()
-        && relay::lacks(call, &request.surface, Scopes::NONE).is_none();
+        && nodes::lacks(call, &request.surface, Scopes::NONE).is_none();
     if call.caller.dialect() == Dialect::V3 && may_widen {
         // In protocol 3 pairing is the only approval of a node. A caller that may not approve the
         // surface only admits the device.
-        relay::widen(&mut device, &request.surface, call)?;
+        nodes::widen(&mut device, &request.surface, call)?;
     }
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
     let mut effects = resolved(call.now.wall, &request, "approved");
@@ -157,7 +157,7 @@ pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure
 
 /// Returns the event that a device waits for approval.
 pub fn requested(request: &Request) -> Effect {
-    let payload = object(|o| render::pending_fields(o, request));
+    let payload = object(|o| device_json::pending_fields(o, request));
     Effect::Event { name: "device.pair.requested", payload, to: PAIRING }
 }
 
@@ -225,7 +225,7 @@ fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, F
 fn device_payload(request: &str, device: &Device, connected: bool) -> Vec<u8> {
     object(|o| {
         o.str("requestId", request);
-        o.obj("device", |o| render::device_fields(o, device, connected));
+        o.obj("device", |o| device_json::device_fields(o, device, connected));
     })
 }
 

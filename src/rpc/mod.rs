@@ -8,41 +8,41 @@
 mod answers;
 pub mod config;
 mod config_schema;
+pub mod device_json;
 mod devices;
-mod empty;
+mod gatelet;
 mod logs;
-mod own;
+pub mod nodes;
 #[allow(clippy::question_mark)] // in code that the derive generates
 mod params;
 mod presence;
-pub mod relay;
-pub mod render;
-mod report;
-mod setup;
+mod setup_codes;
+mod stubs;
 mod system;
+mod system_event;
 
 use std::ops::Deref;
 
 use nanoserde::SerJson;
 
-use crate::gate::codes::Codes;
 use crate::gate::device::Device;
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Role, Roles, Slot};
-use crate::gate::pending::Pending;
+use crate::gate::pairing_requests::Pending;
 use crate::gate::refusal::{Close, ErrorCode};
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
+use crate::gate::setup_codes::Codes;
 use crate::gate::table::{Cell, Table};
 use crate::store::tokens::TableKey;
 use crate::wire::json::Value;
 use crate::wire::message::Params;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
+pub use gatelet::{Machine, Refused, Status};
 pub use logs::Log;
-pub use own::{Machine, Refused, Status};
+pub use nodes::{Declared, Relay};
 pub use presence::{Entry, Presence};
-pub use relay::{Declared, Relay};
 pub use system::health_json;
 
 /// Pairing table in memory.
@@ -105,7 +105,7 @@ pub enum Effect {
     /// Fails a request of the connection that was to be answered later.
     Fail { conn: ConnId, id: String, failure: Failure },
     /// Sends the call with this number to its node. If the node reads too slowly, the call is
-    /// returned through [`relay::Invokes::unsent`].
+    /// returned through [`nodes::Invokes::unsent`].
     Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
     /// Sends the presence list to all clients that may see it.
     Presence,
@@ -344,7 +344,7 @@ const METHODS: &[Method] = &[
     method("system-presence", Scope::Read, system::presence),
     v4(method("system.info", Scope::Read, typed!(system::info))),
     v4(method("gateway.identity.get", Scope::Read, typed!(system::identity))),
-    method("system-event", Scope::Admin, report::event),
+    method("system-event", Scope::Admin, system_event::event),
     method("set-heartbeats", Scope::Admin, system::set_heartbeats),
     method("logs.tail", Scope::Read, typed!(logs::tail)),
     Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, typed!(config::get)) },
@@ -363,57 +363,57 @@ const METHODS: &[Method] = &[
     method("device.pair.rename", Scope::Pairing, typed!(devices::rename)),
     method("device.token.rotate", Scope::Pairing, typed!(devices::rotate)),
     method("device.token.revoke", Scope::Pairing, typed!(devices::revoke)),
-    method("node.list", Scope::Read, typed!(relay::list)),
-    method("node.describe", Scope::Read, typed!(relay::describe)),
-    method("node.rename", Scope::Pairing, typed!(relay::rename)),
-    v4(method("environments.list", Scope::Read, relay::environments)),
-    method("node.invoke", Scope::Write, relay::invoke),
-    method("node.pair.list", Scope::Pairing, typed!(relay::pair_list)),
-    method("node.pair.approve", Scope::Pairing, typed!(relay::approve)),
-    method("node.pair.reject", Scope::Pairing, typed!(relay::reject)),
-    method("node.pair.remove", Scope::Pairing, typed!(relay::remove)),
+    method("node.list", Scope::Read, typed!(nodes::list)),
+    method("node.describe", Scope::Read, typed!(nodes::describe)),
+    method("node.rename", Scope::Pairing, typed!(nodes::rename)),
+    v4(method("environments.list", Scope::Read, nodes::environments)),
+    method("node.invoke", Scope::Write, nodes::invoke),
+    method("node.pair.list", Scope::Pairing, typed!(nodes::pair_list)),
+    method("node.pair.approve", Scope::Pairing, typed!(nodes::approve)),
+    method("node.pair.reject", Scope::Pairing, typed!(nodes::reject)),
+    method("node.pair.remove", Scope::Pairing, typed!(nodes::remove)),
     Method {
         only: Some(Dialect::V3),
-        ..method("node.pair.request", Scope::Pairing, typed!(relay::request))
+        ..method("node.pair.request", Scope::Pairing, typed!(nodes::request))
     },
     Method {
         only: Some(Dialect::V3),
-        ..method("node.pair.verify", Scope::Pairing, typed!(relay::verify))
+        ..method("node.pair.verify", Scope::Pairing, typed!(nodes::verify))
     },
-    v4(method("node.pending.enqueue", Scope::Write, typed!(relay::enqueue))),
-    of_node("node.invoke.result", typed!(relay::result)),
-    of_node("node.event", typed!(relay::event)),
-    of_node("skills.bins", relay::skills_bins),
-    v4(of_node("node.invoke.progress", typed!(relay::progress))),
-    v4(of_node("node.pending.pull", typed!(relay::pull))),
-    v4(of_node("node.pending.ack", typed!(relay::ack))),
-    v4(of_node("node.pending.drain", typed!(relay::drain))),
-    v4(of_node("node.pluginSurface.refresh", relay::plugin_surface)),
-    v4(of_node("node.pluginTools.update", relay::plugin_tools)),
-    v4(of_node("node.skills.update", relay::skills)),
-    v4(of_node("node.runnerInventory.update", relay::runner_inventory)),
-    method("exec.approval.request", Scope::Approvals, relay::approval_request),
-    method("exec.approval.resolve", Scope::Approvals, typed!(relay::approval_resolve)),
-    v4(method("exec.approval.waitDecision", Scope::Approvals, relay::approval_wait)),
-    v4(method("exec.approval.list", Scope::Approvals, relay::approval_list)),
-    v4(method("exec.approval.get", Scope::Approvals, typed!(relay::approval_get))),
-    method("exec.approvals.node.get", Scope::Admin, typed!(relay::node_approvals_get)),
-    method("exec.approvals.node.set", Scope::Admin, typed!(relay::node_approvals_set)),
-    method("voicewake.get", Scope::Read, relay::voicewake_get),
-    method("voicewake.set", Scope::Write, relay::voicewake_set),
+    v4(method("node.pending.enqueue", Scope::Write, typed!(nodes::enqueue))),
+    of_node("node.invoke.result", typed!(nodes::result)),
+    of_node("node.event", typed!(nodes::event)),
+    of_node("skills.bins", nodes::skills_bins),
+    v4(of_node("node.invoke.progress", typed!(nodes::progress))),
+    v4(of_node("node.pending.pull", typed!(nodes::pull))),
+    v4(of_node("node.pending.ack", typed!(nodes::ack))),
+    v4(of_node("node.pending.drain", typed!(nodes::drain))),
+    v4(of_node("node.pluginSurface.refresh", nodes::plugin_surface)),
+    v4(of_node("node.pluginTools.update", nodes::plugin_tools)),
+    v4(of_node("node.skills.update", nodes::skills)),
+    v4(of_node("node.runnerInventory.update", nodes::runner_inventory)),
+    method("exec.approval.request", Scope::Approvals, nodes::approval_request),
+    method("exec.approval.resolve", Scope::Approvals, typed!(nodes::approval_resolve)),
+    v4(method("exec.approval.waitDecision", Scope::Approvals, nodes::approval_wait)),
+    v4(method("exec.approval.list", Scope::Approvals, nodes::approval_list)),
+    v4(method("exec.approval.get", Scope::Approvals, typed!(nodes::approval_get))),
+    method("exec.approvals.node.get", Scope::Admin, typed!(nodes::node_approvals_get)),
+    method("exec.approvals.node.set", Scope::Admin, typed!(nodes::node_approvals_set)),
+    method("voicewake.get", Scope::Read, nodes::voicewake_get),
+    method("voicewake.set", Scope::Write, nodes::voicewake_set),
     Method {
         advertised: false,
-        ..method("device.pair.setupCode", Scope::Admin, typed!(setup::code))
+        ..method("device.pair.setupCode", Scope::Admin, typed!(setup_codes::code))
     },
     Method {
         advertised: false,
-        ..method("device.pair.setupStatus", Scope::Admin, typed!(setup::status))
+        ..method("device.pair.setupStatus", Scope::Admin, typed!(setup_codes::status))
     },
-    Method { advertised: false, ..method("gatelet.status", Scope::Read, typed!(own::status)) },
+    Method { advertised: false, ..method("gatelet.status", Scope::Read, typed!(gatelet::status)) },
     Method { advertised: false, ..method("gatelet.config", Scope::Read, typed!(config::explain)) },
     Method {
         advertised: false,
-        ..method("gatelet.refusals", Scope::Pairing, typed!(own::refusals))
+        ..method("gatelet.refusals", Scope::Pairing, typed!(gatelet::refusals))
     },
 ];
 
@@ -429,14 +429,14 @@ pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
         .iter()
         .filter(move |method| method.advertised && method.is_of(dialect))
         .map(|method| method.name);
-    own.chain(empty::names(dialect))
+    own.chain(stubs::names(dialect))
 }
 
 /// Returns all methods that are answered in this protocol, including those that hello does not
 /// list.
 pub fn served(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     let own = METHODS.iter().filter(move |method| method.is_of(dialect)).map(|method| method.name);
-    own.chain(empty::all(dialect))
+    own.chain(stubs::all(dialect))
 }
 
 /// Events that this gateway sends, except `node.invoke.cancel`, which only nodes of protocol 4
@@ -471,7 +471,7 @@ pub fn dispatch(
 ) -> Result<Reply, Failure> {
     let dialect = call.caller.dialect();
     let found = METHODS.iter().find(|method| method.name == name && method.is_of(dialect));
-    let empty = if found.is_none() { empty::find(dialect, name) } else { None };
+    let empty = if found.is_none() { stubs::find(dialect, name) } else { None };
     let whose = found.map_or(For::Operators, |method| method.whose);
     match call.caller.role() {
         Role::Node if whose == For::Operators => return Err(Failure::role(Role::Node)),

@@ -6,7 +6,7 @@
 //! reads are declared. `set-heartbeats` and `voicewake.set` report any error with one fixed
 //! sentence, and read their only member directly.
 
-use super::relay::KINDS;
+use super::nodes::KINDS;
 use crate::gate::limits;
 use crate::wire::message::{message, names, word, List};
 use crate::wire::schema::Kind;

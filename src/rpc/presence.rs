@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::report::Report;
+use super::system_event::Report;
 use crate::gate::facts::Dialect;
 use crate::gate::ids::{ConnId, DeviceId, Millis, Role, WallMs};
 use crate::gate::limits;

@@ -5,8 +5,8 @@
 //! the file is replaced as a whole or not at all; an edit by another program since the client read
 //! it is not overwritten (compared immediately before the file is replaced).
 
-use super::here::{shared_secret, Here};
-use super::setup::Setup;
+use super::runtime_config::Setup;
+use super::start_context::{shared_secret, Here};
 use crate::config::{self, Env, Loaded, Problem, Severity, SystemEnv};
 use crate::gate::limits;
 use crate::rpc::config::{check_base, check_patch, invalid, Ask, How, Seen, CHANGED};

@@ -8,17 +8,17 @@ use std::time::Duration;
 use smol::channel::{bounded, Receiver, Sender};
 use smol::Task;
 
-use super::commits::Job;
 use super::config_file::ConfigFile;
+use super::gateway::write_queue::Job;
 use super::gateway::{Event, Gateway};
-use super::here::{shared_secret, Here};
-use super::listen::{self, Listeners};
-use super::machine::{command, machine_name};
-use super::ports::{Clock, Entropy, SystemClock, SystemEntropy};
+use super::net::listener::{self, Listeners};
+use super::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use super::os::host_info::{command, machine_name};
+use super::os::signals::Stop;
+use super::os::{logger, systemd};
 use super::runtime::{self, sleep, spawn, start_thread, within};
 use super::shared::Shared;
-use super::stop::Stop;
-use super::{logger, notify};
+use super::start_context::{shared_secret, Here};
 use crate::config::{AuthMode, Config, Loaded, Secret, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
@@ -75,7 +75,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let bind = loaded.settings.into_iter().find(|setting| setting.path == "gateway.bind");
     let bind_unsaid = bind.is_some_and(|bind| bind.source == Source::Default);
     let mut opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
-    let listeners = listen::open(config.bind, config.port, paths.in_container)?;
+    let listeners = listener::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners);
@@ -254,11 +254,11 @@ async fn serve(
 ) -> std::io::Result<()> {
     let disk = commit_all(shared.clone(), files)?;
     let ticks = spawn(tick(shared.clone()));
-    listen::accept_all(&shared, listeners.sockets)?;
-    notify::notify("READY=1");
+    listener::accept_all(&shared, listeners.sockets)?;
+    systemd::notify("READY=1");
     let signal = stop.asked().await?;
     log::info!("stopping: {signal}");
-    notify::notify("STOPPING=1");
+    systemd::notify("STOPPING=1");
     shared.happen(Event::Stop);
     drop(ticks);
     wait_until_quiet(&shared).await;

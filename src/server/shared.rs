@@ -9,12 +9,12 @@ use smol::channel::{bounded, Receiver, Sender};
 use smol::future::FutureExt;
 use smol::Task;
 
-use super::evidence::SignatureCheck;
-use super::files::Fetch;
+use super::gateway::verify::SignatureCheck;
 use super::gateway::{Event, Gateway};
-use super::ports::Clock;
+use super::http::static_files::Fetch;
+use super::os::clock::Clock;
 use super::runtime::{sleep, Offload};
-use super::setup::Setup;
+use super::runtime_config::Setup;
 use crate::gate::facts::Proof;
 use crate::gate::ids::{ConnId, Millis, Now};
 use crate::gate::limits;

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::io;
 
-use super::copies::{choose, fault, Choice, Copies, Flaw, Trust, Turn};
 use super::disk::Disk;
 use super::record::{
     decode, encode, Bytes, Decoded, Fault, Place, Shape, Stamp, Value, GENERATION_END, SLOT_LEN,
 };
+use super::replicas::{choose, fault, Choice, Copies, Flaw, Trust, Turn};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;

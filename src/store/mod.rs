@@ -27,19 +27,19 @@
 //! Not part of this module: JSON, sockets, time. Device tokens are derived ([`tokens`]), never
 //! stored. The file is never grown, and is renamed into place only when it is created or repaired.
 
-mod copies;
 mod disk;
 mod file;
 mod record;
-mod salvage;
+mod recovery;
+mod replicas;
 mod state_dir;
 pub mod tokens;
 
-pub use copies::Flaw;
 pub use disk::{create_dir, lock, replace, replace_private, write_private, DirLock, Disk, StdDisk};
 pub use file::{Contents, Damage, Loaded, Oddity, OpenError, PairingFile};
 pub use record::{decode, encode, Decoded, Fault, Place, Shape, Stamp, TableId, Value};
-pub use salvage::{check, salvage, CheckLine, CopyState, Salvage};
+pub use recovery::{check, salvage, CheckLine, CopyState, Salvage};
+pub use replicas::Flaw;
 pub use state_dir::{
     check_at, in_use, key_at, open_at, repair_at, Check, Opened, Repaired, StoreError, ADDRESS_FILE,
 };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::disk::{self, replace_private, write_private, DirLock, Disk, StdDisk};
 use super::file::{Contents, Loaded, OpenError, PairingFile};
 use super::record::{Shape, TableId};
-use super::salvage::{self, CheckLine};
+use super::recovery::{self, CheckLine};
 use super::tokens::{TableKey, FILE_LEN};
 use crate::gate::ids::{Slot, TableAge};
 
@@ -106,7 +106,7 @@ pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
     let table = existing_table(dir)?;
     let _lock = lock_table(dir)?;
     let open = || StdDisk::open_read_only(&table).map_err(failed("open", &table));
-    let lines = salvage::check(&open()?).unwrap_or_default();
+    let lines = recovery::check(&open()?).unwrap_or_default();
     let verdict = PairingFile::open(open()?).map(|(_, loaded)| loaded);
     Ok(Check { verdict, lines, key: matches!(read_key(dir)?, Key::Good(_)) })
 }
@@ -184,7 +184,7 @@ fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
         Err(OpenError::Length { .. } | OpenError::Damaged(_)) => {}
     }
     let disk = StdDisk::open_read_only(table).map_err(failed("open", table))?;
-    let contents = match salvage::salvage(&disk).map_err(unusable)? {
+    let contents = match recovery::salvage(&disk).map_err(unusable)? {
         Some(salvage) => {
             repaired.lost = salvage.lost;
             salvage.contents

@@ -16,7 +16,6 @@ pub mod http;
 pub mod json;
 mod json_write;
 pub mod message;
-pub mod qr;
 pub mod schema;
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 
 use async_net::{TcpListener, TcpStream};
 use async_tungstenite::tungstenite::Message;
-use gatelet::server::outbox::Frame;
+use gatelet::server::net::send_queue::Frame;
+use gatelet::server::net::websocket::{blame, Socket};
 use gatelet::server::runtime::{run, spawn};
-use gatelet::server::socket::{blame, Socket};
 use gatelet::wire::http::Head;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the Autobahn test suite, all cases without compression (gatelet accepts no extension),
-# against the gateway's own socket (src/server/socket.rs) in an echo server (echo.rs). A result that
+# against the gateway's own socket (src/server/net/websocket.rs) in an echo server (echo.rs). A result that
 # differs from expected.tsv is a failure.
 #   tests/autobahn/run.sh             all cases, half a minute; plus half a minute to install the
 #                                     suite at the first run
@@ -27,15 +27,15 @@
 #
 # Known weaknesses of tungstenite, and how they are handled:
 #   After a protocol error or an oversized message, a peer that is still sending receives a reset
-#     instead of the close code: fixed in src/server/socket.rs. 1007 and 1002 are covered by cases
+#     instead of the close code: fixed in src/server/net/websocket.rs. 1007 and 1002 are covered by cases
 #     of this suite; 1009 is not. tests/it/wire_session.rs tests all three before and after hello,
 #     and tests/it/floods.rs while the peer continues to send.
 #   Texts are validated as whole frames: explained above, and harmless.
 #   Control frames and empty fragments are accepted without limit in one read, and each ping is
-#     answered even if the peer does not read: bounded in src/server/socket.rs (limits
+#     answered even if the peer does not read: bounded in src/server/net/websocket.rs (limits
 #     READS_PER_TURN, PINGS_WAITING; tests/it/floods.rs). Its buffers, 128 KiB per connection and
 #     unlimited for writing, are configured small, and our own frames bypass them
-#     (src/server/frame_stream.rs).
+#     (src/server/net/frame_stream.rs).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/autobahn

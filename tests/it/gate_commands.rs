@@ -5,7 +5,7 @@ use gatelet::gate::commands::{
     approval_scopes, invoke_scope, platform, Denial, Lists, Node, Reason, Rules,
 };
 use gatelet::gate::commands_known::{find, CommandSet, Platform, KNOWN};
-use gatelet::gate::dialect::Dialect;
+use gatelet::gate::protocol::Dialect;
 use gatelet::gate::scopes::{Scope, Scopes};
 
 const V3_CANVAS: &str =

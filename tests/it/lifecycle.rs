@@ -384,10 +384,7 @@ fn setup_code_response_contains_a_qr_code_unless_declined() {
         let drawn = make(params);
         let link = drawn["link"].as_str().unwrap();
         assert!(link.starts_with("oc-pair://"));
-        assert_eq!(
-            drawn["qrDataUrl"].as_str().unwrap(),
-            gatelet::wire::qr::data_url(link).unwrap()
-        );
+        assert_eq!(drawn["qrDataUrl"].as_str().unwrap(), gatelet::qr::data_url(link).unwrap());
     }
     assert!(make(json!({ "includeQr": false })).get("qrDataUrl").is_none());
     assert!(admin.call("device.pair.setupCode", json!({ "includeQr": "yes" })).is_err());

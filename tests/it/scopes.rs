@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use gatelet::gate::codes::Codes;
 use gatelet::gate::facts::{Dialect, Method, Unremembered};
 use gatelet::gate::ids::{ConnId, DeviceId, Millis, Now, Role, TableAge, WallMs};
 use gatelet::gate::limits;
-use gatelet::gate::pending::Pending;
+use gatelet::gate::pairing_requests::Pending;
 use gatelet::gate::policy::{Admission, Place};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::session::Admitted;
+use gatelet::gate::setup_codes::Codes;
 use gatelet::gate::table::{Cell, Table};
 use gatelet::rpc::{self, Call, Commands, Failure, Log, Presence, Relay, Reply, Status};
 use gatelet::store::tokens::TableKey;

@@ -1,9 +1,9 @@
 //! Comparisons with a secret take the same time wherever the input differs.
 
 use gatelet::config::Secret;
-use gatelet::gate::codes::CodeText;
-use gatelet::server::attempt::Presented;
-use gatelet::server::setup::SecretDigest;
+use gatelet::gate::setup_codes::CodeText;
+use gatelet::server::gateway::attempt::Presented;
+use gatelet::server::runtime_config::SecretDigest;
 use gatelet::store::tokens::{TableKey, Token};
 
 /// Implements `it` for types without `==`. For a type with `==` the call is ambiguous, and this
@@ -30,12 +30,12 @@ fn secret_types_do_not_implement_equality() {
 mod counted {
     use std::process::Command;
 
-    use gatelet::gate::codes::{CodeText, Codes};
     use gatelet::gate::device::{Device, Provenance};
     use gatelet::gate::facts::Grant;
     use gatelet::gate::ids::{DeviceId, Millis, PublicKey, RequestId, Role, Roles, WallMs};
     use gatelet::gate::scopes::Scopes;
-    use gatelet::server::setup::SecretDigest;
+    use gatelet::gate::setup_codes::{CodeText, Codes};
+    use gatelet::server::runtime_config::SecretDigest;
     use gatelet::store::tokens::{check, device_token, TableKey};
 
     const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123456";

@@ -18,18 +18,19 @@ use gatelet::gate::device::Device;
 use gatelet::gate::facts::Proof as Proved;
 use gatelet::gate::ids::{ConnId, DeviceId, Millis, Nonce, Now, PublicKey, Role, TableAge, WallMs};
 use gatelet::gate::limits;
+use gatelet::gate::rate_limit::Guess;
 use gatelet::gate::refusal::Refusal;
 use gatelet::gate::table::{Cell as Record, Table};
-use gatelet::gate::throttle::Guess;
-use gatelet::server::attempt::{Attempt, Seen};
-use gatelet::server::commits::Job;
+use gatelet::server::commit;
 use gatelet::server::config_file::ConfigFile;
+use gatelet::server::gateway::attempt::{Attempt, Seen};
+use gatelet::server::gateway::verify;
+use gatelet::server::gateway::write_queue::Job;
 use gatelet::server::gateway::{Away, Event, Gateway};
-use gatelet::server::here::{shared_secret, Here};
-use gatelet::server::outbox::{Frame, Next, Outbox};
-use gatelet::server::ports::Entropy;
+use gatelet::server::net::send_queue::{Frame, Next, Outbox};
+use gatelet::server::os::clock::Entropy;
 use gatelet::server::shared::Lobby;
-use gatelet::server::{commit, evidence};
+use gatelet::server::start_context::{shared_secret, Here};
 use gatelet::store::tokens::{control_token, device_token, TableKey};
 use gatelet::store::{Contents, Loaded, PairingFile, Shape, TableId};
 use gatelet::wire::connect::Connect;
@@ -659,7 +660,7 @@ impl World {
         self.next_conn += 1;
         let gateway = self.gateway.as_ref().unwrap();
         let head = Head::parse(head.as_bytes()).expect("a good head").expect("a whole head");
-        let seen = evidence::seen(&head, peer, None, gateway.setup());
+        let seen = verify::seen(&head, peer, None, gateway.setup());
         self.lobby.enter(ConnId(conn), peer);
         let dropped = Arc::<AtomicBool>::default();
         let guard = Guard(dropped.clone());
@@ -774,7 +775,7 @@ impl World {
         }
     }
 
-    /// Handles the first message of a connection, as `server::connection` does.
+    /// Handles the first message of a connection, as `server::net::connection` does.
     fn first(&mut self, id: u64, sent: Sent) {
         let now = self.now();
         let setup = self.gateway.as_ref().unwrap().setup().clone();
@@ -794,7 +795,7 @@ impl World {
                     };
                     let challenge = (conn.nonce, self.at - conn.opened);
                     let (mut attempt, check) =
-                        evidence::attempt(&request.id, &connect, &seen, challenge, &setup, now);
+                        verify::attempt(&request.id, &connect, &seen, challenge, &setup, now);
                     if let Some(check) = check {
                         attempt.proof = match truth.who.filter(|_| signed.right) {
                             _ if signed.real => check.run(),

@@ -16,7 +16,7 @@ use super::allow::is_remote;
 use super::commands::Answer;
 use crate::gate::ids::Millis;
 use crate::gate::limits;
-use crate::server::ports::{Clock, SystemClock};
+use crate::server::os::clock::{Clock, SystemClock};
 use crate::server::{lock, start_thread};
 use crate::wire::json::{self, Value};
 

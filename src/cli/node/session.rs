@@ -8,7 +8,7 @@ use crate::cli::client::{Client, RpcError};
 use crate::cli::show::clean;
 use crate::cli::{emit, Done, Exit, Failure};
 use crate::gate::limits;
-use crate::server::ports::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::server::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::server::{start_thread, Stop};
 use crate::wire::frames::FromGateway;
 use crate::wire::json::{self, Value, Writer};

@@ -1,12 +1,13 @@
 //! Setup codes as people and clients pass them: typed, in a link, as base64 bytes; and the address
 //! and code on a node's command line.
 
-use gatelet::gate::codes::{CodeState, CodeText, Codes, ALPHABET, CODE_LEN};
 use gatelet::gate::facts::{Code, Grant};
 use gatelet::gate::ids::{Millis, RequestId, Role, Roles};
 use gatelet::gate::limits;
 use gatelet::gate::scopes::Scopes;
-use gatelet::wire::{base64, qr};
+use gatelet::gate::setup_codes::{CodeState, CodeText, Codes, ALPHABET, CODE_LEN};
+use gatelet::qr;
+use gatelet::wire::base64;
 
 use crate::{bounded, Seeds};
 

@@ -285,7 +285,7 @@ pub mod config {
 
     use gatelet::config::{load_text, Config, Overrides};
     use gatelet::gate::facts::AuthMode;
-    use gatelet::server::setup::{SecretDigest, Setup};
+    use gatelet::server::runtime_config::{SecretDigest, Setup};
     use gatelet::store::tokens::{control_token, TableKey};
 
     use super::TOKEN;

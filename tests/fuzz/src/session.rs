@@ -17,10 +17,10 @@ use gatelet::gate::scopes::Scopes;
 use gatelet::gate::surface::Surface;
 use gatelet::gate::table::{Cell as Place, Table};
 use gatelet::rpc::{Failure, Status};
-use gatelet::server::commits::Job;
-use gatelet::server::connection;
+use gatelet::server::gateway::write_queue::Job;
 use gatelet::server::gateway::{Event, Gateway};
-use gatelet::server::ports::{Clock, Entropy};
+use gatelet::server::net::connection;
+use gatelet::server::os::clock::{Clock, Entropy};
 use gatelet::server::runtime::{run as run_loop, spawn};
 use gatelet::server::shared::Shared;
 use gatelet::store::{Contents, PairingFile, Shape, TableId};
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    /// Opens a connection as `server::listen` accepts it, starting with this request.
+    /// Opens a connection as `server::net::listener` accepts it, starting with this request.
     async fn open(&mut self, from: u8, lines: &[u8]) {
         if self.clients.len() == CONNECTIONS || self.shared.lobby.len() == STRANGERS {
             return;

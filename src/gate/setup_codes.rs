@@ -1,0 +1,228 @@
+//! Setup codes: eight characters that pair one new device, once, within ten minutes.
+//!
+//! A code is created at the request of the owner and removed by [`Codes::take`] when a client is
+//! admitted with it. Failed attempts do not end a code: a failed attempt cannot be attributed to
+//! one code, and ending codes would let an unauthenticated client destroy a code that was just
+//! created. Instead, [`super::rate_limit::Line`] limits all attempts together to a fixed rate. An
+//! attacker who tries for the whole life of a code finds it with a probability below one in
+//! 70 million.
+
+use subtle::ConstantTimeEq;
+
+use super::facts::{Code, Grant};
+use super::ids::{Millis, RequestId};
+use super::limits;
+
+/// Alphabet of setup codes: letters and digits without the easily confused 0, O, 1 and I.
+pub const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+
+/// Number of characters in a code.
+pub const CODE_LEN: usize = 8;
+
+/// Characters of one setup code. Secret until the code is used or expires.
+#[derive(Clone, Copy)]
+pub struct CodeText(pub [u8; CODE_LEN]);
+
+impl CodeText {
+    /// Makes a code from random bytes; uses five bits of each, 40 bits in all.
+    pub fn from_random(bytes: [u8; CODE_LEN]) -> CodeText {
+        CodeText(bytes.map(|byte| ALPHABET[(byte & 31) as usize]))
+    }
+
+    /// Parses a code as typed: case, spaces and dashes are ignored.
+    ///
+    /// Returns `None` if the text cannot be a code.
+    pub fn parse(typed: &str) -> Option<CodeText> {
+        let mut text = [0; CODE_LEN];
+        let mut len = 0;
+        for byte in typed.bytes().filter(|byte| !matches!(byte, b' ' | b'-')) {
+            let upper = byte.to_ascii_uppercase();
+            if !ALPHABET.contains(&upper) {
+                return None;
+            }
+            *text.get_mut(len)? = upper;
+            len += 1;
+        }
+        (len == CODE_LEN).then_some(CodeText(text))
+    }
+
+    /// Returns the eight characters.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or("")
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    id: RequestId,
+    text: CodeText,
+    grant: Grant,
+    made: Millis,
+}
+
+/// A used code. [`Codes::give_back`] restores it if the admission fails.
+pub struct Taken(Entry);
+
+impl Taken {
+    /// Returns the id the code was created with.
+    pub fn id(&self) -> RequestId {
+        self.0.id
+    }
+}
+
+/// State of a setup code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CodeState {
+    /// Valid for this many more milliseconds.
+    Alive(u64),
+    /// Used, evicted, expired or unknown.
+    Gone,
+}
+
+/// Setup codes that are valid, at most [`limits::SETUP_CODES`].
+#[derive(Default)]
+pub struct Codes {
+    entries: heapless::Vec<Entry, { limits::SETUP_CODES }>,
+}
+
+impl Codes {
+    /// Creates an empty set of codes.
+    pub const fn new() -> Codes {
+        Codes { entries: heapless::Vec::new() }
+    }
+
+    /// Adds a code that is valid from `now` for [`limits::SETUP_CODE_MS`].
+    ///
+    /// Evicts the first entry if the set is full.
+    pub fn make(&mut self, id: RequestId, text: CodeText, grant: Grant, now: Millis) {
+        self.expire(now);
+        if self.entries.is_full() {
+            self.entries.remove(0);
+        }
+        let _ = self.entries.push(Entry { id, text, grant, made: now });
+    }
+
+    /// Compares `presented` with every valid code; each comparison takes constant time.
+    pub fn check(&mut self, presented: &str, now: Millis) -> Code {
+        self.expire(now);
+        let Some(text) = CodeText::parse(presented) else {
+            return Code::Wrong;
+        };
+        let mut found = None;
+        for entry in &self.entries {
+            if bool::from(entry.text.0.ct_eq(&text.0)) {
+                found = Some(entry.grant);
+            }
+        }
+        found.map_or(Code::Wrong, Code::Right)
+    }
+
+    /// Removes and returns the code that matches `presented`.
+    ///
+    /// Returns `None` if no valid code matches; the caller must not admit the client by a code
+    /// then.
+    pub fn take(&mut self, presented: &str, now: Millis) -> Option<Taken> {
+        self.expire(now);
+        let text = CodeText::parse(presented)?;
+        let at = self.entries.iter().position(|entry| bool::from(entry.text.0.ct_eq(&text.0)))?;
+        Some(Taken(self.entries.remove(at)))
+    }
+
+    /// Restores a used code whose admission failed. It still expires at its original time.
+    ///
+    /// Evicts the first entry if the set is full.
+    pub fn give_back(&mut self, taken: Taken) {
+        if self.entries.is_full() {
+            self.entries.remove(0);
+        }
+        let _ = self.entries.push(taken.0);
+    }
+
+    /// Returns the state of the code with this id.
+    pub fn state(&mut self, id: RequestId, now: Millis) -> CodeState {
+        self.expire(now);
+        let entry = self.entries.iter().find(|entry| entry.id == id);
+        entry.map_or(CodeState::Gone, |entry| {
+            CodeState::Alive(entry.made.plus(limits::SETUP_CODE_MS).since(now))
+        })
+    }
+
+    fn expire(&mut self, now: Millis) {
+        self.entries.retain(|entry| now.since(entry.made) < limits::SETUP_CODE_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ids::{Role, Roles};
+    use super::super::scopes::Scopes;
+    use super::*;
+
+    const GRANT: Grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
+
+    fn with(code: &str) -> (Codes, CodeText) {
+        let (mut codes, text) = (Codes::new(), CodeText::parse(code).unwrap());
+        codes.make(RequestId([1; 16]), text, GRANT, Millis(0));
+        (codes, text)
+    }
+
+    #[test]
+    fn code_works_once_in_every_spelling() {
+        let (mut codes, _) = with("ABCD2345");
+        assert_eq!(codes.check(" abcd-2345 ", Millis(1)), Code::Right(GRANT));
+        let taken = codes.take("abcd 2345", Millis(1)).unwrap();
+        assert_eq!(taken.id(), RequestId([1; 16]));
+        assert!(codes.take("ABCD2345", Millis(1)).is_none());
+        codes.give_back(taken);
+        assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)), Code::Right(GRANT));
+        assert!(codes.take("ABCD2345", Millis(1)).is_some(), "nothing came of the first use");
+        assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Wrong);
+    }
+
+    #[test]
+    fn code_expires_after_ten_minutes_and_not_by_wrong_attempts() {
+        let (mut codes, _) = with("ABCD2345");
+        assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)), Code::Right(GRANT));
+        assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS)), Code::Wrong);
+        let (mut codes, _) = with("ABCD2345");
+        for _ in 0..100 {
+            assert_eq!(codes.check("ABCD2346", Millis(1)), Code::Wrong);
+        }
+        assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
+    }
+
+    #[test]
+    fn malformed_codes_are_wrong() {
+        let (mut codes, _) = with("ABCD2345");
+        for rubbish in [
+            "",
+            "ABCD234",
+            "ABCD23456",
+            "ABCD2340",
+            "a-long-gateway-token-that-is-no-code",
+            "\u{e4}BCD2345",
+        ] {
+            assert_eq!(codes.check(rubbish, Millis(1)), Code::Wrong);
+        }
+        assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
+    }
+
+    #[test]
+    fn number_of_active_codes_is_limited() {
+        let mut codes = Codes::new();
+        for n in 0..20u8 {
+            codes.make(
+                RequestId([n; 16]),
+                CodeText::from_random([n; CODE_LEN]),
+                GRANT,
+                Millis(u64::from(n)),
+            );
+        }
+        assert_eq!(codes.entries.len(), limits::SETUP_CODES);
+        assert_eq!(codes.state(RequestId([0; 16]), Millis(20)), CodeState::Gone);
+        assert_eq!(
+            codes.state(RequestId([19; 16]), Millis(20)),
+            CodeState::Alive(limits::SETUP_CODE_MS - 1)
+        );
+    }
+}

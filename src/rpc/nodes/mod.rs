@@ -1,0 +1,77 @@
+//! Relay between operators and nodes: connected nodes, calls and answers, and pending work and
+//! approvals.
+//!
+//! Like everything in `rpc` it only keeps state and returns effects; sending is the task of
+//! `server`. Payloads stay the bytes that were received: they are scanned once and written into the
+//! frame of the recipient, never converted to values.
+//!
+//! Invariants: every list is bounded by `gate::limits`; a call that was passed on is answered
+//! exactly once, by its node, at its deadline, or because one of the two connections closed; no
+//! command is invoked that `gate::commands` does not allow.
+
+mod events;
+mod exec_approvals;
+mod invoke;
+mod list;
+mod outcomes;
+mod pairing;
+mod pending_work;
+mod registry;
+mod voicewake;
+
+use crate::gate::ids::{ConnId, Millis, Now};
+
+pub use events::{event, plugin_surface, plugin_tools, runner_inventory, skills, skills_bins};
+pub use exec_approvals::{
+    get as approval_get, list as approval_list, request as approval_request,
+    resolve as approval_resolve, wait as approval_wait, Approvals,
+};
+pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result, Invokes};
+pub use list::{describe, environments, list, rename};
+pub use outcomes::{End, Ends};
+pub use pairing::{
+    approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen,
+};
+pub use pending_work::{ack, drain, enqueue, pull, Work, KINDS};
+pub use registry::{asked_of, Declared, Node, Nodes};
+pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
+
+use super::Effect;
+
+/// State of the relay, in memory only.
+#[derive(Default)]
+pub struct Relay {
+    pub nodes: Nodes,
+    pub invokes: Invokes,
+    pub approvals: Approvals,
+    pub work: Work,
+    pub triggers: Triggers,
+}
+
+impl Relay {
+    /// Returns the next time at which a call or an approval expires.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.invokes.next_deadline().into_iter().chain(self.approvals.next_deadline()).min()
+    }
+
+    /// Ends the calls and approvals that have expired, and returns the effects.
+    pub fn expire(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = self.invokes.expire(now.at);
+        effects.extend(self.approvals.expire(now));
+        effects
+    }
+
+    /// Answers all pending requests, because the gateway is stopping.
+    pub fn stop(&mut self) -> Vec<Effect> {
+        let mut effects = self.invokes.stop();
+        effects.extend(self.approvals.stop());
+        effects
+    }
+
+    /// Removes a closed connection of a node or an operator, and returns the effects.
+    pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
+        self.approvals.leave(conn);
+        self.nodes.leave(conn);
+        self.invokes.leave(conn)
+    }
+}

@@ -1,0 +1,147 @@
+//! Connected nodes: what each declared, and which commands may be invoked on it.
+
+use crate::gate::commands::{Lists, Node as Described, Rules};
+use crate::gate::facts::Dialect;
+use crate::gate::ids::{ConnId, DeviceId, WallMs};
+use crate::gate::limits;
+use crate::gate::pairing_requests::About;
+use crate::gate::surface::{DoesNotFit, Surface};
+use crate::gate::text::Text;
+use crate::rpc::{Call, Commands, Devices, Failure};
+
+/// Declaration of a node in `connect`. Bounded by the reader of `connect`.
+#[derive(Clone, Default, Debug)]
+pub struct Declared {
+    pub caps: Vec<String>,
+    pub commands: Vec<String>,
+    pub permissions: Vec<(String, bool)>,
+    pub path_env: Option<String>,
+}
+
+/// Connected node.
+pub struct Node {
+    pub conn: ConnId,
+    pub device: DeviceId,
+    pub dialect: Dialect,
+    pub about: About,
+    pub version: Text<{ limits::PLATFORM_LEN }>,
+    pub model: Text<{ limits::PLATFORM_LEN }>,
+    pub declared: Declared,
+    pub since: WallMs,
+    /// Statistics of its machine as last sent, one JSON object (protocol 4).
+    pub stats: Option<Vec<u8>>,
+}
+
+/// Connected nodes, the latest at the end; each device once.
+#[derive(Default)]
+pub struct Nodes(Vec<Node>);
+
+impl Nodes {
+    /// Adds a node. It replaces a node with the same device on an older connection; that connection
+    /// stays open, and may still answer the calls that it was sent.
+    pub fn enter(&mut self, node: Node) {
+        self.0.retain(|known| known.device != node.device);
+        self.0.push(node);
+    }
+
+    /// Removes the node of a closed connection.
+    pub fn leave(&mut self, conn: ConnId) {
+        self.0.retain(|node| node.conn != conn);
+    }
+
+    /// Returns the node with this device.
+    pub fn of(&self, device: &DeviceId) -> Option<&Node> {
+        self.0.iter().find(|node| node.device == *device)
+    }
+
+    /// Returns the node on this connection.
+    pub fn on(&mut self, conn: ConnId) -> Option<&mut Node> {
+        self.0.iter_mut().find(|node| node.conn == conn)
+    }
+
+    /// Returns all nodes.
+    pub fn iter(&self) -> std::slice::Iter<'_, Node> {
+        self.0.iter()
+    }
+
+    /// Returns the number of nodes.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Node {
+    /// Returns the rules for the commands of the node.
+    pub fn rules<'a>(
+        &'a self,
+        commands: &'a Commands,
+        approved: &Surface,
+    ) -> Rules<'a, String, String> {
+        let talk = self.declared.caps.iter().any(|cap| cap == "talk") && approved.has_cap("talk");
+        described(self.dialect, &self.about, &self.declared, talk, commands)
+    }
+
+    /// Returns the approved surface of the node; empty if the table does not know the device.
+    pub fn approved<'t>(&self, devices: &'t Devices) -> &'t Surface {
+        let device = devices.find(&self.device).map(|(_, device)| device);
+        device.map_or(&NOTHING, |device| &device.surface)
+    }
+
+    /// Returns the commands that may be invoked, sorted.
+    pub fn commands<'a>(&'a self, commands: &'a Commands, approved: &Surface) -> Vec<&'a str> {
+        let rules = self.rules(commands, approved);
+        let may = |name: &&str| rules.invoke(name, &|name| approved.has_command(name)).is_ok();
+        sorted(rules.offered().filter(may))
+    }
+
+    /// Returns the declared capabilities that were approved, sorted.
+    pub fn caps(&self, approved: &Surface) -> Vec<&str> {
+        sorted(self.declared.caps.iter().map(String::as_str).filter(|cap| approved.has_cap(cap)))
+    }
+}
+
+static NOTHING: Surface = Surface::NONE;
+
+/// Returns the surface for which a node with this declaration requests approval: the commands that
+/// may be offered, its capabilities, and the permissions that it was granted.
+pub fn asked_of(
+    dialect: Dialect,
+    about: &About,
+    declared: &Declared,
+    commands: &Commands,
+) -> Result<Surface, DoesNotFit> {
+    let talk = declared.caps.iter().any(|cap| cap == "talk");
+    let mut surface = Surface::NONE;
+    let rules = described(dialect, about, declared, talk, commands);
+    rules.offered().try_for_each(|name| surface.add_command(name))?;
+    declared.caps.iter().try_for_each(|cap| surface.add_cap(cap))?;
+    let granted = declared.permissions.iter().filter(|(_, granted)| *granted);
+    granted.map(|(name, _)| name).try_for_each(|name| surface.add_permission(name))?;
+    Ok(surface)
+}
+
+fn described<'a>(
+    dialect: Dialect,
+    about: &'a About,
+    declared: &'a Declared,
+    talk: bool,
+    commands: &'a Commands,
+) -> Rules<'a, String, String> {
+    let (platform, family) = (about.platform.as_str(), about.family.as_str());
+    let node =
+        Described { dialect, platform, family, talk, declared: declared.commands.as_slice() };
+    Rules::new(node, Lists { allow: &commands.allow, deny: &commands.deny })
+}
+
+/// Returns the device id of the calling node.
+pub(crate) fn own(call: &Call<'_>) -> Result<DeviceId, Failure> {
+    call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))
+}
+
+/// Returns the names sorted, each once.
+pub(crate) fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}

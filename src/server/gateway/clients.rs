@@ -1,0 +1,79 @@
+//! Open WebSockets by id, as a sorted list. There are at most some hundred, and a tree would add 5
+//! kB to the program.
+
+use std::rc::Rc;
+
+use crate::gate::ids::ConnId;
+use crate::gate::scopes::Scope;
+use crate::gate::session::Admitted;
+use crate::server::net::send_queue::Outbox;
+
+/// An open WebSocket.
+pub struct Conn {
+    pub id: ConnId,
+    pub outbox: Rc<Outbox>,
+    /// Absent until the client is admitted.
+    pub admitted: Option<Admitted>,
+    /// Sequence number of the last event sent.
+    pub seq: u64,
+    /// Display name of the client, or its client id.
+    pub name: Rc<str>,
+    /// Number of calls rejected as unauthorized.
+    pub unauthorized: u32,
+}
+
+impl Conn {
+    /// Returns whether this connection is not `than` and may approve commands.
+    pub fn may_approve(&self, than: ConnId) -> bool {
+        self.id != than && self.admitted.as_ref().is_some_and(|client| client.may(Scope::Approvals))
+    }
+}
+
+/// Open WebSockets, sorted by id.
+#[derive(Default)]
+pub struct Conns(Vec<Conn>);
+
+impl Conns {
+    /// Adds a WebSocket.
+    pub fn open(&mut self, id: ConnId, outbox: Rc<Outbox>) {
+        let conn = Conn { id, outbox, admitted: None, seq: 0, name: Rc::from(""), unauthorized: 0 };
+        match self.0.binary_search_by_key(&id, |conn| conn.id) {
+            Ok(place) => self.0[place] = conn,
+            Err(place) => self.0.insert(place, conn),
+        }
+    }
+
+    /// Removes a WebSocket and returns it, if it was open.
+    pub fn close(&mut self, id: ConnId) -> Option<Conn> {
+        self.place(id).map(|place| self.0.remove(place))
+    }
+
+    /// Returns the WebSocket with this id, if it is open.
+    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.place(id).map(|place| &self.0[place])
+    }
+
+    /// Mutable variant of [`Conns::get`].
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.place(id).map(|place| &mut self.0[place])
+    }
+
+    /// Iterates over all WebSockets by ascending id.
+    pub fn iter(&self) -> std::slice::Iter<'_, Conn> {
+        self.0.iter()
+    }
+
+    /// Mutable variant of [`Conns::iter`].
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Conn> {
+        self.0.iter_mut()
+    }
+
+    /// Number of open WebSockets.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn place(&self, id: ConnId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |conn| conn.id).ok()
+    }
+}

@@ -1,0 +1,259 @@
+//! The TCP stream below a WebSocket, as async-tungstenite reads and writes it.
+//!
+//! Received bytes pass through a `FrameMeter`, so that the library gets one frame at a time. Text
+//! frames are sent directly from their buffer: the library would copy them into its write buffer,
+//! which keeps the size of the largest one for as long as the connection lives. While a text frame
+//! is being sent, writes of the library are pending. A text frame begins only when the library has
+//! nothing to write ([`FrameStream::begin`]), so parts of two frames are never mixed.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{ready, Context, Poll};
+
+use smol::io::{AsyncRead, AsyncWrite};
+
+use super::frame_meter::{FrameMeter, TooLarge};
+use super::send_queue::Frame;
+use crate::gate::limits;
+
+/// Byte stream: TCP, or a substitute in tests. Clones refer to the same stream.
+pub trait Transport: AsyncRead + AsyncWrite + Clone + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Clone + Unpin> Transport for T {}
+
+/// Byte stream of one WebSocket.
+pub struct FrameStream<T> {
+    transport: T,
+    meter: FrameMeter,
+    /// Bytes that were read beyond the end of the current frame.
+    held: Vec<u8>,
+    /// Number of reads left before other connections get a turn.
+    reads: u32,
+    sending: Option<Sending>,
+    moved: bool,
+}
+
+/// A text frame that is being sent.
+struct Sending {
+    head: [u8; HEAD],
+    frame: Frame,
+    /// Number of bytes sent of head and frame. The unused bytes of `head` count as sent.
+    sent: usize,
+    /// Whether the system has not accepted all of it at once.
+    waited: bool,
+}
+
+impl<T: Transport> FrameStream<T> {
+    /// Creates a stream at the start of a frame, with the frame limit of an unauthenticated
+    /// connection. `held` are bytes that were already read.
+    pub fn new(transport: T, held: Vec<u8>) -> FrameStream<T> {
+        let meter = FrameMeter::new(limits::FRAME_BEFORE_HELLO);
+        FrameStream {
+            transport,
+            meter,
+            held,
+            reads: limits::READS_PER_TURN,
+            sending: None,
+            moved: false,
+        }
+    }
+
+    /// Raises the frame limit to that of an admitted client.
+    pub fn admit(&mut self) {
+        self.meter.set_limit(limits::FRAME_AFTER_HELLO);
+    }
+
+    /// Moves the state into a new value. `self` must not be used afterwards.
+    pub fn take(&mut self) -> FrameStream<T> {
+        FrameStream {
+            transport: self.transport.clone(),
+            meter: self.meter,
+            held: std::mem::take(&mut self.held),
+            reads: self.reads,
+            sending: self.sending.take(),
+            moved: self.moved,
+        }
+    }
+
+    /// Returns the underlying stream.
+    pub fn transport(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// Returns whether the library was given complete messages only. If it was also read until it
+    /// had no more messages, its buffers are empty.
+    pub fn is_between_messages(&self) -> bool {
+        self.meter.is_between_messages()
+    }
+
+    /// Returns whether a text frame is being sent.
+    pub fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Returns whether bytes were received since the last call, or some were accepted of a frame
+    /// that had to wait.
+    pub fn moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Begins to send a text frame. The previous one must be sent, and the library must have
+    /// nothing to write.
+    pub fn begin(&mut self, frame: Frame) {
+        let (head, sent) = head(frame.len());
+        self.sending = Some(Sending { head, frame, sent, waited: false });
+    }
+
+    /// Begins to send `answer`, followed by a text frame, in one piece.
+    pub fn begin_with(&mut self, answer: &[u8], frame: &[u8]) {
+        let (head, unused) = head(frame.len());
+        let frame = [answer, &head[unused..], frame].concat().into();
+        self.sending = Some(Sending { head, frame, sent: HEAD, waited: false });
+    }
+
+    /// Sends the current text frame. Ready when it is sent completely.
+    pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
+        while sending.sent < HEAD + sending.frame.len() {
+            let head = sending.head.get(sending.sent..).unwrap_or_default();
+            let body = sending.frame.get(sending.sent.saturating_sub(HEAD)..).unwrap_or_default();
+            let parts = [IoSlice::new(head), IoSlice::new(body)];
+            match Pin::new(&mut self.transport).poll_write_vectored(context, &parts) {
+                Poll::Pending => {
+                    sending.waited = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    sending.sent += count;
+                    self.moved |= sending.waited;
+                }
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.sending = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads from the underlying stream. After [`limits::READS_PER_TURN`] reads in a row it is
+    /// pending once, so that other connections get a turn.
+    fn poll_transport(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(left) = self.reads.checked_sub(1) else {
+            self.reads = limits::READS_PER_TURN;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        loop {
+            match Pin::new(&mut self.transport).poll_read(context, bytes) {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(read) => {
+                    self.reads = left;
+                    self.moved |= read.as_ref().is_ok_and(|count| *count > 0);
+                    return Poll::Ready(read);
+                }
+                Poll::Pending => {
+                    self.reads = limits::READS_PER_TURN;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+impl<T: Transport> AsyncRead for FrameStream<T> {
+    /// Reads bytes of one frame. A frame that is too large is an error of kind
+    /// [`io::ErrorKind::FileTooLarge`].
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if self.held.is_empty() {
+                let most = if self.meter.is_between_frames() {
+                    bytes.len()
+                } else {
+                    self.meter.within_frame(bytes.len())
+                };
+                let came = ready!(self.poll_transport(context, &mut bytes[..most]))?;
+                let count = self.meter.pass(&bytes[..came], came)?;
+                self.held.extend_from_slice(&bytes[count..came]);
+                if count > 0 || came == 0 {
+                    return Poll::Ready(Ok(count));
+                }
+            } else {
+                let this = &mut *self;
+                let count = this.meter.pass(&this.held, bytes.len())?;
+                if count > 0 {
+                    bytes[..count].copy_from_slice(&this.held[..count]);
+                    this.held.drain(..count);
+                    if this.held.is_empty() {
+                        this.held = Vec::new();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                // an incomplete head
+                let mut more = [0; limits::READ_BUFFER];
+                let came = ready!(this.poll_transport(context, &mut more))?;
+                if came == 0 {
+                    return Poll::Ready(Ok(0));
+                }
+                this.held.extend_from_slice(&more[..came]);
+            }
+        }
+    }
+}
+
+impl<T: Transport> AsyncWrite for FrameStream<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.sending.is_some() {
+            // `poll_sent` registers the waker; its caller then polls the library again
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.transport).poll_write(context, bytes)
+    }
+
+    /// Does nothing, because nothing is buffered here.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_close(context)
+    }
+}
+
+impl From<TooLarge> for io::Error {
+    fn from(_: TooLarge) -> io::Error {
+        io::ErrorKind::FileTooLarge.into()
+    }
+}
+
+/// Length of the longest head of an unmasked frame.
+const HEAD: usize = 10;
+
+/// Returns the head of a text frame of `len` bytes, at the end of the array, and the number of
+/// unused bytes before it.
+fn head(len: usize) -> ([u8; HEAD], usize) {
+    let mut head = [0; HEAD];
+    head[2..].copy_from_slice(&(len as u64).to_be_bytes());
+    let (form, unused) = match len {
+        0..126 => (head[9], 8),
+        126..0x1_0000 => (126, 6),
+        _ => (127, 0),
+    };
+    (head[unused], head[unused + 1]) = (TEXT, form);
+    (head, unused)
+}
+
+/// First byte of a text frame that is a complete message.
+const TEXT: u8 = 0x81;

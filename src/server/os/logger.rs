@@ -1,0 +1,171 @@
+//! Log of this program on standard error. Messages of libraries could contain the content of a
+//! message, so they are left out.
+//!
+//! The last lines are also kept in memory for `logs.tail`. All lines also go to a file of bounded
+//! size if one is configured (`--log-file`). A Windows service has no standard error and always has
+//! the file.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use log::{Level, LevelFilter, Metadata, Record};
+
+use super::clock::{Entropy, SystemEntropy};
+use super::log_file::LogFile;
+use crate::gate::limits;
+use crate::rpc::Log;
+use crate::server::runtime::lock;
+
+/// Log writer. Lines start with the time, except in systemd's journal, which adds its own time and
+/// reads the priority from a number at the start.
+struct Logger {
+    journal: bool,
+}
+
+static PLAIN: Logger = Logger { journal: false };
+static JOURNAL: Logger = Logger { journal: true };
+
+static KEPT: Mutex<Log> = Mutex::new(Log::EMPTY);
+static FILE: Mutex<Option<LogFile>> = Mutex::new(None);
+
+/// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else means
+/// `info`), and in `file` if given. A file that cannot be written does not prevent the start.
+pub fn start(level: Option<&str>, file: Option<&Path>) {
+    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
+    let logger = if to_journal() { &JOURNAL } else { &PLAIN };
+    lock(&KEPT).begin(run());
+    // fails in a service, which has set a logger before
+    let _ = log::set_logger(logger);
+    log::set_max_level(level);
+    if let Some(path) = file {
+        to_file(path);
+    }
+}
+
+/// Returns the number at which the lines of this run begin: 32 random bits above 20 bits for a
+/// million lines. All numbers are exact in JavaScript.
+fn run() -> u64 {
+    u64::from(u32::from_le_bytes((&mut SystemEntropy as &mut dyn Entropy).bytes())) << 20
+}
+
+/// Returns a copy of the last lines.
+pub fn kept() -> Log {
+    lock(&KEPT).clone()
+}
+
+/// Logs to this file as well.
+fn to_file(path: &Path) {
+    match LogFile::open(path, limits::LOG_LEN) {
+        Ok(file) => {
+            lock(&KEPT).place = path.display().to_string();
+            *lock(&FILE) = Some(file);
+        }
+        Err(error) => log::warn!("cannot write the log to {}: {error}", path.display()),
+    }
+}
+
+/// Returns whether standard error is the systemd journal. `JOURNAL_STREAM` contains the device and
+/// inode of the journal and stays set when the output is redirected, so they are compared.
+#[cfg(unix)]
+fn to_journal() -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
+    std::fs::metadata("/dev/stderr")
+        .is_ok_and(|file| journal == format!("{}:{}", file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn to_journal() -> bool {
+    false
+}
+
+/// Logs to `gatelet.log` in `dir`, which is created if needed. Must be called before [`start`].
+#[cfg(windows)]
+pub fn start_file(dir: &Path) {
+    let _ = std::fs::create_dir_all(dir);
+    let _ = log::set_logger(&PLAIN);
+    log::set_max_level(LevelFilter::Info);
+    to_file(&dir.join("gatelet.log"));
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("gatelet") && metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let (level, gravity) = match record.level() {
+            Level::Error => ("error", "<3>"),
+            Level::Warn => ("warn", "<4>"),
+            Level::Info => ("info", "<6>"),
+            Level::Debug => ("debug", "<7>"),
+            Level::Trace => ("trace", "<7>"),
+        };
+        let time = timestamp();
+        let line = format!("{time} {level} {}\n", record.args());
+        let journal =
+            if self.journal { [gravity, &line[time.len() + 1..]].concat() } else { String::new() };
+        let shown = if self.journal { &journal } else { &line };
+        // if the log cannot be written, there is no place to report it
+        let _ = std::io::stderr().lock().write_all(shown.as_bytes());
+        if let Some(file) = &mut *lock(&FILE) {
+            let _ = file.write(&line);
+        }
+        lock(&KEPT).push(line.trim_end());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Returns the current time in the format of the log.
+pub fn timestamp() -> String {
+    utc(SystemTime::now())
+}
+
+/// Formats a time as `2026-11-22T19:20:00Z`, by the civil calendar from the days since 1970.
+fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // years begin in March, in eras of 400 years, so that the leap day is the last day of a year
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{of_month:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_agree_with_the_calendar() {
+        let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(951_868_800), "2000-03-01T00:00:00Z");
+        assert_eq!(
+            at(1_795_375_200),
+            "2026-11-22T18:00:00Z".replace("18:00:00", &at(1_795_375_200)[11..19])
+        );
+        assert_eq!(at(4_107_542_399), "2100-02-28T23:59:59Z");
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z", "2100 is no leap year");
+    }
+}

@@ -1,0 +1,8 @@
+//! Services of the operating system: clocks, log, signals, systemd and facts about the host.
+
+pub mod clock;
+pub(super) mod host_info;
+mod log_file;
+pub(super) mod logger;
+pub(super) mod signals;
+pub(super) mod systemd;

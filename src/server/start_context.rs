@@ -1,0 +1,95 @@
+//! Start context of this gateway: the values that, together with a configuration, give its setup
+//! and status, at the start and after each change of the configuration.
+
+use super::net::listener;
+use super::os::clock::{Entropy, SystemEntropy};
+use super::run::StartError;
+use super::runtime_config::{SecretDigest, Setup};
+use crate::config::{AuthMode, Bind, Config, Overrides, Paths, Secret, Source, Sourced};
+use crate::rpc::Status;
+use crate::store;
+use crate::store::tokens::{self, TableKey};
+
+/// Values that do not change while the gateway runs.
+pub struct Here {
+    pub args: Overrides,
+    pub paths: Paths,
+    pub listening: Vec<String>,
+    pub bind: Bind,
+    pub port: u16,
+    pub key: TableKey,
+    /// Random id, different in each run.
+    pub boot_id: String,
+    pub machine: String,
+    pub command: String,
+    /// Warnings in addition to those of the configuration.
+    pub warnings: Vec<String>,
+}
+
+impl Here {
+    /// Builds the setup for this configuration.
+    pub fn setup(&self, config: &Config, secret: Option<&Sourced<Secret>>) -> Setup {
+        Setup {
+            secret: secret.map(|secret| SecretDigest::of(secret.value.expose())),
+            control: SecretDigest::of(tokens::control_token(&self.key).as_str()),
+            key: self.key.clone(),
+            config_path: self.paths.config.value.display().to_string(),
+            state_dir: self.paths.state_dir.value.display().to_string(),
+            boot_id: self.boot_id.clone(),
+            ..Setup::of(config, self.machine.clone(), self.command.clone())
+        }
+    }
+
+    /// Builds the status for this configuration.
+    pub fn status(
+        &self,
+        config: &Config,
+        secret: Option<&Sourced<Secret>>,
+        mut warnings: Vec<String>,
+    ) -> Status {
+        warnings.extend_from_slice(&self.warnings);
+        let lan = listener::far_address(self.bind, self.paths.in_container)
+            .map(|address| origin(address, self.port));
+        let local = format!("http://127.0.0.1:{}{}", self.port, config.control_ui.base_path);
+        let urls = config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            host: self.machine.clone(),
+            listening: self.listening.clone(),
+            url: config.public_origin.clone().unwrap_or(local),
+            urls: urls.collect(),
+            auth_mode: config.auth.mode.name(),
+            pairing_mode: config.pairing.mode.name(),
+            secret_source: secret.map(|secret| secret.source.to_string()).unwrap_or_default(),
+            secret_fingerprint: secret.map(|secret| secret.value.fingerprint()).unwrap_or_default(),
+            warnings,
+            ..Status::default()
+        }
+    }
+}
+
+fn origin(address: std::net::IpAddr, port: u16) -> String {
+    format!("http://{}", std::net::SocketAddr::from((address, port)))
+}
+
+/// Returns the configured secret, or the token in the state directory, which is created at the
+/// first start and never again.
+pub fn shared_secret(
+    config: &Config,
+    paths: &Paths,
+) -> Result<Option<Sourced<Secret>>, StartError> {
+    if config.auth.secret.is_some() || config.auth.mode != AuthMode::Token {
+        return Ok(config.auth.secret.clone());
+    }
+    Ok(Some(make_token(paths)?))
+}
+
+fn make_token(paths: &Paths) -> Result<Sourced<Secret>, StartError> {
+    let path = paths.token_file();
+    let token =
+        crate::wire::base64::encode_url(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<32>());
+    store::write_private(&path, token.as_bytes())
+        .map_err(|error| format!("cannot write the token to {}: {error}", path.display()))?;
+    Ok(Sourced { value: Secret::new(token), source: Source::StateFile(path) })
+}
