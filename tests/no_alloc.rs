@@ -14,12 +14,12 @@ use gatelet::gate::ids::{
 use gatelet::gate::limits;
 use gatelet::gate::net::{client_address, Cidr};
 use gatelet::gate::origin::{self, Names};
-use gatelet::gate::pairing_requests::{About, Ask, Pending};
-use gatelet::gate::policy::{decide, Outcome};
-use gatelet::gate::rate_limit::{Pair, Rate, Throttle};
+use gatelet::gate::pairing_requests::{About, PairingRequests, RequestContent};
+use gatelet::gate::policy::{decide, PolicyOutcome};
+use gatelet::gate::rate_limit::{AttemptKey, Rate, RateLimiter};
 use gatelet::gate::refusal::{Fill, Hint, Refusal};
 use gatelet::gate::scopes::{Scope, Scopes};
-use gatelet::gate::setup_codes::{CodeState, CodeText, Codes};
+use gatelet::gate::setup_codes::{CodeState, CodeText, SetupCodes};
 use gatelet::gate::signature::{self, Signed, Version};
 use gatelet::gate::surface::Surface;
 use gatelet::gate::table::{Cell, Room, Table};
@@ -102,8 +102,8 @@ const FACTS: Facts = Facts {
     local: false,
     host: Host::Served,
     origin: Origin::Same,
-    proof: Proof::Absent,
-    secret: Secret::Absent,
+    proof: DeviceProof::Absent,
+    secret: SecretCheck::Absent,
     device_token: DeviceToken::Absent,
     code: Code::Absent,
     identity: Identity::Absent,
@@ -122,19 +122,23 @@ fn decision_over_a_full_table_does_not_allocate() {
             for n in [0, 100, SIZE - 1, SIZE, SIZE + 1] {
                 let Device { id, key, .. } = device(n, Provenance::Token);
                 for proof in [
-                    Proof::Absent,
-                    Proof::Valid { id, key },
-                    Proof::Invalid(Refusal::SignatureInvalid),
+                    DeviceProof::Absent,
+                    DeviceProof::Valid { id, key },
+                    DeviceProof::Invalid(Refusal::SignatureInvalid),
                 ] {
-                    for secret in [Secret::Absent, Secret::Wrong, Secret::Throttled, Secret::Right]
-                    {
+                    for secret in [
+                        SecretCheck::Absent,
+                        SecretCheck::Wrong,
+                        SecretCheck::Throttled,
+                        SecretCheck::Right,
+                    ] {
                         for pairing in [PairingMode::Token, PairingMode::Strict] {
                             let facts = Facts { proof, secret, ..FACTS };
                             let policy = Policy { pairing, ..Policy::DEFAULT };
                             match decide(black_box(&facts), &policy, &table).outcome {
-                                Outcome::Admit(_) => admitted += 1,
-                                Outcome::Refuse(_) => refused += 1,
-                                Outcome::Pend(_) => pending += 1,
+                                PolicyOutcome::Admit(_) => admitted += 1,
+                                PolicyOutcome::Refuse(_) => refused += 1,
+                                PolicyOutcome::Pend(_) => pending += 1,
                             }
                         }
                     }
@@ -198,9 +202,9 @@ fn approved_node_commands_do_not_allocate() {
 #[test]
 fn rate_limiter_does_not_allocate() {
     let bytes = allocated(|| {
-        let mut throttle = Throttle::new(Rate::default());
+        let mut throttle = RateLimiter::new(Rate::default());
         for n in 0..1000u32 {
-            let pair = Pair::of(IpAddr::from(n.to_be_bytes()), &DeviceId([1; 32]));
+            let pair = AttemptKey::of(IpAddr::from(n.to_be_bytes()), &DeviceId([1; 32]));
             (0..12).for_each(|_| throttle.wrong(pair, Millis(u64::from(n))));
             black_box(throttle.wait(pair, Millis(u64::from(n))));
             if n.is_multiple_of(2) {
@@ -215,7 +219,7 @@ fn rate_limiter_does_not_allocate() {
 fn setup_codes_do_not_allocate() {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
     let bytes = allocated(|| {
-        let mut codes = Codes::new();
+        let mut codes = SetupCodes::new();
         for n in 0..100u8 {
             let (id, text) = (RequestId([n; 16]), CodeText::from_random([n; 8]));
             codes.make(id, text, grant, Millis(u64::from(n)));
@@ -236,7 +240,7 @@ fn setup_codes_do_not_allocate() {
 #[test]
 fn pending_requests_do_not_allocate() {
     let bytes = allocated(|| {
-        let mut pending = Pending::new();
+        let mut pending = PairingRequests::new();
         for n in 0..2 * limits::PENDING as u16 {
             let Device { id, key, .. } = device(n, Provenance::Token);
             let about = About { name: clip("a phone\nwith a name"), ..About::default() };
@@ -246,8 +250,15 @@ fn pending_requests_do_not_allocate() {
                 .try_for_each(|name| surface.add_command(name))
                 .unwrap();
             let roles = Roles::of(Role::Node);
-            let ask =
-                Ask { device: id, key, roles, scopes: Scopes::ALL, surface, about, known: false };
+            let ask = RequestContent {
+                device: id,
+                key,
+                roles,
+                scopes: Scopes::ALL,
+                surface,
+                about,
+                known: false,
+            };
             pending.ask(ask, RequestId([n as u8; 16]), Millis(u64::from(n)), WallMs(0));
             black_box(pending.iter(Millis(u64::from(n))).count());
         }
@@ -285,7 +296,7 @@ fn proof_addresses_and_texts_do_not_allocate() {
             signed.payload(version, &mut |part| len += part.len());
         }
         assert!(len > 200, "{len}");
-        let claim = signature::Claim {
+        let claim = signature::SignedClaim {
             device_id: &id,
             key_id: Some(DeviceId([7; 32])),
             nonce: Some("00"),

@@ -1,6 +1,6 @@
-//! Code style, enforced by a test: imports between the modules of the crate, sizes, forbidden text, tables in documents
-//! that match the code, and documents that are short and narrow and whose links resolve. `UPDATE=1 cargo test --test tidy`
-//! rewrites the tables.
+//! Code style, enforced by a test: imports between the modules of the crate, sizes, forbidden text,
+//! tables in documents that match the code, and documents that are short and narrow and whose links
+//! resolve. `UPDATE=1 cargo test --test tidy` rewrites the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gatelet::config::{Kind, KEYS};
-use gatelet::gate::facts::Dialect;
+use gatelet::gate::facts::Protocol;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 
 /// Allowed imports between top-level modules; every module may import itself.
@@ -24,8 +24,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("cli", &["gate", "store", "wire", "config", "rpc", "server", "dashboard", "qr"]),
 ];
 
-/// Lines of code (at 100 columns) in a file and in a function, without blank lines, comments and inline tests.
-const FILE_BUDGET: usize = 450;
+/// Lines of code (at 100 columns) in a file and in a function, without blank lines, comments and
+/// inline tests.
+const FILE_BUDGET: usize = 470;
 const FUNCTION_BUDGET: usize = 65;
 
 /// Exceptions from the limits, with the new limit and the reason.
@@ -146,8 +147,9 @@ fn source_has_no_todo_markers_and_no_debug_output() {
     report(wrong);
 }
 
-/// `extend`, `collect` and `from_iter` panic when a heapless collection is full; `push` and `try_from` say so. The names of
-/// methods are the same for `Vec`, so a lint of the compiler cannot tell them apart.
+/// `extend`, `collect` and `from_iter` panic when a heapless collection is full; `push` and
+/// `try_from` say so. The names of methods are the same for `Vec`, so a lint of the compiler cannot
+/// tell them apart.
 #[test]
 fn heapless_collections_are_never_filled_by_what_panics() {
     let aliases = heapless_aliases(&sources());
@@ -292,7 +294,7 @@ fn refusals_table_matches_the_gate() {
     for refusal in Refusal::ALL {
         let words = refusal.words();
         let hint = Hint::new(words.hint, Fill::default()).to_string();
-        let message = match (refusal.message(Dialect::V3), refusal.message(Dialect::V4)) {
+        let message = match (refusal.message(Protocol::V3), refusal.message(Protocol::V4)) {
             (v3, v4) if v3 == v4 => v4.to_string(),
             (v3, v4) => format!("{v4} (protocol 3: {v3})"),
         };
@@ -501,7 +503,7 @@ fn each_promise_names_tests_that_exist() {
     report(wrong);
 }
 
-// --- reading the documents --------------------------------------------------------------------------------------------
+// --- reading the documents
 
 struct Document {
     /// Path from the root of the repository.
@@ -565,7 +567,7 @@ fn headings(text: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-// --- reading the source -----------------------------------------------------------------------------------------------
+// --- reading the source
 
 struct Source {
     /// Path such as `src/gate/ids.rs`.
@@ -684,8 +686,9 @@ fn heapless_aliases(sources: &[Source]) -> Vec<String> {
     aliases
 }
 
-/// Lines, numbered from 1, in which a heapless collection is filled by a method that panics. Statements that name such a type,
-/// bodies of functions that return one, and variables and fields that were declared with one are looked at.
+/// Lines, numbered from 1, in which a heapless collection is filled by a method that panics.
+/// Statements that name such a type, bodies of functions that return one, and variables and fields
+/// that were declared with one are looked at.
 fn filled_at_once(lines: &[&str], aliases: &[String]) -> Vec<usize> {
     let heapless = |code: &str| aliases.iter().any(|alias| names(code, alias));
     let bare = |line: &str| line.split("//").next().unwrap_or("").trim().to_string();
@@ -803,7 +806,7 @@ fn parents(path: &Path, tops: &[PathBuf]) -> (String, Vec<PathBuf>) {
     }
 }
 
-// --- files, tables, and the report --------------------------------------------------------------------------------------
+// --- files, tables, and the report
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -841,7 +844,8 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Checks that the part of the document between the section's two marks is `expected`; with `UPDATE=1` writes it.
+/// Checks that the part of the document between the section's two marks is `expected`; with
+/// `UPDATE=1` writes it.
 fn hold_section(file: &str, mark: &str, expected: &str) {
     let document = read(file);
     let (open, close) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));

@@ -33,10 +33,10 @@ pub enum Command {
     Url,
     Status,
     Health,
-    Devices(Devices),
-    Nodes(Nodes),
-    Pair(Pair),
-    Explain(Box<Explain>),
+    Devices(DevicesCommand),
+    Nodes(NodesCommand),
+    Pair(PairCommand),
+    Explain(Box<ExplainCommand>),
     /// The last refusals of the running gateway, with their maximum number.
     ExplainLast(u64),
     TokenShow,
@@ -56,7 +56,7 @@ pub enum Command {
         method: String,
         params: String,
     },
-    Node(Node),
+    Node(NodeCommand),
     /// Help for one command, or the overview.
     Help(Option<&'static Topic>),
     Version,
@@ -64,7 +64,7 @@ pub enum Command {
 
 /// `devices ...`. A device is given as the user typed it, see [`super::select`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Devices {
+pub enum DevicesCommand {
     List,
     /// A request or device; `None` for the latest request.
     Approve(Option<String>),
@@ -86,7 +86,7 @@ pub enum Devices {
 
 /// `nodes ...`. A node is given as the user typed it, see [`super::select`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Nodes {
+pub enum NodesCommand {
     List,
     Pending,
     Describe(String),
@@ -119,7 +119,7 @@ pub struct Logs {
 
 /// `pair ...`
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pair {
+pub struct PairCommand {
     pub role: Role,
     /// Names of scopes, with or without the prefix `operator.`; empty means all scopes.
     pub scopes: Vec<String>,
@@ -129,7 +129,7 @@ pub struct Pair {
 
 /// `node ...`
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Node {
+pub enum NodeCommand {
     Run(NodeTo),
     Show(NodeTo),
     /// A program and its leading arguments.
@@ -149,16 +149,16 @@ pub struct NodeTo {
 
 /// `explain ...`: description of a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Explain {
+pub struct ExplainCommand {
     pub peer: Option<String>,
     pub host: Option<String>,
     pub origin: Option<String>,
     pub xff: Option<String>,
     pub real_ip: Option<String>,
     /// The shared token or password.
-    pub secret: Guess,
-    pub device_token: Guess,
-    pub code: Guess,
+    pub secret: CredentialState,
+    pub device_token: CredentialState,
+    pub code: CredentialState,
     /// `new`, `known`, `revoked`, `none`, or a device in the table.
     pub device: Option<String>,
     pub role: Option<String>,
@@ -170,7 +170,7 @@ pub struct Explain {
 
 /// Validity of a described credential.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Guess {
+pub enum CredentialState {
     Right,
     Wrong,
     #[default]
@@ -308,11 +308,11 @@ fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Comma
         "logs" => Command::Logs(logs(given, topic)?),
         "events" => Command::Events(given.list("filter")),
         "call" => Command::Call { method: word(0), params: json(words.get(1)) },
-        "node run" => Command::Node(Node::Run(node_to(given))),
-        "node show" => Command::Node(Node::Show(node_to(given))),
-        "node allow" => Command::Node(Node::Allow(words.to_vec())),
-        "node disallow" => Command::Node(Node::Disallow(words.to_vec())),
-        "node allowed" => Command::Node(Node::Allowed),
+        "node run" => Command::Node(NodeCommand::Run(node_to(given))),
+        "node show" => Command::Node(NodeCommand::Show(node_to(given))),
+        "node allow" => Command::Node(NodeCommand::Allow(words.to_vec())),
+        "node disallow" => Command::Node(NodeCommand::Disallow(words.to_vec())),
+        "node allowed" => Command::Node(NodeCommand::Allowed),
         "help" => help_about(words)?,
         "version" => Command::Version,
         "token" | "config" | "table" | "node" => return Err(needs_member(topic)),
@@ -331,37 +331,45 @@ fn needs_member(family: &'static Topic) -> UsageError {
     about(family, format!("`gatelet {}` needs one of: {}", family.name, names.join(", ")))
 }
 
-fn devices(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Devices, UsageError> {
+fn devices(
+    given: &Given,
+    topic: &'static Topic,
+    words: &[String],
+) -> Result<DevicesCommand, UsageError> {
     let device = words.first().cloned().unwrap_or_default();
     Ok(match topic.name {
-        "devices approve" => Devices::Approve(one_or_latest(given, topic, words)?),
-        "devices reject" => Devices::Reject(one_or_latest(given, topic, words)?),
-        "devices remove" => Devices::Remove(device),
+        "devices approve" => DevicesCommand::Approve(one_or_latest(given, topic, words)?),
+        "devices reject" => DevicesCommand::Reject(one_or_latest(given, topic, words)?),
+        "devices remove" => DevicesCommand::Remove(device),
         "devices rename" => {
-            Devices::Rename { device, name: words.get(1).cloned().unwrap_or_default() }
+            DevicesCommand::Rename { device, name: words.get(1).cloned().unwrap_or_default() }
         }
-        "devices rotate" => Devices::Rotate { device, role: role(given, topic)? },
-        "devices revoke" => Devices::Revoke { device, role: role(given, topic)? },
-        _ => Devices::List,
+        "devices rotate" => DevicesCommand::Rotate { device, role: role(given, topic)? },
+        "devices revoke" => DevicesCommand::Revoke { device, role: role(given, topic)? },
+        _ => DevicesCommand::List,
     })
 }
 
-fn nodes(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Nodes, UsageError> {
+fn nodes(
+    given: &Given,
+    topic: &'static Topic,
+    words: &[String],
+) -> Result<NodesCommand, UsageError> {
     let word = |at: usize| words.get(at).cloned().unwrap_or_default();
     Ok(match topic.name {
-        "nodes pending" => Nodes::Pending,
-        "nodes describe" => Nodes::Describe(word(0)),
-        "nodes invoke" => Nodes::Invoke {
+        "nodes pending" => NodesCommand::Pending,
+        "nodes describe" => NodesCommand::Describe(word(0)),
+        "nodes invoke" => NodesCommand::Invoke {
             node: word(0),
             command: word(1),
             params: json(words.get(2)),
             timeout: number(given, topic, "timeout")?.map(|seconds| seconds as u64),
         },
-        "nodes approve" => Nodes::Approve(one_or_latest(given, topic, words)?),
-        "nodes reject" => Nodes::Reject(one_or_latest(given, topic, words)?),
-        "nodes remove" => Nodes::Remove(word(0)),
-        "nodes rename" => Nodes::Rename { node: word(0), name: word(1) },
-        _ => Nodes::List,
+        "nodes approve" => NodesCommand::Approve(one_or_latest(given, topic, words)?),
+        "nodes reject" => NodesCommand::Reject(one_or_latest(given, topic, words)?),
+        "nodes remove" => NodesCommand::Remove(word(0)),
+        "nodes rename" => NodesCommand::Rename { node: word(0), name: word(1) },
+        _ => NodesCommand::List,
     })
 }
 
@@ -387,13 +395,13 @@ fn role(given: &Given, topic: &'static Topic) -> Result<Option<Role>, UsageError
         .ok_or_else(|| about(topic, format!("`--role` is operator or node, not `{word}`")))
 }
 
-fn pair(given: &Given, topic: &'static Topic) -> Result<Pair, UsageError> {
+fn pair(given: &Given, topic: &'static Topic) -> Result<PairCommand, UsageError> {
     let role = role(given, topic)?.unwrap_or(Role::Operator);
     let scopes = given.list("scopes");
     if role == Role::Node && !scopes.is_empty() {
         return Err(about(topic, "a node has no scopes: leave out `--scopes`".to_string()));
     }
-    Ok(Pair { role, scopes, qr: given.has("qr") })
+    Ok(PairCommand { role, scopes, qr: given.has("qr") })
 }
 
 fn logs(given: &Given, topic: &'static Topic) -> Result<Logs, UsageError> {
@@ -435,7 +443,7 @@ fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
 /// Default number of refusals shown by `explain --last`.
 const LAST_DEFAULT: u64 = 10;
 
-fn explain(given: &Given, topic: &'static Topic) -> Result<Explain, UsageError> {
+fn explain(given: &Given, topic: &'static Topic) -> Result<ExplainCommand, UsageError> {
     let secret = if given.has("token") { "token" } else { "password" };
     let protocol = match given.get("protocol") {
         None => None,
@@ -443,7 +451,7 @@ fn explain(given: &Given, topic: &'static Topic) -> Result<Explain, UsageError> 
             word.parse().map_err(|_| about(topic, format!("`--protocol {word}`: give 3 or 4")))?,
         ),
     };
-    Ok(Explain {
+    Ok(ExplainCommand {
         peer: given.owned("peer"),
         host: given.owned("host"),
         origin: given.owned("origin"),
@@ -461,11 +469,11 @@ fn explain(given: &Given, topic: &'static Topic) -> Result<Explain, UsageError> 
     })
 }
 
-fn guess(given: &Given, topic: &'static Topic, name: &str) -> Result<Guess, UsageError> {
+fn guess(given: &Given, topic: &'static Topic, name: &str) -> Result<CredentialState, UsageError> {
     match given.get(name) {
-        Some("right") => Ok(Guess::Right),
-        Some("wrong") => Ok(Guess::Wrong),
-        Some("none") | None => Ok(Guess::None),
+        Some("right") => Ok(CredentialState::Right),
+        Some("wrong") => Ok(CredentialState::Wrong),
+        Some("none") | None => Ok(CredentialState::None),
         Some(_) => Err(about(
             topic,
             format!("`--{name}` describes it here: right, wrong or none (never the real one)"),
@@ -506,7 +514,8 @@ mod tests {
 
     #[test]
     fn every_command_is_parsed() {
-        let approve = |word: Option<&str>| Command::Devices(Devices::Approve(word.map(text)));
+        let approve =
+            |word: Option<&str>| Command::Devices(DevicesCommand::Approve(word.map(text)));
         let table: &[(&[&str], Command)] = &[
             (&[], Command::Run),
             (&["--port", "1"], Command::Run),
@@ -514,70 +523,79 @@ mod tests {
             (&["url"], Command::Url),
             (&["status", "--json"], Command::Status),
             (&["health"], Command::Health),
-            (&["devices"], Command::Devices(Devices::List)),
-            (&["devices", "list"], Command::Devices(Devices::List)),
+            (&["devices"], Command::Devices(DevicesCommand::List)),
+            (&["devices", "list"], Command::Devices(DevicesCommand::List)),
             (
                 &["node", "run", "--host", "10.0.0.1", "--code", "C", "--display-name", "n"],
-                Command::Node(Node::Run(NodeTo {
+                Command::Node(NodeCommand::Run(NodeTo {
                     host: Some(text("10.0.0.1")),
                     name: Some(text("n")),
                     code: Some(text("C")),
                 })),
             ),
-            (&["node", "show"], Command::Node(Node::Show(NodeTo::default()))),
+            (&["node", "show"], Command::Node(NodeCommand::Show(NodeTo::default()))),
             (
                 &["node", "allow", "/bin/df", "--", "-h"],
-                Command::Node(Node::Allow(vec![text("/bin/df"), text("-h")])),
+                Command::Node(NodeCommand::Allow(vec![text("/bin/df"), text("-h")])),
             ),
             (
                 &["node", "disallow", "/bin/df"],
-                Command::Node(Node::Disallow(vec![text("/bin/df")])),
+                Command::Node(NodeCommand::Disallow(vec![text("/bin/df")])),
             ),
-            (&["node", "allowed"], Command::Node(Node::Allowed)),
+            (&["node", "allowed"], Command::Node(NodeCommand::Allowed)),
             (&["devices", "approve", "abc"], approve(Some("abc"))),
             (&["devices", "approve", "--latest"], approve(None)),
-            (&["--latest", "devices", "reject"], Command::Devices(Devices::Reject(None))),
-            (&["devices", "remove", "x"], Command::Devices(Devices::Remove(text("x")))),
+            (&["--latest", "devices", "reject"], Command::Devices(DevicesCommand::Reject(None))),
+            (&["devices", "remove", "x"], Command::Devices(DevicesCommand::Remove(text("x")))),
             (
                 &["devices", "rename", "x", "a b"],
-                Command::Devices(Devices::Rename { device: text("x"), name: text("a b") }),
+                Command::Devices(DevicesCommand::Rename { device: text("x"), name: text("a b") }),
             ),
             (
                 &["devices", "rename", "x", "--", "--json"],
-                Command::Devices(Devices::Rename { device: text("x"), name: text("--json") }),
+                Command::Devices(DevicesCommand::Rename {
+                    device: text("x"),
+                    name: text("--json"),
+                }),
             ),
             (
                 &["devices", "rotate", "x"],
-                Command::Devices(Devices::Rotate { device: text("x"), role: None }),
+                Command::Devices(DevicesCommand::Rotate { device: text("x"), role: None }),
             ),
             (
                 &["devices", "revoke", "x", "--role=node"],
-                Command::Devices(Devices::Revoke { device: text("x"), role: Some(Role::Node) }),
+                Command::Devices(DevicesCommand::Revoke {
+                    device: text("x"),
+                    role: Some(Role::Node),
+                }),
             ),
-            (&["nodes"], Command::Nodes(Nodes::List)),
-            (&["nodes", "list"], Command::Nodes(Nodes::List)),
-            (&["nodes", "pending"], Command::Nodes(Nodes::Pending)),
-            (&["nodes", "describe", "n"], Command::Nodes(Nodes::Describe(text("n")))),
+            (&["nodes"], Command::Nodes(NodesCommand::List)),
+            (&["nodes", "list"], Command::Nodes(NodesCommand::List)),
+            (&["nodes", "pending"], Command::Nodes(NodesCommand::Pending)),
+            (&["nodes", "describe", "n"], Command::Nodes(NodesCommand::Describe(text("n")))),
             (
                 &["nodes", "invoke", "n", "c", "--timeout", "5"],
-                Command::Nodes(Nodes::Invoke {
+                Command::Nodes(NodesCommand::Invoke {
                     node: text("n"),
                     command: text("c"),
                     params: text("{}"),
                     timeout: Some(5),
                 }),
             ),
-            (&["nodes", "approve", "--latest"], Command::Nodes(Nodes::Approve(None))),
-            (&["nodes", "reject", "r"], Command::Nodes(Nodes::Reject(Some(text("r"))))),
-            (&["nodes", "remove", "n"], Command::Nodes(Nodes::Remove(text("n")))),
+            (&["nodes", "approve", "--latest"], Command::Nodes(NodesCommand::Approve(None))),
+            (&["nodes", "reject", "r"], Command::Nodes(NodesCommand::Reject(Some(text("r"))))),
+            (&["nodes", "remove", "n"], Command::Nodes(NodesCommand::Remove(text("n")))),
             (
                 &["nodes", "rename", "n", "a b"],
-                Command::Nodes(Nodes::Rename { node: text("n"), name: text("a b") }),
+                Command::Nodes(NodesCommand::Rename { node: text("n"), name: text("a b") }),
             ),
-            (&["pair"], Command::Pair(Pair { role: Role::Operator, scopes: vec![], qr: false })),
+            (
+                &["pair"],
+                Command::Pair(PairCommand { role: Role::Operator, scopes: vec![], qr: false }),
+            ),
             (
                 &["pair", "--scopes", "read, pairing", "--qr"],
-                Command::Pair(Pair {
+                Command::Pair(PairCommand {
                     role: Role::Operator,
                     scopes: vec![text("read"), text("pairing")],
                     qr: true,
@@ -681,7 +699,10 @@ mod tests {
         let given = parse(["explain", "--token", "right", "--peer", "1.2.3.4"]).unwrap();
         assert!(given.overrides.token.is_none());
         let Command::Explain(explain) = given.command else { panic!("{:?}", given.command) };
-        assert_eq!((explain.secret, explain.peer.as_deref()), (Guess::Right, Some("1.2.3.4")));
+        assert_eq!(
+            (explain.secret, explain.peer.as_deref()),
+            (CredentialState::Right, Some("1.2.3.4"))
+        );
     }
 
     #[test]

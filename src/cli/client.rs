@@ -5,7 +5,7 @@
 //! table, so that read access to the state directory is the right of the owner. It presents no
 //! device and leaves no entry in the table. Every wait for a response ends after
 //! [`limits::CLI_CALL_MS`]. `gatelet node run` performs the handshake itself on the result of
-//! [`Client::open`] and responds from other threads through a [`Sender`].
+//! [`GatewayClient::open`] and responds from other threads through a [`Sender`].
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -25,21 +25,21 @@ use crate::wire::frames::{self, FromGateway};
 use crate::wire::json;
 
 /// Connection to a gateway.
-pub struct Client {
-    socket: WebSocket<Line>,
+pub struct GatewayClient {
+    socket: WebSocket<SharedStream>,
     sent: u64,
 }
 
-/// Sends requests on the connection of a [`Client`] from any thread and reads nothing. Clones share
-/// the connection.
+/// Sends requests on the connection of a [`GatewayClient`] from any thread and reads nothing.
+/// Clones share the connection.
 #[derive(Clone)]
-pub struct Sender(Arc<Mutex<WebSocket<Line>>>);
+pub struct Sender(Arc<Mutex<WebSocket<SharedStream>>>);
 
 /// TCP connection shared by a client and its senders. The mutex makes each write atomic, because
 /// the client answers pings while other threads send; with `write_buffer_size` 0 each write is a
 /// whole frame.
 #[derive(Clone)]
-struct Line(Arc<(TcpStream, Mutex<()>)>);
+struct SharedStream(Arc<(TcpStream, Mutex<()>)>);
 
 /// Reason why no connection was established.
 #[derive(Debug)]
@@ -63,19 +63,22 @@ pub struct RpcError {
     pub retryable: bool,
 }
 
-impl Client {
+impl GatewayClient {
     /// Connects and authenticates with the control token.
-    pub fn connect(address: SocketAddr, token: &str) -> Result<Client, ClientError> {
-        let mut client = Client::open(address)?;
+    pub fn connect(address: SocketAddr, token: &str) -> Result<GatewayClient, ClientError> {
+        let mut client = GatewayClient::open(address)?;
         client.call("connect", &hello(token)).map_err(ClientError::Refused)?;
         Ok(client)
     }
 
     /// Opens a connection on which no message was exchanged yet.
-    pub fn open(address: SocketAddr) -> Result<Client, ClientError> {
+    pub fn open(address: SocketAddr) -> Result<GatewayClient, ClientError> {
         let mut stream = dial(address, limits::CLI_CALL_MS).map_err(ClientError::Unreachable)?;
         let rest = upgrade(&mut stream, address)?;
-        Ok(Client { socket: socket(Line(Arc::new((stream, Mutex::new(())))), rest), sent: 0 })
+        Ok(GatewayClient {
+            socket: socket(SharedStream(Arc::new((stream, Mutex::new(())))), rest),
+            sent: 0,
+        })
     }
 
     /// Returns a sender on the same connection.
@@ -175,7 +178,7 @@ impl Sender {
 }
 
 fn send(
-    socket: &mut WebSocket<Line>,
+    socket: &mut WebSocket<SharedStream>,
     id: &str,
     method: &str,
     params: &[u8],
@@ -185,7 +188,7 @@ fn send(
     socket.send(Message::text(text)).map_err(broken)
 }
 
-fn socket(line: Line, rest: Vec<u8>) -> WebSocket<Line> {
+fn socket(line: SharedStream, rest: Vec<u8>) -> WebSocket<SharedStream> {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits::READ_BUFFER)
         .write_buffer_size(0)
@@ -194,13 +197,13 @@ fn socket(line: Line, rest: Vec<u8>) -> WebSocket<Line> {
     WebSocket::from_partially_read(line, rest, Role::Client, Some(config))
 }
 
-impl Read for Line {
+impl Read for SharedStream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         (&self.0 .0).read(bytes)
     }
 }
 
-impl Write for Line {
+impl Write for SharedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _turn = lock(&self.0 .1);
         let written = (&self.0 .0).write_all(bytes);
@@ -387,7 +390,7 @@ mod tests {
                 _ => r#""ok":false,"error":{"code":"INVALID_REQUEST","message":"no","details":{"a":1}}"#.to_string(),
             })
         });
-        let mut client = Client::connect(address, "control").unwrap();
+        let mut client = GatewayClient::connect(address, "control").unwrap();
         assert_eq!(client.call("echo", r#"{"b":[2]}"#).unwrap(), r#"{"b":[2]}"#);
         assert_eq!(client.call("none", "{}").unwrap(), "null");
         let refused = client.call("other", "{}").unwrap_err();
@@ -403,14 +406,16 @@ mod tests {
             Some(r#""ok":false,"error":{"code":"X","message":"who are you"}"#.to_string())
         });
         assert!(
-            matches!(Client::connect(address, "wrong"), Err(ClientError::Refused(error)) if error.message == "who are you")
+            matches!(GatewayClient::connect(address, "wrong"), Err(ClientError::Refused(error)) if error.message == "who are you")
         );
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(matches!(Client::connect(closed, ""), Err(ClientError::Unreachable(_))));
+        assert!(matches!(GatewayClient::connect(closed, ""), Err(ClientError::Unreachable(_))));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stranger = listener.local_addr().unwrap();
         answer_once(listener, b"HTTP/1.1 404 Not Found\r\n\r\n");
-        let Err(ClientError::NotAGateway(what)) = Client::connect(stranger, "") else { panic!() };
+        let Err(ClientError::NotAGateway(what)) = GatewayClient::connect(stranger, "") else {
+            panic!()
+        };
         assert_eq!(what, "it answered `HTTP/1.1 404 Not Found`");
     }
 
@@ -419,7 +424,7 @@ mod tests {
         let address = gateway(|method, _| {
             (method == "connect").then(|| r#""ok":true,"payload":{}"#.to_string())
         });
-        let mut client = Client::connect(address, "").unwrap();
+        let mut client = GatewayClient::connect(address, "").unwrap();
         assert_eq!(client.call("x", "{}").unwrap_err().code, "CONNECTION_LOST");
     }
 
@@ -430,7 +435,7 @@ mod tests {
             "tick" => Some(r#"{"type":"event","event":"tick"}"#.to_string()),
             _ => None,
         });
-        let mut client = Client::connect(address, "").unwrap();
+        let mut client = GatewayClient::connect(address, "").unwrap();
         assert_eq!(client.next(Instant::now()).unwrap(), None);
         let patience = Instant::now() + Duration::from_secs(10);
         client.send("tick", "{}").unwrap();

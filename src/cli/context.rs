@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::client::{Client, ClientError, RpcError};
+use super::client::{ClientError, GatewayClient, RpcError};
 use super::show::Style;
-use super::{Exit, Failure};
+use super::{CommandError, Exit};
 use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, Source, SystemEnv};
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
@@ -27,7 +27,7 @@ pub(super) struct Context {
 /// Access path to the pairing table.
 pub(super) enum Way {
     /// Through the running gateway.
-    Gateway(Box<Client>),
+    Gateway(Box<GatewayClient>),
     /// The table file itself, locked until this value is dropped.
     File(Box<Opened>),
 }
@@ -53,26 +53,29 @@ impl Context {
     }
 
     /// Returns the configuration, or a failure that lists its errors.
-    pub fn config(&self) -> Result<&Config, Failure> {
+    pub fn config(&self) -> Result<&Config, CommandError> {
         self.loaded.config.as_ref().ok_or_else(|| {
             let errors =
                 self.loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
             let lines: Vec<String> = errors.map(|problem| problem.to_string()).collect();
-            Failure::failed(format!("the configuration has problems\n  {}", lines.join("\n  ")))
+            CommandError::failed(format!(
+                "the configuration has problems\n  {}",
+                lines.join("\n  ")
+            ))
         })
     }
 
     /// Returns the paths. Error if there is no location for the state directory.
-    pub fn paths(&self) -> Result<&Paths, Failure> {
+    pub fn paths(&self) -> Result<&Paths, CommandError> {
         let missing = || {
-            Failure::failed(
+            CommandError::failed(
                 "no place for the state directory; pass --state-dir DIR or set GATELET_STATE_DIR",
             )
         };
         self.loaded.paths.as_ref().ok_or_else(missing)
     }
 
-    pub fn state_dir(&self) -> Result<&Path, Failure> {
+    pub fn state_dir(&self) -> Result<&Path, CommandError> {
         Ok(&self.paths()?.state_dir.value)
     }
 
@@ -80,7 +83,7 @@ impl Context {
     ///
     /// Checks the table's lock first: another process may use the address that a killed gateway
     /// left in its file.
-    pub fn address(&self) -> Result<Option<SocketAddr>, Failure> {
+    pub fn address(&self) -> Result<Option<SocketAddr>, CommandError> {
         let dir = self.state_dir()?;
         if !dir.join(ADDRESS_FILE).exists() || !store::in_use(dir).map_err(failure)? {
             return Ok(None);
@@ -91,34 +94,34 @@ impl Context {
     }
 
     /// Connects to the running gateway. Returns `None` if none is running.
-    pub fn gateway(&self) -> Result<Option<Client>, Failure> {
+    pub fn gateway(&self) -> Result<Option<GatewayClient>, CommandError> {
         let Some(address) = self.address()? else { return Ok(None) };
         let key = store::key_at(self.state_dir()?).map_err(failure)?;
-        match Client::connect(address, tokens::control_token(&key).as_str()) {
+        match GatewayClient::connect(address, tokens::control_token(&key).as_str()) {
             Ok(client) => Ok(Some(client)),
             Err(error @ ClientError::Refused(_)) => {
-                Err(Failure::new(Exit::Refused, at(address, &error)))
+                Err(CommandError::new(Exit::Refused, at(address, &error)))
             }
-            Err(error) => Err(Failure::failed(at(address, &error))),
+            Err(error) => Err(CommandError::failed(at(address, &error))),
         }
     }
 
     /// Connects to the running gateway. Error if none is running.
-    pub fn running(&self) -> Result<Client, Failure> {
+    pub fn running(&self) -> Result<GatewayClient, CommandError> {
         self.gateway()?.ok_or_else(|| self.none_runs())
     }
 
     /// Returns the failure that no gateway is running.
-    pub fn none_runs(&self) -> Failure {
+    pub fn none_runs(&self) -> CommandError {
         let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
         let message =
             format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
-        Failure::new(Exit::NotRunning, message + self.elsewhere())
+        CommandError::new(Exit::NotRunning, message + self.elsewhere())
     }
 
     /// Connects to the running gateway, or opens the table file if none is running. Creates no
     /// files.
-    pub fn way(&self) -> Result<Way, Failure> {
+    pub fn way(&self) -> Result<Way, CommandError> {
         match self.gateway()? {
             Some(client) => Ok(Way::Gateway(Box::new(client))),
             None => self.file().map(Way::File),
@@ -126,7 +129,7 @@ impl Context {
     }
 
     /// Opens the table file exclusively. Error if it does not exist or another process uses it.
-    pub fn file(&self) -> Result<Box<Opened>, Failure> {
+    pub fn file(&self) -> Result<Box<Opened>, CommandError> {
         match store::check_at(self.state_dir()?) {
             Err(error @ StoreError::Absent { .. }) => {
                 let mut failure = failure(error);
@@ -139,12 +142,12 @@ impl Context {
     }
 
     /// Like [`Context::file`], but creates a missing table.
-    pub fn file_made(&self) -> Result<Box<Opened>, Failure> {
+    pub fn file_made(&self) -> Result<Box<Opened>, CommandError> {
         store::open_at(self.state_dir()?, self.capacity()).map(Box::new).map_err(failure)
     }
 
     /// Returns whether there is no table yet.
-    pub fn has_no_table(&self) -> Result<bool, Failure> {
+    pub fn has_no_table(&self) -> Result<bool, CommandError> {
         Ok(matches!(store::check_at(self.state_dir()?), Err(StoreError::Absent { .. })))
     }
 
@@ -179,7 +182,7 @@ fn at(address: SocketAddr, error: &ClientError) -> String {
 }
 
 /// Converts an error of the store into a failure.
-pub(super) fn failure(error: StoreError) -> Failure {
+pub(super) fn failure(error: StoreError) -> CommandError {
     let exit = match &error {
         StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. }
         | StoreError::Key { .. }
@@ -192,21 +195,21 @@ pub(super) fn failure(error: StoreError) -> Failure {
         }
         _ => "",
     };
-    Failure::new(exit, format!("{error}{hint}"))
+    CommandError::new(exit, format!("{error}{hint}"))
 }
 
 /// Returns the failure that a file cannot be read, with a hint if permission is missing.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> CommandError {
     let hint = if error.kind() == io::ErrorKind::PermissionDenied { OWNER_HINT } else { "" };
-    Failure::failed(format!("cannot read {}: {error}{hint}", path.display()))
+    CommandError::failed(format!("cannot read {}: {error}{hint}", path.display()))
 }
 
 const OWNER_HINT: &str =
     "; run this as the gateway's user, or in its container (docker exec CONTAINER /gatelet ...)";
 
-impl From<Box<RpcError>> for Failure {
-    fn from(error: Box<RpcError>) -> Failure {
+impl From<Box<RpcError>> for CommandError {
+    fn from(error: Box<RpcError>) -> CommandError {
         let exit = if error.is_lost() { Exit::Failed } else { Exit::Refused };
-        Failure::new(exit, error.message)
+        CommandError::new(exit, error.message)
     }
 }

@@ -1,11 +1,11 @@
 //! `gatelet devices ...`: lists pending requests and paired devices, and changes them.
 
-use super::args::Devices;
-use super::client::Client;
+use super::args::DevicesCommand;
+use super::client::GatewayClient;
 use super::context::{Context, Way};
-use super::select::{self, Entry};
+use super::select::{self, Listed};
 use super::show::{ago, items, number, or_dash, short, text, texts, Grid};
-use super::{Done, Exit, Failure, Output};
+use super::{CommandError, Done, Exit, Output};
 use crate::gate::ids::Role;
 use crate::gate::limits;
 use crate::wire::json::{self, Value};
@@ -14,22 +14,22 @@ use crate::wire::json::{self, Value};
 /// ids are complete, not abbreviated.
 pub(super) trait Owner {
     /// Returns `{pending, paired}` as `device.pair.list` does.
-    fn list(&mut self) -> Result<String, Failure>;
+    fn list(&mut self) -> Result<String, CommandError>;
     /// Like [`Owner::list`], including the approved commands of nodes.
-    fn list_all(&mut self) -> Result<String, Failure>;
+    fn list_all(&mut self) -> Result<String, CommandError>;
     /// Approves a pending request, or restores a revoked device given by its id.
-    fn approve(&mut self, request_or_device: &str) -> Result<(), Failure>;
-    fn reject(&mut self, request: &str) -> Result<(), Failure>;
-    fn remove(&mut self, device: &str) -> Result<(), Failure>;
-    fn rename(&mut self, device: &str, label: &str) -> Result<(), Failure>;
-    fn rotate(&mut self, device: &str, role: &str) -> Result<(), Failure>;
-    fn revoke(&mut self, device: &str, role: &str) -> Result<(), Failure>;
+    fn approve(&mut self, request_or_device: &str) -> Result<(), CommandError>;
+    fn reject(&mut self, request: &str) -> Result<(), CommandError>;
+    fn remove(&mut self, device: &str) -> Result<(), CommandError>;
+    fn rename(&mut self, device: &str, label: &str) -> Result<(), CommandError>;
+    fn rotate(&mut self, device: &str, role: &str) -> Result<(), CommandError>;
+    fn revoke(&mut self, device: &str, role: &str) -> Result<(), CommandError>;
     /// Returns the reason why no request can be found here; `None` if requests are available.
-    fn no_request(&self) -> Option<Failure>;
+    fn no_request(&self) -> Option<CommandError>;
 }
 
 /// Executes a `devices` command.
-pub fn run(context: &Context, what: Devices) -> Done {
+pub fn run(context: &Context, what: DevicesCommand) -> Done {
     let mut way = context.way()?;
     let owner: &mut dyn Owner = match &mut way {
         Way::Gateway(client) => client.as_mut(),
@@ -42,21 +42,21 @@ pub fn run(context: &Context, what: Devices) -> Done {
         paired: select::entries(&list, "paired"),
     };
     match what {
-        Devices::List if context.json => Output::json(text.as_bytes()),
-        Devices::List => Output::ok(table(context, &list)),
-        Devices::Approve(typed) => approve(context, owner, &devices, typed.as_deref()),
-        Devices::Reject(typed) => reject(context, owner, &devices, typed.as_deref()),
-        Devices::Remove(typed) => {
+        DevicesCommand::List if context.json => Output::json(text.as_bytes()),
+        DevicesCommand::List => Output::ok(table(context, &list)),
+        DevicesCommand::Approve(typed) => approve(context, owner, &devices, typed.as_deref()),
+        DevicesCommand::Reject(typed) => reject(context, owner, &devices, typed.as_deref()),
+        DevicesCommand::Remove(typed) => {
             let entry = select::one(&devices.paired, &typed, "device")?;
             owner.remove(&entry.device)?;
             said(context, entry, &[], "removed", "; with the gateway's token it could pair again")
         }
-        Devices::Rename { device, name } => {
+        DevicesCommand::Rename { device, name } => {
             let entry = select::one(&devices.paired, &device, "device")?;
             owner.rename(&entry.device, &name)?;
             said(context, entry, &[], "renamed", "")
         }
-        Devices::Rotate { device, role } => {
+        DevicesCommand::Rotate { device, role } => {
             let entry = select::one(&devices.paired, &device, "device")?;
             let has = |name: &&String| !entry.revoked.contains(name);
             let roles =
@@ -70,7 +70,7 @@ pub fn run(context: &Context, what: Devices) -> Done {
                 "; it gets the new one when it next connects",
             )
         }
-        Devices::Revoke { device, role } => {
+        DevicesCommand::Revoke { device, role } => {
             let entry = select::one(&devices.paired, &device, "device")?;
             let roles = roles(entry, role, &entry.roles)?;
             roles.iter().try_for_each(|role| owner.revoke(&entry.device, role))?;
@@ -82,8 +82,8 @@ pub fn run(context: &Context, what: Devices) -> Done {
 }
 
 struct Known {
-    pending: Vec<Entry>,
-    paired: Vec<Entry>,
+    pending: Vec<Listed>,
+    paired: Vec<Listed>,
 }
 
 fn approve(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Option<&str>) -> Done {
@@ -102,7 +102,7 @@ fn approve(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Opt
             said(context, entry, &entry.revoked, "approved", " again; it connects by itself")
         }
         Some(entry) => {
-            Err(Failure::failed(format!("{} is paired and asks for nothing", entry.shown())))
+            Err(CommandError::failed(format!("{} is paired and asks for nothing", entry.shown())))
         }
         None => Err(owner
             .no_request()
@@ -125,29 +125,29 @@ fn waiting<'a>(
     owner: &dyn Owner,
     devices: &'a Known,
     typed: Option<&str>,
-) -> Result<Option<&'a Entry>, Failure> {
+) -> Result<Option<&'a Listed>, CommandError> {
     match typed {
         Some(typed) => select::find(&devices.pending, typed),
         None => match devices.pending.first() {
             Some(latest) => Ok(Some(latest)),
             None => Err(owner
                 .no_request()
-                .unwrap_or_else(|| Failure::failed("nobody waits for approval"))),
+                .unwrap_or_else(|| CommandError::failed("nobody waits for approval"))),
         },
     }
 }
 
-fn roles(entry: &Entry, asked: Option<Role>, has: &[String]) -> Result<Vec<String>, Failure> {
+fn roles(entry: &Listed, asked: Option<Role>, has: &[String]) -> Result<Vec<String>, CommandError> {
     let Some(role) = asked else {
         return match has {
-            [] => Err(Failure::failed(format!("{} has no role left", entry.shown()))),
+            [] => Err(CommandError::failed(format!("{} has no role left", entry.shown()))),
             has => Ok(has.to_vec()),
         };
     };
     if has.iter().any(|name| name == role.name()) {
         return Ok(vec![role.name().to_string()]);
     }
-    Err(Failure::failed(format!(
+    Err(CommandError::failed(format!(
         "{} is no {}; it has: {}",
         entry.shown(),
         role.name(),
@@ -155,7 +155,7 @@ fn roles(entry: &Entry, asked: Option<Role>, has: &[String]) -> Result<Vec<Strin
     )))
 }
 
-fn said(context: &Context, entry: &Entry, roles: &[String], done: &str, then: &str) -> Done {
+fn said(context: &Context, entry: &Listed, roles: &[String], done: &str, then: &str) -> Done {
     if context.json {
         return Output::json(&json::object(|o| {
             o.bool("ok", true);
@@ -171,9 +171,9 @@ fn said(context: &Context, entry: &Entry, roles: &[String], done: &str, then: &s
     Output::ok(format!("{done} {}{roles}{then}\n", entry.shown()))
 }
 
-pub(super) fn parse(text: &str) -> Result<Value<'_>, Failure> {
+pub(super) fn parse(text: &str) -> Result<Value<'_>, CommandError> {
     json::parse(text.as_bytes(), limits::JSON_DEPTH)
-        .map_err(|bad| Failure::failed(format!("the gateway's answer is not JSON: {bad}")))
+        .map_err(|bad| CommandError::failed(format!("the gateway's answer is not JSON: {bad}")))
 }
 
 fn table(context: &Context, list: &Value<'_>) -> String {
@@ -269,46 +269,46 @@ fn rotated(value: &Value<'_>, role: &str) -> String {
     }
 }
 
-impl Owner for Client {
-    fn list(&mut self) -> Result<String, Failure> {
+impl Owner for GatewayClient {
+    fn list(&mut self) -> Result<String, CommandError> {
         Ok(self.call("device.pair.list", "{}")?)
     }
 
-    fn list_all(&mut self) -> Result<String, Failure> {
+    fn list_all(&mut self) -> Result<String, CommandError> {
         Ok(self.call("device.pair.list", r#"{"surfaces":true}"#)?)
     }
 
-    fn approve(&mut self, request: &str) -> Result<(), Failure> {
+    fn approve(&mut self, request: &str) -> Result<(), CommandError> {
         self.act("device.pair.approve", &[("requestId", request)])
     }
 
-    fn reject(&mut self, request: &str) -> Result<(), Failure> {
+    fn reject(&mut self, request: &str) -> Result<(), CommandError> {
         self.act("device.pair.reject", &[("requestId", request)])
     }
 
-    fn remove(&mut self, device: &str) -> Result<(), Failure> {
+    fn remove(&mut self, device: &str) -> Result<(), CommandError> {
         self.act("device.pair.remove", &[("deviceId", device)])
     }
 
-    fn rename(&mut self, device: &str, label: &str) -> Result<(), Failure> {
+    fn rename(&mut self, device: &str, label: &str) -> Result<(), CommandError> {
         self.act("device.pair.rename", &[("deviceId", device), ("label", label)])
     }
 
-    fn rotate(&mut self, device: &str, role: &str) -> Result<(), Failure> {
+    fn rotate(&mut self, device: &str, role: &str) -> Result<(), CommandError> {
         self.act("device.token.rotate", &[("deviceId", device), ("role", role)])
     }
 
-    fn revoke(&mut self, device: &str, role: &str) -> Result<(), Failure> {
+    fn revoke(&mut self, device: &str, role: &str) -> Result<(), CommandError> {
         self.act("device.token.revoke", &[("deviceId", device), ("role", role)])
     }
 
-    fn no_request(&self) -> Option<Failure> {
+    fn no_request(&self) -> Option<CommandError> {
         None
     }
 }
 
-impl Client {
-    fn act(&mut self, method: &str, params: &[(&str, &str)]) -> Result<(), Failure> {
+impl GatewayClient {
+    fn act(&mut self, method: &str, params: &[(&str, &str)]) -> Result<(), CommandError> {
         let params = json::object(|o| params.iter().for_each(|(key, value)| o.str(key, value)));
         self.call(method, &String::from_utf8_lossy(&params))?;
         Ok(())
@@ -316,9 +316,9 @@ impl Client {
 }
 
 /// Returns the failure of an operation on pending requests while no gateway is running.
-pub(super) fn needs_gateway() -> Failure {
+pub(super) fn needs_gateway() -> CommandError {
     let message = "requests wait in the running gateway only, and no gateway runs on this state directory; start it with `gatelet run`";
-    Failure::new(Exit::NotRunning, message)
+    CommandError::new(Exit::NotRunning, message)
 }
 
 #[cfg(test)]
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn omitted_role_means_all_roles_of_the_device() {
-        let entry = Entry { device: "aaaaaa".into(), ..Entry::default() };
+        let entry = Listed { device: "aaaaaa".into(), ..Listed::default() };
         let has = ["operator".to_string()];
         assert_eq!(roles(&entry, None, &has).unwrap(), has);
         assert_eq!(roles(&entry, Some(Role::Operator), &has).unwrap(), has);

@@ -2,7 +2,7 @@
 //! those of `rpc::devices`.
 
 use super::devices::{needs_gateway, Owner};
-use super::Failure;
+use super::CommandError;
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Role, Slot, WallMs};
 use crate::gate::scopes::Scopes;
@@ -13,15 +13,15 @@ use crate::store::Opened;
 use crate::wire::json;
 
 impl Owner for Opened {
-    fn list(&mut self) -> Result<String, Failure> {
+    fn list(&mut self) -> Result<String, CommandError> {
         Ok(self.listed(false))
     }
 
-    fn list_all(&mut self) -> Result<String, Failure> {
+    fn list_all(&mut self) -> Result<String, CommandError> {
         Ok(self.listed(true))
     }
 
-    fn approve(&mut self, named: &str) -> Result<(), Failure> {
+    fn approve(&mut self, named: &str) -> Result<(), CommandError> {
         let now = wall();
         self.change(named, |device| {
             for role in device.revoked.iter() {
@@ -30,34 +30,34 @@ impl Owner for Opened {
         })
     }
 
-    fn reject(&mut self, _request: &str) -> Result<(), Failure> {
+    fn reject(&mut self, _request: &str) -> Result<(), CommandError> {
         Err(needs_gateway())
     }
 
-    fn remove(&mut self, named: &str) -> Result<(), Failure> {
+    fn remove(&mut self, named: &str) -> Result<(), CommandError> {
         let (slot, _) = self.find(named)?;
         self.commit(slot, None)
     }
 
-    fn rename(&mut self, named: &str, label: &str) -> Result<(), Failure> {
+    fn rename(&mut self, named: &str, label: &str) -> Result<(), CommandError> {
         let label = clip(label);
         if label.is_empty() {
-            return Err(Failure::failed("label required"));
+            return Err(CommandError::failed("label required"));
         }
         self.change(named, |device| device.label = label)
     }
 
-    fn rotate(&mut self, named: &str, role: &str) -> Result<(), Failure> {
+    fn rotate(&mut self, named: &str, role: &str) -> Result<(), CommandError> {
         let role = role_of(role)?;
         self.change(named, |device| device.tokens[role as usize].rotate())
     }
 
-    fn revoke(&mut self, named: &str, role: &str) -> Result<(), Failure> {
+    fn revoke(&mut self, named: &str, role: &str) -> Result<(), CommandError> {
         let role = role_of(role)?;
         self.change(named, |device| device.revoke(role))
     }
 
-    fn no_request(&self) -> Option<Failure> {
+    fn no_request(&self) -> Option<CommandError> {
         Some(needs_gateway())
     }
 }
@@ -70,30 +70,34 @@ impl Opened {
     }
 
     /// Removes the node role from a device, and the device if it has no other role.
-    pub(super) fn remove_node(&mut self, named: &str) -> Result<(), Failure> {
+    pub(super) fn remove_node(&mut self, named: &str) -> Result<(), CommandError> {
         let (slot, mut device) = self.find(named)?;
         let kept = device.remove_node();
         self.commit(slot, kept.then_some(device))
     }
 
-    fn find(&self, named: &str) -> Result<(Slot, Device), Failure> {
+    fn find(&self, named: &str) -> Result<(Slot, Device), CommandError> {
         let id = DeviceId::parse(named);
         let found = self.loaded.contents.devices.iter().find(|(_, device)| Some(device.id) == id);
         found
             .cloned()
-            .ok_or_else(|| Failure::failed("there is no such device; see `gatelet devices`"))
+            .ok_or_else(|| CommandError::failed("there is no such device; see `gatelet devices`"))
     }
 
-    fn change(&mut self, named: &str, change: impl FnOnce(&mut Device)) -> Result<(), Failure> {
+    fn change(
+        &mut self,
+        named: &str,
+        change: impl FnOnce(&mut Device),
+    ) -> Result<(), CommandError> {
         let (slot, mut device) = self.find(named)?;
         change(&mut device);
         self.commit(slot, Some(device))
     }
 
-    fn commit(&mut self, slot: Slot, device: Option<Device>) -> Result<(), Failure> {
+    fn commit(&mut self, slot: Slot, device: Option<Device>) -> Result<(), CommandError> {
         let written = self.file.commit(slot, device.as_ref());
         written.map_err(|error| {
-            Failure::failed(format!(
+            CommandError::failed(format!(
                 "cannot write the pairing table: {error}; nothing is certain until it works"
             ))
         })?;
@@ -104,8 +108,8 @@ impl Opened {
     }
 }
 
-fn role_of(name: &str) -> Result<Role, Failure> {
-    Role::parse(name).ok_or_else(|| Failure::failed(format!("there is no role `{name}`")))
+fn role_of(name: &str) -> Result<Role, CommandError> {
+    Role::parse(name).ok_or_else(|| CommandError::failed(format!("there is no role `{name}`")))
 }
 
 fn wall() -> WallMs {

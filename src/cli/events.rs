@@ -4,7 +4,7 @@
 use super::client::in_ms;
 use super::context::Context;
 use super::show::clean;
-use super::{emit, Done, Exit, Failure, Output};
+use super::{emit, CommandError, Done, Exit, Output};
 use crate::gate::limits;
 use crate::gate::text::cut;
 use crate::server;
@@ -15,8 +15,9 @@ use crate::wire::json::{self, Value};
 pub fn run(context: &Context, filter: &[String]) -> Done {
     let mut client = context.running()?;
     loop {
-        let gone =
-            |why: &str| Failure::new(Exit::NotRunning, ["the gateway is gone: ", why].concat());
+        let gone = |why: &str| {
+            CommandError::new(Exit::NotRunning, ["the gateway is gone: ", why].concat())
+        };
         let message =
             client.next(in_ms(limits::CLI_SILENCE_MS)).map_err(|error| gone(&error.message))?;
         let message = message.ok_or_else(|| gone("it says nothing any more"))?;

@@ -6,34 +6,34 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::args::{Explain, Guess};
+use super::args::{CredentialState, ExplainCommand};
 use super::context::{Context, Way};
 use super::devices::{parse, Owner};
 use super::show::{ago, clean, number, word, Style};
-use super::{import, pair, select, Done, Exit, Failure, Output};
+use super::{import, pair, select, CommandError, Done, Exit, Output};
 use crate::config::Config;
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::{
-    Code, DeviceToken, Dialect, Facts, Grant, Phase, Proof, Secret, Unremembered,
+    Code, DeviceProof, DeviceToken, Facts, Grant, Phase, Protocol, SecretCheck, Unremembered,
 };
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use crate::gate::net::Via;
-use crate::gate::policy::{self, Admission, Outcome, Place, Verdict};
+use crate::gate::policy::{self, Admission, PolicyOutcome, Registration, Verdict};
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::{Cell, Table};
 use crate::server;
-use crate::server::gateway::attempt::Seen;
+use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::verify;
-use crate::server::runtime_config::Setup;
+use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::http::Head;
 use crate::wire::json::{self, Value};
 
 /// Prints the decision about the described connection, rule by rule. Exit code 3 if it is not
 /// admitted.
-pub fn run(context: &Context, what: &Explain) -> Done {
+pub fn run(context: &Context, what: &ExplainCommand) -> Done {
     let config = context.config()?;
-    let setup = Setup::of(config, server::machine_name(), server::command());
+    let setup = RuntimeConfig::of(config, server::machine_name(), server::command());
     let request = request(config, what)?;
     let head = head(&request)?;
     let peer = address(what.peer.as_deref())?;
@@ -45,9 +45,12 @@ pub fn run(context: &Context, what: &Explain) -> Done {
         table.put(Slot(0), device);
     }
     let verdict = policy::decide(&facts, &setup.policy, &table);
-    let told = Told { verdict, facts: &facts, seen: &seen, setup: &setup };
-    let exit =
-        if matches!(told.verdict.outcome, Outcome::Admit(_)) { Exit::Ok } else { Exit::Refused };
+    let told = Explanation { verdict, facts: &facts, seen: &seen, setup: &setup };
+    let exit = if matches!(told.verdict.outcome, PolicyOutcome::Admit(_)) {
+        Exit::Ok
+    } else {
+        Exit::Refused
+    };
     let text = if context.json { super::pretty(&told.json()) } else { told.text(context.style) };
     Output::with(text, exit)
 }
@@ -104,7 +107,7 @@ fn refused(entry: &Value<'_>, context: &Context) -> String {
 // --- description of the connection ---
 
 /// Returns the HTTP request head that the described client would send.
-fn request(config: &Config, what: &Explain) -> Result<Vec<u8>, Failure> {
+fn request(config: &Config, what: &ExplainCommand) -> Result<Vec<u8>, CommandError> {
     let default_host = format!("127.0.0.1:{}", config.port);
     let host = what.host.as_deref().unwrap_or(&default_host);
     let user = config.auth.trusted_proxy.as_ref().map(|proxy| proxy.user_header.as_str());
@@ -130,7 +133,7 @@ fn request(config: &Config, what: &Explain) -> Result<Vec<u8>, Failure> {
     Ok(text.into_bytes())
 }
 
-fn head(request: &[u8]) -> Result<Head<'_>, Failure> {
+fn head(request: &[u8]) -> Result<Head<'_>, CommandError> {
     match Head::parse(request) {
         Ok(Some(head)) => Ok(head),
         Ok(None) => Err(usage("the described headers are too long")),
@@ -138,7 +141,7 @@ fn head(request: &[u8]) -> Result<Head<'_>, Failure> {
     }
 }
 
-fn address(text: Option<&str>) -> Result<IpAddr, Failure> {
+fn address(text: Option<&str>) -> Result<IpAddr, CommandError> {
     let Some(text) = text else { return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
     text.parse().map_err(|_| usage(&format!("`--peer {}` is no IP address", clean(text))))
 }
@@ -150,7 +153,7 @@ struct Subject {
     stored: bool,
 }
 
-fn subject(context: &Context, what: &Explain) -> Result<Subject, Failure> {
+fn subject(context: &Context, what: &ExplainCommand) -> Result<Subject, CommandError> {
     let made_up = || {
         let mut device =
             Device::new(DeviceId([0xff; 32]), PublicKey([0xff; 32]), Provenance::Owner);
@@ -172,7 +175,7 @@ fn subject(context: &Context, what: &Explain) -> Result<Subject, Failure> {
 }
 
 /// Reads a device of the table, through the running gateway or from the file.
-fn stored(context: &Context, typed: &str) -> Result<Device, Failure> {
+fn stored(context: &Context, typed: &str) -> Result<Device, CommandError> {
     let text = match context.way()? {
         Way::Gateway(mut client) => client.list()?,
         Way::File(mut opened) => opened.list()?,
@@ -183,10 +186,15 @@ fn stored(context: &Context, typed: &str) -> Result<Device, Failure> {
     let is = |record: &Value<'_>| record.get("deviceId").is_some_and(|text| text.is_str(id));
     let record = list.at("paired").items().find(is);
     let device = record.and_then(|record| import::device(id, &record).ok());
-    device.ok_or_else(|| Failure::failed(format!("cannot read the record of {id}")))
+    device.ok_or_else(|| CommandError::failed(format!("cannot read the record of {id}")))
 }
 
-fn facts(what: &Explain, seen: &Seen, subject: &Subject, setup: &Setup) -> Result<Facts, Failure> {
+fn facts(
+    what: &ExplainCommand,
+    seen: &ClientInfo,
+    subject: &Subject,
+    setup: &RuntimeConfig,
+) -> Result<Facts, CommandError> {
     let role = what.role.as_deref().map_or(Some(Role::Operator), Role::parse);
     let scopes = what.scopes.iter().map(|name| pair::scope(name)).collect::<Result<Scopes, _>>()?;
     let requested = if scopes.is_empty() { Scopes::of(Scope::Admin) } else { scopes };
@@ -203,24 +211,24 @@ fn facts(what: &Explain, seen: &Seen, subject: &Subject, setup: &Setup) -> Resul
         local: seen.local,
         host: seen.host,
         origin: seen.origin,
-        proof: subject
-            .device
-            .as_ref()
-            .map_or(Proof::Absent, |device| Proof::Valid { id: device.id, key: device.key }),
+        proof: subject.device.as_ref().map_or(DeviceProof::Absent, |device| DeviceProof::Valid {
+            id: device.id,
+            key: device.key,
+        }),
         secret: match what.secret {
-            Guess::Right => Secret::Right,
-            Guess::Wrong => Secret::Wrong,
-            Guess::None => Secret::Absent,
+            CredentialState::Right => SecretCheck::Right,
+            CredentialState::Wrong => SecretCheck::Wrong,
+            CredentialState::None => SecretCheck::Absent,
         },
         device_token: match what.device_token {
-            Guess::Right => DeviceToken::Right(1),
-            Guess::Wrong => DeviceToken::Wrong,
-            Guess::None => DeviceToken::Absent,
+            CredentialState::Right => DeviceToken::Right(1),
+            CredentialState::Wrong => DeviceToken::Wrong,
+            CredentialState::None => DeviceToken::Absent,
         },
         code: match what.code {
-            Guess::Right => Code::Right(grant),
-            Guess::Wrong => Code::Wrong,
-            Guess::None => Code::Absent,
+            CredentialState::Right => Code::Right(grant),
+            CredentialState::Wrong => Code::Wrong,
+            CredentialState::None => Code::Absent,
         },
         identity: seen.identity,
         authorized_key: subject
@@ -232,24 +240,24 @@ fn facts(what: &Explain, seen: &Seen, subject: &Subject, setup: &Setup) -> Resul
     })
 }
 
-fn usage(message: &str) -> Failure {
-    Failure::new(Exit::Usage, message)
+fn usage(message: &str) -> CommandError {
+    CommandError::new(Exit::Usage, message)
 }
 
 // --- output ---
 
-struct Told<'a> {
+struct Explanation<'a> {
     verdict: Verdict,
     facts: &'a Facts,
-    seen: &'a Seen,
-    setup: &'a Setup,
+    seen: &'a ClientInfo,
+    setup: &'a RuntimeConfig,
 }
 
 /// Rules that apply to every connection, in order of evaluation.
 const COMMON: [Rule; 6] =
     [Rule::Frame, Rule::Protocol, Rule::Role, Rule::Origin, Rule::Proof, Rule::Credential];
 
-impl Told<'_> {
+impl Explanation<'_> {
     fn text(&self, style: Style) -> String {
         let mut out = format!("{}\n\n", self.where_from());
         for rule in COMMON.into_iter().take_while(|rule| *rule < self.verdict.rule) {
@@ -257,7 +265,7 @@ impl Told<'_> {
         }
         let title = self.verdict.rule.title();
         match self.verdict.outcome {
-            Outcome::Admit(admission) => {
+            PolicyOutcome::Admit(admission) => {
                 out.push_str(&row(title, &style.good("admitted"), &admitted(&admission)));
                 if !admission.ask.is_empty() {
                     out.push_str(&row(
@@ -267,8 +275,10 @@ impl Told<'_> {
                     ));
                 }
             }
-            Outcome::Pend(refusal) => out.push_str(&self.no(style, title, "waits", refusal)),
-            Outcome::Refuse(refusal) => out.push_str(&self.no(style, title, "refused", refusal)),
+            PolicyOutcome::Pend(refusal) => out.push_str(&self.no(style, title, "waits", refusal)),
+            PolicyOutcome::Refuse(refusal) => {
+                out.push_str(&self.no(style, title, "refused", refusal))
+            }
         }
         out
     }
@@ -308,8 +318,8 @@ impl Told<'_> {
         match rule {
             Rule::Frame => "taken to be a sound connect request".to_string(),
             Rule::Protocol => {
-                let dialect = Dialect::negotiate(facts.min_protocol, facts.max_protocol)
-                    .map_or(0, Dialect::number);
+                let dialect = Protocol::negotiate(facts.min_protocol, facts.max_protocol)
+                    .map_or(0, Protocol::number);
                 format!("speaks {dialect}")
             }
             Rule::Role => facts.role.map_or("none", Role::name).to_string(),
@@ -325,8 +335,10 @@ impl Told<'_> {
                 )
             }
             Rule::Proof => match facts.proof {
-                Proof::Valid { .. } => "the device's signature is taken to be good".to_string(),
-                Proof::Absent | Proof::Invalid(_) => "no device".to_string(),
+                DeviceProof::Valid { .. } => {
+                    "the device's signature is taken to be good".to_string()
+                }
+                DeviceProof::Absent | DeviceProof::Invalid(_) => "no device".to_string(),
             },
             _ => self.credentials(),
         }
@@ -335,8 +347,8 @@ impl Told<'_> {
     fn credentials(&self) -> String {
         let facts = self.facts;
         let shown = [
-            (facts.secret == Secret::Right, "shared secret right"),
-            (facts.secret == Secret::Wrong, "shared secret wrong"),
+            (facts.secret == SecretCheck::Right, "shared secret right"),
+            (facts.secret == SecretCheck::Wrong, "shared secret wrong"),
             (matches!(facts.device_token, DeviceToken::Right(_)), "device token right"),
             (facts.device_token == DeviceToken::Wrong, "device token wrong"),
             (matches!(facts.code, Code::Right(_)), "setup code right"),
@@ -346,7 +358,7 @@ impl Told<'_> {
         let said: Vec<&str> = shown.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect();
         match (said.is_empty(), facts.proof) {
             (false, _) => said.join(", "),
-            (true, Proof::Valid { .. }) => "nothing but the device's key".to_string(),
+            (true, DeviceProof::Valid { .. }) => "nothing but the device's key".to_string(),
             (true, _) => "nothing".to_string(),
         }
     }
@@ -356,14 +368,14 @@ impl Told<'_> {
             o.str("rule", self.verdict.rule.number());
             o.str("title", self.verdict.rule.title());
             let (word, refusal) = match self.verdict.outcome {
-                Outcome::Admit(admission) => {
+                PolicyOutcome::Admit(admission) => {
                     o.str("role", admission.role.name());
                     o.scopes("scopes", admission.scopes);
                     o.str("method", admission.method.name());
                     ("admit", None)
                 }
-                Outcome::Pend(refusal) => ("pend", Some(refusal)),
-                Outcome::Refuse(refusal) => ("refuse", Some(refusal)),
+                PolicyOutcome::Pend(refusal) => ("pend", Some(refusal)),
+                PolicyOutcome::Refuse(refusal) => ("refuse", Some(refusal)),
             };
             o.str("verdict", word);
             if let Some(refusal) = refusal {
@@ -390,16 +402,18 @@ fn row(title: &str, mark: &str, about: &str) -> String {
 
 fn admitted(admission: &Admission) -> String {
     let kept = match admission.place {
-        Place::New { pairing, .. } => format!("paired, provenance {}", pairing.provenance.name()),
-        Place::Grows { .. } => "known, and gains what it asks for".to_string(),
-        Place::Known(_) => "known".to_string(),
-        Place::Nowhere(Unremembered::NoDevice) => {
+        Registration::New { pairing, .. } => {
+            format!("paired, provenance {}", pairing.provenance.name())
+        }
+        Registration::Grows { .. } => "known, and gains what it asks for".to_string(),
+        Registration::Known(_) => "known".to_string(),
+        Registration::Nowhere(Unremembered::NoDevice) => {
             "for this connection only: it has no device".to_string()
         }
-        Place::Nowhere(Unremembered::AuthNone) => {
+        Registration::Nowhere(Unremembered::AuthNone) => {
             "for this connection only: auth.mode is none".to_string()
         }
-        Place::Nowhere(Unremembered::TableFull) => {
+        Registration::Nowhere(Unremembered::TableFull) => {
             "for this connection only: the table is full".to_string()
         }
     };

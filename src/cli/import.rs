@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::args::Import;
 use super::context::{unreadable, Context};
 use super::show::{clean, number, short, text};
-use super::{Done, Failure, Output};
+use super::{CommandError, Done, Output};
 use crate::config::{Env, SystemEnv};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
@@ -41,7 +41,7 @@ pub fn run(context: &Context, what: &Import) -> Done {
         if !what.dry_run && !plan.changes.is_empty() {
             let written = opened.file.commit_all(&plan.changes);
             written.map_err(|error| {
-                Failure::failed(format!(
+                CommandError::failed(format!(
                     "cannot write the pairing table: {error}; run the import again"
                 ))
             })?;
@@ -63,17 +63,17 @@ fn nothing_yet(capacity: u16) -> Contents {
     }
 }
 
-fn read(file: &str) -> Result<Vec<u8>, Failure> {
+fn read(file: &str) -> Result<Vec<u8>, CommandError> {
     let path = std::path::Path::new(file);
     SystemEnv.read(path, limits::IMPORT_LEN).map_err(|error| unreadable(path, &error))
 }
 
-fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, Failure> {
+fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, CommandError> {
     let value = json::parse(text, limits::JSON_DEPTH)
-        .map_err(|bad| Failure::failed(format!("{file} is not JSON: {bad}")))?;
+        .map_err(|bad| CommandError::failed(format!("{file} is not JSON: {bad}")))?;
     match value.kind() {
         json::Kind::Object => Ok(value),
-        _ => Err(Failure::failed(format!(
+        _ => Err(CommandError::failed(format!(
             "{file} is no object of devices, as OpenClaw's devices/paired.json is"
         ))),
     }
@@ -81,14 +81,14 @@ fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, Failure> {
 
 /// Outcome of one record.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Outcome {
+struct RecordOutcome {
     id: String,
     name: String,
-    what: Became,
+    what: ImportOutcome,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Became {
+enum ImportOutcome {
     Imported,
     Replaced,
     Named,
@@ -97,21 +97,21 @@ enum Became {
     Skipped(&'static str),
 }
 
-impl Became {
+impl ImportOutcome {
     fn word(&self) -> &'static str {
         match self {
-            Became::Imported => "imported",
-            Became::Replaced => "replaced",
-            Became::Named => "named",
-            Became::Approved => "approved",
-            Became::Skipped(_) => "skipped",
+            ImportOutcome::Imported => "imported",
+            ImportOutcome::Replaced => "replaced",
+            ImportOutcome::Named => "named",
+            ImportOutcome::Approved => "approved",
+            ImportOutcome::Skipped(_) => "skipped",
         }
     }
 }
 
 /// Changes of an import to the table.
 struct Plan {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<RecordOutcome>,
     /// At most one entry per slot.
     changes: Vec<(Slot, Option<Device>)>,
     /// All slots below this one are in use.
@@ -129,7 +129,7 @@ impl Plan {
         for (key, record) in records(false) {
             let became = match device(&key, &record) {
                 Ok(device) => plan.take(&mut table, contents, device, overwrite),
-                Err(reason) => Became::Skipped(reason),
+                Err(reason) => ImportOutcome::Skipped(reason),
             };
             plan.note(&key, &record, became);
         }
@@ -146,11 +146,11 @@ impl Plan {
         contents: &Contents,
         mut device: Device,
         overwrite: bool,
-    ) -> Became {
+    ) -> ImportOutcome {
         device.seen_age = contents.age;
         if let Some((slot, known)) = table.iter_mut().find(|(_, known)| known.id == device.id) {
             if !overwrite {
-                return Became::Skipped("it is in the table already (see --overwrite)");
+                return ImportOutcome::Skipped("it is in the table already (see --overwrite)");
             }
             // Keep the token generations of the existing device: its revoked tokens must stay
             // invalid.
@@ -160,19 +160,19 @@ impl Plan {
             *known = device.clone();
             let slot = *slot;
             self.change(slot, device);
-            return Became::Replaced;
+            return ImportOutcome::Replaced;
         }
         let end = contents.shape.capacity;
         self.next = (self.next..end)
             .find(|next| table.iter().all(|(taken, _)| taken.0 != *next))
             .unwrap_or(end);
         if self.next == end {
-            return Became::Skipped("the table is full");
+            return ImportOutcome::Skipped("the table is full");
         }
         let slot = Slot(self.next);
         table.push((slot, device.clone()));
         self.change(slot, device);
-        Became::Imported
+        ImportOutcome::Imported
     }
 
     /// Applies a record of `nodes/paired.json`, which names a node and lists what was approved for
@@ -183,18 +183,18 @@ impl Plan {
         key: &str,
         record: &Value<'_>,
         overwrite: bool,
-    ) -> Became {
+    ) -> ImportOutcome {
         let id = DeviceId::parse(key);
         let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id)
         else {
-            return Became::Skipped(
+            return ImportOutcome::Skipped(
                 "there is no device of this id, and a node's record holds no key",
             );
         };
         if !device.roles.contains(Role::Node) {
-            return Became::Skipped("the device of this id is no node");
+            return ImportOutcome::Skipped("the device of this id is no node");
         }
-        let Ok(surface) = surface(record) else { return Became::Skipped(TOO_MUCH) };
+        let Ok(surface) = surface(record) else { return ImportOutcome::Skipped(TOO_MUCH) };
         let open = overwrite || device.surface_approved == WallMs(0);
         let approves = open && !surface.is_empty() && surface != device.surface;
         let name = text(record, "displayName");
@@ -208,13 +208,13 @@ impl Plan {
         }
         let (slot, device) = (*slot, device.clone());
         match (approves, names) {
-            (false, false) => return Became::Skipped("it has nothing to add"),
+            (false, false) => return ImportOutcome::Skipped("it has nothing to add"),
             _ => self.change(slot, device),
         }
         if approves {
-            Became::Approved
+            ImportOutcome::Approved
         } else {
-            Became::Named
+            ImportOutcome::Named
         }
     }
 
@@ -223,8 +223,8 @@ impl Plan {
         self.changes.push((slot, Some(device)));
     }
 
-    fn note(&mut self, key: &str, record: &Value<'_>, what: Became) {
-        self.outcomes.push(Outcome {
+    fn note(&mut self, key: &str, record: &Value<'_>, what: ImportOutcome) {
+        self.outcomes.push(RecordOutcome {
             id: clean(key),
             name: clean(&text(record, "displayName")),
             what,
@@ -235,7 +235,7 @@ impl Plan {
         let mut out = String::new();
         for outcome in &self.outcomes {
             let reason = match outcome.what {
-                Became::Skipped(reason) => format!(": {reason}"),
+                ImportOutcome::Skipped(reason) => format!(": {reason}"),
                 _ => String::new(),
             };
             out.push_str(&format!(
@@ -248,7 +248,7 @@ impl Plan {
         let count = |skipped: bool| {
             self.outcomes
                 .iter()
-                .filter(|one| matches!(one.what, Became::Skipped(_)) == skipped)
+                .filter(|one| matches!(one.what, ImportOutcome::Skipped(_)) == skipped)
                 .count()
         };
         let would = if dry_run { " (dry run: nothing was written)" } else { "" };
@@ -264,7 +264,7 @@ impl Plan {
                     list.item_obj(|o| {
                         o.str("id", &outcome.id);
                         o.str("outcome", outcome.what.word());
-                        if let Became::Skipped(reason) = outcome.what {
+                        if let ImportOutcome::Skipped(reason) = outcome.what {
                             o.str("reason", reason);
                         }
                     });
@@ -430,7 +430,7 @@ mod tests {
             ),
         ] {
             let plan = plan(&table(4, vec![]), &[text], true);
-            assert_eq!(plan.outcomes[0].what, Became::Skipped(reason));
+            assert_eq!(plan.outcomes[0].what, ImportOutcome::Skipped(reason));
             assert!(plan.changes.is_empty());
         }
     }
@@ -509,7 +509,7 @@ mod tests {
         let many = (0..99).map(|n| format!("\"robot.{n}\"")).collect::<Vec<_>>().join(",");
         let too_much = plan(&table(2, vec![]), &[nodes(&many), devices], false);
         assert_eq!(words(&too_much), ["imported", "skipped"]);
-        assert_eq!(too_much.outcomes[1].what, Became::Skipped(TOO_MUCH));
+        assert_eq!(too_much.outcomes[1].what, ImportOutcome::Skipped(TOO_MUCH));
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::time::Duration;
 use log::Level;
 
 use super::args::Logs;
-use super::client::Client;
+use super::client::GatewayClient;
 use super::context::Context;
 use super::devices::parse;
 use super::show::clean;
-use super::{complain, emit, Done, Exit, Failure, Output};
+use super::{complain, emit, CommandError, Done, Exit, Output};
 use crate::gate::limits;
 use crate::wire::json::{self, Value};
 
@@ -55,7 +55,7 @@ fn params(cursor: Option<u64>) -> String {
 }
 
 /// Reconnects to a gateway that was lost.
-fn back(context: &Context) -> Result<Client, Failure> {
+fn back(context: &Context) -> Result<GatewayClient, CommandError> {
     complain("the gateway is gone; waiting until it is back");
     loop {
         sleep(Duration::from_millis(limits::CLI_POLL_MS));

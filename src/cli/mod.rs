@@ -82,15 +82,15 @@ struct Output {
 /// Error of a command. Boxed to keep `Result` small, because errors are rare and passed through
 /// many functions.
 #[derive(Debug)]
-struct Failure(Box<Why>);
+struct CommandError(Box<ErrorKind>);
 
 #[derive(Debug)]
-struct Why {
+struct ErrorKind {
     exit: Exit,
     message: String,
 }
 
-type Done = Result<Output, Failure>;
+type Done = Result<Output, CommandError>;
 
 impl Output {
     fn ok(text: impl Into<String>) -> Done {
@@ -107,20 +107,20 @@ impl Output {
     }
 }
 
-impl Failure {
-    fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure(Box::new(Why { exit, message: message.into() }))
+impl CommandError {
+    fn new(exit: Exit, message: impl Into<String>) -> CommandError {
+        CommandError(Box::new(ErrorKind { exit, message: message.into() }))
     }
 
-    fn failed(message: impl Into<String>) -> Failure {
-        Failure::new(Exit::Failed, message)
+    fn failed(message: impl Into<String>) -> CommandError {
+        CommandError::new(Exit::Failed, message)
     }
 }
 
-impl Deref for Failure {
-    type Target = Why;
+impl Deref for CommandError {
+    type Target = ErrorKind;
 
-    fn deref(&self) -> &Why {
+    fn deref(&self) -> &ErrorKind {
         &self.0
     }
 }
@@ -229,7 +229,7 @@ fn service(context: Context) -> Done {
         let failure = refused_start(error);
         (failure.exit as u32, failure.message.clone())
     };
-    crate::server::run_service(context.loaded, explain).map_err(Failure::failed)?;
+    crate::server::run_service(context.loaded, explain).map_err(CommandError::failed)?;
     Output::ok("")
 }
 
@@ -251,10 +251,10 @@ fn show(page: &Page) {
     let _ = io::stdout().write_all(line.as_bytes());
 }
 
-fn refused_start(error: StartError) -> Failure {
+fn refused_start(error: StartError) -> CommandError {
     match error {
         StartError::Store(error) => context::failure(error),
-        error => Failure::failed(error.to_string()),
+        error => CommandError::failed(error.to_string()),
     }
 }
 

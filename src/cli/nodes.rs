@@ -4,14 +4,14 @@
 //! commands. After an approval, the meaning of each command is printed, because a single command
 //! can permit running any program on the node.
 
-use super::args::Nodes;
+use super::args::NodesCommand;
 use super::call::refused;
-use super::client::{in_ms, Client};
+use super::client::{in_ms, GatewayClient};
 use super::context::{Context, Way};
 use super::devices::{name, needs_gateway, parse, Owner};
-use super::select::{self, Entry};
+use super::select::{self, Listed};
 use super::show::{ago, clean, items, number, or_dash, short, text, texts, Grid};
-use super::{Done, Exit, Failure, Output};
+use super::{CommandError, Done, Exit, Output};
 use crate::gate::commands_known;
 use crate::gate::ids::Hex;
 use crate::gate::limits;
@@ -20,18 +20,18 @@ use crate::store::Opened;
 use crate::wire::json::{self, Value, Writer};
 
 /// Executes a `nodes` command.
-pub fn run(context: &Context, what: &Nodes) -> Done {
+pub fn run(context: &Context, what: &NodesCommand) -> Done {
     match context.way()? {
         Way::Gateway(mut client) => running(context, &mut client, what),
         Way::File(mut opened) => stopped(context, &mut opened, what),
     }
 }
 
-fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
+fn running(context: &Context, client: &mut GatewayClient, what: &NodesCommand) -> Done {
     match what {
-        Nodes::List => list(context, client),
-        Nodes::Pending => pending(context, client),
-        Nodes::Describe(typed) => {
+        NodesCommand::List => list(context, client),
+        NodesCommand::Pending => pending(context, client),
+        NodesCommand::Describe(typed) => {
             let node = known(client, typed)?;
             let answer = ask(client, "node.describe", &[("nodeId", &node.device)])?;
             let pairs = client.call("node.pair.list", "{}")?;
@@ -42,21 +42,21 @@ fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
                 .map_or(&[][..], |one| &one.commands);
             said(context, &answer, &[&described(context, &parse(&answer)?, approved)])
         }
-        Nodes::Invoke { node, command, params, timeout } => {
+        NodesCommand::Invoke { node, command, params, timeout } => {
             invoke(client, node, command, params, *timeout)
         }
-        Nodes::Approve(typed) => approve(context, client, typed.as_deref()),
-        Nodes::Reject(typed) => {
+        NodesCommand::Approve(typed) => approve(context, client, typed.as_deref()),
+        NodesCommand::Reject(typed) => {
             let node = waiting(client, typed.as_deref())?;
             let answer = ask(client, "node.pair.reject", &[("requestId", &node.request)])?;
             said(context, &answer, &["rejected ", &node.shown(), "; it may ask again\n"])
         }
-        Nodes::Remove(typed) => {
+        NodesCommand::Remove(typed) => {
             let node = known(client, typed)?;
             let answer = ask(client, "node.pair.remove", &[("nodeId", &node.device)])?;
             said(context, &answer, &removed(&node.shown()))
         }
-        Nodes::Rename { node, name } => {
+        NodesCommand::Rename { node, name } => {
             let node = known(client, node)?;
             let answer =
                 ask(client, "node.rename", &[("nodeId", &node.device), ("displayName", name)])?;
@@ -66,48 +66,50 @@ fn running(context: &Context, client: &mut Client, what: &Nodes) -> Done {
 }
 
 /// Executes a command on the table file, which holds paired nodes but no pending requests.
-fn stopped(context: &Context, opened: &mut Opened, what: &Nodes) -> Done {
+fn stopped(context: &Context, opened: &mut Opened, what: &NodesCommand) -> Done {
     let text = opened.list_all()?;
     let list = parse(&text)?;
     let is_node =
-        |entry: &Entry| entry.roles.iter().chain(&entry.revoked).any(|role| role == "node");
+        |entry: &Listed| entry.roles.iter().chain(&entry.revoked).any(|role| role == "node");
     let mut nodes = select::entries(&list, "paired");
     nodes.retain(is_node);
     let node = |typed: &str| select::one(&nodes, typed, "node");
-    let done = |node: &Entry, words: &[&str]| {
+    let done = |node: &Listed, words: &[&str]| {
         let answer = json::object(|o| o.str("nodeId", &node.device));
         said(context, &String::from_utf8_lossy(&answer), words)
     };
     match what {
-        Nodes::List => {
+        NodesCommand::List => {
             let known = items(&list, "paired")
                 .filter(|value| nodes.iter().any(|node| node.device == text_id(value)));
             table(context, known.collect(), Vec::new(), &list)
         }
-        Nodes::Remove(typed) => {
+        NodesCommand::Remove(typed) => {
             let node = node(typed)?;
             opened.remove_node(&node.device)?;
             done(node, &removed(&node.shown()))
         }
-        Nodes::Rename { node: typed, name } => {
+        NodesCommand::Rename { node: typed, name } => {
             let node = node(typed)?;
             opened.rename(&node.device, name)?;
             done(node, &["renamed ", &node.shown(), "\n"])
         }
-        Nodes::Approve(_) | Nodes::Reject(_) | Nodes::Pending => Err(needs_gateway()),
-        Nodes::Describe(_) | Nodes::Invoke { .. } => Err(context.none_runs()),
+        NodesCommand::Approve(_) | NodesCommand::Reject(_) | NodesCommand::Pending => {
+            Err(needs_gateway())
+        }
+        NodesCommand::Describe(_) | NodesCommand::Invoke { .. } => Err(context.none_runs()),
     }
 }
 
 // --- lists ---
 
-fn list(context: &Context, client: &mut Client) -> Done {
+fn list(context: &Context, client: &mut GatewayClient) -> Done {
     let (nodes, pairs) = (client.call("node.list", "{}")?, client.call("node.pair.list", "{}")?);
     let (nodes, pairs) = (parse(&nodes)?, parse(&pairs)?);
     table(context, items(&nodes, "nodes").collect(), items(&pairs, "pending").collect(), &pairs)
 }
 
-fn pending(context: &Context, client: &mut Client) -> Done {
+fn pending(context: &Context, client: &mut GatewayClient) -> Done {
     let pairs = client.call("node.pair.list", "{}")?;
     let pairs = parse(&pairs)?;
     let waiting: Vec<_> = items(&pairs, "pending").collect();
@@ -266,7 +268,7 @@ fn granted(node: &Value<'_>) -> String {
 
 // --- approval ---
 
-fn approve(context: &Context, client: &mut Client, typed: Option<&str>) -> Done {
+fn approve(context: &Context, client: &mut GatewayClient, typed: Option<&str>) -> Done {
     let node = waiting(client, typed)?;
     let answer = ask(client, "node.pair.approve", &[("requestId", &node.request)])?;
     let mut out = ["approved ", &node.shown()].concat();
@@ -312,27 +314,27 @@ const MEANINGS: [(&str, &str); 12] = [
 ];
 
 /// Returns the pending request that `typed` selects, or the latest one if it is `None`.
-fn waiting(client: &mut Client, typed: Option<&str>) -> Result<Entry, Failure> {
+fn waiting(client: &mut GatewayClient, typed: Option<&str>) -> Result<Listed, CommandError> {
     let pairs = client.call("node.pair.list", "{}")?;
     let list = select::entries(&parse(&pairs)?, "pending");
     let Some(typed) = typed else {
         return list
             .into_iter()
             .next()
-            .ok_or_else(|| Failure::failed("no node waits for approval"));
+            .ok_or_else(|| CommandError::failed("no node waits for approval"));
     };
     if let Some(entry) = select::find(&list, typed)? {
         return Ok(entry.clone());
     }
     let node = known(client, typed)?;
-    Err(Failure::failed(format!(
+    Err(CommandError::failed(format!(
         "{} asks for nothing; what it offers, it says when it connects",
         node.shown()
     )))
 }
 
 /// Returns the node that `typed` selects.
-fn known(client: &mut Client, typed: &str) -> Result<Entry, Failure> {
+fn known(client: &mut GatewayClient, typed: &str) -> Result<Listed, CommandError> {
     let nodes = client.call("node.list", "{}")?;
     let nodes = select::entries(&parse(&nodes)?, "nodes");
     select::one(&nodes, typed, "node").cloned()
@@ -349,7 +351,11 @@ fn said(context: &Context, answer: &str, words: &[&str]) -> Done {
     Output::ok(words.concat())
 }
 
-fn ask(client: &mut Client, method: &str, params: &[(&str, &str)]) -> Result<String, Failure> {
+fn ask(
+    client: &mut GatewayClient,
+    method: &str,
+    params: &[(&str, &str)],
+) -> Result<String, CommandError> {
     let params = json::object(|o| params.iter().for_each(|(key, value)| o.str(key, value)));
     Ok(client.call(method, &String::from_utf8_lossy(&params))?)
 }
@@ -357,14 +363,15 @@ fn ask(client: &mut Client, method: &str, params: &[(&str, &str)]) -> Result<Str
 // --- invocation ---
 
 fn invoke(
-    client: &mut Client,
+    client: &mut GatewayClient,
     typed: &str,
     command: &str,
     params: &str,
     timeout: Option<u64>,
 ) -> Done {
-    let value = json::parse(params.as_bytes(), limits::JSON_DEPTH)
-        .map_err(|bad| Failure::new(Exit::Usage, format!("the parameters are not JSON: {bad}")))?;
+    let value = json::parse(params.as_bytes(), limits::JSON_DEPTH).map_err(|bad| {
+        CommandError::new(Exit::Usage, format!("the parameters are not JSON: {bad}"))
+    })?;
     let node = known(client, typed)?;
     let wait = timeout
         .map_or(limits::INVOKE_MS, |seconds| seconds.saturating_mul(1000))

@@ -1,11 +1,11 @@
 //! `gatelet pair`: prints a setup code as eight characters, as a link and as a QR code. All three
 //! carry the same secret.
 
-use super::args::Pair;
+use super::args::PairCommand;
 use super::context::Context;
 use super::devices::parse;
 use super::show::{clean, number, texts, word};
-use super::{Done, Exit, Failure, Output};
+use super::{CommandError, Done, Exit, Output};
 use crate::config::nearest_word;
 use crate::gate::ids::Role;
 use crate::gate::scopes::Scope;
@@ -13,7 +13,7 @@ use crate::qr;
 use crate::wire::json::{self, Value};
 
 /// Requests a setup code from the running gateway and prints it.
-pub fn run(context: &Context, what: &Pair) -> Done {
+pub fn run(context: &Context, what: &PairCommand) -> Done {
     let scopes = what.scopes.iter().map(|name| scope(name)).collect::<Result<Vec<_>, _>>()?;
     let params = json::object(|o| {
         o.str("bootstrapProfile", if what.role == Role::Node { "node" } else { "full" });
@@ -70,7 +70,7 @@ fn note(value: &Value<'_>) -> String {
 }
 
 /// Parses the name of a scope, with or without the prefix `operator.`.
-pub(super) fn scope(name: &str) -> Result<Scope, Failure> {
+pub(super) fn scope(name: &str) -> Result<Scope, CommandError> {
     let bare = name.strip_prefix("operator.").unwrap_or(name);
     let names =
         Scope::ALL.map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name()));
@@ -80,7 +80,7 @@ pub(super) fn scope(name: &str) -> Result<Scope, Failure> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", names.join(", ")),
         };
-        Failure::new(Exit::Usage, format!("there is no scope `{}`; {hint}", clean(name)))
+        CommandError::new(Exit::Usage, format!("there is no scope `{}`; {hint}", clean(name)))
     })
 }
 

@@ -1,12 +1,12 @@
 //! Finds the device or node that a user typed: by id, by the beginning of an id, or by name. Pure.
 
 use super::show::{clean, items, short, text, texts};
-use super::Failure;
+use super::CommandError;
 use crate::wire::json::Value;
 
 /// A paired or pending entry of `device.pair.list`, `node.list` or `node.pair.list`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct Listed {
     /// Request id; empty for a paired device.
     pub request: String,
     pub device: String,
@@ -20,11 +20,11 @@ pub(super) struct Entry {
     pub commands: Vec<String>,
 }
 
-impl Entry {
-    fn read(value: &Value<'_>) -> Entry {
+impl Listed {
+    fn read(value: &Value<'_>) -> Listed {
         let (label, own_name) = (text(value, "label"), text(value, "displayName"));
         let (device, node) = (text(value, "deviceId"), text(value, "nodeId"));
-        Entry {
+        Listed {
             request: text(value, "requestId"),
             device: if device.is_empty() { node } else { device },
             name: if label.is_empty() { own_name.clone() } else { label },
@@ -56,13 +56,16 @@ impl Entry {
 }
 
 /// Reads the entries of the list `pending`, `paired` or `nodes`.
-pub(super) fn entries(list: &Value<'_>, key: &str) -> Vec<Entry> {
-    items(list, key).map(|value| Entry::read(&value)).collect()
+pub(super) fn entries(list: &Value<'_>, key: &str) -> Vec<Listed> {
+    items(list, key).map(|value| Listed::read(&value)).collect()
 }
 
 /// Returns the entry that `typed` selects; `None` if nothing matches. Several matches are an error
 /// that lists them.
-pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a Entry>, Failure> {
+pub(super) fn find<'a>(
+    entries: &'a [Listed],
+    typed: &str,
+) -> Result<Option<&'a Listed>, CommandError> {
     let typed = typed.trim();
     let exact = entries
         .iter()
@@ -70,13 +73,13 @@ pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a E
     if exact.is_some() {
         return Ok(exact);
     }
-    let found: Vec<&Entry> = entries.iter().filter(|entry| entry.matches(typed)).collect();
+    let found: Vec<&Listed> = entries.iter().filter(|entry| entry.matches(typed)).collect();
     match found.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
         several => {
             let lines: Vec<String> = several.iter().map(|entry| candidate(entry)).collect();
-            Err(Failure::failed(format!(
+            Err(CommandError::failed(format!(
                 "`{}` fits {}; say which one:\n  {}",
                 clean(typed),
                 several.len(),
@@ -87,25 +90,29 @@ pub(super) fn find<'a>(entries: &'a [Entry], typed: &str) -> Result<Option<&'a E
 }
 
 /// Like [`find`], but an error if nothing matches. `what` is `device` or `node`.
-pub(super) fn one<'a>(entries: &'a [Entry], typed: &str, what: &str) -> Result<&'a Entry, Failure> {
+pub(super) fn one<'a>(
+    entries: &'a [Listed],
+    typed: &str,
+    what: &str,
+) -> Result<&'a Listed, CommandError> {
     find(entries, typed)?.ok_or_else(|| nothing(entries, typed, what))
 }
 
 /// Returns the error that nothing matches.
-pub(super) fn nothing(entries: &[Entry], typed: &str, what: &str) -> Failure {
+pub(super) fn nothing(entries: &[Listed], typed: &str, what: &str) -> CommandError {
     let hex = !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
     let cut = hex
         && typed.len() < DEVICE_DIGITS
         && entries.iter().any(|entry| entry.device.starts_with(typed));
     if cut {
-        return Failure::failed(format!(
+        return CommandError::failed(format!(
             "`{typed}` is too short: give {DEVICE_DIGITS} digits of the {what}'s id or more"
         ));
     }
-    Failure::failed(format!("there is no {what} `{}`; see `gatelet {what}s`", clean(typed)))
+    CommandError::failed(format!("there is no {what} `{}`; see `gatelet {what}s`", clean(typed)))
 }
 
-fn candidate(entry: &Entry) -> String {
+fn candidate(entry: &Listed) -> String {
     let id = if entry.request.is_empty() { &entry.device } else { &entry.request };
     format!("{id}  {}", clean(&entry.name)).trim_end().to_string()
 }
@@ -123,12 +130,17 @@ fn begins(id: &str, typed: &str, least: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn entry(device: &str, request: &str, name: &str) -> Entry {
+    fn entry(device: &str, request: &str, name: &str) -> Listed {
         let text = |text: &str| text.to_string();
-        Entry { device: text(device), request: text(request), name: text(name), ..Entry::default() }
+        Listed {
+            device: text(device),
+            request: text(request),
+            name: text(name),
+            ..Listed::default()
+        }
     }
 
-    fn some() -> Vec<Entry> {
+    fn some() -> Vec<Listed> {
         vec![
             entry("aaaaaa11", "", "Phone"),
             entry("aaaaaa22", "", "phone"),

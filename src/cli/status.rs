@@ -6,7 +6,7 @@ use super::client::get_status;
 use super::context::{failure, Context};
 use super::devices::parse;
 use super::show::{clean, number, span, texts, word};
-use super::{Done, Exit, Failure, Output};
+use super::{CommandError, Done, Exit, Output};
 use crate::config::Bind;
 use crate::store;
 use crate::wire::json::{self, Value};
@@ -69,12 +69,16 @@ pub fn health(context: &Context) -> Done {
     match get_status(address, "/healthz") {
         Ok(200) if context.json => Output::json(b"{\"ok\":true}"),
         Ok(200) => Output::ok("ok\n"),
-        Ok(status) => Err(Failure::failed(format!("the gateway at {address} answers {status}"))),
-        Err(error) => Err(Failure::failed(format!("no gateway answers at {address}: {error}"))),
+        Ok(status) => {
+            Err(CommandError::failed(format!("the gateway at {address} answers {status}")))
+        }
+        Err(error) => {
+            Err(CommandError::failed(format!("no gateway answers at {address}: {error}")))
+        }
     }
 }
 
-fn configured(context: &Context) -> Result<SocketAddr, Failure> {
+fn configured(context: &Context) -> Result<SocketAddr, CommandError> {
     let config = context.config()?;
     let host = match config.bind {
         Bind::Custom(address) if !address.is_unspecified() => address,

@@ -7,7 +7,7 @@ use super::{Done, Exit, Output};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot};
 use crate::rpc::device_json;
-use crate::store::{self, Check, CheckLine, CopyState, OpenError, Place};
+use crate::store::{self, Check, CheckLine, CopyState, OpenError, SlotPosition};
 use crate::wire::json::{self, Value, Writer};
 
 /// Checks the file without changing it. Exit code 5 if a gateway would not start with it.
@@ -187,8 +187,8 @@ fn odd_in(check: &Check) -> usize {
 
 fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
     match line.place {
-        Place::Header => o.str("place", "header"),
-        Place::Record(slot) => o.u64("record", u64::from(slot.0)),
+        SlotPosition::Header => o.str("place", "header"),
+        SlotPosition::Record(slot) => o.u64("record", u64::from(slot.0)),
     }
     o.arr("copies", |list| {
         for copy in &line.copies {
@@ -238,8 +238,8 @@ fn id_in(line: &CheckLine) -> Option<DeviceId> {
     })
 }
 
-fn device_at(check: &Check, place: Place) -> Option<&Device> {
-    let Place::Record(slot) = place else { return None };
+fn device_at(check: &Check, place: SlotPosition) -> Option<&Device> {
+    let SlotPosition::Record(slot) = place else { return None };
     let devices = &check.verdict.as_ref().ok()?.contents.devices;
     devices.iter().find(|(at, _): &&(Slot, Device)| *at == slot).map(|(_, device)| device)
 }

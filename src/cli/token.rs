@@ -4,7 +4,7 @@
 //! start and when its configuration changes, and uses the old token until then.
 
 use super::context::Context;
-use super::{Done, Failure, Output};
+use super::{CommandError, Done, Output};
 use crate::config::{AuthMode, Config, Secret, Source, Sourced};
 use crate::store;
 use crate::wire::base64;
@@ -29,7 +29,7 @@ pub fn rotate(context: &Context) -> Done {
     only_token(config)?;
     if let Some(Sourced { source, .. }) = &config.auth.secret {
         if !matches!(source, Source::StateFile(_)) {
-            return Err(Failure::failed(format!(
+            return Err(CommandError::failed(format!(
                 "the token comes from {}; change it there and restart the gateway",
                 place(source)
             )));
@@ -38,10 +38,13 @@ pub fn rotate(context: &Context) -> Done {
     let path = context.paths()?.token_file();
     let running = context.address()?.is_some();
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|_| Failure::failed("the system gives no random bytes"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|_| CommandError::failed("the system gives no random bytes"))?;
     let token = Secret::new(base64::encode_url(&bytes));
     let write = store::replace_private(&path, token.expose().as_bytes());
-    write.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
+    write.map_err(|error| {
+        CommandError::failed(format!("cannot write {}: {error}", path.display()))
+    })?;
     if context.json {
         return Output::json(&json::object(|o| {
             o.str("fingerprint", &token.fingerprint());
@@ -61,18 +64,19 @@ pub fn rotate(context: &Context) -> Done {
 }
 
 /// Returns the token in force. Error with a hint if there is none.
-pub(super) fn in_force(context: &Context) -> Result<&Sourced<Secret>, Failure> {
+pub(super) fn in_force(context: &Context) -> Result<&Sourced<Secret>, CommandError> {
     let config = context.config()?;
     only_token(config)?;
-    let missing =
-        || Failure::failed("there is no token yet; `gatelet run` makes one at its first start");
+    let missing = || {
+        CommandError::failed("there is no token yet; `gatelet run` makes one at its first start")
+    };
     config.auth.secret.as_ref().ok_or_else(missing)
 }
 
-fn only_token(config: &Config) -> Result<(), Failure> {
+fn only_token(config: &Config) -> Result<(), CommandError> {
     match config.auth.mode {
         AuthMode::Token => Ok(()),
-        mode => Err(Failure::failed(format!(
+        mode => Err(CommandError::failed(format!(
             "there is no token: gateway.auth.mode is \"{}\"",
             mode.name()
         ))),

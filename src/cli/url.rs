@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 
-use super::client::{Client, ClientError};
+use super::client::{ClientError, GatewayClient};
 use super::context::Context;
 use super::show::word;
 use super::token;
-use super::{Done, Exit, Failure, Output};
+use super::{CommandError, Done, Exit, Output};
 use crate::config::{AuthMode, Config, Secret};
 use crate::server;
 use crate::wire::json;
@@ -25,7 +25,7 @@ pub fn url(context: &Context) -> Done {
     };
     let port = context.address().ok().flatten().map_or(config.port, |address| address.port());
     if port == 0 {
-        return Err(Failure::failed(
+        return Err(CommandError::failed(
             "no gateway runs, and the configured port is 0: it is chosen at the start",
         ));
     }
@@ -48,7 +48,7 @@ pub fn url(context: &Context) -> Done {
 }
 
 /// Error if the running gateway uses another token than this command: the URL would be rejected.
-fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), Failure> {
+fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), CommandError> {
     let (Ok(Some(address)), Ok(Some(mut client))) = (context.address(), context.gateway()) else {
         return Ok(());
     };
@@ -58,11 +58,11 @@ fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), Failure>
     let fingerprint = token.fingerprint();
     // A short token has no fingerprint to compare, so try it.
     let refused =
-        || matches!(Client::connect(address, token.expose()), Err(ClientError::Refused(_)));
+        || matches!(GatewayClient::connect(address, token.expose()), Err(ClientError::Refused(_)));
     if theirs.is_empty() || theirs == fingerprint && (token.has_fingerprint() || !refused()) {
         return Ok(());
     }
-    Err(Failure::failed(format!(
+    Err(CommandError::failed(format!(
         "the running gateway has another token ({theirs}, from {from}) than this command sees ({fingerprint}, from {source}); \
          run this with the same variables and options, or restart the gateway"
     )))

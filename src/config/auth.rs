@@ -5,8 +5,8 @@ use super::parse::{quote, suggest};
 use super::schema::AUTH_MODES;
 use super::secrets::{Secret, PASSWORD, TOKEN};
 use super::{
-    values, Auth, AuthMode, Bind, ControlUi, Paths, RateLimit, Source, Sourced, TailscaleMode,
-    TrustedProxy,
+    values, AuthConfig, AuthMode, Bind, ControlUi, Paths, RateLimit, Source, Sourced,
+    TailscaleMode, TrustedProxy,
 };
 use crate::gate::net::Cidr;
 
@@ -18,7 +18,7 @@ impl Builder<'_> {
         bind: Option<Bind>,
         trusted: &[Cidr],
         tailscale: TailscaleMode,
-    ) -> Option<Auth> {
+    ) -> Option<AuthConfig> {
         let exposed = bind.is_some_and(|bind| !bind.is_loopback());
         let args = self.args;
         let token = self.search(exposed).find(&TOKEN, args.token.as_ref());
@@ -49,7 +49,7 @@ impl Builder<'_> {
             self.error(self.line("tailscale.mode"), "tailscale.mode", message, hint);
         }
         self.in_force.push(("auth.mode", mode.name().to_string(), source));
-        Some(Auth {
+        Some(AuthConfig {
             mode,
             secret,
             allow_tailscale: self.allow_tailscale(mode, tailscale),
@@ -127,7 +127,7 @@ impl Builder<'_> {
 
     /// Reports `*` in `controlUi.allowedOrigins` with auth mode `none`. Without a secret, the
     /// Origin check is the only protection against a foreign web page in a browser on this machine.
-    pub fn check_pages(&mut self, auth: Option<&Auth>, ui: &ControlUi) {
+    pub fn check_pages(&mut self, auth: Option<&AuthConfig>, ui: &ControlUi) {
         if auth.is_some_and(|auth| auth.mode == AuthMode::None)
             && ui.allowed_origins.iter().any(|one| one == "*")
         {

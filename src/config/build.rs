@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
-use super::parse::{quote, Found, Item};
+use super::parse::{quote, Found, ListItem};
 use super::schema::{self, Kind};
 use super::secrets::{Search, Secret};
 use super::{paths, print, values, Env, Overrides, Paths, Problems, Setting, Source};
 use super::{
-    Bind, Config, ControlUi, Nodes, Pairing, PairingMode, Tailscale, TailscaleMode, Upstream,
+    Bind, Config, ControlUi, NodesConfig, PairingConfig, PairingMode, Tailscale, TailscaleMode,
+    Upstream,
 };
 use crate::gate::net::Cidr;
 
@@ -111,7 +112,7 @@ impl<'a> Builder<'a> {
         read: fn(&str) -> Option<T>,
     ) -> Vec<T> {
         let mut good = Vec::new();
-        for Item { text, line } in self.found.list(key) {
+        for ListItem { text, line } in self.found.list(key) {
             match read(text) {
                 Some(entry) => good.push(entry),
                 None => self.error(
@@ -171,7 +172,7 @@ impl<'a> Builder<'a> {
         Tailscale { mode, reset_on_exit: self.found.flag("tailscale.resetOnExit") }
     }
 
-    fn pairing(&mut self) -> Pairing {
+    fn pairing(&mut self) -> PairingConfig {
         let skip = self
             .found
             .line("auth.skipPairingForTokenAuth")
@@ -199,7 +200,7 @@ impl<'a> Builder<'a> {
         ));
         self.in_force.push(("auth.skipPairingForTokenAuth", token.to_string(), source));
         let hint = "write a public key in base64url or a device id of 64 hexadecimal digits, then perhaps a comment";
-        Pairing {
+        PairingConfig {
             mode,
             authorized: self.entries("pairing.authorizedKeys", hint, values::authorized_key),
             capacity: u16::try_from(self.found.number("pairing.capacity")).unwrap_or(u16::MAX),
@@ -263,8 +264,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn nodes(&mut self) -> Nodes {
-        Nodes {
+    fn nodes(&mut self) -> NodesConfig {
+        NodesConfig {
             auto_approve_local: self.found.flag("nodes.pairing.autoApproveLocal"),
             auto_approve_cidrs: self.ranges("nodes.pairing.autoApproveCidrs"),
             allow_commands: self.commands("nodes.commands.allow", "nodes.allowCommands"),

@@ -48,12 +48,12 @@ pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed,
         Ok(None) => return Err("raw is empty".to_string()),
         Err(mistake) => return Err(["raw is not JSON5: ", &mistake.what].concat()),
     };
-    if patch && !matches!(root.value, tree::Value::Object(_)) {
+    if patch && !matches!(root.value, tree::JsonValue::Object(_)) {
         return Err("config.patch raw must be an object".to_string());
     }
     let merged = if patch || plain { edit::merge(old, &root, !patch).ok().flatten() } else { None };
     // A form would delete what it was not shown, so a valid file is never replaced as a whole.
-    let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::Value::Object(_)));
+    let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::JsonValue::Object(_)));
     match merged {
         Some(Merged { text, paths, lost }) => {
             Ok(Changed { text: [mark, &text].concat(), paths, lost })

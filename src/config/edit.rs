@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::print::{compact, laid_out, quoted, STEP};
 use super::redact::{beneath, replaced};
-use super::tree::{self, Member, Mistake, Value};
+use super::tree::{self, JsonValue, Member, Mistake};
 use crate::gate::limits;
 
 /// Result of a merge.
@@ -27,7 +27,7 @@ pub(super) fn merge(text: &str, new: &Member<'_>, whole: bool) -> Result<Option<
     let Some(old) = tree::read_narrow(text)? else {
         return merge(&[text, "{}\n"].concat(), new, whole);
     };
-    if !matches!((&old.value, &new.value), (Value::Object(_), Value::Object(_))) {
+    if !matches!((&old.value, &new.value), (JsonValue::Object(_), JsonValue::Object(_))) {
         return Ok(None);
     }
     let mut editor =
@@ -49,8 +49,10 @@ struct Editor<'t> {
 impl Editor<'_> {
     fn value(&mut self, old: &Member<'_>, new: &Member<'_>, path: &str) {
         match (&old.value, &new.value) {
-            (Value::Object(olds), Value::Object(news)) => self.object(old, olds, news, path),
-            (Value::List(olds), Value::List(news)) => self.list(old, olds, new, news, path),
+            (JsonValue::Object(olds), JsonValue::Object(news)) => {
+                self.object(old, olds, news, path)
+            }
+            (JsonValue::List(olds), JsonValue::List(news)) => self.list(old, olds, new, news, path),
             (one, other) if compact(one) == compact(other) => {}
             _ => self.replace(old, new, path),
         }
@@ -75,7 +77,8 @@ impl Editor<'_> {
         let indent = self.indent_inside(holder, olds);
         for (old, gone) in olds.iter().zip(&mut gone) {
             let new = news.iter().rfind(|new| new.name == old.name);
-            *gone = new.map_or(self.whole, |new| !self.whole && matches!(new.value, Value::Null));
+            *gone =
+                new.map_or(self.whole, |new| !self.whole && matches!(new.value, JsonValue::Null));
             if *gone {
                 self.note(old, &beneath(path, &old.name), true);
             }
@@ -83,7 +86,7 @@ impl Editor<'_> {
         for (at, new) in news.iter().enumerate() {
             let path = beneath(path, &new.name);
             let again = news[at + 1..].iter().any(|later| later.name == new.name);
-            let removes = !self.whole && matches!(new.value, Value::Null);
+            let removes = !self.whole && matches!(new.value, JsonValue::Null);
             match olds.iter().rfind(|old| old.name == new.name) {
                 _ if again || removes => {}
                 Some(old) => self.value(old, new, &path),
@@ -147,14 +150,14 @@ impl Editor<'_> {
     /// Records the paths of all values in `member` as changed; `gone` means that they are removed.
     fn note(&mut self, member: &Member<'_>, path: &str, gone: bool) {
         match &member.value {
-            Value::Object(members) if !members.is_empty() => {
+            JsonValue::Object(members) if !members.is_empty() => {
                 members
                     .iter()
                     .for_each(|member| self.note(member, &beneath(path, &member.name), gone));
             }
             value => {
                 self.note_path(path);
-                if gone && matches!(value, Value::List(items) if !items.is_empty()) {
+                if gone && matches!(value, JsonValue::List(items) if !items.is_empty()) {
                     self.lost.push(path.to_string());
                 }
             }
@@ -213,7 +216,7 @@ impl Editor<'_> {
             None => holder.span.start + 1,
         };
         let place = self.behind_line_comment(behind);
-        let empty_object = members.is_empty() && matches!(holder.value, Value::Object(_));
+        let empty_object = members.is_empty() && matches!(holder.value, JsonValue::Object(_));
         let lines = place != behind
             || empty_object
             || members.first().is_some_and(|first| self.own_line(first.at).is_some());

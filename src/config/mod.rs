@@ -252,10 +252,10 @@ pub struct Config {
     pub trusted_proxies: Vec<Cidr>,
     /// Use X-Real-IP from a trusted proxy that sends no X-Forwarded-For.
     pub allow_real_ip_fallback: bool,
-    pub auth: Auth,
-    pub pairing: Pairing,
+    pub auth: AuthConfig,
+    pub pairing: PairingConfig,
     pub control_ui: ControlUi,
-    pub nodes: Nodes,
+    pub nodes: NodesConfig,
     pub tailscale: Tailscale,
     /// Settings of the OpenClaw gateway to relay to, if configured.
     pub upstream: Option<Upstream>,
@@ -300,7 +300,7 @@ impl Bind {
 
 /// `gateway.auth`
 #[derive(Clone, Debug)]
-pub struct Auth {
+pub struct AuthConfig {
     pub mode: AuthMode,
     /// The shared token or password. Always present in mode `Password`. Absent in mode `Token` if
     /// no source sets a token: the caller then creates one at [`Paths::token_file`]. Absent in the
@@ -340,7 +340,7 @@ pub struct TrustedProxy {
 
 /// `gateway.pairing`
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pairing {
+pub struct PairingConfig {
     pub mode: PairingMode,
     /// Devices admitted by their key alone.
     pub authorized: Vec<AuthorizedKey>,
@@ -374,7 +374,7 @@ pub struct ControlUi {
 
 /// `gateway.nodes`
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Nodes {
+pub struct NodesConfig {
     pub auto_approve_local: bool,
     pub auto_approve_cidrs: Vec<Cidr>,
     pub allow_commands: Vec<String>,

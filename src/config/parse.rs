@@ -6,7 +6,7 @@
 
 use super::schema::{self, Key, Kind};
 use super::text::{expand, variable, whole, Lines};
-use super::tree::{self, Member, Value as Tree};
+use super::tree::{self, JsonValue as Tree, Member};
 use super::{print, Env, Problems};
 use crate::gate::limits;
 use crate::gate::text::{clip, Text};
@@ -14,31 +14,31 @@ use crate::gate::text::{clip, Text};
 /// Values of the schema's keys found in the file.
 #[derive(Default)]
 pub(super) struct Found {
-    entries: Vec<Entry>,
+    entries: Vec<ParsedEntry>,
     /// Known keys that have no effect here, with the prefix `gateway.`.
     pub not_used: Vec<String>,
     /// The file contains a secret as plain text.
     pub literal_secret: bool,
 }
 
-struct Entry {
+struct ParsedEntry {
     path: &'static str,
     line: u32,
-    value: Value,
+    value: TypedValue,
 }
 
 /// A value of the type that the schema requires.
-enum Value {
+enum TypedValue {
     Flag(bool),
     Number(u32),
     Text(String),
-    List(Vec<Item>),
+    List(Vec<ListItem>),
     /// An invalid value that was already reported.
     Bad,
 }
 
 /// An entry of a list.
-pub(super) struct Item {
+pub(super) struct ListItem {
     pub text: String,
     pub line: u32,
 }
@@ -51,13 +51,13 @@ impl Found {
 
     /// Returns whether the key has an invalid value that was already reported.
     pub fn is_bad(&self, path: &str) -> bool {
-        self.entry(path).is_some_and(|entry| matches!(entry.value, Value::Bad))
+        self.entry(path).is_some_and(|entry| matches!(entry.value, TypedValue::Bad))
     }
 
     /// Returns the flag, or the schema's default.
     pub fn flag(&self, path: &str) -> bool {
         match (self.entry(path).map(|entry| &entry.value), kind(path)) {
-            (Some(Value::Flag(value)), _) => *value,
+            (Some(TypedValue::Flag(value)), _) => *value,
             (_, Some(Kind::Flag(default))) => default,
             _ => false,
         }
@@ -66,7 +66,7 @@ impl Found {
     /// Returns the number, or the schema's default.
     pub fn number(&self, path: &str) -> u32 {
         match (self.entry(path).map(|entry| &entry.value), kind(path)) {
-            (Some(Value::Number(value)), _) => *value,
+            (Some(TypedValue::Number(value)), _) => *value,
             (_, Some(Kind::Number(_, _, default))) => default,
             _ => 0,
         }
@@ -75,20 +75,20 @@ impl Found {
     /// Returns the string and its line, if the key is set.
     pub fn text(&self, path: &str) -> Option<(&str, u32)> {
         match self.entry(path)? {
-            Entry { value: Value::Text(text), line, .. } => Some((text, *line)),
+            ParsedEntry { value: TypedValue::Text(text), line, .. } => Some((text, *line)),
             _ => None,
         }
     }
 
     /// Returns the list, empty if the key is not set.
-    pub fn list(&self, path: &str) -> &[Item] {
+    pub fn list(&self, path: &str) -> &[ListItem] {
         match self.entry(path).map(|entry| &entry.value) {
-            Some(Value::List(items)) => items,
+            Some(TypedValue::List(items)) => items,
             _ => &[],
         }
     }
 
-    fn entry(&self, path: &str) -> Option<&Entry> {
+    fn entry(&self, path: &str) -> Option<&ParsedEntry> {
         debug_assert!(kind(path).is_some(), "{path} is not in the schema");
         self.entries.iter().find(|entry| entry.path == path)
     }
@@ -188,7 +188,7 @@ impl Reader<'_> {
     fn value(&mut self, key: &Key, line: u32, node: &Tree<'_>) {
         let path = format!("gateway.{}", key.path);
         let value = match (key.kind, node) {
-            (Kind::Flag(_), Tree::Flag(flag)) => Value::Flag(*flag),
+            (Kind::Flag(_), Tree::Flag(flag)) => TypedValue::Flag(*flag),
             (Kind::Number(least, greatest, _), Tree::Number(number)) => {
                 self.number(line, &path, number, least, greatest)
             }
@@ -202,32 +202,39 @@ impl Reader<'_> {
             (Kind::List, Tree::List(list)) => self.list(&path, list),
             (kind, other) => {
                 self.wrong(line, &path, &expected(kind), other);
-                Value::Bad
+                TypedValue::Bad
             }
         };
-        self.found.entries.push(Entry { path: key.path, line, value });
+        self.found.entries.push(ParsedEntry { path: key.path, line, value });
     }
 
-    fn number(&mut self, line: u32, path: &str, digits: &str, least: u32, greatest: u32) -> Value {
+    fn number(
+        &mut self,
+        line: u32,
+        path: &str,
+        digits: &str,
+        least: u32,
+        greatest: u32,
+    ) -> TypedValue {
         match whole(digits) {
-            Some(number) if (least..=greatest).contains(&number) => Value::Number(number),
+            Some(number) if (least..=greatest).contains(&number) => TypedValue::Number(number),
             _ => {
                 let expected = expected(Kind::Number(least, greatest, least));
                 let shown: Text<{ limits::WORD_LEN }> = clip(digits);
                 self.error(line, path, format!("{path} must be {expected}, not {shown}"), "");
-                Value::Bad
+                TypedValue::Bad
             }
         }
     }
 
     /// Expands the variables in a string. Only a secret key may use a variable that is named like a
     /// secret, because all other values are displayed.
-    fn text(&mut self, line: u32, path: &str, raw: &str) -> Value {
+    fn text(&mut self, line: u32, path: &str, raw: &str) -> TypedValue {
         let var = |name: &str| {
             self.env.var(name).filter(|_| print::is_secret_key(path) || !print::is_secret_key(name))
         };
         match expand(raw, &var) {
-            Ok(text) => Value::Text(text),
+            Ok(text) => TypedValue::Text(text),
             Err(name) if print::is_secret_key(&name) && self.env.var(&name).is_some() => {
                 let hint =
                     "only auth.token and auth.password take a variable that is named like a secret";
@@ -237,7 +244,7 @@ impl Reader<'_> {
                     format!("{path} is shown, so it cannot be made of the variable {name}"),
                     hint,
                 );
-                Value::Bad
+                TypedValue::Bad
             }
             Err(name) => {
                 let hint = format!("set {name}, or write $${{{name}}} for the text itself");
@@ -245,24 +252,24 @@ impl Reader<'_> {
                     "{path} needs the environment variable {name}, which is not set or empty"
                 );
                 self.error(line, path, message, hint);
-                Value::Bad
+                TypedValue::Bad
             }
         }
     }
 
-    fn word(&mut self, line: u32, path: &str, raw: &str, words: &[&'static str]) -> Value {
-        let Value::Text(word) = self.text(line, path, raw) else {
-            return Value::Bad;
+    fn word(&mut self, line: u32, path: &str, raw: &str, words: &[&'static str]) -> TypedValue {
+        let TypedValue::Text(word) = self.text(line, path, raw) else {
+            return TypedValue::Bad;
         };
         if words.contains(&word.as_str()) {
-            return Value::Text(word);
+            return TypedValue::Text(word);
         }
         self.error(line, path, format!("{path} cannot be {}", quote(&word)), suggest(&word, words));
-        Value::Bad
+        TypedValue::Bad
     }
 
     /// Reads a secret reference object (OpenClaw 2026.9.6). Only the source `env` is supported.
-    fn reference(&mut self, line: u32, path: &str, object: &Tree<'_>) -> Value {
+    fn reference(&mut self, line: u32, path: &str, object: &Tree<'_>) -> TypedValue {
         match (object.text("source"), object.text("id")) {
             (Some("env"), Some(id)) if variable(id) == Some(id.len()) => {
                 self.text(line, path, &format!("${{{id}}}"))
@@ -275,25 +282,25 @@ impl Reader<'_> {
                     format!("{path} is a secret reference that this gateway cannot follow"),
                     hint,
                 );
-                Value::Bad
+                TypedValue::Bad
             }
         }
     }
 
-    fn list(&mut self, path: &str, list: &[Member<'_>]) -> Value {
+    fn list(&mut self, path: &str, list: &[Member<'_>]) -> TypedValue {
         let mut items = Vec::new();
         for element in list {
             let line = self.lines.at(element.at);
             match &element.value {
                 Tree::Text(text) => {
-                    if let Value::Text(text) = self.text(line, path, text) {
-                        items.push(Item { text, line });
+                    if let TypedValue::Text(text) = self.text(line, path, text) {
+                        items.push(ListItem { text, line });
                     }
                 }
                 other => self.wrong(line, path, "a list of strings", other),
             }
         }
-        Value::List(items)
+        TypedValue::List(items)
     }
 
     fn unknown(&mut self, line: u32, path: &str, dotted: bool) {

@@ -2,20 +2,20 @@
 //!
 //! [`shown`] is the form for clients; it replaces secrets by [`HIDDEN`].
 
-use super::tree::{Member, Value};
+use super::tree::{JsonValue, Member};
 
 /// Placeholder for a redacted secret (protocol 4).
 pub(super) const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 
 /// Returns the value as strict JSON on one line. Equal values give equal text.
-pub(super) fn compact(value: &Value<'_>) -> String {
+pub(super) fn compact(value: &JsonValue<'_>) -> String {
     let mut printer = Printer { out: String::new(), indent: None, hide: false, drop_nulls: false };
     printer.value(value, 0, false);
     printer.out
 }
 
 /// Like [`compact`], with secrets replaced by [`HIDDEN`].
-pub(super) fn shown(value: &Value<'_>) -> String {
+pub(super) fn shown(value: &JsonValue<'_>) -> String {
     let mut printer = Printer { out: String::new(), indent: None, hide: true, drop_nulls: false };
     printer.value(value, 0, false);
     printer.out
@@ -23,7 +23,7 @@ pub(super) fn shown(value: &Value<'_>) -> String {
 
 /// Returns the value formatted for a file, for a line that is indented by `indent`. `drop_nulls`
 /// omits null members, which remove keys in a merge patch.
-pub(super) fn laid_out(value: &Value<'_>, indent: &str, drop_nulls: bool) -> String {
+pub(super) fn laid_out(value: &JsonValue<'_>, indent: &str, drop_nulls: bool) -> String {
     let mut printer = Printer { out: String::new(), indent: Some(indent), hide: false, drop_nulls };
     printer.value(value, 0, false);
     printer.out
@@ -53,17 +53,17 @@ pub(super) fn is_secret_key(key: &str) -> bool {
 
 /// Returns whether the value must be redacted; `below_secret` means that it is under a secret key.
 /// The name of a variable (`${NAME}`) is not a secret.
-pub(super) fn is_secret(value: &Value<'_>, below_secret: bool) -> bool {
+pub(super) fn is_secret(value: &JsonValue<'_>, below_secret: bool) -> bool {
     match value {
-        Value::Text(text) => below_secret && !is_variable(text) || has_login(text),
-        Value::Number(_) => below_secret,
+        JsonValue::Text(text) => below_secret && !is_variable(text) || has_login(text),
+        JsonValue::Number(_) => below_secret,
         _ => false,
     }
 }
 
 /// Returns whether the values inside `value` count as below a secret key. Those of a secret
 /// reference do not: it only names the location of the secret.
-pub(super) fn goes_on(value: &Value<'_>, below_secret: bool) -> bool {
+pub(super) fn goes_on(value: &JsonValue<'_>, below_secret: bool) -> bool {
     below_secret && !(value.text("source").is_some() && value.text("id").is_some())
 }
 
@@ -97,23 +97,23 @@ struct Printer<'i> {
 }
 
 impl Printer<'_> {
-    fn value(&mut self, value: &Value<'_>, depth: usize, below_secret: bool) {
+    fn value(&mut self, value: &JsonValue<'_>, depth: usize, below_secret: bool) {
         if self.hide && is_secret(value, below_secret) {
             return quote(&mut self.out, HIDDEN);
         }
         match value {
-            Value::Null => self.out.push_str("null"),
-            Value::Flag(flag) => self.out.push_str(if *flag { "true" } else { "false" }),
-            Value::Number(number) if self.indent.is_some() => self.out.push_str(number),
-            Value::Number(number) => self.out.push_str(&strict_number(number)),
-            Value::Text(text) => quote(&mut self.out, text),
-            Value::List(items) => {
+            JsonValue::Null => self.out.push_str("null"),
+            JsonValue::Flag(flag) => self.out.push_str(if *flag { "true" } else { "false" }),
+            JsonValue::Number(number) if self.indent.is_some() => self.out.push_str(number),
+            JsonValue::Number(number) => self.out.push_str(&strict_number(number)),
+            JsonValue::Text(text) => quote(&mut self.out, text),
+            JsonValue::List(items) => {
                 // Inside a list, null is a value: a merge patch does not look into lists.
                 let drop_nulls = std::mem::take(&mut self.drop_nulls);
                 self.members(['[', ']'], items, depth, goes_on(value, below_secret));
                 self.drop_nulls = drop_nulls;
             }
-            Value::Object(members) => {
+            JsonValue::Object(members) => {
                 self.members(['{', '}'], members, depth, goes_on(value, below_secret))
             }
         }
@@ -131,7 +131,7 @@ impl Printer<'_> {
         for (at, member) in members.iter().enumerate() {
             let named = brackets[0] == '{';
             let again = named && members[at + 1..].iter().any(|later| later.name == member.name);
-            if again || self.drop_nulls && matches!(member.value, Value::Null) {
+            if again || self.drop_nulls && matches!(member.value, JsonValue::Null) {
                 continue;
             }
             if !std::mem::take(&mut empty) {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::print::{goes_on, is_secret, is_secret_key, quoted, HIDDEN};
-use super::tree::{self, Member, Value};
+use super::tree::{self, JsonValue, Member};
 
 /// Replaces all secrets in the text by [`HIDDEN`].
 ///
@@ -25,13 +25,13 @@ fn find(member: &Member<'_>, below_secret: bool, secrets: &mut Vec<(Range<usize>
     match &member.value {
         value if is_secret(value, below_secret) => {
             let secret = match value {
-                Value::Text(text) => text.trim().to_string(),
-                Value::Number(number) => number.to_string(),
+                JsonValue::Text(text) => text.trim().to_string(),
+                JsonValue::Number(number) => number.to_string(),
                 _ => String::new(),
             };
             secrets.push((member.span.clone(), secret));
         }
-        value @ (Value::List(members) | Value::Object(members)) => {
+        value @ (JsonValue::List(members) | JsonValue::Object(members)) => {
             let below_secret = goes_on(value, below_secret);
             members.iter().for_each(|member| find(member, below_secret, secrets));
         }
@@ -62,17 +62,17 @@ impl Restorer<'_> {
         path: &str,
     ) -> Result<(), String> {
         match &new.value {
-            Value::Text(text) if text == HIDDEN => {
+            JsonValue::Text(text) if text == HIDDEN => {
                 let old = old.ok_or_else(|| path.to_string())?;
                 self.found.push((new.span.clone(), self.old[old.span.clone()].to_string()));
             }
-            Value::Object(members) => {
+            JsonValue::Object(members) => {
                 for member in members {
                     let old = old.and_then(|old| old.value.member(&member.name));
                     self.walk(member, old, &beneath(path, &member.name))?;
                 }
             }
-            Value::List(items) => {
+            JsonValue::List(items) => {
                 for (at, item) in items.iter().enumerate() {
                     self.walk(item, old.and_then(|old| same_item(&old.value, items, at)), path)?;
                 }
@@ -90,8 +90,12 @@ impl Restorer<'_> {
 /// An entry without an id that matches none corresponds to the one at its index, if the length is
 /// unchanged and no other new entry matches that one. Returns `None` if the entry cannot be
 /// determined.
-fn same_item<'o, 't>(old: &'o Value<'t>, new: &[Member<'_>], at: usize) -> Option<&'o Member<'t>> {
-    let Value::List(old) = old else { return None };
+fn same_item<'o, 't>(
+    old: &'o JsonValue<'t>,
+    new: &[Member<'_>],
+    at: usize,
+) -> Option<&'o Member<'t>> {
+    let JsonValue::List(old) = old else { return None };
     let was = |new: &Member<'_>, old: &Member<'_>| match new.value.text("id") {
         Some(id) => old.value.text("id") == Some(id),
         None => fits(&new.value, &old.value),
@@ -112,18 +116,18 @@ fn same_item<'o, 't>(old: &'o Value<'t>, new: &[Member<'_>], at: usize) -> Optio
 }
 
 /// Returns whether the values are equal, ignoring what is redacted in the new one.
-fn fits(new: &Value<'_>, old: &Value<'_>) -> bool {
+fn fits(new: &JsonValue<'_>, old: &JsonValue<'_>) -> bool {
     match (new, old) {
-        (Value::Text(new), _) if new == HIDDEN => true,
-        (Value::Text(new), Value::Text(old)) => new == old,
-        (Value::Number(new), Value::Number(old)) => new == old,
-        (Value::Flag(new), Value::Flag(old)) => new == old,
-        (Value::Null, Value::Null) => true,
-        (Value::List(news), Value::List(olds)) => {
+        (JsonValue::Text(new), _) if new == HIDDEN => true,
+        (JsonValue::Text(new), JsonValue::Text(old)) => new == old,
+        (JsonValue::Number(new), JsonValue::Number(old)) => new == old,
+        (JsonValue::Flag(new), JsonValue::Flag(old)) => new == old,
+        (JsonValue::Null, JsonValue::Null) => true,
+        (JsonValue::List(news), JsonValue::List(olds)) => {
             news.len() == olds.len()
                 && news.iter().zip(olds).all(|(new, old)| fits(&new.value, &old.value))
         }
-        (Value::Object(news), Value::Object(olds)) => {
+        (JsonValue::Object(news), JsonValue::Object(olds)) => {
             let in_old = |new: &Member<'_>| {
                 old.member(&new.name).is_some_and(|old| fits(&new.value, &old.value))
             };

@@ -12,7 +12,7 @@ use jsonc_parser::{Scanner, ScannerOptions};
 use crate::gate::limits;
 
 /// A JSON5 value.
-pub(super) enum Value<'a> {
+pub(super) enum JsonValue<'a> {
     Null,
     Flag(bool),
     /// The number as written, such as `0x1F`, `+3`, `.5` or `NaN`.
@@ -28,7 +28,7 @@ pub(super) struct Member<'a> {
     pub at: usize,
     /// Name of the key; empty for list elements and the root.
     pub name: Cow<'a, str>,
-    pub value: Value<'a>,
+    pub value: JsonValue<'a>,
     /// Byte range of the value.
     pub span: Range<usize>,
     /// Byte offset of the comma after the value, if there is one.
@@ -41,18 +41,18 @@ pub(super) struct Mistake {
     pub what: String,
 }
 
-impl<'a> Value<'a> {
+impl<'a> JsonValue<'a> {
     /// Returns the string value of the named property; `None` if there is none.
     pub fn text(&self, name: &str) -> Option<&str> {
         match &self.member(name)?.value {
-            Value::Text(text) => Some(text),
+            JsonValue::Text(text) => Some(text),
             _ => None,
         }
     }
 
     /// Returns the last property with that name; `None` if there is none.
     pub fn member(&self, name: &str) -> Option<&Member<'a>> {
-        let Value::Object(properties) = self else { return None };
+        let JsonValue::Object(properties) = self else { return None };
         properties.iter().rfind(|property| property.name == name)
     }
 }
@@ -125,12 +125,12 @@ impl<'a> Tokens<'a> {
         Ok(Member { at, name, value, span: from..self.scanner.token_end(), comma: None })
     }
 
-    fn value(&mut self, first: Token<'a>) -> Result<Value<'a>, Mistake> {
+    fn value(&mut self, first: Token<'a>) -> Result<JsonValue<'a>, Mistake> {
         match first {
-            Token::Null => Ok(Value::Null),
-            Token::Boolean(flag) => Ok(Value::Flag(flag)),
-            Token::Number(number) => Ok(Value::Number(number)),
-            Token::String(text) => Ok(Value::Text(text)),
+            Token::Null => Ok(JsonValue::Null),
+            Token::Boolean(flag) => Ok(JsonValue::Flag(flag)),
+            Token::Number(number) => Ok(JsonValue::Number(number)),
+            Token::String(text) => Ok(JsonValue::Text(text)),
             Token::OpenBracket => self.inside(Tokens::list),
             Token::OpenBrace => self.inside(Tokens::object),
             Token::Word(_) => Err(self.mistake("a text needs quotes")),
@@ -140,8 +140,8 @@ impl<'a> Tokens<'a> {
 
     fn inside(
         &mut self,
-        read: fn(&mut Tokens<'a>) -> Result<Value<'a>, Mistake>,
-    ) -> Result<Value<'a>, Mistake> {
+        read: fn(&mut Tokens<'a>) -> Result<JsonValue<'a>, Mistake>,
+    ) -> Result<JsonValue<'a>, Mistake> {
         self.open.push(self.scanner.token_start());
         if self.open.len() > limits::JSON_DEPTH {
             let what = format!("it is nested deeper than {} levels", limits::JSON_DEPTH);
@@ -152,11 +152,11 @@ impl<'a> Tokens<'a> {
         value
     }
 
-    fn list(&mut self) -> Result<Value<'a>, Mistake> {
+    fn list(&mut self) -> Result<JsonValue<'a>, Mistake> {
         let mut items = Vec::new();
         loop {
             match self.expect()? {
-                Token::CloseBracket => return Ok(Value::List(items)),
+                Token::CloseBracket => return Ok(JsonValue::List(items)),
                 first => {
                     let at = self.scanner.token_start();
                     let item = self.member(at, Cow::Borrowed(""), first)?;
@@ -164,18 +164,18 @@ impl<'a> Tokens<'a> {
                 }
             }
             if self.ends(&mut items, |token| matches!(token, Token::CloseBracket))? {
-                return Ok(Value::List(items));
+                return Ok(JsonValue::List(items));
             }
         }
     }
 
-    fn object(&mut self) -> Result<Value<'a>, Mistake> {
+    fn object(&mut self) -> Result<JsonValue<'a>, Mistake> {
         let mut properties = Vec::new();
         loop {
             let token = self.expect()?;
             let at = self.scanner.token_start();
             let name = match token {
-                Token::CloseBrace => return Ok(Value::Object(properties)),
+                Token::CloseBrace => return Ok(JsonValue::Object(properties)),
                 Token::String(name) => name,
                 Token::Word(_) | Token::Number(_) | Token::Boolean(_) | Token::Null => {
                     Cow::Borrowed(&self.text[at..self.scanner.token_end()])
@@ -189,7 +189,7 @@ impl<'a> Tokens<'a> {
             let property = self.member(at, name, first)?;
             self.keep(&mut properties, property)?;
             if self.ends(&mut properties, |token| matches!(token, Token::CloseBrace))? {
-                return Ok(Value::Object(properties));
+                return Ok(JsonValue::Object(properties));
             }
         }
     }

@@ -13,7 +13,7 @@
 use core::fmt;
 
 use super::commands_known::{find, Platform};
-use super::protocol::Dialect;
+use super::protocol::Protocol;
 use super::scopes::{Scope, Scopes};
 
 /// Error message of a rejected invoke. Protocol 4 appends `: ` and the [`Denial`].
@@ -21,8 +21,8 @@ pub const NOT_ALLOWED: &str = "node command not allowed";
 
 /// A node as described in its connect request.
 #[derive(Clone, Copy, Debug)]
-pub struct Node<'a, D> {
-    pub dialect: Dialect,
+pub struct NodeDescription<'a, D> {
+    pub dialect: Protocol,
     /// Platform as sent.
     pub platform: &'a str,
     /// Device family as sent; empty if absent.
@@ -45,13 +45,13 @@ pub struct Lists<'a, S> {
 /// Command rules for one node. Cheap to construct; make one for each check.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a, D, S> {
-    node: Node<'a, D>,
+    node: NodeDescription<'a, D>,
     lists: Lists<'a, S>,
     platform: Platform,
 }
 
 impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
-    pub fn new(node: Node<'a, D>, lists: Lists<'a, S>) -> Rules<'a, D, S> {
+    pub fn new(node: NodeDescription<'a, D>, lists: Lists<'a, S>) -> Rules<'a, D, S> {
         let platform = platform(node.dialect, node.platform, node.family);
         Rules { node, lists, platform }
     }
@@ -70,7 +70,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     ///
     /// `approved` returns whether the owner approved a command of this node; it returns `true` for
     /// every command where no approval is required. Fails with the first reason that applies, in
-    /// the order of [`Reason`].
+    /// the order of [`InvokeRejection`].
     ///
     /// Protocol 4: a command with host access
     /// ([`Known::is_host`](super::commands_known::Known::is_host)) on a desktop platform counts as
@@ -85,15 +85,15 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     {
         let command = command.trim();
         let reason = if command.is_empty() {
-            Reason::Required
+            InvokeRejection::Required
         } else if !self.allowlists(command, approved) {
-            Reason::NotAllowlisted
+            InvokeRejection::NotAllowlisted
         } else if self.is_declared(command) && approved(command) {
             return Ok(());
         } else if self.counted(approved).next().is_some() {
-            Reason::NotDeclared
+            InvokeRejection::NotDeclared
         } else {
-            Reason::NothingDeclared
+            InvokeRejection::NothingDeclared
         };
         let why = self.why(reason, command, approved);
         Err(Denial { reason, why, command, platform: self.node.platform })
@@ -115,8 +115,8 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         }
         listed(self.lists.allow, command)
             || find(command).is_some_and(|(_, known)| match self.node.dialect {
-                Dialect::V3 => known.open_v3(self.platform),
-                Dialect::V4 => {
+                Protocol::V3 => known.open_v3(self.platform),
+                Protocol::V4 => {
                     known.open_v4(self.platform)
                         && (!known.needs_iphone() || is(self.node.family.trim(), "iphone"))
                 }
@@ -131,7 +131,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         if !self.offers(command) {
             return false;
         }
-        if self.node.dialect == Dialect::V3 || listed(self.lists.allow, command) {
+        if self.node.dialect == Protocol::V3 || listed(self.lists.allow, command) {
             return true;
         }
         let known = find(command).map(|(_, known)| known);
@@ -150,7 +150,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     /// Returns whether the command is reserved for a gateway and its own workers; no list enables
     /// it.
     fn is_private(&self, command: &str) -> bool {
-        self.node.dialect == Dialect::V4 && command.starts_with("worker.")
+        self.node.dialect == Protocol::V4 && command.starts_with("worker.")
     }
 
     fn is_declared(&self, command: &str) -> bool {
@@ -166,20 +166,27 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         declared.filter(move |name| approved(name) && self.offers(name))
     }
 
-    fn why(&self, reason: Reason, command: &str, approved: &dyn Fn(&str) -> bool) -> Why {
-        if reason == Reason::Required {
-            return Why::Required;
+    fn why(
+        &self,
+        reason: InvokeRejection,
+        command: &str,
+        approved: &dyn Fn(&str) -> bool,
+    ) -> CommandRejection {
+        if reason == InvokeRejection::Required {
+            return CommandRejection::Required;
         }
         if self.is_declared(command) && self.offers(command) && !approved(command) {
-            return Why::Waiting;
+            return CommandRejection::Waiting;
         }
         match reason {
-            Reason::NotDeclared => Why::Unsupported,
-            Reason::NothingDeclared => Why::NothingDeclared,
-            _ if command.starts_with("talk.") => Why::NoTalk,
-            _ if listed(self.lists.deny, command) => Why::Denied,
-            _ if find(command).is_some_and(|(_, known)| known.is_dangerous()) => Why::OptIn,
-            _ => Why::Platform,
+            InvokeRejection::NotDeclared => CommandRejection::Unsupported,
+            InvokeRejection::NothingDeclared => CommandRejection::NothingDeclared,
+            _ if command.starts_with("talk.") => CommandRejection::NoTalk,
+            _ if listed(self.lists.deny, command) => CommandRejection::Denied,
+            _ if find(command).is_some_and(|(_, known)| known.is_dangerous()) => {
+                CommandRejection::OptIn
+            }
+            _ => CommandRejection::Platform,
         }
     }
 }
@@ -211,21 +218,21 @@ pub fn invoke_scope(command: &str) -> Scope {
 
 /// Reason for rejecting an invoke, in the order of the checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
+pub enum InvokeRejection {
     Required,
     NotAllowlisted,
     NotDeclared,
     NothingDeclared,
 }
 
-impl Reason {
+impl InvokeRejection {
     /// Returns the value of `details.reason` in protocol 3 and 4.
     pub const fn word(self) -> &'static str {
         match self {
-            Reason::Required => "command required",
-            Reason::NotAllowlisted => "command not allowlisted",
-            Reason::NotDeclared => "command not declared by node",
-            Reason::NothingDeclared => "node did not declare commands",
+            InvokeRejection::Required => "command required",
+            InvokeRejection::NotAllowlisted => "command not allowlisted",
+            InvokeRejection::NotDeclared => "command not declared by node",
+            InvokeRejection::NothingDeclared => "node did not declare commands",
         }
     }
 }
@@ -236,14 +243,14 @@ impl Reason {
 /// condition not met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Denial<'c> {
-    pub reason: Reason,
-    why: Why,
+    pub reason: InvokeRejection,
+    why: CommandRejection,
     command: &'c str,
     platform: &'c str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Why {
+enum CommandRejection {
     Required,
     Waiting,
     NoTalk,
@@ -257,26 +264,26 @@ enum Why {
 impl fmt::Display for Denial<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, after) = match self.why {
-            Why::Required => return f.write_str(self.reason.word()),
-            Why::NothingDeclared => return f.write_str("the node did not declare any supported commands"),
-            Why::Unsupported => {
+            CommandRejection::Required => return f.write_str(self.reason.word()),
+            CommandRejection::NothingDeclared => return f.write_str("the node did not declare any supported commands"),
+            CommandRejection::Unsupported => {
                 for part in ["the node (platform: ", self.platform, ") does not support \"", self.command, "\""] {
                     f.write_str(part)?;
                 }
                 return Ok(());
             }
-            Why::Waiting => {
+            CommandRejection::Waiting => {
                 ("", "\" waits for approval; run `gatelet nodes pending`, then `gatelet nodes approve <requestId>`")
             }
-            Why::NoTalk => ("", "\" requires a trusted Talk-capable node"),
-            Why::Denied => ("", "\" is blocked by gateway.nodes.commands.deny"),
-            Why::OptIn => ("", "\" requires explicit gateway.nodes.commands.allow opt-in"),
-            Why::Platform => (self.platform, "\" is not in the allowlist for platform \""),
+            CommandRejection::NoTalk => ("", "\" requires a trusted Talk-capable node"),
+            CommandRejection::Denied => ("", "\" is blocked by gateway.nodes.commands.deny"),
+            CommandRejection::OptIn => ("", "\" requires explicit gateway.nodes.commands.allow opt-in"),
+            CommandRejection::Platform => (self.platform, "\" is not in the allowlist for platform \""),
         };
         for part in ["\"", self.command, after, before] {
             f.write_str(part)?;
         }
-        f.write_str(if self.why == Why::Platform { "\"" } else { "" })
+        f.write_str(if self.why == CommandRejection::Platform { "\"" } else { "" })
     }
 }
 
@@ -286,10 +293,10 @@ impl fmt::Display for Denial<'_> {
 /// Protocol 3 matches prefixes. Protocol 4 requires platform and family to agree, and uses the
 /// family alone only if no platform was sent. Non-ASCII letters match nothing (protocol 4 would
 /// strip accents).
-pub fn platform(dialect: Dialect, platform: &str, family: &str) -> Platform {
+pub fn platform(dialect: Protocol, platform: &str, family: &str) -> Platform {
     match dialect {
-        Dialect::V3 => platform_v3(platform.trim(), family),
-        Dialect::V4 => platform_v4(platform.trim(), family.trim()),
+        Protocol::V3 => platform_v3(platform.trim(), family),
+        Protocol::V4 => platform_v4(platform.trim(), family.trim()),
     }
 }
 
@@ -303,12 +310,12 @@ fn platform_v3(platform: &str, family: &str) -> Platform {
         ("linux", Platform::Linux),
     ];
     let begun = BEGINNINGS.into_iter().find(|(word, _)| begins(platform, word));
-    begun.map_or_else(|| by_family(Dialect::V3, family), |(_, found)| found)
+    begun.map_or_else(|| by_family(Protocol::V3, family), |(_, found)| found)
 }
 
 fn platform_v4(platform: &str, family: &str) -> Platform {
     if platform.is_empty() {
-        return by_family(Dialect::V4, family);
+        return by_family(Protocol::V4, family);
     }
     let (system, version) = match platform.split_once(' ') {
         Some((system, version)) => (system, Some(version)),
@@ -342,7 +349,7 @@ fn platform_v4(platform: &str, family: &str) -> Platform {
     }
 }
 
-fn by_family(dialect: Dialect, family: &str) -> Platform {
+fn by_family(dialect: Protocol, family: &str) -> Platform {
     const WORDS: [(&str, Platform); 9] = [
         ("iphone", Platform::Ios),
         ("ipad", Platform::Ios),
@@ -354,7 +361,7 @@ fn by_family(dialect: Dialect, family: &str) -> Platform {
         ("windows", Platform::Windows),
         ("linux", Platform::Linux),
     ];
-    let known = |found| dialect == Dialect::V4 || found != Platform::Watchos;
+    let known = |found| dialect == Protocol::V4 || found != Platform::Watchos;
     WORDS
         .into_iter()
         .find(|(word, found)| known(*found) && holds(family, word))

@@ -32,7 +32,7 @@ impl Platform {
     ];
 
     /// Returns whether this is a computer with a shell. On these, commands with host access
-    /// ([`Known::is_host`]) require approval before they count as allowlisted.
+    /// ([`KnownCommand::is_host`]) require approval before they count as allowlisted.
     pub const fn is_desktop(self) -> bool {
         DESKTOP & self as u8 != 0
     }
@@ -40,7 +40,7 @@ impl Platform {
 
 /// A known command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Known {
+pub struct KnownCommand {
     /// Name of the command in the protocol.
     pub name: &'static str,
     /// Platforms that permit the command by default in protocol 3, one bit each.
@@ -50,14 +50,14 @@ pub struct Known {
     traits: u8,
 }
 
-impl Known {
+impl KnownCommand {
     /// Returns whether protocol 3 permits the command on this platform by default.
     pub const fn open_v3(&self, platform: Platform) -> bool {
         self.v3 & platform as u8 != 0
     }
 
     /// Returns whether protocol 4 permits the command on this platform by default, provided that
-    /// [`Known::needs_talk`] and [`Known::needs_iphone`] are met.
+    /// [`KnownCommand::needs_talk`] and [`KnownCommand::needs_iphone`] are met.
     pub const fn open_v4(&self, platform: Platform) -> bool {
         self.v4 & platform as u8 != 0
     }
@@ -96,7 +96,7 @@ impl Known {
 }
 
 /// Returns the number and the row of the command with exactly this name.
-pub fn find(name: &str) -> Option<(u8, &'static Known)> {
+pub fn find(name: &str) -> Option<(u8, &'static KnownCommand)> {
     (0..).zip(&KNOWN).find(|(_, known)| known.name == name)
 }
 
@@ -181,14 +181,14 @@ const INVOKED_BY_ADMIN: u8 = 1 << 3;
 const TALK: u8 = 1 << 4;
 const IPHONE: u8 = 1 << 5;
 
-const fn row(name: &'static str, v3: u8, v4: u8, traits: u8) -> Known {
-    Known { name, v3, v4, traits }
+const fn row(name: &'static str, v3: u8, v4: u8, traits: u8) -> KnownCommand {
+    KnownCommand { name, v3, v4, traits }
 }
 
 const _: () = assert!(KNOWN.len() <= 8 * CommandSet::LEN);
 
 /// All known commands. Append new rows at the end only.
-pub const KNOWN: [Known; 75] = [
+pub const KNOWN: [KnownCommand; 75] = [
     row("canvas.present", SCREENS, MACOS, PLAIN),
     row("canvas.hide", SCREENS, MACOS, PLAIN),
     row("canvas.navigate", SCREENS, MACOS, PLAIN),

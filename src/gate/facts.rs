@@ -6,7 +6,7 @@ use super::ids::{DeviceId, PublicKey, Role, Roles};
 use super::refusal::Refusal;
 use super::scopes::Scopes;
 
-pub use super::protocol::Dialect;
+pub use super::protocol::Protocol;
 
 /// Phase of the gateway process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub enum Host {
 pub enum Origin {
     /// No Origin header: not a browser.
     Absent,
-    /// Listed in `gateway.controlUi.allowedOrigins`, or equal to `gateway.publicOrigin`.
+    /// Entry in `gateway.controlUi.allowedOrigins`, or equal to `gateway.publicOrigin`.
     Listed,
     /// Same host and port as the Host header.
     Same,
@@ -47,7 +47,7 @@ pub enum Origin {
 
 /// Device identity and result of its signature check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Proof {
+pub enum DeviceProof {
     /// No device presented.
     Absent,
     /// Valid signature of the device's key. It covers the nonce of this connection, unless a local
@@ -60,7 +60,7 @@ pub enum Proof {
 
 /// Result of checking the shared secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Secret {
+pub enum SecretCheck {
     Absent,
     Wrong,
     /// Not checked because of too many failed attempts; this covers both the password and the setup
@@ -118,9 +118,9 @@ pub struct Facts {
     pub local: bool,
     pub host: Host,
     pub origin: Origin,
-    pub proof: Proof,
+    pub proof: DeviceProof,
     /// Shared token or password.
-    pub secret: Secret,
+    pub secret: SecretCheck,
     pub device_token: DeviceToken,
     pub code: Code,
     pub identity: Identity,
@@ -202,7 +202,7 @@ impl Policy {
 
 /// Authentication method of an admitted client: `auth.method` of hello (protocol 4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Method {
+pub enum AuthMethod {
     None,
     Token,
     Password,
@@ -212,16 +212,16 @@ pub enum Method {
     TrustedProxy,
 }
 
-impl Method {
+impl AuthMethod {
     /// Returns the name of the method in the protocol.
     pub const fn name(self) -> &'static str {
         match self {
-            Method::None => "none",
-            Method::Token => "token",
-            Method::Password => "password",
-            Method::Device => "device-token",
-            Method::SetupCode => "bootstrap-token",
-            Method::TrustedProxy => "trusted-proxy",
+            AuthMethod::None => "none",
+            AuthMethod::Token => "token",
+            AuthMethod::Password => "password",
+            AuthMethod::Device => "device-token",
+            AuthMethod::SetupCode => "bootstrap-token",
+            AuthMethod::TrustedProxy => "trusted-proxy",
         }
     }
 }
@@ -239,7 +239,7 @@ pub enum Unremembered {
 
 /// Pairing to be stored on admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pairing {
+pub struct PairingSource {
     pub provenance: Provenance,
     pub roles: Roles,
     pub scopes: Scopes,

@@ -21,7 +21,7 @@ pub enum Via {
 
 /// Address of a client and its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Client {
+pub struct ClientAddress {
     /// IPv4 if the address was IPv4-mapped IPv6.
     pub address: IpAddr,
     pub via: Via,
@@ -40,14 +40,14 @@ pub fn client_address(
     real_ip: Option<&str>,
     trusted: &[Cidr],
     allow_real_ip: bool,
-) -> Client {
+) -> ClientAddress {
     let peer = fold(peer);
     let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
     if xff.is_none() && real_ip.is_none() {
-        return Client { address: peer, via: Via::Direct };
+        return ClientAddress { address: peer, via: Via::Direct };
     }
     if !is_trusted(peer) {
-        return Client { address: peer, via: Via::UntrustedProxy };
+        return ClientAddress { address: peer, via: Via::UntrustedProxy };
     }
     let mut address = peer;
     match xff {
@@ -63,7 +63,7 @@ pub fn client_address(
         None if allow_real_ip => address = real_ip.and_then(hop).unwrap_or(peer),
         None => {}
     }
-    Client { address, via: Via::TrustedProxy }
+    ClientAddress { address, via: Via::TrustedProxy }
 }
 
 /// Parses one entry of a proxy header: an address, optionally with brackets, a port or a zone.
@@ -203,7 +203,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn ask(peer: &str, xff: Option<&str>, trusted: &[&str]) -> Client {
+    fn ask(peer: &str, xff: Option<&str>, trusted: &[&str]) -> ClientAddress {
         client_address(ip(peer), xff, None, &ranges(trusted), false)
     }
 
@@ -211,8 +211,8 @@ mod tests {
         texts.iter().map(|text| Cidr::parse(text).unwrap()).collect()
     }
 
-    fn client(address: &str, via: Via) -> Client {
-        Client { address: ip(address), via }
+    fn client(address: &str, via: Via) -> ClientAddress {
+        ClientAddress { address: ip(address), via }
     }
 
     #[test]

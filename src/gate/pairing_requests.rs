@@ -30,7 +30,7 @@ pub struct About {
 
 /// A pending request of one device.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Request {
+pub struct PairingRequest {
     pub id: RequestId,
     pub device: DeviceId,
     pub key: PublicKey,
@@ -47,7 +47,7 @@ pub struct Request {
     renewed: Millis,
 }
 
-impl Request {
+impl PairingRequest {
     /// Returns one role for display to clients that support only one: operator if requested, else
     /// node.
     pub fn role(&self) -> Role {
@@ -65,13 +65,13 @@ impl Request {
 
 /// All pending requests, in the order in which their devices first asked.
 #[derive(Default)]
-pub struct Pending {
-    requests: heapless::Vec<Request, { limits::PENDING }>,
+pub struct PairingRequests {
+    requests: heapless::Vec<PairingRequest, { limits::PENDING }>,
 }
 
 /// Content of a request.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct RequestContent {
     pub device: DeviceId,
     pub key: PublicKey,
     /// Requested roles; empty if only the surface is to be approved.
@@ -84,10 +84,10 @@ pub struct Ask {
     pub known: bool,
 }
 
-impl Pending {
+impl PairingRequests {
     /// Creates an empty list.
-    pub const fn new() -> Pending {
-        Pending { requests: heapless::Vec::new() }
+    pub const fn new() -> PairingRequests {
+        PairingRequests { requests: heapless::Vec::new() }
     }
 
     /// Adds the request of a device, or renews and extends the existing one.
@@ -96,11 +96,11 @@ impl Pending {
     /// the request and, if it asks for more than before, the request that it replaces.
     pub fn ask(
         &mut self,
-        ask: Ask,
+        ask: RequestContent,
         fresh: RequestId,
         now: Millis,
         wall: WallMs,
-    ) -> (RequestId, Option<Request>) {
+    ) -> (RequestId, Option<PairingRequest>) {
         self.expire(now);
         if let Some(old) = self.requests.iter_mut().find(|request| request.device == ask.device) {
             let (roles, scopes) = (old.roles.with(ask.roles), old.scopes.with(ask.scopes));
@@ -126,7 +126,7 @@ impl Pending {
                 .map(|(at, _)| at);
             oldest.map(|at| self.requests.remove(at));
         }
-        let request = Request {
+        let request = PairingRequest {
             id: fresh,
             device: ask.device,
             key: ask.key,
@@ -143,13 +143,13 @@ impl Pending {
     }
 
     /// Returns the request with this id, unless it has expired.
-    pub fn get(&mut self, id: RequestId, now: Millis) -> Option<&Request> {
+    pub fn get(&mut self, id: RequestId, now: Millis) -> Option<&PairingRequest> {
         self.expire(now);
         self.requests.iter().find(|request| request.id == id)
     }
 
     /// Returns the request of this device, unless it has expired.
-    pub fn get_of(&self, device: &DeviceId, now: Millis) -> Option<&Request> {
+    pub fn get_of(&self, device: &DeviceId, now: Millis) -> Option<&PairingRequest> {
         self.requests.iter().find(|request| request.device == *device && request.lives(now))
     }
 
@@ -171,7 +171,7 @@ impl Pending {
     }
 
     /// Returns all requests, in the order in which their devices first asked.
-    pub fn iter(&mut self, now: Millis) -> impl Iterator<Item = &Request> {
+    pub fn iter(&mut self, now: Millis) -> impl Iterator<Item = &PairingRequest> {
         self.expire(now);
         self.requests.iter()
     }
@@ -186,12 +186,12 @@ mod tests {
     use super::super::scopes::Scope;
     use super::*;
 
-    fn ask(n: u16, scopes: Scopes) -> Ask {
+    fn ask(n: u16, scopes: Scopes) -> RequestContent {
         let mut id = [0; 32];
         id[..2].copy_from_slice(&n.to_le_bytes());
         let (device, key) = (DeviceId(id), PublicKey(id));
         let roles = Roles::of(Role::Operator);
-        Ask {
+        RequestContent {
             device,
             key,
             roles,
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn repeated_request_keeps_its_id_and_a_larger_one_gets_a_new_id() {
-        let mut pending = Pending::new();
+        let mut pending = PairingRequests::new();
         let (read, write) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write));
         let mut ask = |scopes, n, ms| {
             let (request, replaced) = pending.ask(ask(1, scopes), id(n), Millis(ms), WallMs(ms));
@@ -241,10 +241,10 @@ mod tests {
         let offering = |names: &[&str]| {
             let mut surface = Surface::NONE;
             names.iter().try_for_each(|name| surface.add_command(name)).unwrap();
-            Ask { roles: Roles::NONE, surface, known: true, ..ask(1, Scopes::NONE) }
+            RequestContent { roles: Roles::NONE, surface, known: true, ..ask(1, Scopes::NONE) }
         };
-        let mut pending = Pending::new();
-        let mut ask = |ask: Ask, n| {
+        let mut pending = PairingRequests::new();
+        let mut ask = |ask: RequestContent, n| {
             let (request, replaced) = pending.ask(ask, id(n), Millis(u64::from(n)), WallMs(0));
             assert_eq!(replaced.is_some(), n > 1 && request == id(n), "{n}");
             let request = pending.get(request, Millis(10)).unwrap();
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn request_of_a_connected_device_is_renewed() {
-        let mut pending = Pending::new();
+        let mut pending = PairingRequests::new();
         let device = ask(1, Scopes::NONE).device;
         pending.ask(ask(1, Scopes::NONE), id(1), Millis(0), WallMs(0));
         pending.renew(&device, Millis(limits::PENDING_MS - 1));
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn full_list_evicts_the_least_recently_renewed_request() {
-        let mut pending = Pending::new();
+        let mut pending = PairingRequests::new();
         for n in 0..limits::PENDING as u16 {
             pending.ask(ask(n, Scopes::NONE), id(n), Millis(u64::from(n)), WallMs(0));
         }
@@ -301,10 +301,11 @@ mod tests {
 
     #[test]
     fn requests_of_one_millisecond_are_evicted_oldest_first() {
-        let mut pending = Pending::new();
+        let mut pending = PairingRequests::new();
         let full = limits::PENDING as u16;
-        let all =
-            |pending: &mut Pending| pending.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>();
+        let all = |pending: &mut PairingRequests| {
+            pending.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>()
+        };
         (0..full).for_each(|n| _ = pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0)));
         for n in full..full + 3 {
             pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0));

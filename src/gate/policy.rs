@@ -23,8 +23,8 @@ use core::ops::DerefMut;
 
 use super::device::{Device, Provenance};
 use super::facts::{
-    AuthMode, Code, DeviceToken, Dialect, Facts, Grant, Host, Identity, Method, Origin, Pairing,
-    PairingMode, Phase, Policy, Proof, Secret, Unremembered,
+    AuthMethod, AuthMode, Code, DeviceProof, DeviceToken, Facts, Grant, Host, Identity, Origin,
+    PairingMode, PairingSource, Phase, Policy, Protocol, SecretCheck, Unremembered,
 };
 use super::ids::{DeviceId, PublicKey, Role, Roles, Slot};
 use super::refusal::{Refusal, Rule};
@@ -35,12 +35,12 @@ use super::table::{Cell, Room, Table};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub rule: Rule,
-    pub outcome: Outcome,
+    pub outcome: PolicyOutcome,
 }
 
 /// Outcome of a decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum PolicyOutcome {
     Admit(Admission),
     /// Refused; a pending request is created or renewed for the owner to approve.
     Pend(Refusal),
@@ -50,11 +50,11 @@ pub enum Outcome {
 /// Terms of an admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Admission {
-    pub dialect: Dialect,
+    pub dialect: Protocol,
     pub role: Role,
     pub scopes: Scopes,
-    pub method: Method,
-    pub place: Place,
+    pub method: AuthMethod,
+    pub place: Registration,
     /// Requested scopes that were not granted. A pending request is created for them while the
     /// connection stays open.
     pub ask: Scopes,
@@ -62,15 +62,15 @@ pub struct Admission {
 
 /// Table entry of an admitted client, and the change to make to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum Registration {
     /// No entry; admitted for this connection only.
     Nowhere(Unremembered),
     /// Existing entry, unchanged.
     Known(Slot),
     /// Existing entry, extended by `pairing`.
-    Grows { slot: Slot, pairing: Pairing },
+    Grows { slot: Slot, pairing: PairingSource },
     /// New entry for this slot; an existing entry in the slot is evicted.
-    New { slot: Slot, id: DeviceId, key: PublicKey, pairing: Pairing },
+    New { slot: Slot, id: DeviceId, key: PublicKey, pairing: PairingSource },
 }
 
 /// Decides about one connection. Depends only on its arguments and does not allocate.
@@ -80,10 +80,13 @@ pub fn decide<S: DerefMut<Target = [Cell]>>(
     table: &Table<S>,
 ) -> Verdict {
     match examine(facts, policy, table) {
-        Ok((rule, admission)) if facts.room => Verdict { rule, outcome: Outcome::Admit(admission) },
-        Ok(_) => {
-            Verdict { rule: Rule::Capacity, outcome: Outcome::Refuse(Refusal::TooManyConnections) }
+        Ok((rule, admission)) if facts.room => {
+            Verdict { rule, outcome: PolicyOutcome::Admit(admission) }
         }
+        Ok(_) => Verdict {
+            rule: Rule::Capacity,
+            outcome: PolicyOutcome::Refuse(Refusal::TooManyConnections),
+        },
         Err(verdict) => verdict,
     }
 }
@@ -92,11 +95,11 @@ pub fn decide<S: DerefMut<Target = [Cell]>>(
 type Step<T> = Result<T, Verdict>;
 
 fn refuse<T>(rule: Rule, refusal: Refusal) -> Step<T> {
-    Err(Verdict { rule, outcome: Outcome::Refuse(refusal) })
+    Err(Verdict { rule, outcome: PolicyOutcome::Refuse(refusal) })
 }
 
 fn pend<T>(rule: Rule, refusal: Refusal) -> Step<T> {
-    Err(Verdict { rule, outcome: Outcome::Pend(refusal) })
+    Err(Verdict { rule, outcome: PolicyOutcome::Pend(refusal) })
 }
 
 fn examine<S: DerefMut<Target = [Cell]>>(
@@ -109,7 +112,7 @@ fn examine<S: DerefMut<Target = [Cell]>>(
         Phase::Stopping => return refuse(Rule::Capacity, Refusal::Stopping),
         Phase::Running => {}
     }
-    let Some(dialect) = Dialect::negotiate(facts.min_protocol, facts.max_protocol) else {
+    let Some(dialect) = Protocol::negotiate(facts.min_protocol, facts.max_protocol) else {
         return refuse(Rule::Protocol, Refusal::ProtocolMismatch);
     };
     let Some(role) = facts.role else {
@@ -117,7 +120,8 @@ fn examine<S: DerefMut<Target = [Cell]>>(
     };
     check_origin(facts, policy)?;
     let device = check_proof(facts, policy)?;
-    let claim = Claim { facts, policy, dialect, role, requested: requested(facts.requested, role) };
+    let claim =
+        Candidate { facts, policy, dialect, role, requested: requested(facts.requested, role) };
     match device {
         None => claim.without_device(),
         Some((id, key)) => match table.find(&id) {
@@ -150,9 +154,9 @@ fn check_proof(facts: &Facts, policy: &Policy) -> Step<Option<(DeviceId, PublicK
         return Ok(None);
     }
     match facts.proof {
-        Proof::Absent => Ok(None),
-        Proof::Valid { id, key } => Ok(Some((id, key))),
-        Proof::Invalid(refusal) => refuse(Rule::Proof, refusal),
+        DeviceProof::Absent => Ok(None),
+        DeviceProof::Valid { id, key } => Ok(Some((id, key))),
+        DeviceProof::Invalid(refusal) => refuse(Rule::Proof, refusal),
     }
 }
 
@@ -165,16 +169,16 @@ pub fn requested(sent: Scopes, role: Role) -> Scopes {
 }
 
 /// A connection that has passed rules 1 to 5.
-struct Claim<'a> {
+struct Candidate<'a> {
     facts: &'a Facts,
     policy: &'a Policy,
-    dialect: Dialect,
+    dialect: Protocol,
     role: Role,
     requested: Scopes,
 }
 
-impl Claim<'_> {
-    fn admit(&self, scopes: Scopes, method: Method, place: Place) -> Admission {
+impl Candidate<'_> {
+    fn admit(&self, scopes: Scopes, method: AuthMethod, place: Registration) -> Admission {
         Admission {
             dialect: self.dialect,
             role: self.role,
@@ -199,13 +203,13 @@ impl Claim<'_> {
     }
 
     fn holds_secret(&self) -> bool {
-        self.facts.secret == Secret::Right
+        self.facts.secret == SecretCheck::Right
     }
 
-    fn secret_method(&self) -> Method {
+    fn secret_method(&self) -> AuthMethod {
         match self.policy.auth {
-            AuthMode::Password => Method::Password,
-            _ => Method::Token,
+            AuthMode::Password => AuthMethod::Password,
+            _ => AuthMethod::Token,
         }
     }
 
@@ -225,14 +229,14 @@ impl Claim<'_> {
         }
         let refusal = match self.policy.auth {
             _ if facts.code == Code::Wrong => Refusal::SetupCodeInvalid,
-            _ if facts.secret == Secret::Throttled => Refusal::RateLimited,
+            _ if facts.secret == SecretCheck::Throttled => Refusal::RateLimited,
             AuthMode::None => Refusal::AuthNoneNotLocal,
             AuthMode::TrustedProxy if facts.identity == Identity::Refused => {
                 Refusal::IdentityRefused
             }
             AuthMode::TrustedProxy => Refusal::IdentityMissing,
-            AuthMode::Token if facts.secret == Secret::Wrong => Refusal::TokenMismatch,
-            AuthMode::Password if facts.secret == Secret::Wrong => Refusal::PasswordMismatch,
+            AuthMode::Token if facts.secret == SecretCheck::Wrong => Refusal::TokenMismatch,
+            AuthMode::Password if facts.secret == SecretCheck::Wrong => Refusal::PasswordMismatch,
             _ if facts.device_token == DeviceToken::Wrong => Refusal::DeviceTokenMismatch,
             AuthMode::Token => Refusal::TokenMissing,
             AuthMode::Password => Refusal::PasswordMissing,
@@ -265,19 +269,20 @@ impl Claim<'_> {
         let (rule, method, why) = if self.holds_secret() && secret_will_do {
             (Rule::NoDevice, self.secret_method(), Unremembered::NoDevice)
         } else if self.identified() {
-            (Rule::Identity, Method::TrustedProxy, Unremembered::NoDevice)
+            (Rule::Identity, AuthMethod::TrustedProxy, Unremembered::NoDevice)
         } else if self.is_free() {
-            (Rule::Identity, Method::None, Unremembered::AuthNone)
+            (Rule::Identity, AuthMethod::None, Unremembered::AuthNone)
         } else {
             return self.device_required();
         };
-        Ok((rule, self.admit(self.requested, method, Place::Nowhere(why))))
+        Ok((rule, self.admit(self.requested, method, Registration::Nowhere(why))))
     }
 
     /// Returns whether a client without a valid credential should be asked for a device rather than
     /// for the shared secret.
     fn lacks_a_device(&self) -> bool {
-        let nothing_sent = self.facts.secret == Secret::Absent && self.facts.code == Code::Absent;
+        let nothing_sent =
+            self.facts.secret == SecretCheck::Absent && self.facts.code == Code::Absent;
         let by_secret = matches!(self.policy.auth, AuthMode::Token | AuthMode::Password);
         let secret_would_do =
             self.is_page() && self.role == Role::Operator && self.may_be_insecure();
@@ -318,7 +323,7 @@ impl Claim<'_> {
         let missing = self.requested.without(held.closure());
         let at_once = if self.secret_pairs() { missing } else { Scopes::NONE };
         let (rule, method) = match (code, self.facts.device_token) {
-            (Some(_), _) => (Rule::SetupCode, Method::SetupCode),
+            (Some(_), _) => (Rule::SetupCode, AuthMethod::SetupCode),
             (None, DeviceToken::Wrong) => (Rule::StaleToken, self.known_method()),
             (None, _) => (Rule::KnownDevice, self.known_method()),
         };
@@ -327,22 +332,22 @@ impl Claim<'_> {
             None => (known.provenance, Roles::of(self.role)),
         };
         let place = if code.is_none() && at_once.is_empty() {
-            Place::Known(slot)
+            Registration::Known(slot)
         } else {
-            Place::Grows {
+            Registration::Grows {
                 slot,
-                pairing: Pairing { provenance, roles, scopes: granted.with(at_once) },
+                pairing: PairingSource { provenance, roles, scopes: granted.with(at_once) },
             }
         };
         let ask = missing.without(at_once);
         Ok((rule, Admission { ask, ..self.admit(self.covered(held.with(at_once)), method, place) }))
     }
 
-    fn known_method(&self) -> Method {
+    fn known_method(&self) -> AuthMethod {
         if self.holds_secret() {
             self.secret_method()
         } else {
-            Method::Device
+            AuthMethod::Device
         }
     }
 
@@ -358,10 +363,11 @@ impl Claim<'_> {
             return pend(Rule::KnownDevice, Refusal::RoleUpgrade);
         };
         let place = match pairing {
-            Some(pairing) => {
-                Place::Grows { slot, pairing: Pairing { provenance: known.provenance, ..pairing } }
-            }
-            None => Place::Nowhere(Unremembered::AuthNone),
+            Some(pairing) => Registration::Grows {
+                slot,
+                pairing: PairingSource { provenance: known.provenance, ..pairing },
+            },
+            None => Registration::Nowhere(Unremembered::AuthNone),
         };
         Ok((rule, self.admit(self.requested, method, place)))
     }
@@ -376,42 +382,42 @@ impl Claim<'_> {
         let Some(pairing) = pairing else {
             return Ok((
                 rule,
-                self.admit(self.requested, method, Place::Nowhere(Unremembered::AuthNone)),
+                self.admit(self.requested, method, Registration::Nowhere(Unremembered::AuthNone)),
             ));
         };
         let slot = match table.room() {
             Room::Free(slot) | Room::GivesWay(slot) => slot,
             Room::Full if self.holds_secret() => {
-                let place = Place::Nowhere(Unremembered::TableFull);
+                let place = Registration::Nowhere(Unremembered::TableFull);
                 let scopes = self.covered(pairing.scopes);
                 return Ok((Rule::Capacity, self.admit(scopes, self.secret_method(), place)));
             }
             Room::Full => return refuse(Rule::Capacity, Refusal::TableFull),
         };
         let ask = self.requested.without(pairing.scopes.closure());
-        let place = Place::New { slot, id, key, pairing };
+        let place = Registration::New { slot, id, key, pairing };
         Ok((rule, Admission { ask, ..self.admit(self.covered(pairing.scopes), method, place) }))
     }
 
     /// Determines the rule, method and pairing of a new device. The pairing is `None` if nothing is
     /// stored.
-    fn new_pairing(&self) -> Step<(Rule, Method, Option<Pairing>)> {
+    fn new_pairing(&self) -> Step<(Rule, AuthMethod, Option<PairingSource>)> {
         let facts = self.facts;
         let asked = |provenance| {
-            Some(Pairing { provenance, roles: Roles::of(self.role), scopes: self.requested })
+            Some(PairingSource { provenance, roles: Roles::of(self.role), scopes: self.requested })
         };
         if facts.authorized_key {
-            return Ok((Rule::AuthorizedKey, Method::Device, asked(Provenance::Config)));
+            return Ok((Rule::AuthorizedKey, AuthMethod::Device, asked(Provenance::Config)));
         }
         if self.secret_pairs() {
             return Ok((Rule::SharedSecret, self.secret_method(), asked(Provenance::Token)));
         }
         if self.identified() && self.policy.pairing == PairingMode::Token {
-            return Ok((Rule::Identity, Method::TrustedProxy, asked(Provenance::Identity)));
+            return Ok((Rule::Identity, AuthMethod::TrustedProxy, asked(Provenance::Identity)));
         }
         if let Some(Grant { roles, scopes }) = self.grant() {
-            let pairing = Pairing { provenance: Provenance::Code, roles, scopes };
-            return Ok((Rule::SetupCode, Method::SetupCode, Some(pairing)));
+            let pairing = PairingSource { provenance: Provenance::Code, roles, scopes };
+            return Ok((Rule::SetupCode, AuthMethod::SetupCode, Some(pairing)));
         }
         if self.holds_secret() && self.role == Role::Node && facts.cidr {
             return Ok((Rule::Cidr, self.secret_method(), asked(Provenance::Cidr)));
@@ -420,7 +426,7 @@ impl Claim<'_> {
             return Ok((Rule::Cidr, self.secret_method(), asked(Provenance::Local)));
         }
         if self.is_free() {
-            return Ok((Rule::Identity, Method::None, None));
+            return Ok((Rule::Identity, AuthMethod::None, None));
         }
         match (self.holds_secret(), self.identified()) {
             (true, _) => pend(Rule::SharedSecret, Refusal::PairingRequired),

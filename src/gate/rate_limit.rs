@@ -9,8 +9,8 @@
 //! client by its address only. If the table is full, the unlocked pair whose window began first is
 //! evicted; if all are locked, a new pair is not counted and only the second limit applies.
 //!
-//! **Over all clients**, by a [`Line`], because an attacker can make a new device key for each
-//! attempt. After an initial burst, attempts of unauthenticated clients are checked one after
+//! **Over all clients**, by an [`AttemptQueue`], because an attacker can make a new device key for
+//! each attempt. After an initial burst, attempts of unauthenticated clients are checked one after
 //! another at a fixed rate. Right and wrong attempts are delayed alike: a faster path for right
 //! ones would let an attacker test more candidates, so only the rate limits how many are tested.
 //! This limit locks no client out, and a right attempt does not count against the rate.
@@ -28,16 +28,16 @@ use super::net;
 
 /// Key for counting failed attempts: a network (IPv4 address or IPv6 /64) and a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pair {
+pub struct AttemptKey {
     network: [u8; 8],
     device: [u8; 8],
 }
 
-impl Pair {
+impl AttemptKey {
     /// Makes the pair of this address and device. Only the first eight bytes of the device id are
     /// kept.
-    pub fn of(address: IpAddr, DeviceId(id): &DeviceId) -> Pair {
-        let mut pair = Pair { network: net::network(address), device: [0; 8] };
+    pub fn of(address: IpAddr, DeviceId(id): &DeviceId) -> AttemptKey {
+        let mut pair = AttemptKey { network: net::network(address), device: [0; 8] };
         pair.device.copy_from_slice(&id[..8]);
         pair
     }
@@ -63,7 +63,7 @@ impl Default for Rate {
 
 #[derive(Clone, Copy)]
 struct Count {
-    pair: Pair,
+    pair: AttemptKey,
     wrong: u32,
     since: Millis,
     locked_until: Option<Millis>,
@@ -71,24 +71,24 @@ struct Count {
 
 /// Kind of credential that an attempt presents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Guess {
+pub enum CredentialKind {
     Password,
     Code,
 }
 
 /// Queue of attempts of unauthenticated clients at one kind of credential.
-pub struct Line {
+pub struct AttemptQueue {
     every_ms: u64,
     /// Time at which all accepted attempts are paid for, at one per `every_ms`.
     paid: Millis,
     waiting: heapless::Deque<([u8; 8], Millis), { limits::GUESSES_WAITING }>,
 }
 
-impl Line {
+impl AttemptQueue {
     /// Creates a queue that checks one attempt per `every_ms` after the first
     /// [`limits::GUESSES_AT_ONCE`].
-    const fn new(every_ms: u64) -> Line {
-        Line { every_ms, paid: Millis(0), waiting: heapless::Deque::new() }
+    const fn new(every_ms: u64) -> AttemptQueue {
+        AttemptQueue { every_ms, paid: Millis(0), waiting: heapless::Deque::new() }
     }
 
     /// Queues an attempt from this address. Returns the milliseconds until it may be checked, or
@@ -117,26 +117,29 @@ impl Line {
 }
 
 /// Rate limiter for all clients.
-pub struct Throttle {
+pub struct RateLimiter {
     rate: Rate,
-    lines: [Line; 2],
+    lines: [AttemptQueue; 2],
     counts: heapless::Vec<Count, { limits::THROTTLES }>,
 }
 
-impl Throttle {
+impl RateLimiter {
     /// Creates a rate limiter without any recorded attempts.
-    pub const fn new(rate: Rate) -> Throttle {
-        let lines = [Line::new(limits::PASSWORD_EVERY_MS), Line::new(limits::CODE_EVERY_MS)];
-        Throttle { rate, lines, counts: heapless::Vec::new() }
+    pub const fn new(rate: Rate) -> RateLimiter {
+        let lines = [
+            AttemptQueue::new(limits::PASSWORD_EVERY_MS),
+            AttemptQueue::new(limits::CODE_EVERY_MS),
+        ];
+        RateLimiter { rate, lines, counts: heapless::Vec::new() }
     }
 
     /// Returns the queue for this kind of credential.
-    pub fn line(&mut self, guess: Guess) -> &mut Line {
+    pub fn line(&mut self, guess: CredentialKind) -> &mut AttemptQueue {
         &mut self.lines[guess as usize]
     }
 
     /// Returns the milliseconds for which the pair is still locked; 0 if it is not locked.
-    pub fn wait(&self, pair: Pair, now: Millis) -> u64 {
+    pub fn wait(&self, pair: AttemptKey, now: Millis) -> u64 {
         let lock = self
             .counts
             .iter()
@@ -146,7 +149,7 @@ impl Throttle {
     }
 
     /// Records a wrong attempt of the pair.
-    pub fn wrong(&mut self, pair: Pair, now: Millis) {
+    pub fn wrong(&mut self, pair: AttemptKey, now: Millis) {
         let rate = self.rate;
         let Some(count) = self.entry(pair, now) else { return };
         if now.since(count.since) > rate.window_ms
@@ -161,13 +164,13 @@ impl Throttle {
     }
 
     /// Removes the record of the pair after a right attempt.
-    pub fn right(&mut self, pair: Pair) {
+    pub fn right(&mut self, pair: AttemptKey) {
         if let Some(at) = self.counts.iter().position(|count| count.pair == pair) {
             self.counts.swap_remove(at);
         }
     }
 
-    fn entry(&mut self, pair: Pair, now: Millis) -> Option<&mut Count> {
+    fn entry(&mut self, pair: AttemptKey, now: Millis) -> Option<&mut Count> {
         let fresh = Count { pair, wrong: 0, since: now, locked_until: None };
         let known = self.counts.iter().position(|count| count.pair == pair);
         let at = match known {
@@ -197,15 +200,15 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    fn pair(n: u32) -> Pair {
-        Pair::of(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), &DeviceId([0; 32]))
+    fn pair(n: u32) -> AttemptKey {
+        AttemptKey::of(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), &DeviceId([0; 32]))
     }
 
     #[test]
     fn tenth_wrong_attempt_locks_only_its_pair() {
-        let mut throttle = Throttle::new(Rate::default());
+        let mut throttle = RateLimiter::new(Rate::default());
         let device = DeviceId([1; 32]);
-        let beside = Pair::of(IpAddr::from([10, 0, 0, 1]), &device);
+        let beside = AttemptKey::of(IpAddr::from([10, 0, 0, 1]), &device);
         for _ in 0..9 {
             throttle.wrong(pair(1), Millis(5));
         }
@@ -219,7 +222,7 @@ mod tests {
 
     #[test]
     fn attempts_are_reset_after_the_window_and_after_a_right_one() {
-        let mut throttle = Throttle::new(Rate::default());
+        let mut throttle = RateLimiter::new(Rate::default());
         for n in 0..30u64 {
             throttle.wrong(pair(1), Millis(n * 10_000));
         }
@@ -234,9 +237,9 @@ mod tests {
 
     #[test]
     fn full_rate_limiter_keeps_locked_pairs() {
-        let mut throttle = Throttle::new(Rate { tries: 1, ..Rate::default() });
+        let mut throttle = RateLimiter::new(Rate { tries: 1, ..Rate::default() });
         throttle.wrong(pair(0), Millis(0));
-        let mut lenient = Throttle::new(Rate::default());
+        let mut lenient = RateLimiter::new(Rate::default());
         for n in 0..10_000 {
             throttle.wrong(pair(n), Millis(u64::from(n)));
             lenient.wrong(pair(n), Millis(u64::from(n)));
@@ -252,9 +255,9 @@ mod tests {
         let v4: IpAddr = "10.1.2.3".parse().unwrap();
         let mapped: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
         let device = DeviceId([1; 32]);
-        assert_eq!(Pair::of(v4, &device), Pair::of(mapped, &device));
+        assert_eq!(AttemptKey::of(v4, &device), AttemptKey::of(mapped, &device));
         let (a, b): (IpAddr, IpAddr) = ("fd00::1".parse().unwrap(), "fd00::2:3".parse().unwrap());
-        assert_eq!(Pair::of(a, &device), Pair::of(b, &device));
+        assert_eq!(AttemptKey::of(a, &device), AttemptKey::of(b, &device));
     }
 
     fn host(n: u32) -> IpAddr {
@@ -262,7 +265,7 @@ mod tests {
     }
 
     /// Makes password attempts from these hosts, each as often as possible, for `ms` milliseconds.
-    fn flood(line: &mut Line, hosts: u32, from: u64, ms: u64) -> usize {
+    fn flood(line: &mut AttemptQueue, hosts: u32, from: u64, ms: u64) -> usize {
         let tries = |now: u64| (0..hosts).map(move |n| (host(n), Millis(now)));
         (from..from + ms)
             .step_by(10)
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn total_attempt_rate_does_not_depend_on_the_number_of_hosts() {
         for hosts in [1, 3, 40, 1000] {
-            let mut line = Line::new(limits::PASSWORD_EVERY_MS);
+            let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
             let seen = flood(&mut line, hosts, 0, 60_000) as u64;
             let rate = 60_000 / limits::PASSWORD_EVERY_MS;
             let most = limits::GUESSES_AT_ONCE + rate + limits::GUESSES_WAITING as u64;
@@ -286,7 +289,7 @@ mod tests {
     #[test]
     fn new_host_gets_a_place_in_a_full_attempt_queue() {
         for hosts in [1, 40] {
-            let mut line = Line::new(limits::PASSWORD_EVERY_MS);
+            let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
             flood(&mut line, hosts, 0, 60_000);
             let wait = line.enter(host(2000), Millis(60_000)).expect("a place");
             assert!(
@@ -304,7 +307,7 @@ mod tests {
 
     #[test]
     fn right_attempts_are_free_and_idle_time_restores_the_burst() {
-        let mut line = Line::new(limits::PASSWORD_EVERY_MS);
+        let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
         for _ in 0..1000 {
             assert_eq!(line.enter(host(1), Millis(7)), Some(0));
             line.right();

@@ -8,7 +8,7 @@
 
 use core::fmt;
 
-use super::protocol::Dialect;
+use super::protocol::Protocol;
 
 /// Admission rule that determined a verdict. The numbers are those of the README and of
 /// `gatelet explain`.
@@ -94,11 +94,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Returns the name on the wire in that protocol version.
-    pub const fn name(self, dialect: Dialect) -> &'static str {
+    pub const fn name(self, dialect: Protocol) -> &'static str {
         match (self, dialect) {
             (ErrorCode::NotPaired, _) => "NOT_PAIRED",
             (ErrorCode::Unavailable, _) => "UNAVAILABLE",
-            (ErrorCode::Forbidden, Dialect::V4) => "FORBIDDEN",
+            (ErrorCode::Forbidden, Protocol::V4) => "FORBIDDEN",
             (ErrorCode::InvalidRequest | ErrorCode::Forbidden, _) => "INVALID_REQUEST",
         }
     }
@@ -429,10 +429,10 @@ impl Refusal {
     }
 
     /// Returns the message and close reason for that protocol version.
-    pub const fn message(self, dialect: Dialect) -> &'static str {
+    pub const fn message(self, dialect: Protocol) -> &'static str {
         match dialect {
-            Dialect::V3 => self.words().v3,
-            Dialect::V4 => self.words().v4,
+            Protocol::V3 => self.words().v3,
+            Protocol::V4 => self.words().v4,
         }
     }
 
@@ -790,21 +790,21 @@ mod tests {
             (refusal.words().error.name(dialect), refusal.message(dialect))
         };
         assert_eq!(
-            words(Refusal::PairingRequired, Dialect::V3),
+            words(Refusal::PairingRequired, Protocol::V3),
             ("NOT_PAIRED", "pairing required")
         );
-        assert_eq!(words(Refusal::RoleUpgrade, Dialect::V3), ("NOT_PAIRED", "pairing required"));
-        let v3 = words(Refusal::ControlUiDeviceRequired, Dialect::V3);
+        assert_eq!(words(Refusal::RoleUpgrade, Protocol::V3), ("NOT_PAIRED", "pairing required"));
+        let v3 = words(Refusal::ControlUiDeviceRequired, Protocol::V3);
         assert_eq!(
             v3,
             ("INVALID_REQUEST", "control ui requires HTTPS or localhost (secure context)")
         );
         assert_eq!(
-            words(Refusal::DeviceRequired, Dialect::V3),
+            words(Refusal::DeviceRequired, Protocol::V3),
             ("NOT_PAIRED", "device identity required")
         );
-        assert_eq!(ErrorCode::Forbidden.name(Dialect::V3), "INVALID_REQUEST");
-        assert_eq!(ErrorCode::Forbidden.name(Dialect::V4), "FORBIDDEN");
+        assert_eq!(ErrorCode::Forbidden.name(Protocol::V3), "INVALID_REQUEST");
+        assert_eq!(ErrorCode::Forbidden.name(Protocol::V4), "FORBIDDEN");
     }
 
     #[test]

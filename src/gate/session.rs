@@ -1,8 +1,8 @@
 //! Permissions of an admitted connection, constructed only from an [`Admission`].
 
-use super::facts::{Dialect, Method};
+use super::facts::{AuthMethod, Protocol};
 use super::ids::{ConnId, DeviceId, Role, Slot};
-use super::policy::{Admission, Place};
+use super::policy::{Admission, Registration};
 use super::scopes::{Scope, Scopes};
 
 /// An admitted connection. [`Admitted::by`] is the only constructor, so a function that takes this
@@ -10,10 +10,10 @@ use super::scopes::{Scope, Scopes};
 #[derive(Clone, Debug)]
 pub struct Admitted {
     conn: ConnId,
-    dialect: Dialect,
+    dialect: Protocol,
     role: Role,
     scopes: Scopes,
-    method: Method,
+    method: AuthMethod,
     device: Option<(DeviceId, Option<Slot>)>,
 }
 
@@ -22,8 +22,10 @@ impl Admitted {
     /// that proved its key.
     pub fn by(admission: &Admission, conn: ConnId, device: Option<DeviceId>) -> Admitted {
         let slot = match admission.place {
-            Place::Nowhere(_) => None,
-            Place::Known(slot) | Place::Grows { slot, .. } | Place::New { slot, .. } => Some(slot),
+            Registration::Nowhere(_) => None,
+            Registration::Known(slot)
+            | Registration::Grows { slot, .. }
+            | Registration::New { slot, .. } => Some(slot),
         };
         Admitted {
             conn,
@@ -41,7 +43,7 @@ impl Admitted {
     }
 
     /// Returns the protocol version of the connection.
-    pub fn dialect(&self) -> Dialect {
+    pub fn dialect(&self) -> Protocol {
         self.dialect
     }
 
@@ -56,7 +58,7 @@ impl Admitted {
     }
 
     /// Returns the authentication method.
-    pub fn method(&self) -> Method {
+    pub fn method(&self) -> AuthMethod {
         self.method
     }
 
@@ -78,6 +80,6 @@ impl Admitted {
     /// Returns whether the connection was authenticated by its device alone or by a setup code, and
     /// lacks admin. Protocol 4 restricts such a client to managing its own device.
     pub fn governs_only_itself(&self) -> bool {
-        matches!(self.method, Method::Device | Method::SetupCode) && !self.may(Scope::Admin)
+        matches!(self.method, AuthMethod::Device | AuthMethod::SetupCode) && !self.may(Scope::Admin)
     }
 }

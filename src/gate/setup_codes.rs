@@ -1,11 +1,11 @@
 //! Setup codes: eight characters that pair one new device, once, within ten minutes.
 //!
-//! A code is created at the request of the owner and removed by [`Codes::take`] when a client is
-//! admitted with it. Failed attempts do not end a code: a failed attempt cannot be attributed to
+//! A code is created at the request of the owner and removed by [`SetupCodes::take`] when a client
+//! is admitted with it. Failed attempts do not end a code: a failed attempt cannot be attributed to
 //! one code, and ending codes would let an unauthenticated client destroy a code that was just
 //! created. Instead, [`super::rate_limit::Line`] limits all attempts together to a fixed rate. An
-//! attacker who tries for the whole life of a code finds it with a probability below one in
-//! 70 million.
+//! attacker who tries for the whole life of a code finds it with a probability below one in 70
+//! million.
 
 use subtle::ConstantTimeEq;
 
@@ -53,15 +53,15 @@ impl CodeText {
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct CodeEntry {
     id: RequestId,
     text: CodeText,
     grant: Grant,
     made: Millis,
 }
 
-/// A used code. [`Codes::give_back`] restores it if the admission fails.
-pub struct Taken(Entry);
+/// A used code. [`SetupCodes::give_back`] restores it if the admission fails.
+pub struct Taken(CodeEntry);
 
 impl Taken {
     /// Returns the id the code was created with.
@@ -81,14 +81,14 @@ pub enum CodeState {
 
 /// Setup codes that are valid, at most [`limits::SETUP_CODES`].
 #[derive(Default)]
-pub struct Codes {
-    entries: heapless::Vec<Entry, { limits::SETUP_CODES }>,
+pub struct SetupCodes {
+    entries: heapless::Vec<CodeEntry, { limits::SETUP_CODES }>,
 }
 
-impl Codes {
+impl SetupCodes {
     /// Creates an empty set of codes.
-    pub const fn new() -> Codes {
-        Codes { entries: heapless::Vec::new() }
+    pub const fn new() -> SetupCodes {
+        SetupCodes { entries: heapless::Vec::new() }
     }
 
     /// Adds a code that is valid from `now` for [`limits::SETUP_CODE_MS`].
@@ -99,7 +99,7 @@ impl Codes {
         if self.entries.is_full() {
             self.entries.remove(0);
         }
-        let _ = self.entries.push(Entry { id, text, grant, made: now });
+        let _ = self.entries.push(CodeEntry { id, text, grant, made: now });
     }
 
     /// Compares `presented` with every valid code; each comparison takes constant time.
@@ -160,8 +160,8 @@ mod tests {
 
     const GRANT: Grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
 
-    fn with(code: &str) -> (Codes, CodeText) {
-        let (mut codes, text) = (Codes::new(), CodeText::parse(code).unwrap());
+    fn with(code: &str) -> (SetupCodes, CodeText) {
+        let (mut codes, text) = (SetupCodes::new(), CodeText::parse(code).unwrap());
         codes.make(RequestId([1; 16]), text, GRANT, Millis(0));
         (codes, text)
     }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn number_of_active_codes_is_limited() {
-        let mut codes = Codes::new();
+        let mut codes = SetupCodes::new();
         for n in 0..20u8 {
             codes.make(
                 RequestId([n; 16]),

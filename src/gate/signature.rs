@@ -4,7 +4,7 @@
 //! is accepted only from a local client that sends none. Version 2 adds the nonce. Version 3 adds
 //! the platform and the device family.
 
-use super::facts::Dialect;
+use super::facts::Protocol;
 use super::ids::{DeviceId, Nonce};
 use super::limits;
 use super::refusal::Refusal;
@@ -72,17 +72,17 @@ impl<S: AsRef<str>> Signed<'_, S> {
 }
 
 /// Returns the payload versions to try, the more likely one first.
-pub const fn versions(dialect: Dialect, with_nonce: bool) -> &'static [Version] {
+pub const fn versions(dialect: Protocol, with_nonce: bool) -> &'static [Version] {
     match (with_nonce, dialect) {
         (false, _) => &[Version::V1],
-        (true, Dialect::V3) => &[Version::V2, Version::V3],
-        (true, Dialect::V4) => &[Version::V3, Version::V2],
+        (true, Protocol::V3) => &[Version::V2, Version::V3],
+        (true, Protocol::V4) => &[Version::V3, Version::V2],
     }
 }
 
 /// Device proof without its signature.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
+pub struct SignedClaim<'a> {
     /// Value of `device.id` as sent.
     pub device_id: &'a str,
     /// SHA-256 of the key that was sent; `None` if the key cannot be read.
@@ -101,7 +101,7 @@ pub struct Claim<'a> {
     pub local: bool,
 }
 
-impl Claim<'_> {
+impl SignedClaim<'_> {
     /// Checks everything except the signature, in the order of protocol 3 and 4.
     ///
     /// Returns the id of the key, or the rejection for the first check that fails.
@@ -191,7 +191,7 @@ mod tests {
     fn claim_checks_fail_in_order_each_with_its_own_refusal() {
         let id = DeviceId([7; 32]);
         let (text, nonce) = (id.to_string(), Nonce([9; 16]).to_string());
-        let good = Claim {
+        let good = SignedClaim {
             device_id: &text,
             key_id: Some(id),
             nonce: Some(&nonce),
@@ -202,29 +202,39 @@ mod tests {
         };
         assert_eq!(good.check(), Ok(id));
         assert_eq!(
-            Claim { key_id: None, device_id: "", ..good }.check(),
+            SignedClaim { key_id: None, device_id: "", ..good }.check(),
             Err(Refusal::PublicKeyInvalid)
         );
         assert_eq!(
-            Claim { key_id: Some(DeviceId([8; 32])), ..good }.check(),
+            SignedClaim { key_id: Some(DeviceId([8; 32])), ..good }.check(),
             Err(Refusal::DeviceIdMismatch)
         );
         let upper = text.to_uppercase();
-        assert_eq!(Claim { device_id: &upper, ..good }.check(), Ok(id), "0707.. has no letters");
-        let late = Claim { elapsed: limits::PROOF_FRESH_MS + 1, nonce: None, ..good };
-        assert_eq!(late.check(), Err(Refusal::SignatureExpired));
-        assert_eq!(Claim { judged_skew: Some(limits::CLOCK_SKEW_MS), ..good }.check(), Ok(id));
         assert_eq!(
-            Claim { judged_skew: Some(limits::CLOCK_SKEW_MS + 1), ..good }.check(),
+            SignedClaim { device_id: &upper, ..good }.check(),
+            Ok(id),
+            "0707.. has no letters"
+        );
+        let late = SignedClaim { elapsed: limits::PROOF_FRESH_MS + 1, nonce: None, ..good };
+        assert_eq!(late.check(), Err(Refusal::SignatureExpired));
+        assert_eq!(
+            SignedClaim { judged_skew: Some(limits::CLOCK_SKEW_MS), ..good }.check(),
+            Ok(id)
+        );
+        assert_eq!(
+            SignedClaim { judged_skew: Some(limits::CLOCK_SKEW_MS + 1), ..good }.check(),
             Err(Refusal::SignatureExpired)
         );
-        assert_eq!(Claim { nonce: None, ..good }.check(), Err(Refusal::NonceRequired));
-        assert_eq!(Claim { nonce: Some("  "), ..good }.check(), Err(Refusal::NonceRequired));
-        assert_eq!(Claim { nonce: None, local: true, ..good }.check(), Ok(id));
+        assert_eq!(SignedClaim { nonce: None, ..good }.check(), Err(Refusal::NonceRequired));
+        assert_eq!(SignedClaim { nonce: Some("  "), ..good }.check(), Err(Refusal::NonceRequired));
+        assert_eq!(SignedClaim { nonce: None, local: true, ..good }.check(), Ok(id));
         let other = Nonce([1; 16]).to_string();
-        assert_eq!(Claim { nonce: Some(&other), ..good }.check(), Err(Refusal::NonceMismatch));
         assert_eq!(
-            Claim { nonce: Some(&other), local: true, ..good }.check(),
+            SignedClaim { nonce: Some(&other), ..good }.check(),
+            Err(Refusal::NonceMismatch)
+        );
+        assert_eq!(
+            SignedClaim { nonce: Some(&other), local: true, ..good }.check(),
             Err(Refusal::NonceMismatch)
         );
     }

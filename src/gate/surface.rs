@@ -142,7 +142,7 @@ impl Surface {
 
     /// Returns whether the surface contains everything in `other`.
     pub fn covers(&self, other: &Surface) -> bool {
-        let named = |entry: Entry<'_>| match entry.kind {
+        let named = |entry: NameEntry<'_>| match entry.kind {
             COMMAND => self.has_command(entry.name),
             kind => self.has(kind, entry.name),
         };
@@ -184,7 +184,7 @@ impl Surface {
 
 /// A name without a number.
 #[derive(Clone, Copy)]
-struct Entry<'a> {
+struct NameEntry<'a> {
     kind: u8,
     name: &'a str,
     /// Offset of the next entry.
@@ -197,13 +197,13 @@ struct Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Entry<'a>;
+    type Item = NameEntry<'a>;
 
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<NameEntry<'a>> {
         let [kind @ 1..=u8::MAX, len, rest @ ..] = self.text.get(self.at..)? else { return None };
         let name = core::str::from_utf8(rest.get(..usize::from(*len))?).ok()?;
         self.at += 2 + name.len();
-        Some(Entry { kind: *kind, name, end: self.at })
+        Some(NameEntry { kind: *kind, name, end: self.at })
     }
 }
 

@@ -24,7 +24,7 @@ macro_rules! answers {
 }
 
 answers! {
-    struct Device { device_id as "deviceId": DeviceId }
+    struct DeviceAnswer { device_id as "deviceId": DeviceId }
     struct DeviceRejected<'a> { request_id as "requestId": &'a str, device_id as "deviceId": DeviceId }
     struct DeviceRenamed<'a> { device_id as "deviceId": DeviceId, label: &'a str }
     struct DeviceResolved<'a> { request_id as "requestId": RequestId, device_id as "deviceId": DeviceId, decision: &'a str, ts: u64 }
@@ -34,7 +34,7 @@ answers! {
     }
     struct TokenRevoked<'a> { device_id as "deviceId": DeviceId, role: &'a str, at as "revokedAtMs": u64 }
 
-    struct Node { node_id as "nodeId": DeviceId }
+    struct NodeAnswer { node_id as "nodeId": DeviceId }
     struct NodeRejected<'a> { request_id as "requestId": &'a str, node_id as "nodeId": DeviceId }
     struct NodeRenamed<'a> { node_id as "nodeId": DeviceId, display_name as "displayName": &'a str }
     struct NodeResolved<'a> { request_id as "requestId": &'a str, node_id as "nodeId": DeviceId, decision: &'a str, ts: u64 }
@@ -51,7 +51,7 @@ answers! {
     struct SetupLink<'a> {
         url: &'a str, urls: &'a Vec<String>, token as "bootstrapToken": &'a str, expires as "expiresAtMs": u64,
     }
-    struct SetupCode<'a> {
+    struct NewSetupCode<'a> {
         setup_id as "setupId": RequestId, expires as "expiresAtMs": u64, setup_code as "setupCode": &'a str, code: &'a str,
         link: &'a str, picture as "qrDataUrl": Option<String>, url as "gatewayUrl": &'a str, urls as "gatewayUrls": &'a Vec<String>,
         auth: &'a str, source as "urlSource": &'a str, access: &'a str,
@@ -59,19 +59,19 @@ answers! {
     struct SetupState { left as "remainingMs": Option<u64>, gone: Option<bool> }
 
     struct Heartbeats { ok: bool, enabled: bool }
-    struct Identity<'a> { device_id as "deviceId": DeviceId, key as "publicKey": &'a str }
+    struct GatewayIdentity<'a> { device_id as "deviceId": DeviceId, key as "publicKey": &'a str }
     struct SystemInfo<'a> {
         name as "machineName": &'a str, host as "hostname": &'a str, platform: &'a str, release: &'a str, arch: &'a str,
         label as "osLabel": &'a str, node as "nodeVersion": &'a str, pid: u32, uptime as "uptimeMs": u64, cpus as "cpuCount": u64,
         load as "loadAverage": Option<Raw>, memory as "memoryTotalBytes": u64, memory_free as "memoryFreeBytes": u64,
     }
-    struct LogsTail<'a> { file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool }
+    struct LogLines<'a> { file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool }
     /// Line of the log in the form that the programs of both protocols read. The message is the
     /// second argument, because those programs also show the first one as the name of the source.
     struct LogLine<'a> { message as "1": &'a str, meta as "_meta": LogMeta, time: &'a str }
     struct LogMeta { name: String, level as "logLevelName": String }
 
-    struct Status<'a> {
+    struct StatusAnswer<'a> {
         version: &'a str, pid: u32, uptime as "uptimeMs": u64, listening: &'a Vec<String>, url: &'a str,
         auth as "authMode": &'a str, pairing as "pairingMode": &'a str, source as "secretSource": &'a str,
         fingerprint as "secretFingerprint": &'a str, table: TableState, connections: usize, unauthenticated: usize,
@@ -81,7 +81,7 @@ answers! {
 
     struct MissingScope<'a> { code: &'a str, missing as "missingScope": &'a str, required as "requiredScopes": Scopes }
     struct NoAgent<'a> { code: &'a str, hint: &'a str }
-    struct Reason<'a> { reason: &'a str }
+    struct ReasonAnswer<'a> { reason: &'a str }
 }
 
 /// JSON that is written into an answer as it was received.

@@ -2,13 +2,14 @@
 //! `gatelet.config`.
 //!
 //! A handler reads the request only. The disk thread reads and writes the file
-//! (`server/config_file.rs`), all of one [`Ask`] without interruption, and [`answer`] writes the
-//! result. The hash detects changes that others made in between. No answer ever contains a secret.
+//! (`server/config_file.rs`), all of one [`FileRequest`] without interruption, and [`answer`]
+//! writes the result. The hash detects changes that others made in between. No answer ever contains
+//! a secret.
 
 use super::params::{ConfigApply, ConfigPatch, ConfigSet, Nothing};
 use super::{Call, Failure, Reply};
 use crate::config::{Problem, Setting, Shown};
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value, Writer};
@@ -33,9 +34,9 @@ impl How {
 }
 
 /// Request of a client to the configuration file.
-pub struct Ask {
+pub struct FileRequest {
     pub how: How,
-    pub dialect: Dialect,
+    pub dialect: Protocol,
     /// New text, or the patch.
     pub raw: String,
     /// Hash of the text that the client last read.
@@ -47,7 +48,7 @@ pub struct Ask {
 }
 
 /// Prints the operation and the length only, because the text may contain a secret.
-impl std::fmt::Debug for Ask {
+impl std::fmt::Debug for FileRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} of {} bytes", self.how, self.raw.len())
     }
@@ -55,7 +56,7 @@ impl std::fmt::Debug for Ask {
 
 /// State of the file after a call.
 #[derive(Default)]
-pub struct Seen {
+pub struct FileState {
     pub exists: bool,
     pub shown: Shown,
     pub hash: String,
@@ -117,13 +118,13 @@ fn asking(
     let raw = raw.and_then(|raw| raw.as_str()).map(|raw| raw.into_owned()).unwrap_or_default();
     let base = base.map(|base| base.trim().to_string()).filter(|base| !base.is_empty());
     let sees_raw = call.caller.may(Scope::Admin);
-    let ask = Ask { how, dialect: call.caller.dialect(), raw, base, replace, sees_raw };
+    let ask = FileRequest { how, dialect: call.caller.dialect(), raw, base, replace, sees_raw };
     Reply { file: Some(Box::new(ask)), ..Reply::of(Vec::new()) }
 }
 
 /// Writes the answer to a call that succeeded.
-pub fn answer(ask: &Ask, seen: &Seen, around: &Around<'_>) -> Vec<u8> {
-    let v4 = ask.dialect == Dialect::V4;
+pub fn answer(ask: &FileRequest, seen: &FileState, around: &Around<'_>) -> Vec<u8> {
+    let v4 = ask.dialect == Protocol::V4;
     let tree = seen.shown.json.as_deref().unwrap_or("{}").as_bytes();
     json::object(|o| {
         if !ask.how.writes() {
@@ -143,7 +144,7 @@ pub fn answer(ask: &Ask, seen: &Seen, around: &Around<'_>) -> Vec<u8> {
     })
 }
 
-fn got(o: &mut Writer<'_>, ask: &Ask, seen: &Seen, around: &Around<'_>) {
+fn got(o: &mut Writer<'_>, ask: &FileRequest, seen: &FileState, around: &Around<'_>) {
     let tree = seen.shown.json.as_deref().unwrap_or("{}").as_bytes();
     o.str("path", around.path);
     o.bool("exists", seen.exists);
@@ -155,7 +156,7 @@ fn got(o: &mut Writer<'_>, ask: &Ask, seen: &Seen, around: &Around<'_>) {
     o.bool("valid", seen.errors.is_empty());
     o.raw("config", tree);
     o.str("hash", &seen.hash);
-    if ask.dialect == Dialect::V4 {
+    if ask.dialect == Protocol::V4 {
         o.raw("sourceConfig", tree);
         o.str("configRevisionHash", &seen.hash);
         o.str("appliedConfigHash", around.applied);
@@ -199,9 +200,9 @@ fn issues(o: &mut Writer<'_>, key: &str, problems: &[Problem]) {
 }
 
 /// Creates the error for a text with which the gateway would not start.
-pub fn invalid(ask: &Ask, problems: &[Problem]) -> Failure {
+pub fn invalid(ask: &FileRequest, problems: &[Problem]) -> Failure {
     let mut message = "invalid config".to_string();
-    if ask.dialect == Dialect::V4 {
+    if ask.dialect == Protocol::V4 {
         for (at, problem) in problems.iter().take(SAID).enumerate() {
             message.push_str(if at == 0 { ": " } else { "; " });
             message.push_str(&problem.to_string());
@@ -219,23 +220,23 @@ const SAID: usize = 3;
 
 /// Checks that the client knows the current text of the file. Without a hash only a patch of
 /// protocol 4 is allowed; [`check_patch`] limits it to the display settings of pages.
-pub fn check_base(ask: &Ask, hash: &str) -> Result<(), Failure> {
+pub fn check_base(ask: &FileRequest, hash: &str) -> Result<(), Failure> {
     match ask.base.as_deref() {
         Some(base) if base == hash => Ok(()),
         Some(_) => Err(Failure::invalid(CHANGED)),
-        None if ask.how == How::Patch && ask.dialect == Dialect::V4 => Ok(()),
+        None if ask.how == How::Patch && ask.dialect == Protocol::V4 => Ok(()),
         None => Err(Failure::invalid(NO_BASE)),
     }
 }
 
 /// Checks that a patch may change these paths, and may remove entries from these lists.
 pub fn check_patch(
-    ask: &Ask,
+    ask: &FileRequest,
     exists: bool,
     paths: &[String],
     lost: &[String],
 ) -> Result<(), Failure> {
-    if ask.how != How::Patch || ask.dialect != Dialect::V4 {
+    if ask.how != How::Patch || ask.dialect != Protocol::V4 {
         return Ok(());
     }
     let looks = |path: &String| path == "ui.prefs" || path.starts_with("ui.prefs.");

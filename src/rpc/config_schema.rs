@@ -4,13 +4,13 @@
 use super::params::{Nothing, SchemaLookup};
 use super::{Call, Failure, Reply};
 use crate::config::{Key, Kind, KEYS};
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::wire::json::{self, Writer};
 
 /// Handles `config.schema {}`.
 pub fn schema(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let version = call.status.version;
-    let v3 = call.caller.dialect() == Dialect::V3;
+    let v3 = call.caller.dialect() == Protocol::V3;
     Ok(Reply::of(json::object(|o| {
         o.obj("schema", |schema| {
             schema.fields(

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, WallMs};
-use crate::gate::pairing_requests::{About, Request};
+use crate::gate::pairing_requests::{About, PairingRequest};
 use crate::gate::scopes::Scopes;
 use crate::gate::surface::Surface;
 use crate::wire::base64;
@@ -21,7 +21,7 @@ use crate::wire::json::Writer;
 /// protocol.
 pub fn list(
     o: &mut Writer<'_>,
-    mut pending: Vec<&Request>,
+    mut pending: Vec<&PairingRequest>,
     mut paired: Vec<&Device>,
     connected: impl Fn(&DeviceId) -> bool,
     surfaces: bool,
@@ -83,7 +83,7 @@ pub fn surface_fields(o: &mut Writer<'_>, surface: &Surface) {
 }
 
 /// Writes a pending request as fields of an open object.
-pub fn pending_fields(o: &mut Writer<'_>, request: &Request) {
+pub fn pending_fields(o: &mut Writer<'_>, request: &PairingRequest) {
     o.shown("requestId", &request.id);
     identity(o, &request.device, &request.key);
     about(o, &request.about);

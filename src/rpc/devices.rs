@@ -8,9 +8,9 @@ use super::params::{ByDevice, ByRequest, DeviceList, DeviceRename, TokenRevoke, 
 use super::{answers, device_json, json, nodes};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, RequestId, Role, Roles, Slot, WallMs};
-use crate::gate::pairing_requests::Request;
+use crate::gate::pairing_requests::PairingRequest;
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::Room;
@@ -28,7 +28,7 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
     // Requests of admitted devices that only offer more as a node are listed by `node.pair.list`.
-    let waits = |request: &&Request| !request.roles.is_empty() && shown(&request.device);
+    let waits = |request: &&PairingRequest| !request.roles.is_empty() && shown(&request.device);
     let pending = call.pending.iter(call.now.at).filter(waits).collect();
     let paired =
         call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
@@ -55,7 +55,7 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     let (slot, mut device) = approved(call, &request)?;
     let may_widen = !call.caller.governs_only_itself()
         && nodes::lacks(call, &request.surface, Scopes::NONE).is_none();
-    if call.caller.dialect() == Dialect::V3 && may_widen {
+    if call.caller.dialect() == Protocol::V3 && may_widen {
         // In protocol 3 pairing is the only approval of a node. A caller that may not approve the
         // surface only admits the device.
         nodes::widen(&mut device, &request.surface, call)?;
@@ -80,7 +80,7 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
 pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
     let (slot, device) =
         find(call, &params.device_id, "device pairing removal denied", "unknown deviceId")?;
-    let answer = answers::Device { device_id: device.id };
+    let answer = answers::DeviceAnswer { device_id: device.id };
     let mut effects =
         vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
     let waits = call.pending.get_of(&device.id, call.now.at);
@@ -125,7 +125,7 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
     }
     device.tokens[role as usize].rotate();
     let own = call.caller.device() == Some(device.id);
-    let in_band = own || call.caller.dialect() == Dialect::V3;
+    let in_band = own || call.caller.dialect() == Protocol::V3;
     let token = device_token(call.key, &device.id, role, device.tokens[role as usize].current);
     let delivery = if in_band { "in-band" } else { "withheld-cross-device" };
     let answer = answers::TokenRotated {
@@ -134,7 +134,7 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
         token: in_band.then(|| token.as_str()),
         scopes: scopes_of(&device, role),
         at: call.now.wall.0,
-        delivery: (call.caller.dialect() == Dialect::V4).then_some(delivery),
+        delivery: (call.caller.dialect() == Protocol::V4).then_some(delivery),
     };
     Ok(Reply::json(&answer).changing(slot, Some(device)).with(effects))
 }
@@ -156,7 +156,7 @@ pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure
 }
 
 /// Returns the event that a device waits for approval.
-pub fn requested(request: &Request) -> Effect {
+pub fn requested(request: &PairingRequest) -> Effect {
     let payload = object(|o| device_json::pending_fields(o, request));
     Effect::Event { name: "device.pair.requested", payload, to: PAIRING }
 }
@@ -169,7 +169,7 @@ pub fn changed() -> Effect {
 
 /// Returns the effects of a decision: the request is removed, and clients that may see it are
 /// notified.
-pub(super) fn resolved(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
+pub(super) fn resolved(wall: WallMs, request: &PairingRequest, decision: &str) -> Vec<Effect> {
     let (request_id, device_id) = (request.id, request.device);
     let payload = json(&answers::DeviceResolved { request_id, device_id, decision, ts: wall.0 });
     let event = Effect::Event { name: "device.pair.resolved", payload, to: PAIRING };
@@ -177,7 +177,10 @@ pub(super) fn resolved(wall: WallMs, request: &Request, decision: &str) -> Vec<E
 }
 
 /// Returns the record that results from approving the request, and its slot.
-pub(super) fn approved(call: &Call<'_>, request: &Request) -> Result<(Slot, Device), Failure> {
+pub(super) fn approved(
+    call: &Call<'_>,
+    request: &PairingRequest,
+) -> Result<(Slot, Device), Failure> {
     let known = call.devices.find(&request.device).map(|(slot, device)| (slot, device.clone()));
     let (slot, mut device) = match known {
         Some(known) => known,
@@ -249,8 +252,8 @@ pub(super) fn find(
 /// Returns the text of a denial. Protocol 3 reports what is unknown where protocol 4 only denies.
 fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
     match call.caller.dialect() {
-        Dialect::V3 => "unknown deviceId/role",
-        Dialect::V4 => v4,
+        Protocol::V3 => "unknown deviceId/role",
+        Protocol::V4 => v4,
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Machine {
 pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let status = call.status;
     let devices = call.devices;
-    Ok(Reply::json(&answers::Status {
+    Ok(Reply::json(&answers::StatusAnswer {
         version: status.version,
         pid: status.pid,
         uptime: status.uptime_ms,

@@ -81,7 +81,7 @@ pub fn tail(call: &mut Call<'_>, params: LogsTail) -> Result<Reply, Failure> {
     let new = log.next - known.unwrap_or(log.oldest());
     let lines = log.last(limit.min(new), max_bytes);
     let left_out = log.next - lines.len() as u64 > known.unwrap_or(log.first);
-    Ok(Reply::json(&answers::LogsTail {
+    Ok(Reply::json(&answers::LogLines {
         file: if log.place.is_empty() { "the gateway's memory" } else { &log.place },
         cursor: log.next,
         size: log.bytes,

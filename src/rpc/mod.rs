@@ -26,13 +26,13 @@ use std::ops::Deref;
 use nanoserde::SerJson;
 
 use crate::gate::device::Device;
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Role, Roles, Slot};
-use crate::gate::pairing_requests::Pending;
+use crate::gate::pairing_requests::PairingRequests;
 use crate::gate::refusal::{Close, ErrorCode};
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
-use crate::gate::setup_codes::Codes;
+use crate::gate::setup_codes::SetupCodes;
 use crate::gate::table::{Cell, Table};
 use crate::store::tokens::TableKey;
 use crate::wire::json::Value;
@@ -42,7 +42,7 @@ pub use devices::{changed as devices_changed, requested as pair_requested};
 pub use gatelet::{Machine, Refused, Status};
 pub use logs::Log;
 pub use nodes::{Declared, Relay};
-pub use presence::{Entry, Presence};
+pub use presence::{Presence, PresenceEntry};
 pub use system::health_json;
 
 /// Pairing table in memory.
@@ -66,8 +66,8 @@ pub struct Call<'a> {
     pub id: &'a str,
     pub now: Now,
     pub devices: &'a Devices,
-    pub pending: &'a mut Pending,
-    pub codes: &'a mut Codes,
+    pub pending: &'a mut PairingRequests,
+    pub codes: &'a mut SetupCodes,
     pub key: &'a TableKey,
     pub relay: &'a mut Relay,
     pub commands: &'a Commands,
@@ -105,7 +105,7 @@ pub enum Effect {
     /// Fails a request of the connection that was to be answered later.
     Fail { conn: ConnId, id: String, failure: Failure },
     /// Sends the call with this number to its node. If the node reads too slowly, the call is
-    /// returned through [`nodes::Invokes::unsent`].
+    /// returned through [`nodes::PendingInvokes::unsent`].
     Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
     /// Sends the presence list to all clients that may see it.
     Presence,
@@ -136,11 +136,11 @@ impl Audience {
         match self {
             Audience::All => true,
             Audience::Scope { scope, v3_all } => {
-                client.may(scope) || v3_all && client.dialect() == Dialect::V3
+                client.may(scope) || v3_all && client.dialect() == Protocol::V3
             }
-            Audience::V4 { scope } => client.may(scope) && client.dialect() == Dialect::V4,
+            Audience::V4 { scope } => client.may(scope) && client.dialect() == Protocol::V4,
             Audience::Nodes { scope } => {
-                client.may(scope) || client.role() == Role::Node || client.dialect() == Dialect::V3
+                client.may(scope) || client.role() == Role::Node || client.dialect() == Protocol::V3
             }
         }
     }
@@ -161,7 +161,7 @@ pub struct Reply {
     /// Change that must be durable before the answer is sent and the effects are applied.
     pub change: Option<Change>,
     /// Request for the configuration file, the result of which is the answer.
-    pub file: Option<Box<config::Ask>>,
+    pub file: Option<Box<config::FileRequest>>,
     /// Effects, in the order in which they follow the answer.
     pub effects: Vec<Effect>,
     /// Whether the answer is one of the effects, of this call or of a later one.
@@ -202,11 +202,11 @@ fn json(answer: &impl SerJson) -> Vec<u8> {
 
 /// Failure of a call. It is one pointer, because failures are rare and many functions pass them on.
 #[derive(Debug)]
-pub struct Failure(Box<Said>);
+pub struct Failure(Box<ErrorBody>);
 
 /// Content of a [`Failure`].
 #[derive(Debug)]
-pub struct Said {
+pub struct ErrorBody {
     pub code: ErrorCode,
     pub message: String,
     /// Value of `error.details`, one JSON value.
@@ -221,7 +221,7 @@ impl Failure {
     /// Creates an `INVALID_REQUEST` with this message.
     pub fn invalid(message: impl Into<String>) -> Failure {
         let (code, message) = (ErrorCode::InvalidRequest, message.into());
-        Failure(Box::new(Said {
+        Failure(Box::new(ErrorBody {
             code,
             message,
             details: None,
@@ -271,9 +271,9 @@ impl Failure {
 }
 
 impl Deref for Failure {
-    type Target = Said;
+    type Target = ErrorBody;
 
-    fn deref(&self) -> &Said {
+    fn deref(&self) -> &ErrorBody {
         &self.0
     }
 }
@@ -310,7 +310,7 @@ struct Method {
     scope_v3: Scope,
     scope: Scope,
     whose: For,
-    only: Option<Dialect>,
+    only: Option<Protocol>,
     advertised: bool,
     handler: Handler,
 }
@@ -334,7 +334,7 @@ const fn of_node(name: &'static str, handler: Handler) -> Method {
 
 /// Restricts a method to protocol 4.
 const fn v4(method: Method) -> Method {
-    Method { only: Some(Dialect::V4), ..method }
+    Method { only: Some(Protocol::V4), ..method }
 }
 
 /// Methods that this gateway serves itself.
@@ -373,11 +373,11 @@ const METHODS: &[Method] = &[
     method("node.pair.reject", Scope::Pairing, typed!(nodes::reject)),
     method("node.pair.remove", Scope::Pairing, typed!(nodes::remove)),
     Method {
-        only: Some(Dialect::V3),
+        only: Some(Protocol::V3),
         ..method("node.pair.request", Scope::Pairing, typed!(nodes::request))
     },
     Method {
-        only: Some(Dialect::V3),
+        only: Some(Protocol::V3),
         ..method("node.pair.verify", Scope::Pairing, typed!(nodes::verify))
     },
     v4(method("node.pending.enqueue", Scope::Write, typed!(nodes::enqueue))),
@@ -418,13 +418,13 @@ const METHODS: &[Method] = &[
 ];
 
 impl Method {
-    fn is_of(&self, dialect: Dialect) -> bool {
+    fn is_of(&self, dialect: Protocol) -> bool {
         self.only.is_none_or(|only| only == dialect)
     }
 }
 
 /// Returns the methods that hello lists.
-pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+pub fn advertised(dialect: Protocol) -> impl Iterator<Item = &'static str> {
     let own = METHODS
         .iter()
         .filter(move |method| method.advertised && method.is_of(dialect))
@@ -434,7 +434,7 @@ pub fn advertised(dialect: Dialect) -> impl Iterator<Item = &'static str> {
 
 /// Returns all methods that are answered in this protocol, including those that hello does not
 /// list.
-pub fn served(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+pub fn served(dialect: Protocol) -> impl Iterator<Item = &'static str> {
     let own = METHODS.iter().filter(move |method| method.is_of(dialect)).map(|method| method.name);
     own.chain(stubs::all(dialect))
 }
@@ -479,13 +479,13 @@ pub fn dispatch(
         Role::Node => {}
         Role::Operator => {
             let needed = match (found, &empty, dialect) {
-                (Some(method), _, Dialect::V3) => method.scope_v3,
-                (Some(method), _, Dialect::V4) => method.scope,
+                (Some(method), _, Protocol::V3) => method.scope_v3,
+                (Some(method), _, Protocol::V4) => method.scope,
                 (None, Some(empty), _) => empty.scope,
                 (None, None, _) => Scope::Admin,
             };
             let narrower =
-                empty.and_then(|empty| empty.narrower).filter(|_| dialect == Dialect::V4);
+                empty.and_then(|empty| empty.narrower).filter(|_| dialect == Protocol::V4);
             if !call.caller.may(needed) && !narrower.is_some_and(|scope| call.caller.may(scope)) {
                 return Err(Failure::scope(needed));
             }

@@ -9,21 +9,21 @@
 use super::nodes::KINDS;
 use crate::gate::limits;
 use crate::wire::message::{message, names, word, List};
-use crate::wire::schema::Kind;
+use crate::wire::schema::ValueKind;
 
 /// Text of any length, of which a handler takes the beginning.
-const LONG: Kind = Kind::Text(0, limits::FRAME_AFTER_HELLO);
+const LONG: ValueKind = ValueKind::Text(0, limits::FRAME_AFTER_HELLO);
 /// Short text.
-const FIELD: Kind = Kind::Text(1, limits::FIELD_LEN);
+const FIELD: ValueKind = ValueKind::Text(1, limits::FIELD_LEN);
 /// List of names from a node.
-const NAMES: Kind = names(limits::NAMES_SENT);
+const NAMES: ValueKind = names(limits::NAMES_SENT);
 /// Profile of a setup code.
-const PROFILE: Kind = Kind::Word(
+const PROFILE: ValueKind = ValueKind::Word(
     &["full", "limited", "node", "voice-node"],
     "must be one of full, limited, node, voice-node",
 );
 /// Scopes or roles in a report.
-const SHORT_LIST: Kind = names(limits::SCOPES_SENT);
+const SHORT_LIST: ValueKind = names(limits::SCOPES_SENT);
 
 message! { pub struct Nothing {} }
 message! { pub struct ByRequest { pub request_id as "requestId": String, } }
@@ -52,13 +52,13 @@ message! { pub struct SchemaLookup { pub path: String, } }
 message! {
     pub struct LogsTail {
         pub cursor: Option<u64>,
-        pub limit: Option<u64> in Kind::Whole(1, 5_000, ""),
-        pub max_bytes as "maxBytes": Option<u64> in Kind::Whole(1, 1_000_000, ""),
+        pub limit: Option<u64> in ValueKind::Whole(1, 5_000, ""),
+        pub max_bytes as "maxBytes": Option<u64> in ValueKind::Whole(1, 1_000_000, ""),
     }
 }
 message! {
     pub struct ConfigSet<'a> {
-        spans { raw in Kind::Document }
+        spans { raw in ValueKind::Document }
         pub base_hash as "baseHash": Option<String>,
     }
 }
@@ -66,14 +66,14 @@ message! {
     /// Parameters of `config.patch`. The ignored members are passed to an agent after a restart in
     /// protocol 3 and 4.
     pub struct ConfigPatch<'a> {
-        spans { raw in Kind::Document, replace_paths as "replacePaths" }
+        spans { raw in ValueKind::Document, replace_paths as "replacePaths" }
         pub base_hash as "baseHash": Option<String>,
         ignored { "sessionKey", "note", "restartDelayMs", "deliveryContext" }
     }
 }
 message! {
     pub struct ConfigApply<'a> {
-        spans { raw in Kind::Document }
+        spans { raw in ValueKind::Document }
         pub base_hash as "baseHash": Option<String>,
         ignored { "sessionKey", "note", "restartDelayMs", "deliveryContext" }
     }
@@ -101,7 +101,7 @@ message! {
         ignored {
             "displayName" in FIELD, "platform" in FIELD, "version" in FIELD, "coreVersion" in FIELD, "uiVersion" in FIELD,
             "deviceFamily" in FIELD, "modelIdentifier" in FIELD, "remoteIp" in FIELD,
-            "caps" in NAMES, "commands" in NAMES, "silent" in Kind::Bool,
+            "caps" in NAMES, "commands" in NAMES, "silent" in ValueKind::Bool,
         }
     }
 }
@@ -129,7 +129,7 @@ message! {
     pub struct InvokeProgress {
         pub node_id as "nodeId": String,
         pub invoke_id as "invokeId": String,
-        ignored { "seq" in Kind::Whole(0, u64::MAX, ""), "chunk" in Kind::Text(0, limits::PROGRESS_LEN) }
+        ignored { "seq" in ValueKind::Whole(0, u64::MAX, ""), "chunk" in ValueKind::Text(0, limits::PROGRESS_LEN) }
     }
 }
 message! {
@@ -147,7 +147,7 @@ message! {
 message! { pub struct PluginSurface { pub surface: Option<String>, } }
 message! {
     pub struct PendingAck {
-        pub ids: List in Kind::Texts { min: 1, max: limits::IDS_ACKED, len: limits::WORD_LEN },
+        pub ids: List in ValueKind::Texts { min: 1, max: limits::IDS_ACKED, len: limits::WORD_LEN },
     }
 }
 message! {
@@ -155,13 +155,13 @@ message! {
         pub node_id as "nodeId": String,
         pub kind as "type": String in word(&KINDS),
         pub priority: Option<String> in word(&["normal", "high"]),
-        pub expires_in_ms as "expiresInMs": Option<u64> in Kind::Whole(1_000, limits::WORK_MS, "must be >= 1000 and <= 86400000"),
-        ignored { "wake" in Kind::Bool }
+        pub expires_in_ms as "expiresInMs": Option<u64> in ValueKind::Whole(1_000, limits::WORK_MS, "must be >= 1000 and <= 86400000"),
+        ignored { "wake" in ValueKind::Bool }
     }
 }
 message! {
     pub struct PendingDrain {
-        pub max_items as "maxItems": Option<u64> in Kind::Whole(1, limits::WORK_FETCHED_MAX, "must be >= 1 and <= 10"),
+        pub max_items as "maxItems": Option<u64> in ValueKind::Whole(1, limits::WORK_FETCHED_MAX, "must be >= 1 and <= 10"),
     }
 }
 message! {
@@ -172,7 +172,7 @@ message! {
         pub timeout_ms as "timeoutMs": Option<u64>,
         pub two_phase as "twoPhase": Option<bool>,
         pub require_route as "requireDeliveryRoute": Option<bool>,
-        ignored { "command", "env", "suppressDelivery" in Kind::Bool, "deliverToApprovalClientsOnly" in Kind::Bool }
+        ignored { "command", "env", "suppressDelivery" in ValueKind::Bool, "deliverToApprovalClientsOnly" in ValueKind::Bool }
     }
 }
 message! {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::system_event::Report;
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{ConnId, DeviceId, Millis, Role, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::Scopes;
@@ -13,7 +13,7 @@ use crate::wire::json::{self, Writer};
 
 /// Description of a connection that other clients see.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct PresenceEntry {
     pub host: Text<{ limits::NAME_LEN }>,
     /// Address of the client. Absent for local clients.
     pub ip: Option<IpAddr>,
@@ -32,7 +32,7 @@ pub struct Entry {
 
 /// Presence list, in the order in which the clients connected.
 pub struct Presence {
-    entries: Vec<(ConnId, Entry)>,
+    entries: Vec<(ConnId, PresenceEntry)>,
     /// Reports, the one that was renewed last at the end.
     reports: Vec<Report>,
     host: String,
@@ -54,7 +54,7 @@ impl Presence {
     /// Adds a connection. Programs that connect for a moment only (`cli`, `probe`, `backend`) are
     /// not listed, nor are connections beyond [`limits::PRESENCE`]. Returns whether the entry was
     /// added.
-    pub fn enter(&mut self, conn: ConnId, entry: Entry) -> bool {
+    pub fn enter(&mut self, conn: ConnId, entry: PresenceEntry) -> bool {
         let passing = matches!(entry.mode.as_str(), "cli" | "probe" | "backend");
         if passing || self.entries.len() + 1 >= limits::PRESENCE {
             return false;
@@ -113,7 +113,7 @@ impl Presence {
     }
 
     /// Writes the list in the form of the dialect.
-    pub fn list(&self, dialect: Dialect) -> Vec<u8> {
+    pub fn list(&self, dialect: Protocol) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 * (1 + self.entries.len()));
         json::arr(&mut out, |list| {
             list.item_obj(|own| self.own_entry(own));
@@ -151,13 +151,13 @@ impl Presence {
     }
 }
 
-impl Entry {
+impl PresenceEntry {
     /// Returns the key by which a report of the same device is found; empty if there is none.
     fn key(&self) -> String {
         self.device.map_or_else(|| self.instance.to_ascii_lowercase(), |device| device.to_string())
     }
 
-    fn render(&self, dialect: Dialect, said: Option<&Report>, shown: &mut Writer<'_>) {
+    fn render(&self, dialect: Protocol, said: Option<&Report>, shown: &mut Writer<'_>) {
         let ip = self.ip.map(|ip| ip.to_string()).unwrap_or_default();
         let text = self.text();
         let device = self.device.map(|device| device.to_string()).unwrap_or_default();
@@ -187,7 +187,7 @@ impl Entry {
         shown.u64("ts", said.map_or(self.since, |report| report.ts).0);
         shown.strs("roles", [self.role.name()]);
         shown.scopes("scopes", self.scopes);
-        if dialect == Dialect::V4 {
+        if dialect == Protocol::V4 {
             shown.str("clientId", &self.client_id);
             shown.u64("onlineSince", self.since.0);
         }

@@ -50,7 +50,7 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
     let setup_code = base64::encode_url(&link);
     let link = ["oc-pair://", &setup_code].concat();
     let picture = params.include_qr.unwrap_or(true).then(|| qr::data_url(&link)).flatten();
-    Ok(Reply::json(&answers::SetupCode {
+    Ok(Reply::json(&answers::NewSetupCode {
         setup_id: id,
         expires,
         setup_code: &setup_code,

@@ -8,12 +8,12 @@
 //! promises a later action.
 
 use super::Failure;
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value, Writer};
-use crate::wire::schema::{self, Field, Kind, Members, Problems};
+use crate::wire::schema::{self, Field, Members, SchemaProblems, ValueKind};
 
 /// Methods that read, one per line: `dialects scope method parameters answer`. hello does not list
 /// a method whose dialects end with `!`. If the scope ends with `+`, the corresponding scope for
@@ -137,36 +137,36 @@ pub struct Empty {
     /// Narrower scope that is also sufficient (protocol 4).
     pub narrower: Option<Scope>,
     advertised: bool,
-    answer: Answer,
+    answer: StubAnswer,
 }
 
 #[derive(Clone, Copy)]
-enum Answer {
+enum StubAnswer {
     Read { params: &'static str, body: &'static str },
     Unavailable,
 }
 
 /// Returns the method with this name in this protocol.
-pub fn find(dialect: Dialect, name: &str) -> Option<Empty> {
+pub fn find(dialect: Protocol, name: &str) -> Option<Empty> {
     let read = reads(dialect).find(|read| read.name == name);
     read.or_else(|| actions(dialect).find(|action| action.name == name))
 }
 
 /// Returns the names of the methods that hello lists in this protocol. Actions are not among them,
 /// because they do not work.
-pub fn names(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+pub fn names(dialect: Protocol) -> impl Iterator<Item = &'static str> {
     reads(dialect).filter(|read| read.advertised).map(|read| read.name)
 }
 
 /// Returns the names of all methods of this protocol that are answered here.
-pub fn all(dialect: Dialect) -> impl Iterator<Item = &'static str> {
+pub fn all(dialect: Protocol) -> impl Iterator<Item = &'static str> {
     reads(dialect).chain(actions(dialect)).map(|one| one.name)
 }
 
 impl Empty {
     /// Returns the answer at the given time, one JSON value.
     pub fn answer(&self, params: Option<Value<'_>>, now: WallMs) -> Result<Vec<u8>, Failure> {
-        let Answer::Read { params: wanted, body } = self.answer else {
+        let StubAnswer::Read { params: wanted, body } = self.answer else {
             return Err(unavailable(self.name));
         };
         if !body.is_empty() && !body.starts_with('"') {
@@ -221,10 +221,13 @@ fn field(
 }
 
 fn required(given: Value<'_>, name: &'static str) -> Result<String, String> {
-    let (mut members, mut problems) = (Members::new(), Problems::default());
+    let (mut members, mut problems) = (Members::new(), SchemaProblems::default());
     schema::members(given, &mut members);
-    let found =
-        Field::required(name, Kind::Text(1, limits::FIELD_LEN)).of(&members, "", &mut problems);
+    let found = Field::required(name, ValueKind::Text(1, limits::FIELD_LEN)).of(
+        &members,
+        "",
+        &mut problems,
+    );
     let text = found.and_then(|text| text.as_str()).map(|text| text.into_owned());
     text.ok_or_else(|| problems.text().unwrap_or_default().to_owned())
 }
@@ -254,23 +257,23 @@ pub(crate) fn unavailable(name: &str) -> Failure {
     Failure::unavailable(message).detailed(details)
 }
 
-fn reads(dialect: Dialect) -> impl Iterator<Item = Empty> {
+fn reads(dialect: Protocol) -> impl Iterator<Item = Empty> {
     lines(READS, dialect).filter_map(|(line, rest)| {
         let (name, rest) = rest.split_once(' ')?;
         let (params, body) = rest.split_once(' ').unwrap_or((rest, ""));
-        Some(Empty { name, answer: Answer::Read { params, body }, ..line })
+        Some(Empty { name, answer: StubAnswer::Read { params, body }, ..line })
     })
 }
 
-fn actions(dialect: Dialect) -> impl Iterator<Item = Empty> {
+fn actions(dialect: Protocol) -> impl Iterator<Item = Empty> {
     lines(ACTIONS, dialect).flat_map(|(line, names)| {
         names.split(' ').map(move |name| Empty { name, advertised: false, ..line })
     })
 }
 
 /// Returns the lines for this protocol: the values at the start of each, and the rest of its text.
-fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (Empty, &'static str)> {
-    let digit = if dialect == Dialect::V3 { '3' } else { '4' };
+fn lines(text: &'static str, dialect: Protocol) -> impl Iterator<Item = (Empty, &'static str)> {
+    let digit = if dialect == Protocol::V3 { '3' } else { '4' };
     text.lines().filter_map(move |line| {
         let (dialects, rest) = line.split_once(' ')?;
         let (word, rest) = rest.split_once(' ')?;
@@ -279,8 +282,11 @@ fn lines(text: &'static str, dialect: Dialect) -> impl Iterator<Item = (Empty, &
             if scope == Scope::Read { Scope::SessionsRead } else { Scope::SessionsWrite };
         let narrower = word.ends_with('+').then_some(sessions);
         let advertised = !dialects.ends_with('!');
-        Some((Empty { name: "", scope, narrower, advertised, answer: Answer::Unavailable }, rest))
-            .filter(|_| dialects.contains(digit))
+        Some((
+            Empty { name: "", scope, narrower, advertised, answer: StubAnswer::Unavailable },
+            rest,
+        ))
+        .filter(|_| dialects.contains(digit))
     })
 }
 
@@ -303,9 +309,9 @@ mod tests {
     use crate::gate::refusal::ErrorCode;
     use std::collections::BTreeSet;
 
-    const BOTH: [Dialect; 2] = [Dialect::V3, Dialect::V4];
+    const BOTH: [Protocol; 2] = [Protocol::V3, Protocol::V4];
 
-    fn ask(dialect: Dialect, name: &str, params: &str) -> Result<String, Failure> {
+    fn ask(dialect: Protocol, name: &str, params: &str) -> Result<String, Failure> {
         let params = json::parse(params.as_bytes(), limits::JSON_DEPTH).unwrap();
         let found = find(dialect, name).expect(name);
         found.answer(Some(params), WallMs(7)).map(|json| String::from_utf8(json).unwrap())
@@ -355,29 +361,30 @@ mod tests {
     #[test]
     fn answers_contain_the_time_and_repeated_parameters() {
         assert_eq!(
-            ask(Dialect::V3, "chat.history", r#"{"sessionKey":"a\"b"}"#).unwrap(),
+            ask(Protocol::V3, "chat.history", r#"{"sessionKey":"a\"b"}"#).unwrap(),
             r#"{"sessionKey":"a\"b","messages":[],"thinkingLevel":"off"}"#
         );
-        let usage = |params| ask(Dialect::V3, "usage.cost", params).unwrap()[..27].to_owned();
+        let usage = |params| ask(Protocol::V3, "usage.cost", params).unwrap()[..27].to_owned();
         assert_eq!(usage("{}"), r#"{"updatedAt":7,"days":30,"d"#);
         assert_eq!(usage(r#"{"days":99}"#), r#"{"updatedAt":7,"days":99,"d"#);
         assert_eq!(usage(r#"{"days":"9"}"#), r#"{"updatedAt":7,"days":30,"d"#);
-        let dates = ask(Dialect::V4, "sessions.usage", r#"{"startDate":"a","endDate":1}"#).unwrap();
+        let dates =
+            ask(Protocol::V4, "sessions.usage", r#"{"startDate":"a","endDate":1}"#).unwrap();
         assert!(dates.starts_with(r#"{"updatedAt":7,"startDate":"a","sessions":[]"#), "{dates}");
-        let identity = |params| ask(Dialect::V4, "agent.identity.get", params).unwrap();
+        let identity = |params| ask(Protocol::V4, "agent.identity.get", params).unwrap();
         assert_eq!(identity("{}"), r#"{"agentId":"main","name":"gatelet"}"#);
         assert_eq!(identity(r#"{"agentId":"x"}"#), r#"{"agentId":"x","name":"gatelet"}"#);
         assert_eq!(
-            ask(Dialect::V4, "sessions.preview", r#"{"keys":["a",1]}"#).unwrap(),
+            ask(Protocol::V4, "sessions.preview", r#"{"keys":["a",1]}"#).unwrap(),
             r#"{"ts":7,"previews":[{"key":"a","status":"missing","items":[]}]}"#
         );
-        assert_eq!(ask(Dialect::V4, "last-heartbeat", "{}").unwrap(), "null");
+        assert_eq!(ask(Protocol::V4, "last-heartbeat", "{}").unwrap(), "null");
     }
 
     #[test]
     fn missing_parameters_are_reported_in_protocol_text() {
         let said =
-            |name: &str, params: &str| ask(Dialect::V4, name, params).unwrap_err().message.clone();
+            |name: &str, params: &str| ask(Protocol::V4, name, params).unwrap_err().message.clone();
         assert_eq!(
             said("chat.history", "{}"),
             "invalid chat.history params: must have required property 'sessionKey'"
@@ -413,7 +420,7 @@ mod tests {
 
     #[test]
     fn actions_are_unavailable_with_a_hint() {
-        let failed = ask(Dialect::V3, "chat.send", "{}").unwrap_err();
+        let failed = ask(Protocol::V3, "chat.send", "{}").unwrap_err();
         assert_eq!((failed.code, failed.unauthorized), (ErrorCode::Unavailable, false));
         assert!(
             failed.message.starts_with("chat.send needs an agent runtime, and gatelet has none: "),
@@ -438,11 +445,12 @@ mod tests {
     #[test]
     fn a_method_of_one_protocol_is_unknown_in_the_other() {
         assert!(
-            find(Dialect::V3, "tasks.list").is_none() && find(Dialect::V4, "tasks.list").is_some()
+            find(Protocol::V3, "tasks.list").is_none()
+                && find(Protocol::V4, "tasks.list").is_some()
         );
         assert!(
-            find(Dialect::V4, "browser.request").is_none()
-                && find(Dialect::V3, "browser.request").is_some()
+            find(Protocol::V4, "browser.request").is_none()
+                && find(Protocol::V3, "browser.request").is_some()
         );
         assert!(BOTH.into_iter().all(|dialect| ["", "no.such.method", "-"]
             .iter()

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::params::Nothing;
 use super::{answers, Call, Failure, Reply};
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, WallMs};
 use crate::store::tokens;
 use crate::wire::base64;
@@ -21,12 +21,12 @@ pub fn health(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
 }
 
 /// Writes the health snapshot, which is also a part of hello.
-pub fn health_json(dialect: Dialect, now: WallMs) -> Vec<u8> {
+pub fn health_json(dialect: Protocol, now: WallMs) -> Vec<u8> {
     json::object(|o| {
         o.bool("ok", true);
         o.u64("ts", now.0);
         o.u64("durationMs", 0);
-        if dialect == Dialect::V4 {
+        if dialect == Protocol::V4 {
             o.fields(r#""plugins":{"loaded":[],"errors":[],"unavailable":[]}"#);
         }
         o.fields(
@@ -38,7 +38,7 @@ pub fn health_json(dialect: Dialect, now: WallMs) -> Vec<u8> {
 
 /// Handles `status {includeChannelSummary?}`.
 pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    let v4 = call.caller.dialect() == Dialect::V4;
+    let v4 = call.caller.dialect() == Protocol::V4;
     let gateway = call.status;
     Ok(Reply::of(json::object(|o| {
         if v4 {
@@ -87,7 +87,7 @@ pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
 pub fn identity(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let key = SigningKey::from_bytes(&tokens::identity_seed(call.key)).verifying_key().to_bytes();
     let device_id = DeviceId(Sha256::digest(key).into());
-    Ok(Reply::json(&answers::Identity { device_id, key: &base64::encode_url(&key) }))
+    Ok(Reply::json(&answers::GatewayIdentity { device_id, key: &base64::encode_url(&key) }))
 }
 
 /// Handles `set-heartbeats {enabled}`. Only an agent has heartbeats, so there is nothing to switch.

@@ -7,7 +7,7 @@
 
 use super::params::SystemEvent;
 use super::{stubs, Call, Effect, Failure, Reply};
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{Millis, WallMs};
 use crate::gate::limits;
 use crate::gate::text::cut;
@@ -90,8 +90,8 @@ impl Report {
 pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let said: SystemEvent<'_> = match call.caller.dialect() {
         // Protocol 3 ignores values that it cannot read.
-        Dialect::V3 => params.read_sound(),
-        Dialect::V4 => params.read()?,
+        Protocol::V3 => params.read_sound(),
+        Protocol::V4 => params.read()?,
     };
     let short = |text: Option<Value<'_>>| {
         let text = text.and_then(|text| text.as_str()).unwrap_or_default();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn hosts(presence: &Presence) -> Vec<String> {
-        let list = presence.list(Dialect::V4);
+        let list = presence.list(Protocol::V4);
         let hosts = parse(&list, 8)
             .unwrap()
             .items()

@@ -5,23 +5,23 @@
 //! the file is replaced as a whole or not at all; an edit by another program since the client read
 //! it is not overwritten (compared immediately before the file is replaced).
 
-use super::runtime_config::Setup;
-use super::start_context::{shared_secret, Here};
+use super::runtime_config::RuntimeConfig;
+use super::start_context::{shared_secret, StartContext};
 use crate::config::{self, Env, Loaded, Problem, Severity, SystemEnv};
 use crate::gate::limits;
-use crate::rpc::config::{check_base, check_patch, invalid, Ask, How, Seen, CHANGED};
+use crate::rpc::config::{check_base, check_patch, invalid, FileRequest, FileState, How, CHANGED};
 use crate::rpc::{Failure, Status};
 use crate::store::{self, tokens};
 use crate::wire::json;
 
 /// Access to the configuration file, with the start context for building a new setup.
-pub struct ConfigFile(pub Here);
+pub struct ConfigFile(pub StartContext);
 
 /// A call about the configuration file, and its result.
 pub struct FileWork {
-    pub ask: Ask,
+    pub ask: FileRequest,
     /// Result; `None` until the call has run.
-    pub done: Option<Result<Done, Failure>>,
+    pub done: Option<Result<FileResult, Failure>>,
 }
 
 /// Leaves out the content of the file, which may contain secrets.
@@ -32,10 +32,10 @@ impl std::fmt::Debug for FileWork {
 }
 
 /// Result of a successful call.
-pub struct Done {
-    pub seen: Seen,
+pub struct FileResult {
+    pub seen: FileState,
     /// New setup and status, if the configuration changed.
-    pub new: Option<Box<(Setup, Status)>>,
+    pub new: Option<Box<(RuntimeConfig, Status)>>,
 }
 
 impl ConfigFile {
@@ -49,19 +49,19 @@ impl ConfigFile {
         tokens::revision(&self.0.key, text.as_bytes()).as_str().to_string()
     }
 
-    fn answer(&self, ask: &Ask) -> Result<Done, Failure> {
+    fn answer(&self, ask: &FileRequest) -> Result<FileResult, Failure> {
         let old = self.read()?;
         if !ask.how.writes() {
             let loaded = self.load(old.as_deref());
             let seen = self.seen(old.as_deref(), &loaded);
             let seen =
-                Seen { settings: loaded.settings, not_used: loaded.accepted_not_used, ..seen };
-            return Ok(Done { seen, new: None });
+                FileState { settings: loaded.settings, not_used: loaded.accepted_not_used, ..seen };
+            return Ok(FileResult { seen, new: None });
         }
         self.write(ask, old)
     }
 
-    fn write(&self, ask: &Ask, old: Option<String>) -> Result<Done, Failure> {
+    fn write(&self, ask: &FileRequest, old: Option<String>) -> Result<FileResult, Failure> {
         let text = old.as_deref().unwrap_or_default();
         let patch = ask.how == How::Patch;
         if old.is_some() {
@@ -80,7 +80,7 @@ impl ConfigFile {
         let mut seen = self.seen(Some(&changed.text), &loaded);
         let Some(config) = &loaded.config else { return Err(invalid(ask, &seen.errors)) };
         if patch && changed.paths.is_empty() {
-            return Ok(Done { seen, new: None });
+            return Ok(FileResult { seen, new: None });
         }
         let secret = shared_secret(config, &self.0.paths)
             .map_err(|error| Failure::unavailable(error.to_string()))?;
@@ -93,7 +93,7 @@ impl ConfigFile {
             self.0.setup(config, secret.as_ref()),
             self.0.status(config, secret.as_ref(), warnings),
         );
-        Ok(Done { seen, new: Some(Box::new(new)) })
+        Ok(FileResult { seen, new: Some(Box::new(new)) })
     }
 
     /// Reads the file. Returns `None` if it does not exist.
@@ -131,17 +131,17 @@ impl ConfigFile {
         config::load_text(&self.0.args, &SystemEnv, text)
     }
 
-    fn seen(&self, text: Option<&str>, loaded: &Loaded) -> Seen {
+    fn seen(&self, text: Option<&str>, loaded: &Loaded) -> FileState {
         let of = |severity| -> Vec<Problem> {
             loaded.problems.iter().filter(|problem| problem.severity == severity).cloned().collect()
         };
-        Seen {
+        FileState {
             exists: text.is_some(),
             shown: text.map(config::shown).unwrap_or_default(),
             hash: self.hash(text.unwrap_or_default()),
             errors: of(Severity::Error),
             warnings: of(Severity::Warning),
-            ..Seen::default()
+            ..FileState::default()
         }
     }
 }

@@ -9,7 +9,7 @@ use smol::channel::{bounded, Receiver, Sender};
 use smol::Task;
 
 use super::config_file::ConfigFile;
-use super::gateway::write_queue::Job;
+use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
 use super::net::listener::{self, Listeners};
 use super::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -18,7 +18,7 @@ use super::os::signals::Stop;
 use super::os::{logger, systemd};
 use super::runtime::{self, sleep, spawn, start_thread, within};
 use super::shared::Shared;
-use super::start_context::{shared_secret, Here};
+use super::start_context::{shared_secret, StartContext};
 use crate::config::{AuthMode, Config, Loaded, Secret, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
@@ -80,7 +80,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners);
     let not_used = loaded.accepted_not_used;
-    let here = Here {
+    let here = StartContext {
         args: loaded.args,
         listening: listeners
             .sockets
@@ -117,7 +117,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
 /// Values that are known before the gateway starts.
 struct Beginning {
     config: Config,
-    here: Here,
+    here: StartContext,
     secret: Option<Sourced<Secret>>,
     not_used: Vec<String>,
     /// Whether the bind is the default.
@@ -303,8 +303,8 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
 /// smol's, so that it exists before the first change, even if the system has no thread left later.
 fn write_all(
     (mut table, config): Files,
-    jobs: &Receiver<Job>,
-    done: &Sender<(Job, Option<String>)>,
+    jobs: &Receiver<DiskJob>,
+    done: &Sender<(DiskJob, Option<String>)>,
 ) {
     while let Ok(mut job) = jobs.recv_blocking() {
         let error = commit(&mut table, &job).err().map(|error| error.to_string());
@@ -317,7 +317,7 @@ fn write_all(
 
 /// Writes the changes of a job to the table. After an error each record has its old or its new
 /// content.
-pub fn commit<D: Disk>(file: &mut PairingFile<D>, job: &Job) -> std::io::Result<()> {
+pub fn commit<D: Disk>(file: &mut PairingFile<D>, job: &DiskJob) -> std::io::Result<()> {
     match job.changes.as_slice() {
         [] => {}
         [(slot, device)] => file.commit(*slot, device.as_ref())?,

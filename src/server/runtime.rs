@@ -93,7 +93,7 @@ impl Offload {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let place = Place::take(&self.waiting)?;
+        let place = WaitingSlot::take(&self.waiting)?;
         let turn = self.turn.lock_arc().await;
         drop(place);
         let work = move || {
@@ -106,19 +106,19 @@ impl Offload {
 }
 
 /// One of the [`limits::OFFLOADED`] places for waiting callers.
-struct Place<'a>(&'a Cell<usize>);
+struct WaitingSlot<'a>(&'a Cell<usize>);
 
-impl Place<'_> {
-    fn take(waiting: &Cell<usize>) -> Option<Place<'_>> {
+impl WaitingSlot<'_> {
+    fn take(waiting: &Cell<usize>) -> Option<WaitingSlot<'_>> {
         if waiting.get() >= limits::OFFLOADED {
             return None;
         }
         waiting.set(waiting.get() + 1);
-        Some(Place(waiting))
+        Some(WaitingSlot(waiting))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingSlot<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }

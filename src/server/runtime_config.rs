@@ -40,7 +40,7 @@ impl SecretDigest {
 }
 
 /// Settings in force. Replaced when the configuration changes.
-pub struct Setup {
+pub struct RuntimeConfig {
     pub policy: Policy,
     pub rate: Rate,
     /// Shared token or password; absent if the mode has none.
@@ -95,14 +95,14 @@ pub struct Web {
     pub root: Option<PathBuf>,
 }
 
-impl Setup {
+impl RuntimeConfig {
     /// Builds the settings of a configuration, for a machine of this name on which `gatelet` is run
     /// by this command. Secrets and paths are left empty, which is sufficient for explaining
     /// decisions; a running gateway fills them in.
-    pub fn of(config: &Config, machine: String, command: String) -> Setup {
-        Setup {
-            policy: Setup::policy(config),
-            rate: Setup::rate(config),
+    pub fn of(config: &Config, machine: String, command: String) -> RuntimeConfig {
+        RuntimeConfig {
+            policy: RuntimeConfig::policy(config),
+            rate: RuntimeConfig::rate(config),
             secret: None,
             control: SecretDigest::of(""),
             key: TableKey::new([0; 32]),

@@ -14,8 +14,8 @@ use super::gateway::{Event, Gateway};
 use super::http::static_files::Fetch;
 use super::os::clock::Clock;
 use super::runtime::{sleep, Offload};
-use super::runtime_config::Setup;
-use crate::gate::facts::Proof;
+use super::runtime_config::RuntimeConfig;
+use crate::gate::facts::DeviceProof;
 use crate::gate::ids::{ConnId, Millis, Now};
 use crate::gate::limits;
 use crate::gate::net;
@@ -29,7 +29,7 @@ pub struct Shared {
     /// Sent when a deadline is earlier than the time for which the clock's task waits.
     alarm: Signal,
     alarm_at: Cell<Millis>,
-    pub lobby: Lobby,
+    pub lobby: PreAuthConnections,
     verifier: Offload,
     reader: Offload,
     next_conn: Cell<u64>,
@@ -45,7 +45,7 @@ impl Shared {
             jobs: Signal::new(),
             alarm: Signal::new(),
             alarm_at: Cell::new(Millis(0)),
-            lobby: Lobby::default(),
+            lobby: PreAuthConnections::default(),
             verifier: Offload::default(),
             reader: Offload::default(),
             next_conn: Cell::new(1),
@@ -107,7 +107,7 @@ impl Shared {
     }
 
     /// Returns the setup in force.
-    pub fn setup(&self) -> Rc<Setup> {
+    pub fn setup(&self) -> Rc<RuntimeConfig> {
         self.gateway.borrow().setup().clone()
     }
 
@@ -120,7 +120,7 @@ impl Shared {
     /// Verifies a signature: at once if few connections are unauthenticated, otherwise on another
     /// thread, so that the event loop is not delayed. If too many wait for that thread, verifies it
     /// at once.
-    pub async fn verify(&self, check: SignatureCheck) -> Proof {
+    pub async fn verify(&self, check: SignatureCheck) -> DeviceProof {
         if self.lobby.len() <= FEW {
             return check.run();
         }
@@ -186,7 +186,7 @@ const FEW: usize = 4;
 /// Unauthenticated connections, without those whose attempt the rate limiter delays. Bounded in
 /// total and per address (IPv6: /64; not for loopback). The oldest one is evicted.
 #[derive(Default)]
-pub struct Lobby(RefCell<Vec<Waiting>>);
+pub struct PreAuthConnections(RefCell<Vec<Waiting>>);
 
 struct Waiting {
     conn: ConnId,
@@ -195,7 +195,7 @@ struct Waiting {
     task: Option<Task<()>>,
 }
 
-impl Lobby {
+impl PreAuthConnections {
     /// Adds a connection, and evicts another one if a limit is reached.
     pub fn enter(&self, conn: ConnId, address: IpAddr) {
         let mut waiting = self.0.borrow_mut();

@@ -4,14 +4,14 @@
 use super::net::listener;
 use super::os::clock::{Entropy, SystemEntropy};
 use super::run::StartError;
-use super::runtime_config::{SecretDigest, Setup};
+use super::runtime_config::{RuntimeConfig, SecretDigest};
 use crate::config::{AuthMode, Bind, Config, Overrides, Paths, Secret, Source, Sourced};
 use crate::rpc::Status;
 use crate::store;
 use crate::store::tokens::{self, TableKey};
 
 /// Values that do not change while the gateway runs.
-pub struct Here {
+pub struct StartContext {
     pub args: Overrides,
     pub paths: Paths,
     pub listening: Vec<String>,
@@ -26,17 +26,17 @@ pub struct Here {
     pub warnings: Vec<String>,
 }
 
-impl Here {
+impl StartContext {
     /// Builds the setup for this configuration.
-    pub fn setup(&self, config: &Config, secret: Option<&Sourced<Secret>>) -> Setup {
-        Setup {
+    pub fn setup(&self, config: &Config, secret: Option<&Sourced<Secret>>) -> RuntimeConfig {
+        RuntimeConfig {
             secret: secret.map(|secret| SecretDigest::of(secret.value.expose())),
             control: SecretDigest::of(tokens::control_token(&self.key).as_str()),
             key: self.key.clone(),
             config_path: self.paths.config.value.display().to_string(),
             state_dir: self.paths.state_dir.value.display().to_string(),
             boot_id: self.boot_id.clone(),
-            ..Setup::of(config, self.machine.clone(), self.command.clone())
+            ..RuntimeConfig::of(config, self.machine.clone(), self.command.clone())
         }
     }
 

@@ -28,7 +28,7 @@ use crate::gate::limits;
 /// `gatelet.log` in the state directory. If the gateway cannot start, `explain` gives the exit code
 /// that the manager shows (from 1) and the text for the log. Error, as a text for the user, if the
 /// manager did not start this process or cannot be reached.
-pub fn run_service(loaded: Loaded, explain: Explain) -> Result<(), String> {
+pub fn run_service(loaded: Loaded, explain: ExplainError) -> Result<(), String> {
     *lock(&START) = Some((loaded, explain));
     match service_dispatcher::start("gatelet", service_main) {
         Ok(()) => Ok(()),
@@ -43,7 +43,7 @@ pub fn run_service(loaded: Loaded, explain: Explain) -> Result<(), String> {
     }
 }
 
-type Explain = fn(StartError) -> (u32, String);
+type ExplainError = fn(StartError) -> (u32, String);
 
 /// Reports to the manager that the gateway listens. Does nothing if the process is not a service.
 pub fn ready() {
@@ -61,7 +61,7 @@ const NOT_STARTED_BY_MANAGER: i32 = 1063;
 
 /// Values for the service, passed from the thread that connects to the manager to the thread that
 /// the manager library starts for the service.
-static START: Mutex<Option<(Loaded, Explain)>> = Mutex::new(None);
+static START: Mutex<Option<(Loaded, ExplainError)>> = Mutex::new(None);
 
 static SERVICE: OnceLock<Service> = OnceLock::new();
 

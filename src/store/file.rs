@@ -9,7 +9,8 @@ use std::io;
 
 use super::disk::Disk;
 use super::record::{
-    decode, encode, Bytes, Decoded, Fault, Place, Shape, Stamp, Value, GENERATION_END, SLOT_LEN,
+    decode, encode, Decoded, Fault, Shape, SlotBytes, SlotContents, SlotPosition, Stamp,
+    GENERATION_END, SLOT_LEN,
 };
 use super::replicas::{choose, fault, Choice, Copies, Flaw, Trust, Turn};
 use crate::gate::device::Device;
@@ -40,7 +41,7 @@ pub struct Contents {
 
 /// Result of opening a table.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedTable {
     /// Contents of the table.
     pub contents: Contents,
     /// Replicas that were not used because the other one is better. Each deserves a warning;
@@ -52,7 +53,7 @@ pub struct Loaded {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Oddity {
     /// Place of the replica.
-    pub place: Place,
+    pub place: SlotPosition,
     /// Number of the replica, 0 or 1.
     pub copy: usize,
     /// Reason why it was not used.
@@ -63,7 +64,7 @@ pub struct Oddity {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
     /// The damaged place.
-    pub place: Place,
+    pub place: SlotPosition,
     /// Fault of each replica.
     pub faults: [Fault; 2],
 }
@@ -92,15 +93,19 @@ impl<D: Disk> PairingFile<D> {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let shape = contents.shape;
-        let mut values = vec![Value::Free; usize::from(shape.capacity)];
+        let mut values = vec![SlotContents::Free; usize::from(shape.capacity)];
         for (slot, device) in &contents.devices {
             let value = values.get_mut(usize::from(slot.0)).ok_or(io::ErrorKind::InvalidInput)?;
-            *value = Value::Device(Box::new(device.clone()));
+            *value = SlotContents::Device(Box::new(device.clone()));
         }
-        let records =
-            values.into_iter().zip(0..).map(|(value, number)| (Place::Record(Slot(number)), value));
-        let places: Vec<_> =
-            [(Place::Header, Value::Header(contents.age))].into_iter().chain(records).collect();
+        let records = values
+            .into_iter()
+            .zip(0..)
+            .map(|(value, number)| (SlotPosition::Record(Slot(number)), value));
+        let places: Vec<_> = [(SlotPosition::Header, SlotContents::Header(contents.age))]
+            .into_iter()
+            .chain(records)
+            .collect();
         disk.set_len(file_len(shape.capacity))?;
         for copy in 0..2 {
             for (place, value) in &places {
@@ -121,18 +126,18 @@ impl<D: Disk> PairingFile<D> {
     }
 
     /// Opens a table. Never writes.
-    pub fn open(disk: D) -> Result<(PairingFile<D>, Loaded), OpenError> {
+    pub fn open(disk: D) -> Result<(PairingFile<D>, LoadedTable), OpenError> {
         let shape = find_shape(&disk)?;
         let mut findings = Findings::default();
-        let header = findings.settle(&disk, shape, Place::Header)?;
+        let header = findings.settle(&disk, shape, SlotPosition::Header)?;
         let mut records = Vec::with_capacity(shape.capacity.into());
         for number in 0..shape.capacity {
-            records.push(findings.settle(&disk, shape, Place::Record(Slot(number)))?);
+            records.push(findings.settle(&disk, shape, SlotPosition::Record(Slot(number)))?);
         }
         for slot in duplicates(&findings.devices) {
             findings
                 .damaged
-                .push(Damage { place: Place::Record(slot), faults: [Fault::Duplicate; 2] });
+                .push(Damage { place: SlotPosition::Record(slot), faults: [Fault::Duplicate; 2] });
         }
         if !findings.damaged.is_empty() {
             return Err(OpenError::Damaged(findings.damaged));
@@ -141,7 +146,7 @@ impl<D: Disk> PairingFile<D> {
         let unmended = !findings.odd.is_empty();
         Ok((
             PairingFile { disk, shape, header, records, unmended, settled: false },
-            Loaded { contents, odd: findings.odd },
+            LoadedTable { contents, odd: findings.odd },
         ))
     }
 
@@ -157,21 +162,23 @@ impl<D: Disk> PairingFile<D> {
     /// `InvalidInput`, without writing, if there is no such record or the device could not be read
     /// back.
     pub fn commit(&mut self, slot: Slot, device: Option<&Device>) -> io::Result<()> {
-        self.commit_values(&[(Place::Record(slot), record_value(device))])
+        self.commit_values(&[(SlotPosition::Record(slot), record_value(device))])
     }
 
     /// Commits several records at once, like [`PairingFile::commit`], with at most four syncs for
     /// the records themselves. After an error each record has its old or its new value. Fails with
     /// `InvalidInput`, without writing, if a record occurs twice.
     pub fn commit_all(&mut self, changes: &[(Slot, Option<Device>)]) -> io::Result<()> {
-        let values: Vec<_> =
-            changes.iter().map(|(s, d)| (Place::Record(*s), record_value(d.as_ref()))).collect();
+        let values: Vec<_> = changes
+            .iter()
+            .map(|(s, d)| (SlotPosition::Record(*s), record_value(d.as_ref())))
+            .collect();
         self.commit_values(&values)
     }
 
     /// Writes the age of the table to the header; otherwise like [`PairingFile::commit`].
     pub fn commit_age(&mut self, age: TableAge) -> io::Result<()> {
-        self.commit_values(&[(Place::Header, Value::Header(age))])
+        self.commit_values(&[(SlotPosition::Header, SlotContents::Header(age))])
     }
 
     /// Makes durable what was read, and rewrites every replica that is damaged, older or in doubt
@@ -202,23 +209,23 @@ impl<D: Disk> PairingFile<D> {
         self.write(&behind)
     }
 
-    fn commit_values(&mut self, values: &[(Place, Value)]) -> io::Result<()> {
+    fn commit_values(&mut self, values: &[(SlotPosition, SlotContents)]) -> io::Result<()> {
         self.refuse_nonsense(values)?;
         if self.unmended {
             // If the repair fails, the commit is still attempted: the replicas concerned stay in
             // doubt.
             let _ = self.mend();
         }
-        let jobs: Vec<Job> =
+        let jobs: Vec<SlotWrite> =
             values.iter().map(|(p, v)| (*p, v.clone(), self.copies(*p).next_turn())).collect();
         self.write(&jobs)
     }
 
-    fn refuse_nonsense(&self, values: &[(Place, Value)]) -> io::Result<()> {
+    fn refuse_nonsense(&self, values: &[(SlotPosition, SlotContents)]) -> io::Result<()> {
         for (at, (place, value)) in values.iter().enumerate() {
             let known = match place {
-                Place::Header => true,
-                Place::Record(slot) => slot.0 < self.shape.capacity,
+                SlotPosition::Header => true,
+                SlotPosition::Record(slot) => slot.0 < self.shape.capacity,
             };
             if !known || values[..at].iter().any(|(earlier, _)| earlier == place) {
                 return Err(io::ErrorKind::InvalidInput.into());
@@ -228,7 +235,7 @@ impl<D: Disk> PairingFile<D> {
         Ok(())
     }
 
-    fn write(&mut self, jobs: &[Job]) -> io::Result<()> {
+    fn write(&mut self, jobs: &[SlotWrite]) -> io::Result<()> {
         // No table reaches this generation in normal use. The write is rejected, because a slot of
         // this generation could not be read back.
         if jobs.iter().any(|(_, _, turn)| turn.generation >= GENERATION_END) {
@@ -244,13 +251,14 @@ impl<D: Disk> PairingFile<D> {
     /// Writes both replicas of each place, grouped by the replica that goes first. Unsynced data is
     /// never in both halves of the file at once, including data left by a failed commit or a killed
     /// process.
-    fn write_twice(&mut self, jobs: &[Job]) -> io::Result<()> {
+    fn write_twice(&mut self, jobs: &[SlotWrite]) -> io::Result<()> {
         if !self.settled {
             self.disk.sync()?;
             self.settled = true;
         }
         for first in 0..2 {
-            let group: Vec<&Job> = jobs.iter().filter(|(_, _, turn)| turn.first == first).collect();
+            let group: Vec<&SlotWrite> =
+                jobs.iter().filter(|(_, _, turn)| turn.first == first).collect();
             if !group.is_empty() {
                 self.write_copy(&group, first)?;
                 self.write_copy(&group, 1 - first)?;
@@ -259,7 +267,7 @@ impl<D: Disk> PairingFile<D> {
         Ok(())
     }
 
-    fn write_copy(&mut self, jobs: &[&Job], copy: usize) -> io::Result<()> {
+    fn write_copy(&mut self, jobs: &[&SlotWrite], copy: usize) -> io::Result<()> {
         for (place, _, turn) in jobs {
             let copies = self.copies_mut(*place);
             copies.trust[copy] = Trust::Doubt;
@@ -280,7 +288,7 @@ impl<D: Disk> PairingFile<D> {
         written
     }
 
-    fn put(&mut self, jobs: &[&Job], copy: usize) -> io::Result<()> {
+    fn put(&mut self, jobs: &[&SlotWrite], copy: usize) -> io::Result<()> {
         for (place, value, turn) in jobs {
             let stamp =
                 Stamp { shape: self.shape, place: *place, copy, generation: turn.generation };
@@ -290,30 +298,30 @@ impl<D: Disk> PairingFile<D> {
         self.disk.sync()
     }
 
-    fn read_back(&self, place: Place, copy: usize, generation: u64) -> Option<Value> {
+    fn read_back(&self, place: SlotPosition, copy: usize, generation: u64) -> Option<SlotContents> {
         match read_copy(&self.disk, self.shape, place, copy) {
             Decoded::Good(stamp, value) if stamp.generation == generation => Some(value),
             _ => None,
         }
     }
 
-    fn copies(&self, place: Place) -> &Copies {
+    fn copies(&self, place: SlotPosition) -> &Copies {
         match place {
-            Place::Header => &self.header,
-            Place::Record(slot) => &self.records[usize::from(slot.0)],
+            SlotPosition::Header => &self.header,
+            SlotPosition::Record(slot) => &self.records[usize::from(slot.0)],
         }
     }
 
-    fn copies_mut(&mut self, place: Place) -> &mut Copies {
+    fn copies_mut(&mut self, place: SlotPosition) -> &mut Copies {
         match place {
-            Place::Header => &mut self.header,
-            Place::Record(slot) => &mut self.records[usize::from(slot.0)],
+            SlotPosition::Header => &mut self.header,
+            SlotPosition::Record(slot) => &mut self.records[usize::from(slot.0)],
         }
     }
 }
 
 /// Place to write, its new value, and the order and generation of the write.
-type Job = (Place, Value, Turn);
+type SlotWrite = (SlotPosition, SlotContents, Turn);
 
 /// Results collected while opening.
 #[derive(Default)]
@@ -329,7 +337,7 @@ impl Findings {
         &mut self,
         disk: &impl Disk,
         shape: Shape,
-        place: Place,
+        place: SlotPosition,
     ) -> Result<Copies, OpenError> {
         let copies = [read_copy(disk, shape, place, 0), read_copy(disk, shape, place, 1)];
         if let [Decoded::Newer(format), _] | [_, Decoded::Newer(format)] = copies {
@@ -349,10 +357,12 @@ impl Findings {
         }
     }
 
-    fn take(&mut self, place: Place, value: Value) {
+    fn take(&mut self, place: SlotPosition, value: SlotContents) {
         match (place, value) {
-            (_, Value::Header(age)) => self.age = age,
-            (Place::Record(slot), Value::Device(device)) => self.devices.push((slot, *device)),
+            (_, SlotContents::Header(age)) => self.age = age,
+            (SlotPosition::Record(slot), SlotContents::Device(device)) => {
+                self.devices.push((slot, *device))
+            }
             (_, _) => {}
         }
     }
@@ -360,7 +370,12 @@ impl Findings {
 
 /// Reads one replica of a place. A slot that belongs to another table, place or replica is returned
 /// as [`Fault::Misplaced`].
-pub(super) fn read_copy(disk: &impl Disk, shape: Shape, place: Place, copy: usize) -> Decoded {
+pub(super) fn read_copy(
+    disk: &impl Disk,
+    shape: Shape,
+    place: SlotPosition,
+    copy: usize,
+) -> Decoded {
     match read_slot(disk, offset(shape.capacity, place, copy)) {
         Ok(Decoded::Good(stamp, _))
             if (stamp.shape, stamp.place, stamp.copy) != (shape, place, copy) =>
@@ -374,7 +389,7 @@ pub(super) fn read_copy(disk: &impl Disk, shape: Shape, place: Place, copy: usiz
 
 /// Reads the slot at `offset`.
 pub(super) fn read_slot(disk: &impl Disk, offset: u64) -> io::Result<Decoded> {
-    let mut bytes: Bytes = [0; SLOT_LEN];
+    let mut bytes: SlotBytes = [0; SLOT_LEN];
     disk.read_at(offset, &mut bytes)?;
     Ok(decode(&bytes))
 }
@@ -389,7 +404,7 @@ pub(super) fn find_shape(disk: &impl Disk) -> Result<Shape, OpenError> {
             continue;
         }
         match read_slot(disk, at).map_err(OpenError::Io) {
-            Ok(Decoded::Good(stamp, Value::Header(_))) if stamp.copy == copy => {
+            Ok(Decoded::Good(stamp, SlotContents::Header(_))) if stamp.copy == copy => {
                 let right = file_len(stamp.shape.capacity);
                 if right == len {
                     return Ok(stamp.shape);
@@ -405,12 +420,14 @@ pub(super) fn find_shape(disk: &impl Disk) -> Result<Shape, OpenError> {
     if expected.is_some() || !(1..=limits::CAPACITY_MAX).any(|capacity| file_len(capacity) == len) {
         return Err(OpenError::Length { found: len, expected });
     }
-    Err(OpenError::Damaged(vec![Damage { place: Place::Header, faults }]))
+    Err(OpenError::Damaged(vec![Damage { place: SlotPosition::Header, faults }]))
 }
 
 /// Returns every place of a table of this capacity, the header first.
-pub(super) fn places(capacity: u16) -> impl Iterator<Item = Place> {
-    [Place::Header].into_iter().chain((0..capacity).map(|number| Place::Record(Slot(number))))
+pub(super) fn places(capacity: u16) -> impl Iterator<Item = SlotPosition> {
+    [SlotPosition::Header]
+        .into_iter()
+        .chain((0..capacity).map(|number| SlotPosition::Record(Slot(number))))
 }
 
 /// Returns the slots of devices that are also in another record: all but the record approved last,
@@ -434,20 +451,20 @@ fn half_len(capacity: u16) -> u64 {
     ((u64::from(capacity) + 1) * SLOT_LEN as u64).next_multiple_of(BLOCK)
 }
 
-fn offset(capacity: u16, place: Place, copy: usize) -> u64 {
+fn offset(capacity: u16, place: SlotPosition, copy: usize) -> u64 {
     let number = match place {
-        Place::Header => 0,
-        Place::Record(slot) => u64::from(slot.0) + 1,
+        SlotPosition::Header => 0,
+        SlotPosition::Record(slot) => u64::from(slot.0) + 1,
     };
     copy as u64 * half_len(capacity) + number * SLOT_LEN as u64
 }
 
-fn record_value(device: Option<&Device>) -> Value {
-    device.map_or(Value::Free, |device| Value::Device(Box::new(device.clone())))
+fn record_value(device: Option<&Device>) -> SlotContents {
+    device.map_or(SlotContents::Free, |device| SlotContents::Device(Box::new(device.clone())))
 }
 
 /// Encodes a slot. Fails with `InvalidInput` unless it decodes to the same stamp and value.
-fn legible(stamp: &Stamp, value: &Value) -> io::Result<Bytes> {
+fn legible(stamp: &Stamp, value: &SlotContents) -> io::Result<SlotBytes> {
     let bytes = encode(stamp, value);
     match decode(&bytes) {
         Decoded::Good(again, same) if again == *stamp && same == *value => Ok(bytes),

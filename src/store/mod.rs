@@ -36,8 +36,10 @@ mod state_dir;
 pub mod tokens;
 
 pub use disk::{create_dir, lock, replace, replace_private, write_private, DirLock, Disk, StdDisk};
-pub use file::{Contents, Damage, Loaded, Oddity, OpenError, PairingFile};
-pub use record::{decode, encode, Decoded, Fault, Place, Shape, Stamp, TableId, Value};
+pub use file::{Contents, Damage, LoadedTable, Oddity, OpenError, PairingFile};
+pub use record::{
+    decode, encode, Decoded, Fault, Shape, SlotContents, SlotPosition, Stamp, TableId,
+};
 pub use recovery::{check, salvage, CheckLine, CopyState, Salvage};
 pub use replicas::Flaw;
 pub use state_dir::{

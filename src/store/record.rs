@@ -41,7 +41,7 @@ pub struct Shape {
 
 /// Position of a header or record in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place {
+pub enum SlotPosition {
     /// Header of the table.
     Header,
     /// Record with this number.
@@ -54,7 +54,7 @@ pub struct Stamp {
     /// Table of the slot.
     pub shape: Shape,
     /// Place of the slot in the table.
-    pub place: Place,
+    pub place: SlotPosition,
     /// Number of the replica, 0 or 1.
     pub copy: usize,
     /// Starts at 1 and increases with every update of this place. The lowest bit is the replica
@@ -64,7 +64,7 @@ pub struct Stamp {
 
 /// Contents of a slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Value {
+pub enum SlotContents {
     /// Variable part of the header: hours that gateways have run on this table.
     Header(TableAge),
     /// Record without a device.
@@ -77,7 +77,7 @@ pub enum Value {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decoded {
     /// Intact.
-    Good(Stamp, Value),
+    Good(Stamp, SlotContents),
     /// Intact, in a format that this gatelet does not know.
     Newer(u16),
     /// Not usable.
@@ -110,7 +110,7 @@ pub enum Fault {
 /// Length of a slot in bytes.
 pub(super) const SLOT_LEN: usize = limits::RECORD_LEN;
 /// Bytes of one slot.
-pub(super) type Bytes = [u8; SLOT_LEN];
+pub(super) type SlotBytes = [u8; SLOT_LEN];
 /// Format of every slot except those of [`FORMAT_SURFACE`].
 const FORMAT: u16 = 1;
 /// Format of a record whose device has a surface.
@@ -119,7 +119,7 @@ const FORMAT_SURFACE: u16 = 2;
 pub(super) const GENERATION_END: u64 = 1 << 62;
 
 /// Encodes a slot.
-pub fn encode(stamp: &Stamp, value: &Value) -> Bytes {
+pub fn encode(stamp: &Stamp, value: &SlotContents) -> SlotBytes {
     let mut bytes = unsealed(stamp, value);
     let sum = checksum(&bytes, used(value));
     put(&mut bytes, field::CRC, &sum.to_le_bytes());
@@ -127,7 +127,7 @@ pub fn encode(stamp: &Stamp, value: &Value) -> Bytes {
 }
 
 /// Decodes a slot. The caller compares the stamp with the place the slot was read from.
-pub fn decode(bytes: &Bytes) -> Decoded {
+pub fn decode(bytes: &SlotBytes) -> Decoded {
     if *bytes == [0; SLOT_LEN] {
         return Decoded::Torn(Fault::Zeroed);
     }
@@ -217,12 +217,12 @@ const fn after(range: &Range<usize>, len: usize) -> Range<usize> {
     range.end..range.end + len
 }
 
-fn used(value: &Value) -> usize {
+fn used(value: &SlotContents) -> usize {
     let end = match value {
-        Value::Header(_) => field::HEADER_END,
-        Value::Free => field::BODY,
-        Value::Device(device) if has_surface(device) => field::SURFACE_END,
-        Value::Device(_) => field::DEVICE_END,
+        SlotContents::Header(_) => field::HEADER_END,
+        SlotContents::Free => field::BODY,
+        SlotContents::Device(device) if has_surface(device) => field::SURFACE_END,
+        SlotContents::Device(_) => field::DEVICE_END,
     };
     end - field::BODY
 }
@@ -231,15 +231,15 @@ fn has_surface(device: &Device) -> bool {
     !device.surface.is_empty() || device.surface_approved != WallMs(0)
 }
 
-fn checksum(bytes: &Bytes, used: usize) -> u32 {
+fn checksum(bytes: &SlotBytes, used: usize) -> u32 {
     crc32c(&[&bytes[..field::CRC.start], &bytes[field::BODY..field::BODY + used]])
 }
 
-fn unsealed(stamp: &Stamp, value: &Value) -> Bytes {
+fn unsealed(stamp: &Stamp, value: &SlotContents) -> SlotBytes {
     let mut bytes = [0; SLOT_LEN];
     let number = match stamp.place {
-        Place::Header => NUMBER_OF_HEADER,
-        Place::Record(slot) => slot.0,
+        SlotPosition::Header => NUMBER_OF_HEADER,
+        SlotPosition::Record(slot) => slot.0,
     };
     put(&mut bytes, field::MAGIC, &MAGIC);
     put(&mut bytes, field::FORMAT, &FORMAT.to_le_bytes());
@@ -250,13 +250,13 @@ fn unsealed(stamp: &Stamp, value: &Value) -> Bytes {
     put(&mut bytes, field::GENERATION, &stamp.generation.to_le_bytes());
     put(&mut bytes, field::USED, &(used(value) as u16).to_le_bytes());
     let kind = match value {
-        Value::Header(age) => {
+        SlotContents::Header(age) => {
             put(&mut bytes, field::SLOT_LEN, &(SLOT_LEN as u16).to_le_bytes());
             put(&mut bytes, field::AGE, &age.0.to_le_bytes());
             KIND_HEADER
         }
-        Value::Free => KIND_FREE,
-        Value::Device(device) => {
+        SlotContents::Free => KIND_FREE,
+        SlotContents::Device(device) => {
             put_device(&mut bytes, device);
             KIND_DEVICE
         }
@@ -265,7 +265,7 @@ fn unsealed(stamp: &Stamp, value: &Value) -> Bytes {
     bytes
 }
 
-fn put_device(bytes: &mut Bytes, device: &Device) {
+fn put_device(bytes: &mut SlotBytes, device: &Device) {
     put(bytes, field::ID, &device.id.0);
     put(bytes, field::KEY, &device.key.0);
     put(bytes, field::ROLES, &[device.roles.bits()]);
@@ -301,27 +301,27 @@ fn put_device(bytes: &mut Bytes, device: &Device) {
     }
 }
 
-fn put(bytes: &mut Bytes, range: Range<usize>, value: &[u8]) {
+fn put(bytes: &mut SlotBytes, range: Range<usize>, value: &[u8]) {
     bytes[range].copy_from_slice(value);
 }
 
-fn put_text(bytes: &mut Bytes, range: Range<usize>, text: &str) {
+fn put_text(bytes: &mut SlotBytes, range: Range<usize>, text: &str) {
     bytes[range.start] = text.len() as u8;
     put(bytes, range.start + 1..range.start + 1 + text.len(), text.as_bytes());
 }
 
-fn magic_fault(bytes: &Bytes) -> Fault {
+fn magic_fault(bytes: &SlotBytes) -> Fault {
     match &bytes[..4] {
         b"\x89GTL" | b"\x09GTL" => Fault::TextMode,
         _ => Fault::Magic,
     }
 }
 
-fn parse(bytes: &Bytes) -> Option<(Stamp, Value)> {
+fn parse(bytes: &SlotBytes) -> Option<(Stamp, SlotContents)> {
     let capacity = u16_at(bytes, field::CAPACITY);
     let place = match u16_at(bytes, field::NUMBER) {
-        NUMBER_OF_HEADER => Place::Header,
-        number => (number < capacity).then_some(Place::Record(Slot(number)))?,
+        NUMBER_OF_HEADER => SlotPosition::Header,
+        number => (number < capacity).then_some(SlotPosition::Record(Slot(number)))?,
     };
     let stamp = Stamp {
         shape: Shape { id: TableId(array(bytes, field::TABLE)), capacity },
@@ -330,9 +330,13 @@ fn parse(bytes: &Bytes) -> Option<(Stamp, Value)> {
         generation: u64_at(bytes, field::GENERATION),
     };
     let value = match (bytes[field::KIND.start], place) {
-        (KIND_HEADER, Place::Header) => Value::Header(TableAge(u32_at(bytes, field::AGE))),
-        (KIND_FREE, Place::Record(_)) => Value::Free,
-        (KIND_DEVICE, Place::Record(_)) => Value::Device(Box::new(parse_device(bytes)?)),
+        (KIND_HEADER, SlotPosition::Header) => {
+            SlotContents::Header(TableAge(u32_at(bytes, field::AGE)))
+        }
+        (KIND_FREE, SlotPosition::Record(_)) => SlotContents::Free,
+        (KIND_DEVICE, SlotPosition::Record(_)) => {
+            SlotContents::Device(Box::new(parse_device(bytes)?))
+        }
         _ => return None,
     };
     let sane = (1..=limits::CAPACITY_MAX).contains(&capacity)
@@ -344,7 +348,7 @@ fn parse(bytes: &Bytes) -> Option<(Stamp, Value)> {
     (sane && again == *bytes).then_some((stamp, value))
 }
 
-fn parse_device(bytes: &Bytes) -> Option<Device> {
+fn parse_device(bytes: &SlotBytes) -> Option<Device> {
     let mut tokens = [TokenWindow::default(); Role::ALL.len()];
     for (window, at) in tokens.iter_mut().zip(field::TOKENS.step_by(8)) {
         *window = parse_window(u32_at(bytes, at..at + 4), u32_at(bytes, at + 4..at + 8))?;
@@ -396,35 +400,35 @@ fn parse_remote(bytes: &[u8; 17]) -> Option<Option<IpAddr>> {
     }
 }
 
-fn text<const N: usize>(bytes: &Bytes, range: Range<usize>) -> Option<Text<N>> {
+fn text<const N: usize>(bytes: &SlotBytes, range: Range<usize>) -> Option<Text<N>> {
     let raw = &bytes[range];
     let used = raw[1..].get(..usize::from(raw[0]))?;
     Text::try_from(core::str::from_utf8(used).ok()?).ok()
 }
 
-fn array<const N: usize>(bytes: &Bytes, range: Range<usize>) -> [u8; N] {
+fn array<const N: usize>(bytes: &SlotBytes, range: Range<usize>) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[range]);
     array
 }
 
-fn u16_at(bytes: &Bytes, range: Range<usize>) -> u16 {
+fn u16_at(bytes: &SlotBytes, range: Range<usize>) -> u16 {
     u16::from_le_bytes(array(bytes, range))
 }
 
-fn u32_at(bytes: &Bytes, range: Range<usize>) -> u32 {
+fn u32_at(bytes: &SlotBytes, range: Range<usize>) -> u32 {
     u32::from_le_bytes(array(bytes, range))
 }
 
-fn u64_at(bytes: &Bytes, range: Range<usize>) -> u64 {
+fn u64_at(bytes: &SlotBytes, range: Range<usize>) -> u64 {
     u64::from_le_bytes(array(bytes, range))
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SlotPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Header => f.write_str("the header"),
-            Place::Record(slot) => write!(f, "record {}", slot.0),
+            SlotPosition::Header => f.write_str("the header"),
+            SlotPosition::Record(slot) => write!(f, "record {}", slot.0),
         }
     }
 }
@@ -450,7 +454,7 @@ mod tests {
     use super::*;
     use crate::gate::text::clip;
 
-    fn stamp(place: Place) -> Stamp {
+    fn stamp(place: SlotPosition) -> Stamp {
         Stamp { shape: Shape { id: TableId([5; 16]), capacity: 9 }, place, copy: 1, generation: 77 }
     }
 
@@ -495,20 +499,20 @@ mod tests {
         surface
     }
 
-    fn device(change: impl Fn(&mut Device)) -> Value {
+    fn device(change: impl Fn(&mut Device)) -> SlotContents {
         let mut device = full();
         change(&mut device);
-        Value::Device(Box::new(device))
+        SlotContents::Device(Box::new(device))
     }
 
-    fn values() -> Vec<(Stamp, Value)> {
-        let record = stamp(Place::Record(Slot(8)));
+    fn values() -> Vec<(Stamp, SlotContents)> {
+        let record = stamp(SlotPosition::Record(Slot(8)));
         let bare = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Owner);
         vec![
-            (stamp(Place::Header), Value::Header(TableAge(12345))),
-            (record, Value::Free),
-            (record, Value::Device(Box::new(bare))),
-            (record, Value::Device(Box::new(full()))),
+            (stamp(SlotPosition::Header), SlotContents::Header(TableAge(12345))),
+            (record, SlotContents::Free),
+            (record, SlotContents::Device(Box::new(bare))),
+            (record, SlotContents::Device(Box::new(full()))),
             (record, device(|d| d.remote = Some("192.0.2.1".parse().unwrap()))),
             (record, device(|d| d.remote = Some("::ffff:192.0.2.1".parse().unwrap()))),
             (
@@ -520,7 +524,7 @@ mod tests {
         ]
     }
 
-    fn sealed(mut bytes: Bytes) -> Bytes {
+    fn sealed(mut bytes: SlotBytes) -> SlotBytes {
         let used = usize::from(u16_at(&bytes, field::USED)).min(SLOT_LEN - field::BODY);
         let sum = checksum(&bytes, used);
         put(&mut bytes, field::CRC, &sum.to_le_bytes());
@@ -568,7 +572,7 @@ mod tests {
 
     #[test]
     fn invalid_values_are_malformed_despite_a_right_checksum() {
-        let stamp = stamp(Place::Record(Slot(8)));
+        let stamp = stamp(SlotPosition::Record(Slot(8)));
         let bad_windows = [(0, 1), (2, 1), (1, 5), (1, 0)];
         let windows = bad_windows
             .map(|(floor, current)| device(|d| d.tokens[0] = TokenWindow { floor, current }));
@@ -583,22 +587,22 @@ mod tests {
             Stamp { generation: 0, ..stamp },
             Stamp { generation: GENERATION_END, ..stamp },
             Stamp { copy: 2, ..stamp },
-            Stamp { place: Place::Record(Slot(9)), ..stamp },
+            Stamp { place: SlotPosition::Record(Slot(9)), ..stamp },
             Stamp { shape: Shape { capacity: limits::CAPACITY_MAX + 1, ..stamp.shape }, ..stamp },
         ] {
             assert_eq!(
-                decode(&encode(&stamp, &Value::Free)),
+                decode(&encode(&stamp, &SlotContents::Free)),
                 Decoded::Torn(Fault::Malformed),
                 "{stamp:?}"
             );
         }
-        let header_in_a_record = encode(&stamp, &Value::Header(TableAge(1)));
+        let header_in_a_record = encode(&stamp, &SlotContents::Header(TableAge(1)));
         assert_eq!(decode(&header_in_a_record), Decoded::Torn(Fault::Malformed));
     }
 
     #[test]
     fn newer_format_is_distinguished_from_damage() {
-        let mut bytes = encode(&stamp(Place::Header), &Value::Header(TableAge(1)));
+        let mut bytes = encode(&stamp(SlotPosition::Header), &SlotContents::Header(TableAge(1)));
         put(&mut bytes, field::FORMAT, &3u16.to_le_bytes());
         assert_eq!(decode(&bytes), Decoded::Torn(Fault::Checksum));
         assert_eq!(decode(&sealed(bytes)), Decoded::Newer(3));
@@ -612,7 +616,7 @@ mod tests {
 
     #[test]
     fn only_records_with_a_surface_use_format_2() {
-        let record = stamp(Place::Record(Slot(8)));
+        let record = stamp(SlotPosition::Record(Slot(8)));
         for (value, (format, used)) in [
             (device(|_| ()), (FORMAT, field::DEVICE_END)),
             (device(|d| d.surface.add_cap("voice").unwrap()), (FORMAT_SURFACE, field::SURFACE_END)),
@@ -630,7 +634,7 @@ mod tests {
 
     #[test]
     fn invalid_surface_is_malformed_despite_a_right_checksum() {
-        let record = stamp(Place::Record(Slot(8)));
+        let record = stamp(SlotPosition::Record(Slot(8)));
         let good = encode(&record, &device(|d| d.surface.add_cap("voice").unwrap()));
         let with = |range: Range<usize>, entries: &[u8]| {
             let mut bytes = good;
@@ -683,7 +687,7 @@ mod tests {
 
     #[test]
     fn zeros_text_copies_and_other_files_are_identified() {
-        let good = encode(&stamp(Place::Record(Slot(0))), &Value::Free);
+        let good = encode(&stamp(SlotPosition::Record(Slot(0))), &SlotContents::Free);
         assert_eq!(decode(&[0; SLOT_LEN]), Decoded::Torn(Fault::Zeroed));
         assert_eq!(decode(&[b'{'; SLOT_LEN]), Decoded::Torn(Fault::Magic));
         let mut text = good;

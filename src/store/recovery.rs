@@ -5,7 +5,7 @@ use std::io;
 
 use super::disk::Disk;
 use super::file::{duplicates, find_shape, places, read_copy, read_slot, Contents, OpenError};
-use super::record::{Decoded, Fault, Place, Shape, Value, SLOT_LEN};
+use super::record::{Decoded, Fault, Shape, SlotContents, SlotPosition, SLOT_LEN};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 
@@ -13,7 +13,7 @@ use crate::gate::ids::{DeviceId, Slot, TableAge};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CheckLine {
     /// Place in the table.
-    pub place: Place,
+    pub place: SlotPosition,
     /// State of replica 0 and of replica 1.
     pub copies: [CopyState; 2],
 }
@@ -71,7 +71,7 @@ pub fn salvage(disk: &impl Disk) -> Result<Option<Salvage>, OpenError> {
             Err(_) => {}
         }
     }
-    let header = slots.iter().find(|(stamp, _)| stamp.place == Place::Header);
+    let header = slots.iter().find(|(stamp, _)| stamp.place == SlotPosition::Header);
     let Some(shape) = header.or(slots.first()).map(|(stamp, _)| stamp.shape) else {
         return Ok(None);
     };
@@ -81,20 +81,20 @@ pub fn salvage(disk: &impl Disk) -> Result<Option<Salvage>, OpenError> {
     Ok(Some(gather(shape, slots.into_iter().map(|(stamp, value)| (stamp.place, value)))))
 }
 
-fn gather(shape: Shape, newest: impl Iterator<Item = (Place, Value)>) -> Salvage {
+fn gather(shape: Shape, newest: impl Iterator<Item = (SlotPosition, SlotContents)>) -> Salvage {
     let mut age = None;
     let mut devices: Vec<(Slot, Device)> = Vec::new();
     let mut lost: Vec<Slot> = (0..shape.capacity).map(Slot).collect();
     for (place, value) in newest {
         match (place, value) {
-            (_, Value::Header(found)) => age = Some(found),
-            (Place::Record(slot), value) => {
+            (_, SlotContents::Header(found)) => age = Some(found),
+            (SlotPosition::Record(slot), value) => {
                 lost.retain(|one| *one != slot);
-                if let Value::Device(device) = value {
+                if let SlotContents::Device(device) = value {
                     devices.push((slot, *device));
                 }
             }
-            (Place::Header, _) => {}
+            (SlotPosition::Header, _) => {}
         }
     }
     let doubled = duplicates(&devices);
@@ -108,11 +108,13 @@ fn gather(shape: Shape, newest: impl Iterator<Item = (Place, Value)>) -> Salvage
 impl From<Decoded> for CopyState {
     fn from(decoded: Decoded) -> CopyState {
         match decoded {
-            Decoded::Good(stamp, Value::Header(age)) => {
+            Decoded::Good(stamp, SlotContents::Header(age)) => {
                 CopyState::Header { generation: stamp.generation, age }
             }
-            Decoded::Good(stamp, Value::Free) => CopyState::Free { generation: stamp.generation },
-            Decoded::Good(stamp, Value::Device(device)) => {
+            Decoded::Good(stamp, SlotContents::Free) => {
+                CopyState::Free { generation: stamp.generation }
+            }
+            Decoded::Good(stamp, SlotContents::Device(device)) => {
                 CopyState::Device { generation: stamp.generation, id: device.id }
             }
             Decoded::Newer(format) => CopyState::Newer(format),

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::record::{Decoded, Fault, Value};
+use super::record::{Decoded, Fault, SlotContents};
 
 /// Reason why a replica was not used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +19,7 @@ pub enum Flaw {
 
 /// The selected replica.
 pub(crate) struct Choice {
-    pub(crate) value: Value,
+    pub(crate) value: SlotContents,
     pub(crate) trust: [Trust; 2],
     /// Index of the replica that was not used, and the reason.
     pub(crate) flaw: Option<(usize, Flaw)>,

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, replace_private, write_private, DirLock, Disk, StdDisk};
-use super::file::{Contents, Loaded, OpenError, PairingFile};
+use super::file::{Contents, LoadedTable, OpenError, PairingFile};
 use super::record::{Shape, TableId};
 use super::recovery::{self, CheckLine};
 use super::tokens::{TableKey, FILE_LEN};
@@ -23,7 +23,7 @@ pub struct Opened {
     /// The table file, for commits. Holds the directory's lock until dropped.
     pub file: PairingFile<StdDisk>,
     /// Contents of the table and replicas that were not used.
-    pub loaded: Loaded,
+    pub loaded: LoadedTable,
     /// Key from which device tokens are derived.
     pub key: TableKey,
     /// Whether this was the first start.
@@ -34,7 +34,7 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Check {
     /// Result of opening the table as a gateway would.
-    pub verdict: Result<Loaded, OpenError>,
+    pub verdict: Result<LoadedTable, OpenError>,
     /// State of every place; empty if no header can be read.
     pub lines: Vec<CheckLine>,
     /// Whether the key file exists and is intact.
@@ -92,10 +92,14 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     let (file, loaded) =
         PairingFile::open(disk).map_err(|error| StoreError::Table { path: table, error })?;
     let key = match read_key(dir)? {
-        Key::Good(key) => key,
-        Key::Missing if loaded.contents.devices.is_empty() => make_key(dir)?,
-        Key::Missing => return Err(StoreError::Key { path: dir.join(KEY), missing: true }),
-        Key::Damaged => return Err(StoreError::Key { path: dir.join(KEY), missing: false }),
+        TableKeyFile::Good(key) => key,
+        TableKeyFile::Missing if loaded.contents.devices.is_empty() => make_key(dir)?,
+        TableKeyFile::Missing => {
+            return Err(StoreError::Key { path: dir.join(KEY), missing: true })
+        }
+        TableKeyFile::Damaged => {
+            return Err(StoreError::Key { path: dir.join(KEY), missing: false })
+        }
     };
     Ok(Opened { file, loaded, key, created })
 }
@@ -108,7 +112,7 @@ pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
     let open = || StdDisk::open_read_only(&table).map_err(failed("open", &table));
     let lines = recovery::check(&open()?).unwrap_or_default();
     let verdict = PairingFile::open(open()?).map(|(_, loaded)| loaded);
-    Ok(Check { verdict, lines, key: matches!(read_key(dir)?, Key::Good(_)) })
+    Ok(Check { verdict, lines, key: matches!(read_key(dir)?, TableKeyFile::Good(_)) })
 }
 
 /// Repairs the table in `dir` at the request of the owner: keeps every intact device, frees the
@@ -121,9 +125,9 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let _lock = lock_table(dir)?;
     let mut repaired = repair_table(&table, capacity)?;
     repaired.new_key = match read_key(dir)? {
-        Key::Good(_) => false,
-        Key::Missing => make_key(dir).map(|_| true)?,
-        Key::Damaged => {
+        TableKeyFile::Good(_) => false,
+        TableKeyFile::Missing => make_key(dir).map(|_| true)?,
+        TableKeyFile::Damaged => {
             let path = dir.join(KEY);
             set_aside(&path)?;
             let key = new_key()?;
@@ -138,9 +142,9 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
 /// [`StoreError::Absent`] if there is none.
 pub fn key_at(dir: &Path) -> Result<TableKey, StoreError> {
     match read_key(dir)? {
-        Key::Good(key) => Ok(key),
-        Key::Missing => Err(StoreError::Absent { path: dir.join(KEY) }),
-        Key::Damaged => Err(StoreError::Key { path: dir.join(KEY), missing: false }),
+        TableKeyFile::Good(key) => Ok(key),
+        TableKeyFile::Missing => Err(StoreError::Absent { path: dir.join(KEY) }),
+        TableKeyFile::Damaged => Err(StoreError::Key { path: dir.join(KEY), missing: false }),
     }
 }
 
@@ -163,7 +167,7 @@ const LOCK: &str = "pairing.lock";
 /// File with the address and port of a running gateway, on one line.
 pub const ADDRESS_FILE: &str = "gateway.addr";
 
-enum Key {
+enum TableKeyFile {
     Good(TableKey),
     Missing,
     Damaged,
@@ -267,18 +271,18 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-fn read_key(dir: &Path) -> Result<Key, StoreError> {
+fn read_key(dir: &Path) -> Result<TableKeyFile, StoreError> {
     let path = dir.join(KEY);
     if !exists(&path)? {
-        return Ok(Key::Missing);
+        return Ok(TableKeyFile::Missing);
     }
     let disk = StdDisk::open_read_only(&path).map_err(failed("open", &path))?;
     let mut bytes = [0; FILE_LEN];
     if disk.len().map_err(failed("read", &path))? != FILE_LEN as u64 {
-        return Ok(Key::Damaged);
+        return Ok(TableKeyFile::Damaged);
     }
     disk.read_at(0, &mut bytes).map_err(failed("read", &path))?;
-    Ok(TableKey::from_file(&bytes).map_or(Key::Damaged, Key::Good))
+    Ok(TableKey::from_file(&bytes).map_or(TableKeyFile::Damaged, TableKeyFile::Good))
 }
 
 /// Fails with [`StoreError::Lost`] if there is a key, since a key shows that there was a table.

@@ -19,7 +19,8 @@ use crate::gate::limits;
 #[derive(Clone)]
 pub struct TableKey {
     bytes: [u8; 32],
-    /// HMAC-SHA256 that has read the key and nothing else, so that a token does not cost reading the key again.
+    /// HMAC-SHA256 that has read the key and nothing else, so that a token does not cost reading
+    /// the key again.
     keyed: Hmac<Sha256>,
 }
 
@@ -30,7 +31,8 @@ pub struct Token([u8; TOKEN_LEN]);
 impl TableKey {
     /// Makes a key from its bytes.
     pub fn new(bytes: [u8; 32]) -> TableKey {
-        // HMAC pads a shorter key with zeros to the block size; padding here makes the call infallible.
+        // HMAC pads a shorter key with zeros to the block size; padding here makes the call
+        // infallible.
         let mut block = [0; 64];
         block[..32].copy_from_slice(&bytes);
         TableKey { bytes, keyed: Hmac::new(&block.into()) }
@@ -79,8 +81,9 @@ pub fn revision(key: &TableKey, text: &[u8]) -> Token {
 
 /// Returns the generation of the presented token if it is valid for this device and role.
 ///
-/// The time does not depend on where tokens differ or which generation matches. It depends on the length of the presented text,
-/// which its sender knows: nothing is derived for a text that is not as long as a token.
+/// The time does not depend on where tokens differ or which generation matches. It depends on the
+/// length of the presented text, which its sender knows: nothing is derived for a text that is not
+/// as long as a token.
 pub fn check(key: &TableKey, device: &Device, role: Role, presented: &str) -> Option<u32> {
     if presented.len() != TOKEN_LEN {
         return None;

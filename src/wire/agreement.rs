@@ -2,7 +2,7 @@
 
 use super::json::parse;
 use super::message::{read, Message};
-use super::schema::{Field, Kind, Shape};
+use super::schema::{Field, ObjectShape, ValueKind};
 use super::testing::Random;
 use crate::gate::limits;
 
@@ -22,7 +22,7 @@ pub fn hold<T: Message<'static>>() {
     assert!(sound >= 10, "only {sound} were sound");
 }
 
-fn object(shape: &Shape, random: &mut Random) -> String {
+fn object(shape: &ObjectShape, random: &mut Random) -> String {
     let mut members: Vec<String> = vec![format!("\"other\":{}", odd(random))];
     for Field { name, kind, .. } in shape.fields {
         match random.below(99) {
@@ -55,28 +55,32 @@ fn odd(random: &mut Random) -> &'static str {
     odd[random.below(odd.len())]
 }
 
-fn of_kind(kind: &Kind, random: &mut Random) -> String {
+fn of_kind(kind: &ValueKind, random: &mut Random) -> String {
     match kind {
-        Kind::Text(min, max) => string(*min, *max, random),
-        Kind::Document => string(1, 99, random),
-        Kind::Word(words, _) => {
+        ValueKind::Text(min, max) => string(*min, *max, random),
+        ValueKind::Document => string(1, 99, random),
+        ValueKind::Word(words, _) => {
             format!("\"{}\"", words[random.below(words.len())].replace('"', "\\\""))
         }
-        Kind::Whole(min, max, _) => [format!("{min}"), format!("{max}.0")][random.below(2)].clone(),
-        Kind::Version => ["1", "4294967296", "18446744073709551615"][random.below(3)].to_owned(),
-        Kind::Bool => ["true", "false"][random.below(2)].to_owned(),
-        Kind::Texts { min, max, len } => {
+        ValueKind::Whole(min, max, _) => {
+            [format!("{min}"), format!("{max}.0")][random.below(2)].clone()
+        }
+        ValueKind::Version => {
+            ["1", "4294967296", "18446744073709551615"][random.below(3)].to_owned()
+        }
+        ValueKind::Bool => ["true", "false"][random.below(2)].to_owned(),
+        ValueKind::Texts { min, max, len } => {
             let count = *max.min(&(min + random.below(5)));
             let items: Vec<String> = (0..count).map(|_| string(1, *len, random)).collect();
             format!("[ {} ]", items.join(",\n"))
         }
-        Kind::Flags(max) => {
+        ValueKind::Flags(max) => {
             let flag = |at| format!("\"{at}\\n\":{}", at % 3 == 0);
             let flags: Vec<String> = (0..random.below(*max.min(&9))).map(flag).collect();
             format!("{{{}}}", flags.join(", "))
         }
-        Kind::Object(shape) => object(shape, random),
-        Kind::Any => odd(random).to_owned(),
+        ValueKind::Object(shape) => object(shape, random),
+        ValueKind::Any => odd(random).to_owned(),
     }
 }
 

@@ -7,8 +7,8 @@
 use super::base64;
 use super::json::Value;
 use super::message::{self, message, word, Flags, List};
-use super::schema::Kind;
-use crate::gate::facts::Dialect;
+use super::schema::ValueKind;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{PublicKey, Role};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
@@ -20,27 +20,27 @@ message! {
         pub min_protocol as "minProtocol": u32,
         /// Highest protocol version of the client, read in the same way.
         pub max_protocol as "maxProtocol": u32,
-        pub client: Client,
+        pub client: ClientProgram,
         /// Scopes in the order in which they were sent, which is the order that is signed.
         pub scopes_sent as "scopes": List or default,
         pub device: Option<DeviceClaim>,
-        pub auth: Auth or default,
+        pub auth: ConnectAuth or default,
         /// Event and payload forms that the client supports; unknown ones have no effect.
         pub caps: List or default in NAMES,
         /// Commands that a node offers.
         pub commands: List or default in NAMES,
         pub permissions: Option<Flags>,
-        pub path_env as "pathEnv": Option<String> in Kind::Text(0, limits::PATH_ENV_LEN),
+        pub path_env as "pathEnv": Option<String> in ValueKind::Text(0, limits::PATH_ENV_LEN),
         /// Role as sent; see [`Connect::role`].
-        pub role_sent as "role": Option<String> in Kind::Text(1, limits::WORD_LEN),
-        pub locale: Option<String> in Kind::Text(0, limits::FIELD_LEN),
-        pub user_agent as "userAgent": Option<String> in Kind::Text(0, limits::FIELD_LEN),
+        pub role_sent as "role": Option<String> in ValueKind::Text(1, limits::WORD_LEN),
+        pub locale: Option<String> in ValueKind::Text(0, limits::FIELD_LEN),
+        pub user_agent as "userAgent": Option<String> in ValueKind::Text(0, limits::FIELD_LEN),
     }
 }
 
 message! {
     /// Client program, as it describes itself.
-    pub struct Client at "/client" {
+    pub struct ClientProgram at "/client" {
         /// One of [`CLIENT_IDS`].
         pub id: String in word(&CLIENT_IDS),
         pub version: String,
@@ -61,7 +61,7 @@ message! {
     pub struct DeviceClaim at "/device" {
         /// Device id as claimed by the client.
         pub id: String,
-        pub public_key as "publicKey": String in Kind::Text(1, limits::KEY_TEXT_LEN),
+        pub public_key as "publicKey": String in ValueKind::Text(1, limits::KEY_TEXT_LEN),
         pub signature_sent as "signature": String,
         /// Time of signing by the client's clock, in milliseconds since 1970.
         pub signed_at as "signedAt": u64,
@@ -71,7 +71,7 @@ message! {
 
 message! {
     /// Secrets that the client presents. The type has no `Debug`, so that they cannot be printed.
-    pub struct Auth at "/auth" {
+    pub struct ConnectAuth at "/auth" {
         pub token: Option<String> in SECRET,
         pub password: Option<String> in SECRET,
         pub bootstrap_token as "bootstrapToken": Option<String> in SECRET,
@@ -79,8 +79,9 @@ message! {
     }
 }
 
-const NAMES: Kind = Kind::Texts { min: 0, max: limits::NAMES_SENT, len: limits::METHOD_LEN };
-const SECRET: Kind = Kind::Text(0, limits::SECRET_LEN);
+const NAMES: ValueKind =
+    ValueKind::Texts { min: 0, max: limits::NAMES_SENT, len: limits::METHOD_LEN };
+const SECRET: ValueKind = ValueKind::Text(0, limits::SECRET_LEN);
 
 /// Client ids of protocol 3 and 4.
 pub const CLIENT_IDS: [&str; 17] = [
@@ -126,11 +127,11 @@ impl Connect {
 
     /// Returns the token that is part of the signature. Protocol 4 takes the first secret that is
     /// present, even if it is empty.
-    pub fn signed_token(&self, dialect: Dialect) -> &str {
+    pub fn signed_token(&self, dialect: Protocol) -> &str {
         let auth = &self.auth;
         let first = match dialect {
-            Dialect::V3 => auth.token.as_deref(),
-            Dialect::V4 => auth
+            Protocol::V3 => auth.token.as_deref(),
+            Protocol::V4 => auth
                 .token
                 .as_deref()
                 .or(auth.device_token.as_deref())
@@ -249,20 +250,20 @@ mod tests {
     fn signed_token_depends_on_the_protocol() {
         let mut connect = read(FULL).unwrap();
         assert_eq!(
-            (connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)),
+            (connect.signed_token(Protocol::V3), connect.signed_token(Protocol::V4)),
             ("", ""),
             "an empty token wins"
         );
         connect.auth.token = None;
         assert_eq!(
-            (connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)),
+            (connect.signed_token(Protocol::V3), connect.signed_token(Protocol::V4)),
             ("", "dt")
         );
         connect.auth.device_token = None;
-        assert_eq!(connect.signed_token(Dialect::V4), "bt");
-        connect.auth = Auth { token: Some("t".into()), ..Auth::default() };
+        assert_eq!(connect.signed_token(Protocol::V4), "bt");
+        connect.auth = ConnectAuth { token: Some("t".into()), ..ConnectAuth::default() };
         assert_eq!(
-            (connect.signed_token(Dialect::V3), connect.signed_token(Dialect::V4)),
+            (connect.signed_token(Protocol::V3), connect.signed_token(Protocol::V4)),
             ("t", "t")
         );
     }

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 
 use super::json::{self, Malformed, Value, Writer};
 use super::message::{self, message, word};
-use super::schema::{find, members, Field, Kind, Members, Problems};
-use crate::gate::facts::Dialect;
+use super::schema::{find, members, Field, Members, SchemaProblems, ValueKind};
+use crate::gate::facts::Protocol;
 use crate::gate::limits;
 use crate::gate::refusal::ErrorCode;
 
@@ -45,16 +45,16 @@ pub enum BadFrame {
 
 /// Members of a request.
 const REQUEST: [Field; 3] = [
-    Field::required("type", Kind::Word(&["req"], "must be equal to constant")),
-    Field::required("id", Kind::Text(1, limits::ID_LEN)),
-    Field::required("method", Kind::Text(1, limits::METHOD_LEN)),
+    Field::required("type", ValueKind::Word(&["req"], "must be equal to constant")),
+    Field::required("id", ValueKind::Text(1, limits::ID_LEN)),
+    Field::required("method", ValueKind::Text(1, limits::METHOD_LEN)),
 ];
 
 impl<'a> Request<'a> {
     /// Reads one message of a client.
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
         let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
-        let (mut found, mut problems) = (Members::new(), Problems::default());
+        let (mut found, mut problems) = (Members::new(), SchemaProblems::default());
         if !members(value, &mut found) {
             problems.add(&[], "must be object");
         } else if found.len() > limits::JSON_KEYS {
@@ -85,19 +85,19 @@ impl<'a> Request<'a> {
 #[derive(Clone, Debug)]
 pub enum FromGateway<'a> {
     /// Response to a request.
-    Response { id: String, answer: Result<Option<Value<'a>>, Refusal<'a>> },
+    Response { id: String, answer: Result<Option<Value<'a>>, ErrorResponse<'a>> },
     /// Event.
     Event { name: String, payload: Option<Value<'a>>, seq: Option<u64> },
 }
 
 message! {
     /// Members of a message of a gateway.
-    pub struct Sent<'a> {
+    pub struct GatewayMessage<'a> {
         spans { payload or null, error }
         pub kind as "type": String in word(&["event", "res"]),
-        pub id: Option<String> in Kind::Text(1, limits::ID_LEN),
+        pub id: Option<String> in ValueKind::Text(1, limits::ID_LEN),
         pub ok: Option<bool>,
-        pub event: Option<String> in Kind::Text(1, limits::METHOD_LEN),
+        pub event: Option<String> in ValueKind::Text(1, limits::METHOD_LEN),
         pub seq: Option<u64>,
     }
 }
@@ -105,10 +105,10 @@ message! {
 message! {
     /// Error of a received response; members that are not valid count as absent.
     #[derive(Clone, Debug)]
-    pub struct Refusal<'a> {
+    pub struct ErrorResponse<'a> {
         spans { details or null }
-        pub code: String or default in Kind::Text(0, limits::FRAME_AFTER_HELLO),
-        pub message: String or default in Kind::Text(0, limits::FRAME_AFTER_HELLO),
+        pub code: String or default in ValueKind::Text(0, limits::FRAME_AFTER_HELLO),
+        pub message: String or default in ValueKind::Text(0, limits::FRAME_AFTER_HELLO),
         pub retryable: Option<bool>,
         pub retry_after_ms as "retryAfterMs": Option<u64>,
     }
@@ -119,7 +119,7 @@ impl<'a> FromGateway<'a> {
     pub fn parse(message: &'a [u8]) -> Result<FromGateway<'a>, String> {
         let value =
             json::parse(message, limits::JSON_DEPTH).map_err(|bad| format!("not JSON: {bad}"))?;
-        let (sent, problems) = message::read::<Sent<'_>>(value, None);
+        let (sent, problems) = message::read::<GatewayMessage<'_>>(value, None);
         match (problems.text(), &*sent.kind, sent.id, sent.event) {
             (Some(text), ..) => Err(text.to_owned()),
             (None, "event", _, Some(name)) => {
@@ -236,7 +236,7 @@ pub fn too_large(frame: &[u8]) -> Option<Vec<u8>> {
         out.raw("id", id);
         out.bool("ok", false);
         out.obj("error", |error| {
-            error.str("code", ErrorCode::Unavailable.name(Dialect::V4));
+            error.str("code", ErrorCode::Unavailable.name(Protocol::V4));
             error.str("message", &message);
             error.obj("details", |details| too_large_details(details, frame.len()));
         });

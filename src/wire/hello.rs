@@ -5,7 +5,7 @@
 //! protocols allow.
 
 use super::json::{self, Writer};
-use crate::gate::facts::{Dialect, Method};
+use crate::gate::facts::{AuthMethod, Protocol};
 use crate::gate::ids::{Role, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::{Scope, Scopes};
@@ -13,7 +13,7 @@ use crate::gate::scopes::{Scope, Scopes};
 /// Content of `hello-ok`.
 #[derive(Clone, Copy)]
 pub struct Hello<'a> {
-    pub dialect: Dialect,
+    pub dialect: Protocol,
     /// Version of the gateway; not empty.
     pub version: &'a str,
     /// Name of the machine (protocol 3).
@@ -33,12 +33,12 @@ pub struct Hello<'a> {
     /// Milliseconds since this process started.
     pub uptime_ms: u64,
     /// Paths of the gateway, for all clients in protocol 3, for administrators in protocol 4.
-    pub paths: Paths<'a>,
+    pub paths: FilePaths<'a>,
     /// `none`, `token`, `password` or `trusted-proxy`; for administrators in protocol 4.
     pub auth_mode: &'a str,
     /// Method by which the client was admitted. Protocol 4 as of 2026.9.6; 2026.9.1 does not know
     /// it, so `None` leaves it out.
-    pub method: Option<Method>,
+    pub method: Option<AuthMethod>,
     pub role: Role,
     /// Scopes of the connection.
     pub scopes: Scopes,
@@ -50,7 +50,7 @@ pub struct Hello<'a> {
 
 /// Paths of the gateway's files; not empty.
 #[derive(Clone, Copy)]
-pub struct Paths<'a> {
+pub struct FilePaths<'a> {
     pub config: &'a str,
     pub state_dir: &'a str,
 }
@@ -67,14 +67,14 @@ pub struct IssuedToken<'a> {
 /// Writes the features of the gateway. They are the same for all clients of a protocol, so they are
 /// written once.
 pub fn features<'s>(
-    dialect: Dialect,
+    dialect: Protocol,
     methods: impl Iterator<Item = &'s str>,
     events: &[&'s str],
 ) -> Vec<u8> {
     json::object(|features| {
         features.strs("methods", methods);
         features.strs("events", events.iter().copied());
-        if dialect == Dialect::V4 {
+        if dialect == Protocol::V4 {
             features.arr("capabilities", |_| {});
         }
     })
@@ -93,11 +93,11 @@ impl Hello<'_> {
             hello.raw("features", self.features);
             hello.obj("snapshot", |snapshot| self.snapshot(snapshot));
             match self.dialect {
-                Dialect::V3 => self
+                Protocol::V3 => self
                     .token
                     .iter()
                     .for_each(|token| hello.obj("auth", |auth| issued(auth, token))),
-                Dialect::V4 => hello.obj("auth", |auth| self.auth(auth)),
+                Protocol::V4 => hello.obj("auth", |auth| self.auth(auth)),
             }
             hello.obj("policy", |policy| self.policy(policy));
         });
@@ -107,8 +107,8 @@ impl Hello<'_> {
     fn server(&self, server: &mut Writer<'_>) {
         server.str("version", self.version);
         match self.dialect {
-            Dialect::V3 => server.str("host", self.host),
-            Dialect::V4 => {
+            Protocol::V3 => server.str("host", self.host),
+            Protocol::V4 => {
                 server.str("bootId", self.boot_id);
                 // Without this, a page of another version considers itself outdated and reloads
                 // again and again.
@@ -119,7 +119,7 @@ impl Hello<'_> {
     }
 
     fn snapshot(&self, snapshot: &mut Writer<'_>) {
-        let v4 = self.dialect == Dialect::V4;
+        let v4 = self.dialect == Protocol::V4;
         let admin = self.role == Role::Operator && self.scopes.allows(Scope::Admin);
         if v4 {
             snapshot.obj("suspension", |suspension| suspension.str("phase", "accepting"));
@@ -154,7 +154,7 @@ impl Hello<'_> {
     }
 
     fn auth(&self, auth: &mut Writer<'_>) {
-        auth.opt_str("method", self.method.map(Method::name));
+        auth.opt_str("method", self.method.map(AuthMethod::name));
         auth.str("role", self.role.name());
         scope_names(auth, "scopes", self.scopes);
         if let Some(token) = &self.token {
@@ -174,7 +174,7 @@ impl Hello<'_> {
         policy.u64("maxPayload", limits::FRAME_AFTER_HELLO as u64);
         policy.u64("maxBufferedBytes", limits::OUTBOX_BYTES as u64);
         policy.u64("tickIntervalMs", limits::TICK_MS);
-        if self.dialect == Dialect::V4 {
+        if self.dialect == Protocol::V4 {
             policy.bool("hasMultipleSessionSharingIdentities", false);
         }
     }
@@ -207,7 +207,7 @@ mod tests {
     };
 
     const HELLO: Hello<'static> = Hello {
-        dialect: Dialect::V3,
+        dialect: Protocol::V3,
         version: "0.1.0",
         host: "pi",
         boot_id: "b00t",
@@ -217,7 +217,7 @@ mod tests {
         health: b"{}",
         state_version: (2, 1),
         uptime_ms: 9,
-        paths: Paths { config: "/c.json", state_dir: "/s" },
+        paths: FilePaths { config: "/c.json", state_dir: "/s" },
         auth_mode: "token",
         method: None,
         role: Role::Operator,
@@ -256,9 +256,9 @@ mod tests {
     /// closed.
     #[test]
     fn protocol_4_has_every_required_property_and_no_unknown_one() {
-        let features = features(Dialect::V4, ["health"].into_iter(), &["tick"]);
+        let features = features(Protocol::V4, ["health"].into_iter(), &["tick"]);
         let hello =
-            Hello { dialect: Dialect::V4, features: &features, more_tokens: &[TOKEN], ..HELLO };
+            Hello { dialect: Protocol::V4, features: &features, more_tokens: &[TOKEN], ..HELLO };
         let text = text(hello);
         let root = parse(text.as_bytes(), limits::JSON_DEPTH).unwrap();
         let at = |path: &[&str]| path.iter().fold(root, |value, name| value.get(name).unwrap());
@@ -307,7 +307,7 @@ mod tests {
             (Scopes::of(Scope::Write), Role::Operator, false),
             (Scopes::of(Scope::Admin), Role::Node, false),
         ] {
-            let text = text(Hello { dialect: Dialect::V4, scopes, role, ..HELLO });
+            let text = text(Hello { dialect: Protocol::V4, scopes, role, ..HELLO });
             let snapshot = names(parse(text.as_bytes(), 8).unwrap().get("snapshot").unwrap());
             let mut expected = shared.to_vec();
             expected.extend(if told {
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn protocol_4_sends_role_and_scopes_without_a_device_token() {
         let hello =
-            Hello { dialect: Dialect::V4, token: None, method: Some(Method::Token), ..HELLO };
+            Hello { dialect: Protocol::V4, token: None, method: Some(AuthMethod::Token), ..HELLO };
         assert!(text(hello).contains(
             r#""auth":{"method":"token","role":"operator","scopes":["operator.admin"]}"#
         ));

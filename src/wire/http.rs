@@ -251,7 +251,7 @@ impl<'a> Head<'a> {
 /// Head of a response. Every response closes the connection and forbids framing, content sniffing
 /// and referrers.
 #[derive(Clone, Copy)]
-pub struct Answer<'a> {
+pub struct ResponseHead<'a> {
     pub status: u16,
     pub content_type: &'a str,
     /// Value of Cache-Control.
@@ -275,9 +275,9 @@ pub const POLICY_CONTROL_UI: &str = "default-src 'self'; base-uri 'none'; object
     img-src 'self' data: blob: https:; media-src 'self' data: blob:; font-src 'self' https://fonts.gstatic.com; worker-src 'self'; \
     connect-src 'self' ws: wss: data: https://tweakcn.com; script-src 'self'";
 
-impl<'a> Answer<'a> {
+impl<'a> ResponseHead<'a> {
     /// Head of a JSON response that must not be stored.
-    pub const JSON: Answer<'static> = Answer {
+    pub const JSON: ResponseHead<'static> = ResponseHead {
         status: 200,
         content_type: "application/json; charset=utf-8",
         cache: "no-store",
@@ -286,11 +286,11 @@ impl<'a> Answer<'a> {
     };
 
     /// Head of a plain text response that must not be stored.
-    pub const TEXT: Answer<'static> =
-        Answer { content_type: "text/plain; charset=utf-8", ..Answer::JSON };
+    pub const TEXT: ResponseHead<'static> =
+        ResponseHead { content_type: "text/plain; charset=utf-8", ..ResponseHead::JSON };
 
     /// Returns the same head with another status.
-    pub const fn status(mut self, status: u16) -> Answer<'a> {
+    pub const fn status(mut self, status: u16) -> ResponseHead<'a> {
         self.status = status;
         self
     }
@@ -323,8 +323,8 @@ impl<'a> Answer<'a> {
         let body = bad.to_string();
         let version = [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
         let extra: &[_] = if bad == Bad::WebSocketVersion { &version } else { &[] };
-        let mut out =
-            Answer { status: bad.status(), extra, ..Answer::TEXT }.head(body.len() as u64);
+        let mut out = ResponseHead { status: bad.status(), extra, ..ResponseHead::TEXT }
+            .head(body.len() as u64);
         out.extend_from_slice(body.as_bytes());
         out
     }
@@ -514,8 +514,10 @@ mod tests {
     #[test]
     fn responses_have_fixed_headers_and_no_injected_lines() {
         let head_request = "HEAD / HTTP/1.1\r\n\r\n";
-        let answer =
-            Answer { extra: &[("Location", "/x\r\nSet-Cookie: a")], ..Answer::JSON.status(302) };
+        let answer = ResponseHead {
+            extra: &[("Location", "/x\r\nSet-Cookie: a")],
+            ..ResponseHead::JSON.status(302)
+        };
         let text = String::from_utf8(answer.whole(b"{}", &read(head_request).unwrap())).unwrap();
         assert!(text.starts_with(
             "HTTP/1.1 302 Found\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n"
@@ -531,8 +533,10 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}");
         }
-        assert!(Answer::TEXT.whole(b"body", &read(&get("")).unwrap()).ends_with(b"\r\n\r\nbody"));
-        let refusal = String::from_utf8(Answer::refusal(Bad::WebSocketVersion)).unwrap();
+        assert!(ResponseHead::TEXT
+            .whole(b"body", &read(&get("")).unwrap())
+            .ends_with(b"\r\n\r\nbody"));
+        let refusal = String::from_utf8(ResponseHead::refusal(Bad::WebSocketVersion)).unwrap();
         assert!(
             refusal.starts_with("HTTP/1.1 426 ")
                 && refusal.contains("\r\nSec-WebSocket-Version: 13\r\n")

@@ -2,10 +2,10 @@
 //! the members that are declared and valid.
 //!
 //! `message!` declares a struct once: the names of its members, their types and their bounds. It
-//! expands to the struct with nanoserde's derive and to the [`Shape`] against which every object is
-//! checked first. Only declared members that passed the check reach nanoserde, whole numbers in
-//! plain digits, and never text that is not JSON. Members that are only relayed (spans) stay the
-//! bytes that were received.
+//! expands to the struct with nanoserde's derive and to the [`ObjectShape`] against which every
+//! object is checked first. Only declared members that passed the check reach nanoserde, whole
+//! numbers in plain digits, and never text that is not JSON. Members that are only relayed (spans)
+//! stay the bytes that were received.
 //!
 //! ```text
 //! message! {
@@ -14,11 +14,11 @@
 //!         spans { params or null, payload }
 //!         // 1 to FIELD_LEN bytes, required
 //!         pub node_id as "nodeId": String,
-//!         pub label: Option<String> in Kind::Text(0, limits::NAME_LEN),
+//!         pub label: Option<String> in ValueKind::Text(0, limits::NAME_LEN),
 //!         // absent and `null` are an empty list
 //!         pub caps: List or default,
 //!         // accepted, checked and not read
-//!         ignored { "sessionKey", "wake" in Kind::Bool }
+//!         ignored { "sessionKey", "wake" in ValueKind::Bool }
 //!     }
 //! }
 //! ```
@@ -29,7 +29,7 @@ use std::str::Chars;
 use nanoserde::{DeJson, DeJsonErr, DeJsonState};
 
 use super::json::Value;
-use super::schema::{self, Kind, Members, Problems, Shape};
+use super::schema::{self, Members, ObjectShape, SchemaProblems, ValueKind};
 use crate::gate::limits;
 
 /// List of strings.
@@ -39,18 +39,18 @@ pub type List = Vec<String>;
 pub type Flags = BTreeMap<String, bool>;
 
 /// Returns the kind of a list of up to `max` strings of 1 to [`limits::WORD_LEN`] bytes.
-pub const fn names(max: usize) -> Kind {
-    Kind::Texts { min: 0, max, len: limits::WORD_LEN }
+pub const fn names(max: usize) -> ValueKind {
+    ValueKind::Texts { min: 0, max, len: limits::WORD_LEN }
 }
 
 /// Returns the kind of a string that must be one of `words`.
-pub const fn word(words: &'static [&'static str]) -> Kind {
-    Kind::Word(words, "must be equal to one of the allowed values")
+pub const fn word(words: &'static [&'static str]) -> ValueKind {
+    ValueKind::Word(words, "must be equal to one of the allowed values")
 }
 
 /// Struct that `message!` declares.
 pub trait Message<'a>: DeJson + Default {
-    const SHAPE: Shape;
+    const SHAPE: ObjectShape;
     /// Stores the members that are declared as spans.
     fn keep(&mut self, members: &Members<'a>);
 }
@@ -58,14 +58,14 @@ pub trait Message<'a>: DeJson + Default {
 /// Message without its type, so that the steps of [`read`] exist once in the program and not once
 /// for each message.
 trait Target<'a> {
-    fn shape(&self) -> &'static Shape;
+    fn shape(&self) -> &'static ObjectShape;
     /// Reads the object at the position of the typed reader. After an error `self` is unchanged.
     fn take(&mut self, state: &mut DeJsonState, text: &mut Chars<'_>) -> Result<(), DeJsonErr>;
     fn keep(&mut self, members: &Members<'a>);
 }
 
 impl<'a, T: Message<'a>> Target<'a> for T {
-    fn shape(&self) -> &'static Shape {
+    fn shape(&self) -> &'static ObjectShape {
         &T::SHAPE
     }
 
@@ -82,15 +82,19 @@ impl<'a, T: Message<'a>> Target<'a> for T {
 /// Reads an object and returns it with its problems. A member that is not valid counts as absent,
 /// and as empty where it is required. With `more`, the names of further members, all other members
 /// are problems; without it, they are ignored.
-pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, Problems) {
+pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, SchemaProblems) {
     let mut message = T::default();
     let problems = fill(&mut message, value, more);
     (message, problems)
 }
 
 /// Part of [`read`] that is the same for all messages.
-fn fill<'a>(message: &mut dyn Target<'a>, value: Value<'a>, more: Option<&[&str]>) -> Problems {
-    let (mut members, mut problems) = (Members::new(), Problems::default());
+fn fill<'a>(
+    message: &mut dyn Target<'a>,
+    value: Value<'a>,
+    more: Option<&[&str]>,
+) -> SchemaProblems {
+    let (mut members, mut problems) = (Members::new(), SchemaProblems::default());
     let text = project(message.shape(), value, more, &mut members, &mut problems);
     let (mut state, mut chars) = (DeJsonState::default(), text.chars());
     state.next(&mut chars);
@@ -105,11 +109,11 @@ fn fill<'a>(message: &mut dyn Target<'a>, value: Value<'a>, more: Option<&[&str]
 
 /// Returns the text for the typed reader: the members of the object that are declared and valid.
 fn project<'a>(
-    shape: &Shape,
+    shape: &ObjectShape,
     value: Value<'a>,
     more: Option<&[&str]>,
     members: &mut Members<'a>,
-    problems: &mut Problems,
+    problems: &mut SchemaProblems,
 ) -> String {
     if !schema::members(value, members) {
         problems.add(&[], "must be object");
@@ -189,7 +193,7 @@ macro_rules! message {
         }
 
         impl<$($life,)? 'm $(: $life)?> $crate::wire::message::Message<'m> for $name $(<$life>)? {
-            const SHAPE: $crate::wire::schema::Shape = {
+            const SHAPE: $crate::wire::schema::ObjectShape = {
                 #[allow(unused_imports)]
                 use $crate::wire::{message::message, schema::Field};
                 let fields: &[Field] = &[
@@ -201,7 +205,7 @@ macro_rules! message {
                     $($(Field::span($ignored, message!(@any $($ignored_kind)?)),)*)?
                 ];
                 assert!(fields.len() <= $crate::gate::limits::PARAMS, "a closed object is watched as a whole");
-                $crate::wire::schema::Shape { path: concat!($($path)?), fields }
+                $crate::wire::schema::ObjectShape { path: concat!($($path)?), fields }
             };
 
             fn keep(&mut self, _members: &$crate::wire::schema::Members<'m>) {
@@ -225,18 +229,18 @@ macro_rules! message {
     (@name $field:ident $wire:tt) => { $wire };
     (@required) => { true };
     (@required $optional:ident) => { false };
-    (@any) => { $crate::wire::schema::Kind::Any };
+    (@any) => { $crate::wire::schema::ValueKind::Any };
     (@any $kind:expr) => { $kind };
     (@kind $kind:expr, $($type:ident)+) => { $kind };
     (@kind Option $of:ident) => { $crate::wire::message::message!(@kind $of) };
-    (@kind String) => { $crate::wire::schema::Kind::Text(1, $crate::gate::limits::FIELD_LEN) };
+    (@kind String) => { $crate::wire::schema::ValueKind::Text(1, $crate::gate::limits::FIELD_LEN) };
     (@kind List) => { $crate::wire::message::names($crate::gate::limits::SCOPES_SENT) };
-    (@kind Flags) => { $crate::wire::schema::Kind::Flags($crate::gate::limits::NAMES_SENT) };
-    (@kind u32) => { $crate::wire::schema::Kind::Version };
-    (@kind u64) => { $crate::wire::schema::Kind::Whole(0, u64::MAX, "") };
-    (@kind bool) => { $crate::wire::schema::Kind::Bool };
-    (@kind $inside:ident) => { $crate::wire::schema::Kind::Object(&<$inside as $crate::wire::message::Message<'static>>::SHAPE) };
-    (@span $field:ident $members:ident) => { $field.of($members, "", &mut $crate::wire::schema::Problems::default()) };
+    (@kind Flags) => { $crate::wire::schema::ValueKind::Flags($crate::gate::limits::NAMES_SENT) };
+    (@kind u32) => { $crate::wire::schema::ValueKind::Version };
+    (@kind u64) => { $crate::wire::schema::ValueKind::Whole(0, u64::MAX, "") };
+    (@kind bool) => { $crate::wire::schema::ValueKind::Bool };
+    (@kind $inside:ident) => { $crate::wire::schema::ValueKind::Object(&<$inside as $crate::wire::message::Message<'static>>::SHAPE) };
+    (@span $field:ident $members:ident) => { $field.of($members, "", &mut $crate::wire::schema::SchemaProblems::default()) };
     (@span $field:ident $members:ident null) => { $crate::wire::schema::find($members, $field.name) };
 }
 
@@ -252,7 +256,7 @@ mod tests {
     message! {
         pub struct Rename {
             pub device_id as "deviceId": String,
-            pub label: Option<String> in Kind::Text(0, 5),
+            pub label: Option<String> in ValueKind::Text(0, 5),
         }
     }
 
@@ -263,9 +267,9 @@ mod tests {
             pub b: Option<bool>,
             pub l: Option<List> in names(3),
             pub none: Option<String>,
-            pub at: u64 or default in Kind::Whole(2, 9, "must be >= 2 and <= 9"),
+            pub at: u64 or default in ValueKind::Whole(2, 9, "must be >= 2 and <= 9"),
             pub inside: Inside or default,
-            ignored { "x" in Kind::Bool }
+            ignored { "x" in ValueKind::Bool }
         }
     }
 

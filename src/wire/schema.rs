@@ -1,9 +1,9 @@
 //! Declared form of JSON objects from outside, and the check of an object against it.
 //!
-//! A [`Field`] names a member, its [`Kind`] and its bounds. One table serves the check, the error
-//! text and the text that [`message`](super::message) passes to the typed reader. The error texts
-//! are those of the validators that OpenClaw uses (protocol 3 and 4), because clients and people
-//! search for them: `at /client/id: must be string`. All problems are collected, up to
+//! A [`Field`] names a member, its [`ValueKind`] and its bounds. One table serves the check, the
+//! error text and the text that [`message`](super::message) passes to the typed reader. The error
+//! texts are those of the validators that OpenClaw uses (protocol 3 and 4), because clients and
+//! people search for them: `at /client/id: must be string`. All problems are collected, up to
 //! [`limits::PROBLEMS_LEN`] bytes of text. `null` counts as absent where a field is optional.
 //! Lengths are in bytes.
 
@@ -13,11 +13,11 @@ use crate::gate::text::cut;
 
 /// Problems of a document, in one line.
 #[derive(Default, Debug)]
-pub struct Problems {
+pub struct SchemaProblems {
     text: String,
 }
 
-impl Problems {
+impl SchemaProblems {
     /// Adds the problem `what` of the value at `path`: the pieces of a JSON pointer, empty for the
     /// root.
     pub fn add(&mut self, path: &[&str], what: &str) {
@@ -38,7 +38,7 @@ impl Problems {
 }
 
 /// Kind of value that a member may have.
-pub enum Kind {
+pub enum ValueKind {
     /// A string; its minimum and maximum length in bytes.
     Text(usize, usize),
     /// One of these strings; the error text for any other value.
@@ -55,7 +55,7 @@ pub enum Kind {
     /// An object whose members are `true` or `false`; its maximum number of members.
     Flags(usize),
     /// An object with declared fields; other members are ignored.
-    Object(&'static Shape),
+    Object(&'static ObjectShape),
     /// A text of 1 to [`limits::CONFIG_LEN`] bytes; its absence has the same error text.
     Document,
     /// Any JSON.
@@ -68,11 +68,11 @@ pub struct Field {
     pub required: bool,
     /// Whether the value stays the bytes that were received, and is not passed to the typed reader.
     pub span: bool,
-    pub kind: Kind,
+    pub kind: ValueKind,
 }
 
 /// Declared object: the JSON pointer to it, and its fields in the order in which they are checked.
-pub struct Shape {
+pub struct ObjectShape {
     pub path: &'static str,
     pub fields: &'static [Field],
 }
@@ -99,17 +99,17 @@ pub fn find<'a>(members: &Members<'a>, name: &str) -> Option<Value<'a>> {
 
 impl Field {
     /// Declares a member that must be present.
-    pub const fn required(name: &'static str, kind: Kind) -> Field {
+    pub const fn required(name: &'static str, kind: ValueKind) -> Field {
         Field { name, required: true, span: false, kind }
     }
 
     /// Declares a member that may be absent or `null`.
-    pub const fn optional(name: &'static str, kind: Kind) -> Field {
+    pub const fn optional(name: &'static str, kind: ValueKind) -> Field {
         Field { required: false, ..Field::required(name, kind) }
     }
 
     /// Declares a member that may be absent or `null`, and stays the bytes that were received.
-    pub const fn span(name: &'static str, kind: Kind) -> Field {
+    pub const fn span(name: &'static str, kind: ValueKind) -> Field {
         Field { span: true, ..Field::optional(name, kind) }
     }
 
@@ -119,12 +119,12 @@ impl Field {
         &self,
         members: &Members<'a>,
         path: &str,
-        problems: &mut Problems,
+        problems: &mut SchemaProblems,
     ) -> Option<Value<'a>> {
         let found = find(members, self.name).filter(|value| self.required || !value.is_null());
         let value = match (found, &self.kind) {
             (Some(value), _) => value,
-            (None, Kind::Document) => Value::EMPTY,
+            (None, ValueKind::Document) => Value::EMPTY,
             (None, _) => {
                 if self.required {
                     problems
@@ -142,34 +142,36 @@ impl Field {
     }
 }
 
-impl Kind {
+impl ValueKind {
     /// Calls `wrong` for each problem, with the path inside the value.
     fn check(&self, value: Value<'_>, wrong: &mut dyn FnMut(&str, &str)) {
         let of_kind = |kind| value.kind() == kind;
         match *self {
-            Kind::Text(min, max) => text(value, min, max).iter().for_each(|what| wrong("", what)),
-            Kind::Word(words, what) if !words.iter().any(|word| value.is_str(word)) => {
+            ValueKind::Text(min, max) => {
+                text(value, min, max).iter().for_each(|what| wrong("", what))
+            }
+            ValueKind::Word(words, what) if !words.iter().any(|word| value.is_str(word)) => {
                 wrong("", what)
             }
-            Kind::Whole(min, max, what) => whole(value, min, max, what, wrong),
-            Kind::Version => whole(value, 1, u64::MAX, "", wrong),
-            Kind::Bool if !of_kind(json::Kind::Bool) => wrong("", "must be boolean"),
-            Kind::Texts { .. } if !of_kind(json::Kind::Array) => wrong("", "must be array"),
-            Kind::Texts { max, .. } if value.items().nth(max).is_some() => {
+            ValueKind::Whole(min, max, what) => whole(value, min, max, what, wrong),
+            ValueKind::Version => whole(value, 1, u64::MAX, "", wrong),
+            ValueKind::Bool if !of_kind(json::Kind::Bool) => wrong("", "must be boolean"),
+            ValueKind::Texts { .. } if !of_kind(json::Kind::Array) => wrong("", "must be array"),
+            ValueKind::Texts { max, .. } if value.items().nth(max).is_some() => {
                 wrong("", &format!("must NOT have more than {max} items"));
             }
-            Kind::Texts { min, .. } if value.items().take(min).count() < min => {
+            ValueKind::Texts { min, .. } if value.items().take(min).count() < min => {
                 wrong("", &format!("must NOT have fewer than {min} items"));
             }
-            Kind::Texts { len, .. } => {
+            ValueKind::Texts { len, .. } => {
                 let mut items = value.items().enumerate();
                 let first = items.find_map(|(at, item)| Some((at, text(item, 1, len)?)));
                 first.iter().for_each(|(at, what)| wrong(&format!("/{at}"), what));
             }
-            Kind::Flags(_) | Kind::Object(_) if !of_kind(json::Kind::Object) => {
+            ValueKind::Flags(_) | ValueKind::Object(_) if !of_kind(json::Kind::Object) => {
                 wrong("", "must be object")
             }
-            Kind::Flags(max) => {
+            ValueKind::Flags(max) => {
                 if value.members().nth(max).is_some() {
                     wrong("", &format!("must NOT have more than {max} properties"));
                 }
@@ -179,7 +181,7 @@ impl Kind {
                     wrong(&["/", cut(&name, limits::WORD_LEN)].concat(), "must be boolean");
                 }
             }
-            Kind::Document if text(value, 1, limits::CONFIG_LEN as usize).is_some() => {
+            ValueKind::Document if text(value, 1, limits::CONFIG_LEN as usize).is_some() => {
                 wrong("", "must be a string of 1 character to 1 MiB");
             }
             _ => {}
@@ -188,20 +190,20 @@ impl Kind {
 
     /// Appends a checked value in the form that the typed reader accepts: whole numbers in plain
     /// digits, objects without undeclared members, lists without space.
-    fn write(&self, value: Value<'_>, out: &mut String, problems: &mut Problems) {
+    fn write(&self, value: Value<'_>, out: &mut String, problems: &mut SchemaProblems) {
         match self {
-            Kind::Object(shape) => {
+            ValueKind::Object(shape) => {
                 let mut inside = Members::new();
                 members(value, &mut inside);
                 shape.write(&inside, out, problems);
             }
             // Leaves out the space between the items, of which there may be megabytes.
-            Kind::Texts { .. } => {
+            ValueKind::Texts { .. } => {
                 let items: Vec<&str> = value.items().map(|item| item.raw()).collect();
                 ["[", &items.join(","), "]"].iter().for_each(|part| out.push_str(part));
             }
-            Kind::Whole(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
-            Kind::Version => {
+            ValueKind::Whole(..) => out.push_str(&value.as_u64().unwrap_or_default().to_string()),
+            ValueKind::Version => {
                 out.push_str(&value.as_u64().unwrap_or_default().min(u32::MAX.into()).to_string())
             }
             _ => out.push_str(value.raw()),
@@ -229,10 +231,10 @@ fn whole(value: Value<'_>, min: u64, max: u64, outside: &str, wrong: &mut dyn Fn
     }
 }
 
-impl Shape {
+impl ObjectShape {
     /// Checks all fields and appends those that are present and valid, except spans, to `out` as
     /// one object.
-    pub fn write(&self, members: &Members<'_>, out: &mut String, problems: &mut Problems) {
+    pub fn write(&self, members: &Members<'_>, out: &mut String, problems: &mut SchemaProblems) {
         let begun = out.len();
         for field in self.fields {
             let found = field.of(members, self.path, problems);
@@ -247,7 +249,7 @@ impl Shape {
 
     /// Adds a problem for each member that is neither declared nor in `more`, for an object that
     /// allows no others.
-    pub fn close(&self, members: &Members<'_>, more: &[&str], problems: &mut Problems) {
+    pub fn close(&self, members: &Members<'_>, more: &[&str], problems: &mut SchemaProblems) {
         // A duplicate key comes after `limits::JSON_KEYS` others, and some of those are not
         // declared.
         for (name, _) in members {

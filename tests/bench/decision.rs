@@ -46,16 +46,16 @@ pub fn rows(table: &mut Table) {
         Devices::new(vec![Cell::FREE; capacity as usize].into_boxed_slice(), 3, TableAge(0));
     (0..capacity).for_each(|n| devices.put(Slot(n), device(n)));
     let policy = Policy::DEFAULT;
-    let valid = |n| Proof::Valid { id: device(n).id, key: device(n).key };
+    let valid = |n| DeviceProof::Valid { id: device(n).id, key: device(n).key };
     let cases: [(&str, Vec<Facts>); 3] = [
-        ("a known device", (0..capacity).map(|n| facts(valid(n), Secret::Absent)).collect()),
+        ("a known device", (0..capacity).map(|n| facts(valid(n), SecretCheck::Absent)).collect()),
         (
             "a new device with the token",
-            (0..capacity).map(|n| facts(valid(capacity + n), Secret::Right)).collect(),
+            (0..capacity).map(|n| facts(valid(capacity + n), SecretCheck::Right)).collect(),
         ),
         (
             "a wrong token",
-            (0..capacity).map(|n| facts(valid(capacity + n), Secret::Wrong)).collect(),
+            (0..capacity).map(|n| facts(valid(capacity + n), SecretCheck::Wrong)).collect(),
         ),
     ];
     let mut allocations = 0;
@@ -100,7 +100,7 @@ fn device(n: u16) -> Device {
     device
 }
 
-fn facts(proof: Proof, secret: Secret) -> Facts {
+fn facts(proof: DeviceProof, secret: SecretCheck) -> Facts {
     Facts {
         phase: Phase::Running,
         room: true,

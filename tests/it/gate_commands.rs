@@ -2,10 +2,10 @@
 //! protocol's documents.
 
 use gatelet::gate::commands::{
-    approval_scopes, invoke_scope, platform, Denial, Lists, Node, Reason, Rules,
+    approval_scopes, invoke_scope, platform, Denial, InvokeRejection, Lists, NodeDescription, Rules,
 };
 use gatelet::gate::commands_known::{find, CommandSet, Platform, KNOWN};
-use gatelet::gate::protocol::Dialect;
+use gatelet::gate::protocol::Protocol;
 use gatelet::gate::scopes::{Scope, Scopes};
 
 const V3_CANVAS: &str =
@@ -71,22 +71,22 @@ const DEVICES: [(Platform, &str, &str); 7] = [
     (Platform::Unknown, "plan9", ""),
 ];
 
-fn open(dialect: Dialect, platform: Platform) -> Vec<&'static [&'static str]> {
+fn open(dialect: Protocol, platform: Platform) -> Vec<&'static [&'static str]> {
     use Platform::*;
     const SCREEN: &[&str] = &[V3_CANVAS, V3_MEDIA];
     vec![match (dialect, platform) {
-        (Dialect::V3, Ios) => SCREEN,
-        (Dialect::V3, Android) => &[V3_CANVAS, V3_MEDIA, "sms.send"],
-        (Dialect::V3, Macos) => &[V3_CANVAS, V3_MEDIA, V3_SYSTEM],
-        (Dialect::V3, Linux | Windows) => &[V3_SYSTEM],
-        (Dialect::V3, Watchos | Unknown) => &[V3_CANVAS, V3_MEDIA, "sms.send", V3_SYSTEM],
-        (Dialect::V4, Ios) => &[V4_IOS],
-        (Dialect::V4, Watchos) => &[V4_WATCHOS],
-        (Dialect::V4, Android) => &[V4_IOS, V4_ANDROID],
-        (Dialect::V4, Macos) => &[V4_IOS, V4_MACOS, V4_HOST, V4_DESKTOP],
-        (Dialect::V4, Linux) => &[V4_LINUX, OURS_LINUX, V4_HOST, V4_DESKTOP],
-        (Dialect::V4, Windows) => &[V4_WINDOWS, V4_HOST, V4_DESKTOP],
-        (Dialect::V4, Unknown) => &[V4_UNKNOWN],
+        (Protocol::V3, Ios) => SCREEN,
+        (Protocol::V3, Android) => &[V3_CANVAS, V3_MEDIA, "sms.send"],
+        (Protocol::V3, Macos) => &[V3_CANVAS, V3_MEDIA, V3_SYSTEM],
+        (Protocol::V3, Linux | Windows) => &[V3_SYSTEM],
+        (Protocol::V3, Watchos | Unknown) => &[V3_CANVAS, V3_MEDIA, "sms.send", V3_SYSTEM],
+        (Protocol::V4, Ios) => &[V4_IOS],
+        (Protocol::V4, Watchos) => &[V4_WATCHOS],
+        (Protocol::V4, Android) => &[V4_IOS, V4_ANDROID],
+        (Protocol::V4, Macos) => &[V4_IOS, V4_MACOS, V4_HOST, V4_DESKTOP],
+        (Protocol::V4, Linux) => &[V4_LINUX, OURS_LINUX, V4_HOST, V4_DESKTOP],
+        (Protocol::V4, Windows) => &[V4_WINDOWS, V4_HOST, V4_DESKTOP],
+        (Protocol::V4, Unknown) => &[V4_UNKNOWN],
     }]
 }
 
@@ -97,16 +97,16 @@ fn has(groups: &[&str], command: &str) -> bool {
 }
 
 fn node<'a>(
-    dialect: Dialect,
+    dialect: Protocol,
     platform: &'a str,
     family: &'a str,
     declared: &'a [&'a str],
-) -> Node<'a, &'a str> {
-    Node { dialect, platform, family, talk: false, declared }
+) -> NodeDescription<'a, &'a str> {
+    NodeDescription { dialect, platform, family, talk: false, declared }
 }
 
 fn rules<'a>(
-    node: Node<'a, &'a str>,
+    node: NodeDescription<'a, &'a str>,
     allow: &'a [&'a str],
     deny: &'a [&'a str],
 ) -> Rules<'a, &'a str, &'a str> {
@@ -132,7 +132,7 @@ fn text(answer: Result<(), Denial<'_>>) -> String {
 #[test]
 fn known_commands_by_platform_and_protocol_match_the_documents() {
     let mut asked = 0;
-    for dialect in [Dialect::V3, Dialect::V4] {
+    for dialect in [Protocol::V3, Protocol::V4] {
         for (kind, system, family) in DEVICES {
             for known in &KNOWN {
                 let name = known.name;
@@ -141,7 +141,7 @@ fn known_commands_by_platform_and_protocol_match_the_documents() {
                 let rules =
                     rules(node(dialect, system, family, &declared), &["other.command"], &[]);
                 // a command of the talk family itself marks its node as such
-                let open = open || (dialect == Dialect::V4 && has(&[V4_TALK], name));
+                let open = open || (dialect == Protocol::V4 && has(&[V4_TALK], name));
                 let case = format!("{name} on {system} in {dialect:?}");
                 let expected =
                     if open { vec![name, "other.command"] } else { vec!["other.command"] };
@@ -153,7 +153,7 @@ fn known_commands_by_platform_and_protocol_match_the_documents() {
                     "{case}"
                 );
                 // not approved: host commands are not even listed, others are not declared
-                let host = dialect == Dialect::V4 && has(&[V4_HOST, V4_TALK], name);
+                let host = dialect == Protocol::V4 && has(&[V4_HOST, V4_TALK], name);
                 let waits =
                     if open && !host { Some("command not declared by node") } else { not_listed };
                 assert_eq!(reason(rules.invoke(name, &|one| one != name)), waits, "{case}");
@@ -248,12 +248,12 @@ fn platform_is_inferred_in_protocol_3_and_checked_in_protocol_4() {
         ("android 1 (sdk\u{e9}3)", "Android", Android, Unknown),
     ] {
         assert_eq!(
-            platform(Dialect::V3, system, family),
+            platform(Protocol::V3, system, family),
             v3,
             "{system:?} {family:?} in protocol 3"
         );
         assert_eq!(
-            platform(Dialect::V4, system, family),
+            platform(Protocol::V4, system, family),
             v4,
             "{system:?} {family:?} in protocol 4"
         );
@@ -263,7 +263,7 @@ fn platform_is_inferred_in_protocol_3_and_checked_in_protocol_4() {
 #[test]
 fn allow_and_deny_lists_change_the_offered_commands() {
     let declared = ["camera.snap", "own.thing", "system.run", "worker.launch.v1", "canvas.eval"];
-    for dialect in [Dialect::V3, Dialect::V4] {
+    for dialect in [Protocol::V3, Protocol::V4] {
         let node = node(dialect, "linux", "Linux", &declared);
         let plain = rules(node, &[], &[]);
         assert_eq!(plain.offered().collect::<Vec<_>>(), ["system.run"]);
@@ -283,14 +283,14 @@ fn allow_and_deny_lists_change_the_offered_commands() {
         );
         let worker = rules(node, &["worker.launch.v1"], &[]);
         let opened = worker.offered().any(|name| name == "worker.launch.v1");
-        assert_eq!(opened, dialect == Dialect::V3, "private in protocol 4, unknown in 3");
+        assert_eq!(opened, dialect == Protocol::V3, "private in protocol 4, unknown in 3");
     }
 }
 
 #[test]
 fn allowed_host_commands_still_need_approval() {
     let declared = ["system.run", "system.notify"];
-    let node = node(Dialect::V4, "linux", "Linux", &declared);
+    let node = node(Protocol::V4, "linux", "Linux", &declared);
     let rules = rules(node, &["system.run"], &[]);
     assert_eq!(reason(rules.invoke("system.run", &none)), Some("node did not declare commands"));
     assert_eq!(
@@ -303,14 +303,14 @@ fn allowed_host_commands_still_need_approval() {
 #[test]
 fn declared_commands_are_trimmed_deduplicated_and_kept_in_order() {
     let declared = [" system.which", "", "system.run", "system.which ", "  ", "system.run"];
-    let rules = rules(node(Dialect::V4, "linux", "Linux", &declared), &[""], &[]);
+    let rules = rules(node(Protocol::V4, "linux", "Linux", &declared), &[""], &[]);
     assert_eq!(rules.offered().collect::<Vec<_>>(), ["system.which", "system.run"]);
     assert_eq!(rules.invoke(" system.which ", &all), Ok(()));
 }
 
 #[test]
 fn first_matching_denial_reason_is_returned() {
-    for dialect in [Dialect::V3, Dialect::V4] {
+    for dialect in [Protocol::V3, Protocol::V4] {
         let some = ["computer.act", "system.notify"];
         let of = |declared| {
             rules(node(dialect, "linux", "Linux", declared), &["extra"], &["system.which"])
@@ -336,8 +336,12 @@ fn first_matching_denial_reason_is_returned() {
         );
         assert_eq!(of(&some).invoke("system.notify", &all), Ok(()));
     }
-    let words =
-        [Reason::Required, Reason::NotAllowlisted, Reason::NotDeclared, Reason::NothingDeclared];
+    let words = [
+        InvokeRejection::Required,
+        InvokeRejection::NotAllowlisted,
+        InvokeRejection::NotDeclared,
+        InvokeRejection::NothingDeclared,
+    ];
     assert_eq!(words.map(|one| one.word().len()), [16, 23, 28, 29]);
 }
 
@@ -345,7 +349,7 @@ fn first_matching_denial_reason_is_returned() {
 fn protocol_4_denial_messages_state_the_remedy() {
     let declared = ["system.run", "computer.act"];
     let rules =
-        rules(node(Dialect::V4, "linux", "Linux", &declared), &["extra"], &["talk.x", "denied"]);
+        rules(node(Protocol::V4, "linux", "Linux", &declared), &["extra"], &["talk.x", "denied"]);
     let waits =
         "waits for approval; run `gatelet nodes pending`, then `gatelet nodes approve <requestId>`";
     for (command, approved, said) in [
@@ -374,8 +378,9 @@ fn protocol_4_denial_messages_state_the_remedy() {
 
 #[test]
 fn talk_commands_need_a_talk_node_and_watch_commands_an_iphone() {
-    let of =
-        |talk, declared| rules(Node { talk, ..node(Dialect::V4, "plan9", "", declared) }, &[], &[]);
+    let of = |talk, declared| {
+        rules(NodeDescription { talk, ..node(Protocol::V4, "plan9", "", declared) }, &[], &[])
+    };
     const WORD: &str = "talk.ptt.once";
     assert_eq!(
         reason(of(false, &["camera.list"]).invoke(WORD, &all)),
@@ -392,14 +397,15 @@ fn talk_commands_need_a_talk_node_and_watch_commands_an_iphone() {
         reason(of(false, &both).invoke(WORD, &|one| one != WORD)),
         Some("command not declared by node")
     );
-    let old = rules(Node { talk: true, ..node(Dialect::V3, "plan9", "", &both) }, &[], &[]);
+    let old =
+        rules(NodeDescription { talk: true, ..node(Protocol::V3, "plan9", "", &both) }, &[], &[]);
     assert_eq!(old.offered().count(), 0, "protocol 3 has no such commands");
 
     let relay = ["watch.status", "watch.notify"];
     for (system, family, offered) in
         [("iOS 18", " IPHONE ", 2), ("ios", "iPad", 0), ("ios", "", 0), ("", "iphone", 2)]
     {
-        let rules = rules(node(Dialect::V4, system, family, &relay), &[], &[]);
+        let rules = rules(node(Protocol::V4, system, family, &relay), &[], &[]);
         assert_eq!(rules.offered().count(), offered, "{system} {family}");
     }
 }
@@ -410,7 +416,7 @@ fn only_offered_commands_widen_the_approved_ones() {
     assert!(approved.insert("system.which") && approved.insert("browser.proxy"));
     assert!(!approved.insert("own.thing"), "has no number");
     let old = |name: &str| approved.contains(name);
-    let of = |declared| rules(node(Dialect::V4, "linux", "Linux", declared), &["own.thing"], &[]);
+    let of = |declared| rules(node(Protocol::V4, "linux", "Linux", declared), &["own.thing"], &[]);
     for (declared, wider) in [
         (&[][..], false),
         (&["system.which"], false),

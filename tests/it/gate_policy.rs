@@ -12,7 +12,7 @@ use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::facts::*;
 use gatelet::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use gatelet::gate::limits;
-use gatelet::gate::policy::{decide, Admission, Outcome, Place, Verdict};
+use gatelet::gate::policy::{decide, Admission, PolicyOutcome, Registration, Verdict};
 use gatelet::gate::refusal::{Refusal, Rule};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::table::{Cell, Room, Table};
@@ -71,14 +71,14 @@ fn every_policy_refusal_is_reachable_and_reported_with_its_rule() {
     let mut seen = HashSet::new();
     for dials in sample(400_000) {
         let verdict = world.decide(&world.row(&dials));
-        if let Outcome::Refuse(refusal) | Outcome::Pend(refusal) = verdict.outcome {
+        if let PolicyOutcome::Refuse(refusal) | PolicyOutcome::Pend(refusal) = verdict.outcome {
             assert!(
                 rules_of(refusal).contains(&verdict.rule),
                 "{refusal:?} came from rule {}",
                 verdict.rule.title()
             );
             assert_eq!(
-                matches!(verdict.outcome, Outcome::Pend(_)),
+                matches!(verdict.outcome, PolicyOutcome::Pend(_)),
                 matches!(refusal, Refusal::PairingRequired | Refusal::RoleUpgrade),
                 "only these two wait for the owner: {refusal:?}"
             );
@@ -116,7 +116,7 @@ fn address_admits_only_through_the_three_options_for_it() {
             (dials[LOCAL], dials[CIDR]) = (local, cidr);
             let row = world.row(&dials);
             let near = world.admission(&row);
-            let secret = row.facts.secret == Secret::Right;
+            let secret = row.facts.secret == SecretCheck::Right;
             let by_option = local == 1 && row.policy.auth == AuthMode::None
                 || local == 1 && row.policy.auto_approve_local && secret
                 || cidr == 1 && row.facts.role == Some(Role::Node) && secret;
@@ -268,10 +268,10 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
 /// every walk.
 fn assert_earned(row: &Row, admission: &Admission) {
     let facts = &row.facts;
-    let keyed = matches!(facts.proof, Proof::Valid { .. })
+    let keyed = matches!(facts.proof, DeviceProof::Valid { .. })
         && !(facts.control_ui && row.policy.disable_device_auth);
     let free = row.policy.auth == AuthMode::None && facts.local;
-    let gives_all = facts.secret == Secret::Right
+    let gives_all = facts.secret == SecretCheck::Right
         || facts.identity == Identity::Right
         || keyed && facts.authorized_key
         || free;
@@ -304,14 +304,18 @@ fn assert_shape(row: &Row, admission: &Admission) {
     );
     assert!(admission.scopes.and(admission.ask).is_empty(), "{row:?}");
     match (admission.place, row.known(), row.room()) {
-        (Place::Nowhere(_), ..) => {
+        (Registration::Nowhere(_), ..) => {
             assert!(admission.ask.is_empty(), "no record to request scopes for: {row:?}")
         }
-        (Place::Known(slot), Known::Yes { slot: stands, roles, .. }, _) => {
+        (Registration::Known(slot), Known::Yes { slot: stands, roles, .. }, _) => {
             assert_eq!(slot, stands);
             assert!(roles.contains(admission.role), "{row:?}");
         }
-        (Place::Grows { slot, pairing }, Known::Yes { slot: stands, roles, scopes, .. }, _) => {
+        (
+            Registration::Grows { slot, pairing },
+            Known::Yes { slot: stands, roles, scopes, .. },
+            _,
+        ) => {
             assert_eq!(slot, stands);
             assert!(roles.with(pairing.roles).contains(admission.role), "{row:?}");
             let covered = admission.role == Role::Node
@@ -320,7 +324,11 @@ fn assert_shape(row: &Row, admission: &Admission) {
             let grown = roles.with(pairing.roles) != roles || !scopes.covers(pairing.scopes);
             assert!(grown, "a write that changes nothing: {row:?}");
         }
-        (Place::New { slot, pairing, .. }, Known::No, Room::Free(room) | Room::GivesWay(room)) => {
+        (
+            Registration::New { slot, pairing, .. },
+            Known::No,
+            Room::Free(room) | Room::GivesWay(room),
+        ) => {
             assert_eq!(slot, room);
             assert!(
                 pairing.roles.contains(admission.role) && pairing.scopes.covers(admission.scopes),
@@ -449,7 +457,7 @@ const KEY: PublicKey = PublicKey([8; 32]);
 
 /// Proof of a device and its state in the table.
 struct Situation {
-    proof: Proof,
+    proof: DeviceProof,
     known: Known,
     table: Table<Box<[Cell]>>,
 }
@@ -484,15 +492,15 @@ impl Row<'_> {
 
 impl World {
     fn new() -> World {
-        let valid = Proof::Valid { id: ID, key: KEY };
+        let valid = DeviceProof::Valid { id: ID, key: KEY };
         let (operator, node) = (Roles::of(Role::Operator), Roles::of(Role::Node));
         let (both, none) = (operator.with(node), Roles::NONE);
         let (read, write, admin) =
             (Scopes::of(Scope::Read), Scopes::of(Scope::Write), Scopes::of(Scope::Admin));
         let unknown = |proof, table| Situation { proof, known: Known::No, table };
         let mut situations = vec![
-            unknown(Proof::Absent, table(4, 1, false)),
-            unknown(Proof::Invalid(Refusal::SignatureInvalid), table(4, 1, false)),
+            unknown(DeviceProof::Absent, table(4, 1, false)),
+            unknown(DeviceProof::Invalid(Refusal::SignatureInvalid), table(4, 1, false)),
             unknown(valid, table(4, 1, false)),
             unknown(valid, table(3, 3, true)),
             unknown(valid, table(3, 3, false)),
@@ -509,7 +517,7 @@ impl World {
         ];
         let mut misplaced = known(both, none, admin, Provenance::Owner);
         misplaced.known = Known::UnderAnotherKey;
-        misplaced.proof = Proof::Valid { id: ID, key: PublicKey([9; 32]) };
+        misplaced.proof = DeviceProof::Valid { id: ID, key: PublicKey([9; 32]) };
         situations.push(misplaced);
         assert_eq!(situations.len(), SIZES[SITUATION]);
         assert_eq!(situations[3].table.room(), Room::GivesWay(Slot(1)));
@@ -523,7 +531,7 @@ impl World {
 
     fn admission(&self, row: &Row) -> Option<Admission> {
         match self.decide(row).outcome {
-            Outcome::Admit(admission) => Some(admission),
+            PolicyOutcome::Admit(admission) => Some(admission),
             _ => None,
         }
     }
@@ -532,7 +540,7 @@ impl World {
         let (is, shall_be) =
             (self.decide(row), expected(&row.facts, &row.policy, row.known(), row.room()));
         assert_eq!(is, shall_be, "left is the gate, right is the plain statement, for\n{row:?}");
-        if let Outcome::Admit(admission) = is.outcome {
+        if let PolicyOutcome::Admit(admission) = is.outcome {
             assert_earned(row, &admission);
         }
     }
@@ -563,13 +571,17 @@ impl World {
                 Origin::Foreign,
             ][dials[ORIGIN]],
             proof: match situation.proof {
-                Proof::Invalid(_) => {
-                    Proof::Invalid(PROOFS[(dials[TOKEN] + 3 * dials[CODE]) % PROOFS.len()])
+                DeviceProof::Invalid(_) => {
+                    DeviceProof::Invalid(PROOFS[(dials[TOKEN] + 3 * dials[CODE]) % PROOFS.len()])
                 }
                 proof => proof,
             },
-            secret: [Secret::Absent, Secret::Wrong, Secret::Throttled, Secret::Right]
-                [dials[SECRET]],
+            secret: [
+                SecretCheck::Absent,
+                SecretCheck::Wrong,
+                SecretCheck::Throttled,
+                SecretCheck::Right,
+            ][dials[SECRET]],
             device_token: [DeviceToken::Absent, DeviceToken::Wrong, DeviceToken::Right(1)]
                 [dials[TOKEN]],
             code: [
@@ -629,5 +641,5 @@ fn known(roles: Roles, revoked: Roles, scopes: Scopes, provenance: Provenance) -
     let slot = Slot(2);
     table.put(slot, Device { roles, revoked, scopes, ..Device::new(ID, KEY, provenance) });
     let known = Known::Yes { slot, roles, revoked, scopes, provenance };
-    Situation { proof: Proof::Valid { id: ID, key: KEY }, known, table }
+    Situation { proof: DeviceProof::Valid { id: ID, key: KEY }, known, table }
 }

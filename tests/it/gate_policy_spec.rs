@@ -5,7 +5,7 @@
 use gatelet::gate::device::Provenance;
 use gatelet::gate::facts::*;
 use gatelet::gate::ids::{Role, Roles, Slot};
-use gatelet::gate::policy::{Admission, Outcome, Place, Verdict};
+use gatelet::gate::policy::{Admission, PolicyOutcome, Registration, Verdict};
 use gatelet::gate::refusal::{Refusal, Rule};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::table::Room;
@@ -30,7 +30,7 @@ pub enum Known {
 pub fn expected(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Verdict {
     let verdict = before_capacity(facts, policy, known, room);
     match verdict.outcome {
-        Outcome::Admit(_) if !facts.room => no(Rule::Capacity, Refusal::TooManyConnections),
+        PolicyOutcome::Admit(_) if !facts.room => no(Rule::Capacity, Refusal::TooManyConnections),
         _ => verdict,
     }
 }
@@ -47,8 +47,8 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
     // 2: the highest of 3 and 4 in the client's range
     let speaks = |number| facts.min_protocol <= number && number <= facts.max_protocol;
     let dialect = match (speaks(4), speaks(3)) {
-        (true, _) => Dialect::V4,
-        (false, true) => Dialect::V3,
+        (true, _) => Protocol::V4,
+        (false, true) => Protocol::V3,
         (false, false) => return no(Rule::Protocol, Refusal::ProtocolMismatch),
     };
 
@@ -69,10 +69,10 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
 
     // 5
     let ignored = policy.disable_device_auth && facts.control_ui;
-    if let (Proof::Invalid(why), false) = (facts.proof, ignored) {
+    if let (DeviceProof::Invalid(why), false) = (facts.proof, ignored) {
         return no(Rule::Proof, why);
     }
-    let (Proof::Valid { id, key }, false) = (facts.proof, ignored) else {
+    let (DeviceProof::Valid { id, key }, false) = (facts.proof, ignored) else {
         return without_device(facts, policy, dialect, role);
     };
 
@@ -80,13 +80,13 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
     let wants = wants(facts, role);
     let yes = |rule, scopes: Scopes, method, place, ask| {
         let admission = Admission { dialect, role, scopes, method, place, ask };
-        Verdict { rule, outcome: Outcome::Admit(admission) }
+        Verdict { rule, outcome: PolicyOutcome::Admit(admission) }
     };
     match known {
         Known::UnderAnotherKey => no(Rule::Proof, Refusal::DeviceIdMismatch),
         Known::Yes { slot, roles, revoked, scopes, provenance } => {
             let token_mode_secret =
-                facts.secret == Secret::Right && policy.pairing == PairingMode::Token;
+                facts.secret == SecretCheck::Right && policy.pairing == PairingMode::Token;
             let code = match facts.code {
                 Code::Right(grant) if !grant.roles.contains(role) => None,
                 Code::Right(grant) if adds(grant, roles, scopes) => Some(grant),
@@ -98,7 +98,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                 let lacks = wants.without(everything_in(has));
                 let (gains, ask) =
                     if token_mode_secret { (lacks, Scopes::NONE) } else { (Scopes::NONE, lacks) };
-                let pairing = Pairing {
+                let pairing = PairingSource {
                     provenance: Provenance::Code,
                     roles: grant.roles,
                     scopes: grant.scopes.with(gains),
@@ -106,8 +106,8 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                 return yes(
                     Rule::SetupCode,
                     if token_mode_secret { wants } else { gets(wants, has) },
-                    Method::SetupCode,
-                    Place::Grows { slot, pairing },
+                    AuthMethod::SetupCode,
+                    Registration::Grows { slot, pairing },
                     ask,
                 );
             }
@@ -125,30 +125,37 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                     Rule::KnownDevice
                 };
                 let method = match (facts.secret, policy.auth) {
-                    (Secret::Right, AuthMode::Password) => Method::Password,
-                    (Secret::Right, _) => Method::Token,
-                    _ => Method::Device,
+                    (SecretCheck::Right, AuthMode::Password) => AuthMethod::Password,
+                    (SecretCheck::Right, _) => AuthMethod::Token,
+                    _ => AuthMethod::Device,
                 };
                 let lacks = wants.without(everything_in(scopes));
                 if lacks == Scopes::NONE {
-                    return yes(rule, wants, method, Place::Known(slot), Scopes::NONE);
+                    return yes(rule, wants, method, Registration::Known(slot), Scopes::NONE);
                 }
                 if token_mode_secret {
-                    let pairing = Pairing { provenance, roles: Roles::of(role), scopes: lacks };
-                    return yes(rule, wants, method, Place::Grows { slot, pairing }, Scopes::NONE);
+                    let pairing =
+                        PairingSource { provenance, roles: Roles::of(role), scopes: lacks };
+                    return yes(
+                        rule,
+                        wants,
+                        method,
+                        Registration::Grows { slot, pairing },
+                        Scopes::NONE,
+                    );
                 }
-                return yes(rule, gets(wants, scopes), method, Place::Known(slot), lacks);
+                return yes(rule, gets(wants, scopes), method, Registration::Known(slot), lacks);
             }
             // known in another role only: treated as a new device, but a proven known key is never
             // rejected permanently
             match way_in(facts, policy, role, wants) {
                 Way::Paired(rule, method, pairing) => {
-                    let pairing = Pairing { provenance, ..pairing };
-                    yes(rule, wants, method, Place::Grows { slot, pairing }, Scopes::NONE)
+                    let pairing = PairingSource { provenance, ..pairing };
+                    yes(rule, wants, method, Registration::Grows { slot, pairing }, Scopes::NONE)
                 }
                 Way::Free => {
-                    let place = Place::Nowhere(Unremembered::AuthNone);
-                    yes(Rule::Identity, wants, Method::None, place, Scopes::NONE)
+                    let place = Registration::Nowhere(Unremembered::AuthNone);
+                    yes(Rule::Identity, wants, AuthMethod::None, place, Scopes::NONE)
                 }
                 Way::Waits(_) | Way::None(..) => wait(Rule::KnownDevice, Refusal::RoleUpgrade),
             }
@@ -159,19 +166,19 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                 match room {
                     Room::Free(slot) | Room::GivesWay(slot) => {
                         let ask = wants.without(everything_in(pairing.scopes));
-                        yes(rule, gets, method, Place::New { slot, id, key, pairing }, ask)
+                        yes(rule, gets, method, Registration::New { slot, id, key, pairing }, ask)
                     }
-                    Room::Full if facts.secret == Secret::Right => {
+                    Room::Full if facts.secret == SecretCheck::Right => {
                         let method = if policy.auth == AuthMode::Password {
-                            Method::Password
+                            AuthMethod::Password
                         } else {
-                            Method::Token
+                            AuthMethod::Token
                         };
                         yes(
                             Rule::Capacity,
                             gets,
                             method,
-                            Place::Nowhere(Unremembered::TableFull),
+                            Registration::Nowhere(Unremembered::TableFull),
                             Scopes::NONE,
                         )
                     }
@@ -181,8 +188,8 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
             Way::Free => yes(
                 Rule::Identity,
                 wants,
-                Method::None,
-                Place::Nowhere(Unremembered::AuthNone),
+                AuthMethod::None,
+                Registration::Nowhere(Unremembered::AuthNone),
                 Scopes::NONE,
             ),
             Way::Waits(rule) => wait(rule, Refusal::PairingRequired),
@@ -193,7 +200,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
 
 /// Path of admission for a device without an approved role.
 enum Way {
-    Paired(Rule, Method, Pairing),
+    Paired(Rule, AuthMethod, PairingSource),
     /// Admitted without a record: `auth.mode: none`.
     Free,
     /// Waits for the owner's decision.
@@ -202,25 +209,25 @@ enum Way {
 }
 
 fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
-    let secret = facts.secret == Secret::Right;
+    let secret = facts.secret == SecretCheck::Right;
     let by_secret =
-        if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
-    let paired = |provenance| Pairing { provenance, roles: Roles::of(role), scopes: wants };
+        if policy.auth == AuthMode::Password { AuthMethod::Password } else { AuthMethod::Token };
+    let paired = |provenance| PairingSource { provenance, roles: Roles::of(role), scopes: wants };
     // paths that grant everything requested
     if facts.authorized_key {
-        return Way::Paired(Rule::AuthorizedKey, Method::Device, paired(Provenance::Config));
+        return Way::Paired(Rule::AuthorizedKey, AuthMethod::Device, paired(Provenance::Config));
     }
     if secret && policy.pairing == PairingMode::Token {
         return Way::Paired(Rule::SharedSecret, by_secret, paired(Provenance::Token));
     }
     if facts.identity == Identity::Right && policy.pairing == PairingMode::Token {
-        return Way::Paired(Rule::Identity, Method::TrustedProxy, paired(Provenance::Identity));
+        return Way::Paired(Rule::Identity, AuthMethod::TrustedProxy, paired(Provenance::Identity));
     }
     // paths that grant what the code carries
     if let Code::Right(Grant { roles, scopes }) = facts.code {
         if roles.contains(role) {
-            let pairing = Pairing { provenance: Provenance::Code, roles, scopes };
-            return Way::Paired(Rule::SetupCode, Method::SetupCode, pairing);
+            let pairing = PairingSource { provenance: Provenance::Code, roles, scopes };
+            return Way::Paired(Rule::SetupCode, AuthMethod::SetupCode, pairing);
         }
     }
     // strict mode, and the owner configured an exception for nodes of this range that hold the
@@ -245,8 +252,8 @@ fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
 }
 
 /// 7.8 and 7.9: admission for this connection only, or rejection.
-fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) -> Verdict {
-    let secret = facts.secret == Secret::Right;
+fn without_device(facts: &Facts, policy: &Policy, dialect: Protocol, role: Role) -> Verdict {
+    let secret = facts.secret == SecretCheck::Right;
     let vouched = facts.identity == Identity::Right;
     let free = policy.auth == AuthMode::None && facts.local;
     let page = facts.control_ui || facts.origin != Origin::Absent;
@@ -257,24 +264,27 @@ fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) 
     };
     if secret || vouched || free {
         let admit = |rule, method, why| {
-            let place = Place::Nowhere(why);
+            let place = Registration::Nowhere(why);
             let scopes = wants(facts, role);
             let admission = Admission { dialect, role, scopes, method, place, ask: Scopes::NONE };
-            Verdict { rule, outcome: Outcome::Admit(admission) }
+            Verdict { rule, outcome: PolicyOutcome::Admit(admission) }
         };
         if role == Role::Node {
             return device_missing;
         }
         if secret && (!page || page_allowed) {
-            let method =
-                if policy.auth == AuthMode::Password { Method::Password } else { Method::Token };
+            let method = if policy.auth == AuthMode::Password {
+                AuthMethod::Password
+            } else {
+                AuthMethod::Token
+            };
             return admit(Rule::NoDevice, method, Unremembered::NoDevice);
         }
         if vouched {
-            return admit(Rule::Identity, Method::TrustedProxy, Unremembered::NoDevice);
+            return admit(Rule::Identity, AuthMethod::TrustedProxy, Unremembered::NoDevice);
         }
         if free {
-            return admit(Rule::Identity, Method::None, Unremembered::AuthNone);
+            return admit(Rule::Identity, AuthMethod::None, Unremembered::AuthNone);
         }
         return device_missing;
     }
@@ -283,7 +293,7 @@ fn without_device(facts: &Facts, policy: &Policy, dialect: Dialect, role: Role) 
         return device_missing;
     }
     let has_secret_to_give = policy.auth == AuthMode::Token || policy.auth == AuthMode::Password;
-    if facts.code == Code::Absent && facts.secret == Secret::Absent && has_secret_to_give {
+    if facts.code == Code::Absent && facts.secret == SecretCheck::Absent && has_secret_to_give {
         // a page that the secret alone would admit is asked for the secret
         let operator_page_allowed = page && page_allowed && role == Role::Operator;
         if !operator_page_allowed {
@@ -298,19 +308,19 @@ fn what_was_wrong(facts: &Facts, policy: &Policy) -> (Rule, Refusal) {
     let why = match (facts.code, policy.auth) {
         (Code::Right(_), _) => return (Rule::SetupCode, Refusal::SetupCodeRole),
         (Code::Wrong, _) => Refusal::SetupCodeInvalid,
-        (Code::Absent, _) if facts.secret == Secret::Throttled => Refusal::RateLimited,
+        (Code::Absent, _) if facts.secret == SecretCheck::Throttled => Refusal::RateLimited,
         (Code::Absent, AuthMode::None) => Refusal::AuthNoneNotLocal,
         (Code::Absent, AuthMode::TrustedProxy) => match facts.identity {
             Identity::Refused => Refusal::IdentityRefused,
             Identity::Absent | Identity::Right => Refusal::IdentityMissing,
         },
         (Code::Absent, AuthMode::Token) => match (facts.secret, facts.device_token) {
-            (Secret::Wrong, _) => Refusal::TokenMismatch,
+            (SecretCheck::Wrong, _) => Refusal::TokenMismatch,
             (_, DeviceToken::Wrong) => Refusal::DeviceTokenMismatch,
             _ => Refusal::TokenMissing,
         },
         (Code::Absent, AuthMode::Password) => match (facts.secret, facts.device_token) {
-            (Secret::Wrong, _) => Refusal::PasswordMismatch,
+            (SecretCheck::Wrong, _) => Refusal::PasswordMismatch,
             (_, DeviceToken::Wrong) => Refusal::DeviceTokenMismatch,
             _ => Refusal::PasswordMissing,
         },
@@ -369,9 +379,9 @@ pub fn everything_in(scopes: Scopes) -> Scopes {
 }
 
 fn no(rule: Rule, why: Refusal) -> Verdict {
-    Verdict { rule, outcome: Outcome::Refuse(why) }
+    Verdict { rule, outcome: PolicyOutcome::Refuse(why) }
 }
 
 fn wait(rule: Rule, why: Refusal) -> Verdict {
-    Verdict { rule, outcome: Outcome::Pend(why) }
+    Verdict { rule, outcome: PolicyOutcome::Pend(why) }
 }

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use gatelet::gate::facts::{Dialect, Method, Unremembered};
+use gatelet::gate::facts::{AuthMethod, Protocol, Unremembered};
 use gatelet::gate::ids::{ConnId, DeviceId, Millis, Now, Role, TableAge, WallMs};
 use gatelet::gate::limits;
-use gatelet::gate::pairing_requests::Pending;
-use gatelet::gate::policy::{Admission, Place};
+use gatelet::gate::pairing_requests::PairingRequests;
+use gatelet::gate::policy::{Admission, Registration};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::session::Admitted;
-use gatelet::gate::setup_codes::Codes;
+use gatelet::gate::setup_codes::SetupCodes;
 use gatelet::gate::table::{Cell, Table};
 use gatelet::rpc::{self, Call, Commands, Failure, Log, Presence, Relay, Reply, Status};
 use gatelet::store::tokens::TableKey;
@@ -93,7 +93,7 @@ const GIVES: &str = "
 4 sessions.write sessions.read
 ";
 
-const DIALECTS: [(&str, Dialect); 2] = [("3", Dialect::V3), ("4", Dialect::V4)];
+const DIALECTS: [(&str, Protocol); 2] = [("3", Protocol::V3), ("4", Protocol::V4)];
 
 /// Returns the scopes of each method of this protocol.
 fn table(protocol: &str) -> BTreeMap<&'static str, &'static str> {
@@ -119,7 +119,7 @@ fn gives(protocol: &str, held: &str, wanted: &str) -> bool {
 }
 
 fn ask(
-    dialect: Dialect,
+    dialect: Protocol,
     role: Role,
     scopes: Scopes,
     method: &str,
@@ -129,8 +129,8 @@ fn ask(
         dialect,
         role,
         scopes,
-        method: Method::Token,
-        place: Place::Nowhere(Unremembered::NoDevice),
+        method: AuthMethod::Token,
+        place: Registration::Nowhere(Unremembered::NoDevice),
         ask: Scopes::NONE,
     };
     let device = (role == Role::Node).then_some(DeviceId([7; 32]));
@@ -141,8 +141,8 @@ fn ask(
         id: "1",
         now: Now { at: Millis(1), wall: WallMs(1) },
         devices: &Table::new(vec![Cell::FREE; 2].into_boxed_slice(), 1, TableAge(0)),
-        pending: &mut Pending::new(),
-        codes: &mut Codes::new(),
+        pending: &mut PairingRequests::new(),
+        codes: &mut SetupCodes::new(),
         key: &TableKey::new([0; 32]),
         presence: &mut Presence::new("host".into(), WallMs(0)),
         relay: &mut Relay::default(),
@@ -164,12 +164,12 @@ fn missing(outcome: Result<Reply, Failure>) -> Option<Failure> {
     right.then_some(failure)
 }
 
-fn refused(dialect: Dialect, failure: &Failure, scope: &str) {
+fn refused(dialect: Protocol, failure: &Failure, scope: &str) {
     let name = format!("operator.{scope}");
     assert_eq!(failure.message, format!("missing scope: {name}"));
     assert_eq!(
         failure.code.name(dialect),
-        if dialect == Dialect::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" }
+        if dialect == Protocol::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" }
     );
     let details: Value = serde_json::from_slice(failure.details.as_deref().unwrap()).unwrap();
     assert_eq!(

@@ -13,8 +13,8 @@ use gatelet::gate::scopes::Scopes;
 use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{
-    check, encode, Contents, Flaw, Loaded, OpenError, PairingFile, Place, Shape, Stamp, StdDisk,
-    TableId, Value,
+    check, encode, Contents, Flaw, LoadedTable, OpenError, PairingFile, Shape, SlotContents,
+    SlotPosition, Stamp, StdDisk, TableId,
 };
 
 use crate::mem_disk::{Lands, Loss, MemDisk, Random};
@@ -319,7 +319,7 @@ fn interrupted_update_is_reported() {
     let (_, loaded) = open(&disk.bytes()).unwrap();
     assert_eq!(loaded.contents.devices.len(), 1);
     let odd: Vec<_> = loaded.odd.iter().map(|odd| (odd.place, odd.flaw)).collect();
-    assert_eq!(odd, [(Place::Record(Slot(2)), Flaw::Behind)]);
+    assert_eq!(odd, [(SlotPosition::Record(Slot(2)), Flaw::Behind)]);
     assert!(loaded.odd[0].to_string().contains("record 2: an update did not reach copy"));
 }
 
@@ -656,7 +656,7 @@ fn mend(disk: &MemDisk) -> u64 {
 }
 
 /// Opens a copy on a disk that rejects every write.
-fn open(image: &[u8]) -> Result<(PairingFile<MemDisk>, Loaded), OpenError> {
+fn open(image: &[u8]) -> Result<(PairingFile<MemDisk>, LoadedTable), OpenError> {
     let disk = MemDisk::new(image);
     disk.read_only();
     let opened = PairingFile::open(disk.clone());
@@ -713,10 +713,11 @@ fn record_at_the_highest_generation_is_left_unchanged() {
         PairingFile::create(disk.clone(), &contents).unwrap();
         let mut bytes = disk.bytes();
         for copy in 0..2 {
-            let stamp = Stamp { shape, place: Place::Record(Slot(1)), copy, generation: LAST };
+            let stamp =
+                Stamp { shape, place: SlotPosition::Record(Slot(1)), copy, generation: LAST };
             let at = copy * bytes.len() / 2 + 2 * 1024;
             bytes[at..at + 1024]
-                .copy_from_slice(&encode(&stamp, &Value::Device(Box::new(device(1, 1)))));
+                .copy_from_slice(&encode(&stamp, &SlotContents::Device(Box::new(device(1, 1)))));
         }
         if torn {
             bytes[2 * 1024 + 100] ^= 1;

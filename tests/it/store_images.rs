@@ -12,8 +12,8 @@ use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{
-    check, salvage, Contents, CopyState, Fault, Flaw, Loaded, OpenError, PairingFile, Place, Shape,
-    TableId,
+    check, salvage, Contents, CopyState, Fault, Flaw, LoadedTable, OpenError, PairingFile, Shape,
+    SlotPosition, TableId,
 };
 
 use crate::mem_disk::MemDisk;
@@ -82,7 +82,7 @@ fn single_bit_flip_next_to_a_torn_slot_is_detected() {
             Err(OpenError::Damaged(places)) => {
                 assert_eq!(
                     places.iter().map(|d| d.place).collect::<Vec<_>>(),
-                    [Place::Record(Slot(1))]
+                    [SlotPosition::Record(Slot(1))]
                 );
                 refused += 1;
             }
@@ -240,7 +240,7 @@ fn salvage_works_without_headers_and_on_half_a_file() {
     headless[..1024].fill(0xff);
     headless[half..half + 1024].fill(0xff);
     assert!(
-        matches!(open(&headless).unwrap_err(), OpenError::Damaged(places) if places[0].place == Place::Header)
+        matches!(open(&headless).unwrap_err(), OpenError::Damaged(places) if places[0].place == SlotPosition::Header)
     );
     let saved = salvage(&MemDisk::new(&headless)).unwrap().unwrap();
     assert_eq!(saved.contents.devices, whole.devices);
@@ -281,7 +281,7 @@ fn duplicate_device_is_damage_and_salvage_keeps_the_later_approval() {
     assert_eq!(saved.contents.devices, contents.devices[1..]);
 }
 
-fn open(bytes: &[u8]) -> Result<Loaded, OpenError> {
+fn open(bytes: &[u8]) -> Result<LoadedTable, OpenError> {
     let disk = MemDisk::new(bytes);
     disk.read_only();
     let opened = PairingFile::open(disk.clone()).map(|(_, loaded)| loaded);

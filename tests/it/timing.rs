@@ -2,7 +2,7 @@
 
 use gatelet::config::Secret;
 use gatelet::gate::setup_codes::CodeText;
-use gatelet::server::gateway::attempt::Presented;
+use gatelet::server::gateway::attempt::PresentedCredentials;
 use gatelet::server::runtime_config::SecretDigest;
 use gatelet::store::tokens::{TableKey, Token};
 
@@ -22,7 +22,7 @@ fn secret_types_do_not_implement_equality() {
     <CodeText as NotCompared<_>>::it();
     <Token as NotCompared<_>>::it();
     <TableKey as NotCompared<_>>::it();
-    <Presented as NotCompared<_>>::it();
+    <PresentedCredentials as NotCompared<_>>::it();
     <Secret as NotCompared<_>>::it();
 }
 
@@ -34,7 +34,7 @@ mod counted {
     use gatelet::gate::facts::Grant;
     use gatelet::gate::ids::{DeviceId, Millis, PublicKey, RequestId, Role, Roles, WallMs};
     use gatelet::gate::scopes::Scopes;
-    use gatelet::gate::setup_codes::{CodeText, Codes};
+    use gatelet::gate::setup_codes::{CodeText, SetupCodes};
     use gatelet::server::runtime_config::SecretDigest;
     use gatelet::store::tokens::{check, device_token, TableKey};
 
@@ -65,7 +65,7 @@ mod counted {
     }
 
     #[inline(never)]
-    fn counted_code(codes: &mut Codes, guess: &str) -> bool {
+    fn counted_code(codes: &mut SetupCodes, guess: &str) -> bool {
         codes.take(guess, Millis(1)).is_some()
     }
 
@@ -83,7 +83,7 @@ mod counted {
             device.tokens[Role::Operator as usize].current,
         );
         assert_eq!(counted_token(&key, &device, &guess(token.as_str(), kind)), is_right);
-        let mut codes = Codes::new();
+        let mut codes = SetupCodes::new();
         let grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
         codes.make(RequestId([1; 16]), CodeText::parse("ABCDEFGH").unwrap(), grant, Millis(0));
         assert_eq!(counted_code(&mut codes, &guess("ABCDEFGH", kind)), is_right);

@@ -11,18 +11,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use gatelet::config::{load, Env, Overrides};
-use gatelet::gate::facts::{Host, Identity, Origin, Proof};
+use gatelet::gate::facts::{DeviceProof, Host, Identity, Origin};
 use gatelet::gate::ids::{ConnId, Millis, Now, Role, TableAge, WallMs};
 use gatelet::gate::net::Via;
 use gatelet::gate::pairing_requests::About;
 use gatelet::gate::scopes::Scopes;
 use gatelet::gate::table::{Cell, Table};
 use gatelet::rpc::Status;
-use gatelet::server::gateway::attempt::{Attempt, Presented, Seen};
+use gatelet::server::gateway::attempt::{Attempt, ClientInfo, PresentedCredentials};
 use gatelet::server::gateway::{Event, Gateway as Owner};
-use gatelet::server::net::send_queue::{Next, Outbox};
+use gatelet::server::net::send_queue::{Next, SendQueue};
 use gatelet::server::os::clock::SystemEntropy;
-use gatelet::server::runtime_config::{SecretDigest, Setup};
+use gatelet::server::runtime_config::{RuntimeConfig, SecretDigest};
 use serde_json::{json, Value};
 
 use super::client::{Device, Session, Who};
@@ -598,14 +598,17 @@ fn attempt(protocol: u32) -> Attempt {
         role: Some(Role::Operator),
         control_ui: false,
         requested: Scopes::ALL,
-        proof: Proof::Absent,
-        presented: Presented { token: Some(TOKEN.into()), ..Presented::default() },
+        proof: DeviceProof::Absent,
+        presented: PresentedCredentials {
+            token: Some(TOKEN.into()),
+            ..PresentedCredentials::default()
+        },
         about: About::default(),
         version: Default::default(),
         model: Default::default(),
         instance: Default::default(),
         node: None,
-        seen: Seen {
+        seen: ClientInfo {
             peer: here,
             client: here,
             via: Via::Direct,
@@ -625,13 +628,13 @@ fn attempt(protocol: u32) -> Attempt {
 fn by_the_clock(s: &mut Script) {
     let config =
         load(&Overrides::default(), &Nothing).config.expect("no configuration is a good one");
-    let mut setup = Setup::of(&config, "host".into(), "gatelet".into());
+    let mut setup = RuntimeConfig::of(&config, "host".into(), "gatelet".into());
     setup.secret = Some(SecretDigest::of(TOKEN));
     let devices = Table::new(vec![Cell::FREE; 4].into_boxed_slice(), 1, TableAge(0));
     let now = |at: u64| Now { at: Millis(at), wall: WallMs(1_700_000_000_000 + at) };
     let mut owner =
         Owner::new(Rc::new(setup), devices, Status::default(), Box::new(SystemEntropy), now(0));
-    let outbox = Rc::new(Outbox::default());
+    let outbox = Rc::new(SendQueue::default());
     let conn = ConnId(1);
     owner.handle(Event::Opened { conn, outbox: outbox.clone() }, now(0));
     owner.handle(Event::Connect { conn, attempt: Box::new(attempt(s.protocol)) }, now(0));

@@ -15,24 +15,24 @@ use async_task::Runnable;
 use ed25519_dalek::SigningKey;
 use gatelet::config::{self, AuthMode, Overrides, PairingMode, SystemEnv};
 use gatelet::gate::device::Device;
-use gatelet::gate::facts::Proof as Proved;
+use gatelet::gate::facts::DeviceProof as Proved;
 use gatelet::gate::ids::{ConnId, DeviceId, Millis, Nonce, Now, PublicKey, Role, TableAge, WallMs};
 use gatelet::gate::limits;
-use gatelet::gate::rate_limit::Guess;
+use gatelet::gate::rate_limit::CredentialKind;
 use gatelet::gate::refusal::Refusal;
 use gatelet::gate::table::{Cell as Record, Table};
 use gatelet::server::commit;
 use gatelet::server::config_file::ConfigFile;
-use gatelet::server::gateway::attempt::{Attempt, Seen};
+use gatelet::server::gateway::attempt::{Attempt, ClientInfo};
 use gatelet::server::gateway::verify;
-use gatelet::server::gateway::write_queue::Job;
-use gatelet::server::gateway::{Away, Event, Gateway};
-use gatelet::server::net::send_queue::{Frame, Next, Outbox};
+use gatelet::server::gateway::write_queue::DiskJob;
+use gatelet::server::gateway::{Event, Gateway, InvalidFirstFrame};
+use gatelet::server::net::send_queue::{Frame, Next, SendQueue};
 use gatelet::server::os::clock::Entropy;
-use gatelet::server::shared::Lobby;
-use gatelet::server::start_context::{shared_secret, Here};
+use gatelet::server::shared::PreAuthConnections;
+use gatelet::server::start_context::{shared_secret, StartContext};
 use gatelet::store::tokens::{control_token, device_token, TableKey};
-use gatelet::store::{Contents, Loaded, PairingFile, Shape, TableId};
+use gatelet::store::{Contents, LoadedTable, PairingFile, Shape, TableId};
 use gatelet::wire::connect::Connect;
 use gatelet::wire::frames::Request;
 use gatelet::wire::http::Head;
@@ -120,7 +120,7 @@ impl Entropy for Dice {
 }
 
 struct OnDisk {
-    job: Job,
+    job: DiskJob,
     ticket: u64,
     changes: Vec<Change>,
 }
@@ -151,8 +151,8 @@ pub struct Signed {
 }
 
 pub struct Conn {
-    pub outbox: Rc<Outbox>,
-    pub seen: Seen,
+    pub outbox: Rc<SendQueue>,
+    pub seen: ClientInfo,
     pub stage: Stage,
     pub nonce: Nonce,
     opened: u64,
@@ -220,7 +220,7 @@ pub struct World {
     pub weather: Weather,
     pub conns: BTreeMap<u64, Conn>,
     pub next_conn: u64,
-    lobby: Lobby,
+    lobby: PreAuthConnections,
     pub model: Model,
     marks: BTreeMap<u64, Mark>,
     pub next_mark: u64,
@@ -265,7 +265,7 @@ impl World {
         std::fs::write(&path, &texts[0].0).unwrap();
         let loaded = config::load_text(&args, &SystemEnv, Some(&texts[0].0));
         let paths = loaded.paths.expect("paths");
-        let here = Here {
+        let here = StartContext {
             args,
             paths,
             listening: vec!["127.0.0.1:18789".into()],
@@ -306,7 +306,7 @@ impl World {
             weather,
             conns: BTreeMap::new(),
             next_conn: 1,
-            lobby: Lobby::default(),
+            lobby: PreAuthConnections::default(),
             model,
             marks: BTreeMap::new(),
             next_mark: 1,
@@ -381,7 +381,7 @@ impl World {
             .line(format_args!("start at={} wall={} config={}", self.at, self.wall, self.config));
     }
 
-    fn opened(&self) -> (PairingFile<MemDisk>, Loaded) {
+    fn opened(&self) -> (PairingFile<MemDisk>, LoadedTable) {
         let opened = PairingFile::open(self.disk.clone());
         opened.unwrap_or_else(|error| panic!("the table does not open: {error:?}"))
     }
@@ -392,7 +392,7 @@ impl World {
         self.file = None;
         self.queue.clear();
         self.conns.clear();
-        self.lobby = Lobby::default();
+        self.lobby = PreAuthConnections::default();
         self.marks.clear();
         self.at = [0, 3, 70_000][self.random.below(3)];
         self.paid = [0; 2];
@@ -673,7 +673,7 @@ impl World {
         runnable.run();
         self.lobby.hold(ConnId(conn), task);
         assert!(self.lobby.len() <= limits::UNAUTHENTICATED, "the lobby is over its bound");
-        let outbox = Rc::<Outbox>::default();
+        let outbox = Rc::<SendQueue>::default();
         let jobs = self.event(Event::Opened { conn: ConnId(conn), outbox: outbox.clone() });
         assert!(jobs.is_empty());
         self.model.open.insert(conn);
@@ -784,7 +784,7 @@ impl World {
         let seen = conn.seen.clone();
         let away = |refusal, request: Option<String>, problems| Event::TurnedAway {
             conn: ConnId(id),
-            away: Box::new(Away { seen: seen.clone(), refusal, request, problems }),
+            away: Box::new(InvalidFirstFrame { seen: seen.clone(), refusal, request, problems }),
         };
         let (Sent::Connect { bytes, .. } | Sent::Call { bytes, .. } | Sent::Noise(bytes)) = &sent;
         let event = match Request::parse(bytes) {
@@ -842,7 +842,7 @@ impl World {
     /// Passes an attempt to the gateway.
     fn asks(&mut self, id: u64, attempt: Attempt, truth: &Truth) {
         if let Some(guess) = attempt.presented.guess.filter(|_| !truth.unread) {
-            let every = if guess == Guess::Password {
+            let every = if guess == CredentialKind::Password {
                 limits::PASSWORD_EVERY_MS
             } else {
                 limits::CODE_EVERY_MS

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::unwritable;
 use crate::cli::context::unreadable;
-use crate::cli::{Done, Exit, Failure, Output};
+use crate::cli::{CommandError, Done, Exit, Output};
 use crate::config::{Env, SystemEnv};
 use crate::gate::limits;
 use crate::store;
@@ -26,7 +26,7 @@ use crate::wire::json;
 
 /// Entry of the allowlist.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct AllowedCommand {
     /// Absolute path of the program.
     pub program: String,
     /// Arguments with which the command must begin.
@@ -35,9 +35,9 @@ pub struct Entry {
     exact: bool,
 }
 
-impl Entry {
+impl AllowedCommand {
     /// Builds an entry from the tokens of a line; the error says what is invalid.
-    fn new(mut words: Vec<String>) -> Result<Entry, &'static str> {
+    fn new(mut words: Vec<String>) -> Result<AllowedCommand, &'static str> {
         let exact = words.last().is_some_and(|word| word == END);
         words.truncate(words.len() - usize::from(exact));
         let Some(program) = words.first().cloned() else { return Err("no program") };
@@ -45,7 +45,7 @@ impl Entry {
         if !Path::new(&program).is_absolute() {
             return Err("a program is named by its whole path");
         }
-        Ok(Entry { program, words, exact })
+        Ok(AllowedCommand { program, words, exact })
     }
 
     /// Returns the entry as it is written in the file.
@@ -73,7 +73,7 @@ impl Entry {
 }
 
 /// Returns the path to start for this command, if an entry allows it.
-pub fn allowed<'e>(entries: &'e [Entry], argv: &[String]) -> Option<&'e Path> {
+pub fn allowed<'e>(entries: &'e [AllowedCommand], argv: &[String]) -> Option<&'e Path> {
     let (name, words) = argv.split_first()?;
     let program = find(name)?;
     entries.iter().find(|entry| entry.fits(&program, words)).map(|entry| Path::new(&entry.program))
@@ -131,9 +131,9 @@ pub fn is_remote(path: &Path) -> bool {
 }
 
 /// Reads the entries of the file in the node's directory.
-pub fn read(dir: &Path) -> Result<Vec<Entry>, Failure> {
+pub fn read(dir: &Path) -> Result<Vec<AllowedCommand>, CommandError> {
     parse(&text(dir)?).map_err(|(line, what)| {
-        Failure::failed(format!("{}, line {line}: {what}", file(dir).display()))
+        CommandError::failed(format!("{}, line {line}: {what}", file(dir).display()))
     })
 }
 
@@ -143,21 +143,21 @@ pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
         words[0] = path.to_string_lossy().into_owned();
     }
     if words.iter().any(|word| word.contains(['"', '\n', '\r'])) {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Exit::Usage,
             "a word with a quotation mark or a line end cannot be listed",
         ));
     }
-    let entry = Entry::new(words).map_err(|what| Failure::new(Exit::Usage, what))?;
+    let entry = AllowedCommand::new(words).map_err(|what| CommandError::new(Exit::Usage, what))?;
     let listed = read(dir)?.contains(&entry);
     let line = entry.line();
     if allow && !is_program(Path::new(&entry.program)) {
-        return Err(Failure::failed(
+        return Err(CommandError::failed(
             [&entry.program, " is no program that this user can start"].concat(),
         ));
     }
     if !allow && !listed {
-        return Err(Failure::failed(
+        return Err(CommandError::failed(
             ["`", &line, "` is not allowed; see `gatelet node allowed`"].concat(),
         ));
     }
@@ -183,7 +183,7 @@ pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
 
 /// Implements `gatelet node allowed`.
 pub fn list(dir: &Path, as_json: bool) -> Done {
-    let lines: Vec<String> = read(dir)?.iter().map(Entry::line).collect();
+    let lines: Vec<String> = read(dir)?.iter().map(AllowedCommand::line).collect();
     match (as_json, lines.is_empty()) {
         (true, _) => Output::json(&json::object(|o| o.strings("allowed", &lines))),
         (_, true) => Output::ok("nothing: system.run is off\n"),
@@ -196,24 +196,24 @@ fn file(dir: &Path) -> PathBuf {
 }
 
 /// Returns the content of the file; an empty string if there is no file.
-fn text(dir: &Path) -> Result<String, Failure> {
+fn text(dir: &Path) -> Result<String, CommandError> {
     let path = file(dir);
     if !path.exists() {
         return Ok(String::new());
     }
     if SystemEnv.mode(&path).is_some_and(|mode| mode & 0o022 != 0) {
         let shown = path.display();
-        return Err(Failure::failed(format!(
+        return Err(CommandError::failed(format!(
             "others can change {shown}, which says what may run here; look at it, then run chmod go-w {shown}"
         )));
     }
     let bytes =
         SystemEnv.read(&path, limits::NODE_ALLOW_LEN).map_err(|error| unreadable(&path, &error))?;
     String::from_utf8(bytes)
-        .map_err(|_| Failure::failed(format!("{} is not UTF-8", path.display())))
+        .map_err(|_| CommandError::failed(format!("{} is not UTF-8", path.display())))
 }
 
-fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
+fn parse(text: &str) -> Result<Vec<AllowedCommand>, (usize, &'static str)> {
     let mut entries = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         entries.extend(line_of(line).map_err(|what| (number, what))?);
@@ -222,7 +222,7 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
 }
 
 /// Parses a line; `None` if it is blank or a comment.
-fn line_of(line: &str) -> Result<Option<Entry>, &'static str> {
+fn line_of(line: &str) -> Result<Option<AllowedCommand>, &'static str> {
     let mut rest = line.trim();
     let mut words = Vec::new();
     if rest.starts_with('#') {
@@ -244,7 +244,7 @@ fn line_of(line: &str) -> Result<Option<Entry>, &'static str> {
     if words.is_empty() {
         return Ok(None);
     }
-    Entry::new(words).map(Some)
+    AllowedCommand::new(words).map(Some)
 }
 
 /// Last token of a line whose command accepts no further arguments.
@@ -261,7 +261,7 @@ mod tests {
         line.split(' ').map(str::to_string).collect()
     }
 
-    fn entries(text: &str) -> Vec<Entry> {
+    fn entries(text: &str) -> Vec<AllowedCommand> {
         parse(text).unwrap_or_else(|bad| panic!("{text}: {bad:?}"))
     }
 
@@ -272,7 +272,10 @@ mod tests {
         let text = "@/usr/bin/uptime\n@/usr/bin/git status\n\"@/opt/my tools/b\" --dry-run \"\" \"a b\" $\n@/x \"#\"\n";
         let text = text.replace('@', drive);
         let read = entries(&["# why\n\n  \t\n", &text].concat());
-        assert_eq!(read.iter().map(Entry::line).collect::<Vec<_>>().join("\n") + "\n", text);
+        assert_eq!(
+            read.iter().map(AllowedCommand::line).collect::<Vec<_>>().join("\n") + "\n",
+            text
+        );
         assert_eq!(read[2].program, [drive, "/opt/my tools/b"].concat());
         assert_eq!(read[2].words, ["--dry-run", "", "a b"]);
         assert!(read[2].exact && !read[1].exact);

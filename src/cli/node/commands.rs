@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::allow::{self, Entry};
+use super::allow::{self, AllowedCommand};
 use super::facts;
 use super::run::{self, Running};
 use crate::cli::client::Sender;
@@ -12,17 +12,17 @@ use crate::server::start_thread;
 use crate::wire::json::{self, Value};
 
 /// Commands offered on one connection, and what they need.
-pub struct Offer {
+pub struct OfferedCommands {
     /// Display name of the machine.
     pub name: String,
     /// The node's directory.
     pub dir: PathBuf,
     /// Allowlist of `system.run`, which is not declared if the list is empty.
-    pub allowed: Vec<Entry>,
+    pub allowed: Vec<AllowedCommand>,
 }
 
 /// Result of one request.
-pub enum Answer {
+pub enum CommandAnswer {
     /// JSON text.
     Payload(Vec<u8>),
     Failed {
@@ -32,7 +32,7 @@ pub enum Answer {
 }
 
 /// Request as sent by the gateway.
-struct Invoke<'a> {
+struct InvokeRequest<'a> {
     id: String,
     node: String,
     command: String,
@@ -40,13 +40,13 @@ struct Invoke<'a> {
     wait_ms: Option<u64>,
 }
 
-impl Answer {
-    pub fn failed(code: &'static str, message: &str) -> Answer {
-        Answer::Failed { code, message: message.to_string() }
+impl CommandAnswer {
+    pub fn failed(code: &'static str, message: &str) -> CommandAnswer {
+        CommandAnswer::Failed { code, message: message.to_string() }
     }
 }
 
-impl Offer {
+impl OfferedCommands {
     /// Returns the declared commands with a description each.
     pub fn commands(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
         COMMANDS.into_iter().filter(|(name, _)| *name != RUN || !self.allowed.is_empty())
@@ -60,7 +60,7 @@ impl Offer {
         let sent = text("paramsJSON");
         let params = json::parse(sent.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
         let wait_ms = payload.get("timeoutMs").and_then(|time| time.as_u64());
-        let invoke = Invoke {
+        let invoke = InvokeRequest {
             id: text("id"),
             node: text("nodeId"),
             command: text("command"),
@@ -68,30 +68,35 @@ impl Offer {
             wait_ms,
         };
         let answer = match invoke.command.as_str() {
-            "device.info" => Answer::Payload(facts::info(Path::new("/"), &self.name)),
-            "device.status" => Answer::Payload(facts::status(Path::new("/"), &self.dir)),
+            "device.info" => CommandAnswer::Payload(facts::info(Path::new("/"), &self.name)),
+            "device.status" => CommandAnswer::Payload(facts::status(Path::new("/"), &self.dir)),
             "system.which" => which(&invoke.params),
             RUN => match self.run(&invoke, sender, running) {
                 Ok(()) => return,
                 Err(answer) => answer,
             },
-            _ => Answer::failed("UNAVAILABLE", "command not supported"),
+            _ => CommandAnswer::failed("UNAVAILABLE", "command not supported"),
         };
         send(sender, &invoke.id, &invoke.node, &answer);
     }
 
     /// Starts a program; a thread sends the result when the program has ended.
-    fn run(&self, invoke: &Invoke<'_>, sender: &Sender, running: &Running) -> Result<(), Answer> {
+    fn run(
+        &self,
+        invoke: &InvokeRequest<'_>,
+        sender: &Sender,
+        running: &Running,
+    ) -> Result<(), CommandAnswer> {
         let argv = words(&invoke.params, "command", limits::NODE_WORDS)
             .filter(|argv| !argv.is_empty())
-            .ok_or_else(|| Answer::failed("INVALID_REQUEST", "command required"))?;
+            .ok_or_else(|| CommandAnswer::failed("INVALID_REQUEST", "command required"))?;
         let Some(program) = allow::allowed(&self.allowed, &argv) else {
             let message = "SYSTEM_RUN_DENIED: allowlist miss; on that machine `gatelet node allow PROGRAM` allows one";
-            return Err(Answer::failed("UNAVAILABLE", message));
+            return Err(CommandAnswer::failed("UNAVAILABLE", message));
         };
         let order = run::order(program, &invoke.params, &argv, invoke.wait_ms)?;
         if !running.begin(&invoke.id) {
-            return Err(Answer::failed(
+            return Err(CommandAnswer::failed(
                 "UNAVAILABLE",
                 "too many commands run on this node; try again later",
             ));
@@ -105,17 +110,17 @@ impl Offer {
         };
         start_thread("run", work).map_err(|error| {
             running.done(&invoke.id);
-            Answer::failed("UNAVAILABLE", &error.to_string())
+            CommandAnswer::failed("UNAVAILABLE", &error.to_string())
         })
     }
 }
 
 /// Returns the paths of the given programs.
-fn which(params: &Value<'_>) -> Answer {
+fn which(params: &Value<'_>) -> CommandAnswer {
     let Some(bins) = words(params, "bins", limits::NODE_BINS) else {
-        return Answer::failed("INVALID_REQUEST", "bins required");
+        return CommandAnswer::failed("INVALID_REQUEST", "bins required");
     };
-    Answer::Payload(json::object(|o| {
+    CommandAnswer::Payload(json::object(|o| {
         o.obj("bins", |found| {
             for (at, name) in bins.iter().enumerate() {
                 let name = name.trim();
@@ -140,14 +145,14 @@ fn words(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
     Some(words)
 }
 
-fn send(sender: &Sender, id: &str, node: &str, answer: &Answer) {
+fn send(sender: &Sender, id: &str, node: &str, answer: &CommandAnswer) {
     let params = json::object(|o| {
         o.str("id", id);
         o.str("nodeId", node);
-        o.bool("ok", matches!(answer, Answer::Payload(_)));
+        o.bool("ok", matches!(answer, CommandAnswer::Payload(_)));
         match answer {
-            Answer::Payload(json) => o.str("payloadJSON", &String::from_utf8_lossy(json)),
-            Answer::Failed { code, message } => o.obj("error", |error| {
+            CommandAnswer::Payload(json) => o.str("payloadJSON", &String::from_utf8_lossy(json)),
+            CommandAnswer::Failed { code, message } => o.obj("error", |error| {
                 error.str("code", code);
                 error.str("message", message);
             }),

@@ -13,7 +13,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
 use crate::cli::context::unreadable;
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use crate::config::{Env, SystemEnv};
 use crate::gate::ids::DeviceId;
 use crate::gate::limits;
@@ -29,7 +29,7 @@ pub const CLIENT: &str = "node-host";
 pub const NODE: &str = "node";
 
 /// Device key of the node and the id derived from it.
-pub struct Identity {
+pub struct NodeIdentity {
     keys: SigningKey,
     pub id: DeviceId,
     dir: PathBuf,
@@ -37,7 +37,7 @@ pub struct Identity {
 
 /// Facts about the gateway that are kept between starts.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Gateway {
+pub struct KnownGateway {
     pub address: SocketAddr,
     /// Device token; empty if there is none.
     pub token: String,
@@ -45,9 +45,9 @@ pub struct Gateway {
     pub name: String,
 }
 
-impl Identity {
+impl NodeIdentity {
     /// Opens the identity in the directory; generates the key if there is none.
-    pub fn open(dir: &Path) -> Result<Identity, Failure> {
+    pub fn open(dir: &Path) -> Result<NodeIdentity, CommandError> {
         store::create_dir(dir).map_err(|error| unwritable(dir, &error))?;
         let path = dir.join("node.key");
         let seed = if path.exists() {
@@ -57,7 +57,7 @@ impl Identity {
             let seed = base64::decode(String::from_utf8_lossy(&text).trim());
             seed.ok_or_else(|| {
                 let shown = path.display();
-                Failure::failed(format!(
+                CommandError::failed(format!(
                     "{shown} is damaged; remove it, and the node gets a new key and has to pair again"
                 ))
             })?
@@ -71,7 +71,7 @@ impl Identity {
         };
         let keys = SigningKey::from_bytes(&seed);
         let id = DeviceId(Sha256::digest(keys.verifying_key()).into());
-        Ok(Identity { keys, id, dir: dir.to_path_buf() })
+        Ok(NodeIdentity { keys, id, dir: dir.to_path_buf() })
     }
 
     /// Returns the public key in the encoding of the protocol.
@@ -109,17 +109,17 @@ impl Identity {
     }
 
     /// Returns the gateway that admitted this node last, if any.
-    pub fn gateway(&self) -> Option<Gateway> {
+    pub fn gateway(&self) -> Option<KnownGateway> {
         let text = SystemEnv.read(&self.token_file(), limits::SECRET_FILE_LEN).ok()?;
         let text = String::from_utf8(text).ok()?;
         let mut lines = text.lines();
         let address = lines.next()?.parse().ok()?;
         let mut line = || lines.next().unwrap_or_default().to_string();
-        Some(Gateway { address, token: line(), name: line() })
+        Some(KnownGateway { address, token: line(), name: line() })
     }
 
     /// Stores the facts about the gateway.
-    pub fn keep(&self, gateway: &Gateway) -> Result<(), Failure> {
+    pub fn keep(&self, gateway: &KnownGateway) -> Result<(), CommandError> {
         if self.gateway().as_ref() == Some(gateway) {
             return Ok(());
         }
@@ -136,6 +136,6 @@ impl Identity {
 }
 
 /// Returns the error for a file or directory of the node that cannot be written.
-pub fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot write {}: {error}", path.display()))
+pub fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::failed(format!("cannot write {}: {error}", path.display()))
 }

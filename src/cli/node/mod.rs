@@ -16,14 +16,14 @@ mod session;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use commands::Offer;
-use identity::{unwritable, Identity};
+use commands::OfferedCommands;
+use identity::{unwritable, NodeIdentity};
 use session::Session;
 
-use super::args::{Node, NodeTo};
+use super::args::{NodeCommand, NodeTo};
 use super::context::Context;
 use super::show::clean;
-use super::{emit, Done, Exit, Failure, Output};
+use super::{emit, CommandError, Done, Exit, Output};
 use crate::config::{AuthMode, Source};
 use crate::store;
 use crate::wire::json;
@@ -32,20 +32,20 @@ use crate::wire::json;
 type Credential = (&'static str, String);
 
 /// Runs a `gatelet node` command.
-pub fn run(context: &Context, what: Node) -> Done {
+pub fn run(context: &Context, what: NodeCommand) -> Done {
     let dir = context.state_dir()?.join("node");
     match what {
-        Node::Run(to) => Host::new(context, &dir, to)?.run(),
-        Node::Show(to) => Host::new(context, &dir, to)?.show(context.json),
-        Node::Allow(words) => allow::change(&dir, words, true),
-        Node::Disallow(words) => allow::change(&dir, words, false),
-        Node::Allowed => allow::list(&dir, context.json),
+        NodeCommand::Run(to) => NodeHost::new(context, &dir, to)?.run(),
+        NodeCommand::Show(to) => NodeHost::new(context, &dir, to)?.show(context.json),
+        NodeCommand::Allow(words) => allow::change(&dir, words, true),
+        NodeCommand::Disallow(words) => allow::change(&dir, words, false),
+        NodeCommand::Allowed => allow::list(&dir, context.json),
     }
 }
 
 /// Configuration of the node: identity, gateway and credentials.
-struct Host {
-    identity: Identity,
+struct NodeHost {
+    identity: NodeIdentity,
     dir: PathBuf,
     name: String,
     address: SocketAddr,
@@ -53,9 +53,9 @@ struct Host {
     credentials: Vec<Credential>,
 }
 
-impl Host {
-    fn new(context: &Context, dir: &Path, to: NodeTo) -> Result<Host, Failure> {
-        let identity = Identity::open(dir)?;
+impl NodeHost {
+    fn new(context: &Context, dir: &Path, to: NodeTo) -> Result<NodeHost, CommandError> {
+        let identity = NodeIdentity::open(dir)?;
         let config = context.config()?;
         let known = identity.gateway();
         let (address, local) = match (&to.host, &known) {
@@ -88,12 +88,12 @@ impl Host {
         let field = if config.auth.mode == AuthMode::Password { "password" } else { "token" };
         credentials.extend(secret.map(|secret| (field, secret.value.expose().to_string())));
         let name = name.unwrap_or_else(facts::name);
-        Ok(Host { identity, dir: dir.to_path_buf(), name, address, credentials })
+        Ok(NodeHost { identity, dir: dir.to_path_buf(), name, address, credentials })
     }
 
     /// Returns the commands offered now; reads the allowlist again.
-    fn offer(&self) -> Result<Offer, Failure> {
-        Ok(Offer {
+    fn offer(&self) -> Result<OfferedCommands, CommandError> {
+        Ok(OfferedCommands {
             name: self.name.clone(),
             dir: self.dir.clone(),
             allowed: allow::read(&self.dir)?,
@@ -109,16 +109,19 @@ impl Host {
         Output::ok(self.words(&offer))
     }
 
-    fn write(&self, o: &mut json::Writer<'_>, offer: &Offer) {
+    fn write(&self, o: &mut json::Writer<'_>, offer: &OfferedCommands) {
         o.shown("gateway", &self.address);
         o.str("displayName", &self.name);
         o.shown("nodeId", &self.identity.id);
         o.str("publicKey", &self.identity.public());
         o.strs("commands", offer.commands().map(|(name, _)| name));
-        o.strings("allowed", &offer.allowed.iter().map(allow::Entry::line).collect::<Vec<_>>());
+        o.strings(
+            "allowed",
+            &offer.allowed.iter().map(allow::AllowedCommand::line).collect::<Vec<_>>(),
+        );
     }
 
-    fn words(&self, offer: &Offer) -> String {
+    fn words(&self, offer: &OfferedCommands) -> String {
         let (address, id) = (self.address.to_string(), self.identity.id.to_string());
         let name = clean(&self.name);
         let mut out = [
@@ -150,7 +153,10 @@ impl Host {
         let lock = self.dir.join("node.lock");
         let _alone =
             store::lock(&lock).map_err(|error| unwritable(&lock, &error))?.ok_or_else(|| {
-                Failure::failed(format!("another `gatelet node run` uses {}", self.dir.display()))
+                CommandError::failed(format!(
+                    "another `gatelet node run` uses {}",
+                    self.dir.display()
+                ))
             })?;
         emit(&self.words(&self.offer()?));
         Session::new(self)?.keep_up()
@@ -158,11 +164,11 @@ impl Host {
 }
 
 /// Parses the address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a URL.
-pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, CommandError> {
     if host.starts_with("wss:") || host.starts_with("https:") {
         let message =
             "this node speaks no TLS; give it the gateway's own address, on a network you trust or in a tunnel";
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(CommandError::new(Exit::Usage, message));
     }
     let bare = host.strip_prefix("ws://").or_else(|| host.strip_prefix("http://")).unwrap_or(host);
     let bare = bare.split('/').next().unwrap_or_default();
@@ -179,7 +185,7 @@ pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
         let message = format!(
             "`{shown}` is no address: names are not looked up, give the IP address of the gateway"
         );
-        Failure::new(Exit::Usage, message)
+        CommandError::new(Exit::Usage, message)
     })
 }
 

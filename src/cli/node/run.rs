@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::allow::is_remote;
-use super::commands::Answer;
+use super::commands::CommandAnswer;
 use crate::gate::ids::Millis;
 use crate::gate::limits;
 use crate::server::os::clock::{Clock, SystemClock};
@@ -92,9 +92,9 @@ pub fn order(
     params: &Value<'_>,
     words: &[String],
     wait_ms: Option<u64>,
-) -> Result<Order, Answer> {
+) -> Result<Order, CommandAnswer> {
     if params.get("needsScreenRecording").and_then(|needs| needs.as_bool()) == Some(true) {
-        return Err(Answer::failed("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
+        return Err(CommandAnswer::failed("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
     }
     let mut command = Command::new(program);
     command.args(&words[1..]).stdin(Stdio::null());
@@ -111,7 +111,7 @@ pub fn order(
             value.as_str().filter(|value| is_harmless(&name) && !value.contains('\0'))
         else {
             let text = ["env ", &name, " is not taken: a caller may set ", HARMLESS].concat();
-            return Err(Answer::failed("INVALID_REQUEST", &text));
+            return Err(CommandAnswer::failed("INVALID_REQUEST", &text));
         };
         command.env(&*name, &*value);
     }
@@ -120,7 +120,7 @@ pub fn order(
     {
         let dir = Path::new(dir.trim());
         if !dir.is_absolute() || is_remote(dir) || !dir.is_dir() {
-            return Err(Answer::failed(
+            return Err(CommandAnswer::failed(
                 "INVALID_REQUEST",
                 "cwd is no directory here, named by its whole path",
             ));
@@ -141,22 +141,24 @@ pub fn order(
 
 impl Order {
     /// Runs the command. The invoke must be in `running` already.
-    pub fn run(self, id: &str, running: &Running) -> Answer {
+    pub fn run(self, id: &str, running: &Running) -> CommandAnswer {
         let time_ms = self.time_ms;
         let (mut child, outputs) = match self.start() {
             Ok(started) => started,
             Err(error) => {
-                return Outcome { error: Some(error.to_string()), ..Outcome::default() }.answer()
+                return RunOutcome { error: Some(error.to_string()), ..RunOutcome::default() }
+                    .answer()
             }
         };
         let (status, timed_out) = wait(&mut child, id, running, time_ms);
         let clock = SystemClock::start();
-        while !outputs.iter().all(Output::is_whole) && clock.now().at < Millis(limits::NODE_REST_MS)
+        while !outputs.iter().all(CollectedOutput::is_whole)
+            && clock.now().at < Millis(limits::NODE_REST_MS)
         {
             thread::sleep(Duration::from_millis(2));
         }
         let [stdout, stderr] = outputs.map(|output| lock(&output.0).text());
-        Outcome {
+        RunOutcome {
             exit: status.and_then(|status| status.code()),
             timed_out,
             stdout,
@@ -168,10 +170,10 @@ impl Order {
 
     /// Starts the child and the readers of its two outputs. The command is dropped here, which
     /// closes our writing ends of the pipes.
-    fn start(mut self) -> io::Result<(Child, [Output; 2])> {
+    fn start(mut self) -> io::Result<(Child, [CollectedOutput; 2])> {
         let ((stdout, theirs), (stderr, theirs_too)) = (io::pipe()?, io::pipe()?);
         // Started before the child: if a thread cannot be started, no child is left running.
-        let outputs = [Output::collect(stdout)?, Output::collect(stderr)?];
+        let outputs = [CollectedOutput::collect(stdout)?, CollectedOutput::collect(stderr)?];
         Ok((self.command.stdout(theirs).stderr(theirs_too).spawn()?, outputs))
     }
 }
@@ -229,7 +231,7 @@ fn kill_group(process: u32) {
 fn kill_group(_: u32) {}
 
 /// Output of a command, collected by a thread.
-struct Output(Arc<Mutex<Tail>>);
+struct CollectedOutput(Arc<Mutex<Tail>>);
 
 #[derive(Default)]
 struct Tail {
@@ -237,8 +239,8 @@ struct Tail {
     cut: bool,
 }
 
-impl Output {
-    fn collect(mut pipe: PipeReader) -> io::Result<Output> {
+impl CollectedOutput {
+    fn collect(mut pipe: PipeReader) -> io::Result<CollectedOutput> {
         let tail = Arc::new(Mutex::new(Tail::default()));
         let theirs = tail.clone();
         start_thread("output", move || {
@@ -247,7 +249,7 @@ impl Output {
                 lock(&theirs).add(&part[..count]);
             }
         })?;
-        Ok(Output(tail))
+        Ok(CollectedOutput(tail))
     }
 
     /// Returns whether the thread has read all output.
@@ -283,7 +285,7 @@ impl Tail {
 
 /// Outcome of a command.
 #[derive(Default)]
-struct Outcome {
+struct RunOutcome {
     exit: Option<i32>,
     timed_out: bool,
     stdout: String,
@@ -291,9 +293,9 @@ struct Outcome {
     error: Option<String>,
 }
 
-impl Outcome {
-    fn answer(&self) -> Answer {
-        Answer::Payload(json::object(|o| {
+impl RunOutcome {
+    fn answer(&self) -> CommandAnswer {
+        CommandAnswer::Payload(json::object(|o| {
             if let Some(code) = self.exit {
                 o.raw("exitCode", code.to_string().as_bytes());
             }

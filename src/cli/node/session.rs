@@ -1,12 +1,12 @@
 //! Connection of the node to its gateway: handshake, serving requests, reconnecting.
 
-use super::commands::Offer;
-use super::identity::{Gateway, CLIENT, NODE};
+use super::commands::OfferedCommands;
+use super::identity::{KnownGateway, CLIENT, NODE};
 use super::run::Running;
-use super::{facts, Credential, Host};
-use crate::cli::client::{Client, RpcError};
+use super::{facts, Credential, NodeHost};
+use crate::cli::client::{GatewayClient, RpcError};
 use crate::cli::show::clean;
-use crate::cli::{emit, Done, Exit, Failure};
+use crate::cli::{emit, CommandError, Done, Exit};
 use crate::gate::limits;
 use crate::server::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::server::{start_thread, Stop};
@@ -15,7 +15,7 @@ use crate::wire::json::{self, Value, Writer};
 
 /// State of a running node.
 pub(super) struct Session {
-    host: Host,
+    host: NodeHost,
     running: Running,
     clock: SystemClock,
     /// Last connection error that was printed.
@@ -23,7 +23,7 @@ pub(super) struct Session {
 }
 
 /// Outcome of a handshake or of a connection.
-enum End {
+enum SessionEnd {
     /// A retry can succeed; the text says what happened.
     Later(String),
     /// This credential was rejected; another one may be accepted.
@@ -33,10 +33,10 @@ enum End {
 }
 
 impl Session {
-    pub fn new(host: Host) -> Result<Session, Failure> {
+    pub fn new(host: NodeHost) -> Result<Session, CommandError> {
         let running = Running::default();
         let theirs = running.clone();
-        let stop = Stop::listen().map_err(|error| Failure::failed(error.to_string()))?;
+        let stop = Stop::listen().map_err(|error| CommandError::failed(error.to_string()))?;
         let stopping = move || {
             let _ = smol::block_on(stop.asked());
             theirs.cancel_all();
@@ -46,7 +46,7 @@ impl Session {
             theirs.cancel_all();
             std::process::exit(Exit::Ok as i32);
         };
-        start_thread("stop", stopping).map_err(|error| Failure::failed(error.to_string()))?;
+        start_thread("stop", stopping).map_err(|error| CommandError::failed(error.to_string()))?;
         Ok(Session { host, running, clock: SystemClock::start(), said: String::new() })
     }
 
@@ -68,7 +68,7 @@ impl Session {
     }
 
     /// Tries each credential, and then the device key alone. Returns the reason for a retry.
-    fn round(&mut self) -> Result<String, Failure> {
+    fn round(&mut self) -> Result<String, CommandError> {
         let offer = match self.host.offer() {
             Ok(offer) => offer,
             // The allowlist was valid at the start and may be corrected while the node runs.
@@ -80,22 +80,22 @@ impl Session {
         tries.push(None);
         for credential in tries {
             match self.connect(&offer, credential.as_ref()) {
-                End::Later(why) => return Ok(why),
-                End::Wrong(why) => _ = first_wrong.get_or_insert(why),
-                End::Never(why) => return Err(Failure::new(Exit::Refused, why)),
+                SessionEnd::Later(why) => return Ok(why),
+                SessionEnd::Wrong(why) => _ = first_wrong.get_or_insert(why),
+                SessionEnd::Never(why) => return Err(CommandError::new(Exit::Refused, why)),
             }
         }
         let why = first_wrong.unwrap_or_default();
         let hint = if self.host.credentials.is_empty() { NO_CREDENTIAL } else { "" };
-        Err(Failure::new(Exit::Refused, [&why, hint].concat()))
+        Err(CommandError::new(Exit::Refused, [&why, hint].concat()))
     }
 
     /// Connects and serves requests until the connection ends.
-    fn connect(&mut self, offer: &Offer, credential: Option<&Credential>) -> End {
-        let mut client = match Client::open(self.host.address) {
+    fn connect(&mut self, offer: &OfferedCommands, credential: Option<&Credential>) -> SessionEnd {
+        let mut client = match GatewayClient::open(self.host.address) {
             Ok(client) => client,
             Err(error) => {
-                return End::Later(
+                return SessionEnd::Later(
                     [
                         "the gateway at ",
                         &self.host.address.to_string(),
@@ -114,7 +114,12 @@ impl Session {
         }
     }
 
-    fn serve(&mut self, client: &mut Client, offer: &Offer, hello: &str) -> End {
+    fn serve(
+        &mut self,
+        client: &mut GatewayClient,
+        offer: &OfferedCommands,
+        hello: &str,
+    ) -> SessionEnd {
         let hello = json::parse(hello.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
         // The node is admitted and can serve this connection without the stored token.
         if let Err(failure) = self.welcomed(&hello) {
@@ -126,7 +131,7 @@ impl Session {
         loop {
             let message = match client.hear(silence) {
                 Ok(message) => message,
-                Err(error) => return End::Later(clean(&error.message)),
+                Err(error) => return SessionEnd::Later(clean(&error.message)),
             };
             let Ok(FromGateway::Event { name, payload: Some(payload), .. }) =
                 FromGateway::parse(message.as_bytes())
@@ -145,7 +150,7 @@ impl Session {
     }
 
     /// Stores the device token, which together with the key is enough for later connections.
-    fn welcomed(&mut self, hello: &Value<'_>) -> Result<(), Failure> {
+    fn welcomed(&mut self, hello: &Value<'_>) -> Result<(), CommandError> {
         let token = hello.get("auth").and_then(|auth| auth.get("deviceToken")?.as_str());
         let token = token
             .filter(|token| token.len() <= limits::SECRET_LEN && !token.contains(char::is_control));
@@ -161,8 +166,11 @@ impl Session {
         if !token.is_empty() {
             host.credentials.insert(0, ("deviceToken", token.clone()));
         }
-        let kept =
-            host.identity.keep(&Gateway { address: host.address, token, name: clean(&host.name) });
+        let kept = host.identity.keep(&KnownGateway {
+            address: host.address,
+            token,
+            name: clean(&host.name),
+        });
         let (address, id) = (host.address.to_string(), host.identity.id.short().to_string());
         let note = if first { FIRST } else { "" };
         emit(
@@ -174,7 +182,12 @@ impl Session {
     }
 
     /// Returns the parameters of `connect`.
-    fn params(&self, offer: &Offer, credential: Option<&Credential>, nonce: &str) -> String {
+    fn params(
+        &self,
+        offer: &OfferedCommands,
+        credential: Option<&Credential>,
+        nonce: &str,
+    ) -> String {
         let host = &self.host;
         let family = crate::server::family();
         // The signature never covers a password.
@@ -216,7 +229,7 @@ fn client_of(client: &mut Writer<'_>, name: &str, family: &str) {
 }
 
 /// Returns the nonce of the first event of the gateway.
-fn challenge(client: &mut Client) -> Result<String, Box<RpcError>> {
+fn challenge(client: &mut GatewayClient) -> Result<String, Box<RpcError>> {
     loop {
         let message = client.hear(limits::CLI_CALL_MS)?;
         let Ok(FromGateway::Event { name, payload: Some(payload), .. }) =
@@ -233,18 +246,18 @@ fn challenge(client: &mut Client) -> Result<String, Box<RpcError>> {
 }
 
 /// Classifies a rejection; the text is the message of the gateway with its hint.
-fn sorted(error: &RpcError) -> End {
+fn sorted(error: &RpcError) -> SessionEnd {
     let details = error.details.as_deref().unwrap_or("{}");
     let details = json::parse(details.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let text = |name: &str| details.get(name).and_then(|text| text.as_str()).unwrap_or_default();
     let (code, hint) = (text("code"), text("hint"));
     let why = clean(&error.message) + if hint.is_empty() { "" } else { "\n" } + &clean(&hint);
     if error.retryable || code == "PAIRING_REQUIRED" {
-        End::Later(why)
+        SessionEnd::Later(why)
     } else if code.starts_with("AUTH_") {
-        End::Wrong(why)
+        SessionEnd::Wrong(why)
     } else {
-        End::Never(why)
+        SessionEnd::Never(why)
     }
 }
 

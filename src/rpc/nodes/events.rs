@@ -5,8 +5,8 @@
 
 use nanoserde::SerJson;
 
-use super::registry::{own, Node};
-use crate::gate::facts::Dialect;
+use super::registry::{own, ConnectedNode};
+use crate::gate::facts::Protocol;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::rpc::params::{NodeEvent, PluginSurface};
@@ -36,7 +36,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
         _ => (false, "unsupported_event"),
     };
     log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
-    let v4 = call.caller.dialect() == Dialect::V4;
+    let v4 = call.caller.dialect() == Protocol::V4;
     let (event, handled, reason) =
         (v4.then_some(&*name), v4.then_some(handled), v4.then_some(reason));
     Ok(Reply::json(&answers::NodeEventTaken { ok: true, event, handled, reason }).with(effects))
@@ -45,7 +45,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
 /// Stores the statistics of a node's machine that are known. Returns `None` if they are not valid.
 fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
     let now = call.now.wall;
-    let node: &mut Node = call.relay.nodes.on(call.caller.conn())?;
+    let node: &mut ConnectedNode = call.relay.nodes.on(call.caller.conn())?;
     let whole = |name: &str| payload.get(name).and_then(|value| value.as_u64());
     let load = payload
         .get("loadAverage")

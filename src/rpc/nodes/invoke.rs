@@ -18,11 +18,11 @@
 
 use std::borrow::Cow;
 
-use super::outcomes::{End, Ends};
+use super::outcomes::{CallOutcome, CallOutcomes};
 use super::pending_work;
-use super::registry::Node;
+use super::registry::ConnectedNode;
 use crate::gate::commands::{invoke_scope, NOT_ALLOWED};
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{ConnId, DeviceId, Millis, RequestId};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
@@ -34,15 +34,15 @@ use crate::wire::json::{self, Kind, Value, Writer};
 use crate::wire::message::Params;
 
 /// Call that its node has not answered yet.
-pub struct Invoke {
+pub struct PendingInvoke {
     id: RequestId,
     /// Connection of the caller; `request` is the id of its request.
     caller: ConnId,
     request: String,
-    dialect: Dialect,
+    dialect: Protocol,
     node: DeviceId,
     node_conn: ConnId,
-    node_dialect: Dialect,
+    node_dialect: Protocol,
     command: String,
     /// Whether the caller gets the answer of the node alone, not as the answer to an invoke.
     bare: bool,
@@ -54,14 +54,14 @@ pub struct Invoke {
 
 /// All unanswered calls, in no order.
 #[derive(Default)]
-pub struct Invokes {
-    list: Vec<Invoke>,
+pub struct PendingInvokes {
+    list: Vec<PendingInvoke>,
     /// Time before which no call expires; computed again when it has passed.
     next: Option<Millis>,
-    pub ends: Ends,
+    pub ends: CallOutcomes,
 }
 
-impl Invokes {
+impl PendingInvokes {
     /// Returns a time before which no call expires, if there are calls.
     pub fn next_deadline(&self) -> Option<Millis> {
         self.next
@@ -79,8 +79,8 @@ impl Invokes {
         }
         let late = self.take(|invoke| invoke.deadline <= now);
         self.next = self.list.iter().map(|invoke| invoke.deadline).min();
-        let said = |invoke: Invoke| {
-            self.ends.count(End::Timeout);
+        let said = |invoke: PendingInvoke| {
+            self.ends.count(CallOutcome::Timeout);
             let failed = invoke.failed("TIMEOUT", "node invoke timed out");
             [Some(failed), invoke.cancel()]
         };
@@ -91,9 +91,13 @@ impl Invokes {
     /// for the nodes that an operator called.
     pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
         let ended = self.take(|invoke| invoke.node_conn == conn || invoke.caller == conn);
-        let said = |invoke: Invoke| {
+        let said = |invoke: PendingInvoke| {
             let abandoned = invoke.caller == conn;
-            self.ends.count(if abandoned { End::Abandoned } else { End::Disconnected });
+            self.ends.count(if abandoned {
+                CallOutcome::Abandoned
+            } else {
+                CallOutcome::Disconnected
+            });
             match abandoned {
                 true => invoke.cancel(),
                 false => Some(invoke.failed(
@@ -108,21 +112,21 @@ impl Invokes {
     /// Ends a call that could not be sent.
     pub fn unsent(&mut self, id: RequestId) -> Option<Effect> {
         let invoke = self.take(|invoke| invoke.id == id).pop()?;
-        self.ends.count(End::Busy);
+        self.ends.count(CallOutcome::Busy);
         Some(invoke.failed("BUSY", "the node does not read what it is sent; try again later"))
     }
 
     /// Ends all calls, because the gateway is stopping.
     pub fn stop(&mut self) -> Vec<Effect> {
         let ended = self.take(|_| true);
-        let said = |invoke: &Invoke| {
-            self.ends.count(End::Stopping);
+        let said = |invoke: &PendingInvoke| {
+            self.ends.count(CallOutcome::Stopping);
             invoke.failed("GATEWAY_STOPPING", "gateway restart in progress")
         };
         ended.iter().map(said).collect()
     }
 
-    fn take(&mut self, which: impl Fn(&Invoke) -> bool) -> Vec<Invoke> {
+    fn take(&mut self, which: impl Fn(&PendingInvoke) -> bool) -> Vec<PendingInvoke> {
         let mut taken = Vec::new();
         let mut at = 0;
         while at < self.list.len() {
@@ -136,7 +140,7 @@ impl Invokes {
     }
 }
 
-impl Invoke {
+impl PendingInvoke {
     /// Returns the error for the caller.
     fn failed(&self, code: &'static str, message: &str) -> Effect {
         let error = json::object(|o| {
@@ -145,9 +149,9 @@ impl Invoke {
         });
         let shown = match (self.dialect, code) {
             // In the form that OpenClaw 2026.1.29 prints.
-            (Dialect::V3, "DISCONNECTED") => ["Error: ", message].concat(),
-            (Dialect::V3, _) => message.to_string(),
-            (Dialect::V4, _) => [code, ": ", message].concat(),
+            (Protocol::V3, "DISCONNECTED") => ["Error: ", message].concat(),
+            (Protocol::V3, _) => message.to_string(),
+            (Protocol::V4, _) => [code, ": ", message].concat(),
         };
         self.fail(shown, Some(&error), code != "BUSY")
     }
@@ -155,7 +159,7 @@ impl Invoke {
     fn fail(&self, message: String, error: Option<&[u8]>, dispatched: bool) -> Effect {
         let details = json::object(|o| {
             o.raw("nodeError", error.unwrap_or(b"null"));
-            if self.dialect == Dialect::V4 {
+            if self.dialect == Protocol::V4 {
                 o.bool("nodeCommandDispatched", dispatched);
             }
         });
@@ -172,7 +176,7 @@ impl Invoke {
                 o.shown("nodeId", &self.node);
             });
         });
-        (self.node_dialect == Dialect::V4).then_some(Effect::Invoke {
+        (self.node_dialect == Protocol::V4).then_some(Effect::Invoke {
             id: self.id,
             conn: self.node_conn,
             frame,
@@ -296,7 +300,7 @@ fn ask_approvals(
 /// Counts a call that is rejected before it is sent.
 fn counted(call: &mut Call<'_>, asked: Result<Reply, Failure>) -> Result<Reply, Failure> {
     if asked.is_err() {
-        call.relay.invokes.ends.count(End::Refused);
+        call.relay.invokes.ends.count(CallOutcome::Refused);
     }
     asked
 }
@@ -328,7 +332,12 @@ struct Sent<'a> {
 impl Sent<'_> {
     /// Returns the call, and the effect that sends its frame to the node. Fails if the frame is
     /// larger than the node accepts.
-    fn to(&self, call: &Call<'_>, node: &Node, bare: bool) -> Result<(Invoke, Effect), Failure> {
+    fn to(
+        &self,
+        call: &Call<'_>,
+        node: &ConnectedNode,
+        bare: bool,
+    ) -> Result<(PendingInvoke, Effect), Failure> {
         let text = self.params.as_deref().map_or(0, json::escaped_len);
         let most = text + json::escaped_len(self.command) + json::escaped_len(self.key) + SENT_ROOM;
         if most > limits::FRAME_AFTER_HELLO {
@@ -340,7 +349,7 @@ impl Sent<'_> {
         let frame = self.frame(node, self.params.as_deref(), most);
         debug_assert!(frame.len() <= most, "{} bytes in room for {most}", frame.len());
         let wait = self.timeout.unwrap_or(limits::INVOKE_MS).min(limits::INVOKE_MS_MAX);
-        let invoke = Invoke {
+        let invoke = PendingInvoke {
             id: self.id,
             caller: call.caller.conn(),
             request: call.id.to_string(),
@@ -365,7 +374,7 @@ impl Sent<'_> {
     }
 
     /// Writes the event for the node, with capacity for about `size` bytes.
-    fn frame(&self, node: &Node, params: Option<&str>, size: usize) -> Vec<u8> {
+    fn frame(&self, node: &ConnectedNode, params: Option<&str>, size: usize) -> Vec<u8> {
         frames::event_with("node.invoke.request", size, &mut |frame| {
             frame.obj("payload", |o| {
                 o.shown("id", &self.id);
@@ -374,7 +383,7 @@ impl Sent<'_> {
                 match params {
                     Some(params) => o.str("paramsJSON", params),
                     // Protocol 4 leaves out absent parameters.
-                    None if node.dialect == Dialect::V3 => o.null("paramsJSON"),
+                    None if node.dialect == Protocol::V3 => o.null("paramsJSON"),
                     None => {}
                 }
                 o.opt_u64("timeoutMs", self.timeout);
@@ -388,17 +397,17 @@ impl Sent<'_> {
 const SENT_ROOM: usize = 320;
 
 /// Creates the error for a call whose frame would have `bytes` bytes. The call was not sent.
-fn too_large(bytes: usize, dialect: Dialect) -> Failure {
+fn too_large(bytes: usize, dialect: Protocol) -> Failure {
     let details = json::object(|o| {
         frames::too_large_details(o, bytes);
-        if dialect == Dialect::V4 {
+        if dialect == Protocol::V4 {
             o.bool("nodeCommandDispatched", false);
         }
     });
     Failure::invalid(frames::too_large_message("the call to the node", bytes)).detailed(details)
 }
 
-fn start(call: &mut Call<'_>, invoke: Invoke, effect: Effect) -> Result<Reply, Failure> {
+fn start(call: &mut Call<'_>, invoke: PendingInvoke, effect: Effect) -> Result<Reply, Failure> {
     let invokes = &mut call.relay.invokes;
     let own = invokes.list.iter().filter(|one| one.caller == invoke.caller).count();
     if own >= limits::INVOKES_OF_ONE || invokes.list.len() >= limits::INVOKES {
@@ -409,9 +418,9 @@ fn start(call: &mut Call<'_>, invoke: Invoke, effect: Effect) -> Result<Reply, F
     Ok(Reply::later(vec![effect]))
 }
 
-fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n Node, Failure> {
+fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n ConnectedNode, Failure> {
     let node = DeviceId::parse(named).and_then(|id| call.relay.nodes.of(&id));
-    let v4 = call.caller.dialect() == Dialect::V4;
+    let v4 = call.caller.dialect() == Protocol::V4;
     node.ok_or_else(|| {
         let details = json::object(|o| {
             o.str("code", "NOT_CONNECTED");
@@ -424,7 +433,12 @@ fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n Node, Failure> {
 }
 
 /// Checks that the command may be invoked on the node.
-fn allowed(call: &Call<'_>, node: &Node, command: &str, refusal: &str) -> Result<(), Failure> {
+fn allowed(
+    call: &Call<'_>,
+    node: &ConnectedNode,
+    command: &str,
+    refusal: &str,
+) -> Result<(), Failure> {
     let approved = node.approved(call.devices);
     let Err(denial) =
         node.rules(call.commands, approved).invoke(command, &|name| approved.has_command(name))
@@ -436,8 +450,8 @@ fn allowed(call: &Call<'_>, node: &Node, command: &str, refusal: &str) -> Result
         o.str("command", command);
     });
     let message = match call.caller.dialect() {
-        Dialect::V3 => refusal.to_string(),
-        Dialect::V4 => format!("{refusal}: {denial}"),
+        Protocol::V3 => refusal.to_string(),
+        Protocol::V4 => format!("{refusal}: {denial}"),
     };
     Err(Failure::invalid(message).detailed(details))
 }
@@ -498,7 +512,7 @@ pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Fa
 
 /// Returns the effect of an error from the node: queues the action if the node is in the
 /// background, otherwise fails the call.
-fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) -> Effect {
+fn refused(call: &mut Call<'_>, mut invoke: PendingInvoke, error: Option<Value<'_>>) -> Effect {
     let text = |name: &str| error.and_then(|error| error.get(name)?.as_str()).unwrap_or_default();
     let (code, message) = (text("code"), text("message"));
     // If the whole error could make the frame too large, only the message is passed on.
@@ -528,7 +542,7 @@ fn refused(call: &mut Call<'_>, mut invoke: Invoke, error: Option<Value<'_>>) ->
     };
     let code = cut(&code, limits::WORD_LEN);
     let shown = match invoke.dialect {
-        Dialect::V4 if !code.is_empty() => [code, ": ", said].concat(),
+        Protocol::V4 if !code.is_empty() => [code, ": ", said].concat(),
         _ => said.to_string(),
     };
     invoke.fail(shown, raw, true)

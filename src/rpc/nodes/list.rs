@@ -1,9 +1,9 @@
 //! Nodes as people and programs see them, connected or not: `node.list`, `node.describe`,
 //! `node.rename`, `environments.list`.
 
-use super::registry::{sorted, Node};
+use super::registry::{sorted, ConnectedNode};
 use crate::gate::device::Device;
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, Role};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
@@ -17,7 +17,7 @@ use crate::wire::message::Params;
 struct Row<'a> {
     id: DeviceId,
     device: Option<&'a Device>,
-    live: Option<&'a Node>,
+    live: Option<&'a ConnectedNode>,
 }
 
 /// Handles `node.list {}`. After [`limits::NODES_IN_FULL`] bytes, search paths and permissions of
@@ -142,7 +142,7 @@ impl<'a> Row<'a> {
             device_json::opt_ip(o, "remoteIp", device.remote);
         }
         self.abilities(o, call, full);
-        if call.caller.dialect() == Dialect::V4 {
+        if call.caller.dialect() == Protocol::V4 {
             self.more(o, call);
         }
         o.opt_u64("connectedAtMs", self.live.map(|live| live.since.0));

@@ -26,14 +26,16 @@ pub use exec_approvals::{
     get as approval_get, list as approval_list, request as approval_request,
     resolve as approval_resolve, wait as approval_wait, Approvals,
 };
-pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result, Invokes};
+pub use invoke::{
+    invoke, node_approvals_get, node_approvals_set, progress, result, PendingInvokes,
+};
 pub use list::{describe, environments, list, rename};
-pub use outcomes::{End, Ends};
+pub use outcomes::{CallOutcome, CallOutcomes};
 pub use pairing::{
     approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen,
 };
 pub use pending_work::{ack, drain, enqueue, pull, Work, KINDS};
-pub use registry::{asked_of, Declared, Node, Nodes};
+pub use registry::{asked_of, ConnectedNode, Declared, NodeRegistry};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
 
 use super::Effect;
@@ -41,8 +43,8 @@ use super::Effect;
 /// State of the relay, in memory only.
 #[derive(Default)]
 pub struct Relay {
-    pub nodes: Nodes,
-    pub invokes: Invokes,
+    pub nodes: NodeRegistry,
+    pub invokes: PendingInvokes,
     pub approvals: Approvals,
     pub work: Work,
     pub triggers: Triggers,

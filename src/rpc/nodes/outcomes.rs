@@ -2,7 +2,7 @@
 
 /// Outcome of a call to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+pub enum CallOutcome {
     /// Success, reported by the node.
     Ok,
     /// Error, reported by the node.
@@ -22,29 +22,29 @@ pub enum End {
 
 /// Counters of all outcomes since the start.
 #[derive(Default)]
-pub struct Ends {
-    /// Number of calls by [`End`].
-    pub counts: [u64; End::Refused as usize + 1],
+pub struct CallOutcomes {
+    /// Number of calls by [`CallOutcome`].
+    pub counts: [u64; CallOutcome::Refused as usize + 1],
     /// Number of answers of nodes by latency; the last entry counts those above all bounds.
-    pub took: [u64; Ends::BOUNDS.len() + 1],
+    pub took: [u64; CallOutcomes::BOUNDS.len() + 1],
     /// Sum of the latencies of all answers, in milliseconds.
     pub sum_ms: u64,
 }
 
-impl Ends {
+impl CallOutcomes {
     /// Upper bounds of latency, in milliseconds.
     pub const BOUNDS: [u64; 12] =
         [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 
     /// Counts a call with this outcome.
-    pub fn count(&mut self, how: End) {
+    pub fn count(&mut self, how: CallOutcome) {
         self.counts[how as usize] += 1;
     }
 
     /// Counts a call that its node answered after `ms` milliseconds.
     pub fn answered(&mut self, ok: bool, ms: u64) {
-        self.count(if ok { End::Ok } else { End::Error });
-        self.took[Ends::BOUNDS.iter().take_while(|bound| ms > **bound).count()] += 1;
+        self.count(if ok { CallOutcome::Ok } else { CallOutcome::Error });
+        self.took[CallOutcomes::BOUNDS.iter().take_while(|bound| ms > **bound).count()] += 1;
         self.sum_ms += ms;
     }
 }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn latencies_are_counted_in_their_bucket() {
-        let mut ends = Ends::default();
+        let mut ends = CallOutcomes::default();
         [0, 5, 6, 30_000, 30_001].into_iter().for_each(|ms| ends.answered(ms != 6, ms));
         assert_eq!((ends.counts[..2].to_vec(), ends.sum_ms), (vec![4, 1], 60_012));
         assert_eq!(ends.took, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);

@@ -5,12 +5,12 @@
 //! removes what was approved before.
 
 use super::list::unknown_node;
-use super::registry::Node;
+use super::registry::ConnectedNode;
 use crate::gate::commands::approval_scopes;
 use crate::gate::device::Device;
-use crate::gate::facts::Dialect;
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, RequestId, Role, Roles, WallMs};
-use crate::gate::pairing_requests::{Ask, Request};
+use crate::gate::pairing_requests::{PairingRequest, RequestContent};
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::surface::Surface;
@@ -26,14 +26,14 @@ const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false
 pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
-    let mut pending: Vec<&Request> =
+    let mut pending: Vec<&PairingRequest> =
         call.pending.iter(call.now.at).filter(|one| is_node(one) && shown(&one.device)).collect();
     pending.sort_by_key(|request| std::cmp::Reverse(request.asked));
     let devices = call.devices.iter().map(|(_, device)| device);
     let mut paired: Vec<&Device> =
         devices.filter(|device| device.roles.contains(Role::Node) && shown(&device.id)).collect();
     paired.sort_by_key(|device| std::cmp::Reverse(device.approved));
-    let (v4, nodes) = (call.caller.dialect() == Dialect::V4, &call.relay.nodes);
+    let (v4, nodes) = (call.caller.dialect() == Protocol::V4, &call.relay.nodes);
     Ok(Reply::of(json::object(|o| {
         o.arr("pending", |list| {
             pending.iter().for_each(|one| {
@@ -60,7 +60,7 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     let (slot, mut device) = devices::approved(call, &request)?;
     widen(&mut device, &request.surface, call)?;
     let live = call.relay.nodes.of(&device.id);
-    let v3 = call.caller.dialect() == Dialect::V3;
+    let v3 = call.caller.dialect() == Protocol::V3;
     let window = device.tokens[Role::Node as usize];
     let token = v3.then(|| tokens::device_token(call.key, &device.id, Role::Node, window.current));
     let payload = json::object(|o| {
@@ -117,7 +117,7 @@ pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     effects.extend(waits.into_iter().flat_map(|request| resolved(call, request, "rejected")));
     effects.push(told("", &id, "removed", call.now.wall));
     effects.push(devices::changed());
-    Ok(Reply::json(&answers::Node { node_id: id })
+    Ok(Reply::json(&answers::NodeAnswer { node_id: id })
         .changing(slot, kept.then_some(device))
         .with(effects))
 }
@@ -133,7 +133,7 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
     let waits = call.pending.get_of(&device.id, call.now.at).map(|request| request.id);
     let id = waits.unwrap_or_else(|| call.fresh_id());
     if waits.is_none() {
-        let ask = Ask {
+        let ask = RequestContent {
             device: device.id,
             key: device.key,
             roles: Roles::of(Role::Node),
@@ -173,17 +173,17 @@ pub fn verify(call: &mut Call<'_>, params: NodeVerify) -> Result<Reply, Failure>
 }
 
 /// Returns the event that a node offers something that is not approved.
-pub fn requested(request: &Request, live: Option<&Node>) -> Effect {
+pub fn requested(request: &PairingRequest, live: Option<&ConnectedNode>) -> Effect {
     let payload = json::object(|o| request_fields(o, request, live, true));
     Effect::Event { name: "node.pair.requested", payload, to: PAIRING }
 }
 
 /// Returns the effects of a decision. A node of protocol 4 is notified too, so that it sends again
 /// what it sent before it was approved.
-pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effect> {
+pub fn resolved(call: &Call<'_>, request: &PairingRequest, decision: &str) -> Vec<Effect> {
     let mut effects = over(call.now.wall, request, decision);
     if is_node(request) {
-        let live = call.relay.nodes.of(&request.device).filter(|node| node.dialect == Dialect::V4);
+        let live = call.relay.nodes.of(&request.device).filter(|node| node.dialect == Protocol::V4);
         if let (Some(node), Some(Effect::Event { payload, .. })) = (live, effects.last()) {
             let frame = frames::event_with("node.pair.resolved", payload.len(), &mut |o| {
                 o.raw("payload", payload)
@@ -195,7 +195,7 @@ pub fn resolved(call: &Call<'_>, request: &Request, decision: &str) -> Vec<Effec
 }
 
 /// Returns the effects that end the request and notify the clients that could have decided.
-pub fn over(wall: WallMs, request: &Request, decision: &str) -> Vec<Effect> {
+pub fn over(wall: WallMs, request: &PairingRequest, decision: &str) -> Vec<Effect> {
     let mut effects = match request.roles.is_empty() {
         true => vec![Effect::Decided(request.id)],
         false => devices::resolved(wall, request, decision),
@@ -212,7 +212,7 @@ fn told(request_id: &str, node: &DeviceId, decision: &str, wall: WallMs) -> Effe
     Effect::Event { name: "node.pair.resolved", payload, to: PAIRING }
 }
 
-fn is_node(request: &Request) -> bool {
+fn is_node(request: &PairingRequest) -> bool {
     request.roles.contains(Role::Node) || !request.surface.is_empty()
 }
 
@@ -226,7 +226,7 @@ fn needed(surface: &Surface) -> Scopes {
     approval_scopes(surface.commands())
 }
 
-fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<Request, Failure> {
+fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<PairingRequest, Failure> {
     let unknown = || Failure::invalid("unknown requestId");
     let id = RequestId::parse(named).ok_or_else(unknown)?;
     let request = call
@@ -239,7 +239,12 @@ fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<Request, Failu
     Ok(request)
 }
 
-fn request_fields(o: &mut Writer<'_>, request: &Request, live: Option<&Node>, v4: bool) {
+fn request_fields(
+    o: &mut Writer<'_>,
+    request: &PairingRequest,
+    live: Option<&ConnectedNode>,
+    v4: bool,
+) {
     o.shown("requestId", &request.id);
     o.shown("nodeId", &request.device);
     device_json::about(o, &request.about);
@@ -254,7 +259,7 @@ fn request_fields(o: &mut Writer<'_>, request: &Request, live: Option<&Node>, v4
     o.u64("ts", request.asked.0);
 }
 
-fn node_fields(o: &mut Writer<'_>, device: &Device, live: Option<&Node>, v4: bool) {
+fn node_fields(o: &mut Writer<'_>, device: &Device, live: Option<&ConnectedNode>, v4: bool) {
     o.shown("nodeId", &device.id);
     let mut about = live.map_or_else(|| device.about(), |live| live.about.clone());
     if !device.label.is_empty() {

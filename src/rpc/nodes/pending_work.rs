@@ -6,8 +6,8 @@
 //! action evicts the oldest of the same node, and is not queued if the whole list is full.
 
 use super::list::unknown_node;
-use super::registry::{own, Node};
-use crate::gate::facts::Dialect;
+use super::registry::{own, ConnectedNode};
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
 use crate::gate::limits;
 use crate::rpc::params::{Nothing, PendingAck, PendingDrain, PendingEnqueue};
@@ -31,14 +31,14 @@ impl Action {
     /// Returns the action that a call of this node would become. Returns `None` where the call
     /// cannot be queued, for example for a node that cannot fetch it.
     pub fn of(
-        node: &Node,
+        node: &ConnectedNode,
         id: RequestId,
         command: &str,
         params: Option<&str>,
         key: &str,
     ) -> Option<Action> {
         let platform = node.about.platform.to_ascii_lowercase();
-        let phone = node.dialect == Dialect::V4
+        let phone = node.dialect == Protocol::V4
             && (platform.starts_with("ios") || platform.starts_with("ipados"));
         let family = ["canvas.", "camera.", "screen.", "talk."]
             .iter()
@@ -62,7 +62,7 @@ pub fn is_background(code: &str, message: &str) -> bool {
 }
 
 /// Item that was queued for a node.
-struct Item {
+struct WorkItem {
     id: RequestId,
     node: DeviceId,
     kind: &'static str,
@@ -75,7 +75,7 @@ struct Item {
 #[derive(Default)]
 pub struct Work {
     actions: Vec<Action>,
-    items: Vec<Item>,
+    items: Vec<WorkItem>,
     /// Number of changes of the items.
     revision: u64,
 }
@@ -174,7 +174,7 @@ pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Fai
         let expires = (now.at.plus(expires), WallMs(now.wall.0.saturating_add(expires)));
         let (id, kind) = (fresh, kind.unwrap_or(KINDS[0]));
         let high = params.priority.as_deref() == Some("high");
-        work.items.push(Item { id, node, kind, high, created: now.wall, expires });
+        work.items.push(WorkItem { id, node, kind, high, created: now.wall, expires });
         work.revision += 1;
         work.items.len() - 1
     });
@@ -224,7 +224,7 @@ pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure
     Ok(Reply::of(payload))
 }
 
-impl Item {
+impl WorkItem {
     fn render(&self, o: &mut Writer<'_>) {
         o.shown("id", &self.id);
         o.str("type", self.kind);

@@ -1,7 +1,7 @@
 //! Connected nodes: what each declared, and which commands may be invoked on it.
 
-use crate::gate::commands::{Lists, Node as Described, Rules};
-use crate::gate::facts::Dialect;
+use crate::gate::commands::{Lists, NodeDescription as Described, Rules};
+use crate::gate::facts::Protocol;
 use crate::gate::ids::{ConnId, DeviceId, WallMs};
 use crate::gate::limits;
 use crate::gate::pairing_requests::About;
@@ -19,10 +19,10 @@ pub struct Declared {
 }
 
 /// Connected node.
-pub struct Node {
+pub struct ConnectedNode {
     pub conn: ConnId,
     pub device: DeviceId,
-    pub dialect: Dialect,
+    pub dialect: Protocol,
     pub about: About,
     pub version: Text<{ limits::PLATFORM_LEN }>,
     pub model: Text<{ limits::PLATFORM_LEN }>,
@@ -34,12 +34,12 @@ pub struct Node {
 
 /// Connected nodes, the latest at the end; each device once.
 #[derive(Default)]
-pub struct Nodes(Vec<Node>);
+pub struct NodeRegistry(Vec<ConnectedNode>);
 
-impl Nodes {
+impl NodeRegistry {
     /// Adds a node. It replaces a node with the same device on an older connection; that connection
     /// stays open, and may still answer the calls that it was sent.
-    pub fn enter(&mut self, node: Node) {
+    pub fn enter(&mut self, node: ConnectedNode) {
         self.0.retain(|known| known.device != node.device);
         self.0.push(node);
     }
@@ -50,17 +50,17 @@ impl Nodes {
     }
 
     /// Returns the node with this device.
-    pub fn of(&self, device: &DeviceId) -> Option<&Node> {
+    pub fn of(&self, device: &DeviceId) -> Option<&ConnectedNode> {
         self.0.iter().find(|node| node.device == *device)
     }
 
     /// Returns the node on this connection.
-    pub fn on(&mut self, conn: ConnId) -> Option<&mut Node> {
+    pub fn on(&mut self, conn: ConnId) -> Option<&mut ConnectedNode> {
         self.0.iter_mut().find(|node| node.conn == conn)
     }
 
     /// Returns all nodes.
-    pub fn iter(&self) -> std::slice::Iter<'_, Node> {
+    pub fn iter(&self) -> std::slice::Iter<'_, ConnectedNode> {
         self.0.iter()
     }
 
@@ -70,7 +70,7 @@ impl Nodes {
     }
 }
 
-impl Node {
+impl ConnectedNode {
     /// Returns the rules for the commands of the node.
     pub fn rules<'a>(
         &'a self,
@@ -105,7 +105,7 @@ static NOTHING: Surface = Surface::NONE;
 /// Returns the surface for which a node with this declaration requests approval: the commands that
 /// may be offered, its capabilities, and the permissions that it was granted.
 pub fn asked_of(
-    dialect: Dialect,
+    dialect: Protocol,
     about: &About,
     declared: &Declared,
     commands: &Commands,
@@ -121,7 +121,7 @@ pub fn asked_of(
 }
 
 fn described<'a>(
-    dialect: Dialect,
+    dialect: Protocol,
     about: &'a About,
     declared: &'a Declared,
     talk: bool,

@@ -6,22 +6,22 @@
 use super::attempt::Attempt;
 use super::rate_limit::code_of;
 use super::reject::line;
-use super::{Gateway, Then};
+use super::{Continuation, Gateway};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::{
-    AuthMode, Code, DeviceToken, Facts, Pairing, Proof, Secret, Unremembered,
+    AuthMode, Code, DeviceProof, DeviceToken, Facts, PairingSource, SecretCheck, Unremembered,
 };
 use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey, Role, Slot};
 use crate::gate::limits;
-use crate::gate::policy::{self, Admission, Outcome, Place};
+use crate::gate::policy::{self, Admission, PolicyOutcome, Registration};
 use crate::gate::refusal::{Refusal, Rule};
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::Taken;
-use crate::rpc::{self, Entry};
+use crate::rpc::{self, PresenceEntry};
 use crate::store::tokens;
 use crate::wire::frames;
-use crate::wire::hello::{Hello, IssuedToken, Paths};
+use crate::wire::hello::{FilePaths, Hello, IssuedToken};
 
 /// An admission whose hello response is not sent yet.
 pub(crate) struct Welcome {
@@ -43,13 +43,13 @@ impl Gateway {
     pub(crate) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
         let room = !self.commits.is_full();
         let wait = match attempt.proof {
-            Proof::Valid { id, .. } => self.commits.before(&mut self.devices, &id),
+            DeviceProof::Valid { id, .. } => self.commits.before(&mut self.devices, &id),
             _ => None,
         };
         match wait {
-            Some(ticket) if room => {
-                self.commits.wait(ticket, Then::Connect { conn, attempt: Box::new(attempt) })
-            }
+            Some(ticket) if room => self
+                .commits
+                .wait(ticket, Continuation::Connect { conn, attempt: Box::new(attempt) }),
             _ => self.decide(conn, attempt, room && wait.is_none(), now),
         }
     }
@@ -61,17 +61,17 @@ impl Gateway {
         self.count_guess(&attempt, &facts, now);
         let verdict = policy::decide(&facts, &self.setup.policy, &self.devices);
         match verdict.outcome {
-            Outcome::Refuse(refusal) => {
+            PolicyOutcome::Refuse(refusal) => {
                 self.refuse(conn, &attempt, verdict.rule, refusal, None, now)
             }
-            Outcome::Pend(refusal) => {
+            PolicyOutcome::Pend(refusal) => {
                 let pending = self.ask(&attempt, facts.requested, now);
                 self.refuse(conn, &attempt, verdict.rule, refusal, pending, now);
             }
-            Outcome::Admit(_) if self.is_replayed(&attempt) => {
+            PolicyOutcome::Admit(_) if self.is_replayed(&attempt) => {
                 self.refuse(conn, &attempt, Rule::Proof, Refusal::SignatureExpired, None, now);
             }
-            Outcome::Admit(admission) => {
+            PolicyOutcome::Admit(admission) => {
                 let by_code = verdict.rule == Rule::SetupCode;
                 let code = if by_code { self.use_code(&attempt, facts.secret, now) } else { None };
                 if by_code && code.is_none() {
@@ -85,7 +85,7 @@ impl Gateway {
                     );
                 }
                 let device = device_of(&facts, &admission, &self.setup.policy);
-                let secret_held = facts.secret == Secret::Right;
+                let secret_held = facts.secret == SecretCheck::Right;
                 let welcome = Welcome {
                     conn,
                     rule: verdict.rule,
@@ -105,7 +105,7 @@ impl Gateway {
     fn facts(&mut self, attempt: &Attempt, now: Now) -> (Facts, Option<u32>) {
         let presented = &attempt.presented;
         let known = match attempt.proof {
-            Proof::Valid { id, key } => {
+            DeviceProof::Valid { id, key } => {
                 self.devices.find(&id).map(|(_, device)| device).filter(|device| device.key == key)
             }
             _ => None,
@@ -135,11 +135,11 @@ impl Gateway {
                     || generation.is_some() && presented.password.is_none()
             }
         };
-        if secret == Secret::Wrong && explained {
-            secret = Secret::Absent;
+        if secret == SecretCheck::Wrong && explained {
+            secret = SecretCheck::Absent;
         }
         let id = match attempt.proof {
-            Proof::Valid { id, .. } => Some(id),
+            DeviceProof::Valid { id, .. } => Some(id),
             _ => None,
         };
         let facts = Facts {
@@ -165,7 +165,7 @@ impl Gateway {
         (facts, generation)
     }
 
-    fn use_code(&mut self, attempt: &Attempt, secret: Secret, now: Now) -> Option<Taken> {
+    fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<Taken> {
         let typed = code_of(attempt, self.setup.policy.auth, secret)?;
         self.codes.take(typed, now.at)
     }
@@ -174,22 +174,24 @@ impl Gateway {
 
     fn admit(&mut self, welcome: Welcome, generation: Option<u32>, writable: bool, now: Now) {
         let wait = match welcome.admission.place {
-            Place::Nowhere(_) => None,
-            Place::Known(slot) => {
+            Registration::Nowhere(_) => None,
+            Registration::Known(slot) => {
                 let under_way = self.commits.under_way(slot);
                 self.token_used(slot, welcome.admission.role, generation);
                 under_way
             }
-            Place::Grows { .. } | Place::New { .. } if !writable => {
+            Registration::Grows { .. } | Registration::New { .. } if !writable => {
                 return self.welcome(welcome, false, now)
             }
-            Place::Grows { slot, pairing } => self.devices.get(slot).cloned().map(|mut device| {
-                grow(&mut device, &pairing, now);
-                describe(&mut device, &welcome.attempt);
-                self.approve_by_owners_hand(&mut device, &welcome, now);
-                self.commits.change(&mut self.devices, slot, Some(device))
-            }),
-            Place::New { slot, id, key, pairing } => {
+            Registration::Grows { slot, pairing } => {
+                self.devices.get(slot).cloned().map(|mut device| {
+                    grow(&mut device, &pairing, now);
+                    describe(&mut device, &welcome.attempt);
+                    self.approve_by_owners_hand(&mut device, &welcome, now);
+                    self.commits.change(&mut self.devices, slot, Some(device))
+                })
+            }
+            Registration::New { slot, id, key, pairing } => {
                 let mut device = Device::new(id, key, pairing.provenance);
                 (device.created, device.seen, device.seen_age) =
                     (now.wall, now.wall, self.devices.age());
@@ -201,7 +203,7 @@ impl Gateway {
         };
         match wait {
             Some(_) if !writable => self.not_remembered(welcome.conn, &welcome.attempt, now),
-            Some(ticket) => self.commits.wait(ticket, Then::Hello(Box::new(welcome))),
+            Some(ticket) => self.commits.wait(ticket, Continuation::Hello(Box::new(welcome))),
             None => self.welcome(welcome, true, now),
         }
     }
@@ -233,7 +235,7 @@ impl Gateway {
     /// pairing could not be stored.
     pub(crate) fn welcome(&mut self, mut welcome: Welcome, well: bool, now: Now) {
         // a known device stays known, even if the write that it waited for failed
-        let lost = !well && !matches!(welcome.admission.place, Place::Known(_));
+        let lost = !well && !matches!(welcome.admission.place, Registration::Known(_));
         if lost {
             welcome.code.take().into_iter().for_each(|code| self.codes.give_back(code));
         }
@@ -244,7 +246,7 @@ impl Gateway {
             if !welcome.secret_held {
                 return self.not_remembered(welcome.conn, &welcome.attempt, now);
             }
-            welcome.admission.place = Place::Nowhere(Unremembered::TableFull);
+            welcome.admission.place = Registration::Nowhere(Unremembered::TableFull);
         }
         let admitted =
             Admitted::by(&welcome.admission, welcome.conn, welcome.device.map(|(id, _)| id));
@@ -271,7 +273,8 @@ impl Gateway {
         if entered {
             self.broadcast_presence();
         }
-        if matches!(welcome.admission.place, Place::New { .. } | Place::Grows { .. }) {
+        if matches!(welcome.admission.place, Registration::New { .. } | Registration::Grows { .. })
+        {
             self.happen(vec![rpc::devices_changed()], now);
         }
         // scopes missing from a setup code were left out by the owner on purpose
@@ -337,7 +340,7 @@ impl Gateway {
             health: &health,
             state_version: (self.presence.version(), 1),
             uptime_ms: now.at.0,
-            paths: Paths { config: &self.setup.config_path, state_dir: &self.setup.state_dir },
+            paths: FilePaths { config: &self.setup.config_path, state_dir: &self.setup.state_dir },
             auth_mode: self.status.auth_mode,
             method: Some(client.method()),
             role: client.role(),
@@ -352,11 +355,13 @@ impl Gateway {
         self.counts.admitted(welcome.rule);
         let admission = &welcome.admission;
         let remembered = match admission.place {
-            Place::Nowhere(Unremembered::TableFull) => "no: the table is full or cannot be written",
-            Place::Nowhere(_) => "no",
-            Place::Known(_) => "known",
-            Place::Grows { .. } => "grown",
-            Place::New { .. } => "new",
+            Registration::Nowhere(Unremembered::TableFull) => {
+                "no: the table is full or cannot be written"
+            }
+            Registration::Nowhere(_) => "no",
+            Registration::Known(_) => "known",
+            Registration::Grows { .. } => "grown",
+            Registration::New { .. } => "new",
         };
         let line = line(welcome.conn, welcome.rule, &welcome.attempt.seen, Some(&welcome.attempt));
         let method = admission.method.name();
@@ -381,9 +386,9 @@ fn device_of(
     policy: &crate::gate::facts::Policy,
 ) -> Option<(DeviceId, PublicKey)> {
     match (facts.proof, admission.place) {
-        (_, Place::Nowhere(Unremembered::NoDevice)) => None,
-        (Proof::Valid { .. }, _) if facts.control_ui && policy.disable_device_auth => None,
-        (Proof::Valid { id, key }, _) => Some((id, key)),
+        (_, Registration::Nowhere(Unremembered::NoDevice)) => None,
+        (DeviceProof::Valid { .. }, _) if facts.control_ui && policy.disable_device_auth => None,
+        (DeviceProof::Valid { id, key }, _) => Some((id, key)),
         _ => None,
     }
 }
@@ -396,16 +401,16 @@ fn describe(device: &mut Device, attempt: &Attempt) {
     }
 }
 
-fn grow(device: &mut Device, pairing: &Pairing, now: Now) {
+fn grow(device: &mut Device, pairing: &PairingSource, now: Now) {
     if pairing.provenance == Provenance::Code {
         device.provenance = Provenance::Code;
     }
     pairing.roles.iter().for_each(|role| device.approve(role, pairing.scopes, now.wall));
 }
 
-fn entry(welcome: &Welcome, now: Now) -> Entry {
+fn entry(welcome: &Welcome, now: Now) -> PresenceEntry {
     let (attempt, about) = (&welcome.attempt, &welcome.attempt.about);
-    Entry {
+    PresenceEntry {
         host: if about.name.is_empty() {
             crate::gate::text::clip(&about.client_id)
         } else {

@@ -3,19 +3,19 @@
 
 use std::net::IpAddr;
 
-use crate::gate::facts::{Host, Identity, Origin, Proof};
+use crate::gate::facts::{DeviceProof, Host, Identity, Origin};
 use crate::gate::ids::Role;
 use crate::gate::limits;
 use crate::gate::net::Via;
 use crate::gate::pairing_requests::About;
-use crate::gate::rate_limit::Guess;
+use crate::gate::rate_limit::CredentialKind;
 use crate::gate::scopes::Scopes;
 use crate::gate::text::Text;
 use crate::rpc::Declared;
 
 /// Network addresses and request headers of a connection, for the decision and for the log.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ClientInfo {
     /// Address of the socket's peer. IPv4-mapped IPv6 is converted to IPv4.
     pub peer: IpAddr,
     /// Client address reported by a trusted proxy; without one, the peer.
@@ -37,7 +37,7 @@ pub struct Seen {
 /// Credentials that the client sent, and facts that limit what they prove. Has no `Debug`, so that
 /// secrets are never printed.
 #[derive(Default)]
-pub struct Presented {
+pub struct PresentedCredentials {
     pub token: Option<String>,
     pub password: Option<String>,
     pub device_token: Option<String>,
@@ -46,7 +46,7 @@ pub struct Presented {
     /// does not cover the gateway's nonce.
     pub signed_alone: Option<u64>,
     /// Kind of the credential that is subject to the rate limiter, if any.
-    pub guess: Option<Guess>,
+    pub guess: Option<CredentialKind>,
     /// Whether the rate limiter rejected the attempt. The shared secret and setup code are then not
     /// checked.
     pub unread: bool,
@@ -62,15 +62,15 @@ pub struct Attempt {
     pub role: Option<Role>,
     pub control_ui: bool,
     pub requested: Scopes,
-    pub proof: Proof,
-    pub presented: Presented,
+    pub proof: DeviceProof,
+    pub presented: PresentedCredentials,
     pub about: About,
     pub version: Text<{ limits::PLATFORM_LEN }>,
     pub model: Text<{ limits::PLATFORM_LEN }>,
     pub instance: Text<{ limits::NAME_LEN }>,
     /// Declared capabilities and commands, if the role is `node`.
     pub node: Option<Box<Declared>>,
-    pub seen: Seen,
+    pub seen: ClientInfo,
     /// Device time minus gateway time in milliseconds, if they differ by more than
     /// [`limits::CLOCK_SKEW_MS`].
     pub clock_off: Option<i64>,

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use crate::gate::ids::ConnId;
 use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
-use crate::server::net::send_queue::Outbox;
+use crate::server::net::send_queue::SendQueue;
 
 /// An open WebSocket.
-pub struct Conn {
+pub struct AdmittedConnection {
     pub id: ConnId,
-    pub outbox: Rc<Outbox>,
+    pub outbox: Rc<SendQueue>,
     /// Absent until the client is admitted.
     pub admitted: Option<Admitted>,
     /// Sequence number of the last event sent.
@@ -22,7 +22,7 @@ pub struct Conn {
     pub unauthorized: u32,
 }
 
-impl Conn {
+impl AdmittedConnection {
     /// Returns whether this connection is not `than` and may approve commands.
     pub fn may_approve(&self, than: ConnId) -> bool {
         self.id != than && self.admitted.as_ref().is_some_and(|client| client.may(Scope::Approvals))
@@ -31,12 +31,19 @@ impl Conn {
 
 /// Open WebSockets, sorted by id.
 #[derive(Default)]
-pub struct Conns(Vec<Conn>);
+pub struct Connections(Vec<AdmittedConnection>);
 
-impl Conns {
+impl Connections {
     /// Adds a WebSocket.
-    pub fn open(&mut self, id: ConnId, outbox: Rc<Outbox>) {
-        let conn = Conn { id, outbox, admitted: None, seq: 0, name: Rc::from(""), unauthorized: 0 };
+    pub fn open(&mut self, id: ConnId, outbox: Rc<SendQueue>) {
+        let conn = AdmittedConnection {
+            id,
+            outbox,
+            admitted: None,
+            seq: 0,
+            name: Rc::from(""),
+            unauthorized: 0,
+        };
         match self.0.binary_search_by_key(&id, |conn| conn.id) {
             Ok(place) => self.0[place] = conn,
             Err(place) => self.0.insert(place, conn),
@@ -44,27 +51,27 @@ impl Conns {
     }
 
     /// Removes a WebSocket and returns it, if it was open.
-    pub fn close(&mut self, id: ConnId) -> Option<Conn> {
+    pub fn close(&mut self, id: ConnId) -> Option<AdmittedConnection> {
         self.place(id).map(|place| self.0.remove(place))
     }
 
     /// Returns the WebSocket with this id, if it is open.
-    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+    pub fn get(&self, id: ConnId) -> Option<&AdmittedConnection> {
         self.place(id).map(|place| &self.0[place])
     }
 
-    /// Mutable variant of [`Conns::get`].
-    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+    /// Mutable variant of [`Connections::get`].
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut AdmittedConnection> {
         self.place(id).map(|place| &mut self.0[place])
     }
 
     /// Iterates over all WebSockets by ascending id.
-    pub fn iter(&self) -> std::slice::Iter<'_, Conn> {
+    pub fn iter(&self) -> std::slice::Iter<'_, AdmittedConnection> {
         self.0.iter()
     }
 
-    /// Mutable variant of [`Conns::iter`].
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Conn> {
+    /// Mutable variant of [`Connections::iter`].
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, AdmittedConnection> {
         self.0.iter_mut()
     }
 

@@ -1,12 +1,12 @@
 //! Handles requests of admitted clients, from the received frame to the response.
 
-use super::{Gateway, Then};
+use super::{Continuation, Gateway};
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::rpc::{self, Call, Change, Failure, Log, Refused, Reply};
 use crate::server::config_file::FileWork;
-use crate::server::net::send_queue::Offer;
+use crate::server::net::send_queue::Queued;
 use crate::server::os::host_info;
 use crate::server::os::logger;
 use crate::wire::frames::{self, BadFrame, ErrorShape, Request};
@@ -82,12 +82,12 @@ impl Gateway {
                 let ticket = self.commits.change(&mut self.devices, slot, device);
                 self.commits.wait(
                     ticket,
-                    Then::Answer { conn, id: id.to_string(), reply: Box::new(reply) },
+                    Continuation::Answer { conn, id: id.to_string(), reply: Box::new(reply) },
                 );
             }
             (None, Some(ask)) => {
                 let ticket = self.commits.file(Box::new(FileWork { ask: *ask, done: None }));
-                self.commits.wait(ticket, Then::File { conn, id: id.to_string() });
+                self.commits.wait(ticket, Continuation::File { conn, id: id.to_string() });
             }
         }
     }
@@ -150,7 +150,7 @@ impl Gateway {
     pub(crate) fn send(&self, conn: ConnId, frame: Vec<u8>) {
         let Some(open) = self.conns.get(conn) else { return };
         let bytes = frame.len();
-        if open.outbox.must(frame.into()) == Offer::TooLarge {
+        if open.outbox.must(frame.into()) == Queued::TooLarge {
             log::warn!("conn={conn} was not sent an event of {bytes} bytes: no client takes a frame of that size");
         }
     }

@@ -21,21 +21,21 @@ pub mod write_queue;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use self::attempt::{Attempt, Seen};
-use self::clients::{Conn, Conns};
-use self::write_queue::{Commits, Job, Ticket};
-use super::http::metrics::Counts;
-use super::net::send_queue::{Frame, Offer, Outbox};
+use self::attempt::{Attempt, ClientInfo};
+use self::clients::{AdmittedConnection, Connections};
+use self::write_queue::{DiskJob, Ticket, WriteQueue};
+use super::http::metrics::Counters;
+use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
-use super::runtime_config::Setup;
-use crate::gate::facts::{Dialect, Phase};
+use super::runtime_config::RuntimeConfig;
+use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
 use crate::gate::limits;
-use crate::gate::pairing_requests::Pending;
-use crate::gate::rate_limit::Throttle;
+use crate::gate::pairing_requests::PairingRequests;
+use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
-use crate::gate::setup_codes::Codes;
+use crate::gate::setup_codes::SetupCodes;
 use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Relay, Reply, Status};
 use crate::wire::frames;
 use crate::wire::hello;
@@ -44,17 +44,17 @@ use crate::wire::json;
 /// Input of the gateway state.
 pub enum Event {
     /// A WebSocket was opened; `outbox` is its send queue.
-    Opened { conn: ConnId, outbox: Rc<Outbox> },
+    Opened { conn: ConnId, outbox: Rc<SendQueue> },
     /// A connect request was received.
     Connect { conn: ConnId, attempt: Box<Attempt> },
     /// The first message was not a valid connect request.
-    TurnedAway { conn: ConnId, away: Box<Away> },
+    TurnedAway { conn: ConnId, away: Box<InvalidFirstFrame> },
     /// An admitted client sent a message.
     Frame { conn: ConnId, message: Frame },
     /// The connection ended.
     Closed { conn: ConnId },
     /// The disk thread has done a job. `error` is set if the table could not be written.
-    Committed { job: Job, error: Option<String> },
+    Committed { job: DiskJob, error: Option<String> },
     /// The time of [`Gateway::next_deadline`] was reached.
     Tick,
     /// The gateway is to stop.
@@ -62,8 +62,8 @@ pub enum Event {
 }
 
 /// An invalid first message.
-pub struct Away {
-    pub seen: Seen,
+pub struct InvalidFirstFrame {
+    pub seen: ClientInfo,
     pub refusal: Refusal,
     /// Request id for the response, if the message has one.
     pub request: Option<String>,
@@ -72,7 +72,7 @@ pub struct Away {
 }
 
 /// Continuation after a commit.
-pub(super) enum Then {
+pub(super) enum Continuation {
     /// Decides on the attempt, after the conflicting write of its device.
     Connect { conn: ConnId, attempt: Box<Attempt> },
     /// Admits the client, or rejects it if the pairing could not be stored and the client did not
@@ -86,23 +86,23 @@ pub(super) enum Then {
 
 /// Complete state of a running gateway.
 pub struct Gateway {
-    pub(super) setup: Rc<Setup>,
+    pub(super) setup: Rc<RuntimeConfig>,
     pub(super) phase: Phase,
     pub(super) devices: Devices,
     /// Boxed because it has 56 KB, and the whole gateway is moved a few times before it runs.
-    pub(super) pending: Box<Pending>,
-    pub(super) codes: Codes,
+    pub(super) pending: Box<PairingRequests>,
+    pub(super) codes: SetupCodes,
     /// Boxed like `pending`; it has 14 KB.
-    pub(super) throttle: Box<Throttle>,
+    pub(super) throttle: Box<RateLimiter>,
     /// Signatures without a nonce that admitted a client, newest first: device and signature time.
     pub(super) signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
     pub(super) relay: Relay,
-    pub(super) commits: Commits<Then>,
-    pub(super) conns: Conns,
+    pub(super) commits: WriteQueue<Continuation>,
+    pub(super) conns: Connections,
     /// Number of admitted clients.
     pub(super) admitted: usize,
-    pub(super) counts: Counts,
+    pub(super) counts: Counters,
     pub(super) status: Status,
     /// Features in hello for protocols 3 and 4.
     pub(super) features: [Vec<u8>; 2],
@@ -126,7 +126,7 @@ pub struct Gateway {
 impl Gateway {
     /// Creates the state of a gateway that starts now.
     pub fn new(
-        setup: Rc<Setup>,
+        setup: Rc<RuntimeConfig>,
         devices: Devices,
         status: Status,
         entropy: Box<dyn Entropy>,
@@ -135,17 +135,17 @@ impl Gateway {
         Gateway {
             phase: Phase::Running,
             age_at_start: devices.age(),
-            pending: Box::new(Pending::new()),
-            codes: Codes::new(),
-            throttle: Box::new(Throttle::new(setup.rate)),
+            pending: Box::new(PairingRequests::new()),
+            codes: SetupCodes::new(),
+            throttle: Box::new(RateLimiter::new(setup.rate)),
             signatures: VecDeque::new(),
             presence: Presence::new(setup.machine.clone(), now.wall),
             relay: Relay::default(),
-            commits: Commits::default(),
-            conns: Conns::default(),
+            commits: WriteQueue::default(),
+            conns: Connections::default(),
             admitted: 0,
-            counts: Counts::NONE,
-            features: [Dialect::V3, Dialect::V4]
+            counts: Counters::NONE,
+            features: [Protocol::V3, Protocol::V4]
                 .map(|dialect| hello::features(dialect, rpc::advertised(dialect), &rpc::EVENTS)),
             applied: String::new(),
             restart: Vec::new(),
@@ -181,7 +181,7 @@ impl Gateway {
     }
 
     /// Removes and returns the next job for the disk thread.
-    pub fn next_job(&mut self) -> Option<Job> {
+    pub fn next_job(&mut self) -> Option<DiskJob> {
         self.commits.next_job()
     }
 
@@ -202,7 +202,7 @@ impl Gateway {
     }
 
     /// Returns the setup in force.
-    pub fn setup(&self) -> &Rc<Setup> {
+    pub fn setup(&self) -> &Rc<RuntimeConfig> {
         &self.setup
     }
 
@@ -216,7 +216,7 @@ impl Gateway {
         self.conns.len() - self.admitted
     }
 
-    fn committed(&mut self, mut job: Job, error: Option<String>, now: Now) {
+    fn committed(&mut self, mut job: DiskJob, error: Option<String>, now: Now) {
         if let Some(error) = &error {
             log::error!(
                 "the pairing table could not be written: {error}; what changed is not kept"
@@ -230,15 +230,17 @@ impl Gateway {
         }
         for then in done {
             match then {
-                Then::Connect { conn, .. } if self.conns.get(conn).is_none() => {}
+                Continuation::Connect { conn, .. } if self.conns.get(conn).is_none() => {}
                 // there may be a further conflicting write, so this may wait again
-                Then::Connect { conn, attempt } if well => self.connect(conn, *attempt, now),
-                Then::Connect { conn, attempt } => self.decide(conn, *attempt, false, now),
-                Then::Hello(welcome) => self.welcome(*welcome, well, now),
-                Then::Answer { conn, id, reply } => {
+                Continuation::Connect { conn, attempt } if well => {
+                    self.connect(conn, *attempt, now)
+                }
+                Continuation::Connect { conn, attempt } => self.decide(conn, *attempt, false, now),
+                Continuation::Hello(welcome) => self.welcome(*welcome, well, now),
+                Continuation::Answer { conn, id, reply } => {
                     self.answer_committed(conn, &id, *reply, well, now)
                 }
-                Then::File { conn, id } => {
+                Continuation::File { conn, id } => {
                     job.file
                         .take()
                         .into_iter()
@@ -302,7 +304,7 @@ impl Gateway {
         if now.at >= self.next_health {
             self.next_health = now.at.plus(limits::HEALTH_MS);
             let [v3, v4] =
-                [Dialect::V3, Dialect::V4].map(|dialect| rpc::health_json(dialect, now.wall));
+                [Protocol::V3, Protocol::V4].map(|dialect| rpc::health_json(dialect, now.wall));
             let versions = Some((self.presence.version(), 1));
             self.broadcast_with("health", [&v3, &v4], versions, Audience::All, true);
         }
@@ -359,7 +361,7 @@ impl Gateway {
     }
 
     pub(super) fn broadcast_presence(&mut self) {
-        let [v3, v4] = [Dialect::V3, Dialect::V4].map(|dialect| {
+        let [v3, v4] = [Protocol::V3, Protocol::V4].map(|dialect| {
             let list = self.presence.list(dialect);
             json::object(|o| o.raw("presence", &list))
         });
@@ -384,10 +386,10 @@ impl Gateway {
             // a dropped event uses up its number, so that the client can detect the gap (protocol
             // 4)
             conn.seq += 1;
-            let payload = payloads[(client.dialect() == Dialect::V4) as usize];
+            let payload = payloads[(client.dialect() == Protocol::V4) as usize];
             let frame = frames::event(name, payload, Some(conn.seq), versions).into();
             let offer = if droppable { conn.outbox.may(frame) } else { conn.outbox.must(frame) };
-            too_large += u32::from(offer == Offer::TooLarge);
+            too_large += u32::from(offer == Queued::TooLarge);
         }
         if too_large > 0 {
             let bytes = payloads.map(<[u8]>::len).into_iter().max().unwrap_or(0);
@@ -453,7 +455,9 @@ impl Gateway {
 
     pub(super) fn count(&mut self, now: Now) {
         let roles = |role| {
-            move |conn: &&Conn| conn.admitted.as_ref().is_some_and(|client| client.role() == role)
+            move |conn: &&AdmittedConnection| {
+                conn.admitted.as_ref().is_some_and(|client| client.role() == role)
+            }
         };
         self.status.uptime_ms = now.at.0;
         self.status.connections = self.conns.len();

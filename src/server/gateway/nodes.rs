@@ -4,13 +4,13 @@
 use super::attempt::Attempt;
 use super::Gateway;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
-use crate::gate::pairing_requests::Ask;
-use crate::gate::policy::Place;
+use crate::gate::pairing_requests::RequestContent;
+use crate::gate::policy::Registration;
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
 use crate::gate::surface::Surface;
-use crate::rpc::nodes::{asked_of, over, requested, Node};
-use crate::server::net::send_queue::Offer;
+use crate::rpc::nodes::{asked_of, over, requested, ConnectedNode};
+use crate::server::net::send_queue::Queued;
 use crate::wire::frames;
 
 impl Gateway {
@@ -20,13 +20,13 @@ impl Gateway {
         &mut self,
         client: &Admitted,
         attempt: Attempt,
-        place: Place,
+        place: Registration,
         now: Now,
     ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
         let words = frames::event("voicewake.changed", &self.relay.triggers.json(), None, None);
         self.send(client.conn(), words);
-        self.relay.nodes.enter(Node {
+        self.relay.nodes.enter(ConnectedNode {
             conn: client.conn(),
             device,
             dialect: client.dialect(),
@@ -37,7 +37,7 @@ impl Gateway {
             since: now.wall,
             stats: None,
         });
-        if matches!(place, Place::Nowhere(_)) {
+        if matches!(place, Registration::Nowhere(_)) {
             return log::warn!(
                 "conn={} node {} is not remembered, so nothing that it offers can be approved",
                 client.conn(),
@@ -58,7 +58,7 @@ impl Gateway {
             Ok(asked) if known.surface.covers(&asked) => self.asks_no_more(&device, now),
             Ok(surface) => {
                 let (key, about) = (known.key, node.about.clone());
-                let ask = Ask { device, key, roles: Roles::NONE, scopes: Scopes::NONE, about, surface, known: true };
+                let ask = RequestContent { device, key, roles: Roles::NONE, scopes: Scopes::NONE, about, surface, known: true };
                 self.ask_for(ask, now);
             }
             Err(_) => log::warn!(
@@ -87,7 +87,7 @@ impl Gateway {
     }
 
     /// Creates or renews a pending request, and notifies clients that can approve it.
-    pub(crate) fn ask_for(&mut self, ask: Ask, now: Now) -> RequestId {
+    pub(crate) fn ask_for(&mut self, ask: RequestContent, now: Now) -> RequestId {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (ask.device, !ask.roles.is_empty());
         let (id, replaced) = self.pending.ask(ask, fresh, now.at, now.wall);
@@ -123,7 +123,7 @@ impl Gateway {
     /// Sends a call to its node. If it cannot be queued, the caller gets an error.
     pub(crate) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
         let offer = self.conns.get(conn).map(|conn| conn.outbox.may(frame.into()));
-        if offer != Some(Offer::Queued) {
+        if offer != Some(Queued::Queued) {
             let failed = self.relay.invokes.unsent(id);
             self.happen(failed.into_iter().collect(), now);
         }

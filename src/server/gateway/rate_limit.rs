@@ -1,17 +1,17 @@
 //! Limits for credentials that could be found by trial or replayed: passwords, setup codes and
 //! signatures.
 //!
-//! [`crate::gate::rate_limit`] decides which attempts wait and for how long; the connection does the
-//! waiting.
+//! [`crate::gate::rate_limit`] decides which attempts wait and for how long; the connection does
+//! the waiting.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::attempt::Attempt;
 use super::Gateway;
-use crate::gate::facts::{AuthMode, Code, Facts, Proof, Secret};
+use crate::gate::facts::{AuthMode, Code, DeviceProof, Facts, SecretCheck};
 use crate::gate::ids::{Millis, Now};
 use crate::gate::limits;
-use crate::gate::rate_limit::{Guess, Pair};
+use crate::gate::rate_limit::{AttemptKey, CredentialKind};
 use crate::gate::setup_codes::CodeText;
 
 /// Placeholder in rate-limit keys that do not depend on the address.
@@ -33,13 +33,14 @@ impl Gateway {
 
     /// Returns the kind of the presented credential if it could be found by trial. Passwords of a
     /// paired key are not delayed, because they have a counter of their own.
-    fn guess(&self, attempt: &Attempt, known: bool) -> Option<Guess> {
+    fn guess(&self, attempt: &Attempt, known: bool) -> Option<CredentialKind> {
         let auth = self.setup.policy.auth;
         let guess = if auth == AuthMode::Password && !known && sent(attempt).next().is_some() {
-            Guess::Password
+            CredentialKind::Password
         } else {
-            code_of(attempt, auth, Secret::Wrong).filter(|text| CodeText::parse(text).is_some())?;
-            Guess::Code
+            code_of(attempt, auth, SecretCheck::Wrong)
+                .filter(|text| CodeText::parse(text).is_some())?;
+            CredentialKind::Code
         };
         // last, because it hashes the presented texts
         let right = |text: &String| {
@@ -51,7 +52,7 @@ impl Gateway {
 
     /// Returns whether the device key alone is sufficient for admission.
     fn is_known(&self, attempt: &Attempt) -> bool {
-        let (Proof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else {
+        let (DeviceProof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else {
             return false;
         };
         let paired = self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
@@ -59,33 +60,33 @@ impl Gateway {
     }
 
     /// Checks the presented shared secret.
-    pub(crate) fn secret(&self, attempt: &Attempt, now: Now) -> Secret {
+    pub(crate) fn secret(&self, attempt: &Attempt, now: Now) -> SecretCheck {
         if attempt.presented.unread {
-            return Secret::Throttled;
+            return SecretCheck::Throttled;
         }
         if sent(attempt).next().is_none() {
-            return Secret::Absent;
+            return SecretCheck::Absent;
         }
         let waits = self.pair_of(attempt).is_some_and(|pair| self.throttle.wait(pair, now.at) > 0);
         if waits && !sent(attempt).any(|text| self.setup.control.matches(text)) {
-            Secret::Throttled
+            SecretCheck::Throttled
         } else if sent(attempt).any(|text| self.setup.is_secret(text)) {
-            Secret::Right
+            SecretCheck::Right
         } else {
-            Secret::Wrong
+            SecretCheck::Wrong
         }
     }
 
     pub(crate) fn count_guess(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
         match (facts.secret, self.pair_of(attempt)) {
-            (Secret::Wrong, Some(pair)) => self.throttle.wrong(pair, now.at),
-            (Secret::Right, Some(pair)) => self.throttle.right(pair),
+            (SecretCheck::Wrong, Some(pair)) => self.throttle.wrong(pair, now.at),
+            (SecretCheck::Right, Some(pair)) => self.throttle.right(pair),
             _ => {}
         }
         // only the attempted kind: holding a setup code must not give free password attempts
-        let right = |guess: &Guess| match guess {
-            Guess::Password => facts.secret == Secret::Right,
-            Guess::Code => matches!(facts.code, Code::Right(_)),
+        let right = |guess: &CredentialKind| match guess {
+            CredentialKind::Password => facts.secret == SecretCheck::Right,
+            CredentialKind::Code => matches!(facts.code, Code::Right(_)),
         };
         if let Some(guess) = attempt.presented.guess.filter(right) {
             self.throttle.line(guess).right();
@@ -95,10 +96,10 @@ impl Gateway {
     /// Returns the key under which wrong passwords are counted: a proven device key, at any
     /// address, since no other client can prove it. Without one, clients at an address cannot be
     /// told apart, so none is locked out (`None`).
-    fn pair_of(&self, attempt: &Attempt) -> Option<Pair> {
+    fn pair_of(&self, attempt: &Attempt) -> Option<AttemptKey> {
         match &attempt.proof {
-            Proof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => {
-                Some(Pair::of(ANYWHERE, id))
+            DeviceProof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => {
+                Some(AttemptKey::of(ANYWHERE, id))
             }
             _ => None,
         }
@@ -109,7 +110,7 @@ impl Gateway {
     /// for some time, but only once. Records do not expire with time, because the clock may jump
     /// back.
     pub(crate) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
-        let (Proof::Valid { id, .. }, Some(signed_at)) =
+        let (DeviceProof::Valid { id, .. }, Some(signed_at)) =
             (attempt.proof, attempt.presented.signed_alone)
         else {
             return false;
@@ -133,12 +134,12 @@ fn sent(attempt: &Attempt) -> impl Iterator<Item = &String> {
 /// Returns the text that may be a setup code: the bootstrap token or, in token mode, a token that
 /// is not the shared secret and has the form of a code. In the other modes such a text may be a
 /// typed password.
-pub(crate) fn code_of(attempt: &Attempt, auth: AuthMode, secret: Secret) -> Option<&str> {
+pub(crate) fn code_of(attempt: &Attempt, auth: AuthMode, secret: SecretCheck) -> Option<&str> {
     let typed = attempt
         .presented
         .token
         .as_deref()
-        .filter(|_| auth == AuthMode::Token && secret != Secret::Right);
+        .filter(|_| auth == AuthMode::Token && secret != SecretCheck::Right);
     let typed = typed.filter(|text| CodeText::parse(text).is_some());
     attempt.presented.bootstrap_token.as_deref().or(typed)
 }

@@ -1,14 +1,14 @@
 //! Rejects clients: response, log line, entry for `gatelet explain --last`, and the pending request
 //! that the owner can approve.
 
-use super::attempt::{Attempt, Seen};
-use super::{Away, Gateway};
+use super::attempt::{Attempt, ClientInfo};
+use super::{Gateway, InvalidFirstFrame};
 use crate::config::Secret;
-use crate::gate::facts::{Dialect, Proof};
+use crate::gate::facts::{DeviceProof, Protocol};
 use crate::gate::ids::{ConnId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
 use crate::gate::net::Via;
-use crate::gate::pairing_requests::Ask;
+use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::Scopes;
@@ -20,14 +20,19 @@ impl Gateway {
     /// Creates or renews the pending request of the device, and notifies clients that can approve
     /// it.
     pub(crate) fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
-        let (Proof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else {
+        let (DeviceProof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else {
             return None;
         };
         let scopes = policy::requested(scopes, role);
         let known = self.devices.find(&id).is_some();
         let (roles, surface, about) =
             (Roles::of(role), self.offered(attempt), attempt.about.clone());
-        Some(self.ask_for(Ask { device: id, key, roles, scopes, surface, about, known }, now))
+        Some(
+            self.ask_for(
+                RequestContent { device: id, key, roles, scopes, surface, about, known },
+                now,
+            ),
+        )
     }
 
     /// Rejects an attempt. `pending` is the request that the owner can approve.
@@ -41,7 +46,7 @@ impl Gateway {
         now: Now,
     ) {
         let dialect = dialect_of(attempt);
-        let turned = Turned {
+        let turned = Rejection {
             conn,
             rule,
             refusal,
@@ -54,16 +59,16 @@ impl Gateway {
     }
 
     /// Rejects a client whose first message was not a valid connect request.
-    pub(crate) fn turn_away(&mut self, conn: ConnId, away: Away, now: Now) {
+    pub(crate) fn turn_away(&mut self, conn: ConnId, away: InvalidFirstFrame, now: Now) {
         let rule = Rule::Frame;
-        let Away { seen, refusal, request, problems } = away;
+        let InvalidFirstFrame { seen, refusal, request, problems } = away;
         let message =
-            problems.map(|problems| [refusal.message(Dialect::V4), ": ", &problems].concat());
-        let turned = Turned {
+            problems.map(|problems| [refusal.message(Protocol::V4), ": ", &problems].concat());
+        let turned = Rejection {
             conn,
             rule,
             refusal,
-            dialect: Dialect::V4,
+            dialect: Protocol::V4,
             seen: &seen,
             attempt: None,
             pending: None,
@@ -75,7 +80,7 @@ impl Gateway {
     /// connection.
     fn tell(
         &mut self,
-        turned: &Turned<'_>,
+        turned: &Rejection<'_>,
         answer_to: Option<&str>,
         message: Option<&str>,
         now: Now,
@@ -152,23 +157,23 @@ impl Gateway {
 }
 
 /// A rejected client.
-struct Turned<'a> {
+struct Rejection<'a> {
     conn: ConnId,
     rule: Rule,
     refusal: Refusal,
-    dialect: Dialect,
-    seen: &'a Seen,
+    dialect: Protocol,
+    seen: &'a ClientInfo,
     /// Absent if the client did not send a valid connect request.
     attempt: Option<&'a Attempt>,
     /// Request that the owner can approve.
     pending: Option<RequestId>,
 }
 
-impl Turned<'_> {
+impl Rejection<'_> {
     /// Returns the close reason, which contains the request id in protocol 4.
     fn reason(&self, message: &str, pending: &str) -> String {
         match self.dialect {
-            Dialect::V4 if !pending.is_empty() => {
+            Protocol::V4 if !pending.is_empty() => {
                 let whole = format!("{message} (requestId: {pending})");
                 // a truncated id is useless, so the message is shortened instead
                 let (head, _) = message.split_once(':').unwrap_or((message, ""));
@@ -205,8 +210,8 @@ impl Turned<'_> {
             Refusal::ProtocolMismatch => {
                 o.u64("clientMinProtocol", attempt.min_protocol.into());
                 o.u64("clientMaxProtocol", attempt.max_protocol.into());
-                o.u64("expectedProtocol", Dialect::V4.number().into());
-                o.u64("minimumProbeProtocol", Dialect::V3.number().into());
+                o.u64("expectedProtocol", Protocol::V4.number().into());
+                o.u64("minimumProbeProtocol", Protocol::V3.number().into());
             }
             Refusal::PairingRequired | Refusal::RoleUpgrade => {
                 o.str("requestId", pending);
@@ -228,7 +233,7 @@ impl Turned<'_> {
 }
 
 /// Returns the path of the connection to the gateway, in one word for the log.
-pub(crate) fn via_name(seen: &Seen) -> &'static str {
+pub(crate) fn via_name(seen: &ClientInfo) -> &'static str {
     match (seen.via, seen.local) {
         (_, true) => "local",
         (Via::Direct, _) => "direct",
@@ -239,7 +244,12 @@ pub(crate) fn via_name(seen: &Seen) -> &'static str {
 
 /// Returns the start of each log line about an attempt. Headers chosen by the client are quoted and
 /// have no control characters.
-pub(crate) fn line(conn: ConnId, rule: Rule, seen: &Seen, attempt: Option<&Attempt>) -> String {
+pub(crate) fn line(
+    conn: ConnId,
+    rule: Rule,
+    seen: &ClientInfo,
+    attempt: Option<&Attempt>,
+) -> String {
     let device = attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
     let client_id = attempt.map_or("", |attempt| attempt.about.client_id.as_str());
     format!(
@@ -256,13 +266,13 @@ pub(crate) fn line(conn: ConnId, rule: Rule, seen: &Seen, attempt: Option<&Attem
 }
 
 /// Returns the protocol version for responses, whether the client is admitted or not.
-pub(crate) fn dialect_of(attempt: &Attempt) -> Dialect {
-    Dialect::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Dialect::V4)
+pub(crate) fn dialect_of(attempt: &Attempt) -> Protocol {
+    Protocol::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Protocol::V4)
 }
 
-fn device_text(proof: &Proof) -> String {
+fn device_text(proof: &DeviceProof) -> String {
     match proof {
-        Proof::Valid { id, .. } => id.to_string(),
-        Proof::Absent | Proof::Invalid(_) => String::new(),
+        DeviceProof::Valid { id, .. } => id.to_string(),
+        DeviceProof::Absent | DeviceProof::Invalid(_) => String::new(),
     }
 }

@@ -6,21 +6,21 @@
 use std::rc::Rc;
 
 use super::Gateway;
-use crate::gate::facts::Method;
+use crate::gate::facts::AuthMethod;
 use crate::gate::ids::{ConnId, Now};
-use crate::gate::rate_limit::Throttle;
+use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::Close;
 use crate::gate::scopes::Scope;
-use crate::rpc::config::{answer, Around, Ask};
+use crate::rpc::config::{answer, Around, FileRequest};
 use crate::rpc::{Audience, Effect, Reply, Status};
-use crate::server::config_file::{Done, FileWork};
-use crate::server::runtime_config::Setup;
+use crate::server::config_file::{FileResult, FileWork};
+use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::json;
 
 impl Gateway {
     /// Completes a call about the configuration file: applies the new configuration and answers.
     pub(crate) fn file_done(&mut self, conn: ConnId, id: &str, work: FileWork, now: Now) {
-        let Done { seen, new } = match work.done {
+        let FileResult { seen, new } = match work.done {
             Some(Ok(done)) => done,
             Some(Err(failure)) => return self.fail(conn, id, &failure),
             None => return,
@@ -60,7 +60,7 @@ impl Gateway {
 
     /// Replaces setup and status. Returns whether the authentication mode or the shared secret
     /// changed.
-    fn apply(&mut self, (setup, status): (Setup, Status)) -> bool {
+    fn apply(&mut self, (setup, status): (RuntimeConfig, Status)) -> bool {
         let old = self.setup.clone();
         self.restart = old.fixed.differs(&setup.fixed);
         let same = match (&old.secret, &setup.secret) {
@@ -69,16 +69,16 @@ impl Gateway {
         };
         let auth_changed = old.policy.auth != setup.policy.auth || !same;
         if old.rate != setup.rate {
-            *self.throttle = Throttle::new(setup.rate);
+            *self.throttle = RateLimiter::new(setup.rate);
         }
-        self.setup = Rc::new(Setup { fixed: old.fixed, ..setup });
+        self.setup = Rc::new(RuntimeConfig { fixed: old.fixed, ..setup });
         let known = std::mem::replace(&mut self.status, status).warnings;
         let new = self.status.warnings.iter().filter(|warning| !known.contains(warning));
         new.for_each(|warning| log::warn!("{warning}"));
         auth_changed
     }
 
-    fn log_applied(&self, conn: ConnId, ask: &Ask) {
+    fn log_applied(&self, conn: ConnId, ask: &FileRequest) {
         log::info!("the configuration was changed by conn={conn} ({ask:?})");
         if !self.restart.is_empty() {
             log::warn!("{}: in force at the next start", self.restart.join(", "));
@@ -91,7 +91,7 @@ impl Gateway {
         let (code, reason) = Close::AuthChanged.words();
         for conn in self.conns.iter() {
             let Some(client) = &conn.admitted else { continue };
-            let by_device = matches!(client.method(), Method::Device | Method::SetupCode);
+            let by_device = matches!(client.method(), AuthMethod::Device | AuthMethod::SetupCode);
             if client.slot().is_none() && !by_device {
                 conn.outbox.close(code, reason);
             }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-use super::attempt::{Attempt, Presented, Seen};
-use crate::gate::facts::{Dialect, Proof};
+use super::attempt::{Attempt, ClientInfo, PresentedCredentials};
+use crate::gate::facts::{DeviceProof, Protocol};
 use crate::gate::ids::{DeviceId, Nonce, Now, PublicKey, Role};
 use crate::gate::limits;
 use crate::gate::net::{self, Via};
@@ -15,16 +15,21 @@ use crate::gate::origin;
 use crate::gate::pairing_requests::About;
 use crate::gate::refusal::Refusal;
 use crate::gate::scopes::{Scope, Scopes};
-use crate::gate::signature::{self, Claim, Signed};
+use crate::gate::signature::{self, Signed, SignedClaim};
 use crate::gate::text::{clip, cut};
 use crate::rpc::Declared;
-use crate::server::runtime_config::Setup;
+use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::connect::{Connect, DeviceClaim};
 use crate::wire::http::Head;
 
 /// Extracts the facts about the client from a request head. `reached` is the local address of the
 /// connection.
-pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setup) -> Seen {
+pub fn seen(
+    head: &Head<'_>,
+    peer: IpAddr,
+    reached: Option<IpAddr>,
+    setup: &RuntimeConfig,
+) -> ClientInfo {
     let web = &setup.web;
     let forwarded = head.forwarded_for();
     let real_ip = head.header("X-Real-IP");
@@ -42,7 +47,7 @@ pub fn seen(head: &Head<'_>, peer: IpAddr, reached: Option<IpAddr>, setup: &Setu
     let local = net::is_loopback(peer) && !head.proxied();
     let (host, origin) =
         origin::classify(head.host(), head.origin(), &web.names(&setup.machine, reached));
-    Seen {
+    ClientInfo {
         peer: net::fold(peer),
         client: client.address,
         via: client.via,
@@ -78,13 +83,13 @@ pub struct SignatureCheck {
 impl SignatureCheck {
     /// Verifies the signature. Takes tens of microseconds on a laptop and a large part of a
     /// millisecond on a Raspberry Pi.
-    pub fn run(&self) -> Proof {
+    pub fn run(&self) -> DeviceProof {
         if verifying_key(&self.key)
             .is_some_and(|key| self.payloads.iter().any(|payload| self.verifies(&key, payload)))
         {
-            Proof::Valid { id: self.id, key: self.key }
+            DeviceProof::Valid { id: self.id, key: self.key }
         } else {
-            Proof::Invalid(Refusal::SignatureInvalid)
+            DeviceProof::Invalid(Refusal::SignatureInvalid)
         }
     }
 
@@ -151,15 +156,15 @@ fn verifying_key(key: &PublicKey) -> Option<VerifyingKey> {
 pub fn attempt(
     request: &str,
     connect: &Connect,
-    seen: &Seen,
+    seen: &ClientInfo,
     challenge: (Nonce, u64),
-    setup: &Setup,
+    setup: &RuntimeConfig,
     now: Now,
 ) -> (Attempt, Option<SignatureCheck>) {
     let dialect =
-        Dialect::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Dialect::V4);
+        Protocol::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Protocol::V4);
     let (proof, check) = match &connect.device {
-        None => (Proof::Absent, None),
+        None => (DeviceProof::Absent, None),
         Some(device) => claim(connect, device, seen, challenge, dialect, setup, now),
     };
     let clock_off = connect.device.as_ref().and_then(|device| skew(device.signed_at, now));
@@ -193,9 +198,9 @@ pub fn attempt(
 
 /// Returns the requested scopes. A protocol 3 operator that sends no scopes requests admin
 /// (OpenClaw 2026.1.29). Unknown scope names are ignored, even if there are no others.
-fn requested(connect: &Connect, dialect: Dialect) -> Scopes {
+fn requested(connect: &Connect, dialect: Protocol) -> Scopes {
     match (dialect, connect.role()) {
-        (Dialect::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => {
+        (Protocol::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => {
             Scopes::of(Scope::Admin)
         }
         _ => connect.scopes(),
@@ -215,19 +220,19 @@ fn declared(connect: &Connect) -> Declared {
 fn claim(
     connect: &Connect,
     device: &DeviceClaim,
-    seen: &Seen,
+    seen: &ClientInfo,
     (challenge, elapsed): (Nonce, u64),
-    dialect: Dialect,
-    setup: &Setup,
+    dialect: Protocol,
+    setup: &RuntimeConfig,
     now: Now,
-) -> (Proof, Option<SignatureCheck>) {
+) -> (DeviceProof, Option<SignatureCheck>) {
     let nonce = device.nonce();
     // without a nonce only its time shows that a signature is fresh; a local client has our clock
     let judged_skew = (setup.strict_clock || seen.local && nonce.is_none())
         .then(|| now.wall.0.abs_diff(device.signed_at));
     let key = device.key();
     let key_id = key.map(|key| DeviceId(Sha256::digest(key.0).into()));
-    let claim = Claim {
+    let claim = SignedClaim {
         device_id: &device.id,
         key_id,
         nonce,
@@ -237,9 +242,9 @@ fn claim(
         local: seen.local,
     };
     let (id, key, signature) = match (claim.check(), key, device.signature()) {
-        (Err(refusal), ..) => return (Proof::Invalid(refusal), None),
+        (Err(refusal), ..) => return (DeviceProof::Invalid(refusal), None),
         (Ok(id), Some(key), Some(signature)) => (id, key, signature),
-        _ => return (Proof::Invalid(Refusal::SignatureInvalid), None),
+        _ => return (DeviceProof::Invalid(Refusal::SignatureInvalid), None),
     };
     let signed = Signed {
         device_id: &device.id,
@@ -259,7 +264,7 @@ fn claim(
         bytes
     };
     let payloads = signature::versions(dialect, nonce.is_some()).iter().map(payload).collect();
-    (Proof::Absent, Some(SignatureCheck { id, key, signature, payloads }))
+    (DeviceProof::Absent, Some(SignatureCheck { id, key, signature, payloads }))
 }
 
 fn skew(signed_at: u64, now: Now) -> Option<i64> {
@@ -268,16 +273,16 @@ fn skew(signed_at: u64, now: Now) -> Option<i64> {
     (off.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(off)
 }
 
-fn presented(connect: &Connect) -> Presented {
+fn presented(connect: &Connect) -> PresentedCredentials {
     let (auth, alone) =
         (&connect.auth, connect.device.as_ref().filter(|device| device.nonce().is_none()));
-    Presented {
+    PresentedCredentials {
         token: auth.token.clone(),
         password: auth.password.clone(),
         device_token: auth.device_token.clone(),
         bootstrap_token: auth.bootstrap_token.clone(),
         signed_alone: alone.map(|device| device.signed_at),
-        ..Presented::default()
+        ..PresentedCredentials::default()
     }
 }
 
@@ -349,8 +354,11 @@ mod tests {
             payloads: vec![message.into()],
         };
         let proof = check.run();
-        assert!(matches!(proof, Proof::Valid { .. } | Proof::Invalid(Refusal::SignatureInvalid)));
-        matches!(proof, Proof::Valid { .. })
+        assert!(matches!(
+            proof,
+            DeviceProof::Valid { .. } | DeviceProof::Invalid(Refusal::SignatureInvalid)
+        ));
+        matches!(proof, DeviceProof::Valid { .. })
     }
 
     /// Each rejected signature satisfies the equation of a verifier without the check in question.

@@ -18,7 +18,7 @@ pub struct Ticket(u64);
 
 /// Unit of work for the disk thread.
 #[derive(Debug)]
-pub struct Job {
+pub struct DiskJob {
     pub ticket: Ticket,
     pub changes: Vec<(Slot, Option<Device>)>,
     pub age: Option<TableAge>,
@@ -39,18 +39,18 @@ struct InFlight {
 }
 
 /// In-flight writes. `T` is an action that waits for one of them.
-pub struct Commits<T> {
+pub struct WriteQueue<T> {
     next: u64,
     flights: Vec<InFlight>,
     waiting: VecDeque<(Ticket, T)>,
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<DiskJob>,
     failing: bool,
 }
 
-impl<T> Default for Commits<T> {
+impl<T> Default for WriteQueue<T> {
     /// Creates a value without in-flight writes.
-    fn default() -> Commits<T> {
-        Commits {
+    fn default() -> WriteQueue<T> {
+        WriteQueue {
             next: 1,
             flights: Vec::new(),
             waiting: VecDeque::new(),
@@ -60,7 +60,7 @@ impl<T> Default for Commits<T> {
     }
 }
 
-impl<T> Commits<T> {
+impl<T> WriteQueue<T> {
     /// Changes a slot in memory and queues the write.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
         let ticket = self.ticket();
@@ -82,7 +82,12 @@ impl<T> Commits<T> {
         (flight.count, flight.last) = (flight.count + 1, ticket);
         flight.devices.extend(flight.durable.iter().chain(&device).map(|device| device.id));
         put(table, slot, device.clone());
-        self.jobs.push_back(Job { ticket, changes: vec![(slot, device)], age: None, file: None });
+        self.jobs.push_back(DiskJob {
+            ticket,
+            changes: vec![(slot, device)],
+            age: None,
+            file: None,
+        });
         ticket
     }
 
@@ -93,14 +98,14 @@ impl<T> Commits<T> {
         let idle = slots.filter(|slot| self.under_way(*slot).is_none());
         let changes =
             idle.filter_map(|slot| Some((slot, Some(table.get(slot)?.clone())))).collect();
-        self.jobs.push_back(Job { ticket, changes, age: Some(table.age()), file: None });
+        self.jobs.push_back(DiskJob { ticket, changes, age: Some(table.age()), file: None });
         ticket
     }
 
     /// Queues an operation on the configuration file.
     pub fn file(&mut self, work: Box<FileWork>) -> Ticket {
         let ticket = self.ticket();
-        self.jobs.push_back(Job { ticket, changes: Vec::new(), age: None, file: Some(work) });
+        self.jobs.push_back(DiskJob { ticket, changes: Vec::new(), age: None, file: Some(work) });
         ticket
     }
 
@@ -129,7 +134,7 @@ impl<T> Commits<T> {
         }
     }
 
-    /// Keeps an action until the change is done; [`Commits::done`] then returns it.
+    /// Keeps an action until the change is done; [`WriteQueue::done`] then returns it.
     pub fn wait(&mut self, ticket: Ticket, then: T) {
         // ordered by ticket, and by arrival within one ticket
         let place = self.waiting.partition_point(|(other, _)| *other <= ticket);
@@ -138,7 +143,7 @@ impl<T> Commits<T> {
 
     /// Completes a job and returns the actions that waited for it. `well` tells whether it
     /// succeeded.
-    pub fn done(&mut self, table: &mut Devices, job: &Job, well: bool) -> Vec<T> {
+    pub fn done(&mut self, table: &mut Devices, job: &DiskJob, well: bool) -> Vec<T> {
         if job.file.is_none() {
             self.failing = !well;
         }
@@ -155,11 +160,11 @@ impl<T> Commits<T> {
     }
 
     /// Removes and returns the next job for the disk thread.
-    pub fn next_job(&mut self) -> Option<Job> {
+    pub fn next_job(&mut self) -> Option<DiskJob> {
         self.jobs.pop_front()
     }
 
-    /// Returns whether [`Commits::next_job`] has a job.
+    /// Returns whether [`WriteQueue::next_job`] has a job.
     pub fn has_jobs(&self) -> bool {
         !self.jobs.is_empty()
     }
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_action_waits_for_the_last_in_flight_change_of_its_slot() {
-        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
         let first = commits.change(&mut table, Slot(0), Some(device("a")));
         assert_eq!(commits.under_way(Slot(0)), Some(first));
         assert_eq!(commits.under_way(Slot(1)), None);
@@ -252,7 +257,7 @@ mod tests {
 
     #[test]
     fn actions_are_returned_with_their_own_change_in_any_order_of_arrival() {
-        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
         let [first, second] = [0, 1].map(|slot| commits.change(&mut table, Slot(slot), None));
         commits.wait(second, 2);
         commits.wait(first, 1);
@@ -270,7 +275,7 @@ mod tests {
             ([false, true], Some("b")),
             ([false, false], None),
         ] {
-            let (mut table, mut commits) = (table(), Commits::<u8>::default());
+            let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
             let first = commits.change(&mut table, Slot(0), Some(device("a")));
             commits.wait(first, 1);
             let second = commits.change(&mut table, Slot(0), Some(device("b")));
@@ -288,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_failed_removal_restores_the_device() {
-        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
         table.put(Slot(0), device("kept"));
         commits.change(&mut table, Slot(0), None);
         assert_eq!(label(&table), None);
@@ -301,7 +306,7 @@ mod tests {
     fn a_device_gets_no_second_slot_while_the_file_may_have_its_first() {
         let id = DeviceId([1; 32]);
         for well in [true, false] {
-            let (mut table, mut commits) = (table(), Commits::<u8>::default());
+            let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
             table.put(Slot(0), device("kept"));
             assert_eq!(commits.before(&mut table, &id), None);
             let removal = commits.change(&mut table, Slot(0), None);
@@ -313,7 +318,7 @@ mod tests {
                 (None, (!well).then_some("kept"))
             );
         }
-        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
         commits.change(&mut table, Slot(0), Some(device("new")));
         let job = commits.next_job().unwrap();
         commits.done(&mut table, &job, false);
@@ -331,7 +336,7 @@ mod tests {
 
     #[test]
     fn all_conflicting_writes_of_a_device_are_waited_for() {
-        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
         let id = DeviceId([1; 32]);
         table.put(Slot(1), device("old"));
         let other = Device::new(DeviceId([3; 32]), PublicKey([3; 32]), Provenance::Token);
@@ -353,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_flush_leaves_out_slots_with_an_in_flight_change() {
-        let (mut table, mut commits) = (table(), Commits::<u8>::default());
+        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
         commits.change(&mut table, Slot(0), Some(device("a")));
         commits.flush(&table, [Slot(0), Slot(3)].into_iter());
         commits.next_job();
@@ -364,7 +369,7 @@ mod tests {
     #[test]
     fn a_flush_does_not_complete_a_later_change() {
         for flushed in [true, false] {
-            let (mut table, mut commits) = (table(), Commits::<u8>::default());
+            let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
             table.put(Slot(0), device("kept"));
             commits.flush(&table, [Slot(0)].into_iter());
             let removal = commits.change(&mut table, Slot(0), None);

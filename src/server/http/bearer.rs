@@ -3,8 +3,8 @@
 
 use crate::gate::facts::{AuthMode, Host, Identity};
 use crate::gate::ids::{DeviceId, Now, Role};
-use crate::gate::rate_limit::{Guess, Pair};
-use crate::server::gateway::attempt::Seen;
+use crate::gate::rate_limit::{AttemptKey, CredentialKind};
+use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::Gateway;
 use crate::store::tokens;
 
@@ -19,7 +19,7 @@ impl Gateway {
     ///
     /// A device token is valid only while its device is connected as an operator, so an attempt
     /// costs one comparison for each connected operator at most.
-    pub(crate) fn may_read(&mut self, bearer: Option<&str>, seen: &Seen, now: Now) -> bool {
+    pub(crate) fn may_read(&mut self, bearer: Option<&str>, seen: &ClientInfo, now: Now) -> bool {
         let auth = self.setup.policy.auth;
         if seen.identity == Identity::Right
             || auth == AuthMode::None && seen.local && seen.host == Host::Loopback
@@ -33,16 +33,16 @@ impl Gateway {
         if auth != AuthMode::Password {
             return self.setup.is_secret(bearer);
         }
-        let pair = Pair::of(seen.client, &HTTP);
+        let pair = AttemptKey::of(seen.client, &HTTP);
         if self.throttle.wait(pair, now.at) > 0
-            || self.throttle.line(Guess::Password).enter(seen.client, now.at) != Some(0)
+            || self.throttle.line(CredentialKind::Password).enter(seen.client, now.at) != Some(0)
         {
             return false;
         }
         let right = self.setup.is_secret(bearer);
         if right {
             self.throttle.right(pair);
-            self.throttle.line(Guess::Password).right();
+            self.throttle.line(CredentialKind::Password).right();
         } else {
             self.throttle.wrong(pair, now.at);
         }

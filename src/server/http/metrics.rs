@@ -7,15 +7,15 @@
 use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::ids::Now;
 use crate::gate::refusal::{Refusal, Rule};
-use crate::server::gateway::attempt::Seen;
+use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::Gateway;
 use crate::server::net::send_queue::Lost;
 use crate::server::os::host_info;
 use crate::server::shared::Shared;
-use crate::wire::http::{Answer, Head};
+use crate::wire::http::{Head, ResponseHead};
 
 /// Counters since the start.
-pub(crate) struct Counts {
+pub(crate) struct Counters {
     /// Admissions by rule.
     admitted: [u64; Rule::ALL.len()],
     /// Refusals by rule.
@@ -26,8 +26,8 @@ pub(crate) struct Counts {
     lost: Lost,
 }
 
-impl Counts {
-    pub const NONE: Counts = Counts {
+impl Counters {
+    pub const NONE: Counters = Counters {
         admitted: [0; Rule::ALL.len()],
         refused: [0; Rule::ALL.len()],
         codes: [0; Refusal::ALL.len()],
@@ -54,16 +54,19 @@ fn first(code: &str) -> usize {
 }
 
 /// Builds the complete HTTP response.
-pub(crate) fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
+pub(crate) fn answer(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> Vec<u8> {
     let now = shared.now();
     let Some(text) =
         shared.ask(|gateway| gateway.may_count(head, seen, now).then(|| gateway.metrics(now)))
     else {
-        return Answer { extra: &[("WWW-Authenticate", "Bearer")], ..Answer::TEXT.status(401) }
-            .whole(CLOSED, head);
+        return ResponseHead {
+            extra: &[("WWW-Authenticate", "Bearer")],
+            ..ResponseHead::TEXT.status(401)
+        }
+        .whole(CLOSED, head);
     };
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    Answer { content_type, ..Answer::TEXT }.whole(text.as_bytes(), head)
+    ResponseHead { content_type, ..ResponseHead::TEXT }.whole(text.as_bytes(), head)
 }
 
 const CLOSED: &[u8] =
@@ -74,7 +77,7 @@ impl Gateway {
     /// Returns whether the request may read the counters. A page of another origin may not. Other
     /// requests may if they are local and use a loopback name, or if they are authenticated
     /// (`may_read`). The latter does not apply in mode `none`, which needs no secret.
-    fn may_count(&mut self, head: &Head<'_>, seen: &Seen, now: Now) -> bool {
+    fn may_count(&mut self, head: &Head<'_>, seen: &ClientInfo, now: Now) -> bool {
         let here = seen.local && seen.host == Host::Loopback;
         matches!(seen.origin, Origin::Absent | Origin::Same)
             && (here
@@ -198,7 +201,7 @@ fn page(mut values: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::nodes::{End, Ends};
+    use crate::rpc::nodes::{CallOutcome, CallOutcomes};
 
     /// Returns the label values of this metric.
     fn words(name: &str) -> Vec<&str> {
@@ -209,31 +212,31 @@ mod tests {
     #[test]
     fn label_values_match_the_counters_in_order() {
         let ends = words("gatelet_invokes_total");
-        assert_eq!(ends.len(), Ends::default().counts.len());
+        assert_eq!(ends.len(), CallOutcomes::default().counts.len());
         for (at, end) in END_OF_ALL.into_iter().enumerate() {
             assert_eq!((end as usize, ends[at]), (at, format!("{end:?}").to_lowercase().as_str()));
         }
         let bounds = words("gatelet_invoke_duration_seconds");
-        assert_eq!(bounds.len(), Ends::BOUNDS.len() + 1);
-        for (text, ms) in bounds.iter().zip(Ends::BOUNDS) {
+        assert_eq!(bounds.len(), CallOutcomes::BOUNDS.len() + 1);
+        for (text, ms) in bounds.iter().zip(CallOutcomes::BOUNDS) {
             assert_eq!(text.parse::<f64>().unwrap() * 1000.0, ms as f64);
         }
     }
 
-    const END_OF_ALL: [End; 8] = [
-        End::Ok,
-        End::Error,
-        End::Timeout,
-        End::Disconnected,
-        End::Abandoned,
-        End::Busy,
-        End::Stopping,
-        End::Refused,
+    const END_OF_ALL: [CallOutcome; 8] = [
+        CallOutcome::Ok,
+        CallOutcome::Error,
+        CallOutcome::Timeout,
+        CallOutcome::Disconnected,
+        CallOutcome::Abandoned,
+        CallOutcome::Busy,
+        CallOutcome::Stopping,
+        CallOutcome::Refused,
     ];
 
     #[test]
     fn every_value_is_written_once_and_equal_codes_are_merged() {
-        let mut counts = Counts::NONE;
+        let mut counts = Counters::NONE;
         Refusal::ALL.into_iter().for_each(|refusal| counts.refused(Rule::Frame, refusal));
         assert_eq!(counts.codes[Refusal::OriginForeign as usize], 3);
         assert_eq!((counts.codes.iter().sum::<u64>(), counts.refused[0]), (35, 35));

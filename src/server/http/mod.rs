@@ -8,16 +8,16 @@ pub(super) mod static_files;
 use std::path::Path;
 
 use self::static_files::Fetch;
-use super::gateway::attempt::Seen;
+use super::gateway::attempt::ClientInfo;
 use super::gateway::reject::via_name;
 use super::shared::Shared;
 use crate::dashboard;
 use crate::gate::facts::{AuthMode, Host, Origin};
-use crate::wire::http::{Answer, Head};
+use crate::wire::http::{Head, ResponseHead};
 use crate::wire::json;
 
 /// Returns the complete response to a request, or the file to send.
-pub fn answer(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Result<Vec<u8>, Fetch> {
+pub fn answer(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> Result<Vec<u8>, Fetch> {
     let web = &shared.setup().web;
     let inside = head.path.strip_prefix(&web.base_path).and_then(|path| path.strip_prefix('/'));
     match (&web.root, inside) {
@@ -41,7 +41,7 @@ const RESERVED: &str = "api v1 j ui hooks tools __openclaw__ __openclaw";
 /// Answers a request that the page in a directory may answer.
 fn directory(
     head: &Head<'_>,
-    seen: &Seen,
+    seen: &ClientInfo,
     shared: &Shared,
     (root, path): (&Path, &str),
 ) -> Result<Vec<u8>, Fetch> {
@@ -62,11 +62,11 @@ fn directory(
 }
 
 /// Answers the protocol 4 page's request for information on its gateway.
-fn bootstrap(head: &Head<'_>, seen: &Seen, shared: &Shared, base: &str) -> Vec<u8> {
+fn bootstrap(head: &Head<'_>, seen: &ClientInfo, shared: &Shared, base: &str) -> Vec<u8> {
     let now = shared.now();
     if !shared.ask(|gateway| gateway.may_read(head.bearer(), seen, now)) {
         let extra = &[("WWW-Authenticate", "Bearer")];
-        return Answer { extra, ..Answer::JSON.status(401) }
+        return ResponseHead { extra, ..ResponseHead::JSON.status(401) }
             .whole(br#"{"error":{"message":"Unauthorized","type":"unauthorized"}}"#, head);
     }
     let body = json::object(|o| {
@@ -82,9 +82,9 @@ fn bootstrap(head: &Head<'_>, seen: &Seen, shared: &Shared, base: &str) -> Vec<u
 }
 
 /// Answers a request that no directory serves.
-fn own(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
+fn own(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> Vec<u8> {
     if !head.is_read() {
-        return Answer { extra: &[("Allow", "GET, HEAD")], ..Answer::TEXT.status(405) }
+        return ResponseHead { extra: &[("Allow", "GET, HEAD")], ..ResponseHead::TEXT.status(405) }
             .whole(b"Method Not Allowed", head);
     }
     match head.path {
@@ -97,7 +97,7 @@ fn own(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
 }
 
 fn json_answer(head: &Head<'_>, status: u16, body: &[u8]) -> Vec<u8> {
-    Answer::JSON.status(status).whole(body, head)
+    ResponseHead::JSON.status(status).whole(body, head)
 }
 
 fn ready(head: &Head<'_>, shared: &Shared) -> Vec<u8> {
@@ -109,10 +109,10 @@ fn ready(head: &Head<'_>, shared: &Shared) -> Vec<u8> {
 }
 
 fn not_found(head: &Head<'_>) -> Vec<u8> {
-    Answer::TEXT.status(404).whole(b"Not Found", head)
+    ResponseHead::TEXT.status(404).whole(b"Not Found", head)
 }
 
-fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
+fn page(head: &Head<'_>, path: &str, seen: &ClientInfo, shared: &Shared) -> Vec<u8> {
     let setup = shared.setup();
     let web = &setup.web;
     if !web.page {
@@ -125,11 +125,12 @@ fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
     if !page.is_empty() && (path == page || path == base || path == "/") {
         let to =
             [if path == page { &page } else { base }, "/", mark, head.query.unwrap_or("")].concat();
-        return Answer { extra: &[("Location", &to)], ..Answer::TEXT.status(302) }.whole(b"", head);
+        return ResponseHead { extra: &[("Location", &to)], ..ResponseHead::TEXT.status(302) }
+            .whole(b"", head);
     }
     let inside = path.strip_prefix(page.as_str()).filter(|rest| rest.starts_with('/'));
     if inside == Some("/sw.js") && web.root.is_none() {
-        return Answer { content_type: "text/javascript", ..Answer::TEXT }
+        return ResponseHead { content_type: "text/javascript", ..ResponseHead::TEXT }
             .whole(dashboard::NO_WORKER, head);
     }
     // the page requests it relative to itself, because a proxy may put the page below any path
@@ -142,13 +143,19 @@ fn page(head: &Head<'_>, path: &str, seen: &Seen, shared: &Shared) -> Vec<u8> {
     let cache = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-store" };
     let extra = [("Content-Encoding", dashboard::ENCODING)];
     let policy = dashboard::CSP;
-    Answer { content_type: asset.content_type, cache, policy, extra: &extra, ..Answer::TEXT }
-        .whole(asset.body, head)
+    ResponseHead {
+        content_type: asset.content_type,
+        cache,
+        policy,
+        extra: &extra,
+        ..ResponseHead::TEXT
+    }
+    .whole(asset.body, head)
 }
 
 /// Returns the facts about the caller, with the classes of host and origin that rule 4 uses. Reads
 /// no secret.
-fn whoami(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
+fn whoami(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> Vec<u8> {
     let named = |host: &Host| match host {
         Host::Absent => "absent",
         Host::Loopback => "loopback",
@@ -176,7 +183,7 @@ fn whoami(head: &Head<'_>, seen: &Seen, shared: &Shared) -> Vec<u8> {
     })
 }
 
-fn advice(head: &Head<'_>, seen: &Seen, shared: &Shared) -> &'static str {
+fn advice(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> &'static str {
     let setup = shared.setup();
     let policy = &setup.policy;
     if policy.auth == AuthMode::None && seen.host != Host::Loopback {

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::gate::limits;
 use crate::wire::base64;
-use crate::wire::http::{Answer, Head, POLICY_CONTROL_UI};
+use crate::wire::http::{Head, ResponseHead, POLICY_CONTROL_UI};
 
 /// Content types by file extension. A path with another extension, or none, may be a route of the
 /// page.
@@ -123,7 +123,7 @@ impl Fetch {
         if wanted || self.page && !known && !is_hostile(&self.path) {
             self.index(index, len)
         } else {
-            self.whole(&Answer::TEXT.status(404), b"Not Found")
+            self.whole(&ResponseHead::TEXT.status(404), b"Not Found")
         }
     }
 
@@ -135,7 +135,7 @@ impl Fetch {
         if self.body && !fresh {
             self.rest = Some((file, len));
         }
-        let answer = Answer {
+        let answer = ResponseHead {
             status: if fresh { 304 } else { 200 },
             content_type: content_type(end).unwrap_or("application/octet-stream"),
             cache: if is_hashed(&self.path) {
@@ -158,12 +158,12 @@ impl Fetch {
             return self.no_page();
         };
         let (page, policy) = stamp(text, &self.base);
-        let answer = Answer {
+        let answer = ResponseHead {
             content_type: "text/html; charset=utf-8",
             cache: "no-cache",
             policy: &policy,
             extra: &[PERMISSIONS],
-            ..Answer::TEXT
+            ..ResponseHead::TEXT
         };
         self.whole(&answer, page.as_bytes())
     }
@@ -176,10 +176,10 @@ impl Fetch {
             &self.base,
             "/gatelet/\n",
         ];
-        self.whole(&Answer::TEXT.status(503), words.concat().as_bytes())
+        self.whole(&ResponseHead::TEXT.status(503), words.concat().as_bytes())
     }
 
-    fn whole(&self, answer: &Answer<'_>, body: &[u8]) -> Vec<u8> {
+    fn whole(&self, answer: &ResponseHead<'_>, body: &[u8]) -> Vec<u8> {
         let mut out = answer.head(body.len() as u64);
         out.extend_from_slice(if self.body { body } else { b"" });
         out

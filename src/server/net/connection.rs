@@ -15,22 +15,22 @@ use smol::future;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::frame_stream::Transport;
-use super::send_queue::{Frame, Next, Outbox};
+use super::send_queue::{Frame, Next, SendQueue};
 use super::websocket::{blame, drain, Socket};
 use crate::gate::ids::{ConnId, Millis, Nonce};
 use crate::gate::limits;
 use crate::gate::net::Via;
 use crate::gate::refusal::{Close, Refusal};
-use crate::server::gateway::attempt::Seen;
+use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::verify;
-use crate::server::gateway::{Away, Event};
+use crate::server::gateway::{Event, InvalidFirstFrame};
 use crate::server::http;
 use crate::server::http::static_files::Fetch;
 use crate::server::runtime::{sleep, within};
 use crate::server::shared::Shared;
 use crate::wire::connect::Connect;
 use crate::wire::frames::{self, Request};
-use crate::wire::http::{Answer, Head};
+use crate::wire::http::{Head, ResponseHead};
 use crate::wire::json;
 
 /// Serves one accepted stream until it ends. `peer` is the remote address, `reached` the local one.
@@ -42,7 +42,7 @@ pub fn serve(
     reached: Option<IpAddr>,
 ) -> impl Future<Output = ()> {
     // boxed, like other rare steps, so that the future of an idle connection stays small
-    let begin = Box::pin(begin(Here { shared, conn }, stream, peer, reached));
+    let begin = Box::pin(begin(ConnectionGuard { shared, conn }, stream, peer, reached));
     async {
         if let Some((talk, begun)) = begin.await {
             talk.go_on(begun).await;
@@ -51,25 +51,25 @@ pub fn serve(
 }
 
 /// Reads a request and answers it, or starts a WebSocket. Returns the WebSocket with the result of
-/// [`Talk::greet`], or with `None` after a timeout.
+/// [`ClientSession::greet`], or with `None` after a timeout.
 async fn begin<T: Transport>(
-    here: Here,
+    here: ConnectionGuard,
     stream: T,
     peer: IpAddr,
     reached: Option<IpAddr>,
-) -> Option<(Box<Talk<T>>, Option<Option<Step>>)> {
+) -> Option<(Box<ClientSession<T>>, Option<Option<SocketEvent>>)> {
     let (mut talk, mut request) = (None, None);
     let begin = async {
         match here.open(stream, peer, reached).await {
-            Some(Opened::Socket(stream, read, seen, accept)) => {
+            Some(FirstRequest::Socket(stream, read, seen, accept)) => {
                 let socket = Socket::new(stream, read).await;
-                talk.insert(Box::new(Talk::new(here, socket, seen))).greet(&accept).await
+                talk.insert(Box::new(ClientSession::new(here, socket, seen))).greet(&accept).await
             }
-            Some(Opened::Request(stream, answer)) => {
+            Some(FirstRequest::Request(stream, answer)) => {
                 request = Some(here.send(stream, answer));
                 None
             }
-            None => Some(Step::Gone),
+            None => Some(SocketEvent::Gone),
         }
     };
     let begun = within(limits::HANDSHAKE_MS, begin).await;
@@ -80,35 +80,35 @@ async fn begin<T: Transport>(
 }
 
 /// Result of reading a request.
-enum Opened<T> {
+enum FirstRequest<T> {
     /// Upgrade to a WebSocket, with the bytes received after the request and the response to it.
-    Socket(T, Vec<u8>, Seen, Vec<u8>),
+    Socket(T, Vec<u8>, ClientInfo, Vec<u8>),
     /// Plain request, with its response.
     Request(T, Result<Vec<u8>, Fetch>),
 }
 
 /// Registration of a connection. Dropping it removes the connection from the gateway, however the
 /// connection ended.
-struct Here {
+struct ConnectionGuard {
     shared: Rc<Shared>,
     conn: ConnId,
 }
 
-impl Drop for Here {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.shared.lobby.leave(self.conn);
         self.shared.happen(Event::Closed { conn: self.conn });
     }
 }
 
-impl Here {
+impl ConnectionGuard {
     /// Reads a request. Returns `None` if the connection ended or the request was invalid.
     async fn open<T: Transport>(
         &self,
         mut stream: T,
         peer: IpAddr,
         reached: Option<IpAddr>,
-    ) -> Option<Opened<T>> {
+    ) -> Option<FirstRequest<T>> {
         let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
         let (accept, len, seen) = loop {
             let before = bytes.len();
@@ -123,19 +123,19 @@ impl Here {
                         "conn={} peer={peer} sent a request that is refused: {bad}",
                         self.conn
                     );
-                    Box::pin(finish(&mut stream, &Answer::refusal(bad))).await;
+                    Box::pin(finish(&mut stream, &ResponseHead::refusal(bad))).await;
                     return None;
                 }
             };
             let seen = verify::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
                 let answer = http::answer(&head, &seen, &self.shared);
-                return Some(Opened::Request(stream, answer));
+                return Some(FirstRequest::Request(stream, answer));
             }
             match head.accept_websocket() {
                 Ok(accept) => break (accept, head.len, seen),
                 Err(bad) => {
-                    Box::pin(finish(&mut stream, &Answer::refusal(bad))).await;
+                    Box::pin(finish(&mut stream, &ResponseHead::refusal(bad))).await;
                     return None;
                 }
             }
@@ -143,7 +143,7 @@ impl Here {
         if seen.via == Via::UntrustedProxy {
             self.shared.warn_of_proxy(seen.peer);
         }
-        Some(Opened::Socket(stream, bytes.split_off(len), seen, accept))
+        Some(FirstRequest::Socket(stream, bytes.split_off(len), seen, accept))
     }
 
     /// Sends a response, in pieces if it is a file, and ends the connection. The timeout of a
@@ -176,7 +176,7 @@ enum Stage {
 }
 
 /// Last event of a WebSocket.
-enum Step {
+enum SocketEvent {
     Message(Frame),
     Admitted,
     /// The socket can release memory.
@@ -186,34 +186,41 @@ enum Step {
     Gone,
 }
 
-struct Talk<T> {
-    here: Here,
+struct ClientSession<T> {
+    here: ConnectionGuard,
     socket: Socket<T>,
-    seen: Seen,
-    outbox: Rc<Outbox>,
+    seen: ClientInfo,
+    outbox: Rc<SendQueue>,
     challenge: Option<(Nonce, Millis)>,
     stage: Stage,
 }
 
-impl<T: Transport> Talk<T> {
-    fn new(here: Here, socket: Socket<T>, seen: Seen) -> Talk<T> {
-        Talk { here, socket, seen, outbox: Rc::default(), challenge: None, stage: Stage::Greeting }
+impl<T: Transport> ClientSession<T> {
+    fn new(here: ConnectionGuard, socket: Socket<T>, seen: ClientInfo) -> ClientSession<T> {
+        ClientSession {
+            here,
+            socket,
+            seen,
+            outbox: Rc::default(),
+            challenge: None,
+            stage: Stage::Greeting,
+        }
     }
 
     /// Continues after the handshake, which ended the connection, admitted the client
     /// (`Some(None)`) or timed out (`None`).
-    async fn go_on(mut self: Box<Self>, begun: Option<Option<Step>>) {
+    async fn go_on(mut self: Box<Self>, begun: Option<Option<SocketEvent>>) {
         let last = match begun {
             Some(Some(end)) => end,
             Some(None) => self.converse().await,
             None => {
                 self.log_timeout();
                 let (code, reason) = Close::HandshakeTimeout.words();
-                Step::Closing(code, reason.to_string())
+                SocketEvent::Closing(code, reason.to_string())
             }
         };
         match last {
-            Step::Closing(code, reason) => {
+            SocketEvent::Closing(code, reason) => {
                 if self.outbox.is_aborted() {
                     log::warn!(
                         "conn={} peer={} is closed: {reason}",
@@ -223,13 +230,16 @@ impl<T: Transport> Talk<T> {
                 }
                 Box::pin(self.socket.end(code, &reason, false)).await;
             }
-            Step::Failed(error) => {
+            SocketEvent::Failed(error) => {
                 if let Some((code, reason)) = blame(&error) {
                     log::debug!("conn={} peer={}: {error}", self.here.conn, self.seen.peer);
                     Box::pin(self.socket.end(code, reason, true)).await;
                 }
             }
-            Step::Message(_) | Step::Admitted | Step::Shrink | Step::Gone => {}
+            SocketEvent::Message(_)
+            | SocketEvent::Admitted
+            | SocketEvent::Shrink
+            | SocketEvent::Gone => {}
         }
     }
 
@@ -247,7 +257,7 @@ impl<T: Transport> Talk<T> {
 
     /// Sends the response to the upgrade and the challenge. Then handles messages until the client
     /// is admitted (`None`) or the connection ends.
-    async fn greet(&mut self, accept: &[u8]) -> Option<Step> {
+    async fn greet(&mut self, accept: &[u8]) -> Option<SocketEvent> {
         self.here
             .shared
             .happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
@@ -255,23 +265,23 @@ impl<T: Transport> Talk<T> {
         self.socket.open(accept, &challenge);
         loop {
             match self.step().await {
-                Step::Message(frame) => self.connect(&frame).await,
-                Step::Admitted => return None,
-                Step::Shrink => Box::pin(self.socket.shrink()).await,
+                SocketEvent::Message(frame) => self.connect(&frame).await,
+                SocketEvent::Admitted => return None,
+                SocketEvent::Shrink => Box::pin(self.socket.shrink()).await,
                 end => return Some(end),
             }
         }
     }
 
     /// Handles messages until the connection ends.
-    async fn converse(&mut self) -> Step {
+    async fn converse(&mut self) -> SocketEvent {
         loop {
             match self.step().await {
-                Step::Message(frame) => {
+                SocketEvent::Message(frame) => {
                     self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame })
                 }
-                Step::Admitted => {}
-                Step::Shrink => Box::pin(self.socket.shrink()).await,
+                SocketEvent::Admitted => {}
+                SocketEvent::Shrink => Box::pin(self.socket.shrink()).await,
                 end => return end,
             }
             // sends what the message caused first, and lets other connections run
@@ -285,7 +295,7 @@ impl<T: Transport> Talk<T> {
             let (seen, request) = (self.seen.clone(), request.map(str::to_string));
             Event::TurnedAway {
                 conn: self.here.conn,
-                away: Box::new(Away { seen, refusal, request, problems }),
+                away: Box::new(InvalidFirstFrame { seen, refusal, request, problems }),
             }
         };
         let shared = &self.here.shared;
@@ -327,7 +337,7 @@ impl<T: Transport> Talk<T> {
     }
 
     /// Sends queued frames until an event occurs.
-    async fn step(&mut self) -> Step {
+    async fn step(&mut self) -> SocketEvent {
         poll_fn(|context| {
             let step = self.poll_step(context);
             if self.socket.moved() {
@@ -338,11 +348,11 @@ impl<T: Transport> Talk<T> {
         .await
     }
 
-    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<SocketEvent> {
         loop {
             match self.socket.poll_sent(context) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Step::Gone),
+                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Gone),
                 // a closed connection is not read any more; `Socket::end` bounds the time for what
                 // is unsent
                 Poll::Pending if self.outbox.is_closed() => {}
@@ -355,19 +365,21 @@ impl<T: Transport> Talk<T> {
                 Poll::Ready(Next::Frame(frame)) => self.socket.send(frame),
                 Poll::Ready(Next::Ping) => {
                     if let Err(error) = self.socket.ping() {
-                        return Poll::Ready(Step::Failed(error));
+                        return Poll::Ready(SocketEvent::Failed(error));
                     }
                 }
                 Poll::Ready(Next::Close(code, reason)) => {
-                    return Poll::Ready(Step::Closing(code, reason))
+                    return Poll::Ready(SocketEvent::Closing(code, reason))
                 }
                 Poll::Ready(Next::Admitted) => {
                     self.socket.admit();
                     self.stage = Stage::Admitted;
                     self.here.shared.lobby.leave(self.here.conn);
-                    return Poll::Ready(Step::Admitted);
+                    return Poll::Ready(SocketEvent::Admitted);
                 }
-                Poll::Pending if self.socket.can_shrink() => return Poll::Ready(Step::Shrink),
+                Poll::Pending if self.socket.can_shrink() => {
+                    return Poll::Ready(SocketEvent::Shrink)
+                }
                 Poll::Pending => break,
             }
         }
@@ -377,20 +389,20 @@ impl<T: Transport> Talk<T> {
         }
     }
 
-    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<SocketEvent> {
         loop {
             let message = match self.socket.poll_read(context) {
                 Poll::Ready(Ok(message)) => message,
-                Poll::Ready(Err(error)) => return Poll::Ready(Step::Failed(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(SocketEvent::Failed(error)),
                 Poll::Pending => return Poll::Pending,
             };
             match message {
-                Message::Text(text) => return Poll::Ready(Step::Message(text.into())),
-                Message::Binary(bytes) => return Poll::Ready(Step::Message(bytes)),
-                Message::Close(_) => return Poll::Ready(Step::Closing(1000, String::new())),
+                Message::Text(text) => return Poll::Ready(SocketEvent::Message(text.into())),
+                Message::Binary(bytes) => return Poll::Ready(SocketEvent::Message(bytes)),
+                Message::Close(_) => return Poll::Ready(SocketEvent::Closing(1000, String::new())),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
                     if let Poll::Ready(Err(_)) = self.socket.poll_sent(context) {
-                        return Poll::Ready(Step::Gone);
+                        return Poll::Ready(SocketEvent::Gone);
                     }
                 }
             }

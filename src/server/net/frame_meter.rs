@@ -38,7 +38,7 @@ impl FrameMeter {
     /// `most` is 0, or if `bytes` is the start of a head that is not complete.
     pub fn pass(&mut self, bytes: &[u8], most: usize) -> Result<usize, TooLarge> {
         if self.left == 0 {
-            let Some(head) = Head::read(bytes) else { return Ok(0) };
+            let Some(head) = FrameHead::read(bytes) else { return Ok(0) };
             self.begin(&head)?;
         }
         let count = self.within_frame(bytes.len().min(most));
@@ -61,7 +61,7 @@ impl FrameMeter {
         self.left == 0 && !self.begun
     }
 
-    fn begin(&mut self, head: &Head) -> Result<(), TooLarge> {
+    fn begin(&mut self, head: &FrameHead) -> Result<(), TooLarge> {
         let message = match head.opcode {
             CONTINUATION => self.message.saturating_add(head.payload),
             _ => head.payload,
@@ -84,16 +84,16 @@ const CONTINUATION: u8 = 0;
 const FIRST_CONTROL: u8 = 8;
 
 /// Part of a frame head that is needed to compute lengths.
-struct Head {
+struct FrameHead {
     opcode: u8,
     is_last: bool,
     len: u64,
     payload: u64,
 }
 
-impl Head {
+impl FrameHead {
     /// Reads the head at the start of `bytes`; `None` if its length field is not complete.
-    fn read(bytes: &[u8]) -> Option<Head> {
+    fn read(bytes: &[u8]) -> Option<FrameHead> {
         let [first, second, rest @ ..] = bytes else { return None };
         let (extended, payload) = match second & 0x7f {
             126 => (2, u64::from(u16::from_be_bytes(*rest.first_chunk()?))),
@@ -101,7 +101,7 @@ impl Head {
             short => (0, u64::from(short)),
         };
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        Some(Head {
+        Some(FrameHead {
             opcode: first & 0x0f,
             is_last: first & 0x80 != 0,
             len: 2 + extended + mask,

@@ -7,7 +7,7 @@
 //! - Frames that are not large have at most [`limits::OUTBOX_BYTES`] bytes together. With the large
 //!   ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
 //! - No frame has more than [`limits::FRAME_AFTER_HELLO`] bytes.
-//! - After `close` nothing is added. Queued frames are still sent first. They are discarded only if
+//! - After `close` nothing is added. Offer frames are still sent first. They are discarded only if
 //!   the client is slow or silent.
 
 use std::cell::RefCell;
@@ -38,7 +38,7 @@ pub enum Next {
 
 /// Result of offering a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Offer {
+pub enum Queued {
     Queued,
     /// The frame was droppable and was left out.
     Dropped,
@@ -91,13 +91,13 @@ struct State {
 
 /// Send queue of one connection. Used on one thread; no method waits.
 #[derive(Default)]
-pub struct Outbox(RefCell<State>);
+pub struct SendQueue(RefCell<State>);
 
-impl Outbox {
+impl SendQueue {
     /// Queues a frame that must not be left out. If it does not fit, closes the connection as a
     /// slow consumer. Large frames, mostly answers of nodes, may use [`limits::FRAME_AFTER_HELLO`]
     /// bytes in addition to the usual limit.
-    pub fn must(&self, frame: Frame) -> Offer {
+    pub fn must(&self, frame: Frame) -> Queued {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
@@ -108,12 +108,12 @@ impl Outbox {
             self.push(frame)
         } else {
             self.abort(Close::SlowConsumer);
-            Offer::Slow
+            Queued::Slow
         }
     }
 
     /// Queues a frame that may be left out if the client is slow (the protocol's `dropIfSlow`).
-    pub fn may(&self, frame: Frame) -> Offer {
+    pub fn may(&self, frame: Frame) -> Queued {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
@@ -121,16 +121,16 @@ impl Outbox {
             self.push(frame)
         } else {
             self.0.borrow_mut().dropped += 1;
-            Offer::Dropped
+            Queued::Dropped
         }
     }
 
     /// Handles a frame that is larger than any client accepts. It is not queued, and the connection
     /// stays open. If it is a response, an error response is queued instead.
-    fn too_large(&self, frame: &[u8]) -> Offer {
+    fn too_large(&self, frame: &[u8]) -> Queued {
         match frames::too_large(frame) {
             Some(error) => self.must(error.into()),
-            None => Offer::TooLarge,
+            None => Queued::TooLarge,
         }
     }
 
@@ -238,16 +238,16 @@ impl Outbox {
         state.queue.len() < limits::OUTBOX_FRAMES && (waits == 0 || waits + len <= most)
     }
 
-    fn push(&self, frame: Frame) -> Offer {
+    fn push(&self, frame: Frame) -> Queued {
         let mut state = self.0.borrow_mut();
         if state.closed {
-            return Offer::Closed;
+            return Queued::Closed;
         }
         state.bytes += frame.len();
         state.large += large(&frame);
         state.queue.push_back(Next::Frame(frame));
         state.wake();
-        Offer::Queued
+        Queued::Queued
     }
 }
 
@@ -279,7 +279,7 @@ impl State {
 mod tests {
     use super::*;
 
-    fn drain(outbox: &Outbox) -> Vec<Next> {
+    fn drain(outbox: &SendQueue) -> Vec<Next> {
         let mut context = Context::from_waker(Waker::noop());
         std::iter::from_fn(|| match outbox.poll_next(&mut context) {
             Poll::Ready(next) => Some(next),
@@ -290,14 +290,14 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_is_closed_and_its_queue_discarded() {
-        let outbox = Outbox::default();
+        let outbox = SendQueue::default();
         let frame = Frame::from(vec![b'x'; limits::OUTBOX_BYTES / 32]);
         for _ in 0..32 {
-            assert_eq!(outbox.must(frame.clone()), Offer::Queued);
+            assert_eq!(outbox.must(frame.clone()), Queued::Queued);
         }
-        assert_eq!(outbox.may(frame.clone()), Offer::Dropped);
-        assert_eq!(outbox.must(frame.clone()), Offer::Slow);
-        assert_eq!(outbox.must(frame), Offer::Closed);
+        assert_eq!(outbox.may(frame.clone()), Queued::Dropped);
+        assert_eq!(outbox.must(frame.clone()), Queued::Slow);
+        assert_eq!(outbox.must(frame), Queued::Closed);
         assert_eq!(drain(&outbox), [Next::Close(1008, "slow consumer".into())]);
         assert_eq!(outbox.bytes(), 0);
         outbox.ping();
@@ -306,45 +306,45 @@ mod tests {
 
     #[test]
     fn large_and_usual_frames_have_separate_limits() {
-        let outbox = Outbox::default();
+        let outbox = SendQueue::default();
         let answer = |bytes| Frame::from(vec![0; bytes]);
         let five = 5 * 1024 * 1024;
         for _ in 0..5 {
-            assert_eq!(outbox.must(answer(five)), Offer::Queued);
-            assert_eq!(outbox.must(answer(100)), Offer::Queued);
+            assert_eq!(outbox.must(answer(five)), Queued::Queued);
+            assert_eq!(outbox.must(answer(100)), Queued::Queued);
             assert_eq!(
                 outbox.may(answer(100)),
-                Offer::Dropped,
+                Queued::Dropped,
                 "what may be left out waits for none of that"
             );
         }
         let rest = limits::OUTBOX_BYTES - 5 * 100;
         let usual = limits::OUTBOX_LARGE - 1;
-        (0..rest / usual).for_each(|_| assert_eq!(outbox.must(answer(usual)), Offer::Queued));
-        assert_eq!(outbox.must(answer(usual)), Offer::Slow, "of the usual ones as many as ever");
+        (0..rest / usual).for_each(|_| assert_eq!(outbox.must(answer(usual)), Queued::Queued));
+        assert_eq!(outbox.must(answer(usual)), Queued::Slow, "of the usual ones as many as ever");
         drain(&outbox);
         assert_eq!((outbox.bytes(), outbox.0.borrow().large), (0, 0));
-        let outbox = Outbox::default();
+        let outbox = SendQueue::default();
         let many = (limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO) / five;
-        (0..many).for_each(|_| assert_eq!(outbox.must(answer(five)), Offer::Queued));
-        assert_eq!(outbox.must(answer(five)), Offer::Slow);
+        (0..many).for_each(|_| assert_eq!(outbox.must(answer(five)), Queued::Queued));
+        assert_eq!(outbox.must(answer(five)), Queued::Slow);
     }
 
     #[test]
     fn a_single_large_frame_fits_and_the_number_of_frames_is_limited() {
-        let outbox = Outbox::default();
-        assert_eq!(outbox.must(Frame::from(vec![0; limits::OUTBOX_BYTES * 2])), Offer::Queued);
-        assert_eq!(outbox.may(Frame::from_static(b"x")), Offer::Dropped);
+        let outbox = SendQueue::default();
+        assert_eq!(outbox.must(Frame::from(vec![0; limits::OUTBOX_BYTES * 2])), Queued::Queued);
+        assert_eq!(outbox.may(Frame::from_static(b"x")), Queued::Dropped);
         drain(&outbox);
         for _ in 0..limits::OUTBOX_FRAMES {
-            assert_eq!(outbox.must(Frame::new()), Offer::Queued);
+            assert_eq!(outbox.must(Frame::new()), Queued::Queued);
         }
-        assert_eq!(outbox.may(Frame::new()), Offer::Dropped);
+        assert_eq!(outbox.may(Frame::new()), Queued::Dropped);
     }
 
     #[test]
     fn a_frame_over_the_protocol_limit_is_not_queued_and_closes_nothing() {
-        let outbox = Outbox::default();
+        let outbox = SendQueue::default();
         let response = |bytes: usize| {
             let mut frame = br#"{"type":"res","id":"7","ok":true,"payload":""#.to_vec();
             frame.resize(bytes, b'x');
@@ -354,16 +354,16 @@ mod tests {
             Frame::from([&br#"{"type":"event","event":"e""#[..], &vec![b' '; bytes - 27]].concat())
         };
         let most = limits::FRAME_AFTER_HELLO;
-        assert_eq!(outbox.must(response(most)), Offer::Queued);
+        assert_eq!(outbox.must(response(most)), Queued::Queued);
         assert_eq!(drain(&outbox), [Next::Frame(response(most))]);
-        assert_eq!(outbox.may(event(most)), Offer::Queued);
+        assert_eq!(outbox.may(event(most)), Queued::Queued);
         drain(&outbox);
         for offer in [outbox.must(event(most + 1)), outbox.may(event(most + 1))] {
-            assert_eq!(offer, Offer::TooLarge);
+            assert_eq!(offer, Queued::TooLarge);
         }
         assert_eq!(drain(&outbox), []);
-        assert_eq!(outbox.must(response(most + 1)), Offer::Queued);
-        assert_eq!(outbox.may(response(most + 1)), Offer::Queued);
+        assert_eq!(outbox.must(response(most + 1)), Queued::Queued);
+        assert_eq!(outbox.may(response(most + 1)), Queued::Queued);
         let queued = drain(&outbox);
         assert_eq!(queued.len(), 2);
         for next in &queued {
@@ -386,10 +386,10 @@ mod tests {
 
     #[test]
     fn queued_frames_are_sent_before_a_close_and_none_after_it() {
-        let outbox = Outbox::default();
+        let outbox = SendQueue::default();
         outbox.must(Frame::from_static(b"a"));
         outbox.close(1012, "service restart");
-        assert_eq!(outbox.must(Frame::from_static(b"b")), Offer::Closed);
+        assert_eq!(outbox.must(Frame::from_static(b"b")), Queued::Closed);
         outbox.close(1000, "again");
         assert_eq!(
             drain(&outbox),

@@ -238,10 +238,10 @@ mod tests {
 
     /// The client's side of a stream, which accepts and provides as many bytes as a test sets.
     #[derive(Clone, Default)]
-    struct Wire(Rc<RefCell<Bytes>>);
+    struct Wire(Rc<RefCell<OutgoingBytes>>);
 
     #[derive(Default)]
-    struct Bytes {
+    struct OutgoingBytes {
         to_us: VecDeque<u8>,
         from_us: Vec<u8>,
         /// Number of bytes that can be written until there is room again.

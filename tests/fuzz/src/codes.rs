@@ -5,7 +5,7 @@ use gatelet::gate::facts::{Code, Grant};
 use gatelet::gate::ids::{Millis, RequestId, Role, Roles};
 use gatelet::gate::limits;
 use gatelet::gate::scopes::Scopes;
-use gatelet::gate::setup_codes::{CodeState, CodeText, Codes, ALPHABET, CODE_LEN};
+use gatelet::gate::setup_codes::{CodeState, CodeText, SetupCodes, ALPHABET, CODE_LEN};
 use gatelet::qr;
 use gatelet::wire::base64;
 
@@ -64,7 +64,7 @@ fn encoded(data: &[u8], text: &str) {
 /// Compares the list with a model: codes with their age.
 fn list(data: &[u8]) {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
-    let (mut codes, mut model, mut now) = (Codes::new(), Model::default(), 0u64);
+    let (mut codes, mut model, mut now) = (SetupCodes::new(), Model::default(), 0u64);
     for (at, step) in data.chunks(10).take(64).enumerate() {
         let (kind, rest) = (step[0], &step[1..]);
         let mut bytes = [0; CODE_LEN];

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
-use gatelet::gate::facts::Proof;
+use gatelet::gate::facts::DeviceProof;
 use gatelet::gate::ids::{Millis, Nonce, Now, WallMs};
 use gatelet::gate::limits;
 use gatelet::server::gateway::verify;
@@ -124,7 +124,7 @@ fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
     let now = Now { at: Millis(1000), wall: WallMs(WALL) };
     let (attempt, check) = verify::attempt("1", connect, &seen, (Nonce(NONCE), 5), setup, now);
     assert!(
-        !matches!(attempt.proof, Proof::Valid { .. }),
+        !matches!(attempt.proof, DeviceProof::Valid { .. }),
         "valid before the signature was checked"
     );
     assert_eq!(attempt.role, connect.role());
@@ -133,7 +133,7 @@ fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
             && attempt.about.platform.len() <= limits::PLATFORM_LEN
     );
     let Some(check) = check else { return };
-    if let Proof::Valid { id, .. } = check.run() {
+    if let DeviceProof::Valid { id, .. } = check.run() {
         // only the key of the samples has signed anything, so a valid signature must be one of the
         // samples
         assert_eq!(id.0, Key::of(0).id.0, "a proof of a key that never signed");

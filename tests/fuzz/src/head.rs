@@ -6,7 +6,7 @@ use gatelet::gate::facts::{Host, Identity, Origin};
 use gatelet::gate::limits;
 use gatelet::gate::net::{self, Cidr, Via};
 use gatelet::server::gateway::verify;
-use gatelet::wire::http::{Answer, Head};
+use gatelet::wire::http::{Head, ResponseHead};
 
 use crate::samples::{self, config};
 use crate::{bounded, Seeds};
@@ -31,7 +31,7 @@ fn read(data: &[u8]) {
             )
         }
         Err(bad) => {
-            let answer = Answer::refusal(bad);
+            let answer = ResponseHead::refusal(bad);
             assert!((400..500).contains(&bad.status()));
             return whole(&answer);
         }
@@ -54,7 +54,7 @@ fn read(data: &[u8]) {
         whole(&accept);
     }
     let extra = [("Location", head.path), ("X-Query", head.query.unwrap_or(""))];
-    whole(&Answer { extra: &extra, ..Answer::TEXT.status(302) }.whole(b"", &head));
+    whole(&ResponseHead { extra: &extra, ..ResponseHead::TEXT.status(302) }.whole(b"", &head));
 }
 
 /// Asserts that a part of a head does not parse, and that more bytes after it do not change the

@@ -1,5 +1,5 @@
-//! A connection in memory: the gateway's end is an asynchronous stream, the client's end never waits. Nothing watches it, so that one
-//! input is the same in every run.
+//! A connection in memory: the gateway's end is an asynchronous stream, the client's end never
+//! waits. Nothing watches it, so that one input is the same in every run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

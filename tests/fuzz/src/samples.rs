@@ -285,7 +285,7 @@ pub mod config {
 
     use gatelet::config::{load_text, Config, Overrides};
     use gatelet::gate::facts::AuthMode;
-    use gatelet::server::runtime_config::{SecretDigest, Setup};
+    use gatelet::server::runtime_config::{RuntimeConfig, SecretDigest};
     use gatelet::store::tokens::{control_token, TableKey};
 
     use super::TOKEN;
@@ -304,11 +304,11 @@ pub mod config {
     ];
 
     thread_local! {
-        static SETUPS: &'static [Rc<Setup>] = Box::leak(TEXTS.iter().map(|text| Rc::new(setup(text))).collect());
+        static SETUPS: &'static [Rc<RuntimeConfig>] = Box::leak(TEXTS.iter().map(|text| Rc::new(setup(text))).collect());
     }
 
     /// Returns all of them, the same every time.
-    pub fn setups() -> &'static [Rc<Setup>] {
+    pub fn setups() -> &'static [Rc<RuntimeConfig>] {
         SETUPS.with(|setups| *setups)
     }
 
@@ -317,7 +317,7 @@ pub mod config {
         TableKey::new([7; 32])
     }
 
-    fn setup(text: &str) -> Setup {
+    fn setup(text: &str) -> RuntimeConfig {
         let loaded = load_text(
             &Overrides::default(),
             &Home,
@@ -325,14 +325,14 @@ pub mod config {
         );
         let config: Config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
         let has_secret = matches!(config.auth.mode, AuthMode::Token | AuthMode::Password);
-        Setup {
+        RuntimeConfig {
             secret: has_secret.then(|| SecretDigest::of(TOKEN)),
             control: SecretDigest::of(control_token(&key()).as_str()),
             key: key(),
             config_path: "/config".to_string(),
             state_dir: "/state".to_string(),
             boot_id: "0011223344556677".to_string(),
-            ..Setup::of(&config, "machine".to_string(), "gatelet".to_string())
+            ..RuntimeConfig::of(&config, "machine".to_string(), "gatelet".to_string())
         }
     }
 }

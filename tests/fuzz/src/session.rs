@@ -1,5 +1,6 @@
-//! A whole gateway in one thread, and connections to it as bytes: connections in memory, a clock that stands still, randomness that
-//! repeats, a disk in memory. script.rs has the language of the inputs.
+//! A whole gateway in one thread, and connections to it as bytes: connections in memory, a clock
+//! that stands still, randomness that repeats, a disk in memory. script.rs has the language of the
+//! inputs.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use gatelet::gate::scopes::Scopes;
 use gatelet::gate::surface::Surface;
 use gatelet::gate::table::{Cell as Place, Table};
 use gatelet::rpc::{Failure, Status};
-use gatelet::server::gateway::write_queue::Job;
+use gatelet::server::gateway::write_queue::DiskJob;
 use gatelet::server::gateway::{Event, Gateway};
 use gatelet::server::net::connection;
 use gatelet::server::os::clock::{Clock, Entropy};
@@ -354,7 +355,8 @@ impl World {
             else {
                 return;
             };
-            // a socket that takes no more is one that the gateway does not read: the rest is never sent
+            // a socket that takes no more is one that the gateway does not read: the rest is never
+            // sent
             if !stream.write(part).is_ok_and(|count| count == part.len()) {
                 return;
             }
@@ -450,7 +452,7 @@ impl World {
         let mut worked = false;
         while let Some(job) = (!self.held).then(|| self.shared.ask(Gateway::next_job)).flatten() {
             worked = true;
-            let mut job: Job = job;
+            let mut job: DiskJob = job;
             let written = match job.changes.as_slice() {
                 [] => Ok(()),
                 [(slot, device)] => self.table.commit(*slot, device.as_ref()),
@@ -666,10 +668,10 @@ pub fn seeds() -> Seeds {
             add(format!("calls-{file}-{at:02}"), 0, script);
         }
     }
-    for dialect in [gatelet::gate::facts::Dialect::V3, gatelet::gate::facts::Dialect::V4] {
+    for dialect in [gatelet::gate::facts::Protocol::V3, gatelet::gate::facts::Protocol::V4] {
         let served: Vec<&str> = gatelet::rpc::served(dialect).collect();
         for (at, methods) in served.chunks(12).enumerate() {
-            let role = if dialect == gatelet::gate::facts::Dialect::V3 { "O" } else { "o" };
+            let role = if dialect == gatelet::gate::facts::Protocol::V3 { "O" } else { "o" };
             let calls: String = methods.iter().map(|method| format!("m {method} {{}}\n")).collect();
             add(format!("served-{dialect:?}-{at:02}"), 0, format!("o 0\nc {role}t0s\n{calls}"));
         }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Slot};
 use gatelet::store::{
-    check, decode, encode, salvage, Contents, Decoded, Disk, Loaded, OpenError, PairingFile,
+    check, decode, encode, salvage, Contents, Decoded, Disk, LoadedTable, OpenError, PairingFile,
 };
 
 use crate::mem::MemDisk;
@@ -123,7 +123,7 @@ fn sound(contents: &Contents) {
 }
 
 /// Asserts that a repaired table has the same contents without a flaw, and accepts a new device.
-fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: Loaded) {
+fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: LoadedTable) {
     if let Err(error) = table.mend() {
         // a generation without a successor, of which nothing may be lost
         assert_eq!(
@@ -165,7 +165,7 @@ fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: Loaded) {
     );
 }
 
-fn reopened(disk: &MemDisk) -> Loaded {
+fn reopened(disk: &MemDisk) -> LoadedTable {
     PairingFile::open(disk.clone())
         .unwrap_or_else(|error| panic!("it opened and does not any more: {error}"))
         .1
