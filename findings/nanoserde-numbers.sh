@@ -2,8 +2,8 @@
 # nanoserde 0.2.1 reads some valid JSON numbers wrongly, and rejects others.
 #
 # Behaviour (0.2.1, derive(DeJson), all inputs are valid JSON by RFC 8259):
-#   - An integer above i64::MAX read into an i64 field wraps to a negative number. There is no error.
-#   - A number above the range of f64 becomes infinity, and is then written as `inf`: invalid JSON.
+#   - An integer above i64::MAX read into an i64 field wraps to a negative number. No error.
+#   - A number above the range of f64 becomes infinity, and is then written as `inf`: not JSON.
 #   - A number with a plus sign in its exponent is rejected, even in an unknown member.
 #   - An integer with a fraction of zero (1.0) is rejected for a u64 field.
 # A u64 field is exact up to u64::MAX.

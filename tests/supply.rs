@@ -1,6 +1,6 @@
 //! Dependencies: known advisories, and a record of all packages with their uses of `unsafe`
-//! (`tests/supply.txt`). `UPDATE=1 cargo test --test supply` rewrites the record. Sources, licenses,
-//! bans and build scripts are checked by `cargo deny` (`tests/run.sh lint`).
+//! (`tests/supply.txt`). `UPDATE=1 cargo test --test supply` rewrites the record. `cargo deny`
+//! (`tests/run.sh lint`) checks sources, licenses, bans and build scripts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -368,9 +368,23 @@ fn links_in_documents_resolve() {
 
 #[test]
 fn each_promise_names_tests_that_exist() {
-    let file = "tests/README.md";
+    check_held_by("tests/README.md", "| promise |");
+}
+
+#[test]
+fn each_invariant_is_short_and_names_tests_that_exist() {
+    check_held_by("src/ARCHITECTURE.md", "| invariant |");
+    let text = read("src/ARCHITECTURE.md");
+    let rows = text.lines().skip_while(|line| !line.starts_with("| invariant |"));
+    let long =
+        rows.filter(|row| row.split('|').nth(1).unwrap_or("").split_whitespace().count() > 15);
+    report(long.map(|row| format!("src/ARCHITECTURE.md: more than 15 words: {row}")).collect());
+}
+
+/// Checks that the last column of each row of a table names files that exist.
+fn check_held_by(file: &str, head: &str) {
     let text = read(file);
-    let rows = text.lines().skip_while(|line| !line.starts_with("| promise |")).skip(2);
+    let rows = text.lines().skip_while(|line| !line.starts_with(head)).skip(2);
     let (mut wrong, mut promises) = (Vec::new(), 0);
     for row in rows.take_while(|line| line.starts_with('|')) {
         promises += 1;

@@ -103,8 +103,8 @@ function Assert-GoodProgram {
     Invoke-Native $Exe @('version')
 }
 
-# Any user can create a directory in %ProgramData%. One that was not created by an administrator could
-# contain a configuration of another user.
+# Any user can create a directory in %ProgramData%. One that was not created by an administrator
+# could contain a configuration of another user.
 function Assert-OurState {
     if (-not (Test-Path -LiteralPath $state)) { return }
     $owner = (Get-Acl -LiteralPath $state).GetOwner([Security.Principal.SecurityIdentifier]).Value
