@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# After a pause, each message makes the two threads of a smol program change places.
+# After a pause, each message makes the two threads of a smol program exchange roles.
 #
-# Behaviour (async-io 2.6.0 under smol 2.0.2, Linux): async-io starts a thread of its own beside the thread that calls
-# smol::block_on. One of the two waits for events, the other waits for the first. After some 20 ms without events, the next
-# event hands the waiting over from one to the other. A message that arrives each 30 ms so costs 3 to 7 voluntary context
-# switches, where a program with one thread needs 1. With smol::future::block_on (futures-lite), which never waits for events
-# itself, the thread of async-io always does, and a message costs about 2. Without a pause between messages the three ways
+# Behaviour (async-io 2.6.0 under smol 2.0.2, Linux): async-io starts a thread in addition to the
+# thread that calls smol::block_on. One of the two waits for events, the other waits for the first.
+# After about 20 ms without events, the next event moves the waiting from one to the other. A
+# message every 30 ms then costs 3 to 7 voluntary context switches; a program with one thread needs
+# 1. With smol::future::block_on (futures-lite), which never waits for events itself, the thread of
+# async-io always does, and a message costs about 2. Without a pause between messages, all three
 # cost nearly the same.
-# Seen in three runs: smol::block_on 3.0 to 3.8 switches for each message after a pause, smol::future::block_on 2.0.
-# The script fails if smol::block_on needs less than 1.3 times as many switches as smol::future::block_on.
+# Measured in three runs: smol::block_on 3.0 to 3.8 switches per message after a pause,
+# smol::future::block_on 2.0.
+# The script fails if smol::block_on needs less than 1.3 times as many switches as
+# smol::future::block_on.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -85,9 +88,9 @@ fn main() {
         Some("futures-lite") => smol::future::block_on(serve()),
         _ => {
             let (smol, lite) = (measure("smol"), measure("futures-lite"));
-            println!("switches for each message after a pause: smol::block_on {smol:.1}, smol::future::block_on {lite:.1}");
+            println!("switches per message after a pause: smol::block_on {smol:.1}, smol::future::block_on {lite:.1}");
             if smol < 1.3 * lite {
-                eprintln!("the two ways cost about the same now");
+                eprintln!("both cost about the same now");
                 std::process::exit(1);
             }
         }

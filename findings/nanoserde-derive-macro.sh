@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # nanoserde's derive cannot read a struct whose field type comes from a macro as a `ty` fragment.
 #
-# Behaviour (nanoserde 0.2.1, rustc 1.95): a macro_rules! macro that declares a struct with #[derive(DeJson)] compiles if it
-# takes the type of a field as `ident` or `tt`. If it takes the type as `ty`, which is the usual way, the derive fails at
-# compile time, because the compiler hands such a fragment over as a group without delimiters. The same struct written by hand
-# compiles, and so does the same macro with derive(Debug).
-# The script fails if the three ways behave alike.
+# Behaviour (nanoserde 0.2.1, rustc 1.95): a macro_rules! macro that declares a struct with
+# #[derive(DeJson)] compiles if it takes the type of a field as `ident` or `tt`. If it takes the
+# type as `ty`, as is usual, the derive fails at compile time, because the compiler passes such a
+# fragment as a group without delimiters. The same struct written by hand compiles, and so does the
+# same macro with derive(Debug).
+# The script fails if all three behave the same.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -19,7 +20,7 @@ edition = "2021"
 nanoserde = { version = "=0.2.1", default-features = false, features = ["json"] }
 [workspace]
 END
-# compiles FRAGMENT DERIVE: says whether the macro with that fragment and derive compiles
+# compiles FRAGMENT DERIVE: prints whether the macro with that fragment and derive compiles
 compiles() {
   cat >"$dir/src/main.rs" <<END
 macro_rules! declare {
@@ -38,7 +39,7 @@ END
 }
 ident=$(compiles ident nanoserde::DeJson)
 ty=$(compiles ty nanoserde::DeJson)
-echo "the compiler says: $(grep -m1 -E '^error|panicked|Expected|help: message' "$dir/log")"
+echo "error of the compiler: $(grep -m1 -E '^error|panicked|Expected|help: message' "$dir/log")"
 debug=$(compiles ty Debug)
 echo "compiles with derive(DeJson) and \$type:ident: $ident, with \$type:ty: $ty; with derive(Debug) and \$type:ty: $debug"
 [ "$ident $ty $debug" = "yes no yes" ] || { echo "the behaviour changed" >&2; exit 1; }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# nanoserde 0.2.1 reads some valid JSON numbers as other numbers, and refuses others that it does not need.
+# nanoserde 0.2.1 reads some valid JSON numbers wrongly, and rejects others.
 #
 # Behaviour (0.2.1, derive(DeJson), all inputs are valid JSON by RFC 8259):
-#   - An integer above i64::MAX read into an i64 field wraps to a negative number. There is no error.
-#   - A number above the range of f64 becomes infinity, and is then written as a word that is not JSON.
-#   - A number with a plus sign in its exponent is refused, also in a member that the struct does not have.
-#   - An integer with a fraction of zero (1.0) is refused for a u64 field.
+#   - An integer above i64::MAX read into an i64 field wraps to a negative number. No error.
+#   - A number above the range of f64 becomes infinity, and is then written as `inf`: not JSON.
+#   - A number with a plus sign in its exponent is rejected, even in an unknown member.
+#   - An integer with a fraction of zero (1.0) is rejected for a u64 field.
 # A u64 field is exact up to u64::MAX.
-# Consequence: use u64 and u32 only, and hand the reader only members that the struct has.
+# Workaround: use only u64 and u32, and pass only members that the struct has.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -2,7 +2,17 @@
 //! the modules.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::too_many_lines
+    )
+)]
 
+#[allow(clippy::print_stderr, clippy::print_stdout)] // commands print their results
 pub mod cli;
 pub mod config;
 pub mod dashboard;

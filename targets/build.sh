@@ -43,14 +43,14 @@ main() {
   # shellcheck disable=SC2206
   [ ${#triples[@]} -gt 0 ] || triples=($all_triples)
   for triple in "${triples[@]}"; do
-    case " "${all_triples//$'\n'/ }" " in *" $triple "*) ;; *) fail "no target \"$triple\"; there are: "$all_triples ;; esac
+    case " ${all_triples//$'\n'/ } " in *" $triple "*) ;; *) fail "unknown target \"$triple\"; the targets are: ${all_triples//$'\n'/}" ;; esac
   done
   mkdir -p "$work"
   install_zig
   case $std in
     rustup) rustup target add "${triples[@]}" ;;
     debian) install_debian_rustc ;;
-    *) fail "CROSS_STD=$std: say rustup or debian" ;;
+    *) fail "CROSS_STD=$std: use rustup or debian" ;;
   esac
   for triple in "${triples[@]}"; do
     rm -f "targets/$triple"/gatelet*
@@ -59,7 +59,7 @@ main() {
     if [ $check = yes ]; then compare "$triple"; fi
   done
   # checked after the loop, so that the sizes of all files are printed
-  [ "$too_large" = no ] || fail "a file is larger than it may be"
+  [ "$too_large" = no ] || fail "a file exceeds its size limit"
 }
 
 fail() {
@@ -90,7 +90,7 @@ install_debian_rustc() {
     rm -rf "$dir"
     mkdir -p "$dir/deb" "$dir/root"
     names=$(apt-get install --print-uris -qq -y --no-install-recommends rustc-web rust-web-src | sed "s/^'[^']*' \([^_]*\)_.*/\1/")
-    [ -n "$names" ] || fail "apt knows no rustc-web and rust-web-src: needs Debian 12 or later and \"apt-get update\""
+    [ -n "$names" ] || fail "apt has no rustc-web and rust-web-src: needs Debian 12 or later, after \"apt-get update\""
     # shellcheck disable=SC2086
     (cd "$dir/deb" && apt-get download -qq $names)
     for package in "$dir"/deb/*.deb; do dpkg -x "$package" "$dir/root"; done
@@ -116,7 +116,7 @@ compile() {
     "--remap-path-prefix=${library#"$root"/}=std")
   for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do flags+=("--remap-path-prefix=$registry=crates"); done
   if [ "$std" = debian ]; then
-    cargo_flags=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+    cargo_flags=("-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
     # zig provides crt1.o; a std built from source has none
     case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no) ;; esac
     case $triple in
@@ -134,7 +134,7 @@ compile() {
   case $triple in
     aarch64-*)
       # Code for in-order cores is also the smallest. Uses only the base instruction set of ARMv8
-      flags+=(-Ctarget-cpu=cortex-a35 -Ctarget-feature=-aes,-sha2,-crc)
+      flags+=(-Ctarget-cpu=cortex-a35 "-Ctarget-feature=-aes,-sha2,-crc")
       # The compact forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its
       # signature
       flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
@@ -152,7 +152,7 @@ compile() {
       # the linker
       strip=symbols
       # no build time in the header of the file
-      flags+=(-Clink-arg=-Wl,-Brepro)
+      flags+=("-Clink-arg=-Wl,-Brepro")
       ;;
   esac
   CARGO_TARGET_DIR=$target_dir CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf %s "${flags[*]}") CARGO_INCREMENTAL=0 \
@@ -187,7 +187,7 @@ publish() {
   cp "$built.stripped" "$to/$name"
   if [ -e "$built.debug" ]; then cp "$built.debug" "$to/$name.debug"; fi
   (cd "$to" && sha256sum "$name" >"$name.sha256")
-  made_of "$triple" >"$to/gatelet.cdx.json"
+  components "$triple" >"$to/gatelet.cdx.json"
   bytes=$(stat -c %s "$to/$name")
   most=$(bytes_max "$triple")
   if [ -n "$most" ]; then
@@ -200,7 +200,7 @@ publish() {
   echo "$to/$name $bytes bytes$verdict, sha256 $(cut -c 1-64 "$to/$name.sha256")"
 }
 
-made_of() {
+components() {
   python3 targets/sbom.py "$1" "targets/$1/$(file_name "$1")" "$("${RUSTC:-rustc}" -V)" "$zig_version"
 }
 
@@ -210,9 +210,9 @@ compare() {
   rm -rf "$work/again"
   compile "$triple" "$work/again"
   cmp "$work/again/$triple/release/$name.stripped" "targets/$triple/$name" || fail "$triple: two builds differ"
-  made_of "$triple" | cmp - "targets/$triple/gatelet.cdx.json" || fail "$triple: two lists of what it is made of differ"
+  components "$triple" | cmp - "targets/$triple/gatelet.cdx.json" || fail "$triple: the component lists of two builds differ"
   rm -rf "$work/again"
-  echo "targets/$triple/$name: the same bytes from a second build"
+  echo "targets/$triple/$name: identical in a second build"
 }
 
 main "$@"

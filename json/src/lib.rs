@@ -15,13 +15,16 @@
 //! This is a package of its own so that it is compiled for speed, unlike most of the gateway: it
 //! reads each byte of a message.
 
+#![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
 
 mod check;
 mod write;
 
-use std::borrow::Cow;
-use std::fmt;
+use alloc::borrow::Cow;
+use core::fmt;
 
 use check::HIGH_SURROGATES;
 

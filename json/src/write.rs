@@ -1,5 +1,7 @@
 //! The parts of JSON writing that look at each byte: strings, and the commas and keys between them.
 
+use alloc::vec::Vec;
+
 use crate::plain;
 
 /// Appends `text` as a JSON string, in quotes.

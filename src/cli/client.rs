@@ -7,6 +7,8 @@
 //! [`limits::CLI_CALL_MS`]. `gatelet node run` performs the handshake itself on the result of
 //! [`GatewayClient::open`] and responds from other threads through a [`Sender`].
 
+#![expect(clippy::disallowed_methods, reason = "a command has its own deadlines and key")]
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

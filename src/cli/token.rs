@@ -3,6 +3,8 @@
 //! Rotation replaces only the token file that gatelet created. A running gateway reads that file at
 //! start and when its configuration changes, and uses the old token until then.
 
+#![expect(clippy::disallowed_methods, reason = "makes a token when no gateway runs")]
+
 use super::context::Context;
 use super::{CommandError, Done, Output};
 use crate::config::{AuthMode, Config, Secret, Source, Sourced};

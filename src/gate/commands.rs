@@ -73,8 +73,8 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     /// the order of [`InvokeRejection`].
     ///
     /// Protocol 4: a command with host access
-    /// ([`Known::is_host`](super::commands_known::Known::is_host)) on a desktop platform counts as
-    /// not allowlisted until it is approved.
+    /// ([`KnownCommand::is_host`](super::commands_known::KnownCommand::is_host)) on a desktop
+    /// platform counts as not allowlisted until it is approved.
     pub fn invoke<'c>(
         &self,
         command: &'c str,

@@ -212,6 +212,7 @@ impl Refusal {
     ];
 
     /// Returns the codes and texts used in the answer, in the log and in the README.
+    #[expect(clippy::too_many_lines, reason = "one table")]
     pub const fn words(self) -> Words {
         match self {
             Refusal::InvalidFrame => invalid(

@@ -4,6 +4,8 @@
 //! name complete or not at all. On Windows their access rights are those of the directory: that of
 //! a user, or the one to which `install.ps1` assigned rights.
 
+#![expect(clippy::disallowed_methods, reason = "files are made before a gateway runs")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};

@@ -111,8 +111,10 @@ impl<'a> Head<'a> {
         }
         let value =
             |line: &httparse::Header<'a>| core::str::from_utf8(line.value).unwrap_or("\u{fffd}");
-        let lines =
-            request.headers.iter().map(|line| (line.name, value(line).trim_ascii())).collect();
+        let mut lines = heapless::Vec::new();
+        for line in request.headers.iter() {
+            lines.push((line.name, value(line).trim_ascii())).map_err(|_| Bad::TooLarge)?;
+        }
         let head = Head { len, method, path, query, minor_version, lines };
         head.check()?;
         Ok(Some(head))

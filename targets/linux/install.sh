@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs gatelet as a systemd service, or brings an installed one up to date. Needs root, and nothing from the network.
+# Installs gatelet as a systemd service, or upgrades an installed one. Needs root, and no network.
 #   install.sh [--port PORT] [--bind loopback|lan|tailnet|auto] [BINARY]
-# BINARY (default: gatelet beside this script, else the one of this machine's folder beside this one) must have its .sha256
-# beside it. Without --port and --bind what is configured stays. If the new one does not get ready, the old one is put back.
+# BINARY must have its .sha256 next to it. The default is "gatelet" in the directory of this script,
+# then the file in the directory of this machine's target (../TRIPLE). Without --port and --bind the
+# configuration does not change. If the new version does not become ready, the old one is restored.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -42,7 +43,7 @@ main() {
   umask 022
   scratch=$(mktemp -d)
   trap undo EXIT
-  # the undoing is in the EXIT trap, which a signal alone does not reach in every shell
+  # not every shell runs the EXIT trap after a signal
   trap 'exit 1' HUP INT TERM
   mkdir -p /usr/local/bin
   put 755 "$binary" $program
@@ -64,41 +65,42 @@ fail() {
   exit 1
 }
 
-# gatelet without the variables of who installs it
+# runs gatelet without the environment of the caller
 gatelet() { env -i PATH="$PATH" $program --state-dir $state "$@"; }
 
-# --- what is installed, and whether it can be -------------------------------------------------------------------------
+# --- the file to install --------------------------------------------------------------------------
 
 choose_binary() {
   if [ -z "$binary" ]; then
     binary=$here/gatelet
     if [ ! -f "$binary" ]; then
       folder=$(folder_of "$(machine_of /bin/sh)")
-      [ -n "$folder" ] || fail "there is no gatelet for this machine ($(uname -m)); give the file, if you built one"
+      [ -n "$folder" ] || fail "no gatelet for this machine ($(uname -m)); if you have built one, name the file"
       binary=$here/../$folder/gatelet
     fi
   fi
-  [ -f "$binary" ] || fail "there is no $binary; give the file to install: $0 FILE"
+  [ -f "$binary" ] || fail "there is no $binary; name the file to install: $0 FILE"
 }
 
 check_sum() {
-  [ -f "$binary.sha256" ] || fail "there is no $binary.sha256 to check the file with; copy it from where the file came from"
+  [ -f "$binary.sha256" ] || fail "there is no $binary.sha256 to check the file with; copy it too"
   want=$(cut -c 1-64 "$binary.sha256")
   have=$(sha256sum <"$binary" | cut -c 1-64)
   [ "$want" = "$have" ] || fail "$binary is damaged: its SHA-256 is not the one in $binary.sha256; copy it again"
 }
 
-# A file of the kernel's kind starts even where the userland is of the other, but systemd would let it call nothing.
+# A 64-bit kernel starts 64-bit programs on a 32-bit system too, but the unit permits only system
+# calls of the native architecture.
 check_machine() {
   ours=$(machine_of /bin/sh)
   its=$(machine_of "$binary")
-  [ -n "$its" ] || fail "$binary is no Linux program"
+  [ -n "$its" ] || fail "$binary is not a Linux program"
   [ "$its" != "$ours" ] || return 0
   folder=$(folder_of "$ours")
   fail "$binary is for $(words_of "$its"), and this system is $(words_of "$ours"); take the file of targets/${folder:-?}"
 }
 
-# class and machine in the head of a program, as bytes in hexadecimal; nothing for anything else
+# machine_of FILE: prints class and machine of an ELF header in hexadecimal; nothing for other files
 machine_of() {
   od -A n -t x1 -N 20 "$1" | tr -d ' \n' | sed -n 's/^7f454c46\(..\).\{26\}\(....\)$/\1\2/p'
 }
@@ -117,17 +119,17 @@ words_of() {
     012800) echo "32-bit ARM" ;;
     023e00) echo "64-bit x86" ;;
     010300) echo "32-bit x86" ;;
-    *) echo "another machine ($1)" ;;
+    *) echo "another architecture ($1)" ;;
   esac
 }
 
 check_systemd() {
   [ ! -d /run/systemd/system ] || return 0
   cat >&2 <<END
-install.sh: this system was not started by systemd, so there is no service to install. Instead:
-  in a container   make an image: targets/container/NOTES.md
+install.sh: this system was not started by systemd, so no service can be installed. Instead:
+  in a container   build an image: targets/container/NOTES.md
   OpenRC, runit..  cp "$binary" $program
-                   and let your init run, as a user of its own who owns $state:
+                   and start this as a dedicated user that owns $state:
                    $program run --state-dir $state
 END
   exit 1
@@ -135,12 +137,12 @@ END
 
 check_runs() {
   version=$(gatelet --version 2>/dev/null) && return 0
-  fail "$binary does not run on this processor ($(uname -m)); 32-bit ARM needs ARMv7, which a Pi 1 or Zero has not"
+  fail "$binary does not run on this processor ($(uname -m)); 32-bit ARM needs ARMv7, which a Pi 1 or Zero does not have"
 }
 
-# --- all or nothing ---------------------------------------------------------------------------------------------------
+# --- replacement of files -------------------------------------------------------------------------
 
-# put MODE FROM TO: TO is the old file or the new one at any moment, and can be had back until the end
+# put MODE FROM TO: replaces TO atomically; the old file is kept until the end
 put() {
   if [ -e "$3" ]; then cp -p "$3" "$3.before"; else rm -f "$3.before"; fi
   changed="$changed $3"
@@ -160,7 +162,7 @@ undo() {
         systemctl daemon-reload
         if [ -e $unit ]; then
           systemctl reset-failed gatelet.service 2>/dev/null || true
-          if systemctl restart gatelet.service; then echo "install.sh: what was installed before is back, and runs" >&2; fi
+          if systemctl restart gatelet.service; then echo "install.sh: the earlier version is restored and running" >&2; fi
         else
           systemctl disable --quiet gatelet.service 2>/dev/null || true
           systemctl stop gatelet.service 2>/dev/null || true
@@ -174,18 +176,18 @@ undo() {
   rm -rf "$scratch"
 }
 
-# --- configuration ----------------------------------------------------------------------------------------------------
+# --- configuration --------------------------------------------------------------------------------
 
 configure() {
   if [ -n "$port$bind" ]; then
-    # systemd makes the directory, and this one its own, at the start
+    # systemd moves this directory and changes its owner when the service starts
     [ -d $state ] || (umask 077 && mkdir -p $state)
     old_port='' old_bind=''
     if [ -e $config ]; then
       old_port=$(sed -n 's/^    "port": \([^,]*\),$/\1/p' $config)
       old_bind=$(sed -n 's/^    "bind": "\([^"]*\)"$/\1/p' $config)
       [ "$(cat $config)" = "$(settings "$old_port" "$old_bind")" ] ||
-        fail "$config is your own: set gateway.port and gateway.bind there, and leave out --port and --bind"
+        fail "$config was not written by install.sh: set gateway.port and gateway.bind in it, without --port and --bind"
     fi
     settings "${port:-${old_port:-18789}}" "${bind:-${old_bind:-loopback}}" >"$scratch/gatelet.json"
     gatelet --config "$scratch/gatelet.json" config check >"$scratch/check" 2>&1 || fail "$(cat "$scratch/check")"
@@ -194,12 +196,14 @@ configure() {
   gatelet config check >"$scratch/check" 2>&1 || fail "$(cat "$scratch/check")"
 }
 
-# settings PORT BIND: the file that this script writes, and changes as long as nobody else did
+# settings PORT BIND: prints the configuration that this script writes; a different file is not
+# overwritten
 settings() {
   printf '{\n  "gateway": {\n    "port": %s,\n    "bind": "%s"\n  }\n}\n' "$1" "$2"
 }
 
-# Loopback is always there. Other addresses are looked for at the start, for binding or for the links that pairing shows.
+# Unless only loopback is used, the service starts after the network: it needs the addresses for
+# binding and for the links that pairing shows.
 wait_for_network() {
   in_force=$(gatelet config print | sed -n 's/^gateway\.bind  *\([a-z]*\) .*/\1/p')
   if [ "$in_force" = loopback ]; then
@@ -214,20 +218,20 @@ wait_for_network() {
   fi
 }
 
-# --- start ------------------------------------------------------------------------------------------------------------
+# --- start ----------------------------------------------------------------------------------------
 
 start() {
   systemctl daemon-reload
   systemctl enable --quiet gatelet.service
   systemctl reset-failed gatelet.service 2>/dev/null || true
-  # returns when the gateway has said that it is ready
+  # returns when the gateway has reported that it is ready
   if ! systemctl restart gatelet.service; then
     run=$(systemctl show --property=InvocationID --value gatelet.service)
     systemctl stop gatelet.service
     lines=$(journalctl --quiet --no-pager --output=cat --lines=20 "_SYSTEMD_INVOCATION_ID=$run")
     printf '%s\n' "$lines" >&2
     case $lines in *"port is in use"*) ss -Hltnp 2>/dev/null | grep ":$(port_in_force) " >&2 || true ;; esac
-    fail "the service does not start; the lines above say why"
+    fail "the service does not start; see the lines above"
   fi
   gatelet health >/dev/null
 }
@@ -236,7 +240,7 @@ port_in_force() { gatelet config print | sed -n 's/^gateway\.port  *\([0-9]*\) .
 
 report() {
   finished=yes
-  echo "$version runs as gatelet.service, and starts with the machine; state and configuration: $state"
+  echo "$version runs as gatelet.service and is started at boot; state and configuration: $state"
   echo "open:"
   gatelet url | sed 's/^/  /'
   echo "other devices: sudo gatelet pair        log: journalctl -u gatelet"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Removes the gatelet service and its program. Needs root.
-#   uninstall.sh                   keeps the state: who is paired, the token, the configuration
-#   uninstall.sh --remove-state    leaves nothing; every device has to pair again
+#   uninstall.sh                   keeps the state: paired devices, token, configuration
+#   uninstall.sh --remove-state    removes the state too; each device must be paired again
 set -eu
 
 program=/usr/local/bin/gatelet
@@ -27,7 +27,7 @@ if [ -d /run/systemd/system ] && [ -e $unit ]; then
   systemctl disable --quiet --now gatelet.service
 fi
 rm -f $unit $unit.before $unit.new $program $program.before $program.new
-# the installer's part of the folder; what the owner wrote there stays, and is said
+# only the file of the installer; your own changes to the unit are kept
 rm -f $unit.d/network.conf $unit.d/network.conf.before $unit.d/network.conf.new
 rmdir $unit.d 2>/dev/null || true
 if [ -d /run/systemd/system ]; then
@@ -36,11 +36,11 @@ if [ -d /run/systemd/system ]; then
 fi
 
 if [ $remove_state = yes ]; then
-  # with a user that exists only while it runs, the first is a link to the second
+  # with DynamicUser, the first is a link to the second
   rm -rf $state $private
-  echo "gatelet is removed, and all it knew"
+  echo "gatelet and its state are removed"
 elif [ -e $private ] || [ -e $state ]; then
-  echo "gatelet is removed; its state is kept in $private (remove it too: $0 --remove-state)"
+  echo "gatelet is removed; its state is kept in $private (to remove it: $0 --remove-state)"
 else
   echo "gatelet is removed"
 fi

@@ -1,31 +1,33 @@
 <#
 .SYNOPSIS
-Makes gatelet a Windows service, or brings the one that is there up to date.
+Installs gatelet as a Windows service, or upgrades an installed one.
 
 .DESCRIPTION
-Run it in an elevated PowerShell (5.1 or later), with gatelet.exe beside it:
+Run it in an elevated PowerShell (5.1 or later), with gatelet.exe in the same directory:
 
     powershell -ExecutionPolicy Bypass -File .\install.ps1
     powershell -ExecutionPolicy Bypass -File .\install.ps1 -Bind lan
 
-It copies gatelet.exe to %ProgramFiles%\gatelet and puts that on PATH, makes the service "gatelet" (starts with Windows, a little
-later than the rest; account NT SERVICE\gatelet without privileges), keeps its state in %ProgramData%\gatelet where nobody but
-SYSTEM, administrators, the service and -Owner can read, starts it, and prints the link to open. Run again, it replaces the
-program and leaves the state as it is; without -Port and -Bind it also leaves these and the firewall rule.
+Copies gatelet.exe to %ProgramFiles%\gatelet and adds that to PATH, creates the service "gatelet"
+(delayed automatic start, account NT SERVICE\gatelet without privileges), starts it, and prints the
+link to open. Its state is in %ProgramData%\gatelet, which only SYSTEM, administrators, the service
+and -Owner can read. A second run replaces the program and keeps the state; without -Port and -Bind
+it also keeps these and the firewall rule.
 
 .PARAMETER Port
-Port to listen on. If it is not given: 18789 where -Bind opens the firewall, else what the configuration (gatelet.json in the
-state directory) says. -Port and -Bind go together: a later run that gives one of them forgets the other.
+Port to listen on. Default: 18789 if -Bind opens the firewall, else the port in the configuration
+(gatelet.json in the state directory). A later run with only one of -Port and -Bind resets the other.
 
 .PARAMETER Bind
-loopback (only this machine), lan, tailnet or auto. All but loopback make a firewall rule for networks marked as private.
+loopback (only this machine), lan, tailnet or auto. All but loopback add a firewall rule for private
+networks.
 
 .PARAMETER Owner
-The account that may use "gatelet devices" and the other commands without elevation; the one that runs this, unless given.
-Give it if somebody else's password elevated this PowerShell.
+Account that may use "gatelet devices" and the other commands without elevation. Default: the account
+that runs this script. Needed if PowerShell was elevated with the password of a different account.
 
 .PARAMETER Exe
-The program to install.
+Program to install.
 #>
 [CmdletBinding()]
 param(
@@ -60,17 +62,17 @@ function Main {
     Invoke-Native $program @('url', '--state-dir', $state)
     Write-Host ''
     Write-Host "Running as service $service; the log is $(Join-Path $state 'gatelet.log')."
-    Write-Host 'In a new terminal: gatelet devices, gatelet pair, gatelet url. Away with it: uninstall.ps1'
+    Write-Host 'In a new terminal: gatelet devices, gatelet pair, gatelet url. To remove it: uninstall.ps1'
     $own = Join-Path $env:LOCALAPPDATA 'gatelet'
     if (Test-Path -LiteralPath $own) {
-        Write-Warning "Your own $own goes before the service's state: remove it, or add --state-dir `"$state`" to these commands."
+        Write-Warning "Commands use your own state in $own, not that of the service: remove it, or add --state-dir `"$state`" to these commands."
     }
 }
 
 function Assert-Elevated {
     $me = New-Object Security.Principal.WindowsPrincipal([Security.Principal.WindowsIdentity]::GetCurrent())
     if (-not $me.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)) {
-        throw 'This needs an elevated PowerShell: right-click Start, choose Terminal (Admin), and run it there again.'
+        throw 'This needs an elevated PowerShell: right-click Start, choose Terminal (Admin), and run the script there.'
     }
 }
 
@@ -79,35 +81,35 @@ function Get-OwnerSid {
     try {
         return (New-Object Security.Principal.NTAccount($Owner)).Translate([Security.Principal.SecurityIdentifier])
     } catch {
-        throw "There is no account named $Owner here; give -Owner as MACHINE\name or DOMAIN\name."
+        throw "There is no account named $Owner; write -Owner as MACHINE\name or DOMAIN\name."
     }
 }
 
-# What came with a checksum is what it says, and runs on this machine.
+# Checks the checksum, if there is one, and that the program runs on this machine.
 function Assert-GoodProgram {
     if (-not (Test-Path -LiteralPath $Exe -PathType Leaf)) {
-        throw "There is no $Exe; put gatelet.exe beside install.ps1 or give -Exe."
+        throw "There is no $Exe; put gatelet.exe next to install.ps1 or use -Exe."
     }
     $sums = "$Exe.sha256"
     if (Test-Path -LiteralPath $sums) {
         $expected = ((Get-Content -LiteralPath $sums -TotalCount 1) -split '\s+')[0]
         if ((Get-FileHash -LiteralPath $Exe -Algorithm SHA256).Hash -ne $expected) {
-            throw "$Exe is not what $sums says; get both again."
+            throw "$Exe is damaged: its SHA-256 is not the one in $sums; copy both again."
         }
     } else {
-        Write-Warning "There is no $sums, so $Exe is taken as it is."
+        Write-Warning "There is no $sums, so $Exe is installed without a check."
     }
     Unblock-File -LiteralPath $Exe
     Invoke-Native $Exe @('version')
 }
 
-# Everybody may make a directory in %ProgramData%: one that an administrator did not make could have a configuration in it
-# that somebody else wrote.
+# Any user can create a directory in %ProgramData%. One that was not created by an administrator
+# could contain a configuration of another user.
 function Assert-OurState {
     if (-not (Test-Path -LiteralPath $state)) { return }
     $owner = (Get-Acl -LiteralPath $state).GetOwner([Security.Principal.SecurityIdentifier]).Value
     if ($owner -ne $administratorsSid -and $owner -ne $systemSid) {
-        throw "$state is there and was not made by an administrator (its owner is $owner). Look into it; remove it, or, if all in it is yours, run: icacls `"$state`" /setowner *$administratorsSid"
+        throw "$state exists and was not created by an administrator (its owner is $owner). Remove it, or, if all files in it are yours, run: icacls `"$state`" /setowner *$administratorsSid"
     }
 }
 
@@ -118,7 +120,7 @@ function Stop-Old {
 
 function Copy-Program {
     New-Item -ItemType Directory -Path $folder -Force | Out-Null
-    # the process ends a moment after the service says that it stopped
+    # the process ends shortly after the service reports that it stopped
     foreach ($try in 1..20) {
         try {
             Copy-Item -LiteralPath $Exe -Destination $program -Force
@@ -135,7 +137,7 @@ function Set-ServiceEntry {
     $command = Get-CommandLine
     if (-not $there) {
         New-Service -Name $service -BinaryPathName $command -DisplayName 'gatelet gateway' -StartupType Automatic `
-            -Description 'Lets OpenClaw clients in that prove themselves.' | Out-Null
+            -Description 'Gateway for OpenClaw clients.' | Out-Null
     } elseif (Test-OptionsGiven) {
         $done = Invoke-CimMethod -InputObject $there -MethodName Change -Arguments @{ PathName = $command }
         if ($done.ReturnValue -ne 0) { throw "cannot change the command line of service ${service}: code $($done.ReturnValue)" }
@@ -144,7 +146,7 @@ function Set-ServiceEntry {
     Invoke-Native sc.exe @('sidtype', $service, 'unrestricted') -Quiet
     Invoke-Native sc.exe @('privs', $service, 'SeChangeNotifyPrivilege') -Quiet
     Invoke-Native sc.exe @('failure', $service, 'reset=', '86400', 'actions=', 'restart/5000/restart/30000/restart/60000') -Quiet
-    # also when it stops by itself with an error, such as an address that is not there yet
+    # restart also after an error exit, such as for an address that is not available yet
     Invoke-Native sc.exe @('failureflag', $service, '1') -Quiet
 }
 
@@ -156,13 +158,13 @@ function Get-OpenPort { if ($Port) { $Port } else { 18789 } }
 
 function Get-CommandLine {
     $line = "`"$program`" service --state-dir `"$state`""
-    # the firewall rule names the port, so that is then said too
+    # the firewall rule contains the port, so the service must use the same
     if ($Port -or (Test-Open)) { $line += " --port $(Get-OpenPort)" }
     if ($Bind) { $line += " --bind $Bind" }
     $line
 }
 
-# The whole list anew: what an earlier owner of the directory allowed himself is gone with it. Files inherit it.
+# Replaces the whole access list, so that no right of an earlier owner remains. Files inherit it.
 function Set-State([Security.Principal.SecurityIdentifier] $ownerSid) {
     New-Item -ItemType Directory -Path $state -Force | Out-Null
     $serviceSid = (New-Object Security.Principal.NTAccount("NT SERVICE\$service")).Translate([Security.Principal.SecurityIdentifier])
@@ -180,12 +182,12 @@ function Set-State([Security.Principal.SecurityIdentifier] $ownerSid) {
 
 function Set-Firewall {
     if (-not (Test-OptionsGiven) -and (Get-NetFirewallRule -Name $service -ErrorAction SilentlyContinue)) {
-        Write-Host 'Firewall: the rule of the earlier installation stays.'
+        Write-Host 'Firewall: the rule of the earlier installation is kept.'
         return
     }
     Get-NetFirewallRule -Name $service -ErrorAction SilentlyContinue | Remove-NetFirewallRule
     if (-not (Test-Open)) {
-        Write-Host 'Firewall: no rule made; it listens for this machine only unless its configuration says otherwise (-Bind lan opens it).'
+        Write-Host 'Firewall: no rule added; without a different configuration the gateway listens on loopback only (-Bind lan opens it).'
         return
     }
     New-NetFirewallRule -Name $service -DisplayName 'gatelet' -Direction Inbound -Action Allow -Profile Private `
@@ -193,11 +195,11 @@ function Set-Firewall {
     Write-Host "Firewall: port $(Get-OpenPort) is open for gatelet on private networks."
     $public = @(Get-NetConnectionProfile -ErrorAction SilentlyContinue | Where-Object { $_.NetworkCategory -eq 'Public' })
     foreach ($network in $public) {
-        Write-Warning "The network '$($network.Name)' is marked as public, so others on it cannot reach gatelet. If it is your own: Set-NetConnectionProfile -InterfaceIndex $($network.InterfaceIndex) -NetworkCategory Private"
+        Write-Warning "The network '$($network.Name)' is marked as public, so its other devices cannot reach gatelet. If it is your own: Set-NetConnectionProfile -InterfaceIndex $($network.InterfaceIndex) -NetworkCategory Private"
     }
 }
 
-# In the registry, because the usual call would write out every %SystemRoot% in the list.
+# Edits the registry, because SetEnvironmentVariable would expand each %SystemRoot% in the list.
 function Add-ToPath {
     $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey('SYSTEM\CurrentControlSet\Control\Session Manager\Environment', $true)
     try {
@@ -207,7 +209,7 @@ function Add-ToPath {
     } finally {
         $key.Close()
     }
-    # removing a variable that is not there tells the other programs that the environment changed
+    # removing a variable that does not exist notifies other programs of the changed environment
     [Environment]::SetEnvironmentVariable('gatelet-installed', $null, 'Machine')
 }
 
@@ -224,12 +226,12 @@ function Start-New {
     }
     $log = Join-Path $state 'gatelet.log'
     if (Test-Path -LiteralPath $log) { Get-Content -LiteralPath $log -Tail 10 | ForEach-Object { Write-Host "  $_" } }
-    throw "The service does not answer. The lines above are the last of $log; mend that, then: Start-Service $service"
+    throw "The service does not respond. The lines above are the last of $log. Fix the cause, then: Start-Service $service"
 }
 
 function Invoke-Native([string] $file, [string[]] $arguments, [switch] $Quiet) {
-    if ($Quiet) { $said = & $file $arguments } else { & $file $arguments; $said = '' }
-    if ($LASTEXITCODE -ne 0) { throw "$file $($arguments -join ' ') failed with code ${LASTEXITCODE}. $said" }
+    if ($Quiet) { $output = & $file $arguments } else { & $file $arguments; $output = '' }
+    if ($LASTEXITCODE -ne 0) { throw "$file $($arguments -join ' ') failed with code ${LASTEXITCODE}. $output" }
 }
 
 Main

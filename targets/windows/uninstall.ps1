@@ -1,10 +1,10 @@
 <#
 .SYNOPSIS
-Removes what install.ps1 made: the service, the firewall rule, the program and its PATH entry.
+Removes the service, the firewall rule, the program and its PATH entry.
 
 .DESCRIPTION
-Run it in an elevated PowerShell. The state (paired devices, token, log) in %ProgramData%\gatelet stays, so that a later
-install.ps1 finds it, unless -RemoveState is given.
+Run it in an elevated PowerShell. The state (paired devices, token, log) in %ProgramData%\gatelet is
+kept for a later install.ps1, unless -RemoveState is given.
 #>
 [CmdletBinding()]
 param([switch] $RemoveState)
@@ -19,7 +19,7 @@ $state = Join-Path $env:ProgramData 'gatelet'
 function Main {
     $me = New-Object Security.Principal.WindowsPrincipal([Security.Principal.WindowsIdentity]::GetCurrent())
     if (-not $me.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)) {
-        throw 'This needs an elevated PowerShell: right-click Start, choose Terminal (Admin), and run it there again.'
+        throw 'This needs an elevated PowerShell: right-click Start, choose Terminal (Admin), and run the script there.'
     }
     Remove-ServiceEntry
     Get-NetFirewallRule -Name $service -ErrorAction SilentlyContinue | Remove-NetFirewallRule
@@ -29,24 +29,24 @@ function Main {
         if (Test-Path -LiteralPath $state) { Remove-Item -LiteralPath $state -Recurse -Force }
         Write-Host 'gatelet and its state are removed.'
     } else {
-        Write-Host "gatelet is removed; its state stays in $state (uninstall.ps1 -RemoveState removes that too)."
+        Write-Host "gatelet is removed; its state is kept in $state (uninstall.ps1 -RemoveState removes it)."
     }
 }
 
 function Remove-ServiceEntry {
     if (-not (Get-Service -Name $service -ErrorAction SilentlyContinue)) { return }
     Stop-Service -Name $service -Force
-    $said = & sc.exe delete $service
-    if ($LASTEXITCODE -ne 0) { throw "cannot delete the service ${service}, code ${LASTEXITCODE}: $said" }
+    $output = & sc.exe delete $service
+    if ($LASTEXITCODE -ne 0) { throw "cannot delete the service ${service}, code ${LASTEXITCODE}: $output" }
     foreach ($try in 1..20) {
         if (-not (Get-Service -Name $service -ErrorAction SilentlyContinue)) { return }
         Start-Sleep -Milliseconds 500
     }
-    Write-Warning 'The service goes when the last window that shows it (Services, Task Manager) is closed.'
+    Write-Warning 'The service is removed when the last window that shows it (Services, Task Manager) is closed.'
 }
 
 function Remove-Program {
-    # the process ends a moment after the service says that it stopped
+    # the process ends shortly after the service reports that it stopped
     foreach ($try in 1..20) {
         if (-not (Test-Path -LiteralPath $program)) { break }
         try {
@@ -56,11 +56,11 @@ function Remove-Program {
             Start-Sleep -Milliseconds 500
         }
     }
-    # what else somebody put there is his
+    # files that the installer did not put there are kept
     if ((Test-Path -LiteralPath $folder) -and -not (Get-ChildItem -LiteralPath $folder -Force)) { Remove-Item -LiteralPath $folder }
 }
 
-# In the registry, because the usual call would write out every %SystemRoot% in the list.
+# Edits the registry, because SetEnvironmentVariable would expand each %SystemRoot% in the list.
 function Remove-FromPath {
     $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey('SYSTEM\CurrentControlSet\Control\Session Manager\Environment', $true)
     try {
@@ -70,7 +70,7 @@ function Remove-FromPath {
     } finally {
         $key.Close()
     }
-    # removing a variable that is not there tells the other programs that the environment changed
+    # removing a variable that does not exist notifies other programs of the changed environment
     [Environment]::SetEnvironmentVariable('gatelet-installed', $null, 'Machine')
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the Autobahn test suite, all cases without compression (gatelet accepts no extension),
-# against the gateway's own socket (src/server/net/websocket.rs) in an echo server (echo.rs). A result that
-# differs from expected.tsv is a failure.
+# against the gateway's own socket (src/server/net/websocket.rs) in an echo server (echo.rs). A
+# result that differs from expected.tsv is a failure.
 #   tests/autobahn/run.sh             all cases, half a minute; plus half a minute to install the
 #                                     suite at the first run
 #   tests/autobahn/run.sh CASE...     some cases, as the suite names them: 6.4.1 "7.*"
@@ -27,9 +27,9 @@
 #
 # Known weaknesses of tungstenite, and how they are handled:
 #   After a protocol error or an oversized message, a peer that is still sending receives a reset
-#     instead of the close code: fixed in src/server/net/websocket.rs. 1007 and 1002 are covered by cases
-#     of this suite; 1009 is not. tests/it/wire_session.rs tests all three before and after hello,
-#     and tests/it/floods.rs while the peer continues to send.
+#     instead of the close code: fixed in src/server/net/websocket.rs. 1007 and 1002 are covered by
+#     cases of this suite; 1009 is not. tests/it/wire_session.rs tests all three before and after
+#     hello, and tests/it/floods.rs while the peer continues to send.
 #   Texts are validated as whole frames: explained above, and harmless.
 #   Control frames and empty fragments are accepted without limit in one read, and each ping is
 #     answered even if the peer does not read: bounded in src/server/net/websocket.rs (limits
@@ -58,7 +58,7 @@ main() {
   write_spec "$@"
   rm -rf "$dir/report"
   logged run_suite
-  python3 $here/verdict.py "$dir/report" $here/expected.tsv $mode
+  python3 $here/verdict.py "$dir/report" $here/expected.tsv ${mode:+"$mode"}
 }
 
 # logged FUNCTION: prints the output of the function only if it fails
@@ -73,6 +73,7 @@ unpack_python() {
   local from apt=$dir/apt
   rm -rf "$dir/python" "$apt"
   mkdir -p "$dir/python" "$apt/lists/partial" "$apt/cache/archives/partial"
+  # shellcheck disable=SC2016  # for apt
   from=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -m 1 '/debian/*$')
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from bullseye main" >"$apt/sources.list"
   cat >"$apt/apt.conf" <<END

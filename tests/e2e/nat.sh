@@ -12,6 +12,7 @@ set -eu
 host=gatelet-host-$$
 gw=gatelet-gw-$$
 
+# shellcheck disable=SC2329  # called by the trap
 cleanup() {
   trap - EXIT INT TERM
   for ns in "$host" "$gw"; do

@@ -8,7 +8,7 @@
 # Prints a line per target and the totals in the last line. Work files: target/fuzz/ (kept),
 # target/tools/.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
 # the compiler flags that count edges are unstable; this enables them in the stable compiler
 export RUSTC_BOOTSTRAP=1
@@ -53,6 +53,7 @@ fuzz() {
   if [ "$status" -ne 0 ]; then
     echo "FAILED $target: $(grep -m1 -E 'panicked at|ALLOCATED|ERROR: libFuzzer|Error' "$log")"
     grep -A3 -E 'panicked at' "$log" | head -n 8
+    # shellcheck disable=SC2012  # names of libFuzzer, without blanks
     echo "  to repeat it: $bin/$target $(ls -t "$artifacts"/* 2>/dev/null | head -n 1)"
     return 1
   elif [ "${cov:-0}" -lt "$floor" ]; then

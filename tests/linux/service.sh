@@ -29,13 +29,13 @@ main() {
   boot
   everything_there >"$work/before"
 
-  for seen in refuses_what_cannot_work installs unit_is_sound root_needs_no_flag others_keep_their_own \
-    devices_pair_and_come_back restart_keeps_table_and_token kill_is_mended stop_is_clean hardening_holds \
-    log_is_for_the_journal node_answers_as_a_service what_root_leaves_is_the_services upgrade_keeps_all settings_are_kept own_settings_are_left_alone \
-    failed_upgrade_is_undone uninstall_keeps_the_state uninstall_can_leave_nothing failed_install_leaves_nothing; do
+  for seen in install_rejects_what_cannot_work installs unit_is_sound root_needs_no_option other_users_have_their_own_state \
+    devices_pair_and_come_back restart_keeps_table_and_token kill_is_followed_by_a_restart stop_is_clean hardening_holds \
+    journal_has_no_times_and_no_secrets node_answers_as_a_service files_of_root_become_the_services upgrade_keeps_state settings_are_kept edited_configuration_is_kept \
+    failed_upgrade_is_undone uninstall_keeps_the_state uninstall_can_remove_the_state failed_install_leaves_nothing; do
     "$seen"
   done
-  echo "all seen, in $(($(date +%s) - begun)) s"
+  echo "all checks passed, in $(($(date +%s) - begun)) s"
 }
 
 ok() { echo "ok      $*"; }
@@ -199,7 +199,7 @@ left() { everything_there | comm -13 "$work/before" - | tr '\n' ' '; }
 
 # --- checks ---------------------------------------------------------------------------------------
 
-refuses_what_cannot_work() {
+install_rejects_what_cannot_work() {
   refused "needs root; run: sudo" inside setpriv --reuid=65534 --clear-groups /opt/linux/install.sh
   expect "a copy" inside sh -c 'mkdir -m 755 /tmp/bad && cp $1* /tmp/bad && echo >>/tmp/bad/gatelet' sh "$file"
   refused "is damaged: its SHA-256 is not the one in /tmp/bad/gatelet.sha256" install /tmp/bad/gatelet
@@ -216,8 +216,8 @@ refuses_what_cannot_work() {
   refused "--port needs a value" install --port
   refused "port" install --port 70000
   same "$(left)" ""
-  ok "install refuses in words: no root, a damaged file, no checksum, another machine's file, one that does not start, no systemd,
-        a port that is none; and leaves nothing behind"
+  ok "install.sh stops with a message, and changes nothing: no root, a damaged file, no checksum, a file for another machine, one that
+        does not start, no systemd, an invalid port"
 }
 
 installs() {
@@ -227,7 +227,7 @@ installs() {
   expect "health" gatelet health
   same "$(inside systemctl is-enabled gatelet)" enabled
   same "$(inside stat -c %a /var/lib/private/gatelet/ /var/lib/private/gatelet/pairing.table | tr '\n' ' ')" "700 600 "
-  ok "install.sh: the service is enabled, said READY=1 itself, answers, and the link is shown"
+  ok "install.sh: the service is enabled, sends READY=1, responds, and the link is printed"
 }
 
 unit_is_sound() {
@@ -235,10 +235,10 @@ unit_is_sound() {
   same "$out" ""
   # 15 means 1.5, on a scale from 0 (most restricted) to 10
   expect "systemd-analyze security" inside systemd-analyze security --no-pager --offline=true --threshold=15 /etc/systemd/system/gatelet.service
-  ok "systemd-analyze: verify says nothing; $(sed -n 's/.*Overall exposure level[^:]*: *\([0-9.]* [A-Z]*\).*/security says \1/p' <<<"$out")"
+  ok "systemd-analyze: verify prints nothing; $(sed -n 's/.*Overall exposure level[^:]*: *\([0-9.]* [A-Z]*\).*/exposure \1/p' <<<"$out")"
 }
 
-root_needs_no_flag() {
+root_needs_no_option() {
   expect "url" gatelet url
   link=${out%%$'\n'*}
   token=${link#*#token=}
@@ -248,29 +248,29 @@ root_needs_no_flag() {
   holds "$out" "/var/lib/gatelet  (default)"
   expect "status" gatelet status
   holds "$out" "127.0.0.1:$port"
-  ok "root finds the service without a flag: url, devices list, config print, status"
+  ok "root uses the state of the service without an option: url, devices list, config print, status"
 }
 
-others_keep_their_own() {
+other_users_have_their_own_state() {
   expect "another user's" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program config print
   holds "$out" "/tmp/ann/.local/state/gatelet  (default)"
   refused "for that one, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program devices list
   refused "for that one, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program pair
   expect "root's own" inside mkdir -p /root/.local/state/gatelet
-  expect "root with his own" gatelet config print
+  expect "root with a separate state" gatelet config print
   holds "$out" "/root/.local/state/gatelet  (default)"
   expect "no root's own" inside rm -r /root/.local
-  ok "another user, who is told of sudo, and a root who has a state directory of his own keep to theirs"
+  ok "other users, and a root with a separate state directory, use their own state; a hint names sudo"
 }
 
 devices_pair_and_come_back() {
   expect "a device with the token" client $port phone "$token" --once
   expect "the same by its key alone" client $port phone --once
-  refused "refused" client $port stranger --once
+  refused "refused" client $port unpaired --once
   expect "devices list" gatelet devices list
   holds "$out" phone
-  lacks "$out" stranger
-  ok "a device pairs with the token, comes back by its key, and a stranger does not get in"
+  lacks "$out" unpaired
+  ok "a device pairs with the token and reconnects by its key; an unpaired device is rejected"
 }
 
 restart_keeps_table_and_token() {
@@ -284,14 +284,14 @@ restart_keeps_table_and_token() {
   ok "a restart keeps the table and the token"
 }
 
-kill_is_mended() {
+kill_is_followed_by_a_restart() {
   local before
   before=$(property MainPID)
   expect "SIGKILL" inside sh -c "kill -KILL $before"
   until_true restarted "$before"
   expect "by the key" client $port phone --once
   same "$(property NRestarts)" 1
-  ok "killed by SIGKILL, it is started again by systemd, and the device comes back"
+  ok "after SIGKILL, systemd starts it again and the device reconnects"
 }
 
 restarted() { active && [ "$(property MainPID)" != "$1" ]; }
@@ -299,14 +299,14 @@ restarted() { active && [ "$(property MainPID)" != "$1" ]; }
 stop_is_clean() {
   watch_gateway
   expect "stop" inside systemctl stop gatelet
-  told
+  client_was_notified
   same "$(property Result) $(property ExecMainStatus)" "success 0"
   expect "journal" inside journalctl --output=cat -u gatelet
   holds "$out" "info stopped"
   expect "on the file" gatelet devices list
   holds "$out" phone
   expect "start" inside systemctl start gatelet
-  ok "stop: the client is told (shutdown event, close 1012), exit code 0; devices list then works on the file"
+  ok "stop: the client receives a shutdown event and close 1012, exit code 0; devices list then reads the file"
 }
 
 watch_gateway() {
@@ -315,7 +315,7 @@ watch_gateway() {
   until_true grep -q hello "$work/client.log"
 }
 
-told() {
+client_was_notified() {
   wait "$watcher" || fail "the client: $(cat "$work/client.log")"
   holds "$(cat "$work/client.log")" "shutdown gateway stopping"
   holds "$(cat "$work/client.log")" "close 1012 service restart"
@@ -340,22 +340,22 @@ hardening_holds() {
   same "$(inside ls -A "$its/home" "$its/root" | tr -d '\n')" "$its/home:$its/root:"
   expect "its own place" inside touch "$its/var/lib/private/gatelet/was-here"
   expect "its own place" inside rm "$its/var/lib/private/gatelet/was-here"
-  ok "the process: dynamic user, no capability, no new privileges, seccomp, 16800 files, no core; /etc and /usr are read-only, no other
-        program can be started, only its state directory can be written"
+  ok "the process: dynamic user, no capability, no new privileges, seccomp, 16800 files, no core dump; it can start no program, and write
+        only to its state directory"
 }
 
-log_is_for_the_journal() {
+journal_has_no_times_and_no_secrets() {
   local lines
   lines=$(inside journalctl --output=cat _SYSTEMD_UNIT=gatelet.service)
   holds "$lines" "info admit conn="
   holds "$lines" "info gatelet 0."
   lacks "$lines" "$token"
-  ! grep -E '^[0-9]{4}-[0-9]{2}-[0-9]{2}T' <<<"$lines" || fail "a time of its own beside the journal's"
+  ! grep -E '^[0-9]{4}-[0-9]{2}-[0-9]{2}T' <<<"$lines" || fail "a second time next to that of the journal"
   lacks "$lines" "in a container"
   refused_lines=$(inside journalctl --output=cat --priority=warning _SYSTEMD_UNIT=gatelet.service)
   holds "$refused_lines" "warn refuse conn="
   lacks "$refused_lines" "info "
-  ok "the journal has its lines and how grave they are, without times of their own and without the token"
+  ok "the journal has the lines with their priorities, without a second time and without the token"
 }
 
 node_answers_as_a_service() {
@@ -399,14 +399,14 @@ node_answers_as_a_service() {
   expect "clean up" inside sh -c "systemctl disable --quiet gatelet-node; rm -rf /etc/systemd/system/gatelet-node.service $place \
     /var/lib/private/gatelet-node; systemctl daemon-reload; systemctl reset-failed gatelet-node || true"
   expect "forget it" gatelet devices remove shed
-  ok "gatelet-node.service: paired once by hand, it answers as a user of its own, starts what root allowed and can change nothing; what runs
-        ends with it, and a revoked node stays down"
+  ok "gatelet-node.service: paired once by hand, it runs as a dynamic user, starts only allowed programs and can change nothing; its
+        programs end with it, and a revoked node is not started again"
 }
 
 # sends a command to the node; the response is in $out
 node_answers() { out=$(gatelet nodes invoke shed "$@" --json 2>&1); }
 
-what_root_leaves_is_the_services() {
+files_of_root_become_the_services() {
   expect "stop" inside systemctl stop gatelet
   expect "rotate" gatelet token rotate
   expect "a configuration" inside sh -c 'umask 077; echo "{gateway: {port: 18790}}" >/var/lib/gatelet/gatelet.json'
@@ -420,23 +420,23 @@ what_root_leaves_is_the_services() {
   link=${out%%$'\n'*}
   token=${link#*#token=}
   expect "a device with the new token" client $port tablet "$token" --once
-  ok "a token rotated and a configuration written by root, only for root, are the service's after a start"
+  ok "a token and a configuration that only root can read belong to the service after a start"
 }
 
-upgrade_keeps_all() {
+upgrade_keeps_state() {
   local before inode
   before=$(property MainPID)
   inode=$(inside stat -c %i $program)
   watch_gateway
   expect "install.sh again" install
-  told
+  client_was_notified
   [ "$(property MainPID)" != "$before" ] || fail "the same process"
   [ "$(inside stat -c %i $program)" != "$inode" ] || fail "the program was written over, not replaced"
   expect "url" gatelet url
   same "$out" "$link"
   expect "by the key" client $port phone --once
   same "$(left | tr ' ' '\n' | grep -E '\.(before|new)$')" ""
-  ok "an upgrade while a client is connected: it is told, the program is replaced in one step, and all is as before"
+  ok "an upgrade notifies a connected client, replaces the program atomically, and keeps token and devices"
 }
 
 settings_are_kept() {
@@ -455,13 +455,13 @@ settings_are_kept() {
   [[ "$out" =~ gateway\.bind\ +lan ]] || fail "the bind was not kept: $out"
   expect "loopback again" install --bind loopback
   lacks "$(property After)" network-online.target
-  ok "--port and --bind are kept by an upgrade; beyond loopback it waits for the network, and http://pi.local and http://pi work"
+  ok "an upgrade keeps --port and --bind; except with loopback it starts after the network, and http://pi.local and http://pi work"
 }
 
-own_settings_are_left_alone() {
+edited_configuration_is_kept() {
   local text='{gateway: {port: 18789, bind: "loopback", /* mine */}}'
   expect "my own" inside sh -c 'echo "$1" >/var/lib/gatelet/gatelet.json' sh "$text"
-  refused "is your own: set gateway.port and gateway.bind there" install --port 18792
+  refused "was not written by install.sh: set gateway.port and gateway.bind in it" install --port 18792
   active || fail "not running any more"
   expect "install.sh" install
   same "$(inside cat /var/lib/gatelet/gatelet.json)" "$text"
@@ -469,7 +469,7 @@ own_settings_are_left_alone() {
   refused "unknown key gateway.prot" install
   active || fail "not running any more"
   expect "no more" inside rm /var/lib/gatelet/gatelet.json
-  ok "a configuration of one's own is left alone, and a mistake in it stops the upgrade before anything is touched"
+  ok "an edited configuration is kept, and a mistake in it stops the upgrade before any change"
 }
 
 failed_upgrade_is_undone() {
@@ -477,17 +477,17 @@ failed_upgrade_is_undone() {
   nsenter --target "$first" --net python3 -m http.server --bind 127.0.0.1 18793 >/dev/null 2>&1 &
   local other=$!
   until_true nsenter --target "$first" --net python3 -c 'import socket; socket.create_connection(("127.0.0.1", 18793))'
-  refused "what was installed before is back, and runs" install --port 18793
+  refused "the earlier version is restored and running" install --port 18793
   kill "$other"
   wait "$other" 2>/dev/null || true
   holds "$out" "the port is in use"
-  refused "what was installed before is back, and runs" install --port 80
+  refused "the earlier version is restored and running" install --port 80
   holds "$out" "choose a port above 1023"
   expect "url" gatelet url
   same "$out" "$link"
   expect "by the key" client $port phone --once
   same "$(left | tr ' ' '\n' | grep -E '\.(before|new)$')" ""
-  ok "an upgrade that does not get ready (port in use, port not allowed) says why, and the old one runs again"
+  ok "an upgrade that does not become ready (port in use, port not allowed) prints the reason, and the old version runs again"
 }
 
 uninstall_keeps_the_state() {
@@ -498,16 +498,16 @@ uninstall_keeps_the_state() {
 /var/lib/private/gatelet/pairing.table /var/lib/private/gatelet/table.key /var/lib/private/gatelet/token "
   expect "install.sh" install
   expect "by the key" client $port phone --once
-  ok "uninstall.sh leaves the state and nothing else, and a new installation knows the devices"
+  ok "uninstall.sh keeps only the state, and a new installation has the devices"
 }
 
-uninstall_can_leave_nothing() {
+uninstall_can_remove_the_state() {
   refused "usage: uninstall.sh" inside /opt/linux/uninstall.sh --purge
   active || fail "stopped by a wrong option"
   expect "uninstall.sh --remove-state" inside /opt/linux/uninstall.sh --remove-state
   same "$(left)" ""
   expect "once more" inside /opt/linux/uninstall.sh --remove-state
-  ok "uninstall.sh --remove-state leaves nothing"
+  ok "uninstall.sh --remove-state removes everything"
 }
 
 failed_install_leaves_nothing() {
@@ -515,7 +515,7 @@ failed_install_leaves_nothing() {
   same "$(inside systemctl show --property=LoadState --value gatelet)" not-found
   expect "the state that it made" inside /opt/linux/uninstall.sh --remove-state
   same "$(left)" ""
-  ok "a first installation that does not get ready is taken back"
+  ok "a first installation that does not become ready is removed"
 }
 
 main

@@ -1,5 +1,7 @@
 //! Sources of time and randomness. The third port of the gateway is `store::Disk`.
 
+#![expect(clippy::disallowed_methods, reason = "the ports of the running gateway")]
+
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::gate::ids::{Millis, Now, WallMs};

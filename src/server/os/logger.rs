@@ -5,6 +5,8 @@
 //! size if one is configured (`--log-file`). A Windows service has no standard error and always has
 //! the file.
 
+#![expect(clippy::disallowed_methods, reason = "log lines carry the time of day")]
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;

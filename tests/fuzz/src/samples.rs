@@ -304,7 +304,8 @@ pub mod config {
     ];
 
     thread_local! {
-        static SETUPS: &'static [Rc<RuntimeConfig>] = Box::leak(TEXTS.iter().map(|text| Rc::new(setup(text))).collect());
+        static SETUPS: &'static [Rc<RuntimeConfig>] =
+            Box::leak(TEXTS.iter().map(|text| Rc::new(setup(text))).collect());
     }
 
     /// Returns all of them, the same every time.

@@ -21,7 +21,7 @@
 //! l X            the client: - reads nothing, + reads
 //! p N            the following is sent in pieces of N bytes (0: as a whole)
 //! x              the client closes; e: it closes only its sending half
-//! q              the gateway is told to stop
+//! q              a request to stop
 //! ```
 
 /// One step.
