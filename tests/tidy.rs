@@ -36,7 +36,7 @@ const LONGER: [(&str, usize, &str); 2] = [
 ];
 
 /// Packages in Cargo.lock: adding one is a decision, recorded by changing this number.
-const PACKAGES: usize = 109;
+const PACKAGES: usize = 114;
 
 /// Files that may take time and randomness from the system: the ports, and code that runs outside
 /// of a gateway.

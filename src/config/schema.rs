@@ -41,16 +41,16 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// Returns the known key nearest to an unknown path. Compares the last names first, independent of
-/// their section, then the whole paths.
+/// Returns the known key nearest to an unknown path: the key whose last segment is nearest, and
+/// among several of these the key whose whole path is nearest.
 pub(super) fn nearest(path: &str) -> Option<&'static str> {
     let path = path.to_ascii_lowercase();
     let name = last(&path);
     KEYS.iter()
         .filter_map(|key| {
             let known = key.path.to_ascii_lowercase();
-            let apart = name_distance(name, last(&known))?;
-            Some(((apart, distance(&path, &known)), key.path))
+            let distance = name_distance(name, last(&known))?;
+            Some(((distance, strsim::osa_distance(&path, &known)), key.path))
         })
         .min_by_key(|(score, _)| *score)
         .map(|(_, path)| path)
@@ -59,60 +59,31 @@ pub(super) fn nearest(path: &str) -> Option<&'static str> {
 /// Returns the word nearest to `given`, or `None` if no word is similar enough.
 pub fn nearest_word(given: &str, words: &[&'static str]) -> Option<&'static str> {
     let given = given.to_ascii_lowercase();
-    let near = |word: &&'static str| name_distance(&given, word).map(|apart| (apart, *word));
-    words.iter().filter_map(near).min_by_key(|(apart, _)| *apart).map(|(_, word)| word)
+    words
+        .iter()
+        .filter_map(|word| Some((name_distance(&given, word)?, *word)))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
 }
 
 fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// Returns the distance of two names, or `None` if they are too different to be a typing error.
+/// Returns the edit distance of two names, or `None` if they are too different to be a typing
+/// error. A name of at least five letters is also near to every name that it begins.
 fn name_distance(given: &str, known: &str) -> Option<usize> {
-    let apart = if is_swap(given, known) { 1 } else { distance(given, known) };
-    let near = (known.len() / 3).max(1);
-    if apart <= near {
-        return Some(apart);
+    if given.len() > limits::WORD_LEN {
+        return None;
     }
-    let begins = apart < usize::MAX
-        && given.len() >= 5
-        && (known.starts_with(given) || given.starts_with(known) && known.len() >= 5);
-    begins.then_some(near)
-}
-
-/// Returns whether the names differ only by two swapped neighbouring letters.
-fn is_swap(given: &str, known: &str) -> bool {
-    let (given, known) = (given.as_bytes(), known.as_bytes());
-    let Some(at) = given.iter().zip(known).position(|(x, y)| x != y) else {
-        return false;
-    };
-    match (&given[at..], &known[at..]) {
-        ([a, b, rest @ ..], [c, d, end @ ..]) => a == d && b == c && rest == end,
-        _ => false,
+    let distance = strsim::osa_distance(given, known);
+    let greatest = (known.len() / 3).max(1);
+    let is_prefix = |short: &str, long: &str| short.len() >= 5 && long.starts_with(short);
+    if distance <= greatest {
+        Some(distance)
+    } else {
+        (is_prefix(given, known) || is_prefix(known, given)).then_some(greatest)
     }
-}
-
-/// Levenshtein distance of two short texts, in bytes. `usize::MAX` if one is longer than
-/// [`limits::WORD_LEN`].
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() > limits::WORD_LEN || b.len() > limits::WORD_LEN {
-        return usize::MAX;
-    }
-    let mut row = [0; limits::WORD_LEN + 1];
-    for (at, cost) in row.iter_mut().enumerate() {
-        *cost = at;
-    }
-    for (line, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 pub(super) const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
