@@ -43,7 +43,7 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 
 /// Returns the known key nearest to an unknown path: the key whose last segment is nearest, and
 /// among several of these the key whose whole path is nearest.
-pub(super) fn nearest(path: &str) -> Option<&'static str> {
+pub(super) fn nearest_key(path: &str) -> Option<&'static str> {
     let path = path.to_ascii_lowercase();
     let name = last(&path);
     KEYS.iter()
@@ -202,12 +202,12 @@ mod tests {
         for (at, key) in KEYS.iter().enumerate() {
             assert!(
                 KEYS[..at].iter().all(|other| other.path != key.path),
-                "{} stands twice",
+                "{} is listed twice",
                 key.path
             );
             assert!(key.path.len() <= limits::WORD_LEN);
             if let Some((section, _)) = key.path.rsplit_once('.') {
-                assert!(find(section).is_some_and(|one| matches!(one.kind, Section)), "{section}");
+                assert!(find(section).is_some_and(|key| matches!(key.kind, Section)), "{section}");
             }
         }
     }
@@ -230,14 +230,14 @@ mod tests {
             ("nodes.autoApproveCIDRs", "nodes.pairing.autoApproveCidrs"),
             ("prot", "port"),
         ] {
-            assert_eq!(nearest(given), Some(meant), "{given}");
+            assert_eq!(nearest_key(given), Some(meant), "{given}");
         }
     }
 
     #[test]
     fn dissimilar_names_have_no_nearest_key() {
         for given in ["banana", "x", "", &"a".repeat(65), &"token".repeat(40)] {
-            assert_eq!(nearest(given), None, "{given}");
+            assert_eq!(nearest_key(given), None, "{given}");
         }
     }
 

@@ -205,7 +205,7 @@ fn invalid_configuration_is_not_written_and_all_problems_are_returned() {
         let why = |failed: Result<Value, String>| failed.unwrap_err();
         assert_eq!(
             why(change(&mut session, "config.set", "{")),
-            "raw is not JSON5: what opens here is never closed"
+            "raw is not JSON5: unterminated object"
         );
         assert_eq!(
             why(change(&mut session, "config.patch", "[]")),
