@@ -558,9 +558,8 @@ fn port_source_precedence() {
 #[test]
 fn kubernetes_service_port_variable_is_ignored_as_a_port() {
     let loaded = World::bare().var("GATELET_PORT", "tcp://10.96.0.7:18789").load();
-    assert!(messages(&loaded)[0].starts_with(
-        "warning: GATELET_PORT is \"tcp://10.96.0.7:18789\", which Kubernetes sets"
-    ));
+    assert!(messages(&loaded)[0]
+        .starts_with("warning: GATELET_PORT is \"tcp://10.96.0.7:18789\", which Kubernetes sets"));
     assert_eq!(config(loaded).port, 18789);
 }
 

@@ -461,5 +461,9 @@ fn returned_schema_matches_the_file() {
     assert_eq!(auth["children"][1]["hint"]["sensitive"], true);
     assert_eq!(look("gateway.trustedProxies[]").unwrap()["schema"]["type"], "string");
     assert_eq!(look("gateway.nothing").unwrap_err().message(), "config schema path not found");
+    assert_eq!(look("gateway[port]").unwrap()["schema"]["type"], "integer");
+    for path in ["gatewayport", "gatewaytrustedProxies[]", "gatewayfoo"] {
+        assert_eq!(look(path).unwrap_err().message(), "config schema path not found", "{path}");
+    }
     assert_eq!(look("agents").unwrap_err().message(), "config schema path not found");
 }
