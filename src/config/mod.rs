@@ -246,6 +246,12 @@ pub struct Sourced<T> {
     pub source: Source,
 }
 
+impl<T> Sourced<T> {
+    fn new(value: T, source: Source) -> Sourced<T> {
+        Sourced { value, source }
+    }
+}
+
 /// The checked `gateway` section.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -107,13 +107,8 @@ pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> FileV
     match tree::read(text) {
         Ok(root) => reader.root(root.as_ref().map(|root| &root.value)),
         Err(error) => {
-            let line = reader.lines.at(error.at);
-            reader.error(
-                line,
-                "",
-                format!("the configuration is not JSON5: {}", error.message),
-                "",
-            );
+            let message = format!("the configuration is not JSON5: {}", error.message);
+            reader.error(reader.lines.at(error.at), "", message, "");
         }
     }
     reader.file_values
@@ -140,21 +135,18 @@ impl Reader<'_> {
             let hint = "write {} for an empty configuration";
             return self.error(1, "", "the configuration is not an object", hint);
         };
-        let mut first = None;
+        let mut first_line = None;
         for property in root {
             let line = self.lines.at(property.at);
-            match (&*property.name, &property.value) {
+            match (&*property.name, first_line) {
                 ("$include", _) => self.include(line, "$include"),
-                ("gateway", _) if first.is_some() => {
-                    self.duplicate(line, "gateway", first.unwrap_or(0))
-                }
-                ("gateway", JsonValue::Object(gateway)) => {
-                    first = Some(line);
-                    self.section(gateway, "");
-                }
-                ("gateway", other) => {
-                    first = Some(line);
-                    self.wrong_type(line, "gateway", "an object", other);
+                ("gateway", Some(first_line)) => self.duplicate(line, "gateway", first_line),
+                ("gateway", None) => {
+                    first_line = Some(line);
+                    match &property.value {
+                        JsonValue::Object(gateway) => self.section(gateway, ""),
+                        other => self.wrong_type(line, "gateway", "an object", other),
+                    }
                 }
                 _ => {}
             }
@@ -318,12 +310,8 @@ impl Reader<'_> {
     }
 
     fn duplicate(&mut self, line: u32, path: &str, first: u32) {
-        self.error(
-            line,
-            path,
-            format!("duplicate key {path}"),
-            format!("it is already set in line {first}"),
-        );
+        let hint = format!("it is already set in line {first}");
+        self.error(line, path, format!("duplicate key {path}"), hint);
     }
 
     fn wrong_type(&mut self, line: u32, path: &str, expected: &str, value: &JsonValue<'_>) {

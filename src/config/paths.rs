@@ -74,29 +74,22 @@ pub(super) fn find(args: &Overrides, env: &dyn Env, problems: &mut Problems) -> 
 
 fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sourced<PathBuf>> {
     if let Some(dir) = &args.state_dir {
-        return Some(Sourced { value: home_path(dir, env), source: Source::Flag("--state-dir") });
+        return Some(Sourced::new(home_path(dir, env), Source::Flag("--state-dir")));
     }
-    if let Some(dir) = non_empty_var(env, "GATELET_STATE_DIR") {
-        return Some(Sourced {
-            value: home_path(&dir, env),
-            source: Source::Env("GATELET_STATE_DIR"),
-        });
-    }
-    if let Some(dir) = non_empty_var(env, "OPENCLAW_STATE_DIR") {
-        let value = home_path(&dir, env).join("gatelet");
-        return Some(Sourced { value, source: Source::Env("OPENCLAW_STATE_DIR") });
-    }
-    if let Some(dirs) = non_empty_var(env, "STATE_DIRECTORY").filter(|_| !env.windows()) {
-        let first = dirs.split(':').next().unwrap_or_default();
-        return Some(Sourced {
-            value: PathBuf::from(first),
-            source: Source::Env("STATE_DIRECTORY"),
-        });
+    for name in ["GATELET_STATE_DIR", "OPENCLAW_STATE_DIR", "STATE_DIRECTORY"] {
+        let Some(text) = non_empty_var(env, name) else { continue };
+        let dir = match name {
+            "OPENCLAW_STATE_DIR" => home_path(&text, env).join("gatelet"),
+            "STATE_DIRECTORY" if env.windows() => continue,
+            "STATE_DIRECTORY" => PathBuf::from(text.split(':').next().unwrap_or_default()),
+            _ => home_path(&text, env),
+        };
+        return Some(Sourced::new(dir, Source::Env(name)));
     }
     let own = if env.windows() { windows_dir(env) } else { unix_dir(env, in_container) };
     let has_own = own.as_ref().is_some_and(|dir| env.exists(dir));
     let service = service_dir(env).filter(|dir| !has_own && env.readable(&dir.join(TABLE)));
-    service.or(own).map(|value| Sourced { value, source: Source::Default })
+    service.or(own).map(|dir| Sourced::new(dir, Source::Default))
 }
 
 /// Returns the state directory of an installed service; it need not exist.
@@ -135,14 +128,14 @@ fn unix_dir(env: &dyn Env, in_container: bool) -> Option<PathBuf> {
 
 fn config_file(args: &Overrides, env: &dyn Env, state_dir: &Path) -> Sourced<PathBuf> {
     if let Some(path) = &args.config {
-        return Sourced { value: home_path(path, env), source: Source::Flag("--config") };
+        return Sourced::new(home_path(path, env), Source::Flag("--config"));
     }
     for name in ["GATELET_CONFIG", "OPENCLAW_CONFIG_PATH"] {
         if let Some(path) = non_empty_var(env, name) {
-            return Sourced { value: home_path(&path, env), source: Source::Env(name) };
+            return Sourced::new(home_path(&path, env), Source::Env(name));
         }
     }
-    Sourced { value: state_dir.join("gatelet.json"), source: Source::Default }
+    Sourced::new(state_dir.join("gatelet.json"), Source::Default)
 }
 
 /// Reads the configuration file. Returns `None` if the default file is missing, or after reporting

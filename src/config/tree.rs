@@ -87,21 +87,18 @@ pub(super) fn read_narrow(text: &str) -> Result<Option<Member<'_>>, SyntaxError>
 }
 
 fn read_up_to(text: &str, max_members: usize) -> Result<Option<Member<'_>>, SyntaxError> {
-    check_depth(text)?;
-    let collect = CollectOptions { tokens: true, ..CollectOptions::default() };
+    let converter = Converter { commas: scan(text)?, max_members };
     let options = ParseOptions { allow_missing_commas: false, ..ParseOptions::default() };
-    let parsed = parse_to_ast(text, &collect, &options)?;
-    let tokens = parsed.tokens.into_iter().flatten();
-    let commas = tokens.filter(|token| token.token == Token::Comma);
-    let converter = Converter { commas: commas.map(|comma| comma.start()).collect(), max_members };
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options)?;
     parsed.value.map(|root| converter.item(root, 0)).transpose()
 }
 
-/// Checks that lists and objects are nested at most [`limits::JSON_DEPTH`] deep. Ignores syntax
-/// errors: the parser reports the first of them.
-fn check_depth(text: &str) -> Result<(), SyntaxError> {
+/// Returns the byte offsets of all commas. Error if lists and objects are nested deeper than
+/// [`limits::JSON_DEPTH`]. Stops at a syntax error without a report: the parser finds it again, or
+/// an earlier one.
+fn scan(text: &str) -> Result<Vec<usize>, SyntaxError> {
     let mut scanner = Scanner::new(text, &ScannerOptions::default());
-    let mut depth = 0_usize;
+    let (mut depth, mut commas) = (0_usize, Vec::new());
     while let Ok(Some(token)) = scanner.scan() {
         match token {
             Token::OpenBracket | Token::OpenBrace if depth == limits::JSON_DEPTH => {
@@ -110,10 +107,11 @@ fn check_depth(text: &str) -> Result<(), SyntaxError> {
             }
             Token::OpenBracket | Token::OpenBrace => depth += 1,
             Token::CloseBracket | Token::CloseBrace => depth = depth.saturating_sub(1),
+            Token::Comma => commas.push(scanner.token_start()),
             _ => {}
         }
     }
-    Ok(())
+    Ok(commas)
 }
 
 /// Converts the library's tree.
