@@ -396,7 +396,7 @@ fn every_key_and_variable_of_the_configuration_is_documented() {
         let default = match key.kind {
             Kind::Section | Kind::NotUsed => continue,
             Kind::Flag(default) => format!("`{default}`"),
-            Kind::Number(_, _, default) => default.to_string(),
+            Kind::Number { default, .. } => default.to_string(),
             _ => String::new(),
         };
         let section = key.path.split_once('.').map_or(key.path, |(section, _)| section);

@@ -372,7 +372,7 @@ fn shown(file_values: &FileValues, path: &str, kind: Kind) -> String {
     let text = || file_values.text(path).map(|(text, _)| text);
     match kind {
         Kind::Flag(_) => file_values.flag(path).to_string(),
-        Kind::Number(..) => file_values.number(path).to_string(),
+        Kind::Number { .. } => file_values.number(path).to_string(),
         Kind::Text => print::without_login(text().unwrap_or_default()).to_string(),
         Kind::Word(words) => {
             text().unwrap_or(words.first().copied().unwrap_or_default()).to_string()

@@ -67,7 +67,7 @@ impl FileValues {
     pub fn number(&self, path: &str) -> u32 {
         match (self.entry(path).map(|entry| &entry.value), kind(path)) {
             (Some(TypedValue::Number(value)), _) => *value,
-            (_, Some(Kind::Number(_, _, default))) => default,
+            (_, Some(Kind::Number { default, .. })) => default,
             _ => 0,
         }
     }
@@ -187,8 +187,11 @@ impl Reader<'_> {
         let path = format!("gateway.{}", key.path);
         let value = match (key.kind, value) {
             (Kind::Flag(_), JsonValue::Flag(flag)) => TypedValue::Flag(*flag),
-            (Kind::Number(least, greatest, _), JsonValue::Number(number)) => {
-                self.number(line, &path, number, least, greatest)
+            (Kind::Number { min, max, .. }, JsonValue::Number(number)) => {
+                match whole_number(number).filter(|number| (min..=max).contains(number)) {
+                    Some(number) => TypedValue::Number(number),
+                    None => self.wrong_number(line, &path, number, key.kind),
+                }
             }
             (Kind::Text, JsonValue::Text(text)) => self.text(line, &path, text),
             (Kind::Word(words), JsonValue::Text(text)) => self.word(line, &path, text, words),
@@ -206,23 +209,11 @@ impl Reader<'_> {
         self.file_values.entries.push(ParsedEntry { path: key.path, line, value });
     }
 
-    fn number(
-        &mut self,
-        line: u32,
-        path: &str,
-        digits: &str,
-        least: u32,
-        greatest: u32,
-    ) -> TypedValue {
-        match whole_number(digits) {
-            Some(number) if (least..=greatest).contains(&number) => TypedValue::Number(number),
-            _ => {
-                let expected = expected(Kind::Number(least, greatest, least));
-                let shown: Text<{ limits::WORD_LEN }> = clip(digits);
-                self.error(line, path, format!("{path} must be {expected}, not {shown}"), "");
-                TypedValue::Invalid
-            }
-        }
+    fn wrong_number(&mut self, line: u32, path: &str, digits: &str, kind: Kind) -> TypedValue {
+        let shown: Text<{ limits::WORD_LEN }> = clip(digits);
+        let message = format!("{path} must be {}, not {shown}", expected(kind));
+        self.error(line, path, message, "");
+        TypedValue::Invalid
     }
 
     /// Expands the variables in a string. Only a secret key may use a variable that is named like a
@@ -341,7 +332,7 @@ fn expected(kind: Kind) -> String {
     match kind {
         Kind::Section => "an object".to_string(),
         Kind::Flag(_) => "true or false".to_string(),
-        Kind::Number(least, greatest, _) => format!("a whole number from {least} to {greatest}"),
+        Kind::Number { min, max, .. } => format!("a whole number from {min} to {max}"),
         Kind::List => "a list of strings".to_string(),
         Kind::Text | Kind::Word(_) | Kind::Secret | Kind::NotUsed => "a string".to_string(),
     }

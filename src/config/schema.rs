@@ -21,8 +21,8 @@ pub enum Kind {
     Section,
     /// A boolean with its default.
     Flag(bool),
-    /// A whole number: minimum, maximum, default.
-    Number(u32, u32, u32),
+    /// A whole number from `min` to `max`.
+    Number { min: u32, max: u32, default: u32 },
     /// A string.
     Text,
     /// One of several strings. The first is the default, unless the code that reads the key
@@ -93,13 +93,17 @@ const fn key(path: &'static str, kind: Kind) -> Key {
     Key { path, kind }
 }
 
-use Kind::{Flag, List, NotUsed, Number, Secret, Section, Text, Word};
+const fn number(path: &'static str, min: u32, max: u32, default: u32) -> Key {
+    Key { path, kind: Kind::Number { min, max, default } }
+}
+
+use Kind::{Flag, List, NotUsed, Secret, Section, Text, Word};
 
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
 /// All keys, in the order of `gatelet config print`.
 pub const KEYS: &[Key] = &[
-    key("port", Number(1, 65535, 18789)),
+    number("port", 1, 65535, 18789),
     key("mode", Word(&["local", "remote"])),
     key("bind", Text),
     key("customBindHost", Text),
@@ -119,16 +123,13 @@ pub const KEYS: &[Key] = &[
     key("auth.trustedProxy.allowUsers", List),
     key("auth.trustedProxy.allowLoopback", Flag(false)),
     key("auth.rateLimit", Section),
-    key("auth.rateLimit.maxAttempts", Number(1, 1000, limits::THROTTLE_TRIES)),
-    key("auth.rateLimit.windowMs", Number(1000, DAY_MS, limits::THROTTLE_WINDOW_MS as u32)),
-    key("auth.rateLimit.lockoutMs", Number(1000, DAY_MS, limits::THROTTLE_LOCK_MS as u32)),
+    number("auth.rateLimit.maxAttempts", 1, 1000, limits::THROTTLE_TRIES),
+    number("auth.rateLimit.windowMs", 1000, DAY_MS, limits::THROTTLE_WINDOW_MS as u32),
+    number("auth.rateLimit.lockoutMs", 1000, DAY_MS, limits::THROTTLE_LOCK_MS as u32),
     key("pairing", Section),
     key("pairing.mode", Word(&["token", "strict"])),
     key("pairing.authorizedKeys", List),
-    key(
-        "pairing.capacity",
-        Number(1, limits::CAPACITY_MAX as u32, limits::CAPACITY_DEFAULT as u32),
-    ),
+    number("pairing.capacity", 1, limits::CAPACITY_MAX as u32, limits::CAPACITY_DEFAULT as u32),
     key("controlUi", Section),
     key("controlUi.enabled", Flag(true)),
     key("controlUi.basePath", Text),
@@ -244,8 +245,8 @@ mod tests {
     #[test]
     fn defaults_are_within_their_bounds() {
         for key in KEYS {
-            if let Number(least, greatest, default) = key.kind {
-                assert!((least..=greatest).contains(&default), "{}", key.path);
+            if let Kind::Number { min, max, default } = key.kind {
+                assert!((min..=max).contains(&default), "{}", key.path);
             }
         }
         assert_eq!(u64::from(limits::THROTTLE_WINDOW_MS as u32), limits::THROTTLE_WINDOW_MS);

@@ -125,9 +125,9 @@ fn bare(o: &mut Writer<'_>, kind: Kind) {
     o.str("type", type_name(kind));
     match kind {
         Kind::Flag(default) => o.bool("default", default),
-        Kind::Number(least, greatest, default) => {
-            o.u64("minimum", u64::from(least));
-            o.u64("maximum", u64::from(greatest));
+        Kind::Number { min, max, default } => {
+            o.u64("minimum", u64::from(min));
+            o.u64("maximum", u64::from(max));
             o.u64("default", u64::from(default));
         }
         Kind::Word(words) => o.strs("enum", words.iter().copied()),
@@ -139,7 +139,7 @@ fn type_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Section | Kind::NotUsed => "object",
         Kind::Flag(_) => "boolean",
-        Kind::Number(..) => "integer",
+        Kind::Number { .. } => "integer",
         Kind::Text | Kind::Word(_) | Kind::Secret => "string",
         Kind::List => "array",
     }
