@@ -165,7 +165,7 @@ impl Builder<'_> {
 
     fn created_token(&mut self, exposed: bool) -> Option<Sourced<Secret>> {
         let file = self.paths.map(Paths::token_file)?;
-        let made = self.search(exposed).from_state_file(file);
+        let made = self.search(exposed).read_state_file(file);
         self.note_secret(TOKEN.key, made.as_ref());
         made
     }

@@ -305,7 +305,7 @@ impl<'a> Builder<'a> {
             (Some((text, _)), None) => Some(Secret::new(text)),
             (None, Some((text, line))) => {
                 let path = self.beside_config(text);
-                self.search(false).from_config_file("gateway.upstream.tokenFile", line, &path)
+                self.search(false).read_config_file("gateway.upstream.tokenFile", line, &path)
             }
             (None, None) => None,
         }

@@ -134,7 +134,7 @@ impl SecretSearch<'_> {
                     return None;
                 }
                 (None, Some(file)) => {
-                    return self.from_file(sources, file_var, PathBuf::from(file))
+                    return self.read_variable_file(sources, file_var, PathBuf::from(file))
                 }
                 (Some(text), None) if !self.check_blank(sources, 0, var, &text) => {
                     return self.accept(sources, Source::Env(var), text);
@@ -151,7 +151,7 @@ impl SecretSearch<'_> {
     }
 
     /// Reads the token that an earlier start created; `None` if there is none.
-    pub fn from_state_file(&mut self, path: PathBuf) -> Option<Sourced<Secret>> {
+    pub fn read_state_file(&mut self, path: PathBuf) -> Option<Sourced<Secret>> {
         if !self.env.exists(&path) {
             return None;
         }
@@ -161,7 +161,7 @@ impl SecretSearch<'_> {
     }
 
     /// Reads the secret from the file that the configuration key `key` names.
-    pub fn from_config_file(&mut self, key: &str, line: u32, path: &Path) -> Option<Secret> {
+    pub fn read_config_file(&mut self, key: &str, line: u32, path: &Path) -> Option<Secret> {
         let text = self.read(&format!("{key} {}", path.display()), path, "")?;
         validate(key, &text)
             .map_err(|(message, hint)| self.problems.error(line, key, message, hint))
@@ -169,7 +169,7 @@ impl SecretSearch<'_> {
         Some(Secret(text))
     }
 
-    fn from_file(
+    fn read_variable_file(
         &mut self,
         sources: &SecretSources,
         var: &'static str,
