@@ -1,8 +1,8 @@
 //! Parses JSON5 text into a tree with byte positions, using `jsonc-parser`. Independent of the
 //! schema.
 //!
-//! The nesting depth is checked before the library's parser, which is recursive, sees the text. The
-//! library's tree is converted, because it does not contain the positions of commas.
+//! The depth and width are checked before the library's parser, which is recursive, sees the text.
+//! The library's tree is converted, because it does not contain the positions of commas.
 //!
 //! Its `cst` feature, which edits a text, is not used: removing a member would also remove the
 //! comments on its line, adding one would spread an object in one line over several, and each edit
@@ -87,29 +87,46 @@ pub(super) fn read_narrow(text: &str) -> Result<Option<Member<'_>>, SyntaxError>
 }
 
 fn read_up_to(text: &str, max_members: usize) -> Result<Option<Member<'_>>, SyntaxError> {
-    let converter = Converter { commas: scan(text)?, max_members };
+    let converter = Converter { commas: scan(text, max_members)? };
     let options = ParseOptions { allow_missing_commas: false, ..ParseOptions::default() };
     let parsed = parse_to_ast(text, &CollectOptions::default(), &options)?;
-    parsed.value.map(|root| converter.item(root, 0)).transpose()
+    Ok(parsed.value.map(|root| converter.item(root, 0)))
 }
 
 /// Returns the byte offsets of all commas. Error if lists and objects are nested deeper than
-/// [`limits::JSON_DEPTH`]. Stops at a syntax error without a report: the parser finds it again, or
-/// an earlier one.
-fn scan(text: &str) -> Result<Vec<usize>, SyntaxError> {
+/// [`limits::JSON_DEPTH`], or one of them has more than `max_members` values. Stops at a syntax
+/// error without a report: the parser finds it again, or an earlier one.
+fn scan(text: &str, max_members: usize) -> Result<Vec<usize>, SyntaxError> {
     let mut scanner = Scanner::new(text, &ScannerOptions::default());
-    let (mut depth, mut commas) = (0_usize, Vec::new());
+    let mut commas = Vec::new();
+    // Number of complete values in each open list and object.
+    let mut open: Vec<usize> = Vec::new();
+    // The last token can end a value.
+    let mut ends_value = false;
     while let Ok(Some(token)) = scanner.scan() {
+        let at = scanner.token_start();
+        let closes = matches!(token, Token::CloseBracket | Token::CloseBrace);
         match token {
-            Token::OpenBracket | Token::OpenBrace if depth == limits::JSON_DEPTH => {
-                let message = format!("nested deeper than {} levels", limits::JSON_DEPTH);
-                return Err(SyntaxError { at: scanner.token_start(), message });
-            }
-            Token::OpenBracket | Token::OpenBrace => depth += 1,
-            Token::CloseBracket | Token::CloseBrace => depth = depth.saturating_sub(1),
-            Token::Comma => commas.push(scanner.token_start()),
+            Token::CommentLine(_) | Token::CommentBlock(_) => continue,
+            Token::OpenBracket | Token::OpenBrace => open.push(0),
+            Token::Comma => commas.push(at),
             _ => {}
         }
+        if let Some(values) = open.last_mut().filter(|_| ends_value) {
+            *values += usize::from(closes || token == Token::Comma);
+            if *values > max_members {
+                let message = format!("a list or object has more than {max_members} entries");
+                return Err(SyntaxError { at, message });
+            }
+        }
+        if open.len() > limits::JSON_DEPTH {
+            let message = format!("nested deeper than {} levels", limits::JSON_DEPTH);
+            return Err(SyntaxError { at, message });
+        }
+        if closes {
+            open.pop();
+        }
+        ends_value = !matches!(token, Token::Comma | Token::OpenBracket | Token::OpenBrace);
     }
     Ok(commas)
 }
@@ -118,14 +135,12 @@ fn scan(text: &str) -> Result<Vec<usize>, SyntaxError> {
 struct Converter {
     /// Byte offsets of all commas, ascending.
     commas: Vec<usize>,
-    /// Maximum number of values in a list or object.
-    max_members: usize,
 }
 
 impl Converter {
-    /// Converts the root or an element of a list that ends at `holder_end`.
-    fn item<'a>(&self, value: Value<'a>, holder_end: usize) -> Result<Member<'a>, SyntaxError> {
-        self.member(value.start(), Cow::Borrowed(""), value, holder_end)
+    /// Converts the root or an element of a list that ends at `container_end`.
+    fn item<'a>(&self, value: Value<'a>, container_end: usize) -> Member<'a> {
+        self.member(value.start(), Cow::Borrowed(""), value, container_end)
     }
 
     fn member<'a>(
@@ -133,42 +148,32 @@ impl Converter {
         at: usize,
         name: Cow<'a, str>,
         value: Value<'a>,
-        holder_end: usize,
-    ) -> Result<Member<'a>, SyntaxError> {
+        container_end: usize,
+    ) -> Member<'a> {
         let span = value.start()..value.end();
         let next = self.commas.partition_point(|comma| *comma < span.end);
-        let comma = self.commas.get(next).copied().filter(|comma| *comma < holder_end);
-        Ok(Member { at, name, value: self.value(value)?, span, comma })
+        let comma = self.commas.get(next).copied().filter(|comma| *comma < container_end);
+        Member { at, name, value: self.value(value), span, comma }
     }
 
-    fn value<'a>(&self, value: Value<'a>) -> Result<JsonValue<'a>, SyntaxError> {
+    fn value<'a>(&self, value: Value<'a>) -> JsonValue<'a> {
         let end = value.end();
-        Ok(match value {
+        match value {
             Value::NullKeyword(_) => JsonValue::Null,
             Value::BooleanLit(flag) => JsonValue::Flag(flag.value),
             Value::NumberLit(number) => JsonValue::Number(number.value),
             Value::StringLit(text) => JsonValue::Text(text.value),
             Value::Array(array) => {
-                self.check_width(&array.elements)?;
                 let items = array.elements.into_iter().map(|element| self.item(element, end));
-                JsonValue::List(items.collect::<Result<_, _>>()?)
+                JsonValue::List(items.collect())
             }
             Value::Object(object) => {
-                self.check_width(&object.properties)?;
                 let members = object.properties.into_iter().map(|property| {
-                    let at = property.start();
-                    self.member(at, name(property.name), property.value, end)
+                    self.member(property.start(), name(property.name), property.value, end)
                 });
-                JsonValue::Object(members.collect::<Result<_, _>>()?)
+                JsonValue::Object(members.collect())
             }
-        })
-    }
-
-    fn check_width(&self, members: &[impl Ranged]) -> Result<(), SyntaxError> {
-        members.get(self.max_members).map_or(Ok(()), |first| {
-            let message = format!("a list or object has more than {} entries", self.max_members);
-            Err(SyntaxError { at: first.start(), message })
-        })
+        }
     }
 }
 
@@ -176,5 +181,24 @@ fn name(name: ObjectPropName<'_>) -> Cow<'_, str> {
     match name {
         ObjectPropName::String(name) => name.value,
         ObjectPropName::Word(name) => Cow::Borrowed(name.value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn width_is_limited_exactly() {
+        for (text, accepted) in [
+            ("[1, 2, 3]", true),
+            ("[1, {a: 1, b: [1, 2, 3], c: 3,}, [],] // , ,", true),
+            ("{a: [1, 2, 3, 4]}", false),
+            ("[[], {}, 'a', null,]", false),
+            ("{a: 1, b: 2, c: 3, d: 4}", false),
+        ] {
+            assert_eq!(read_up_to(text, 3).is_ok(), accepted, "{text}");
+            assert!(read(text).is_ok(), "{text}");
+        }
     }
 }
