@@ -123,9 +123,9 @@ pub const KEYS: &[Key] = &[
     key("auth.trustedProxy.allowUsers", List),
     key("auth.trustedProxy.allowLoopback", Flag(false)),
     key("auth.rateLimit", Section),
-    number("auth.rateLimit.maxAttempts", 1, 1000, limits::THROTTLE_TRIES),
-    number("auth.rateLimit.windowMs", 1000, DAY_MS, limits::THROTTLE_WINDOW_MS as u32),
-    number("auth.rateLimit.lockoutMs", 1000, DAY_MS, limits::THROTTLE_LOCK_MS as u32),
+    number("auth.rateLimit.maxAttempts", 1, 1000, limits::RATE_LIMIT_TRIES),
+    number("auth.rateLimit.windowMs", 1000, DAY_MS, limits::RATE_LIMIT_WINDOW_MS as u32),
+    number("auth.rateLimit.lockoutMs", 1000, DAY_MS, limits::RATE_LIMIT_LOCK_MS as u32),
     key("pairing", Section),
     key("pairing.mode", Word(&["token", "strict"])),
     key("pairing.authorizedKeys", List),
@@ -249,7 +249,7 @@ mod tests {
                 assert!((min..=max).contains(&default), "{}", key.path);
             }
         }
-        assert_eq!(u64::from(limits::THROTTLE_WINDOW_MS as u32), limits::THROTTLE_WINDOW_MS);
-        assert_eq!(u64::from(limits::THROTTLE_LOCK_MS as u32), limits::THROTTLE_LOCK_MS);
+        assert_eq!(u64::from(limits::RATE_LIMIT_WINDOW_MS as u32), limits::RATE_LIMIT_WINDOW_MS);
+        assert_eq!(u64::from(limits::RATE_LIMIT_LOCK_MS as u32), limits::RATE_LIMIT_LOCK_MS);
     }
 }
