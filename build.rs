@@ -4,8 +4,12 @@
 //! In `index.html`, `{version}` becomes the version of the package and `{digest}` the FNV-1a hash
 //! of all other files (eight hexadecimal digits).
 
+use std::io::Write;
 use std::path::Path;
 use std::{env, fs};
+
+use flate2::write::GzEncoder;
+use flate2::Compression;
 
 #[path = "src/dashboard/strip.rs"]
 mod strip;
@@ -53,7 +57,7 @@ fn read(path: &Path) -> String {
 }
 
 fn write(to: &str, name: &str, file: &[u8]) {
-    let path = Path::new(to).join([name, ".gz"].concat());
+    let path = Path::new(to).join(format!("{name}.gz"));
     fs::write(&path, gzip(file))
         .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
@@ -61,9 +65,8 @@ fn write(to: &str, name: &str, file: &[u8]) {
 /// Compresses `file` in the format of RFC 1952. The header has no name and no time, so that equal
 /// input gives equal output.
 fn gzip(file: &[u8]) -> Vec<u8> {
-    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
-    let check = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(file);
-    let length = u32::try_from(file.len()).expect("a page below 4 GiB");
-    let packed = miniz_oxide::deflate::compress_to_vec(file, 10);
-    [&head[..], &packed, &check.to_le_bytes(), &length.to_le_bytes()].concat()
+    // The greatest level of `miniz_oxide`.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(10));
+    encoder.write_all(file).expect("writing to memory does not fail");
+    encoder.finish().expect("writing to memory does not fail")
 }

@@ -104,6 +104,10 @@ fn half_block(above: bool, below: bool) -> char {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use flate2::read::ZlibDecoder;
+
     use super::*;
 
     #[test]
@@ -150,7 +154,7 @@ mod tests {
                     assert_eq!((word(&about[4..8]), &about[8..]), (side, &[1, 0, 0, 0, 0][..]));
                 }
                 (b"IDAT", data) => {
-                    rows = miniz_oxide::inflate::decompress_to_vec_zlib(data).unwrap()
+                    ZlibDecoder::new(data).read_to_end(&mut rows).unwrap();
                 }
                 _ => return (side, rows),
             }

@@ -1,7 +1,7 @@
 //! Reads `gateway.auth`: selects the mode and its secret, and rejects insecure combinations.
 
 use super::build::{fingerprint, name_of, Builder};
-use super::parse::{quote, suggest};
+use super::parse::suggest;
 use super::schema::AUTH_MODES;
 use super::secrets::{Secret, PASSWORD, TOKEN};
 use super::{
@@ -30,7 +30,7 @@ impl Builder<'_> {
         let mut secret = None;
         match mode {
             AuthMode::None => self.check_none(bind, &source),
-            AuthMode::Token => secret = token.or_else(|| self.made_token(exposed)),
+            AuthMode::Token => secret = token.or_else(|| self.created_token(exposed)),
             AuthMode::Password => {
                 self.check_password(password.is_some(), &source);
                 secret = password;
@@ -41,19 +41,19 @@ impl Builder<'_> {
         }
         if tailscale == TailscaleMode::Funnel && mode != AuthMode::Password {
             let message = format!(
-                "gateway.tailscale.mode \"funnel\" needs a password, and the auth mode is \"{}\"",
+                "gateway.tailscale.mode \"funnel\" requires a password, but the auth mode is \"{}\"",
                 mode.name()
             );
             let hint =
                 "set gateway.auth.mode to \"password\", or gateway.tailscale.mode to \"serve\"";
-            self.error(self.line("tailscale.mode"), "tailscale.mode", message, hint);
+            self.error("tailscale.mode", message, hint);
         }
         self.in_force.push(("auth.mode", mode.name().to_string(), source));
         Some(AuthConfig {
             mode,
             secret,
             allow_tailscale: self.allow_tailscale(mode, tailscale),
-            strict_clock: self.found.flag("auth.strictClock"),
+            strict_clock: self.file_values.flag("auth.strictClock"),
             rate_limit: self.rate_limit(),
             trusted_proxy: proxy.filter(|_| mode == AuthMode::TrustedProxy),
         })
@@ -64,10 +64,10 @@ impl Builder<'_> {
         token: Option<&Sourced<Secret>>,
         password: Option<&Sourced<Secret>>,
     ) -> Option<Sourced<AuthMode>> {
-        let (word, source) = match (&self.args.auth, self.found.text("auth.mode")) {
+        let (word, source) = match (&self.args.auth, self.file_values.text("auth.mode")) {
             (Some(word), _) => (word.as_str(), Source::Flag("--auth")),
             (None, Some((word, line))) => (word, Source::Config(line)),
-            (None, None) if self.found.is_bad("auth.mode") => return None,
+            (None, None) if self.file_values.is_invalid("auth.mode") => return None,
             (None, None) => return self.mode_by_secret(token, password),
         };
         let value = match word {
@@ -76,13 +76,7 @@ impl Builder<'_> {
             "password" => AuthMode::Password,
             "trusted-proxy" => AuthMode::TrustedProxy,
             other => {
-                let (name, line) = name_of("auth.mode", &source);
-                self.problems.error(
-                    line,
-                    &name,
-                    format!("{name} cannot be {}", quote(other)),
-                    suggest(other, AUTH_MODES),
-                );
+                self.invalid_word("auth.mode", other, &source, suggest(other, AUTH_MODES));
                 return None;
             }
         };
@@ -96,16 +90,13 @@ impl Builder<'_> {
     ) -> Option<Sourced<AuthMode>> {
         let value = match (token, password) {
             (Some(token), Some(password)) => {
-                let (token, password) = (
-                    name_of("auth.token", &token.source),
-                    name_of("auth.password", &password.source),
-                );
+                let (token, token_line) = name_of(TOKEN.key, &token.source);
+                let (password, password_line) = name_of(PASSWORD.key, &password.source);
                 let message = format!(
-                    "there are a token ({}) and a password ({}), and no gateway.auth.mode",
-                    token.0, password.0
+                    "a token ({token}) and a password ({password}) are set, but no gateway.auth.mode"
                 );
                 let hint = "set gateway.auth.mode to \"token\" or \"password\"";
-                self.error(token.1.max(password.1), "auth.mode", message, hint);
+                self.error_at(token_line.max(password_line), "auth.mode", message, hint);
                 return None;
             }
             (None, Some(_)) => AuthMode::Password,
@@ -119,79 +110,62 @@ impl Builder<'_> {
             return;
         };
         let (name, line) = name_of("auth.mode", source);
-        let message =
-            format!("{name} \"none\" needs a loopback bind, and the bind is \"{}\"", bind.name());
+        let message = format!(
+            "{name} \"none\" requires a loopback bind, but the bind is \"{}\"",
+            bind.name()
+        );
         let hint = "set gateway.auth.mode to \"token\", or gateway.bind to \"loopback\"";
         self.problems.error(line, &name, message, hint);
     }
 
     /// Reports `*` in `controlUi.allowedOrigins` with auth mode `none`. Without a secret, the
     /// Origin check is the only protection against a foreign web page in a browser on this machine.
-    pub fn check_pages(&mut self, auth: Option<&AuthConfig>, ui: &ControlUi) {
+    pub fn check_origins(&mut self, auth: Option<&AuthConfig>, ui: &ControlUi) {
         if auth.is_some_and(|auth| auth.mode == AuthMode::None)
-            && ui.allowed_origins.iter().any(|one| one == "*")
+            && ui.allowed_origins.iter().any(|origin| origin == "*")
         {
             let message =
-                "gateway.controlUi.allowedOrigins has *, and the auth mode is \"none\": any page that a browser on \
-                           this machine shows could do everything"
-                    .to_string();
-            let hint = "name the origins that you mean, or set gateway.auth.mode to \"token\"";
-            self.error(
-                self.line("controlUi.allowedOrigins"),
-                "controlUi.allowedOrigins",
-                message,
-                hint,
-            );
+                "gateway.controlUi.allowedOrigins contains *, and the auth mode is \"none\": \
+                any web page in a browser on this machine would have full access";
+            let hint = "list the allowed origins, or set gateway.auth.mode to \"token\"";
+            self.error("controlUi.allowedOrigins", message, hint);
         }
     }
 
     fn check_password(&mut self, is_set: bool, source: &Source) {
-        if is_set || self.found.is_bad(PASSWORD.key) {
+        if is_set || self.file_values.is_invalid(PASSWORD.key) {
             return;
         }
         let (name, line) = name_of("auth.mode", source);
-        let message = format!("{name} is \"password\" and there is no password");
-        self.problems.error(
-            line,
-            &name,
-            message,
-            "set gateway.auth.password or GATELET_PASSWORD_FILE",
-        );
+        let message = format!("{name} is \"password\" but no password is set");
+        let hint = "set gateway.auth.password or GATELET_PASSWORD_FILE";
+        self.problems.error(line, &name, message, hint);
     }
 
     fn check_proxy(&mut self, has_header: bool, trusted: &[Cidr], secret: Option<Sourced<Secret>>) {
         let line = self.line("auth.mode");
-        if !has_header && !self.found.is_bad("auth.trustedProxy.userHeader") {
+        let header = "auth.trustedProxy.userHeader";
+        if !has_header && !self.file_values.is_invalid(header) {
             let message =
-                "gateway.auth.mode \"trusted-proxy\" needs gateway.auth.trustedProxy.userHeader"
-                    .to_string();
-            self.error(
-                line,
-                "auth.trustedProxy.userHeader",
-                message,
-                "name the header in which the proxy puts the user",
-            );
+                "gateway.auth.mode \"trusted-proxy\" requires gateway.auth.trustedProxy.userHeader";
+            let hint = "set it to the header in which the proxy sends the user name";
+            self.error_at(line, header, message, hint);
         }
         if trusted.is_empty() {
-            let message =
-                "gateway.auth.mode \"trusted-proxy\" needs gateway.trustedProxies".to_string();
-            self.error(line, "trustedProxies", message, "list the addresses of the proxy");
+            let message = "gateway.auth.mode \"trusted-proxy\" requires gateway.trustedProxies";
+            self.error_at(line, "trustedProxies", message, "list the addresses of the proxy");
         }
         if let Some(secret) = secret {
             let (name, line) = name_of("auth.token or gateway.auth.password", &secret.source);
             let message = format!("{name} is set, and gateway.auth.mode is \"trusted-proxy\"");
-            self.error(
-                line,
-                "auth.mode",
-                message,
-                "remove the secret, or set the mode to \"token\" or \"password\"",
-            );
+            let hint = "remove the secret, or set the mode to \"token\" or \"password\"";
+            self.error_at(line, "auth.mode", message, hint);
         }
     }
 
-    fn made_token(&mut self, exposed: bool) -> Option<Sourced<Secret>> {
+    fn created_token(&mut self, exposed: bool) -> Option<Sourced<Secret>> {
         let file = self.paths.map(Paths::token_file)?;
-        let made = self.search(exposed).state_file(file);
+        let made = self.search(exposed).read_state_file(file);
         self.note_secret(TOKEN.key, made.as_ref());
         made
     }
@@ -203,35 +177,30 @@ impl Builder<'_> {
     }
 
     fn trusted_proxy(&mut self) -> Option<TrustedProxy> {
-        let hint = "write the name of a header, such as x-forwarded-user";
+        let hint = "use the name of a header, such as x-forwarded-user";
+        let user = |text: &str| Some(text.trim().to_string()).filter(|user| !user.is_empty());
         let required_headers =
             self.entries("auth.trustedProxy.requiredHeaders", hint, values::header);
-        let user = |text: &str| Some(text.trim().to_string()).filter(|user| !user.is_empty());
         let allow_users =
             self.entries("auth.trustedProxy.allowUsers", "write the name of a user", user);
-        let (text, line) = self.found.text("auth.trustedProxy.userHeader")?;
-        let Some(user_header) = values::header(text) else {
-            let message = format!("gateway.auth.trustedProxy.userHeader cannot be {}", quote(text));
-            self.error(line, "auth.trustedProxy.userHeader", message, hint);
-            return None;
-        };
-        let allow_loopback = self.found.flag("auth.trustedProxy.allowLoopback");
+        let allow_loopback = self.file_values.flag("auth.trustedProxy.allowLoopback");
+        let user_header = self.parsed("auth.trustedProxy.userHeader", hint, values::header)?;
         Some(TrustedProxy { user_header, required_headers, allow_users, allow_loopback })
     }
 
     fn rate_limit(&self) -> RateLimit {
         RateLimit {
-            max_attempts: self.found.number("auth.rateLimit.maxAttempts"),
-            window_ms: self.found.number("auth.rateLimit.windowMs"),
-            lockout_ms: self.found.number("auth.rateLimit.lockoutMs"),
+            max_attempts: self.file_values.number("auth.rateLimit.maxAttempts"),
+            window_ms: self.file_values.number("auth.rateLimit.windowMs"),
+            lockout_ms: self.file_values.number("auth.rateLimit.lockoutMs"),
         }
     }
 
     /// Returns `gateway.auth.allowTailscale`. The default is true with Tailscale mode `serve`,
     /// except in auth mode `password` (OpenClaw protocols 3 and 4).
     fn allow_tailscale(&mut self, mode: AuthMode, tailscale: TailscaleMode) -> bool {
-        if self.found.line("auth.allowTailscale").is_some() {
-            return self.found.flag("auth.allowTailscale");
+        if self.file_values.line("auth.allowTailscale").is_some() {
+            return self.file_values.flag("auth.allowTailscale");
         }
         let allowed = tailscale == TailscaleMode::Serve && mode != AuthMode::Password;
         self.in_force.push(("auth.allowTailscale", allowed.to_string(), Source::Default));

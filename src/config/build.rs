@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::parse::{quote, Found, ListItem};
+use super::parse::{quote, FileValues, ListItem};
 use super::schema::{self, Kind};
-use super::secrets::{Search, Secret};
+use super::secrets::{Secret, SecretSearch};
 use super::{paths, print, values, Env, Overrides, Paths, Problems, Setting, Source};
 use super::{
     Bind, Config, ControlUi, NodesConfig, PairingConfig, PairingMode, Tailscale, TailscaleMode,
@@ -21,10 +21,10 @@ pub(super) fn build(
     args: &Overrides,
     env: &dyn Env,
     paths: Option<&Paths>,
-    found: &Found,
+    file_values: &FileValues,
     problems: &mut Problems,
 ) -> (Option<Config>, Vec<Setting>) {
-    let mut builder = Builder { args, env, paths, found, problems, in_force: Vec::new() };
+    let mut builder = Builder { args, env, paths, file_values, problems, in_force: Vec::new() };
     let config = builder.config();
     let settings = builder.settings();
     (config, settings)
@@ -34,7 +34,7 @@ pub(super) struct Builder<'a> {
     pub args: &'a Overrides,
     pub env: &'a dyn Env,
     pub paths: Option<&'a Paths>,
-    pub found: &'a Found,
+    pub file_values: &'a FileValues,
     pub problems: &'a mut Problems,
     /// Settings whose value or source differs from the file and the schema's default, such as one
     /// set by a flag.
@@ -43,17 +43,17 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn config(&mut self) -> Option<Config> {
-        self.refuse_remote();
-        self.refuse_tls();
+        self.reject_remote();
+        self.reject_tls();
         let port = self.port();
         let bind = self.bind();
         let trusted_proxies = self.ranges("trustedProxies");
-        self.warn_of_everybody(&trusted_proxies);
+        self.check_trusted_proxies(&trusted_proxies);
         let tailscale = self.tailscale(bind);
         let auth = self.auth(bind, &trusted_proxies, tailscale.mode);
         let pairing = self.pairing();
         let control_ui = self.control_ui();
-        self.check_pages(auth.as_ref(), &control_ui);
+        self.check_origins(auth.as_ref(), &control_ui);
         let nodes = self.nodes();
         let upstream = self.upstream();
         Some(Config {
@@ -61,7 +61,7 @@ impl<'a> Builder<'a> {
             bind: bind?,
             public_origin: self.public_origin(),
             trusted_proxies,
-            allow_real_ip_fallback: self.found.flag("allowRealIpFallback"),
+            allow_real_ip_fallback: self.file_values.flag("allowRealIpFallback"),
             auth: auth?,
             pairing,
             control_ui,
@@ -71,30 +71,19 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn refuse_remote(&mut self) {
-        if let Some(("remote", line)) = self.found.text("mode") {
-            let hint =
-                "set gateway.mode to \"local\"; a client reaches a gateway elsewhere by its URL";
-            self.error(
-                line,
-                "mode",
-                "gateway.mode \"remote\" is for clients, and this is a gateway".to_string(),
-                hint,
-            );
+    fn reject_remote(&mut self) {
+        if let Some(("remote", _)) = self.file_values.text("mode") {
+            let hint = "set gateway.mode to \"local\"";
+            self.error("mode", "gateway.mode \"remote\" is only for clients", hint);
         }
     }
 
-    fn refuse_tls(&mut self) {
-        if self.found.flag("tls.enabled") {
-            let line = self.line("tls.enabled");
+    fn reject_tls(&mut self) {
+        if self.file_values.flag("tls.enabled") {
+            let message = "gateway.tls.enabled cannot be true: this build has no TLS";
             let hint =
                 "put a TLS proxy or Tailscale Serve in front, and set gateway.tls.enabled to false";
-            self.error(
-                line,
-                "tls.enabled",
-                "gateway.tls.enabled cannot be true: this build has no TLS".to_string(),
-                hint,
-            );
+            self.error("tls.enabled", message, hint);
         }
     }
 
@@ -103,108 +92,113 @@ impl<'a> Builder<'a> {
         self.entries(key, hint, Cidr::parse)
     }
 
-    /// Returns the entries of a list that `read` accepts, and reports each other entry as an error
+    /// Returns the entries of a list that `parse` accepts, and reports each other entry as an error
     /// that quotes it.
     pub fn entries<T>(
         &mut self,
         key: &'static str,
         hint: &str,
-        read: fn(&str) -> Option<T>,
+        parse: fn(&str) -> Option<T>,
     ) -> Vec<T> {
-        let mut good = Vec::new();
-        for ListItem { text, line } in self.found.list(key) {
-            match read(text) {
-                Some(entry) => good.push(entry),
-                None => self.error(
-                    *line,
-                    key,
-                    format!("gateway.{key} has the bad entry {}", quote(text)),
-                    hint,
-                ),
+        let mut entries = Vec::new();
+        for ListItem { text, line } in self.file_values.list(key) {
+            match parse(text) {
+                Some(entry) => entries.push(entry),
+                None => {
+                    let message =
+                        format!("gateway.{key} contains the invalid entry {}", quote(text));
+                    self.error_at(*line, key, message, hint);
+                }
             }
         }
-        good
+        entries
     }
 
-    fn warn_of_everybody(&mut self, trusted: &[Cidr]) {
+    fn check_trusted_proxies(&mut self, trusted: &[Cidr]) {
         if trusted.iter().any(|range| range.prefix() == 0) {
             let message =
-                "gateway.trustedProxies holds every address, so everybody can claim to be anybody"
-                    .to_string();
-            self.warning(
-                self.line("trustedProxies"),
-                "trustedProxies",
-                message,
-                "write the addresses of your proxies",
-            );
+                "gateway.trustedProxies contains every address: any client can spoof its address";
+            self.warning("trustedProxies", message, "list only the addresses of your proxies");
         }
     }
 
     fn public_origin(&mut self) -> Option<String> {
-        let (text, line) = self.found.text("publicOrigin")?;
-        let origin = values::origin(text);
-        if origin.is_none() {
-            let message = format!("gateway.publicOrigin cannot be {}", quote(text));
-            self.error(
-                line,
-                "publicOrigin",
-                message,
-                "write it like https://gate.example or http://gate.example:18789",
-            );
+        let hint = "write it like https://gate.example or http://gate.example:18789";
+        self.parsed("publicOrigin", hint, values::origin)
+    }
+
+    /// Returns the value of a key that holds a string, or `None` if the key is absent or, after
+    /// reporting an error that quotes it, if `parse` rejects it.
+    pub fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        hint: &str,
+        parse: fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let (text, _) = self.file_values.text(key)?;
+        let value = parse(text);
+        if value.is_none() {
+            self.error(key, format!("gateway.{key} cannot be {}", quote(text)), hint);
         }
-        origin
+        value
     }
 
     fn tailscale(&mut self, bind: Option<Bind>) -> Tailscale {
-        let mode = match self.found.text("tailscale.mode") {
+        let mode = match self.file_values.text("tailscale.mode") {
             Some(("serve", _)) => TailscaleMode::Serve,
             Some(("funnel", _)) => TailscaleMode::Funnel,
             _ => TailscaleMode::Off,
         };
         if let Some(bind) = bind.filter(|bind| mode != TailscaleMode::Off && !bind.is_loopback()) {
             let message = format!(
-                "gateway.tailscale.mode needs a loopback bind, and the bind is \"{}\"",
+                "gateway.tailscale.mode requires a loopback bind, but the bind is \"{}\"",
                 bind.name()
             );
             let hint = "set gateway.bind to \"loopback\", or gateway.tailscale.mode to \"off\"";
-            self.error(self.line("tailscale.mode"), "tailscale.mode", message, hint);
+            self.error("tailscale.mode", message, hint);
         }
-        Tailscale { mode, reset_on_exit: self.found.flag("tailscale.resetOnExit") }
+        Tailscale { mode, reset_on_exit: self.file_values.flag("tailscale.resetOnExit") }
     }
 
     fn pairing(&mut self) -> PairingConfig {
-        let skip = self
-            .found
-            .line("auth.skipPairingForTokenAuth")
-            .filter(|_| !self.found.is_bad("auth.skipPairingForTokenAuth"));
-        let skips = self.found.flag("auth.skipPairingForTokenAuth");
-        let said = self.found.text("pairing.mode").map(|(word, line)| (word == "token", line));
-        if let (Some(skip_line), Some((token, line))) = (skip, said) {
-            if token != skips {
-                let word = if token { "token" } else { "strict" };
-                let message = format!(
-                    "gateway.pairing.mode \"{word}\" contradicts gateway.auth.skipPairingForTokenAuth {skips} of line {skip_line}"
-                );
-                self.error(line, "pairing.mode", message, "remove one of them");
-            }
-        }
-        let (token, line) = said
-            .or(skip.map(|line| (skips, line)))
-            .map_or((true, None), |(token, line)| (token, Some(line)));
-        let mode = if token { PairingMode::Token } else { PairingMode::Strict };
-        let source = line.map_or(Source::Default, Source::Config);
-        self.in_force.push((
-            "pairing.mode",
-            if token { "token" } else { "strict" }.to_string(),
-            source.clone(),
-        ));
-        self.in_force.push(("auth.skipPairingForTokenAuth", token.to_string(), source));
-        let hint = "write a public key in base64url or a device id of 64 hexadecimal digits, then perhaps a comment";
+        let mode = self.pairing_mode();
+        let hint = "write a public key in base64url or a device id of 64 hexadecimal digits, then an optional comment";
         PairingConfig {
             mode,
             authorized: self.entries("pairing.authorizedKeys", hint, values::authorized_key),
-            capacity: u16::try_from(self.found.number("pairing.capacity")).unwrap_or(u16::MAX),
+            capacity: u16::try_from(self.file_values.number("pairing.capacity"))
+                .unwrap_or(u16::MAX),
         }
+    }
+
+    /// Returns the pairing mode, which two keys can set: `pairing.mode` and OpenClaw's
+    /// `auth.skipPairingForTokenAuth`.
+    fn pairing_mode(&mut self) -> PairingMode {
+        let skip_key = "auth.skipPairingForTokenAuth";
+        let skips = self.file_values.flag(skip_key);
+        let skip_line =
+            self.file_values.line(skip_key).filter(|_| !self.file_values.is_invalid(skip_key));
+        let mode = self.file_values.text("pairing.mode");
+        if let (Some(skip_line), Some((word, _))) = (skip_line, mode) {
+            if (word == "token") != skips {
+                let message = format!(
+                    "gateway.pairing.mode \"{word}\" contradicts gateway.{skip_key} {skips} in line {skip_line}"
+                );
+                self.error("pairing.mode", message, "remove one of them");
+            }
+        }
+        let (by_token, source) = match (mode, skip_line) {
+            (Some((word, line)), _) => (word == "token", Source::Config(line)),
+            (None, Some(line)) => (skips, Source::Config(line)),
+            (None, None) => (true, Source::Default),
+        };
+        let (mode, word) = match by_token {
+            true => (PairingMode::Token, "token"),
+            false => (PairingMode::Strict, "strict"),
+        };
+        self.in_force.push(("pairing.mode", word.to_string(), source.clone()));
+        self.in_force.push((skip_key, by_token.to_string(), source));
+        mode
     }
 
     fn control_ui(&mut self) -> ControlUi {
@@ -213,44 +207,31 @@ impl<'a> Builder<'a> {
         };
         let hint = "write scheme://host[:port], such as https://gate.example, or *";
         ControlUi {
-            enabled: self.found.flag("controlUi.enabled"),
-            base_path: self.base_path(),
+            enabled: self.file_values.flag("controlUi.enabled"),
+            base_path: self
+                .parsed("controlUi.basePath", "write a path such as /gateway", values::base_path)
+                .unwrap_or_default(),
             root: self.ui_root(),
             allowed_origins: self.entries("controlUi.allowedOrigins", hint, any),
-            allow_insecure_auth: self.found.flag("controlUi.allowInsecureAuth"),
+            allow_insecure_auth: self.file_values.flag("controlUi.allowInsecureAuth"),
             dangerously_disable_device_auth: self
-                .found
+                .file_values
                 .flag("controlUi.dangerouslyDisableDeviceAuth"),
             dangerously_allow_host_header_origin_fallback: self
-                .found
+                .file_values
                 .flag("controlUi.dangerouslyAllowHostHeaderOriginFallback"),
         }
     }
 
-    fn base_path(&mut self) -> String {
-        let Some((text, line)) = self.found.text("controlUi.basePath") else {
-            return String::new();
-        };
-        values::base_path(text).unwrap_or_else(|| {
-            let message = format!("gateway.controlUi.basePath cannot be {}", quote(text));
-            self.error(line, "controlUi.basePath", message, "write a path such as /gateway");
-            String::new()
-        })
-    }
-
     fn ui_root(&mut self) -> Option<PathBuf> {
-        let (text, line) =
-            self.found.text("controlUi.root").filter(|(text, _)| !text.is_empty())?;
+        let (text, _) =
+            self.file_values.text("controlUi.root").filter(|(text, _)| !text.is_empty())?;
         let root = self.beside_config(text);
         if !self.env.exists(&root.join("index.html")) {
             let message =
-                format!("gateway.controlUi.root names {}, where no index.html is", root.display());
-            self.warning(
-                line,
-                "controlUi.root",
-                message,
-                "give the directory of a built Control UI, or leave it out",
-            );
+                format!("gateway.controlUi.root {} contains no index.html", root.display());
+            let hint = "set it to the directory of a built Control UI, or remove it";
+            self.warning("controlUi.root", message, hint);
         }
         Some(root)
     }
@@ -266,7 +247,7 @@ impl<'a> Builder<'a> {
 
     fn nodes(&mut self) -> NodesConfig {
         NodesConfig {
-            auto_approve_local: self.found.flag("nodes.pairing.autoApproveLocal"),
+            auto_approve_local: self.file_values.flag("nodes.pairing.autoApproveLocal"),
             auto_approve_cidrs: self.ranges("nodes.pairing.autoApproveCidrs"),
             allow_commands: self.commands("nodes.commands.allow", "nodes.allowCommands"),
             deny_commands: self.commands("nodes.commands.deny", "nodes.denyCommands"),
@@ -291,64 +272,79 @@ impl<'a> Builder<'a> {
 
     fn upstream(&mut self) -> Option<Upstream> {
         let token = self.upstream_token();
-        let Some((text, line)) = self.found.text("upstream.url") else {
-            let orphan =
-                self.found.line("upstream.token").or(self.found.line("upstream.tokenFile"));
-            if let Some(line) = orphan.filter(|_| !self.found.is_bad("upstream.url")) {
-                let message = "gateway.upstream has a token and no URL".to_string();
-                self.error(line, "upstream.url", message, "set gateway.upstream.url");
+        let Some((text, _)) = self.file_values.text("upstream.url") else {
+            let token_line = self
+                .file_values
+                .line("upstream.token")
+                .or(self.file_values.line("upstream.tokenFile"));
+            if let Some(line) = token_line.filter(|_| !self.file_values.is_invalid("upstream.url"))
+            {
+                let message = "gateway.upstream has a token but no URL";
+                self.error_at(line, "upstream.url", message, "set gateway.upstream.url");
             }
             return None;
         };
+        // The text is not quoted: it may contain credentials in any place.
         let Some(url) = values::websocket_url(text) else {
-            let hint = "write ws://host:port; this build has no TLS";
-            self.error(
-                line,
-                "upstream.url",
-                "gateway.upstream.url is not a WebSocket URL".to_string(),
-                hint,
-            );
+            let message = "gateway.upstream.url is not a WebSocket URL";
+            self.error("upstream.url", message, "write ws://host:port; this build has no TLS");
             return None;
         };
         Some(Upstream { url, token })
     }
 
     fn upstream_token(&mut self) -> Option<Secret> {
-        let file = self.found.text("upstream.tokenFile");
-        let token = self.found.text("upstream.token").filter(|(text, _)| !text.is_empty());
+        let file = self.file_values.text("upstream.tokenFile");
+        let token = self.file_values.text("upstream.token").filter(|(text, _)| !text.is_empty());
         match (token, file) {
-            (Some(_), Some((_, line))) => {
-                let message = "gateway.upstream.token and gateway.upstream.tokenFile are both set"
-                    .to_string();
-                self.error(line, "upstream.tokenFile", message, "remove one of them");
+            (Some(_), Some(_)) => {
+                let message = "gateway.upstream.token and gateway.upstream.tokenFile are both set";
+                self.error("upstream.tokenFile", message, "remove one of them");
                 None
             }
             (Some((text, _)), None) => Some(Secret::new(text)),
             (None, Some((text, line))) => {
                 let path = self.beside_config(text);
-                self.search(false).config_file("gateway.upstream.tokenFile", line, &path)
+                self.search(false).read_config_file("gateway.upstream.tokenFile", line, &path)
             }
             (None, None) => None,
         }
     }
 
     /// Returns a search for secrets. `exposed` means that other machines can connect.
-    pub fn search(&mut self, exposed: bool) -> Search<'_> {
-        Search { env: self.env, found: self.found, problems: self.problems, exposed }
+    pub fn search(&mut self, exposed: bool) -> SecretSearch<'_> {
+        SecretSearch {
+            env: self.env,
+            file_values: self.file_values,
+            problems: self.problems,
+            exposed,
+        }
+    }
+
+    /// Reports an error about `gateway.{key}` in the line of the key.
+    pub fn error(&mut self, key: &str, message: impl Into<String>, hint: &str) {
+        self.error_at(self.line(key), key, message, hint);
+    }
+
+    /// Reports an error about `gateway.{key}` in another line.
+    pub fn error_at(&mut self, line: u32, key: &str, message: impl Into<String>, hint: &str) {
+        self.problems.error(line, &format!("gateway.{key}"), message, hint);
+    }
+
+    /// Reports a warning about `gateway.{key}` in the line of the key.
+    pub fn warning(&mut self, key: &str, message: impl Into<String>, hint: &str) {
+        self.problems.warning(self.line(key), &format!("gateway.{key}"), message, hint);
+    }
+
+    /// Reports that the word `text` from `source` is not a value of `key`.
+    pub fn invalid_word(&mut self, key: &str, text: &str, source: &Source, hint: String) {
+        let (name, line) = name_of(key, source);
+        self.problems.error(line, &name, format!("{name} cannot be {}", quote(text)), hint);
     }
 
     /// Returns the key's line in the file, 0 if the key is absent.
     pub fn line(&self, key: &str) -> u32 {
-        self.found.line(key).unwrap_or(0)
-    }
-
-    /// Reports an error about `gateway.{key}`.
-    pub fn error(&mut self, line: u32, key: &str, message: String, hint: &str) {
-        self.problems.error(line, &format!("gateway.{key}"), message, hint);
-    }
-
-    pub fn warning(&mut self, line: u32, key: &str, message: String, hint: &str) {
-        self.problems.warning(line, &format!("gateway.{key}"), message, hint);
+        self.file_values.line(key).unwrap_or(0)
     }
 
     fn settings(&self) -> Vec<Setting> {
@@ -361,8 +357,9 @@ impl<'a> Builder<'a> {
                     Setting { path, value: value.clone(), source: source.clone() }
                 }
                 None => {
-                    let source = self.found.line(key.path).map_or(Source::Default, Source::Config);
-                    Setting { path, value: shown(self.found, key.path, key.kind), source }
+                    let source =
+                        self.file_values.line(key.path).map_or(Source::Default, Source::Config);
+                    Setting { path, value: shown(self.file_values, key.path, key.kind), source }
                 }
             }
         })
@@ -371,17 +368,17 @@ impl<'a> Builder<'a> {
 }
 
 /// Formats the key's value for display, with secrets as fingerprints and without URL credentials.
-fn shown(found: &Found, path: &str, kind: Kind) -> String {
-    let text = || found.text(path).map(|(text, _)| text);
+fn shown(file_values: &FileValues, path: &str, kind: Kind) -> String {
+    let text = || file_values.text(path).map(|(text, _)| text);
     match kind {
-        Kind::Flag(_) => found.flag(path).to_string(),
-        Kind::Number(..) => found.number(path).to_string(),
+        Kind::Flag(_) => file_values.flag(path).to_string(),
+        Kind::Number { .. } => file_values.number(path).to_string(),
         Kind::Text => print::without_login(text().unwrap_or_default()).to_string(),
         Kind::Word(words) => {
             text().unwrap_or(words.first().copied().unwrap_or_default()).to_string()
         }
         Kind::Secret => text().map(|text| fingerprint(&Secret::new(text))).unwrap_or_default(),
-        Kind::List => found
+        Kind::List => file_values
             .list(path)
             .iter()
             .map(|item| print::without_login(&item.text))

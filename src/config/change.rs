@@ -1,7 +1,8 @@
 //! Prepares a configuration file's text for display to clients, and applies their changes to it.
 
-use super::edit::{self, Merged};
+use super::edit::{self, MergeMode};
 use super::print::{self, HIDDEN};
+use super::tree::JsonValue;
 use super::{redact, tree};
 
 /// Text of a configuration without its secrets.
@@ -32,37 +33,52 @@ pub struct Changed {
     pub lost: Vec<String>,
 }
 
+/// Form of a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// A JSON merge patch (RFC 7396).
+    Patch,
+    /// The complete new configuration as plain JSON, as a form sends it: without comments and
+    /// layout. Only the values that differ are replaced in the old text.
+    Value,
+    /// The complete new text.
+    Text,
+}
+
 /// Applies a change to the text `old` and restores redacted secrets from it.
 ///
-/// With `patch`, `new` is a JSON merge patch (RFC 7396). Otherwise `new` is the complete new
-/// configuration. If it is `plain` JSON, it comes from a form without comments and layout: only the
-/// values that differ are replaced in `old`. Otherwise, and if `plain` text replaces an invalid
-/// file, `new` is used as written.
-pub fn change(old: &str, new: &str, patch: bool, plain: bool) -> Result<Changed, String> {
+/// A `Value` that replaces an invalid file is used as written.
+pub fn change(old: &str, new: &str, kind: ChangeKind) -> Result<Changed, String> {
     let (mark, old) = split_mark(old);
     let new = redact::restore(split_mark(new).1, old).map_err(|path| {
-        ["Sentinel value \"", HIDDEN, "\" in key ", &path, " is not valid as real data"].concat()
+        format!("Sentinel value \"{HIDDEN}\" in key {path} is not valid as real data")
     })?;
     let root = match tree::read_narrow(&new) {
         Ok(Some(root)) => root,
         Ok(None) => return Err("raw is empty".to_string()),
-        Err(mistake) => return Err(["raw is not JSON5: ", &mistake.what].concat()),
+        Err(error) => return Err(format!("raw is not JSON5: {}", error.message)),
     };
-    if patch && !matches!(root.value, tree::JsonValue::Object(_)) {
-        return Err("config.patch raw must be an object".to_string());
+    let mode = match kind {
+        ChangeKind::Patch if !matches!(root.value, JsonValue::Object(_)) => {
+            return Err("config.patch raw must be an object".to_string())
+        }
+        ChangeKind::Patch => MergeMode::Patch,
+        ChangeKind::Value => MergeMode::Replace,
+        ChangeKind::Text => return Ok(Changed { text: new, paths: Vec::new(), lost: Vec::new() }),
+    };
+    if let Some(merged) = edit::merge(old, &root, mode).ok().flatten() {
+        let text = format!("{mark}{}", merged.text);
+        return Ok(Changed { text, paths: merged.paths, lost: merged.lost });
     }
-    let merged = if patch || plain { edit::merge(old, &root, !patch).ok().flatten() } else { None };
     // A form would delete what it was not shown, so a valid file is never replaced as a whole.
-    let sound = || matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, tree::JsonValue::Object(_)));
-    match merged {
-        Some(Merged { text, paths, lost }) => {
-            Ok(Changed { text: [mark, &text].concat(), paths, lost })
+    let is_valid =
+        matches!(tree::read(old), Ok(Some(root)) if matches!(root.value, JsonValue::Object(_)));
+    match kind {
+        _ if is_valid => {
+            Err("too many entries in one list or object: edit the file by hand".to_string())
         }
-        None if (patch || plain) && sound() => {
-            Err("too many entries side by side: change the file by hand".to_string())
-        }
-        None if patch => Err("invalid config; fix before patching".to_string()),
-        None => Ok(Changed { text: new, paths: Vec::new(), lost: Vec::new() }),
+        ChangeKind::Patch => Err("invalid config; fix before patching".to_string()),
+        _ => Ok(Changed { text: new, paths: Vec::new(), lost: Vec::new() }),
     }
 }
 
@@ -82,14 +98,14 @@ mod tests {
     #[test]
     fn form_changes_only_edited_values() {
         let form = shown(OLD).json.unwrap().replace("\"port\":1", "\"port\":2");
-        let changed = change(OLD, &form, false, true).unwrap();
+        let changed = change(OLD, &form, ChangeKind::Value).unwrap();
         assert_eq!(changed.text, OLD.replace("port: 1", "port: 2"));
     }
 
     #[test]
     fn text_with_comments_is_written_verbatim() {
         let raw = shown(OLD).raw.unwrap().replace("// mine", "// ours");
-        let changed = change(OLD, &raw, false, false).unwrap();
+        let changed = change(OLD, &raw, ChangeKind::Text).unwrap();
         assert_eq!(changed.text, OLD.replace("// mine", "// ours")[3..]);
     }
 
@@ -98,26 +114,26 @@ mod tests {
         let wide: String = (0..limits::CONFIG_MEMBERS + 1).map(|at| format!("k{at}: 1,")).collect();
         let old = format!("{{ {wide} gateway: {{ auth: {{ token: 'secret-of-mine' }} }} }}");
         assert!(tree::read(&old).is_ok() && tree::read_narrow(&old).is_err());
-        assert!(change(&old, "{}", false, true).is_err());
-        assert_eq!(change(&old, "{/* mine */}", false, false).unwrap().text, "{/* mine */}");
+        assert!(change(&old, "{}", ChangeKind::Value).is_err());
+        assert_eq!(change(&old, "{/* mine */}", ChangeKind::Text).unwrap().text, "{/* mine */}");
         assert_eq!(
-            change("{", "{\"a\":1}", false, true).unwrap().text,
+            change("{", "{\"a\":1}", ChangeKind::Value).unwrap().text,
             "{\"a\":1}",
-            "what is broken may be"
+            "an invalid file can be replaced"
         );
     }
 
     #[test]
     fn invalid_changes_are_rejected_with_a_reason() {
-        let why = |new: &str, patch| change(OLD, new, patch, false).err().unwrap();
-        assert_eq!(why("[1]", true), "config.patch raw must be an object");
-        assert_eq!(why("{", false), "raw is not JSON5: what opens here is never closed");
-        assert_eq!(why("// nothing", false), "raw is empty");
+        let why = |new: &str, kind| change(OLD, new, kind).err().unwrap();
+        assert_eq!(why("[1]", ChangeKind::Patch), "config.patch raw must be an object");
+        assert_eq!(why("{", ChangeKind::Text), "raw is not JSON5: unterminated object");
+        assert_eq!(why("// nothing", ChangeKind::Text), "raw is empty");
         let hidden = "{gateway: {auth: {password: '__OPENCLAW_REDACTED__'}}}";
         let text = "Sentinel value \"__OPENCLAW_REDACTED__\" in key gateway.auth.password is not valid as real data";
-        assert_eq!(why(hidden, true), text);
+        assert_eq!(why(hidden, ChangeKind::Patch), text);
         assert_eq!(
-            change("[", "{}", true, false).err().unwrap(),
+            change("[", "{}", ChangeKind::Patch).err().unwrap(),
             "invalid config; fix before patching"
         );
     }

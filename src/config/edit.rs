@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::print::{compact, laid_out, quoted, STEP};
-use super::redact::{beneath, replaced};
-use super::tree::{self, JsonValue, Member, Mistake};
+use super::print::{compact, indented, quoted, Nulls, INDENT};
+use super::redact::{join_path, replace_ranges};
+use super::tree::{self, JsonValue, Member, SyntaxError};
 use crate::gate::limits;
 
 /// Result of a merge.
@@ -19,85 +19,110 @@ pub(super) struct Merged {
     pub lost: Vec<String>,
 }
 
-/// Merges `new` into `text`: as a JSON merge patch (RFC 7396), or, if `whole` is set, as the
-/// complete new value, where only the differences are written.
+/// Meaning of the new value in a merge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum MergeMode {
+    /// A JSON merge patch (RFC 7396): absent members stay, null removes.
+    Patch,
+    /// The complete new value: absent members are removed, null is a value.
+    Replace,
+}
+
+/// Merges `new` into `text` and writes only the differences.
 ///
 /// An empty text counts as an empty object. Returns `None` if `text` or `new` is not an object.
-pub(super) fn merge(text: &str, new: &Member<'_>, whole: bool) -> Result<Option<Merged>, Mistake> {
+pub(super) fn merge(
+    text: &str,
+    new: &Member<'_>,
+    mode: MergeMode,
+) -> Result<Option<Merged>, SyntaxError> {
     let Some(old) = tree::read_narrow(text)? else {
-        return merge(&[text, "{}\n"].concat(), new, whole);
+        return merge(&format!("{text}{{}}\n"), new, mode);
     };
     if !matches!((&old.value, &new.value), (JsonValue::Object(_), JsonValue::Object(_))) {
         return Ok(None);
     }
-    let mut editor =
-        Editor { text, whole, pieces: Vec::new(), paths: Vec::new(), lost: Vec::new() };
+    let mut editor = Editor::new(text, mode);
     editor.value(&old, new, "");
-    let Editor { pieces, paths, lost, .. } = editor;
-    Ok(Some(Merged { text: replaced(text, pieces), paths, lost }))
+    let Editor { edits, paths, lost, .. } = editor;
+    Ok(Some(Merged { text: replace_ranges(text, edits), paths, lost }))
 }
 
 struct Editor<'t> {
     text: &'t str,
-    /// Remove members that are absent from the new value.
-    whole: bool,
-    pieces: Vec<(Range<usize>, String)>,
+    mode: MergeMode,
+    /// Byte ranges to replace, with their new text.
+    edits: Vec<(Range<usize>, String)>,
     paths: Vec<String>,
     lost: Vec<String>,
 }
 
-impl Editor<'_> {
+impl<'t> Editor<'t> {
+    fn new(text: &'t str, mode: MergeMode) -> Editor<'t> {
+        Editor { text, mode, edits: Vec::new(), paths: Vec::new(), lost: Vec::new() }
+    }
+
     fn value(&mut self, old: &Member<'_>, new: &Member<'_>, path: &str) {
         match (&old.value, &new.value) {
-            (JsonValue::Object(olds), JsonValue::Object(news)) => {
-                self.object(old, olds, news, path)
+            (JsonValue::Object(old_members), JsonValue::Object(new_members)) => {
+                self.object(old, old_members, new_members, path)
             }
-            (JsonValue::List(olds), JsonValue::List(news)) => self.list(old, olds, new, news, path),
-            (one, other) if compact(one) == compact(other) => {}
+            (JsonValue::List(old_items), JsonValue::List(new_items)) => {
+                self.list(old, old_items, new, new_items, path)
+            }
+            (old_value, new_value) if compact(old_value) == compact(new_value) => {}
             _ => self.replace(old, new, path),
         }
     }
 
     fn replace(&mut self, old: &Member<'_>, new: &Member<'_>, path: &str) {
-        self.note(old, path, true);
-        self.note(new, path, false);
-        let value = laid_out(&new.value, self.indent_of_line(old.at), !self.whole);
-        self.pieces.push((old.span.clone(), value));
+        self.record_removed(old, path);
+        self.record_added(new, path);
+        let value = self.formatted(&new.value, self.indent_of_line(old.at));
+        self.edits.push((old.span.clone(), value));
+    }
+
+    /// Returns whether the new value of a member removes it.
+    fn removes(&self, new: Option<&Member<'_>>) -> bool {
+        match self.mode {
+            MergeMode::Patch => new.is_some_and(|new| matches!(new.value, JsonValue::Null)),
+            MergeMode::Replace => new.is_none(),
+        }
     }
 
     fn object(
         &mut self,
-        holder: &Member<'_>,
-        olds: &[Member<'_>],
-        news: &[Member<'_>],
+        container: &Member<'_>,
+        old_members: &[Member<'_>],
+        new_members: &[Member<'_>],
         path: &str,
     ) {
-        let mut gone = vec![false; olds.len()];
-        let mut added = Vec::new();
-        let indent = self.indent_inside(holder, olds);
-        for (old, gone) in olds.iter().zip(&mut gone) {
-            let new = news.iter().rfind(|new| new.name == old.name);
-            *gone =
-                new.map_or(self.whole, |new| !self.whole && matches!(new.value, JsonValue::Null));
-            if *gone {
-                self.note(old, &beneath(path, &old.name), true);
+        let mut removed = Vec::new();
+        for old in old_members {
+            let new = new_members.iter().rfind(|new| new.name == old.name);
+            removed.push(self.removes(new));
+            if self.removes(new) {
+                self.record_removed(old, &join_path(path, &old.name));
             }
         }
-        for (at, new) in news.iter().enumerate() {
-            let path = beneath(path, &new.name);
-            let again = news[at + 1..].iter().any(|later| later.name == new.name);
-            let removes = !self.whole && matches!(new.value, JsonValue::Null);
-            match olds.iter().rfind(|old| old.name == new.name) {
-                _ if again || removes => {}
+        let indent = self.indent_inside(container, old_members);
+        let mut added = Vec::new();
+        for (index, new) in new_members.iter().enumerate() {
+            let is_overridden = new_members[index + 1..].iter().any(|later| later.name == new.name);
+            if is_overridden || self.removes(Some(new)) {
+                continue;
+            }
+            let path = join_path(path, &new.name);
+            match old_members.iter().rfind(|old| old.name == new.name) {
                 Some(old) => self.value(old, new, &path),
                 None => {
-                    let value = laid_out(&new.value, &indent, !self.whole);
-                    added.push([&quoted(&new.name), ": ", &value].concat());
-                    self.note(new, &path, false);
+                    let value = self.formatted(&new.value, &indent);
+                    added.push(format!("{}: {value}", quoted(&new.name)));
+                    self.record_added(new, &path);
                 }
             }
         }
-        self.reshape(holder, olds, &gone, &added);
+        self.reshape(container, old_members, &removed, &added);
     }
 
     /// Edits a list. With equal lengths, entries are compared by index. Otherwise entries are
@@ -105,66 +130,78 @@ impl Editor<'_> {
     /// precedes one that stays, the whole list is replaced.
     fn list(
         &mut self,
-        holder: &Member<'_>,
-        olds: &[Member<'_>],
+        container: &Member<'_>,
+        old_items: &[Member<'_>],
         new: &Member<'_>,
-        news: &[Member<'_>],
+        new_items: &[Member<'_>],
         path: &str,
     ) {
-        let old_texts: Vec<String> = olds.iter().map(|old| compact(&old.value)).collect();
-        let new_texts: Vec<String> = news.iter().map(|new| compact(&new.value)).collect();
+        let old_texts: Vec<String> = old_items.iter().map(|old| compact(&old.value)).collect();
+        let new_texts: Vec<String> = new_items.iter().map(|new| compact(&new.value)).collect();
         if old_texts == new_texts {
             return;
         }
         if old_texts.iter().any(|old| !new_texts.contains(old)) {
             self.lost.push(path.to_string());
         }
-        self.note_path(path);
-        if olds.len() == news.len() {
-            let noted =
-                (self.paths.len(), self.lost.len(), std::mem::replace(&mut self.whole, true));
-            olds.iter().zip(news).for_each(|(old, new)| self.value(old, new, path));
-            self.paths.truncate(noted.0);
-            self.lost.truncate(noted.1);
-            self.whole = noted.2;
-            return;
+        self.record_path(path);
+        if old_items.len() == new_items.len() {
+            return self.list_of_equal_length(old_items, new_items);
         }
-        let indent = self.indent_inside(holder, olds);
-        let (mut gone, mut added, mut next) = (vec![true; olds.len()], Vec::new(), 0);
-        for (item, text) in news.iter().zip(&new_texts) {
+        let indent = self.indent_inside(container, old_items);
+        let (mut removed, mut added, mut next) = (vec![true; old_items.len()], Vec::new(), 0);
+        for (item, text) in new_items.iter().zip(&new_texts) {
             match old_texts[next..].iter().position(|old| old == text) {
-                Some(at) if added.is_empty() => {
-                    next += at + 1;
-                    gone[next - 1] = false;
+                Some(offset) if added.is_empty() => {
+                    next += offset + 1;
+                    removed[next - 1] = false;
                 }
                 Some(_) => {
-                    let value = laid_out(&new.value, self.indent_of_line(holder.at), false);
-                    return self.pieces.push((holder.span.clone(), value));
+                    let indent = self.indent_of_line(container.at);
+                    let value = indented(&new.value, indent, Nulls::Keep);
+                    return self.edits.push((container.span.clone(), value));
                 }
-                None => added.push(laid_out(&item.value, &indent, false)),
+                None => added.push(indented(&item.value, &indent, Nulls::Keep)),
             }
         }
-        self.reshape(holder, olds, &gone, &added);
+        self.reshape(container, old_items, &removed, &added);
     }
 
-    /// Records the paths of all values in `member` as changed; `gone` means that they are removed.
-    fn note(&mut self, member: &Member<'_>, path: &str, gone: bool) {
-        match &member.value {
-            JsonValue::Object(members) if !members.is_empty() => {
-                members
-                    .iter()
-                    .for_each(|member| self.note(member, &beneath(path, &member.name), gone));
-            }
-            value => {
-                self.note_path(path);
-                if gone && matches!(value, JsonValue::List(items) if !items.is_empty()) {
-                    self.lost.push(path.to_string());
-                }
-            }
+    /// Edits each entry on its own. A merge patch does not look into lists, so the entries are
+    /// complete values, and their paths are not recorded: a path has no index.
+    fn list_of_equal_length(&mut self, old_items: &[Member<'_>], new_items: &[Member<'_>]) {
+        let mut editor = Editor::new(self.text, MergeMode::Replace);
+        for (old, new) in old_items.iter().zip(new_items) {
+            editor.value(old, new, "");
+        }
+        self.edits.append(&mut editor.edits);
+    }
+
+    fn formatted(&self, value: &JsonValue<'_>, indent: &str) -> String {
+        match self.mode {
+            MergeMode::Patch => indented(value, indent, Nulls::Omit),
+            MergeMode::Replace => indented(value, indent, Nulls::Keep),
         }
     }
 
-    fn note_path(&mut self, path: &str) {
+    // --- changed paths ---
+
+    /// Records the paths of all values in `member` as changed.
+    fn record_added(&mut self, member: &Member<'_>, path: &str) {
+        for_each_leaf(member, path, &mut |_, path| self.record_path(path));
+    }
+
+    /// Like [`Editor::record_added`], and records lists with entries as lost.
+    fn record_removed(&mut self, member: &Member<'_>, path: &str) {
+        for_each_leaf(member, path, &mut |value, path| {
+            self.record_path(path);
+            if matches!(value, JsonValue::List(items) if !items.is_empty()) {
+                self.lost.push(path.to_string());
+            }
+        });
+    }
+
+    fn record_path(&mut self, path: &str) {
         let fits = self.paths.len() < limits::CONFIG_PATHS && path.len() <= limits::FIELD_LEN;
         let path = if fits { path } else { "..." };
         if self.paths.last().is_none_or(|last| last != path) {
@@ -174,23 +211,26 @@ impl Editor<'_> {
 
     // --- text edits ---
 
-    /// Removes the members marked in `gone` and inserts `added` after the last remaining member.
+    /// Removes the members marked in `removed` and inserts `added` after the last remaining member.
     fn reshape(
         &mut self,
-        holder: &Member<'_>,
+        container: &Member<'_>,
         members: &[Member<'_>],
-        gone: &[bool],
+        removed: &[bool],
         added: &[String],
     ) {
-        let cut: Vec<&Member<'_>> =
-            members.iter().zip(gone).filter(|(_, gone)| **gone).map(|(member, _)| member).collect();
-        cut.into_iter().for_each(|member| self.cut(member));
-        let kept = members.iter().zip(gone).rfind(|(_, gone)| !**gone).map(|(member, _)| member);
-        let trailing = members.last().is_some_and(|last| last.comma.is_some());
-        match kept {
+        let mut last_kept = None;
+        for (member, removed) in members.iter().zip(removed) {
+            match removed {
+                true => self.remove(member),
+                false => last_kept = Some(member),
+            }
+        }
+        let has_trailing_comma = members.last().is_some_and(|last| last.comma.is_some());
+        match last_kept {
             // This member becomes the last one, and the file has no trailing comma here.
-            Some(Member { comma: Some(comma), .. }) if added.is_empty() && !trailing => {
-                self.pieces.push((*comma..comma + 1, String::new()));
+            Some(Member { comma: Some(comma), .. }) if added.is_empty() && !has_trailing_comma => {
+                self.edits.push((*comma..comma + 1, String::new()));
             }
             Some(Member { comma: None, span, .. }) if !added.is_empty() => {
                 self.insert(span.end, ",")
@@ -198,77 +238,81 @@ impl Editor<'_> {
             _ => {}
         }
         if !added.is_empty() {
-            self.add(holder, members, kept, added, trailing);
+            self.append(container, members, last_kept, added);
         }
     }
 
-    fn add(
+    /// Inserts `added` after `last_kept`, each on its own line if the members are on lines of their
+    /// own.
+    fn append(
         &mut self,
-        holder: &Member<'_>,
+        container: &Member<'_>,
         members: &[Member<'_>],
-        kept: Option<&Member<'_>>,
+        last_kept: Option<&Member<'_>>,
         added: &[String],
-        trailing: bool,
     ) {
-        let behind = match kept {
+        let end = match last_kept {
             Some(Member { comma: Some(comma), .. }) => comma + 1,
             Some(member) => member.span.end,
-            None => holder.span.start + 1,
+            None => container.span.start + 1,
         };
-        let place = self.behind_line_comment(behind);
-        let empty_object = members.is_empty() && matches!(holder.value, JsonValue::Object(_));
-        let lines = place != behind
-            || empty_object
+        let place = self.after_line_comment(end);
+        let is_empty_object = members.is_empty() && matches!(container.value, JsonValue::Object(_));
+        let on_lines = place != end
+            || is_empty_object
             || members.first().is_some_and(|first| self.own_line(first.at).is_some());
-        let before = match (lines, kept) {
-            (true, _) => ["\n", &self.indent_inside(holder, members)].concat(),
+        let before = match (on_lines, last_kept) {
+            (true, _) => format!("\n{}", self.indent_inside(container, members)),
             (false, Some(_)) => " ".to_string(),
             (false, None) => String::new(),
         };
-        let between = if lines { [",", &before].concat() } else { ", ".to_string() };
-        let mut text =
-            [before.as_str(), &added.join(&between), if trailing { "," } else { "" }].concat();
-        if lines && !self.text[place..holder.span.end].contains('\n') {
+        let between = if on_lines { format!(",{before}") } else { ", ".to_string() };
+        let mut text = format!("{before}{}", added.join(&between));
+        if members.last().is_some_and(|last| last.comma.is_some()) {
+            text.push(',');
+        }
+        if on_lines && !self.text[place..container.span.end].contains('\n') {
             text.push('\n');
-            text.push_str(self.indent_of_line(holder.at));
+            text.push_str(self.indent_of_line(container.at));
         }
         self.insert(place, &text);
     }
 
     /// Removes a member and its comma, and the line if nothing else is on it. Comments outside the
     /// value stay.
-    fn cut(&mut self, member: &Member<'_>) {
+    fn remove(&mut self, member: &Member<'_>) {
         let text = self.text;
         let end = member.comma.map_or(member.span.end, |comma| comma + 1);
-        let bare = text[member.span.end..end]
+        let comma_is_adjacent = text[member.span.end..end]
             .trim_matches(|char: char| char.is_whitespace() || char == ',')
             .is_empty();
         let rest = &text[end..];
-        let line = rest.find('\n').map_or(rest, |at| &rest[..at + 1]);
-        if let Some(indent) = self
-            .own_line(member.at)
-            .filter(|_| bare && line.trim().is_empty() && line.ends_with('\n'))
-        {
-            return self.pieces.push((member.at - indent.len()..end + line.len(), String::new()));
+        let line = rest.split_inclusive('\n').next().unwrap_or_default();
+        let indent = self.own_line(member.at);
+        if let Some(indent) = indent {
+            if comma_is_adjacent && line.trim().is_empty() && line.ends_with('\n') {
+                let range = member.at - indent.len()..end + line.len();
+                return self.edits.push((range, String::new()));
+            }
         }
-        let spaces = |text: &str| text.len() - text.trim_start_matches(' ').len();
+        let spaces = rest.len() - rest.trim_start_matches(' ').len();
         if let Some(comma) = member.comma {
-            self.pieces.push((comma..end + spaces(rest), String::new()));
-            return self.pieces.push((member.at..member.span.end, String::new()));
+            self.edits.push((comma..end + spaces, String::new()));
+            return self.edits.push((member.at..member.span.end, String::new()));
         }
-        let piece = match self.own_line(member.at) {
-            Some(_) => member.at..end + spaces(rest),
+        let range = match indent {
+            Some(_) => member.at..end + spaces,
             None => text[..member.at].trim_end_matches(' ').len()..end,
         };
-        self.pieces.push((piece, String::new()));
+        self.edits.push((range, String::new()));
     }
 
     fn insert(&mut self, at: usize, text: &str) {
-        self.pieces.push((at..at, text.to_string()));
+        self.edits.push((at..at, text.to_string()));
     }
 
     /// Returns the end of the line if only a `//` comment follows `at`, else `at`.
-    fn behind_line_comment(&self, at: usize) -> usize {
+    fn after_line_comment(&self, at: usize) -> usize {
         let line = self.text[at..].split('\n').next().unwrap_or_default();
         if line.trim_start().starts_with("//") {
             at + line.len()
@@ -279,22 +323,35 @@ impl Editor<'_> {
 
     /// Returns the white space before byte `at` if the line holds nothing else before it. `None` on
     /// the first line of the text.
-    fn own_line(&self, at: usize) -> Option<&str> {
-        let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        Some(&self.text[start..at]).filter(|space| start > 0 && space.trim().is_empty())
+    fn own_line(&self, at: usize) -> Option<&'t str> {
+        let (_, line) = self.text[..at].rsplit_once('\n')?;
+        Some(line).filter(|space| space.trim().is_empty())
     }
 
     /// Returns the indentation of the line that contains byte `at`.
-    fn indent_of_line(&self, at: usize) -> &str {
-        let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        let line = &self.text[start..at];
+    fn indent_of_line(&self, at: usize) -> &'t str {
+        let line = self.text[..at].rsplit('\n').next().unwrap_or_default();
         &line[..line.len() - line.trim_start().len()]
     }
 
-    /// Returns the indentation for members of the list or object `holder`.
-    fn indent_inside(&self, holder: &Member<'_>, members: &[Member<'_>]) -> String {
-        let own = members.iter().rev().find_map(|member| self.own_line(member.at));
-        own.map_or_else(|| [self.indent_of_line(holder.at), STEP].concat(), str::to_string)
+    /// Returns the indentation for members of a list or object.
+    fn indent_inside(&self, container: &Member<'_>, members: &[Member<'_>]) -> String {
+        match members.iter().rev().find_map(|member| self.own_line(member.at)) {
+            Some(indent) => indent.to_string(),
+            None => format!("{}{INDENT}", self.indent_of_line(container.at)),
+        }
+    }
+}
+
+/// Calls `visit` with each value in `member` that is not an object with members, and its path.
+fn for_each_leaf(member: &Member<'_>, path: &str, visit: &mut dyn FnMut(&JsonValue<'_>, &str)) {
+    match &member.value {
+        JsonValue::Object(members) if !members.is_empty() => {
+            for member in members {
+                for_each_leaf(member, &join_path(path, &member.name), visit);
+            }
+        }
+        value => visit(value, path),
     }
 }
 
@@ -304,16 +361,16 @@ mod tests {
 
     use super::*;
 
-    fn merged(text: &str, new: &str, whole: bool) -> Merged {
+    fn merged(text: &str, new: &str, mode: MergeMode) -> Merged {
         let new = tree::read(new).ok().flatten().unwrap();
-        merge(text, &new, whole).ok().flatten().unwrap()
+        merge(text, &new, mode).ok().flatten().unwrap()
     }
 
     fn patched(text: &str, patch: &str) -> String {
-        merged(text, patch, false).text
+        merged(text, patch, MergeMode::Patch).text
     }
 
-    const FILE: &str = "// my gateway\n{\n  gateway: {\n    port: 18789, // the usual one\n    /* who may come */\n    \
+    const FILE: &str = "// my gateway\n{\n  gateway: {\n    port: 18789, // the usual one\n    /* who may connect */\n    \
         auth: { mode: 'token', token: \"t\" },\n    trustedProxies: [\n      '10.0.0.1', // nginx\n      '10.0.0.2' // haproxy\n    ]\n  \
         },\n  'agents' : {list:[ {id:1} ]}, // not ours\n}\n";
 
@@ -363,14 +420,14 @@ mod tests {
     #[test]
     fn equal_values_keep_their_text() {
         let whole = r#"{"gateway":{"port":18789,"auth":{"token":"t","mode":"token"},"trustedProxies":["10.0.0.1","10.0.0.2"]},"agents":{"list":[{"id":1}]}}"#;
-        let same = merged(FILE, whole, true);
+        let same = merged(FILE, whole, MergeMode::Replace);
         assert_eq!((same.text.as_str(), same.paths.len(), same.lost.len()), (FILE, 0, 0));
     }
 
     #[test]
     fn changed_paths_are_returned() {
         let patch = "{gateway: {port: 2, auth: {token: null}, trustedProxies: ['10.0.0.2'], y: {z: 1}}, agents: {list: null}, no: null}";
-        let merged = merged(FILE, patch, false);
+        let merged = merged(FILE, patch, MergeMode::Patch);
         let paths = [
             "agents.list",
             "gateway.auth.token",
@@ -392,7 +449,7 @@ mod tests {
             assert_eq!(json5(&text), json!({ "gateway": { "port": 1 } }), "{text}");
         }
         let list = tree::read("{}").ok().flatten().unwrap();
-        assert!(merge("[1]", &list, false).ok().unwrap().is_none());
+        assert!(merge("[1]", &list, MergeMode::Patch).ok().unwrap().is_none());
     }
 
     fn json5(text: &str) -> Json {
@@ -504,13 +561,15 @@ mod tests {
             let (mut count, lines) = (0, dice.below(2) == 0);
             let text = format!("//#first#\n{}//#last#", dice.write(&old, &mut count, lines));
             let new_text = serde_json::to_string(&new).unwrap();
-            let whole = round % 2 == 0;
-            let merged = merged(&text, &new_text, whole);
-            let wanted = if whole { new.clone() } else { model(&old, &new) };
+            let (mode, wanted) = match round % 2 {
+                0 => (MergeMode::Replace, new.clone()),
+                _ => (MergeMode::Patch, model(&old, &new)),
+            };
+            let merged = merged(&text, &new_text, mode);
             assert_eq!(
                 json5(&merged.text),
                 wanted,
-                "{text}\n+ {new_text} ({whole})\n= {}",
+                "{text}\n+ {new_text} (round {round})\n= {}",
                 merged.text
             );
             assert_eq!(merged.paths.is_empty(), wanted == old, "{text}\n+ {new_text}");

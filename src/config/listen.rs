@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::build::{name_of, Builder};
+use super::build::Builder;
 use super::parse::{quote, suggest};
 use super::{paths, schema, values, Bind, Source};
 use crate::gate::net;
@@ -16,19 +16,15 @@ impl Builder<'_> {
             return self.port_of(text, port, Source::Flag("--port"));
         }
         for name in ["GATELET_PORT", "OPENCLAW_GATEWAY_PORT"] {
-            match paths::said(self.env, name) {
+            match paths::non_empty_var(self.env, name) {
                 // Kubernetes sets <SERVICE>_PORT to tcp://address:port in every pod.
                 Some(text) if text.contains("://") => {
                     let message = format!(
-                        "{name} holds {}, which Kubernetes sets for a service of that name",
+                        "{name} is {}, which Kubernetes sets for a service of that name",
                         quote(&text)
                     );
-                    self.problems.warning(
-                        0,
-                        name,
-                        message,
-                        "it is not used; set enableServiceLinks: false",
-                    );
+                    let hint = "the value is ignored; set enableServiceLinks: false";
+                    self.problems.warning(0, name, message, hint);
                 }
                 Some(text) => {
                     let port = text.trim().rsplit(':').next().and_then(values::port);
@@ -37,7 +33,7 @@ impl Builder<'_> {
                 None => {}
             }
         }
-        u16::try_from(self.found.number("port")).ok()
+        u16::try_from(self.file_values.number("port")).ok()
     }
 
     fn port_of(&mut self, text: &str, port: Option<u16>, source: Source) -> Option<u16> {
@@ -45,7 +41,7 @@ impl Builder<'_> {
             Some(port) => self.in_force.push(("port", port.to_string(), source)),
             None => {
                 let message = format!("{source} cannot be {}", quote(text));
-                self.problems.error(0, &source.to_string(), message, "give a port from 1 to 65535");
+                self.problems.error(0, &source.to_string(), message, "use a port from 1 to 65535");
             }
         }
         port
@@ -53,15 +49,17 @@ impl Builder<'_> {
 
     /// Returns the bind mode, or `None` after reporting an error if it is invalid.
     pub fn bind(&mut self) -> Option<Bind> {
-        let (text, source) =
-            match (&self.args.bind, paths::said(self.env, "GATELET_BIND"), self.found.text("bind"))
-            {
-                (Some(text), _, _) => (text.clone(), Source::Flag("--bind")),
-                (None, Some(text), _) => (text, Source::Env("GATELET_BIND")),
-                (None, None, Some((text, line))) => (text.to_string(), Source::Config(line)),
-                (None, None, None) if self.found.is_bad("bind") => return None,
-                (None, None, None) => (self.default_bind().to_string(), Source::Default),
-            };
+        let (text, source) = match (
+            &self.args.bind,
+            paths::non_empty_var(self.env, "GATELET_BIND"),
+            self.file_values.text("bind"),
+        ) {
+            (Some(text), _, _) => (text.clone(), Source::Flag("--bind")),
+            (None, Some(text), _) => (text, Source::Env("GATELET_BIND")),
+            (None, None, Some((text, line))) => (text.to_string(), Source::Config(line)),
+            (None, None, None) if self.file_values.is_invalid("bind") => return None,
+            (None, None, None) => (self.default_bind().to_string(), Source::Default),
+        };
         let custom = self.custom_bind_host(text == "custom");
         let bind = match text.as_str() {
             "loopback" => Bind::Loopback,
@@ -70,13 +68,7 @@ impl Builder<'_> {
             "auto" => Bind::Auto,
             "custom" => Bind::Custom(custom?),
             other => {
-                let (name, line) = name_of("bind", &source);
-                self.problems.error(
-                    line,
-                    &name,
-                    format!("{name} cannot be {}", quote(other)),
-                    bind_hint(other),
-                );
+                self.invalid_word("bind", other, &source, bind_hint(other));
                 return None;
             }
         };
@@ -93,41 +85,20 @@ impl Builder<'_> {
         }
     }
 
-    fn custom_bind_host(&mut self, wanted: bool) -> Option<IpAddr> {
-        match self.found.text("customBindHost") {
-            Some((text, line)) => {
-                let address = text.trim().parse().ok();
-                if address.is_none() {
-                    let message = format!("gateway.customBindHost cannot be {}", quote(text));
-                    self.error(
-                        line,
-                        "customBindHost",
-                        message,
-                        "write an IP address of this machine",
-                    );
-                } else if !wanted {
-                    let message = "gateway.customBindHost is not used".to_string();
-                    self.warning(
-                        line,
-                        "customBindHost",
-                        message,
-                        "it needs gateway.bind \"custom\"",
-                    );
-                }
-                address
-            }
-            None if wanted && !self.found.is_bad("customBindHost") => {
-                let message = "bind \"custom\" needs gateway.customBindHost".to_string();
-                self.error(
-                    self.line("bind"),
-                    "customBindHost",
-                    message,
-                    "set it to an IP address of this machine",
-                );
-                None
-            }
-            None => None,
+    fn custom_bind_host(&mut self, is_used: bool) -> Option<IpAddr> {
+        let key = "customBindHost";
+        if self.file_values.line(key).is_none() && is_used {
+            let message = "bind \"custom\" requires gateway.customBindHost";
+            let hint = "set it to an IP address of this machine";
+            self.error_at(self.line("bind"), key, message, hint);
         }
+        let hint = "use an IP address of this machine";
+        let address = self.parsed(key, hint, |text| text.trim().parse().ok())?;
+        if !is_used {
+            let hint = "it has an effect only with gateway.bind \"custom\"";
+            self.warning(key, "gateway.customBindHost is not used", hint);
+        }
+        Some(address)
     }
 }
 

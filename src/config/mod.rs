@@ -35,7 +35,7 @@ use crate::gate::ids::DeviceId;
 use crate::gate::limits;
 use crate::gate::net::{self, Cidr};
 
-pub use change::{change, shown, Changed, Shown};
+pub use change::{change, shown, ChangeKind, Changed, Shown};
 pub use env::{Env, SystemEnv};
 pub use paths::{in_container, service_dir, Paths};
 pub use schema::{nearest_word, Key, Kind, KEYS};
@@ -94,19 +94,17 @@ pub fn load_text(args: &Overrides, env: &dyn Env, given: Option<&str>) -> Loaded
         Some(text) => Some(text.to_string()),
         None => paths.as_ref().and_then(|paths| paths::read_config(paths, env, &mut problems)),
     };
-    let found =
+    let file_values =
         text.as_ref().map(|text| parse::parse(text, env, &mut problems)).unwrap_or_default();
-    let places = paths.as_ref();
-    if let Some(paths) = places {
-        paths::check_permissions(paths, &found, env, &mut problems);
+    if let Some(paths) = &paths {
+        paths::check_permissions(paths, &file_values, env, &mut problems);
     }
-    let (config, settings) = build::build(args, env, places, &found, &mut problems);
-    let fine = problems.errors == 0;
+    let (config, settings) = build::build(args, env, paths.as_ref(), &file_values, &mut problems);
     Loaded {
-        config: config.filter(|_| fine),
+        config: config.filter(|_| problems.errors == 0),
         problems: problems.sorted(),
         paths,
-        accepted_not_used: found.not_used,
+        accepted_not_used: file_values.not_used,
         settings,
         text: text.map(Secret::new),
         args: args.clone(),
@@ -152,23 +150,35 @@ impl fmt::Display for Problem {
 #[derive(Default)]
 struct Problems {
     listed: Vec<Problem>,
-    more: usize,
+    unlisted: usize,
     errors: usize,
 }
 
 impl Problems {
-    fn error(&mut self, line: u32, path: &str, message: String, hint: impl Into<String>) {
+    fn error(
+        &mut self,
+        line: u32,
+        path: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.errors += 1;
-        self.add(Severity::Error, line, path, message, hint.into());
+        self.add(Severity::Error, line, path, message.into(), hint.into());
     }
 
-    fn warning(&mut self, line: u32, path: &str, message: String, hint: impl Into<String>) {
-        self.add(Severity::Warning, line, path, message, hint.into());
+    fn warning(
+        &mut self,
+        line: u32,
+        path: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, line, path, message.into(), hint.into());
     }
 
     fn add(&mut self, severity: Severity, line: u32, path: &str, message: String, hint: String) {
         if self.is_full() {
-            self.more += 1;
+            self.unlisted += 1;
         } else {
             self.listed.push(Problem { line, path: path.to_string(), message, hint, severity });
         }
@@ -180,16 +190,11 @@ impl Problems {
 
     fn sorted(mut self) -> Vec<Problem> {
         self.listed.sort_by_key(|problem| problem.line);
-        if self.more > 0 {
-            let message = format!("{} more problems are not listed", self.more);
+        if self.unlisted > 0 {
+            let message = format!("{} more problems are not listed", self.unlisted);
             let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
-            self.listed.push(Problem {
-                line: 0,
-                path: String::new(),
-                message,
-                hint: String::new(),
-                severity,
-            });
+            let (path, hint) = (String::new(), String::new());
+            self.listed.push(Problem { line: 0, path, message, hint, severity });
         }
         self.listed
     }
@@ -239,6 +244,12 @@ impl fmt::Display for Source {
 pub struct Sourced<T> {
     pub value: T,
     pub source: Source,
+}
+
+impl<T> Sourced<T> {
+    fn new(value: T, source: Source) -> Sourced<T> {
+        Sourced { value, source }
+    }
 }
 
 /// The checked `gateway` section.

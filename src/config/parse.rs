@@ -5,15 +5,15 @@
 //! Messages never contain a secret. The nesting depth is limited by [`tree::read`].
 
 use super::schema::{self, Key, Kind};
-use super::text::{expand, variable, whole, Lines};
-use super::tree::{self, JsonValue as Tree, Member};
+use super::text::{expand, variable_len, whole_number, Lines};
+use super::tree::{self, JsonValue, Member};
 use super::{print, Env, Problems};
 use crate::gate::limits;
 use crate::gate::text::{clip, Text};
 
 /// Values of the schema's keys found in the file.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FileValues {
     entries: Vec<ParsedEntry>,
     /// Known keys that have no effect here, with the prefix `gateway.`.
     pub not_used: Vec<String>,
@@ -34,7 +34,7 @@ enum TypedValue {
     Text(String),
     List(Vec<ListItem>),
     /// An invalid value that was already reported.
-    Bad,
+    Invalid,
 }
 
 /// An entry of a list.
@@ -43,15 +43,15 @@ pub(super) struct ListItem {
     pub line: u32,
 }
 
-impl Found {
+impl FileValues {
     /// Returns the line of the key if it is in the file, even with an invalid value.
     pub fn line(&self, path: &str) -> Option<u32> {
         self.entry(path).map(|entry| entry.line)
     }
 
     /// Returns whether the key has an invalid value that was already reported.
-    pub fn is_bad(&self, path: &str) -> bool {
-        self.entry(path).is_some_and(|entry| matches!(entry.value, TypedValue::Bad))
+    pub fn is_invalid(&self, path: &str) -> bool {
+        self.entry(path).is_some_and(|entry| matches!(entry.value, TypedValue::Invalid))
     }
 
     /// Returns the flag, or the schema's default.
@@ -67,7 +67,7 @@ impl Found {
     pub fn number(&self, path: &str) -> u32 {
         match (self.entry(path).map(|entry| &entry.value), kind(path)) {
             (Some(TypedValue::Number(value)), _) => *value,
-            (_, Some(Kind::Number(_, _, default))) => default,
+            (_, Some(Kind::Number { default, .. })) => default,
             _ => 0,
         }
     }
@@ -99,18 +99,19 @@ fn kind(path: &str) -> Option<Kind> {
 }
 
 /// Parses the `gateway` section of `text`.
-pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> Found {
+pub(super) fn parse(text: &str, env: &dyn Env, problems: &mut Problems) -> FileValues {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = Lines::of(text);
-    let mut reader = Reader { lines, env, problems, found: Found::default(), seen: Vec::new() };
+    let mut reader =
+        Reader { lines, env, problems, file_values: FileValues::default(), seen: Vec::new() };
     match tree::read(text) {
         Ok(root) => reader.root(root.as_ref().map(|root| &root.value)),
-        Err(mistake) => {
-            let line = reader.lines.at(mistake.at);
-            reader.error(line, "", format!("the configuration is not JSON5: {}", mistake.what), "");
+        Err(error) => {
+            let message = format!("the configuration is not JSON5: {}", error.message);
+            reader.error(reader.lines.at(error.at), "", message, "");
         }
     }
-    reader.found
+    reader.file_values
 }
 
 /// Quotes a text for a message: shortened, on one line, without URL credentials.
@@ -123,40 +124,37 @@ struct Reader<'a> {
     lines: Lines,
     env: &'a dyn Env,
     problems: &'a mut Problems,
-    found: Found,
+    file_values: FileValues,
     /// Known keys read so far, with their lines.
     seen: Vec<(&'static str, u32)>,
 }
 
 impl Reader<'_> {
-    fn root(&mut self, value: Option<&Tree<'_>>) {
-        let Some(Tree::Object(root)) = value else {
-            let hint = "write {} if there is nothing to say";
-            return self.error(1, "", "the configuration is no object".to_string(), hint);
+    fn root(&mut self, value: Option<&JsonValue<'_>>) {
+        let Some(JsonValue::Object(root)) = value else {
+            let hint = "write {} for an empty configuration";
+            return self.error(1, "", "the configuration is not an object", hint);
         };
-        let mut first = None;
+        let mut first_line = None;
         for property in root {
             let line = self.lines.at(property.at);
-            match (&*property.name, &property.value) {
+            match (&*property.name, first_line) {
                 ("$include", _) => self.include(line, "$include"),
-                ("gateway", _) if first.is_some() => {
-                    self.twice(line, "gateway", first.unwrap_or(0))
-                }
-                ("gateway", Tree::Object(gateway)) => {
-                    first = Some(line);
-                    self.section(gateway, "");
-                }
-                ("gateway", other) => {
-                    first = Some(line);
-                    self.wrong(line, "gateway", "an object", other);
+                ("gateway", Some(first_line)) => self.duplicate(line, "gateway", first_line),
+                ("gateway", None) => {
+                    first_line = Some(line);
+                    match &property.value {
+                        JsonValue::Object(gateway) => self.section(gateway, ""),
+                        other => self.wrong_type(line, "gateway", "an object", other),
+                    }
                 }
                 _ => {}
             }
         }
     }
 
-    fn section(&mut self, object: &[Member<'_>], section: &str) {
-        for property in object {
+    fn section(&mut self, properties: &[Member<'_>], section: &str) {
+        for property in properties {
             self.property(property, section);
         }
     }
@@ -175,56 +173,47 @@ impl Reader<'_> {
             return self.unknown(line, &path, name.contains('.'));
         };
         if let Some((_, first)) = self.seen.iter().find(|(path, _)| *path == key.path) {
-            return self.twice(line, &format!("gateway.{path}"), *first);
+            return self.duplicate(line, &format!("gateway.{path}"), *first);
         }
         self.seen.push((key.path, line));
         match (&key.kind, &property.value) {
-            (Kind::NotUsed, _) => self.found.not_used.push(format!("gateway.{path}")),
-            (Kind::Section, Tree::Object(inner)) => self.section(inner, key.path),
+            (Kind::NotUsed, _) => self.file_values.not_used.push(format!("gateway.{path}")),
+            (Kind::Section, JsonValue::Object(inner)) => self.section(inner, key.path),
             (_, value) => self.value(key, line, value),
         }
     }
 
-    fn value(&mut self, key: &Key, line: u32, node: &Tree<'_>) {
+    fn value(&mut self, key: &Key, line: u32, value: &JsonValue<'_>) {
         let path = format!("gateway.{}", key.path);
-        let value = match (key.kind, node) {
-            (Kind::Flag(_), Tree::Flag(flag)) => TypedValue::Flag(*flag),
-            (Kind::Number(least, greatest, _), Tree::Number(number)) => {
-                self.number(line, &path, number, least, greatest)
+        let value = match (key.kind, value) {
+            (Kind::Flag(_), JsonValue::Flag(flag)) => TypedValue::Flag(*flag),
+            (Kind::Number { min, max, .. }, JsonValue::Number(number)) => {
+                match whole_number(number).filter(|number| (min..=max).contains(number)) {
+                    Some(number) => TypedValue::Number(number),
+                    None => self.wrong_number(line, &path, number, key.kind),
+                }
             }
-            (Kind::Text, Tree::Text(text)) => self.text(line, &path, text),
-            (Kind::Word(words), Tree::Text(text)) => self.word(line, &path, text, words),
-            (Kind::Secret, Tree::Text(text)) => {
-                self.found.literal_secret |= !text.contains("${") && !text.trim().is_empty();
+            (Kind::Text, JsonValue::Text(text)) => self.text(line, &path, text),
+            (Kind::Word(words), JsonValue::Text(text)) => self.word(line, &path, text, words),
+            (Kind::Secret, JsonValue::Text(text)) => {
+                self.file_values.literal_secret |= !text.contains("${") && !text.trim().is_empty();
                 self.text(line, &path, text)
             }
-            (Kind::Secret, Tree::Object(_)) => self.reference(line, &path, node),
-            (Kind::List, Tree::List(list)) => self.list(&path, list),
+            (Kind::Secret, JsonValue::Object(_)) => self.reference(line, &path, value),
+            (Kind::List, JsonValue::List(list)) => self.list(&path, list),
             (kind, other) => {
-                self.wrong(line, &path, &expected(kind), other);
-                TypedValue::Bad
+                self.wrong_type(line, &path, &expected(kind), other);
+                TypedValue::Invalid
             }
         };
-        self.found.entries.push(ParsedEntry { path: key.path, line, value });
+        self.file_values.entries.push(ParsedEntry { path: key.path, line, value });
     }
 
-    fn number(
-        &mut self,
-        line: u32,
-        path: &str,
-        digits: &str,
-        least: u32,
-        greatest: u32,
-    ) -> TypedValue {
-        match whole(digits) {
-            Some(number) if (least..=greatest).contains(&number) => TypedValue::Number(number),
-            _ => {
-                let expected = expected(Kind::Number(least, greatest, least));
-                let shown: Text<{ limits::WORD_LEN }> = clip(digits);
-                self.error(line, path, format!("{path} must be {expected}, not {shown}"), "");
-                TypedValue::Bad
-            }
-        }
+    fn wrong_number(&mut self, line: u32, path: &str, digits: &str, kind: Kind) -> TypedValue {
+        let shown: Text<{ limits::WORD_LEN }> = clip(digits);
+        let message = format!("{path} must be {}, not {shown}", expected(kind));
+        self.error(line, path, message, "");
+        TypedValue::Invalid
     }
 
     /// Expands the variables in a string. Only a secret key may use a variable that is named like a
@@ -237,52 +226,43 @@ impl Reader<'_> {
             Ok(text) => TypedValue::Text(text),
             Err(name) if print::is_secret_key(&name) && self.env.var(&name).is_some() => {
                 let hint =
-                    "only auth.token and auth.password take a variable that is named like a secret";
-                self.error(
-                    line,
-                    path,
-                    format!("{path} is shown, so it cannot be made of the variable {name}"),
-                    hint,
-                );
-                TypedValue::Bad
+                    "only tokens and passwords can use a variable that is named like a secret";
+                let message = format!("{path} is displayed, so it cannot use the variable {name}");
+                self.error(line, path, message, hint);
+                TypedValue::Invalid
             }
             Err(name) => {
-                let hint = format!("set {name}, or write $${{{name}}} for the text itself");
-                let message = format!(
-                    "{path} needs the environment variable {name}, which is not set or empty"
-                );
+                let hint = format!("set {name}, or write $${{{name}}} for the literal text");
+                let message =
+                    format!("{path} uses the environment variable {name}, which is unset or empty");
                 self.error(line, path, message, hint);
-                TypedValue::Bad
+                TypedValue::Invalid
             }
         }
     }
 
     fn word(&mut self, line: u32, path: &str, raw: &str, words: &[&'static str]) -> TypedValue {
         let TypedValue::Text(word) = self.text(line, path, raw) else {
-            return TypedValue::Bad;
+            return TypedValue::Invalid;
         };
         if words.contains(&word.as_str()) {
             return TypedValue::Text(word);
         }
         self.error(line, path, format!("{path} cannot be {}", quote(&word)), suggest(&word, words));
-        TypedValue::Bad
+        TypedValue::Invalid
     }
 
     /// Reads a secret reference object (OpenClaw 2026.9.6). Only the source `env` is supported.
-    fn reference(&mut self, line: u32, path: &str, object: &Tree<'_>) -> TypedValue {
+    fn reference(&mut self, line: u32, path: &str, object: &JsonValue<'_>) -> TypedValue {
         match (object.text("source"), object.text("id")) {
-            (Some("env"), Some(id)) if variable(id) == Some(id.len()) => {
+            (Some("env"), Some(id)) if variable_len(id) == Some(id.len()) => {
                 self.text(line, path, &format!("${{{id}}}"))
             }
             _ => {
                 let hint = "use { source: \"env\", id: \"NAME\" }, a string, or GATELET_TOKEN_FILE";
-                self.error(
-                    line,
-                    path,
-                    format!("{path} is a secret reference that this gateway cannot follow"),
-                    hint,
-                );
-                TypedValue::Bad
+                let message = format!("{path} is a secret reference of an unsupported kind");
+                self.error(line, path, message, hint);
+                TypedValue::Invalid
             }
         }
     }
@@ -292,20 +272,22 @@ impl Reader<'_> {
         for element in list {
             let line = self.lines.at(element.at);
             match &element.value {
-                Tree::Text(text) => {
+                JsonValue::Text(text) => {
                     if let TypedValue::Text(text) = self.text(line, path, text) {
                         items.push(ListItem { text, line });
                     }
                 }
-                other => self.wrong(line, path, "a list of strings", other),
+                other => self.wrong_type(line, path, "a list of strings", other),
             }
         }
         TypedValue::List(items)
     }
 
-    fn unknown(&mut self, line: u32, path: &str, dotted: bool) {
-        let hint = match schema::nearest(path).filter(|_| !self.problems.is_full()) {
-            _ if dotted => "a dot does not nest: write { auth: { mode: ... } }".to_string(),
+    fn unknown(&mut self, line: u32, path: &str, has_dot: bool) {
+        let hint = match schema::nearest_key(path).filter(|_| !self.problems.is_full()) {
+            _ if has_dot => {
+                "a dot does not separate keys: write { auth: { mode: ... } }".to_string()
+            }
             Some(known) => format!("did you mean gateway.{known}?"),
             None => "remove it; `gatelet config print` lists the keys".to_string(),
         };
@@ -318,20 +300,22 @@ impl Reader<'_> {
         self.error(line, path, format!("{path} is not supported"), hint);
     }
 
-    fn twice(&mut self, line: u32, path: &str, first: u32) {
-        self.error(
-            line,
-            path,
-            format!("{path} is said twice"),
-            format!("it already stands on line {first}"),
-        );
+    fn duplicate(&mut self, line: u32, path: &str, first: u32) {
+        let hint = format!("it is already set in line {first}");
+        self.error(line, path, format!("duplicate key {path}"), hint);
     }
 
-    fn wrong(&mut self, line: u32, path: &str, expected: &str, found: &Tree<'_>) {
-        self.error(line, path, format!("{path} must be {expected}, not {}", name(found)), "");
+    fn wrong_type(&mut self, line: u32, path: &str, expected: &str, value: &JsonValue<'_>) {
+        self.error(line, path, format!("{path} must be {expected}, not {}", type_name(value)), "");
     }
 
-    fn error(&mut self, line: u32, path: &str, message: String, hint: impl Into<String>) {
+    fn error(
+        &mut self,
+        line: u32,
+        path: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.error(line, path, message, hint);
     }
 }
@@ -348,19 +332,19 @@ fn expected(kind: Kind) -> String {
     match kind {
         Kind::Section => "an object".to_string(),
         Kind::Flag(_) => "true or false".to_string(),
-        Kind::Number(least, greatest, _) => format!("a whole number from {least} to {greatest}"),
+        Kind::Number { min, max, .. } => format!("a whole number from {min} to {max}"),
         Kind::List => "a list of strings".to_string(),
         Kind::Text | Kind::Word(_) | Kind::Secret | Kind::NotUsed => "a string".to_string(),
     }
 }
 
-fn name(node: &Tree<'_>) -> &'static str {
-    match node {
-        Tree::Text(_) => "a string",
-        Tree::Number(_) => "a number",
-        Tree::Flag(_) => "true or false",
-        Tree::Object(_) => "an object",
-        Tree::List(_) => "a list",
-        Tree::Null => "null",
+fn type_name(value: &JsonValue<'_>) -> &'static str {
+    match value {
+        JsonValue::Text(_) => "a string",
+        JsonValue::Number(_) => "a number",
+        JsonValue::Flag(_) => "true or false",
+        JsonValue::Object(_) => "an object",
+        JsonValue::List(_) => "a list",
+        JsonValue::Null => "null",
     }
 }

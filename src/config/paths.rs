@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::parse::Found;
+use super::parse::FileValues;
 use super::{Env, Overrides, Problems, Source, Sourced};
 use crate::gate::limits;
 
@@ -46,8 +46,9 @@ pub fn in_container(env: &dyn Env) -> bool {
     }
     let marked =
         ["/.dockerenv", "/run/.containerenv"].iter().any(|path| env.exists(Path::new(path)));
-    let named =
-        ["container", "KUBERNETES_SERVICE_HOST"].iter().any(|name| said(env, name).is_some());
+    let named = ["container", "KUBERNETES_SERVICE_HOST"]
+        .iter()
+        .any(|name| non_empty_var(env, name).is_some());
     marked || named || first_process_is_contained(env)
 }
 
@@ -61,47 +62,43 @@ fn first_process_is_contained(env: &dyn Env) -> bool {
 pub(super) fn find(args: &Overrides, env: &dyn Env, problems: &mut Problems) -> Option<Paths> {
     let in_container = in_container(env);
     let Some(state_dir) = state_dir(args, env, in_container) else {
-        let message = "no place for the state directory: there is no home directory".to_string();
+        let message = "no location for the state directory: there is no home directory";
         problems.error(0, "--state-dir", message, "pass --state-dir DIR or set GATELET_STATE_DIR");
         return None;
     };
     let config = config_file(args, env, &state_dir.value);
-    let log_file = args.log_file.clone().or_else(|| said(env, "GATELET_LOG_FILE"));
+    let log_file = args.log_file.clone().or_else(|| non_empty_var(env, "GATELET_LOG_FILE"));
     let log_file = log_file.map(|path| home_path(&path, env));
     Some(Paths { state_dir, config, log_file, in_container })
 }
 
 fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sourced<PathBuf>> {
     if let Some(dir) = &args.state_dir {
-        return Some(Sourced { value: home_path(dir, env), source: Source::Flag("--state-dir") });
+        return Some(Sourced::new(home_path(dir, env), Source::Flag("--state-dir")));
     }
-    if let Some(dir) = said(env, "GATELET_STATE_DIR") {
-        return Some(Sourced {
-            value: home_path(&dir, env),
-            source: Source::Env("GATELET_STATE_DIR"),
-        });
-    }
-    if let Some(dir) = said(env, "OPENCLAW_STATE_DIR") {
-        let value = home_path(&dir, env).join("gatelet");
-        return Some(Sourced { value, source: Source::Env("OPENCLAW_STATE_DIR") });
-    }
-    if let Some(dirs) = said(env, "STATE_DIRECTORY").filter(|_| !env.windows()) {
-        let first = dirs.split(':').next().unwrap_or_default();
-        return Some(Sourced {
-            value: PathBuf::from(first),
-            source: Source::Env("STATE_DIRECTORY"),
-        });
+    for name in ["GATELET_STATE_DIR", "OPENCLAW_STATE_DIR", "STATE_DIRECTORY"] {
+        let Some(text) = non_empty_var(env, name) else { continue };
+        let dir = match name {
+            "OPENCLAW_STATE_DIR" => home_path(&text, env).join("gatelet"),
+            "STATE_DIRECTORY" if env.windows() => continue,
+            "STATE_DIRECTORY" => PathBuf::from(text.split(':').next().unwrap_or_default()),
+            _ => home_path(&text, env),
+        };
+        return Some(Sourced::new(dir, Source::Env(name)));
     }
     let own = if env.windows() { windows_dir(env) } else { unix_dir(env, in_container) };
     let has_own = own.as_ref().is_some_and(|dir| env.exists(dir));
     let service = service_dir(env).filter(|dir| !has_own && env.readable(&dir.join(TABLE)));
-    service.or(own).map(|value| Sourced { value, source: Source::Default })
+    service.or(own).map(|dir| Sourced::new(dir, Source::Default))
 }
 
 /// Returns the state directory of an installed service; it need not exist.
 pub fn service_dir(env: &dyn Env) -> Option<PathBuf> {
-    let parent =
-        if env.windows() { said(env, "ProgramData") } else { Some("/var/lib".to_string()) };
+    let parent = if env.windows() {
+        non_empty_var(env, "ProgramData")
+    } else {
+        Some("/var/lib".to_string())
+    };
     parent.map(|parent| Path::new(&parent).join("gatelet"))
 }
 
@@ -110,14 +107,14 @@ pub fn service_dir(env: &dyn Env) -> Option<PathBuf> {
 const TABLE: &str = "pairing.table";
 
 fn windows_dir(env: &dyn Env) -> Option<PathBuf> {
-    let local = said(env, "LOCALAPPDATA").map(PathBuf::from);
+    let local = non_empty_var(env, "LOCALAPPDATA").map(PathBuf::from);
     local
         .or_else(|| home(env).map(|home| home.join("AppData").join("Local")))
         .map(|dir| dir.join("gatelet"))
 }
 
 fn unix_dir(env: &dyn Env, in_container: bool) -> Option<PathBuf> {
-    let xdg = said(env, "XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.has_root());
+    let xdg = non_empty_var(env, "XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.has_root());
     if let Some(dir) = xdg.or_else(|| home(env).map(|home| home.join(".local/state"))) {
         return Some(dir.join("gatelet"));
     }
@@ -131,14 +128,14 @@ fn unix_dir(env: &dyn Env, in_container: bool) -> Option<PathBuf> {
 
 fn config_file(args: &Overrides, env: &dyn Env, state_dir: &Path) -> Sourced<PathBuf> {
     if let Some(path) = &args.config {
-        return Sourced { value: home_path(path, env), source: Source::Flag("--config") };
+        return Sourced::new(home_path(path, env), Source::Flag("--config"));
     }
     for name in ["GATELET_CONFIG", "OPENCLAW_CONFIG_PATH"] {
-        if let Some(path) = said(env, name) {
-            return Sourced { value: home_path(&path, env), source: Source::Env(name) };
+        if let Some(path) = non_empty_var(env, name) {
+            return Sourced::new(home_path(&path, env), Source::Env(name));
         }
     }
-    Sourced { value: state_dir.join("gatelet.json"), source: Source::Default }
+    Sourced::new(state_dir.join("gatelet.json"), Source::Default)
 }
 
 /// Reads the configuration file. Returns `None` if the default file is missing, or after reporting
@@ -153,7 +150,7 @@ pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems)
         Ok(bytes) => bytes,
         Err(error) => {
             let message = format!("cannot read the configuration {shown} (from {source}): {error}");
-            problems.error(0, "", message, "give the path of a readable file");
+            problems.error(0, "", message, "specify a readable file");
             return None;
         }
     };
@@ -167,12 +164,8 @@ pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems)
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
             let line = u32::try_from(line).unwrap_or(u32::MAX);
-            problems.error(
-                line,
-                "",
-                format!("the configuration {shown} is not UTF-8"),
-                "save it as UTF-8",
-            );
+            let message = format!("the configuration {shown} is not UTF-8");
+            problems.error(line, "", message, "save it as UTF-8");
             None
         }
     }
@@ -181,7 +174,7 @@ pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems)
 /// Warns if other users can change the configuration, or read a secret in it.
 pub(super) fn check_permissions(
     paths: &Paths,
-    found: &Found,
+    file_values: &FileValues,
     env: &dyn Env,
     problems: &mut Problems,
 ) {
@@ -191,17 +184,17 @@ pub(super) fn check_permissions(
     };
     let shown = path.display();
     if mode & 0o002 != 0 {
-        let message = format!("everybody on this machine can change the configuration {shown}");
+        let message = format!("any user of this machine can change the configuration {shown}");
         problems.warning(0, "", message, format!("run chmod o-w {shown}"));
     }
-    if mode & 0o004 != 0 && found.literal_secret {
-        let message = format!("everybody on this machine can read the secret in {shown}");
+    if mode & 0o004 != 0 && file_values.literal_secret {
+        let message = format!("any user of this machine can read the secret in {shown}");
         problems.warning(0, "", message, format!("run chmod 600 {shown}"));
     }
 }
 
 /// Returns the variable's value unless it is unset or empty.
-pub(super) fn said(env: &dyn Env, name: &str) -> Option<String> {
+pub(super) fn non_empty_var(env: &dyn Env, name: &str) -> Option<String> {
     env.var(name).filter(|value| !value.is_empty())
 }
 
@@ -218,5 +211,7 @@ pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
 /// Returns the home directory. `/` does not count: it is the value in a container without users.
 fn home(env: &dyn Env) -> Option<PathBuf> {
     let name = if env.windows() { "USERPROFILE" } else { "HOME" };
-    said(env, name).map(PathBuf::from).filter(|home| home.has_root() && home.parent().is_some())
+    non_empty_var(env, name)
+        .map(PathBuf::from)
+        .filter(|home| home.has_root() && home.parent().is_some())
 }

@@ -7,24 +7,39 @@ use super::tree::{JsonValue, Member};
 /// Placeholder for a redacted secret (protocol 4).
 pub(super) const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 
+/// Treatment of null members of objects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nulls {
+    Keep,
+    /// Leave them out: in a merge patch they remove keys.
+    Omit,
+}
+
+/// Treatment of secrets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    Show,
+    /// Replace them by [`HIDDEN`].
+    Hide,
+}
+
 /// Returns the value as strict JSON on one line. Equal values give equal text.
 pub(super) fn compact(value: &JsonValue<'_>) -> String {
-    let mut printer = Printer { out: String::new(), indent: None, hide: false, drop_nulls: false };
-    printer.value(value, 0, false);
-    printer.out
+    print(value, None, Secrets::Show, Nulls::Keep)
 }
 
 /// Like [`compact`], with secrets replaced by [`HIDDEN`].
 pub(super) fn shown(value: &JsonValue<'_>) -> String {
-    let mut printer = Printer { out: String::new(), indent: None, hide: true, drop_nulls: false };
-    printer.value(value, 0, false);
-    printer.out
+    print(value, None, Secrets::Hide, Nulls::Keep)
 }
 
-/// Returns the value formatted for a file, for a line that is indented by `indent`. `drop_nulls`
-/// omits null members, which remove keys in a merge patch.
-pub(super) fn laid_out(value: &JsonValue<'_>, indent: &str, drop_nulls: bool) -> String {
-    let mut printer = Printer { out: String::new(), indent: Some(indent), hide: false, drop_nulls };
+/// Returns the value formatted for a file, for a line that is indented by `indent`.
+pub(super) fn indented(value: &JsonValue<'_>, indent: &str, nulls: Nulls) -> String {
+    print(value, Some(indent), Secrets::Show, nulls)
+}
+
+fn print(value: &JsonValue<'_>, indent: Option<&str>, secrets: Secrets, nulls: Nulls) -> String {
+    let mut printer = Printer { out: String::new(), indent, secrets, nulls };
     printer.value(value, 0, false);
     printer.out
 }
@@ -63,7 +78,7 @@ pub(super) fn is_secret(value: &JsonValue<'_>, below_secret: bool) -> bool {
 
 /// Returns whether the values inside `value` count as below a secret key. Those of a secret
 /// reference do not: it only names the location of the secret.
-pub(super) fn goes_on(value: &JsonValue<'_>, below_secret: bool) -> bool {
+pub(super) fn secret_inside(value: &JsonValue<'_>, below_secret: bool) -> bool {
     below_secret && !(value.text("source").is_some() && value.text("id").is_some())
 }
 
@@ -92,13 +107,13 @@ pub(super) fn without_login(text: &str) -> &str {
 struct Printer<'i> {
     out: String,
     indent: Option<&'i str>,
-    hide: bool,
-    drop_nulls: bool,
+    secrets: Secrets,
+    nulls: Nulls,
 }
 
 impl Printer<'_> {
     fn value(&mut self, value: &JsonValue<'_>, depth: usize, below_secret: bool) {
-        if self.hide && is_secret(value, below_secret) {
+        if self.secrets == Secrets::Hide && is_secret(value, below_secret) {
             return quote(&mut self.out, HIDDEN);
         }
         match value {
@@ -109,12 +124,12 @@ impl Printer<'_> {
             JsonValue::Text(text) => quote(&mut self.out, text),
             JsonValue::List(items) => {
                 // Inside a list, null is a value: a merge patch does not look into lists.
-                let drop_nulls = std::mem::take(&mut self.drop_nulls);
-                self.members(['[', ']'], items, depth, goes_on(value, below_secret));
-                self.drop_nulls = drop_nulls;
+                let nulls = std::mem::replace(&mut self.nulls, Nulls::Keep);
+                self.members(['[', ']'], items, depth, secret_inside(value, below_secret));
+                self.nulls = nulls;
             }
             JsonValue::Object(members) => {
-                self.members(['{', '}'], members, depth, goes_on(value, below_secret))
+                self.members(['{', '}'], members, depth, secret_inside(value, below_secret))
             }
         }
     }
@@ -127,26 +142,25 @@ impl Printer<'_> {
         below_secret: bool,
     ) {
         self.out.push(brackets[0]);
+        let is_object = brackets[0] == '{';
         let mut empty = true;
-        for (at, member) in members.iter().enumerate() {
-            let named = brackets[0] == '{';
-            let again = named && members[at + 1..].iter().any(|later| later.name == member.name);
-            if again || self.drop_nulls && matches!(member.value, JsonValue::Null) {
+        for (index, member) in members.iter().enumerate() {
+            let is_overridden =
+                is_object && members[index + 1..].iter().any(|later| later.name == member.name);
+            let is_omitted = self.nulls == Nulls::Omit && matches!(member.value, JsonValue::Null);
+            if is_overridden || is_omitted {
                 continue;
             }
             if !std::mem::take(&mut empty) {
                 self.out.push(',');
             }
             self.new_line(depth + 1);
-            if named {
+            if is_object {
                 quote(&mut self.out, &member.name);
                 self.out.push_str(if self.indent.is_some() { ": " } else { ":" });
             }
-            self.value(
-                &member.value,
-                depth + 1,
-                below_secret || named && is_secret_key(&member.name),
-            );
+            let below_secret = below_secret || is_secret_key(&member.name);
+            self.value(&member.value, depth + 1, below_secret);
         }
         if !empty {
             self.new_line(depth);
@@ -158,13 +172,13 @@ impl Printer<'_> {
         if let Some(indent) = self.indent {
             self.out.push('\n');
             self.out.push_str(indent);
-            (0..depth).for_each(|_| self.out.push_str(STEP));
+            self.out.push_str(&INDENT.repeat(depth));
         }
     }
 }
 
 /// Indentation of one level.
-pub(super) const STEP: &str = "  ";
+pub(super) const INDENT: &str = "  ";
 
 fn quote(out: &mut String, text: &str) {
     out.push('"');
@@ -173,9 +187,7 @@ fn quote(out: &mut String, text: &str) {
             '"' | '\\' => out.extend(['\\', char]),
             '\n' => out.push_str("\\n"),
             '\0'..='\u{1f}' | '\u{7f}' | '\u{2028}' | '\u{2029}' => {
-                out.push_str("\\u");
-                let digits = (0..4).rev().map(|place| (char as u32 >> (4 * place)) & 15);
-                out.extend(digits.filter_map(|digit| char::from_digit(digit, 16)));
+                out.push_str(&format!("\\u{:04x}", char as u32));
             }
             char => out.push(char),
         }
@@ -191,16 +203,16 @@ fn strict_number(number: &str) -> String {
     };
     if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         return u64::from_str_radix(hex, 16)
-            .map_or("null".to_string(), |value| [sign, &value.to_string()].concat());
+            .map_or("null".to_string(), |value| format!("{sign}{value}"));
     }
     if !digits.starts_with(|char: char| char.is_ascii_digit() || char == '.') {
         return "null".to_string();
     }
-    let (whole, exponent) = digits.split_at(digits.find(['e', 'E']).unwrap_or(digits.len()));
-    let (front, behind) = whole.split_once('.').unwrap_or((whole, ""));
-    let front = if front.is_empty() { "0" } else { front };
-    let point = if behind.is_empty() { "" } else { "." };
-    [sign, front, point, behind, exponent].concat()
+    let (mantissa, exponent) = digits.split_at(digits.find(['e', 'E']).unwrap_or(digits.len()));
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let integer = if integer.is_empty() { "0" } else { integer };
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{integer}{point}{fraction}{exponent}")
 }
 
 #[cfg(test)]
@@ -252,6 +264,6 @@ mod tests {
         let text = "{a: {b: [1, {x: null}], c: null}, d: {}, n: null}";
         let value = read(text).ok().flatten().unwrap().value;
         let lines = "{\n    \"a\": {\n      \"b\": [\n        1,\n        {\n          \"x\": null\n        }\n      ]\n    },\n    \"d\": {}\n  }";
-        assert_eq!(laid_out(&value, "  ", true), lines);
+        assert_eq!(indented(&value, "  ", Nulls::Omit), lines);
     }
 }

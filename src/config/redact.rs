@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::print::{goes_on, is_secret, is_secret_key, quoted, HIDDEN};
+use super::print::{is_secret, is_secret_key, quoted, secret_inside, HIDDEN};
 use super::tree::{self, JsonValue, Member};
 
 /// Replaces all secrets in the text by [`HIDDEN`].
@@ -13,14 +13,18 @@ use super::tree::{self, JsonValue, Member};
 pub(super) fn hide(text: &str) -> Option<String> {
     let root = tree::read_narrow(text).ok()??;
     let mut secrets = Vec::new();
-    find(&root, false, &mut secrets);
-    let hidden =
-        replaced(text, secrets.iter().map(|(span, _)| (span.clone(), quoted(HIDDEN))).collect());
-    let is_left = |secret: &String| hidden.contains(secret.as_str());
-    (!secrets.iter().any(|(_, secret)| is_left(secret))).then_some(hidden)
+    collect_secrets(&root, false, &mut secrets);
+    let edits = secrets.iter().map(|(span, _)| (span.clone(), quoted(HIDDEN))).collect();
+    let hidden = replace_ranges(text, edits);
+    (!secrets.iter().any(|(_, secret)| hidden.contains(secret))).then_some(hidden)
 }
 
-fn find(member: &Member<'_>, below_secret: bool, secrets: &mut Vec<(Range<usize>, String)>) {
+/// Appends the byte range and text of each secret in `member`.
+fn collect_secrets(
+    member: &Member<'_>,
+    below_secret: bool,
+    secrets: &mut Vec<(Range<usize>, String)>,
+) {
     let below_secret = below_secret || is_secret_key(&member.name);
     match &member.value {
         value if is_secret(value, below_secret) => {
@@ -32,8 +36,10 @@ fn find(member: &Member<'_>, below_secret: bool, secrets: &mut Vec<(Range<usize>
             secrets.push((member.span.clone(), secret));
         }
         value @ (JsonValue::List(members) | JsonValue::Object(members)) => {
-            let below_secret = goes_on(value, below_secret);
-            members.iter().for_each(|member| find(member, below_secret, secrets));
+            let below_secret = secret_inside(value, below_secret);
+            for member in members {
+                collect_secrets(member, below_secret, secrets);
+            }
         }
         _ => {}
     }
@@ -44,14 +50,15 @@ fn find(member: &Member<'_>, below_secret: bool, secrets: &mut Vec<(Range<usize>
 pub(super) fn restore(new: &str, old: &str) -> Result<String, String> {
     let Ok(Some(new_root)) = tree::read_narrow(new) else { return Ok(new.to_string()) };
     let old_root = tree::read_narrow(old).ok().flatten();
-    let mut restorer = Restorer { old, found: Vec::new() };
+    let mut restorer = Restorer { old, edits: Vec::new() };
     restorer.walk(&new_root, old_root.as_ref(), "")?;
-    Ok(replaced(new, restorer.found))
+    Ok(replace_ranges(new, restorer.edits))
 }
 
 struct Restorer<'o> {
     old: &'o str,
-    found: Vec<(Range<usize>, String)>,
+    /// Byte ranges of redacted values in the new text, with their old text.
+    edits: Vec<(Range<usize>, String)>,
 }
 
 impl Restorer<'_> {
@@ -64,17 +71,18 @@ impl Restorer<'_> {
         match &new.value {
             JsonValue::Text(text) if text == HIDDEN => {
                 let old = old.ok_or_else(|| path.to_string())?;
-                self.found.push((new.span.clone(), self.old[old.span.clone()].to_string()));
+                self.edits.push((new.span.clone(), self.old[old.span.clone()].to_string()));
             }
             JsonValue::Object(members) => {
                 for member in members {
                     let old = old.and_then(|old| old.value.member(&member.name));
-                    self.walk(member, old, &beneath(path, &member.name))?;
+                    self.walk(member, old, &join_path(path, &member.name))?;
                 }
             }
             JsonValue::List(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    self.walk(item, old.and_then(|old| same_item(&old.value, items, at)), path)?;
+                for index in 0..items.len() {
+                    let old = old.and_then(|old| matching_item(&old.value, items, index));
+                    self.walk(&items[index], old, path)?;
                 }
             }
             _ => {}
@@ -83,40 +91,40 @@ impl Restorer<'_> {
     }
 }
 
-/// Finds the entry of the old list that corresponds to entry `at` of the new list.
+/// Finds the entry of the old list that corresponds to entry `index` of the new list.
 ///
 /// Entries correspond if their ids are equal or, without an id, if they are equal except for
 /// redacted values. The entry must be unique, or at the same index in a list of unchanged length.
 /// An entry without an id that matches none corresponds to the one at its index, if the length is
 /// unchanged and no other new entry matches that one. Returns `None` if the entry cannot be
 /// determined.
-fn same_item<'o, 't>(
+fn matching_item<'o, 't>(
     old: &'o JsonValue<'t>,
     new: &[Member<'_>],
-    at: usize,
+    index: usize,
 ) -> Option<&'o Member<'t>> {
     let JsonValue::List(old) = old else { return None };
-    let was = |new: &Member<'_>, old: &Member<'_>| match new.value.text("id") {
+    let matches = |new: &Member<'_>, old: &Member<'_>| match new.value.text("id") {
         Some(id) => old.value.text("id") == Some(id),
-        None => fits(&new.value, &old.value),
+        None => equal_if_visible(&new.value, &old.value),
     };
-    let new_one = new.get(at)?;
-    let here = old.get(at).filter(|_| old.len() == new.len());
-    if let Some(here) = here.filter(|here| was(new_one, here)) {
-        return Some(here);
+    let new_item = new.get(index)?;
+    let at_index = old.get(index).filter(|_| old.len() == new.len());
+    if let Some(at_index) = at_index.filter(|old| matches(new_item, old)) {
+        return Some(at_index);
     }
-    let mut same = old.iter().filter(|old| was(new_one, old));
-    match (same.next(), same.next()) {
-        (Some(one), None) => Some(one),
-        (None, _) if new_one.value.text("id").is_none() => here.filter(|here| {
-            here.value.text("id").is_none() && !new.iter().any(|other| was(other, here))
+    let mut matching = old.iter().filter(|old| matches(new_item, old));
+    match (matching.next(), matching.next()) {
+        (Some(only), None) => Some(only),
+        (None, _) if new_item.value.text("id").is_none() => at_index.filter(|old| {
+            old.value.text("id").is_none() && !new.iter().any(|other| matches(other, old))
         }),
         _ => None,
     }
 }
 
 /// Returns whether the values are equal, ignoring what is redacted in the new one.
-fn fits(new: &JsonValue<'_>, old: &JsonValue<'_>) -> bool {
+fn equal_if_visible(new: &JsonValue<'_>, old: &JsonValue<'_>) -> bool {
     match (new, old) {
         (JsonValue::Text(new), _) if new == HIDDEN => true,
         (JsonValue::Text(new), JsonValue::Text(old)) => new == old,
@@ -125,11 +133,11 @@ fn fits(new: &JsonValue<'_>, old: &JsonValue<'_>) -> bool {
         (JsonValue::Null, JsonValue::Null) => true,
         (JsonValue::List(news), JsonValue::List(olds)) => {
             news.len() == olds.len()
-                && news.iter().zip(olds).all(|(new, old)| fits(&new.value, &old.value))
+                && news.iter().zip(olds).all(|(new, old)| equal_if_visible(&new.value, &old.value))
         }
         (JsonValue::Object(news), JsonValue::Object(olds)) => {
             let in_old = |new: &Member<'_>| {
-                old.member(&new.name).is_some_and(|old| fits(&new.value, &old.value))
+                old.member(&new.name).is_some_and(|old| equal_if_visible(&new.value, &old.value))
             };
             news.len() == olds.len() && news.iter().all(in_old)
         }
@@ -138,23 +146,23 @@ fn fits(new: &JsonValue<'_>, old: &JsonValue<'_>) -> bool {
 }
 
 /// Joins a path and a key as `path.key`.
-pub(super) fn beneath(path: &str, key: &str) -> String {
+pub(super) fn join_path(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_string()
     } else {
-        [path, ".", key].concat()
+        format!("{path}.{key}")
     }
 }
 
 /// Replaces the given byte ranges of the text. The ranges may overlap; the bytes of all of them are
 /// removed.
-pub(super) fn replaced(text: &str, mut pieces: Vec<(Range<usize>, String)>) -> String {
-    pieces.sort_by_key(|(span, _)| span.start);
+pub(super) fn replace_ranges(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
+    edits.sort_by_key(|(span, _)| span.start);
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
-    for (span, piece) in pieces {
+    for (span, new) in edits {
         out.push_str(&text[done..span.start.max(done)]);
-        out.push_str(&piece);
+        out.push_str(&new);
         done = done.max(span.end);
     }
     out.push_str(&text[done..]);
@@ -246,7 +254,7 @@ mod tests {
         assert_eq!(
             restore(&keys(&[HIDDEN, HIDDEN]), &three).unwrap_err(),
             "apiKeys",
-            "which of them went?"
+            "the removed entry is unknown"
         );
     }
 

@@ -21,8 +21,8 @@ pub enum Kind {
     Section,
     /// A boolean with its default.
     Flag(bool),
-    /// A whole number: minimum, maximum, default.
-    Number(u32, u32, u32),
+    /// A whole number from `min` to `max`.
+    Number { min: u32, max: u32, default: u32 },
     /// A string.
     Text,
     /// One of several strings. The first is the default, unless the code that reads the key
@@ -41,16 +41,16 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// Returns the known key nearest to an unknown path. Compares the last names first, independent of
-/// their section, then the whole paths.
-pub(super) fn nearest(path: &str) -> Option<&'static str> {
+/// Returns the known key nearest to an unknown path: the key whose last segment is nearest, and
+/// among several of these the key whose whole path is nearest.
+pub(super) fn nearest_key(path: &str) -> Option<&'static str> {
     let path = path.to_ascii_lowercase();
     let name = last(&path);
     KEYS.iter()
         .filter_map(|key| {
             let known = key.path.to_ascii_lowercase();
-            let apart = name_distance(name, last(&known))?;
-            Some(((apart, distance(&path, &known)), key.path))
+            let distance = name_distance(name, last(&known))?;
+            Some(((distance, strsim::osa_distance(&path, &known)), key.path))
         })
         .min_by_key(|(score, _)| *score)
         .map(|(_, path)| path)
@@ -59,60 +59,31 @@ pub(super) fn nearest(path: &str) -> Option<&'static str> {
 /// Returns the word nearest to `given`, or `None` if no word is similar enough.
 pub fn nearest_word(given: &str, words: &[&'static str]) -> Option<&'static str> {
     let given = given.to_ascii_lowercase();
-    let near = |word: &&'static str| name_distance(&given, word).map(|apart| (apart, *word));
-    words.iter().filter_map(near).min_by_key(|(apart, _)| *apart).map(|(_, word)| word)
+    words
+        .iter()
+        .filter_map(|word| Some((name_distance(&given, word)?, *word)))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
 }
 
 fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// Returns the distance of two names, or `None` if they are too different to be a typing error.
+/// Returns the edit distance of two names, or `None` if they are too different to be a typing
+/// error. A name of at least five letters is also near to every name that it begins.
 fn name_distance(given: &str, known: &str) -> Option<usize> {
-    let apart = if is_swap(given, known) { 1 } else { distance(given, known) };
-    let near = (known.len() / 3).max(1);
-    if apart <= near {
-        return Some(apart);
+    if given.len() > limits::WORD_LEN {
+        return None;
     }
-    let begins = apart < usize::MAX
-        && given.len() >= 5
-        && (known.starts_with(given) || given.starts_with(known) && known.len() >= 5);
-    begins.then_some(near)
-}
-
-/// Returns whether the names differ only by two swapped neighbouring letters.
-fn is_swap(given: &str, known: &str) -> bool {
-    let (given, known) = (given.as_bytes(), known.as_bytes());
-    let Some(at) = given.iter().zip(known).position(|(x, y)| x != y) else {
-        return false;
-    };
-    match (&given[at..], &known[at..]) {
-        ([a, b, rest @ ..], [c, d, end @ ..]) => a == d && b == c && rest == end,
-        _ => false,
+    let distance = strsim::osa_distance(given, known);
+    let greatest = (known.len() / 3).max(1);
+    let is_prefix = |short: &str, long: &str| short.len() >= 5 && long.starts_with(short);
+    if distance <= greatest {
+        Some(distance)
+    } else {
+        (is_prefix(given, known) || is_prefix(known, given)).then_some(greatest)
     }
-}
-
-/// Levenshtein distance of two short texts, in bytes. `usize::MAX` if one is longer than
-/// [`limits::WORD_LEN`].
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() > limits::WORD_LEN || b.len() > limits::WORD_LEN {
-        return usize::MAX;
-    }
-    let mut row = [0; limits::WORD_LEN + 1];
-    for (at, cost) in row.iter_mut().enumerate() {
-        *cost = at;
-    }
-    for (line, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 pub(super) const AUTH_MODES: &[&str] = &["none", "token", "password", "trusted-proxy"];
@@ -122,13 +93,17 @@ const fn key(path: &'static str, kind: Kind) -> Key {
     Key { path, kind }
 }
 
-use Kind::{Flag, List, NotUsed, Number, Secret, Section, Text, Word};
+const fn number(path: &'static str, min: u32, max: u32, default: u32) -> Key {
+    Key { path, kind: Kind::Number { min, max, default } }
+}
+
+use Kind::{Flag, List, NotUsed, Secret, Section, Text, Word};
 
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
 /// All keys, in the order of `gatelet config print`.
 pub const KEYS: &[Key] = &[
-    key("port", Number(1, 65535, 18789)),
+    number("port", 1, 65535, 18789),
     key("mode", Word(&["local", "remote"])),
     key("bind", Text),
     key("customBindHost", Text),
@@ -148,16 +123,13 @@ pub const KEYS: &[Key] = &[
     key("auth.trustedProxy.allowUsers", List),
     key("auth.trustedProxy.allowLoopback", Flag(false)),
     key("auth.rateLimit", Section),
-    key("auth.rateLimit.maxAttempts", Number(1, 1000, limits::RATE_LIMIT_TRIES)),
-    key("auth.rateLimit.windowMs", Number(1000, DAY_MS, limits::RATE_LIMIT_WINDOW_MS as u32)),
-    key("auth.rateLimit.lockoutMs", Number(1000, DAY_MS, limits::RATE_LIMIT_LOCK_MS as u32)),
+    number("auth.rateLimit.maxAttempts", 1, 1000, limits::RATE_LIMIT_TRIES),
+    number("auth.rateLimit.windowMs", 1000, DAY_MS, limits::RATE_LIMIT_WINDOW_MS as u32),
+    number("auth.rateLimit.lockoutMs", 1000, DAY_MS, limits::RATE_LIMIT_LOCK_MS as u32),
     key("pairing", Section),
     key("pairing.mode", Word(&["token", "strict"])),
     key("pairing.authorizedKeys", List),
-    key(
-        "pairing.capacity",
-        Number(1, limits::CAPACITY_MAX as u32, limits::CAPACITY_DEFAULT as u32),
-    ),
+    number("pairing.capacity", 1, limits::CAPACITY_MAX as u32, limits::CAPACITY_DEFAULT as u32),
     key("controlUi", Section),
     key("controlUi.enabled", Flag(true)),
     key("controlUi.basePath", Text),
@@ -231,12 +203,12 @@ mod tests {
         for (at, key) in KEYS.iter().enumerate() {
             assert!(
                 KEYS[..at].iter().all(|other| other.path != key.path),
-                "{} stands twice",
+                "{} is listed twice",
                 key.path
             );
             assert!(key.path.len() <= limits::WORD_LEN);
             if let Some((section, _)) = key.path.rsplit_once('.') {
-                assert!(find(section).is_some_and(|one| matches!(one.kind, Section)), "{section}");
+                assert!(find(section).is_some_and(|key| matches!(key.kind, Section)), "{section}");
             }
         }
     }
@@ -259,22 +231,22 @@ mod tests {
             ("nodes.autoApproveCIDRs", "nodes.pairing.autoApproveCidrs"),
             ("prot", "port"),
         ] {
-            assert_eq!(nearest(given), Some(meant), "{given}");
+            assert_eq!(nearest_key(given), Some(meant), "{given}");
         }
     }
 
     #[test]
     fn dissimilar_names_have_no_nearest_key() {
         for given in ["banana", "x", "", &"a".repeat(65), &"token".repeat(40)] {
-            assert_eq!(nearest(given), None, "{given}");
+            assert_eq!(nearest_key(given), None, "{given}");
         }
     }
 
     #[test]
     fn defaults_are_within_their_bounds() {
         for key in KEYS {
-            if let Number(least, greatest, default) = key.kind {
-                assert!((least..=greatest).contains(&default), "{}", key.path);
+            if let Kind::Number { min, max, default } = key.kind {
+                assert!((min..=max).contains(&default), "{}", key.path);
             }
         }
         assert_eq!(u64::from(limits::RATE_LIMIT_WINDOW_MS as u32), limits::RATE_LIMIT_WINDOW_MS);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::parse::Found;
+use super::parse::FileValues;
 use super::print::HIDDEN;
 use super::{paths, Env, Problems, Source, Sourced};
 use crate::gate::ids::Hex;
@@ -57,9 +57,9 @@ impl fmt::Debug for Secret {
 }
 
 /// Sources of one secret.
-pub(super) struct Places {
+pub(super) struct SecretSources {
     /// `token` or `password`.
-    pub what: &'static str,
+    noun: &'static str,
     flag: &'static str,
     /// Variables, each with the variable that names a file instead.
     vars: [(&'static str, &'static str); 2],
@@ -67,8 +67,8 @@ pub(super) struct Places {
     pub key: &'static str,
 }
 
-pub(super) const TOKEN: Places = Places {
-    what: "token",
+pub(super) const TOKEN: SecretSources = SecretSources {
+    noun: "token",
     flag: "--token",
     vars: [
         ("GATELET_TOKEN", "GATELET_TOKEN_FILE"),
@@ -77,8 +77,8 @@ pub(super) const TOKEN: Places = Places {
     key: "auth.token",
 };
 
-pub(super) const PASSWORD: Places = Places {
-    what: "password",
+pub(super) const PASSWORD: SecretSources = SecretSources {
+    noun: "password",
     flag: "--password",
     vars: [
         ("GATELET_PASSWORD", "GATELET_PASSWORD_FILE"),
@@ -99,81 +99,91 @@ const PLACEHOLDERS: [&str; 6] = [
 ];
 
 /// Search for one secret.
-pub(super) struct Search<'a> {
+pub(super) struct SecretSearch<'a> {
     pub env: &'a dyn Env,
-    pub found: &'a Found,
+    pub file_values: &'a FileValues,
     pub problems: &'a mut Problems,
     /// Other machines can connect. An empty secret is then an error, and a short token causes a
     /// warning.
     pub exposed: bool,
 }
 
-impl Search<'_> {
+impl SecretSearch<'_> {
     /// Returns the secret in force and its source.
-    pub fn find(&mut self, places: &Places, flag: Option<&Secret>) -> Option<Sourced<Secret>> {
+    pub fn find(
+        &mut self,
+        sources: &SecretSources,
+        flag: Option<&Secret>,
+    ) -> Option<Sourced<Secret>> {
         if let Some(secret) = flag {
-            if !self.is_empty(places, 0, places.flag, secret.expose()) {
-                return self.take(places, Source::Flag(places.flag), secret.expose().to_string());
+            if !self.check_blank(sources, 0, sources.flag, secret.expose()) {
+                return self.accept(
+                    sources,
+                    Source::Flag(sources.flag),
+                    secret.expose().to_string(),
+                );
             }
         }
-        for (var, file_var) in places.vars {
+        for (var, file_var) in sources.vars {
             let text = self.env.var(var);
-            let file = paths::said(self.env, file_var);
+            let file = paths::non_empty_var(self.env, file_var);
             match (text.filter(|text| !(text.trim().is_empty() && file.is_some())), file) {
                 (Some(_), Some(_)) => {
                     let message = format!("{var} and {file_var} are both set");
                     self.problems.error(0, var, message, "unset one of them");
                     return None;
                 }
-                (None, Some(file)) => return self.file(places, file_var, PathBuf::from(file)),
-                (Some(text), None) if !self.is_empty(places, 0, var, &text) => {
-                    return self.take(places, Source::Env(var), text);
+                (None, Some(file)) => {
+                    return self.read_variable_file(sources, file_var, PathBuf::from(file))
+                }
+                (Some(text), None) if !self.check_blank(sources, 0, var, &text) => {
+                    return self.accept(sources, Source::Env(var), text);
                 }
                 _ => {}
             }
         }
-        let (text, line) = self.found.text(places.key)?;
+        let (text, line) = self.file_values.text(sources.key)?;
         let text = text.to_string();
-        if self.is_empty(places, line, &format!("gateway.{}", places.key), &text) {
+        if self.check_blank(sources, line, &format!("gateway.{}", sources.key), &text) {
             return None;
         }
-        self.take(places, Source::Config(line), text)
+        self.accept(sources, Source::Config(line), text)
     }
 
     /// Reads the token that an earlier start created; `None` if there is none.
-    pub fn state_file(&mut self, path: PathBuf) -> Option<Sourced<Secret>> {
+    pub fn read_state_file(&mut self, path: PathBuf) -> Option<Sourced<Secret>> {
         if !self.env.exists(&path) {
             return None;
         }
         let shown = path.display().to_string();
         let text = self.read(&format!("the token file {shown}"), &path, "")?;
-        self.take(&TOKEN, Source::StateFile(path), text)
+        self.accept(&TOKEN, Source::StateFile(path), text)
     }
 
     /// Reads the secret from the file that the configuration key `key` names.
-    pub fn config_file(&mut self, key: &str, line: u32, path: &Path) -> Option<Secret> {
+    pub fn read_config_file(&mut self, key: &str, line: u32, path: &Path) -> Option<Secret> {
         let text = self.read(&format!("{key} {}", path.display()), path, "")?;
-        check(key, &text)
+        validate(key, &text)
             .map_err(|(message, hint)| self.problems.error(line, key, message, hint))
             .ok()?;
         Some(Secret(text))
     }
 
-    fn file(
+    fn read_variable_file(
         &mut self,
-        places: &Places,
+        sources: &SecretSources,
         var: &'static str,
         path: PathBuf,
     ) -> Option<Sourced<Secret>> {
         let text = self.read(&format!("{var} {}", path.display()), &path, var)?;
-        self.take(places, Source::EnvFile(var, path), text)
+        self.accept(sources, Source::EnvFile(var, path), text)
     }
 
     fn read(&mut self, shown: &str, path: &Path, about: &str) -> Option<String> {
         let bytes = match self.env.read(path, limits::SECRET_FILE_LEN) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let hint = "make the file readable for this user, or name another source";
+                let hint = "make the file readable for this user, or use another source";
                 self.problems.error(0, about, format!("cannot read {shown}: {error}"), hint);
                 return None;
             }
@@ -181,12 +191,8 @@ impl Search<'_> {
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
         if text.trim().is_empty() {
-            self.problems.error(
-                0,
-                about,
-                format!("{shown} is empty"),
-                "write the secret into it, or remove it",
-            );
+            let hint = "write the secret into it, or remove it";
+            self.problems.error(0, about, format!("{shown} is empty"), hint);
             return None;
         }
         self.check_mode(shown, path, about);
@@ -199,68 +205,63 @@ impl Search<'_> {
         let open = self.env.mode(path).is_some_and(|mode| mode & 0o004 != 0);
         if open && !path.starts_with("/run/secrets") {
             let hint = format!("run chmod 600 {}", path.display());
-            self.problems.warning(
-                0,
-                about,
-                format!("everybody on this machine can read {shown}"),
-                hint,
-            );
+            let message = format!("any user of this machine can read {shown}");
+            self.problems.warning(0, about, message, hint);
         }
     }
 
-    fn is_empty(&mut self, places: &Places, line: u32, name: &str, text: &str) -> bool {
-        let empty = text.trim().is_empty();
-        if empty && self.exposed {
-            let hint = format!("give it a {}, or leave it out", places.what);
-            self.problems.error(
-                line,
-                name,
-                format!("{name} is empty, and others can reach this gateway"),
-                hint,
-            );
-        } else if empty {
-            self.problems.warning(line, name, format!("{name} is empty and counts as not set"), "");
+    /// Returns whether the text is blank, and reports that it is: as an error if other machines can
+    /// connect, else as a warning.
+    fn check_blank(&mut self, sources: &SecretSources, line: u32, name: &str, text: &str) -> bool {
+        let is_blank = text.trim().is_empty();
+        if is_blank && self.exposed {
+            let message = format!("{name} is empty, and other machines can reach this gateway");
+            let hint = format!("set a {}, or remove it", sources.noun);
+            self.problems.error(line, name, message, hint);
+        } else if is_blank {
+            self.problems.warning(line, name, format!("{name} is empty and treated as unset"), "");
         }
-        empty
+        is_blank
     }
 
-    fn take(&mut self, places: &Places, source: Source, text: String) -> Option<Sourced<Secret>> {
+    /// Returns the secret, or `None` after reporting an error if it is invalid.
+    fn accept(
+        &mut self,
+        sources: &SecretSources,
+        source: Source,
+        text: String,
+    ) -> Option<Sourced<Secret>> {
         let (name, line) = match &source {
-            Source::Config(line) => (format!("gateway.{}", places.key), *line),
+            Source::Config(line) => (format!("gateway.{}", sources.key), *line),
             other => (other.to_string(), 0),
         };
-        if let Err((message, hint)) = check(&name, &text) {
+        if let Err((message, hint)) = validate(&name, &text) {
             self.problems.error(line, &name, message, hint);
             return None;
         }
-        if self.exposed && places.what == TOKEN.what && text.chars().count() < limits::TOKEN_SHORT {
-            let message = format!("{name} is short, and others can reach this gateway");
-            self.problems.warning(
-                line,
-                &name,
-                message,
-                format!("use {} characters or more", limits::TOKEN_SHORT),
-            );
+        if self.exposed && sources.noun == TOKEN.noun && text.chars().count() < limits::TOKEN_SHORT
+        {
+            let message = format!("{name} is short, and other machines can reach this gateway");
+            let hint = format!("use {} characters or more", limits::TOKEN_SHORT);
+            self.problems.warning(line, &name, message, hint);
         }
         Some(Sourced { value: Secret(text), source })
     }
 }
 
 /// Checks that the text can be used as a secret. The error is a message and a hint.
-fn check(name: &str, text: &str) -> Result<(), (String, String)> {
+fn validate(name: &str, text: &str) -> Result<(), (String, String)> {
     let generate = "use a long random text, for example from openssl rand -hex 32";
     if PLACEHOLDERS.iter().any(|placeholder| text.trim().eq_ignore_ascii_case(placeholder)) {
         return Err((format!("{name} is a placeholder, not a secret"), generate.to_string()));
     }
     if text.len() > limits::SECRET_LEN {
-        return Err((
-            format!("{name} is longer than {} bytes", limits::SECRET_LEN),
-            generate.to_string(),
-        ));
+        let message = format!("{name} is longer than {} bytes", limits::SECRET_LEN);
+        return Err((message, generate.to_string()));
     }
     if text.contains(|char: char| char.is_control() || char == '\u{fffd}') {
         let hint = "it must be one line of UTF-8 text".to_string();
-        return Err((format!("{name} holds characters that no client can send"), hint));
+        return Err((format!("{name} contains characters that no client can send"), hint));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Helpers for configuration text: line numbers, whole numbers, `${VAR}` expansion.
 
 /// Parses a whole number of JSON5: decimal or hexadecimal, with an optional plus sign.
-pub(super) fn whole(digits: &str) -> Option<u32> {
+pub(super) fn whole_number(digits: &str) -> Option<u32> {
     let digits = digits.strip_prefix('+').unwrap_or(digits);
     match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(hex) => u32::from_str_radix(hex, 16).ok(),
@@ -18,17 +18,17 @@ pub(super) fn expand(raw: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<
     let mut rest = raw;
     while let Some(at) = rest.find("${") {
         let (before, inside) = (&rest[..at], &rest[at + 2..]);
-        match variable(inside).filter(|&len| inside[len..].starts_with('}')) {
+        match variable_len(inside).filter(|&len| inside[len..].starts_with('}')) {
             None => {
                 text.push_str(&rest[..at + 2]);
                 rest = inside;
             }
             Some(len) => {
-                let whole = &rest[at..at + 2 + len + 1];
+                let reference = &rest[at..at + 2 + len + 1];
                 match before.strip_suffix('$') {
                     Some(before) => {
                         text.push_str(before);
-                        text.push_str(whole);
+                        text.push_str(reference);
                     }
                     None => {
                         let name = &inside[..len];
@@ -45,9 +45,10 @@ pub(super) fn expand(raw: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<
 }
 
 /// Returns the length of the variable name at the beginning of `text`.
-pub(super) fn variable(text: &str) -> Option<usize> {
-    let of_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
-    let len = text.bytes().take_while(of_name).count();
+pub(super) fn variable_len(text: &str) -> Option<usize> {
+    let is_name_byte =
+        |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    let len = text.bytes().take_while(is_name_byte).count();
     (len > 0 && !text.as_bytes()[0].is_ascii_digit()).then_some(len)
 }
 

@@ -1,13 +1,21 @@
-//! Parses JSON5 text into a tree, using the scanner of `jsonc-parser`. Independent of the schema.
+//! Parses JSON5 text into a tree with byte positions, using `jsonc-parser`. Independent of the
+//! schema.
 //!
-//! The depth is limited to [`limits::JSON_DEPTH`], and parsing stops at the first error. The
-//! library's own tree is not used because it stores comments and has no depth limit.
+//! The depth and width are checked before the library's parser, which is recursive, sees the text.
+//! The library's tree is converted, because it does not contain the positions of commas.
+//!
+//! Its `cst` feature, which edits a text, is not used: removing a member would also remove the
+//! comments on its line, adding one would spread an object in one line over several, and each edit
+//! takes time in proportion to the object.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+use jsonc_parser::ast::{ObjectPropName, Value};
+use jsonc_parser::common::Ranged;
+use jsonc_parser::errors::{ParseError, ParseErrorKind};
 use jsonc_parser::tokens::Token;
-use jsonc_parser::{Scanner, ScannerOptions};
+use jsonc_parser::{parse_to_ast, CollectOptions, ParseOptions, Scanner, ScannerOptions};
 
 use crate::gate::limits;
 
@@ -36,9 +44,19 @@ pub(super) struct Member<'a> {
 }
 
 /// Syntax error: byte offset and description.
-pub(super) struct Mistake {
+pub(super) struct SyntaxError {
     pub at: usize,
-    pub what: String,
+    pub message: String,
+}
+
+impl From<ParseError> for SyntaxError {
+    fn from(error: ParseError) -> Self {
+        let message = match error.kind() {
+            ParseErrorKind::UnexpectedWord => "a string needs quotes".to_string(),
+            kind => kind.to_string().to_ascii_lowercase(),
+        };
+        SyntaxError { at: error.range().start, message }
+    }
 }
 
 impl<'a> JsonValue<'a> {
@@ -58,174 +76,129 @@ impl<'a> JsonValue<'a> {
 }
 
 /// Parses a text. Returns `None` if it holds only white space and comments.
-pub(super) fn read(text: &str) -> Result<Option<Member<'_>>, Mistake> {
+pub(super) fn read(text: &str) -> Result<Option<Member<'_>>, SyntaxError> {
     read_up_to(text, usize::MAX)
 }
 
 /// Like [`read`], with at most [`limits::CONFIG_MEMBERS`] values in a list or object, which bounds
 /// the time to compare two trees.
-pub(super) fn read_narrow(text: &str) -> Result<Option<Member<'_>>, Mistake> {
+pub(super) fn read_narrow(text: &str) -> Result<Option<Member<'_>>, SyntaxError> {
     read_up_to(text, limits::CONFIG_MEMBERS)
 }
 
-fn read_up_to(text: &str, widest: usize) -> Result<Option<Member<'_>>, Mistake> {
-    let scanner = Scanner::new(text, &ScannerOptions::default());
-    let mut tokens = Tokens { text, scanner, open: Vec::new(), widest };
-    let Some(first) = tokens.next()? else { return Ok(None) };
-    let at = tokens.scanner.token_start();
-    let root = tokens.member(at, Cow::Borrowed(""), first)?;
-    match tokens.next()? {
-        None => Ok(Some(root)),
-        Some(_) => Err(tokens.mistake("something stands behind its end")),
-    }
+fn read_up_to(text: &str, max_members: usize) -> Result<Option<Member<'_>>, SyntaxError> {
+    let converter = Converter { commas: scan(text, max_members)? };
+    let options = ParseOptions { allow_missing_commas: false, ..ParseOptions::default() };
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options)?;
+    Ok(parsed.value.map(|root| converter.item(root, 0)))
 }
 
-struct Tokens<'a> {
-    text: &'a str,
-    scanner: Scanner<'a>,
-    /// Byte offsets at which the open lists and objects begin.
-    open: Vec<usize>,
-    /// Maximum number of values in a list or object.
-    widest: usize,
-}
-
-impl<'a> Tokens<'a> {
-    /// Returns the next token, skipping comments.
-    fn next(&mut self) -> Result<Option<Token<'a>>, Mistake> {
-        loop {
-            match self.scanner.scan() {
-                Ok(Some(Token::CommentLine(_) | Token::CommentBlock(_))) => {}
-                Ok(token) => return Ok(token),
-                Err(error) => {
-                    return Err(Mistake {
-                        at: error.range().start,
-                        what: error.kind().to_string().to_ascii_lowercase(),
-                    });
-                }
+/// Returns the byte offsets of all commas. Error if lists and objects are nested deeper than
+/// [`limits::JSON_DEPTH`], or one of them has more than `max_members` values. Stops at a syntax
+/// error without a report: the parser finds it again, or an earlier one.
+fn scan(text: &str, max_members: usize) -> Result<Vec<usize>, SyntaxError> {
+    let mut scanner = Scanner::new(text, &ScannerOptions::default());
+    let mut commas = Vec::new();
+    // Number of complete values in each open list and object.
+    let mut open: Vec<usize> = Vec::new();
+    // The last token can end a value.
+    let mut ends_value = false;
+    while let Ok(Some(token)) = scanner.scan() {
+        let at = scanner.token_start();
+        let closes = matches!(token, Token::CloseBracket | Token::CloseBrace);
+        match token {
+            Token::CommentLine(_) | Token::CommentBlock(_) => continue,
+            Token::OpenBracket | Token::OpenBrace => open.push(0),
+            Token::Comma => commas.push(at),
+            _ => {}
+        }
+        if let Some(values) = open.last_mut().filter(|_| ends_value) {
+            *values += usize::from(closes || token == Token::Comma);
+            if *values > max_members {
+                let message = format!("a list or object has more than {max_members} entries");
+                return Err(SyntaxError { at, message });
             }
         }
+        if open.len() > limits::JSON_DEPTH {
+            let message = format!("nested deeper than {} levels", limits::JSON_DEPTH);
+            return Err(SyntaxError { at, message });
+        }
+        if closes {
+            open.pop();
+        }
+        ends_value = !matches!(token, Token::Comma | Token::OpenBracket | Token::OpenBrace);
+    }
+    Ok(commas)
+}
+
+/// Converts the library's tree.
+struct Converter {
+    /// Byte offsets of all commas, ascending.
+    commas: Vec<usize>,
+}
+
+impl Converter {
+    /// Converts the root or an element of a list that ends at `container_end`.
+    fn item<'a>(&self, value: Value<'a>, container_end: usize) -> Member<'a> {
+        self.member(value.start(), Cow::Borrowed(""), value, container_end)
     }
 
-    fn expect(&mut self) -> Result<Token<'a>, Mistake> {
-        let open = self.open.last().copied().unwrap_or_default();
-        self.next()?.ok_or_else(|| Mistake {
-            at: open,
-            what: "what opens here is never closed".to_string(),
-        })
-    }
-
-    fn member(
-        &mut self,
+    fn member<'a>(
+        &self,
         at: usize,
         name: Cow<'a, str>,
-        first: Token<'a>,
-    ) -> Result<Member<'a>, Mistake> {
-        let from = self.scanner.token_start();
-        let value = self.value(first)?;
-        Ok(Member { at, name, value, span: from..self.scanner.token_end(), comma: None })
+        value: Value<'a>,
+        container_end: usize,
+    ) -> Member<'a> {
+        let span = value.start()..value.end();
+        let next = self.commas.partition_point(|comma| *comma < span.end);
+        let comma = self.commas.get(next).copied().filter(|comma| *comma < container_end);
+        Member { at, name, value: self.value(value), span, comma }
     }
 
-    fn value(&mut self, first: Token<'a>) -> Result<JsonValue<'a>, Mistake> {
-        match first {
-            Token::Null => Ok(JsonValue::Null),
-            Token::Boolean(flag) => Ok(JsonValue::Flag(flag)),
-            Token::Number(number) => Ok(JsonValue::Number(number)),
-            Token::String(text) => Ok(JsonValue::Text(text)),
-            Token::OpenBracket => self.inside(Tokens::list),
-            Token::OpenBrace => self.inside(Tokens::object),
-            Token::Word(_) => Err(self.mistake("a text needs quotes")),
-            _ => Err(self.mistake("a value is missing")),
-        }
-    }
-
-    fn inside(
-        &mut self,
-        read: fn(&mut Tokens<'a>) -> Result<JsonValue<'a>, Mistake>,
-    ) -> Result<JsonValue<'a>, Mistake> {
-        self.open.push(self.scanner.token_start());
-        if self.open.len() > limits::JSON_DEPTH {
-            let what = format!("it is nested deeper than {} levels", limits::JSON_DEPTH);
-            return Err(Mistake { at: self.scanner.token_start(), what });
-        }
-        let value = read(self);
-        self.open.pop();
-        value
-    }
-
-    fn list(&mut self) -> Result<JsonValue<'a>, Mistake> {
-        let mut items = Vec::new();
-        loop {
-            match self.expect()? {
-                Token::CloseBracket => return Ok(JsonValue::List(items)),
-                first => {
-                    let at = self.scanner.token_start();
-                    let item = self.member(at, Cow::Borrowed(""), first)?;
-                    self.keep(&mut items, item)?;
-                }
+    fn value<'a>(&self, value: Value<'a>) -> JsonValue<'a> {
+        let end = value.end();
+        match value {
+            Value::NullKeyword(_) => JsonValue::Null,
+            Value::BooleanLit(flag) => JsonValue::Flag(flag.value),
+            Value::NumberLit(number) => JsonValue::Number(number.value),
+            Value::StringLit(text) => JsonValue::Text(text.value),
+            Value::Array(array) => {
+                let items = array.elements.into_iter().map(|element| self.item(element, end));
+                JsonValue::List(items.collect())
             }
-            if self.ends(&mut items, |token| matches!(token, Token::CloseBracket))? {
-                return Ok(JsonValue::List(items));
+            Value::Object(object) => {
+                let members = object.properties.into_iter().map(|property| {
+                    self.member(property.start(), name(property.name), property.value, end)
+                });
+                JsonValue::Object(members.collect())
             }
         }
     }
+}
 
-    fn object(&mut self) -> Result<JsonValue<'a>, Mistake> {
-        let mut properties = Vec::new();
-        loop {
-            let token = self.expect()?;
-            let at = self.scanner.token_start();
-            let name = match token {
-                Token::CloseBrace => return Ok(JsonValue::Object(properties)),
-                Token::String(name) => name,
-                Token::Word(_) | Token::Number(_) | Token::Boolean(_) | Token::Null => {
-                    Cow::Borrowed(&self.text[at..self.scanner.token_end()])
-                }
-                _ => return Err(self.mistake("a key is missing")),
-            };
-            if !matches!(self.expect()?, Token::Colon) {
-                return Err(self.mistake("a colon is missing"));
-            }
-            let first = self.expect()?;
-            let property = self.member(at, name, first)?;
-            self.keep(&mut properties, property)?;
-            if self.ends(&mut properties, |token| matches!(token, Token::CloseBrace))? {
-                return Ok(JsonValue::Object(properties));
-            }
-        }
+fn name(name: ObjectPropName<'_>) -> Cow<'_, str> {
+    match name {
+        ObjectPropName::String(name) => name.value,
+        ObjectPropName::Word(name) => Cow::Borrowed(name.value),
     }
+}
 
-    fn keep(&self, members: &mut Vec<Member<'a>>, member: Member<'a>) -> Result<(), Mistake> {
-        if members.len() >= self.widest {
-            let what = format!("more than {} values stand side by side", self.widest);
-            return Err(Mistake { at: member.at, what });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn width_is_limited_exactly() {
+        for (text, accepted) in [
+            ("[1, 2, 3]", true),
+            ("[1, {a: 1, b: [1, 2, 3], c: 3,}, [],] // , ,", true),
+            ("{a: [1, 2, 3, 4]}", false),
+            ("[[], {}, 'a', null,]", false),
+            ("{a: 1, b: 2, c: 3, d: 4}", false),
+        ] {
+            assert_eq!(read_up_to(text, 3).is_ok(), accepted, "{text}");
+            assert!(read(text).is_ok(), "{text}");
         }
-        members.push(member);
-        Ok(())
-    }
-
-    /// Reads the token after a member. Returns true if it closes the list or object, false if it is
-    /// a comma.
-    fn ends(
-        &mut self,
-        members: &mut [Member<'a>],
-        closes: fn(&Token<'a>) -> bool,
-    ) -> Result<bool, Mistake> {
-        let at = self.scanner.token_start();
-        match self.expect()? {
-            Token::Comma => {
-                if let Some(member) = members.last_mut() {
-                    member.comma = Some(self.scanner.token_start());
-                }
-                Ok(false)
-            }
-            token if closes(&token) => Ok(true),
-            // Report the end of the value, not the unexpected token, which may be lines below.
-            _ => Err(Mistake { at, what: "a comma is missing".to_string() }),
-        }
-    }
-
-    /// Returns an error at the last token read.
-    fn mistake(&self, what: &str) -> Mistake {
-        Mistake { at: self.scanner.token_start(), what: what.to_string() }
     }
 }

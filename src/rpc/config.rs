@@ -80,23 +80,23 @@ pub struct Around<'a> {
 
 /// Handles `config.get {}`.
 pub fn get(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
-    Ok(asking(call, How::Get, None, None, Vec::new()))
+    Ok(request(call, How::Get, None, None, Vec::new()))
 }
 
 /// Handles `gatelet.config {}`: returns the content of `config.get` and of `gatelet config print`.
 pub fn explain(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
-    Ok(asking(call, How::Explain, None, None, Vec::new()))
+    Ok(request(call, How::Explain, None, None, Vec::new()))
 }
 
 /// Handles `config.set {raw, baseHash?}`.
 pub fn set(call: &mut Call<'_>, params: ConfigSet<'_>) -> Result<Reply, Failure> {
-    Ok(asking(call, How::Set, params.raw, params.base_hash, Vec::new()))
+    Ok(request(call, How::Set, params.raw, params.base_hash, Vec::new()))
 }
 
 /// Handles `config.apply {raw, baseHash?, sessionKey?, note?, restartDelayMs?, deliveryContext?}`
 /// like `config.set`, which also applies the text.
 pub fn apply(call: &mut Call<'_>, params: ConfigApply<'_>) -> Result<Reply, Failure> {
-    Ok(asking(call, How::Set, params.raw, params.base_hash, Vec::new()))
+    Ok(request(call, How::Set, params.raw, params.base_hash, Vec::new()))
 }
 
 /// Handles `config.patch {raw, baseHash?, replacePaths?, ...}`, with the further parameters of
@@ -105,10 +105,11 @@ pub fn patch(call: &mut Call<'_>, params: ConfigPatch<'_>) -> Result<Reply, Fail
     let paths = params.replace_paths.unwrap_or_default();
     let paths = paths.items().take(limits::CONFIG_PATHS);
     let replace = paths.filter_map(|path| Some(path.as_str()?.into_owned())).collect();
-    Ok(asking(call, How::Patch, params.raw, params.base_hash, replace))
+    Ok(request(call, How::Patch, params.raw, params.base_hash, replace))
 }
 
-fn asking(
+/// Returns a reply that passes the request to the disk thread.
+fn request(
     call: &Call<'_>,
     how: How,
     raw: Option<Value<'_>>,
@@ -203,12 +204,12 @@ fn issues(o: &mut Writer<'_>, key: &str, problems: &[Problem]) {
 pub fn invalid(ask: &FileRequest, problems: &[Problem]) -> Failure {
     let mut message = "invalid config".to_string();
     if ask.protocol == Protocol::V4 {
-        for (at, problem) in problems.iter().take(SAID).enumerate() {
-            message.push_str(if at == 0 { ": " } else { "; " });
+        for (index, problem) in problems.iter().take(LISTED_PROBLEMS).enumerate() {
+            message.push_str(if index == 0 { ": " } else { "; " });
             message.push_str(&problem.to_string());
         }
-        if problems.len() > SAID {
-            message.push_str(&format!(" (+{} more issues)", problems.len() - SAID));
+        if problems.len() > LISTED_PROBLEMS {
+            message.push_str(&format!(" (+{} more issues)", problems.len() - LISTED_PROBLEMS));
         }
     }
     let details = json::object(|o| issues(o, "issues", problems));
@@ -216,7 +217,7 @@ pub fn invalid(ask: &FileRequest, problems: &[Problem]) -> Failure {
 }
 
 /// Number of problems that the message itself lists (protocol 4).
-const SAID: usize = 3;
+const LISTED_PROBLEMS: usize = 3;
 
 /// Checks that the client knows the current text of the file. Without a hash only a patch of
 /// protocol 4 is allowed; [`check_patch`] limits it to the display settings of pages.
@@ -239,8 +240,8 @@ pub fn check_patch(
     if ask.how != How::Patch || ask.protocol != Protocol::V4 {
         return Ok(());
     }
-    let looks = |path: &String| path == "ui.prefs" || path.starts_with("ui.prefs.");
-    if exists && ask.base.is_none() && !paths.iter().all(looks) {
+    let is_display = |path: &String| path == "ui.prefs" || path.starts_with("ui.prefs.");
+    if exists && ask.base.is_none() && !paths.iter().all(is_display) {
         return Err(Failure::invalid(NO_BASE));
     }
     let lost: Vec<&str> =
@@ -249,11 +250,12 @@ pub fn check_patch(
         return Ok(());
     }
     let paths = lost.join(", ");
-    let what = ["config.patch would remove entries from array path(s): ", &paths, LOSS].concat();
-    Err(Failure::invalid(what))
+    Err(Failure::invalid(format!(
+        "config.patch would remove entries from array path(s): {paths}. Pass replacePaths with the \
+         exact path(s) when this is intentional, or use config.apply for full-config replacement."
+    )))
 }
 
 /// Error message if the client knows an older text.
 pub const CHANGED: &str = "config changed since last load; re-run config.get and retry";
 const NO_BASE: &str = "config base hash required; re-run config.get and retry";
-const LOSS: &str = ". Pass replacePaths with the exact path(s) when this is intentional, or use config.apply for full-config replacement.";

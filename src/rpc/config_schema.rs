@@ -26,7 +26,7 @@ pub fn schema(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         o.obj("uiHints", |hints| {
             hints.fields(HINTS);
             let secrets = KEYS.iter().filter(|key| matches!(key.kind, Kind::Secret));
-            secrets.for_each(|key| hints.raw(&["gateway.", key.path].concat(), SENSITIVE));
+            secrets.for_each(|key| hints.raw(&format!("gateway.{}", key.path), SENSITIVE));
         });
         o.str("version", version);
         // The schema is as old as the build, whose time is not recorded.
@@ -38,7 +38,7 @@ pub fn schema(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
 pub fn lookup(_call: &mut Call<'_>, params: SchemaLookup) -> Result<Reply, Failure> {
     let path = params.path.trim().replace("[]", ".*").replace('[', ".").replace(']', "");
     let path = path.trim_matches('.');
-    let inside = path.strip_prefix("gateway").map(|rest| rest.trim_start_matches('.'));
+    let inside = inside_gateway(path);
     let key = inside.and_then(|inside| KEYS.iter().find(|key| key.path == inside));
     let item = inside.and_then(|inside| inside.strip_suffix(".*")).and_then(find_list);
     let found = match (path, key, item) {
@@ -60,12 +60,20 @@ pub fn lookup(_call: &mut Call<'_>, params: SchemaLookup) -> Result<Reply, Failu
         }
         o.arr("children", |list| match (inside, found) {
             (None, _) => child(list, "gateway", "gateway", "", Kind::Section),
-            (Some(_), Some(Kind::List)) => child(list, "*", &[path, ".*"].concat(), "", Kind::Text),
+            (Some(_), Some(Kind::List)) => child(list, "*", &format!("{path}.*"), "", Kind::Text),
             (Some(inside), _) => members(inside).for_each(|(name, key)| {
-                child(list, name, &["gateway.", key.path].concat(), key.path, key.kind);
+                child(list, name, &format!("gateway.{}", key.path), key.path, key.kind);
             }),
         });
     })))
+}
+
+/// Returns the part of the path below `gateway`, empty for `gateway` itself.
+fn inside_gateway(path: &str) -> Option<&str> {
+    match path.strip_prefix("gateway")? {
+        "" => Some(""),
+        rest => rest.strip_prefix('.').map(|inside| inside.trim_start_matches('.')),
+    }
 }
 
 const SENSITIVE: &[u8] = br#"{"sensitive":true,"advanced":false}"#;
@@ -117,9 +125,9 @@ fn bare(o: &mut Writer<'_>, kind: Kind) {
     o.str("type", type_name(kind));
     match kind {
         Kind::Flag(default) => o.bool("default", default),
-        Kind::Number(least, greatest, default) => {
-            o.u64("minimum", u64::from(least));
-            o.u64("maximum", u64::from(greatest));
+        Kind::Number { min, max, default } => {
+            o.u64("minimum", u64::from(min));
+            o.u64("maximum", u64::from(max));
             o.u64("default", u64::from(default));
         }
         Kind::Word(words) => o.strs("enum", words.iter().copied()),
@@ -131,7 +139,7 @@ fn type_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Section | Kind::NotUsed => "object",
         Kind::Flag(_) => "boolean",
-        Kind::Number(..) => "integer",
+        Kind::Number { .. } => "integer",
         Kind::Text | Kind::Word(_) | Kind::Secret => "string",
         Kind::List => "array",
     }

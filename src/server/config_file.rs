@@ -7,7 +7,7 @@
 
 use super::runtime_config::RuntimeConfig;
 use super::start_context::{shared_secret, StartContext};
-use crate::config::{self, Env, Loaded, Problem, Severity, SystemEnv};
+use crate::config::{self, ChangeKind, Env, Loaded, Problem, Severity, SystemEnv};
 use crate::gate::limits;
 use crate::rpc::config::{check_base, check_patch, invalid, FileRequest, FileState, How, CHANGED};
 use crate::rpc::{Failure, Status};
@@ -70,8 +70,12 @@ impl ConfigFile {
                 return Err(Failure::invalid("invalid config; fix before patching"));
             }
         }
-        let plain = json::parse(ask.raw.as_bytes(), limits::JSON_DEPTH).is_ok();
-        let changed = config::change(text, &ask.raw, patch, plain).map_err(Failure::invalid)?;
+        let kind = match json::parse(ask.raw.as_bytes(), limits::JSON_DEPTH) {
+            _ if patch => ChangeKind::Patch,
+            Ok(_) => ChangeKind::Value,
+            Err(_) => ChangeKind::Text,
+        };
+        let changed = config::change(text, &ask.raw, kind).map_err(Failure::invalid)?;
         check_patch(ask, old.is_some(), &changed.paths, &changed.lost)?;
         if changed.text.len() as u64 > limits::CONFIG_LEN {
             return Err(Failure::invalid("the configuration would be larger than 1 MiB"));

@@ -1,5 +1,7 @@
 //! The dashboard page: its size, and the time to serve it.
 
+use flate2::read::GzDecoder;
+
 use crate::client::{get, Failed};
 use crate::gateway::Gateway;
 use crate::relay::trips;
@@ -44,9 +46,7 @@ const TRIPS: usize = 2_000;
 
 /// Returns the path `/` and the paths of the assets that it refers to.
 fn page_files(index: &[u8]) -> Result<Vec<String>, Failed> {
-    let index = miniz_oxide::inflate::decompress_to_vec(&index[GZIP_HEAD..])
-        .map_err(|_| "the page is not packed")?;
-    let text = String::from_utf8(index)?;
+    let text = std::io::read_to_string(GzDecoder::new(index))?;
     let named = text.split("=\"assets/").skip(1).filter_map(|rest| rest.split('"').next());
     let files: Vec<String> = std::iter::once("/".to_string())
         .chain(named.map(|name| ["/assets/", name].concat()))
@@ -56,9 +56,6 @@ fn page_files(index: &[u8]) -> Result<Vec<String>, Failed> {
         _ => Err("the page names no files".into()),
     }
 }
-
-/// Length of the gzip header without name and time (`build.rs`).
-const GZIP_HEAD: usize = 10;
 
 /// Returns the body of a response with status 200.
 fn body(answer: &[u8]) -> Result<Vec<u8>, Failed> {

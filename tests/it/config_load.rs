@@ -350,11 +350,11 @@ fn unreadable_secret_file_is_an_error_without_fallback() {
         (Some(vec![b'a'; 5000]), "cannot read GATELET_TOKEN_FILE /run/secrets/t: too large"),
         (
             Some(b"two\nlines".to_vec()),
-            "GATELET_TOKEN_FILE /run/secrets/t holds characters that no client can send",
+            "GATELET_TOKEN_FILE /run/secrets/t contains characters that no client can send",
         ),
         (
             Some(vec![0xff; 20]),
-            "GATELET_TOKEN_FILE /run/secrets/t holds characters that no client can send",
+            "GATELET_TOKEN_FILE /run/secrets/t contains characters that no client can send",
         ),
     ] {
         let mut world = World::bare()
@@ -387,11 +387,11 @@ fn empty_secret_variable_warns_on_loopback_and_fails_on_other_binds() {
     let world = World::bare().var("OPENCLAW_GATEWAY_TOKEN", "");
     assert_eq!(
         messages(&world.load()),
-        ["warning: OPENCLAW_GATEWAY_TOKEN is empty and counts as not set"]
+        ["warning: OPENCLAW_GATEWAY_TOKEN is empty and treated as unset"]
     );
     assert!(world.load().config.is_some());
     let text =
-        "error: OPENCLAW_GATEWAY_TOKEN is empty, and others can reach this gateway: give it a token, or leave it out";
+        "error: OPENCLAW_GATEWAY_TOKEN is empty, and other machines can reach this gateway: set a token, or remove it";
     assert_eq!(messages(&world.var("GATELET_BIND", "lan").load()), [text]);
 }
 
@@ -409,7 +409,7 @@ fn world_readable_secret_file_warns_unless_mounted_by_a_container_engine() {
         .var("GATELET_TOKEN_FILE", "/etc/t")
         .file("/etc/t", TOKEN)
         .mode("/etc/t", 0o644);
-    let text = "warning: everybody on this machine can read GATELET_TOKEN_FILE /etc/t: run chmod 600 /etc/t";
+    let text = "warning: any user of this machine can read GATELET_TOKEN_FILE /etc/t: run chmod 600 /etc/t";
     assert_eq!(messages(&world.load()), [text]);
     assert_eq!(messages(&world.mode("/etc/t", 0o640).load()), Vec::<String>::new());
     let mounted =
@@ -420,9 +420,9 @@ fn world_readable_secret_file_warns_unless_mounted_by_a_container_engine() {
 #[test]
 fn world_accessible_configuration_warns() {
     let secret = format!("{{ gateway: {{ auth: {{ token: '{TOKEN}' }} }} }}");
-    let readable = "warning: everybody on this machine can read the secret in /config/gatelet.json: run chmod 600 /config/gatelet.json";
+    let readable = "warning: any user of this machine can read the secret in /config/gatelet.json: run chmod 600 /config/gatelet.json";
     let writable =
-        "warning: everybody on this machine can change the configuration /config/gatelet.json: run chmod o-w /config/gatelet.json";
+        "warning: any user of this machine can change the configuration /config/gatelet.json: run chmod o-w /config/gatelet.json";
     assert_eq!(messages(&World::with(&secret).mode(FILE, 0o644).load()), [readable]);
     assert_eq!(messages(&World::with("{}").mode(FILE, 0o644).load()), Vec::<String>::new());
     assert_eq!(messages(&World::with("{}").mode(FILE, 0o602).load()), [writable]);
@@ -549,21 +549,17 @@ fn port_source_precedence() {
     assert_eq!(config(flag("0")).port, 0);
     assert_eq!(
         messages(&flag("70000")),
-        ["error: --port cannot be \"70000\": give a port from 1 to 65535"]
+        ["error: --port cannot be \"70000\": use a port from 1 to 65535"]
     );
     let bad = world.var("GATELET_PORT", "0").load();
-    assert_eq!(
-        messages(&bad),
-        ["error: GATELET_PORT cannot be \"0\": give a port from 1 to 65535"]
-    );
+    assert_eq!(messages(&bad), ["error: GATELET_PORT cannot be \"0\": use a port from 1 to 65535"]);
 }
 
 #[test]
 fn kubernetes_service_port_variable_is_ignored_as_a_port() {
     let loaded = World::bare().var("GATELET_PORT", "tcp://10.96.0.7:18789").load();
-    assert!(messages(&loaded)[0].starts_with(
-        "warning: GATELET_PORT holds \"tcp://10.96.0.7:18789\", which Kubernetes sets"
-    ));
+    assert!(messages(&loaded)[0]
+        .starts_with("warning: GATELET_PORT is \"tcp://10.96.0.7:18789\", which Kubernetes sets"));
     assert_eq!(config(loaded).port, 18789);
 }
 
@@ -617,7 +613,7 @@ fn state_directory_defaults_in_containers_and_on_windows_else_is_required() {
     assert_eq!(dir(&windows), Some(Path::new("C:\\Local").join("gatelet")));
     let nowhere = World::default().load();
     assert!(nowhere.config.is_none() && nowhere.paths.is_none());
-    let text = "error: no place for the state directory: there is no home directory: pass --state-dir DIR or set GATELET_STATE_DIR";
+    let text = "error: no location for the state directory: there is no home directory: pass --state-dir DIR or set GATELET_STATE_DIR";
     assert_eq!(messages(&nowhere), [text]);
 }
 
@@ -730,7 +726,7 @@ fn default_bind_in_a_container_is_lan() {
 #[test]
 fn auth_none_in_a_container_requires_an_explicit_loopback_bind() {
     let world = World::with("{ gateway: { auth: { mode: 'none' } } }").file("/.dockerenv", "");
-    let text = "error: gateway.auth.mode \"none\" needs a loopback bind, and the bind is \"lan\" (line 1): \
+    let text = "error: gateway.auth.mode \"none\" requires a loopback bind, but the bind is \"lan\" (line 1): \
                 set gateway.auth.mode to \"token\", or gateway.bind to \"loopback\"";
     assert_eq!(messages(&world.load()), [text]);
     assert_eq!(messages(&world.var("GATELET_BIND", "loopback").load()), Vec::<String>::new());
@@ -752,7 +748,7 @@ fn configuration_path_precedence_and_error_for_a_missing_named_file() {
     assert!(missing.config.is_none());
     assert_eq!(
         messages(&missing),
-        ["error: cannot read the configuration /not-there.json (from --config): entity not found: give the path of a readable file"]
+        ["error: cannot read the configuration /not-there.json (from --config): entity not found: specify a readable file"]
     );
 }
 
@@ -800,7 +796,9 @@ fn nesting_depth_is_limited_and_brackets_in_strings_do_not_count() {
         let loaded = World::with(&text[..1_000_000.min(text.len())]).load();
         assert_eq!(
             messages(&loaded),
-            [format!("error: the configuration is not JSON5: it is nested deeper than {deep} levels (line 2)")]
+            [format!(
+                "error: the configuration is not JSON5: nested deeper than {deep} levels (line 2)"
+            )]
         );
     }
     let brackets = "[".repeat(5000);

@@ -205,7 +205,7 @@ fn invalid_configuration_is_not_written_and_all_problems_are_returned() {
         let why = |failed: Result<Value, String>| failed.unwrap_err();
         assert_eq!(
             why(change(&mut session, "config.set", "{")),
-            "raw is not JSON5: what opens here is never closed"
+            "raw is not JSON5: unterminated object"
         );
         assert_eq!(
             why(change(&mut session, "config.patch", "[]")),
@@ -461,5 +461,9 @@ fn returned_schema_matches_the_file() {
     assert_eq!(auth["children"][1]["hint"]["sensitive"], true);
     assert_eq!(look("gateway.trustedProxies[]").unwrap()["schema"]["type"], "string");
     assert_eq!(look("gateway.nothing").unwrap_err().message(), "config schema path not found");
+    assert_eq!(look("gateway[port]").unwrap()["schema"]["type"], "integer");
+    for path in ["gatewayport", "gatewaytrustedProxies[]", "gatewayfoo"] {
+        assert_eq!(look(path).unwrap_err().message(), "config schema path not found", "{path}");
+    }
     assert_eq!(look("agents").unwrap_err().message(), "config schema path not found");
 }

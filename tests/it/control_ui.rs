@@ -618,9 +618,9 @@ fn missing_index_is_reported_without_stopping_the_gateway() {
     let again = site.gateway.stop().start();
     again.logged(&[
         "warn",
-        "gateway.controlUi.root names",
-        "where no index.html is",
-        "give the directory of a built Control UI",
+        "gateway.controlUi.root",
+        "contains no index.html",
+        "set it to the directory of a built Control UI",
     ]);
     again.admin();
 }

@@ -10,7 +10,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Metadata, Record};
 
@@ -130,31 +130,20 @@ pub fn timestamp() -> String {
     utc(SystemTime::now())
 }
 
-/// Formats a time as `2026-11-22T19:20:00Z`, by the civil calendar from the days since 1970.
+/// Formats a time as `2026-11-22T19:20:00Z`. Times that the format cannot express become the
+/// nearest one: a clock before 1970 or after 9999 must not end the program.
 fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // years begin in March, in eras of 400 years, so that the leap day is the last day of a year
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let march = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * march + 2) / 5 + 1;
-    let month = if march < 10 { march + 3 } else { march - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{of_month:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND));
+    humantime::format_rfc3339_seconds(time).to_string()
 }
+
+/// Seconds from 1970 to the end of the year 9999.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn times_agree_with_the_calendar() {
@@ -163,11 +152,11 @@ mod tests {
         assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
         assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(at(951_868_800), "2000-03-01T00:00:00Z");
-        assert_eq!(
-            at(1_795_375_200),
-            "2026-11-22T18:00:00Z".replace("18:00:00", &at(1_795_375_200)[11..19])
-        );
+        assert_eq!(at(1_795_375_200), "2026-11-22T19:20:00Z");
         assert_eq!(at(4_107_542_399), "2100-02-28T23:59:59Z");
         assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z", "2100 is no leap year");
+        assert_eq!(at(LAST_SECOND), "9999-12-31T23:59:59Z");
+        assert_eq!(at(LAST_SECOND + 1), "9999-12-31T23:59:59Z");
+        assert_eq!(utc(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
     }
 }

@@ -1,7 +1,7 @@
 //! Configuration: text to a `Config` or to every problem; its redacted form; the text after a
 //! change.
 
-use gatelet::config::{change, load_text, shown, Loaded, Overrides, Severity};
+use gatelet::config::{change, load_text, shown, ChangeKind, Loaded, Overrides, Severity};
 use gatelet::gate::limits;
 use serde_json::Value;
 
@@ -30,10 +30,8 @@ pub fn run(data: &[u8]) {
         if good {
             back(old);
         }
-        for patch in [false, true] {
-            for plain in [false, true] {
-                changed(old, new, patch, plain);
-            }
+        for kind in [ChangeKind::Patch, ChangeKind::Value, ChangeKind::Text] {
+            changed(old, new, kind);
         }
     });
 }
@@ -90,22 +88,22 @@ fn back(text: &str) {
         return;
     }
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let changed = change(text, &raw, false, false)
+    let changed = change(text, &raw, ChangeKind::Text)
         .unwrap_or_else(|why| panic!("what was shown is refused: {why}"));
     assert_eq!(changed.text, bare, "a secret came back as another");
     if let Some(json) = shown(text).json {
-        let changed = change(text, &json, false, true)
+        let changed = change(text, &json, ChangeKind::Value)
             .unwrap_or_else(|why| panic!("what a form was shown is refused: {why}"));
         assert_eq!(changed.text, text, "a form that changed nothing");
     }
 }
 
-fn changed(old: &str, new: &str, patch: bool, plain: bool) {
-    let Ok(changed) = change(old, new, patch, plain) else { return };
+fn changed(old: &str, new: &str, kind: ChangeKind) {
+    let Ok(changed) = change(old, new, kind) else { return };
     // one more entry may say that there are more
     assert!(changed.paths.len() <= limits::CONFIG_PATHS + 1);
     let after = shown(&changed.text).json.expect("a changed text can be read");
-    if !patch || old.contains(HIDDEN) || new.contains(HIDDEN) {
+    if kind != ChangeKind::Patch || old.contains(HIDDEN) || new.contains(HIDDEN) {
         return;
     }
     let (Some(before), Some(wanted)) = (shown(old).json, shown(new).json) else { return };
