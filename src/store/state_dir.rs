@@ -70,8 +70,10 @@ pub enum StoreError {
     Lost { path: PathBuf },
     /// The table is not usable.
     Table { path: PathBuf, error: OpenError },
-    /// The key is damaged, or missing although the table has devices.
-    Key { path: PathBuf, missing: bool },
+    /// The key is missing although the table has devices.
+    KeyMissing { path: PathBuf },
+    /// The key is damaged.
+    KeyDamaged { path: PathBuf },
 }
 
 /// Opens the table in `dir`.
@@ -94,12 +96,8 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     let key = match read_key(dir)? {
         TableKeyFile::Good(key) => key,
         TableKeyFile::Missing if loaded.contents.devices.is_empty() => create_key(dir)?,
-        TableKeyFile::Missing => {
-            return Err(StoreError::Key { path: dir.join(KEY), missing: true })
-        }
-        TableKeyFile::Damaged => {
-            return Err(StoreError::Key { path: dir.join(KEY), missing: false })
-        }
+        TableKeyFile::Missing => return Err(StoreError::KeyMissing { path: dir.join(KEY) }),
+        TableKeyFile::Damaged => return Err(StoreError::KeyDamaged { path: dir.join(KEY) }),
     };
     Ok(Opened { file, loaded, key, created })
 }
@@ -144,7 +142,7 @@ pub fn key_at(dir: &Path) -> Result<TableKey, StoreError> {
     match read_key(dir)? {
         TableKeyFile::Good(key) => Ok(key),
         TableKeyFile::Missing => Err(StoreError::Absent { path: dir.join(KEY) }),
-        TableKeyFile::Damaged => Err(StoreError::Key { path: dir.join(KEY), missing: false }),
+        TableKeyFile::Damaged => Err(StoreError::KeyDamaged { path: dir.join(KEY) }),
     }
 }
 
@@ -180,7 +178,7 @@ fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
         Repaired { table_copy: None, devices: 0, lost: Vec::new(), empty: false, new_key: false };
     match PairingFile::open(disk) {
         Ok((mut file, loaded)) => {
-            file.repair_replicas().map_err(failed("mend", table))?;
+            file.repair_replicas().map_err(failed("repair", table))?;
             repaired.devices = loaded.contents.devices.len();
             return Ok(repaired);
         }
@@ -206,7 +204,7 @@ fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
 }
 
 fn empty(capacity: u16) -> Result<Contents, StoreError> {
-    let id = TableId(disk::random().map_err(failed("make a name for", Path::new(TABLE)))?);
+    let id = TableId(disk::random().map_err(failed("create an id for", Path::new(TABLE)))?);
     Ok(Contents { shape: Shape { id, capacity }, age: TableAge(0), devices: Vec::new() })
 }
 
@@ -261,14 +259,8 @@ fn existing_table(dir: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Returns whether the path exists. Only "not found" counts as absent: any other error could hide
-/// an existing table.
 fn exists(path: &Path) -> Result<bool, StoreError> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("look for", path)(error)),
-    }
+    disk::exists(path).map_err(failed("look for", path))
 }
 
 fn read_key(dir: &Path) -> Result<TableKeyFile, StoreError> {
@@ -287,10 +279,10 @@ fn read_key(dir: &Path) -> Result<TableKeyFile, StoreError> {
 
 /// Fails with [`StoreError::Lost`] if there is a key, since a key shows that there was a table.
 fn no_key_left(dir: &Path) -> Result<(), StoreError> {
-    match exists(&dir.join(KEY))? {
-        true => Err(StoreError::Lost { path: dir.join(TABLE) }),
-        false => Ok(()),
+    if exists(&dir.join(KEY))? {
+        return Err(StoreError::Lost { path: dir.join(TABLE) });
     }
+    Ok(())
 }
 
 fn create_key(dir: &Path) -> Result<TableKey, StoreError> {
@@ -301,7 +293,7 @@ fn create_key(dir: &Path) -> Result<TableKey, StoreError> {
 }
 
 fn new_key() -> Result<TableKey, StoreError> {
-    disk::random().map(TableKey::new).map_err(failed("make", Path::new(KEY)))
+    disk::random().map(TableKey::new).map_err(failed("create", Path::new(KEY)))
 }
 
 fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + 'a {
@@ -311,40 +303,48 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Stor
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
+            StoreError::Io { doing, path, error } => {
+                write!(f, "cannot {doing} {}: {error}", path.display())
+            }
             StoreError::Busy { dir } => write!(
                 f,
-                "another gatelet process uses {}; stop it, or give this one a state directory of its own",
+                "another gatelet process uses {}; stop it, or use another state directory",
                 dir.display()
             ),
-            StoreError::Absent { path } => write!(f, "there is no {}; `gatelet run` makes it", path.display()),
+            StoreError::Absent { path } => {
+                write!(f, "{} does not exist; `gatelet run` creates it", path.display())
+            }
             StoreError::Lost { path } => write!(
                 f,
-                "{} is missing although its key is there; put the table or a backup of it back, or remove {KEY} beside it to \
-                 begin anew with no device paired",
+                "{} is missing although its key exists; restore the table or a backup of it, or \
+                 remove {KEY} from the same directory to start with an empty table",
                 path.display()
             ),
-            StoreError::Table { path, error: error @ OpenError::Newer(_) } => {
-                write!(f, "cannot use {}: {error}; update gatelet", path.display())
+            StoreError::Table { path, error } => {
+                let advice = match error {
+                    OpenError::Newer(_) => "update gatelet",
+                    OpenError::Io(_) => "check the disk; nothing was changed",
+                    OpenError::Length { .. } | OpenError::Damaged(_) => {
+                        "nothing was changed: see `gatelet table check`, then run `gatelet table \
+                         repair` to keep every intact device, or restore a backup"
+                    }
+                };
+                write!(f, "cannot use {}: {error}; {advice}", path.display())
             }
-            StoreError::Table { path, error: error @ OpenError::Io(_) } => {
-                write!(f, "cannot read {}: {error}; check the disk, nothing was changed", path.display())
-            }
-            StoreError::Table { path, error } => write!(
-                f,
-                "cannot use {}: {error}; it is kept as it is: see `gatelet table check`, or run `gatelet table repair` to \
-                 keep every intact device, or put a backup in its place",
-                path.display()
-            ),
-            StoreError::Key { path, missing } => write!(
-                f,
-                "{} is {}, and no device token can be checked without it; put it back, or run `gatelet table repair` to \
-                 make a new one (paired devices stay paired by their keys and get new tokens)",
-                path.display(),
-                if *missing { "missing" } else { "damaged" }
-            ),
+            StoreError::KeyMissing { path } => key_error(f, path, "missing"),
+            StoreError::KeyDamaged { path } => key_error(f, path, "damaged"),
         }
     }
+}
+
+fn key_error(f: &mut fmt::Formatter<'_>, path: &Path, state: &str) -> fmt::Result {
+    write!(
+        f,
+        "{} is {state}, and no device token can be checked without it; restore it, or run \
+         `gatelet table repair` to create a new one (paired devices stay paired by their keys and \
+         get new tokens)",
+        path.display()
+    )
 }
 
 impl std::error::Error for StoreError {}
