@@ -32,7 +32,7 @@ const FUNCTION_BUDGET: usize = 65;
 /// Exceptions from the limits, with the new limit and the reason.
 const LONGER: [(&str, usize, &str); 2] = [
     ("src/gate/refusal.rs", 560, "the words of all refusals stand in one place"),
-    ("src/gate/refusal.rs: words", 240, "a table of words is no control flow"),
+    ("src/gate/refusal.rs: words", 260, "a table of words is no control flow"),
 ];
 
 /// Packages in Cargo.lock: adding one is a decision, recorded by changing this number.
@@ -328,11 +328,11 @@ fn rules_table_matches_the_gate() {
 
 #[test]
 fn dashboard_rule_names_match_the_gate() {
-    let door = read("src/dashboard/door.js");
+    let page = read("src/dashboard/sign-in.js");
     for rule in Rule::ALL {
         let name = rule.title()[rule.number().len()..].split(" (").next().unwrap().trim();
         let entry = format!("{}: \"{name}\"", rule.number());
-        assert!(door.contains(&entry), "door.js has no {entry}");
+        assert!(page.contains(&entry), "sign-in.js has no {entry}");
     }
 }
 
