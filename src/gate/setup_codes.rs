@@ -3,7 +3,7 @@
 //! A code is created at the request of the owner and removed by [`SetupCodes::take`] when a client
 //! is admitted with it. Failed attempts do not end a code: a failed attempt cannot be attributed to
 //! one code, and ending codes would let an unauthenticated client destroy a code that was just
-//! created. Instead, [`super::rate_limit::Line`] limits all attempts together to a fixed rate. An
+//! created. Instead, [`super::rate_limit::AttemptQueue`] limits all attempts together to a fixed rate. An
 //! attacker who tries for the whole life of a code finds it with a probability below one in 70
 //! million.
 
@@ -178,7 +178,7 @@ mod tests {
             setup_codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)),
             Code::Right(GRANT)
         );
-        assert!(setup_codes.take("ABCD2345", Millis(1)).is_some(), "nothing came of the first use");
+        assert!(setup_codes.take("ABCD2345", Millis(1)).is_some(), "the first use was undone");
         assert_eq!(setup_codes.check("ABCD2345", Millis(1)), Code::Wrong);
     }
 
