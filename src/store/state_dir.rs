@@ -42,7 +42,7 @@ pub struct Check {
 }
 
 /// Result of [`repair_at`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Repaired {
     /// Path of the copy of the damaged table; `None` if the table needed no copy.
     pub table_copy: Option<PathBuf>,
@@ -70,7 +70,7 @@ pub enum StoreError {
     Lost { path: PathBuf },
     /// The table is not usable.
     Table { path: PathBuf, error: OpenError },
-    /// The key is missing although the table has devices.
+    /// There is no key.
     KeyMissing { path: PathBuf },
     /// The key is damaged.
     KeyDamaged { path: PathBuf },
@@ -93,11 +93,11 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     let disk = StdDisk::open(&table).map_err(failed("open", &table))?.holding(lock);
     let (file, loaded) =
         PairingFile::open(disk).map_err(|error| StoreError::Table { path: table, error })?;
-    let key = match read_key(dir)? {
-        TableKeyFile::Good(key) => key,
-        TableKeyFile::Missing if loaded.contents.devices.is_empty() => create_key(dir)?,
-        TableKeyFile::Missing => return Err(StoreError::KeyMissing { path: dir.join(KEY) }),
-        TableKeyFile::Damaged => return Err(StoreError::KeyDamaged { path: dir.join(KEY) }),
+    let key = match read_key(dir) {
+        Err(StoreError::KeyMissing { .. }) if loaded.contents.devices.is_empty() => {
+            create_key(dir)?
+        }
+        key => key?,
     };
     Ok(Opened { file, loaded, key, created })
 }
@@ -110,7 +110,12 @@ pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
     let open = || StdDisk::open_read_only(&table).map_err(failed("open", &table));
     let lines = recovery::check(&open()?).unwrap_or_default();
     let verdict = PairingFile::open(open()?).map(|(_, loaded)| loaded);
-    Ok(Check { verdict, lines, key: matches!(read_key(dir)?, TableKeyFile::Good(_)) })
+    let key = match read_key(dir) {
+        Ok(_) => true,
+        Err(StoreError::KeyMissing { .. } | StoreError::KeyDamaged { .. }) => false,
+        Err(error) => return Err(error),
+    };
+    Ok(Check { verdict, lines, key })
 }
 
 /// Repairs the table in `dir` at the request of the owner: keeps every intact device, frees the
@@ -122,16 +127,16 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let table = existing_table(dir)?;
     let _lock = lock_table(dir)?;
     let mut repaired = repair_table(&table, capacity)?;
-    repaired.new_key = match read_key(dir)? {
-        TableKeyFile::Good(_) => false,
-        TableKeyFile::Missing => create_key(dir).map(|_| true)?,
-        TableKeyFile::Damaged => {
-            let path = dir.join(KEY);
+    repaired.new_key = match read_key(dir) {
+        Ok(_) => false,
+        Err(StoreError::KeyMissing { .. }) => create_key(dir).map(|_| true)?,
+        Err(StoreError::KeyDamaged { path }) => {
             back_up(&path)?;
             let key = new_key()?;
             replace_private(&path, &key.to_file()).map_err(failed("write", &path))?;
             true
         }
+        Err(error) => return Err(error),
     };
     Ok(repaired)
 }
@@ -139,11 +144,10 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
 /// Reads the key of the table in `dir`, even while a gateway uses it. Fails with
 /// [`StoreError::Absent`] if there is none.
 pub fn key_at(dir: &Path) -> Result<TableKey, StoreError> {
-    match read_key(dir)? {
-        TableKeyFile::Good(key) => Ok(key),
-        TableKeyFile::Missing => Err(StoreError::Absent { path: dir.join(KEY) }),
-        TableKeyFile::Damaged => Err(StoreError::KeyDamaged { path: dir.join(KEY) }),
-    }
+    read_key(dir).map_err(|error| match error {
+        StoreError::KeyMissing { path } => StoreError::Absent { path },
+        error => error,
+    })
 }
 
 /// Returns whether another process, such as a running gateway, uses the table in `dir`.
@@ -165,17 +169,10 @@ const LOCK: &str = "pairing.lock";
 /// File with the address and port of a running gateway, on one line.
 pub const ADDRESS_FILE: &str = "gateway.addr";
 
-enum TableKeyFile {
-    Good(TableKey),
-    Missing,
-    Damaged,
-}
-
 fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let disk = StdDisk::open(table).map_err(failed("open", table))?;
     let unusable = |error| StoreError::Table { path: table.to_owned(), error };
-    let mut repaired =
-        Repaired { table_copy: None, devices: 0, lost: Vec::new(), empty: false, new_key: false };
+    let mut repaired = Repaired::default();
     match PairingFile::open(disk) {
         Ok((mut file, loaded)) => {
             file.repair_replicas().map_err(failed("repair", table))?;
@@ -263,18 +260,20 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
     disk::exists(path).map_err(failed("look for", path))
 }
 
-fn read_key(dir: &Path) -> Result<TableKeyFile, StoreError> {
+/// Reads the key. Fails with [`StoreError::KeyMissing`] or [`StoreError::KeyDamaged`] if there is no
+/// intact one.
+fn read_key(dir: &Path) -> Result<TableKey, StoreError> {
     let path = dir.join(KEY);
     if !exists(&path)? {
-        return Ok(TableKeyFile::Missing);
+        return Err(StoreError::KeyMissing { path });
     }
     let disk = StdDisk::open_read_only(&path).map_err(failed("open", &path))?;
     let mut bytes = [0; FILE_LEN];
-    if disk.len().map_err(failed("read", &path))? != FILE_LEN as u64 {
-        return Ok(TableKeyFile::Damaged);
+    let is_whole = disk.len().map_err(failed("read", &path))? == FILE_LEN as u64;
+    if is_whole {
+        disk.read_at(0, &mut bytes).map_err(failed("read", &path))?;
     }
-    disk.read_at(0, &mut bytes).map_err(failed("read", &path))?;
-    Ok(TableKey::from_file(&bytes).map_or(TableKeyFile::Damaged, TableKeyFile::Good))
+    TableKey::from_file(&bytes).filter(|_| is_whole).ok_or(StoreError::KeyDamaged { path })
 }
 
 /// Fails with [`StoreError::Lost`] if there is a key, since a key shows that there was a table.

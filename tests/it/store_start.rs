@@ -122,7 +122,8 @@ fn lost_table_is_not_treated_as_a_first_start() {
     for error in errors {
         let error = error.unwrap();
         assert!(
-            matches!(error, StoreError::Lost { .. }) && error.to_string().contains("put the table"),
+            matches!(error, StoreError::Lost { .. })
+                && error.to_string().contains("restore the table"),
             "{error}"
         );
     }
