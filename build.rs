@@ -23,7 +23,7 @@ const ASSETS: [&str; 13] = [
     "gateway.js",
     "identity.js",
     "ed25519.js",
-    "door.js",
+    "sign-in.js",
     "devices.js",
     "nodes.js",
     "activity.js",

@@ -185,7 +185,8 @@ fn at(address: SocketAddr, error: &ClientError) -> String {
 pub(super) fn failure(error: StoreError) -> CommandError {
     let exit = match &error {
         StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. }
-        | StoreError::Key { .. }
+        | StoreError::KeyMissing { .. }
+        | StoreError::KeyDamaged { .. }
         | StoreError::Lost { .. } => Exit::Damaged,
         _ => Exit::Failed,
     };

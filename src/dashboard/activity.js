@@ -15,11 +15,11 @@ export const view = { id: "activity", title: "Activity", mount, show, hide, tick
 
 function mount(root, shared) {
   app = shared;
-  here = listCard("Here now", "Nobody is here.");
+  here = listCard("Connected clients", "No client is connected.");
   here.list.id = "presence";
   pause = button("Pause", () => {
     paused = paused ? null : [...events];
-    setText(pause, paused ? "Go on" : "Pause");
+    setText(pause, paused ? "Resume" : "Pause");
     drawEvents();
   });
   const clear = button("Clear", () => {
@@ -28,9 +28,9 @@ function mount(root, shared) {
     drawEvents();
   });
   count = make("span", { className: "quiet" });
-  empty = make("p", { className: "quiet", textContent: "What happens at the gateway from now on is listed here, the latest first." });
+  empty = make("p", { className: "quiet", textContent: "Events from now on are listed here, the latest first." });
   lines = make("ol", { className: "lines", id: "events", tabIndex: 0, "aria-label": "Events, the latest first" });
-  refusals = listCard("Refusals", "Nobody was refused since the gateway started.");
+  refusals = listCard("Refusals", "No connection was refused since the gateway started.");
   refusals.list.id = "refusals";
   // The events card comes first: its height is fixed, so a change of presence does not move it.
   root.append(card("Events", make("div", { className: "bar" }, pause, clear, count), make("div", { className: "stage" }, empty, lines)), here.node, refusals.node);

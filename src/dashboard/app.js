@@ -5,7 +5,7 @@ import { view as activity } from "./activity.js";
 import { view as config } from "./config.js";
 import { view as devices } from "./devices.js";
 import { make, nameOf, setText, showFailure, showProblem } from "./dom.js";
-import { mountDoor, showRefusal } from "./door.js";
+import { mountSignIn, showRefusal } from "./sign-in.js";
 import { Gateway } from "./gateway.js";
 import { loadIdentity } from "./identity.js";
 import { view as invite } from "./invite.js";
@@ -50,7 +50,7 @@ const app = {
     return scopes.includes(`operator.${scope}`) || scopes.includes("operator.admin");
   },
   go: (hash) => (location.hash = hash),
-  say: (words) => setText(part("said"), words),
+  announce: (words) => setText(part("said"), words),
   refreshDevices,
 };
 
@@ -59,7 +59,7 @@ start();
 async function start() {
   setText(part("host"), location.host);
   app.identity = await loadIdentity();
-  mountDoor(part("door"), app, (secret) => gateway.connect(secret));
+  mountSignIn(part("sign-in-view"), app, (secret) => gateway.connect(secret));
   VIEWS.forEach(mount);
   devices.link.append(badge);
   gateway = new Gateway({ identity: app.identity, client: describeClient(), onState: showState, onEvent: takeEvent });
@@ -203,9 +203,9 @@ function connected({ hello }) {
   app.presence = hello.snapshot?.presence ?? [];
   const remembered = hello.auth?.deviceToken && app.identity.kept;
   const title = "Connected";
-  if (isOther(hello)) return { title, words: "The gateway is another version than this page." };
-  if (remembered) return { title, words: "This browser is paired: its key alone signs in from now on." };
-  return { title, words: "Let in for this connection only: this browser is not remembered." };
+  if (isOther(hello)) return { title, words: "The gateway has another version than this page." };
+  if (remembered) return { title, words: "This browser is paired: from now on it signs in with its own key." };
+  return { title, words: "Admitted for this connection only: this browser is not paired." };
 }
 
 function isOther(hello) {
@@ -221,10 +221,10 @@ function refused(facts) {
 function lost({ code, reason, stopping }) {
   if (stopping) {
     const title = stopping.restartExpectedMs ? "Gateway is restarting" : "Gateway has stopped";
-    return { title, words: "This page comes back by itself when the gateway does." };
+    return { title, words: "This page reconnects by itself when the gateway is back." };
   }
   const because = reason ? `: ${reason}` : "";
-  const words = `The connection closed (${code})${because}. This page comes back by itself.`;
+  const words = `The connection closed (${code})${because}. This page reconnects by itself.`;
   return { title: "Connection lost", words };
 }
 
@@ -242,10 +242,10 @@ function setOrDrop(name, value) {
  */
 function showParts(state) {
   const inside = state === "connected" || (state === "lost" && shown !== null);
-  const atDoor = document.activeElement.closest("#door, .verdict") !== null;
+  const focused = document.activeElement.closest("#sign-in-view, .verdict") !== null;
   part("again").hidden = state === "connected" && !isOther(app.hello);
   setText(part("again"), { connected: "Load the new page", lost: "Try now", refused: "Try again" }[state]);
-  part("door").hidden = state !== "refused";
+  part("sign-in-view").hidden = state !== "refused";
   part("nav").hidden = !inside;
   page.classList.toggle("inside", inside);
   part("main").inert = inside && state !== "connected";
@@ -255,7 +255,7 @@ function showParts(state) {
   refreshDevices().finally(drawn);
   if (shown) refresh(shown.onConnected ?? shown.show);
   else route(false);
-  if (atDoor) shown.root.firstChild.focus();
+  if (focused) shown.root.firstChild.focus();
 }
 
 function showCountdown() {
@@ -269,7 +269,7 @@ function showCountdown() {
 function takeEvent(name, payload) {
   if (name === "presence") app.presence = payload.presence ?? [];
   if (name === "presence" || name.startsWith("device.pair.")) refreshing ??= setTimeout(refreshDevices, REFRESH_AFTER_MS);
-  if (name === "device.pair.requested") app.say(`${nameOf(payload)} waits for approval.`);
+  if (name === "device.pair.requested") app.announce(`${nameOf(payload)} is waiting for approval.`);
   VIEWS.forEach((view) => view.onEvent?.(name, payload));
 }
 

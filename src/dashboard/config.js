@@ -16,10 +16,10 @@ const SAFE = [
 const AT_START = ["port"];
 /** Keys that can contain this page's origin. A change must not remove it from the last of them. */
 const NAMES = ["publicOrigin", "controlUi.allowedOrigins"];
-const MOVED = "config changed since last load";
+const CONFLICT = "config changed since last load";
 
 let app, home, place, problems, filter, groups, save, outcome;
-let told = null;
+let current = null;
 let schema = null;
 let shown = false;
 /**
@@ -42,14 +42,14 @@ function mount(root, shared) {
     "form", { className: "stack" },
     field("Filter", filter, "grow"), groups, make("div", { className: "actions sticky" }, save, undo, outcome),
   );
-  filter.addEventListener("input", sift);
+  filter.addEventListener("input", applyFilter);
   form.addEventListener("input", drawDirty);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     busy(save, write);
   });
   // Clear the filter, because the browser cannot show a validation message on a hidden row.
-  form.addEventListener("invalid", () => sift((filter.value = "")), true);
+  form.addEventListener("invalid", () => applyFilter((filter.value = "")), true);
   home = [root, card("State", place, problems), card("Settings", form)];
 }
 
@@ -63,15 +63,15 @@ function hide() {
 }
 
 function onEvent(name, payload) {
-  if (name !== "config.changed" || !shown || payload.hash === told?.hash || save.hasAttribute("aria-busy")) return;
+  if (name !== "config.changed" || !shown || payload.hash === current?.hash || save.hasAttribute("aria-busy")) return;
   if (changed().length === 0) load();
-  else say("Somebody else changed the file: Undo shows what it says now.", true);
+  else report("The file was changed elsewhere: Undo loads it again.", true);
 }
 
 async function load() {
   try {
     schema ??= (await app.call("config.schema")).schema.properties.gateway;
-    told = await app.call("gatelet.config");
+    current = await app.call("gatelet.config");
     draw();
   } catch (error) {
     showFailure(error);
@@ -84,7 +84,7 @@ const typeOf = (key) => at(schema, `properties.${key.replaceAll(".", ".propertie
 function draw() {
   drawState();
   const kept = new Map();
-  fields = told.settings.map(({ key, value, source }) => {
+  fields = current.settings.map(({ key, value, source }) => {
     const field = drawField(key.replace("gateway.", ""), value, source);
     const name = field.key.includes(".") ? field.key.split(".")[0] : "";
     kept.set(name, [...(kept.get(name) ?? []), field.row]);
@@ -93,36 +93,36 @@ function draw() {
   groups.replaceChildren(...[...kept].map(([name, rows]) => make(
     "section", { "aria-label": `gateway ${name}` }, make("h3", {}, make("code", { textContent: name ? `gateway.${name}` : "gateway" })), make("ul", { className: "rows" }, ...rows),
   )));
-  sift();
+  applyFilter();
   drawDirty();
   const [root, ...cards] = home;
   if (!cards[0].isConnected) root.append(...cards);
 }
 
 function drawState() {
-  setText(place, `${told.path}${told.exists ? "" : ": not there yet, made when something is saved"}`);
+  setText(place, `${current.path}${current.exists ? "" : ": does not exist yet; the first change that is saved creates it"}`);
   const list = [
-    ...told.issues.map(({ message }) => ["Error", message]), ...told.warnings.map(({ message }) => ["Warning", message]),
-    ...told.restartRequired.map((key) => ["Waits", `${key} is in force at the next start`]),
+    ...current.issues.map(({ message }) => ["Error", message]), ...current.warnings.map(({ message }) => ["Warning", message]),
+    ...current.restartRequired.map((key) => ["Pending", `${key} takes effect at the next start`]),
   ];
-  if (told.appliedConfigHash !== told.hash && !told.restartRequired.length) {
-    list.push(["Waits", "the file was changed by hand; that is in force at the next start, or when something is saved here"]);
+  if (current.appliedConfigHash !== current.hash && !current.restartRequired.length) {
+    list.push(["Pending", "the file was edited; this takes effect at the next start, or when something is saved here"]);
   }
-  if (!list.length) list.push(["Fine", "no problem, and all of the file is in force"]);
-  if (told.acceptedNotUsed.length) list.push(["Not used", `in the file without a meaning here: ${told.acceptedNotUsed.join(", ")}`]);
+  if (!list.length) list.push(["OK", "no problems; the whole file is in effect"]);
+  if (current.acceptedNotUsed.length) list.push(["Not used", `in the file, but without effect: ${current.acceptedNotUsed.join(", ")}`]);
   problems.replaceChildren(...list.map(([word, text]) => make(
-    "li", {}, make("span", { className: `tag ${{ Fine: "good", Error: "bad" }[word] ?? "wait"}`, textContent: word }), ` ${text}`,
+    "li", {}, make("span", { className: `tag ${{ OK: "good", Error: "bad" }[word] ?? "wait"}`, textContent: word }), ` ${text}`,
   )));
 }
 
 function drawField(key, value, source) {
   const type = typeOf(key);
-  const written = at(told.config.gateway, key);
+  const written = at(current.config.gateway, key);
   const id = `config-${key}`;
   const fromFile = source === "default" || source.startsWith("config ");
   const readable = !/number|integer/.test(type.type) || typeof (written ?? 0) === "number";
   const box = SAFE.includes(key) && fromFile && readable && app.may("admin") ? makeBox(id, type, written, value) : null;
-  const note = [source, SAFE.includes(key) && !fromFile && "goes before the file", box && AT_START.includes(key) && "a change waits for the next start"];
+  const note = [source, SAFE.includes(key) && !fromFile && "overrides the file", box && AT_START.includes(key) && "a change takes effect at the next start"];
   const row = make(
     "li", { className: "set" },
     make("div", {}, make(box ? "label" : "span", { htmlFor: id, className: "key", textContent: key }), make("p", { className: "quiet", textContent: note.filter(Boolean).join(" \u00b7 ") })),
@@ -163,16 +163,16 @@ function changed() {
 function drawDirty() {
   const dirty = changed();
   fields.forEach((field) => field.row.classList.toggle("dirty", dirty.includes(field)));
-  say(dirty.length ? `${dirty.length} to save` : "");
+  report(dirty.length ? `${dirty.length} to save` : "");
 }
 
-function say(words, bad) {
+function report(words, bad) {
   outcome.role = bad ? "alert" : "status";
   outcome.className = bad ? "error" : "";
   setText(outcome, words);
 }
 
-function sift() {
+function applyFilter() {
   const wanted = filter.value.trim().toLowerCase();
   fields.forEach(({ row, text }) => (row.hidden = !text.includes(wanted)));
   for (const group of groups.children) group.hidden = !group.querySelector("li:not([hidden])");
@@ -188,12 +188,12 @@ function originOf(name) {
 
 async function write() {
   const dirty = changed();
-  if (!dirty.length) return say("Nothing is changed.");
+  if (!dirty.length) return report("Nothing was changed.");
   const keys = dirty.map(({ key }) => key).join(", ");
   const names = fields.filter(({ key, box }) => box && NAMES.includes(key));
   const named = (of) => names.some((one) => [of(one)].flat().some((name) => name === "*" || originOf(name) === location.origin));
   if (named(({ old }) => old) && !named(({ box, type }) => read(box, type)))
-    return say(`Not saved: without ${location.origin} in ${NAMES.join(" or ")} this page would be locked out.`, true);
+    return report(`Not saved: without ${location.origin} in ${NAMES.join(" or ")} this page would be locked out.`, true);
   const patch = {};
   for (const { key, box, type } of dirty) {
     const names = key.split(".");
@@ -202,18 +202,18 @@ async function write() {
   }
   const replacePaths = dirty.filter(({ type }) => type === "array").map(({ key }) => `gateway.${key}`);
   try {
-    const done = await app.call("config.patch", { raw: JSON.stringify({ gateway: patch }), baseHash: told.hash, replacePaths });
+    const done = await app.call("config.patch", { raw: JSON.stringify({ gateway: patch }), baseHash: current.hash, replacePaths });
     fields = [];
     await load();
     const later = done.restartRequired.join(", ");
-    say(later ? `Saved. At the next start: ${later}` : `Saved, and in force now: ${keys}`);
+    report(later ? `Saved. In effect from the next start: ${later}` : `Saved and in effect: ${keys}`);
   } catch (error) {
-    if (!error.message.startsWith(MOVED)) {
+    if (!error.message.startsWith(CONFLICT)) {
       const issues = error.details?.issues?.map(({ message }) => message).join("; ");
-      return say(`Not saved: ${issues || error.message}`, true);
+      return report(`Not saved: ${issues || error.message}`, true);
     }
     fields = [];
     await load();
-    say(`Not saved: somebody changed the file meanwhile. This is what it says now; ${keys} can be changed again.`, true);
+    report(`Not saved: the file was changed in the meantime and was loaded again. Repeat the change of ${keys}.`, true);
   }
 }

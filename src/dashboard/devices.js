@@ -3,7 +3,6 @@
 import { ask, askText, buildHead, button, decisions, drawHead, facts, listCard, make, nameOf, shortId, shortScopes, since, spaced, span } from "./dom.js";
 
 const FILTER_FROM = 8;
-const MAY_WORDS = "the gateway's command line can let it in again";
 
 let app, pending, paired, filter, about, closed, full;
 let table = null;
@@ -12,17 +11,17 @@ export const view = { id: "devices", title: "Devices", mount, show, onDevices: d
 
 function mount(root, shared) {
   app = shared;
-  pending = listCard("Waiting for approval", "Nobody is waiting.");
+  pending = listCard("Waiting for approval", "No device is waiting.");
   paired = listCard("Paired devices", "No device is paired.");
   filter = make("input", { type: "search", placeholder: "Filter by name, key, platform", "aria-label": "Filter the paired devices", hidden: true });
   filter.addEventListener("input", draw);
   about = make("dl", { className: "facts" });
   for (const [node, id] of [[pending.list, "pending"], [paired.list, "paired"], [about, "about"]]) node.id = id;
   paired.list.before(filter);
-  closed = make("p", { className: "notice", textContent: "This browser may not see who else is paired: that takes the scope operator.pairing." });
+  closed = make("p", { className: "notice", textContent: "This browser cannot list the paired devices: that requires the scope operator.pairing." });
   full = make("p", {
     className: "notice", hidden: true,
-    textContent: "The table of devices is full: a new one is let in with the token only, and not remembered. Remove one that is not needed, or see gateway.pairing.capacity.",
+    textContent: "The table of devices is full: a new device can connect only with the gateway's token, and is not paired. Remove a device that is not needed, or see gateway.pairing.capacity.",
   });
   // Closed by default on a phone, where it would move whenever the lists grow.
   const open = matchMedia("(min-width: 52rem)").matches;
@@ -59,7 +58,7 @@ function drawAbout() {
     ["Scopes", shortScopes(auth.scopes ?? own.scopes)],
     ["Paired by", own.provenance],
     ["Signed in by", auth.method],
-    ["Remembered", auth.deviceToken && !identity?.kept && "no: this browser keeps nothing for this page"],
+    ["Remembered", auth.deviceToken && !identity?.kept && "no: this browser does not store data of this page"],
     ["Transport", window.isSecureContext ? null : "plain HTTP"],
     ["Gateway", hello && `gatelet ${hello.server?.version ?? ""}, up for ${span((hello.snapshot?.uptimeMs ?? 0) + Date.now() - app.helloAt)}`],
     ["Protocol", hello?.protocol],
@@ -75,8 +74,8 @@ function drawPending(row, one) {
     row.append(buildHead(3, 2), decisions(app, "device.pair", one.requestId, called(one), pending.heading, app.refreshDevices));
     row.firstChild.append(make("p", { className: "quiet mono", textContent: `key ${spaced(one.deviceId)}` }));
   }
-  const asked = one.isRepair && "known, asks for more";
-  drawRow(row, one, [[asked, "wait"]], [one.platform, one.clientId, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`]);
+  const asked = one.isRepair && "paired, requests more";
+  drawRow(row, one, [[asked, "wait"]], [one.platform, one.clientId, one.remoteIp && `from ${one.remoteIp}`, `requested ${since(one.ts)}`]);
 }
 
 // --- paired devices
@@ -100,7 +99,7 @@ function buildPaired(row, { deviceId }) {
   const now = () => app.devices.paired.find((one) => one.deviceId === deviceId) ?? { deviceId };
   const own = deviceId === app.identity.id;
   const done = async (words) => {
-    app.say(`${words}: ${nameOf(now())}`);
+    app.announce(`${words}: ${nameOf(now())}`);
     await app.refreshDevices();
   };
   const each = async (method) => {
@@ -117,14 +116,14 @@ function buildPaired(row, { deviceId }) {
   }));
   const rotate = button("Rotate", async () => {
     await each("device.token.rotate");
-    await done("New token made, the old one works until the new one is used");
+    await done("New token created; the old one works until the new one is used");
   });
   const self = "This is the browser that you are using: it is signed out at once";
-  const revoke = button("Revoke", () => ask(revoke, own ? `${self}, and only ${MAY_WORDS}.` : `Lock ${nameOf(now())} out, token or not, until it is approved again?`, async () => {
+  const revoke = button("Revoke", () => ask(revoke, own ? `${self}, and only the gateway's command line can approve it again.` : `Revoke ${nameOf(now())}? It cannot connect, even with the gateway's token, until it is approved again.`, async () => {
     await each("device.token.revoke");
     await done("Revoked");
   }));
-  const remove = button("Remove", () => ask(remove, own ? `${self} and has to be paired again.` : `Forget ${nameOf(now())}? It has to be paired again.`, async () => {
+  const remove = button("Remove", () => ask(remove, own ? `${self} and must be paired again.` : `Remove ${nameOf(now())}? It must then be paired again.`, async () => {
     await app.call("device.pair.remove", { deviceId });
     await done("Removed");
   }));

@@ -56,16 +56,16 @@ export function card(title, ...children) {
 export function listCard(title, empty) {
   const list = make("ul", { className: "rows" });
   const count = make("span", { className: "count" });
-  const nobody = make("p", { className: "quiet", textContent: empty });
-  const node = card(title, nobody, list);
+  const placeholder = make("p", { className: "quiet", textContent: empty });
+  const node = card(title, placeholder, list);
   const heading = node.firstChild;
   heading.append(" ", count);
   heading.tabIndex = -1;
   const draw = (items, keyOf, drawRow, total = items.length) => {
     drawRows(list, items, keyOf, drawRow);
     setText(count, total === items.length ? total || "" : `${items.length} of ${total}`);
-    setText(nobody, total ? "Nothing fits the filter." : empty);
-    nobody.hidden = items.length > 0;
+    setText(placeholder, total ? "Nothing matches the filter." : empty);
+    placeholder.hidden = items.length > 0;
     list.hidden = !items.length;
   };
   return { node, heading, list, draw };
@@ -180,7 +180,7 @@ function replace(node, box) {
 export function decisions(app, prefix, requestId, name, heading, reload) {
   const decide = (word, said, className) => button(word, async () => {
     await app.call(`${prefix}.${word.toLowerCase()}`, { requestId });
-    app.say(`${said}: ${name}`);
+    app.announce(`${said}: ${name}`);
     heading.focus();
     await reload();
   }, { name: `${word} ${name}`, className });

@@ -20,7 +20,7 @@ export class Gateway {
   #secret = {};
   #calls = new Map();
   #lastId = 0;
-  #heardAt = 0;
+  #lastMessageAt = 0;
   #openedAt = 0;
   #tries = 0;
   #retry = null;
@@ -61,7 +61,7 @@ export class Gateway {
     const now = Date.now();
     if (this.#hello) {
       this.call("health").catch(() => {});
-      this.#clocks.push(setTimeout(() => this.#heardAt < now && this.#silent(), WAKE_MS));
+      this.#clocks.push(setTimeout(() => this.#lastMessageAt < now && this.#silent(), WAKE_MS));
     } else if (this.#retry || (this.#socket && now - this.#openedAt > WAKE_MS)) {
       this.#tries = 0;
       this.#open();
@@ -113,7 +113,7 @@ export class Gateway {
   }
 
   #frame(text) {
-    this.#heardAt = Date.now();
+    this.#lastMessageAt = Date.now();
     let frame;
     try {
       frame = JSON.parse(text);
@@ -199,7 +199,7 @@ export class Gateway {
     this.#drop();
     // A suspended tab misses the handshake timeout; retry in that case.
     if (!hello && FINAL_CLOSES.includes(code) && !reason.startsWith("handshake timeout")) {
-      this.#show("refused", { error: { message: reason || "closed without a word", closed: code }, retryMs: null });
+      this.#show("refused", { error: { message: reason || "closed without a reason", closed: code }, retryMs: null });
       return;
     }
     // 4001: the owner changed this device. Reconnect at once to learn the reason.
@@ -211,11 +211,11 @@ export class Gateway {
 
   #watch() {
     const silence = 2 * (this.#hello.policy?.tickIntervalMs ?? 30_000);
-    if (Date.now() - this.#heardAt > silence) this.#silent();
+    if (Date.now() - this.#lastMessageAt > silence) this.#silent();
   }
 
   #silent() {
-    this.#closed(4000, "nothing heard for too long");
+    this.#closed(4000, "no message for too long");
     this.#tries = 0;
     this.#open();
   }

@@ -7,9 +7,9 @@ const LIVES_MS = 600_000;
 const NEAR = /^(127\.|localhost$|\[::1\])/;
 const IP = /^([\d.]+|\[.*\])$/;
 const PROFILES = [
-  ["full", "Full control", "An operator's browser, app or command line: everything, with letting others in."],
-  ["limited", "Use only", "Reads, asks nodes, answers their questions; changes no settings and lets nobody in."],
-  ["node", "Node", "A machine or a phone that does things when an operator asks."],
+  ["full", "Full control", "An operator's browser, app or command line: all rights, including pairing other devices."],
+  ["limited", "Use only", "Reads, invokes commands of nodes and answers their questions; cannot change settings or pair devices."],
+  ["node", "Node", "A machine or phone that runs commands for operators."],
 ];
 
 let app, choice, state, clockFace, shownCode, picture, ways, result, problem;
@@ -21,13 +21,13 @@ export const view = { id: "connect", title: "Connect a device", mount, show, hid
 
 function mount(root, shared) {
   app = shared;
-  choice = make("fieldset", {}, make("legend", { textContent: "What may it do?" }));
+  choice = make("fieldset", {}, make("legend", { textContent: "What may the device do?" }));
   PROFILES.forEach(([value, title, words], at) => {
     const radio = make("input", { type: "radio", name: "profile", value, checked: !at });
     choice.append(make("label", { className: "choice" }, radio, make("span", {}, title, make("small", { textContent: words }))));
   });
-  const go = button("Make a code", makeCode, { className: "" });
-  problem = make("p", { className: "notice", textContent: "To make codes, this browser needs the scope operator.admin." });
+  const go = button("Create a code", makeCode, { className: "" });
+  problem = make("p", { className: "notice", textContent: "Creating a code requires the scope operator.admin." });
   choice.append(make("div", { className: "bar" }, go));
   state = make("span", { role: "status" });
   clockFace = make("span", { role: "timer" });
@@ -91,8 +91,8 @@ function draw() {
   ways.replaceChildren(
     ...(profile !== "node" ? way("In the other device's browser:", `${best.origin}${new URL(".", location.href).pathname}#code=${code}`) : []),
     ...(profile === "node" && node ? way("On the other machine, with gatelet:", node) : []),
-    ...way(qrDataUrl ? "In an app: scan the picture, or paste this link" : "In an app, this link:", link),
-    far.length ? "" : make("p", { className: "notice", textContent: "The gateway is reached on this machine only. For other devices set gateway.bind to \"lan\" in the configuration and restart, or gateway.publicOrigin under Configuration." }),
+    ...way(qrDataUrl ? "In an app, scan the QR code or paste this link:" : "In an app, this link:", link),
+    far.length ? "" : make("p", { className: "notice", textContent: "The gateway is reachable only from this machine. For other devices, set gateway.bind to \"lan\" in the configuration and restart, or set gateway.publicOrigin under Configuration." }),
     make("p", { className: "quiet", textContent: `The gateway is at ${(far.length ? far : urls).map((url) => url.host).join(", ")}.` }),
   );
 }
@@ -102,7 +102,7 @@ async function tick() {
   const left = Math.ceil((made.ends - Date.now()) / 1000);
   if (left <= 0) return finish();
   setText(clockFace, `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`);
-  setText(state, "Good for one device. Time left: ");
+  setText(state, "Valid for one device. Time left: ");
   if (Date.now() - asked < ASK_EVERY_MS) return;
   asked = Date.now();
   const one = made;
@@ -125,7 +125,7 @@ async function finish() {
   state.dataset.end = device ? "used" : "ended";
   setText(clockFace, "");
   if (device) setText(state, `Used by ${nameOf(device)}, ${shortId(device.deviceId)}: it is paired.`);
-  else setText(state, late ? "Expired: nobody used it in time." : "Ended: it was used, or newer codes took its place.");
+  else setText(state, late ? "Expired: it was not used in time." : "No longer valid: it was used, or replaced by newer codes.");
   picture.hidden = true;
   picture.removeAttribute("src");
   ways.replaceChildren();

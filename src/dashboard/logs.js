@@ -22,7 +22,7 @@ export const view = { id: "logs", title: "Logs", mount, show, hide };
 
 function mount(root, shared) {
   app = shared;
-  const options = [["Errors", 0], ["Warnings and errors", 1], ["Info and graver", 2], ["Everything", 4]];
+  const options = [["Errors", 0], ["Warnings and errors", 1], ["Info and above", 2], ["Everything", 4]];
   level = make("select", { id: "log-level" }, ...options.map(([textContent, value]) => make("option", { textContent, value })));
   level.value = 4;
   filter = make("input", { id: "log-filter", type: "search", placeholder: "Text in the line", autocapitalize: "none", spellcheck: false });
@@ -33,8 +33,8 @@ function mount(root, shared) {
     "section", { className: "card", "aria-label": "Log" },
     make("div", { className: "bar" }, field("Level", level), follow, field("Filter", filter, "grow")), box, count,
   ));
-  level.addEventListener("change", sift);
-  filter.addEventListener("input", sift);
+  level.addEventListener("change", applyFilter);
+  filter.addEventListener("input", applyFilter);
   follow.addEventListener("click", () => {
     paused = !paused;
     setText(follow, paused ? "Follow" : "Pause");
@@ -74,13 +74,13 @@ function take(tail) {
   const known = cursor !== undefined;
   const mark = (words) => make("li", { className: "quiet", textContent: words });
   const added = tail.lines.map(drawLine);
-  if (known && tail.reset) added.unshift(mark("The gateway was started anew."));
-  else if (known && tail.truncated) added.unshift(mark("Lines are missing here: there were more than the gateway keeps."));
+  if (known && tail.reset) added.unshift(mark("The gateway was restarted."));
+  else if (known && tail.truncated) added.unshift(mark("Lines are missing here: the gateway keeps only the latest ones."));
   cursor = tail.cursor;
   box.append(...added);
   while (box.children.length > LINES_KEPT) box.firstChild.remove();
   const from = box.scrollTop;
-  if (added.length || !known) sift();
+  if (added.length || !known) applyFilter();
   if (!atEnd && known) box.scrollTop = from;
 }
 
@@ -108,11 +108,11 @@ function readLine(text) {
   }
 }
 
-function sift() {
+function applyFilter() {
   const wanted = filter.value.trim().toLowerCase();
   for (const row of box.children) {
-    const grave = !row.dataset.level || LEVELS.indexOf(row.dataset.level) <= level.value;
-    row.hidden = !grave || !(row.dataset.text ?? "").includes(wanted);
+    const fits = !row.dataset.level || LEVELS.indexOf(row.dataset.level) <= level.value;
+    row.hidden = !fits || !(row.dataset.text ?? "").includes(wanted);
   }
   drawCount();
   box.scrollTop = box.scrollHeight;
@@ -146,7 +146,7 @@ async function explain(conn, at) {
     const { refusals } = await app.call("gatelet.refusals");
     const one = refusals.find((refusal) => refusal.conn === conn && Math.abs(refusal.ts - at) < SAME_MOMENT_MS);
     if (!one) {
-      why.append("The gateway keeps the last refusals only, and this one is not among them any more.");
+      why.append("The gateway keeps only the latest refusals, and this one is no longer among them.");
       return why;
     }
     why.append(...refusalNodes(one));

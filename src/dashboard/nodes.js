@@ -10,25 +10,25 @@ const ANSWER_SHOWN = 200_000;
 
 /** Effects of approving a command, by prefix. */
 const MEANINGS = [
-  ["system.run", "runs programs there, as far as its own list of them allows"],
-  ["system.which", "tells which programs are there"],
-  ["system.exec", "reads and changes its own list of programs"],
-  ["browser.", "uses its browser, where its user is signed in"],
-  ["fs.", "tells the names of its files"],
-  ["terminal.", "writes files there"],
+  ["system.run", "runs programs that its own list allows"],
+  ["system.which", "tells which programs are installed"],
+  ["system.exec", "reads and changes its list of allowed programs"],
+  ["browser.", "uses its browser, with the accounts of its user"],
+  ["fs.", "lists its files"],
+  ["terminal.", "writes files on it"],
   ["mcp.", "uses the tools of its programs"],
-  ["computer.", "moves its pointer, and types"],
+  ["computer.", "controls its pointer and keyboard"],
   ["desktop.", "shows its screen"],
   ["screen.", "shows its screen"],
-  ["camera.", "sees through its camera"],
-  ["location.", "tells where it is"],
+  ["camera.", "takes pictures with its camera"],
+  ["location.", "tells its location"],
 ];
 const EXAMPLES = { "system.run": '{"command": ["uptime"]}', "system.which": '{"bins": ["git"]}' };
 const WAITS = "waits for approval";
 const STATES = { unapproved: "nothing approved", "pending-approval": WAITS, "pending-reapproval": WAITS };
 const STATUS = ["device.status", "device.info"];
 
-let app, place, asking, pending, list, first, form, nodeBox, commandBox, paramsBox, limitBox, mistake, outcome, told;
+let app, place, asking, pending, list, first, form, nodeBox, commandBox, paramsBox, limitBox, jsonError, outcome, answers;
 let nodes = [];
 let pairs = { pending: [], paired: [] };
 let shown = false;
@@ -38,17 +38,17 @@ export const view = { id: "nodes", title: "Nodes", mount, show, hide, onEvent, t
 
 function mount(root, shared) {
   app = shared;
-  pending = listCard("Waiting for approval", "No node waits.");
-  list = listCard("All nodes", "No node is here yet.");
+  pending = listCard("Waiting for approval", "No node is waiting.");
+  list = listCard("All nodes", "There are no nodes yet.");
   const address = /^(?!127|\[::1)([\d.]+$|\[)/.test(location.hostname) ? location.host : `ADDRESS:${location.port || 18789}`;
   first = make(
     "div", { className: "stack" },
-    make("p", { textContent: "On the machine that shall be one:" }),
+    make("p", { textContent: "On the machine that is to become a node:" }),
     commandNode(`gatelet node run --host ${address} --code CODE`),
     make("p", {}, "The code comes from ", make("a", { href: "#/connect", textContent: "Connect a device" }), "."),
   );
   list.node.append(first);
-  asking = card("Invoke a command", buildForm(), outcome, told);
+  asking = card("Invoke a command", buildForm(), outcome, answers);
   place = root;
 }
 
@@ -116,8 +116,8 @@ function drawPending(row, one) {
     build(row, decisions(app, "node.pair", one.requestId, full(one), pending.heading, load));
     row.querySelector(".chips").className = "chips told";
   }
-  const what = one.commands.length ? "It could then be asked for:" : "It asks to be let in, and offers no commands.";
-  drawHead(row, one, one.nodeId, [], [[one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `asked ${since(one.ts)}`], [what]]);
+  const what = one.commands.length ? "Approval permits these commands:" : "Requests approval and offers no commands.";
+  drawHead(row, one, one.nodeId, [], [[one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `requested ${since(one.ts)}`], [what]]);
   drawChips(row, "", one.commands, (command) => [make("code", { textContent: command }), ` ${meaning(command)}`]);
 }
 
@@ -139,7 +139,7 @@ function drawNode(row, one) {
     [one.modelIdentifier, one.platform, one.clientId && `${one.clientId} ${one.version ?? ""}`, one.remoteIp, seen],
     [
       caps.length && `with ${caps.join(", ")}`, granted.length && `granted ${granted.join(", ")}`,
-      idle.length && `approved, but not to be asked: ${idle.join(", ")}`, waits.length && `${WAITS}: ${waits.join(", ")}`,
+      idle.length && `approved, but not available: ${idle.join(", ")}`, waits.length && `${WAITS}: ${waits.join(", ")}`,
     ],
   ];
   drawHead(row, one, one.nodeId, [[connected && "connected", "good"], [STATES[one.approvalState], "wait"]], lines);
@@ -160,21 +160,21 @@ function buildNode(row, { nodeId }) {
   const now = () => nodes.find((one) => one.nodeId === nodeId) ?? { nodeId };
   const dl = make("dl", { className: "facts two" });
   const status = button("Device status", async () => {
-    const told = [];
+    const values = [];
     for (const command of STATUS.filter((one) => now().commands.includes(one))) {
       const { payload } = await send(nodeId, command, {}, 10_000);
-      told.push(...flat(payload ?? {}));
+      values.push(...flat(payload ?? {}));
     }
-    facts(dl, [...told, ["As of", timeOfDay(new Date())]]);
+    facts(dl, [...values, ["As of", timeOfDay(new Date())]]);
   });
   const rename = button("Rename", () => askText(rename, "New name", nameOf(now()), async (displayName) => {
     await app.call("node.rename", { nodeId, displayName });
-    app.say(`Renamed: ${displayName}`);
+    app.announce(`Renamed: ${displayName}`);
     await load();
   }));
   const remove = button("Remove", () => ask(remove, `Remove ${nameOf(now())} as a node? With the gateway's token it could pair again.`, async () => {
     await app.call("node.pair.remove", { nodeId });
-    app.say(`Removed: ${full(now())}`);
+    app.announce(`Removed: ${full(now())}`);
     await load();
   }));
   build(row, make("div", { className: "actions" }, status, rename, remove), make("dl", { className: "facts two" }), dl);
@@ -221,14 +221,14 @@ function buildForm() {
   commandBox = make("select", { id: "invoke-command" });
   limitBox = make("input", { id: "invoke-limit", type: "number", min: 1, max: 3600, value: 30, required: true });
   paramsBox = make("textarea", { id: "invoke-params", rows: 4, spellcheck: false, autocapitalize: "none", "aria-describedby": "invoke-mistake" });
-  mistake = make("p", { id: "invoke-mistake", className: "error" });
+  jsonError = make("p", { id: "invoke-mistake", className: "error" });
   outcome = make("p", { className: "quiet", role: "status" });
-  told = make("div", { className: "stack" });
+  answers = make("div", { className: "stack" });
   const invoke = make("button", { textContent: "Invoke" });
   form = make(
     "form", { className: "stack" },
     make("div", { className: "bar" }, field("Node", nodeBox), field("Command", commandBox), field("Time limit in seconds", limitBox)),
-    field("Parameters, as JSON", paramsBox), mistake, make("div", { className: "actions" }, invoke),
+    field("Parameters, as JSON", paramsBox), jsonError, make("div", { className: "actions" }, invoke),
   );
   nodeBox.addEventListener("change", drawForm);
   commandBox.addEventListener("change", drawExample);
@@ -279,7 +279,7 @@ function check() {
   } catch ({ message }) {
     paramsBox.setCustomValidity(`This is not JSON: ${message}`);
   }
-  setText(mistake, paramsBox.validationMessage);
+  setText(jsonError, paramsBox.validationMessage);
 }
 
 function read() {
@@ -301,12 +301,12 @@ async function run() {
     const { payload } = await send(nodeBox.value, commandBox.value, read(), limitBox.value * 1000);
     setText(outcome, `Answered in ${took()}: ${what}`);
     const output = [payload?.stdout, payload?.stderr].filter(Boolean).join("\n");
-    told.replaceChildren(output ? bounded("Output", output) : "", bounded("Answer", JSON.stringify(payload ?? null, null, 2)));
+    answers.replaceChildren(output ? bounded("Output", output) : "", bounded("Answer", JSON.stringify(payload ?? null, null, 2)));
   } catch ({ code, message, details }) {
     const why = [code, details?.nodeError?.code ?? details?.code, details?.reason].filter((one, at, all) => one && all.indexOf(one) === at);
     outcome.className = "error";
     setText(outcome, `Failed after ${took()}: ${what} (${why.join(", ")})`);
-    told.replaceChildren(...hintNodes(message));
+    answers.replaceChildren(...hintNodes(message));
   }
 }
 

@@ -263,27 +263,33 @@ enum CommandRejection {
 
 impl fmt::Display for Denial<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, after) = match self.why {
-            CommandRejection::Required => return f.write_str(self.reason.word()),
-            CommandRejection::NothingDeclared => return f.write_str("the node did not declare any supported commands"),
+        let Denial { command, platform, .. } = self;
+        match self.why {
+            CommandRejection::Required => f.write_str(self.reason.word()),
+            CommandRejection::NothingDeclared => {
+                f.write_str("the node did not declare any supported commands")
+            }
             CommandRejection::Unsupported => {
-                for part in ["the node (platform: ", self.platform, ") does not support \"", self.command, "\""] {
-                    f.write_str(part)?;
-                }
-                return Ok(());
+                write!(f, "the node (platform: {platform}) does not support \"{command}\"")
             }
-            CommandRejection::Waiting => {
-                ("", "\" waits for approval; run `gatelet nodes pending`, then `gatelet nodes approve <requestId>`")
+            CommandRejection::Waiting => write!(
+                f,
+                "\"{command}\" waits for approval; run `gatelet nodes pending`, then \
+                 `gatelet nodes approve <requestId>`"
+            ),
+            CommandRejection::NoTalk => {
+                write!(f, "\"{command}\" requires a trusted Talk-capable node")
             }
-            CommandRejection::NoTalk => ("", "\" requires a trusted Talk-capable node"),
-            CommandRejection::Denied => ("", "\" is blocked by gateway.nodes.commands.deny"),
-            CommandRejection::OptIn => ("", "\" requires explicit gateway.nodes.commands.allow opt-in"),
-            CommandRejection::Platform => (self.platform, "\" is not in the allowlist for platform \""),
-        };
-        for part in ["\"", self.command, after, before] {
-            f.write_str(part)?;
+            CommandRejection::Denied => {
+                write!(f, "\"{command}\" is blocked by gateway.nodes.commands.deny")
+            }
+            CommandRejection::OptIn => {
+                write!(f, "\"{command}\" requires explicit gateway.nodes.commands.allow opt-in")
+            }
+            CommandRejection::Platform => {
+                write!(f, "\"{command}\" is not in the allowlist for platform \"{platform}\"")
+            }
         }
-        f.write_str(if self.why == CommandRejection::Platform { "\"" } else { "" })
     }
 }
 

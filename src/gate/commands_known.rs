@@ -7,30 +7,21 @@
 //! appended: **the index of a row is the number stored in the pairing file and never changes
 //! meaning**. The other columns may change.
 
-/// Platform of a device, as classified by the command rules.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Platform {
-    Ios = 1 << 0,
-    Watchos = 1 << 1,
-    Android = 1 << 2,
-    Macos = 1 << 3,
-    Linux = 1 << 4,
-    Windows = 1 << 5,
-    Unknown = 1 << 6,
+listed_enum! {
+    /// Platform of a device, as classified by the command rules.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Platform {
+        Ios = 1 << 0,
+        Watchos = 1 << 1,
+        Android = 1 << 2,
+        Macos = 1 << 3,
+        Linux = 1 << 4,
+        Windows = 1 << 5,
+        Unknown = 1 << 6,
+    }
 }
 
 impl Platform {
-    /// All platforms.
-    pub const ALL: [Platform; 7] = [
-        Platform::Ios,
-        Platform::Watchos,
-        Platform::Android,
-        Platform::Macos,
-        Platform::Linux,
-        Platform::Windows,
-        Platform::Unknown,
-    ];
-
     /// Returns whether this is a computer with a shell. On these, commands with host access
     /// ([`KnownCommand::is_host`]) require approval before they count as allowlisted.
     pub const fn is_desktop(self) -> bool {

@@ -9,42 +9,32 @@ use super::scopes::Scopes;
 use super::surface::{DoesNotFit, Surface};
 use super::text::Text;
 
-/// Method by which a device was added to the table. The numbers are stored in the file and never
-/// change meaning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Provenance {
-    /// Pending request approved by the owner.
-    Owner = 1,
-    /// Shared token or password (mode `token`).
-    Token = 2,
-    /// Setup code.
-    Code = 3,
-    /// Key listed in `gateway.pairing.authorizedKeys`.
-    Config = 4,
-    /// Node with the shared secret from `gateway.nodes.pairing.autoApproveCidrs` (mode `strict`).
-    Cidr = 5,
-    /// Local client with the shared secret and `gateway.nodes.pairing.autoApproveLocal` (mode
-    /// `strict`).
-    Local = 6,
-    /// User identity asserted by a trusted proxy or Tailscale.
-    Identity = 7,
-    /// Imported from OpenClaw's files by `gatelet table import`.
-    Import = 8,
+listed_enum! {
+    /// Method by which a device was added to the table. The numbers are stored in the file and never
+    /// change meaning.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+    pub enum Provenance {
+        /// Pending request approved by the owner.
+        Owner = 1,
+        /// Shared token or password (mode `token`).
+        Token = 2,
+        /// Setup code.
+        Code = 3,
+        /// Key listed in `gateway.pairing.authorizedKeys`.
+        Config = 4,
+        /// Node with the shared secret from `gateway.nodes.pairing.autoApproveCidrs` (mode `strict`).
+        Cidr = 5,
+        /// Local client with the shared secret and `gateway.nodes.pairing.autoApproveLocal` (mode
+        /// `strict`).
+        Local = 6,
+        /// User identity asserted by a trusted proxy or Tailscale.
+        Identity = 7,
+        /// Imported from OpenClaw's files by `gatelet table import`.
+        Import = 8,
+    }
 }
 
 impl Provenance {
-    /// All provenances, ordered by number.
-    pub const ALL: [Provenance; 8] = [
-        Provenance::Owner,
-        Provenance::Token,
-        Provenance::Code,
-        Provenance::Config,
-        Provenance::Cidr,
-        Provenance::Local,
-        Provenance::Identity,
-        Provenance::Import,
-    ];
-
     /// Returns the name shown to users.
     pub const fn name(self) -> &'static str {
         match self {

@@ -107,12 +107,8 @@ impl Roles {
 
     /// Makes a set from its bits (bit 0 operator, bit 1 node). Returns `None` if another bit is
     /// set.
-    pub const fn from_bits(bits: u8) -> Option<Roles> {
-        if bits < 4 {
-            Some(Roles(bits))
-        } else {
-            None
-        }
+    pub fn from_bits(bits: u8) -> Option<Roles> {
+        (bits < 4).then_some(Roles(bits))
     }
 
     /// Returns the bits of the set: bit 0 operator, bit 1 node.

@@ -347,10 +347,13 @@ const _: () = assert!(
 );
 const _: () = assert!(SURFACE_NAME_LEN + 2 <= SURFACE_TEXT_LEN);
 const _: () = assert!(CLOSE_REASON <= 123);
-const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
+const _: () = assert!(
+    PROOF_FRESH_MS > HANDSHAKE_MS,
+    "a signature sent within the handshake timeout is fresh"
+);
 const _: () = assert!(
     ATTEMPTS_WAITING as u64 * PASSWORD_EVERY_MS < HANDSHAKE_MS - 5_000,
-    "a guess has its turn in time"
+    "a delayed attempt is checked before the handshake times out"
 );
 const _: () = assert!(CODE_EVERY_MS <= PASSWORD_EVERY_MS);
 const _: () = assert!(PING_MS < TICK_MS);
@@ -364,17 +367,19 @@ const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 // a control character of one byte is written as six
 const _: () = assert!(
     EXEC_APPROVALS * (EXEC_APPROVAL_LEN + 6 * FIELD_LEN + 512) < FRAME_AFTER_HELLO,
-    "all approvals fit one answer"
+    "all approvals fit into one response"
 );
 const _: () = assert!(
     ACTIONS_OF_ONE * (6 * (ACTION_LEN + SURFACE_NAME_LEN) + 512) < FRAME_AFTER_HELLO,
-    "all actions of a node fit"
+    "all actions of a node fit into one response"
 );
 const _: () = assert!(
     4 * 6 * (CONFIG_LEN as usize) < FRAME_AFTER_HELLO - 64 * 1024,
-    "a configuration as text and as three trees fits"
+    "a configuration fits into one response as text and as three trees"
 );
-const _: () =
-    assert!(6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO, "the whole log fits one answer");
+const _: () = assert!(
+    6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO,
+    "the whole log fits into one response"
+);
 const _: () = assert!(INVOKES_OF_ONE <= SEND_QUEUE_FRAMES && INVOKES_OF_ONE <= INVOKES);
-const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");
+const _: () = assert!(PARAMS < JSON_KEYS, "duplicate keys of a closed object are always detected");

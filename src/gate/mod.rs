@@ -5,6 +5,22 @@
 //! a test crate verifies it. It never reads a clock, a file, a socket or randomness, never logs,
 //! never allocates, and imports nothing from the rest of the crate.
 
+/// Defines an enum and `ALL`, the list of its values in order.
+macro_rules! listed_enum {
+    (
+        $(#[$attribute:meta])*
+        pub enum $name:ident { $($(#[$note:meta])* $value:ident $(= $number:expr)?,)* }
+    ) => {
+        $(#[$attribute])*
+        pub enum $name { $($(#[$note])* $value $(= $number)?,)* }
+
+        impl $name {
+            /// All values, in order.
+            pub const ALL: [$name; [$($name::$value),*].len()] = [$($name::$value),*];
+        }
+    };
+}
+
 pub mod commands;
 pub mod commands_known;
 pub mod device;

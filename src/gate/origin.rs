@@ -26,13 +26,13 @@ pub fn classify<T: AsRef<str>>(
     origin: Option<&str>,
     names: &Names<'_, T>,
 ) -> (Host, Origin) {
-    let here = host.map(authority);
-    let named = match (host, here) {
-        (None, _) => Host::Absent,
-        (_, Some(Some(authority))) => name(authority.host, names),
-        _ => Host::Foreign,
+    let here = host.and_then(authority);
+    let named = match here {
+        Some(authority) => name(authority.host, names),
+        None if host.is_none() => Host::Absent,
+        None => Host::Foreign,
     };
-    (named, relation(origin, here.flatten(), named, names))
+    (named, relation(origin, here, named, names))
 }
 
 fn relation<T: AsRef<str>>(

@@ -58,6 +58,30 @@ impl PairingRequest {
         }
     }
 
+    /// Renews the request and adds what `ask` contains. If that is more than before, gives it the
+    /// id `fresh` and returns its old state.
+    fn extend(
+        &mut self,
+        ask: RequestContent,
+        fresh: RequestId,
+        now: Millis,
+        wall: WallMs,
+    ) -> (RequestId, Option<PairingRequest>) {
+        let (roles, scopes) = (self.roles.with(ask.roles), self.scopes.with(ask.scopes));
+        let more =
+            roles != self.roles || scopes != self.scopes || !self.surface.covers(&ask.surface);
+        let replaced = more.then(|| self.clone());
+        if more {
+            (self.id, self.asked) = (fresh, wall);
+        }
+        (self.roles, self.scopes, self.about, self.known) = (roles, scopes, ask.about, ask.known);
+        if !ask.surface.is_empty() {
+            self.surface = ask.surface;
+        }
+        self.renewed = now;
+        (self.id, replaced)
+    }
+
     fn is_valid(&self, now: Millis) -> bool {
         now.since(self.renewed) < limits::PENDING_MS
     }
@@ -102,29 +126,12 @@ impl PairingRequests {
         wall: WallMs,
     ) -> (RequestId, Option<PairingRequest>) {
         self.expire(now);
-        if let Some(old) = self.requests.iter_mut().find(|request| request.device == ask.device) {
-            let (roles, scopes) = (old.roles.with(ask.roles), old.scopes.with(ask.scopes));
-            let more =
-                (roles, scopes) != (old.roles, old.scopes) || !old.surface.covers(&ask.surface);
-            let replaced = more.then(|| old.clone());
-            if more {
-                (old.id, old.asked) = (fresh, wall);
-            }
-            (old.roles, old.scopes, old.about, old.known) = (roles, scopes, ask.about, ask.known);
-            if !ask.surface.is_empty() {
-                old.surface = ask.surface;
-            }
-            old.renewed = now;
-            return (old.id, replaced);
+        let known = self.requests.iter_mut().find(|request| request.device == ask.device);
+        if let Some(request) = known {
+            return request.extend(ask, fresh, now, wall);
         }
         if self.requests.is_full() {
-            let oldest = self
-                .requests
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, request)| request.renewed)
-                .map(|(at, _)| at);
-            oldest.map(|at| self.requests.remove(at));
+            self.evict();
         }
         let request = PairingRequest {
             id: fresh,
@@ -176,6 +183,14 @@ impl PairingRequests {
         self.requests.iter()
     }
 
+    /// Removes the request that was renewed least recently.
+    fn evict(&mut self) {
+        let oldest = self.requests.iter().enumerate().min_by_key(|(_, request)| request.renewed);
+        if let Some(at) = oldest.map(|(at, _)| at) {
+            self.requests.remove(at);
+        }
+    }
+
     fn expire(&mut self, now: Millis) {
         self.requests.retain(|request| request.is_valid(now));
     }
@@ -223,18 +238,22 @@ mod tests {
         assert_eq!(ask(read, 2, last), (id(1), None, Some((read, 0))));
         let both = read.with(write);
         assert_eq!(ask(write, 3, later), (id(3), Some((id(1), read)), Some((both, later))));
-        assert_eq!(ask(read, 4, later), (id(3), None, Some((both, later))), "less is nothing new");
+        assert_eq!(
+            ask(read, 4, later),
+            (id(3), None, Some((both, later))),
+            "asking for less changes nothing"
+        );
         assert_eq!(
             pairing_requests.get(id(1), Millis(later)),
             None,
-            "what the owner has read cannot be approved for more"
+            "the old id cannot approve more than the owner read"
         );
         let over = later + limits::PENDING_MS;
         assert!(pairing_requests.get(id(3), Millis(over - 1)).is_some());
         assert_eq!(
             pairing_requests.get(id(3), Millis(over)),
             None,
-            "five minutes after the last time it asked"
+            "it expires five minutes after the last request"
         );
     }
 
@@ -270,7 +289,7 @@ mod tests {
         assert_eq!(
             ask(app, 4),
             (id(4), walk.clone(), operator, Role::Operator),
-            "the app of the same device"
+            "the operator app of the same device"
         );
         assert_eq!(ask(offering(&["robot.walk"]), 5), (id(4), walk, operator, Role::Operator));
     }
@@ -292,7 +311,7 @@ mod tests {
         assert_eq!(
             pairing_requests.get(id(1), Millis(last + 1)),
             None,
-            "what is over does not come back"
+            "an expired request cannot be renewed"
         );
     }
 
@@ -329,6 +348,6 @@ mod tests {
         }
         [id(4), id(6), id(200)].into_iter().for_each(|id| pairing_requests.remove(id));
         let left: Vec<_> = (3..full + 3).filter(|n| ![4, 6].contains(n)).map(id).collect();
-        assert_eq!(all(&mut pairing_requests), left, "after two went");
+        assert_eq!(all(&mut pairing_requests), left, "after two were removed");
     }
 }

@@ -269,59 +269,59 @@ mod tests {
     }
 
     /// Makes password attempts from these hosts, each as often as possible, for `ms` milliseconds.
-    fn flood(line: &mut AttemptQueue, hosts: u32, from: u64, ms: u64) -> usize {
+    fn flood(queue: &mut AttemptQueue, hosts: u32, from: u64, ms: u64) -> usize {
         let tries = |now: u64| (0..hosts).map(move |n| (host(n), Millis(now)));
         (from..from + ms)
             .step_by(10)
             .flat_map(tries)
-            .filter(|(host, now)| line.reserve(*host, *now).is_some())
+            .filter(|(host, now)| queue.reserve(*host, *now).is_some())
             .count()
     }
 
     #[test]
     fn total_attempt_rate_does_not_depend_on_the_number_of_hosts() {
         for hosts in [1, 3, 40, 1000] {
-            let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
-            let seen = flood(&mut line, hosts, 0, 60_000) as u64;
+            let mut queue = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
+            let seen = flood(&mut queue, hosts, 0, 60_000) as u64;
             let rate = 60_000 / limits::PASSWORD_EVERY_MS;
             let most = limits::ATTEMPTS_AT_ONCE + rate + limits::ATTEMPTS_WAITING as u64;
             assert!((limits::ATTEMPTS_AT_ONCE + rate..=most).contains(&seen), "{hosts}: {seen}");
-            assert!(line.waiting.len() <= limits::ATTEMPTS_WAITING);
+            assert!(queue.waiting.len() <= limits::ATTEMPTS_WAITING);
         }
     }
 
     #[test]
     fn new_host_gets_a_place_in_a_full_attempt_queue() {
         for hosts in [1, 40] {
-            let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
-            flood(&mut line, hosts, 0, 60_000);
-            let wait = line.reserve(host(2000), Millis(60_000)).expect("a place");
+            let mut queue = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
+            flood(&mut queue, hosts, 0, 60_000);
+            let wait = queue.reserve(host(2000), Millis(60_000)).expect("a place");
             assert!(
                 (1..=limits::ATTEMPTS_WAITING as u64 * limits::PASSWORD_EVERY_MS).contains(&wait),
                 "{wait}"
             );
-            line.reserve(host(0), Millis(60_000));
+            queue.reserve(host(0), Millis(60_000));
             assert_eq!(
-                line.reserve(host(0), Millis(60_000)),
+                queue.reserve(host(0), Millis(60_000)),
                 None,
-                "but for the turn that is over, a guesser has no more"
+                "an attacking network gets a new place only when one of its own is used up"
             );
         }
     }
 
     #[test]
     fn right_attempts_are_free_and_idle_time_restores_the_burst() {
-        let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
+        let mut queue = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
         for _ in 0..1000 {
-            assert_eq!(line.reserve(host(1), Millis(7)), Some(0));
-            line.refund();
+            assert_eq!(queue.reserve(host(1), Millis(7)), Some(0));
+            queue.refund();
         }
-        flood(&mut line, 1, 7, 10_000);
-        assert!(line.reserve(host(2), Millis(10_007)).is_some_and(|wait| wait > 0));
+        flood(&mut queue, 1, 7, 10_000);
+        assert!(queue.reserve(host(2), Millis(10_007)).is_some_and(|wait| wait > 0));
         let rested = 10_007 + 2 * limits::ATTEMPTS_AT_ONCE * limits::PASSWORD_EVERY_MS;
         for _ in 0..limits::ATTEMPTS_AT_ONCE {
-            assert_eq!(line.reserve(host(3), Millis(rested)), Some(0));
+            assert_eq!(queue.reserve(host(3), Millis(rested)), Some(0));
         }
-        assert_eq!(line.reserve(host(3), Millis(rested)), Some(limits::PASSWORD_EVERY_MS));
+        assert_eq!(queue.reserve(host(3), Millis(rested)), Some(limits::PASSWORD_EVERY_MS));
     }
 }

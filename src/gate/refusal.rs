@@ -8,51 +8,34 @@
 
 use core::fmt;
 
+use super::limits;
 use super::protocol::Protocol;
 
-/// Admission rule that determined a verdict. The numbers are those of the README and of
-/// `gatelet explain`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub enum Rule {
-    Frame,
-    Protocol,
-    Role,
-    Origin,
-    Proof,
-    Credential,
-    KnownDevice,
-    StaleToken,
-    SharedSecret,
-    SetupCode,
-    AuthorizedKey,
-    Cidr,
-    Revoked,
-    NoDevice,
-    Identity,
-    Capacity,
+listed_enum! {
+    /// Admission rule that determined a verdict. The numbers are those of the README and of
+    /// `gatelet explain`.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+    pub enum Rule {
+        Frame,
+        Protocol,
+        Role,
+        Origin,
+        Proof,
+        Credential,
+        KnownDevice,
+        StaleToken,
+        SharedSecret,
+        SetupCode,
+        AuthorizedKey,
+        Cidr,
+        Revoked,
+        NoDevice,
+        Identity,
+        Capacity,
+    }
 }
 
 impl Rule {
-    /// All rules, ordered by number.
-    pub const ALL: [Rule; 16] = [
-        Rule::Frame,
-        Rule::Protocol,
-        Rule::Role,
-        Rule::Origin,
-        Rule::Proof,
-        Rule::Credential,
-        Rule::KnownDevice,
-        Rule::StaleToken,
-        Rule::SharedSecret,
-        Rule::SetupCode,
-        Rule::AuthorizedKey,
-        Rule::Cidr,
-        Rule::Revoked,
-        Rule::NoDevice,
-        Rule::Identity,
-        Rule::Capacity,
-    ];
-
     /// Returns number and name, as in `7.3 new device, shared secret`.
     pub const fn title(self) -> &'static str {
         match self {
@@ -104,50 +87,52 @@ impl ErrorCode {
     }
 }
 
-/// Reason for not admitting a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Refusal {
-    // the client's frame
-    InvalidFrame,
-    NotConnect,
-    InvalidConnect,
-    ProtocolMismatch,
-    InvalidRole,
-    // the origin of the page
-    OriginForeign,
-    HostForeign,
-    HostNotLoopback,
-    // the device proof
-    DeviceIdMismatch,
-    SignatureExpired,
-    NonceRequired,
-    NonceMismatch,
-    SignatureInvalid,
-    PublicKeyInvalid,
-    // the credential
-    TokenMissing,
-    TokenMismatch,
-    PasswordMissing,
-    PasswordMismatch,
-    RateLimited,
-    DeviceTokenMismatch,
-    SetupCodeInvalid,
-    SetupCodeRole,
-    IdentityMissing,
-    IdentityRefused,
-    AuthNoneNotLocal,
-    // the owner's decision
-    PairingRequired,
-    RoleUpgrade,
-    DeviceRevoked,
-    DeviceRequired,
-    ControlUiDeviceRequired,
-    // the state of the gateway
-    TableFull,
-    TableUnavailable,
-    TooManyConnections,
-    Starting,
-    Stopping,
+listed_enum! {
+    /// Reason for not admitting a connection.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+    pub enum Refusal {
+        // the client's frame
+        InvalidFrame,
+        NotConnect,
+        InvalidConnect,
+        ProtocolMismatch,
+        InvalidRole,
+        // the origin of the page
+        OriginForeign,
+        HostForeign,
+        HostNotLoopback,
+        // the device proof
+        DeviceIdMismatch,
+        SignatureExpired,
+        NonceRequired,
+        NonceMismatch,
+        SignatureInvalid,
+        PublicKeyInvalid,
+        // the credential
+        TokenMissing,
+        TokenMismatch,
+        PasswordMissing,
+        PasswordMismatch,
+        RateLimited,
+        DeviceTokenMismatch,
+        SetupCodeInvalid,
+        SetupCodeRole,
+        IdentityMissing,
+        IdentityRefused,
+        AuthNoneNotLocal,
+        // the owner's decision
+        PairingRequired,
+        RoleUpgrade,
+        DeviceRevoked,
+        DeviceRequired,
+        ControlUiDeviceRequired,
+        // the state of the gateway
+        TableFull,
+        TableUnavailable,
+        TooManyConnections,
+        Starting,
+        Stopping,
+    }
 }
 
 /// Codes and texts of one refusal.
@@ -162,6 +147,12 @@ pub struct Words {
     pub v3: &'static str,
     /// Message and close reason for a protocol 4 client.
     pub v4: &'static str,
+    /// Value of `details.reason` of a refusal about origin, device proof or pairing; empty if none.
+    /// Protocol 4 clients recognize those about device proof and pairing.
+    pub reason: &'static str,
+    /// Value of `details.authReason` of an `unauthorized` answer, from the list that protocol 4
+    /// clients recognize; empty if none.
+    pub auth_reason: &'static str,
     /// Value of `details.recommendedNextStep`, from the list that protocol 4 clients recognize;
     /// empty if none.
     pub next: &'static str,
@@ -172,45 +163,6 @@ pub struct Words {
 }
 
 impl Refusal {
-    /// All refusals.
-    pub const ALL: [Refusal; 35] = [
-        Refusal::InvalidFrame,
-        Refusal::NotConnect,
-        Refusal::InvalidConnect,
-        Refusal::ProtocolMismatch,
-        Refusal::InvalidRole,
-        Refusal::OriginForeign,
-        Refusal::HostForeign,
-        Refusal::HostNotLoopback,
-        Refusal::DeviceIdMismatch,
-        Refusal::SignatureExpired,
-        Refusal::NonceRequired,
-        Refusal::NonceMismatch,
-        Refusal::SignatureInvalid,
-        Refusal::PublicKeyInvalid,
-        Refusal::TokenMissing,
-        Refusal::TokenMismatch,
-        Refusal::PasswordMissing,
-        Refusal::PasswordMismatch,
-        Refusal::RateLimited,
-        Refusal::DeviceTokenMismatch,
-        Refusal::SetupCodeInvalid,
-        Refusal::SetupCodeRole,
-        Refusal::IdentityMissing,
-        Refusal::IdentityRefused,
-        Refusal::AuthNoneNotLocal,
-        Refusal::PairingRequired,
-        Refusal::RoleUpgrade,
-        Refusal::DeviceRevoked,
-        Refusal::DeviceRequired,
-        Refusal::ControlUiDeviceRequired,
-        Refusal::TableFull,
-        Refusal::TableUnavailable,
-        Refusal::TooManyConnections,
-        Refusal::Starting,
-        Refusal::Stopping,
-    ];
-
     /// Returns the codes and texts used in the answer, in the log and in the README.
     #[expect(clippy::too_many_lines, reason = "one table")]
     pub const fn words(self) -> Words {
@@ -218,181 +170,220 @@ impl Refusal {
             Refusal::InvalidFrame => invalid(
                 "INVALID_REQUEST_FRAME",
                 "invalid request frame",
-                "what came was no request of the gateway protocol; check what is connecting here",
+                "the first message is not a request of the gateway protocol; check which \
+                 program connects to this port",
             ),
             Refusal::NotConnect => invalid(
                 "CONNECT_REQUIRED",
                 "invalid handshake: first request must be connect",
-                "send a connect request first; if this is a browser or a script, check that it speaks the gateway protocol",
+                "the client must send connect as its first request; check that the program \
+                 speaks the gateway protocol",
             ),
             Refusal::InvalidConnect => invalid(
                 "INVALID_CONNECT_PARAMS",
                 "invalid connect params",
-                "the client sent a malformed connect request; update the client",
+                "the connect request is malformed; update the client",
             ),
             Refusal::ProtocolMismatch => Words {
                 close: 1002,
-                ..invalid("PROTOCOL_MISMATCH", "protocol mismatch", "this gateway speaks protocols 3 and 4; update the client")
-            },
-            Refusal::InvalidRole => {
-                invalid("INVALID_ROLE", "invalid role", "the role is `operator` or `node`; check how the client is started")
-            }
-            Refusal::OriginForeign => origin(
-                "the page comes from {origin}, which this gateway does not serve; if it is yours, add \
-                 gateway.controlUi.allowedOrigins: [\"{origin}\"] to the configuration and restart",
-            ),
-            Refusal::HostForeign => origin(
-                "the page reached the gateway under a name it does not know; if the name is yours, set \
-                 gateway.publicOrigin: \"{origin}\" in the configuration and restart",
-            ),
-            Refusal::HostNotLoopback => origin(
-                "with gateway.auth.mode \"none\" only http://127.0.0.1 and http://localhost work; open one of these, or set \
-                 gateway.auth.mode: \"token\"",
-            ),
-            Refusal::DeviceIdMismatch => proof(
-                "DEVICE_AUTH_DEVICE_ID_MISMATCH",
-                "device identity mismatch",
-                "the device id does not belong to the key; clear this site's data, or delete the client's device file, and connect again",
-            ),
-            Refusal::SignatureExpired => Words {
-                retry_ms: 1000,
-                ..proof(
-                    "DEVICE_AUTH_SIGNATURE_EXPIRED",
-                    "device signature expired",
-                    "the proof came later than two minutes after the challenge, or gateway.auth.strictClock is on and the \
-                     device's clock is off; connect again, or set the clock",
+                ..invalid(
+                    "PROTOCOL_MISMATCH",
+                    "protocol mismatch",
+                    "this gateway supports protocols 3 and 4; update the client",
                 )
             },
-            Refusal::NonceRequired => proof(
+            Refusal::InvalidRole => invalid(
+                "INVALID_ROLE",
+                "invalid role",
+                "the role must be operator or node; check how the client is started",
+            ),
+            Refusal::OriginForeign => origin(
+                "origin not allowed",
+                "the page was loaded from {origin}, which is not an allowed origin; if you \
+                 trust that page, add gateway.controlUi.allowedOrigins: [\"{origin}\"] to the \
+                 configuration and restart",
+            ),
+            Refusal::HostForeign => origin(
+                "host not served",
+                "the page was opened under a host name that is not configured; if the name is \
+                 yours, set gateway.publicOrigin: \"{origin}\" in the configuration and restart",
+            ),
+            Refusal::HostNotLoopback => origin(
+                "host not loopback",
+                "with gateway.auth.mode \"none\" the page works only at http://127.0.0.1 and \
+                 http://localhost; open one of these, or set gateway.auth.mode: \"token\"",
+            ),
+            Refusal::DeviceIdMismatch => device_proof(
+                "DEVICE_AUTH_DEVICE_ID_MISMATCH",
+                "device-id-mismatch",
+                "device identity mismatch",
+                "the device id does not belong to the device key; delete this site's data in \
+                 the browser, or the client's device file, and connect again",
+            ),
+            Refusal::SignatureExpired => device_proof(
+                "DEVICE_AUTH_SIGNATURE_EXPIRED",
+                "device-signature-stale",
+                "device signature expired",
+                "the signature arrived more than two minutes after the challenge, or \
+                 gateway.auth.strictClock is on and the device's clock is wrong; connect again, \
+                 or set the device's clock",
+            )
+            .retry_ms(1000),
+            Refusal::NonceRequired => device_proof(
                 "DEVICE_AUTH_NONCE_REQUIRED",
+                "device-nonce-missing",
                 "device nonce required",
                 "the client must wait for connect.challenge and sign its nonce; update the client",
             ),
-            Refusal::NonceMismatch => proof(
+            Refusal::NonceMismatch => device_proof(
                 "DEVICE_AUTH_NONCE_MISMATCH",
+                "device-nonce-mismatch",
                 "device nonce mismatch",
-                "the proof was made for another connection; connect again",
+                "the signature was made for another connection; connect again",
             ),
-            Refusal::SignatureInvalid => proof(
+            Refusal::SignatureInvalid => device_proof(
                 "DEVICE_AUTH_SIGNATURE_INVALID",
+                "device-signature",
                 "device signature invalid",
-                "the signature does not fit the request; update the client, or clear its device identity and connect again",
+                "the signature does not match the connect request; update the client, or delete \
+                 its device identity and connect again",
             ),
-            Refusal::PublicKeyInvalid => proof(
+            Refusal::PublicKeyInvalid => device_proof(
                 "DEVICE_AUTH_PUBLIC_KEY_INVALID",
+                "device-public-key",
                 "device public key invalid",
-                "the device's public key cannot be read; clear the client's device identity and connect again",
+                "the device's public key is malformed; delete the client's device identity and \
+                 connect again",
             ),
-            Refusal::TokenMissing => Words {
-                next: "update_auth_configuration",
-                ..credential(
-                    "AUTH_TOKEN_MISSING",
-                    "unauthorized: gateway token missing (open a tokenized dashboard URL or paste token in Control UI settings)",
-                    "run `{gatelet} url` on the gateway and open the line it prints, or give the client the token from `{gatelet} token show`",
-                )
-            },
-            Refusal::TokenMismatch => Words {
-                next: "update_auth_credentials",
-                ..credential(
-                    "AUTH_TOKEN_MISMATCH",
-                    "unauthorized: gateway token mismatch (open a tokenized dashboard URL or paste token in Control UI settings)",
-                    "the token is not this gateway's: run `{gatelet} url` on the gateway and open the line it prints, or give the \
-                     client the token from `{gatelet} token show`",
-                )
-            },
-            Refusal::PasswordMissing => Words {
-                next: "update_auth_configuration",
-                ..credential(
-                    "AUTH_PASSWORD_MISSING",
-                    "unauthorized: gateway password missing (enter the password in Control UI settings)",
-                    "enter the gateway's password in the client",
-                )
-            },
-            Refusal::PasswordMismatch => Words {
-                next: "update_auth_credentials",
-                ..credential(
-                    "AUTH_PASSWORD_MISMATCH",
-                    "unauthorized: gateway password mismatch (enter the password in Control UI settings)",
-                    "the password is not this gateway's: enter gateway.auth.password as the gateway has it",
-                )
-            },
-            Refusal::RateLimited => Words {
-                next: "wait_then_retry",
-                retry_ms: super::limits::RATE_LIMIT_LOCK_MS as u32,
-                ..credential(
-                    "AUTH_RATE_LIMITED",
-                    "unauthorized: too many failed authentication attempts (retry later)",
-                    "too many wrong guesses, from this device or in all; try again, at the latest in five minutes, or use a key that is paired",
-                )
-            },
-            Refusal::DeviceTokenMismatch => Words {
-                next: "update_auth_credentials",
-                ..credential(
-                    "AUTH_DEVICE_TOKEN_MISMATCH",
-                    "unauthorized: device token mismatch (rotate/reissue device token)",
-                    "this gateway does not know the device any more; open the line of `{gatelet} url`, or pair it with a code from \
-                     `{gatelet} pair`",
-                )
-            },
+            Refusal::TokenMissing => credential(
+                "AUTH_TOKEN_MISSING",
+                "token_missing",
+                "unauthorized: gateway token missing (open a tokenized dashboard URL or paste \
+                 token in Control UI settings)",
+                "run `{gatelet} url` on the gateway and open the URL that it prints, or give \
+                 the client the token from `{gatelet} token show`",
+            )
+            .next("update_auth_configuration"),
+            Refusal::TokenMismatch => credential(
+                "AUTH_TOKEN_MISMATCH",
+                "token_mismatch",
+                "unauthorized: gateway token mismatch (open a tokenized dashboard URL or paste \
+                 token in Control UI settings)",
+                "the token is wrong: run `{gatelet} url` on the gateway and open the URL that \
+                 it prints, or give the client the token from `{gatelet} token show`",
+            )
+            .next("update_auth_credentials"),
+            Refusal::PasswordMissing => credential(
+                "AUTH_PASSWORD_MISSING",
+                "password_missing",
+                "unauthorized: gateway password missing (enter the password in Control UI \
+                 settings)",
+                "enter the gateway's password in the client",
+            )
+            .next("update_auth_configuration"),
+            Refusal::PasswordMismatch => credential(
+                "AUTH_PASSWORD_MISMATCH",
+                "password_mismatch",
+                "unauthorized: gateway password mismatch (enter the password in Control UI \
+                 settings)",
+                "the password is wrong: enter the gateway's gateway.auth.password",
+            )
+            .next("update_auth_credentials"),
+            Refusal::RateLimited => credential(
+                "AUTH_RATE_LIMITED",
+                "rate_limited",
+                "unauthorized: too many failed authentication attempts (retry later)",
+                "too many failed attempts, by this device or by all clients together; try again \
+                 in at most five minutes, or connect with a paired device",
+            )
+            .next("wait_then_retry")
+            .retry_ms(limits::RATE_LIMIT_LOCK_MS as u32),
+            Refusal::DeviceTokenMismatch => credential(
+                "AUTH_DEVICE_TOKEN_MISMATCH",
+                "device_token_mismatch",
+                "unauthorized: device token mismatch (rotate/reissue device token)",
+                "the device is not paired with this gateway any more; open the URL of \
+                 `{gatelet} url`, or pair the device with a code from `{gatelet} pair`",
+            )
+            .next("update_auth_credentials"),
             Refusal::SetupCodeInvalid => credential(
                 "AUTH_BOOTSTRAP_TOKEN_INVALID",
-                "unauthorized: setup code invalid, expired, revoked, or already used (create a new code)",
-                "codes live ten minutes and work once: run `{gatelet} pair` on the gateway for a new one",
+                "bootstrap_token_invalid",
+                "unauthorized: setup code invalid, expired, revoked, or already used (create a \
+                 new code)",
+                "a setup code works once and expires after ten minutes: run `{gatelet} pair` on \
+                 the gateway for a new one",
             ),
             Refusal::SetupCodeRole => credential(
                 "AUTH_SCOPE_MISMATCH",
+                "scope_mismatch",
                 "unauthorized: setup code is for another role (create a new code)",
-                "run `{gatelet} pair --role node` for a node, `{gatelet} pair` for an operator",
+                "create a code for the right role: `{gatelet} pair --role node` for a node, \
+                 `{gatelet} pair` for an operator",
             ),
             Refusal::IdentityMissing => credential(
                 "AUTH_UNAUTHORIZED",
+                "trusted_proxy_user_missing",
                 "unauthorized",
-                "the gateway expects the user's name from its proxy: reach it through the proxy in gateway.trustedProxies, which must \
-                 set the header gateway.auth.trustedProxy.userHeader",
+                "the gateway requires a user name from a proxy: connect through a proxy in \
+                 gateway.trustedProxies, which must set the header \
+                 gateway.auth.trustedProxy.userHeader",
             ),
             Refusal::IdentityRefused => credential(
                 "AUTH_UNAUTHORIZED",
+                "trusted_proxy_user_not_allowed",
                 "unauthorized",
-                "the proxy's user is not in gateway.auth.trustedProxy.allowUsers, or a header in requiredHeaders is missing",
+                "the user is not in gateway.auth.trustedProxy.allowUsers, or the proxy did not \
+                 send a header in gateway.auth.trustedProxy.requiredHeaders",
             ),
             Refusal::AuthNoneNotLocal => credential(
                 "AUTH_REQUIRED",
+                "",
                 "unauthorized",
-                "with gateway.auth.mode \"none\" only clients on this machine, with no proxy between, are let in; set \
-                 gateway.auth.mode: \"token\"",
+                "with gateway.auth.mode \"none\" only clients on this machine are admitted, and \
+                 only without a proxy; set gateway.auth.mode: \"token\"",
             ),
             Refusal::PairingRequired => pairing(
+                "not-paired",
                 "pairing required: device is not approved yet",
-                "run `{gatelet} {list} approve {request}` on the gateway; the device then connects by itself",
+                "run `{gatelet} {list} approve {request}` on the gateway; the device then \
+                 connects by itself",
             ),
             Refusal::RoleUpgrade => pairing(
+                "role-upgrade",
                 "pairing required: device is asking for a higher role than currently approved",
-                "run `{gatelet} {list} approve {request}` on the gateway; the device then connects by itself",
+                "run `{gatelet} {list} approve {request}` on the gateway; the device then \
+                 connects by itself",
             ),
             Refusal::DeviceRevoked => Words {
                 error: ErrorCode::NotPaired,
-                next: "review_auth_configuration",
                 ..credential(
                     "DEVICE_REVOKED",
+                    "",
                     "device revoked by the owner",
-                    "the owner revoked this device; to let it in again run `{gatelet} devices approve {device}` on the gateway",
+                    "the owner revoked this device; to approve it again run `{gatelet} devices \
+                     approve {device}` on the gateway",
                 )
             },
             Refusal::DeviceRequired => Words {
                 error: ErrorCode::NotPaired,
                 ..credential(
                     "DEVICE_IDENTITY_REQUIRED",
+                    "",
                     "device identity required",
-                    "the client sent no device identity; a node always needs one, an operator needs it or the gateway's token",
+                    "the client sent no device identity; a node must send one, an operator must \
+                     send one or the gateway's token",
                 )
             },
             Refusal::ControlUiDeviceRequired => Words {
                 v3: "control ui requires HTTPS or localhost (secure context)",
                 ..credential(
                     "CONTROL_UI_DEVICE_IDENTITY_REQUIRED",
+                    "",
                     "control ui requires device identity (use HTTPS or localhost secure context)",
-                    "this page has no device key on plain HTTP: open the gateway's own page, which brings one, or use http://127.0.0.1 or \
-                     HTTPS, or set gateway.controlUi.allowInsecureAuth: true",
+                    "this page has no device key over plain HTTP: open the gateway's own page, \
+                     which has one, or use http://127.0.0.1 or HTTPS, or set \
+                     gateway.controlUi.allowInsecureAuth: true",
                 )
             },
             Refusal::TableFull => unavailable(
@@ -400,14 +391,16 @@ impl Refusal {
                 "TABLE_FULL",
                 "the pairing table is full",
                 0,
-                "remove a device with `{gatelet} devices remove DEVICE`, or move to a larger table (see gateway.pairing.capacity)",
+                "remove a device with `{gatelet} devices remove DEVICE`, or create a larger \
+                 table (see gateway.pairing.capacity)",
             ),
             Refusal::TableUnavailable => unavailable(
                 1013,
                 "TABLE_UNAVAILABLE",
                 "the pairing could not be saved",
                 5000,
-                "the gateway's disk is full, read-only or failing: see its log, then try again",
+                "the gateway's disk is full, read-only or failing: read the gateway's log, then \
+                 try again",
             ),
             Refusal::TooManyConnections => unavailable(
                 1013,
@@ -416,15 +409,19 @@ impl Refusal {
                 5000,
                 "close clients that are not needed, then try again",
             ),
-            Refusal::Starting => {
-                unavailable(1013, "GATEWAY_STARTING", "gateway starting; retry shortly", 500, "wait a moment and connect again")
-            }
+            Refusal::Starting => unavailable(
+                1013,
+                "GATEWAY_STARTING",
+                "gateway starting; retry shortly",
+                500,
+                "the gateway is starting; connect again in a moment",
+            ),
             Refusal::Stopping => unavailable(
                 1013,
                 "GATEWAY_STOPPING",
                 "gateway restart in progress",
                 1000,
-                "the gateway is going down; connect again when it is back",
+                "the gateway is stopping; connect again when it has restarted",
             ),
         }
     }
@@ -434,43 +431,6 @@ impl Refusal {
         match protocol {
             Protocol::V3 => self.words().v3,
             Protocol::V4 => self.words().v4,
-        }
-    }
-
-    /// Returns `details.reason` of a refusal about origin, device proof or pairing; empty if none.
-    /// Protocol 4 clients recognize those about device proof and pairing.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Refusal::DeviceIdMismatch => "device-id-mismatch",
-            Refusal::SignatureExpired => "device-signature-stale",
-            Refusal::NonceRequired => "device-nonce-missing",
-            Refusal::NonceMismatch => "device-nonce-mismatch",
-            Refusal::SignatureInvalid => "device-signature",
-            Refusal::PublicKeyInvalid => "device-public-key",
-            Refusal::PairingRequired => "not-paired",
-            Refusal::RoleUpgrade => "role-upgrade",
-            Refusal::OriginForeign => "origin not allowed",
-            Refusal::HostForeign => "host not served",
-            Refusal::HostNotLoopback => "host not loopback",
-            _ => "",
-        }
-    }
-
-    /// Returns `details.authReason` of an `unauthorized` answer, as protocol 4 clients recognize
-    /// it; empty if none.
-    pub const fn auth_reason(self) -> &'static str {
-        match self {
-            Refusal::TokenMissing => "token_missing",
-            Refusal::TokenMismatch => "token_mismatch",
-            Refusal::PasswordMissing => "password_missing",
-            Refusal::PasswordMismatch => "password_mismatch",
-            Refusal::RateLimited => "rate_limited",
-            Refusal::DeviceTokenMismatch => "device_token_mismatch",
-            Refusal::SetupCodeInvalid => "bootstrap_token_invalid",
-            Refusal::SetupCodeRole => "scope_mismatch",
-            Refusal::IdentityMissing => "trusted_proxy_user_missing",
-            Refusal::IdentityRefused => "trusted_proxy_user_not_allowed",
-            _ => "",
         }
     }
 }
@@ -533,7 +493,7 @@ pub enum Close {
     NotUtf8,
     /// Send queue full: the client reads too slowly.
     SlowConsumer,
-    /// More than [`super::limits::UNAUTHORIZED_CALLS`] calls that the role may not make (protocol
+    /// More than [`limits::UNAUTHORIZED_CALLS`] calls that the role may not make (protocol
     /// 4).
     Unauthorized,
     /// Device removed (protocol 4).
@@ -572,6 +532,16 @@ impl Close {
     }
 }
 
+impl Words {
+    const fn next(self, next: &'static str) -> Words {
+        Words { next, ..self }
+    }
+
+    const fn retry_ms(self, retry_ms: u32) -> Words {
+        Words { retry_ms, ..self }
+    }
+}
+
 const fn invalid(code: &'static str, message: &'static str, hint: &'static str) -> Words {
     Words {
         error: ErrorCode::InvalidRequest,
@@ -579,32 +549,44 @@ const fn invalid(code: &'static str, message: &'static str, hint: &'static str) 
         close: 1008,
         v3: message,
         v4: message,
+        reason: "",
+        auth_reason: "",
         next: "",
         retry_ms: 0,
         hint,
     }
 }
 
-const fn origin(hint: &'static str) -> Words {
-    invalid(
-        "CONTROL_UI_ORIGIN_NOT_ALLOWED",
-        "origin not allowed (open the Control UI from the gateway host or allow it in gateway.controlUi.allowedOrigins)",
-        hint,
-    )
+const fn origin(reason: &'static str, hint: &'static str) -> Words {
+    const MESSAGE: &str =
+        "origin not allowed (open the Control UI from the gateway host or allow it \
+                           in gateway.controlUi.allowedOrigins)";
+    Words { reason, ..invalid("CONTROL_UI_ORIGIN_NOT_ALLOWED", MESSAGE, hint) }
 }
 
-const fn proof(code: &'static str, message: &'static str, hint: &'static str) -> Words {
-    invalid(code, message, hint)
+const fn device_proof(
+    code: &'static str,
+    reason: &'static str,
+    message: &'static str,
+    hint: &'static str,
+) -> Words {
+    Words { reason, ..invalid(code, message, hint) }
 }
 
-const fn credential(code: &'static str, message: &'static str, hint: &'static str) -> Words {
-    Words { next: "review_auth_configuration", ..invalid(code, message, hint) }
+const fn credential(
+    code: &'static str,
+    auth_reason: &'static str,
+    message: &'static str,
+    hint: &'static str,
+) -> Words {
+    Words { auth_reason, next: "review_auth_configuration", ..invalid(code, message, hint) }
 }
 
-const fn pairing(message: &'static str, hint: &'static str) -> Words {
+const fn pairing(reason: &'static str, message: &'static str, hint: &'static str) -> Words {
     Words {
         error: ErrorCode::NotPaired,
         v3: "pairing required",
+        reason,
         next: "wait_then_retry",
         retry_ms: 5000,
         ..invalid("PAIRING_REQUIRED", message, hint)
@@ -625,7 +607,6 @@ const fn unavailable(
 mod tests {
     use std::collections::HashMap;
 
-    use super::super::limits;
     use super::super::text::cut;
     use super::*;
 
@@ -660,7 +641,7 @@ mod tests {
         for refusals in by_code.values() {
             let mut hints: Vec<_> = refusals
                 .iter()
-                .map(|one| (one.words().hint, one.reason(), one.auth_reason()))
+                .map(|one| (one.words().hint, one.words().reason, one.words().auth_reason))
                 .collect();
             hints.dedup();
             assert_eq!(hints.len(), refusals.len(), "something tells them apart: {refusals:?}");

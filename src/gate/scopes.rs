@@ -3,36 +3,24 @@
 //! Names and implication are those of protocol 4 (OpenClaw 2026.9.6); protocol 3 has the first
 //! five. Unknown scopes are never granted and are not an error.
 
-/// One operator scope. The number is its bit in the table file and never changes meaning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    Admin = 0,
-    Read = 1,
-    Write = 2,
-    Approvals = 3,
-    Pairing = 4,
-    Questions = 5,
-    Talk = 6,
-    TalkSecrets = 7,
-    SessionsRead = 8,
-    SessionsWrite = 9,
+listed_enum! {
+    /// One operator scope. The number is its bit in the table file and never changes meaning.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Scope {
+        Admin = 0,
+        Read = 1,
+        Write = 2,
+        Approvals = 3,
+        Pairing = 4,
+        Questions = 5,
+        Talk = 6,
+        TalkSecrets = 7,
+        SessionsRead = 8,
+        SessionsWrite = 9,
+    }
 }
 
 impl Scope {
-    /// All scopes, ordered by bit.
-    pub const ALL: [Scope; 10] = [
-        Scope::Admin,
-        Scope::Read,
-        Scope::Write,
-        Scope::Approvals,
-        Scope::Pairing,
-        Scope::Questions,
-        Scope::Talk,
-        Scope::TalkSecrets,
-        Scope::SessionsRead,
-        Scope::SessionsWrite,
-    ];
-
     /// Returns the name of the scope in the protocol.
     pub const fn name(self) -> &'static str {
         match self {
@@ -91,12 +79,8 @@ impl Scopes {
     }
 
     /// Makes a set from its bits. Returns `None` if a bit has no scope.
-    pub const fn from_bits(bits: u16) -> Option<Scopes> {
-        if bits & !Scopes::ALL.0 == 0 {
-            Some(Scopes(bits))
-        } else {
-            None
-        }
+    pub fn from_bits(bits: u16) -> Option<Scopes> {
+        (bits & !Scopes::ALL.0 == 0).then_some(Scopes(bits))
     }
 
     /// Returns the bits of the set, one per scope; see [`Scope`].

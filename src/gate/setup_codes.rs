@@ -178,7 +178,7 @@ mod tests {
             setup_codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)),
             Code::Right(GRANT)
         );
-        assert!(setup_codes.take("ABCD2345", Millis(1)).is_some(), "nothing came of the first use");
+        assert!(setup_codes.take("ABCD2345", Millis(1)).is_some(), "the first use was undone");
         assert_eq!(setup_codes.check("ABCD2345", Millis(1)), Code::Wrong);
     }
 

@@ -4,10 +4,13 @@
 //! is accepted only from a local client that sends none. Version 2 adds the nonce. Version 3 adds
 //! the platform and the device family.
 
+use core::fmt::Write;
+
 use super::facts::Protocol;
 use super::ids::{DeviceId, Nonce};
 use super::limits;
 use super::refusal::Refusal;
+use super::text::Text;
 
 /// Version of the signed payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +43,9 @@ pub struct Signed<'a, S> {
 impl<S: AsRef<str>> Signed<'_, S> {
     /// Passes the bytes of the payload to `sink`, in pieces.
     pub fn payload(&self, version: Version, sink: &mut dyn FnMut(&[u8])) {
+        let mut signed_at = Text::<20>::new();
+        // Never fails: a u64 has at most 20 digits.
+        let _ = write!(signed_at, "{}", self.signed_at);
         sink(match version {
             Version::V1 => b"v1",
             Version::V2 => b"v2",
@@ -55,7 +61,7 @@ impl<S: AsRef<str>> Signed<'_, S> {
             sink(scope.as_ref().as_bytes());
         }
         sink(b"|");
-        sink(Decimal::of(self.signed_at).bytes());
+        sink(signed_at.as_bytes());
         sink(b"|");
         sink(self.token.as_bytes());
         if version != Version::V1 {
@@ -121,30 +127,6 @@ impl SignedClaim<'_> {
             Some(nonce) if Nonce::parse(nonce) == Some(self.challenge) => Ok(id),
             Some(_) => Err(Refusal::NonceMismatch),
         }
-    }
-}
-
-/// Decimal digits of a number, without allocation.
-struct Decimal {
-    digits: [u8; 20],
-    start: usize,
-}
-
-impl Decimal {
-    fn of(mut number: u64) -> Decimal {
-        let mut decimal = Decimal { digits: [b'0'; 20], start: 20 };
-        loop {
-            decimal.start -= 1;
-            decimal.digits[decimal.start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return decimal;
-            }
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.digits[self.start..]
     }
 }
 

@@ -337,11 +337,11 @@ mod tests {
         table.put(Slot(2), Device { seen_age: TableAge(3), ..device(2, Provenance::Cidr) });
         assert_eq!(table.vacancy(), Vacancy::Free(Slot(3)));
         table.put(Slot(3), device(3, Provenance::Code));
-        assert_eq!(table.vacancy(), Vacancy::Full, "nothing is old yet");
+        assert_eq!(table.vacancy(), Vacancy::Full, "no device is old enough");
         table.set_age(TableAge(5 + limits::EVICTION_AGE_HOURS));
         assert_eq!(table.vacancy(), Vacancy::Evict(Slot(2)));
         table.set_connected(Slot(2), true);
-        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(1)), "who is connected stays");
+        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(1)), "a connected device is not evicted");
         table.set_connected(Slot(1), true);
         assert_eq!(table.vacancy(), Vacancy::Full);
         table.set_connected(Slot(2), false);

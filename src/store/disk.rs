@@ -7,10 +7,10 @@
 #![expect(clippy::disallowed_methods, reason = "files are made before a gateway runs")]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-#[cfg(windows)]
 use crate::gate::limits;
 
 /// A byte file that is read and written in place; all that the store requires of a disk.
@@ -53,24 +53,21 @@ pub struct DirLock(#[allow(dead_code)] File);
 impl StdDisk {
     /// Opens an existing file for reading and writing, without a lock.
     pub fn open(path: &Path) -> io::Result<StdDisk> {
-        StdDisk::of(
-            path,
-            retry_while_locked(|| OpenOptions::new().read(true).write(true).open(path))?,
-        )
+        StdDisk::new(path, || OpenOptions::new().read(true).write(true).open(path))
     }
 
     /// Opens an existing file for reading only.
     pub fn open_read_only(path: &Path) -> io::Result<StdDisk> {
-        StdDisk::of(path, retry_while_locked(|| File::open(path))?)
+        StdDisk::new(path, || File::open(path))
     }
 
     /// Creates a private file for reading and writing. Fails if the name exists.
     pub(super) fn create(path: &Path) -> io::Result<StdDisk> {
-        StdDisk::of(path, retry_while_locked(|| private().read(true).open(path))?)
+        StdDisk::new(path, || private().read(true).open(path))
     }
 
-    fn of(path: &Path, file: File) -> io::Result<StdDisk> {
-        Ok(StdDisk { file, path: path.into(), _lock: None })
+    fn new(path: &Path, open: impl Fn() -> io::Result<File>) -> io::Result<StdDisk> {
+        Ok(StdDisk { file: retry_while_locked(open)?, path: path.into(), _lock: None })
     }
 
     /// Fails if the file or its directory was removed, since writes to it are not durable then.
@@ -79,12 +76,11 @@ impl StdDisk {
         let removed = std::os::unix::fs::MetadataExt::nlink(&self.file.metadata()?) == 0;
         #[cfg(not(unix))]
         let removed = false;
-        match removed || !self.path.try_exists()? {
-            true => Err(io::Error::other(
-                "the file was removed; put the state directory back and restart",
-            )),
-            false => Ok(()),
+        if removed || !self.path.try_exists()? {
+            let text = "the file was removed; restore the state directory and restart";
+            return Err(io::Error::other(text));
         }
+        Ok(())
     }
 
     /// Holds `lock` for as long as this disk is open.
@@ -99,11 +95,13 @@ impl Disk for StdDisk {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        position::read(&self.file, offset, bytes)
+        (&self.file).seek(SeekFrom::Start(offset))?;
+        (&self.file).read_exact(bytes)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        position::write(&self.file, offset, bytes)
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.file.write_all(bytes)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
@@ -122,7 +120,7 @@ impl Disk for StdDisk {
 /// A power cut leaves no file or the complete file. Callers must serialize writers of one
 /// directory.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::symlink_metadata(path).is_ok() {
+    if exists(path)? {
         return Err(ErrorKind::AlreadyExists.into());
     }
     replace_private(path, bytes)
@@ -131,34 +129,48 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Like [`write_private`], but replaces an existing file. A power cut leaves the old file or the
 /// new one.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = temporary(path);
-    write_new(&new, bytes, None)?;
-    rename_durably(&new, path)
+    replace_with(path, bytes, None)
 }
 
-/// Like [`replace_private`], but keeps the permissions of an existing file, follows a symbolic
-/// link, and removes the temporary file on failure. Fails with `PermissionDenied` if the file is
-/// read-only.
+/// Like [`replace_private`], but keeps the permissions of an existing file and follows a symbolic
+/// link. Fails with `PermissionDenied` if the file is read-only.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Ok(path) = fs::canonicalize(path) else { return write_private(path, bytes) };
     let permissions = fs::metadata(&path)?.permissions();
     if permissions.readonly() {
         return Err(ErrorKind::PermissionDenied.into());
     }
-    let new = temporary(&path);
-    let done = write_new(&new, bytes, Some(permissions)).and_then(|()| rename_durably(&new, &path));
-    if done.is_err() {
+    replace_with(&path, bytes, Some(permissions))
+}
+
+/// Writes a temporary file and renames it; removes it if either fails.
+fn replace_with(path: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> io::Result<()> {
+    let new = temporary(path);
+    let written = write_new(&new, bytes, permissions).and_then(|()| rename_durably(&new, path));
+    if written.is_err() {
         let _ = fs::remove_file(&new);
     }
-    done
+    written
 }
 
 fn write_new(new: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> io::Result<()> {
     remove_if_exists(new)?;
     let mut file = retry_while_locked(|| private().open(new))?;
     file.write_all(bytes)?;
-    permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)?;
+    }
     file.sync_all()
+}
+
+/// Returns whether the path exists, also as a dangling link. Only "not found" counts as absent: any
+/// other error could hide an existing file.
+pub(super) fn exists(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns the name of the file until it is complete. A leftover file of this name can be removed.
@@ -187,16 +199,22 @@ pub(super) fn remove_if_exists(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a directory of mode 0700 and its parents. Leaves an existing directory unchanged.
+/// Creates a directory of mode 0700 and its parents, durable on return. Leaves an existing
+/// directory unchanged.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_dir(parent)?;
+    }
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)?;
+    match builder.create(dir) {
+        Err(_) if dir.is_dir() => {}
+        created => created?,
+    }
     sync_parent(dir)
 }
 
@@ -218,40 +236,27 @@ pub fn lock(path: &Path) -> io::Result<Option<DirLock>> {
 pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)
-        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+        .map_err(|_| io::Error::other("the system returned no random bytes"))?;
     Ok(bytes)
 }
 
 /// Retries an operation that failed because another program has the file open.
 ///
 /// Windows denies access to a file that is open elsewhere without sharing, and virus scanners and
-/// backups open any file for a moment; only a lasting failure is returned.
-#[cfg(windows)]
+/// backups open any file for a moment; only a lasting failure is returned. Other systems do not.
 fn retry_while_locked<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let mut tries = 0;
-    loop {
+    // ERROR_ACCESS_DENIED (also returned for a file that is being deleted),
+    // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+    let is_locked =
+        |error: &io::Error| cfg!(windows) && matches!(error.raw_os_error(), Some(5 | 32 | 33));
+    for _ in 0..limits::FILE_TRIES {
         match act() {
-            Err(error) if should_retry(&error, &mut tries) => {}
+            Err(error) if is_locked(&error) => {
+                std::thread::sleep(Duration::from_millis(limits::FILE_RETRY_MS));
+            }
             done => return done,
         }
     }
-}
-
-/// Returns whether to retry; sleeps first if so.
-#[cfg(windows)]
-fn should_retry(error: &io::Error, tries: &mut u32) -> bool {
-    // ERROR_ACCESS_DENIED (also returned for a file that is being deleted),
-    // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
-    let again = *tries < limits::FILE_TRIES && matches!(error.raw_os_error(), Some(5 | 32 | 33));
-    if again {
-        *tries += 1;
-        std::thread::sleep(std::time::Duration::from_millis(limits::FILE_RETRY_MS));
-    }
-    again
-}
-
-#[cfg(not(windows))]
-fn retry_while_locked<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
     act()
 }
 
@@ -276,52 +281,4 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_parent(_path: &Path) -> io::Result<()> {
     Ok(())
-}
-
-#[cfg(unix)]
-mod position {
-    use std::{fs::File, io, os::unix::fs::FileExt};
-
-    pub fn read(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        file.read_exact_at(bytes, offset)
-    }
-
-    pub fn write(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        file.write_all_at(bytes, offset)
-    }
-}
-
-#[cfg(windows)]
-mod position {
-    use std::{fs::File, io, io::ErrorKind, os::windows::fs::FileExt};
-
-    pub fn read(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match file.seek_read(bytes, offset) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    bytes = &mut bytes[count..];
-                    offset += count as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    pub fn write(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match file.seek_write(bytes, offset) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    bytes = &bytes[count..];
-                    offset += count as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
 }

@@ -21,8 +21,9 @@ use crate::gate::limits;
 pub struct PairingFile<D> {
     disk: D,
     shape: Shape,
-    header: Replicas,
-    records: Vec<Replicas>,
+    /// Replicas of each place, by [`SlotPosition::index`].
+    replicas: Vec<Replicas>,
+    /// Whether a replica is known to be damaged, older or in doubt.
     needs_repair: bool,
     /// Whether all writes are synced, including those of an earlier process.
     is_synced: bool,
@@ -55,7 +56,7 @@ pub struct UnusedReplica {
     /// Place of the replica.
     pub place: SlotPosition,
     /// Number of the replica, 0 or 1.
-    pub copy: usize,
+    pub replica: usize,
     /// Reason why it was not used.
     pub flaw: Flaw,
 }
@@ -93,50 +94,32 @@ impl<D: Disk> PairingFile<D> {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let shape = contents.shape;
-        let mut values = vec![SlotContents::Free; usize::from(shape.capacity)];
+        let mut values = vec![SlotContents::Free; usize::from(shape.capacity) + 1];
+        values[0] = SlotContents::Header(contents.age);
         for (slot, device) in &contents.devices {
-            let value = values.get_mut(usize::from(slot.0)).ok_or(io::ErrorKind::InvalidInput)?;
-            *value = SlotContents::Device(Box::new(device.clone()));
+            let value = values.get_mut(SlotPosition::Record(*slot).index());
+            *value.ok_or(io::ErrorKind::InvalidInput)? =
+                SlotContents::Device(Box::new(device.clone()));
         }
-        let records = values
-            .into_iter()
-            .zip(0..)
-            .map(|(value, number)| (SlotPosition::Record(Slot(number)), value));
-        let places: Vec<_> = [(SlotPosition::Header, SlotContents::Header(contents.age))]
-            .into_iter()
-            .chain(records)
-            .collect();
         disk.set_len(file_len(shape.capacity))?;
-        for copy in 0..2 {
-            for (place, value) in &places {
-                let stamp = Stamp { shape, place: *place, copy, generation: 1 };
-                disk.write_at(
-                    offset(shape.capacity, *place, copy),
-                    &encode_checked(&stamp, value)?,
-                )?;
+        for replica in 0..2 {
+            for (place, value) in places(shape.capacity).zip(&values) {
+                let stamp = Stamp { shape, place, replica, generation: 1 };
+                disk.write_at(offset(&stamp), &encode_checked(&stamp, value)?)?;
             }
         }
         disk.sync()?;
-        let fresh = Replicas { trust: [Trust::Durable(1); 2], last: 1 };
-        Ok(PairingFile {
-            disk,
-            shape,
-            header: fresh,
-            records: vec![fresh; shape.capacity.into()],
-            needs_repair: false,
-            is_synced: true,
-        })
+        let replicas = vec![Replicas { trust: [Trust::Durable(1); 2], last: 1 }; values.len()];
+        Ok(PairingFile { disk, shape, replicas, needs_repair: false, is_synced: true })
     }
 
     /// Opens a table. Never writes.
     pub fn open(disk: D) -> Result<(PairingFile<D>, LoadedTable), OpenError> {
         let shape = find_shape(&disk)?;
         let mut findings = Findings::default();
-        let header = findings.settle(&disk, shape, SlotPosition::Header)?;
-        let mut records = Vec::with_capacity(shape.capacity.into());
-        for number in 0..shape.capacity {
-            records.push(findings.settle(&disk, shape, SlotPosition::Record(Slot(number)))?);
-        }
+        let replicas = places(shape.capacity)
+            .map(|place| findings.examine(&disk, shape, place))
+            .collect::<Result<Vec<_>, _>>()?;
         for slot in duplicates(&findings.devices) {
             findings
                 .damaged
@@ -148,7 +131,7 @@ impl<D: Disk> PairingFile<D> {
         let contents = Contents { shape, age: findings.age, devices: findings.devices };
         let needs_repair = !findings.unused.is_empty();
         Ok((
-            PairingFile { disk, shape, header, records, needs_repair, is_synced: false },
+            PairingFile { disk, shape, replicas, needs_repair, is_synced: false },
             LoadedTable { contents, unused: findings.unused },
         ))
     }
@@ -194,60 +177,67 @@ impl<D: Disk> PairingFile<D> {
         self.needs_repair = false;
         // Damaged replicas first: until they are repaired, the other replica is the only valid one
         // of its place, and a torn write to a neighbor in the same block could destroy it.
-        let (mut torn, mut behind) = (Vec::new(), Vec::new());
+        let (mut damaged, mut behind) = (Vec::new(), Vec::new());
+        let mut read = Ok(());
         for place in places(self.shape.capacity) {
-            if let Some((copy, generation)) = self.replicas(place).source() {
-                let value = match self.read_back(place, copy, generation) {
-                    Some(value) => value,
-                    None => continue,
-                };
-                let replicas = self.replicas(place);
-                let jobs =
-                    if replicas.trust.contains(&Trust::Doubt) { &mut torn } else { &mut behind };
-                jobs.push((place, value, replicas.repair_write()));
+            let replicas = &self.replicas[place.index()];
+            let Some((source, generation)) = replicas.repair_source() else { continue };
+            match self.read_back(place, source, generation) {
+                Ok(value) => {
+                    let is_damaged = replicas.trust.contains(&Trust::Doubt);
+                    let writes = if is_damaged { &mut damaged } else { &mut behind };
+                    writes.push(SlotWrite { place, value, plan: replicas.repair_write() });
+                }
+                Err(error) => read = Err(error),
             }
         }
         // Called even if the list is empty: the first call syncs.
-        self.write(&torn)?;
-        self.write(&behind)
+        self.write(&damaged)?;
+        self.write(&behind)?;
+        self.needs_repair = read.is_err();
+        read
     }
 
     fn commit_values(&mut self, values: &[(SlotPosition, SlotContents)]) -> io::Result<()> {
-        self.refuse_nonsense(values)?;
+        self.check_values(values)?;
         if self.needs_repair {
             // If the repair fails, the commit is still attempted: the replicas concerned stay in
             // doubt.
             let _ = self.repair_replicas();
         }
-        let jobs: Vec<SlotWrite> =
-            values.iter().map(|(p, v)| (*p, v.clone(), self.replicas(*p).next_write())).collect();
-        self.write(&jobs)
+        let plan = |place: SlotPosition| self.replicas[place.index()].next_write();
+        let writes: Vec<_> = values
+            .iter()
+            .map(|(place, value)| SlotWrite {
+                place: *place,
+                value: value.clone(),
+                plan: plan(*place),
+            })
+            .collect();
+        self.write(&writes)
     }
 
-    fn refuse_nonsense(&self, values: &[(SlotPosition, SlotContents)]) -> io::Result<()> {
+    /// Fails with `InvalidInput` if a place does not exist or occurs twice, or if a value could not
+    /// be read back.
+    fn check_values(&self, values: &[(SlotPosition, SlotContents)]) -> io::Result<()> {
         for (at, (place, value)) in values.iter().enumerate() {
-            let known = match place {
-                SlotPosition::Header => true,
-                SlotPosition::Record(slot) => slot.0 < self.shape.capacity,
-            };
-            if !known || values[..at].iter().any(|(earlier, _)| earlier == place) {
+            let is_repeated = values[..at].iter().any(|(earlier, _)| earlier == place);
+            if is_repeated || place.index() >= self.replicas.len() {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            encode_checked(
-                &Stamp { shape: self.shape, place: *place, copy: 0, generation: 1 },
-                value,
-            )?;
+            let stamp = Stamp { shape: self.shape, place: *place, replica: 0, generation: 1 };
+            encode_checked(&stamp, value)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, jobs: &[SlotWrite]) -> io::Result<()> {
+    fn write(&mut self, writes: &[SlotWrite]) -> io::Result<()> {
         // No table reaches this generation in normal use. The write is rejected, because a slot of
         // this generation could not be read back.
-        if jobs.iter().any(|(_, _, write)| write.generation >= GENERATION_END) {
+        if writes.iter().any(|write| write.plan.generation >= GENERATION_END) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let written = self.write_twice(jobs);
+        let written = self.write_both(writes);
         if written.is_err() {
             (self.needs_repair, self.is_synced) = (true, false);
         }
@@ -257,77 +247,77 @@ impl<D: Disk> PairingFile<D> {
     /// Writes both replicas of each place, grouped by the replica that goes first. Unsynced data is
     /// never in both halves of the file at once, including data left by a failed commit or a killed
     /// process.
-    fn write_twice(&mut self, jobs: &[SlotWrite]) -> io::Result<()> {
+    fn write_both(&mut self, writes: &[SlotWrite]) -> io::Result<()> {
         if !self.is_synced {
             self.disk.sync()?;
             self.is_synced = true;
         }
         for first in 0..2 {
-            let group: Vec<&SlotWrite> =
-                jobs.iter().filter(|(_, _, write)| write.first == first).collect();
+            let group: Vec<_> = writes.iter().filter(|write| write.plan.first == first).collect();
             if !group.is_empty() {
-                self.write_copy(&group, first)?;
-                self.write_copy(&group, 1 - first)?;
+                self.write_replica(&group, first)?;
+                self.write_replica(&group, 1 - first)?;
             }
         }
         Ok(())
     }
 
-    fn write_copy(&mut self, jobs: &[&SlotWrite], copy: usize) -> io::Result<()> {
-        for (place, _, write) in jobs {
-            let replicas = self.replicas_mut(*place);
-            replicas.trust[copy] = Trust::Doubt;
-            replicas.last = replicas.last.max(write.generation);
+    /// Writes and syncs one replica of each place.
+    fn write_replica(&mut self, writes: &[&SlotWrite], replica: usize) -> io::Result<()> {
+        for SlotWrite { place, plan, .. } in writes {
+            let replicas = &mut self.replicas[place.index()];
+            replicas.trust[replica] = Trust::Doubt;
+            replicas.last = replicas.last.max(plan.generation);
         }
-        let written = self.put(jobs, copy);
-        for (place, _, write) in jobs {
-            match written {
-                Ok(()) => self.replicas_mut(*place).trust[copy] = Trust::Durable(write.generation),
+        let written = self.write_slots(writes, replica);
+        for write in writes {
+            if written.is_ok() {
+                self.replicas[write.place.index()].trust[replica] =
+                    Trust::Durable(write.plan.generation);
+            } else {
                 // After a failed sync the page cache may still return data that is not on the disk,
                 // and the next process would take it as durable. Clearing the magic bytes marks the
                 // replica as damaged. The other half must not be written now.
-                Err(_) => {
-                    drop(self.disk.write_at(offset(self.shape.capacity, *place, copy), &[0; 8]))
-                }
+                let _ = self.disk.write_at(offset(&write.stamp(self.shape, replica)), &[0; 8]);
             }
         }
         written
     }
 
-    fn put(&mut self, jobs: &[&SlotWrite], copy: usize) -> io::Result<()> {
-        for (place, value, write) in jobs {
-            let stamp =
-                Stamp { shape: self.shape, place: *place, copy, generation: write.generation };
-            self.disk
-                .write_at(offset(self.shape.capacity, *place, copy), &encode(&stamp, value))?;
+    fn write_slots(&mut self, writes: &[&SlotWrite], replica: usize) -> io::Result<()> {
+        for write in writes {
+            let stamp = write.stamp(self.shape, replica);
+            self.disk.write_at(offset(&stamp), &encode(&stamp, &write.value))?;
         }
         self.disk.sync()
     }
 
-    fn read_back(&self, place: SlotPosition, copy: usize, generation: u64) -> Option<SlotContents> {
-        match read_replica(&self.disk, self.shape, place, copy) {
-            Decoded::Good(stamp, value) if stamp.generation == generation => Some(value),
-            _ => None,
-        }
-    }
-
-    fn replicas(&self, place: SlotPosition) -> &Replicas {
-        match place {
-            SlotPosition::Header => &self.header,
-            SlotPosition::Record(slot) => &self.records[usize::from(slot.0)],
-        }
-    }
-
-    fn replicas_mut(&mut self, place: SlotPosition) -> &mut Replicas {
-        match place {
-            SlotPosition::Header => &mut self.header,
-            SlotPosition::Record(slot) => &mut self.records[usize::from(slot.0)],
+    /// Reads a replica that was read or written before. Fails if it has changed since.
+    fn read_back(
+        &self,
+        place: SlotPosition,
+        replica: usize,
+        generation: u64,
+    ) -> io::Result<SlotContents> {
+        match read_replica(&self.disk, self.shape, place, replica) {
+            Decoded::Good(stamp, value) if stamp.generation == generation => Ok(value),
+            _ => Err(io::Error::other(format!("{place} cannot be read any more"))),
         }
     }
 }
 
-/// Place to write, its new value, and the order and generation of the write.
-type SlotWrite = (SlotPosition, SlotContents, PlannedWrite);
+/// Update of one place.
+struct SlotWrite {
+    place: SlotPosition,
+    value: SlotContents,
+    plan: PlannedWrite,
+}
+
+impl SlotWrite {
+    fn stamp(&self, shape: Shape, replica: usize) -> Stamp {
+        Stamp { shape, place: self.place, replica, generation: self.plan.generation }
+    }
+}
 
 /// Results collected while opening.
 #[derive(Default)]
@@ -339,20 +329,21 @@ struct Findings {
 }
 
 impl Findings {
-    fn settle(
+    fn examine(
         &mut self,
         disk: &impl Disk,
         shape: Shape,
         place: SlotPosition,
     ) -> Result<Replicas, OpenError> {
-        let replicas = [read_replica(disk, shape, place, 0), read_replica(disk, shape, place, 1)];
-        if let [Decoded::Newer(format), _] | [_, Decoded::Newer(format)] = replicas {
+        let decoded = [0, 1].map(|replica| read_replica(disk, shape, place, replica));
+        if let [Decoded::Newer(format), _] | [_, Decoded::Newer(format)] = decoded {
             return Err(OpenError::Newer(format));
         }
-        match choose(replicas) {
+        match choose(decoded) {
             Ok(Choice { value, trust, flaw }) => {
-                self.take(place, value);
-                self.unused.extend(flaw.map(|(copy, flaw)| UnusedReplica { place, copy, flaw }));
+                self.add(place, value);
+                let unused = flaw.map(|(replica, flaw)| UnusedReplica { place, replica, flaw });
+                self.unused.extend(unused);
                 let last = trust[0].generation().max(trust[1].generation());
                 Ok(Replicas { trust, last })
             }
@@ -363,7 +354,7 @@ impl Findings {
         }
     }
 
-    fn take(&mut self, place: SlotPosition, value: SlotContents) {
+    fn add(&mut self, place: SlotPosition, value: SlotContents) {
         match (place, value) {
             (_, SlotContents::Header(age)) => self.age = age,
             (SlotPosition::Record(slot), SlotContents::Device(device)) => {
@@ -380,12 +371,11 @@ pub(super) fn read_replica(
     disk: &impl Disk,
     shape: Shape,
     place: SlotPosition,
-    copy: usize,
+    replica: usize,
 ) -> Decoded {
-    match read_slot(disk, offset(shape.capacity, place, copy)) {
-        Ok(Decoded::Good(stamp, _))
-            if (stamp.shape, stamp.place, stamp.copy) != (shape, place, copy) =>
-        {
+    let wanted = Stamp { shape, place, replica, generation: 0 };
+    match read_slot(disk, offset(&wanted)) {
+        Ok(Decoded::Good(stamp, _)) if (Stamp { generation: 0, ..stamp }) != wanted => {
             Decoded::Torn(Fault::Misplaced)
         }
         Ok(decoded) => decoded,
@@ -405,12 +395,12 @@ pub(super) fn find_shape(disk: &impl Disk) -> Result<Shape, OpenError> {
     let len = disk.len().map_err(OpenError::Io)?;
     let mut faults = [Fault::Misplaced; 2];
     let mut expected = None;
-    for (copy, at) in [0, len / 2].into_iter().enumerate() {
+    for (replica, at) in [0, len / 2].into_iter().enumerate() {
         if len < at + SLOT_LEN as u64 {
             continue;
         }
         match read_slot(disk, at).map_err(OpenError::Io) {
-            Ok(Decoded::Good(stamp, SlotContents::Header(_))) if stamp.copy == copy => {
+            Ok(Decoded::Good(stamp, SlotContents::Header(_))) if stamp.replica == replica => {
                 let right = file_len(stamp.shape.capacity);
                 if right == len {
                     return Ok(stamp.shape);
@@ -418,9 +408,9 @@ pub(super) fn find_shape(disk: &impl Disk) -> Result<Shape, OpenError> {
                 expected = Some(right);
             }
             Ok(Decoded::Newer(format)) => return Err(OpenError::Newer(format)),
-            Ok(other) => faults[copy] = fault(&other),
-            Err(error) if copy == 1 => return Err(error),
-            Err(_) => faults[copy] = Fault::Unreadable,
+            Ok(other) => faults[replica] = fault(&other),
+            Err(error) if replica == 1 => return Err(error),
+            Err(_) => faults[replica] = Fault::Unreadable,
         }
     }
     if expected.is_some() || !(1..=limits::CAPACITY_MAX).any(|capacity| file_len(capacity) == len) {
@@ -457,12 +447,10 @@ fn half_len(capacity: u16) -> u64 {
     ((u64::from(capacity) + 1) * SLOT_LEN as u64).next_multiple_of(BLOCK)
 }
 
-fn offset(capacity: u16, place: SlotPosition, copy: usize) -> u64 {
-    let number = match place {
-        SlotPosition::Header => 0,
-        SlotPosition::Record(slot) => u64::from(slot.0) + 1,
-    };
-    copy as u64 * half_len(capacity) + number * SLOT_LEN as u64
+/// Returns the position of a slot in the file.
+fn offset(stamp: &Stamp) -> u64 {
+    let half = stamp.replica as u64 * half_len(stamp.shape.capacity);
+    half + stamp.place.index() as u64 * SLOT_LEN as u64
 }
 
 fn record_value(device: Option<&Device>) -> SlotContents {
@@ -486,13 +474,13 @@ impl From<io::Error> for OpenError {
 
 impl fmt::Display for UnusedReplica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnusedReplica { place, copy, .. } = self;
+        let UnusedReplica { place, replica, .. } = self;
         match self.flaw {
             Flaw::Behind => {
-                write!(f, "{place}: an update did not reach copy {copy}; the newer copy is used")
+                write!(f, "{place}: an update did not reach copy {replica}; the newer copy is used")
             }
             Flaw::Torn(fault) => {
-                write!(f, "{place}: copy {copy} is damaged ({fault}); the other copy is used")
+                write!(f, "{place}: copy {replica} is damaged ({fault}); the other copy is used")
             }
         }
     }
@@ -502,16 +490,14 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Io(error) => write!(f, "{error}"),
-            OpenError::Length { found: 0, .. } => {
-                f.write_str("it is empty, which a pairing table never is")
-            }
+            OpenError::Length { found: 0, .. } => f.write_str("the file is empty"),
             OpenError::Length { found, expected: Some(expected) } => {
-                write!(f, "it has {found} bytes and should have {expected}")
+                write!(f, "the file has {found} bytes instead of {expected}")
             }
             OpenError::Length { found, expected: None } => {
-                write!(f, "{found} bytes are not the length of a pairing table")
+                write!(f, "no pairing table has a length of {found} bytes")
             }
-            OpenError::Newer(format) => write!(f, "a newer gatelet wrote it (format {format})"),
+            OpenError::Newer(format) => write!(f, "written by a newer gatelet (format {format})"),
             OpenError::Damaged(damaged) => fmt_damaged(damaged, f),
         }
     }

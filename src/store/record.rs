@@ -14,7 +14,7 @@
 
 use core::ops::Range;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crc::{Crc, CRC_32_ISCSI};
 
@@ -48,6 +48,16 @@ pub enum SlotPosition {
     Record(Slot),
 }
 
+impl SlotPosition {
+    /// Returns the number of slots before this one in each replica of the table.
+    pub(super) fn index(self) -> usize {
+        match self {
+            SlotPosition::Header => 0,
+            SlotPosition::Record(slot) => usize::from(slot.0) + 1,
+        }
+    }
+}
+
 /// Identity and generation of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
@@ -56,7 +66,7 @@ pub struct Stamp {
     /// Place of the slot in the table.
     pub place: SlotPosition,
     /// Number of the replica, 0 or 1.
-    pub copy: usize,
+    pub replica: usize,
     /// Starts at 1 and increases with every update of this place. The lowest bit is the replica
     /// that was written first.
     pub generation: u64,
@@ -246,7 +256,7 @@ fn unsealed(stamp: &Stamp, value: &SlotContents) -> SlotBytes {
     put(&mut bytes, field::CAPACITY, &stamp.shape.capacity.to_le_bytes());
     put(&mut bytes, field::TABLE, &stamp.shape.id.0);
     put(&mut bytes, field::NUMBER, &number.to_le_bytes());
-    put(&mut bytes, field::COPY, &[stamp.copy as u8]);
+    put(&mut bytes, field::COPY, &[stamp.replica as u8]);
     put(&mut bytes, field::GENERATION, &stamp.generation.to_le_bytes());
     put(&mut bytes, field::USED, &(used(value) as u16).to_le_bytes());
     let kind = match value {
@@ -326,7 +336,7 @@ fn parse(bytes: &SlotBytes) -> Option<(Stamp, SlotContents)> {
     let stamp = Stamp {
         shape: Shape { id: TableId(array(bytes, field::TABLE)), capacity },
         place,
-        copy: usize::from(bytes[field::COPY.start]),
+        replica: usize::from(bytes[field::COPY.start]),
         generation: u64_at(bytes, field::GENERATION),
     };
     let value = match (bytes[field::KIND.start], place) {
@@ -340,9 +350,10 @@ fn parse(bytes: &SlotBytes) -> Option<(Stamp, SlotContents)> {
         _ => return None,
     };
     let sane = (1..=limits::CAPACITY_MAX).contains(&capacity)
-        && stamp.copy < 2
+        && stamp.replica < 2
         && (1..GENERATION_END).contains(&stamp.generation);
-    // Each value has one encoding: bytes that no field above has checked must be as written.
+    // Each value has one encoding. The comparison also rejects a malformed address, which is read
+    // as none, and a surface in a record of format 1.
     let mut again = unsealed(&stamp, &value);
     put(&mut again, field::CRC, &bytes[field::CRC]);
     (sane && again == *bytes).then_some((stamp, value))
@@ -367,13 +378,12 @@ fn parse_device(bytes: &SlotBytes) -> Option<Device> {
         family: text(bytes, field::FAMILY)?,
         client_id: text(bytes, field::CLIENT_ID)?,
         client_mode: text(bytes, field::CLIENT_MODE)?,
-        remote: parse_remote(&array(bytes, field::REMOTE))?,
+        remote: parse_remote(array(bytes, field::REMOTE)),
         created: WallMs(u64_at(bytes, field::CREATED)),
         approved: WallMs(u64_at(bytes, field::APPROVED)),
         seen: WallMs(u64_at(bytes, field::SEEN)),
         seen_age: TableAge(u32_at(bytes, field::SEEN_AGE)),
-        // Zeros in a record of format 1, which decode to the empty surface. Other bytes there are
-        // rejected by the comparison in `parse`.
+        // Zeros in a record of format 1, which decode to the empty surface.
         surface: Surface::from_parts(
             CommandSet::from_bytes(array(bytes, field::SURFACE_KNOWN)),
             &array(bytes, field::SURFACE_TEXT),
@@ -388,14 +398,11 @@ fn parse_window(floor: u32, current: u32) -> Option<TokenWindow> {
     (none || some).then_some(TokenWindow { floor, current })
 }
 
-fn parse_remote(bytes: &[u8; 17]) -> Option<Option<IpAddr>> {
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&bytes[1..]);
-    let v6 = std::net::Ipv6Addr::from(octets);
-    match bytes[0] {
-        0 => Some(None),
-        4 => Some(Some(IpAddr::V4(v6.to_ipv4_mapped()?))),
-        6 => Some(Some(IpAddr::V6(v6))),
+fn parse_remote([tag, octets @ ..]: [u8; 17]) -> Option<IpAddr> {
+    let v6 = Ipv6Addr::from(octets);
+    match tag {
+        4 => v6.to_ipv4_mapped().map(IpAddr::V4),
+        6 => Some(IpAddr::V6(v6)),
         _ => None,
     }
 }
@@ -455,7 +462,12 @@ mod tests {
     use crate::gate::text::clip;
 
     fn stamp(place: SlotPosition) -> Stamp {
-        Stamp { shape: Shape { id: TableId([5; 16]), capacity: 9 }, place, copy: 1, generation: 77 }
+        Stamp {
+            shape: Shape { id: TableId([5; 16]), capacity: 9 },
+            place,
+            replica: 1,
+            generation: 77,
+        }
     }
 
     /// Returns a device with every field at its longest or largest and different from its
@@ -586,7 +598,7 @@ mod tests {
         for stamp in [
             Stamp { generation: 0, ..stamp },
             Stamp { generation: GENERATION_END, ..stamp },
-            Stamp { copy: 2, ..stamp },
+            Stamp { replica: 2, ..stamp },
             Stamp { place: SlotPosition::Record(Slot(9)), ..stamp },
             Stamp { shape: Shape { capacity: limits::CAPACITY_MAX + 1, ..stamp.shape }, ..stamp },
         ] {

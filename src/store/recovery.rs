@@ -47,7 +47,7 @@ pub struct Recovered {
 /// be read.
 pub fn check(disk: &impl Disk) -> Result<Vec<CheckLine>, OpenError> {
     let shape = find_shape(disk)?;
-    let state = |place, copy| ReplicaState::from(read_replica(disk, shape, place, copy));
+    let state = |place, replica| ReplicaState::from(read_replica(disk, shape, place, replica));
     Ok(places(shape.capacity)
         .map(|place| CheckLine { place, replicas: [state(place, 0), state(place, 1)] })
         .collect())

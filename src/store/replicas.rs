@@ -127,9 +127,9 @@ impl Replicas {
 
     /// Returns the replica to repair from and its generation, or `None` if both replicas have the
     /// same generation.
-    pub(crate) fn source(&self) -> Option<(usize, u64)> {
+    pub(crate) fn repair_source(&self) -> Option<(usize, u64)> {
         let [a, b] = self.trust.map(Trust::generation);
-        let copy = usize::from(b > a);
-        (a != b).then_some((copy, a.max(b)))
+        let newer = usize::from(b > a);
+        (a != b).then_some((newer, a.max(b)))
     }
 }

@@ -42,7 +42,7 @@ pub struct Check {
 }
 
 /// Result of [`repair_at`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Repaired {
     /// Path of the copy of the damaged table; `None` if the table needed no copy.
     pub table_copy: Option<PathBuf>,
@@ -70,8 +70,10 @@ pub enum StoreError {
     Lost { path: PathBuf },
     /// The table is not usable.
     Table { path: PathBuf, error: OpenError },
-    /// The key is damaged, or missing although the table has devices.
-    Key { path: PathBuf, missing: bool },
+    /// There is no key.
+    KeyMissing { path: PathBuf },
+    /// The key is damaged.
+    KeyDamaged { path: PathBuf },
 }
 
 /// Opens the table in `dir`.
@@ -91,15 +93,11 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     let disk = StdDisk::open(&table).map_err(failed("open", &table))?.holding(lock);
     let (file, loaded) =
         PairingFile::open(disk).map_err(|error| StoreError::Table { path: table, error })?;
-    let key = match read_key(dir)? {
-        TableKeyFile::Good(key) => key,
-        TableKeyFile::Missing if loaded.contents.devices.is_empty() => create_key(dir)?,
-        TableKeyFile::Missing => {
-            return Err(StoreError::Key { path: dir.join(KEY), missing: true })
+    let key = match read_key(dir) {
+        Err(StoreError::KeyMissing { .. }) if loaded.contents.devices.is_empty() => {
+            create_key(dir)?
         }
-        TableKeyFile::Damaged => {
-            return Err(StoreError::Key { path: dir.join(KEY), missing: false })
-        }
+        key => key?,
     };
     Ok(Opened { file, loaded, key, created })
 }
@@ -112,7 +110,12 @@ pub fn check_at(dir: &Path) -> Result<Check, StoreError> {
     let open = || StdDisk::open_read_only(&table).map_err(failed("open", &table));
     let lines = recovery::check(&open()?).unwrap_or_default();
     let verdict = PairingFile::open(open()?).map(|(_, loaded)| loaded);
-    Ok(Check { verdict, lines, key: matches!(read_key(dir)?, TableKeyFile::Good(_)) })
+    let key = match read_key(dir) {
+        Ok(_) => true,
+        Err(StoreError::KeyMissing { .. } | StoreError::KeyDamaged { .. }) => false,
+        Err(error) => return Err(error),
+    };
+    Ok(Check { verdict, lines, key })
 }
 
 /// Repairs the table in `dir` at the request of the owner: keeps every intact device, frees the
@@ -124,16 +127,16 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let table = existing_table(dir)?;
     let _lock = lock_table(dir)?;
     let mut repaired = repair_table(&table, capacity)?;
-    repaired.new_key = match read_key(dir)? {
-        TableKeyFile::Good(_) => false,
-        TableKeyFile::Missing => create_key(dir).map(|_| true)?,
-        TableKeyFile::Damaged => {
-            let path = dir.join(KEY);
+    repaired.new_key = match read_key(dir) {
+        Ok(_) => false,
+        Err(StoreError::KeyMissing { .. }) => create_key(dir).map(|_| true)?,
+        Err(StoreError::KeyDamaged { path }) => {
             back_up(&path)?;
             let key = new_key()?;
             replace_private(&path, &key.to_file()).map_err(failed("write", &path))?;
             true
         }
+        Err(error) => return Err(error),
     };
     Ok(repaired)
 }
@@ -141,11 +144,10 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
 /// Reads the key of the table in `dir`, even while a gateway uses it. Fails with
 /// [`StoreError::Absent`] if there is none.
 pub fn key_at(dir: &Path) -> Result<TableKey, StoreError> {
-    match read_key(dir)? {
-        TableKeyFile::Good(key) => Ok(key),
-        TableKeyFile::Missing => Err(StoreError::Absent { path: dir.join(KEY) }),
-        TableKeyFile::Damaged => Err(StoreError::Key { path: dir.join(KEY), missing: false }),
-    }
+    read_key(dir).map_err(|error| match error {
+        StoreError::KeyMissing { path } => StoreError::Absent { path },
+        error => error,
+    })
 }
 
 /// Returns whether another process, such as a running gateway, uses the table in `dir`.
@@ -167,20 +169,13 @@ const LOCK: &str = "pairing.lock";
 /// File with the address and port of a running gateway, on one line.
 pub const ADDRESS_FILE: &str = "gateway.addr";
 
-enum TableKeyFile {
-    Good(TableKey),
-    Missing,
-    Damaged,
-}
-
 fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let disk = StdDisk::open(table).map_err(failed("open", table))?;
     let unusable = |error| StoreError::Table { path: table.to_owned(), error };
-    let mut repaired =
-        Repaired { table_copy: None, devices: 0, lost: Vec::new(), empty: false, new_key: false };
+    let mut repaired = Repaired::default();
     match PairingFile::open(disk) {
         Ok((mut file, loaded)) => {
-            file.repair_replicas().map_err(failed("mend", table))?;
+            file.repair_replicas().map_err(failed("repair", table))?;
             repaired.devices = loaded.contents.devices.len();
             return Ok(repaired);
         }
@@ -206,7 +201,7 @@ fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
 }
 
 fn empty(capacity: u16) -> Result<Contents, StoreError> {
-    let id = TableId(disk::random().map_err(failed("make a name for", Path::new(TABLE)))?);
+    let id = TableId(disk::random().map_err(failed("create an id for", Path::new(TABLE)))?);
     Ok(Contents { shape: Shape { id, capacity }, age: TableAge(0), devices: Vec::new() })
 }
 
@@ -261,36 +256,32 @@ fn existing_table(dir: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Returns whether the path exists. Only "not found" counts as absent: any other error could hide
-/// an existing table.
 fn exists(path: &Path) -> Result<bool, StoreError> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("look for", path)(error)),
-    }
+    disk::exists(path).map_err(failed("look for", path))
 }
 
-fn read_key(dir: &Path) -> Result<TableKeyFile, StoreError> {
+/// Reads the key. Fails with [`StoreError::KeyMissing`] or [`StoreError::KeyDamaged`] if there is no
+/// intact one.
+fn read_key(dir: &Path) -> Result<TableKey, StoreError> {
     let path = dir.join(KEY);
     if !exists(&path)? {
-        return Ok(TableKeyFile::Missing);
+        return Err(StoreError::KeyMissing { path });
     }
     let disk = StdDisk::open_read_only(&path).map_err(failed("open", &path))?;
     let mut bytes = [0; FILE_LEN];
-    if disk.len().map_err(failed("read", &path))? != FILE_LEN as u64 {
-        return Ok(TableKeyFile::Damaged);
+    let is_whole = disk.len().map_err(failed("read", &path))? == FILE_LEN as u64;
+    if is_whole {
+        disk.read_at(0, &mut bytes).map_err(failed("read", &path))?;
     }
-    disk.read_at(0, &mut bytes).map_err(failed("read", &path))?;
-    Ok(TableKey::from_file(&bytes).map_or(TableKeyFile::Damaged, TableKeyFile::Good))
+    TableKey::from_file(&bytes).filter(|_| is_whole).ok_or(StoreError::KeyDamaged { path })
 }
 
 /// Fails with [`StoreError::Lost`] if there is a key, since a key shows that there was a table.
 fn no_key_left(dir: &Path) -> Result<(), StoreError> {
-    match exists(&dir.join(KEY))? {
-        true => Err(StoreError::Lost { path: dir.join(TABLE) }),
-        false => Ok(()),
+    if exists(&dir.join(KEY))? {
+        return Err(StoreError::Lost { path: dir.join(TABLE) });
     }
+    Ok(())
 }
 
 fn create_key(dir: &Path) -> Result<TableKey, StoreError> {
@@ -301,7 +292,7 @@ fn create_key(dir: &Path) -> Result<TableKey, StoreError> {
 }
 
 fn new_key() -> Result<TableKey, StoreError> {
-    disk::random().map(TableKey::new).map_err(failed("make", Path::new(KEY)))
+    disk::random().map(TableKey::new).map_err(failed("create", Path::new(KEY)))
 }
 
 fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + 'a {
@@ -311,40 +302,48 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Stor
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
+            StoreError::Io { doing, path, error } => {
+                write!(f, "cannot {doing} {}: {error}", path.display())
+            }
             StoreError::Busy { dir } => write!(
                 f,
-                "another gatelet process uses {}; stop it, or give this one a state directory of its own",
+                "another gatelet process uses {}; stop it, or use another state directory",
                 dir.display()
             ),
-            StoreError::Absent { path } => write!(f, "there is no {}; `gatelet run` makes it", path.display()),
+            StoreError::Absent { path } => {
+                write!(f, "{} does not exist; `gatelet run` creates it", path.display())
+            }
             StoreError::Lost { path } => write!(
                 f,
-                "{} is missing although its key is there; put the table or a backup of it back, or remove {KEY} beside it to \
-                 begin anew with no device paired",
+                "{} is missing although its key exists; restore the table or a backup of it, or \
+                 remove {KEY} from the same directory to start with an empty table",
                 path.display()
             ),
-            StoreError::Table { path, error: error @ OpenError::Newer(_) } => {
-                write!(f, "cannot use {}: {error}; update gatelet", path.display())
+            StoreError::Table { path, error } => {
+                let advice = match error {
+                    OpenError::Newer(_) => "update gatelet",
+                    OpenError::Io(_) => "check the disk; nothing was changed",
+                    OpenError::Length { .. } | OpenError::Damaged(_) => {
+                        "nothing was changed: see `gatelet table check`, then run `gatelet table \
+                         repair` to keep every intact device, or restore a backup"
+                    }
+                };
+                write!(f, "cannot use {}: {error}; {advice}", path.display())
             }
-            StoreError::Table { path, error: error @ OpenError::Io(_) } => {
-                write!(f, "cannot read {}: {error}; check the disk, nothing was changed", path.display())
-            }
-            StoreError::Table { path, error } => write!(
-                f,
-                "cannot use {}: {error}; it is kept as it is: see `gatelet table check`, or run `gatelet table repair` to \
-                 keep every intact device, or put a backup in its place",
-                path.display()
-            ),
-            StoreError::Key { path, missing } => write!(
-                f,
-                "{} is {}, and no device token can be checked without it; put it back, or run `gatelet table repair` to \
-                 make a new one (paired devices stay paired by their keys and get new tokens)",
-                path.display(),
-                if *missing { "missing" } else { "damaged" }
-            ),
+            StoreError::KeyMissing { path } => key_error(f, path, "missing"),
+            StoreError::KeyDamaged { path } => key_error(f, path, "damaged"),
         }
     }
+}
+
+fn key_error(f: &mut fmt::Formatter<'_>, path: &Path, state: &str) -> fmt::Result {
+    write!(
+        f,
+        "{} is {state}, and no device token can be checked without it; restore it, or run \
+         `gatelet table repair` to create a new one (paired devices stay paired by their keys and \
+         get new tokens)",
+        path.display()
+    )
 }
 
 impl std::error::Error for StoreError {}

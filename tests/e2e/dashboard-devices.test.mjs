@@ -23,7 +23,7 @@ const listed = (gateway, id, what, probe) =>
 test('a device that asks while the page is open appears with all that is known of it, and is let in by a click', async (t) => {
   const { gateway, dash } = await strictPage(t, { trustedProxies: ['127.0.0.1'] });
   await dash.view('Devices');
-  await dash.sees('Nobody is waiting.');
+  await dash.sees('No device is waiting.');
   const scopes = ['operator.read', 'operator.write'];
   const asker = await ask(t, gateway, { name: 'kitchen', scopes, headers: { 'X-Forwarded-For': '203.0.113.7' } });
   assert.equal(asker.error.code, 'NOT_PAIRED');
@@ -31,7 +31,7 @@ test('a device that asks while the page is open appears with all that is known o
   for (const text of [asker.short, /iOS 26/, /203\.0\.113\.7/, /read/, /write/, /just now|ago/]) await dash.sees(text, row);
   await dash.click(`Approve kitchen, ${asker.short}`);
   await listed(gateway, asker.device.id, 'approved', ({ pending, paired }) => !pending && paired?.scopes?.length === 2);
-  await dash.sees('Nobody is waiting.');
+  await dash.sees('No device is waiting.');
   const again = await ask(t, gateway, { device: asker.device, name: 'kitchen', scopes, auth: undefined });
   assert.ok(again.hello, 'and is in');
   await dash.sees('connected', dash.row('kitchen'));
@@ -45,7 +45,7 @@ test('a device is turned down by a click', async (t) => {
   await dash.click(`Reject stranger, ${asker.short}`);
   await listed(gateway, asker.device.id, 'rejected', ({ pending, paired }) => !pending && !paired);
   await dash.row('stranger').waitFor({ state: 'detached' });
-  await dash.sees('Nobody is waiting.');
+  await dash.sees('No device is waiting.');
 });
 
 test('this browser is marked, and every paired device has how it came in and when it was seen', async (t) => {

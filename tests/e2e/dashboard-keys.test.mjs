@@ -73,7 +73,7 @@ test('by keyboard alone: sign in, every view, approve, revoke, invoke a node, ma
   await keys.to(`button "Approve tablet, ${asker.short}"`);
   await keys.press('Enter');
   await until('approved', async () => !(await gateway.json('devices', 'list')).pending.length);
-  await dash.sees('Nobody is waiting.');
+  await dash.sees('No device is waiting.');
   await keys.kept('approving');
 
   await keys.to(`button "Revoke laptop, ${laptop.short}"`);

@@ -15,7 +15,7 @@ const axe = readFileSync(join(e2eTools, 'axe-core/axe.min.js'), 'utf8');
 const PROOF = { Devices: 'New tablet', Nodes: 'Pixel', Activity: 'shed', Logs: /listening/, 'Connect a device': /code/i, Configuration: /pairing/i };
 /** Views that list a connected node. */
 const LISTS = ['Devices', 'Nodes', 'Activity'];
-const QUIET = { ...PROOF, Devices: 'this browser', Nodes: 'No node is here yet.', Activity: 'this browser' };
+const QUIET = { ...PROOF, Devices: 'this browser', Nodes: 'There are no nodes yet.', Activity: 'this browser' };
 mkdirSync(pictures, { recursive: true });
 
 /**
@@ -61,7 +61,7 @@ test('every view, at every width, light and dark', async (t) => {
   const wrong = [];
   for (const name of VIEWS) {
     const section = await dash.go(name);
-    if (name === 'Connect a device') await dash.click('Make a code');
+    if (name === 'Connect a device') await dash.click('Create a code');
     await dash.sees(PROOF[name], section);
     wrong.push(...(await picture(dash, name.toLowerCase().replaceAll(' ', '-'))));
   }
@@ -89,15 +89,15 @@ test('every view, at every width, light and dark', async (t) => {
   assert.deepEqual(wrong, []);
 });
 
-test('the door: no token, a pending request, plain HTTP', async (t) => {
+test('sign-in page: no token, a pending request, plain HTTP', async (t) => {
   const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
   const dash = await visit(t, gateway.http);
   await dash.fact('Address');
-  const wrong = await picture(dash, 'door-refused');
+  const wrong = await picture(dash, 'sign-in-refused');
   const waits = await visit(t, gateway.link);
   await waits.fact('Request');
   await waits.fact('Address');
-  wrong.push(...(await picture(waits, 'door-waits')));
+  wrong.push(...(await picture(waits, 'sign-in-waits')));
   assert.deepEqual(wrong, []);
 });
 
@@ -113,7 +113,7 @@ test('on a phone everything is large enough for a finger, and a tap approves', a
   const wrong = [];
   for (const name of VIEWS) {
     const section = await dash.go(name);
-    if (name === 'Connect a device') await dash.click('Make a code');
+    if (name === 'Connect a device') await dash.click('Create a code');
     await dash.sees(PROOF[name], section);
     wrong.push(...(await dash.page.evaluate(small)).map((one) => `${name}: ${one}`), ...(await dash.page.evaluate(sticksOut)));
   }

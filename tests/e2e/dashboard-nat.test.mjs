@@ -50,7 +50,7 @@ if (!netns) {
     assert.deepEqual(await dash.page.evaluate(() => [window.isSecureContext, typeof crypto.subtle]), [false, 'undefined']);
     await dash.state('refused');
     await dash.sees(/plain HTTP/);
-    await dash.sees(/in the clear/);
+    await dash.sees(/others on the network can read/);
     const { code } = await gateway.json('pair');
     await signIn(dash, `${code.slice(0, 4)} ${code.slice(4)}`);
     await dash.state('connected');

@@ -87,7 +87,7 @@ test('a code: its picture and its words let one device in; used, it is shown as 
   const gateway = await gatewayFor(t);
   const dash = await enter(t, gateway);
   const section = await dash.go('Connect a device');
-  await dash.click('Make a code');
+  await dash.click('Create a code');
   const shown = section.getByText(/^[A-Z0-9]{4}-[A-Z0-9]{4}$/).first();
   await shown.waitFor();
   await dash.sees(/\b(9:5\d|10:00)\b/, section);
@@ -116,7 +116,7 @@ test('a code nobody used is shown as expired; a code for a node gives the comman
   await dash.state('connected');
   const section = await dash.go('Connect a device');
   await section.getByRole('radio', { name: /^Node/ }).check();
-  await dash.click('Make a code');
+  await dash.click('Create a code');
   const command = await dash.copied(/gatelet node run --host .* --code [A-Z0-9]{8}$/);
   assert.match(command, new RegExp(`127\\.0\\.0\\.1.*${gateway.port}`));
   await dash.page.clock.fastForward(601_000);
@@ -138,7 +138,7 @@ test('configuration: values and where they are from, a change in the file and in
 
   await section.getByLabel('pairing.mode').selectOption('strict');
   await dash.click('Save');
-  await dash.sees(/in force now.*pairing\.mode/, section);
+  await dash.sees(/in effect.*pairing\.mode/, section);
   assert.equal(JSON.parse(readFileSync(file, 'utf8')).gateway.pairing.mode, 'strict');
   assert.equal(JSON.parse(readFileSync(file, 'utf8')).gateway.auth.token, TOKEN, 'and nothing else is touched');
   const asker = await ask(t, gateway, { name: 'tablet' });
@@ -146,13 +146,13 @@ test('configuration: values and where they are from, a change in the file and in
 
   await section.getByLabel('auth.rateLimit.maxAttempts').fill('512');
   await dash.click('Save');
-  await dash.sees(/in force now.*auth\.rateLimit\.maxAttempts/, section);
+  await dash.sees(/in effect.*auth\.rateLimit\.maxAttempts/, section);
 
   await section.getByLabel('pairing.mode').selectOption('token');
   const theirs = readFileSync(file, 'utf8').replace('512', '300');
   writeFileSync(file, theirs);
   await dash.click('Save');
-  await dash.sees(/Not saved.*somebody changed the file/i, section);
+  await dash.sees(/Not saved.*the file was changed/i, section);
   assert.equal(readFileSync(file, 'utf8'), theirs);
   await until('what they wrote', async () => (await section.getByLabel('auth.rateLimit.maxAttempts').inputValue()) === '300');
 
@@ -164,7 +164,7 @@ test('configuration: values and where they are from, a change in the file and in
 
   await section.getByLabel('controlUi.allowedOrigins').fill(`${gateway.http}\nhttps://other.example`);
   await dash.click('Save');
-  await dash.sees(/in force now.*allowedOrigins/, section);
+  await dash.sees(/in effect.*allowedOrigins/, section);
   await section.getByLabel('controlUi.allowedOrigins').fill('https://other.example');
   await dash.click('Save');
   await dash.sees(/Not saved.*this page would be locked out/, dash.page.getByRole('alert'));

@@ -80,7 +80,7 @@ test('a token or a password that looks like a code lets in when it is entered on
     const dash = await visit(t, gateway.http);
     await dash.state('refused');
     await signIn(dash, secret);
-    await dash.sees(/enter it once more/);
+    await dash.sees(/enter it again/);
     await signIn(dash, secret);
     await dash.state('connected');
   }
@@ -128,7 +128,7 @@ test('a full table: the token lets in for the time being, and says so; a code do
 test('strict mode: the page waits, shows the command, and goes on by itself when approved', async (t) => {
   const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
   const dash = await visit(t, gateway.link);
-  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /goes on by itself/, command: /gatelet devices approve [0-9a-f-]{36}$/ });
+  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /then connects by itself/, command: /gatelet devices approve [0-9a-f-]{36}$/ });
   assert.equal((await dash.words())[0], 'Waiting for approval');
   const { pending: [{ requestId }] } = await gateway.json('devices', 'list');
   assert.equal(words.at(-1), requestId);
@@ -143,7 +143,7 @@ test('a gateway that stops is told apart from one that vanishes; the page comes 
   await gateway.restart(async () => {
     await dash.state('lost');
     assert.match((await dash.words())[0], /^Gateway (has stopped|is restarting)$/);
-    assert.match((await dash.words())[1], /comes back by itself/);
+    assert.match((await dash.words())[1], /reconnects by itself/);
   });
   await dash.state('connected');
   await gateway.stop('SIGKILL');

@@ -89,7 +89,7 @@ fn commands_without_a_table_report_it_and_create_nothing() {
     ] {
         let (code, words) = place.bad(args);
         assert_eq!(code, 1, "{args:?}");
-        assert!(words.contains("`gatelet run` makes it"), "{words}");
+        assert!(words.contains("`gatelet run` creates it"), "{words}");
     }
     fs::write(place.0.join("p.json"), format!("{{{}}}", record(1))).unwrap();
     assert!(place

@@ -13,7 +13,7 @@ use gatelet::gate::scopes::Scopes;
 use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{
-    check, encode, Contents, Flaw, LoadedTable, OpenError, PairingFile, Shape, SlotContents,
+    check, encode, Contents, Disk, Flaw, LoadedTable, OpenError, PairingFile, Shape, SlotContents,
     SlotPosition, Stamp, StdDisk, TableId,
 };
 
@@ -701,6 +701,26 @@ fn device(slot: u16, version: u64) -> Device {
     device
 }
 
+#[test]
+fn repair_fails_while_the_better_replica_cannot_be_read_and_is_retried() {
+    let mut disk = fresh_disk();
+    let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
+    disk.cut_after(1024);
+    assert!(file.commit(Slot(2), Some(&device(2, 1))).is_err());
+    disk.heal();
+    let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
+    assert_eq!(loaded.unused.len(), 1);
+    let better = if loaded.unused[0].replica == 0 { disk.bytes().len() / 2 } else { 0 } + 3 * 1024;
+    let slot = disk.bytes()[better..better + 1024].to_vec();
+    disk.write_at(better as u64, &[0; 1024]).unwrap();
+    assert!(file.repair_replicas().is_err(), "nothing to repair from");
+    disk.write_at(better as u64, &slot).unwrap();
+    file.commit(Slot(1), Some(&device(1, 1))).unwrap();
+    let (_, again) = open(&disk.bytes()).unwrap();
+    assert!(again.unused.is_empty(), "the commit repairs first");
+    assert_eq!(again.contents.devices.last(), loaded.contents.devices.last());
+}
+
 /// One below the highest generation that is readable, in both replicas or one: no update can follow
 /// it.
 #[test]
@@ -713,8 +733,12 @@ fn record_at_the_highest_generation_is_left_unchanged() {
         PairingFile::create(disk.clone(), &contents).unwrap();
         let mut bytes = disk.bytes();
         for copy in 0..2 {
-            let stamp =
-                Stamp { shape, place: SlotPosition::Record(Slot(1)), copy, generation: LAST };
+            let stamp = Stamp {
+                shape,
+                place: SlotPosition::Record(Slot(1)),
+                replica: copy,
+                generation: LAST,
+            };
             let at = copy * bytes.len() / 2 + 2 * 1024;
             bytes[at..at + 1024]
                 .copy_from_slice(&encode(&stamp, &SlotContents::Device(Box::new(device(1, 1)))));

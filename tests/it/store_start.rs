@@ -122,7 +122,8 @@ fn lost_table_is_not_treated_as_a_first_start() {
     for error in errors {
         let error = error.unwrap();
         assert!(
-            matches!(error, StoreError::Lost { .. }) && error.to_string().contains("put the table"),
+            matches!(error, StoreError::Lost { .. })
+                && error.to_string().contains("restore the table"),
             "{error}"
         );
     }
@@ -220,7 +221,7 @@ fn lost_key_prevents_the_start_only_if_devices_need_it() {
     let bytes = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
     let error = open_at(temp.path(), 4).err().unwrap();
-    assert!(matches!(error, StoreError::Key { missing: true, .. }));
+    assert!(matches!(error, StoreError::KeyMissing { .. }));
     assert!(
         error.to_string().contains("is missing, and no device token can be checked without it"),
         "{error}"
@@ -230,10 +231,7 @@ fn lost_key_prevents_the_start_only_if_devices_need_it() {
     flipped[3] ^= 1;
     for bad in [&bytes[..9], &[], &[0; 36], &flipped] {
         fs::write(&key, bad).unwrap();
-        assert!(matches!(
-            open_at(temp.path(), 4).err(),
-            Some(StoreError::Key { missing: false, .. })
-        ));
+        assert!(matches!(open_at(temp.path(), 4).err(), Some(StoreError::KeyDamaged { .. })));
         assert_eq!(fs::read(&key).unwrap(), bad);
     }
     let repaired = repair_at(temp.path(), 4).unwrap();
@@ -260,6 +258,15 @@ fn private_files_are_written_atomically_and_never_overwrite() {
     replace_private(&path, b"three").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"three");
     assert_eq!(names(temp.path()), ["token"]);
+}
+
+#[test]
+fn failed_replacement_leaves_no_temporary_file() {
+    let temp = Temp::new();
+    let path = temp.path().join("directory");
+    fs::create_dir(&path).unwrap();
+    assert!(replace_private(&path, b"text").is_err());
+    assert_eq!(names(temp.path()), ["directory"]);
 }
 
 fn filled() -> Temp {

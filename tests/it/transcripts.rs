@@ -382,7 +382,7 @@ fn refusals_match_the_transcripts() {
                     );
                     let reason = refused.error["details"]["reason"].as_str().unwrap_or("");
                     assert!(
-                        refused.error.is_null() || reason == refusal.reason(),
+                        refused.error.is_null() || reason == refusal.words().reason,
                         "{refusal:?}: {refused:?}"
                     );
                     text.push_str(&shown(&mut mask, &refused));

@@ -191,14 +191,14 @@ impl Rejection<'_> {
 
     /// Builds `error.details`.
     fn details(&self, pending: &str, hint: &str) -> Vec<u8> {
-        let (refusal, words) = (self.refusal, self.refusal.words());
+        let words = self.refusal.words();
         let given = |text: &'static str| (!text.is_empty()).then_some(text);
         json::object(|o| {
             o.str("code", words.code);
             o.str("rule", self.rule.number());
             o.str("hint", hint);
-            o.opt_str("reason", given(refusal.reason()));
-            o.opt_str("authReason", given(refusal.auth_reason()));
+            o.opt_str("reason", given(words.reason));
+            o.opt_str("authReason", given(words.auth_reason));
             o.opt_str("recommendedNextStep", given(words.next));
             if let Some(attempt) = self.attempt {
                 self.specifics(o, attempt, pending, hint);

@@ -3,26 +3,26 @@
 import { card, facts, hintNodes, make, setText, spaced } from "./dom.js";
 
 const WORDS = {
-  AUTH_TOKEN_MISSING: "The gateway does not know this browser yet, and it brought neither a token nor a setup code.",
-  AUTH_TOKEN_MISMATCH: "That token is not this gateway's.",
-  AUTH_PASSWORD_MISSING: "The gateway does not know this browser yet, and asks for its password.",
-  AUTH_PASSWORD_MISMATCH: "That password is not this gateway's.",
-  AUTH_RATE_LIMITED: "Too many passwords or codes are tried just now.",
-  AUTH_DEVICE_TOKEN_MISMATCH: "The gateway does not know this browser any more.",
-  AUTH_BOOTSTRAP_TOKEN_INVALID: "That setup code is wrong, was used already, or has run out. If it was a token or a password, enter it once more.",
-  AUTH_SCOPE_MISMATCH: "That setup code is for a node, not for a browser.",
-  CONTROL_UI_ORIGIN_NOT_ALLOWED: "The gateway does not know the name in this page's address as its own.",
-  DEVICE_REVOKED: "The owner has revoked this browser.",
-  TABLE_FULL: "The gateway remembers as many devices as it can: its table is full.",
-  TABLE_UNAVAILABLE: "The gateway could not write the pairing down.",
-  TOO_MANY_CONNECTIONS: "The gateway has as many connections as it takes.",
+  AUTH_TOKEN_MISSING: "This browser is not paired with the gateway, and it sent neither a token nor a setup code.",
+  AUTH_TOKEN_MISMATCH: "The token is wrong.",
+  AUTH_PASSWORD_MISSING: "This browser is not paired with the gateway. Enter the gateway's password.",
+  AUTH_PASSWORD_MISMATCH: "The password is wrong.",
+  AUTH_RATE_LIMITED: "Too many failed attempts.",
+  AUTH_DEVICE_TOKEN_MISMATCH: "This browser is not paired with the gateway any more.",
+  AUTH_BOOTSTRAP_TOKEN_INVALID: "The setup code is wrong, already used, or expired. If you entered a token or a password, enter it again.",
+  AUTH_SCOPE_MISMATCH: "The setup code is for a node, not for a browser.",
+  CONTROL_UI_ORIGIN_NOT_ALLOWED: "The gateway does not accept the address of this page.",
+  DEVICE_REVOKED: "The owner revoked this browser.",
+  TABLE_FULL: "The gateway's table of paired devices is full.",
+  TABLE_UNAVAILABLE: "The gateway could not save the pairing.",
+  TOO_MANY_CONNECTIONS: "The gateway has reached its limit of connections.",
 };
 const RULES = {
   1: "frame", 2: "protocol", 3: "role", 4: "origin", 5: "device proof", 6: "credential", 7.1: "known device", 7.2: "known device, stale token",
   7.3: "new device, shared secret", 7.4: "setup code", 7.5: "authorized key", 7.6: "approved without a person", 7.7: "revoked device",
   7.8: "no device", 7.9: "vouched identity, or auth.mode none", 8: "capacity",
 };
-const VIA = { local: "on the gateway's machine", direct: "with no proxy between", proxy: "through a trusted proxy", "untrusted-proxy": "through a proxy it does not trust" };
+const VIA = { local: "on the gateway's machine", direct: "without a proxy", proxy: "through a trusted proxy", "untrusted-proxy": "through a proxy that is not trusted" };
 const HOST = { absent: "none", loopback: "this machine", ours: "known", foreign: "not known to the gateway" };
 
 let app, hint, seen, advice, label, secret, signIn;
@@ -30,7 +30,7 @@ let kind = "token";
 let codeFailed = false;
 
 /** Builds the page into `root`. `enter(secret)` is called with the parsed input. */
-export function mountDoor(root, shared, enter) {
+export function mountSignIn(root, shared, enter) {
   app = shared;
   hint = card("What to do");
   seen = make("dl", { className: "facts", id: "verdict" });
@@ -40,12 +40,12 @@ export function mountDoor(root, shared, enter) {
   secret = make("input", { id: "secret", autocomplete: "off", autocapitalize: "none", spellcheck: false, "aria-describedby": "secret-help clear" });
   secret.addEventListener("input", () => secret.classList.toggle("veiled", !readCode(secret.value) && secret.value.length > 12));
   const help = make(
-    "p", { className: "quiet", id: "secret-help" }, "A setup code has 8 characters; ", make("code", { textContent: "gatelet pair" }),
-    " prints one, and a paired browser makes one under Connect a device. Once paired, this browser's own key signs it in, and neither is needed again.",
+    "p", { className: "quiet", id: "secret-help" }, "A setup code has 8 characters. ", make("code", { textContent: "gatelet pair" }),
+    " creates one, and so does Connect a device in a paired browser. Once paired, this browser signs in with its own key and needs neither.",
   );
   const clear = make("p", {
     className: "notice", id: "clear", hidden: window.isSecureContext,
-    textContent: "This page came over plain HTTP: a token typed here travels in the clear. Better take a setup code: it works once, for ten minutes.",
+    textContent: "This page was loaded over plain HTTP: others on the network can read a token that you enter here. Use a setup code instead: it works once, for ten minutes.",
   });
   const form = make("form", { id: "sign-in" }, label, make("div", { className: "line" }, secret, make("button", { textContent: "Connect" })), clear, help);
   form.addEventListener("submit", (event) => {
@@ -88,8 +88,8 @@ export function showRefusal({ error, retryMs }) {
   setText(advice, "");
   askWhoami(answer, /^(AUTH|CONTROL)_/.test(code));
   if (!pending) return { title: "Refused", words: WORDS[code] ?? sentence(error.message) };
-  const waits = "Somebody has to approve this browser: on the gateway, or under Devices in a browser that is in. Then this page goes on by itself.";
-  const again = "The last request was turned down, or nobody decided. Another waits now: try again when it is approved.";
+  const waits = "This browser must be approved: on the gateway, or under Devices in a connected browser. This page then connects by itself.";
+  const again = "The last request was rejected, or it expired. A new request is pending: try again when it is approved.";
   return { title: "Waiting for approval", words: retryMs === null ? again : waits };
 }
 
