@@ -108,7 +108,7 @@ quick() {
   lint
   say "unit tests, and integration tests without those that take long"
   cargo_tests quick cargo test --locked --no-fail-fast --lib --test it --test tidy --test supply --test no_alloc -- \
-    --skip control_ui:: --skip floods:: --skip guesses:: --skip relay_load:: --skip timing:: --skip wire_session::
+    --skip http::control_ui:: --skip handshake::floods:: --skip handshake::failed_attempts:: --skip nodes::load:: --skip handshake::timing:: --skip handshake::session::
 }
 
 fuzz() {

@@ -9,7 +9,7 @@
 //!
 //! `FAULTS_SEED` is the seed of their random numbers. Disks are mounted in mount namespaces of the
 //! tests: that takes root and loop devices, as CI has them. A power cut that loses unsynced data
-//! cannot be caused by a process; tests/it/store_crash.rs simulates it.
+//! cannot be caused by a process; tests/it/store/crash.rs simulates it.
 
 #[allow(dead_code, reason = "what only tests/it uses of its client")]
 #[path = "../it/client.rs"]

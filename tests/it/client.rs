@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use super::runner::patience;
+use crate::runner::patience;
 
 /// The largest frame that a client built on the `ws` library accepts: its `maxPayload` in OpenClaw
 /// 2026.1.29 and 2026.9.6, 25 MiB.

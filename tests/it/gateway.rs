@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use super::client::{retry, Dial, Refused, Session, Who};
-use super::runner::{self, at_most, patience};
+use crate::client::{retry, Dial, Refused, Session, Who};
+use crate::runner::{self, at_most, patience};
 
 /// Token of every gateway under test.
 pub const TOKEN: &str = "the-right-token-of-the-gateway-under-test";

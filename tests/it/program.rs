@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::gateway::collect;
-use super::runner::patience;
+use crate::gateway::collect;
+use crate::runner::patience;
 
 /// Running command; killed when dropped.
 pub struct Program {
