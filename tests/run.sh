@@ -92,7 +92,7 @@ needs_apt() {
 
 lint() {
   say "formatting, lints, documentation"
-  check fmt cargo fmt --check
+  check fmt cargo fmt --all --check
   check clippy cargo clippy --all-targets --locked -- -D warnings
   check docs env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 }

@@ -38,7 +38,7 @@ const ADVISED: [(&str, &str, &str); 18] = [
 const PACKAGES_IN_A_FILE: usize = 75;
 
 /// Packages of this repository, which have no checksum.
-const OURS: [&str; 3] = ["gatelet", "gatelet-alloc", "gatelet-json"];
+const OURS: [&str; 4] = ["gatelet", "gatelet-alloc", "gatelet-json", "gatelet-test-support"];
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 

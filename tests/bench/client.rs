@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::keys::Keys;
-use crate::websocket::{Side, WebSocket};
+use support::websocket::{Side, WebSocket};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 

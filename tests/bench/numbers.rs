@@ -8,7 +8,6 @@ mod broadcast;
 mod builds;
 mod client;
 mod decision;
-mod echo;
 mod gateway;
 mod handshakes;
 mod instructions;
@@ -22,7 +21,6 @@ mod relay;
 mod rest;
 mod strangers;
 mod table;
-mod websocket;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

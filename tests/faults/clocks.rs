@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::client::{Device, Who};
-use super::gateway::{code, Gateway, Plan, TempDir, TOKEN};
+use support::client::{Device, Who};
+use support::gateway::{code, Gateway, Plan, TempDir, TOKEN};
 
 fn library() -> PathBuf {
     let dirs = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::client::{Device, Session, Who};
-use super::gateway::{Gateway, Plan, TOKEN};
-use super::runner::until;
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
+use support::runner::until;
 
 /// Limit of descriptors for the gateway (`ulimit -n`).
 const DESCRIPTORS: usize = 64;

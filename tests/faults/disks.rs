@@ -13,10 +13,10 @@ use std::process::Command;
 
 use serde_json::{json, Value};
 
-use super::client::{Device, Dial, Refused, Session, Who};
-use super::gateway::{paired, Gateway, Plan, TOKEN};
-use super::program::Program;
-use super::runner::until;
+use support::client::{Device, Dial, Refused, Session, Who};
+use support::gateway::{paired, Gateway, Plan, TOKEN};
+use support::program::Program;
+use support::runner::until;
 
 const INSIDE: &str = "GATELET_TEST_MOUNTS";
 

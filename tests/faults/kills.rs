@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::client::{Device, Dial, Session, Who};
-use super::gateway::{code, Gateway, Plan, TOKEN};
 use super::{number, Random};
+use support::client::{Device, Dial, Session, Who};
+use support::gateway::{code, Gateway, Plan, TOKEN};
 
 /// Concurrent clients.
 const CLIENTS: u64 = 4;

@@ -11,23 +11,11 @@
 //! tests: that takes root and loop devices, as CI has them. A power cut that loses unsynced data
 //! cannot be caused by a process; tests/it/store/crash.rs simulates it.
 
-#[allow(dead_code, reason = "what only tests/it uses of its client")]
-#[path = "../it/client.rs"]
-mod client;
 mod clocks;
 mod descriptors;
 mod disks;
-#[allow(dead_code, reason = "what only tests/it uses of it")]
-#[path = "../it/gateway.rs"]
-mod gateway;
 mod kills;
 mod memory;
-#[allow(dead_code, reason = "what only tests/it uses of it")]
-#[path = "../it/program.rs"]
-mod program;
-#[allow(dead_code, reason = "what only tests/it uses of it")]
-#[path = "../it/runner.rs"]
-mod runner;
 mod soak;
 
 /// Returns a number from the environment.

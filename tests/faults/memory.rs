@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use super::client::{Device, Session, Who};
-use super::gateway::{Gateway, TOKEN};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, TOKEN};
 
 const OPERATORS: usize = 10;
 /// Size of large parameters or of a large result, in bytes.

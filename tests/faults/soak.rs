@@ -24,10 +24,10 @@ use tungstenite::{Error, Message};
 
 use gatelet::gate::limits::OUTBOX_BYTES;
 
-use super::client::{Device, Dial, Session, Who};
-use super::gateway::{code, Gateway, Plan, TOKEN};
 use super::number;
-use super::runner::{patience, until};
+use support::client::{Device, Dial, Session, Who};
+use support::gateway::{code, Gateway, Plan, TOKEN};
+use support::runner::{patience, until};
 
 /// Seconds in which a whole day is done.
 const WHOLE: u64 = 1200;

@@ -7,9 +7,6 @@
 //! on failure, with `SIM_TRACE=1` all of them. `SIM_SEEDS=100000 cargo test --release --test sim --
 //! --nocapture` is the long run, `SIM_FROM` its first seed.
 
-#[path = "../it/mem_disk.rs"]
-#[allow(dead_code)]
-mod mem_disk;
 mod model;
 mod play;
 mod trace;

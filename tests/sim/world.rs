@@ -39,9 +39,9 @@ use gatelet::wire::http::Head;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::mem_disk::{Lands, Loss, MemDisk, Random};
 use crate::model::{self, Answer, Ask, Change, Dev, Done, Due, Model, Proof, Rules, Truth, Who};
 use crate::trace::{logged, Trace};
+use support::mem_disk::{Lands, Loss, MemDisk, Random};
 
 /// Commands that nodes can have.
 pub const COMMANDS: [&str; 3] = ["robot.walk", "robot.wave", "robot.sing"];

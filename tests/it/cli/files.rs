@@ -9,7 +9,7 @@ use gatelet::gate::ids::DeviceId;
 use gatelet::wire::base64;
 use sha2::{Digest, Sha256};
 
-use crate::runner;
+use support::runner;
 
 /// A state directory, removed on drop.
 struct Place(PathBuf);

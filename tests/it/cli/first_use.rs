@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Dial, Sign, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
+use support::client::{Device, Dial, Sign, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
 
 #[test]
 fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {

@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
-use crate::program::Program;
-use crate::runner;
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
+use support::program::Program;
+use support::runner;
 
 const LINES: usize = gatelet::gate::limits::LOG_LINES;
 

@@ -5,8 +5,8 @@ use std::thread;
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
 
 const LINUX: (&str, &str) = ("linux", "Linux");
 

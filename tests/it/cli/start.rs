@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::{Device, Who};
-use crate::gateway::{Gateway, Plan, TempDir, TOKEN};
-use crate::runner::{self, at_most};
+use support::client::{Device, Who};
+use support::gateway::{Gateway, Plan, TempDir, TOKEN};
+use support::runner::{self, at_most};
 
 #[test]
 fn systemd_is_notified_of_ready_and_stopping() {

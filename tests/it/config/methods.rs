@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
 
 const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 

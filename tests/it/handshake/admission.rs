@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use crate::client::{retry, Device, Who};
-use crate::gateway::{Gateway, Plan, TempDir, TOKEN};
-use crate::runner::{self, at_most, until};
+use support::client::{retry, Device, Who};
+use support::gateway::{Gateway, Plan, TempDir, TOKEN};
+use support::runner::{self, at_most, until};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

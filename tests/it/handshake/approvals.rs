@@ -3,8 +3,8 @@
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{paired, pending, Gateway, Plan, TOKEN};
+use support::client::{Device, Session, Who};
+use support::gateway::{paired, pending, Gateway, Plan, TOKEN};
 
 fn strict() -> Gateway {
     Plan::with(json!({ "pairing": { "mode": "strict" } })).start()

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use gatelet::gate::limits;
 use serde_json::json;
 
-use crate::client::{Device, Dial, Session, Who};
-use crate::gateway::{code, Gateway, Plan, TOKEN};
-use crate::runner::{at_most, patience, until};
+use support::client::{Device, Dial, Session, Who};
+use support::gateway::{code, Gateway, Plan, TOKEN};
+use support::runner::{at_most, patience, until};
 
 const PASSWORD: &str = "correct horse battery staple";
 

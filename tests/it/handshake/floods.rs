@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::retry;
-use crate::gateway::Gateway;
-use crate::runner::{at_most, patience};
+use support::client::retry;
+use support::gateway::Gateway;
+use support::runner::{at_most, patience};
 
 /// Returns the TCP stream of an unauthenticated WebSocket connection.
 fn stranger(gateway: &Gateway) -> TcpStream {

@@ -5,8 +5,8 @@ use std::thread;
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Sign, Who};
-use crate::gateway::{code, paired, pending, Gateway, Plan, TOKEN};
+use support::client::{Device, Session, Sign, Who};
+use support::gateway::{code, paired, pending, Gateway, Plan, TOKEN};
 
 /// Pairs a new device with the token.
 fn join(gateway: &Gateway, who: &Who) -> (Device, Session) {

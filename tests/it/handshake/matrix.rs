@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Dial, Session, Sign, Who};
-use crate::gateway::{code, in_a_namespace, Gateway, Plan, TOKEN};
+use support::client::{Device, Dial, Session, Sign, Who};
+use support::gateway::{code, in_a_namespace, Gateway, Plan, TOKEN};
 
 /// Address of the client; `mapped` is an IPv4 client of an IPv6 listener.
 const PEERS: [&str; 5] = ["loopback", "172.18.0.1", "192.168.1.20", "100.64.1.2", "mapped"];

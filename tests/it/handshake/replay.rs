@@ -2,8 +2,8 @@
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Got, Sign, Who};
-use crate::gateway::{paired, Gateway, Plan, TOKEN};
+use support::client::{Device, Got, Sign, Who};
+use support::gateway::{paired, Gateway, Plan, TOKEN};
 
 /// Returns a gateway for each authentication mode, and the credential that a client presents to it.
 fn houses() -> Vec<(&'static str, Gateway, Value)> {

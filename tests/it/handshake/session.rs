@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use tungstenite::Message;
 
-use crate::client::{Device, Got, Patient, Refused, Session, Socket, Who};
-use crate::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
-use crate::runner::{at_most, until};
+use support::client::{Device, Got, Patient, Refused, Session, Socket, Who};
+use support::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
+use support::runner::{at_most, until};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use gatelet::gate::refusal::Refusal;
 use serde_json::{json, Value};
 
-use crate::client::{Device, Refused, Session, Sign, Who};
-use crate::gateway::{code, Gateway, Plan, TOKEN};
-use crate::runner;
+use support::client::{Device, Refused, Session, Sign, Who};
+use support::gateway::{code, Gateway, Plan, TOKEN};
+use support::runner;
 
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transcripts")

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use gatelet::gate::limits;
 use serde_json::json;
 
-use crate::client::{retry, Device, Dial, Got, Session, Who};
-use crate::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
 use crate::nodes::load::memory;
-use crate::runner::{at_most, native, patience, until};
+use support::client::{retry, Device, Dial, Got, Session, Who};
+use support::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
+use support::runner::{at_most, native, patience, until};
 
 /// Number of clients that connect, both without and during the flood, and of calls of an admitted
 /// client between two of them.

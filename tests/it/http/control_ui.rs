@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 
-use crate::client::{Device, Dial, Who};
-use crate::gateway::{Gateway, Plan, TempDir, TOKEN};
-use crate::runner::{self, at_most};
+use support::client::{Device, Dial, Who};
+use support::gateway::{Gateway, Plan, TempDir, TOKEN};
+use support::runner::{self, at_most};
 
 const OUTSIDE: &str = "nobody outside may read this";
 const INLINE: &str = "\n  self.inline = \"/\";\n";

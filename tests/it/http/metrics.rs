@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Dial, Session, Sign, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
 use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 use crate::nodes::load::{narrow, nothing_waits, KIB};
-use crate::runner::at_most;
+use support::client::{Device, Dial, Session, Sign, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
+use support::runner::at_most;
 
 /// Result of one scrape: every value by `name{labels}` as written, and the type of every metric.
 struct Scrape {

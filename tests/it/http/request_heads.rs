@@ -3,8 +3,8 @@
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Dial, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
+use support::client::{Device, Dial, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
 
 const ORIGIN: &str = "CONTROL_UI_ORIGIN_NOT_ALLOWED";
 

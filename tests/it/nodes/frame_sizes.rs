@@ -3,9 +3,9 @@
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Failed, Session, Who, MOST};
-use crate::gateway::{Gateway, TOKEN};
 use crate::nodes::invoke::{answer, approve, invoke, operator};
+use support::client::{Device, Failed, Session, Who, MOST};
+use support::gateway::{Gateway, TOKEN};
 
 const MIB: usize = 1024 * 1024;
 const COMMAND: &str = "system.which";

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
-use crate::client::{Patient, Session};
-use crate::gateway::{collect, Gateway, Plan};
-use crate::runner::{patience, until};
+use support::client::{Patient, Session};
+use support::gateway::{collect, Gateway, Plan};
+use support::runner::{patience, until};
 
 /// Fake gateway of protocol 4, driven by the test.
 struct Fake(TcpListener);
@@ -615,7 +615,7 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     node.says("connected to ");
     let shown: Value = serde_json::from_str(&plan.good(&["node", "show", "--json"])).unwrap();
     let id = shown["nodeId"].as_str().unwrap().to_string();
-    let device = crate::gateway::paired(&mut gateway.admin(), &id).expect("it is paired");
+    let device = support::gateway::paired(&mut gateway.admin(), &id).expect("it is paired");
     assert_eq!(device["displayName"], "shed");
     let mut admin = gateway.admin();
     let (code, message) =

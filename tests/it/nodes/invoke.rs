@@ -2,9 +2,9 @@
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Failed, Session, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
-use crate::runner::until;
+use support::client::{Device, Failed, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
+use support::runner::until;
 
 const LINUX: (&str, &str) = ("linux", "Linux");
 const COMMANDS: [&str; 3] = ["system.run", "system.which", "camera.snap"];

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Dial, Got, Session};
-use crate::gateway::Gateway;
 use crate::nodes::invoke::{answer, approve, invoke, node, operator};
-use crate::runner::{self, at_most, patience};
+use support::client::{Device, Dial, Got, Session};
+use support::gateway::Gateway;
+use support::runner::{self, at_most, patience};
 
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
@@ -328,7 +328,7 @@ fn one_at_a_time(gateway: &Gateway, device: &Device, node: &mut Session) {
             ours.push(begun.elapsed());
         }
     });
-    let mut echo = Dial::to(crate::echo::start(|| {}).unwrap().0).open();
+    let mut echo = Dial::to(support::echo::start(|| {}).unwrap().0).open();
     let bare = (0..trips).map(|_| {
         let begun = Instant::now();
         echo.send(&call);

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{Gateway, Plan, TOKEN};
-use crate::runner::patience;
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
+use support::runner::patience;
 
 const LINUX: (&str, &str) = ("linux", "Linux");
 const BOTH: [u32; 2] = [3, 4];

@@ -2,8 +2,8 @@
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{Gateway, TOKEN};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, TOKEN};
 
 /// `dialects scope method keys`: the top-level keys of the response; `[]` is a list, `null` is
 /// itself.
@@ -141,7 +141,7 @@ fn with_and_without(
     protocol: u32,
     scope: &str,
     method: &str,
-) -> Result<Value, crate::client::Failed> {
+) -> Result<Value, support::client::Failed> {
     let other = if scope == "approvals" { "pairing" } else { "approvals" };
     let failed = operator(gateway, protocol, other).call(method, params()).unwrap_err();
     assert_eq!(

@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Who};
-use crate::gateway::Gateway;
+use support::client::{Device, Who};
+use support::gateway::Gateway;
 
 /// Returns values where sums and signs overflow, and values around the current time.
 fn edges() -> Vec<u64> {

@@ -3,8 +3,8 @@
 
 use serde_json::{json, Value};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{Gateway, TOKEN};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, TOKEN};
 
 fn seen(session: &mut Session, host: &str) -> Vec<Value> {
     let list = session.call("system-presence", json!({})).unwrap();

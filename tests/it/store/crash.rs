@@ -17,7 +17,7 @@ use gatelet::store::{
     SlotPosition, Stamp, StdDisk, TableId,
 };
 
-use crate::mem_disk::{Lands, Loss, MemDisk, Random};
+use support::mem_disk::{Lands, Loss, MemDisk, Random};
 
 const CAPACITY: u16 = 3;
 const LANDS: [Lands; 3] = [Lands::Nothing, Lands::Everything, Lands::Beginnings];

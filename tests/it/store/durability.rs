@@ -11,9 +11,9 @@ use gatelet::wire::base64;
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 
-use crate::client::{Device, Session, Who};
-use crate::gateway::{code, paired, Gateway, Plan, TOKEN};
-use crate::runner::until;
+use support::client::{Device, Session, Who};
+use support::gateway::{code, paired, Gateway, Plan, TOKEN};
+use support::runner::until;
 
 /// Returns content, modification time in nanoseconds and inode of every file below `dir`.
 fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {

@@ -16,7 +16,7 @@ use gatelet::store::{
     SlotPosition, TableId,
 };
 
-use crate::mem_disk::MemDisk;
+use support::mem_disk::MemDisk;
 
 const NAMES: [&str; 4] = ["v1_empty", "v1_three_devices", "v1_torn_slot", "v2_surfaces"];
 

@@ -13,7 +13,7 @@ use gatelet::store::{
     check_at, replace_private, write_private, Fault, Flaw, Opened, Repaired, StoreError,
 };
 
-use crate::runner::patience;
+use support::runner::patience;
 
 fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     unless_busy(|| gatelet::store::open_at(dir, capacity))

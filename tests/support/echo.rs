@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use super::websocket::{Side, WebSocket};
+use crate::websocket::{Side, WebSocket};
 
 /// Response to the only key that clients of the bench send (RFC 6455, section 1.3).
 const ACCEPTED: &[u8] =

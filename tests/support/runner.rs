@@ -71,8 +71,9 @@ pub fn command(prefix: &[String], args: &[&str]) -> Command {
 }
 
 fn bin() -> PathBuf {
-    std::env::var_os("GATELET_BIN")
-        .map_or_else(|| env!("CARGO_BIN_EXE_gatelet").into(), PathBuf::from)
+    let built = || std::env::var_os("CARGO_BIN_EXE_gatelet");
+    let bin = std::env::var_os("GATELET_BIN").or_else(built);
+    bin.expect("cargo runs the tests, or GATELET_BIN names the binary").into()
 }
 
 /// Returns whether the binary runs directly as the child process, so that its memory can be
