@@ -108,23 +108,18 @@ fn blocks_of_all_sizes_pass_between_threads() {
         for (own, receiver) in receivers.into_iter().enumerate() {
             let senders = senders.clone();
             scope.spawn(move || {
-                let mut state = own as u64 + 1;
-                let mut random = |below: usize| {
-                    state =
-                        state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                    (state >> 33) as usize % below
-                };
+                let mut random = fastrand::Rng::with_seed(own as u64);
                 for _ in 0..ROUNDS {
                     let mut block = Vec::new();
                     for _ in 0..3 {
-                        let more = if random(2) == 0 { 3000 } else { 3 * LARGE };
-                        let size = block.len() + 1 + random(more);
+                        let more = if random.bool() { 3000 } else { 3 * LARGE };
+                        let size = block.len() + 1 + random.usize(..more);
                         fill(&mut block, size);
                     }
-                    senders[random(THREADS)].send(block).unwrap();
+                    senders[random.usize(..THREADS)].send(block).unwrap();
                     while let Ok(mut block) = receiver.try_recv() {
                         assert!(is_filled(&block));
-                        block.truncate(1 + random(block.len()));
+                        block.truncate(1 + random.usize(..block.len()));
                         block.shrink_to_fit();
                         assert!(is_filled(&block));
                     }

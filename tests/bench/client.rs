@@ -14,9 +14,9 @@ use std::time::{Duration, Instant, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use support::websocket::{Side, WebSocket};
 
 use crate::keys::Keys;
-use support::websocket::{Side, WebSocket};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use support::echo;
+
 use crate::client::{bare, Client, Device, Failed};
 use crate::gateway::{on_core, own_cpu_ns, pin, task_ns, Gateway, SERVER_CORE};
 use crate::keys::verification;
 use crate::table::{median, ns, rate, Goal, Section, Table};
-use support::echo;
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use support::echo;
+
 use crate::client::{bare, Client, Device, Failed, COMMAND};
 use crate::gateway::{pin, Gateway, SERVER_CORE};
 use crate::table::{bytes, median, ns, quantile, rate, Goal, Section, Table};
-use support::echo;
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);

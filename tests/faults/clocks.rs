@@ -8,7 +8,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-
 use support::client::{Device, Who};
 use support::gateway::{code, Gateway, Plan, TempDir, TOKEN};
 

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::until;

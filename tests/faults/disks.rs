@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Dial, Refused, Session, Who};
 use support::gateway::{paired, Gateway, Plan, TOKEN};
 use support::program::Program;

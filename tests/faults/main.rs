@@ -18,6 +18,8 @@ mod kills;
 mod memory;
 mod soak;
 
+use fastrand::Rng;
+
 /// Returns a number from the environment.
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| {
@@ -25,24 +27,7 @@ fn number(name: &str, default: u64) -> u64 {
     })
 }
 
-/// Random numbers from a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    /// Returns the generator of run `run`, different for each run.
-    fn of(run: u64) -> Random {
-        Random(number("FAULTS_SEED", 1) ^ (run << 32))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
+/// Returns the random generator of run `run`, different for each run.
+fn random(run: u64) -> Rng {
+    Rng::with_seed(number("FAULTS_SEED", 1) ^ (run << 32))
 }

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, TOKEN};
 

@@ -19,15 +19,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{json, Value};
-use tungstenite::{Error, Message};
-
 use gatelet::gate::limits::OUTBOX_BYTES;
-
-use super::number;
+use serde_json::{json, Value};
 use support::client::{Device, Dial, Session, Who};
 use support::gateway::{code, Gateway, Plan, TOKEN};
 use support::runner::{patience, until};
+use tungstenite::{Error, Message};
+
+use super::number;
 
 /// Seconds in which a whole day is done.
 const WHOLE: u64 = 1200;

@@ -3,14 +3,14 @@
 //! `GATELET_JSON_ROUNDS` sets the number of documents (default 50 000), `GATELET_JSON_SEED` the
 //! first seed.
 
+use fastrand::Rng;
 use gatelet::gate::limits;
 use gatelet::wire::json::{parse, pretty, Kind, Value};
 use serde_json::Value as Other;
 
 #[test]
 fn parser_agrees_with_serde_json() {
-    let mut random =
-        Random(setting("GATELET_JSON_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random(Rng::with_seed(setting("GATELET_JSON_SEED", 1)));
     let mut seen = Seen::default();
     for round in 0..setting("GATELET_JSON_ROUNDS", 50_000) {
         let mut text = Vec::new();
@@ -101,22 +101,16 @@ fn setting(name: &str, default: u64) -> u64 {
 /// Bytes inserted as damage.
 const BYTES: &[u8] = b"{}[]\",:\\u0123456789-+.eE \n\0\x0b\x1f\x7f\x80\xc3\xff/dtfn";
 
-struct Random(u64);
+/// Source of random documents.
+struct Random(Rng);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
-
     fn one_of<'t>(&mut self, list: &[&'t str]) -> &'t str {
-        list[self.below(list.len())]
+        list[self.0.usize(..list.len())]
     }
 
     fn document(&mut self, out: &mut Vec<u8>, depth: usize) {
-        match self.below(if depth < 6 { 9 } else { 6 }) {
+        match self.0.usize(..if depth < 6 { 9 } else { 6 }) {
             0 => out.extend(self.one_of(&["null", "true", "false"]).bytes()),
             1 | 2 => self.number(out),
             3..=5 => self.string(out),
@@ -139,7 +133,7 @@ impl Random {
     ) {
         out.push(brackets[0]);
         self.space(out);
-        for at in 0..self.below(5) {
+        for at in 0..self.0.usize(..5) {
             if at > 0 {
                 out.push(b',');
                 self.space(out);
@@ -193,9 +187,9 @@ impl Random {
             "\\udc00",
         ];
         out.push(b'"');
-        for _ in 0..self.below(4) {
+        for _ in 0..self.0.usize(..4) {
             // the two surrogate halves are last and rare: alone, each makes the document invalid
-            let rare = if self.below(60) == 0 { 0 } else { 2 };
+            let rare = if self.0.usize(..60) == 0 { 0 } else { 2 };
             out.extend(self.one_of(&parts[..parts.len() - rare]).bytes());
         }
         out.push(b'"');
@@ -206,10 +200,10 @@ impl Random {
     }
 
     fn damage(&mut self, text: &mut Vec<u8>) {
-        for _ in 0..=self.below(2) {
-            let at = self.below(text.len() + 1);
-            let byte = BYTES[self.below(BYTES.len())];
-            match self.below(4) {
+        for _ in 0..=self.0.usize(..2) {
+            let at = self.0.usize(..text.len() + 1);
+            let byte = BYTES[self.0.usize(..BYTES.len())];
+            match self.0.usize(..4) {
                 0 => text.insert(at, byte),
                 1 => text.truncate(at),
                 2 if at < text.len() => text[at] = byte,
@@ -243,6 +237,6 @@ impl Random {
             "\\",
             "\u{feff}",
         ];
-        (0..self.below(9)).flat_map(|_| self.one_of(&parts).bytes()).collect()
+        (0..self.0.usize(..9)).flat_map(|_| self.one_of(&parts).bytes()).collect()
     }
 }

@@ -8,6 +8,7 @@ use ed25519_dalek::Signer;
 use gatelet::config::AuthMode;
 use gatelet::gate::limits;
 use serde_json::{json, Value};
+use support::once_in;
 
 use crate::model::{self, Ask, Page, Proof, Truth, Who};
 use crate::world::{base64, keys, Sent, Signed, Stage, World, COMMANDS, SCOPES};
@@ -67,11 +68,11 @@ const WAYS: [Way; 9] = [
 
 impl World {
     fn below(&mut self, end: usize) -> usize {
-        self.random.below(end)
+        self.random.usize(..end)
     }
 
     fn once_in(&mut self, times: usize) -> bool {
-        self.random.once_in(times)
+        once_in(&mut self.random, times)
     }
 
     fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 use ed25519_dalek::SigningKey;
+use fastrand::Rng;
 use gatelet::config::{self, AuthMode, Overrides, PairingMode, SystemEnv};
 use gatelet::gate::device::Device;
 use gatelet::gate::facts::DeviceProof as Proved;
@@ -38,10 +39,11 @@ use gatelet::wire::frames::Request;
 use gatelet::wire::http::Head;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use support::mem_disk::{Lands, Loss, MemDisk};
+use support::once_in;
 
 use crate::model::{self, Answer, Ask, Change, Dev, Done, Due, Model, Proof, Rules, Truth, Who};
 use crate::trace::{logged, Trace};
-use support::mem_disk::{Lands, Loss, MemDisk, Random};
 
 /// Commands that nodes can have.
 pub const COMMANDS: [&str; 3] = ["robot.walk", "robot.wave", "robot.sing"];
@@ -109,12 +111,12 @@ fn dev_of(device: &Device) -> Dev {
 
 /// Single random source of the gateway, which records the bytes drawn during an event.
 #[derive(Clone)]
-struct Dice(Rc<RefCell<(Random, Vec<Vec<u8>>)>>);
+struct Dice(Rc<RefCell<(Rng, Vec<Vec<u8>>)>>);
 
 impl Entropy for Dice {
     fn fill(&mut self, bytes: &mut [u8]) {
         let (random, drawn) = &mut *self.0.borrow_mut();
-        bytes.iter_mut().for_each(|byte| *byte = random.next() as u8);
+        random.fill(bytes);
         drawn.push(bytes.to_vec());
     }
 }
@@ -201,7 +203,7 @@ pub struct Weather {
 }
 
 pub struct World {
-    pub random: Random,
+    pub random: Rng,
     pub trace: Trace,
     pub at: u64,
     pub wall: u64,
@@ -246,15 +248,15 @@ impl Drop for Guard {
 
 impl World {
     pub fn new(seed: u64, trace: Trace, dir: PathBuf) -> World {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
+        let mut random = Rng::with_seed(seed);
         let weather = Weather {
-            disk_fails: [usize::MAX, 40, 12, 4][random.below(4)],
-            cuts: [usize::MAX, 2500, 600, 120][random.below(4)],
-            disk_ms: [2, 40, 1500, 40_000][random.below(4)],
+            disk_fails: [usize::MAX, 40, 12, 4][random.usize(..4)],
+            cuts: [usize::MAX, 2500, 600, 120][random.usize(..4)],
+            disk_ms: [2, 40, 1500, 40_000][random.usize(..4)],
         };
-        let capacity = [2, 4, 7, 12][random.below(4)];
+        let capacity = [2, 4, 7, 12][random.usize(..4)];
         let texts = texts(&mut random, capacity);
-        let at = [0, 1, 5000][random.below(3)];
+        let at = [0, 1, 5000][random.usize(..3)];
         let key = table_key();
         let path = dir.join("openclaw.json");
         let args = Overrides {
@@ -285,7 +287,7 @@ impl World {
         };
         PairingFile::create(disk.clone(), &contents).expect("a table");
         let model = Model::new(texts[0].1.clone(), capacity, token_of);
-        let dice = Dice(Rc::new(RefCell::new((Random(seed ^ 0xd1ce), Vec::new()))));
+        let dice = Dice(Rc::new(RefCell::new((random.fork(), Vec::new()))));
         let true_wall = 1_780_000_000_000;
         let mut world = World {
             random,
@@ -342,8 +344,8 @@ impl World {
         let (mut file, mut loaded) = self.opened();
         if !loaded.odd.is_empty() {
             // power may fail again during the repair, and lose data that was read only from a cache
-            while self.random.once_in(5) {
-                self.disk.cut_after(self.random.below(4000) as u64);
+            while once_in(&mut self.random, 5) {
+                self.disk.cut_after(self.random.u64(..4000));
                 let _ = file.mend();
                 self.lose_power();
                 (file, loaded) = self.opened();
@@ -357,7 +359,7 @@ impl World {
         let contents = loaded.contents;
         let mut found: Vec<Option<Dev>> = vec![None; self.capacity];
         let cells = vec![Record::FREE; self.capacity].into_boxed_slice();
-        let mut devices = Table::new(cells, self.random.next(), contents.age);
+        let mut devices = Table::new(cells, self.random.u64(..), contents.age);
         for (slot, device) in &contents.devices {
             found[usize::from(slot.0)] = Some(dev_of(device));
             devices.put(*slot, device.clone());
@@ -394,14 +396,14 @@ impl World {
         self.conns.clear();
         self.lobby = PreAuthConnections::default();
         self.marks.clear();
-        self.at = [0, 3, 70_000][self.random.below(3)];
+        self.at = [0, 3, 70_000][self.random.usize(..3)];
         self.paid = [0; 2];
     }
 
     fn lose_power(&mut self) {
-        let loss = if self.random.once_in(3) { Loss::Blocks } else { Loss::Sectors };
+        let loss = if once_in(&mut self.random, 3) { Loss::Blocks } else { Loss::Sectors };
         let mut images = self.disk.after_power_cut(loss, 4, &mut self.random);
-        let image = images.swap_remove(self.random.below(images.len()));
+        let image = images.swap_remove(self.random.usize(..images.len()));
         self.disk = MemDisk::new(&image);
     }
 
@@ -410,9 +412,9 @@ impl World {
         self.note("power cut");
         self.trace.line(format_args!("power cut, {} jobs", self.queue.len()));
         if let Some(next) = self.queue.pop_front() {
-            if self.random.once_in(2) {
+            if self.random.bool() {
                 self.model.writes(&next.changes);
-                self.disk.cut_after(self.random.below(3 * 1024) as u64);
+                self.disk.cut_after(self.random.u64(..3 * 1024));
                 let _ = commit(self.file.as_mut().unwrap(), &next.job);
                 self.note("cut in a commit");
             }
@@ -427,11 +429,11 @@ impl World {
         self.note("kill");
         self.trace.line(format_args!("kill"));
         if let Some(next) = self.queue.pop_front() {
-            if self.random.once_in(2) {
+            if self.random.bool() {
                 // also in the middle of a commit: written data is in the cache and may never reach
                 // the disk
                 self.model.writes(&next.changes);
-                self.disk.cut_after(self.random.below(3 * 1024) as u64);
+                self.disk.cut_after(self.random.u64(..3 * 1024));
                 let _ = commit(self.file.as_mut().unwrap(), &next.job);
                 self.disk.heal();
             }
@@ -450,7 +452,7 @@ impl World {
         for conn in self.ids() {
             assert!(self.conns[&conn].outbox.is_closed(), "conn {conn} is not closed at a stop");
         }
-        if self.random.once_in(2) {
+        if self.random.bool() {
             self.attempt_late();
         }
         while !self.queue.is_empty() {
@@ -538,7 +540,7 @@ impl World {
 
     fn give(&mut self, jobs: Vec<OnDisk>) {
         if self.queue.is_empty() && !jobs.is_empty() {
-            self.disk_due = self.at + self.random.next() % (self.weather.disk_ms + 1);
+            self.disk_due = self.at + self.random.u64(..=self.weather.disk_ms);
         }
         for job in jobs {
             for (slot, dev) in &job.changes {
@@ -568,20 +570,19 @@ impl World {
 
     pub fn run_disk(&mut self) {
         let Some(OnDisk { mut job, ticket, changes }) = self.queue.pop_front() else { return };
-        self.disk_due = self.at + self.random.next() % (self.weather.disk_ms + 1);
+        self.disk_due = self.at + self.random.u64(..=self.weather.disk_ms);
         self.model.writes(&changes);
-        if self.random.once_in(self.weather.disk_fails) {
+        if once_in(&mut self.random, self.weather.disk_fails) {
             self.note("disk failed");
-            match self.random.below(3) {
+            match self.random.usize(..3) {
                 0 => {
                     let lands = [Lands::Nothing, Lands::Everything, Lands::Beginnings]
-                        [self.random.below(3)];
-                    self.disk.fail_sync_after(self.random.below(2) as u64, lands);
+                        [self.random.usize(..3)];
+                    self.disk.fail_sync_after(self.random.u64(..2), lands);
                 }
-                _ => self.disk.fail_write_after(
-                    self.random.below(2) as u64,
-                    [0, 100, 700][self.random.below(3)],
-                ),
+                _ => self
+                    .disk
+                    .fail_write_after(self.random.u64(..2), [0, 100, 700][self.random.usize(..3)]),
             }
         }
         let done = commit(self.file.as_mut().unwrap(), &job);
@@ -1180,8 +1181,8 @@ fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSe
 }
 
 /// Returns configurations that a seed changes between; the first one is used at the start.
-fn texts(random: &mut Random, capacity: usize) -> Vec<(String, Rules)> {
-    let auth = match random.below(10) {
+fn texts(random: &mut Rng, capacity: usize) -> Vec<(String, Rules)> {
+    let auth = match random.usize(..10) {
         0..6 => AuthMode::Token,
         6 | 7 => AuthMode::Password,
         8 => AuthMode::None,
@@ -1189,14 +1190,14 @@ fn texts(random: &mut Random, capacity: usize) -> Vec<(String, Rules)> {
     };
     let first = Rules {
         auth,
-        pairing: if random.once_in(2) { PairingMode::Token } else { PairingMode::Strict },
+        pairing: if random.bool() { PairingMode::Token } else { PairingMode::Strict },
         secret: "correct-horse-battery-staple-1".into(),
         control: control_token(&table_key()).as_str().to_string(),
-        authorized: if random.once_in(3) { BTreeSet::from([8]) } else { BTreeSet::new() },
-        strict_clock: random.once_in(6),
-        auto_local: random.once_in(5),
-        insecure: random.once_in(5),
-        tries: 3 + random.below(3) as u32,
+        authorized: if once_in(random, 3) { BTreeSet::from([8]) } else { BTreeSet::new() },
+        strict_clock: once_in(random, 6),
+        auto_local: once_in(random, 5),
+        insecure: once_in(random, 5),
+        tries: 3 + random.u32(..3),
     };
     let mut all = vec![first.clone()];
     all.push(Rules { secret: "correct-horse-battery-staple-2".into(), ..first.clone() });

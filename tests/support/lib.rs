@@ -8,3 +8,8 @@ pub mod mem_disk;
 pub mod program;
 pub mod runner;
 pub mod websocket;
+
+/// Returns true once in `times` on average.
+pub fn once_in(random: &mut fastrand::Rng, times: usize) -> bool {
+    random.usize(..times) == 0
+}

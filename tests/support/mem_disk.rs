@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use fastrand::Rng;
 use gatelet::store::Disk;
 
 const SECTOR: usize = 512;
@@ -106,7 +107,7 @@ impl MemDisk {
 
     /// Returns possible contents after a power cut now: all if there are at most `most`, else
     /// `most` at random including the extremes. With [`Loss::Blocks`] also garbage.
-    pub fn after_power_cut(&self, loss: Loss, most: usize, random: &mut Random) -> Vec<Vec<u8>> {
+    pub fn after_power_cut(&self, loss: Loss, most: usize, random: &mut Rng) -> Vec<Vec<u8>> {
         let state = self.state();
         let choices: Vec<usize> =
             state.unsynced.values().map(|versions| versions.len() + 1).collect();
@@ -125,7 +126,7 @@ impl MemDisk {
                     }
                     0 => 0,
                     1 => ways - 1,
-                    _ => random.below(ways),
+                    _ => random.usize(..ways),
                 };
                 let picked: Vec<usize> = choices.iter().map(|ways| pick(*ways)).collect();
                 images.push(state.image(len, &picked));
@@ -274,29 +275,5 @@ impl Disk for MemDisk {
         state.syncs += 1;
         state.land(Lands::Everything);
         Ok(())
-    }
-}
-
-/// Random numbers from a seed (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    /// Returns the next number.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Returns a number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// Returns true once in `times` on average.
-    pub fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
     }
 }

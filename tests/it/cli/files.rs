@@ -8,7 +8,6 @@ use std::process::Output;
 use gatelet::gate::ids::DeviceId;
 use gatelet::wire::base64;
 use sha2::{Digest, Sha256};
-
 use support::runner;
 
 /// A state directory, removed on drop.

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Dial, Sign, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 

@@ -5,7 +5,6 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
 use support::client::{Device, Who};
 use support::gateway::{Gateway, Plan, TempDir, TOKEN};
 use support::runner::{self, at_most};

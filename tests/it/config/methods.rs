@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 

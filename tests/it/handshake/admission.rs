@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-
 use support::client::{retry, Device, Who};
 use support::gateway::{Gateway, Plan, TempDir, TOKEN};
 use support::runner::{self, at_most, until};

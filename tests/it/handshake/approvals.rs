@@ -2,7 +2,6 @@
 //! and a device manages only itself.
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Session, Who};
 use support::gateway::{paired, pending, Gateway, Plan, TOKEN};
 

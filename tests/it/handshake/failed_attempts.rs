@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use gatelet::gate::limits;
 use serde_json::json;
-
 use support::client::{Device, Dial, Session, Who};
 use support::gateway::{code, Gateway, Plan, TOKEN};
 use support::runner::{at_most, patience, until};

@@ -4,7 +4,6 @@
 use std::thread;
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Session, Sign, Who};
 use support::gateway::{code, paired, pending, Gateway, Plan, TOKEN};
 

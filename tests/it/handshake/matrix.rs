@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Dial, Session, Sign, Who};
 use support::gateway::{code, in_a_namespace, Gateway, Plan, TOKEN};
 

@@ -430,20 +430,18 @@ fn compare(axes: &Axes) -> u64 {
 /// Rows of the whole product, drawn at random from a fixed seed. Values that end a decision early
 /// are drawn less often.
 fn sample(rows: usize) -> impl Iterator<Item = Dials> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        ((state >> 33) as usize) % below
-    };
+    let mut random = fastrand::Rng::with_seed(1);
     (0..rows).map(move |_| {
         let mut dials = [0; SIZES.len()];
         for (axis, dial) in dials.iter_mut().enumerate() {
-            *dial = random(SIZES[axis]);
-            if matches!(axis, PHASE | ROOM | PROTOCOL | ROLE | HOST | ORIGIN) && random(8) != 0 {
-                *dial =
-                    random(2).min(if matches!(axis, PHASE | ROOM | HOST | ORIGIN) { 0 } else { 1 });
+            *dial = random.usize(..SIZES[axis]);
+            if matches!(axis, PHASE | ROOM | PROTOCOL | ROLE | HOST | ORIGIN) && random.u8(..8) != 0
+            {
+                *dial = random.usize(..2).min(if matches!(axis, PHASE | ROOM | HOST | ORIGIN) {
+                    0
+                } else {
+                    1
+                });
             }
         }
         dials

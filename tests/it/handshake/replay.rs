@@ -1,7 +1,6 @@
 //! Replay: messages captured on the wire or on this machine, and sent again by another client.
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Got, Sign, Who};
 use support::gateway::{paired, Gateway, Plan, TOKEN};
 

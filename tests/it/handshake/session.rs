@@ -6,11 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-use tungstenite::Message;
-
 use support::client::{Device, Got, Patient, Refused, Session, Socket, Who};
 use support::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
 use support::runner::{at_most, until};
+use tungstenite::Message;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use gatelet::gate::refusal::Refusal;
 use serde_json::{json, Value};
-
 use support::client::{Device, Refused, Session, Sign, Who};
 use support::gateway::{code, Gateway, Plan, TOKEN};
 use support::runner;

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use gatelet::gate::limits;
 use serde_json::json;
-
-use crate::nodes::load::memory;
 use support::client::{retry, Device, Dial, Got, Session, Who};
 use support::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
 use support::runner::{at_most, native, patience, until};
+
+use crate::nodes::load::memory;
 
 /// Number of clients that connect, both without and during the flood, and of calls of an admitted
 /// client between two of them.

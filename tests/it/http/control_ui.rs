@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
-
 use support::client::{Device, Dial, Who};
 use support::gateway::{Gateway, Plan, TempDir, TOKEN};
 use support::runner::{self, at_most};

@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-
-use crate::nodes::invoke::{answer, approve, invoke, node, operator};
-use crate::nodes::load::{narrow, nothing_waits, KIB};
 use support::client::{Device, Dial, Session, Sign, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::at_most;
+
+use crate::nodes::invoke::{answer, approve, invoke, node, operator};
+use crate::nodes::load::{narrow, nothing_waits, KIB};
 
 /// Result of one scrape: every value by `name{labels}` as written, and the type of every metric.
 struct Scrape {

@@ -2,7 +2,6 @@
 //! differently, smuggled requests.
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Dial, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::{json, Value};
-
-use crate::nodes::invoke::{answer, approve, invoke, node, operator};
-use crate::nodes::load::{memory, nothing_waits, Held, KIB};
 use support::client::{Device, Failed, Got, Session, Who};
 use support::gateway::{Gateway, TOKEN};
 use support::runner;
+
+use crate::nodes::invoke::{answer, approve, invoke, node, operator};
+use crate::nodes::load::{memory, nothing_waits, Held, KIB};
 
 /// Operator with a call that its node has received and not answered.
 struct Scene<'g> {

@@ -2,10 +2,10 @@
 //! no frame ends a connection.
 
 use serde_json::{json, Value};
-
-use crate::nodes::invoke::{answer, approve, invoke, operator};
 use support::client::{Device, Failed, Session, Who, MOST};
 use support::gateway::{Gateway, TOKEN};
+
+use crate::nodes::invoke::{answer, approve, invoke, operator};
 
 const MIB: usize = 1024 * 1024;
 const COMMAND: &str = "system.which";

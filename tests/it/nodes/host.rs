@@ -12,12 +12,11 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
-use tungstenite::protocol::Role;
-use tungstenite::{Message, WebSocket};
-
 use support::client::{Patient, Session};
 use support::gateway::{collect, Gateway, Plan};
 use support::runner::{patience, until};
+use tungstenite::protocol::Role;
+use tungstenite::{Message, WebSocket};
 
 /// Fake gateway of protocol 4, driven by the test.
 struct Fake(TcpListener);

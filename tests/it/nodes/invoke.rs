@@ -1,7 +1,6 @@
 //! Invokes between operators and nodes over real sockets, in both protocols and across them.
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Failed, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::until;

@@ -10,11 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-
-use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 use support::client::{Device, Dial, Got, Session};
 use support::gateway::Gateway;
 use support::runner::{self, at_most, patience};
+
+use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;

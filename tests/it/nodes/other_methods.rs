@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::patience;

@@ -24,11 +24,11 @@ use gatelet::server::net::send_queue::{Next, SendQueue};
 use gatelet::server::os::clock::SystemEntropy;
 use gatelet::server::runtime_config::{RuntimeConfig, SecretDigest};
 use serde_json::{json, Value};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, TOKEN};
 
 use crate::handshake::transcripts::{compare, folder, Mask};
 use crate::rpc::agent_stubs;
-use support::client::{Device, Session, Who};
-use support::gateway::{Gateway, TOKEN};
 
 const COMMANDS: [&str; 5] = [
     "camera.snap",

@@ -1,7 +1,6 @@
 //! Responses of a gateway without an agent runtime to methods that only an agent can answer.
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, TOKEN};
 

@@ -3,7 +3,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Who};
 use support::gateway::Gateway;
 

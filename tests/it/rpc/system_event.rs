@@ -2,7 +2,6 @@
 //! presence entry, bounded.
 
 use serde_json::{json, Value};
-
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, TOKEN};
 

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::sync::OnceLock;
 
+use fastrand::Rng;
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Role, Slot, TableAge, WallMs};
 use gatelet::gate::scopes::Scopes;
@@ -16,8 +17,8 @@ use gatelet::store::{
     check, encode, Contents, Flaw, LoadedTable, OpenError, PairingFile, Shape, SlotContents,
     SlotPosition, Stamp, StdDisk, TableId,
 };
-
-use support::mem_disk::{Lands, Loss, MemDisk, Random};
+use support::mem_disk::{Lands, Loss, MemDisk};
+use support::once_in;
 
 const CAPACITY: u16 = 3;
 const LANDS: [Lands; 3] = [Lands::Nothing, Lands::Everything, Lands::Beginnings];
@@ -26,7 +27,7 @@ const LANDS: [Lands; 3] = [Lands::Nothing, Lands::Everything, Lands::Beginnings]
 fn power_cut_at_every_byte_leaves_each_record_old_or_new() {
     let total = run(&fresh_disk(), &scenario(), None).disk.counts().0;
     assert!(total > 10_000, "the scenario writes {total} bytes");
-    let mut random = Random(1);
+    let mut random = Rng::with_seed(1);
     let mut images = 0;
     let mut seen = HashSet::new();
     for cut in 0..=total {
@@ -46,7 +47,7 @@ fn power_cut_at_every_byte_leaves_each_record_old_or_new() {
 
 #[test]
 fn power_cut_during_repair_of_replicas_loses_nothing() {
-    let mut random = Random(2);
+    let mut random = Rng::with_seed(2);
     let total = run(&fresh_disk(), &scenario(), None).disk.counts().0;
     for cut in (0..total).step_by(331) {
         let ran = run(&fresh_disk(), &scenario(), Some(cut));
@@ -77,7 +78,7 @@ fn power_cut_during_repair_of_replicas_loses_nothing() {
 fn power_cut_during_creation_leaves_no_table_or_a_complete_empty_one() {
     let shape = Shape { capacity: 1, ..shape() };
     let contents = Contents { shape, age: TableAge(0), devices: Vec::new() };
-    let (mut random, mut tables, mut refused) = (Random(3), 0, 0);
+    let (mut random, mut tables, mut refused) = (Rng::with_seed(3), 0, 0);
     for cut in 0..=4096 {
         let disk = MemDisk::new(&[]);
         disk.cut_after(cut);
@@ -112,7 +113,7 @@ fn full_disk_fails_only_the_commit_that_hits_it() {
 
 #[test]
 fn restart_after_a_failed_sync_survives_a_later_power_cut() {
-    let mut random = Random(5);
+    let mut random = Rng::with_seed(5);
     let syncs = run(&fresh_disk(), &scenario(), None).disk.counts().1;
     for (at, lands) in (0..syncs).flat_map(|at| LANDS.map(|lands| (at, lands))) {
         let restarted = || {
@@ -148,7 +149,7 @@ fn restart_after_a_failed_sync_survives_a_later_power_cut() {
 /// Runs the scenario with one failure at each possible point, retries, and cuts power at each point
 /// afterwards.
 fn each_failure(plan: impl Fn(&MemDisk, u64, usize)) {
-    let mut random = Random(4);
+    let mut random = Rng::with_seed(4);
     let whole = run(&fresh_disk(), &scenario(), None);
     let steps = whole.disk.writes().len() as u64;
     let mut met = 0;
@@ -232,7 +233,7 @@ fn replica_in_doubt_is_repaired_by_the_next_commit_of_any_record() {
         disk.fail_sync_after(good_syncs, Lands::Beginnings);
         assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
         file.commit(Slot(1), Some(&device(1, 1))).unwrap();
-        let durable = disk.after_power_cut(Loss::Sectors, 1, &mut Random(0)).remove(0);
+        let durable = disk.after_power_cut(Loss::Sectors, 1, &mut Rng::with_seed(0)).remove(0);
         assert!(open(&durable).unwrap().1.odd.is_empty());
     }
 }
@@ -325,7 +326,7 @@ fn interrupted_update_is_reported() {
 
 #[test]
 fn loaded_contents_survive_power_cuts_during_repair() {
-    let mut random = Random(6);
+    let mut random = Rng::with_seed(6);
     let torn = fresh_disk();
     let (mut file, _) = PairingFile::open(torn.clone()).unwrap();
     torn.cut_after(1024);
@@ -337,7 +338,7 @@ fn loaded_contents_survive_power_cuts_during_repair() {
 
 #[test]
 fn contents_loaded_from_cache_survive_a_power_cut_and_another_during_repair() {
-    let mut random = Random(8);
+    let mut random = Rng::with_seed(8);
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     // killed when both replicas were written and only the first was synced
@@ -364,7 +365,7 @@ fn contents_loaded_from_cache_survive_a_power_cut_and_another_during_repair() {
 
 #[test]
 fn data_dropped_by_a_failed_sync_is_not_trusted() {
-    let mut random = Random(9);
+    let mut random = Rng::with_seed(9);
     // the sync before the commit, that of the first replica, that of the second
     for (good, devices) in [(0, 0), (1, 0), (2, 1)] {
         let disk = fresh_disk();
@@ -398,7 +399,7 @@ fn survives_cuts_while_mended(
     shown: &Contents,
     (step, loss): (usize, Loss),
     what: &str,
-    random: &mut Random,
+    random: &mut Rng,
 ) {
     for cut in (0..=2048).step_by(step) {
         let disk = MemDisk::new(image);
@@ -412,7 +413,7 @@ fn survives_cuts_while_mended(
 
 #[test]
 fn commit_after_two_failed_syncs_and_a_restart_keeps_an_intact_replica() {
-    let mut random = Random(7);
+    let mut random = Rng::with_seed(7);
     for (first, second) in (0..3).flat_map(|first| (0..5).map(move |second| (first, second))) {
         for cut in (0..2100).step_by(41) {
             let disk = fresh_disk();
@@ -464,7 +465,7 @@ fn random_commits_failures_and_crashes_lose_no_acknowledged_change() {
 }
 
 fn live(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     // both kinds of loss at once are two independent faults, which two replicas cannot survive
     let loss = if seed.is_multiple_of(2) { Loss::Sectors } else { Loss::Blocks };
     let mut disk = fresh_disk();
@@ -473,23 +474,23 @@ fn live(seed: u64) {
         let (mut file, loaded) =
             PairingFile::open(disk.clone()).unwrap_or_else(|error| panic!("{error}"));
         model.must_allow(&loaded.contents, "restart");
-        if random.once_in(2) && file.mend().is_ok() {
+        if random.bool() && file.mend().is_ok() {
             model.pin(&loaded.contents);
         }
-        if random.once_in(2) {
-            disk.cut_after(random.below(6000) as u64);
+        if random.bool() {
+            disk.cut_after(random.u64(..6000));
         }
-        for round in 0..random.below(8) {
-            if loss == Loss::Sectors && random.once_in(3) {
+        for round in 0..random.usize(..8) {
+            if loss == Loss::Sectors && once_in(&mut random, 3) {
                 plan_failure(&disk, &mut random);
             }
             let op = random_op(&mut random, seed.wrapping_mul(1000) + round as u64);
             model.apply(&op, op.commit(&mut file).is_ok());
         }
         drop(file);
-        if random.once_in(2) {
+        if random.bool() {
             let images = disk.after_power_cut(loss, 8, &mut random);
-            let at = random.below(images.len());
+            let at = random.usize(..images.len());
             disk = MemDisk::new(&images[at]);
         } else {
             disk.heal();
@@ -497,21 +498,21 @@ fn live(seed: u64) {
     }
 }
 
-fn plan_failure(disk: &MemDisk, random: &mut Random) {
-    let lands = LANDS[random.below(LANDS.len())];
-    match random.once_in(2) {
-        true => disk.fail_sync_after(random.below(4) as u64, lands),
-        false => disk.fail_write_after(random.below(4) as u64, random.below(1025)),
+fn plan_failure(disk: &MemDisk, random: &mut Rng) {
+    let lands = LANDS[random.usize(..LANDS.len())];
+    match random.bool() {
+        true => disk.fail_sync_after(random.u64(..4), lands),
+        false => disk.fail_write_after(random.u64(..4), random.usize(..1025)),
     }
 }
 
-fn random_op(random: &mut Random, version: u64) -> Op {
-    let slot = random.below(CAPACITY.into()) as u16;
-    let some = |slot, random: &mut Random| {
-        (!random.once_in(4)).then(|| device(slot, version + random.below(99) as u64))
+fn random_op(random: &mut Rng, version: u64) -> Op {
+    let slot = random.u16(..CAPACITY);
+    let some = |slot, random: &mut Rng| {
+        (!once_in(random, 4)).then(|| device(slot, version + random.u64(..99)))
     };
-    match random.below(5) {
-        0 => Op::Age(random.next() as u32),
+    match random.usize(..5) {
+        0 => Op::Age(random.u32(..)),
         1 => Op::Batch((0..CAPACITY).map(|slot| (Slot(slot), some(slot, random))).collect()),
         _ => Op::One(Slot(slot), Box::new(some(slot, random))),
     }

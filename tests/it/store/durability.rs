@@ -10,7 +10,6 @@ use gatelet::gate::ids::DeviceId;
 use gatelet::wire::base64;
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
-
 use support::client::{Device, Session, Who};
 use support::gateway::{code, paired, Gateway, Plan, TOKEN};
 use support::runner::until;

@@ -15,7 +15,6 @@ use gatelet::store::{
     check, salvage, Contents, CopyState, Fault, Flaw, LoadedTable, OpenError, PairingFile, Shape,
     SlotPosition, TableId,
 };
-
 use support::mem_disk::MemDisk;
 
 const NAMES: [&str; 4] = ["v1_empty", "v1_three_devices", "v1_torn_slot", "v2_surfaces"];

@@ -12,7 +12,6 @@ use gatelet::store::tokens::{device_token, TableKey};
 use gatelet::store::{
     check_at, replace_private, write_private, Fault, Flaw, Opened, Repaired, StoreError,
 };
-
 use support::runner::patience;
 
 fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
