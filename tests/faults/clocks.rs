@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use support::client::{Device, Who};
-use support::gateway::{code, Gateway, Plan, TempDir, TOKEN};
+use support::gateway::{code, Gateway, Plan, TOKEN};
+use support::temp_dir::TempDir;
 
 fn library() -> PathBuf {
     let dirs = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());

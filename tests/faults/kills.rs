@@ -306,7 +306,7 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
 
 #[test]
 fn acknowledged_changes_survive_repeated_kills() {
-    let rounds = number("FAULTS_ROUNDS", 150);
+    let rounds = number("FAULTS_ROUNDS").unwrap_or(150);
     quiet_clients();
     let mut clients: Vec<Client> = (1..=CLIENTS).map(Client::new).collect();
     let mut plan = Plan::with(json!({ "pairing": { "capacity": 128 } })).on_disk();

@@ -19,15 +19,9 @@ mod memory;
 mod soak;
 
 use fastrand::Rng;
-
-/// Returns a number from the environment.
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}"))
-    })
-}
+use support::number;
 
 /// Returns the random generator of run `run`, different for each run.
 fn random(run: u64) -> Rng {
-    Rng::with_seed(number("FAULTS_SEED", 1) ^ (run << 32))
+    Rng::with_seed(number("FAULTS_SEED").unwrap_or(1) ^ (run << 32))
 }

@@ -312,15 +312,12 @@ struct Held {
 
 impl Held {
     fn now(gateway: &Gateway) -> Held {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let metrics = gateway.dial().get("/metrics");
         let connections =
             |state| value(&metrics, &format!("gatelet_connections{{state=\"{state}\"}}"));
         Held {
-            memory: rss.trim_end_matches("kB").trim().parse().unwrap(),
-            descriptors: std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
-                as u64,
+            memory: gateway.memory("VmRSS") / 1024,
+            descriptors: gateway.descriptors() as u64,
             connections: connections("operator")
                 + connections("node")
                 + connections("unauthenticated"),
@@ -368,7 +365,7 @@ fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
 
 #[test]
 fn a_day_of_use_leaks_no_resources() {
-    let seconds = number("SOAK_SECONDS", 20);
+    let seconds = number("SOAK_SECONDS").unwrap_or(20);
     let gateway = Plan::new().prefix(&["env", "MALLOC_MMAP_THRESHOLD_=16384"]).start();
     let soak = Soak::new(&gateway);
     let before = Held::now(&gateway);

@@ -7,12 +7,13 @@ use fastrand::Rng;
 use gatelet::gate::limits;
 use gatelet::wire::json::{parse, pretty, Kind, Value};
 use serde_json::Value as Other;
+use support::number;
 
 #[test]
 fn parser_agrees_with_serde_json() {
-    let mut random = Random(Rng::with_seed(setting("GATELET_JSON_SEED", 1)));
+    let mut random = Random(Rng::with_seed(number("GATELET_JSON_SEED").unwrap_or(1)));
     let mut seen = Seen::default();
-    for round in 0..setting("GATELET_JSON_ROUNDS", 50_000) {
+    for round in 0..number("GATELET_JSON_ROUNDS").unwrap_or(50_000) {
         let mut text = Vec::new();
         random.space(&mut text);
         random.document(&mut text, 0);
@@ -92,10 +93,6 @@ fn assert_same(ours: Value<'_>, other: &Other, shown: &str) {
         }
         (kind, other) => panic!("{kind:?} is not {other}: {shown}"),
     }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect(name))
 }
 
 /// Bytes inserted as damage.

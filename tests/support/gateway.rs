@@ -7,15 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use crate::client::{retry, Dial, Refused, Session, Who};
-use crate::runner::{self, at_most, patience};
+use crate::client::{retry, Device, Dial, Refused, Session, Who};
+use crate::runner::{self, at_most, patience, wait_for};
+use crate::temp_dir::TempDir;
 
 /// Token of every gateway under test.
 pub const TOKEN: &str = "the-right-token-of-the-gateway-under-test";
@@ -55,9 +55,8 @@ impl Plan {
     }
 
     /// Places the files on this machine's disk, where a sync takes time.
-    #[allow(dead_code, reason = "only tests/faults kills often enough for that to matter")]
     pub fn on_disk(self) -> Plan {
-        Plan { dir: Arc::new(TempDir::below(&std::env::temp_dir())), ..self }
+        Plan { dir: Arc::new(TempDir::on_disk()), ..self }
     }
 
     pub fn prefix(mut self, words: &[&str]) -> Plan {
@@ -152,6 +151,11 @@ fn port_of(address: &Path) -> Option<u16> {
     text.trim_end().rsplit(':').next()?.parse().ok().filter(|_| text.ends_with('\n'))
 }
 
+/// Returns the first line that contains all these parts.
+pub fn line_with(text: &str, parts: &[&str]) -> Option<String> {
+    text.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_string)
+}
+
 /// Reads the stream to its end, into `log`.
 pub fn collect(
     mut stream: impl Read + Send + 'static,
@@ -201,8 +205,28 @@ impl Gateway {
         made["code"].as_str().unwrap().to_string()
     }
 
+    /// Pairs a new device with the token.
+    pub fn join(&self, who: &Who) -> (Device, Session) {
+        let device = Device::new();
+        let session = self.connect(&who.clone().token(TOKEN).device(&device)).unwrap();
+        (device, session)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Returns a memory figure of `/proc/PID/status`, such as `VmRSS`, in bytes.
+    pub fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let line = line.unwrap_or_else(|| panic!("no {field} in {status}"));
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Returns the number of open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// Returns the log so far.
@@ -212,20 +236,9 @@ impl Gateway {
 
     /// Waits for a line of the log that contains all these parts.
     pub fn logged(&self, parts: &[&str]) -> String {
-        let begun = Instant::now();
-        loop {
-            let log = self.log();
-            if let Some(line) =
-                log.lines().find(|line| parts.iter().all(|part| line.contains(part)))
-            {
-                return line.to_string();
-            }
-            assert!(
-                begun.elapsed() < at_most(Duration::from_secs(5)),
-                "no line with {parts:?} in:\n{log}"
-            );
-            thread::sleep(Duration::from_millis(1));
-        }
+        let limit = at_most(Duration::from_secs(5));
+        let why = || format!("no line with {parts:?} in:\n{}", self.log());
+        wait_for(limit, || line_with(&self.log(), parts), why)
     }
 
     /// Requests a stop without waiting: with SIGTERM as systemd does, or under wine with SIGINT,
@@ -243,14 +256,9 @@ impl Gateway {
     /// Stops the gateway, waits for its exit, and returns its plan.
     pub fn stop(mut self) -> Plan {
         self.terminate();
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(begun.elapsed() < patience(), "it does not stop:\n{}", self.log());
-            thread::sleep(Duration::from_millis(2));
-        };
+        let log = self.log.clone();
+        let why = || format!("it does not stop:\n{}", log.lock().unwrap());
+        let status = wait_for(patience(), || self.child.try_wait().unwrap(), why);
         if runner::windows() && status.signal() == Some(11) {
             // about one in some hundred interrupted programs crashes inside wine after its own
             // exit, before the thread of the interrupt
@@ -331,31 +339,4 @@ pub fn in_a_namespace(test: &str, said: &str) -> bool {
     );
     print!("{told}");
     false
-}
-
-/// New directory, removed when dropped; in memory where the system has a place for that.
-pub struct TempDir(pub PathBuf);
-
-impl TempDir {
-    pub fn new() -> TempDir {
-        let memory = Path::new("/dev/shm");
-        TempDir::below(
-            if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() }.as_path(),
-        )
-    }
-
-    pub fn below(base: &Path) -> TempDir {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name =
-            format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = base.join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        TempDir(dir)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -7,7 +7,14 @@ pub mod gateway;
 pub mod mem_disk;
 pub mod program;
 pub mod runner;
+pub mod temp_dir;
 pub mod websocket;
+
+/// Returns a number from the environment.
+pub fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
 
 /// Returns true once in `times` on average.
 pub fn once_in(random: &mut fastrand::Rng, times: usize) -> bool {

@@ -3,10 +3,9 @@
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::gateway::collect;
-use crate::runner::patience;
+use crate::gateway::{collect, line_with};
+use crate::runner::{patience, until, wait_for};
 
 /// Running command; killed when dropped.
 pub struct Program {
@@ -34,46 +33,52 @@ impl Program {
         Program { child, out, err }
     }
 
-    /// Returns the output so far.
+    /// Returns its output so far.
     pub fn output(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
+    /// Returns its output so far, followed by its standard error.
+    pub fn said(&self) -> String {
+        format!("{}\n{}", self.out.lock().unwrap(), self.err.lock().unwrap())
+    }
+
+    /// Waits until its output or standard error contains this text.
+    pub fn says(&self, text: &str) {
+        let why = || format!("it does not say {text:?}:\n{}", self.said());
+        until(|| self.said().contains(text), why);
+    }
+
     /// Waits for a line of its output that contains all these parts.
-    pub fn printed(&mut self, parts: &[&str]) -> String {
-        self.wait_for(self.out.clone(), parts)
+    pub fn printed(&self, parts: &[&str]) -> String {
+        self.line_of(&self.out, parts)
     }
 
     /// Waits for such a line on its standard error.
-    pub fn complained(&mut self, parts: &[&str]) -> String {
-        self.wait_for(self.err.clone(), parts)
+    pub fn complained(&self, parts: &[&str]) -> String {
+        self.line_of(&self.err, parts)
     }
 
-    fn wait_for(&mut self, said: Arc<Mutex<String>>, parts: &[&str]) -> String {
-        let begun = Instant::now();
-        loop {
-            let text = said.lock().unwrap().clone();
-            if let Some(line) =
-                text.lines().find(|line| parts.iter().all(|part| line.contains(part)))
-            {
-                return line.to_string();
-            }
-            let told = || format!("{text}\n---\n{}", self.err.lock().unwrap());
-            assert!(begun.elapsed() < patience(), "no line with {parts:?} in:\n{}", told());
-            thread::sleep(Duration::from_millis(2));
-        }
+    fn line_of(&self, stream: &Mutex<String>, parts: &[&str]) -> String {
+        let why = || format!("no line with {parts:?} in:\n{}", self.said());
+        wait_for(patience(), || line_with(&stream.lock().unwrap(), parts), why)
     }
 
     /// Waits for its exit; returns the exit code, negative after a signal.
     pub fn ended(&mut self) -> i32 {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(begun.elapsed() < patience(), "it does not end:\n{}", self.output());
-            thread::sleep(Duration::from_millis(2));
-        }
+        let (out, err) = (self.out.clone(), self.err.clone());
+        let why = || format!("it does not end:\n{}\n{}", out.lock().unwrap(), err.lock().unwrap());
+        wait_for(patience(), || self.child.try_wait().unwrap(), why).code().unwrap_or(-1)
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.ended();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -81,5 +86,8 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- output of the program\n{}---", self.said());
+        }
     }
 }

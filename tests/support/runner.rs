@@ -17,9 +17,21 @@ pub fn patience() -> Duration {
 
 /// Waits until `done` returns true, at most [`patience`]; panics with `why`.
 pub fn until(mut done: impl FnMut() -> bool, why: impl Fn() -> String) {
+    wait_for(patience(), || done().then_some(()), why);
+}
+
+/// Waits until `find` returns a value, at most `limit`; panics with `why`.
+pub fn wait_for<T>(
+    limit: Duration,
+    mut find: impl FnMut() -> Option<T>,
+    why: impl Fn() -> String,
+) -> T {
     let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < patience(), "{}", why());
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        assert!(begun.elapsed() < limit, "{}", why());
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -2,48 +2,43 @@
 //! directories.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 
 use gatelet::gate::ids::DeviceId;
 use gatelet::wire::base64;
 use sha2::{Digest, Sha256};
 use support::runner;
+use support::temp_dir::TempDir;
 
 /// A state directory, removed on drop.
-struct Place(PathBuf);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+struct Place(TempDir);
 
 impl Place {
-    fn new(name: &str) -> Place {
-        let dir = std::env::temp_dir().join(format!("gatelet-cli-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        Place(dir)
+    fn new() -> Place {
+        Place(TempDir::new())
     }
 
     /// Returns a state directory whose table holds `count` devices. The binary creates the table: a
     /// lock taken in this process could leak briefly into child processes of other tests.
-    fn with_devices(name: &str, count: u8) -> Place {
-        let place = Place::new(name);
+    fn with_devices(count: u8) -> Place {
+        let place = Place::new();
         let records: Vec<String> = (1..=count).map(record).collect();
-        fs::write(place.0.join("paired.json"), format!("{{{}}}", records.join(","))).unwrap();
+        fs::write(place.0.path().join("paired.json"), format!("{{{}}}", records.join(",")))
+            .unwrap();
         place.good(&["table", "import", &place.file("paired.json")]);
         place
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        runner::command(&[], args).env("GATELET_STATE_DIR", runner::path(&self.0)).output().unwrap()
+        runner::command(&[], args)
+            .env("GATELET_STATE_DIR", runner::path(self.0.path()))
+            .output()
+            .unwrap()
     }
 
     /// Returns the path of the file `name` in this directory, as the binary writes it.
     fn file(&self, name: &str) -> String {
-        runner::path(&self.0.join(name)).into_string().unwrap()
+        runner::path(&self.0.path().join(name)).into_string().unwrap()
     }
 
     fn good(&self, args: &[&str]) -> String {
@@ -78,7 +73,7 @@ fn record(n: u8) -> String {
 
 #[test]
 fn commands_without_a_table_report_it_and_create_nothing() {
-    let place = Place::new("empty");
+    let place = Place::new();
     for args in [
         &["devices"][..],
         &["table", "check"],
@@ -90,16 +85,16 @@ fn commands_without_a_table_report_it_and_create_nothing() {
         assert_eq!(code, 1, "{args:?}");
         assert!(words.contains("`gatelet run` makes it"), "{words}");
     }
-    fs::write(place.0.join("p.json"), format!("{{{}}}", record(1))).unwrap();
+    fs::write(place.0.path().join("p.json"), format!("{{{}}}", record(1))).unwrap();
     assert!(place
         .good(&["table", "import", "--dry-run", &place.file("p.json")])
         .contains("1 taken over"));
-    assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 1);
 }
 
 #[test]
 fn commands_that_need_the_gateway_explain_how_to_start_it() {
-    let place = Place::with_devices("stopped", 1);
+    let place = Place::with_devices(1);
     for args in [
         &["pair"][..],
         &["call", "health"],
@@ -121,7 +116,7 @@ fn commands_that_need_the_gateway_explain_how_to_start_it() {
 
 #[test]
 fn devices_are_listed_renamed_revoked_approved_and_removed_in_the_file() {
-    let place = Place::with_devices("devices", 2);
+    let place = Place::with_devices(2);
     let prefix = &id(1)[..8];
     place.good(&["devices", "rename", prefix, "Kitchen"]);
     assert!(place.good(&["devices"]).contains("Kitchen"));
@@ -140,12 +135,12 @@ fn devices_are_listed_renamed_revoked_approved_and_removed_in_the_file() {
 
 #[test]
 fn exports_can_be_imported_and_contain_no_token() {
-    let place = Place::with_devices("export", 3);
+    let place = Place::with_devices(3);
     place.good(&["devices", "revoke", &id(3)]);
     let export = place.good(&["table", "export"]);
     assert!(!export.contains("token") && export.contains(&id(1)), "{export}");
-    let other = Place::with_devices("export-to", 1);
-    fs::write(other.0.join("export.json"), &export).unwrap();
+    let other = Place::with_devices(1);
+    fs::write(other.0.path().join("export.json"), &export).unwrap();
     let file = other.file("export.json");
     let words = other.good(&["table", "import", "--dry-run", &file]);
     assert!(words.contains("2 taken over, 1 skipped (dry run"), "{words}");
@@ -160,7 +155,7 @@ fn exports_can_be_imported_and_contain_no_token() {
 
 #[test]
 fn approved_node_commands_survive_openclaw_import_and_export() {
-    let place = Place::new("surface");
+    let place = Place::new();
     let (id, key) = (id(1), base64::encode_url(&[1; 32]));
     let device = format!(
         r#"{{"{id}":{{"publicKey":"{key}","roles":["node"],"createdAtMs":1,"approvedAtMs":2}}}}"#
@@ -169,8 +164,8 @@ fn approved_node_commands_survive_openclaw_import_and_export() {
         r#"{{"{id}":{{"nodeId":"{id}","token":"x","caps":["voice"],"commands":["robot.walk","system.run"],
         "permissions":{{"camera":false,"microphone":true}},"createdAtMs":1,"approvedAtMs":3}}}}"#
     );
-    fs::write(place.0.join("devices.json"), device).unwrap();
-    fs::write(place.0.join("nodes.json"), node).unwrap();
+    fs::write(place.0.path().join("devices.json"), device).unwrap();
+    fs::write(place.0.path().join("nodes.json"), node).unwrap();
     let (devices, nodes) = (place.file("devices.json"), place.file("nodes.json"));
     let words = place.good(&["table", "import", &devices, &nodes]);
     assert!(words.contains("approved") && words.contains("2 taken over"), "{words}");
@@ -184,8 +179,8 @@ fn approved_node_commands_survive_openclaw_import_and_export() {
     let export = place.good(&["table", "export"]);
     assert!(packed(&export).contains(shown), "{export}");
 
-    let other = Place::new("surface-to");
-    fs::write(other.0.join("export.json"), &export).unwrap();
+    let other = Place::new();
+    fs::write(other.0.path().join("export.json"), &export).unwrap();
     other.good(&["table", "import", &other.file("export.json")]);
     let again = other.good(&["table", "export"]);
     assert_eq!(again.replace(r#""import""#, ""), export.replace(r#""import""#, ""));
@@ -194,8 +189,8 @@ fn approved_node_commands_survive_openclaw_import_and_export() {
 
 #[test]
 fn damaged_tables_are_reported_repaired_and_never_read_as_empty() {
-    let place = Place::with_devices("damage", 2);
-    let table = place.0.join("pairing.table");
+    let place = Place::with_devices(2);
+    let table = place.0.path().join("pairing.table");
     let mut bytes = fs::read(&table).unwrap();
     let half = bytes.len() / 2;
     for at in [1024 + 100, half + 1024 + 100] {
@@ -214,7 +209,7 @@ fn damaged_tables_are_reported_repaired_and_never_read_as_empty() {
 
 #[test]
 fn generated_token_is_shown_and_rotated_but_not_one_from_an_option() {
-    let place = Place::new("token");
+    let place = Place::new();
     assert!(place.bad(&["token", "show"]).1.contains("there is no token yet"));
     place.good(&["token", "rotate"]);
     let first = place.good(&["token", "show"]);
@@ -228,7 +223,7 @@ fn generated_token_is_shown_and_rotated_but_not_one_from_an_option() {
     if !runner::windows() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(
-            fs::metadata(place.0.join("token")).unwrap().permissions().mode() & 0o777,
+            fs::metadata(place.0.path().join("token")).unwrap().permissions().mode() & 0o777,
             0o600
         );
     }
@@ -236,14 +231,15 @@ fn generated_token_is_shown_and_rotated_but_not_one_from_an_option() {
 
 #[test]
 fn explain_evaluates_a_described_connection_with_the_current_configuration() {
-    let place = Place::with_devices("explain", 1);
+    let place = Place::with_devices(1);
     let nat = ["explain", "--peer", "172.18.0.1", "--origin", "http://127.0.0.1:18789", "--token"];
     let with = |token| nat.iter().copied().chain([token]).collect::<Vec<_>>();
     assert!(place.good(&with("right")).contains("paired, provenance token"));
     let refused = place.run(&with("wrong"));
     assert_eq!(refused.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&refused.stdout).contains("AUTH_TOKEN_MISMATCH"));
-    fs::write(place.0.join("gatelet.json"), "{gateway: {pairing: {mode: \"strict\"}}}").unwrap();
+    fs::write(place.0.path().join("gatelet.json"), "{gateway: {pairing: {mode: \"strict\"}}}")
+        .unwrap();
     let waits = place.run(&with("right"));
     assert_eq!(waits.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&waits.stdout).contains("PAIRING_REQUIRED"));
@@ -255,8 +251,9 @@ fn explain_evaluates_a_described_connection_with_the_current_configuration() {
 
 #[test]
 fn all_configuration_problems_are_listed_with_exit_code_1() {
-    let place = Place::new("config");
-    fs::write(place.0.join("gatelet.json"), "{gateway: {prot: 1, bind: \"everywhere\"}}").unwrap();
+    let place = Place::new();
+    fs::write(place.0.path().join("gatelet.json"), "{gateway: {prot: 1, bind: \"everywhere\"}}")
+        .unwrap();
     let check = place.run(&["config", "check"]);
     assert_eq!(check.status.code(), Some(1));
     let words = String::from_utf8(check.stdout).unwrap();
@@ -280,7 +277,7 @@ fn all_configuration_problems_are_listed_with_exit_code_1() {
 
 #[test]
 fn invalid_usage_exits_with_2_and_help_with_0() {
-    let place = Place::new("usage");
+    let place = Place::new();
     assert_eq!(place.bad(&["devcies"]).0, 2);
     assert!(place.good(&["--help"]).contains("Exit codes"));
     assert!(place

@@ -148,8 +148,8 @@ fn logs_command_follows_the_log_through_a_restart() {
     );
     assert!(!plan.good(&["logs", "--level", "warn"]).contains(" info "));
 
-    let mut follow = Program::start(plan.command(&["logs", "--follow"]));
-    let mut warnings = Program::start(plan.command(&["logs", "-f", "--level=warn"]));
+    let follow = Program::start(plan.command(&["logs", "--follow"]));
+    let warnings = Program::start(plan.command(&["logs", "-f", "--level=warn"]));
     follow.printed(&[" listening on "]);
     gateway.connect(&Who::v4().token("wrong").device(&Device::new())).unwrap_err();
     follow.printed(&[" warn ", "AUTH_TOKEN_MISMATCH"]);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::client::{Device, Who};
-use support::gateway::{Gateway, Plan, TempDir, TOKEN};
+use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::{self, at_most};
+use support::temp_dir::TempDir;
 
 #[test]
 fn systemd_is_notified_of_ready_and_stopping() {

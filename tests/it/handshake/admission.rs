@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use support::client::{retry, Device, Who};
-use support::gateway::{Gateway, Plan, TempDir, TOKEN};
+use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::{self, at_most, until};
+use support::temp_dir::TempDir;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -325,9 +326,7 @@ fn a_length_announced_by_a_stranger_takes_no_memory() {
 /// Returns the virtual memory size of the gateway in bytes, which also counts memory that is
 /// reserved and not used.
 fn memory(gateway: &Gateway) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * KIB
+    gateway.memory("VmSize") as usize
 }
 
 /// `blocking` 1.7.0, a dependency of smol, never ends a thread that it has started, and wakes each

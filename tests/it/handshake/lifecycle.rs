@@ -7,13 +7,6 @@ use serde_json::{json, Value};
 use support::client::{Device, Session, Sign, Who};
 use support::gateway::{code, paired, pending, Gateway, Plan, TOKEN};
 
-/// Pairs a new device with the token.
-fn join(gateway: &Gateway, who: &Who) -> (Device, Session) {
-    let device = Device::new();
-    let session = gateway.connect(&who.clone().token(TOKEN).device(&device)).unwrap();
-    (device, session)
-}
-
 /// Returns the rule by which a session was admitted.
 fn rule(gateway: &Gateway, session: &Session) -> String {
     let line = gateway.logged(&[" admit ", &format!("conn={} ", session.conn())]);
@@ -29,7 +22,7 @@ fn known_devices_reconnect_after_stop_and_kill() {
     let mut gateway = Gateway::new();
     let mut devices = Vec::new();
     for who in [Who::v3(), Who::v4(), Who::v3().node(), Who::v4().node()] {
-        let (device, session) = join(&gateway, &who);
+        let (device, session) = gateway.join(&who);
         devices.push((who, device, session.token()));
     }
     for end in [Gateway::stop as fn(Gateway) -> Plan, Gateway::kill, Gateway::stop] {
@@ -48,7 +41,7 @@ fn known_devices_reconnect_after_stop_and_kill() {
 #[test]
 fn old_token_is_valid_until_the_new_one_is_used() {
     let mut gateway = Gateway::new();
-    let (device, mut own) = join(&gateway, &Who::v4());
+    let (device, mut own) = gateway.join(&Who::v4());
     let old = own.token();
     let rotated = own
         .call("device.token.rotate", json!({ "deviceId": device.id, "role": "operator" }))
@@ -90,7 +83,7 @@ fn old_token_is_valid_until_the_new_one_is_used() {
 #[test]
 fn rotating_another_device_does_not_return_its_token_in_protocol_4() {
     let gateway = Gateway::new();
-    let (device, _own) = join(&gateway, &Who::v4());
+    let (device, _own) = gateway.join(&Who::v4());
     let rotate = json!({ "deviceId": device.id, "role": "operator" });
     let withheld = gateway.admin().call("device.token.rotate", rotate.clone()).unwrap();
     assert_eq!(
@@ -109,7 +102,7 @@ fn rotating_another_device_does_not_return_its_token_in_protocol_4() {
 fn revoked_device_is_rejected_until_the_owner_restores_it() {
     let mut gateway = Gateway::new();
     let mut admin = gateway.admin();
-    let (device, mut operator) = join(&gateway, &Who::v4());
+    let (device, mut operator) = gateway.join(&Who::v4());
     let mut node = gateway.connect(&Who::v4().node().token(TOKEN).device(&device)).unwrap();
     let token = operator.token();
     let revoked = admin
@@ -154,7 +147,7 @@ fn revoked_device_is_rejected_until_the_owner_restores_it() {
 fn removed_device_is_closed_and_unknown_afterwards() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
-    let (device, mut own) = join(&gateway, &Who::v4());
+    let (device, mut own) = gateway.join(&Who::v4());
     let token = own.token();
     admin.call("device.pair.remove", json!({ "deviceId": device.id })).unwrap();
     assert_eq!(own.closed(), (4001, "device removed".into()));
@@ -289,14 +282,14 @@ fn strict_mode_secret_grants_no_more_than_the_owner_approved() {
 fn new_role_of_a_known_device_needs_approval_or_the_secret() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
-    let (device, _operator) = join(&gateway, &Who::v4());
+    let (device, _operator) = gateway.join(&Who::v4());
     let refused = gateway.connect(&Who::v4().node().device(&device)).unwrap_err();
     assert_eq!((refused.code(), refused.rule()), ("PAIRING_REQUIRED", "7.1"));
     assert_eq!(refused.error["details"]["reason"], "role-upgrade");
     assert_eq!(refused.error["details"]["requestedRole"], "node");
     admin.call("device.pair.approve", json!({ "requestId": refused.request_id() })).unwrap();
     gateway.connect(&Who::v4().node().device(&device)).unwrap();
-    let (other, _) = join(&gateway, &Who::v4().node());
+    let (other, _) = gateway.join(&Who::v4().node());
     let session = gateway.connect(&Who::v4().token(TOKEN).device(&other)).unwrap();
     assert_eq!(session.scopes(), ["admin"]);
     assert_eq!(strings(&paired(&mut admin, &other.id).unwrap()["roles"]), ["operator", "node"]);
@@ -408,8 +401,8 @@ fn nodes_need_a_device_and_operators_with_the_token_do_not() {
 fn full_table_still_admits_clients_with_the_token() {
     let gateway = Plan::with(json!({ "pairing": { "capacity": 2 } })).start();
     let mut admin = gateway.admin();
-    let (first, _) = join(&gateway, &Who::v4());
-    join(&gateway, &Who::v4());
+    let (first, _) = gateway.join(&Who::v4());
+    gateway.join(&Who::v4());
     let third = Device::new();
     let session = gateway.connect(&Who::v4().token(TOKEN).device(&third)).unwrap();
     assert_eq!(

@@ -16,6 +16,7 @@ use gatelet::gate::limits;
 use serde_json::json;
 use support::client::{retry, Device, Dial, Got, Session, Who};
 use support::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
+use support::number;
 use support::runner::{at_most, native, patience, until};
 
 use crate::nodes::load::memory;
@@ -27,8 +28,7 @@ const CALLS: usize = 5;
 
 fn strangers() -> usize {
     let default = if native() { 2000 } else { 400 };
-    std::env::var("STRANGERS")
-        .map_or(default, |count| count.parse().expect("STRANGERS is a number"))
+    number("STRANGERS").unwrap_or(default) as usize
 }
 
 /// Returns a masked text frame.
@@ -153,7 +153,7 @@ impl Honest<'_> {
                 (1..).find(|_| self.come_in(&who) || begun.elapsed() > patience()).unwrap()
             });
             assert!(seen.came.at(100) < patience(), "kept out");
-            seen.descriptors = seen.descriptors.max(self.descriptors());
+            seen.descriptors = seen.descriptors.max(self.gateway.descriptors());
         }
         seen
     }
@@ -169,10 +169,6 @@ impl Honest<'_> {
             Err(refused) if refused.close == 1006 => false,
             Err(refused) => panic!("refused: {refused:?}"),
         }
-    }
-
-    fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.gateway.pid())).unwrap().count()
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use support::client::{Device, Dial, Who};
-use support::gateway::{Gateway, Plan, TempDir, TOKEN};
+use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::{self, at_most};
+use support::temp_dir::TempDir;
 
 const OUTSIDE: &str = "nobody outside may read this";
 const INLINE: &str = "\n  self.inline = \"/\";\n";
@@ -66,7 +67,7 @@ fn ask(dial: &Dial, method: &str, path: &str, headers: &[(&str, &str)]) -> Got {
 impl Site {
     fn new(index: &str, more: Value) -> Site {
         // on a disk: some files are larger than a memory file system may hold
-        let dir = TempDir::below(&std::env::temp_dir());
+        let dir = TempDir::on_disk();
         let root = dir.0.join("site");
         for folder in ["assets", "fonts", ".git"] {
             fs::create_dir_all(root.join(folder)).unwrap();

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{json, Value};
 use support::client::{Device, Dial, Session, Sign, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
-use support::runner::at_most;
+use support::runner::{patience, wait_for};
 
 use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 use crate::nodes::load::{narrow, nothing_waits, KIB};
@@ -140,15 +140,8 @@ fn body(answer: &str, status: u16) -> &str {
 
 /// Scrapes until the condition holds.
 fn until(gateway: &Gateway, what: impl Fn(&Scrape) -> bool) -> Scrape {
-    let begun = Instant::now();
-    loop {
-        let scrape = Scrape::of(gateway);
-        if what(&scrape) {
-            return scrape;
-        }
-        assert!(begun.elapsed() < at_most(Duration::from_secs(10)), "{:?}", scrape.values);
-        thread::sleep(Duration::from_millis(5));
-    }
+    let why = || format!("{:?}", Scrape::of(gateway).values);
+    wait_for(patience(), || Some(Scrape::of(gateway)).filter(&what), why)
 }
 
 #[test]

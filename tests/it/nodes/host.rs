@@ -3,17 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ExitStatus};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use support::client::{Patient, Session};
-use support::gateway::{collect, Gateway, Plan};
+use support::gateway::{Gateway, Plan};
+use support::program::Program;
 use support::runner::{patience, until};
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
@@ -180,67 +178,19 @@ impl Guest {
     }
 }
 
-/// The binary as a node; killed when dropped.
-struct Node {
-    child: Child,
-    log: Arc<Mutex<String>>,
+/// Starts the binary as a node.
+fn start_node(plan: &Plan, args: &[&str]) -> Program {
+    Program::start(plan.command(&[&["node", "run"], args].concat()))
 }
 
-impl Node {
-    fn start(plan: &Plan, args: &[&str]) -> Node {
-        Node::started(plan.command(&[&["node", "run"], args].concat()))
+/// Starts a node for this fake gateway, allowed to run these commands.
+fn start_node_of(fake: &Fake, allowed: &[&[&str]]) -> (Plan, Program) {
+    let plan = Plan::new();
+    for words in allowed {
+        plan.good(&[&["node", "allow", "--"], *words].concat());
     }
-
-    fn started(mut command: std::process::Command) -> Node {
-        let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().unwrap(), &log);
-        collect(child.stderr.take().unwrap(), &log);
-        Node { child, log }
-    }
-
-    /// Starts a node for this fake gateway, allowed to run these commands.
-    fn of(fake: &Fake, allowed: &[&[&str]]) -> (Plan, Node) {
-        let plan = Plan::new();
-        for words in allowed {
-            plan.good(&[&["node", "allow", "--"], *words].concat());
-        }
-        let node =
-            Node::start(&plan, &["--host", &fake.address().to_string(), "--code", "ABCD2345"]);
-        (plan, node)
-    }
-
-    fn said(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
-    fn says(&self, words: &str) {
-        until(
-            || self.said().contains(words),
-            || format!("it does not say {words:?}:\n{}", self.said()),
-        );
-    }
-
-    fn ends(&mut self) -> ExitStatus {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(begun.elapsed() < patience(), "it does not end:\n{}", self.said());
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if thread::panicking() {
-            eprintln!("--- said by the node\n{}---", self.said());
-        }
-    }
+    let node = start_node(&plan, &["--host", &fake.address().to_string(), "--code", "ABCD2345"]);
+    (plan, node)
 }
 
 fn alive(pid: &str) -> bool {
@@ -252,7 +202,7 @@ const SHELL: &[&str] = &["/bin/sh"];
 #[test]
 fn node_prints_and_declares_the_commands_it_exposes() {
     let fake = Fake::new();
-    let (plan, node) = Node::of(&fake, &[]);
+    let (plan, node) = start_node_of(&fake, &[]);
     let mut guest = fake.guest();
     let address = fake.address().to_string();
     for words in [&address, "device.status", "system.which", "system.run is off"] {
@@ -289,7 +239,7 @@ fn node_prints_and_declares_the_commands_it_exposes() {
 #[test]
 fn node_answers_status_and_which_and_rejects_unknown_commands() {
     let fake = Fake::new();
-    let (_plan, _node) = Node::of(&fake, &[]);
+    let (_plan, _node) = start_node_of(&fake, &[]);
     let mut guest = fake.welcome();
     let info = guest.good("device.info", json!({}));
     assert_eq!(info["systemName"], "Linux");
@@ -330,7 +280,7 @@ fn node_answers_status_and_which_and_rejects_unknown_commands() {
 #[test]
 fn commands_run_without_a_shell_and_only_if_allowed() {
     let fake = Fake::new();
-    let (plan, _node) = Node::of(&fake, &[&["/bin/echo", "hello"], SHELL]);
+    let (plan, _node) = start_node_of(&fake, &[&["/bin/echo", "hello"], SHELL]);
     assert_eq!(plan.good(&["node", "allowed"]), "/bin/echo hello\n/bin/sh\n");
     let mut guest = fake.welcome();
     assert_eq!(guest.declared(), ["device.info", "device.status", "system.which", "system.run"]);
@@ -378,7 +328,7 @@ fn command_environment_has_no_secrets_and_no_dangerous_variables() {
     plan.good(&["node", "allow", "/bin/sh"]);
     let mut command = plan.command(&["node", "run", "--host", &fake.address().to_string()]);
     command.env("GATELET_TOKEN", "a-secret-for-the-gateway").env("PLAIN", "stays");
-    let node = Node::started(command);
+    let node = Program::start(command);
     let mut guest = fake.welcome();
     assert_eq!(guest.params["auth"], json!({ "token": "a-secret-for-the-gateway" }));
     let env = guest.good(
@@ -401,7 +351,7 @@ fn command_environment_has_no_secrets_and_no_dangerous_variables() {
 #[test]
 fn command_output_and_time_are_limited_and_child_processes_are_killed() {
     let fake = Fake::new();
-    let (_plan, _node) = Node::of(&fake, &[SHELL]);
+    let (_plan, _node) = start_node_of(&fake, &[SHELL]);
     let mut guest = fake.welcome();
     let long =
         guest.script("i=0; while [ $i -lt 30000 ]; do echo \"line $i of many\"; i=$((i+1)); done; echo the end >&2");
@@ -439,7 +389,7 @@ fn command_output_and_time_are_limited_and_child_processes_are_killed() {
 #[test]
 fn slow_commands_run_concurrently_up_to_a_limit() {
     let fake = Fake::new();
-    let (_plan, _node) = Node::of(&fake, &[SHELL]);
+    let (_plan, _node) = start_node_of(&fake, &[SHELL]);
     let mut guest = fake.welcome();
     let slow: Vec<String> = (0..4)
         .map(|_| {
@@ -463,7 +413,7 @@ fn slow_commands_run_concurrently_up_to_a_limit() {
 #[test]
 fn running_commands_are_killed_on_disconnect_and_exit() {
     let fake = Fake::new();
-    let (plan, mut node) = Node::of(&fake, &[SHELL]);
+    let (plan, mut node) = start_node_of(&fake, &[SHELL]);
     let file = plan.dir().join("pid");
     let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", file.display());
     for round in 0..2 {
@@ -476,12 +426,10 @@ fn running_commands_are_killed_on_disconnect_and_exit() {
         if round == 0 {
             drop(guest);
         } else {
-            let status = std::process::Command::new("kill")
-                .arg(node.child.id().to_string())
-                .status()
-                .unwrap();
+            let status =
+                std::process::Command::new("kill").arg(node.pid().to_string()).status().unwrap();
             assert!(status.success());
-            assert!(node.ends().success(), "SIGTERM ends it with success");
+            assert_eq!(node.ended(), 0, "SIGTERM ends it with success");
         }
         until(|| !alive(&pid), || format!("{pid} runs on, round {round}"));
     }
@@ -490,7 +438,7 @@ fn running_commands_are_killed_on_disconnect_and_exit() {
 #[test]
 fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
     let fake = Fake::new();
-    let (plan, mut node) = Node::of(&fake, &[]);
+    let (plan, mut node) = start_node_of(&fake, &[]);
     let mut guest = fake.guest();
     guest.hello("first-token", 30_000);
     node.says("connected to ");
@@ -509,9 +457,8 @@ fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
         },
         || "the new token is not kept".to_string(),
     );
-    node.child.kill().unwrap();
-    node.ends();
-    let again = Node::start(&plan, &[]);
+    node.kill();
+    let again = start_node(&plan, &[]);
     let guest = fake.guest();
     assert_eq!(
         guest.params["auth"],
@@ -522,7 +469,7 @@ fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
     assert_eq!(shown["displayName"], guest.params["client"]["displayName"]);
     drop((guest, again));
     let other = Fake::new();
-    let _node = Node::start(&plan, &["--host", &other.address().to_string()]);
+    let _node = start_node(&plan, &["--host", &other.address().to_string()]);
     assert!(
         other.guest().params.get("auth").is_none(),
         "another gateway gets neither that token nor the local one's"
@@ -532,7 +479,7 @@ fn node_reconnects_with_its_device_token_sent_to_no_other_gateway() {
 #[test]
 fn node_reconnects_when_the_gateway_is_silent() {
     let fake = Fake::new();
-    let (_plan, node) = Node::of(&fake, &[]);
+    let (_plan, node) = start_node_of(&fake, &[]);
     let mut guest = fake.guest();
     guest.hello("t", 50);
     let _silent = guest;
@@ -543,7 +490,7 @@ fn node_reconnects_when_the_gateway_is_silent() {
 #[test]
 fn node_waits_for_approval_and_exits_on_permanent_errors() {
     let fake = Fake::new();
-    let (_plan, mut node) = Node::of(&fake, &[]);
+    let (_plan, mut node) = start_node_of(&fake, &[]);
     for _ in 0..2 {
         fake.guest().refuse(
             "PAIRING_REQUIRED",
@@ -552,7 +499,7 @@ fn node_waits_for_approval_and_exits_on_permanent_errors() {
         );
     }
     fake.guest().refuse("DEVICE_REVOKED", "the owner revoked this device", false);
-    assert_eq!(node.ends().code(), Some(3));
+    assert_eq!(node.ended(), 3);
     node.says("no: DEVICE_REVOKED\nthe owner revoked this device");
     assert_eq!(
         node.said().matches("gatelet devices approve 12").count(),
@@ -565,7 +512,7 @@ fn node_waits_for_approval_and_exits_on_permanent_errors() {
 #[test]
 fn used_setup_code_does_not_prevent_login_by_a_known_key() {
     let fake = Fake::new();
-    let (_plan, mut node) = Node::of(&fake, &[]);
+    let (_plan, mut node) = start_node_of(&fake, &[]);
     fake.guest().refuse("AUTH_BOOTSTRAP_TOKEN_INVALID", "codes work once", false);
     let mut guest = fake.guest();
     assert!(guest.params.get("auth").is_none(), "the key alone");
@@ -574,7 +521,7 @@ fn used_setup_code_does_not_prevent_login_by_a_known_key() {
     drop(guest);
     fake.guest().refuse("AUTH_DEVICE_TOKEN_MISMATCH", "unknown device", false);
     fake.guest().refuse("AUTH_TOKEN_MISSING", "", false);
-    assert_eq!(node.ends().code(), Some(3));
+    assert_eq!(node.ended(), 3);
     node.says("no: AUTH_DEVICE_TOKEN_MISMATCH\nunknown device");
 }
 
@@ -610,7 +557,7 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     );
     let code = gateway.code("node");
     let mut node =
-        Node::start(&plan, &["--host", &address, "--code", &code, "--display-name", "shed"]);
+        start_node(&plan, &["--host", &address, "--code", &code, "--display-name", "shed"]);
     node.says("connected to ");
     let shown: Value = serde_json::from_str(&plan.good(&["node", "show", "--json"])).unwrap();
     let id = shown["nodeId"].as_str().unwrap().to_string();
@@ -667,9 +614,9 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     assert_eq!(long, 200_000 + "... (truncated) ".len());
 
     gateway.plan.good(&["devices", "revoke", &id]);
-    assert_eq!(node.ends().code(), Some(3));
+    assert_eq!(node.ended(), 3);
     node.says("gatelet devices approve");
-    let local = Node::start(&gateway.plan, &[]);
+    let local = start_node(&gateway.plan, &[]);
     local.says("connected to ");
 }
 

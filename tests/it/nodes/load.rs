@@ -2,8 +2,8 @@
 //! is lost or reordered; a peer that reads too slowly loses only its own connection; memory,
 //! descriptors and counters return to their previous values.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fs;
 use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::thread;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use support::client::{Device, Dial, Got, Session};
 use support::gateway::Gateway;
-use support::runner::{self, at_most, patience};
+use support::runner::{self, at_most, patience, until};
 
 use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 
@@ -37,51 +37,31 @@ impl Held {
             .iter()
             .map(|name| status[name].as_u64().unwrap_or_else(|| panic!("{name}: {status}")));
         // wine's descriptors are not those of the program
-        let descriptors = if runner::windows() {
-            0
-        } else {
-            fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
-        };
+        let descriptors = if runner::windows() { 0 } else { gateway.descriptors() };
         Held { counts: counts.collect(), descriptors }
     }
 
     /// Waits until the gateway uses exactly these resources again.
     pub fn again(&self, gateway: &Gateway, admin: &mut Session) {
-        let begun = Instant::now();
-        loop {
+        let last = RefCell::new(None);
+        let same = || {
             let now = Held::now(gateway, admin);
-            if now == *self {
-                return;
-            }
-            assert!(
-                begun.elapsed() < at_most(Duration::from_secs(10)),
-                "{COUNTS:?}: held {self:?}, holds {now:?}"
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
+            last.replace(Some(now)).as_ref() == Some(self)
+        };
+        let why = || format!("{COUNTS:?}: held {self:?}, holds {last:?}");
+        until(same, why);
     }
 }
 
 /// Waits until no invoke is pending.
 pub fn nothing_waits(admin: &mut Session) {
-    let begun = Instant::now();
-    while admin.call("gatelet.status", json!({})).unwrap()["invokes"] != 0 {
-        assert!(
-            begun.elapsed() < at_most(Duration::from_secs(10)),
-            "a call still waits for a node"
-        );
-        thread::sleep(Duration::from_millis(1));
-    }
+    let mut pending = || admin.call("gatelet.status", json!({})).unwrap()["invokes"] != 0;
+    until(|| !pending(), || "an invoke is still pending".into());
 }
 
 /// Returns current and peak memory of the gateway in bytes.
 pub fn memory(gateway: &Gateway) -> (u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let field = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * KIB
-    };
-    (field("VmRSS:"), field("VmHWM:"))
+    (gateway.memory("VmRSS"), gateway.memory("VmHWM"))
 }
 
 /// Asserts that peak memory exceeded `before` by at most `most`, and prints it.

@@ -18,7 +18,7 @@ use gatelet::store::{
     SlotPosition, Stamp, StdDisk, TableId,
 };
 use support::mem_disk::{Lands, Loss, MemDisk};
-use support::once_in;
+use support::{number, once_in};
 
 const CAPACITY: u16 = 3;
 const LANDS: [Lands; 3] = [Lands::Nothing, Lands::Everything, Lands::Beginnings];
@@ -450,7 +450,6 @@ fn pairing_file_is_send() {
 /// model of the allowed contents. `SEED=n` repeats one run, `SEEDS=n` sets their number.
 #[test]
 fn random_commits_failures_and_crashes_lose_no_acknowledged_change() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEEDS").unwrap_or(300),

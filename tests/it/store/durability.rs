@@ -10,7 +10,7 @@ use gatelet::gate::ids::DeviceId;
 use gatelet::wire::base64;
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
-use support::client::{Device, Session, Who};
+use support::client::{Device, Who};
 use support::gateway::{code, paired, Gateway, Plan, TOKEN};
 use support::runner::until;
 
@@ -29,16 +29,10 @@ fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
         .collect()
 }
 
-fn join(gateway: &Gateway, who: &Who) -> (Device, Session) {
-    let device = Device::new();
-    let session = gateway.connect(&who.clone().token(TOKEN).device(&device)).unwrap();
-    (device, session)
-}
-
 #[test]
 fn two_hundred_reconnects_of_a_known_device_change_no_file() {
     let gateway = Gateway::new();
-    let (device, session) = join(&gateway, &Who::v4());
+    let (device, session) = gateway.join(&Who::v4());
     let token = session.token();
     session.leave();
     let before = files(&gateway.plan.dir());
@@ -100,7 +94,7 @@ fn acknowledged_changes_survive_twenty_kills() {
 #[test]
 fn table_changes_are_durable_before_the_response() {
     let gateway = Gateway::new();
-    let (device, _) = join(&gateway, &Who::v4());
+    let (device, _) = gateway.join(&Who::v4());
     let mut running = Some(gateway);
     let mut after = |method: &str, params: Value| {
         let gateway = running.take().unwrap();
@@ -122,7 +116,7 @@ fn table_changes_are_durable_before_the_response() {
 #[test]
 fn re_paired_device_is_connected_while_its_old_connection_closes() {
     let gateway = Gateway::new();
-    let (device, old) = join(&gateway, &Who::v4());
+    let (device, old) = gateway.join(&Who::v4());
     let mut admin = gateway.admin();
     admin.call("device.pair.remove", json!({ "deviceId": device.id })).unwrap();
     // it has not read its close frame, so the gateway still waits for the closing handshake
@@ -166,7 +160,7 @@ fn export_of_approved_commands_is_the_same_with_and_without_a_gateway() {
 /// Returns the plan of a stopped gateway with three paired devices.
 fn three_devices() -> (Plan, Vec<Device>) {
     let gateway = Plan::with(json!({ "pairing": { "capacity": 4 } })).start();
-    let devices = (0..3).map(|_| join(&gateway, &Who::v4()).0).collect();
+    let devices = (0..3).map(|_| gateway.join(&Who::v4()).0).collect();
     (gateway.stop(), devices)
 }
 
@@ -315,7 +309,7 @@ fn full_disk_admits_by_secret_and_keeps_setup_codes_unused() {
 #[test]
 fn full_disk_admits_known_devices_with_their_newest_token() {
     let gateway = Gateway::new();
-    let (device, _) = join(&gateway, &Who::v4());
+    let (device, _) = gateway.join(&Who::v4());
     let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();
     let rotated = own
         .call("device.token.rotate", json!({ "deviceId": device.id, "role": "operator" }))
@@ -336,8 +330,8 @@ fn full_disk_admits_known_devices_with_their_newest_token() {
 #[test]
 fn failed_write_returns_an_error_and_changes_nothing() {
     let gateway = Gateway::new();
-    let (device, _) = join(&gateway, &Who::v4());
-    let (shed, _) = join(&gateway, &Who::v4().node());
+    let (device, _) = gateway.join(&Who::v4());
+    let (shed, _) = gateway.join(&Who::v4().node());
     let shed_id = shed.id.clone();
     let gateway = on_a_full_disk(gateway.stop());
     let mut own = gateway.connect(&Who::v4().device(&device)).unwrap();

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Role, Slot, TableAge, WallMs};
@@ -13,6 +12,7 @@ use gatelet::store::{
     check_at, replace_private, write_private, Fault, Flaw, Opened, Repaired, StoreError,
 };
 use support::runner::patience;
+use support::temp_dir::TempDir;
 
 fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
     unless_busy(|| gatelet::store::open_at(dir, capacity))
@@ -38,7 +38,7 @@ fn unless_busy<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreEr
 
 #[test]
 fn first_start_creates_table_and_key_and_later_starts_load_them() {
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     let dir = temp.path().join("a/state");
     let first = open_at(&dir, 8).unwrap();
     assert!(first.created && first.loaded.contents.devices.is_empty());
@@ -56,7 +56,7 @@ fn first_start_creates_table_and_key_and_later_starts_load_them() {
 #[test]
 fn created_files_have_owner_only_permissions() {
     use std::os::unix::fs::PermissionsExt;
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     let dir = temp.path().join("state");
     drop(open_at(&dir, 4).unwrap());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -68,7 +68,7 @@ fn created_files_have_owner_only_permissions() {
 
 #[test]
 fn commits_survive_a_restart() {
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     let mut opened = open_at(temp.path(), 4).unwrap();
     opened.file.commit(Slot(3), Some(&device(3))).unwrap();
     opened.file.commit_age(TableAge(5)).unwrap();
@@ -79,7 +79,7 @@ fn commits_survive_a_restart() {
 
 #[test]
 fn second_process_gets_a_busy_error() {
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     let first = open_at(temp.path(), 4).unwrap();
     let (open, repair) = (gatelet::store::open_at, gatelet::store::repair_at);
     for result in [
@@ -97,7 +97,7 @@ fn second_process_gets_a_busy_error() {
 
 #[test]
 fn power_cut_during_first_start_is_followed_by_a_first_start() {
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     fs::write(temp.path().join("pairing.table.new"), [1; 700]).unwrap();
     fs::write(temp.path().join("table.key.new"), [1; 7]).unwrap();
     assert!(open_at(temp.path(), 4).unwrap().created);
@@ -110,7 +110,7 @@ fn power_cut_during_first_start_is_followed_by_a_first_start() {
 
 #[test]
 fn lost_table_is_not_treated_as_a_first_start() {
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     drop(open_at(temp.path(), 4).unwrap());
     fs::rename(temp.path().join("pairing.table"), temp.path().join("backup")).unwrap();
     let errors = [
@@ -153,7 +153,7 @@ fn damaged_table_is_rejected_kept_and_reported_with_the_repair_command() {
 
 #[test]
 fn unreadable_table_is_not_treated_as_a_first_start() {
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     fs::create_dir(temp.path().join("pairing.table")).unwrap();
     assert!(matches!(open_at(temp.path(), 4).err(), Some(StoreError::Io { .. })));
     let no_directory = temp.path().join("pairing.lock");
@@ -242,7 +242,7 @@ fn lost_key_prevents_the_start_only_if_devices_need_it() {
     fs::remove_file(&key).unwrap();
     assert!(repair_at(temp.path(), 4).unwrap().new_key);
 
-    let empty = Temp::new();
+    let empty = TempDir::on_disk();
     drop(open_at(empty.path(), 4).unwrap());
     fs::remove_file(empty.path().join("table.key")).unwrap();
     assert!(open_at(empty.path(), 4).is_ok());
@@ -250,7 +250,7 @@ fn lost_key_prevents_the_start_only_if_devices_need_it() {
 
 #[test]
 fn private_files_are_written_atomically_and_never_overwrite() {
-    let temp = Temp::new();
+    let temp = TempDir::on_disk();
     let path = temp.path().join("token");
     fs::write(temp.path().join("token.new"), "left over").unwrap();
     write_private(&path, b"one").unwrap();
@@ -261,8 +261,8 @@ fn private_files_are_written_atomically_and_never_overwrite() {
     assert_eq!(names(temp.path()), ["token"]);
 }
 
-fn filled() -> Temp {
-    let temp = Temp::new();
+fn filled() -> TempDir {
+    let temp = TempDir::on_disk();
     let mut opened = open_at(temp.path(), 4).unwrap();
     (0..3).for_each(|slot| opened.file.commit(Slot(slot), Some(&device(slot))).unwrap());
     temp
@@ -286,28 +286,4 @@ fn names(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Directory that is removed with its test.
-struct Temp(PathBuf);
-
-impl Temp {
-    fn new() -> Temp {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir =
-            std::env::temp_dir().join(format!("gatelet-store-{}-{number}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Temp(dir)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
