@@ -69,7 +69,7 @@ fn allocated(work: impl FnOnce()) -> usize {
 }
 
 #[test]
-fn the_counter_counts() {
+fn counter_counts_allocations() {
     assert_eq!(allocated(|| drop(black_box(Box::new([0u8; 24])))), 24);
     assert_eq!(allocated(|| drop(black_box(vec![0u8; 5]))), 5);
     assert_eq!(allocated(|| _ = black_box(1 + 1)), 0);
@@ -202,13 +202,13 @@ fn approved_node_commands_do_not_allocate() {
 #[test]
 fn rate_limiter_does_not_allocate() {
     let bytes = allocated(|| {
-        let mut throttle = RateLimiter::new(Rate::default());
+        let mut rate_limiter = RateLimiter::new(Rate::default());
         for n in 0..1000u32 {
             let pair = AttemptKey::of(IpAddr::from(n.to_be_bytes()), &DeviceId([1; 32]));
-            (0..12).for_each(|_| throttle.wrong(pair, Millis(u64::from(n))));
-            black_box(throttle.wait(pair, Millis(u64::from(n))));
+            (0..12).for_each(|_| rate_limiter.wrong(pair, Millis(u64::from(n))));
+            black_box(rate_limiter.wait(pair, Millis(u64::from(n))));
             if n.is_multiple_of(2) {
-                throttle.right(pair);
+                rate_limiter.right(pair);
             }
         }
     });

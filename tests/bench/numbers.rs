@@ -19,8 +19,9 @@ mod page;
 mod profile;
 mod relay;
 mod rest;
-mod strangers;
+
 mod table;
+mod unauthenticated;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -55,8 +56,8 @@ const PARTS: [(&str, Part); 13] = [
     ("broadcast", |table, builds, root| {
         broadcast::rows(table, &started(builds, root, "broadcast")?)
     }),
-    ("strangers", |table, builds, root| {
-        strangers::rows(table, &started(builds, root, "strangers")?)
+    ("unauthenticated", |table, builds, root| {
+        unauthenticated::rows(table, &started(builds, root, "unauthenticated")?)
     }),
     ("openclaw", |table, builds, root| {
         openclaw::rows(table, &builds.new, root);

@@ -94,7 +94,7 @@ fn admitted_clients_may_use_all_descriptors_and_free_them_on_disconnect() {
             break;
         }
     }
-    assert!(admitted.len() > DESCRIPTORS / 2, "{} came in", admitted.len());
+    assert!(admitted.len() > DESCRIPTORS / 2, "{} admitted", admitted.len());
     let (dial, next) = (gateway.dial(), who.clone());
     // the system has accepted its connection, the gateway has not
     let waits = thread::spawn(move || dial.connect(&next).unwrap());
@@ -108,6 +108,6 @@ fn admitted_clients_may_use_all_descriptors_and_free_them_on_disconnect() {
     let config = came.call("config.get", json!({}));
     assert_eq!(config.unwrap_err().code(), "UNAVAILABLE", "no descriptor is free to read the file");
     came.leave();
-    until(|| open_descriptors(&gateway) < DESCRIPTORS, || "nobody left".into());
+    until(|| open_descriptors(&gateway) < DESCRIPTORS, || "no client disconnected".into());
     admitted[0].call("config.get", json!({})).expect("a descriptor is free again");
 }

@@ -222,7 +222,7 @@ fn come_back(gateway: &Gateway, known: &mut Known) {
         Ok(session) => {
             assert!(
                 known.state.paired && !known.state.revoked,
-                "{} is let in: {:?}",
+                "{} is admitted: {:?}",
                 known.device.id,
                 known.state
             );

@@ -109,17 +109,17 @@ fn given_back(params: usize, answer: usize) {
 }
 
 #[test]
-fn the_memory_of_large_parameters_is_given_back_while_all_stay_connected() {
+fn memory_of_large_parameters_is_released_while_clients_stay_connected() {
     given_back(LARGE, 10);
 }
 
 #[test]
-fn the_memory_of_large_answers_is_given_back_while_all_stay_connected() {
+fn memory_of_large_results_is_released_while_clients_stay_connected() {
     given_back(10, LARGE);
 }
 
 #[test]
-fn a_payload_takes_three_times_its_size_at_most_on_its_way() {
+fn relayed_payload_uses_at_most_three_times_its_size() {
     let (large, small) = (json!("x".repeat(LARGEST)), json!("small"));
     let ways =
         [("params", &large, &small), ("payload", &small, &large), ("payloadJSON", &small, &large)];

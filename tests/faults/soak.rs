@@ -43,10 +43,10 @@ const DAY: [(&str, u64); 12] = [
     ("reads of the log", 1800),
     ("devices paired and removed", 20),
     ("renamed, rotated, revoked, approved", 80),
-    ("setup codes that nobody uses", 20),
+    ("unused setup codes", 20),
     ("changes of the configuration", 10),
-    ("strangers turned away", 1440),
-    ("readers too slow", 10),
+    ("clients rejected", 1440),
+    ("slow consumers", 10),
 ];
 
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ enum Did {
     Managed,
     Code,
     Config,
-    Stranger,
+    Rejected,
     Slow,
 }
 
@@ -218,7 +218,7 @@ impl Soak {
                     .connect(&Who::v4().token("wrong").device(&Device::new()))
                     .unwrap_err();
                 assert_eq!(refused.code(), "AUTH_TOKEN_MISMATCH");
-                self.did(Did::Stranger);
+                self.did(Did::Rejected);
             }
         });
     }

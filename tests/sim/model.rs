@@ -240,7 +240,7 @@ pub struct Code {
 }
 
 #[derive(Default)]
-struct Guesses {
+struct FailedAttempts {
     wrong: u32,
     since: u64,
     locked: Option<u64>,
@@ -336,7 +336,7 @@ pub struct Model {
     pub slots: Vec<Slot>,
     pub pending: Vec<Pend>,
     pub codes: Vec<Code>,
-    guesses: BTreeMap<Option<Who>, Guesses>,
+    failed_attempts: BTreeMap<Option<Who>, FailedAttempts>,
     signatures: VecDeque<(Who, u64)>,
     /// Wall clock, used only for the freshness of a signature without our nonce.
     pub wall: u64,
@@ -384,7 +384,7 @@ impl Model {
             slots: std::iter::repeat_with(empty).take(capacity).collect(),
             pending: Vec::new(),
             codes: Vec::new(),
-            guesses: BTreeMap::new(),
+            failed_attempts: BTreeMap::new(),
             signatures: VecDeque::new(),
             wall: 0,
             open: BTreeSet::new(),
@@ -558,9 +558,9 @@ impl Model {
         let by_password = self.rules.auth == AuthMode::Password;
         let counted = by_password && valid.is_some();
         let locked = self
-            .guesses
+            .failed_attempts
             .get(&valid)
-            .and_then(|guesses| guesses.locked)
+            .and_then(|failed_attempts| failed_attempts.locked)
             .is_some_and(|until| until > now);
         let sent: Vec<&String> = [&truth.token, &truth.password]
             .into_iter()
@@ -600,9 +600,9 @@ impl Model {
         };
         let wrong = !sent.is_empty() && !throttled && !secret && !explained;
         if counted && secret {
-            self.guesses.remove(&valid);
+            self.failed_attempts.remove(&valid);
         } else if counted && wrong {
-            self.guessed(valid, now);
+            self.count_failed_attempt(valid, now);
         }
         Shown { secret, generation, typed, grant }
     }
@@ -623,18 +623,20 @@ impl Model {
         known
     }
 
-    fn guessed(&mut self, key: Option<Who>, now: u64) {
+    fn count_failed_attempt(&mut self, key: Option<Who>, now: u64) {
         let tries = self.rules.tries;
-        let guesses =
-            self.guesses.entry(key).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
-        if now - guesses.since > limits::THROTTLE_WINDOW_MS
-            || guesses.locked.is_some_and(|until| until <= now)
+        let failed_attempts = self
+            .failed_attempts
+            .entry(key)
+            .or_insert_with(|| FailedAttempts { since: now, ..FailedAttempts::default() });
+        if now - failed_attempts.since > limits::THROTTLE_WINDOW_MS
+            || failed_attempts.locked.is_some_and(|until| until <= now)
         {
-            *guesses = Guesses { since: now, ..Guesses::default() };
+            *failed_attempts = FailedAttempts { since: now, ..FailedAttempts::default() };
         }
-        guesses.wrong += 1;
-        if guesses.wrong >= tries && guesses.locked.is_none() {
-            guesses.locked = Some(now + limits::THROTTLE_LOCK_MS);
+        failed_attempts.wrong += 1;
+        if failed_attempts.wrong >= tries && failed_attempts.locked.is_none() {
+            failed_attempts.locked = Some(now + limits::THROTTLE_LOCK_MS);
         }
     }
 
@@ -1303,7 +1305,7 @@ impl Model {
     fn configured(&mut self, rules: Rules) -> Vec<u64> {
         let old = std::mem::replace(&mut self.rules, rules);
         if old.tries != self.rules.tries {
-            self.guesses.clear();
+            self.failed_attempts.clear();
         }
         if old.secret == self.rules.secret && old.auth == self.rules.auth {
             return Vec::new();

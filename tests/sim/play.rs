@@ -110,7 +110,9 @@ impl World {
             96 => self.answer_oddly(),
             97 => self.look(),
             98 if self.once_in(40) => self.crowd(),
-            99 if self.once_in(8) && self.model.rules.auth == AuthMode::Password => self.guess(),
+            99 if self.once_in(8) && self.model.rules.auth == AuthMode::Password => {
+                self.try_passwords()
+            }
             _ => self.turns(),
         }
     }
@@ -455,13 +457,13 @@ impl World {
 
     /// Many unauthenticated clients at once, with the same credential.
     fn crowd(&mut self) {
-        self.note("crowd");
+        self.note("many connections");
         let one =
             if self.disk_is_busy() && self.once_in(2) { Some(self.below(REGULARS)) } else { None };
         let count = if one.is_some() { 300 } else { 5 + self.below(70) };
         let way = if self.once_in(2) { &LOCAL } else { &FAR };
         if self.model.rules.auth == AuthMode::Password && self.once_in(2) {
-            self.typed = Some("guess".to_string());
+            self.typed = Some("wrong".to_string());
         }
         let rounds = 1 + self.below(4);
         for who in (0..rounds).flat_map(|_| 0..count) {
@@ -485,12 +487,12 @@ impl World {
     }
 
     /// Attempts with several passwords and one key, and eventually the right one.
-    fn guess(&mut self) {
-        self.note("guessed");
+    fn try_passwords(&mut self) {
+        self.note("failed attempts");
         let who = self.below(2 * REGULARS);
         let right = self.model.rules.secret.clone();
         for _ in 0..9 {
-            self.typed = Some(if self.once_in(4) { right.clone() } else { "guess".to_string() });
+            self.typed = Some(if self.once_in(4) { right.clone() } else { "wrong".to_string() });
             let id = self.come_by(&FAR, Some(who));
             self.poll(id);
             self.poll(id);
@@ -843,7 +845,7 @@ impl World {
         );
         assert_eq!((count("nodes"), count("invokes"), count("approvals")), (0, 0, 0), "{status}");
         assert_eq!(status["table"]["used"].as_u64().unwrap(), self.model.used() as u64);
-        self.note("all left");
+        self.note("all disconnected");
     }
 
     /// Returns the status for the command line; `None` where its token does not authenticate

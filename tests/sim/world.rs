@@ -350,12 +350,12 @@ impl World {
                 self.lose_power();
                 (file, loaded) = self.opened();
             }
-            self.note("mended");
+            self.note("repaired");
         }
         file.mend().expect("a sound disk can be mended");
         let (_, again) = self.opened();
         assert_eq!(again.contents, loaded.contents, "repair changed the contents");
-        assert!(again.odd.is_empty(), "repair left a flaw");
+        assert!(again.odd.is_empty(), "the repair left damage");
         let contents = loaded.contents;
         let mut found: Vec<Option<Dev>> = vec![None; self.capacity];
         let cells = vec![Record::FREE; self.capacity].into_boxed_slice();
@@ -507,7 +507,7 @@ impl World {
         if waits == limits::COMMITS_QUEUED {
             *self.seen.entry("queue full").or_default() += 1;
         }
-        assert!(waits <= limits::COMMITS_QUEUED, "{waits} wait for the disk");
+        assert!(waits <= limits::COMMITS_QUEUED, "{waits} changes are queued for the disk");
         jobs
     }
 
@@ -618,7 +618,7 @@ impl World {
         for conn in closed {
             if let Some(conn) = self.conns.get(&conn) {
                 assert!(conn.outbox.is_closed(), "a connection outlives its authorization");
-                self.note("thrown out");
+                self.note("closed by a change");
             }
         }
     }
@@ -632,7 +632,7 @@ impl World {
             self.model.tick(at);
             self.flushed(jobs);
             let next = self.gateway.as_ref().unwrap().next_deadline();
-            assert!(next.0 > self.at, "a tick leaves something due");
+            assert!(next.0 > self.at, "a tick leaves a deadline in the past");
         }
         for conn in self.ids() {
             let one = self.conns.get_mut(&conn).unwrap();
@@ -673,7 +673,10 @@ impl World {
         let (runnable, task) = async_task::spawn(waits, |runnable: Runnable| drop(runnable));
         runnable.run();
         self.lobby.hold(ConnId(conn), task);
-        assert!(self.lobby.len() <= limits::UNAUTHENTICATED, "the lobby is over its bound");
+        assert!(
+            self.lobby.len() <= limits::UNAUTHENTICATED,
+            "too many unauthenticated connections"
+        );
         let outbox = Rc::<SendQueue>::default();
         let jobs = self.event(Event::Opened { conn: ConnId(conn), outbox: outbox.clone() });
         assert!(jobs.is_empty());
@@ -735,7 +738,7 @@ impl World {
             };
             assert!(
                 conn.outbox.bytes() <= limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO,
-                "an outbox over its bound"
+                "a send queue over its limit"
             );
             let stuck = conn.wire_bytes >= WIRE;
             if stuck && !conn.outbox.is_closed() {
@@ -752,7 +755,7 @@ impl World {
                 }
                 Poll::Ready(Next::Close(code, reason)) => {
                     conn.ending = Some(self.at + limits::CLOSE_GRACE_MS);
-                    assert!(reason.len() <= limits::CLOSE_REASON, "a long reason");
+                    assert!(reason.len() <= limits::CLOSE_REASON, "the close reason is too long");
                     self.trace.line(format_args!("{id} is closed: {code} {reason}"));
                     return;
                 }
@@ -792,7 +795,7 @@ impl World {
             Ok(request) if request.method == "connect" => match Connect::parse(request.params) {
                 Ok(connect) => {
                     let Sent::Connect { truth, signed, .. } = &sent else {
-                        panic!("a connect without its truth")
+                        panic!("a connect that the model does not know")
                     };
                     let challenge = (conn.nonce, self.at - conn.opened);
                     let (mut attempt, check) =
@@ -825,7 +828,7 @@ impl World {
                     // from here on it has a place in the queue of attempts and leaves the lobby
                     conn.turn = Some((self.at + wait, Box::new(attempt), truth));
                     self.lobby.leave(ConnId(id));
-                    self.note("waited in line");
+                    self.note("waited for an attempt");
                     return;
                 }
                 Err(problems) => {
@@ -982,10 +985,10 @@ impl World {
         if name == "node.invoke.request" {
             let mark = value["payload"]["paramsJSON"].as_str().and_then(|text| text.parse().ok());
             let mark = mark.and_then(|mark: u64| self.marks.get_mut(&mark));
-            let mark = mark.expect("a call that was not to be passed on");
+            let mark = mark.expect("a call that must not be relayed");
             assert!(mark.node == id && !mark.sent, "a call to another node, or twice");
             mark.sent = true;
-            self.note("invoke passed");
+            self.note("invoke relayed");
         }
         if matches!(name, "device.pair.requested" | "node.pair.requested") {
             self.requests.push(value["payload"]["requestId"].as_str().unwrap().to_string());
@@ -999,7 +1002,7 @@ impl World {
         if conn.stage == Stage::Deciding {
             let due = self.model.answers.remove(&id);
             let due = due.unwrap_or_else(|| {
-                panic!("{id} is answered before anything is decided or durable: {value}")
+                panic!("{id} is answered before it is decided or durable: {value}")
             });
             return self.attempt_said(id, due, value);
         }
@@ -1008,9 +1011,8 @@ impl World {
         }
         let place = (id, request.clone());
         let due = self.model.due.get(&place).cloned();
-        let due = due.unwrap_or_else(|| {
-            panic!("{id} gets an answer to {request}, which waits for none: {value}")
-        });
+        let due =
+            due.unwrap_or_else(|| panic!("{id} gets an unexpected response to {request}: {value}"));
         let first = value["payload"]["status"] == "accepted" && ok;
         if !first {
             self.model.due.remove(&place);
@@ -1036,7 +1038,7 @@ impl World {
                 assert_eq!(
                     value["payload"]["payload"]["mark"].as_u64(),
                     Some(*mark),
-                    "somebody else's answer: {value}"
+                    "a response for another client: {value}"
                 );
                 self.note("invoke answered");
             }
@@ -1062,7 +1064,7 @@ impl World {
                 let told = details["requestId"].as_str().map(str::to_string);
                 assert!(told == pending, "{id} is pending as {told:?}, not as {pending:?}");
                 self.requests.extend(pending);
-                self.note("refused");
+                self.note("rejected");
             }
             Answer::Hello { member, token } => {
                 assert!(ok, "{id} is rejected, expected {member:?}: {value}");
@@ -1088,7 +1090,7 @@ impl World {
                 let conn = self.conns.get_mut(&id).unwrap();
                 conn.hello = true;
                 conn.connected_with = Some((member.who, member.role));
-                self.note("let in");
+                self.note("admitted");
             }
         }
     }
@@ -1162,9 +1164,9 @@ fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSe
         .iter()
         .map(|one| one["requestId"].as_str().unwrap().to_string())
         .collect();
-    assert_eq!(pending, *waiting, "who waits");
+    assert_eq!(pending, *waiting, "pending requests");
     let paired = payload["paired"].as_array().unwrap();
-    assert_eq!(paired.len(), devices.len(), "how many are paired");
+    assert_eq!(paired.len(), devices.len(), "number of paired devices");
     for (dev, here) in devices {
         let one = paired
             .iter()

@@ -513,7 +513,7 @@ impl Socket {
     pub fn next(&mut self) -> Got {
         let begun = Instant::now();
         loop {
-            assert!(begun.elapsed() < patience(), "nothing but pings came in {:?}", patience());
+            assert!(begun.elapsed() < patience(), "only pings received within {:?}", patience());
             match self.ws.read() {
                 Ok(Message::Text(text)) => {
                     assert!(
@@ -537,7 +537,7 @@ impl Socket {
                         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
                     ) =>
                 {
-                    panic!("nothing came in {:?}", patience())
+                    panic!("nothing received within {:?}", patience())
                 }
                 Err(_) => return Got::Closed(1006, String::new()),
             }

@@ -10,10 +10,21 @@ pub mod runner;
 pub mod temp_dir;
 pub mod websocket;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// Returns a number from the environment.
 pub fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Sets the flag when dropped, so that threads end although the test panics.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Returns true once in `times` on average.

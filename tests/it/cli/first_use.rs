@@ -83,7 +83,7 @@ fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
             (who.clone().token(TOKEN).sign(Sign::Stolen), "DEVICE_AUTH_SIGNATURE_INVALID", "5"),
             (who.clone().token(TOKEN).sign(Sign::OldNonce), "DEVICE_AUTH_NONCE_MISMATCH", "5"),
             (who.clone().token(TOKEN).sign(Sign::WrongId), "DEVICE_AUTH_DEVICE_ID_MISMATCH", "5"),
-            (who.clone().token("a-guess-at-the-token"), "AUTH_TOKEN_MISMATCH", "6"),
+            (who.clone().token("a-wrong-token-of-a-client"), "AUTH_TOKEN_MISMATCH", "6"),
             (who.clone(), "AUTH_TOKEN_MISSING", "6"),
         ];
         for (wrong, code, rule) in wrongs {
@@ -97,7 +97,7 @@ fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
             .expect("the same device with a right signature and the right token");
     }
     assert_eq!(listed(plan).len(), 2, "no other device was stored");
-    assert!(!gateway.log().contains("a-guess-at-the-token"), "a secret in the log");
+    assert!(!gateway.log().contains("a-wrong-token-of-a-client"), "a secret in the log");
     gateway.stop();
 }
 

@@ -118,27 +118,27 @@ fn nodes_are_listed_approved_invoked_renamed_and_removed() {
 fn one_approval_admits_a_node_with_its_commands_and_rejection_does_not() {
     let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
     let plan = &gateway.plan;
-    let (kept, turned_down) = (Device::new(), Device::new());
+    let (kept, rejected) = (Device::new(), Device::new());
     let who = |device: &Device, name: &str| {
         Who::v4().offering(LINUX, &["system.which"], &[]).name(name).token(TOKEN).device(device)
     };
     gateway.connect(&who(&kept, "Kept")).unwrap_err();
-    gateway.connect(&who(&turned_down, "Stranger")).unwrap_err();
+    gateway.connect(&who(&rejected, "Rejected")).unwrap_err();
     let list = plan.good(&["nodes"]);
-    assert!(line(&list, "Kept").contains("asked just now") && list.contains("Stranger"), "{list}");
+    assert!(line(&list, "Kept").contains("asked just now") && list.contains("Rejected"), "{list}");
     let json: Value = serde_json::from_str(&plan.good(&["nodes", "--json"])).unwrap();
     assert_eq!(
         (json["nodes"].as_array().unwrap().len(), json["pending"].as_array().unwrap().len()),
         (0, 2)
     );
-    assert!(plan.good(&["nodes", "reject", "stranger"]).contains("it may ask again"));
+    assert!(plan.good(&["nodes", "reject", "rejected"]).contains("it may ask again"));
     let approved: Value =
         serde_json::from_str(&plan.good(&["nodes", "approve", "kept", "--json"])).unwrap();
     assert_eq!(approved["node"]["commands"], json!(["system.which"]));
     let _here = gateway.connect(&who(&kept, "Kept")).unwrap();
     assert!(line(&plan.good(&["nodes"]), "Kept").contains("connected  1 command"));
     assert_eq!(
-        gateway.connect(&who(&turned_down, "Stranger")).unwrap_err().code(),
+        gateway.connect(&who(&rejected, "Rejected")).unwrap_err().code(),
         "PAIRING_REQUIRED"
     );
 }

@@ -79,7 +79,7 @@ fn generated_token_is_created_once_and_never_logged() {
     let paired = gateway.connect(&Who::v4().token(&token).device(&device)).unwrap();
     let device_token = paired.token();
     paired.leave();
-    let wrong = "a-wrong-token-that-somebody-typed";
+    let wrong = "a-wrong-token-typed-by-hand";
     assert_eq!(
         gateway.connect(&Who::v4().token(wrong).device(&Device::new())).unwrap_err().code(),
         "AUTH_TOKEN_MISMATCH"

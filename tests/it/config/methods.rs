@@ -13,7 +13,7 @@ const HIDDEN: &str = "__OPENCLAW_REDACTED__";
 /// Configuration file as a person writes it, with comments.
 const FILE: &str = "// my gateway\n{\n  gateway: {\n    bind: 'loopback', // only here\n    auth: { mode: 'token', token: 'the-right-token-of-the-gateway-under-test' },\n    \
     controlUi: {\n      allowedOrigins: [\n        'https://a.example', // the tablet\n      ],\n    },\n  },\n  agents: { list: [ {id: 'main', \
-    apiKey: 'sk-of-somebody'} ] }, /* not gatelet's */\n}\n";
+    apiKey: 'sk-of-another-service'} ] }, /* not gatelet's */\n}\n";
 
 fn file(gateway: &Gateway) -> PathBuf {
     gateway.plan.dir().parent().unwrap().join("gatelet.json")
@@ -52,7 +52,7 @@ fn secrets_are_redacted_on_read_and_restored_on_write() {
         let mut session = admin(&gateway, protocol);
         let seen = get(&mut session);
         let all = seen.to_string();
-        assert!(!all.contains(TOKEN) && !all.contains("sk-of-somebody"), "{all}");
+        assert!(!all.contains(TOKEN) && !all.contains("sk-of-another-service"), "{all}");
         assert_eq!(seen["config"]["gateway"]["auth"], json!({ "mode": "token", "token": HIDDEN }));
         assert_eq!(seen["parsed"]["agents"]["list"][0]["apiKey"], HIDDEN);
         assert_eq!(
@@ -308,7 +308,7 @@ fn changes_apply_at_once_without_closing_connections() {
     let seen = get(&mut session);
     assert_ne!(
         seen["configRevisionHash"], seen["appliedConfigHash"],
-        "the page sees that a hand's edit is not applied"
+        "an edit by hand is reported as not applied"
     );
 }
 

@@ -90,7 +90,7 @@ impl Raw {
 
     fn more(&mut self) {
         let mut part = [0; 4096];
-        let count = retry(|| self.stream.read(&mut part)).expect("something comes");
+        let count = retry(|| self.stream.read(&mut part)).expect("the gateway sends something");
         assert!(count > 0, "closed");
         self.bytes.extend_from_slice(&part[..count]);
     }
@@ -164,7 +164,7 @@ impl Raw {
 }
 
 #[test]
-fn frames_around_connect_may_come_in_any_pieces() {
+fn frames_around_connect_may_arrive_in_any_pieces() {
     let gateway = Gateway::new();
     let split = call("split", 40_000);
     let (start, rest) = split.as_bytes().split_at(20_000);
@@ -237,7 +237,7 @@ fn large_connect_request_is_admitted_and_holds_up_no_other_client() {
 }
 
 #[test]
-fn a_frame_over_the_first_limit_is_taken_directly_behind_connect_and_not_before() {
+fn frame_over_the_first_limit_is_accepted_directly_after_connect_but_not_before() {
     let gateway = Gateway::new();
     let over = frame(0x81, call("over", BEFORE + 1).as_bytes());
     let mut raw = Raw::challenged(&gateway);
@@ -252,7 +252,7 @@ fn a_frame_over_the_first_limit_is_taken_directly_behind_connect_and_not_before(
 }
 
 #[test]
-fn an_announced_length_is_refused_at_once_or_waited_for() {
+fn announced_length_is_rejected_at_once_or_awaited() {
     let gateway = Gateway::new();
     let (before, after) = (BEFORE as u64, AFTER as u64);
     let [half, more] = [0x01, 0x00].map(|first| frame(first, &[b' '; BEFORE / 2]));
@@ -294,7 +294,7 @@ fn an_announced_length_is_refused_at_once_or_waited_for() {
 }
 
 #[test]
-fn a_length_announced_by_a_stranger_takes_no_memory() {
+fn announced_length_of_an_unauthenticated_client_takes_no_memory() {
     let gateway = Gateway::new();
     if runner::windows() || !runner::native() {
         return;
@@ -332,7 +332,7 @@ fn memory(gateway: &Gateway) -> usize {
 /// `blocking` 1.7.0, a dependency of smol, never ends a thread that it has started, and wakes each
 /// of them twice a second; Cargo.lock holds the version before it.
 #[test]
-fn a_gateway_without_work_has_three_threads_and_sleeps() {
+fn idle_gateway_has_three_threads_and_sleeps() {
     let site = TempDir::new();
     std::fs::write(site.0.join("index.html"), "<!doctype html><html><head></head></html>").unwrap();
     let gateway =
@@ -340,7 +340,7 @@ fn a_gateway_without_work_has_three_threads_and_sleeps() {
             .start();
     // Start the threads: read a file, verify signatures, write a device.
     assert!(gateway.dial().get("/").starts_with("HTTP/1.1 200 "));
-    let strangers: Vec<_> = (0..8).map(|_| Raw::challenged(&gateway)).collect();
+    let unauthenticated: Vec<_> = (0..8).map(|_| Raw::challenged(&gateway)).collect();
     gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).unwrap().leave();
     if runner::windows() || !runner::native() {
         return;
@@ -350,7 +350,7 @@ fn a_gateway_without_work_has_three_threads_and_sleeps() {
         "{:?}",
         threads(&gateway)
     );
-    drop(strangers);
+    drop(unauthenticated);
     until(|| threads(&gateway).len() == 3, || format!("{:?}", threads(&gateway)));
     let mut names: Vec<String> = threads(&gateway).into_iter().map(|(name, _)| name).collect();
     names.sort();

@@ -11,12 +11,13 @@ use serde_json::json;
 use support::client::{Device, Dial, Session, Who};
 use support::gateway::{code, Gateway, Plan, TOKEN};
 use support::runner::{at_most, patience, until};
+use support::SetOnDrop;
 
 const PASSWORD: &str = "correct horse battery staple";
 
 /// Responses to failed attempts.
 #[derive(Default)]
-struct Told {
+struct Responses {
     /// Attempts that were checked and rejected as wrong.
     wrong: AtomicU64,
     /// Attempts rejected with a request to try again later.
@@ -24,74 +25,66 @@ struct Told {
 }
 
 /// More clients than one address has places in a queue of attempts.
-const GUESSERS: usize = limits::GUESSES_WAITING / 2 + 6;
+const ATTACKERS: usize = limits::GUESSES_WAITING / 2 + 6;
 
 /// Runs `meanwhile` while clients at one address make attempts as fast as they can and fill the
 /// queue. Returns their responses, and asserts the rate in total.
-fn while_guessed(
+fn during_attempts(
     from: &Dial,
-    guess: impl Fn(u64) -> Who + Sync,
+    attempt: impl Fn(u64) -> Who + Sync,
     (wrong, every_ms): (&str, u64),
     meanwhile: impl FnOnce(),
 ) {
-    let (over, told, count) = (AtomicBool::new(false), Told::default(), AtomicU64::new(0));
+    let (over, responses, count) =
+        (AtomicBool::new(false), Responses::default(), AtomicU64::new(0));
     let begun = Instant::now();
     thread::scope(|scope| {
-        for _ in 0..GUESSERS {
+        for _ in 0..ATTACKERS {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let refused =
-                        from.connect(&guess(count.fetch_add(1, Ordering::Relaxed))).unwrap_err();
+                        from.connect(&attempt(count.fetch_add(1, Ordering::Relaxed))).unwrap_err();
                     let counter = match refused.code() {
-                        "AUTH_RATE_LIMITED" => &told.later,
-                        code if code == wrong => &told.wrong,
+                        "AUTH_RATE_LIMITED" => &responses.later,
+                        code if code == wrong => &responses.wrong,
                         other => panic!("an attempt was rejected with {other}"),
                     };
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        let ends = Ends(&over);
+        let ends = SetOnDrop(&over);
         until(
-            || told.later.load(Ordering::Relaxed) > 0,
+            || responses.later.load(Ordering::Relaxed) > 0,
             || "the attempt queue was never full".into(),
         );
         meanwhile();
         drop(ends);
     });
     let spent = begun.elapsed().as_millis() as u64;
-    let looked_at = told.wrong.load(Ordering::Relaxed);
+    let checked = responses.wrong.load(Ordering::Relaxed);
     let most = limits::GUESSES_AT_ONCE + limits::GUESSES_WAITING as u64 + spent / every_ms;
     assert!(
-        (limits::GUESSES_AT_ONCE..=most).contains(&looked_at),
-        "{looked_at} attempts checked in {spent} ms"
+        (limits::GUESSES_AT_ONCE..=most).contains(&checked),
+        "{checked} attempts checked in {spent} ms"
     );
-    let later = told.later.load(Ordering::Relaxed);
-    println!("{spent} ms: {looked_at} guesses looked at, {later} not; at most {most}");
-}
-
-/// Ends the attempts however the test ends.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    let later = responses.later.load(Ordering::Relaxed);
+    println!("{spent} ms: {checked} attempts checked, {later} not; at most {most}");
 }
 
 /// Returns the longest wait for an attempt, plus time for the handshake.
-fn in_turn() -> Duration {
+fn longest_wait() -> Duration {
     at_most(Duration::from_millis(
         limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000,
     ))
 }
 
 /// Connects and asserts that the first attempt succeeds within this time.
-fn comes_in(what: &str, dial: &Dial, who: &Who, within: Duration) -> Session {
+fn admitted_within(what: &str, dial: &Dial, who: &Who, within: Duration) -> Session {
     let begun = Instant::now();
     let session = dial.connect(who).unwrap_or_else(|refused| panic!("{what}: {refused:?}"));
     let took = begun.elapsed();
-    println!("{what}: in after {took:?}");
+    println!("{what}: admitted after {took:?}");
     assert!(took < within, "{what}: {took:?}");
     session
 }
@@ -108,30 +101,35 @@ fn password_attempts_have_a_fixed_total_rate_without_blocking_valid_clients() {
     gateway.connect(&right().device(&known).scopes(&["read"])).unwrap().leave();
     let setup = code(&mut admin, "full");
     // each attempt with a new key, or without one
-    let guess = |n: u64| match n % 2 {
+    let attempt = |n: u64| match n % 2 {
         0 => Who::v4().password(&format!("guess {n}")),
         _ => Who::v4().password(&format!("guess {n}")).device(&Device::new()),
     };
     let here = gateway.dial();
     let rate = ("AUTH_PASSWORD_MISMATCH", limits::PASSWORD_EVERY_MS);
-    while_guessed(&here, guess, rate, || {
-        let (at_once, in_turn) = (at_most(Duration::from_secs(5)), in_turn());
-        let less = comes_in("a known key, same address", &here, &Who::v4().device(&known), at_once);
-        assert_eq!(less.scopes(), ["read"], "it asks for more than it has");
-        let more =
-            comes_in("a known key and the password", &here, &right().device(&known), at_once);
+    during_attempts(&here, attempt, rate, || {
+        let (at_once, longest_wait) = (at_most(Duration::from_secs(5)), longest_wait());
+        let less =
+            admitted_within("a known key, same address", &here, &Who::v4().device(&known), at_once);
+        assert_eq!(less.scopes(), ["read"], "a known device keeps its scopes");
+        let more = admitted_within(
+            "a known key and the password",
+            &here,
+            &right().device(&known),
+            at_once,
+        );
         assert!(
             more.scopes().contains(&"admin".to_string()),
             "its password is checked: {:?}",
             more.scopes()
         );
-        comes_in(
+        admitted_within(
             "a listed key and an old password",
             &here,
             &Who::v4().password("old").device(&listed),
             at_once,
         );
-        comes_in(
+        admitted_within(
             "a code, same address",
             &here,
             &Who::v4().code(&setup).device(&Device::new()),
@@ -142,23 +140,28 @@ fn password_attempts_have_a_fixed_total_rate_without_blocking_valid_clients() {
         let there = |last: u8| here.clone().from(&format!("127.0.0.{last}"));
         thread::scope(|scope| {
             scope.spawn(|| {
-                drop(comes_in(
+                drop(admitted_within(
                     "a new key, another address",
                     &there(2),
                     &right().device(&new),
-                    in_turn,
+                    longest_wait,
                 ))
             });
-            scope.spawn(|| drop(comes_in("no key, another address", &there(3), &right(), in_turn)));
+            scope.spawn(|| {
+                drop(admitted_within("no key, another address", &there(3), &right(), longest_wait))
+            });
             // behind the same NAT, retrying as often as the attacker
             let begun = Instant::now();
-            let comes = || here.connect(&right().device(&behind)).is_ok();
-            let tries = (1..).find(|_| comes() || begun.elapsed() > 2 * patience());
-            println!("a new key, same address: in after {:?} and {tries:?} tries", begun.elapsed());
+            let admitted = || here.connect(&right().device(&behind)).is_ok();
+            let tries = (1..).find(|_| admitted() || begun.elapsed() > 2 * patience());
+            println!(
+                "a new key, same address: admitted after {:?} and {tries:?} tries",
+                begun.elapsed()
+            );
             assert!(begun.elapsed() < 2 * patience(), "{:?}", begun.elapsed());
         });
     });
-    comes_in("a new key afterwards", &here, &right().device(&Device::new()), in_turn());
+    admitted_within("a new key afterwards", &here, &right().device(&Device::new()), longest_wait());
     admin.call("health", json!({})).unwrap();
 }
 
@@ -175,11 +178,11 @@ fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credential
         let who = Who::v4().scopes(&["read"]).device(&device);
         let token = gateway.connect(&who.clone().code(&limited())).unwrap().token();
         let code = limited();
-        let with = |guess: &str| match way {
-            0 => json!({ "password": guess }),
-            1 => json!({ "token": guess }),
-            2 => json!({ "deviceToken": token, "token": guess }),
-            _ => json!({ "bootstrapToken": code, "password": guess }),
+        let with = |wrong: &str| match way {
+            0 => json!({ "password": wrong }),
+            1 => json!({ "token": wrong }),
+            2 => json!({ "deviceToken": token, "token": wrong }),
+            _ => json!({ "bootstrapToken": code, "password": wrong }),
         };
         // each from another address: its key admits it every time, and its passwords are no longer
         // checked after the limit
@@ -205,7 +208,7 @@ fn password_attempts_next_to_a_valid_code_are_rate_limited() {
     let gateway =
         Plan::with(json!({ "auth": { "mode": "password", "password": PASSWORD } })).start();
     let code = code(&mut gateway.connect(&Who::v4().password(PASSWORD)).unwrap(), "full");
-    let looked_at = AtomicU64::new(0);
+    let checked = AtomicU64::new(0);
     let begun = Instant::now();
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -217,7 +220,7 @@ fn password_attempts_next_to_a_valid_code_are_rate_limited() {
                         ..Who::v4()
                     };
                     let refused = gateway.connect(&both).unwrap_err();
-                    looked_at.fetch_add(
+                    checked.fetch_add(
                         u64::from(refused.code() != "AUTH_RATE_LIMITED"),
                         Ordering::Relaxed,
                     );
@@ -229,8 +232,8 @@ fn password_attempts_next_to_a_valid_code_are_rate_limited() {
     let most = limits::GUESSES_AT_ONCE
         + limits::GUESSES_WAITING as u64
         + spent / limits::PASSWORD_EVERY_MS;
-    let looked_at = looked_at.into_inner();
-    assert!((1..=most).contains(&looked_at), "{looked_at} in {spent} ms, at most {most}");
+    let checked = checked.into_inner();
+    assert!((1..=most).contains(&checked), "{checked} in {spent} ms, at most {most}");
 }
 
 #[test]
@@ -241,7 +244,7 @@ fn setup_code_attempts_have_a_fixed_rate_and_do_not_end_the_code() {
     let known = Device::new();
     gateway.connect(&Who::v4().token(TOKEN).device(&known)).unwrap().leave();
     let alphabet = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
-    let guess = |n: u64| {
+    let attempt = |n: u64| {
         let typed: String =
             (0..8).map(|at| alphabet[(n >> (5 * at)) as usize & 31] as char).collect();
         match n % 2 {
@@ -251,33 +254,33 @@ fn setup_code_attempts_have_a_fixed_rate_and_do_not_end_the_code() {
     };
     let here = gateway.dial();
     let rate = ("AUTH_BOOTSTRAP_TOKEN_INVALID", limits::CODE_EVERY_MS);
-    while_guessed(&here, guess, rate, || {
+    during_attempts(&here, attempt, rate, || {
         let at_once = at_most(Duration::from_secs(5));
-        comes_in(
+        admitted_within(
             "the token and a new key",
             &here,
             &Who::v4().token(TOKEN).device(&Device::new()),
             at_once,
         );
-        comes_in(
+        admitted_within(
             "a known key and a used code",
             &here,
             &Who::v4().code("ABCD2345").device(&known),
             at_once,
         );
         let there = here.clone().from("127.0.0.2");
-        comes_in(
+        admitted_within(
             "the code, another address",
             &there,
             &Who::v4().code(&first).device(&Device::new()),
-            in_turn(),
+            longest_wait(),
         );
     });
-    comes_in(
+    admitted_within(
         "the code afterwards",
         &here,
         &Who::v4().code(&second).device(&Device::new()),
-        in_turn(),
+        longest_wait(),
     );
 }
 

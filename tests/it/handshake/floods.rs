@@ -13,7 +13,7 @@ use support::gateway::Gateway;
 use support::runner::{at_most, patience};
 
 /// Returns the TCP stream of an unauthenticated WebSocket connection.
-fn stranger(gateway: &Gateway) -> TcpStream {
+fn unauthenticated(gateway: &Gateway) -> TcpStream {
     let mut socket = gateway.dial().open();
     socket.challenge();
     socket.ws.get_ref().0.try_clone().unwrap()
@@ -28,9 +28,9 @@ const fn empty(first: u8) -> [u8; 6] {
 fn endless_frames_do_not_delay_other_clients() {
     let gateway = Gateway::new();
     for (begin, again, what) in
-        [(None, 0x8a, "pongs"), (Some(0x01), 0x00, "pieces of a text that is empty")]
+        [(None, 0x8a, "pongs"), (Some(0x01), 0x00, "empty fragments of a text message")]
     {
-        let mut stream = stranger(&gateway);
+        let mut stream = unauthenticated(&gateway);
         if let Some(first) = begin {
             stream.write_all(&empty(first)).unwrap();
         }
@@ -55,7 +55,7 @@ fn endless_frames_do_not_delay_other_clients() {
             });
             begun.recv().unwrap();
             gateway.admin();
-            assert!(!flood.is_finished(), "nobody came in while there were {what}");
+            assert!(!flood.is_finished(), "no client was admitted during the flood of {what}");
             over.store(true, Ordering::Relaxed);
         });
     }
@@ -72,13 +72,13 @@ fn log_lines_of_silent_unauthenticated_connections_are_limited() {
     }
     gateway.logged(&["timeout conn=", "no connect request came"]);
     let lines = gateway.log().matches("timeout conn=").count();
-    assert!((1..=60).contains(&lines), "{lines} lines for a hundred that said nothing");
+    assert!((1..=60).contains(&lines), "{lines} lines for a hundred silent connections");
 }
 
 #[test]
 fn pings_are_not_read_while_their_pongs_are_not() {
     let gateway = Gateway::new();
-    let mut stream = stranger(&gateway);
+    let mut stream = unauthenticated(&gateway);
     // A smaller system buffer, so that an emulated gateway processes it before the handshake
     // timeout.
     rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10).unwrap();
@@ -86,7 +86,7 @@ fn pings_are_not_read_while_their_pongs_are_not() {
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let mut sent = 0;
     loop {
-        assert!(sent < 64 << 20, "all of it was read");
+        assert!(sent < 64 << 20, "all pings were read");
         match retry(|| stream.write(&block[sent % block.len()..])) {
             Ok(count) => sent += count,
             Err(error) => {
@@ -122,7 +122,7 @@ fn close_reason_is_delivered_to_a_client_that_keeps_sending() {
         (&empty(0x83), 1002),
         (&[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0], 1009),
     ] {
-        let mut stream = stranger(&gateway);
+        let mut stream = unauthenticated(&gateway);
         stream.write_all(&[frame, &[0; 1 << 20]].concat()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap_or_else(|error| panic!("{code}: {error}"));

@@ -59,7 +59,7 @@ fn old_token_is_valid_until_the_new_one_is_used() {
     assert_eq!(
         with(&gateway, &old),
         ("7.1".into(), new.clone()),
-        "the old one is good and hello brings the new one"
+        "the old token is valid and hello returns the new one"
     );
     gateway = gateway.stop().start();
     assert_eq!(with(&gateway, &old).0, "7.1", "using the old token does not end the new one");
@@ -67,10 +67,10 @@ fn old_token_is_valid_until_the_new_one_is_used() {
     assert_eq!(
         with(&gateway, &old),
         ("7.2".into(), new.clone()),
-        "stale, with the right key: a fresh token, no refusal"
+        "a stale token with the right key: a fresh token, no rejection"
     );
     gateway = gateway.stop().start();
-    assert_eq!(with(&gateway, &old).0, "7.2", "the end of the old one is remembered");
+    assert_eq!(with(&gateway, &old).0, "7.2", "the old token stays invalid");
 
     let thief = gateway.connect(&Who::v4().device(&Device::new()).device_token(&new)).unwrap_err();
     assert_eq!(
@@ -157,7 +157,7 @@ fn removed_device_is_closed_and_unknown_afterwards() {
     let by_token = gateway.connect(&Who::v4().device(&device).device_token(&token)).unwrap_err();
     assert_eq!(by_token.code(), "AUTH_DEVICE_TOKEN_MISMATCH");
     let session = gateway.connect(&Who::v4().device(&device).token(TOKEN)).unwrap();
-    assert_eq!(rule(&gateway, &session), "7.3", "it pairs like any other");
+    assert_eq!(rule(&gateway, &session), "7.3", "it pairs like any other device");
     let unknown = gateway
         .admin()
         .call("device.pair.remove", json!({ "deviceId": "ab".repeat(32) }))
@@ -325,8 +325,8 @@ fn wrong_attempts_do_not_end_a_setup_code() {
     let gateway = Gateway::new();
     let code = gateway.code("full");
     for at in 0..20 {
-        let guess = format!("WRNG23{:02}", 22 + at).replace('0', "A").replace('1', "B");
-        let refused = gateway.connect(&Who::v4().code(&guess).device(&Device::new())).unwrap_err();
+        let wrong = format!("WRNG23{:02}", 22 + at).replace('0', "A").replace('1', "B");
+        let refused = gateway.connect(&Who::v4().code(&wrong).device(&Device::new())).unwrap_err();
         assert_eq!((refused.code(), refused.rule()), ("AUTH_BOOTSTRAP_TOKEN_INVALID", "6"));
     }
     let typed = format!(" {}-{} ", code[..4].to_lowercase(), &code[4..]);
@@ -345,11 +345,10 @@ fn setup_code_grants_its_profile_and_works_in_the_token_field() {
     assert!(!strings(&shown["scopes"]).contains(&"operator.admin"), "{shown}");
     assert!(
         pending(&mut admin, &device.id).is_none(),
-        "what the code does not give, the owner left out"
+        "scopes that the code does not grant are not granted"
     );
     gateway.connect(&Who::v3().device(&device)).expect("by its key");
-    let asked =
-        pending(&mut admin, &device.id).expect("it asks for admin again, that waits for the owner");
+    let asked = pending(&mut admin, &device.id).expect("requesting admin leaves a pending request");
     assert_eq!(strings(&asked["scopes"]), ["operator.admin"]);
 
     let node = code(&mut admin, "node");
@@ -364,7 +363,7 @@ fn setup_code_grants_its_profile_and_works_in_the_token_field() {
     assert_eq!(status["gone"], true);
     gateway
         .connect(&Who::v4().node().code(&node).device(&Device::new()))
-        .expect("a try in the wrong role uses nothing up");
+        .expect("an attempt in the wrong role does not use up the code");
 }
 
 #[test]
@@ -394,7 +393,7 @@ fn nodes_need_a_device_and_operators_with_the_token_do_not() {
         assert!(session.hello["auth"].get("deviceToken").is_none());
     }
     let list = gateway.admin().call("device.pair.list", json!({})).unwrap();
-    assert_eq!(list["paired"].as_array().unwrap().len(), 0, "remembered nowhere");
+    assert_eq!(list["paired"].as_array().unwrap().len(), 0, "no device is stored");
 }
 
 #[test]
@@ -458,7 +457,7 @@ fn wrong_passwords_lock_only_their_own_address_and_device() {
     gateway.connect(&Who::v4().password(password).device(&known)).unwrap();
     for who in [Who::v4().device(&guesser), Who::v4()] {
         for _ in 0..10 {
-            let refused = gateway.connect(&who.clone().password("guess")).unwrap_err();
+            let refused = gateway.connect(&who.clone().password("wrong")).unwrap_err();
             assert_eq!((refused.code(), refused.rule()), ("AUTH_PASSWORD_MISMATCH", "6"));
         }
     }
@@ -474,7 +473,7 @@ fn wrong_passwords_lock_only_their_own_address_and_device() {
     gateway.connect(&Who::v4().device(&known)).expect("a known device by its key");
     for _ in 0..11 {
         gateway
-            .connect(&Who::v4().password("guess").device(&known))
+            .connect(&Who::v4().password("wrong").device(&known))
             .expect("its key is enough, whatever else it sends");
     }
     gateway.connect(&Who::v4().device(&known)).expect("the key still suffices");
@@ -492,7 +491,7 @@ fn password_works_in_both_fields_and_a_code_admits_a_locked_device() {
     let mut admin = gateway.connect(&Who::v4().password("pass-word-pass")).unwrap();
     let device = Device::new();
     for _ in 0..10 {
-        gateway.connect(&Who::v4().password("guess").device(&device)).unwrap_err();
+        gateway.connect(&Who::v4().password("wrong").device(&device)).unwrap_err();
     }
     let made = code(&mut admin, "full");
     let session = gateway.connect(&Who::v4().code(&made).device(&device)).unwrap();
@@ -593,8 +592,8 @@ fn trusted_proxy_users_are_accepted_from_the_proxy_only() {
         bare.error["details"]["authReason"], "trusted_proxy_user_not_allowed",
         "a required header is missing"
     );
-    let nobody = gateway.connect(&Who::v4()).unwrap_err();
-    assert_eq!(nobody.error["details"]["authReason"], "trusted_proxy_user_missing");
+    let no_user = gateway.connect(&Who::v4()).unwrap_err();
+    assert_eq!(no_user.error["details"]["authReason"], "trusted_proxy_user_missing");
     let elsewhere = gateway
         .dial()
         .from("127.0.0.9")

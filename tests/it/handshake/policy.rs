@@ -80,7 +80,7 @@ fn every_policy_refusal_is_reachable_and_reported_with_its_rule() {
             assert_eq!(
                 matches!(verdict.outcome, PolicyOutcome::Pend(_)),
                 matches!(refusal, Refusal::PairingRequired | Refusal::RoleUpgrade),
-                "only these two wait for the owner: {refusal:?}"
+                "only these two leave a pending request: {refusal:?}"
             );
             seen.insert(refusal);
         }
@@ -320,7 +320,7 @@ fn assert_shape(row: &Row, admission: &Admission) {
             assert!(roles.with(pairing.roles).contains(admission.role), "{row:?}");
             let covered = admission.role == Role::Node
                 || scopes.with(pairing.scopes).covers(admission.scopes);
-            assert!(covered, "what it has now is not what is written down: {row:?}");
+            assert!(covered, "the granted scopes are not the stored ones: {row:?}");
             let grown = roles.with(pairing.roles) != roles || !scopes.covers(pairing.scopes);
             assert!(grown, "a write that changes nothing: {row:?}");
         }
@@ -423,7 +423,7 @@ fn compare(axes: &Axes) -> u64 {
             }
         };
         let other = scope.spawn(half(1));
-        half(0)() + other.join().expect("the other half passes too")
+        half(0)() + other.join().expect("the other half passes")
     })
 }
 
@@ -537,7 +537,7 @@ impl World {
     fn check(&self, row: &Row) {
         let (is, shall_be) =
             (self.decide(row), expected(&row.facts, &row.policy, row.known(), row.room()));
-        assert_eq!(is, shall_be, "left is the gate, right is the plain statement, for\n{row:?}");
+        assert_eq!(is, shall_be, "left: the gate, right: the second implementation, for\n{row:?}");
         if let PolicyOutcome::Admit(admission) = is.outcome {
             assert_earned(row, &admission);
         }
@@ -620,9 +620,9 @@ const PROOFS: [Refusal; 6] = [
 
 /// Returns a table with one device paired by the owner and evictable ones after it, of which slot 1
 /// is the oldest.
-fn table(capacity: usize, strangers: u8, old: bool) -> Table<Box<[Cell]>> {
+fn table(capacity: usize, others: u8, old: bool) -> Table<Box<[Cell]>> {
     let mut table = Table::new(vec![Cell::FREE; capacity].into_boxed_slice(), 99, TableAge(0));
-    for n in 0..strangers {
+    for n in 0..others {
         let provenance = if n == 0 { Provenance::Owner } else { Provenance::Token };
         let mut device = Device::new(DeviceId([100 + n; 32]), PublicKey([n; 32]), provenance);
         device.approve(Role::Operator, Scopes::ALL, WallMs(0));

@@ -66,7 +66,7 @@ fn first_message_other_than_connect_is_rejected_and_closed() {
             (1008, "invalid request frame"),
             "{text:.40}"
         );
-        assert_eq!(refused.error, Value::Null, "there is nothing to answer to");
+        assert_eq!(refused.error, Value::Null, "there is no request to answer");
     }
     let other = turned_away(&gateway, r#"{"type":"req","id":"7","method":"health","params":{}}"#);
     assert_eq!(
@@ -132,7 +132,7 @@ fn invalid_connect_parameters_are_reported_with_the_protocol_texts() {
     );
     assert_eq!(refused.reason.len(), 120, "{}", refused.reason);
     let extra = json!({ "futureField": { "a": [1] }, "client": { "more": 1 }, "auth": { "bootstrapToken": null, "approval": 1 } });
-    gateway.connect(&good.patch(extra)).expect("what is not known is ignored");
+    gateway.connect(&good.patch(extra)).expect("unknown members are ignored");
 }
 
 #[test]
@@ -299,9 +299,9 @@ fn missing_scope_is_named_in_the_error() {
             gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["write"])).unwrap();
         writer.call("status", json!({})).expect("write covers read");
     }
-    let mut nobody = gateway.connect(&Who::v4().token(TOKEN).scopes(&[])).unwrap();
+    let mut unscoped = gateway.connect(&Who::v4().token(TOKEN).scopes(&[])).unwrap();
     assert_eq!(
-        nobody.call("status", json!({})).unwrap_err().message(),
+        unscoped.call("status", json!({})).unwrap_err().message(),
         "missing scope: operator.read"
     );
     let mut all = gateway.connect(&Who::v3().token(TOKEN).scopes(&[])).unwrap();
@@ -437,7 +437,7 @@ fn stop_sends_shutdown_and_closes_all_connections_with_1012() {
     gateway.stop();
     assert!(
         begun.elapsed() < at_most(Duration::from_secs(3)),
-        "one who does not answer holds nobody up: {:?}",
+        "a silent client does not delay the stop: {:?}",
         begun.elapsed()
     );
     assert_eq!(silent.read(&mut [0; 16]).unwrap_or(0), 0);
@@ -479,7 +479,7 @@ fn presence_has_the_format_of_each_protocol_and_events_are_numbered_per_client()
             assert_eq!(
                 session.event("presence")["presence"].as_array().unwrap().len(),
                 1,
-                "gone again in round {round}"
+                "disconnected again in round {round}"
             );
         }
     }
@@ -517,13 +517,16 @@ fn slow_consumer_is_closed_without_delaying_others() {
     while open != 1 {
         assert!(
             begun.elapsed() < at_most(Duration::from_secs(15)),
-            "the slow client is still there"
+            "the slow consumer is still connected"
         );
         open = watcher.call("gatelet.status", json!({})).unwrap()["connections"].as_u64().unwrap();
         thread::sleep(Duration::from_millis(20));
     }
     assert!(slowest < at_most(Duration::from_secs(5)), "others waited {slowest:?}");
-    assert!(matches!(slow.closed().0, 1008 | 1006), "it finds what the system held, and the end");
+    assert!(
+        matches!(slow.closed().0, 1008 | 1006),
+        "it receives what the system buffered, then the close"
+    );
 }
 
 /// Returns a TCP connection that sent `bytes` and then stays silent.
@@ -554,7 +557,7 @@ fn silent_sockets_are_evicted_oldest_first_without_blocking_valid_clients() {
         let mut crowd: Vec<_> = (0..300).map(|_| silent(&gateway, bytes)).collect();
         let honest = gateway
             .connect(&Who::v4().token(TOKEN).device(&Device::new()))
-            .expect("an honest client among them");
+            .expect("a valid client among them is admitted");
         assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
         let begun = Instant::now();
         while !is_closed(&mut crowd[43]) && begun.elapsed() < at_most(Duration::from_secs(5)) {
@@ -563,11 +566,11 @@ fn silent_sockets_are_evicted_oldest_first_without_blocking_valid_clients() {
         let closed: Vec<bool> = crowd.iter_mut().map(is_closed).collect();
         let oldest = closed.iter().take_while(|closed| **closed).count();
         let all = closed.iter().filter(|closed| **closed).count();
-        assert_eq!(oldest, all, "only the oldest had to go");
-        assert!((44..=48).contains(&all), "{all} of 300 had to go");
+        assert_eq!(oldest, all, "only the oldest were evicted");
+        assert!((44..=48).contains(&all), "{all} of 300 were evicted");
         drop(crowd);
         honest.leave();
-        session.call("health", json!({})).expect("who is in is not touched");
+        session.call("health", json!({})).expect("admitted clients stay connected");
     }
 }
 
@@ -583,12 +586,12 @@ fn one_address_cannot_crowd_out_the_others() {
     let mut crowd: Vec<_> = (0..100).map(|_| dial("172.18.0.1").tcp()).collect();
     dial("172.18.0.1")
         .connect(&Who::v4().token(TOKEN))
-        .expect("even from there an honest client comes in");
+        .expect("a valid client at the same address is admitted");
     let mut left = || crowd.iter_mut().map(is_closed).filter(|closed| !closed).count();
-    until(|| left() <= 64, || "more than sixty four are left".into());
+    until(|| left() <= 64, || "more than sixty four connections are left".into());
     assert!(left() >= 62, "{} of one hundred are left", left());
     let mut other = other;
-    assert!(!is_closed(&mut other), "the other address is not touched");
+    assert!(!is_closed(&mut other), "connections of the other address stay open");
     println!("sixty four of one hundred are left");
 }
 
@@ -629,7 +632,7 @@ fn silent_connections_time_out_and_admitted_ones_get_ticks() {
             }
             assert!(
                 begun.elapsed() < Duration::from_secs(15) + at_most(Duration::from_secs(2)),
-                "dribbling does not help: {:?}",
+                "sending byte by byte does not extend the timeout: {:?}",
                 begun.elapsed()
             );
         });

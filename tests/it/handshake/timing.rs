@@ -39,10 +39,10 @@ mod counted {
     use gatelet::store::tokens::{check, device_token, TableKey};
 
     const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123456";
-    const GUESS: &str = "GATELET_TEST_GUESS";
+    const INPUT: &str = "GATELET_TEST_INPUT";
 
     /// Returns the input of a comparison: as long as the right one, and of the same character set.
-    fn guess(right: &str, kind: &str) -> String {
+    fn input(right: &str, kind: &str) -> String {
         let mut text = right.as_bytes().to_vec();
         let last = text.len() - 1;
         match kind {
@@ -55,24 +55,24 @@ mod counted {
     }
 
     #[inline(never)]
-    fn counted_secret(right: &SecretDigest, guess: &str) -> bool {
-        right.matches(guess)
+    fn counted_secret(right: &SecretDigest, input: &str) -> bool {
+        right.matches(input)
     }
 
     #[inline(never)]
-    fn counted_token(key: &TableKey, device: &Device, guess: &str) -> bool {
-        check(key, device, Role::Operator, guess).is_some()
+    fn counted_token(key: &TableKey, device: &Device, input: &str) -> bool {
+        check(key, device, Role::Operator, input).is_some()
     }
 
     #[inline(never)]
-    fn counted_code(codes: &mut SetupCodes, guess: &str) -> bool {
-        codes.take(guess, Millis(1)).is_some()
+    fn counted_code(codes: &mut SetupCodes, input: &str) -> bool {
+        codes.take(input, Millis(1)).is_some()
     }
 
     /// Runs one comparison of each type, inside valgrind.
     fn compare(kind: &str) {
         let is_right = kind == "right";
-        assert_eq!(counted_secret(&SecretDigest::of(SECRET), &guess(SECRET, kind)), is_right);
+        assert_eq!(counted_secret(&SecretDigest::of(SECRET), &input(SECRET, kind)), is_right);
         let key = TableKey::new([7; 32]);
         let mut device = Device::new(DeviceId([1; 32]), PublicKey([2; 32]), Provenance::Token);
         device.approve(Role::Operator, Scopes::ALL, WallMs(1));
@@ -82,11 +82,11 @@ mod counted {
             Role::Operator,
             device.tokens[Role::Operator as usize].current,
         );
-        assert_eq!(counted_token(&key, &device, &guess(token.as_str(), kind)), is_right);
+        assert_eq!(counted_token(&key, &device, &input(token.as_str(), kind)), is_right);
         let mut codes = SetupCodes::new();
         let grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
         codes.make(RequestId([1; 16]), CodeText::parse("ABCDEFGH").unwrap(), grant, Millis(0));
-        assert_eq!(counted_code(&mut codes, &guess("ABCDEFGH", kind)), is_right);
+        assert_eq!(counted_code(&mut codes, &input("ABCDEFGH", kind)), is_right);
     }
 
     /// Returns the instructions of a comparison, counted by callgrind.
@@ -103,7 +103,7 @@ mod counted {
             "handshake::timing::counted::comparison_of_a_wrong_secret_takes_constant_instructions";
         command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--test-threads=1"]);
         let output = command
-            .env(GUESS, kind)
+            .env(INPUT, kind)
             .output()
             .expect("valgrind is installed (tests/run.sh does it)");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -114,7 +114,7 @@ mod counted {
 
     #[test]
     fn comparison_of_a_wrong_secret_takes_constant_instructions() {
-        if let Ok(kind) = std::env::var(GUESS) {
+        if let Ok(kind) = std::env::var(INPUT) {
             return compare(&kind);
         }
         for name in ["secret", "token", "code"] {

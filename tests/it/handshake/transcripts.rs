@@ -249,7 +249,7 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
     let device = Device::from_seed([100 * (protocol as u8 - 3) + refusal as u8 + 1; 32]);
     let strict = json!({ "pairing": { "mode": "strict" } });
     let password = json!({ "auth": { "mode": "password", "password": "pass-word-pass", "rateLimit": { "maxAttempts": 1 } } });
-    let nobody = json!({ "auth": { "mode": "none" } });
+    let no_auth = json!({ "auth": { "mode": "none" } });
     let proxy = json!({ "trustedProxies": ["127.0.0.1"], "auth": { "mode": "trusted-proxy", "trustedProxy": {
         "userHeader": "X-User", "allowUsers": ["ann"], "allowLoopback": true } } });
     let first = |houses: &mut Houses, text: &str| {
@@ -273,7 +273,7 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
             houses.usual().dial().origin("https://evil.example").connect(&holder.page())
         }
         Refusal::HostForeign => houses.usual().dial().page("evil.example").connect(&holder.page()),
-        Refusal::HostNotLoopback => houses.with(nobody).dial().host("pi.local").connect(&who),
+        Refusal::HostNotLoopback => houses.with(no_auth).dial().host("pi.local").connect(&who),
         Refusal::DeviceIdMismatch => signed(houses, Sign::WrongId),
         Refusal::SignatureExpired => {
             let gateway = houses.with(json!({ "auth": { "token": TOKEN, "strictClock": true } }));
@@ -292,11 +292,11 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
         }
         Refusal::PasswordMissing => houses.with(password).connect(&who.device(&device)),
         Refusal::PasswordMismatch => {
-            houses.with(password).connect(&who.password("guess").device(&device))
+            houses.with(password).connect(&who.password("wrong").device(&device))
         }
         Refusal::RateLimited => {
             let gateway = houses.with(password);
-            gateway.connect(&who.clone().password("guess").device(&device)).unwrap_err();
+            gateway.connect(&who.clone().password("wrong").device(&device)).unwrap_err();
             gateway.connect(&who.password("pass-word-pass").device(&device))
         }
         Refusal::DeviceTokenMismatch => {
@@ -311,7 +311,7 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
         Refusal::IdentityMissing => houses.with(proxy).connect(&who),
         Refusal::IdentityRefused => houses.with(proxy).dial().header("X-User", "bob").connect(&who),
         Refusal::AuthNoneNotLocal => {
-            houses.with(nobody).dial().header("Via", "1.1 proxy").connect(&who)
+            houses.with(no_auth).dial().header("Via", "1.1 proxy").connect(&who)
         }
         Refusal::PairingRequired => houses.with(strict).connect(&holder.device(&device)),
         Refusal::RoleUpgrade => {

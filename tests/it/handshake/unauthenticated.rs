@@ -2,7 +2,7 @@
 //! nothing, half a message, garbage or a wrong token: their cost to admitted clients and to clients
 //! with valid credentials.
 //!
-//! `STRANGERS` sets the number of their sockets open at a time (2000 unless set; 10000 need as many
+//! `UNAUTHENTICATED` sets the number of their sockets open at a time (2000 unless set; 10000 need as many
 //! descriptors).
 
 use std::collections::VecDeque;
@@ -16,8 +16,8 @@ use gatelet::gate::limits;
 use serde_json::json;
 use support::client::{retry, Device, Dial, Got, Session, Who};
 use support::gateway::{in_a_namespace, Gateway, Plan, TOKEN};
-use support::number;
 use support::runner::{at_most, native, patience, until};
+use support::{number, SetOnDrop};
 
 use crate::nodes::load::memory;
 
@@ -26,9 +26,10 @@ use crate::nodes::load::memory;
 const NEW: usize = 60;
 const CALLS: usize = 5;
 
-fn strangers() -> usize {
+/// Returns the number of unauthenticated connections at a time.
+fn flood_size() -> usize {
     let default = if native() { 2000 } else { 400 };
-    number("STRANGERS").unwrap_or(default) as usize
+    number("UNAUTHENTICATED").unwrap_or(default) as usize
 }
 
 /// Returns a masked text frame.
@@ -123,7 +124,7 @@ impl Times {
 #[derive(Default)]
 struct Seen {
     calls: Times,
-    came: Times,
+    handshakes: Times,
     /// More than the number of clients if some were evicted and retried.
     tries: usize,
     descriptors: usize,
@@ -148,11 +149,11 @@ impl Honest<'_> {
                 0 => Who::v4().device(&self.known),
                 _ => Who::v4().token(TOKEN).device(&Device::new()),
             };
-            seen.tries += seen.came.take(|| {
+            seen.tries += seen.handshakes.take(|| {
                 let begun = Instant::now();
-                (1..).find(|_| self.come_in(&who) || begun.elapsed() > patience()).unwrap()
+                (1..).find(|_| self.try_connect(&who) || begun.elapsed() > patience()).unwrap()
             });
-            assert!(seen.came.at(100) < patience(), "kept out");
+            assert!(seen.handshakes.at(100) < patience(), "a valid client was not admitted");
             seen.descriptors = seen.descriptors.max(self.gateway.descriptors());
         }
         seen
@@ -160,7 +161,7 @@ impl Honest<'_> {
 
     /// Returns `false` if the connection was evicted before it could authenticate. Panics if it is
     /// rejected.
-    fn come_in(&self, who: &Who) -> bool {
+    fn try_connect(&self, who: &Who) -> bool {
         let Ok(mut socket) = self.dial.try_open() else { return false };
         let Got::Frame(challenge) = socket.next() else { return false };
         let nonce = challenge["payload"]["nonce"].as_str().unwrap();
@@ -173,7 +174,7 @@ impl Honest<'_> {
 }
 
 /// Runs `meanwhile` while unauthenticated clients connect from the addresses that `from` returns,
-/// [`strangers`] at a time. Returns their total number too.
+/// [`flood_size`] at a time. Returns their total number too.
 fn flooded<T>(
     gateway: &Gateway,
     from: impl Fn(usize) -> String + Sync,
@@ -190,16 +191,16 @@ fn flooded<T>(
                     let n = count.fetch_add(1, Ordering::Relaxed);
                     let dial = Dial::to(([172, 18, 0, 2], gateway.port).into()).from(&from(n));
                     open.extend(say(dial.tcp(), &upgrade, n));
-                    if open.len() > strangers() / THREADS {
+                    if open.len() > flood_size() / THREADS {
                         open.pop_front();
                     }
                 }
             });
         }
-        let ends = Ends(&over);
+        let ends = SetOnDrop(&over);
         until(
-            || count.load(Ordering::Relaxed) > strangers(),
-            || format!("only {count:?} strangers came"),
+            || count.load(Ordering::Relaxed) > flood_size(),
+            || format!("only {count:?} unauthenticated connections"),
         );
         let result = meanwhile();
         drop(ends);
@@ -208,21 +209,12 @@ fn flooded<T>(
     (result, count.into_inner())
 }
 
-/// Ends the flood on drop, also when the test panics.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 fn allow_descriptors() {
     use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
     let most = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
-    let enough = most.is_none_or(|most| most > strangers() as u64 + 500);
-    assert!(enough, "{} strangers need more descriptors than {most:?}: ulimit -Hn", strangers());
+    let enough = most.is_none_or(|most| most > flood_size() as u64 + 500);
+    assert!(enough, "{} connections need more descriptors than {most:?}: ulimit -Hn", flood_size());
 }
 
 /// Measures clients with valid credentials without and during a flood from the addresses that
@@ -239,19 +231,20 @@ fn flood(name: &str, from: impl Fn(usize) -> String + Sync) -> (Seen, Seen) {
     let (loud, count) = flooded(&gateway, from, || honest.measure());
     let (_, peak) = memory(&gateway);
     let grown = peak.saturating_sub(before);
-    for (what, quiet, loud) in
-        [("a call", &quiet.calls, &loud.calls), ("coming in", &quiet.came, &loud.came)]
-    {
+    for (what, quiet, loud) in [
+        ("a call", &quiet.calls, &loud.calls),
+        ("a handshake", &quiet.handshakes, &loud.handshakes),
+    ] {
         for percent in [50, 99] {
             let (quiet, loud) = (quiet.at(percent), loud.at(percent));
             let ratio = loud.as_secs_f64() / quiet.as_secs_f64();
-            println!("{name}: {what}: p{percent} {quiet:.1?} in quiet, {loud:.1?} beside strangers, {ratio:.1} times");
+            println!("{name}: {what}: p{percent} {quiet:.1?} without it, {loud:.1?} during the flood, {ratio:.1} times");
         }
     }
     println!(
-        "{name}: {count} strangers, {} at a time; {NEW} of {NEW} came in, in {} tries; peak {peak} bytes, {grown} more than in quiet; \
-         {} descriptors, {} in quiet",
-        strangers(),
+        "{name}: {count} unauthenticated connections, {} at a time; {NEW} of {NEW} clients admitted, in {} tries; peak {peak} bytes, {grown} more than before; \
+         {} descriptors, {} before",
+        flood_size(),
         loud.tries,
         loud.descriptors,
         quiet.descriptors,
@@ -265,7 +258,7 @@ fn flood(name: &str, from: impl Fn(usize) -> String + Sync) -> (Seen, Seen) {
     // Usually a few milliseconds. Asserted for the median, because the 99th percentile is
     // unreliable on a busy machine.
     assert!(loud.calls.at(50) < at_most(Duration::from_millis(200)), "{:?}", loud.calls.at(50));
-    for times in [&loud.calls, &loud.came] {
+    for times in [&loud.calls, &loud.handshakes] {
         assert!(times.at(99) < at_most(Duration::from_secs(3)), "{:?}", times.at(99));
     }
     // after the flood, all is as before
@@ -280,7 +273,7 @@ fn flood_from_one_address_does_not_block_valid_clients() {
     let name = "handshake::unauthenticated::flood_from_one_address_does_not_block_valid_clients";
     if in_a_namespace(name, "from one address: ") {
         let (quiet, loud) = flood("from one address", |_| "172.18.0.1".into());
-        assert_eq!(loud.tries, NEW, "who comes from elsewhere comes in at the first try");
+        assert_eq!(loud.tries, NEW, "a client at another address is admitted at the first try");
         let most = quiet.descriptors + limits::UNAUTHENTICATED_PER_ADDRESS + NEW;
         assert!(loud.descriptors <= most, "{} descriptors, at most {most}", loud.descriptors);
     }

@@ -13,7 +13,7 @@ use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::{self, at_most};
 use support::temp_dir::TempDir;
 
-const OUTSIDE: &str = "nobody outside may read this";
+const OUTSIDE: &str = "a file outside of the directory";
 const INLINE: &str = "\n  self.inline = \"/\";\n";
 const V4: &str =
     "<!doctype html>\n<html data-openclaw-control-ui-build-id=\"b1\" lang=\"en\"><head>\n\
@@ -579,7 +579,7 @@ fn http_password_attempts_are_rate_limited_without_locking_websocket_clients() {
     };
     assert_eq!(get(password), "200");
     for _ in 0..10 {
-        assert_eq!(get("guess"), "401");
+        assert_eq!(get("wrong"), "401");
     }
     assert_eq!(get(password), "401", "even the right password is not checked");
     site.gateway.connect(&Who::v4().password(password)).expect("a client from the same address");

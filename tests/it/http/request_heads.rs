@@ -397,7 +397,7 @@ fn clients_cannot_forge_their_address_with_or_without_a_proxy() {
         assert_eq!(
             with(&plain),
             ("127.0.0.1".into(), past.into()),
-            "{headers:?}, from nobody's proxy"
+            "{headers:?}, from an untrusted proxy"
         );
     }
 }

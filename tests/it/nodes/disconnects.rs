@@ -148,14 +148,14 @@ const FAULTS: [(&str, Fault); 9] = [
         assert_eq!(operator.answer(&call).unwrap()["payload"], 3);
     }),
     ("others pair and are approved meanwhile", |scene| {
-        let stranger = Device::new();
-        let other = node(scene.gateway, scene.speaks.0, &stranger);
-        approve(scene.gateway, &stranger);
+        let unknown = Device::new();
+        let other = node(scene.gateway, scene.speaks.0, &unknown);
+        approve(scene.gateway, &unknown);
         let result = json!({ "id": scene.asked["id"], "nodeId": scene.device.id, "ok": true, "payload": [1] });
         assert_eq!(scene.node().call("node.invoke.result", result).unwrap(), json!({ "ok": true }));
         assert_eq!(scene.outcome().unwrap()["payload"], json!([1]));
         drop(other);
-        scene.admin.call("device.pair.remove", json!({ "deviceId": stranger.id })).unwrap();
+        scene.admin.call("device.pair.remove", json!({ "deviceId": unknown.id })).unwrap();
     }),
 ];
 
@@ -288,7 +288,7 @@ fn revoked_client_that_does_not_read_is_no_longer_served() {
     assert_eq!(
         node.event("node.invoke.request")["paramsJSON"],
         r#"{"n":3}"#,
-        "the revoked one was heard"
+        "a frame of the revoked client was processed"
     );
     assert!(!matches!(deaf.socket.next(), Got::Frame(_)));
 }
@@ -315,7 +315,7 @@ fn disconnecting_callers_do_not_close_a_slow_node() {
         assert_eq!(failed.0["details"]["nodeError"]["code"], "BUSY");
         under_way -= 1 + operator.kept().filter(|frame| frame["type"] == "res").count();
     }
-    assert!(under_way > 100, "{under_way} calls are under way");
+    assert!(under_way > 100, "{under_way} calls are in flight");
     drop(operators);
     nothing_waits(&mut admin);
     // The node reads, and answers calls again.

@@ -140,7 +140,7 @@ fn both_sizes(error: &Failed, bytes: usize) {
 }
 
 #[test]
-fn an_answer_of_a_node_reaches_the_operator_in_the_forms_that_fit() {
+fn node_result_is_relayed_in_the_forms_that_fit() {
     for (protocol, node_protocol) in [(3, 4), (4, 3)] {
         let mut scene = Scene::new(protocol, node_protocol);
         let mut relay = |given: Given<'_>| scene.relay(3, given).1.unwrap();
@@ -177,7 +177,7 @@ fn an_answer_of_a_node_reaches_the_operator_in_the_forms_that_fit() {
 }
 
 #[test]
-fn an_answer_of_the_largest_size_passes_and_one_byte_more_is_an_error_with_both_sizes() {
+fn largest_result_is_relayed_and_one_byte_more_is_an_error_with_both_sizes() {
     for (protocol, node_protocol) in [(3, 3), (4, 4)] {
         let mut scene = Scene::new(protocol, node_protocol);
         for as_text in [false, true] {
@@ -205,7 +205,7 @@ fn an_answer_of_the_largest_size_passes_and_one_byte_more_is_an_error_with_both_
 }
 
 #[test]
-fn both_forms_of_an_answer_fit_to_the_byte_and_one_byte_more_leaves_out_the_text() {
+fn result_one_byte_too_large_for_both_forms_omits_the_text() {
     let mut scene = Scene::new(4, 4);
     let (bytes, got) = scene.relay(16, Given { payload: None, held: Some(&held(1000)) });
     assert!(got.unwrap()["payloadJSON"].is_string());
@@ -222,7 +222,7 @@ fn both_forms_of_an_answer_fit_to_the_byte_and_one_byte_more_leaves_out_the_text
 }
 
 #[test]
-fn parameters_that_grow_beyond_the_limit_are_refused_and_the_node_stays() {
+fn parameters_that_grow_beyond_the_limit_are_rejected_and_the_node_stays_connected() {
     for (protocol, node_protocol) in [(3, 4), (4, 3)] {
         let mut scene = Scene::new(protocol, node_protocol);
         for (unit, grown) in [(r#"\""#, 4), (r"\\", 4), (r"\n", 3), (r"\u0001", 7)] {
@@ -251,7 +251,7 @@ fn parameters_that_grow_beyond_the_limit_are_refused_and_the_node_stays() {
 }
 
 #[test]
-fn parameters_of_the_largest_size_pass_to_the_byte() {
+fn largest_parameters_are_relayed_to_the_byte() {
     for node_protocol in [3, 4] {
         let mut scene = Scene::new(4, node_protocol);
         // Escaping the quotes adds more bytes than the frame for the node is shorter than that of
@@ -267,7 +267,7 @@ fn parameters_of_the_largest_size_pass_to_the_byte() {
 }
 
 #[test]
-fn the_approvals_of_a_node_pass_or_are_refused_with_both_sizes() {
+fn node_exec_approvals_are_relayed_or_rejected_with_both_sizes() {
     let mut scene = Scene::new(4, 4);
     let mut admin = scene.gateway.admin();
     let device = scene.device.id.clone();
@@ -284,7 +284,7 @@ fn the_approvals_of_a_node_pass_or_are_refused_with_both_sizes() {
 }
 
 #[test]
-fn a_node_that_sends_more_than_a_frame_ends_its_own_connection_only() {
+fn oversized_node_frame_closes_only_its_own_connection() {
     let mut scene = Scene::new(4, 4);
     let other_device = Device::new();
     let mut other_node = node(&scene.gateway, 4, &other_device);
@@ -305,7 +305,7 @@ fn a_node_that_sends_more_than_a_frame_ends_its_own_connection_only() {
 }
 
 #[test]
-fn an_error_of_a_node_that_leaves_no_room_for_its_details_is_passed_on_as_words() {
+fn node_error_too_large_for_its_details_is_relayed_as_text() {
     for protocol in [3, 4] {
         let mut scene = Scene::new(protocol, 4);
         for (more, whole) in [(MOST - MIB, true), (MOST - 400, false)] {
@@ -325,7 +325,7 @@ fn an_error_of_a_node_that_leaves_no_room_for_its_details_is_passed_on_as_words(
 }
 
 #[test]
-fn a_list_of_nodes_that_declare_as_much_as_they_may_stays_small() {
+fn node_list_stays_small_with_maximal_declarations() {
     let gateway = Gateway::new();
     let granted = |at: usize| (format!("{at:0120}"), json!(true));
     let permissions: serde_json::Map<String, Value> = (0..250).map(granted).collect();

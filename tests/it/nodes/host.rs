@@ -431,7 +431,7 @@ fn running_commands_are_killed_on_disconnect_and_exit() {
             assert!(status.success());
             assert_eq!(node.ended(), 0, "SIGTERM ends it with success");
         }
-        until(|| !alive(&pid), || format!("{pid} runs on, round {round}"));
+        until(|| !alive(&pid), || format!("{pid} still runs, round {round}"));
     }
 }
 
@@ -589,10 +589,7 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
     let mut admin = gateway.admin();
     let script = json!({ "command": ["sh", "-c", "echo out; echo err >&2; exit 3"] });
     let (_, message) = invoke_fails(&mut admin, &id, "system.run", script.clone());
-    assert!(
-        message.contains("node command not allowed"),
-        "what is new waits for the owner: {message}"
-    );
+    assert!(message.contains("node command not allowed"), "new commands need approval: {message}");
     let waiting = admin.call("node.pair.list", json!({})).unwrap();
     let request = waiting["pending"][0]["requestId"]
         .as_str()

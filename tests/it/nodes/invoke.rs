@@ -127,7 +127,7 @@ fn node_commands_need_approval_and_additional_ones_keep_approved_ones() {
         assert_eq!(
             now["commands"],
             json!(["system.run", "system.which"]),
-            "what was approved stays"
+            "approved commands stay approved"
         );
         assert_eq!(now["approvalState"], "pending-reapproval");
         approve(&gateway, &device);
@@ -214,7 +214,7 @@ fn failed(failed: Failed, device: &Device) -> (String, String, Value) {
 #[test]
 fn invoke_failures_have_the_format_of_each_protocol() {
     let gateway = Gateway::new();
-    let (device, stranger) = (Device::new(), Device::new());
+    let (device, unknown) = (Device::new(), Device::new());
     let mut node = node(&gateway, 4, &device);
     approve(&gateway, &device);
     for protocol in [3, 4] {
@@ -223,7 +223,7 @@ fn invoke_failures_have_the_format_of_each_protocol() {
         let mut ask =
             |params: Value| failed(operator.call("node.invoke", params).unwrap_err(), &device);
         let error = json!({ "code": "NOT_CONNECTED", "message": "node not connected" });
-        let (code, message, details) = ask(invoke(&stranger, "system.which", json!({})));
+        let (code, message, details) = ask(invoke(&unknown, "system.which", json!({})));
         assert_eq!((code.as_str(), message.as_str()), ("UNAVAILABLE", "node not connected"));
         let expected =
             json!({ "code": "NOT_CONNECTED", "nodeError": error, "nodeCommandDispatched": false });
@@ -280,7 +280,7 @@ fn invoke_failures_have_the_format_of_each_protocol() {
             node.call("node.invoke.result", result).unwrap(),
             json!({ "ok": true, "ignored": true })
         );
-        let other = json!({ "id": asked["id"], "nodeId": stranger.id, "ok": true });
+        let other = json!({ "id": asked["id"], "nodeId": unknown.id, "ok": true });
         assert_eq!(
             node.call("node.invoke.result", other).unwrap_err().message(),
             "nodeId mismatch"

@@ -261,7 +261,7 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
             for _ in 1..OPERATORS {
                 others_are_done
                     .recv_timeout(patience())
-                    .expect("a slow operator holds the others up");
+                    .expect("a slow operator delays the others");
             }
             caller.run(CALLS, 0);
         }
@@ -280,10 +280,7 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
     );
     fast.sort_unstable();
     slow.sort_unstable();
-    assert!(
-        fast[fast.len() / 2] < slow[slow.len() / 2],
-        "a slow node holds the calls of others up"
-    );
+    assert!(fast[fast.len() / 2] < slow[slow.len() / 2], "a slow node delays the calls of others");
     assert!(callers.iter().all(|caller| caller.took.len() == CALLS));
     one_at_a_time(&gateway, &devices[0], &mut nodes[0]);
     drop(callers);
@@ -346,7 +343,10 @@ fn only_the_operator_that_does_not_read_is_closed() {
         slowest = slowest.max(begun.elapsed());
     }
     gateway.logged(&["slow consumer"]);
-    assert!(matches!(deaf.closed().0, 1008 | 1006), "it finds what the system held, and the end");
+    assert!(
+        matches!(deaf.closed().0, 1008 | 1006),
+        "it receives what the system buffered, then the close"
+    );
     assert!(slowest < at_most(Duration::from_secs(5)), "others waited {slowest:?}");
     bounded(&gateway, before, 48 * MIB, "an operator that does not read");
     idle.again(&gateway, &mut admin);
@@ -389,7 +389,7 @@ fn slow_transfers_are_not_closed_but_silent_connections_are() {
                 }
                 let count = (&slow.socket.ws.get_ref().0)
                     .read(&mut part)
-                    .expect("who reads is not thrown out");
+                    .expect("a client that reads stays connected");
                 assert!(count > 0, "closed after {:?} and {} bytes", begun.elapsed(), seen.len());
                 seen.extend_from_slice(&part[..count]);
             }
@@ -404,7 +404,7 @@ fn slow_transfers_are_not_closed_but_silent_connections_are() {
             let frame = masked(&request.to_string());
             let piece = frame.len() / LONG.as_secs() as usize + 1;
             for piece in frame.chunks(piece) {
-                (&piecemeal.socket.ws.get_ref().0).write_all(piece).expect("who sends is not thrown out");
+                (&piecemeal.socket.ws.get_ref().0).write_all(piece).expect("a client that sends stays connected");
                 thread::sleep(Duration::from_secs(1));
             }
             assert!(piecemeal.answer(id).unwrap_err().message().contains("nothing"));

@@ -95,7 +95,7 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
             }
             assert!(
                 heard(&mut reader).iter().all(|name| !name.starts_with("exec.")),
-                "not for everybody"
+                "only clients with the scope receive it"
             );
             assert_eq!(status(&gateway)["approvals"], 0);
         }
@@ -297,7 +297,7 @@ fn background_phone_commands_are_queued_once() {
     assert_eq!(
         phone.call("node.pending.pull", json!({})).unwrap(),
         pulled,
-        "until it says that it has done it"
+        "until the node acknowledges it"
     );
     let acked = phone.call("node.pending.ack", json!({ "ids": [ids[0]] })).unwrap();
     assert_eq!(acked, json!({ "nodeId": device.id, "ackedIds": [ids[0]], "remainingCount": 1 }));

@@ -145,24 +145,24 @@ fn a_node_comes(s: &mut Script) -> House {
     let gateway = Gateway::new();
     let protocol = s.protocol;
     let challenge = gateway.dial().open().frame();
-    s.frame("everybody", "connect.challenge", challenge);
+    s.frame("all", "connect.challenge", challenge);
     let mut admin = gateway.connect(&who(protocol, &["admin"])).unwrap();
     s.ask(&mut admin, "node.list", "there is none", json!({}));
-    s.ask(&mut admin, "node.pair.list", "nobody waits", json!({}));
+    s.ask(&mut admin, "node.pair.list", "none is pending", json!({}));
     let device = Device::from_seed([31; 32]);
     let mut node = gateway.connect(&shed(protocol, &device, &COMMANDS)).unwrap();
     s.event(&mut admin, "an operator", "node.pair.requested");
     s.event(&mut admin, "an operator", "presence");
     s.event(&mut node, "the node", "voicewake.changed");
-    s.ask(&mut admin, "node.list", "one waits for approval", json!({}));
-    s.ask(&mut admin, "node.pair.list", "one waits for approval", json!({}));
+    s.ask(&mut admin, "node.list", "one is pending", json!({}));
+    s.ask(&mut admin, "node.pair.list", "one is pending", json!({}));
     let mut reader = gateway.connect(&who(protocol, &["read"])).unwrap();
     s.ask(&mut reader, "node.describe", "by a reader", json!({ "nodeId": device.id }));
     let invoke = json!({ "nodeId": device.id, "command": "system.which", "idempotencyKey": "k" });
     s.ask(&mut admin, "node.invoke", "nothing is approved", invoke);
     let request = pending(&mut admin);
     let mut pairing = gateway.connect(&who(protocol, &["pairing"])).unwrap();
-    s.ask(&mut pairing, "node.pair.approve", "by one who may pair and no more", request.clone());
+    s.ask(&mut pairing, "node.pair.approve", "with the pairing scope only", request.clone());
     s.ask(&mut admin, "node.pair.approve", "by an administrator", request.clone());
     s.event(&mut admin, "an operator", "node.pair.resolved");
     if s.v4() {
@@ -175,12 +175,12 @@ fn a_node_comes(s: &mut Script) -> House {
     if s.v4() {
         s.ask(&mut reader, "environments.list", "by a reader", json!({}));
     }
-    s.ask(&mut admin, "node.describe", "of a stranger", json!({ "nodeId": "f".repeat(64) }));
+    s.ask(&mut admin, "node.describe", "of an unknown node", json!({ "nodeId": "f".repeat(64) }));
     s.ask(&mut admin, "node.describe", "without a node", json!({}));
     for (why, node, name) in [
         ("to a name", device.id.as_str(), "The shed"),
         ("to nothing", device.id.as_str(), " "),
-        ("of a stranger", "stranger", "The shed"),
+        ("of an unknown node", "unknown", "The shed"),
     ] {
         s.ask(&mut admin, "node.rename", why, json!({ "nodeId": node, "displayName": name }));
     }
@@ -235,13 +235,13 @@ fn invokes(s: &mut Script, house: &mut House) {
     let mut marked = call_of(device, "system.run");
     marked["params"] = json!({ "command": ["true"], "approved": true });
     for (why, params) in [
-        ("of a stranger", call_of(&Device::from_seed([33; 32]), "system.which")),
-        ("of a command that nobody allows", call_of(device, "made.up")),
-        ("of a command that the owner has to allow", call_of(device, "camera.snap")),
-        ("of a command that the node has not", call_of(device, "system.notify")),
+        ("of an unknown node", call_of(&Device::from_seed([33; 32]), "system.which")),
+        ("of a command that is not allowed", call_of(device, "made.up")),
+        ("of a command that the owner must allow", call_of(device, "camera.snap")),
+        ("of a command that the node does not declare", call_of(device, "system.notify")),
         ("of a node that has no commands", call_of(&bare, "system.notify")),
         ("of a command for the owner's approvals", call_of(device, "system.execApprovals.get")),
-        ("marked as approved by one who may not approve", marked),
+        ("marked as approved without the approvals scope", marked),
         ("without a command", call_of(device, " ")),
         ("without a key", json!({ "nodeId": device.id, "command": "system.which" })),
     ] {
@@ -265,12 +265,12 @@ fn invokes(s: &mut Script, house: &mut House) {
         "of another",
         json!({ "id": asked["id"], "nodeId": "x", "ok": true }),
     );
-    s.ask(node, "node.invoke.result", "that is none", json!({ "nodeId": device.id }));
+    s.ask(node, "node.invoke.result", "without an invoke", json!({ "nodeId": device.id }));
     if s.v4() {
         let progress = |node: &str, chunk: &str| json!({ "invokeId": "x", "nodeId": node, "seq": 1, "chunk": chunk });
-        s.ask(node, "node.invoke.progress", "which nobody waits for", progress(&device.id, "some"));
+        s.ask(node, "node.invoke.progress", "of no pending call", progress(&device.id, "some"));
         s.ask(node, "node.invoke.progress", "of another", progress("x", "some"));
-        s.ask(node, "node.invoke.progress", "that says too little", json!({ "nodeId": device.id }));
+        s.ask(node, "node.invoke.progress", "with missing members", json!({ "nodeId": device.id }));
     }
 }
 
@@ -300,7 +300,7 @@ fn tellings(s: &mut Script, house: &mut House) {
         s.ask(node, "node.pluginSurface.refresh", "of one", json!({ "surface": "canvas" }));
         s.ask(node, "node.pluginSurface.refresh", "of none", json!({}));
     }
-    s.ask(admin, "node.describe", "with how its machine is", json!({ "nodeId": device.id }));
+    s.ask(admin, "node.describe", "with host statistics", json!({ "nodeId": device.id }));
     let params = json!({ "nodeId": device.id });
     s.ask(node, "node.list", "by a node", params);
 }
@@ -309,17 +309,17 @@ fn tellings(s: &mut Script, house: &mut House) {
 fn waiting_work(s: &mut Script, house: &mut House) {
     let House { gateway, admin, writer, node, device } = house;
     let left = |kind: &str| json!({ "nodeId": device.id, "type": kind });
-    s.ask(node, "node.pending.drain", "when nothing waits", json!({}));
+    s.ask(node, "node.pending.drain", "when nothing is queued", json!({}));
     s.ask(writer, "node.pending.enqueue", "of a place", left("location.request"));
     s.ask(writer, "node.pending.enqueue", "of a place again", left("location.request"));
     let mut urgent = left("status.request");
     (urgent["priority"], urgent["expiresInMs"]) = (json!("high"), json!(60_000));
     s.ask(writer, "node.pending.enqueue", "of its state, urgently", urgent);
-    s.ask(writer, "node.pending.enqueue", "of what there is not", left("made.up"));
+    s.ask(writer, "node.pending.enqueue", "of an unknown type", left("made.up"));
     s.ask(
         writer,
         "node.pending.enqueue",
-        "for a stranger",
+        "for an unknown node",
         json!({ "nodeId": "f".repeat(64), "type": "status.request" }),
     );
     s.ask(node, "node.pending.drain", "the first", json!({ "maxItems": 1 }));
@@ -343,9 +343,9 @@ fn waiting_work(s: &mut Script, house: &mut House) {
     let result = json!({ "id": asked["id"], "nodeId": device.id, "ok": false, "error": error });
     s.ask(&mut phone, "node.invoke.result", "of a phone in the background", result);
     s.answer(writer, "node.invoke", &call);
-    let pulled = s.ask(&mut phone, "node.pending.pull", "what it could not do", json!({}));
+    let pulled = s.ask(&mut phone, "node.pending.pull", "of queued calls", json!({}));
     let ids = json!({ "ids": [pulled["actions"][0]["id"]] });
-    s.ask(&mut phone, "node.pending.ack", "it has done it", ids);
+    s.ask(&mut phone, "node.pending.ack", "of completed calls", ids);
     s.ask(&mut phone, "node.pending.ack", "of nothing", json!({ "ids": [] }));
     s.ask(&mut phone, "node.pending.pull", "nothing is left", json!({}));
     phone.leave();
@@ -365,11 +365,21 @@ fn approvals(s: &mut Script, house: &mut House) {
     s.event(&mut asker, "the asker", requested);
     s.ask(&mut decider, request, "again", question);
     if s.v4() {
-        s.ask(&mut decider, "exec.approval.list", "one waits", json!({}));
-        s.ask(&mut decider, "exec.approval.get", "one that waits", json!({ "id": "a-1" }));
+        s.ask(&mut decider, "exec.approval.list", "one is pending", json!({}));
+        s.ask(&mut decider, "exec.approval.get", "of a pending request", json!({ "id": "a-1" }));
     }
-    s.ask(&mut decider, resolve, "with what is none", json!({ "id": "a-1", "decision": "maybe" }));
-    s.ask(&mut decider, resolve, "of a stranger", json!({ "id": "b-1", "decision": "deny" }));
+    s.ask(
+        &mut decider,
+        resolve,
+        "with an invalid decision",
+        json!({ "id": "a-1", "decision": "maybe" }),
+    );
+    s.ask(
+        &mut decider,
+        resolve,
+        "of an unknown request",
+        json!({ "id": "b-1", "decision": "deny" }),
+    );
     let allow = json!({ "id": "a-1", "decision": "allow-once" });
     s.ask(&mut decider, resolve, "once", allow.clone());
     s.answer(&mut asker, request, &call);
@@ -379,7 +389,7 @@ fn approvals(s: &mut Script, house: &mut House) {
     s.ask(
         &mut asker,
         request,
-        "that nobody decides",
+        "that is not decided",
         json!({ "command": "true", "timeoutMs": 30 }),
     );
     s.ask(&mut asker, request, "of nothing", json!({ "command": "" }));
@@ -390,7 +400,12 @@ fn approvals(s: &mut Script, house: &mut House) {
             "when it was made",
             json!({ "id": "a-1" }),
         );
-        s.ask(&mut decider, "exec.approval.waitDecision", "of a stranger", json!({ "id": "b-1" }));
+        s.ask(
+            &mut decider,
+            "exec.approval.waitDecision",
+            "of an unknown request",
+            json!({ "id": "b-1" }),
+        );
         s.ask(&mut decider, "exec.approval.waitDecision", "of nothing", json!({}));
         s.ask(&mut decider, "exec.approval.get", "when it was decided", json!({ "id": "a-1" }));
         on_a_node(s, &mut asker, &mut decider, &house.device);
@@ -414,14 +429,14 @@ fn on_a_node(s: &mut Script, asker: &mut Session, decider: &mut Session, device:
     decider.frame_of("exec.approval.requested");
     s.event(decider, "another operator", "exec.approval.requested");
     let deny = json!({ "id": "a-2", "decision": "deny" });
-    s.ask(decider, "exec.approval.resolve", "with a no", deny);
+    s.ask(decider, "exec.approval.resolve", "with deny", deny);
     s.answer(asker, request, &call);
     let gateway = Gateway::new();
     let mut alone = gateway.connect(&who(4, &["approvals"])).unwrap();
     s.ask(
         &mut alone,
         request,
-        "when nobody else is here",
+        "when no other client is connected",
         json!({ "id": "a-3", "command": "true" }),
     );
 }
@@ -461,7 +476,7 @@ fn approvals_of_a_node(s: &mut Script, house: &mut House) {
         s.answer(admin, method, &call);
     }
     let get = "exec.approvals.node.get";
-    s.ask(admin, get, "of a stranger", json!({ "nodeId": "f".repeat(64) }));
+    s.ask(admin, get, "of an unknown node", json!({ "nodeId": "f".repeat(64) }));
     s.ask(admin, get, "of nothing", json!({}));
 }
 
@@ -478,8 +493,12 @@ fn wake_words(s: &mut Script, house: &mut House) {
 /// A node requests more commands, reconnects and is removed; a node disconnects during an invoke.
 fn a_node_goes(s: &mut Script, house: &mut House) {
     let House { gateway, admin, writer, node, device } = house;
-    let call =
-        s.start(writer, "node.invoke", "of a node that goes away", call_of(device, "system.which"));
+    let call = s.start(
+        writer,
+        "node.invoke",
+        "of a node that disconnects",
+        call_of(device, "system.which"),
+    );
     s.text.push('\n');
     s.event(node, "the node", "node.invoke.request");
     admin.forget();
@@ -488,19 +507,24 @@ fn a_node_goes(s: &mut Script, house: &mut House) {
     std::mem::replace(node, again).leave();
     s.answer(writer, "node.invoke", &call);
     s.event(admin, "an operator", "node.pair.requested");
-    s.ask(admin, "node.describe", "one that asks for more", json!({ "nodeId": device.id }));
+    s.ask(
+        admin,
+        "node.describe",
+        "with a pending request for more commands",
+        json!({ "nodeId": device.id }),
+    );
     let request = pending(admin);
-    s.ask(admin, "node.pair.reject", "of what it asks for", request);
+    s.ask(admin, "node.pair.reject", "of the request for more commands", request);
     s.event(admin, "an operator", "node.pair.resolved");
     if !s.v4() {
         let asked = json!({ "nodeId": device.id, "displayName": "Shed" });
         s.ask(admin, "node.pair.request", "for a node", asked.clone());
         s.ask(admin, "node.pair.request", "again", asked);
-        s.ask(admin, "node.pair.request", "for a stranger", json!({ "nodeId": "shed" }));
+        s.ask(admin, "node.pair.request", "for an unknown node", json!({ "nodeId": "shed" }));
         let token = node.token();
         let verify = |token: &str| json!({ "nodeId": device.id, "token": token });
         s.ask(admin, "node.pair.verify", "the right token", verify(&token));
-        s.ask(admin, "node.pair.verify", "a wrong token", verify("guess"));
+        s.ask(admin, "node.pair.verify", "a wrong token", verify("wrong"));
         let request = pending(admin);
         admin.call("node.pair.reject", request).unwrap();
         admin.frame_of("node.pair.resolved");
@@ -509,7 +533,7 @@ fn a_node_goes(s: &mut Script, house: &mut House) {
     s.event(admin, "an operator", "node.pair.resolved");
     let (code, reason) = node.closed();
     s.text.push_str(&format!("the node's connection is closed: {code} {reason}\n\n"));
-    s.ask(admin, "node.pair.remove", "of a stranger", json!({ "nodeId": device.id }));
+    s.ask(admin, "node.pair.remove", "of an unknown node", json!({ "nodeId": device.id }));
 }
 
 /// The gateway stops during an invoke.
@@ -542,7 +566,7 @@ fn other_calls(s: &mut Script, house: &mut House) {
     admin.forget();
     let report =
         json!({ "text": "Node: Laptop", "host": "node", "mode": "ui", "instanceId": "i-1" });
-    s.ask(admin, "system-event", "of what is here", report);
+    s.ask(admin, "system-event", "of its state", report);
     s.event(admin, "an operator", "presence");
     s.ask(admin, "system-event", "of nothing", json!({}));
     s.note("logs.tail", "logs.tail, the last line");
@@ -557,7 +581,12 @@ fn other_calls(s: &mut Script, house: &mut House) {
     s.show(&tail);
     let hash = admin.call("config.get", json!({})).unwrap()["hash"].clone();
     let raw = "{gateway: {nodes: {commands: {deny: ['sms.send']}}}}";
-    s.ask(admin, "config.patch", "of what nodes may do", json!({ "raw": raw, "baseHash": hash }));
+    s.ask(
+        admin,
+        "config.patch",
+        "of the allowed commands",
+        json!({ "raw": raw, "baseHash": hash }),
+    );
     if s.v4() {
         s.event(admin, "an operator", "config.changed");
     }
@@ -627,7 +656,7 @@ fn attempt(protocol: u32) -> Attempt {
 /// Timed events, from a gateway whose clock is set here.
 fn by_the_clock(s: &mut Script) {
     let config =
-        load(&Overrides::default(), &Nothing).config.expect("no configuration is a good one");
+        load(&Overrides::default(), &Nothing).config.expect("an empty configuration is valid");
     let mut setup = RuntimeConfig::of(&config, "host".into(), "gatelet".into());
     setup.secret = Some(SecretDigest::of(TOKEN));
     let devices = Table::new(vec![Cell::FREE; 4].into_boxed_slice(), 1, TableAge(0));
@@ -656,7 +685,7 @@ fn by_the_clock(s: &mut Script) {
     let names: Vec<&str> = came.iter().map(|frame| frame["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["presence", "tick", "tick", "health"]);
     for frame in &came[2..] {
-        s.frame("everybody", frame["event"].as_str().unwrap(), frame.clone());
+        s.frame("all", frame["event"].as_str().unwrap(), frame.clone());
     }
 }
 
@@ -716,7 +745,7 @@ fn every_name_is_told(s: &Script, features: &Value) {
     let missing: Vec<String> = methods.chain(events).filter(|name| !told(name)).collect();
     assert!(missing.is_empty(), "no transcript of protocol {} shows {missing:?}", s.protocol);
     if s.v4() {
-        assert!(told("node.invoke.cancel"), "which only nodes know");
+        assert!(told("node.invoke.cancel"), "only nodes receive it");
     }
 }
 

@@ -68,7 +68,7 @@ fn power_cut_during_repair_of_replicas_loses_nothing() {
             assert_eq!(
                 (loaded.contents, loaded.odd),
                 (seen, Vec::new()),
-                "mending changed something or left something"
+                "the repair changed the contents or left damage"
             );
         }
     }

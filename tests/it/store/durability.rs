@@ -53,7 +53,7 @@ fn two_hundred_reconnects_of_a_known_device_change_no_file() {
         }
     }
     for _ in 0..50 {
-        gateway.connect(&Who::v4().token("guess").device(&Device::new())).unwrap_err();
+        gateway.connect(&Who::v4().token("wrong").device(&Device::new())).unwrap_err();
         gateway.admin().leave();
     }
     assert!(files(&gateway.plan.dir()) == before, "a file was written");

@@ -196,7 +196,7 @@ fn only_records_with_approved_commands_use_format_2() {
     }
     let (old, new) = (slots("v1_three_devices"), slots("v2_surfaces"));
     assert_eq!((&old[0], &old[1]), (&new[0], &new[1]), "the header and a device without a surface");
-    assert!(old[3][46..422] == new[3][46..422], "the device itself stands where it stood");
+    assert!(old[3][46..422] == new[3][46..422], "the position of the device is unchanged");
     assert!(old[3][422..].iter().all(|byte| *byte == 0));
 }
 
