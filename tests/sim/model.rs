@@ -717,7 +717,7 @@ impl Model {
         } else {
             Err(shown.secret || identity)
         };
-        let owner_said = |by: u8| role == NODE && matches!(by, BY_CONFIG | BY_CODE);
+        let approved_by_owner = |by: u8| role == NODE && matches!(by, BY_CONFIG | BY_CODE);
         match self.find(who) {
             None => {
                 let (method, by, roles, scopes) = match pairing {
@@ -752,7 +752,7 @@ impl Model {
                 (0..2)
                     .filter(|role| roles & 1 << role != 0)
                     .for_each(|role| dev.approve(role, scopes));
-                if owner_said(by) {
+                if approved_by_owner(by) {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
                 let gets = granted(wanted, scopes);
@@ -792,7 +792,7 @@ impl Model {
                         (0..2)
                             .filter(|role| roles & 1 << role != 0)
                             .for_each(|role| dev.approve(role, scopes));
-                        if owner_said(by) {
+                        if approved_by_owner(by) {
                             dev.commands.extend(truth.commands.iter().cloned());
                         }
                         return admit(
@@ -910,7 +910,8 @@ impl Model {
             .and_then(|(conn, _)| self.members.get(conn));
         let Some((member, dev)) = here.zip(self.dev(who)) else { return };
         if member.commands.is_subset(&dev.commands) {
-            self.pending.retain(|pend| pend.who != who || pend.roles != 0 || !lives(pend, now));
+            self.pending
+                .retain(|pend| pend.who != who || pend.roles != 0 || !is_pending(pend, now));
         } else {
             let commands = member.commands.clone();
             self.ask_for(who, 0, 0, commands, now);
@@ -936,7 +937,7 @@ impl Model {
                 .pop_front()
                 .unwrap_or_else(|| panic!("{who} needs a pending request, but no id was drawn")),
         );
-        self.pending.retain(|pend| lives(pend, now));
+        self.pending.retain(|pend| is_pending(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
             let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0)
                 || !commands.is_subset(&old.commands);
@@ -964,7 +965,7 @@ impl Model {
     pub fn call(&mut self, conn: u64, id: &str, ask: &Ask, now: u64) -> Option<Change> {
         let member = self.members.get(&conn).cloned()?;
         let full = self.waiting.len() >= limits::COMMITS_QUEUED;
-        self.pending.retain(|pend| lives(pend, now));
+        self.pending.retain(|pend| is_pending(pend, now));
         let (due, change, after) = self.judge(&member, ask, now);
         let waits = change.is_some() || due == Due::Waits;
         let due = if full && waits { Due::Failed } else { due };
@@ -1337,7 +1338,7 @@ impl Model {
             self.next_tick = now + limits::TICK_MS;
             let nodes = &self.nodes;
             let here = |pend: &&mut Pend| {
-                nodes.iter().any(|(_, who)| *who == pend.who) && lives(pend, now)
+                nodes.iter().any(|(_, who)| *who == pend.who) && is_pending(pend, now)
             };
             self.pending.iter_mut().filter(here).for_each(|pend| pend.renewed = now);
         }
@@ -1388,7 +1389,7 @@ fn wanted(sent: u16, v4: bool, role: usize) -> u16 {
     }
 }
 
-fn lives(pend: &Pend, now: u64) -> bool {
+fn is_pending(pend: &Pend, now: u64) -> bool {
     now - pend.renewed < limits::PENDING_MS
 }
 

@@ -209,8 +209,9 @@ impl World {
 
     /// Replays a captured `connect` of another client.
     fn replay(&mut self, way: &Way) -> Option<Sent> {
-        let heard: Vec<_> = self.conns.values().filter_map(|conn| conn.overheard.clone()).collect();
-        let (bytes, truth, signed) = self.pick(&heard)?;
+        let captured: Vec<_> =
+            self.conns.values().filter_map(|conn| conn.overheard.clone()).collect();
+        let (bytes, truth, signed) = self.pick(&captured)?;
         if truth.who.is_none() || !String::from_utf8_lossy(&bytes).contains("\"nonce\"") {
             return None;
         }
@@ -816,8 +817,8 @@ impl World {
         self.settle();
         for ((conn, id), due) in &self.model.due {
             let Some(one) = self.conns.get(conn) else { continue };
-            let lives = !one.outbox.is_closed() && !one.gone;
-            assert!(!lives, "{id} of {conn} was never answered: {due:?}");
+            let is_open = !one.outbox.is_closed() && !one.gone;
+            assert!(!is_open, "{id} of {conn} was never answered: {due:?}");
         }
         for id in self.ids() {
             self.close(id);

@@ -929,9 +929,9 @@ impl World {
     fn said(&mut self, id: u64, frame: &[u8]) {
         let value: Value = serde_json::from_slice(frame).expect("JSON");
         if let Some(text) = value["event"].as_str() {
-            self.event_said(id, text, &value);
+            self.check_event(id, text, &value);
         } else {
-            self.answer_said(id, &value);
+            self.check_response(id, &value);
         }
         if !self.noisy(&value) {
             self.trace.bytes(frame);
@@ -952,7 +952,7 @@ impl World {
             || value["id"].as_str().is_some_and(|id| id.starts_with("file"))
     }
 
-    fn event_said(&mut self, id: u64, name: &str, value: &Value) {
+    fn check_event(&mut self, id: u64, name: &str, value: &Value) {
         let member = self.model.members.get(&id).cloned();
         let conn = self.conns.get_mut(&id).unwrap();
         assert!(conn.hello, "{name} before hello");
@@ -995,7 +995,7 @@ impl World {
         }
     }
 
-    fn answer_said(&mut self, id: u64, value: &Value) {
+    fn check_response(&mut self, id: u64, value: &Value) {
         let request = value["id"].as_str().expect("an id").to_string();
         let ok = value["ok"].as_bool().expect("ok");
         let conn = self.conns.get_mut(&id).unwrap();
@@ -1004,7 +1004,7 @@ impl World {
             let due = due.unwrap_or_else(|| {
                 panic!("{id} is answered before it is decided or durable: {value}")
             });
-            return self.attempt_said(id, due, value);
+            return self.check_attempt(id, due, value);
         }
         if request.starts_with("bad") || request == "invalid" {
             return;
@@ -1027,7 +1027,7 @@ impl World {
             }
             Due::Devices(devices, waiting) => {
                 assert!(ok, "{value}");
-                list_said(&value["payload"], devices, waiting);
+                check_list(&value["payload"], devices, waiting);
                 self.note("list compared");
             }
         }
@@ -1054,15 +1054,15 @@ impl World {
         }
     }
 
-    fn attempt_said(&mut self, id: u64, due: Answer, value: &Value) {
+    fn check_attempt(&mut self, id: u64, due: Answer, value: &Value) {
         let ok = value["ok"] == true;
         let truth = self.conns[&id].truth.clone();
         match due {
             Answer::Refused { pending } => {
                 assert!(!ok, "{id} is admitted without proof: {truth:?}");
                 let details = &value["error"]["details"];
-                let told = details["requestId"].as_str().map(str::to_string);
-                assert!(told == pending, "{id} is pending as {told:?}, not as {pending:?}");
+                let shown = details["requestId"].as_str().map(str::to_string);
+                assert!(shown == pending, "{id} is pending as {shown:?}, not as {pending:?}");
                 self.requests.extend(pending);
                 self.note("rejected");
             }
@@ -1145,7 +1145,7 @@ fn scope_bit(name: &str) -> u16 {
     1 << at.unwrap_or_else(|| panic!("scope {name}"))
 }
 
-fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSet<String>) {
+fn check_list(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSet<String>) {
     let texts = |value: &Value| -> BTreeSet<String> {
         let list = value.as_array().into_iter().flatten();
         list.map(|one| one.as_str().unwrap().to_string()).collect()

@@ -327,16 +327,15 @@ pub fn in_a_namespace(test: &str, said: &str) -> bool {
     let mut command = Command::new("unshare");
     command.arg(if as_root { "-n" } else { "-rn" }).args(["--", "sh", "-c", &script]);
     command.arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
-    let output = command
+    let run = command
         .output()
         .unwrap_or_else(|error| panic!("cannot run unshare: {error}; install Debian's util-linux"));
-    let told = [output.stdout, output.stderr]
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .concat();
+    let output =
+        [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(
-        output.status.success() && told.contains(said),
-        "{test} needs `unshare` (Debian: util-linux), `ip` (Debian: iproute2) and the right to make a network namespace:\n{told}"
+        run.status.success() && output.contains(said),
+        "{test} needs `unshare` (Debian: util-linux), `ip` (Debian: iproute2) and the right to make a network namespace:\n{output}"
     );
-    print!("{told}");
+    print!("{output}");
     false
 }

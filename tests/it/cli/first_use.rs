@@ -21,7 +21,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
             .connect(&who.clone().token(TOKEN).device(&by_token))
             .expect("paired by the token");
         assert_eq!(first.hello["protocol"], protocol);
-        let pair: Value = serde_json::from_str(&said(&plan, &["pair", "--json"])).unwrap();
+        let pair: Value = serde_json::from_str(&output_of(&plan, &["pair", "--json"])).unwrap();
         let code = pair["code"].as_str().unwrap();
         let second = gateway
             .connect(&who.clone().code(code).device(&by_code))
@@ -34,7 +34,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
         }
     }
     assert_eq!(listed(&plan), sorted(devices.iter().map(|(_, device, _)| device.id.clone())));
-    assert!(said(&plan, &["devices", "list"]).contains("walker-3"));
+    assert!(output_of(&plan, &["devices", "list"]).contains("walker-3"));
 
     for end in [Gateway::stop as fn(Gateway) -> Plan, Gateway::kill, Gateway::stop] {
         end(gateway);
@@ -52,7 +52,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
 
     let (who, device, token) = devices.remove(0);
     let mut open = gateway.connect(&who.clone().device(&device)).unwrap();
-    said(&plan, &["devices", "revoke", &device.id]);
+    output_of(&plan, &["devices", "revoke", &device.id]);
     assert_eq!(open.closed(), (4001, "client invalidated: device revoked".into()));
     for end in [Gateway::kill as fn(Gateway) -> Plan, Gateway::stop] {
         end(gateway);
@@ -67,7 +67,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
             .expect("the other devices stay connected")
             .leave();
     }
-    said(&plan, &["devices", "approve", &device.id]);
+    output_of(&plan, &["devices", "approve", &device.id]);
     gateway.connect(&who.device(&device)).expect("the owner approved it again").leave();
     gateway.stop();
 }
@@ -76,7 +76,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
 fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
     let gateway = Gateway::new();
     let plan = &gateway.plan;
-    assert!(said(plan, &["explain", "--last"]).contains("nobody was refused"));
+    assert!(output_of(plan, &["explain", "--last"]).contains("nobody was refused"));
     for protocol in [3, 4] {
         let who = Who::of(protocol).device(&Device::new());
         let wrongs = [
@@ -89,8 +89,8 @@ fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
         for (wrong, code, rule) in wrongs {
             let refused = gateway.connect(&wrong).expect_err("it proves nothing");
             assert_eq!((refused.code(), refused.rule(), refused.close), (code, rule, 1008));
-            let told = said(plan, &["explain", "--last"]);
-            assert!(told.contains(code), "explain --last tells {code}: {told}");
+            let explained = output_of(plan, &["explain", "--last"]);
+            assert!(explained.contains(code), "explain --last shows {code}: {explained}");
         }
         gateway
             .connect(&who.token(TOKEN))
@@ -115,22 +115,22 @@ fn page_probes_and_commands_work_after_a_first_start() {
     parts
         .iter()
         .for_each(|part| assert!(!unpacked(&dial, &format!("/{part}")).is_empty(), "{part}"));
-    let token = said(plan, &["token", "show"]);
+    let token = output_of(plan, &["token", "show"]);
     assert_eq!(token.trim().len(), 43, "256 bits in base64url");
     gateway
         .connect(&Who::v4().token(token.trim()).device(&Device::new()))
         .expect("the token it made")
         .leave();
-    assert!(said(plan, &["url"]).contains(&format!(
+    assert!(output_of(plan, &["url"]).contains(&format!(
         "http://127.0.0.1:{}/#token={}",
         gateway.port,
         token.trim()
     )));
-    assert!(said(plan, &["pair"]).contains("oc-pair://"));
-    assert!(said(plan, &["status"]).contains("127.0.0.1"));
-    said(plan, &["health"]);
-    said(plan, &["config", "check"]);
-    assert!(said(plan, &["--version"]).contains(env!("CARGO_PKG_VERSION")));
+    assert!(output_of(plan, &["pair"]).contains("oc-pair://"));
+    assert!(output_of(plan, &["status"]).contains("127.0.0.1"));
+    output_of(plan, &["health"]);
+    output_of(plan, &["config", "check"]);
+    assert!(output_of(plan, &["--version"]).contains(env!("CARGO_PKG_VERSION")));
     assert_eq!(plan.run(&["devcies"]).0, 2, "a wrong command line");
     let (code, second) = plan.run(&["run", "--port", "0"]);
     assert!(code != 0 && second.contains("another gatelet process"), "{code}: {second}");
@@ -163,7 +163,7 @@ fn unpacked(dial: &Dial, path: &str) -> String {
 }
 
 /// Runs a command on the running gateway and returns its standard output.
-fn said(plan: &Plan, args: &[&str]) -> String {
+fn output_of(plan: &Plan, args: &[&str]) -> String {
     let output = plan.command(args).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "gatelet {args:?}: {words}");
@@ -172,7 +172,8 @@ fn said(plan: &Plan, args: &[&str]) -> String {
 
 /// Returns the ids of the paired devices, from the command line.
 fn listed(plan: &Plan) -> Vec<String> {
-    let list: Value = serde_json::from_str(&said(plan, &["devices", "list", "--json"])).unwrap();
+    let list: Value =
+        serde_json::from_str(&output_of(plan, &["devices", "list", "--json"])).unwrap();
     let ids = list["paired"].as_array().unwrap().iter();
     sorted(ids.map(|device| device["deviceId"].as_str().unwrap().to_string()))
 }

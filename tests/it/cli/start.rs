@@ -18,14 +18,14 @@ fn systemd_is_notified_of_ready_and_stopping() {
     socket.set_read_timeout(Some(at_most(Duration::from_secs(10)))).unwrap();
     let set = format!("NOTIFY_SOCKET={}", path.display());
     let gateway = Plan::new().prefix(&["env", &set]).start();
-    let told = |socket: &UnixDatagram| {
+    let notification = |socket: &UnixDatagram| {
         let mut bytes = [0; 64];
         let len = socket.recv(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[..len]).into_owned()
     };
-    assert_eq!(told(&socket), "READY=1");
+    assert_eq!(notification(&socket), "READY=1");
     gateway.stop();
-    assert_eq!(told(&socket), "STOPPING=1");
+    assert_eq!(notification(&socket), "STOPPING=1");
 }
 
 #[test]
@@ -33,8 +33,8 @@ fn busy_port_error_names_the_process_that_uses_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = Plan::new().command(&["run", "--port", &port]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     // not available on Windows
     let who = if runner::windows() {
         String::new()
@@ -42,8 +42,8 @@ fn busy_port_error_names_the_process_that_uses_it() {
         format!("(pid {}) has it", std::process::id())
     };
     assert!(
-        said.contains("the port is in use") && said.contains(&who) && said.contains("--port"),
-        "{said}"
+        stderr.contains("the port is in use") && stderr.contains(&who) && stderr.contains("--port"),
+        "{stderr}"
     );
 }
 
@@ -51,8 +51,11 @@ fn busy_port_error_names_the_process_that_uses_it() {
 fn second_gateway_on_the_same_state_fails_and_the_first_continues() {
     let first = Gateway::new();
     let output = first.plan.command(&["run", "--port", "0"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("another gatelet process uses"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && stderr.contains("another gatelet process uses"),
+        "{stderr}"
+    );
     let status = first.plan.command(&["status"]).output().unwrap();
     assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
     assert!(first.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
@@ -61,10 +64,10 @@ fn second_gateway_on_the_same_state_fails_and_the_first_continues() {
 #[test]
 fn all_configuration_problems_are_listed_at_a_failed_start() {
     let config = json!({ "bind": "everywhere", "prot": 1, "trustedProxies": ["10.0.0.0/33"], "auth": { "mode": "token", "token": TOKEN } });
-    let (status, said) = Plan::with(config).try_start().err().expect("it starts");
-    assert_eq!(status.code(), Some(1), "{said}");
+    let (status, output) = Plan::with(config).try_start().err().expect("it starts");
+    assert_eq!(status.code(), Some(1), "{output}");
     for part in ["gateway.bind", "gateway.prot", "did you mean gateway.port", "10.0.0.0/33"] {
-        assert!(said.contains(part), "no {part} in {said}");
+        assert!(output.contains(part), "no {part} in {output}");
     }
 }
 

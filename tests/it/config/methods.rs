@@ -24,7 +24,7 @@ fn text(gateway: &Gateway) -> String {
 }
 
 /// Returns a gateway that runs with [`FILE`].
-fn house() -> Gateway {
+fn started() -> Gateway {
     let gateway = Plan::with(json!({ "bind": "loopback" })).start();
     std::fs::write(file(&gateway), FILE).unwrap();
     gateway
@@ -47,7 +47,7 @@ fn change(session: &mut Session, method: &str, raw: &str) -> Result<Value, Strin
 
 #[test]
 fn secrets_are_redacted_on_read_and_restored_on_write() {
-    let gateway = house();
+    let gateway = started();
     for protocol in [3, 4] {
         let mut session = admin(&gateway, protocol);
         let seen = get(&mut session);
@@ -81,7 +81,7 @@ fn secrets_are_redacted_on_read_and_restored_on_write() {
 
 #[test]
 fn raw_text_is_hidden_from_clients_without_admin() {
-    let gateway = house();
+    let gateway = started();
     let mut reader = gateway.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
     let seen = get(&mut reader);
     assert_eq!(
@@ -106,7 +106,7 @@ fn raw_text_is_hidden_from_clients_without_admin() {
 
 #[test]
 fn patch_changes_only_the_named_keys() {
-    let gateway = house();
+    let gateway = started();
     let mut session = admin(&gateway, 4);
     let patch =
         json!({ "gateway": { "pairing": { "mode": "strict" }, "auth": { "token": HIDDEN } } })
@@ -129,7 +129,7 @@ fn patch_changes_only_the_named_keys() {
 
 #[test]
 fn patch_removes_list_entries_only_when_requested() {
-    let gateway = house();
+    let gateway = started();
     let patch = r#"{"gateway":{"controlUi":{"allowedOrigins":["https://b.example"]}}}"#;
     let mut session = admin(&gateway, 4);
     let refused = change(&mut session, "config.patch", patch).unwrap_err();
@@ -148,7 +148,7 @@ fn patch_removes_list_entries_only_when_requested() {
 
 #[test]
 fn concurrent_changes_of_the_file_are_not_overwritten() {
-    let gateway = house();
+    let gateway = started();
     let changed = "config changed since last load; re-run config.get and retry";
     let required = "config base hash required; re-run config.get and retry";
     for (protocol, method) in [3, 4].into_iter().flat_map(|protocol| {
@@ -179,7 +179,7 @@ fn concurrent_changes_of_the_file_are_not_overwritten() {
 
 #[test]
 fn invalid_configuration_is_not_written_and_all_problems_are_returned() {
-    let gateway = house();
+    let gateway = started();
     for protocol in [3, 4] {
         let mut session = admin(&gateway, protocol);
         let hash = get(&mut session)["hash"].clone();
@@ -230,7 +230,7 @@ fn invalid_configuration_is_not_written_and_all_problems_are_returned() {
 
 #[test]
 fn failed_write_leaves_the_file_unchanged() {
-    let gateway = house();
+    let gateway = started();
     let mut session = admin(&gateway, 4);
     let raw = "{gateway: {pairing: {mode: 'strict'}}}";
     std::fs::set_permissions(file(&gateway), PermissionsExt::from_mode(0o400)).unwrap();
@@ -284,7 +284,7 @@ fn missing_file_is_created_with_owner_only_permissions() {
 
 #[test]
 fn changes_apply_at_once_without_closing_connections() {
-    let gateway = house();
+    let gateway = started();
     let mut session = admin(&gateway, 4);
     let page = || Who::v4().page().token(TOKEN).device(&Device::new());
     let from = |origin: &str| gateway.dial().host("127.0.0.1").origin(origin).connect(&page());
@@ -314,7 +314,7 @@ fn changes_apply_at_once_without_closing_connections() {
 
 #[test]
 fn every_setting_is_listed_with_its_source_and_without_secrets() {
-    let gateway = house();
+    let gateway = started();
     let text =
         FILE.replace("auth:", "upstream: { url: 'ws://me:my-password@10.0.0.2' }, http: {}, auth:");
     std::fs::write(
@@ -323,13 +323,13 @@ fn every_setting_is_listed_with_its_source_and_without_secrets() {
     )
     .unwrap();
     let mut session = admin(&gateway, 4);
-    let told = session.call("gatelet.config", json!({})).unwrap();
-    let (seen, all) = (get(&mut session), told.to_string());
+    let report = session.call("gatelet.config", json!({})).unwrap();
+    let (seen, all) = (get(&mut session), report.to_string());
     assert!(!all.contains(TOKEN) && !all.contains("my-password@"), "{all}");
     for same in ["hash", "path", "issues", "config", "raw", "restartRequired"] {
-        assert_eq!(told[same], seen[same], "{same}");
+        assert_eq!(report[same], seen[same], "{same}");
     }
-    let settings = told["settings"].as_array().unwrap();
+    let settings = report["settings"].as_array().unwrap();
     let of = |key: &str| {
         settings.iter().find(|one| one["key"] == format!("gateway.{key}")).unwrap().clone()
     };
@@ -347,13 +347,13 @@ fn every_setting_is_listed_with_its_source_and_without_secrets() {
         (&json!(HIDDEN), &json!(HIDDEN))
     );
     assert!(of("auth.token")["value"].as_str().unwrap().starts_with("sha256:"));
-    assert_eq!(told["acceptedNotUsed"], json!(["gateway.http"]));
+    assert_eq!(report["acceptedNotUsed"], json!(["gateway.http"]));
     assert!(seen.get("settings").is_none(), "the protocol's own answer stays what it is");
 }
 
 #[test]
 fn newly_denied_commands_are_rejected_at_once() {
-    let gateway = house();
+    let gateway = started();
     let device = Device::new();
     let who = Who::v4().offering(("linux", "Linux"), &["system.run", "system.which"], &["system"]);
     let _node = gateway.connect(&who.token(TOKEN).device(&device)).unwrap();
@@ -384,7 +384,7 @@ fn newly_denied_commands_are_rejected_at_once() {
 
 #[test]
 fn settings_that_need_a_restart_are_reported_and_logged() {
-    let gateway = house();
+    let gateway = started();
     let mut session = admin(&gateway, 4);
     let applied = get(&mut session)["appliedConfigHash"].clone();
     let raw = "{gateway: {bind: 'auto', pairing: {capacity: 9}}}";
@@ -407,7 +407,7 @@ fn settings_that_need_a_restart_are_reported_and_logged() {
 
 #[test]
 fn new_token_closes_connections_of_the_old_token_but_keeps_devices() {
-    let gateway = house();
+    let gateway = started();
     let mut device = gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).unwrap();
     let mut holder = admin(&gateway, 3);
     let mut session = admin(&gateway, 4);

@@ -137,21 +137,21 @@ fn every_matrix_cell_holds_over_real_sockets() {
         return;
     }
     let table = table();
-    let mut houses: BTreeMap<(bool, bool), House> = BTreeMap::new();
+    let mut gateways: BTreeMap<(bool, bool), Target> = BTreeMap::new();
     let mut walked = 0;
     for cell in cells() {
         let key = (cell[0] == "mapped", cell[2] == "trusted");
-        let house = houses.entry(key).or_insert_with(|| House::new(key.0, key.1));
+        let target = gateways.entry(key).or_insert_with(|| Target::new(key.0, key.1));
         let wanted = &table[&cell.map(str::to_string).to_vec()];
         for protocol in [4, 3] {
             for host in dials(cell) {
-                let got = house.walk(cell, &host, protocol);
+                let got = target.walk(cell, &host, protocol);
                 assert_eq!(&got, wanted, "{cell:?}, protocol {protocol}, {host:?}");
             }
         }
         walked += 1;
     }
-    assert_eq!((walked, houses.len()), (1800, 4));
+    assert_eq!((walked, gateways.len()), (1800, 4));
     println!("walked {walked} cells");
 }
 
@@ -173,7 +173,7 @@ fn dials([_, host, ..]: Cell) -> Vec<(&'static str, Option<&'static str>)> {
 }
 
 /// One gateway, its administrator, and the two devices in its table.
-struct House {
+struct Target {
     gateway: Gateway,
     admin: Session,
     known: (Device, String),
@@ -181,8 +181,8 @@ struct House {
     code: Option<String>,
 }
 
-impl House {
-    fn new(mapped: bool, trusting: bool) -> House {
+impl Target {
+    fn new(mapped: bool, trusting: bool) -> Target {
         let mut config = if mapped {
             json!({ "bind": "custom", "customBindHost": "::" })
         } else {
@@ -204,7 +204,7 @@ impl House {
         admin
             .call("device.token.revoke", json!({ "deviceId": revoked.0.id, "role": "operator" }))
             .unwrap();
-        House { gateway, admin, known, revoked, code: None }
+        Target { gateway, admin, known, revoked, code: None }
     }
 
     /// Returns the verdict of one cell and restores the previous state.

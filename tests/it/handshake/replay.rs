@@ -5,7 +5,7 @@ use support::client::{Device, Got, Sign, Who};
 use support::gateway::{paired, Gateway, Plan, TOKEN};
 
 /// Returns a gateway for each authentication mode, and the credential that a client presents to it.
-fn houses() -> Vec<(&'static str, Gateway, Value)> {
+fn gateways() -> Vec<(&'static str, Gateway, Value)> {
     let proxied = json!({ "userHeader": "X-User", "allowLoopback": true });
     let plans = [
         ("token", json!({ "mode": "token", "token": TOKEN }), json!({ "token": TOKEN })),
@@ -20,15 +20,15 @@ fn houses() -> Vec<(&'static str, Gateway, Value)> {
     let start = |(mode, auth, shown): (&'static str, Value, Value)| {
         (mode, Plan::with(json!({ "auth": auth, "trustedProxies": ["127.0.0.1"] })).start(), shown)
     };
-    let mut houses: Vec<_> = plans.into_iter().map(start).collect();
+    let mut gateways: Vec<_> = plans.into_iter().map(start).collect();
     let strict = json!({ "pairing": { "mode": "strict" } });
-    houses.push(("strict", Plan::with(strict).start(), json!({ "token": TOKEN })));
-    houses
+    gateways.push(("strict", Plan::with(strict).start(), json!({ "token": TOKEN })));
+    gateways
 }
 
 #[test]
 fn captured_connect_is_rejected_on_another_connection_in_every_mode() {
-    for (mode, gateway, shown) in houses() {
+    for (mode, gateway, shown) in gateways() {
         let dial = match mode {
             "trusted-proxy" => {
                 gateway.dial().header("X-Forwarded-For", "203.0.113.9").header("X-User", "ann")
@@ -179,11 +179,11 @@ fn signature_without_a_nonce_is_accepted_once_within_two_minutes() {
         socket.challenge();
         socket.connect(params.clone()).map(drop).map_err(|refused| refused.code().to_string())
     };
-    let heard = who(0).params("");
-    assert_eq!(say(&heard), Ok(()));
+    let captured = who(0).params("");
+    assert_eq!(say(&captured), Ok(()));
     for _ in 0..2 {
         assert_eq!(
-            say(&heard),
+            say(&captured),
             Err("DEVICE_AUTH_SIGNATURE_EXPIRED".into()),
             "a captured connect, replayed"
         );

@@ -422,7 +422,7 @@ fn stop_sends_shutdown_and_closes_all_connections_with_1012() {
     sessions.push(gateway.connect(&Who::v4().node().token(TOKEN).device(&Device::new())).unwrap());
     let (mut waiting, _) = challenged(&gateway);
     let mut silent = gateway.dial().tcp();
-    let deaf = gateway.admin();
+    let not_reading = gateway.admin();
     let begun = Instant::now();
     gateway.terminate();
     for session in &mut sessions {
@@ -441,7 +441,7 @@ fn stop_sends_shutdown_and_closes_all_connections_with_1012() {
         begun.elapsed()
     );
     assert_eq!(silent.read(&mut [0; 16]).unwrap_or(0), 0);
-    drop(deaf);
+    drop(not_reading);
 }
 
 #[test]
@@ -555,7 +555,7 @@ fn silent_sockets_are_evicted_oldest_first_without_blocking_valid_clients() {
     let half = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgr";
     for bytes in ["", half, upgrade.as_str()] {
         let mut crowd: Vec<_> = (0..300).map(|_| silent(&gateway, bytes)).collect();
-        let honest = gateway
+        let valid = gateway
             .connect(&Who::v4().token(TOKEN).device(&Device::new()))
             .expect("a valid client among them is admitted");
         assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
@@ -569,7 +569,7 @@ fn silent_sockets_are_evicted_oldest_first_without_blocking_valid_clients() {
         assert_eq!(oldest, all, "only the oldest were evicted");
         assert!((44..=48).contains(&all), "{all} of 300 were evicted");
         drop(crowd);
-        honest.leave();
+        valid.leave();
         session.call("health", json!({})).expect("admitted clients stay connected");
     }
 }

@@ -106,9 +106,10 @@ mod counted {
             .env(INPUT, kind)
             .output()
             .expect("valgrind is installed (tests/run.sh does it)");
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
-        let line = told.lines().find_map(|line| line.split_once("Collected : ")).expect("a count");
+        let report = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stdout));
+        let line =
+            report.lines().find_map(|line| line.split_once("Collected : ")).expect("a count");
         line.1.trim().parse().unwrap()
     }
 

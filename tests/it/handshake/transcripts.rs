@@ -229,9 +229,9 @@ fn hello_and_device_calls_match_the_transcripts() {
 
 /// Gateways by configuration, each started once.
 #[derive(Default)]
-struct Houses(BTreeMap<String, Gateway>);
+struct Gateways(BTreeMap<String, Gateway>);
 
-impl Houses {
+impl Gateways {
     fn with(&mut self, config: Value) -> &Gateway {
         self.0.entry(config.to_string()).or_insert_with(|| Plan::with(config).start())
     }
@@ -243,7 +243,11 @@ impl Houses {
 
 /// Produces this refusal in this protocol; `Err` is the reason why it cannot be produced over the
 /// wire.
-fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refused, &'static str> {
+fn produce(
+    gateways: &mut Gateways,
+    refusal: Refusal,
+    protocol: u32,
+) -> Result<Refused, &'static str> {
     let who = Who::of(protocol);
     let holder = who.clone().token(TOKEN);
     let device = Device::from_seed([100 * (protocol as u8 - 3) + refusal as u8 + 1; 32]);
@@ -252,86 +256,92 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
     let no_auth = json!({ "auth": { "mode": "none" } });
     let proxy = json!({ "trustedProxies": ["127.0.0.1"], "auth": { "mode": "trusted-proxy", "trustedProxy": {
         "userHeader": "X-User", "allowUsers": ["ann"], "allowLoopback": true } } });
-    let first = |houses: &mut Houses, text: &str| {
-        let mut socket = houses.usual().dial().open();
+    let first = |gateways: &mut Gateways, text: &str| {
+        let mut socket = gateways.usual().dial().open();
         socket.challenge();
         socket.text(text);
         socket.greeted()
     };
-    let signed = |houses: &mut Houses, sign: Sign| {
-        houses.usual().connect(&holder.clone().device(&device).sign(sign))
+    let signed = |gateways: &mut Gateways, sign: Sign| {
+        gateways.usual().connect(&holder.clone().device(&device).sign(sign))
     };
     let outcome = match refusal {
-        Refusal::InvalidFrame => first(houses, "{}"),
-        Refusal::NotConnect => first(houses, r#"{"type":"req","id":"1","method":"health"}"#),
+        Refusal::InvalidFrame => first(gateways, "{}"),
+        Refusal::NotConnect => first(gateways, r#"{"type":"req","id":"1","method":"health"}"#),
         Refusal::InvalidConnect => {
-            houses.usual().connect(&holder.patch(json!({ "client": { "id": "toaster" } })))
+            gateways.usual().connect(&holder.patch(json!({ "client": { "id": "toaster" } })))
         }
-        Refusal::ProtocolMismatch => houses.usual().connect(&Who { protocol: (1, 2), ..holder }),
-        Refusal::InvalidRole => houses.usual().connect(&Who { role: Some("emperor"), ..holder }),
+        Refusal::ProtocolMismatch => gateways.usual().connect(&Who { protocol: (1, 2), ..holder }),
+        Refusal::InvalidRole => gateways.usual().connect(&Who { role: Some("emperor"), ..holder }),
         Refusal::OriginForeign => {
-            houses.usual().dial().origin("https://evil.example").connect(&holder.page())
+            gateways.usual().dial().origin("https://evil.example").connect(&holder.page())
         }
-        Refusal::HostForeign => houses.usual().dial().page("evil.example").connect(&holder.page()),
-        Refusal::HostNotLoopback => houses.with(no_auth).dial().host("pi.local").connect(&who),
-        Refusal::DeviceIdMismatch => signed(houses, Sign::WrongId),
+        Refusal::HostForeign => {
+            gateways.usual().dial().page("evil.example").connect(&holder.page())
+        }
+        Refusal::HostNotLoopback => gateways.with(no_auth).dial().host("pi.local").connect(&who),
+        Refusal::DeviceIdMismatch => signed(gateways, Sign::WrongId),
         Refusal::SignatureExpired => {
-            let gateway = houses.with(json!({ "auth": { "token": TOKEN, "strictClock": true } }));
+            let gateway = gateways.with(json!({ "auth": { "token": TOKEN, "strictClock": true } }));
             gateway.connect(&Who { clock: -200_000, ..holder.device(&device) })
         }
         Refusal::NonceRequired => {
-            let far = houses.usual().dial().header("X-Forwarded-For", "203.0.113.9");
+            let far = gateways.usual().dial().header("X-Forwarded-For", "203.0.113.9");
             far.connect(&holder.device(&device).sign(Sign::NoNonce))
         }
-        Refusal::NonceMismatch => signed(houses, Sign::OldNonce),
-        Refusal::SignatureInvalid => signed(houses, Sign::Stolen),
-        Refusal::PublicKeyInvalid => signed(houses, Sign::NoKey),
-        Refusal::TokenMissing => houses.usual().connect(&who.device(&device)),
+        Refusal::NonceMismatch => signed(gateways, Sign::OldNonce),
+        Refusal::SignatureInvalid => signed(gateways, Sign::Stolen),
+        Refusal::PublicKeyInvalid => signed(gateways, Sign::NoKey),
+        Refusal::TokenMissing => gateways.usual().connect(&who.device(&device)),
         Refusal::TokenMismatch => {
-            houses.usual().connect(&who.token("another-gateways-token").device(&device))
+            gateways.usual().connect(&who.token("another-gateways-token").device(&device))
         }
-        Refusal::PasswordMissing => houses.with(password).connect(&who.device(&device)),
+        Refusal::PasswordMissing => gateways.with(password).connect(&who.device(&device)),
         Refusal::PasswordMismatch => {
-            houses.with(password).connect(&who.password("wrong").device(&device))
+            gateways.with(password).connect(&who.password("wrong").device(&device))
         }
         Refusal::RateLimited => {
-            let gateway = houses.with(password);
+            let gateway = gateways.with(password);
             gateway.connect(&who.clone().password("wrong").device(&device)).unwrap_err();
             gateway.connect(&who.password("pass-word-pass").device(&device))
         }
         Refusal::DeviceTokenMismatch => {
             let claim = Who { auth: json!({ "deviceToken": "of-another-gateway" }), ..who };
-            houses.usual().connect(&claim.device(&device))
+            gateways.usual().connect(&claim.device(&device))
         }
-        Refusal::SetupCodeInvalid => houses.usual().connect(&who.code("WRNG2345").device(&device)),
+        Refusal::SetupCodeInvalid => {
+            gateways.usual().connect(&who.code("WRNG2345").device(&device))
+        }
         Refusal::SetupCodeRole => {
-            let gateway = houses.usual();
+            let gateway = gateways.usual();
             gateway.connect(&who.code(&gateway.code("node")).device(&device))
         }
-        Refusal::IdentityMissing => houses.with(proxy).connect(&who),
-        Refusal::IdentityRefused => houses.with(proxy).dial().header("X-User", "bob").connect(&who),
-        Refusal::AuthNoneNotLocal => {
-            houses.with(no_auth).dial().header("Via", "1.1 proxy").connect(&who)
+        Refusal::IdentityMissing => gateways.with(proxy).connect(&who),
+        Refusal::IdentityRefused => {
+            gateways.with(proxy).dial().header("X-User", "bob").connect(&who)
         }
-        Refusal::PairingRequired => houses.with(strict).connect(&holder.device(&device)),
+        Refusal::AuthNoneNotLocal => {
+            gateways.with(no_auth).dial().header("Via", "1.1 proxy").connect(&who)
+        }
+        Refusal::PairingRequired => gateways.with(strict).connect(&holder.device(&device)),
         Refusal::RoleUpgrade => {
-            let gateway = houses.usual();
+            let gateway = gateways.usual();
             gateway.connect(&holder.device(&device)).unwrap();
             gateway.connect(&who.node().device(&device))
         }
         Refusal::DeviceRevoked => {
-            let gateway = houses.usual();
+            let gateway = gateways.usual();
             gateway.connect(&holder.clone().device(&device)).unwrap();
             let revoke = json!({ "deviceId": device.id, "role": "operator" });
             gateway.admin().call("device.token.revoke", revoke).unwrap();
             gateway.connect(&holder.device(&device))
         }
-        Refusal::DeviceRequired => houses.usual().connect(&holder.node()),
+        Refusal::DeviceRequired => gateways.usual().connect(&holder.node()),
         Refusal::ControlUiDeviceRequired => {
-            houses.usual().dial().page("127.0.0.1:8080").connect(&holder.page())
+            gateways.usual().dial().page("127.0.0.1:8080").connect(&holder.page())
         }
         Refusal::TableFull => {
-            let gateway = houses.with(json!({ "pairing": { "capacity": 1 } }));
+            let gateway = gateways.with(json!({ "pairing": { "capacity": 1 } }));
             let mut admin = gateway.admin();
             gateway.connect(&holder.device(&Device::new())).unwrap();
             gateway.connect(&who.code(&code(&mut admin, "full")).device(&device))
@@ -351,11 +361,11 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
         Refusal::Stopping => {
             let gateway = Gateway::new();
             // a client that does not answer the close frame delays the exit by a second
-            let deaf = gateway.admin();
+            let not_reading = gateway.admin();
             gateway.terminate();
             gateway.logged(&["stopping"]);
             let outcome = gateway.connect(&holder.device(&device));
-            drop(deaf);
+            drop(not_reading);
             outcome
         }
     };
@@ -364,14 +374,14 @@ fn produce(houses: &mut Houses, refusal: Refusal, protocol: u32) -> Result<Refus
 
 #[test]
 fn refusals_match_the_transcripts() {
-    let mut houses = Houses::default();
+    let mut gateways = Gateways::default();
     let (mut produced, mut unreachable) = (BTreeSet::new(), Vec::new());
     for protocol in [3, 4] {
         let mut text = String::new();
         for refusal in Refusal::ALL {
             let mut mask = Mask::default();
             text.push_str(&format!("## {refusal:?}\n"));
-            match produce(&mut houses, refusal, protocol) {
+            match produce(&mut gateways, refusal, protocol) {
                 Ok(refused) => {
                     let words = refusal.words();
                     assert_eq!(refused.close, words.close, "{refusal:?}: {refused:?}");

@@ -89,9 +89,9 @@ fn wrong_token(mut stream: TcpStream, upgrade: &str) -> Option<TcpStream> {
     let nonce = loop {
         let count = retry(|| stream.read(&mut part)).ok().filter(|count| *count > 0)?;
         came.extend_from_slice(&part[..count]);
-        let told = String::from_utf8_lossy(&came);
+        let text = String::from_utf8_lossy(&came);
         if let Some((_, rest)) =
-            told.split_once("\"nonce\":\"").filter(|(_, rest)| rest.len() >= 36)
+            text.split_once("\"nonce\":\"").filter(|(_, rest)| rest.len() >= 36)
         {
             break rest[..36].to_string();
         }
@@ -131,14 +131,14 @@ struct Seen {
 }
 
 /// Clients with valid credentials: the token with a new key, and a known key.
-struct Honest<'a> {
+struct ValidClients<'a> {
     gateway: &'a Gateway,
     dial: Dial,
     known: Device,
     admin: Session,
 }
 
-impl Honest<'_> {
+impl ValidClients<'_> {
     fn measure(&mut self) -> Seen {
         let mut seen = Seen::default();
         for turn in 0..NEW {
@@ -225,57 +225,57 @@ fn flood(name: &str, from: impl Fn(usize) -> String + Sync) -> (Seen, Seen) {
     let known = Device::new();
     gateway.connect(&Who::v4().token(TOKEN).device(&known)).unwrap().leave();
     let dial = Dial::to(([192, 168, 1, 5], gateway.port).into()).from("192.168.1.20");
-    let mut honest = Honest { gateway: &gateway, dial, known, admin: gateway.admin() };
-    let quiet = honest.measure();
+    let mut valid = ValidClients { gateway: &gateway, dial, known, admin: gateway.admin() };
+    let quiet = valid.measure();
     let (before, _) = memory(&gateway);
-    let (loud, count) = flooded(&gateway, from, || honest.measure());
+    let (during, count) = flooded(&gateway, from, || valid.measure());
     let (_, peak) = memory(&gateway);
     let grown = peak.saturating_sub(before);
-    for (what, quiet, loud) in [
-        ("a call", &quiet.calls, &loud.calls),
-        ("a handshake", &quiet.handshakes, &loud.handshakes),
+    for (what, quiet, during) in [
+        ("a call", &quiet.calls, &during.calls),
+        ("a handshake", &quiet.handshakes, &during.handshakes),
     ] {
         for percent in [50, 99] {
-            let (quiet, loud) = (quiet.at(percent), loud.at(percent));
-            let ratio = loud.as_secs_f64() / quiet.as_secs_f64();
-            println!("{name}: {what}: p{percent} {quiet:.1?} without it, {loud:.1?} during the flood, {ratio:.1} times");
+            let (quiet, during) = (quiet.at(percent), during.at(percent));
+            let ratio = during.as_secs_f64() / quiet.as_secs_f64();
+            println!("{name}: {what}: p{percent} {quiet:.1?} without it, {during:.1?} during the flood, {ratio:.1} times");
         }
     }
     println!(
         "{name}: {count} unauthenticated connections, {} at a time; {NEW} of {NEW} clients admitted, in {} tries; peak {peak} bytes, {grown} more than before; \
          {} descriptors, {} before",
         flood_size(),
-        loud.tries,
-        loud.descriptors,
+        during.tries,
+        during.descriptors,
         quiet.descriptors,
     );
     let held = limits::UNAUTHENTICATED + 2 * limits::GUESSES_WAITING;
     let most = quiet.descriptors + held + 8;
-    assert!(loud.descriptors <= most, "{} descriptors, at most {most}", loud.descriptors);
+    assert!(during.descriptors <= most, "{} descriptors, at most {most}", during.descriptors);
     // each connection may hold a whole frame, in a buffer that grew to it, and its head
     let each = 2 * limits::FRAME_BEFORE_HELLO + limits::HEAD_LEN;
     assert!(!native() || grown <= (held * each) as u64, "{grown} bytes, at most {}", held * each);
     // Usually a few milliseconds. Asserted for the median, because the 99th percentile is
     // unreliable on a busy machine.
-    assert!(loud.calls.at(50) < at_most(Duration::from_millis(200)), "{:?}", loud.calls.at(50));
-    for times in [&loud.calls, &loud.handshakes] {
+    assert!(during.calls.at(50) < at_most(Duration::from_millis(200)), "{:?}", during.calls.at(50));
+    for times in [&during.calls, &during.handshakes] {
         assert!(times.at(99) < at_most(Duration::from_secs(3)), "{:?}", times.at(99));
     }
     // after the flood, all is as before
-    let quiet_again = honest.measure();
+    let quiet_again = valid.measure();
     assert_eq!(quiet_again.tries, NEW);
-    honest.admin.call("health", json!({})).unwrap();
-    (quiet, loud)
+    valid.admin.call("health", json!({})).unwrap();
+    (quiet, during)
 }
 
 #[test]
 fn flood_from_one_address_does_not_block_valid_clients() {
     let name = "handshake::unauthenticated::flood_from_one_address_does_not_block_valid_clients";
     if in_a_namespace(name, "from one address: ") {
-        let (quiet, loud) = flood("from one address", |_| "172.18.0.1".into());
-        assert_eq!(loud.tries, NEW, "a client at another address is admitted at the first try");
+        let (quiet, during) = flood("from one address", |_| "172.18.0.1".into());
+        assert_eq!(during.tries, NEW, "a client at another address is admitted at the first try");
         let most = quiet.descriptors + limits::UNAUTHENTICATED_PER_ADDRESS + NEW;
-        assert!(loud.descriptors <= most, "{} descriptors, at most {most}", loud.descriptors);
+        assert!(during.descriptors <= most, "{} descriptors, at most {most}", during.descriptors);
     }
 }
 

@@ -628,7 +628,7 @@ fn missing_index_is_reported_without_stopping_the_gateway() {
 #[test]
 fn system_info_and_gateway_identity_are_reported() {
     let plan = Plan::new();
-    let mut told = Vec::new();
+    let mut identities = Vec::new();
     let mut plan = Some(plan);
     for _ in 0..2 {
         let gateway = plan.take().unwrap().start();
@@ -655,13 +655,14 @@ fn system_info_and_gateway_identity_are_reported() {
             );
             assert_eq!(info["loadAverage"].as_array().map(Vec::len), Some(3), "{info}");
         }
-        told.push(admin.call("gateway.identity.get", json!({})).unwrap());
+        identities.push(admin.call("gateway.identity.get", json!({})).unwrap());
         plan = Some(gateway.stop());
     }
-    assert_eq!(told[0], told[1], "the key outlives a restart");
-    let key = gatelet::wire::base64::public_key(told[0]["publicKey"].as_str().unwrap()).unwrap();
+    assert_eq!(identities[0], identities[1], "the key outlives a restart");
+    let key =
+        gatelet::wire::base64::public_key(identities[0]["publicKey"].as_str().unwrap()).unwrap();
     let id: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(told[0]["deviceId"], id);
+    assert_eq!(identities[0]["deviceId"], id);
     let other = Plan::new().start().admin().call("gateway.identity.get", json!({})).unwrap();
-    assert_ne!(told[0], other, "another table, another key");
+    assert_ne!(identities[0], other, "another table, another key");
 }

@@ -191,8 +191,8 @@ fn counters_match_the_log_for_each_rule() {
         }
     }
     for code in &codes {
-        let told = codes.iter().filter(|one| *one == code).count() as f64;
-        assert_eq!(scrape.of_label("gatelet_refusals_by_code_total", "code", code), told);
+        let expected = codes.iter().filter(|one| *one == code).count() as f64;
+        assert_eq!(scrape.of_label("gatelet_refusals_by_code_total", "code", code), expected);
     }
     assert_eq!(scrape.sum("gatelet_admissions_total"), 4.0);
     assert_eq!(scrape.sum("gatelet_refusals_total"), refused.len() as f64);
@@ -297,9 +297,9 @@ fn slow_consumers_and_their_dropped_frames_are_counted() {
     let gateway = Gateway::new();
     let mut admin = gateway.admin();
     let devices = [Device::new(), Device::new()];
-    let [mut shed, deaf] = [0, 1].map(|at| node(&gateway, 4, &devices[at]));
+    let [mut shed, not_reading] = [0, 1].map(|at| node(&gateway, 4, &devices[at]));
     devices.iter().for_each(|device| approve(&gateway, device));
-    narrow(&deaf);
+    narrow(&not_reading);
     let mut caller = operator(&gateway, 4, &["write"]);
     let large = || json!({ "text": "x".repeat((256 * KIB) as usize) });
     // 16 MiB for a node that does not read: some frames are dropped, and their callers get an error
@@ -313,7 +313,7 @@ fn slow_consumers_and_their_dropped_frames_are_counted() {
     // the node may have missed a tick too
     let dropped = scrape.get("gatelet_outbox_dropped_total");
     assert!((busy..busy + 5.0).contains(&dropped), "{dropped}, {busy}");
-    deaf.leave();
+    not_reading.leave();
     let after = until(&gateway, |scrape| scrape.get("gatelet_nodes") == 1.0);
     assert!(
         after.get("gatelet_outbox_dropped_total") >= busy,

@@ -76,8 +76,8 @@ impl Scene<'_> {
     /// Asserts that a result of the node is now ignored.
     fn is_ignored(&mut self) {
         let result = json!({ "id": self.asked["id"], "nodeId": self.device.id, "ok": true });
-        let said = self.node().call("node.invoke.result", result).unwrap();
-        assert_eq!(said, json!({ "ok": true, "ignored": true }));
+        let response = self.node().call("node.invoke.result", result).unwrap();
+        assert_eq!(response, json!({ "ok": true, "ignored": true }));
     }
 
     fn forget(&mut self, method: &str, params: Value, reason: &str) {
@@ -276,13 +276,13 @@ fn revoked_client_that_does_not_read_is_no_longer_served() {
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
     let own = Device::new();
-    let mut deaf =
+    let mut not_reading =
         gateway.connect(&Who::v4().token(TOKEN).device(&own).scopes(&["write"])).unwrap();
     // a response larger than all buffers of the system for this socket
-    deaf.start("node.invoke", invoke(&device, "system.which", json!({ "n": 1 })));
+    not_reading.start("node.invoke", invoke(&device, "system.which", json!({ "n": 1 })));
     answer(&mut node, &device, &format!("\"{}\"", "x".repeat(10 << 20)));
     admin.call("device.token.revoke", json!({ "deviceId": own.id, "role": "operator" })).unwrap();
-    deaf.start("node.invoke", invoke(&device, "system.which", json!({ "n": 2 })));
+    not_reading.start("node.invoke", invoke(&device, "system.which", json!({ "n": 2 })));
     idle.again(&gateway, &mut admin);
     admin.start("node.invoke", invoke(&device, "system.which", json!({ "n": 3 })));
     assert_eq!(
@@ -290,7 +290,7 @@ fn revoked_client_that_does_not_read_is_no_longer_served() {
         r#"{"n":3}"#,
         "a frame of the revoked client was processed"
     );
-    assert!(!matches!(deaf.socket.next(), Got::Frame(_)));
+    assert!(!matches!(not_reading.socket.next(), Got::Frame(_)));
 }
 
 #[test]

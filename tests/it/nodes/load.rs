@@ -322,12 +322,12 @@ fn only_the_operator_that_does_not_read_is_closed() {
     let mut other = operator(&gateway, 4, &["write"]);
     let mut admin = gateway.admin();
     let idle = Held::now(&gateway, &mut admin);
-    let mut deaf = operator(&gateway, 4, &["write"]);
-    narrow(&deaf);
+    let mut not_reading = operator(&gateway, 4, &["write"]);
+    narrow(&not_reading);
     let before = memory(&gateway).0;
     let calls = 96;
     for _ in 0..calls {
-        deaf.start("node.invoke", invoke(&devices[0], "system.which", json!({})));
+        not_reading.start("node.invoke", invoke(&devices[0], "system.which", json!({})));
     }
     let requests: Vec<Value> = (0..calls).map(|_| nodes[0].event("node.invoke.request")).collect();
     // 48 MiB of responses, of which 29 may be queued
@@ -344,7 +344,7 @@ fn only_the_operator_that_does_not_read_is_closed() {
     }
     gateway.logged(&["slow consumer"]);
     assert!(
-        matches!(deaf.closed().0, 1008 | 1006),
+        matches!(not_reading.closed().0, 1008 | 1006),
         "it receives what the system buffered, then the close"
     );
     assert!(slowest < at_most(Duration::from_secs(5)), "others waited {slowest:?}");
@@ -490,7 +490,7 @@ fn node_that_does_not_read_is_busy_until_it_reads_again() {
             ends.push(node_error(&frame));
         }
     }
-    println!("a node that does not read: {busy} of 1,000 calls were told so at once");
+    println!("a node that does not read: {busy} of 1,000 calls failed at once");
     assert!(
         busy > 500 && ends.iter().flatten().all(|end| end == "BUSY" || end == "TIMEOUT"),
         "{ends:?}"

@@ -34,11 +34,11 @@ fn names(session: &Session) -> Vec<String> {
 }
 
 /// Returns the names of all events received before the response to a call made now.
-fn heard(session: &mut Session) -> Vec<String> {
+fn received_events(session: &mut Session) -> Vec<String> {
     let _ = session.call("health", json!({}));
-    let heard = names(session);
+    let events = names(session);
     session.forget();
-    heard
+    events
 }
 
 fn status(gateway: &Gateway) -> Value {
@@ -83,18 +83,18 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
                 "createdAtMs": times("createdAtMs"), "expiresAtMs": times("expiresAtMs") });
             assert_eq!(answer, expected, "protocol {asks} asks protocol {decides}");
             for session in [&mut asker, &mut decider] {
-                let told = session.event("exec.approval.resolved");
+                let event = session.event("exec.approval.resolved");
                 assert_eq!(
-                    (&told["id"], &told["decision"]),
+                    (&event["id"], &event["decision"]),
                     (&asked["id"], &json!("allow-always"))
                 );
                 assert_eq!(
-                    (&told["resolvedBy"], &told["request"]["command"]),
+                    (&event["resolvedBy"], &event["request"]["command"]),
                     (&json!("cli"), &json!("ls"))
                 );
             }
             assert!(
-                heard(&mut reader).iter().all(|name| !name.starts_with("exec.")),
+                received_events(&mut reader).iter().all(|name| !name.starts_with("exec.")),
                 "only clients with the scope receive it"
             );
             assert_eq!(status(&gateway)["approvals"], 0);
@@ -182,7 +182,7 @@ fn protocol_4_approval_without_an_approver_ends_at_once() {
     let mut reader = operator(&gateway, 4, &["write"]);
     let question = json!({ "command": "ls", "twoPhase": true });
     assert_eq!(asker.call("exec.approval.request", question).unwrap()["decision"], Value::Null);
-    assert!(heard(&mut asker).is_empty() && heard(&mut reader).is_empty());
+    assert!(received_events(&mut asker).is_empty() && received_events(&mut reader).is_empty());
     let patient = json!({ "command": "ls", "twoPhase": true, "requireDeliveryRoute": false, "timeoutMs": 60_000 });
     let taken = asker.call("exec.approval.request", patient).unwrap();
     assert_eq!((&taken["status"], &taken["deliveryRoute"]), (&json!("accepted"), &json!("none")));
@@ -241,7 +241,7 @@ fn wake_words_are_sent_to_nodes_readers_and_later_connections() {
         let mut late = node_on(&gateway, 4, LINUX, &[]).0;
         assert_eq!(late.event("voicewake.changed"), set);
     }
-    assert!(!heard(&mut other).contains(&"voicewake.changed".into()));
+    assert!(!received_events(&mut other).contains(&"voicewake.changed".into()));
 }
 
 /// Answers the phone's next request with an error that says it is in the background.
@@ -383,21 +383,26 @@ fn host_stats_are_in_the_node_list_and_sent_to_protocol_4_readers() {
         taken,
         json!({ "ok": true, "event": "node.host.stats", "handled": true, "reason": "updated" })
     );
-    let told = readers[1].event("node.hostStats");
+    let event = readers[1].event("node.hostStats");
     let mut expected = stats.clone();
     expected.as_object_mut().unwrap().remove("secret");
-    expected["updatedAtMs"] = told["hostStats"]["updatedAtMs"].clone();
-    assert_eq!(told, json!({ "nodeId": device.id, "hostStats": expected }));
+    expected["updatedAtMs"] = event["hostStats"]["updatedAtMs"].clone();
+    assert_eq!(event, json!({ "nodeId": device.id, "hostStats": expected }));
     let row =
         |session: &mut Session| session.call("node.list", json!({})).unwrap()["nodes"][0].clone();
     assert_eq!(row(&mut readers[1])["hostStats"], expected);
     assert_eq!(row(&mut readers[0]).get("hostStats"), None, "protocol 3 has no such field");
-    let names = [heard(&mut readers[0]), heard(&mut other), heard(&mut node)].concat();
+    let names =
+        [received_events(&mut readers[0]), received_events(&mut other), received_events(&mut node)]
+            .concat();
     assert!(!names.contains(&"node.hostStats".into()), "{names:?}");
     for bad in [json!({}), json!({ "cpuCount": 1 }), json!("text"), Value::Null] {
-        let told =
+        let event =
             node.call("node.event", json!({ "event": "node.host.stats", "payload": bad })).unwrap();
-        assert_eq!((&told["handled"], &told["reason"]), (&json!(false), &json!("invalid_payload")));
+        assert_eq!(
+            (&event["handled"], &event["reason"]),
+            (&json!(false), &json!("invalid_payload"))
+        );
     }
     assert_eq!(row(&mut readers[1])["hostStats"], expected);
 }
@@ -453,8 +458,9 @@ fn events_are_filtered_by_role_and_scope_without_sequence_gaps() {
     }
     admin.call("voicewake.set", json!({ "triggers": ["last"] })).unwrap();
     // reading fails on a gap in the sequence numbers
-    let [three, four] = nodes.each_mut().map(heard);
-    let words = |heard: &[String]| heard.iter().filter(|name| *name == "voicewake.changed").count();
+    let [three, four] = nodes.each_mut().map(received_events);
+    let words =
+        |events: &[String]| events.iter().filter(|name| *name == "voicewake.changed").count();
     assert_eq!((words(&three), words(&four)), (rounds + 2, rounds + 2));
     assert!(four.iter().all(|name| name == "voicewake.changed"), "a node of protocol 4: {four:?}");
     let everybodys = ["voicewake.changed", "presence"];
@@ -462,8 +468,8 @@ fn events_are_filtered_by_role_and_scope_without_sequence_gaps() {
         three.iter().all(|name| everybodys.contains(&name.as_str())),
         "a node of protocol 3: {three:?}"
     );
-    assert!(heard(&mut poor).is_empty());
-    assert!(heard(&mut admin).len() > 3 * rounds);
+    assert!(received_events(&mut poor).is_empty());
+    assert!(received_events(&mut admin).len() > 3 * rounds);
 }
 
 #[test]
@@ -493,11 +499,11 @@ fn command_lists_of_the_owner_work_under_both_key_names() {
                 writer.answer(&call).unwrap();
                 let failed = writer.call("node.invoke", params("system.notify")).unwrap_err();
                 assert_eq!(failed.0["details"]["reason"], "command not allowlisted");
-                let said = failed.message();
+                let message = failed.message();
                 assert!(
-                    said.starts_with("node command not allowed")
-                        && (asks == 4) == said.contains(':'),
-                    "{said}"
+                    message.starts_with("node command not allowed")
+                        && (asks == 4) == message.contains(':'),
+                    "{message}"
                 );
             }
         }

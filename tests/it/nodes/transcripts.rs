@@ -46,7 +46,7 @@ struct Script {
     mask: Mask,
     /// Number of calls and events so far.
     ran: usize,
-    told: BTreeSet<String>,
+    events: BTreeSet<String>,
 }
 
 impl Script {
@@ -55,7 +55,7 @@ impl Script {
     }
 
     fn note(&mut self, name: &str, title: &str) {
-        self.told.insert(name.to_string());
+        self.events.insert(name.to_string());
         self.text.push_str(&format!("## {title}\n"));
     }
 
@@ -112,7 +112,7 @@ impl Script {
 }
 
 /// Participants.
-struct House {
+struct Setting {
     gateway: Gateway,
     admin: Session,
     writer: Session,
@@ -141,7 +141,7 @@ fn pending(admin: &mut Session) -> Value {
 }
 
 /// Connects a node, lists it, and approves its commands.
-fn a_node_comes(s: &mut Script) -> House {
+fn node_connects(s: &mut Script) -> Setting {
     let gateway = Gateway::new();
     let protocol = s.protocol;
     let challenge = gateway.dial().open().frame();
@@ -189,7 +189,7 @@ fn a_node_comes(s: &mut Script) -> House {
     }
     s.ask(&mut admin, "node.describe", "renamed", json!({ "nodeId": device.id }));
     let writer = gateway.connect(&who(protocol, &["write"])).unwrap();
-    House { gateway, admin, writer, node, device }
+    Setting { gateway, admin, writer, node, device }
 }
 
 fn call_of(device: &Device, command: &str) -> Value {
@@ -197,8 +197,8 @@ fn call_of(device: &Device, command: &str) -> Value {
 }
 
 /// Successful and failing invokes.
-fn invokes(s: &mut Script, house: &mut House) {
-    let House { gateway, writer, node, device, .. } = house;
+fn invokes(s: &mut Script, setting: &mut Setting) {
+    let Setting { gateway, writer, node, device, .. } = setting;
     let mut with_params = call_of(device, "system.which");
     with_params["params"] = json!({ "bins": ["sh"] });
     with_params["timeoutMs"] = json!(5000);
@@ -275,8 +275,8 @@ fn invokes(s: &mut Script, house: &mut House) {
 }
 
 /// Events that a node sends by itself.
-fn tellings(s: &mut Script, house: &mut House) {
-    let House { admin, node, device, .. } = house;
+fn node_events(s: &mut Script, setting: &mut Setting) {
+    let Setting { admin, node, device, .. } = setting;
     let stats = json!({ "cpuCount": 4, "memoryTotalBytes": 8, "memoryFreeBytes": 3, "loadAverage": [0.5, 1, 2] });
     for (name, payload) in [
         ("node.host.stats", stats),
@@ -306,8 +306,8 @@ fn tellings(s: &mut Script, house: &mut House) {
 }
 
 /// Work that is pending for a node, and a phone in the background (protocol 4).
-fn waiting_work(s: &mut Script, house: &mut House) {
-    let House { gateway, admin, writer, node, device } = house;
+fn pending_work(s: &mut Script, setting: &mut Setting) {
+    let Setting { gateway, admin, writer, node, device } = setting;
     let left = |kind: &str| json!({ "nodeId": device.id, "type": kind });
     s.ask(node, "node.pending.drain", "when nothing is queued", json!({}));
     s.ask(writer, "node.pending.enqueue", "of a place", left("location.request"));
@@ -352,12 +352,13 @@ fn waiting_work(s: &mut Script, house: &mut House) {
 }
 
 /// An approval requested by one operator and decided by another.
-fn approvals(s: &mut Script, house: &mut House) {
+fn approvals(s: &mut Script, setting: &mut Setting) {
     let (request, resolve) = ("exec.approval.request", "exec.approval.resolve");
     let (requested, resolved) = ("exec.approval.requested", "exec.approval.resolved");
-    let mut asker = house.gateway.connect(&who(s.protocol, &["approvals"]).name("Asker")).unwrap();
+    let mut asker =
+        setting.gateway.connect(&who(s.protocol, &["approvals"]).name("Asker")).unwrap();
     let mut decider =
-        house.gateway.connect(&who(s.protocol, &["approvals"]).name("Decider")).unwrap();
+        setting.gateway.connect(&who(s.protocol, &["approvals"]).name("Decider")).unwrap();
     let question = json!({ "id": "a-1", "command": "uname -a", "cwd": "/", "agentId": "main", "timeoutMs": 20_000 });
     let call = s.start(&mut asker, request, "of a command", question.clone());
     s.text.push('\n');
@@ -408,7 +409,7 @@ fn approvals(s: &mut Script, house: &mut House) {
         );
         s.ask(&mut decider, "exec.approval.waitDecision", "of nothing", json!({}));
         s.ask(&mut decider, "exec.approval.get", "when it was decided", json!({ "id": "a-1" }));
-        on_a_node(s, &mut asker, &mut decider, &house.device);
+        on_a_node(s, &mut asker, &mut decider, &setting.device);
     }
 }
 
@@ -442,8 +443,8 @@ fn on_a_node(s: &mut Script, asker: &mut Session, decider: &mut Session, device:
 }
 
 /// Approvals kept by a node itself.
-fn approvals_of_a_node(s: &mut Script, house: &mut House) {
-    let House { admin, node, device, .. } = house;
+fn node_exec_approvals(s: &mut Script, setting: &mut Setting) {
+    let Setting { admin, node, device, .. } = setting;
     let file = json!({ "version": 1, "agents": {} });
     let snapshot = json!({ "path": "/a", "exists": true, "hash": "h", "file": file });
     let error = json!({ "code": "INVALID_REQUEST", "message": "baseHash mismatch" });
@@ -480,8 +481,8 @@ fn approvals_of_a_node(s: &mut Script, house: &mut House) {
     s.ask(admin, get, "of nothing", json!({}));
 }
 
-fn wake_words(s: &mut Script, house: &mut House) {
-    let House { admin, node, .. } = house;
+fn wake_words(s: &mut Script, setting: &mut Setting) {
+    let Setting { admin, node, .. } = setting;
     s.ask(admin, "voicewake.get", "as usual", json!({}));
     s.ask(admin, "voicewake.set", "to one", json!({ "triggers": [" hal ", "", 5] }));
     s.event(node, "the node", "voicewake.changed");
@@ -491,8 +492,8 @@ fn wake_words(s: &mut Script, house: &mut House) {
 }
 
 /// A node requests more commands, reconnects and is removed; a node disconnects during an invoke.
-fn a_node_goes(s: &mut Script, house: &mut House) {
-    let House { gateway, admin, writer, node, device } = house;
+fn node_disconnects(s: &mut Script, setting: &mut Setting) {
+    let Setting { gateway, admin, writer, node, device } = setting;
     let call = s.start(
         writer,
         "node.invoke",
@@ -537,8 +538,8 @@ fn a_node_goes(s: &mut Script, house: &mut House) {
 }
 
 /// The gateway stops during an invoke.
-fn the_gateway_stops(s: &mut Script, house: &mut House) {
-    let House { gateway, admin, writer, .. } = house;
+fn gateway_stops(s: &mut Script, setting: &mut Setting) {
+    let Setting { gateway, admin, writer, .. } = setting;
     let device = Device::from_seed([35; 32]);
     let mut node = gateway.connect(&shed(s.protocol, &device, &["system.which"])).unwrap();
     let request = pending(admin);
@@ -558,8 +559,8 @@ fn the_gateway_stops(s: &mut Script, house: &mut House) {
 }
 
 /// Other calls of operators.
-fn other_calls(s: &mut Script, house: &mut House) {
-    let House { admin, .. } = house;
+fn other_calls(s: &mut Script, setting: &mut Setting) {
+    let Setting { admin, .. } = setting;
     s.ask(admin, "config.schema", "of everything", json!({}));
     s.ask(admin, "set-heartbeats", "on", json!({ "enabled": true }));
     s.ask(admin, "set-heartbeats", "to nothing", json!({}));
@@ -695,23 +696,23 @@ fn transcript(protocol: u32) -> Script {
         text: String::new(),
         mask: Mask::default(),
         ran: 0,
-        told: BTreeSet::new(),
+        events: BTreeSet::new(),
     };
-    let mut house = a_node_comes(&mut s);
-    let hello = house.admin.hello["features"].clone();
-    invokes(&mut s, &mut house);
-    tellings(&mut s, &mut house);
+    let mut setting = node_connects(&mut s);
+    let hello = setting.admin.hello["features"].clone();
+    invokes(&mut s, &mut setting);
+    node_events(&mut s, &mut setting);
     if s.v4() {
-        waiting_work(&mut s, &mut house);
+        pending_work(&mut s, &mut setting);
     }
-    approvals(&mut s, &mut house);
-    approvals_of_a_node(&mut s, &mut house);
-    wake_words(&mut s, &mut house);
-    other_calls(&mut s, &mut house);
-    a_node_goes(&mut s, &mut house);
-    the_gateway_stops(&mut s, &mut house);
+    approvals(&mut s, &mut setting);
+    node_exec_approvals(&mut s, &mut setting);
+    wake_words(&mut s, &mut setting);
+    other_calls(&mut s, &mut setting);
+    node_disconnects(&mut s, &mut setting);
+    gateway_stops(&mut s, &mut setting);
     by_the_clock(&mut s);
-    every_name_is_told(&s, &hello);
+    every_name_is_shown(&s, &hello);
     s
 }
 
@@ -720,14 +721,14 @@ const V4_EVENTS: [&str; 3] = ["config.changed", "device.pair.changed", "node.hos
 
 /// Asserts that every name in hello is in this transcript or in that of a session, except for
 /// methods with an empty response.
-fn every_name_is_told(s: &Script, features: &Value) {
+fn every_name_is_shown(s: &Script, features: &Value) {
     let session =
         std::fs::read_to_string(folder().join(format!("session_v{}.txt", s.protocol))).unwrap();
     let titles: BTreeSet<&str> =
         session.lines().filter_map(|line| line.strip_prefix("## ")).collect();
-    let told = |name: &str| {
+    let is_shown = |name: &str| {
         let event = format!("event {name}");
-        s.told.contains(name) || titles.contains(name) || titles.contains(event.as_str())
+        s.events.contains(name) || titles.contains(name) || titles.contains(event.as_str())
     };
     let empty = |name: &str| {
         let mut lines = agent_stubs::READS.lines().map(|line| line.split(' ').collect::<Vec<_>>());
@@ -742,10 +743,10 @@ fn every_name_is_told(s: &Script, features: &Value) {
     let methods = names("methods").into_iter().filter(|name| !empty(name));
     let events =
         names("events").into_iter().filter(|name| s.v4() || !V4_EVENTS.contains(&name.as_str()));
-    let missing: Vec<String> = methods.chain(events).filter(|name| !told(name)).collect();
+    let missing: Vec<String> = methods.chain(events).filter(|name| !is_shown(name)).collect();
     assert!(missing.is_empty(), "no transcript of protocol {} shows {missing:?}", s.protocol);
     if s.v4() {
-        assert!(told("node.invoke.cancel"), "only nodes receive it");
+        assert!(is_shown("node.invoke.cancel"), "only nodes receive it");
     }
 }
 

@@ -216,10 +216,10 @@ fn every_method_requires_exactly_its_documented_scope() {
                 let held_name = held.name().trim_start_matches("operator.");
                 let outcome =
                     missing(ask(dialect, Role::Operator, Scopes::of(held), name, json!({})));
-                let told = outcome.as_ref().map(|failure| failure.message.as_str());
+                let message = outcome.as_ref().map(|failure| failure.message.as_str());
                 if wanted == "node" {
                     assert_eq!(
-                        told,
+                        message,
                         Some("unauthorized role: operator"),
                         "{name} with {held_name}"
                     );
@@ -227,9 +227,9 @@ fn every_method_requires_exactly_its_documented_scope() {
                 }
                 let may = gives(protocol, held_name, scope);
                 assert_eq!(
-                    told.is_none(),
+                    message.is_none(),
                     may,
-                    "{name} with {held_name} in protocol {protocol}: {told:?}"
+                    "{name} with {held_name} in protocol {protocol}: {message:?}"
                 );
                 if let Some(failure) = outcome {
                     refused(dialect, &failure, scope.split('|').next().unwrap());

@@ -17,14 +17,14 @@ fn system_event_updates_presence_in_both_protocols() {
         let mut watcher = gateway.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
         let mut admin = gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap();
         let host = format!("desk-{protocol}");
-        let said = json!({
+        let report = json!({
             "text": format!("Node: {host} (10.0.0.7) \u{b7} mode ui \u{b7} reason launch"), "host": host, "ip": "10.0.0.7", "mode": "ui",
             "instanceId": format!("I-{protocol}"), "version": "1.2", "lastInputSeconds": 4, "reason": "launch",
             "roles": ["operator"], "tags": ["x"],
         });
-        assert_eq!(admin.call("system-event", said.clone()).unwrap(), json!({ "ok": true }));
-        let told = watcher.event("presence");
-        let entry = told["presence"]
+        assert_eq!(admin.call("system-event", report.clone()).unwrap(), json!({ "ok": true }));
+        let presence_event = watcher.event("presence");
+        let entry = presence_event["presence"]
             .as_array()
             .unwrap()
             .iter()
@@ -34,7 +34,7 @@ fn system_event_updates_presence_in_both_protocols() {
         for name in
             ["text", "ip", "mode", "version", "lastInputSeconds", "reason", "roles", "instanceId"]
         {
-            assert_eq!(entry[name], said[name], "{name}");
+            assert_eq!(entry[name], report[name], "{name}");
         }
         assert!(entry["ts"].as_u64().unwrap() > 0);
         let more = json!({ "text": "Node: again", "instanceId": format!("i-{protocol}"), "reason": "periodic" });
@@ -55,8 +55,8 @@ fn reported_values_are_merged_into_the_entry_of_the_connection_and_end_with_it()
     let device = Device::new();
     let page =
         gateway.connect(&Who::v4().page().token(TOKEN).device(&device).name("Kitchen")).unwrap();
-    let said = json!({ "text": "hello", "deviceId": device.id.to_ascii_uppercase(), "host": "Kitchen", "lastInputSeconds": 9 });
-    admin.call("system-event", said).unwrap();
+    let report = json!({ "text": "hello", "deviceId": device.id.to_ascii_uppercase(), "host": "Kitchen", "lastInputSeconds": 9 });
+    admin.call("system-event", report).unwrap();
     let entries = seen(&mut admin, "Kitchen");
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!(
