@@ -82,10 +82,6 @@ impl Drop for Ballast {
     }
 }
 
-fn ready(gateway: &Gateway) -> bool {
-    gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 ")
-}
-
 /// Starts a gateway that may fail to become ready or to write its address file; returns it and its
 /// address from the log.
 fn started(plan: &Plan) -> (Program, Dial) {
@@ -121,7 +117,7 @@ fn full_disk_does_not_stop_pairing_because_the_table_is_preallocated() {
     devices.push(gateway.join(&Who::v4()).0);
     devices.push(Device::new());
     gateway.connect(&Who::v4().code(&made).device(&devices[2])).expect("by a code");
-    assert!(ready(&gateway));
+    assert!(gateway.dial().is_ready());
     // killed, and stopped: then not even the space of the address file is reserved
     let plan = gateway.kill();
     for plan in [plan.clone(), plan.start().stop()] {
@@ -333,7 +329,7 @@ fn failed_writeback_is_not_acknowledged_and_recovers_without_a_restart() {
         .connect(&Who::v4().code(&made).device(&by_code))
         .expect("the code was not used up")
         .token();
-    assert!(ready(&gateway));
+    assert!(gateway.dial().is_ready());
     let gateway = gateway.kill().start();
     for device in [&known, &by_code, &by_token] {
         gateway.connect(&Who::v4().device(device)).expect("it is durable");

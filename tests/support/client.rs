@@ -342,6 +342,11 @@ impl Dial {
         self.http(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.host))
     }
 
+    /// Returns whether the gateway says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.get("/readyz").starts_with("HTTP/1.1 200 ")
+    }
+
     /// Returns the upgrade request.
     pub fn upgrade(&self) -> String {
         let mut head = format!("GET / HTTP/1.1\r\nHost: {}\r\n", self.host);
@@ -630,6 +635,11 @@ impl Session {
     pub fn call(&mut self, method: &str, params: Value) -> Result<Value, Failed> {
         let id = self.start(method, params);
         self.answer(&id)
+    }
+
+    /// Returns the answer to `gatelet.status`.
+    pub fn status(&mut self) -> Value {
+        self.call("gatelet.status", json!({})).unwrap()
     }
 
     /// Returns the response to request `id`; events and other responses received before it are

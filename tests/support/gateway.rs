@@ -132,7 +132,7 @@ impl Plan {
                 return Err((status, gateway.log()));
             }
             gateway.port = port_of(&address).unwrap_or(0);
-            if gateway.port != 0 && gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 ") {
+            if gateway.port != 0 && gateway.dial().is_ready() {
                 return Ok(gateway);
             }
             assert!(
@@ -203,6 +203,11 @@ impl Gateway {
         let made: Value =
             serde_json::from_str(&self.plan.good(&["pair", "--scopes", scopes, "--json"])).unwrap();
         made["code"].as_str().unwrap().to_string()
+    }
+
+    /// Connects an operator without a device.
+    pub fn operator(&self, protocol: u32, scopes: &[&str]) -> Session {
+        self.connect(&Who::of(protocol).token(TOKEN).scopes(scopes)).unwrap()
     }
 
     /// Pairs a new device with the token.

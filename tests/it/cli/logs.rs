@@ -119,7 +119,7 @@ fn logs_tail_checks_limits_and_scopes() {
         let expected = format!("invalid logs.tail params: {problem}");
         assert!(failed.message().starts_with(&expected), "{params}: {}", failed.message());
     }
-    let mut pairing = gateway.connect(&Who::v4().token(TOKEN).scopes(&["pairing"])).unwrap();
+    let mut pairing = gateway.operator(4, &["pairing"]);
     assert_eq!(
         pairing.call("logs.tail", json!({})).unwrap_err().message(),
         "missing scope: operator.read"

@@ -82,7 +82,7 @@ fn secrets_are_redacted_on_read_and_restored_on_write() {
 #[test]
 fn raw_text_is_hidden_from_clients_without_admin() {
     let gateway = started();
-    let mut reader = gateway.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
+    let mut reader = gateway.operator(4, &["read"]);
     let seen = get(&mut reader);
     assert_eq!(
         (&seen["raw"], &seen["config"]["gateway"]["bind"]),
@@ -95,7 +95,7 @@ fn raw_text_is_hidden_from_clients_without_admin() {
             ("FORBIDDEN", "missing scope: operator.admin")
         );
     }
-    let mut old = gateway.connect(&Who::v3().token(TOKEN).scopes(&["read", "write"])).unwrap();
+    let mut old = gateway.operator(3, &["read", "write"]);
     for method in ["config.get", "config.schema"] {
         assert_eq!(
             old.call(method, json!({})).unwrap_err().message(),
@@ -250,10 +250,7 @@ fn failed_write_leaves_the_file_unchanged() {
     let failed = change(&mut admin(&gateway, 4), "config.patch", &long).unwrap_err();
     assert!(failed.contains("cannot write"), "{failed}");
     assert_eq!(text(&gateway), before);
-    assert!(
-        gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "),
-        "the pairing table is still writable"
-    );
+    assert!(gateway.dial().is_ready(), "the pairing table is still writable");
 }
 
 #[test]
@@ -300,7 +297,7 @@ fn changes_apply_at_once_without_closing_connections() {
         change(&mut session, "config.patch", "{gateway: {pairing: {mode: 'strict'}}}").unwrap();
     assert_eq!(patched["restartRequired"], json!([]));
     assert_eq!(from("https://b.example").unwrap_err().code(), "PAIRING_REQUIRED");
-    assert_eq!(session.call("gatelet.status", json!({})).unwrap()["pairingMode"], "strict");
+    assert_eq!(session.status()["pairingMode"], "strict");
     paired.call("health", json!({})).unwrap();
     let seen = get(&mut session);
     assert_eq!(seen["configRevisionHash"], seen["appliedConfigHash"]);

@@ -276,8 +276,7 @@ fn invalid_requests_after_hello_keep_the_connection_open() {
 fn missing_scope_is_named_in_the_error() {
     let gateway = Gateway::new();
     for (protocol, code) in [(3, "INVALID_REQUEST"), (4, "FORBIDDEN")] {
-        let mut reader =
-            gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["read"])).unwrap();
+        let mut reader = gateway.operator(protocol, &["read"]);
         reader.call("status", json!({})).unwrap();
         for (method, scope) in
             [("device.pair.list", "operator.pairing"), ("no.such.method", "operator.admin")]
@@ -295,16 +294,15 @@ fn missing_scope_is_named_in_the_error() {
         for _ in 0..30 {
             reader.call("device.pair.list", json!({})).unwrap_err();
         }
-        let mut writer =
-            gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&["write"])).unwrap();
+        let mut writer = gateway.operator(protocol, &["write"]);
         writer.call("status", json!({})).expect("write covers read");
     }
-    let mut unscoped = gateway.connect(&Who::v4().token(TOKEN).scopes(&[])).unwrap();
+    let mut unscoped = gateway.operator(4, &[]);
     assert_eq!(
         unscoped.call("status", json!({})).unwrap_err().message(),
         "missing scope: operator.read"
     );
-    let mut all = gateway.connect(&Who::v3().token(TOKEN).scopes(&[])).unwrap();
+    let mut all = gateway.operator(3, &[]);
     all.call("device.pair.list", json!({})).expect("protocol 3 means admin when it names none");
 }
 
@@ -483,7 +481,7 @@ fn presence_has_the_format_of_each_protocol_and_events_are_numbered_per_client()
             );
         }
     }
-    let mut scopeless = gateway.connect(&Who::v4().token(TOKEN).scopes(&[])).unwrap();
+    let mut scopeless = gateway.operator(4, &[]);
     gateway.dial().page("127.0.0.1").connect(&page).unwrap().leave();
     scopeless.call("status", json!({})).unwrap_err();
     assert_eq!(scopeless.kept().count(), 0, "protocol 4 shows presence to those who may read");
@@ -498,7 +496,7 @@ fn slow_consumer_is_closed_without_delaying_others() {
     }
     let mut watcher = gateway.admin();
     let mut slow = gateway.admin();
-    assert_eq!(watcher.call("gatelet.status", json!({})).unwrap()["connections"], 2);
+    assert_eq!(watcher.status()["connections"], 2);
     let begun = Instant::now();
     let mut slowest = Duration::ZERO;
     let mut open = 2;
@@ -508,7 +506,7 @@ fn slow_consumer_is_closed_without_delaying_others() {
             slow.start("gatelet.refusals", json!({}));
         }
         let asked = Instant::now();
-        open = watcher.call("gatelet.status", json!({})).unwrap()["connections"].as_u64().unwrap();
+        open = watcher.status()["connections"].as_u64().unwrap();
         slowest = slowest.max(asked.elapsed());
         if open == 1 {
             break;
@@ -519,7 +517,7 @@ fn slow_consumer_is_closed_without_delaying_others() {
             begun.elapsed() < at_most(Duration::from_secs(15)),
             "the slow consumer is still connected"
         );
-        open = watcher.call("gatelet.status", json!({})).unwrap()["connections"].as_u64().unwrap();
+        open = watcher.status()["connections"].as_u64().unwrap();
         thread::sleep(Duration::from_millis(20));
     }
     assert!(slowest < at_most(Duration::from_secs(5)), "others waited {slowest:?}");
@@ -558,7 +556,7 @@ fn silent_sockets_are_evicted_oldest_first_without_blocking_valid_clients() {
         let valid = gateway
             .connect(&Who::v4().token(TOKEN).device(&Device::new()))
             .expect("a valid client among them is admitted");
-        assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
+        assert!(gateway.dial().is_ready());
         let begun = Instant::now();
         while !is_closed(&mut crowd[43]) && begun.elapsed() < at_most(Duration::from_secs(5)) {
             thread::sleep(Duration::from_millis(5));

@@ -198,7 +198,7 @@ fn counters_match_the_log_for_each_rule() {
     assert_eq!(scrape.sum("gatelet_refusals_total"), refused.len() as f64);
     assert_eq!(scrape.sum("gatelet_refusals_by_code_total"), refused.len() as f64);
     // consistent with gatelet.status and the list of devices
-    let status = admin.call("gatelet.status", json!({})).unwrap();
+    let status = admin.status();
     for (name, field) in [("gatelet_table_devices", "used"), ("gatelet_table_capacity", "capacity")]
     {
         assert_eq!(json!(scrape.get(name) as u64), status["table"][field]);

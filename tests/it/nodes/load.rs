@@ -32,7 +32,7 @@ const COUNTS: [&str; 6] =
 
 impl Held {
     pub fn now(gateway: &Gateway, admin: &mut Session) -> Held {
-        let status = admin.call("gatelet.status", json!({})).unwrap();
+        let status = admin.status();
         let counts = COUNTS
             .iter()
             .map(|name| status[name].as_u64().unwrap_or_else(|| panic!("{name}: {status}")));
@@ -55,7 +55,7 @@ impl Held {
 
 /// Waits until no invoke is pending.
 pub fn nothing_waits(admin: &mut Session) {
-    let mut pending = || admin.call("gatelet.status", json!({})).unwrap()["invokes"] != 0;
+    let mut pending = || admin.status()["invokes"] != 0;
     until(|| !pending(), || "an invoke is still pending".into());
 }
 

@@ -6,14 +6,10 @@ use std::time::Instant;
 use serde_json::{json, Value};
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
-use support::runner::patience;
+use support::runner::{patience, until};
 
 const LINUX: (&str, &str) = ("linux", "Linux");
 const BOTH: [u32; 2] = [3, 4];
-
-fn operator(gateway: &Gateway, protocol: u32, scopes: &[&str]) -> Session {
-    gateway.connect(&Who::of(protocol).token(TOKEN).scopes(scopes)).unwrap()
-}
 
 /// Connects a node and approves its commands.
 fn node_on(
@@ -41,16 +37,10 @@ fn received_events(session: &mut Session) -> Vec<String> {
     events
 }
 
-fn status(gateway: &Gateway) -> Value {
-    gateway.admin().call("gatelet.status", json!({})).unwrap()
-}
-
 /// Waits until no approval is pending.
 fn nothing_waits(gateway: &Gateway) {
-    let begun = Instant::now();
-    while status(gateway)["approvals"] != 0 {
-        assert!(begun.elapsed() < patience(), "{}", status(gateway));
-    }
+    let mut admin = gateway.admin();
+    until(|| admin.status()["approvals"] == 0, || "an approval is still pending".into());
 }
 
 #[test]
@@ -58,9 +48,9 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
     let gateway = Gateway::new();
     for asks in BOTH {
         for decides in BOTH {
-            let mut asker = operator(&gateway, asks, &["approvals"]);
-            let mut decider = operator(&gateway, decides, &["approvals"]);
-            let mut reader = operator(&gateway, decides, &["write", "pairing"]);
+            let mut asker = gateway.operator(asks, &["approvals"]);
+            let mut decider = gateway.operator(decides, &["approvals"]);
+            let mut reader = gateway.operator(decides, &["write", "pairing"]);
             let call = asker
                 .start("exec.approval.request", json!({ "command": "ls", "timeoutMs": 60_000 }));
             let asked = decider.event("exec.approval.requested");
@@ -69,7 +59,7 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
                 (&json!("ls"), &Value::Null)
             );
             assert_eq!(asker.event("exec.approval.requested")["id"], asked["id"]);
-            assert_eq!(status(&gateway)["approvals"], 1);
+            assert_eq!(gateway.admin().status()["approvals"], 1);
             let decision = json!({ "id": asked["id"], "decision": "allow-always" });
             let denied = reader.call("exec.approval.resolve", decision.clone()).unwrap_err();
             assert_eq!(denied.message(), "missing scope: operator.approvals");
@@ -97,7 +87,7 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
                 received_events(&mut reader).iter().all(|name| !name.starts_with("exec.")),
                 "only clients with the scope receive it"
             );
-            assert_eq!(status(&gateway)["approvals"], 0);
+            assert_eq!(gateway.admin().status()["approvals"], 0);
         }
     }
 }
@@ -105,9 +95,9 @@ fn approval_request_is_answered_by_the_decision_of_another_operator() {
 #[test]
 fn undecided_approvals_expire_and_abandoned_ones_are_removed() {
     let gateway = Gateway::new();
-    let _decider = operator(&gateway, 4, &["approvals"]);
+    let _decider = gateway.operator(4, &["approvals"]);
     for protocol in BOTH {
-        let mut asker = operator(&gateway, protocol, &["approvals"]);
+        let mut asker = gateway.operator(protocol, &["approvals"]);
         let question = json!({ "command": "ls", "timeoutMs": 40 });
         let answer = asker.call("exec.approval.request", question.clone()).unwrap();
         assert_eq!(answer["decision"], Value::Null);
@@ -121,7 +111,7 @@ fn undecided_approvals_expire_and_abandoned_ones_are_removed() {
         asker.event("exec.approval.requested");
         asker.event("exec.approval.requested");
         asker.leave();
-        let mut admin = operator(&gateway, protocol, &["approvals"]);
+        let mut admin = gateway.operator(protocol, &["approvals"]);
         admin.call("exec.approval.resolve", json!({ "id": "kept", "decision": "deny" })).unwrap();
         nothing_waits(&gateway);
     }
@@ -131,8 +121,8 @@ fn undecided_approvals_expire_and_abandoned_ones_are_removed() {
 fn pending_approval_is_answered_when_the_gateway_stops() {
     for protocol in BOTH {
         let gateway = Gateway::new();
-        let mut asker = operator(&gateway, protocol, &["approvals"]);
-        let mut decider = operator(&gateway, protocol, &["approvals"]);
+        let mut asker = gateway.operator(protocol, &["approvals"]);
+        let mut decider = gateway.operator(protocol, &["approvals"]);
         let call = asker.start("exec.approval.request", json!({ "command": "ls" }));
         decider.event("exec.approval.requested");
         gateway.terminate();
@@ -148,8 +138,8 @@ fn pending_approval_is_answered_when_the_gateway_stops() {
 #[test]
 fn protocol_4_decision_can_be_awaited_by_several_and_read_afterwards() {
     let gateway = Gateway::new();
-    let mut decider = operator(&gateway, 4, &["approvals"]);
-    let mut asker = operator(&gateway, 4, &["approvals"]);
+    let mut decider = gateway.operator(4, &["approvals"]);
+    let mut asker = gateway.operator(4, &["approvals"]);
     let question = json!({ "id": "q", "command": "ls", "timeoutMs": 60_000, "twoPhase": true });
     let call = asker.start("exec.approval.request", question);
     let taken = asker.answer(&call).unwrap();
@@ -178,15 +168,15 @@ fn protocol_4_decision_can_be_awaited_by_several_and_read_afterwards() {
 #[test]
 fn protocol_4_approval_without_an_approver_ends_at_once() {
     let gateway = Gateway::new();
-    let mut asker = operator(&gateway, 4, &["approvals"]);
-    let mut reader = operator(&gateway, 4, &["write"]);
+    let mut asker = gateway.operator(4, &["approvals"]);
+    let mut reader = gateway.operator(4, &["write"]);
     let question = json!({ "command": "ls", "twoPhase": true });
     assert_eq!(asker.call("exec.approval.request", question).unwrap()["decision"], Value::Null);
     assert!(received_events(&mut asker).is_empty() && received_events(&mut reader).is_empty());
     let patient = json!({ "command": "ls", "twoPhase": true, "requireDeliveryRoute": false, "timeoutMs": 60_000 });
     let taken = asker.call("exec.approval.request", patient).unwrap();
     assert_eq!((&taken["status"], &taken["deliveryRoute"]), (&json!("accepted"), &json!("none")));
-    let mut late = operator(&gateway, 3, &["approvals"]);
+    let mut late = gateway.operator(3, &["approvals"]);
     late.call("exec.approval.resolve", json!({ "id": taken["id"], "decision": "deny" })).unwrap();
     assert_eq!(asker.event("exec.approval.resolved")["decision"], "deny");
 }
@@ -194,8 +184,8 @@ fn protocol_4_approval_without_an_approver_ends_at_once() {
 #[test]
 fn approval_request_shows_the_real_command_without_environment_values() {
     let gateway = Gateway::new();
-    let mut decider = operator(&gateway, 4, &["approvals"]);
-    let mut asker = operator(&gateway, 4, &["approvals"]);
+    let mut decider = gateway.operator(4, &["approvals"]);
+    let mut asker = gateway.operator(4, &["approvals"]);
     let plan = json!({ "argv": ["rm", "-r", "x"], "commandText": "rm -r x" });
     let question = json!({ "host": "node", "nodeId": "n", "command": "ls", "systemRunPlan": plan,
         "env": { "KEY": "s3cret", "B": "s3cret" }, "timeoutMs": 60_000, "id": "q" });
@@ -219,8 +209,8 @@ fn approval_request_shows_the_real_command_without_environment_values() {
 fn wake_words_are_sent_to_nodes_readers_and_later_connections() {
     let gateway = Gateway::new();
     let mut nodes = BOTH.map(|protocol| node_on(&gateway, protocol, LINUX, &[]).0);
-    let mut readers = BOTH.map(|protocol| operator(&gateway, protocol, &["read"]));
-    let mut other = operator(&gateway, 4, &["pairing"]);
+    let mut readers = BOTH.map(|protocol| gateway.operator(protocol, &["read"]));
+    let mut other = gateway.operator(4, &["pairing"]);
     let usual = json!({ "triggers": ["openclaw", "claude", "computer"] });
     for node in &mut nodes {
         assert_eq!(node.event("voicewake.changed"), usual);
@@ -231,7 +221,7 @@ fn wake_words_are_sent_to_nodes_readers_and_later_connections() {
         (json!(many), many.iter().take(32).map(|word| json!(word.trim()[..64])).collect()),
         (json!([]), usual["triggers"].clone()),
     ] {
-        let mut writer = operator(&gateway, 3, &["write"]);
+        let mut writer = gateway.operator(3, &["write"]);
         let set = writer.call("voicewake.set", json!({ "triggers": given })).unwrap();
         assert_eq!(set, json!({ "triggers": kept }));
         for session in nodes.iter_mut().chain(&mut readers) {
@@ -259,7 +249,7 @@ fn background_phone_commands_are_queued_once() {
     let (mut phone, device) = node_on(&gateway, 4, iphone, &["camera.list", "device.info"]);
     let mut ids = Vec::new();
     for protocol in BOTH {
-        let mut writer = operator(&gateway, protocol, &["write"]);
+        let mut writer = gateway.operator(protocol, &["write"]);
         for (key, command) in
             [("one", "camera.list"), ("one", "camera.list"), ("two", "camera.list")]
         {
@@ -319,7 +309,7 @@ fn background_phone_commands_are_queued_once() {
 fn commands_are_not_queued_for_protocol_3_phones() {
     let gateway = Gateway::new();
     let (mut phone, device) = node_on(&gateway, 3, ("ios", "iPhone"), &["camera.list"]);
-    let mut writer = operator(&gateway, 4, &["write"]);
+    let mut writer = gateway.operator(4, &["write"]);
     let call = writer.start(
         "node.invoke",
         json!({ "nodeId": device.id, "command": "camera.list", "idempotencyKey": "k" }),
@@ -334,7 +324,7 @@ fn commands_are_not_queued_for_protocol_3_phones() {
 fn pending_work_is_delivered_once_by_priority() {
     let gateway = Gateway::new();
     let (mut node, device) = node_on(&gateway, 4, LINUX, &[]);
-    let mut writer = operator(&gateway, 4, &["write"]);
+    let mut writer = gateway.operator(4, &["write"]);
     let baseline = node.call("node.pending.drain", json!({})).unwrap();
     assert_eq!(
         (&baseline["items"][0]["id"], &baseline["hasMore"]),
@@ -373,8 +363,8 @@ fn pending_work_is_delivered_once_by_priority() {
 fn host_stats_are_in_the_node_list_and_sent_to_protocol_4_readers() {
     let gateway = Gateway::new();
     let (mut node, device) = node_on(&gateway, 4, LINUX, &[]);
-    let mut readers = BOTH.map(|protocol| operator(&gateway, protocol, &["read"]));
-    let mut other = operator(&gateway, 4, &["pairing"]);
+    let mut readers = BOTH.map(|protocol| gateway.operator(protocol, &["read"]));
+    let mut other = gateway.operator(4, &["pairing"]);
     let stats = json!({ "cpuCount": 4, "memoryTotalBytes": 16, "memoryFreeBytes": 8, "diskTotalBytes": 9,
         "loadAverage": [0.25, 1, 2.5], "secret": "not passed on" });
     let event = json!({ "event": "node.host.stats", "payloadJSON": stats.to_string() });
@@ -414,7 +404,7 @@ fn node_has_one_presence_entry_after_reconnects() {
         let (first, device) = node_on(&gateway, protocol, LINUX, &[]);
         let who =
             Who::of(protocol).offering(LINUX, &[], &[]).name("Shed").token(TOKEN).device(&device);
-        let mut reader = operator(&gateway, protocol, &["read"]);
+        let mut reader = gateway.operator(protocol, &["read"]);
         let here = |reader: &mut Session| {
             let list = reader.call("system-presence", json!({})).unwrap();
             let list = list.as_array().unwrap().clone();
@@ -443,7 +433,7 @@ fn node_has_one_presence_entry_after_reconnects() {
 fn events_are_filtered_by_role_and_scope_without_sequence_gaps() {
     let gateway = Gateway::new();
     let mut nodes = BOTH.map(|protocol| node_on(&gateway, protocol, LINUX, &[]).0);
-    let mut poor = operator(&gateway, 4, &["talk"]);
+    let mut poor = gateway.operator(4, &["talk"]);
     let mut admin = gateway.admin();
     let rounds = 4;
     for round in 0..rounds {
@@ -484,7 +474,7 @@ fn command_lists_of_the_owner_work_under_both_key_names() {
         for protocol in BOTH {
             let (mut node, device) = node_on(&gateway, protocol, LINUX, &offered);
             for asks in BOTH {
-                let mut writer = operator(&gateway, asks, &["write"]);
+                let mut writer = gateway.operator(asks, &["write"]);
                 let row = writer.call("node.describe", json!({ "nodeId": device.id })).unwrap();
                 assert_eq!(
                     row["commands"],

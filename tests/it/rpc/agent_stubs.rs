@@ -1,7 +1,7 @@
 //! Responses of a gateway without an agent runtime to methods that only an agent can answer.
 
 use serde_json::{json, Value};
-use support::client::{Device, Session, Who};
+use support::client::{Device, Who};
 use support::gateway::{Gateway, TOKEN};
 
 /// `dialects scope method keys`: the top-level keys of the response; `[]` is a list, `null` is
@@ -130,10 +130,6 @@ fn params() -> Value {
             "startDate": "2026-09-01", "endDate": "2026-09-30" })
 }
 
-fn operator(gateway: &Gateway, protocol: u32, scope: &str) -> Session {
-    gateway.connect(&Who::of(protocol).token(TOKEN).scopes(&[scope])).unwrap()
-}
-
 /// Calls a method without the scope, which must be rejected naming it, and then with it.
 fn with_and_without(
     gateway: &Gateway,
@@ -142,13 +138,13 @@ fn with_and_without(
     method: &str,
 ) -> Result<Value, support::client::Failed> {
     let other = if scope == "approvals" { "pairing" } else { "approvals" };
-    let failed = operator(gateway, protocol, other).call(method, params()).unwrap_err();
+    let failed = gateway.operator(protocol, &[other]).call(method, params()).unwrap_err();
     assert_eq!(
         failed.message(),
         format!("missing scope: operator.{scope}"),
         "{method} in protocol {protocol}"
     );
-    operator(gateway, protocol, scope).call(method, params())
+    gateway.operator(protocol, &[scope]).call(method, params())
 }
 
 #[test]
@@ -208,7 +204,7 @@ fn hello_lists_answered_methods_but_no_agent_actions() {
     for (protocol, there, not_there) in
         [(3, "cron.list", "tasks.list"), (4, "tasks.list", "chat.send")]
     {
-        let mut admin = operator(&gateway, protocol, "admin");
+        let mut admin = gateway.operator(protocol, &["admin"]);
         let methods = admin.hello["features"]["methods"].as_array().unwrap().clone();
         let named = |name: &str| methods.iter().filter(|method| *method == name).count();
         assert_eq!(
@@ -243,14 +239,14 @@ fn hello_lists_answered_methods_but_no_agent_actions() {
 #[test]
 fn agent_methods_are_rejected_for_nodes_and_for_the_other_protocol() {
     let gateway = Gateway::new();
-    let failed = operator(&gateway, 3, "admin").call("tasks.list", json!({})).unwrap_err();
+    let failed = gateway.operator(3, &["admin"]).call("tasks.list", json!({})).unwrap_err();
     assert_eq!(
         (failed.code(), failed.message()),
         ("INVALID_REQUEST", "unknown method: tasks.list")
     );
-    let failed = operator(&gateway, 4, "admin").call("browser.request", json!({})).unwrap_err();
+    let failed = gateway.operator(4, &["admin"]).call("browser.request", json!({})).unwrap_err();
     assert_eq!(failed.message(), "unknown method: browser.request");
-    let failed = operator(&gateway, 4, "read").call("chat.history", json!({})).unwrap_err();
+    let failed = gateway.operator(4, &["read"]).call("chat.history", json!({})).unwrap_err();
     assert_eq!(
         failed.message(),
         "invalid chat.history params: must have required property 'sessionKey'"

@@ -14,7 +14,7 @@ fn seen(session: &mut Session, host: &str) -> Vec<Value> {
 fn system_event_updates_presence_in_both_protocols() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
-        let mut watcher = gateway.connect(&Who::v4().token(TOKEN).scopes(&["read"])).unwrap();
+        let mut watcher = gateway.operator(4, &["read"]);
         let mut admin = gateway.connect(&Who::of(protocol).token(TOKEN)).unwrap();
         let host = format!("desk-{protocol}");
         let report = json!({
@@ -93,7 +93,7 @@ fn invalid_reports_and_agent_only_events_are_rejected() {
     admin.call("system-event", long).unwrap();
     let list = admin.call("system-presence", json!({})).unwrap().to_string();
     assert!(list.len() < 2_000 && list.contains("hhhhh"), "{} bytes", list.len());
-    let mut writer = gateway.connect(&Who::v4().token(TOKEN).scopes(&["write"])).unwrap();
+    let mut writer = gateway.operator(4, &["write"]);
     for method in ["system-event", "set-heartbeats"] {
         let failed = writer.call(method, json!({ "text": "x", "enabled": true })).unwrap_err();
         assert_eq!(failed.message(), "missing scope: operator.admin");

@@ -122,8 +122,7 @@ fn re_paired_device_is_connected_while_its_old_connection_closes() {
     // it has not read its close frame, so the gateway still waits for the closing handshake
     let new = gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap();
     drop(old);
-    let mut connections =
-        || admin.call("gatelet.status", json!({})).unwrap()["connections"].as_u64();
+    let mut connections = || admin.status()["connections"].as_u64();
     until(|| connections() == Some(2), || "the old connection stays".to_string());
     assert_eq!(paired(&mut admin, &device.id).unwrap()["connected"], true);
     new.leave();
@@ -297,7 +296,7 @@ fn full_disk_admits_by_secret_and_keeps_setup_codes_unused() {
 
     free_space(&gateway);
     gateway.connect(&Who::v4().token(TOKEN).device(&by_token)).unwrap().token();
-    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(gateway.dial().is_ready());
     gateway.connect(&Who::v4().code(&made).device(&by_code)).unwrap().token();
     let gateway = gateway.kill();
     let gateway = gateway.prefix(&[]).start();
