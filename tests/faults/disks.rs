@@ -189,7 +189,7 @@ fn full_disk_keeps_the_configuration_intact_and_the_log_resumes() {
     drop(full);
     change(&mut admin, "config.patch").unwrap();
     assert!(fs::read_to_string(&config).unwrap().contains("https://a.example"));
-    gateway.join(&Who::v4()).0;
+    gateway.join(&Who::v4());
     until(
         || fs::read_to_string(&log).unwrap().contains("rule=\"7.3"),
         || "the log stays as it was".into(),
@@ -379,6 +379,6 @@ fn writes_without_the_state_directory_are_not_acknowledged() {
         fs::rename(&kept, &dir).unwrap();
         let gateway = plan.start();
         gateway.connect(&Who::v4().device(&known)).unwrap();
-        gateway.join(&Who::v4()).0;
+        gateway.join(&Who::v4());
     }
 }

@@ -515,7 +515,7 @@ impl Socket {
     }
 
     /// Returns the next frame or close; panics if nothing arrives within the time limit.
-    pub fn next(&mut self) -> Got {
+    pub fn receive(&mut self) -> Got {
         let begun = Instant::now();
         loop {
             assert!(begun.elapsed() < patience(), "only pings received within {:?}", patience());
@@ -551,7 +551,7 @@ impl Socket {
 
     /// Returns the next frame; panics if the connection ends.
     pub fn frame(&mut self) -> Value {
-        match self.next() {
+        match self.receive() {
             Got::Frame(frame) => frame,
             closed => panic!("{closed:?}"),
         }
@@ -562,7 +562,7 @@ impl Socket {
         let begun = Instant::now();
         loop {
             assert!(begun.elapsed() < patience(), "not closed in {:?}", patience());
-            match self.next() {
+            match self.receive() {
                 Got::Frame(frame) => self.keep(frame),
                 Got::Closed(code, reason) => return (code, reason),
             }
@@ -581,7 +581,7 @@ impl Socket {
     pub fn greeted(mut self) -> Result<Session, Refused> {
         let mut error = Value::Null;
         loop {
-            match self.next() {
+            match self.receive() {
                 Got::Frame(frame) if frame["type"] == "res" && frame["ok"] == true => {
                     assert_eq!(frame["payload"]["type"], "hello-ok", "{frame}");
                     return Ok(Session { socket: self, hello: frame["payload"].clone() });
@@ -657,7 +657,7 @@ impl Session {
         let begun = Instant::now();
         loop {
             assert!(begun.elapsed() < patience(), "{id}: no answer in {:?}", patience());
-            match self.socket.next() {
+            match self.socket.receive() {
                 Got::Frame(frame) if frame["type"] == "res" && frame["id"] == id => {
                     return outcome(&frame)
                 }
@@ -751,6 +751,6 @@ impl Session {
     /// Closes the WebSocket and waits until the gateway has closed it too.
     pub fn leave(mut self) {
         let _ = self.socket.ws.close(None);
-        while !matches!(self.socket.next(), Got::Closed(..)) {}
+        while !matches!(self.socket.receive(), Got::Closed(..)) {}
     }
 }

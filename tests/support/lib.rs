@@ -1,6 +1,9 @@
 //! Code shared by the integration tests, the fault injection, the simulation and the bench: the
 //! gateway as a process, clients, and a disk in memory.
 
+#![forbid(unsafe_code)]
+#![allow(clippy::new_without_default, reason = "a new device or directory is no default")]
+
 pub mod client;
 pub mod echo;
 pub mod gateway;

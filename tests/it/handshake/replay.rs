@@ -93,7 +93,7 @@ fn connect_is_accepted_once_per_connection() {
         let answer = socket.frame();
         assert_eq!((&answer["id"], &answer["ok"]), (&json!("1"), &json!(false)));
         assert!(
-            matches!(socket.next(), Got::Closed(1008, _)),
+            matches!(socket.receive(), Got::Closed(1008, _)),
             "a second connect on one connection is not read"
         );
         // the log is ordered: whatever happened to this attempt is logged by now

@@ -669,7 +669,7 @@ fn silent_connections_time_out_and_admitted_ones_get_ticks() {
         matches!(
             {
                 socket.text("x");
-                socket.next()
+                socket.receive()
             },
             Got::Closed(1008, _)
         ),

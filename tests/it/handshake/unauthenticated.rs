@@ -163,7 +163,7 @@ impl ValidClients<'_> {
     /// rejected.
     fn try_connect(&self, who: &Who) -> bool {
         let Ok(mut socket) = self.dial.try_open() else { return false };
-        let Got::Frame(challenge) = socket.next() else { return false };
+        let Got::Frame(challenge) = socket.receive() else { return false };
         let nonce = challenge["payload"]["nonce"].as_str().unwrap();
         match socket.connect(who.params(nonce)) {
             Ok(_) => true,

@@ -290,7 +290,7 @@ fn revoked_client_that_does_not_read_is_no_longer_served() {
         r#"{"n":3}"#,
         "a frame of the revoked client was processed"
     );
-    assert!(!matches!(not_reading.socket.next(), Got::Frame(_)));
+    assert!(!matches!(not_reading.socket.receive(), Got::Frame(_)));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn serve(node: &mut Session, device: &Device, count: usize, moment: Duration) {
     let (mut asked, mut acknowledged) = (0, 0);
     let (mut last, mut serials) = ([None; OPERATORS], [0; OPERATORS]);
     while asked < count || acknowledged < count {
-        let Got::Frame(frame) = node.socket.next() else {
+        let Got::Frame(frame) = node.socket.receive() else {
             panic!("a node was closed after {asked} requests")
         };
         if frame["type"] == "res" {
@@ -172,7 +172,7 @@ impl<'a> Caller<'a> {
     }
 
     fn receive(&mut self) {
-        let frame = match self.session.socket.next() {
+        let frame = match self.session.socket.receive() {
             Got::Frame(frame) if frame["type"] == "res" => frame,
             Got::Frame(_) => return,
             closed => panic!("operator {}: {closed:?} after {} answers", self.op, self.took.len()),
@@ -309,7 +309,7 @@ fn one_at_a_time(gateway: &Gateway, device: &Device, node: &mut Session) {
     let bare = (0..trips).map(|_| {
         let begun = Instant::now();
         echo.send(&call);
-        assert!(matches!(echo.next(), Got::Frame(_)));
+        assert!(matches!(echo.receive(), Got::Frame(_)));
         begun.elapsed()
     });
     println!("one at a time: {}; a bare echo: {}", quantiles(ours), quantiles(bare.collect()));
