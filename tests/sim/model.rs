@@ -99,6 +99,11 @@ impl Dev {
         }
     }
 
+    /// Approves each role of a bit set.
+    fn approve_all(&mut self, roles: u8, scopes: u16) {
+        (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| self.approve(role, scopes));
+    }
+
     fn rotate(&mut self, role: usize) {
         let (floor, current) = self.tokens[role];
         let current = current + 1;
@@ -679,6 +684,7 @@ impl Model {
             let admit = Admit { member, place, ask, by_code, secret: shown.secret, code: None };
             Decided::Admit(Box::new(admit), dev)
         };
+        let without_record = |member| admit(member, Place::Nowhere, 0, false, None);
         let page = truth.control_ui || truth.from != Page::None;
         let Some(who) = truth.who else {
             if role == NODE {
@@ -693,7 +699,7 @@ impl Model {
             } else {
                 return Refuse;
             };
-            return admit(member(None, wanted, method), Place::Nowhere, 0, false, None);
+            return without_record(member(None, wanted, method));
         };
         let grant = shown.grant.as_ref().filter(|code| code.roles & 1 << role != 0);
         let secret_pairs = shown.secret && rules.pairing == PairingMode::Token;
@@ -723,13 +729,7 @@ impl Model {
                 let (method, by, roles, scopes) = match pairing {
                     Ok(Some(pairing)) => pairing,
                     Ok(None) => {
-                        return admit(
-                            member(Some(who), wanted, Method::None),
-                            Place::Nowhere,
-                            0,
-                            false,
-                            None,
-                        );
+                        return without_record(member(Some(who), wanted, Method::None));
                     }
                     Err(true) => return Pend,
                     Err(false) => return Refuse,
@@ -740,18 +740,10 @@ impl Model {
                         return Refuse;
                     }
                     let few = granted(wanted, scopes);
-                    return admit(
-                        member(Some(who), few, Method::Secret),
-                        Place::Nowhere,
-                        0,
-                        false,
-                        None,
-                    );
+                    return without_record(member(Some(who), few, Method::Secret));
                 };
                 let mut dev = Dev::new(who, by, self.age);
-                (0..2)
-                    .filter(|role| roles & 1 << role != 0)
-                    .for_each(|role| dev.approve(role, scopes));
+                dev.approve_all(roles, scopes);
                 if approved_by_owner(by) {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
@@ -778,20 +770,12 @@ impl Model {
                         let (method, by, roles, scopes) = match pairing {
                             Ok(Some(pairing)) => pairing,
                             Ok(None) => {
-                                return admit(
-                                    member(Some(who), wanted, Method::None),
-                                    Place::Nowhere,
-                                    0,
-                                    false,
-                                    None,
-                                );
+                                return without_record(member(Some(who), wanted, Method::None));
                             }
                             Err(_) => return Pend,
                         };
                         let mut dev = known;
-                        (0..2)
-                            .filter(|role| roles & 1 << role != 0)
-                            .for_each(|role| dev.approve(role, scopes));
+                        dev.approve_all(roles, scopes);
                         if approved_by_owner(by) {
                             dev.commands.extend(truth.commands.iter().cloned());
                         }
@@ -823,9 +807,7 @@ impl Model {
                     dev.by = BY_CODE;
                 }
                 let roles = grant.map_or(1 << role, |code| code.roles);
-                (0..2)
-                    .filter(|role| roles & 1 << role != 0)
-                    .for_each(|role| dev.approve(role, given | at_once));
+                dev.approve_all(roles, given | at_once);
                 if grant.is_some() && role == NODE {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
@@ -1063,9 +1045,7 @@ impl Model {
                 let mut dev =
                     slot.and_then(|slot| self.slots[slot].mem.clone()).unwrap_or_else(fresh);
                 dev.by = BY_OWNER;
-                (0..2)
-                    .filter(|role| pend.roles & 1 << role != 0)
-                    .for_each(|role| dev.approve(role, pend.scopes));
+                dev.approve_all(pend.roles, pend.scopes);
                 // a client that may not approve commands admits the device without them
                 if by_node || !member.v4 && member.may(WRITE) {
                     dev.commands.extend(pend.commands.iter().cloned());
@@ -1109,9 +1089,7 @@ impl Model {
                             return failed;
                         }
                         let revoked = dev.revoked;
-                        (0..2)
-                            .filter(|role| revoked & 1 << role != 0)
-                            .for_each(|role| dev.approve(role, 0));
+                        dev.approve_all(revoked, 0);
                         changes(slot, dev)
                     }
                     Ask::Remove(_) => (
