@@ -669,7 +669,7 @@ impl World {
             let _guard = guard;
             std::future::pending::<()>().await;
         };
-        // a connection evicted by the lobby is not polled any more
+        // an evicted connection is not polled any more
         let (runnable, task) = async_task::spawn(waits, |runnable: Runnable| drop(runnable));
         runnable.run();
         self.lobby.hold(ConnId(conn), task);
@@ -825,7 +825,7 @@ impl World {
                     if wait == 0 {
                         return self.asks(id, attempt, &truth);
                     }
-                    // from here on it has a place in the queue of attempts and leaves the lobby
+                    // from here on it is in the queue of attempts and no pre-auth connection any more
                     conn.turn = Some((self.at + wait, Box::new(attempt), truth));
                     self.lobby.leave(ConnId(id));
                     self.note("waited for an attempt");
