@@ -238,12 +238,10 @@ fn salvage_works_without_headers_and_on_half_a_file() {
     let half = good.len() / 2;
     headless[..1024].fill(0xff);
     headless[half..half + 1024].fill(0xff);
-    assert!(
-        matches!(
-            open(&headless).unwrap_err(),
-            OpenError::Damaged(places) if places[0].place == SlotPosition::Header
-        )
-    );
+    assert!(matches!(
+        open(&headless).unwrap_err(),
+        OpenError::Damaged(places) if places[0].place == SlotPosition::Header
+    ));
     let saved = salvage(&MemDisk::new(&headless)).unwrap().unwrap();
     assert_eq!(saved.contents.devices, whole.devices);
     assert_eq!(saved.contents.age, TableAge(300), "the latest hour that a device was seen in");
