@@ -825,7 +825,7 @@ impl World {
                     if wait == 0 {
                         return self.asks(id, attempt, &truth);
                     }
-                    // from here on it is in the queue of attempts and no pre-auth connection any more
+                    // from here on it is in the queue of attempts, not a pre-auth connection
                     conn.turn = Some((self.at + wait, Box::new(attempt), truth));
                     self.lobby.leave(ConnId(id));
                     self.note("waited for an attempt");

@@ -2,8 +2,8 @@
 //! nothing, half a message, garbage or a wrong token: their cost to admitted clients and to clients
 //! with valid credentials.
 //!
-//! `UNAUTHENTICATED` sets the number of their sockets open at a time (2000 unless set; 10000 need as
-//! many descriptors).
+//! `UNAUTHENTICATED` sets the number of their sockets open at a time (2000 unless set; 10000 need
+//! as many descriptors).
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
