@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gatelet::gate::limits::OUTBOX_BYTES;
+use gatelet::gate::limits::SEND_QUEUE_BYTES;
 use serde_json::{json, Value};
 use support::client::{Device, Dial, Session, Who};
 use support::gateway::{code, Gateway, Plan, TOKEN};
@@ -409,7 +409,7 @@ fn a_day_of_use_leaks_no_resources() {
 fn growth_kib() -> u64 {
     let shipped = std::env::var_os("GATELET_BIN").is_some();
     if shipped {
-        OUTBOX_BYTES as u64 / 1024
+        SEND_QUEUE_BYTES as u64 / 1024
     } else {
         256
     }

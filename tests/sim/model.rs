@@ -634,14 +634,14 @@ impl Model {
             .failed_attempts
             .entry(key)
             .or_insert_with(|| FailedAttempts { since: now, ..FailedAttempts::default() });
-        if now - failed_attempts.since > limits::THROTTLE_WINDOW_MS
+        if now - failed_attempts.since > limits::RATE_LIMIT_WINDOW_MS
             || failed_attempts.locked.is_some_and(|until| until <= now)
         {
             *failed_attempts = FailedAttempts { since: now, ..FailedAttempts::default() };
         }
         failed_attempts.wrong += 1;
         if failed_attempts.wrong >= tries && failed_attempts.locked.is_none() {
-            failed_attempts.locked = Some(now + limits::THROTTLE_LOCK_MS);
+            failed_attempts.locked = Some(now + limits::RATE_LIMIT_LOCK_MS);
         }
     }
 
@@ -822,7 +822,7 @@ impl Model {
         let free = self.slots.iter().position(|slot| slot.mem.is_none());
         let yields = |at: &usize| {
             let dev = self.slots[*at].mem.as_ref().unwrap();
-            let unseen = self.age.saturating_sub(dev.seen_age) >= limits::GIVE_WAY_AGE_HOURS;
+            let unseen = self.age.saturating_sub(dev.seen_age) >= limits::EVICTION_AGE_HOURS;
             matches!(dev.by, BY_TOKEN | BY_CIDR)
                 && dev.revoked == 0
                 && unseen
