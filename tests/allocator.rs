@@ -54,7 +54,7 @@ fn blocks_keep_their_bytes_when_they_grow_and_shrink() {
 }
 
 #[test]
-fn zeroed_blocks_are_zero_after_others_were_there() {
+fn zeroed_blocks_are_zero_after_reuse() {
     let _alone = alone();
     for size in [LARGE - 1, LARGE, 5 * LARGE + 3] {
         drop(std::hint::black_box(vec![0xff_u8; size]));
@@ -66,7 +66,7 @@ fn zeroed_blocks_are_zero_after_others_were_there() {
 }
 
 #[test]
-fn blocks_are_aligned_as_asked() {
+fn blocks_have_the_requested_alignment() {
     #[repr(align(64))]
     struct Line([u8; 64]);
     #[repr(align(4096))]
@@ -108,23 +108,18 @@ fn blocks_of_all_sizes_pass_between_threads() {
         for (own, receiver) in receivers.into_iter().enumerate() {
             let senders = senders.clone();
             scope.spawn(move || {
-                let mut state = own as u64 + 1;
-                let mut random = |below: usize| {
-                    state =
-                        state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                    (state >> 33) as usize % below
-                };
+                let mut random = fastrand::Rng::with_seed(own as u64);
                 for _ in 0..ROUNDS {
                     let mut block = Vec::new();
                     for _ in 0..3 {
-                        let more = if random(2) == 0 { 3000 } else { 3 * LARGE };
-                        let size = block.len() + 1 + random(more);
+                        let more = if random.bool() { 3000 } else { 3 * LARGE };
+                        let size = block.len() + 1 + random.usize(..more);
                         fill(&mut block, size);
                     }
-                    senders[random(THREADS)].send(block).unwrap();
+                    senders[random.usize(..THREADS)].send(block).unwrap();
                     while let Ok(mut block) = receiver.try_recv() {
                         assert!(is_filled(&block));
-                        block.truncate(1 + random(block.len()));
+                        block.truncate(1 + random.usize(..block.len()));
                         block.shrink_to_fit();
                         assert!(is_filled(&block));
                     }
@@ -140,7 +135,7 @@ fn blocks_of_all_sizes_pass_between_threads() {
 /// Ten blocks of 20 MB, grown by doubling, with small blocks in between that stay allocated; freed
 /// by this thread and by another one.
 #[test]
-fn large_blocks_go_back_to_the_system_at_once() {
+fn large_blocks_are_returned_to_the_system_at_once() {
     let _alone = alone();
     let mut small: Vec<Vec<u8>> = (0..1000).map(|number| vec![1; 200 + number % 4000]).collect();
     let before = resident();
@@ -169,7 +164,7 @@ fn large_blocks_go_back_to_the_system_at_once() {
 }
 
 #[test]
-fn a_block_that_crosses_the_threshold_leaves_nothing_behind() {
+fn block_that_crosses_the_threshold_leaks_nothing() {
     let _alone = alone();
     let before = resident();
     for _ in 0..200 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds gatelet for all targets that are shipped (CROSS_STD=debian unless set) and runs each file
-# as far as this machine can: the first-use test (tests/it/walk.rs) on every processor named below,
-# and more where noted.
+# as far as this machine can: the first-use test (tests/it/cli/first_use.rs) on every processor
+# named below, and more where noted.
 #   tests/cross.sh [--no-build] [TRIPLE...]     default: all five triples
 # Prints one line per binary and processor; the last line counts the tests. Work files:
 # target/cross, logs: target/test-logs. Emulation of another processor tests its instructions, not
@@ -41,28 +41,29 @@ main() {
 on() {
   local qemu cpu
   case $1 in
-    x86_64-unknown-linux-musl) it "$1: walk" "$1" "" walk:: ;;
+    x86_64-unknown-linux-musl) it "$1: first use" "$1" "" cli::first_use:: ;;
     aarch64-unknown-linux-musl)
       qemu=$(tests/qemu.sh aarch64)
       # the processors of a Raspberry Pi 3 and 4, which have no instructions for AES and SHA, and
       # one with all features
-      for cpu in cortex-a53 cortex-a72 max; do it "$1 $cpu: walk" "$1" "$qemu -cpu $cpu" walk::; done
+      for cpu in cortex-a53 cortex-a72 max; do it "$1 $cpu: first use" "$1" "$qemu -cpu $cpu" cli::first_use::; done
       it "$1 cortex-a53: all integration tests" "$1" "$qemu -cpu cortex-a53"
       ;;
-    armv7-unknown-linux-musleabihf) it "$1 cortex-a7: walk" "$1" "$(tests/qemu.sh arm) -cpu cortex-a7" walk:: ;;
+    armv7-unknown-linux-musleabihf) it "$1 cortex-a7: first use" "$1" "$(tests/qemu.sh arm) -cpu cortex-a7" cli::first_use:: ;;
     aarch64-pc-windows-gnullvm)
       check "$1 wine" tests/wine/setup.sh aarch64 || return 0
       keep_wine_up aarch64
-      it "$1 wine: walk" "$1" "$wine/run-aarch64" walk::
-      it "$1 wine: files and start" "$1" "$wine/run-aarch64" "${not_on_windows[@]}" cli_files:: start::
+      it "$1 wine: first use" "$1" "$wine/run-aarch64" cli::first_use::
+      it "$1 wine: files and start" "$1" "$wine/run-aarch64" "${not_on_windows[@]}" cli::files:: cli::start::
       service "$1" aarch64
       ;;
     x86_64-pc-windows-gnullvm)
       check "$1 wine" tests/wine/setup.sh x86_64 || return 0
       keep_wine_up x86_64
-      it "$1 wine: walk" "$1" "$wine/run-x86_64" walk::
+      it "$1 wine: first use" "$1" "$wine/run-x86_64" cli::first_use::
       it "$1 wine: files, processes and sockets" "$1" "$wine/run-x86_64" \
-        "${not_on_windows[@]}" cli_files:: control_ui:: durable:: floods:: lifecycle:: start:: transcripts:: wire_session::
+        "${not_on_windows[@]}" cli::files:: http::control_ui:: store::durability:: handshake::floods:: handshake::lifecycle:: \
+        cli::start:: handshake::transcripts:: handshake::session::
       service "$1" x86_64
       unit_tests "$1"
       ;;

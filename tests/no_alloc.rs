@@ -69,7 +69,7 @@ fn allocated(work: impl FnOnce()) -> usize {
 }
 
 #[test]
-fn the_counter_counts() {
+fn counter_counts_allocations() {
     assert_eq!(allocated(|| drop(black_box(Box::new([0u8; 24])))), 24);
     assert_eq!(allocated(|| drop(black_box(vec![0u8; 5]))), 5);
     assert_eq!(allocated(|| _ = black_box(1 + 1)), 0);

@@ -127,7 +127,7 @@ shell_scripts() {
 
 lint() {
   say "formatting, lints, dependencies, documentation"
-  check fmt cargo fmt --check
+  check fmt cargo fmt --all --check
   check clippy cargo clippy --all-targets --locked -- -D warnings
   check lint-tools lint_tools
   check deny target/tools/lint/bin/cargo-deny --locked check bans licenses sources
@@ -147,7 +147,7 @@ quick() {
   lint
   say "unit tests and integration tests, without slow modules"
   cargo_tests quick cargo test --locked --no-fail-fast --lib --test it --test tidy --test supply --test no_alloc -- \
-    --skip control_ui:: --skip floods:: --skip guesses:: --skip relay_load:: --skip timing:: --skip wire_session::
+    --skip http::control_ui:: --skip handshake::floods:: --skip handshake::failed_attempts:: --skip nodes::load:: --skip handshake::timing:: --skip handshake::session::
 }
 
 fuzz() {

@@ -9,7 +9,7 @@
 //!
 //! A header or record is stored in two slots, one in each replica. An update writes and syncs one
 //! replica of the record, then the other; it is acknowledged after the second sync.
-//! `tests/it/store_*.rs` verify the invariants that follow:
+//! `tests/it/store` verify the invariants that follow:
 //!
 //! - Power may fail at any byte: a record has its old or its new value, and acknowledged updates
 //!   are present.

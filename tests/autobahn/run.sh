@@ -28,13 +28,13 @@
 # Known weaknesses of tungstenite, and how they are handled:
 #   After a protocol error or an oversized message, a peer that is still sending receives a reset
 #     instead of the close code: fixed in src/server/net/websocket.rs. 1007 and 1002 are covered by
-#     cases of this suite; 1009 is not. tests/it/wire_session.rs tests all three before and after
-#     hello, and tests/it/floods.rs while the peer continues to send.
+#     cases of this suite; 1009 is not. tests/it/handshake/session.rs tests all three before and
+#     after hello, and tests/it/handshake/floods.rs while the peer continues to send.
 #   Texts are validated as whole frames: explained above, and harmless.
 #   Control frames and empty fragments are accepted without limit in one read, and each ping is
 #     answered even if the peer does not read: bounded in src/server/net/websocket.rs (limits
-#     READS_PER_TURN, PINGS_WAITING; tests/it/floods.rs). Its buffers, 128 KiB per connection and
-#     unlimited for writing, are configured small, and our own frames bypass them
+#     READS_PER_TURN, PINGS_WAITING; tests/it/handshake/floods.rs). Its buffers, 128 KiB per
+#     connection and unlimited for writing, are configured small, and our own frames bypass them
 #     (src/server/net/frame_stream.rs).
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::client::{As, Client, Device, Failed, Place};
+use crate::client::{Client, ClientRole, Device, Failed, Place};
 use crate::gateway::{room, Gateway};
 use crate::table::{bytes, median, ns, quantile, Goal, Section, Table};
 
@@ -47,7 +47,7 @@ impl Crowd {
     pub fn new(place: &Place, many: usize) -> Result<Crowd, Failed> {
         let mut others = Vec::new();
         Client::gather(place, &mut others, many)?;
-        let owner = Client::connect_as(place, &Device::new(99), As::Owner)?;
+        let owner = Client::connect_as(place, &Device::new(99), ClientRole::Owner)?;
         Ok(Crowd { owner, others })
     }
 

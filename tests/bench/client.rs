@@ -14,9 +14,9 @@ use std::time::{Duration, Instant, SystemTime};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use support::websocket::{Side, WebSocket};
 
 use crate::keys::Keys;
-use crate::websocket::{Side, WebSocket};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -64,7 +64,7 @@ type Object<'a> = BTreeMap<&'a str, &'a RawValue>;
 
 /// Role of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum As {
+pub enum ClientRole {
     Operator,
     /// Operator that may approve nodes.
     Owner,
@@ -77,12 +77,12 @@ pub const COMMAND: &str = "system.which";
 
 const SCOPES: [&str; 4] = ["operator.read", "operator.write", "operator.admin", "operator.pairing"];
 
-impl As {
+impl ClientRole {
     fn scopes(self) -> &'static [&'static str] {
         match self {
-            As::Operator => &SCOPES[..2],
-            As::Owner => &SCOPES,
-            As::Node => &[],
+            ClientRole::Operator => &SCOPES[..2],
+            ClientRole::Owner => &SCOPES,
+            ClientRole::Node => &[],
         }
     }
 }
@@ -90,18 +90,18 @@ impl As {
 impl Client {
     /// Performs a complete handshake as operator: TCP, upgrade, challenge, signature, hello.
     pub fn connect(place: &Place, device: &Device) -> Result<Client, Failed> {
-        Client::connect_as(place, device, As::Operator)
+        Client::connect_as(place, device, ClientRole::Operator)
     }
 
     /// Performs a complete handshake with the given role.
-    pub fn connect_as(place: &Place, device: &Device, what: As) -> Result<Client, Failed> {
+    pub fn connect_as(place: &Place, device: &Device, role: ClientRole) -> Result<Client, Failed> {
         let mut client = bare(place.address)?;
         let challenge = client.socket.read()?;
         let nonce = event(&challenge, "connect.challenge")?
             .and_then(|payload| payload.get("nonce").copied());
         let nonce = nonce.ok_or_else(|| format!("no challenge: {challenge}"))?;
         let params =
-            connect_params(place, device, &serde_json::from_str::<String>(nonce.get())?, what);
+            connect_params(place, device, &serde_json::from_str::<String>(nonce.get())?, role);
         client.call("connect", params.as_bytes())?;
         Ok(client)
     }
@@ -133,8 +133,8 @@ impl Client {
     /// Connects a node, approves its command, and answers every call with `payload` (a JSON string)
     /// on a separate thread until the connection is closed.
     pub fn serve(place: &Place, device: &Device, payload: Vec<u8>) -> Result<(), Failed> {
-        let mut node = Client::connect_as(place, device, As::Node)?;
-        let mut owner = Client::connect_as(place, &Device::new(99), As::Owner)?;
+        let mut node = Client::connect_as(place, device, ClientRole::Node)?;
+        let mut owner = Client::connect_as(place, &Device::new(99), ClientRole::Owner)?;
         let list: serde_json::Value = serde_json::from_str(&owner.call("node.pair.list", b"{}")?)?;
         // 2026.1.29 approves the commands of a node without a request.
         if let Some(request) = list.pointer("/pending/0/requestId") {
@@ -282,17 +282,21 @@ fn open(address: SocketAddr) -> Result<WebSocket, Failed> {
 }
 
 /// Returns the signed parameters of `connect`.
-fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> String {
+fn connect_params(place: &Place, device: &Device, nonce: &str, client_role: ClientRole) -> String {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis());
-    let (client, mode, role, family, offers) = match what {
-        As::Node => ("node-host", "node", "node", "linux", format!(r#","commands":["{COMMAND}"]"#)),
-        As::Operator | As::Owner => ("gateway-client", "backend", "operator", "", String::new()),
+    let (client, mode, role, family, offers) = match client_role {
+        ClientRole::Node => {
+            ("node-host", "node", "node", "linux", format!(r#","commands":["{COMMAND}"]"#))
+        }
+        ClientRole::Operator | ClientRole::Owner => {
+            ("gateway-client", "backend", "operator", "", String::new())
+        }
     };
     let family_sent = if family.is_empty() { "" } else { r#","deviceFamily":"Linux""# };
     let Place { token, .. } = place;
-    let (id, scopes) = (&device.id, what.scopes().join(","));
+    let (id, scopes) = (&device.id, client_role.scopes().join(","));
     let signed = format!("{id}|{client}|{mode}|{role}|{scopes}|{now}|{token}|{nonce}");
     let (protocol, signed) = match place.protocol {
         Protocol::V3 => (3, format!("v2|{signed}")),
@@ -300,7 +304,8 @@ fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> Stri
     };
     let (key, signature) =
         (base64(&device.keys.public()), base64(&device.keys.sign(signed.as_bytes())));
-    let scopes: Vec<String> = what.scopes().iter().map(|scope| format!("\"{scope}\"")).collect();
+    let scopes: Vec<String> =
+        client_role.scopes().iter().map(|scope| format!("\"{scope}\"")).collect();
     let scopes = scopes.join(",");
     format!(
         r#"{{"minProtocol":{protocol},"maxProtocol":{protocol},"client":{{"id":"{client}","mode":"{mode}","version":"bench","platform":"linux"{family_sent}}},"role":"{role}","scopes":[{scopes}]{offers},"auth":{{"token":"{token}"}},"device":{{"id":"{id}","publicKey":"{key}","signature":"{signature}","signedAt":{now},"nonce":"{nonce}"}}}}"#

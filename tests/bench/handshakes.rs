@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use support::echo;
+
 use crate::client::{bare, Client, Device, Failed};
-use crate::echo;
 use crate::gateway::{on_core, own_cpu_ns, pin, task_ns, Gateway, SERVER_CORE};
 use crate::keys::verification;
 use crate::table::{median, ns, rate, Goal, Section, Table};

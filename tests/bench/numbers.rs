@@ -8,7 +8,6 @@ mod broadcast;
 mod builds;
 mod client;
 mod decision;
-mod echo;
 mod gateway;
 mod handshakes;
 mod instructions;
@@ -20,9 +19,9 @@ mod page;
 mod profile;
 mod relay;
 mod rest;
-mod strangers;
+
 mod table;
-mod websocket;
+mod unauthenticated;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -57,8 +56,8 @@ const PARTS: [(&str, Part); 13] = [
     ("broadcast", |table, builds, root| {
         broadcast::rows(table, &started(builds, root, "broadcast")?)
     }),
-    ("strangers", |table, builds, root| {
-        strangers::rows(table, &started(builds, root, "strangers")?)
+    ("unauthenticated", |table, builds, root| {
+        unauthenticated::rows(table, &started(builds, root, "unauthenticated")?)
     }),
     ("openclaw", |table, builds, root| {
         openclaw::rows(table, &builds.new, root);

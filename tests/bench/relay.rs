@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use support::echo;
+
 use crate::client::{bare, Client, Device, Failed, COMMAND};
-use crate::echo;
 use crate::gateway::{pin, Gateway, SERVER_CORE};
 use crate::table::{bytes, median, ns, quantile, rate, Goal, Section, Table};
 

@@ -4,7 +4,7 @@
 # build.
 #   tests/bench/run.sh [--against BUILD] [PART...]   all parts, or some of: instructions decision
 #                      start messages memory idle reconnects sizes handshakes relay broadcast
-#                      strangers openclaw
+#                      unauthenticated openclaw
 #   --against BUILD    measures an older build alternately with the new one: a binary, or a commit,
 #                      which is built in a git worktree below target/against (for the target of
 #                      GATELET_BIN, if that is a file for a target). Without it the ratios of counts

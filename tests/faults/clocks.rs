@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-
-use super::client::{Device, Who};
-use super::gateway::{code, Gateway, Plan, TempDir, TOKEN};
+use support::client::{Device, Who};
+use support::gateway::{code, Gateway, Plan, TOKEN};
+use support::temp_dir::TempDir;
 
 fn library() -> PathBuf {
     let dirs = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
@@ -59,7 +59,7 @@ fn admission_works_with_a_clock_in_1970_and_2099() {
         .expect("a setup code made a moment ago is still valid");
     gateway.connect(&Who::v4().code(&spent).device(&Device::new())).expect_err("spent is spent");
     admin.call("device.pair.list", json!({})).expect("no connection was closed");
-    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(gateway.dial().is_ready());
 
     set(&clock, "1970-01-01 00:00:00");
     let process = gateway.pid();

@@ -6,10 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
-use super::client::{Device, Session, Who};
-use super::gateway::{Gateway, Plan, TOKEN};
-use super::runner::until;
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
+use support::runner::until;
 
 /// Limit of descriptors for the gateway (`ulimit -n`).
 const DESCRIPTORS: usize = 64;
@@ -75,7 +74,7 @@ fn exhausted_descriptors_do_not_stop_admitted_clients_or_use_cpu() {
     drop(silent);
     gateway.connect(&Who::v4().device(&device)).expect("a known device").leave();
     gateway.connect(&Who::v4().token(TOKEN).device(&Device::new())).expect("a new one").leave();
-    assert!(gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(gateway.dial().is_ready());
 }
 
 #[test]
@@ -95,7 +94,7 @@ fn admitted_clients_may_use_all_descriptors_and_free_them_on_disconnect() {
             break;
         }
     }
-    assert!(admitted.len() > DESCRIPTORS / 2, "{} came in", admitted.len());
+    assert!(admitted.len() > DESCRIPTORS / 2, "{} admitted", admitted.len());
     let (dial, next) = (gateway.dial(), who.clone());
     // the system has accepted its connection, the gateway has not
     let waits = thread::spawn(move || dial.connect(&next).unwrap());
@@ -109,6 +108,6 @@ fn admitted_clients_may_use_all_descriptors_and_free_them_on_disconnect() {
     let config = came.call("config.get", json!({}));
     assert_eq!(config.unwrap_err().code(), "UNAVAILABLE", "no descriptor is free to read the file");
     came.leave();
-    until(|| open_descriptors(&gateway) < DESCRIPTORS, || "nobody left".into());
+    until(|| open_descriptors(&gateway) < DESCRIPTORS, || "no client disconnected".into());
     admitted[0].call("config.get", json!({})).expect("a descriptor is free again");
 }

@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{json, Value};
-
-use super::client::{Device, Dial, Refused, Session, Who};
-use super::gateway::{paired, Gateway, Plan, TOKEN};
-use super::program::Program;
-use super::runner::until;
+use support::client::{Device, Dial, Refused, Session, Who};
+use support::gateway::{paired, Gateway, Plan, TOKEN};
+use support::program::Program;
+use support::runner::until;
 
 const INSIDE: &str = "GATELET_TEST_MOUNTS";
 
@@ -83,20 +82,10 @@ impl Drop for Ballast {
     }
 }
 
-fn join(gateway: &Gateway) -> Device {
-    let device = Device::new();
-    gateway.connect(&Who::v4().token(TOKEN).device(&device)).unwrap().token();
-    device
-}
-
-fn ready(gateway: &Gateway) -> bool {
-    gateway.dial().get("/readyz").starts_with("HTTP/1.1 200 ")
-}
-
 /// Starts a gateway that may fail to become ready or to write its address file; returns it and its
 /// address from the log.
 fn started(plan: &Plan) -> (Program, Dial) {
-    let mut program = Program::start(plan.command(&["run", "--port", "0"]));
+    let program = Program::start(plan.command(&["run", "--port", "0"]));
     let line = program.complained(&[" listening on 127.0.0.1:"]);
     let port: u16 =
         line.split("127.0.0.1:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
@@ -122,19 +111,19 @@ fn full_disk_does_not_stop_pairing_because_the_table_is_preallocated() {
         return;
     }
     let gateway = on_a_small_disk(256).start();
-    let mut devices = vec![join(&gateway)];
+    let mut devices = vec![gateway.join(&Who::v4()).0];
     let _full = Ballast::fill(&gateway.plan.dir());
     let made = gateway.code("full");
-    devices.push(join(&gateway));
+    devices.push(gateway.join(&Who::v4()).0);
     devices.push(Device::new());
     gateway.connect(&Who::v4().code(&made).device(&devices[2])).expect("by a code");
-    assert!(ready(&gateway));
+    assert!(gateway.dial().is_ready());
     // killed, and stopped: then not even the space of the address file is reserved
     let plan = gateway.kill();
     for plan in [plan.clone(), plan.start().stop()] {
         let _fuller = fs::File::create(plan.dir().join("ballast2"))
             .and_then(|mut file| file.write_all(&[1; 1 << 20]));
-        let (mut program, dial) = started(&plan);
+        let (program, dial) = started(&plan);
         for device in &devices {
             dial.connect(&Who::v4().device(device)).expect("a known device").leave();
         }
@@ -164,7 +153,7 @@ fn first_start_on_a_full_disk_fails_and_leaves_no_files() {
             "{said}"
         );
         drop(full);
-        join(&plan.start());
+        plan.start().join(&Who::v4());
     }
 }
 
@@ -200,7 +189,7 @@ fn full_disk_keeps_the_configuration_intact_and_the_log_resumes() {
     drop(full);
     change(&mut admin, "config.patch").unwrap();
     assert!(fs::read_to_string(&config).unwrap().contains("https://a.example"));
-    join(&gateway);
+    gateway.join(&Who::v4());
     until(
         || fs::read_to_string(&log).unwrap().contains("rule=\"7.3"),
         || "the log stays as it was".into(),
@@ -228,7 +217,7 @@ fn read_only_disk_is_reported_at_start_and_unchanged() {
         return;
     }
     let gateway = on_a_small_disk(256).start();
-    let device = join(&gateway);
+    let device = gateway.join(&Who::v4()).0;
     let plan = gateway.stop();
     let before = files(&plan.dir());
     run(&["mount", "-o", "remount,ro", text(&plan.dir())]);
@@ -330,17 +319,17 @@ fn failed_writeback_is_not_acknowledged_and_recovers_without_a_restart() {
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
     let disk = Thin::mount(&plan.dir(), &["-O", "^has_journal"], "errors=continue");
     let gateway = plan.start();
-    let known = join(&gateway);
+    let known = gateway.join(&Who::v4()).0;
     let broken = disk.fail(&gateway.plan.dir().join("pairing.table"));
     let made = promises_nothing(&gateway, &known);
     gateway.logged(&["error", "pairing table", "(os error "]);
     drop(broken);
-    let (by_code, by_token) = (Device::new(), join(&gateway));
+    let (by_code, by_token) = (Device::new(), gateway.join(&Who::v4()).0);
     gateway
         .connect(&Who::v4().code(&made).device(&by_code))
         .expect("the code was not used up")
         .token();
-    assert!(ready(&gateway));
+    assert!(gateway.dial().is_ready());
     let gateway = gateway.kill().start();
     for device in [&known, &by_code, &by_token] {
         gateway.connect(&Who::v4().device(device)).expect("it is durable");
@@ -356,7 +345,7 @@ fn writes_to_a_disk_remounted_read_only_are_not_acknowledged() {
     let plan = Plan::with(json!({ "pairing": { "capacity": 32 } }));
     let disk = Thin::mount(&plan.dir(), &[], "errors=remount-ro");
     let gateway = plan.start();
-    let known = join(&gateway);
+    let known = gateway.join(&Who::v4()).0;
     // the kernel itself remounts read-only when the journal fails; it refuses to while files are
     // open for writing
     run(&["sync", "-f", text(&gateway.plan.dir())]);
@@ -376,7 +365,7 @@ fn writes_to_a_disk_remounted_read_only_are_not_acknowledged() {
 fn writes_without_the_state_directory_are_not_acknowledged() {
     for replaced in [false, true] {
         let gateway = Plan::with(json!({ "pairing": { "capacity": 32 } })).start();
-        let (known, dir) = (join(&gateway), gateway.plan.dir());
+        let (known, dir) = (gateway.join(&Who::v4()).0, gateway.plan.dir());
         let kept = dir.with_extension("kept");
         run(&["cp", "-a", text(&dir), text(&kept)]);
         fs::remove_dir_all(&dir).unwrap();
@@ -390,6 +379,6 @@ fn writes_without_the_state_directory_are_not_acknowledged() {
         fs::rename(&kept, &dir).unwrap();
         let gateway = plan.start();
         gateway.connect(&Who::v4().device(&known)).unwrap();
-        join(&gateway);
+        gateway.join(&Who::v4());
     }
 }

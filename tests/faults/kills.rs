@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use fastrand::Rng;
 use serde_json::{json, Value};
+use support::client::{Device, Dial, Session, Who};
+use support::gateway::{code, Gateway, Plan, TOKEN};
 
-use super::client::{Device, Dial, Session, Who};
-use super::gateway::{code, Gateway, Plan, TOKEN};
-use super::{number, Random};
+use super::{number, random};
 
 /// Concurrent clients.
 const CLIENTS: u64 = 4;
@@ -59,7 +60,7 @@ struct Known {
 
 /// One client, with devices that no other client uses.
 struct Client {
-    random: Random,
+    random: Rng,
     devices: Vec<Known>,
     /// Number of acknowledged changes.
     done: u64,
@@ -67,7 +68,7 @@ struct Client {
 
 impl Client {
     fn new(number: u64) -> Client {
-        Client { random: Random::of(number), devices: Vec::new(), done: 0 }
+        Client { random: random(number), devices: Vec::new(), done: 0 }
     }
 
     /// Makes changes until the gateway is gone.
@@ -93,11 +94,11 @@ impl Client {
     fn step(&mut self, dial: &Dial, admin: &mut Session) {
         let paired: Vec<usize> =
             (0..self.devices.len()).filter(|at| self.devices[*at].state.paired).collect();
-        let choice = self.random.below(if paired.len() > MANY { 10 } else { 14 });
+        let choice = self.random.usize(..if paired.len() > MANY { 10 } else { 14 });
         if paired.is_empty() || choice >= 8 && paired.len() < MANY {
             return self.pair(dial, admin, choice);
         }
-        let at = paired[self.random.below(paired.len())];
+        let at = paired[self.random.usize(..paired.len())];
         match choice {
             0..=2 => self.change(at, admin, "device.pair.remove", json!({}), |state| {
                 *state = State::default()
@@ -121,7 +122,7 @@ impl Client {
                 });
             }
             _ => {
-                let label = format!("label {}", self.random.below(1000));
+                let label = format!("label {}", self.random.usize(..1000));
                 let params = json!({ "label": label });
                 self.change(at, admin, "device.pair.rename", params, |state| {
                     state.label = label.clone()
@@ -161,7 +162,7 @@ impl Client {
     fn pair(&mut self, dial: &Dial, admin: &mut Session, choice: usize) {
         let who = [Who::v4(), Who::v3(), Who::v4().node()][choice % 3].clone();
         let (device, state) = (Device::new(), State { paired: true, ..State::default() });
-        let by_code = self.random.below(2) == 0;
+        let by_code = self.random.bool();
         let with = match by_code {
             true => who
                 .clone()
@@ -205,11 +206,11 @@ impl Client {
             );
             let now = if after { asked.as_ref().unwrap_or(&known.state) } else { &known.state };
             known.state = found.told(&now.token, &now.ended);
-            if asked.is_some() || all || self.random.below(20) == 0 {
+            if asked.is_some() || all || self.random.u8(..20) == 0 {
                 come_back(gateway, known);
             }
         }
-        self.devices.retain(|known| known.state.paired || self.random.below(4) > 0);
+        self.devices.retain(|known| known.state.paired || self.random.u8(..4) > 0);
     }
 }
 
@@ -221,7 +222,7 @@ fn come_back(gateway: &Gateway, known: &mut Known) {
         Ok(session) => {
             assert!(
                 known.state.paired && !known.state.revoked,
-                "{} is let in: {:?}",
+                "{} is admitted: {:?}",
                 known.device.id,
                 known.state
             );
@@ -305,15 +306,15 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
 
 #[test]
 fn acknowledged_changes_survive_repeated_kills() {
-    let rounds = number("FAULTS_ROUNDS", 150);
+    let rounds = number("FAULTS_ROUNDS").unwrap_or(150);
     quiet_clients();
     let mut clients: Vec<Client> = (1..=CLIENTS).map(Client::new).collect();
     let mut plan = Plan::with(json!({ "pairing": { "capacity": 128 } })).on_disk();
-    let (mut random, mut mended) = (Random::of(0), 0);
+    let (mut random, mut mended) = (random(0), 0);
     for round in 0..rounds {
         plan.config["pairing"]["mode"] = if round % 4 == 3 { "strict" } else { "token" }.into();
         // from the first moments of the clients to some dozen changes
-        let after = Duration::from_micros(500 + random.below(150_000) as u64);
+        let after = Duration::from_micros(500 + random.u64(..150_000));
         let within;
         (plan, within) = live(plan, &mut clients, after);
         mended += u64::from(within);

@@ -9,52 +9,19 @@
 //!
 //! `FAULTS_SEED` is the seed of their random numbers. Disks are mounted in mount namespaces of the
 //! tests: that takes root and loop devices, as CI has them. A power cut that loses unsynced data
-//! cannot be caused by a process; tests/it/store_crash.rs simulates it.
+//! cannot be caused by a process; tests/it/store/crash.rs simulates it.
 
-#[allow(dead_code, reason = "what only tests/it uses of its client")]
-#[path = "../it/client.rs"]
-mod client;
 mod clocks;
 mod descriptors;
 mod disks;
-#[allow(dead_code, reason = "what only tests/it uses of it")]
-#[path = "../it/gateway.rs"]
-mod gateway;
 mod kills;
 mod memory;
-#[allow(dead_code, reason = "what only tests/it uses of it")]
-#[path = "../it/program.rs"]
-mod program;
-#[allow(dead_code, reason = "what only tests/it uses of it")]
-#[path = "../it/runner.rs"]
-mod runner;
 mod soak;
 
-/// Returns a number from the environment.
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}"))
-    })
-}
+use fastrand::Rng;
+use support::number;
 
-/// Random numbers from a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    /// Returns the generator of run `run`, different for each run.
-    fn of(run: u64) -> Random {
-        Random(number("FAULTS_SEED", 1) ^ (run << 32))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
+/// Returns the random generator of run `run`, different for each run.
+fn random(run: u64) -> Rng {
+    Rng::with_seed(number("FAULTS_SEED").unwrap_or(1) ^ (run << 32))
 }

@@ -1,14 +1,12 @@
 //! Memory used by large messages in both directions: bounded while they are relayed, and released
 //! afterwards with the connections still open.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-
-use super::client::{Device, Session, Who};
-use super::gateway::{Gateway, TOKEN};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, TOKEN};
 
 const OPERATORS: usize = 10;
 /// Size of large parameters or of a large result, in bytes.
@@ -69,10 +67,7 @@ impl Scene {
 
     /// Returns a field of `/proc/PID/status` of the gateway, in KiB.
     fn kib(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.gateway.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let line = line.unwrap_or_else(|| panic!("no {name} in {status}"));
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        self.gateway.memory(name) / 1024
     }
 }
 
@@ -114,17 +109,17 @@ fn given_back(params: usize, answer: usize) {
 }
 
 #[test]
-fn the_memory_of_large_parameters_is_given_back_while_all_stay_connected() {
+fn memory_of_large_parameters_is_released_while_clients_stay_connected() {
     given_back(LARGE, 10);
 }
 
 #[test]
-fn the_memory_of_large_answers_is_given_back_while_all_stay_connected() {
+fn memory_of_large_results_is_released_while_clients_stay_connected() {
     given_back(10, LARGE);
 }
 
 #[test]
-fn a_payload_takes_three_times_its_size_at_most_on_its_way() {
+fn relayed_payload_uses_at_most_three_times_its_size() {
     let (large, small) = (json!("x".repeat(LARGEST)), json!("small"));
     let ways =
         [("params", &large, &small), ("payload", &small, &large), ("payloadJSON", &small, &large)];

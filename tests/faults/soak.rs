@@ -19,15 +19,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gatelet::gate::limits::SEND_QUEUE_BYTES;
 use serde_json::{json, Value};
+use support::client::{Device, Dial, Session, Who};
+use support::gateway::{code, Gateway, Plan, TOKEN};
+use support::runner::{patience, until};
 use tungstenite::{Error, Message};
 
-use gatelet::gate::limits::SEND_QUEUE_BYTES;
-
-use super::client::{Device, Dial, Session, Who};
-use super::gateway::{code, Gateway, Plan, TOKEN};
 use super::number;
-use super::runner::{patience, until};
 
 /// Seconds in which a whole day is done.
 const WHOLE: u64 = 1200;
@@ -44,10 +43,10 @@ const DAY: [(&str, u64); 12] = [
     ("reads of the log", 1800),
     ("devices paired and removed", 20),
     ("renamed, rotated, revoked, approved", 80),
-    ("setup codes that nobody uses", 20),
+    ("unused setup codes", 20),
     ("changes of the configuration", 10),
-    ("strangers turned away", 1440),
-    ("readers too slow", 10),
+    ("clients rejected", 1440),
+    ("slow consumers", 10),
 ];
 
 #[derive(Clone, Copy)]
@@ -62,7 +61,7 @@ enum Did {
     Managed,
     Code,
     Config,
-    Stranger,
+    Rejected,
     Slow,
 }
 
@@ -219,7 +218,7 @@ impl Soak {
                     .connect(&Who::v4().token("wrong").device(&Device::new()))
                     .unwrap_err();
                 assert_eq!(refused.code(), "AUTH_TOKEN_MISMATCH");
-                self.did(Did::Stranger);
+                self.did(Did::Rejected);
             }
         });
     }
@@ -313,15 +312,12 @@ struct Held {
 
 impl Held {
     fn now(gateway: &Gateway) -> Held {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let metrics = gateway.dial().get("/metrics");
         let connections =
             |state| value(&metrics, &format!("gatelet_connections{{state=\"{state}\"}}"));
         Held {
-            memory: rss.trim_end_matches("kB").trim().parse().unwrap(),
-            descriptors: std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
-                as u64,
+            memory: gateway.memory("VmRSS") / 1024,
+            descriptors: gateway.descriptors() as u64,
             connections: connections("operator")
                 + connections("node")
                 + connections("unauthenticated"),
@@ -369,7 +365,7 @@ fn run(gateway: &Gateway, soak: &Soak, time: Duration) -> Vec<Held> {
 
 #[test]
 fn a_day_of_use_leaks_no_resources() {
-    let seconds = number("SOAK_SECONDS", 20);
+    let seconds = number("SOAK_SECONDS").unwrap_or(20);
     let gateway = Plan::new().prefix(&["env", "MALLOC_MMAP_THRESHOLD_=16384"]).start();
     let soak = Soak::new(&gateway);
     let before = Held::now(&gateway);

@@ -99,6 +99,11 @@ impl Dev {
         }
     }
 
+    /// Approves each role of a bit set.
+    fn approve_all(&mut self, roles: u8, scopes: u16) {
+        (0..2).filter(|role| roles & 1 << role != 0).for_each(|role| self.approve(role, scopes));
+    }
+
     fn rotate(&mut self, role: usize) {
         let (floor, current) = self.tokens[role];
         let current = current + 1;
@@ -240,7 +245,7 @@ pub struct Code {
 }
 
 #[derive(Default)]
-struct Guesses {
+struct FailedAttempts {
     wrong: u32,
     since: u64,
     locked: Option<u64>,
@@ -336,7 +341,7 @@ pub struct Model {
     pub slots: Vec<Slot>,
     pub pending: Vec<Pend>,
     pub codes: Vec<Code>,
-    guesses: BTreeMap<Option<Who>, Guesses>,
+    failed_attempts: BTreeMap<Option<Who>, FailedAttempts>,
     signatures: VecDeque<(Who, u64)>,
     /// Wall clock, used only for the freshness of a signature without our nonce.
     pub wall: u64,
@@ -384,7 +389,7 @@ impl Model {
             slots: std::iter::repeat_with(empty).take(capacity).collect(),
             pending: Vec::new(),
             codes: Vec::new(),
-            guesses: BTreeMap::new(),
+            failed_attempts: BTreeMap::new(),
             signatures: VecDeque::new(),
             wall: 0,
             open: BTreeSet::new(),
@@ -558,9 +563,9 @@ impl Model {
         let by_password = self.rules.auth == AuthMode::Password;
         let counted = by_password && valid.is_some();
         let locked = self
-            .guesses
+            .failed_attempts
             .get(&valid)
-            .and_then(|guesses| guesses.locked)
+            .and_then(|failed_attempts| failed_attempts.locked)
             .is_some_and(|until| until > now);
         let sent: Vec<&String> = [&truth.token, &truth.password]
             .into_iter()
@@ -600,9 +605,9 @@ impl Model {
         };
         let wrong = !sent.is_empty() && !throttled && !secret && !explained;
         if counted && secret {
-            self.guesses.remove(&valid);
+            self.failed_attempts.remove(&valid);
         } else if counted && wrong {
-            self.guessed(valid, now);
+            self.count_failed_attempt(valid, now);
         }
         Shown { secret, generation, typed, grant }
     }
@@ -623,18 +628,20 @@ impl Model {
         known
     }
 
-    fn guessed(&mut self, key: Option<Who>, now: u64) {
+    fn count_failed_attempt(&mut self, key: Option<Who>, now: u64) {
         let tries = self.rules.tries;
-        let guesses =
-            self.guesses.entry(key).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
-        if now - guesses.since > limits::RATE_LIMIT_WINDOW_MS
-            || guesses.locked.is_some_and(|until| until <= now)
+        let failed_attempts = self
+            .failed_attempts
+            .entry(key)
+            .or_insert_with(|| FailedAttempts { since: now, ..FailedAttempts::default() });
+        if now - failed_attempts.since > limits::RATE_LIMIT_WINDOW_MS
+            || failed_attempts.locked.is_some_and(|until| until <= now)
         {
-            *guesses = Guesses { since: now, ..Guesses::default() };
+            *failed_attempts = FailedAttempts { since: now, ..FailedAttempts::default() };
         }
-        guesses.wrong += 1;
-        if guesses.wrong >= tries && guesses.locked.is_none() {
-            guesses.locked = Some(now + limits::RATE_LIMIT_LOCK_MS);
+        failed_attempts.wrong += 1;
+        if failed_attempts.wrong >= tries && failed_attempts.locked.is_none() {
+            failed_attempts.locked = Some(now + limits::RATE_LIMIT_LOCK_MS);
         }
     }
 
@@ -677,6 +684,7 @@ impl Model {
             let admit = Admit { member, place, ask, by_code, secret: shown.secret, code: None };
             Decided::Admit(Box::new(admit), dev)
         };
+        let without_record = |member| admit(member, Place::Nowhere, 0, false, None);
         let page = truth.control_ui || truth.from != Page::None;
         let Some(who) = truth.who else {
             if role == NODE {
@@ -691,7 +699,7 @@ impl Model {
             } else {
                 return Refuse;
             };
-            return admit(member(None, wanted, method), Place::Nowhere, 0, false, None);
+            return without_record(member(None, wanted, method));
         };
         let grant = shown.grant.as_ref().filter(|code| code.roles & 1 << role != 0);
         let secret_pairs = shown.secret && rules.pairing == PairingMode::Token;
@@ -715,19 +723,13 @@ impl Model {
         } else {
             Err(shown.secret || identity)
         };
-        let owner_said = |by: u8| role == NODE && matches!(by, BY_CONFIG | BY_CODE);
+        let approved_by_owner = |by: u8| role == NODE && matches!(by, BY_CONFIG | BY_CODE);
         match self.find(who) {
             None => {
                 let (method, by, roles, scopes) = match pairing {
                     Ok(Some(pairing)) => pairing,
                     Ok(None) => {
-                        return admit(
-                            member(Some(who), wanted, Method::None),
-                            Place::Nowhere,
-                            0,
-                            false,
-                            None,
-                        );
+                        return without_record(member(Some(who), wanted, Method::None));
                     }
                     Err(true) => return Pend,
                     Err(false) => return Refuse,
@@ -738,19 +740,11 @@ impl Model {
                         return Refuse;
                     }
                     let few = granted(wanted, scopes);
-                    return admit(
-                        member(Some(who), few, Method::Secret),
-                        Place::Nowhere,
-                        0,
-                        false,
-                        None,
-                    );
+                    return without_record(member(Some(who), few, Method::Secret));
                 };
                 let mut dev = Dev::new(who, by, self.age);
-                (0..2)
-                    .filter(|role| roles & 1 << role != 0)
-                    .for_each(|role| dev.approve(role, scopes));
-                if owner_said(by) {
+                dev.approve_all(roles, scopes);
+                if approved_by_owner(by) {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
                 let gets = granted(wanted, scopes);
@@ -776,21 +770,13 @@ impl Model {
                         let (method, by, roles, scopes) = match pairing {
                             Ok(Some(pairing)) => pairing,
                             Ok(None) => {
-                                return admit(
-                                    member(Some(who), wanted, Method::None),
-                                    Place::Nowhere,
-                                    0,
-                                    false,
-                                    None,
-                                );
+                                return without_record(member(Some(who), wanted, Method::None));
                             }
                             Err(_) => return Pend,
                         };
                         let mut dev = known;
-                        (0..2)
-                            .filter(|role| roles & 1 << role != 0)
-                            .for_each(|role| dev.approve(role, scopes));
-                        if owner_said(by) {
+                        dev.approve_all(roles, scopes);
+                        if approved_by_owner(by) {
                             dev.commands.extend(truth.commands.iter().cloned());
                         }
                         return admit(
@@ -821,9 +807,7 @@ impl Model {
                     dev.by = BY_CODE;
                 }
                 let roles = grant.map_or(1 << role, |code| code.roles);
-                (0..2)
-                    .filter(|role| roles & 1 << role != 0)
-                    .for_each(|role| dev.approve(role, given | at_once));
+                dev.approve_all(roles, given | at_once);
                 if grant.is_some() && role == NODE {
                     dev.commands.extend(truth.commands.iter().cloned());
                 }
@@ -908,7 +892,8 @@ impl Model {
             .and_then(|(conn, _)| self.members.get(conn));
         let Some((member, dev)) = here.zip(self.dev(who)) else { return };
         if member.commands.is_subset(&dev.commands) {
-            self.pending.retain(|pend| pend.who != who || pend.roles != 0 || !lives(pend, now));
+            self.pending
+                .retain(|pend| pend.who != who || pend.roles != 0 || !is_pending(pend, now));
         } else {
             let commands = member.commands.clone();
             self.ask_for(who, 0, 0, commands, now);
@@ -934,7 +919,7 @@ impl Model {
                 .pop_front()
                 .unwrap_or_else(|| panic!("{who} needs a pending request, but no id was drawn")),
         );
-        self.pending.retain(|pend| lives(pend, now));
+        self.pending.retain(|pend| is_pending(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
             let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0)
                 || !commands.is_subset(&old.commands);
@@ -962,7 +947,7 @@ impl Model {
     pub fn call(&mut self, conn: u64, id: &str, ask: &Ask, now: u64) -> Option<Change> {
         let member = self.members.get(&conn).cloned()?;
         let full = self.waiting.len() >= limits::COMMITS_QUEUED;
-        self.pending.retain(|pend| lives(pend, now));
+        self.pending.retain(|pend| is_pending(pend, now));
         let (due, change, after) = self.judge(&member, ask, now);
         let waits = change.is_some() || due == Due::Waits;
         let due = if full && waits { Due::Failed } else { due };
@@ -1060,9 +1045,7 @@ impl Model {
                 let mut dev =
                     slot.and_then(|slot| self.slots[slot].mem.clone()).unwrap_or_else(fresh);
                 dev.by = BY_OWNER;
-                (0..2)
-                    .filter(|role| pend.roles & 1 << role != 0)
-                    .for_each(|role| dev.approve(role, pend.scopes));
+                dev.approve_all(pend.roles, pend.scopes);
                 // a client that may not approve commands admits the device without them
                 if by_node || !member.v4 && member.may(WRITE) {
                     dev.commands.extend(pend.commands.iter().cloned());
@@ -1106,9 +1089,7 @@ impl Model {
                             return failed;
                         }
                         let revoked = dev.revoked;
-                        (0..2)
-                            .filter(|role| revoked & 1 << role != 0)
-                            .for_each(|role| dev.approve(role, 0));
+                        dev.approve_all(revoked, 0);
                         changes(slot, dev)
                     }
                     Ask::Remove(_) => (
@@ -1303,7 +1284,7 @@ impl Model {
     fn configured(&mut self, rules: Rules) -> Vec<u64> {
         let old = std::mem::replace(&mut self.rules, rules);
         if old.tries != self.rules.tries {
-            self.guesses.clear();
+            self.failed_attempts.clear();
         }
         if old.secret == self.rules.secret && old.auth == self.rules.auth {
             return Vec::new();
@@ -1335,7 +1316,7 @@ impl Model {
             self.next_tick = now + limits::TICK_MS;
             let nodes = &self.nodes;
             let here = |pend: &&mut Pend| {
-                nodes.iter().any(|(_, who)| *who == pend.who) && lives(pend, now)
+                nodes.iter().any(|(_, who)| *who == pend.who) && is_pending(pend, now)
             };
             self.pending.iter_mut().filter(here).for_each(|pend| pend.renewed = now);
         }
@@ -1386,7 +1367,7 @@ fn wanted(sent: u16, v4: bool, role: usize) -> u16 {
     }
 }
 
-fn lives(pend: &Pend, now: u64) -> bool {
+fn is_pending(pend: &Pend, now: u64) -> bool {
     now - pend.renewed < limits::PENDING_MS
 }
 

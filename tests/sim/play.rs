@@ -8,6 +8,7 @@ use ed25519_dalek::Signer;
 use gatelet::config::AuthMode;
 use gatelet::gate::limits;
 use serde_json::{json, Value};
+use support::once_in;
 
 use crate::model::{self, Ask, Page, Proof, Truth, Who};
 use crate::world::{base64, keys, Sent, Signed, Stage, World, COMMANDS, SCOPES};
@@ -67,11 +68,11 @@ const WAYS: [Way; 9] = [
 
 impl World {
     fn below(&mut self, end: usize) -> usize {
-        self.random.below(end)
+        self.random.usize(..end)
     }
 
     fn once_in(&mut self, times: usize) -> bool {
-        self.random.once_in(times)
+        once_in(&mut self.random, times)
     }
 
     fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
@@ -109,7 +110,9 @@ impl World {
             96 => self.answer_oddly(),
             97 => self.look(),
             98 if self.once_in(40) => self.crowd(),
-            99 if self.once_in(8) && self.model.rules.auth == AuthMode::Password => self.guess(),
+            99 if self.once_in(8) && self.model.rules.auth == AuthMode::Password => {
+                self.try_passwords()
+            }
             _ => self.turns(),
         }
     }
@@ -206,8 +209,9 @@ impl World {
 
     /// Replays a captured `connect` of another client.
     fn replay(&mut self, way: &Way) -> Option<Sent> {
-        let heard: Vec<_> = self.conns.values().filter_map(|conn| conn.overheard.clone()).collect();
-        let (bytes, truth, signed) = self.pick(&heard)?;
+        let captured: Vec<_> =
+            self.conns.values().filter_map(|conn| conn.overheard.clone()).collect();
+        let (bytes, truth, signed) = self.pick(&captured)?;
         if truth.who.is_none() || !String::from_utf8_lossy(&bytes).contains("\"nonce\"") {
             return None;
         }
@@ -454,13 +458,13 @@ impl World {
 
     /// Many unauthenticated clients at once, with the same credential.
     fn crowd(&mut self) {
-        self.note("crowd");
+        self.note("many connections");
         let one =
             if self.disk_is_busy() && self.once_in(2) { Some(self.below(REGULARS)) } else { None };
         let count = if one.is_some() { 300 } else { 5 + self.below(70) };
         let way = if self.once_in(2) { &LOCAL } else { &FAR };
         if self.model.rules.auth == AuthMode::Password && self.once_in(2) {
-            self.typed = Some("guess".to_string());
+            self.typed = Some("wrong".to_string());
         }
         let rounds = 1 + self.below(4);
         for who in (0..rounds).flat_map(|_| 0..count) {
@@ -484,12 +488,12 @@ impl World {
     }
 
     /// Attempts with several passwords and one key, and eventually the right one.
-    fn guess(&mut self) {
-        self.note("guessed");
+    fn try_passwords(&mut self) {
+        self.note("failed attempts");
         let who = self.below(2 * REGULARS);
         let right = self.model.rules.secret.clone();
         for _ in 0..9 {
-            self.typed = Some(if self.once_in(4) { right.clone() } else { "guess".to_string() });
+            self.typed = Some(if self.once_in(4) { right.clone() } else { "wrong".to_string() });
             let id = self.come_by(&FAR, Some(who));
             self.poll(id);
             self.poll(id);
@@ -813,8 +817,8 @@ impl World {
         self.settle();
         for ((conn, id), due) in &self.model.due {
             let Some(one) = self.conns.get(conn) else { continue };
-            let lives = !one.outbox.is_closed() && !one.gone;
-            assert!(!lives, "{id} of {conn} was never answered: {due:?}");
+            let is_open = !one.outbox.is_closed() && !one.gone;
+            assert!(!is_open, "{id} of {conn} was never answered: {due:?}");
         }
         for id in self.ids() {
             self.close(id);
@@ -842,7 +846,7 @@ impl World {
         );
         assert_eq!((count("nodes"), count("invokes"), count("approvals")), (0, 0, 0), "{status}");
         assert_eq!(status["table"]["used"].as_u64().unwrap(), self.model.used() as u64);
-        self.note("all left");
+        self.note("all disconnected");
     }
 
     /// Returns the status for the command line; `None` where its token does not authenticate

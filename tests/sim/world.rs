@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 use ed25519_dalek::SigningKey;
+use fastrand::Rng;
 use gatelet::config::{self, AuthMode, Overrides, PairingMode, SystemEnv};
 use gatelet::gate::device::Device;
 use gatelet::gate::facts::DeviceProof as Proved;
@@ -38,8 +39,9 @@ use gatelet::wire::frames::Request;
 use gatelet::wire::http::Head;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use support::mem_disk::{Lands, Loss, MemDisk};
+use support::once_in;
 
-use crate::mem_disk::{Lands, Loss, MemDisk, Random};
 use crate::model::{self, Answer, Ask, Change, Dev, Done, Due, Model, Proof, Rules, Truth, Who};
 use crate::trace::{logged, Trace};
 
@@ -109,12 +111,12 @@ fn dev_of(device: &Device) -> Dev {
 
 /// Single random source of the gateway, which records the bytes drawn during an event.
 #[derive(Clone)]
-struct Dice(Rc<RefCell<(Random, Vec<Vec<u8>>)>>);
+struct Dice(Rc<RefCell<(Rng, Vec<Vec<u8>>)>>);
 
 impl Entropy for Dice {
     fn fill(&mut self, bytes: &mut [u8]) {
         let (random, drawn) = &mut *self.0.borrow_mut();
-        bytes.iter_mut().for_each(|byte| *byte = random.next() as u8);
+        random.fill(bytes);
         drawn.push(bytes.to_vec());
     }
 }
@@ -201,7 +203,7 @@ pub struct Weather {
 }
 
 pub struct World {
-    pub random: Random,
+    pub random: Rng,
     pub trace: Trace,
     pub at: u64,
     pub wall: u64,
@@ -246,15 +248,15 @@ impl Drop for Guard {
 
 impl World {
     pub fn new(seed: u64, trace: Trace, dir: PathBuf) -> World {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
+        let mut random = Rng::with_seed(seed);
         let weather = Weather {
-            disk_fails: [usize::MAX, 40, 12, 4][random.below(4)],
-            cuts: [usize::MAX, 2500, 600, 120][random.below(4)],
-            disk_ms: [2, 40, 1500, 40_000][random.below(4)],
+            disk_fails: [usize::MAX, 40, 12, 4][random.usize(..4)],
+            cuts: [usize::MAX, 2500, 600, 120][random.usize(..4)],
+            disk_ms: [2, 40, 1500, 40_000][random.usize(..4)],
         };
-        let capacity = [2, 4, 7, 12][random.below(4)];
+        let capacity = [2, 4, 7, 12][random.usize(..4)];
         let texts = texts(&mut random, capacity);
-        let at = [0, 1, 5000][random.below(3)];
+        let at = [0, 1, 5000][random.usize(..3)];
         let key = table_key();
         let path = dir.join("openclaw.json");
         let args = Overrides {
@@ -285,7 +287,7 @@ impl World {
         };
         PairingFile::create(disk.clone(), &contents).expect("a table");
         let model = Model::new(texts[0].1.clone(), capacity, token_of);
-        let dice = Dice(Rc::new(RefCell::new((Random(seed ^ 0xd1ce), Vec::new()))));
+        let dice = Dice(Rc::new(RefCell::new((random.fork(), Vec::new()))));
         let true_wall = 1_780_000_000_000;
         let mut world = World {
             random,
@@ -342,22 +344,22 @@ impl World {
         let (mut file, mut loaded) = self.opened();
         if !loaded.unused.is_empty() {
             // power may fail again during the repair, and lose data that was read only from a cache
-            while self.random.once_in(5) {
-                self.disk.cut_after(self.random.below(4000) as u64);
+            while once_in(&mut self.random, 5) {
+                self.disk.cut_after(self.random.u64(..4000));
                 let _ = file.repair_replicas();
                 self.lose_power();
                 (file, loaded) = self.opened();
             }
-            self.note("mended");
+            self.note("repaired");
         }
         file.repair_replicas().expect("a sound disk can be mended");
         let (_, again) = self.opened();
         assert_eq!(again.contents, loaded.contents, "repair changed the contents");
-        assert!(again.unused.is_empty(), "repair left a flaw");
+        assert!(again.unused.is_empty(), "the repair left damage");
         let contents = loaded.contents;
         let mut found: Vec<Option<Dev>> = vec![None; self.capacity];
         let cells = vec![Record::FREE; self.capacity].into_boxed_slice();
-        let mut devices = Table::new(cells, self.random.next(), contents.age);
+        let mut devices = Table::new(cells, self.random.u64(..), contents.age);
         for (slot, device) in &contents.devices {
             found[usize::from(slot.0)] = Some(dev_of(device));
             devices.put(*slot, device.clone());
@@ -394,14 +396,14 @@ impl World {
         self.conns.clear();
         self.lobby = PreAuthConnections::default();
         self.marks.clear();
-        self.at = [0, 3, 70_000][self.random.below(3)];
+        self.at = [0, 3, 70_000][self.random.usize(..3)];
         self.paid = [0; 2];
     }
 
     fn lose_power(&mut self) {
-        let loss = if self.random.once_in(3) { Loss::Blocks } else { Loss::Sectors };
+        let loss = if once_in(&mut self.random, 3) { Loss::Blocks } else { Loss::Sectors };
         let mut images = self.disk.after_power_cut(loss, 4, &mut self.random);
-        let image = images.swap_remove(self.random.below(images.len()));
+        let image = images.swap_remove(self.random.usize(..images.len()));
         self.disk = MemDisk::new(&image);
     }
 
@@ -410,9 +412,9 @@ impl World {
         self.note("power cut");
         self.trace.line(format_args!("power cut, {} jobs", self.queue.len()));
         if let Some(next) = self.queue.pop_front() {
-            if self.random.once_in(2) {
+            if self.random.bool() {
                 self.model.writes(&next.changes);
-                self.disk.cut_after(self.random.below(3 * 1024) as u64);
+                self.disk.cut_after(self.random.u64(..3 * 1024));
                 let _ = commit(self.file.as_mut().unwrap(), &next.job);
                 self.note("cut in a commit");
             }
@@ -427,11 +429,11 @@ impl World {
         self.note("kill");
         self.trace.line(format_args!("kill"));
         if let Some(next) = self.queue.pop_front() {
-            if self.random.once_in(2) {
+            if self.random.bool() {
                 // also in the middle of a commit: written data is in the cache and may never reach
                 // the disk
                 self.model.writes(&next.changes);
-                self.disk.cut_after(self.random.below(3 * 1024) as u64);
+                self.disk.cut_after(self.random.u64(..3 * 1024));
                 let _ = commit(self.file.as_mut().unwrap(), &next.job);
                 self.disk.heal();
             }
@@ -450,7 +452,7 @@ impl World {
         for conn in self.ids() {
             assert!(self.conns[&conn].outbox.is_closed(), "conn {conn} is not closed at a stop");
         }
-        if self.random.once_in(2) {
+        if self.random.bool() {
             self.attempt_late();
         }
         while !self.queue.is_empty() {
@@ -505,7 +507,7 @@ impl World {
         if waits == limits::COMMITS_QUEUED {
             *self.seen.entry("queue full").or_default() += 1;
         }
-        assert!(waits <= limits::COMMITS_QUEUED, "{waits} wait for the disk");
+        assert!(waits <= limits::COMMITS_QUEUED, "{waits} changes are queued for the disk");
         jobs
     }
 
@@ -538,7 +540,7 @@ impl World {
 
     fn give(&mut self, jobs: Vec<OnDisk>) {
         if self.queue.is_empty() && !jobs.is_empty() {
-            self.disk_due = self.at + self.random.next() % (self.weather.disk_ms + 1);
+            self.disk_due = self.at + self.random.u64(..=self.weather.disk_ms);
         }
         for job in jobs {
             for (slot, dev) in &job.changes {
@@ -568,20 +570,19 @@ impl World {
 
     pub fn run_disk(&mut self) {
         let Some(OnDisk { mut job, ticket, changes }) = self.queue.pop_front() else { return };
-        self.disk_due = self.at + self.random.next() % (self.weather.disk_ms + 1);
+        self.disk_due = self.at + self.random.u64(..=self.weather.disk_ms);
         self.model.writes(&changes);
-        if self.random.once_in(self.weather.disk_fails) {
+        if once_in(&mut self.random, self.weather.disk_fails) {
             self.note("disk failed");
-            match self.random.below(3) {
+            match self.random.usize(..3) {
                 0 => {
                     let lands = [Lands::Nothing, Lands::Everything, Lands::Beginnings]
-                        [self.random.below(3)];
-                    self.disk.fail_sync_after(self.random.below(2) as u64, lands);
+                        [self.random.usize(..3)];
+                    self.disk.fail_sync_after(self.random.u64(..2), lands);
                 }
-                _ => self.disk.fail_write_after(
-                    self.random.below(2) as u64,
-                    [0, 100, 700][self.random.below(3)],
-                ),
+                _ => self
+                    .disk
+                    .fail_write_after(self.random.u64(..2), [0, 100, 700][self.random.usize(..3)]),
             }
         }
         let done = commit(self.file.as_mut().unwrap(), &job);
@@ -617,7 +618,7 @@ impl World {
         for conn in closed {
             if let Some(conn) = self.conns.get(&conn) {
                 assert!(conn.outbox.is_closed(), "a connection outlives its authorization");
-                self.note("thrown out");
+                self.note("closed by a change");
             }
         }
     }
@@ -631,7 +632,7 @@ impl World {
             self.model.tick(at);
             self.flushed(jobs);
             let next = self.gateway.as_ref().unwrap().next_deadline();
-            assert!(next.0 > self.at, "a tick leaves something due");
+            assert!(next.0 > self.at, "a tick leaves a deadline in the past");
         }
         for conn in self.ids() {
             let one = self.conns.get_mut(&conn).unwrap();
@@ -668,11 +669,14 @@ impl World {
             let _guard = guard;
             std::future::pending::<()>().await;
         };
-        // a connection evicted by the lobby is not polled any more
+        // an evicted connection is not polled any more
         let (runnable, task) = async_task::spawn(waits, |runnable: Runnable| drop(runnable));
         runnable.run();
         self.lobby.hold(ConnId(conn), task);
-        assert!(self.lobby.len() <= limits::UNAUTHENTICATED, "the lobby is over its bound");
+        assert!(
+            self.lobby.len() <= limits::UNAUTHENTICATED,
+            "too many unauthenticated connections"
+        );
         let outbox = Rc::<SendQueue>::default();
         let jobs = self.event(Event::Opened { conn: ConnId(conn), outbox: outbox.clone() });
         assert!(jobs.is_empty());
@@ -734,7 +738,7 @@ impl World {
             };
             assert!(
                 conn.outbox.bytes() <= limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO,
-                "an outbox over its bound"
+                "a send queue over its limit"
             );
             let stuck = conn.wire_bytes >= WIRE;
             if stuck && !conn.outbox.is_closed() {
@@ -751,7 +755,7 @@ impl World {
                 }
                 Poll::Ready(Next::Close(code, reason)) => {
                     conn.ending = Some(self.at + limits::CLOSE_GRACE_MS);
-                    assert!(reason.len() <= limits::CLOSE_REASON, "a long reason");
+                    assert!(reason.len() <= limits::CLOSE_REASON, "the close reason is too long");
                     self.trace.line(format_args!("{id} is closed: {code} {reason}"));
                     return;
                 }
@@ -791,7 +795,7 @@ impl World {
             Ok(request) if request.method == "connect" => match Connect::parse(request.params) {
                 Ok(connect) => {
                     let Sent::Connect { truth, signed, .. } = &sent else {
-                        panic!("a connect without its truth")
+                        panic!("a connect that the model does not know")
                     };
                     let challenge = (conn.nonce, self.at - conn.opened);
                     let (mut attempt, check) =
@@ -821,10 +825,10 @@ impl World {
                     if wait == 0 {
                         return self.asks(id, attempt, &truth);
                     }
-                    // from here on it has a place in the queue of attempts and leaves the lobby
+                    // from here on it is in the queue of attempts, not a pre-auth connection
                     conn.turn = Some((self.at + wait, Box::new(attempt), truth));
                     self.lobby.leave(ConnId(id));
-                    self.note("waited in line");
+                    self.note("waited for an attempt");
                     return;
                 }
                 Err(problems) => {
@@ -925,9 +929,9 @@ impl World {
     fn said(&mut self, id: u64, frame: &[u8]) {
         let value: Value = serde_json::from_slice(frame).expect("JSON");
         if let Some(text) = value["event"].as_str() {
-            self.event_said(id, text, &value);
+            self.check_event(id, text, &value);
         } else {
-            self.answer_said(id, &value);
+            self.check_response(id, &value);
         }
         if !self.noisy(&value) {
             self.trace.bytes(frame);
@@ -948,7 +952,7 @@ impl World {
             || value["id"].as_str().is_some_and(|id| id.starts_with("file"))
     }
 
-    fn event_said(&mut self, id: u64, name: &str, value: &Value) {
+    fn check_event(&mut self, id: u64, name: &str, value: &Value) {
         let member = self.model.members.get(&id).cloned();
         let conn = self.conns.get_mut(&id).unwrap();
         assert!(conn.hello, "{name} before hello");
@@ -981,35 +985,34 @@ impl World {
         if name == "node.invoke.request" {
             let mark = value["payload"]["paramsJSON"].as_str().and_then(|text| text.parse().ok());
             let mark = mark.and_then(|mark: u64| self.marks.get_mut(&mark));
-            let mark = mark.expect("a call that was not to be passed on");
+            let mark = mark.expect("a call that must not be relayed");
             assert!(mark.node == id && !mark.sent, "a call to another node, or twice");
             mark.sent = true;
-            self.note("invoke passed");
+            self.note("invoke relayed");
         }
         if matches!(name, "device.pair.requested" | "node.pair.requested") {
             self.requests.push(value["payload"]["requestId"].as_str().unwrap().to_string());
         }
     }
 
-    fn answer_said(&mut self, id: u64, value: &Value) {
+    fn check_response(&mut self, id: u64, value: &Value) {
         let request = value["id"].as_str().expect("an id").to_string();
         let ok = value["ok"].as_bool().expect("ok");
         let conn = self.conns.get_mut(&id).unwrap();
         if conn.stage == Stage::Deciding {
             let due = self.model.answers.remove(&id);
             let due = due.unwrap_or_else(|| {
-                panic!("{id} is answered before anything is decided or durable: {value}")
+                panic!("{id} is answered before it is decided or durable: {value}")
             });
-            return self.attempt_said(id, due, value);
+            return self.check_attempt(id, due, value);
         }
         if request.starts_with("bad") || request == "invalid" {
             return;
         }
         let place = (id, request.clone());
         let due = self.model.due.get(&place).cloned();
-        let due = due.unwrap_or_else(|| {
-            panic!("{id} gets an answer to {request}, which waits for none: {value}")
-        });
+        let due =
+            due.unwrap_or_else(|| panic!("{id} gets an unexpected response to {request}: {value}"));
         let first = value["payload"]["status"] == "accepted" && ok;
         if !first {
             self.model.due.remove(&place);
@@ -1024,7 +1027,7 @@ impl World {
             }
             Due::Devices(devices, waiting) => {
                 assert!(ok, "{value}");
-                list_said(&value["payload"], devices, waiting);
+                check_list(&value["payload"], devices, waiting);
                 self.note("list compared");
             }
         }
@@ -1035,7 +1038,7 @@ impl World {
                 assert_eq!(
                     value["payload"]["payload"]["mark"].as_u64(),
                     Some(*mark),
-                    "somebody else's answer: {value}"
+                    "a response for another client: {value}"
                 );
                 self.note("invoke answered");
             }
@@ -1051,17 +1054,17 @@ impl World {
         }
     }
 
-    fn attempt_said(&mut self, id: u64, due: Answer, value: &Value) {
+    fn check_attempt(&mut self, id: u64, due: Answer, value: &Value) {
         let ok = value["ok"] == true;
         let truth = self.conns[&id].truth.clone();
         match due {
             Answer::Refused { pending } => {
                 assert!(!ok, "{id} is admitted without proof: {truth:?}");
                 let details = &value["error"]["details"];
-                let told = details["requestId"].as_str().map(str::to_string);
-                assert!(told == pending, "{id} is pending as {told:?}, not as {pending:?}");
+                let shown = details["requestId"].as_str().map(str::to_string);
+                assert!(shown == pending, "{id} is pending as {shown:?}, not as {pending:?}");
                 self.requests.extend(pending);
-                self.note("refused");
+                self.note("rejected");
             }
             Answer::Hello { member, token } => {
                 assert!(ok, "{id} is rejected, expected {member:?}: {value}");
@@ -1087,7 +1090,7 @@ impl World {
                 let conn = self.conns.get_mut(&id).unwrap();
                 conn.hello = true;
                 conn.connected_with = Some((member.who, member.role));
-                self.note("let in");
+                self.note("admitted");
             }
         }
     }
@@ -1142,7 +1145,7 @@ fn scope_bit(name: &str) -> u16 {
     1 << at.unwrap_or_else(|| panic!("scope {name}"))
 }
 
-fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSet<String>) {
+fn check_list(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSet<String>) {
     let texts = |value: &Value| -> BTreeSet<String> {
         let list = value.as_array().into_iter().flatten();
         list.map(|one| one.as_str().unwrap().to_string()).collect()
@@ -1161,9 +1164,9 @@ fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSe
         .iter()
         .map(|one| one["requestId"].as_str().unwrap().to_string())
         .collect();
-    assert_eq!(pending, *waiting, "who waits");
+    assert_eq!(pending, *waiting, "pending requests");
     let paired = payload["paired"].as_array().unwrap();
-    assert_eq!(paired.len(), devices.len(), "how many are paired");
+    assert_eq!(paired.len(), devices.len(), "number of paired devices");
     for (dev, here) in devices {
         let one = paired
             .iter()
@@ -1180,8 +1183,8 @@ fn list_said(payload: &Value, devices: &[(Dev, Option<bool>)], waiting: &BTreeSe
 }
 
 /// Returns configurations that a seed changes between; the first one is used at the start.
-fn texts(random: &mut Random, capacity: usize) -> Vec<(String, Rules)> {
-    let auth = match random.below(10) {
+fn texts(random: &mut Rng, capacity: usize) -> Vec<(String, Rules)> {
+    let auth = match random.usize(..10) {
         0..6 => AuthMode::Token,
         6 | 7 => AuthMode::Password,
         8 => AuthMode::None,
@@ -1189,14 +1192,14 @@ fn texts(random: &mut Random, capacity: usize) -> Vec<(String, Rules)> {
     };
     let first = Rules {
         auth,
-        pairing: if random.once_in(2) { PairingMode::Token } else { PairingMode::Strict },
+        pairing: if random.bool() { PairingMode::Token } else { PairingMode::Strict },
         secret: "correct-horse-battery-staple-1".into(),
         control: control_token(&table_key()).as_str().to_string(),
-        authorized: if random.once_in(3) { BTreeSet::from([8]) } else { BTreeSet::new() },
-        strict_clock: random.once_in(6),
-        auto_local: random.once_in(5),
-        insecure: random.once_in(5),
-        tries: 3 + random.below(3) as u32,
+        authorized: if once_in(random, 3) { BTreeSet::from([8]) } else { BTreeSet::new() },
+        strict_clock: once_in(random, 6),
+        auto_local: once_in(random, 5),
+        insecure: once_in(random, 5),
+        tries: 3 + random.u32(..3),
     };
     let mut all = vec![first.clone()];
     all.push(Rules { secret: "correct-horse-battery-staple-2".into(), ..first.clone() });

@@ -153,7 +153,7 @@ pub fn seeds() -> Seeds {
     let mut seeds = Seeds::new();
     for (folder, step) in [("good", 1), ("bad", 2)] {
         for (at, (name, text)) in
-            samples::files(&format!("configs/{folder}")).into_iter().step_by(step).enumerate()
+            samples::files(&format!("config/samples/{folder}")).into_iter().step_by(step).enumerate()
         {
             let change = changes[at % changes.len()];
             seeds.push((format!("{folder}-{name}-changed"), [&text, BETWEEN, change].concat()));

@@ -55,7 +55,7 @@ pub struct Who<'a> {
 }
 
 impl Who<'_> {
-    /// Returns the parameters, in the form of tests/it/client.rs.
+    /// Returns the parameters, in the form of tests/support/client.rs.
     pub fn params(&self) -> Value {
         let (client, mode, role, scopes) = match self.node {
             true => ("node-host", "node", "node", ""),

@@ -44,7 +44,7 @@ fn changed(script: &[u8]) -> Vec<u8> {
 }
 
 thread_local! {
-    static IMAGES: &'static [Vec<u8>] = Box::leak(samples::files("images").into_iter().map(|(_, bytes)| bytes).collect());
+    static IMAGES: &'static [Vec<u8>] = Box::leak(samples::files("store/images").into_iter().map(|(_, bytes)| bytes).collect());
 }
 
 fn images() -> &'static [Vec<u8>] {
@@ -184,7 +184,7 @@ fn again(contents: &Contents) {
 /// The images of tests/it, and changes of them.
 pub fn seeds() -> Seeds {
     let mut seeds = Seeds::new();
-    for (name, bytes) in samples::files("images") {
+    for (name, bytes) in samples::files("store/images") {
         seeds.push((format!("raw-{name}"), [vec![0], bytes.clone()].concat()));
         seeds.push((
             format!("sealed-{name}"),

@@ -1,4 +1,6 @@
-//! The gate and nothing else: no standard library, no allocator.
+//! The source of `src/gate`, compiled without the standard library and without an allocator.
+//!
+//! `#[path]` is intended here: the package must compile exactly the files of gatelet.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,0 +1,7 @@
+//! Commands of the binary, and start and stop.
+
+mod files;
+mod first_use;
+mod logs;
+mod nodes;
+mod start;

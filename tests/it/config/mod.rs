@@ -1,0 +1,4 @@
+//! Configuration: loading at the start, and the methods that change it.
+
+mod load;
+mod methods;

@@ -1,0 +1,5 @@
+//! Plain HTTP: request heads, the Control UI, metrics.
+
+mod control_ui;
+mod metrics;
+mod request_heads;

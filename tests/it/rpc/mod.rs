@@ -1,0 +1,6 @@
+//! Methods: scopes, parameters, and answers of families that need an agent.
+
+pub mod agent_stubs;
+mod numbers;
+mod scopes;
+mod system_event;
