@@ -115,13 +115,15 @@ compile() {
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" "--remap-path-prefix=$library=std"
     "--remap-path-prefix=${library#"$root"/}=std")
   for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do flags+=("--remap-path-prefix=$registry=crates"); done
+  # The compact forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its signature
+  flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
   if [ "$std" = debian ]; then
     cargo_flags=("-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
     # zig provides crt1.o; a std built from source has none
     case $triple in *-linux-musl*) flags+=(-Clink-self-contained=no) ;; esac
     case $triple in
-      # only for this target, because only its size is limited
-      aarch64-*-linux-musl)
+      # not for ARMv7, whose unwinder has other functions
+      aarch64-*-linux-musl | x86_64-*-linux-musl)
         python3 -m ziglang cc -target "${triple/unknown-/}" -Os -fno-unwind-tables -fno-asynchronous-unwind-tables \
           -c targets/instead.c -o "$work/instead-$triple.o"
         flags+=("-Clink-arg=$work/instead-$triple.o")
@@ -135,9 +137,6 @@ compile() {
     aarch64-*)
       # Code for in-order cores is also the smallest. Uses only the base instruction set of ARMv8
       flags+=(-Ctarget-cpu=cortex-a35 "-Ctarget-feature=-aes,-sha2,-crc")
-      # The compact forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its
-      # signature
-      flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
       # Without vector instructions, "s" costs less than 1 % of the instructions of a verification
       cargo_flags+=(--config 'profile.release.package.curve25519-dalek.opt-level="s"')
       cargo_flags+=(--config 'profile.release.package.nanoserde.opt-level="s"')

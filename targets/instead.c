@@ -1,8 +1,9 @@
-/* Stands in for parts of musl and libunwind on ARM64 Linux where std is built without backtraces. CROSS_STD=debian only.
-   Without it the file is 39 kB larger and does the same. */
+/* Stands in for parts of musl and libunwind on ARM64 and x86_64 Linux where std is built without
+   backtraces. CROSS_STD=debian only. Without it the file is larger (README.md in this directory) and
+   does the same. */
 
-/* musl names a thread by writing to /proc with printf, which brings all of printf and its 128-bit floating point. std and
-   the packages name only the calling thread, with at most 15 bytes. */
+/* musl names a thread by writing to /proc with printf, which brings all of printf and its 128-bit
+   floating point. std and the packages name only the calling thread, with at most 15 bytes. */
 int prctl(int option, ...);
 
 int pthread_setname_np(void *thread, const char *name)
@@ -11,8 +12,8 @@ int pthread_setname_np(void *thread, const char *name)
 	return prctl(15 /* PR_SET_NAME */, name, 0L, 0L, 0L);
 }
 
-/* std's panic handler asks for a backtrace when a panic happens during a panic. There are no unwind tables to walk, so
-   libunwind would find nothing either. 5 is _URC_END_OF_STACK. */
+/* std's panic handler asks for a backtrace when a panic happens during a panic. There are no unwind
+   tables to walk, so libunwind would find nothing either. 5 is _URC_END_OF_STACK. */
 int _Unwind_Backtrace(void *callback, void *argument)
 {
 	(void)callback, (void)argument;

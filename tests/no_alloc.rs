@@ -86,8 +86,8 @@ fn device(n: u16, provenance: Provenance) -> Device {
 }
 
 /// Returns a full table in which no device is evictable yet.
-fn full_table() -> Table<Box<[Cell]>> {
-    let mut table = Table::new(vec![Cell::FREE; SIZE as usize].into_boxed_slice(), 3, TableAge(0));
+fn full_table() -> Table<Vec<Cell>> {
+    let mut table = Table::new(SIZE, 3, TableAge(0));
     (0..SIZE).for_each(|n| table.put(Slot(n), device(n, Provenance::Token)));
     table
 }

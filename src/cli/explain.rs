@@ -21,7 +21,7 @@ use crate::gate::net::Via;
 use crate::gate::policy::{self, Admission, PolicyOutcome, Registration, Verdict};
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::{Scope, Scopes};
-use crate::gate::table::{Cell, Table};
+use crate::rpc::Devices;
 use crate::server;
 use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::verify;
@@ -40,7 +40,7 @@ pub fn run(context: &Context, what: &ExplainCommand) -> Done {
     let seen = verify::seen(&head, peer, None, &setup);
     let subject = subject(context, what)?;
     let facts = facts(what, &seen, &subject, &setup)?;
-    let mut table = Table::new(vec![Cell::FREE].into_boxed_slice(), 0, TableAge(0));
+    let mut table = Devices::new(1, 0, TableAge(0));
     if let Some(device) = subject.device.filter(|_| subject.stored) {
         table.put(Slot(0), device);
     }

@@ -1,10 +1,11 @@
 //! The pairing table in memory: devices by slot, with lookup by id in constant time.
 //!
-//! The caller provides the memory (a boxed slice or an array), so the table does not allocate or
-//! grow. It holds the contents of the file and which devices are connected. Invariants: an id is in
-//! at most one slot; every device is in the index; at most half of the index is used, so that a
-//! search terminates.
+//! The caller chooses the memory (`Vec` or `heapless::Vec`). It grows with the highest used slot, so
+//! that a table of few devices is small; only [`Table::put`] grows it. The table holds the contents
+//! of the file and which devices are connected. Invariants: an id is in at most one slot; every
+//! device is in the index; at most half of the index is used, so that a search terminates.
 
+use core::iter;
 use core::ops::DerefMut;
 
 use super::device::Device;
@@ -19,10 +20,8 @@ pub struct Cell {
     index: [u16; 2],
 }
 
-impl Cell {
-    /// A free slot.
-    pub const FREE: Cell = Cell { device: None, connected: false, index: [VACANT; 2] };
-}
+/// A free slot.
+const FREE: Cell = Cell { device: None, connected: false, index: [VACANT; 2] };
 
 const VACANT: u16 = u16::MAX;
 const _: () = assert!(limits::CAPACITY_MAX < VACANT);
@@ -43,6 +42,7 @@ pub enum Vacancy {
 /// Devices of one gateway.
 pub struct Table<S> {
     cells: S,
+    capacity: u16,
     seed: u64,
     len: usize,
     age: TableAge,
@@ -50,21 +50,55 @@ pub struct Table<S> {
     oldest_silent: TableAge,
 }
 
-impl<S: DerefMut<Target = [Cell]>> Table<S> {
-    /// Creates an empty table in this memory. `seed` must be random, so that an attacker cannot
-    /// choose ids that share a bucket.
+impl<S: DerefMut<Target = [Cell]> + Default + Extend<Cell>> Table<S> {
+    /// Creates an empty table. `seed` must be random, so that an attacker cannot choose ids that
+    /// share a bucket.
     ///
-    /// Panics if there are more than [`limits::CAPACITY_MAX`] cells.
-    pub fn new(cells: S, seed: u64, age: TableAge) -> Table<S> {
-        assert!(cells.len() <= limits::CAPACITY_MAX as usize, "more cells than a table can name");
-        let mut table = Table { cells, seed, len: 0, age, oldest_silent: NEVER };
-        table.cells.fill(Cell::FREE);
-        table
+    /// Panics if `capacity` exceeds [`limits::CAPACITY_MAX`].
+    pub fn new(capacity: u16, seed: u64, age: TableAge) -> Table<S> {
+        assert!(capacity <= limits::CAPACITY_MAX, "more slots than a table can name");
+        Table { cells: S::default(), capacity, seed, len: 0, age, oldest_silent: NEVER }
     }
 
+    /// Stores the device in the slot and replaces any device there.
+    ///
+    /// Panics if the slot does not exist or the id is in another slot; callers must prevent both.
+    pub fn put(&mut self, slot: Slot, device: Device) {
+        assert!(slot.0 < self.capacity, "no such slot");
+        let same = self.get(slot).is_some_and(|old| old.id == device.id);
+        if !same {
+            assert!(self.find(&device.id).is_none(), "a device has one slot");
+            self.remove(slot);
+            self.grow(slot);
+            self.enter(&device.id, slot);
+            self.len += 1;
+        }
+        self.oldest_silent = self.oldest_silent.min(silent_age(&device));
+        self.cells[slot.0 as usize].device = Some(device);
+    }
+
+    /// Adds cells until there is one for the slot, at least as many as there are, and rebuilds the
+    /// index.
+    fn grow(&mut self, slot: Slot) {
+        let (len, wanted) = (self.cells.len(), slot.0 as usize + 1);
+        if wanted <= len {
+            return;
+        }
+        let grown = wanted.max(2 * len).min(self.capacity());
+        self.cells.extend(iter::repeat_n(FREE, grown - len));
+        self.cells.iter_mut().for_each(|cell| cell.index = FREE.index);
+        for at in 0..len {
+            if let Some(id) = self.cells[at].device.as_ref().map(|device| device.id) {
+                self.enter(&id, Slot(at as u16));
+            }
+        }
+    }
+}
+
+impl<S: DerefMut<Target = [Cell]>> Table<S> {
     /// Returns the maximum number of devices.
     pub fn capacity(&self) -> usize {
-        self.cells.len()
+        self.capacity as usize
     }
 
     /// Returns the number of devices.
@@ -129,7 +163,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     pub fn vacancy(&self) -> Vacancy {
         if self.len < self.capacity() {
             let free = self.cells.iter().position(|cell| cell.device.is_none());
-            return free.map_or(Vacancy::Full, |at| Vacancy::Free(Slot(at as u16)));
+            return Vacancy::Free(Slot(free.unwrap_or(self.cells.len()) as u16));
         }
         if self.unseen(self.oldest_silent) < limits::EVICTION_AGE_HOURS {
             return Vacancy::Full;
@@ -139,21 +173,6 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             .filter(|(slot, device)| self.is_evictable(*slot, device))
             .min_by_key(|(_, device)| device.seen_age);
         oldest.map_or(Vacancy::Full, |(slot, _)| Vacancy::Evict(slot))
-    }
-
-    /// Stores the device in the slot and replaces any device there.
-    ///
-    /// Panics if the slot does not exist or the id is in another slot; callers must prevent both.
-    pub fn put(&mut self, slot: Slot, device: Device) {
-        let same = self.get(slot).is_some_and(|old| old.id == device.id);
-        if !same {
-            assert!(self.find(&device.id).is_none(), "a device has one slot");
-            self.remove(slot);
-            self.enter(&device.id, slot);
-            self.len += 1;
-        }
-        self.oldest_silent = self.oldest_silent.min(silent_age(&device));
-        self.cells[slot.0 as usize].device = Some(device);
     }
 
     /// Changes the device in the slot in place, except for its id. Returns whether there is one.
@@ -293,8 +312,8 @@ mod tests {
         Device::new(DeviceId(id), PublicKey([n as u8; 32]), provenance)
     }
 
-    fn table(capacity: usize) -> Table<Box<[Cell]>> {
-        Table::new(vec![Cell::FREE; capacity].into_boxed_slice(), 7, TableAge(0))
+    fn table(capacity: u16) -> Table<Vec<Cell>> {
+        Table::new(capacity, 7, TableAge(0))
     }
 
     #[test]
@@ -305,7 +324,7 @@ mod tests {
             let mut random = 12345u32;
             for step in 0..4000u32 {
                 random = random.wrapping_mul(1664525).wrapping_add(1013904223);
-                let slot = Slot((random >> 8) as u16 % capacity as u16);
+                let slot = Slot((random >> 8) as u16 % capacity);
                 if random.is_multiple_of(3) {
                     assert_eq!(
                         table.remove(slot).map(|d| d.id),

@@ -46,7 +46,7 @@ pub use presence::{Presence, PresenceEntry};
 pub use system::health_json;
 
 /// Pairing table in memory.
-pub type Devices = Table<Box<[Cell]>>;
+pub type Devices = Table<Vec<Cell>>;
 
 /// Content of `gateway.nodes.commands`, together with the older `allowCommands` and `denyCommands`.
 #[derive(Default)]

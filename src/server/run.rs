@@ -22,7 +22,6 @@ use super::start_context::{shared_secret, StartContext};
 use crate::config::{AuthMode, Config, Loaded, Secret, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
-use crate::gate::table::{Cell, Table};
 use crate::rpc::{Devices, Status};
 use crate::store::{self, Disk, Opened, PairingFile, StdDisk, StoreError};
 
@@ -183,9 +182,8 @@ impl Beginning {
 
 fn devices(opened: &Opened) -> Devices {
     let contents = &opened.loaded.contents;
-    let cells = vec![Cell::FREE; contents.shape.capacity as usize].into_boxed_slice();
     let seed = u64::from_le_bytes((&mut SystemEntropy as &mut dyn Entropy).bytes());
-    let mut devices = Table::new(cells, seed, contents.age);
+    let mut devices = Devices::new(contents.shape.capacity, seed, contents.age);
     contents.devices.iter().for_each(|(slot, device)| devices.put(*slot, device.clone()));
     devices
 }

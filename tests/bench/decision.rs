@@ -10,9 +10,10 @@ use gatelet::gate::ids::{DeviceId, PublicKey, Role, Slot, TableAge, WallMs};
 use gatelet::gate::limits;
 use gatelet::gate::policy::decide;
 use gatelet::gate::scopes::{Scope, Scopes};
-use gatelet::gate::table::{Cell, Table as Devices};
 
 use crate::gateway::own_cpu_ns;
+use gatelet::rpc::Devices;
+
 use crate::table::{count, median, ns, Goal, Section, Table};
 
 struct Counting;
@@ -42,8 +43,7 @@ const REPEATS: usize = 500;
 /// Adds the rows of the decision.
 pub fn rows(table: &mut Table) {
     let capacity = limits::CAPACITY_DEFAULT;
-    let mut devices =
-        Devices::new(vec![Cell::FREE; capacity as usize].into_boxed_slice(), 3, TableAge(0));
+    let mut devices = Devices::new(capacity, 3, TableAge(0));
     (0..capacity).for_each(|n| devices.put(Slot(n), device(n)));
     let policy = Policy::DEFAULT;
     let valid = |n| DeviceProof::Valid { id: device(n).id, key: device(n).key };

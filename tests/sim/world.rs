@@ -21,7 +21,7 @@ use gatelet::gate::ids::{ConnId, DeviceId, Millis, Nonce, Now, PublicKey, Role, 
 use gatelet::gate::limits;
 use gatelet::gate::rate_limit::CredentialKind;
 use gatelet::gate::refusal::Refusal;
-use gatelet::gate::table::{Cell as Record, Table};
+use gatelet::rpc::Devices;
 use gatelet::server::commit;
 use gatelet::server::config_file::ConfigFile;
 use gatelet::server::gateway::attempt::{Attempt, ClientInfo};
@@ -358,8 +358,7 @@ impl World {
         assert!(again.unused.is_empty(), "the repair left damage");
         let contents = loaded.contents;
         let mut found: Vec<Option<Dev>> = vec![None; self.capacity];
-        let cells = vec![Record::FREE; self.capacity].into_boxed_slice();
-        let mut devices = Table::new(cells, self.random.u64(..), contents.age);
+        let mut devices = Devices::new(self.capacity as u16, self.random.u64(..), contents.age);
         for (slot, device) in &contents.devices {
             found[usize::from(slot.0)] = Some(dev_of(device));
             devices.put(*slot, device.clone());

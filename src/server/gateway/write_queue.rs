@@ -218,10 +218,9 @@ mod tests {
     use super::*;
     use crate::gate::device::Provenance;
     use crate::gate::ids::PublicKey;
-    use crate::gate::table::{Cell, Table};
 
     fn table() -> Devices {
-        Table::new(vec![Cell::FREE; 4].into_boxed_slice(), 1, TableAge(0))
+        Devices::new(4, 1, TableAge(0))
     }
 
     fn device(label: &str) -> Device {

@@ -458,7 +458,7 @@ const KEY: PublicKey = PublicKey([8; 32]);
 struct Situation {
     proof: DeviceProof,
     known: Known,
-    table: Table<Box<[Cell]>>,
+    table: Table<Vec<Cell>>,
 }
 
 struct World {
@@ -621,8 +621,8 @@ const PROOFS: [Refusal; 6] = [
 
 /// Returns a table with one device paired by the owner and evictable ones after it, of which slot 1
 /// is the oldest.
-fn table(capacity: usize, others: u8, old: bool) -> Table<Box<[Cell]>> {
-    let mut table = Table::new(vec![Cell::FREE; capacity].into_boxed_slice(), 99, TableAge(0));
+fn table(capacity: u16, others: u8, old: bool) -> Table<Vec<Cell>> {
+    let mut table = Table::new(capacity, 99, TableAge(0));
     for n in 0..others {
         let provenance = if n == 0 { Provenance::Owner } else { Provenance::Token };
         let mut device = Device::new(DeviceId([100 + n; 32]), PublicKey([n; 32]), provenance);

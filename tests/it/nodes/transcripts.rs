@@ -16,8 +16,7 @@ use gatelet::gate::ids::{ConnId, Millis, Now, Role, TableAge, WallMs};
 use gatelet::gate::net::Via;
 use gatelet::gate::pairing_requests::About;
 use gatelet::gate::scopes::Scopes;
-use gatelet::gate::table::{Cell, Table};
-use gatelet::rpc::Status;
+use gatelet::rpc::{Devices, Status};
 use gatelet::server::gateway::attempt::{Attempt, ClientInfo, PresentedCredentials};
 use gatelet::server::gateway::{Event, Gateway as Owner};
 use gatelet::server::net::send_queue::{Next, SendQueue};
@@ -660,7 +659,7 @@ fn by_the_clock(s: &mut Script) {
         load(&Overrides::default(), &Nothing).config.expect("an empty configuration is valid");
     let mut setup = RuntimeConfig::of(&config, "host".into(), "gatelet".into());
     setup.secret = Some(SecretDigest::of(TOKEN));
-    let devices = Table::new(vec![Cell::FREE; 4].into_boxed_slice(), 1, TableAge(0));
+    let devices = Devices::new(4, 1, TableAge(0));
     let now = |at: u64| Now { at: Millis(at), wall: WallMs(1_700_000_000_000 + at) };
     let mut owner =
         Owner::new(Rc::new(setup), devices, Status::default(), Box::new(SystemEntropy), now(0));

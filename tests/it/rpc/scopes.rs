@@ -11,8 +11,7 @@ use gatelet::gate::policy::{Admission, Registration};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::session::Admitted;
 use gatelet::gate::setup_codes::SetupCodes;
-use gatelet::gate::table::{Cell, Table};
-use gatelet::rpc::{self, Call, Commands, Failure, Log, Presence, Relay, Reply, Status};
+use gatelet::rpc::{self, Call, Commands, Devices, Failure, Log, Presence, Relay, Reply, Status};
 use gatelet::store::tokens::TableKey;
 use gatelet::wire::json;
 use serde_json::{json, Value};
@@ -140,7 +139,7 @@ fn ask(
         name: "test",
         id: "1",
         now: Now { at: Millis(1), wall: WallMs(1) },
-        devices: &Table::new(vec![Cell::FREE; 2].into_boxed_slice(), 1, TableAge(0)),
+        devices: &Devices::new(2, 1, TableAge(0)),
         pairing_requests: &mut PairingRequests::new(),
         setup_codes: &mut SetupCodes::new(),
         key: &TableKey::new([0; 32]),
