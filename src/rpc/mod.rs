@@ -68,8 +68,8 @@ pub struct Call<'a> {
     pub id: &'a str,
     pub now: Now,
     pub devices: &'a Devices,
-    pub pending: &'a mut PairingRequests,
-    pub codes: &'a mut SetupCodes,
+    pub pairing_requests: &'a mut PairingRequests,
+    pub setup_codes: &'a mut SetupCodes,
     pub key: &'a TableKey,
     pub relay: &'a mut Relay,
     pub commands: &'a Commands,
@@ -138,11 +138,13 @@ impl Audience {
         match self {
             Audience::All => true,
             Audience::Scope { scope, v3_all } => {
-                client.may(scope) || v3_all && client.dialect() == Protocol::V3
+                client.may(scope) || v3_all && client.protocol() == Protocol::V3
             }
-            Audience::V4 { scope } => client.may(scope) && client.dialect() == Protocol::V4,
+            Audience::V4 { scope } => client.may(scope) && client.protocol() == Protocol::V4,
             Audience::Nodes { scope } => {
-                client.may(scope) || client.role() == Role::Node || client.dialect() == Protocol::V3
+                client.may(scope)
+                    || client.role() == Role::Node
+                    || client.protocol() == Protocol::V3
             }
         }
     }
@@ -461,7 +463,7 @@ pub fn dispatch(
     name: &str,
     params: Option<Value<'_>>,
 ) -> Result<Reply, Failure> {
-    let protocol = call.caller.dialect();
+    let protocol = call.caller.protocol();
     let method = METHODS.iter().find(|method| method.name == name && method.is_in(protocol));
     let stub = if method.is_none() { stubs::find(protocol, name) } else { None };
     check_rights(call.caller, method, stub.as_ref())?;
@@ -488,7 +490,7 @@ fn check_rights(
         (Role::Node, _) => return Ok(()),
         (Role::Operator, _) => {}
     }
-    let v4 = caller.dialect() == Protocol::V4;
+    let v4 = caller.protocol() == Protocol::V4;
     let (scope, narrower) = match (method, stub) {
         (Some(method), _) if v4 => (method.scope, None),
         (Some(method), _) => (method.scope_v3, None),

@@ -137,7 +137,7 @@ impl Gateway {
         page.value("gatelet_table_capacity", help, self.devices.capacity());
         page.value("gatelet_table_devices", "Devices in the pairing table.", self.devices.len());
         let help = "Devices and nodes that wait for the owner.";
-        page.value("gatelet_pending_requests", help, self.pending.iter(now.at).count());
+        page.value("gatelet_pending_requests", help, self.pairing_requests.iter(now.at).count());
         let memory = host_info::kernel("/proc/self/status");
         if let Some(bytes) = memory.and_then(|text| host_info::bytes(&text, "VmRSS:")) {
             page.value("process_resident_memory_bytes", "Memory in use.", bytes);
