@@ -67,7 +67,7 @@ impl Approvals {
     }
 
     /// Returns the number of approvals that are not decided.
-    pub fn waiting(&self) -> usize {
+    pub fn undecided(&self) -> usize {
         self.0.iter().filter(|approval| approval.decision.is_none()).count()
     }
 
@@ -95,7 +95,7 @@ impl Approvals {
     }
 
     /// Removes a closed connection from the pending approvals.
-    pub fn leave(&mut self, conn: ConnId) {
+    pub fn remove_connection(&mut self, conn: ConnId) {
         self.0
             .iter_mut()
             .for_each(|approval| approval.waiting.retain(|(waiting, _)| *waiting != conn));

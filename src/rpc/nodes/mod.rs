@@ -15,6 +15,7 @@ mod invoke;
 mod list;
 mod outcomes;
 mod pairing;
+mod pending_invokes;
 mod pending_work;
 mod registry;
 mod voicewake;
@@ -26,14 +27,13 @@ pub use exec_approvals::{
     get as approval_get, list as approval_list, request as approval_request,
     resolve as approval_resolve, wait as approval_wait, Approvals,
 };
-pub use invoke::{
-    invoke, node_approvals_get, node_approvals_set, progress, result, PendingInvokes,
-};
+pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result};
 pub use list::{describe, environments, list, rename};
 pub use outcomes::{CallOutcome, CallOutcomes};
 pub use pairing::{
     approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen,
 };
+pub use pending_invokes::PendingInvokes;
 pub use pending_work::{ack, drain, enqueue, pull, PendingWork, WORK_KINDS};
 pub use registry::{requested_surface, ConnectedNode, Declared, NodeRegistry};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
@@ -71,9 +71,9 @@ impl Nodes {
     }
 
     /// Removes a closed connection of a node or an operator, and returns the effects.
-    pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
-        self.approvals.leave(conn);
+    pub fn remove_connection(&mut self, conn: ConnId) -> Vec<Effect> {
+        self.approvals.remove_connection(conn);
         self.registry.remove(conn);
-        self.invokes.leave(conn)
+        self.invokes.remove_connection(conn)
     }
 }

@@ -86,7 +86,7 @@ pub const WORK_KINDS: [&str; 2] = ["status.request", "location.request"];
 impl PendingWork {
     /// Queues an action and returns its id, or that of an older action with the same key. Returns
     /// `None` if there is no space.
-    pub fn keep(&mut self, action: Action, now: Now) -> Option<RequestId> {
+    pub fn queue(&mut self, action: Action, now: Now) -> Option<RequestId> {
         self.expire(now.at);
         let own = |one: &&Action| one.node == action.node;
         if let Some(same) = self.actions.iter().filter(own).find(|one| one.key == action.key) {

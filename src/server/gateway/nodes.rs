@@ -118,7 +118,7 @@ impl Gateway {
 
     /// Removes a closed connection from the relay, and notifies the callers that waited for it.
     pub(crate) fn left(&mut self, conn: ConnId, now: Now) {
-        let effects = self.nodes.leave(conn);
+        let effects = self.nodes.remove_connection(conn);
         self.happen(effects, now);
     }
 
@@ -134,7 +134,7 @@ impl Gateway {
     pub(crate) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
         let offer = self.conns.get(conn).map(|conn| conn.outbox.may(frame.into()));
         if offer != Some(Queued::Queued) {
-            let failed = self.nodes.invokes.unsent(id);
+            let failed = self.nodes.invokes.send_failed(id);
             self.happen(failed.into_iter().collect(), now);
         }
     }
