@@ -87,12 +87,34 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Returns whether the caller speaks protocol 4.
+    fn is_v4(&self) -> bool {
+        self.caller.protocol() == Protocol::V4
+    }
+
     /// Returns a new random id.
     fn new_id(&mut self) -> RequestId {
         let mut bytes = [0; 16];
         (self.random)(&mut bytes);
         RequestId::from_random(bytes)
     }
+
+    /// Returns a copy of the record of a device, and its slot.
+    fn device(&self, id: &DeviceId) -> Option<(Slot, Device)> {
+        self.devices.find(id).map(|(slot, device)| (slot, device.clone()))
+    }
+
+    /// Returns the record of the device with this id, if it is a paired node.
+    fn paired_node(&self, named: &str) -> Option<&Device> {
+        let id = DeviceId::parse(named.trim())?;
+        let (_, device) = self.devices.find(&id)?;
+        device.roles.contains(Role::Node).then_some(device)
+    }
+}
+
+/// Returns whether the caller may see and manage the device: some callers manage only their own.
+fn may_manage(caller: &Admitted, device: &DeviceId) -> bool {
+    !caller.governs_only_itself() || caller.device() == Some(*device)
 }
 
 /// Further effect of a call, besides its answer.
@@ -123,28 +145,28 @@ pub enum Effect {
 pub enum Audience {
     /// Every admitted client.
     All,
-    /// Operators with this scope. With `v3_all` also every client of protocol 3, in which only a
-    /// few events had scopes.
-    Scope { scope: Scope, v3_all: bool },
-    /// Clients of protocol 4 with this scope.
-    V4 { scope: Scope },
-    /// Nodes, operators with this scope, and every client of protocol 3.
-    Nodes { scope: Scope },
+    /// Operators with this scope.
+    Operators(Scope),
+    /// Operators with this scope, and every client of protocol 3, in which only a few events had
+    /// scopes.
+    OperatorsAndV3(Scope),
+    /// Operators of protocol 4 with this scope.
+    OperatorsOfV4(Scope),
+    /// Operators with this scope, nodes, and every client of protocol 3.
+    OperatorsNodesAndV3(Scope),
 }
 
 impl Audience {
     /// Returns whether the client receives the event.
     pub fn includes(self, client: &Admitted) -> bool {
+        let v3 = client.protocol() == Protocol::V3;
         match self {
             Audience::All => true,
-            Audience::Scope { scope, v3_all } => {
-                client.may(scope) || v3_all && client.protocol() == Protocol::V3
-            }
-            Audience::V4 { scope } => client.may(scope) && client.protocol() == Protocol::V4,
-            Audience::Nodes { scope } => {
-                client.may(scope)
-                    || client.role() == Role::Node
-                    || client.protocol() == Protocol::V3
+            Audience::Operators(scope) => client.may(scope),
+            Audience::OperatorsAndV3(scope) => client.may(scope) || v3,
+            Audience::OperatorsOfV4(scope) => client.may(scope) && !v3,
+            Audience::OperatorsNodesAndV3(scope) => {
+                client.may(scope) || client.role() == Role::Node || v3
             }
         }
     }
@@ -160,22 +182,21 @@ pub struct Change {
 /// Result of a call that succeeded.
 #[derive(Debug)]
 pub struct Reply {
-    /// Payload of the answer, one JSON value.
-    pub payload: Vec<u8>,
+    /// Payload of the answer, one JSON value. `None` if the answer is the result of `file`, or one
+    /// of the effects of this call or of a later one.
+    pub payload: Option<Vec<u8>>,
     /// Change that must be durable before the answer is sent and the effects are applied.
     pub change: Option<Change>,
     /// Request for the configuration file, the result of which is the answer.
     pub file: Option<Box<config::FileRequest>>,
     /// Effects, in the order in which they follow the answer.
     pub effects: Vec<Effect>,
-    /// Whether the answer is one of the effects, of this call or of a later one.
-    pub later: bool,
 }
 
 impl Reply {
     /// Creates an answer without a change.
     pub fn of(payload: Vec<u8>) -> Reply {
-        Reply { payload, change: None, file: None, effects: Vec::new(), later: false }
+        Reply { payload: Some(payload), ..Reply::later(Vec::new()) }
     }
 
     /// Creates an answer of fixed shape without a change.
@@ -185,7 +206,12 @@ impl Reply {
 
     /// Creates a reply without an answer, which is sent later as the effect of something else.
     fn later(effects: Vec<Effect>) -> Reply {
-        Reply { effects, later: true, ..Reply::of(Vec::new()) }
+        Reply { payload: None, change: None, file: None, effects }
+    }
+
+    /// Creates a reply whose answer is the result of the request for the configuration file.
+    fn from_file(request: config::FileRequest) -> Reply {
+        Reply { file: Some(Box::new(request)), ..Reply::later(Vec::new()) }
     }
 
     /// Sets the effects of the reply.
@@ -224,10 +250,9 @@ pub struct ErrorBody {
 impl Failure {
     /// Creates an `INVALID_REQUEST` with this message.
     pub fn invalid(message: impl Into<String>) -> Failure {
-        let (code, message) = (ErrorCode::InvalidRequest, message.into());
         Failure(Box::new(ErrorBody {
-            code,
-            message,
+            code: ErrorCode::InvalidRequest,
+            message: message.into(),
             details: None,
             unauthorized: false,
             retryable: false,

@@ -70,7 +70,7 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         stats: answers::Raw(stats.clone()),
     });
     node.stats = Some(stats.into_bytes());
-    let to = Audience::V4 { scope: Scope::Read };
+    let to = Audience::OperatorsOfV4(Scope::Read);
     Some(Effect::Event { name: "node.hostStats", payload: event, to })
 }
 

@@ -312,7 +312,7 @@ pub fn get(call: &mut Call<'_>, params: ById) -> Result<Reply, Failure> {
 
 fn told(name: &'static str, fields: &mut dyn FnMut(&mut Writer<'_>)) -> Effect {
     let payload = json::object(|o| fields(o));
-    let to = Audience::Scope { scope: Scope::Approvals, v3_all: false };
+    let to = Audience::Operators(Scope::Approvals);
     Effect::Event { name, payload, to }
 }
 

@@ -31,7 +31,8 @@ pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, resul
 pub use list::{describe, environments, list, rename};
 pub use outcomes::{CallOutcome, CallOutcomes};
 pub use pairing::{
-    approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen,
+    approve, approve_surface, list as pair_list, missing_scope, reject, remove, request,
+    request_ended, requested, verify,
 };
 pub use pending_invokes::PendingInvokes;
 pub use pending_work::{ack, drain, enqueue, pull, PendingWork, WORK_KINDS};

@@ -27,7 +27,7 @@ impl Triggers {
 
     /// Returns the event for nodes and for operators with the read scope.
     pub fn event(&self) -> Effect {
-        let to = Audience::Nodes { scope: Scope::Read };
+        let to = Audience::OperatorsNodesAndV3(Scope::Read);
         Effect::Event { name: "voicewake.changed", payload: self.json(), to }
     }
 }

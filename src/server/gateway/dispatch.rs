@@ -99,8 +99,8 @@ impl Gateway {
     }
 
     pub(crate) fn answered(&mut self, conn: ConnId, id: &str, reply: Reply, now: Now) {
-        if !reply.later {
-            self.send(conn, frames::response_ok(id, &reply.payload));
+        if let Some(payload) = reply.payload {
+            self.send(conn, frames::response_ok(id, &payload));
         }
         self.happen(reply.effects, now);
     }

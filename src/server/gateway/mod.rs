@@ -368,7 +368,7 @@ impl Gateway {
             json::object(|o| o.raw("presence", &list))
         });
         let versions = Some((self.presence.version(), 1));
-        let to = Audience::Scope { scope: crate::gate::scopes::Scope::Read, v3_all: true };
+        let to = Audience::OperatorsAndV3(crate::gate::scopes::Scope::Read);
         self.broadcast_with("presence", [&v3, &v4], versions, to, true);
     }
 

@@ -9,7 +9,7 @@ use crate::gate::policy::Registration;
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
 use crate::gate::surface::Surface;
-use crate::rpc::nodes::{over, requested, requested_surface, ConnectedNode};
+use crate::rpc::nodes::{request_ended, requested, requested_surface, ConnectedNode};
 use crate::server::net::send_queue::Queued;
 use crate::wire::frames;
 
@@ -100,7 +100,7 @@ impl Gateway {
             return id;
         };
         let mut events: Vec<_> =
-            replaced.iter().flat_map(|old| over(now.wall, old, "rejected")).collect();
+            replaced.iter().flat_map(|old| request_ended(now.wall, old, "rejected")).collect();
         if for_device {
             events.push(crate::rpc::pair_requested(request));
         }

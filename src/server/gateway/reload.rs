@@ -49,7 +49,7 @@ impl Gateway {
             reply.effects.push(Effect::Event {
                 name: "config.changed",
                 payload,
-                to: Audience::V4 { scope: Scope::Read },
+                to: Audience::OperatorsOfV4(Scope::Read),
             });
         }
         self.answered(conn, id, reply, now);
