@@ -272,7 +272,7 @@ fn node_fields(
     o.u64("createdAtMs", device.created.0);
     o.u64("approvedAtMs", device.approved.0.max(device.surface_approved.0));
     if protocol == Protocol::V4 {
-        o.opt_u64("lastSeenAtMs", Some(device.seen.0).filter(|seen| *seen > 0));
+        o.opt_u64("lastSeenAtMs", device_json::known_time(device.seen));
     }
     o.opt_u64("lastConnectedAtMs", node.map(|node| node.since.0));
 }
