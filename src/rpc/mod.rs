@@ -79,7 +79,7 @@ pub struct Call<'a> {
     /// `exec.approval.request`.
     pub approvers: usize,
     /// Last rejections, the newest first.
-    pub refused: &'a [RejectionRecord],
+    pub rejections: &'a [RejectionRecord],
     /// Last lines of the log.
     pub log: &'a Log,
     /// Fills a buffer with random bytes.

@@ -77,8 +77,8 @@ pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         uptime: call.now.at.0,
         cpus: machine.processors,
         load: machine.load.clone().map(answers::Raw),
-        memory: machine.memory.0,
-        memory_free: machine.memory.1,
+        memory: machine.memory_total,
+        memory_free: machine.memory_free,
     }))
 }
 

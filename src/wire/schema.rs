@@ -178,7 +178,7 @@ impl ValueKind {
                 for (name, _) in
                     value.fields().filter(|(_, flag)| flag.as_bool().is_none()).take(max)
                 {
-                    wrong(&["/", cut(&name, limits::WORD_LEN)].concat(), "must be boolean");
+                    wrong(&format!("/{}", cut(&name, limits::WORD_LEN)), "must be boolean");
                 }
             }
             ValueKind::Document if text(value, 1, limits::CONFIG_LEN as usize).is_some() => {

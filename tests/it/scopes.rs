@@ -149,7 +149,7 @@ fn ask(
         commands: &Commands::default(),
         status: &Status::default(),
         approvers: 0,
-        refused: &[],
+        rejections: &[],
         log: &Log::EMPTY,
         random: &mut |bytes| bytes.fill(1),
     };

@@ -8,7 +8,7 @@
 use super::list::unknown_node;
 use super::registry::{calling_node, ConnectedNode};
 use crate::gate::facts::Protocol;
-use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
+use crate::gate::ids::{DeviceId, Millis, Now, RequestId, WallMs};
 use crate::gate::limits;
 use crate::rpc::params::{Nothing, PendingAck, PendingDrain, PendingEnqueue};
 use crate::rpc::{answers, Call, Failure, Reply};
@@ -66,9 +66,10 @@ struct WorkItem {
     id: RequestId,
     node: DeviceId,
     kind: &'static str,
-    high: bool,
+    high_priority: bool,
     created: WallMs,
-    expires: (Millis, WallMs),
+    expires: Millis,
+    expires_wall: WallMs,
 }
 
 /// All pending work.
@@ -81,7 +82,8 @@ pub struct PendingWork {
 }
 
 /// Kinds of items.
-pub const WORK_KINDS: [&str; 2] = ["status.request", "location.request"];
+pub const WORK_KINDS: [&str; 2] = [STATUS_REQUEST, "location.request"];
+const STATUS_REQUEST: &str = "status.request";
 
 impl PendingWork {
     /// Queues an action and returns its id, or that of an older action with the same key. Returns
@@ -96,18 +98,29 @@ impl PendingWork {
             return None;
         }
         if self.actions.iter().filter(own).count() >= limits::ACTIONS_OF_ONE {
-            let oldest = self.actions.iter().position(|one| one.node == action.node);
-            oldest.map(|at| self.actions.remove(at));
+            if let Some(oldest) = self.actions.iter().position(|one| one.node == action.node) {
+                self.actions.remove(oldest);
+            }
         }
         let id = action.id;
         self.actions.push(Action { since: now, ..action });
         Some(id)
     }
 
+    /// Adds an item, in place of the oldest one if there are too many, and returns its index.
+    fn insert(&mut self, item: WorkItem) -> usize {
+        if self.items.len() >= limits::WORK {
+            self.items.remove(0);
+        }
+        self.items.push(item);
+        self.revision += 1;
+        self.items.len() - 1
+    }
+
     fn expire(&mut self, now: Millis) {
         self.actions.retain(|action| now.since(action.since.at) < limits::ACTION_MS);
         let before = self.items.len();
-        self.items.retain(|item| item.expires.0 > now);
+        self.items.retain(|item| item.expires > now);
         self.revision += u64::from(self.items.len() < before);
     }
 }
@@ -157,26 +170,23 @@ pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
 /// Handles `node.pending.enqueue {nodeId, type, priority?, expiresInMs?, wake?}`: queues one item
 /// of a kind. This gateway does not wake nodes.
 pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Failure> {
-    let expires = params.expires_in_ms.unwrap_or(limits::WORK_MS);
-    let kind = WORK_KINDS.into_iter().find(|one| *one == params.kind);
-    let known = DeviceId::parse(params.node_id.trim()).filter(|id| {
-        call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node))
-    });
-    let node = known.ok_or_else(unknown_node)?;
-    let fresh = call.new_id();
+    let node = call.paired_node(&params.node_id).ok_or_else(unknown_node)?.id;
+    let kind = WORK_KINDS.into_iter().find(|kind| *kind == params.kind).unwrap_or(STATUS_REQUEST);
+    let id = call.new_id();
     let (work, now) = (&mut call.nodes.work, call.now);
     work.expire(now.at);
-    let same = work.items.iter().position(|item| item.node == node && Some(item.kind) == kind);
-    let at = same.unwrap_or_else(|| {
-        if work.items.len() >= limits::WORK {
-            work.items.remove(0);
-        }
-        let expires = (now.at.plus(expires), WallMs(now.wall.0.saturating_add(expires)));
-        let (id, kind) = (fresh, kind.unwrap_or(WORK_KINDS[0]));
-        let high = params.priority.as_deref() == Some("high");
-        work.items.push(WorkItem { id, node, kind, high, created: now.wall, expires });
-        work.revision += 1;
-        work.items.len() - 1
+    let queued = work.items.iter().position(|item| item.node == node && item.kind == kind);
+    let at = queued.unwrap_or_else(|| {
+        let ms = params.expires_in_ms.unwrap_or(limits::WORK_MS);
+        work.insert(WorkItem {
+            id,
+            node,
+            kind,
+            high_priority: params.priority.as_deref() == Some("high"),
+            created: now.wall,
+            expires: now.at.plus(ms),
+            expires_wall: WallMs(now.wall.0.saturating_add(ms)),
+        })
     });
     let (item, revision) = (&work.items[at], work.revision);
     Ok(Reply::of(json::object(|o| {
@@ -197,8 +207,8 @@ pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure
     let mut waiting: Vec<usize> =
         (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
     // The sort is stable, so the oldest comes first among those of the same priority.
-    waiting.sort_by_key(|at| !work.items[*at].high);
-    let asked = waiting.iter().any(|at| work.items[*at].kind == WORK_KINDS[0]);
+    waiting.sort_by_key(|at| !work.items[*at].high_priority);
+    let asked = waiting.iter().any(|at| work.items[*at].kind == STATUS_REQUEST);
     let taken = waiting.len().min(most as usize);
     let room = taken < most as usize;
     let payload = json::object(|o| {
@@ -228,8 +238,8 @@ impl WorkItem {
     fn render(&self, o: &mut Writer<'_>) {
         o.shown("id", &self.id);
         o.str("type", self.kind);
-        o.str("priority", if self.high { "high" } else { "normal" });
+        o.str("priority", if self.high_priority { "high" } else { "normal" });
         o.u64("createdAtMs", self.created.0);
-        o.u64("expiresAtMs", self.expires.1 .0);
+        o.u64("expiresAtMs", self.expires_wall.0);
     }
 }

@@ -58,7 +58,7 @@ impl Gateway {
             presence: &mut self.presence,
             status: &self.status,
             approvers,
-            refused: &refusals,
+            rejections: &refusals,
             log: &log,
             random: &mut |bytes| entropy.fill(bytes),
         };

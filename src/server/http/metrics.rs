@@ -107,7 +107,7 @@ impl Gateway {
         let dropped = [("slow consumer", lost.slow), ("no pong", lost.silent)];
         let version = [(env!("CARGO_PKG_VERSION"), 1)];
         let nodes = self.nodes.registry.len();
-        let (invokes, approvals) = status.waiting;
+        let (invokes, approvals) = (status.invokes, status.approvals);
         let mut page = Page::default();
         page.values("gatelet_build_info", "The version that runs.", "version", version);
         let help = "Clients let in, by the rule that did it.";
