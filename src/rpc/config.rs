@@ -218,12 +218,12 @@ fn issues(o: &mut Writer<'_>, key: &str, problems: &[Problem]) {
 pub fn invalid(request: &FileRequest, problems: &[Problem]) -> Failure {
     let mut message = "invalid config".to_string();
     if request.protocol == Protocol::V4 {
-        for (at, problem) in problems.iter().take(PROBLEMS_LISTED).enumerate() {
+        for (at, problem) in problems.iter().take(LISTED_PROBLEMS).enumerate() {
             message.push_str(if at == 0 { ": " } else { "; " });
             message.push_str(&problem.to_string());
         }
-        if problems.len() > PROBLEMS_LISTED {
-            message.push_str(&format!(" (+{} more issues)", problems.len() - PROBLEMS_LISTED));
+        if problems.len() > LISTED_PROBLEMS {
+            message.push_str(&format!(" (+{} more issues)", problems.len() - LISTED_PROBLEMS));
         }
     }
     let details = json::object(|o| issues(o, "issues", problems));
@@ -231,7 +231,7 @@ pub fn invalid(request: &FileRequest, problems: &[Problem]) -> Failure {
 }
 
 /// Number of problems that the message itself lists (protocol 4).
-const PROBLEMS_LISTED: usize = 3;
+const LISTED_PROBLEMS: usize = 3;
 
 /// Checks that the client knows the current text of the file. Without a hash only a patch of
 /// protocol 4 is allowed; [`check_patch`] limits it to the display settings of pages.
@@ -267,11 +267,11 @@ pub fn check_patch(
     }
     let paths = lost.join(", ");
     Err(Failure::invalid(format!(
-        "config.patch would remove entries from array path(s): {paths}{LOSS}"
+        "config.patch would remove entries from array path(s): {paths}. Pass replacePaths with the \
+         exact path(s) when this is intentional, or use config.apply for full-config replacement."
     )))
 }
 
 /// Error message if the client knows an older text.
 pub const CHANGED: &str = "config changed since last load; re-run config.get and retry";
 const NO_BASE: &str = "config base hash required; re-run config.get and retry";
-const LOSS: &str = ". Pass replacePaths with the exact path(s) when this is intentional, or use config.apply for full-config replacement.";

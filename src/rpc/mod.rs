@@ -129,7 +129,7 @@ pub enum Effect {
     /// Fails a request of the connection that was to be answered later.
     Fail { conn: ConnId, id: String, failure: Failure },
     /// Sends the call with this number to its node. If the node reads too slowly, the call is
-    /// returned through [`nodes::PendingInvokes::unsent`].
+    /// returned through [`nodes::PendingInvokes::send_failed`].
     Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
     /// Sends the presence list to all clients that may see it.
     Presence,

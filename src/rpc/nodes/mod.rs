@@ -1,5 +1,5 @@
-//! Nodes between operators and nodes: connected nodes, calls and answers, and pending work and
-//! approvals.
+//! Nodes, and what passes between them and operators: calls and their answers, approvals, pending
+//! work.
 //!
 //! Like everything in `rpc` it only keeps state and returns effects; sending is the task of
 //! `server`. Payloads stay the bytes that were received: they are scanned once and written into the
@@ -41,7 +41,7 @@ pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
 
 use super::Effect;
 
-/// State of the relay, in memory only.
+/// State of the nodes and of what operators ask of them, in memory only.
 #[derive(Default)]
 pub struct Nodes {
     pub registry: NodeRegistry,

@@ -200,7 +200,7 @@ pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Fai
 /// Handles `node.pending.drain {maxItems?}` of a node: returns and removes its items. If no status
 /// request is among them and there is room, the answer has an additional one.
 pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure> {
-    let most = params.max_items.unwrap_or(limits::WORK_FETCHED);
+    let max = params.max_items.unwrap_or(limits::WORK_FETCHED);
     let own = calling_node(call)?;
     let (work, now) = (&mut call.nodes.work, call.now);
     work.expire(now.at);
@@ -208,15 +208,15 @@ pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure
         (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
     // The sort is stable, so the oldest comes first among those of the same priority.
     waiting.sort_by_key(|at| !work.items[*at].high_priority);
-    let asked = waiting.iter().any(|at| work.items[*at].kind == STATUS_REQUEST);
-    let taken = waiting.len().min(most as usize);
-    let room = taken < most as usize;
+    let has_status = waiting.iter().any(|at| work.items[*at].kind == STATUS_REQUEST);
+    let taken = waiting.len().min(max as usize);
+    let has_room = taken < max as usize;
     let payload = json::object(|o| {
         o.shown("nodeId", &own);
         o.u64("revision", work.revision + u64::from(taken > 0));
         o.arr("items", |list| {
             waiting[..taken].iter().for_each(|at| list.item_obj(|o| work.items[*at].render(o)));
-            if !asked && room {
+            if !has_status && has_room {
                 list.item_obj(|o| {
                     o.fields(
                         r#""id":"baseline-status","type":"status.request","priority":"default""#,
@@ -226,7 +226,7 @@ pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure
                 });
             }
         });
-        o.bool("hasMore", waiting.len() > taken || !asked && !room);
+        o.bool("hasMore", waiting.len() > taken || !has_status && !has_room);
     });
     let gone: Vec<RequestId> = waiting[..taken].iter().map(|at| work.items[*at].id).collect();
     work.items.retain(|item| !gone.contains(&item.id));

@@ -116,7 +116,7 @@ impl Gateway {
         id
     }
 
-    /// Removes a closed connection from the relay, and notifies the callers that waited for it.
+    /// Removes a closed connection from the state of the nodes, and notifies the callers that waited for it.
     pub(crate) fn left(&mut self, conn: ConnId, now: Now) {
         let effects = self.nodes.remove_connection(conn);
         self.happen(effects, now);

@@ -109,38 +109,38 @@ impl Gateway {
         let nodes = self.nodes.registry.len();
         let (invokes, approvals) = (status.invokes, status.approvals);
         let mut page = Page::default();
-        page.values("gatelet_build_info", "The version that runs.", "version", version);
-        let help = "Clients let in, by the rule that did it.";
+        page.values("gatelet_build_info", "Version of the running program.", "version", version);
+        let help = "Admitted clients, by the rule that admitted them.";
         page.values("gatelet_admissions_total", help, "rule", by_rule(&counts.admitted));
-        let help = "Clients turned away, by the rule that did it.";
+        let help = "Rejected clients, by the rule that rejected them.";
         page.values("gatelet_refusals_total", help, "rule", by_rule(&counts.refused));
-        let help = "Clients turned away, by the code they were told.";
+        let help = "Rejected clients, by the code that they received.";
         page.values("gatelet_refusals_by_code_total", help, "code", counts.by_code());
-        let help = "Calls for nodes that ended, by how.";
+        let help = "Calls to nodes that ended, by outcome.";
         page.values("gatelet_invokes_total", help, "result", outcomes.by_name());
-        let help = "How long nodes took to answer.";
+        let help = "Time until a node answered.";
         page.durations("gatelet_invoke_duration_seconds", help, outcomes);
-        let help = "Open WebSockets, by role, or not let in yet.";
+        let help = "Open WebSocket connections, by role or unauthenticated.";
         page.values("gatelet_connections", help, "state", by_role);
-        let help = "WebSockets closed by us for not keeping up.";
+        let help = "Connections closed by the gateway, by reason.";
         page.values("gatelet_connections_dropped_total", help, "reason", dropped);
-        let help = "Frames left out because a client did not read.";
+        let help = "Events left out because a client did not read.";
         page.value("gatelet_outbox_dropped_total", help, lost.frames);
         page.value("gatelet_uptime_seconds", "Time since the start.", now.at.0 / 1000);
-        let help = "1 if clients are let in and the pairing table can be written.";
+        let help = "1 if clients are admitted and the pairing table can be written.";
         page.value("gatelet_ready", help, u8::from(self.is_ready()));
-        page.value("gatelet_nodes", "Nodes that are connected.", nodes);
+        page.value("gatelet_nodes", "Connected nodes.", nodes);
         page.value("gatelet_invokes_waiting", "Calls that nodes have not answered yet.", invokes);
-        let help = "Approvals of commands that nobody has decided yet.";
+        let help = "Command approvals without a decision.";
         page.value("gatelet_approvals_waiting", help, approvals);
-        let help = "Devices that the pairing table has room for.";
+        let help = "Devices that the pairing table can hold.";
         page.value("gatelet_table_capacity", help, self.devices.capacity());
         page.value("gatelet_table_devices", "Devices in the pairing table.", self.devices.len());
-        let help = "Devices and nodes that wait for the owner.";
+        let help = "Devices and nodes that wait for approval.";
         page.value("gatelet_pending_requests", help, self.pairing_requests.iter(now.at).count());
         let memory = host_info::kernel("/proc/self/status");
         if let Some(bytes) = memory.and_then(|text| host_info::bytes(&text, "VmRSS:")) {
-            page.value("process_resident_memory_bytes", "Memory in use.", bytes);
+            page.value("process_resident_memory_bytes", "Memory in use, in bytes.", bytes);
         }
         page.0
     }
