@@ -58,7 +58,7 @@ impl PendingInvokes {
     }
 
     /// Returns the number of unanswered calls.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.calls.len()
     }
 

@@ -65,7 +65,7 @@ impl NodeRegistry {
     }
 
     /// Returns the number of nodes.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 }

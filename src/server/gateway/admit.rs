@@ -145,7 +145,7 @@ impl Gateway {
         let facts = Facts {
             phase: self.phase,
             has_capacity: self.admitted < limits::CONNECTIONS
-                && (attempt.node.is_none() || self.nodes.registry.len() < limits::NODES),
+                && (attempt.node.is_none() || self.nodes.registry.count() < limits::NODES),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
             role: attempt.role,

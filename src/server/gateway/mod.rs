@@ -465,7 +465,7 @@ impl Gateway {
         self.status.connections = self.conns.len();
         self.status.unauthenticated = self.unauthenticated();
         self.status.operators = self.conns.iter().filter(roles(Role::Operator)).count();
-        self.status.invokes = self.nodes.invokes.len();
+        self.status.invokes = self.nodes.invokes.count();
         self.status.approvals = self.nodes.approvals.undecided();
         self.status.nodes = self.conns.iter().filter(roles(Role::Node)).count();
     }

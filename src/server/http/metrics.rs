@@ -106,7 +106,7 @@ impl Gateway {
         ];
         let dropped = [("slow consumer", lost.slow), ("no pong", lost.silent)];
         let version = [(env!("CARGO_PKG_VERSION"), 1)];
-        let nodes = self.nodes.registry.len();
+        let nodes = self.nodes.registry.count();
         let (invokes, approvals) = (status.invokes, status.approvals);
         let mut page = Page::default();
         page.values("gatelet_build_info", "Version of the running program.", "version", version);
