@@ -6,7 +6,7 @@ use super::params::{Nothing, Refusals};
 use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
 
-/// RejectionRecord as kept for `gatelet explain --last`: the connection as the gateway saw it, the rule,
+/// Rejection as kept for `gatelet explain --last`: the connection as the gateway saw it, the rule,
 /// and the hint. Contains no secret.
 #[derive(Clone, Debug, Default, SerJson)]
 pub struct RejectionRecord {

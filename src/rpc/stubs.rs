@@ -11,11 +11,11 @@
 //! | `scope` | scope that an operator needs |
 //! | `sessionScope` | narrower scope that is also sufficient in protocol 4 |
 //! | `hidden` | whether hello leaves the methods out |
-//! | `answer` | answer; without it the methods are actions, which fail and which hello leaves out |
+//! | `answer` | answer; without it the methods are actions, which fail and are not in hello |
 //! | `required` | name of a text parameter that must be present |
 //! | `time` | name under which an answer that is an object has the current time |
 //! | `repeated` | parameters that such an answer repeats, with their defaults; `null` for none |
-//! | `missingSessions` | whether the answer reports all sessions in the parameter `keys` as missing |
+//! | `missingSessions` | whether the sessions in the parameter `keys` are reported missing |
 
 use std::sync::LazyLock;
 
