@@ -36,7 +36,7 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let connected = |id: &DeviceId| {
         call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot))
     };
-    Ok(Reply::of(object(|o| device_json::list(o, pending, paired, connected, surfaces))))
+    Ok(Reply::object(|o| device_json::list(o, pending, paired, connected, surfaces)))
 }
 
 /// Handles `device.pair.approve {requestId}`. In place of a request, the id of a revoked device

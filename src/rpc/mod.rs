@@ -35,7 +35,7 @@ use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
 use crate::gate::table::{Cell, Table};
 use crate::store::tokens::TableKey;
-use crate::wire::json::Value;
+use crate::wire::json::{self, Value, Writer};
 use crate::wire::message::Params;
 
 use stubs::Stub;
@@ -197,6 +197,16 @@ impl Reply {
     /// Creates an answer without a change.
     pub fn of(payload: Vec<u8>) -> Reply {
         Reply { payload: Some(payload), ..Reply::later(Vec::new()) }
+    }
+
+    /// Creates the answer `{"ok":true}`.
+    fn ok() -> Reply {
+        Reply::of(br#"{"ok":true}"#.to_vec())
+    }
+
+    /// Creates an answer that is an object.
+    fn object(fields: impl FnOnce(&mut Writer<'_>)) -> Reply {
+        Reply::of(json::object(fields))
     }
 
     /// Creates an answer of fixed shape without a change.

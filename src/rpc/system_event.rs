@@ -130,7 +130,7 @@ pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> 
     let key = keys.into_iter().find(|key| !key.is_empty()).unwrap_or_default();
     report.key = cut(key, limits::NAME_LEN).to_ascii_lowercase();
     call.presence.report(report);
-    Ok(Reply::of(b"{\"ok\":true}".to_vec()).with(vec![Effect::Presence]))
+    Ok(Reply::ok().with(vec![Effect::Presence]))
 }
 
 #[cfg(test)]

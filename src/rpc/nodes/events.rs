@@ -37,7 +37,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
     };
     log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
     let answer = match call.caller.protocol() {
-        Protocol::V3 => Reply::of(br#"{"ok":true}"#.to_vec()),
+        Protocol::V3 => Reply::ok(),
         Protocol::V4 => {
             Reply::json(&answers::NodeEventAnswer { ok: true, event: &name, handled, reason })
         }
@@ -97,12 +97,12 @@ pub fn runner_inventory(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Fai
 /// Acknowledges an update, which a node host repeats every few seconds until it is answered.
 fn acknowledge(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
     let node = calling_node(call)?;
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.shown("nodeId", &node);
         if let Some(list) = list {
             o.strs(list, []);
         }
-    })))
+    }))
 }
 
 /// Handles `node.pluginSurface.refresh {surface}` (protocol 4). There are no plugins.

@@ -189,7 +189,7 @@ pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure
     };
     let unanswerable = v4 && call.approvers == 0;
     if unanswerable && require_route != Some(false) {
-        return Ok(Reply::of(json::object(|o| approval.write_outcome(o))));
+        return Ok(Reply::object(|o| approval.write_outcome(o)));
     }
     let mut effects = vec![approvals_event("exec.approval.requested", |o| {
         o.str("approvalKind", "exec");
@@ -249,7 +249,7 @@ pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Fa
     let decision = decision.ok_or_else(|| Failure::invalid("invalid decision"))?;
     let approval = call.nodes.approvals.find(&id).ok_or_else(|| unknown(protocol))?;
     match approval.decision {
-        Some(before) if before == decision => return Ok(Reply::of(OK.to_vec())),
+        Some(before) if before == decision => return Ok(Reply::ok()),
         Some(_) => {
             let reason = "APPROVAL_ALREADY_RESOLVED";
             return Err(with_reason("approval already resolved", reason, protocol));
@@ -266,10 +266,8 @@ pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Fa
         o.u64("ts", call.now.wall.0);
         o.raw("request", &approval.request);
     }));
-    Ok(Reply::of(OK.to_vec()).with(effects))
+    Ok(Reply::ok().with(effects))
 }
-
-const OK: &[u8] = br#"{"ok":true}"#;
 
 /// Handles `exec.approval.waitDecision {id}` (protocol 4).
 pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
@@ -279,7 +277,7 @@ pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let approval = call.nodes.approvals.find(&id);
     let approval = approval.ok_or_else(|| Failure::invalid("approval expired or not found"))?;
     if approval.decision.is_some() {
-        return Ok(Reply::of(json::object(|o| approval.write_outcome(o))));
+        return Ok(Reply::object(|o| approval.write_outcome(o)));
     }
     if approval.waiting.len() >= limits::EXEC_APPROVAL_WAITERS {
         return Err(Failure::unavailable("too many wait for this approval"));
@@ -310,14 +308,14 @@ pub fn get(call: &mut Call<'_>, params: ById) -> Result<Reply, Failure> {
     let approval = pending.ok_or_else(|| unknown(Protocol::V4))?;
     let request = json::parse(&approval.request, limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let field = |name: &str| request.get(name).map_or("null", |value| value.raw()).as_bytes();
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.str("id", &approval.id);
         o.raw("commandText", field("command"));
         o.null("commandPreview");
         o.strs("allowedDecisions", DECISIONS);
         ["host", "nodeId", "agentId"].iter().for_each(|name| o.raw(name, field(name)));
         o.u64("expiresAtMs", approval.expires.0);
-    })))
+    }))
 }
 
 /// Returns an event for the clients that may approve commands.

@@ -275,7 +275,7 @@ pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Fa
             other => invoke.answer(params.payload.or(other), None),
         }
     };
-    Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(vec![effect]))
+    Ok(Reply::ok().with(vec![effect]))
 }
 
 /// Returns the effect of an error from the node: queues the action if the node is in the

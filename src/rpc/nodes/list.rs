@@ -10,7 +10,7 @@ use crate::gate::text::clip;
 use crate::rpc::device_json::{self, known_time};
 use crate::rpc::params::{ByNode, NodeRename, Nothing};
 use crate::rpc::{answers, devices, Call, Failure, Reply};
-use crate::wire::json::{self, Writer};
+use crate::wire::json::Writer;
 use crate::wire::message::Params;
 
 /// Node that is in the table, connected, or both.
@@ -32,7 +32,7 @@ enum Detail {
 /// the remaining nodes are left out, because each node may declare many kilobytes of them.
 pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let call = &*call;
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.u64("ts", call.now.wall.0);
         o.arr("nodes", |list| {
             for row in rows(call) {
@@ -41,14 +41,14 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
                 list.item_obj(|o| row.render(o, call, detail));
             }
         });
-    })))
+    }))
 }
 
 /// Handles `environments.list {}` (protocol 4): returns the machines of the gateway and of the
 /// nodes; none hosts a session.
 pub fn environments(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let call = &*call;
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.arr("environments", |list| {
             list.item_obj(|o| o.fields(GATEWAY));
             for row in rows(call) {
@@ -62,7 +62,7 @@ pub fn environments(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure
                 });
             }
         });
-    })))
+    }))
 }
 
 const GATEWAY: &str =
@@ -93,10 +93,10 @@ pub fn describe(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     if row.device.is_none_or(|device| !device.roles.contains(Role::Node)) && row.node.is_none() {
         return Err(unknown_node());
     }
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.u64("ts", call.now.wall.0);
         row.render(o, call, Detail::Full);
-    })))
+    }))
 }
 
 /// Handles `node.rename {nodeId, displayName}`: sets the owner's name for the node, which is stored

@@ -35,7 +35,7 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let mut paired: Vec<_> = nodes.filter(|device| may_manage(caller, &device.id)).collect();
     paired.sort_by_key(|device| std::cmp::Reverse(device.approved));
     let (protocol, registry) = (call.caller.protocol(), &call.nodes.registry);
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.arr("pending", |list| {
             for request in pending {
                 let node = registry.get(&request.device);
@@ -48,7 +48,7 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
                 list.item_obj(|o| node_fields(o, device, node, protocol));
             }
         });
-    })))
+    }))
 }
 
 /// Handles `node.pair.approve {requestId}`: admits the device if that is pending, and approves its
@@ -168,13 +168,13 @@ pub fn verify(call: &mut Call<'_>, params: NodeVerify) -> Result<Reply, Failure>
     let valid =
         |device: &&Device| tokens::check(call.key, device, Role::Node, &params.token).is_some();
     let device = device.filter(valid);
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.bool("ok", device.is_some());
         if let Some(device) = device {
             let node = call.nodes.registry.get(&device.id);
             o.obj("node", |o| node_fields(o, device, node, Protocol::V3));
         }
-    })))
+    }))
 }
 
 /// Returns the event that a node offers something that is not approved.

@@ -138,7 +138,7 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         action.node == own
             && rules.invoke(&action.command, &|name| approved.has_command(name)).is_ok()
     };
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.shown("nodeId", &own);
         o.arr("actions", |list| {
             for action in nodes.work.actions.iter().filter(may) {
@@ -153,7 +153,7 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
                 });
             }
         });
-    })))
+    }))
 }
 
 /// Handles `node.pending.ack {ids}` of a node: removes the actions that it has done.
@@ -189,12 +189,12 @@ pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Fai
         })
     });
     let (item, revision) = (&work.items[at], work.revision);
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.shown("nodeId", &node);
         o.u64("revision", revision);
         o.obj("queued", |o| item.render(o));
         o.bool("wakeTriggered", false);
-    })))
+    }))
 }
 
 /// Handles `node.pending.drain {maxItems?}` of a node: returns and removes its items. If no status
