@@ -23,7 +23,7 @@ const SIDE: i32 = 292;
 /// enough.
 pub fn data_url(text: &str) -> Option<String> {
     let code = QrCode::encode_text(text, QrCodeEcc::Low).ok()?;
-    Some(["data:image/png;base64,", &base64::encode(&png(&code))].concat())
+    Some(format!("data:image/png;base64,{}", base64::encode(&png(&code))))
 }
 
 fn png(code: &QrCode) -> Vec<u8> {

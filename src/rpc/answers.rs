@@ -38,7 +38,7 @@ answers! {
     struct NodeRejected<'a> { request_id as "requestId": &'a str, node_id as "nodeId": DeviceId }
     struct NodeRenamed<'a> { node_id as "nodeId": DeviceId, display_name as "displayName": &'a str }
     struct NodeResolved<'a> { request_id as "requestId": &'a str, node_id as "nodeId": DeviceId, decision: &'a str, ts: u64 }
-    struct NodeEventTaken<'a> { ok: bool, event: Option<&'a str>, handled: Option<bool>, reason: Option<&'a str> }
+    struct NodeEventAnswer<'a> { ok: bool, event: &'a str, handled: bool, reason: &'a str }
     struct HostStats {
         cpus as "cpuCount": Option<u64>, memory as "memoryTotalBytes": Option<u64>, memory_free as "memoryFreeBytes": Option<u64>,
         disk as "diskTotalBytes": Option<u64>, disk_free as "diskAvailableBytes": Option<u64>,

@@ -14,9 +14,9 @@ use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value, Writer};
 
-/// Operation on the configuration file.
+/// FileOperation on the configuration file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum How {
+pub enum FileOperation {
     Get,
     /// Reads the file and lists every setting with its source.
     Explain,
@@ -26,16 +26,16 @@ pub enum How {
     Patch,
 }
 
-impl How {
+impl FileOperation {
     /// Returns whether the operation may change the file.
     pub fn writes(self) -> bool {
-        matches!(self, How::Set | How::Patch)
+        matches!(self, FileOperation::Set | FileOperation::Patch)
     }
 }
 
 /// Request of a client to the configuration file.
 pub struct FileRequest {
-    pub how: How,
+    pub operation: FileOperation,
     pub protocol: Protocol,
     /// New text, or the patch.
     pub raw: String,
@@ -50,7 +50,7 @@ pub struct FileRequest {
 /// Prints the operation and the length only, because the text may contain a secret.
 impl std::fmt::Debug for FileRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} of {} bytes", self.how, self.raw.len())
+        write!(f, "{:?} of {} bytes", self.operation, self.raw.len())
     }
 }
 
@@ -64,13 +64,13 @@ pub struct FileState {
     pub warnings: Vec<Problem>,
     /// Paths that a patch changed.
     pub paths: Vec<String>,
-    /// Settings of [`How::Explain`].
+    /// Settings of [`FileOperation::Explain`].
     pub settings: Vec<Setting>,
     pub not_used: Vec<String>,
 }
 
 /// Values that the gateway state adds to an answer.
-pub struct Around<'a> {
+pub struct FileContext<'a> {
     pub path: &'a str,
     /// Hash of the text that the running gateway uses.
     pub applied: &'a str,
@@ -80,98 +80,112 @@ pub struct Around<'a> {
 
 /// Handles `config.get {}`.
 pub fn get(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
-    Ok(request(call, How::Get, None, None, Vec::new()))
+    Ok(Reply::from_file(request(call, FileOperation::Get)))
 }
 
 /// Handles `gatelet.config {}`: returns the content of `config.get` and of `gatelet config print`.
 pub fn explain(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
-    Ok(request(call, How::Explain, None, None, Vec::new()))
+    Ok(Reply::from_file(request(call, FileOperation::Explain)))
 }
 
 /// Handles `config.set {raw, baseHash?}`.
 pub fn set(call: &mut Call<'_>, params: ConfigSet<'_>) -> Result<Reply, Failure> {
-    Ok(request(call, How::Set, params.raw, params.base_hash, Vec::new()))
+    let (raw, base) = (text(params.raw), base_hash(params.base_hash));
+    Ok(Reply::from_file(FileRequest { raw, base, ..request(call, FileOperation::Set) }))
 }
 
 /// Handles `config.apply {raw, baseHash?, sessionKey?, note?, restartDelayMs?, deliveryContext?}`
 /// like `config.set`, which also applies the text.
 pub fn apply(call: &mut Call<'_>, params: ConfigApply<'_>) -> Result<Reply, Failure> {
-    Ok(request(call, How::Set, params.raw, params.base_hash, Vec::new()))
+    let (raw, base) = (text(params.raw), base_hash(params.base_hash));
+    Ok(Reply::from_file(FileRequest { raw, base, ..request(call, FileOperation::Set) }))
 }
 
 /// Handles `config.patch {raw, baseHash?, replacePaths?, ...}`, with the further parameters of
 /// `config.apply`.
 pub fn patch(call: &mut Call<'_>, params: ConfigPatch<'_>) -> Result<Reply, Failure> {
+    let (raw, base) = (text(params.raw), base_hash(params.base_hash));
     let paths = params.replace_paths.unwrap_or_default();
     let paths = paths.items().take(limits::CONFIG_PATHS);
     let replace = paths.filter_map(|path| Some(path.as_str()?.into_owned())).collect();
-    Ok(request(call, How::Patch, params.raw, params.base_hash, replace))
+    Ok(Reply::from_file(FileRequest { raw, base, replace, ..request(call, FileOperation::Patch) }))
 }
 
-/// Returns a reply that passes the request to the disk thread.
-fn request(
-    call: &Call<'_>,
-    how: How,
-    raw: Option<Value<'_>>,
-    base: Option<String>,
-    replace: Vec<String>,
-) -> Reply {
-    let raw = raw.and_then(|raw| raw.as_str()).map(|raw| raw.into_owned()).unwrap_or_default();
-    let base = base.map(|base| base.trim().to_string()).filter(|base| !base.is_empty());
-    let sees_raw = call.caller.may(Scope::Admin);
-    let ask = FileRequest { how, protocol: call.caller.protocol(), raw, base, replace, sees_raw };
-    Reply { file: Some(Box::new(ask)), ..Reply::of(Vec::new()) }
+/// Creates a request without text.
+fn request(call: &Call<'_>, operation: FileOperation) -> FileRequest {
+    FileRequest {
+        operation,
+        protocol: call.caller.protocol(),
+        raw: String::new(),
+        base: None,
+        replace: Vec::new(),
+        sees_raw: call.caller.may(Scope::Admin),
+    }
+}
+
+fn text(raw: Option<Value<'_>>) -> String {
+    raw.and_then(|raw| raw.as_str()).unwrap_or_default().into_owned()
+}
+
+fn base_hash(hash: Option<String>) -> Option<String> {
+    hash.map(|hash| hash.trim().to_string()).filter(|hash| !hash.is_empty())
 }
 
 /// Writes the answer to a call that succeeded.
-pub fn answer(ask: &FileRequest, seen: &FileState, around: &Around<'_>) -> Vec<u8> {
-    let v4 = ask.protocol == Protocol::V4;
-    let tree = seen.shown.json.as_deref().unwrap_or("{}").as_bytes();
+pub fn answer(request: &FileRequest, state: &FileState, context: &FileContext<'_>) -> Vec<u8> {
+    let v4 = request.protocol == Protocol::V4;
+    let tree = state.shown.json.as_deref().unwrap_or("{}").as_bytes();
     json::object(|o| {
-        if !ask.how.writes() {
-            return got(o, ask, seen, around);
+        if !request.operation.writes() {
+            return write_file(o, request, state, context);
         }
         o.bool("ok", true);
-        o.str("path", around.path);
-        if ask.how == How::Patch && v4 {
-            if seen.paths.is_empty() {
+        o.str("path", context.path);
+        if request.operation == FileOperation::Patch && v4 {
+            if state.paths.is_empty() {
                 o.bool("noop", true);
             }
-            o.strings("changedPaths", &seen.paths);
+            o.strings("changedPaths", &state.paths);
         }
-        o.str("hash", &seen.hash);
+        o.str("hash", &state.hash);
         o.raw("config", tree);
-        o.strs("restartRequired", around.restart.iter().copied());
+        o.strs("restartRequired", context.restart.iter().copied());
     })
 }
 
-fn got(o: &mut Writer<'_>, ask: &FileRequest, seen: &FileState, around: &Around<'_>) {
-    let tree = seen.shown.json.as_deref().unwrap_or("{}").as_bytes();
-    o.str("path", around.path);
-    o.bool("exists", seen.exists);
-    match seen.shown.raw.as_deref().filter(|_| ask.sees_raw) {
+/// Writes the answer to a call that only reads.
+fn write_file(
+    o: &mut Writer<'_>,
+    request: &FileRequest,
+    state: &FileState,
+    context: &FileContext<'_>,
+) {
+    let tree = state.shown.json.as_deref().unwrap_or("{}").as_bytes();
+    o.str("path", context.path);
+    o.bool("exists", state.exists);
+    match state.shown.raw.as_deref().filter(|_| request.sees_raw) {
         Some(raw) => o.str("raw", raw),
         None => o.null("raw"),
     }
     o.raw("parsed", tree);
-    o.bool("valid", seen.errors.is_empty());
+    o.bool("valid", state.errors.is_empty());
     o.raw("config", tree);
-    o.str("hash", &seen.hash);
-    if ask.protocol == Protocol::V4 {
+    o.str("hash", &state.hash);
+    if request.protocol == Protocol::V4 {
         o.raw("sourceConfig", tree);
-        o.str("configRevisionHash", &seen.hash);
-        o.str("appliedConfigHash", around.applied);
+        o.str("configRevisionHash", &state.hash);
+        o.str("appliedConfigHash", context.applied);
         o.fields(
             r#""includedPaths":[],"includeProvenance":[],"agentRosterIncludeOwned":false,"bindingsIncludeOwned":false"#,
         );
     }
-    issues(o, "issues", &seen.errors);
-    issues(o, "warnings", &seen.warnings);
+    issues(o, "issues", &state.errors);
+    issues(o, "warnings", &state.warnings);
     o.fields(r#""legacyIssues":[]"#);
-    o.strs("restartRequired", around.restart.iter().copied());
-    if ask.how == How::Explain {
-        settings(o, &seen.settings);
-        o.strings("acceptedNotUsed", &seen.not_used);
+    o.strs("restartRequired", context.restart.iter().copied());
+    if request.operation == FileOperation::Explain {
+        settings(o, &state.settings);
+        o.strings("acceptedNotUsed", &state.not_used);
     }
 }
 
@@ -201,11 +215,11 @@ fn issues(o: &mut Writer<'_>, key: &str, problems: &[Problem]) {
 }
 
 /// Creates the error for a text with which the gateway would not start.
-pub fn invalid(ask: &FileRequest, problems: &[Problem]) -> Failure {
+pub fn invalid(request: &FileRequest, problems: &[Problem]) -> Failure {
     let mut message = "invalid config".to_string();
-    if ask.protocol == Protocol::V4 {
-        for (index, problem) in problems.iter().take(LISTED_PROBLEMS).enumerate() {
-            message.push_str(if index == 0 { ": " } else { "; " });
+    if request.protocol == Protocol::V4 {
+        for (at, problem) in problems.iter().take(LISTED_PROBLEMS).enumerate() {
+            message.push_str(if at == 0 { ": " } else { "; " });
             message.push_str(&problem.to_string());
         }
         if problems.len() > LISTED_PROBLEMS {
@@ -221,31 +235,33 @@ const LISTED_PROBLEMS: usize = 3;
 
 /// Checks that the client knows the current text of the file. Without a hash only a patch of
 /// protocol 4 is allowed; [`check_patch`] limits it to the display settings of pages.
-pub fn check_base(ask: &FileRequest, hash: &str) -> Result<(), Failure> {
-    match ask.base.as_deref() {
+pub fn check_base(request: &FileRequest, hash: &str) -> Result<(), Failure> {
+    match request.base.as_deref() {
         Some(base) if base == hash => Ok(()),
         Some(_) => Err(Failure::invalid(CHANGED)),
-        None if ask.how == How::Patch && ask.protocol == Protocol::V4 => Ok(()),
+        None if request.operation == FileOperation::Patch && request.protocol == Protocol::V4 => {
+            Ok(())
+        }
         None => Err(Failure::invalid(NO_BASE)),
     }
 }
 
 /// Checks that a patch may change these paths, and may remove entries from these lists.
 pub fn check_patch(
-    ask: &FileRequest,
+    request: &FileRequest,
     exists: bool,
     paths: &[String],
     lost: &[String],
 ) -> Result<(), Failure> {
-    if ask.how != How::Patch || ask.protocol != Protocol::V4 {
+    if request.operation != FileOperation::Patch || request.protocol != Protocol::V4 {
         return Ok(());
     }
     let is_display = |path: &String| path == "ui.prefs" || path.starts_with("ui.prefs.");
-    if exists && ask.base.is_none() && !paths.iter().all(is_display) {
+    if exists && request.base.is_none() && !paths.iter().all(is_display) {
         return Err(Failure::invalid(NO_BASE));
     }
     let lost: Vec<&str> =
-        lost.iter().filter(|path| !ask.replace.contains(path)).map(String::as_str).collect();
+        lost.iter().filter(|path| !request.replace.contains(path)).map(String::as_str).collect();
     if lost.is_empty() {
         return Ok(());
     }

@@ -55,7 +55,7 @@ pub fn device_fields(o: &mut Writer<'_>, device: &Device, connected: bool) {
     o.str("provenance", device.provenance.name());
     o.u64("createdAtMs", device.created.0);
     o.u64("approvedAtMs", device.approved.0);
-    o.opt_u64("lastSeenAtMs", said(device.seen));
+    o.opt_u64("lastSeenAtMs", known_time(device.seen));
     o.arr("tokens", |list| tokens(list, device));
     o.bool("connected", connected);
 }
@@ -63,7 +63,7 @@ pub fn device_fields(o: &mut Writer<'_>, device: &Device, connected: bool) {
 /// Writes the approved surface of a node and the time of the approval, as fields of an open object.
 /// Writes nothing if nothing was ever approved.
 pub fn approved_surface(o: &mut Writer<'_>, device: &Device) {
-    let approved = said(device.surface_approved);
+    let approved = known_time(device.surface_approved);
     if approved.is_some() || !device.surface.is_empty() {
         surface_fields(o, &device.surface);
         o.opt_u64("surfaceApprovedAtMs", approved);
@@ -150,7 +150,8 @@ pub fn opt_text(o: &mut Writer<'_>, key: &str, text: &str) {
     o.opt_str(key, Some(text).filter(|text| !text.is_empty()));
 }
 
-fn said(time: WallMs) -> Option<u64> {
+/// Returns a time in milliseconds, if it is known.
+pub fn known_time(time: WallMs) -> Option<u64> {
     (time.0 > 0).then_some(time.0)
 }
 

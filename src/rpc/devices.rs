@@ -5,7 +5,7 @@
 //! reason, so that they reveal nothing about other devices.
 
 use super::params::{ByDevice, ByRequest, DeviceList, DeviceRename, TokenRevoke, TokenRotate};
-use super::{answers, device_json, json, nodes};
+use super::{answers, device_json, json, may_manage, nodes};
 use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::Protocol;
@@ -19,23 +19,24 @@ use crate::store::tokens::device_token;
 use crate::wire::json::object;
 
 const APPROVAL_DENIED: &str = "device pairing approval denied";
-const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false };
+const PAIRING: Audience = Audience::Operators(Scope::Pairing);
 
 /// Handles `device.pair.list {}`. With `surfaces: true`, which only gatelet's own commands send,
 /// the answer also has the approved surface of each node.
 pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let surfaces = params.surfaces == Some(true);
-    let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
-    let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
+    let caller = call.caller;
     // Requests of admitted devices that only offer more as a node are listed by `node.pair.list`.
-    let waits = |request: &&PairingRequest| !request.roles.is_empty() && shown(&request.device);
-    let pending = call.pairing_requests.iter(call.now.at).filter(waits).collect();
-    let paired =
-        call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
+    let listed = |request: &&PairingRequest| {
+        !request.roles.is_empty() && may_manage(caller, &request.device)
+    };
+    let pending = call.pairing_requests.iter(call.now.at).filter(listed).collect();
+    let devices = call.devices.iter().map(|(_, device)| device);
+    let paired = devices.filter(|device| may_manage(caller, &device.id)).collect();
     let connected = |id: &DeviceId| {
         call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot))
     };
-    Ok(Reply::of(object(|o| device_json::list(o, pending, paired, connected, surfaces))))
+    Ok(Reply::object(|o| device_json::list(o, pending, paired, connected, surfaces)))
 }
 
 /// Handles `device.pair.approve {requestId}`. In place of a request, the id of a revoked device
@@ -43,41 +44,36 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
 pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     if let Some(id) = DeviceId::parse(&named) {
-        return give_back(call, &named, &id);
+        return restore(call, &named, &id);
     }
-    let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
-    let request = call
-        .pairing_requests
-        .get(id, call.now.at)
-        .filter(|request| !request.roles.is_empty())
-        .cloned();
-    let request = request.ok_or_else(unknown_request)?;
-    may_govern(call, &request.device, APPROVAL_DENIED)?;
-    may_be_more(call, request.roles)?;
-    may_grant(call, request.scopes)?;
-    let (slot, mut device) = approved(call, &request)?;
-    let may_widen = !call.caller.governs_only_itself()
-        && nodes::lacks(call, &request.surface, Scopes::NONE).is_none();
-    if call.caller.protocol() == Protocol::V3 && may_widen {
+    let request = find_request(call, &named)?;
+    if request.roles.is_empty() {
+        return Err(unknown_request());
+    }
+    check_may_manage(call, &request.device, APPROVAL_DENIED)?;
+    check_may_approve(call, request.roles)?;
+    check_may_grant(call, request.scopes)?;
+    let (slot, mut device) = approved_record(call, &request)?;
+    let may_approve_surface = !call.caller.governs_only_itself()
+        && nodes::missing_scope(call, &request.surface, Scopes::NONE).is_none();
+    if !call.is_v4() && may_approve_surface {
         // In protocol 3 pairing is the only approval of a node. A caller that may not approve the
         // surface only admits the device.
-        nodes::widen(&mut device, &request.surface, call)?;
+        nodes::approve_surface(&mut device, &request.surface, call)?;
     }
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
-    let mut effects = resolved(call.now.wall, &request, "approved");
-    effects.push(Effect::LetIn(request.device));
+    let mut effects = request_resolved(call.now.wall, &request, "approved");
+    effects.push(Effect::RequestSurface(request.device));
     Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
 }
 
 /// Handles `device.pair.reject {requestId}`.
 pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
-    let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
-    let request =
-        call.pairing_requests.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
-    may_govern(call, &request.device, "device pairing rejection denied")?;
+    let request = find_request(call, &named)?;
+    check_may_manage(call, &request.device, "device pairing rejection denied")?;
     let answer = answers::DeviceRejected { request_id: &named, device_id: request.device };
-    Ok(Reply::json(&answer).with(resolved(call.now.wall, &request, "rejected")))
+    Ok(Reply::json(&answer).with(request_resolved(call.now.wall, &request, "rejected")))
 }
 
 /// Handles `device.pair.remove {deviceId}` (protocol 4).
@@ -87,9 +83,9 @@ pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
     let answer = answers::DeviceAnswer { device_id: device.id };
     let mut effects =
         vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
-    let waits = call.pairing_requests.of_device(&device.id, call.now.at);
-    effects
-        .extend(waits.into_iter().flat_map(|request| resolved(call.now.wall, request, "rejected")));
+    if let Some(request) = call.pairing_requests.of_device(&device.id, call.now.at) {
+        effects.extend(request_resolved(call.now.wall, request, "rejected"));
+    }
     effects.push(changed());
     Ok(Reply::json(&answer).changing(slot, None).with(effects))
 }
@@ -129,7 +125,7 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
     }
     device.tokens[role as usize].rotate();
     let own = call.caller.device() == Some(device.id);
-    let in_band = own || call.caller.protocol() == Protocol::V3;
+    let in_band = own || !call.is_v4();
     let token = device_token(call.key, &device.id, role, device.tokens[role as usize].current);
     let delivery = if in_band { "in-band" } else { "withheld-cross-device" };
     let answer = answers::TokenRotated {
@@ -138,7 +134,7 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
         token: in_band.then(|| token.as_str()),
         scopes: scopes_of(&device, role),
         at: call.now.wall.0,
-        delivery: (call.caller.protocol() == Protocol::V4).then_some(delivery),
+        delivery: call.is_v4().then_some(delivery),
     };
     Ok(Reply::json(&answer).changing(slot, Some(device)).with(effects))
 }
@@ -167,26 +163,29 @@ pub fn requested(request: &PairingRequest) -> Effect {
 
 /// Returns the event that the list of devices has changed (protocol 4).
 pub fn changed() -> Effect {
-    let to = Audience::V4 { scope: Scope::Pairing };
+    let to = Audience::OperatorsOfV4(Scope::Pairing);
     Effect::Event { name: "device.pair.changed", payload: b"{}".to_vec(), to }
 }
 
 /// Returns the effects of a decision: the request is removed, and clients that may see it are
 /// notified.
-pub(super) fn resolved(wall: WallMs, request: &PairingRequest, decision: &str) -> Vec<Effect> {
+pub(super) fn request_resolved(
+    wall: WallMs,
+    request: &PairingRequest,
+    decision: &str,
+) -> Vec<Effect> {
     let (request_id, device_id) = (request.id, request.device);
     let payload = json(&answers::DeviceResolved { request_id, device_id, decision, ts: wall.0 });
     let event = Effect::Event { name: "device.pair.resolved", payload, to: PAIRING };
-    vec![Effect::Decided(request.id), event, changed()]
+    vec![Effect::RemoveRequest(request.id), event, changed()]
 }
 
 /// Returns the record that results from approving the request, and its slot.
-pub(super) fn approved(
+pub(super) fn approved_record(
     call: &Call<'_>,
     request: &PairingRequest,
 ) -> Result<(Slot, Device), Failure> {
-    let known = call.devices.find(&request.device).map(|(slot, device)| (slot, device.clone()));
-    let (slot, mut device) = match known {
+    let (slot, mut device) = match call.device(&request.device) {
         Some(known) => known,
         None => {
             let mut device = Device::new(request.device, request.key, Provenance::Owner);
@@ -210,22 +209,15 @@ fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
     }
 }
 
-/// Restores the revoked roles of a device, by decision of the owner.
-fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
-    may_govern(call, id, APPROVAL_DENIED)?;
-    may_be_more(call, Roles::NONE)?;
-    let (slot, mut device) = call
-        .devices
-        .find(id)
-        .map(|(slot, device)| (slot, device.clone()))
-        .ok_or_else(unknown_request)?;
-    if device.revoked.is_empty() {
-        return Err(unknown_request());
+/// Restores the revoked roles of a device, by decision of an operator.
+fn restore(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
+    check_may_manage(call, id, APPROVAL_DENIED)?;
+    check_may_approve(call, Roles::NONE)?;
+    let revoked = call.device(id).filter(|(_, device)| !device.revoked.is_empty());
+    let (slot, mut device) = revoked.ok_or_else(unknown_request)?;
+    if device.revoked.contains(Role::Operator) {
+        check_may_grant(call, device.scopes)?;
     }
-    may_grant(
-        call,
-        if device.revoked.contains(Role::Operator) { device.scopes } else { Scopes::NONE },
-    )?;
     device.revoked.iter().for_each(|role| device.approve(role, Scopes::NONE, call.now.wall));
     let payload = device_payload(named, &device, is_connected(call, slot, &device));
     Ok(Reply::of(payload).changing(slot, Some(device)).with(vec![changed()]))
@@ -243,6 +235,7 @@ fn is_connected(call: &Call<'_>, slot: Slot, device: &Device) -> bool {
         && call.devices.is_connected(slot)
 }
 
+/// Returns a copy of the record of the device with this id, and its slot.
 pub(super) fn find(
     call: &Call<'_>,
     named: &str,
@@ -250,9 +243,28 @@ pub(super) fn find(
     unknown: &str,
 ) -> Result<(Slot, Device), Failure> {
     let id = DeviceId::parse(named).ok_or_else(|| Failure::invalid(unknown))?;
-    may_govern(call, &id, denied)?;
-    let found = call.devices.find(&id).map(|(slot, device)| (slot, device.clone()));
-    found.ok_or_else(|| Failure::invalid(unknown))
+    check_may_manage(call, &id, denied)?;
+    call.device(&id).ok_or_else(|| Failure::invalid(unknown))
+}
+
+/// Returns a copy of the record of the paired node with this id, and its slot.
+pub(super) fn find_node(
+    call: &Call<'_>,
+    named: &str,
+    denied: &str,
+) -> Result<(Slot, Device), Failure> {
+    let (slot, device) = find(call, named.trim(), denied, "unknown nodeId")?;
+    if !device.roles.contains(Role::Node) {
+        return Err(Failure::invalid("unknown nodeId"));
+    }
+    Ok((slot, device))
+}
+
+/// Returns the pending request with this id.
+fn find_request(call: &mut Call<'_>, named: &str) -> Result<PairingRequest, Failure> {
+    let id = RequestId::parse(named);
+    let request = id.and_then(|id| call.pairing_requests.get(id, call.now.at));
+    request.cloned().ok_or_else(unknown_request)
 }
 
 /// Returns the text of a denial. Protocol 3 reports what is unknown where protocol 4 only denies.
@@ -263,16 +275,21 @@ fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
     }
 }
 
-pub(super) fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Result<(), Failure> {
-    if call.caller.governs_only_itself() && call.caller.device() != Some(*device) {
-        return Err(Failure::invalid(denied));
+/// Checks that the caller may manage the device.
+pub(super) fn check_may_manage(
+    call: &Call<'_>,
+    device: &DeviceId,
+    denied: &str,
+) -> Result<(), Failure> {
+    if may_manage(call.caller, device) {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::invalid(denied))
 }
 
 /// Checks that a caller that manages only its own device approves nothing but the operator role. It
 /// may widen its scopes, but neither restore a revoked role nor become a node.
-pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> {
+pub(super) fn check_may_approve(call: &Call<'_>, roles: Roles) -> Result<(), Failure> {
     if call.caller.governs_only_itself() && roles != Roles::of(Role::Operator) {
         return Err(Failure::invalid(APPROVAL_DENIED));
     }
@@ -280,10 +297,11 @@ pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> 
 }
 
 /// Checks that the caller has every scope that it grants; admin covers all operator scopes.
-fn may_grant(call: &Call<'_>, scopes: Scopes) -> Result<(), Failure> {
-    let missing = scopes.without(call.caller.scopes().closure()).iter().next();
-    missing
-        .map_or(Ok(()), |scope| Err(Failure::invalid(["missing scope: ", scope.name()].concat())))
+fn check_may_grant(call: &Call<'_>, scopes: Scopes) -> Result<(), Failure> {
+    match scopes.without(call.caller.scopes().closure()).iter().next() {
+        None => Ok(()),
+        Some(scope) => Err(Failure::invalid(format!("missing scope: {}", scope.name()))),
+    }
 }
 
 fn scopes_of(device: &Device, role: Role) -> Scopes {

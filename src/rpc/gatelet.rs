@@ -9,7 +9,7 @@ use crate::gate::limits;
 /// Rejection as kept for `gatelet explain --last`: the connection as the gateway saw it, the rule,
 /// and the hint. Contains no secret.
 #[derive(Clone, Debug, Default, SerJson)]
-pub struct Refused {
+pub struct RejectionRecord {
     /// Time in milliseconds since 1970.
     #[nserde(rename = "ts")]
     pub at: u64,
@@ -53,8 +53,10 @@ pub struct Status {
     pub unauthenticated: usize,
     pub operators: usize,
     pub nodes: usize,
-    /// Number of calls that nodes have not answered, and number of approvals that are undecided.
-    pub waiting: (usize, usize),
+    /// Number of calls that nodes have not answered.
+    pub invokes: usize,
+    /// Number of approvals that are undecided.
+    pub approvals: usize,
     pub machine: Machine,
     /// Warnings about the configuration and the table, as printed at start.
     pub warnings: Vec<String>,
@@ -70,8 +72,10 @@ pub struct Machine {
     pub processors: u64,
     /// JSON array of three load averages.
     pub load: Option<String>,
-    /// Total and free memory, in bytes.
-    pub memory: (u64, u64),
+    /// Total memory in bytes.
+    pub memory_total: u64,
+    /// Free memory in bytes.
+    pub memory_free: u64,
 }
 
 /// Handles `gatelet.status {}`.
@@ -97,8 +101,8 @@ pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         unauthenticated: status.unauthenticated,
         operators: status.operators,
         nodes: status.nodes,
-        invokes: status.waiting.0,
-        approvals: status.waiting.1,
+        invokes: status.invokes,
+        approvals: status.approvals,
         warnings: &status.warnings,
     }))
 }
@@ -106,13 +110,13 @@ pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
 /// Handles `gatelet.refusals {limit?}`: returns the last rejections, the newest first.
 pub fn refusals(call: &mut Call<'_>, params: Refusals) -> Result<Reply, Failure> {
     let limit = params.limit.unwrap_or(u64::MAX);
-    let most = usize::try_from(limit).unwrap_or(usize::MAX).min(limits::REFUSALS_KEPT);
-    let refusals = call.refused.iter().take(most).cloned().collect();
-    Ok(Reply::json(&Last { refusals }))
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(limits::REFUSALS_KEPT);
+    let refusals = call.rejections.iter().take(limit).cloned().collect();
+    Ok(Reply::json(&Rejections { refusals }))
 }
 
 /// Answer of `gatelet.refusals`.
 #[derive(SerJson)]
-struct Last {
-    refusals: Vec<Refused>,
+struct Rejections {
+    refusals: Vec<RejectionRecord>,
 }

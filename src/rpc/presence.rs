@@ -1,5 +1,5 @@
 //! Presence list: one entry per connection, the gateway itself, and devices that report themselves
-//! (`rpc/report.rs`).
+//! (`rpc/system_event.rs`).
 
 use std::net::IpAddr;
 
@@ -54,7 +54,7 @@ impl Presence {
     /// Adds a connection. Programs that connect for a moment only (`cli`, `probe`, `backend`) are
     /// not listed, nor are connections beyond [`limits::PRESENCE`]. Returns whether the entry was
     /// added.
-    pub fn enter(&mut self, conn: ConnId, entry: PresenceEntry) -> bool {
+    pub fn insert(&mut self, conn: ConnId, entry: PresenceEntry) -> bool {
         let passing = matches!(entry.mode.as_str(), "cli" | "probe" | "backend");
         if passing || self.entries.len() + 1 >= limits::PRESENCE {
             return false;
@@ -100,7 +100,7 @@ impl Presence {
 
     /// Removes a connection, and its report unless another connection has the same key. Returns
     /// whether the connection was listed.
-    pub fn leave(&mut self, conn: ConnId) -> bool {
+    pub fn remove(&mut self, conn: ConnId) -> bool {
         let Some(place) = self.entries.iter().position(|(known, _)| *known == conn) else {
             return false;
         };
@@ -120,9 +120,9 @@ impl Presence {
             let mut alone: Vec<&Report> = self.reports.iter().collect();
             for (_, entry) in &self.entries {
                 let key = entry.key();
-                let said = self.reports.iter().find(|report| report.key == key);
+                let report = self.reports.iter().find(|report| report.key == key);
                 alone.retain(|report| report.key != key);
-                list.item_obj(|shown| entry.render(protocol, said, shown));
+                list.item_obj(|shown| entry.render(protocol, report, shown));
             }
             alone.iter().for_each(|report| list.item_obj(|shown| report.render(shown)));
         });
@@ -136,17 +136,10 @@ impl Presence {
         own.str("platform", std::env::consts::OS);
         own.str("mode", "gateway");
         own.str("reason", "self");
-        own.str(
-            "text",
-            &[
-                "Gateway: ",
-                &self.host,
-                " \u{b7} app ",
-                version,
-                " \u{b7} mode gateway \u{b7} reason self",
-            ]
-            .concat(),
-        );
+        let host = &self.host;
+        let text =
+            format!("Gateway: {host} \u{b7} app {version} \u{b7} mode gateway \u{b7} reason self");
+        own.str("text", &text);
         own.u64("ts", self.started.0);
     }
 }
@@ -157,7 +150,7 @@ impl PresenceEntry {
         self.device.map_or_else(|| self.instance.to_ascii_lowercase(), |device| device.to_string())
     }
 
-    fn render(&self, protocol: Protocol, said: Option<&Report>, shown: &mut Writer<'_>) {
+    fn render(&self, protocol: Protocol, report: Option<&Report>, shown: &mut Writer<'_>) {
         let ip = self.ip.map(|ip| ip.to_string()).unwrap_or_default();
         let text = self.text();
         let device = self.device.map(|device| device.to_string()).unwrap_or_default();
@@ -175,16 +168,16 @@ impl PresenceEntry {
             ("instanceId", &self.instance),
         ];
         for (name, own) in own {
-            let said = said.map_or("", |report| report.get(name));
+            let reported = report.map_or("", |report| report.get(name));
             // A report does not replace the ids of the connection.
             let proved = name.ends_with("Id") && !own.is_empty();
-            let text = if said.is_empty() || proved { own } else { said };
+            let text = if reported.is_empty() || proved { own } else { reported };
             shown.opt_str(name, Some(text).filter(|text| !text.is_empty()));
         }
-        if let Some(report) = said {
-            report.last_input(shown);
+        if let Some(report) = report {
+            report.write_last_input(shown);
         }
-        shown.u64("ts", said.map_or(self.since, |report| report.ts).0);
+        shown.u64("ts", report.map_or(self.since, |report| report.ts).0);
         shown.strs("roles", [self.role.name()]);
         shown.scopes("scopes", self.scopes);
         if protocol == Protocol::V4 {
@@ -195,20 +188,11 @@ impl PresenceEntry {
 
     fn text(&self) -> String {
         let address = self.ip.map_or(String::new(), |ip| format!(" ({ip})"));
-        let version = if self.version.is_empty() {
-            String::new()
-        } else {
-            [" \u{b7} app ", &self.version].concat()
+        let version = match self.version.as_str() {
+            "" => String::new(),
+            version => format!(" \u{b7} app {version}"),
         };
-        [
-            "Node: ",
-            &self.host,
-            &address,
-            &version,
-            " \u{b7} mode ",
-            &self.mode,
-            " \u{b7} reason connect",
-        ]
-        .concat()
+        let (host, mode) = (&self.host, &self.mode);
+        format!("Node: {host}{address}{version} \u{b7} mode {mode} \u{b7} reason connect")
     }
 }

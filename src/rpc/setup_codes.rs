@@ -39,7 +39,7 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
         let named: Scopes = list.iter().filter_map(|name| Scope::parse(name)).collect();
         grant.scopes = grant.scopes.and(named);
     }
-    let (id, mut text) = (call.fresh_id(), [0; CODE_LEN]);
+    let (id, mut text) = (call.new_id(), [0; CODE_LEN]);
     (call.random)(&mut text);
     let text = CodeText::from_random(text);
     call.setup_codes.add(id, text, grant, call.now.at);
@@ -48,7 +48,7 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
     let url = &websocket(public.as_deref().unwrap_or(&call.status.url));
     let link = json(&answers::SetupLink { url, urls: &urls, token: text.as_str(), expires });
     let setup_code = base64::encode_url(&link);
-    let link = ["oc-pair://", &setup_code].concat();
+    let link = format!("oc-pair://{setup_code}");
     let picture = params.include_qr.unwrap_or(true).then(|| qr::data_url(&link)).flatten();
     Ok(Reply::json(&answers::NewSetupCode {
         setup_id: id,
@@ -87,7 +87,7 @@ fn access(profile: &str) -> &'static str {
 /// Returns the WebSocket URL of an origin.
 fn websocket(origin: &str) -> String {
     match origin.strip_prefix("http") {
-        Some(rest) => ["ws", rest].concat(),
+        Some(rest) => format!("ws{rest}"),
         None => origin.to_string(),
     }
 }

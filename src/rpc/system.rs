@@ -40,7 +40,7 @@ pub fn health_json(protocol: Protocol, now: WallMs) -> Vec<u8> {
 pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let v4 = call.caller.protocol() == Protocol::V4;
     let gateway = call.status;
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         if v4 {
             o.str("runtimeVersion", gateway.version);
         }
@@ -51,7 +51,7 @@ pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
         o.fields(
             r#""sessions":{"paths":[],"count":0,"defaults":{"model":null,"contextTokens":null},"recent":[],"byAgent":[]}"#,
         );
-    })))
+    }))
 }
 
 /// Handles `system-presence {}`.
@@ -77,8 +77,8 @@ pub fn info(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         uptime: call.now.at.0,
         cpus: machine.processors,
         load: machine.load.clone().map(answers::Raw),
-        memory: machine.memory.0,
-        memory_free: machine.memory.1,
+        memory: machine.memory_total,
+        memory_free: machine.memory_free,
     }))
 }
 

@@ -8,32 +8,18 @@
 use super::params::SystemEvent;
 use super::{stubs, Call, Effect, Failure, Reply};
 use crate::gate::facts::Protocol;
-use crate::gate::ids::{Millis, WallMs};
+use crate::gate::ids::{Millis, Now, WallMs};
 use crate::gate::limits;
 use crate::gate::text::cut;
 use crate::wire::json::{Kind, Value, Writer};
 use crate::wire::message::Params;
 
-/// Names of the texts of a report, in the order of [`Report::texts`].
-const NAMES: [&str; 11] = [
-    "host",
-    "ip",
-    "version",
-    "platform",
-    "deviceFamily",
-    "modelIdentifier",
-    "mode",
-    "reason",
-    "deviceId",
-    "instanceId",
-    "text",
-];
-
 /// Report of a device about itself.
 pub struct Report {
     /// Key in lower case.
     pub key: String,
-    texts: [String; NAMES.len()],
+    /// Texts by name; empty if not sent.
+    texts: [(&'static str, String); 11],
     /// Short JSON number, as it was sent.
     last_input: String,
     /// JSON arrays, as they were sent.
@@ -44,13 +30,52 @@ pub struct Report {
 }
 
 impl Report {
+    /// Creates a report without a key.
+    fn new(sent: SystemEvent<'_>, now: Now) -> Report {
+        let text = |value: Option<Value<'_>>| {
+            let text = value.and_then(|value| value.as_str()).unwrap_or_default();
+            cut(text.trim(), limits::REPORT_TEXT_LEN).to_string()
+        };
+        let raw = |value: Option<Value<'_>>, max_len: usize| {
+            let raw = value.map_or("", |value| value.raw());
+            if raw.len() <= max_len {
+                raw.to_string()
+            } else {
+                String::new()
+            }
+        };
+        let texts = [
+            ("host", sent.host),
+            ("ip", sent.ip),
+            ("version", sent.version),
+            ("platform", sent.platform),
+            ("deviceFamily", sent.device_family),
+            ("modelIdentifier", sent.model_identifier),
+            ("mode", sent.mode),
+            ("reason", sent.reason),
+            ("deviceId", sent.device_id),
+            ("instanceId", sent.instance_id),
+            ("text", sent.text),
+        ];
+        let number = sent.last_input.filter(|value| value.kind() == Kind::Number);
+        let list_len = limits::SCOPES_SENT * limits::WORD_LEN;
+        Report {
+            key: String::new(),
+            texts: texts.map(|(name, value)| (name, text(value))),
+            last_input: raw(number, limits::PLATFORM_LEN - 1),
+            roles: raw(sent.roles, list_len),
+            scopes: raw(sent.scopes, list_len),
+            at: now.at,
+            ts: now.wall,
+        }
+    }
+
     /// Replaces the values that are present in the new report.
     pub fn renew(&mut self, new: Report) {
-        let old =
-            self.texts.iter_mut().chain([&mut self.last_input, &mut self.roles, &mut self.scopes]);
-        for (old, new) in
-            old.zip(new.texts.into_iter().chain([new.last_input, new.roles, new.scopes]))
-        {
+        let old_texts = self.texts.iter_mut().map(|(_, text)| text);
+        let old = old_texts.chain([&mut self.last_input, &mut self.roles, &mut self.scopes]);
+        let new_texts = new.texts.into_iter().map(|(_, text)| text);
+        for (old, new) in old.zip(new_texts.chain([new.last_input, new.roles, new.scopes])) {
             if !new.is_empty() {
                 *old = new;
             }
@@ -60,11 +85,11 @@ impl Report {
 
     /// Returns the text with this name; empty if none was sent.
     pub fn get(&self, name: &str) -> &str {
-        NAMES.iter().position(|known| *known == name).map_or("", |at| &self.texts[at])
+        self.texts.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text)
     }
 
     /// Writes the number of seconds since the last input on the device, if it was sent.
-    pub fn last_input(&self, shown: &mut Writer<'_>) {
+    pub fn write_last_input(&self, shown: &mut Writer<'_>) {
         if !self.last_input.is_empty() {
             shown.raw("lastInputSeconds", self.last_input.as_bytes());
         }
@@ -72,10 +97,10 @@ impl Report {
 
     /// Writes the report as an entry of its own.
     pub fn render(&self, shown: &mut Writer<'_>) {
-        for (name, text) in NAMES.iter().zip(&self.texts).filter(|(_, text)| !text.is_empty()) {
+        for (name, text) in self.texts.iter().filter(|(_, text)| !text.is_empty()) {
             shown.str(name, text);
         }
-        self.last_input(shown);
+        self.write_last_input(shown);
         for (name, list) in [("roles", &self.roles), ("scopes", &self.scopes)] {
             if !list.is_empty() {
                 shown.raw(name, list.as_bytes());
@@ -88,60 +113,24 @@ impl Report {
 /// Handles `system-event {text, deviceId?, instanceId?, host?, ip?, mode?, version?, platform?,
 /// ...}`.
 pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    let said: SystemEvent<'_> = match call.caller.protocol() {
+    let sent: SystemEvent<'_> = match call.caller.protocol() {
         // Protocol 3 ignores values that it cannot read.
         Protocol::V3 => params.read_sound(),
         Protocol::V4 => params.read()?,
     };
-    let short = |text: Option<Value<'_>>| {
-        let text = text.and_then(|text| text.as_str()).unwrap_or_default();
-        cut(text.trim(), limits::REPORT_TEXT_LEN).to_string()
-    };
-    let texts = [
-        said.host,
-        said.ip,
-        said.version,
-        said.platform,
-        said.device_family,
-        said.model_identifier,
-    ];
-    let more = [said.mode, said.reason, said.device_id, said.instance_id, said.text];
-    let mut texts = texts.into_iter().chain(more).map(short);
-    let texts = NAMES.map(|_| texts.next().unwrap_or_default());
-    let number =
-        |one: &Value<'_>| one.kind() == Kind::Number && one.raw().len() < limits::PLATFORM_LEN;
-    let most = limits::SCOPES_SENT * limits::WORD_LEN;
-    let list = |list: Option<Value<'_>>| {
-        list.filter(|list| list.raw().len() <= most)
-            .map(|list| list.raw().to_string())
-            .unwrap_or_default()
-    };
-    let mut report = Report {
-        key: String::new(),
-        texts,
-        last_input: said
-            .last_input
-            .filter(number)
-            .map(|number| number.raw().to_string())
-            .unwrap_or_default(),
-        roles: list(said.roles),
-        scopes: list(said.scopes),
-        at: call.now.at,
-        ts: call.now.wall,
-    };
+    let wake = sent.wake == Some(true);
+    let mut report = Report::new(sent, call.now);
     if report.get("text").is_empty() {
         return Err(Failure::invalid("text required"));
     }
-    if said.wake == Some(true) {
+    if wake {
         return Err(stubs::unavailable("system-event with wake"));
     }
-    let key = ["deviceId", "instanceId", "text"]
-        .into_iter()
-        .map(|name| report.get(name))
-        .find(|key| !key.is_empty());
-    report.key = cut(key.unwrap_or_default(), limits::NAME_LEN).to_ascii_lowercase();
+    let keys = ["deviceId", "instanceId", "text"].map(|name| report.get(name));
+    let key = keys.into_iter().find(|key| !key.is_empty()).unwrap_or_default();
+    report.key = cut(key, limits::NAME_LEN).to_ascii_lowercase();
     call.presence.report(report);
-    Ok(Reply::of(b"{\"ok\":true}".to_vec()).with(vec![Effect::Presence]))
+    Ok(Reply::ok().with(vec![Effect::Presence]))
 }
 
 #[cfg(test)]
@@ -151,18 +140,11 @@ mod tests {
     use crate::wire::json::parse;
 
     fn report(host: &str, key: &str, at: u64) -> Report {
-        let mut texts = NAMES.map(|_| String::new());
-        texts[0] = host.to_string();
-        let empty = String::new;
-        Report {
-            key: key.to_string(),
-            texts,
-            last_input: empty(),
-            roles: empty(),
-            scopes: empty(),
-            at: Millis(at),
-            ts: WallMs(at),
-        }
+        let host = format!("\"{host}\"");
+        let host = Some(parse(host.as_bytes(), 1).unwrap());
+        let now = Now { at: Millis(at), wall: WallMs(at) };
+        let report = Report::new(SystemEvent { host, ..SystemEvent::default() }, now);
+        Report { key: key.to_string(), ..report }
     }
 
     fn hosts(presence: &Presence) -> Vec<String> {

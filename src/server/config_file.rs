@@ -9,7 +9,9 @@ use super::runtime_config::RuntimeConfig;
 use super::start_context::{shared_secret, StartContext};
 use crate::config::{self, ChangeKind, Env, Loaded, Problem, Severity, SystemEnv};
 use crate::gate::limits;
-use crate::rpc::config::{check_base, check_patch, invalid, FileRequest, FileState, How, CHANGED};
+use crate::rpc::config::{
+    check_base, check_patch, invalid, FileOperation, FileRequest, FileState, CHANGED,
+};
 use crate::rpc::{Failure, Status};
 use crate::store::{self, tokens};
 use crate::wire::json;
@@ -51,7 +53,7 @@ impl ConfigFile {
 
     fn answer(&self, ask: &FileRequest) -> Result<FileResult, Failure> {
         let old = self.read()?;
-        if !ask.how.writes() {
+        if !ask.operation.writes() {
             let loaded = self.load(old.as_deref());
             let seen = self.seen(old.as_deref(), &loaded);
             let seen =
@@ -63,7 +65,7 @@ impl ConfigFile {
 
     fn write(&self, ask: &FileRequest, old: Option<String>) -> Result<FileResult, Failure> {
         let text = old.as_deref().unwrap_or_default();
-        let patch = ask.how == How::Patch;
+        let patch = ask.operation == FileOperation::Patch;
         if old.is_some() {
             check_base(ask, &self.hash(text))?;
             if patch && self.load(Some(text)).config.is_none() {

@@ -5,7 +5,7 @@
 
 use nanoserde::SerJson;
 
-use super::registry::{own, ConnectedNode};
+use super::registry::{calling_node, ConnectedNode};
 use crate::gate::facts::Protocol;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
@@ -23,7 +23,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
     let payload = inner.or(params.payload).unwrap_or(Value::EMPTY);
     let mut effects = Vec::new();
     let (handled, reason) = match &*name {
-        "node.host.stats" => match stats(call, payload) {
+        "node.host.stats" => match store_stats(call, payload) {
             Some(effect) => {
                 effects.push(effect);
                 (true, "updated")
@@ -36,16 +36,19 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
         _ => (false, "unsupported_event"),
     };
     log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
-    let v4 = call.caller.protocol() == Protocol::V4;
-    let (event, handled, reason) =
-        (v4.then_some(&*name), v4.then_some(handled), v4.then_some(reason));
-    Ok(Reply::json(&answers::NodeEventTaken { ok: true, event, handled, reason }).with(effects))
+    let answer = match call.caller.protocol() {
+        Protocol::V3 => Reply::ok(),
+        Protocol::V4 => {
+            Reply::json(&answers::NodeEventAnswer { ok: true, event: &name, handled, reason })
+        }
+    };
+    Ok(answer.with(effects))
 }
 
 /// Stores the statistics of a node's machine that are known. Returns `None` if they are not valid.
-fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
+fn store_stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
     let now = call.now.wall;
-    let node: &mut ConnectedNode = call.relay.nodes.on(call.caller.conn())?;
+    let node: &mut ConnectedNode = call.nodes.registry.on_connection(call.caller.conn())?;
     let whole = |name: &str| payload.get(name).and_then(|value| value.as_u64());
     let load = payload
         .get("loadAverage")
@@ -70,44 +73,42 @@ fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         stats: answers::Raw(stats.clone()),
     });
     node.stats = Some(stats.into_bytes());
-    let to = Audience::V4 { scope: Scope::Read };
+    let to = Audience::OperatorsOfV4(Scope::Read);
     Some(Effect::Event { name: "node.hostStats", payload: event, to })
 }
 
 /// Handles `node.pluginTools.update {tools}` (protocol 4). Tools are for an agent, so none is
 /// accepted.
 pub fn plugin_tools(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, Some("tools"))
+    acknowledge(call, Some("tools"))
 }
 
 /// Handles `node.skills.update {skills}` (protocol 4). Skills are for an agent, so none is
 /// accepted.
 pub fn skills(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, Some("skills"))
+    acknowledge(call, Some("skills"))
 }
 
 /// Handles `node.runnerInventory.update {...}` (protocol 4). This gateway runs nothing on the node.
 pub fn runner_inventory(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    taken(call, None)
+    acknowledge(call, None)
 }
 
 /// Acknowledges an update, which a node host repeats every few seconds until it is answered.
-fn taken(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
-    let own = own(call)?;
-    Ok(Reply::of(json::object(|o| {
-        o.shown("nodeId", &own);
+fn acknowledge(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
+    let node = calling_node(call)?;
+    Ok(Reply::object(|o| {
+        o.shown("nodeId", &node);
         if let Some(list) = list {
             o.strs(list, []);
         }
-    })))
+    }))
 }
 
 /// Handles `node.pluginSurface.refresh {surface}` (protocol 4). There are no plugins.
 pub fn plugin_surface(_call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     match params.read_sound::<PluginSurface>().surface {
-        Some(surface) => {
-            Err(Failure::unavailable([&*surface, " plugin surface unavailable"].concat()))
-        }
+        Some(surface) => Err(Failure::unavailable(format!("{surface} plugin surface unavailable"))),
         None => Err(Failure::invalid("surface required")),
     }
 }

@@ -38,11 +38,11 @@ const DECISIONS: [Decision; 3] = ["allow-once", "allow-always", "deny"];
 #[derive(Default)]
 pub struct Approvals(Vec<Approval>);
 
-/// Members of the question that may be text or null in both protocols. [`V4`] has the members of
-/// protocol 4 only.
-const TEXTS: [&str; 7] =
+/// Members of the question that may be text or null in both protocols.
+const TEXT_MEMBERS: [&str; 7] =
     ["cwd", "host", "security", "ask", "agentId", "resolvedPath", "sessionKey"];
-const V4: [&str; 15] = [
+/// Members of the question that only protocol 4 has.
+const V4_MEMBERS: [&str; 15] = [
     "commandArgv",
     "systemRunPlan",
     "nodeId",
@@ -67,7 +67,7 @@ impl Approvals {
     }
 
     /// Returns the number of approvals that are not decided.
-    pub fn waiting(&self) -> usize {
+    pub fn undecided(&self) -> usize {
         self.0.iter().filter(|approval| approval.decision.is_none()).count()
     }
 
@@ -86,19 +86,29 @@ impl Approvals {
 
     /// Fails all pending requests, because the gateway is stopping.
     pub fn stop(&mut self) -> Vec<Effect> {
-        let waiting = self.0.drain(..).flat_map(|approval| approval.waiting);
         let failed = |(conn, id)| {
             let failure = Failure::unavailable("gateway restart in progress").retryable();
             Effect::Fail { conn, id, failure }
         };
-        waiting.map(failed).collect()
+        self.0.drain(..).flat_map(|approval| approval.waiting).map(failed).collect()
     }
 
     /// Removes a closed connection from the pending approvals.
-    pub fn leave(&mut self, conn: ConnId) {
-        self.0
-            .iter_mut()
-            .for_each(|approval| approval.waiting.retain(|(waiting, _)| *waiting != conn));
+    pub fn remove_connection(&mut self, conn: ConnId) {
+        for approval in &mut self.0 {
+            approval.waiting.retain(|(waiting, _)| *waiting != conn);
+        }
+    }
+
+    /// Checks that an approval with this id can be added.
+    fn check_space(&mut self, id: &str) -> Result<(), Failure> {
+        if self.find(id).is_some() {
+            return Err(Failure::invalid("approval id already pending"));
+        }
+        if self.0.len() >= limits::EXEC_APPROVALS {
+            return Err(Failure::unavailable("too many commands wait for approval; retry later"));
+        }
+        Ok(())
     }
 
     fn find(&mut self, id: &str) -> Option<&mut Approval> {
@@ -107,34 +117,47 @@ impl Approvals {
 }
 
 impl Approval {
+    /// Returns the answers to the pending requests.
     fn answers(&self) -> Vec<Effect> {
         let answer = |(conn, id): &(ConnId, String)| {
             let frame = frames::response_with(id, 128, &mut |frame| {
-                frame.obj("payload", |o| self.outcome(o))
+                frame.obj("payload", |o| self.write_outcome(o))
             });
             Effect::Frame { conn: *conn, frame }
         };
         self.waiting.iter().map(answer).collect()
     }
 
-    fn outcome(&self, o: &mut Writer<'_>) {
+    fn write_outcome(&self, o: &mut Writer<'_>) {
         o.str("id", &self.id);
         match self.decision {
             Some(decision) => o.str("decision", decision),
             None => o.null("decision"),
         }
-        self.times(o);
+        self.write_times(o);
     }
 
-    fn times(&self, o: &mut Writer<'_>) {
+    /// Returns the additional first answer to a request with `twoPhase`.
+    fn accepted(&self, request: &str, route: &str) -> Vec<u8> {
+        frames::response_with(request, 192, &mut |frame| {
+            frame.obj("payload", |o| {
+                o.str("status", "accepted");
+                o.str("id", &self.id);
+                o.str("deliveryRoute", route);
+                self.write_times(o);
+            });
+        })
+    }
+
+    fn write_times(&self, o: &mut Writer<'_>) {
         o.u64("createdAtMs", self.created.0);
         o.u64("expiresAtMs", self.expires.0);
     }
 
-    fn shown(&self, o: &mut Writer<'_>) {
+    fn write_question(&self, o: &mut Writer<'_>) {
         o.str("id", &self.id);
         o.raw("request", &self.request);
-        self.times(o);
+        self.write_times(o);
     }
 }
 
@@ -143,53 +166,38 @@ impl Approval {
 /// 4) an additional first answer says that the question was accepted. In protocol 4 the answer is
 /// sent at once if no other connected client could decide, unless `requireDeliveryRoute` is false.
 pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    let v4 = call.caller.protocol() == Protocol::V4;
-    let passed_on = if v4 { [&TEXTS[..], &V4].concat() } else { TEXTS.to_vec() };
+    let protocol = call.caller.protocol();
+    let v4 = protocol == Protocol::V4;
+    let passed_on =
+        if v4 { [&TEXT_MEMBERS[..], &V4_MEMBERS].concat() } else { TEXT_MEMBERS.to_vec() };
     let ApprovalRequest { id, timeout_ms, two_phase, require_route, .. } =
         params.read_with(&passed_on)?;
-    let wanted = if v4 { limits::EXEC_APPROVAL_MS_V4 } else { limits::EXEC_APPROVAL_MS_V3 };
-    let wait = timeout_ms.unwrap_or(wanted).clamp(1, limits::INVOKE_MS_MAX);
-    let unheard = v4 && call.approvers == 0;
-    let give_up = unheard && require_route != Some(false);
-    let given = params.value();
-    let command = command(given, v4).map_err(Failure::invalid)?;
-    let kept = question(given, command, v4);
-    if kept.len() > limits::EXEC_APPROVAL_LEN {
-        return Err(Failure::invalid("the command to approve is too long"));
-    }
-    let id = id.unwrap_or_else(|| call.fresh_id().to_string());
-    let approvals = &mut call.relay.approvals;
-    if approvals.find(&id).is_some() {
-        return Err(Failure::invalid("approval id already pending"));
-    }
-    if approvals.0.len() >= limits::EXEC_APPROVALS {
-        return Err(Failure::unavailable("too many commands wait for approval; retry later"));
-    }
+    let default = if v4 { limits::EXEC_APPROVAL_MS_V4 } else { limits::EXEC_APPROVAL_MS_V3 };
+    let wait = timeout_ms.unwrap_or(default).clamp(1, limits::INVOKE_MS_MAX);
+    let request = question(params.value(), protocol)?;
+    let id = id.unwrap_or_else(|| call.new_id().to_string());
+    let approvals = &mut call.nodes.approvals;
+    approvals.check_space(&id)?;
     let approval = Approval {
         id,
-        request: kept,
+        request,
         created: call.now.wall,
         expires: WallMs(call.now.wall.0.saturating_add(wait)),
         until: call.now.at.plus(wait),
         decision: None,
         waiting: vec![(call.caller.conn(), call.id.to_string())],
     };
-    if give_up {
-        return Ok(Reply::of(json::object(|o| approval.outcome(o))));
+    let unanswerable = v4 && call.approvers == 0;
+    if unanswerable && require_route != Some(false) {
+        return Ok(Reply::object(|o| approval.write_outcome(o)));
     }
-    let mut effects = vec![told("exec.approval.requested", &mut |o| {
+    let mut effects = vec![approvals_event("exec.approval.requested", |o| {
         o.str("approvalKind", "exec");
-        approval.shown(o);
+        approval.write_question(o);
     })];
     if two_phase == Some(true) {
-        let frame = frames::response_with(call.id, 192, &mut |frame| {
-            frame.obj("payload", |o| {
-                o.str("status", "accepted");
-                o.str("id", &approval.id);
-                o.str("deliveryRoute", if unheard { "none" } else { "approval-client" });
-                approval.times(o);
-            });
-        });
+        let route = if unanswerable { "none" } else { "approval-client" };
+        let frame = approval.accepted(call.id, route);
         effects.push(Effect::Frame { conn: call.caller.conn(), frame });
     }
     approvals.0.push(approval);
@@ -198,83 +206,83 @@ pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure
 
 /// Returns the command to decide about; the error says what is missing. For a node it is the
 /// command of the plan that the node enforces (protocol 4).
-fn command(given: Value<'_>, v4: bool) -> Result<Value<'_>, &'static str> {
+fn command(params: Value<'_>, protocol: Protocol) -> Result<Value<'_>, &'static str> {
     let full = |text: &Value<'_>| text.kind() == Kind::String && !text.is_str("");
-    if !v4 || !given.at("host").is_str("node") {
-        return given.get("command").filter(full).ok_or("command is required");
+    if protocol == Protocol::V3 || !params.at("host").is_str("node") {
+        return params.get("command").filter(full).ok_or("command is required");
     }
-    given.get("nodeId").filter(full).ok_or("nodeId is required for host=node")?;
-    given
-        .at("systemRunPlan")
-        .get("commandText")
-        .filter(full)
-        .ok_or("systemRunPlan is required for host=node")
+    params.get("nodeId").filter(full).ok_or("nodeId is required for host=node")?;
+    let command = params.at("systemRunPlan").get("commandText").filter(full);
+    command.ok_or("systemRunPlan is required for host=node")
 }
 
-/// Writes the members of the question that are passed on; of an environment only the names.
-fn question(given: Value<'_>, command: Value<'_>, v4: bool) -> Vec<u8> {
-    json::object(|o| {
+/// Returns the members of the question that are passed on; of an environment only the names.
+fn question(params: Value<'_>, protocol: Protocol) -> Result<Vec<u8>, Failure> {
+    let command = command(params, protocol).map_err(Failure::invalid)?;
+    let question = json::object(|o| {
         o.raw("command", command.raw().as_bytes());
-        for name in TEXTS {
-            match given.get(name).filter(|value| value.kind() == Kind::String) {
-                Some(text) => o.raw(name, text.raw().as_bytes()),
-                None => o.null(name),
+        for name in TEXT_MEMBERS {
+            let text = params.get(name).filter(|value| value.kind() == Kind::String);
+            o.raw(name, text.map_or("null", |text| text.raw()).as_bytes());
+        }
+        if protocol == Protocol::V4 {
+            let given = |name: &str| params.get(name).filter(|value| !value.is_null());
+            for name in V4_MEMBERS {
+                o.opt_raw(name, given(name).map(|value| value.raw().as_bytes()));
+            }
+            if let Some(env) = given("env") {
+                o.arr("envKeys", |list| env.fields().for_each(|(name, _)| list.item_str(&name)));
             }
         }
-        for name in V4.iter().filter(|_| v4) {
-            let value = given.get(name).filter(|value| !value.is_null());
-            o.opt_raw(name, value.map(|value| value.raw().as_bytes()));
-        }
-        if let Some(env) = given.get("env").filter(|env| v4 && !env.is_null()) {
-            o.arr("envKeys", |list| env.fields().for_each(|(name, _)| list.item_str(&name)));
-        }
-    })
+    });
+    if question.len() > limits::EXEC_APPROVAL_LEN {
+        return Err(Failure::invalid("the command to approve is too long"));
+    }
+    Ok(question)
 }
 
 /// Handles `exec.approval.resolve {id, decision}`.
 pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Failure> {
     let ApprovalResolve { id, decision } = params;
-    let v4 = call.caller.protocol() == Protocol::V4;
+    let protocol = call.caller.protocol();
     let decision = DECISIONS.into_iter().find(|one| *one == decision);
     let decision = decision.ok_or_else(|| Failure::invalid("invalid decision"))?;
-    let by = call.name;
-    let now = call.now;
-    let Some(approval) = call.relay.approvals.find(&id) else { return Err(unknown(v4)) };
+    let approval = call.nodes.approvals.find(&id).ok_or_else(|| unknown(protocol))?;
     match approval.decision {
-        Some(before) if before == decision => return Ok(Reply::of(br#"{"ok":true}"#.to_vec())),
+        Some(before) if before == decision => return Ok(Reply::ok()),
         Some(_) => {
-            return Err(reasoned(v4, "approval already resolved", "APPROVAL_ALREADY_RESOLVED"))
+            let reason = "APPROVAL_ALREADY_RESOLVED";
+            return Err(with_reason("approval already resolved", reason, protocol));
         }
         None => approval.decision = Some(decision),
     }
     let mut effects = approval.answers();
     approval.waiting.clear();
-    approval.until = now.at.plus(limits::EXEC_APPROVAL_KEPT_MS);
-    effects.push(told("exec.approval.resolved", &mut |o| {
+    approval.until = call.now.at.plus(limits::EXEC_APPROVAL_KEPT_MS);
+    effects.push(approvals_event("exec.approval.resolved", |o| {
         o.str("id", &id);
         o.str("decision", decision);
-        o.str("resolvedBy", by);
-        o.u64("ts", now.wall.0);
+        o.str("resolvedBy", call.name);
+        o.u64("ts", call.now.wall.0);
         o.raw("request", &approval.request);
     }));
-    Ok(Reply::of(br#"{"ok":true}"#.to_vec()).with(effects))
+    Ok(Reply::ok().with(effects))
 }
 
 /// Handles `exec.approval.waitDecision {id}` (protocol 4).
 pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    let id =
-        params.read_sound::<MaybeById>().id.ok_or_else(|| Failure::invalid("id is required"))?;
+    let id = params.read_sound::<MaybeById>().id;
+    let id = id.ok_or_else(|| Failure::invalid("id is required"))?;
     params.read::<MaybeById>()?;
-    let (conn, request) = (call.caller.conn(), call.id.to_string());
-    let gone = || Failure::invalid("approval expired or not found");
-    let approval = call.relay.approvals.find(&id).ok_or_else(gone)?;
+    let approval = call.nodes.approvals.find(&id);
+    let approval = approval.ok_or_else(|| Failure::invalid("approval expired or not found"))?;
     if approval.decision.is_some() {
-        return Ok(Reply::of(json::object(|o| approval.outcome(o))));
+        return Ok(Reply::object(|o| approval.write_outcome(o)));
     }
     if approval.waiting.len() >= limits::EXEC_APPROVAL_WAITERS {
         return Err(Failure::unavailable("too many wait for this approval"));
     }
-    approval.waiting.push((conn, request));
+    approval.waiting.push((call.caller.conn(), call.id.to_string()));
     Ok(Reply::later(Vec::new()))
 }
 
@@ -282,10 +290,10 @@ pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let mut out = Vec::new();
     json::arr(&mut out, |list| {
-        for approval in call.relay.approvals.0.iter().filter(|approval| approval.decision.is_none())
-        {
+        let approvals = call.nodes.approvals.0.iter();
+        for approval in approvals.filter(|approval| approval.decision.is_none()) {
             list.item_obj(|o| {
-                approval.shown(o);
+                approval.write_question(o);
                 o.str("approvalKind", "exec");
             });
         }
@@ -295,36 +303,39 @@ pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
 
 /// Handles `exec.approval.get {id}` (protocol 4).
 pub fn get(call: &mut Call<'_>, params: ById) -> Result<Reply, Failure> {
-    let waits =
-        call.relay.approvals.find(&params.id).filter(|approval| approval.decision.is_none());
-    let approval = waits.ok_or_else(|| unknown(true))?;
+    let approval = call.nodes.approvals.find(&params.id);
+    let pending = approval.filter(|approval| approval.decision.is_none());
+    let approval = pending.ok_or_else(|| unknown(Protocol::V4))?;
     let request = json::parse(&approval.request, limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let field = |name: &str| request.get(name).map_or("null", |value| value.raw()).as_bytes();
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.str("id", &approval.id);
         o.raw("commandText", field("command"));
         o.null("commandPreview");
         o.strs("allowedDecisions", DECISIONS);
         ["host", "nodeId", "agentId"].iter().for_each(|name| o.raw(name, field(name)));
         o.u64("expiresAtMs", approval.expires.0);
-    })))
+    }))
 }
 
-fn told(name: &'static str, fields: &mut dyn FnMut(&mut Writer<'_>)) -> Effect {
-    let payload = json::object(|o| fields(o));
-    let to = Audience::Scope { scope: Scope::Approvals, v3_all: false };
-    Effect::Event { name, payload, to }
+/// Returns an event for the clients that may approve commands.
+fn approvals_event(name: &'static str, fields: impl FnOnce(&mut Writer<'_>)) -> Effect {
+    Effect::Event { name, payload: json::object(fields), to: Audience::Operators(Scope::Approvals) }
 }
 
-fn unknown(v4: bool) -> Failure {
-    let said = if v4 { "unknown or expired approval id" } else { "unknown approval id" };
-    reasoned(v4, said, "APPROVAL_NOT_FOUND")
+fn unknown(protocol: Protocol) -> Failure {
+    let message = match protocol {
+        Protocol::V3 => "unknown approval id",
+        Protocol::V4 => "unknown or expired approval id",
+    };
+    with_reason(message, "APPROVAL_NOT_FOUND", protocol)
 }
 
-fn reasoned(v4: bool, message: &'static str, reason: &str) -> Failure {
+/// Creates an error, with a reason in protocol 4.
+fn with_reason(message: &str, reason: &str, protocol: Protocol) -> Failure {
     let failure = Failure::invalid(message);
-    if !v4 {
-        return failure;
+    match protocol {
+        Protocol::V3 => failure,
+        Protocol::V4 => failure.detailed(rpc::json(&answers::ReasonAnswer { reason })),
     }
-    failure.detailed(rpc::json(&answers::ReasonAnswer { reason }))
 }

@@ -1,5 +1,5 @@
-//! Relay between operators and nodes: connected nodes, calls and answers, and pending work and
-//! approvals.
+//! Nodes, and what passes between them and operators: calls and their answers, approvals, pending
+//! work.
 //!
 //! Like everything in `rpc` it only keeps state and returns effects; sending is the task of
 //! `server`. Payloads stay the bytes that were received: they are scanned once and written into the
@@ -15,6 +15,7 @@ mod invoke;
 mod list;
 mod outcomes;
 mod pairing;
+mod pending_invokes;
 mod pending_work;
 mod registry;
 mod voicewake;
@@ -26,31 +27,31 @@ pub use exec_approvals::{
     get as approval_get, list as approval_list, request as approval_request,
     resolve as approval_resolve, wait as approval_wait, Approvals,
 };
-pub use invoke::{
-    invoke, node_approvals_get, node_approvals_set, progress, result, PendingInvokes,
-};
+pub use invoke::{invoke, node_approvals_get, node_approvals_set, progress, result};
 pub use list::{describe, environments, list, rename};
 pub use outcomes::{CallOutcome, CallOutcomes};
 pub use pairing::{
-    approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen,
+    approve, approve_surface, list as pair_list, missing_scope, reject, remove, request,
+    request_ended, requested, verify,
 };
-pub use pending_work::{ack, drain, enqueue, pull, Work, KINDS};
-pub use registry::{asked_of, ConnectedNode, Declared, NodeRegistry};
+pub use pending_invokes::PendingInvokes;
+pub use pending_work::{ack, drain, enqueue, pull, PendingWork, WORK_KINDS};
+pub use registry::{requested_surface, ConnectedNode, Declared, NodeRegistry};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
 
 use super::Effect;
 
-/// State of the relay, in memory only.
+/// State of the nodes and of what operators ask of them, in memory only.
 #[derive(Default)]
-pub struct Relay {
-    pub nodes: NodeRegistry,
+pub struct Nodes {
+    pub registry: NodeRegistry,
     pub invokes: PendingInvokes,
     pub approvals: Approvals,
-    pub work: Work,
+    pub work: PendingWork,
     pub triggers: Triggers,
 }
 
-impl Relay {
+impl Nodes {
     /// Returns the next time at which a call or an approval expires.
     pub fn next_deadline(&self) -> Option<Millis> {
         self.invokes.next_deadline().into_iter().chain(self.approvals.next_deadline()).min()
@@ -71,9 +72,9 @@ impl Relay {
     }
 
     /// Removes a closed connection of a node or an operator, and returns the effects.
-    pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
-        self.approvals.leave(conn);
-        self.nodes.leave(conn);
-        self.invokes.leave(conn)
+    pub fn remove_connection(&mut self, conn: ConnId) -> Vec<Effect> {
+        self.approvals.remove_connection(conn);
+        self.registry.remove(conn);
+        self.invokes.remove_connection(conn)
     }
 }

@@ -6,9 +6,9 @@
 //! action evicts the oldest of the same node, and is not queued if the whole list is full.
 
 use super::list::unknown_node;
-use super::registry::{own, ConnectedNode};
+use super::registry::{calling_node, ConnectedNode};
 use crate::gate::facts::Protocol;
-use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
+use crate::gate::ids::{DeviceId, Millis, Now, RequestId, WallMs};
 use crate::gate::limits;
 use crate::rpc::params::{Nothing, PendingAck, PendingDrain, PendingEnqueue};
 use crate::rpc::{answers, Call, Failure, Reply};
@@ -66,14 +66,15 @@ struct WorkItem {
     id: RequestId,
     node: DeviceId,
     kind: &'static str,
-    high: bool,
+    high_priority: bool,
     created: WallMs,
-    expires: (Millis, WallMs),
+    expires: Millis,
+    expires_wall: WallMs,
 }
 
 /// All pending work.
 #[derive(Default)]
-pub struct Work {
+pub struct PendingWork {
     actions: Vec<Action>,
     items: Vec<WorkItem>,
     /// Number of changes of the items.
@@ -81,12 +82,13 @@ pub struct Work {
 }
 
 /// Kinds of items.
-pub const KINDS: [&str; 2] = ["status.request", "location.request"];
+pub const WORK_KINDS: [&str; 2] = [STATUS_REQUEST, "location.request"];
+const STATUS_REQUEST: &str = "status.request";
 
-impl Work {
+impl PendingWork {
     /// Queues an action and returns its id, or that of an older action with the same key. Returns
     /// `None` if there is no space.
-    pub fn keep(&mut self, action: Action, now: Now) -> Option<RequestId> {
+    pub fn queue(&mut self, action: Action, now: Now) -> Option<RequestId> {
         self.expire(now.at);
         let own = |one: &&Action| one.node == action.node;
         if let Some(same) = self.actions.iter().filter(own).find(|one| one.key == action.key) {
@@ -96,28 +98,39 @@ impl Work {
             return None;
         }
         if self.actions.iter().filter(own).count() >= limits::ACTIONS_OF_ONE {
-            let oldest = self.actions.iter().position(|one| one.node == action.node);
-            oldest.map(|at| self.actions.remove(at));
+            if let Some(oldest) = self.actions.iter().position(|one| one.node == action.node) {
+                self.actions.remove(oldest);
+            }
         }
         let id = action.id;
         self.actions.push(Action { since: now, ..action });
         Some(id)
     }
 
+    /// Adds an item, in place of the oldest one if there are too many, and returns its index.
+    fn insert(&mut self, item: WorkItem) -> usize {
+        if self.items.len() >= limits::WORK {
+            self.items.remove(0);
+        }
+        self.items.push(item);
+        self.revision += 1;
+        self.items.len() - 1
+    }
+
     fn expire(&mut self, now: Millis) {
         self.actions.retain(|action| now.since(action.since.at) < limits::ACTION_MS);
         let before = self.items.len();
-        self.items.retain(|item| item.expires.0 > now);
+        self.items.retain(|item| item.expires > now);
         self.revision += u64::from(self.items.len() < before);
     }
 }
 
 /// Handles `node.pending.pull {}` of a node: returns its pending actions.
 pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
-    let own = own(call)?;
-    call.relay.work.expire(call.now.at);
-    let relay = &*call.relay;
-    let node = relay.nodes.of(&own);
+    let own = calling_node(call)?;
+    call.nodes.work.expire(call.now.at);
+    let nodes = &*call.nodes;
+    let node = nodes.registry.get(&own);
     let approved = node.map(|node| node.approved(call.devices));
     let may = |action: &&Action| {
         let (Some(node), Some(approved)) = (node, approved) else { return false };
@@ -125,10 +138,10 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         action.node == own
             && rules.invoke(&action.command, &|name| approved.has_command(name)).is_ok()
     };
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.shown("nodeId", &own);
         o.arr("actions", |list| {
-            for action in relay.work.actions.iter().filter(may) {
+            for action in nodes.work.actions.iter().filter(may) {
                 list.item_obj(|o| {
                     o.shown("id", &action.id);
                     o.str("command", &action.command);
@@ -140,14 +153,14 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
                 });
             }
         });
-    })))
+    }))
 }
 
 /// Handles `node.pending.ack {ids}` of a node: removes the actions that it has done.
 pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
-    let own = own(call)?;
+    let own = calling_node(call)?;
     let ids = params.ids;
-    let work = &mut call.relay.work;
+    let work = &mut call.nodes.work;
     work.expire(call.now.at);
     work.actions.retain(|action| action.node != own || !ids.contains(&action.id.to_string()));
     let left = work.actions.iter().filter(|action| action.node == own).count();
@@ -157,56 +170,53 @@ pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
 /// Handles `node.pending.enqueue {nodeId, type, priority?, expiresInMs?, wake?}`: queues one item
 /// of a kind. This gateway does not wake nodes.
 pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Failure> {
-    let expires = params.expires_in_ms.unwrap_or(limits::WORK_MS);
-    let kind = KINDS.into_iter().find(|one| *one == params.kind);
-    let known = DeviceId::parse(params.node_id.trim()).filter(|id| {
-        call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node))
-    });
-    let node = known.ok_or_else(unknown_node)?;
-    let fresh = call.fresh_id();
-    let (work, now) = (&mut call.relay.work, call.now);
+    let node = call.paired_node(&params.node_id).ok_or_else(unknown_node)?.id;
+    let kind = WORK_KINDS.into_iter().find(|kind| *kind == params.kind).unwrap_or(STATUS_REQUEST);
+    let id = call.new_id();
+    let (work, now) = (&mut call.nodes.work, call.now);
     work.expire(now.at);
-    let same = work.items.iter().position(|item| item.node == node && Some(item.kind) == kind);
-    let at = same.unwrap_or_else(|| {
-        if work.items.len() >= limits::WORK {
-            work.items.remove(0);
-        }
-        let expires = (now.at.plus(expires), WallMs(now.wall.0.saturating_add(expires)));
-        let (id, kind) = (fresh, kind.unwrap_or(KINDS[0]));
-        let high = params.priority.as_deref() == Some("high");
-        work.items.push(WorkItem { id, node, kind, high, created: now.wall, expires });
-        work.revision += 1;
-        work.items.len() - 1
+    let queued = work.items.iter().position(|item| item.node == node && item.kind == kind);
+    let at = queued.unwrap_or_else(|| {
+        let ms = params.expires_in_ms.unwrap_or(limits::WORK_MS);
+        work.insert(WorkItem {
+            id,
+            node,
+            kind,
+            high_priority: params.priority.as_deref() == Some("high"),
+            created: now.wall,
+            expires: now.at.plus(ms),
+            expires_wall: WallMs(now.wall.0.saturating_add(ms)),
+        })
     });
     let (item, revision) = (&work.items[at], work.revision);
-    Ok(Reply::of(json::object(|o| {
+    Ok(Reply::object(|o| {
         o.shown("nodeId", &node);
         o.u64("revision", revision);
         o.obj("queued", |o| item.render(o));
         o.bool("wakeTriggered", false);
-    })))
+    }))
 }
 
 /// Handles `node.pending.drain {maxItems?}` of a node: returns and removes its items. If no status
 /// request is among them and there is room, the answer has an additional one.
 pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure> {
-    let most = params.max_items.unwrap_or(limits::WORK_FETCHED);
-    let own = own(call)?;
-    let (work, now) = (&mut call.relay.work, call.now);
+    let max = params.max_items.unwrap_or(limits::WORK_FETCHED);
+    let own = calling_node(call)?;
+    let (work, now) = (&mut call.nodes.work, call.now);
     work.expire(now.at);
     let mut waiting: Vec<usize> =
         (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
     // The sort is stable, so the oldest comes first among those of the same priority.
-    waiting.sort_by_key(|at| !work.items[*at].high);
-    let asked = waiting.iter().any(|at| work.items[*at].kind == KINDS[0]);
-    let taken = waiting.len().min(most as usize);
-    let room = taken < most as usize;
+    waiting.sort_by_key(|at| !work.items[*at].high_priority);
+    let has_status = waiting.iter().any(|at| work.items[*at].kind == STATUS_REQUEST);
+    let taken = waiting.len().min(max as usize);
+    let has_room = taken < max as usize;
     let payload = json::object(|o| {
         o.shown("nodeId", &own);
         o.u64("revision", work.revision + u64::from(taken > 0));
         o.arr("items", |list| {
             waiting[..taken].iter().for_each(|at| list.item_obj(|o| work.items[*at].render(o)));
-            if !asked && room {
+            if !has_status && has_room {
                 list.item_obj(|o| {
                     o.fields(
                         r#""id":"baseline-status","type":"status.request","priority":"default""#,
@@ -216,7 +226,7 @@ pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure
                 });
             }
         });
-        o.bool("hasMore", waiting.len() > taken || !asked && !room);
+        o.bool("hasMore", waiting.len() > taken || !has_status && !has_room);
     });
     let gone: Vec<RequestId> = waiting[..taken].iter().map(|at| work.items[*at].id).collect();
     work.items.retain(|item| !gone.contains(&item.id));
@@ -228,8 +238,8 @@ impl WorkItem {
     fn render(&self, o: &mut Writer<'_>) {
         o.shown("id", &self.id);
         o.str("type", self.kind);
-        o.str("priority", if self.high { "high" } else { "normal" });
+        o.str("priority", if self.high_priority { "high" } else { "normal" });
         o.u64("createdAtMs", self.created.0);
-        o.u64("expiresAtMs", self.expires.1 .0);
+        o.u64("expiresAtMs", self.expires_wall.0);
     }
 }

@@ -11,7 +11,7 @@ use crate::gate::ids::{ConnId, Now};
 use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::Close;
 use crate::gate::scopes::Scope;
-use crate::rpc::config::{answer, Around, FileRequest};
+use crate::rpc::config::{answer, FileContext, FileRequest};
 use crate::rpc::{Audience, Effect, Reply, Status};
 use crate::server::config_file::{FileResult, FileWork};
 use crate::server::runtime_config::RuntimeConfig;
@@ -37,7 +37,7 @@ impl Gateway {
         let payload = answer(
             &work.ask,
             &seen,
-            &Around { path, applied: &self.applied, restart: &self.restart },
+            &FileContext { path, applied: &self.applied, restart: &self.restart },
         );
         let mut reply = Reply::of(payload);
         if changed {
@@ -49,7 +49,7 @@ impl Gateway {
             reply.effects.push(Effect::Event {
                 name: "config.changed",
                 payload,
-                to: Audience::V4 { scope: Scope::Read },
+                to: Audience::OperatorsOfV4(Scope::Read),
             });
         }
         self.answered(conn, id, reply, now);

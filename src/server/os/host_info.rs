@@ -39,6 +39,7 @@ pub fn measure() -> Machine {
     let text = |path: &str| kernel(path).unwrap_or_default();
     // `0-3`, or `0` for a single processor
     let last = text("/sys/devices/system/cpu/present");
+    let (memory_total, memory_free) = memory(&text("/proc/meminfo")).unwrap_or_default();
     Machine {
         family: family(),
         release: text("/proc/sys/kernel/osrelease").trim().to_string(),
@@ -49,7 +50,8 @@ pub fn measure() -> Machine {
             .and_then(number)
             .map_or(1, |last| last.saturating_add(1)),
         load: load_average(&text("/proc/loadavg")),
-        memory: memory(&text("/proc/meminfo")).unwrap_or_default(),
+        memory_total,
+        memory_free,
     }
 }
 

@@ -11,7 +11,7 @@ use gatelet::gate::policy::{Admission, Registration};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::session::Admitted;
 use gatelet::gate::setup_codes::SetupCodes;
-use gatelet::rpc::{self, Call, Commands, Devices, Failure, Log, Presence, Relay, Reply, Status};
+use gatelet::rpc::{self, Call, Commands, Devices, Failure, Log, Nodes, Presence, Reply, Status};
 use gatelet::store::tokens::TableKey;
 use gatelet::wire::json;
 use serde_json::{json, Value};
@@ -144,11 +144,11 @@ fn ask(
         setup_codes: &mut SetupCodes::new(),
         key: &TableKey::new([0; 32]),
         presence: &mut Presence::new("host".into(), WallMs(0)),
-        relay: &mut Relay::default(),
+        nodes: &mut Nodes::default(),
         commands: &Commands::default(),
         status: &Status::default(),
         approvers: 0,
-        refused: &[],
+        rejections: &[],
         log: &Log::EMPTY,
         random: &mut |bytes| bytes.fill(1),
     };

@@ -1,0 +1,232 @@
+//! Calls that nodes have not answered yet, and the answers that end them.
+//!
+//! No client accepts a frame of more than [`limits::FRAME_AFTER_HELLO`] bytes, and an answer that a
+//! node sends in a string is returned both as JSON and as the string. An answer that does not fit
+//! in both forms has `payloadJSON: null`, because clients that read this member use `payload`
+//! without it; an answer that does not fit in one form is an error with both sizes. No connection
+//! is closed.
+
+use super::outcomes::{CallOutcome, CallOutcomes};
+use super::pending_work::Action;
+use crate::gate::facts::Protocol;
+use crate::gate::ids::{ConnId, DeviceId, Millis, RequestId};
+use crate::gate::limits;
+use crate::rpc::{Effect, Failure};
+use crate::wire::frames;
+use crate::wire::json::{self, Value, Writer};
+
+/// Call that its node has not answered yet.
+pub struct PendingInvoke {
+    pub id: RequestId,
+    /// Connection of the caller; `request` is the id of its request.
+    pub caller: ConnId,
+    pub request: String,
+    pub protocol: Protocol,
+    pub node: DeviceId,
+    pub node_conn: ConnId,
+    pub node_protocol: Protocol,
+    pub command: String,
+    pub form: AnswerForm,
+    /// Action to queue if the node answers that it is in the background.
+    pub action: Option<Box<Action>>,
+    pub since: Millis,
+    pub deadline: Millis,
+}
+
+/// Form of the answer to the caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// Answer to `node.invoke`: the payload of the node, with the node and the command.
+    Invoke,
+    /// Payload of the node alone.
+    Payload,
+}
+
+/// All unanswered calls, in no order.
+#[derive(Default)]
+pub struct PendingInvokes {
+    calls: Vec<PendingInvoke>,
+    /// Time before which no call expires; computed again when it has passed.
+    next_deadline: Option<Millis>,
+    pub outcomes: CallOutcomes,
+}
+
+impl PendingInvokes {
+    /// Returns a time before which no call expires, if there are calls.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.next_deadline
+    }
+
+    /// Returns the number of unanswered calls.
+    pub fn count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Adds a call. Fails if there are too many, of all callers or of this one.
+    pub fn insert(&mut self, invoke: PendingInvoke) -> Result<(), Failure> {
+        let own = self.calls.iter().filter(|one| one.caller == invoke.caller).count();
+        if own >= limits::INVOKES_OF_ONE || self.calls.len() >= limits::INVOKES {
+            return Err(Failure::unavailable("too many calls wait for nodes; retry shortly"));
+        }
+        let deadline = invoke.deadline;
+        self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+        self.calls.push(invoke);
+        Ok(())
+    }
+
+    /// Removes the call with this id that was sent to this node.
+    pub fn remove(&mut self, id: RequestId, node: DeviceId) -> Option<PendingInvoke> {
+        let at = self.calls.iter().position(|call| call.id == id && call.node == node)?;
+        Some(self.calls.swap_remove(at))
+    }
+
+    /// Ends the calls that have expired.
+    pub fn expire(&mut self, now: Millis) -> Vec<Effect> {
+        if self.next_deadline.is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        for invoke in self.calls.extract_if(.., |call| call.deadline <= now) {
+            self.outcomes.count(CallOutcome::Timeout);
+            effects.push(invoke.error("TIMEOUT", "node invoke timed out"));
+            effects.extend(invoke.cancel());
+        }
+        self.next_deadline = self.calls.iter().map(|call| call.deadline).min();
+        effects
+    }
+
+    /// Ends the calls of a closed connection: an error for the callers of a node, a cancellation
+    /// for the nodes that an operator called.
+    pub fn remove_connection(&mut self, conn: ConnId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let of_connection =
+            |call: &mut PendingInvoke| call.node_conn == conn || call.caller == conn;
+        for invoke in self.calls.extract_if(.., of_connection) {
+            if invoke.caller == conn {
+                self.outcomes.count(CallOutcome::Abandoned);
+                effects.extend(invoke.cancel());
+            } else {
+                self.outcomes.count(CallOutcome::Disconnected);
+                let message = format!("node disconnected ({})", invoke.command);
+                effects.push(invoke.error("DISCONNECTED", &message));
+            }
+        }
+        effects
+    }
+
+    /// Ends a call that could not be sent.
+    pub fn send_failed(&mut self, id: RequestId) -> Option<Effect> {
+        let at = self.calls.iter().position(|call| call.id == id)?;
+        let invoke = self.calls.swap_remove(at);
+        self.outcomes.count(CallOutcome::Busy);
+        Some(invoke.error("BUSY", "the node does not read what it is sent; try again later"))
+    }
+
+    /// Ends all calls, because the gateway is stopping.
+    pub fn stop(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for invoke in self.calls.drain(..) {
+            self.outcomes.count(CallOutcome::Stopping);
+            effects.push(invoke.error("GATEWAY_STOPPING", "gateway restart in progress"));
+        }
+        effects
+    }
+}
+
+impl PendingInvoke {
+    /// Returns an error of the gateway for the caller.
+    fn error(&self, code: &'static str, message: &str) -> Effect {
+        let error = json::object(|o| {
+            o.str("code", code);
+            o.str("message", message);
+        });
+        let message = match (self.protocol, code) {
+            // In the form that OpenClaw 2026.1.29 prints.
+            (Protocol::V3, "DISCONNECTED") => format!("Error: {message}"),
+            (Protocol::V3, _) => message.to_string(),
+            (Protocol::V4, _) => format!("{code}: {message}"),
+        };
+        self.fail(message, Some(&error), code != "BUSY")
+    }
+
+    /// Returns an error for the caller. `dispatched` says whether the node was sent the call.
+    pub fn fail(&self, message: String, node_error: Option<&[u8]>, dispatched: bool) -> Effect {
+        let details = json::object(|o| {
+            o.raw("nodeError", node_error.unwrap_or(b"null"));
+            if self.protocol == Protocol::V4 {
+                o.bool("nodeCommandDispatched", dispatched);
+            }
+        });
+        self.failed(Failure::unavailable(message).detailed(details))
+    }
+
+    /// Returns the effect that sends this failure to the caller.
+    pub fn failed(&self, failure: Failure) -> Effect {
+        Effect::Fail { conn: self.caller, id: self.request.clone(), failure }
+    }
+
+    /// Returns the cancellation for the node (protocol 4). If the node's send queue has no space it
+    /// is dropped, because it does not justify closing the connection.
+    fn cancel(&self) -> Option<Effect> {
+        if self.node_protocol != Protocol::V4 {
+            return None;
+        }
+        let frame = frames::event_with("node.invoke.cancel", 128, &mut |frame| {
+            frame.obj("payload", |o| {
+                o.shown("invokeId", &self.id);
+                o.shown("nodeId", &self.node);
+            });
+        });
+        Some(Effect::Invoke { id: self.id, conn: self.node_conn, frame })
+    }
+
+    /// Returns the answer for the caller: `payload` as the node sent it, or `payload_json`, which
+    /// is JSON inside a string. Returns an error if the answer does not fit in a frame.
+    pub fn answer(&self, payload: Option<Value<'_>>, payload_json: Option<Value<'_>>) -> Effect {
+        let frame = self.answer_frame(payload, payload_json);
+        if frame.len() <= limits::FRAME_AFTER_HELLO {
+            return Effect::Frame { conn: self.caller, frame };
+        }
+        self.error(frames::TOO_LARGE, &frames::too_large_message("the node's answer", frame.len()))
+    }
+
+    /// Writes the frame of that answer. It has both forms of `payload_json` only if both fit, so it
+    /// is never much larger than the frame of the node, and too large only if one form alone is.
+    fn answer_frame(&self, payload: Option<Value<'_>>, payload_json: Option<Value<'_>>) -> Vec<u8> {
+        let size = payload.map_or(0, |value| value.raw().len())
+            + 2 * payload_json.map_or(0, |value| value.raw().len());
+        let size = size.min(limits::FRAME_AFTER_HELLO);
+        frames::response_with(&self.request, size + 256, &mut |frame| {
+            if self.form == AnswerForm::Payload {
+                return self.write_payload(frame, payload, payload_json);
+            }
+            frame.obj("payload", |o| {
+                o.bool("ok", true);
+                o.shown("nodeId", &self.node);
+                o.str("command", &self.command);
+                self.write_payload(o, payload, payload_json);
+                let before = o.written() + r#","payloadJSON":}}"#.len();
+                let fits =
+                    |text: &Value<'_>| before + text.raw().len() <= limits::FRAME_AFTER_HELLO;
+                let text = payload_json.filter(fits);
+                o.raw("payloadJSON", text.map_or(b"null", |text| text.raw().as_bytes()));
+            });
+        })
+    }
+
+    /// Writes the field `payload`: the JSON inside `payload_json` if there is one.
+    fn write_payload(
+        &self,
+        o: &mut Writer<'_>,
+        payload: Option<Value<'_>>,
+        payload_json: Option<Value<'_>>,
+    ) {
+        let Some(text) = payload_json else {
+            let absent: Option<&[u8]> = (self.form == AnswerForm::Payload).then_some(b"null");
+            return o.opt_raw("payload", payload.map(|value| value.raw().as_bytes()).or(absent));
+        };
+        if !o.held("payload", &text) {
+            o.obj("payload", |o| o.raw("payloadJSON", text.raw().as_bytes()));
+        }
+    }
+}
