@@ -1,7 +1,7 @@
 //! `gatelet explain`: evaluates the gate's rules for a described connection, and prints the last
 //! refusals of the running gateway.
 //!
-//! The description is read by `server::gateway::verify` and decided by `gate::policy`, with the
+//! The description is read by `server::gateway::parse` and decided by `gate::policy`, with the
 //! configuration in force. Credentials are described (`right`, `wrong`) and never passed.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,7 +24,7 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::{Cell, Table};
 use crate::server;
 use crate::server::gateway::attempt::ClientInfo;
-use crate::server::gateway::verify;
+use crate::server::gateway::parse;
 use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::http::Head;
 use crate::wire::json::{self, Value};
@@ -37,7 +37,7 @@ pub fn run(context: &Context, what: &ExplainCommand) -> Done {
     let request = request(config, what)?;
     let head = head(&request)?;
     let peer = address(what.peer.as_deref())?;
-    let seen = verify::seen(&head, peer, None, &setup);
+    let seen = parse::seen(&head, peer, None, &setup);
     let subject = subject(context, what)?;
     let facts = facts(what, &seen, &subject, &setup)?;
     let mut table = Table::new(vec![Cell::FREE].into_boxed_slice(), 0, TableAge(0));

@@ -5,6 +5,7 @@
 //! needed, verify signatures and read files. Admission is decided in `gate`, not here.
 
 pub mod config_file;
+mod error;
 pub mod gateway;
 mod http;
 pub mod net;
@@ -17,11 +18,12 @@ pub mod start_context;
 #[cfg(windows)]
 mod windows_service;
 
-pub use net::listener::far_address;
+pub use error::StartError;
+pub use net::bind::far_address;
 pub use os::host_info::{command, family, load_average, machine_name, memory, number};
 pub use os::logger::timestamp;
 pub use os::signals::Stop;
-pub use run::{commit, run, Page, StartError};
+pub use run::{commit, run, Page};
 pub use runtime::{lock, start_thread};
 #[cfg(windows)]
 pub use windows_service::run_service;

@@ -1,6 +1,5 @@
 //! Starts, runs and stops a gateway with a given configuration.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,9 +8,11 @@ use smol::channel::{bounded, Receiver, Sender};
 use smol::Task;
 
 use super::config_file::ConfigFile;
+use super::error::StartError;
 use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
-use super::net::listener::{self, Listeners};
+use super::net::bind::{self, Listeners};
+use super::net::listener;
 use super::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use super::os::host_info::{command, machine_name};
 use super::os::signals::Stop;
@@ -25,35 +26,6 @@ use crate::gate::limits;
 use crate::gate::table::{Cell, Table};
 use crate::rpc::{Devices, Status};
 use crate::store::{self, Disk, Opened, PairingFile, StdDisk, StoreError};
-
-/// Error that prevents the start. Its text says what to do.
-#[derive(Debug)]
-pub enum StartError {
-    /// The configuration has errors, which were printed.
-    Config,
-    /// The pairing table cannot be used.
-    Store(StoreError),
-    /// Any other error.
-    Other(String),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Config => {
-                f.write_str("the configuration has errors; run `gatelet config check`")
-            }
-            StartError::Store(error) => error.fmt(f),
-            StartError::Other(what) => f.write_str(what),
-        }
-    }
-}
-
-impl From<String> for StartError {
-    fn from(what: String) -> StartError {
-        StartError::Other(what)
-    }
-}
 
 /// Page to open. The code that displays it decides whether the token may be visible.
 pub struct Page {
@@ -75,7 +47,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let bind = loaded.settings.into_iter().find(|setting| setting.path == "gateway.bind");
     let bind_unsaid = bind.is_some_and(|bind| bind.source == Source::Default);
     let mut opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
-    let listeners = listener::open(config.bind, config.port, paths.in_container)?;
+    let listeners = bind::open(config.bind, config.port, paths.in_container)?;
     let secret = shared_secret(&config, &paths)?;
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners);

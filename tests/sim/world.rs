@@ -24,12 +24,12 @@ use gatelet::gate::table::{Cell as Record, Table};
 use gatelet::server::commit;
 use gatelet::server::config_file::ConfigFile;
 use gatelet::server::gateway::attempt::{Attempt, ClientInfo};
-use gatelet::server::gateway::verify;
+use gatelet::server::gateway::parse;
 use gatelet::server::gateway::write_queue::DiskJob;
 use gatelet::server::gateway::{Event, Gateway, InvalidFirstFrame};
+use gatelet::server::net::pre_auth::PreAuthConnections;
 use gatelet::server::net::send_queue::{Frame, Next, SendQueue};
 use gatelet::server::os::clock::Entropy;
-use gatelet::server::shared::PreAuthConnections;
 use gatelet::server::start_context::{shared_secret, StartContext};
 use gatelet::store::tokens::{control_token, device_token, TableKey};
 use gatelet::store::{Contents, LoadedTable, PairingFile, Shape, TableId};
@@ -660,7 +660,7 @@ impl World {
         self.next_conn += 1;
         let gateway = self.gateway.as_ref().unwrap();
         let head = Head::parse(head.as_bytes()).expect("a good head").expect("a whole head");
-        let seen = verify::seen(&head, peer, None, gateway.setup());
+        let seen = parse::seen(&head, peer, None, gateway.setup());
         self.lobby.enter(ConnId(conn), peer);
         let dropped = Arc::<AtomicBool>::default();
         let guard = Guard(dropped.clone());
@@ -795,7 +795,7 @@ impl World {
                     };
                     let challenge = (conn.nonce, self.at - conn.opened);
                     let (mut attempt, check) =
-                        verify::attempt(&request.id, &connect, &seen, challenge, &setup, now);
+                        parse::attempt(&request.id, &connect, &seen, challenge, &setup, now);
                     if let Some(check) = check {
                         attempt.proof = match truth.who.filter(|_| signed.right) {
                             _ if signed.real => check.run(),

@@ -4,9 +4,10 @@
 //! carries out the verdict.
 
 use super::attempt::Attempt;
+use super::continuation::{Continuation, Welcome};
+use super::log_line::line;
 use super::rate_limit::code_of;
-use super::reject::line;
-use super::{Continuation, Gateway};
+use super::Gateway;
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::{
     AuthMode, Code, DeviceProof, DeviceToken, Facts, PairingSource, SecretCheck, Unremembered,
@@ -22,20 +23,6 @@ use crate::rpc::{self, PresenceEntry};
 use crate::store::tokens;
 use crate::wire::frames;
 use crate::wire::hello::{FilePaths, Hello, IssuedToken};
-
-/// An admission whose hello response is not sent yet.
-pub(crate) struct Welcome {
-    conn: ConnId,
-    rule: Rule,
-    admission: Admission,
-    device: Option<(DeviceId, PublicKey)>,
-    attempt: Attempt,
-    /// Setup code that the admission used up. It is given back if the pairing cannot be stored.
-    code: Option<Taken>,
-    /// Whether the client presented the shared secret. It is then admitted even if the pairing
-    /// cannot be stored.
-    secret_held: bool,
-}
 
 impl Gateway {
     /// Decides on an attempt, after a conflicting write of its device if there is one. If too many

@@ -1,6 +1,7 @@
 //! Handles requests of admitted clients, from the received frame to the response.
 
-use super::{Continuation, Gateway};
+use super::continuation::Continuation;
+use super::Gateway;
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;

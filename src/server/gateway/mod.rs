@@ -10,10 +10,14 @@
 mod admit;
 pub mod attempt;
 mod clients;
+mod continuation;
+pub(super) mod counters;
 mod dispatch;
+pub(super) mod log_line;
 mod nodes;
+pub mod parse;
 mod rate_limit;
-pub(super) mod reject;
+mod reject;
 mod reload;
 pub mod verify;
 pub mod write_queue;
@@ -23,8 +27,9 @@ use std::rc::Rc;
 
 use self::attempt::{Attempt, ClientInfo};
 use self::clients::{AdmittedConnection, Connections};
+use self::continuation::Continuation;
+use self::counters::Counters;
 use self::write_queue::{DiskJob, Ticket, WriteQueue};
-use super::http::metrics::Counters;
 use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
 use super::runtime_config::RuntimeConfig;
@@ -36,7 +41,7 @@ use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
-use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Relay, Reply, Status};
+use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Relay, Status};
 use crate::wire::frames;
 use crate::wire::hello;
 use crate::wire::json;
@@ -71,19 +76,6 @@ pub struct InvalidFirstFrame {
     pub problems: Option<String>,
 }
 
-/// Continuation after a commit.
-pub(super) enum Continuation {
-    /// Decides on the attempt, after the conflicting write of its device.
-    Connect { conn: ConnId, attempt: Box<Attempt> },
-    /// Admits the client, or rejects it if the pairing could not be stored and the client did not
-    /// present the shared secret.
-    Hello(Box<super::gateway::admit::Welcome>),
-    /// Answers the call and applies its effects.
-    Answer { conn: ConnId, id: String, reply: Box<Reply> },
-    /// Answers the call with the result of the operation on the configuration file.
-    File { conn: ConnId, id: String },
-}
-
 /// Complete state of a running gateway.
 pub struct Gateway {
     pub(super) setup: Rc<RuntimeConfig>,
@@ -98,7 +90,7 @@ pub struct Gateway {
     pub(super) signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
     pub(super) relay: Relay,
-    pub(super) commits: WriteQueue<Continuation>,
+    commits: WriteQueue<Continuation>,
     pub(super) conns: Connections,
     /// Number of admitted clients.
     pub(super) admitted: usize,

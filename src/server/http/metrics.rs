@@ -8,50 +8,11 @@ use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::ids::Now;
 use crate::gate::refusal::{Refusal, Rule};
 use crate::server::gateway::attempt::ClientInfo;
+use crate::server::gateway::counters::first;
 use crate::server::gateway::Gateway;
-use crate::server::net::send_queue::Lost;
 use crate::server::os::host_info;
 use crate::server::shared::Shared;
 use crate::wire::http::{Head, ResponseHead};
-
-/// Counters since the start.
-pub(crate) struct Counters {
-    /// Admissions by rule.
-    admitted: [u64; Rule::ALL.len()],
-    /// Refusals by rule.
-    refused: [u64; Rule::ALL.len()],
-    /// Refusals by code. Those with the same code are counted at the index of the first of them.
-    codes: [u64; Refusal::ALL.len()],
-    /// Losses on connections that are closed.
-    lost: Lost,
-}
-
-impl Counters {
-    pub const NONE: Counters = Counters {
-        admitted: [0; Rule::ALL.len()],
-        refused: [0; Rule::ALL.len()],
-        codes: [0; Refusal::ALL.len()],
-        lost: Lost::NONE,
-    };
-
-    pub fn admitted(&mut self, rule: Rule) {
-        self.admitted[rule as usize] += 1;
-    }
-
-    pub fn refused(&mut self, rule: Rule, refusal: Refusal) {
-        self.refused[rule as usize] += 1;
-        self.codes[first(refusal.words().code)] += 1;
-    }
-
-    pub fn gone(&mut self, lost: Lost) {
-        self.lost = self.lost.and(lost);
-    }
-}
-
-/// Returns the index of the first refusal with this code.
-fn first(code: &str) -> usize {
-    Refusal::ALL.iter().position(|one| one.words().code == code).unwrap_or(0)
-}
 
 /// Builds the complete HTTP response.
 pub(crate) fn answer(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> Vec<u8> {
@@ -202,6 +163,7 @@ fn page(mut values: &[u64]) -> String {
 mod tests {
     use super::*;
     use crate::rpc::nodes::{CallOutcome, CallOutcomes};
+    use crate::server::gateway::counters::Counters;
 
     /// Returns the label values of this metric.
     fn words(name: &str) -> Vec<&str> {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use self::static_files::Fetch;
 use super::gateway::attempt::ClientInfo;
-use super::gateway::reject::via_name;
+use super::gateway::log_line::via_name;
 use super::shared::Shared;
 use crate::dashboard;
 use crate::gate::facts::{AuthMode, Host, Origin};

@@ -22,7 +22,7 @@ use crate::gate::limits;
 use crate::gate::net::Via;
 use crate::gate::refusal::{Close, Refusal};
 use crate::server::gateway::attempt::ClientInfo;
-use crate::server::gateway::verify;
+use crate::server::gateway::parse;
 use crate::server::gateway::{Event, InvalidFirstFrame};
 use crate::server::http;
 use crate::server::http::static_files::Fetch;
@@ -127,7 +127,7 @@ impl ConnectionGuard {
                     return None;
                 }
             };
-            let seen = verify::seen(&head, peer, reached, &self.shared.setup());
+            let seen = parse::seen(&head, peer, reached, &self.shared.setup());
             if !head.wants_websocket() {
                 let answer = http::answer(&head, &seen, &self.shared);
                 return Some(FirstRequest::Request(stream, answer));
@@ -321,7 +321,7 @@ impl<T: Transport> ClientSession<T> {
         let now = shared.now();
         let challenge = (nonce, now.at.since(challenged));
         let (attempt, check) =
-            verify::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
+            parse::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
         let mut attempt = Box::new(attempt);
         if let Some(check) = check {
             attempt.proof = shared.verify(check).await;
