@@ -30,6 +30,6 @@ fn send(name: &std::ffi::OsStr, state: &str) -> std::io::Result<()> {
 #[cfg(windows)]
 pub fn notify(state: &str) {
     if state == "READY=1" {
-        crate::server::windows_service::ready();
+        super::service_manager::report_ready();
     }
 }
