@@ -37,7 +37,7 @@ pub fn run(context: &Context, what: &ExplainCommand) -> Done {
     let request = request(config, what)?;
     let head = head(&request)?;
     let peer = address(what.peer.as_deref())?;
-    let seen = parse::seen(&head, peer, None, &setup);
+    let seen = parse::client_info(&head, peer, None, &setup);
     let subject = subject(context, what)?;
     let facts = facts(what, &seen, &subject, &setup)?;
     let mut table = Table::new(vec![Cell::FREE].into_boxed_slice(), 0, TableAge(0));

@@ -74,9 +74,10 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let status = here.status(config, secret.as_ref(), warnings);
     beginning.announce(&status, &opened, show);
     mend(&mut opened);
-    let setup = Rc::new(here.setup(config, secret.as_ref()));
+    let runtime_config = Rc::new(here.runtime_config(config, secret.as_ref()));
     let devices = devices(&opened);
-    let mut gateway = Gateway::new(setup, devices, status, Box::new(SystemEntropy), clock.now());
+    let mut gateway =
+        Gateway::new(runtime_config, devices, status, Box::new(SystemEntropy), clock.now());
     let file = ConfigFile(beginning.here);
     gateway.applied = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let shared = Shared::new(gateway, Box::new(clock));
@@ -231,7 +232,7 @@ async fn serve(
     let signal = stop.asked().await?;
     log::info!("stopping: {signal}");
     systemd::notify("STOPPING=1");
-    shared.happen(Event::Stop);
+    shared.dispatch(Event::Stop);
     drop(ticks);
     wait_until_quiet(&shared).await;
     shared.end_jobs();
@@ -253,8 +254,8 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
     Ok(spawn(async move {
         let mut more = true;
         while more {
-            more = shared.jobs().await;
-            while let Some(job) = shared.ask(Gateway::next_job) {
+            more = shared.wait_for_job().await;
+            while let Some(job) = shared.with_gateway(Gateway::next_job) {
                 // a gateway that stores nothing must not go on
                 jobs.send(job)
                     .await
@@ -263,7 +264,7 @@ fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
                     .recv()
                     .await
                     .expect("the thread that writes the files answers each job");
-                shared.happen(Event::Committed { job, error });
+                shared.dispatch(Event::Committed { job, error });
             }
         }
         drop(jobs);
@@ -300,15 +301,15 @@ pub fn commit<D: Disk>(file: &mut PairingFile<D>, job: &DiskJob) -> std::io::Res
 
 async fn tick(shared: Rc<Shared>) {
     loop {
-        shared.due().await;
-        shared.happen(Event::Tick);
+        shared.wait_for_deadline().await;
+        shared.dispatch(Event::Tick);
     }
 }
 
 /// Waits until all connections are closed, at most [`limits::CLOSE_GRACE_MS`] and 250 ms.
 async fn wait_until_quiet(shared: &Rc<Shared>) {
     let quiet = async {
-        while shared.ask(|gateway| gateway.connections()) > 0 {
+        while shared.with_gateway(|gateway| gateway.connections()) > 0 {
             sleep(5).await;
         }
     };

@@ -1,19 +1,17 @@
-//! State shared by all connections: gateway state, clock, unauthenticated connections, and access
-//! to other threads.
+//! State shared by all tasks: gateway state, clock, unauthenticated connections, and access to
+//! other threads.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use smol::channel::{bounded, Receiver, Sender};
-use smol::future::FutureExt;
 
 use super::gateway::verify::SignatureCheck;
 use super::gateway::{Event, Gateway};
-use super::http::static_files::Fetch;
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
-use super::runtime::{sleep, Offload};
+use super::runtime::{within, Offload};
 use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::DeviceProof;
 use crate::gate::ids::{ConnId, Millis, Now};
@@ -24,15 +22,18 @@ pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
     /// Sent when there is a job for the disk thread. Closed when there will be no more.
-    jobs: Signal,
-    /// Sent when a deadline is earlier than the time for which the clock's task waits.
-    alarm: Signal,
-    alarm_at: Cell<Millis>,
-    pub lobby: PreAuthConnections,
-    verifier: Offload,
-    reader: Offload,
+    job_signal: Signal,
+    /// Sent when a deadline is earlier than `timer_at`.
+    deadline_signal: Signal,
+    /// Time for which [`Shared::wait_for_deadline`] waits.
+    timer_at: Cell<Millis>,
+    pub pre_auth: PreAuthConnections,
+    signature_offload: Offload,
+    /// Reads files of `gateway.controlUi.root`.
+    pub file_offload: Offload,
     next_conn: Cell<u64>,
-    warned: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
+    /// Peers for which a warning about proxy headers was logged, and when.
+    proxy_warnings: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
 }
 
 impl Shared {
@@ -41,14 +42,14 @@ impl Shared {
         Rc::new(Shared {
             gateway: RefCell::new(gateway),
             clock,
-            jobs: Signal::new(),
-            alarm: Signal::new(),
-            alarm_at: Cell::new(Millis(0)),
-            lobby: PreAuthConnections::default(),
-            verifier: Offload::default(),
-            reader: Offload::default(),
+            job_signal: Signal::new(),
+            deadline_signal: Signal::new(),
+            timer_at: Cell::new(Millis(0)),
+            pre_auth: PreAuthConnections::default(),
+            signature_offload: Offload::default(),
+            file_offload: Offload::default(),
             next_conn: Cell::new(1),
-            warned: RefCell::new(heapless::Vec::new()),
+            proxy_warnings: RefCell::default(),
         })
     }
 
@@ -59,92 +60,73 @@ impl Shared {
 
     /// Passes an event to the gateway state. Then wakes the task for disk jobs and the clock's task
     /// as needed.
-    pub fn happen(&self, event: Event) {
+    pub fn dispatch(&self, event: Event) {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
         if gateway.has_jobs() {
-            self.jobs.send();
+            self.job_signal.send();
         }
-        if gateway.next_deadline() < self.alarm_at.get() {
-            self.alarm.send();
+        if gateway.next_deadline() < self.timer_at.get() {
+            self.deadline_signal.send();
         }
     }
 
     /// Waits until [`Event::Tick`] is due.
-    pub async fn due(&self) {
+    pub async fn wait_for_deadline(&self) {
         loop {
-            let due = self.ask(|gateway| gateway.next_deadline());
-            self.alarm_at.set(due);
-            let wait = due.since(self.now().at).max(1);
-            let early = async {
-                self.alarm.wait().await;
-                false
-            };
-            let rings = async {
-                sleep(wait).await;
-                true
-            };
-            if early.or(rings).await {
+            let deadline = self.with_gateway(|gateway| gateway.next_deadline());
+            self.timer_at.set(deadline);
+            let delay = deadline.since(self.now().at).max(1);
+            if within(delay, self.deadline_signal.wait()).await.is_none() {
                 return;
             }
         }
     }
 
     /// Waits until [`Gateway::next_job`] may have a job. Returns `false` when no more will follow.
-    pub async fn jobs(&self) -> bool {
-        self.jobs.wait().await
+    pub async fn wait_for_job(&self) -> bool {
+        self.job_signal.wait().await
     }
 
     /// Ends the jobs: none follow those that are already queued.
     pub fn end_jobs(&self) {
-        self.jobs.end();
+        self.job_signal.end();
     }
 
     /// Calls a function with the gateway state.
-    pub fn ask<T>(&self, question: impl FnOnce(&mut Gateway) -> T) -> T {
-        question(&mut self.gateway.borrow_mut())
+    pub fn with_gateway<T>(&self, call: impl FnOnce(&mut Gateway) -> T) -> T {
+        call(&mut self.gateway.borrow_mut())
     }
 
-    /// Returns the setup in force.
-    pub fn setup(&self) -> Rc<RuntimeConfig> {
-        self.gateway.borrow().setup().clone()
+    /// Returns the runtime configuration in force.
+    pub fn runtime_config(&self) -> Rc<RuntimeConfig> {
+        self.gateway.borrow().runtime_config().clone()
     }
 
     /// Returns the id for the next connection.
     pub fn next_conn(&self) -> ConnId {
-        self.next_conn.set(self.next_conn.get() + 1);
-        ConnId(self.next_conn.get() - 1)
+        ConnId(self.next_conn.replace(self.next_conn.get() + 1))
     }
 
     /// Verifies a signature: at once if few connections are unauthenticated, otherwise on another
     /// thread, so that the event loop is not delayed. If too many wait for that thread, verifies it
     /// at once.
-    pub async fn verify(&self, check: SignatureCheck) -> DeviceProof {
-        if self.lobby.len() <= FEW {
-            return check.run();
+    pub async fn verify_signature(&self, check: SignatureCheck) -> DeviceProof {
+        if self.pre_auth.len() <= VERIFIED_AT_ONCE {
+            return check.verify();
         }
-        let theirs = check.clone();
-        self.verifier.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
-    }
-
-    /// Returns the next bytes of a file, read on another thread, so that a slow disk delays only
-    /// files. Returns `None` at the end, or if too many other reads wait.
-    pub async fn read(&self, mut fetch: Fetch) -> Option<(Fetch, Vec<u8>)> {
-        let (fetch, piece) = self
-            .reader
-            .run(move || (fetch.next(), fetch))
-            .await
-            .map(|(piece, fetch)| (fetch, piece))?;
-        (!piece.is_empty()).then_some((fetch, piece))
+        let copy = check.clone();
+        let proof = self.signature_offload.run(move || copy.verify()).await;
+        proof.unwrap_or_else(|| check.verify())
     }
 
     /// Logs a warning, once per hour and peer, about a peer that sends proxy headers without being
     /// trusted.
     pub fn warn_of_proxy(&self, peer: IpAddr) {
         let now = self.now().at;
-        let mut warned = self.warned.borrow_mut();
-        warned.retain(|(_, at)| now.since(*at) < limits::PROXY_WARNING_MS);
-        if warned.iter().any(|(known, _)| *known == peer) || warned.push((peer, now)).is_err() {
+        let mut warnings = self.proxy_warnings.borrow_mut();
+        warnings.retain(|(_, at)| now.since(*at) < limits::PROXY_WARNING_MS);
+        if warnings.iter().any(|(known, _)| *known == peer) || warnings.push((peer, now)).is_err() {
             return;
         }
         log::warn!(
@@ -153,6 +135,9 @@ impl Shared {
         );
     }
 }
+
+/// Number of unauthenticated connections up to which a signature is verified at once.
+const VERIFIED_AT_ONCE: usize = 4;
 
 /// Wakes a task from anywhere on the thread. It is a channel with a capacity of one: a signal that
 /// is sent before the task waits is not lost, and two of them count as one.
@@ -178,6 +163,3 @@ impl Signal {
         self.1.recv().await.is_ok()
     }
 }
-
-/// Number of unauthenticated connections up to which a signature is verified at once.
-const FEW: usize = 4;

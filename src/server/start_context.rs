@@ -28,7 +28,11 @@ pub struct StartContext {
 
 impl StartContext {
     /// Builds the setup for this configuration.
-    pub fn setup(&self, config: &Config, secret: Option<&Sourced<Secret>>) -> RuntimeConfig {
+    pub fn runtime_config(
+        &self,
+        config: &Config,
+        secret: Option<&Sourced<Secret>>,
+    ) -> RuntimeConfig {
         RuntimeConfig {
             secret: secret.map(|secret| SecretDigest::of(secret.value.expose())),
             control: SecretDigest::of(tokens::control_token(&self.key).as_str()),

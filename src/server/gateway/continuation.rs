@@ -13,7 +13,7 @@ pub(super) enum Continuation {
     Connect { conn: ConnId, attempt: Box<Attempt> },
     /// Admits the client, or rejects it if the pairing could not be stored and the client did not
     /// present the shared secret.
-    Hello(Box<Welcome>),
+    Admit(Box<PendingAdmission>),
     /// Answers the call and applies its effects.
     Answer { conn: ConnId, id: String, reply: Box<Reply> },
     /// Answers the call with the result of the operation on the configuration file.
@@ -21,7 +21,7 @@ pub(super) enum Continuation {
 }
 
 /// An admission whose hello response is not sent yet.
-pub(crate) struct Welcome {
+pub(crate) struct PendingAdmission {
     pub conn: ConnId,
     pub rule: Rule,
     pub admission: Admission,
@@ -31,5 +31,5 @@ pub(crate) struct Welcome {
     pub code: Option<Taken>,
     /// Whether the client presented the shared secret. It is then admitted even if the pairing
     /// cannot be stored.
-    pub secret_held: bool,
+    pub has_secret: bool,
 }

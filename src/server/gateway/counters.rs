@@ -23,16 +23,19 @@ impl Counters {
         lost: Lost::NONE,
     };
 
+    /// Counts an admission.
     pub fn admitted(&mut self, rule: Rule) {
         self.admitted[rule as usize] += 1;
     }
 
+    /// Counts a refusal.
     pub fn refused(&mut self, rule: Rule, refusal: Refusal) {
         self.refused[rule as usize] += 1;
         self.codes[first(refusal.words().code)] += 1;
     }
 
-    pub fn gone(&mut self, lost: Lost) {
+    /// Adds the losses of a closed connection.
+    pub fn add_lost(&mut self, lost: Lost) {
         self.lost = self.lost.and(lost);
     }
 }

@@ -23,13 +23,13 @@ use crate::wire::http::Head;
 
 /// Extracts the facts about the client from a request head. `reached` is the local address of the
 /// connection.
-pub fn seen(
+pub fn client_info(
     head: &Head<'_>,
     peer: IpAddr,
     reached: Option<IpAddr>,
-    setup: &RuntimeConfig,
+    runtime_config: &RuntimeConfig,
 ) -> ClientInfo {
-    let web = &setup.web;
+    let web = &runtime_config.web;
     let forwarded = head.forwarded_for();
     let real_ip = head.header("X-Real-IP");
     let mut client = net::client_address(
@@ -45,7 +45,7 @@ pub fn seen(
     }
     let local = net::is_loopback(peer) && !head.proxied();
     let (host, origin) =
-        origin::classify(head.host(), head.origin(), &web.names(&setup.machine, reached));
+        origin::classify(head.host(), head.origin(), &web.names(&runtime_config.machine, reached));
     ClientInfo {
         peer: net::fold(peer),
         client: client.address,
@@ -75,18 +75,20 @@ fn shown(header: Option<&str>) -> String {
 pub fn attempt(
     request: &str,
     connect: &Connect,
-    seen: &ClientInfo,
+    client_info: &ClientInfo,
     challenge: (Nonce, u64),
-    setup: &RuntimeConfig,
+    runtime_config: &RuntimeConfig,
     now: Now,
 ) -> (Attempt, Option<SignatureCheck>) {
     let dialect =
         Protocol::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Protocol::V4);
     let (proof, check) = match &connect.device {
         None => (DeviceProof::Absent, None),
-        Some(device) => claim(connect, device, seen, challenge, dialect, setup, now),
+        Some(device) => {
+            claim(connect, device, client_info, challenge, dialect, runtime_config, now)
+        }
     };
-    let clock_off = connect.device.as_ref().and_then(|device| skew(device.signed_at, now));
+    let clock_skew = connect.device.as_ref().and_then(|device| skew(device.signed_at, now));
     let client = &connect.client;
     let attempt = Attempt {
         request: request.to_string(),
@@ -103,14 +105,14 @@ pub fn attempt(
             family: clip(client.device_family.as_deref().unwrap_or("")),
             client_id: clip(&client.id),
             client_mode: clip(&client.mode),
-            remote: (!net::is_loopback(seen.client)).then_some(seen.client),
+            remote: (!net::is_loopback(client_info.client)).then_some(client_info.client),
         },
         version: clip(&client.version),
         model: clip(client.model_identifier.as_deref().unwrap_or("")),
         instance: clip(client.instance_id.as_deref().unwrap_or("")),
         node: (connect.role() == Some(Role::Node)).then(|| Box::new(declared(connect))),
-        seen: seen.clone(),
-        clock_off,
+        client_info: client_info.clone(),
+        clock_skew,
     };
     (attempt, check)
 }
@@ -139,15 +141,15 @@ fn declared(connect: &Connect) -> Declared {
 fn claim(
     connect: &Connect,
     device: &DeviceClaim,
-    seen: &ClientInfo,
+    client_info: &ClientInfo,
     (challenge, elapsed): (Nonce, u64),
     dialect: Protocol,
-    setup: &RuntimeConfig,
+    runtime_config: &RuntimeConfig,
     now: Now,
 ) -> (DeviceProof, Option<SignatureCheck>) {
     let nonce = device.nonce();
     // without a nonce only its time shows that a signature is fresh; a local client has our clock
-    let judged_skew = (setup.strict_clock || seen.local && nonce.is_none())
+    let judged_skew = (runtime_config.strict_clock || client_info.local && nonce.is_none())
         .then(|| now.wall.0.abs_diff(device.signed_at));
     let key = device.key();
     let key_id = key.map(|key| DeviceId(Sha256::digest(key.0).into()));
@@ -158,7 +160,7 @@ fn claim(
         challenge,
         elapsed,
         judged_skew,
-        local: seen.local,
+        local: client_info.local,
     };
     let (id, key, signature) = match (claim.check(), key, device.signature()) {
         (Err(refusal), ..) => return (DeviceProof::Invalid(refusal), None),
@@ -200,7 +202,7 @@ fn presented(connect: &Connect) -> PresentedCredentials {
         password: auth.password.clone(),
         device_token: auth.device_token.clone(),
         bootstrap_token: auth.bootstrap_token.clone(),
-        signed_alone: alone.map(|device| device.signed_at),
+        signed_without_nonce: alone.map(|device| device.signed_at),
         ..PresentedCredentials::default()
     }
 }

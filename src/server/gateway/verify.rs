@@ -18,7 +18,7 @@ pub struct SignatureCheck {
 impl SignatureCheck {
     /// Verifies the signature. Takes tens of microseconds on a laptop and a large part of a
     /// millisecond on a Raspberry Pi.
-    pub fn run(&self) -> DeviceProof {
+    pub fn verify(&self) -> DeviceProof {
         if verifying_key(&self.key)
             .is_some_and(|key| self.payloads.iter().any(|payload| self.verifies(&key, payload)))
         {
@@ -116,7 +116,7 @@ mod tests {
             signature,
             payloads: vec![message.into()],
         };
-        let proof = check.run();
+        let proof = check.verify();
         assert!(matches!(
             proof,
             DeviceProof::Valid { .. } | DeviceProof::Invalid(Refusal::SignatureInvalid)

@@ -19,10 +19,15 @@ impl Gateway {
     ///
     /// A device token is valid only while its device is connected as an operator, so an attempt
     /// costs one comparison for each connected operator at most.
-    pub(crate) fn may_read(&mut self, bearer: Option<&str>, seen: &ClientInfo, now: Now) -> bool {
-        let auth = self.setup.policy.auth;
-        if seen.identity == Identity::Right
-            || auth == AuthMode::None && seen.local && seen.host == Host::Loopback
+    pub(crate) fn may_read(
+        &mut self,
+        bearer: Option<&str>,
+        client_info: &ClientInfo,
+        now: Now,
+    ) -> bool {
+        let auth = self.runtime_config.policy.auth;
+        if client_info.identity == Identity::Right
+            || auth == AuthMode::None && client_info.local && client_info.host == Host::Loopback
         {
             return true;
         }
@@ -31,33 +36,34 @@ impl Gateway {
             return true;
         }
         if auth != AuthMode::Password {
-            return self.setup.is_secret(bearer);
+            return self.runtime_config.is_secret(bearer);
         }
-        let pair = AttemptKey::of(seen.client, &HTTP);
-        if self.throttle.wait(pair, now.at) > 0
-            || self.throttle.line(CredentialKind::Password).enter(seen.client, now.at) != Some(0)
+        let pair = AttemptKey::of(client_info.client, &HTTP);
+        if self.rate_limiter.wait(pair, now.at) > 0
+            || self.rate_limiter.line(CredentialKind::Password).enter(client_info.client, now.at)
+                != Some(0)
         {
             return false;
         }
-        let right = self.setup.is_secret(bearer);
+        let right = self.runtime_config.is_secret(bearer);
         if right {
-            self.throttle.right(pair);
-            self.throttle.line(CredentialKind::Password).right();
+            self.rate_limiter.right(pair);
+            self.rate_limiter.line(CredentialKind::Password).right();
         } else {
-            self.throttle.wrong(pair, now.at);
+            self.rate_limiter.wrong(pair, now.at);
         }
         right
     }
 
     fn is_device_token(&self, bearer: &str) -> bool {
-        let operators = self.conns.iter().filter_map(|conn| conn.admitted.as_ref());
+        let operators = self.connections.iter().filter_map(|conn| conn.admitted.as_ref());
         let mut slots = operators
             .filter(|client| client.role() == Role::Operator)
             .filter_map(|client| self.slot_of(client));
         slots.any(|slot| {
             let device = self.devices.get(slot);
             device.is_some_and(|device| {
-                tokens::check(&self.setup.key, device, Role::Operator, bearer).is_some()
+                tokens::check(&self.runtime_config.key, device, Role::Operator, bearer).is_some()
             })
         })
     }

@@ -15,11 +15,11 @@ use crate::server::shared::Shared;
 use crate::wire::http::{Head, ResponseHead};
 
 /// Builds the complete HTTP response.
-pub(crate) fn answer(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> Vec<u8> {
+pub(crate) fn answer(head: &Head<'_>, client_info: &ClientInfo, shared: &Shared) -> Vec<u8> {
     let now = shared.now();
-    let Some(text) =
-        shared.ask(|gateway| gateway.may_count(head, seen, now).then(|| gateway.metrics(now)))
-    else {
+    let Some(text) = shared.with_gateway(|gateway| {
+        gateway.may_count(head, client_info, now).then(|| gateway.metrics(now))
+    }) else {
         return ResponseHead {
             extra: &[("WWW-Authenticate", "Bearer")],
             ..ResponseHead::TEXT.status(401)
@@ -38,18 +38,19 @@ impl Gateway {
     /// Returns whether the request may read the counters. A page of another origin may not. Other
     /// requests may if they are local and use a loopback name, or if they are authenticated
     /// (`may_read`). The latter does not apply in mode `none`, which needs no secret.
-    fn may_count(&mut self, head: &Head<'_>, seen: &ClientInfo, now: Now) -> bool {
-        let here = seen.local && seen.host == Host::Loopback;
-        matches!(seen.origin, Origin::Absent | Origin::Same)
+    fn may_count(&mut self, head: &Head<'_>, client_info: &ClientInfo, now: Now) -> bool {
+        let here = client_info.local && client_info.host == Host::Loopback;
+        matches!(client_info.origin, Origin::Absent | Origin::Same)
             && (here
-                || self.setup.policy.auth != AuthMode::None
-                    && self.may_read(head.bearer(), seen, now))
+                || self.runtime_config.policy.auth != AuthMode::None
+                    && self.may_read(head.bearer(), client_info, now))
     }
 
     fn metrics(&mut self, now: Now) -> String {
-        self.count(now);
-        let (status, counts, ends) = (&self.status, &self.counts, &self.relay.invokes.ends);
-        let lost = self.conns.iter().fold(counts.lost, |sum, conn| sum.and(conn.outbox.lost()));
+        self.update_status(now);
+        let (status, counts, ends) = (&self.status, &self.counters, &self.relay.invokes.ends);
+        let lost =
+            self.connections.iter().fold(counts.lost, |sum, conn| sum.and(conn.send_queue.lost()));
         // in the order of METRICS
         let mut values = vec![1];
         values.extend_from_slice(&counts.admitted);

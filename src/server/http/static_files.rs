@@ -17,6 +17,7 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use crate::gate::limits;
+use crate::server::runtime::Offload;
 use crate::wire::base64;
 use crate::wire::http::{Head, ResponseHead, POLICY_CONTROL_UI};
 
@@ -55,7 +56,7 @@ const PERMISSIONS: (&str, &str) =
 const VARY: (&str, &str) = ("Vary", "Accept-Encoding");
 
 /// A response in progress. It starts with the response head.
-pub struct Fetch {
+pub struct FileResponse {
     root: PathBuf,
     /// Empty, or of the form `/like/this`.
     base: String,
@@ -70,10 +71,10 @@ pub struct Fetch {
     rest: Option<(File, u64)>,
 }
 
-impl Fetch {
+impl FileResponse {
     /// Creates the response to a request for `path` below `root`.
-    pub fn new(head: &Head<'_>, root: &Path, base: &str, path: &str) -> Fetch {
-        Fetch {
+    pub fn new(head: &Head<'_>, root: &Path, base: &str, path: &str) -> FileResponse {
+        FileResponse {
             root: root.to_path_buf(),
             base: base.to_string(),
             path: path.to_string(),
@@ -86,9 +87,19 @@ impl Fetch {
         }
     }
 
+    /// Reads the next bytes of the response on another thread, so that a slow disk delays only files.
+    /// Returns `None` at the end, or if too many other reads wait.
+    pub async fn read(
+        mut self: Box<Self>,
+        offload: &Offload,
+    ) -> Option<(Box<FileResponse>, Vec<u8>)> {
+        let read = offload.run(move || (self.next(), self)).await;
+        read.filter(|(piece, _)| !piece.is_empty()).map(|(piece, rest)| (rest, piece))
+    }
+
     /// Returns the next bytes of the response, with at most [`limits::FILE_PIECE`] bytes of a file.
     /// Empty at the end.
-    pub fn next(&mut self) -> Vec<u8> {
+    fn next(&mut self) -> Vec<u8> {
         let mut piece = if self.begun { Vec::new() } else { self.begin() };
         self.begun = true;
         if let Some((file, left)) = &mut self.rest {

@@ -24,10 +24,10 @@ pub fn accept_all(shared: &Rc<Shared>, sockets: Vec<TcpListener>) -> io::Result<
 }
 
 async fn accept(shared: Rc<Shared>, listener: async_net::TcpListener) {
-    let (mut told, mut failed) = (None, 0);
+    let (mut last_warning, mut failures) = (None, 0);
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => enter(&shared, stream, net::fold(peer.ip())),
+            Ok((stream, peer)) => start(&shared, stream, net::fold(peer.ip())),
             // closed before it was accepted, as Windows and some Unixes report it
             Err(error)
                 if matches!(
@@ -38,10 +38,10 @@ async fn accept(shared: Rc<Shared>, listener: async_net::TcpListener) {
                 // Out of descriptors: the handshake timeout frees some. Retrying at once would only
                 // use processor time.
                 let now = shared.now().at;
-                failed += 1;
-                if told.is_none_or(|at| now.since(at) >= limits::ACCEPT_WARNING_MS) {
-                    log::warn!("cannot accept a connection: {error} ({failed} tries failed)");
-                    (told, failed) = (Some(now), 0);
+                failures += 1;
+                if last_warning.is_none_or(|at| now.since(at) >= limits::ACCEPT_WARNING_MS) {
+                    log::warn!("cannot accept a connection: {error} ({failures} failed attempts)");
+                    (last_warning, failures) = (Some(now), 0);
                 }
                 sleep(100).await;
             }
@@ -50,12 +50,12 @@ async fn accept(shared: Rc<Shared>, listener: async_net::TcpListener) {
     }
 }
 
-fn enter(shared: &Rc<Shared>, stream: TcpStream, address: IpAddr) {
+/// Starts the task of an accepted connection.
+fn start(shared: &Rc<Shared>, stream: TcpStream, address: IpAddr) {
     let _ = stream.set_nodelay(true);
     let conn = shared.next_conn();
-    shared.lobby.enter(conn, address);
+    shared.pre_auth.add(conn, address);
     let reached = stream.local_addr().ok().map(|reached| reached.ip());
-    shared
-        .lobby
-        .hold(conn, spawn(connection::serve(shared.clone(), conn, stream, address, reached)));
+    let task = spawn(connection::serve(shared.clone(), conn, stream, address, reached));
+    shared.pre_auth.set_task(conn, task);
 }

@@ -1,4 +1,4 @@
-//! TCP listener, connections, WebSocket and send queues.
+//! Network: sockets, connections, WebSockets and send queues.
 
 pub mod bind;
 pub mod connection;

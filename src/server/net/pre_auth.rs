@@ -12,9 +12,9 @@ use crate::gate::net;
 /// Unauthenticated connections, without those whose attempt the rate limiter delays. Bounded in
 /// total and per address (IPv6: /64; not for loopback). The oldest one is evicted.
 #[derive(Default)]
-pub struct PreAuthConnections(RefCell<Vec<Waiting>>);
+pub struct PreAuthConnections(RefCell<Vec<PreAuthConnection>>);
 
-struct Waiting {
+struct PreAuthConnection {
     conn: ConnId,
     network: [u8; 8],
     /// Task of the connection. Dropping it ends the connection.
@@ -23,40 +23,39 @@ struct Waiting {
 
 impl PreAuthConnections {
     /// Adds a connection, and evicts another one if a limit is reached.
-    pub fn enter(&self, conn: ConnId, address: IpAddr) {
-        let mut waiting = self.0.borrow_mut();
+    pub fn add(&self, conn: ConnId, address: IpAddr) {
+        let mut connections = self.0.borrow_mut();
         let network = net::network(address);
-        let same = |entry: &Waiting| entry.network == network;
-        let crowd = waiting.iter().filter(|entry| same(entry)).count();
-        let crowded = crowd >= limits::UNAUTHENTICATED_PER_ADDRESS && !net::is_loopback(address);
-        let out = if crowded {
-            waiting.iter().position(same)
-        } else if waiting.len() >= limits::UNAUTHENTICATED {
+        let is_same = |entry: &PreAuthConnection| entry.network == network;
+        let same = connections.iter().filter(|entry| is_same(entry)).count();
+        let evicted = if same >= limits::UNAUTHENTICATED_PER_ADDRESS && !net::is_loopback(address) {
+            connections.iter().position(is_same)
+        } else if connections.len() >= limits::UNAUTHENTICATED {
             Some(0)
         } else {
             None
         };
-        if let Some(out) = out {
-            let out = waiting.remove(out);
-            log::debug!("conn={} had to make room in the lobby", out.conn);
+        if let Some(index) = evicted {
+            let evicted = connections.remove(index);
+            log::debug!("conn={} evicted before authentication", evicted.conn);
         }
-        waiting.push(Waiting { conn, network, task: None });
+        connections.push(PreAuthConnection { conn, network, task: None });
     }
 
     /// Stores the task of a connection that was added before.
-    pub fn hold(&self, conn: ConnId, task: Task<()>) {
-        match self.0.borrow_mut().iter_mut().find(|waiting| waiting.conn == conn) {
-            Some(waiting) => waiting.task = Some(task),
+    pub fn set_task(&self, conn: ConnId, task: Task<()>) {
+        match self.0.borrow_mut().iter_mut().find(|entry| entry.conn == conn) {
+            Some(entry) => entry.task = Some(task),
             // the connection was already removed
             None => task.detach(),
         }
     }
 
     /// Removes a connection that is admitted, delayed or closed.
-    pub fn leave(&self, conn: ConnId) {
-        let mut waiting = self.0.borrow_mut();
-        let place = waiting.iter().position(|waiting| waiting.conn == conn);
-        if let Some(task) = place.and_then(|place| waiting.remove(place).task) {
+    pub fn remove(&self, conn: ConnId) {
+        let mut connections = self.0.borrow_mut();
+        let index = connections.iter().position(|entry| entry.conn == conn);
+        if let Some(task) = index.and_then(|index| connections.remove(index).task) {
             task.detach();
         }
     }

@@ -120,7 +120,7 @@ fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
     });
     let head =
         Head::parse(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").ok().flatten().expect("a head");
-    let seen = parse::seen(&head, peer, None, setup);
+    let seen = parse::client_info(&head, peer, None, setup);
     let now = Now { at: Millis(1000), wall: WallMs(WALL) };
     let (attempt, check) = parse::attempt("1", connect, &seen, (Nonce(NONCE), 5), setup, now);
     assert!(
@@ -133,7 +133,7 @@ fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
             && attempt.about.platform.len() <= limits::PLATFORM_LEN
     );
     let Some(check) = check else { return };
-    if let DeviceProof::Valid { id, .. } = check.run() {
+    if let DeviceProof::Valid { id, .. } = check.verify() {
         // only the key of the samples has signed anything, so a valid signature must be one of the
         // samples
         assert_eq!(id.0, Key::of(0).id.0, "a proof of a key that never signed");

@@ -77,7 +77,7 @@ fn seen(head: &Head<'_>) {
     ];
     for setup in config::setups() {
         for peer in peers {
-            let seen = parse::seen(head, peer, Some(peer), &setup);
+            let seen = parse::client_info(head, peer, Some(peer), &setup);
             assert!(
                 seen.host_text.len() <= limits::WORD_LEN * 2
                     && seen.origin_text.len() <= limits::WORD_LEN * 2

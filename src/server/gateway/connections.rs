@@ -9,9 +9,9 @@ use crate::gate::session::Admitted;
 use crate::server::net::send_queue::SendQueue;
 
 /// An open WebSocket.
-pub struct AdmittedConnection {
+pub struct OpenConnection {
     pub id: ConnId,
-    pub outbox: Rc<SendQueue>,
+    pub send_queue: Rc<SendQueue>,
     /// Absent until the client is admitted.
     pub admitted: Option<Admitted>,
     /// Sequence number of the last event sent.
@@ -22,56 +22,57 @@ pub struct AdmittedConnection {
     pub unauthorized: u32,
 }
 
-impl AdmittedConnection {
-    /// Returns whether this connection is not `than` and may approve commands.
-    pub fn may_approve(&self, than: ConnId) -> bool {
-        self.id != than && self.admitted.as_ref().is_some_and(|client| client.may(Scope::Approvals))
+impl OpenConnection {
+    /// Returns whether this connection is not `other` and may approve commands.
+    pub fn may_approve(&self, other: ConnId) -> bool {
+        self.id != other
+            && self.admitted.as_ref().is_some_and(|client| client.may(Scope::Approvals))
     }
 }
 
 /// Open WebSockets, sorted by id.
 #[derive(Default)]
-pub struct Connections(Vec<AdmittedConnection>);
+pub struct Connections(Vec<OpenConnection>);
 
 impl Connections {
     /// Adds a WebSocket.
-    pub fn open(&mut self, id: ConnId, outbox: Rc<SendQueue>) {
-        let conn = AdmittedConnection {
+    pub fn open(&mut self, id: ConnId, send_queue: Rc<SendQueue>) {
+        let connection = OpenConnection {
             id,
-            outbox,
+            send_queue,
             admitted: None,
             seq: 0,
             name: Rc::from(""),
             unauthorized: 0,
         };
-        match self.0.binary_search_by_key(&id, |conn| conn.id) {
-            Ok(place) => self.0[place] = conn,
-            Err(place) => self.0.insert(place, conn),
+        match self.0.binary_search_by_key(&id, |open| open.id) {
+            Ok(index) => self.0[index] = connection,
+            Err(index) => self.0.insert(index, connection),
         }
     }
 
     /// Removes a WebSocket and returns it, if it was open.
-    pub fn close(&mut self, id: ConnId) -> Option<AdmittedConnection> {
-        self.place(id).map(|place| self.0.remove(place))
+    pub fn close(&mut self, id: ConnId) -> Option<OpenConnection> {
+        self.index(id).map(|index| self.0.remove(index))
     }
 
     /// Returns the WebSocket with this id, if it is open.
-    pub fn get(&self, id: ConnId) -> Option<&AdmittedConnection> {
-        self.place(id).map(|place| &self.0[place])
+    pub fn get(&self, id: ConnId) -> Option<&OpenConnection> {
+        self.index(id).map(|index| &self.0[index])
     }
 
     /// Mutable variant of [`Connections::get`].
-    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut AdmittedConnection> {
-        self.place(id).map(|place| &mut self.0[place])
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut OpenConnection> {
+        self.index(id).map(|index| &mut self.0[index])
     }
 
     /// Iterates over all WebSockets by ascending id.
-    pub fn iter(&self) -> std::slice::Iter<'_, AdmittedConnection> {
+    pub fn iter(&self) -> std::slice::Iter<'_, OpenConnection> {
         self.0.iter()
     }
 
     /// Mutable variant of [`Connections::iter`].
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, AdmittedConnection> {
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, OpenConnection> {
         self.0.iter_mut()
     }
 
@@ -80,7 +81,7 @@ impl Connections {
         self.0.len()
     }
 
-    fn place(&self, id: ConnId) -> Option<usize> {
-        self.0.binary_search_by_key(&id, |conn| conn.id).ok()
+    fn index(&self, id: ConnId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |open| open.id).ok()
     }
 }
