@@ -1,4 +1,5 @@
-//! The gateway state: one value with one entry point, [`Gateway::handle`].
+//! The gateway state: one value with one entry point, [`Gateway::handle`]. Each call handles one
+//! event of the event loop.
 //!
 //! It does no I/O. Sockets, the disk and the clock are outside: the input is an [`Event`] and the
 //! time. Outgoing frames are put into the send queues of the connections. Changes of the table
@@ -31,7 +32,7 @@ use self::connections::{Connections, OpenConnection};
 use self::continuation::Continuation;
 use self::counters::Counters;
 use self::log_line::RefusalLog;
-use self::write_queue::{DiskJob, TableAccess, Ticket, WriteOutcome, WriteQueue};
+use self::write_queue::{DiskJob, TableAccess, WriteOutcome, WriteQueue};
 use super::config_file::FileWork;
 use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
@@ -42,6 +43,7 @@ use crate::gate::limits;
 use crate::gate::pairing_requests::PairingRequests;
 use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
+use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
 use crate::rpc::{self, Audience, Devices, Effect, Failure, Presence, Relay, Status};
@@ -306,7 +308,7 @@ impl Gateway {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
-            self.broadcast("tick", &payload, Audience::All, true);
+            self.broadcast("tick", &payload, Audience::All);
             self.renew_node_requests(now);
         }
         if now.at >= self.next_health {
@@ -314,7 +316,8 @@ impl Gateway {
             let [v3, v4] =
                 [Protocol::V3, Protocol::V4].map(|protocol| rpc::health_json(protocol, now.wall));
             let versions = Some((self.presence.version(), 1));
-            self.broadcast_with("health", [&v3, &v4], versions, Audience::All, true);
+            let send = SendQueue::send_droppable;
+            self.broadcast_with("health", [&v3, &v4], versions, Audience::All, send);
         }
         let expired = self.relay.expire(now);
         self.apply_effects(expired, now);
@@ -332,17 +335,19 @@ impl Gateway {
 
     /// Queues a write of the last-seen times: at most hourly, and at stop, because SD cards wear
     /// out.
-    fn flush(&mut self, now: Now) -> Option<Ticket> {
+    fn flush(&mut self, now: Now) {
         let connected: Vec<Slot> = self
             .connections
             .iter()
-            .filter_map(|conn| self.slot_of(conn.admitted.as_ref()?))
+            .filter_map(|open| self.slot_of(open.admitted.as_ref()?))
             .collect();
         for slot in connected {
             self.mark_seen(slot, now);
         }
         let unsaved = std::mem::take(&mut self.unsaved);
-        (!unsaved.is_empty()).then(|| self.write_queue.flush(&self.devices, unsaved.into_iter()))
+        if !unsaved.is_empty() {
+            self.write_queue.flush(&self.devices, unsaved.into_iter());
+        }
     }
 
     fn stop(&mut self, now: Now) {
@@ -358,7 +363,7 @@ impl Gateway {
             o.null("restartExpectedMs");
         });
         let v4 = json::object(|o| o.str("reason", "gateway stopping"));
-        self.broadcast_with("shutdown", [&v3, &v4], None, Audience::All, false);
+        self.broadcast_with("shutdown", [&v3, &v4], None, Audience::All, SendQueue::send);
         let (code, reason) = Close::Restart.words();
         for open in self.connections.iter() {
             open.send_queue.close(code, reason);
@@ -368,10 +373,9 @@ impl Gateway {
 
     // --- events to clients -------------------------------------------------------------------
 
-    /// Sends an event to all clients that may see it. It is left out for a slow client if
-    /// `droppable`.
-    pub(super) fn broadcast(&mut self, name: &str, payload: &[u8], to: Audience, droppable: bool) {
-        self.broadcast_with(name, [payload; 2], None, to, droppable);
+    /// Sends an event to all clients that may see it, except slow ones.
+    pub(super) fn broadcast(&mut self, name: &str, payload: &[u8], to: Audience) {
+        self.broadcast_with(name, [payload; 2], None, to, SendQueue::send_droppable);
     }
 
     pub(super) fn broadcast_presence(&mut self) {
@@ -380,33 +384,30 @@ impl Gateway {
             json::object(|o| o.raw("presence", &list))
         });
         let versions = Some((self.presence.version(), 1));
-        let to = Audience::Scope { scope: crate::gate::scopes::Scope::Read, v3_all: true };
-        self.broadcast_with("presence", [&v3, &v4], versions, to, true);
+        let to = Audience::Scope { scope: Scope::Read, v3_all: true };
+        self.broadcast_with("presence", [&v3, &v4], versions, to, SendQueue::send_droppable);
     }
 
+    /// Sends an event with a payload for each protocol. `send` queues a frame for a client.
     fn broadcast_with(
         &mut self,
         name: &str,
         payloads: [&[u8]; 2],
         versions: Option<(u64, u64)>,
         to: Audience,
-        droppable: bool,
+        send: fn(&SendQueue, Frame) -> Queued,
     ) {
         let mut too_large = 0_u32;
-        for conn in self.connections.iter_mut() {
-            let Some(client) = conn.admitted.as_ref().filter(|client| to.includes(client)) else {
+        for open in self.connections.iter_mut() {
+            let Some(client) = open.admitted.as_ref().filter(|client| to.includes(client)) else {
                 continue;
             };
             // a dropped event uses up its number, so that the client can detect the gap (protocol
             // 4)
-            conn.seq += 1;
+            open.seq += 1;
             let payload = payloads[(client.dialect() == Protocol::V4) as usize];
-            let frame = frames::event(name, payload, Some(conn.seq), versions).into();
-            let queued = if droppable {
-                conn.send_queue.send_droppable(frame)
-            } else {
-                conn.send_queue.send(frame)
-            };
+            let frame = frames::event(name, payload, Some(open.seq), versions);
+            let queued = send(&open.send_queue, frame.into());
             too_large += u32::from(queued == Queued::TooLarge);
         }
         if too_large > 0 {
@@ -419,7 +420,7 @@ impl Gateway {
     pub(super) fn apply_effects(&mut self, effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
-                Effect::Event { name, payload, to } => self.broadcast(name, &payload, to, true),
+                Effect::Event { name, payload, to } => self.broadcast(name, &payload, to),
                 Effect::Close { device, roles, why } => self.close_device(&device, roles, why),
                 Effect::Frame { conn, frame } => self.send_frame(conn, frame),
                 Effect::Fail { conn, id, failure } => self.send_error(conn, &id, &failure),

@@ -15,7 +15,7 @@ use crate::gate::pairing_requests::About;
 use crate::gate::refusal::Refusal;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::signature::{self, Signed, SignedClaim};
-use crate::gate::text::{clip, cut};
+use crate::gate::text::{clip, cut, Text};
 use crate::rpc::Declared;
 use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::connect::{Connect, DeviceClaim};
@@ -51,8 +51,8 @@ pub fn client_info(
         client: client.address,
         via: client.via,
         local,
-        host_text: shown(head.host()),
-        origin_text: shown(head.origin()),
+        host_text: displayable(head.host()),
+        origin_text: displayable(head.origin()),
         host,
         origin,
         identity: web.identity(peer, head),
@@ -63,7 +63,7 @@ pub fn client_info(
 /// Returns a header for logs and displays: shortened, and limited to the characters of names and
 /// addresses. It is displayed next to instructions for the owner, and the header of an
 /// unauthenticated client must not add to them.
-fn shown(header: Option<&str>) -> String {
+fn displayable(header: Option<&str>) -> String {
     let plain = |char: &char| char.is_ascii_alphanumeric() || ":/.-_[]%".contains(*char);
     header
         .map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(plain).collect())
@@ -80,15 +80,15 @@ pub fn attempt(
     runtime_config: &RuntimeConfig,
     now: Now,
 ) -> (Attempt, Option<SignatureCheck>) {
-    let dialect =
-        Protocol::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Protocol::V4);
+    let protocol = Protocol::negotiate(connect.min_protocol, connect.max_protocol);
+    let protocol = protocol.unwrap_or(Protocol::V4);
     let (proof, check) = match &connect.device {
         None => (DeviceProof::Absent, None),
         Some(device) => {
-            claim(connect, device, client_info, challenge, dialect, runtime_config, now)
+            check_claim(connect, device, client_info, challenge, protocol, runtime_config, now)
         }
     };
-    let clock_skew = connect.device.as_ref().and_then(|device| skew(device.signed_at, now));
+    let clock_skew = connect.device.as_ref().and_then(|device| clock_skew(device.signed_at, now));
     let client = &connect.client;
     let attempt = Attempt {
         request: request.to_string(),
@@ -96,11 +96,11 @@ pub fn attempt(
         max_protocol: connect.max_protocol,
         role: connect.role(),
         control_ui: client.id == "openclaw-control-ui",
-        requested: requested(connect, dialect),
+        requested: requested(connect, protocol),
         proof,
         presented: presented(connect),
         about: About {
-            name: name(connect),
+            name: display_name(connect),
             platform: clip(&client.platform),
             family: clip(client.device_family.as_deref().unwrap_or("")),
             client_id: clip(&client.id),
@@ -119,8 +119,8 @@ pub fn attempt(
 
 /// Returns the requested scopes. A protocol 3 operator that sends no scopes requests admin
 /// (OpenClaw 2026.1.29). Unknown scope names are ignored, even if there are no others.
-fn requested(connect: &Connect, dialect: Protocol) -> Scopes {
-    match (dialect, connect.role()) {
+fn requested(connect: &Connect, protocol: Protocol) -> Scopes {
+    match (protocol, connect.role()) {
         (Protocol::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => {
             Scopes::of(Scope::Admin)
         }
@@ -138,17 +138,20 @@ fn declared(connect: &Connect) -> Declared {
     }
 }
 
-fn claim(
+/// Checks a device's claim except for its signature. Returns the proof if that is sufficient to
+/// reject the claim; otherwise the check of its signature.
+fn check_claim(
     connect: &Connect,
     device: &DeviceClaim,
     client_info: &ClientInfo,
     (challenge, elapsed): (Nonce, u64),
-    dialect: Protocol,
+    protocol: Protocol,
     runtime_config: &RuntimeConfig,
     now: Now,
 ) -> (DeviceProof, Option<SignatureCheck>) {
     let nonce = device.nonce();
-    // without a nonce only its time shows that a signature is fresh; a local client has our clock
+    // without a nonce only its time shows that a signature is fresh; a local client has the same
+    // clock
     let judged_skew = (runtime_config.strict_clock || client_info.local && nonce.is_none())
         .then(|| now.wall.0.abs_diff(device.signed_at));
     let key = device.key();
@@ -174,7 +177,7 @@ fn claim(
         role: connect.role_sent.as_deref().unwrap_or("operator"),
         scopes: &connect.scopes_sent,
         signed_at: device.signed_at,
-        token: connect.signed_token(dialect),
+        token: connect.signed_token(protocol),
         nonce: nonce.unwrap_or(""),
         platform: &connect.client.platform,
         family: connect.client.device_family.as_deref().unwrap_or(""),
@@ -184,31 +187,33 @@ fn claim(
         signed.payload(*version, &mut |part| bytes.extend_from_slice(part));
         bytes
     };
-    let payloads = signature::versions(dialect, nonce.is_some()).iter().map(payload).collect();
+    let payloads = signature::versions(protocol, nonce.is_some()).iter().map(payload).collect();
     (DeviceProof::Absent, Some(SignatureCheck { id, key, signature, payloads }))
 }
 
-fn skew(signed_at: u64, now: Now) -> Option<i64> {
+/// Returns device time minus gateway time, if they differ by more than [`limits::CLOCK_SKEW_MS`].
+fn clock_skew(signed_at: u64, now: Now) -> Option<i64> {
     // `signed_at` can be any number, so both steps saturate
-    let off = i64::try_from(signed_at).unwrap_or(i64::MAX).saturating_sub_unsigned(now.wall.0);
-    (off.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(off)
+    let skew = i64::try_from(signed_at).unwrap_or(i64::MAX).saturating_sub_unsigned(now.wall.0);
+    (skew.unsigned_abs() > limits::CLOCK_SKEW_MS).then_some(skew)
 }
 
+/// Returns the credentials of a client.
 fn presented(connect: &Connect) -> PresentedCredentials {
-    let (auth, alone) =
-        (&connect.auth, connect.device.as_ref().filter(|device| device.nonce().is_none()));
+    let auth = &connect.auth;
+    let without_nonce = connect.device.as_ref().filter(|device| device.nonce().is_none());
     PresentedCredentials {
         token: auth.token.clone(),
         password: auth.password.clone(),
         device_token: auth.device_token.clone(),
         bootstrap_token: auth.bootstrap_token.clone(),
-        signed_without_nonce: alone.map(|device| device.signed_at),
+        signed_without_nonce: without_nonce.map(|device| device.signed_at),
         ..PresentedCredentials::default()
     }
 }
 
 /// Returns the client's display name, or a name derived from its user agent if it sends none.
-fn name(connect: &Connect) -> crate::gate::text::Text<{ limits::NAME_LEN }> {
+fn display_name(connect: &Connect) -> Text<{ limits::NAME_LEN }> {
     match (&connect.client.display_name, &connect.user_agent) {
         (Some(name), _) => clip(name),
         (None, Some(agent)) => clip(&browser(agent)),
@@ -238,7 +243,7 @@ fn browser(agent: &str) -> String {
         ("Linux", "Linux"),
     ];
     match (first(&browsers), first(&systems)) {
-        (Some(browser), Some(system)) => [browser, " on ", system].concat(),
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
         (Some(one), None) | (None, Some(one)) => one.to_string(),
         (None, None) => String::new(),
     }

@@ -80,15 +80,10 @@ impl<T> Default for WriteQueue<T> {
 impl<T> WriteQueue<T> {
     /// Changes a slot in memory and queues the write.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
-        let ticket = self.ticket();
+        let ticket = self.queue_job(vec![(slot, device.clone())], None, None);
         let index = self.slots.iter().position(|entry| entry.slot == slot).unwrap_or_else(|| {
-            self.slots.push(InFlight {
-                slot,
-                count: 0,
-                last: ticket,
-                durable: None,
-                devices: Vec::new(),
-            });
+            let (durable, devices) = (None, Vec::new());
+            self.slots.push(InFlight { slot, count: 0, last: ticket, durable, devices });
             self.slots.len() - 1
         });
         let entry = &mut self.slots[index];
@@ -97,31 +92,33 @@ impl<T> WriteQueue<T> {
         }
         (entry.count, entry.last) = (entry.count + 1, ticket);
         entry.devices.extend(entry.durable.iter().chain(&device).map(|device| device.id));
-        set_slot(table, slot, device.clone());
-        self.jobs.push_back(DiskJob {
-            ticket,
-            changes: vec![(slot, device)],
-            age: None,
-            file: None,
-        });
+        set_slot(table, slot, device);
         ticket
     }
 
     /// Queues a write of these devices as they are in memory, and of the table's age. Slots with an
     /// in-flight change are left out.
-    pub fn flush(&mut self, table: &Devices, slots: impl Iterator<Item = Slot>) -> Ticket {
-        let ticket = self.ticket();
+    pub fn flush(&mut self, table: &Devices, slots: impl Iterator<Item = Slot>) {
         let idle = slots.filter(|slot| self.in_flight(*slot).is_none());
         let changes =
             idle.filter_map(|slot| Some((slot, Some(table.get(slot)?.clone())))).collect();
-        self.jobs.push_back(DiskJob { ticket, changes, age: Some(table.age()), file: None });
-        ticket
+        self.queue_job(changes, Some(table.age()), None);
     }
 
     /// Queues an operation on the configuration file.
     pub fn file(&mut self, work: Box<FileWork>) -> Ticket {
-        let ticket = self.ticket();
-        self.jobs.push_back(DiskJob { ticket, changes: Vec::new(), age: None, file: Some(work) });
+        self.queue_job(Vec::new(), None, Some(work))
+    }
+
+    fn queue_job(
+        &mut self,
+        changes: Vec<(Slot, Option<Device>)>,
+        age: Option<TableAge>,
+        file: Option<Box<FileWork>>,
+    ) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.jobs.push_back(DiskJob { ticket, changes, age, file });
         ticket
     }
 
@@ -199,6 +196,8 @@ impl<T> WriteQueue<T> {
         self.is_failing
     }
 
+    /// Completes a change. After the last in-flight change of a slot failed, memory returns to the
+    /// durable content.
     fn complete_change(
         &mut self,
         table: &mut Devices,
@@ -226,13 +225,9 @@ impl<T> WriteQueue<T> {
             }
         }
     }
-
-    fn ticket(&mut self) -> Ticket {
-        self.next += 1;
-        Ticket(self.next - 1)
-    }
 }
 
+/// Sets the content of a slot in memory.
 fn set_slot(table: &mut Devices, slot: Slot, device: Option<Device>) {
     match device {
         Some(device) => table.put(slot, device),

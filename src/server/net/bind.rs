@@ -13,14 +13,18 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// Iterates over the addresses of the sockets.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok())
+    }
+
     /// Returns the address at which programs on this machine reach the gateway.
     pub fn own_address(&self) -> SocketAddr {
-        let bound =
-            || self.sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.ip()));
-        let near = bound()
-            .find(|address| net::is_loopback(*address) || address.is_unspecified())
-            .or_else(|| bound().next());
-        let address = near.filter(|address| !address.is_unspecified()).unwrap_or(LOOPBACK[0]);
+        let mut bound: Vec<IpAddr> = self.addresses().map(|address| address.ip()).collect();
+        // stable: the first listener is preferred among equal ones
+        bound.sort_by_key(|address| !net::is_loopback(*address) && !address.is_unspecified());
+        let address = bound.first().copied().filter(|address| !address.is_unspecified());
+        let address = address.unwrap_or(LOOPBACK[0]);
         SocketAddr::from((address, self.port))
     }
 }
@@ -32,12 +36,12 @@ impl Listeners {
 /// port is in use.
 pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, String> {
     let (first, others) = addresses(bind, in_container)?;
-    let beside = !others.is_empty();
-    let socket = listen(first, port, beside).map_err(|error| explain(first, port, &error))?;
+    let has_others = !others.is_empty();
+    let socket = listen(first, port, has_others).map_err(|error| explain(first, port, &error))?;
     let port = socket.local_addr().map_err(|error| explain(first, port, &error))?.port();
     let mut sockets = vec![socket];
     for address in others {
-        match listen(address, port, beside) {
+        match listen(address, port, has_others) {
             Ok(socket) => sockets.push(socket),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 return Err(explain(address, port, &error))
@@ -51,6 +55,7 @@ pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, Stri
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 const ALL: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
+/// Returns the address of the first listener and those of the others.
 fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), String> {
     let [loopback4, loopback6] = LOOPBACK;
     match bind {
@@ -83,39 +88,40 @@ pub fn far_address(bind: Bind, in_container: bool) -> Option<IpAddr> {
     }
 }
 
-/// Opens a listener. `[::]` accepts IPv4 as well, unless there are listeners `beside` it.
-fn listen(address: IpAddr, port: u16, beside: bool) -> io::Result<TcpListener> {
+/// Opens a listener. `[::]` accepts IPv4 as well, unless there are other listeners.
+fn listen(address: IpAddr, port: u16, has_others: bool) -> io::Result<TcpListener> {
     #[cfg(unix)]
     if address == ALL[1] {
-        return listen_on_ipv6(port, beside);
+        return listen_on_ipv6(port, has_others);
     }
-    let _ = beside;
+    let _ = has_others;
     TcpListener::bind((address, port))
 }
 
-/// Opens a listener on `[::]`. Unless `only` is set it accepts IPv4 as well, and a listener on
+/// Opens a listener on `[::]`. Unless `ipv6_only` is set, it accepts IPv4 as well, and a listener on
 /// `0.0.0.0` then fails.
 #[cfg(unix)]
-fn listen_on_ipv6(port: u16, only: bool) -> io::Result<TcpListener> {
+fn listen_on_ipv6(port: u16, ipv6_only: bool) -> io::Result<TcpListener> {
     use rustix::net::{self, sockopt, AddressFamily, SocketType};
 
     let socket = net::socket(AddressFamily::INET6, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    sockopt::set_ipv6_v6only(&socket, only)?;
+    sockopt::set_ipv6_v6only(&socket, ipv6_only)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
     net::listen(&socket, 1024)?;
     Ok(socket.into())
 }
 
+/// Returns the error text for a listener that cannot be opened.
 fn explain(address: IpAddr, port: u16, error: &io::Error) -> String {
     let shown = SocketAddr::from((address, port));
     match error.kind() {
         ErrorKind::AddrInUse => {
-            let who = super::port_owner::holder(port)
-                .map_or(String::new(), |who| format!(" ({who} has it)"));
+            let process = super::port_owner::process_on(port);
+            let process = process.map_or(String::new(), |process| format!(" by {process}"));
             format!(
-                "cannot listen on {shown}: the port is in use{who}; stop that program, or choose another with --port"
+                "cannot listen on {shown}: the port is in use{process}; stop that program, or choose another port with --port"
             )
         }
         ErrorKind::AddrNotAvailable => {
@@ -158,7 +164,7 @@ mod tests {
     fn far_address_is_an_address_that_the_gateway_listens_on() {
         let near: IpAddr = "127.0.0.9".parse().unwrap();
         let far: IpAddr = "192.0.2.1".parse().unwrap();
-        for (bind, in_container, told) in [
+        for (bind, in_container, expected) in [
             (Bind::Loopback, true, None),
             (Bind::Auto, false, None),
             (Bind::Auto, true, lan_address()),
@@ -168,7 +174,7 @@ mod tests {
             (Bind::Custom(far), false, Some(far)),
             (Bind::Custom(ALL[0]), false, lan_address()),
         ] {
-            assert_eq!(far_address(bind, in_container), told, "{bind:?}");
+            assert_eq!(far_address(bind, in_container), expected, "{bind:?}");
         }
     }
 }
