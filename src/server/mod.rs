@@ -1,8 +1,21 @@
 //! Sockets and time: all code that waits, and the gateway state.
 //!
 //! All tasks run on one thread ([`runtime`]) and change one [`gateway::Gateway`] through
-//! [`shared::Shared::happen`]. Other threads wait for system events, write to the disk and, when
+//! [`shared::Shared::dispatch`]. Other threads wait for system events, write to the disk and, when
 //! needed, verify signatures and read files. Admission is decided in `gate`, not here.
+//!
+//! A file imports only files of its own line and of the lines above it, and never in a circle:
+//!
+//! | files | content |
+//! |---|---|
+//! | `error`, `os/`, `runtime` | the system: clock, log, signals, tasks and timers |
+//! | `net/bind`, `net/frame_stream`, `net/websocket`, `net/send_queue`, `net/pre_auth` | sockets, frames and queues, without the gateway state |
+//! | `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
+//! | `gateway/` | the gateway state; it knows send queues and the write queue, but no sockets |
+//! | `shared` | handle to the gateway state, clock and other threads |
+//! | `http/` | responses to plain requests |
+//! | `net/connection`, `net/listener` | connections, from accept to close |
+//! | `run`, `windows_service` | start and stop |
 
 pub mod config_file;
 mod error;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use smol::channel::{bounded, Receiver, Sender};
+use smol::channel::{unbounded, Receiver, Sender};
 use smol::Task;
 
 use super::config_file::ConfigFile;
@@ -78,8 +78,16 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     );
     let file = ConfigFile(start_context);
     gateway.applied = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
-    let shared = Shared::new(gateway, Box::new(clock));
-    let served = runtime::run(serve(shared, listeners, address_file, (opened.file, file), stop));
+    let (shared, jobs) = Shared::new(gateway, Box::new(clock));
+    let served = runtime::run(async {
+        let disk = start_disk_thread(shared.clone(), jobs, (opened.file, file))?;
+        serve(&shared, listeners, stop).await?;
+        shared.end_jobs();
+        // while the disk thread holds the table's lock: afterwards another gateway may write its own
+        drop(address_file);
+        disk.await;
+        Ok::<_, std::io::Error>(())
+    });
     served.map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     log::info!("stopped");
     Ok(())
@@ -200,71 +208,55 @@ impl Drop for AddressFile {
 
 // --- serving -----------------------------------------------------------------------------
 
-/// Serves clients until a stop is requested.
-async fn serve(
-    shared: Rc<Shared>,
-    listeners: Listeners,
-    address_file: AddressFile,
-    files: Files,
-    stop: Stop,
-) -> std::io::Result<()> {
-    let disk = commit_all(shared.clone(), files)?;
+/// Serves clients until a stop is requested and the connections are closed.
+async fn serve(shared: &Rc<Shared>, listeners: Listeners, stop: Stop) -> std::io::Result<()> {
     let ticks = spawn(tick(shared.clone()));
-    listener::accept_all(&shared, listeners.sockets)?;
+    listener::accept_all(shared, listeners.sockets)?;
     systemd::notify("READY=1");
     let signal = stop.asked().await?;
     log::info!("stopping: {signal}");
     systemd::notify("STOPPING=1");
     shared.dispatch(Event::Stop);
     drop(ticks);
-    wait_until_closed(&shared).await;
-    shared.end_jobs();
-    // while the disk thread holds the table's lock: afterwards another gateway may write its own
-    drop(address_file);
-    disk.await;
+    wait_until_closed(shared).await;
     Ok(())
 }
 
 /// Files that are written while the gateway runs.
 type Files = (PairingFile<StdDisk>, ConfigFile);
 
-/// Starts the disk thread, and the task that gives it one job at a time. The task ends when there
-/// are no more jobs and the thread has closed the files.
-fn commit_all(shared: Rc<Shared>, files: Files) -> std::io::Result<Task<()>> {
-    let (jobs, waiting) = bounded(1);
-    let (done, results) = bounded(1);
-    start_thread("gatelet-disk", move || write_all(files, &waiting, &done))?;
+/// Starts the disk thread, and the task that passes its results to the gateway state. The task ends
+/// when there are no more jobs and the thread has closed the files.
+///
+/// The thread is not one of smol's, so that it exists before the first change, even if the system
+/// has no thread left later. A panic in it ends the process (`panic = "abort"`), because a gateway
+/// that stores nothing must not go on.
+fn start_disk_thread(
+    shared: Rc<Shared>,
+    jobs: Receiver<DiskJob>,
+    files: Files,
+) -> std::io::Result<Task<()>> {
+    let (sender, results) = unbounded();
+    start_thread("gatelet-disk", move || run_jobs(files, &jobs, &sender))?;
     Ok(spawn(async move {
-        let mut more = true;
-        while more {
-            more = shared.wait_for_job().await;
-            while let Some(job) = shared.with_gateway(Gateway::next_job) {
-                // a gateway that stores nothing must not go on
-                jobs.send(job).await.expect("the disk thread accepts jobs until the last one");
-                let (job, error) = results.recv().await.expect("the disk thread answers each job");
-                shared.dispatch(Event::Committed { job, error });
-            }
+        while let Ok((job, error)) = results.recv().await {
+            shared.dispatch(Event::Committed { job, error });
         }
-        drop(jobs);
-        let _ = results.recv().await;
     }))
 }
 
-/// Writes one job after the other until there are no more. Has its own thread and not one of
-/// smol's, so that it exists before the first change, even if the system has no thread left later.
-fn write_all(
+/// Does one job after the other until there are no more.
+fn run_jobs(
     (mut table, config): Files,
     jobs: &Receiver<DiskJob>,
-    done: &Sender<(DiskJob, Option<String>)>,
+    results: &Sender<(DiskJob, Option<String>)>,
 ) {
     while let Ok(mut job) = jobs.recv_blocking() {
         let error = commit(&mut table, &job).err().map(|error| error.to_string());
         if let Some(work) = &mut job.file {
             config.run(work);
         }
-        if done.send_blocking((job, error)).is_err() {
-            return;
-        }
+        let _ = results.try_send((job, error));
     }
 }
 

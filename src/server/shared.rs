@@ -5,9 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use smol::channel::{bounded, Receiver, Sender};
+use smol::channel::{bounded, unbounded, Receiver, Sender};
 
 use super::gateway::verify::SignatureCheck;
+use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
@@ -21,10 +22,10 @@ use crate::gate::limits;
 pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
-    /// Sent when there is a job for the disk thread. Closed when there will be no more.
-    job_signal: Signal,
-    /// Sent when a deadline is earlier than `timer_at`.
-    deadline_signal: Signal,
+    jobs: Sender<DiskJob>,
+    /// Channel with a capacity of one, for a signal that a deadline is earlier than `timer_at`.
+    /// Two signals count as one, and one that is sent before the task waits is not lost.
+    deadline_signal: (Sender<()>, Receiver<()>),
     /// Time for which [`Shared::wait_for_deadline`] waits.
     timer_at: Cell<Millis>,
     pub pre_auth: PreAuthConnections,
@@ -37,20 +38,22 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Creates the shared state of a gateway.
-    pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> Rc<Shared> {
-        Rc::new(Shared {
+    /// Creates the shared state of a gateway. Returns it with the jobs for the disk thread.
+    pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> (Rc<Shared>, Receiver<DiskJob>) {
+        let (jobs, job_receiver) = unbounded();
+        let shared = Shared {
             gateway: RefCell::new(gateway),
             clock,
-            job_signal: Signal::new(),
-            deadline_signal: Signal::new(),
+            jobs,
+            deadline_signal: bounded(1),
             timer_at: Cell::new(Millis(0)),
             pre_auth: PreAuthConnections::default(),
             signature_offload: Offload::default(),
             file_offload: Offload::default(),
             next_conn: Cell::new(1),
             proxy_warnings: RefCell::default(),
-        })
+        };
+        (Rc::new(shared), job_receiver)
     }
 
     /// Reads both clocks.
@@ -58,16 +61,16 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Passes an event to the gateway state. Then wakes the task for disk jobs and the clock's task
-    /// as needed.
+    /// Passes an event to the gateway state. Then passes its jobs to the disk thread, and wakes the
+    /// clock's task as needed.
     pub fn dispatch(&self, event: Event) {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
-        if gateway.has_jobs() {
-            self.job_signal.send();
+        while let Some(job) = gateway.next_job() {
+            let _ = self.jobs.try_send(job);
         }
         if gateway.next_deadline() < self.timer_at.get() {
-            self.deadline_signal.send();
+            let _ = self.deadline_signal.0.try_send(());
         }
     }
 
@@ -77,20 +80,15 @@ impl Shared {
             let deadline = self.with_gateway(|gateway| gateway.next_deadline());
             self.timer_at.set(deadline);
             let delay = deadline.since(self.now().at).max(1);
-            if within(delay, self.deadline_signal.wait()).await.is_none() {
+            if within(delay, self.deadline_signal.1.recv()).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Waits until [`Gateway::next_job`] may have a job. Returns `false` when no more will follow.
-    pub async fn wait_for_job(&self) -> bool {
-        self.job_signal.wait().await
-    }
-
-    /// Ends the jobs: none follow those that are already queued.
+    /// Ends the jobs for the disk thread: none follow those that are already queued.
     pub fn end_jobs(&self) {
-        self.job_signal.end();
+        self.jobs.close();
     }
 
     /// Calls a function with the gateway state.
@@ -138,28 +136,3 @@ impl Shared {
 
 /// Number of unauthenticated connections up to which a signature is verified at once.
 const VERIFIED_AT_ONCE: usize = 4;
-
-/// Wakes a task from anywhere on the thread. It is a channel with a capacity of one: a signal that
-/// is sent before the task waits is not lost, and two of them count as one.
-struct Signal(Sender<()>, Receiver<()>);
-
-impl Signal {
-    fn new() -> Signal {
-        let (sender, receiver) = bounded(1);
-        Signal(sender, receiver)
-    }
-
-    fn send(&self) {
-        let _ = self.0.try_send(());
-    }
-
-    /// Ends the signals.
-    fn end(&self) {
-        self.0.close();
-    }
-
-    /// Waits for a signal. Returns `false` at the end.
-    async fn wait(&self) -> bool {
-        self.1.recv().await.is_ok()
-    }
-}

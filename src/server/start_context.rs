@@ -1,5 +1,5 @@
-//! Start context of this gateway: the values that, together with a configuration, give its setup
-//! and status, at the start and after each change of the configuration.
+//! Start context of this gateway: the values that, together with a configuration, give its
+//! runtime configuration and status, at the start and after each change of the configuration.
 
 use super::error::StartError;
 use super::net::bind;
@@ -27,7 +27,7 @@ pub struct StartContext {
 }
 
 impl StartContext {
-    /// Builds the setup for this configuration.
+    /// Builds the runtime configuration for this configuration.
     pub fn runtime_config(
         &self,
         config: &Config,

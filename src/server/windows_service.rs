@@ -52,7 +52,9 @@ fn serve(_arguments: Vec<OsString>) {
         logger::start_file(&paths.state_dir.value);
     }
     if loaded.config.is_none() {
-        loaded.problems.iter().for_each(|problem| log::error!("{problem}"));
+        for problem in &loaded.problems {
+            log::error!("{problem}");
+        }
     }
     let exit = match run(loaded, &mut |_| {}) {
         Ok(()) => ServiceExitCode::NO_ERROR,

@@ -12,7 +12,6 @@ use crate::gate::policy::Registration;
 use crate::gate::refusal::{Refusal, Rule};
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
-use crate::gate::text::clip;
 use crate::rpc::{self, PresenceEntry};
 use crate::store::tokens;
 use crate::wire::frames;
@@ -144,9 +143,7 @@ impl Gateway {
         if let Some(open) = self.connections.get_mut(pending.conn) {
             open.send_queue.send(frames::response_ok(&pending.attempt.request, &hello).into());
             open.send_queue.mark_admitted();
-            let about = &pending.attempt.about;
-            open.name =
-                if about.name.is_empty() { about.client_id.as_str() } else { &about.name }.into();
+            open.name = pending.attempt.client_name().as_str().into();
             open.admitted = Some(client.clone());
             self.admitted += 1;
         }
@@ -276,13 +273,15 @@ fn extend_pairing(device: &mut Device, pairing: &PairingSource, now: Now) {
     if pairing.provenance == Provenance::Code {
         device.provenance = Provenance::Code;
     }
-    pairing.roles.iter().for_each(|role| device.approve(role, pairing.scopes, now.wall));
+    for role in pairing.roles.iter() {
+        device.approve(role, pairing.scopes, now.wall);
+    }
 }
 
 fn presence_entry(pending: &PendingAdmission, now: Now) -> PresenceEntry {
     let (attempt, about) = (&pending.attempt, &pending.attempt.about);
     PresenceEntry {
-        host: if about.name.is_empty() { clip(&about.client_id) } else { about.name.clone() },
+        host: attempt.client_name(),
         ip: about.remote,
         version: attempt.version.clone(),
         platform: about.platform.clone(),

@@ -11,7 +11,7 @@ use crate::gate::pairing_requests::About;
 use crate::gate::rate_limit::CredentialKind;
 use crate::gate::scopes::Scopes;
 use crate::gate::setup_codes::CodeText;
-use crate::gate::text::Text;
+use crate::gate::text::{clip, Text};
 use crate::rpc::Declared;
 
 /// Network addresses and request headers of a connection, for the decision and for the log.
@@ -110,6 +110,15 @@ impl Attempt {
     /// Returns the protocol version for responses, whether the client is admitted or not.
     pub(super) fn protocol(&self) -> Protocol {
         Protocol::negotiate(self.min_protocol, self.max_protocol).unwrap_or(Protocol::V4)
+    }
+
+    /// Returns the display name of the client, or its client id if it sent none.
+    pub(super) fn client_name(&self) -> Text<{ limits::NAME_LEN }> {
+        if self.about.name.is_empty() {
+            clip(&self.about.client_id)
+        } else {
+            self.about.name.clone()
+        }
     }
 
     /// Returns the id of the proven device key; empty without a valid proof.

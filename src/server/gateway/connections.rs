@@ -71,6 +71,11 @@ impl Connections {
         self.0.iter()
     }
 
+    /// Iterates over the admitted clients.
+    pub fn clients(&self) -> impl Iterator<Item = &Admitted> {
+        self.0.iter().filter_map(|open| open.admitted.as_ref())
+    }
+
     /// Mutable variant of [`Connections::iter`].
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, OpenConnection> {
         self.0.iter_mut()

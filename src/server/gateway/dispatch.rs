@@ -127,8 +127,7 @@ impl Gateway {
         if failure.unauthorized {
             open.unauthorized += 1;
             if open.unauthorized > limits::UNAUTHORIZED_CALLS {
-                let (code, reason) = Close::Unauthorized.words();
-                open.send_queue.close(code, reason);
+                open.send_queue.close_for(Close::Unauthorized);
             }
         }
     }

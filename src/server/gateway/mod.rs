@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use self::attempt::{Attempt, ClientInfo};
-use self::connections::{Connections, OpenConnection};
+use self::connections::Connections;
 use self::continuation::Continuation;
 use self::counters::Counters;
 use self::log_line::RefusalLog;
@@ -179,11 +179,6 @@ impl Gateway {
         self.write_queue.next_job()
     }
 
-    /// Returns whether there is a job for the disk thread.
-    pub fn has_jobs(&self) -> bool {
-        self.write_queue.has_jobs()
-    }
-
     /// Returns the time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Millis {
         let own = self.next_tick.min(self.next_health).min(self.next_ping).min(self.next_flush);
@@ -284,8 +279,7 @@ impl Gateway {
     /// Records whether the device in this slot is connected. Searched, not counted: a device can
     /// leave its slot and return to one while a connection of it is still being closed.
     pub(super) fn update_connected(&mut self, slot: Slot) {
-        let mut clients = self.connections.iter().filter_map(|conn| conn.admitted.as_ref());
-        let connected = clients.any(|client| self.slot_of(client) == Some(slot));
+        let connected = self.connections.clients().any(|client| self.slot_of(client) == Some(slot));
         self.devices.connected(slot, connected);
     }
 
@@ -336,11 +330,8 @@ impl Gateway {
     /// Queues a write of the last-seen times: at most hourly, and at stop, because SD cards wear
     /// out.
     fn flush(&mut self, now: Now) {
-        let connected: Vec<Slot> = self
-            .connections
-            .iter()
-            .filter_map(|open| self.slot_of(open.admitted.as_ref()?))
-            .collect();
+        let connected: Vec<Slot> =
+            self.connections.clients().filter_map(|client| self.slot_of(client)).collect();
         for slot in connected {
             self.mark_seen(slot, now);
         }
@@ -364,9 +355,8 @@ impl Gateway {
         });
         let v4 = json::object(|o| o.str("reason", "gateway stopping"));
         self.broadcast_with("shutdown", [&v3, &v4], None, Audience::All, SendQueue::send);
-        let (code, reason) = Close::Restart.words();
         for open in self.connections.iter() {
-            open.send_queue.close(code, reason);
+            open.send_queue.close_for(Close::Restart);
         }
         self.flush(now);
     }
@@ -432,30 +422,24 @@ impl Gateway {
         }
     }
 
-    fn close_device(&mut self, device: &DeviceId, roles: Roles, why: Close) {
-        let (code, reason) = why.words();
-        for conn in self.connections.iter() {
-            let Some(client) = &conn.admitted else { continue };
+    /// Closes the connections of a device that have one of these roles.
+    fn close_device(&mut self, device: &DeviceId, roles: Roles, reason: Close) {
+        for open in self.connections.iter() {
+            let Some(client) = &open.admitted else { continue };
             if client.device() == Some(*device) && roles.contains(client.role()) {
-                conn.send_queue.close(code, reason);
+                open.send_queue.close_for(reason);
             }
         }
     }
 
-    // --- status ------------------------------------------------------------------------------
-
     /// Updates the numbers in the status.
     pub(super) fn update_status(&mut self, now: Now) {
-        let roles = |role| {
-            move |conn: &&OpenConnection| {
-                conn.admitted.as_ref().is_some_and(|client| client.role() == role)
-            }
-        };
+        let count =
+            |role| self.connections.clients().filter(|client| client.role() == role).count();
+        (self.status.operators, self.status.nodes) = (count(Role::Operator), count(Role::Node));
         self.status.uptime_ms = now.at.0;
         self.status.connections = self.connections.len();
         self.status.unauthenticated = self.unauthenticated();
-        self.status.operators = self.connections.iter().filter(roles(Role::Operator)).count();
         self.status.waiting = (self.relay.invokes.waiting(), self.relay.approvals.waiting());
-        self.status.nodes = self.connections.iter().filter(roles(Role::Node)).count();
     }
 }

@@ -85,12 +85,11 @@ impl Gateway {
     /// Closes clients that were admitted without a device. Devices have their own credentials and
     /// stay connected.
     fn close_secret_holders(&self) {
-        let (code, reason) = Close::AuthChanged.words();
-        for conn in self.connections.iter() {
-            let Some(client) = &conn.admitted else { continue };
+        for open in self.connections.iter() {
+            let Some(client) = &open.admitted else { continue };
             let by_device = matches!(client.method(), AuthMethod::Device | AuthMethod::SetupCode);
             if client.slot().is_none() && !by_device {
-                conn.send_queue.close(code, reason);
+                open.send_queue.close_for(Close::AuthChanged);
             }
         }
     }

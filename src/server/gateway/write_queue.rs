@@ -181,11 +181,6 @@ impl<T> WriteQueue<T> {
         self.jobs.pop_front()
     }
 
-    /// Returns whether [`WriteQueue::next_job`] has a job.
-    pub fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
-    }
-
     /// Returns whether the maximum number of actions is waiting.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= limits::COMMITS_QUEUED

@@ -38,33 +38,28 @@ impl Gateway {
         if auth != AuthMode::Password {
             return self.runtime_config.is_secret(bearer);
         }
-        let pair = AttemptKey::of(client_info.client, &HTTP);
-        if self.rate_limiter.wait(pair, now.at) > 0
+        let key = AttemptKey::of(client_info.client, &HTTP);
+        if self.rate_limiter.wait(key, now.at) > 0
             || self.rate_limiter.line(CredentialKind::Password).enter(client_info.client, now.at)
                 != Some(0)
         {
             return false;
         }
-        let right = self.runtime_config.is_secret(bearer);
-        if right {
-            self.rate_limiter.right(pair);
+        let is_right = self.runtime_config.is_secret(bearer);
+        if is_right {
+            self.rate_limiter.right(key);
             self.rate_limiter.line(CredentialKind::Password).right();
         } else {
-            self.rate_limiter.wrong(pair, now.at);
+            self.rate_limiter.wrong(key, now.at);
         }
-        right
+        is_right
     }
 
+    /// Returns whether this is a device token of a connected operator.
     fn is_device_token(&self, bearer: &str) -> bool {
-        let operators = self.connections.iter().filter_map(|conn| conn.admitted.as_ref());
-        let mut slots = operators
-            .filter(|client| client.role() == Role::Operator)
-            .filter_map(|client| self.slot_of(client));
-        slots.any(|slot| {
-            let device = self.devices.get(slot);
-            device.is_some_and(|device| {
-                tokens::check(&self.runtime_config.key, device, Role::Operator, bearer).is_some()
-            })
-        })
+        let operators = self.connections.clients().filter(|client| client.role() == Role::Operator);
+        let mut devices = operators.filter_map(|client| self.devices.get(self.slot_of(client)?));
+        let key = &self.runtime_config.key;
+        devices.any(|device| tokens::check(key, device, Role::Operator, bearer).is_some())
     }
 }

@@ -122,7 +122,7 @@ impl FileResponse {
         if !wanted && is_plain(&self.path) {
             let forms = PACKED.into_iter().zip(self.packed).filter(|(_, accepted)| *accepted);
             for ((coding, end), _) in forms {
-                if let Ok((file, len, changed)) = open(&self.root, &[&self.path, end].concat()) {
+                if let Ok((file, len, changed)) = open(&self.root, &format!("{}{end}", self.path)) {
                     return self.file(file, len, changed, coding);
                 }
             }
@@ -180,14 +180,13 @@ impl FileResponse {
     }
 
     fn no_page(&self) -> Vec<u8> {
-        let words = [
+        let text = format!(
             "There is no page: the directory of gateway.controlUi.root has no index.html that can be read.\n\
             Give the directory of a built Control UI (of OpenClaw: node_modules/openclaw/dist/control-ui), or leave the \
-            key out.\ngatelet's own page is at ",
-            &self.base,
-            "/gatelet/\n",
-        ];
-        self.whole(&ResponseHead::TEXT.status(503), words.concat().as_bytes())
+            key out.\ngatelet's own page is at {}/gatelet/\n",
+            self.base
+        );
+        self.whole(&ResponseHead::TEXT.status(503), text.as_bytes())
     }
 
     fn whole(&self, answer: &ResponseHead<'_>, body: &[u8]) -> Vec<u8> {
@@ -201,23 +200,24 @@ impl FileResponse {
 /// Relative addresses become absolute, because a route of the page may have any depth.
 fn stamp(text: &str, base: &str) -> (String, String) {
     // browsers hash the text after they have converted every line end to a line feed
-    let text = text.replace("\r\n", "\n").replace("=\"./", &["=\"", base, "/"].concat());
+    let text = text.replace("\r\n", "\n").replace("=\"./", &format!("=\"{base}/"));
     let v4 = text.contains("data-openclaw-control-ui-build-id");
     let (mark, stamp) = if v4 {
-        let attributes = [
-            "<html data-openclaw-control-ui-base-path=\"",
-            base,
-            "\" data-openclaw-terminal-enabled=\"false\"",
-        ];
-        ("<html", attributes.concat())
+        (
+            "<html",
+            format!(
+                "<html data-openclaw-control-ui-base-path=\"{base}\" data-openclaw-terminal-enabled=\"false\""
+            ),
+        )
     } else {
         // the page of protocol 3 reads the token from the query only
-        let script = [
-            "<script>window.__OPENCLAW_CONTROL_UI_BASE_PATH__=\"",
-            base,
-            "\";location.hash.startsWith(\"#token=\")&&history.replaceState(null,\"\",\"?\"+location.hash.slice(1))</script></head>",
-        ];
-        ("</head>", script.concat())
+        (
+            "</head>",
+            format!(
+                "<script>window.__OPENCLAW_CONTROL_UI_BASE_PATH__=\"{base}\";\
+                location.hash.startsWith(\"#token=\")&&history.replaceState(null,\"\",\"?\"+location.hash.slice(1))</script></head>"
+            ),
+        )
     };
     let page = text.replacen(mark, &stamp, 1);
     let mut policy = POLICY_CONTROL_UI.to_string();
@@ -226,7 +226,7 @@ fn stamp(text: &str, base: &str) -> (String, String) {
         let code = rest.split_once("</script>").map_or("", |(code, _)| code);
         if !tag.contains("src=") {
             let hash = base64::encode(&Sha256::digest(code));
-            policy.extend([" 'sha256-", &hash, "'"]);
+            policy += &format!(" 'sha256-{hash}'");
         }
     }
     (page, policy)

@@ -170,6 +170,12 @@ impl SendQueue {
         }
     }
 
+    /// Like [`SendQueue::close`], with the code and text of this reason.
+    pub fn close_for(&self, reason: Close) {
+        let (code, text) = reason.words();
+        self.close(code, text);
+    }
+
     /// Closes the connection at once. Queued frames are discarded.
     pub fn abort(&self, reason: Close) {
         let (code, text) = reason.words();

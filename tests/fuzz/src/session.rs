@@ -26,6 +26,7 @@ use gatelet::server::runtime::{run as run_loop, spawn};
 use gatelet::server::shared::Shared;
 use gatelet::store::{Contents, PairingFile, Shape, TableId};
 use serde_json::Value;
+use smol::channel::Receiver;
 
 use crate::line::{self, ClientEnd};
 use crate::mem::MemDisk;
@@ -186,6 +187,7 @@ struct World {
     /// Number of polls of the gateway's tasks.
     polls: Rc<Cell<usize>>,
     shared: Rc<Shared>,
+    jobs: Receiver<DiskJob>,
     time: Rc<Cell<(u64, u64)>>,
     clients: Vec<Client>,
     current: usize,
@@ -225,9 +227,11 @@ impl World {
         let approves = setup.policy.auto_approve_local;
         let gateway =
             Gateway::new(setup, devices, status, Box::new(Repeats(choice as u64)), clock.now());
+        let (shared, jobs) = Shared::new(gateway, Box::new(clock));
         World {
             polls: Rc::default(),
-            shared: Shared::new(gateway, Box::new(clock)),
+            shared,
+            jobs,
             time,
             clients: Vec::new(),
             current: 0,
@@ -450,11 +454,8 @@ impl World {
     /// Runs the jobs of the disk thread.
     fn write_down(&mut self) -> bool {
         let mut worked = false;
-        while let Some(job) =
-            (!self.held).then(|| self.shared.with_gateway(Gateway::next_job)).flatten()
-        {
+        while let Some(mut job) = (!self.held).then(|| self.jobs.try_recv().ok()).flatten() {
             worked = true;
-            let mut job: DiskJob = job;
             let written = match job.changes.as_slice() {
                 [] => Ok(()),
                 [(slot, device)] => self.table.commit(*slot, device.as_ref()),
