@@ -14,7 +14,8 @@ use crate::rpc::{Failure, Status};
 use crate::store::{self, tokens};
 use crate::wire::json;
 
-/// Access to the configuration file, with the start context for building a new runtime configuration.
+/// Access to the configuration file, with the start context for building a new runtime
+/// configuration.
 pub struct ConfigFile(pub StartContext);
 
 /// A call about the configuration file, and its result.
@@ -73,8 +74,9 @@ impl ConfigFile {
                 return Err(Failure::invalid("invalid config; fix before patching"));
             }
         }
-        let plain = json::parse(request.raw.as_bytes(), limits::JSON_DEPTH).is_ok();
-        let changed = config::change(text, &request.raw, patch, plain).map_err(Failure::invalid)?;
+        let is_json = json::parse(request.raw.as_bytes(), limits::JSON_DEPTH).is_ok();
+        let changed =
+            config::change(text, &request.raw, patch, is_json).map_err(Failure::invalid)?;
         check_patch(request, old.is_some(), &changed.paths, &changed.lost)?;
         if changed.text.len() as u64 > limits::CONFIG_LEN {
             return Err(Failure::invalid("the configuration would be larger than 1 MiB"));

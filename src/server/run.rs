@@ -77,13 +77,14 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
         clock.now(),
     );
     let file = ConfigFile(start_context);
-    gateway.applied = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
+    gateway.applied_hash = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let (shared, jobs) = Shared::new(gateway, Box::new(clock));
     let served = runtime::run(async {
         let disk = start_disk_thread(shared.clone(), jobs, (opened.file, file))?;
         serve(&shared, listeners, stop).await?;
         shared.end_jobs();
-        // while the disk thread holds the table's lock: afterwards another gateway may write its own
+        // while the disk thread holds the table's lock: afterwards another gateway may write its
+        // own
         drop(address_file);
         disk.await;
         Ok::<_, std::io::Error>(())

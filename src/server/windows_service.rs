@@ -1,4 +1,5 @@
-//! Runs gatelet as a Windows service. `targets/windows/install.ps1` installs and removes the service.
+//! Runs gatelet as a Windows service. `targets/windows/install.ps1` installs and removes the
+//! service.
 
 use std::ffi::OsString;
 use std::sync::Mutex;

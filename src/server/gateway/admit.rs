@@ -1,4 +1,4 @@
-//! Persists pairings and admits clients: the stage of a handshake after [`super::decide`].
+//! Persists pairings and admits clients: the last stage of a handshake.
 
 use super::attempt::Attempt;
 use super::continuation::{Continuation, PendingAdmission};
@@ -100,7 +100,7 @@ impl Gateway {
             && !matches!(pending.admission.place, Registration::Known(_));
         if is_lost {
             if let Some(code) = pending.code.take() {
-                self.codes.give_back(code);
+                self.setup_codes.give_back(code);
             }
         }
         let conn = pending.conn;
@@ -145,7 +145,7 @@ impl Gateway {
             open.send_queue.mark_admitted();
             open.name = pending.attempt.client_name().as_str().into();
             open.admitted = Some(client.clone());
-            self.admitted += 1;
+            self.admitted_count += 1;
         }
         self.log_admission(pending);
         if is_new_presence {

@@ -1,8 +1,5 @@
 //! Decides on connection attempts: compares the presented credentials, asks `gate::policy` and
 //! carries out the verdict.
-//!
-//! A handshake has four stages: `parse`, `verify`, `decide`, and then either persist and admit
-//! (`admit`) or reject (`reject`).
 
 use super::attempt::Attempt;
 use super::continuation::{Continuation, PendingAdmission};
@@ -109,7 +106,7 @@ impl Gateway {
         };
         let mut secret = self.check_secret(attempt, now);
         let code = match presented.setup_code(auth, secret) {
-            Some(typed) if !presented.is_rate_limited => self.codes.check(typed, now.at),
+            Some(typed) if !presented.is_rate_limited => self.setup_codes.check(typed, now.at),
             _ => Code::Absent,
         };
         let is_other_credential = match auth {
@@ -128,7 +125,7 @@ impl Gateway {
         let client_info = &attempt.client_info;
         let facts = Facts {
             phase: self.phase,
-            room: self.admitted < limits::CONNECTIONS
+            room: self.admitted_count < limits::CONNECTIONS
                 && (attempt.node.is_none() || self.relay.nodes.count() < limits::NODES),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
@@ -152,7 +149,7 @@ impl Gateway {
 
     fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<Taken> {
         let typed = attempt.presented.setup_code(self.runtime_config.policy.auth, secret)?;
-        self.codes.take(typed, now.at)
+        self.setup_codes.take(typed, now.at)
     }
 }
 

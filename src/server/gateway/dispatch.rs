@@ -19,7 +19,7 @@ impl Gateway {
         match Request::parse(message) {
             Ok(request) => self.call(conn, &request, now),
             Err(BadFrame::Json(bad)) => {
-                log::debug!("conn={conn} sent a message that is not JSON: {bad}")
+                log::debug!("conn={conn} invalid JSON: {bad}")
             }
             Err(BadFrame::Request { id, problems }) => {
                 self.send_error(
@@ -52,7 +52,7 @@ impl Gateway {
             now,
             devices: &self.devices,
             pending: &mut self.pending,
-            codes: &mut self.codes,
+            codes: &mut self.setup_codes,
             key: &self.runtime_config.key,
             name: &name,
             id: &request.id,

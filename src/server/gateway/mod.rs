@@ -5,6 +5,10 @@
 //! time. Outgoing frames are put into the send queues of the connections. Changes of the table
 //! become jobs ([`Gateway::next_job`]), whose result is passed back as an event.
 //!
+//! A handshake passes through four stages, each in a file of its own: [`parse`] (bytes to values),
+//! [`verify`] (signature), `decide` (credentials and policy), and then `admit` (persist the pairing,
+//! send hello) or `reject`.
+//!
 //! All of it runs on one thread and never waits, so there is neither a lock nor a queue between a
 //! connection and this state. For the same reason a simulation can drive the whole gateway.
 
@@ -88,26 +92,26 @@ pub struct Gateway {
     pub(super) devices: Devices,
     /// Boxed because it has 56 KB, and the whole gateway is moved a few times before it runs.
     pub(super) pending: Box<PairingRequests>,
-    pub(super) codes: SetupCodes,
+    pub(super) setup_codes: SetupCodes,
     /// Boxed like `pending`; it has 14 KB.
     pub(super) rate_limiter: Box<RateLimiter>,
     /// Signatures without a nonce that admitted a client, newest first: device and signature time.
-    pub(super) signatures: VecDeque<(DeviceId, u64)>,
+    pub(super) accepted_signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
     pub(super) relay: Relay,
     write_queue: WriteQueue<Continuation>,
     pub(super) connections: Connections,
     /// Number of admitted clients.
-    pub(super) admitted: usize,
+    admitted_count: usize,
     pub(super) counters: Counters,
     pub(super) status: Status,
     /// Features in hello for protocols 3 and 4.
     pub(super) features: [Vec<u8>; 2],
     pub(super) entropy: Box<dyn Entropy>,
     /// Hash of the last configuration that is completely in force.
-    pub(super) applied: String,
+    pub(super) applied_hash: String,
     /// Changed configuration keys that take effect only at the next start.
-    pub(super) restart: Vec<&'static str>,
+    restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
     unsaved: Vec<Slot>,
@@ -131,19 +135,19 @@ impl Gateway {
             phase: Phase::Running,
             age_at_start: devices.age(),
             pending: Box::new(PairingRequests::new()),
-            codes: SetupCodes::new(),
+            setup_codes: SetupCodes::new(),
             rate_limiter: Box::new(RateLimiter::new(runtime_config.rate)),
-            signatures: VecDeque::new(),
+            accepted_signatures: VecDeque::new(),
             presence: Presence::new(runtime_config.machine.clone(), now.wall),
             relay: Relay::default(),
             write_queue: WriteQueue::default(),
             connections: Connections::default(),
-            admitted: 0,
+            admitted_count: 0,
             counters: Counters::NONE,
             features: [Protocol::V3, Protocol::V4]
                 .map(|protocol| hello::features(protocol, rpc::advertised(protocol), &rpc::EVENTS)),
-            applied: String::new(),
-            restart: Vec::new(),
+            applied_hash: String::new(),
+            restart_keys: Vec::new(),
             refusal_log: RefusalLog::new(now.at),
             unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),
@@ -202,7 +206,7 @@ impl Gateway {
 
     /// Number of open WebSockets whose client is not admitted.
     pub fn unauthenticated(&self) -> usize {
-        self.connections.len() - self.admitted
+        self.connections.len() - self.admitted_count
     }
 
     fn committed(&mut self, mut job: DiskJob, error: Option<String>, now: Now) {
@@ -257,7 +261,7 @@ impl Gateway {
 
     fn closed(&mut self, conn: ConnId, now: Now) {
         let Some(closed) = self.connections.close(conn) else { return };
-        self.admitted -= usize::from(closed.admitted.is_some());
+        self.admitted_count -= usize::from(closed.admitted.is_some());
         self.counters.add_lost(closed.send_queue.lost());
         if let Some(slot) = closed.admitted.as_ref().and_then(|client| self.slot_of(client)) {
             self.update_connected(slot);

@@ -121,11 +121,11 @@ impl Gateway {
         else {
             return false;
         };
-        let known = self.signatures.contains(&(id, signed_at));
+        let known = self.accepted_signatures.contains(&(id, signed_at));
         // a rejected replay must not push out other records
         if !known {
-            self.signatures.truncate(limits::SIGNATURES - 1);
-            self.signatures.push_front((id, signed_at));
+            self.accepted_signatures.truncate(limits::SIGNATURES - 1);
+            self.accepted_signatures.push_front((id, signed_at));
         }
         known
     }

@@ -1,7 +1,7 @@
 //! Applies a changed configuration to the running gateway.
 //!
-//! The runtime configuration is replaced at once. If the authentication mode or the shared secret changed, clients
-//! that were admitted without a device are closed; other connections stay open.
+//! The runtime configuration is replaced at once. If the authentication mode or the shared secret
+//! changed, clients that were admitted without a device are closed; other connections stay open.
 
 use std::rc::Rc;
 
@@ -29,12 +29,12 @@ impl Gateway {
         let is_auth_changed = new.is_some_and(|new| self.apply(*new));
         if is_changed {
             self.log_applied(conn, &work.request);
-            if self.restart.is_empty() {
-                self.applied.clone_from(&state.hash);
+            if self.restart_keys.is_empty() {
+                self.applied_hash.clone_from(&state.hash);
             }
         }
         let path = &self.runtime_config.config_path;
-        let around = Around { path, applied: &self.applied, restart: &self.restart };
+        let around = Around { path, applied: &self.applied_hash, restart: &self.restart_keys };
         let mut reply = Reply::of(answer(&work.request, &state, &around));
         if is_changed {
             let payload = json::object(|o| {
@@ -54,11 +54,11 @@ impl Gateway {
         }
     }
 
-    /// Replaces runtime configuration and status. Returns whether the authentication mode or the shared secret
-    /// changed.
+    /// Replaces runtime configuration and status. Returns whether the authentication mode or the
+    /// shared secret changed.
     fn apply(&mut self, (runtime_config, status): (RuntimeConfig, Status)) -> bool {
         let old = self.runtime_config.clone();
-        self.restart = old.fixed.differs(&runtime_config.fixed);
+        self.restart_keys = old.fixed.differs(&runtime_config.fixed);
         let is_same_secret = match (&old.secret, &runtime_config.secret) {
             (Some(old), Some(new)) => old.is(new),
             (old, new) => old.is_none() && new.is_none(),
@@ -77,8 +77,8 @@ impl Gateway {
 
     fn log_applied(&self, conn: ConnId, request: &FileRequest) {
         log::info!("the configuration was changed by conn={conn} ({request:?})");
-        if !self.restart.is_empty() {
-            log::warn!("{}: in force at the next start", self.restart.join(", "));
+        if !self.restart_keys.is_empty() {
+            log::warn!("{}: in force at the next start", self.restart_keys.join(", "));
         }
     }
 

@@ -63,11 +63,11 @@ pub struct FileResponse {
     /// Path below the base, without a leading slash.
     path: String,
     /// Whether the client accepts the index page if there is no such file.
-    page: bool,
-    packed: [bool; PACKED.len()],
-    versions: String,
-    body: bool,
-    begun: bool,
+    accepts_html: bool,
+    accepted_codings: [bool; PACKED.len()],
+    if_none_match: String,
+    wants_body: bool,
+    is_started: bool,
     rest: Option<(File, u64)>,
 }
 
@@ -78,17 +78,17 @@ impl FileResponse {
             root: root.to_path_buf(),
             base: base.to_string(),
             path: path.to_string(),
-            page: head.header("Accept").is_some_and(|types| types.contains("html")),
-            packed: PACKED.map(|(coding, _)| coding.is_empty() || head.accepts(coding)),
-            versions: head.header("If-None-Match").unwrap_or("").to_string(),
-            body: head.method != "HEAD",
-            begun: false,
+            accepts_html: head.header("Accept").is_some_and(|types| types.contains("html")),
+            accepted_codings: PACKED.map(|(coding, _)| coding.is_empty() || head.accepts(coding)),
+            if_none_match: head.header("If-None-Match").unwrap_or("").to_string(),
+            wants_body: head.method != "HEAD",
+            is_started: false,
             rest: None,
         }
     }
 
-    /// Reads the next bytes of the response on another thread, so that a slow disk delays only files.
-    /// Returns `None` at the end, or if too many other reads wait.
+    /// Reads the next bytes of the response on another thread, so that a slow disk delays only
+    /// files. Returns `None` at the end, or if too many other reads wait.
     pub async fn read(
         mut self: Box<Self>,
         offload: &Offload,
@@ -100,13 +100,13 @@ impl FileResponse {
     /// Returns the next bytes of the response, with at most [`limits::FILE_PIECE`] bytes of a file.
     /// Empty at the end.
     fn next(&mut self) -> Vec<u8> {
-        let mut piece = if self.begun { Vec::new() } else { self.begin() };
-        self.begun = true;
+        let mut piece = if self.is_started { Vec::new() } else { self.begin() };
+        self.is_started = true;
         if let Some((file, left)) = &mut self.rest {
-            let (begun, most) = (piece.len(), limits::FILE_PIECE.min(*left));
-            piece.resize(begun + most as usize, 0);
-            let read = file.read(&mut piece[begun..]).unwrap_or(0);
-            piece.truncate(begun + read);
+            let (start, max) = (piece.len(), limits::FILE_PIECE.min(*left));
+            piece.resize(start + max as usize, 0);
+            let read = file.read(&mut piece[start..]).unwrap_or(0);
+            piece.truncate(start + read);
             *left -= read as u64;
             // a file that became shorter ends early
             if *left == 0 || read == 0 {
@@ -120,7 +120,8 @@ impl FileResponse {
         let Ok((index, len, _)) = open(&self.root, "index.html") else { return self.no_page() };
         let wanted = matches!(self.path.as_str(), "" | "index.html");
         if !wanted && is_plain(&self.path) {
-            let forms = PACKED.into_iter().zip(self.packed).filter(|(_, accepted)| *accepted);
+            let forms =
+                PACKED.into_iter().zip(self.accepted_codings).filter(|(_, accepted)| *accepted);
             for ((coding, end), _) in forms {
                 if let Ok((file, len, changed)) = open(&self.root, &format!("{}{end}", self.path)) {
                     return self.file(file, len, changed, coding);
@@ -131,7 +132,7 @@ impl FileResponse {
             .path
             .rsplit_once('.')
             .is_some_and(|(_, end)| end != "html" && content_type(end).is_some());
-        if wanted || self.page && !known && !is_hostile(&self.path) {
+        if wanted || self.accepts_html && !known && !is_hostile(&self.path) {
             self.index(index, len)
         } else {
             self.whole(&ResponseHead::TEXT.status(404), b"Not Found")
@@ -142,8 +143,9 @@ impl FileResponse {
         let end = self.path.rsplit_once('.').map_or("", |(_, end)| end);
         let tag = format!("\"{changed:x}-{len:x}{coding}\"");
         let extra = [VARY, PERMISSIONS, ("ETag", &tag), ("Content-Encoding", coding)];
-        let fresh = self.versions.split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
-        if self.body && !fresh {
+        let fresh =
+            self.if_none_match.split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
+        if self.wants_body && !fresh {
             self.rest = Some((file, len));
         }
         let answer = ResponseHead {
@@ -191,7 +193,7 @@ impl FileResponse {
 
     fn whole(&self, answer: &ResponseHead<'_>, body: &[u8]) -> Vec<u8> {
         let mut out = answer.head(body.len() as u64);
-        out.extend_from_slice(if self.body { body } else { b"" });
+        out.extend_from_slice(if self.wants_body { body } else { b"" });
         out
     }
 }

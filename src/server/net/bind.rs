@@ -98,8 +98,8 @@ fn listen(address: IpAddr, port: u16, has_others: bool) -> io::Result<TcpListene
     TcpListener::bind((address, port))
 }
 
-/// Opens a listener on `[::]`. Unless `ipv6_only` is set, it accepts IPv4 as well, and a listener on
-/// `0.0.0.0` then fails.
+/// Opens a listener on `[::]`. Unless `ipv6_only` is set, it accepts IPv4 as well, and a listener
+/// on `0.0.0.0` then fails.
 #[cfg(unix)]
 fn listen_on_ipv6(port: u16, ipv6_only: bool) -> io::Result<TcpListener> {
     use rustix::net::{self, sockopt, AddressFamily, SocketType};

@@ -237,8 +237,8 @@ impl SendQueue {
         self.0.borrow_mut().register_waker(context);
     }
 
-    /// Returns whether `len` more bytes fit into `max`, ignoring `excluded` queued bytes. Any length
-    /// fits if there are no others.
+    /// Returns whether `len` more bytes fit into `max`, ignoring `excluded` queued bytes. Any
+    /// length fits if there are no others.
     fn fits(&self, len: usize, max: usize, excluded: usize) -> bool {
         let state = self.0.borrow();
         let queued = state.bytes - excluded;
