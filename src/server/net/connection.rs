@@ -330,10 +330,7 @@ impl<T: Transport> ClientSession<T> {
         let (shared, conn) = (&self.guard.shared, self.guard.conn);
         let (request, connect) = match self.parse_connect(frame) {
             Ok(parsed) => parsed,
-            Err(frame) => {
-                let frame = Box::new(frame);
-                return shared.dispatch(Event::InvalidFirstFrame { conn, frame });
-            }
+            Err(frame) => return shared.dispatch(Event::InvalidFirstFrame { conn, frame }),
         };
         let Some((nonce, challenged)) = self.challenge.take() else { return };
         let now = shared.now();
@@ -364,12 +361,14 @@ impl<T: Transport> ClientSession<T> {
     fn parse_connect<'a>(
         &self,
         frame: &'a [u8],
-    ) -> Result<(Request<'a>, Connect), InvalidFirstFrame> {
-        let invalid = |refusal, request: Option<&Request<'_>>, problems| InvalidFirstFrame {
-            client_info: self.client_info.clone(),
-            refusal,
-            request: request.map(|request| request.id.to_string()),
-            problems,
+    ) -> Result<(Request<'a>, Connect), Box<InvalidFirstFrame>> {
+        let invalid = |refusal, request: Option<&Request<'_>>, problems| {
+            Box::new(InvalidFirstFrame {
+                client_info: self.client_info.clone(),
+                refusal,
+                request: request.map(|request| request.id.to_string()),
+                problems,
+            })
         };
         let request =
             Request::parse(frame).map_err(|_| invalid(Refusal::InvalidFrame, None, None))?;
