@@ -20,7 +20,7 @@ use super::os::{logger, systemd};
 use super::runtime::{self, sleep, spawn, start_thread, within};
 use super::shared::Shared;
 use super::start_context::{shared_secret, StartContext};
-use crate::config::{AuthMode, Loaded, Secret, Setting, Source, Sourced};
+use crate::config::{AuthMode, Config, Loaded, Overrides, Paths, Secret, Setting, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
 use crate::gate::table::{Cell, Table};
@@ -49,18 +49,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let secret = shared_secret(config, paths)?;
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners);
-    let start_context = StartContext {
-        args: loaded.args.clone(),
-        paths: paths.clone(),
-        listening: listeners.addresses().map(|address| address.to_string()).collect(),
-        bind: config.bind,
-        port: listeners.port,
-        key: opened.key.clone(),
-        boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
-        machine: machine_name(),
-        command: command(),
-        warnings: table_warnings(&opened, config.pairing.capacity),
-    };
+    let start_context = start_context(&loaded.args, config, paths, &listeners, &opened);
     let status = start_context.status(config, secret.as_ref(), warnings);
     log_start(&loaded, &status, &opened);
     log_secret(config.auth.mode, secret.as_ref());
@@ -92,6 +81,28 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     served.map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     log::info!("stopped");
     Ok(())
+}
+
+/// Collects the values that do not change while the gateway runs.
+fn start_context(
+    args: &Overrides,
+    config: &Config,
+    paths: &Paths,
+    listeners: &Listeners,
+    opened: &Opened,
+) -> StartContext {
+    StartContext {
+        args: args.clone(),
+        paths: paths.clone(),
+        listening: listeners.addresses().map(|address| address.to_string()).collect(),
+        bind: config.bind,
+        port: listeners.port,
+        key: opened.key.clone(),
+        boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
+        machine: machine_name(),
+        command: command(),
+        warnings: table_warnings(opened, config.pairing.capacity),
+    }
 }
 
 /// Returns the warnings about the pairing table.

@@ -88,15 +88,7 @@ impl Gateway {
     fn collect_facts(&mut self, attempt: &Attempt, now: Now) -> (Facts, Option<u32>) {
         let presented = &attempt.presented;
         let auth = self.runtime_config.policy.auth;
-        let proven = match attempt.proof {
-            DeviceProof::Valid { id, key } => Some((id, key)),
-            _ => None,
-        };
-        let known = proven.and_then(|(id, key)| {
-            self.devices.find(&id).map(|(_, device)| device).filter(|device| device.key == key)
-        });
-        let check =
-            |token: &String| tokens::check(&self.runtime_config.key, known?, attempt.role?, token);
+        let check = |token: &String| self.check_device_token(attempt, token);
         let generation =
             [&presented.device_token, &presented.token].into_iter().flatten().find_map(check);
         let device_token = match (generation, &presented.device_token) {
@@ -109,10 +101,12 @@ impl Gateway {
             Some(typed) if !presented.is_rate_limited => self.setup_codes.check(typed, now.at),
             _ => Code::Absent,
         };
+        let is_device_token = |token: &String| self.check_device_token(attempt, token).is_some();
         let is_other_credential = match auth {
             // a wrong password next to a valid credential still counts as a failed attempt
             AuthMode::Password => {
-                presented.password.is_none() && presented.token.as_ref().and_then(check).is_some()
+                presented.password.is_none()
+                    && presented.token.as_ref().is_some_and(is_device_token)
             }
             _ => {
                 matches!(code, Code::Right(_))
@@ -139,14 +133,21 @@ impl Gateway {
             device_token,
             code,
             identity: client_info.identity,
-            authorized_key: proven
-                .is_some_and(|(id, _)| self.runtime_config.authorized.contains(&id)),
+            authorized_key: self.is_authorized(&attempt.proof),
             cidr: client_info.cidr,
             requested: attempt.requested,
         };
         (facts, generation)
     }
 
+    /// Returns the generation of a device token, if it is one of the proven device.
+    fn check_device_token(&self, attempt: &Attempt, token: &str) -> Option<u32> {
+        let DeviceProof::Valid { id, key } = attempt.proof else { return None };
+        let (_, device) = self.devices.find(&id).filter(|(_, device)| device.key == key)?;
+        tokens::check(&self.runtime_config.key, device, attempt.role?, token)
+    }
+
+    /// Uses up the presented setup code.
     fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<Taken> {
         let typed = attempt.presented.setup_code(self.runtime_config.policy.auth, secret)?;
         self.setup_codes.take(typed, now.at)

@@ -56,8 +56,14 @@ impl Gateway {
         let (DeviceProof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else {
             return false;
         };
-        let paired = self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
-        paired || self.runtime_config.authorized.contains(&id)
+        let is_paired =
+            self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
+        is_paired || self.is_authorized(&attempt.proof)
+    }
+
+    /// Returns whether the configuration authorizes the proven device key.
+    pub(super) fn is_authorized(&self, proof: &DeviceProof) -> bool {
+        matches!(proof, DeviceProof::Valid { id, .. } if self.runtime_config.authorized.contains(id))
     }
 
     /// Checks the presented shared secret.

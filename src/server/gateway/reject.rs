@@ -115,24 +115,7 @@ impl Gateway {
             format_args!("refuse {fields} code={code}{prints} reason={message:?} hint={hint:?}"),
             now.at,
         );
-        self.refusal_log.remember(Refused {
-            rule: rule.title(),
-            code,
-            message: message.to_string(),
-            hint,
-            client_id: attempt
-                .map(|attempt| attempt.about.client_id.to_string())
-                .unwrap_or_default(),
-            device: device.chars().take(8).collect(),
-            request: pending.clone(),
-            at: now.wall.0,
-            conn: conn.0,
-            peer: client_info.peer.to_string(),
-            client: client_info.client.to_string(),
-            via: client_info.via_name(),
-            host: client_info.host_text.clone(),
-            origin: client_info.origin_text.clone(),
-        });
+        self.refusal_log.remember(rejection.record(message, hint, now));
     }
 
     /// Returns the fingerprints of the presented and the expected token, so that the owner can see
@@ -174,6 +157,29 @@ impl Rejection<'_> {
             retry_after_ms,
         };
         frames::response_err(id, &error)
+    }
+
+    /// Builds the entry for `gatelet explain --last`.
+    fn record(&self, message: &str, hint: String, now: Now) -> Refused {
+        let ClientInfo { peer, client, host_text, origin_text, .. } = self.client_info;
+        let device = self.attempt.map(Attempt::device_text).unwrap_or_default();
+        let client_id = self.attempt.map(|attempt| attempt.about.client_id.to_string());
+        Refused {
+            rule: self.rule.title(),
+            code: self.refusal.words().code,
+            message: message.to_string(),
+            hint,
+            client_id: client_id.unwrap_or_default(),
+            device: device.chars().take(8).collect(),
+            request: self.pending.clone(),
+            at: now.wall.0,
+            conn: self.conn.0,
+            peer: peer.to_string(),
+            client: client.to_string(),
+            via: self.client_info.via_name(),
+            host: host_text.clone(),
+            origin: origin_text.clone(),
+        }
     }
 
     /// Returns the close reason, which contains the request id in protocol 4.
