@@ -9,7 +9,7 @@
 //! | files | content |
 //! |---|---|
 //! | `error`, `os/`, `runtime` | the system: clock, log, signals, tasks and timers |
-//! | `net/bind`, `net/frame_stream`, `net/websocket`, `net/send_queue`, `net/pre_auth` | sockets, frames and queues, without the gateway state |
+//! | other files of `net/` | sockets, frames, send queues, without the gateway state |
 //! | `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
 //! | `gateway/` | the gateway state; it knows send queues and the write queue, but no sockets |
 //! | `shared` | handle to the gateway state, clock and other threads |

@@ -257,7 +257,7 @@ fn start_disk_thread(
     }))
 }
 
-/// Does one job after the other until there are no more.
+/// Runs one job after the other until there are no more.
 fn run_jobs(
     (mut table, config): Files,
     jobs: &Receiver<DiskJob>,

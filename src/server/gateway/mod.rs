@@ -6,7 +6,7 @@
 //! become jobs ([`Gateway::next_job`]), whose result is passed back as an event.
 //!
 //! A handshake passes through four stages, each in a file of its own: [`parse`] (bytes to values),
-//! [`verify`] (signature), `decide` (credentials and policy), and then `admit` (persist the pairing,
+//! [`verify`] (signature), `decide` (credentials, policy), and then `admit` (persist the pairing,
 //! send hello) or `reject`.
 //!
 //! All of it runs on one thread and never waits, so there is neither a lock nor a queue between a

@@ -54,11 +54,21 @@ impl Gateway {
         else {
             return;
         };
-        match asked_of(node.dialect, &node.about, &node.declared, &self.runtime_config.commands) {
-            Ok(declared) if known.surface.covers(&declared) => self.drop_approved_request(&device, now),
+        let commands = &self.runtime_config.commands;
+        match asked_of(node.dialect, &node.about, &node.declared, commands) {
+            Ok(declared) if known.surface.covers(&declared) => {
+                self.drop_approved_request(&device, now)
+            }
             Ok(surface) => {
-                let (key, about) = (known.key, node.about.clone());
-                let content = RequestContent { device, key, roles: Roles::NONE, scopes: Scopes::NONE, about, surface, known: true };
+                let content = RequestContent {
+                    device,
+                    key: known.key,
+                    roles: Roles::NONE,
+                    scopes: Scopes::NONE,
+                    about: node.about.clone(),
+                    surface,
+                    known: true,
+                };
                 self.add_pending_request(content, now);
             }
             Err(_) => log::warn!(

@@ -63,7 +63,8 @@ impl Gateway {
 
     /// Returns whether the configuration authorizes the proven device key.
     pub(super) fn is_authorized(&self, proof: &DeviceProof) -> bool {
-        matches!(proof, DeviceProof::Valid { id, .. } if self.runtime_config.authorized.contains(id))
+        let authorized = &self.runtime_config.authorized;
+        matches!(proof, DeviceProof::Valid { id, .. } if authorized.contains(id))
     }
 
     /// Checks the presented shared secret.
