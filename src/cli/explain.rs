@@ -203,7 +203,7 @@ fn facts(
     let grant = Grant { roles: Roles::of(role.unwrap_or(Role::Operator)), scopes: Scopes::ALL };
     Ok(Facts {
         phase: Phase::Running,
-        room: true,
+        has_capacity: true,
         min_protocol,
         max_protocol,
         role,
@@ -211,9 +211,8 @@ fn facts(
         local: seen.local,
         host: seen.host,
         origin: seen.origin,
-        proof: subject.device.as_ref().map_or(DeviceProof::Absent, |device| DeviceProof::Valid {
-            id: device.id,
-            key: device.key,
+        device_proof: subject.device.as_ref().map_or(DeviceProof::Absent, |device| {
+            DeviceProof::Valid { id: device.id, key: device.key }
         }),
         secret: match what.secret {
             CredentialState::Right => SecretCheck::Right,
@@ -267,11 +266,11 @@ impl Explanation<'_> {
         match self.verdict.outcome {
             PolicyOutcome::Admit(admission) => {
                 out.push_str(&row(title, &style.good("admitted"), &admitted(&admission)));
-                if !admission.ask.is_empty() {
+                if !admission.pending_scopes.is_empty() {
                     out.push_str(&row(
                         "",
                         "",
-                        &format!("asks the owner for {}", scopes(admission.ask)),
+                        &format!("asks the owner for {}", scopes(admission.pending_scopes)),
                     ));
                 }
             }
@@ -318,9 +317,9 @@ impl Explanation<'_> {
         match rule {
             Rule::Frame => "taken to be a sound connect request".to_string(),
             Rule::Protocol => {
-                let dialect = Protocol::negotiate(facts.min_protocol, facts.max_protocol)
+                let protocol = Protocol::negotiate(facts.min_protocol, facts.max_protocol)
                     .map_or(0, Protocol::number);
-                format!("speaks {dialect}")
+                format!("speaks {protocol}")
             }
             Rule::Role => facts.role.map_or("none", Role::name).to_string(),
             Rule::Origin => {
@@ -334,7 +333,7 @@ impl Explanation<'_> {
                     facts.origin
                 )
             }
-            Rule::Proof => match facts.proof {
+            Rule::Proof => match facts.device_proof {
                 DeviceProof::Valid { .. } => {
                     "the device's signature is taken to be good".to_string()
                 }
@@ -356,7 +355,7 @@ impl Explanation<'_> {
             (facts.authorized_key, "its key stands in authorizedKeys"),
         ];
         let said: Vec<&str> = shown.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect();
-        match (said.is_empty(), facts.proof) {
+        match (said.is_empty(), facts.device_proof) {
             (false, _) => said.join(", "),
             (true, DeviceProof::Valid { .. }) => "nothing but the device's key".to_string(),
             (true, _) => "nothing".to_string(),
@@ -401,19 +400,19 @@ fn row(title: &str, mark: &str, about: &str) -> String {
 }
 
 fn admitted(admission: &Admission) -> String {
-    let kept = match admission.place {
-        Registration::New { pairing, .. } => {
+    let kept = match admission.registration {
+        Registration::Insert { pairing, .. } => {
             format!("paired, provenance {}", pairing.provenance.name())
         }
-        Registration::Grows { .. } => "known, and gains what it asks for".to_string(),
-        Registration::Known(_) => "known".to_string(),
-        Registration::Nowhere(Unremembered::NoDevice) => {
+        Registration::Extend { .. } => "known, and gains what it asks for".to_string(),
+        Registration::Existing(_) => "known".to_string(),
+        Registration::None(Unremembered::NoDevice) => {
             "for this connection only: it has no device".to_string()
         }
-        Registration::Nowhere(Unremembered::AuthNone) => {
+        Registration::None(Unremembered::AuthNone) => {
             "for this connection only: auth.mode is none".to_string()
         }
-        Registration::Nowhere(Unremembered::TableFull) => {
+        Registration::None(Unremembered::TableFull) => {
             "for this connection only: the table is full".to_string()
         }
     };

@@ -108,7 +108,7 @@ fn start_context(
 /// Returns the warnings about the pairing table.
 fn table_warnings(opened: &Opened, configured: u16) -> Vec<String> {
     let mut warnings: Vec<String> =
-        opened.loaded.odd.iter().map(|oddity| format!("pairing table: {oddity}")).collect();
+        opened.loaded.unused.iter().map(|oddity| format!("pairing table: {oddity}")).collect();
     let capacity = opened.loaded.contents.shape.capacity;
     if capacity != configured && !opened.created {
         warnings.push(format!(
@@ -183,8 +183,8 @@ fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
 
 /// Makes the loaded records durable and repairs damaged replicas, before any client is admitted.
 fn repair_replicas(opened: &mut Opened) {
-    match opened.file.mend() {
-        Ok(()) if opened.loaded.odd.is_empty() => {}
+    match opened.file.repair_replicas() {
+        Ok(()) if opened.loaded.unused.is_empty() => {}
         Ok(()) => log::info!("pairing table: damaged replicas were repaired from the intact ones"),
         Err(error) => {
             log::error!("pairing table: its content could not be made durable: {error}")

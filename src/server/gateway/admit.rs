@@ -26,19 +26,19 @@ impl Gateway {
         table_access: TableAccess,
         now: Now,
     ) {
-        let ticket = match pending.admission.place {
-            Registration::Nowhere(_) => None,
-            Registration::Known(slot) => {
+        let ticket = match pending.admission.registration {
+            Registration::None(_) => None,
+            Registration::Existing(slot) => {
                 let ticket = self.write_queue.in_flight(slot);
                 self.token_used(slot, pending.admission.role, generation);
                 ticket
             }
-            Registration::Grows { .. } | Registration::New { .. }
+            Registration::Extend { .. } | Registration::Insert { .. }
                 if table_access == TableAccess::ReadOnly =>
             {
                 return self.complete_admission(pending, WriteOutcome::Failed, now)
             }
-            Registration::Grows { slot, pairing } => {
+            Registration::Extend { slot, pairing } => {
                 self.devices.get(slot).cloned().map(|mut device| {
                     extend_pairing(&mut device, &pairing, now);
                     describe(&mut device, &pending.attempt);
@@ -46,7 +46,7 @@ impl Gateway {
                     self.write_queue.change(&mut self.devices, slot, Some(device))
                 })
             }
-            Registration::New { slot, id, key, pairing } => {
+            Registration::Insert { slot, id, key, pairing } => {
                 let mut device = Device::new(id, key, pairing.provenance);
                 (device.created, device.seen, device.seen_age) =
                     (now.wall, now.wall, self.devices.age());
@@ -83,7 +83,7 @@ impl Gateway {
     fn token_used(&mut self, slot: Slot, role: Role, generation: Option<u32>) {
         let (Some(generation), Some(device)) = (generation, self.devices.get(slot)) else { return };
         let mut device = device.clone();
-        if device.tokens[role as usize].used(generation) {
+        if device.tokens[role as usize].record_use(generation) {
             self.write_queue.change(&mut self.devices, slot, Some(device));
         }
     }
@@ -97,10 +97,10 @@ impl Gateway {
     ) {
         // a known device stays known, even if the write that it waited for failed
         let is_lost = outcome == WriteOutcome::Failed
-            && !matches!(pending.admission.place, Registration::Known(_));
+            && !matches!(pending.admission.registration, Registration::Existing(_));
         if is_lost {
             if let Some(code) = pending.code.take() {
-                self.setup_codes.give_back(code);
+                self.setup_codes.restore(code);
             }
         }
         let conn = pending.conn;
@@ -111,28 +111,31 @@ impl Gateway {
             if !pending.has_secret {
                 return self.reject_unstored(conn, &pending.attempt, now);
             }
-            pending.admission.place = Registration::Nowhere(Unremembered::TableFull);
+            pending.admission.registration = Registration::None(Unremembered::TableFull);
         }
         let client = Admitted::by(&pending.admission, conn, pending.device.map(|(id, _)| id));
         if let Some(refusal) = self.revoked_meanwhile(&client) {
             return self.reject_attempt(conn, &pending.attempt, Rule::Revoked, refusal, None, now);
         }
         if let Some(slot) = client.slot() {
-            self.devices.connected(slot, true);
+            self.devices.set_connected(slot, true);
             self.update_description(slot, &pending.attempt);
             self.mark_seen(slot, now);
         }
         self.send_hello(&client, &pending, now);
         let PendingAdmission { rule, admission, attempt, .. } = pending;
-        if matches!(admission.place, Registration::New { .. } | Registration::Grows { .. }) {
+        if matches!(
+            admission.registration,
+            Registration::Insert { .. } | Registration::Extend { .. }
+        ) {
             self.apply_effects(vec![rpc::devices_changed()], now);
         }
         // scopes missing from a setup code were left out by the owner on purpose
-        if !admission.ask.is_empty() && rule != Rule::SetupCode {
-            self.request_pairing(&attempt, admission.ask, now);
+        if !admission.pending_scopes.is_empty() && rule != Rule::SetupCode {
+            self.request_pairing(&attempt, admission.pending_scopes, now);
         }
         if client.role() == Role::Node {
-            self.register_node(&client, attempt, admission.place, now);
+            self.register_node(&client, attempt, admission.registration, now);
         }
     }
 
@@ -179,7 +182,7 @@ impl Gateway {
     }
 
     fn hello(&self, client: &Admitted, now: Now) -> Vec<u8> {
-        let protocol = client.dialect();
+        let protocol = client.protocol();
         let (presence, health) =
             (self.presence.list(protocol), rpc::health_json(protocol, now.wall));
         let conn_id = format!("{}-{}", self.runtime_config.boot_id, client.conn());
@@ -204,7 +207,7 @@ impl Gateway {
             issued: *issued,
         });
         let hello = Hello {
-            dialect: protocol,
+            protocol: protocol,
             version: env!("CARGO_PKG_VERSION"),
             host: &self.runtime_config.machine,
             boot_id: &self.runtime_config.boot_id,
@@ -231,14 +234,14 @@ impl Gateway {
     fn log_admission(&mut self, pending: &PendingAdmission) {
         self.counters.admitted(pending.rule);
         let admission = &pending.admission;
-        let remembered = match admission.place {
-            Registration::Nowhere(Unremembered::TableFull) => {
+        let remembered = match admission.registration {
+            Registration::None(Unremembered::TableFull) => {
                 "no: the table is full or cannot be written"
             }
-            Registration::Nowhere(_) => "no",
-            Registration::Known(_) => "known",
-            Registration::Grows { .. } => "grown",
-            Registration::New { .. } => "new",
+            Registration::None(_) => "no",
+            Registration::Existing(_) => "known",
+            Registration::Extend { .. } => "grown",
+            Registration::Insert { .. } => "new",
         };
         let fields = attempt_fields(
             pending.conn,

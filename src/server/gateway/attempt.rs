@@ -92,7 +92,7 @@ pub struct Attempt {
     pub role: Option<Role>,
     pub control_ui: bool,
     pub requested: Scopes,
-    pub proof: DeviceProof,
+    pub device_proof: DeviceProof,
     pub presented: PresentedCredentials,
     pub about: About,
     pub version: Text<{ limits::PLATFORM_LEN }>,
@@ -121,9 +121,9 @@ impl Attempt {
         }
     }
 
-    /// Returns the id of the proven device key; empty without a valid proof.
+    /// Returns the id of the proven device key; empty without a valid device_proof.
     pub(super) fn device_text(&self) -> String {
-        match self.proof {
+        match self.device_proof {
             DeviceProof::Valid { id, .. } => id.to_string(),
             DeviceProof::Absent | DeviceProof::Invalid(_) => String::new(),
         }

@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use crate::gate::ids::{ConnId, DeviceId, PublicKey};
 use crate::gate::policy::Admission;
 use crate::gate::refusal::Rule;
-use crate::gate::setup_codes::Taken;
+use crate::gate::setup_codes::UsedCode;
 use crate::rpc::Reply;
 
 /// Continuation after a commit.
@@ -28,7 +28,7 @@ pub(crate) struct PendingAdmission {
     pub device: Option<(DeviceId, PublicKey)>,
     pub attempt: Attempt,
     /// Setup code that the admission used up. It is given back if the pairing cannot be stored.
-    pub code: Option<Taken>,
+    pub code: Option<UsedCode>,
     /// Whether the client presented the shared secret. It is then admitted even if the pairing
     /// cannot be stored.
     pub has_secret: bool,

@@ -12,7 +12,7 @@ use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey};
 use crate::gate::limits;
 use crate::gate::policy::{self, Admission, PolicyOutcome, Registration};
 use crate::gate::refusal::{Refusal, Rule};
-use crate::gate::setup_codes::Taken;
+use crate::gate::setup_codes::UsedCode;
 use crate::store::tokens;
 
 impl Gateway {
@@ -148,7 +148,7 @@ impl Gateway {
     }
 
     /// Uses up the presented setup code.
-    fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<Taken> {
+    fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<UsedCode> {
         let typed = attempt.presented.setup_code(self.runtime_config.policy.auth, secret)?;
         self.setup_codes.take(typed, now.at)
     }

@@ -51,8 +51,8 @@ impl Gateway {
             caller: &caller,
             now,
             devices: &self.devices,
-            pending: &mut self.pending,
-            codes: &mut self.setup_codes,
+            pairing_requests: &mut self.pairing_requests,
+            setup_codes: &mut self.setup_codes,
             key: &self.runtime_config.key,
             name: &name,
             id: &request.id,
@@ -117,7 +117,7 @@ impl Gateway {
         let Some(open) = self.connections.get_mut(conn) else { return };
         let Some(client) = &open.admitted else { return };
         let error = ErrorShape {
-            code: failure.code.name(client.dialect()),
+            code: failure.code.name(client.protocol()),
             message: &failure.message,
             details: failure.details.as_deref(),
             retryable: failure.retryable.then_some(true),

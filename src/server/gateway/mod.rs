@@ -91,7 +91,7 @@ pub struct Gateway {
     pub(super) phase: Phase,
     pub(super) devices: Devices,
     /// Boxed because it has 56 KB, and the whole gateway is moved a few times before it runs.
-    pub(super) pending: Box<PairingRequests>,
+    pub(super) pairing_requests: Box<PairingRequests>,
     pub(super) setup_codes: SetupCodes,
     /// Boxed like `pending`; it has 14 KB.
     pub(super) rate_limiter: Box<RateLimiter>,
@@ -134,7 +134,7 @@ impl Gateway {
         Gateway {
             phase: Phase::Running,
             age_at_start: devices.age(),
-            pending: Box::new(PairingRequests::new()),
+            pairing_requests: Box::new(PairingRequests::new()),
             setup_codes: SetupCodes::new(),
             rate_limiter: Box::new(RateLimiter::new(runtime_config.rate)),
             accepted_signatures: VecDeque::new(),
@@ -284,7 +284,7 @@ impl Gateway {
     /// leave its slot and return to one while a connection of it is still being closed.
     pub(super) fn update_connected(&mut self, slot: Slot) {
         let connected = self.connections.clients().any(|client| self.slot_of(client) == Some(slot));
-        self.devices.connected(slot, connected);
+        self.devices.set_connected(slot, connected);
     }
 
     /// Records the time at which a device was last seen, in memory only; see [`Gateway::flush`].
@@ -399,7 +399,7 @@ impl Gateway {
             // a dropped event uses up its number, so that the client can detect the gap (protocol
             // 4)
             open.seq += 1;
-            let payload = payloads[(client.dialect() == Protocol::V4) as usize];
+            let payload = payloads[(client.protocol() == Protocol::V4) as usize];
             let frame = frames::event(name, payload, Some(open.seq), versions);
             let queued = send(&open.send_queue, frame.into());
             too_large += u32::from(queued == Queued::TooLarge);
@@ -420,7 +420,7 @@ impl Gateway {
                 Effect::Fail { conn, id, failure } => self.send_error(conn, &id, &failure),
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame, now),
                 Effect::Presence => self.broadcast_presence(),
-                Effect::Decided(request) => self.pending.forget(request),
+                Effect::Decided(request) => self.pairing_requests.remove(request),
                 Effect::LetIn(device) => self.update_node_request(device, now),
             }
         }

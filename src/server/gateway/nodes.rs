@@ -29,7 +29,7 @@ impl Gateway {
         self.relay.nodes.enter(ConnectedNode {
             conn: client.conn(),
             device,
-            dialect: client.dialect(),
+            protocol: client.protocol(),
             about: attempt.about,
             version: attempt.version,
             model: attempt.model,
@@ -37,7 +37,7 @@ impl Gateway {
             since: now.wall,
             stats: None,
         });
-        if matches!(registration, Registration::Nowhere(_)) {
+        if matches!(registration, Registration::None(_)) {
             return log::warn!(
                 "conn={} node {} is not stored, so its commands cannot be approved",
                 client.conn(),
@@ -55,7 +55,7 @@ impl Gateway {
             return;
         };
         let commands = &self.runtime_config.commands;
-        match asked_of(node.dialect, &node.about, &node.declared, commands) {
+        match asked_of(node.protocol, &node.about, &node.declared, commands) {
             Ok(declared) if known.surface.covers(&declared) => {
                 self.drop_approved_request(&device, now)
             }
@@ -82,10 +82,12 @@ impl Gateway {
     /// Removes the pending request of a device whose declared commands are all approved. A request
     /// that is also for a role stays.
     fn drop_approved_request(&mut self, device: &DeviceId, now: Now) {
-        let request =
-            self.pending.get_of(device, now.at).filter(|request| request.roles.is_empty());
+        let request = self
+            .pairing_requests
+            .of_device(device, now.at)
+            .filter(|request| request.roles.is_empty());
         if let Some(id) = request.map(|request| request.id) {
-            self.pending.forget(id);
+            self.pairing_requests.remove(id);
         }
     }
 
@@ -101,8 +103,10 @@ impl Gateway {
     pub(super) fn add_pending_request(&mut self, content: RequestContent, now: Now) -> RequestId {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (content.device, !content.roles.is_empty());
-        let (id, replaced) = self.pending.ask(content, fresh, now.at, now.wall);
-        let Some(request) = self.pending.get(id, now.at).filter(|_| id == fresh) else { return id };
+        let (id, replaced) = self.pairing_requests.add(content, fresh, now.at, now.wall);
+        let Some(request) = self.pairing_requests.get(id, now.at).filter(|_| id == fresh) else {
+            return id;
+        };
         let mut events: Vec<_> =
             replaced.iter().flat_map(|old| over(now.wall, old, "rejected")).collect();
         if for_device {
@@ -129,7 +133,7 @@ impl Gateway {
     /// Renews the pending requests of connected nodes, so that they do not expire.
     pub(super) fn renew_node_requests(&mut self, now: Now) {
         for node in self.relay.nodes.iter() {
-            self.pending.renew(&node.device, now.at);
+            self.pairing_requests.renew(&node.device, now.at);
         }
     }
 

@@ -25,7 +25,7 @@ impl Gateway {
         let is_known = self.is_known(attempt);
         attempt.presented.credential_kind = self.limited_kind(attempt, is_known);
         let Some(kind) = attempt.presented.credential_kind else { return 0 };
-        let delay = self.rate_limiter.line(kind).enter(attempt.client_info.client, now);
+        let delay = self.rate_limiter.queue(kind).reserve(attempt.client_info.client, now);
         // a known key does not wait: it is admitted without the other credential
         let delay = delay.filter(|delay| *delay == 0 || !is_known);
         attempt.presented.is_rate_limited = delay.is_none();
@@ -53,33 +53,35 @@ impl Gateway {
 
     /// Returns whether the device key alone is sufficient for admission.
     fn is_known(&self, attempt: &Attempt) -> bool {
-        let (DeviceProof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else {
+        let (DeviceProof::Valid { id, .. }, Some(role)) = (attempt.device_proof, attempt.role)
+        else {
             return false;
         };
         let is_paired =
             self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
-        is_paired || self.is_authorized(&attempt.proof)
+        is_paired || self.is_authorized(&attempt.device_proof)
     }
 
     /// Returns whether the configuration authorizes the proven device key.
-    pub(super) fn is_authorized(&self, proof: &DeviceProof) -> bool {
+    pub(super) fn is_authorized(&self, device_proof: &DeviceProof) -> bool {
         let authorized = &self.runtime_config.authorized;
-        matches!(proof, DeviceProof::Valid { id, .. } if authorized.contains(id))
+        matches!(device_proof, DeviceProof::Valid { id, .. } if authorized.contains(id))
     }
 
     /// Checks the presented shared secret.
     pub(super) fn check_secret(&self, attempt: &Attempt, now: Now) -> SecretCheck {
         let presented = &attempt.presented;
         if presented.is_rate_limited {
-            return SecretCheck::Throttled;
+            return SecretCheck::RateLimited;
         }
         if presented.secrets().next().is_none() {
             return SecretCheck::Absent;
         }
-        let is_locked =
-            self.attempt_key(attempt).is_some_and(|key| self.rate_limiter.wait(key, now.at) > 0);
+        let is_locked = self
+            .attempt_key(attempt)
+            .is_some_and(|key| self.rate_limiter.locked_for(key, now.at) > 0);
         if is_locked && !presented.secrets().any(|text| self.runtime_config.control.matches(text)) {
-            SecretCheck::Throttled
+            SecretCheck::RateLimited
         } else if presented.secrets().any(|text| self.runtime_config.is_secret(text)) {
             SecretCheck::Right
         } else {
@@ -90,7 +92,7 @@ impl Gateway {
     /// Records a failed or successful attempt in the rate limiter.
     pub(super) fn record_attempt(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
         match (facts.secret, self.attempt_key(attempt)) {
-            (SecretCheck::Wrong, Some(key)) => self.rate_limiter.wrong(key, now.at),
+            (SecretCheck::Wrong, Some(key)) => self.rate_limiter.record_failure(key, now.at),
             (SecretCheck::Right, Some(key)) => self.rate_limiter.right(key),
             _ => {}
         }
@@ -100,7 +102,7 @@ impl Gateway {
             CredentialKind::Code => matches!(facts.code, Code::Right(_)),
         };
         if let Some(kind) = attempt.presented.credential_kind.filter(is_right) {
-            self.rate_limiter.line(kind).right();
+            self.rate_limiter.queue(kind).refund();
         }
     }
 
@@ -108,7 +110,7 @@ impl Gateway {
     /// address, since no other client can prove it. Without one, clients at an address cannot be
     /// told apart, so none is locked out (`None`).
     fn attempt_key(&self, attempt: &Attempt) -> Option<AttemptKey> {
-        match &attempt.proof {
+        match &attempt.device_proof {
             DeviceProof::Valid { id, .. }
                 if self.runtime_config.policy.auth == AuthMode::Password =>
             {
@@ -124,7 +126,7 @@ impl Gateway {
     /// back.
     pub(super) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
         let (DeviceProof::Valid { id, .. }, Some(signed_at)) =
-            (attempt.proof, attempt.presented.signed_without_nonce)
+            (attempt.device_proof, attempt.presented.signed_without_nonce)
         else {
             return false;
         };

@@ -25,7 +25,8 @@ impl Gateway {
         scopes: Scopes,
         now: Now,
     ) -> Option<RequestId> {
-        let (DeviceProof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else {
+        let (DeviceProof::Valid { id, key }, Some(role)) = (attempt.device_proof, attempt.role)
+        else {
             return None;
         };
         let content = RequestContent {

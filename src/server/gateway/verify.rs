@@ -116,12 +116,12 @@ mod tests {
             signature,
             payloads: vec![message.into()],
         };
-        let proof = check.verify();
+        let device_proof = check.verify();
         assert!(matches!(
-            proof,
+            device_proof,
             DeviceProof::Valid { .. } | DeviceProof::Invalid(Refusal::SignatureInvalid)
         ));
-        matches!(proof, DeviceProof::Valid { .. })
+        matches!(device_proof, DeviceProof::Valid { .. })
     }
 
     /// Each rejected signature satisfies the equation of a verifier without the check in question.

@@ -39,8 +39,8 @@ impl Gateway {
             return self.runtime_config.is_secret(bearer);
         }
         let key = AttemptKey::of(client_info.client, &HTTP);
-        if self.rate_limiter.wait(key, now.at) > 0
-            || self.rate_limiter.line(CredentialKind::Password).enter(client_info.client, now.at)
+        if self.rate_limiter.locked_for(key, now.at) > 0
+            || self.rate_limiter.queue(CredentialKind::Password).reserve(client_info.client, now.at)
                 != Some(0)
         {
             return false;
@@ -48,9 +48,9 @@ impl Gateway {
         let is_right = self.runtime_config.is_secret(bearer);
         if is_right {
             self.rate_limiter.right(key);
-            self.rate_limiter.line(CredentialKind::Password).right();
+            self.rate_limiter.queue(CredentialKind::Password).refund();
         } else {
-            self.rate_limiter.wrong(key, now.at);
+            self.rate_limiter.record_failure(key, now.at);
         }
         is_right
     }

@@ -344,7 +344,7 @@ impl<T: Transport> ClientSession<T> {
         );
         let mut attempt = Box::new(attempt);
         if let Some(check) = check {
-            attempt.proof = shared.verify_signature(check).await;
+            attempt.device_proof = shared.verify_signature(check).await;
         }
         let delay =
             shared.with_gateway(|gateway| gateway.reserve_attempt(&mut attempt, shared.now().at));

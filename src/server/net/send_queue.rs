@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //!
-//! - At most [`limits::OUTBOX_FRAMES`] frames are queued.
-//! - Frames that are not large have at most [`limits::OUTBOX_BYTES`] bytes together. With the large
+//! - At most [`limits::SEND_QUEUE_FRAMES`] frames are queued.
+//! - Frames that are not large have at most [`limits::SEND_QUEUE_BYTES`] bytes together. With the large
 //!   ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
 //! - No frame has more than [`limits::FRAME_AFTER_HELLO`] bytes.
 //! - After `close` nothing is added. Queued frames are still sent first. They are discarded only if
@@ -102,8 +102,8 @@ impl SendQueue {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
-        let large = frame.len() >= limits::OUTBOX_LARGE;
-        let max = limits::OUTBOX_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
+        let large = frame.len() >= limits::SEND_QUEUE_LARGE;
+        let max = limits::SEND_QUEUE_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
         let excluded = if large { 0 } else { self.0.borrow().large };
         if self.fits(frame.len(), max, excluded) {
             self.push(frame)
@@ -118,7 +118,7 @@ impl SendQueue {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
-        if self.fits(frame.len(), limits::OUTBOX_BYTES, 0) {
+        if self.fits(frame.len(), limits::SEND_QUEUE_BYTES, 0) {
             self.push(frame)
         } else {
             self.0.borrow_mut().dropped += 1;
@@ -242,7 +242,7 @@ impl SendQueue {
     fn fits(&self, len: usize, max: usize, excluded: usize) -> bool {
         let state = self.0.borrow();
         let queued = state.bytes - excluded;
-        state.queue.len() < limits::OUTBOX_FRAMES && (queued == 0 || queued + len <= max)
+        state.queue.len() < limits::SEND_QUEUE_FRAMES && (queued == 0 || queued + len <= max)
     }
 
     fn push(&self, frame: Frame) -> Queued {
@@ -260,7 +260,7 @@ impl SendQueue {
 
 /// Returns the length of a large frame, and 0 for other frames.
 fn large(frame: &Frame) -> usize {
-    if frame.len() < limits::OUTBOX_LARGE {
+    if frame.len() < limits::SEND_QUEUE_LARGE {
         0
     } else {
         frame.len()
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_closed_and_its_queue_discarded() {
         let send_queue = SendQueue::default();
-        let frame = Frame::from(vec![b'x'; limits::OUTBOX_BYTES / 32]);
+        let frame = Frame::from(vec![b'x'; limits::SEND_QUEUE_BYTES / 32]);
         for _ in 0..32 {
             assert_eq!(send_queue.send(frame.clone()), Queued::Queued);
         }
@@ -325,8 +325,8 @@ mod tests {
                 "a droppable frame is left out"
             );
         }
-        let rest = limits::OUTBOX_BYTES - 5 * 100;
-        let usual = limits::OUTBOX_LARGE - 1;
+        let rest = limits::SEND_QUEUE_BYTES - 5 * 100;
+        let usual = limits::SEND_QUEUE_LARGE - 1;
         (0..rest / usual).for_each(|_| assert_eq!(send_queue.send(answer(usual)), Queued::Queued));
         assert_eq!(
             send_queue.send(answer(usual)),
@@ -336,7 +336,7 @@ mod tests {
         drain(&send_queue);
         assert_eq!((send_queue.bytes(), send_queue.0.borrow().large), (0, 0));
         let send_queue = SendQueue::default();
-        let many = (limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO) / five;
+        let many = (limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO) / five;
         (0..many).for_each(|_| assert_eq!(send_queue.send(answer(five)), Queued::Queued));
         assert_eq!(send_queue.send(answer(five)), Queued::Slow);
     }
@@ -344,10 +344,13 @@ mod tests {
     #[test]
     fn a_single_large_frame_fits_and_the_number_of_frames_is_limited() {
         let send_queue = SendQueue::default();
-        assert_eq!(send_queue.send(Frame::from(vec![0; limits::OUTBOX_BYTES * 2])), Queued::Queued);
+        assert_eq!(
+            send_queue.send(Frame::from(vec![0; limits::SEND_QUEUE_BYTES * 2])),
+            Queued::Queued
+        );
         assert_eq!(send_queue.send_droppable(Frame::from_static(b"x")), Queued::Dropped);
         drain(&send_queue);
-        for _ in 0..limits::OUTBOX_FRAMES {
+        for _ in 0..limits::SEND_QUEUE_FRAMES {
             assert_eq!(send_queue.send(Frame::new()), Queued::Queued);
         }
         assert_eq!(send_queue.send_droppable(Frame::new()), Queued::Dropped);
