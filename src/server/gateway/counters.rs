@@ -34,6 +34,13 @@ impl Counters {
         self.codes[first(refusal.words().code)] += 1;
     }
 
+    /// Returns the counts by code, each code once.
+    pub fn by_code(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let codes = Refusal::ALL.iter().map(|refusal| refusal.words().code);
+        let counts = codes.zip(self.codes).enumerate();
+        counts.filter(|(index, (code, _))| first(code) == *index).map(|(_, count)| count)
+    }
+
     /// Adds the losses of a closed connection.
     pub fn add_lost(&mut self, lost: Lost) {
         self.lost = self.lost.and(lost);
@@ -41,6 +48,6 @@ impl Counters {
 }
 
 /// Returns the index of the first refusal with this code.
-pub(crate) fn first(code: &str) -> usize {
+fn first(code: &str) -> usize {
     Refusal::ALL.iter().position(|one| one.words().code == code).unwrap_or(0)
 }

@@ -19,7 +19,7 @@ impl Gateway {
     /// Decides on an attempt, after a conflicting write of its device if there is one. If too many
     /// actions wait for the disk, decides at once without writing.
     pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
-        let conflict = match attempt.proof {
+        let conflict = match attempt.device_proof {
             DeviceProof::Valid { id, .. } => {
                 self.write_queue.conflicting_write(&mut self.devices, &id)
             }
@@ -119,7 +119,7 @@ impl Gateway {
         let client_info = &attempt.client_info;
         let facts = Facts {
             phase: self.phase,
-            room: self.admitted_count < limits::CONNECTIONS
+            has_capacity: self.admitted_count < limits::CONNECTIONS
                 && (attempt.node.is_none() || self.relay.nodes.count() < limits::NODES),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
@@ -128,12 +128,12 @@ impl Gateway {
             local: client_info.local,
             host: client_info.host,
             origin: client_info.origin,
-            proof: attempt.proof,
+            device_proof: attempt.device_proof,
             secret,
             device_token,
             code,
             identity: client_info.identity,
-            authorized_key: self.is_authorized(&attempt.proof),
+            authorized_key: self.is_authorized(&attempt.device_proof),
             cidr: client_info.cidr,
             requested: attempt.requested,
         };
@@ -142,7 +142,7 @@ impl Gateway {
 
     /// Returns the generation of a device token, if it is one of the proven device.
     fn check_device_token(&self, attempt: &Attempt, token: &str) -> Option<u32> {
-        let DeviceProof::Valid { id, key } = attempt.proof else { return None };
+        let DeviceProof::Valid { id, key } = attempt.device_proof else { return None };
         let (_, device) = self.devices.find(&id).filter(|(_, device)| device.key == key)?;
         tokens::check(&self.runtime_config.key, device, attempt.role?, token)
     }
@@ -160,8 +160,8 @@ fn device_of(
     admission: &Admission,
     policy: &Policy,
 ) -> Option<(DeviceId, PublicKey)> {
-    match (facts.proof, admission.place) {
-        (_, Registration::Nowhere(Unremembered::NoDevice)) => None,
+    match (facts.device_proof, admission.registration) {
+        (_, Registration::None(Unremembered::NoDevice)) => None,
         (DeviceProof::Valid { .. }, _) if facts.control_ui && policy.disable_device_auth => None,
         (DeviceProof::Valid { id, key }, _) => Some((id, key)),
         _ => None,

@@ -82,7 +82,7 @@ pub fn attempt(
 ) -> (Attempt, Option<SignatureCheck>) {
     let protocol = Protocol::negotiate(connect.min_protocol, connect.max_protocol);
     let protocol = protocol.unwrap_or(Protocol::V4);
-    let (proof, check) = match &connect.device {
+    let (device_proof, check) = match &connect.device {
         None => (DeviceProof::Absent, None),
         Some(device) => {
             check_claim(connect, device, client_info, challenge, protocol, runtime_config, now)
@@ -97,7 +97,7 @@ pub fn attempt(
         role: connect.role(),
         control_ui: client.id == "openclaw-control-ui",
         requested: requested(connect, protocol),
-        proof,
+        device_proof,
         presented: presented(connect),
         about: About {
             name: display_name(connect),

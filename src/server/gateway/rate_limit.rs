@@ -93,7 +93,7 @@ impl Gateway {
     pub(super) fn record_attempt(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
         match (facts.secret, self.attempt_key(attempt)) {
             (SecretCheck::Wrong, Some(key)) => self.rate_limiter.record_failure(key, now.at),
-            (SecretCheck::Right, Some(key)) => self.rate_limiter.right(key),
+            (SecretCheck::Right, Some(key)) => self.rate_limiter.record_success(key),
             _ => {}
         }
         // only the attempted kind: holding a setup code must not give free password attempts

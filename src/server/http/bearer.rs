@@ -47,7 +47,7 @@ impl Gateway {
         }
         let is_right = self.runtime_config.is_secret(bearer);
         if is_right {
-            self.rate_limiter.right(key);
+            self.rate_limiter.record_success(key);
             self.rate_limiter.queue(CredentialKind::Password).refund();
         } else {
             self.rate_limiter.record_failure(key, now.at);
