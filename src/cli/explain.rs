@@ -1,8 +1,8 @@
-//! `gatelet explain`: evaluates the gate's rules for a described connection, and prints the last
+//! `gatelet explain`: evaluates the gate's rules for a rules_for connection, and prints the last
 //! refusals of the running gateway.
 //!
 //! The description is read by `server::gateway::parse` and decided by `gate::policy`, with the
-//! configuration in force. Credentials are described (`right`, `wrong`) and never passed.
+//! configuration in force. Credentials are rules_for (`right`, `wrong`) and never passed.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -29,7 +29,7 @@ use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::http::Head;
 use crate::wire::json::{self, Value};
 
-/// Prints the decision about the described connection, rule by rule. Exit code 3 if it is not
+/// Prints the decision about the rules_for connection, rule by rule. Exit code 3 if it is not
 /// admitted.
 pub fn run(context: &Context, what: &ExplainCommand) -> Done {
     let config = context.config()?;
@@ -106,7 +106,7 @@ fn refused(entry: &Value<'_>, context: &Context) -> String {
 
 // --- description of the connection ---
 
-/// Returns the HTTP request head that the described client would send.
+/// Returns the HTTP request head that the rules_for client would send.
 fn request(config: &Config, what: &ExplainCommand) -> Result<Vec<u8>, CommandError> {
     let default_host = format!("127.0.0.1:{}", config.port);
     let host = what.host.as_deref().unwrap_or(&default_host);
@@ -136,7 +136,7 @@ fn request(config: &Config, what: &ExplainCommand) -> Result<Vec<u8>, CommandErr
 fn head(request: &[u8]) -> Result<Head<'_>, CommandError> {
     match Head::parse(request) {
         Ok(Some(head)) => Ok(head),
-        Ok(None) => Err(usage("the described headers are too long")),
+        Ok(None) => Err(usage("the rules_for headers are too long")),
         Err(bad) => Err(usage(&bad.to_string())),
     }
 }

@@ -305,7 +305,7 @@ fn tellings(s: &mut Script, house: &mut House) {
     s.ask(node, "node.list", "by a node", params);
 }
 
-/// Work that is pending for a node, and a phone in the background (protocol 4).
+/// PendingWork that is pending for a node, and a phone in the background (protocol 4).
 fn waiting_work(s: &mut Script, house: &mut House) {
     let House { gateway, admin, writer, node, device } = house;
     let left = |kind: &str| json!({ "nodeId": device.id, "type": kind });

@@ -141,7 +141,7 @@ impl Gateway {
 
     /// Sends the hello response, from which on the client is admitted.
     fn send_hello(&mut self, client: &Admitted, pending: &PendingAdmission, now: Now) {
-        let is_new_presence = self.presence.enter(pending.conn, presence_entry(pending, now));
+        let is_new_presence = self.presence.insert(pending.conn, presence_entry(pending, now));
         let hello = self.hello(client, now);
         if let Some(open) = self.connections.get_mut(pending.conn) {
             open.send_queue.send(frames::response_ok(&pending.attempt.request, &hello).into());

@@ -120,7 +120,7 @@ impl Gateway {
         let facts = Facts {
             phase: self.phase,
             has_capacity: self.admitted_count < limits::CONNECTIONS
-                && (attempt.node.is_none() || self.relay.nodes.count() < limits::NODES),
+                && (attempt.node.is_none() || self.nodes.registry.len() < limits::NODES),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
             role: attempt.role,

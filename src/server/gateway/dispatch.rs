@@ -56,7 +56,7 @@ impl Gateway {
             key: &self.runtime_config.key,
             name: &name,
             id: &request.id,
-            relay: &mut self.relay,
+            nodes: &mut self.nodes,
             commands: &self.runtime_config.commands,
             presence: &mut self.presence,
             status: &self.status,

@@ -7,7 +7,7 @@ use super::attempt::{Attempt, ClientInfo};
 use crate::gate::ids::{ConnId, Millis};
 use crate::gate::limits;
 use crate::gate::refusal::Rule;
-use crate::rpc::Refused;
+use crate::rpc::RejectionRecord;
 
 /// Returns the fields at the start of each log line about an attempt. Headers chosen by the client
 /// are quoted and have no control characters.
@@ -34,7 +34,7 @@ pub(super) fn attempt_fields(
 
 /// Latest refusals, and a limit for the number of those that are logged.
 pub(in crate::server) struct RefusalLog {
-    recent: VecDeque<Refused>,
+    recent: VecDeque<RejectionRecord>,
     /// Start of the current minute.
     minute: Millis,
     /// Number of refusals in the current minute.
@@ -63,13 +63,13 @@ impl RefusalLog {
     }
 
     /// Stores a refusal for `gatelet explain --last`.
-    pub fn remember(&mut self, refused: Refused) {
+    pub fn remember(&mut self, refused: RejectionRecord) {
         self.recent.truncate(limits::REFUSALS_KEPT - 1);
         self.recent.push_front(refused);
     }
 
     /// Returns the latest refusals, newest first.
-    pub fn recent(&self) -> Vec<Refused> {
+    pub fn recent(&self) -> Vec<RejectionRecord> {
         self.recent.iter().cloned().collect()
     }
 }

@@ -50,7 +50,7 @@ use crate::gate::refusal::{Close, Refusal};
 use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
-use crate::rpc::{self, Audience, Devices, Effect, Failure, Presence, Relay, Status};
+use crate::rpc::{self, Audience, Devices, Effect, Failure, Nodes, Presence, Status};
 use crate::wire::frames;
 use crate::wire::hello;
 use crate::wire::json;
@@ -98,7 +98,7 @@ pub struct Gateway {
     /// Signatures without a nonce that admitted a client, newest first: device and signature time.
     pub(super) accepted_signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
-    pub(super) relay: Relay,
+    pub(super) nodes: Nodes,
     write_queue: WriteQueue<Continuation>,
     pub(super) connections: Connections,
     /// Number of admitted clients.
@@ -139,7 +139,7 @@ impl Gateway {
             rate_limiter: Box::new(RateLimiter::new(runtime_config.rate)),
             accepted_signatures: VecDeque::new(),
             presence: Presence::new(runtime_config.machine.clone(), now.wall),
-            relay: Relay::default(),
+            nodes: Nodes::default(),
             write_queue: WriteQueue::default(),
             connections: Connections::default(),
             admitted_count: 0,
@@ -186,7 +186,7 @@ impl Gateway {
     /// Returns the time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Millis {
         let own = self.next_tick.min(self.next_health).min(self.next_ping).min(self.next_flush);
-        self.relay.next_deadline().map_or(own, |next| own.min(next))
+        self.nodes.next_deadline().map_or(own, |next| own.min(next))
     }
 
     /// Returns whether the gateway runs and the last write to the table succeeded.
@@ -268,7 +268,7 @@ impl Gateway {
             self.mark_seen(slot, now);
         }
         self.remove_node_connection(conn, now);
-        if self.presence.leave(conn) {
+        if self.presence.remove(conn) {
             self.broadcast_presence();
         }
     }
@@ -317,7 +317,7 @@ impl Gateway {
             let send = SendQueue::send_droppable;
             self.broadcast_with("health", [&v3, &v4], versions, Audience::All, send);
         }
-        let expired = self.relay.expire(now);
+        let expired = self.nodes.expire(now);
         self.apply_effects(expired, now);
         if now.at >= self.next_ping {
             self.next_ping = now.at.plus(limits::PING_MS);
@@ -350,7 +350,7 @@ impl Gateway {
             return;
         }
         self.phase = Phase::Stopping;
-        let unanswered = self.relay.stop();
+        let unanswered = self.nodes.stop();
         self.apply_effects(unanswered, now);
         // protocol 3 has null for an unknown time, protocol 4 leaves the member out
         let v3 = json::object(|o| {
@@ -420,8 +420,8 @@ impl Gateway {
                 Effect::Fail { conn, id, failure } => self.send_error(conn, &id, &failure),
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame, now),
                 Effect::Presence => self.broadcast_presence(),
-                Effect::Decided(request) => self.pairing_requests.remove(request),
-                Effect::LetIn(device) => self.update_node_request(device, now),
+                Effect::RemoveRequest(request) => self.pairing_requests.remove(request),
+                Effect::RequestSurface(device) => self.update_node_request(device, now),
             }
         }
     }
@@ -444,6 +444,6 @@ impl Gateway {
         self.status.uptime_ms = now.at.0;
         self.status.connections = self.connections.len();
         self.status.unauthenticated = self.unauthenticated();
-        self.status.waiting = (self.relay.invokes.waiting(), self.relay.approvals.waiting());
+        self.status.waiting = (self.nodes.invokes.waiting(), self.nodes.approvals.waiting());
     }
 }

@@ -9,7 +9,7 @@ use crate::gate::policy::Registration;
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
 use crate::gate::surface::Surface;
-use crate::rpc::nodes::{asked_of, over, requested, ConnectedNode};
+use crate::rpc::nodes::{over, requested, requested_surface, ConnectedNode};
 use crate::server::net::send_queue::Queued;
 use crate::wire::frames;
 
@@ -24,9 +24,9 @@ impl Gateway {
         now: Now,
     ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
-        let triggers = frames::event("voicewake.changed", &self.relay.triggers.json(), None, None);
+        let triggers = frames::event("voicewake.changed", &self.nodes.triggers.json(), None, None);
         self.send_frame(client.conn(), triggers);
-        self.relay.nodes.enter(ConnectedNode {
+        self.nodes.registry.insert(ConnectedNode {
             conn: client.conn(),
             device,
             protocol: client.protocol(),
@@ -50,12 +50,13 @@ impl Gateway {
     /// Creates or renews a pending request if a connected node declares more than is approved;
     /// removes it otherwise.
     pub(super) fn update_node_request(&mut self, device: DeviceId, now: Now) {
-        let Some((node, (_, known))) = self.relay.nodes.of(&device).zip(self.devices.find(&device))
+        let Some((node, (_, known))) =
+            self.nodes.registry.get(&device).zip(self.devices.find(&device))
         else {
             return;
         };
         let commands = &self.runtime_config.commands;
-        match asked_of(node.protocol, &node.about, &node.declared, commands) {
+        match requested_surface(node.protocol, &node.about, &node.declared, commands) {
             Ok(declared) if known.surface.covers(&declared) => {
                 self.drop_approved_request(&device, now)
             }
@@ -95,8 +96,13 @@ impl Gateway {
     /// device.
     pub(super) fn declared_surface(&self, attempt: &Attempt) -> Surface {
         let Some(declared) = &attempt.node else { return Surface::NONE };
-        asked_of(attempt.protocol(), &attempt.about, declared, &self.runtime_config.commands)
-            .unwrap_or(Surface::NONE)
+        requested_surface(
+            attempt.protocol(),
+            &attempt.about,
+            declared,
+            &self.runtime_config.commands,
+        )
+        .unwrap_or(Surface::NONE)
     }
 
     /// Creates or renews a pending request, and notifies clients that can approve it.
@@ -113,7 +119,7 @@ impl Gateway {
             events.push(crate::rpc::pair_requested(request));
         }
         if !request.surface.is_empty() {
-            events.push(requested(request, self.relay.nodes.of(&device)));
+            events.push(requested(request, self.nodes.registry.get(&device)));
             let command = &self.runtime_config.command;
             log::info!(
                 "node {} declares commands that need approval; run `{command} nodes approve {id}`",
@@ -126,13 +132,13 @@ impl Gateway {
 
     /// Removes a closed connection from the relay, and notifies the callers that waited for it.
     pub(super) fn remove_node_connection(&mut self, conn: ConnId, now: Now) {
-        let effects = self.relay.leave(conn);
+        let effects = self.nodes.leave(conn);
         self.apply_effects(effects, now);
     }
 
     /// Renews the pending requests of connected nodes, so that they do not expire.
     pub(super) fn renew_node_requests(&mut self, now: Now) {
-        for node in self.relay.nodes.iter() {
+        for node in self.nodes.registry.iter() {
             self.pairing_requests.renew(&node.device, now.at);
         }
     }
@@ -142,7 +148,7 @@ impl Gateway {
         let queued =
             self.connections.get(conn).map(|open| open.send_queue.send_droppable(frame.into()));
         if queued != Some(Queued::Queued) {
-            let failed = self.relay.invokes.unsent(id);
+            let failed = self.nodes.invokes.unsent(id);
             self.apply_effects(failed.into_iter().collect(), now);
         }
     }

@@ -12,7 +12,7 @@ use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::Scopes;
-use crate::rpc::Refused;
+use crate::rpc::RejectionRecord;
 use crate::wire::frames::{self, ErrorShape};
 use crate::wire::json::{self, Writer};
 
@@ -161,11 +161,11 @@ impl Rejection<'_> {
     }
 
     /// Builds the entry for `gatelet explain --last`.
-    fn record(&self, message: &str, hint: String, now: Now) -> Refused {
+    fn record(&self, message: &str, hint: String, now: Now) -> RejectionRecord {
         let ClientInfo { peer, client, host_text, origin_text, .. } = self.client_info;
         let device = self.attempt.map(Attempt::device_text).unwrap_or_default();
         let client_id = self.attempt.map(|attempt| attempt.about.client_id.to_string());
-        Refused {
+        RejectionRecord {
             rule: self.rule.title(),
             code: self.refusal.words().code,
             message: message.to_string(),

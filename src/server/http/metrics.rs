@@ -50,7 +50,8 @@ impl Gateway {
 
     fn metrics(&mut self, now: Now) -> String {
         self.update_status(now);
-        let (status, counts, outcomes) = (&self.status, &self.counters, &self.relay.invokes.ends);
+        let (status, counts, outcomes) =
+            (&self.status, &self.counters, &self.nodes.invokes.outcomes);
         let lost =
             self.connections.iter().fold(counts.lost, |sum, conn| sum.and(conn.send_queue.lost()));
         let by_role = [
@@ -60,7 +61,7 @@ impl Gateway {
         ];
         let dropped = [("slow consumer", lost.slow), ("no pong", lost.silent)];
         let version = [(env!("CARGO_PKG_VERSION"), 1)];
-        let nodes = self.relay.nodes.count();
+        let nodes = self.nodes.registry.len();
         let (invokes, approvals) = status.waiting;
         let mut page = Page::default();
         page.values("gatelet_build_info", "The version that runs.", "version", version);
