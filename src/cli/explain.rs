@@ -1,8 +1,8 @@
-//! `gatelet explain`: evaluates the gate's rules for a described connection, and prints the last
+//! `gatelet explain`: evaluates the gate's rules for a rules_for connection, and prints the last
 //! refusals of the running gateway.
 //!
-//! The description is read by `server::gateway::verify` and decided by `gate::policy`, with the
-//! configuration in force. Credentials are described (`right`, `wrong`) and never passed.
+//! The description is read by `server::gateway::parse` and decided by `gate::policy`, with the
+//! configuration in force. Credentials are rules_for (`right`, `wrong`) and never passed.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -24,12 +24,12 @@ use crate::gate::scopes::{Scope, Scopes};
 use crate::rpc::Devices;
 use crate::server;
 use crate::server::gateway::attempt::ClientInfo;
-use crate::server::gateway::verify;
+use crate::server::gateway::parse;
 use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::http::Head;
 use crate::wire::json::{self, Value};
 
-/// Prints the decision about the described connection, rule by rule. Exit code 3 if it is not
+/// Prints the decision about the rules_for connection, rule by rule. Exit code 3 if it is not
 /// admitted.
 pub fn run(context: &Context, what: &ExplainCommand) -> Done {
     let config = context.config()?;
@@ -37,7 +37,7 @@ pub fn run(context: &Context, what: &ExplainCommand) -> Done {
     let request = request(config, what)?;
     let head = head(&request)?;
     let peer = address(what.peer.as_deref())?;
-    let seen = verify::seen(&head, peer, None, &setup);
+    let seen = parse::client_info(&head, peer, None, &setup);
     let subject = subject(context, what)?;
     let facts = facts(what, &seen, &subject, &setup)?;
     let mut table = Devices::new(1, 0, TableAge(0));
@@ -106,7 +106,7 @@ fn refused(entry: &Value<'_>, context: &Context) -> String {
 
 // --- description of the connection ---
 
-/// Returns the HTTP request head that the described client would send.
+/// Returns the HTTP request head that the rules_for client would send.
 fn request(config: &Config, what: &ExplainCommand) -> Result<Vec<u8>, CommandError> {
     let default_host = format!("127.0.0.1:{}", config.port);
     let host = what.host.as_deref().unwrap_or(&default_host);
@@ -136,7 +136,7 @@ fn request(config: &Config, what: &ExplainCommand) -> Result<Vec<u8>, CommandErr
 fn head(request: &[u8]) -> Result<Head<'_>, CommandError> {
     match Head::parse(request) {
         Ok(Some(head)) => Ok(head),
-        Ok(None) => Err(usage("the described headers are too long")),
+        Ok(None) => Err(usage("the rules_for headers are too long")),
         Err(bad) => Err(usage(&bad.to_string())),
     }
 }

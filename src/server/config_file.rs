@@ -16,34 +16,35 @@ use crate::rpc::{Failure, Status};
 use crate::store::{self, tokens};
 use crate::wire::json;
 
-/// Access to the configuration file, with the start context for building a new setup.
+/// Access to the configuration file, with the start context for building a new runtime
+/// configuration.
 pub struct ConfigFile(pub StartContext);
 
 /// A call about the configuration file, and its result.
 pub struct FileWork {
-    pub ask: FileRequest,
+    pub request: FileRequest,
     /// Result; `None` until the call has run.
-    pub done: Option<Result<FileResult, Failure>>,
+    pub result: Option<Result<FileResult, Failure>>,
 }
 
 /// Leaves out the content of the file, which may contain secrets.
 impl std::fmt::Debug for FileWork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.ask.fmt(f)
+        self.request.fmt(f)
     }
 }
 
 /// Result of a successful call.
 pub struct FileResult {
-    pub seen: FileState,
-    /// New setup and status, if the configuration changed.
+    pub state: FileState,
+    /// New runtime configuration and status, if the configuration changed.
     pub new: Option<Box<(RuntimeConfig, Status)>>,
 }
 
 impl ConfigFile {
     /// Runs the call and stores its result.
     pub fn run(&self, work: &mut FileWork) {
-        work.done = Some(self.answer(&work.ask));
+        work.result = Some(self.answer(&work.request));
     }
 
     /// Returns the hash that identifies this text as a revision of the file.
@@ -51,63 +52,65 @@ impl ConfigFile {
         tokens::revision(&self.0.key, text.as_bytes()).as_str().to_string()
     }
 
-    fn answer(&self, ask: &FileRequest) -> Result<FileResult, Failure> {
+    fn answer(&self, request: &FileRequest) -> Result<FileResult, Failure> {
         let old = self.read()?;
-        if !ask.operation.writes() {
+        if !request.operation.writes() {
             let loaded = self.load(old.as_deref());
-            let seen = self.seen(old.as_deref(), &loaded);
-            let seen =
-                FileState { settings: loaded.settings, not_used: loaded.accepted_not_used, ..seen };
-            return Ok(FileResult { seen, new: None });
+            let state = self.state(old.as_deref(), &loaded);
+            let state = FileState {
+                settings: loaded.settings,
+                not_used: loaded.accepted_not_used,
+                ..state
+            };
+            return Ok(FileResult { state, new: None });
         }
-        self.write(ask, old)
+        self.write(request, old)
     }
 
-    fn write(&self, ask: &FileRequest, old: Option<String>) -> Result<FileResult, Failure> {
+    fn write(&self, request: &FileRequest, old: Option<String>) -> Result<FileResult, Failure> {
         let text = old.as_deref().unwrap_or_default();
-        let patch = ask.operation == FileOperation::Patch;
+        let patch = request.operation == FileOperation::Patch;
         if old.is_some() {
-            check_base(ask, &self.hash(text))?;
+            check_base(request, &self.hash(text))?;
             if patch && self.load(Some(text)).config.is_none() {
                 return Err(Failure::invalid("invalid config; fix before patching"));
             }
         }
-        let kind = match json::parse(ask.raw.as_bytes(), limits::JSON_DEPTH) {
+        let kind = match json::parse(request.raw.as_bytes(), limits::JSON_DEPTH) {
             _ if patch => ChangeKind::Patch,
             Ok(_) => ChangeKind::Value,
             Err(_) => ChangeKind::Text,
         };
-        let changed = config::change(text, &ask.raw, kind).map_err(Failure::invalid)?;
-        check_patch(ask, old.is_some(), &changed.paths, &changed.lost)?;
+        let changed = config::change(text, &request.raw, kind).map_err(Failure::invalid)?;
+        check_patch(request, old.is_some(), &changed.paths, &changed.lost)?;
         if changed.text.len() as u64 > limits::CONFIG_LEN {
             return Err(Failure::invalid("the configuration would be larger than 1 MiB"));
         }
         let loaded = self.load(Some(&changed.text));
-        let mut seen = self.seen(Some(&changed.text), &loaded);
-        let Some(config) = &loaded.config else { return Err(invalid(ask, &seen.errors)) };
+        let mut state = self.state(Some(&changed.text), &loaded);
+        let Some(config) = &loaded.config else { return Err(invalid(request, &state.errors)) };
         if patch && changed.paths.is_empty() {
-            return Ok(FileResult { seen, new: None });
+            return Ok(FileResult { state, new: None });
         }
         let secret = shared_secret(config, &self.0.paths)
             .map_err(|error| Failure::unavailable(error.to_string()))?;
         if old.as_ref() != Some(&changed.text) {
             self.store(old.as_deref(), &changed.text)?;
         }
-        let warnings = seen.warnings.iter().map(|problem| problem.to_string()).collect();
-        seen.paths = changed.paths;
+        let warnings = state.warnings.iter().map(|problem| problem.to_string()).collect();
+        state.paths = changed.paths;
         let new = (
-            self.0.setup(config, secret.as_ref()),
+            self.0.runtime_config(config, secret.as_ref()),
             self.0.status(config, secret.as_ref(), warnings),
         );
-        Ok(FileResult { seen, new: Some(Box::new(new)) })
+        Ok(FileResult { state, new: Some(Box::new(new)) })
     }
 
     /// Reads the file. Returns `None` if it does not exist.
     fn read(&self) -> Result<Option<String>, Failure> {
         let path = &self.0.paths.config.value;
-        let failed = |what: &str| {
-            Failure::unavailable(["cannot read ", &path.display().to_string(), ": ", what].concat())
-        };
+        let failed =
+            |what: &str| Failure::unavailable(format!("cannot read {}: {what}", path.display()));
         match SystemEnv.read(path, limits::CONFIG_LEN) {
             Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| failed("it is not UTF-8")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -122,14 +125,9 @@ impl ConfigFile {
             return Err(Failure::invalid(CHANGED));
         }
         store::replace(path, new.as_bytes()).map_err(|error| {
-            log::error!(
-                "cannot write the configuration {}: {error}; it is as it was",
-                path.display()
-            );
-            let shown = path.display().to_string();
-            Failure::unavailable(
-                ["cannot write ", &shown, ": ", &error.to_string(), "; it is as it was"].concat(),
-            )
+            let path = path.display();
+            log::error!("cannot write the configuration {path}: {error}; it was not changed");
+            Failure::unavailable(format!("cannot write {path}: {error}; it was not changed"))
         })
     }
 
@@ -137,7 +135,7 @@ impl ConfigFile {
         config::load_text(&self.0.args, &SystemEnv, text)
     }
 
-    fn seen(&self, text: Option<&str>, loaded: &Loaded) -> FileState {
+    fn state(&self, text: Option<&str>, loaded: &Loaded) -> FileState {
         let of = |severity| -> Vec<Problem> {
             loaded.problems.iter().filter(|problem| problem.severity == severity).cloned().collect()
         };

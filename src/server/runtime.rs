@@ -17,16 +17,16 @@
 //! | call in a stream | 0.7, 11 us | 0.5, 10 us |
 //! | connection in a stream | 6.0, 95 us | 2.1, 82 us |
 
-use std::cell::Cell;
 use std::future::{poll_fn, Future};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use smol::future;
+use smol::lock::{Mutex, Semaphore};
 use smol::{LocalExecutor, Task, Timer};
 
 use crate::gate::limits;
@@ -71,56 +71,42 @@ pub fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Res
 }
 
 /// Locks `mutex`, even if a thread has panicked while it held the lock.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs work on smol's threads for blocking work ([`smol::unblock`]), one item at a time. smol
 /// would start hundreds of threads; an `Offload` uses at most one. smol ends a thread that was idle
 /// for half a second.
-#[derive(Default)]
 pub struct Offload {
     /// Held by the running work, even if its caller is gone.
-    turn: Arc<smol::lock::Mutex<()>>,
-    /// Number of callers that wait for their turn.
-    waiting: Cell<usize>,
+    running: Arc<Mutex<()>>,
+    /// Held by callers that wait for the running work.
+    waiting: Semaphore,
+}
+
+impl Default for Offload {
+    fn default() -> Offload {
+        Offload { running: Arc::default(), waiting: Semaphore::new(limits::OFFLOADED) }
+    }
 }
 
 impl Offload {
-    /// Runs `work` when it is its turn, unless this future is dropped before. Returns `None` if
-    /// [`limits::OFFLOADED`] other callers wait.
+    /// Runs `work` when the previous work is done, unless this future is dropped before. Returns
+    /// `None` if [`limits::OFFLOADED`] other callers wait.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let place = WaitingSlot::take(&self.waiting)?;
-        let turn = self.turn.lock_arc().await;
-        drop(place);
+        let waiting = self.waiting.try_acquire()?;
+        let running = self.running.lock_arc().await;
+        drop(waiting);
         let work = move || {
-            let done = work();
-            drop(turn);
-            done
+            let result = work();
+            drop(running);
+            result
         };
         Some(smol::unblock(work).await)
-    }
-}
-
-/// One of the [`limits::OFFLOADED`] places for waiting callers.
-struct WaitingSlot<'a>(&'a Cell<usize>);
-
-impl WaitingSlot<'_> {
-    fn take(waiting: &Cell<usize>) -> Option<WaitingSlot<'_>> {
-        if waiting.get() >= limits::OFFLOADED {
-            return None;
-        }
-        waiting.set(waiting.get() + 1);
-        Some(WaitingSlot(waiting))
-    }
-}
-
-impl Drop for WaitingSlot<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -1,56 +1,59 @@
-//! State shared by all connections: gateway state, clock, unauthenticated connections, and access
-//! to other threads.
+//! State shared by all tasks: gateway state, clock, unauthenticated connections, and access to
+//! other threads.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use smol::channel::{bounded, Receiver, Sender};
-use smol::future::FutureExt;
-use smol::Task;
+use smol::channel::{bounded, unbounded, Receiver, Sender};
 
 use super::gateway::verify::SignatureCheck;
+use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
-use super::http::static_files::Fetch;
+use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
-use super::runtime::{sleep, Offload};
+use super::runtime::{within, Offload};
 use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::DeviceProof;
 use crate::gate::ids::{ConnId, Millis, Now};
 use crate::gate::limits;
-use crate::gate::net;
 
 /// Shared part of a running gateway. Used on one thread.
 pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
-    /// Sent when there is a job for the disk thread. Closed when there will be no more.
-    jobs: Signal,
-    /// Sent when a deadline is earlier than the time for which the clock's task waits.
-    alarm: Signal,
-    alarm_at: Cell<Millis>,
-    pub lobby: PreAuthConnections,
-    verifier: Offload,
-    reader: Offload,
+    jobs: Sender<DiskJob>,
+    /// Channel with a capacity of one, for a signal that a deadline is earlier than `timer_at`.
+    /// Two signals count as one, and one that is sent before the task waits is not lost.
+    deadline_signal: (Sender<()>, Receiver<()>),
+    /// Time for which [`Shared::wait_for_deadline`] waits.
+    timer_at: Cell<Millis>,
+    pub pre_auth: PreAuthConnections,
+    signature_offload: Offload,
+    /// Reads files of `gateway.controlUi.root`.
+    pub file_offload: Offload,
     next_conn: Cell<u64>,
-    warned: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
+    /// Peers for which a warning about proxy headers was logged, and when.
+    proxy_warnings: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
 }
 
 impl Shared {
-    /// Creates the shared state of a gateway.
-    pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> Rc<Shared> {
-        Rc::new(Shared {
+    /// Creates the shared state of a gateway. Returns it with the jobs for the disk thread.
+    pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> (Rc<Shared>, Receiver<DiskJob>) {
+        let (jobs, job_receiver) = unbounded();
+        let shared = Shared {
             gateway: RefCell::new(gateway),
             clock,
-            jobs: Signal::new(),
-            alarm: Signal::new(),
-            alarm_at: Cell::new(Millis(0)),
-            lobby: PreAuthConnections::default(),
-            verifier: Offload::default(),
-            reader: Offload::default(),
+            jobs,
+            deadline_signal: bounded(1),
+            timer_at: Cell::new(Millis(0)),
+            pre_auth: PreAuthConnections::default(),
+            signature_offload: Offload::default(),
+            file_offload: Offload::default(),
             next_conn: Cell::new(1),
-            warned: RefCell::new(heapless::Vec::new()),
-        })
+            proxy_warnings: RefCell::default(),
+        };
+        (Rc::new(shared), job_receiver)
     }
 
     /// Reads both clocks.
@@ -58,94 +61,70 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Passes an event to the gateway state. Then wakes the task for disk jobs and the clock's task
-    /// as needed.
-    pub fn happen(&self, event: Event) {
+    /// Passes an event to the gateway state. Then passes its jobs to the disk thread, and wakes the
+    /// clock's task as needed.
+    pub fn dispatch(&self, event: Event) {
         let mut gateway = self.gateway.borrow_mut();
         gateway.handle(event, self.now());
-        if gateway.has_jobs() {
-            self.jobs.send();
+        while let Some(job) = gateway.next_job() {
+            let _ = self.jobs.try_send(job);
         }
-        if gateway.next_deadline() < self.alarm_at.get() {
-            self.alarm.send();
+        if gateway.next_deadline() < self.timer_at.get() {
+            let _ = self.deadline_signal.0.try_send(());
         }
     }
 
     /// Waits until [`Event::Tick`] is due.
-    pub async fn due(&self) {
+    pub async fn wait_for_deadline(&self) {
         loop {
-            let due = self.ask(|gateway| gateway.next_deadline());
-            self.alarm_at.set(due);
-            let wait = due.since(self.now().at).max(1);
-            let early = async {
-                self.alarm.wait().await;
-                false
-            };
-            let rings = async {
-                sleep(wait).await;
-                true
-            };
-            if early.or(rings).await {
+            let deadline = self.with_gateway(|gateway| gateway.next_deadline());
+            self.timer_at.set(deadline);
+            let delay = deadline.since(self.now().at).max(1);
+            if within(delay, self.deadline_signal.1.recv()).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Waits until [`Gateway::next_job`] may have a job. Returns `false` when no more will follow.
-    pub async fn jobs(&self) -> bool {
-        self.jobs.wait().await
-    }
-
-    /// Ends the jobs: none follow those that are already queued.
+    /// Ends the jobs for the disk thread: none follow those that are already queued.
     pub fn end_jobs(&self) {
-        self.jobs.end();
+        self.jobs.close();
     }
 
     /// Calls a function with the gateway state.
-    pub fn ask<T>(&self, question: impl FnOnce(&mut Gateway) -> T) -> T {
-        question(&mut self.gateway.borrow_mut())
+    pub fn with_gateway<T>(&self, call: impl FnOnce(&mut Gateway) -> T) -> T {
+        call(&mut self.gateway.borrow_mut())
     }
 
-    /// Returns the setup in force.
-    pub fn setup(&self) -> Rc<RuntimeConfig> {
-        self.gateway.borrow().setup().clone()
+    /// Returns the runtime configuration in force.
+    pub fn runtime_config(&self) -> Rc<RuntimeConfig> {
+        self.gateway.borrow().runtime_config().clone()
     }
 
     /// Returns the id for the next connection.
     pub fn next_conn(&self) -> ConnId {
-        self.next_conn.set(self.next_conn.get() + 1);
-        ConnId(self.next_conn.get() - 1)
+        ConnId(self.next_conn.replace(self.next_conn.get() + 1))
     }
 
     /// Verifies a signature: at once if few connections are unauthenticated, otherwise on another
     /// thread, so that the event loop is not delayed. If too many wait for that thread, verifies it
     /// at once.
-    pub async fn verify(&self, check: SignatureCheck) -> DeviceProof {
-        if self.lobby.len() <= FEW {
-            return check.run();
+    pub async fn verify_signature(&self, check: SignatureCheck) -> DeviceProof {
+        if self.pre_auth.len() <= VERIFIED_AT_ONCE {
+            return check.verify();
         }
-        let theirs = check.clone();
-        self.verifier.run(move || theirs.run()).await.unwrap_or_else(|| check.run())
-    }
-
-    /// Returns the next bytes of a file, read on another thread, so that a slow disk delays only
-    /// files. Returns `None` at the end, or if too many other reads wait.
-    pub async fn read(&self, mut fetch: Fetch) -> Option<(Fetch, Vec<u8>)> {
-        let (fetch, piece) = self
-            .reader
-            .run(move || (fetch.next(), fetch))
-            .await
-            .map(|(piece, fetch)| (fetch, piece))?;
-        (!piece.is_empty()).then_some((fetch, piece))
+        let copy = check.clone();
+        let proof = self.signature_offload.run(move || copy.verify()).await;
+        proof.unwrap_or_else(|| check.verify())
     }
 
     /// Logs a warning, once per hour and peer, about a peer that sends proxy headers without being
     /// trusted.
     pub fn warn_of_proxy(&self, peer: IpAddr) {
         let now = self.now().at;
-        let mut warned = self.warned.borrow_mut();
-        warned.retain(|(_, at)| now.since(*at) < limits::PROXY_WARNING_MS);
-        if warned.iter().any(|(known, _)| *known == peer) || warned.push((peer, now)).is_err() {
+        let mut warnings = self.proxy_warnings.borrow_mut();
+        warnings.retain(|(_, at)| now.since(*at) < limits::PROXY_WARNING_MS);
+        if warnings.iter().any(|(known, _)| *known == peer) || warnings.push((peer, now)).is_err() {
             return;
         }
         log::warn!(
@@ -155,93 +134,5 @@ impl Shared {
     }
 }
 
-/// Wakes a task from anywhere on the thread. It is a channel with a capacity of one: a signal that
-/// is sent before the task waits is not lost, and two of them count as one.
-struct Signal(Sender<()>, Receiver<()>);
-
-impl Signal {
-    fn new() -> Signal {
-        let (sender, receiver) = bounded(1);
-        Signal(sender, receiver)
-    }
-
-    fn send(&self) {
-        let _ = self.0.try_send(());
-    }
-
-    /// Ends the signals.
-    fn end(&self) {
-        self.0.close();
-    }
-
-    /// Waits for a signal. Returns `false` at the end.
-    async fn wait(&self) -> bool {
-        self.1.recv().await.is_ok()
-    }
-}
-
 /// Number of unauthenticated connections up to which a signature is verified at once.
-const FEW: usize = 4;
-
-/// Unauthenticated connections, without those whose attempt the rate limiter delays. Bounded in
-/// total and per address (IPv6: /64; not for loopback). The oldest one is evicted.
-#[derive(Default)]
-pub struct PreAuthConnections(RefCell<Vec<Waiting>>);
-
-struct Waiting {
-    conn: ConnId,
-    network: [u8; 8],
-    /// Task of the connection. Dropping it ends the connection.
-    task: Option<Task<()>>,
-}
-
-impl PreAuthConnections {
-    /// Adds a connection, and evicts another one if a limit is reached.
-    pub fn enter(&self, conn: ConnId, address: IpAddr) {
-        let mut waiting = self.0.borrow_mut();
-        let network = net::network(address);
-        let same = |entry: &Waiting| entry.network == network;
-        let crowd = waiting.iter().filter(|entry| same(entry)).count();
-        let crowded = crowd >= limits::UNAUTHENTICATED_PER_ADDRESS && !net::is_loopback(address);
-        let out = if crowded {
-            waiting.iter().position(same)
-        } else if waiting.len() >= limits::UNAUTHENTICATED {
-            Some(0)
-        } else {
-            None
-        };
-        if let Some(out) = out {
-            let out = waiting.remove(out);
-            log::debug!("conn={} had to make room in the lobby", out.conn);
-        }
-        waiting.push(Waiting { conn, network, task: None });
-    }
-
-    /// Stores the task of a connection that was added before.
-    pub fn hold(&self, conn: ConnId, task: Task<()>) {
-        match self.0.borrow_mut().iter_mut().find(|waiting| waiting.conn == conn) {
-            Some(waiting) => waiting.task = Some(task),
-            // the connection was already removed
-            None => task.detach(),
-        }
-    }
-
-    /// Removes a connection that is admitted, delayed or closed.
-    pub fn leave(&self, conn: ConnId) {
-        let mut waiting = self.0.borrow_mut();
-        let place = waiting.iter().position(|waiting| waiting.conn == conn);
-        if let Some(task) = place.and_then(|place| waiting.remove(place).task) {
-            task.detach();
-        }
-    }
-
-    /// Number of connections.
-    pub fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    /// Returns whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
+const VERIFIED_AT_ONCE: usize = 4;

@@ -1,9 +1,9 @@
-//! Start context of this gateway: the values that, together with a configuration, give its setup
-//! and status, at the start and after each change of the configuration.
+//! Start context of this gateway: the values that, together with a configuration, give its
+//! runtime configuration and status, at the start and after each change of the configuration.
 
-use super::net::listener;
+use super::error::StartError;
+use super::net::bind;
 use super::os::clock::{Entropy, SystemEntropy};
-use super::run::StartError;
 use super::runtime_config::{RuntimeConfig, SecretDigest};
 use crate::config::{AuthMode, Bind, Config, Overrides, Paths, Secret, Source, Sourced};
 use crate::rpc::Status;
@@ -27,8 +27,12 @@ pub struct StartContext {
 }
 
 impl StartContext {
-    /// Builds the setup for this configuration.
-    pub fn setup(&self, config: &Config, secret: Option<&Sourced<Secret>>) -> RuntimeConfig {
+    /// Builds the runtime configuration for this configuration.
+    pub fn runtime_config(
+        &self,
+        config: &Config,
+        secret: Option<&Sourced<Secret>>,
+    ) -> RuntimeConfig {
         RuntimeConfig {
             secret: secret.map(|secret| SecretDigest::of(secret.value.expose())),
             control: SecretDigest::of(tokens::control_token(&self.key).as_str()),
@@ -48,7 +52,7 @@ impl StartContext {
         mut warnings: Vec<String>,
     ) -> Status {
         warnings.extend_from_slice(&self.warnings);
-        let lan = listener::far_address(self.bind, self.paths.in_container)
+        let lan = bind::far_address(self.bind, self.paths.in_container)
             .map(|address| origin(address, self.port));
         let local = format!("http://127.0.0.1:{}{}", self.port, config.control_ui.base_path);
         let urls = config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);

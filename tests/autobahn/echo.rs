@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use async_net::{TcpListener, TcpStream};
 use async_tungstenite::tungstenite::Message;
 use gatelet::server::net::send_queue::Frame;
-use gatelet::server::net::websocket::{blame, Socket};
+use gatelet::server::net::websocket::{close_for_error, CloseMode, Socket};
 use gatelet::server::runtime::{run, spawn};
 use gatelet::wire::http::Head;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,8 +29,8 @@ fn main() -> io::Result<()> {
 async fn serve(mut stream: TcpStream) -> Option<()> {
     let mut socket = open(&mut stream).await?;
     socket.admit();
-    let (code, reason, failed) = converse(&mut stream, &mut socket).await?;
-    socket.end(code, reason, failed).await;
+    let (code, reason, mode) = converse(&mut stream, &mut socket).await?;
+    socket.close(code, reason, mode).await;
     Some(())
 }
 
@@ -46,12 +46,11 @@ async fn open(stream: &mut TcpStream) -> Option<Socket<TcpStream>> {
     }
 }
 
-/// Runs until the connection ends. Returns the close code, the reason and whether it is an error,
-/// if the peer is still connected.
+/// Runs until the connection ends. Returns how to close it, if the peer is still connected.
 async fn converse(
     stream: &mut TcpStream,
     socket: &mut Socket<TcpStream>,
-) -> Option<(u16, &'static str, bool)> {
+) -> Option<(u16, &'static str, CloseMode)> {
     loop {
         match poll_fn(|context| socket.poll_read(context)).await {
             Ok(Message::Text(text)) => socket.send(text.into()),
@@ -59,9 +58,12 @@ async fn converse(
                 poll_fn(|context| socket.poll_sent(context)).await.ok()?;
                 send_binary(stream, &bytes).await?;
             }
-            Ok(Message::Close(_)) => return Some((1000, "", false)),
+            Ok(Message::Close(_)) => return Some((1000, "", CloseMode::AwaitAnswer)),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-            Err(error) => return blame(&error).map(|(code, reason)| (code, reason, true)),
+            Err(error) => {
+                return close_for_error(&error)
+                    .map(|(code, reason)| (code, reason, CloseMode::Discard))
+            }
         }
         poll_fn(|context| socket.poll_sent(context)).await.ok()?;
     }

@@ -280,7 +280,7 @@ const CLIENT: &str = "client";
 /// killed within a change.
 fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
     let gateway = plan.start();
-    let mended = gateway.log().contains("the damaged copies were written anew");
+    let mended = gateway.log().contains("damaged replicas were repaired");
     let list = listed(&gateway);
     clients.iter_mut().for_each(|client| client.check(&gateway, &list, false));
     let ours: usize = clients

@@ -788,7 +788,7 @@ impl World {
             }
             let busy = |id: u64| {
                 let conn = &self.conns[&id];
-                let unread = !conn.wire.is_empty() || conn.outbox.bytes() > 0;
+                let unread = !conn.wire.is_empty() || conn.send_queue.bytes() > 0;
                 !conn.inbox.is_empty() || conn.reads && unread && !conn.gone
             };
             if !self.disk_is_busy() && !self.ids().into_iter().any(busy) {
@@ -817,7 +817,7 @@ impl World {
         self.settle();
         for ((conn, id), due) in &self.model.due {
             let Some(one) = self.conns.get(conn) else { continue };
-            let is_open = !one.outbox.is_closed() && !one.gone;
+            let is_open = !one.send_queue.is_closed() && !one.gone;
             assert!(!is_open, "{id} of {conn} was never answered: {due:?}");
         }
         for id in self.ids() {

@@ -25,12 +25,12 @@ use gatelet::rpc::Devices;
 use gatelet::server::commit;
 use gatelet::server::config_file::ConfigFile;
 use gatelet::server::gateway::attempt::{Attempt, ClientInfo};
-use gatelet::server::gateway::verify;
+use gatelet::server::gateway::parse;
 use gatelet::server::gateway::write_queue::DiskJob;
 use gatelet::server::gateway::{Event, Gateway, InvalidFirstFrame};
+use gatelet::server::net::pre_auth::PreAuthConnections;
 use gatelet::server::net::send_queue::{Frame, Next, SendQueue};
 use gatelet::server::os::clock::Entropy;
-use gatelet::server::shared::PreAuthConnections;
 use gatelet::server::start_context::{shared_secret, StartContext};
 use gatelet::store::tokens::{control_token, device_token, TableKey};
 use gatelet::store::{Contents, LoadedTable, PairingFile, Shape, TableId};
@@ -153,8 +153,8 @@ pub struct Signed {
 }
 
 pub struct Conn {
-    pub outbox: Rc<SendQueue>,
-    pub seen: ClientInfo,
+    pub send_queue: Rc<SendQueue>,
+    pub client_info: ClientInfo,
     pub stage: Stage,
     pub nonce: Nonce,
     opened: u64,
@@ -222,7 +222,7 @@ pub struct World {
     pub weather: Weather,
     pub conns: BTreeMap<u64, Conn>,
     pub next_conn: u64,
-    lobby: PreAuthConnections,
+    pre_auth: PreAuthConnections,
     pub model: Model,
     marks: BTreeMap<u64, Mark>,
     pub next_mark: u64,
@@ -308,7 +308,7 @@ impl World {
             weather,
             conns: BTreeMap::new(),
             next_conn: 1,
-            lobby: PreAuthConnections::default(),
+            pre_auth: PreAuthConnections::default(),
             model,
             marks: BTreeMap::new(),
             next_mark: 1,
@@ -372,7 +372,7 @@ impl World {
         self.model.rules = rules.clone();
         let started = self.model.start(self.at, contents.age.0, found);
         started.unwrap_or_else(|wrong| panic!("after a start: {wrong}"));
-        let setup = Rc::new(self.here.0.setup(&config, secret.as_ref()));
+        let setup = Rc::new(self.here.0.runtime_config(&config, secret.as_ref()));
         let mut status = self.here.0.status(&config, secret.as_ref(), Vec::new());
         status.pid = 1;
         let gateway = Gateway::new(setup, devices, status, Box::new(self.dice.clone()), self.now());
@@ -393,7 +393,7 @@ impl World {
         self.file = None;
         self.queue.clear();
         self.conns.clear();
-        self.lobby = PreAuthConnections::default();
+        self.pre_auth = PreAuthConnections::default();
         self.marks.clear();
         self.at = [0, 3, 70_000][self.random.usize(..3)];
         self.paid = [0; 2];
@@ -449,7 +449,10 @@ impl World {
         self.model.stop();
         self.flushed(jobs);
         for conn in self.ids() {
-            assert!(self.conns[&conn].outbox.is_closed(), "conn {conn} is not closed at a stop");
+            assert!(
+                self.conns[&conn].send_queue.is_closed(),
+                "conn {conn} is not closed at a stop"
+            );
         }
         if self.random.bool() {
             self.attempt_late();
@@ -589,13 +592,13 @@ impl World {
         let mut rules = None;
         if let Some(work) = &mut job.file {
             self.here.run(work);
-            if let Some(Ok(done)) = &mut work.done {
+            if let Some(Ok(done)) = &mut work.result {
                 if let Some(new) = &mut done.new {
                     new.1.pid = 1;
                     self.config = self
                         .texts
                         .iter()
-                        .position(|(text, _)| *text == work.ask.raw)
+                        .position(|(text, _)| *text == work.request.raw)
                         .expect("a known text");
                     rules = Some(self.texts[self.config].1.clone());
                     self.note("configured");
@@ -616,7 +619,7 @@ impl World {
         self.expect(more, changes, "what waited for the disk");
         for conn in closed {
             if let Some(conn) = self.conns.get(&conn) {
-                assert!(conn.outbox.is_closed(), "a connection outlives its authorization");
+                assert!(conn.send_queue.is_closed(), "a connection outlives its authorization");
                 self.note("closed by a change");
             }
         }
@@ -660,8 +663,8 @@ impl World {
         self.next_conn += 1;
         let gateway = self.gateway.as_ref().unwrap();
         let head = Head::parse(head.as_bytes()).expect("a good head").expect("a whole head");
-        let seen = verify::seen(&head, peer, None, gateway.setup());
-        self.lobby.enter(ConnId(conn), peer);
+        let client_info = parse::client_info(&head, peer, None, gateway.runtime_config());
+        self.pre_auth.add(ConnId(conn), peer);
         let dropped = Arc::<AtomicBool>::default();
         let guard = Guard(dropped.clone());
         let waits = async move {
@@ -671,19 +674,19 @@ impl World {
         // an evicted connection is not polled any more
         let (runnable, task) = async_task::spawn(waits, |runnable: Runnable| drop(runnable));
         runnable.run();
-        self.lobby.hold(ConnId(conn), task);
+        self.pre_auth.set_task(ConnId(conn), task);
         assert!(
-            self.lobby.len() <= limits::UNAUTHENTICATED,
+            self.pre_auth.len() <= limits::UNAUTHENTICATED,
             "too many unauthenticated connections"
         );
-        let outbox = Rc::<SendQueue>::default();
-        let jobs = self.event(Event::Opened { conn: ConnId(conn), outbox: outbox.clone() });
+        let send_queue = Rc::<SendQueue>::default();
+        let jobs = self.event(Event::Opened { conn: ConnId(conn), send_queue: send_queue.clone() });
         assert!(jobs.is_empty());
         self.model.open.insert(conn);
         let nonce: [u8; 16] = (&mut self.dice as &mut dyn Entropy).bytes();
         let one = Conn {
-            outbox,
-            seen,
+            send_queue,
+            client_info,
             stage: Stage::Greeting,
             nonce: Nonce(nonce),
             opened: self.at,
@@ -714,10 +717,10 @@ impl World {
     /// Tells the gateway that a connection has ended.
     pub fn close(&mut self, id: u64) {
         let Some(conn) = self.conns.remove(&id) else { return };
-        self.lobby.leave(ConnId(id));
+        self.pre_auth.remove(ConnId(id));
         let mut frames = conn.unread;
         let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Ready(next) = conn.outbox.poll_next(&mut context) {
+        while let Poll::Ready(next) = conn.send_queue.poll_next(&mut context) {
             frames += usize::from(matches!(next, Next::Frame(_)));
         }
         assert!(frames <= limits::SEND_QUEUE_FRAMES, "{frames} frames waited for one client");
@@ -736,20 +739,20 @@ impl World {
                 return;
             };
             assert!(
-                conn.outbox.bytes() <= limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO,
+                conn.send_queue.bytes() <= limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO,
                 "a send queue over its limit"
             );
             let stuck = conn.wire_bytes >= WIRE;
-            if stuck && !conn.outbox.is_closed() {
+            if stuck && !conn.send_queue.is_closed() {
                 break;
             }
-            match conn.outbox.poll_next(&mut context) {
+            match conn.send_queue.poll_next(&mut context) {
                 Poll::Ready(Next::Frame(frame)) => self.said(id, &frame),
-                Poll::Ready(Next::Ping) if conn.reads && !conn.gone => conn.outbox.heard(),
+                Poll::Ready(Next::Ping) if conn.reads && !conn.gone => conn.send_queue.mark_alive(),
                 Poll::Ready(Next::Ping) => {}
                 Poll::Ready(Next::Admitted) => {
                     conn.stage = Stage::Admitted;
-                    self.lobby.leave(ConnId(id));
+                    self.pre_auth.remove(ConnId(id));
                     return;
                 }
                 Poll::Ready(Next::Close(code, reason)) => {
@@ -769,7 +772,7 @@ impl World {
             None if conn.gone => self.close(id),
             None => {}
             Some(sent) => {
-                conn.outbox.heard();
+                conn.send_queue.mark_alive();
                 match conn.stage {
                     Stage::Greeting => self.first(id, sent),
                     _ => self.later(id, sent),
@@ -781,13 +784,18 @@ impl World {
     /// Handles the first message of a connection, as `server::net::connection` does.
     fn first(&mut self, id: u64, sent: Sent) {
         let now = self.now();
-        let setup = self.gateway.as_ref().unwrap().setup().clone();
+        let runtime_config = self.gateway.as_ref().unwrap().runtime_config().clone();
         let conn = self.conns.get_mut(&id).unwrap();
         conn.stage = Stage::Deciding;
-        let seen = conn.seen.clone();
-        let away = |refusal, request: Option<String>, problems| Event::TurnedAway {
+        let client_info = conn.client_info.clone();
+        let invalid = |refusal, request: Option<String>, problems| Event::InvalidFirstFrame {
             conn: ConnId(id),
-            away: Box::new(InvalidFirstFrame { seen: seen.clone(), refusal, request, problems }),
+            frame: Box::new(InvalidFirstFrame {
+                client_info: client_info.clone(),
+                refusal,
+                request,
+                problems,
+            }),
         };
         let (Sent::Connect { bytes, .. } | Sent::Call { bytes, .. } | Sent::Noise(bytes)) = &sent;
         let event = match Request::parse(bytes) {
@@ -797,11 +805,17 @@ impl World {
                         panic!("a connect that the model does not know")
                     };
                     let challenge = (conn.nonce, self.at - conn.opened);
-                    let (mut attempt, check) =
-                        verify::attempt(&request.id, &connect, &seen, challenge, &setup, now);
+                    let (mut attempt, check) = parse::attempt(
+                        &request.id,
+                        &connect,
+                        &client_info,
+                        challenge,
+                        &runtime_config,
+                        now,
+                    );
                     if let Some(check) = check {
                         attempt.device_proof = match truth.who.filter(|_| signed.right) {
-                            _ if signed.real => check.run(),
+                            _ if signed.real => check.verify(),
                             Some(who) => proved(who),
                             None => Proved::Invalid(Refusal::SignatureInvalid),
                         };
@@ -816,8 +830,8 @@ impl World {
                     }
                     conn.overheard = Some((bytes.clone(), (*truth).clone(), *signed));
                     let at = Millis(self.at);
-                    let wait = self.gateway.as_mut().unwrap().turn(&mut attempt, at);
-                    truth.unread = attempt.presented.unread;
+                    let wait = self.gateway.as_mut().unwrap().reserve_attempt(&mut attempt, at);
+                    truth.unread = attempt.presented.is_rate_limited;
                     let conn = self.conns.get_mut(&id).unwrap();
                     conn.truth = Some((*truth).clone());
                     self.trace.line(format_args!("{id} asks in {wait} ms: {truth:?}"));
@@ -826,16 +840,16 @@ impl World {
                     }
                     // from here on it is in the queue of attempts, not a pre-auth connection
                     conn.turn = Some((self.at + wait, Box::new(attempt), truth));
-                    self.lobby.leave(ConnId(id));
+                    self.pre_auth.remove(ConnId(id));
                     self.note("waited for an attempt");
                     return;
                 }
                 Err(problems) => {
-                    away(Refusal::InvalidConnect, Some(request.id.to_string()), Some(problems))
+                    invalid(Refusal::InvalidConnect, Some(request.id.to_string()), Some(problems))
                 }
             },
-            Ok(request) => away(Refusal::NotConnect, Some(request.id.to_string()), None),
-            Err(_) => away(Refusal::InvalidFrame, None, None),
+            Ok(request) => invalid(Refusal::NotConnect, Some(request.id.to_string()), None),
+            Err(_) => invalid(Refusal::InvalidFrame, None, None),
         };
         let jobs = self.event(event);
         self.model.answers.insert(id, Answer::Refused { pending: None });
@@ -844,7 +858,7 @@ impl World {
 
     /// Passes an attempt to the gateway.
     fn asks(&mut self, id: u64, attempt: Attempt, truth: &Truth) {
-        if let Some(guess) = attempt.presented.guess.filter(|_| !truth.unread) {
+        if let Some(guess) = attempt.presented.credential_kind.filter(|_| !truth.unread) {
             let every = if guess == CredentialKind::Password {
                 limits::PASSWORD_EVERY_MS
             } else {
@@ -978,7 +992,7 @@ impl World {
             assert!(seq > conn.seq, "{name}: event {seq} after {}", conn.seq);
             conn.missed += seq - conn.seq - 1;
             conn.seq = seq;
-            let lost = conn.outbox.lost();
+            let lost = conn.send_queue.lost();
             assert!(conn.missed <= lost.frames, "{} events are missing, {lost:?}", conn.missed);
         }
         if name == "node.invoke.request" {

@@ -3,14 +3,15 @@
 
 use std::net::IpAddr;
 
-use crate::gate::facts::{DeviceProof, Host, Identity, Origin};
+use crate::gate::facts::{AuthMode, DeviceProof, Host, Identity, Origin, Protocol, SecretCheck};
 use crate::gate::ids::Role;
 use crate::gate::limits;
 use crate::gate::net::Via;
 use crate::gate::pairing_requests::About;
 use crate::gate::rate_limit::CredentialKind;
 use crate::gate::scopes::Scopes;
-use crate::gate::text::Text;
+use crate::gate::setup_codes::CodeText;
+use crate::gate::text::{clip, Text};
 use crate::rpc::Declared;
 
 /// Network addresses and request headers of a connection, for the decision and for the log.
@@ -34,6 +35,18 @@ pub struct ClientInfo {
     pub cidr: bool,
 }
 
+impl ClientInfo {
+    /// Returns a short name of the path from the client to the gateway, for logs and displays.
+    pub(in crate::server) fn via_name(&self) -> &'static str {
+        match (self.via, self.local) {
+            (_, true) => "local",
+            (Via::Direct, _) => "direct",
+            (Via::TrustedProxy, _) => "proxy",
+            (Via::UntrustedProxy, _) => "untrusted-proxy",
+        }
+    }
+}
+
 /// Credentials that the client sent, and facts that limit what they prove. Has no `Debug`, so that
 /// secrets are never printed.
 #[derive(Default)]
@@ -44,12 +57,29 @@ pub struct PresentedCredentials {
     pub bootstrap_token: Option<String>,
     /// Time of the signature by the device's clock, in milliseconds since 1970, if the signature
     /// does not cover the gateway's nonce.
-    pub signed_alone: Option<u64>,
+    pub signed_without_nonce: Option<u64>,
     /// Kind of the credential that is subject to the rate limiter, if any.
-    pub guess: Option<CredentialKind>,
+    pub credential_kind: Option<CredentialKind>,
     /// Whether the rate limiter rejected the attempt. The shared secret and setup code are then not
     /// checked.
-    pub unread: bool,
+    pub is_rate_limited: bool,
+}
+
+impl PresentedCredentials {
+    /// Iterates over the token and the password that were sent and are not empty.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &String> {
+        [&self.token, &self.password].into_iter().flatten().filter(|text| !text.is_empty())
+    }
+
+    /// Returns the text that may be a setup code: the bootstrap token or, in token mode, a token
+    /// that is not the shared secret and has the form of a code. In the other modes such a text may
+    /// be a typed password.
+    pub(super) fn setup_code(&self, auth: AuthMode, secret: SecretCheck) -> Option<&str> {
+        let may_be_code = auth == AuthMode::Token && secret != SecretCheck::Right;
+        let typed = self.token.as_deref().filter(|_| may_be_code);
+        let typed = typed.filter(|text| CodeText::parse(text).is_some());
+        self.bootstrap_token.as_deref().or(typed)
+    }
 }
 
 /// Data of one attempt that the gateway state needs for its decision.
@@ -70,8 +100,32 @@ pub struct Attempt {
     pub instance: Text<{ limits::NAME_LEN }>,
     /// Declared capabilities and commands, if the role is `node`.
     pub node: Option<Box<Declared>>,
-    pub seen: ClientInfo,
+    pub client_info: ClientInfo,
     /// Device time minus gateway time in milliseconds, if they differ by more than
     /// [`limits::CLOCK_SKEW_MS`].
-    pub clock_off: Option<i64>,
+    pub clock_skew: Option<i64>,
+}
+
+impl Attempt {
+    /// Returns the protocol version for responses, whether the client is admitted or not.
+    pub(super) fn protocol(&self) -> Protocol {
+        Protocol::negotiate(self.min_protocol, self.max_protocol).unwrap_or(Protocol::V4)
+    }
+
+    /// Returns the display name of the client, or its client id if it sent none.
+    pub(super) fn client_name(&self) -> Text<{ limits::NAME_LEN }> {
+        if self.about.name.is_empty() {
+            clip(&self.about.client_id)
+        } else {
+            self.about.name.clone()
+        }
+    }
+
+    /// Returns the id of the proven device key; empty without a valid device_proof.
+    pub(super) fn device_text(&self) -> String {
+        match self.device_proof {
+            DeviceProof::Valid { id, .. } => id.to_string(),
+            DeviceProof::Absent | DeviceProof::Invalid(_) => String::new(),
+        }
+    }
 }

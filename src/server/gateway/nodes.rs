@@ -16,7 +16,7 @@ use crate::wire::frames;
 impl Gateway {
     /// Registers a node after its admission. Declared commands that are not approved become a
     /// pending request.
-    pub(crate) fn node_came(
+    pub(super) fn register_node(
         &mut self,
         client: &Admitted,
         attempt: Attempt,
@@ -24,8 +24,8 @@ impl Gateway {
         now: Now,
     ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
-        let words = frames::event("voicewake.changed", &self.nodes.triggers.json(), None, None);
-        self.send(client.conn(), words);
+        let triggers = frames::event("voicewake.changed", &self.nodes.triggers.json(), None, None);
+        self.send_frame(client.conn(), triggers);
         self.nodes.registry.insert(ConnectedNode {
             conn: client.conn(),
             device,
@@ -39,31 +39,41 @@ impl Gateway {
         });
         if matches!(registration, Registration::None(_)) {
             return log::warn!(
-                "conn={} node {} is not remembered, so nothing that it offers can be approved",
+                "conn={} node {} is not stored, so its commands cannot be approved",
                 client.conn(),
                 device.short()
             );
         }
-        self.node_offers(device, now);
+        self.update_node_request(device, now);
     }
 
     /// Creates or renews a pending request if a connected node declares more than is approved;
     /// removes it otherwise.
-    pub(crate) fn node_offers(&mut self, device: DeviceId, now: Now) {
+    pub(super) fn update_node_request(&mut self, device: DeviceId, now: Now) {
         let Some((node, (_, known))) =
             self.nodes.registry.get(&device).zip(self.devices.find(&device))
         else {
             return;
         };
-        match requested_surface(node.protocol, &node.about, &node.declared, &self.setup.commands) {
-            Ok(asked) if known.surface.covers(&asked) => self.asks_no_more(&device, now),
+        let commands = &self.runtime_config.commands;
+        match requested_surface(node.protocol, &node.about, &node.declared, commands) {
+            Ok(declared) if known.surface.covers(&declared) => {
+                self.drop_approved_request(&device, now)
+            }
             Ok(surface) => {
-                let (key, about) = (known.key, node.about.clone());
-                let ask = RequestContent { device, key, roles: Roles::NONE, scopes: Scopes::NONE, about, surface, known: true };
-                self.ask_for(ask, now);
+                let content = RequestContent {
+                    device,
+                    key: known.key,
+                    roles: Roles::NONE,
+                    scopes: Scopes::NONE,
+                    about: node.about.clone(),
+                    surface,
+                    known: true,
+                };
+                self.add_pending_request(content, now);
             }
             Err(_) => log::warn!(
-                "conn={} node {} offers more names than a record can hold; none of it waits for approval",
+                "conn={} node {} declares more names than a record can hold; no request was created",
                 node.conn,
                 device.short()
             ),
@@ -72,30 +82,34 @@ impl Gateway {
 
     /// Removes the pending request of a device whose declared commands are all approved. A request
     /// that is also for a role stays.
-    fn asks_no_more(&mut self, device: &DeviceId, now: Now) {
-        let waits = self
+    fn drop_approved_request(&mut self, device: &DeviceId, now: Now) {
+        let request = self
             .pairing_requests
             .of_device(device, now.at)
             .filter(|request| request.roles.is_empty());
-        if let Some(id) = waits.map(|request| request.id) {
+        if let Some(id) = request.map(|request| request.id) {
             self.pairing_requests.remove(id);
         }
     }
 
     /// Returns what a node that is not admitted yet declares, to be approved together with the
     /// device.
-    pub(crate) fn offered(&self, attempt: &Attempt) -> Surface {
+    pub(super) fn declared_surface(&self, attempt: &Attempt) -> Surface {
         let Some(declared) = &attempt.node else { return Surface::NONE };
-        let protocol = super::reject::protocol_of(attempt);
-        requested_surface(protocol, &attempt.about, declared, &self.setup.commands)
-            .unwrap_or(Surface::NONE)
+        requested_surface(
+            attempt.protocol(),
+            &attempt.about,
+            declared,
+            &self.runtime_config.commands,
+        )
+        .unwrap_or(Surface::NONE)
     }
 
     /// Creates or renews a pending request, and notifies clients that can approve it.
-    pub(crate) fn ask_for(&mut self, ask: RequestContent, now: Now) -> RequestId {
+    pub(super) fn add_pending_request(&mut self, content: RequestContent, now: Now) -> RequestId {
         let fresh = RequestId::from_random(self.entropy.bytes());
-        let (device, for_device) = (ask.device, !ask.roles.is_empty());
-        let (id, replaced) = self.pairing_requests.add(ask, fresh, now.at, now.wall);
+        let (device, for_device) = (content.device, !content.roles.is_empty());
+        let (id, replaced) = self.pairing_requests.add(content, fresh, now.at, now.wall);
         let Some(request) = self.pairing_requests.get(id, now.at).filter(|_| id == fresh) else {
             return id;
         };
@@ -106,36 +120,36 @@ impl Gateway {
         }
         if !request.surface.is_empty() {
             events.push(requested(request, self.nodes.registry.get(&device)));
-            let command = &self.setup.command;
+            let command = &self.runtime_config.command;
             log::info!(
-                "node {} offers what waits for approval; run `{command} nodes approve {id}`",
+                "node {} declares commands that need approval; run `{command} nodes approve {id}`",
                 device.short()
             );
         }
-        self.happen(events, now);
+        self.apply_effects(events, now);
         id
     }
 
     /// Removes a closed connection from the state of the nodes, and notifies the callers that waited for it.
-    pub(crate) fn left(&mut self, conn: ConnId, now: Now) {
+    pub(super) fn remove_node_connection(&mut self, conn: ConnId, now: Now) {
         let effects = self.nodes.remove_connection(conn);
-        self.happen(effects, now);
+        self.apply_effects(effects, now);
     }
 
     /// Renews the pending requests of connected nodes, so that they do not expire.
-    pub(crate) fn nodes_still_wait(&mut self, now: Now) {
-        self.nodes
-            .registry
-            .iter()
-            .for_each(|node| self.pairing_requests.renew(&node.device, now.at));
+    pub(super) fn renew_node_requests(&mut self, now: Now) {
+        for node in self.nodes.registry.iter() {
+            self.pairing_requests.renew(&node.device, now.at);
+        }
     }
 
     /// Sends a call to its node. If it cannot be queued, the caller gets an error.
-    pub(crate) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
-        let offer = self.conns.get(conn).map(|conn| conn.outbox.may(frame.into()));
-        if offer != Some(Queued::Queued) {
+    pub(super) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
+        let queued =
+            self.connections.get(conn).map(|open| open.send_queue.send_droppable(frame.into()));
+        if queued != Some(Queued::Queued) {
             let failed = self.nodes.invokes.send_failed(id);
-            self.happen(failed.into_iter().collect(), now);
+            self.apply_effects(failed.into_iter().collect(), now);
         }
     }
 }

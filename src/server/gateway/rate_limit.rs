@@ -19,35 +19,36 @@ const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl Gateway {
     /// Reserves a place for the attempt in the rate limiter. Returns the delay in milliseconds
-    /// before the attempt may be checked. If there is no place, sets `unread` and returns 0.
-    pub fn turn(&mut self, attempt: &mut Attempt, now: Millis) -> u64 {
-        let known = self.is_known(attempt);
-        attempt.presented.guess = self.guess(attempt, known);
-        let Some(guess) = attempt.presented.guess else { return 0 };
-        let wait = self.rate_limiter.queue(guess).reserve(attempt.seen.client, now);
+    /// before the attempt may be checked. If there is no place, marks the attempt as rate limited
+    /// and returns 0.
+    pub fn reserve_attempt(&mut self, attempt: &mut Attempt, now: Millis) -> u64 {
+        let is_known = self.is_known(attempt);
+        attempt.presented.credential_kind = self.limited_kind(attempt, is_known);
+        let Some(kind) = attempt.presented.credential_kind else { return 0 };
+        let delay = self.rate_limiter.queue(kind).reserve(attempt.client_info.client, now);
         // a known key does not wait: it is admitted without the other credential
-        let wait = wait.filter(|wait| *wait == 0 || !known);
-        attempt.presented.unread = wait.is_none();
-        wait.unwrap_or(0)
+        let delay = delay.filter(|delay| *delay == 0 || !is_known);
+        attempt.presented.is_rate_limited = delay.is_none();
+        delay.unwrap_or(0)
     }
 
     /// Returns the kind of the presented credential if it could be found by trial. Passwords of a
     /// paired key are not delayed, because they have a counter of their own.
-    fn guess(&self, attempt: &Attempt, known: bool) -> Option<CredentialKind> {
-        let auth = self.setup.policy.auth;
-        let guess = if auth == AuthMode::Password && !known && sent(attempt).next().is_some() {
+    fn limited_kind(&self, attempt: &Attempt, is_known: bool) -> Option<CredentialKind> {
+        let (config, presented) = (&self.runtime_config, &attempt.presented);
+        let auth = config.policy.auth;
+        let has_secret = presented.secrets().next().is_some();
+        let kind = if auth == AuthMode::Password && !is_known && has_secret {
             CredentialKind::Password
         } else {
-            code_of(attempt, auth, SecretCheck::Wrong)
-                .filter(|text| CodeText::parse(text).is_some())?;
+            CodeText::parse(presented.setup_code(auth, SecretCheck::Wrong)?)?;
             CredentialKind::Code
         };
         // last, because it hashes the presented texts
-        let right = |text: &String| {
-            self.setup.control.matches(text)
-                || auth == AuthMode::Token && self.setup.is_secret(text)
+        let is_right = |text: &String| {
+            config.control.matches(text) || auth == AuthMode::Token && config.is_secret(text)
         };
-        (!sent(attempt).any(right)).then_some(guess)
+        (!presented.secrets().any(is_right)).then_some(kind)
     }
 
     /// Returns whether the device key alone is sufficient for admission.
@@ -56,52 +57,63 @@ impl Gateway {
         else {
             return false;
         };
-        let paired = self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
-        paired || self.setup.authorized.contains(&id)
+        let is_paired =
+            self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
+        is_paired || self.is_authorized(&attempt.device_proof)
+    }
+
+    /// Returns whether the configuration authorizes the proven device key.
+    pub(super) fn is_authorized(&self, device_proof: &DeviceProof) -> bool {
+        let authorized = &self.runtime_config.authorized;
+        matches!(device_proof, DeviceProof::Valid { id, .. } if authorized.contains(id))
     }
 
     /// Checks the presented shared secret.
-    pub(crate) fn secret(&self, attempt: &Attempt, now: Now) -> SecretCheck {
-        if attempt.presented.unread {
+    pub(super) fn check_secret(&self, attempt: &Attempt, now: Now) -> SecretCheck {
+        let presented = &attempt.presented;
+        if presented.is_rate_limited {
             return SecretCheck::RateLimited;
         }
-        if sent(attempt).next().is_none() {
+        if presented.secrets().next().is_none() {
             return SecretCheck::Absent;
         }
-        let waits = self
-            .pair_of(attempt)
-            .is_some_and(|pair| self.rate_limiter.locked_for(pair, now.at) > 0);
-        if waits && !sent(attempt).any(|text| self.setup.control.matches(text)) {
+        let is_locked = self
+            .attempt_key(attempt)
+            .is_some_and(|key| self.rate_limiter.locked_for(key, now.at) > 0);
+        if is_locked && !presented.secrets().any(|text| self.runtime_config.control.matches(text)) {
             SecretCheck::RateLimited
-        } else if sent(attempt).any(|text| self.setup.is_secret(text)) {
+        } else if presented.secrets().any(|text| self.runtime_config.is_secret(text)) {
             SecretCheck::Right
         } else {
             SecretCheck::Wrong
         }
     }
 
-    pub(crate) fn count_guess(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
-        match (facts.secret, self.pair_of(attempt)) {
-            (SecretCheck::Wrong, Some(pair)) => self.rate_limiter.record_failure(pair, now.at),
-            (SecretCheck::Right, Some(pair)) => self.rate_limiter.record_success(pair),
+    /// Records a failed or successful attempt in the rate limiter.
+    pub(super) fn record_attempt(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
+        match (facts.secret, self.attempt_key(attempt)) {
+            (SecretCheck::Wrong, Some(key)) => self.rate_limiter.record_failure(key, now.at),
+            (SecretCheck::Right, Some(key)) => self.rate_limiter.record_success(key),
             _ => {}
         }
         // only the attempted kind: holding a setup code must not give free password attempts
-        let right = |guess: &CredentialKind| match guess {
+        let is_right = |kind: &CredentialKind| match kind {
             CredentialKind::Password => facts.secret == SecretCheck::Right,
             CredentialKind::Code => matches!(facts.code, Code::Right(_)),
         };
-        if let Some(guess) = attempt.presented.guess.filter(right) {
-            self.rate_limiter.queue(guess).refund();
+        if let Some(kind) = attempt.presented.credential_kind.filter(is_right) {
+            self.rate_limiter.queue(kind).refund();
         }
     }
 
     /// Returns the key under which wrong passwords are counted: a proven device key, at any
     /// address, since no other client can prove it. Without one, clients at an address cannot be
     /// told apart, so none is locked out (`None`).
-    fn pair_of(&self, attempt: &Attempt) -> Option<AttemptKey> {
+    fn attempt_key(&self, attempt: &Attempt) -> Option<AttemptKey> {
         match &attempt.device_proof {
-            DeviceProof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => {
+            DeviceProof::Valid { id, .. }
+                if self.runtime_config.policy.auth == AuthMode::Password =>
+            {
                 Some(AttemptKey::of(ANYWHERE, id))
             }
             _ => None,
@@ -112,37 +124,18 @@ impl Gateway {
     /// over a nonce of the gateway is valid for one connection only. One without a nonce is valid
     /// for some time, but only once. Records do not expire with time, because the clock may jump
     /// back.
-    pub(crate) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
+    pub(super) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
         let (DeviceProof::Valid { id, .. }, Some(signed_at)) =
-            (attempt.device_proof, attempt.presented.signed_alone)
+            (attempt.device_proof, attempt.presented.signed_without_nonce)
         else {
             return false;
         };
-        let known = self.signatures.contains(&(id, signed_at));
+        let known = self.accepted_signatures.contains(&(id, signed_at));
         // a rejected replay must not push out other records
         if !known {
-            self.signatures.truncate(limits::SIGNATURES - 1);
-            self.signatures.push_front((id, signed_at));
+            self.accepted_signatures.truncate(limits::SIGNATURES - 1);
+            self.accepted_signatures.push_front((id, signed_at));
         }
         known
     }
-}
-
-/// Iterates over the token and the password that were sent and are not empty.
-fn sent(attempt: &Attempt) -> impl Iterator<Item = &String> {
-    let presented = &attempt.presented;
-    [&presented.token, &presented.password].into_iter().flatten().filter(|text| !text.is_empty())
-}
-
-/// Returns the text that may be a setup code: the bootstrap token or, in token mode, a token that
-/// is not the shared secret and has the form of a code. In the other modes such a text may be a
-/// typed password.
-pub(crate) fn code_of(attempt: &Attempt, auth: AuthMode, secret: SecretCheck) -> Option<&str> {
-    let typed = attempt
-        .presented
-        .token
-        .as_deref()
-        .filter(|_| auth == AuthMode::Token && secret != SecretCheck::Right);
-    let typed = typed.filter(|text| CodeText::parse(text).is_some());
-    attempt.presented.bootstrap_token.as_deref().or(typed)
 }

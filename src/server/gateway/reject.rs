@@ -2,12 +2,12 @@
 //! that the owner can approve.
 
 use super::attempt::{Attempt, ClientInfo};
+use super::log_line::attempt_fields;
 use super::{Gateway, InvalidFirstFrame};
 use crate::config::Secret;
 use crate::gate::facts::{DeviceProof, Protocol};
 use crate::gate::ids::{ConnId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
-use crate::gate::net::Via;
 use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
@@ -19,25 +19,30 @@ use crate::wire::json::{self, Writer};
 impl Gateway {
     /// Creates or renews the pending request of the device, and notifies clients that can approve
     /// it.
-    pub(crate) fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
+    pub(super) fn request_pairing(
+        &mut self,
+        attempt: &Attempt,
+        scopes: Scopes,
+        now: Now,
+    ) -> Option<RequestId> {
         let (DeviceProof::Valid { id, key }, Some(role)) = (attempt.device_proof, attempt.role)
         else {
             return None;
         };
-        let scopes = policy::requested(scopes, role);
-        let known = self.devices.find(&id).is_some();
-        let (roles, surface, about) =
-            (Roles::of(role), self.offered(attempt), attempt.about.clone());
-        Some(
-            self.ask_for(
-                RequestContent { device: id, key, roles, scopes, surface, about, known },
-                now,
-            ),
-        )
+        let content = RequestContent {
+            device: id,
+            key,
+            roles: Roles::of(role),
+            scopes: policy::requested(scopes, role),
+            surface: self.declared_surface(attempt),
+            about: attempt.about.clone(),
+            known: self.devices.find(&id).is_some(),
+        };
+        Some(self.add_pending_request(content, now))
     }
 
     /// Rejects an attempt. `pending` is the request that the owner can approve.
-    pub(crate) fn refuse(
+    pub(super) fn reject_attempt(
         &mut self,
         conn: ConnId,
         attempt: &Attempt,
@@ -46,113 +51,81 @@ impl Gateway {
         pending: Option<RequestId>,
         now: Now,
     ) {
-        let protocol = protocol_of(attempt);
-        let turned = Rejection {
+        let rejection = Rejection {
             conn,
             rule,
             refusal,
-            protocol,
-            seen: &attempt.seen,
+            protocol: attempt.protocol(),
+            client_info: &attempt.client_info,
             attempt: Some(attempt),
-            pending,
+            pending: pending.map(|id| id.to_string()).unwrap_or_default(),
         };
-        self.tell(&turned, Some(&attempt.request), None, now);
+        let message = refusal.message(rejection.protocol);
+        self.reject(&rejection, Some(&attempt.request), message, now);
     }
 
     /// Rejects a client whose first message was not a valid connect request.
-    pub(crate) fn turn_away(&mut self, conn: ConnId, away: InvalidFirstFrame, now: Now) {
-        let rule = Rule::Frame;
-        let InvalidFirstFrame { seen, refusal, request, problems } = away;
-        let message =
-            problems.map(|problems| [refusal.message(Protocol::V4), ": ", &problems].concat());
-        let turned = Rejection {
-            conn,
-            rule,
-            refusal,
-            protocol: Protocol::V4,
-            seen: &seen,
-            attempt: None,
-            pending: None,
+    pub(super) fn reject_first_frame(&mut self, conn: ConnId, frame: &InvalidFirstFrame, now: Now) {
+        let protocol = Protocol::V4;
+        let message = frame.refusal.message(protocol);
+        let message = match &frame.problems {
+            Some(problems) => format!("{message}: {problems}"),
+            None => message.to_string(),
         };
-        self.tell(&turned, request.as_deref(), message.as_deref(), now);
+        let rejection = Rejection {
+            conn,
+            rule: Rule::Frame,
+            refusal: frame.refusal,
+            protocol,
+            client_info: &frame.client_info,
+            attempt: None,
+            pending: String::new(),
+        };
+        self.reject(&rejection, frame.request.as_deref(), &message, now);
     }
 
     /// Reports a rejection to the client, the log and `gatelet explain --last`, and closes the
     /// connection.
-    fn tell(
+    fn reject(
         &mut self,
-        turned: &Rejection<'_>,
-        answer_to: Option<&str>,
-        message: Option<&str>,
+        rejection: &Rejection<'_>,
+        request: Option<&str>,
+        message: &str,
         now: Now,
     ) {
-        let words = turned.refusal.words();
-        let message = message.unwrap_or(turned.refusal.message(turned.protocol));
-        let pending = turned.pending.map(|id| id.to_string()).unwrap_or_default();
-        let device =
-            turned.attempt.map(|attempt| device_text(&attempt.device_proof)).unwrap_or_default();
-        let list =
-            if turned.attempt.is_some_and(|attempt| attempt.node.is_some()) { "nodes" } else { "" };
-        let hint = Hint::new(
-            words.hint,
-            self.setup.fill(list, &pending, &device, &turned.seen.origin_text),
-        )
-        .to_string();
-        if let Some(open) = self.conns.get(turned.conn) {
-            if let Some(id) = answer_to {
-                let details = turned.details(&pending, &hint);
-                let retry = (words.retry_ms > 0).then_some(u64::from(words.retry_ms));
-                let code = words.error.name(turned.protocol);
-                let (details, retryable) = (Some(details.as_slice()), retry.map(|_| true));
-                let error = ErrorShape { code, message, details, retryable, retry_after_ms: retry };
-                open.outbox.must(frames::response_err(id, &error).into());
+        let Rejection { conn, rule, refusal, client_info, attempt, ref pending, .. } = *rejection;
+        let words = refusal.words();
+        let device = attempt.map(Attempt::device_text).unwrap_or_default();
+        let list = if attempt.is_some_and(|attempt| attempt.node.is_some()) { "nodes" } else { "" };
+        let fill = self.runtime_config.fill(list, pending, &device, &client_info.origin_text);
+        let hint = Hint::new(words.hint, fill).to_string();
+        if let Some(open) = self.connections.get(conn) {
+            if let Some(id) = request {
+                open.send_queue.send(rejection.response(id, message, &hint).into());
             }
-            open.outbox.close(words.close, &turned.reason(message, &pending));
+            open.send_queue.close(words.close, &rejection.close_reason(message));
         }
-        self.counts.refused(turned.rule, turned.refusal);
-        let line = line(turned.conn, turned.rule, turned.seen, turned.attempt);
-        let prints = turned
-            .attempt
-            .filter(|_| turned.refusal == Refusal::TokenMismatch)
-            .map(|attempt| self.fingerprints(attempt));
-        let prints = prints.unwrap_or_default();
-        self.log_refusal(
-            format_args!(
-                "refuse {line} code={}{prints} reason={message:?} hint={hint:?}",
-                words.code
-            ),
-            now,
+        self.counters.refused(rule, refusal);
+        let fields = attempt_fields(conn, rule, client_info, attempt);
+        let prints = match attempt {
+            Some(attempt) if refusal == Refusal::TokenMismatch => self.fingerprints(attempt),
+            _ => String::new(),
+        };
+        let code = words.code;
+        self.refusal_log.warn(
+            format_args!("refuse {fields} code={code}{prints} reason={message:?} hint={hint:?}"),
+            now.at,
         );
-        self.remember(RejectionRecord {
-            rule: turned.rule.title(),
-            code: words.code,
-            message: message.to_string(),
-            hint,
-            client_id: turned
-                .attempt
-                .map(|attempt| attempt.about.client_id.to_string())
-                .unwrap_or_default(),
-            device: device.chars().take(8).collect(),
-            request: pending,
-            at: now.wall.0,
-            conn: turned.conn.0,
-            peer: turned.seen.peer.to_string(),
-            client: turned.seen.client.to_string(),
-            via: via_name(turned.seen),
-            host: turned.seen.host_text.clone(),
-            origin: turned.seen.origin_text.clone(),
-        });
+        self.refusal_log.remember(rejection.record(message, hint, now));
     }
-}
 
-impl Gateway {
     /// Returns the fingerprints of the presented and the expected token, so that the owner can see
     /// which of several was used.
     fn fingerprints(&self, attempt: &Attempt) -> String {
-        let came = attempt.presented.token.as_ref().or(attempt.presented.password.as_ref());
-        let came = Secret::new(came.map_or("", |text| text)).fingerprint();
+        let presented = attempt.presented.token.as_ref().or(attempt.presented.password.as_ref());
+        let presented = Secret::new(presented.map_or("", |text| text)).fingerprint();
         format!(
-            " presented={came} expected={} from={:?}",
+            " presented={presented} expected={} from={:?}",
             self.status.secret_fingerprint, self.status.secret_source
         )
     }
@@ -164,16 +137,55 @@ struct Rejection<'a> {
     rule: Rule,
     refusal: Refusal,
     protocol: Protocol,
-    seen: &'a ClientInfo,
+    client_info: &'a ClientInfo,
     /// Absent if the client did not send a valid connect request.
     attempt: Option<&'a Attempt>,
-    /// Request that the owner can approve.
-    pending: Option<RequestId>,
+    /// Id of the request that the owner can approve, or empty.
+    pending: String,
 }
 
 impl Rejection<'_> {
+    /// Builds the error response to the request `id`.
+    fn response(&self, id: &str, message: &str, hint: &str) -> Vec<u8> {
+        let words = self.refusal.words();
+        let details = self.details(hint);
+        let retry_after_ms = (words.retry_ms > 0).then_some(u64::from(words.retry_ms));
+        let error = ErrorShape {
+            code: words.error.name(self.protocol),
+            message,
+            details: Some(&details),
+            retryable: retry_after_ms.map(|_| true),
+            retry_after_ms,
+        };
+        frames::response_err(id, &error)
+    }
+
+    /// Builds the entry for `gatelet explain --last`.
+    fn record(&self, message: &str, hint: String, now: Now) -> RejectionRecord {
+        let ClientInfo { peer, client, host_text, origin_text, .. } = self.client_info;
+        let device = self.attempt.map(Attempt::device_text).unwrap_or_default();
+        let client_id = self.attempt.map(|attempt| attempt.about.client_id.to_string());
+        RejectionRecord {
+            rule: self.rule.title(),
+            code: self.refusal.words().code,
+            message: message.to_string(),
+            hint,
+            client_id: client_id.unwrap_or_default(),
+            device: device.chars().take(8).collect(),
+            request: self.pending.clone(),
+            at: now.wall.0,
+            conn: self.conn.0,
+            peer: peer.to_string(),
+            client: client.to_string(),
+            via: self.client_info.via_name(),
+            host: host_text.clone(),
+            origin: origin_text.clone(),
+        }
+    }
+
     /// Returns the close reason, which contains the request id in protocol 4.
-    fn reason(&self, message: &str, pending: &str) -> String {
+    fn close_reason(&self, message: &str) -> String {
+        let pending = &self.pending;
         match self.protocol {
             Protocol::V4 if !pending.is_empty() => {
                 let whole = format!("{message} (requestId: {pending})");
@@ -190,7 +202,7 @@ impl Rejection<'_> {
     }
 
     /// Builds `error.details`.
-    fn details(&self, pending: &str, hint: &str) -> Vec<u8> {
+    fn details(&self, hint: &str) -> Vec<u8> {
         let words = self.refusal.words();
         let given = |text: &'static str| (!text.is_empty()).then_some(text);
         json::object(|o| {
@@ -201,13 +213,13 @@ impl Rejection<'_> {
             o.opt_str("authReason", given(words.auth_reason));
             o.opt_str("recommendedNextStep", given(words.next));
             if let Some(attempt) = self.attempt {
-                self.specifics(o, attempt, pending, hint);
+                self.write_specific_details(o, attempt, hint);
             }
         })
     }
 
     /// Writes additional members that protocol 4 clients read.
-    fn specifics(&self, o: &mut Writer<'_>, attempt: &Attempt, pending: &str, hint: &str) {
+    fn write_specific_details(&self, o: &mut Writer<'_>, attempt: &Attempt, hint: &str) {
         match self.refusal {
             Refusal::ProtocolMismatch => {
                 o.u64("clientMinProtocol", attempt.min_protocol.into());
@@ -216,9 +228,9 @@ impl Rejection<'_> {
                 o.u64("minimumProbeProtocol", Protocol::V3.number().into());
             }
             Refusal::PairingRequired | Refusal::RoleUpgrade => {
-                o.str("requestId", pending);
+                o.str("requestId", &self.pending);
                 o.str("remediationHint", hint);
-                o.str("deviceId", &device_text(&attempt.device_proof));
+                o.str("deviceId", &attempt.device_text());
                 o.opt_str("requestedRole", attempt.role.map(Role::name));
                 o.scopes("requestedScopes", attempt.requested);
                 o.bool("pauseReconnect", false);
@@ -231,50 +243,5 @@ impl Rejection<'_> {
             }
             _ => {}
         }
-    }
-}
-
-/// Returns the path of the connection to the gateway, in one word for the log.
-pub(crate) fn via_name(seen: &ClientInfo) -> &'static str {
-    match (seen.via, seen.local) {
-        (_, true) => "local",
-        (Via::Direct, _) => "direct",
-        (Via::TrustedProxy, _) => "proxy",
-        (Via::UntrustedProxy, _) => "untrusted-proxy",
-    }
-}
-
-/// Returns the start of each log line about an attempt. Headers chosen by the client are quoted and
-/// have no control characters.
-pub(crate) fn line(
-    conn: ConnId,
-    rule: Rule,
-    seen: &ClientInfo,
-    attempt: Option<&Attempt>,
-) -> String {
-    let device = attempt.map(|attempt| device_text(&attempt.device_proof)).unwrap_or_default();
-    let client_id = attempt.map_or("", |attempt| attempt.about.client_id.as_str());
-    format!(
-        "conn={conn} rule=\"{}\" peer={} client={} via={} host={:?} origin={:?} clientId={} device={}",
-        rule.title(),
-        seen.peer,
-        seen.client,
-        via_name(seen),
-        seen.host_text,
-        seen.origin_text,
-        client_id,
-        device.get(..8).unwrap_or("-"),
-    )
-}
-
-/// Returns the protocol version for responses, whether the client is admitted or not.
-pub(crate) fn protocol_of(attempt: &Attempt) -> Protocol {
-    Protocol::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Protocol::V4)
-}
-
-fn device_text(proof: &DeviceProof) -> String {
-    match proof {
-        DeviceProof::Valid { id, .. } => id.to_string(),
-        DeviceProof::Absent | DeviceProof::Invalid(_) => String::new(),
     }
 }

@@ -16,6 +16,22 @@ use crate::server::config_file::FileWork;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(u64);
 
+/// Result of a write to the pairing table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteOutcome {
+    Durable,
+    Failed,
+}
+
+/// Access of a decision to the pairing table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TableAccess {
+    /// A pairing can be written, and the attempt can wait for writes.
+    ReadWrite,
+    /// No pairing is written, and the attempt does not wait.
+    ReadOnly,
+}
+
 /// Unit of work for the disk thread.
 #[derive(Debug)]
 pub struct DiskJob {
@@ -26,6 +42,7 @@ pub struct DiskJob {
     pub file: Option<Box<FileWork>>,
 }
 
+/// In-flight changes of one slot.
 struct InFlight {
     slot: Slot,
     /// Number of in-flight changes of this slot.
@@ -41,10 +58,10 @@ struct InFlight {
 /// In-flight writes. `T` is an action that waits for one of them.
 pub struct WriteQueue<T> {
     next: u64,
-    flights: Vec<InFlight>,
+    slots: Vec<InFlight>,
     waiting: VecDeque<(Ticket, T)>,
     jobs: VecDeque<DiskJob>,
-    failing: bool,
+    is_failing: bool,
 }
 
 impl<T> Default for WriteQueue<T> {
@@ -52,10 +69,10 @@ impl<T> Default for WriteQueue<T> {
     fn default() -> WriteQueue<T> {
         WriteQueue {
             next: 1,
-            flights: Vec::new(),
+            slots: Vec::new(),
             waiting: VecDeque::new(),
             jobs: VecDeque::new(),
-            failing: false,
+            is_failing: false,
         }
     }
 }
@@ -63,59 +80,55 @@ impl<T> Default for WriteQueue<T> {
 impl<T> WriteQueue<T> {
     /// Changes a slot in memory and queues the write.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
-        let ticket = self.ticket();
-        let place =
-            self.flights.iter().position(|flight| flight.slot == slot).unwrap_or_else(|| {
-                self.flights.push(InFlight {
-                    slot,
-                    count: 0,
-                    last: ticket,
-                    durable: None,
-                    devices: Vec::new(),
-                });
-                self.flights.len() - 1
-            });
-        let flight = &mut self.flights[place];
-        if flight.count == 0 {
-            flight.durable = table.get(slot).cloned();
-        }
-        (flight.count, flight.last) = (flight.count + 1, ticket);
-        flight.devices.extend(flight.durable.iter().chain(&device).map(|device| device.id));
-        put(table, slot, device.clone());
-        self.jobs.push_back(DiskJob {
-            ticket,
-            changes: vec![(slot, device)],
-            age: None,
-            file: None,
+        let ticket = self.queue_job(vec![(slot, device.clone())], None, None);
+        let index = self.slots.iter().position(|entry| entry.slot == slot).unwrap_or_else(|| {
+            let (durable, devices) = (None, Vec::new());
+            self.slots.push(InFlight { slot, count: 0, last: ticket, durable, devices });
+            self.slots.len() - 1
         });
+        let entry = &mut self.slots[index];
+        if entry.count == 0 {
+            entry.durable = table.get(slot).cloned();
+        }
+        (entry.count, entry.last) = (entry.count + 1, ticket);
+        entry.devices.extend(entry.durable.iter().chain(&device).map(|device| device.id));
+        set_slot(table, slot, device);
         ticket
     }
 
     /// Queues a write of these devices as they are in memory, and of the table's age. Slots with an
     /// in-flight change are left out.
-    pub fn flush(&mut self, table: &Devices, slots: impl Iterator<Item = Slot>) -> Ticket {
-        let ticket = self.ticket();
-        let idle = slots.filter(|slot| self.under_way(*slot).is_none());
+    pub fn flush(&mut self, table: &Devices, slots: impl Iterator<Item = Slot>) {
+        let idle = slots.filter(|slot| self.in_flight(*slot).is_none());
         let changes =
             idle.filter_map(|slot| Some((slot, Some(table.get(slot)?.clone())))).collect();
-        self.jobs.push_back(DiskJob { ticket, changes, age: Some(table.age()), file: None });
-        ticket
+        self.queue_job(changes, Some(table.age()), None);
     }
 
     /// Queues an operation on the configuration file.
     pub fn file(&mut self, work: Box<FileWork>) -> Ticket {
-        let ticket = self.ticket();
-        self.jobs.push_back(DiskJob { ticket, changes: Vec::new(), age: None, file: Some(work) });
+        self.queue_job(Vec::new(), None, Some(work))
+    }
+
+    fn queue_job(
+        &mut self,
+        changes: Vec<(Slot, Option<Device>)>,
+        age: Option<TableAge>,
+        file: Option<Box<FileWork>>,
+    ) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.jobs.push_back(DiskJob { ticket, changes, age, file });
         ticket
     }
 
     /// Returns the last in-flight change of this slot, if any. When it is done, the content of the
     /// slot in memory is durable.
-    pub fn under_way(&self, slot: Slot) -> Option<Ticket> {
-        self.flights
+    pub fn in_flight(&self, slot: Slot) -> Option<Ticket> {
+        self.slots
             .iter()
-            .find(|flight| flight.slot == slot && flight.count > 0)
-            .map(|flight| flight.last)
+            .find(|entry| entry.slot == slot && entry.count > 0)
+            .map(|entry| entry.last)
     }
 
     /// Returns the change to wait for before the device is given a slot. A device that memory no
@@ -123,50 +136,49 @@ impl<T> WriteQueue<T> {
     ///
     /// After a failed write no change is in flight, so the slot is written again. When the returned
     /// change is done, call this again: another change may have to be waited for.
-    pub fn before(&mut self, table: &mut Devices, id: &DeviceId) -> Option<Ticket> {
-        let flights = self.flights.iter().filter(|flight| flight.devices.contains(id));
-        let flight = flights.min_by_key(|flight| flight.slot)?;
-        let (slot, last, device) = (flight.slot, flight.last, table.get(flight.slot).cloned());
-        match (table.find(id), flight.count) {
+    pub fn conflicting_write(&mut self, table: &mut Devices, id: &DeviceId) -> Option<Ticket> {
+        let entries = self.slots.iter().filter(|entry| entry.devices.contains(id));
+        let entry = entries.min_by_key(|entry| entry.slot)?;
+        let (slot, last, device) = (entry.slot, entry.last, table.get(entry.slot).cloned());
+        match (table.find(id), entry.count) {
             (Some(_), _) => None,
             (None, 0) => Some(self.change(table, slot, device)),
             (None, _) => Some(last),
         }
     }
 
-    /// Keeps an action until the change is done; [`WriteQueue::done`] then returns it.
-    pub fn wait(&mut self, ticket: Ticket, then: T) {
+    /// Keeps an action until the change is done; [`WriteQueue::complete`] then returns it.
+    pub fn wait(&mut self, ticket: Ticket, action: T) {
         // ordered by ticket, and by arrival within one ticket
-        let place = self.waiting.partition_point(|(other, _)| *other <= ticket);
-        self.waiting.insert(place, (ticket, then));
+        let index = self.waiting.partition_point(|(other, _)| *other <= ticket);
+        self.waiting.insert(index, (ticket, action));
     }
 
-    /// Completes a job and returns the actions that waited for it. `well` tells whether it
-    /// succeeded.
-    pub fn done(&mut self, table: &mut Devices, job: &DiskJob, well: bool) -> Vec<T> {
+    /// Completes a job and returns the actions that waited for it.
+    pub fn complete(
+        &mut self,
+        table: &mut Devices,
+        job: &DiskJob,
+        outcome: WriteOutcome,
+    ) -> Vec<T> {
         if job.file.is_none() {
-            self.failing = !well;
+            self.is_failing = outcome == WriteOutcome::Failed;
         }
         // a flush writes the state in memory only, and the slot may have been changed since it was
         // queued
         for (slot, device) in job.changes.iter().filter(|_| job.age.is_none()) {
-            self.settle(table, *slot, device, well);
+            self.complete_change(table, *slot, device, outcome);
         }
-        let mut then = Vec::new();
+        let mut actions = Vec::new();
         while self.waiting.front().is_some_and(|(ticket, _)| *ticket <= job.ticket) {
-            then.extend(self.waiting.pop_front().map(|(_, waits)| waits));
+            actions.extend(self.waiting.pop_front().map(|(_, action)| action));
         }
-        then
+        actions
     }
 
     /// Removes and returns the next job for the disk thread.
     pub fn next_job(&mut self) -> Option<DiskJob> {
         self.jobs.pop_front()
-    }
-
-    /// Returns whether [`WriteQueue::next_job`] has a job.
-    pub fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
     }
 
     /// Returns whether the maximum number of actions is waiting.
@@ -176,37 +188,42 @@ impl<T> WriteQueue<T> {
 
     /// Returns whether the last write to the table failed.
     pub fn is_failing(&self) -> bool {
-        self.failing
+        self.is_failing
     }
 
-    fn settle(&mut self, table: &mut Devices, slot: Slot, device: &Option<Device>, well: bool) {
-        let Some(place) = self.flights.iter().position(|flight| flight.slot == slot) else {
+    /// Completes a change. After the last in-flight change of a slot failed, memory returns to the
+    /// durable content.
+    fn complete_change(
+        &mut self,
+        table: &mut Devices,
+        slot: Slot,
+        device: &Option<Device>,
+        outcome: WriteOutcome,
+    ) {
+        let Some(index) = self.slots.iter().position(|entry| entry.slot == slot) else {
             return;
         };
-        let flight = &mut self.flights[place];
-        if well {
-            flight.durable = device.clone();
+        let entry = &mut self.slots[index];
+        if outcome == WriteOutcome::Durable {
+            entry.durable.clone_from(device);
         }
-        flight.count -= 1;
-        if flight.count == 0 {
-            let durable = flight.durable.clone();
+        entry.count -= 1;
+        if entry.count == 0 {
+            let durable = entry.durable.clone();
             let id = durable.as_ref().map(|device| device.id);
-            if well || flight.devices.iter().all(|one| Some(*one) == id) {
-                self.flights.swap_remove(place);
+            if outcome == WriteOutcome::Durable || entry.devices.iter().all(|one| Some(*one) == id)
+            {
+                self.slots.swap_remove(index);
             }
-            if !well {
-                put(table, slot, durable);
+            if outcome == WriteOutcome::Failed {
+                set_slot(table, slot, durable);
             }
         }
-    }
-
-    fn ticket(&mut self) -> Ticket {
-        self.next += 1;
-        Ticket(self.next - 1)
     }
 }
 
-fn put(table: &mut Devices, slot: Slot, device: Option<Device>) {
+/// Sets the content of a slot in memory.
+fn set_slot(table: &mut Devices, slot: Slot, device: Option<Device>) {
     match device {
         Some(device) => table.put(slot, device),
         None => drop(table.remove(slot)),
@@ -229,158 +246,166 @@ mod tests {
         device
     }
 
+    fn outcome(is_durable: bool) -> WriteOutcome {
+        if is_durable {
+            WriteOutcome::Durable
+        } else {
+            WriteOutcome::Failed
+        }
+    }
+
     fn label(table: &Devices) -> Option<&str> {
         table.get(Slot(0)).map(|device| device.label.as_str())
     }
 
     #[test]
     fn an_action_waits_for_the_last_in_flight_change_of_its_slot() {
-        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
-        let first = commits.change(&mut table, Slot(0), Some(device("a")));
-        assert_eq!(commits.under_way(Slot(0)), Some(first));
-        assert_eq!(commits.under_way(Slot(1)), None);
-        let second = commits.change(&mut table, Slot(0), Some(device("b")));
-        assert_eq!(
-            commits.under_way(Slot(0)),
-            Some(second),
-            "memory says what the second change wants"
-        );
-        commits.wait(second, 2);
-        let (one, two) = (commits.next_job().unwrap(), commits.next_job().unwrap());
-        assert!(commits.done(&mut table, &one, true).is_empty());
-        assert_eq!(commits.under_way(Slot(0)), Some(second));
-        assert_eq!(commits.done(&mut table, &two, true), [2]);
-        assert_eq!(commits.under_way(Slot(0)), None);
-        assert!(commits.next_job().is_none());
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+        let first = write_queue.change(&mut table, Slot(0), Some(device("a")));
+        assert_eq!(write_queue.in_flight(Slot(0)), Some(first));
+        assert_eq!(write_queue.in_flight(Slot(1)), None);
+        let second = write_queue.change(&mut table, Slot(0), Some(device("b")));
+        assert_eq!(write_queue.in_flight(Slot(0)), Some(second), "memory has the second change");
+        write_queue.wait(second, 2);
+        let (one, two) = (write_queue.next_job().unwrap(), write_queue.next_job().unwrap());
+        assert!(write_queue.complete(&mut table, &one, WriteOutcome::Durable).is_empty());
+        assert_eq!(write_queue.in_flight(Slot(0)), Some(second));
+        assert_eq!(write_queue.complete(&mut table, &two, WriteOutcome::Durable), [2]);
+        assert_eq!(write_queue.in_flight(Slot(0)), None);
+        assert!(write_queue.next_job().is_none());
     }
 
     #[test]
     fn actions_are_returned_with_their_own_change_in_any_order_of_arrival() {
-        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
-        let [first, second] = [0, 1].map(|slot| commits.change(&mut table, Slot(slot), None));
-        commits.wait(second, 2);
-        commits.wait(first, 1);
-        commits.wait(first, 11);
-        let jobs = [(); 2].map(|()| commits.next_job().unwrap());
-        assert_eq!(commits.done(&mut table, &jobs[0], false), [1, 11]);
-        assert_eq!(commits.done(&mut table, &jobs[1], true), [2]);
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+        let [first, second] = [0, 1].map(|slot| write_queue.change(&mut table, Slot(slot), None));
+        write_queue.wait(second, 2);
+        write_queue.wait(first, 1);
+        write_queue.wait(first, 11);
+        let jobs = [(); 2].map(|()| write_queue.next_job().unwrap());
+        assert_eq!(write_queue.complete(&mut table, &jobs[0], WriteOutcome::Failed), [1, 11]);
+        assert_eq!(write_queue.complete(&mut table, &jobs[1], WriteOutcome::Durable), [2]);
     }
 
     #[test]
     fn a_failed_change_restores_the_last_durable_content() {
-        for (well, left) in [
+        for (durable, left) in [
             ([true, true], Some("b")),
             ([true, false], Some("a")),
             ([false, true], Some("b")),
             ([false, false], None),
         ] {
-            let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
-            let first = commits.change(&mut table, Slot(0), Some(device("a")));
-            commits.wait(first, 1);
-            let second = commits.change(&mut table, Slot(0), Some(device("b")));
-            commits.wait(second, 2);
-            let mut told = Vec::new();
-            for well in well {
-                let job = commits.next_job().unwrap();
-                told.extend(commits.done(&mut table, &job, well));
-                assert_eq!(commits.is_failing(), !well);
+            let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+            let first = write_queue.change(&mut table, Slot(0), Some(device("a")));
+            write_queue.wait(first, 1);
+            let second = write_queue.change(&mut table, Slot(0), Some(device("b")));
+            write_queue.wait(second, 2);
+            let mut returned = Vec::new();
+            for durable in durable {
+                let job = write_queue.next_job().unwrap();
+                returned.extend(write_queue.complete(&mut table, &job, outcome(durable)));
+                assert_eq!(write_queue.is_failing(), !durable);
             }
-            assert_eq!(label(&table), left, "{well:?}");
-            assert_eq!(told, [1, 2], "each is told, well or not");
+            assert_eq!(label(&table), left, "{durable:?}");
+            assert_eq!(returned, [1, 2], "each is returned in any case");
         }
     }
 
     #[test]
     fn a_failed_removal_restores_the_device() {
-        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
         table.put(Slot(0), device("kept"));
-        commits.change(&mut table, Slot(0), None);
+        write_queue.change(&mut table, Slot(0), None);
         assert_eq!(label(&table), None);
-        let job = commits.next_job().unwrap();
-        commits.done(&mut table, &job, false);
+        let job = write_queue.next_job().unwrap();
+        write_queue.complete(&mut table, &job, WriteOutcome::Failed);
         assert_eq!(label(&table), Some("kept"));
     }
 
     #[test]
     fn a_device_gets_no_second_slot_while_the_file_may_have_its_first() {
         let id = DeviceId([1; 32]);
-        for well in [true, false] {
-            let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
+        for durable in [true, false] {
+            let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
             table.put(Slot(0), device("kept"));
-            assert_eq!(commits.before(&mut table, &id), None);
-            let removal = commits.change(&mut table, Slot(0), None);
-            assert_eq!(commits.before(&mut table, &id), Some(removal));
-            let job = commits.next_job().unwrap();
-            commits.done(&mut table, &job, well);
+            assert_eq!(write_queue.conflicting_write(&mut table, &id), None);
+            let removal = write_queue.change(&mut table, Slot(0), None);
+            assert_eq!(write_queue.conflicting_write(&mut table, &id), Some(removal));
+            let job = write_queue.next_job().unwrap();
+            write_queue.complete(&mut table, &job, outcome(durable));
             assert_eq!(
-                (commits.before(&mut table, &id), label(&table)),
-                (None, (!well).then_some("kept"))
+                (write_queue.conflicting_write(&mut table, &id), label(&table)),
+                (None, (!durable).then_some("kept"))
             );
         }
-        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
-        commits.change(&mut table, Slot(0), Some(device("new")));
-        let job = commits.next_job().unwrap();
-        commits.done(&mut table, &job, false);
-        assert_eq!((label(&table), commits.under_way(Slot(0))), (None, None));
-        let again = commits.before(&mut table, &id);
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+        write_queue.change(&mut table, Slot(0), Some(device("new")));
+        let job = write_queue.next_job().unwrap();
+        write_queue.complete(&mut table, &job, WriteOutcome::Failed);
+        assert_eq!((label(&table), write_queue.in_flight(Slot(0))), (None, None));
+        let again = write_queue.conflicting_write(&mut table, &id);
         assert!(
-            again.is_some() && again == commits.before(&mut table, &id),
-            "it is written that nobody is there"
+            again.is_some() && again == write_queue.conflicting_write(&mut table, &id),
+            "the slot is written as free"
         );
-        let job = commits.next_job().unwrap();
+        let job = write_queue.next_job().unwrap();
         assert!(matches!(job.changes.as_slice(), [(Slot(0), None)]));
-        commits.done(&mut table, &job, true);
-        assert_eq!(commits.before(&mut table, &id), None);
+        write_queue.complete(&mut table, &job, WriteOutcome::Durable);
+        assert_eq!(write_queue.conflicting_write(&mut table, &id), None);
     }
 
     #[test]
     fn all_conflicting_writes_of_a_device_are_waited_for() {
-        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
         let id = DeviceId([1; 32]);
         table.put(Slot(1), device("old"));
         let other = Device::new(DeviceId([3; 32]), PublicKey([3; 32]), Provenance::Token);
-        commits.change(&mut table, Slot(1), None);
-        let second = commits.change(&mut table, Slot(1), Some(other));
-        commits.change(&mut table, Slot(0), Some(device("new")));
-        let [removed, taken, failed] = [(); 3].map(|()| commits.next_job().unwrap());
-        commits.done(&mut table, &removed, true);
-        commits.done(&mut table, &failed, false);
-        let cleared = commits.before(&mut table, &id).unwrap();
+        write_queue.change(&mut table, Slot(1), None);
+        let second = write_queue.change(&mut table, Slot(1), Some(other));
+        write_queue.change(&mut table, Slot(0), Some(device("new")));
+        let [removed, taken, failed] = [(); 3].map(|()| write_queue.next_job().unwrap());
+        write_queue.complete(&mut table, &removed, WriteOutcome::Durable);
+        write_queue.complete(&mut table, &failed, WriteOutcome::Failed);
+        let cleared = write_queue.conflicting_write(&mut table, &id).unwrap();
         assert!(cleared > second, "the one that failed is written again");
-        let job = commits.next_job().unwrap();
+        let job = write_queue.next_job().unwrap();
         assert!(matches!(job.changes.as_slice(), [(Slot(0), None)]));
-        commits.done(&mut table, &job, true);
-        assert_eq!(commits.before(&mut table, &id), Some(second), "then the other one");
-        commits.done(&mut table, &taken, true);
-        assert_eq!(commits.before(&mut table, &id), None);
+        write_queue.complete(&mut table, &job, WriteOutcome::Durable);
+        assert_eq!(
+            write_queue.conflicting_write(&mut table, &id),
+            Some(second),
+            "then the other one"
+        );
+        write_queue.complete(&mut table, &taken, WriteOutcome::Durable);
+        assert_eq!(write_queue.conflicting_write(&mut table, &id), None);
     }
 
     #[test]
     fn a_flush_leaves_out_slots_with_an_in_flight_change() {
-        let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
-        commits.change(&mut table, Slot(0), Some(device("a")));
-        commits.flush(&table, [Slot(0), Slot(3)].into_iter());
-        commits.next_job();
-        let flush = commits.next_job().unwrap();
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+        write_queue.change(&mut table, Slot(0), Some(device("a")));
+        write_queue.flush(&table, [Slot(0), Slot(3)].into_iter());
+        write_queue.next_job();
+        let flush = write_queue.next_job().unwrap();
         assert!(flush.changes.is_empty() && flush.age.is_some());
     }
 
     #[test]
     fn a_flush_does_not_complete_a_later_change() {
         for flushed in [true, false] {
-            let (mut table, mut commits) = (table(), WriteQueue::<u8>::default());
+            let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
             table.put(Slot(0), device("kept"));
-            commits.flush(&table, [Slot(0)].into_iter());
-            let removal = commits.change(&mut table, Slot(0), None);
-            let flush = commits.next_job().unwrap();
-            commits.done(&mut table, &flush, flushed);
+            write_queue.flush(&table, [Slot(0)].into_iter());
+            let removal = write_queue.change(&mut table, Slot(0), None);
+            let flush = write_queue.next_job().unwrap();
+            write_queue.complete(&mut table, &flush, outcome(flushed));
             assert_eq!(
-                (label(&table), commits.under_way(Slot(0))),
+                (label(&table), write_queue.in_flight(Slot(0))),
                 (None, Some(removal)),
                 "flushed: {flushed}"
             );
-            let job = commits.next_job().unwrap();
-            commits.done(&mut table, &job, false);
+            let job = write_queue.next_job().unwrap();
+            write_queue.complete(&mut table, &job, WriteOutcome::Failed);
             assert_eq!(label(&table), Some("kept"), "the removal failed");
         }
     }

@@ -19,10 +19,15 @@ impl Gateway {
     ///
     /// A device token is valid only while its device is connected as an operator, so an attempt
     /// costs one comparison for each connected operator at most.
-    pub(crate) fn may_read(&mut self, bearer: Option<&str>, seen: &ClientInfo, now: Now) -> bool {
-        let auth = self.setup.policy.auth;
-        if seen.identity == Identity::Right
-            || auth == AuthMode::None && seen.local && seen.host == Host::Loopback
+    pub(crate) fn may_read(
+        &mut self,
+        bearer: Option<&str>,
+        client_info: &ClientInfo,
+        now: Now,
+    ) -> bool {
+        let auth = self.runtime_config.policy.auth;
+        if client_info.identity == Identity::Right
+            || auth == AuthMode::None && client_info.local && client_info.host == Host::Loopback
         {
             return true;
         }
@@ -31,35 +36,30 @@ impl Gateway {
             return true;
         }
         if auth != AuthMode::Password {
-            return self.setup.is_secret(bearer);
+            return self.runtime_config.is_secret(bearer);
         }
-        let pair = AttemptKey::of(seen.client, &HTTP);
-        if self.rate_limiter.locked_for(pair, now.at) > 0
-            || self.rate_limiter.queue(CredentialKind::Password).reserve(seen.client, now.at)
+        let key = AttemptKey::of(client_info.client, &HTTP);
+        if self.rate_limiter.locked_for(key, now.at) > 0
+            || self.rate_limiter.queue(CredentialKind::Password).reserve(client_info.client, now.at)
                 != Some(0)
         {
             return false;
         }
-        let right = self.setup.is_secret(bearer);
-        if right {
-            self.rate_limiter.record_success(pair);
+        let is_right = self.runtime_config.is_secret(bearer);
+        if is_right {
+            self.rate_limiter.record_success(key);
             self.rate_limiter.queue(CredentialKind::Password).refund();
         } else {
-            self.rate_limiter.record_failure(pair, now.at);
+            self.rate_limiter.record_failure(key, now.at);
         }
-        right
+        is_right
     }
 
+    /// Returns whether this is a device token of a connected operator.
     fn is_device_token(&self, bearer: &str) -> bool {
-        let operators = self.conns.iter().filter_map(|conn| conn.admitted.as_ref());
-        let mut slots = operators
-            .filter(|client| client.role() == Role::Operator)
-            .filter_map(|client| self.slot_of(client));
-        slots.any(|slot| {
-            let device = self.devices.get(slot);
-            device.is_some_and(|device| {
-                tokens::check(&self.setup.key, device, Role::Operator, bearer).is_some()
-            })
-        })
+        let operators = self.connections.clients().filter(|client| client.role() == Role::Operator);
+        let mut devices = operators.filter_map(|client| self.devices.get(self.slot_of(client)?));
+        let key = &self.runtime_config.key;
+        devices.any(|device| tokens::check(key, device, Role::Operator, bearer).is_some())
     }
 }

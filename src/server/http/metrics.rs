@@ -8,67 +8,20 @@ use std::fmt::Display;
 
 use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::ids::Now;
-use crate::gate::refusal::{Refusal, Rule};
+use crate::gate::refusal::Rule;
 use crate::rpc::nodes::CallOutcomes;
 use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::Gateway;
-use crate::server::net::send_queue::Lost;
 use crate::server::os::host_info;
 use crate::server::shared::Shared;
 use crate::wire::http::{Head, ResponseHead};
 
-/// Counters since the start.
-pub(crate) struct Counters {
-    /// Admissions by rule.
-    admitted: [u64; Rule::ALL.len()],
-    /// Refusals by rule.
-    refused: [u64; Rule::ALL.len()],
-    /// Refusals by code. Those with the same code are counted at the index of the first of them.
-    codes: [u64; Refusal::ALL.len()],
-    /// Losses on connections that are closed.
-    lost: Lost,
-}
-
-impl Counters {
-    pub const NONE: Counters = Counters {
-        admitted: [0; Rule::ALL.len()],
-        refused: [0; Rule::ALL.len()],
-        codes: [0; Refusal::ALL.len()],
-        lost: Lost::NONE,
-    };
-
-    pub fn admitted(&mut self, rule: Rule) {
-        self.admitted[rule as usize] += 1;
-    }
-
-    pub fn refused(&mut self, rule: Rule, refusal: Refusal) {
-        self.refused[rule as usize] += 1;
-        self.codes[first(refusal.words().code)] += 1;
-    }
-
-    /// Returns the counts by code, each code once.
-    fn by_code(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let codes = Refusal::ALL.iter().map(|refusal| refusal.words().code);
-        let counts = codes.zip(self.codes).enumerate();
-        counts.filter(|(at, (code, _))| first(code) == *at).map(|(_, count)| count)
-    }
-
-    pub fn gone(&mut self, lost: Lost) {
-        self.lost = self.lost.and(lost);
-    }
-}
-
-/// Returns the index of the first refusal with this code.
-fn first(code: &str) -> usize {
-    Refusal::ALL.iter().position(|one| one.words().code == code).unwrap_or(0)
-}
-
 /// Builds the complete HTTP response.
-pub(crate) fn answer(head: &Head<'_>, seen: &ClientInfo, shared: &Shared) -> Vec<u8> {
+pub(crate) fn answer(head: &Head<'_>, client_info: &ClientInfo, shared: &Shared) -> Vec<u8> {
     let now = shared.now();
-    let Some(text) =
-        shared.ask(|gateway| gateway.may_count(head, seen, now).then(|| gateway.metrics(now)))
-    else {
+    let Some(text) = shared.with_gateway(|gateway| {
+        gateway.may_count(head, client_info, now).then(|| gateway.metrics(now))
+    }) else {
         return ResponseHead {
             extra: &[("WWW-Authenticate", "Bearer")],
             ..ResponseHead::TEXT.status(401)
@@ -87,18 +40,20 @@ impl Gateway {
     /// Returns whether the request may read the counters. A page of another origin may not. Other
     /// requests may if they are local and use a loopback name, or if they are authenticated
     /// (`may_read`). The latter does not apply in mode `none`, which needs no secret.
-    fn may_count(&mut self, head: &Head<'_>, seen: &ClientInfo, now: Now) -> bool {
-        let here = seen.local && seen.host == Host::Loopback;
-        matches!(seen.origin, Origin::Absent | Origin::Same)
+    fn may_count(&mut self, head: &Head<'_>, client_info: &ClientInfo, now: Now) -> bool {
+        let here = client_info.local && client_info.host == Host::Loopback;
+        matches!(client_info.origin, Origin::Absent | Origin::Same)
             && (here
-                || self.setup.policy.auth != AuthMode::None
-                    && self.may_read(head.bearer(), seen, now))
+                || self.runtime_config.policy.auth != AuthMode::None
+                    && self.may_read(head.bearer(), client_info, now))
     }
 
     fn metrics(&mut self, now: Now) -> String {
-        self.count(now);
-        let (status, counts, outcomes) = (&self.status, &self.counts, &self.nodes.invokes.outcomes);
-        let lost = self.conns.iter().fold(counts.lost, |sum, conn| sum.and(conn.outbox.lost()));
+        self.update_status(now);
+        let (status, counts, outcomes) =
+            (&self.status, &self.counters, &self.nodes.invokes.outcomes);
+        let lost =
+            self.connections.iter().fold(counts.lost, |sum, conn| sum.and(conn.send_queue.lost()));
         let by_role = [
             ("operator", status.operators as u64),
             ("node", status.nodes as u64),
@@ -209,6 +164,9 @@ fn kind(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::refusal::Refusal;
+    use crate::rpc::nodes::CallOutcomes;
+    use crate::server::gateway::counters::Counters;
 
     #[test]
     fn equal_codes_are_counted_together() {

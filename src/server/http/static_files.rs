@@ -17,6 +17,7 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use crate::gate::limits;
+use crate::server::runtime::Offload;
 use crate::wire::base64;
 use crate::wire::http::{Head, ResponseHead, POLICY_CONTROL_UI};
 
@@ -55,47 +56,57 @@ const PERMISSIONS: (&str, &str) =
 const VARY: (&str, &str) = ("Vary", "Accept-Encoding");
 
 /// A response in progress. It starts with the response head.
-pub struct Fetch {
+pub struct FileResponse {
     root: PathBuf,
     /// Empty, or of the form `/like/this`.
     base: String,
     /// Path below the base, without a leading slash.
     path: String,
     /// Whether the client accepts the index page if there is no such file.
-    page: bool,
-    packed: [bool; PACKED.len()],
-    versions: String,
-    body: bool,
-    begun: bool,
+    accepts_html: bool,
+    accepted_codings: [bool; PACKED.len()],
+    if_none_match: String,
+    wants_body: bool,
+    is_started: bool,
     rest: Option<(File, u64)>,
 }
 
-impl Fetch {
+impl FileResponse {
     /// Creates the response to a request for `path` below `root`.
-    pub fn new(head: &Head<'_>, root: &Path, base: &str, path: &str) -> Fetch {
-        Fetch {
+    pub fn new(head: &Head<'_>, root: &Path, base: &str, path: &str) -> FileResponse {
+        FileResponse {
             root: root.to_path_buf(),
             base: base.to_string(),
             path: path.to_string(),
-            page: head.header("Accept").is_some_and(|types| types.contains("html")),
-            packed: PACKED.map(|(coding, _)| coding.is_empty() || head.accepts(coding)),
-            versions: head.header("If-None-Match").unwrap_or("").to_string(),
-            body: head.method != "HEAD",
-            begun: false,
+            accepts_html: head.header("Accept").is_some_and(|types| types.contains("html")),
+            accepted_codings: PACKED.map(|(coding, _)| coding.is_empty() || head.accepts(coding)),
+            if_none_match: head.header("If-None-Match").unwrap_or("").to_string(),
+            wants_body: head.method != "HEAD",
+            is_started: false,
             rest: None,
         }
     }
 
+    /// Reads the next bytes of the response on another thread, so that a slow disk delays only
+    /// files. Returns `None` at the end, or if too many other reads wait.
+    pub async fn read(
+        mut self: Box<Self>,
+        offload: &Offload,
+    ) -> Option<(Box<FileResponse>, Vec<u8>)> {
+        let read = offload.run(move || (self.next(), self)).await;
+        read.filter(|(piece, _)| !piece.is_empty()).map(|(piece, rest)| (rest, piece))
+    }
+
     /// Returns the next bytes of the response, with at most [`limits::FILE_PIECE`] bytes of a file.
     /// Empty at the end.
-    pub fn next(&mut self) -> Vec<u8> {
-        let mut piece = if self.begun { Vec::new() } else { self.begin() };
-        self.begun = true;
+    fn next(&mut self) -> Vec<u8> {
+        let mut piece = if self.is_started { Vec::new() } else { self.begin() };
+        self.is_started = true;
         if let Some((file, left)) = &mut self.rest {
-            let (begun, most) = (piece.len(), limits::FILE_PIECE.min(*left));
-            piece.resize(begun + most as usize, 0);
-            let read = file.read(&mut piece[begun..]).unwrap_or(0);
-            piece.truncate(begun + read);
+            let (start, max) = (piece.len(), limits::FILE_PIECE.min(*left));
+            piece.resize(start + max as usize, 0);
+            let read = file.read(&mut piece[start..]).unwrap_or(0);
+            piece.truncate(start + read);
             *left -= read as u64;
             // a file that became shorter ends early
             if *left == 0 || read == 0 {
@@ -109,9 +120,10 @@ impl Fetch {
         let Ok((index, len, _)) = open(&self.root, "index.html") else { return self.no_page() };
         let wanted = matches!(self.path.as_str(), "" | "index.html");
         if !wanted && is_plain(&self.path) {
-            let forms = PACKED.into_iter().zip(self.packed).filter(|(_, accepted)| *accepted);
+            let forms =
+                PACKED.into_iter().zip(self.accepted_codings).filter(|(_, accepted)| *accepted);
             for ((coding, end), _) in forms {
-                if let Ok((file, len, changed)) = open(&self.root, &[&self.path, end].concat()) {
+                if let Ok((file, len, changed)) = open(&self.root, &format!("{}{end}", self.path)) {
                     return self.file(file, len, changed, coding);
                 }
             }
@@ -120,7 +132,7 @@ impl Fetch {
             .path
             .rsplit_once('.')
             .is_some_and(|(_, end)| end != "html" && content_type(end).is_some());
-        if wanted || self.page && !known && !is_hostile(&self.path) {
+        if wanted || self.accepts_html && !known && !is_hostile(&self.path) {
             self.index(index, len)
         } else {
             self.whole(&ResponseHead::TEXT.status(404), b"Not Found")
@@ -131,8 +143,9 @@ impl Fetch {
         let end = self.path.rsplit_once('.').map_or("", |(_, end)| end);
         let tag = format!("\"{changed:x}-{len:x}{coding}\"");
         let extra = [VARY, PERMISSIONS, ("ETag", &tag), ("Content-Encoding", coding)];
-        let fresh = self.versions.split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
-        if self.body && !fresh {
+        let fresh =
+            self.if_none_match.split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
+        if self.wants_body && !fresh {
             self.rest = Some((file, len));
         }
         let answer = ResponseHead {
@@ -169,19 +182,18 @@ impl Fetch {
     }
 
     fn no_page(&self) -> Vec<u8> {
-        let words = [
+        let text = format!(
             "There is no page: the directory of gateway.controlUi.root has no index.html that can be read.\n\
             Give the directory of a built Control UI (of OpenClaw: node_modules/openclaw/dist/control-ui), or leave the \
-            key out.\ngatelet's own page is at ",
-            &self.base,
-            "/gatelet/\n",
-        ];
-        self.whole(&ResponseHead::TEXT.status(503), words.concat().as_bytes())
+            key out.\ngatelet's own page is at {}/gatelet/\n",
+            self.base
+        );
+        self.whole(&ResponseHead::TEXT.status(503), text.as_bytes())
     }
 
     fn whole(&self, answer: &ResponseHead<'_>, body: &[u8]) -> Vec<u8> {
         let mut out = answer.head(body.len() as u64);
-        out.extend_from_slice(if self.body { body } else { b"" });
+        out.extend_from_slice(if self.wants_body { body } else { b"" });
         out
     }
 }
@@ -190,23 +202,24 @@ impl Fetch {
 /// Relative addresses become absolute, because a route of the page may have any depth.
 fn stamp(text: &str, base: &str) -> (String, String) {
     // browsers hash the text after they have converted every line end to a line feed
-    let text = text.replace("\r\n", "\n").replace("=\"./", &["=\"", base, "/"].concat());
+    let text = text.replace("\r\n", "\n").replace("=\"./", &format!("=\"{base}/"));
     let v4 = text.contains("data-openclaw-control-ui-build-id");
     let (mark, stamp) = if v4 {
-        let attributes = [
-            "<html data-openclaw-control-ui-base-path=\"",
-            base,
-            "\" data-openclaw-terminal-enabled=\"false\"",
-        ];
-        ("<html", attributes.concat())
+        (
+            "<html",
+            format!(
+                "<html data-openclaw-control-ui-base-path=\"{base}\" data-openclaw-terminal-enabled=\"false\""
+            ),
+        )
     } else {
         // the page of protocol 3 reads the token from the query only
-        let script = [
-            "<script>window.__OPENCLAW_CONTROL_UI_BASE_PATH__=\"",
-            base,
-            "\";location.hash.startsWith(\"#token=\")&&history.replaceState(null,\"\",\"?\"+location.hash.slice(1))</script></head>",
-        ];
-        ("</head>", script.concat())
+        (
+            "</head>",
+            format!(
+                "<script>window.__OPENCLAW_CONTROL_UI_BASE_PATH__=\"{base}\";\
+                location.hash.startsWith(\"#token=\")&&history.replaceState(null,\"\",\"?\"+location.hash.slice(1))</script></head>"
+            ),
+        )
     };
     let page = text.replacen(mark, &stamp, 1);
     let mut policy = POLICY_CONTROL_UI.to_string();
@@ -215,7 +228,7 @@ fn stamp(text: &str, base: &str) -> (String, String) {
         let code = rest.split_once("</script>").map_or("", |(code, _)| code);
         if !tag.contains("src=") {
             let hash = base64::encode(&Sha256::digest(code));
-            policy.extend([" 'sha256-", &hash, "'"]);
+            policy += &format!(" 'sha256-{hash}'");
         }
     }
     (page, policy)

@@ -6,9 +6,10 @@
 //! read.
 
 use std::future::{poll_fn, Future};
+use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{ready, Context, Poll};
 
 use async_tungstenite::tungstenite::{Error, Message};
 use smol::future;
@@ -16,17 +17,17 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::frame_stream::Transport;
 use super::send_queue::{Frame, Next, SendQueue};
-use super::websocket::{blame, drain, Socket};
+use super::websocket::{close_for_error, drain, CloseMode, Socket};
 use crate::gate::ids::{ConnId, Millis, Nonce};
 use crate::gate::limits;
 use crate::gate::net::Via;
 use crate::gate::refusal::{Close, Refusal};
 use crate::server::gateway::attempt::ClientInfo;
-use crate::server::gateway::verify;
+use crate::server::gateway::parse;
 use crate::server::gateway::{Event, InvalidFirstFrame};
-use crate::server::http;
-use crate::server::http::static_files::Fetch;
-use crate::server::runtime::{sleep, within};
+use crate::server::http::static_files::FileResponse;
+use crate::server::http::{self, HttpResponse};
+use crate::server::runtime::{sleep, within, Offload};
 use crate::server::shared::Shared;
 use crate::wire::connect::Connect;
 use crate::wire::frames::{self, Request};
@@ -41,50 +42,67 @@ pub fn serve(
     peer: IpAddr,
     reached: Option<IpAddr>,
 ) -> impl Future<Output = ()> {
+    let guard = ConnectionGuard { shared, conn };
     // boxed, like other rare steps, so that the future of an idle connection stays small
-    let begin = Box::pin(begin(ConnectionGuard { shared, conn }, stream, peer, reached));
+    let opening = Box::pin(open(guard, stream, peer, reached));
     async {
-        if let Some((talk, begun)) = begin.await {
-            talk.go_on(begun).await;
+        if let Some((session, outcome)) = opening.await {
+            session.run(outcome).await;
         }
     }
 }
 
-/// Reads a request and answers it, or starts a WebSocket. Returns the WebSocket with the result of
-/// [`ClientSession::greet`], or with `None` after a timeout.
-async fn begin<T: Transport>(
-    here: ConnectionGuard,
+/// Reads a request and answers it, or performs the handshake of a WebSocket.
+async fn open<T: Transport>(
+    guard: ConnectionGuard,
     stream: T,
     peer: IpAddr,
     reached: Option<IpAddr>,
-) -> Option<(Box<ClientSession<T>>, Option<Option<SocketEvent>>)> {
-    let (mut talk, mut request) = (None, None);
-    let begin = async {
-        match here.open(stream, peer, reached).await {
-            Some(FirstRequest::Socket(stream, read, seen, accept)) => {
-                let socket = Socket::new(stream, read).await;
-                talk.insert(Box::new(ClientSession::new(here, socket, seen))).greet(&accept).await
+) -> Option<(Box<ClientSession<T>>, HandshakeOutcome)> {
+    let (mut session, mut response) = (None, None);
+    let handshake = async {
+        match guard.read_request(stream, peer, reached).await {
+            Some(FirstRequest::Upgrade { stream, read_ahead, client_info, accept }) => {
+                let socket = Socket::new(stream, read_ahead).await;
+                let session = session.insert(ClientSession::new(guard, socket, client_info));
+                session.handshake(&accept).await
             }
-            Some(FirstRequest::Request(stream, answer)) => {
-                request = Some(here.send(stream, answer));
-                None
+            Some(FirstRequest::Plain(stream, answer)) => {
+                response = Some(guard.send_response(stream, answer));
+                HandshakeOutcome::Ended(SocketEvent::Gone)
             }
-            None => Some(SocketEvent::Gone),
+            None => HandshakeOutcome::Ended(SocketEvent::Gone),
         }
     };
-    let begun = within(limits::HANDSHAKE_MS, begin).await;
-    if let Some(answering) = request {
-        answering.await;
+    let outcome = within(limits::HANDSHAKE_MS, handshake).await;
+    if let Some(sending) = response {
+        if let Err(error) = sending.await {
+            log::debug!("peer={peer} the response was not sent completely: {error}");
+        }
     }
-    talk.map(|talk| (talk, begun))
+    session.map(|session| (session, outcome.unwrap_or(HandshakeOutcome::TimedOut)))
 }
 
-/// Result of reading a request.
+/// First request on a connection.
 enum FirstRequest<T> {
-    /// Upgrade to a WebSocket, with the bytes received after the request and the response to it.
-    Socket(T, Vec<u8>, ClientInfo, Vec<u8>),
+    /// Upgrade to a WebSocket.
+    Upgrade {
+        stream: T,
+        /// Bytes that were received after the request.
+        read_ahead: Vec<u8>,
+        client_info: ClientInfo,
+        /// Response to the upgrade.
+        accept: Vec<u8>,
+    },
     /// Plain request, with its response.
-    Request(T, Result<Vec<u8>, Fetch>),
+    Plain(T, HttpResponse),
+}
+
+/// Result of the handshake of a WebSocket.
+enum HandshakeOutcome {
+    Admitted,
+    Ended(SocketEvent),
+    TimedOut,
 }
 
 /// Registration of a connection. Dropping it removes the connection from the gateway, however the
@@ -96,21 +114,21 @@ struct ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.shared.lobby.leave(self.conn);
-        self.shared.happen(Event::Closed { conn: self.conn });
+        self.shared.pre_auth.remove(self.conn);
+        self.shared.dispatch(Event::Closed { conn: self.conn });
     }
 }
 
 impl ConnectionGuard {
     /// Reads a request. Returns `None` if the connection ended or the request was invalid.
-    async fn open<T: Transport>(
+    async fn read_request<T: Transport>(
         &self,
         mut stream: T,
         peer: IpAddr,
         reached: Option<IpAddr>,
     ) -> Option<FirstRequest<T>> {
         let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
-        let (accept, len, seen) = loop {
+        let invalid = loop {
             let before = bytes.len();
             bytes.extend_from_slice(&[0; limits::READ_BUFFER]);
             let count = stream.read(&mut bytes[before..]).await.ok().filter(|count| *count > 0)?;
@@ -118,49 +136,65 @@ impl ConnectionGuard {
             let head = match Head::parse(&bytes) {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
-                Err(bad) => {
-                    log::debug!(
-                        "conn={} peer={peer} sent a request that is refused: {bad}",
-                        self.conn
-                    );
-                    Box::pin(finish(&mut stream, &ResponseHead::refusal(bad))).await;
-                    return None;
-                }
+                Err(bad) => break bad,
             };
-            let seen = verify::seen(&head, peer, reached, &self.shared.setup());
+            let client_info =
+                parse::client_info(&head, peer, reached, &self.shared.runtime_config());
             if !head.wants_websocket() {
-                let answer = http::answer(&head, &seen, &self.shared);
-                return Some(FirstRequest::Request(stream, answer));
+                let response = http::respond(&head, &client_info, &self.shared);
+                return Some(FirstRequest::Plain(stream, response));
             }
-            match head.accept_websocket() {
-                Ok(accept) => break (accept, head.len, seen),
-                Err(bad) => {
-                    Box::pin(finish(&mut stream, &ResponseHead::refusal(bad))).await;
-                    return None;
-                }
+            let accept = match head.accept_websocket() {
+                Ok(accept) => accept,
+                Err(bad) => break bad,
+            };
+            if client_info.via == Via::UntrustedProxy {
+                self.shared.warn_of_proxy(client_info.peer);
             }
+            let read_ahead = bytes[head.len..].to_vec();
+            return Some(FirstRequest::Upgrade { stream, read_ahead, client_info, accept });
         };
-        if seen.via == Via::UntrustedProxy {
-            self.shared.warn_of_proxy(seen.peer);
-        }
-        Some(FirstRequest::Socket(stream, bytes.split_off(len), seen, accept))
+        log::debug!("conn={} peer={peer} sent an invalid request: {invalid}", self.conn);
+        let _ = Box::pin(finish(&mut stream, &ResponseHead::refusal(invalid))).await;
+        None
     }
 
     /// Sends a response, in pieces if it is a file, and ends the connection. The timeout of a
     /// handshake applies to each piece, because a large file takes longer on a slow network.
-    async fn send(self, mut stream: impl Transport, answer: Result<Vec<u8>, Fetch>) -> Option<()> {
-        let mut rest = answer;
-        while let Err(fetch) = rest {
-            let piece = async {
-                let Some((fetch, piece)) = self.shared.read(fetch).await else {
-                    return Some(Ok(Vec::new()));
-                };
-                stream.write_all(&piece).await.ok()?;
-                Some(Err(fetch))
-            };
-            rest = within(limits::HANDSHAKE_MS, piece).await.flatten()?;
+    async fn send_response(
+        self,
+        mut stream: impl Transport,
+        response: HttpResponse,
+    ) -> io::Result<()> {
+        let bytes = match response {
+            HttpResponse::Complete(bytes) => bytes,
+            HttpResponse::File(file) => {
+                send_file(&mut stream, file, &self.shared.file_offload).await?;
+                Vec::new()
+            }
+        };
+        let finished = within(limits::HANDSHAKE_MS, finish(&mut stream, &bytes)).await;
+        finished.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Sends a file in pieces, until its end or until too many other reads wait.
+async fn send_file(
+    stream: &mut impl Transport,
+    mut file: Box<FileResponse>,
+    offload: &Offload,
+) -> io::Result<()> {
+    loop {
+        let send_piece = async {
+            let Some((rest, piece)) = file.read(offload).await else { return Ok(None) };
+            stream.write_all(&piece).await?;
+            Ok(Some(rest))
+        };
+        let sent: Option<io::Result<_>> = within(limits::HANDSHAKE_MS, send_piece).await;
+        match sent.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))? {
+            Some(rest) => file = rest,
+            None => return Ok(()),
         }
-        within(limits::HANDSHAKE_MS, finish(&mut stream, &rest.unwrap_or_default())).await
     }
 }
 
@@ -175,77 +209,81 @@ enum Stage {
     Admitted,
 }
 
-/// Last event of a WebSocket.
+/// Event of a WebSocket. All but the first two are the last one.
 enum SocketEvent {
     Message(Frame),
     Admitted,
-    /// The socket can release memory.
-    Shrink,
     Failed(Error),
     Closing(u16, String),
     Gone,
 }
 
+/// Result of polling a WebSocket.
+enum Progress {
+    Event(SocketEvent),
+    /// Nothing is to be done, and the socket can release the memory of a large message.
+    CanShrink,
+}
+
+impl From<SocketEvent> for Progress {
+    fn from(event: SocketEvent) -> Progress {
+        Progress::Event(event)
+    }
+}
+
 struct ClientSession<T> {
-    here: ConnectionGuard,
+    guard: ConnectionGuard,
     socket: Socket<T>,
-    seen: ClientInfo,
-    outbox: Rc<SendQueue>,
+    client_info: ClientInfo,
+    send_queue: Rc<SendQueue>,
     challenge: Option<(Nonce, Millis)>,
     stage: Stage,
 }
 
 impl<T: Transport> ClientSession<T> {
-    fn new(here: ConnectionGuard, socket: Socket<T>, seen: ClientInfo) -> ClientSession<T> {
-        ClientSession {
-            here,
+    fn new(guard: ConnectionGuard, socket: Socket<T>, client_info: ClientInfo) -> Box<Self> {
+        Box::new(ClientSession {
+            guard,
             socket,
-            seen,
-            outbox: Rc::default(),
+            client_info,
+            send_queue: Rc::default(),
             challenge: None,
             stage: Stage::Greeting,
-        }
+        })
     }
 
-    /// Continues after the handshake, which ended the connection, admitted the client
-    /// (`Some(None)`) or timed out (`None`).
-    async fn go_on(mut self: Box<Self>, begun: Option<Option<SocketEvent>>) {
-        let last = match begun {
-            Some(Some(end)) => end,
-            Some(None) => self.converse().await,
-            None => {
+    /// Continues after the handshake until the connection ends.
+    async fn run(mut self: Box<Self>, outcome: HandshakeOutcome) {
+        let last = match outcome {
+            HandshakeOutcome::Ended(event) => event,
+            HandshakeOutcome::Admitted => self.handle_messages().await,
+            HandshakeOutcome::TimedOut => {
                 self.log_timeout();
                 let (code, reason) = Close::HandshakeTimeout.words();
                 SocketEvent::Closing(code, reason.to_string())
             }
         };
+        let (conn, peer) = (self.guard.conn, self.client_info.peer);
         match last {
             SocketEvent::Closing(code, reason) => {
-                if self.outbox.is_aborted() {
-                    log::warn!(
-                        "conn={} peer={} is closed: {reason}",
-                        self.here.conn,
-                        self.seen.peer
-                    );
+                if self.send_queue.is_aborted() {
+                    log::warn!("conn={conn} peer={peer} is closed: {reason}");
                 }
-                Box::pin(self.socket.end(code, &reason, false)).await;
+                Box::pin(self.socket.close(code, &reason, CloseMode::AwaitAnswer)).await;
             }
             SocketEvent::Failed(error) => {
-                if let Some((code, reason)) = blame(&error) {
-                    log::debug!("conn={} peer={}: {error}", self.here.conn, self.seen.peer);
-                    Box::pin(self.socket.end(code, reason, true)).await;
+                if let Some((code, reason)) = close_for_error(&error) {
+                    log::debug!("conn={conn} peer={peer}: {error}");
+                    Box::pin(self.socket.close(code, reason, CloseMode::Discard)).await;
                 }
             }
-            SocketEvent::Message(_)
-            | SocketEvent::Admitted
-            | SocketEvent::Shrink
-            | SocketEvent::Gone => {}
+            SocketEvent::Message(_) | SocketEvent::Admitted | SocketEvent::Gone => {}
         }
     }
 
     fn challenge(&mut self) -> Vec<u8> {
-        let now = self.here.shared.now();
-        let nonce = Nonce(self.here.shared.ask(|gateway| gateway.entropy.bytes()));
+        let now = self.guard.shared.now();
+        let nonce = Nonce(self.guard.shared.with_gateway(|gateway| gateway.entropy.bytes()));
         let payload = json::object(|o| {
             o.shown("nonce", &nonce);
             o.u64("ts", now.wall.0);
@@ -256,33 +294,30 @@ impl<T: Transport> ClientSession<T> {
     }
 
     /// Sends the response to the upgrade and the challenge. Then handles messages until the client
-    /// is admitted (`None`) or the connection ends.
-    async fn greet(&mut self, accept: &[u8]) -> Option<SocketEvent> {
-        self.here
-            .shared
-            .happen(Event::Opened { conn: self.here.conn, outbox: self.outbox.clone() });
+    /// is admitted or the connection ends.
+    async fn handshake(&mut self, accept: &[u8]) -> HandshakeOutcome {
+        let (conn, send_queue) = (self.guard.conn, self.send_queue.clone());
+        self.guard.shared.dispatch(Event::Opened { conn, send_queue });
         let challenge = self.challenge();
         self.socket.open(accept, &challenge);
         loop {
-            match self.step().await {
+            match self.next_event().await {
                 SocketEvent::Message(frame) => self.connect(&frame).await,
-                SocketEvent::Admitted => return None,
-                SocketEvent::Shrink => Box::pin(self.socket.shrink()).await,
-                end => return Some(end),
+                SocketEvent::Admitted => return HandshakeOutcome::Admitted,
+                last => return HandshakeOutcome::Ended(last),
             }
         }
     }
 
-    /// Handles messages until the connection ends.
-    async fn converse(&mut self) -> SocketEvent {
+    /// Handles the messages of an admitted client. Returns the last event.
+    async fn handle_messages(&mut self) -> SocketEvent {
         loop {
-            match self.step().await {
-                SocketEvent::Message(frame) => {
-                    self.here.shared.happen(Event::Frame { conn: self.here.conn, message: frame })
+            match self.next_event().await {
+                SocketEvent::Message(message) => {
+                    self.guard.shared.dispatch(Event::Frame { conn: self.guard.conn, message })
                 }
                 SocketEvent::Admitted => {}
-                SocketEvent::Shrink => Box::pin(self.socket.shrink()).await,
-                end => return end,
+                last => return last,
             }
             // sends what the message caused first, and lets other connections run
             future::yield_now().await;
@@ -291,143 +326,155 @@ impl<T: Transport> ClientSession<T> {
 
     /// Handles the first message, which must be connect. It is handled only once.
     async fn connect(&mut self, frame: &[u8]) {
-        let away = |refusal, request: Option<&str>, problems: Option<String>| {
-            let (seen, request) = (self.seen.clone(), request.map(str::to_string));
-            Event::TurnedAway {
-                conn: self.here.conn,
-                away: Box::new(InvalidFirstFrame { seen, refusal, request, problems }),
-            }
-        };
-        let shared = &self.here.shared;
         self.stage = Stage::Deciding;
-        let request = match Request::parse(frame) {
-            Ok(request) if request.method == "connect" => request,
-            Ok(request) => {
-                return shared.happen(away(Refusal::NotConnect, Some(&request.id), None))
-            }
-            Err(_) => return shared.happen(away(Refusal::InvalidFrame, None, None)),
-        };
-        let connect = match Connect::parse(request.params) {
-            Ok(connect) => connect,
-            Err(problems) => {
-                return shared.happen(away(
-                    Refusal::InvalidConnect,
-                    Some(&request.id),
-                    Some(problems),
-                ))
-            }
+        let (shared, conn) = (&self.guard.shared, self.guard.conn);
+        let (request, connect) = match self.parse_connect(frame) {
+            Ok(parsed) => parsed,
+            Err(frame) => return shared.dispatch(Event::InvalidFirstFrame { conn, frame }),
         };
         let Some((nonce, challenged)) = self.challenge.take() else { return };
         let now = shared.now();
-        let challenge = (nonce, now.at.since(challenged));
-        let (attempt, check) =
-            verify::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
+        let (attempt, check) = parse::attempt(
+            &request.id,
+            &connect,
+            &self.client_info,
+            (nonce, now.at.since(challenged)),
+            &shared.runtime_config(),
+            now,
+        );
         let mut attempt = Box::new(attempt);
         if let Some(check) = check {
-            attempt.device_proof = shared.verify(check).await;
+            attempt.device_proof = shared.verify_signature(check).await;
         }
-        let wait = shared.ask(|gateway| gateway.turn(&mut attempt, shared.now().at));
-        if wait > 0 {
+        let delay =
+            shared.with_gateway(|gateway| gateway.reserve_attempt(&mut attempt, shared.now().at));
+        if delay > 0 {
             // the rate limiter bounds delayed attempts, so this one is not evicted in favor of
             // others
-            shared.lobby.leave(self.here.conn);
-            sleep(wait).await;
+            shared.pre_auth.remove(conn);
+            sleep(delay).await;
         }
-        shared.happen(Event::Connect { conn: self.here.conn, attempt });
+        shared.dispatch(Event::Connect { conn, attempt });
     }
 
-    /// Sends queued frames until an event occurs.
-    async fn step(&mut self) -> SocketEvent {
-        poll_fn(|context| {
-            let step = self.poll_step(context);
-            if self.socket.moved() {
-                self.outbox.heard();
+    /// Parses the first message.
+    fn parse_connect<'a>(
+        &self,
+        frame: &'a [u8],
+    ) -> Result<(Request<'a>, Connect), Box<InvalidFirstFrame>> {
+        let invalid = |refusal, request: Option<&Request<'_>>, problems| {
+            Box::new(InvalidFirstFrame {
+                client_info: self.client_info.clone(),
+                refusal,
+                request: request.map(|request| request.id.to_string()),
+                problems,
+            })
+        };
+        let request =
+            Request::parse(frame).map_err(|_| invalid(Refusal::InvalidFrame, None, None))?;
+        if request.method != "connect" {
+            return Err(invalid(Refusal::NotConnect, Some(&request), None));
+        }
+        match Connect::parse(request.params) {
+            Ok(connect) => Ok((request, connect)),
+            Err(problems) => Err(invalid(Refusal::InvalidConnect, Some(&request), Some(problems))),
+        }
+    }
+
+    /// Sends queued frames until an event occurs. Releases the memory of a large message when
+    /// nothing else is to be done.
+    async fn next_event(&mut self) -> SocketEvent {
+        loop {
+            let progress = poll_fn(|context| {
+                let progress = self.poll_progress(context);
+                if self.socket.has_progressed() {
+                    self.send_queue.mark_alive();
+                }
+                progress
+            });
+            match progress.await {
+                Progress::Event(event) => return event,
+                Progress::CanShrink => Box::pin(self.socket.shrink()).await,
             }
-            step
-        })
-        .await
+        }
     }
 
-    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<SocketEvent> {
+    fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Progress> {
         loop {
             match self.socket.poll_sent(context) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Gone),
-                // a closed connection is not read any more; `Socket::end` bounds the time for what
-                // is unsent
-                Poll::Pending if self.outbox.is_closed() => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Gone.into()),
+                // a closed connection is not read any more; `Socket::close` bounds the time for
+                // what is unsent
+                Poll::Pending if self.send_queue.is_closed() => {}
                 Poll::Pending => {
-                    self.outbox.listen(context);
+                    self.send_queue.register_waker(context);
                     break;
                 }
             }
-            match self.outbox.poll_next(context) {
+            match self.send_queue.poll_next(context) {
                 Poll::Ready(Next::Frame(frame)) => self.socket.send(frame),
                 Poll::Ready(Next::Ping) => {
                     if let Err(error) = self.socket.ping() {
-                        return Poll::Ready(SocketEvent::Failed(error));
+                        return Poll::Ready(SocketEvent::Failed(error).into());
                     }
                 }
                 Poll::Ready(Next::Close(code, reason)) => {
-                    return Poll::Ready(SocketEvent::Closing(code, reason))
+                    return Poll::Ready(SocketEvent::Closing(code, reason).into())
                 }
                 Poll::Ready(Next::Admitted) => {
                     self.socket.admit();
                     self.stage = Stage::Admitted;
-                    self.here.shared.lobby.leave(self.here.conn);
-                    return Poll::Ready(SocketEvent::Admitted);
+                    self.guard.shared.pre_auth.remove(self.guard.conn);
+                    return Poll::Ready(SocketEvent::Admitted.into());
                 }
                 Poll::Pending if self.socket.can_shrink() => {
-                    return Poll::Ready(SocketEvent::Shrink)
+                    return Poll::Ready(Progress::CanShrink)
                 }
                 Poll::Pending => break,
             }
         }
         match self.stage {
             Stage::Deciding => Poll::Pending,
-            Stage::Greeting | Stage::Admitted => self.poll_message(context),
+            Stage::Greeting | Stage::Admitted => self.poll_message(context).map(Progress::Event),
         }
     }
 
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<SocketEvent> {
         loop {
-            let message = match self.socket.poll_read(context) {
-                Poll::Ready(Ok(message)) => message,
-                Poll::Ready(Err(error)) => return Poll::Ready(SocketEvent::Failed(error)),
-                Poll::Pending => return Poll::Pending,
-            };
-            match message {
-                Message::Text(text) => return Poll::Ready(SocketEvent::Message(text.into())),
-                Message::Binary(bytes) => return Poll::Ready(SocketEvent::Message(bytes)),
-                Message::Close(_) => return Poll::Ready(SocketEvent::Closing(1000, String::new())),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                    if let Poll::Ready(Err(_)) = self.socket.poll_sent(context) {
-                        return Poll::Ready(SocketEvent::Gone);
+            let event = match ready!(self.socket.poll_read(context)) {
+                Ok(Message::Text(text)) => SocketEvent::Message(text.into()),
+                Ok(Message::Binary(bytes)) => SocketEvent::Message(bytes),
+                Ok(Message::Close(_)) => SocketEvent::Closing(1000, String::new()),
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
+                    match self.socket.poll_sent(context) {
+                        Poll::Ready(Err(_)) => SocketEvent::Gone,
+                        _ => continue,
                     }
                 }
-            }
+                Err(error) => SocketEvent::Failed(error),
+            };
+            return Poll::Ready(event);
         }
     }
 
     fn log_timeout(&self) {
-        let what = if self.stage == Stage::Deciding {
-            "it could not be decided in time, or the pairing not saved"
+        let cause = if self.stage == Stage::Deciding {
+            "no decision in time, or the pairing was not stored in time"
         } else {
             "no connect request came"
         };
-        let (shared, conn, seen) = (&self.here.shared, self.here.conn, &self.seen);
-        let line = format_args!(
-            "timeout conn={conn} peer={} host={:?}: {what}",
-            seen.peer, seen.host_text
-        );
-        shared.ask(|gateway| gateway.log_refusal(line, shared.now()));
+        let (shared, conn) = (&self.guard.shared, self.guard.conn);
+        let ClientInfo { peer, host_text, .. } = &self.client_info;
+        let line = format_args!("timeout conn={conn} peer={peer} host={host_text:?}: {cause}");
+        shared.with_gateway(|gateway| gateway.refusal_log.warn(line, shared.now().at));
     }
 }
 
 /// Sends a complete response, and gives the client [`limits::CLOSE_GRACE_MS`] to read it before the
 /// connection is closed.
-async fn finish(stream: &mut impl Transport, answer: &[u8]) {
-    if stream.write_all(answer).await.is_ok() {
-        within(limits::CLOSE_GRACE_MS, drain(stream)).await;
-    }
+async fn finish(stream: &mut impl Transport, response: &[u8]) -> io::Result<()> {
+    stream.write_all(response).await?;
+    let _ = within(limits::CLOSE_GRACE_MS, drain(stream)).await;
+    Ok(())
 }

@@ -11,11 +11,11 @@ pub struct FrameMeter {
     /// Maximum payload of a frame, and of all frames of a message together, in bytes.
     limit: usize,
     /// Bytes of the current frame, of head and payload, that were not passed on yet.
-    left: u64,
+    remaining: u64,
     /// Payload bytes of the frames of the current message so far.
     message: u64,
     /// Whether more frames of the current message follow.
-    begun: bool,
+    is_partial: bool,
 }
 
 /// Error: the frame, or the message that it continues, is larger than the limit.
@@ -25,7 +25,7 @@ pub struct TooLarge;
 impl FrameMeter {
     /// Creates a meter at the start of a frame.
     pub fn new(limit: usize) -> FrameMeter {
-        FrameMeter { limit, left: 0, message: 0, begun: false }
+        FrameMeter { limit, remaining: 0, message: 0, is_partial: false }
     }
 
     /// Sets the limit for frames whose head was not passed on yet.
@@ -34,34 +34,34 @@ impl FrameMeter {
     }
 
     /// Returns how many of `bytes` to pass on, and counts them as passed. `bytes` must follow those
-    /// passed on before. The result is at most `most` and does not exceed the frame. It is 0 if
-    /// `most` is 0, or if `bytes` is the start of a head that is not complete.
-    pub fn pass(&mut self, bytes: &[u8], most: usize) -> Result<usize, TooLarge> {
-        if self.left == 0 {
+    /// passed on before. The result is at most `max` and does not exceed the frame. It is 0 if
+    /// `max` is 0, or if `bytes` is the start of a head that is not complete.
+    pub fn pass(&mut self, bytes: &[u8], max: usize) -> Result<usize, TooLarge> {
+        if self.remaining == 0 {
             let Some(head) = FrameHead::read(bytes) else { return Ok(0) };
-            self.begin(&head)?;
+            self.start_frame(&head)?;
         }
-        let count = self.within_frame(bytes.len().min(most));
-        self.left -= count as u64;
+        let count = self.within_frame(bytes.len().min(max));
+        self.remaining -= count as u64;
         Ok(count)
     }
 
     /// Returns `len`, or the rest of the current frame if that is less. 0 between two frames.
     pub fn within_frame(&self, len: usize) -> usize {
-        usize::try_from(self.left).map_or(len, |left| left.min(len))
+        usize::try_from(self.remaining).map_or(len, |remaining| remaining.min(len))
     }
 
     /// Returns whether the last frame was passed on completely, or none was begun.
     pub fn is_between_frames(&self) -> bool {
-        self.left == 0
+        self.remaining == 0
     }
 
     /// Returns whether the last message was passed on completely, or none was begun.
     pub fn is_between_messages(&self) -> bool {
-        self.left == 0 && !self.begun
+        self.remaining == 0 && !self.is_partial
     }
 
-    fn begin(&mut self, head: &FrameHead) -> Result<(), TooLarge> {
+    fn start_frame(&mut self, head: &FrameHead) -> Result<(), TooLarge> {
         let message = match head.opcode {
             CONTINUATION => self.message.saturating_add(head.payload),
             _ => head.payload,
@@ -71,9 +71,10 @@ impl FrameMeter {
         }
         // control frames may occur between the frames of a message
         if head.opcode < FIRST_CONTROL {
-            (self.message, self.begun) = if head.is_last { (0, false) } else { (message, true) };
+            (self.message, self.is_partial) =
+                if head.is_last { (0, false) } else { (message, true) };
         }
-        self.left = head.len + head.payload;
+        self.remaining = head.len + head.payload;
         Ok(())
     }
 }
@@ -147,14 +148,17 @@ mod tests {
         most: usize,
     ) -> Result<(Vec<usize>, Vec<usize>), TooLarge> {
         let (mut frames, mut messages) = (Vec::new(), Vec::new());
-        let (mut passed, mut came) = (0, 0);
+        let (mut passed, mut received) = (0, 0);
         while passed < bytes.len() {
-            let count = meter.pass(&bytes[passed..came], most)?;
+            let count = meter.pass(&bytes[passed..received], most)?;
             passed += count;
             if count == 0 {
-                assert!(came < bytes.len(), "stuck at {passed} of {came} with pieces of {piece}");
-                assert!(came - passed < READABLE, "a head is refused that could be read");
-                came = came.saturating_add(piece).min(bytes.len());
+                assert!(
+                    received < bytes.len(),
+                    "stuck at {passed} of {received} with pieces of {piece}"
+                );
+                assert!(received - passed < READABLE, "a readable head was not read");
+                received = received.saturating_add(piece).min(bytes.len());
             } else if meter.is_between_frames() {
                 frames.push(passed);
                 if meter.is_between_messages() {
@@ -245,7 +249,7 @@ mod tests {
                 [message.as_slice(), &frame(0x80, 0, true), &frame(0x81, LIMIT, true)].concat();
             assert!(
                 ends(&mut meter, &good, piece, usize::MAX).is_ok(),
-                "a whole message is forgotten"
+                "a complete message no longer counts"
             );
             let mut meter = FrameMeter::new(LIMIT);
             let bad = [message.as_slice(), &head(0x80, 1, true)].concat();
@@ -267,14 +271,18 @@ mod tests {
         for piece in PIECES {
             let mut meter = FrameMeter::new(LIMIT);
             // the first piece ends at the second frame or anywhere in it
-            let came = piece.min(bytes.len()).max(908);
-            assert_eq!(meter.pass(&bytes[..came], usize::MAX), Ok(908));
-            let mut refused = meter;
-            assert_eq!(refused.pass(&bytes[908..], usize::MAX), Err(TooLarge));
+            let received = piece.min(bytes.len()).max(908);
+            assert_eq!(meter.pass(&bytes[..received], usize::MAX), Ok(908));
+            let mut rejected = meter;
+            assert_eq!(rejected.pass(&bytes[908..], usize::MAX), Err(TooLarge));
             meter.set_limit(2 * LIMIT);
             assert_eq!(ends(&mut meter, &bytes[908..], piece, usize::MAX).unwrap().1, [next.len()]);
             meter.set_limit(LIMIT);
-            assert_eq!(meter.pass(&next, usize::MAX), Err(TooLarge), "and back");
+            assert_eq!(
+                meter.pass(&next, usize::MAX),
+                Err(TooLarge),
+                "the lower limit applies again"
+            );
         }
     }
 }

@@ -26,11 +26,13 @@ pub struct FrameStream<T> {
     transport: T,
     meter: FrameMeter,
     /// Bytes that were read beyond the end of the current frame.
-    held: Vec<u8>,
+    read_ahead: Vec<u8>,
     /// Number of reads left before other connections get a turn.
     reads: u32,
     sending: Option<Sending>,
-    moved: bool,
+    /// Whether bytes were received, or accepted of a frame that had to wait, since the last call of
+    /// [`FrameStream::has_progressed`].
+    progressed: bool,
 }
 
 /// A text frame that is being sent.
@@ -45,16 +47,16 @@ struct Sending {
 
 impl<T: Transport> FrameStream<T> {
     /// Creates a stream at the start of a frame, with the frame limit of an unauthenticated
-    /// connection. `held` are bytes that were already read.
-    pub fn new(transport: T, held: Vec<u8>) -> FrameStream<T> {
+    /// connection. `read_ahead` are bytes that were already read.
+    pub fn new(transport: T, read_ahead: Vec<u8>) -> FrameStream<T> {
         let meter = FrameMeter::new(limits::FRAME_BEFORE_HELLO);
         FrameStream {
             transport,
             meter,
-            held,
+            read_ahead,
             reads: limits::READS_PER_TURN,
             sending: None,
-            moved: false,
+            progressed: false,
         }
     }
 
@@ -68,10 +70,10 @@ impl<T: Transport> FrameStream<T> {
         FrameStream {
             transport: self.transport.clone(),
             meter: self.meter,
-            held: std::mem::take(&mut self.held),
+            read_ahead: std::mem::take(&mut self.read_ahead),
             reads: self.reads,
             sending: self.sending.take(),
-            moved: self.moved,
+            progressed: self.progressed,
         }
     }
 
@@ -93,8 +95,8 @@ impl<T: Transport> FrameStream<T> {
 
     /// Returns whether bytes were received since the last call, or some were accepted of a frame
     /// that had to wait.
-    pub fn moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
+    pub fn has_progressed(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
     }
 
     /// Begins to send a text frame. The previous one must be sent, and the library must have
@@ -126,7 +128,7 @@ impl<T: Transport> FrameStream<T> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     sending.sent += count;
-                    self.moved |= sending.waited;
+                    self.progressed |= sending.waited;
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -153,7 +155,7 @@ impl<T: Transport> FrameStream<T> {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(read) => {
                     self.reads = left;
-                    self.moved |= read.as_ref().is_ok_and(|count| *count > 0);
+                    self.progressed |= read.as_ref().is_ok_and(|count| *count > 0);
                     return Poll::Ready(read);
                 }
                 Poll::Pending => {
@@ -174,36 +176,36 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            if self.held.is_empty() {
-                let most = if self.meter.is_between_frames() {
+            if self.read_ahead.is_empty() {
+                let max = if self.meter.is_between_frames() {
                     bytes.len()
                 } else {
                     self.meter.within_frame(bytes.len())
                 };
-                let came = ready!(self.poll_transport(context, &mut bytes[..most]))?;
-                let count = self.meter.pass(&bytes[..came], came)?;
-                self.held.extend_from_slice(&bytes[count..came]);
-                if count > 0 || came == 0 {
+                let received = ready!(self.poll_transport(context, &mut bytes[..max]))?;
+                let count = self.meter.pass(&bytes[..received], received)?;
+                self.read_ahead.extend_from_slice(&bytes[count..received]);
+                if count > 0 || received == 0 {
                     return Poll::Ready(Ok(count));
                 }
             } else {
                 let this = &mut *self;
-                let count = this.meter.pass(&this.held, bytes.len())?;
+                let count = this.meter.pass(&this.read_ahead, bytes.len())?;
                 if count > 0 {
-                    bytes[..count].copy_from_slice(&this.held[..count]);
-                    this.held.drain(..count);
-                    if this.held.is_empty() {
-                        this.held = Vec::new();
+                    bytes[..count].copy_from_slice(&this.read_ahead[..count]);
+                    this.read_ahead.drain(..count);
+                    if this.read_ahead.is_empty() {
+                        this.read_ahead = Vec::new();
                     }
                     return Poll::Ready(Ok(count));
                 }
                 // an incomplete head
                 let mut more = [0; limits::READ_BUFFER];
-                let came = ready!(this.poll_transport(context, &mut more))?;
-                if came == 0 {
+                let received = ready!(this.poll_transport(context, &mut more))?;
+                if received == 0 {
                     return Poll::Ready(Ok(0));
                 }
-                this.held.extend_from_slice(&more[..came]);
+                this.read_ahead.extend_from_slice(&more[..received]);
             }
         }
     }

@@ -1,9 +1,11 @@
-//! TCP listener, connections, WebSocket and send queues.
+//! Network: sockets, connections, WebSockets and send queues.
 
+pub mod bind;
 pub mod connection;
 mod frame_meter;
 pub mod frame_stream;
 pub mod listener;
 mod port_owner;
+pub mod pre_auth;
 pub mod send_queue;
 pub mod websocket;

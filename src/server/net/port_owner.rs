@@ -2,7 +2,7 @@
 
 /// Returns `name (pid 123)` of the process that listens on the port, if it can be determined.
 #[cfg(target_os = "linux")]
-pub fn holder(port: u16) -> Option<String> {
+pub fn process_on(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| std::fs::read_to_string(table).ok())
@@ -26,8 +26,8 @@ fn listening(line: &str, port: u16) -> Option<String> {
     let mut fields = line.split_whitespace();
     let local = fields.nth(1)?;
     let (state, inode) = (fields.nth(1)?, fields.nth(5)?);
-    let here = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-    (here == port && state == "0A").then(|| format!("socket:[{inode}]"))
+    let local_port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
+    (local_port == port && state == "0A").then(|| format!("socket:[{inode}]"))
 }
 
 #[cfg(target_os = "linux")]
@@ -41,7 +41,7 @@ fn has_socket(pid: u32, inodes: &[String]) -> bool {
 
 /// Returns `None`: not implemented on this system.
 #[cfg(not(target_os = "linux"))]
-pub fn holder(_port: u16) -> Option<String> {
+pub fn process_on(_port: u16) -> Option<String> {
     None
 }
 
@@ -51,9 +51,9 @@ mod tests {
     fn finds_the_process_that_listens_on_a_port() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        let who = super::holder(port).unwrap();
-        assert!(who.ends_with(&format!("(pid {})", std::process::id())), "{who}");
+        let process = super::process_on(port).unwrap();
+        assert!(process.ends_with(&format!("(pid {})", std::process::id())), "{process}");
         drop(socket);
-        assert_eq!(super::holder(port), None);
+        assert_eq!(super::process_on(port), None);
     }
 }

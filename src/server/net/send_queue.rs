@@ -7,7 +7,7 @@
 //! - Frames that are not large have at most [`limits::SEND_QUEUE_BYTES`] bytes together. With the large
 //!   ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
 //! - No frame has more than [`limits::FRAME_AFTER_HELLO`] bytes.
-//! - After `close` nothing is added. Offer frames are still sent first. They are discarded only if
+//! - After `close` nothing is added. Queued frames are still sent first. They are discarded only if
 //!   the client is slow or silent.
 
 use std::cell::RefCell;
@@ -79,13 +79,14 @@ struct State {
     queue: VecDeque<Next>,
     bytes: usize,
     closed: bool,
-    heard: bool,
+    /// Whether there was a sign of life since the last ping.
+    is_alive: bool,
     /// Bytes of large frames, which are part of `bytes`.
     large: usize,
     /// Number of frames left out.
     dropped: u64,
     /// Reason of an immediate close.
-    why: Option<Close>,
+    aborted: Option<Close>,
     waker: Option<Waker>,
 }
 
@@ -97,14 +98,14 @@ impl SendQueue {
     /// Queues a frame that must not be left out. If it does not fit, closes the connection as a
     /// slow consumer. Large frames, mostly answers of nodes, may use [`limits::FRAME_AFTER_HELLO`]
     /// bytes in addition to the usual limit.
-    pub fn must(&self, frame: Frame) -> Queued {
+    pub fn send(&self, frame: Frame) -> Queued {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
         let large = frame.len() >= limits::SEND_QUEUE_LARGE;
-        let most = limits::SEND_QUEUE_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
-        let beside = if large { 0 } else { self.0.borrow().large };
-        if self.fits(frame.len(), most, beside) {
+        let max = limits::SEND_QUEUE_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
+        let excluded = if large { 0 } else { self.0.borrow().large };
+        if self.fits(frame.len(), max, excluded) {
             self.push(frame)
         } else {
             self.abort(Close::SlowConsumer);
@@ -113,7 +114,7 @@ impl SendQueue {
     }
 
     /// Queues a frame that may be left out if the client is slow (the protocol's `dropIfSlow`).
-    pub fn may(&self, frame: Frame) -> Queued {
+    pub fn send_droppable(&self, frame: Frame) -> Queued {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
@@ -129,13 +130,13 @@ impl SendQueue {
     /// stays open. If it is a response, an error response is queued instead.
     fn too_large(&self, frame: &[u8]) -> Queued {
         match frames::too_large(frame) {
-            Some(error) => self.must(error.into()),
+            Some(error) => self.send(error.into()),
             None => Queued::TooLarge,
         }
     }
 
     /// Queues [`Next::Admitted`]: the client is admitted from here on.
-    pub fn admitted(&self) {
+    pub fn mark_admitted(&self) {
         let mut state = self.0.borrow_mut();
         state.queue.push_back(Next::Admitted);
         state.wake();
@@ -143,8 +144,8 @@ impl SendQueue {
 
     /// Queues a ping. Closes the connection if there was no sign of life since the last call.
     pub fn ping(&self) {
-        let heard = std::mem::take(&mut self.0.borrow_mut().heard);
-        if !heard {
+        let is_alive = std::mem::take(&mut self.0.borrow_mut().is_alive);
+        if !is_alive {
             return self.abort(Close::Silent);
         }
         let mut state = self.0.borrow_mut();
@@ -155,8 +156,8 @@ impl SendQueue {
     }
 
     /// Records a sign of life: bytes were received, or bytes were accepted that had to wait.
-    pub fn heard(&self) {
-        self.0.borrow_mut().heard = true;
+    pub fn mark_alive(&self) {
+        self.0.borrow_mut().is_alive = true;
     }
 
     /// Closes the connection after all queued frames are sent.
@@ -169,15 +170,21 @@ impl SendQueue {
         }
     }
 
+    /// Like [`SendQueue::close`], with the code and text of this reason.
+    pub fn close_for(&self, reason: Close) {
+        let (code, text) = reason.words();
+        self.close(code, text);
+    }
+
     /// Closes the connection at once. Queued frames are discarded.
-    pub fn abort(&self, why: Close) {
-        let (code, reason) = why.words();
+    pub fn abort(&self, reason: Close) {
+        let (code, text) = reason.words();
         let mut state = self.0.borrow_mut();
         state.queue.clear();
         (state.bytes, state.large) = (0, 0);
         state.closed = true;
-        state.why.get_or_insert(why);
-        state.queue.push_back(Next::Close(code, reason.to_string()));
+        state.aborted.get_or_insert(reason);
+        state.queue.push_back(Next::Close(code, text.to_string()));
         state.wake();
     }
 
@@ -188,17 +195,17 @@ impl SendQueue {
 
     /// Returns whether the connection ends because the client is slow or silent.
     pub fn is_aborted(&self) -> bool {
-        self.0.borrow().why.is_some()
+        self.0.borrow().aborted.is_some()
     }
 
     /// Returns the losses so far.
     pub fn lost(&self) -> Lost {
         let state = self.0.borrow();
-        let closed = |why| u64::from(state.why == Some(why));
+        let aborted = |reason| u64::from(state.aborted == Some(reason));
         Lost {
             frames: state.dropped,
-            slow: closed(Close::SlowConsumer),
-            silent: closed(Close::Silent),
+            slow: aborted(Close::SlowConsumer),
+            silent: aborted(Close::Silent),
         }
     }
 
@@ -219,23 +226,23 @@ impl SendQueue {
                 Poll::Ready(next)
             }
             None => {
-                state.listen(context);
+                state.register_waker(context);
                 Poll::Pending
             }
         }
     }
 
     /// Registers the waker for the next action, without removing one.
-    pub fn listen(&self, context: &mut Context<'_>) {
-        self.0.borrow_mut().listen(context);
+    pub fn register_waker(&self, context: &mut Context<'_>) {
+        self.0.borrow_mut().register_waker(context);
     }
 
-    /// Returns whether `len` more bytes fit into `most`, ignoring `beside` queued bytes. Any length
-    /// fits if there are no others.
-    fn fits(&self, len: usize, most: usize, beside: usize) -> bool {
+    /// Returns whether `len` more bytes fit into `max`, ignoring `excluded` queued bytes. Any
+    /// length fits if there are no others.
+    fn fits(&self, len: usize, max: usize, excluded: usize) -> bool {
         let state = self.0.borrow();
-        let waits = state.bytes - beside;
-        state.queue.len() < limits::SEND_QUEUE_FRAMES && (waits == 0 || waits + len <= most)
+        let queued = state.bytes - excluded;
+        state.queue.len() < limits::SEND_QUEUE_FRAMES && (queued == 0 || queued + len <= max)
     }
 
     fn push(&self, frame: Frame) -> Queued {
@@ -267,7 +274,7 @@ impl State {
         }
     }
 
-    fn listen(&mut self, context: &mut Context<'_>) {
+    fn register_waker(&mut self, context: &mut Context<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
@@ -279,9 +286,9 @@ impl State {
 mod tests {
     use super::*;
 
-    fn drain(outbox: &SendQueue) -> Vec<Next> {
+    fn drain(send_queue: &SendQueue) -> Vec<Next> {
         let mut context = Context::from_waker(Waker::noop());
-        std::iter::from_fn(|| match outbox.poll_next(&mut context) {
+        std::iter::from_fn(|| match send_queue.poll_next(&mut context) {
             Poll::Ready(next) => Some(next),
             Poll::Pending => None,
         })
@@ -290,61 +297,68 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_is_closed_and_its_queue_discarded() {
-        let outbox = SendQueue::default();
+        let send_queue = SendQueue::default();
         let frame = Frame::from(vec![b'x'; limits::SEND_QUEUE_BYTES / 32]);
         for _ in 0..32 {
-            assert_eq!(outbox.must(frame.clone()), Queued::Queued);
+            assert_eq!(send_queue.send(frame.clone()), Queued::Queued);
         }
-        assert_eq!(outbox.may(frame.clone()), Queued::Dropped);
-        assert_eq!(outbox.must(frame.clone()), Queued::Slow);
-        assert_eq!(outbox.must(frame), Queued::Closed);
-        assert_eq!(drain(&outbox), [Next::Close(1008, "slow consumer".into())]);
-        assert_eq!(outbox.bytes(), 0);
-        outbox.ping();
-        assert_eq!(outbox.lost(), Lost { frames: 1, slow: 1, silent: 0 });
+        assert_eq!(send_queue.send_droppable(frame.clone()), Queued::Dropped);
+        assert_eq!(send_queue.send(frame.clone()), Queued::Slow);
+        assert_eq!(send_queue.send(frame), Queued::Closed);
+        assert_eq!(drain(&send_queue), [Next::Close(1008, "slow consumer".into())]);
+        assert_eq!(send_queue.bytes(), 0);
+        send_queue.ping();
+        assert_eq!(send_queue.lost(), Lost { frames: 1, slow: 1, silent: 0 });
     }
 
     #[test]
     fn large_and_usual_frames_have_separate_limits() {
-        let outbox = SendQueue::default();
+        let send_queue = SendQueue::default();
         let answer = |bytes| Frame::from(vec![0; bytes]);
         let five = 5 * 1024 * 1024;
         for _ in 0..5 {
-            assert_eq!(outbox.must(answer(five)), Queued::Queued);
-            assert_eq!(outbox.must(answer(100)), Queued::Queued);
+            assert_eq!(send_queue.send(answer(five)), Queued::Queued);
+            assert_eq!(send_queue.send(answer(100)), Queued::Queued);
             assert_eq!(
-                outbox.may(answer(100)),
+                send_queue.send_droppable(answer(100)),
                 Queued::Dropped,
-                "what may be left out waits for none of that"
+                "a droppable frame is left out"
             );
         }
         let rest = limits::SEND_QUEUE_BYTES - 5 * 100;
         let usual = limits::SEND_QUEUE_LARGE - 1;
-        (0..rest / usual).for_each(|_| assert_eq!(outbox.must(answer(usual)), Queued::Queued));
-        assert_eq!(outbox.must(answer(usual)), Queued::Slow, "of the usual ones as many as ever");
-        drain(&outbox);
-        assert_eq!((outbox.bytes(), outbox.0.borrow().large), (0, 0));
-        let outbox = SendQueue::default();
+        (0..rest / usual).for_each(|_| assert_eq!(send_queue.send(answer(usual)), Queued::Queued));
+        assert_eq!(
+            send_queue.send(answer(usual)),
+            Queued::Slow,
+            "the limit of usual frames is unchanged"
+        );
+        drain(&send_queue);
+        assert_eq!((send_queue.bytes(), send_queue.0.borrow().large), (0, 0));
+        let send_queue = SendQueue::default();
         let many = (limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO) / five;
-        (0..many).for_each(|_| assert_eq!(outbox.must(answer(five)), Queued::Queued));
-        assert_eq!(outbox.must(answer(five)), Queued::Slow);
+        (0..many).for_each(|_| assert_eq!(send_queue.send(answer(five)), Queued::Queued));
+        assert_eq!(send_queue.send(answer(five)), Queued::Slow);
     }
 
     #[test]
     fn a_single_large_frame_fits_and_the_number_of_frames_is_limited() {
-        let outbox = SendQueue::default();
-        assert_eq!(outbox.must(Frame::from(vec![0; limits::SEND_QUEUE_BYTES * 2])), Queued::Queued);
-        assert_eq!(outbox.may(Frame::from_static(b"x")), Queued::Dropped);
-        drain(&outbox);
+        let send_queue = SendQueue::default();
+        assert_eq!(
+            send_queue.send(Frame::from(vec![0; limits::SEND_QUEUE_BYTES * 2])),
+            Queued::Queued
+        );
+        assert_eq!(send_queue.send_droppable(Frame::from_static(b"x")), Queued::Dropped);
+        drain(&send_queue);
         for _ in 0..limits::SEND_QUEUE_FRAMES {
-            assert_eq!(outbox.must(Frame::new()), Queued::Queued);
+            assert_eq!(send_queue.send(Frame::new()), Queued::Queued);
         }
-        assert_eq!(outbox.may(Frame::new()), Queued::Dropped);
+        assert_eq!(send_queue.send_droppable(Frame::new()), Queued::Dropped);
     }
 
     #[test]
     fn a_frame_over_the_protocol_limit_is_not_queued_and_closes_nothing() {
-        let outbox = SendQueue::default();
+        let send_queue = SendQueue::default();
         let response = |bytes: usize| {
             let mut frame = br#"{"type":"res","id":"7","ok":true,"payload":""#.to_vec();
             frame.resize(bytes, b'x');
@@ -353,18 +367,18 @@ mod tests {
         let event = |bytes: usize| {
             Frame::from([&br#"{"type":"event","event":"e""#[..], &vec![b' '; bytes - 27]].concat())
         };
-        let most = limits::FRAME_AFTER_HELLO;
-        assert_eq!(outbox.must(response(most)), Queued::Queued);
-        assert_eq!(drain(&outbox), [Next::Frame(response(most))]);
-        assert_eq!(outbox.may(event(most)), Queued::Queued);
-        drain(&outbox);
-        for offer in [outbox.must(event(most + 1)), outbox.may(event(most + 1))] {
-            assert_eq!(offer, Queued::TooLarge);
+        let max = limits::FRAME_AFTER_HELLO;
+        assert_eq!(send_queue.send(response(max)), Queued::Queued);
+        assert_eq!(drain(&send_queue), [Next::Frame(response(max))]);
+        assert_eq!(send_queue.send_droppable(event(max)), Queued::Queued);
+        drain(&send_queue);
+        for result in [send_queue.send(event(max + 1)), send_queue.send_droppable(event(max + 1))] {
+            assert_eq!(result, Queued::TooLarge);
         }
-        assert_eq!(drain(&outbox), []);
-        assert_eq!(outbox.must(response(most + 1)), Queued::Queued);
-        assert_eq!(outbox.may(response(most + 1)), Queued::Queued);
-        let queued = drain(&outbox);
+        assert_eq!(drain(&send_queue), []);
+        assert_eq!(send_queue.send(response(max + 1)), Queued::Queued);
+        assert_eq!(send_queue.send_droppable(response(max + 1)), Queued::Queued);
+        let queued = drain(&send_queue);
         assert_eq!(queued.len(), 2);
         for next in &queued {
             let Next::Frame(error) = next else { panic!("{next:?}") };
@@ -380,19 +394,19 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(!outbox.is_closed());
-        assert_eq!((outbox.bytes(), outbox.lost()), (0, Lost::NONE));
+        assert!(!send_queue.is_closed());
+        assert_eq!((send_queue.bytes(), send_queue.lost()), (0, Lost::NONE));
     }
 
     #[test]
     fn queued_frames_are_sent_before_a_close_and_none_after_it() {
-        let outbox = SendQueue::default();
-        outbox.must(Frame::from_static(b"a"));
-        outbox.close(1012, "service restart");
-        assert_eq!(outbox.must(Frame::from_static(b"b")), Queued::Closed);
-        outbox.close(1000, "again");
+        let send_queue = SendQueue::default();
+        send_queue.send(Frame::from_static(b"a"));
+        send_queue.close(1012, "service restart");
+        assert_eq!(send_queue.send(Frame::from_static(b"b")), Queued::Closed);
+        send_queue.close(1000, "again");
         assert_eq!(
-            drain(&outbox),
+            drain(&send_queue),
             [Next::Frame(Frame::from_static(b"a")), Next::Close(1012, "service restart".into())]
         );
     }

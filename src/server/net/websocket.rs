@@ -96,8 +96,8 @@ impl<T: Transport> Socket<T> {
     /// Returns whether the peer has sent anything since the last call, or accepted more of a frame
     /// that had to wait. A frame that the system accepts at once does not count: it may still be in
     /// the system's buffers.
-    pub fn moved(&mut self) -> bool {
-        self.protocol.get_mut().moved()
+    pub fn has_progressed(&mut self) -> bool {
+        self.protocol.get_mut().has_progressed()
     }
 
     /// Returns the next message. Pings are answered; a close is answered and then returned.
@@ -124,8 +124,8 @@ impl<T: Transport> Socket<T> {
     /// and no message is partly received.
     pub fn can_shrink(&self) -> bool {
         let stream = self.protocol.get_ref();
-        let owes = self.unsent || !self.queue.is_empty() || stream.is_sending();
-        self.is_large && !owes && stream.is_between_messages()
+        let has_unsent = self.unsent || !self.queue.is_empty() || stream.is_sending();
+        self.is_large && !has_unsent && stream.is_between_messages()
     }
 
     /// Releases the memory that a large message took, by starting the protocol anew with small
@@ -140,25 +140,27 @@ impl<T: Transport> Socket<T> {
     /// Closes with this code and reason, which is cut to [`limits::CLOSE_REASON`] bytes. Sending
     /// what is queued, the close frame and the peer's answer have [`limits::CLOSE_GRACE_MS`] in
     /// total.
-    ///
-    /// If the peer has broken the protocol (`failed`), its data cannot be parsed any more, and no
-    /// answer is awaited.
-    pub async fn end(&mut self, code: u16, reason: &str, failed: bool) {
+    pub async fn close(&mut self, code: u16, reason: &str, mode: CloseMode) {
         let frame =
             CloseFrame { code: code.into(), reason: cut(reason, limits::CLOSE_REASON).into() };
         let mut close = Some(Message::Close(Some(frame)));
-        let farewell = async {
-            if failed {
-                poll_fn(|context| self.poll_close(context, &mut close)).await.ok()?;
-                return drain(self.protocol.get_mut().transport()).await;
+        let closing = async {
+            match mode {
+                CloseMode::AwaitAnswer => {
+                    poll_fn(|context| self.poll_answered(context, &mut close)).await;
+                }
+                CloseMode::Discard => {
+                    if poll_fn(|context| self.poll_closed(context, &mut close)).await.is_ok() {
+                        let _ = drain(self.protocol.get_mut().transport()).await;
+                    }
+                }
             }
-            poll_fn(|context| self.poll_farewell(context, &mut close)).await
         };
-        within(limits::CLOSE_GRACE_MS, farewell).await;
+        let _ = within(limits::CLOSE_GRACE_MS, closing).await;
     }
 
     /// Sends everything that is queued, then the close frame. Ready when all of it is sent.
-    fn poll_close(
+    fn poll_closed(
         &mut self,
         context: &mut Context<'_>,
         close: &mut Option<Message>,
@@ -172,37 +174,46 @@ impl<T: Transport> Socket<T> {
 
     /// Waits until the peer has answered the close frame or is gone. Messages before that are
     /// dropped.
-    fn poll_farewell(
+    fn poll_answered(
         &mut self,
         context: &mut Context<'_>,
         close: &mut Option<Message>,
-    ) -> Poll<Option<()>> {
+    ) -> Poll<()> {
         loop {
-            if let Poll::Ready(Err(_)) = self.poll_close(context, close) {
-                return Poll::Ready(None);
+            if let Poll::Ready(Err(_)) = self.poll_closed(context, close) {
+                return Poll::Ready(());
             }
             if ready!(self.poll_read(context)).is_err() {
-                return Poll::Ready(None);
+                return Poll::Ready(());
             }
         }
     }
 }
 
+/// Treatment of received data while a WebSocket is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum CloseMode {
+    /// Waits for the peer's close frame.
+    AwaitAnswer,
+    /// Discards received bytes: the peer has broken the protocol, so they cannot be parsed.
+    Discard,
+}
+
 /// Ends the sending side, and discards received bytes until the peer ends too. If they were left
 /// unread, the system would reset the connection, and the last data sent would be lost.
-pub async fn drain(stream: &mut impl Transport) -> Option<()> {
-    stream.close().await.ok()?;
+pub async fn drain(stream: &mut impl Transport) -> io::Result<()> {
+    stream.close().await?;
     let mut part = vec![0; limits::READ_BUFFER];
-    while stream.read(&mut part).await.ok()? > 0 {
+    while stream.read(&mut part).await? > 0 {
         // a peer that sends without end must not block other connections
         yield_now().await;
     }
-    None
+    Ok(())
 }
 
 /// Returns the close code and reason for a connection that broke the protocol; `None` if the
 /// connection was lost.
-pub fn blame(error: &Error) -> Option<(u16, &'static str)> {
+pub fn close_for_error(error: &Error) -> Option<(u16, &'static str)> {
     match error {
         Error::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             Some(Close::TooLarge.words())
@@ -238,12 +249,12 @@ mod tests {
 
     /// The client's side of a stream, which accepts and provides as many bytes as a test sets.
     #[derive(Clone, Default)]
-    struct Wire(Rc<RefCell<OutgoingBytes>>);
+    struct Wire(Rc<RefCell<WireState>>);
 
     #[derive(Default)]
-    struct OutgoingBytes {
-        to_us: VecDeque<u8>,
-        from_us: Vec<u8>,
+    struct WireState {
+        received: VecDeque<u8>,
+        sent: Vec<u8>,
         /// Number of bytes that can be written until there is room again.
         room: usize,
         /// If not 0, each write accepts that many bytes, but every second write is pending.
@@ -258,8 +269,8 @@ mod tests {
             bytes: &mut [u8],
         ) -> Poll<io::Result<usize>> {
             let mut wire = self.0.borrow_mut();
-            let count = wire.to_us.len().min(bytes.len());
-            for (to, from) in bytes.iter_mut().zip(wire.to_us.drain(..count)) {
+            let count = wire.received.len().min(bytes.len());
+            for (to, from) in bytes.iter_mut().zip(wire.received.drain(..count)) {
                 *to = from;
             }
             if count == 0 {
@@ -282,7 +293,7 @@ mod tests {
             }
             let count = wire.room.min(bytes.len());
             wire.room -= count;
-            wire.from_us.extend_from_slice(&bytes[..count]);
+            wire.sent.extend_from_slice(&bytes[..count]);
             if count == 0 {
                 return Poll::Pending;
             }
@@ -299,18 +310,18 @@ mod tests {
     }
 
     impl Wire {
-        fn say(&self, bytes: &[u8]) {
-            self.0.borrow_mut().to_us.extend(bytes);
+        fn receive(&self, bytes: &[u8]) {
+            self.0.borrow_mut().received.extend(bytes);
         }
 
-        fn make_room(&self, room: usize) {
+        fn set_room(&self, room: usize) {
             self.0.borrow_mut().room = room;
         }
 
         /// Returns the complete frames that were sent: first byte and payload.
-        fn heard(&self) -> Vec<(u8, Vec<u8>)> {
+        fn sent_frames(&self) -> Vec<(u8, Vec<u8>)> {
             let wire = self.0.borrow();
-            let (mut bytes, mut frames) = (wire.from_us.as_slice(), Vec::new());
+            let (mut bytes, mut frames) = (wire.sent.as_slice(), Vec::new());
             while let [first, form, rest @ ..] = bytes {
                 let (len, rest) = match form {
                     126 if rest.len() >= 2 => {
@@ -376,7 +387,7 @@ mod tests {
             while pings < COUNT || !is_sent(&mut socket) {
                 // pings keep arriving while data is only partly sent
                 if turns < COUNT {
-                    wire.say(&masked(0x89, &payload(turns, 125)));
+                    wire.receive(&masked(0x89, &payload(turns, 125)));
                 }
                 if let Some(message) = next(&mut socket) {
                     assert_eq!(message, Message::Ping(payload(pings, 125).into()));
@@ -390,7 +401,7 @@ mod tests {
                 assert!(turns < 1_000_000, "stuck with {each} bytes a write");
             }
             let (pongs, sent): (Vec<_>, Vec<_>) =
-                wire.heard().into_iter().partition(|(first, _)| *first == 0x8a);
+                wire.sent_frames().into_iter().partition(|(first, _)| *first == 0x8a);
             let wanted = |first: u8, count, len| {
                 (0..count).map(|at| (first, payload(at, len))).collect::<Vec<_>>()
             };
@@ -402,33 +413,36 @@ mod tests {
     #[test]
     fn unanswered_pings_are_bounded() {
         let (mut socket, wire) = pair();
-        wire.say(&masked(0x89, b"ping").repeat(1000));
+        wire.receive(&masked(0x89, b"ping").repeat(1000));
         let read = std::iter::from_fn(|| next(&mut socket)).count();
         assert_eq!(read, limits::PINGS_WAITING as usize);
-        wire.make_room(usize::MAX);
+        wire.set_room(usize::MAX);
         assert_eq!(std::iter::from_fn(|| next(&mut socket)).count(), 1000 - read);
         assert!(is_sent(&mut socket));
-        assert_eq!(wire.heard(), vec![(0x8a, b"ping".to_vec()); 1000]);
+        assert_eq!(wire.sent_frames(), vec![(0x8a, b"ping".to_vec()); 1000]);
     }
 
     #[test]
     fn progress_of_a_delayed_frame_is_a_sign_of_life() {
         let (mut socket, wire) = pair();
-        wire.make_room(10);
+        wire.set_room(10);
         socket.send(Frame::from(vec![b'x'; 100]));
-        assert!(!is_sent(&mut socket) && !socket.moved(), "what is taken at once says nothing");
-        assert!(!is_sent(&mut socket) && !socket.moved());
-        wire.make_room(10);
-        assert!(!is_sent(&mut socket) && socket.moved());
-        assert!(!socket.moved(), "since it was asked last");
-        wire.say(b"\x81");
-        assert!(next(&mut socket).is_none() && socket.moved(), "a byte came");
+        assert!(
+            !is_sent(&mut socket) && !socket.has_progressed(),
+            "a frame that is accepted at once does not count"
+        );
+        assert!(!is_sent(&mut socket) && !socket.has_progressed());
+        wire.set_room(10);
+        assert!(!is_sent(&mut socket) && socket.has_progressed());
+        assert!(!socket.has_progressed(), "no progress since the last call");
+        wire.receive(b"\x81");
+        assert!(next(&mut socket).is_none() && socket.has_progressed(), "a byte was received");
     }
 
     #[test]
     fn shrinking_between_messages_loses_nothing() {
         let (mut socket, wire) = pair();
-        wire.make_room(usize::MAX);
+        wire.set_room(usize::MAX);
         let large = "x".repeat(4 * limits::BUFFER_KEPT);
         // the last frame of the second large message arrives together with the next message
         let (start, end) = large.as_bytes().split_at(large.len() - 3);
@@ -457,41 +471,47 @@ mod tests {
             let came = std::iter::from_fn(|| {
                 let came = next(&mut socket);
                 if came.is_none() {
-                    wire.say(pieces.next()?);
+                    wire.receive(pieces.next()?);
                 }
                 Some(came)
             });
             assert_eq!(came.flatten().next().as_ref(), Some(message));
             if socket.can_shrink() {
                 run(socket.shrink());
-                assert!(!socket.can_shrink(), "it has");
+                assert!(!socket.can_shrink(), "already released");
                 shrunk += 1;
             }
         }
         assert!(shrunk >= 20, "{shrunk}");
         assert!(is_sent(&mut socket));
-        assert_eq!(wire.heard().len(), 40, "a pong for each ping");
+        assert_eq!(wire.sent_frames().len(), 40, "a pong for each ping");
     }
 
     #[test]
     fn a_socket_does_not_shrink_with_unsent_data_or_a_partial_message() {
         let (mut socket, wire) = pair();
         let large = vec![b'x'; limits::BUFFER_KEPT + 1];
-        wire.say(&masked(0x81, &large[1..]));
-        assert!(next(&mut socket).is_some() && !socket.can_shrink(), "that size is kept");
-        wire.say(&masked(0x81, &large));
+        wire.receive(&masked(0x81, &large[1..]));
+        assert!(
+            next(&mut socket).is_some() && !socket.can_shrink(),
+            "a buffer of that size is kept"
+        );
+        wire.receive(&masked(0x81, &large));
         assert!(next(&mut socket).is_some() && socket.can_shrink());
         socket.send(Frame::from_static(b"x"));
-        assert!(!socket.can_shrink(), "a frame waits");
-        assert!(!is_sent(&mut socket) && !socket.can_shrink(), "a frame is under way");
-        wire.make_room(usize::MAX);
+        assert!(!socket.can_shrink(), "a frame is queued");
+        assert!(!is_sent(&mut socket) && !socket.can_shrink(), "a frame is being sent");
+        wire.set_room(usize::MAX);
         assert!(is_sent(&mut socket) && socket.can_shrink());
-        wire.say(&[masked(0x89, b""), masked(0x01, b"a")].concat());
+        wire.receive(&[masked(0x89, b""), masked(0x01, b"a")].concat());
         assert_eq!(next(&mut socket), Some(Message::Ping(Frame::new())));
-        assert!(!socket.can_shrink(), "a pong is owed");
+        assert!(!socket.can_shrink(), "a pong is not sent");
         assert!(is_sent(&mut socket) && socket.can_shrink());
-        assert!(next(&mut socket).is_none() && !socket.can_shrink(), "a message is begun");
-        wire.say(&masked(0x80, b"b"));
+        assert!(
+            next(&mut socket).is_none() && !socket.can_shrink(),
+            "a message is partly received"
+        );
+        wire.receive(&masked(0x80, b"b"));
         assert_eq!(next(&mut socket), Some(Message::text("ab")));
         assert!(socket.can_shrink());
     }

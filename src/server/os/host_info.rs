@@ -60,7 +60,7 @@ pub fn measure() -> Machine {
 pub fn load_average(text: &str) -> Option<String> {
     let mut words = text.split(' ').take_while(|word| is_decimal(word));
     let (one, five, fifteen) = (words.next()?, words.next()?, words.next()?);
-    Some(["[", one, ",", five, ",", fifteen, "]"].concat())
+    Some(format!("[{one},{five},{fifteen}]"))
 }
 
 /// Returns total and available memory in bytes, from the text of `/proc/meminfo`.

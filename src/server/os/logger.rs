@@ -102,18 +102,16 @@ impl log::Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let (level, gravity) = match record.level() {
+        let (level, priority) = match record.level() {
             Level::Error => ("error", "<3>"),
             Level::Warn => ("warn", "<4>"),
             Level::Info => ("info", "<6>"),
             Level::Debug => ("debug", "<7>"),
             Level::Trace => ("trace", "<7>"),
         };
-        let time = timestamp();
-        let line = format!("{time} {level} {}\n", record.args());
-        let journal =
-            if self.journal { [gravity, &line[time.len() + 1..]].concat() } else { String::new() };
-        let shown = if self.journal { &journal } else { &line };
+        let text = format!("{level} {}\n", record.args());
+        let line = format!("{} {text}", timestamp());
+        let shown = if self.journal { format!("{priority}{text}") } else { line.clone() };
         // if the log cannot be written, there is no place to report it
         let _ = std::io::stderr().lock().write_all(shown.as_bytes());
         if let Some(file) = &mut *lock(&FILE) {

@@ -4,5 +4,7 @@ pub mod clock;
 pub(super) mod host_info;
 mod log_file;
 pub(super) mod logger;
+#[cfg(windows)]
+pub(super) mod service_manager;
 pub(super) mod signals;
 pub(super) mod systemd;

@@ -37,7 +37,7 @@ impl Stop {
     /// console and a logoff are requests too, but Windows may end the process before clients have
     /// received close frames. Uses `ctrlc`, because `async-signal` supports only Ctrl-C.
     pub fn listen() -> std::io::Result<Stop> {
-        if let Some(asked) = crate::server::windows_service::stop_asked() {
+        if let Some(asked) = super::service_manager::stop_requests() {
             return Ok(Stop(asked, "the service control manager asked to"));
         }
         let (ask, asked) = bounded(1);

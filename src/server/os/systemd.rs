@@ -5,7 +5,7 @@
 pub fn notify(state: &str) {
     if let Some(name) = std::env::var_os("NOTIFY_SOCKET") {
         if let Err(error) = send(&name, state) {
-            log::warn!("cannot tell {} that {state}: {error}", name.to_string_lossy());
+            log::warn!("cannot send {state} to {}: {error}", name.to_string_lossy());
         }
     }
 }
@@ -30,6 +30,6 @@ fn send(name: &std::ffi::OsStr, state: &str) -> std::io::Result<()> {
 #[cfg(windows)]
 pub fn notify(state: &str) {
     if state == "READY=1" {
-        crate::server::windows_service::ready();
+        super::service_manager::report_ready();
     }
 }

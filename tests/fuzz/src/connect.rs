@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use gatelet::gate::facts::DeviceProof;
 use gatelet::gate::ids::{Millis, Nonce, Now, WallMs};
 use gatelet::gate::limits;
-use gatelet::server::gateway::verify;
+use gatelet::server::gateway::parse;
 use gatelet::wire::connect::{Connect, CLIENT_IDS, CLIENT_MODES};
 use gatelet::wire::http::Head;
 use gatelet::wire::json::{self, Value};
@@ -120,9 +120,9 @@ fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
     });
     let head =
         Head::parse(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").ok().flatten().expect("a head");
-    let seen = verify::seen(&head, peer, None, setup);
+    let seen = parse::client_info(&head, peer, None, setup);
     let now = Now { at: Millis(1000), wall: WallMs(WALL) };
-    let (attempt, check) = verify::attempt("1", connect, &seen, (Nonce(NONCE), 5), setup, now);
+    let (attempt, check) = parse::attempt("1", connect, &seen, (Nonce(NONCE), 5), setup, now);
     assert!(
         !matches!(attempt.device_proof, DeviceProof::Valid { .. }),
         "valid before the signature was checked"
@@ -133,7 +133,7 @@ fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
             && attempt.about.platform.len() <= limits::PLATFORM_LEN
     );
     let Some(check) = check else { return };
-    if let DeviceProof::Valid { id, .. } = check.run() {
+    if let DeviceProof::Valid { id, .. } = check.verify() {
         // only the key of the samples has signed anything, so a valid signature must be one of the
         // samples
         assert_eq!(id.0, Key::of(0).id.0, "a proof of a key that never signed");

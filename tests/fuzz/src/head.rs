@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use gatelet::gate::facts::{Host, Identity, Origin};
 use gatelet::gate::limits;
 use gatelet::gate::net::{self, Cidr, Via};
-use gatelet::server::gateway::verify;
+use gatelet::server::gateway::parse;
 use gatelet::wire::http::{Head, ResponseHead};
 
 use crate::samples::{self, config};
@@ -77,7 +77,7 @@ fn seen(head: &Head<'_>) {
     ];
     for setup in config::setups() {
         for peer in peers {
-            let seen = verify::seen(head, peer, Some(peer), &setup);
+            let seen = parse::client_info(head, peer, Some(peer), &setup);
             assert!(
                 seen.host_text.len() <= limits::WORD_LEN * 2
                     && seen.origin_text.len() <= limits::WORD_LEN * 2

@@ -25,6 +25,7 @@ use gatelet::server::runtime::{run as run_loop, spawn};
 use gatelet::server::shared::Shared;
 use gatelet::store::{Contents, PairingFile, Shape, TableId};
 use serde_json::Value;
+use smol::channel::Receiver;
 
 use crate::line::{self, ClientEnd};
 use crate::mem::MemDisk;
@@ -185,6 +186,7 @@ struct World {
     /// Number of polls of the gateway's tasks.
     polls: Rc<Cell<usize>>,
     shared: Rc<Shared>,
+    jobs: Receiver<DiskJob>,
     time: Rc<Cell<(u64, u64)>>,
     clients: Vec<Client>,
     current: usize,
@@ -223,9 +225,11 @@ impl World {
         let approves = setup.policy.auto_approve_local;
         let gateway =
             Gateway::new(setup, devices, status, Box::new(Repeats(choice as u64)), clock.now());
+        let (shared, jobs) = Shared::new(gateway, Box::new(clock));
         World {
             polls: Rc::default(),
-            shared: Shared::new(gateway, Box::new(clock)),
+            shared,
+            jobs,
             time,
             clients: Vec::new(),
             current: 0,
@@ -274,7 +278,7 @@ impl World {
                 Some(stream) if half => stream.end(),
                 _ => client.stream = None,
             }),
-            Step::Stop => self.shared.happen(Event::Stop),
+            Step::Stop => self.shared.dispatch(Event::Stop),
         }
         self.settle().await;
     }
@@ -287,7 +291,7 @@ impl World {
 
     /// Opens a connection as `server::net::listener` accepts it, starting with this request.
     async fn open(&mut self, from: u8, lines: &[u8]) {
-        if self.clients.len() == CONNECTIONS || self.shared.lobby.len() == STRANGERS {
+        if self.clients.len() == CONNECTIONS || self.shared.pre_auth.len() == STRANGERS {
             return;
         }
         let from = IpAddr::V4(match from {
@@ -300,7 +304,7 @@ impl World {
         let alive = Rc::new(());
         let (guard, shared, conn, polls) =
             (alive.clone(), self.shared.clone(), self.shared.next_conn(), self.polls.clone());
-        self.shared.lobby.enter(conn, from);
+        self.shared.pre_auth.add(conn, from);
         let mut served = Box::pin(async move {
             connection::serve(shared, conn, stream, from, None).await;
             drop(guard);
@@ -310,7 +314,7 @@ impl World {
             served.as_mut().poll(context)
         });
         let task = spawn(counted);
-        self.shared.lobby.hold(conn, task);
+        self.shared.pre_auth.set_task(conn, task);
         self.current = self.clients.len();
         self.clients.push(Client {
             stream: Some(ours),
@@ -428,7 +432,7 @@ impl World {
     fn go_on(&mut self, ms: u64, back: bool) {
         let (at, wall) = self.time.get();
         self.time.set(if back { (at, wall.saturating_sub(ms)) } else { (at + ms, wall + ms) });
-        self.shared.happen(Event::Tick);
+        self.shared.dispatch(Event::Tick);
     }
 
     /// Runs until idle: no task was polled in two turns of the loop, between which the system was
@@ -448,9 +452,8 @@ impl World {
     /// Runs the jobs of the disk thread.
     fn write_down(&mut self) -> bool {
         let mut worked = false;
-        while let Some(job) = (!self.held).then(|| self.shared.ask(Gateway::next_job)).flatten() {
+        while let Some(mut job) = (!self.held).then(|| self.jobs.try_recv().ok()).flatten() {
             worked = true;
-            let mut job: DiskJob = job;
             let written = match job.changes.as_slice() {
                 [] => Ok(()),
                 [(slot, device)] => self.table.commit(*slot, device.as_ref()),
@@ -460,10 +463,10 @@ impl World {
                 .and_then(|()| job.age.map_or(Ok(()), |age| self.table.commit_age(age)))
                 .err();
             if let Some(work) = &mut job.file {
-                work.done = Some(Err(Failure::unavailable("there is no file here")));
+                work.result = Some(Err(Failure::unavailable("there is no file here")));
             }
             self.shared
-                .happen(Event::Committed { job, error: error.map(|error| error.to_string()) });
+                .dispatch(Event::Committed { job, error: error.map(|error| error.to_string()) });
         }
         worked
     }
@@ -608,8 +611,8 @@ impl World {
             );
         }
         let (open, stranger) =
-            self.shared.ask(|gateway| (gateway.connections(), gateway.unauthenticated()));
-        assert_eq!((open, stranger, self.shared.lobby.len()), (0, 0, 0), "connections are left");
+            self.shared.with_gateway(|gateway| (gateway.connections(), gateway.unauthenticated()));
+        assert_eq!((open, stranger, self.shared.pre_auth.len()), (0, 0, 0), "connections are left");
         let again = PairingFile::open(self.disk.clone())
             .unwrap_or_else(|error| panic!("the table is lost: {error}"))
             .1;

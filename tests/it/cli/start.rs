@@ -36,11 +36,8 @@ fn busy_port_error_names_the_process_that_uses_it() {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     // not available on Windows
-    let who = if runner::windows() {
-        String::new()
-    } else {
-        format!("(pid {}) has it", std::process::id())
-    };
+    let who =
+        if runner::windows() { String::new() } else { format!("(pid {});", std::process::id()) };
     assert!(
         stderr.contains("the port is in use") && stderr.contains(&who) && stderr.contains("--port"),
         "{stderr}"

@@ -235,7 +235,7 @@ fn failed_write_leaves_the_file_unchanged() {
     let raw = "{gateway: {pairing: {mode: 'strict'}}}";
     std::fs::set_permissions(file(&gateway), PermissionsExt::from_mode(0o400)).unwrap();
     let failed = change(&mut session, "config.patch", raw).unwrap_err();
-    assert!(failed.contains("cannot write") && failed.contains("it is as it was"), "{failed}");
+    assert!(failed.contains("cannot write") && failed.contains("it was not changed"), "{failed}");
     assert_eq!(text(&gateway), FILE);
     std::fs::set_permissions(file(&gateway), PermissionsExt::from_mode(0o640)).unwrap();
     change(&mut session, "config.patch", raw).unwrap();

@@ -637,7 +637,7 @@ fn attempt(protocol: u32) -> Attempt {
         model: Default::default(),
         instance: Default::default(),
         node: None,
-        seen: ClientInfo {
+        client_info: ClientInfo {
             peer: here,
             client: here,
             via: Via::Direct,
@@ -649,7 +649,7 @@ fn attempt(protocol: u32) -> Attempt {
             identity: Identity::Absent,
             cidr: false,
         },
-        clock_off: None,
+        clock_skew: None,
     }
 }
 
@@ -663,17 +663,17 @@ fn by_the_clock(s: &mut Script) {
     let now = |at: u64| Now { at: Millis(at), wall: WallMs(1_700_000_000_000 + at) };
     let mut owner =
         Owner::new(Rc::new(setup), devices, Status::default(), Box::new(SystemEntropy), now(0));
-    let outbox = Rc::new(SendQueue::default());
+    let send_queue = Rc::new(SendQueue::default());
     let conn = ConnId(1);
-    owner.handle(Event::Opened { conn, outbox: outbox.clone() }, now(0));
+    owner.handle(Event::Opened { conn, send_queue: send_queue.clone() }, now(0));
     owner.handle(Event::Connect { conn, attempt: Box::new(attempt(s.protocol)) }, now(0));
     for at in [30_000, 60_000] {
         assert!(owner.next_deadline() <= Millis(at));
-        outbox.heard();
+        send_queue.mark_alive();
         owner.handle(Event::Tick, now(at));
     }
     let mut came = Vec::new();
-    while let Poll::Ready(next) = outbox.poll_next(&mut Context::from_waker(Waker::noop())) {
+    while let Poll::Ready(next) = send_queue.poll_next(&mut Context::from_waker(Waker::noop())) {
         if let Next::Frame(frame) = next {
             came.extend(
                 serde_json::from_slice::<Value>(&frame)

@@ -1,0 +1,53 @@
+//! Counters of the gateway state, which `GET /metrics` prints.
+
+use crate::gate::refusal::{Refusal, Rule};
+use crate::server::net::send_queue::Lost;
+
+/// Counters since the start.
+pub(crate) struct Counters {
+    /// Admissions by rule.
+    pub admitted: [u64; Rule::ALL.len()],
+    /// Refusals by rule.
+    pub refused: [u64; Rule::ALL.len()],
+    /// Refusals by code. Those with the same code are counted at the index of the first of them.
+    pub codes: [u64; Refusal::ALL.len()],
+    /// Losses on connections that are closed.
+    pub lost: Lost,
+}
+
+impl Counters {
+    pub const NONE: Counters = Counters {
+        admitted: [0; Rule::ALL.len()],
+        refused: [0; Rule::ALL.len()],
+        codes: [0; Refusal::ALL.len()],
+        lost: Lost::NONE,
+    };
+
+    /// Counts an admission.
+    pub fn admitted(&mut self, rule: Rule) {
+        self.admitted[rule as usize] += 1;
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&mut self, rule: Rule, refusal: Refusal) {
+        self.refused[rule as usize] += 1;
+        self.codes[first(refusal.words().code)] += 1;
+    }
+
+    /// Returns the counts by code, each code once.
+    pub fn by_code(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let codes = Refusal::ALL.iter().map(|refusal| refusal.words().code);
+        let counts = codes.zip(self.codes).enumerate();
+        counts.filter(|(index, (code, _))| first(code) == *index).map(|(_, count)| count)
+    }
+
+    /// Adds the losses of a closed connection.
+    pub fn add_lost(&mut self, lost: Lost) {
+        self.lost = self.lost.and(lost);
+    }
+}
+
+/// Returns the index of the first refusal with this code.
+fn first(code: &str) -> usize {
+    Refusal::ALL.iter().position(|one| one.words().code == code).unwrap_or(0)
+}
