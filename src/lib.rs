@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dashboard;
 pub mod gate;
+mod node;
 pub mod qr;
 pub mod rpc;
 pub mod server;

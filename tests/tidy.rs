@@ -12,7 +12,7 @@ use gatelet::gate::facts::Protocol;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 
 /// Allowed imports between top-level modules; every module may import itself.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("gate", &[]),
     ("dashboard", &[]),
     ("qr", &[]),
@@ -21,7 +21,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("config", &["gate"]),
     ("rpc", &["gate", "store", "wire", "config", "qr"]),
     ("server", &["gate", "store", "wire", "config", "rpc", "dashboard"]),
-    ("cli", &["gate", "store", "wire", "config", "rpc", "server", "dashboard", "qr"]),
+    ("client", &["gate", "wire", "server"]),
+    ("node", &["gate", "store", "wire", "config", "client", "server", "cli"]),
+    ("cli", &["gate", "store", "wire", "config", "rpc", "server", "client", "node", "qr"]),
 ];
 
 /// Lines of code (at 100 columns) in a file and in a function, without blank lines, comments and
@@ -41,7 +43,7 @@ const PACKAGES: usize = 109;
 /// Files that may take time and randomness from the system: the ports, and code that runs outside
 /// of a gateway.
 const CLOCKS: [(&str, &str); 5] = [
-    ("src/cli/client.rs", "a command is a client of its own, with its own deadlines and key"),
+    ("src/client.rs", "a command is a client of its own, with its own deadlines and key"),
     ("src/cli/token.rs", "makes a token when no gateway runs"),
     ("src/server/os/logger.rs", "log lines carry the time of day; nothing is decided by it"),
     ("src/server/os/clock.rs", "the ports of the running gateway"),

@@ -1,8 +1,8 @@
 //! `gatelet call`: calls a method of the running gateway with JSON parameters.
 
-use super::client::RpcError;
 use super::context::Context;
 use super::{pretty, CommandError, Done, Exit, Output};
+use crate::client::RpcError;
 use crate::gate::limits;
 use crate::wire::json;
 

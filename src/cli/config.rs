@@ -1,7 +1,7 @@
 //! `gatelet config check|print`: problems of the configuration, and the settings in force.
 
 use super::context::Context;
-use super::show::{clean, Grid};
+use super::format::{clean, Grid};
 use super::{Done, Exit, Output};
 use crate::config::{Problem, Severity};
 use crate::rpc;

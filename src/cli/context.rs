@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::client::{ClientError, GatewayClient, RpcError};
-use super::show::Style;
+use super::format::Style;
 use super::{CommandError, Exit};
+use crate::client::{ClientError, GatewayClient, RpcError};
 use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, Source, SystemEnv};
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
@@ -14,7 +14,7 @@ use crate::server::os::clock::{Clock, SystemClock};
 use crate::store::{self, tokens, OpenError, Opened, StoreError, ADDRESS_FILE};
 
 /// State shared by all commands.
-pub(super) struct Context {
+pub(crate) struct Context {
     pub loaded: Loaded,
     /// `--json`
     pub json: bool,
@@ -25,7 +25,7 @@ pub(super) struct Context {
 }
 
 /// Access path to the pairing table.
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Through the running gateway.
     Gateway(Box<GatewayClient>),
     /// The table file itself, locked until this value is dropped.
@@ -182,7 +182,7 @@ fn at(address: SocketAddr, error: &ClientError) -> String {
 }
 
 /// Converts an error of the store into a failure.
-pub(super) fn failure(error: StoreError) -> CommandError {
+pub(crate) fn failure(error: StoreError) -> CommandError {
     let exit = match &error {
         StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. }
         | StoreError::Key { .. }
@@ -199,7 +199,7 @@ pub(super) fn failure(error: StoreError) -> CommandError {
 }
 
 /// Returns the failure that a file cannot be read, with a hint if permission is missing.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> CommandError {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> CommandError {
     let hint = if error.kind() == io::ErrorKind::PermissionDenied { OWNER_HINT } else { "" };
     CommandError::failed(format!("cannot read {}: {error}{hint}", path.display()))
 }

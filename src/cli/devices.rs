@@ -1,11 +1,11 @@
 //! `gatelet devices ...`: lists pending requests and paired devices, and changes them.
 
 use super::args::DevicesCommand;
-use super::client::GatewayClient;
 use super::context::{Context, Way};
+use super::format::{ago, items, number, or_dash, short, text, texts, Grid};
 use super::select::{self, Listed};
-use super::show::{ago, items, number, or_dash, short, text, texts, Grid};
 use super::{CommandError, Done, Exit, Output};
+use crate::client::GatewayClient;
 use crate::gate::ids::Role;
 use crate::gate::limits;
 use crate::wire::json::{self, Value};

@@ -1,10 +1,10 @@
 //! `gatelet events`: prints the running gateway's events, one per line, until the gateway stops or
 //! standard output is closed.
 
-use super::client::in_ms;
 use super::context::Context;
-use super::show::clean;
+use super::format::clean;
 use super::{emit, CommandError, Done, Exit, Output};
+use crate::client::in_ms;
 use crate::gate::limits;
 use crate::gate::text::cut;
 use crate::server;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::args::{CredentialState, ExplainCommand};
 use super::context::{Context, Way};
 use super::devices::{parse, Owner};
-use super::show::{ago, clean, number, word, Style};
+use super::format::{ago, clean, number, word, Style};
 use super::{import, pair, select, CommandError, Done, Exit, Output};
 use crate::config::Config;
 use crate::gate::device::{Device, Provenance};

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::args::Import;
 use super::context::{unreadable, Context};
-use super::show::{clean, number, short, text};
+use super::format::{clean, number, short, text};
 use super::{CommandError, Done, Output};
 use crate::config::{Env, SystemEnv};
 use crate::gate::device::{Device, Provenance};

@@ -10,11 +10,11 @@ use std::time::Duration;
 use log::Level;
 
 use super::args::Logs;
-use super::client::GatewayClient;
 use super::context::Context;
 use super::devices::parse;
-use super::show::clean;
+use super::format::clean;
 use super::{complain, emit, CommandError, Done, Exit, Output};
+use crate::client::GatewayClient;
 use crate::gate::limits;
 use crate::wire::json::{self, Value};
 

@@ -6,24 +6,22 @@
 //! [`main`] prints it, except `logs` and `events`, which print continuously. Only `url`, `token
 //! show` and `pair` print secrets.
 
-mod args;
+pub(crate) mod args;
 mod call;
-mod client;
 mod config;
-mod context;
+pub(crate) mod context;
 mod devices;
 mod devices_file;
 mod events;
 mod explain;
+pub(crate) mod format;
 mod help;
 mod import;
 mod logs;
-mod node;
 mod nodes;
 mod options;
 mod pair;
 mod select;
-mod show;
 mod status;
 mod table;
 mod token;
@@ -72,28 +70,28 @@ impl Exit {
 }
 
 /// Result of a command.
-struct Output {
+pub(crate) struct Output {
     text: String,
     /// Additional text for standard error; may be empty.
     note: String,
-    exit: Exit,
+    pub(crate) exit: Exit,
 }
 
 /// Error of a command. Boxed to keep `Result` small, because errors are rare and passed through
 /// many functions.
 #[derive(Debug)]
-struct CommandError(Box<ErrorKind>);
+pub(crate) struct CommandError(Box<ErrorKind>);
 
 #[derive(Debug)]
-struct ErrorKind {
-    exit: Exit,
-    message: String,
+pub(crate) struct ErrorKind {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
 }
 
-type Done = Result<Output, CommandError>;
+pub(crate) type Done = Result<Output, CommandError>;
 
 impl Output {
-    fn ok(text: impl Into<String>) -> Done {
+    pub(crate) fn ok(text: impl Into<String>) -> Done {
         Output::with(text, Exit::Ok)
     }
 
@@ -102,17 +100,17 @@ impl Output {
     }
 
     /// Returns indented JSON.
-    fn json(bytes: &[u8]) -> Done {
+    pub(crate) fn json(bytes: &[u8]) -> Done {
         Output::ok(pretty(bytes))
     }
 }
 
 impl CommandError {
-    fn new(exit: Exit, message: impl Into<String>) -> CommandError {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> CommandError {
         CommandError(Box::new(ErrorKind { exit, message: message.into() }))
     }
 
-    fn failed(message: impl Into<String>) -> CommandError {
+    pub(crate) fn failed(message: impl Into<String>) -> CommandError {
         CommandError::new(Exit::Failed, message)
     }
 }
@@ -143,7 +141,7 @@ pub fn typed(
     let read = args::parse(args)
         .map(|read| format!("{:?}", read.command))
         .map_err(|error| error.to_string());
-    (read, node::address(host, 1).map_err(|failure| failure.message.clone()))
+    (read, crate::node::address(host, 1).map_err(|failure| failure.message.clone()))
 }
 
 /// Runs the command given by the arguments that follow the program's name.
@@ -209,7 +207,7 @@ fn perform(invocation: args::Invocation) -> Done {
         Command::TableImport(what) => import::run(&context, &what),
         Command::Logs(what) => logs::run(&context, &what),
         Command::Events(filter) => events::run(&context, &filter),
-        Command::Node(what) => node::run(&context, what),
+        Command::Node(what) => crate::node::run(&context, what),
         Command::Call { method, params } => call::run(&context, &method, &params),
     }
 }
@@ -259,7 +257,7 @@ fn refused_start(error: StartError) -> CommandError {
 }
 
 /// Prints and flushes a line. Returns `false` if standard output is closed.
-fn emit(line: &str) -> bool {
+pub(crate) fn emit(line: &str) -> bool {
     let mut stdout = io::stdout().lock();
     stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }

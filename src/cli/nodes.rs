@@ -6,12 +6,12 @@
 
 use super::args::NodesCommand;
 use super::call::refused;
-use super::client::{in_ms, GatewayClient};
 use super::context::{Context, Way};
 use super::devices::{name, needs_gateway, parse, Owner};
+use super::format::{ago, clean, items, number, or_dash, short, text, texts, Grid};
 use super::select::{self, Listed};
-use super::show::{ago, clean, items, number, or_dash, short, text, texts, Grid};
 use super::{CommandError, Done, Exit, Output};
+use crate::client::{in_ms, GatewayClient};
 use crate::gate::commands_known;
 use crate::gate::ids::Hex;
 use crate::gate::limits;

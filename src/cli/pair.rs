@@ -4,7 +4,7 @@
 use super::args::PairCommand;
 use super::context::Context;
 use super::devices::parse;
-use super::show::{clean, number, texts, word};
+use super::format::{clean, number, texts, word};
 use super::{CommandError, Done, Exit, Output};
 use crate::config::nearest_word;
 use crate::gate::ids::Role;

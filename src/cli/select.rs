@@ -1,6 +1,6 @@
 //! Finds the device or node that a user typed: by id, by the beginning of an id, or by name. Pure.
 
-use super::show::{clean, items, short, text, texts};
+use super::format::{clean, items, short, text, texts};
 use super::CommandError;
 use crate::wire::json::Value;
 

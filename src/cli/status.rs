@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::client::get_status;
 use super::context::{failure, Context};
 use super::devices::parse;
-use super::show::{clean, number, span, texts, word};
+use super::format::{clean, number, span, texts, word};
 use super::{CommandError, Done, Exit, Output};
+use crate::client::get_status;
 use crate::config::Bind;
 use crate::store;
 use crate::wire::json::{self, Value};

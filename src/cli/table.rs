@@ -2,7 +2,7 @@
 
 use super::context::{failure, Context, Way};
 use super::devices::{parse, Owner};
-use super::show::Grid;
+use super::format::Grid;
 use super::{Done, Exit, Output};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot};

@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 
-use super::client::{ClientError, GatewayClient};
 use super::context::Context;
-use super::show::word;
+use super::format::word;
 use super::token;
 use super::{CommandError, Done, Exit, Output};
+use crate::client::{ClientError, GatewayClient};
 use crate::config::{AuthMode, Config, Secret};
 use crate::server;
 use crate::wire::json;

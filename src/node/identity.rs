@@ -136,6 +136,6 @@ impl NodeIdentity {
 }
 
 /// Returns the error for a file or directory of the node that cannot be written.
-pub fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
     CommandError::failed(format!("cannot write {}: {error}", path.display()))
 }

@@ -6,11 +6,11 @@
 //! rejects it with an error that a retry cannot resolve. It listens on no port. TLS and name
 //! resolution are not supported: the gateway is given by IP address.
 
-mod allow;
+mod allow_list;
 mod commands;
-mod facts;
+mod exec;
+mod host_info;
 mod identity;
-mod run;
 mod session;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,10 +20,10 @@ use commands::OfferedCommands;
 use identity::{unwritable, NodeIdentity};
 use session::Session;
 
-use super::args::{NodeCommand, NodeTo};
-use super::context::Context;
-use super::show::clean;
-use super::{emit, CommandError, Done, Exit, Output};
+use crate::cli::args::{NodeCommand, NodeTo};
+use crate::cli::context::Context;
+use crate::cli::format::clean;
+use crate::cli::{emit, CommandError, Done, Exit, Output};
 use crate::config::{AuthMode, Source};
 use crate::store;
 use crate::wire::json;
@@ -32,14 +32,14 @@ use crate::wire::json;
 type Credential = (&'static str, String);
 
 /// Runs a `gatelet node` command.
-pub fn run(context: &Context, what: NodeCommand) -> Done {
+pub(crate) fn run(context: &Context, what: NodeCommand) -> Done {
     let dir = context.state_dir()?.join("node");
     match what {
         NodeCommand::Run(to) => NodeHost::new(context, &dir, to)?.run(),
         NodeCommand::Show(to) => NodeHost::new(context, &dir, to)?.show(context.json),
-        NodeCommand::Allow(words) => allow::change(&dir, words, true),
-        NodeCommand::Disallow(words) => allow::change(&dir, words, false),
-        NodeCommand::Allowed => allow::list(&dir, context.json),
+        NodeCommand::Allow(words) => allow_list::change(&dir, words, true),
+        NodeCommand::Disallow(words) => allow_list::change(&dir, words, false),
+        NodeCommand::Allowed => allow_list::list(&dir, context.json),
     }
 }
 
@@ -87,7 +87,7 @@ impl NodeHost {
         let secret = config.auth.secret.as_ref().filter(|secret| local || given(&secret.source));
         let field = if config.auth.mode == AuthMode::Password { "password" } else { "token" };
         credentials.extend(secret.map(|secret| (field, secret.value.expose().to_string())));
-        let name = name.unwrap_or_else(facts::name);
+        let name = name.unwrap_or_else(host_info::name);
         Ok(NodeHost { identity, dir: dir.to_path_buf(), name, address, credentials })
     }
 
@@ -96,7 +96,7 @@ impl NodeHost {
         Ok(OfferedCommands {
             name: self.name.clone(),
             dir: self.dir.clone(),
-            allowed: allow::read(&self.dir)?,
+            allowed: allow_list::read(&self.dir)?,
         })
     }
 
@@ -117,7 +117,7 @@ impl NodeHost {
         o.strs("commands", offer.commands().map(|(name, _)| name));
         o.strings(
             "allowed",
-            &offer.allowed.iter().map(allow::AllowedCommand::line).collect::<Vec<_>>(),
+            &offer.allowed.iter().map(allow_list::AllowedCommand::line).collect::<Vec<_>>(),
         );
     }
 
@@ -164,7 +164,7 @@ impl NodeHost {
 }
 
 /// Parses the address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a URL.
-pub(super) fn address(host: &str, port: u16) -> Result<SocketAddr, CommandError> {
+pub(crate) fn address(host: &str, port: u16) -> Result<SocketAddr, CommandError> {
     if host.starts_with("wss:") || host.starts_with("https:") {
         let message =
             "this node speaks no TLS; give it the gateway's own address, on a network you trust or in a tunnel";

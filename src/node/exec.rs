@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::allow::is_remote;
+use super::allow_list::is_remote;
 use super::commands::CommandAnswer;
 use crate::gate::ids::Millis;
 use crate::gate::limits;

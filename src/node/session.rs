@@ -1,12 +1,12 @@
 //! Connection of the node to its gateway: handshake, serving requests, reconnecting.
 
 use super::commands::OfferedCommands;
+use super::exec::Running;
 use super::identity::{KnownGateway, CLIENT, NODE};
-use super::run::Running;
-use super::{facts, Credential, NodeHost};
-use crate::cli::client::{GatewayClient, RpcError};
-use crate::cli::show::clean;
+use super::{host_info, Credential, NodeHost};
+use crate::cli::format::clean;
 use crate::cli::{emit, CommandError, Done, Exit};
+use crate::client::{GatewayClient, RpcError};
 use crate::gate::limits;
 use crate::server::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::server::{start_thread, Stop};
@@ -224,7 +224,7 @@ fn client_of(client: &mut Writer<'_>, name: &str, family: &str) {
     client.str("version", env!("CARGO_PKG_VERSION"));
     client.str("platform", std::env::consts::OS);
     client.str("deviceFamily", family);
-    client.opt_str("modelIdentifier", facts::model(std::path::Path::new("/")).as_deref());
+    client.opt_str("modelIdentifier", host_info::model(std::path::Path::new("/")).as_deref());
     client.str("displayName", name);
 }
 

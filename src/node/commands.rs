@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::allow::{self, AllowedCommand};
-use super::facts;
-use super::run::{self, Running};
-use crate::cli::client::Sender;
+use super::allow_list::{self, AllowedCommand};
+use super::exec::{self, Running};
+use super::host_info;
+use crate::client::Sender;
 use crate::gate::limits;
 use crate::server::start_thread;
 use crate::wire::json::{self, Value};
@@ -68,8 +68,8 @@ impl OfferedCommands {
             wait_ms,
         };
         let answer = match invoke.command.as_str() {
-            "device.info" => CommandAnswer::Payload(facts::info(Path::new("/"), &self.name)),
-            "device.status" => CommandAnswer::Payload(facts::status(Path::new("/"), &self.dir)),
+            "device.info" => CommandAnswer::Payload(host_info::info(Path::new("/"), &self.name)),
+            "device.status" => CommandAnswer::Payload(host_info::status(Path::new("/"), &self.dir)),
             "system.which" => which(&invoke.params),
             RUN => match self.run(&invoke, sender, running) {
                 Ok(()) => return,
@@ -90,11 +90,11 @@ impl OfferedCommands {
         let argv = words(&invoke.params, "command", limits::NODE_WORDS)
             .filter(|argv| !argv.is_empty())
             .ok_or_else(|| CommandAnswer::failed("INVALID_REQUEST", "command required"))?;
-        let Some(program) = allow::allowed(&self.allowed, &argv) else {
+        let Some(program) = allow_list::allowed(&self.allowed, &argv) else {
             let message = "SYSTEM_RUN_DENIED: allowlist miss; on that machine `gatelet node allow PROGRAM` allows one";
             return Err(CommandAnswer::failed("UNAVAILABLE", message));
         };
-        let order = run::order(program, &invoke.params, &argv, invoke.wait_ms)?;
+        let order = exec::order(program, &invoke.params, &argv, invoke.wait_ms)?;
         if !running.begin(&invoke.id) {
             return Err(CommandAnswer::failed(
                 "UNAVAILABLE",
@@ -127,7 +127,7 @@ fn which(params: &Value<'_>) -> CommandAnswer {
                 // Names are keys of the result, so each is written once.
                 let first = !bins[..at].iter().any(|one| one.trim() == name);
                 let counts = first && !Path::new(name).is_absolute();
-                if let Some(path) = allow::find(name).filter(|_| counts) {
+                if let Some(path) = allow_list::find(name).filter(|_| counts) {
                     found.str(name, &path.to_string_lossy());
                 }
             }
