@@ -8,10 +8,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::args::Import;
+use super::args::{action, Command};
 use super::context::{unreadable, Context};
 use super::format::{clean, number, short, text};
-use super::{CommandError, Done, Output};
+use super::output::{CommandError, CommandResult, Output};
 use crate::config::{Env, SystemEnv};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
@@ -23,22 +23,55 @@ use crate::store::{Contents, Shape, TableId};
 use crate::wire::base64;
 use crate::wire::json::{self, Value};
 
+pub const COMMANDS: &[Command] = &[Command {
+    name: "table import",
+    usage: "FILE... [--dry-run] [--overwrite]",
+    least: 1,
+    most: usize::MAX,
+    options: &["dry-run", "overwrite"],
+    summary: "import devices from OpenClaw's files or from an export",
+    details: "\
+  gatelet table import ~/.openclaw/devices/paired.json --dry-run
+  gatelet table import ~/.openclaw/devices/paired.json ~/.openclaw/nodes/paired.json
+
+Devices authenticate with their own keys; tokens are not imported. A device that is already in the
+table is not changed without --overwrite. With --dry-run nothing is written.
+",
+    parse: |args| {
+        let options = ImportOptions {
+            files: args.words.clone(),
+            dry_run: args.has("dry-run"),
+            overwrite: args.has("overwrite"),
+        };
+        action(options, import)
+    },
+    ..Command::BASE
+}];
+
+/// `table import ...`
+#[derive(Debug)]
+struct ImportOptions {
+    files: Vec<String>,
+    dry_run: bool,
+    overwrite: bool,
+}
+
 /// Reads the files, prints the outcome of each record, and writes the changes unless `--dry-run` is
 /// given.
-pub fn run(context: &Context, what: &Import) -> Done {
-    let texts = what.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let files = what
-        .files
+fn import(context: &Context, options: ImportOptions) -> CommandResult {
+    let ImportOptions { files, dry_run, overwrite } = options;
+    let texts = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let files = files
         .iter()
         .zip(&texts)
         .map(|(file, text)| parse(file, text))
         .collect::<Result<Vec<_>, _>>()?;
-    let plan = if what.dry_run && context.has_no_table()? {
-        Plan::make(&nothing_yet(context.capacity()), &files, what.overwrite)
+    let plan = if dry_run && context.has_no_table()? {
+        Plan::make(&empty_table(context.capacity()), &files, overwrite)
     } else {
-        let mut opened = context.file_made()?;
-        let plan = Plan::make(&opened.loaded.contents, &files, what.overwrite);
-        if !what.dry_run && !plan.changes.is_empty() {
+        let mut opened = context.open_or_create_table()?;
+        let plan = Plan::make(&opened.loaded.contents, &files, overwrite);
+        if !dry_run && !plan.changes.is_empty() {
             let written = opened.file.commit_all(&plan.changes);
             written.map_err(|error| {
                 CommandError::failed(format!(
@@ -49,13 +82,13 @@ pub fn run(context: &Context, what: &Import) -> Done {
         plan
     };
     if context.json {
-        return Output::json(&plan.json(what.dry_run));
+        return Output::json(&plan.json(dry_run));
     }
-    Output::ok(plan.text(what.dry_run))
+    Output::ok(plan.text(dry_run))
 }
 
 /// Returns the contents of a table that does not exist yet.
-fn nothing_yet(capacity: u16) -> Contents {
+fn empty_table(capacity: u16) -> Contents {
     Contents {
         shape: Shape { id: TableId([0; 16]), capacity },
         age: TableAge(0),
@@ -74,7 +107,7 @@ fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, CommandError> {
     match value.kind() {
         json::Kind::Object => Ok(value),
         _ => Err(CommandError::failed(format!(
-            "{file} is no object of devices, as OpenClaw's devices/paired.json is"
+            "{file} is not a JSON object of devices, such as OpenClaw's devices/paired.json"
         ))),
     }
 }
@@ -127,20 +160,20 @@ impl Plan {
             all.filter(move |(_, record)| is_node(record) == nodes).collect::<Vec<_>>()
         };
         for (key, record) in records(false) {
-            let became = match device(&key, &record) {
-                Ok(device) => plan.take(&mut table, contents, device, overwrite),
+            let outcome = match device(&key, &record) {
+                Ok(device) => plan.add_device(&mut table, contents, device, overwrite),
                 Err(reason) => ImportOutcome::Skipped(reason),
             };
-            plan.note(&key, &record, became);
+            plan.note(&key, &record, outcome);
         }
         for (key, record) in records(true) {
-            let became = plan.add(&mut table, &key, &record, overwrite);
-            plan.note(&key, &record, became);
+            let outcome = plan.add_node(&mut table, &key, &record, overwrite);
+            plan.note(&key, &record, outcome);
         }
         plan
     }
 
-    fn take(
+    fn add_device(
         &mut self,
         table: &mut Vec<(Slot, Device)>,
         contents: &Contents,
@@ -150,7 +183,7 @@ impl Plan {
         device.seen_age = contents.age;
         if let Some((slot, known)) = table.iter_mut().find(|(_, known)| known.id == device.id) {
             if !overwrite {
-                return ImportOutcome::Skipped("it is in the table already (see --overwrite)");
+                return ImportOutcome::Skipped("it is already in the table (see --overwrite)");
             }
             // Keep the token generations of the existing device: its revoked tokens must stay
             // invalid.
@@ -177,7 +210,7 @@ impl Plan {
 
     /// Applies a record of `nodes/paired.json`, which names a node and lists what was approved for
     /// it.
-    fn add(
+    fn add_node(
         &mut self,
         table: &mut [(Slot, Device)],
         key: &str,
@@ -188,11 +221,11 @@ impl Plan {
         let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id)
         else {
             return ImportOutcome::Skipped(
-                "there is no device of this id, and a node's record holds no key",
+                "there is no device with this id, and the record of a node holds no key",
             );
         };
         if !device.roles.contains(Role::Node) {
-            return ImportOutcome::Skipped("the device of this id is no node");
+            return ImportOutcome::Skipped("the device with this id is not a node");
         }
         let Ok(surface) = surface(record) else { return ImportOutcome::Skipped(TOO_MUCH) };
         let open = overwrite || device.surface_approved == WallMs(0);
@@ -208,7 +241,7 @@ impl Plan {
         }
         let (slot, device) = (*slot, device.clone());
         match (approves, names) {
-            (false, false) => return ImportOutcome::Skipped("it has nothing to add"),
+            (false, false) => return ImportOutcome::Skipped("it adds nothing"),
             _ => self.change(slot, device),
         }
         if approves {
@@ -252,7 +285,7 @@ impl Plan {
                 .count()
         };
         let would = if dry_run { " (dry run: nothing was written)" } else { "" };
-        out.push_str(&format!("{} taken over, {} skipped{would}\n", count(false), count(true)));
+        out.push_str(&format!("{} imported, {} skipped{would}\n", count(false), count(true)));
         out
     }
 
@@ -274,14 +307,14 @@ impl Plan {
     }
 }
 
-const TOO_MUCH: &str = "its commands, caps and permissions are too many or too long";
+const TOO_MUCH: &str = "it has too many or too long commands, caps or permissions";
 
 fn is_node(record: &Value<'_>) -> bool {
     record.get("nodeId").is_some() && record.get("publicKey").is_none()
 }
 
 /// Reads a record of `devices/paired.json`. The error is the reason why it is skipped.
-pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static str> {
+pub fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static str> {
     let public =
         base64::public_key(&text(record, "publicKey")).ok_or("its public key cannot be read")?;
     let id = DeviceId(Sha256::digest(public).into());
@@ -289,7 +322,7 @@ pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static s
         .get("deviceId")
         .map_or(key.to_string(), |id| id.as_str().unwrap_or_default().into_owned());
     if DeviceId::parse(key) != Some(id) || DeviceId::parse(&named) != Some(id) {
-        return Err("its id does not belong to its key");
+        return Err("its id does not match its key");
     }
     let (roles, revoked) = roles(record);
     if roles.with(revoked).is_empty() {
@@ -412,13 +445,13 @@ mod tests {
             (format!(r#"{{"{id}":7}}"#), "its public key cannot be read"),
             (
                 format!(r#"{{"{other}":{{"publicKey":"{public}","role":"operator"}}}}"#),
-                "its id does not belong to its key",
+                "its id does not match its key",
             ),
             (
                 format!(
                     r#"{{"{id}":{{"deviceId":"{other}","publicKey":"{public}","role":"operator"}}}}"#
                 ),
-                "its id does not belong to its key",
+                "its id does not match its key",
             ),
             (
                 format!(r#"{{"{id}":{{"publicKey":"{public}","role":"king"}}}}"#),
@@ -426,7 +459,7 @@ mod tests {
             ),
             (
                 format!(r#"{{"{id}":{{"nodeId":"{id}"}}}}"#),
-                "there is no device of this id, and a node's record holds no key",
+                "there is no device with this id, and the record of a node holds no key",
             ),
         ] {
             let plan = plan(&table(4, vec![]), &[text], true);

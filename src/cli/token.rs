@@ -3,15 +3,46 @@
 //! Rotation replaces only the token file that gatelet created. A running gateway reads that file at
 //! start and when its configuration changes, and uses the old token until then.
 
+use super::args::{action, Command};
 use super::context::Context;
-use super::{CommandError, Done, Output};
+use super::output::{CommandError, CommandResult, Output};
 use crate::config::{AuthMode, Config, Secret, Source, Sourced};
 use crate::store;
 use crate::wire::base64;
 use crate::wire::json;
 
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "token",
+        usage: "COMMAND",
+        summary: "show or rotate the token of the gateway",
+        details: "  gatelet token show\n  gatelet token rotate\n",
+        ..Command::BASE
+    },
+    Command {
+        name: "token show",
+        summary: "print the token in force, and nothing else",
+        details: "  gatelet token show\n  TOKEN=$(gatelet token show)\n",
+        parse: |_| action((), |context, ()| show(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "token rotate",
+        summary: "create a new token; paired devices stay paired",
+        details: "\
+  gatelet token rotate
+
+Works only for the token that gatelet created. A token that is set by a variable or the
+configuration is changed there; the error message names the place. A running gateway uses the new
+token after its next start or the next change of its configuration.
+",
+        parse: |_| action((), |context, ()| rotate(context)),
+        ..Command::BASE
+    },
+];
+
 /// Prints the token in force.
-pub fn show(context: &Context) -> Done {
+fn show(context: &Context) -> CommandResult {
     let token = in_force(context)?;
     if context.json {
         return Output::json(&json::object(|o| {
@@ -24,7 +55,7 @@ pub fn show(context: &Context) -> Done {
 }
 
 /// Writes a new token into the state directory.
-pub fn rotate(context: &Context) -> Done {
+fn rotate(context: &Context) -> CommandResult {
     let config = context.config()?;
     only_token(config)?;
     if let Some(Sourced { source, .. }) = &config.auth.secret {
@@ -39,7 +70,7 @@ pub fn rotate(context: &Context) -> Done {
     let running = context.address()?.is_some();
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)
-        .map_err(|_| CommandError::failed("the system gives no random bytes"))?;
+        .map_err(|_| CommandError::failed("the system provides no random bytes"))?;
     let token = Secret::new(base64::encode_url(&bytes));
     let write = store::replace_private(&path, token.expose().as_bytes());
     write.map_err(|error| {
@@ -52,23 +83,23 @@ pub fn rotate(context: &Context) -> Done {
         }));
     }
     let then = if running {
-        "; the running gateway uses it from its next start, or the next change of its configuration"
+        "; the running gateway uses it after its next start or the next change of its configuration"
     } else {
         ""
     };
     Output::ok(format!(
-        "new token {} in {}{then}\npaired devices stay paired; see it with `gatelet token show`\n",
+        "new token {} in {}{then}\npaired devices stay paired; `gatelet token show` prints the token\n",
         token.fingerprint(),
         path.display()
     ))
 }
 
 /// Returns the token in force. Error with a hint if there is none.
-pub(super) fn in_force(context: &Context) -> Result<&Sourced<Secret>, CommandError> {
+pub fn in_force(context: &Context) -> Result<&Sourced<Secret>, CommandError> {
     let config = context.config()?;
     only_token(config)?;
     let missing = || {
-        CommandError::failed("there is no token yet; `gatelet run` makes one at its first start")
+        CommandError::failed("there is no token yet; `gatelet run` creates one at its first start")
     };
     config.auth.secret.as_ref().ok_or_else(missing)
 }

@@ -1,50 +1,49 @@
-//! `gatelet node ...`: runs this machine as a node of a gatelet or of another gateway of protocol
-//! 4.
+//! Node host: runs this machine as a node of a gatelet or of another gateway of protocol 4.
 //!
-//! The node prints what it exposes before it connects, declares exactly these commands and rejects
-//! all others. It reconnects after a delay that doubles and is randomized, until the gateway
+//! The node describes what it exposes before it connects, declares exactly these commands and
+//! rejects all others. It reconnects after a delay that doubles and is randomized, until the gateway
 //! rejects it with an error that a retry cannot resolve. It listens on no port. TLS and name
 //! resolution are not supported: the gateway is given by IP address.
 
-mod allow_list;
+pub mod allow_list;
 mod commands;
+mod error;
 mod exec;
 mod host_info;
 mod identity;
 mod session;
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use allow_list::AllowedCommand;
 use commands::OfferedCommands;
-use identity::{unwritable, NodeIdentity};
-use session::Session;
+use identity::NodeIdentity;
+use session::{Credential, Session};
 
-use crate::cli::args::{NodeCommand, NodeTo};
-use crate::cli::context::Context;
-use crate::cli::format::clean;
-use crate::cli::{emit, CommandError, Done, Exit, Output};
-use crate::config::{AuthMode, Source};
+pub use error::NodeError;
+
+use crate::client::clean;
+use crate::config::{AuthMode, Config, Source};
 use crate::store;
 use crate::wire::json;
 
-/// Field name of a credential in the protocol, and its secret.
-type Credential = (&'static str, String);
-
-/// Runs a `gatelet node` command.
-pub(crate) fn run(context: &Context, what: NodeCommand) -> Done {
-    let dir = context.state_dir()?.join("node");
-    match what {
-        NodeCommand::Run(to) => NodeHost::new(context, &dir, to)?.run(),
-        NodeCommand::Show(to) => NodeHost::new(context, &dir, to)?.show(context.json),
-        NodeCommand::Allow(words) => allow_list::change(&dir, words, true),
-        NodeCommand::Disallow(words) => allow_list::change(&dir, words, false),
-        NodeCommand::Allowed => allow_list::list(&dir, context.json),
-    }
+/// Connection parameters given by the user.
+#[derive(Debug, Default)]
+pub struct NodeOptions {
+    /// Address of the gateway, see [`parse_address`].
+    pub host: Option<String>,
+    pub name: Option<String>,
+    /// A setup code.
+    pub code: Option<String>,
 }
 
-/// Configuration of the node: identity, gateway and credentials.
-struct NodeHost {
+/// Prints a text for the user.
+pub type Report = fn(&str);
+
+/// A node: its identity, its gateway and its credentials.
+pub struct NodeHost {
     identity: NodeIdentity,
     dir: PathBuf,
     name: String,
@@ -54,45 +53,48 @@ struct NodeHost {
 }
 
 impl NodeHost {
-    fn new(context: &Context, dir: &Path, to: NodeTo) -> Result<NodeHost, CommandError> {
+    /// Opens the node in the directory. Without a given or known gateway it connects to the one on
+    /// this machine, whose address `local_gateway` returns.
+    pub fn open(
+        dir: &Path,
+        options: NodeOptions,
+        config: &Config,
+        local_gateway: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Result<NodeHost, NodeError> {
         let identity = NodeIdentity::open(dir)?;
-        let config = context.config()?;
         let known = identity.gateway();
-        let (address, local) = match (&to.host, &known) {
-            (Some(host), _) => (address(host, config.port)?, false),
-            (None, Some(known)) => (known.address, false),
+        let is_local = options.host.is_none() && known.is_none();
+        let address = match (&options.host, &known) {
+            (Some(host), _) => parse_address(host, config.port)?,
+            (None, Some(known)) => known.address,
             (None, None) => {
-                let port = config.port;
-                (
-                    context
-                        .address()
-                        .ok()
-                        .flatten()
-                        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], port))),
-                    true,
-                )
+                local_gateway().unwrap_or(SocketAddr::from(([127, 0, 0, 1], config.port)))
             }
         };
-        let mut credentials = Vec::new();
-        credentials.extend(to.code.map(|code| ("bootstrapToken", code)));
         let known = known.filter(|known| known.address == address);
-        let name = to
-            .name
-            .or(known.as_ref().map(|known| known.name.clone()))
-            .filter(|name| !name.is_empty());
-        let kept = known.filter(|known| !known.token.is_empty());
-        credentials.extend(kept.map(|known| ("deviceToken", known.token)));
+        let known_name = known.as_ref().map(|known| known.name.clone());
+        let name = options.name.or(known_name).filter(|name| !name.is_empty());
+        let mut credentials = Vec::new();
+        if let Some(code) = options.code {
+            credentials.push(("bootstrapToken", code));
+        }
+        if let Some(known) = known.filter(|known| !known.token.is_empty()) {
+            credentials.push(("deviceToken", known.token));
+        }
         // The secret of the gateway on this machine must not be sent to another gateway.
-        let given = |source: &Source| !matches!(source, Source::Config(_) | Source::StateFile(_));
-        let secret = config.auth.secret.as_ref().filter(|secret| local || given(&secret.source));
-        let field = if config.auth.mode == AuthMode::Password { "password" } else { "token" };
-        credentials.extend(secret.map(|secret| (field, secret.value.expose().to_string())));
+        let is_given =
+            |source: &Source| !matches!(source, Source::Config(_) | Source::StateFile(_));
+        let secret = config.auth.secret.as_ref();
+        if let Some(secret) = secret.filter(|secret| is_local || is_given(&secret.source)) {
+            let field = if config.auth.mode == AuthMode::Password { "password" } else { "token" };
+            credentials.push((field, secret.value.expose().to_string()));
+        }
         let name = name.unwrap_or_else(host_info::name);
         Ok(NodeHost { identity, dir: dir.to_path_buf(), name, address, credentials })
     }
 
     /// Returns the commands offered now; reads the allowlist again.
-    fn offer(&self) -> Result<OfferedCommands, CommandError> {
+    fn offer(&self) -> Result<OfferedCommands, NodeError> {
         Ok(OfferedCommands {
             name: self.name.clone(),
             dir: self.dir.clone(),
@@ -100,97 +102,82 @@ impl NodeHost {
         })
     }
 
-    /// Implements `gatelet node show`.
-    fn show(&self, as_json: bool) -> Done {
+    /// Returns the gateway, the identity and the exposed commands as JSON.
+    pub fn description_json(&self) -> Result<Vec<u8>, NodeError> {
         let offer = self.offer()?;
-        if as_json {
-            return Output::json(&json::object(|o| self.write(o, &offer)));
-        }
-        Output::ok(self.words(&offer))
+        let allowed: Vec<String> = offer.allowed.iter().map(AllowedCommand::line).collect();
+        Ok(json::object(|o| {
+            o.shown("gateway", &self.address);
+            o.str("displayName", &self.name);
+            o.shown("nodeId", &self.identity.id);
+            o.str("publicKey", &self.identity.public_key());
+            o.strs("commands", offer.commands().map(|(name, _)| name));
+            o.strings("allowed", &allowed);
+        }))
     }
 
-    fn write(&self, o: &mut json::Writer<'_>, offer: &OfferedCommands) {
-        o.shown("gateway", &self.address);
-        o.str("displayName", &self.name);
-        o.shown("nodeId", &self.identity.id);
-        o.str("publicKey", &self.identity.public());
-        o.strs("commands", offer.commands().map(|(name, _)| name));
-        o.strings(
-            "allowed",
-            &offer.allowed.iter().map(allow_list::AllowedCommand::line).collect::<Vec<_>>(),
+    /// Returns the gateway, the identity and the exposed commands as text.
+    pub fn description(&self) -> Result<String, NodeError> {
+        let offer = self.offer()?;
+        let mut out = format!(
+            "gateway  {}\nname     {}\nid       {}\nkey      {}\n\n\
+             exposes to clients that the gateway permits\n",
+            self.address,
+            clean(&self.name),
+            self.identity.id,
+            self.identity.public_key()
         );
-    }
-
-    fn words(&self, offer: &OfferedCommands) -> String {
-        let (address, id) = (self.address.to_string(), self.identity.id.to_string());
-        let name = clean(&self.name);
-        let mut out = [
-            "gateway  ",
-            &address,
-            "\nname     ",
-            &name,
-            "\nid       ",
-            &id,
-            "\nkey      ",
-            &self.identity.public(),
-        ]
-        .concat();
-        out.push_str("\n\nexposes to whom the gateway lets call it\n");
         for (name, about) in offer.commands() {
-            out.push_str(&["  ", name, &BLANKS[name.len()..], about, "\n"].concat());
+            out.push_str(&format!("  {name:<15}{about}\n"));
         }
         for entry in &offer.allowed {
-            out.push_str(&["    ", &clean(&entry.line()), "\n"].concat());
+            out.push_str(&format!("    {}\n", clean(&entry.line())));
         }
         if offer.allowed.is_empty() {
-            out.push_str("system.run is off; `gatelet node allow PROGRAM` allows one\n");
+            out.push_str("system.run is off; `gatelet node allow PROGRAM` enables it\n");
         }
-        out
+        Ok(out)
     }
 
-    /// Implements `gatelet node run`; returns only on an error that a retry cannot resolve.
-    fn run(self) -> Done {
-        let lock = self.dir.join("node.lock");
-        let _alone =
-            store::lock(&lock).map_err(|error| unwritable(&lock, &error))?.ok_or_else(|| {
-                CommandError::failed(format!(
-                    "another `gatelet node run` uses {}",
-                    self.dir.display()
-                ))
-            })?;
-        emit(&self.words(&self.offer()?));
-        Session::new(self)?.keep_up()
+    /// Connects and serves requests; returns only on an error that a retry cannot resolve.
+    pub fn run(self, report: Report) -> Result<Infallible, NodeError> {
+        let path = self.dir.join("node.lock");
+        let lock = store::lock(&path).map_err(|error| NodeError::cannot_write(&path, &error))?;
+        let Some(_lock) = lock else {
+            let dir = self.dir.display();
+            return Err(NodeError::Failed(format!("another `gatelet node run` uses {dir}")));
+        };
+        report(&self.description()?);
+        Session::new(self, report)?.keep_connected()
     }
 }
 
 /// Parses the address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a URL.
-pub(crate) fn address(host: &str, port: u16) -> Result<SocketAddr, CommandError> {
+pub fn parse_address(host: &str, port: u16) -> Result<SocketAddr, NodeError> {
     if host.starts_with("wss:") || host.starts_with("https:") {
-        let message =
-            "this node speaks no TLS; give it the gateway's own address, on a network you trust or in a tunnel";
-        return Err(CommandError::new(Exit::Usage, message));
+        return Err(NodeError::InvalidArgument(
+            "a node does not support TLS; give the gateway's own address, on a trusted network or \
+             through a tunnel"
+                .to_string(),
+        ));
     }
     let bare = host.strip_prefix("ws://").or_else(|| host.strip_prefix("http://")).unwrap_or(host);
     let bare = bare.split('/').next().unwrap_or_default();
     let local =
         bare.strip_prefix("localhost").filter(|rest| rest.is_empty() || rest.starts_with(':'));
-    let text = local.map_or_else(|| bare.to_string(), |rest| ["127.0.0.1", rest].concat());
+    let text = local.map_or_else(|| bare.to_string(), |rest| format!("127.0.0.1{rest}"));
     let ip = text
         .trim_start_matches('[')
         .trim_end_matches(']')
         .parse::<IpAddr>()
         .map(|ip| SocketAddr::new(ip, port));
     text.parse().or(ip).map_err(|_| {
-        let shown = clean(bare);
-        let message = format!(
-            "`{shown}` is no address: names are not looked up, give the IP address of the gateway"
-        );
-        CommandError::new(Exit::Usage, message)
+        NodeError::InvalidArgument(format!(
+            "`{}` is not an IP address; host names are not supported",
+            clean(bare)
+        ))
     })
 }
-
-/// Padding of the column of command names.
-const BLANKS: &str = "               ";
 
 #[cfg(test)]
 mod tests {
@@ -209,17 +196,20 @@ mod tests {
             ("[::1]", "[::1]:7"),
             ("[::1]:80", "[::1]:80"),
         ] {
-            assert_eq!(address(host, 7).unwrap().to_string(), expected, "{host}");
+            assert_eq!(parse_address(host, 7).unwrap().to_string(), expected, "{host}");
         }
         for (host, words) in [
-            ("wss://10.0.0.1", "no TLS"),
-            ("https://10.0.0.1", "no TLS"),
-            ("raspberrypi.local", "`raspberrypi.local` is no address"),
-            ("localhoster", "is no address"),
-            ("", "is no address"),
+            ("wss://10.0.0.1", "TLS"),
+            ("https://10.0.0.1", "TLS"),
+            ("raspberrypi.local", "`raspberrypi.local` is not an IP address"),
+            ("localhoster", "is not an IP address"),
+            ("", "is not an IP address"),
         ] {
-            let Err(refused) = address(host, 7) else { panic!("{host}") };
-            assert!(refused.message.contains(words), "{host}: {}", refused.message);
+            let Err(refused) = parse_address(host, 7) else { panic!("{host}") };
+            assert!(
+                matches!(&refused, NodeError::InvalidArgument(text) if text.contains(words)),
+                "{host}: {refused:?}"
+            );
         }
     }
 }
