@@ -35,7 +35,7 @@ const ADVISED: [(&str, &str, &str); 18] = [
 ];
 
 /// Packages in the largest shipped file, apart from gatelet itself.
-const PACKAGES_IN_A_FILE: usize = 75;
+const PACKAGES_IN_A_FILE: usize = 76;
 
 /// Packages of this repository, which have no checksum.
 const OURS: [&str; 3] = ["gatelet", "gatelet-alloc", "gatelet-json"];

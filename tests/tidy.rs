@@ -15,7 +15,7 @@ use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 const ARROWS: [(&str, &[&str]); 11] = [
     ("gate", &[]),
     ("dashboard", &[]),
-    ("qr", &[]),
+    ("qr", &["wire"]),
     ("store", &["gate"]),
     ("wire", &["gate"]),
     ("config", &["gate"]),

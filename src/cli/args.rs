@@ -30,7 +30,7 @@ pub struct Command {
     pub options: &'static [&'static str],
     /// Summary in one line.
     pub summary: &'static str,
-    /// Help text: examples, then details.
+    /// Help text: examples, then details. Begins with an empty line.
     pub details: &'static str,
     pub parse: fn(&Args) -> Result<Box<dyn Action>, CommandError>,
 }

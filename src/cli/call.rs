@@ -10,7 +10,7 @@ pub const COMMANDS: &[Command] = &[Command {
     least: 1,
     most: 2,
     summary: "call a method of the running gateway and print the response",
-    details: "\
+    details: "
   gatelet call health
   gatelet call device.pair.list
   gatelet call device.pair.rename '{\"deviceId\":\"...\",\"label\":\"Desk\"}'

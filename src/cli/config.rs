@@ -13,20 +13,20 @@ pub const COMMANDS: &[Command] = &[
         name: "config",
         usage: "COMMAND",
         summary: "check or print the configuration",
-        details: "  gatelet config check\n  gatelet config print\n",
+        details: "\n  gatelet config check\n  gatelet config print\n",
         ..Command::BASE
     },
     Command {
         name: "config check",
         summary: "list all problems of the configuration, with line and remedy",
-        details: "  gatelet config check\n  gatelet config check --config ./openclaw.json\n",
+        details: "\n  gatelet config check\n  gatelet config check --config ./openclaw.json\n",
         parse: |_| action((), |context, ()| check(context)),
         ..Command::BASE
     },
     Command {
         name: "config print",
         summary: "list all settings in force and their sources",
-        details: "  gatelet config print\n  gatelet config print --json\n",
+        details: "\n  gatelet config print\n  gatelet config print --json\n",
         parse: |_| action((), |context, ()| print(context)),
         ..Command::BASE
     },

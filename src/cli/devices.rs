@@ -14,7 +14,7 @@ pub const COMMANDS: &[Command] = &[
         name: "devices",
         usage: "[COMMAND]",
         summary: "list, approve, reject, remove and rename devices, rotate and revoke tokens",
-        details: "\
+        details: "
   gatelet devices                         list pending requests and paired devices
   gatelet devices approve --latest        approve the latest request
   gatelet devices revoke \"Old phone\"      reject the device until you approve it again
@@ -28,7 +28,7 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
     Command {
         name: "devices list",
         summary: "list pending requests and paired devices",
-        details: "  gatelet devices list\n  gatelet devices list --json\n",
+        details: "\n  gatelet devices list\n  gatelet devices list --json\n",
         parse: |_| action((), |context, ()| list(context)),
         ..Command::BASE
     },
@@ -38,7 +38,7 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
         most: 1,
         options: &["latest"],
         summary: "approve a pending request, or restore a revoked device",
-        details: "\
+        details: "
   gatelet devices approve 3f2a91c4        a request or device listed by `gatelet devices`
   gatelet devices approve --latest        the latest request
 ",
@@ -51,7 +51,7 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
         most: 1,
         options: &["latest"],
         summary: "reject a pending request; the device can send a new one",
-        details: "  gatelet devices reject 3f2a91c4\n",
+        details: "\n  gatelet devices reject 3f2a91c4\n",
         parse: |args| action(args.one_or_latest()?, reject),
         ..Command::BASE
     },
@@ -61,7 +61,7 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
         least: 1,
         most: 1,
         summary: "delete a device; with the gateway's token it can pair again",
-        details: "\
+        details: "
   gatelet devices remove 9b1c55e0d2aa
 
 Its open connections are closed. A device that knows the gateway's token can pair again; to prevent
@@ -76,7 +76,7 @@ that, revoke it instead.
         least: 2,
         most: 2,
         summary: "set the name of a device",
-        details: "  gatelet devices rename 9b1c55e0d2aa \"Kitchen tablet\"\n",
+        details: "\n  gatelet devices rename 9b1c55e0d2aa \"Kitchen tablet\"\n",
         parse: |args| action((args.word(0), args.word(1)), rename),
         ..Command::BASE
     },
@@ -87,7 +87,7 @@ that, revoke it instead.
         most: 1,
         options: &["role"],
         summary: "issue a new device token; the old one is valid until the new one is used",
-        details: "\
+        details: "
   gatelet devices rotate 9b1c55e0d2aa
 
 The device receives the new token at its next connection. Without --role: for all its roles.
@@ -102,7 +102,7 @@ The device receives the new token at its next connection. Without --role: for al
         most: 1,
         options: &["role"],
         summary: "reject the device until you approve it again, even with the gateway's token",
-        details: "\
+        details: "
   gatelet devices revoke 9b1c55e0d2aa
   gatelet devices approve 9b1c55e0d2aa     undo it
 

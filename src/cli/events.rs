@@ -17,7 +17,7 @@ pub const COMMANDS: &[Command] = &[Command {
     usage: "[--filter LIST]",
     options: &["filter"],
     summary: "print events of the running gateway as they occur",
-    details: "\
+    details: "
   gatelet events
   gatelet events --filter node.,device.pair
   gatelet events --json | jq .payload

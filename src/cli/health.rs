@@ -11,7 +11,7 @@ use crate::config::Bind;
 pub const COMMANDS: &[Command] = &[Command {
     name: "health",
     summary: "exit code 0 if the gateway responds, else 1 (for HEALTHCHECK)",
-    details: "\
+    details: "
   HEALTHCHECK CMD [\"/gatelet\", \"health\"]
 
 Requests GET /healthz on this machine, at the address that the running gateway has written to the

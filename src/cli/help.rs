@@ -9,7 +9,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "[COMMAND]",
         most: 2,
         summary: "show this overview, or the help for a command",
-        details: "  gatelet help devices\n",
+        details: "\n  gatelet help devices\n",
         parse: |args| action(page(args)?, |_, text| Output::ok(text)),
         ..Command::BASE
     },
@@ -39,10 +39,7 @@ fn page(args: &Args) -> Result<String, CommandError> {
 fn about(commands: Commands, command: &Command) -> String {
     let Command { name, usage, summary, details, .. } = command;
     let usage = format!("usage: gatelet {name} {usage}");
-    let mut out = format!("gatelet {name}: {summary}\n\n{}\n", usage.trim_end());
-    if !details.is_empty() {
-        out.push_str(&format!("\n{details}"));
-    }
+    let mut out = format!("gatelet {name}: {summary}\n\n{}\n{details}", usage.trim_end());
     let members: Vec<_> = commands.members(command.name).collect();
     let width = members.iter().map(|(member, _)| member.len()).max().unwrap_or(0);
     if width > 0 {

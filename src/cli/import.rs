@@ -30,7 +30,7 @@ pub const COMMANDS: &[Command] = &[Command {
     most: usize::MAX,
     options: &["dry-run", "overwrite"],
     summary: "import devices from OpenClaw's files or from an export",
-    details: "\
+    details: "
   gatelet table import ~/.openclaw/devices/paired.json --dry-run
   gatelet table import ~/.openclaw/devices/paired.json ~/.openclaw/nodes/paired.json
 

@@ -23,7 +23,7 @@ pub const COMMANDS: &[Command] = &[Command {
     usage: "[--follow] [--level LEVEL] [--limit NUMBER]",
     options: &["follow", "level", "limit"],
     summary: "print the log of the running gateway",
-    details: "\
+    details: "
   gatelet logs                            the last 200 lines
   gatelet logs --follow --level warn      warnings and errors, as they are logged
 

@@ -15,6 +15,7 @@ mod device_access;
 mod devices;
 mod events;
 mod explain;
+mod explanation;
 mod format;
 mod health;
 mod help;

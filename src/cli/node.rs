@@ -13,7 +13,7 @@ pub const COMMANDS: &[Command] = &[
         name: "node",
         usage: "COMMAND",
         summary: "run this machine as a node, and manage the programs it may run",
-        details: "\
+        details: "
   gatelet pair --role node                on the gateway: prints a code for a node
   gatelet node run --host 192.168.1.5 --code ABCD2345
 
@@ -27,7 +27,7 @@ allow.
         usage: "[--host ADDRESS] [--code CODE] [--display-name NAME]",
         options: &["host", "code", "display-name"],
         summary: "print what is exposed, connect, serve requests, and reconnect when needed",
-        details: "\
+        details: "
   gatelet node run                        the known gateway, else the one on this machine
   gatelet node run --host 192.168.1.5:18789 --code ABCD2345
   gatelet node run --token TOKEN          or GATELET_TOKEN, instead of a code
@@ -45,7 +45,7 @@ after a revocation.
         usage: "[--host ADDRESS] [--display-name NAME]",
         options: &["host", "code", "display-name"],
         summary: "print the gateway, key and commands of `node run` without connecting",
-        details: "  gatelet node show\n  gatelet node show --json\n",
+        details: "\n  gatelet node show\n  gatelet node show --json\n",
         parse: |args| action(options(args), show),
         ..Command::BASE
     },
@@ -55,7 +55,7 @@ after a revocation.
         least: 1,
         most: usize::MAX,
         summary: "let operators run a program here; by default they cannot run any",
-        details: "\
+        details: "
   gatelet node allow uptime               with any arguments
   gatelet node allow /usr/bin/git status  only with this first argument; more may follow
   gatelet node allow -- systemctl restart printer '$'        exactly this
@@ -73,14 +73,14 @@ next connects.
         least: 1,
         most: usize::MAX,
         summary: "undo `node allow`",
-        details: "  gatelet node disallow /usr/bin/git status\n",
+        details: "\n  gatelet node disallow /usr/bin/git status\n",
         parse: |args| action(args.words.clone(), disallow),
         ..Command::BASE
     },
     Command {
         name: "node allowed",
         summary: "list the programs that operators can run here",
-        details: "  gatelet node allowed\n",
+        details: "\n  gatelet node allowed\n",
         parse: |_| action((), |context, ()| allowed(context)),
         ..Command::BASE
     },

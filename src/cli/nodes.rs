@@ -23,7 +23,7 @@ pub const COMMANDS: &[Command] = &[
         name: "nodes",
         usage: "[COMMAND]",
         summary: "list, describe, invoke, approve, reject, remove and rename nodes",
-        details: "\
+        details: "
   gatelet nodes                           list nodes, their commands and pending requests
   gatelet nodes approve --latest          approve the commands of the latest request
   gatelet nodes invoke kitchen system.which '{\"bins\": [\"git\"]}'
@@ -37,7 +37,7 @@ first 4 or more digits. A command of a node can be invoked only after you have a
     Command {
         name: "nodes list",
         summary: "list nodes, their commands and pending requests",
-        details: "  gatelet nodes list\n  gatelet nodes list --json\n",
+        details: "\n  gatelet nodes list\n  gatelet nodes list --json\n",
         parse: |_| action((), |context, ()| list(context)),
         ..Command::BASE
     },
@@ -47,7 +47,7 @@ first 4 or more digits. A command of a node can be invoked only after you have a
         least: 1,
         most: 1,
         summary: "show the details of a node",
-        details: "  gatelet nodes describe kitchen\n",
+        details: "\n  gatelet nodes describe kitchen\n",
         parse: |args| action(args.word(0), describe),
         ..Command::BASE
     },
@@ -58,7 +58,7 @@ first 4 or more digits. A command of a node can be invoked only after you have a
         most: 3,
         options: &["timeout"],
         summary: "invoke a command of a node and print the result",
-        details: "\
+        details: "
   gatelet nodes invoke kitchen location.get
   gatelet nodes invoke kitchen system.which '{\"bins\": [\"git\"]}' --timeout 5
 
@@ -78,7 +78,7 @@ The default timeout is 30 seconds.
     Command {
         name: "nodes pending",
         summary: "list pending requests",
-        details: "  gatelet nodes pending\n",
+        details: "\n  gatelet nodes pending\n",
         parse: |_| action((), |context, ()| pending(context)),
         ..Command::BASE
     },
@@ -88,7 +88,7 @@ The default timeout is 30 seconds.
         most: 1,
         options: &["latest"],
         summary: "approve the requested commands; also pairs the node if it is not paired",
-        details: "\
+        details: "
   gatelet nodes approve 3f2a91c4          a request or node listed by `gatelet nodes`
   gatelet nodes approve --latest          the latest request
 
@@ -103,7 +103,7 @@ Prints the approved commands, with an explanation of those that grant far-reachi
         most: 1,
         options: &["latest"],
         summary: "reject a request; commands approved earlier stay approved",
-        details: "\
+        details: "
   gatelet nodes reject 3f2a91c4
 
 The node can send a new request.
@@ -117,7 +117,7 @@ The node can send a new request.
         least: 1,
         most: 1,
         summary: "remove the node role and the approved commands of a device",
-        details: "\
+        details: "
   gatelet nodes remove kitchen
 
 Its connection is closed. A device that is also an operator stays paired as operator.
@@ -131,7 +131,7 @@ Its connection is closed. A device that is also an operator stays paired as oper
         least: 2,
         most: 2,
         summary: "set the name of a node",
-        details: "  gatelet nodes rename 9b1c55e0d2aa kitchen\n",
+        details: "\n  gatelet nodes rename 9b1c55e0d2aa kitchen\n",
         parse: |args| action((args.word(0), args.word(1)), rename),
         ..Command::BASE
     },

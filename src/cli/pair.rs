@@ -15,7 +15,7 @@ pub const COMMANDS: &[Command] = &[Command {
     usage: "[--role ROLE] [--scopes LIST] [--qr]",
     options: &["role", "scopes", "qr"],
     summary: "print a code, link and QR code that pair one new device, valid for ten minutes",
-    details: "\
+    details: "
   gatelet pair                            for a phone or another computer
   gatelet pair --role node                for a node without a screen
   gatelet pair --scopes read              an operator that can read, but not change anything

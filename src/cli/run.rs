@@ -13,7 +13,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "[--port PORT] [--bind BIND] [--auth MODE] [--log-file FILE]",
         options: &["log-file"],
         summary: "start the gateway (also without any command)",
-        details: "\
+        details: "
   gatelet                          on 127.0.0.1:18789; prints the link to open
   gatelet run --bind lan           accept connections from other machines
   gatelet run --port 8080
@@ -33,7 +33,7 @@ or debug.
         name: "service",
         usage: "[--state-dir DIR] [--config FILE] [--port PORT] [--bind BIND]",
         summary: "run as a Windows service; install.ps1 installs the service",
-        details: "\
+        details: "
 The service control manager starts this command. To run the gateway by hand: `gatelet run`.
 The log is gatelet.log in the state directory. Stop and start the service with
 Stop-Service gatelet and Start-Service gatelet.

@@ -10,7 +10,7 @@ use crate::wire::json::{self, Value};
 pub const COMMANDS: &[Command] = &[Command {
     name: "status",
     summary: "show the state of the gateway, its addresses and its connections",
-    details: "  gatelet status\n  gatelet status --json\n",
+    details: "\n  gatelet status\n  gatelet status --json\n",
     parse: |_| action((), |context, ()| status(context)),
     ..Command::BASE
 }];

@@ -15,7 +15,7 @@ pub const COMMANDS: &[Command] = &[
         name: "table",
         usage: "COMMAND",
         summary: "check, dump, repair, export or import the pairing table",
-        details: "\
+        details: "
   gatelet table check                     check whether the file is intact
   gatelet table export > paired.json      a backup, without secrets
   gatelet table import paired.json        import devices, also from OpenClaw
@@ -27,21 +27,21 @@ check, dump, repair and import work only while the gateway is stopped.
     Command {
         name: "table check",
         summary: "check the file without changing it; exit code 5 if it is damaged",
-        details: "  gatelet table check\n",
+        details: "\n  gatelet table check\n",
         parse: |_| action((), |context, ()| check(context)),
         ..Command::BASE
     },
     Command {
         name: "table dump",
         summary: "list every record with both replicas",
-        details: "  gatelet table dump\n  gatelet table dump --json\n",
+        details: "\n  gatelet table dump\n  gatelet table dump --json\n",
         parse: |_| action((), |context, ()| dump(context)),
         ..Command::BASE
     },
     Command {
         name: "table repair",
         summary: "repair a damaged table; keeps every intact device",
-        details: "\
+        details: "
   gatelet table repair
 
 The damaged file is first copied to a file next to it. An intact table is not changed.
@@ -52,7 +52,7 @@ The damaged file is first copied to a file next to it. An intact table is not ch
     Command {
         name: "table export",
         summary: "print all devices as JSON (OpenClaw's paired.json), without secrets",
-        details: "  gatelet table export > paired.json\n",
+        details: "\n  gatelet table export > paired.json\n",
         parse: |_| action((), |context, ()| export(context)),
         ..Command::BASE
     },

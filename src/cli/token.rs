@@ -16,20 +16,20 @@ pub const COMMANDS: &[Command] = &[
         name: "token",
         usage: "COMMAND",
         summary: "show or rotate the token of the gateway",
-        details: "  gatelet token show\n  gatelet token rotate\n",
+        details: "\n  gatelet token show\n  gatelet token rotate\n",
         ..Command::BASE
     },
     Command {
         name: "token show",
         summary: "print the token in force, and nothing else",
-        details: "  gatelet token show\n  TOKEN=$(gatelet token show)\n",
+        details: "\n  gatelet token show\n  TOKEN=$(gatelet token show)\n",
         parse: |_| action((), |context, ()| show(context)),
         ..Command::BASE
     },
     Command {
         name: "token rotate",
         summary: "create a new token; paired devices stay paired",
-        details: "\
+        details: "
   gatelet token rotate
 
 Works only for the token that gatelet created. A token that is set by a variable or the

@@ -16,7 +16,7 @@ use crate::wire::json;
 pub const COMMANDS: &[Command] = &[Command {
     name: "url",
     summary: "print the link to open in a browser, including the token",
-    details: "\
+    details: "
   gatelet url
   docker exec CONTAINER /gatelet url
 
