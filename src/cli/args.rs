@@ -21,10 +21,8 @@ pub struct Command {
     pub name: &'static str,
     /// Syntax of its arguments.
     pub usage: &'static str,
-    /// Minimum number of arguments.
-    pub least: usize,
-    /// Maximum number of arguments.
-    pub most: usize,
+    pub min_arguments: usize,
+    pub max_arguments: usize,
     /// Accepted options in addition to the global ones. A global option in this list has a meaning
     /// of its own here and is not passed to the configuration.
     pub options: &'static [&'static str],
@@ -40,8 +38,8 @@ impl Command {
     pub const BASE: Command = Command {
         name: "",
         usage: "",
-        least: 0,
-        most: 0,
+        min_arguments: 0,
+        max_arguments: 0,
         options: &[],
         summary: "",
         details: "",
@@ -235,7 +233,7 @@ pub fn parse(
         Some(flag) => (commands.find(&[flag.to_string()])?.0, &words[..]),
         None => commands.find(&words)?,
     };
-    let args = Args { commands, command, words: rest.to_vec(), options };
+    let args = Args { commands, command, arguments: rest.to_vec(), options };
     args.check()?;
     let action = (command.parse)(&args)?;
     Ok(Invocation { action, overrides: args.overrides(), json: args.has("json") })
@@ -245,7 +243,7 @@ pub fn parse(
 pub struct Args {
     pub commands: Commands,
     pub command: &'static Command,
-    pub words: Vec<String>,
+    pub arguments: Vec<String>,
     options: Vec<(&'static str, String)>,
 }
 
@@ -262,7 +260,8 @@ impl Args {
                 return Err(self.error(format!("`gatelet {command}` has no option `--{name}`")));
             }
         }
-        if (self.command.least..=self.command.most).contains(&self.words.len()) {
+        if (self.command.min_arguments..=self.command.max_arguments).contains(&self.arguments.len())
+        {
             return Ok(());
         }
         Err(self.usage())
@@ -320,19 +319,19 @@ impl Args {
     }
 
     /// Returns the argument at this position; an empty text if there is none.
-    pub fn word(&self, at: usize) -> String {
-        self.words.get(at).cloned().unwrap_or_default()
+    pub fn argument(&self, at: usize) -> String {
+        self.arguments.get(at).cloned().unwrap_or_default()
     }
 
     /// Returns parameters as JSON text, by default an empty object.
     pub fn params(&self, at: usize) -> String {
-        self.words.get(at).map_or("{}", |text| text).to_string()
+        self.arguments.get(at).map_or("{}", |text| text).to_string()
     }
 
     /// Returns the single argument, or `None` if `--latest` is given instead.
     pub fn one_or_latest(&self) -> Result<Option<String>, CommandError> {
-        match (self.words.first(), self.has("latest")) {
-            (Some(word), false) => Ok(Some(word.clone())),
+        match (self.arguments.first(), self.has("latest")) {
+            (Some(argument), false) => Ok(Some(argument.clone())),
             (None, true) => Ok(None),
             (Some(_), true) => Err(self.error("give either one argument or `--latest`, not both")),
             (None, false) => Err(self.usage()),

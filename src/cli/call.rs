@@ -7,15 +7,15 @@ use super::output::{parse_params, CommandError, CommandResult, Output};
 pub const COMMANDS: &[Command] = &[Command {
     name: "call",
     usage: "METHOD [PARAMS-JSON]",
-    least: 1,
-    most: 2,
+    min_arguments: 1,
+    max_arguments: 2,
     summary: "call a method of the running gateway and print the response",
     details: "
   gatelet call health
   gatelet call device.pair.list
   gatelet call device.pair.rename '{\"deviceId\":\"...\",\"label\":\"Desk\"}'
 ",
-    parse: |args| action((args.word(0), args.params(1)), call),
+    parse: |args| action((args.argument(0), args.params(1)), call),
     ..Command::BASE
 }];
 

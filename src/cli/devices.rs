@@ -35,7 +35,7 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
     Command {
         name: "devices approve",
         usage: "REQUEST|DEVICE|--latest",
-        most: 1,
+        max_arguments: 1,
         options: &["latest"],
         summary: "approve a pending request, or restore a revoked device",
         details: "
@@ -48,7 +48,7 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
     Command {
         name: "devices reject",
         usage: "REQUEST|DEVICE|--latest",
-        most: 1,
+        max_arguments: 1,
         options: &["latest"],
         summary: "reject a pending request; the device can send a new one",
         details: "\n  gatelet devices reject 3f2a91c4\n",
@@ -58,8 +58,8 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
     Command {
         name: "devices remove",
         usage: "DEVICE",
-        least: 1,
-        most: 1,
+        min_arguments: 1,
+        max_arguments: 1,
         summary: "delete a device; with the gateway's token it can pair again",
         details: "
   gatelet devices remove 9b1c55e0d2aa
@@ -67,24 +67,24 @@ its first 4 or more digits. Uses the running gateway, or the table file if none 
 Its open connections are closed. A device that knows the gateway's token can pair again; to prevent
 that, revoke it instead.
 ",
-        parse: |args| action(args.word(0), remove),
+        parse: |args| action(args.argument(0), remove),
         ..Command::BASE
     },
     Command {
         name: "devices rename",
         usage: "DEVICE NAME",
-        least: 2,
-        most: 2,
+        min_arguments: 2,
+        max_arguments: 2,
         summary: "set the name of a device",
         details: "\n  gatelet devices rename 9b1c55e0d2aa \"Kitchen tablet\"\n",
-        parse: |args| action((args.word(0), args.word(1)), rename),
+        parse: |args| action((args.argument(0), args.argument(1)), rename),
         ..Command::BASE
     },
     Command {
         name: "devices rotate",
         usage: "DEVICE [--role ROLE]",
-        least: 1,
-        most: 1,
+        min_arguments: 1,
+        max_arguments: 1,
         options: &["role"],
         summary: "issue a new device token; the old one is valid until the new one is used",
         details: "
@@ -92,14 +92,14 @@ that, revoke it instead.
 
 The device receives the new token at its next connection. Without --role: for all its roles.
 ",
-        parse: |args| action((args.word(0), args.role()?), rotate),
+        parse: |args| action((args.argument(0), args.role()?), rotate),
         ..Command::BASE
     },
     Command {
         name: "devices revoke",
         usage: "DEVICE [--role ROLE]",
-        least: 1,
-        most: 1,
+        min_arguments: 1,
+        max_arguments: 1,
         options: &["role"],
         summary: "reject the device until you approve it again, even with the gateway's token",
         details: "
@@ -108,7 +108,7 @@ The device receives the new token at its next connection. Without --role: for al
 
 Its open connections are closed at once. Without --role: for all its roles.
 ",
-        parse: |args| action((args.word(0), args.role()?), revoke),
+        parse: |args| action((args.argument(0), args.role()?), revoke),
         ..Command::BASE
     },
 ];
@@ -143,7 +143,9 @@ impl Devices {
     fn pending(&mut self, typed: Option<&str>) -> Result<Option<Listed>, CommandError> {
         let Some(typed) = typed else {
             let latest = self.pending.first().cloned();
-            return latest.map(Some).ok_or_else(|| self.no_request("no device waits for approval"));
+            return latest
+                .map(Some)
+                .ok_or_else(|| self.no_request("no device is waiting for approval"));
         };
         Ok(select::find(&self.pending, typed)?.cloned())
     }
@@ -356,15 +358,15 @@ fn rights(value: &Value<'_>) -> String {
         true => vec!["admin".to_string()],
         false => scopes.iter().map(short).collect(),
     };
-    let one = |role: &String| match (revoked.contains(role), role.as_str()) {
+    let shown = |role: &String| match (revoked.contains(role), role.as_str()) {
         (true, _) => format!("{role} (revoked)"),
         (false, "operator") if !scopes.is_empty() => {
             format!("operator: {}{}", scopes.join(","), rotated(value, role))
         }
         (false, _) => format!("{role}{}", rotated(value, role)),
     };
-    let gone = revoked.iter().filter(|role| !roles.contains(role));
-    or_dash(roles.iter().chain(gone).map(one).collect::<Vec<_>>().join(", "))
+    let only_revoked = revoked.iter().filter(|role| !roles.contains(role));
+    or_dash(roles.iter().chain(only_revoked).map(shown).collect::<Vec<_>>().join(", "))
 }
 
 /// Returns the generation of the role's token in parentheses, empty for the first one.

@@ -44,7 +44,8 @@ fn events(context: &Context, filter: Vec<String>) -> CommandResult {
         else {
             continue;
         };
-        let wanted = filter.is_empty() || filter.iter().any(|word| name.starts_with(word.as_str()));
+        let wanted =
+            filter.is_empty() || filter.iter().any(|prefix| name.starts_with(prefix.as_str()));
         if wanted && !emit(&line(context, &name, payload.unwrap_or(Value::EMPTY))) {
             return Output::ok("");
         }

@@ -29,7 +29,7 @@ use crate::wire::json::{self, Value};
 pub const COMMANDS: &[Command] = &[Command {
     name: "explain",
     usage: "[--last [N]] [--peer IP] [--token right|wrong|none] [--device DEVICE] ...",
-    most: 1,
+    max_arguments: 1,
     options: &[
         "last",
         "peer",
@@ -72,7 +72,7 @@ connection would be rejected.
 }];
 
 fn parse(args: &Args) -> Result<Box<dyn Action>, CommandError> {
-    match (args.has("last"), args.words.first()) {
+    match (args.has("last"), args.arguments.first()) {
         (true, None) => action(DEFAULT_REJECTIONS, last),
         (true, Some(number)) => action(args.positive("last", number)?, last),
         (false, Some(_)) => Err(args.error("a number is accepted only with `--last`")),

@@ -54,11 +54,11 @@ impl Explanation<'_> {
         out
     }
 
-    fn rejected(&self, style: Style, title: &str, word: &str, refusal: Refusal) -> String {
+    fn rejected(&self, style: Style, title: &str, mark: &str, refusal: Refusal) -> String {
         let words = refusal.words();
         let shown = row(
             title,
-            &style.bad(&outcome(word)),
+            &style.bad(&outcome(mark)),
             &format!("{} ({}, close {})", words.v4, words.code, words.close),
         );
         format!("{shown}\nhint: {}\n", self.hint(refusal))
@@ -141,7 +141,7 @@ impl Explanation<'_> {
         json::object(|o| {
             o.str("rule", self.verdict.rule.number());
             o.str("title", self.verdict.rule.title());
-            let (word, refusal) = match self.verdict.outcome {
+            let (decision, refusal) = match self.verdict.outcome {
                 PolicyOutcome::Admit(admission) => {
                     o.str("role", admission.role.name());
                     o.scopes("scopes", admission.scopes);
@@ -151,7 +151,7 @@ impl Explanation<'_> {
                 PolicyOutcome::Pend(refusal) => ("pend", Some(refusal)),
                 PolicyOutcome::Refuse(refusal) => ("refuse", Some(refusal)),
             };
-            o.str("verdict", word);
+            o.str("verdict", decision);
             if let Some(refusal) = refusal {
                 o.str("code", refusal.words().code);
                 o.str("message", refusal.words().v4);
@@ -174,7 +174,7 @@ fn outcome(text: &str) -> String {
 }
 
 fn admitted(admission: &Admission) -> String {
-    let kept = match admission.place {
+    let stored = match admission.place {
         Registration::New { pairing, .. } => {
             format!("paired, provenance {}", pairing.provenance.name())
         }
@@ -191,8 +191,8 @@ fn admitted(admission: &Admission) -> String {
         }
     };
     match admission.role {
-        Role::Operator => format!("as operator with {}; {kept}", scopes(admission.scopes)),
-        Role::Node => format!("as node; {kept}"),
+        Role::Operator => format!("as operator with {}; {stored}", scopes(admission.scopes)),
+        Role::Node => format!("as node; {stored}"),
     }
 }
 

@@ -7,7 +7,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "help",
         usage: "[COMMAND]",
-        most: 2,
+        max_arguments: 2,
         summary: "show this overview, or the help for a command",
         details: "\n  gatelet help devices\n",
         parse: |args| action(page(args)?, |_, text| Output::ok(text)),
@@ -24,10 +24,10 @@ pub const COMMANDS: &[Command] = &[
 const VERSION: &str = concat!("gatelet ", env!("CARGO_PKG_VERSION"), "\n");
 
 fn page(args: &Args) -> Result<String, CommandError> {
-    if args.words.is_empty() {
+    if args.arguments.is_empty() {
         return Ok(overview(args.commands));
     }
-    let (command, rest) = args.commands.find(&args.words)?;
+    let (command, rest) = args.commands.find(&args.arguments)?;
     match rest.first() {
         // With the option `--help` these are arguments of the command.
         Some(word) if !args.has("help") => Err(args.commands.unknown_member(command, word)),

@@ -26,8 +26,8 @@ use crate::wire::json::{self, Value};
 pub const COMMANDS: &[Command] = &[Command {
     name: "table import",
     usage: "FILE... [--dry-run] [--overwrite]",
-    least: 1,
-    most: usize::MAX,
+    min_arguments: 1,
+    max_arguments: usize::MAX,
     options: &["dry-run", "overwrite"],
     summary: "import devices from OpenClaw's files or from an export",
     details: "
@@ -39,7 +39,7 @@ table is not changed without --overwrite. With --dry-run nothing is written.
 ",
     parse: |args| {
         let options = ImportOptions {
-            files: args.words.clone(),
+            files: args.arguments.clone(),
             dry_run: args.has("dry-run"),
             overwrite: args.has("overwrite"),
         };
@@ -117,7 +117,7 @@ fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, CommandError> {
 struct RecordOutcome {
     id: String,
     name: String,
-    what: ImportOutcome,
+    outcome: ImportOutcome,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,7 +131,7 @@ enum ImportOutcome {
 }
 
 impl ImportOutcome {
-    fn word(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             ImportOutcome::Imported => "imported",
             ImportOutcome::Replaced => "replaced",
@@ -256,32 +256,32 @@ impl Plan {
         self.changes.push((slot, Some(device)));
     }
 
-    fn note(&mut self, key: &str, record: &Value<'_>, what: ImportOutcome) {
+    fn note(&mut self, key: &str, record: &Value<'_>, outcome: ImportOutcome) {
         self.outcomes.push(RecordOutcome {
             id: clean(key),
             name: clean(&text(record, "displayName")),
-            what,
+            outcome,
         });
     }
 
     fn text(&self, dry_run: bool) -> String {
         let mut out = String::new();
-        for outcome in &self.outcomes {
-            let reason = match outcome.what {
+        for record in &self.outcomes {
+            let reason = match record.outcome {
                 ImportOutcome::Skipped(reason) => format!(": {reason}"),
                 _ => String::new(),
             };
             out.push_str(&format!(
                 "{:<9} {}  {}{reason}\n",
-                outcome.what.word(),
-                short(&outcome.id),
-                outcome.name
+                record.outcome.name(),
+                short(&record.id),
+                record.name
             ));
         }
         let count = |skipped: bool| {
             self.outcomes
                 .iter()
-                .filter(|one| matches!(one.what, ImportOutcome::Skipped(_)) == skipped)
+                .filter(|one| matches!(one.outcome, ImportOutcome::Skipped(_)) == skipped)
                 .count()
         };
         let would = if dry_run { " (dry run: nothing was written)" } else { "" };
@@ -293,11 +293,11 @@ impl Plan {
         json::object(|o| {
             o.bool("dryRun", dry_run);
             o.arr("records", |list| {
-                for outcome in &self.outcomes {
+                for record in &self.outcomes {
                     list.item_obj(|o| {
-                        o.str("id", &outcome.id);
-                        o.str("outcome", outcome.what.word());
-                        if let ImportOutcome::Skipped(reason) = outcome.what {
+                        o.str("id", &record.id);
+                        o.str("outcome", record.outcome.name());
+                        if let ImportOutcome::Skipped(reason) = record.outcome {
                             o.str("reason", reason);
                         }
                     });
@@ -412,14 +412,14 @@ mod tests {
         Plan::make(contents, &files, overwrite)
     }
 
-    fn words(plan: &Plan) -> Vec<&'static str> {
-        plan.outcomes.iter().map(|outcome| outcome.what.word()).collect()
+    fn names(plan: &Plan) -> Vec<&'static str> {
+        plan.outcomes.iter().map(|record| record.outcome.name()).collect()
     }
 
     #[test]
     fn openclaw_record_is_imported_without_its_token() {
         let plan = plan(&table(4, vec![]), &[format!("{{{}}}", record(1, ""))], false);
-        assert_eq!(words(&plan), ["imported"]);
+        assert_eq!(names(&plan), ["imported"]);
         let (slot, Some(device)) = &plan.changes[0] else { panic!() };
         assert_eq!(*slot, Slot(0));
         assert_eq!(device.id.to_string(), key(1).0);
@@ -463,7 +463,7 @@ mod tests {
             ),
         ] {
             let plan = plan(&table(4, vec![]), &[text], true);
-            assert_eq!(plan.outcomes[0].what, ImportOutcome::Skipped(reason));
+            assert_eq!(plan.outcomes[0].outcome, ImportOutcome::Skipped(reason));
             assert!(plan.changes.is_empty());
         }
     }
@@ -476,9 +476,9 @@ mod tests {
                 .unwrap();
         known.revoke(Role::Operator);
         let contents = table(4, vec![(Slot(2), known.clone())]);
-        assert_eq!(words(&plan(&contents, &file, false)), ["skipped"]);
+        assert_eq!(names(&plan(&contents, &file, false)), ["skipped"]);
         let plan = plan(&contents, &file, true);
-        assert_eq!(words(&plan), ["replaced"]);
+        assert_eq!(names(&plan), ["replaced"]);
         let (slot, Some(device)) = &plan.changes[0] else { panic!() };
         assert_eq!((*slot, device.tokens), (Slot(2), known.tokens), "old tokens stay dead");
         assert!(device.revoked.is_empty());
@@ -488,7 +488,7 @@ mod tests {
     fn import_into_a_full_table_takes_what_fits() {
         let file = [format!("{{{},{},{}}}", record(1, ""), record(2, ""), record(3, ""))];
         let plan = plan(&table(2, vec![]), &file, false);
-        assert_eq!(words(&plan), ["imported", "imported", "skipped"]);
+        assert_eq!(names(&plan), ["imported", "imported", "skipped"]);
         assert_eq!(plan.changes.iter().map(|(slot, _)| slot.0).collect::<Vec<_>>(), [0, 1]);
     }
 
@@ -522,7 +522,7 @@ mod tests {
             &[nodes(r#""system.run"," robot.walk ",7"#), devices.clone()],
             false,
         );
-        assert_eq!(words(&first), ["imported", "approved"]);
+        assert_eq!(names(&first), ["imported", "approved"]);
         let [(slot, Some(device))] = first.changes.as_slice() else { panic!("one change a slot") };
         assert!(
             device.surface.commands().eq(["system.run", "robot.walk"])
@@ -533,16 +533,16 @@ mod tests {
 
         let there = table(2, vec![(*slot, device.clone())]);
         let other = [nodes(r#""camera.snap""#)];
-        assert_eq!(words(&plan(&there, &other, false)), ["skipped"], "something is approved");
+        assert_eq!(names(&plan(&there, &other, false)), ["skipped"], "something is approved");
         let overwritten = plan(&there, &other, true);
-        assert_eq!(words(&overwritten), ["approved"]);
+        assert_eq!(names(&overwritten), ["approved"]);
         let Some((_, Some(device))) = overwritten.changes.first() else { panic!() };
         assert!(device.surface.commands().eq(["camera.snap"]));
 
         let many = (0..99).map(|n| format!("\"robot.{n}\"")).collect::<Vec<_>>().join(",");
         let too_much = plan(&table(2, vec![]), &[nodes(&many), devices], false);
-        assert_eq!(words(&too_much), ["imported", "skipped"]);
-        assert_eq!(too_much.outcomes[1].what, ImportOutcome::Skipped(TOO_MUCH));
+        assert_eq!(names(&too_much), ["imported", "skipped"]);
+        assert_eq!(too_much.outcomes[1].outcome, ImportOutcome::Skipped(TOO_MUCH));
     }
 
     #[test]
@@ -552,7 +552,7 @@ mod tests {
         let devices =
             format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
         let plan = plan(&table(2, vec![]), &[nodes, devices], false);
-        assert_eq!(words(&plan), ["imported", "named"]);
+        assert_eq!(names(&plan), ["imported", "named"]);
         let [(_, Some(device))] = plan.changes.as_slice() else { panic!("one change a slot") };
         assert_eq!((device.name.as_str(), device.label.as_str()), ("pi", "Garage"));
     }

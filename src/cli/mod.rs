@@ -296,8 +296,11 @@ mod tests {
     #[test]
     fn commands_can_be_called_with_their_least_arguments_and_their_options_exist() {
         for command in COMMANDS.all() {
-            let words: Vec<&str> =
-                command.name.split(' ').chain(std::iter::repeat_n("1", command.least)).collect();
+            let words: Vec<&str> = command
+                .name
+                .split(' ')
+                .chain(std::iter::repeat_n("1", command.min_arguments))
+                .collect();
             let family = COMMANDS.members(command.name).next().is_some()
                 && !["devices", "nodes"].contains(&command.name);
             let latest = command.options.contains(&"latest");

@@ -52,8 +52,8 @@ after a revocation.
     Command {
         name: "node allow",
         usage: "PROGRAM [ARGUMENT...] [$]",
-        least: 1,
-        most: usize::MAX,
+        min_arguments: 1,
+        max_arguments: usize::MAX,
         summary: "let operators run a program here; by default they cannot run any",
         details: "
   gatelet node allow uptime               with any arguments
@@ -64,17 +64,17 @@ No shell is used: arguments are passed to the program unchanged. Without `$`, a 
 interpreter, `env` or `sudo` permits running anything. A running node applies the change when it
 next connects.
 ",
-        parse: |args| action(args.words.clone(), allow),
+        parse: |args| action(args.arguments.clone(), allow),
         ..Command::BASE
     },
     Command {
         name: "node disallow",
         usage: "PROGRAM [ARGUMENT...] [$]",
-        least: 1,
-        most: usize::MAX,
+        min_arguments: 1,
+        max_arguments: usize::MAX,
         summary: "undo `node allow`",
         details: "\n  gatelet node disallow /usr/bin/git status\n",
-        parse: |args| action(args.words.clone(), disallow),
+        parse: |args| action(args.arguments.clone(), disallow),
         ..Command::BASE
     },
     Command {
@@ -106,13 +106,13 @@ fn show(context: &Context, options: NodeOptions) -> CommandResult {
     Output::ok(host.description()?)
 }
 
-fn allow(context: &Context, words: Vec<String>) -> CommandResult {
-    let line = allow_list::allow(&dir(context)?, words)?;
+fn allow(context: &Context, argv: Vec<String>) -> CommandResult {
+    let line = allow_list::allow(&dir(context)?, argv)?;
     Output::ok(format!("allowed: {line}\n{APPLIED}"))
 }
 
-fn disallow(context: &Context, words: Vec<String>) -> CommandResult {
-    let line = allow_list::disallow(&dir(context)?, words)?;
+fn disallow(context: &Context, argv: Vec<String>) -> CommandResult {
+    let line = allow_list::disallow(&dir(context)?, argv)?;
     Output::ok(format!("no longer allowed: {line}\n{APPLIED}"))
 }
 

@@ -44,18 +44,18 @@ first 4 or more digits. A command of a node can be invoked only after you have a
     Command {
         name: "nodes describe",
         usage: "NODE",
-        least: 1,
-        most: 1,
+        min_arguments: 1,
+        max_arguments: 1,
         summary: "show the details of a node",
         details: "\n  gatelet nodes describe kitchen\n",
-        parse: |args| action(args.word(0), describe),
+        parse: |args| action(args.argument(0), describe),
         ..Command::BASE
     },
     Command {
         name: "nodes invoke",
         usage: "NODE COMMAND [PARAMS-JSON] [--timeout SECONDS]",
-        least: 2,
-        most: 3,
+        min_arguments: 2,
+        max_arguments: 3,
         options: &["timeout"],
         summary: "invoke a command of a node and print the result",
         details: "
@@ -66,8 +66,8 @@ The default timeout is 30 seconds.
 ",
         parse: |args| {
             let options = InvokeOptions {
-                node: args.word(0),
-                command: args.word(1),
+                node: args.argument(0),
+                command: args.argument(1),
                 params: args.params(2),
                 timeout_s: args.number("timeout")?,
             };
@@ -85,7 +85,7 @@ The default timeout is 30 seconds.
     Command {
         name: "nodes approve",
         usage: "REQUEST|NODE|--latest",
-        most: 1,
+        max_arguments: 1,
         options: &["latest"],
         summary: "approve the requested commands; also pairs the node if it is not paired",
         details: "
@@ -100,7 +100,7 @@ Prints the approved commands, with an explanation of those that grant far-reachi
     Command {
         name: "nodes reject",
         usage: "REQUEST|NODE|--latest",
-        most: 1,
+        max_arguments: 1,
         options: &["latest"],
         summary: "reject a request; commands approved earlier stay approved",
         details: "
@@ -114,25 +114,25 @@ The node can send a new request.
     Command {
         name: "nodes remove",
         usage: "NODE",
-        least: 1,
-        most: 1,
+        min_arguments: 1,
+        max_arguments: 1,
         summary: "remove the node role and the approved commands of a device",
         details: "
   gatelet nodes remove kitchen
 
 Its connection is closed. A device that is also an operator stays paired as operator.
 ",
-        parse: |args| action(args.word(0), remove),
+        parse: |args| action(args.argument(0), remove),
         ..Command::BASE
     },
     Command {
         name: "nodes rename",
         usage: "NODE NAME",
-        least: 2,
-        most: 2,
+        min_arguments: 2,
+        max_arguments: 2,
         summary: "set the name of a node",
         details: "\n  gatelet nodes rename 9b1c55e0d2aa kitchen\n",
-        parse: |args| action((args.word(0), args.word(1)), rename),
+        parse: |args| action((args.argument(0), args.argument(1)), rename),
         ..Command::BASE
     },
 ];
@@ -164,11 +164,13 @@ fn pending(context: &Context) -> CommandResult {
     let mut client = context.device_access()?.gateway_with_requests()?;
     let pairs = client.call("node.pair.list", "{}")?;
     let pairs = parse_answer(&pairs)?;
-    let waiting: Vec<_> = items(&pairs, "pending").collect();
-    if waiting.is_empty() && !context.json {
-        return Output::ok("nothing waits for approval; `gatelet nodes list` lists the nodes\n");
+    let pending: Vec<_> = items(&pairs, "pending").collect();
+    if pending.is_empty() && !context.json {
+        return Output::ok(
+            "no node is waiting for approval; `gatelet nodes list` lists the nodes\n",
+        );
     }
-    table(context, Vec::new(), waiting, &pairs)
+    table(context, Vec::new(), pending, &pairs)
 }
 
 /// Prints nodes and pending requests. `pairs` holds the approved commands of nodes that are not
@@ -323,10 +325,10 @@ fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String
 /// Formats the permissions of a node: `camera: yes, location: no`.
 fn granted(node: &Value<'_>) -> String {
     let permissions = node.get("permissions").unwrap_or(Value::EMPTY);
-    let word = |granted: Value<'_>| if granted.as_bool() == Some(true) { "yes" } else { "no" };
+    let shown = |granted: Value<'_>| if granted.as_bool() == Some(true) { "yes" } else { "no" };
     permissions
         .fields()
-        .map(|(name, granted)| format!("{name}: {}", word(granted)))
+        .map(|(name, granted)| format!("{name}: {}", shown(granted)))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -438,7 +440,7 @@ fn pending_request(
     let list = select::entries(&parse_answer(&pairs)?, "pending");
     let Some(typed) = typed else {
         let latest = list.into_iter().next();
-        return latest.ok_or_else(|| CommandError::failed("no node waits for approval"));
+        return latest.ok_or_else(|| CommandError::failed("no node is waiting for approval"));
     };
     if let Some(entry) = select::find(&list, typed)? {
         return Ok(entry.clone());

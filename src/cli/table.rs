@@ -78,7 +78,7 @@ fn dump(context: &Context) -> CommandResult {
         let text = pretty(&json::object(|o| {
             summary(o, &check);
             o.arr("places", |list| {
-                check.lines.iter().for_each(|line| list.item_obj(|o| place(o, line, &check)))
+                check.lines.iter().for_each(|line| list.item_obj(|o| slot_fields(o, line, &check)))
             });
         }));
         return Output::with(text, exit);
@@ -239,7 +239,7 @@ fn verdict(context: &Context, check: &Check) -> String {
     out
 }
 
-fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
+fn slot_fields(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
     match line.place {
         SlotPosition::Header => o.str("place", "header"),
         SlotPosition::Record(slot) => o.u64("record", u64::from(slot.0)),
@@ -258,14 +258,14 @@ fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
 }
 
 fn copy_fields(o: &mut Writer<'_>, copy: &CopyState) {
-    let (word, generation) = match copy {
+    let (state, generation) = match copy {
         CopyState::Header { generation, .. } => ("header", Some(*generation)),
         CopyState::Free { generation } => ("free", Some(*generation)),
         CopyState::Device { generation, .. } => ("device", Some(*generation)),
         CopyState::Newer(_) => ("newer", None),
         CopyState::Torn(_) => ("torn", None),
     };
-    o.str("state", word);
+    o.str("state", state);
     o.opt_u64("generation", generation);
     match copy {
         CopyState::Device { id, .. } => o.shown("deviceId", id),

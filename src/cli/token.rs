@@ -62,7 +62,7 @@ fn rotate(context: &Context) -> CommandResult {
         if !matches!(source, Source::StateFile(_)) {
             return Err(CommandError::failed(format!(
                 "the token comes from {}; change it there and restart the gateway",
-                place(source)
+                location(source)
             )));
         }
     }
@@ -114,7 +114,7 @@ fn only_token(config: &Config) -> Result<(), CommandError> {
     }
 }
 
-fn place(source: &Source) -> String {
+fn location(source: &Source) -> String {
     match source {
         Source::Config(line) => format!("the configuration (gateway.auth.token, line {line})"),
         Source::EnvFile(name, path) => format!("the file {} that {name} names", path.display()),

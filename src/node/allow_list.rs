@@ -27,53 +27,56 @@ pub struct AllowedCommand {
     /// Absolute path of the program.
     pub program: String,
     /// Arguments with which the command must begin.
-    words: Vec<String>,
+    arguments: Vec<String>,
     /// Whether no further arguments may follow.
     exact: bool,
 }
 
 impl AllowedCommand {
     /// Builds an entry from the tokens of a line; the error says what is invalid.
-    fn new(mut words: Vec<String>) -> Result<AllowedCommand, &'static str> {
-        let exact = words.last().is_some_and(|word| word == END);
-        words.truncate(words.len() - usize::from(exact));
-        if words.is_empty() {
+    fn new(mut arguments: Vec<String>) -> Result<AllowedCommand, &'static str> {
+        let exact = arguments.last().is_some_and(|last| last == END);
+        arguments.truncate(arguments.len() - usize::from(exact));
+        if arguments.is_empty() {
             return Err("no program");
         }
-        let program = words.remove(0);
+        let program = arguments.remove(0);
         if !Path::new(&program).is_absolute() {
             return Err("a program must be given by its absolute path");
         }
-        Ok(AllowedCommand { program, words, exact })
+        Ok(AllowedCommand { program, arguments, exact })
     }
 
     /// Returns the entry as it is written in the file.
     pub fn line(&self) -> String {
-        let quoted = |word: &String| {
-            if word.is_empty() || word.starts_with('#') || word.contains([' ', '\t']) {
-                format!("\"{word}\"")
+        let quoted = |text: &String| {
+            if text.is_empty() || text.starts_with('#') || text.contains([' ', '\t']) {
+                format!("\"{text}\"")
             } else {
-                word.clone()
+                text.clone()
             }
         };
-        let words = std::iter::once(&self.program).chain(&self.words).map(quoted);
+        let argv = std::iter::once(&self.program).chain(&self.arguments).map(quoted);
         let end = self.exact.then(|| END.to_string());
-        words.chain(end).collect::<Vec<_>>().join(" ")
+        argv.chain(end).collect::<Vec<_>>().join(" ")
     }
 
-    fn fits(&self, program: &Path, words: &[String]) -> bool {
-        let more = words.len() > self.words.len();
-        words.starts_with(&self.words)
-            && !(self.exact && more)
-            && same(Path::new(&self.program), program)
+    fn permits(&self, program: &Path, arguments: &[String]) -> bool {
+        let has_more = arguments.len() > self.arguments.len();
+        arguments.starts_with(&self.arguments)
+            && !(self.exact && has_more)
+            && is_same_program(Path::new(&self.program), program)
     }
 }
 
 /// Returns the path to start for this command, if an entry allows it.
 pub fn allowed<'e>(entries: &'e [AllowedCommand], argv: &[String]) -> Option<&'e Path> {
-    let (name, words) = argv.split_first()?;
+    let (name, arguments) = argv.split_first()?;
     let program = find(name)?;
-    entries.iter().find(|entry| entry.fits(&program, words)).map(|entry| Path::new(&entry.program))
+    entries
+        .iter()
+        .find(|entry| entry.permits(&program, arguments))
+        .map(|entry| Path::new(&entry.program))
 }
 
 /// Returns the path of a program: an absolute path unchanged, a bare name searched in PATH, `None`
@@ -108,7 +111,7 @@ pub fn is_program(path: &Path) -> bool {
 /// Returns whether two paths have the same file name in the same directory, with symbolic links of
 /// the directory resolved: /bin is /usr/bin on many systems. Links of the file itself are not
 /// resolved, because one file can be several programs (busybox).
-fn same(one: &Path, other: &Path) -> bool {
+fn is_same_program(one: &Path, other: &Path) -> bool {
     let name = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if cfg!(windows) {
@@ -141,8 +144,8 @@ pub fn read(dir: &Path) -> Result<Vec<AllowedCommand>, NodeError> {
 }
 
 /// Adds an entry to the file and returns its line.
-pub fn allow(dir: &Path, words: Vec<String>) -> Result<String, NodeError> {
-    let entry = entry(words)?;
+pub fn allow(dir: &Path, argv: Vec<String>) -> Result<String, NodeError> {
+    let entry = entry(argv)?;
     let line = entry.line();
     let listed = read(dir)?.contains(&entry);
     if !is_program(Path::new(&entry.program)) {
@@ -158,8 +161,8 @@ pub fn allow(dir: &Path, words: Vec<String>) -> Result<String, NodeError> {
 }
 
 /// Removes an entry from the file and returns its line.
-pub fn disallow(dir: &Path, words: Vec<String>) -> Result<String, NodeError> {
-    let entry = entry(words)?;
+pub fn disallow(dir: &Path, argv: Vec<String>) -> Result<String, NodeError> {
+    let entry = entry(argv)?;
     let line = entry.line();
     if !read(dir)?.contains(&entry) {
         let message = format!("`{line}` is not allowed; see `gatelet node allowed`");
@@ -170,16 +173,16 @@ pub fn disallow(dir: &Path, words: Vec<String>) -> Result<String, NodeError> {
     Ok(line)
 }
 
-/// Builds an entry from the words of a command line; a bare program name is searched in PATH.
-fn entry(mut words: Vec<String>) -> Result<AllowedCommand, NodeError> {
-    if let Some(path) = words.first().and_then(|name| find(name)) {
-        words[0] = path.to_string_lossy().into_owned();
+/// Builds an entry from a program and its arguments; a bare program name is searched in PATH.
+fn entry(mut argv: Vec<String>) -> Result<AllowedCommand, NodeError> {
+    if let Some(path) = argv.first().and_then(|name| find(name)) {
+        argv[0] = path.to_string_lossy().into_owned();
     }
-    if words.iter().any(|word| word.contains(['"', '\n', '\r'])) {
-        let message = "a word with a quotation mark or a line end cannot be listed";
+    if argv.iter().any(|text| text.contains(['"', '\n', '\r'])) {
+        let message = "an argument with a quotation mark or a line end cannot be listed";
         return Err(NodeError::InvalidArgument(message.to_string()));
     }
-    AllowedCommand::new(words).map_err(|error| NodeError::InvalidArgument(error.to_string()))
+    AllowedCommand::new(argv).map_err(|error| NodeError::InvalidArgument(error.to_string()))
 }
 
 fn write<'a>(dir: &Path, lines: impl Iterator<Item = &'a str>) -> Result<(), NodeError> {
@@ -217,27 +220,27 @@ fn text(dir: &Path) -> Result<String, NodeError> {
 /// Parses a line; `None` if it is blank or a comment.
 fn parse_line(line: &str) -> Result<Option<AllowedCommand>, &'static str> {
     let mut rest = line.trim();
-    let mut words = Vec::new();
+    let mut argv = Vec::new();
     if rest.starts_with('#') {
         return Ok(None);
     }
     while !rest.is_empty() {
-        let (word, behind) = match rest.strip_prefix('"') {
+        let (text, after) = match rest.strip_prefix('"') {
             Some(inside) => inside.split_once('"').ok_or("a quotation mark is missing")?,
             None => rest.split_once([' ', '\t']).unwrap_or((rest, "")),
         };
-        if !behind.is_empty() && rest.starts_with('"') && !behind.starts_with([' ', '\t'])
-            || word.contains('"')
+        if !after.is_empty() && rest.starts_with('"') && !after.starts_with([' ', '\t'])
+            || text.contains('"')
         {
-            return Err("quotation marks must enclose a whole word");
+            return Err("quotation marks must enclose a whole argument");
         }
-        words.push(word.to_string());
-        rest = behind.trim_start();
+        argv.push(text.to_string());
+        rest = after.trim_start();
     }
-    if words.is_empty() {
+    if argv.is_empty() {
         return Ok(None);
     }
-    AllowedCommand::new(words).map(Some)
+    AllowedCommand::new(argv).map(Some)
 }
 
 /// Last token of a line whose command accepts no further arguments.
@@ -272,7 +275,7 @@ mod tests {
             text
         );
         assert_eq!(read[2].program, format!("{drive}/opt/my tools/b"));
-        assert_eq!(read[2].words, ["--dry-run", "", "a b"]);
+        assert_eq!(read[2].arguments, ["--dry-run", "", "a b"]);
         assert!(read[2].exact && !read[1].exact);
         assert!(entries("").is_empty() && entries("# nothing\n").is_empty());
     }
@@ -286,8 +289,8 @@ mod tests {
             ("./uptime", "a program must be given by its absolute path"),
             ("$", "no program"),
             ("\"/usr/bin/a", "a quotation mark is missing"),
-            ("/usr/bin/a \"b\"c", "quotation marks must enclose a whole word"),
-            ("/usr/bin/a b\"c\"", "quotation marks must enclose a whole word"),
+            ("/usr/bin/a \"b\"c", "quotation marks must enclose a whole argument"),
+            ("/usr/bin/a b\"c\"", "quotation marks must enclose a whole argument"),
         ] {
             store::replace_private(&file(&dir), format!("# first\n{line}").as_bytes()).unwrap();
             let error = read(&dir).unwrap_err();

@@ -12,7 +12,7 @@ use crate::gate::limits;
 use crate::server::start_thread;
 use crate::wire::json::{self, Value};
 
-/// Commands offered on one connection, and what they need.
+/// Commands offered on one connection, and the state they use.
 pub struct OfferedCommands {
     /// Display name of the machine.
     pub name: String,
@@ -72,7 +72,7 @@ impl OfferedCommands {
         sender: &Sender,
         running: &Running,
     ) -> Result<(), InvokeError> {
-        let argv = words(&invoke.params, "command", limits::NODE_WORDS)
+        let argv = strings(&invoke.params, "command", limits::NODE_WORDS)
             .filter(|argv| !argv.is_empty())
             .ok_or_else(|| InvokeError::new("INVALID_REQUEST", "command required"))?;
         let Some(program) = allow_list::allowed(&self.allowed, &argv) else {
@@ -102,7 +102,7 @@ impl OfferedCommands {
 
 /// Returns the paths of the given programs.
 fn which(params: &Value<'_>) -> Result<Vec<u8>, InvokeError> {
-    let bins = words(params, "bins", limits::NODE_BINS)
+    let bins = strings(params, "bins", limits::NODE_BINS)
         .ok_or_else(|| InvokeError::new("INVALID_REQUEST", "bins required"))?;
     Ok(json::object(|o| {
         o.obj("bins", |found| {
@@ -120,13 +120,13 @@ fn which(params: &Value<'_>) -> Result<Vec<u8>, InvokeError> {
 }
 
 /// Returns a member that is an array of at most `most` strings; `None` for anything else.
-fn words(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
+fn strings(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
     let list = params.get(name).filter(|list| list.kind() == json::Kind::Array)?;
-    let mut words = Vec::new();
-    for word in list.items() {
-        words.push(word.as_str().filter(|_| words.len() < most)?.into_owned());
+    let mut strings = Vec::new();
+    for item in list.items() {
+        strings.push(item.as_str().filter(|_| strings.len() < most)?.into_owned());
     }
-    Some(words)
+    Some(strings)
 }
 
 /// Sends the result of a request: the payload as JSON text, or an error.

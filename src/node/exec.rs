@@ -92,14 +92,14 @@ pub struct Order {
 pub fn order(
     program: &Path,
     params: &Value<'_>,
-    words: &[String],
+    argv: &[String],
     wait_ms: Option<u64>,
 ) -> Result<Order, InvokeError> {
     if params.get("needsScreenRecording").and_then(|needs| needs.as_bool()) == Some(true) {
         return Err(InvokeError::new("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
     }
     let mut command = Command::new(program);
-    command.args(&words[1..]).stdin(Stdio::null());
+    command.args(&argv[1..]).stdin(Stdio::null());
     command.env_clear();
     for (name, value) in std::env::vars_os() {
         // Names of variables are case-insensitive on Windows.

@@ -57,9 +57,9 @@ fn nodes_are_listed_approved_invoked_renamed_and_removed() {
         assert!(line(&list, "Shed").contains("3 commands  -"), "{list}");
         let (code, said) = plan.run(&["nodes", "approve", "Shed"]);
         assert!(code == 1 && said.contains("has no pending request"), "{said}");
-        assert!(plan.good(&["nodes", "pending"]).starts_with("nothing waits for approval"));
+        assert!(plan.good(&["nodes", "pending"]).starts_with("no node is waiting for approval"));
         let (code, said) = plan.run(&["nodes", "approve", "--latest"]);
-        assert!(code == 1 && said.contains("no node waits for approval"), "{said}");
+        assert!(code == 1 && said.contains("no node is waiting for approval"), "{said}");
 
         let id = device.id.clone();
         let answering = thread::spawn(move || {
