@@ -93,7 +93,6 @@ that, revoke it instead.
 The device receives the new token at its next connection. Without --role: for all its roles.
 ",
         parse: |args| action((args.argument(0), args.role()?), rotate),
-        ..Command::BASE
     },
     Command {
         name: "devices revoke",
@@ -109,7 +108,6 @@ The device receives the new token at its next connection. Without --role: for al
 Its open connections are closed at once. Without --role: for all its roles.
 ",
         parse: |args| action((args.argument(0), args.role()?), revoke),
-        ..Command::BASE
     },
 ];
 

@@ -45,7 +45,6 @@ table is not changed without --overwrite. With --dry-run nothing is written.
         };
         action(options, import)
     },
-    ..Command::BASE
 }];
 
 /// `table import ...`
@@ -112,32 +111,33 @@ fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, CommandError> {
     }
 }
 
-/// Outcome of one record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct RecordOutcome {
-    id: String,
-    name: String,
-    outcome: ImportOutcome,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum ImportOutcome {
+/// Effect of one record on the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Effect {
     Imported,
     Replaced,
     Named,
     /// The node's commands were approved.
     Approved,
-    Skipped(&'static str),
 }
 
-impl ImportOutcome {
-    fn name(&self) -> &'static str {
-        match self {
-            ImportOutcome::Imported => "imported",
-            ImportOutcome::Replaced => "replaced",
-            ImportOutcome::Named => "named",
-            ImportOutcome::Approved => "approved",
-            ImportOutcome::Skipped(_) => "skipped",
+/// Result of one record; the error is the reason why it is skipped.
+type RecordResult = Result<Effect, &'static str>;
+
+struct RecordOutcome {
+    id: String,
+    name: String,
+    result: RecordResult,
+}
+
+impl RecordOutcome {
+    fn word(&self) -> &'static str {
+        match self.result {
+            Ok(Effect::Imported) => "imported",
+            Ok(Effect::Replaced) => "replaced",
+            Ok(Effect::Named) => "named",
+            Ok(Effect::Approved) => "approved",
+            Err(_) => "skipped",
         }
     }
 }
@@ -147,89 +147,82 @@ struct Plan {
     outcomes: Vec<RecordOutcome>,
     /// At most one entry per slot.
     changes: Vec<(Slot, Option<Device>)>,
+    /// Devices of the table after the changes.
+    devices: Vec<(Slot, Device)>,
     /// All slots below this one are in use.
     next: u16,
+    capacity: u16,
+    age: TableAge,
+    /// Replace existing devices and approved commands.
+    overwrite: bool,
 }
 
 impl Plan {
     fn make(contents: &Contents, files: &[Value<'_>], overwrite: bool) -> Plan {
-        let mut table = contents.devices.clone();
-        let mut plan = Plan { outcomes: Vec::new(), changes: Vec::new(), next: 0 };
-        let records = |nodes: bool| {
-            let all = files.iter().flat_map(|file| file.fields());
-            all.filter(move |(_, record)| is_node(record) == nodes).collect::<Vec<_>>()
+        let mut plan = Plan {
+            outcomes: Vec::new(),
+            changes: Vec::new(),
+            devices: contents.devices.clone(),
+            next: 0,
+            capacity: contents.shape.capacity,
+            age: contents.age,
+            overwrite,
         };
-        for (key, record) in records(false) {
-            let outcome = match device(&key, &record) {
-                Ok(device) => plan.add_device(&mut table, contents, device, overwrite),
-                Err(reason) => ImportOutcome::Skipped(reason),
-            };
-            plan.note(&key, &record, outcome);
+        let records = files.iter().flat_map(|file| file.fields());
+        let (nodes, devices): (Vec<_>, Vec<_>) = records.partition(|(_, record)| is_node(record));
+        for (key, record) in devices {
+            let result = device(&key, &record).and_then(|device| plan.add_device(device));
+            plan.note(&key, &record, result);
         }
-        for (key, record) in records(true) {
-            let outcome = plan.add_node(&mut table, &key, &record, overwrite);
-            plan.note(&key, &record, outcome);
+        for (key, record) in nodes {
+            let result = plan.add_node(&key, &record);
+            plan.note(&key, &record, result);
         }
         plan
     }
 
-    fn add_device(
-        &mut self,
-        table: &mut Vec<(Slot, Device)>,
-        contents: &Contents,
-        mut device: Device,
-        overwrite: bool,
-    ) -> ImportOutcome {
-        device.seen_age = contents.age;
-        if let Some((slot, known)) = table.iter_mut().find(|(_, known)| known.id == device.id) {
-            if !overwrite {
-                return ImportOutcome::Skipped("it is already in the table (see --overwrite)");
+    fn add_device(&mut self, mut device: Device) -> RecordResult {
+        device.seen_age = self.age;
+        let known = self.devices.iter().find(|(_, known)| known.id == device.id);
+        let (slot, effect) = match known {
+            Some(_) if !self.overwrite => {
+                return Err("it is already in the table (see --overwrite)")
             }
-            // Keep the token generations of the existing device: its revoked tokens must stay
-            // invalid.
-            for (window, old) in device.tokens.iter_mut().zip(&known.tokens) {
-                *window = if old.current == 0 { *window } else { *old };
+            Some((slot, known)) => {
+                // Keep the token generations of the existing device: its revoked tokens must stay
+                // invalid.
+                for (window, old) in device.tokens.iter_mut().zip(&known.tokens) {
+                    *window = if old.current == 0 { *window } else { *old };
+                }
+                (*slot, Effect::Replaced)
             }
-            *known = device.clone();
-            let slot = *slot;
-            self.change(slot, device);
-            return ImportOutcome::Replaced;
-        }
-        let end = contents.shape.capacity;
-        self.next = (self.next..end)
-            .find(|next| table.iter().all(|(taken, _)| taken.0 != *next))
-            .unwrap_or(end);
-        if self.next == end {
-            return ImportOutcome::Skipped("the table is full");
-        }
-        let slot = Slot(self.next);
-        table.push((slot, device.clone()));
+            None => (self.free_slot().ok_or("the table is full")?, Effect::Imported),
+        };
         self.change(slot, device);
-        ImportOutcome::Imported
+        Ok(effect)
+    }
+
+    fn free_slot(&mut self) -> Option<Slot> {
+        let is_free = |slot: &u16| self.devices.iter().all(|(taken, _)| taken.0 != *slot);
+        let free = (self.next..self.capacity).find(is_free);
+        self.next = free.unwrap_or(self.capacity);
+        free.map(Slot)
     }
 
     /// Applies a record of `nodes/paired.json`, which names a node and lists what was approved for
     /// it.
-    fn add_node(
-        &mut self,
-        table: &mut [(Slot, Device)],
-        key: &str,
-        record: &Value<'_>,
-        overwrite: bool,
-    ) -> ImportOutcome {
+    fn add_node(&mut self, key: &str, record: &Value<'_>) -> RecordResult {
         let id = DeviceId::parse(key);
-        let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id)
-        else {
-            return ImportOutcome::Skipped(
-                "there is no device with this id, and the record of a node holds no key",
-            );
-        };
+        let known = self.devices.iter().find(|(_, device)| Some(device.id) == id);
+        let (slot, mut device) = known
+            .cloned()
+            .ok_or("there is no device with this id, and the record of a node holds no key")?;
         if !device.roles.contains(Role::Node) {
-            return ImportOutcome::Skipped("the device with this id is not a node");
+            return Err("the device with this id is not a node");
         }
-        let Ok(surface) = surface(record) else { return ImportOutcome::Skipped(TOO_MUCH) };
-        let open = overwrite || device.surface_approved == WallMs(0);
-        let approves = open && !surface.is_empty() && surface != device.surface;
+        let surface = surface(record).map_err(|_| TOO_MUCH)?;
+        let can_approve = self.overwrite || device.surface_approved == WallMs(0);
+        let approves = can_approve && !surface.is_empty() && surface != device.surface;
         let name = text(record, "displayName");
         let names = !name.is_empty() && device.label.is_empty() && *device.name != *name;
         if names {
@@ -239,53 +232,43 @@ impl Plan {
             device.surface = surface;
             device.surface_approved = WallMs(number(record, "approvedAtMs").max(1));
         }
-        let (slot, device) = (*slot, device.clone());
-        match (approves, names) {
-            (false, false) => return ImportOutcome::Skipped("it adds nothing"),
-            _ => self.change(slot, device),
-        }
-        if approves {
-            ImportOutcome::Approved
-        } else {
-            ImportOutcome::Named
-        }
+        let effect = match (approves, names) {
+            (true, _) => Effect::Approved,
+            (false, true) => Effect::Named,
+            (false, false) => return Err("it adds nothing"),
+        };
+        self.change(slot, device);
+        Ok(effect)
     }
 
     fn change(&mut self, slot: Slot, device: Device) {
+        self.devices.retain(|(at, _)| *at != slot);
+        self.devices.push((slot, device.clone()));
         self.changes.retain(|(at, _)| *at != slot);
         self.changes.push((slot, Some(device)));
     }
 
-    fn note(&mut self, key: &str, record: &Value<'_>, outcome: ImportOutcome) {
-        self.outcomes.push(RecordOutcome {
-            id: clean(key),
-            name: clean(&text(record, "displayName")),
-            outcome,
-        });
+    fn note(&mut self, key: &str, record: &Value<'_>, result: RecordResult) {
+        let name = clean(&text(record, "displayName"));
+        self.outcomes.push(RecordOutcome { id: clean(key), name, result });
     }
 
     fn text(&self, dry_run: bool) -> String {
         let mut out = String::new();
         for record in &self.outcomes {
-            let reason = match record.outcome {
-                ImportOutcome::Skipped(reason) => format!(": {reason}"),
-                _ => String::new(),
-            };
+            let reason = record.result.err().map(|reason| format!(": {reason}"));
             out.push_str(&format!(
-                "{:<9} {}  {}{reason}\n",
-                record.outcome.name(),
+                "{:<9} {}  {}{}\n",
+                record.word(),
                 short(&record.id),
-                record.name
+                record.name,
+                reason.unwrap_or_default()
             ));
         }
-        let count = |skipped: bool| {
-            self.outcomes
-                .iter()
-                .filter(|one| matches!(one.outcome, ImportOutcome::Skipped(_)) == skipped)
-                .count()
-        };
-        let would = if dry_run { " (dry run: nothing was written)" } else { "" };
-        out.push_str(&format!("{} imported, {} skipped{would}\n", count(false), count(true)));
+        let imported = self.outcomes.iter().filter(|record| record.result.is_ok()).count();
+        let skipped = self.outcomes.len() - imported;
+        let note = if dry_run { " (dry run: nothing was written)" } else { "" };
+        out.push_str(&format!("{imported} imported, {skipped} skipped{note}\n"));
         out
     }
 
@@ -296,10 +279,8 @@ impl Plan {
                 for record in &self.outcomes {
                     list.item_obj(|o| {
                         o.str("id", &record.id);
-                        o.str("outcome", record.outcome.name());
-                        if let ImportOutcome::Skipped(reason) = record.outcome {
-                            o.str("reason", reason);
-                        }
+                        o.str("outcome", record.word());
+                        o.opt_str("reason", record.result.err());
                     });
                 }
             });
@@ -413,7 +394,7 @@ mod tests {
     }
 
     fn names(plan: &Plan) -> Vec<&'static str> {
-        plan.outcomes.iter().map(|record| record.outcome.name()).collect()
+        plan.outcomes.iter().map(|record| record.word()).collect()
     }
 
     #[test]
@@ -463,7 +444,7 @@ mod tests {
             ),
         ] {
             let plan = plan(&table(4, vec![]), &[text], true);
-            assert_eq!(plan.outcomes[0].outcome, ImportOutcome::Skipped(reason));
+            assert_eq!(plan.outcomes[0].result, Err(reason));
             assert!(plan.changes.is_empty());
         }
     }
@@ -542,7 +523,7 @@ mod tests {
         let many = (0..99).map(|n| format!("\"robot.{n}\"")).collect::<Vec<_>>().join(",");
         let too_much = plan(&table(2, vec![]), &[nodes(&many), devices], false);
         assert_eq!(names(&too_much), ["imported", "skipped"]);
-        assert_eq!(too_much.outcomes[1].outcome, ImportOutcome::Skipped(TOO_MUCH));
+        assert_eq!(too_much.outcomes[1].result, Err(TOO_MUCH));
     }
 
     #[test]

@@ -73,7 +73,6 @@ The default timeout is 30 seconds.
             };
             action(options, invoke)
         },
-        ..Command::BASE
     },
     Command {
         name: "nodes pending",
