@@ -144,8 +144,8 @@ impl Session {
         }
     }
 
-    /// Reports the connection and stores the device token, which together with the key is enough for
-    /// later connections.
+    /// Stores the device token, which together with the key is enough for later connections, and
+    /// reports the connection.
     fn admitted(&mut self, hello: &Value<'_>) -> Result<(), NodeError> {
         let issued = hello
             .get("auth")
@@ -164,10 +164,11 @@ impl Session {
             host.credentials.insert(0, ("deviceToken", token.clone()));
         }
         let (address, name) = (host.address, clean(&host.name));
-        let id = host.identity.id.short();
-        (self.report)(&format!("connected to {address} as {name} ({id})\n{hint}"));
+        let connected = format!("connected to {address} as {name} ({})", host.identity.id.short());
+        let stored = host.identity.remember(&KnownGateway { address, token, name });
+        (self.report)(&format!("{connected}\n{hint}"));
         self.reported.clear();
-        host.identity.remember(&KnownGateway { address, token, name })
+        stored
     }
 
     /// Returns the parameters of `connect`.
