@@ -170,7 +170,7 @@ fn logs_command_follows_the_log_through_a_restart() {
     gateway.stop();
     let (code, said) = plan.run(&["logs"]);
     assert_eq!(
-        (code, said.contains("no gateway runs on this state directory")),
+        (code, said.contains("no gateway is running on this state directory")),
         (4, true),
         "{said}"
     );
