@@ -22,7 +22,7 @@ use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::setup_codes::{CodeState, CodeText, SetupCodes};
 use gatelet::gate::signature::{self, Signed, Version};
 use gatelet::gate::surface::Surface;
-use gatelet::gate::table::{Cell, Room, Table};
+use gatelet::gate::table::{Cell, Table, Vacancy};
 use gatelet::gate::text::clip;
 
 struct Counting;
@@ -94,7 +94,7 @@ fn full_table() -> Table<Box<[Cell]>> {
 
 const FACTS: Facts = Facts {
     phase: Phase::Running,
-    room: true,
+    has_capacity: true,
     min_protocol: 3,
     max_protocol: 4,
     role: Some(Role::Operator),
@@ -102,7 +102,7 @@ const FACTS: Facts = Facts {
     local: false,
     host: Host::Served,
     origin: Origin::Same,
-    proof: DeviceProof::Absent,
+    device_proof: DeviceProof::Absent,
     secret: SecretCheck::Absent,
     device_token: DeviceToken::Absent,
     code: Code::Absent,
@@ -117,11 +117,11 @@ fn decision_over_a_full_table_does_not_allocate() {
     let mut table = full_table();
     let (mut admitted, mut refused, mut pending) = (0, 0, 0);
     let bytes = allocated(|| {
-        for age in [0, limits::GIVE_WAY_AGE_HOURS] {
+        for age in [0, limits::EVICTION_AGE_HOURS] {
             table.set_age(TableAge(age));
             for n in [0, 100, SIZE - 1, SIZE, SIZE + 1] {
                 let Device { id, key, .. } = device(n, Provenance::Token);
-                for proof in [
+                for device_proof in [
                     DeviceProof::Absent,
                     DeviceProof::Valid { id, key },
                     DeviceProof::Invalid(Refusal::SignatureInvalid),
@@ -129,11 +129,11 @@ fn decision_over_a_full_table_does_not_allocate() {
                     for secret in [
                         SecretCheck::Absent,
                         SecretCheck::Wrong,
-                        SecretCheck::Throttled,
+                        SecretCheck::RateLimited,
                         SecretCheck::Right,
                     ] {
                         for pairing in [PairingMode::Token, PairingMode::Strict] {
-                            let facts = Facts { proof, secret, ..FACTS };
+                            let facts = Facts { device_proof, secret, ..FACTS };
                             let policy = Policy { pairing, ..Policy::DEFAULT };
                             match decide(black_box(&facts), &policy, &table).outcome {
                                 PolicyOutcome::Admit(_) => admitted += 1,
@@ -153,25 +153,25 @@ fn decision_over_a_full_table_does_not_allocate() {
 #[test]
 fn table_operations_do_not_allocate() {
     let mut table = full_table();
-    table.set_age(TableAge(limits::GIVE_WAY_AGE_HOURS));
+    table.set_age(TableAge(limits::EVICTION_AGE_HOURS));
     let bytes = allocated(|| {
         for n in 0..2 * SIZE {
             assert_eq!(table.find(&device(n, Provenance::Token).id).is_some(), n < SIZE);
         }
         for n in SIZE..2 * SIZE {
-            let Room::GivesWay(slot) = table.room() else {
+            let Vacancy::Evict(slot) = table.vacancy() else {
                 panic!("an old evictable device is replaced")
             };
             table.put(
                 slot,
                 Device {
-                    seen_age: TableAge(limits::GIVE_WAY_AGE_HOURS),
+                    seen_age: TableAge(limits::EVICTION_AGE_HOURS),
                     ..device(n, Provenance::Token)
                 },
             );
-            table.connected(slot, true);
+            table.set_connected(slot, true);
         }
-        assert_eq!(table.room(), Room::Full);
+        assert_eq!(table.vacancy(), Vacancy::Full);
         (0..SIZE).for_each(|n| drop(table.remove(Slot(n))));
     });
     assert_eq!((bytes, table.len()), (0, 0));
@@ -202,13 +202,13 @@ fn approved_node_commands_do_not_allocate() {
 #[test]
 fn rate_limiter_does_not_allocate() {
     let bytes = allocated(|| {
-        let mut throttle = RateLimiter::new(Rate::default());
+        let mut rate_limiter = RateLimiter::new(Rate::default());
         for n in 0..1000u32 {
             let pair = AttemptKey::of(IpAddr::from(n.to_be_bytes()), &DeviceId([1; 32]));
-            (0..12).for_each(|_| throttle.wrong(pair, Millis(u64::from(n))));
-            black_box(throttle.wait(pair, Millis(u64::from(n))));
+            (0..12).for_each(|_| rate_limiter.record_failure(pair, Millis(u64::from(n))));
+            black_box(rate_limiter.locked_for(pair, Millis(u64::from(n))));
             if n.is_multiple_of(2) {
-                throttle.right(pair);
+                rate_limiter.record_success(pair);
             }
         }
     });
@@ -219,18 +219,18 @@ fn rate_limiter_does_not_allocate() {
 fn setup_codes_do_not_allocate() {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
     let bytes = allocated(|| {
-        let mut codes = SetupCodes::new();
+        let mut setup_codes = SetupCodes::new();
         for n in 0..100u8 {
             let (id, text) = (RequestId([n; 16]), CodeText::from_random([n; 8]));
-            codes.make(id, text, grant, Millis(u64::from(n)));
-            assert_eq!(codes.check(text.as_str(), Millis(100)), Code::Right(grant));
-            assert_eq!(codes.check("2345-6789", Millis(100)), Code::Wrong);
+            setup_codes.add(id, text, grant, Millis(u64::from(n)));
+            assert_eq!(setup_codes.check(text.as_str(), Millis(100)), Code::Right(grant));
+            assert_eq!(setup_codes.check("2345-6789", Millis(100)), Code::Wrong);
             if n.is_multiple_of(3) {
                 assert_eq!(
-                    codes.take(text.as_str(), Millis(100)).map(|taken| taken.id()),
+                    setup_codes.take(text.as_str(), Millis(100)).map(|taken| taken.id()),
                     Some(id)
                 );
-                assert_eq!(codes.state(id, Millis(100)), CodeState::Gone);
+                assert_eq!(setup_codes.state(id, Millis(100)), CodeState::Gone);
             }
         }
     });
@@ -240,7 +240,7 @@ fn setup_codes_do_not_allocate() {
 #[test]
 fn pending_requests_do_not_allocate() {
     let bytes = allocated(|| {
-        let mut pending = PairingRequests::new();
+        let mut pairing_requests = PairingRequests::new();
         for n in 0..2 * limits::PENDING as u16 {
             let Device { id, key, .. } = device(n, Provenance::Token);
             let about = About { name: clip("a phone\nwith a name"), ..About::default() };
@@ -259,13 +259,13 @@ fn pending_requests_do_not_allocate() {
                 about,
                 known: false,
             };
-            pending.ask(ask, RequestId([n as u8; 16]), Millis(u64::from(n)), WallMs(0));
-            black_box(pending.iter(Millis(u64::from(n))).count());
+            pairing_requests.add(ask, RequestId([n as u8; 16]), Millis(u64::from(n)), WallMs(0));
+            black_box(pairing_requests.iter(Millis(u64::from(n))).count());
         }
         let last = RequestId([limits::PENDING as u8; 16]);
-        assert!(pending.get(last, Millis(200)).is_some());
-        pending.forget(last);
-        assert!(pending.get(last, Millis(200)).is_none());
+        assert!(pairing_requests.get(last, Millis(200)).is_some());
+        pairing_requests.remove(last);
+        assert!(pairing_requests.get(last, Millis(200)).is_none());
     });
     assert_eq!(bytes, 0);
 }

@@ -326,7 +326,7 @@ fn facts(
     let grant = Grant { roles: Roles::of(role.unwrap_or(Role::Operator)), scopes: Scopes::ALL };
     Ok(Facts {
         phase: Phase::Running,
-        room: true,
+        has_capacity: true,
         min_protocol,
         max_protocol,
         role,
@@ -334,9 +334,8 @@ fn facts(
         local: client.local,
         host: client.host,
         origin: client.origin,
-        proof: subject.device.as_ref().map_or(DeviceProof::Absent, |device| DeviceProof::Valid {
-            id: device.id,
-            key: device.key,
+        device_proof: subject.device.as_ref().map_or(DeviceProof::Absent, |device| {
+            DeviceProof::Valid { id: device.id, key: device.key }
         }),
         secret: match options.secret {
             CredentialState::Right => SecretCheck::Right,

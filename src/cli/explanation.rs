@@ -36,11 +36,11 @@ impl Explanation<'_> {
         match self.verdict.outcome {
             PolicyOutcome::Admit(admission) => {
                 out.push_str(&row(title, &style.good(&outcome("admitted")), &admitted(&admission)));
-                if !admission.ask.is_empty() {
+                if !admission.pending_scopes.is_empty() {
                     out.push_str(&row(
                         "",
                         &outcome(""),
-                        &format!("a pending request asks for {}", scopes(admission.ask)),
+                        &format!("a pending request asks for {}", scopes(admission.pending_scopes)),
                     ));
                 }
             }
@@ -108,7 +108,7 @@ impl Explanation<'_> {
                     facts.origin
                 )
             }
-            Rule::Proof => match facts.proof {
+            Rule::Proof => match facts.device_proof {
                 DeviceProof::Valid { .. } => {
                     "the signature of the device is assumed to be valid".to_string()
                 }
@@ -130,7 +130,7 @@ impl Explanation<'_> {
             (facts.authorized_key, "its key is listed in authorizedKeys"),
         ];
         let given: Vec<&str> = shown.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect();
-        match (given.is_empty(), facts.proof) {
+        match (given.is_empty(), facts.device_proof) {
             (false, _) => given.join(", "),
             (true, DeviceProof::Valid { .. }) => "only the key of the device".to_string(),
             (true, _) => "none".to_string(),
@@ -174,19 +174,19 @@ fn outcome(text: &str) -> String {
 }
 
 fn admitted(admission: &Admission) -> String {
-    let stored = match admission.place {
-        Registration::New { pairing, .. } => {
+    let stored = match admission.registration {
+        Registration::Insert { pairing, .. } => {
             format!("paired, provenance {}", pairing.provenance.name())
         }
-        Registration::Grows { .. } => "known device, with additional rights".to_string(),
-        Registration::Known(_) => "known device".to_string(),
-        Registration::Nowhere(Unremembered::NoDevice) => {
+        Registration::Extend { .. } => "known device, with additional rights".to_string(),
+        Registration::Existing(_) => "known device".to_string(),
+        Registration::None(Unremembered::NoDevice) => {
             "not stored: the client has no device".to_string()
         }
-        Registration::Nowhere(Unremembered::AuthNone) => {
+        Registration::None(Unremembered::AuthNone) => {
             "not stored: auth.mode is none".to_string()
         }
-        Registration::Nowhere(Unremembered::TableFull) => {
+        Registration::None(Unremembered::TableFull) => {
             "not stored: the table is full".to_string()
         }
     };

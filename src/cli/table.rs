@@ -7,7 +7,7 @@ use super::output::{parse_answer, pretty, CommandResult, Exit, Output};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot};
 use crate::rpc::device_json;
-use crate::store::{self, Check, CheckLine, CopyState, OpenError, SlotPosition};
+use crate::store::{self, Check, CheckLine, OpenError, ReplicaState, SlotPosition};
 use crate::wire::json::{self, Value, Writer};
 
 pub const COMMANDS: &[Command] = &[
@@ -84,8 +84,8 @@ fn dump(context: &Context) -> CommandResult {
         return Output::with(text, exit);
     }
     let mut grid = Grid::new(&["SLOT", "REPLICA 0", "REPLICA 1", "DEVICE", "NAME"]);
-    let free = |copy: &CopyState| matches!(copy, CopyState::Free { .. });
-    let shown = check.lines.iter().filter(|line| !line.copies.iter().all(free));
+    let free = |replica: &ReplicaState| matches!(replica, ReplicaState::Free { .. });
+    let shown = check.lines.iter().filter(|line| !line.replicas.iter().all(free));
     for line in shown {
         let device = device_at(&check, line.place);
         let id = device.map_or_else(
@@ -95,13 +95,13 @@ fn dump(context: &Context) -> CommandResult {
         let name = device.map(|device| device.shown_name().to_string()).unwrap_or_default();
         grid.row(vec![
             line.place.to_string(),
-            state(&line.copies[0]),
-            state(&line.copies[1]),
+            state(&line.replicas[0]),
+            state(&line.replicas[1]),
             id,
             name,
         ]);
     }
-    let hidden = check.lines.iter().filter(|line| line.copies.iter().all(free)).count();
+    let hidden = check.lines.iter().filter(|line| line.replicas.iter().all(free)).count();
     let text = format!(
         "{}{hidden} records are free\n\n{}",
         grid.text(context.style),
@@ -187,7 +187,7 @@ fn summary(o: &mut Writer<'_>, check: &Check) {
             o.u64("capacity", u64::from(loaded.contents.shape.capacity));
             o.u64("devices", loaded.contents.devices.len() as u64);
             o.u64("ageHours", u64::from(loaded.contents.age.0));
-            o.u64("odd", loaded.odd.len() as u64);
+            o.u64("odd", loaded.unused.len() as u64);
         }
         Err(error) => {
             o.bool("ok", false);
@@ -209,13 +209,13 @@ fn verdict(context: &Context, check: &Check) -> String {
                 contents.shape.capacity,
                 contents.age.0
             ));
-            let odd = loaded.odd.len();
+            let odd = loaded.unused.len();
             if odd > 0 {
                 out.push_str(&format!(
                     "outdated or torn replicas: {odd}; their other replicas are used, and the next start repairs them\n"
                 ));
             }
-            loaded.odd.iter().for_each(|oddity| out.push_str(&format!("  {oddity}\n")));
+            loaded.unused.iter().for_each(|oddity| out.push_str(&format!("  {oddity}\n")));
         }
         Err(error @ OpenError::Newer(_)) => {
             out.push_str(&format!(
@@ -245,8 +245,8 @@ fn slot_fields(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
         SlotPosition::Record(slot) => o.u64("record", u64::from(slot.0)),
     }
     o.arr("copies", |list| {
-        for copy in &line.copies {
-            list.item_obj(|o| copy_fields(o, copy));
+        for replica in &line.replicas {
+            list.item_obj(|o| replica_fields(o, replica));
         }
     });
     if let Some(device) = device_at(check, line.place) {
@@ -257,37 +257,37 @@ fn slot_fields(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
     }
 }
 
-fn copy_fields(o: &mut Writer<'_>, copy: &CopyState) {
-    let (state, generation) = match copy {
-        CopyState::Header { generation, .. } => ("header", Some(*generation)),
-        CopyState::Free { generation } => ("free", Some(*generation)),
-        CopyState::Device { generation, .. } => ("device", Some(*generation)),
-        CopyState::Newer(_) => ("newer", None),
-        CopyState::Torn(_) => ("torn", None),
+fn replica_fields(o: &mut Writer<'_>, replica: &ReplicaState) {
+    let (state, generation) = match replica {
+        ReplicaState::Header { generation, .. } => ("header", Some(*generation)),
+        ReplicaState::Free { generation } => ("free", Some(*generation)),
+        ReplicaState::Device { generation, .. } => ("device", Some(*generation)),
+        ReplicaState::Newer(_) => ("newer", None),
+        ReplicaState::Torn(_) => ("torn", None),
     };
     o.str("state", state);
     o.opt_u64("generation", generation);
-    match copy {
-        CopyState::Device { id, .. } => o.shown("deviceId", id),
-        CopyState::Torn(fault) => o.shown("fault", fault),
-        CopyState::Newer(format) => o.u64("format", u64::from(*format)),
-        CopyState::Header { .. } | CopyState::Free { .. } => {}
+    match replica {
+        ReplicaState::Device { id, .. } => o.shown("deviceId", id),
+        ReplicaState::Torn(fault) => o.shown("fault", fault),
+        ReplicaState::Newer(format) => o.u64("format", u64::from(*format)),
+        ReplicaState::Header { .. } | ReplicaState::Free { .. } => {}
     }
 }
 
-fn state(copy: &CopyState) -> String {
-    match copy {
-        CopyState::Header { generation, .. } => format!("header #{generation}"),
-        CopyState::Free { generation } => format!("free #{generation}"),
-        CopyState::Device { generation, .. } => format!("device #{generation}"),
-        CopyState::Newer(format) => format!("format {format}"),
-        CopyState::Torn(fault) => format!("torn: {fault}"),
+fn state(replica: &ReplicaState) -> String {
+    match replica {
+        ReplicaState::Header { generation, .. } => format!("header #{generation}"),
+        ReplicaState::Free { generation } => format!("free #{generation}"),
+        ReplicaState::Device { generation, .. } => format!("device #{generation}"),
+        ReplicaState::Newer(format) => format!("format {format}"),
+        ReplicaState::Torn(fault) => format!("torn: {fault}"),
     }
 }
 
 fn id_in(line: &CheckLine) -> Option<DeviceId> {
-    line.copies.iter().find_map(|copy| match copy {
-        CopyState::Device { id, .. } => Some(*id),
+    line.replicas.iter().find_map(|replica| match replica {
+        ReplicaState::Device { id, .. } => Some(*id),
         _ => None,
     })
 }

@@ -148,9 +148,9 @@ pub const KEYS: &[Key] = &[
     key("auth.trustedProxy.allowUsers", List),
     key("auth.trustedProxy.allowLoopback", Flag(false)),
     key("auth.rateLimit", Section),
-    key("auth.rateLimit.maxAttempts", Number(1, 1000, limits::THROTTLE_TRIES)),
-    key("auth.rateLimit.windowMs", Number(1000, DAY_MS, limits::THROTTLE_WINDOW_MS as u32)),
-    key("auth.rateLimit.lockoutMs", Number(1000, DAY_MS, limits::THROTTLE_LOCK_MS as u32)),
+    key("auth.rateLimit.maxAttempts", Number(1, 1000, limits::RATE_LIMIT_TRIES)),
+    key("auth.rateLimit.windowMs", Number(1000, DAY_MS, limits::RATE_LIMIT_WINDOW_MS as u32)),
+    key("auth.rateLimit.lockoutMs", Number(1000, DAY_MS, limits::RATE_LIMIT_LOCK_MS as u32)),
     key("pairing", Section),
     key("pairing.mode", Word(&["token", "strict"])),
     key("pairing.authorizedKeys", List),
@@ -277,7 +277,7 @@ mod tests {
                 assert!((least..=greatest).contains(&default), "{}", key.path);
             }
         }
-        assert_eq!(u64::from(limits::THROTTLE_WINDOW_MS as u32), limits::THROTTLE_WINDOW_MS);
-        assert_eq!(u64::from(limits::THROTTLE_LOCK_MS as u32), limits::THROTTLE_LOCK_MS);
+        assert_eq!(u64::from(limits::RATE_LIMIT_WINDOW_MS as u32), limits::RATE_LIMIT_WINDOW_MS);
+        assert_eq!(u64::from(limits::RATE_LIMIT_LOCK_MS as u32), limits::RATE_LIMIT_LOCK_MS);
     }
 }

@@ -22,7 +22,7 @@ pub const NOT_ALLOWED: &str = "node command not allowed";
 /// A node as described in its connect request.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeDescription<'a, D> {
-    pub dialect: Protocol,
+    pub protocol: Protocol,
     /// Platform as sent.
     pub platform: &'a str,
     /// Device family as sent; empty if absent.
@@ -52,7 +52,7 @@ pub struct Rules<'a, D, S> {
 
 impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     pub fn new(node: NodeDescription<'a, D>, lists: Lists<'a, S>) -> Rules<'a, D, S> {
-        let platform = platform(node.dialect, node.platform, node.family);
+        let platform = platform(node.protocol, node.platform, node.family);
         Rules { node, lists, platform }
     }
 
@@ -114,7 +114,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
             return false;
         }
         listed(self.lists.allow, command)
-            || find(command).is_some_and(|(_, known)| match self.node.dialect {
+            || find(command).is_some_and(|(_, known)| match self.node.protocol {
                 Protocol::V3 => known.open_v3(self.platform),
                 Protocol::V4 => {
                     known.open_v4(self.platform)
@@ -131,7 +131,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
         if !self.offers(command) {
             return false;
         }
-        if self.node.dialect == Protocol::V3 || listed(self.lists.allow, command) {
+        if self.node.protocol == Protocol::V3 || listed(self.lists.allow, command) {
             return true;
         }
         let known = find(command).map(|(_, known)| known);
@@ -150,7 +150,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     /// Returns whether the command is reserved for a gateway and its own workers; no list enables
     /// it.
     fn is_private(&self, command: &str) -> bool {
-        self.node.dialect == Protocol::V4 && command.starts_with("worker.")
+        self.node.protocol == Protocol::V4 && command.starts_with("worker.")
     }
 
     fn is_declared(&self, command: &str) -> bool {
@@ -287,14 +287,14 @@ impl fmt::Display for Denial<'_> {
     }
 }
 
-/// Returns the platform that the rules of `dialect` derive from the platform and device family of a
+/// Returns the platform that the rules of `protocol` derive from the platform and device family of a
 /// node.
 ///
 /// Protocol 3 matches prefixes. Protocol 4 requires platform and family to agree, and uses the
 /// family alone only if no platform was sent. Non-ASCII letters match nothing (protocol 4 would
 /// strip accents).
-pub fn platform(dialect: Protocol, platform: &str, family: &str) -> Platform {
-    match dialect {
+pub fn platform(protocol: Protocol, platform: &str, family: &str) -> Platform {
+    match protocol {
         Protocol::V3 => platform_v3(platform.trim(), family),
         Protocol::V4 => platform_v4(platform.trim(), family.trim()),
     }
@@ -349,7 +349,7 @@ fn platform_v4(platform: &str, family: &str) -> Platform {
     }
 }
 
-fn by_family(dialect: Protocol, family: &str) -> Platform {
+fn by_family(protocol: Protocol, family: &str) -> Platform {
     const WORDS: [(&str, Platform); 9] = [
         ("iphone", Platform::Ios),
         ("ipad", Platform::Ios),
@@ -361,7 +361,7 @@ fn by_family(dialect: Protocol, family: &str) -> Platform {
         ("windows", Platform::Windows),
         ("linux", Platform::Linux),
     ];
-    let known = |found| dialect == Protocol::V4 || found != Platform::Watchos;
+    let known = |found| protocol == Protocol::V4 || found != Platform::Watchos;
     WORDS
         .into_iter()
         .find(|(word, found)| known(*found) && holds(family, word))

@@ -105,7 +105,7 @@ impl TokenWindow {
 
     /// Records the use of the token of `generation`: if it is the current one, older tokens become
     /// invalid. Returns whether the window changed.
-    pub fn used(&mut self, generation: u32) -> bool {
+    pub fn record_use(&mut self, generation: u32) -> bool {
         let moved = generation == self.current && self.floor != self.current;
         if moved {
             self.floor = self.current;
@@ -252,11 +252,11 @@ mod tests {
         let mut window = TokenWindow::FIRST;
         window.rotate();
         assert_eq!(good(window), 1..=2);
-        assert!(!window.used(1), "the old one ends nothing");
+        assert!(!window.record_use(1), "the old one ends nothing");
         assert_eq!(good(window), 1..=2);
-        assert!(window.used(2));
+        assert!(window.record_use(2));
         assert_eq!(good(window), 2..=2);
-        assert!(!window.used(2), "a second use writes nothing");
+        assert!(!window.record_use(2), "a second use writes nothing");
     }
 
     #[test]

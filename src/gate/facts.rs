@@ -65,7 +65,7 @@ pub enum SecretCheck {
     Wrong,
     /// Not checked because of too many failed attempts; this covers both the password and the setup
     /// code.
-    Throttled,
+    RateLimited,
     Right,
 }
 
@@ -106,7 +106,7 @@ pub enum Identity {
 pub struct Facts {
     pub phase: Phase,
     /// Whether one more admitted connection fits.
-    pub room: bool,
+    pub has_capacity: bool,
     pub min_protocol: u32,
     pub max_protocol: u32,
     /// Requested role; `None` if it is unknown.
@@ -118,7 +118,7 @@ pub struct Facts {
     pub local: bool,
     pub host: Host,
     pub origin: Origin,
-    pub proof: DeviceProof,
+    pub device_proof: DeviceProof,
     /// Shared token or password.
     pub secret: SecretCheck,
     pub device_token: DeviceToken,

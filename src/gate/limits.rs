@@ -71,7 +71,7 @@ pub const ACCEPT_WARNING_MS: u64 = 10_000;
 pub const PROXY_WARNING_MS: u64 = 3_600_000;
 /// Hours of table age without a connection after which a silent pairing becomes evictable from a
 /// full table.
-pub const GIVE_WAY_AGE_HOURS: u32 = 30 * 24;
+pub const EVICTION_AGE_HOURS: u32 = 30 * 24;
 /// Maximum number of device tokens of one role that are valid at the same time.
 pub const TOKEN_GENERATIONS: u32 = 4;
 
@@ -111,7 +111,7 @@ pub const NODE_LOOK_MS: u64 = 50;
 // --- counts -------------------------------------------------------------------------------------
 
 /// Maximum number of unauthenticated connections, not counting those delayed by the rate limiter
-/// ([`GUESSES_WAITING`]).
+/// ([`ATTEMPTS_WAITING`]).
 pub const UNAUTHENTICATED: usize = 256;
 /// Maximum number of unauthenticated connections per IPv4 address or IPv6 /64 (protocol 4: 32;
 /// larger here because clients behind NAT share an address). Loopback is limited only by
@@ -127,24 +127,24 @@ pub const PENDING: usize = 64;
 pub const SETUP_CODES: usize = 8;
 /// Entries of the rate limiter that counts wrong passwords by address and device; a caller may fix
 /// one of the two to count by the other alone.
-pub const THROTTLES: usize = 256;
+pub const RATE_LIMITED_PAIRS: usize = 256;
 /// Wrong passwords of one entry after which further ones are rejected unchecked (protocol 4: 10 in
 /// 60 s, then 300 s).
-pub const THROTTLE_TRIES: u32 = 10;
+pub const RATE_LIMIT_TRIES: u32 = 10;
 /// Window in which wrong passwords are counted.
-pub const THROTTLE_WINDOW_MS: u64 = 60_000;
+pub const RATE_LIMIT_WINDOW_MS: u64 = 60_000;
 /// Time for which such an entry is locked.
-pub const THROTTLE_LOCK_MS: u64 = 300_000;
+pub const RATE_LIMIT_LOCK_MS: u64 = 300_000;
 /// Number of password attempts, and of setup code attempts, that all unauthenticated clients
 /// together may make without delay before the fixed rate applies.
-pub const GUESSES_AT_ONCE: u64 = 60;
-/// Interval between password attempts beyond [`GUESSES_AT_ONCE`].
+pub const ATTEMPTS_AT_ONCE: u64 = 60;
+/// Interval between password attempts beyond [`ATTEMPTS_AT_ONCE`].
 pub const PASSWORD_EVERY_MS: u64 = 200;
-/// Interval between setup code attempts beyond [`GUESSES_AT_ONCE`]: in ten minutes 12,000 of 2^40
+/// Interval between setup code attempts beyond [`ATTEMPTS_AT_ONCE`]: in ten minutes 12,000 of 2^40
 /// codes.
 pub const CODE_EVERY_MS: u64 = 50;
 /// Maximum number of delayed attempts for each of the two kinds of credential.
-pub const GUESSES_WAITING: usize = 48;
+pub const ATTEMPTS_WAITING: usize = 48;
 /// Number of accepted signatures without a nonce that are remembered to detect replays.
 pub const SIGNATURES: usize = 256;
 /// Maximum number of presence entries shown (protocol 3 and 4: 200).
@@ -160,13 +160,13 @@ pub const REFUSALS_KEPT: usize = 64;
 /// Untrusted proxies remembered for the hourly warning.
 pub const PROXY_WARNINGS: usize = 32;
 /// Maximum number of frames in a send queue, whatever their size.
-pub const OUTBOX_FRAMES: usize = 1024;
+pub const SEND_QUEUE_FRAMES: usize = 1024;
 /// Maximum number of bytes in a send queue before the client is closed as a slow consumer (protocol
 /// 3: 1.5 MiB; protocol 4: 50 MiB).
-pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
-/// Size from which a frame is large. Large frames may exceed [`OUTBOX_BYTES`] by up to
+pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Size from which a frame is large. Large frames may exceed [`SEND_QUEUE_BYTES`] by up to
 /// [`FRAME_AFTER_HELLO`] bytes.
-pub const OUTBOX_LARGE: usize = 256 * 1024;
+pub const SEND_QUEUE_LARGE: usize = 256 * 1024;
 /// Maximum number of calls and device admissions waiting for a durable write, over all clients.
 pub const COMMITS_QUEUED: usize = 256;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
@@ -349,7 +349,7 @@ const _: () = assert!(SURFACE_NAME_LEN + 2 <= SURFACE_TEXT_LEN);
 const _: () = assert!(CLOSE_REASON <= 123);
 const _: () = assert!(PROOF_FRESH_MS > HANDSHAKE_MS, "a proof in time for the handshake is fresh");
 const _: () = assert!(
-    GUESSES_WAITING as u64 * PASSWORD_EVERY_MS < HANDSHAKE_MS - 5_000,
+    ATTEMPTS_WAITING as u64 * PASSWORD_EVERY_MS < HANDSHAKE_MS - 5_000,
     "a guess has its turn in time"
 );
 const _: () = assert!(CODE_EVERY_MS <= PASSWORD_EVERY_MS);
@@ -376,5 +376,5 @@ const _: () = assert!(
 );
 const _: () =
     assert!(6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO, "the whole log fits one answer");
-const _: () = assert!(INVOKES_OF_ONE <= OUTBOX_FRAMES && INVOKES_OF_ONE <= INVOKES);
+const _: () = assert!(INVOKES_OF_ONE <= SEND_QUEUE_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "a closed object is watched as a whole");

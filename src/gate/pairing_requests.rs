@@ -58,7 +58,7 @@ impl PairingRequest {
         }
     }
 
-    fn lives(&self, now: Millis) -> bool {
+    fn is_valid(&self, now: Millis) -> bool {
         now.since(self.renewed) < limits::PENDING_MS
     }
 }
@@ -94,7 +94,7 @@ impl PairingRequests {
     ///
     /// A new request, or one that asks for more than before, gets the id `fresh`. Returns the id of
     /// the request and, if it asks for more than before, the request that it replaces.
-    pub fn ask(
+    pub fn add(
         &mut self,
         ask: RequestContent,
         fresh: RequestId,
@@ -149,8 +149,8 @@ impl PairingRequests {
     }
 
     /// Returns the request of this device, unless it has expired.
-    pub fn get_of(&self, device: &DeviceId, now: Millis) -> Option<&PairingRequest> {
-        self.requests.iter().find(|request| request.device == *device && request.lives(now))
+    pub fn of_device(&self, device: &DeviceId, now: Millis) -> Option<&PairingRequest> {
+        self.requests.iter().find(|request| request.device == *device && request.is_valid(now))
     }
 
     /// Renews the request of this device as if it had asked again; used while the device stays
@@ -159,14 +159,14 @@ impl PairingRequests {
         let live = self
             .requests
             .iter_mut()
-            .find(|request| request.device == *device && request.lives(now));
+            .find(|request| request.device == *device && request.is_valid(now));
         if let Some(request) = live {
             request.renewed = now;
         }
     }
 
     /// Removes the request with this id.
-    pub fn forget(&mut self, id: RequestId) {
+    pub fn remove(&mut self, id: RequestId) {
         self.requests.retain(|request| request.id != id);
     }
 
@@ -177,7 +177,7 @@ impl PairingRequests {
     }
 
     fn expire(&mut self, now: Millis) {
-        self.requests.retain(|request| request.lives(now));
+        self.requests.retain(|request| request.is_valid(now));
     }
 }
 
@@ -208,12 +208,14 @@ mod tests {
 
     #[test]
     fn repeated_request_keeps_its_id_and_a_larger_one_gets_a_new_id() {
-        let mut pending = PairingRequests::new();
+        let mut pairing_requests = PairingRequests::new();
         let (read, write) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write));
         let mut ask = |scopes, n, ms| {
-            let (request, replaced) = pending.ask(ask(1, scopes), id(n), Millis(ms), WallMs(ms));
-            let scopes =
-                pending.get(request, Millis(ms)).map(|request| (request.scopes, request.asked.0));
+            let (request, replaced) =
+                pairing_requests.add(ask(1, scopes), id(n), Millis(ms), WallMs(ms));
+            let scopes = pairing_requests
+                .get(request, Millis(ms))
+                .map(|request| (request.scopes, request.asked.0));
             (request, replaced.map(|old| (old.id, old.scopes)), scopes)
         };
         let (last, later) = (limits::PENDING_MS - 1, limits::PENDING_MS);
@@ -223,14 +225,14 @@ mod tests {
         assert_eq!(ask(write, 3, later), (id(3), Some((id(1), read)), Some((both, later))));
         assert_eq!(ask(read, 4, later), (id(3), None, Some((both, later))), "less is nothing new");
         assert_eq!(
-            pending.get(id(1), Millis(later)),
+            pairing_requests.get(id(1), Millis(later)),
             None,
             "what the owner has read cannot be approved for more"
         );
         let over = later + limits::PENDING_MS;
-        assert!(pending.get(id(3), Millis(over - 1)).is_some());
+        assert!(pairing_requests.get(id(3), Millis(over - 1)).is_some());
         assert_eq!(
-            pending.get(id(3), Millis(over)),
+            pairing_requests.get(id(3), Millis(over)),
             None,
             "five minutes after the last time it asked"
         );
@@ -243,11 +245,12 @@ mod tests {
             names.iter().try_for_each(|name| surface.add_command(name)).unwrap();
             RequestContent { roles: Roles::NONE, surface, known: true, ..ask(1, Scopes::NONE) }
         };
-        let mut pending = PairingRequests::new();
+        let mut pairing_requests = PairingRequests::new();
         let mut ask = |ask: RequestContent, n| {
-            let (request, replaced) = pending.ask(ask, id(n), Millis(u64::from(n)), WallMs(0));
+            let (request, replaced) =
+                pairing_requests.add(ask, id(n), Millis(u64::from(n)), WallMs(0));
             assert_eq!(replaced.is_some(), n > 1 && request == id(n), "{n}");
-            let request = pending.get(request, Millis(10)).unwrap();
+            let request = pairing_requests.get(request, Millis(10)).unwrap();
             let commands = request.surface.commands().map(str::to_string).collect::<Vec<_>>();
             (request.id, commands, request.roles, request.role())
         };
@@ -274,49 +277,58 @@ mod tests {
 
     #[test]
     fn request_of_a_connected_device_is_renewed() {
-        let mut pending = PairingRequests::new();
+        let mut pairing_requests = PairingRequests::new();
         let device = ask(1, Scopes::NONE).device;
-        pending.ask(ask(1, Scopes::NONE), id(1), Millis(0), WallMs(0));
-        pending.renew(&device, Millis(limits::PENDING_MS - 1));
-        pending.renew(&ask(2, Scopes::NONE).device, Millis(0));
+        pairing_requests.add(ask(1, Scopes::NONE), id(1), Millis(0), WallMs(0));
+        pairing_requests.renew(&device, Millis(limits::PENDING_MS - 1));
+        pairing_requests.renew(&ask(2, Scopes::NONE).device, Millis(0));
         let last = 2 * limits::PENDING_MS - 2;
-        assert_eq!(pending.get_of(&device, Millis(last)).map(|request| request.id), Some(id(1)));
-        assert_eq!(pending.get_of(&device, Millis(last + 1)), None);
-        pending.renew(&device, Millis(last + 1));
-        assert_eq!(pending.get(id(1), Millis(last + 1)), None, "what is over does not come back");
+        assert_eq!(
+            pairing_requests.of_device(&device, Millis(last)).map(|request| request.id),
+            Some(id(1))
+        );
+        assert_eq!(pairing_requests.of_device(&device, Millis(last + 1)), None);
+        pairing_requests.renew(&device, Millis(last + 1));
+        assert_eq!(
+            pairing_requests.get(id(1), Millis(last + 1)),
+            None,
+            "what is over does not come back"
+        );
     }
 
     #[test]
     fn full_list_evicts_the_least_recently_renewed_request() {
-        let mut pending = PairingRequests::new();
+        let mut pairing_requests = PairingRequests::new();
         for n in 0..limits::PENDING as u16 {
-            pending.ask(ask(n, Scopes::NONE), id(n), Millis(u64::from(n)), WallMs(0));
+            pairing_requests.add(ask(n, Scopes::NONE), id(n), Millis(u64::from(n)), WallMs(0));
         }
-        pending.ask(ask(0, Scopes::NONE), id(99), Millis(1000), WallMs(0));
-        pending.ask(ask(500, Scopes::NONE), id(200), Millis(1001), WallMs(0));
-        assert_eq!(pending.iter(Millis(1001)).count(), limits::PENDING);
-        assert!(pending.get(id(0), Millis(1001)).is_some());
-        assert!(pending.get(id(1), Millis(1001)).is_none());
+        pairing_requests.add(ask(0, Scopes::NONE), id(99), Millis(1000), WallMs(0));
+        pairing_requests.add(ask(500, Scopes::NONE), id(200), Millis(1001), WallMs(0));
+        assert_eq!(pairing_requests.iter(Millis(1001)).count(), limits::PENDING);
+        assert!(pairing_requests.get(id(0), Millis(1001)).is_some());
+        assert!(pairing_requests.get(id(1), Millis(1001)).is_none());
     }
 
     #[test]
     fn requests_of_one_millisecond_are_evicted_oldest_first() {
-        let mut pending = PairingRequests::new();
+        let mut pairing_requests = PairingRequests::new();
         let full = limits::PENDING as u16;
-        let all = |pending: &mut PairingRequests| {
-            pending.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>()
+        let all = |pairing_requests: &mut PairingRequests| {
+            pairing_requests.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>()
         };
-        (0..full).for_each(|n| _ = pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0)));
+        (0..full).for_each(|n| {
+            _ = pairing_requests.add(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0))
+        });
         for n in full..full + 3 {
-            pending.ask(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0));
+            pairing_requests.add(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0));
             assert_eq!(
-                all(&mut pending),
+                all(&mut pairing_requests),
                 (n + 1 - full..=n).map(id).collect::<Vec<_>>(),
                 "with request {n}"
             );
         }
-        [id(4), id(6), id(200)].into_iter().for_each(|id| pending.forget(id));
+        [id(4), id(6), id(200)].into_iter().for_each(|id| pairing_requests.remove(id));
         let left: Vec<_> = (3..full + 3).filter(|n| ![4, 6].contains(n)).map(id).collect();
-        assert_eq!(all(&mut pending), left, "after two went");
+        assert_eq!(all(&mut pairing_requests), left, "after two went");
     }
 }

@@ -29,7 +29,7 @@ use super::facts::{
 use super::ids::{DeviceId, PublicKey, Role, Roles, Slot};
 use super::refusal::{Refusal, Rule};
 use super::scopes::Scopes;
-use super::table::{Cell, Room, Table};
+use super::table::{Cell, Table, Vacancy};
 
 /// Outcome of a decision and the rule that determined it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,27 +50,27 @@ pub enum PolicyOutcome {
 /// Terms of an admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Admission {
-    pub dialect: Protocol,
+    pub protocol: Protocol,
     pub role: Role,
     pub scopes: Scopes,
     pub method: AuthMethod,
-    pub place: Registration,
+    pub registration: Registration,
     /// Requested scopes that were not granted. A pending request is created for them while the
     /// connection stays open.
-    pub ask: Scopes,
+    pub pending_scopes: Scopes,
 }
 
 /// Table entry of an admitted client, and the change to make to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Registration {
     /// No entry; admitted for this connection only.
-    Nowhere(Unremembered),
+    None(Unremembered),
     /// Existing entry, unchanged.
-    Known(Slot),
+    Existing(Slot),
     /// Existing entry, extended by `pairing`.
-    Grows { slot: Slot, pairing: PairingSource },
+    Extend { slot: Slot, pairing: PairingSource },
     /// New entry for this slot; an existing entry in the slot is evicted.
-    New { slot: Slot, id: DeviceId, key: PublicKey, pairing: PairingSource },
+    Insert { slot: Slot, id: DeviceId, key: PublicKey, pairing: PairingSource },
 }
 
 /// Decides about one connection. Depends only on its arguments and does not allocate.
@@ -80,7 +80,7 @@ pub fn decide<S: DerefMut<Target = [Cell]>>(
     table: &Table<S>,
 ) -> Verdict {
     match examine(facts, policy, table) {
-        Ok((rule, admission)) if facts.room => {
+        Ok((rule, admission)) if facts.has_capacity => {
             Verdict { rule, outcome: PolicyOutcome::Admit(admission) }
         }
         Ok(_) => Verdict {
@@ -112,7 +112,7 @@ fn examine<S: DerefMut<Target = [Cell]>>(
         Phase::Stopping => return refuse(Rule::Capacity, Refusal::Stopping),
         Phase::Running => {}
     }
-    let Some(dialect) = Protocol::negotiate(facts.min_protocol, facts.max_protocol) else {
+    let Some(protocol) = Protocol::negotiate(facts.min_protocol, facts.max_protocol) else {
         return refuse(Rule::Protocol, Refusal::ProtocolMismatch);
     };
     let Some(role) = facts.role else {
@@ -121,7 +121,7 @@ fn examine<S: DerefMut<Target = [Cell]>>(
     check_origin(facts, policy)?;
     let device = check_proof(facts, policy)?;
     let claim =
-        Candidate { facts, policy, dialect, role, requested: requested(facts.requested, role) };
+        Candidate { facts, policy, protocol, role, requested: requested(facts.requested, role) };
     match device {
         None => claim.without_device(),
         Some((id, key)) => match table.find(&id) {
@@ -153,7 +153,7 @@ fn check_proof(facts: &Facts, policy: &Policy) -> Step<Option<(DeviceId, PublicK
     if facts.control_ui && policy.disable_device_auth {
         return Ok(None);
     }
-    match facts.proof {
+    match facts.device_proof {
         DeviceProof::Absent => Ok(None),
         DeviceProof::Valid { id, key } => Ok(Some((id, key))),
         DeviceProof::Invalid(refusal) => refuse(Rule::Proof, refusal),
@@ -172,20 +172,20 @@ pub fn requested(sent: Scopes, role: Role) -> Scopes {
 struct Candidate<'a> {
     facts: &'a Facts,
     policy: &'a Policy,
-    dialect: Protocol,
+    protocol: Protocol,
     role: Role,
     requested: Scopes,
 }
 
 impl Candidate<'_> {
-    fn admit(&self, scopes: Scopes, method: AuthMethod, place: Registration) -> Admission {
+    fn admit(&self, scopes: Scopes, method: AuthMethod, registration: Registration) -> Admission {
         Admission {
-            dialect: self.dialect,
+            protocol: self.protocol,
             role: self.role,
             scopes,
             method,
-            place,
-            ask: Scopes::NONE,
+            registration,
+            pending_scopes: Scopes::NONE,
         }
     }
 
@@ -229,7 +229,7 @@ impl Candidate<'_> {
         }
         let refusal = match self.policy.auth {
             _ if facts.code == Code::Wrong => Refusal::SetupCodeInvalid,
-            _ if facts.secret == SecretCheck::Throttled => Refusal::RateLimited,
+            _ if facts.secret == SecretCheck::RateLimited => Refusal::RateLimited,
             AuthMode::None => Refusal::AuthNoneNotLocal,
             AuthMode::TrustedProxy if facts.identity == Identity::Refused => {
                 Refusal::IdentityRefused
@@ -275,7 +275,7 @@ impl Candidate<'_> {
         } else {
             return self.device_required();
         };
-        Ok((rule, self.admit(self.requested, method, Registration::Nowhere(why))))
+        Ok((rule, self.admit(self.requested, method, Registration::None(why))))
     }
 
     /// Returns whether a client without a valid credential should be asked for a device rather than
@@ -331,16 +331,22 @@ impl Candidate<'_> {
             Some(grant) => (Provenance::Code, grant.roles),
             None => (known.provenance, Roles::of(self.role)),
         };
-        let place = if code.is_none() && at_once.is_empty() {
-            Registration::Known(slot)
+        let registration = if code.is_none() && at_once.is_empty() {
+            Registration::Existing(slot)
         } else {
-            Registration::Grows {
+            Registration::Extend {
                 slot,
                 pairing: PairingSource { provenance, roles, scopes: granted.with(at_once) },
             }
         };
-        let ask = missing.without(at_once);
-        Ok((rule, Admission { ask, ..self.admit(self.covered(held.with(at_once)), method, place) }))
+        let pending_scopes = missing.without(at_once);
+        Ok((
+            rule,
+            Admission {
+                pending_scopes,
+                ..self.admit(self.covered(held.with(at_once)), method, registration)
+            },
+        ))
     }
 
     fn known_method(&self) -> AuthMethod {
@@ -362,14 +368,14 @@ impl Candidate<'_> {
         let Ok((rule, method, pairing)) = self.new_pairing() else {
             return pend(Rule::KnownDevice, Refusal::RoleUpgrade);
         };
-        let place = match pairing {
-            Some(pairing) => Registration::Grows {
+        let registration = match pairing {
+            Some(pairing) => Registration::Extend {
                 slot,
                 pairing: PairingSource { provenance: known.provenance, ..pairing },
             },
-            None => Registration::Nowhere(Unremembered::AuthNone),
+            None => Registration::None(Unremembered::AuthNone),
         };
-        Ok((rule, self.admit(self.requested, method, place)))
+        Ok((rule, self.admit(self.requested, method, registration)))
     }
 
     fn with_new<S: DerefMut<Target = [Cell]>>(
@@ -382,21 +388,30 @@ impl Candidate<'_> {
         let Some(pairing) = pairing else {
             return Ok((
                 rule,
-                self.admit(self.requested, method, Registration::Nowhere(Unremembered::AuthNone)),
+                self.admit(self.requested, method, Registration::None(Unremembered::AuthNone)),
             ));
         };
-        let slot = match table.room() {
-            Room::Free(slot) | Room::GivesWay(slot) => slot,
-            Room::Full if self.holds_secret() => {
-                let place = Registration::Nowhere(Unremembered::TableFull);
+        let slot = match table.vacancy() {
+            Vacancy::Free(slot) | Vacancy::Evict(slot) => slot,
+            Vacancy::Full if self.holds_secret() => {
+                let registration = Registration::None(Unremembered::TableFull);
                 let scopes = self.covered(pairing.scopes);
-                return Ok((Rule::Capacity, self.admit(scopes, self.secret_method(), place)));
+                return Ok((
+                    Rule::Capacity,
+                    self.admit(scopes, self.secret_method(), registration),
+                ));
             }
-            Room::Full => return refuse(Rule::Capacity, Refusal::TableFull),
+            Vacancy::Full => return refuse(Rule::Capacity, Refusal::TableFull),
         };
-        let ask = self.requested.without(pairing.scopes.closure());
-        let place = Registration::New { slot, id, key, pairing };
-        Ok((rule, Admission { ask, ..self.admit(self.covered(pairing.scopes), method, place) }))
+        let pending_scopes = self.requested.without(pairing.scopes.closure());
+        let registration = Registration::Insert { slot, id, key, pairing };
+        Ok((
+            rule,
+            Admission {
+                pending_scopes,
+                ..self.admit(self.covered(pairing.scopes), method, registration)
+            },
+        ))
     }
 
     /// Determines the rule, method and pairing of a new device. The pairing is `None` if nothing is

@@ -54,9 +54,9 @@ pub struct Rate {
 impl Default for Rate {
     fn default() -> Rate {
         Rate {
-            tries: limits::THROTTLE_TRIES,
-            window_ms: limits::THROTTLE_WINDOW_MS,
-            lock_ms: limits::THROTTLE_LOCK_MS,
+            tries: limits::RATE_LIMIT_TRIES,
+            window_ms: limits::RATE_LIMIT_WINDOW_MS,
+            lock_ms: limits::RATE_LIMIT_LOCK_MS,
         }
     }
 }
@@ -81,29 +81,29 @@ pub struct AttemptQueue {
     every_ms: u64,
     /// Time at which all accepted attempts are paid for, at one per `every_ms`.
     paid: Millis,
-    waiting: heapless::Deque<([u8; 8], Millis), { limits::GUESSES_WAITING }>,
+    waiting: heapless::Deque<([u8; 8], Millis), { limits::ATTEMPTS_WAITING }>,
 }
 
 impl AttemptQueue {
     /// Creates a queue that checks one attempt per `every_ms` after the first
-    /// [`limits::GUESSES_AT_ONCE`].
+    /// [`limits::ATTEMPTS_AT_ONCE`].
     const fn new(every_ms: u64) -> AttemptQueue {
         AttemptQueue { every_ms, paid: Millis(0), waiting: heapless::Deque::new() }
     }
 
     /// Queues an attempt from this address. Returns the milliseconds until it may be checked, or
     /// `None` if there is no free place; the attempt must be rejected unchecked then.
-    pub fn enter(&mut self, from: IpAddr, now: Millis) -> Option<u64> {
-        while self.waiting.front().is_some_and(|(_, turn)| *turn <= now) {
+    pub fn reserve(&mut self, from: IpAddr, now: Millis) -> Option<u64> {
+        while self.waiting.front().is_some_and(|(_, due)| *due <= now) {
             self.waiting.pop_front();
         }
         let network = net::network(from);
         let theirs = self.waiting.iter().filter(|(one, _)| *one == network).count();
-        if theirs >= limits::GUESSES_WAITING - self.waiting.len() {
+        if theirs >= limits::ATTEMPTS_WAITING - self.waiting.len() {
             return None;
         }
         self.paid = self.paid.max(now).plus(self.every_ms);
-        let wait = self.paid.since(now.plus(limits::GUESSES_AT_ONCE * self.every_ms));
+        let wait = self.paid.since(now.plus(limits::ATTEMPTS_AT_ONCE * self.every_ms));
         if wait > 0 {
             let _ = self.waiting.push_back((network, now.plus(wait)));
         }
@@ -111,7 +111,7 @@ impl AttemptQueue {
     }
 
     /// Records that an attempt was right: it does not count against the rate.
-    pub fn right(&mut self) {
+    pub fn refund(&mut self) {
         self.paid = Millis(self.paid.0.saturating_sub(self.every_ms));
     }
 }
@@ -119,27 +119,27 @@ impl AttemptQueue {
 /// Rate limiter for all clients.
 pub struct RateLimiter {
     rate: Rate,
-    lines: [AttemptQueue; 2],
-    counts: heapless::Vec<Count, { limits::THROTTLES }>,
+    queues: [AttemptQueue; 2],
+    counts: heapless::Vec<Count, { limits::RATE_LIMITED_PAIRS }>,
 }
 
 impl RateLimiter {
     /// Creates a rate limiter without any recorded attempts.
     pub const fn new(rate: Rate) -> RateLimiter {
-        let lines = [
+        let queues = [
             AttemptQueue::new(limits::PASSWORD_EVERY_MS),
             AttemptQueue::new(limits::CODE_EVERY_MS),
         ];
-        RateLimiter { rate, lines, counts: heapless::Vec::new() }
+        RateLimiter { rate, queues, counts: heapless::Vec::new() }
     }
 
     /// Returns the queue for this kind of credential.
-    pub fn line(&mut self, guess: CredentialKind) -> &mut AttemptQueue {
-        &mut self.lines[guess as usize]
+    pub fn queue(&mut self, kind: CredentialKind) -> &mut AttemptQueue {
+        &mut self.queues[kind as usize]
     }
 
     /// Returns the milliseconds for which the pair is still locked; 0 if it is not locked.
-    pub fn wait(&self, pair: AttemptKey, now: Millis) -> u64 {
+    pub fn locked_for(&self, pair: AttemptKey, now: Millis) -> u64 {
         let lock = self
             .counts
             .iter()
@@ -149,7 +149,7 @@ impl RateLimiter {
     }
 
     /// Records a wrong attempt of the pair.
-    pub fn wrong(&mut self, pair: AttemptKey, now: Millis) {
+    pub fn record_failure(&mut self, pair: AttemptKey, now: Millis) {
         let rate = self.rate;
         let Some(count) = self.entry(pair, now) else { return };
         if now.since(count.since) > rate.window_ms
@@ -164,7 +164,7 @@ impl RateLimiter {
     }
 
     /// Removes the record of the pair after a right attempt.
-    pub fn right(&mut self, pair: AttemptKey) {
+    pub fn record_success(&mut self, pair: AttemptKey) {
         if let Some(at) = self.counts.iter().position(|count| count.pair == pair) {
             self.counts.swap_remove(at);
         }
@@ -206,47 +206,51 @@ mod tests {
 
     #[test]
     fn tenth_wrong_attempt_locks_only_its_pair() {
-        let mut throttle = RateLimiter::new(Rate::default());
+        let mut rate_limiter = RateLimiter::new(Rate::default());
         let device = DeviceId([1; 32]);
         let beside = AttemptKey::of(IpAddr::from([10, 0, 0, 1]), &device);
         for _ in 0..9 {
-            throttle.wrong(pair(1), Millis(5));
+            rate_limiter.record_failure(pair(1), Millis(5));
         }
-        assert_eq!(throttle.wait(pair(1), Millis(6)), 0);
-        throttle.wrong(pair(1), Millis(7));
-        assert_eq!(throttle.wait(pair(1), Millis(7)), limits::THROTTLE_LOCK_MS);
-        assert_eq!(throttle.wait(beside, Millis(7)), 0);
-        assert_eq!(throttle.wait(pair(2), Millis(7)), 0);
-        assert_eq!(throttle.wait(pair(1), Millis(7 + limits::THROTTLE_LOCK_MS)), 0);
+        assert_eq!(rate_limiter.locked_for(pair(1), Millis(6)), 0);
+        rate_limiter.record_failure(pair(1), Millis(7));
+        assert_eq!(rate_limiter.locked_for(pair(1), Millis(7)), limits::RATE_LIMIT_LOCK_MS);
+        assert_eq!(rate_limiter.locked_for(beside, Millis(7)), 0);
+        assert_eq!(rate_limiter.locked_for(pair(2), Millis(7)), 0);
+        assert_eq!(rate_limiter.locked_for(pair(1), Millis(7 + limits::RATE_LIMIT_LOCK_MS)), 0);
     }
 
     #[test]
     fn attempts_are_reset_after_the_window_and_after_a_right_one() {
-        let mut throttle = RateLimiter::new(Rate::default());
+        let mut rate_limiter = RateLimiter::new(Rate::default());
         for n in 0..30u64 {
-            throttle.wrong(pair(1), Millis(n * 10_000));
+            rate_limiter.record_failure(pair(1), Millis(n * 10_000));
         }
-        assert_eq!(throttle.wait(pair(1), Millis(300_000)), 0, "seven a minute are not ten");
+        assert_eq!(
+            rate_limiter.locked_for(pair(1), Millis(300_000)),
+            0,
+            "seven a minute are not ten"
+        );
         for _ in 0..9 {
-            throttle.wrong(pair(2), Millis(0));
+            rate_limiter.record_failure(pair(2), Millis(0));
         }
-        throttle.right(pair(2));
-        throttle.wrong(pair(2), Millis(1));
-        assert_eq!(throttle.wait(pair(2), Millis(1)), 0);
+        rate_limiter.record_success(pair(2));
+        rate_limiter.record_failure(pair(2), Millis(1));
+        assert_eq!(rate_limiter.locked_for(pair(2), Millis(1)), 0);
     }
 
     #[test]
     fn full_rate_limiter_keeps_locked_pairs() {
-        let mut throttle = RateLimiter::new(Rate { tries: 1, ..Rate::default() });
-        throttle.wrong(pair(0), Millis(0));
+        let mut rate_limiter = RateLimiter::new(Rate { tries: 1, ..Rate::default() });
+        rate_limiter.record_failure(pair(0), Millis(0));
         let mut lenient = RateLimiter::new(Rate::default());
         for n in 0..10_000 {
-            throttle.wrong(pair(n), Millis(u64::from(n)));
-            lenient.wrong(pair(n), Millis(u64::from(n)));
+            rate_limiter.record_failure(pair(n), Millis(u64::from(n)));
+            lenient.record_failure(pair(n), Millis(u64::from(n)));
         }
-        assert!(throttle.wait(pair(0), Millis(10_000)) > 0);
-        assert_eq!(throttle.counts.len(), limits::THROTTLES);
-        assert_eq!(lenient.counts.len(), limits::THROTTLES);
+        assert!(rate_limiter.locked_for(pair(0), Millis(10_000)) > 0);
+        assert_eq!(rate_limiter.counts.len(), limits::RATE_LIMITED_PAIRS);
+        assert_eq!(lenient.counts.len(), limits::RATE_LIMITED_PAIRS);
         assert!(lenient.counts.iter().any(|count| count.pair == pair(9_999)));
     }
 
@@ -270,7 +274,7 @@ mod tests {
         (from..from + ms)
             .step_by(10)
             .flat_map(tries)
-            .filter(|(host, now)| line.enter(*host, *now).is_some())
+            .filter(|(host, now)| line.reserve(*host, *now).is_some())
             .count()
     }
 
@@ -280,9 +284,9 @@ mod tests {
             let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
             let seen = flood(&mut line, hosts, 0, 60_000) as u64;
             let rate = 60_000 / limits::PASSWORD_EVERY_MS;
-            let most = limits::GUESSES_AT_ONCE + rate + limits::GUESSES_WAITING as u64;
-            assert!((limits::GUESSES_AT_ONCE + rate..=most).contains(&seen), "{hosts}: {seen}");
-            assert!(line.waiting.len() <= limits::GUESSES_WAITING);
+            let most = limits::ATTEMPTS_AT_ONCE + rate + limits::ATTEMPTS_WAITING as u64;
+            assert!((limits::ATTEMPTS_AT_ONCE + rate..=most).contains(&seen), "{hosts}: {seen}");
+            assert!(line.waiting.len() <= limits::ATTEMPTS_WAITING);
         }
     }
 
@@ -291,14 +295,14 @@ mod tests {
         for hosts in [1, 40] {
             let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
             flood(&mut line, hosts, 0, 60_000);
-            let wait = line.enter(host(2000), Millis(60_000)).expect("a place");
+            let wait = line.reserve(host(2000), Millis(60_000)).expect("a place");
             assert!(
-                (1..=limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS).contains(&wait),
+                (1..=limits::ATTEMPTS_WAITING as u64 * limits::PASSWORD_EVERY_MS).contains(&wait),
                 "{wait}"
             );
-            line.enter(host(0), Millis(60_000));
+            line.reserve(host(0), Millis(60_000));
             assert_eq!(
-                line.enter(host(0), Millis(60_000)),
+                line.reserve(host(0), Millis(60_000)),
                 None,
                 "but for the turn that is over, a guesser has no more"
             );
@@ -309,15 +313,15 @@ mod tests {
     fn right_attempts_are_free_and_idle_time_restores_the_burst() {
         let mut line = AttemptQueue::new(limits::PASSWORD_EVERY_MS);
         for _ in 0..1000 {
-            assert_eq!(line.enter(host(1), Millis(7)), Some(0));
-            line.right();
+            assert_eq!(line.reserve(host(1), Millis(7)), Some(0));
+            line.refund();
         }
         flood(&mut line, 1, 7, 10_000);
-        assert!(line.enter(host(2), Millis(10_007)).is_some_and(|wait| wait > 0));
-        let rested = 10_007 + 2 * limits::GUESSES_AT_ONCE * limits::PASSWORD_EVERY_MS;
-        for _ in 0..limits::GUESSES_AT_ONCE {
-            assert_eq!(line.enter(host(3), Millis(rested)), Some(0));
+        assert!(line.reserve(host(2), Millis(10_007)).is_some_and(|wait| wait > 0));
+        let rested = 10_007 + 2 * limits::ATTEMPTS_AT_ONCE * limits::PASSWORD_EVERY_MS;
+        for _ in 0..limits::ATTEMPTS_AT_ONCE {
+            assert_eq!(line.reserve(host(3), Millis(rested)), Some(0));
         }
-        assert_eq!(line.enter(host(3), Millis(rested)), Some(limits::PASSWORD_EVERY_MS));
+        assert_eq!(line.reserve(host(3), Millis(rested)), Some(limits::PASSWORD_EVERY_MS));
     }
 }

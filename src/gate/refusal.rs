@@ -94,8 +94,8 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Returns the name on the wire in that protocol version.
-    pub const fn name(self, dialect: Protocol) -> &'static str {
-        match (self, dialect) {
+    pub const fn name(self, protocol: Protocol) -> &'static str {
+        match (self, protocol) {
             (ErrorCode::NotPaired, _) => "NOT_PAIRED",
             (ErrorCode::Unavailable, _) => "UNAVAILABLE",
             (ErrorCode::Forbidden, Protocol::V4) => "FORBIDDEN",
@@ -317,7 +317,7 @@ impl Refusal {
             },
             Refusal::RateLimited => Words {
                 next: "wait_then_retry",
-                retry_ms: super::limits::THROTTLE_LOCK_MS as u32,
+                retry_ms: super::limits::RATE_LIMIT_LOCK_MS as u32,
                 ..credential(
                     "AUTH_RATE_LIMITED",
                     "unauthorized: too many failed authentication attempts (retry later)",
@@ -429,8 +429,8 @@ impl Refusal {
     }
 
     /// Returns the message and close reason for that protocol version.
-    pub const fn message(self, dialect: Protocol) -> &'static str {
-        match dialect {
+    pub const fn message(self, protocol: Protocol) -> &'static str {
+        match protocol {
             Protocol::V3 => self.words().v3,
             Protocol::V4 => self.words().v4,
         }
@@ -727,7 +727,7 @@ mod tests {
                 "1013 is `try again later`: {refusal:?}"
             );
         }
-        assert_eq!(u64::from(Refusal::RateLimited.words().retry_ms), limits::THROTTLE_LOCK_MS);
+        assert_eq!(u64::from(Refusal::RateLimited.words().retry_ms), limits::RATE_LIMIT_LOCK_MS);
     }
 
     #[test]
@@ -786,8 +786,8 @@ mod tests {
 
     #[test]
     fn protocol_3_has_its_own_texts() {
-        let words = |refusal: Refusal, dialect| {
-            (refusal.words().error.name(dialect), refusal.message(dialect))
+        let words = |refusal: Refusal, protocol| {
+            (refusal.words().error.name(protocol), refusal.message(protocol))
         };
         assert_eq!(
             words(Refusal::PairingRequired, Protocol::V3),

@@ -10,7 +10,7 @@ use super::scopes::{Scope, Scopes};
 #[derive(Clone, Debug)]
 pub struct Admitted {
     conn: ConnId,
-    dialect: Protocol,
+    protocol: Protocol,
     role: Role,
     scopes: Scopes,
     method: AuthMethod,
@@ -21,15 +21,15 @@ impl Admitted {
     /// Makes the permissions that `admission` grants to this connection. `device` is the device
     /// that proved its key.
     pub fn by(admission: &Admission, conn: ConnId, device: Option<DeviceId>) -> Admitted {
-        let slot = match admission.place {
-            Registration::Nowhere(_) => None,
-            Registration::Known(slot)
-            | Registration::Grows { slot, .. }
-            | Registration::New { slot, .. } => Some(slot),
+        let slot = match admission.registration {
+            Registration::None(_) => None,
+            Registration::Existing(slot)
+            | Registration::Extend { slot, .. }
+            | Registration::Insert { slot, .. } => Some(slot),
         };
         Admitted {
             conn,
-            dialect: admission.dialect,
+            protocol: admission.protocol,
             role: admission.role,
             scopes: admission.scopes,
             method: admission.method,
@@ -43,8 +43,8 @@ impl Admitted {
     }
 
     /// Returns the protocol version of the connection.
-    pub fn dialect(&self) -> Protocol {
-        self.dialect
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Returns the role of the connection.

@@ -60,10 +60,10 @@ struct CodeEntry {
     made: Millis,
 }
 
-/// A used code. [`SetupCodes::give_back`] restores it if the admission fails.
-pub struct Taken(CodeEntry);
+/// A used code. [`SetupCodes::restore`] restores it if the admission fails.
+pub struct UsedCode(CodeEntry);
 
-impl Taken {
+impl UsedCode {
     /// Returns the id the code was created with.
     pub fn id(&self) -> RequestId {
         self.0.id
@@ -94,7 +94,7 @@ impl SetupCodes {
     /// Adds a code that is valid from `now` for [`limits::SETUP_CODE_MS`].
     ///
     /// Evicts the first entry if the set is full.
-    pub fn make(&mut self, id: RequestId, text: CodeText, grant: Grant, now: Millis) {
+    pub fn add(&mut self, id: RequestId, text: CodeText, grant: Grant, now: Millis) {
         self.expire(now);
         if self.entries.is_full() {
             self.entries.remove(0);
@@ -121,21 +121,21 @@ impl SetupCodes {
     ///
     /// Returns `None` if no valid code matches; the caller must not admit the client by a code
     /// then.
-    pub fn take(&mut self, presented: &str, now: Millis) -> Option<Taken> {
+    pub fn take(&mut self, presented: &str, now: Millis) -> Option<UsedCode> {
         self.expire(now);
         let text = CodeText::parse(presented)?;
         let at = self.entries.iter().position(|entry| bool::from(entry.text.0.ct_eq(&text.0)))?;
-        Some(Taken(self.entries.remove(at)))
+        Some(UsedCode(self.entries.remove(at)))
     }
 
     /// Restores a used code whose admission failed. It still expires at its original time.
     ///
     /// Evicts the first entry if the set is full.
-    pub fn give_back(&mut self, taken: Taken) {
+    pub fn restore(&mut self, used: UsedCode) {
         if self.entries.is_full() {
             self.entries.remove(0);
         }
-        let _ = self.entries.push(taken.0);
+        let _ = self.entries.push(used.0);
     }
 
     /// Returns the state of the code with this id.
@@ -161,39 +161,45 @@ mod tests {
     const GRANT: Grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
 
     fn with(code: &str) -> (SetupCodes, CodeText) {
-        let (mut codes, text) = (SetupCodes::new(), CodeText::parse(code).unwrap());
-        codes.make(RequestId([1; 16]), text, GRANT, Millis(0));
-        (codes, text)
+        let (mut setup_codes, text) = (SetupCodes::new(), CodeText::parse(code).unwrap());
+        setup_codes.add(RequestId([1; 16]), text, GRANT, Millis(0));
+        (setup_codes, text)
     }
 
     #[test]
     fn code_works_once_in_every_spelling() {
-        let (mut codes, _) = with("ABCD2345");
-        assert_eq!(codes.check(" abcd-2345 ", Millis(1)), Code::Right(GRANT));
-        let taken = codes.take("abcd 2345", Millis(1)).unwrap();
+        let (mut setup_codes, _) = with("ABCD2345");
+        assert_eq!(setup_codes.check(" abcd-2345 ", Millis(1)), Code::Right(GRANT));
+        let taken = setup_codes.take("abcd 2345", Millis(1)).unwrap();
         assert_eq!(taken.id(), RequestId([1; 16]));
-        assert!(codes.take("ABCD2345", Millis(1)).is_none());
-        codes.give_back(taken);
-        assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)), Code::Right(GRANT));
-        assert!(codes.take("ABCD2345", Millis(1)).is_some(), "nothing came of the first use");
-        assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Wrong);
+        assert!(setup_codes.take("ABCD2345", Millis(1)).is_none());
+        setup_codes.restore(taken);
+        assert_eq!(
+            setup_codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)),
+            Code::Right(GRANT)
+        );
+        assert!(setup_codes.take("ABCD2345", Millis(1)).is_some(), "nothing came of the first use");
+        assert_eq!(setup_codes.check("ABCD2345", Millis(1)), Code::Wrong);
     }
 
     #[test]
     fn code_expires_after_ten_minutes_and_not_by_wrong_attempts() {
-        let (mut codes, _) = with("ABCD2345");
-        assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)), Code::Right(GRANT));
-        assert_eq!(codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS)), Code::Wrong);
-        let (mut codes, _) = with("ABCD2345");
+        let (mut setup_codes, _) = with("ABCD2345");
+        assert_eq!(
+            setup_codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS - 1)),
+            Code::Right(GRANT)
+        );
+        assert_eq!(setup_codes.check("ABCD2345", Millis(limits::SETUP_CODE_MS)), Code::Wrong);
+        let (mut setup_codes, _) = with("ABCD2345");
         for _ in 0..100 {
-            assert_eq!(codes.check("ABCD2346", Millis(1)), Code::Wrong);
+            assert_eq!(setup_codes.check("ABCD2346", Millis(1)), Code::Wrong);
         }
-        assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
+        assert_eq!(setup_codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
     }
 
     #[test]
     fn malformed_codes_are_wrong() {
-        let (mut codes, _) = with("ABCD2345");
+        let (mut setup_codes, _) = with("ABCD2345");
         for rubbish in [
             "",
             "ABCD234",
@@ -202,26 +208,26 @@ mod tests {
             "a-long-gateway-token-that-is-no-code",
             "\u{e4}BCD2345",
         ] {
-            assert_eq!(codes.check(rubbish, Millis(1)), Code::Wrong);
+            assert_eq!(setup_codes.check(rubbish, Millis(1)), Code::Wrong);
         }
-        assert_eq!(codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
+        assert_eq!(setup_codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
     }
 
     #[test]
     fn number_of_active_codes_is_limited() {
-        let mut codes = SetupCodes::new();
+        let mut setup_codes = SetupCodes::new();
         for n in 0..20u8 {
-            codes.make(
+            setup_codes.add(
                 RequestId([n; 16]),
                 CodeText::from_random([n; CODE_LEN]),
                 GRANT,
                 Millis(u64::from(n)),
             );
         }
-        assert_eq!(codes.entries.len(), limits::SETUP_CODES);
-        assert_eq!(codes.state(RequestId([0; 16]), Millis(20)), CodeState::Gone);
+        assert_eq!(setup_codes.entries.len(), limits::SETUP_CODES);
+        assert_eq!(setup_codes.state(RequestId([0; 16]), Millis(20)), CodeState::Gone);
         assert_eq!(
-            codes.state(RequestId([19; 16]), Millis(20)),
+            setup_codes.state(RequestId([19; 16]), Millis(20)),
             CodeState::Alive(limits::SETUP_CODE_MS - 1)
         );
     }

@@ -72,8 +72,8 @@ impl<S: AsRef<str>> Signed<'_, S> {
 }
 
 /// Returns the payload versions to try, the more likely one first.
-pub const fn versions(dialect: Protocol, with_nonce: bool) -> &'static [Version] {
-    match (with_nonce, dialect) {
+pub const fn versions(protocol: Protocol, with_nonce: bool) -> &'static [Version] {
+    match (with_nonce, protocol) {
         (false, _) => &[Version::V1],
         (true, Protocol::V3) => &[Version::V2, Version::V3],
         (true, Protocol::V4) => &[Version::V3, Version::V2],

@@ -29,13 +29,13 @@ const _: () = assert!(limits::CAPACITY_MAX < VACANT);
 
 /// Slot available for a new device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Room {
+pub enum Vacancy {
     /// A free slot.
     Free(Slot),
     /// Slot of the evictable pairing that was unseen the longest. Evictable are silent pairings
     /// that have no revoked role, are not connected, and were not seen for
-    /// [`limits::GIVE_WAY_AGE_HOURS`].
-    GivesWay(Slot),
+    /// [`limits::EVICTION_AGE_HOURS`].
+    Evict(Slot),
     /// No slot.
     Full,
 }
@@ -47,7 +47,7 @@ pub struct Table<S> {
     len: usize,
     age: TableAge,
     /// Lower bound of the ages at which silent pairings were last seen.
-    silent_since: TableAge,
+    oldest_silent: TableAge,
 }
 
 impl<S: DerefMut<Target = [Cell]>> Table<S> {
@@ -57,7 +57,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     /// Panics if there are more than [`limits::CAPACITY_MAX`] cells.
     pub fn new(cells: S, seed: u64, age: TableAge) -> Table<S> {
         assert!(cells.len() <= limits::CAPACITY_MAX as usize, "more cells than a table can name");
-        let mut table = Table { cells, seed, len: 0, age, silent_since: NEVER };
+        let mut table = Table { cells, seed, len: 0, age, oldest_silent: NEVER };
         table.cells.fill(Cell::FREE);
         table
     }
@@ -90,7 +90,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
                 .iter()
                 .filter(|(_, device)| device.provenance.is_silent())
                 .map(|(_, device)| device.seen_age);
-            self.silent_since = silent.min().unwrap_or(TableAge(u32::MAX));
+            self.oldest_silent = silent.min().unwrap_or(TableAge(u32::MAX));
         }
     }
 
@@ -110,7 +110,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
     }
 
     /// Sets whether the device in this slot is connected.
-    pub fn connected(&mut self, slot: Slot, connected: bool) {
+    pub fn set_connected(&mut self, slot: Slot, connected: bool) {
         if let Some(cell) = self.cells.get_mut(slot.0 as usize) {
             cell.connected = connected;
         }
@@ -126,19 +126,19 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
 
     /// Returns a slot for a new device. Examines every device only if the table is full and may
     /// contain an evictable one.
-    pub fn room(&self) -> Room {
+    pub fn vacancy(&self) -> Vacancy {
         if self.len < self.capacity() {
             let free = self.cells.iter().position(|cell| cell.device.is_none());
-            return free.map_or(Room::Full, |at| Room::Free(Slot(at as u16)));
+            return free.map_or(Vacancy::Full, |at| Vacancy::Free(Slot(at as u16)));
         }
-        if self.unseen(self.silent_since) < limits::GIVE_WAY_AGE_HOURS {
-            return Room::Full;
+        if self.unseen(self.oldest_silent) < limits::EVICTION_AGE_HOURS {
+            return Vacancy::Full;
         }
         let oldest = self
             .iter()
-            .filter(|(slot, device)| self.gives_way(*slot, device))
+            .filter(|(slot, device)| self.is_evictable(*slot, device))
             .min_by_key(|(_, device)| device.seen_age);
-        oldest.map_or(Room::Full, |(slot, _)| Room::GivesWay(slot))
+        oldest.map_or(Vacancy::Full, |(slot, _)| Vacancy::Evict(slot))
     }
 
     /// Stores the device in the slot and replaces any device there.
@@ -152,7 +152,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             self.enter(&device.id, slot);
             self.len += 1;
         }
-        self.silent_since = self.silent_since.min(silent_since(&device));
+        self.oldest_silent = self.oldest_silent.min(silent_age(&device));
         self.cells[slot.0 as usize].device = Some(device);
     }
 
@@ -166,7 +166,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         let id = device.id;
         change(device);
         device.id = id;
-        self.silent_since = self.silent_since.min(silent_since(device));
+        self.oldest_silent = self.oldest_silent.min(silent_age(device));
         true
     }
 
@@ -182,11 +182,11 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
         cell.device.take()
     }
 
-    fn gives_way(&self, slot: Slot, device: &Device) -> bool {
+    fn is_evictable(&self, slot: Slot, device: &Device) -> bool {
         device.provenance.is_silent()
             && device.revoked.is_empty()
             && !self.is_connected(slot)
-            && self.unseen(device.seen_age) >= limits::GIVE_WAY_AGE_HOURS
+            && self.unseen(device.seen_age) >= limits::EVICTION_AGE_HOURS
     }
 
     /// Returns the hours of table age since `seen`.
@@ -273,7 +273,7 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
 const NEVER: TableAge = TableAge(u32::MAX);
 
 /// Returns the age at which a silent pairing was last seen, and [`NEVER`] for any other.
-fn silent_since(device: &Device) -> TableAge {
+fn silent_age(device: &Device) -> TableAge {
     if device.provenance.is_silent() {
         device.seen_age
     } else {
@@ -335,17 +335,17 @@ mod tests {
         table.put(Slot(0), device(0, Provenance::Owner));
         table.put(Slot(1), Device { seen_age: TableAge(5), ..device(1, Provenance::Token) });
         table.put(Slot(2), Device { seen_age: TableAge(3), ..device(2, Provenance::Cidr) });
-        assert_eq!(table.room(), Room::Free(Slot(3)));
+        assert_eq!(table.vacancy(), Vacancy::Free(Slot(3)));
         table.put(Slot(3), device(3, Provenance::Code));
-        assert_eq!(table.room(), Room::Full, "nothing is old yet");
-        table.set_age(TableAge(5 + limits::GIVE_WAY_AGE_HOURS));
-        assert_eq!(table.room(), Room::GivesWay(Slot(2)));
-        table.connected(Slot(2), true);
-        assert_eq!(table.room(), Room::GivesWay(Slot(1)), "who is connected stays");
-        table.connected(Slot(1), true);
-        assert_eq!(table.room(), Room::Full);
-        table.connected(Slot(2), false);
-        assert_eq!(table.room(), Room::GivesWay(Slot(2)));
+        assert_eq!(table.vacancy(), Vacancy::Full, "nothing is old yet");
+        table.set_age(TableAge(5 + limits::EVICTION_AGE_HOURS));
+        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(2)));
+        table.set_connected(Slot(2), true);
+        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(1)), "who is connected stays");
+        table.set_connected(Slot(1), true);
+        assert_eq!(table.vacancy(), Vacancy::Full);
+        table.set_connected(Slot(2), false);
+        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(2)));
     }
 
     #[test]
@@ -361,8 +361,8 @@ mod tests {
         assert!(edited && table.find(&device(2, Provenance::Token).id).is_none());
         let (slot, there) = table.find(&device(1, Provenance::Owner).id).unwrap();
         assert_eq!((slot, there.seen_age, table.len()), (Slot(0), TableAge(7), 1));
-        table.set_age(TableAge(7 + limits::GIVE_WAY_AGE_HOURS));
-        assert_eq!(table.room(), Room::GivesWay(Slot(0)), "its new age and provenance count");
+        table.set_age(TableAge(7 + limits::EVICTION_AGE_HOURS));
+        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(0)), "its new age and provenance count");
     }
 
     #[test]
@@ -370,15 +370,15 @@ mod tests {
         let mut table = table(2);
         table.put(Slot(0), device(0, Provenance::Owner));
         table.put(Slot(1), Device { seen_age: TableAge(100), ..device(1, Provenance::Token) });
-        let due = 100 + limits::GIVE_WAY_AGE_HOURS;
-        for (age, room) in [(due - 1, Room::Full), (due, Room::GivesWay(Slot(1)))] {
+        let due = 100 + limits::EVICTION_AGE_HOURS;
+        for (age, room) in [(due - 1, Vacancy::Full), (due, Vacancy::Evict(Slot(1)))] {
             table.set_age(TableAge(age));
-            assert_eq!(table.room(), room, "at {age}");
+            assert_eq!(table.vacancy(), room, "at {age}");
         }
         table.put(Slot(1), Device { seen_age: TableAge(due), ..device(1, Provenance::Token) });
-        assert_eq!(table.room(), Room::Full, "it was seen again");
+        assert_eq!(table.vacancy(), Vacancy::Full, "it was seen again");
         table.put(Slot(0), Device { seen_age: TableAge(1), ..device(2, Provenance::Cidr) });
-        assert_eq!(table.room(), Room::GivesWay(Slot(0)));
+        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(0)));
     }
 
     #[test]
@@ -388,6 +388,6 @@ mod tests {
         revoked.revoke(super::super::ids::Role::Operator);
         table.put(Slot(0), revoked);
         table.set_age(TableAge(u32::MAX));
-        assert_eq!(table.room(), Room::Full);
+        assert_eq!(table.vacancy(), Vacancy::Full);
     }
 }

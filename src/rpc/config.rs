@@ -36,7 +36,7 @@ impl How {
 /// Request of a client to the configuration file.
 pub struct FileRequest {
     pub how: How,
-    pub dialect: Protocol,
+    pub protocol: Protocol,
     /// New text, or the patch.
     pub raw: String,
     /// Hash of the text that the client last read.
@@ -118,13 +118,13 @@ fn asking(
     let raw = raw.and_then(|raw| raw.as_str()).map(|raw| raw.into_owned()).unwrap_or_default();
     let base = base.map(|base| base.trim().to_string()).filter(|base| !base.is_empty());
     let sees_raw = call.caller.may(Scope::Admin);
-    let ask = FileRequest { how, dialect: call.caller.dialect(), raw, base, replace, sees_raw };
+    let ask = FileRequest { how, protocol: call.caller.protocol(), raw, base, replace, sees_raw };
     Reply { file: Some(Box::new(ask)), ..Reply::of(Vec::new()) }
 }
 
 /// Writes the answer to a call that succeeded.
 pub fn answer(ask: &FileRequest, seen: &FileState, around: &Around<'_>) -> Vec<u8> {
-    let v4 = ask.dialect == Protocol::V4;
+    let v4 = ask.protocol == Protocol::V4;
     let tree = seen.shown.json.as_deref().unwrap_or("{}").as_bytes();
     json::object(|o| {
         if !ask.how.writes() {
@@ -156,7 +156,7 @@ fn got(o: &mut Writer<'_>, ask: &FileRequest, seen: &FileState, around: &Around<
     o.bool("valid", seen.errors.is_empty());
     o.raw("config", tree);
     o.str("hash", &seen.hash);
-    if ask.dialect == Protocol::V4 {
+    if ask.protocol == Protocol::V4 {
         o.raw("sourceConfig", tree);
         o.str("configRevisionHash", &seen.hash);
         o.str("appliedConfigHash", around.applied);
@@ -202,7 +202,7 @@ fn issues(o: &mut Writer<'_>, key: &str, problems: &[Problem]) {
 /// Creates the error for a text with which the gateway would not start.
 pub fn invalid(ask: &FileRequest, problems: &[Problem]) -> Failure {
     let mut message = "invalid config".to_string();
-    if ask.dialect == Protocol::V4 {
+    if ask.protocol == Protocol::V4 {
         for (at, problem) in problems.iter().take(SAID).enumerate() {
             message.push_str(if at == 0 { ": " } else { "; " });
             message.push_str(&problem.to_string());
@@ -224,7 +224,7 @@ pub fn check_base(ask: &FileRequest, hash: &str) -> Result<(), Failure> {
     match ask.base.as_deref() {
         Some(base) if base == hash => Ok(()),
         Some(_) => Err(Failure::invalid(CHANGED)),
-        None if ask.how == How::Patch && ask.dialect == Protocol::V4 => Ok(()),
+        None if ask.how == How::Patch && ask.protocol == Protocol::V4 => Ok(()),
         None => Err(Failure::invalid(NO_BASE)),
     }
 }
@@ -236,7 +236,7 @@ pub fn check_patch(
     paths: &[String],
     lost: &[String],
 ) -> Result<(), Failure> {
-    if ask.how != How::Patch || ask.dialect != Protocol::V4 {
+    if ask.how != How::Patch || ask.protocol != Protocol::V4 {
         return Ok(());
     }
     let looks = |path: &String| path == "ui.prefs" || path.starts_with("ui.prefs.");

@@ -10,7 +10,7 @@ use crate::wire::json::{self, Writer};
 /// Handles `config.schema {}`.
 pub fn schema(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let version = call.status.version;
-    let v3 = call.caller.dialect() == Protocol::V3;
+    let v3 = call.caller.protocol() == Protocol::V3;
     Ok(Reply::of(json::object(|o| {
         o.obj("schema", |schema| {
             schema.fields(

@@ -13,7 +13,7 @@ use crate::gate::ids::{DeviceId, RequestId, Role, Roles, Slot, WallMs};
 use crate::gate::pairing_requests::PairingRequest;
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
-use crate::gate::table::Room;
+use crate::gate::table::Vacancy;
 use crate::gate::text::clip;
 use crate::store::tokens::device_token;
 use crate::wire::json::object;
@@ -29,7 +29,7 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
     // Requests of admitted devices that only offer more as a node are listed by `node.pair.list`.
     let waits = |request: &&PairingRequest| !request.roles.is_empty() && shown(&request.device);
-    let pending = call.pending.iter(call.now.at).filter(waits).collect();
+    let pending = call.pairing_requests.iter(call.now.at).filter(waits).collect();
     let paired =
         call.devices.iter().map(|(_, device)| device).filter(|device| shown(&device.id)).collect();
     let connected = |id: &DeviceId| {
@@ -46,8 +46,11 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
         return give_back(call, &named, &id);
     }
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
-    let request =
-        call.pending.get(id, call.now.at).filter(|request| !request.roles.is_empty()).cloned();
+    let request = call
+        .pairing_requests
+        .get(id, call.now.at)
+        .filter(|request| !request.roles.is_empty())
+        .cloned();
     let request = request.ok_or_else(unknown_request)?;
     may_govern(call, &request.device, APPROVAL_DENIED)?;
     may_be_more(call, request.roles)?;
@@ -55,7 +58,7 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     let (slot, mut device) = approved(call, &request)?;
     let may_widen = !call.caller.governs_only_itself()
         && nodes::lacks(call, &request.surface, Scopes::NONE).is_none();
-    if call.caller.dialect() == Protocol::V3 && may_widen {
+    if call.caller.protocol() == Protocol::V3 && may_widen {
         // In protocol 3 pairing is the only approval of a node. A caller that may not approve the
         // surface only admits the device.
         nodes::widen(&mut device, &request.surface, call)?;
@@ -70,7 +73,8 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
 pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
-    let request = call.pending.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
+    let request =
+        call.pairing_requests.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
     may_govern(call, &request.device, "device pairing rejection denied")?;
     let answer = answers::DeviceRejected { request_id: &named, device_id: request.device };
     Ok(Reply::json(&answer).with(resolved(call.now.wall, &request, "rejected")))
@@ -83,7 +87,7 @@ pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
     let answer = answers::DeviceAnswer { device_id: device.id };
     let mut effects =
         vec![Effect::Close { device: device.id, roles: all_roles(), why: Close::DeviceRemoved }];
-    let waits = call.pending.get_of(&device.id, call.now.at);
+    let waits = call.pairing_requests.of_device(&device.id, call.now.at);
     effects
         .extend(waits.into_iter().flat_map(|request| resolved(call.now.wall, request, "rejected")));
     effects.push(changed());
@@ -125,7 +129,7 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
     }
     device.tokens[role as usize].rotate();
     let own = call.caller.device() == Some(device.id);
-    let in_band = own || call.caller.dialect() == Protocol::V3;
+    let in_band = own || call.caller.protocol() == Protocol::V3;
     let token = device_token(call.key, &device.id, role, device.tokens[role as usize].current);
     let delivery = if in_band { "in-band" } else { "withheld-cross-device" };
     let answer = answers::TokenRotated {
@@ -134,7 +138,7 @@ pub fn rotate(call: &mut Call<'_>, params: TokenRotate) -> Result<Reply, Failure
         token: in_band.then(|| token.as_str()),
         scopes: scopes_of(&device, role),
         at: call.now.wall.0,
-        delivery: (call.caller.dialect() == Protocol::V4).then_some(delivery),
+        delivery: (call.caller.protocol() == Protocol::V4).then_some(delivery),
     };
     Ok(Reply::json(&answer).changing(slot, Some(device)).with(effects))
 }
@@ -198,9 +202,11 @@ pub(super) fn approved(
 }
 
 fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
-    match call.devices.room() {
-        Room::Free(slot) | Room::GivesWay(slot) => Ok(slot),
-        Room::Full => Err(Failure::unavailable("the pairing table is full; remove a device first")),
+    match call.devices.vacancy() {
+        Vacancy::Free(slot) | Vacancy::Evict(slot) => Ok(slot),
+        Vacancy::Full => {
+            Err(Failure::unavailable("the pairing table is full; remove a device first"))
+        }
     }
 }
 
@@ -251,7 +257,7 @@ pub(super) fn find(
 
 /// Returns the text of a denial. Protocol 3 reports what is unknown where protocol 4 only denies.
 fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
-    match call.caller.dialect() {
+    match call.caller.protocol() {
         Protocol::V3 => "unknown deviceId/role",
         Protocol::V4 => v4,
     }

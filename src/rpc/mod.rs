@@ -66,8 +66,8 @@ pub struct Call<'a> {
     pub id: &'a str,
     pub now: Now,
     pub devices: &'a Devices,
-    pub pending: &'a mut PairingRequests,
-    pub codes: &'a mut SetupCodes,
+    pub pairing_requests: &'a mut PairingRequests,
+    pub setup_codes: &'a mut SetupCodes,
     pub key: &'a TableKey,
     pub relay: &'a mut Relay,
     pub commands: &'a Commands,
@@ -136,11 +136,13 @@ impl Audience {
         match self {
             Audience::All => true,
             Audience::Scope { scope, v3_all } => {
-                client.may(scope) || v3_all && client.dialect() == Protocol::V3
+                client.may(scope) || v3_all && client.protocol() == Protocol::V3
             }
-            Audience::V4 { scope } => client.may(scope) && client.dialect() == Protocol::V4,
+            Audience::V4 { scope } => client.may(scope) && client.protocol() == Protocol::V4,
             Audience::Nodes { scope } => {
-                client.may(scope) || client.role() == Role::Node || client.dialect() == Protocol::V3
+                client.may(scope)
+                    || client.role() == Role::Node
+                    || client.protocol() == Protocol::V3
             }
         }
     }
@@ -418,25 +420,25 @@ const METHODS: &[Method] = &[
 ];
 
 impl Method {
-    fn is_of(&self, dialect: Protocol) -> bool {
-        self.only.is_none_or(|only| only == dialect)
+    fn is_of(&self, protocol: Protocol) -> bool {
+        self.only.is_none_or(|only| only == protocol)
     }
 }
 
 /// Returns the methods that hello lists.
-pub fn advertised(dialect: Protocol) -> impl Iterator<Item = &'static str> {
+pub fn advertised(protocol: Protocol) -> impl Iterator<Item = &'static str> {
     let own = METHODS
         .iter()
-        .filter(move |method| method.advertised && method.is_of(dialect))
+        .filter(move |method| method.advertised && method.is_of(protocol))
         .map(|method| method.name);
-    own.chain(stubs::names(dialect))
+    own.chain(stubs::names(protocol))
 }
 
 /// Returns all methods that are answered in this protocol, including those that hello does not
 /// list.
-pub fn served(dialect: Protocol) -> impl Iterator<Item = &'static str> {
-    let own = METHODS.iter().filter(move |method| method.is_of(dialect)).map(|method| method.name);
-    own.chain(stubs::all(dialect))
+pub fn served(protocol: Protocol) -> impl Iterator<Item = &'static str> {
+    let own = METHODS.iter().filter(move |method| method.is_of(protocol)).map(|method| method.name);
+    own.chain(stubs::all(protocol))
 }
 
 /// Events that this gateway sends, except `node.invoke.cancel`, which only nodes of protocol 4
@@ -469,23 +471,23 @@ pub fn dispatch(
     name: &str,
     params: Option<Value<'_>>,
 ) -> Result<Reply, Failure> {
-    let dialect = call.caller.dialect();
-    let found = METHODS.iter().find(|method| method.name == name && method.is_of(dialect));
-    let empty = if found.is_none() { stubs::find(dialect, name) } else { None };
+    let protocol = call.caller.protocol();
+    let found = METHODS.iter().find(|method| method.name == name && method.is_of(protocol));
+    let empty = if found.is_none() { stubs::find(protocol, name) } else { None };
     let whose = found.map_or(For::Operators, |method| method.whose);
     match call.caller.role() {
         Role::Node if whose == For::Operators => return Err(Failure::role(Role::Node)),
         Role::Operator if whose == For::Nodes => return Err(Failure::role(Role::Operator)),
         Role::Node => {}
         Role::Operator => {
-            let needed = match (found, &empty, dialect) {
+            let needed = match (found, &empty, protocol) {
                 (Some(method), _, Protocol::V3) => method.scope_v3,
                 (Some(method), _, Protocol::V4) => method.scope,
                 (None, Some(empty), _) => empty.scope,
                 (None, None, _) => Scope::Admin,
             };
             let narrower =
-                empty.and_then(|empty| empty.narrower).filter(|_| dialect == Protocol::V4);
+                empty.and_then(|empty| empty.narrower).filter(|_| protocol == Protocol::V4);
             if !call.caller.may(needed) && !narrower.is_some_and(|scope| call.caller.may(scope)) {
                 return Err(Failure::scope(needed));
             }

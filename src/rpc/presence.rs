@@ -112,8 +112,8 @@ impl Presence {
         true
     }
 
-    /// Writes the list in the form of the dialect.
-    pub fn list(&self, dialect: Protocol) -> Vec<u8> {
+    /// Writes the list in the form of the protocol.
+    pub fn list(&self, protocol: Protocol) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 * (1 + self.entries.len()));
         json::arr(&mut out, |list| {
             list.item_obj(|own| self.own_entry(own));
@@ -122,7 +122,7 @@ impl Presence {
                 let key = entry.key();
                 let said = self.reports.iter().find(|report| report.key == key);
                 alone.retain(|report| report.key != key);
-                list.item_obj(|shown| entry.render(dialect, said, shown));
+                list.item_obj(|shown| entry.render(protocol, said, shown));
             }
             alone.iter().for_each(|report| list.item_obj(|shown| report.render(shown)));
         });
@@ -157,7 +157,7 @@ impl PresenceEntry {
         self.device.map_or_else(|| self.instance.to_ascii_lowercase(), |device| device.to_string())
     }
 
-    fn render(&self, dialect: Protocol, said: Option<&Report>, shown: &mut Writer<'_>) {
+    fn render(&self, protocol: Protocol, said: Option<&Report>, shown: &mut Writer<'_>) {
         let ip = self.ip.map(|ip| ip.to_string()).unwrap_or_default();
         let text = self.text();
         let device = self.device.map(|device| device.to_string()).unwrap_or_default();
@@ -187,7 +187,7 @@ impl PresenceEntry {
         shown.u64("ts", said.map_or(self.since, |report| report.ts).0);
         shown.strs("roles", [self.role.name()]);
         shown.scopes("scopes", self.scopes);
-        if dialect == Protocol::V4 {
+        if protocol == Protocol::V4 {
             shown.str("clientId", &self.client_id);
             shown.u64("onlineSince", self.since.0);
         }

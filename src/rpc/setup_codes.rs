@@ -42,7 +42,7 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
     let (id, mut text) = (call.fresh_id(), [0; CODE_LEN]);
     (call.random)(&mut text);
     let text = CodeText::from_random(text);
-    call.codes.make(id, text, grant, call.now.at);
+    call.setup_codes.add(id, text, grant, call.now.at);
     let expires = call.now.wall.0.saturating_add(limits::SETUP_CODE_MS);
     let urls: Vec<String> = call.status.urls.iter().map(|url| websocket(url)).collect();
     let url = &websocket(public.as_deref().unwrap_or(&call.status.url));
@@ -69,7 +69,7 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
 /// `gone: true` when it was used or has expired.
 pub fn status(call: &mut Call<'_>, params: BySetup) -> Result<Reply, Failure> {
     let state = RequestId::parse(&params.setup_id)
-        .map_or(CodeState::Gone, |id| call.codes.state(id, call.now.at));
+        .map_or(CodeState::Gone, |id| call.setup_codes.state(id, call.now.at));
     Ok(Reply::json(&match state {
         CodeState::Alive(left) => answers::SetupState { left: Some(left), gone: None },
         CodeState::Gone => answers::SetupState { left: None, gone: Some(true) },

@@ -15,8 +15,8 @@ use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value, Writer};
 use crate::wire::schema::{self, Field, Members, SchemaProblems, ValueKind};
 
-/// Methods that read, one per line: `dialects scope method parameters answer`. hello does not list
-/// a method whose dialects end with `!`. If the scope ends with `+`, the corresponding scope for
+/// Methods that read, one per line: `protocols scope method parameters answer`. hello does not list
+/// a method whose protocols end with `!`. If the scope ends with `+`, the corresponding scope for
 /// sessions is sufficient in protocol 4.
 ///
 /// Parameters are separated by `,`: `!x` is required and repeated in the answer, `?x` is required,
@@ -108,7 +108,7 @@ const READS: &str = r#"
 4 admin update.status - "sentinel":null,"updateAvailable":null
 "#;
 
-/// Methods that act: `dialects scope methods`.
+/// Methods that act: `protocols scope methods`.
 const ACTIONS: &str = "
 3 write send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider chat.send \
     chat.abort browser.request
@@ -147,20 +147,20 @@ enum StubAnswer {
 }
 
 /// Returns the method with this name in this protocol.
-pub fn find(dialect: Protocol, name: &str) -> Option<Empty> {
-    let read = reads(dialect).find(|read| read.name == name);
-    read.or_else(|| actions(dialect).find(|action| action.name == name))
+pub fn find(protocol: Protocol, name: &str) -> Option<Empty> {
+    let read = reads(protocol).find(|read| read.name == name);
+    read.or_else(|| actions(protocol).find(|action| action.name == name))
 }
 
 /// Returns the names of the methods that hello lists in this protocol. Actions are not among them,
 /// because they do not work.
-pub fn names(dialect: Protocol) -> impl Iterator<Item = &'static str> {
-    reads(dialect).filter(|read| read.advertised).map(|read| read.name)
+pub fn names(protocol: Protocol) -> impl Iterator<Item = &'static str> {
+    reads(protocol).filter(|read| read.advertised).map(|read| read.name)
 }
 
 /// Returns the names of all methods of this protocol that are answered here.
-pub fn all(dialect: Protocol) -> impl Iterator<Item = &'static str> {
-    reads(dialect).chain(actions(dialect)).map(|one| one.name)
+pub fn all(protocol: Protocol) -> impl Iterator<Item = &'static str> {
+    reads(protocol).chain(actions(protocol)).map(|one| one.name)
 }
 
 impl Empty {
@@ -257,36 +257,36 @@ pub(crate) fn unavailable(name: &str) -> Failure {
     Failure::unavailable(message).detailed(details)
 }
 
-fn reads(dialect: Protocol) -> impl Iterator<Item = Empty> {
-    lines(READS, dialect).filter_map(|(line, rest)| {
+fn reads(protocol: Protocol) -> impl Iterator<Item = Empty> {
+    lines(READS, protocol).filter_map(|(line, rest)| {
         let (name, rest) = rest.split_once(' ')?;
         let (params, body) = rest.split_once(' ').unwrap_or((rest, ""));
         Some(Empty { name, answer: StubAnswer::Read { params, body }, ..line })
     })
 }
 
-fn actions(dialect: Protocol) -> impl Iterator<Item = Empty> {
-    lines(ACTIONS, dialect).flat_map(|(line, names)| {
+fn actions(protocol: Protocol) -> impl Iterator<Item = Empty> {
+    lines(ACTIONS, protocol).flat_map(|(line, names)| {
         names.split(' ').map(move |name| Empty { name, advertised: false, ..line })
     })
 }
 
 /// Returns the lines for this protocol: the values at the start of each, and the rest of its text.
-fn lines(text: &'static str, dialect: Protocol) -> impl Iterator<Item = (Empty, &'static str)> {
-    let digit = if dialect == Protocol::V3 { '3' } else { '4' };
+fn lines(text: &'static str, protocol: Protocol) -> impl Iterator<Item = (Empty, &'static str)> {
+    let digit = if protocol == Protocol::V3 { '3' } else { '4' };
     text.lines().filter_map(move |line| {
-        let (dialects, rest) = line.split_once(' ')?;
+        let (protocols, rest) = line.split_once(' ')?;
         let (word, rest) = rest.split_once(' ')?;
         let scope = scope_of(word.trim_end_matches('+'));
         let sessions =
             if scope == Scope::Read { Scope::SessionsRead } else { Scope::SessionsWrite };
         let narrower = word.ends_with('+').then_some(sessions);
-        let advertised = !dialects.ends_with('!');
+        let advertised = !protocols.ends_with('!');
         Some((
             Empty { name: "", scope, narrower, advertised, answer: StubAnswer::Unavailable },
             rest,
         ))
-        .filter(|_| dialects.contains(digit))
+        .filter(|_| protocols.contains(digit))
     })
 }
 
@@ -311,9 +311,9 @@ mod tests {
 
     const BOTH: [Protocol; 2] = [Protocol::V3, Protocol::V4];
 
-    fn ask(dialect: Protocol, name: &str, params: &str) -> Result<String, Failure> {
+    fn ask(protocol: Protocol, name: &str, params: &str) -> Result<String, Failure> {
         let params = json::parse(params.as_bytes(), limits::JSON_DEPTH).unwrap();
-        let found = find(dialect, name).expect(name);
+        let found = find(protocol, name).expect(name);
         found.answer(Some(params), WallMs(7)).map(|json| String::from_utf8(json).unwrap())
     }
 
@@ -328,9 +328,9 @@ mod tests {
                 assert!(!words.contains(&""), "two spaces: {line}");
             }
         }
-        for dialect in BOTH {
+        for protocol in BOTH {
             let all: Vec<_> =
-                reads(dialect).chain(actions(dialect)).map(|method| method.name).collect();
+                reads(protocol).chain(actions(protocol)).map(|method| method.name).collect();
             let different: BTreeSet<_> = all.iter().collect();
             assert!(all.len() > 50 && different.len() == all.len(), "{all:?}");
         }
@@ -338,10 +338,10 @@ mod tests {
 
     #[test]
     fn every_answer_is_json_without_duplicate_keys() {
-        for dialect in BOTH {
-            for name in reads(dialect).map(|read| read.name) {
+        for protocol in BOTH {
+            for name in reads(protocol).map(|read| read.name) {
                 let text = ask(
-                    dialect,
+                    protocol,
                     name,
                     r#"{"sessionKey":"s","key":"k","keys":["a"],"agentId":"x","sessionId":"s"}"#,
                 )
@@ -435,7 +435,7 @@ mod tests {
     #[test]
     fn methods_with_a_handler_are_not_in_the_table() {
         let twice = |method: &&super::super::Method| {
-            BOTH.iter().any(|dialect| find(*dialect, method.name).is_some())
+            BOTH.iter().any(|protocol| find(*protocol, method.name).is_some())
         };
         let names: Vec<_> =
             super::super::METHODS.iter().filter(twice).map(|method| method.name).collect();
@@ -452,8 +452,8 @@ mod tests {
             find(Protocol::V4, "browser.request").is_none()
                 && find(Protocol::V3, "browser.request").is_some()
         );
-        assert!(BOTH.into_iter().all(|dialect| ["", "no.such.method", "-"]
+        assert!(BOTH.into_iter().all(|protocol| ["", "no.such.method", "-"]
             .iter()
-            .all(|name| find(dialect, name).is_none())));
+            .all(|name| find(protocol, name).is_none())));
     }
 }

@@ -17,16 +17,16 @@ use crate::wire::message::Params;
 
 /// Handles `health {probe?}`.
 pub fn health(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    Ok(Reply::of(health_json(call.caller.dialect(), call.now.wall)))
+    Ok(Reply::of(health_json(call.caller.protocol(), call.now.wall)))
 }
 
 /// Writes the health snapshot, which is also a part of hello.
-pub fn health_json(dialect: Protocol, now: WallMs) -> Vec<u8> {
+pub fn health_json(protocol: Protocol, now: WallMs) -> Vec<u8> {
     json::object(|o| {
         o.bool("ok", true);
         o.u64("ts", now.0);
         o.u64("durationMs", 0);
-        if dialect == Protocol::V4 {
+        if protocol == Protocol::V4 {
             o.fields(r#""plugins":{"loaded":[],"errors":[],"unavailable":[]}"#);
         }
         o.fields(
@@ -38,7 +38,7 @@ pub fn health_json(dialect: Protocol, now: WallMs) -> Vec<u8> {
 
 /// Handles `status {includeChannelSummary?}`.
 pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    let v4 = call.caller.dialect() == Protocol::V4;
+    let v4 = call.caller.protocol() == Protocol::V4;
     let gateway = call.status;
     Ok(Reply::of(json::object(|o| {
         if v4 {
@@ -56,7 +56,7 @@ pub fn status(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
 
 /// Handles `system-presence {}`.
 pub fn presence(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    Ok(Reply::of(call.presence.list(call.caller.dialect())))
+    Ok(Reply::of(call.presence.list(call.caller.protocol())))
 }
 
 /// Handles `system.info {}`: describes the machine, in a form made for a gateway on Node.js.

@@ -88,7 +88,7 @@ impl Report {
 /// Handles `system-event {text, deviceId?, instanceId?, host?, ip?, mode?, version?, platform?,
 /// ...}`.
 pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    let said: SystemEvent<'_> = match call.caller.dialect() {
+    let said: SystemEvent<'_> = match call.caller.protocol() {
         // Protocol 3 ignores values that it cannot read.
         Protocol::V3 => params.read_sound(),
         Protocol::V4 => params.read()?,

@@ -101,7 +101,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let Beginning { config, here, secret, .. } = &beginning;
     let status = here.status(config, secret.as_ref(), warnings);
     beginning.announce(&status, &opened, show);
-    mend(&mut opened);
+    repair_replicas(&mut opened);
     let setup = Rc::new(here.setup(config, secret.as_ref()));
     let devices = devices(&opened);
     let mut gateway = Gateway::new(setup, devices, status, Box::new(SystemEntropy), clock.now());
@@ -126,7 +126,7 @@ struct Beginning {
 
 impl Beginning {
     fn warn_of(&mut self, opened: &Opened) {
-        for oddity in &opened.loaded.odd {
+        for oddity in &opened.loaded.unused {
             self.here.warnings.push(format!("pairing table: {oddity}"));
         }
         let held = opened.loaded.contents.shape.capacity;
@@ -205,9 +205,9 @@ fn open_table(dir: &Path, capacity: u16) -> Result<Opened, StartError> {
 
 /// Makes the loaded records durable and writes damaged replicas anew, before any client is
 /// admitted.
-fn mend(opened: &mut Opened) {
-    match opened.file.mend() {
-        Ok(()) if opened.loaded.odd.is_empty() => {}
+fn repair_replicas(opened: &mut Opened) {
+    match opened.file.repair_replicas() {
+        Ok(()) if opened.loaded.unused.is_empty() => {}
         Ok(()) => {
             log::info!("pairing table: the damaged copies were written anew from the good ones")
         }

@@ -51,17 +51,20 @@ pub struct DirLock(#[allow(dead_code)] File);
 impl StdDisk {
     /// Opens an existing file for reading and writing, without a lock.
     pub fn open(path: &Path) -> io::Result<StdDisk> {
-        StdDisk::of(path, patiently(|| OpenOptions::new().read(true).write(true).open(path))?)
+        StdDisk::of(
+            path,
+            retry_while_locked(|| OpenOptions::new().read(true).write(true).open(path))?,
+        )
     }
 
     /// Opens an existing file for reading only.
     pub fn open_read_only(path: &Path) -> io::Result<StdDisk> {
-        StdDisk::of(path, patiently(|| File::open(path))?)
+        StdDisk::of(path, retry_while_locked(|| File::open(path))?)
     }
 
     /// Creates a private file for reading and writing. Fails if the name exists.
     pub(super) fn create(path: &Path) -> io::Result<StdDisk> {
-        StdDisk::of(path, patiently(|| private().read(true).open(path))?)
+        StdDisk::of(path, retry_while_locked(|| private().read(true).open(path))?)
     }
 
     fn of(path: &Path, file: File) -> io::Result<StdDisk> {
@@ -69,7 +72,7 @@ impl StdDisk {
     }
 
     /// Fails if the file or its directory was removed, since writes to it are not durable then.
-    fn still_there(&self) -> io::Result<()> {
+    fn check_exists(&self) -> io::Result<()> {
         #[cfg(unix)]
         let removed = std::os::unix::fs::MetadataExt::nlink(&self.file.metadata()?) == 0;
         #[cfg(not(unix))]
@@ -107,7 +110,7 @@ impl Disk for StdDisk {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        self.still_there()
+        self.check_exists()
     }
 }
 
@@ -126,9 +129,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Like [`write_private`], but replaces an existing file. A power cut leaves the old file or the
 /// new one.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = unfinished(path);
+    let new = temporary(path);
     write_new(&new, bytes, None)?;
-    publish(&new, path)
+    rename_durably(&new, path)
 }
 
 /// Like [`replace_private`], but keeps the permissions of an existing file, follows a symbolic
@@ -140,8 +143,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if permissions.readonly() {
         return Err(ErrorKind::PermissionDenied.into());
     }
-    let new = unfinished(&path);
-    let done = write_new(&new, bytes, Some(permissions)).and_then(|()| publish(&new, &path));
+    let new = temporary(&path);
+    let done = write_new(&new, bytes, Some(permissions)).and_then(|()| rename_durably(&new, &path));
     if done.is_err() {
         let _ = fs::remove_file(&new);
     }
@@ -149,15 +152,15 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn write_new(new: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> io::Result<()> {
-    remove_if_there(new)?;
-    let mut file = patiently(|| private().open(new))?;
+    remove_if_exists(new)?;
+    let mut file = retry_while_locked(|| private().open(new))?;
     file.write_all(bytes)?;
     permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
     file.sync_all()
 }
 
 /// Returns the name of the file until it is complete. A leftover file of this name can be removed.
-pub(super) fn unfinished(path: &Path) -> PathBuf {
+pub(super) fn temporary(path: &Path) -> PathBuf {
     suffixed(path, ".new")
 }
 
@@ -169,14 +172,14 @@ pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Renames a complete, synced file to its final name, durably.
-pub(super) fn publish(new: &Path, path: &Path) -> io::Result<()> {
-    patiently(|| fs::rename(new, path))?;
+pub(super) fn rename_durably(new: &Path, path: &Path) -> io::Result<()> {
+    retry_while_locked(|| fs::rename(new, path))?;
     sync_parent(path)
 }
 
 /// Removes a file. Succeeds if there is none.
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match patiently(|| fs::remove_file(path)) {
+pub(super) fn remove_if_exists(path: &Path) -> io::Result<()> {
+    match retry_while_locked(|| fs::remove_file(path)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -201,7 +204,7 @@ pub fn lock(path: &Path) -> io::Result<Option<DirLock>> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = patiently(|| options.open(path))?;
+    let file = retry_while_locked(|| options.open(path))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(DirLock(file))),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -222,11 +225,11 @@ pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
 /// Windows denies access to a file that is open elsewhere without sharing, and virus scanners and
 /// backups open any file for a moment; only a lasting failure is returned.
 #[cfg(windows)]
-fn patiently<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+fn retry_while_locked<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
     loop {
         match act() {
-            Err(error) if waited(&error, &mut tries) => {}
+            Err(error) if should_retry(&error, &mut tries) => {}
             done => return done,
         }
     }
@@ -234,7 +237,7 @@ fn patiently<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
 
 /// Returns whether to retry; sleeps first if so.
 #[cfg(windows)]
-fn waited(error: &io::Error, tries: &mut u32) -> bool {
+fn should_retry(error: &io::Error, tries: &mut u32) -> bool {
     // ERROR_ACCESS_DENIED (also returned for a file that is being deleted),
     // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
     let again = *tries < limits::FILE_TRIES && matches!(error.raw_os_error(), Some(5 | 32 | 33));
@@ -246,7 +249,7 @@ fn waited(error: &io::Error, tries: &mut u32) -> bool {
 }
 
 #[cfg(not(windows))]
-fn patiently<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+fn retry_while_locked<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
     act()
 }
 

@@ -12,7 +12,7 @@ use super::record::{
     decode, encode, Decoded, Fault, Shape, SlotBytes, SlotContents, SlotPosition, Stamp,
     GENERATION_END, SLOT_LEN,
 };
-use super::replicas::{choose, fault, Choice, Copies, Flaw, Trust, Turn};
+use super::replicas::{choose, fault, Choice, Flaw, PlannedWrite, Replicas, Trust};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;
@@ -21,11 +21,11 @@ use crate::gate::limits;
 pub struct PairingFile<D> {
     disk: D,
     shape: Shape,
-    header: Copies,
-    records: Vec<Copies>,
-    unmended: bool,
+    header: Replicas,
+    records: Vec<Replicas>,
+    needs_repair: bool,
     /// Whether all writes are synced, including those of an earlier process.
-    settled: bool,
+    is_synced: bool,
 }
 
 /// Contents of a table.
@@ -45,13 +45,13 @@ pub struct LoadedTable {
     /// Contents of the table.
     pub contents: Contents,
     /// Replicas that were not used because the other one is better. Each deserves a warning;
-    /// [`PairingFile::mend`] repairs them.
-    pub odd: Vec<Oddity>,
+    /// [`PairingFile::repair_replicas`] repairs them.
+    pub unused: Vec<UnusedReplica>,
 }
 
 /// A replica that was not used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Oddity {
+pub struct UnusedReplica {
     /// Place of the replica.
     pub place: SlotPosition,
     /// Number of the replica, 0 or 1.
@@ -110,18 +110,21 @@ impl<D: Disk> PairingFile<D> {
         for copy in 0..2 {
             for (place, value) in &places {
                 let stamp = Stamp { shape, place: *place, copy, generation: 1 };
-                disk.write_at(offset(shape.capacity, *place, copy), &legible(&stamp, value)?)?;
+                disk.write_at(
+                    offset(shape.capacity, *place, copy),
+                    &encode_checked(&stamp, value)?,
+                )?;
             }
         }
         disk.sync()?;
-        let fresh = Copies { trust: [Trust::Durable(1); 2], last: 1 };
+        let fresh = Replicas { trust: [Trust::Durable(1); 2], last: 1 };
         Ok(PairingFile {
             disk,
             shape,
             header: fresh,
             records: vec![fresh; shape.capacity.into()],
-            unmended: false,
-            settled: true,
+            needs_repair: false,
+            is_synced: true,
         })
     }
 
@@ -143,10 +146,10 @@ impl<D: Disk> PairingFile<D> {
             return Err(OpenError::Damaged(findings.damaged));
         }
         let contents = Contents { shape, age: findings.age, devices: findings.devices };
-        let unmended = !findings.odd.is_empty();
+        let needs_repair = !findings.unused.is_empty();
         Ok((
-            PairingFile { disk, shape, header, records, unmended, settled: false },
-            LoadedTable { contents, odd: findings.odd },
+            PairingFile { disk, shape, header, records, needs_repair, is_synced: false },
+            LoadedTable { contents, unused: findings.unused },
         ))
     }
 
@@ -187,21 +190,21 @@ impl<D: Disk> PairingFile<D> {
     /// A gateway calls it once after opening and before relying on what was read, because an
     /// earlier process may have ended before its last sync. If a repair is still due, a commit
     /// attempts it first.
-    pub fn mend(&mut self) -> io::Result<()> {
-        self.unmended = false;
+    pub fn repair_replicas(&mut self) -> io::Result<()> {
+        self.needs_repair = false;
         // Damaged replicas first: until they are repaired, the other replica is the only valid one
         // of its place, and a torn write to a neighbor in the same block could destroy it.
         let (mut torn, mut behind) = (Vec::new(), Vec::new());
         for place in places(self.shape.capacity) {
-            if let Some((copy, generation)) = self.copies(place).source() {
+            if let Some((copy, generation)) = self.replicas(place).source() {
                 let value = match self.read_back(place, copy, generation) {
                     Some(value) => value,
                     None => continue,
                 };
-                let copies = self.copies(place);
+                let replicas = self.replicas(place);
                 let jobs =
-                    if copies.trust.contains(&Trust::Doubt) { &mut torn } else { &mut behind };
-                jobs.push((place, value, copies.mending_turn()));
+                    if replicas.trust.contains(&Trust::Doubt) { &mut torn } else { &mut behind };
+                jobs.push((place, value, replicas.repair_write()));
             }
         }
         // Called even if the list is empty: the first call syncs.
@@ -211,13 +214,13 @@ impl<D: Disk> PairingFile<D> {
 
     fn commit_values(&mut self, values: &[(SlotPosition, SlotContents)]) -> io::Result<()> {
         self.refuse_nonsense(values)?;
-        if self.unmended {
+        if self.needs_repair {
             // If the repair fails, the commit is still attempted: the replicas concerned stay in
             // doubt.
-            let _ = self.mend();
+            let _ = self.repair_replicas();
         }
         let jobs: Vec<SlotWrite> =
-            values.iter().map(|(p, v)| (*p, v.clone(), self.copies(*p).next_turn())).collect();
+            values.iter().map(|(p, v)| (*p, v.clone(), self.replicas(*p).next_write())).collect();
         self.write(&jobs)
     }
 
@@ -230,7 +233,10 @@ impl<D: Disk> PairingFile<D> {
             if !known || values[..at].iter().any(|(earlier, _)| earlier == place) {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            legible(&Stamp { shape: self.shape, place: *place, copy: 0, generation: 1 }, value)?;
+            encode_checked(
+                &Stamp { shape: self.shape, place: *place, copy: 0, generation: 1 },
+                value,
+            )?;
         }
         Ok(())
     }
@@ -238,12 +244,12 @@ impl<D: Disk> PairingFile<D> {
     fn write(&mut self, jobs: &[SlotWrite]) -> io::Result<()> {
         // No table reaches this generation in normal use. The write is rejected, because a slot of
         // this generation could not be read back.
-        if jobs.iter().any(|(_, _, turn)| turn.generation >= GENERATION_END) {
+        if jobs.iter().any(|(_, _, write)| write.generation >= GENERATION_END) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let written = self.write_twice(jobs);
         if written.is_err() {
-            (self.unmended, self.settled) = (true, false);
+            (self.needs_repair, self.is_synced) = (true, false);
         }
         written
     }
@@ -252,13 +258,13 @@ impl<D: Disk> PairingFile<D> {
     /// never in both halves of the file at once, including data left by a failed commit or a killed
     /// process.
     fn write_twice(&mut self, jobs: &[SlotWrite]) -> io::Result<()> {
-        if !self.settled {
+        if !self.is_synced {
             self.disk.sync()?;
-            self.settled = true;
+            self.is_synced = true;
         }
         for first in 0..2 {
             let group: Vec<&SlotWrite> =
-                jobs.iter().filter(|(_, _, turn)| turn.first == first).collect();
+                jobs.iter().filter(|(_, _, write)| write.first == first).collect();
             if !group.is_empty() {
                 self.write_copy(&group, first)?;
                 self.write_copy(&group, 1 - first)?;
@@ -268,15 +274,15 @@ impl<D: Disk> PairingFile<D> {
     }
 
     fn write_copy(&mut self, jobs: &[&SlotWrite], copy: usize) -> io::Result<()> {
-        for (place, _, turn) in jobs {
-            let copies = self.copies_mut(*place);
-            copies.trust[copy] = Trust::Doubt;
-            copies.last = copies.last.max(turn.generation);
+        for (place, _, write) in jobs {
+            let replicas = self.replicas_mut(*place);
+            replicas.trust[copy] = Trust::Doubt;
+            replicas.last = replicas.last.max(write.generation);
         }
         let written = self.put(jobs, copy);
-        for (place, _, turn) in jobs {
+        for (place, _, write) in jobs {
             match written {
-                Ok(()) => self.copies_mut(*place).trust[copy] = Trust::Durable(turn.generation),
+                Ok(()) => self.replicas_mut(*place).trust[copy] = Trust::Durable(write.generation),
                 // After a failed sync the page cache may still return data that is not on the disk,
                 // and the next process would take it as durable. Clearing the magic bytes marks the
                 // replica as damaged. The other half must not be written now.
@@ -289,9 +295,9 @@ impl<D: Disk> PairingFile<D> {
     }
 
     fn put(&mut self, jobs: &[&SlotWrite], copy: usize) -> io::Result<()> {
-        for (place, value, turn) in jobs {
+        for (place, value, write) in jobs {
             let stamp =
-                Stamp { shape: self.shape, place: *place, copy, generation: turn.generation };
+                Stamp { shape: self.shape, place: *place, copy, generation: write.generation };
             self.disk
                 .write_at(offset(self.shape.capacity, *place, copy), &encode(&stamp, value))?;
         }
@@ -299,20 +305,20 @@ impl<D: Disk> PairingFile<D> {
     }
 
     fn read_back(&self, place: SlotPosition, copy: usize, generation: u64) -> Option<SlotContents> {
-        match read_copy(&self.disk, self.shape, place, copy) {
+        match read_replica(&self.disk, self.shape, place, copy) {
             Decoded::Good(stamp, value) if stamp.generation == generation => Some(value),
             _ => None,
         }
     }
 
-    fn copies(&self, place: SlotPosition) -> &Copies {
+    fn replicas(&self, place: SlotPosition) -> &Replicas {
         match place {
             SlotPosition::Header => &self.header,
             SlotPosition::Record(slot) => &self.records[usize::from(slot.0)],
         }
     }
 
-    fn copies_mut(&mut self, place: SlotPosition) -> &mut Copies {
+    fn replicas_mut(&mut self, place: SlotPosition) -> &mut Replicas {
         match place {
             SlotPosition::Header => &mut self.header,
             SlotPosition::Record(slot) => &mut self.records[usize::from(slot.0)],
@@ -321,14 +327,14 @@ impl<D: Disk> PairingFile<D> {
 }
 
 /// Place to write, its new value, and the order and generation of the write.
-type SlotWrite = (SlotPosition, SlotContents, Turn);
+type SlotWrite = (SlotPosition, SlotContents, PlannedWrite);
 
 /// Results collected while opening.
 #[derive(Default)]
 struct Findings {
     age: TableAge,
     devices: Vec<(Slot, Device)>,
-    odd: Vec<Oddity>,
+    unused: Vec<UnusedReplica>,
     damaged: Vec<Damage>,
 }
 
@@ -338,21 +344,21 @@ impl Findings {
         disk: &impl Disk,
         shape: Shape,
         place: SlotPosition,
-    ) -> Result<Copies, OpenError> {
-        let copies = [read_copy(disk, shape, place, 0), read_copy(disk, shape, place, 1)];
-        if let [Decoded::Newer(format), _] | [_, Decoded::Newer(format)] = copies {
+    ) -> Result<Replicas, OpenError> {
+        let replicas = [read_replica(disk, shape, place, 0), read_replica(disk, shape, place, 1)];
+        if let [Decoded::Newer(format), _] | [_, Decoded::Newer(format)] = replicas {
             return Err(OpenError::Newer(format));
         }
-        match choose(copies) {
+        match choose(replicas) {
             Ok(Choice { value, trust, flaw }) => {
                 self.take(place, value);
-                self.odd.extend(flaw.map(|(copy, flaw)| Oddity { place, copy, flaw }));
+                self.unused.extend(flaw.map(|(copy, flaw)| UnusedReplica { place, copy, flaw }));
                 let last = trust[0].generation().max(trust[1].generation());
-                Ok(Copies { trust, last })
+                Ok(Replicas { trust, last })
             }
             Err(faults) => {
                 self.damaged.push(Damage { place, faults });
-                Ok(Copies { trust: [Trust::Doubt; 2], last: 0 })
+                Ok(Replicas { trust: [Trust::Doubt; 2], last: 0 })
             }
         }
     }
@@ -370,7 +376,7 @@ impl Findings {
 
 /// Reads one replica of a place. A slot that belongs to another table, place or replica is returned
 /// as [`Fault::Misplaced`].
-pub(super) fn read_copy(
+pub(super) fn read_replica(
     disk: &impl Disk,
     shape: Shape,
     place: SlotPosition,
@@ -464,7 +470,7 @@ fn record_value(device: Option<&Device>) -> SlotContents {
 }
 
 /// Encodes a slot. Fails with `InvalidInput` unless it decodes to the same stamp and value.
-fn legible(stamp: &Stamp, value: &SlotContents) -> io::Result<SlotBytes> {
+fn encode_checked(stamp: &Stamp, value: &SlotContents) -> io::Result<SlotBytes> {
     let bytes = encode(stamp, value);
     match decode(&bytes) {
         Decoded::Good(again, same) if again == *stamp && same == *value => Ok(bytes),
@@ -478,9 +484,9 @@ impl From<io::Error> for OpenError {
     }
 }
 
-impl fmt::Display for Oddity {
+impl fmt::Display for UnusedReplica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Oddity { place, copy, .. } = self;
+        let UnusedReplica { place, copy, .. } = self;
         match self.flaw {
             Flaw::Behind => {
                 write!(f, "{place}: an update did not reach copy {copy}; the newer copy is used")

@@ -22,7 +22,7 @@
 //!   the cache what never reached the disk.
 //! - An unreadable table is never treated as empty. Free records are written out, so zeroed space
 //!   is damage; a short or empty file is rejected. Opening writes nothing; only
-//!   [`PairingFile::mend`], a commit, and the explicit [`repair_at`] write.
+//!   [`PairingFile::repair_replicas`], a commit, and the explicit [`repair_at`] write.
 //!
 //! Not part of this module: JSON, sockets, time. Device tokens are derived ([`tokens`]), never
 //! stored. The file is never grown, and is renamed into place only when it is created or repaired.
@@ -36,11 +36,11 @@ mod state_dir;
 pub mod tokens;
 
 pub use disk::{create_dir, lock, replace, replace_private, write_private, DirLock, Disk, StdDisk};
-pub use file::{Contents, Damage, LoadedTable, Oddity, OpenError, PairingFile};
+pub use file::{Contents, Damage, LoadedTable, OpenError, PairingFile, UnusedReplica};
 pub use record::{
     decode, encode, Decoded, Fault, Shape, SlotContents, SlotPosition, Stamp, TableId,
 };
-pub use recovery::{check, salvage, CheckLine, CopyState, Salvage};
+pub use recovery::{check, recover, CheckLine, Recovered, ReplicaState};
 pub use replicas::Flaw;
 pub use state_dir::{
     check_at, in_use, key_at, open_at, repair_at, Check, Opened, Repaired, StoreError, ADDRESS_FILE,

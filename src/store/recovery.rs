@@ -4,7 +4,7 @@
 use std::io;
 
 use super::disk::Disk;
-use super::file::{duplicates, find_shape, places, read_copy, read_slot, Contents, OpenError};
+use super::file::{duplicates, find_shape, places, read_replica, read_slot, Contents, OpenError};
 use super::record::{Decoded, Fault, Shape, SlotContents, SlotPosition, SLOT_LEN};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
@@ -15,12 +15,12 @@ pub struct CheckLine {
     /// Place in the table.
     pub place: SlotPosition,
     /// State of replica 0 and of replica 1.
-    pub copies: [CopyState; 2],
+    pub replicas: [ReplicaState; 2],
 }
 
 /// State of one replica, for display.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CopyState {
+pub enum ReplicaState {
     /// Header, with the age of the table.
     Header { generation: u64, age: TableAge },
     /// Free record.
@@ -35,7 +35,7 @@ pub enum CopyState {
 
 /// Result of a recovery.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Salvage {
+pub struct Recovered {
     /// Id, capacity, age and all intact devices. Of a device found in two records, only the one
     /// approved last is kept.
     pub contents: Contents,
@@ -47,9 +47,9 @@ pub struct Salvage {
 /// be read.
 pub fn check(disk: &impl Disk) -> Result<Vec<CheckLine>, OpenError> {
     let shape = find_shape(disk)?;
-    let state = |place, copy| CopyState::from(read_copy(disk, shape, place, copy));
+    let state = |place, copy| ReplicaState::from(read_replica(disk, shape, place, copy));
     Ok(places(shape.capacity)
-        .map(|place| CheckLine { place, copies: [state(place, 0), state(place, 1)] })
+        .map(|place| CheckLine { place, replicas: [state(place, 0), state(place, 1)] })
         .collect())
 }
 
@@ -59,7 +59,7 @@ pub fn check(disk: &impl Disk) -> Result<Vec<CheckLine>, OpenError> {
 /// Returns `None` if no slot is intact. Works with a truncated file and without headers. Fails if
 /// the disk does not return its length, and with [`OpenError::Newer`] for a table of a newer
 /// gatelet, which this one must not repair.
-pub fn salvage(disk: &impl Disk) -> Result<Option<Salvage>, OpenError> {
+pub fn recover(disk: &impl Disk) -> Result<Option<Recovered>, OpenError> {
     let mut slots = Vec::new();
     let end = disk.len().map_err(OpenError::Io)?;
     for at in (0..end).step_by(SLOT_LEN) {
@@ -81,7 +81,7 @@ pub fn salvage(disk: &impl Disk) -> Result<Option<Salvage>, OpenError> {
     Ok(Some(gather(shape, slots.into_iter().map(|(stamp, value)| (stamp.place, value)))))
 }
 
-fn gather(shape: Shape, newest: impl Iterator<Item = (SlotPosition, SlotContents)>) -> Salvage {
+fn gather(shape: Shape, newest: impl Iterator<Item = (SlotPosition, SlotContents)>) -> Recovered {
     let mut age = None;
     let mut devices: Vec<(Slot, Device)> = Vec::new();
     let mut lost: Vec<Slot> = (0..shape.capacity).map(Slot).collect();
@@ -102,23 +102,23 @@ fn gather(shape: Shape, newest: impl Iterator<Item = (SlotPosition, SlotContents
     lost.extend(doubled);
     // Ages only increase, so the latest age at which a device was seen is a lower bound.
     let age = age.or(devices.iter().map(|(_, device)| device.seen_age).max()).unwrap_or_default();
-    Salvage { contents: Contents { shape, age, devices }, lost }
+    Recovered { contents: Contents { shape, age, devices }, lost }
 }
 
-impl From<Decoded> for CopyState {
-    fn from(decoded: Decoded) -> CopyState {
+impl From<Decoded> for ReplicaState {
+    fn from(decoded: Decoded) -> ReplicaState {
         match decoded {
             Decoded::Good(stamp, SlotContents::Header(age)) => {
-                CopyState::Header { generation: stamp.generation, age }
+                ReplicaState::Header { generation: stamp.generation, age }
             }
             Decoded::Good(stamp, SlotContents::Free) => {
-                CopyState::Free { generation: stamp.generation }
+                ReplicaState::Free { generation: stamp.generation }
             }
             Decoded::Good(stamp, SlotContents::Device(device)) => {
-                CopyState::Device { generation: stamp.generation, id: device.id }
+                ReplicaState::Device { generation: stamp.generation, id: device.id }
             }
-            Decoded::Newer(format) => CopyState::Newer(format),
-            Decoded::Torn(fault) => CopyState::Torn(fault),
+            Decoded::Newer(format) => ReplicaState::Newer(format),
+            Decoded::Torn(fault) => ReplicaState::Torn(fault),
         }
     }
 }

@@ -25,9 +25,9 @@ pub(crate) struct Choice {
     pub(crate) flaw: Option<(usize, Flaw)>,
 }
 
-pub(crate) fn choose(copies: [Decoded; 2]) -> Result<Choice, [Fault; 2]> {
+pub(crate) fn choose(replicas: [Decoded; 2]) -> Result<Choice, [Fault; 2]> {
     let (old, new) = (Trust::Durable, Trust::Read);
-    match copies {
+    match replicas {
         [Decoded::Good(a, value), Decoded::Good(b, other)] => {
             let (a, b) = (a.generation, b.generation);
             if a == b && value != other {
@@ -66,14 +66,14 @@ pub(crate) fn fault(decoded: &Decoded) -> Fault {
 
 /// Replica to write first, and the generation that both get.
 #[derive(Clone, Copy)]
-pub(crate) struct Turn {
+pub(crate) struct PlannedWrite {
     pub(crate) first: usize,
     pub(crate) generation: u64,
 }
 
 /// State of the two replicas of a place.
 #[derive(Clone, Copy)]
-pub(crate) struct Copies {
+pub(crate) struct Replicas {
     pub(crate) trust: [Trust; 2],
     /// Highest generation of any write that was started, successful or not.
     pub(crate) last: u64,
@@ -99,29 +99,29 @@ impl Trust {
     }
 }
 
-impl Copies {
+impl Replicas {
     /// Returns the next write: the replica with the least certain state goes first.
     ///
     /// Among equals it is the one that was written second last time, which the lowest bit of the
     /// generation tells. If the sync of that write failed and only the process ended, this replica
     /// was read from the cache and the other one is the only durable one.
-    pub(crate) fn next_turn(&self) -> Turn {
+    pub(crate) fn next_write(&self) -> PlannedWrite {
         let first = match self.trust {
             [Trust::Doubt | Trust::Read(_), Trust::Durable(_)] => 0,
             [Trust::Durable(_), Trust::Doubt | Trust::Read(_)] => 1,
             _ => ((self.last + 1) & 1) as usize,
         };
         let next = self.last + 1;
-        Turn { first, generation: next + u64::from(next & 1 != first as u64) }
+        PlannedWrite { first, generation: next + u64::from(next & 1 != first as u64) }
     }
 
     /// Returns the write that repairs the place. A replica that was only read is rewritten with the
     /// same bytes, so that a torn write cannot damage it if it is already durable.
-    pub(crate) fn mending_turn(&self) -> Turn {
+    pub(crate) fn repair_write(&self) -> PlannedWrite {
         match self.trust {
-            [Trust::Read(generation), _] => Turn { first: 0, generation },
-            [_, Trust::Read(generation)] => Turn { first: 1, generation },
-            _ => self.next_turn(),
+            [Trust::Read(generation), _] => PlannedWrite { first: 0, generation },
+            [_, Trust::Read(generation)] => PlannedWrite { first: 1, generation },
+            _ => self.next_write(),
         }
     }
 

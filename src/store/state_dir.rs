@@ -93,7 +93,7 @@ pub fn open_at(dir: &Path, capacity: u16) -> Result<Opened, StoreError> {
         PairingFile::open(disk).map_err(|error| StoreError::Table { path: table, error })?;
     let key = match read_key(dir)? {
         TableKeyFile::Good(key) => key,
-        TableKeyFile::Missing if loaded.contents.devices.is_empty() => make_key(dir)?,
+        TableKeyFile::Missing if loaded.contents.devices.is_empty() => create_key(dir)?,
         TableKeyFile::Missing => {
             return Err(StoreError::Key { path: dir.join(KEY), missing: true })
         }
@@ -126,10 +126,10 @@ pub fn repair_at(dir: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     let mut repaired = repair_table(&table, capacity)?;
     repaired.new_key = match read_key(dir)? {
         TableKeyFile::Good(_) => false,
-        TableKeyFile::Missing => make_key(dir).map(|_| true)?,
+        TableKeyFile::Missing => create_key(dir).map(|_| true)?,
         TableKeyFile::Damaged => {
             let path = dir.join(KEY);
-            set_aside(&path)?;
+            back_up(&path)?;
             let key = new_key()?;
             replace_private(&path, &key.to_file()).map_err(failed("write", &path))?;
             true
@@ -180,7 +180,7 @@ fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
         Repaired { table_copy: None, devices: 0, lost: Vec::new(), empty: false, new_key: false };
     match PairingFile::open(disk) {
         Ok((mut file, loaded)) => {
-            file.mend().map_err(failed("mend", table))?;
+            file.repair_replicas().map_err(failed("mend", table))?;
             repaired.devices = loaded.contents.devices.len();
             return Ok(repaired);
         }
@@ -188,10 +188,10 @@ fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
         Err(OpenError::Length { .. } | OpenError::Damaged(_)) => {}
     }
     let disk = StdDisk::open_read_only(table).map_err(failed("open", table))?;
-    let contents = match recovery::salvage(&disk).map_err(unusable)? {
-        Some(salvage) => {
-            repaired.lost = salvage.lost;
-            salvage.contents
+    let contents = match recovery::recover(&disk).map_err(unusable)? {
+        Some(recovered) => {
+            repaired.lost = recovered.lost;
+            recovered.contents
         }
         None => {
             repaired.empty = true;
@@ -200,7 +200,7 @@ fn repair_table(table: &Path, capacity: u16) -> Result<Repaired, StoreError> {
     };
     drop(disk);
     repaired.devices = contents.devices.len();
-    repaired.table_copy = Some(set_aside(table)?);
+    repaired.table_copy = Some(back_up(table)?);
     create_table(table, &contents)?;
     Ok(repaired)
 }
@@ -212,17 +212,17 @@ fn empty(capacity: u16) -> Result<Contents, StoreError> {
 
 /// Writes a complete table and then renames it to its final name.
 fn create_table(table: &Path, contents: &Contents) -> Result<(), StoreError> {
-    let new = disk::unfinished(table);
+    let new = disk::temporary(table);
     let write = || {
-        disk::remove_if_there(&new)?;
+        disk::remove_if_exists(&new)?;
         drop(PairingFile::create(StdDisk::create(&new)?, contents)?);
-        disk::publish(&new, table)
+        disk::rename_durably(&new, table)
     };
     write().map_err(failed("create", table))
 }
 
 /// Copies a file durably to `<name>.damaged-<n>` with the first free `n`, and returns the path.
-fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+fn back_up(path: &Path) -> Result<PathBuf, StoreError> {
     let bytes = fs::read(path).map_err(failed("read", path))?;
     let mut number = 1;
     loop {
@@ -293,7 +293,7 @@ fn no_key_left(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn make_key(dir: &Path) -> Result<TableKey, StoreError> {
+fn create_key(dir: &Path) -> Result<TableKey, StoreError> {
     let path = dir.join(KEY);
     let key = new_key()?;
     write_private(&path, &key.to_file()).map_err(failed("create", &path))?;

@@ -127,9 +127,9 @@ impl Connect {
 
     /// Returns the token that is part of the signature. Protocol 4 takes the first secret that is
     /// present, even if it is empty.
-    pub fn signed_token(&self, dialect: Protocol) -> &str {
+    pub fn signed_token(&self, protocol: Protocol) -> &str {
         let auth = &self.auth;
-        let first = match dialect {
+        let first = match protocol {
             Protocol::V3 => auth.token.as_deref(),
             Protocol::V4 => auth
                 .token

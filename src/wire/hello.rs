@@ -13,7 +13,7 @@ use crate::gate::scopes::{Scope, Scopes};
 /// Content of `hello-ok`.
 #[derive(Clone, Copy)]
 pub struct Hello<'a> {
-    pub dialect: Protocol,
+    pub protocol: Protocol,
     /// Version of the gateway; not empty.
     pub version: &'a str,
     /// Name of the machine (protocol 3).
@@ -67,14 +67,14 @@ pub struct IssuedToken<'a> {
 /// Writes the features of the gateway. They are the same for all clients of a protocol, so they are
 /// written once.
 pub fn features<'s>(
-    dialect: Protocol,
+    protocol: Protocol,
     methods: impl Iterator<Item = &'s str>,
     events: &[&'s str],
 ) -> Vec<u8> {
     json::object(|features| {
         features.strs("methods", methods);
         features.strs("events", events.iter().copied());
-        if dialect == Protocol::V4 {
+        if protocol == Protocol::V4 {
             features.arr("capabilities", |_| {});
         }
     })
@@ -88,11 +88,11 @@ impl Hello<'_> {
         );
         json::obj(&mut out, |hello| {
             hello.str("type", "hello-ok");
-            hello.u64("protocol", u64::from(self.dialect.number()));
+            hello.u64("protocol", u64::from(self.protocol.number()));
             hello.obj("server", |server| self.server(server));
             hello.raw("features", self.features);
             hello.obj("snapshot", |snapshot| self.snapshot(snapshot));
-            match self.dialect {
+            match self.protocol {
                 Protocol::V3 => self
                     .token
                     .iter()
@@ -106,7 +106,7 @@ impl Hello<'_> {
 
     fn server(&self, server: &mut Writer<'_>) {
         server.str("version", self.version);
-        match self.dialect {
+        match self.protocol {
             Protocol::V3 => server.str("host", self.host),
             Protocol::V4 => {
                 server.str("bootId", self.boot_id);
@@ -119,7 +119,7 @@ impl Hello<'_> {
     }
 
     fn snapshot(&self, snapshot: &mut Writer<'_>) {
-        let v4 = self.dialect == Protocol::V4;
+        let v4 = self.protocol == Protocol::V4;
         let admin = self.role == Role::Operator && self.scopes.allows(Scope::Admin);
         if v4 {
             snapshot.obj("suspension", |suspension| suspension.str("phase", "accepting"));
@@ -172,9 +172,9 @@ impl Hello<'_> {
 
     fn policy(&self, policy: &mut Writer<'_>) {
         policy.u64("maxPayload", limits::FRAME_AFTER_HELLO as u64);
-        policy.u64("maxBufferedBytes", limits::OUTBOX_BYTES as u64);
+        policy.u64("maxBufferedBytes", limits::SEND_QUEUE_BYTES as u64);
         policy.u64("tickIntervalMs", limits::TICK_MS);
-        if self.dialect == Protocol::V4 {
+        if self.protocol == Protocol::V4 {
             policy.bool("hasMultipleSessionSharingIdentities", false);
         }
     }
@@ -207,7 +207,7 @@ mod tests {
     };
 
     const HELLO: Hello<'static> = Hello {
-        dialect: Protocol::V3,
+        protocol: Protocol::V3,
         version: "0.1.0",
         host: "pi",
         boot_id: "b00t",
@@ -258,7 +258,7 @@ mod tests {
     fn protocol_4_has_every_required_property_and_no_unknown_one() {
         let features = features(Protocol::V4, ["health"].into_iter(), &["tick"]);
         let hello =
-            Hello { dialect: Protocol::V4, features: &features, more_tokens: &[TOKEN], ..HELLO };
+            Hello { protocol: Protocol::V4, features: &features, more_tokens: &[TOKEN], ..HELLO };
         let text = text(hello);
         let root = parse(text.as_bytes(), limits::JSON_DEPTH).unwrap();
         let at = |path: &[&str]| path.iter().fold(root, |value, name| value.get(name).unwrap());
@@ -307,7 +307,7 @@ mod tests {
             (Scopes::of(Scope::Write), Role::Operator, false),
             (Scopes::of(Scope::Admin), Role::Node, false),
         ] {
-            let text = text(Hello { dialect: Protocol::V4, scopes, role, ..HELLO });
+            let text = text(Hello { protocol: Protocol::V4, scopes, role, ..HELLO });
             let snapshot = names(parse(text.as_bytes(), 8).unwrap().get("snapshot").unwrap());
             let mut expected = shared.to_vec();
             expected.extend(if told {
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn protocol_4_sends_role_and_scopes_without_a_device_token() {
         let hello =
-            Hello { dialect: Protocol::V4, token: None, method: Some(AuthMethod::Token), ..HELLO };
+            Hello { protocol: Protocol::V4, token: None, method: Some(AuthMethod::Token), ..HELLO };
         assert!(text(hello).contains(
             r#""auth":{"method":"token","role":"operator","scopes":["operator.admin"]}"#
         ));

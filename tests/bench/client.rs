@@ -22,7 +22,7 @@ pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Protocol version.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub enum Protocol {
     V3,
     V4,
 }
@@ -50,7 +50,7 @@ impl Device {
 pub struct Place {
     pub address: SocketAddr,
     pub token: String,
-    pub dialect: Dialect,
+    pub protocol: Protocol,
 }
 
 /// Connection after the handshake.
@@ -294,9 +294,9 @@ fn connect_params(place: &Place, device: &Device, nonce: &str, what: As) -> Stri
     let Place { token, .. } = place;
     let (id, scopes) = (&device.id, what.scopes().join(","));
     let signed = format!("{id}|{client}|{mode}|{role}|{scopes}|{now}|{token}|{nonce}");
-    let (protocol, signed) = match place.dialect {
-        Dialect::V3 => (3, format!("v2|{signed}")),
-        Dialect::V4 => (4, format!("v3|{signed}|linux|{family}")),
+    let (protocol, signed) = match place.protocol {
+        Protocol::V3 => (3, format!("v2|{signed}")),
+        Protocol::V4 => (4, format!("v3|{signed}|linux|{family}")),
     };
     let (key, signature) =
         (base64(&device.keys.public()), base64(&device.keys.sign(signed.as_bytes())));

@@ -100,10 +100,10 @@ fn device(n: u16) -> Device {
     device
 }
 
-fn facts(proof: DeviceProof, secret: SecretCheck) -> Facts {
+fn facts(device_proof: DeviceProof, secret: SecretCheck) -> Facts {
     Facts {
         phase: Phase::Running,
-        room: true,
+        has_capacity: true,
         min_protocol: 3,
         max_protocol: 4,
         role: Some(Role::Operator),
@@ -111,7 +111,7 @@ fn facts(proof: DeviceProof, secret: SecretCheck) -> Facts {
         local: false,
         host: Host::Served,
         origin: Origin::Same,
-        proof,
+        device_proof,
         secret,
         device_token: DeviceToken::Absent,
         code: Code::Absent,

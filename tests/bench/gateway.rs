@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{getrlimit, kill_process, Pid, Resource, Signal};
 
-use crate::client::{until_ready, Dialect, Failed, Place};
+use crate::client::{until_ready, Failed, Place, Protocol};
 
 /// Core of the measured servers and of the servers that they are compared with.
 pub const SERVER_CORE: usize = 0;
@@ -40,7 +40,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the gatelet at `binary` on that state directory and waits until it is ready.
     pub fn start(binary: &Path, dir: &Path) -> Result<Gateway, Failed> {
-        let place = prepare(dir, "gatelet.json", Dialect::V4)?;
+        let place = prepare(dir, "gatelet.json", Protocol::V4)?;
         let mut command = Command::new(binary);
         command.args(["run", "--state-dir"]).arg(dir);
         Gateway::launch(command, place, dir, "/readyz")
@@ -51,9 +51,9 @@ impl Gateway {
         node: &Path,
         script: &Path,
         dir: &Path,
-        dialect: Dialect,
+        protocol: Protocol,
     ) -> Result<Gateway, Failed> {
-        let place = prepare(dir, "openclaw.json", dialect)?;
+        let place = prepare(dir, "openclaw.json", protocol)?;
         let mut command = Command::new(node);
         command.arg(script).args(["gateway", "run"]);
         for variable in [
@@ -67,7 +67,7 @@ impl Gateway {
         command
             .env("OPENCLAW_STATE_DIR", dir.join("state"))
             .env("OPENCLAW_CONFIG_PATH", dir.join("openclaw.json"));
-        Gateway::launch(command, place, dir, if dialect == Dialect::V3 { "/" } else { "/readyz" })
+        Gateway::launch(command, place, dir, if protocol == Protocol::V3 { "/" } else { "/readyz" })
     }
 
     /// Starts the gatelet at `binary` under callgrind, which writes the instruction counts to `out`
@@ -76,9 +76,9 @@ impl Gateway {
         binary: &Path,
         dir: &Path,
         out: &Path,
-        dialect: Dialect,
+        protocol: Protocol,
     ) -> Result<Gateway, Failed> {
-        let place = prepare(dir, "gatelet.json", dialect)?;
+        let place = prepare(dir, "gatelet.json", protocol)?;
         let mut command = counting(out);
         command.arg(binary).args(["run", "--state-dir"]).arg(dir);
         Gateway::launch(command, place, dir, "/readyz")
@@ -93,7 +93,7 @@ impl Gateway {
     /// Starts the gatelet at `binary` under strace, which writes a summary of the system calls to
     /// `out` when the process ends. The child process is the gateway itself, not strace (`-D`).
     pub fn start_traced(binary: &Path, dir: &Path, out: &Path) -> Result<Gateway, Failed> {
-        let place = prepare(dir, "gatelet.json", Dialect::V4)?;
+        let place = prepare(dir, "gatelet.json", Protocol::V4)?;
         let mut command = Command::new(STRACE);
         command
             .args(["-D", "-f", "-c", "-o"])
@@ -331,7 +331,7 @@ fn field(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-fn prepare(dir: &Path, config: &str, dialect: Dialect) -> Result<Place, Failed> {
+fn prepare(dir: &Path, config: &str, protocol: Protocol) -> Result<Place, Failed> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let text = format!(
         r#"{{"gateway":{{"mode":"local","port":{port},"bind":"loopback","auth":{{"mode":"token","token":"{TOKEN}"}}}},
@@ -341,6 +341,6 @@ fn prepare(dir: &Path, config: &str, dialect: Dialect) -> Result<Place, Failed> 
     Ok(Place {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         token: TOKEN.to_string(),
-        dialect,
+        protocol,
     })
 }

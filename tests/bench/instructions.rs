@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::broadcast::Crowd;
 use crate::builds::Builds;
-use crate::client::{Client, Device, Dialect, Failed, Place};
+use crate::client::{Client, Device, Failed, Place, Protocol};
 use crate::gateway::{counting, fresh, Gateway};
 use crate::profile::Profile;
 use crate::relay;
@@ -17,7 +17,7 @@ use crate::table::{count, Goal, Section, Table};
 pub struct Operation {
     pub name: &'static str,
     times: usize,
-    dialect: Dialect,
+    protocol: Protocol,
     /// Repeats the operation the given number of times.
     work: fn(&Place, usize) -> Result<(), Failed>,
     /// Number of counted units in one operation.
@@ -37,7 +37,7 @@ pub const OPERATIONS: [Operation; 5] = [
     Operation {
         name: "handshake-v4",
         times: 100,
-        dialect: Dialect::V4,
+        protocol: Protocol::V4,
         work: handshakes,
         holds: 1,
         goal: Goal::count_ratio(0.65),
@@ -45,7 +45,7 @@ pub const OPERATIONS: [Operation; 5] = [
     Operation {
         name: "handshake-v3",
         times: 100,
-        dialect: Dialect::V3,
+        protocol: Protocol::V3,
         work: handshakes,
         holds: 1,
         goal: Goal::count_ratio(0.65),
@@ -53,7 +53,7 @@ pub const OPERATIONS: [Operation; 5] = [
     Operation {
         name: "health",
         times: 4_000,
-        dialect: Dialect::V4,
+        protocol: Protocol::V4,
         work: health,
         holds: 1,
         goal: Goal::count_ratio(1.1),
@@ -61,7 +61,7 @@ pub const OPERATIONS: [Operation; 5] = [
     Operation {
         name: "node.invoke",
         times: 1_000,
-        dialect: Dialect::V4,
+        protocol: Protocol::V4,
         work: invokes,
         holds: 1,
         goal: Goal::count_ratio(1.05),
@@ -69,7 +69,7 @@ pub const OPERATIONS: [Operation; 5] = [
     Operation {
         name: "broadcast-to-one",
         times: 400,
-        dialect: Dialect::V4,
+        protocol: Protocol::V4,
         work: broadcasts,
         holds: RECEIVERS,
         goal: Goal::count_ratio(1.1),
@@ -147,7 +147,7 @@ impl Operation {
     fn run(&self, binary: &Path, root: &Path, times: usize) -> Result<Profile, Failed> {
         let dir = fresh(root, "counted")?;
         let out = root.join(format!("callgrind.{}.{times}", self.name));
-        let gateway = Gateway::start_counted(binary, &dir, &out, self.dialect)?;
+        let gateway = Gateway::start_counted(binary, &dir, &out, self.protocol)?;
         (self.work)(&gateway.place, times)?;
         gateway.end()?;
         Profile::read(&out)

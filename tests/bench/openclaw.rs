@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::broadcast::Crowd;
-use crate::client::{Client, Device, Dialect, Failed};
+use crate::client::{Client, Device, Failed, Protocol};
 use crate::gateway::{fresh, Gateway, SETTLE};
 use crate::handshakes::{self, Cost};
 use crate::relay::{self, trips};
 use crate::table::{bytes, median, ns, rate, Goal, Section, Show, Table};
 
-const VERSIONS: [(&str, &str, Dialect); 2] =
-    [("2026.1.29", "a", Dialect::V3), ("2026.9.6", "b", Dialect::V4)];
+const VERSIONS: [(&str, &str, Protocol); 2] =
+    [("2026.1.29", "a", Protocol::V3), ("2026.9.6", "b", Protocol::V4)];
 const ROUNDS: usize = 3;
 const TRIPS: usize = 300;
 const EVENTS: usize = 10;
@@ -50,10 +50,10 @@ pub fn rows(table: &mut Table, binary: &Path, root: &Path) {
 
 fn compare(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> {
     let mut theirs: [Option<Side>; 2] = [None, None];
-    for (side, (version, dir, dialect)) in theirs.iter_mut().zip(VERSIONS) {
+    for (side, (version, dir, protocol)) in theirs.iter_mut().zip(VERSIONS) {
         match installed(dir) {
             Some([node, script]) => {
-                let start = |dir: &Path| Gateway::start_openclaw(&node, &script, dir, dialect);
+                let start = |dir: &Path| Gateway::start_openclaw(&node, &script, dir, protocol);
                 *side = Some(Side::new(start, &fresh(root, dir)?)?);
             }
             None => table.absent(
@@ -72,10 +72,10 @@ fn compare(table: &mut Table, binary: &Path, root: &Path) -> Result<(), Failed> 
     std::thread::sleep(WARM);
     measure(&mut sides)?;
     for (at, (what, goal, show)) in ROWS.into_iter().enumerate() {
-        for (side, (version, _, dialect)) in theirs.iter_mut().zip(VERSIONS) {
+        for (side, (version, _, protocol)) in theirs.iter_mut().zip(VERSIONS) {
             let Some(side) = side else { continue };
             let figures = (median(&mut ours.figures[at]), Some(median(&mut side.figures[at])));
-            let goal = if dialect == Dialect::V3 { goal } else { Goal::NONE };
+            let goal = if protocol == Protocol::V3 { goal } else { Goal::NONE };
             table.pair(
                 Section::OpenClaw,
                 &format!("{what}, to {version}"),

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use tungstenite::{Error, Message};
 
-use gatelet::gate::limits::OUTBOX_BYTES;
+use gatelet::gate::limits::SEND_QUEUE_BYTES;
 
 use super::client::{Device, Dial, Session, Who};
 use super::gateway::{code, Gateway, Plan, TOKEN};
@@ -413,7 +413,7 @@ fn a_day_of_use_leaks_no_resources() {
 fn growth_kib() -> u64 {
     let shipped = std::env::var_os("GATELET_BIN").is_some();
     if shipped {
-        OUTBOX_BYTES as u64 / 1024
+        SEND_QUEUE_BYTES as u64 / 1024
     } else {
         256
     }

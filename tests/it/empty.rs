@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 use super::client::{Device, Session, Who};
 use super::gateway::{Gateway, TOKEN};
 
-/// `dialects scope method keys`: the top-level keys of the response; `[]` is a list, `null` is
+/// `protocols scope method keys`: the top-level keys of the response; `[]` is a list, `null` is
 /// itself.
 pub const READS: &str = "
 34 read sessions.list ts path count defaults sessions
@@ -158,12 +158,12 @@ fn agent_read_methods_return_empty_results_in_each_protocol() {
     let mut asked = 0;
     for line in READS.lines().filter(|line| !line.is_empty()) {
         let mut words = line.split(' ');
-        let (dialects, scope, method) =
+        let (protocols, scope, method) =
             (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
         let mut wanted: Vec<_> = words.collect();
         wanted.sort_unstable();
         for protocol in
-            [3, 4].into_iter().filter(|protocol| dialects.contains(&protocol.to_string()))
+            [3, 4].into_iter().filter(|protocol| protocols.contains(&protocol.to_string()))
         {
             let answer = with_and_without(&gateway, protocol, scope, method)
                 .unwrap_or_else(|failed| panic!("{method} in protocol {protocol}: {}", failed.0));

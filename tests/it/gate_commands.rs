@@ -71,10 +71,10 @@ const DEVICES: [(Platform, &str, &str); 7] = [
     (Platform::Unknown, "plan9", ""),
 ];
 
-fn open(dialect: Protocol, platform: Platform) -> Vec<&'static [&'static str]> {
+fn open(protocol: Protocol, platform: Platform) -> Vec<&'static [&'static str]> {
     use Platform::*;
     const SCREEN: &[&str] = &[V3_CANVAS, V3_MEDIA];
-    vec![match (dialect, platform) {
+    vec![match (protocol, platform) {
         (Protocol::V3, Ios) => SCREEN,
         (Protocol::V3, Android) => &[V3_CANVAS, V3_MEDIA, "sms.send"],
         (Protocol::V3, Macos) => &[V3_CANVAS, V3_MEDIA, V3_SYSTEM],
@@ -97,12 +97,12 @@ fn has(groups: &[&str], command: &str) -> bool {
 }
 
 fn node<'a>(
-    dialect: Protocol,
+    protocol: Protocol,
     platform: &'a str,
     family: &'a str,
     declared: &'a [&'a str],
 ) -> NodeDescription<'a, &'a str> {
-    NodeDescription { dialect, platform, family, talk: false, declared }
+    NodeDescription { protocol, platform, family, talk: false, declared }
 }
 
 fn rules<'a>(
@@ -132,17 +132,17 @@ fn text(answer: Result<(), Denial<'_>>) -> String {
 #[test]
 fn known_commands_by_platform_and_protocol_match_the_documents() {
     let mut asked = 0;
-    for dialect in [Protocol::V3, Protocol::V4] {
+    for protocol in [Protocol::V3, Protocol::V4] {
         for (kind, system, family) in DEVICES {
             for known in &KNOWN {
                 let name = known.name;
-                let open = open(dialect, kind).iter().any(|groups| has(groups, name));
+                let open = open(protocol, kind).iter().any(|groups| has(groups, name));
                 let declared = [name, "other.command"];
                 let rules =
-                    rules(node(dialect, system, family, &declared), &["other.command"], &[]);
+                    rules(node(protocol, system, family, &declared), &["other.command"], &[]);
                 // a command of the talk family itself marks its node as such
-                let open = open || (dialect == Protocol::V4 && has(&[V4_TALK], name));
-                let case = format!("{name} on {system} in {dialect:?}");
+                let open = open || (protocol == Protocol::V4 && has(&[V4_TALK], name));
+                let case = format!("{name} on {system} in {protocol:?}");
                 let expected =
                     if open { vec![name, "other.command"] } else { vec!["other.command"] };
                 assert_eq!(rules.offered().collect::<Vec<_>>(), expected, "{case}");
@@ -153,7 +153,7 @@ fn known_commands_by_platform_and_protocol_match_the_documents() {
                     "{case}"
                 );
                 // not approved: host commands are not even listed, others are not declared
-                let host = dialect == Protocol::V4 && has(&[V4_HOST, V4_TALK], name);
+                let host = protocol == Protocol::V4 && has(&[V4_HOST, V4_TALK], name);
                 let waits =
                     if open && !host { Some("command not declared by node") } else { not_listed };
                 assert_eq!(reason(rules.invoke(name, &|one| one != name)), waits, "{case}");
@@ -263,8 +263,8 @@ fn platform_is_inferred_in_protocol_3_and_checked_in_protocol_4() {
 #[test]
 fn allow_and_deny_lists_change_the_offered_commands() {
     let declared = ["camera.snap", "own.thing", "system.run", "worker.launch.v1", "canvas.eval"];
-    for dialect in [Protocol::V3, Protocol::V4] {
-        let node = node(dialect, "linux", "Linux", &declared);
+    for protocol in [Protocol::V3, Protocol::V4] {
+        let node = node(protocol, "linux", "Linux", &declared);
         let plain = rules(node, &[], &[]);
         assert_eq!(plain.offered().collect::<Vec<_>>(), ["system.run"]);
         let wide = rules(node, &[" camera.snap ", "own.thing"], &[]);
@@ -283,7 +283,7 @@ fn allow_and_deny_lists_change_the_offered_commands() {
         );
         let worker = rules(node, &["worker.launch.v1"], &[]);
         let opened = worker.offered().any(|name| name == "worker.launch.v1");
-        assert_eq!(opened, dialect == Protocol::V3, "private in protocol 4, unknown in 3");
+        assert_eq!(opened, protocol == Protocol::V3, "private in protocol 4, unknown in 3");
     }
 }
 
@@ -310,10 +310,10 @@ fn declared_commands_are_trimmed_deduplicated_and_kept_in_order() {
 
 #[test]
 fn first_matching_denial_reason_is_returned() {
-    for dialect in [Protocol::V3, Protocol::V4] {
+    for protocol in [Protocol::V3, Protocol::V4] {
         let some = ["computer.act", "system.notify"];
         let of = |declared| {
-            rules(node(dialect, "linux", "Linux", declared), &["extra"], &["system.which"])
+            rules(node(protocol, "linux", "Linux", declared), &["extra"], &["system.which"])
         };
         for command in ["", "  \t"] {
             assert_eq!(reason(of(&[]).invoke(command, &all)), Some("command required"));

@@ -15,7 +15,7 @@ use gatelet::gate::limits;
 use gatelet::gate::policy::{decide, Admission, PolicyOutcome, Registration, Verdict};
 use gatelet::gate::refusal::{Refusal, Rule};
 use gatelet::gate::scopes::{Scope, Scopes};
-use gatelet::gate::table::{Cell, Room, Table};
+use gatelet::gate::table::{Cell, Table, Vacancy};
 
 use super::gate_policy_spec::{everything_in, expected, Known};
 
@@ -181,7 +181,7 @@ fn additional_valid_credential_never_causes_rejection() {
                 let row = world.row(&dials);
                 // exception: with a full table, a pairing is rejected where `auth.mode: none` alone
                 // would admit
-                let excused = row.room() == Room::Full
+                let excused = row.vacancy() == Vacancy::Full
                     && row.policy.auth == AuthMode::None
                     && row.facts.local;
                 let Some(with) = world.admission(&row) else {
@@ -268,7 +268,7 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
 /// every walk.
 fn assert_earned(row: &Row, admission: &Admission) {
     let facts = &row.facts;
-    let keyed = matches!(facts.proof, DeviceProof::Valid { .. })
+    let keyed = matches!(facts.device_proof, DeviceProof::Valid { .. })
         && !(facts.control_ui && row.policy.disable_device_auth);
     let free = row.policy.auth == AuthMode::None && facts.local;
     let gives_all = facts.secret == SecretCheck::Right
@@ -299,20 +299,21 @@ fn assert_earned(row: &Row, admission: &Admission) {
 /// Asserts the invariants of a single admission.
 fn assert_shape(row: &Row, admission: &Admission) {
     assert!(
-        admission.role == Role::Operator || admission.scopes.is_empty() && admission.ask.is_empty(),
+        admission.role == Role::Operator
+            || admission.scopes.is_empty() && admission.pending_scopes.is_empty(),
         "{row:?}"
     );
-    assert!(admission.scopes.and(admission.ask).is_empty(), "{row:?}");
-    match (admission.place, row.known(), row.room()) {
-        (Registration::Nowhere(_), ..) => {
-            assert!(admission.ask.is_empty(), "no record to request scopes for: {row:?}")
+    assert!(admission.scopes.and(admission.pending_scopes).is_empty(), "{row:?}");
+    match (admission.registration, row.known(), row.vacancy()) {
+        (Registration::None(_), ..) => {
+            assert!(admission.pending_scopes.is_empty(), "no record to request scopes for: {row:?}")
         }
-        (Registration::Known(slot), Known::Yes { slot: stands, roles, .. }, _) => {
+        (Registration::Existing(slot), Known::Yes { slot: stands, roles, .. }, _) => {
             assert_eq!(slot, stands);
             assert!(roles.contains(admission.role), "{row:?}");
         }
         (
-            Registration::Grows { slot, pairing },
+            Registration::Extend { slot, pairing },
             Known::Yes { slot: stands, roles, scopes, .. },
             _,
         ) => {
@@ -325,9 +326,9 @@ fn assert_shape(row: &Row, admission: &Admission) {
             assert!(grown, "a write that changes nothing: {row:?}");
         }
         (
-            Registration::New { slot, pairing, .. },
+            Registration::Insert { slot, pairing, .. },
             Known::No,
-            Room::Free(room) | Room::GivesWay(room),
+            Vacancy::Free(room) | Vacancy::Evict(room),
         ) => {
             assert_eq!(slot, room);
             assert!(
@@ -335,7 +336,7 @@ fn assert_shape(row: &Row, admission: &Admission) {
                 "{row:?}"
             );
         }
-        (place, known, room) => panic!("{place:?} with {known:?} and {room:?}"),
+        (registration, known, room) => panic!("{registration:?} with {known:?} and {room:?}"),
     }
 }
 
@@ -476,7 +477,7 @@ struct Row<'w> {
 
 impl std::fmt::Debug for Row<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#?}\n{:#?}\n{:?}, {:?}", self.facts, self.policy, self.known(), self.room())
+        write!(f, "{:#?}\n{:#?}\n{:?}, {:?}", self.facts, self.policy, self.known(), self.vacancy())
     }
 }
 
@@ -485,8 +486,8 @@ impl Row<'_> {
         self.situation.known
     }
 
-    fn room(&self) -> Room {
-        self.situation.table.room()
+    fn vacancy(&self) -> Vacancy {
+        self.situation.table.vacancy()
     }
 }
 
@@ -520,8 +521,8 @@ impl World {
         misplaced.proof = DeviceProof::Valid { id: ID, key: PublicKey([9; 32]) };
         situations.push(misplaced);
         assert_eq!(situations.len(), SIZES[SITUATION]);
-        assert_eq!(situations[3].table.room(), Room::GivesWay(Slot(1)));
-        assert_eq!(situations[4].table.room(), Room::Full);
+        assert_eq!(situations[3].table.vacancy(), Vacancy::Evict(Slot(1)));
+        assert_eq!(situations[4].table.vacancy(), Vacancy::Full);
         World { situations }
     }
 
@@ -538,7 +539,7 @@ impl World {
 
     fn check(&self, row: &Row) {
         let (is, shall_be) =
-            (self.decide(row), expected(&row.facts, &row.policy, row.known(), row.room()));
+            (self.decide(row), expected(&row.facts, &row.policy, row.known(), row.vacancy()));
         assert_eq!(is, shall_be, "left is the gate, right is the plain statement, for\n{row:?}");
         if let PolicyOutcome::Admit(admission) = is.outcome {
             assert_earned(row, &admission);
@@ -556,7 +557,7 @@ impl World {
         let code = |roles, scopes| Code::Right(Grant { roles, scopes });
         let facts = Facts {
             phase: [Phase::Running, Phase::Starting, Phase::Stopping][dials[PHASE]],
-            room: !yes(ROOM),
+            has_capacity: !yes(ROOM),
             min_protocol,
             max_protocol,
             role: [Some(Role::Operator), Some(Role::Node), None][dials[ROLE]],
@@ -570,7 +571,7 @@ impl World {
                 Origin::LoopbackPair,
                 Origin::Foreign,
             ][dials[ORIGIN]],
-            proof: match situation.proof {
+            device_proof: match situation.proof {
                 DeviceProof::Invalid(_) => {
                     DeviceProof::Invalid(PROOFS[(dials[TOKEN] + 3 * dials[CODE]) % PROOFS.len()])
                 }
@@ -579,7 +580,7 @@ impl World {
             secret: [
                 SecretCheck::Absent,
                 SecretCheck::Wrong,
-                SecretCheck::Throttled,
+                SecretCheck::RateLimited,
                 SecretCheck::Right,
             ][dials[SECRET]],
             device_token: [DeviceToken::Absent, DeviceToken::Wrong, DeviceToken::Right(1)]
@@ -631,7 +632,7 @@ fn table(capacity: usize, strangers: u8, old: bool) -> Table<Box<[Cell]>> {
         device.seen_age = TableAge(u32::from(n));
         table.put(Slot(u16::from(n)), device);
     }
-    table.set_age(TableAge(if old { 2 * limits::GIVE_WAY_AGE_HOURS } else { 9 }));
+    table.set_age(TableAge(if old { 2 * limits::EVICTION_AGE_HOURS } else { 9 }));
     table
 }
 

@@ -8,7 +8,7 @@ use gatelet::gate::ids::{Role, Roles, Slot};
 use gatelet::gate::policy::{Admission, PolicyOutcome, Registration, Verdict};
 use gatelet::gate::refusal::{Refusal, Rule};
 use gatelet::gate::scopes::{Scope, Scopes};
-use gatelet::gate::table::Room;
+use gatelet::gate::table::Vacancy;
 
 /// State in the table of the device that proved its key.
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +27,17 @@ pub enum Known {
 }
 
 /// Returns the verdict that the gate must give.
-pub fn expected(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Verdict {
+pub fn expected(facts: &Facts, policy: &Policy, known: Known, room: Vacancy) -> Verdict {
     let verdict = before_capacity(facts, policy, known, room);
     match verdict.outcome {
-        PolicyOutcome::Admit(_) if !facts.room => no(Rule::Capacity, Refusal::TooManyConnections),
+        PolicyOutcome::Admit(_) if !facts.has_capacity => {
+            no(Rule::Capacity, Refusal::TooManyConnections)
+        }
         _ => verdict,
     }
 }
 
-fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> Verdict {
+fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Vacancy) -> Verdict {
     // 8, the part that is checked first: a gateway that is still starting admits no client
     if facts.phase == Phase::Starting {
         return no(Rule::Capacity, Refusal::Starting);
@@ -46,7 +48,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
 
     // 2: the highest of 3 and 4 in the client's range
     let speaks = |number| facts.min_protocol <= number && number <= facts.max_protocol;
-    let dialect = match (speaks(4), speaks(3)) {
+    let protocol = match (speaks(4), speaks(3)) {
         (true, _) => Protocol::V4,
         (false, true) => Protocol::V3,
         (false, false) => return no(Rule::Protocol, Refusal::ProtocolMismatch),
@@ -69,17 +71,17 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
 
     // 5
     let ignored = policy.disable_device_auth && facts.control_ui;
-    if let (DeviceProof::Invalid(why), false) = (facts.proof, ignored) {
+    if let (DeviceProof::Invalid(why), false) = (facts.device_proof, ignored) {
         return no(Rule::Proof, why);
     }
-    let (DeviceProof::Valid { id, key }, false) = (facts.proof, ignored) else {
-        return without_device(facts, policy, dialect, role);
+    let (DeviceProof::Valid { id, key }, false) = (facts.device_proof, ignored) else {
+        return without_device(facts, policy, protocol, role);
     };
 
     // 7
     let wants = wants(facts, role);
-    let yes = |rule, scopes: Scopes, method, place, ask| {
-        let admission = Admission { dialect, role, scopes, method, place, ask };
+    let yes = |rule, scopes: Scopes, method, registration, pending_scopes| {
+        let admission = Admission { protocol, role, scopes, method, registration, pending_scopes };
         Verdict { rule, outcome: PolicyOutcome::Admit(admission) }
     };
     match known {
@@ -107,7 +109,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                     Rule::SetupCode,
                     if token_mode_secret { wants } else { gets(wants, has) },
                     AuthMethod::SetupCode,
-                    Registration::Grows { slot, pairing },
+                    Registration::Extend { slot, pairing },
                     ask,
                 );
             }
@@ -131,7 +133,7 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                 };
                 let lacks = wants.without(everything_in(scopes));
                 if lacks == Scopes::NONE {
-                    return yes(rule, wants, method, Registration::Known(slot), Scopes::NONE);
+                    return yes(rule, wants, method, Registration::Existing(slot), Scopes::NONE);
                 }
                 if token_mode_secret {
                     let pairing =
@@ -140,22 +142,22 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                         rule,
                         wants,
                         method,
-                        Registration::Grows { slot, pairing },
+                        Registration::Extend { slot, pairing },
                         Scopes::NONE,
                     );
                 }
-                return yes(rule, gets(wants, scopes), method, Registration::Known(slot), lacks);
+                return yes(rule, gets(wants, scopes), method, Registration::Existing(slot), lacks);
             }
             // known in another role only: treated as a new device, but a proven known key is never
             // rejected permanently
             match way_in(facts, policy, role, wants) {
                 Way::Paired(rule, method, pairing) => {
                     let pairing = PairingSource { provenance, ..pairing };
-                    yes(rule, wants, method, Registration::Grows { slot, pairing }, Scopes::NONE)
+                    yes(rule, wants, method, Registration::Extend { slot, pairing }, Scopes::NONE)
                 }
                 Way::Free => {
-                    let place = Registration::Nowhere(Unremembered::AuthNone);
-                    yes(Rule::Identity, wants, AuthMethod::None, place, Scopes::NONE)
+                    let registration = Registration::None(Unremembered::AuthNone);
+                    yes(Rule::Identity, wants, AuthMethod::None, registration, Scopes::NONE)
                 }
                 Way::Waits(_) | Way::None(..) => wait(Rule::KnownDevice, Refusal::RoleUpgrade),
             }
@@ -164,11 +166,17 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
             Way::Paired(rule, method, pairing) => {
                 let gets = gets(wants, pairing.scopes);
                 match room {
-                    Room::Free(slot) | Room::GivesWay(slot) => {
+                    Vacancy::Free(slot) | Vacancy::Evict(slot) => {
                         let ask = wants.without(everything_in(pairing.scopes));
-                        yes(rule, gets, method, Registration::New { slot, id, key, pairing }, ask)
+                        yes(
+                            rule,
+                            gets,
+                            method,
+                            Registration::Insert { slot, id, key, pairing },
+                            ask,
+                        )
                     }
-                    Room::Full if facts.secret == SecretCheck::Right => {
+                    Vacancy::Full if facts.secret == SecretCheck::Right => {
                         let method = if policy.auth == AuthMode::Password {
                             AuthMethod::Password
                         } else {
@@ -178,18 +186,18 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Room) -> 
                             Rule::Capacity,
                             gets,
                             method,
-                            Registration::Nowhere(Unremembered::TableFull),
+                            Registration::None(Unremembered::TableFull),
                             Scopes::NONE,
                         )
                     }
-                    Room::Full => no(Rule::Capacity, Refusal::TableFull),
+                    Vacancy::Full => no(Rule::Capacity, Refusal::TableFull),
                 }
             }
             Way::Free => yes(
                 Rule::Identity,
                 wants,
                 AuthMethod::None,
-                Registration::Nowhere(Unremembered::AuthNone),
+                Registration::None(Unremembered::AuthNone),
                 Scopes::NONE,
             ),
             Way::Waits(rule) => wait(rule, Refusal::PairingRequired),
@@ -252,7 +260,7 @@ fn way_in(facts: &Facts, policy: &Policy, role: Role, wants: Scopes) -> Way {
 }
 
 /// 7.8 and 7.9: admission for this connection only, or rejection.
-fn without_device(facts: &Facts, policy: &Policy, dialect: Protocol, role: Role) -> Verdict {
+fn without_device(facts: &Facts, policy: &Policy, protocol: Protocol, role: Role) -> Verdict {
     let secret = facts.secret == SecretCheck::Right;
     let vouched = facts.identity == Identity::Right;
     let free = policy.auth == AuthMode::None && facts.local;
@@ -264,9 +272,16 @@ fn without_device(facts: &Facts, policy: &Policy, dialect: Protocol, role: Role)
     };
     if secret || vouched || free {
         let admit = |rule, method, why| {
-            let place = Registration::Nowhere(why);
+            let registration = Registration::None(why);
             let scopes = wants(facts, role);
-            let admission = Admission { dialect, role, scopes, method, place, ask: Scopes::NONE };
+            let admission = Admission {
+                protocol,
+                role,
+                scopes,
+                method,
+                registration,
+                pending_scopes: Scopes::NONE,
+            };
             Verdict { rule, outcome: PolicyOutcome::Admit(admission) }
         };
         if role == Role::Node {
@@ -308,7 +323,7 @@ fn what_was_wrong(facts: &Facts, policy: &Policy) -> (Rule, Refusal) {
     let why = match (facts.code, policy.auth) {
         (Code::Right(_), _) => return (Rule::SetupCode, Refusal::SetupCodeRole),
         (Code::Wrong, _) => Refusal::SetupCodeInvalid,
-        (Code::Absent, _) if facts.secret == SecretCheck::Throttled => Refusal::RateLimited,
+        (Code::Absent, _) if facts.secret == SecretCheck::RateLimited => Refusal::RateLimited,
         (Code::Absent, AuthMode::None) => Refusal::AuthNoneNotLocal,
         (Code::Absent, AuthMode::TrustedProxy) => match facts.identity {
             Identity::Refused => Refusal::IdentityRefused,

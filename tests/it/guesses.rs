@@ -25,7 +25,7 @@ struct Told {
 }
 
 /// More clients than one address has places in a queue of attempts.
-const GUESSERS: usize = limits::GUESSES_WAITING / 2 + 6;
+const GUESSERS: usize = limits::ATTEMPTS_WAITING / 2 + 6;
 
 /// Runs `meanwhile` while clients at one address make attempts as fast as they can and fill the
 /// queue. Returns their responses, and asserts the rate in total.
@@ -62,9 +62,9 @@ fn while_guessed(
     });
     let spent = begun.elapsed().as_millis() as u64;
     let looked_at = told.wrong.load(Ordering::Relaxed);
-    let most = limits::GUESSES_AT_ONCE + limits::GUESSES_WAITING as u64 + spent / every_ms;
+    let most = limits::ATTEMPTS_AT_ONCE + limits::ATTEMPTS_WAITING as u64 + spent / every_ms;
     assert!(
-        (limits::GUESSES_AT_ONCE..=most).contains(&looked_at),
+        (limits::ATTEMPTS_AT_ONCE..=most).contains(&looked_at),
         "{looked_at} attempts checked in {spent} ms"
     );
     let later = told.later.load(Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl Drop for Ends<'_> {
 /// Returns the longest wait for an attempt, plus time for the handshake.
 fn in_turn() -> Duration {
     at_most(Duration::from_millis(
-        limits::GUESSES_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000,
+        limits::ATTEMPTS_WAITING as u64 * limits::PASSWORD_EVERY_MS + 2_000,
     ))
 }
 
@@ -184,7 +184,7 @@ fn password_attempts_of_a_paired_key_are_limited_across_addresses_and_credential
         };
         // each from another address: its key admits it every time, and its passwords are no longer
         // checked after the limit
-        for n in 0..2 * limits::THROTTLE_TRIES {
+        for n in 0..2 * limits::RATE_LIMIT_TRIES {
             let from = gateway.dial().from(&format!("127.0.{}.{}", 1 + way, 1 + n));
             from.connect(&Who { auth: with(&format!("guess {n}")), ..who.clone() })
                 .unwrap()
@@ -227,8 +227,8 @@ fn password_attempts_next_to_a_valid_code_are_rate_limited() {
         }
     });
     let spent = u64::try_from(begun.elapsed().as_millis()).unwrap();
-    let most = limits::GUESSES_AT_ONCE
-        + limits::GUESSES_WAITING as u64
+    let most = limits::ATTEMPTS_AT_ONCE
+        + limits::ATTEMPTS_WAITING as u64
         + spent / limits::PASSWORD_EVERY_MS;
     let looked_at = looked_at.into_inner();
     assert!((1..=most).contains(&looked_at), "{looked_at} in {spent} ms, at most {most}");

@@ -93,12 +93,12 @@ const GIVES: &str = "
 4 sessions.write sessions.read
 ";
 
-const DIALECTS: [(&str, Protocol); 2] = [("3", Protocol::V3), ("4", Protocol::V4)];
+const PROTOCOLS: [(&str, Protocol); 2] = [("3", Protocol::V3), ("4", Protocol::V4)];
 
 /// Returns the scopes of each method of this protocol.
-fn table(protocol: &str) -> BTreeMap<&'static str, &'static str> {
+fn table(number: &str) -> BTreeMap<&'static str, &'static str> {
     let mut methods = BTreeMap::new();
-    for line in TABLE.lines().chain(OWN.lines()).filter(|line| line.starts_with(protocol)) {
+    for line in TABLE.lines().chain(OWN.lines()).filter(|line| line.starts_with(number)) {
         let mut words = line.split(' ').skip(1);
         let scope = words.next().unwrap();
         words
@@ -108,8 +108,8 @@ fn table(protocol: &str) -> BTreeMap<&'static str, &'static str> {
 }
 
 /// Returns whether `held` implies one of the scopes in `wanted`.
-fn gives(protocol: &str, held: &str, wanted: &str) -> bool {
-    let begins = format!("{protocol} {held} ");
+fn gives(number: &str, held: &str, wanted: &str) -> bool {
+    let begins = format!("{number} {held} ");
     let also = |scope: &str| {
         GIVES.lines().any(|line| {
             line.strip_prefix(&begins).is_some_and(|rest| rest.split(' ').any(|one| one == scope))
@@ -119,19 +119,19 @@ fn gives(protocol: &str, held: &str, wanted: &str) -> bool {
 }
 
 fn ask(
-    dialect: Protocol,
+    protocol: Protocol,
     role: Role,
     scopes: Scopes,
     method: &str,
     params: Value,
 ) -> Result<Reply, Failure> {
     let admission = Admission {
-        dialect,
+        protocol,
         role,
         scopes,
         method: AuthMethod::Token,
-        place: Registration::Nowhere(Unremembered::NoDevice),
-        ask: Scopes::NONE,
+        registration: Registration::None(Unremembered::NoDevice),
+        pending_scopes: Scopes::NONE,
     };
     let device = (role == Role::Node).then_some(DeviceId([7; 32]));
     let text = params.to_string();
@@ -141,8 +141,8 @@ fn ask(
         id: "1",
         now: Now { at: Millis(1), wall: WallMs(1) },
         devices: &Table::new(vec![Cell::FREE; 2].into_boxed_slice(), 1, TableAge(0)),
-        pending: &mut PairingRequests::new(),
-        codes: &mut SetupCodes::new(),
+        pairing_requests: &mut PairingRequests::new(),
+        setup_codes: &mut SetupCodes::new(),
         key: &TableKey::new([0; 32]),
         presence: &mut Presence::new("host".into(), WallMs(0)),
         relay: &mut Relay::default(),
@@ -164,12 +164,12 @@ fn missing(outcome: Result<Reply, Failure>) -> Option<Failure> {
     right.then_some(failure)
 }
 
-fn refused(dialect: Protocol, failure: &Failure, scope: &str) {
+fn refused(protocol: Protocol, failure: &Failure, scope: &str) {
     let name = format!("operator.{scope}");
     assert_eq!(failure.message, format!("missing scope: {name}"));
     assert_eq!(
-        failure.code.name(dialect),
-        if dialect == Protocol::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" }
+        failure.code.name(protocol),
+        if protocol == Protocol::V3 { "INVALID_REQUEST" } else { "FORBIDDEN" }
     );
     let details: Value = serde_json::from_slice(failure.details.as_deref().unwrap()).unwrap();
     assert_eq!(
@@ -182,26 +182,23 @@ fn refused(dialect: Protocol, failure: &Failure, scope: &str) {
 #[test]
 fn every_method_requires_exactly_its_documented_scope() {
     let mut asked = [0; 2];
-    for ((protocol, dialect), asked) in DIALECTS.into_iter().zip(&mut asked) {
-        let table = table(protocol);
-        let served: Vec<&str> = rpc::served(dialect).collect();
+    for ((number, protocol), asked) in PROTOCOLS.into_iter().zip(&mut asked) {
+        let table = table(number);
+        let served: Vec<&str> = rpc::served(protocol).collect();
         assert!(
-            rpc::advertised(dialect).all(|name| served.contains(&name)),
+            rpc::advertised(protocol).all(|name| served.contains(&name)),
             "hello names what there is"
         );
         let unknown: Vec<_> = served.iter().filter(|name| !table.contains_key(*name)).collect();
-        assert!(
-            unknown.is_empty(),
-            "protocol {protocol} has a scope for {unknown:?}; write it down"
-        );
+        assert!(unknown.is_empty(), "protocol {number} has a scope for {unknown:?}; write it down");
         for name in served {
             *asked += 1;
             let wanted = table[name];
-            let node = missing(ask(dialect, Role::Node, Scopes::NONE, name, json!({})));
+            let node = missing(ask(protocol, Role::Node, Scopes::NONE, name, json!({})));
             assert_eq!(
                 node.is_none(),
                 ["node", "both"].contains(&wanted),
-                "{name} of a node in protocol {protocol}"
+                "{name} of a node in protocol {number}"
             );
             if let Some(failure) = node {
                 assert_eq!(
@@ -209,13 +206,13 @@ fn every_method_requires_exactly_its_documented_scope() {
                     ("unauthorized role: node", true),
                     "{name}"
                 );
-                assert_eq!(failure.code.name(dialect), "INVALID_REQUEST");
+                assert_eq!(failure.code.name(protocol), "INVALID_REQUEST");
             }
             let scope = if wanted == "both" { "read" } else { wanted };
             for held in Scope::ALL {
                 let held_name = held.name().trim_start_matches("operator.");
                 let outcome =
-                    missing(ask(dialect, Role::Operator, Scopes::of(held), name, json!({})));
+                    missing(ask(protocol, Role::Operator, Scopes::of(held), name, json!({})));
                 let told = outcome.as_ref().map(|failure| failure.message.as_str());
                 if wanted == "node" {
                     assert_eq!(
@@ -225,19 +222,19 @@ fn every_method_requires_exactly_its_documented_scope() {
                     );
                     continue;
                 }
-                let may = gives(protocol, held_name, scope);
+                let may = gives(number, held_name, scope);
                 assert_eq!(
                     told.is_none(),
                     may,
-                    "{name} with {held_name} in protocol {protocol}: {told:?}"
+                    "{name} with {held_name} in protocol {number}: {told:?}"
                 );
                 if let Some(failure) = outcome {
-                    refused(dialect, &failure, scope.split('|').next().unwrap());
+                    refused(protocol, &failure, scope.split('|').next().unwrap());
                 }
             }
             if wanted != "node" {
-                let failure = missing(ask(dialect, Role::Operator, Scopes::NONE, name, json!({})));
-                refused(dialect, &failure.expect(name), scope.split('|').next().unwrap());
+                let failure = missing(ask(protocol, Role::Operator, Scopes::NONE, name, json!({})));
+                refused(protocol, &failure.expect(name), scope.split('|').next().unwrap());
             }
         }
     }
@@ -246,30 +243,30 @@ fn every_method_requires_exactly_its_documented_scope() {
 
 #[test]
 fn unknown_methods_are_reported_to_administrators_only() {
-    for (protocol, dialect) in DIALECTS {
+    for (number, protocol) in PROTOCOLS {
         for held in Scope::ALL {
             let failure =
-                ask(dialect, Role::Operator, Scopes::of(held), "no.such.method", json!({}))
+                ask(protocol, Role::Operator, Scopes::of(held), "no.such.method", json!({}))
                     .unwrap_err();
             match held {
                 Scope::Admin => assert_eq!(
                     failure.message, "unknown method: no.such.method",
-                    "protocol {protocol}"
+                    "protocol {number}"
                 ),
-                _ => refused(dialect, &failure, "admin"),
+                _ => refused(protocol, &failure, "admin"),
             }
         }
         let failure =
-            ask(dialect, Role::Node, Scopes::NONE, "no.such.method", json!({})).unwrap_err();
+            ask(protocol, Role::Node, Scopes::NONE, "no.such.method", json!({})).unwrap_err();
         assert_eq!((&*failure.message, failure.unauthorized), ("unauthorized role: node", true));
-        let failure = ask(dialect, Role::Operator, Scopes::ALL, "connect", json!({})).unwrap_err();
+        let failure = ask(protocol, Role::Operator, Scopes::ALL, "connect", json!({})).unwrap_err();
         assert_eq!(failure.message, "connect is only valid as the first request");
     }
 }
 
 #[test]
 fn some_node_commands_require_admin() {
-    for (_, dialect) in DIALECTS {
+    for (_, protocol) in PROTOCOLS {
         for (command, scope) in [
             ("system.which", "write"),
             ("camera.list", "write"),
@@ -279,18 +276,18 @@ fn some_node_commands_require_admin() {
         ] {
             let params = json!({ "nodeId": "x", "command": command, "idempotencyKey": "k" });
             let outcome = ask(
-                dialect,
+                protocol,
                 Role::Operator,
                 Scopes::of(Scope::Write),
                 "node.invoke",
                 params.clone(),
             );
             match missing(outcome) {
-                Some(failure) => refused(dialect, &failure, scope),
+                Some(failure) => refused(protocol, &failure, scope),
                 None => assert_eq!(scope, "write", "{command}"),
             }
             assert!(missing(ask(
-                dialect,
+                protocol,
                 Role::Operator,
                 Scopes::of(Scope::Admin),
                 "node.invoke",

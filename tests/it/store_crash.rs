@@ -52,22 +52,22 @@ fn power_cut_during_repair_of_replicas_loses_nothing() {
         let ran = run(&fresh_disk(), &scenario(), Some(cut));
         for image in ran.disk.after_power_cut(Loss::Blocks, 4, &mut random) {
             let seen = ran.model.must_match(&image, "first cut");
-            let mend_bytes = mend(&MemDisk::new(&image));
-            for second in (0..=mend_bytes).step_by(61) {
+            let repair_bytes = repair_replicas(&MemDisk::new(&image));
+            for second in (0..=repair_bytes).step_by(61) {
                 let disk = MemDisk::new(&image);
                 disk.cut_after(second);
-                mend(&disk);
+                repair_replicas(&disk);
                 for image in disk.after_power_cut(Loss::Blocks, 4, &mut random) {
                     ran.model.must_match(&image, &format!("cut after {cut}, again after {second}"));
                 }
             }
-            let mended = MemDisk::new(&image);
-            mend(&mended);
-            let (_, loaded) = open(&mended.bytes()).unwrap();
+            let repaired = MemDisk::new(&image);
+            repair_replicas(&repaired);
+            let (_, loaded) = open(&repaired.bytes()).unwrap();
             assert_eq!(
-                (loaded.contents, loaded.odd),
+                (loaded.contents, loaded.unused),
                 (seen, Vec::new()),
-                "mending changed something or left something"
+                "the repair changed something or left something"
             );
         }
     }
@@ -127,12 +127,12 @@ fn restart_after_a_failed_sync_survives_a_later_power_cut() {
             });
             (disk, model, failed.unwrap())
         };
-        for (mended, cut) in (0..4200).step_by(97).flat_map(|cut| [(false, cut), (true, cut)]) {
+        for (repaired, cut) in (0..4200).step_by(97).flat_map(|cut| [(false, cut), (true, cut)]) {
             let (disk, mut model, failed) = restarted();
             disk.cut_after(cut);
             let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
-            if mended {
-                let _ = file.mend();
+            if repaired {
+                let _ = file.repair_replicas();
             }
             model.apply(&failed, failed.commit(&mut file).is_ok());
             for image in disk.after_power_cut(Loss::Sectors, 16, &mut random) {
@@ -184,7 +184,7 @@ fn read_only_disk_can_be_opened_and_rejects_commits() {
     let disk = MemDisk::new(&bytes);
     disk.read_only();
     let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
-    assert_eq!(loaded.odd, []);
+    assert_eq!(loaded.unused, []);
     assert_eq!(file.commit(Slot(0), None).unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
     assert_eq!(file.commit_age(TableAge(9)).unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
     assert_eq!(disk.bytes(), bytes);
@@ -233,7 +233,7 @@ fn replica_in_doubt_is_repaired_by_the_next_commit_of_any_record() {
         assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
         file.commit(Slot(1), Some(&device(1, 1))).unwrap();
         let durable = disk.after_power_cut(Loss::Sectors, 1, &mut Random(0)).remove(0);
-        assert!(open(&durable).unwrap().1.odd.is_empty());
+        assert!(open(&durable).unwrap().1.unused.is_empty());
     }
 }
 
@@ -260,7 +260,7 @@ fn acknowledged_commit_leaves_no_older_version_of_the_record() {
         one.seen_age = TableAge(round);
         file.commit(Slot(1), Some(&one)).unwrap();
         for line in check(&disk).unwrap() {
-            assert_eq!(line.copies[0], line.copies[1]);
+            assert_eq!(line.replicas[0], line.replicas[1]);
         }
     }
     one.revoke(Role::Operator);
@@ -275,7 +275,7 @@ fn acknowledged_commit_leaves_no_older_version_of_the_record() {
             [(Slot(1), one.clone())],
             "a lost replica does not restore an older version"
         );
-        assert_eq!(loaded.odd.len(), 1);
+        assert_eq!(loaded.unused.len(), 1);
     }
 }
 
@@ -284,14 +284,14 @@ fn unencodable_records_are_rejected_before_writing() {
     let disk = fresh_disk();
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
     let before = disk.bytes();
-    let mut odd = device(0, 1);
-    odd.tokens[0].floor = 9;
+    let mut unused = device(0, 1);
+    unused.tokens[0].floor = 9;
     let batch = [(Slot(1), None), (Slot(1), Some(device(1, 1)))];
     let refused = [
-        file.commit(Slot(0), Some(&odd)),
+        file.commit(Slot(0), Some(&unused)),
         file.commit(Slot(CAPACITY), None),
         file.commit_all(&batch),
-        file.commit_all(&[(Slot(0), Some(device(0, 1))), (Slot(1), Some(odd.clone()))]),
+        file.commit_all(&[(Slot(0), Some(device(0, 1))), (Slot(1), Some(unused.clone()))]),
     ];
     for result in refused {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -318,9 +318,9 @@ fn interrupted_update_is_reported() {
     assert!(file.commit(Slot(2), Some(&device(2, 1))).is_err());
     let (_, loaded) = open(&disk.bytes()).unwrap();
     assert_eq!(loaded.contents.devices.len(), 1);
-    let odd: Vec<_> = loaded.odd.iter().map(|odd| (odd.place, odd.flaw)).collect();
-    assert_eq!(odd, [(SlotPosition::Record(Slot(2)), Flaw::Behind)]);
-    assert!(loaded.odd[0].to_string().contains("record 2: an update did not reach copy"));
+    let unused: Vec<_> = loaded.unused.iter().map(|unused| (unused.place, unused.flaw)).collect();
+    assert_eq!(unused, [(SlotPosition::Record(Slot(2)), Flaw::Behind)]);
+    assert!(loaded.unused[0].to_string().contains("record 2: an update did not reach copy"));
 }
 
 #[test]
@@ -346,11 +346,11 @@ fn contents_loaded_from_cache_survive_a_power_cut_and_another_during_repair() {
     disk.heal();
     let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
     assert_eq!(
-        (loaded.contents.devices.len(), loaded.odd),
+        (loaded.contents.devices.len(), loaded.unused),
         (1, Vec::new()),
         "both replicas are read from the cache"
     );
-    file.mend().unwrap();
+    file.repair_replicas().unwrap();
     for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
         survives_cuts_while_mended(
             &image,
@@ -373,11 +373,11 @@ fn data_dropped_by_a_failed_sync_is_not_trusted() {
         assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
         let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
         assert_eq!(
-            (loaded.contents.devices.len(), loaded.odd.is_empty()),
+            (loaded.contents.devices.len(), loaded.unused.is_empty()),
             (devices, good == 0),
             "sync {good}"
         );
-        file.mend().unwrap();
+        file.repair_replicas().unwrap();
         for image in disk.after_power_cut(Loss::Blocks, 16, &mut random) {
             let what = format!("sync {good}");
             survives_cuts_while_mended(
@@ -403,7 +403,7 @@ fn survives_cuts_while_mended(
     for cut in (0..=2048).step_by(step) {
         let disk = MemDisk::new(image);
         disk.cut_after(cut);
-        mend(&disk);
+        repair_replicas(&disk);
         for image in disk.after_power_cut(loss, 16, random) {
             assert_eq!(open(&image).unwrap().1.contents, *shown, "{what}, cut after {cut}");
         }
@@ -420,7 +420,7 @@ fn commit_after_two_failed_syncs_and_a_restart_keeps_an_intact_replica() {
             disk.fail_sync_after(first, Lands::Beginnings);
             assert!(file.commit(Slot(0), Some(&device(0, 1))).is_err());
             disk.fail_sync_after(second, Lands::Beginnings);
-            let _ = file.mend();
+            let _ = file.repair_replicas();
             disk.heal();
             let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
             let mut model = Model::new();
@@ -473,7 +473,7 @@ fn live(seed: u64) {
         let (mut file, loaded) =
             PairingFile::open(disk.clone()).unwrap_or_else(|error| panic!("{error}"));
         model.must_allow(&loaded.contents, "restart");
-        if random.once_in(2) && file.mend().is_ok() {
+        if random.once_in(2) && file.repair_replicas().is_ok() {
             model.pin(&loaded.contents);
         }
         if random.once_in(2) {
@@ -649,9 +649,9 @@ fn scenario() -> Vec<Op> {
     ]
 }
 
-fn mend(disk: &MemDisk) -> u64 {
+fn repair_replicas(disk: &MemDisk) -> u64 {
     let (mut file, _) = PairingFile::open(disk.clone()).unwrap();
-    let _ = file.mend();
+    let _ = file.repair_replicas();
     disk.counts().0
 }
 
@@ -726,7 +726,7 @@ fn record_at_the_highest_generation_is_left_unchanged() {
         let (mut file, loaded) = PairingFile::open(disk.clone()).unwrap();
         assert_eq!(loaded.contents, contents);
         assert_eq!(
-            file.mend().err().map(|error| error.kind()),
+            file.repair_replicas().err().map(|error| error.kind()),
             torn.then_some(ErrorKind::InvalidInput)
         );
         assert_eq!(file.commit(Slot(1), None).unwrap_err().kind(), ErrorKind::InvalidInput);

@@ -12,8 +12,8 @@ use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::surface::Surface;
 use gatelet::gate::text::clip;
 use gatelet::store::{
-    check, salvage, Contents, CopyState, Fault, Flaw, LoadedTable, OpenError, PairingFile, Shape,
-    SlotPosition, TableId,
+    check, recover, Contents, Fault, Flaw, LoadedTable, OpenError, PairingFile, ReplicaState,
+    Shape, SlotPosition, TableId,
 };
 
 use crate::mem_disk::MemDisk;
@@ -32,7 +32,7 @@ fn golden_images_open_with_the_expected_contents() {
         assert!(bytes.len() <= 20 * 1024, "{name} is {} bytes", bytes.len());
         let loaded = open(&bytes).unwrap();
         let (contents, odd) = expected(&name);
-        assert_eq!((loaded.contents, loaded.odd.len()), (contents, odd), "{name}");
+        assert_eq!((loaded.contents, loaded.unused.len()), (contents, odd), "{name}");
         opened += 1;
     }
     assert_eq!(opened, NAMES.len());
@@ -59,7 +59,7 @@ fn single_bit_flip_loses_nothing() {
             bad[bit / 8] ^= 1 << (bit % 8);
             let loaded = open(&bad).unwrap_or_else(|error| panic!("bit {bit} of {name}: {error}"));
             assert_eq!(loaded.contents, contents, "bit {bit} of {name}");
-            noticed += loaded.odd.len();
+            noticed += loaded.unused.len();
         }
         assert_eq!(
             noticed,
@@ -144,7 +144,7 @@ fn slots_of_another_position_or_table_are_rejected() {
     for bad in [moved, mixed] {
         let loaded = open(&bad).unwrap();
         assert_eq!(loaded.contents, expected("v1_three_devices").0);
-        assert_eq!(loaded.odd[0].flaw, Flaw::Torn(Fault::Misplaced));
+        assert_eq!(loaded.unused[0].flaw, Flaw::Torn(Fault::Misplaced));
     }
     let mut differing = good.clone();
     let half = good.len() / 2;
@@ -175,7 +175,7 @@ fn newer_format_is_neither_opened_nor_salvaged() {
             slot[42..46].copy_from_slice(&crc.to_le_bytes());
         }
         assert!(matches!(open(&newer).unwrap_err(), OpenError::Newer(3)), "slot {number}");
-        assert!(matches!(salvage(&MemDisk::new(&newer)).unwrap_err(), OpenError::Newer(3)));
+        assert!(matches!(recover(&MemDisk::new(&newer)).unwrap_err(), OpenError::Newer(3)));
     }
 }
 
@@ -208,8 +208,8 @@ fn removing_approved_commands_restores_format_1_bytes() {
     for (with, name) in [(with_surfaces(), "v2_surfaces"), (devices(), "v1_three_devices")] {
         with.iter().for_each(|(slot, device)| file.commit(*slot, Some(device)).unwrap());
         let (_, loaded) = PairingFile::open(disk.clone()).unwrap();
-        assert_eq!((loaded.contents, loaded.odd), (expected(name).0, Vec::new()));
-        assert_eq!(salvage(&disk).unwrap().unwrap().contents, expected(name).0);
+        assert_eq!((loaded.contents, loaded.unused), (expected(name).0, Vec::new()));
+        assert_eq!(recover(&disk).unwrap().unwrap().contents, expected(name).0);
     }
     assert!(disk.bytes().chunks(1024).all(|slot| slot[8] == 1));
 }
@@ -224,8 +224,8 @@ fn lost_record_is_reported_and_salvage_keeps_the_others() {
     assert_eq!(error.to_string(), "record 0 is unreadable (wrong checksum)");
     let lines = check(&MemDisk::new(&bad)).unwrap();
     assert_eq!(lines.len(), 4);
-    assert_eq!(lines[1].copies, [CopyState::Torn(Fault::Checksum); 2]);
-    let saved = salvage(&MemDisk::new(&bad)).unwrap().unwrap();
+    assert_eq!(lines[1].replicas, [ReplicaState::Torn(Fault::Checksum); 2]);
+    let saved = recover(&MemDisk::new(&bad)).unwrap().unwrap();
     let mut rest = expected("v1_three_devices").0;
     rest.devices.remove(0);
     assert_eq!((saved.contents, saved.lost), (rest, vec![Slot(0)]));
@@ -242,16 +242,16 @@ fn salvage_works_without_headers_and_on_half_a_file() {
     assert!(
         matches!(open(&headless).unwrap_err(), OpenError::Damaged(places) if places[0].place == SlotPosition::Header)
     );
-    let saved = salvage(&MemDisk::new(&headless)).unwrap().unwrap();
+    let saved = recover(&MemDisk::new(&headless)).unwrap().unwrap();
     assert_eq!(saved.contents.devices, whole.devices);
     assert_eq!(saved.contents.age, TableAge(300), "the latest hour that a device was seen in");
     for len in [half, half + 1000, good.len() - 1] {
-        assert_eq!(salvage(&MemDisk::new(&good[..len])).unwrap().unwrap().contents, whole);
+        assert_eq!(recover(&MemDisk::new(&good[..len])).unwrap().unwrap().contents, whole);
     }
-    let some = salvage(&MemDisk::new(&good[..2 * 1024])).unwrap().unwrap();
+    let some = recover(&MemDisk::new(&good[..2 * 1024])).unwrap().unwrap();
     assert_eq!((some.contents.devices.len(), some.lost), (1, vec![Slot(1), Slot(2)]));
-    assert_eq!(salvage(&MemDisk::new(&[0; 8192])).unwrap(), None);
-    assert_eq!(salvage(&MemDisk::new(b"{}")).unwrap(), None);
+    assert_eq!(recover(&MemDisk::new(&[0; 8192])).unwrap(), None);
+    assert_eq!(recover(&MemDisk::new(b"{}")).unwrap(), None);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn salvage_takes_the_newer_of_two_intact_replicas() {
         (0..place).for_each(|_| file.commit(Slot(1), Some(&devices()[0].1)).unwrap());
         disk.cut_after(1024);
         assert!(file.commit(Slot(1), None).is_err(), "the write reached one replica");
-        let saved = salvage(&disk).unwrap().unwrap();
+        let saved = recover(&disk).unwrap().unwrap();
         assert_eq!(saved.contents.devices.len(), 2, "after {place} commits");
     }
 }
@@ -276,7 +276,7 @@ fn duplicate_device_is_damage_and_salvage_keeps_the_later_approval() {
         open(&bytes).unwrap_err().to_string(),
         "record 0 is unreadable (the device of another record)"
     );
-    let saved = salvage(&MemDisk::new(&bytes)).unwrap().unwrap();
+    let saved = recover(&MemDisk::new(&bytes)).unwrap().unwrap();
     assert_eq!(saved.lost, [Slot(0)]);
     assert_eq!(saved.contents.devices, contents.devices[1..]);
 }

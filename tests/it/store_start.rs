@@ -184,7 +184,7 @@ fn repair_keeps_intact_devices_and_a_backup_of_the_damaged_file() {
     assert_eq!(fs::read(repaired.table_copy.unwrap()).unwrap(), bad);
     let opened = open_at(temp.path(), 99).unwrap();
     assert_eq!(opened.loaded.contents.devices, [(Slot(1), device(1)), (Slot(2), device(2))]);
-    assert!(opened.loaded.odd.is_empty());
+    assert!(opened.loaded.unused.is_empty());
     drop(opened);
     fs::write(&table, b"").unwrap();
     let again = repair_at(temp.path(), 5).unwrap();
@@ -205,12 +205,12 @@ fn repair_of_an_intact_table_only_fixes_replicas() {
     odd[1100] ^= 1;
     fs::write(&table, &odd).unwrap();
     let opened = open_at(temp.path(), 4).unwrap();
-    assert_eq!(opened.loaded.odd[0].flaw, Flaw::Torn(Fault::Checksum));
+    assert_eq!(opened.loaded.unused[0].flaw, Flaw::Torn(Fault::Checksum));
     assert_eq!(opened.loaded.contents.devices.len(), 3);
     drop(opened);
     assert_eq!(fs::read(&table).unwrap(), odd, "opening writes nothing");
     repair_at(temp.path(), 4).unwrap();
-    assert!(open_at(temp.path(), 4).unwrap().loaded.odd.is_empty());
+    assert!(open_at(temp.path(), 4).unwrap().loaded.unused.is_empty());
 }
 
 #[test]

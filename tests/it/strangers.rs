@@ -260,7 +260,7 @@ fn flood(name: &str, from: impl Fn(usize) -> String + Sync) -> (Seen, Seen) {
         loud.descriptors,
         quiet.descriptors,
     );
-    let held = limits::UNAUTHENTICATED + 2 * limits::GUESSES_WAITING;
+    let held = limits::UNAUTHENTICATED + 2 * limits::ATTEMPTS_WAITING;
     let most = quiet.descriptors + held + 8;
     assert!(loud.descriptors <= most, "{} descriptors, at most {most}", loud.descriptors);
     // each connection may hold a whole frame, in a buffer that grew to it, and its head

@@ -65,8 +65,8 @@ mod counted {
     }
 
     #[inline(never)]
-    fn counted_code(codes: &mut SetupCodes, guess: &str) -> bool {
-        codes.take(guess, Millis(1)).is_some()
+    fn counted_code(setup_codes: &mut SetupCodes, guess: &str) -> bool {
+        setup_codes.take(guess, Millis(1)).is_some()
     }
 
     /// Runs one comparison of each type, inside valgrind.
@@ -83,10 +83,10 @@ mod counted {
             device.tokens[Role::Operator as usize].current,
         );
         assert_eq!(counted_token(&key, &device, &guess(token.as_str(), kind)), is_right);
-        let mut codes = SetupCodes::new();
+        let mut setup_codes = SetupCodes::new();
         let grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
-        codes.make(RequestId([1; 16]), CodeText::parse("ABCDEFGH").unwrap(), grant, Millis(0));
-        assert_eq!(counted_code(&mut codes, &guess("ABCDEFGH", kind)), is_right);
+        setup_codes.add(RequestId([1; 16]), CodeText::parse("ABCDEFGH").unwrap(), grant, Millis(0));
+        assert_eq!(counted_code(&mut setup_codes, &guess("ABCDEFGH", kind)), is_right);
     }
 
     /// Returns the instructions of a comparison, counted by callgrind.

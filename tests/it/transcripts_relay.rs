@@ -598,7 +598,7 @@ fn attempt(protocol: u32) -> Attempt {
         role: Some(Role::Operator),
         control_ui: false,
         requested: Scopes::ALL,
-        proof: DeviceProof::Absent,
+        device_proof: DeviceProof::Absent,
         presented: PresentedCredentials {
             token: Some(TOKEN.into()),
             ..PresentedCredentials::default()

@@ -627,14 +627,14 @@ impl Model {
         let tries = self.rules.tries;
         let guesses =
             self.guesses.entry(key).or_insert_with(|| Guesses { since: now, ..Guesses::default() });
-        if now - guesses.since > limits::THROTTLE_WINDOW_MS
+        if now - guesses.since > limits::RATE_LIMIT_WINDOW_MS
             || guesses.locked.is_some_and(|until| until <= now)
         {
             *guesses = Guesses { since: now, ..Guesses::default() };
         }
         guesses.wrong += 1;
         if guesses.wrong >= tries && guesses.locked.is_none() {
-            guesses.locked = Some(now + limits::THROTTLE_LOCK_MS);
+            guesses.locked = Some(now + limits::RATE_LIMIT_LOCK_MS);
         }
     }
 
@@ -838,7 +838,7 @@ impl Model {
         let free = self.slots.iter().position(|slot| slot.mem.is_none());
         let yields = |at: &usize| {
             let dev = self.slots[*at].mem.as_ref().unwrap();
-            let unseen = self.age.saturating_sub(dev.seen_age) >= limits::GIVE_WAY_AGE_HOURS;
+            let unseen = self.age.saturating_sub(dev.seen_age) >= limits::EVICTION_AGE_HOURS;
             matches!(dev.by, BY_TOKEN | BY_CIDR)
                 && dev.revoked == 0
                 && unseen

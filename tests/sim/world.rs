@@ -340,20 +340,20 @@ impl World {
     /// Starts a gateway on the contents of the disk.
     fn start(&mut self) {
         let (mut file, mut loaded) = self.opened();
-        if !loaded.odd.is_empty() {
+        if !loaded.unused.is_empty() {
             // power may fail again during the repair, and lose data that was read only from a cache
             while self.random.once_in(5) {
                 self.disk.cut_after(self.random.below(4000) as u64);
-                let _ = file.mend();
+                let _ = file.repair_replicas();
                 self.lose_power();
                 (file, loaded) = self.opened();
             }
             self.note("mended");
         }
-        file.mend().expect("a sound disk can be mended");
+        file.repair_replicas().expect("a sound disk can be mended");
         let (_, again) = self.opened();
         assert_eq!(again.contents, loaded.contents, "repair changed the contents");
-        assert!(again.odd.is_empty(), "repair left a flaw");
+        assert!(again.unused.is_empty(), "repair left a flaw");
         let contents = loaded.contents;
         let mut found: Vec<Option<Dev>> = vec![None; self.capacity];
         let cells = vec![Record::FREE; self.capacity].into_boxed_slice();
@@ -717,7 +717,7 @@ impl World {
         while let Poll::Ready(next) = conn.outbox.poll_next(&mut context) {
             frames += usize::from(matches!(next, Next::Frame(_)));
         }
-        assert!(frames <= limits::OUTBOX_FRAMES, "{frames} frames waited for one client");
+        assert!(frames <= limits::SEND_QUEUE_FRAMES, "{frames} frames waited for one client");
         let jobs = self.event(Event::Closed { conn: ConnId(id) });
         assert!(jobs.is_empty());
         self.model.closed(id);
@@ -733,7 +733,7 @@ impl World {
                 return;
             };
             assert!(
-                conn.outbox.bytes() <= limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO,
+                conn.outbox.bytes() <= limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO,
                 "an outbox over its bound"
             );
             let stuck = conn.wire_bytes >= WIRE;
@@ -797,7 +797,7 @@ impl World {
                     let (mut attempt, check) =
                         verify::attempt(&request.id, &connect, &seen, challenge, &setup, now);
                     if let Some(check) = check {
-                        attempt.proof = match truth.who.filter(|_| signed.right) {
+                        attempt.device_proof = match truth.who.filter(|_| signed.right) {
                             _ if signed.real => check.run(),
                             Some(who) => proved(who),
                             None => Proved::Invalid(Refusal::SignatureInvalid),
@@ -856,7 +856,7 @@ impl World {
             let costs = if shown.into_iter().any(right) { 0 } else { every };
             let paid = &mut self.paid[guess as usize];
             *paid = (*paid).max(self.at) + costs;
-            let most = self.at + (limits::GUESSES_AT_ONCE + 1) * every;
+            let most = self.at + (limits::ATTEMPTS_AT_ONCE + 1) * every;
             assert!(*paid <= most, "attempts are checked too fast: {paid} is more than {most}");
         }
         let jobs = self.event(Event::Connect { conn: ConnId(id), attempt: Box::new(attempt) });

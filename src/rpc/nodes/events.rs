@@ -36,7 +36,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
         _ => (false, "unsupported_event"),
     };
     log::debug!("conn={} node event {name:?}: {reason}", call.caller.conn());
-    let v4 = call.caller.dialect() == Protocol::V4;
+    let v4 = call.caller.protocol() == Protocol::V4;
     let (event, handled, reason) =
         (v4.then_some(&*name), v4.then_some(handled), v4.then_some(reason));
     Ok(Reply::json(&answers::NodeEventTaken { ok: true, event, handled, reason }).with(effects))

@@ -143,7 +143,7 @@ impl Approval {
 /// 4) an additional first answer says that the question was accepted. In protocol 4 the answer is
 /// sent at once if no other connected client could decide, unless `requireDeliveryRoute` is false.
 pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    let v4 = call.caller.dialect() == Protocol::V4;
+    let v4 = call.caller.protocol() == Protocol::V4;
     let passed_on = if v4 { [&TEXTS[..], &V4].concat() } else { TEXTS.to_vec() };
     let ApprovalRequest { id, timeout_ms, two_phase, require_route, .. } =
         params.read_with(&passed_on)?;
@@ -234,7 +234,7 @@ fn question(given: Value<'_>, command: Value<'_>, v4: bool) -> Vec<u8> {
 /// Handles `exec.approval.resolve {id, decision}`.
 pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Failure> {
     let ApprovalResolve { id, decision } = params;
-    let v4 = call.caller.dialect() == Protocol::V4;
+    let v4 = call.caller.protocol() == Protocol::V4;
     let decision = DECISIONS.into_iter().find(|one| *one == decision);
     let decision = decision.ok_or_else(|| Failure::invalid("invalid decision"))?;
     let by = call.name;

@@ -39,10 +39,10 @@ pub struct PendingInvoke {
     /// Connection of the caller; `request` is the id of its request.
     caller: ConnId,
     request: String,
-    dialect: Protocol,
+    protocol: Protocol,
     node: DeviceId,
     node_conn: ConnId,
-    node_dialect: Protocol,
+    node_protocol: Protocol,
     command: String,
     /// Whether the caller gets the answer of the node alone, not as the answer to an invoke.
     bare: bool,
@@ -147,7 +147,7 @@ impl PendingInvoke {
             o.str("code", code);
             o.str("message", message);
         });
-        let shown = match (self.dialect, code) {
+        let shown = match (self.protocol, code) {
             // In the form that OpenClaw 2026.1.29 prints.
             (Protocol::V3, "DISCONNECTED") => ["Error: ", message].concat(),
             (Protocol::V3, _) => message.to_string(),
@@ -159,7 +159,7 @@ impl PendingInvoke {
     fn fail(&self, message: String, error: Option<&[u8]>, dispatched: bool) -> Effect {
         let details = json::object(|o| {
             o.raw("nodeError", error.unwrap_or(b"null"));
-            if self.dialect == Protocol::V4 {
+            if self.protocol == Protocol::V4 {
                 o.bool("nodeCommandDispatched", dispatched);
             }
         });
@@ -176,7 +176,7 @@ impl PendingInvoke {
                 o.shown("nodeId", &self.node);
             });
         });
-        (self.node_dialect == Protocol::V4).then_some(Effect::Invoke {
+        (self.node_protocol == Protocol::V4).then_some(Effect::Invoke {
             id: self.id,
             conn: self.node_conn,
             frame,
@@ -343,7 +343,7 @@ impl Sent<'_> {
         if most > limits::FRAME_AFTER_HELLO {
             let bytes = self.frame(node, self.params.as_ref().map(|_| ""), 0).len() + text;
             if bytes > limits::FRAME_AFTER_HELLO {
-                return Err(too_large(bytes, call.caller.dialect()));
+                return Err(too_large(bytes, call.caller.protocol()));
             }
         }
         let frame = self.frame(node, self.params.as_deref(), most);
@@ -353,10 +353,10 @@ impl Sent<'_> {
             id: self.id,
             caller: call.caller.conn(),
             request: call.id.to_string(),
-            dialect: call.caller.dialect(),
+            protocol: call.caller.protocol(),
             node: node.device,
             node_conn: node.conn,
-            node_dialect: node.dialect,
+            node_protocol: node.protocol,
             command: self.command.to_string(),
             bare,
             kept: pending_work::Action::of(
@@ -383,7 +383,7 @@ impl Sent<'_> {
                 match params {
                     Some(params) => o.str("paramsJSON", params),
                     // Protocol 4 leaves out absent parameters.
-                    None if node.dialect == Protocol::V3 => o.null("paramsJSON"),
+                    None if node.protocol == Protocol::V3 => o.null("paramsJSON"),
                     None => {}
                 }
                 o.opt_u64("timeoutMs", self.timeout);
@@ -397,10 +397,10 @@ impl Sent<'_> {
 const SENT_ROOM: usize = 320;
 
 /// Creates the error for a call whose frame would have `bytes` bytes. The call was not sent.
-fn too_large(bytes: usize, dialect: Protocol) -> Failure {
+fn too_large(bytes: usize, protocol: Protocol) -> Failure {
     let details = json::object(|o| {
         frames::too_large_details(o, bytes);
-        if dialect == Protocol::V4 {
+        if protocol == Protocol::V4 {
             o.bool("nodeCommandDispatched", false);
         }
     });
@@ -420,7 +420,7 @@ fn start(call: &mut Call<'_>, invoke: PendingInvoke, effect: Effect) -> Result<R
 
 fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n ConnectedNode, Failure> {
     let node = DeviceId::parse(named).and_then(|id| call.relay.nodes.of(&id));
-    let v4 = call.caller.dialect() == Protocol::V4;
+    let v4 = call.caller.protocol() == Protocol::V4;
     node.ok_or_else(|| {
         let details = json::object(|o| {
             o.str("code", "NOT_CONNECTED");
@@ -449,7 +449,7 @@ fn allowed(
         o.str("reason", denial.reason.word());
         o.str("command", command);
     });
-    let message = match call.caller.dialect() {
+    let message = match call.caller.protocol() {
         Protocol::V3 => refusal.to_string(),
         Protocol::V4 => format!("{refusal}: {denial}"),
     };
@@ -541,7 +541,7 @@ fn refused(call: &mut Call<'_>, mut invoke: PendingInvoke, error: Option<Value<'
         cut(&message, limits::NODE_ERROR_LEN)
     };
     let code = cut(&code, limits::WORD_LEN);
-    let shown = match invoke.dialect {
+    let shown = match invoke.protocol {
         Protocol::V4 if !code.is_empty() => [code, ": ", said].concat(),
         _ => said.to_string(),
     };

@@ -142,7 +142,7 @@ impl<'a> Row<'a> {
             device_json::opt_ip(o, "remoteIp", device.remote);
         }
         self.abilities(o, call, full);
-        if call.caller.dialect() == Protocol::V4 {
+        if call.caller.protocol() == Protocol::V4 {
             self.more(o, call);
         }
         o.opt_u64("connectedAtMs", self.live.map(|live| live.since.0));
@@ -185,8 +185,8 @@ impl<'a> Row<'a> {
             o.opt_raw("hostStats", live.stats.as_deref());
         }
         let waits = call
-            .pending
-            .get_of(&self.id, call.now.at)
+            .pairing_requests
+            .of_device(&self.id, call.now.at)
             .filter(|request| !request.surface.is_empty());
         let approved_at = self.device.map_or(0, |device| device.surface_approved.0);
         let state = match (waits, approved_at) {

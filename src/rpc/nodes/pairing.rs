@@ -26,14 +26,17 @@ const PAIRING: Audience = Audience::Scope { scope: Scope::Pairing, v3_all: false
 pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let only = call.caller.governs_only_itself().then(|| call.caller.device()).flatten();
     let shown = |id: &DeviceId| only.is_none_or(|own| own == *id);
-    let mut pending: Vec<&PairingRequest> =
-        call.pending.iter(call.now.at).filter(|one| is_node(one) && shown(&one.device)).collect();
+    let mut pending: Vec<&PairingRequest> = call
+        .pairing_requests
+        .iter(call.now.at)
+        .filter(|one| is_node(one) && shown(&one.device))
+        .collect();
     pending.sort_by_key(|request| std::cmp::Reverse(request.asked));
     let devices = call.devices.iter().map(|(_, device)| device);
     let mut paired: Vec<&Device> =
         devices.filter(|device| device.roles.contains(Role::Node) && shown(&device.id)).collect();
     paired.sort_by_key(|device| std::cmp::Reverse(device.approved));
-    let (v4, nodes) = (call.caller.dialect() == Protocol::V4, &call.relay.nodes);
+    let (v4, nodes) = (call.caller.protocol() == Protocol::V4, &call.relay.nodes);
     Ok(Reply::of(json::object(|o| {
         o.arr("pending", |list| {
             pending.iter().for_each(|one| {
@@ -60,7 +63,7 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     let (slot, mut device) = devices::approved(call, &request)?;
     widen(&mut device, &request.surface, call)?;
     let live = call.relay.nodes.of(&device.id);
-    let v3 = call.caller.dialect() == Protocol::V3;
+    let v3 = call.caller.protocol() == Protocol::V3;
     let window = device.tokens[Role::Node as usize];
     let token = v3.then(|| tokens::device_token(call.key, &device.id, Role::Node, window.current));
     let payload = json::object(|o| {
@@ -113,7 +116,7 @@ pub fn remove(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
     let kept = device.remove_node();
     let mut effects =
         vec![Effect::Close { device: id, roles: Roles::of(Role::Node), why: Close::DeviceRemoved }];
-    let waits = call.pending.get_of(&id, call.now.at);
+    let waits = call.pairing_requests.of_device(&id, call.now.at);
     effects.extend(waits.into_iter().flat_map(|request| resolved(call, request, "rejected")));
     effects.push(told("", &id, "removed", call.now.wall));
     effects.push(devices::changed());
@@ -130,7 +133,7 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
     let Some((_, device)) = known.filter(|(_, device)| device.roles.contains(Role::Node)) else {
         return Err(Failure::invalid("unknown nodeId: a node asks by connecting with its own key"));
     };
-    let waits = call.pending.get_of(&device.id, call.now.at).map(|request| request.id);
+    let waits = call.pairing_requests.of_device(&device.id, call.now.at).map(|request| request.id);
     let id = waits.unwrap_or_else(|| call.fresh_id());
     if waits.is_none() {
         let ask = RequestContent {
@@ -142,10 +145,10 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
             surface: device.surface.clone(),
             known: true,
         };
-        call.pending.ask(ask, id, call.now.at, call.now.wall);
+        call.pairing_requests.add(ask, id, call.now.at, call.now.wall);
     }
     let live = call.relay.nodes.of(&device.id);
-    let request = call.pending.get(id, call.now.at);
+    let request = call.pairing_requests.get(id, call.now.at);
     let request =
         request.ok_or_else(|| Failure::unavailable("too many devices wait; retry later"))?;
     let payload = json::object(|o| {
@@ -183,7 +186,8 @@ pub fn requested(request: &PairingRequest, live: Option<&ConnectedNode>) -> Effe
 pub fn resolved(call: &Call<'_>, request: &PairingRequest, decision: &str) -> Vec<Effect> {
     let mut effects = over(call.now.wall, request, decision);
     if is_node(request) {
-        let live = call.relay.nodes.of(&request.device).filter(|node| node.dialect == Protocol::V4);
+        let live =
+            call.relay.nodes.of(&request.device).filter(|node| node.protocol == Protocol::V4);
         if let (Some(node), Some(Effect::Event { payload, .. })) = (live, effects.last()) {
             let frame = frames::event_with("node.pair.resolved", payload.len(), &mut |o| {
                 o.raw("payload", payload)
@@ -230,7 +234,7 @@ fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<PairingRequest
     let unknown = || Failure::invalid("unknown requestId");
     let id = RequestId::parse(named).ok_or_else(unknown)?;
     let request = call
-        .pending
+        .pairing_requests
         .get(id, call.now.at)
         .filter(|request| is_node(request))
         .cloned()

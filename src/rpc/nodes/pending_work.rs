@@ -38,7 +38,7 @@ impl Action {
         key: &str,
     ) -> Option<Action> {
         let platform = node.about.platform.to_ascii_lowercase();
-        let phone = node.dialect == Protocol::V4
+        let phone = node.protocol == Protocol::V4
             && (platform.starts_with("ios") || platform.starts_with("ipados"));
         let family = ["canvas.", "camera.", "screen.", "talk."]
             .iter()

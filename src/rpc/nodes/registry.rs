@@ -22,7 +22,7 @@ pub struct Declared {
 pub struct ConnectedNode {
     pub conn: ConnId,
     pub device: DeviceId,
-    pub dialect: Protocol,
+    pub protocol: Protocol,
     pub about: About,
     pub version: Text<{ limits::PLATFORM_LEN }>,
     pub model: Text<{ limits::PLATFORM_LEN }>,
@@ -78,7 +78,7 @@ impl ConnectedNode {
         approved: &Surface,
     ) -> Rules<'a, String, String> {
         let talk = self.declared.caps.iter().any(|cap| cap == "talk") && approved.has_cap("talk");
-        described(self.dialect, &self.about, &self.declared, talk, commands)
+        described(self.protocol, &self.about, &self.declared, talk, commands)
     }
 
     /// Returns the approved surface of the node; empty if the table does not know the device.
@@ -105,14 +105,14 @@ static NOTHING: Surface = Surface::NONE;
 /// Returns the surface for which a node with this declaration requests approval: the commands that
 /// may be offered, its capabilities, and the permissions that it was granted.
 pub fn asked_of(
-    dialect: Protocol,
+    protocol: Protocol,
     about: &About,
     declared: &Declared,
     commands: &Commands,
 ) -> Result<Surface, DoesNotFit> {
     let talk = declared.caps.iter().any(|cap| cap == "talk");
     let mut surface = Surface::NONE;
-    let rules = described(dialect, about, declared, talk, commands);
+    let rules = described(protocol, about, declared, talk, commands);
     rules.offered().try_for_each(|name| surface.add_command(name))?;
     declared.caps.iter().try_for_each(|cap| surface.add_cap(cap))?;
     let granted = declared.permissions.iter().filter(|(_, granted)| *granted);
@@ -121,7 +121,7 @@ pub fn asked_of(
 }
 
 fn described<'a>(
-    dialect: Protocol,
+    protocol: Protocol,
     about: &'a About,
     declared: &'a Declared,
     talk: bool,
@@ -129,7 +129,7 @@ fn described<'a>(
 ) -> Rules<'a, String, String> {
     let (platform, family) = (about.platform.as_str(), about.family.as_str());
     let node =
-        Described { dialect, platform, family, talk, declared: declared.commands.as_slice() };
+        Described { protocol, platform, family, talk, declared: declared.commands.as_slice() };
     Rules::new(node, Lists { allow: &commands.allow, deny: &commands.deny })
 }
 

@@ -17,7 +17,7 @@ use crate::gate::policy::{self, Admission, PolicyOutcome, Registration};
 use crate::gate::refusal::{Refusal, Rule};
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
-use crate::gate::setup_codes::Taken;
+use crate::gate::setup_codes::UsedCode;
 use crate::rpc::{self, PresenceEntry};
 use crate::store::tokens;
 use crate::wire::frames;
@@ -31,7 +31,7 @@ pub(crate) struct Welcome {
     device: Option<(DeviceId, PublicKey)>,
     attempt: Attempt,
     /// Setup code that the admission used up. It is given back if the pairing cannot be stored.
-    code: Option<Taken>,
+    code: Option<UsedCode>,
     /// Whether the client presented the shared secret. It is then admitted even if the pairing
     /// cannot be stored.
     secret_held: bool,
@@ -42,7 +42,7 @@ impl Gateway {
     /// actions wait for the disk, decides at once without writing.
     pub(crate) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
         let room = !self.commits.is_full();
-        let wait = match attempt.proof {
+        let wait = match attempt.device_proof {
             DeviceProof::Valid { id, .. } => self.commits.before(&mut self.devices, &id),
             _ => None,
         };
@@ -104,7 +104,7 @@ impl Gateway {
     /// token.
     fn facts(&mut self, attempt: &Attempt, now: Now) -> (Facts, Option<u32>) {
         let presented = &attempt.presented;
-        let known = match attempt.proof {
+        let known = match attempt.device_proof {
             DeviceProof::Valid { id, key } => {
                 self.devices.find(&id).map(|(_, device)| device).filter(|device| device.key == key)
             }
@@ -123,7 +123,7 @@ impl Gateway {
         if let Some(typed) =
             code_of(attempt, self.setup.policy.auth, secret).filter(|_| !attempt.presented.unread)
         {
-            code = self.codes.check(typed, now.at);
+            code = self.setup_codes.check(typed, now.at);
         }
         let explained = match self.setup.policy.auth {
             // a wrong password next to a valid credential still counts as a failed attempt
@@ -138,13 +138,13 @@ impl Gateway {
         if secret == SecretCheck::Wrong && explained {
             secret = SecretCheck::Absent;
         }
-        let id = match attempt.proof {
+        let id = match attempt.device_proof {
             DeviceProof::Valid { id, .. } => Some(id),
             _ => None,
         };
         let facts = Facts {
             phase: self.phase,
-            room: self.admitted < limits::CONNECTIONS
+            has_capacity: self.admitted < limits::CONNECTIONS
                 && (attempt.node.is_none() || self.relay.nodes.count() < limits::NODES),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
@@ -153,7 +153,7 @@ impl Gateway {
             local: attempt.seen.local,
             host: attempt.seen.host,
             origin: attempt.seen.origin,
-            proof: attempt.proof,
+            device_proof: attempt.device_proof,
             secret,
             device_token,
             code,
@@ -165,25 +165,25 @@ impl Gateway {
         (facts, generation)
     }
 
-    fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<Taken> {
+    fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<UsedCode> {
         let typed = code_of(attempt, self.setup.policy.auth, secret)?;
-        self.codes.take(typed, now.at)
+        self.setup_codes.take(typed, now.at)
     }
 
     // --- admission ---------------------------------------------------------------------------
 
     fn admit(&mut self, welcome: Welcome, generation: Option<u32>, writable: bool, now: Now) {
-        let wait = match welcome.admission.place {
-            Registration::Nowhere(_) => None,
-            Registration::Known(slot) => {
+        let wait = match welcome.admission.registration {
+            Registration::None(_) => None,
+            Registration::Existing(slot) => {
                 let under_way = self.commits.under_way(slot);
                 self.token_used(slot, welcome.admission.role, generation);
                 under_way
             }
-            Registration::Grows { .. } | Registration::New { .. } if !writable => {
+            Registration::Extend { .. } | Registration::Insert { .. } if !writable => {
                 return self.welcome(welcome, false, now)
             }
-            Registration::Grows { slot, pairing } => {
+            Registration::Extend { slot, pairing } => {
                 self.devices.get(slot).cloned().map(|mut device| {
                     grow(&mut device, &pairing, now);
                     describe(&mut device, &welcome.attempt);
@@ -191,7 +191,7 @@ impl Gateway {
                     self.commits.change(&mut self.devices, slot, Some(device))
                 })
             }
-            Registration::New { slot, id, key, pairing } => {
+            Registration::Insert { slot, id, key, pairing } => {
                 let mut device = Device::new(id, key, pairing.provenance);
                 (device.created, device.seen, device.seen_age) =
                     (now.wall, now.wall, self.devices.age());
@@ -226,7 +226,7 @@ impl Gateway {
     fn token_used(&mut self, slot: Slot, role: Role, generation: Option<u32>) {
         let (Some(generation), Some(device)) = (generation, self.devices.get(slot)) else { return };
         let mut device = device.clone();
-        if device.tokens[role as usize].used(generation) {
+        if device.tokens[role as usize].record_use(generation) {
             self.commits.change(&mut self.devices, slot, Some(device));
         }
     }
@@ -235,9 +235,9 @@ impl Gateway {
     /// pairing could not be stored.
     pub(crate) fn welcome(&mut self, mut welcome: Welcome, well: bool, now: Now) {
         // a known device stays known, even if the write that it waited for failed
-        let lost = !well && !matches!(welcome.admission.place, Registration::Known(_));
+        let lost = !well && !matches!(welcome.admission.registration, Registration::Existing(_));
         if lost {
-            welcome.code.take().into_iter().for_each(|code| self.codes.give_back(code));
+            welcome.code.take().into_iter().for_each(|code| self.setup_codes.restore(code));
         }
         if self.conns.get(welcome.conn).is_none() {
             return;
@@ -246,7 +246,7 @@ impl Gateway {
             if !welcome.secret_held {
                 return self.not_remembered(welcome.conn, &welcome.attempt, now);
             }
-            welcome.admission.place = Registration::Nowhere(Unremembered::TableFull);
+            welcome.admission.registration = Registration::None(Unremembered::TableFull);
         }
         let admitted =
             Admitted::by(&welcome.admission, welcome.conn, welcome.device.map(|(id, _)| id));
@@ -254,7 +254,7 @@ impl Gateway {
             return self.refuse(welcome.conn, &welcome.attempt, Rule::Revoked, refusal, None, now);
         }
         if let Some(slot) = admitted.slot() {
-            self.devices.connected(slot, true);
+            self.devices.set_connected(slot, true);
             self.freshen(slot, &welcome.attempt);
             self.seen(slot, now);
         }
@@ -273,16 +273,18 @@ impl Gateway {
         if entered {
             self.broadcast_presence();
         }
-        if matches!(welcome.admission.place, Registration::New { .. } | Registration::Grows { .. })
-        {
+        if matches!(
+            welcome.admission.registration,
+            Registration::Insert { .. } | Registration::Extend { .. }
+        ) {
             self.happen(vec![rpc::devices_changed()], now);
         }
         // scopes missing from a setup code were left out by the owner on purpose
-        if !welcome.admission.ask.is_empty() && welcome.rule != Rule::SetupCode {
-            self.ask(&welcome.attempt, welcome.admission.ask, now);
+        if !welcome.admission.pending_scopes.is_empty() && welcome.rule != Rule::SetupCode {
+            self.ask(&welcome.attempt, welcome.admission.pending_scopes, now);
         }
         if admitted.role() == Role::Node {
-            self.node_came(&admitted, welcome.attempt, welcome.admission.place, now);
+            self.node_came(&admitted, welcome.attempt, welcome.admission.registration, now);
         }
     }
 
@@ -312,8 +314,9 @@ impl Gateway {
     }
 
     fn hello(&self, client: &Admitted, now: Now) -> Vec<u8> {
-        let dialect = client.dialect();
-        let (presence, health) = (self.presence.list(dialect), rpc::health_json(dialect, now.wall));
+        let protocol = client.protocol();
+        let (presence, health) =
+            (self.presence.list(protocol), rpc::health_json(protocol, now.wall));
         let conn_id = format!("{}-{}", self.setup.boot_id, client.conn());
         let token = client.slot().and_then(|slot| self.devices.get(slot)).and_then(|device| {
             let window = device.tokens[client.role() as usize];
@@ -330,12 +333,12 @@ impl Gateway {
             issued: *issued,
         });
         let hello = Hello {
-            dialect,
+            protocol,
             version: env!("CARGO_PKG_VERSION"),
             host: &self.setup.machine,
             boot_id: &self.setup.boot_id,
             conn_id: &conn_id,
-            features: &self.features[dialect as usize],
+            features: &self.features[protocol as usize],
             presence: &presence,
             health: &health,
             state_version: (self.presence.version(), 1),
@@ -354,14 +357,14 @@ impl Gateway {
     fn log_admission(&mut self, welcome: &Welcome) {
         self.counts.admitted(welcome.rule);
         let admission = &welcome.admission;
-        let remembered = match admission.place {
-            Registration::Nowhere(Unremembered::TableFull) => {
+        let remembered = match admission.registration {
+            Registration::None(Unremembered::TableFull) => {
                 "no: the table is full or cannot be written"
             }
-            Registration::Nowhere(_) => "no",
-            Registration::Known(_) => "known",
-            Registration::Grows { .. } => "grown",
-            Registration::New { .. } => "new",
+            Registration::None(_) => "no",
+            Registration::Existing(_) => "known",
+            Registration::Extend { .. } => "grown",
+            Registration::Insert { .. } => "new",
         };
         let line = line(welcome.conn, welcome.rule, &welcome.attempt.seen, Some(&welcome.attempt));
         let method = admission.method.name();
@@ -385,8 +388,8 @@ fn device_of(
     admission: &Admission,
     policy: &crate::gate::facts::Policy,
 ) -> Option<(DeviceId, PublicKey)> {
-    match (facts.proof, admission.place) {
-        (_, Registration::Nowhere(Unremembered::NoDevice)) => None,
+    match (facts.device_proof, admission.registration) {
+        (_, Registration::None(Unremembered::NoDevice)) => None,
         (DeviceProof::Valid { .. }, _) if facts.control_ui && policy.disable_device_auth => None,
         (DeviceProof::Valid { id, key }, _) => Some((id, key)),
         _ => None,

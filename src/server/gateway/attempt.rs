@@ -62,7 +62,7 @@ pub struct Attempt {
     pub role: Option<Role>,
     pub control_ui: bool,
     pub requested: Scopes,
-    pub proof: DeviceProof,
+    pub device_proof: DeviceProof,
     pub presented: PresentedCredentials,
     pub about: About,
     pub version: Text<{ limits::PLATFORM_LEN }>,

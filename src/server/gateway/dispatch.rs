@@ -48,8 +48,8 @@ impl Gateway {
             caller: &caller,
             now,
             devices: &self.devices,
-            pending: &mut self.pending,
-            codes: &mut self.codes,
+            pairing_requests: &mut self.pairing_requests,
+            setup_codes: &mut self.setup_codes,
             key: &self.setup.key,
             name: &name,
             id: &request.id,
@@ -131,7 +131,7 @@ impl Gateway {
         let Some(open) = self.conns.get_mut(conn) else { return };
         let Some(client) = &open.admitted else { return };
         let error = ErrorShape {
-            code: failure.code.name(client.dialect()),
+            code: failure.code.name(client.protocol()),
             message: &failure.message,
             details: failure.details.as_deref(),
             retryable: failure.retryable.then_some(true),

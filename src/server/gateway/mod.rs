@@ -90,10 +90,10 @@ pub struct Gateway {
     pub(super) phase: Phase,
     pub(super) devices: Devices,
     /// Boxed because it has 56 KB, and the whole gateway is moved a few times before it runs.
-    pub(super) pending: Box<PairingRequests>,
-    pub(super) codes: SetupCodes,
+    pub(super) pairing_requests: Box<PairingRequests>,
+    pub(super) setup_codes: SetupCodes,
     /// Boxed like `pending`; it has 14 KB.
-    pub(super) throttle: Box<RateLimiter>,
+    pub(super) rate_limiter: Box<RateLimiter>,
     /// Signatures without a nonce that admitted a client, newest first: device and signature time.
     pub(super) signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
@@ -135,9 +135,9 @@ impl Gateway {
         Gateway {
             phase: Phase::Running,
             age_at_start: devices.age(),
-            pending: Box::new(PairingRequests::new()),
-            codes: SetupCodes::new(),
-            throttle: Box::new(RateLimiter::new(setup.rate)),
+            pairing_requests: Box::new(PairingRequests::new()),
+            setup_codes: SetupCodes::new(),
+            rate_limiter: Box::new(RateLimiter::new(setup.rate)),
             signatures: VecDeque::new(),
             presence: Presence::new(setup.machine.clone(), now.wall),
             relay: Relay::default(),
@@ -146,7 +146,7 @@ impl Gateway {
             admitted: 0,
             counts: Counters::NONE,
             features: [Protocol::V3, Protocol::V4]
-                .map(|dialect| hello::features(dialect, rpc::advertised(dialect), &rpc::EVENTS)),
+                .map(|protocol| hello::features(protocol, rpc::advertised(protocol), &rpc::EVENTS)),
             applied: String::new(),
             restart: Vec::new(),
             refusals: VecDeque::new(),
@@ -276,7 +276,7 @@ impl Gateway {
     pub(super) fn note_connected(&mut self, slot: Slot) {
         let mut clients = self.conns.iter().filter_map(|conn| conn.admitted.as_ref());
         let connected = clients.any(|client| self.slot_of(client) == Some(slot));
-        self.devices.connected(slot, connected);
+        self.devices.set_connected(slot, connected);
     }
 
     /// Records the time at which a device was last seen, in memory only; see [`Gateway::flush`].
@@ -304,7 +304,7 @@ impl Gateway {
         if now.at >= self.next_health {
             self.next_health = now.at.plus(limits::HEALTH_MS);
             let [v3, v4] =
-                [Protocol::V3, Protocol::V4].map(|dialect| rpc::health_json(dialect, now.wall));
+                [Protocol::V3, Protocol::V4].map(|protocol| rpc::health_json(protocol, now.wall));
             let versions = Some((self.presence.version(), 1));
             self.broadcast_with("health", [&v3, &v4], versions, Audience::All, true);
         }
@@ -361,8 +361,8 @@ impl Gateway {
     }
 
     pub(super) fn broadcast_presence(&mut self) {
-        let [v3, v4] = [Protocol::V3, Protocol::V4].map(|dialect| {
-            let list = self.presence.list(dialect);
+        let [v3, v4] = [Protocol::V3, Protocol::V4].map(|protocol| {
+            let list = self.presence.list(protocol);
             json::object(|o| o.raw("presence", &list))
         });
         let versions = Some((self.presence.version(), 1));
@@ -386,7 +386,7 @@ impl Gateway {
             // a dropped event uses up its number, so that the client can detect the gap (protocol
             // 4)
             conn.seq += 1;
-            let payload = payloads[(client.dialect() == Protocol::V4) as usize];
+            let payload = payloads[(client.protocol() == Protocol::V4) as usize];
             let frame = frames::event(name, payload, Some(conn.seq), versions).into();
             let offer = if droppable { conn.outbox.may(frame) } else { conn.outbox.must(frame) };
             too_large += u32::from(offer == Queued::TooLarge);
@@ -407,7 +407,7 @@ impl Gateway {
                 Effect::Fail { conn, id, failure } => self.fail(conn, &id, &failure),
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame, now),
                 Effect::Presence => self.broadcast_presence(),
-                Effect::Decided(request) => self.pending.forget(request),
+                Effect::Decided(request) => self.pairing_requests.remove(request),
                 Effect::LetIn(device) => self.node_offers(device, now),
             }
         }

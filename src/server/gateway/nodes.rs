@@ -20,7 +20,7 @@ impl Gateway {
         &mut self,
         client: &Admitted,
         attempt: Attempt,
-        place: Registration,
+        registration: Registration,
         now: Now,
     ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
@@ -29,7 +29,7 @@ impl Gateway {
         self.relay.nodes.enter(ConnectedNode {
             conn: client.conn(),
             device,
-            dialect: client.dialect(),
+            protocol: client.protocol(),
             about: attempt.about,
             version: attempt.version,
             model: attempt.model,
@@ -37,7 +37,7 @@ impl Gateway {
             since: now.wall,
             stats: None,
         });
-        if matches!(place, Registration::Nowhere(_)) {
+        if matches!(registration, Registration::None(_)) {
             return log::warn!(
                 "conn={} node {} is not remembered, so nothing that it offers can be approved",
                 client.conn(),
@@ -54,7 +54,7 @@ impl Gateway {
         else {
             return;
         };
-        match asked_of(node.dialect, &node.about, &node.declared, &self.setup.commands) {
+        match asked_of(node.protocol, &node.about, &node.declared, &self.setup.commands) {
             Ok(asked) if known.surface.covers(&asked) => self.asks_no_more(&device, now),
             Ok(surface) => {
                 let (key, about) = (known.key, node.about.clone());
@@ -72,9 +72,12 @@ impl Gateway {
     /// Removes the pending request of a device whose declared commands are all approved. A request
     /// that is also for a role stays.
     fn asks_no_more(&mut self, device: &DeviceId, now: Now) {
-        let waits = self.pending.get_of(device, now.at).filter(|request| request.roles.is_empty());
+        let waits = self
+            .pairing_requests
+            .of_device(device, now.at)
+            .filter(|request| request.roles.is_empty());
         if let Some(id) = waits.map(|request| request.id) {
-            self.pending.forget(id);
+            self.pairing_requests.remove(id);
         }
     }
 
@@ -82,16 +85,18 @@ impl Gateway {
     /// device.
     pub(crate) fn offered(&self, attempt: &Attempt) -> Surface {
         let Some(declared) = &attempt.node else { return Surface::NONE };
-        let dialect = super::reject::dialect_of(attempt);
-        asked_of(dialect, &attempt.about, declared, &self.setup.commands).unwrap_or(Surface::NONE)
+        let protocol = super::reject::protocol_of(attempt);
+        asked_of(protocol, &attempt.about, declared, &self.setup.commands).unwrap_or(Surface::NONE)
     }
 
     /// Creates or renews a pending request, and notifies clients that can approve it.
     pub(crate) fn ask_for(&mut self, ask: RequestContent, now: Now) -> RequestId {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (ask.device, !ask.roles.is_empty());
-        let (id, replaced) = self.pending.ask(ask, fresh, now.at, now.wall);
-        let Some(request) = self.pending.get(id, now.at).filter(|_| id == fresh) else { return id };
+        let (id, replaced) = self.pairing_requests.add(ask, fresh, now.at, now.wall);
+        let Some(request) = self.pairing_requests.get(id, now.at).filter(|_| id == fresh) else {
+            return id;
+        };
         let mut events: Vec<_> =
             replaced.iter().flat_map(|old| over(now.wall, old, "rejected")).collect();
         if for_device {
@@ -117,7 +122,7 @@ impl Gateway {
 
     /// Renews the pending requests of connected nodes, so that they do not expire.
     pub(crate) fn nodes_still_wait(&mut self, now: Now) {
-        self.relay.nodes.iter().for_each(|node| self.pending.renew(&node.device, now.at));
+        self.relay.nodes.iter().for_each(|node| self.pairing_requests.renew(&node.device, now.at));
     }
 
     /// Sends a call to its node. If it cannot be queued, the caller gets an error.

@@ -24,7 +24,7 @@ impl Gateway {
         let known = self.is_known(attempt);
         attempt.presented.guess = self.guess(attempt, known);
         let Some(guess) = attempt.presented.guess else { return 0 };
-        let wait = self.throttle.line(guess).enter(attempt.seen.client, now);
+        let wait = self.rate_limiter.queue(guess).reserve(attempt.seen.client, now);
         // a known key does not wait: it is admitted without the other credential
         let wait = wait.filter(|wait| *wait == 0 || !known);
         attempt.presented.unread = wait.is_none();
@@ -52,7 +52,8 @@ impl Gateway {
 
     /// Returns whether the device key alone is sufficient for admission.
     fn is_known(&self, attempt: &Attempt) -> bool {
-        let (DeviceProof::Valid { id, .. }, Some(role)) = (attempt.proof, attempt.role) else {
+        let (DeviceProof::Valid { id, .. }, Some(role)) = (attempt.device_proof, attempt.role)
+        else {
             return false;
         };
         let paired = self.devices.find(&id).is_some_and(|(_, device)| device.roles.contains(role));
@@ -62,14 +63,16 @@ impl Gateway {
     /// Checks the presented shared secret.
     pub(crate) fn secret(&self, attempt: &Attempt, now: Now) -> SecretCheck {
         if attempt.presented.unread {
-            return SecretCheck::Throttled;
+            return SecretCheck::RateLimited;
         }
         if sent(attempt).next().is_none() {
             return SecretCheck::Absent;
         }
-        let waits = self.pair_of(attempt).is_some_and(|pair| self.throttle.wait(pair, now.at) > 0);
+        let waits = self
+            .pair_of(attempt)
+            .is_some_and(|pair| self.rate_limiter.locked_for(pair, now.at) > 0);
         if waits && !sent(attempt).any(|text| self.setup.control.matches(text)) {
-            SecretCheck::Throttled
+            SecretCheck::RateLimited
         } else if sent(attempt).any(|text| self.setup.is_secret(text)) {
             SecretCheck::Right
         } else {
@@ -79,8 +82,8 @@ impl Gateway {
 
     pub(crate) fn count_guess(&mut self, attempt: &Attempt, facts: &Facts, now: Now) {
         match (facts.secret, self.pair_of(attempt)) {
-            (SecretCheck::Wrong, Some(pair)) => self.throttle.wrong(pair, now.at),
-            (SecretCheck::Right, Some(pair)) => self.throttle.right(pair),
+            (SecretCheck::Wrong, Some(pair)) => self.rate_limiter.record_failure(pair, now.at),
+            (SecretCheck::Right, Some(pair)) => self.rate_limiter.record_success(pair),
             _ => {}
         }
         // only the attempted kind: holding a setup code must not give free password attempts
@@ -89,7 +92,7 @@ impl Gateway {
             CredentialKind::Code => matches!(facts.code, Code::Right(_)),
         };
         if let Some(guess) = attempt.presented.guess.filter(right) {
-            self.throttle.line(guess).right();
+            self.rate_limiter.queue(guess).refund();
         }
     }
 
@@ -97,7 +100,7 @@ impl Gateway {
     /// address, since no other client can prove it. Without one, clients at an address cannot be
     /// told apart, so none is locked out (`None`).
     fn pair_of(&self, attempt: &Attempt) -> Option<AttemptKey> {
-        match &attempt.proof {
+        match &attempt.device_proof {
             DeviceProof::Valid { id, .. } if self.setup.policy.auth == AuthMode::Password => {
                 Some(AttemptKey::of(ANYWHERE, id))
             }
@@ -111,7 +114,7 @@ impl Gateway {
     /// back.
     pub(crate) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
         let (DeviceProof::Valid { id, .. }, Some(signed_at)) =
-            (attempt.proof, attempt.presented.signed_alone)
+            (attempt.device_proof, attempt.presented.signed_alone)
         else {
             return false;
         };

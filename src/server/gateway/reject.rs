@@ -20,7 +20,8 @@ impl Gateway {
     /// Creates or renews the pending request of the device, and notifies clients that can approve
     /// it.
     pub(crate) fn ask(&mut self, attempt: &Attempt, scopes: Scopes, now: Now) -> Option<RequestId> {
-        let (DeviceProof::Valid { id, key }, Some(role)) = (attempt.proof, attempt.role) else {
+        let (DeviceProof::Valid { id, key }, Some(role)) = (attempt.device_proof, attempt.role)
+        else {
             return None;
         };
         let scopes = policy::requested(scopes, role);
@@ -45,12 +46,12 @@ impl Gateway {
         pending: Option<RequestId>,
         now: Now,
     ) {
-        let dialect = dialect_of(attempt);
+        let protocol = protocol_of(attempt);
         let turned = Rejection {
             conn,
             rule,
             refusal,
-            dialect,
+            protocol,
             seen: &attempt.seen,
             attempt: Some(attempt),
             pending,
@@ -68,7 +69,7 @@ impl Gateway {
             conn,
             rule,
             refusal,
-            dialect: Protocol::V4,
+            protocol: Protocol::V4,
             seen: &seen,
             attempt: None,
             pending: None,
@@ -86,9 +87,10 @@ impl Gateway {
         now: Now,
     ) {
         let words = turned.refusal.words();
-        let message = message.unwrap_or(turned.refusal.message(turned.dialect));
+        let message = message.unwrap_or(turned.refusal.message(turned.protocol));
         let pending = turned.pending.map(|id| id.to_string()).unwrap_or_default();
-        let device = turned.attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
+        let device =
+            turned.attempt.map(|attempt| device_text(&attempt.device_proof)).unwrap_or_default();
         let list =
             if turned.attempt.is_some_and(|attempt| attempt.node.is_some()) { "nodes" } else { "" };
         let hint = Hint::new(
@@ -100,7 +102,7 @@ impl Gateway {
             if let Some(id) = answer_to {
                 let details = turned.details(&pending, &hint);
                 let retry = (words.retry_ms > 0).then_some(u64::from(words.retry_ms));
-                let code = words.error.name(turned.dialect);
+                let code = words.error.name(turned.protocol);
                 let (details, retryable) = (Some(details.as_slice()), retry.map(|_| true));
                 let error = ErrorShape { code, message, details, retryable, retry_after_ms: retry };
                 open.outbox.must(frames::response_err(id, &error).into());
@@ -161,7 +163,7 @@ struct Rejection<'a> {
     conn: ConnId,
     rule: Rule,
     refusal: Refusal,
-    dialect: Protocol,
+    protocol: Protocol,
     seen: &'a ClientInfo,
     /// Absent if the client did not send a valid connect request.
     attempt: Option<&'a Attempt>,
@@ -172,7 +174,7 @@ struct Rejection<'a> {
 impl Rejection<'_> {
     /// Returns the close reason, which contains the request id in protocol 4.
     fn reason(&self, message: &str, pending: &str) -> String {
-        match self.dialect {
+        match self.protocol {
             Protocol::V4 if !pending.is_empty() => {
                 let whole = format!("{message} (requestId: {pending})");
                 // a truncated id is useless, so the message is shortened instead
@@ -216,7 +218,7 @@ impl Rejection<'_> {
             Refusal::PairingRequired | Refusal::RoleUpgrade => {
                 o.str("requestId", pending);
                 o.str("remediationHint", hint);
-                o.str("deviceId", &device_text(&attempt.proof));
+                o.str("deviceId", &device_text(&attempt.device_proof));
                 o.opt_str("requestedRole", attempt.role.map(Role::name));
                 o.scopes("requestedScopes", attempt.requested);
                 o.bool("pauseReconnect", false);
@@ -250,7 +252,7 @@ pub(crate) fn line(
     seen: &ClientInfo,
     attempt: Option<&Attempt>,
 ) -> String {
-    let device = attempt.map(|attempt| device_text(&attempt.proof)).unwrap_or_default();
+    let device = attempt.map(|attempt| device_text(&attempt.device_proof)).unwrap_or_default();
     let client_id = attempt.map_or("", |attempt| attempt.about.client_id.as_str());
     format!(
         "conn={conn} rule=\"{}\" peer={} client={} via={} host={:?} origin={:?} clientId={} device={}",
@@ -266,7 +268,7 @@ pub(crate) fn line(
 }
 
 /// Returns the protocol version for responses, whether the client is admitted or not.
-pub(crate) fn dialect_of(attempt: &Attempt) -> Protocol {
+pub(crate) fn protocol_of(attempt: &Attempt) -> Protocol {
     Protocol::negotiate(attempt.min_protocol, attempt.max_protocol).unwrap_or(Protocol::V4)
 }
 

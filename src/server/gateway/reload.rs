@@ -69,7 +69,7 @@ impl Gateway {
         };
         let auth_changed = old.policy.auth != setup.policy.auth || !same;
         if old.rate != setup.rate {
-            *self.throttle = RateLimiter::new(setup.rate);
+            *self.rate_limiter = RateLimiter::new(setup.rate);
         }
         self.setup = Rc::new(RuntimeConfig { fixed: old.fixed, ..setup });
         let known = std::mem::replace(&mut self.status, status).warnings;

@@ -161,11 +161,11 @@ pub fn attempt(
     setup: &RuntimeConfig,
     now: Now,
 ) -> (Attempt, Option<SignatureCheck>) {
-    let dialect =
+    let protocol =
         Protocol::negotiate(connect.min_protocol, connect.max_protocol).unwrap_or(Protocol::V4);
-    let (proof, check) = match &connect.device {
+    let (device_proof, check) = match &connect.device {
         None => (DeviceProof::Absent, None),
-        Some(device) => claim(connect, device, seen, challenge, dialect, setup, now),
+        Some(device) => claim(connect, device, seen, challenge, protocol, setup, now),
     };
     let clock_off = connect.device.as_ref().and_then(|device| skew(device.signed_at, now));
     let client = &connect.client;
@@ -175,8 +175,8 @@ pub fn attempt(
         max_protocol: connect.max_protocol,
         role: connect.role(),
         control_ui: client.id == "openclaw-control-ui",
-        requested: requested(connect, dialect),
-        proof,
+        requested: requested(connect, protocol),
+        device_proof,
         presented: presented(connect),
         about: About {
             name: name(connect),
@@ -198,8 +198,8 @@ pub fn attempt(
 
 /// Returns the requested scopes. A protocol 3 operator that sends no scopes requests admin
 /// (OpenClaw 2026.1.29). Unknown scope names are ignored, even if there are no others.
-fn requested(connect: &Connect, dialect: Protocol) -> Scopes {
-    match (dialect, connect.role()) {
+fn requested(connect: &Connect, protocol: Protocol) -> Scopes {
+    match (protocol, connect.role()) {
         (Protocol::V3, Some(Role::Operator)) if connect.scopes_sent.is_empty() => {
             Scopes::of(Scope::Admin)
         }
@@ -222,7 +222,7 @@ fn claim(
     device: &DeviceClaim,
     seen: &ClientInfo,
     (challenge, elapsed): (Nonce, u64),
-    dialect: Protocol,
+    protocol: Protocol,
     setup: &RuntimeConfig,
     now: Now,
 ) -> (DeviceProof, Option<SignatureCheck>) {
@@ -253,7 +253,7 @@ fn claim(
         role: connect.role_sent.as_deref().unwrap_or("operator"),
         scopes: &connect.scopes_sent,
         signed_at: device.signed_at,
-        token: connect.signed_token(dialect),
+        token: connect.signed_token(protocol),
         nonce: nonce.unwrap_or(""),
         platform: &connect.client.platform,
         family: connect.client.device_family.as_deref().unwrap_or(""),
@@ -263,7 +263,7 @@ fn claim(
         signed.payload(*version, &mut |part| bytes.extend_from_slice(part));
         bytes
     };
-    let payloads = signature::versions(dialect, nonce.is_some()).iter().map(payload).collect();
+    let payloads = signature::versions(protocol, nonce.is_some()).iter().map(payload).collect();
     (DeviceProof::Absent, Some(SignatureCheck { id, key, signature, payloads }))
 }
 
@@ -353,12 +353,12 @@ mod tests {
             signature,
             payloads: vec![message.into()],
         };
-        let proof = check.run();
+        let device_proof = check.run();
         assert!(matches!(
-            proof,
+            device_proof,
             DeviceProof::Valid { .. } | DeviceProof::Invalid(Refusal::SignatureInvalid)
         ));
-        matches!(proof, DeviceProof::Valid { .. })
+        matches!(device_proof, DeviceProof::Valid { .. })
     }
 
     /// Each rejected signature satisfies the equation of a verifier without the check in question.

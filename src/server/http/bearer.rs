@@ -34,17 +34,18 @@ impl Gateway {
             return self.setup.is_secret(bearer);
         }
         let pair = AttemptKey::of(seen.client, &HTTP);
-        if self.throttle.wait(pair, now.at) > 0
-            || self.throttle.line(CredentialKind::Password).enter(seen.client, now.at) != Some(0)
+        if self.rate_limiter.locked_for(pair, now.at) > 0
+            || self.rate_limiter.queue(CredentialKind::Password).reserve(seen.client, now.at)
+                != Some(0)
         {
             return false;
         }
         let right = self.setup.is_secret(bearer);
         if right {
-            self.throttle.right(pair);
-            self.throttle.line(CredentialKind::Password).right();
+            self.rate_limiter.record_success(pair);
+            self.rate_limiter.queue(CredentialKind::Password).refund();
         } else {
-            self.throttle.wrong(pair, now.at);
+            self.rate_limiter.record_failure(pair, now.at);
         }
         right
     }

@@ -116,7 +116,7 @@ impl Gateway {
             status.waiting.1 as u64,
             self.devices.capacity() as u64,
             self.devices.len() as u64,
-            self.pending.iter(now.at).count() as u64,
+            self.pairing_requests.iter(now.at).count() as u64,
         ]);
         values.extend(
             host_info::kernel("/proc/self/status")

@@ -324,7 +324,7 @@ impl<T: Transport> ClientSession<T> {
             verify::attempt(&request.id, &connect, &self.seen, challenge, &shared.setup(), now);
         let mut attempt = Box::new(attempt);
         if let Some(check) = check {
-            attempt.proof = shared.verify(check).await;
+            attempt.device_proof = shared.verify(check).await;
         }
         let wait = shared.ask(|gateway| gateway.turn(&mut attempt, shared.now().at));
         if wait > 0 {

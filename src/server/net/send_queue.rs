@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //!
-//! - At most [`limits::OUTBOX_FRAMES`] frames are queued.
-//! - Frames that are not large have at most [`limits::OUTBOX_BYTES`] bytes together. With the large
+//! - At most [`limits::SEND_QUEUE_FRAMES`] frames are queued.
+//! - Frames that are not large have at most [`limits::SEND_QUEUE_BYTES`] bytes together. With the large
 //!   ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
 //! - No frame has more than [`limits::FRAME_AFTER_HELLO`] bytes.
 //! - After `close` nothing is added. Offer frames are still sent first. They are discarded only if
@@ -101,8 +101,8 @@ impl SendQueue {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
-        let large = frame.len() >= limits::OUTBOX_LARGE;
-        let most = limits::OUTBOX_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
+        let large = frame.len() >= limits::SEND_QUEUE_LARGE;
+        let most = limits::SEND_QUEUE_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
         let beside = if large { 0 } else { self.0.borrow().large };
         if self.fits(frame.len(), most, beside) {
             self.push(frame)
@@ -117,7 +117,7 @@ impl SendQueue {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
-        if self.fits(frame.len(), limits::OUTBOX_BYTES, 0) {
+        if self.fits(frame.len(), limits::SEND_QUEUE_BYTES, 0) {
             self.push(frame)
         } else {
             self.0.borrow_mut().dropped += 1;
@@ -235,7 +235,7 @@ impl SendQueue {
     fn fits(&self, len: usize, most: usize, beside: usize) -> bool {
         let state = self.0.borrow();
         let waits = state.bytes - beside;
-        state.queue.len() < limits::OUTBOX_FRAMES && (waits == 0 || waits + len <= most)
+        state.queue.len() < limits::SEND_QUEUE_FRAMES && (waits == 0 || waits + len <= most)
     }
 
     fn push(&self, frame: Frame) -> Queued {
@@ -253,7 +253,7 @@ impl SendQueue {
 
 /// Returns the length of a large frame, and 0 for other frames.
 fn large(frame: &Frame) -> usize {
-    if frame.len() < limits::OUTBOX_LARGE {
+    if frame.len() < limits::SEND_QUEUE_LARGE {
         0
     } else {
         frame.len()
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_closed_and_its_queue_discarded() {
         let outbox = SendQueue::default();
-        let frame = Frame::from(vec![b'x'; limits::OUTBOX_BYTES / 32]);
+        let frame = Frame::from(vec![b'x'; limits::SEND_QUEUE_BYTES / 32]);
         for _ in 0..32 {
             assert_eq!(outbox.must(frame.clone()), Queued::Queued);
         }
@@ -318,14 +318,14 @@ mod tests {
                 "what may be left out waits for none of that"
             );
         }
-        let rest = limits::OUTBOX_BYTES - 5 * 100;
-        let usual = limits::OUTBOX_LARGE - 1;
+        let rest = limits::SEND_QUEUE_BYTES - 5 * 100;
+        let usual = limits::SEND_QUEUE_LARGE - 1;
         (0..rest / usual).for_each(|_| assert_eq!(outbox.must(answer(usual)), Queued::Queued));
         assert_eq!(outbox.must(answer(usual)), Queued::Slow, "of the usual ones as many as ever");
         drain(&outbox);
         assert_eq!((outbox.bytes(), outbox.0.borrow().large), (0, 0));
         let outbox = SendQueue::default();
-        let many = (limits::OUTBOX_BYTES + limits::FRAME_AFTER_HELLO) / five;
+        let many = (limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO) / five;
         (0..many).for_each(|_| assert_eq!(outbox.must(answer(five)), Queued::Queued));
         assert_eq!(outbox.must(answer(five)), Queued::Slow);
     }
@@ -333,10 +333,10 @@ mod tests {
     #[test]
     fn a_single_large_frame_fits_and_the_number_of_frames_is_limited() {
         let outbox = SendQueue::default();
-        assert_eq!(outbox.must(Frame::from(vec![0; limits::OUTBOX_BYTES * 2])), Queued::Queued);
+        assert_eq!(outbox.must(Frame::from(vec![0; limits::SEND_QUEUE_BYTES * 2])), Queued::Queued);
         assert_eq!(outbox.may(Frame::from_static(b"x")), Queued::Dropped);
         drain(&outbox);
-        for _ in 0..limits::OUTBOX_FRAMES {
+        for _ in 0..limits::SEND_QUEUE_FRAMES {
             assert_eq!(outbox.must(Frame::new()), Queued::Queued);
         }
         assert_eq!(outbox.may(Frame::new()), Queued::Dropped);

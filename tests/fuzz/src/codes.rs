@@ -64,7 +64,7 @@ fn encoded(data: &[u8], text: &str) {
 /// Compares the list with a model: codes with their age.
 fn list(data: &[u8]) {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
-    let (mut codes, mut model, mut now) = (SetupCodes::new(), Model::default(), 0u64);
+    let (mut setup_codes, mut model, mut now) = (SetupCodes::new(), Model::default(), 0u64);
     for (at, step) in data.chunks(10).take(64).enumerate() {
         let (kind, rest) = (step[0], &step[1..]);
         let mut bytes = [0; CODE_LEN];
@@ -75,31 +75,31 @@ fn list(data: &[u8]) {
         model.expire(now);
         match kind % 6 {
             0 => {
-                codes.make(id, code, grant, time);
+                setup_codes.add(id, code, grant, time);
                 model.make(code.as_str(), now);
             }
             1 => {
-                let right = matches!(codes.check(code.as_str(), time), Code::Right(_));
+                let right = matches!(setup_codes.check(code.as_str(), time), Code::Right(_));
                 assert_eq!(right, model.check(code.as_str()), "right or wrong");
             }
             2 => {
-                let taken = codes.take(code.as_str(), time);
+                let taken = setup_codes.take(code.as_str(), time);
                 assert_eq!(taken.is_some(), model.take(code.as_str()).is_some(), "there or not");
             }
             3 => {
                 // consumed in vain, and given back
                 if let (Some(taken), Some(back)) =
-                    (codes.take(code.as_str(), time), model.take(code.as_str()))
+                    (setup_codes.take(code.as_str(), time), model.take(code.as_str()))
                 {
-                    assert!(codes.state(taken.id(), time) == CodeState::Gone);
-                    codes.give_back(taken);
+                    assert!(setup_codes.state(taken.id(), time) == CodeState::Gone);
+                    setup_codes.restore(taken);
                     model.0.push(back);
                 }
             }
             4 => now = now.saturating_add(u64::from(rest.first().copied().unwrap_or(0)) * 5000),
             _ => {
                 let typed = String::from_utf8_lossy(rest);
-                let right = matches!(codes.check(&typed, time), Code::Right(_));
+                let right = matches!(setup_codes.check(&typed, time), Code::Right(_));
                 let read = CodeText::parse(&typed);
                 assert_eq!(right, read.is_some_and(|code| model.check(code.as_str())));
             }

@@ -124,7 +124,7 @@ fn attempt(connect: &Connect, choice: u8, value: &Value<'_>) {
     let now = Now { at: Millis(1000), wall: WallMs(WALL) };
     let (attempt, check) = verify::attempt("1", connect, &seen, (Nonce(NONCE), 5), setup, now);
     assert!(
-        !matches!(attempt.proof, DeviceProof::Valid { .. }),
+        !matches!(attempt.device_proof, DeviceProof::Valid { .. }),
         "valid before the signature was checked"
     );
     assert_eq!(attempt.role, connect.role());

@@ -40,7 +40,7 @@ const BOUND: usize = 3 * 1024 * 1024;
 /// Additional bytes once a client is admitted: it may announce a frame of 25 MiB, for which
 /// tungstenite reserves address space before any payload arrives, and leave a full send queue
 /// unread.
-const BOUND_ADMITTED: usize = limits::FRAME_AFTER_HELLO + limits::OUTBOX_BYTES;
+const BOUND_ADMITTED: usize = limits::FRAME_AFTER_HELLO + limits::SEND_QUEUE_BYTES;
 /// Connections of one input.
 const CONNECTIONS: usize = 6;
 /// Unauthenticated connections at a time: with one more the gateway would verify signatures on a
@@ -615,7 +615,7 @@ impl World {
         let again = PairingFile::open(self.disk.clone())
             .unwrap_or_else(|error| panic!("the table is lost: {error}"))
             .1;
-        assert!(self.broke || again.odd.is_empty(), "{:?}", again.odd);
+        assert!(self.broke || again.unused.is_empty(), "{:?}", again.unused);
     }
 }
 
@@ -668,12 +668,12 @@ pub fn seeds() -> Seeds {
             add(format!("calls-{file}-{at:02}"), 0, script);
         }
     }
-    for dialect in [gatelet::gate::facts::Protocol::V3, gatelet::gate::facts::Protocol::V4] {
-        let served: Vec<&str> = gatelet::rpc::served(dialect).collect();
+    for protocol in [gatelet::gate::facts::Protocol::V3, gatelet::gate::facts::Protocol::V4] {
+        let served: Vec<&str> = gatelet::rpc::served(protocol).collect();
         for (at, methods) in served.chunks(12).enumerate() {
-            let role = if dialect == gatelet::gate::facts::Protocol::V3 { "O" } else { "o" };
+            let role = if protocol == gatelet::gate::facts::Protocol::V3 { "O" } else { "o" };
             let calls: String = methods.iter().map(|method| format!("m {method} {{}}\n")).collect();
-            add(format!("served-{dialect:?}-{at:02}"), 0, format!("o 0\nc {role}t0s\n{calls}"));
+            add(format!("served-{protocol:?}-{at:02}"), 0, format!("o 0\nc {role}t0s\n{calls}"));
         }
     }
     for setup in 0..6u8 {

@@ -1,11 +1,11 @@
-//! The table file as a disk may return it: opened, checked, repaired, salvaged, rewritten.
+//! The table file as a disk may return it: opened, checked, repaired, recovered, rewritten.
 
 use std::io::ErrorKind;
 
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::ids::{DeviceId, PublicKey, Slot};
 use gatelet::store::{
-    check, decode, encode, salvage, Contents, Decoded, Disk, LoadedTable, OpenError, PairingFile,
+    check, decode, encode, recover, Contents, Decoded, Disk, LoadedTable, OpenError, PairingFile,
 };
 
 use crate::mem::MemDisk;
@@ -86,27 +86,27 @@ fn file(image: &[u8]) {
     let disk = MemDisk::of(image);
     let lines = check(&disk);
     let opened = PairingFile::open(disk.clone());
-    let salvaged = salvage(&disk);
+    let recovered = recover(&disk);
     assert!(*disk.bytes.borrow() == image, "a look writes");
     if let Ok((table, loaded)) = opened {
         sound(&loaded.contents);
         let lines = lines.expect("what opens can be checked");
         assert_eq!(lines.len(), usize::from(loaded.contents.shape.capacity) + 1);
-        if loaded.odd.is_empty() {
-            let salvaged = salvaged
+        if loaded.unused.is_empty() {
+            let recovered = recovered
                 .as_ref()
                 .ok()
                 .and_then(Option::as_ref)
-                .expect("what opens can be salvaged");
-            assert_eq!(salvaged.contents, loaded.contents);
+                .expect("what opens can be recovered");
+            assert_eq!(recovered.contents, loaded.contents);
         }
-        mend(table, &disk, loaded);
+        repair_replicas(table, &disk, loaded);
     }
-    match salvaged {
-        Ok(Some(salvaged)) if salvaged.contents.shape.capacity <= SMALL => {
-            again(&salvaged.contents)
+    match recovered {
+        Ok(Some(recovered)) if recovered.contents.shape.capacity <= SMALL => {
+            again(&recovered.contents)
         }
-        Ok(Some(salvaged)) => sound(&salvaged.contents),
+        Ok(Some(recovered)) => sound(&recovered.contents),
         Ok(None) | Err(OpenError::Newer(_)) => {}
         Err(error) => panic!("a disk in memory fails: {error}"),
     }
@@ -123,8 +123,8 @@ fn sound(contents: &Contents) {
 }
 
 /// Asserts that a repaired table has the same contents without a flaw, and accepts a new device.
-fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: LoadedTable) {
-    if let Err(error) = table.mend() {
+fn repair_replicas(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: LoadedTable) {
+    if let Err(error) = table.repair_replicas() {
         // a generation without a successor, of which nothing may be lost
         assert_eq!(
             (error.kind(), reopened(disk).contents),
@@ -134,7 +134,7 @@ fn mend(mut table: PairingFile<MemDisk>, disk: &MemDisk, loaded: LoadedTable) {
     }
     let again = reopened(disk);
     assert_eq!(again.contents, loaded.contents);
-    assert!(again.odd.is_empty(), "mended and odd: {:?}", again.odd);
+    assert!(again.unused.is_empty(), "repaired, but unused: {:?}", again.unused);
     let mut new = Device::new(DeviceId([0xee; 32]), PublicKey([0xdd; 32]), Provenance::Token);
     new.name.push_str("new").expect("it fits");
     let slot = Slot(loaded.contents.shape.capacity - 1);
@@ -175,9 +175,9 @@ fn reopened(disk: &MemDisk) -> LoadedTable {
 fn again(contents: &Contents) {
     sound(contents);
     let disk = MemDisk::of(b"");
-    PairingFile::create(disk.clone(), contents).expect("what was salvaged can be written");
+    PairingFile::create(disk.clone(), contents).expect("what was recovered can be written");
     let loaded = reopened(&disk);
-    assert!(loaded.contents == *contents && loaded.odd.is_empty());
+    assert!(loaded.contents == *contents && loaded.unused.is_empty());
     assert!(disk.len().is_ok_and(|len| len % 4096 == 0));
 }
 
