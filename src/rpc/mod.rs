@@ -38,6 +38,8 @@ use crate::store::tokens::TableKey;
 use crate::wire::json::Value;
 use crate::wire::message::Params;
 
+use stubs::Stub;
+
 pub use devices::{changed as devices_changed, requested as pair_requested};
 pub use gatelet::{Machine, Refused, Status};
 pub use logs::Log;
@@ -254,7 +256,7 @@ impl Failure {
     }
 
     fn role(role: Role) -> Failure {
-        let mut failure = Failure::invalid(["unauthorized role: ", role.name()].concat());
+        let mut failure = Failure::invalid(format!("unauthorized role: {}", role.name()));
         failure.0.unauthorized = true;
         failure
     }
@@ -267,7 +269,7 @@ impl Failure {
     fn scopes(scope: Scope, required: Scopes) -> Failure {
         let details =
             json(&answers::MissingScope { code: "MISSING_SCOPE", missing: scope.name(), required });
-        let message = ["missing scope: ", scope.name()].concat();
+        let message = format!("missing scope: {}", scope.name());
         Failure::invalid(message).coded(ErrorCode::Forbidden).detailed(details)
     }
 }
@@ -289,8 +291,8 @@ impl From<String> for Failure {
 
 type Handler = fn(&mut Call<'_>, Params<'_>) -> Result<Reply, Failure>;
 
-/// Wraps a handler that takes its parameters as they were declared.
-macro_rules! typed {
+/// Wraps a handler whose parameters are a declared message: they are read before it is called.
+macro_rules! parsed {
     ($handler:path) => {
         |call, params| $handler(call, params.read()?)
     };
@@ -298,147 +300,137 @@ macro_rules! typed {
 
 /// Roles that may call a method.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum For {
+enum Callers {
     Operators,
     Nodes,
     Both,
 }
 
-/// One method: its name, the scope that an operator needs (in protocol 3 and in protocol 4), the
-/// roles that may call it, the protocol that has it if only one does, whether hello lists it, and
-/// its handler.
+/// Method that the gateway serves itself.
 struct Method {
     name: &'static str,
-    scope_v3: Scope,
+    /// Scope that an operator needs.
     scope: Scope,
-    whose: For,
+    /// The same in protocol 3.
+    scope_v3: Scope,
+    callers: Callers,
+    /// Protocol that has the method, if only one does.
     only: Option<Protocol>,
+    /// Whether hello lists the method.
     advertised: bool,
     handler: Handler,
 }
 
-const fn method(name: &'static str, scope: Scope, handler: Handler) -> Method {
-    Method {
-        name,
-        scope_v3: scope,
-        scope,
-        whose: For::Operators,
-        only: None,
-        advertised: true,
-        handler,
-    }
+/// Declares a method for operators in both protocols.
+const fn operator(name: &'static str, scope: Scope, handler: Handler) -> Method {
+    let (callers, only, advertised) = (Callers::Operators, None, true);
+    Method { name, scope, scope_v3: scope, callers, only, advertised, handler }
 }
 
-/// Declares a method for nodes.
-const fn of_node(name: &'static str, handler: Handler) -> Method {
-    Method { whose: For::Nodes, ..method(name, Scope::Admin, handler) }
+/// Declares a method for nodes in both protocols.
+const fn node(name: &'static str, handler: Handler) -> Method {
+    Method { callers: Callers::Nodes, ..operator(name, Scope::Admin, handler) }
 }
-
-/// Restricts a method to protocol 4.
-const fn v4(method: Method) -> Method {
-    Method { only: Some(Protocol::V4), ..method }
-}
-
-/// Methods that this gateway serves itself.
-const METHODS: &[Method] = &[
-    Method { whose: For::Both, ..method("health", Scope::Read, system::health) },
-    method("status", Scope::Read, system::status),
-    method("system-presence", Scope::Read, system::presence),
-    v4(method("system.info", Scope::Read, typed!(system::info))),
-    v4(method("gateway.identity.get", Scope::Read, typed!(system::identity))),
-    method("system-event", Scope::Admin, system_event::event),
-    method("set-heartbeats", Scope::Admin, system::set_heartbeats),
-    method("logs.tail", Scope::Read, typed!(logs::tail)),
-    Method { scope_v3: Scope::Admin, ..method("config.get", Scope::Read, typed!(config::get)) },
-    method("config.set", Scope::Admin, typed!(config::set)),
-    method("config.patch", Scope::Admin, typed!(config::patch)),
-    method("config.apply", Scope::Admin, typed!(config::apply)),
-    Method {
-        scope_v3: Scope::Admin,
-        ..method("config.schema", Scope::Read, typed!(config_schema::schema))
-    },
-    v4(method("config.schema.lookup", Scope::Read, typed!(config_schema::lookup))),
-    method("device.pair.list", Scope::Pairing, typed!(devices::list)),
-    method("device.pair.approve", Scope::Pairing, typed!(devices::approve)),
-    method("device.pair.reject", Scope::Pairing, typed!(devices::reject)),
-    method("device.pair.remove", Scope::Pairing, typed!(devices::remove)),
-    method("device.pair.rename", Scope::Pairing, typed!(devices::rename)),
-    method("device.token.rotate", Scope::Pairing, typed!(devices::rotate)),
-    method("device.token.revoke", Scope::Pairing, typed!(devices::revoke)),
-    method("node.list", Scope::Read, typed!(nodes::list)),
-    method("node.describe", Scope::Read, typed!(nodes::describe)),
-    method("node.rename", Scope::Pairing, typed!(nodes::rename)),
-    v4(method("environments.list", Scope::Read, nodes::environments)),
-    method("node.invoke", Scope::Write, nodes::invoke),
-    method("node.pair.list", Scope::Pairing, typed!(nodes::pair_list)),
-    method("node.pair.approve", Scope::Pairing, typed!(nodes::approve)),
-    method("node.pair.reject", Scope::Pairing, typed!(nodes::reject)),
-    method("node.pair.remove", Scope::Pairing, typed!(nodes::remove)),
-    Method {
-        only: Some(Protocol::V3),
-        ..method("node.pair.request", Scope::Pairing, typed!(nodes::request))
-    },
-    Method {
-        only: Some(Protocol::V3),
-        ..method("node.pair.verify", Scope::Pairing, typed!(nodes::verify))
-    },
-    v4(method("node.pending.enqueue", Scope::Write, typed!(nodes::enqueue))),
-    of_node("node.invoke.result", typed!(nodes::result)),
-    of_node("node.event", typed!(nodes::event)),
-    of_node("skills.bins", nodes::skills_bins),
-    v4(of_node("node.invoke.progress", typed!(nodes::progress))),
-    v4(of_node("node.pending.pull", typed!(nodes::pull))),
-    v4(of_node("node.pending.ack", typed!(nodes::ack))),
-    v4(of_node("node.pending.drain", typed!(nodes::drain))),
-    v4(of_node("node.pluginSurface.refresh", nodes::plugin_surface)),
-    v4(of_node("node.pluginTools.update", nodes::plugin_tools)),
-    v4(of_node("node.skills.update", nodes::skills)),
-    v4(of_node("node.runnerInventory.update", nodes::runner_inventory)),
-    method("exec.approval.request", Scope::Approvals, nodes::approval_request),
-    method("exec.approval.resolve", Scope::Approvals, typed!(nodes::approval_resolve)),
-    v4(method("exec.approval.waitDecision", Scope::Approvals, nodes::approval_wait)),
-    v4(method("exec.approval.list", Scope::Approvals, nodes::approval_list)),
-    v4(method("exec.approval.get", Scope::Approvals, typed!(nodes::approval_get))),
-    method("exec.approvals.node.get", Scope::Admin, typed!(nodes::node_approvals_get)),
-    method("exec.approvals.node.set", Scope::Admin, typed!(nodes::node_approvals_set)),
-    method("voicewake.get", Scope::Read, nodes::voicewake_get),
-    method("voicewake.set", Scope::Write, nodes::voicewake_set),
-    Method {
-        advertised: false,
-        ..method("device.pair.setupCode", Scope::Admin, typed!(setup_codes::code))
-    },
-    Method {
-        advertised: false,
-        ..method("device.pair.setupStatus", Scope::Admin, typed!(setup_codes::status))
-    },
-    Method { advertised: false, ..method("gatelet.status", Scope::Read, typed!(gatelet::status)) },
-    Method { advertised: false, ..method("gatelet.config", Scope::Read, typed!(config::explain)) },
-    Method {
-        advertised: false,
-        ..method("gatelet.refusals", Scope::Pairing, typed!(gatelet::refusals))
-    },
-];
 
 impl Method {
-    fn is_of(&self, protocol: Protocol) -> bool {
+    const fn also_for_nodes(self) -> Method {
+        Method { callers: Callers::Both, ..self }
+    }
+
+    const fn admin_in_v3(self) -> Method {
+        Method { scope_v3: Scope::Admin, ..self }
+    }
+
+    const fn v3_only(self) -> Method {
+        Method { only: Some(Protocol::V3), ..self }
+    }
+
+    const fn v4_only(self) -> Method {
+        Method { only: Some(Protocol::V4), ..self }
+    }
+
+    const fn hidden(self) -> Method {
+        Method { advertised: false, ..self }
+    }
+
+    fn is_in(&self, protocol: Protocol) -> bool {
         self.only.is_none_or(|only| only == protocol)
     }
 }
 
+/// Methods that this gateway serves itself.
+const METHODS: &[Method] = &[
+    operator("health", Scope::Read, system::health).also_for_nodes(),
+    operator("status", Scope::Read, system::status),
+    operator("system-presence", Scope::Read, system::presence),
+    operator("system.info", Scope::Read, parsed!(system::info)).v4_only(),
+    operator("gateway.identity.get", Scope::Read, parsed!(system::identity)).v4_only(),
+    operator("system-event", Scope::Admin, system_event::event),
+    operator("set-heartbeats", Scope::Admin, system::set_heartbeats),
+    operator("logs.tail", Scope::Read, parsed!(logs::tail)),
+    operator("config.get", Scope::Read, parsed!(config::get)).admin_in_v3(),
+    operator("config.set", Scope::Admin, parsed!(config::set)),
+    operator("config.patch", Scope::Admin, parsed!(config::patch)),
+    operator("config.apply", Scope::Admin, parsed!(config::apply)),
+    operator("config.schema", Scope::Read, parsed!(config_schema::schema)).admin_in_v3(),
+    operator("config.schema.lookup", Scope::Read, parsed!(config_schema::lookup)).v4_only(),
+    operator("device.pair.list", Scope::Pairing, parsed!(devices::list)),
+    operator("device.pair.approve", Scope::Pairing, parsed!(devices::approve)),
+    operator("device.pair.reject", Scope::Pairing, parsed!(devices::reject)),
+    operator("device.pair.remove", Scope::Pairing, parsed!(devices::remove)),
+    operator("device.pair.rename", Scope::Pairing, parsed!(devices::rename)),
+    operator("device.token.rotate", Scope::Pairing, parsed!(devices::rotate)),
+    operator("device.token.revoke", Scope::Pairing, parsed!(devices::revoke)),
+    operator("node.list", Scope::Read, parsed!(nodes::list)),
+    operator("node.describe", Scope::Read, parsed!(nodes::describe)),
+    operator("node.rename", Scope::Pairing, parsed!(nodes::rename)),
+    operator("environments.list", Scope::Read, nodes::environments).v4_only(),
+    operator("node.invoke", Scope::Write, nodes::invoke),
+    operator("node.pair.list", Scope::Pairing, parsed!(nodes::pair_list)),
+    operator("node.pair.approve", Scope::Pairing, parsed!(nodes::approve)),
+    operator("node.pair.reject", Scope::Pairing, parsed!(nodes::reject)),
+    operator("node.pair.remove", Scope::Pairing, parsed!(nodes::remove)),
+    operator("node.pair.request", Scope::Pairing, parsed!(nodes::request)).v3_only(),
+    operator("node.pair.verify", Scope::Pairing, parsed!(nodes::verify)).v3_only(),
+    operator("node.pending.enqueue", Scope::Write, parsed!(nodes::enqueue)).v4_only(),
+    node("node.invoke.result", parsed!(nodes::result)),
+    node("node.event", parsed!(nodes::event)),
+    node("skills.bins", nodes::skills_bins),
+    node("node.invoke.progress", parsed!(nodes::progress)).v4_only(),
+    node("node.pending.pull", parsed!(nodes::pull)).v4_only(),
+    node("node.pending.ack", parsed!(nodes::ack)).v4_only(),
+    node("node.pending.drain", parsed!(nodes::drain)).v4_only(),
+    node("node.pluginSurface.refresh", nodes::plugin_surface).v4_only(),
+    node("node.pluginTools.update", nodes::plugin_tools).v4_only(),
+    node("node.skills.update", nodes::skills).v4_only(),
+    node("node.runnerInventory.update", nodes::runner_inventory).v4_only(),
+    operator("exec.approval.request", Scope::Approvals, nodes::approval_request),
+    operator("exec.approval.resolve", Scope::Approvals, parsed!(nodes::approval_resolve)),
+    operator("exec.approval.waitDecision", Scope::Approvals, nodes::approval_wait).v4_only(),
+    operator("exec.approval.list", Scope::Approvals, nodes::approval_list).v4_only(),
+    operator("exec.approval.get", Scope::Approvals, parsed!(nodes::approval_get)).v4_only(),
+    operator("exec.approvals.node.get", Scope::Admin, parsed!(nodes::node_approvals_get)),
+    operator("exec.approvals.node.set", Scope::Admin, parsed!(nodes::node_approvals_set)),
+    operator("voicewake.get", Scope::Read, nodes::voicewake_get),
+    operator("voicewake.set", Scope::Write, nodes::voicewake_set),
+    operator("device.pair.setupCode", Scope::Admin, parsed!(setup_codes::code)).hidden(),
+    operator("device.pair.setupStatus", Scope::Admin, parsed!(setup_codes::status)).hidden(),
+    operator("gatelet.status", Scope::Read, parsed!(gatelet::status)).hidden(),
+    operator("gatelet.config", Scope::Read, parsed!(config::explain)).hidden(),
+    operator("gatelet.refusals", Scope::Pairing, parsed!(gatelet::refusals)).hidden(),
+];
+
 /// Returns the methods that hello lists.
 pub fn advertised(protocol: Protocol) -> impl Iterator<Item = &'static str> {
-    let own = METHODS
-        .iter()
-        .filter(move |method| method.advertised && method.is_of(protocol))
-        .map(|method| method.name);
-    own.chain(stubs::names(protocol))
+    let listed = move |method: &&Method| method.advertised && method.is_in(protocol);
+    METHODS.iter().filter(listed).map(|method| method.name).chain(stubs::advertised(protocol))
 }
 
 /// Returns all methods that are answered in this protocol, including those that hello does not
 /// list.
 pub fn served(protocol: Protocol) -> impl Iterator<Item = &'static str> {
-    let own = METHODS.iter().filter(move |method| method.is_of(protocol)).map(|method| method.name);
-    own.chain(stubs::all(protocol))
+    let own = METHODS.iter().filter(move |method| method.is_in(protocol));
+    own.map(|method| method.name).chain(stubs::names(protocol))
 }
 
 /// Events that this gateway sends, except `node.invoke.cancel`, which only nodes of protocol 4
@@ -472,33 +464,41 @@ pub fn dispatch(
     params: Option<Value<'_>>,
 ) -> Result<Reply, Failure> {
     let protocol = call.caller.protocol();
-    let found = METHODS.iter().find(|method| method.name == name && method.is_of(protocol));
-    let empty = if found.is_none() { stubs::find(protocol, name) } else { None };
-    let whose = found.map_or(For::Operators, |method| method.whose);
-    match call.caller.role() {
-        Role::Node if whose == For::Operators => return Err(Failure::role(Role::Node)),
-        Role::Operator if whose == For::Nodes => return Err(Failure::role(Role::Operator)),
-        Role::Node => {}
-        Role::Operator => {
-            let needed = match (found, &empty, protocol) {
-                (Some(method), _, Protocol::V3) => method.scope_v3,
-                (Some(method), _, Protocol::V4) => method.scope,
-                (None, Some(empty), _) => empty.scope,
-                (None, None, _) => Scope::Admin,
-            };
-            let narrower =
-                empty.and_then(|empty| empty.narrower).filter(|_| protocol == Protocol::V4);
-            if !call.caller.may(needed) && !narrower.is_some_and(|scope| call.caller.may(scope)) {
-                return Err(Failure::scope(needed));
-            }
-        }
-    }
+    let method = METHODS.iter().find(|method| method.name == name && method.is_in(protocol));
+    let stub = if method.is_none() { stubs::find(protocol, name) } else { None };
+    check_rights(call.caller, method, stub.as_ref())?;
     if name == "connect" {
         return Err(Failure::invalid("connect is only valid as the first request"));
     }
-    match (found, empty) {
+    match (method, stub) {
         (Some(method), _) => (method.handler)(call, Params::new(method.name, params)),
-        (None, Some(empty)) => empty.answer(params, call.now.wall).map(Reply::of),
-        (None, None) => Err(Failure::invalid(["unknown method: ", name].concat())),
+        (None, Some(stub)) => stub.answer(params, call.now.wall).map(Reply::of),
+        (None, None) => Err(Failure::invalid(format!("unknown method: {name}"))),
     }
+}
+
+/// Checks that the caller may call the method or stub. A method that does not exist needs admin.
+fn check_rights(
+    caller: &Admitted,
+    method: Option<&Method>,
+    stub: Option<&Stub>,
+) -> Result<(), Failure> {
+    match (caller.role(), method.map_or(Callers::Operators, |method| method.callers)) {
+        (Role::Node, Callers::Operators) | (Role::Operator, Callers::Nodes) => {
+            return Err(Failure::role(caller.role()));
+        }
+        (Role::Node, _) => return Ok(()),
+        (Role::Operator, _) => {}
+    }
+    let v4 = caller.protocol() == Protocol::V4;
+    let (scope, narrower) = match (method, stub) {
+        (Some(method), _) if v4 => (method.scope, None),
+        (Some(method), _) => (method.scope_v3, None),
+        (None, Some(stub)) => (stub.scope(), stub.session_scope().filter(|_| v4)),
+        (None, None) => (Scope::Admin, None),
+    };
+    if caller.may(scope) || narrower.is_some_and(|scope| caller.may(scope)) {
+        return Ok(());
+    }
+    Err(Failure::scope(scope))
 }

@@ -2,305 +2,176 @@
 //! shape that the clients of both protocols read; actions fail with `UNAVAILABLE` and a hint where
 //! they would work.
 //!
-//! The tables are text, a line per method, because text is the smallest form in the binary: nothing
-//! is built, and a lookup scans some kilobytes. A line is used only if the gateway has no handler
-//! of that name. Rights are checked first, as for all methods. Nothing here changes state or
-//! promises a later action.
+//! The methods are listed in `stubs.json`. Rights are checked first, as for all methods. No method
+//! changes state or promises a later action. An entry of the list has these members:
+//!
+//! | member | meaning |
+//! |---|---|
+//! | `methods`, `protocols` | names of the methods, and the protocols that have them |
+//! | `scope` | scope that an operator needs |
+//! | `sessionScope` | narrower scope that is also sufficient in protocol 4 |
+//! | `hidden` | whether hello leaves the methods out |
+//! | `answer` | answer; without it the methods are actions, which fail and which hello leaves out |
+//! | `required` | name of a text parameter that must be present |
+//! | `time` | name under which an answer that is an object has the current time |
+//! | `repeated` | parameters that such an answer repeats, with their defaults; `null` for none |
+//! | `missingSessions` | whether the answer reports all sessions in the parameter `keys` as missing |
 
-use super::Failure;
+use std::sync::LazyLock;
+
+use super::{answers, Failure};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
-use crate::wire::json::{self, Value, Writer};
+use crate::wire::json::{self, Kind, Value, Writer};
 use crate::wire::schema::{self, Field, Members, SchemaProblems, ValueKind};
 
-/// Methods that read, one per line: `protocols scope method parameters answer`. hello does not list
-/// a method whose protocols end with `!`. If the scope ends with `+`, the corresponding scope for
-/// sessions is sufficient in protocol 4.
-///
-/// Parameters are separated by `,`: `!x` is required and repeated in the answer, `?x` is required,
-/// `~x=d` is repeated or is `d`, `~x` is repeated if it is present, `@x` is not a parameter but the
-/// time, and `keys` stands for sessions, all of which are reported missing. The answer is the
-/// fields of an object without its braces, or a whole value.
-const READS: &str = r#"
-34 read+ sessions.list @ts "path":"","count":0,"defaults":{"modelProvider":null,"model":null,"contextTokens":null},"sessions":[]
-34 read+ sessions.preview @ts,keys
-4! read sessions.usage @updatedAt,~startDate,~endDate "sessions":[],"totals":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"totalTokens":0,"totalCost":0,"inputCost":0,"outputCost":0,"cacheReadCost":0,"cacheWriteCost":0,"missingCostEntries":0},"aggregates":{"messages":{"total":0,"user":0,"assistant":0,"toolCalls":0,"toolResults":0,"errors":0},"tools":{"totalCalls":0,"uniqueTools":0,"tools":[]},"byModel":[],"byProvider":[],"byAgent":[],"byChannel":[],"daily":[]}
-4 read+ sessions.describe ?key "session":null
-4! read+ sessions.resolve - "ok":false
-4 read+ sessions.search - "results":[]
-4 read+ sessions.subscribe - "subscribed":true
-4 read+ sessions.messages.subscribe !key "subscribed":true
-4 read+ sessions.messages.unsubscribe !key "subscribed":false
-4 read+ sessions.viewers.set - "sessionKeys":[]
-4 read sessions.observer.visibility - "ok":true
-4 read sessions.groups.list - "groups":[],"sectionOrder":[]
-4 write sessions.groups.defaults - "defaults":[]
-4 read sessions.catalog.list - "catalogs":[]
-4 read+ sessions.branches.list - "branches":[]
-4 read sessions.companion.state - "exchanges":[]
-4 read session.discussion.info - "state":"none"
-34 read agents.list - "defaultId":"main","mainKey":"main","scope":"per-sender","agents":[]
-34 read agent.identity.get ~agentId=main "name":"gatelet"
-34 read models.list - "models":[]
-4 read models.authStatus @ts "providers":[],"providerCapabilities":[]
-34 read channels.status @ts "channelOrder":[],"channelLabels":{},"channelDetailLabels":{},"channelSystemImages":{},"channelMeta":[],"channels":{},"channelAccounts":{},"channelDefaultAccountId":{}
-34 read cron.status - "enabled":false,"storePath":"","jobs":0,"nextWakeAtMs":null
-3 read cron.list - "jobs":[]
-3 read cron.runs - "entries":[]
-4 read cron.list ~limit=50 "jobs":[],"snapshotRevision":"0","total":0,"offset":0,"hasMore":false,"nextOffset":null
-4 read cron.runs ~limit=50 "entries":[],"total":0,"offset":0,"hasMore":false,"nextOffset":null
-3 read skills.status - "workspaceDir":"","managedSkillsDir":"","skills":[]
-4 read skills.status ~agentId=main "workspaceDir":"","managedSkillsDir":"","skills":[]
-4 read skills.search - "results":[]
-4! read skills.library.list - "entries":[],"multipleProfiles":false,"defaultTarget":"workspace","canManageWorkspace":false,"defaultSelectionLimit":0
-4! read skills.proposals.list - "schema":"openclaw.skill-workshop.proposals-manifest.v1","updatedAt":"1970-01-01T00:00:00.000Z","proposals":[],"installedSkills":[]
-3 read chat.history !sessionKey "messages":[],"thinkingLevel":"off"
-4 read+ chat.history !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
-4 read+ chat.startup !sessionKey "messages":[],"pendingInputs":{"items":[],"total":0},"hasMore":false,"totalMessages":0
-4 read+ chat.metadata - "models":[],"commands":[]
-34 read usage.status @updatedAt "providers":[]
-34 read usage.cost @updatedAt,~days=30 "daily":[],"totals":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"totalTokens":0,"totalCost":0,"inputCost":0,"outputCost":0,"cacheReadCost":0,"cacheWriteCost":0,"missingCostEntries":0}
-34 read tts.status - "enabled":false,"auto":"off","provider":null,"fallbackProvider":null,"fallbackProviders":[],"prefsPath":"","hasOpenAIKey":false,"hasElevenLabsKey":false,"edgeEnabled":false
-34 read tts.providers - "providers":[],"active":null
-4 read tts.personas - "active":null,"personas":[]
-4 read talk.catalog - "modes":[],"transports":[],"brains":[],"speech":{"providers":[]},"transcription":{"providers":[]},"realtime":{"providers":[]}
-34 read last-heartbeat - null
-3 admin exec.approvals.get - "path":"none","exists":false,"hash":"none","file":{"version":1,"defaults":{"security":"deny","ask":"off","askFallback":"deny"},"agents":{}}
-4 admin exec.approvals.get - "path":"none","exists":false,"hash":"none","file":{"version":1,"defaults":{"security":"deny","ask":"off","askFallback":"deny"},"agents":{}},"resolvedDefaults":{"security":"deny","ask":"off","askFallback":"deny","autoAllowSkills":false}
-4 approvals exec.approval.grants.list - "grants":[]
-4 approvals plugin.approval.list - []
-4 approvals openclaw.approval.list - []
-4 approvals approval.history - "items":[]
-4 questions+ question.list - "questions":[]
-4 read commands.list - "commands":[]
-4 read tools.catalog ~agentId=main "profiles":[],"groups":[]
-4 read tools.effective ?sessionKey,~agentId=main "profile":"none","groups":[]
-4 read tasks.list - "tasks":[]
-4 read taskSuggestions.list - "suggestions":[]
-4 read worktrees.list - "worktrees":[]
-4 read projects.list - "projects":[],"recents":[]
-4 read portal.list - "portals":[]
-4 read artifacts.list - "artifacts":[]
-4 read audit.list - "events":[]
-4 read audit.activity.list - "events":[]
-4 read plugins.list - "plugins":[],"diagnostics":[],"mutationAllowed":false
-4! read plugins.catalog.browse - "items":[]
-4 read plugins.uiDescriptors - "ok":true,"descriptors":[]
-4 read board.get !sessionKey "revision":0,"tabs":[],"widgets":[]
-4 read progressCard.get - "card":null
-4 read transcripts.list - "sessions":[],"nextCursor":null
-4 read mentions.list - "gatewayInstanceId":"gatelet","revision":0,"items":[]
-4 read plugins.controlUi.list - "revision":"0","plugins":[],"diagnostics":[]
-4 read users.prefs.get - "status":"ok","entries":{}
-4! read themes.list - "current":{"id":"claw","mode":"system"},"theme":{"id":"claw","name":"Claw","source":"builtin"},"themes":[]
-4! read webSearch.status ~agentId=main "enabled":false,"provider":null,"model":{"provider":"none","id":"none","runtimeLabel":"no agent runtime"},"providers":[],"route":{"kind":"disabled","label":"Web search","testable":false,"reason":"gatelet has no agent runtime"}
-4 read diagnostics.lanes @ts "lanes":[],"dynamic":null
-4 read diagnostics.stability - "capacity":0,"count":0,"dropped":0,"events":[],"summary":{"byType":{}}
-4 read controlUi.sessionPullRequests.subscribe - "subscribed":true
-4 pairing channels.pairing.list - "accounts":[],"requests":[],"commandOwnerConfigured":false,"limits":{"pendingPerAccount":0,"ttlMs":0}
-4 admin openclaw.chat !sessionId "reply":"gatelet has no agent runtime: ask the gateway that runs the agent. This one connects operators and nodes.","action":"none"
-4 admin openclaw.chat.history - "turns":[]
-4 admin terminal.list - "sessions":[]
-4 admin secrets.store.list - "entries":[]
-4 admin conversations.list - "conversations":[]
-4 admin update.status - "sentinel":null,"updateAvailable":null
-"#;
-
-/// Methods that act: `protocols scope methods`.
-const ACTIONS: &str = "
-3 write send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider chat.send \
-    chat.abort browser.request
-3 admin poll sessions.resolve sessions.patch sessions.reset sessions.delete sessions.compact chat.inject channels.logout \
-    cron.add cron.update cron.remove cron.run skills.install skills.update exec.approvals.set web.login.start \
-    web.login.wait wizard.start wizard.next wizard.cancel wizard.status update.run
-4 read+ sessions.get chat.message.get
-4 read cron.get tasks.get agents.files.list agents.files.get skills.detail doctor.memory.status memory.search sessions.diff plugins.catalog.get
-4 write+ chat.send chat.abort sessions.create sessions.patch sessions.send sessions.abort sessions.steer sessions.fork \
-    sessions.recover
-4 write send poll message.action agent agent.wait wake tts.enable tts.disable tts.convert tts.setProvider tts.speak tools.invoke tasks.cancel tasks.retry worktrees.create board.update portal.open portal.close
-4 admin sessions.delete sessions.reset sessions.compact sessions.cleanup sessions.rewind chat.inject channels.start \
-    channels.stop channels.logout agents.create agents.update agents.delete agents.files.set cron.add cron.update \
-    cron.remove cron.run skills.install skills.update plugins.install plugins.setEnabled plugins.uninstall models.probe \
-    exec.approvals.set web.login.start web.login.wait wizard.start wizard.next wizard.cancel wizard.status update.run \
-    openclaw.setup.detect terminal.open
-4 talk talk.mode talk.speak talk.session.create talk.client.create
-";
+/// Entries of `stubs.json`. A test reads them all.
+static TABLE: LazyLock<Value<'static>> = LazyLock::new(|| {
+    json::parse(include_bytes!("stubs.json"), limits::JSON_DEPTH).unwrap_or_default()
+});
 
 /// Method that is answered although this gateway has no handler for it.
 #[derive(Clone, Copy)]
-pub struct Empty {
+pub struct Stub {
     name: &'static str,
-    /// Scope that an operator needs.
-    pub scope: Scope,
-    /// Narrower scope that is also sufficient (protocol 4).
-    pub narrower: Option<Scope>,
-    advertised: bool,
-    answer: StubAnswer,
-}
-
-#[derive(Clone, Copy)]
-enum StubAnswer {
-    Read { params: &'static str, body: &'static str },
-    Unavailable,
+    entry: Value<'static>,
 }
 
 /// Returns the method with this name in this protocol.
-pub fn find(protocol: Protocol, name: &str) -> Option<Empty> {
-    let read = reads(protocol).find(|read| read.name == name);
-    read.or_else(|| actions(protocol).find(|action| action.name == name))
+pub fn find(protocol: Protocol, name: &str) -> Option<Stub> {
+    stubs(protocol).find(|stub| stub.name == name)
 }
 
 /// Returns the names of the methods that hello lists in this protocol. Actions are not among them,
 /// because they do not work.
-pub fn names(protocol: Protocol) -> impl Iterator<Item = &'static str> {
-    reads(protocol).filter(|read| read.advertised).map(|read| read.name)
+pub fn advertised(protocol: Protocol) -> impl Iterator<Item = &'static str> {
+    let listed = |stub: &Stub| stub.has("answer") && !stub.has("hidden");
+    stubs(protocol).filter(listed).map(|stub| stub.name)
 }
 
 /// Returns the names of all methods of this protocol that are answered here.
-pub fn all(protocol: Protocol) -> impl Iterator<Item = &'static str> {
-    reads(protocol).chain(actions(protocol)).map(|one| one.name)
+pub fn names(protocol: Protocol) -> impl Iterator<Item = &'static str> {
+    stubs(protocol).map(|stub| stub.name)
 }
 
-impl Empty {
+fn stubs(protocol: Protocol) -> impl Iterator<Item = Stub> {
+    let number = Some(u64::from(protocol.number()));
+    TABLE
+        .items()
+        .filter(move |entry| entry.at("protocols").items().any(|one| one.as_u64() == number))
+        .flat_map(|entry| entry.at("methods").items().map(move |name| (plain(name), entry)))
+        .map(|(name, entry)| Stub { name, entry })
+}
+
+/// Returns the content of a string of the table, in which no string has an escape.
+fn plain(text: Value<'static>) -> &'static str {
+    text.raw().trim_matches('"')
+}
+
+impl Stub {
+    /// Returns the scope that an operator needs.
+    pub fn scope(&self) -> Scope {
+        self.text("scope").and_then(Scope::parse).unwrap_or(Scope::Admin)
+    }
+
+    /// Returns the narrower scope that is also sufficient in protocol 4.
+    pub fn session_scope(&self) -> Option<Scope> {
+        self.text("sessionScope").and_then(Scope::parse)
+    }
+
     /// Returns the answer at the given time, one JSON value.
     pub fn answer(&self, params: Option<Value<'_>>, now: WallMs) -> Result<Vec<u8>, Failure> {
-        let StubAnswer::Read { params: wanted, body } = self.answer else {
-            return Err(unavailable(self.name));
+        let Some(answer) = self.entry.get("answer") else { return Err(unavailable(self.name)) };
+        if answer.kind() != Kind::Object {
+            return Ok(answer.raw().into());
+        }
+        let object = self.object(answer, params.unwrap_or_default(), now);
+        let name = self.name;
+        object.map_err(|problem| Failure::invalid(format!("invalid {name} params: {problem}")))
+    }
+
+    /// Returns the answer as an object, or the problem with the parameters.
+    fn object(&self, answer: Value<'_>, params: Value<'_>, now: WallMs) -> Result<Vec<u8>, String> {
+        let required = match self.text("required") {
+            Some(name) => Some((name, required_text(params, name)?)),
+            None => None,
         };
-        if !body.is_empty() && !body.starts_with('"') {
-            return Ok(body.into());
-        }
-        let given = params.unwrap_or(Value::EMPTY);
-        let mut wrong = None;
-        let object = json::object(|o| {
-            wrong = wanted.split(',').filter_map(|one| field(o, one, given, now).err()).next();
-            if !body.is_empty() {
-                o.fields(body);
+        let sessions = if self.has("missingSessions") { session_keys(params)? } else { None };
+        Ok(json::object(|o| {
+            if let Some(name) = self.text("time") {
+                o.u64(name, now.0);
             }
-        });
-        match wrong {
-            None => Ok(object),
-            Some(what) => {
-                Err(Failure::invalid(["invalid ", self.name, " params: ", &what].concat()))
+            for (name, default) in self.entry.at("repeated").fields() {
+                match &required {
+                    Some((required, text)) if *required == name => o.str(&name, text),
+                    _ => repeat(o, params, &name, default),
+                }
             }
-        }
+            if let Some(keys) = sessions {
+                missing_sessions(o, keys);
+            }
+            answer.fields().for_each(|(name, value)| o.raw(&name, value.raw().as_bytes()));
+        }))
+    }
+
+    fn has(&self, member: &str) -> bool {
+        self.entry.get(member).is_some()
+    }
+
+    fn text(&self, member: &str) -> Option<&'static str> {
+        self.entry.get(member).map(plain)
     }
 }
 
-/// Writes the part of the answer that comes from one parameter. The error is the problem with it.
-fn field(
-    o: &mut Writer<'_>,
-    wanted: &'static str,
-    given: Value<'_>,
-    now: WallMs,
-) -> Result<(), String> {
-    let (kind, rest) = wanted.split_at(1);
-    match kind {
-        "@" => o.u64(rest, now.0),
-        "!" => o.str(rest, &required(given, rest)?),
-        "?" => _ = required(given, rest)?,
-        "~" => {
-            let (name, default) = rest.split_once('=').unwrap_or((rest, ""));
-            let number = default.parse().ok();
-            let kind = if number.is_some() { json::Kind::Number } else { json::Kind::String };
-            match given
-                .get(name)
-                .filter(|value| value.kind() == kind && value.raw().len() <= limits::FIELD_LEN)
-            {
-                Some(value) => o.raw(name, value.raw().as_bytes()),
-                None if number.is_some() => o.opt_u64(name, number),
-                None => o.opt_str(name, Some(default).filter(|default| !default.is_empty())),
-            }
-        }
-        "k" => missing_sessions(o, given)?,
-        _ => {}
-    }
-    Ok(())
-}
-
-fn required(given: Value<'_>, name: &'static str) -> Result<String, String> {
+/// Returns the text of a parameter, or the problem with it.
+fn required_text(params: Value<'_>, name: &'static str) -> Result<String, String> {
     let (mut members, mut problems) = (Members::new(), SchemaProblems::default());
-    schema::members(given, &mut members);
-    let found = Field::required(name, ValueKind::Text(1, limits::FIELD_LEN)).of(
-        &members,
-        "",
-        &mut problems,
-    );
-    let text = found.and_then(|text| text.as_str()).map(|text| text.into_owned());
+    schema::members(params, &mut members);
+    let field = Field::required(name, ValueKind::Text(1, limits::FIELD_LEN));
+    let text = field.of(&members, "", &mut problems).and_then(|text| text.as_str());
+    let text = text.map(|text| text.into_owned());
     text.ok_or_else(|| problems.text().unwrap_or_default().to_owned())
 }
 
-/// Reports each requested session as missing; at most 64, as in the protocol.
-fn missing_sessions(o: &mut Writer<'_>, given: Value<'_>) -> Result<(), String> {
-    let keys = given.get("keys").ok_or("must have required property 'keys'")?;
-    if keys.kind() != json::Kind::Array {
-        return Err("at /keys: must be array".into());
+/// Writes a parameter if it has the kind of its default and is short, otherwise the default. The
+/// default `null` stands for a text that is left out.
+fn repeat(o: &mut Writer<'_>, params: Value<'_>, name: &str, default: Value<'_>) {
+    let kind = if default.is_null() { Kind::String } else { default.kind() };
+    let short = |value: &Value<'_>| value.kind() == kind && value.raw().len() <= limits::FIELD_LEN;
+    let default = Some(default).filter(|default| !default.is_null());
+    let value = params.get(name).filter(short).or(default);
+    o.opt_raw(name, value.map(|value| value.raw().as_bytes()));
+}
+
+/// Returns the list of requested sessions, or the problem with it.
+fn session_keys(params: Value<'_>) -> Result<Option<Value<'_>>, &'static str> {
+    let keys = params.get("keys").ok_or("must have required property 'keys'")?;
+    if keys.kind() != Kind::Array {
+        return Err("at /keys: must be array");
     }
+    Ok(Some(keys))
+}
+
+/// Reports each requested session as missing; at most 64, as in the protocol.
+fn missing_sessions(o: &mut Writer<'_>, keys: Value<'_>) {
     o.arr("previews", |list| {
-        for key in keys.items().filter(|key| key.kind() == json::Kind::String).take(64) {
+        for key in keys.items().filter(|key| key.kind() == Kind::String).take(64) {
             list.item_obj(|preview| {
                 preview.raw("key", key.raw().as_bytes());
                 preview.fields(r#""status":"missing","items":[]"#);
             });
         }
     });
-    Ok(())
 }
 
 /// Creates the error of a method that needs an agent runtime.
 pub(crate) fn unavailable(name: &str) -> Failure {
     let hint = "send it to the gateway that runs the agent; this one connects operators and nodes";
-    let details = super::json(&super::answers::NoAgent { code: "NO_AGENT_RUNTIME", hint });
-    let message = [name, " needs an agent runtime, and gatelet has none: ", hint].concat();
+    let details = super::json(&answers::NoAgent { code: "NO_AGENT_RUNTIME", hint });
+    let message = format!("{name} needs an agent runtime, and gatelet has none: {hint}");
     Failure::unavailable(message).detailed(details)
-}
-
-fn reads(protocol: Protocol) -> impl Iterator<Item = Empty> {
-    lines(READS, protocol).filter_map(|(line, rest)| {
-        let (name, rest) = rest.split_once(' ')?;
-        let (params, body) = rest.split_once(' ').unwrap_or((rest, ""));
-        Some(Empty { name, answer: StubAnswer::Read { params, body }, ..line })
-    })
-}
-
-fn actions(protocol: Protocol) -> impl Iterator<Item = Empty> {
-    lines(ACTIONS, protocol).flat_map(|(line, names)| {
-        names.split(' ').map(move |name| Empty { name, advertised: false, ..line })
-    })
-}
-
-/// Returns the lines for this protocol: the values at the start of each, and the rest of its text.
-fn lines(text: &'static str, protocol: Protocol) -> impl Iterator<Item = (Empty, &'static str)> {
-    let digit = if protocol == Protocol::V3 { '3' } else { '4' };
-    text.lines().filter_map(move |line| {
-        let (protocols, rest) = line.split_once(' ')?;
-        let (word, rest) = rest.split_once(' ')?;
-        let scope = scope_of(word.trim_end_matches('+'));
-        let sessions =
-            if scope == Scope::Read { Scope::SessionsRead } else { Scope::SessionsWrite };
-        let narrower = word.ends_with('+').then_some(sessions);
-        let advertised = !protocols.ends_with('!');
-        Some((
-            Empty { name: "", scope, narrower, advertised, answer: StubAnswer::Unavailable },
-            rest,
-        ))
-        .filter(|_| protocols.contains(digit))
-    })
-}
-
-/// Returns the scope with this name. An unknown name requires admin.
-fn scope_of(word: &str) -> Scope {
-    match word {
-        "read" => Scope::Read,
-        "write" => Scope::Write,
-        "approvals" => Scope::Approvals,
-        "pairing" => Scope::Pairing,
-        "questions" => Scope::Questions,
-        "talk" => Scope::Talk,
-        _ => Scope::Admin,
-    }
 }
 
 #[cfg(test)]
@@ -318,19 +189,31 @@ mod tests {
     }
 
     #[test]
-    fn every_table_line_parses_and_method_names_are_unique() {
-        for text in [READS, ACTIONS] {
-            for line in text.lines().filter(|line| !line.is_empty()) {
-                let words: Vec<_> = line.split(' ').collect();
-                assert!(matches!(words[0], "3" | "4" | "4!" | "34"), "{line}");
-                let word = words[1].trim_end_matches('+');
-                assert_eq!(scope_of(word).name().strip_prefix("operator."), Some(word), "{line}");
-                assert!(!words.contains(&""), "two spaces: {line}");
+    fn every_entry_is_valid_and_method_names_are_unique() {
+        let table = json::parse(include_bytes!("stubs.json"), limits::JSON_DEPTH).unwrap();
+        for entry in table.items() {
+            let members = [
+                "methods",
+                "protocols",
+                "scope",
+                "sessionScope",
+                "hidden",
+                "answer",
+                "required",
+                "time",
+                "repeated",
+                "missingSessions",
+            ];
+            assert!(entry.fields().all(|(name, _)| members.contains(&&*name)), "{}", entry.raw());
+            let protocols = entry.at("protocols");
+            assert!(["[3]", "[4]", "[3,4]"].contains(&protocols.raw()), "{}", entry.raw());
+            for scope in [entry.get("scope"), entry.get("sessionScope").or(entry.get("scope"))] {
+                assert!(Scope::parse(plain(scope.unwrap())).is_some(), "{}", entry.raw());
             }
+            assert!(!entry.raw().contains('\\'), "escapes are not read: {}", entry.raw());
         }
         for protocol in BOTH {
-            let all: Vec<_> =
-                reads(protocol).chain(actions(protocol)).map(|method| method.name).collect();
+            let all: Vec<_> = names(protocol).collect();
             let different: BTreeSet<_> = all.iter().collect();
             assert!(all.len() > 50 && different.len() == all.len(), "{all:?}");
         }
@@ -339,7 +222,7 @@ mod tests {
     #[test]
     fn every_answer_is_json_without_duplicate_keys() {
         for protocol in BOTH {
-            for name in reads(protocol).map(|read| read.name) {
+            for name in stubs(protocol).filter(|stub| stub.has("answer")).map(|stub| stub.name) {
                 let text = ask(
                     protocol,
                     name,

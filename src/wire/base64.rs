@@ -51,26 +51,13 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 /// Encodes in the URL alphabet without padding, as the protocol writes keys, tokens and setup
 /// codes.
 pub fn encode_url(bytes: &[u8]) -> String {
-    encode_by::<Base64UrlUnpadded>(bytes)
+    Base64UrlUnpadded::encode_string(bytes)
 }
 
 /// Encodes in the standard alphabet with padding.
 pub fn encode(bytes: &[u8]) -> String {
-    encode_by::<Base64>(bytes)
+    Base64::encode_string(bytes)
 }
-
-/// Encodes piece by piece. Each piece but the last has a multiple of three bytes, so that only the
-/// last is padded.
-fn encode_by<E: Encoding>(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for piece in bytes.chunks(PIECE) {
-        let mut text = [0; PIECE / 3 * 4];
-        out.push_str(E::encode(piece, &mut text).unwrap_or_default());
-    }
-    out
-}
-
-const PIECE: usize = 48;
 
 /// Length in characters of 32 bytes with padding, the longest key that is not a PEM block.
 const RAW_KEY: usize = 44;

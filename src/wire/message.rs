@@ -24,12 +24,11 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::str::Chars;
 
-use nanoserde::{DeJson, DeJsonErr, DeJsonState};
+use nanoserde::DeJson;
 
 use super::json::Value;
-use super::schema::{self, Members, ObjectShape, SchemaProblems, ValueKind};
+use super::schema::{Members, ObjectShape, SchemaProblems, ValueKind};
 use crate::gate::limits;
 
 /// List of strings.
@@ -55,76 +54,20 @@ pub trait Message<'a>: DeJson + Default {
     fn keep(&mut self, members: &Members<'a>);
 }
 
-/// Message without its type, so that the steps of [`read`] exist once in the program and not once
-/// for each message.
-trait Target<'a> {
-    fn shape(&self) -> &'static ObjectShape;
-    /// Reads the object at the position of the typed reader. After an error `self` is unchanged.
-    fn take(&mut self, state: &mut DeJsonState, text: &mut Chars<'_>) -> Result<(), DeJsonErr>;
-    fn keep(&mut self, members: &Members<'a>);
-}
-
-impl<'a, T: Message<'a>> Target<'a> for T {
-    fn shape(&self) -> &'static ObjectShape {
-        &T::SHAPE
-    }
-
-    fn take(&mut self, state: &mut DeJsonState, text: &mut Chars<'_>) -> Result<(), DeJsonErr> {
-        *self = T::de_json(state, text)?;
-        Ok(())
-    }
-
-    fn keep(&mut self, members: &Members<'a>) {
-        Message::keep(self, members);
-    }
-}
-
 /// Reads an object and returns it with its problems. A member that is not valid counts as absent,
 /// and as empty where it is required. With `more`, the names of further members, all other members
 /// are problems; without it, they are ignored.
 pub fn read<'a, T: Message<'a>>(value: Value<'a>, more: Option<&[&str]>) -> (T, SchemaProblems) {
-    let mut message = T::default();
-    let problems = fill(&mut message, value, more);
-    (message, problems)
-}
-
-/// Part of [`read`] that is the same for all messages.
-fn fill<'a>(
-    message: &mut dyn Target<'a>,
-    value: Value<'a>,
-    more: Option<&[&str]>,
-) -> SchemaProblems {
     let (mut members, mut problems) = (Members::new(), SchemaProblems::default());
-    let text = project(message.shape(), value, more, &mut members, &mut problems);
-    let (mut state, mut chars) = (DeJsonState::default(), text.chars());
-    state.next(&mut chars);
-    if state.next_tok(&mut chars).and_then(|()| message.take(&mut state, &mut chars)).is_err() {
+    let text = T::SHAPE.select(value, more, &mut members, &mut problems);
+    let mut message = T::deserialize_json(&text).unwrap_or_else(|_| {
         // Does not happen: nanoserde reads all that passes the check, as a test of each message
         // asserts.
         problems.add(&[], "cannot be read");
-    }
+        T::default()
+    });
     message.keep(&members);
-    problems
-}
-
-/// Returns the text for the typed reader: the members of the object that are declared and valid.
-fn project<'a>(
-    shape: &ObjectShape,
-    value: Value<'a>,
-    more: Option<&[&str]>,
-    members: &mut Members<'a>,
-    problems: &mut SchemaProblems,
-) -> String {
-    if !schema::members(value, members) {
-        problems.add(&[], "must be object");
-        return "{}".to_owned();
-    }
-    let mut text = String::with_capacity(value.raw().len().min(limits::FIELD_LEN));
-    shape.write(members, &mut text, problems);
-    if let Some(more) = more {
-        shape.close(members, more, problems);
-    }
-    text
+    (message, problems)
 }
 
 /// Parameters of a call, not read yet.
@@ -153,17 +96,11 @@ impl<'a> Params<'a> {
 
     /// Reads a closed object that may also have the members in `more`.
     pub fn read_with<T: Message<'a>>(&self, more: &[&str]) -> Result<T, String> {
-        let mut message = T::default();
-        self.fill(&mut message, more)?;
-        Ok(message)
-    }
-
-    /// Part of [`Params::read_with`] that is the same for all messages.
-    fn fill(&self, message: &mut dyn Target<'a>, more: &[&str]) -> Result<(), String> {
-        let problems = fill(message, self.value(), Some(more));
-        problems
-            .text()
-            .map_or(Ok(()), |text| Err(["invalid ", self.method, " params: ", text].concat()))
+        let (message, problems) = read(self.value(), Some(more));
+        match problems.text() {
+            None => Ok(message),
+            Some(text) => Err(format!("invalid {} params: {text}", self.method)),
+        }
     }
 
     /// Reads an object, ignoring undeclared members and values that are not valid.

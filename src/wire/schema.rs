@@ -21,13 +21,13 @@ impl SchemaProblems {
     /// Adds the problem `what` of the value at `path`: the pieces of a JSON pointer, empty for the
     /// root.
     pub fn add(&mut self, path: &[&str], what: &str) {
-        let mut path = path.concat();
-        if !path.is_empty() {
-            path = ["at ", &path, ": "].concat();
+        let mut place = path.concat();
+        if !place.is_empty() {
+            place = format!("at {place}: ");
         }
-        let joint = if self.text.is_empty() { "" } else { "; " };
-        if self.text.len() + path.len() + what.len() + 2 <= limits::PROBLEMS_LEN {
-            [joint, &path, what].iter().for_each(|part| self.text.push_str(part));
+        if self.text.len() + place.len() + what.len() + 2 <= limits::PROBLEMS_LEN {
+            let joint = if self.text.is_empty() { "" } else { "; " };
+            self.text.push_str(&format!("{joint}{place}{what}"));
         }
     }
 
@@ -127,8 +127,8 @@ impl Field {
             (None, ValueKind::Document) => Value::EMPTY,
             (None, _) => {
                 if self.required {
-                    problems
-                        .add(&[path], &["must have required property '", self.name, "'"].concat());
+                    let problem = format!("must have required property '{}'", self.name);
+                    problems.add(&[path], &problem);
                 }
                 return None;
             }
@@ -232,9 +232,30 @@ fn whole(value: Value<'_>, min: u64, max: u64, outside: &str, wrong: &mut dyn Fn
 }
 
 impl ObjectShape {
+    /// Returns the text for the typed reader: the members of the object that are declared and
+    /// valid. With `more`, the names of further members, all other members are problems.
+    pub fn select<'a>(
+        &self,
+        value: Value<'a>,
+        more: Option<&[&str]>,
+        found: &mut Members<'a>,
+        problems: &mut SchemaProblems,
+    ) -> String {
+        if !members(value, found) {
+            problems.add(&[], "must be object");
+            return "{}".to_owned();
+        }
+        let mut text = String::with_capacity(value.raw().len().min(limits::FIELD_LEN));
+        self.write(found, &mut text, problems);
+        if let Some(more) = more {
+            self.close(found, more, problems);
+        }
+        text
+    }
+
     /// Checks all fields and appends those that are present and valid, except spans, to `out` as
     /// one object.
-    pub fn write(&self, members: &Members<'_>, out: &mut String, problems: &mut SchemaProblems) {
+    fn write(&self, members: &Members<'_>, out: &mut String, problems: &mut SchemaProblems) {
         let begun = out.len();
         for field in self.fields {
             let found = field.of(members, self.path, problems);
@@ -249,17 +270,15 @@ impl ObjectShape {
 
     /// Adds a problem for each member that is neither declared nor in `more`, for an object that
     /// allows no others.
-    pub fn close(&self, members: &Members<'_>, more: &[&str], problems: &mut SchemaProblems) {
+    fn close(&self, members: &Members<'_>, more: &[&str], problems: &mut SchemaProblems) {
         // A duplicate key comes after `limits::JSON_KEYS` others, and some of those are not
         // declared.
         for (name, _) in members {
             let declared = self.fields.iter().map(|field| field.name);
             if !declared.chain(more.iter().copied()).any(|known| name.is_str(known)) {
                 let name = name.as_str().unwrap_or_default();
-                problems.add(
-                    &["root"],
-                    &["unexpected property '", cut(&name, limits::WORD_LEN), "'"].concat(),
-                );
+                let name = cut(&name, limits::WORD_LEN);
+                problems.add(&["root"], &format!("unexpected property '{name}'"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Outcomes of calls to nodes, counted for `/metrics` where each call ends.
 
 /// Outcome of a call to a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum CallOutcome {
     /// Success, reported by the node.
     Ok,
@@ -20,11 +20,17 @@ pub enum CallOutcome {
     Refused,
 }
 
+impl CallOutcome {
+    /// Names of all outcomes, in their order.
+    const NAMES: [&str; CallOutcome::Refused as usize + 1] =
+        ["ok", "error", "timeout", "disconnected", "abandoned", "busy", "stopping", "refused"];
+}
+
 /// Counters of all outcomes since the start.
 #[derive(Default)]
 pub struct CallOutcomes {
     /// Number of calls by [`CallOutcome`].
-    pub counts: [u64; CallOutcome::Refused as usize + 1],
+    counts: [u64; CallOutcome::NAMES.len()],
     /// Number of answers of nodes by latency; the last entry counts those above all bounds.
     pub took: [u64; CallOutcomes::BOUNDS.len() + 1],
     /// Sum of the latencies of all answers, in milliseconds.
@@ -32,9 +38,26 @@ pub struct CallOutcomes {
 }
 
 impl CallOutcomes {
-    /// Upper bounds of latency, in milliseconds.
-    pub const BOUNDS: [u64; 12] =
-        [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
+    /// Upper bounds of latency: as text in seconds, and in milliseconds.
+    pub const BOUNDS: [(&'static str, u64); 12] = [
+        ("0.005", 5),
+        ("0.01", 10),
+        ("0.025", 25),
+        ("0.05", 50),
+        ("0.1", 100),
+        ("0.25", 250),
+        ("0.5", 500),
+        ("1", 1_000),
+        ("2.5", 2_500),
+        ("5", 5_000),
+        ("10", 10_000),
+        ("30", 30_000),
+    ];
+
+    /// Returns the number of calls by the name of their outcome.
+    pub fn by_name(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CallOutcome::NAMES.into_iter().zip(self.counts)
+    }
 
     /// Counts a call with this outcome.
     pub fn count(&mut self, how: CallOutcome) {
@@ -44,7 +67,7 @@ impl CallOutcomes {
     /// Counts a call that its node answered after `ms` milliseconds.
     pub fn answered(&mut self, ok: bool, ms: u64) {
         self.count(if ok { CallOutcome::Ok } else { CallOutcome::Error });
-        self.took[CallOutcomes::BOUNDS.iter().take_while(|bound| ms > **bound).count()] += 1;
+        self.took[CallOutcomes::BOUNDS.iter().take_while(|(_, bound)| ms > *bound).count()] += 1;
         self.sum_ms += ms;
     }
 }
@@ -52,6 +75,21 @@ impl CallOutcomes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_and_bounds_match_their_values() {
+        use CallOutcome::*;
+        let all = [Ok, Error, Timeout, Disconnected, Abandoned, Busy, Stopping, Refused];
+        for (outcome, name) in all.into_iter().zip(CallOutcome::NAMES) {
+            let mut outcomes = CallOutcomes::default();
+            outcomes.count(outcome);
+            assert_eq!(format!("{outcome:?}").to_lowercase(), name);
+            assert!(outcomes.by_name().all(|(one, count)| count == u64::from(one == name)));
+        }
+        for (seconds, ms) in CallOutcomes::BOUNDS {
+            assert_eq!(seconds.parse::<f64>().unwrap() * 1000.0, ms as f64);
+        }
+    }
 
     #[test]
     fn latencies_are_counted_in_their_bucket() {

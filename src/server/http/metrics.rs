@@ -4,9 +4,12 @@
 //! Each event is counted where it is decided and logged; this module only writes the counters. All
 //! label values are from closed lists, so unauthenticated clients cannot create time series.
 
+use std::fmt::Display;
+
 use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::ids::Now;
 use crate::gate::refusal::{Refusal, Rule};
+use crate::rpc::nodes::CallOutcomes;
 use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::Gateway;
 use crate::server::net::send_queue::Lost;
@@ -41,6 +44,13 @@ impl Counters {
     pub fn refused(&mut self, rule: Rule, refusal: Refusal) {
         self.refused[rule as usize] += 1;
         self.codes[first(refusal.words().code)] += 1;
+    }
+
+    /// Returns the counts by code, each code once.
+    fn by_code(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let codes = Refusal::ALL.iter().map(|refusal| refusal.words().code);
+        let counts = codes.zip(self.codes).enumerate();
+        counts.filter(|(at, (code, _))| first(code) == *at).map(|(_, count)| count)
     }
 
     pub fn gone(&mut self, lost: Lost) {
@@ -87,170 +97,140 @@ impl Gateway {
 
     fn metrics(&mut self, now: Now) -> String {
         self.count(now);
-        let (status, counts, ends) = (&self.status, &self.counts, &self.relay.invokes.ends);
+        let (status, counts, outcomes) = (&self.status, &self.counts, &self.relay.invokes.ends);
         let lost = self.conns.iter().fold(counts.lost, |sum, conn| sum.and(conn.outbox.lost()));
-        // in the order of METRICS
-        let mut values = vec![1];
-        values.extend_from_slice(&counts.admitted);
-        values.extend_from_slice(&counts.refused);
-        values.extend_from_slice(&counts.codes);
-        values.extend_from_slice(&ends.counts);
-        let mut answered = 0;
-        for count in ends.took {
-            answered += count;
-            values.push(answered);
+        let by_role = [
+            ("operator", status.operators as u64),
+            ("node", status.nodes as u64),
+            ("unauthenticated", status.unauthenticated as u64),
+        ];
+        let dropped = [("slow consumer", lost.slow), ("no pong", lost.silent)];
+        let version = [(env!("CARGO_PKG_VERSION"), 1)];
+        let nodes = self.relay.nodes.count();
+        let (invokes, approvals) = status.waiting;
+        let mut page = Page::default();
+        page.values("gatelet_build_info", "The version that runs.", "version", version);
+        let help = "Clients let in, by the rule that did it.";
+        page.values("gatelet_admissions_total", help, "rule", by_rule(&counts.admitted));
+        let help = "Clients turned away, by the rule that did it.";
+        page.values("gatelet_refusals_total", help, "rule", by_rule(&counts.refused));
+        let help = "Clients turned away, by the code they were told.";
+        page.values("gatelet_refusals_by_code_total", help, "code", counts.by_code());
+        let help = "Calls for nodes that ended, by how.";
+        page.values("gatelet_invokes_total", help, "result", outcomes.by_name());
+        let help = "How long nodes took to answer.";
+        page.durations("gatelet_invoke_duration_seconds", help, outcomes);
+        let help = "Open WebSockets, by role, or not let in yet.";
+        page.values("gatelet_connections", help, "state", by_role);
+        let help = "WebSockets closed by us for not keeping up.";
+        page.values("gatelet_connections_dropped_total", help, "reason", dropped);
+        let help = "Frames left out because a client did not read.";
+        page.value("gatelet_outbox_dropped_total", help, lost.frames);
+        page.value("gatelet_uptime_seconds", "Time since the start.", now.at.0 / 1000);
+        let help = "1 if clients are let in and the pairing table can be written.";
+        page.value("gatelet_ready", help, u8::from(self.is_ready()));
+        page.value("gatelet_nodes", "Nodes that are connected.", nodes);
+        page.value("gatelet_invokes_waiting", "Calls that nodes have not answered yet.", invokes);
+        let help = "Approvals of commands that nobody has decided yet.";
+        page.value("gatelet_approvals_waiting", help, approvals);
+        let help = "Devices that the pairing table has room for.";
+        page.value("gatelet_table_capacity", help, self.devices.capacity());
+        page.value("gatelet_table_devices", "Devices in the pairing table.", self.devices.len());
+        let help = "Devices and nodes that wait for the owner.";
+        page.value("gatelet_pending_requests", help, self.pairing_requests.iter(now.at).count());
+        let memory = host_info::kernel("/proc/self/status");
+        if let Some(bytes) = memory.and_then(|text| host_info::bytes(&text, "VmRSS:")) {
+            page.value("process_resident_memory_bytes", "Memory in use.", bytes);
         }
-        values.extend_from_slice(&[
-            ends.sum_ms,
-            answered,
-            status.operators as u64,
-            status.nodes as u64,
-            status.unauthenticated as u64,
-            lost.slow,
-            lost.silent,
-            lost.frames,
-            now.at.0 / 1000,
-            u64::from(self.is_ready()),
-            self.relay.nodes.count() as u64,
-            status.waiting.0 as u64,
-            status.waiting.1 as u64,
-            self.devices.capacity() as u64,
-            self.devices.len() as u64,
-            self.pairing_requests.iter(now.at).count() as u64,
-        ]);
-        values.extend(
-            host_info::kernel("/proc/self/status")
-                .and_then(|text| host_info::bytes(&text, "VmRSS:")),
-        );
-        page(&values)
+        page.0
     }
 }
 
-/// Metrics, one per line: name, kind, help, label and label values. The label may be missing. The
-/// values of `rule` and `code` are those of [`Rule`] and [`Refusal`]. A line without a kind belongs
-/// to the metric above it.
-const METRICS: &str = concat!(
-    "gatelet_build_info|gauge|The version that runs.|version|",
-    env!("CARGO_PKG_VERSION"),
-    "
-gatelet_admissions_total|counter|Clients let in, by the rule that did it.|rule
-gatelet_refusals_total|counter|Clients turned away, by the rule that did it.|rule
-gatelet_refusals_by_code_total|counter|Clients turned away, by the code they were told.|code
-gatelet_invokes_total|counter|Calls for nodes that ended, by how.|result|ok|error|timeout|disconnected|abandoned|busy|stopping|refused
-gatelet_invoke_duration_seconds|histogram|How long nodes took to answer.|le|0.005|0.01|0.025|0.05|0.1|0.25|0.5|1|2.5|5|10|30|+Inf
-gatelet_invoke_duration_seconds_sum|
-gatelet_invoke_duration_seconds_count|
-gatelet_connections|gauge|Open WebSockets, by role, or not let in yet.|state|operator|node|unauthenticated
-gatelet_connections_dropped_total|counter|WebSockets closed by us for not keeping up.|reason|slow consumer|no pong
-gatelet_outbox_dropped_total|counter|Frames left out because a client did not read.
-gatelet_uptime_seconds|gauge|Time since the start.
-gatelet_ready|gauge|1 if clients are let in and the pairing table can be written.
-gatelet_nodes|gauge|Nodes that are connected.
-gatelet_invokes_waiting|gauge|Calls that nodes have not answered yet.
-gatelet_approvals_waiting|gauge|Approvals of commands that nobody has decided yet.
-gatelet_table_capacity|gauge|Devices that the pairing table has room for.
-gatelet_table_devices|gauge|Devices in the pairing table.
-gatelet_pending_requests|gauge|Devices and nodes that wait for the owner.
-process_resident_memory_bytes|gauge|Memory in use."
-);
+/// Returns the counts with the titles of their rules.
+fn by_rule(counts: &[u64; Rule::ALL.len()]) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    Rule::ALL.iter().map(|rule| rule.title()).zip(counts.iter().copied())
+}
 
-/// Writes the text of all metrics for which there are values. No label value needs an escape.
-fn page(mut values: &[u64]) -> String {
-    let mut out = String::new();
-    for about in METRICS.lines() {
-        if values.is_empty() {
-            break;
-        }
-        let mut parts = about.split('|');
-        let mut part = || parts.next().unwrap_or("");
-        let (name, kind, help, label) = (part(), part(), part(), part());
-        if !kind.is_empty() {
-            out.push_str(
-                &["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"].concat(),
-            );
-        }
-        for at in 0.. {
-            let word = match label {
-                "" => (at == 0).then_some(""),
-                "rule" => Rule::ALL.get(at).map(|rule| rule.title()),
-                "code" => Refusal::ALL.get(at).map(|refusal| refusal.words().code),
-                _ => parts.next(),
-            };
-            let (Some(word), Some((value, rest))) = (word, values.split_first()) else { break };
-            values = rest;
-            // counted at the first refusal with this code
-            if label == "code" && first(word) != at {
-                continue;
-            }
-            let value = match name.ends_with("_sum") {
-                true => format!("{}.{:03}", value / 1000, value % 1000),
-                false => value.to_string(),
-            };
-            let bucket = if label == "le" { "_bucket" } else { "" };
-            let labels = if label.is_empty() {
-                String::new()
-            } else {
-                ["{", label, "=\"", word, "\"}"].concat()
-            };
-            out.push_str(&[name, bucket, &labels, " ", &value, "\n"].concat());
+/// Metrics in the text format. No label value needs an escape.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// Writes a metric that has one value.
+    fn value(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, kind(name));
+        self.0.push_str(&format!("{name} {value}\n"));
+    }
+
+    /// Writes a metric that has a value for each value of a label.
+    fn values<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'l str, u64)>,
+    ) {
+        self.head(name, help, kind(name));
+        for (word, value) in values {
+            self.0.push_str(&format!("{name}{{{label}=\"{word}\"}} {value}\n"));
         }
     }
-    out
+
+    /// Writes the latencies of calls as a histogram.
+    fn durations(&mut self, name: &str, help: &str, outcomes: &CallOutcomes) {
+        let mut count = 0;
+        let bounds = CallOutcomes::BOUNDS.map(|(seconds, _)| seconds);
+        let buckets = bounds.into_iter().chain(["+Inf"]).zip(outcomes.took).map(|(le, took)| {
+            count += took;
+            (le, count)
+        });
+        self.head(name, help, "histogram");
+        for (le, count) in buckets {
+            self.0.push_str(&format!("{name}_bucket{{le=\"{le}\"}} {count}\n"));
+        }
+        let (seconds, ms) = (outcomes.sum_ms / 1000, outcomes.sum_ms % 1000);
+        self.0.push_str(&format!("{name}_sum {seconds}.{ms:03}\n{name}_count {count}\n"));
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+}
+
+/// Returns the kind of a metric: the names of counters, and only those, end with `_total`.
+fn kind(name: &str) -> &'static str {
+    if name.ends_with("_total") {
+        "counter"
+    } else {
+        "gauge"
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::nodes::{CallOutcome, CallOutcomes};
-
-    /// Returns the label values of this metric.
-    fn words(name: &str) -> Vec<&str> {
-        let line = METRICS.lines().find(|line| line.split('|').next() == Some(name)).unwrap();
-        line.split('|').skip(4).collect()
-    }
 
     #[test]
-    fn label_values_match_the_counters_in_order() {
-        let ends = words("gatelet_invokes_total");
-        assert_eq!(ends.len(), CallOutcomes::default().counts.len());
-        for (at, end) in END_OF_ALL.into_iter().enumerate() {
-            assert_eq!((end as usize, ends[at]), (at, format!("{end:?}").to_lowercase().as_str()));
-        }
-        let bounds = words("gatelet_invoke_duration_seconds");
-        assert_eq!(bounds.len(), CallOutcomes::BOUNDS.len() + 1);
-        for (text, ms) in bounds.iter().zip(CallOutcomes::BOUNDS) {
-            assert_eq!(text.parse::<f64>().unwrap() * 1000.0, ms as f64);
-        }
-    }
-
-    const END_OF_ALL: [CallOutcome; 8] = [
-        CallOutcome::Ok,
-        CallOutcome::Error,
-        CallOutcome::Timeout,
-        CallOutcome::Disconnected,
-        CallOutcome::Abandoned,
-        CallOutcome::Busy,
-        CallOutcome::Stopping,
-        CallOutcome::Refused,
-    ];
-
-    #[test]
-    fn every_value_is_written_once_and_equal_codes_are_merged() {
+    fn equal_codes_are_counted_together() {
         let mut counts = Counters::NONE;
         Refusal::ALL.into_iter().for_each(|refusal| counts.refused(Rule::Frame, refusal));
         assert_eq!(counts.codes[Refusal::OriginForeign as usize], 3);
         assert_eq!((counts.codes.iter().sum::<u64>(), counts.refused[0]), (35, 35));
-        let lines =
-            |values: &[u64]| page(values).lines().filter(|line| !line.starts_with('#')).count();
-        let many = vec![7; 500];
-        let unsaid = counts.codes.iter().filter(|count| **count == 0).count();
-        let all = lines(&many) + unsaid;
-        assert_eq!(
-            (lines(&many[..all]), lines(&many[..all - 1])),
-            (all - unsaid, all - unsaid - 1)
-        );
-        assert!(
-            page(&many[..all]).contains("resident") && !page(&many[..all - 1]).contains("resident")
-        );
+        let codes: Vec<_> = counts.by_code().collect();
+        let different: std::collections::BTreeSet<_> = codes.iter().map(|(code, _)| code).collect();
+        assert_eq!(different.len(), codes.len());
+        assert_eq!(codes.iter().map(|(_, count)| count).sum::<u64>(), 35);
+    }
+
+    #[test]
+    fn buckets_add_up_and_the_sum_is_in_seconds() {
+        let mut outcomes = CallOutcomes::default();
+        [3, 7, 7, 40_000].into_iter().for_each(|ms| outcomes.answered(true, ms));
+        let mut page = Page::default();
+        page.durations("d", "Help.", &outcomes);
+        let Page(text) = page;
+        assert!(text.starts_with("# HELP d Help.\n# TYPE d histogram\nd_bucket{le=\"0.005\"} 1\n"));
+        assert!(text.contains("d_bucket{le=\"0.01\"} 3\n") && text.contains("le=\"30\"} 3\n"));
+        assert!(text.ends_with("d_bucket{le=\"+Inf\"} 4\nd_sum 40.017\nd_count 4\n"), "{text}");
     }
 }
