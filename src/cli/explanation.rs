@@ -183,12 +183,8 @@ fn admitted(admission: &Admission) -> String {
         Registration::None(Unremembered::NoDevice) => {
             "not stored: the client has no device".to_string()
         }
-        Registration::None(Unremembered::AuthNone) => {
-            "not stored: auth.mode is none".to_string()
-        }
-        Registration::None(Unremembered::TableFull) => {
-            "not stored: the table is full".to_string()
-        }
+        Registration::None(Unremembered::AuthNone) => "not stored: auth.mode is none".to_string(),
+        Registration::None(Unremembered::TableFull) => "not stored: the table is full".to_string(),
     };
     match admission.role {
         Role::Operator => format!("as operator with {}; {stored}", scopes(admission.scopes)),

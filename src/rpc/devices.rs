@@ -43,7 +43,7 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
 pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     if let Some(id) = DeviceId::parse(&named) {
-        return give_back(call, &named, &id);
+        return restore(call, &named, &id);
     }
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
     let request = call
@@ -52,9 +52,9 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
         .filter(|request| !request.roles.is_empty())
         .cloned();
     let request = request.ok_or_else(unknown_request)?;
-    may_govern(call, &request.device, APPROVAL_DENIED)?;
-    may_be_more(call, request.roles)?;
-    may_grant(call, request.scopes)?;
+    check_governs(call, &request.device, APPROVAL_DENIED)?;
+    check_may_approve(call, request.roles)?;
+    check_may_grant(call, request.scopes)?;
     let (slot, mut device) = approved(call, &request)?;
     let may_widen = !call.caller.governs_only_itself()
         && nodes::lacks(call, &request.surface, Scopes::NONE).is_none();
@@ -65,7 +65,7 @@ pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure>
     }
     let payload = device_payload(&named, &device, is_connected(call, slot, &device));
     let mut effects = resolved(call.now.wall, &request, "approved");
-    effects.push(Effect::LetIn(request.device));
+    effects.push(Effect::RequestSurface(request.device));
     Ok(Reply::of(payload).changing(slot, Some(device)).with(effects))
 }
 
@@ -75,7 +75,7 @@ pub fn reject(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> 
     let id = RequestId::parse(&named).ok_or_else(unknown_request)?;
     let request =
         call.pairing_requests.get(id, call.now.at).cloned().ok_or_else(unknown_request)?;
-    may_govern(call, &request.device, "device pairing rejection denied")?;
+    check_governs(call, &request.device, "device pairing rejection denied")?;
     let answer = answers::DeviceRejected { request_id: &named, device_id: request.device };
     Ok(Reply::json(&answer).with(resolved(call.now.wall, &request, "rejected")))
 }
@@ -177,7 +177,7 @@ pub(super) fn resolved(wall: WallMs, request: &PairingRequest, decision: &str) -
     let (request_id, device_id) = (request.id, request.device);
     let payload = json(&answers::DeviceResolved { request_id, device_id, decision, ts: wall.0 });
     let event = Effect::Event { name: "device.pair.resolved", payload, to: PAIRING };
-    vec![Effect::Decided(request.id), event, changed()]
+    vec![Effect::RemoveRequest(request.id), event, changed()]
 }
 
 /// Returns the record that results from approving the request, and its slot.
@@ -211,9 +211,9 @@ fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
 }
 
 /// Restores the revoked roles of a device, by decision of the owner.
-fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
-    may_govern(call, id, APPROVAL_DENIED)?;
-    may_be_more(call, Roles::NONE)?;
+fn restore(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, Failure> {
+    check_governs(call, id, APPROVAL_DENIED)?;
+    check_may_approve(call, Roles::NONE)?;
     let (slot, mut device) = call
         .devices
         .find(id)
@@ -222,7 +222,7 @@ fn give_back(call: &mut Call<'_>, named: &str, id: &DeviceId) -> Result<Reply, F
     if device.revoked.is_empty() {
         return Err(unknown_request());
     }
-    may_grant(
+    check_may_grant(
         call,
         if device.revoked.contains(Role::Operator) { device.scopes } else { Scopes::NONE },
     )?;
@@ -250,7 +250,7 @@ pub(super) fn find(
     unknown: &str,
 ) -> Result<(Slot, Device), Failure> {
     let id = DeviceId::parse(named).ok_or_else(|| Failure::invalid(unknown))?;
-    may_govern(call, &id, denied)?;
+    check_governs(call, &id, denied)?;
     let found = call.devices.find(&id).map(|(slot, device)| (slot, device.clone()));
     found.ok_or_else(|| Failure::invalid(unknown))
 }
@@ -263,7 +263,11 @@ fn denied(call: &Call<'_>, v4: &'static str) -> &'static str {
     }
 }
 
-pub(super) fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Result<(), Failure> {
+pub(super) fn check_governs(
+    call: &Call<'_>,
+    device: &DeviceId,
+    denied: &str,
+) -> Result<(), Failure> {
     if call.caller.governs_only_itself() && call.caller.device() != Some(*device) {
         return Err(Failure::invalid(denied));
     }
@@ -272,7 +276,7 @@ pub(super) fn may_govern(call: &Call<'_>, device: &DeviceId, denied: &str) -> Re
 
 /// Checks that a caller that manages only its own device approves nothing but the operator role. It
 /// may widen its scopes, but neither restore a revoked role nor become a node.
-pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> {
+pub(super) fn check_may_approve(call: &Call<'_>, roles: Roles) -> Result<(), Failure> {
     if call.caller.governs_only_itself() && roles != Roles::of(Role::Operator) {
         return Err(Failure::invalid(APPROVAL_DENIED));
     }
@@ -280,7 +284,7 @@ pub(super) fn may_be_more(call: &Call<'_>, roles: Roles) -> Result<(), Failure> 
 }
 
 /// Checks that the caller has every scope that it grants; admin covers all operator scopes.
-fn may_grant(call: &Call<'_>, scopes: Scopes) -> Result<(), Failure> {
+fn check_may_grant(call: &Call<'_>, scopes: Scopes) -> Result<(), Failure> {
     let missing = scopes.without(call.caller.scopes().closure()).iter().next();
     missing
         .map_or(Ok(()), |scope| Err(Failure::invalid(["missing scope: ", scope.name()].concat())))

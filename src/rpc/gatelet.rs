@@ -6,10 +6,10 @@ use super::params::{Nothing, Refusals};
 use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
 
-/// Rejection as kept for `gatelet explain --last`: the connection as the gateway saw it, the rule,
+/// RejectionRecord as kept for `gatelet explain --last`: the connection as the gateway saw it, the rule,
 /// and the hint. Contains no secret.
 #[derive(Clone, Debug, Default, SerJson)]
-pub struct Refused {
+pub struct RejectionRecord {
     /// Time in milliseconds since 1970.
     #[nserde(rename = "ts")]
     pub at: u64,
@@ -114,5 +114,5 @@ pub fn refusals(call: &mut Call<'_>, params: Refusals) -> Result<Reply, Failure>
 /// Answer of `gatelet.refusals`.
 #[derive(SerJson)]
 struct Last {
-    refusals: Vec<Refused>,
+    refusals: Vec<RejectionRecord>,
 }

@@ -41,9 +41,9 @@ use crate::wire::message::Params;
 use stubs::Stub;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
-pub use gatelet::{Machine, Refused, Status};
+pub use gatelet::{Machine, RejectionRecord, Status};
 pub use logs::Log;
-pub use nodes::{Declared, Relay};
+pub use nodes::{Declared, Nodes};
 pub use presence::{Presence, PresenceEntry};
 pub use system::health_json;
 
@@ -71,7 +71,7 @@ pub struct Call<'a> {
     pub pairing_requests: &'a mut PairingRequests,
     pub setup_codes: &'a mut SetupCodes,
     pub key: &'a TableKey,
-    pub relay: &'a mut Relay,
+    pub nodes: &'a mut Nodes,
     pub commands: &'a Commands,
     pub presence: &'a mut Presence,
     pub status: &'a Status,
@@ -79,7 +79,7 @@ pub struct Call<'a> {
     /// `exec.approval.request`.
     pub approvers: usize,
     /// Last rejections, the newest first.
-    pub refused: &'a [Refused],
+    pub refused: &'a [RejectionRecord],
     /// Last lines of the log.
     pub log: &'a Log,
     /// Fills a buffer with random bytes.
@@ -88,7 +88,7 @@ pub struct Call<'a> {
 
 impl Call<'_> {
     /// Returns a new random id.
-    fn fresh_id(&mut self) -> RequestId {
+    fn new_id(&mut self) -> RequestId {
         let mut bytes = [0; 16];
         (self.random)(&mut bytes);
         RequestId::from_random(bytes)
@@ -112,10 +112,10 @@ pub enum Effect {
     /// Sends the presence list to all clients that may see it.
     Presence,
     /// Removes a pending request.
-    Decided(RequestId),
+    RemoveRequest(RequestId),
     /// Creates a request for approval of what the device offers as a node. Follows the approval of
     /// the device alone.
-    LetIn(DeviceId),
+    RequestSurface(DeviceId),
 }
 
 /// Recipients of an event.

@@ -6,7 +6,7 @@
 //! reads are declared. `set-heartbeats` and `voicewake.set` report any error with one fixed
 //! sentence, and read their only member directly.
 
-use super::nodes::KINDS;
+use super::nodes::WORK_KINDS;
 use crate::gate::limits;
 use crate::wire::message::{message, names, word, List};
 use crate::wire::schema::ValueKind;
@@ -153,7 +153,7 @@ message! {
 message! {
     pub struct PendingEnqueue {
         pub node_id as "nodeId": String,
-        pub kind as "type": String in word(&KINDS),
+        pub kind as "type": String in word(&WORK_KINDS),
         pub priority: Option<String> in word(&["normal", "high"]),
         pub expires_in_ms as "expiresInMs": Option<u64> in ValueKind::Whole(1_000, limits::WORK_MS, "must be >= 1000 and <= 86400000"),
         ignored { "wake" in ValueKind::Bool }
@@ -166,7 +166,7 @@ message! {
 }
 message! {
     /// Members of an approval request that the gateway reads; those that are passed on are listed
-    /// in `relay/approvals.rs`.
+    /// in `nodes/exec_approvals.rs`.
     pub struct ApprovalRequest {
         pub id: Option<String>,
         pub timeout_ms as "timeoutMs": Option<u64>,

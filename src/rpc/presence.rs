@@ -1,5 +1,5 @@
 //! Presence list: one entry per connection, the gateway itself, and devices that report themselves
-//! (`rpc/report.rs`).
+//! (`rpc/system_event.rs`).
 
 use std::net::IpAddr;
 
@@ -54,7 +54,7 @@ impl Presence {
     /// Adds a connection. Programs that connect for a moment only (`cli`, `probe`, `backend`) are
     /// not listed, nor are connections beyond [`limits::PRESENCE`]. Returns whether the entry was
     /// added.
-    pub fn enter(&mut self, conn: ConnId, entry: PresenceEntry) -> bool {
+    pub fn insert(&mut self, conn: ConnId, entry: PresenceEntry) -> bool {
         let passing = matches!(entry.mode.as_str(), "cli" | "probe" | "backend");
         if passing || self.entries.len() + 1 >= limits::PRESENCE {
             return false;
@@ -100,7 +100,7 @@ impl Presence {
 
     /// Removes a connection, and its report unless another connection has the same key. Returns
     /// whether the connection was listed.
-    pub fn leave(&mut self, conn: ConnId) -> bool {
+    pub fn remove(&mut self, conn: ConnId) -> bool {
         let Some(place) = self.entries.iter().position(|(known, _)| *known == conn) else {
             return false;
         };

@@ -39,7 +39,7 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
         let named: Scopes = list.iter().filter_map(|name| Scope::parse(name)).collect();
         grant.scopes = grant.scopes.and(named);
     }
-    let (id, mut text) = (call.fresh_id(), [0; CODE_LEN]);
+    let (id, mut text) = (call.new_id(), [0; CODE_LEN]);
     (call.random)(&mut text);
     let text = CodeText::from_random(text);
     call.setup_codes.add(id, text, grant, call.now.at);

@@ -12,7 +12,7 @@ use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::session::Admitted;
 use gatelet::gate::setup_codes::SetupCodes;
 use gatelet::gate::table::{Cell, Table};
-use gatelet::rpc::{self, Call, Commands, Failure, Log, Presence, Relay, Reply, Status};
+use gatelet::rpc::{self, Call, Commands, Failure, Log, Nodes, Presence, Reply, Status};
 use gatelet::store::tokens::TableKey;
 use gatelet::wire::json;
 use serde_json::{json, Value};
@@ -145,7 +145,7 @@ fn ask(
         setup_codes: &mut SetupCodes::new(),
         key: &TableKey::new([0; 32]),
         presence: &mut Presence::new("host".into(), WallMs(0)),
-        relay: &mut Relay::default(),
+        nodes: &mut Nodes::default(),
         commands: &Commands::default(),
         status: &Status::default(),
         approvers: 0,

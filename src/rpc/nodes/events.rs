@@ -5,7 +5,7 @@
 
 use nanoserde::SerJson;
 
-use super::registry::{own, ConnectedNode};
+use super::registry::{calling_node, ConnectedNode};
 use crate::gate::facts::Protocol;
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
@@ -45,7 +45,7 @@ pub fn event(call: &mut Call<'_>, params: NodeEvent<'_>) -> Result<Reply, Failur
 /// Stores the statistics of a node's machine that are known. Returns `None` if they are not valid.
 fn stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
     let now = call.now.wall;
-    let node: &mut ConnectedNode = call.relay.nodes.on(call.caller.conn())?;
+    let node: &mut ConnectedNode = call.nodes.registry.on_connection(call.caller.conn())?;
     let whole = |name: &str| payload.get(name).and_then(|value| value.as_u64());
     let load = payload
         .get("loadAverage")
@@ -93,7 +93,7 @@ pub fn runner_inventory(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Fai
 
 /// Acknowledges an update, which a node host repeats every few seconds until it is answered.
 fn taken(call: &mut Call<'_>, list: Option<&str>) -> Result<Reply, Failure> {
-    let own = own(call)?;
+    let own = calling_node(call)?;
     Ok(Reply::of(json::object(|o| {
         o.shown("nodeId", &own);
         if let Some(list) = list {

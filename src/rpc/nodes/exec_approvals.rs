@@ -157,8 +157,8 @@ pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure
     if kept.len() > limits::EXEC_APPROVAL_LEN {
         return Err(Failure::invalid("the command to approve is too long"));
     }
-    let id = id.unwrap_or_else(|| call.fresh_id().to_string());
-    let approvals = &mut call.relay.approvals;
+    let id = id.unwrap_or_else(|| call.new_id().to_string());
+    let approvals = &mut call.nodes.approvals;
     if approvals.find(&id).is_some() {
         return Err(Failure::invalid("approval id already pending"));
     }
@@ -239,7 +239,7 @@ pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Fa
     let decision = decision.ok_or_else(|| Failure::invalid("invalid decision"))?;
     let by = call.name;
     let now = call.now;
-    let Some(approval) = call.relay.approvals.find(&id) else { return Err(unknown(v4)) };
+    let Some(approval) = call.nodes.approvals.find(&id) else { return Err(unknown(v4)) };
     match approval.decision {
         Some(before) if before == decision => return Ok(Reply::of(br#"{"ok":true}"#.to_vec())),
         Some(_) => {
@@ -267,7 +267,7 @@ pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     params.read::<MaybeById>()?;
     let (conn, request) = (call.caller.conn(), call.id.to_string());
     let gone = || Failure::invalid("approval expired or not found");
-    let approval = call.relay.approvals.find(&id).ok_or_else(gone)?;
+    let approval = call.nodes.approvals.find(&id).ok_or_else(gone)?;
     if approval.decision.is_some() {
         return Ok(Reply::of(json::object(|o| approval.outcome(o))));
     }
@@ -282,7 +282,7 @@ pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
 pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let mut out = Vec::new();
     json::arr(&mut out, |list| {
-        for approval in call.relay.approvals.0.iter().filter(|approval| approval.decision.is_none())
+        for approval in call.nodes.approvals.0.iter().filter(|approval| approval.decision.is_none())
         {
             list.item_obj(|o| {
                 approval.shown(o);
@@ -296,7 +296,7 @@ pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
 /// Handles `exec.approval.get {id}` (protocol 4).
 pub fn get(call: &mut Call<'_>, params: ById) -> Result<Reply, Failure> {
     let waits =
-        call.relay.approvals.find(&params.id).filter(|approval| approval.decision.is_none());
+        call.nodes.approvals.find(&params.id).filter(|approval| approval.decision.is_none());
     let approval = waits.ok_or_else(|| unknown(true))?;
     let request = json::parse(&approval.request, limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let field = |name: &str| request.get(name).map_or("null", |value| value.raw()).as_bytes();

@@ -58,7 +58,7 @@ pub struct PendingInvokes {
     list: Vec<PendingInvoke>,
     /// Time before which no call expires; computed again when it has passed.
     next: Option<Millis>,
-    pub ends: CallOutcomes,
+    pub outcomes: CallOutcomes,
 }
 
 impl PendingInvokes {
@@ -80,7 +80,7 @@ impl PendingInvokes {
         let late = self.take(|invoke| invoke.deadline <= now);
         self.next = self.list.iter().map(|invoke| invoke.deadline).min();
         let said = |invoke: PendingInvoke| {
-            self.ends.count(CallOutcome::Timeout);
+            self.outcomes.count(CallOutcome::Timeout);
             let failed = invoke.failed("TIMEOUT", "node invoke timed out");
             [Some(failed), invoke.cancel()]
         };
@@ -93,7 +93,7 @@ impl PendingInvokes {
         let ended = self.take(|invoke| invoke.node_conn == conn || invoke.caller == conn);
         let said = |invoke: PendingInvoke| {
             let abandoned = invoke.caller == conn;
-            self.ends.count(if abandoned {
+            self.outcomes.count(if abandoned {
                 CallOutcome::Abandoned
             } else {
                 CallOutcome::Disconnected
@@ -112,7 +112,7 @@ impl PendingInvokes {
     /// Ends a call that could not be sent.
     pub fn unsent(&mut self, id: RequestId) -> Option<Effect> {
         let invoke = self.take(|invoke| invoke.id == id).pop()?;
-        self.ends.count(CallOutcome::Busy);
+        self.outcomes.count(CallOutcome::Busy);
         Some(invoke.failed("BUSY", "the node does not read what it is sent; try again later"))
     }
 
@@ -120,7 +120,7 @@ impl PendingInvokes {
     pub fn stop(&mut self) -> Vec<Effect> {
         let ended = self.take(|_| true);
         let said = |invoke: &PendingInvoke| {
-            self.ends.count(CallOutcome::Stopping);
+            self.outcomes.count(CallOutcome::Stopping);
             invoke.failed("GATEWAY_STOPPING", "gateway restart in progress")
         };
         ended.iter().map(said).collect()
@@ -252,7 +252,7 @@ fn ask(call: &mut Call<'_>, params: params::Invoke<'_>) -> Result<Reply, Failure
         return Err(Failure::scope(scope));
     }
     unforged(call, command, given)?;
-    let id = call.fresh_id();
+    let id = call.new_id();
     let node = connected(call, node.trim())?;
     allowed(call, node, command, NOT_ALLOWED)?;
     let (timeout, key) = (params.timeout_ms, &params.idempotency_key);
@@ -300,7 +300,7 @@ fn ask_approvals(
 /// Counts a call that is rejected before it is sent.
 fn counted(call: &mut Call<'_>, asked: Result<Reply, Failure>) -> Result<Reply, Failure> {
     if asked.is_err() {
-        call.relay.invokes.ends.count(CallOutcome::Refused);
+        call.nodes.invokes.outcomes.count(CallOutcome::Refused);
     }
     asked
 }
@@ -311,7 +311,7 @@ fn pass_approvals(
     command: &str,
     given: String,
 ) -> Result<Reply, Failure> {
-    let id = call.fresh_id();
+    let id = call.new_id();
     let node = connected(call, node.trim())?;
     allowed(call, node, command, &[NOT_ALLOWED, ": ", command].concat())?;
     let key = id.to_string();
@@ -408,7 +408,7 @@ fn too_large(bytes: usize, protocol: Protocol) -> Failure {
 }
 
 fn start(call: &mut Call<'_>, invoke: PendingInvoke, effect: Effect) -> Result<Reply, Failure> {
-    let invokes = &mut call.relay.invokes;
+    let invokes = &mut call.nodes.invokes;
     let own = invokes.list.iter().filter(|one| one.caller == invoke.caller).count();
     if own >= limits::INVOKES_OF_ONE || invokes.list.len() >= limits::INVOKES {
         return Err(Failure::unavailable("too many calls wait for nodes; retry shortly"));
@@ -419,7 +419,7 @@ fn start(call: &mut Call<'_>, invoke: PendingInvoke, effect: Effect) -> Result<R
 }
 
 fn connected<'n>(call: &'n Call<'_>, named: &str) -> Result<&'n ConnectedNode, Failure> {
-    let node = DeviceId::parse(named).and_then(|id| call.relay.nodes.of(&id));
+    let node = DeviceId::parse(named).and_then(|id| call.nodes.registry.get(&id));
     let v4 = call.caller.protocol() == Protocol::V4;
     node.ok_or_else(|| {
         let details = json::object(|o| {
@@ -486,7 +486,7 @@ pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Fa
     let own = own.ok_or_else(|| Failure::invalid("nodeId mismatch"))?;
     let id = RequestId::parse(&params.id);
     let found = call
-        .relay
+        .nodes
         .invokes
         .list
         .iter()
@@ -494,8 +494,8 @@ pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Fa
     let Some(at) = found else {
         return Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec()));
     };
-    let invoke = call.relay.invokes.list.swap_remove(at);
-    call.relay.invokes.ends.answered(ok, call.now.at.since(invoke.since));
+    let invoke = call.nodes.invokes.list.swap_remove(at);
+    call.nodes.invokes.outcomes.answered(ok, call.now.at.since(invoke.since));
     // A `payloadJSON` that is not a string is the payload itself.
     let (held, payload) = match held {
         Some(text) if text.kind() == Kind::String => {
@@ -522,7 +522,7 @@ fn refused(call: &mut Call<'_>, mut invoke: PendingInvoke, error: Option<Value<'
     if let Some(action) =
         invoke.kept.take().filter(|_| pending_work::is_background(&code, &message))
     {
-        if let Some(queued) = call.relay.work.keep(*action, call.now) {
+        if let Some(queued) = call.nodes.work.keep(*action, call.now) {
             let details = json::object(|o| {
                 o.str("code", "QUEUED_UNTIL_FOREGROUND");
                 o.shown("queuedActionId", &queued);

@@ -69,7 +69,7 @@ fn rows<'a>(call: &'a Call<'_>) -> Vec<Row<'a>> {
     let row = |device| row(call, device);
     let mut rows: Vec<Row<'_>> = devices.map(|device| row(&device.id)).collect();
     let known = rows.len();
-    for node in call.relay.nodes.iter() {
+    for node in call.nodes.registry.iter() {
         if !rows[..known].iter().any(|row| row.id == node.device) {
             rows.push(row(&node.device));
         }
@@ -117,7 +117,7 @@ pub(crate) fn unknown_node() -> Failure {
 
 fn row<'a>(call: &'a Call<'_>, id: &DeviceId) -> Row<'a> {
     let device = call.devices.find(id).map(|(_, device)| device);
-    Row { id: *id, device, live: call.relay.nodes.of(id) }
+    Row { id: *id, device, live: call.nodes.registry.get(id) }
 }
 
 impl<'a> Row<'a> {

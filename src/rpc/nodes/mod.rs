@@ -1,4 +1,4 @@
-//! Relay between operators and nodes: connected nodes, calls and answers, and pending work and
+//! Nodes between operators and nodes: connected nodes, calls and answers, and pending work and
 //! approvals.
 //!
 //! Like everything in `rpc` it only keeps state and returns effects; sending is the task of
@@ -34,23 +34,23 @@ pub use outcomes::{CallOutcome, CallOutcomes};
 pub use pairing::{
     approve, lacks, list as pair_list, over, reject, remove, request, requested, verify, widen,
 };
-pub use pending_work::{ack, drain, enqueue, pull, Work, KINDS};
-pub use registry::{asked_of, ConnectedNode, Declared, NodeRegistry};
+pub use pending_work::{ack, drain, enqueue, pull, PendingWork, WORK_KINDS};
+pub use registry::{requested_surface, ConnectedNode, Declared, NodeRegistry};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
 
 use super::Effect;
 
 /// State of the relay, in memory only.
 #[derive(Default)]
-pub struct Relay {
-    pub nodes: NodeRegistry,
+pub struct Nodes {
+    pub registry: NodeRegistry,
     pub invokes: PendingInvokes,
     pub approvals: Approvals,
-    pub work: Work,
+    pub work: PendingWork,
     pub triggers: Triggers,
 }
 
-impl Relay {
+impl Nodes {
     /// Returns the next time at which a call or an approval expires.
     pub fn next_deadline(&self) -> Option<Millis> {
         self.invokes.next_deadline().into_iter().chain(self.approvals.next_deadline()).min()
@@ -73,7 +73,7 @@ impl Relay {
     /// Removes a closed connection of a node or an operator, and returns the effects.
     pub fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
         self.approvals.leave(conn);
-        self.nodes.leave(conn);
+        self.registry.remove(conn);
         self.invokes.leave(conn)
     }
 }

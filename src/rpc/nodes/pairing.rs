@@ -36,17 +36,17 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let mut paired: Vec<&Device> =
         devices.filter(|device| device.roles.contains(Role::Node) && shown(&device.id)).collect();
     paired.sort_by_key(|device| std::cmp::Reverse(device.approved));
-    let (v4, nodes) = (call.caller.protocol() == Protocol::V4, &call.relay.nodes);
+    let (v4, nodes) = (call.caller.protocol() == Protocol::V4, &call.nodes.registry);
     Ok(Reply::of(json::object(|o| {
         o.arr("pending", |list| {
             pending.iter().for_each(|one| {
-                list.item_obj(|o| request_fields(o, one, nodes.of(&one.device), v4))
+                list.item_obj(|o| request_fields(o, one, nodes.get(&one.device), v4))
             });
         });
         o.arr("paired", |list| {
             paired
                 .iter()
-                .for_each(|one| list.item_obj(|o| node_fields(o, one, nodes.of(&one.id), v4)));
+                .for_each(|one| list.item_obj(|o| node_fields(o, one, nodes.get(&one.id), v4)));
         });
     })))
 }
@@ -56,13 +56,13 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
 pub fn approve(call: &mut Call<'_>, params: ByRequest) -> Result<Reply, Failure> {
     let named = params.request_id;
     let request = find(call, &named, "node pairing approval denied")?;
-    devices::may_be_more(call, Roles::of(Role::Node))?;
+    devices::check_may_approve(call, Roles::of(Role::Node))?;
     if let Some(scope) = lacks(call, &request.surface, request.scopes) {
         return Err(Failure::scopes(scope, Scopes::of(Scope::Pairing).with(Scopes::of(scope))));
     }
     let (slot, mut device) = devices::approved(call, &request)?;
     widen(&mut device, &request.surface, call)?;
-    let live = call.relay.nodes.of(&device.id);
+    let live = call.nodes.registry.get(&device.id);
     let v3 = call.caller.protocol() == Protocol::V3;
     let window = device.tokens[Role::Node as usize];
     let token = v3.then(|| tokens::device_token(call.key, &device.id, Role::Node, window.current));
@@ -134,7 +134,7 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
         return Err(Failure::invalid("unknown nodeId: a node asks by connecting with its own key"));
     };
     let waits = call.pairing_requests.of_device(&device.id, call.now.at).map(|request| request.id);
-    let id = waits.unwrap_or_else(|| call.fresh_id());
+    let id = waits.unwrap_or_else(|| call.new_id());
     if waits.is_none() {
         let ask = RequestContent {
             device: device.id,
@@ -147,7 +147,7 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
         };
         call.pairing_requests.add(ask, id, call.now.at, call.now.wall);
     }
-    let live = call.relay.nodes.of(&device.id);
+    let live = call.nodes.registry.get(&device.id);
     let request = call.pairing_requests.get(id, call.now.at);
     let request =
         request.ok_or_else(|| Failure::unavailable("too many devices wait; retry later"))?;
@@ -170,7 +170,7 @@ pub fn verify(call: &mut Call<'_>, params: NodeVerify) -> Result<Reply, Failure>
     Ok(Reply::of(json::object(|o| {
         o.bool("ok", right.is_some());
         if let Some(device) = right {
-            o.obj("node", |o| node_fields(o, device, call.relay.nodes.of(&device.id), false));
+            o.obj("node", |o| node_fields(o, device, call.nodes.registry.get(&device.id), false));
         }
     })))
 }
@@ -187,7 +187,7 @@ pub fn resolved(call: &Call<'_>, request: &PairingRequest, decision: &str) -> Ve
     let mut effects = over(call.now.wall, request, decision);
     if is_node(request) {
         let live =
-            call.relay.nodes.of(&request.device).filter(|node| node.protocol == Protocol::V4);
+            call.nodes.registry.get(&request.device).filter(|node| node.protocol == Protocol::V4);
         if let (Some(node), Some(Effect::Event { payload, .. })) = (live, effects.last()) {
             let frame = frames::event_with("node.pair.resolved", payload.len(), &mut |o| {
                 o.raw("payload", payload)
@@ -201,7 +201,7 @@ pub fn resolved(call: &Call<'_>, request: &PairingRequest, decision: &str) -> Ve
 /// Returns the effects that end the request and notify the clients that could have decided.
 pub fn over(wall: WallMs, request: &PairingRequest, decision: &str) -> Vec<Effect> {
     let mut effects = match request.roles.is_empty() {
-        true => vec![Effect::Decided(request.id)],
+        true => vec![Effect::RemoveRequest(request.id)],
         false => devices::resolved(wall, request, decision),
     };
     if is_node(request) {
@@ -239,7 +239,7 @@ fn find(call: &mut Call<'_>, named: &str, denied: &str) -> Result<PairingRequest
         .filter(|request| is_node(request))
         .cloned()
         .ok_or_else(unknown)?;
-    devices::may_govern(call, &request.device, denied)?;
+    devices::check_governs(call, &request.device, denied)?;
     Ok(request)
 }
 

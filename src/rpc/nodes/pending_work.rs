@@ -6,7 +6,7 @@
 //! action evicts the oldest of the same node, and is not queued if the whole list is full.
 
 use super::list::unknown_node;
-use super::registry::{own, ConnectedNode};
+use super::registry::{calling_node, ConnectedNode};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, Role, WallMs};
 use crate::gate::limits;
@@ -73,7 +73,7 @@ struct WorkItem {
 
 /// All pending work.
 #[derive(Default)]
-pub struct Work {
+pub struct PendingWork {
     actions: Vec<Action>,
     items: Vec<WorkItem>,
     /// Number of changes of the items.
@@ -81,9 +81,9 @@ pub struct Work {
 }
 
 /// Kinds of items.
-pub const KINDS: [&str; 2] = ["status.request", "location.request"];
+pub const WORK_KINDS: [&str; 2] = ["status.request", "location.request"];
 
-impl Work {
+impl PendingWork {
     /// Queues an action and returns its id, or that of an older action with the same key. Returns
     /// `None` if there is no space.
     pub fn keep(&mut self, action: Action, now: Now) -> Option<RequestId> {
@@ -114,10 +114,10 @@ impl Work {
 
 /// Handles `node.pending.pull {}` of a node: returns its pending actions.
 pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
-    let own = own(call)?;
-    call.relay.work.expire(call.now.at);
-    let relay = &*call.relay;
-    let node = relay.nodes.of(&own);
+    let own = calling_node(call)?;
+    call.nodes.work.expire(call.now.at);
+    let nodes = &*call.nodes;
+    let node = nodes.registry.get(&own);
     let approved = node.map(|node| node.approved(call.devices));
     let may = |action: &&Action| {
         let (Some(node), Some(approved)) = (node, approved) else { return false };
@@ -128,7 +128,7 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     Ok(Reply::of(json::object(|o| {
         o.shown("nodeId", &own);
         o.arr("actions", |list| {
-            for action in relay.work.actions.iter().filter(may) {
+            for action in nodes.work.actions.iter().filter(may) {
                 list.item_obj(|o| {
                     o.shown("id", &action.id);
                     o.str("command", &action.command);
@@ -145,9 +145,9 @@ pub fn pull(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
 
 /// Handles `node.pending.ack {ids}` of a node: removes the actions that it has done.
 pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
-    let own = own(call)?;
+    let own = calling_node(call)?;
     let ids = params.ids;
-    let work = &mut call.relay.work;
+    let work = &mut call.nodes.work;
     work.expire(call.now.at);
     work.actions.retain(|action| action.node != own || !ids.contains(&action.id.to_string()));
     let left = work.actions.iter().filter(|action| action.node == own).count();
@@ -158,13 +158,13 @@ pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
 /// of a kind. This gateway does not wake nodes.
 pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Failure> {
     let expires = params.expires_in_ms.unwrap_or(limits::WORK_MS);
-    let kind = KINDS.into_iter().find(|one| *one == params.kind);
+    let kind = WORK_KINDS.into_iter().find(|one| *one == params.kind);
     let known = DeviceId::parse(params.node_id.trim()).filter(|id| {
         call.devices.find(id).is_some_and(|(_, device)| device.roles.contains(Role::Node))
     });
     let node = known.ok_or_else(unknown_node)?;
-    let fresh = call.fresh_id();
-    let (work, now) = (&mut call.relay.work, call.now);
+    let fresh = call.new_id();
+    let (work, now) = (&mut call.nodes.work, call.now);
     work.expire(now.at);
     let same = work.items.iter().position(|item| item.node == node && Some(item.kind) == kind);
     let at = same.unwrap_or_else(|| {
@@ -172,7 +172,7 @@ pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Fai
             work.items.remove(0);
         }
         let expires = (now.at.plus(expires), WallMs(now.wall.0.saturating_add(expires)));
-        let (id, kind) = (fresh, kind.unwrap_or(KINDS[0]));
+        let (id, kind) = (fresh, kind.unwrap_or(WORK_KINDS[0]));
         let high = params.priority.as_deref() == Some("high");
         work.items.push(WorkItem { id, node, kind, high, created: now.wall, expires });
         work.revision += 1;
@@ -191,14 +191,14 @@ pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Fai
 /// request is among them and there is room, the answer has an additional one.
 pub fn drain(call: &mut Call<'_>, params: PendingDrain) -> Result<Reply, Failure> {
     let most = params.max_items.unwrap_or(limits::WORK_FETCHED);
-    let own = own(call)?;
-    let (work, now) = (&mut call.relay.work, call.now);
+    let own = calling_node(call)?;
+    let (work, now) = (&mut call.nodes.work, call.now);
     work.expire(now.at);
     let mut waiting: Vec<usize> =
         (0..work.items.len()).filter(|at| work.items[*at].node == own).collect();
     // The sort is stable, so the oldest comes first among those of the same priority.
     waiting.sort_by_key(|at| !work.items[*at].high);
-    let asked = waiting.iter().any(|at| work.items[*at].kind == KINDS[0]);
+    let asked = waiting.iter().any(|at| work.items[*at].kind == WORK_KINDS[0]);
     let taken = waiting.len().min(most as usize);
     let room = taken < most as usize;
     let payload = json::object(|o| {

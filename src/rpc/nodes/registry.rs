@@ -39,23 +39,23 @@ pub struct NodeRegistry(Vec<ConnectedNode>);
 impl NodeRegistry {
     /// Adds a node. It replaces a node with the same device on an older connection; that connection
     /// stays open, and may still answer the calls that it was sent.
-    pub fn enter(&mut self, node: ConnectedNode) {
+    pub fn insert(&mut self, node: ConnectedNode) {
         self.0.retain(|known| known.device != node.device);
         self.0.push(node);
     }
 
     /// Removes the node of a closed connection.
-    pub fn leave(&mut self, conn: ConnId) {
+    pub fn remove(&mut self, conn: ConnId) {
         self.0.retain(|node| node.conn != conn);
     }
 
     /// Returns the node with this device.
-    pub fn of(&self, device: &DeviceId) -> Option<&ConnectedNode> {
+    pub fn get(&self, device: &DeviceId) -> Option<&ConnectedNode> {
         self.0.iter().find(|node| node.device == *device)
     }
 
     /// Returns the node on this connection.
-    pub fn on(&mut self, conn: ConnId) -> Option<&mut ConnectedNode> {
+    pub fn on_connection(&mut self, conn: ConnId) -> Option<&mut ConnectedNode> {
         self.0.iter_mut().find(|node| node.conn == conn)
     }
 
@@ -65,7 +65,7 @@ impl NodeRegistry {
     }
 
     /// Returns the number of nodes.
-    pub fn count(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 }
@@ -78,7 +78,7 @@ impl ConnectedNode {
         approved: &Surface,
     ) -> Rules<'a, String, String> {
         let talk = self.declared.caps.iter().any(|cap| cap == "talk") && approved.has_cap("talk");
-        described(self.protocol, &self.about, &self.declared, talk, commands)
+        rules_for(self.protocol, &self.about, &self.declared, talk, commands)
     }
 
     /// Returns the approved surface of the node; empty if the table does not know the device.
@@ -104,7 +104,7 @@ static NOTHING: Surface = Surface::NONE;
 
 /// Returns the surface for which a node with this declaration requests approval: the commands that
 /// may be offered, its capabilities, and the permissions that it was granted.
-pub fn asked_of(
+pub fn requested_surface(
     protocol: Protocol,
     about: &About,
     declared: &Declared,
@@ -112,7 +112,7 @@ pub fn asked_of(
 ) -> Result<Surface, DoesNotFit> {
     let talk = declared.caps.iter().any(|cap| cap == "talk");
     let mut surface = Surface::NONE;
-    let rules = described(protocol, about, declared, talk, commands);
+    let rules = rules_for(protocol, about, declared, talk, commands);
     rules.offered().try_for_each(|name| surface.add_command(name))?;
     declared.caps.iter().try_for_each(|cap| surface.add_cap(cap))?;
     let granted = declared.permissions.iter().filter(|(_, granted)| *granted);
@@ -120,7 +120,7 @@ pub fn asked_of(
     Ok(surface)
 }
 
-fn described<'a>(
+fn rules_for<'a>(
     protocol: Protocol,
     about: &'a About,
     declared: &'a Declared,
@@ -134,7 +134,7 @@ fn described<'a>(
 }
 
 /// Returns the device id of the calling node.
-pub(crate) fn own(call: &Call<'_>) -> Result<DeviceId, Failure> {
+pub(crate) fn calling_node(call: &Call<'_>) -> Result<DeviceId, Failure> {
     call.caller.device().ok_or_else(|| Failure::invalid("nodeId required"))
 }
 

@@ -34,7 +34,7 @@ impl Triggers {
 
 /// Handles `voicewake.get {}`.
 pub fn get(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
-    Ok(Reply::of(call.relay.triggers.json()))
+    Ok(Reply::of(call.nodes.triggers.json()))
 }
 
 /// Handles `voicewake.set {triggers}`: at most [`limits::WAKE_WORDS`] words of
@@ -47,6 +47,6 @@ pub fn set(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let kept = texts
         .map(|word| cut(word.trim(), limits::WAKE_WORD_LEN).to_string())
         .filter(|word| !word.is_empty());
-    call.relay.triggers = Triggers(kept.take(limits::WAKE_WORDS).collect());
-    Ok(Reply::of(call.relay.triggers.json()).with(vec![call.relay.triggers.event()]))
+    call.nodes.triggers = Triggers(kept.take(limits::WAKE_WORDS).collect());
+    Ok(Reply::of(call.nodes.triggers.json()).with(vec![call.nodes.triggers.event()]))
 }

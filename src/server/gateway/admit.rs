@@ -145,7 +145,7 @@ impl Gateway {
         let facts = Facts {
             phase: self.phase,
             has_capacity: self.admitted < limits::CONNECTIONS
-                && (attempt.node.is_none() || self.relay.nodes.count() < limits::NODES),
+                && (attempt.node.is_none() || self.nodes.registry.len() < limits::NODES),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
             role: attempt.role,
@@ -258,7 +258,7 @@ impl Gateway {
             self.freshen(slot, &welcome.attempt);
             self.seen(slot, now);
         }
-        let entered = self.presence.enter(welcome.conn, entry(&welcome, now));
+        let entered = self.presence.insert(welcome.conn, entry(&welcome, now));
         let hello = self.hello(&admitted, now);
         if let Some(conn) = self.conns.get_mut(welcome.conn) {
             conn.outbox.must(frames::response_ok(&welcome.attempt.request, &hello).into());

@@ -4,7 +4,7 @@ use super::{Continuation, Gateway};
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
-use crate::rpc::{self, Call, Change, Failure, Log, Refused, Reply};
+use crate::rpc::{self, Call, Change, Failure, Log, RejectionRecord, Reply};
 use crate::server::config_file::FileWork;
 use crate::server::net::send_queue::Queued;
 use crate::server::os::host_info;
@@ -31,7 +31,7 @@ impl Gateway {
     fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
         let Some(open) = self.conns.get(conn) else { return };
         let (Some(caller), name) = (open.admitted.clone(), open.name.clone()) else { return };
-        let (mut refusals, mut approvers): (Vec<Refused>, _) = (Vec::new(), 0);
+        let (mut refusals, mut approvers): (Vec<RejectionRecord>, _) = (Vec::new(), 0);
         let mut log = Log::EMPTY;
         match &*request.method {
             "exec.approval.request" => {
@@ -53,7 +53,7 @@ impl Gateway {
             key: &self.setup.key,
             name: &name,
             id: &request.id,
-            relay: &mut self.relay,
+            nodes: &mut self.nodes,
             commands: &self.setup.commands,
             presence: &mut self.presence,
             status: &self.status,

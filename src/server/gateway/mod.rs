@@ -36,7 +36,9 @@ use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
-use crate::rpc::{self, Audience, Devices, Effect, Presence, Refused, Relay, Reply, Status};
+use crate::rpc::{
+    self, Audience, Devices, Effect, Nodes, Presence, RejectionRecord, Reply, Status,
+};
 use crate::wire::frames;
 use crate::wire::hello;
 use crate::wire::json;
@@ -97,7 +99,7 @@ pub struct Gateway {
     /// Signatures without a nonce that admitted a client, newest first: device and signature time.
     pub(super) signatures: VecDeque<(DeviceId, u64)>,
     pub(super) presence: Presence,
-    pub(super) relay: Relay,
+    pub(super) nodes: Nodes,
     pub(super) commits: WriteQueue<Continuation>,
     pub(super) conns: Connections,
     /// Number of admitted clients.
@@ -111,7 +113,7 @@ pub struct Gateway {
     pub(super) applied: String,
     /// Changed configuration keys that take effect only at the next start.
     pub(super) restart: Vec<&'static str>,
-    refusals: VecDeque<Refused>,
+    refusals: VecDeque<RejectionRecord>,
     /// Start of the period in which logged refusals are counted, and their number.
     refusals_logged: (Millis, u32),
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
@@ -140,7 +142,7 @@ impl Gateway {
             rate_limiter: Box::new(RateLimiter::new(setup.rate)),
             signatures: VecDeque::new(),
             presence: Presence::new(setup.machine.clone(), now.wall),
-            relay: Relay::default(),
+            nodes: Nodes::default(),
             commits: WriteQueue::default(),
             conns: Connections::default(),
             admitted: 0,
@@ -193,7 +195,7 @@ impl Gateway {
     /// Returns the time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Millis {
         let own = self.next_tick.min(self.next_health).min(self.next_ping).min(self.next_flush);
-        self.relay.next_deadline().map_or(own, |next| own.min(next))
+        self.nodes.next_deadline().map_or(own, |next| own.min(next))
     }
 
     /// Returns whether the gateway runs and the last write to the table succeeded.
@@ -259,7 +261,7 @@ impl Gateway {
             self.seen(slot, now);
         }
         self.left(conn, now);
-        if self.presence.leave(conn) {
+        if self.presence.remove(conn) {
             self.broadcast_presence();
         }
     }
@@ -308,7 +310,7 @@ impl Gateway {
             let versions = Some((self.presence.version(), 1));
             self.broadcast_with("health", [&v3, &v4], versions, Audience::All, true);
         }
-        let late = self.relay.expire(now);
+        let late = self.nodes.expire(now);
         self.happen(late, now);
         if now.at >= self.next_ping {
             self.next_ping = now.at.plus(limits::PING_MS);
@@ -338,7 +340,7 @@ impl Gateway {
             return;
         }
         self.phase = Phase::Stopping;
-        let unanswered = self.relay.stop();
+        let unanswered = self.nodes.stop();
         self.happen(unanswered, now);
         // protocol 3 has null for an unknown time, protocol 4 leaves the member out
         let v3 = json::object(|o| {
@@ -407,8 +409,8 @@ impl Gateway {
                 Effect::Fail { conn, id, failure } => self.fail(conn, &id, &failure),
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame, now),
                 Effect::Presence => self.broadcast_presence(),
-                Effect::Decided(request) => self.pairing_requests.remove(request),
-                Effect::LetIn(device) => self.node_offers(device, now),
+                Effect::RemoveRequest(request) => self.pairing_requests.remove(request),
+                Effect::RequestSurface(device) => self.node_offers(device, now),
             }
         }
     }
@@ -443,13 +445,13 @@ impl Gateway {
     }
 
     /// Stores a refusal for `gatelet explain --last`.
-    pub(super) fn remember(&mut self, refused: Refused) {
+    pub(super) fn remember(&mut self, refused: RejectionRecord) {
         self.refusals.truncate(limits::REFUSALS_KEPT - 1);
         self.refusals.push_front(refused);
     }
 
     /// Returns the last refusals, newest first.
-    pub(super) fn refusals(&self) -> &VecDeque<Refused> {
+    pub(super) fn refusals(&self) -> &VecDeque<RejectionRecord> {
         &self.refusals
     }
 
@@ -463,7 +465,7 @@ impl Gateway {
         self.status.connections = self.conns.len();
         self.status.unauthenticated = self.unauthenticated();
         self.status.operators = self.conns.iter().filter(roles(Role::Operator)).count();
-        self.status.waiting = (self.relay.invokes.waiting(), self.relay.approvals.waiting());
+        self.status.waiting = (self.nodes.invokes.waiting(), self.nodes.approvals.waiting());
         self.status.nodes = self.conns.iter().filter(roles(Role::Node)).count();
     }
 }

@@ -9,7 +9,7 @@ use crate::gate::policy::Registration;
 use crate::gate::scopes::Scopes;
 use crate::gate::session::Admitted;
 use crate::gate::surface::Surface;
-use crate::rpc::nodes::{asked_of, over, requested, ConnectedNode};
+use crate::rpc::nodes::{over, requested, requested_surface, ConnectedNode};
 use crate::server::net::send_queue::Queued;
 use crate::wire::frames;
 
@@ -24,9 +24,9 @@ impl Gateway {
         now: Now,
     ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
-        let words = frames::event("voicewake.changed", &self.relay.triggers.json(), None, None);
+        let words = frames::event("voicewake.changed", &self.nodes.triggers.json(), None, None);
         self.send(client.conn(), words);
-        self.relay.nodes.enter(ConnectedNode {
+        self.nodes.registry.insert(ConnectedNode {
             conn: client.conn(),
             device,
             protocol: client.protocol(),
@@ -50,11 +50,12 @@ impl Gateway {
     /// Creates or renews a pending request if a connected node declares more than is approved;
     /// removes it otherwise.
     pub(crate) fn node_offers(&mut self, device: DeviceId, now: Now) {
-        let Some((node, (_, known))) = self.relay.nodes.of(&device).zip(self.devices.find(&device))
+        let Some((node, (_, known))) =
+            self.nodes.registry.get(&device).zip(self.devices.find(&device))
         else {
             return;
         };
-        match asked_of(node.protocol, &node.about, &node.declared, &self.setup.commands) {
+        match requested_surface(node.protocol, &node.about, &node.declared, &self.setup.commands) {
             Ok(asked) if known.surface.covers(&asked) => self.asks_no_more(&device, now),
             Ok(surface) => {
                 let (key, about) = (known.key, node.about.clone());
@@ -86,7 +87,8 @@ impl Gateway {
     pub(crate) fn offered(&self, attempt: &Attempt) -> Surface {
         let Some(declared) = &attempt.node else { return Surface::NONE };
         let protocol = super::reject::protocol_of(attempt);
-        asked_of(protocol, &attempt.about, declared, &self.setup.commands).unwrap_or(Surface::NONE)
+        requested_surface(protocol, &attempt.about, declared, &self.setup.commands)
+            .unwrap_or(Surface::NONE)
     }
 
     /// Creates or renews a pending request, and notifies clients that can approve it.
@@ -103,7 +105,7 @@ impl Gateway {
             events.push(crate::rpc::pair_requested(request));
         }
         if !request.surface.is_empty() {
-            events.push(requested(request, self.relay.nodes.of(&device)));
+            events.push(requested(request, self.nodes.registry.get(&device)));
             let command = &self.setup.command;
             log::info!(
                 "node {} offers what waits for approval; run `{command} nodes approve {id}`",
@@ -116,20 +118,23 @@ impl Gateway {
 
     /// Removes a closed connection from the relay, and notifies the callers that waited for it.
     pub(crate) fn left(&mut self, conn: ConnId, now: Now) {
-        let effects = self.relay.leave(conn);
+        let effects = self.nodes.leave(conn);
         self.happen(effects, now);
     }
 
     /// Renews the pending requests of connected nodes, so that they do not expire.
     pub(crate) fn nodes_still_wait(&mut self, now: Now) {
-        self.relay.nodes.iter().for_each(|node| self.pairing_requests.renew(&node.device, now.at));
+        self.nodes
+            .registry
+            .iter()
+            .for_each(|node| self.pairing_requests.renew(&node.device, now.at));
     }
 
     /// Sends a call to its node. If it cannot be queued, the caller gets an error.
     pub(crate) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
         let offer = self.conns.get(conn).map(|conn| conn.outbox.may(frame.into()));
         if offer != Some(Queued::Queued) {
-            let failed = self.relay.invokes.unsent(id);
+            let failed = self.nodes.invokes.unsent(id);
             self.happen(failed.into_iter().collect(), now);
         }
     }

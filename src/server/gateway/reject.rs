@@ -12,7 +12,7 @@ use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
 use crate::gate::scopes::Scopes;
-use crate::rpc::Refused;
+use crate::rpc::RejectionRecord;
 use crate::wire::frames::{self, ErrorShape};
 use crate::wire::json::{self, Writer};
 
@@ -123,7 +123,7 @@ impl Gateway {
             ),
             now,
         );
-        self.remember(Refused {
+        self.remember(RejectionRecord {
             rule: turned.rule.title(),
             code: words.code,
             message: message.to_string(),

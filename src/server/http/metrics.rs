@@ -97,7 +97,7 @@ impl Gateway {
 
     fn metrics(&mut self, now: Now) -> String {
         self.count(now);
-        let (status, counts, outcomes) = (&self.status, &self.counts, &self.relay.invokes.ends);
+        let (status, counts, outcomes) = (&self.status, &self.counts, &self.nodes.invokes.outcomes);
         let lost = self.conns.iter().fold(counts.lost, |sum, conn| sum.and(conn.outbox.lost()));
         let by_role = [
             ("operator", status.operators as u64),
@@ -106,7 +106,7 @@ impl Gateway {
         ];
         let dropped = [("slow consumer", lost.slow), ("no pong", lost.silent)];
         let version = [(env!("CARGO_PKG_VERSION"), 1)];
-        let nodes = self.relay.nodes.count();
+        let nodes = self.nodes.registry.len();
         let (invokes, approvals) = status.waiting;
         let mut page = Page::default();
         page.values("gatelet_build_info", "The version that runs.", "version", version);
