@@ -14,9 +14,11 @@
 
 #[allow(clippy::print_stderr, clippy::print_stdout)] // commands print their results
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dashboard;
 pub mod gate;
+mod node;
 pub mod qr;
 pub mod rpc;
 pub mod server;

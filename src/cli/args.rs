@@ -1,726 +1,436 @@
-//! Parses command line arguments into a [`Command`]. Pure: no environment, no files, no output.
+//! Commands, and the parsing of command line arguments. Pure: no environment, no files, no output.
 //!
-//! Options are listed in [`super::options`], commands in [`topics`]. Anything else is an error that
-//! names the nearest match. Options may stand anywhere, `--` ends them, and `--name=value` equals
-//! `--name value`.
+//! Each command is a [`Command`] in its own file; [`OPTIONS`] lists all options. Anything else is an
+//! error that names the nearest match. Options may stand anywhere, `--` ends them, and
+//! `--name=value` equals `--name value`.
 
 use std::ffi::OsString;
+use std::fmt::{self, Debug};
 
-use log::Level;
+use lexopt::{Arg, Parser};
 
-use super::options::{about, usage, Given, UsageError, GLOBAL};
-use super::topics::{self, Topic};
-use crate::config::{nearest_word, Overrides, Secret};
+use super::context::Context;
+use super::output::{CommandError, CommandResult};
+use crate::config::{Overrides, Secret};
 use crate::gate::ids::Role;
+
+/// A command, or a family of commands: its help text and its parser.
+#[derive(Clone, Copy)]
+pub struct Command {
+    /// Name as typed, such as `devices approve`.
+    pub name: &'static str,
+    /// Syntax of its arguments.
+    pub usage: &'static str,
+    pub min_arguments: usize,
+    pub max_arguments: usize,
+    /// Accepted options in addition to the global ones. A global option in this list has a meaning
+    /// of its own here and is not passed to the configuration.
+    pub options: &'static [&'static str],
+    /// Summary in one line.
+    pub summary: &'static str,
+    /// Help text: examples, then details. Begins with an empty line.
+    pub details: &'static str,
+    pub parse: fn(&Args) -> Result<Box<dyn Action>, CommandError>,
+}
+
+impl Command {
+    /// A command without arguments and options. As a parser it accepts only members of its family.
+    pub const BASE: Command = Command {
+        name: "",
+        usage: "",
+        min_arguments: 0,
+        max_arguments: 0,
+        options: &[],
+        summary: "",
+        details: "",
+        parse: |args| Err(args.needs_member()),
+    };
+
+    /// Returns an error that refers to the help of this command.
+    fn error(&self, message: impl fmt::Display) -> CommandError {
+        CommandError::usage(format!("{message}\nsee `gatelet help {}`", self.name))
+    }
+}
+
+/// A parsed command.
+pub trait Action: Debug {
+    fn run(self: Box<Self>, context: Context) -> CommandResult;
+}
+
+/// Arguments of a command, and the function that executes it.
+struct Call<A> {
+    arguments: A,
+    run: fn(&Context, A) -> CommandResult,
+}
+
+/// Returns the action that calls `run` with these arguments.
+pub fn action<A: Debug + 'static>(
+    arguments: A,
+    run: fn(&Context, A) -> CommandResult,
+) -> Result<Box<dyn Action>, CommandError> {
+    Ok(Box::new(Call { arguments, run }))
+}
+
+impl<A: Debug> Action for Call<A> {
+    fn run(self: Box<Self>, context: Context) -> CommandResult {
+        (self.run)(&context, self.arguments)
+    }
+}
+
+impl<A: Debug> Debug for Call<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.arguments.fmt(f)
+    }
+}
+
+/// Commands under one heading of the help text, one list per source file.
+pub struct Group {
+    pub title: &'static str,
+    pub commands: &'static [&'static [Command]],
+}
+
+/// All commands.
+#[derive(Clone, Copy)]
+pub struct Commands(pub &'static [Group]);
+
+impl Commands {
+    pub fn all(self) -> impl Iterator<Item = &'static Command> {
+        self.0.iter().flat_map(|group| group.commands.iter().copied().flatten())
+    }
+
+    /// Returns the command with that name.
+    pub fn get(self, name: &str) -> Option<&'static Command> {
+        self.all().find(|command| command.name == name)
+    }
+
+    /// Returns the commands of a family, with their names in the family.
+    pub fn members(
+        self,
+        family: &'static str,
+    ) -> impl Iterator<Item = (&'static str, &'static Command)> {
+        self.all().filter_map(move |command| {
+            Some((command.name.strip_prefix(family)?.strip_prefix(' ')?, command))
+        })
+    }
+
+    /// Returns the command named by the leading words, and the remaining words. Without words it is
+    /// `run`.
+    pub fn find(self, words: &[String]) -> Result<(&'static Command, &[String]), CommandError> {
+        let first = words.first().map_or("run", String::as_str);
+        if let Some(second) = words.get(1) {
+            if let Some(command) = self.get(&format!("{first} {second}")) {
+                return Ok((command, &words[2..]));
+            }
+        }
+        let Some(command) = self.get(first) else { return Err(self.unknown(first)) };
+        match (self.members(command.name).next(), words.get(1)) {
+            (Some(_), Some(second)) => Err(self.unknown_member(command, second)),
+            _ => Ok((command, words.get(1..).unwrap_or_default())),
+        }
+    }
+
+    fn unknown(self, word: &str) -> CommandError {
+        let names = self.all().map(|command| command.name).filter(|name| !name.contains(' '));
+        let hint = nearest(word, names)
+            .map(|near| format!("; did you mean `gatelet {near}`?"))
+            .unwrap_or_default();
+        usage(format!("there is no command `{word}`{hint}"))
+    }
+
+    /// Returns the error that the family has no such command.
+    pub fn unknown_member(self, family: &'static Command, word: &str) -> CommandError {
+        let name = family.name;
+        let hint = match nearest(word, self.members(name).map(|(member, _)| member)) {
+            Some(near) => format!("; did you mean `gatelet {name} {near}`?"),
+            None => format!("; it has {}", self.member_names(name)),
+        };
+        family.error(format!("`gatelet {name}` has no command `{word}`{hint}"))
+    }
+
+    fn member_names(self, family: &'static str) -> String {
+        self.members(family).map(|(member, _)| member).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Syntax of an option. `value` is the name of its value in messages, empty for a flag.
+pub struct OptionSpec {
+    pub name: &'static str,
+    short: Option<char>,
+    value: &'static str,
+}
+
+const fn flag(name: &'static str) -> OptionSpec {
+    OptionSpec { name, short: None, value: "" }
+}
+
+const fn short_flag(short: char, name: &'static str) -> OptionSpec {
+    OptionSpec { name, short: Some(short), value: "" }
+}
+
+const fn valued(name: &'static str, value: &'static str) -> OptionSpec {
+    OptionSpec { name, short: None, value }
+}
+
+/// Number of options at the beginning of [`OPTIONS`] that every command accepts.
+const GLOBAL: usize = 10;
+
+pub const OPTIONS: &[OptionSpec] = &[
+    valued("state-dir", "DIR"),
+    valued("config", "FILE"),
+    valued("port", "PORT"),
+    valued("bind", "BIND"),
+    valued("auth", "MODE"),
+    valued("token", "TOKEN"),
+    valued("password", "PASSWORD"),
+    flag("json"),
+    short_flag('h', "help"),
+    short_flag('V', "version"),
+    valued("log-file", "FILE"),
+    short_flag('f', "follow"),
+    valued("level", "LEVEL"),
+    valued("limit", "NUMBER"),
+    valued("filter", "LIST"),
+    valued("timeout", "SECONDS"),
+    flag("latest"),
+    flag("last"),
+    flag("qr"),
+    flag("dry-run"),
+    flag("overwrite"),
+    valued("role", "ROLE"),
+    valued("scopes", "LIST"),
+    valued("peer", "IP"),
+    valued("host", "HOST"),
+    valued("origin", "ORIGIN"),
+    valued("xff", "LIST"),
+    valued("real-ip", "IP"),
+    valued("device-token", "STATE"),
+    valued("code", "CODE"),
+    valued("display-name", "NAME"),
+    valued("device", "DEVICE"),
+    valued("client", "ID"),
+    valued("user", "NAME"),
+    valued("protocol", "NUMBER"),
+];
 
 /// A parsed command line.
 #[derive(Debug)]
 pub struct Invocation {
-    pub command: Command,
+    pub action: Box<dyn Action>,
     /// Options that take precedence over every other source of configuration.
     pub overrides: Overrides,
     /// Print JSON (`--json`).
     pub json: bool,
 }
 
-/// A command with its arguments.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Command {
-    Run,
-    /// Run the gateway under the Windows service control manager.
-    #[cfg(windows)]
-    Service,
-    Url,
-    Status,
-    Health,
-    Devices(DevicesCommand),
-    Nodes(NodesCommand),
-    Pair(PairCommand),
-    Explain(Box<ExplainCommand>),
-    /// The last refusals of the running gateway, with their maximum number.
-    ExplainLast(u64),
-    TokenShow,
-    TokenRotate,
-    ConfigCheck,
-    ConfigPrint,
-    TableCheck,
-    TableDump,
-    TableRepair,
-    TableExport,
-    TableImport(Import),
-    Logs(Logs),
-    /// Prefixes of the event names to print; empty prints all events.
-    Events(Vec<String>),
-    /// A method and its parameters as JSON.
-    Call {
-        method: String,
-        params: String,
-    },
-    Node(NodeCommand),
-    /// Help for one command, or the overview.
-    Help(Option<&'static Topic>),
-    Version,
-}
-
-/// `devices ...`. A device is given as the user typed it, see [`super::select`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DevicesCommand {
-    List,
-    /// A request or device; `None` for the latest request.
-    Approve(Option<String>),
-    Reject(Option<String>),
-    Remove(String),
-    Rename {
-        device: String,
-        name: String,
-    },
-    Rotate {
-        device: String,
-        role: Option<Role>,
-    },
-    Revoke {
-        device: String,
-        role: Option<Role>,
-    },
-}
-
-/// `nodes ...`. A node is given as the user typed it, see [`super::select`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NodesCommand {
-    List,
-    Pending,
-    Describe(String),
-    Invoke {
-        node: String,
-        command: String,
-        params: String,
-        /// Timeout in seconds.
-        timeout: Option<u64>,
-    },
-    /// A request or node; `None` for the latest request.
-    Approve(Option<String>),
-    Reject(Option<String>),
-    Remove(String),
-    Rename {
-        node: String,
-        name: String,
-    },
-}
-
-/// `logs ...`
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Logs {
-    pub follow: bool,
-    /// Least severe level that is printed.
-    pub level: Level,
-    /// Maximum number of existing lines to print.
-    pub limit: usize,
-}
-
-/// `pair ...`
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PairCommand {
-    pub role: Role,
-    /// Names of scopes, with or without the prefix `operator.`; empty means all scopes.
-    pub scopes: Vec<String>,
-    /// Print a QR code even if standard output is not a terminal.
-    pub qr: bool,
-}
-
-/// `node ...`
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NodeCommand {
-    Run(NodeTo),
-    Show(NodeTo),
-    /// A program and its leading arguments.
-    Allow(Vec<String>),
-    Disallow(Vec<String>),
-    Allowed,
-}
-
-/// Connection parameters of a node.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct NodeTo {
-    pub host: Option<String>,
-    pub name: Option<String>,
-    /// A setup code.
-    pub code: Option<String>,
-}
-
-/// `explain ...`: description of a connection.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ExplainCommand {
-    pub peer: Option<String>,
-    pub host: Option<String>,
-    pub origin: Option<String>,
-    pub xff: Option<String>,
-    pub real_ip: Option<String>,
-    /// The shared token or password.
-    pub secret: CredentialState,
-    pub device_token: CredentialState,
-    pub code: CredentialState,
-    /// `new`, `known`, `revoked`, `none`, or a device in the table.
-    pub device: Option<String>,
-    pub role: Option<String>,
-    pub client: Option<String>,
-    pub user: Option<String>,
-    pub scopes: Vec<String>,
-    pub protocol: Option<u32>,
-}
-
-/// Validity of a described credential.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum CredentialState {
-    Right,
-    Wrong,
-    #[default]
-    None,
-}
-
-/// `table import ...`
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Import {
-    pub files: Vec<String>,
-    pub dry_run: bool,
-    pub overwrite: bool,
-}
-
 /// Parses the arguments that follow the program's name.
-pub fn parse<I>(args: I) -> Result<Invocation, UsageError>
-where
-    I: IntoIterator,
-    I::Item: Into<OsString>,
-{
-    let given = Given::read(args.into_iter().map(Into::into).collect())?;
-    if given.has("version") {
-        return Ok(given.invocation(Command::Version));
-    }
-    let (topic, words) = find_topic(&given.words)?;
-    if given.has("help") {
-        let about = (!given.words.is_empty()).then_some(topic);
-        return Ok(given.invocation(Command::Help(about)));
-    }
-    given.check(topic, words)?;
-    let command = build(&given, topic, words)?;
-    Ok(given.invocation(command))
+pub fn parse(
+    commands: Commands,
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+) -> Result<Invocation, CommandError> {
+    let (words, options) = lex(args.into_iter().map(Into::into).collect())?;
+    let has = |name| options.iter().any(|(given, _)| *given == name);
+    let (command, rest) = match ["version", "help"].into_iter().find(|name| has(*name)) {
+        Some(flag) => (commands.find(&[flag.to_string()])?.0, &words[..]),
+        None => commands.find(&words)?,
+    };
+    let args = Args { commands, command, arguments: rest.to_vec(), options };
+    args.check()?;
+    let action = (command.parse)(&args)?;
+    Ok(Invocation { action, overrides: args.overrides(), json: args.has("json") })
 }
 
-impl Given {
-    fn check(&self, topic: &'static Topic, words: &[String]) -> Result<(), UsageError> {
+/// Arguments and options of a command.
+pub struct Args {
+    pub commands: Commands,
+    pub command: &'static Command,
+    pub arguments: Vec<String>,
+    options: Vec<(&'static str, String)>,
+}
+
+impl Args {
+    /// Checks the number of arguments and the names of options, unless only help is requested.
+    fn check(&self) -> Result<(), CommandError> {
+        if self.has("version") || self.has("help") {
+            return Ok(());
+        }
+        let global = |name: &str| OPTIONS[..GLOBAL].iter().any(|spec| spec.name == name);
         for (name, _) in &self.options {
-            if !GLOBAL.contains(name) && !topic.options.contains(name) {
-                return Err(about(
-                    topic,
-                    format!("`gatelet {}` has no option `--{name}`", topic.name),
-                ));
+            if !global(name) && !self.command.options.contains(name) {
+                let command = self.command.name;
+                return Err(self.error(format!("`gatelet {command}` has no option `--{name}`")));
             }
         }
-        if words.len() < topic.least || words.len() > topic.most {
-            return Err(about(
-                topic,
-                format!("usage: gatelet {} {}", topic.name, topic.usage).trim_end().to_string(),
-            ));
+        if (self.command.min_arguments..=self.command.max_arguments).contains(&self.arguments.len())
+        {
+            return Ok(());
         }
-        Ok(())
+        Err(self.usage())
     }
 
-    fn invocation(&self, command: Command) -> Invocation {
-        // With `explain`, `--token` and `--password` describe credentials and carry none.
-        let secret = |name| match command {
-            Command::Explain(_) => None,
-            _ => self.get(name).map(Secret::new),
-        };
-        let overrides = Overrides {
-            config: self.owned("config"),
-            state_dir: self.owned("state-dir"),
+    fn overrides(&self) -> Overrides {
+        let global = |name| self.owned(name).filter(|_| !self.command.options.contains(&name));
+        Overrides {
+            config: global("config"),
+            state_dir: global("state-dir"),
             log_file: self.owned("log-file"),
-            port: self.owned("port"),
-            bind: self.owned("bind"),
-            auth: self.owned("auth"),
-            token: secret("token"),
-            password: secret("password"),
+            port: global("port"),
+            bind: global("bind"),
+            auth: global("auth"),
+            token: global("token").as_deref().map(Secret::new),
+            password: global("password").as_deref().map(Secret::new),
+        }
+    }
+
+    pub fn has(&self, option: &str) -> bool {
+        self.get(option).is_some()
+    }
+
+    /// Returns the last value of the option.
+    pub fn get(&self, option: &str) -> Option<&str> {
+        let mut given = self.options.iter().rev();
+        given.find(|(name, _)| *name == option).map(|(_, value)| value.as_str())
+    }
+
+    pub fn owned(&self, option: &str) -> Option<String> {
+        self.get(option).map(str::to_string)
+    }
+
+    /// Returns the entries of a comma-separated list.
+    pub fn list(&self, option: &str) -> Vec<String> {
+        let entries = self.get(option).unwrap_or_default().split(',').map(str::trim);
+        entries.filter(|entry| !entry.is_empty()).map(str::to_string).collect()
+    }
+
+    /// Returns the value of an option that is a number of at least 1.
+    pub fn number(&self, option: &str) -> Result<Option<u64>, CommandError> {
+        self.get(option).map(|text| self.positive(option, text)).transpose()
+    }
+
+    /// Parses a number of at least 1 that was given for the option.
+    pub fn positive(&self, option: &str, text: &str) -> Result<u64, CommandError> {
+        let number = text.parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| self.error(format!("`--{option} {text}`: expected a number from 1")))
+    }
+
+    pub fn role(&self) -> Result<Option<Role>, CommandError> {
+        let Some(text) = self.get("role") else { return Ok(None) };
+        let error = || self.error(format!("`--role {text}`: expected operator or node"));
+        Role::parse(text).map(Some).ok_or_else(error)
+    }
+
+    /// Returns the argument at this position; an empty text if there is none.
+    pub fn argument(&self, at: usize) -> String {
+        self.arguments.get(at).cloned().unwrap_or_default()
+    }
+
+    /// Returns parameters as JSON text, by default an empty object.
+    pub fn params(&self, at: usize) -> String {
+        self.arguments.get(at).map_or("{}", |text| text).to_string()
+    }
+
+    /// Returns the single argument, or `None` if `--latest` is given instead.
+    pub fn one_or_latest(&self) -> Result<Option<String>, CommandError> {
+        match (self.arguments.first(), self.has("latest")) {
+            (Some(argument), false) => Ok(Some(argument.clone())),
+            (None, true) => Ok(None),
+            (Some(_), true) => Err(self.error("give either one argument or `--latest`, not both")),
+            (None, false) => Err(self.usage()),
+        }
+    }
+
+    /// Returns an error that refers to the help of the command.
+    pub fn error(&self, message: impl fmt::Display) -> CommandError {
+        self.command.error(message)
+    }
+
+    /// Returns the error for a wrong number of arguments.
+    fn usage(&self) -> CommandError {
+        let Command { name, usage, .. } = self.command;
+        self.error(format!("usage: gatelet {name} {usage}").trim_end())
+    }
+
+    fn needs_member(&self) -> CommandError {
+        let name = self.command.name;
+        self.error(format!("`gatelet {name}` needs one of: {}", self.commands.member_names(name)))
+    }
+}
+
+type Options = Vec<(&'static str, String)>;
+
+/// Splits the arguments into words and options.
+fn lex(args: Vec<OsString>) -> Result<(Vec<String>, Options), CommandError> {
+    let (mut words, mut options) = (Vec::new(), Vec::new());
+    let mut parser = Parser::from_args(args);
+    while let Some(arg) = parser.next().map_err(usage)? {
+        let spec = match arg {
+            Arg::Value(word) => {
+                words.push(text(word)?);
+                continue;
+            }
+            Arg::Long(name) => {
+                OPTIONS.iter().find(|spec| spec.name == name).ok_or_else(|| unknown_option(name))?
+            }
+            Arg::Short(letter) => OPTIONS
+                .iter()
+                .find(|spec| spec.short == Some(letter))
+                .ok_or_else(|| usage(format!("unknown option `-{letter}`")))?,
         };
-        Invocation { command, overrides, json: self.has("json") }
-    }
-}
-
-/// Returns the topic named by the leading words, and the remaining words. Without words it is
-/// `run`.
-fn find_topic(words: &[String]) -> Result<(&'static Topic, &[String]), UsageError> {
-    let Some(first) = words.first() else {
-        return topics::topic("run").map(|run| (run, words)).ok_or_else(|| usage(String::new()));
-    };
-    if let Some(second) = words.get(1) {
-        let both = format!("{first} {second}");
-        if let Some(topic) = topics::topic(&both) {
-            return Ok((topic, &words[2..]));
-        }
-    }
-    if let Some(topic) = topics::topic(first) {
-        return match (topics::members(first).next(), words.get(1)) {
-            (Some(_), Some(second)) => Err(unknown_member(topic, second)),
-            _ => Ok((topic, &words[1..])),
+        let value = match spec.value {
+            "" => String::new(),
+            value => {
+                let name = spec.name;
+                let missing = |_| usage(format!("`--{name}` needs a value: --{name} {value}"));
+                text(parser.value().map_err(missing)?)?
+            }
         };
+        options.push((spec.name, value));
     }
-    let names: Vec<&'static str> =
-        topics::all().map(|topic| topic.name).filter(|name| !name.contains(' ')).collect();
-    let hint = nearest_word(first, &names).map(|near| format!("; did you mean `gatelet {near}`?"));
-    Err(usage(format!("there is no command `{first}`{}", hint.unwrap_or_default())))
+    Ok((words, options))
 }
 
-fn unknown_member(family: &'static Topic, word: &str) -> UsageError {
-    let names: Vec<&'static str> = topics::members(family.name).collect();
-    let hint = match nearest_word(word, &names) {
-        Some(near) => format!("; did you mean `gatelet {} {near}`?", family.name),
-        None => format!("; it has {}", names.join(", ")),
-    };
-    about(family, format!("`gatelet {}` has no command `{word}`{hint}", family.name))
+fn text(word: OsString) -> Result<String, CommandError> {
+    word.into_string().map_err(|word| usage(format!("`{}` is not UTF-8", word.to_string_lossy())))
 }
 
-fn build(given: &Given, topic: &'static Topic, words: &[String]) -> Result<Command, UsageError> {
-    let word = |at: usize| words.get(at).cloned().unwrap_or_default();
-    Ok(match topic.name {
-        "run" => Command::Run,
-        #[cfg(windows)]
-        "service" => Command::Service,
-        "url" => Command::Url,
-        "status" => Command::Status,
-        "health" => Command::Health,
-        "pair" => Command::Pair(pair(given, topic)?),
-        "explain" if given.has("last") => Command::ExplainLast(last(words, topic)?),
-        "explain" if !words.is_empty() => {
-            return Err(about(topic, "a number goes with `--last`".to_string()))
-        }
-        "explain" => Command::Explain(Box::new(explain(given, topic)?)),
-        "token show" => Command::TokenShow,
-        "token rotate" => Command::TokenRotate,
-        "config check" => Command::ConfigCheck,
-        "config print" => Command::ConfigPrint,
-        "table check" => Command::TableCheck,
-        "table dump" => Command::TableDump,
-        "table repair" => Command::TableRepair,
-        "table export" => Command::TableExport,
-        "table import" => Command::TableImport(Import {
-            files: words.to_vec(),
-            dry_run: given.has("dry-run"),
-            overwrite: given.has("overwrite"),
-        }),
-        "logs" => Command::Logs(logs(given, topic)?),
-        "events" => Command::Events(given.list("filter")),
-        "call" => Command::Call { method: word(0), params: json(words.get(1)) },
-        "node run" => Command::Node(NodeCommand::Run(node_to(given))),
-        "node show" => Command::Node(NodeCommand::Show(node_to(given))),
-        "node allow" => Command::Node(NodeCommand::Allow(words.to_vec())),
-        "node disallow" => Command::Node(NodeCommand::Disallow(words.to_vec())),
-        "node allowed" => Command::Node(NodeCommand::Allowed),
-        "help" => help_about(words)?,
-        "version" => Command::Version,
-        "token" | "config" | "table" | "node" => return Err(needs_member(topic)),
-        name if name.starts_with("nodes") => Command::Nodes(nodes(given, topic, words)?),
-        _ => Command::Devices(devices(given, topic, words)?),
-    })
+fn unknown_option(name: &str) -> CommandError {
+    let hint = nearest(name, OPTIONS.iter().map(|spec| spec.name))
+        .map(|near| format!("; did you mean `--{near}`?"))
+        .unwrap_or_default();
+    usage(format!("there is no option `--{name}`{hint}"))
 }
 
-/// Returns the parameters as JSON, by default an empty object.
-fn json(word: Option<&String>) -> String {
-    word.map_or("{}", |word| word).to_string()
+/// Returns an error that refers to the general help.
+fn usage(message: impl fmt::Display) -> CommandError {
+    CommandError::usage(format!("{message}\nsee `gatelet help`"))
 }
 
-fn needs_member(family: &'static Topic) -> UsageError {
-    let names: Vec<&'static str> = topics::members(family.name).collect();
-    about(family, format!("`gatelet {}` needs one of: {}", family.name, names.join(", ")))
-}
-
-fn devices(
-    given: &Given,
-    topic: &'static Topic,
-    words: &[String],
-) -> Result<DevicesCommand, UsageError> {
-    let device = words.first().cloned().unwrap_or_default();
-    Ok(match topic.name {
-        "devices approve" => DevicesCommand::Approve(one_or_latest(given, topic, words)?),
-        "devices reject" => DevicesCommand::Reject(one_or_latest(given, topic, words)?),
-        "devices remove" => DevicesCommand::Remove(device),
-        "devices rename" => {
-            DevicesCommand::Rename { device, name: words.get(1).cloned().unwrap_or_default() }
-        }
-        "devices rotate" => DevicesCommand::Rotate { device, role: role(given, topic)? },
-        "devices revoke" => DevicesCommand::Revoke { device, role: role(given, topic)? },
-        _ => DevicesCommand::List,
-    })
-}
-
-fn nodes(
-    given: &Given,
-    topic: &'static Topic,
-    words: &[String],
-) -> Result<NodesCommand, UsageError> {
-    let word = |at: usize| words.get(at).cloned().unwrap_or_default();
-    Ok(match topic.name {
-        "nodes pending" => NodesCommand::Pending,
-        "nodes describe" => NodesCommand::Describe(word(0)),
-        "nodes invoke" => NodesCommand::Invoke {
-            node: word(0),
-            command: word(1),
-            params: json(words.get(2)),
-            timeout: number(given, topic, "timeout")?.map(|seconds| seconds as u64),
-        },
-        "nodes approve" => NodesCommand::Approve(one_or_latest(given, topic, words)?),
-        "nodes reject" => NodesCommand::Reject(one_or_latest(given, topic, words)?),
-        "nodes remove" => NodesCommand::Remove(word(0)),
-        "nodes rename" => NodesCommand::Rename { node: word(0), name: word(1) },
-        _ => NodesCommand::List,
-    })
-}
-
-fn one_or_latest(
-    given: &Given,
-    topic: &'static Topic,
-    words: &[String],
-) -> Result<Option<String>, UsageError> {
-    match (words.first(), given.has("latest")) {
-        (Some(word), false) => Ok(Some(word.clone())),
-        (None, true) => Ok(None),
-        (Some(_), true) => Err(about(topic, "say either which one or `--latest`".to_string())),
-        (None, false) => {
-            Err(about(topic, format!("usage: gatelet {} {}", topic.name, topic.usage)))
-        }
-    }
-}
-
-fn role(given: &Given, topic: &'static Topic) -> Result<Option<Role>, UsageError> {
-    let Some(word) = given.get("role") else { return Ok(None) };
-    Role::parse(word)
-        .map(Some)
-        .ok_or_else(|| about(topic, format!("`--role` is operator or node, not `{word}`")))
-}
-
-fn pair(given: &Given, topic: &'static Topic) -> Result<PairCommand, UsageError> {
-    let role = role(given, topic)?.unwrap_or(Role::Operator);
-    let scopes = given.list("scopes");
-    if role == Role::Node && !scopes.is_empty() {
-        return Err(about(topic, "a node has no scopes: leave out `--scopes`".to_string()));
-    }
-    Ok(PairCommand { role, scopes, qr: given.has("qr") })
-}
-
-fn logs(given: &Given, topic: &'static Topic) -> Result<Logs, UsageError> {
-    let level = given.get("level").unwrap_or("trace");
-    let level = level.parse().map_err(|_| {
-        about(topic, format!("`--level {level}`: it is error, warn, info, debug or trace"))
-    })?;
-    Ok(Logs {
-        follow: given.has("follow"),
-        level,
-        limit: number(given, topic, "limit")?.unwrap_or(LOGS_DEFAULT),
-    })
-}
-
-/// Default of `logs --limit`.
-const LOGS_DEFAULT: usize = 200;
-
-/// Parses the value of an option as a number of at least 1.
-fn number(given: &Given, topic: &'static Topic, name: &str) -> Result<Option<usize>, UsageError> {
-    let Some(word) = given.get(name) else { return Ok(None) };
-    let number = word.parse().ok().filter(|number| *number > 0);
-    number.map(Some).ok_or_else(|| about(topic, format!("`--{name} {word}`: give a number from 1")))
-}
-
-fn node_to(given: &Given) -> NodeTo {
-    NodeTo {
-        host: given.owned("host"),
-        name: given.owned("display-name"),
-        code: given.owned("code"),
-    }
-}
-
-fn last(words: &[String], topic: &'static Topic) -> Result<u64, UsageError> {
-    let Some(number) = words.first() else { return Ok(LAST_DEFAULT) };
-    let count = number.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| about(topic, format!("`--last {number}`: give a number from 1")))
-}
-
-/// Default number of refusals shown by `explain --last`.
-const LAST_DEFAULT: u64 = 10;
-
-fn explain(given: &Given, topic: &'static Topic) -> Result<ExplainCommand, UsageError> {
-    let secret = if given.has("token") { "token" } else { "password" };
-    let protocol = match given.get("protocol") {
-        None => None,
-        Some(word) => Some(
-            word.parse().map_err(|_| about(topic, format!("`--protocol {word}`: give 3 or 4")))?,
-        ),
-    };
-    Ok(ExplainCommand {
-        peer: given.owned("peer"),
-        host: given.owned("host"),
-        origin: given.owned("origin"),
-        xff: given.owned("xff"),
-        real_ip: given.owned("real-ip"),
-        secret: guess(given, topic, secret)?,
-        device_token: guess(given, topic, "device-token")?,
-        code: guess(given, topic, "code")?,
-        device: given.owned("device"),
-        role: given.owned("role"),
-        client: given.owned("client"),
-        user: given.owned("user"),
-        scopes: given.list("scopes"),
-        protocol,
-    })
-}
-
-fn guess(given: &Given, topic: &'static Topic, name: &str) -> Result<CredentialState, UsageError> {
-    match given.get(name) {
-        Some("right") => Ok(CredentialState::Right),
-        Some("wrong") => Ok(CredentialState::Wrong),
-        Some("none") | None => Ok(CredentialState::None),
-        Some(_) => Err(about(
-            topic,
-            format!("`--{name}` describes it here: right, wrong or none (never the real one)"),
-        )),
-    }
-}
-
-fn help_about(words: &[String]) -> Result<Command, UsageError> {
-    if words.is_empty() {
-        return Ok(Command::Help(None));
-    }
-    let (topic, rest) = find_topic(words)?;
-    match rest.first() {
-        None => Ok(Command::Help(Some(topic))),
-        Some(word) => Err(unknown_member(topic, word)),
-    }
+/// Returns the name most similar to `typed`; `None` if none is similar enough to be a typing error.
+pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let is_abbreviation = |name: &str| typed.len() >= 4 && name.starts_with(typed);
+    names
+        .map(|name| (strsim::osa_distance(typed, name), name))
+        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1) || is_abbreviation(name))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::options::OPTIONS;
-
-    fn command(args: &[&str]) -> Command {
-        parse(args.iter().copied()).unwrap_or_else(|error| panic!("{args:?}: {error}")).command
-    }
-
-    fn error(args: &[&str]) -> String {
-        match parse(args.iter().copied()) {
-            Ok(invocation) => panic!("{args:?} is {:?}", invocation.command),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    fn text(word: &str) -> String {
-        word.to_string()
-    }
 
     #[test]
-    fn every_command_is_parsed() {
-        let approve =
-            |word: Option<&str>| Command::Devices(DevicesCommand::Approve(word.map(text)));
-        let table: &[(&[&str], Command)] = &[
-            (&[], Command::Run),
-            (&["--port", "1"], Command::Run),
-            (&["run"], Command::Run),
-            (&["url"], Command::Url),
-            (&["status", "--json"], Command::Status),
-            (&["health"], Command::Health),
-            (&["devices"], Command::Devices(DevicesCommand::List)),
-            (&["devices", "list"], Command::Devices(DevicesCommand::List)),
-            (
-                &["node", "run", "--host", "10.0.0.1", "--code", "C", "--display-name", "n"],
-                Command::Node(NodeCommand::Run(NodeTo {
-                    host: Some(text("10.0.0.1")),
-                    name: Some(text("n")),
-                    code: Some(text("C")),
-                })),
-            ),
-            (&["node", "show"], Command::Node(NodeCommand::Show(NodeTo::default()))),
-            (
-                &["node", "allow", "/bin/df", "--", "-h"],
-                Command::Node(NodeCommand::Allow(vec![text("/bin/df"), text("-h")])),
-            ),
-            (
-                &["node", "disallow", "/bin/df"],
-                Command::Node(NodeCommand::Disallow(vec![text("/bin/df")])),
-            ),
-            (&["node", "allowed"], Command::Node(NodeCommand::Allowed)),
-            (&["devices", "approve", "abc"], approve(Some("abc"))),
-            (&["devices", "approve", "--latest"], approve(None)),
-            (&["--latest", "devices", "reject"], Command::Devices(DevicesCommand::Reject(None))),
-            (&["devices", "remove", "x"], Command::Devices(DevicesCommand::Remove(text("x")))),
-            (
-                &["devices", "rename", "x", "a b"],
-                Command::Devices(DevicesCommand::Rename { device: text("x"), name: text("a b") }),
-            ),
-            (
-                &["devices", "rename", "x", "--", "--json"],
-                Command::Devices(DevicesCommand::Rename {
-                    device: text("x"),
-                    name: text("--json"),
-                }),
-            ),
-            (
-                &["devices", "rotate", "x"],
-                Command::Devices(DevicesCommand::Rotate { device: text("x"), role: None }),
-            ),
-            (
-                &["devices", "revoke", "x", "--role=node"],
-                Command::Devices(DevicesCommand::Revoke {
-                    device: text("x"),
-                    role: Some(Role::Node),
-                }),
-            ),
-            (&["nodes"], Command::Nodes(NodesCommand::List)),
-            (&["nodes", "list"], Command::Nodes(NodesCommand::List)),
-            (&["nodes", "pending"], Command::Nodes(NodesCommand::Pending)),
-            (&["nodes", "describe", "n"], Command::Nodes(NodesCommand::Describe(text("n")))),
-            (
-                &["nodes", "invoke", "n", "c", "--timeout", "5"],
-                Command::Nodes(NodesCommand::Invoke {
-                    node: text("n"),
-                    command: text("c"),
-                    params: text("{}"),
-                    timeout: Some(5),
-                }),
-            ),
-            (&["nodes", "approve", "--latest"], Command::Nodes(NodesCommand::Approve(None))),
-            (&["nodes", "reject", "r"], Command::Nodes(NodesCommand::Reject(Some(text("r"))))),
-            (&["nodes", "remove", "n"], Command::Nodes(NodesCommand::Remove(text("n")))),
-            (
-                &["nodes", "rename", "n", "a b"],
-                Command::Nodes(NodesCommand::Rename { node: text("n"), name: text("a b") }),
-            ),
-            (
-                &["pair"],
-                Command::Pair(PairCommand { role: Role::Operator, scopes: vec![], qr: false }),
-            ),
-            (
-                &["pair", "--scopes", "read, pairing", "--qr"],
-                Command::Pair(PairCommand {
-                    role: Role::Operator,
-                    scopes: vec![text("read"), text("pairing")],
-                    qr: true,
-                }),
-            ),
-            (&["explain", "--last"], Command::ExplainLast(10)),
-            (&["explain", "--last", "3"], Command::ExplainLast(3)),
-            (&["logs"], Command::Logs(Logs { follow: false, level: Level::Trace, limit: 200 })),
-            (
-                &["logs", "-f", "--level", "Warn", "--limit", "5"],
-                Command::Logs(Logs { follow: true, level: Level::Warn, limit: 5 }),
-            ),
-            (&["events"], Command::Events(vec![])),
-            (
-                &["events", "--filter", "node., tick"],
-                Command::Events(vec![text("node."), text("tick")]),
-            ),
-            (&["token", "show"], Command::TokenShow),
-            (&["token", "rotate"], Command::TokenRotate),
-            (&["config", "check"], Command::ConfigCheck),
-            (&["config", "print"], Command::ConfigPrint),
-            (&["table", "check"], Command::TableCheck),
-            (&["table", "dump"], Command::TableDump),
-            (&["table", "repair"], Command::TableRepair),
-            (&["table", "export"], Command::TableExport),
-            (
-                &["table", "import", "a", "b", "--dry-run"],
-                Command::TableImport(Import {
-                    files: vec![text("a"), text("b")],
-                    dry_run: true,
-                    overwrite: false,
-                }),
-            ),
-            (&["call", "health"], Command::Call { method: text("health"), params: text("{}") }),
-            (
-                &["call", "x", "{\"a\":1}"],
-                Command::Call { method: text("x"), params: text("{\"a\":1}") },
-            ),
-            (&["help"], Command::Help(None)),
-            (&["-h"], Command::Help(None)),
-            (&["help", "devices", "approve"], Command::Help(topics::topic("devices approve"))),
-            (&["devices", "approve", "--help"], Command::Help(topics::topic("devices approve"))),
-            (&["token", "--help"], Command::Help(topics::topic("token"))),
-            (&["version"], Command::Version),
-            (&["-V"], Command::Version),
-        ];
-        for (args, expected) in table {
-            assert_eq!(command(args), *expected, "{args:?}");
-        }
-    }
-
-    #[test]
-    fn typos_suggest_the_intended_name() {
-        let table: &[(&[&str], &str)] = &[
-            (&["devcies"], "there is no command `devcies`; did you mean `gatelet devices`?\nsee `gatelet help`"),
-            (&["zzz"], "there is no command `zzz`\nsee `gatelet help`"),
-            (&["devices", "aprove"], "`gatelet devices` has no command `aprove`; did you mean `gatelet devices approve`?\nsee `gatelet help devices`"),
-            (&["token", "x"], "`gatelet token` has no command `x`; it has show, rotate\nsee `gatelet help token`"),
-            (&["token"], "`gatelet token` needs one of: show, rotate\nsee `gatelet help token`"),
-            (&["--prot", "1"], "there is no option `--prot`; did you mean `--port`?\nsee `gatelet help`"),
-            (&["-x"], "unknown option `-x`\nsee `gatelet help`"),
-            (&["--port"], "`--port` needs a value: --port PORT\nsee `gatelet help`"),
-            (&["url", "--latest"], "`gatelet url` has no option `--latest`\nsee `gatelet help url`"),
-            (&["devices", "remove"], "usage: gatelet devices remove DEVICE\nsee `gatelet help devices remove`"),
-            (&["devices", "remove", "a", "b"], "usage: gatelet devices remove DEVICE\nsee `gatelet help devices remove`"),
-            (&["devices", "approve"], "usage: gatelet devices approve REQUEST|DEVICE|--latest\nsee `gatelet help devices approve`"),
-            (&["url", "now"], "usage: gatelet url\nsee `gatelet help url`"),
-            (&["pair", "--role", "admin"], "`--role` is operator or node, not `admin`\nsee `gatelet help pair`"),
-            (&["explain", "--token", "s3cret"], "`--token` describes it here: right, wrong or none (never the real one)\nsee `gatelet help explain`"),
-            (&["explain", "--last", "0"], "`--last 0`: give a number from 1\nsee `gatelet help explain`"),
-            (&["nodes", "approve"], "usage: gatelet nodes approve REQUEST|NODE|--latest\nsee `gatelet help nodes approve`"),
-            (&["nodes", "invoke", "n"], "usage: gatelet nodes invoke NODE COMMAND [PARAMS-JSON] [--timeout SECONDS]\nsee `gatelet help nodes invoke`"),
-            (&["logs", "--level", "loud"], "`--level loud`: it is error, warn, info, debug or trace\nsee `gatelet help logs`"),
-            (&["logs", "--limit", "0"], "`--limit 0`: give a number from 1\nsee `gatelet help logs`"),
-            (&["logs", "--log-file", "x"], "`gatelet logs` has no option `--log-file`\nsee `gatelet help logs`"),
-            (&["help", "devices", "aprove"], "`gatelet devices` has no command `aprove`; did you mean `gatelet devices approve`?\nsee `gatelet help devices`"),
-        ];
-        for (args, expected) in table {
-            assert_eq!(error(args), *expected, "{args:?}");
-        }
-    }
-
-    #[test]
-    fn global_options_are_applied_and_explain_keeps_its_own_token_option() {
-        let given = parse([
-            "status",
-            "--token=t",
-            "--state-dir",
-            "/s",
-            "--json",
-            "--bind",
-            "lan",
-            "--auth",
-            "token",
-        ])
-        .unwrap();
-        assert_eq!(given.overrides.token.unwrap().expose(), "t");
-        assert_eq!(given.overrides.state_dir.as_deref(), Some("/s"));
-        assert_eq!(given.overrides.bind.as_deref(), Some("lan"));
-        assert!(given.json);
-        let given = parse(["explain", "--token", "right", "--peer", "1.2.3.4"]).unwrap();
-        assert!(given.overrides.token.is_none());
-        let Command::Explain(explain) = given.command else { panic!("{:?}", given.command) };
-        assert_eq!(
-            (explain.secret, explain.peer.as_deref()),
-            (CredentialState::Right, Some("1.2.3.4"))
-        );
-    }
-
-    #[test]
-    fn every_topic_has_a_command_and_its_options_exist() {
-        for topic in topics::all() {
-            let words: Vec<&str> =
-                topic.name.split(' ').chain(std::iter::repeat_n("1", topic.least)).collect();
-            let family = topics::members(topic.name).next().is_some()
-                && !["devices", "nodes"].contains(&topic.name);
-            let latest = topic.options.contains(&"latest");
-            assert_eq!(
-                parse(words.iter().copied().chain(latest.then_some("--latest"))).is_err(),
-                family,
-                "{words:?}"
-            );
-            for name in topic.options {
-                assert!(OPTIONS.iter().any(|spec| spec.name == *name), "{name}");
-            }
+    fn nearest_name_is_similar_or_begins_alike() {
+        let nearest = |typed| nearest(typed, ["port", "state-dir", "token"].into_iter());
+        for (typed, expected) in [
+            ("prot", Some("port")),
+            ("pot", Some("port")),
+            ("state", Some("state-dir")),
+            ("tokens", Some("token")),
+            ("to", None),
+            ("", None),
+            ("zzzz", None),
+        ] {
+            assert_eq!(nearest(typed), expected, "{typed}");
         }
     }
 }

@@ -1,26 +1,27 @@
 //! `gatelet call`: calls a method of the running gateway with JSON parameters.
 
-use super::client::RpcError;
+use super::args::{action, Command};
 use super::context::Context;
-use super::{pretty, CommandError, Done, Exit, Output};
-use crate::gate::limits;
-use crate::wire::json;
+use super::output::{parse_params, CommandError, CommandResult, Output};
 
-/// Calls `method` with `params` and prints the payload.
-pub fn run(context: &Context, method: &str, params: &str) -> Done {
-    let value = json::parse(params.as_bytes(), limits::JSON_DEPTH).map_err(|bad| {
-        CommandError::new(Exit::Usage, format!("the parameters are not JSON: {bad}"))
-    })?;
-    let answer = context.running()?.call(method, value.raw()).map_err(refused)?;
+pub const COMMANDS: &[Command] = &[Command {
+    name: "call",
+    usage: "METHOD [PARAMS-JSON]",
+    min_arguments: 1,
+    max_arguments: 2,
+    summary: "call a method of the running gateway and print the response",
+    details: "
+  gatelet call health
+  gatelet call device.pair.list
+  gatelet call device.pair.rename '{\"deviceId\":\"...\",\"label\":\"Desk\"}'
+",
+    parse: |args| action((args.argument(0), args.params(1)), call),
+    ..Command::BASE
+}];
+
+/// Calls the method and prints the payload of the response.
+fn call(context: &Context, (method, params): (String, String)) -> CommandResult {
+    let params = parse_params(&params)?;
+    let answer = context.running()?.call(&method, params.raw()).map_err(CommandError::of_call)?;
     Output::json(answer.as_bytes())
-}
-
-/// Returns the failure of a call, with code, message and details of the error.
-pub(super) fn refused(error: Box<RpcError>) -> CommandError {
-    let details =
-        error.details.as_deref().map(|details| pretty(details.as_bytes())).unwrap_or_default();
-    let message = format!("{}: {}\n{details}", error.code, error.message);
-    let mut failure = CommandError::from(error);
-    failure.0.message = message.trim_end().to_string();
-    failure
 }

@@ -1,17 +1,42 @@
 //! `gatelet config check|print`: problems of the configuration, and the settings in force.
 
+use super::args::{action, Command};
 use super::context::Context;
-use super::show::{clean, Grid};
-use super::{Done, Exit, Output};
+use super::format::{clean, Grid};
+use super::output::{pretty, CommandResult, Exit, Output};
 use crate::config::{Problem, Severity};
 use crate::rpc;
 use crate::wire::json;
 
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "config",
+        usage: "COMMAND",
+        summary: "check or print the configuration",
+        details: "\n  gatelet config check\n  gatelet config print\n",
+        ..Command::BASE
+    },
+    Command {
+        name: "config check",
+        summary: "list all problems of the configuration, with line and remedy",
+        details: "\n  gatelet config check\n  gatelet config check --config ./openclaw.json\n",
+        parse: |_| action((), |context, ()| check(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "config print",
+        summary: "list all settings in force and their sources",
+        details: "\n  gatelet config print\n  gatelet config print --json\n",
+        parse: |_| action((), |context, ()| print(context)),
+        ..Command::BASE
+    },
+];
+
 /// Prints all problems. Exit code 1 if one of them is an error.
-pub fn check(context: &Context) -> Done {
+fn check(context: &Context) -> CommandResult {
     let loaded = &context.loaded;
     let text = if context.json {
-        super::pretty(&json::object(|o| {
+        pretty(&json::object(|o| {
             o.bool("ok", loaded.config.is_some());
             if let Some(paths) = &loaded.paths {
                 o.shown("file", &paths.config.value.display());
@@ -29,16 +54,13 @@ pub fn check(context: &Context) -> Done {
 
 /// Prints all settings in force with their sources. If there are errors, prints all problems first;
 /// the exit code is then 1.
-pub fn print(context: &Context) -> Done {
+fn print(context: &Context) -> CommandResult {
     let settings = &context.loaded.settings;
     let exit = exit(context);
     if context.json {
-        return Output::with(
-            super::pretty(&json::object(|o| rpc::config::settings(o, settings))),
-            exit,
-        );
+        return Output::with(pretty(&json::object(|o| rpc::config::settings(o, settings))), exit);
     }
-    let mut grid = Grid::new(&["SETTING", "VALUE", "FROM"]);
+    let mut grid = Grid::new(&["SETTING", "VALUE", "SOURCE"]);
     for setting in settings {
         grid.row(vec![setting.path.clone(), setting.value.clone(), setting.source.to_string()]);
     }
@@ -58,7 +80,7 @@ pub fn print(context: &Context) -> Done {
     text.push_str(&grid.text(context.style));
     match exit {
         Exit::Ok => text.push_str(&not_used(context)),
-        _ => text.insert_str(0, &[&report(context), "\n"].concat()),
+        _ => text = format!("{}\n{text}", report(context)),
     }
     Output::with(text, exit)
 }
@@ -75,11 +97,12 @@ fn report(context: &Context) -> String {
     let loaded = &context.loaded;
     let mut text = String::new();
     for problem in &loaded.problems {
-        let word = match problem.severity {
-            Severity::Error => context.style.bad("error"),
-            Severity::Warning => context.style.warn("warning"),
+        let severity = severity(problem);
+        let severity = match problem.severity {
+            Severity::Error => context.style.bad(severity),
+            Severity::Warning => context.style.warn(severity),
         };
-        text.push_str(&format!("{word}: {}\n", clean(&problem.to_string())));
+        text.push_str(&format!("{severity}: {}\n", clean(&problem.to_string())));
     }
     text.push_str(&not_used(context));
     let errors =
@@ -90,11 +113,10 @@ fn report(context: &Context) -> String {
         .map(|paths| paths.config.value.display().to_string())
         .unwrap_or_default();
     match (errors, loaded.problems.len()) {
-        (0, 0) => text.push_str(&format!("{file}: fine\n")),
-        (0, count) => text.push_str(&format!("{file}: good to run; warnings: {count}\n")),
-        (count, _) => {
-            text.push_str(&format!("{file}: the gateway would not start; errors: {count}\n"))
-        }
+        (0, 0) => text.push_str(&format!("{file}: no problems\n")),
+        (0, count) => text.push_str(&format!("{file}: valid; warnings: {count}\n")),
+        (count, _) => text
+            .push_str(&format!("{file}: invalid, the gateway would not start; errors: {count}\n")),
     }
     text
 }
@@ -107,12 +129,15 @@ fn not_used(context: &Context) -> String {
     format!("accepted, not used: {}\n", clean(&keys.join(", ")))
 }
 
-fn fields(o: &mut json::Writer<'_>, problem: &Problem) {
-    let word = match problem.severity {
+fn severity(problem: &Problem) -> &'static str {
+    match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
-    };
-    o.str("severity", word);
+    }
+}
+
+fn fields(o: &mut json::Writer<'_>, problem: &Problem) {
+    o.str("severity", severity(problem));
     o.u64("line", u64::from(problem.line));
     o.str("key", &problem.path);
     o.str("message", &problem.message);

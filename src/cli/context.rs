@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::client::{ClientError, GatewayClient, RpcError};
-use super::show::Style;
-use super::{CommandError, Exit};
+use super::device_access::DeviceAccess;
+use super::format::Style;
+use super::output::{CommandError, Exit};
+use crate::client::{ClientError, GatewayClient};
 use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, Source, SystemEnv};
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
@@ -14,7 +15,7 @@ use crate::server::os::clock::{Clock, SystemClock};
 use crate::store::{self, tokens, OpenError, Opened, StoreError, ADDRESS_FILE};
 
 /// State shared by all commands.
-pub(super) struct Context {
+pub struct Context {
     pub loaded: Loaded,
     /// `--json`
     pub json: bool,
@@ -24,30 +25,22 @@ pub(super) struct Context {
     pub now: WallMs,
 }
 
-/// Access path to the pairing table.
-pub(super) enum Way {
-    /// Through the running gateway.
-    Gateway(Box<GatewayClient>),
-    /// The table file itself, locked until this value is dropped.
-    File(Box<Opened>),
-}
-
 impl Context {
     /// Loads the configuration and inspects the environment. Problems are not reported here.
     pub fn new(overrides: &Overrides, json: bool) -> Context {
         let env = SystemEnv;
         let terminal = io::stdout().is_terminal();
-        let plain = env.var("NO_COLOR").is_some_and(|value| !value.is_empty())
+        let unwanted = env.var("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env.var("TERM").as_deref() == Some("dumb");
         // The Windows console prints escape sequences unless they are enabled; these variables mark
         // terminals that interpret them.
-        let plain = plain
-            || cfg!(windows) && env.var("WT_SESSION").or_else(|| env.var("TERM_PROGRAM")).is_none();
+        let unsupported =
+            cfg!(windows) && env.var("WT_SESSION").or_else(|| env.var("TERM_PROGRAM")).is_none();
         Context {
             loaded: config::load(overrides, &env),
             json,
             terminal,
-            style: Style { colour: terminal && !plain },
+            style: Style { colour: terminal && !unwanted && !unsupported },
             now: SystemClock::start().now().wall,
         }
     }
@@ -55,13 +48,13 @@ impl Context {
     /// Returns the configuration, or a failure that lists its errors.
     pub fn config(&self) -> Result<&Config, CommandError> {
         self.loaded.config.as_ref().ok_or_else(|| {
-            let errors =
-                self.loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
-            let lines: Vec<String> = errors.map(|problem| problem.to_string()).collect();
-            CommandError::failed(format!(
-                "the configuration has problems\n  {}",
-                lines.join("\n  ")
-            ))
+            let problems = self.loaded.problems.iter();
+            let errors: Vec<String> = problems
+                .filter(|problem| problem.severity == Severity::Error)
+                .map(|problem| problem.to_string())
+                .collect();
+            let errors = errors.join("\n  ");
+            CommandError::failed(format!("the configuration has errors\n  {errors}"))
         })
     }
 
@@ -69,7 +62,7 @@ impl Context {
     pub fn paths(&self) -> Result<&Paths, CommandError> {
         let missing = || {
             CommandError::failed(
-                "no place for the state directory; pass --state-dir DIR or set GATELET_STATE_DIR",
+                "no location for the state directory; pass --state-dir DIR or set GATELET_STATE_DIR",
             )
         };
         self.loaded.paths.as_ref().ok_or_else(missing)
@@ -85,7 +78,7 @@ impl Context {
     /// left in its file.
     pub fn address(&self) -> Result<Option<SocketAddr>, CommandError> {
         let dir = self.state_dir()?;
-        if !dir.join(ADDRESS_FILE).exists() || !store::in_use(dir).map_err(failure)? {
+        if !dir.join(ADDRESS_FILE).exists() || !store::in_use(dir).map_err(store_error)? {
             return Ok(None);
         }
         let text = SystemEnv.read(&dir.join(ADDRESS_FILE), limits::SECRET_FILE_LEN);
@@ -96,7 +89,7 @@ impl Context {
     /// Connects to the running gateway. Returns `None` if none is running.
     pub fn gateway(&self) -> Result<Option<GatewayClient>, CommandError> {
         let Some(address) = self.address()? else { return Ok(None) };
-        let key = store::key_at(self.state_dir()?).map_err(failure)?;
+        let key = store::key_at(self.state_dir()?).map_err(store_error)?;
         match GatewayClient::connect(address, tokens::control_token(&key).as_str()) {
             Ok(client) => Ok(Some(client)),
             Err(error @ ClientError::Refused(_)) => {
@@ -108,42 +101,44 @@ impl Context {
 
     /// Connects to the running gateway. Error if none is running.
     pub fn running(&self) -> Result<GatewayClient, CommandError> {
-        self.gateway()?.ok_or_else(|| self.none_runs())
+        self.gateway()?.ok_or_else(|| self.not_running())
     }
 
-    /// Returns the failure that no gateway is running.
-    pub fn none_runs(&self) -> CommandError {
+    /// Returns the error that no gateway is running.
+    pub fn not_running(&self) -> CommandError {
         let dir = self.state_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
-        let message =
-            format!("no gateway runs on this state directory ({dir}); start it with `gatelet run`");
-        CommandError::new(Exit::NotRunning, message + self.elsewhere())
+        let message = format!(
+            "no gateway is running on this state directory ({dir}); start it with `gatelet run`{}",
+            self.service_hint()
+        );
+        CommandError::new(Exit::NotRunning, message)
     }
 
     /// Connects to the running gateway, or opens the table file if none is running. Creates no
     /// files.
-    pub fn way(&self) -> Result<Way, CommandError> {
+    pub fn device_access(&self) -> Result<DeviceAccess, CommandError> {
         match self.gateway()? {
-            Some(client) => Ok(Way::Gateway(Box::new(client))),
-            None => self.file().map(Way::File),
+            Some(client) => Ok(DeviceAccess::Gateway(Box::new(client))),
+            None => self.table().map(DeviceAccess::File),
         }
     }
 
     /// Opens the table file exclusively. Error if it does not exist or another process uses it.
-    pub fn file(&self) -> Result<Box<Opened>, CommandError> {
+    fn table(&self) -> Result<Box<Opened>, CommandError> {
         match store::check_at(self.state_dir()?) {
             Err(error @ StoreError::Absent { .. }) => {
-                let mut failure = failure(error);
-                failure.0.message += self.elsewhere();
-                Err(failure)
+                let mut error = store_error(error);
+                error.message += self.service_hint();
+                Err(error)
             }
-            Err(error @ StoreError::Busy { .. }) => Err(failure(error)),
-            _ => self.file_made(),
+            Err(error @ StoreError::Busy { .. }) => Err(store_error(error)),
+            _ => self.open_or_create_table(),
         }
     }
 
-    /// Like [`Context::file`], but creates a missing table.
-    pub fn file_made(&self) -> Result<Box<Opened>, CommandError> {
-        store::open_at(self.state_dir()?, self.capacity()).map(Box::new).map_err(failure)
+    /// Opens the table file exclusively; creates a missing table.
+    pub fn open_or_create_table(&self) -> Result<Box<Opened>, CommandError> {
+        store::open_at(self.state_dir()?, self.capacity()).map(Box::new).map_err(store_error)
     }
 
     /// Returns whether there is no table yet.
@@ -153,7 +148,7 @@ impl Context {
 
     /// Returns a hint to append to an error if the user's own state directory was searched although
     /// a service is installed: the user cannot read the service's state.
-    fn elsewhere(&self) -> &'static str {
+    fn service_hint(&self) -> &'static str {
         let own = self.paths().ok().filter(|paths| paths.state_dir.source == Source::Default);
         let service = config::service_dir(&SystemEnv)
             .filter(|dir| own.is_some_and(|own| own.state_dir.value != *dir));
@@ -161,9 +156,9 @@ impl Context {
         let there = service.is_some_and(|dir| dir.symlink_metadata().is_ok());
         match there {
             true if cfg!(windows) => {
-                "; a gatelet service is installed here: for that one, use a terminal as administrator"
+                "; a gatelet service is installed: to manage it, use a terminal as administrator"
             }
-            true => "; a gatelet service is installed here: for that one, use sudo",
+            true => "; a gatelet service is installed: to manage it, use sudo",
             false => "",
         }
     }
@@ -181,8 +176,8 @@ fn at(address: SocketAddr, error: &ClientError) -> String {
     format!("the gateway at {address}: {error}")
 }
 
-/// Converts an error of the store into a failure.
-pub(super) fn failure(error: StoreError) -> CommandError {
+/// Converts an error of the store.
+pub fn store_error(error: StoreError) -> CommandError {
     let exit = match &error {
         StoreError::Table { error: OpenError::Length { .. } | OpenError::Damaged(_), .. }
         | StoreError::KeyMissing { .. }
@@ -199,18 +194,11 @@ pub(super) fn failure(error: StoreError) -> CommandError {
     CommandError::new(exit, format!("{error}{hint}"))
 }
 
-/// Returns the failure that a file cannot be read, with a hint if permission is missing.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> CommandError {
+/// Returns the error that a file cannot be read, with a hint if permission is missing.
+pub fn unreadable(path: &Path, error: &io::Error) -> CommandError {
     let hint = if error.kind() == io::ErrorKind::PermissionDenied { OWNER_HINT } else { "" };
     CommandError::failed(format!("cannot read {}: {error}{hint}", path.display()))
 }
 
 const OWNER_HINT: &str =
     "; run this as the gateway's user, or in its container (docker exec CONTAINER /gatelet ...)";
-
-impl From<Box<RpcError>> for CommandError {
-    fn from(error: Box<RpcError>) -> CommandError {
-        let exit = if error.is_lost() { Exit::Failed } else { Exit::Refused };
-        CommandError::new(exit, error.message)
-    }
-}

@@ -1,179 +1,294 @@
 //! `gatelet devices ...`: lists pending requests and paired devices, and changes them.
 
-use super::args::DevicesCommand;
-use super::client::GatewayClient;
-use super::context::{Context, Way};
+use super::args::{action, Command};
+use super::context::Context;
+use super::device_access::{DeviceAccess, DeviceOperations};
+use super::format::{ago, items, name, number, or_dash, short, text, texts, truth, Grid};
+use super::output::{parse_answer, CommandError, CommandResult, Output};
 use super::select::{self, Listed};
-use super::show::{ago, items, number, or_dash, short, text, texts, Grid};
-use super::{CommandError, Done, Exit, Output};
 use crate::gate::ids::Role;
-use crate::gate::limits;
 use crate::wire::json::{self, Value};
 
-/// Operations on devices, through the running gateway or on the table file. Device ids and request
-/// ids are complete, not abbreviated.
-pub(super) trait Owner {
-    /// Returns `{pending, paired}` as `device.pair.list` does.
-    fn list(&mut self) -> Result<String, CommandError>;
-    /// Like [`Owner::list`], including the approved commands of nodes.
-    fn list_all(&mut self) -> Result<String, CommandError>;
-    /// Approves a pending request, or restores a revoked device given by its id.
-    fn approve(&mut self, request_or_device: &str) -> Result<(), CommandError>;
-    fn reject(&mut self, request: &str) -> Result<(), CommandError>;
-    fn remove(&mut self, device: &str) -> Result<(), CommandError>;
-    fn rename(&mut self, device: &str, label: &str) -> Result<(), CommandError>;
-    fn rotate(&mut self, device: &str, role: &str) -> Result<(), CommandError>;
-    fn revoke(&mut self, device: &str, role: &str) -> Result<(), CommandError>;
-    /// Returns the reason why no request can be found here; `None` if requests are available.
-    fn no_request(&self) -> Option<CommandError>;
-}
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "devices",
+        usage: "[COMMAND]",
+        summary: "list, approve, reject, remove and rename devices, rotate and revoke tokens",
+        details: "
+  gatelet devices                         list pending requests and paired devices
+  gatelet devices approve --latest        approve the latest request
+  gatelet devices revoke \"Old phone\"      reject the device until you approve it again
 
-/// Executes a `devices` command.
-pub fn run(context: &Context, what: DevicesCommand) -> Done {
-    let mut way = context.way()?;
-    let owner: &mut dyn Owner = match &mut way {
-        Way::Gateway(client) => client.as_mut(),
-        Way::File(opened) => opened.as_mut(),
-    };
-    let text = owner.list()?;
-    let list = parse(&text)?;
-    let devices = Known {
-        pending: select::entries(&list, "pending"),
-        paired: select::entries(&list, "paired"),
-    };
-    match what {
-        DevicesCommand::List if context.json => Output::json(text.as_bytes()),
-        DevicesCommand::List => Output::ok(table(context, &list)),
-        DevicesCommand::Approve(typed) => approve(context, owner, &devices, typed.as_deref()),
-        DevicesCommand::Reject(typed) => reject(context, owner, &devices, typed.as_deref()),
-        DevicesCommand::Remove(typed) => {
-            let entry = select::one(&devices.paired, &typed, "device")?;
-            owner.remove(&entry.device)?;
-            said(context, entry, &[], "removed", "; with the gateway's token it could pair again")
-        }
-        DevicesCommand::Rename { device, name } => {
-            let entry = select::one(&devices.paired, &device, "device")?;
-            owner.rename(&entry.device, &name)?;
-            said(context, entry, &[], "renamed", "")
-        }
-        DevicesCommand::Rotate { device, role } => {
-            let entry = select::one(&devices.paired, &device, "device")?;
-            let has = |name: &&String| !entry.revoked.contains(name);
-            let roles =
-                roles(entry, role, &entry.roles.iter().filter(has).cloned().collect::<Vec<_>>())?;
-            roles.iter().try_for_each(|role| owner.rotate(&entry.device, role))?;
-            said(
-                context,
-                entry,
-                &roles,
-                "rotated the token of",
-                "; it gets the new one when it next connects",
-            )
-        }
-        DevicesCommand::Revoke { device, role } => {
-            let entry = select::one(&devices.paired, &device, "device")?;
-            let roles = roles(entry, role, &entry.roles)?;
-            roles.iter().try_for_each(|role| owner.revoke(&entry.device, role))?;
-            let back =
-                format!("; `gatelet devices approve {}` takes that back", short(&entry.device));
-            said(context, entry, &roles, "revoked", &back)
-        }
-    }
-}
+DEVICE is a device id, its first 6 or more digits, or the device's name. REQUEST is a request id or
+its first 4 or more digits. Uses the running gateway, or the table file if none is running.
+",
+        parse: |_| action((), |context, ()| list(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "devices list",
+        summary: "list pending requests and paired devices",
+        details: "\n  gatelet devices list\n  gatelet devices list --json\n",
+        parse: |_| action((), |context, ()| list(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "devices approve",
+        usage: "REQUEST|DEVICE|--latest",
+        max_arguments: 1,
+        options: &["latest"],
+        summary: "approve a pending request, or restore a revoked device",
+        details: "
+  gatelet devices approve 3f2a91c4        a request or device listed by `gatelet devices`
+  gatelet devices approve --latest        the latest request
+",
+        parse: |args| action(args.one_or_latest()?, approve),
+        ..Command::BASE
+    },
+    Command {
+        name: "devices reject",
+        usage: "REQUEST|DEVICE|--latest",
+        max_arguments: 1,
+        options: &["latest"],
+        summary: "reject a pending request; the device can send a new one",
+        details: "\n  gatelet devices reject 3f2a91c4\n",
+        parse: |args| action(args.one_or_latest()?, reject),
+        ..Command::BASE
+    },
+    Command {
+        name: "devices remove",
+        usage: "DEVICE",
+        min_arguments: 1,
+        max_arguments: 1,
+        summary: "delete a device; with the gateway's token it can pair again",
+        details: "
+  gatelet devices remove 9b1c55e0d2aa
 
-struct Known {
+Its open connections are closed. A device that knows the gateway's token can pair again; to prevent
+that, revoke it instead.
+",
+        parse: |args| action(args.argument(0), remove),
+        ..Command::BASE
+    },
+    Command {
+        name: "devices rename",
+        usage: "DEVICE NAME",
+        min_arguments: 2,
+        max_arguments: 2,
+        summary: "set the name of a device",
+        details: "\n  gatelet devices rename 9b1c55e0d2aa \"Kitchen tablet\"\n",
+        parse: |args| action((args.argument(0), args.argument(1)), rename),
+        ..Command::BASE
+    },
+    Command {
+        name: "devices rotate",
+        usage: "DEVICE [--role ROLE]",
+        min_arguments: 1,
+        max_arguments: 1,
+        options: &["role"],
+        summary: "issue a new device token; the old one is valid until the new one is used",
+        details: "
+  gatelet devices rotate 9b1c55e0d2aa
+
+The device receives the new token at its next connection. Without --role: for all its roles.
+",
+        parse: |args| action((args.argument(0), args.role()?), rotate),
+    },
+    Command {
+        name: "devices revoke",
+        usage: "DEVICE [--role ROLE]",
+        min_arguments: 1,
+        max_arguments: 1,
+        options: &["role"],
+        summary: "reject the device until you approve it again, even with the gateway's token",
+        details: "
+  gatelet devices revoke 9b1c55e0d2aa
+  gatelet devices approve 9b1c55e0d2aa     undo it
+
+Its open connections are closed at once. Without --role: for all its roles.
+",
+        parse: |args| action((args.argument(0), args.role()?), revoke),
+    },
+];
+
+/// Devices at the time of the command, and the means to change them.
+struct Devices {
+    access: DeviceAccess,
     pending: Vec<Listed>,
     paired: Vec<Listed>,
 }
 
-fn approve(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Option<&str>) -> Done {
-    if let Some(entry) = waiting(owner, devices, typed)? {
-        owner.approve(&entry.request)?;
-        let then = match entry.roles.iter().any(|role| role == Role::Node.name()) {
-            true => "; it connects by itself, and what it offers waits in `gatelet nodes list`",
+impl Devices {
+    fn load(context: &Context) -> Result<Devices, CommandError> {
+        let mut access = context.device_access()?;
+        let text = access.operations().list()?;
+        let list = parse_answer(&text)?;
+        let (pending, paired) =
+            (select::entries(&list, "pending"), select::entries(&list, "paired"));
+        Ok(Devices { access, pending, paired })
+    }
+
+    fn operations(&mut self) -> &mut dyn DeviceOperations {
+        self.access.operations()
+    }
+
+    /// Returns the paired device that `typed` selects.
+    fn paired(&self, typed: &str) -> Result<Listed, CommandError> {
+        select::one(&self.paired, typed, "device").cloned()
+    }
+
+    /// Returns the pending request that `typed` selects, or the latest one if it is `None`.
+    fn pending(&mut self, typed: Option<&str>) -> Result<Option<Listed>, CommandError> {
+        let Some(typed) = typed else {
+            let latest = self.pending.first().cloned();
+            return latest
+                .map(Some)
+                .ok_or_else(|| self.no_request("no device is waiting for approval"));
+        };
+        Ok(select::find(&self.pending, typed)?.cloned())
+    }
+
+    /// Returns the error that there is no such request.
+    fn no_request(&mut self, message: &str) -> CommandError {
+        self.operations().no_requests().unwrap_or_else(|| CommandError::failed(message))
+    }
+}
+
+fn list(context: &Context) -> CommandResult {
+    let text = context.device_access()?.operations().list()?;
+    let list = parse_answer(&text)?;
+    if context.json {
+        return Output::json(text.as_bytes());
+    }
+    Output::ok(table(context, &list))
+}
+
+fn approve(context: &Context, typed: Option<String>) -> CommandResult {
+    let mut devices = Devices::load(context)?;
+    if let Some(entry) = devices.pending(typed.as_deref())? {
+        devices.operations().approve(&entry.request)?;
+        let then = match entry.roles.contains(&Role::Node) {
+            true => {
+                "; it connects by itself, and its commands then wait for approval in \
+                 `gatelet nodes list`"
+            }
             false => "; it connects by itself",
         };
-        return said(context, entry, &entry.roles, "approved", then);
+        return report(context, &entry, &entry.roles, "approved", then);
     }
     let typed = typed.unwrap_or_default();
-    match select::find(&devices.paired, typed)? {
+    match select::find(&devices.paired, &typed)?.cloned() {
         Some(entry) if !entry.revoked.is_empty() => {
-            owner.approve(&entry.device)?;
-            said(context, entry, &entry.revoked, "approved", " again; it connects by itself")
+            devices.operations().approve(&entry.device)?;
+            report(context, &entry, &entry.revoked, "approved", " again; it connects by itself")
         }
-        Some(entry) => {
-            Err(CommandError::failed(format!("{} is paired and asks for nothing", entry.shown())))
+        Some(entry) => Err(CommandError::failed(format!(
+            "{} is paired and has no pending request",
+            entry.shown()
+        ))),
+        None => {
+            let message = select::not_found(&devices.paired, &typed, "device");
+            Err(devices.no_request(&message))
         }
-        None => Err(owner
-            .no_request()
-            .unwrap_or_else(|| select::nothing(&devices.paired, typed, "device"))),
     }
 }
 
-fn reject(context: &Context, owner: &mut dyn Owner, devices: &Known, typed: Option<&str>) -> Done {
-    let nobody = || select::nothing(&devices.pending, typed.unwrap_or_default(), "device");
-    let entry = match waiting(owner, devices, typed)? {
-        Some(entry) => entry,
-        None => return Err(owner.no_request().unwrap_or_else(nobody)),
+fn reject(context: &Context, typed: Option<String>) -> CommandResult {
+    let mut devices = Devices::load(context)?;
+    let Some(entry) = devices.pending(typed.as_deref())? else {
+        let message = select::not_found(&devices.pending, &typed.unwrap_or_default(), "device");
+        return Err(devices.no_request(&message));
     };
-    owner.reject(&entry.request)?;
-    said(context, entry, &[], "rejected", "; it may ask again")
+    devices.operations().reject(&entry.request)?;
+    report(context, &entry, &[], "rejected", "; the device can send a new request")
 }
 
-/// Returns the pending request that `typed` selects, or the latest one if it is `None`.
-fn waiting<'a>(
-    owner: &dyn Owner,
-    devices: &'a Known,
-    typed: Option<&str>,
-) -> Result<Option<&'a Listed>, CommandError> {
-    match typed {
-        Some(typed) => select::find(&devices.pending, typed),
-        None => match devices.pending.first() {
-            Some(latest) => Ok(Some(latest)),
-            None => Err(owner
-                .no_request()
-                .unwrap_or_else(|| CommandError::failed("nobody waits for approval"))),
-        },
+fn remove(context: &Context, typed: String) -> CommandResult {
+    let mut devices = Devices::load(context)?;
+    let entry = devices.paired(&typed)?;
+    devices.operations().remove(&entry.device)?;
+    report(context, &entry, &[], "removed", "; with the gateway's token it can pair again")
+}
+
+fn rename(context: &Context, (typed, name): (String, String)) -> CommandResult {
+    let mut devices = Devices::load(context)?;
+    let entry = devices.paired(&typed)?;
+    devices.operations().rename(&entry.device, &name)?;
+    report(context, &entry, &[], "renamed", "")
+}
+
+fn rotate(context: &Context, (typed, role): (String, Option<Role>)) -> CommandResult {
+    let mut devices = Devices::load(context)?;
+    let entry = devices.paired(&typed)?;
+    let active: Vec<Role> =
+        entry.roles.iter().copied().filter(|role| !entry.revoked.contains(role)).collect();
+    let roles = roles(&entry, role, &active)?;
+    for role in &roles {
+        devices.operations().rotate(&entry.device, *role)?;
+    }
+    let then = "; the device receives the new one at its next connection";
+    report(context, &entry, &roles, "rotated the token of", then)
+}
+
+fn revoke(context: &Context, (typed, role): (String, Option<Role>)) -> CommandResult {
+    let mut devices = Devices::load(context)?;
+    let entry = devices.paired(&typed)?;
+    let roles = roles(&entry, role, &entry.roles)?;
+    for role in &roles {
+        devices.operations().revoke(&entry.device, *role)?;
+    }
+    let undo = format!("; `gatelet devices approve {}` undoes this", short(&entry.device));
+    report(context, &entry, &roles, "revoked", &undo)
+}
+
+/// Returns the selected role, or all `available` roles if none is selected.
+fn roles(
+    entry: &Listed,
+    selected: Option<Role>,
+    available: &[Role],
+) -> Result<Vec<Role>, CommandError> {
+    match selected {
+        None if available.is_empty() => {
+            Err(CommandError::failed(format!("{} has no role left", entry.shown())))
+        }
+        None => Ok(available.to_vec()),
+        Some(role) if available.contains(&role) => Ok(vec![role]),
+        Some(role) => Err(CommandError::failed(format!(
+            "{} does not have the role {}; it has: {}",
+            entry.shown(),
+            role.name(),
+            names(available).join(", ")
+        ))),
     }
 }
 
-fn roles(entry: &Listed, asked: Option<Role>, has: &[String]) -> Result<Vec<String>, CommandError> {
-    let Some(role) = asked else {
-        return match has {
-            [] => Err(CommandError::failed(format!("{} has no role left", entry.shown()))),
-            has => Ok(has.to_vec()),
-        };
-    };
-    if has.iter().any(|name| name == role.name()) {
-        return Ok(vec![role.name().to_string()]);
-    }
-    Err(CommandError::failed(format!(
-        "{} is no {}; it has: {}",
-        entry.shown(),
-        role.name(),
-        has.join(", ")
-    )))
+fn names(roles: &[Role]) -> Vec<&'static str> {
+    roles.iter().map(|role| role.name()).collect()
 }
 
-fn said(context: &Context, entry: &Listed, roles: &[String], done: &str, then: &str) -> Done {
+/// Returns the output of a change: `done`, the device, its roles and `then`.
+fn report(
+    context: &Context,
+    entry: &Listed,
+    roles: &[Role],
+    done: &str,
+    then: &str,
+) -> CommandResult {
     if context.json {
         return Output::json(&json::object(|o| {
             o.bool("ok", true);
             o.opt_str("requestId", Some(entry.request.as_str()).filter(|id| !id.is_empty()));
             o.str("deviceId", &entry.device);
             if !roles.is_empty() {
-                o.strings("roles", roles);
+                o.strs("roles", names(roles));
             }
         }));
     }
-    let roles =
-        if roles.is_empty() { String::new() } else { format!(" as {}", roles.join(" and ")) };
+    let roles = match roles {
+        [] => String::new(),
+        roles => format!(" as {}", names(roles).join(" and ")),
+    };
     Output::ok(format!("{done} {}{roles}{then}\n", entry.shown()))
-}
-
-pub(super) fn parse(text: &str) -> Result<Value<'_>, CommandError> {
-    json::parse(text.as_bytes(), limits::JSON_DEPTH)
-        .map_err(|bad| CommandError::failed(format!("the gateway's answer is not JSON: {bad}")))
 }
 
 fn table(context: &Context, list: &Value<'_>) -> String {
@@ -182,20 +297,20 @@ fn table(context: &Context, list: &Value<'_>) -> String {
     let pending: Vec<Value<'_>> = items(list, "pending").collect();
     let paired: Vec<Value<'_>> = items(list, "paired").collect();
     if !pending.is_empty() {
-        let mut grid = Grid::new(&["REQUEST", "DEVICE", "NAME", "ASKS TO BE", "FROM", "ASKED"]);
+        let mut grid = Grid::new(&["REQUEST", "DEVICE", "NAME", "REQUESTS", "ADDRESS", "RECEIVED"]);
         pending.iter().for_each(|value| grid.row(pending_row(context, value)));
         out.push_str(&style.bold("waiting for approval"));
         out.push('\n');
         out.push_str(&grid.text(style));
-        out.push_str("let one in with `gatelet devices approve REQUEST`\n\n");
+        out.push_str("approve one with `gatelet devices approve REQUEST`\n\n");
     }
     if paired.is_empty() {
         out.push_str(
-            "no device is paired; open the link of `gatelet url`, or use `gatelet pair`\n",
+            "no device is paired; open the link printed by `gatelet url`, or use `gatelet pair`\n",
         );
         return out;
     }
-    let mut grid = Grid::new(&["DEVICE", "NAME", "MAY", "BY", "PAIRED", "SEEN"]);
+    let mut grid = Grid::new(&["DEVICE", "NAME", "ROLES", "PAIRED BY", "PAIRED", "LAST SEEN"]);
     paired.iter().for_each(|value| grid.row(paired_row(context, value)));
     out.push_str(&style.bold("paired"));
     out.push('\n');
@@ -210,21 +325,20 @@ fn pending_row(context: &Context, value: &Value<'_>) -> Vec<String> {
         request.to_string(),
         short(&text(value, "deviceId")).to_string(),
         or_dash(name(value)),
-        may(value),
+        rights(value),
         or_dash(text(value, "remoteIp")),
         ago(number(value, "ts"), context.now),
     ]
 }
 
 fn paired_row(context: &Context, value: &Value<'_>) -> Vec<String> {
-    let connected = value.get("connected").and_then(|value| value.as_bool()) == Some(true);
     vec![
         short(&text(value, "deviceId")).to_string(),
         or_dash(name(value)),
-        may(value),
+        rights(value),
         or_dash(text(value, "provenance")),
         ago(number(value, "approvedAtMs"), context.now),
-        if connected {
+        if truth(value, "connected") {
             "connected".to_string()
         } else {
             ago(number(value, "lastSeenAtMs"), context.now)
@@ -232,16 +346,9 @@ fn paired_row(context: &Context, value: &Value<'_>) -> Vec<String> {
     ]
 }
 
-pub(super) fn name(value: &Value<'_>) -> String {
-    let names = ["label", "displayName", "clientId"];
-    let found =
-        names.iter().find_map(|key| value.get(key)?.as_str().filter(|name| !name.is_empty()));
-    found.unwrap_or_default().into_owned()
-}
-
 /// Formats the rights of a device: `operator: admin`, `node`, `operator (revoked)`, or, after the
 /// token was rotated, `node (token 2)`.
-fn may(value: &Value<'_>) -> String {
+fn rights(value: &Value<'_>) -> String {
     let (roles, revoked, scopes) =
         (texts(value, "roles"), texts(value, "revokedRoles"), texts(value, "scopes"));
     let short = |scope: &String| scope.strip_prefix("operator.").unwrap_or(scope).to_string();
@@ -249,15 +356,15 @@ fn may(value: &Value<'_>) -> String {
         true => vec!["admin".to_string()],
         false => scopes.iter().map(short).collect(),
     };
-    let one = |role: &String| match (revoked.contains(role), role.as_str()) {
+    let shown = |role: &String| match (revoked.contains(role), role.as_str()) {
         (true, _) => format!("{role} (revoked)"),
         (false, "operator") if !scopes.is_empty() => {
             format!("operator: {}{}", scopes.join(","), rotated(value, role))
         }
-        (false, _) => [role, rotated(value, role).as_str()].concat(),
+        (false, _) => format!("{role}{}", rotated(value, role)),
     };
-    let gone = revoked.iter().filter(|role| !roles.contains(role));
-    or_dash(roles.iter().chain(gone).map(one).collect::<Vec<_>>().join(", "))
+    let only_revoked = revoked.iter().filter(|role| !roles.contains(role));
+    or_dash(roles.iter().chain(only_revoked).map(shown).collect::<Vec<_>>().join(", "))
 }
 
 /// Returns the generation of the role's token in parentheses, empty for the first one.
@@ -269,64 +376,12 @@ fn rotated(value: &Value<'_>, role: &str) -> String {
     }
 }
 
-impl Owner for GatewayClient {
-    fn list(&mut self) -> Result<String, CommandError> {
-        Ok(self.call("device.pair.list", "{}")?)
-    }
-
-    fn list_all(&mut self) -> Result<String, CommandError> {
-        Ok(self.call("device.pair.list", r#"{"surfaces":true}"#)?)
-    }
-
-    fn approve(&mut self, request: &str) -> Result<(), CommandError> {
-        self.act("device.pair.approve", &[("requestId", request)])
-    }
-
-    fn reject(&mut self, request: &str) -> Result<(), CommandError> {
-        self.act("device.pair.reject", &[("requestId", request)])
-    }
-
-    fn remove(&mut self, device: &str) -> Result<(), CommandError> {
-        self.act("device.pair.remove", &[("deviceId", device)])
-    }
-
-    fn rename(&mut self, device: &str, label: &str) -> Result<(), CommandError> {
-        self.act("device.pair.rename", &[("deviceId", device), ("label", label)])
-    }
-
-    fn rotate(&mut self, device: &str, role: &str) -> Result<(), CommandError> {
-        self.act("device.token.rotate", &[("deviceId", device), ("role", role)])
-    }
-
-    fn revoke(&mut self, device: &str, role: &str) -> Result<(), CommandError> {
-        self.act("device.token.revoke", &[("deviceId", device), ("role", role)])
-    }
-
-    fn no_request(&self) -> Option<CommandError> {
-        None
-    }
-}
-
-impl GatewayClient {
-    fn act(&mut self, method: &str, params: &[(&str, &str)]) -> Result<(), CommandError> {
-        let params = json::object(|o| params.iter().for_each(|(key, value)| o.str(key, value)));
-        self.call(method, &String::from_utf8_lossy(&params))?;
-        Ok(())
-    }
-}
-
-/// Returns the failure of an operation on pending requests while no gateway is running.
-pub(super) fn needs_gateway() -> CommandError {
-    let message = "requests wait in the running gateway only, and no gateway runs on this state directory; start it with `gatelet run`";
-    CommandError::new(Exit::NotRunning, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn may_of(text: &str) -> String {
-        may(&json::parse(text.as_bytes(), 8).unwrap())
+    fn rights_of(text: &str) -> String {
+        rights(&json::parse(text.as_bytes(), 8).unwrap())
     }
 
     #[test]
@@ -355,20 +410,20 @@ mod tests {
             ),
             ("{}", "-"),
         ] {
-            assert_eq!(may_of(text), shown);
+            assert_eq!(rights_of(text), shown);
         }
     }
 
     #[test]
     fn omitted_role_means_all_roles_of_the_device() {
         let entry = Listed { device: "aaaaaa".into(), ..Listed::default() };
-        let has = ["operator".to_string()];
+        let has = [Role::Operator];
         assert_eq!(roles(&entry, None, &has).unwrap(), has);
         assert_eq!(roles(&entry, Some(Role::Operator), &has).unwrap(), has);
         assert!(roles(&entry, Some(Role::Node), &has)
             .unwrap_err()
             .message
-            .contains("is no node; it has: operator"));
+            .contains("does not have the role node; it has: operator"));
         assert!(roles(&entry, None, &[]).unwrap_err().message.contains("no role left"));
     }
 }

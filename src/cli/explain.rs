@@ -6,20 +6,17 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::args::{CredentialState, ExplainCommand};
-use super::context::{Context, Way};
-use super::devices::{parse, Owner};
-use super::show::{ago, clean, number, word, Style};
-use super::{import, pair, select, CommandError, Done, Exit, Output};
+use super::args::{action, Action, Args, Command};
+use super::context::Context;
+use super::explanation::Explanation;
+use super::format::{ago, clean, number, shown_text};
+use super::output::{parse_answer, pretty, CommandError, CommandResult, Exit, Output};
+use super::{import, pair, select};
 use crate::config::Config;
 use crate::gate::device::{Device, Provenance};
-use crate::gate::facts::{
-    Code, DeviceProof, DeviceToken, Facts, Grant, Phase, Protocol, SecretCheck, Unremembered,
-};
+use crate::gate::facts::{Code, DeviceProof, DeviceToken, Facts, Grant, Phase, SecretCheck};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
-use crate::gate::net::Via;
-use crate::gate::policy::{self, Admission, PolicyOutcome, Registration, Verdict};
-use crate::gate::refusal::{Hint, Refusal, Rule};
+use crate::gate::policy::{self, PolicyOutcome};
 use crate::gate::scopes::{Scope, Scopes};
 use crate::rpc::Devices;
 use crate::server;
@@ -29,62 +26,189 @@ use crate::server::runtime_config::RuntimeConfig;
 use crate::wire::http::Head;
 use crate::wire::json::{self, Value};
 
-/// Prints the decision about the rules_for connection, rule by rule. Exit code 3 if it is not
+pub const COMMANDS: &[Command] = &[Command {
+    name: "explain",
+    usage: "[--last [N]] [--peer IP] [--token right|wrong|none] [--device DEVICE] ...",
+    max_arguments: 1,
+    options: &[
+        "last",
+        "peer",
+        "host",
+        "origin",
+        "xff",
+        "real-ip",
+        "token",
+        "password",
+        "device-token",
+        "code",
+        "device",
+        "role",
+        "client",
+        "user",
+        "scopes",
+        "protocol",
+    ],
+    summary: "show why a connection was or would be rejected, rule by rule",
+    details: "
+  gatelet explain --last                  the last rejections of the running gateway
+  gatelet explain --peer 172.18.0.1 --token right --device new
+  gatelet explain --host gate.example --origin https://gate.example --token right
+
+Without --last, the command evaluates the gateway's rules for a connection that you describe, with
+the current configuration. It needs no running gateway and sends nothing. The exit code is 3 if the
+connection would be rejected.
+
+  --peer IP              address of the peer (default 127.0.0.1)
+  --host HOST            Host header (default 127.0.0.1:PORT)
+  --origin ORIGIN        Origin header; without it the client is not a browser
+  --xff LIST             X-Forwarded-For header; --real-ip IP: X-Real-IP header
+  --token, --password    shared secret: right, wrong or none (default)
+  --device-token, --code device token, setup code: right, wrong or none (default)
+  --device DEVICE        new (default), known, revoked, none, or a device of the table
+  --role, --client, --scopes, --protocol, --user     as sent by the client
+",
+    parse,
+    ..Command::BASE
+}];
+
+fn parse(args: &Args) -> Result<Box<dyn Action>, CommandError> {
+    match (args.has("last"), args.arguments.first()) {
+        (true, None) => action(DEFAULT_REJECTIONS, last),
+        (true, Some(number)) => action(args.positive("last", number)?, last),
+        (false, Some(_)) => Err(args.error("a number is accepted only with `--last`")),
+        (false, None) => action(ExplainOptions::parse(args)?, explain),
+    }
+}
+
+/// Default number of rejections shown by `--last`.
+const DEFAULT_REJECTIONS: u64 = 10;
+
+/// `explain ...`: description of a connection.
+#[derive(Debug)]
+struct ExplainOptions {
+    peer: Option<String>,
+    host: Option<String>,
+    origin: Option<String>,
+    xff: Option<String>,
+    real_ip: Option<String>,
+    /// The shared token or password.
+    secret: CredentialState,
+    device_token: CredentialState,
+    code: CredentialState,
+    /// `new`, `known`, `revoked`, `none`, or a device in the table.
+    device: Option<String>,
+    role: Option<String>,
+    client: Option<String>,
+    user: Option<String>,
+    scopes: Vec<String>,
+    protocol: Option<u32>,
+}
+
+/// Validity of a described credential.
+#[derive(Clone, Copy, Debug)]
+enum CredentialState {
+    Right,
+    Wrong,
+    None,
+}
+
+impl ExplainOptions {
+    fn parse(args: &Args) -> Result<ExplainOptions, CommandError> {
+        let secret = if args.has("token") { "token" } else { "password" };
+        let protocol = args.get("protocol").map(|text| {
+            text.parse().map_err(|_| args.error(format!("`--protocol {text}`: expected 3 or 4")))
+        });
+        Ok(ExplainOptions {
+            peer: args.owned("peer"),
+            host: args.owned("host"),
+            origin: args.owned("origin"),
+            xff: args.owned("xff"),
+            real_ip: args.owned("real-ip"),
+            secret: CredentialState::parse(args, secret)?,
+            device_token: CredentialState::parse(args, "device-token")?,
+            code: CredentialState::parse(args, "code")?,
+            device: args.owned("device"),
+            role: args.owned("role"),
+            client: args.owned("client"),
+            user: args.owned("user"),
+            scopes: args.list("scopes"),
+            protocol: protocol.transpose()?,
+        })
+    }
+}
+
+impl CredentialState {
+    fn parse(args: &Args, option: &str) -> Result<CredentialState, CommandError> {
+        match args.get(option) {
+            Some("right") => Ok(CredentialState::Right),
+            Some("wrong") => Ok(CredentialState::Wrong),
+            Some("none") | None => Ok(CredentialState::None),
+            Some(_) => Err(args.error(format!(
+                "`--{option}` describes a credential here: expected right, wrong or none (never \
+                 the real one)"
+            ))),
+        }
+    }
+}
+
+/// Prints the decision about the described connection, rule by rule. Exit code 3 if it is not
 /// admitted.
-pub fn run(context: &Context, what: &ExplainCommand) -> Done {
+fn explain(context: &Context, options: ExplainOptions) -> CommandResult {
     let config = context.config()?;
-    let setup = RuntimeConfig::of(config, server::machine_name(), server::command());
-    let request = request(config, what)?;
+    let runtime = RuntimeConfig::of(config, server::machine_name(), server::command());
+    let request = request(config, &options)?;
     let head = head(&request)?;
-    let peer = address(what.peer.as_deref())?;
-    let seen = parse::client_info(&head, peer, None, &setup);
-    let subject = subject(context, what)?;
-    let facts = facts(what, &seen, &subject, &setup)?;
+    let peer = address(options.peer.as_deref())?;
+    let client = parse::client_info(&head, peer, None, &runtime);
+    let subject = subject(context, &options)?;
+    let facts = facts(&options, &client, &subject, &runtime)?;
     let mut table = Devices::new(1, 0, TableAge(0));
     if let Some(device) = subject.device.filter(|_| subject.stored) {
         table.put(Slot(0), device);
     }
-    let verdict = policy::decide(&facts, &setup.policy, &table);
-    let told = Explanation { verdict, facts: &facts, seen: &seen, setup: &setup };
-    let exit = if matches!(told.verdict.outcome, PolicyOutcome::Admit(_)) {
-        Exit::Ok
-    } else {
-        Exit::Refused
+    let verdict = policy::decide(&facts, &runtime.policy, &table);
+    let exit = match verdict.outcome {
+        PolicyOutcome::Admit(_) => Exit::Ok,
+        PolicyOutcome::Pend(_) | PolicyOutcome::Refuse(_) => Exit::Refused,
     };
-    let text = if context.json { super::pretty(&told.json()) } else { told.text(context.style) };
+    let explanation = Explanation { verdict, facts: &facts, client: &client, runtime: &runtime };
+    let text = match context.json {
+        true => pretty(&explanation.json()),
+        false => explanation.text(context.style),
+    };
     Output::with(text, exit)
 }
 
-/// Prints the last refusals of the running gateway, newest first.
-pub fn last(context: &Context, limit: u64) -> Done {
+/// Prints the last rejections of the running gateway, newest first.
+fn last(context: &Context, limit: u64) -> CommandResult {
     let params = json::object(|o| o.u64("limit", limit));
     let text = context.running()?.call("gatelet.refusals", &String::from_utf8_lossy(&params))?;
     if context.json {
         return Output::json(text.as_bytes());
     }
-    let value = parse(&text)?;
+    let value = parse_answer(&text)?;
     let entries: Vec<Value<'_>> = value.at("refusals").items().collect();
     if entries.is_empty() {
-        return Output::ok("nobody was refused since the gateway started\n");
+        return Output::ok("no connection was rejected since the gateway started\n");
     }
-    let shown: Vec<String> = entries.iter().map(|entry| refused(entry, context)).collect();
+    let shown: Vec<String> = entries.iter().map(|entry| rejection(entry, context)).collect();
     Output::ok(shown.join("\n"))
 }
 
-fn refused(entry: &Value<'_>, context: &Context) -> String {
-    let word = |key: &str| word(entry, key);
+fn rejection(entry: &Value<'_>, context: &Context) -> String {
+    let text = |key: &str| shown_text(entry, key);
     let when = ago(number(entry, "ts"), context.now);
     let style = context.style;
     let mut out = format!(
         "{}  {} ({}), rule {}\n",
         style.dim(&when),
-        style.bad(&word("message")),
-        word("code"),
-        word("rule")
+        style.bad(&text("message")),
+        text("code"),
+        text("rule")
     );
-    let mut from = vec![format!("{} ({})", word("client"), word("via"))];
-    if word("client") != word("peer") {
-        from.push(format!("peer {}", word("peer")));
+    let mut from = vec![format!("{} ({})", text("client"), text("via"))];
+    if text("client") != text("peer") {
+        from.push(format!("peer {}", text("peer")));
     }
     for (key, name) in [
         ("host", "Host"),
@@ -93,41 +217,41 @@ fn refused(entry: &Value<'_>, context: &Context) -> String {
         ("device", "device"),
         ("requestId", "request"),
     ] {
-        if !word(key).is_empty() {
-            from.push(format!("{name} {}", word(key)));
+        if !text(key).is_empty() {
+            from.push(format!("{name} {}", text(key)));
         }
     }
     out.push_str(&format!("  from  {}\n", from.join(", ")));
-    if !word("hint").is_empty() {
-        out.push_str(&format!("  do    {}\n", word("hint")));
+    if !text("hint").is_empty() {
+        out.push_str(&format!("  hint  {}\n", text("hint")));
     }
     out
 }
 
 // --- description of the connection ---
 
-/// Returns the HTTP request head that the rules_for client would send.
-fn request(config: &Config, what: &ExplainCommand) -> Result<Vec<u8>, CommandError> {
+/// Returns the HTTP request head that the described client would send.
+fn request(config: &Config, options: &ExplainOptions) -> Result<Vec<u8>, CommandError> {
     let default_host = format!("127.0.0.1:{}", config.port);
-    let host = what.host.as_deref().unwrap_or(&default_host);
+    let host = options.host.as_deref().unwrap_or(&default_host);
     let user = config.auth.trusted_proxy.as_ref().map(|proxy| proxy.user_header.as_str());
-    if what.user.is_some() && user.is_none() {
-        return Err(usage("`--user` needs gateway.auth.mode \"trusted-proxy\""));
+    if options.user.is_some() && user.is_none() {
+        return Err(CommandError::usage("`--user` needs gateway.auth.mode \"trusted-proxy\""));
     }
     let lines = [
         ("Host", Some(host).filter(|host| *host != "none")),
-        ("Origin", what.origin.as_deref().filter(|origin| *origin != "none")),
-        ("X-Forwarded-For", what.xff.as_deref()),
-        ("X-Real-IP", what.real_ip.as_deref()),
-        (user.unwrap_or_default(), what.user.as_deref()),
+        ("Origin", options.origin.as_deref().filter(|origin| *origin != "none")),
+        ("X-Forwarded-For", options.xff.as_deref()),
+        ("X-Real-IP", options.real_ip.as_deref()),
+        (user.unwrap_or_default(), options.user.as_deref()),
     ];
     let mut text = String::from("GET / HTTP/1.1\r\n");
     for (name, value) in lines {
         let Some(value) = value else { continue };
         if value.contains(|char: char| char.is_control()) {
-            return Err(usage("a header has no control characters"));
+            return Err(CommandError::usage("a header cannot contain control characters"));
         }
-        text.push_str(&[name, ": ", value, "\r\n"].concat());
+        text.push_str(&format!("{name}: {value}\r\n"));
     }
     text.push_str("\r\n");
     Ok(text.into_bytes())
@@ -136,14 +260,15 @@ fn request(config: &Config, what: &ExplainCommand) -> Result<Vec<u8>, CommandErr
 fn head(request: &[u8]) -> Result<Head<'_>, CommandError> {
     match Head::parse(request) {
         Ok(Some(head)) => Ok(head),
-        Ok(None) => Err(usage("the rules_for headers are too long")),
-        Err(bad) => Err(usage(&bad.to_string())),
+        Ok(None) => Err(CommandError::usage("the described headers are too long")),
+        Err(bad) => Err(CommandError::usage(bad.to_string())),
     }
 }
 
 fn address(text: Option<&str>) -> Result<IpAddr, CommandError> {
     let Some(text) = text else { return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
-    text.parse().map_err(|_| usage(&format!("`--peer {}` is no IP address", clean(text))))
+    text.parse()
+        .map_err(|_| CommandError::usage(format!("`--peer {}` is not an IP address", clean(text))))
 }
 
 /// The device that the client presents.
@@ -153,15 +278,15 @@ struct Subject {
     stored: bool,
 }
 
-fn subject(context: &Context, what: &ExplainCommand) -> Result<Subject, CommandError> {
+fn subject(context: &Context, options: &ExplainOptions) -> Result<Subject, CommandError> {
     let made_up = || {
         let mut device =
             Device::new(DeviceId([0xff; 32]), PublicKey([0xff; 32]), Provenance::Owner);
-        let role = what.role.as_deref().and_then(Role::parse).unwrap_or(Role::Operator);
+        let role = options.role.as_deref().and_then(Role::parse).unwrap_or(Role::Operator);
         device.approve(role, Scopes::ALL, WallMs(0));
         (device, role)
     };
-    Ok(match what.device.as_deref().unwrap_or("new") {
+    Ok(match options.device.as_deref().unwrap_or("new") {
         "none" => Subject { device: None, stored: false },
         "new" => Subject { device: Some(made_up().0), stored: false },
         "known" => Subject { device: Some(made_up().0), stored: true },
@@ -176,11 +301,8 @@ fn subject(context: &Context, what: &ExplainCommand) -> Result<Subject, CommandE
 
 /// Reads a device of the table, through the running gateway or from the file.
 fn stored(context: &Context, typed: &str) -> Result<Device, CommandError> {
-    let text = match context.way()? {
-        Way::Gateway(mut client) => client.list()?,
-        Way::File(mut opened) => opened.list()?,
-    };
-    let list = parse(&text)?;
+    let text = context.device_access()?.operations().list()?;
+    let list = parse_answer(&text)?;
     let entries = select::entries(&list, "paired");
     let id = &select::one(&entries, typed, "device")?.device;
     let is = |record: &Value<'_>| record.get("deviceId").is_some_and(|text| text.is_str(id));
@@ -190,16 +312,17 @@ fn stored(context: &Context, typed: &str) -> Result<Device, CommandError> {
 }
 
 fn facts(
-    what: &ExplainCommand,
-    seen: &ClientInfo,
+    options: &ExplainOptions,
+    client: &ClientInfo,
     subject: &Subject,
-    setup: &RuntimeConfig,
+    runtime: &RuntimeConfig,
 ) -> Result<Facts, CommandError> {
-    let role = what.role.as_deref().map_or(Some(Role::Operator), Role::parse);
-    let scopes = what.scopes.iter().map(|name| pair::scope(name)).collect::<Result<Scopes, _>>()?;
+    let role = options.role.as_deref().map_or(Some(Role::Operator), Role::parse);
+    let scopes =
+        options.scopes.iter().map(|name| pair::scope(name)).collect::<Result<Scopes, _>>()?;
     let requested = if scopes.is_empty() { Scopes::of(Scope::Admin) } else { scopes };
-    let (min_protocol, max_protocol) = what.protocol.map_or((3, 4), |number| (number, number));
-    let browser = if what.origin.is_some() { "openclaw-control-ui" } else { "cli" };
+    let (min_protocol, max_protocol) = options.protocol.map_or((3, 4), |number| (number, number));
+    let browser = if options.origin.is_some() { "openclaw-control-ui" } else { "cli" };
     let grant = Grant { roles: Roles::of(role.unwrap_or(Role::Operator)), scopes: Scopes::ALL };
     Ok(Facts {
         phase: Phase::Running,
@@ -207,229 +330,34 @@ fn facts(
         min_protocol,
         max_protocol,
         role,
-        control_ui: what.client.as_deref().unwrap_or(browser) == "openclaw-control-ui",
-        local: seen.local,
-        host: seen.host,
-        origin: seen.origin,
+        control_ui: options.client.as_deref().unwrap_or(browser) == "openclaw-control-ui",
+        local: client.local,
+        host: client.host,
+        origin: client.origin,
         device_proof: subject.device.as_ref().map_or(DeviceProof::Absent, |device| {
             DeviceProof::Valid { id: device.id, key: device.key }
         }),
-        secret: match what.secret {
+        secret: match options.secret {
             CredentialState::Right => SecretCheck::Right,
             CredentialState::Wrong => SecretCheck::Wrong,
             CredentialState::None => SecretCheck::Absent,
         },
-        device_token: match what.device_token {
+        device_token: match options.device_token {
             CredentialState::Right => DeviceToken::Right(1),
             CredentialState::Wrong => DeviceToken::Wrong,
             CredentialState::None => DeviceToken::Absent,
         },
-        code: match what.code {
+        code: match options.code {
             CredentialState::Right => Code::Right(grant),
             CredentialState::Wrong => Code::Wrong,
             CredentialState::None => Code::Absent,
         },
-        identity: seen.identity,
+        identity: client.identity,
         authorized_key: subject
             .device
             .as_ref()
-            .is_some_and(|device| setup.authorized.contains(&device.id)),
-        cidr: seen.cidr,
+            .is_some_and(|device| runtime.authorized.contains(&device.id)),
+        cidr: client.cidr,
         requested,
     })
-}
-
-fn usage(message: &str) -> CommandError {
-    CommandError::new(Exit::Usage, message)
-}
-
-// --- output ---
-
-struct Explanation<'a> {
-    verdict: Verdict,
-    facts: &'a Facts,
-    seen: &'a ClientInfo,
-    setup: &'a RuntimeConfig,
-}
-
-/// Rules that apply to every connection, in order of evaluation.
-const COMMON: [Rule; 6] =
-    [Rule::Frame, Rule::Protocol, Rule::Role, Rule::Origin, Rule::Proof, Rule::Credential];
-
-impl Explanation<'_> {
-    fn text(&self, style: Style) -> String {
-        let mut out = format!("{}\n\n", self.where_from());
-        for rule in COMMON.into_iter().take_while(|rule| *rule < self.verdict.rule) {
-            out.push_str(&row(rule.title(), "ok", &self.about(rule)));
-        }
-        let title = self.verdict.rule.title();
-        match self.verdict.outcome {
-            PolicyOutcome::Admit(admission) => {
-                out.push_str(&row(title, &style.good("admitted"), &admitted(&admission)));
-                if !admission.pending_scopes.is_empty() {
-                    out.push_str(&row(
-                        "",
-                        "",
-                        &format!("asks the owner for {}", scopes(admission.pending_scopes)),
-                    ));
-                }
-            }
-            PolicyOutcome::Pend(refusal) => out.push_str(&self.no(style, title, "waits", refusal)),
-            PolicyOutcome::Refuse(refusal) => {
-                out.push_str(&self.no(style, title, "refused", refusal))
-            }
-        }
-        out
-    }
-
-    fn no(&self, style: Style, title: &str, word: &str, refusal: Refusal) -> String {
-        let words = refusal.words();
-        let shown = row(
-            title,
-            &style.bad(word),
-            &format!("{} ({}, close {})", words.v4, words.code, words.close),
-        );
-        format!("{shown}\ndo: {}\n", self.hint(refusal))
-    }
-
-    fn hint(&self, refusal: Refusal) -> String {
-        let origin = if self.seen.origin_text.is_empty() {
-            &self.seen.host_text
-        } else {
-            &self.seen.origin_text
-        };
-        Hint::new(refusal.words().hint, self.setup.fill("", "", "", origin)).to_string()
-    }
-
-    fn where_from(&self) -> String {
-        let seen = self.seen;
-        let via = match seen.via {
-            Via::Direct => "directly",
-            Via::TrustedProxy => "through a trusted proxy",
-            Via::UntrustedProxy => "with proxy headers that are not trusted",
-        };
-        let local = if seen.local { ", local" } else { "" };
-        format!("client {} from peer {} {via}{local}", seen.client, seen.peer)
-    }
-
-    fn about(&self, rule: Rule) -> String {
-        let facts = self.facts;
-        match rule {
-            Rule::Frame => "taken to be a sound connect request".to_string(),
-            Rule::Protocol => {
-                let protocol = Protocol::negotiate(facts.min_protocol, facts.max_protocol)
-                    .map_or(0, Protocol::number);
-                format!("speaks {protocol}")
-            }
-            Rule::Role => facts.role.map_or("none", Role::name).to_string(),
-            Rule::Origin => {
-                let origin =
-                    if self.seen.origin_text.is_empty() { "none" } else { &self.seen.origin_text };
-                format!(
-                    "Host {} ({:?}), Origin {} ({:?})",
-                    clean(&self.seen.host_text),
-                    facts.host,
-                    clean(origin),
-                    facts.origin
-                )
-            }
-            Rule::Proof => match facts.device_proof {
-                DeviceProof::Valid { .. } => {
-                    "the device's signature is taken to be good".to_string()
-                }
-                DeviceProof::Absent | DeviceProof::Invalid(_) => "no device".to_string(),
-            },
-            _ => self.credentials(),
-        }
-    }
-
-    fn credentials(&self) -> String {
-        let facts = self.facts;
-        let shown = [
-            (facts.secret == SecretCheck::Right, "shared secret right"),
-            (facts.secret == SecretCheck::Wrong, "shared secret wrong"),
-            (matches!(facts.device_token, DeviceToken::Right(_)), "device token right"),
-            (facts.device_token == DeviceToken::Wrong, "device token wrong"),
-            (matches!(facts.code, Code::Right(_)), "setup code right"),
-            (facts.code == Code::Wrong, "setup code wrong"),
-            (facts.authorized_key, "its key stands in authorizedKeys"),
-        ];
-        let said: Vec<&str> = shown.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect();
-        match (said.is_empty(), facts.device_proof) {
-            (false, _) => said.join(", "),
-            (true, DeviceProof::Valid { .. }) => "nothing but the device's key".to_string(),
-            (true, _) => "nothing".to_string(),
-        }
-    }
-
-    fn json(&self) -> Vec<u8> {
-        json::object(|o| {
-            o.str("rule", self.verdict.rule.number());
-            o.str("title", self.verdict.rule.title());
-            let (word, refusal) = match self.verdict.outcome {
-                PolicyOutcome::Admit(admission) => {
-                    o.str("role", admission.role.name());
-                    o.scopes("scopes", admission.scopes);
-                    o.str("method", admission.method.name());
-                    ("admit", None)
-                }
-                PolicyOutcome::Pend(refusal) => ("pend", Some(refusal)),
-                PolicyOutcome::Refuse(refusal) => ("refuse", Some(refusal)),
-            };
-            o.str("verdict", word);
-            if let Some(refusal) = refusal {
-                o.str("code", refusal.words().code);
-                o.str("message", refusal.words().v4);
-                o.str("hint", &self.hint(refusal));
-            }
-            o.shown("peer", &self.seen.peer);
-            o.shown("client", &self.seen.client);
-            o.bool("local", self.seen.local);
-        })
-    }
-}
-
-/// Formats one rule. `mark` is a word with or without colour, padded to the longest one.
-fn row(title: &str, mark: &str, about: &str) -> String {
-    let bare = mark
-        .trim_start_matches("\x1b[32m")
-        .trim_start_matches("\x1b[31m")
-        .trim_end_matches("\x1b[0m");
-    let blanks = " ".repeat("admitted".len().saturating_sub(bare.len()));
-    format!("  {title:<34}{mark}{blanks}  {about}\n")
-}
-
-fn admitted(admission: &Admission) -> String {
-    let kept = match admission.registration {
-        Registration::Insert { pairing, .. } => {
-            format!("paired, provenance {}", pairing.provenance.name())
-        }
-        Registration::Extend { .. } => "known, and gains what it asks for".to_string(),
-        Registration::Existing(_) => "known".to_string(),
-        Registration::None(Unremembered::NoDevice) => {
-            "for this connection only: it has no device".to_string()
-        }
-        Registration::None(Unremembered::AuthNone) => {
-            "for this connection only: auth.mode is none".to_string()
-        }
-        Registration::None(Unremembered::TableFull) => {
-            "for this connection only: the table is full".to_string()
-        }
-    };
-    match admission.role {
-        Role::Operator => format!("as operator with {}; {kept}", scopes(admission.scopes)),
-        Role::Node => format!("as node; {kept}"),
-    }
-}
-
-fn scopes(scopes: Scopes) -> String {
-    let names: Vec<&str> = scopes
-        .iter()
-        .map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name()))
-        .collect();
-    if names.is_empty() {
-        "no scope".to_string()
-    } else {
-        names.join(", ")
-    }
 }

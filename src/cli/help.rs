@@ -1,107 +1,111 @@
-//! Text of `gatelet help`, built from [`super::topics`]. Lines have at most 100 columns.
+//! `gatelet help` and `gatelet version`. Lines of the help have at most 100 columns.
 
-use super::topics::{all, members, topic, Topic};
-use super::Exit;
+use super::args::{action, Args, Command, Commands};
+use super::output::{CommandError, Exit, Output};
 
-/// Returns the help for one command, or the overview.
-pub fn text(about: Option<&'static Topic>) -> String {
-    let Some(topic) = about else { return overview() };
-    let mut out = format!("gatelet {}: {}\n\n", topic.name, topic.about);
-    out.push_str("usage: gatelet ");
-    out.push_str(topic.name);
-    if !topic.usage.is_empty() {
-        out.push(' ');
-        out.push_str(topic.usage);
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "help",
+        usage: "[COMMAND]",
+        max_arguments: 2,
+        summary: "show this overview, or the help for a command",
+        details: "\n  gatelet help devices\n",
+        parse: |args| action(page(args)?, |_, text| Output::ok(text)),
+        ..Command::BASE
+    },
+    Command {
+        name: "version",
+        summary: "print the version",
+        parse: |_| action((), |_, ()| Output::ok(VERSION)),
+        ..Command::BASE
+    },
+];
+
+const VERSION: &str = concat!("gatelet ", env!("CARGO_PKG_VERSION"), "\n");
+
+fn page(args: &Args) -> Result<String, CommandError> {
+    if args.arguments.is_empty() {
+        return Ok(overview(args.commands));
     }
-    out.push('\n');
-    if !topic.body.is_empty() {
-        out.push('\n');
-        out.push_str(topic.body);
+    let (command, rest) = args.commands.find(&args.arguments)?;
+    match rest.first() {
+        // With the option `--help` these are arguments of the command.
+        Some(word) if !args.has("help") => Err(args.commands.unknown_member(command, word)),
+        _ => Ok(about(args.commands, command)),
     }
-    let width = members(topic.name).map(str::len).max().unwrap_or(0);
+}
+
+/// Returns the help for one command.
+fn about(commands: Commands, command: &Command) -> String {
+    let Command { name, usage, summary, details, .. } = command;
+    let usage = format!("usage: gatelet {name} {usage}");
+    let mut out = format!("gatelet {name}: {summary}\n\n{}\n{details}", usage.trim_end());
+    let members: Vec<_> = commands.members(command.name).collect();
+    let width = members.iter().map(|(member, _)| member.len()).max().unwrap_or(0);
     if width > 0 {
         out.push('\n');
     }
-    for member in members(topic.name) {
-        let about = all().find(|one| {
-            one.name.strip_prefix(topic.name).is_some_and(|rest| rest.trim_start() == member)
-        });
-        line(&mut out, member, width, about.map_or("", |one| one.about));
+    for (member, command) in members {
+        out.push_str(&line(member, width, command.summary));
     }
     out.push_str("\nGlobal options and exit codes: `gatelet help`\n");
     out
 }
 
-fn overview() -> String {
+fn overview(commands: Commands) -> String {
     let mut out = String::from(HEAD);
-    for (title, names) in GROUPS {
-        out.push('\n');
-        out.push_str(title);
-        out.push('\n');
-        for name in *names {
-            line(&mut out, name, COMMAND_WIDTH, topic(name).map_or("", |topic| topic.about));
+    for group in commands.0 {
+        out.push_str(&format!("\n{}\n", group.title));
+        let all = group.commands.iter().copied().flatten();
+        for command in all.filter(|command| !command.name.contains(' ')) {
+            out.push_str(&line(command.name, COMMAND_WIDTH, command.summary));
         }
     }
     out.push_str(GLOBAL_OPTIONS);
     out.push_str("\nExit codes\n");
     for exit in Exit::ALL {
-        let code = (exit as u8).to_string();
-        line(&mut out, &code, COMMAND_WIDTH, exit.meaning());
+        out.push_str(&line(&(exit as u8).to_string(), COMMAND_WIDTH, exit.meaning()));
     }
     out
 }
 
-fn line(out: &mut String, name: &str, width: usize, about: &str) {
-    out.push_str("  ");
-    out.push_str(name);
-    (name.len()..width + 2).for_each(|_| out.push(' '));
-    out.push_str(about);
-    out.push('\n');
+fn line(name: &str, width: usize, summary: &str) -> String {
+    format!("  {name:<width$}  {summary}\n")
 }
 
 const COMMAND_WIDTH: usize = 16;
 
 const HEAD: &str = "\
-gatelet: a gateway that lets in who proves itself, from whatever address.
+gatelet: a gateway that admits clients by proof, not by address.
 
-  gatelet                        start it; prints the link to open in a browser
+  gatelet                        start the gateway; prints the link to open in a browser
   gatelet url                    print that link again
-  gatelet pair                   let a phone or another machine in, by code or QR
-  gatelet devices                who waits, who is paired
-  gatelet explain --last         why was somebody refused?
+  gatelet pair                   pair a phone or another machine, by code or QR code
+  gatelet devices                list pending requests and paired devices
+  gatelet explain --last         show why connections were rejected
 ";
-
-const GROUPS: &[(&str, &[&str])] = &[
-    #[cfg(not(windows))]
-    ("The gateway", &["run", "url", "status", "logs", "events", "health"]),
-    #[cfg(windows)]
-    ("The gateway", &["run", "service", "url", "status", "logs", "events", "health"]),
-    ("Who may come in", &["pair", "devices", "nodes", "explain"]),
-    ("What it is made of", &["config", "token", "table"]),
-    ("This machine as a node", &["node"]),
-    ("Anything else", &["call", "help", "version"]),
-];
 
 const GLOBAL_OPTIONS: &str = "
 Options of every command
-  --state-dir DIR   where the table, its key and the token are; if not said: yours, or the
-                    service's while you have none and may read it
-  --config FILE     the configuration (JSON5; OpenClaw's openclaw.json works as it is)
+  --state-dir DIR   directory of the pairing table, its key and the token; by default your own, or
+                    that of the installed service if you have none and can read it
+  --config FILE     configuration file (JSON5; OpenClaw's openclaw.json works unchanged)
   --port PORT, --bind BIND, --auth MODE, --token TOKEN, --password PASSWORD
-                    as if the configuration said so
-  --json            for programs
-  -h, --help        all about the command it is given with
-  -V, --version
+                    override the configuration
+  --json            print JSON
+  -h, --help        show the help for the command
+  -V, --version     print the version
 ";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::COMMANDS;
 
     #[test]
     fn help_fits_a_terminal_without_trailing_blanks() {
-        for about in all().map(Some).chain([None]) {
-            let text = text(about);
+        let pages = COMMANDS.all().map(|command| about(COMMANDS, command));
+        for text in pages.chain([overview(COMMANDS)]) {
             for line in text.lines() {
                 assert!(line.len() <= 100, "{} columns: {line}", line.len());
                 assert_eq!(line, line.trim_end());
@@ -112,9 +116,9 @@ mod tests {
 
     #[test]
     fn the_overview_names_every_command_and_every_exit_code() {
-        let text = text(None);
-        for topic in all().filter(|topic| !topic.name.contains(' ')) {
-            assert!(text.contains(&format!("\n  {} ", topic.name)), "{}", topic.name);
+        let text = overview(COMMANDS);
+        for command in COMMANDS.all().filter(|command| !command.name.contains(' ')) {
+            assert!(text.contains(&format!("\n  {} ", command.name)), "{}", command.name);
         }
         for exit in Exit::ALL {
             assert!(text.contains(exit.meaning()));
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_help_of_a_family_lists_its_commands() {
-        let text = text(topic("table"));
+        let text = about(COMMANDS, COMMANDS.get("table").unwrap());
         for member in ["check", "dump", "repair", "export", "import"] {
             assert!(text.contains(&format!("\n  {member} ")), "{member}");
         }

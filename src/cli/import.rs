@@ -8,10 +8,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::args::Import;
+use super::args::{action, Command};
 use super::context::{unreadable, Context};
-use super::show::{clean, number, short, text};
-use super::{CommandError, Done, Output};
+use super::format::{clean, number, short, text};
+use super::output::{CommandError, CommandResult, Output};
 use crate::config::{Env, SystemEnv};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
@@ -23,22 +23,54 @@ use crate::store::{Contents, Shape, TableId};
 use crate::wire::base64;
 use crate::wire::json::{self, Value};
 
+pub const COMMANDS: &[Command] = &[Command {
+    name: "table import",
+    usage: "FILE... [--dry-run] [--overwrite]",
+    min_arguments: 1,
+    max_arguments: usize::MAX,
+    options: &["dry-run", "overwrite"],
+    summary: "import devices from OpenClaw's files or from an export",
+    details: "
+  gatelet table import ~/.openclaw/devices/paired.json --dry-run
+  gatelet table import ~/.openclaw/devices/paired.json ~/.openclaw/nodes/paired.json
+
+Devices authenticate with their own keys; tokens are not imported. A device that is already in the
+table is not changed without --overwrite. With --dry-run nothing is written.
+",
+    parse: |args| {
+        let options = ImportOptions {
+            files: args.arguments.clone(),
+            dry_run: args.has("dry-run"),
+            overwrite: args.has("overwrite"),
+        };
+        action(options, import)
+    },
+}];
+
+/// `table import ...`
+#[derive(Debug)]
+struct ImportOptions {
+    files: Vec<String>,
+    dry_run: bool,
+    overwrite: bool,
+}
+
 /// Reads the files, prints the outcome of each record, and writes the changes unless `--dry-run` is
 /// given.
-pub fn run(context: &Context, what: &Import) -> Done {
-    let texts = what.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let files = what
-        .files
+fn import(context: &Context, options: ImportOptions) -> CommandResult {
+    let ImportOptions { files, dry_run, overwrite } = options;
+    let texts = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let files = files
         .iter()
         .zip(&texts)
         .map(|(file, text)| parse(file, text))
         .collect::<Result<Vec<_>, _>>()?;
-    let plan = if what.dry_run && context.has_no_table()? {
-        Plan::make(&nothing_yet(context.capacity()), &files, what.overwrite)
+    let plan = if dry_run && context.has_no_table()? {
+        Plan::make(&empty_table(context.capacity()), &files, overwrite)
     } else {
-        let mut opened = context.file_made()?;
-        let plan = Plan::make(&opened.loaded.contents, &files, what.overwrite);
-        if !what.dry_run && !plan.changes.is_empty() {
+        let mut opened = context.open_or_create_table()?;
+        let plan = Plan::make(&opened.loaded.contents, &files, overwrite);
+        if !dry_run && !plan.changes.is_empty() {
             let written = opened.file.commit_all(&plan.changes);
             written.map_err(|error| {
                 CommandError::failed(format!(
@@ -49,13 +81,13 @@ pub fn run(context: &Context, what: &Import) -> Done {
         plan
     };
     if context.json {
-        return Output::json(&plan.json(what.dry_run));
+        return Output::json(&plan.json(dry_run));
     }
-    Output::ok(plan.text(what.dry_run))
+    Output::ok(plan.text(dry_run))
 }
 
 /// Returns the contents of a table that does not exist yet.
-fn nothing_yet(capacity: u16) -> Contents {
+fn empty_table(capacity: u16) -> Contents {
     Contents {
         shape: Shape { id: TableId([0; 16]), capacity },
         age: TableAge(0),
@@ -74,37 +106,38 @@ fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, CommandError> {
     match value.kind() {
         json::Kind::Object => Ok(value),
         _ => Err(CommandError::failed(format!(
-            "{file} is no object of devices, as OpenClaw's devices/paired.json is"
+            "{file} is not a JSON object of devices, such as OpenClaw's devices/paired.json"
         ))),
     }
 }
 
-/// Outcome of one record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct RecordOutcome {
-    id: String,
-    name: String,
-    what: ImportOutcome,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum ImportOutcome {
+/// Effect of one record on the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Effect {
     Imported,
     Replaced,
     Named,
     /// The node's commands were approved.
     Approved,
-    Skipped(&'static str),
 }
 
-impl ImportOutcome {
+/// Result of one record; the error is the reason why it is skipped.
+type RecordResult = Result<Effect, &'static str>;
+
+struct RecordOutcome {
+    id: String,
+    name: String,
+    result: RecordResult,
+}
+
+impl RecordOutcome {
     fn word(&self) -> &'static str {
-        match self {
-            ImportOutcome::Imported => "imported",
-            ImportOutcome::Replaced => "replaced",
-            ImportOutcome::Named => "named",
-            ImportOutcome::Approved => "approved",
-            ImportOutcome::Skipped(_) => "skipped",
+        match self.result {
+            Ok(Effect::Imported) => "imported",
+            Ok(Effect::Replaced) => "replaced",
+            Ok(Effect::Named) => "named",
+            Ok(Effect::Approved) => "approved",
+            Err(_) => "skipped",
         }
     }
 }
@@ -114,89 +147,82 @@ struct Plan {
     outcomes: Vec<RecordOutcome>,
     /// At most one entry per slot.
     changes: Vec<(Slot, Option<Device>)>,
+    /// Devices of the table after the changes.
+    devices: Vec<(Slot, Device)>,
     /// All slots below this one are in use.
     next: u16,
+    capacity: u16,
+    age: TableAge,
+    /// Replace existing devices and approved commands.
+    overwrite: bool,
 }
 
 impl Plan {
     fn make(contents: &Contents, files: &[Value<'_>], overwrite: bool) -> Plan {
-        let mut table = contents.devices.clone();
-        let mut plan = Plan { outcomes: Vec::new(), changes: Vec::new(), next: 0 };
-        let records = |nodes: bool| {
-            let all = files.iter().flat_map(|file| file.fields());
-            all.filter(move |(_, record)| is_node(record) == nodes).collect::<Vec<_>>()
+        let mut plan = Plan {
+            outcomes: Vec::new(),
+            changes: Vec::new(),
+            devices: contents.devices.clone(),
+            next: 0,
+            capacity: contents.shape.capacity,
+            age: contents.age,
+            overwrite,
         };
-        for (key, record) in records(false) {
-            let became = match device(&key, &record) {
-                Ok(device) => plan.take(&mut table, contents, device, overwrite),
-                Err(reason) => ImportOutcome::Skipped(reason),
-            };
-            plan.note(&key, &record, became);
+        let records = files.iter().flat_map(|file| file.fields());
+        let (nodes, devices): (Vec<_>, Vec<_>) = records.partition(|(_, record)| is_node(record));
+        for (key, record) in devices {
+            let result = device(&key, &record).and_then(|device| plan.add_device(device));
+            plan.note(&key, &record, result);
         }
-        for (key, record) in records(true) {
-            let became = plan.add(&mut table, &key, &record, overwrite);
-            plan.note(&key, &record, became);
+        for (key, record) in nodes {
+            let result = plan.add_node(&key, &record);
+            plan.note(&key, &record, result);
         }
         plan
     }
 
-    fn take(
-        &mut self,
-        table: &mut Vec<(Slot, Device)>,
-        contents: &Contents,
-        mut device: Device,
-        overwrite: bool,
-    ) -> ImportOutcome {
-        device.seen_age = contents.age;
-        if let Some((slot, known)) = table.iter_mut().find(|(_, known)| known.id == device.id) {
-            if !overwrite {
-                return ImportOutcome::Skipped("it is in the table already (see --overwrite)");
+    fn add_device(&mut self, mut device: Device) -> RecordResult {
+        device.seen_age = self.age;
+        let known = self.devices.iter().find(|(_, known)| known.id == device.id);
+        let (slot, effect) = match known {
+            Some(_) if !self.overwrite => {
+                return Err("it is already in the table (see --overwrite)")
             }
-            // Keep the token generations of the existing device: its revoked tokens must stay
-            // invalid.
-            for (window, old) in device.tokens.iter_mut().zip(&known.tokens) {
-                *window = if old.current == 0 { *window } else { *old };
+            Some((slot, known)) => {
+                // Keep the token generations of the existing device: its revoked tokens must stay
+                // invalid.
+                for (window, old) in device.tokens.iter_mut().zip(&known.tokens) {
+                    *window = if old.current == 0 { *window } else { *old };
+                }
+                (*slot, Effect::Replaced)
             }
-            *known = device.clone();
-            let slot = *slot;
-            self.change(slot, device);
-            return ImportOutcome::Replaced;
-        }
-        let end = contents.shape.capacity;
-        self.next = (self.next..end)
-            .find(|next| table.iter().all(|(taken, _)| taken.0 != *next))
-            .unwrap_or(end);
-        if self.next == end {
-            return ImportOutcome::Skipped("the table is full");
-        }
-        let slot = Slot(self.next);
-        table.push((slot, device.clone()));
+            None => (self.free_slot().ok_or("the table is full")?, Effect::Imported),
+        };
         self.change(slot, device);
-        ImportOutcome::Imported
+        Ok(effect)
+    }
+
+    fn free_slot(&mut self) -> Option<Slot> {
+        let is_free = |slot: &u16| self.devices.iter().all(|(taken, _)| taken.0 != *slot);
+        let free = (self.next..self.capacity).find(is_free);
+        self.next = free.unwrap_or(self.capacity);
+        free.map(Slot)
     }
 
     /// Applies a record of `nodes/paired.json`, which names a node and lists what was approved for
     /// it.
-    fn add(
-        &mut self,
-        table: &mut [(Slot, Device)],
-        key: &str,
-        record: &Value<'_>,
-        overwrite: bool,
-    ) -> ImportOutcome {
+    fn add_node(&mut self, key: &str, record: &Value<'_>) -> RecordResult {
         let id = DeviceId::parse(key);
-        let Some((slot, device)) = table.iter_mut().find(|(_, device)| Some(device.id) == id)
-        else {
-            return ImportOutcome::Skipped(
-                "there is no device of this id, and a node's record holds no key",
-            );
-        };
+        let known = self.devices.iter().find(|(_, device)| Some(device.id) == id);
+        let (slot, mut device) = known
+            .cloned()
+            .ok_or("there is no device with this id, and the record of a node holds no key")?;
         if !device.roles.contains(Role::Node) {
-            return ImportOutcome::Skipped("the device of this id is no node");
+            return Err("the device with this id is not a node");
         }
-        let Ok(surface) = surface(record) else { return ImportOutcome::Skipped(TOO_MUCH) };
-        let open = overwrite || device.surface_approved == WallMs(0);
-        let approves = open && !surface.is_empty() && surface != device.surface;
+        let surface = surface(record).map_err(|_| TOO_MUCH)?;
+        let can_approve = self.overwrite || device.surface_approved == WallMs(0);
+        let approves = can_approve && !surface.is_empty() && surface != device.surface;
         let name = text(record, "displayName");
         let names = !name.is_empty() && device.label.is_empty() && *device.name != *name;
         if names {
@@ -206,53 +232,43 @@ impl Plan {
             device.surface = surface;
             device.surface_approved = WallMs(number(record, "approvedAtMs").max(1));
         }
-        let (slot, device) = (*slot, device.clone());
-        match (approves, names) {
-            (false, false) => return ImportOutcome::Skipped("it has nothing to add"),
-            _ => self.change(slot, device),
-        }
-        if approves {
-            ImportOutcome::Approved
-        } else {
-            ImportOutcome::Named
-        }
+        let effect = match (approves, names) {
+            (true, _) => Effect::Approved,
+            (false, true) => Effect::Named,
+            (false, false) => return Err("it adds nothing"),
+        };
+        self.change(slot, device);
+        Ok(effect)
     }
 
     fn change(&mut self, slot: Slot, device: Device) {
+        self.devices.retain(|(at, _)| *at != slot);
+        self.devices.push((slot, device.clone()));
         self.changes.retain(|(at, _)| *at != slot);
         self.changes.push((slot, Some(device)));
     }
 
-    fn note(&mut self, key: &str, record: &Value<'_>, what: ImportOutcome) {
-        self.outcomes.push(RecordOutcome {
-            id: clean(key),
-            name: clean(&text(record, "displayName")),
-            what,
-        });
+    fn note(&mut self, key: &str, record: &Value<'_>, result: RecordResult) {
+        let name = clean(&text(record, "displayName"));
+        self.outcomes.push(RecordOutcome { id: clean(key), name, result });
     }
 
     fn text(&self, dry_run: bool) -> String {
         let mut out = String::new();
-        for outcome in &self.outcomes {
-            let reason = match outcome.what {
-                ImportOutcome::Skipped(reason) => format!(": {reason}"),
-                _ => String::new(),
-            };
+        for record in &self.outcomes {
+            let reason = record.result.err().map(|reason| format!(": {reason}"));
             out.push_str(&format!(
-                "{:<9} {}  {}{reason}\n",
-                outcome.what.word(),
-                short(&outcome.id),
-                outcome.name
+                "{:<9} {}  {}{}\n",
+                record.word(),
+                short(&record.id),
+                record.name,
+                reason.unwrap_or_default()
             ));
         }
-        let count = |skipped: bool| {
-            self.outcomes
-                .iter()
-                .filter(|one| matches!(one.what, ImportOutcome::Skipped(_)) == skipped)
-                .count()
-        };
-        let would = if dry_run { " (dry run: nothing was written)" } else { "" };
-        out.push_str(&format!("{} taken over, {} skipped{would}\n", count(false), count(true)));
+        let imported = self.outcomes.iter().filter(|record| record.result.is_ok()).count();
+        let skipped = self.outcomes.len() - imported;
+        let note = if dry_run { " (dry run: nothing was written)" } else { "" };
+        out.push_str(&format!("{imported} imported, {skipped} skipped{note}\n"));
         out
     }
 
@@ -260,13 +276,11 @@ impl Plan {
         json::object(|o| {
             o.bool("dryRun", dry_run);
             o.arr("records", |list| {
-                for outcome in &self.outcomes {
+                for record in &self.outcomes {
                     list.item_obj(|o| {
-                        o.str("id", &outcome.id);
-                        o.str("outcome", outcome.what.word());
-                        if let ImportOutcome::Skipped(reason) = outcome.what {
-                            o.str("reason", reason);
-                        }
+                        o.str("id", &record.id);
+                        o.str("outcome", record.word());
+                        o.opt_str("reason", record.result.err());
                     });
                 }
             });
@@ -274,14 +288,14 @@ impl Plan {
     }
 }
 
-const TOO_MUCH: &str = "its commands, caps and permissions are too many or too long";
+const TOO_MUCH: &str = "it has too many or too long commands, caps or permissions";
 
 fn is_node(record: &Value<'_>) -> bool {
     record.get("nodeId").is_some() && record.get("publicKey").is_none()
 }
 
 /// Reads a record of `devices/paired.json`. The error is the reason why it is skipped.
-pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static str> {
+pub fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static str> {
     let public =
         base64::public_key(&text(record, "publicKey")).ok_or("its public key cannot be read")?;
     let id = DeviceId(Sha256::digest(public).into());
@@ -289,7 +303,7 @@ pub(super) fn device(key: &str, record: &Value<'_>) -> Result<Device, &'static s
         .get("deviceId")
         .map_or(key.to_string(), |id| id.as_str().unwrap_or_default().into_owned());
     if DeviceId::parse(key) != Some(id) || DeviceId::parse(&named) != Some(id) {
-        return Err("its id does not belong to its key");
+        return Err("its id does not match its key");
     }
     let (roles, revoked) = roles(record);
     if roles.with(revoked).is_empty() {
@@ -379,14 +393,14 @@ mod tests {
         Plan::make(contents, &files, overwrite)
     }
 
-    fn words(plan: &Plan) -> Vec<&'static str> {
-        plan.outcomes.iter().map(|outcome| outcome.what.word()).collect()
+    fn names(plan: &Plan) -> Vec<&'static str> {
+        plan.outcomes.iter().map(|record| record.word()).collect()
     }
 
     #[test]
     fn openclaw_record_is_imported_without_its_token() {
         let plan = plan(&table(4, vec![]), &[format!("{{{}}}", record(1, ""))], false);
-        assert_eq!(words(&plan), ["imported"]);
+        assert_eq!(names(&plan), ["imported"]);
         let (slot, Some(device)) = &plan.changes[0] else { panic!() };
         assert_eq!(*slot, Slot(0));
         assert_eq!(device.id.to_string(), key(1).0);
@@ -412,13 +426,13 @@ mod tests {
             (format!(r#"{{"{id}":7}}"#), "its public key cannot be read"),
             (
                 format!(r#"{{"{other}":{{"publicKey":"{public}","role":"operator"}}}}"#),
-                "its id does not belong to its key",
+                "its id does not match its key",
             ),
             (
                 format!(
                     r#"{{"{id}":{{"deviceId":"{other}","publicKey":"{public}","role":"operator"}}}}"#
                 ),
-                "its id does not belong to its key",
+                "its id does not match its key",
             ),
             (
                 format!(r#"{{"{id}":{{"publicKey":"{public}","role":"king"}}}}"#),
@@ -426,11 +440,11 @@ mod tests {
             ),
             (
                 format!(r#"{{"{id}":{{"nodeId":"{id}"}}}}"#),
-                "there is no device of this id, and a node's record holds no key",
+                "there is no device with this id, and the record of a node holds no key",
             ),
         ] {
             let plan = plan(&table(4, vec![]), &[text], true);
-            assert_eq!(plan.outcomes[0].what, ImportOutcome::Skipped(reason));
+            assert_eq!(plan.outcomes[0].result, Err(reason));
             assert!(plan.changes.is_empty());
         }
     }
@@ -443,9 +457,9 @@ mod tests {
                 .unwrap();
         known.revoke(Role::Operator);
         let contents = table(4, vec![(Slot(2), known.clone())]);
-        assert_eq!(words(&plan(&contents, &file, false)), ["skipped"]);
+        assert_eq!(names(&plan(&contents, &file, false)), ["skipped"]);
         let plan = plan(&contents, &file, true);
-        assert_eq!(words(&plan), ["replaced"]);
+        assert_eq!(names(&plan), ["replaced"]);
         let (slot, Some(device)) = &plan.changes[0] else { panic!() };
         assert_eq!((*slot, device.tokens), (Slot(2), known.tokens), "old tokens stay dead");
         assert!(device.revoked.is_empty());
@@ -455,7 +469,7 @@ mod tests {
     fn import_into_a_full_table_takes_what_fits() {
         let file = [format!("{{{},{},{}}}", record(1, ""), record(2, ""), record(3, ""))];
         let plan = plan(&table(2, vec![]), &file, false);
-        assert_eq!(words(&plan), ["imported", "imported", "skipped"]);
+        assert_eq!(names(&plan), ["imported", "imported", "skipped"]);
         assert_eq!(plan.changes.iter().map(|(slot, _)| slot.0).collect::<Vec<_>>(), [0, 1]);
     }
 
@@ -489,7 +503,7 @@ mod tests {
             &[nodes(r#""system.run"," robot.walk ",7"#), devices.clone()],
             false,
         );
-        assert_eq!(words(&first), ["imported", "approved"]);
+        assert_eq!(names(&first), ["imported", "approved"]);
         let [(slot, Some(device))] = first.changes.as_slice() else { panic!("one change a slot") };
         assert!(
             device.surface.commands().eq(["system.run", "robot.walk"])
@@ -500,16 +514,16 @@ mod tests {
 
         let there = table(2, vec![(*slot, device.clone())]);
         let other = [nodes(r#""camera.snap""#)];
-        assert_eq!(words(&plan(&there, &other, false)), ["skipped"], "something is approved");
+        assert_eq!(names(&plan(&there, &other, false)), ["skipped"], "something is approved");
         let overwritten = plan(&there, &other, true);
-        assert_eq!(words(&overwritten), ["approved"]);
+        assert_eq!(names(&overwritten), ["approved"]);
         let Some((_, Some(device))) = overwritten.changes.first() else { panic!() };
         assert!(device.surface.commands().eq(["camera.snap"]));
 
         let many = (0..99).map(|n| format!("\"robot.{n}\"")).collect::<Vec<_>>().join(",");
         let too_much = plan(&table(2, vec![]), &[nodes(&many), devices], false);
-        assert_eq!(words(&too_much), ["imported", "skipped"]);
-        assert_eq!(too_much.outcomes[1].what, ImportOutcome::Skipped(TOO_MUCH));
+        assert_eq!(names(&too_much), ["imported", "skipped"]);
+        assert_eq!(too_much.outcomes[1].result, Err(TOO_MUCH));
     }
 
     #[test]
@@ -519,7 +533,7 @@ mod tests {
         let devices =
             format!(r#"{{"{id}":{{"publicKey":"{public}","roles":["node"],"displayName":"pi"}}}}"#);
         let plan = plan(&table(2, vec![]), &[nodes, devices], false);
-        assert_eq!(words(&plan), ["imported", "named"]);
+        assert_eq!(names(&plan), ["imported", "named"]);
         let [(_, Some(device))] = plan.changes.as_slice() else { panic!("one change a slot") };
         assert_eq!((device.name.as_str(), device.label.as_str()), ("pi", "Garage"));
     }

@@ -1,165 +1,89 @@
-//! The command line: parses arguments into a command, and runs the command, which returns text and
-//! an exit code.
+//! The command line: parses arguments into a command and executes it.
 //!
 //! A command works through the running gateway, or on the table file if none is running, never on
 //! both: the table has a single writer, which holds its lock. Commands return `Output` and only
-//! [`main`] prints it, except `logs` and `events`, which print continuously. Only `url`, `token
-//! show` and `pair` print secrets.
+//! [`main`] prints it, except `run`, `logs`, `events` and `node run`, which print continuously.
+//! Only `url`, `token show`, `pair` and the first line of `run` print secrets.
+//!
+//! Each command is one file with its help, its parser and its code. [`COMMANDS`] lists them.
 
 mod args;
 mod call;
-mod client;
 mod config;
 mod context;
+mod device_access;
 mod devices;
-mod devices_file;
 mod events;
 mod explain;
+mod explanation;
+mod format;
+mod health;
 mod help;
 mod import;
 mod logs;
 mod node;
 mod nodes;
-mod options;
+mod output;
 mod pair;
+mod run;
 mod select;
-mod show;
 mod status;
 mod table;
 mod token;
-mod topics;
-mod topics_devices;
-mod topics_node;
 mod url;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
-use std::ops::Deref;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::Command;
+use args::{Commands, Group, Invocation};
 use context::Context;
+use output::{complain, CommandResult};
 
-use crate::server::{Page, StartError};
-
-/// Exit code of the process. The numbers never change their meaning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    Ok = 0,
-    Failed = 1,
-    Usage = 2,
-    Refused = 3,
-    NotRunning = 4,
-    Damaged = 5,
-}
-
-impl Exit {
-    /// All exit codes in ascending order.
-    pub const ALL: [Exit; 6] =
-        [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Refused, Exit::NotRunning, Exit::Damaged];
-
-    /// Returns the description for the help text.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Exit::Ok => "done",
-            Exit::Failed => "it did not work; the message says why",
-            Exit::Usage => "the command makes no sense as it was typed",
-            Exit::Refused => "the gateway refused it, or (explain) would refuse it",
-            Exit::NotRunning => "no gateway runs on this state directory",
-            Exit::Damaged => "the pairing table or its key is damaged",
-        }
-    }
-}
-
-/// Result of a command.
-struct Output {
-    text: String,
-    /// Additional text for standard error; may be empty.
-    note: String,
-    exit: Exit,
-}
-
-/// Error of a command. Boxed to keep `Result` small, because errors are rare and passed through
-/// many functions.
-#[derive(Debug)]
-struct CommandError(Box<ErrorKind>);
-
-#[derive(Debug)]
-struct ErrorKind {
-    exit: Exit,
-    message: String,
-}
-
-type Done = Result<Output, CommandError>;
-
-impl Output {
-    fn ok(text: impl Into<String>) -> Done {
-        Output::with(text, Exit::Ok)
-    }
-
-    fn with(text: impl Into<String>, exit: Exit) -> Done {
-        Ok(Output { text: text.into(), note: String::new(), exit })
-    }
-
-    /// Returns indented JSON.
-    fn json(bytes: &[u8]) -> Done {
-        Output::ok(pretty(bytes))
-    }
-}
-
-impl CommandError {
-    fn new(exit: Exit, message: impl Into<String>) -> CommandError {
-        CommandError(Box::new(ErrorKind { exit, message: message.into() }))
-    }
-
-    fn failed(message: impl Into<String>) -> CommandError {
-        CommandError::new(Exit::Failed, message)
-    }
-}
-
-impl Deref for CommandError {
-    type Target = ErrorKind;
-
-    fn deref(&self) -> &ErrorKind {
-        &self.0
-    }
-}
-
-/// Formats JSON with indentation and a final line end. Other text is returned unchanged.
-fn pretty(bytes: &[u8]) -> String {
-    match crate::wire::json::parse(bytes, crate::gate::limits::JSON_DEPTH) {
-        Ok(value) => crate::wire::json::pretty(&value) + "\n",
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
-    }
-}
+/// All commands, in the order of the help text.
+const COMMANDS: Commands = Commands(&[
+    Group {
+        title: "Gateway",
+        commands: &[
+            run::COMMANDS,
+            url::COMMANDS,
+            status::COMMANDS,
+            logs::COMMANDS,
+            events::COMMANDS,
+            health::COMMANDS,
+        ],
+    },
+    Group {
+        title: "Access",
+        commands: &[pair::COMMANDS, devices::COMMANDS, nodes::COMMANDS, explain::COMMANDS],
+    },
+    Group {
+        title: "Configuration and data",
+        commands: &[config::COMMANDS, token::COMMANDS, table::COMMANDS, import::COMMANDS],
+    },
+    Group { title: "This machine as a node", commands: &[node::COMMANDS] },
+    Group { title: "Other", commands: &[call::COMMANDS, help::COMMANDS] },
+]);
 
 /// Parses arguments, and the address of a gateway. Entry point for tests/fuzz, which cannot access
-/// the private modules. Returns the command in its `Debug` form, and the address.
+/// the private modules. Returns the arguments of the command in their `Debug` form, and the
+/// address.
 #[cfg(fuzzing)]
 pub fn typed(
     args: &[&str],
     host: &str,
 ) -> (Result<String, String>, Result<std::net::SocketAddr, String>) {
-    let read = args::parse(args)
-        .map(|read| format!("{:?}", read.command))
-        .map_err(|error| error.to_string());
-    (read, node::address(host, 1).map_err(|failure| failure.message.clone()))
+    let parsed = args::parse(COMMANDS, args)
+        .map(|invocation| format!("{:?}", invocation.action))
+        .map_err(|error| error.message);
+    let address = crate::node::parse_address(host, 1)
+        .map_err(|error| output::CommandError::from(error).message);
+    (parsed, address)
 }
 
-/// Runs the command given by the arguments that follow the program's name.
+/// Executes the command given by the arguments that follow the program's name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let exit = match args::parse(args) {
-        Ok(invocation) => run(invocation),
-        Err(error) => {
-            complain(&error.to_string());
-            Exit::Usage
-        }
-    };
-    ExitCode::from(exit as u8)
-}
-
-fn run(invocation: args::Invocation) -> Exit {
-    match perform(invocation) {
+    let exit = match args::parse(COMMANDS, args).and_then(execute) {
         Ok(output) => {
             if !output.note.is_empty() {
                 complain(&output.note);
@@ -169,102 +93,222 @@ fn run(invocation: args::Invocation) -> Exit {
             let _ = stdout.write_all(output.text.as_bytes()).and_then(|()| stdout.flush());
             output.exit
         }
-        Err(failure) => {
-            complain(&failure.message);
-            failure.exit
+        Err(error) => {
+            complain(&error.message);
+            error.exit
         }
-    }
-}
-
-fn perform(invocation: args::Invocation) -> Done {
-    let args::Invocation { command, overrides, json } = invocation;
-    match &command {
-        Command::Help(about) => return Output::ok(help::text(*about)),
-        Command::Version => {
-            return Output::ok(concat!("gatelet ", env!("CARGO_PKG_VERSION"), "\n"))
-        }
-        _ => {}
-    }
-    let context = Context::new(&overrides, json);
-    match command {
-        Command::Run | Command::Help(_) | Command::Version => serve(context),
-        #[cfg(windows)]
-        Command::Service => service(context),
-        Command::Url => url::url(&context),
-        Command::Status => status::status(&context),
-        Command::Health => status::health(&context),
-        Command::Devices(what) => devices::run(&context, what),
-        Command::Nodes(what) => nodes::run(&context, &what),
-        Command::Pair(what) => pair::run(&context, &what),
-        Command::Explain(what) => explain::run(&context, &what),
-        Command::ExplainLast(limit) => explain::last(&context, limit),
-        Command::TokenShow => token::show(&context),
-        Command::TokenRotate => token::rotate(&context),
-        Command::ConfigCheck => config::check(&context),
-        Command::ConfigPrint => config::print(&context),
-        Command::TableCheck => table::check(&context),
-        Command::TableDump => table::dump(&context),
-        Command::TableRepair => table::repair(&context),
-        Command::TableExport => table::export(&context),
-        Command::TableImport(what) => import::run(&context, &what),
-        Command::Logs(what) => logs::run(&context, &what),
-        Command::Events(filter) => events::run(&context, &filter),
-        Command::Node(what) => node::run(&context, what),
-        Command::Call { method, params } => call::run(&context, &method, &params),
-    }
-}
-
-/// `gatelet run`
-fn serve(context: Context) -> Done {
-    context.config()?;
-    crate::server::run(context.loaded, &mut show).map_err(refused_start)?;
-    Output::ok("")
-}
-
-/// `gatelet service`. Problems of the configuration go to the log, because a service has no visible
-/// output.
-#[cfg(windows)]
-fn service(context: Context) -> Done {
-    let explain = |error| {
-        let failure = refused_start(error);
-        (failure.exit as u32, failure.message.clone())
     };
-    crate::server::run_service(context.loaded, explain).map_err(CommandError::failed)?;
-    Output::ok("")
+    ExitCode::from(exit as u8)
 }
 
-/// Prints the URL of the page. Contains the token only if standard output is a terminal.
-fn show(page: &Page) {
-    let line = match &page.token {
-        Some(token) if io::stdout().is_terminal() => {
-            format!("\n  open  {}#token={}\n\n", page.url, token.expose())
-        }
-        Some(_) => {
-            format!(
-                "open {} with the token; `{} url` prints the whole line\n",
-                page.url,
-                crate::server::command()
-            )
-        }
-        None => format!("open {}\n", page.url),
-    };
-    let _ = io::stdout().write_all(line.as_bytes());
+fn execute(invocation: Invocation) -> CommandResult {
+    let Invocation { action, overrides, json } = invocation;
+    action.run(Context::new(&overrides, json))
 }
 
-fn refused_start(error: StartError) -> CommandError {
-    match error {
-        StartError::Store(error) => context::failure(error),
-        error => CommandError::failed(error.to_string()),
+#[cfg(test)]
+mod tests {
+    use super::args::{parse, OPTIONS};
+    use super::output::Exit;
+    use super::*;
+
+    fn parsed(args: &[&str]) -> String {
+        let invocation =
+            parse(COMMANDS, args).unwrap_or_else(|error| panic!("{args:?}: {}", error.message));
+        format!("{:?}", invocation.action)
     }
-}
 
-/// Prints and flushes a line. Returns `false` if standard output is closed.
-fn emit(line: &str) -> bool {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).is_ok()
-}
+    fn error(args: &[&str]) -> String {
+        match parse(COMMANDS, args) {
+            Ok(invocation) => panic!("{args:?} is {:?}", invocation.action),
+            Err(error) => {
+                assert_eq!(error.exit, Exit::Usage);
+                error.message
+            }
+        }
+    }
 
-/// Prints a message on standard error.
-fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "gatelet: {message}");
+    /// Returns the name of the command and the arguments that remain.
+    fn found(words: &[&str]) -> (&'static str, Vec<String>) {
+        let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+        let (command, rest) = COMMANDS.find(&words).unwrap();
+        (command.name, rest.to_vec())
+    }
+
+    #[test]
+    fn every_command_is_found() {
+        assert_eq!(found(&[]), ("run", vec![]));
+        for command in COMMANDS.all() {
+            let words: Vec<&str> = command.name.split(' ').collect();
+            assert_eq!(found(&words), (command.name, vec![]));
+        }
+        assert_eq!(found(&["devices", "rename", "x"]), ("devices rename", vec!["x".to_string()]));
+        assert_eq!(found(&["call", "health"]), ("call", vec!["health".to_string()]));
+    }
+
+    #[test]
+    fn arguments_of_every_command_are_parsed() {
+        let table: &[(&[&str], &str)] = &[
+            (&[], "Serve"),
+            (&["--port", "1"], "Serve"),
+            (&["run"], "Serve"),
+            (&["url"], "()"),
+            (&["status", "--json"], "()"),
+            (&["health"], "()"),
+            (&["devices"], "()"),
+            (&["devices", "list"], "()"),
+            (
+                &["node", "run", "--host", "10.0.0.1", "--code", "C", "--display-name", "n"],
+                r#"NodeOptions { host: Some("10.0.0.1"), name: Some("n"), code: Some("C") }"#,
+            ),
+            (&["node", "show"], "NodeOptions { host: None, name: None, code: None }"),
+            (&["node", "allow", "/bin/df", "--", "-h"], r#"["/bin/df", "-h"]"#),
+            (&["node", "disallow", "/bin/df"], r#"["/bin/df"]"#),
+            (&["node", "allowed"], "()"),
+            (&["devices", "approve", "abc"], r#"Some("abc")"#),
+            (&["devices", "approve", "--latest"], "None"),
+            (&["--latest", "devices", "reject"], "None"),
+            (&["devices", "remove", "x"], r#""x""#),
+            (&["devices", "rename", "x", "a b"], r#"("x", "a b")"#),
+            (&["devices", "rename", "x", "--", "--json"], r#"("x", "--json")"#),
+            (&["devices", "rotate", "x"], r#"("x", None)"#),
+            (&["devices", "revoke", "x", "--role=node"], r#"("x", Some(Node))"#),
+            (&["nodes"], "()"),
+            (&["nodes", "list"], "()"),
+            (&["nodes", "pending"], "()"),
+            (&["nodes", "describe", "n"], r#""n""#),
+            (
+                &["nodes", "invoke", "n", "c", "--timeout", "5"],
+                r#"InvokeOptions { node: "n", command: "c", params: "{}", timeout_s: Some(5) }"#,
+            ),
+            (&["nodes", "approve", "--latest"], "None"),
+            (&["nodes", "reject", "r"], r#"Some("r")"#),
+            (&["nodes", "remove", "n"], r#""n""#),
+            (&["nodes", "rename", "n", "a b"], r#"("n", "a b")"#),
+            (&["pair"], "PairOptions { role: Operator, scopes: [], qr: false }"),
+            (
+                &["pair", "--scopes", "read, pairing", "--qr"],
+                r#"PairOptions { role: Operator, scopes: ["read", "pairing"], qr: true }"#,
+            ),
+            (&["explain", "--last"], "10"),
+            (&["explain", "--last", "3"], "3"),
+            (&["logs"], "LogsOptions { follow: false, level: Trace, limit: 200 }"),
+            (
+                &["logs", "-f", "--level", "Warn", "--limit", "5"],
+                "LogsOptions { follow: true, level: Warn, limit: 5 }",
+            ),
+            (&["events"], "[]"),
+            (&["events", "--filter", "node., tick"], r#"["node.", "tick"]"#),
+            (&["token", "show"], "()"),
+            (&["token", "rotate"], "()"),
+            (&["config", "check"], "()"),
+            (&["config", "print"], "()"),
+            (&["table", "check"], "()"),
+            (&["table", "dump"], "()"),
+            (&["table", "repair"], "()"),
+            (&["table", "export"], "()"),
+            (
+                &["table", "import", "a", "b", "--dry-run"],
+                r#"ImportOptions { files: ["a", "b"], dry_run: true, overwrite: false }"#,
+            ),
+            (&["call", "health"], r#"("health", "{}")"#),
+            (&["call", "x", "{\"a\":1}"], r#"("x", "{\"a\":1}")"#),
+            (&["version"], "()"),
+            (&["-V"], "()"),
+        ];
+        for (args, expected) in table {
+            assert_eq!(parsed(args), *expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_shown_for_a_command_or_in_general() {
+        let general = parsed(&["help"]);
+        assert!(general.contains("Exit codes"));
+        assert_eq!(parsed(&["-h"]), general);
+        let approve = parsed(&["help", "devices", "approve"]);
+        assert!(approve.contains("usage: gatelet devices approve REQUEST|DEVICE|--latest"));
+        assert_eq!(parsed(&["devices", "approve", "--help"]), approve);
+        assert_eq!(parsed(&["devices", "approve", "x", "--latest", "--help"]), approve);
+        assert!(parsed(&["token", "--help"]).contains("usage: gatelet token COMMAND"));
+    }
+
+    #[test]
+    fn typos_suggest_the_intended_name() {
+        let table: &[(&[&str], &str)] = &[
+            (&["devcies"], "there is no command `devcies`; did you mean `gatelet devices`?\nsee `gatelet help`"),
+            (&["zzz"], "there is no command `zzz`\nsee `gatelet help`"),
+            (&["devices", "aprove"], "`gatelet devices` has no command `aprove`; did you mean `gatelet devices approve`?\nsee `gatelet help devices`"),
+            (&["token", "x"], "`gatelet token` has no command `x`; it has show, rotate\nsee `gatelet help token`"),
+            (&["token"], "`gatelet token` needs one of: show, rotate\nsee `gatelet help token`"),
+            (&["--prot", "1"], "there is no option `--prot`; did you mean `--port`?\nsee `gatelet help`"),
+            (&["-x"], "unknown option `-x`\nsee `gatelet help`"),
+            (&["--port"], "`--port` needs a value: --port PORT\nsee `gatelet help`"),
+            (&["url", "--latest"], "`gatelet url` has no option `--latest`\nsee `gatelet help url`"),
+            (&["devices", "remove"], "usage: gatelet devices remove DEVICE\nsee `gatelet help devices remove`"),
+            (&["devices", "remove", "a", "b"], "usage: gatelet devices remove DEVICE\nsee `gatelet help devices remove`"),
+            (&["devices", "approve"], "usage: gatelet devices approve REQUEST|DEVICE|--latest\nsee `gatelet help devices approve`"),
+            (&["url", "now"], "usage: gatelet url\nsee `gatelet help url`"),
+            (&["pair", "--role", "admin"], "`--role admin`: expected operator or node\nsee `gatelet help pair`"),
+            (&["explain", "--token", "s3cret"], "`--token` describes a credential here: expected right, wrong or none (never the real one)\nsee `gatelet help explain`"),
+            (&["explain", "--last", "0"], "`--last 0`: expected a number from 1\nsee `gatelet help explain`"),
+            (&["nodes", "approve"], "usage: gatelet nodes approve REQUEST|NODE|--latest\nsee `gatelet help nodes approve`"),
+            (&["nodes", "invoke", "n"], "usage: gatelet nodes invoke NODE COMMAND [PARAMS-JSON] [--timeout SECONDS]\nsee `gatelet help nodes invoke`"),
+            (&["logs", "--level", "loud"], "`--level loud`: expected error, warn, info, debug or trace\nsee `gatelet help logs`"),
+            (&["logs", "--limit", "0"], "`--limit 0`: expected a number from 1\nsee `gatelet help logs`"),
+            (&["logs", "--log-file", "x"], "`gatelet logs` has no option `--log-file`\nsee `gatelet help logs`"),
+            (&["help", "devices", "aprove"], "`gatelet devices` has no command `aprove`; did you mean `gatelet devices approve`?\nsee `gatelet help devices`"),
+        ];
+        for (args, expected) in table {
+            assert_eq!(error(args), *expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn global_options_are_applied_and_explain_keeps_its_own_token_option() {
+        let given = parse(
+            COMMANDS,
+            [
+                "status",
+                "--token=t",
+                "--state-dir",
+                "/s",
+                "--json",
+                "--bind",
+                "lan",
+                "--auth",
+                "token",
+            ],
+        )
+        .unwrap();
+        assert_eq!(given.overrides.token.unwrap().expose(), "t");
+        assert_eq!(given.overrides.state_dir.as_deref(), Some("/s"));
+        assert_eq!(given.overrides.bind.as_deref(), Some("lan"));
+        assert!(given.json);
+        let given = parse(COMMANDS, ["run", "--log-file", "/l"]).unwrap();
+        assert_eq!(given.overrides.log_file.as_deref(), Some("/l"));
+        let given = parse(COMMANDS, ["explain", "--token", "right", "--peer", "1.2.3.4"]).unwrap();
+        assert!(given.overrides.token.is_none());
+        let shown = format!("{:?}", given.action);
+        assert!(shown.contains("secret: Right") && shown.contains(r#"peer: Some("1.2.3.4")"#));
+    }
+
+    #[test]
+    fn commands_can_be_called_with_their_least_arguments_and_their_options_exist() {
+        for command in COMMANDS.all() {
+            let words: Vec<&str> = command
+                .name
+                .split(' ')
+                .chain(std::iter::repeat_n("1", command.min_arguments))
+                .collect();
+            let family = COMMANDS.members(command.name).next().is_some()
+                && !["devices", "nodes"].contains(&command.name);
+            let latest = command.options.contains(&"latest");
+            let args = words.iter().copied().chain(latest.then_some("--latest"));
+            assert_eq!(parse(COMMANDS, args).is_err(), family, "{words:?}");
+            for name in command.options {
+                assert!(OPTIONS.iter().any(|spec| spec.name == *name), "{name}");
+            }
+        }
+    }
 }

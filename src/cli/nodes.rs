@@ -4,119 +4,172 @@
 //! commands. After an approval, the meaning of each command is printed, because a single command
 //! can permit running any program on the node.
 
-use super::args::NodesCommand;
-use super::call::refused;
-use super::client::{in_ms, GatewayClient};
-use super::context::{Context, Way};
-use super::devices::{name, needs_gateway, parse, Owner};
+use super::args::{action, Command};
+use super::context::Context;
+use super::device_access::{call, remove_node, DeviceAccess, DeviceOperations};
+use super::format::{ago, clean, items, name, number, or_dash, short, text, texts, truth, Grid};
+use super::output::{parse_answer, parse_params, CommandError, CommandResult, Output};
 use super::select::{self, Listed};
-use super::show::{ago, clean, items, number, or_dash, short, text, texts, Grid};
-use super::{CommandError, Done, Exit, Output};
+use crate::client::{in_ms, GatewayClient};
 use crate::gate::commands_known;
-use crate::gate::ids::Hex;
+use crate::gate::ids::{Hex, Role};
 use crate::gate::limits;
 use crate::server::os::clock::{Entropy, SystemEntropy};
 use crate::store::Opened;
 use crate::wire::json::{self, Value, Writer};
 
-/// Executes a `nodes` command.
-pub fn run(context: &Context, what: &NodesCommand) -> Done {
-    match context.way()? {
-        Way::Gateway(mut client) => running(context, &mut client, what),
-        Way::File(mut opened) => stopped(context, &mut opened, what),
-    }
-}
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "nodes",
+        usage: "[COMMAND]",
+        summary: "list, describe, invoke, approve, reject, remove and rename nodes",
+        details: "
+  gatelet nodes                           list nodes, their commands and pending requests
+  gatelet nodes approve --latest          approve the commands of the latest request
+  gatelet nodes invoke kitchen system.which '{\"bins\": [\"git\"]}'
 
-fn running(context: &Context, client: &mut GatewayClient, what: &NodesCommand) -> Done {
-    match what {
-        NodesCommand::List => list(context, client),
-        NodesCommand::Pending => pending(context, client),
-        NodesCommand::Describe(typed) => {
-            let node = known(client, typed)?;
-            let answer = ask(client, "node.describe", &[("nodeId", &node.device)])?;
-            let pairs = client.call("node.pair.list", "{}")?;
-            let approved = select::entries(&parse(&pairs)?, "paired");
-            let approved = approved
-                .iter()
-                .find(|one| one.device == node.device)
-                .map_or(&[][..], |one| &one.commands);
-            said(context, &answer, &[&described(context, &parse(&answer)?, approved)])
-        }
-        NodesCommand::Invoke { node, command, params, timeout } => {
-            invoke(client, node, command, params, *timeout)
-        }
-        NodesCommand::Approve(typed) => approve(context, client, typed.as_deref()),
-        NodesCommand::Reject(typed) => {
-            let node = waiting(client, typed.as_deref())?;
-            let answer = ask(client, "node.pair.reject", &[("requestId", &node.request)])?;
-            said(context, &answer, &["rejected ", &node.shown(), "; it may ask again\n"])
-        }
-        NodesCommand::Remove(typed) => {
-            let node = known(client, typed)?;
-            let answer = ask(client, "node.pair.remove", &[("nodeId", &node.device)])?;
-            said(context, &answer, &removed(&node.shown()))
-        }
-        NodesCommand::Rename { node, name } => {
-            let node = known(client, node)?;
-            let answer =
-                ask(client, "node.rename", &[("nodeId", &node.device), ("displayName", name)])?;
-            said(context, &answer, &["renamed ", &node.shown(), "\n"])
-        }
-    }
-}
+NODE is a node id, its first 6 or more digits, or the node's name. REQUEST is a request id or its
+first 4 or more digits. A command of a node can be invoked only after you have approved it.
+",
+        parse: |_| action((), |context, ()| list(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "nodes list",
+        summary: "list nodes, their commands and pending requests",
+        details: "\n  gatelet nodes list\n  gatelet nodes list --json\n",
+        parse: |_| action((), |context, ()| list(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "nodes describe",
+        usage: "NODE",
+        min_arguments: 1,
+        max_arguments: 1,
+        summary: "show the details of a node",
+        details: "\n  gatelet nodes describe kitchen\n",
+        parse: |args| action(args.argument(0), describe),
+        ..Command::BASE
+    },
+    Command {
+        name: "nodes invoke",
+        usage: "NODE COMMAND [PARAMS-JSON] [--timeout SECONDS]",
+        min_arguments: 2,
+        max_arguments: 3,
+        options: &["timeout"],
+        summary: "invoke a command of a node and print the result",
+        details: "
+  gatelet nodes invoke kitchen location.get
+  gatelet nodes invoke kitchen system.which '{\"bins\": [\"git\"]}' --timeout 5
 
-/// Executes a command on the table file, which holds paired nodes but no pending requests.
-fn stopped(context: &Context, opened: &mut Opened, what: &NodesCommand) -> Done {
-    let text = opened.list_all()?;
-    let list = parse(&text)?;
-    let is_node =
-        |entry: &Listed| entry.roles.iter().chain(&entry.revoked).any(|role| role == "node");
-    let mut nodes = select::entries(&list, "paired");
-    nodes.retain(is_node);
-    let node = |typed: &str| select::one(&nodes, typed, "node");
-    let done = |node: &Listed, words: &[&str]| {
-        let answer = json::object(|o| o.str("nodeId", &node.device));
-        said(context, &String::from_utf8_lossy(&answer), words)
-    };
-    match what {
-        NodesCommand::List => {
-            let known = items(&list, "paired")
-                .filter(|value| nodes.iter().any(|node| node.device == text_id(value)));
-            table(context, known.collect(), Vec::new(), &list)
-        }
-        NodesCommand::Remove(typed) => {
-            let node = node(typed)?;
-            opened.remove_node(&node.device)?;
-            done(node, &removed(&node.shown()))
-        }
-        NodesCommand::Rename { node: typed, name } => {
-            let node = node(typed)?;
-            opened.rename(&node.device, name)?;
-            done(node, &["renamed ", &node.shown(), "\n"])
-        }
-        NodesCommand::Approve(_) | NodesCommand::Reject(_) | NodesCommand::Pending => {
-            Err(needs_gateway())
-        }
-        NodesCommand::Describe(_) | NodesCommand::Invoke { .. } => Err(context.none_runs()),
-    }
-}
+The default timeout is 30 seconds.
+",
+        parse: |args| {
+            let options = InvokeOptions {
+                node: args.argument(0),
+                command: args.argument(1),
+                params: args.params(2),
+                timeout_s: args.number("timeout")?,
+            };
+            action(options, invoke)
+        },
+    },
+    Command {
+        name: "nodes pending",
+        summary: "list pending requests",
+        details: "\n  gatelet nodes pending\n",
+        parse: |_| action((), |context, ()| pending(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "nodes approve",
+        usage: "REQUEST|NODE|--latest",
+        max_arguments: 1,
+        options: &["latest"],
+        summary: "approve the requested commands; also pairs the node if it is not paired",
+        details: "
+  gatelet nodes approve 3f2a91c4          a request or node listed by `gatelet nodes`
+  gatelet nodes approve --latest          the latest request
+
+Prints the approved commands, with an explanation of those that grant far-reaching access.
+",
+        parse: |args| action(args.one_or_latest()?, approve),
+        ..Command::BASE
+    },
+    Command {
+        name: "nodes reject",
+        usage: "REQUEST|NODE|--latest",
+        max_arguments: 1,
+        options: &["latest"],
+        summary: "reject a request; commands approved earlier stay approved",
+        details: "
+  gatelet nodes reject 3f2a91c4
+
+The node can send a new request.
+",
+        parse: |args| action(args.one_or_latest()?, reject),
+        ..Command::BASE
+    },
+    Command {
+        name: "nodes remove",
+        usage: "NODE",
+        min_arguments: 1,
+        max_arguments: 1,
+        summary: "remove the node role and the approved commands of a device",
+        details: "
+  gatelet nodes remove kitchen
+
+Its connection is closed. A device that is also an operator stays paired as operator.
+",
+        parse: |args| action(args.argument(0), remove),
+        ..Command::BASE
+    },
+    Command {
+        name: "nodes rename",
+        usage: "NODE NAME",
+        min_arguments: 2,
+        max_arguments: 2,
+        summary: "set the name of a node",
+        details: "\n  gatelet nodes rename 9b1c55e0d2aa kitchen\n",
+        parse: |args| action((args.argument(0), args.argument(1)), rename),
+        ..Command::BASE
+    },
+];
 
 // --- lists ---
 
-fn list(context: &Context, client: &mut GatewayClient) -> Done {
-    let (nodes, pairs) = (client.call("node.list", "{}")?, client.call("node.pair.list", "{}")?);
-    let (nodes, pairs) = (parse(&nodes)?, parse(&pairs)?);
-    table(context, items(&nodes, "nodes").collect(), items(&pairs, "pending").collect(), &pairs)
+fn list(context: &Context) -> CommandResult {
+    match context.device_access()? {
+        DeviceAccess::Gateway(mut client) => {
+            let nodes = client.call("node.list", "{}")?;
+            let pairs = client.call("node.pair.list", "{}")?;
+            let (nodes, pairs) = (parse_answer(&nodes)?, parse_answer(&pairs)?);
+            let pending = items(&pairs, "pending").collect();
+            table(context, items(&nodes, "nodes").collect(), pending, &pairs)
+        }
+        DeviceAccess::File(mut opened) => {
+            let text = opened.list_all()?;
+            let list = parse_answer(&text)?;
+            let nodes = paired_nodes(&list);
+            let is_node =
+                |value: &Value<'_>| nodes.iter().any(|node| node.device == text_id(value));
+            let nodes = items(&list, "paired").filter(is_node).collect();
+            table(context, nodes, Vec::new(), &list)
+        }
+    }
 }
 
-fn pending(context: &Context, client: &mut GatewayClient) -> Done {
+fn pending(context: &Context) -> CommandResult {
+    let mut client = context.device_access()?.gateway_with_requests()?;
     let pairs = client.call("node.pair.list", "{}")?;
-    let pairs = parse(&pairs)?;
-    let waiting: Vec<_> = items(&pairs, "pending").collect();
-    if waiting.is_empty() && !context.json {
-        return Output::ok("nothing waits for approval; `gatelet nodes list` shows the nodes\n");
+    let pairs = parse_answer(&pairs)?;
+    let pending: Vec<_> = items(&pairs, "pending").collect();
+    if pending.is_empty() && !context.json {
+        return Output::ok(
+            "no node is waiting for approval; `gatelet nodes list` lists the nodes\n",
+        );
     }
-    table(context, Vec::new(), waiting, &pairs)
+    table(context, Vec::new(), pending, &pairs)
 }
 
 /// Prints nodes and pending requests. `pairs` holds the approved commands of nodes that are not
@@ -126,53 +179,53 @@ fn table(
     nodes: Vec<Value<'_>>,
     pending: Vec<Value<'_>>,
     pairs: &Value<'_>,
-) -> Done {
+) -> CommandResult {
     if context.json {
         return Output::json(&json::object(|o| {
             raw(o, "nodes", &nodes);
             raw(o, "pending", &pending);
         }));
     }
-    let waits = |id: &str| pending.iter().find(|request| text_id(request) == id);
-    let mut grid = Grid::new(&["NODE", "NAME", "PLATFORM", "STATE", "MAY", "WAITS"]);
+    let pending_of = |id: &str| pending.iter().find(|request| text_id(request) == id);
+    let mut grid = Grid::new(&["NODE", "NAME", "PLATFORM", "STATE", "APPROVED", "PENDING"]);
     for node in &nodes {
         let id = text_id(node);
         let approved = items(pairs, "paired").find(|one| text_id(one) == id);
-        let may = if is_connected(node) { Some(*node) } else { approved };
-        let may = may.map_or(0, |node| items(&node, "commands").count());
+        let approved = if is_connected(node) { Some(*node) } else { approved };
+        let approved = approved.map_or(0, |node| items(&node, "commands").count());
         grid.row(row(
             node,
             state(context, node),
-            commands(may),
-            waits(&id).map(request).unwrap_or_default(),
+            commands(approved),
+            pending_of(&id).map(request).unwrap_or_default(),
         ));
     }
     for one in pending.iter().filter(|one| !nodes.iter().any(|node| text_id(node) == text_id(one)))
     {
         grid.row(row(
             one,
-            ["asked ", &ago(number(one, "ts"), context.now)].concat(),
+            format!("requested {}", ago(number(one, "ts"), context.now)),
             String::new(),
             request(one),
         ));
     }
     if grid.is_empty() {
         return Output::ok(
-            "no node is here; `gatelet pair --role node` gives a code that lets one in\n",
+            "there is no node; `gatelet pair --role node` prints a code to pair one\n",
         );
     }
     Output::ok(grid.text(context.style))
 }
 
-fn row(node: &Value<'_>, state: String, may: String, waits: String) -> Vec<String> {
+fn row(node: &Value<'_>, state: String, approved: String, pending: String) -> Vec<String> {
     let id = text_id(node);
     vec![
         short(&id).to_string(),
         or_dash(name(node)),
         or_dash(text(node, "platform")),
         state,
-        or_dash(may),
-        or_dash(waits),
+        or_dash(approved),
+        or_dash(pending),
     ]
 }
 
@@ -190,14 +243,14 @@ fn text_id(value: &Value<'_>) -> String {
 }
 
 fn is_connected(node: &Value<'_>) -> bool {
-    node.get("connected").and_then(|truth| truth.as_bool()) == Some(true)
+    truth(node, "connected")
 }
 
 fn state(context: &Context, node: &Value<'_>) -> String {
     match (is_connected(node), number(node, "lastSeenAtMs")) {
         (true, _) => "connected".to_string(),
-        (false, 0) => "not seen yet".to_string(),
-        (false, seen) => ["seen ", &ago(seen, context.now)].concat(),
+        (false, 0) => "never connected".to_string(),
+        (false, seen) => format!("seen {}", ago(seen, context.now)),
     }
 }
 
@@ -206,31 +259,44 @@ fn commands(count: usize) -> String {
     match count {
         0 => String::new(),
         1 => "1 command".to_string(),
-        _ => [&count.to_string(), " commands"].concat(),
+        _ => format!("{count} commands"),
     }
 }
 
 /// Formats a pending request: `2 commands: gatelet nodes approve 3f2a91c4`.
 fn request(request: &Value<'_>) -> String {
     let what = commands(items(request, "commands").count());
-    let what = if what.is_empty() { "to be let in" } else { &what };
-    [what, ": gatelet nodes approve ", first_digits(&text(request, "requestId"))].concat()
+    let what = if what.is_empty() { "pairing" } else { &what };
+    format!("{what}: gatelet nodes approve {}", first_digits(&text(request, "requestId")))
 }
 
 fn first_digits(request: &str) -> &str {
     request.split('-').next().unwrap_or_default()
 }
 
+// --- details ---
+
+fn describe(context: &Context, typed: String) -> CommandResult {
+    let mut client = invokable(context)?;
+    let node = known(&mut client, &typed)?;
+    let answer = call(&mut client, "node.describe", &[("nodeId", &node.device)])?;
+    let pairs = client.call("node.pair.list", "{}")?;
+    let approved = select::entries(&parse_answer(&pairs)?, "paired");
+    let approved = approved.iter().find(|one| one.device == node.device);
+    let approved = approved.map_or(&[][..], |one| &one.commands);
+    report(context, &answer, described(context, &parse_answer(&answer)?, approved))
+}
+
 /// Describes a node. If it is not connected, `approved` is listed as its commands.
 fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String {
     let platform =
         [text(node, "platform"), text(node, "deviceFamily"), text(node, "modelIdentifier")];
-    let may = if is_connected(node) { texts(node, "commands") } else { approved.to_vec() };
-    let waits = texts(node, "pendingDeclaredCommands").join(", ");
+    let approved = if is_connected(node) { texts(node, "commands") } else { approved.to_vec() };
+    let pending = texts(node, "pendingDeclaredCommands").join(", ");
     let id = text(node, "pendingRequestId");
     let mut approve = String::new();
     if !id.is_empty() {
-        approve = ["gatelet nodes approve ", first_digits(&id)].concat();
+        approve = format!("gatelet nodes approve {}", first_digits(&id));
     }
     let lines = [
         ("node", text_id(node)),
@@ -242,10 +308,10 @@ fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String
         ("client", [text(node, "clientId"), text(node, "version")].join(" ")),
         ("address", text(node, "remoteIp")),
         ("state", state(context, node)),
-        ("may", may.join(", ")),
-        ("with", texts(node, "caps").join(", ")),
+        ("approved", approved.join(", ")),
+        ("caps", texts(node, "caps").join(", ")),
         ("granted", granted(node)),
-        ("waits", waits),
+        ("pending", pending),
         ("approve", approve),
     ];
     let mut out = String::new();
@@ -258,77 +324,129 @@ fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String
 /// Formats the permissions of a node: `camera: yes, location: no`.
 fn granted(node: &Value<'_>) -> String {
     let permissions = node.get("permissions").unwrap_or(Value::EMPTY);
-    let word = |granted: Value<'_>| if granted.as_bool() == Some(true) { ": yes" } else { ": no" };
+    let shown = |granted: Value<'_>| if granted.as_bool() == Some(true) { "yes" } else { "no" };
     permissions
         .fields()
-        .map(|(name, granted)| [&*name, word(granted)].concat())
+        .map(|(name, granted)| format!("{name}: {}", shown(granted)))
         .collect::<Vec<_>>()
         .join(", ")
 }
 
 // --- approval ---
 
-fn approve(context: &Context, client: &mut GatewayClient, typed: Option<&str>) -> Done {
-    let node = waiting(client, typed)?;
-    let answer = ask(client, "node.pair.approve", &[("requestId", &node.request)])?;
-    let mut out = ["approved ", &node.shown()].concat();
-    out.push_str(if node.commands.is_empty() {
-        "; it offers no commands\n"
-    } else {
-        "; it may now be asked for\n"
-    });
+fn approve(context: &Context, typed: Option<String>) -> CommandResult {
+    let mut client = context.device_access()?.gateway_with_requests()?;
+    let node = pending_request(&mut client, typed.as_deref())?;
+    let answer = call(&mut client, "node.pair.approve", &[("requestId", &node.request)])?;
+    let then = match node.commands.is_empty() {
+        true => "it offers no commands",
+        false => "these commands can now be invoked",
+    };
+    let mut out = format!("approved {}; {then}\n", node.shown());
     let width = node.commands.iter().map(String::len).max().unwrap_or(0);
     for command in &node.commands {
-        let meaning = meaning(command);
-        let name = format!("{:<width$}", clean(command));
-        let line = if meaning.is_empty() {
-            clean(command)
-        } else {
-            [&context.style.warn(&name), "  ", meaning].concat()
+        let line = match meaning(command) {
+            "" => clean(command),
+            meaning => {
+                let name = format!("{:<width$}", clean(command));
+                format!("{}  {meaning}", context.style.warn(&name))
+            }
         };
-        out.push_str(&["  ", &line, "\n"].concat());
+        out.push_str(&format!("  {line}\n"));
     }
-    said(context, &answer, &[&out])
+    report(context, &answer, out)
+}
+
+fn reject(context: &Context, typed: Option<String>) -> CommandResult {
+    let mut client = context.device_access()?.gateway_with_requests()?;
+    let node = pending_request(&mut client, typed.as_deref())?;
+    let answer = call(&mut client, "node.pair.reject", &[("requestId", &node.request)])?;
+    report(context, &answer, format!("rejected {}; it can send a new request\n", node.shown()))
 }
 
 /// Returns the effect of approving the command; empty if it is not far-reaching.
 fn meaning(command: &str) -> &'static str {
     let admin = commands_known::find(command).is_some_and(|(_, known)| known.is_admin_approved());
     let found = MEANINGS.iter().find(|(beginning, _)| command.starts_with(beginning));
-    found.map_or(if admin { "reaches into that machine" } else { "" }, |(_, meaning)| meaning)
+    found.map_or(
+        if admin { "gives far-reaching access to that machine" } else { "" },
+        |(_, meaning)| meaning,
+    )
 }
 
 const MEANINGS: [(&str, &str); 12] = [
-    ("system.run", "runs programs on that machine, as far as its own list of them allows"),
-    ("system.which", "tells which programs that machine has"),
-    ("system.execApprovals", "reads and changes that machine's own list of programs"),
-    ("browser.", "uses the browser of that machine, where its user is signed in"),
-    ("fs.", "tells the names of files on that machine"),
+    ("system.run", "runs the programs that the node's own list allows"),
+    ("system.which", "shows which programs that machine has"),
+    ("system.execApprovals", "reads and changes the node's list of allowed programs"),
+    ("browser.", "uses the browser of that machine, with the accounts of its user"),
+    ("fs.", "lists names of files on that machine"),
     ("terminal.", "writes files on that machine"),
-    ("mcp.", "uses the tools of programs on that machine"),
-    ("computer.", "moves the pointer of that machine, and types"),
+    ("mcp.", "uses the MCP tools of that machine"),
+    ("computer.", "controls the pointer and the keyboard of that machine"),
     ("desktop.", "shows the screen of that machine"),
     ("screen.", "shows the screen of that machine"),
-    ("camera.", "sees through its camera"),
-    ("location.", "tells where it is"),
+    ("camera.", "uses the camera of that machine"),
+    ("location.", "reads the location of that machine"),
 ];
 
+// --- changes of a paired node ---
+
+fn remove(context: &Context, typed: String) -> CommandResult {
+    let (node, answer) = match context.device_access()? {
+        DeviceAccess::Gateway(mut client) => {
+            let node = known(&mut client, &typed)?;
+            let answer = call(&mut client, "node.pair.remove", &[("nodeId", &node.device)])?;
+            (node, answer)
+        }
+        DeviceAccess::File(mut opened) => {
+            let node = known_in_file(&mut opened, &typed)?;
+            remove_node(&mut opened, &node.device)?;
+            let answer = node_id(&node);
+            (node, answer)
+        }
+    };
+    let shown = node.shown();
+    let text = format!("removed {shown} as a node; with the gateway's token it can pair again\n");
+    report(context, &answer, text)
+}
+
+fn rename(context: &Context, (typed, name): (String, String)) -> CommandResult {
+    let (node, answer) = match context.device_access()? {
+        DeviceAccess::Gateway(mut client) => {
+            let node = known(&mut client, &typed)?;
+            let params = [("nodeId", node.device.as_str()), ("displayName", &name)];
+            let answer = call(&mut client, "node.rename", &params)?;
+            (node, answer)
+        }
+        DeviceAccess::File(mut opened) => {
+            let node = known_in_file(&mut opened, &typed)?;
+            opened.rename(&node.device, &name)?;
+            let answer = node_id(&node);
+            (node, answer)
+        }
+    };
+    report(context, &answer, format!("renamed {}\n", node.shown()))
+}
+
+// --- selection ---
+
 /// Returns the pending request that `typed` selects, or the latest one if it is `None`.
-fn waiting(client: &mut GatewayClient, typed: Option<&str>) -> Result<Listed, CommandError> {
+fn pending_request(
+    client: &mut GatewayClient,
+    typed: Option<&str>,
+) -> Result<Listed, CommandError> {
     let pairs = client.call("node.pair.list", "{}")?;
-    let list = select::entries(&parse(&pairs)?, "pending");
+    let list = select::entries(&parse_answer(&pairs)?, "pending");
     let Some(typed) = typed else {
-        return list
-            .into_iter()
-            .next()
-            .ok_or_else(|| CommandError::failed("no node waits for approval"));
+        let latest = list.into_iter().next();
+        return latest.ok_or_else(|| CommandError::failed("no node is waiting for approval"));
     };
     if let Some(entry) = select::find(&list, typed)? {
         return Ok(entry.clone());
     }
     let node = known(client, typed)?;
     Err(CommandError::failed(format!(
-        "{} asks for nothing; what it offers, it says when it connects",
+        "{} has no pending request; a node declares its commands when it connects",
         node.shown()
     )))
 }
@@ -336,56 +454,74 @@ fn waiting(client: &mut GatewayClient, typed: Option<&str>) -> Result<Listed, Co
 /// Returns the node that `typed` selects.
 fn known(client: &mut GatewayClient, typed: &str) -> Result<Listed, CommandError> {
     let nodes = client.call("node.list", "{}")?;
-    let nodes = select::entries(&parse(&nodes)?, "nodes");
+    let nodes = select::entries(&parse_answer(&nodes)?, "nodes");
     select::one(&nodes, typed, "node").cloned()
 }
 
-fn removed(node: &str) -> [&str; 3] {
-    ["removed ", node, " as a node; with the gateway's token it could pair again\n"]
+/// Returns the node of the table file that `typed` selects.
+fn known_in_file(opened: &mut Opened, typed: &str) -> Result<Listed, CommandError> {
+    let text = opened.list_all()?;
+    let nodes = paired_nodes(&parse_answer(&text)?);
+    select::one(&nodes, typed, "node").cloned()
 }
 
-fn said(context: &Context, answer: &str, words: &[&str]) -> Done {
-    if context.json {
-        return Output::json(answer.as_bytes());
+/// Returns the paired devices that are nodes, including revoked ones.
+fn paired_nodes(list: &Value<'_>) -> Vec<Listed> {
+    let mut nodes = select::entries(list, "paired");
+    nodes.retain(|entry| entry.roles.iter().chain(&entry.revoked).any(|role| *role == Role::Node));
+    nodes
+}
+
+fn node_id(node: &Listed) -> String {
+    String::from_utf8_lossy(&json::object(|o| o.str("nodeId", &node.device))).into_owned()
+}
+
+/// Connects to the running gateway, which is needed to reach a node.
+fn invokable(context: &Context) -> Result<Box<GatewayClient>, CommandError> {
+    match context.device_access()? {
+        DeviceAccess::Gateway(client) => Ok(client),
+        DeviceAccess::File(_) => Err(context.not_running()),
     }
-    Output::ok(words.concat())
 }
 
-fn ask(
-    client: &mut GatewayClient,
-    method: &str,
-    params: &[(&str, &str)],
-) -> Result<String, CommandError> {
-    let params = json::object(|o| params.iter().for_each(|(key, value)| o.str(key, value)));
-    Ok(client.call(method, &String::from_utf8_lossy(&params))?)
+/// Returns the answer of the gateway with `--json`, else the text.
+fn report(context: &Context, answer: &str, text: String) -> CommandResult {
+    match context.json {
+        true => Output::json(answer.as_bytes()),
+        false => Output::ok(text),
+    }
 }
 
 // --- invocation ---
 
-fn invoke(
-    client: &mut GatewayClient,
-    typed: &str,
-    command: &str,
-    params: &str,
-    timeout: Option<u64>,
-) -> Done {
-    let value = json::parse(params.as_bytes(), limits::JSON_DEPTH).map_err(|bad| {
-        CommandError::new(Exit::Usage, format!("the parameters are not JSON: {bad}"))
-    })?;
-    let node = known(client, typed)?;
-    let wait = timeout
+/// `nodes invoke ...`
+#[derive(Debug)]
+struct InvokeOptions {
+    node: String,
+    command: String,
+    params: String,
+    timeout_s: Option<u64>,
+}
+
+fn invoke(context: &Context, options: InvokeOptions) -> CommandResult {
+    let mut client = invokable(context)?;
+    let params = parse_params(&options.params)?;
+    let node = known(&mut client, &options.node)?;
+    let timeout_ms = options
+        .timeout_s
         .map_or(limits::INVOKE_MS, |seconds| seconds.saturating_mul(1000))
         .min(limits::INVOKE_MS_MAX);
+    let key = Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<16>()).to_string();
     let request = json::object(|o| {
         o.str("nodeId", &node.device);
-        o.str("command", command);
-        o.raw("params", value.raw().as_bytes());
-        o.u64("timeoutMs", wait);
-        o.shown("idempotencyKey", &Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<16>()));
+        o.str("command", &options.command);
+        o.raw("params", params.raw().as_bytes());
+        o.u64("timeoutMs", timeout_ms);
+        o.str("idempotencyKey", &key);
     });
     let id = client.send("node.invoke", &String::from_utf8_lossy(&request))?;
-    let answer =
-        client.answer(&id, in_ms(wait.saturating_add(limits::CLI_CALL_MS))).map_err(refused)?;
-    let answer = parse(&answer)?;
+    let until = in_ms(timeout_ms.saturating_add(limits::CLI_CALL_MS));
+    let answer = client.answer(&id, until).map_err(CommandError::of_call)?;
+    let answer = parse_answer(&answer)?;
     Output::json(answer.get("payload").map_or("null", |payload| payload.raw()).as_bytes())
 }

@@ -1,22 +1,59 @@
 //! `gatelet pair`: prints a setup code as eight characters, as a link and as a QR code. All three
 //! carry the same secret.
 
-use super::args::PairCommand;
+use super::args::{action, nearest, Args, Command};
 use super::context::Context;
-use super::devices::parse;
-use super::show::{clean, number, texts, word};
-use super::{CommandError, Done, Exit, Output};
-use crate::config::nearest_word;
+use super::format::{clean, number, shown_text, texts};
+use super::output::{parse_answer, CommandError, CommandResult, Exit, Output};
 use crate::gate::ids::Role;
 use crate::gate::scopes::Scope;
 use crate::qr;
 use crate::wire::json::{self, Value};
 
+pub const COMMANDS: &[Command] = &[Command {
+    name: "pair",
+    usage: "[--role ROLE] [--scopes LIST] [--qr]",
+    options: &["role", "scopes", "qr"],
+    summary: "print a code, link and QR code that pair one new device, valid for ten minutes",
+    details: "
+  gatelet pair                            for a phone or another computer
+  gatelet pair --role node                for a node without a screen
+  gatelet pair --scopes read              an operator that can read, but not change anything
+
+ROLE is operator (default) or node. LIST contains some of admin, read, write, approvals, pairing,
+questions, talk, talk.secrets, sessions.read, sessions.write; the default is all of them. The QR
+code is printed on a terminal; --qr prints it in any case. Needs the running gateway.
+",
+    parse: |args| action(PairOptions::parse(args)?, pair),
+    ..Command::BASE
+}];
+
+/// `pair ...`
+#[derive(Debug)]
+struct PairOptions {
+    role: Role,
+    /// Names of scopes, with or without the prefix `operator.`; empty means all scopes.
+    scopes: Vec<String>,
+    /// Print a QR code even if standard output is not a terminal.
+    qr: bool,
+}
+
+impl PairOptions {
+    fn parse(args: &Args) -> Result<PairOptions, CommandError> {
+        let role = args.role()?.unwrap_or(Role::Operator);
+        let scopes = args.list("scopes");
+        if role == Role::Node && !scopes.is_empty() {
+            return Err(args.error("a node has no scopes: omit `--scopes`"));
+        }
+        Ok(PairOptions { role, scopes, qr: args.has("qr") })
+    }
+}
+
 /// Requests a setup code from the running gateway and prints it.
-pub fn run(context: &Context, what: &PairCommand) -> Done {
-    let scopes = what.scopes.iter().map(|name| scope(name)).collect::<Result<Vec<_>, _>>()?;
+fn pair(context: &Context, options: PairOptions) -> CommandResult {
+    let scopes = options.scopes.iter().map(|name| scope(name)).collect::<Result<Vec<_>, _>>()?;
     let params = json::object(|o| {
-        o.str("bootstrapProfile", if what.role == Role::Node { "node" } else { "full" });
+        o.str("bootstrapProfile", if options.role == Role::Node { "node" } else { "full" });
         o.bool("includeQr", false);
         if !scopes.is_empty() {
             o.strs("scopes", scopes.iter().map(|scope| scope.name()));
@@ -27,11 +64,11 @@ pub fn run(context: &Context, what: &PairCommand) -> Done {
     if context.json {
         return Output::json(text.as_bytes());
     }
-    let value = parse(&text)?;
-    let mut out = words(context, what.role, &value);
-    let link = word(&value, "link");
+    let value = parse_answer(&text)?;
+    let mut out = summary(context, options.role, &value);
+    let link = shown_text(&value, "link");
     let drawn =
-        (what.qr || context.terminal).then(|| qr::lines(&link, context.style.colour)).flatten();
+        (options.qr || context.terminal).then(|| qr::lines(&link, context.style.colour)).flatten();
     if let Some(drawn) = drawn {
         out.push('\n');
         out.push_str(&drawn);
@@ -39,8 +76,8 @@ pub fn run(context: &Context, what: &PairCommand) -> Done {
     Ok(Output { text: out, note: note(&value), exit: Exit::Ok })
 }
 
-fn words(context: &Context, role: Role, value: &Value<'_>) -> String {
-    let code = word(value, "code");
+fn summary(context: &Context, role: Role, value: &Value<'_>) -> String {
+    let code = shown_text(value, "code");
     let shown = match code.split_at_checked(4) {
         Some((front, back)) if !back.is_empty() => format!("{front}-{back}"),
         _ => code,
@@ -48,21 +85,21 @@ fn words(context: &Context, role: Role, value: &Value<'_>) -> String {
     let expires = number(value, "expiresAtMs");
     let minutes = (expires.saturating_sub(context.now.0) + 30_000) / 60_000;
     format!(
-        "code   {}\nlink   {}\nat     {}\n\nlets one {} in, once, within {minutes} minutes\n",
+        "code     {}\nlink     {}\ngateway  {}\n\npairs one {}, valid for {minutes} minutes\n",
         context.style.bold(&shown),
-        word(value, "link"),
-        word(value, "gatewayUrl"),
+        shown_text(value, "link"),
+        shown_text(value, "gatewayUrl"),
         role.name()
     )
 }
 
 fn note(value: &Value<'_>) -> String {
     let urls: Vec<String> =
-        texts(value, "gatewayUrls").into_iter().chain([word(value, "gatewayUrl")]).collect();
-    let near =
+        texts(value, "gatewayUrls").into_iter().chain([shown_text(value, "gatewayUrl")]).collect();
+    let is_local =
         |url: &String| ["//127.", "//localhost", "//[::1]"].iter().any(|mark| url.contains(mark));
-    if urls.iter().all(near) {
-        "the link names this machine only; for other machines set gateway.bind: \"lan\" or gateway.publicOrigin"
+    if urls.iter().all(is_local) {
+        "the link works on this machine only; for other machines set gateway.bind: \"lan\" or gateway.publicOrigin"
             .to_string()
     } else {
         String::new()
@@ -70,17 +107,17 @@ fn note(value: &Value<'_>) -> String {
 }
 
 /// Parses the name of a scope, with or without the prefix `operator.`.
-pub(super) fn scope(name: &str) -> Result<Scope, CommandError> {
+pub fn scope(name: &str) -> Result<Scope, CommandError> {
     let bare = name.strip_prefix("operator.").unwrap_or(name);
     let names =
         Scope::ALL.map(|scope| scope.name().strip_prefix("operator.").unwrap_or(scope.name()));
     let found = Scope::ALL.into_iter().zip(names).find(|(_, known)| *known == bare);
     found.map(|(scope, _)| scope).ok_or_else(|| {
-        let hint = match nearest_word(bare, &names) {
+        let hint = match nearest(bare, names.into_iter()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", names.join(", ")),
+            None => format!("the scopes are {}", names.join(", ")),
         };
-        CommandError::new(Exit::Usage, format!("there is no scope `{}`; {hint}", clean(name)))
+        CommandError::usage(format!("there is no scope `{}`; {hint}", clean(name)))
     })
 }
 
@@ -93,6 +130,6 @@ mod tests {
         assert_eq!(scope("read").unwrap(), Scope::Read);
         assert_eq!(scope("operator.talk.secrets").unwrap(), Scope::TalkSecrets);
         assert!(scope("raed").unwrap_err().message.contains("did you mean `read`"));
-        assert!(scope("zzz").unwrap_err().message.contains("there are admin, read"));
+        assert!(scope("zzz").unwrap_err().message.contains("the scopes are admin, read"));
     }
 }

@@ -1,21 +1,21 @@
 //! Finds the device or node that a user typed: by id, by the beginning of an id, or by name. Pure.
 
-use super::show::{clean, items, short, text, texts};
-use super::CommandError;
+use super::format::{clean, items, short, text, texts};
+use super::output::CommandError;
+use crate::gate::ids::Role;
 use crate::wire::json::Value;
 
 /// A paired or pending entry of `device.pair.list`, `node.list` or `node.pair.list`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Listed {
+pub struct Listed {
     /// Request id; empty for a paired device.
     pub request: String,
     pub device: String,
     /// Name given by the owner, else the device's own name; may be empty.
     pub name: String,
     pub own_name: String,
-    pub roles: Vec<String>,
-    pub revoked: Vec<String>,
-    pub scopes: Vec<String>,
+    pub roles: Vec<Role>,
+    pub revoked: Vec<Role>,
     /// Commands that a node may execute or has requested.
     pub commands: Vec<String>,
 }
@@ -29,9 +29,8 @@ impl Listed {
             device: if device.is_empty() { node } else { device },
             name: if label.is_empty() { own_name.clone() } else { label },
             own_name,
-            roles: texts(value, "roles"),
-            revoked: texts(value, "revokedRoles"),
-            scopes: texts(value, "scopes"),
+            roles: roles(value, "roles"),
+            revoked: roles(value, "revokedRoles"),
             commands: texts(value, "commands"),
         }
     }
@@ -55,17 +54,18 @@ impl Listed {
     }
 }
 
+fn roles(value: &Value<'_>, key: &str) -> Vec<Role> {
+    texts(value, key).iter().filter_map(|name| Role::parse(name)).collect()
+}
+
 /// Reads the entries of the list `pending`, `paired` or `nodes`.
-pub(super) fn entries(list: &Value<'_>, key: &str) -> Vec<Listed> {
+pub fn entries(list: &Value<'_>, key: &str) -> Vec<Listed> {
     items(list, key).map(|value| Listed::read(&value)).collect()
 }
 
 /// Returns the entry that `typed` selects; `None` if nothing matches. Several matches are an error
 /// that lists them.
-pub(super) fn find<'a>(
-    entries: &'a [Listed],
-    typed: &str,
-) -> Result<Option<&'a Listed>, CommandError> {
+pub fn find<'a>(entries: &'a [Listed], typed: &str) -> Result<Option<&'a Listed>, CommandError> {
     let typed = typed.trim();
     let exact = entries
         .iter()
@@ -80,7 +80,7 @@ pub(super) fn find<'a>(
         several => {
             let lines: Vec<String> = several.iter().map(|entry| candidate(entry)).collect();
             Err(CommandError::failed(format!(
-                "`{}` fits {}; say which one:\n  {}",
+                "`{}` matches {}; select one of them:\n  {}",
                 clean(typed),
                 several.len(),
                 lines.join("\n  ")
@@ -90,26 +90,22 @@ pub(super) fn find<'a>(
 }
 
 /// Like [`find`], but an error if nothing matches. `what` is `device` or `node`.
-pub(super) fn one<'a>(
-    entries: &'a [Listed],
-    typed: &str,
-    what: &str,
-) -> Result<&'a Listed, CommandError> {
-    find(entries, typed)?.ok_or_else(|| nothing(entries, typed, what))
+pub fn one<'a>(entries: &'a [Listed], typed: &str, what: &str) -> Result<&'a Listed, CommandError> {
+    find(entries, typed)?.ok_or_else(|| CommandError::failed(not_found(entries, typed, what)))
 }
 
-/// Returns the error that nothing matches.
-pub(super) fn nothing(entries: &[Listed], typed: &str, what: &str) -> CommandError {
+/// Returns the message that nothing matches.
+pub fn not_found(entries: &[Listed], typed: &str, what: &str) -> String {
     let hex = !typed.is_empty() && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let cut = hex
+    let too_short = hex
         && typed.len() < DEVICE_DIGITS
         && entries.iter().any(|entry| entry.device.starts_with(typed));
-    if cut {
-        return CommandError::failed(format!(
-            "`{typed}` is too short: give {DEVICE_DIGITS} digits of the {what}'s id or more"
-        ));
+    if too_short {
+        return format!(
+            "`{typed}` is too short: give at least {DEVICE_DIGITS} digits of the {what}'s id"
+        );
     }
-    CommandError::failed(format!("there is no {what} `{}`; see `gatelet {what}s`", clean(typed)))
+    format!("there is no {what} `{}`; see `gatelet {what}s`", clean(typed))
 }
 
 fn candidate(entry: &Listed) -> String {
@@ -162,7 +158,7 @@ mod tests {
         for typed in ["aaaaaa", "PHONE"] {
             let message = find(&some(), typed).unwrap_err().message.clone();
             assert!(
-                message.contains("fits 2")
+                message.contains("matches 2")
                     && message.contains("aaaaaa11  Phone")
                     && message.contains("aaaaaa22"),
                 "{message}"
@@ -178,13 +174,13 @@ mod tests {
 
     #[test]
     fn short_prefixes_and_empty_text_match_nothing() {
-        for typed in ["bbbbb", "", " ", "b", "nobody"] {
+        for typed in ["bbbbb", "", " ", "b", "garage"] {
             assert_eq!(find(&some(), typed).unwrap(), None, "{typed}");
         }
-        assert!(nothing(&some(), "bbbbb", "device").message.contains("too short"));
-        assert!(nothing(&some(), "nobody", "node")
-            .message
-            .contains("no node `nobody`; see `gatelet nodes`"));
+        assert!(not_found(&some(), "bbbbb", "device").contains("too short"));
+        assert!(
+            not_found(&some(), "garage", "node").contains("no node `garage`; see `gatelet nodes`")
+        );
     }
 
     #[test]

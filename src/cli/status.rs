@@ -1,47 +1,55 @@
-//! `gatelet status` and `gatelet health`: state of the running gateway.
+//! `gatelet status`: state of the running gateway.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use super::client::get_status;
-use super::context::{failure, Context};
-use super::devices::parse;
-use super::show::{clean, number, span, texts, word};
-use super::{CommandError, Done, Exit, Output};
-use crate::config::Bind;
+use super::args::{action, Command};
+use super::context::{store_error, Context};
+use super::format::{clean, number, shown_text, span, texts};
+use super::output::{parse_answer, pretty, CommandResult, Exit, Output};
 use crate::store;
 use crate::wire::json::{self, Value};
 
+pub const COMMANDS: &[Command] = &[Command {
+    name: "status",
+    summary: "show the state of the gateway, its addresses and its connections",
+    details: "\n  gatelet status\n  gatelet status --json\n",
+    parse: |_| action((), |context, ()| status(context)),
+    ..Command::BASE
+}];
+
 /// Prints the state of the running gateway. Exit code 4 if none is running.
-pub fn status(context: &Context) -> Done {
+fn status(context: &Context) -> CommandResult {
     let Some(mut client) = context.gateway()? else { return stopped(context) };
     let text = client.call("gatelet.status", "{}")?;
     if context.json {
         return Output::json(text.as_bytes());
     }
-    let value = parse(&text)?;
+    let value = parse_answer(&text)?;
     let table = value.get("table").unwrap_or(Value::EMPTY);
     let lines = [
         (
             "gateway",
             format!(
-                "{} version {}, pid {}, for {}",
+                "{} version {}, pid {}, up {}",
                 context.style.good("running"),
-                word(&value, "version"),
+                shown_text(&value, "version"),
                 number(&value, "pid"),
                 span(number(&value, "uptimeMs"))
             ),
         ),
-        ("open", format!("{}  (with the token: `gatelet url`)", word(&value, "url"))),
+        ("open", format!("{}  (with the token: `gatelet url`)", shown_text(&value, "url"))),
         ("listening", clean(&texts(&value, "listening").join(", "))),
         (
-            "signing in",
-            format!("{}, pairing {}", word(&value, "authMode"), word(&value, "pairingMode")),
+            "auth",
+            format!(
+                "{}, pairing {}",
+                shown_text(&value, "authMode"),
+                shown_text(&value, "pairingMode")
+            ),
         ),
         ("secret", secret(&value)),
         (
             "connected",
             format!(
-                "{} operators (this command is one), {} nodes, {} not signed in",
+                "{} operators (including this command), {} nodes, {} unauthenticated",
                 number(&value, "operators"),
                 number(&value, "nodes"),
                 number(&value, "unauthenticated")
@@ -59,52 +67,24 @@ pub fn status(context: &Context) -> Done {
     Output::ok(out)
 }
 
-/// Exit code 0 if `GET /healthz` is answered with 200 on this machine, else 1.
-pub fn health(context: &Context) -> Done {
-    let address = match context.address() {
-        Ok(Some(address)) => address,
-        // Without access to the state directory, try the configured port.
-        Ok(None) | Err(_) => configured(context)?,
-    };
-    match get_status(address, "/healthz") {
-        Ok(200) if context.json => Output::json(b"{\"ok\":true}"),
-        Ok(200) => Output::ok("ok\n"),
-        Ok(status) => {
-            Err(CommandError::failed(format!("the gateway at {address} answers {status}")))
-        }
-        Err(error) => {
-            Err(CommandError::failed(format!("no gateway answers at {address}: {error}")))
-        }
-    }
-}
-
-fn configured(context: &Context) -> Result<SocketAddr, CommandError> {
-    let config = context.config()?;
-    let host = match config.bind {
-        Bind::Custom(address) if !address.is_unspecified() => address,
-        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
-    };
-    Ok(SocketAddr::new(host, config.port))
-}
-
 /// Reports that no gateway is running, with the state directory and a hint.
-fn stopped(context: &Context) -> Done {
+fn stopped(context: &Context) -> CommandResult {
     let dir = context.state_dir()?;
-    let held = store::in_use(dir).map_err(failure)?;
-    let state = if held { "starting or busy" } else { "not running" };
+    let in_use = store::in_use(dir).map_err(store_error)?;
+    let state = if in_use { "starting or busy" } else { "not running" };
     let exit = Exit::NotRunning;
     if context.json {
-        let text = super::pretty(&json::object(|o| {
+        let text = pretty(&json::object(|o| {
             o.bool("running", false);
             o.str("state", state);
             o.shown("stateDir", &dir.display());
         }));
         return Output::with(text, exit);
     }
-    let hint = match (held, &context.loaded.config) {
-        (true, _) => "another gatelet process has the table",
+    let hint = match (in_use, &context.loaded.config) {
+        (true, _) => "another gatelet process uses the table",
         (false, Some(_)) => "start it with `gatelet run`",
-        (false, None) => "it would not start: see `gatelet config check`",
+        (false, None) => "the configuration is invalid: see `gatelet config check`",
     };
     let text = format!(
         "{:<12}{}; {hint}\n{:<12}{}\n",
@@ -117,9 +97,9 @@ fn stopped(context: &Context) -> Done {
 }
 
 fn secret(value: &Value<'_>) -> String {
-    let source = word(value, "secretSource");
+    let source = shown_text(value, "secretSource");
     if source.is_empty() {
         return "none".to_string();
     }
-    format!("from {source}, fingerprint {}", word(value, "secretFingerprint"))
+    format!("from {source}, fingerprint {}", shown_text(value, "secretFingerprint"))
 }

@@ -1,42 +1,89 @@
 //! `gatelet table check|dump|repair|export`: inspects and repairs the pairing table file.
 
-use super::context::{failure, Context, Way};
-use super::devices::{parse, Owner};
-use super::show::Grid;
-use super::{Done, Exit, Output};
+use super::args::{action, Command};
+use super::context::{store_error, Context};
+use super::format::Grid;
+use super::output::{parse_answer, pretty, CommandResult, Exit, Output};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot};
 use crate::rpc::device_json;
 use crate::store::{self, Check, CheckLine, OpenError, ReplicaState, SlotPosition};
 use crate::wire::json::{self, Value, Writer};
 
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "table",
+        usage: "COMMAND",
+        summary: "check, dump, repair, export or import the pairing table",
+        details: "
+  gatelet table check                     check whether the file is intact
+  gatelet table export > paired.json      a backup, without secrets
+  gatelet table import paired.json        import devices, also from OpenClaw
+
+check, dump, repair and import work only while the gateway is stopped.
+",
+        ..Command::BASE
+    },
+    Command {
+        name: "table check",
+        summary: "check the file without changing it; exit code 5 if it is damaged",
+        details: "\n  gatelet table check\n",
+        parse: |_| action((), |context, ()| check(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "table dump",
+        summary: "list every record with both replicas",
+        details: "\n  gatelet table dump\n  gatelet table dump --json\n",
+        parse: |_| action((), |context, ()| dump(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "table repair",
+        summary: "repair a damaged table; keeps every intact device",
+        details: "
+  gatelet table repair
+
+The damaged file is first copied to a file next to it. An intact table is not changed.
+",
+        parse: |_| action((), |context, ()| repair(context)),
+        ..Command::BASE
+    },
+    Command {
+        name: "table export",
+        summary: "print all devices as JSON (OpenClaw's paired.json), without secrets",
+        details: "\n  gatelet table export > paired.json\n",
+        parse: |_| action((), |context, ()| export(context)),
+        ..Command::BASE
+    },
+];
+
 /// Checks the file without changing it. Exit code 5 if a gateway would not start with it.
-pub fn check(context: &Context) -> Done {
-    let check = store::check_at(context.state_dir()?).map_err(failure)?;
-    let odd = check.verdict.as_ref().map_or(0, |loaded| loaded.unused.len());
-    let exit = if check.verdict.is_ok() && check.key { Exit::Ok } else { Exit::Damaged };
+fn check(context: &Context) -> CommandResult {
+    let check = store::check_at(context.state_dir()?).map_err(store_error)?;
+    let exit = exit(&check);
     let text = if context.json {
-        super::pretty(&json::object(|o| summary(o, &check)))
+        pretty(&json::object(|o| summary(o, &check)))
     } else {
-        verdict(context, &check, odd)
+        verdict(context, &check)
     };
     Output::with(text, exit)
 }
 
 /// Prints both replicas of the header and of every record. The text output omits free records.
-pub fn dump(context: &Context) -> Done {
-    let check = store::check_at(context.state_dir()?).map_err(failure)?;
-    let exit = if check.verdict.is_ok() && check.key { Exit::Ok } else { Exit::Damaged };
+fn dump(context: &Context) -> CommandResult {
+    let check = store::check_at(context.state_dir()?).map_err(store_error)?;
+    let exit = exit(&check);
     if context.json {
-        let text = super::pretty(&json::object(|o| {
+        let text = pretty(&json::object(|o| {
             summary(o, &check);
             o.arr("places", |list| {
-                check.lines.iter().for_each(|line| list.item_obj(|o| place(o, line, &check)))
+                check.lines.iter().for_each(|line| list.item_obj(|o| slot_fields(o, line, &check)))
             });
         }));
         return Output::with(text, exit);
     }
-    let mut grid = Grid::new(&["PLACE", "COPY 0", "COPY 1", "DEVICE", "NAME"]);
+    let mut grid = Grid::new(&["SLOT", "REPLICA 0", "REPLICA 1", "DEVICE", "NAME"]);
     let free = |replica: &ReplicaState| matches!(replica, ReplicaState::Free { .. });
     let shown = check.lines.iter().filter(|line| !line.replicas.iter().all(free));
     for line in shown {
@@ -58,14 +105,15 @@ pub fn dump(context: &Context) -> Done {
     let text = format!(
         "{}{hidden} records are free\n\n{}",
         grid.text(context.style),
-        verdict(context, &check, odd_in(&check))
+        verdict(context, &check)
     );
     Output::with(text, exit)
 }
 
 /// Repairs a damaged table. An intact table is not changed.
-pub fn repair(context: &Context) -> Done {
-    let repaired = store::repair_at(context.state_dir()?, context.capacity()).map_err(failure)?;
+fn repair(context: &Context) -> CommandResult {
+    let repaired =
+        store::repair_at(context.state_dir()?, context.capacity()).map_err(store_error)?;
     if context.json {
         return Output::json(&json::object(|o| {
             o.bool("repaired", repaired.table_copy.is_some());
@@ -80,32 +128,31 @@ pub fn repair(context: &Context) -> Done {
         }));
     }
     let mut out = match &repaired.table_copy {
-        None => "the table is sound; nothing was changed\n".to_string(),
-        Some(copy) => format!("repaired; the damaged file is kept as {}\n", copy.display()),
+        None => "the table is intact; nothing was changed\n".to_string(),
+        Some(copy) => format!("repaired; a copy of the damaged file is {}\n", copy.display()),
     };
     if repaired.empty {
-        out.push_str("nothing in it could be read: the table is new and empty\n");
+        out.push_str("no record could be read: the table is new and empty\n");
     } else if !repaired.lost.is_empty() {
         let lost: Vec<String> = repaired.lost.iter().map(|slot| slot.0.to_string()).collect();
         out.push_str(&format!(
-            "lost records: {}; a device that stood there pairs again\n",
+            "lost records: {}; their devices have to pair again\n",
             lost.join(", ")
         ));
     }
     if repaired.new_key {
-        out.push_str("made a new key; every device gets a new token when it next connects\n");
+        out.push_str(
+            "created a new key; every device receives a new token at its next connection\n",
+        );
     }
     out.push_str(&format!("devices: {}\n", repaired.devices));
     Output::ok(out)
 }
 
 /// Prints all devices as JSON, in the format of OpenClaw's `devices/paired.json`.
-pub fn export(context: &Context) -> Done {
-    let text = match context.way()? {
-        Way::Gateway(mut client) => client.list_all()?,
-        Way::File(mut opened) => opened.list_all()?,
-    };
-    let list = parse(&text)?;
+fn export(context: &Context) -> CommandResult {
+    let text = context.device_access()?.operations().list_all()?;
+    let list = parse_answer(&text)?;
     Output::json(&json::object(|o| {
         for device in list.at("paired").items() {
             if let Some(id) = device.get("deviceId").and_then(|id| id.as_str()) {
@@ -122,6 +169,14 @@ fn exported(o: &mut Writer<'_>, device: &Value<'_>) {
         .filter(|(key, _)| !matches!(key.as_ref(), "tokens" | "connected" | "approvedVia"))
     {
         o.raw(&key, value.raw().as_bytes());
+    }
+}
+
+fn exit(check: &Check) -> Exit {
+    if check.verdict.is_ok() && check.key {
+        Exit::Ok
+    } else {
+        Exit::Damaged
     }
 }
 
@@ -142,21 +197,22 @@ fn summary(o: &mut Writer<'_>, check: &Check) {
     o.bool("key", check.key);
 }
 
-fn verdict(context: &Context, check: &Check, odd: usize) -> String {
+fn verdict(context: &Context, check: &Check) -> String {
     let mut out = String::new();
     match &check.verdict {
         Ok(loaded) => {
             let contents = &loaded.contents;
             let devices = contents.devices.len();
             out.push_str(&format!(
-                "{}: {devices} of {} devices, {} hours of age\n",
-                context.style.good("the table is sound"),
+                "{}: {devices} of {} devices, used for {} hours\n",
+                context.style.good("the table is intact"),
                 contents.shape.capacity,
                 contents.age.0
             ));
+            let odd = loaded.unused.len();
             if odd > 0 {
                 out.push_str(&format!(
-                    "copies that are behind or torn, whose twin is used: {odd}; the next start mends them\n"
+                    "outdated or torn replicas: {odd}; their other replicas are used, and the next start repairs them\n"
                 ));
             }
             loaded.unused.iter().for_each(|oddity| out.push_str(&format!("  {oddity}\n")));
@@ -169,23 +225,21 @@ fn verdict(context: &Context, check: &Check, odd: usize) -> String {
         }
         Err(error) => {
             out.push_str(&format!("{}: {error}\n", context.style.bad("the table is damaged")));
-            out.push_str("it is kept as it is; `gatelet table repair` keeps every intact device\n");
+            out.push_str(
+                "the file is not changed; `gatelet table repair` keeps every intact device\n",
+            );
         }
     }
     if !check.key {
         out.push_str(&format!(
-            "{}; `gatelet table repair` makes a new one\n",
+            "{}; `gatelet table repair` creates a new one\n",
             context.style.bad("the table's key is missing or damaged")
         ));
     }
     out
 }
 
-fn odd_in(check: &Check) -> usize {
-    check.verdict.as_ref().map_or(0, |loaded| loaded.unused.len())
-}
-
-fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
+fn slot_fields(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
     match line.place {
         SlotPosition::Header => o.str("place", "header"),
         SlotPosition::Record(slot) => o.u64("record", u64::from(slot.0)),
@@ -204,14 +258,14 @@ fn place(o: &mut Writer<'_>, line: &CheckLine, check: &Check) {
 }
 
 fn replica_fields(o: &mut Writer<'_>, replica: &ReplicaState) {
-    let (word, generation) = match replica {
+    let (state, generation) = match replica {
         ReplicaState::Header { generation, .. } => ("header", Some(*generation)),
         ReplicaState::Free { generation } => ("free", Some(*generation)),
         ReplicaState::Device { generation, .. } => ("device", Some(*generation)),
         ReplicaState::Newer(_) => ("newer", None),
         ReplicaState::Torn(_) => ("torn", None),
     };
-    o.str("state", word);
+    o.str("state", state);
     o.opt_u64("generation", generation);
     match replica {
         ReplicaState::Device { id, .. } => o.shown("deviceId", id),

@@ -3,22 +3,37 @@
 
 use std::net::SocketAddr;
 
-use super::client::{ClientError, GatewayClient};
+use super::args::{action, Command};
 use super::context::Context;
-use super::show::word;
+use super::format::shown_text;
+use super::output::{parse_answer, CommandError, CommandResult, Exit, Output};
 use super::token;
-use super::{CommandError, Done, Exit, Output};
+use crate::client::{ClientError, GatewayClient};
 use crate::config::{AuthMode, Config, Secret};
 use crate::server;
 use crate::wire::json;
 
+pub const COMMANDS: &[Command] = &[Command {
+    name: "url",
+    summary: "print the link to open in a browser, including the token",
+    details: "
+  gatelet url
+  docker exec CONTAINER /gatelet url
+
+The token follows `#`; browsers do not send this part to any server. Keep the link secret: it
+grants access.
+",
+    parse: |_| action((), |context, ()| url(context)),
+    ..Command::BASE
+}];
+
 /// Prints the URLs for this machine and for other machines.
-pub fn url(context: &Context) -> Done {
+fn url(context: &Context) -> CommandResult {
     let config = context.config()?;
     let fragment = match config.auth.mode {
         AuthMode::Token => {
             let token = token::in_force(context)?;
-            agree(context, &token.value, &token.source.to_string())?;
+            check_token(context, &token.value, &token.source.to_string())?;
             format!("#token={}", encoded(token.value.expose()))
         }
         _ => String::new(),
@@ -26,7 +41,7 @@ pub fn url(context: &Context) -> Done {
     let port = context.address().ok().flatten().map_or(config.port, |address| address.port());
     if port == 0 {
         return Err(CommandError::failed(
-            "no gateway runs, and the configured port is 0: it is chosen at the start",
+            "no gateway is running, and the configured port is 0: the port is chosen at the start",
         ));
     }
     let contained = context.paths()?.in_container;
@@ -48,23 +63,24 @@ pub fn url(context: &Context) -> Done {
 }
 
 /// Error if the running gateway uses another token than this command: the URL would be rejected.
-fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), CommandError> {
+fn check_token(context: &Context, token: &Secret, source: &str) -> Result<(), CommandError> {
     let (Ok(Some(address)), Ok(Some(mut client))) = (context.address(), context.gateway()) else {
         return Ok(());
     };
     let Ok(status) = client.call("gatelet.status", "{}") else { return Ok(()) };
-    let value = super::devices::parse(&status)?;
-    let (theirs, from) = (word(&value, "secretFingerprint"), word(&value, "secretSource"));
+    let value = parse_answer(&status)?;
+    let (theirs, from) =
+        (shown_text(&value, "secretFingerprint"), shown_text(&value, "secretSource"));
     let fingerprint = token.fingerprint();
     // A short token has no fingerprint to compare, so try it.
-    let refused =
+    let is_rejected =
         || matches!(GatewayClient::connect(address, token.expose()), Err(ClientError::Refused(_)));
-    if theirs.is_empty() || theirs == fingerprint && (token.has_fingerprint() || !refused()) {
+    if theirs.is_empty() || theirs == fingerprint && (token.has_fingerprint() || !is_rejected()) {
         return Ok(());
     }
     Err(CommandError::failed(format!(
-        "the running gateway has another token ({theirs}, from {from}) than this command sees ({fingerprint}, from {source}); \
-         run this with the same variables and options, or restart the gateway"
+        "the running gateway uses another token ({theirs}, from {from}) than this command ({fingerprint}, \
+         from {source}); run this command with the same variables and options, or restart the gateway"
     )))
 }
 
@@ -72,20 +88,20 @@ fn agree(context: &Context, token: &Secret, source: &str) -> Result<(), CommandE
 /// address if other machines can connect.
 fn origins(config: &Config, port: u16, contained: bool) -> Vec<String> {
     let base = &config.control_ui.base_path;
-    let far = server::far_address(config.bind, contained)
+    let network = server::far_address(config.bind, contained)
         .map(|address| SocketAddr::from((address, port)));
     let mut origins: Vec<String> =
         config.public_origin.iter().map(|origin| format!("{origin}{base}")).collect();
     origins.push(format!("http://127.0.0.1:{port}{base}"));
-    origins.extend(far.map(|address| format!("http://{address}{base}")));
+    origins.extend(network.map(|address| format!("http://{address}{base}")));
     origins
 }
 
 fn note(config: &Config, port: u16, contained: bool) -> String {
     match config.auth.mode {
-        AuthMode::Password => "sign in with the password; it is never part of a link".to_string(),
+        AuthMode::Password => "sign in with the password; the link does not contain it".to_string(),
         _ if contained => format!(
-            "in a container: if port {port} is published as another one, put that in its place"
+            "in a container: if port {port} is published as another port, replace it in the link"
         ),
         _ => String::new(),
     }

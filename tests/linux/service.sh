@@ -254,8 +254,8 @@ root_needs_no_option() {
 other_users_have_their_own_state() {
   expect "another user's" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program config print
   holds "$out" "/tmp/ann/.local/state/gatelet  (default)"
-  refused "for that one, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program devices list
-  refused "for that one, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program pair
+  refused "to manage it, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program devices list
+  refused "to manage it, use sudo" inside_as HOME=/tmp/ann setpriv --reuid=65534 --clear-groups $program pair
   expect "root's own" inside mkdir -p /root/.local/state/gatelet
   expect "root with a separate state" gatelet config print
   holds "$out" "/root/.local/state/gatelet  (default)"

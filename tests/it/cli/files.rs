@@ -88,7 +88,7 @@ fn commands_without_a_table_report_it_and_create_nothing() {
     fs::write(place.0.path().join("p.json"), format!("{{{}}}", record(1))).unwrap();
     assert!(place
         .good(&["table", "import", "--dry-run", &place.file("p.json")])
-        .contains("1 taken over"));
+        .contains("1 imported"));
     assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 1);
 }
 
@@ -105,7 +105,7 @@ fn commands_that_need_the_gateway_explain_how_to_start_it() {
         let (code, words) = place.bad(args);
         assert_eq!(code, 4, "{args:?}: {words}");
         assert!(
-            words.contains("no gateway runs on this state directory")
+            words.contains("no gateway is running on this state directory")
                 && words.contains("`gatelet run`"),
             "{words}"
         );
@@ -130,7 +130,7 @@ fn devices_are_listed_renamed_revoked_approved_and_removed_in_the_file() {
     let list = place.good(&["devices", "list", "--json"]);
     assert!(!list.contains(&id(1)) && list.contains(&id(2)), "{list}");
     assert!(place.bad(&["devices", "remove", prefix]).1.contains("there is no device"));
-    assert!(place.good(&["table", "check"]).contains("sound: 1 of 256"));
+    assert!(place.good(&["table", "check"]).contains("intact: 1 of 256"));
 }
 
 #[test]
@@ -143,10 +143,10 @@ fn exports_can_be_imported_and_contain_no_token() {
     fs::write(other.0.path().join("export.json"), &export).unwrap();
     let file = other.file("export.json");
     let words = other.good(&["table", "import", "--dry-run", &file]);
-    assert!(words.contains("2 taken over, 1 skipped (dry run"), "{words}");
+    assert!(words.contains("2 imported, 1 skipped (dry run"), "{words}");
     assert!(!other.good(&["devices", "--json"]).contains(&id(2)));
     let words = other.good(&["table", "import", &file]);
-    assert!(words.contains("2 taken over, 1 skipped"), "{words}");
+    assert!(words.contains("2 imported, 1 skipped"), "{words}");
     assert!(
         other.good(&["devices"]).contains("operator (revoked)"),
         "the revocation is exported and imported"
@@ -168,7 +168,7 @@ fn approved_node_commands_survive_openclaw_import_and_export() {
     fs::write(place.0.path().join("nodes.json"), node).unwrap();
     let (devices, nodes) = (place.file("devices.json"), place.file("nodes.json"));
     let words = place.good(&["table", "import", &devices, &nodes]);
-    assert!(words.contains("approved") && words.contains("2 taken over"), "{words}");
+    assert!(words.contains("approved") && words.contains("2 imported"), "{words}");
     let shown = concat!(
         r#""caps":["voice"],"commands":["robot.walk","system.run"],"#,
         r#""permissions":{"microphone":true},"surfaceApprovedAtMs":3"#
@@ -184,7 +184,7 @@ fn approved_node_commands_survive_openclaw_import_and_export() {
     other.good(&["table", "import", &other.file("export.json")]);
     let again = other.good(&["table", "export"]);
     assert_eq!(again.replace(r#""import""#, ""), export.replace(r#""import""#, ""));
-    assert!(other.good(&["table", "check"]).contains("sound: 1 of 256"));
+    assert!(other.good(&["table", "check"]).contains("intact: 1 of 256"));
 }
 
 #[test]

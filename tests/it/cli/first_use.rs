@@ -39,7 +39,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
     for end in [Gateway::stop as fn(Gateway) -> Plan, Gateway::kill, Gateway::stop] {
         end(gateway);
         let check = plan.good(&["table", "check"]);
-        assert!(check.contains("sound: 4 of 256"), "{check}");
+        assert!(check.contains("intact: 4 of 256"), "{check}");
         gateway = plan.clone().start();
         for (who, device, token) in &devices {
             let back = gateway
@@ -76,7 +76,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
 fn wrong_signature_and_wrong_token_are_rejected_with_hints() {
     let gateway = Gateway::new();
     let plan = &gateway.plan;
-    assert!(output_of(plan, &["explain", "--last"]).contains("nobody was refused"));
+    assert!(output_of(plan, &["explain", "--last"]).contains("no connection was rejected"));
     for protocol in [3, 4] {
         let who = Who::of(protocol).device(&Device::new());
         let wrongs = [
@@ -136,7 +136,7 @@ fn page_probes_and_commands_work_after_a_first_start() {
     assert!(code != 0 && second.contains("another gatelet process"), "{code}: {second}");
     let plan = gateway.stop();
     assert_eq!(plan.run(&["status"]).0, 4, "no gateway runs");
-    assert!(plan.good(&["table", "check"]).contains("sound: 1 of 256"));
+    assert!(plan.good(&["table", "check"]).contains("intact: 1 of 256"));
 }
 
 /// Returns a file of the page, decompressed by an independent program.

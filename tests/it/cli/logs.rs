@@ -155,9 +155,9 @@ fn logs_command_follows_the_log_through_a_restart() {
     follow.printed(&[" warn ", "AUTH_TOKEN_MISMATCH"]);
     warnings.printed(&[" warn ", "AUTH_TOKEN_MISMATCH"]);
     let stopped = gateway.stop();
-    follow.complained(&["the gateway is gone; waiting until it is back"]);
+    follow.complained(&["the connection to the gateway is lost; waiting for the gateway"]);
     gateway = stopped.start();
-    follow.complained(&["the gateway is back"]);
+    follow.complained(&["connected to the gateway again"]);
     follow.printed(&[&format!(" listening on 127.0.0.1:{}", gateway.port)]);
     assert_eq!(
         follow.output().matches("AUTH_TOKEN_MISMATCH").count(),
@@ -169,7 +169,7 @@ fn logs_command_follows_the_log_through_a_restart() {
     gateway.stop();
     let (code, said) = plan.run(&["logs"]);
     assert_eq!(
-        (code, said.contains("no gateway runs on this state directory")),
+        (code, said.contains("no gateway is running on this state directory")),
         (4, true),
         "{said}"
     );
@@ -222,7 +222,7 @@ fn events_command_prints_events_until_the_gateway_ends() {
     gateway.stop();
     assert_eq!(all.ended(), 4);
     all.printed(&["\"shutdown\""]);
-    all.complained(&["the gateway is gone: "]);
+    all.complained(&["the connection to the gateway is lost: "]);
     assert_eq!(pairings.ended(), 4);
     assert!(
         pairings.output().lines().all(|line| line.contains(" device.pair.")),

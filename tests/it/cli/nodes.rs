@@ -22,7 +22,7 @@ fn line<'t>(text: &'t str, part: &str) -> &'t str {
 fn request(text: &str) -> String {
     text.split("gatelet nodes approve ")
         .nth(1)
-        .unwrap_or_else(|| panic!("nothing waits in\n{text}"))[..8]
+        .unwrap_or_else(|| panic!("nothing is pending in\n{text}"))[..8]
         .to_string()
 }
 
@@ -31,7 +31,7 @@ fn nodes_are_listed_approved_invoked_renamed_and_removed() {
     for protocol in [3, 4] {
         let gateway = Gateway::new();
         let plan = &gateway.plan;
-        assert!(plan.good(&["nodes"]).contains("no node is here; `gatelet pair --role node`"));
+        assert!(plan.good(&["nodes"]).contains("there is no node; `gatelet pair --role node`"));
         let device = Device::new();
         let mut shed =
             node(&gateway, protocol, &device, &["system.run", "system.which", "system.notify"]);
@@ -47,17 +47,18 @@ fn nodes_are_listed_approved_invoked_renamed_and_removed() {
         let approved = plan.good(&["nodes", "approve", &request(row)]);
         assert!(approved.starts_with("approved Shed ("), "{approved}");
         assert!(
-            line(&approved, "system.run ").contains("runs programs on that machine"),
+            line(&approved, "system.run ")
+                .contains("runs the programs that the node's own list allows"),
             "{approved}"
         );
         assert_eq!(line(&approved, "system.notify").trim(), "system.notify");
         let list = plan.good(&["nodes", "list"]);
         assert!(line(&list, "Shed").contains("3 commands  -"), "{list}");
         let (code, said) = plan.run(&["nodes", "approve", "Shed"]);
-        assert!(code == 1 && said.contains("asks for nothing"), "{said}");
-        assert!(plan.good(&["nodes", "pending"]).starts_with("nothing waits for approval"));
+        assert!(code == 1 && said.contains("has no pending request"), "{said}");
+        assert!(plan.good(&["nodes", "pending"]).starts_with("no node is waiting for approval"));
         let (code, said) = plan.run(&["nodes", "approve", "--latest"]);
-        assert!(code == 1 && said.contains("no node waits for approval"), "{said}");
+        assert!(code == 1 && said.contains("no node is waiting for approval"), "{said}");
 
         let id = device.id.clone();
         let answering = thread::spawn(move || {
@@ -110,7 +111,7 @@ fn nodes_are_listed_approved_invoked_renamed_and_removed() {
         let removed = plan.good(&["nodes", "remove", "Old shed"]);
         assert!(removed.starts_with("removed Old shed ("), "{removed}");
         assert_eq!(shed.closed(), (4001, "device removed".to_string()));
-        assert!(plan.good(&["nodes"]).contains("no node is here"));
+        assert!(plan.good(&["nodes"]).contains("there is no node"));
     }
 }
 
@@ -125,13 +126,16 @@ fn one_approval_admits_a_node_with_its_commands_and_rejection_does_not() {
     gateway.connect(&who(&kept, "Kept")).unwrap_err();
     gateway.connect(&who(&rejected, "Rejected")).unwrap_err();
     let list = plan.good(&["nodes"]);
-    assert!(line(&list, "Kept").contains("asked just now") && list.contains("Rejected"), "{list}");
+    assert!(
+        line(&list, "Kept").contains("requested just now") && list.contains("Rejected"),
+        "{list}"
+    );
     let json: Value = serde_json::from_str(&plan.good(&["nodes", "--json"])).unwrap();
     assert_eq!(
         (json["nodes"].as_array().unwrap().len(), json["pending"].as_array().unwrap().len()),
         (0, 2)
     );
-    assert!(plan.good(&["nodes", "reject", "rejected"]).contains("it may ask again"));
+    assert!(plan.good(&["nodes", "reject", "rejected"]).contains("it can send a new request"));
     let approved: Value =
         serde_json::from_str(&plan.good(&["nodes", "approve", "kept", "--json"])).unwrap();
     assert_eq!(approved["node"]["commands"], json!(["system.which"]));
@@ -152,7 +156,7 @@ fn without_a_gateway_nodes_are_listed_renamed_and_removed_only() {
     here.leave();
     let about = gateway.plan.good(&["nodes", "describe", "shed"]);
     assert!(
-        about.contains("seen just now") && about.contains("may       system.which\n"),
+        about.contains("seen just now") && about.contains("approved  system.which\n"),
         "{about}"
     );
     gateway.connect(&Who::v4().token(TOKEN).device(&other).name("Laptop")).unwrap().leave();
@@ -172,14 +176,14 @@ fn without_a_gateway_nodes_are_listed_renamed_and_removed_only() {
     ] {
         let (code, said) = plan.run(args);
         assert!(
-            code == 4 && said.contains("no gateway runs on this state directory"),
+            code == 4 && said.contains("no gateway is running on this state directory"),
             "{args:?}: {code} {said}"
         );
     }
     let removed: Value =
         serde_json::from_str(&plan.good(&["nodes", "remove", "Barn", "--json"])).unwrap();
     assert_eq!(removed, json!({ "nodeId": device.id }));
-    assert!(plan.good(&["nodes"]).contains("no node is here"));
+    assert!(plan.good(&["nodes"]).contains("there is no node"));
     let devices = plan.good(&["devices"]);
     assert!(
         line(&devices, "Barn").contains("operator: admin"),

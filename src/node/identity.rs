@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
-use crate::cli::context::unreadable;
-use crate::cli::CommandError;
+use super::NodeError;
 use crate::config::{Env, SystemEnv};
 use crate::gate::ids::DeviceId;
 use crate::gate::limits;
@@ -47,18 +46,18 @@ pub struct KnownGateway {
 
 impl NodeIdentity {
     /// Opens the identity in the directory; generates the key if there is none.
-    pub fn open(dir: &Path) -> Result<NodeIdentity, CommandError> {
-        store::create_dir(dir).map_err(|error| unwritable(dir, &error))?;
+    pub fn open(dir: &Path) -> Result<NodeIdentity, NodeError> {
+        store::create_dir(dir).map_err(|error| NodeError::cannot_write(dir, &error))?;
         let path = dir.join("node.key");
         let seed = if path.exists() {
             let text = SystemEnv
                 .read(&path, limits::SECRET_FILE_LEN)
-                .map_err(|error| unreadable(&path, &error))?;
+                .map_err(|error| NodeError::cannot_read(&path, &error))?;
             let seed = base64::decode(String::from_utf8_lossy(&text).trim());
             seed.ok_or_else(|| {
                 let shown = path.display();
-                CommandError::failed(format!(
-                    "{shown} is damaged; remove it, and the node gets a new key and has to pair again"
+                NodeError::Failed(format!(
+                    "{shown} is damaged; after its removal the node gets a new key and has to pair again"
                 ))
             })?
         } else {
@@ -66,7 +65,7 @@ impl NodeIdentity {
             let seed: [u8; 32] = entropy.bytes();
             let text = base64::encode_url(&seed) + "\n";
             store::write_private(&path, text.as_bytes())
-                .map_err(|error| unwritable(&path, &error))?;
+                .map_err(|error| NodeError::cannot_write(&path, &error))?;
             seed
         };
         let keys = SigningKey::from_bytes(&seed);
@@ -75,7 +74,7 @@ impl NodeIdentity {
     }
 
     /// Returns the public key in the encoding of the protocol.
-    pub fn public(&self) -> String {
+    pub fn public_key(&self) -> String {
         base64::encode_url(self.keys.verifying_key().as_bytes())
     }
 
@@ -101,7 +100,7 @@ impl NodeIdentity {
         let signature = self.keys.sign(&payload);
         json::object(|o| {
             o.str("id", &id);
-            o.str("publicKey", &self.public());
+            o.str("publicKey", &self.public_key());
             o.str("signature", &base64::encode_url(&signature.to_bytes()));
             o.u64("signedAt", signed_at);
             o.str("nonce", nonce);
@@ -119,23 +118,18 @@ impl NodeIdentity {
     }
 
     /// Stores the facts about the gateway.
-    pub fn keep(&self, gateway: &KnownGateway) -> Result<(), CommandError> {
+    pub fn remember(&self, gateway: &KnownGateway) -> Result<(), NodeError> {
         if self.gateway().as_ref() == Some(gateway) {
             return Ok(());
         }
-        let text =
-            [gateway.address.to_string().as_str(), "\n", &gateway.token, "\n", &gateway.name, "\n"]
-                .concat();
+        let KnownGateway { address, token, name } = gateway;
+        let text = format!("{address}\n{token}\n{name}\n");
         let path = self.token_file();
-        store::replace_private(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))
+        store::replace_private(&path, text.as_bytes())
+            .map_err(|error| NodeError::cannot_write(&path, &error))
     }
 
     fn token_file(&self) -> PathBuf {
         self.dir.join("node.token")
     }
-}
-
-/// Returns the error for a file or directory of the node that cannot be written.
-pub fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
-    CommandError::failed(format!("cannot write {}: {error}", path.display()))
 }

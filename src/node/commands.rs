@@ -3,15 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::allow::{self, AllowedCommand};
-use super::facts;
-use super::run::{self, Running};
-use crate::cli::client::Sender;
+use super::allow_list::{self, AllowedCommand};
+use super::error::InvokeError;
+use super::exec::{self, Running};
+use super::host_info;
+use crate::client::Sender;
 use crate::gate::limits;
 use crate::server::start_thread;
 use crate::wire::json::{self, Value};
 
-/// Commands offered on one connection, and what they need.
+/// Commands offered on one connection, and the state they use.
 pub struct OfferedCommands {
     /// Display name of the machine.
     pub name: String,
@@ -21,16 +22,6 @@ pub struct OfferedCommands {
     pub allowed: Vec<AllowedCommand>,
 }
 
-/// Result of one request.
-pub enum CommandAnswer {
-    /// JSON text.
-    Payload(Vec<u8>),
-    Failed {
-        code: &'static str,
-        message: String,
-    },
-}
-
 /// Request as sent by the gateway.
 struct InvokeRequest<'a> {
     id: String,
@@ -38,12 +29,6 @@ struct InvokeRequest<'a> {
     command: String,
     params: Value<'a>,
     wait_ms: Option<u64>,
-}
-
-impl CommandAnswer {
-    pub fn failed(code: &'static str, message: &str) -> CommandAnswer {
-        CommandAnswer::Failed { code, message: message.to_string() }
-    }
 }
 
 impl OfferedCommands {
@@ -67,67 +52,66 @@ impl OfferedCommands {
             params,
             wait_ms,
         };
-        let answer = match invoke.command.as_str() {
-            "device.info" => CommandAnswer::Payload(facts::info(Path::new("/"), &self.name)),
-            "device.status" => CommandAnswer::Payload(facts::status(Path::new("/"), &self.dir)),
+        let result = match invoke.command.as_str() {
+            "device.info" => Ok(host_info::info(Path::new("/"), &self.name)),
+            "device.status" => Ok(host_info::status(Path::new("/"), &self.dir)),
             "system.which" => which(&invoke.params),
-            RUN => match self.run(&invoke, sender, running) {
+            RUN => match self.start(&invoke, sender, running) {
                 Ok(()) => return,
-                Err(answer) => answer,
+                Err(error) => Err(error),
             },
-            _ => CommandAnswer::failed("UNAVAILABLE", "command not supported"),
+            _ => Err(InvokeError::new("UNAVAILABLE", "command not supported")),
         };
-        send(sender, &invoke.id, &invoke.node, &answer);
+        send(sender, &invoke.id, &invoke.node, &result);
     }
 
     /// Starts a program; a thread sends the result when the program has ended.
-    fn run(
+    fn start(
         &self,
         invoke: &InvokeRequest<'_>,
         sender: &Sender,
         running: &Running,
-    ) -> Result<(), CommandAnswer> {
-        let argv = words(&invoke.params, "command", limits::NODE_WORDS)
+    ) -> Result<(), InvokeError> {
+        let argv = strings(&invoke.params, "command", limits::NODE_WORDS)
             .filter(|argv| !argv.is_empty())
-            .ok_or_else(|| CommandAnswer::failed("INVALID_REQUEST", "command required"))?;
-        let Some(program) = allow::allowed(&self.allowed, &argv) else {
+            .ok_or_else(|| InvokeError::new("INVALID_REQUEST", "command required"))?;
+        let Some(program) = allow_list::allowed(&self.allowed, &argv) else {
             let message = "SYSTEM_RUN_DENIED: allowlist miss; on that machine `gatelet node allow PROGRAM` allows one";
-            return Err(CommandAnswer::failed("UNAVAILABLE", message));
+            return Err(InvokeError::new("UNAVAILABLE", message));
         };
-        let order = run::order(program, &invoke.params, &argv, invoke.wait_ms)?;
+        let order = exec::order(program, &invoke.params, &argv, invoke.wait_ms)?;
         if !running.begin(&invoke.id) {
-            return Err(CommandAnswer::failed(
+            return Err(InvokeError::new(
                 "UNAVAILABLE",
                 "too many commands run on this node; try again later",
             ));
         }
-        let (id, node, sender, theirs) =
-            (invoke.id.clone(), invoke.node.clone(), sender.clone(), running.clone());
+        let (id, node) = (invoke.id.clone(), invoke.node.clone());
+        let (sender, in_thread) = (sender.clone(), running.clone());
         let work = move || {
-            let answer = order.run(&id, &theirs);
-            theirs.done(&id);
-            send(&sender, &id, &node, &answer);
+            let outcome = order.run(&id, &in_thread);
+            in_thread.done(&id);
+            send(&sender, &id, &node, &Ok(outcome));
         };
         start_thread("run", work).map_err(|error| {
             running.done(&invoke.id);
-            CommandAnswer::failed("UNAVAILABLE", &error.to_string())
+            InvokeError::new("UNAVAILABLE", error.to_string())
         })
     }
 }
 
 /// Returns the paths of the given programs.
-fn which(params: &Value<'_>) -> CommandAnswer {
-    let Some(bins) = words(params, "bins", limits::NODE_BINS) else {
-        return CommandAnswer::failed("INVALID_REQUEST", "bins required");
-    };
-    CommandAnswer::Payload(json::object(|o| {
+fn which(params: &Value<'_>) -> Result<Vec<u8>, InvokeError> {
+    let bins = strings(params, "bins", limits::NODE_BINS)
+        .ok_or_else(|| InvokeError::new("INVALID_REQUEST", "bins required"))?;
+    Ok(json::object(|o| {
         o.obj("bins", |found| {
             for (at, name) in bins.iter().enumerate() {
                 let name = name.trim();
                 // Names are keys of the result, so each is written once.
                 let first = !bins[..at].iter().any(|one| one.trim() == name);
                 let counts = first && !Path::new(name).is_absolute();
-                if let Some(path) = allow::find(name).filter(|_| counts) {
+                if let Some(path) = allow_list::find(name).filter(|_| counts) {
                     found.str(name, &path.to_string_lossy());
                 }
             }
@@ -136,23 +120,24 @@ fn which(params: &Value<'_>) -> CommandAnswer {
 }
 
 /// Returns a member that is an array of at most `most` strings; `None` for anything else.
-fn words(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
+fn strings(params: &Value<'_>, name: &str, most: usize) -> Option<Vec<String>> {
     let list = params.get(name).filter(|list| list.kind() == json::Kind::Array)?;
-    let mut words = Vec::new();
-    for word in list.items() {
-        words.push(word.as_str().filter(|_| words.len() < most)?.into_owned());
+    let mut strings = Vec::new();
+    for item in list.items() {
+        strings.push(item.as_str().filter(|_| strings.len() < most)?.into_owned());
     }
-    Some(words)
+    Some(strings)
 }
 
-fn send(sender: &Sender, id: &str, node: &str, answer: &CommandAnswer) {
+/// Sends the result of a request: the payload as JSON text, or an error.
+fn send(sender: &Sender, id: &str, node: &str, result: &Result<Vec<u8>, InvokeError>) {
     let params = json::object(|o| {
         o.str("id", id);
         o.str("nodeId", node);
-        o.bool("ok", matches!(answer, CommandAnswer::Payload(_)));
-        match answer {
-            CommandAnswer::Payload(json) => o.str("payloadJSON", &String::from_utf8_lossy(json)),
-            CommandAnswer::Failed { code, message } => o.obj("error", |error| {
+        o.bool("ok", result.is_ok());
+        match result {
+            Ok(json) => o.str("payloadJSON", &String::from_utf8_lossy(json)),
+            Err(InvokeError { code, message }) => o.obj("error", |error| {
                 error.str("code", code);
                 error.str("message", message);
             }),
@@ -165,8 +150,8 @@ fn send(sender: &Sender, id: &str, node: &str, answer: &CommandAnswer) {
 const RUN: &str = "system.run";
 
 const COMMANDS: [(&str, &str); 4] = [
-    ("device.info", "what this machine is"),
+    ("device.info", "name, model, system and version"),
     ("device.status", "temperature, memory, disk, load, uptime"),
-    ("system.which", "where programs are"),
-    (RUN, "these programs, without a shell:"),
+    ("system.which", "paths of programs"),
+    (RUN, "runs these programs, without a shell:"),
 ];

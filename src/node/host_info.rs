@@ -62,7 +62,9 @@ fn system_version(root: &Path) -> Option<String> {
 
 /// Writes the load averages over 1, 5 and 15 minutes.
 fn load(o: &mut Writer<'_>, text: &str) {
-    server::load_average(text).iter().for_each(|load| o.raw("loadAverage", load.as_bytes()));
+    if let Some(load) = server::load_average(text) {
+        o.raw("loadAverage", load.as_bytes());
+    }
 }
 
 fn memory(o: &mut Writer<'_>, text: &str) {
@@ -84,6 +86,7 @@ fn storage(o: &mut Writer<'_>, dir: &Path) {
 #[cfg(not(unix))]
 fn storage(_: &mut Writer<'_>, _: &Path) {}
 
+/// Writes the size of a memory or file system and its free part.
 fn space(o: &mut Writer<'_>, name: &str, total: u64, free: u64) {
     o.obj(name, |space| {
         space.u64("totalBytes", total);
@@ -96,9 +99,9 @@ fn space(o: &mut Writer<'_>, name: &str, total: u64, free: u64) {
 fn thermal(o: &mut Writer<'_>, root: &Path) {
     let mut zones = Vec::new();
     for number in 0..limits::NODE_ZONES {
-        let zone = ["sys/class/thermal/thermal_zone", &number.to_string(), "/"].concat();
-        if let Some(celsius) = celsius(text(root, &[&zone, "temp"].concat()).trim()) {
-            zones.push((text(root, &[&zone, "type"].concat()), celsius));
+        let zone = format!("sys/class/thermal/thermal_zone{number}");
+        if let Some(celsius) = celsius(text(root, &format!("{zone}/temp")).trim()) {
+            zones.push((text(root, &format!("{zone}/type")), celsius));
         }
     }
     if zones.is_empty() {
@@ -121,7 +124,7 @@ fn celsius(thousandths: &str) -> Option<String> {
     let (sign, digits) =
         thousandths.strip_prefix('-').map_or(("", thousandths), |digits| ("-", digits));
     let value: u32 = digits.parse().ok()?;
-    Some([sign, &(value / 1000).to_string(), ".", &(value % 1000 / 100).to_string()].concat())
+    Some(format!("{sign}{}.{}", value / 1000, value % 1000 / 100))
 }
 
 /// Returns the content of a small file; empty if it cannot be read.

@@ -1,93 +1,91 @@
 //! Connection of the node to its gateway: handshake, serving requests, reconnecting.
 
+use std::convert::Infallible;
+use std::thread::sleep;
+use std::time::Duration;
+
 use super::commands::OfferedCommands;
+use super::exec::Running;
 use super::identity::{KnownGateway, CLIENT, NODE};
-use super::run::Running;
-use super::{facts, Credential, NodeHost};
-use crate::cli::client::{GatewayClient, RpcError};
-use crate::cli::show::clean;
-use crate::cli::{emit, CommandError, Done, Exit};
+use super::{host_info, NodeError, NodeHost, Report};
+use crate::client::{clean, GatewayClient, RpcError};
 use crate::gate::limits;
 use crate::server::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::server::{start_thread, Stop};
 use crate::wire::frames::FromGateway;
 use crate::wire::json::{self, Value, Writer};
 
+/// Field name of a credential in the protocol, and its secret.
+pub type Credential = (&'static str, String);
+
 /// State of a running node.
-pub(super) struct Session {
+pub struct Session {
     host: NodeHost,
+    report: Report,
     running: Running,
     clock: SystemClock,
-    /// Last connection error that was printed.
-    said: String,
+    /// Last connection error that was reported.
+    reported: String,
 }
 
 /// Outcome of a handshake or of a connection.
 enum SessionEnd {
-    /// A retry can succeed; the text says what happened.
-    Later(String),
+    /// The connection failed or ended; a retry can succeed.
+    Retry(String),
     /// This credential was rejected; another one may be accepted.
-    Wrong(String),
-    /// A retry cannot succeed.
-    Never(String),
+    WrongCredential(String),
+    /// The node was rejected; a retry cannot succeed.
+    Rejected(String),
 }
 
 impl Session {
-    pub fn new(host: NodeHost) -> Result<Session, CommandError> {
+    /// Prepares a session; a signal to stop ends the process.
+    pub fn new(host: NodeHost, report: Report) -> Result<Session, NodeError> {
         let running = Running::default();
-        let theirs = running.clone();
-        let stop = Stop::listen().map_err(|error| CommandError::failed(error.to_string()))?;
-        let stopping = move || {
-            let _ = smol::block_on(stop.asked());
-            theirs.cancel_all();
-            // Threads that wait for a child notice the cancellation within `NODE_LOOK_MS`.
-            std::thread::sleep(std::time::Duration::from_millis(2 * limits::NODE_LOOK_MS));
-            // Commands that were started during the wait.
-            theirs.cancel_all();
-            std::process::exit(Exit::Ok as i32);
-        };
-        start_thread("stop", stopping).map_err(|error| CommandError::failed(error.to_string()))?;
-        Ok(Session { host, running, clock: SystemClock::start(), said: String::new() })
+        let failed = |error: std::io::Error| NodeError::Failed(error.to_string());
+        let stop = Stop::listen().map_err(failed)?;
+        let to_cancel = running.clone();
+        start_thread("stop", move || exit_on(stop, &to_cancel)).map_err(failed)?;
+        Ok(Session { host, report, running, clock: SystemClock::start(), reported: String::new() })
     }
 
     /// Reconnects until a retry cannot succeed.
-    pub fn keep_up(mut self) -> Done {
+    pub fn keep_connected(mut self) -> Result<Infallible, NodeError> {
         let mut wait_ms = limits::NODE_RETRY_MS;
         loop {
             let begun = self.clock.now().at;
-            let end = self.round()?;
+            let reason = self.try_credentials()?;
             self.running.cancel_all();
             if self.clock.now().at.since(begun) >= limits::NODE_RETRY_MAX_MS {
                 wait_ms = limits::NODE_RETRY_MS;
             }
             let pause = jittered(wait_ms);
             wait_ms = (wait_ms * 2).min(limits::NODE_RETRY_MAX_MS);
-            self.tell(&end);
-            std::thread::sleep(std::time::Duration::from_millis(pause));
+            self.report_retry(&reason);
+            sleep(Duration::from_millis(pause));
         }
     }
 
     /// Tries each credential, and then the device key alone. Returns the reason for a retry.
-    fn round(&mut self) -> Result<String, CommandError> {
+    fn try_credentials(&mut self) -> Result<String, NodeError> {
         let offer = match self.host.offer() {
             Ok(offer) => offer,
             // The allowlist was valid at the start and may be corrected while the node runs.
-            Err(failure) => return Ok(failure.message.clone()),
+            Err(error) => return Ok(error.message().to_string()),
         };
-        let mut first_wrong = None;
-        let mut tries: Vec<Option<Credential>> =
-            self.host.credentials.iter().cloned().map(Some).collect();
-        tries.push(None);
-        for credential in tries {
-            match self.connect(&offer, credential.as_ref()) {
-                SessionEnd::Later(why) => return Ok(why),
-                SessionEnd::Wrong(why) => _ = first_wrong.get_or_insert(why),
-                SessionEnd::Never(why) => return Err(CommandError::new(Exit::Refused, why)),
+        let mut first_rejection = None;
+        let credentials: Vec<Credential> = self.host.credentials.clone();
+        for credential in credentials.iter().map(Some).chain([None]) {
+            match self.connect(&offer, credential) {
+                SessionEnd::Retry(reason) => return Ok(reason),
+                SessionEnd::WrongCredential(reason) => {
+                    first_rejection.get_or_insert(reason);
+                }
+                SessionEnd::Rejected(reason) => return Err(NodeError::Rejected(reason)),
             }
         }
-        let why = first_wrong.unwrap_or_default();
         let hint = if self.host.credentials.is_empty() { NO_CREDENTIAL } else { "" };
-        Err(CommandError::new(Exit::Refused, [&why, hint].concat()))
+        Err(NodeError::Rejected(first_rejection.unwrap_or_default() + hint))
     }
 
     /// Connects and serves requests until the connection ends.
@@ -95,25 +93,20 @@ impl Session {
         let mut client = match GatewayClient::open(self.host.address) {
             Ok(client) => client,
             Err(error) => {
-                return SessionEnd::Later(
-                    [
-                        "the gateway at ",
-                        &self.host.address.to_string(),
-                        ": ",
-                        &clean(&error.to_string()),
-                    ]
-                    .concat(),
-                )
+                let (address, error) = (self.host.address, clean(&error.to_string()));
+                return SessionEnd::Retry(format!("the gateway at {address}: {error}"));
             }
         };
-        let hello = challenge(&mut client)
-            .and_then(|nonce| client.call("connect", &self.params(offer, credential, &nonce)));
+        let hello = challenge(&mut client).and_then(|nonce| {
+            client.call("connect", &self.connect_params(offer, credential, &nonce))
+        });
         match hello {
             Ok(hello) => self.serve(&mut client, offer, &hello),
-            Err(error) => sorted(&error),
+            Err(error) => classify(&error),
         }
     }
 
+    /// Serves requests until the connection ends.
     fn serve(
         &mut self,
         client: &mut GatewayClient,
@@ -122,16 +115,17 @@ impl Session {
     ) -> SessionEnd {
         let hello = json::parse(hello.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
         // The node is admitted and can serve this connection without the stored token.
-        if let Err(failure) = self.welcomed(&hello) {
-            emit(&[&failure.message, "\nnot kept for the next start\n"].concat());
+        if let Err(error) = self.admitted(&hello) {
+            let message = error.message();
+            (self.report)(&format!("{message}\nthe gateway is not stored for the next start\n"));
         }
         let tick = hello.get("policy").and_then(|policy| policy.get("tickIntervalMs")?.as_u64());
         let silence = tick.filter(|tick| *tick > 0).unwrap_or(limits::TICK_MS).saturating_mul(2);
         let sender = client.sender();
         loop {
-            let message = match client.hear(silence) {
+            let message = match client.next_within(silence) {
                 Ok(message) => message,
-                Err(error) => return SessionEnd::Later(clean(&error.message)),
+                Err(error) => return SessionEnd::Retry(clean(&error.message)),
             };
             let Ok(FromGateway::Event { name, payload: Some(payload), .. }) =
                 FromGateway::parse(message.as_bytes())
@@ -141,48 +135,44 @@ impl Session {
             match &*name {
                 "node.invoke.request" => offer.answer(&payload, &sender, &self.running),
                 "node.invoke.cancel" => {
-                    let id = payload.get("invokeId").and_then(|id| id.as_str());
-                    id.iter().for_each(|id| self.running.cancel(id));
+                    if let Some(id) = payload.get("invokeId").and_then(|id| id.as_str()) {
+                        self.running.cancel(&id);
+                    }
                 }
                 _ => {}
             }
         }
     }
 
-    /// Stores the device token, which together with the key is enough for later connections.
-    fn welcomed(&mut self, hello: &Value<'_>) -> Result<(), CommandError> {
-        let token = hello.get("auth").and_then(|auth| auth.get("deviceToken")?.as_str());
-        let token = token
-            .filter(|token| token.len() <= limits::SECRET_LEN && !token.contains(char::is_control));
-        let token = token.unwrap_or_default();
+    /// Stores the device token, which together with the key is enough for later connections, and
+    /// reports the connection.
+    fn admitted(&mut self, hello: &Value<'_>) -> Result<(), NodeError> {
+        let issued = hello
+            .get("auth")
+            .and_then(|auth| auth.get("deviceToken")?.as_str())
+            .filter(|token| token.len() <= limits::SECRET_LEN && !token.contains(char::is_control))
+            .unwrap_or_default();
         let host = &mut self.host;
         let known = host.identity.gateway().filter(|known| known.address == host.address);
-        let first = known.is_none();
+        let hint = if known.is_none() { FIRST_CONNECTION } else { "" };
         let token = match known {
-            Some(known) if token.is_empty() => known.token,
-            _ => token.into_owned(),
+            Some(known) if issued.is_empty() => known.token,
+            _ => issued.into_owned(),
         };
         host.credentials.retain(|(field, _)| *field != "bootstrapToken" && *field != "deviceToken");
         if !token.is_empty() {
             host.credentials.insert(0, ("deviceToken", token.clone()));
         }
-        let kept = host.identity.keep(&KnownGateway {
-            address: host.address,
-            token,
-            name: clean(&host.name),
-        });
-        let (address, id) = (host.address.to_string(), host.identity.id.short().to_string());
-        let note = if first { FIRST } else { "" };
-        emit(
-            &["connected to ", &address, " as ", &clean(&host.name), " (", &id, ")\n", note]
-                .concat(),
-        );
-        self.said.clear();
-        kept
+        let (address, name) = (host.address, clean(&host.name));
+        let connected = format!("connected to {address} as {name} ({})", host.identity.id.short());
+        let stored = host.identity.remember(&KnownGateway { address, token, name });
+        (self.report)(&format!("{connected}\n{hint}"));
+        self.reported.clear();
+        stored
     }
 
     /// Returns the parameters of `connect`.
-    fn params(
+    fn connect_params(
         &self,
         offer: &OfferedCommands,
         credential: Option<&Credential>,
@@ -196,7 +186,7 @@ impl Session {
         let params = json::object(|o| {
             o.u64("minProtocol", 4);
             o.u64("maxProtocol", 4);
-            o.obj("client", |client| client_of(client, &host.name, family));
+            o.obj("client", |client| write_client(client, &host.name, family));
             o.str("role", NODE);
             o.strs("scopes", []);
             o.strs("caps", ["system", "device"]);
@@ -209,29 +199,40 @@ impl Session {
         String::from_utf8(params).unwrap_or_default()
     }
 
-    /// Prints why there is no connection, unless it was the last error printed.
-    fn tell(&mut self, why: &str) {
-        if self.said != why {
-            emit(&[why, "\ntrying again\n"].concat());
-            self.said = why.to_string();
+    /// Reports why there is no connection, unless it was the last error reported.
+    fn report_retry(&mut self, reason: &str) {
+        if self.reported != reason {
+            (self.report)(&format!("{reason}\nretrying\n"));
+            self.reported = reason.to_string();
         }
     }
 }
 
-fn client_of(client: &mut Writer<'_>, name: &str, family: &str) {
+/// Cancels all commands and ends the process when a signal requests it.
+fn exit_on(stop: Stop, running: &Running) {
+    let _ = smol::block_on(stop.asked());
+    running.cancel_all();
+    // Threads that wait for a child notice the cancellation within `NODE_LOOK_MS`.
+    sleep(Duration::from_millis(2 * limits::NODE_LOOK_MS));
+    // Commands that were started during the wait.
+    running.cancel_all();
+    std::process::exit(0);
+}
+
+fn write_client(client: &mut Writer<'_>, name: &str, family: &str) {
     client.str("id", CLIENT);
     client.str("mode", NODE);
     client.str("version", env!("CARGO_PKG_VERSION"));
     client.str("platform", std::env::consts::OS);
     client.str("deviceFamily", family);
-    client.opt_str("modelIdentifier", facts::model(std::path::Path::new("/")).as_deref());
+    client.opt_str("modelIdentifier", host_info::model(std::path::Path::new("/")).as_deref());
     client.str("displayName", name);
 }
 
 /// Returns the nonce of the first event of the gateway.
 fn challenge(client: &mut GatewayClient) -> Result<String, Box<RpcError>> {
     loop {
-        let message = client.hear(limits::CLI_CALL_MS)?;
+        let message = client.next_within(limits::CLI_CALL_MS)?;
         let Ok(FromGateway::Event { name, payload: Some(payload), .. }) =
             FromGateway::parse(message.as_bytes())
         else {
@@ -246,18 +247,18 @@ fn challenge(client: &mut GatewayClient) -> Result<String, Box<RpcError>> {
 }
 
 /// Classifies a rejection; the text is the message of the gateway with its hint.
-fn sorted(error: &RpcError) -> SessionEnd {
+fn classify(error: &RpcError) -> SessionEnd {
     let details = error.details.as_deref().unwrap_or("{}");
     let details = json::parse(details.as_bytes(), limits::JSON_DEPTH).unwrap_or(Value::EMPTY);
     let text = |name: &str| details.get(name).and_then(|text| text.as_str()).unwrap_or_default();
     let (code, hint) = (text("code"), text("hint"));
-    let why = clean(&error.message) + if hint.is_empty() { "" } else { "\n" } + &clean(&hint);
+    let reason = format!("{}\n{}", clean(&error.message), clean(&hint)).trim_end().to_string();
     if error.retryable || code == "PAIRING_REQUIRED" {
-        SessionEnd::Later(why)
+        SessionEnd::Retry(reason)
     } else if code.starts_with("AUTH_") {
-        SessionEnd::Wrong(why)
+        SessionEnd::WrongCredential(reason)
     } else {
-        SessionEnd::Never(why)
+        SessionEnd::Rejected(reason)
     }
 }
 
@@ -270,8 +271,8 @@ fn jittered(wait_ms: u64) -> u64 {
 }
 
 const NO_CREDENTIAL: &str = "
-this node was never paired there: run `gatelet pair --role node` on the gateway, then here
-`gatelet node run --host ADDRESS --code CODE`; or give it the gateway's token with --token";
+this node is not paired with that gateway: run `gatelet pair --role node` on the gateway, then
+`gatelet node run --host ADDRESS --code CODE` here; or pass the gateway's token with --token";
 
-const FIRST: &str =
-    "if its commands wait for the owner: `gatelet nodes pending` on the gateway shows them\n";
+const FIRST_CONNECTION: &str =
+    "if its commands wait for approval: `gatelet nodes pending` on the gateway lists them\n";

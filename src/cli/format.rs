@@ -3,6 +3,7 @@
 //!
 //! Text from devices and messages is cleaned of terminal control characters before it is shown.
 
+pub use crate::client::clean;
 use crate::gate::ids::WallMs;
 use crate::wire::json::{Items, Value};
 
@@ -12,8 +13,13 @@ pub fn text(value: &Value<'_>, key: &str) -> String {
 }
 
 /// Returns the named string without terminal control characters; empty if it is absent.
-pub fn word(value: &Value<'_>, key: &str) -> String {
+pub fn shown_text(value: &Value<'_>, key: &str) -> String {
     clean(&text(value, key))
+}
+
+/// Returns whether the named member is `true`.
+pub fn truth(value: &Value<'_>, key: &str) -> bool {
+    value.get(key).and_then(|truth| truth.as_bool()) == Some(true)
 }
 
 /// Returns the named number; 0 if it is absent.
@@ -29,6 +35,14 @@ pub fn items<'a>(value: &Value<'a>, key: &str) -> Items<'a> {
 /// Returns the strings of the named list.
 pub fn texts(value: &Value<'_>, key: &str) -> Vec<String> {
     items(value, key).filter_map(|item| item.as_str().map(|text| text.into_owned())).collect()
+}
+
+/// Returns the name of a device: set by the owner, else its own, else that of its client.
+pub fn name(value: &Value<'_>) -> String {
+    let names = ["label", "displayName", "clientId"];
+    let found =
+        names.iter().find_map(|key| value.get(key)?.as_str().filter(|name| !name.is_empty()));
+    found.unwrap_or_default().into_owned()
 }
 
 /// Replaces an empty text by a dash.
@@ -77,7 +91,7 @@ impl Grid {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(cell);
-                (columns_of(cell)..width + 2).for_each(|_| line.push(' '));
+                line.push_str(&" ".repeat(width + 2 - columns_of(cell)));
             }
             let line = line.trim_end();
             out.push_str(&if number == 0 { style.dim(line) } else { line.to_string() });
@@ -116,7 +130,7 @@ impl Style {
 
     fn paint(self, code: &str, text: &str) -> String {
         if self.colour {
-            ["\x1b[", code, "m", text, "\x1b[0m"].concat()
+            format!("\x1b[{code}m{text}\x1b[0m")
         } else {
             text.to_string()
         }
@@ -159,20 +173,16 @@ pub fn short(id: &str) -> &str {
     crate::gate::text::cut(id, 12)
 }
 
-/// Replaces control characters, invisible characters and direction marks by U+FFFD.
-pub fn clean(text: &str) -> String {
-    text.chars().map(|char| if steers(char) { '\u{fffd}' } else { char }).collect()
-}
-
-fn steers(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// Returns the approximate width in terminal columns; East Asian wide characters and pictograms
 /// count as two.
 fn columns_of(text: &str) -> usize {
-    text.chars().map(|char| if matches!(char, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}') { 2 } else { 1 }).sum()
+    let is_wide = |char| {
+        matches!(char,
+            '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}'
+            | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}'
+            | '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}')
+    };
+    text.chars().map(|char| if is_wide(char) { 2 } else { 1 }).sum()
 }
 
 #[cfg(test)]

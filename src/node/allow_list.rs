@@ -16,13 +16,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::identity::unwritable;
-use crate::cli::context::unreadable;
-use crate::cli::{CommandError, Done, Exit, Output};
+use super::NodeError;
 use crate::config::{Env, SystemEnv};
 use crate::gate::limits;
 use crate::store;
-use crate::wire::json;
 
 /// Entry of the allowlist.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,53 +27,56 @@ pub struct AllowedCommand {
     /// Absolute path of the program.
     pub program: String,
     /// Arguments with which the command must begin.
-    words: Vec<String>,
+    arguments: Vec<String>,
     /// Whether no further arguments may follow.
     exact: bool,
 }
 
 impl AllowedCommand {
     /// Builds an entry from the tokens of a line; the error says what is invalid.
-    fn new(mut words: Vec<String>) -> Result<AllowedCommand, &'static str> {
-        let exact = words.last().is_some_and(|word| word == END);
-        words.truncate(words.len() - usize::from(exact));
-        let Some(program) = words.first().cloned() else { return Err("no program") };
-        words.remove(0);
-        if !Path::new(&program).is_absolute() {
-            return Err("a program is named by its whole path");
+    fn new(mut arguments: Vec<String>) -> Result<AllowedCommand, &'static str> {
+        let exact = arguments.last().is_some_and(|last| last == END);
+        arguments.truncate(arguments.len() - usize::from(exact));
+        if arguments.is_empty() {
+            return Err("no program");
         }
-        Ok(AllowedCommand { program, words, exact })
+        let program = arguments.remove(0);
+        if !Path::new(&program).is_absolute() {
+            return Err("a program must be given by its absolute path");
+        }
+        Ok(AllowedCommand { program, arguments, exact })
     }
 
     /// Returns the entry as it is written in the file.
     pub fn line(&self) -> String {
-        let mut line = String::new();
-        for word in std::iter::once(&self.program).chain(&self.words) {
-            let quote = if word.is_empty() || word.starts_with('#') || word.contains([' ', '\t']) {
-                "\""
+        let quoted = |text: &String| {
+            if text.is_empty() || text.starts_with('#') || text.contains([' ', '\t']) {
+                format!("\"{text}\"")
             } else {
-                ""
-            };
-            let blank = if line.is_empty() { "" } else { " " };
-            [blank, quote, word, quote].into_iter().for_each(|part| line.push_str(part));
-        }
-        line.push_str(if self.exact { " $" } else { "" });
-        line
+                text.clone()
+            }
+        };
+        let argv = std::iter::once(&self.program).chain(&self.arguments).map(quoted);
+        let end = self.exact.then(|| END.to_string());
+        argv.chain(end).collect::<Vec<_>>().join(" ")
     }
 
-    fn fits(&self, program: &Path, words: &[String]) -> bool {
-        let more = words.len() > self.words.len();
-        words.starts_with(&self.words)
-            && !(self.exact && more)
-            && same(Path::new(&self.program), program)
+    fn permits(&self, program: &Path, arguments: &[String]) -> bool {
+        let has_more = arguments.len() > self.arguments.len();
+        arguments.starts_with(&self.arguments)
+            && !(self.exact && has_more)
+            && is_same_program(Path::new(&self.program), program)
     }
 }
 
 /// Returns the path to start for this command, if an entry allows it.
 pub fn allowed<'e>(entries: &'e [AllowedCommand], argv: &[String]) -> Option<&'e Path> {
-    let (name, words) = argv.split_first()?;
+    let (name, arguments) = argv.split_first()?;
     let program = find(name)?;
-    entries.iter().find(|entry| entry.fits(&program, words)).map(|entry| Path::new(&entry.program))
+    entries
+        .iter()
+        .find(|entry| entry.permits(&program, arguments))
+        .map(|entry| Path::new(&entry.program))
 }
 
 /// Returns the path of a program: an absolute path unchanged, a bare name searched in PATH, `None`
@@ -93,7 +93,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
     let dirs = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let dirs = std::env::split_paths(&dirs).filter(|dir| dir.is_absolute());
     let endings: &[&str] = if cfg!(windows) { &[".exe", ".cmd", ".bat", ""] } else { &[""] };
-    let names = dirs.flat_map(|dir| endings.iter().map(move |end| dir.join([name, end].concat())));
+    let names =
+        dirs.flat_map(|dir| endings.iter().map(move |end| dir.join(format!("{name}{end}"))));
     names.into_iter().find(|path| is_program(path))
 }
 
@@ -101,16 +102,16 @@ pub fn find(name: &str) -> Option<PathBuf> {
 pub fn is_program(path: &Path) -> bool {
     let Ok(file) = path.metadata() else { return false };
     #[cfg(unix)]
-    let starts = std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o111 != 0;
+    let executable = std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o111 != 0;
     #[cfg(not(unix))]
-    let starts = true;
-    file.is_file() && starts
+    let executable = true;
+    file.is_file() && executable
 }
 
 /// Returns whether two paths have the same file name in the same directory, with symbolic links of
 /// the directory resolved: /bin is /usr/bin on many systems. Links of the file itself are not
 /// resolved, because one file can be several programs (busybox).
-fn same(one: &Path, other: &Path) -> bool {
+fn is_same_program(one: &Path, other: &Path) -> bool {
     let name = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if cfg!(windows) {
@@ -131,64 +132,65 @@ pub fn is_remote(path: &Path) -> bool {
 }
 
 /// Reads the entries of the file in the node's directory.
-pub fn read(dir: &Path) -> Result<Vec<AllowedCommand>, CommandError> {
-    parse(&text(dir)?).map_err(|(line, what)| {
-        CommandError::failed(format!("{}, line {line}: {what}", file(dir).display()))
-    })
+pub fn read(dir: &Path) -> Result<Vec<AllowedCommand>, NodeError> {
+    let text = text(dir)?;
+    let entries = (1..).zip(text.lines()).map(|(number, line)| {
+        parse_line(line).map_err(|error| {
+            let path = file(dir);
+            NodeError::Failed(format!("{}, line {number}: {error}", path.display()))
+        })
+    });
+    entries.filter_map(Result::transpose).collect()
 }
 
-/// Implements `gatelet node allow` and `gatelet node disallow`.
-pub fn change(dir: &Path, mut words: Vec<String>, allow: bool) -> Done {
-    if let Some(path) = words.first().and_then(|name| find(name)) {
-        words[0] = path.to_string_lossy().into_owned();
-    }
-    if words.iter().any(|word| word.contains(['"', '\n', '\r'])) {
-        return Err(CommandError::new(
-            Exit::Usage,
-            "a word with a quotation mark or a line end cannot be listed",
-        ));
-    }
-    let entry = AllowedCommand::new(words).map_err(|what| CommandError::new(Exit::Usage, what))?;
-    let listed = read(dir)?.contains(&entry);
+/// Adds an entry to the file and returns its line.
+pub fn allow(dir: &Path, argv: Vec<String>) -> Result<String, NodeError> {
+    let entry = entry(argv)?;
     let line = entry.line();
-    if allow && !is_program(Path::new(&entry.program)) {
-        return Err(CommandError::failed(
-            [&entry.program, " is no program that this user can start"].concat(),
-        ));
+    let listed = read(dir)?.contains(&entry);
+    if !is_program(Path::new(&entry.program)) {
+        let message = format!("{} is not a program that this user can run", entry.program);
+        return Err(NodeError::Failed(message));
     }
-    if !allow && !listed {
-        return Err(CommandError::failed(
-            ["`", &line, "` is not allowed; see `gatelet node allowed`"].concat(),
-        ));
+    if !listed {
+        let text = text(dir)?;
+        let lines = text.lines().chain([line.as_str()]);
+        write(dir, lines)?;
     }
-    let mut kept = String::new();
-    for one in text(dir)?
-        .lines()
-        .filter(|one| allow || !matches!(line_of(one), Ok(Some(other)) if other == entry))
-    {
-        kept.push_str(one);
-        kept.push('\n');
-    }
-    if allow && !listed {
-        kept.push_str(&line);
-        kept.push('\n');
-    }
-    let path = file(dir);
-    let written =
-        store::create_dir(dir).and_then(|()| store::replace_private(&path, kept.as_bytes()));
-    written.map_err(|error| unwritable(&path, &error))?;
-    let said = if allow { "allowed: " } else { "no longer allowed: " };
-    Output::ok([said, &line, "\na running node takes it over when it next connects\n"].concat())
+    Ok(line)
 }
 
-/// Implements `gatelet node allowed`.
-pub fn list(dir: &Path, as_json: bool) -> Done {
-    let lines: Vec<String> = read(dir)?.iter().map(AllowedCommand::line).collect();
-    match (as_json, lines.is_empty()) {
-        (true, _) => Output::json(&json::object(|o| o.strings("allowed", &lines))),
-        (_, true) => Output::ok("nothing: system.run is off\n"),
-        (_, false) => Output::ok(lines.join("\n") + "\n"),
+/// Removes an entry from the file and returns its line.
+pub fn disallow(dir: &Path, argv: Vec<String>) -> Result<String, NodeError> {
+    let entry = entry(argv)?;
+    let line = entry.line();
+    if !read(dir)?.contains(&entry) {
+        let message = format!("`{line}` is not allowed; see `gatelet node allowed`");
+        return Err(NodeError::Failed(message));
     }
+    let is_other = |line: &&str| !matches!(parse_line(line), Ok(Some(other)) if other == entry);
+    write(dir, text(dir)?.lines().filter(is_other))?;
+    Ok(line)
+}
+
+/// Builds an entry from a program and its arguments; a bare program name is searched in PATH.
+fn entry(mut argv: Vec<String>) -> Result<AllowedCommand, NodeError> {
+    if let Some(path) = argv.first().and_then(|name| find(name)) {
+        argv[0] = path.to_string_lossy().into_owned();
+    }
+    if argv.iter().any(|text| text.contains(['"', '\n', '\r'])) {
+        let message = "an argument with a quotation mark or a line end cannot be listed";
+        return Err(NodeError::InvalidArgument(message.to_string()));
+    }
+    AllowedCommand::new(argv).map_err(|error| NodeError::InvalidArgument(error.to_string()))
+}
+
+fn write<'a>(dir: &Path, lines: impl Iterator<Item = &'a str>) -> Result<(), NodeError> {
+    let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let path = file(dir);
+    store::create_dir(dir)
+        .and_then(|()| store::replace_private(&path, text.as_bytes()))
+        .map_err(|error| NodeError::cannot_write(&path, &error))
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -196,55 +198,49 @@ fn file(dir: &Path) -> PathBuf {
 }
 
 /// Returns the content of the file; an empty string if there is no file.
-fn text(dir: &Path) -> Result<String, CommandError> {
+fn text(dir: &Path) -> Result<String, NodeError> {
     let path = file(dir);
     if !path.exists() {
         return Ok(String::new());
     }
     if SystemEnv.mode(&path).is_some_and(|mode| mode & 0o022 != 0) {
         let shown = path.display();
-        return Err(CommandError::failed(format!(
-            "others can change {shown}, which says what may run here; look at it, then run chmod go-w {shown}"
+        return Err(NodeError::Failed(format!(
+            "other users can write to the allowlist {shown}; check its content, then run chmod go-w \
+             {shown}"
         )));
     }
-    let bytes =
-        SystemEnv.read(&path, limits::NODE_ALLOW_LEN).map_err(|error| unreadable(&path, &error))?;
+    let bytes = SystemEnv
+        .read(&path, limits::NODE_ALLOW_LEN)
+        .map_err(|error| NodeError::cannot_read(&path, &error))?;
     String::from_utf8(bytes)
-        .map_err(|_| CommandError::failed(format!("{} is not UTF-8", path.display())))
-}
-
-fn parse(text: &str) -> Result<Vec<AllowedCommand>, (usize, &'static str)> {
-    let mut entries = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        entries.extend(line_of(line).map_err(|what| (number, what))?);
-    }
-    Ok(entries)
+        .map_err(|_| NodeError::Failed(format!("{} is not UTF-8", path.display())))
 }
 
 /// Parses a line; `None` if it is blank or a comment.
-fn line_of(line: &str) -> Result<Option<AllowedCommand>, &'static str> {
+fn parse_line(line: &str) -> Result<Option<AllowedCommand>, &'static str> {
     let mut rest = line.trim();
-    let mut words = Vec::new();
+    let mut argv = Vec::new();
     if rest.starts_with('#') {
         return Ok(None);
     }
     while !rest.is_empty() {
-        let (word, behind) = match rest.strip_prefix('"') {
+        let (text, after) = match rest.strip_prefix('"') {
             Some(inside) => inside.split_once('"').ok_or("a quotation mark is missing")?,
             None => rest.split_once([' ', '\t']).unwrap_or((rest, "")),
         };
-        if !behind.is_empty() && rest.starts_with('"') && !behind.starts_with([' ', '\t'])
-            || word.contains('"')
+        if !after.is_empty() && rest.starts_with('"') && !after.starts_with([' ', '\t'])
+            || text.contains('"')
         {
-            return Err("a quotation mark stands at both ends of a word");
+            return Err("quotation marks must enclose a whole argument");
         }
-        words.push(word.to_string());
-        rest = behind.trim_start();
+        argv.push(text.to_string());
+        rest = after.trim_start();
     }
-    if words.is_empty() {
+    if argv.is_empty() {
         return Ok(None);
     }
-    AllowedCommand::new(words).map(Some)
+    AllowedCommand::new(argv).map(Some)
 }
 
 /// Last token of a line whose command accepts no further arguments.
@@ -262,7 +258,9 @@ mod tests {
     }
 
     fn entries(text: &str) -> Vec<AllowedCommand> {
-        parse(text).unwrap_or_else(|bad| panic!("{text}: {bad:?}"))
+        let parsed = text.lines().map(parse_line).collect::<Result<Vec<_>, _>>();
+        let parsed = parsed.unwrap_or_else(|error| panic!("{text}: {error}"));
+        parsed.into_iter().flatten().collect()
     }
 
     #[test]
@@ -271,29 +269,35 @@ mod tests {
         let drive = if cfg!(windows) { "C:" } else { "" };
         let text = "@/usr/bin/uptime\n@/usr/bin/git status\n\"@/opt/my tools/b\" --dry-run \"\" \"a b\" $\n@/x \"#\"\n";
         let text = text.replace('@', drive);
-        let read = entries(&["# why\n\n  \t\n", &text].concat());
+        let read = entries(&format!("# comment\n\n  \t\n{text}"));
         assert_eq!(
             read.iter().map(AllowedCommand::line).collect::<Vec<_>>().join("\n") + "\n",
             text
         );
-        assert_eq!(read[2].program, [drive, "/opt/my tools/b"].concat());
-        assert_eq!(read[2].words, ["--dry-run", "", "a b"]);
+        assert_eq!(read[2].program, format!("{drive}/opt/my tools/b"));
+        assert_eq!(read[2].arguments, ["--dry-run", "", "a b"]);
         assert!(read[2].exact && !read[1].exact);
         assert!(entries("").is_empty() && entries("# nothing\n").is_empty());
     }
 
     #[test]
     fn invalid_line_is_rejected_with_its_number() {
+        let dir = std::env::temp_dir().join(format!("gatelet-allow-line-{}", std::process::id()));
+        store::create_dir(&dir).unwrap();
         for (line, what) in [
-            ("uptime", "a program is named by its whole path"),
-            ("./uptime", "a program is named by its whole path"),
+            ("uptime", "a program must be given by its absolute path"),
+            ("./uptime", "a program must be given by its absolute path"),
             ("$", "no program"),
             ("\"/usr/bin/a", "a quotation mark is missing"),
-            ("/usr/bin/a \"b\"c", "a quotation mark stands at both ends of a word"),
-            ("/usr/bin/a b\"c\"", "a quotation mark stands at both ends of a word"),
+            ("/usr/bin/a \"b\"c", "quotation marks must enclose a whole argument"),
+            ("/usr/bin/a b\"c\"", "quotation marks must enclose a whole argument"),
         ] {
-            assert_eq!(parse(&["# first\n", line].concat()), Err((2, what)), "{line}");
+            store::replace_private(&file(&dir), format!("# first\n{line}").as_bytes()).unwrap();
+            let error = read(&dir).unwrap_err();
+            let expected = format!("{}, line 2: {what}", file(&dir).display());
+            assert_eq!(error.message(), expected, "{line}");
         }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[cfg(unix)]
@@ -330,23 +334,23 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = std::env::temp_dir().join(format!("gatelet-allow-{}", std::process::id()));
         assert!(read(&dir).unwrap().is_empty(), "no file, nothing allowed");
-        change(&dir, words("/bin/ls -l"), true).unwrap();
-        change(&dir, words("/bin/ls -l"), true).unwrap();
+        allow(&dir, words("/bin/ls -l")).unwrap();
+        allow(&dir, words("/bin/ls -l")).unwrap();
         let path = file(&dir);
         std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "# mine").unwrap();
-        change(&dir, words("sh"), true).unwrap();
+        allow(&dir, words("sh")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("/bin/ls -l\n# mine\n/") && text.ends_with("/sh\n"), "{text}");
-        assert!(change(&dir, words("/bin/no-such-program"), true).is_err());
-        assert!(change(&dir, words("a\"b"), true).is_err());
-        assert!(change(&dir, words("/bin/ls"), false).is_err(), "another line than that with -l");
-        change(&dir, words("/bin/ls -l"), false).unwrap();
+        assert!(allow(&dir, words("/bin/no-such-program")).is_err());
+        assert!(allow(&dir, words("a\"b")).is_err());
+        assert!(disallow(&dir, words("/bin/ls")).is_err(), "another entry than the one with -l");
+        disallow(&dir, words("/bin/ls -l")).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().starts_with("# mine\n/"));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         for mode in [0o620, 0o602] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             let Err(refused) = read(&dir) else { panic!("{mode:o} was read") };
-            assert!(refused.message.contains("chmod go-w"), "{}", refused.message);
+            assert!(refused.message().contains("chmod go-w"), "{}", refused.message());
         }
         std::fs::remove_dir_all(&dir).unwrap();
     }

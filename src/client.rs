@@ -12,7 +12,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_tungstenite::tungstenite::error::ProtocolError;
@@ -21,7 +21,6 @@ use async_tungstenite::tungstenite::{Error, Message, WebSocket};
 
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
-use crate::server::lock;
 use crate::wire::base64;
 use crate::wire::frames::{self, FromGateway};
 use crate::wire::json;
@@ -89,8 +88,8 @@ impl GatewayClient {
     }
 
     /// Returns the next message; fails if none arrives within `wait_ms` milliseconds.
-    pub fn hear(&mut self, wait_ms: u64) -> Result<String, Box<RpcError>> {
-        self.next(in_ms(wait_ms))?.ok_or_else(|| lost("nothing is heard of it any more"))
+    pub fn next_within(&mut self, wait_ms: u64) -> Result<String, Box<RpcError>> {
+        self.next(in_ms(wait_ms))?.ok_or_else(|| lost("no message within the time limit"))
     }
 
     /// Calls a method; `params` and the returned payload are JSON text.
@@ -111,7 +110,7 @@ impl GatewayClient {
     /// JSON text.
     pub fn answer(&mut self, id: &str, until: Instant) -> Result<String, Box<RpcError>> {
         loop {
-            let message = self.next(until)?.ok_or_else(|| lost("no answer in time"))?;
+            let message = self.next(until)?.ok_or_else(|| lost("no response in time"))?;
             let frame = FromGateway::parse(message.as_bytes()).map_err(|what| lost(&what))?;
             let FromGateway::Response { id: answered, answer } = frame else { continue };
             if answered == id {
@@ -138,7 +137,10 @@ impl GatewayClient {
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Ok(Some(text.to_string())),
                 Ok(Message::Close(Some(frame))) => {
-                    return Err(lost(&format!("it closed: {} {}", frame.code, frame.reason)))
+                    return Err(lost(&format!(
+                        "connection closed: {} {}",
+                        frame.code, frame.reason
+                    )))
                 }
                 Ok(_) => {}
                 Err(Error::Io(error))
@@ -151,10 +153,25 @@ impl GatewayClient {
                 }
                 // A read with a timeout is interrupted by signals; retry.
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(error)),
+                Err(error) => return Err(socket_error(error)),
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Replaces control characters, invisible characters and direction marks by U+FFFD, so that text of
+/// a peer cannot control the terminal.
+pub fn clean(text: &str) -> String {
+    let is_unsafe = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().map(|char| if is_unsafe(char) { '\u{fffd}' } else { char }).collect()
 }
 
 impl RpcError {
@@ -187,7 +204,7 @@ fn send(
 ) -> Result<(), Box<RpcError>> {
     let text = String::from_utf8(frames::request(id, method, params))
         .map_err(|_| lost("the request is not UTF-8"))?;
-    socket.send(Message::text(text)).map_err(broken)
+    socket.send(Message::text(text)).map_err(socket_error)
 }
 
 fn socket(line: SharedStream, rest: Vec<u8>) -> WebSocket<SharedStream> {
@@ -207,10 +224,10 @@ impl Read for SharedStream {
 
 impl Write for SharedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _turn = lock(&self.0 .1);
+        let _guard = lock(&self.0 .1);
         let written = (&self.0 .0).write_all(bytes);
         if written.is_err() {
-            // The peer cannot find the next frame after half a one.
+            // The peer cannot find the next frame after an incomplete one.
             let _ = self.0 .0.shutdown(Shutdown::Both);
         }
         written.map(|()| bytes.len())
@@ -223,13 +240,13 @@ impl Write for SharedStream {
 
 /// Converts a WebSocket error. The messages of the library for invalid frames would add 3 kB to the
 /// program and do not help the user.
-fn broken(error: Error) -> Box<RpcError> {
+fn socket_error(error: Error) -> Box<RpcError> {
     match error {
         Error::Io(error) => lost(&error.to_string()),
         Error::ConnectionClosed
         | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => lost("it closed"),
-        _ => lost("what it sends is no WebSocket"),
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => lost("connection closed"),
+        _ => lost("invalid WebSocket data"),
     }
 }
 
@@ -243,7 +260,7 @@ pub fn get_status(address: SocketAddr, path: &str) -> io::Result<u16> {
     let status = core::str::from_utf8(&head)
         .ok()
         .and_then(|head| head.strip_prefix("HTTP/1.1 ")?.parse().ok());
-    status.ok_or_else(|| io::Error::other("the answer is not HTTP/1.1"))
+    status.ok_or_else(|| io::Error::other("the response is not HTTP/1.1"))
 }
 
 fn dial(address: SocketAddr, wait_ms: u64) -> io::Result<TcpStream> {
@@ -259,7 +276,7 @@ fn dial(address: SocketAddr, wait_ms: u64) -> io::Result<TcpStream> {
 fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, ClientError> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|_| {
-        ClientError::Unreachable(io::Error::other("the system gives no random bytes"))
+        ClientError::Unreachable(io::Error::other("the system provides no random bytes"))
     })?;
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {}\r\n\
@@ -276,7 +293,7 @@ fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, Clien
         match stream.read(&mut some).map_err(ClientError::Unreachable)? {
             0 => return Err(ClientError::NotAGateway("it closed the connection".to_string())),
             _ if bytes.len() > limits::HEAD_LEN => {
-                return Err(ClientError::NotAGateway("its answer is too long".to_string()))
+                return Err(ClientError::NotAGateway("its response is too long".to_string()))
             }
             count => bytes.extend_from_slice(&some[..count]),
         }
@@ -284,7 +301,7 @@ fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, Clien
     if !bytes.starts_with(b"HTTP/1.1 101 ") {
         let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
         return Err(ClientError::NotAGateway(format!(
-            "it answered `{}`",
+            "it responded `{}`",
             String::from_utf8_lossy(line)
         )));
     }
@@ -309,10 +326,10 @@ fn hello(token: &str) -> String {
     String::from_utf8(params).unwrap_or_default()
 }
 
-fn lost(why: &str) -> Box<RpcError> {
+fn lost(reason: &str) -> Box<RpcError> {
     Box::new(RpcError {
         code: LOST.to_string(),
-        message: format!("no answer from the gateway: {why}"),
+        message: format!("no response from the gateway: {reason}"),
         details: None,
         retryable: true,
     })
@@ -322,8 +339,8 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientError::Unreachable(error) => write!(f, "cannot reach it: {error}"),
-            ClientError::NotAGateway(what) => write!(f, "what listens there is no gateway: {what}"),
-            ClientError::Refused(error) => write!(f, "it does not let this command in: {error}"),
+            ClientError::NotAGateway(what) => write!(f, "the peer is not a gateway: {what}"),
+            ClientError::Refused(error) => write!(f, "it rejects this command: {error}"),
         }
     }
 }
@@ -413,12 +430,12 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(matches!(GatewayClient::connect(closed, ""), Err(ClientError::Unreachable(_))));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stranger = listener.local_addr().unwrap();
+        let server = listener.local_addr().unwrap();
         answer_once(listener, b"HTTP/1.1 404 Not Found\r\n\r\n");
-        let Err(ClientError::NotAGateway(what)) = GatewayClient::connect(stranger, "") else {
+        let Err(ClientError::NotAGateway(what)) = GatewayClient::connect(server, "") else {
             panic!()
         };
-        assert_eq!(what, "it answered `HTTP/1.1 404 Not Found`");
+        assert_eq!(what, "it responded `HTTP/1.1 404 Not Found`");
     }
 
     #[test]

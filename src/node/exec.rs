@@ -1,6 +1,6 @@
 //! `system.run`: runs one program without a shell until it ends, times out or is cancelled.
 //!
-//! Which program may run is decided by `allow`. Standard input is empty. The environment is that of
+//! `allow_list` decides which program may run. Standard input is empty. The environment is that of
 //! the node without its secrets; the caller may set only the variables of [`HARMLESS`] (language,
 //! time zone, terminal). Of each output the last bytes are kept. On Unix each command has its own
 //! process group, which is killed when the command ends.
@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::allow::is_remote;
-use super::commands::CommandAnswer;
+use super::allow_list::is_remote;
+use super::error::InvokeError;
 use crate::gate::ids::Millis;
 use crate::gate::limits;
 use crate::server::os::clock::{Clock, SystemClock};
@@ -66,13 +66,15 @@ impl Running {
     fn end(&self, which: &dyn Fn(&Run) -> bool) {
         lock(&self.0).retain(|run| {
             let ends = which(run);
-            run.process.filter(|_| ends).into_iter().for_each(kill_group);
+            if let Some(process) = run.process.filter(|_| ends) {
+                kill_group(process);
+            }
             !ends
         });
     }
 
     /// Returns whether the invoke was not cancelled; if so, records its process id.
-    fn goes_on(&self, id: &str, process: u32) -> bool {
+    fn set_process(&self, id: &str, process: u32) -> bool {
         let mut runs = lock(&self.0);
         let run = runs.iter_mut().find(|run| run.id == id);
         run.map(|run| run.process = Some(process)).is_some()
@@ -82,7 +84,7 @@ impl Running {
 /// Command to run, and its timeout.
 pub struct Order {
     command: Command,
-    time_ms: u64,
+    timeout_ms: u64,
 }
 
 /// Reads the parameters of `system.run`. `program` is the path to start, `wait_ms` the timeout of
@@ -90,14 +92,14 @@ pub struct Order {
 pub fn order(
     program: &Path,
     params: &Value<'_>,
-    words: &[String],
+    argv: &[String],
     wait_ms: Option<u64>,
-) -> Result<Order, CommandAnswer> {
+) -> Result<Order, InvokeError> {
     if params.get("needsScreenRecording").and_then(|needs| needs.as_bool()) == Some(true) {
-        return Err(CommandAnswer::failed("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
+        return Err(InvokeError::new("UNAVAILABLE", "PERMISSION_MISSING: screenRecording"));
     }
     let mut command = Command::new(program);
-    command.args(&words[1..]).stdin(Stdio::null());
+    command.args(&argv[1..]).stdin(Stdio::null());
     command.env_clear();
     for (name, value) in std::env::vars_os() {
         // Names of variables are case-insensitive on Windows.
@@ -110,8 +112,8 @@ pub fn order(
         let Some(value) =
             value.as_str().filter(|value| is_harmless(&name) && !value.contains('\0'))
         else {
-            let text = ["env ", &name, " is not taken: a caller may set ", HARMLESS].concat();
-            return Err(CommandAnswer::failed("INVALID_REQUEST", &text));
+            let text = format!("env {name} is not taken: a caller may set {HARMLESS}");
+            return Err(InvokeError::new("INVALID_REQUEST", &text));
         };
         command.env(&*name, &*value);
     }
@@ -120,7 +122,7 @@ pub fn order(
     {
         let dir = Path::new(dir.trim());
         if !dir.is_absolute() || is_remote(dir) || !dir.is_dir() {
-            return Err(CommandAnswer::failed(
+            return Err(InvokeError::new(
                 "INVALID_REQUEST",
                 "cwd is no directory here, named by its whole path",
             ));
@@ -131,28 +133,28 @@ pub fn order(
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     #[cfg(windows)]
     std::os::windows::process::CommandExt::creation_flags(&mut command, NO_WINDOW);
-    let time_ms =
+    let timeout_ms =
         params.get("timeoutMs").and_then(|time| time.as_u64()).or(wait_ms).filter(|time| *time > 0);
     Ok(Order {
         command,
-        time_ms: time_ms.unwrap_or(limits::NODE_RUN_MS).min(limits::NODE_RUN_MAX_MS),
+        timeout_ms: timeout_ms.unwrap_or(limits::NODE_RUN_MS).min(limits::NODE_RUN_MAX_MS),
     })
 }
 
 impl Order {
     /// Runs the command. The invoke must be in `running` already.
-    pub fn run(self, id: &str, running: &Running) -> CommandAnswer {
-        let time_ms = self.time_ms;
+    pub fn run(self, id: &str, running: &Running) -> Vec<u8> {
+        let timeout_ms = self.timeout_ms;
         let (mut child, outputs) = match self.start() {
             Ok(started) => started,
             Err(error) => {
                 return RunOutcome { error: Some(error.to_string()), ..RunOutcome::default() }
-                    .answer()
+                    .json()
             }
         };
-        let (status, timed_out) = wait(&mut child, id, running, time_ms);
+        let (status, timed_out) = wait(&mut child, id, running, timeout_ms);
         let clock = SystemClock::start();
-        while !outputs.iter().all(CollectedOutput::is_whole)
+        while !outputs.iter().all(CollectedOutput::is_complete)
             && clock.now().at < Millis(limits::NODE_REST_MS)
         {
             thread::sleep(Duration::from_millis(2));
@@ -165,16 +167,16 @@ impl Order {
             stderr,
             error: None,
         }
-        .answer()
+        .json()
     }
 
     /// Starts the child and the readers of its two outputs. The command is dropped here, which
-    /// closes our writing ends of the pipes.
+    /// closes the writing ends of the pipes in this process.
     fn start(mut self) -> io::Result<(Child, [CollectedOutput; 2])> {
-        let ((stdout, theirs), (stderr, theirs_too)) = (io::pipe()?, io::pipe()?);
+        let ((stdout, child_stdout), (stderr, child_stderr)) = (io::pipe()?, io::pipe()?);
         // Started before the child: if a thread cannot be started, no child is left running.
         let outputs = [CollectedOutput::collect(stdout)?, CollectedOutput::collect(stderr)?];
-        Ok((self.command.stdout(theirs).stderr(theirs_too).spawn()?, outputs))
+        Ok((self.command.stdout(child_stdout).stderr(child_stderr).spawn()?, outputs))
     }
 }
 
@@ -184,13 +186,13 @@ fn wait(
     child: &mut Child,
     id: &str,
     running: &Running,
-    time_ms: u64,
+    timeout_ms: u64,
 ) -> (Option<ExitStatus>, bool) {
     let (clock, mut pause) = (SystemClock::start(), 1);
     loop {
         let ended = has_ended(child);
-        let timed_out = !ended && clock.now().at >= Millis(time_ms);
-        if ended || timed_out || !running.goes_on(id, child.id()) {
+        let timed_out = !ended && clock.now().at >= Millis(timeout_ms);
+        if ended || timed_out || !running.set_process(id, child.id()) {
             running.ended(id);
             kill_group(child.id());
             let _ = child.kill();
@@ -242,18 +244,18 @@ struct Tail {
 impl CollectedOutput {
     fn collect(mut pipe: PipeReader) -> io::Result<CollectedOutput> {
         let tail = Arc::new(Mutex::new(Tail::default()));
-        let theirs = tail.clone();
+        let shared = tail.clone();
         start_thread("output", move || {
             let mut part = [0; 4096];
             while let Ok(count @ 1..) = pipe.read(&mut part) {
-                lock(&theirs).add(&part[..count]);
+                lock(&shared).add(&part[..count]);
             }
         })?;
         Ok(CollectedOutput(tail))
     }
 
     /// Returns whether the thread has read all output.
-    fn is_whole(&self) -> bool {
+    fn is_complete(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 }
@@ -279,7 +281,7 @@ impl Tail {
             kept = rest;
         }
         let mark = if self.cut { "... (truncated) " } else { "" };
-        [mark, &String::from_utf8_lossy(kept)].concat()
+        format!("{mark}{}", String::from_utf8_lossy(kept))
     }
 }
 
@@ -294,8 +296,8 @@ struct RunOutcome {
 }
 
 impl RunOutcome {
-    fn answer(&self) -> CommandAnswer {
-        CommandAnswer::Payload(json::object(|o| {
+    fn json(&self) -> Vec<u8> {
+        json::object(|o| {
             if let Some(code) = self.exit {
                 o.raw("exitCode", code.to_string().as_bytes());
             }
@@ -307,7 +309,7 @@ impl RunOutcome {
                 Some(error) => o.str("error", error),
                 None => o.null("error"),
             }
-        }))
+        })
     }
 }
 
