@@ -2,7 +2,7 @@
 # WebSocketStream::into_inner discards frames that have already arrived.
 #
 # Behaviour (async-tungstenite 0.35.0, tungstenite 0.30.0): the library reads from its stream in
-# blocks and keeps what follows the frame that it returns. `into_inner` gives the stream back without
+# blocks and keeps what follows the frame that it returns. `into_inner` returns the stream without
 # these bytes, and no function returns them, although `from_partially_read` would take them. A
 # program that takes the stream out between two frames, for example to wrap it again with another
 # frame limit (async-tungstenite has no `set_config`), loses the frames that a peer sent together

@@ -7,7 +7,8 @@
 # is "startup-sidecars", and then limits it to 2,000 ms. For each other reason it uses its own
 # delay, which starts at 1,000 ms and doubles. So a gateway that asks for 3 s is called again after
 # 1 s, and one that asks for 300 ms also after 1 s, unless it gives that reason.
-# Seen: reason "starting", 300 ms: again after 1.0 s. Reason "startup-sidecars", 300 ms: after 0.3 s.
+# Seen: reason "starting", 300 ms: again after 1.0 s.
+# Reason "startup-sidecars", 300 ms: again after 0.3 s.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

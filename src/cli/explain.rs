@@ -1,8 +1,8 @@
-//! `gatelet explain`: evaluates the gate's rules for a rules_for connection, and prints the last
+//! `gatelet explain`: evaluates the gate's rules for a described connection, and prints the last
 //! refusals of the running gateway.
 //!
 //! The description is read by `server::gateway::parse` and decided by `gate::policy`, with the
-//! configuration in force. Credentials are rules_for (`right`, `wrong`) and never passed.
+//! configuration in force. Credentials are described (`right`, `wrong`) and never passed.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -60,7 +60,7 @@ impl PairingRequest {
 
     /// Renews the request and adds what `ask` contains. If that is more than before, gives it the
     /// id `fresh` and returns its old state.
-    fn extend(
+    fn merge(
         &mut self,
         ask: RequestContent,
         fresh: RequestId,
@@ -128,7 +128,7 @@ impl PairingRequests {
         self.expire(now);
         let known = self.requests.iter_mut().find(|request| request.device == ask.device);
         if let Some(request) = known {
-            return request.extend(ask, fresh, now, wall);
+            return request.merge(ask, fresh, now, wall);
         }
         if self.requests.is_full() {
             self.evict();

@@ -14,7 +14,7 @@ use crate::gate::limits;
 use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Value, Writer};
 
-/// FileOperation on the configuration file.
+/// Operation on the configuration file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileOperation {
     Get,

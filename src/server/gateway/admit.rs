@@ -207,7 +207,7 @@ impl Gateway {
             issued: *issued,
         });
         let hello = Hello {
-            protocol: protocol,
+            protocol,
             version: env!("CARGO_PKG_VERSION"),
             host: &self.runtime_config.machine,
             boot_id: &self.runtime_config.boot_id,
