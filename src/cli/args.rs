@@ -1,7 +1,7 @@
 //! Commands, and the parsing of command line arguments. Pure: no environment, no files, no output.
 //!
-//! Each command is a [`Command`] in its own file; [`OPTIONS`] lists all options. Anything else is an
-//! error that names the nearest match. Options may stand anywhere, `--` ends them, and
+//! Each command is a [`Command`] in its own file; [`OPTIONS`] lists all options. Anything else is
+//! an error that names the nearest match. Options may stand anywhere, `--` ends them, and
 //! `--name=value` equals `--name value`.
 
 use std::ffi::OsString;

@@ -293,8 +293,8 @@ impl fmt::Display for Denial<'_> {
     }
 }
 
-/// Returns the platform that the rules of `protocol` derive from the platform and device family of a
-/// node.
+/// Returns the platform that the rules of `protocol` derive from the platform and device family of
+/// a node.
 ///
 /// Protocol 3 matches prefixes. Protocol 4 requires platform and family to agree, and uses the
 /// family alone only if no platform was sent. Non-ASCII letters match nothing (protocol 4 would

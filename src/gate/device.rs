@@ -10,8 +10,8 @@ use super::surface::{DoesNotFit, Surface};
 use super::text::Text;
 
 listed_enum! {
-    /// Method by which a device was added to the table. The numbers are stored in the file and never
-    /// change meaning.
+    /// Method by which a device was added to the table. The numbers are stored in the file and
+    /// never change meaning.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
     pub enum Provenance {
         /// Pending request approved by the owner.
@@ -22,7 +22,8 @@ listed_enum! {
         Code = 3,
         /// Key listed in `gateway.pairing.authorizedKeys`.
         Config = 4,
-        /// Node with the shared secret from `gateway.nodes.pairing.autoApproveCidrs` (mode `strict`).
+        /// Node with the shared secret from `gateway.nodes.pairing.autoApproveCidrs` (mode
+        /// `strict`).
         Cidr = 5,
         /// Local client with the shared secret and `gateway.nodes.pairing.autoApproveLocal` (mode
         /// `strict`).

@@ -4,8 +4,8 @@
 //! is admitted with it. Failed attempts do not end a code: a failed attempt cannot be attributed to
 //! one code, and ending codes would let an unauthenticated client destroy a code that was just
 //! created. Instead, [`super::rate_limit::AttemptQueue`] limits all attempts together to a fixed
-//! rate. An attacker who tries for the whole life of a code finds it with a probability below one in
-//! 70 million.
+//! rate. An attacker who tries for the whole life of a code finds it with a probability below one
+//! in 70 million.
 
 use subtle::ConstantTimeEq;
 

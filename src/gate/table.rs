@@ -1,9 +1,9 @@
 //! The pairing table in memory: devices by slot, with lookup by id in constant time.
 //!
-//! The caller chooses the memory (`Vec` or `heapless::Vec`). It grows with the highest used slot, so
-//! that a table of few devices is small; only [`Table::put`] grows it. The table holds the contents
-//! of the file and which devices are connected. Invariants: an id is in at most one slot; every
-//! device is in the index; at most half of the index is used, so that a search terminates.
+//! The caller chooses the memory (`Vec` or `heapless::Vec`). It grows with the highest used slot,
+//! so that a table of few devices is small; only [`Table::put`] grows it. The table holds the
+//! contents of the file and which devices are connected. Invariants: an id is in at most one slot;
+//! every device is in the index; at most half of the index is used, so that a search terminates.
 
 use core::iter;
 use core::ops::DerefMut;

@@ -1,9 +1,9 @@
 //! Node host: runs this machine as a node of a gatelet or of another gateway of protocol 4.
 //!
 //! The node describes what it exposes before it connects, declares exactly these commands and
-//! rejects all others. It reconnects after a delay that doubles and is randomized, until the gateway
-//! rejects it with an error that a retry cannot resolve. It listens on no port. TLS and name
-//! resolution are not supported: the gateway is given by IP address.
+//! rejects all others. It reconnects after a delay that doubles and is randomized, until the
+//! gateway rejects it with an error that a retry cannot resolve. It listens on no port. TLS and
+//! name resolution are not supported: the gateway is given by IP address.
 
 pub mod allow_list;
 mod commands;

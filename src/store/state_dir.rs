@@ -260,8 +260,8 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
     disk::exists(path).map_err(failed("look for", path))
 }
 
-/// Reads the key. Fails with [`StoreError::KeyMissing`] or [`StoreError::KeyDamaged`] if there is no
-/// intact one.
+/// Reads the key. Fails with [`StoreError::KeyMissing`] or [`StoreError::KeyDamaged`] if there is
+/// no intact one.
 fn read_key(dir: &Path) -> Result<TableKey, StoreError> {
     let path = dir.join(KEY);
     if !exists(&path)? {

@@ -130,7 +130,8 @@ impl Gateway {
         id
     }
 
-    /// Removes a closed connection from the state of the nodes, and notifies the callers that waited for it.
+    /// Removes a closed connection from the state of the nodes, and notifies the callers that
+    /// waited for it.
     pub(super) fn remove_node_connection(&mut self, conn: ConnId, now: Now) {
         let effects = self.nodes.remove_connection(conn);
         self.apply_effects(effects, now);

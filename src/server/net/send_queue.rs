@@ -4,8 +4,8 @@
 //! Invariants:
 //!
 //! - At most [`limits::SEND_QUEUE_FRAMES`] frames are queued.
-//! - Frames that are not large have at most [`limits::SEND_QUEUE_BYTES`] bytes together. With the large
-//!   ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
+//! - Frames that are not large have at most [`limits::SEND_QUEUE_BYTES`] bytes together. With the
+//!   large ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
 //! - No frame has more than [`limits::FRAME_AFTER_HELLO`] bytes.
 //! - After `close` nothing is added. Queued frames are still sent first. They are discarded only if
 //!   the client is slow or silent.
