@@ -61,11 +61,15 @@ answers! {
     struct Heartbeats { ok: bool, enabled: bool }
     struct GatewayIdentity<'a> { device_id as "deviceId": DeviceId, key as "publicKey": &'a str }
     struct SystemInfo<'a> {
-        name as "machineName": &'a str, host as "hostname": &'a str, platform: &'a str, release: &'a str, arch: &'a str,
-        label as "osLabel": &'a str, node as "nodeVersion": &'a str, pid: u32, uptime as "uptimeMs": u64, cpus as "cpuCount": u64,
-        load as "loadAverage": Option<Raw>, memory as "memoryTotalBytes": u64, memory_free as "memoryFreeBytes": u64,
+        name as "machineName": &'a str, host as "hostname": &'a str, platform: &'a str,
+        release: &'a str, arch: &'a str, label as "osLabel": &'a str,
+        node as "nodeVersion": &'a str, pid: u32, uptime as "uptimeMs": u64,
+        cpus as "cpuCount": u64, load as "loadAverage": Option<Raw>,
+        memory as "memoryTotalBytes": u64, memory_free as "memoryFreeBytes": u64,
     }
-    struct LogLines<'a> { file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool }
+    struct LogLines<'a> {
+        file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool,
+    }
     /// Line of the log in the form that the programs of both protocols read. The message is the
     /// second argument, because those programs also show the first one as the name of the source.
     struct LogLine<'a> { message as "1": &'a str, meta as "_meta": LogMeta, time: &'a str }

@@ -309,7 +309,13 @@ fn new_line(out: &mut String, depth: usize) {
 }
 
 fn visible(out: &mut String, char: char) {
-    let steers = matches!(char, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = matches!(
+        char,
+        '\u{7f}'..='\u{9f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    );
     if steers {
         let _ = write!(out, "\\u{:04x}", u32::from(char));
     } else {
