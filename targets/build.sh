@@ -115,7 +115,8 @@ compile() {
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" "--remap-path-prefix=$library=std"
     "--remap-path-prefix=${library#"$root"/}=std")
   for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do flags+=("--remap-path-prefix=$registry=crates"); done
-  # The compact forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its signature
+  # The compact forms of SHA-1 and SHA-2: all hashes of a handshake take less time than its
+  # signature
   flags+=('--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"' '--cfg=sha1_backend="soft"')
   if [ "$std" = debian ]; then
     cargo_flags=("-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)

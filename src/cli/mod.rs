@@ -5,7 +5,7 @@
 //! [`main`] prints it, except `run`, `logs`, `events` and `node run`, which print continuously.
 //! Only `url`, `token show`, `pair` and the first line of `run` print secrets.
 //!
-//! Each command is one file with its help, its parser and its code. [`COMMANDS`] lists them.
+//! Each command is one file with its help, its parser and its code. `COMMANDS` lists them.
 
 mod args;
 mod call;
