@@ -2,8 +2,8 @@
 //! effect here.
 //!
 //! This table is used for parsing, defaults, suggestions ("did you mean") and `gatelet config
-//! print`. Paths are relative to `gateway`. The known keys are those of OpenClaw 2026.1.29 and
-//! 2026.9.6 (protocols 3 and 4) and gatelet's own.
+//! print`. Paths are relative to `gateway`. The known keys are gatelet's own and those of the last
+//! OpenClaw version of each month from 2026.1 to 2026.9 (`tests/openclaw-keys.py` lists them).
 
 use crate::gate::limits;
 
@@ -186,6 +186,8 @@ pub const KEYS: &[Key] = &[
     key("controlUi.environment", NotUsed),
     key("controlUi.github", NotUsed),
     key("controlUi.experimental", NotUsed),
+    key("controlUi.chatMessageMaxWidth", NotUsed),
+    key("controlUi.toolTitles", NotUsed),
     key("nodes.browser", NotUsed),
     key("nodes.pairing.sshVerify", NotUsed),
     key("nodes.pluginTools", NotUsed),

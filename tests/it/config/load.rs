@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gatelet::config::{
-    in_container, load, AuthMode, Bind, Config, Env, Loaded, Overrides, PairingMode, Secret,
-    Severity, Source, TailscaleMode,
+    in_container, load, AuthMode, Bind, Config, Env, Key, Kind, Loaded, Overrides, PairingMode,
+    Secret, Severity, Source, TailscaleMode, KEYS,
 };
 use gatelet::gate::limits;
 
@@ -879,4 +879,20 @@ fn oversized_secrets_are_rejected() {
     let loaded = World::bare().var("GATELET_TOKEN", &"x".repeat(limits::SECRET_LEN + 1)).load();
     assert_eq!(loaded.problems[0].message, "GATELET_TOKEN is longer than 4096 bytes");
     assert!(loaded.config.is_none());
+}
+
+#[test]
+fn each_gateway_key_of_a_published_openclaw_is_known() {
+    let table = include_str!("openclaw-keys.tsv");
+    let known = |path: &str| {
+        let section = |key: &Key| {
+            matches!(key.kind, Kind::NotUsed) && path.starts_with(&format!("{}.", key.path))
+        };
+        KEYS.iter().any(|key| key.path == path || section(key))
+    };
+    let paths: Vec<_> =
+        table.lines().skip(1).map(|line| line.split('\t').next().unwrap()).collect();
+    assert!(paths.len() > 100);
+    let unknown: Vec<_> = paths.into_iter().filter(|path| !known(path)).collect();
+    assert_eq!(unknown, [""; 0], "run tests/openclaw-keys.py, then add them to config/schema.rs");
 }
