@@ -99,7 +99,7 @@ impl Bad {
             Bad::Tls => {
                 "connect with ws:// or http://, or to a proxy that has a certificate and forwards to this port"
             }
-            Bad::Http2 => "let the proxy use HTTP/1.1 to this port",
+            Bad::Http2 => "connect, or let the proxy connect, with HTTP/1.1",
             Bad::ProxyProtocol => {
                 "turn the PROXY protocol to this port off in the proxy (HAProxy: send-proxy, nginx: proxy_protocol)"
             }
@@ -132,8 +132,8 @@ impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Bad::Malformed => "cannot read the request: not HTTP/1.1",
-            Bad::Tls => "cannot read the request: it is TLS, and this port has none",
-            Bad::Http2 => "cannot read the request: it is HTTP/2, and this port speaks HTTP/1.1",
+            Bad::Tls => "cannot read the request: it is TLS, which this port has not",
+            Bad::Http2 => "cannot read the request: it is HTTP/2, which this port has not",
             Bad::ProxyProtocol => "cannot read the request: it begins with the PROXY protocol",
             Bad::TooLarge => "cannot read the request: its head is too large",
             Bad::Twice(name) => return write!(f, "cannot accept the request: two {name} headers"),

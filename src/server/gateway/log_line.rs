@@ -91,9 +91,10 @@ impl RefusalLog {
     /// Stores a refusal instead of an earlier one with the same reason and peer: clients repeat such
     /// requests for as long as the fault exists, and must not displace the other refusals.
     pub fn remember_once(&mut self, refused: RejectionRecord) {
-        let key = |one: &RejectionRecord| (one.peer.clone(), one.message.clone(), one.rule);
-        let new = key(&refused);
-        self.recent.retain(|one| key(one) != new);
+        let is_repeated = |one: &RejectionRecord| {
+            (one.rule, &one.peer, &one.message) == (refused.rule, &refused.peer, &refused.message)
+        };
+        self.recent.retain(|one| !is_repeated(one));
         self.remember(refused);
     }
 
