@@ -245,8 +245,8 @@ async function explainUnopened(attempt) {
   const proxy = "If a proxy is in between, it must pass WebSockets on: gatelet explain --last on the gateway shows whether it does, and what to add.";
   const reasons = [];
   if (permission === "denied") reasons.push(`This browser does not let this page reach the local network. ${blocked}`);
-  else if (answers && permission === "prompt") reasons.push(`The browser may be waiting for your permission to reach the local network. ${blocked}`);
   if (answers) reasons.push(proxy);
+  if (answers && permission === "prompt") reasons.push(`The browser may also be waiting for your permission to reach the local network. ${blocked}`);
   const intro = answers ? "The gateway answers this page, but no WebSocket opens." : "The gateway does not answer. If it runs:";
   unopened = reasons.length ? [intro, ...reasons].join(" ") : "";
   if (unopened && retryAt === attempt && page.dataset.state === "lost") setText(part("words"), unopened);

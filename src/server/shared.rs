@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use smol::channel::{bounded, unbounded, Receiver, Sender};
 
-use super::gateway::log_line::HourlyWarnings;
 use super::gateway::verify::SignatureCheck;
 use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
+use super::os::hourly_warnings::HourlyWarnings;
 use super::runtime::{within, Offload};
 use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::DeviceProof;

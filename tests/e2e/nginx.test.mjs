@@ -57,8 +57,8 @@ test('a page that may not reach the local network says so, and connects once it 
   // as if the page were loaded from the internet and the name now led to this network
   const outside = await nginx(t, gateway, `${lines} add_header Content-Security-Policy treat-as-public-address;`);
   const dash = await visit(t, outside.link, { allow: UNOPENED });
-  await dash.sees(/local network.*site settings/);
+  await dash.sees(/does not let this page reach the local network.*site settings/);
   assert.ok(dash.notes.some((note) => note.includes('LOCAL_NETWORK_ACCESS')), dash.notes.join('\n'));
-  await dash.context.grantPermissions(['clipboard-read', 'local-network-access']);
+  await dash.context.grantPermissions(['local-network-access']);
   await dash.state('connected');
 });

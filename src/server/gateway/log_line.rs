@@ -32,26 +32,6 @@ pub(super) fn attempt_fields(
     )
 }
 
-/// Peers, or faults of peers, for which a warning was logged in the last hour.
-pub(in crate::server) struct HourlyWarnings<K>(
-    heapless::Vec<(K, Millis), { limits::PEER_WARNINGS }>,
-);
-
-impl<K> Default for HourlyWarnings<K> {
-    fn default() -> Self {
-        HourlyWarnings(heapless::Vec::new())
-    }
-}
-
-impl<K: PartialEq> HourlyWarnings<K> {
-    /// Adds a warning. Returns whether it is to be logged: not if it was within the last hour, or
-    /// if too many others were.
-    pub fn add(&mut self, key: K, now: Millis) -> bool {
-        self.0.retain(|(_, at)| now.since(*at) < limits::PEER_WARNING_MS);
-        !self.0.iter().any(|(known, _)| *known == key) && self.0.push((key, now)).is_ok()
-    }
-}
-
 /// Latest refusals, and a limit for the number of those that are logged.
 pub(in crate::server) struct RefusalLog {
     recent: VecDeque<RejectionRecord>,
@@ -88,8 +68,8 @@ impl RefusalLog {
         self.recent.push_front(refused);
     }
 
-    /// Stores a refusal instead of an earlier one with the same reason and peer: clients repeat such
-    /// requests for as long as the fault exists, and must not displace the other refusals.
+    /// Stores a refusal instead of an earlier one with the same reason and peer: clients repeat
+    /// such requests for as long as the fault exists, and must not displace the other refusals.
     pub fn remember_once(&mut self, refused: RejectionRecord) {
         let is_repeated = |one: &RejectionRecord| {
             (one.rule, &one.peer, &one.message) == (refused.rule, &refused.peer, &refused.message)
