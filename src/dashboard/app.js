@@ -22,6 +22,7 @@ const part = (id) => document.getElementById(id);
 let gateway;
 let shown = null;
 let retryAt = null;
+let unopened = "";
 let refreshing = null;
 const badge = make("span", { className: "badge", hidden: true, "aria-hidden": "true" });
 
@@ -201,6 +202,7 @@ function connecting() {
 
 function connected({ hello }) {
   app.presence = hello.snapshot?.presence ?? [];
+  unopened = "";
   const remembered = hello.auth?.deviceToken && app.identity.kept;
   const title = "Connected";
   if (isOther(hello)) return { title, words: "The gateway has another version than this page." };
@@ -218,14 +220,53 @@ function refused(facts) {
   return showRefusal(facts);
 }
 
-function lost({ code, reason, stopping }) {
+function lost({ code, reason, stopping, opened }) {
   if (stopping) {
     const title = stopping.restartExpectedMs ? "Gateway is restarting" : "Gateway has stopped";
     return { title, words: "This page reconnects by itself when the gateway is back." };
   }
   const because = reason ? `: ${reason}` : "";
   const words = `The connection closed (${code})${because}. This page reconnects by itself.`;
-  return { title: "Connection lost", words };
+  if (opened === false) explainUnopened(retryAt);
+  else unopened = "";
+  return { title: "Connection lost", words: unopened || words };
+}
+
+/**
+ * Shows why no WebSocket opens, if the gateway answers other requests or the browser blocks the
+ * local network. `attempt` is the value of `retryAt` for which the reason is shown.
+ */
+async function explainUnopened(attempt) {
+  const [answers, permission] = await Promise.all([
+    fetch("whoami", { cache: "no-store" }).then((reply) => reply.ok, () => false),
+    localNetworkPermission(),
+  ]);
+  const blocked = "Allow the local network for this page in the browser's site settings, beside the address, and load the page again.";
+  const proxy = "If a proxy is in between, it must pass WebSockets on: gatelet explain --last on the gateway shows whether it does, and what to add.";
+  const reasons = [];
+  if (permission === "denied") reasons.push(`This browser does not let this page reach the local network. ${blocked}`);
+  if (answers) reasons.push(proxy);
+  if (answers && permission === "prompt") reasons.push(`The browser may also be waiting for your permission to reach the local network. ${blocked}`);
+  const intro = answers ? "The gateway answers this page, but no WebSocket opens." : "The gateway does not answer. If it runs:";
+  unopened = reasons.length ? [intro, ...reasons].join(" ") : "";
+  if (unopened && retryAt === attempt && page.dataset.state === "lost") setText(part("words"), unopened);
+}
+
+/**
+ * Returns the state of Chromium's local network permission: "granted", "prompt" or "denied"; null
+ * in other browsers, and on plain HTTP, where Chromium always says "denied".
+ */
+async function localNetworkPermission() {
+  if (!isSecureContext) return null;
+  const loopback = /^(localhost|127\.[\d.]+|\[::1\])$/.test(location.hostname);
+  for (const name of [loopback ? "loopback-network" : "local-network", "local-network-access"]) {
+    try {
+      return (await navigator.permissions.query({ name })).state;
+    } catch {
+      // This browser does not know the name.
+    }
+  }
+  return null;
 }
 
 function codeOf(error) {

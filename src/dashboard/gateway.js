@@ -32,7 +32,7 @@ export class Gateway {
 
   /**
    * Calls `onState(state, facts)` with connecting {}, connected {hello}, refused {error, retryMs}
-   * and lost {code, reason, retryMs, stopping}, and `onEvent(name, payload)` for every event except
+   * and lost {code, reason, retryMs, stopping, opened}, and `onEvent(name, payload)` for every event except
    * ticks.
    */
   constructor({ identity, client, onState, onEvent }) {
@@ -196,6 +196,7 @@ export class Gateway {
   #closed(code, reason) {
     const hello = this.#hello;
     const stopping = this.#stopping;
+    const opened = this.#lastMessageAt >= this.#openedAt;
     this.#drop();
     // A suspended tab misses the handshake timeout; retry in that case.
     if (!hello && FINAL_CLOSES.includes(code) && !reason.startsWith("handshake timeout")) {
@@ -206,7 +207,7 @@ export class Gateway {
     const announced = hello ? (stopping?.restartExpectedMs ?? 0) : 0;
     const retryMs = code === 4001 ? 0 : Math.max(this.#backoff(), announced);
     this.#schedule(retryMs);
-    this.#show("lost", { code, reason, retryMs, stopping });
+    this.#show("lost", { code, reason, retryMs, stopping, opened });
   }
 
   #watch() {

@@ -67,8 +67,8 @@ pub const LOCK_RETRY_MS: u64 = 100;
 pub const SEEN_FLUSH_MS: u64 = 3_600_000;
 /// Minimum interval between log lines about connections that cannot be accepted.
 pub const ACCEPT_WARNING_MS: u64 = 10_000;
-/// Minimum interval between warnings about the proxy headers of one untrusted peer.
-pub const PROXY_WARNING_MS: u64 = 3_600_000;
+/// Minimum interval between warnings about the same fault of one peer.
+pub const PEER_WARNING_MS: u64 = 3_600_000;
 /// Hours of table age without a connection after which a silent pairing becomes evictable from a
 /// full table.
 pub const EVICTION_AGE_HOURS: u32 = 30 * 24;
@@ -157,8 +157,8 @@ pub const REPORT_TEXT_LEN: usize = 160;
 pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.
 pub const REFUSALS_KEPT: usize = 64;
-/// Untrusted proxies remembered for the hourly warning.
-pub const PROXY_WARNINGS: usize = 32;
+/// Peers remembered for an hourly warning. Further peers are not logged.
+pub const PEER_WARNINGS: usize = 32;
 /// Maximum number of frames in a send queue, whatever their size.
 pub const SEND_QUEUE_FRAMES: usize = 1024;
 /// Maximum number of bytes in a send queue before the client is closed as a slow consumer (protocol

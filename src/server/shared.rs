@@ -12,11 +12,11 @@ use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
+use super::os::hourly_warnings::HourlyWarnings;
 use super::runtime::{within, Offload};
 use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::DeviceProof;
 use crate::gate::ids::{ConnId, Millis, Now};
-use crate::gate::limits;
 
 /// Shared part of a running gateway. Used on one thread.
 pub struct Shared {
@@ -33,8 +33,8 @@ pub struct Shared {
     /// Reads files of `gateway.controlUi.root`.
     pub file_offload: Offload,
     next_conn: Cell<u64>,
-    /// Peers for which a warning about proxy headers was logged, and when.
-    proxy_warnings: RefCell<heapless::Vec<(IpAddr, Millis), { limits::PROXY_WARNINGS }>>,
+    /// Peers for which a warning about proxy headers was logged.
+    proxy_warnings: RefCell<HourlyWarnings<IpAddr>>,
 }
 
 impl Shared {
@@ -121,10 +121,7 @@ impl Shared {
     /// Logs a warning, once per hour and peer, about a peer that sends proxy headers without being
     /// trusted.
     pub fn warn_of_proxy(&self, peer: IpAddr) {
-        let now = self.now().at;
-        let mut warnings = self.proxy_warnings.borrow_mut();
-        warnings.retain(|(_, at)| now.since(*at) < limits::PROXY_WARNING_MS);
-        if warnings.iter().any(|(known, _)| *known == peer) || warnings.push((peer, now)).is_err() {
+        if !self.proxy_warnings.borrow_mut().add(peer, self.now().at) {
             return;
         }
         log::warn!(

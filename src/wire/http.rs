@@ -26,11 +26,17 @@ pub struct Head<'a> {
     lines: heapless::Vec<(&'a str, &'a str), { limits::HEAD_LINES }>,
 }
 
-/// Reason why a head is rejected. The connection is closed after the response.
+/// Reason why a request is rejected. The connection is closed after the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bad {
     /// Not HTTP/1.
     Malformed,
+    /// The start of a TLS connection.
+    Tls,
+    /// The start of an HTTP/2 connection.
+    Http2,
+    /// A PROXY protocol header in front of the request.
+    ProxyProtocol,
     /// More than [`limits::HEAD_LEN`] bytes or [`limits::HEAD_LINES`] lines.
     TooLarge,
     /// A header that may occur only once occurs twice.
@@ -39,34 +45,124 @@ pub enum Bad {
     Target,
     /// A body on GET or HEAD, or a length next to a transfer coding.
     Body,
+    /// A WebSocket handshake by another method than GET.
+    WebSocketMethod,
+    /// A WebSocket handshake over HTTP/1.0, or without Upgrade or Connection: Upgrade.
+    NotUpgraded,
     /// A WebSocket handshake of another version than 13.
     WebSocketVersion,
-    /// A WebSocket handshake that does not follow RFC 6455.
-    WebSocket,
+    /// A WebSocket handshake without a key of 16 bytes.
+    WebSocketKey,
 }
 
 impl Bad {
+    /// Causes as `/metrics` names them.
+    pub const CAUSES: [&'static str; 8] =
+        ["upgrade", "version", "key", "method", "head", "TLS", "HTTP/2", "PROXY protocol"];
+
+    /// Returns the index of the cause in [`Bad::CAUSES`].
+    pub const fn cause(self) -> usize {
+        match self {
+            Bad::NotUpgraded => 0,
+            Bad::WebSocketVersion => 1,
+            Bad::WebSocketKey => 2,
+            Bad::WebSocketMethod => 3,
+            Bad::Malformed | Bad::TooLarge | Bad::Twice(_) | Bad::Target | Bad::Body => 4,
+            Bad::Tls => 5,
+            Bad::Http2 => 6,
+            Bad::ProxyProtocol => 7,
+        }
+    }
+
+    /// Returns the HTTP status of the response as it is shown.
+    pub const fn status_text(self) -> &'static str {
+        match self.status() {
+            426 => "HTTP 426",
+            431 => "HTTP 431",
+            _ => "HTTP 400",
+        }
+    }
+
     /// Returns the HTTP status of the response.
     pub const fn status(self) -> u16 {
         match self {
             Bad::TooLarge => 431,
-            Bad::WebSocketVersion => 426,
-            Bad::Malformed | Bad::Twice(_) | Bad::Target | Bad::Body | Bad::WebSocket => 400,
+            Bad::NotUpgraded | Bad::WebSocketVersion => 426,
+            _ => 400,
         }
+    }
+
+    /// Returns what to do about it.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Bad::Malformed => "check which program connects to this port",
+            Bad::Tls => {
+                "connect with ws:// or http://, or to a proxy that has a certificate and forwards to this port"
+            }
+            Bad::Http2 => "connect, or let the proxy connect, with HTTP/1.1",
+            Bad::ProxyProtocol => {
+                "turn the PROXY protocol to this port off in the proxy (HAProxy: send-proxy, nginx: proxy_protocol)"
+            }
+            Bad::TooLarge => "send fewer or shorter headers",
+            Bad::Twice(_) => "send one",
+            Bad::Target => "send one that begins with /",
+            Bad::Body => "send GET without a body",
+            Bad::WebSocketMethod => "send GET",
+            Bad::NotUpgraded => {
+                "if a proxy is in between, it must pass WebSockets on. nginx needs in its location: \
+                proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";"
+            }
+            Bad::WebSocketVersion => "send Sec-WebSocket-Version: 13",
+            Bad::WebSocketKey => "send a Sec-WebSocket-Key of 16 bytes in base64; a proxy must pass it on",
+        }
+    }
+
+    /// Returns whether the sender of `bytes`, which were rejected, meant to connect to the gateway:
+    /// they name a WebSocket, or they are of a proxy or client that is set up for another protocol.
+    pub fn is_meant_to_connect(self, bytes: &[u8]) -> bool {
+        let name = SEC_WEBSOCKET.as_bytes();
+        let within = &bytes[..bytes.len().min(limits::HEAD_LEN)];
+        matches!(self, Bad::Tls | Bad::Http2 | Bad::ProxyProtocol)
+            || within.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name))
     }
 }
 
 impl fmt::Display for Bad {
+    /// Writes the reason without the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Bad::Malformed => "cannot read the request: not HTTP/1.1",
-            Bad::TooLarge => "cannot read the request: its head is too large, send fewer or shorter headers",
-            Bad::Twice(name) => return write!(f, "cannot accept the request: two {name} headers, send one"),
-            Bad::Target => "cannot accept the request: its target is not a path, send one that begins with /",
-            Bad::Body => "cannot accept the request: it has a body, send none",
-            Bad::WebSocketVersion => "cannot open a WebSocket: unknown version, send Sec-WebSocket-Version: 13",
-            Bad::WebSocket => "cannot open a WebSocket: send GET with HTTP/1.1, Connection: Upgrade and a 16 byte key",
+            Bad::Tls => "cannot read the request: it is TLS, which this port has not",
+            Bad::Http2 => "cannot read the request: it is HTTP/2, which this port has not",
+            Bad::ProxyProtocol => "cannot read the request: it begins with the PROXY protocol",
+            Bad::TooLarge => "cannot read the request: its head is too large",
+            Bad::Twice(name) => return write!(f, "cannot accept the request: two {name} headers"),
+            Bad::Target => "cannot accept the request: its target is not a path",
+            Bad::Body => "cannot accept the request: it has a body",
+            Bad::WebSocketMethod => "cannot open a WebSocket: the method is not GET",
+            Bad::NotUpgraded => {
+                "cannot open a WebSocket: the request is not HTTP/1.1 with Upgrade: websocket and Connection: Upgrade"
+            }
+            Bad::WebSocketVersion => "cannot open a WebSocket: unknown version",
+            Bad::WebSocketKey => "cannot open a WebSocket: no valid key",
         })
+    }
+}
+
+/// Start of the names of a WebSocket handshake's headers. Proxies that drop Upgrade pass them on.
+const SEC_WEBSOCKET: &str = "Sec-WebSocket-";
+
+/// Returns the reason why bytes that are not HTTP/1 are rejected.
+fn other_protocol(bytes: &[u8]) -> Bad {
+    let is = |start: &[u8]| bytes.starts_with(start);
+    if is(b"\x16\x03") {
+        Bad::Tls
+    } else if is(b"PRI * HTTP/2") {
+        Bad::Http2
+    } else if is(b"PROXY ") || is(b"\r\n\r\n\0\r\nQUIT\n") {
+        Bad::ProxyProtocol
+    } else {
+        Bad::Malformed
     }
 }
 
@@ -95,7 +191,7 @@ impl<'a> Head<'a> {
             Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
                 return Err(Bad::TooLarge)
             }
-            Err(_) => return Err(Bad::Malformed),
+            Err(_) => return Err(other_protocol(within)),
         };
         let (Some(method), Some(target), Some(minor_version)) =
             (request.method, request.path, request.version)
@@ -159,9 +255,7 @@ impl<'a> Head<'a> {
         let begin = ["X-Forwarded-", "Tailscale-"];
         self.lines.iter().any(|(name, _)| {
             whole.iter().any(|one| name.eq_ignore_ascii_case(one))
-                || begin.iter().any(|one| {
-                    name.get(..one.len()).is_some_and(|start| start.eq_ignore_ascii_case(one))
-                })
+                || begin.iter().any(|one| starts_with(name, one))
         })
     }
 
@@ -191,27 +285,31 @@ impl<'a> Head<'a> {
             || self.header("Content-Length").is_some_and(|length| length != "0")
     }
 
-    /// Returns whether the request asks for a WebSocket.
+    /// Returns whether the request is meant to open a WebSocket: it asks for one, or it has headers
+    /// of a WebSocket handshake, from which a proxy may have dropped Upgrade.
     pub fn wants_websocket(&self) -> bool {
         self.names("Upgrade", "websocket")
+            || self.lines.iter().any(|(name, _)| starts_with(name, SEC_WEBSOCKET))
     }
 
     /// Returns the 101 response to the WebSocket handshake (RFC 6455). No subprotocol or extension
     /// is ever agreed on.
     pub fn accept_websocket(&self) -> Result<Vec<u8>, Bad> {
-        if self.method != "GET"
-            || self.minor_version == 0
-            || !self.wants_websocket()
+        if self.method != "GET" {
+            return Err(Bad::WebSocketMethod);
+        }
+        if self.minor_version == 0
+            || !self.names("Upgrade", "websocket")
             || !self.names("Connection", "upgrade")
         {
-            return Err(Bad::WebSocket);
+            return Err(Bad::NotUpgraded);
         }
         if self.header("Sec-WebSocket-Version") != Some("13") {
             return Err(Bad::WebSocketVersion);
         }
         let key = self.header("Sec-WebSocket-Key").unwrap_or("");
         if key.len() != 24 || base64::decode::<16>(key).is_none() {
-            return Err(Bad::WebSocket);
+            return Err(Bad::WebSocketKey);
         }
         let digest = Sha1::new()
             .chain_update(key)
@@ -248,6 +346,11 @@ impl<'a> Head<'a> {
             .flat_map(|line| line.split(','))
             .any(|one| one.trim().eq_ignore_ascii_case(token))
     }
+}
+
+/// Returns whether the name begins with `start`, in any case.
+fn starts_with(name: &str, start: &str) -> bool {
+    name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
 }
 
 /// Head of a response. Every response closes the connection and forbids framing, content sniffing
@@ -322,9 +425,9 @@ impl<'a> ResponseHead<'a> {
 
     /// Returns the response to a head that was rejected.
     pub fn refusal(bad: Bad) -> Vec<u8> {
-        let body = bad.to_string();
+        let body = format!("{bad}; {}\n", bad.hint());
         let version = [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
-        let extra: &[_] = if bad == Bad::WebSocketVersion { &version } else { &[] };
+        let extra: &[_] = if bad.status() == 426 { &version } else { &[] };
         let mut out = ResponseHead { status: bad.status(), extra, ..ResponseHead::TEXT }
             .head(body.len() as u64);
         out.extend_from_slice(body.as_bytes());
@@ -409,11 +512,12 @@ mod tests {
             read(&UPGRADE.replace(from, to)).unwrap().accept_websocket().unwrap_err()
         };
         assert_eq!(bad(": 13", ": 8"), Bad::WebSocketVersion);
-        assert_eq!(bad("GET", "POST"), Bad::WebSocket);
-        assert_eq!(bad("HTTP/1.1", "HTTP/1.0"), Bad::WebSocket);
-        assert_eq!(bad(", Upgrade", ""), Bad::WebSocket);
-        assert_eq!(bad("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ"), Bad::WebSocket);
-        assert_eq!(bad("Sec-WebSocket-Key", "X-Key"), Bad::WebSocket);
+        assert_eq!(bad("GET", "POST"), Bad::WebSocketMethod);
+        assert_eq!(bad("HTTP/1.1", "HTTP/1.0"), Bad::NotUpgraded);
+        assert_eq!(bad(", Upgrade", ""), Bad::NotUpgraded);
+        assert_eq!(bad("upgrade: WebSocket\r\n", ""), Bad::NotUpgraded);
+        assert_eq!(bad("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ"), Bad::WebSocketKey);
+        assert_eq!(bad("Sec-WebSocket-Key", "X-Key"), Bad::WebSocketKey);
         assert!(!read(&get("Upgrade: h2c\r\n")).unwrap().wants_websocket());
         assert_eq!(Bad::WebSocketVersion.status(), 426);
     }
@@ -451,7 +555,10 @@ mod tests {
             ("CONNECT a:1 HTTP/1.1\r\n\r\n".into(), Bad::Target),
             ("GET  / HTTP/1.1\r\n\r\n".into(), Bad::Malformed),
             ("GET / HTTP/2.0\r\n\r\n".into(), Bad::Malformed),
-            ("\x16\x03\x01\x02".into(), Bad::Malformed),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), Bad::Http2),
+            ("\x16\x03\x01\x02".into(), Bad::Tls),
+            ("PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\n".into(), Bad::ProxyProtocol),
+            ("\r\n\r\n\0\r\nQUIT\n!".into(), Bad::ProxyProtocol),
         ];
         for (text, bad) in refused {
             assert_eq!(read(&text).err(), Some(bad), "{text:?}");

@@ -20,6 +20,7 @@ step() { # step NAME STAMP-FILE-CONTENT COMMAND...
 # Missing Debian packages.
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 command -v ip >/dev/null || missing="$missing iproute2"
 command -v nft >/dev/null || missing="$missing nftables"
 # Container engine for docker.test.mjs, which starts its own daemon; 65 MB, about 20 s.

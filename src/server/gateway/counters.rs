@@ -2,6 +2,7 @@
 
 use crate::gate::refusal::{Refusal, Rule};
 use crate::server::net::send_queue::Lost;
+use crate::wire::http::Bad;
 
 /// Counters since the start.
 pub(crate) struct Counters {
@@ -11,6 +12,8 @@ pub(crate) struct Counters {
     pub refused: [u64; Rule::ALL.len()],
     /// Refusals by code. Those with the same code are counted at the index of the first of them.
     pub codes: [u64; Refusal::ALL.len()],
+    /// Rejected requests that were meant to open a WebSocket, by [`Bad::CAUSES`].
+    pub requests: [u64; Bad::CAUSES.len()],
     /// Losses on connections that are closed.
     pub lost: Lost,
 }
@@ -20,6 +23,7 @@ impl Counters {
         admitted: [0; Rule::ALL.len()],
         refused: [0; Rule::ALL.len()],
         codes: [0; Refusal::ALL.len()],
+        requests: [0; Bad::CAUSES.len()],
         lost: Lost::NONE,
     };
 

@@ -68,6 +68,16 @@ impl RefusalLog {
         self.recent.push_front(refused);
     }
 
+    /// Stores a refusal instead of an earlier one with the same reason and peer: clients repeat
+    /// such requests for as long as the fault exists, and must not displace the other refusals.
+    pub fn remember_once(&mut self, refused: RejectionRecord) {
+        let is_repeated = |one: &RejectionRecord| {
+            (one.rule, &one.peer, &one.message) == (refused.rule, &refused.peer, &refused.message)
+        };
+        self.recent.retain(|one| !is_repeated(one));
+        self.remember(refused);
+    }
+
     /// Returns the latest refusals, newest first.
     pub fn recent(&self) -> Vec<RejectionRecord> {
         self.recent.iter().cloned().collect()

@@ -29,6 +29,7 @@ pub mod verify;
 pub mod write_queue;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use self::attempt::{Attempt, ClientInfo};
@@ -40,6 +41,7 @@ use self::write_queue::{DiskJob, TableAccess, WriteOutcome, WriteQueue};
 use super::config_file::FileWork;
 use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
+use super::os::hourly_warnings::HourlyWarnings;
 use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
@@ -53,6 +55,7 @@ use crate::gate::setup_codes::SetupCodes;
 use crate::rpc::{self, Audience, Devices, Effect, Failure, Nodes, Presence, Status};
 use crate::wire::frames;
 use crate::wire::hello;
+use crate::wire::http::Bad;
 use crate::wire::json;
 
 /// Input of the gateway state.
@@ -63,6 +66,8 @@ pub enum Event {
     Connect { conn: ConnId, attempt: Box<Attempt> },
     /// The first message was not a valid connect request.
     InvalidFirstFrame { conn: ConnId, frame: Box<InvalidFirstFrame> },
+    /// A request was rejected that was meant to open a WebSocket.
+    InvalidRequest { conn: ConnId, request: Box<InvalidRequest> },
     /// An admitted client sent a message.
     Frame { conn: ConnId, message: Frame },
     /// The connection ended.
@@ -83,6 +88,14 @@ pub struct InvalidFirstFrame {
     pub request: Option<String>,
     /// Errors in the connect parameters.
     pub problems: Option<String>,
+}
+
+/// A rejected request that was meant to open a WebSocket.
+pub struct InvalidRequest {
+    pub reason: Bad,
+    pub peer: IpAddr,
+    /// Absent if the request could not be read.
+    pub client_info: Option<ClientInfo>,
 }
 
 /// Complete state of a running gateway.
@@ -113,6 +126,8 @@ pub struct Gateway {
     /// Changed configuration keys that take effect only at the next start.
     restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
+    /// Networks and the reasons of their rejected requests for which a warning was logged.
+    request_warnings: HourlyWarnings<([u8; 8], Bad)>,
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
     unsaved: Vec<Slot>,
     age_at_start: TableAge,
@@ -149,6 +164,7 @@ impl Gateway {
             applied_hash: String::new(),
             restart_keys: Vec::new(),
             refusal_log: RefusalLog::new(now.at),
+            request_warnings: HourlyWarnings::default(),
             unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),
             next_health: now.at.plus(limits::HEALTH_MS),
@@ -170,6 +186,7 @@ impl Gateway {
             }
             Event::Connect { conn, attempt } => self.connect(conn, *attempt, now),
             Event::InvalidFirstFrame { conn, frame } => self.reject_first_frame(conn, &frame, now),
+            Event::InvalidRequest { conn, request } => self.reject_request(conn, &request, now),
             Event::Frame { conn, message } => self.handle_frame(conn, &message, now),
             Event::Closed { conn } => self.closed(conn, now),
             Event::Committed { job, error } => self.committed(job, error, now),

@@ -3,11 +3,12 @@
 
 use super::attempt::{Attempt, ClientInfo};
 use super::log_line::attempt_fields;
-use super::{Gateway, InvalidFirstFrame};
+use super::{Gateway, InvalidFirstFrame, InvalidRequest};
 use crate::config::Secret;
 use crate::gate::facts::{DeviceProof, Protocol};
 use crate::gate::ids::{ConnId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
+use crate::gate::net;
 use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy;
 use crate::gate::refusal::{Hint, Refusal, Rule};
@@ -84,6 +85,38 @@ impl Gateway {
         self.reject(&rejection, frame.request.as_deref(), &message, now);
     }
 
+    /// Reports a rejected request, which has its response already, to the log, the counters and
+    /// `gatelet explain --last`. It is logged once per hour for each network and reason.
+    pub(super) fn reject_request(&mut self, conn: ConnId, request: &InvalidRequest, now: Now) {
+        let InvalidRequest { reason, peer, ref client_info } = *request;
+        let (message, hint) = (reason.to_string(), reason.hint());
+        let text = |text: fn(&ClientInfo) -> &String| {
+            client_info.as_ref().map(text).cloned().unwrap_or_default()
+        };
+        let (host, origin) = (text(|info| &info.host_text), text(|info| &info.origin_text));
+        self.counters.requests[reason.cause()] += 1;
+        if self.request_warnings.add((net::network(peer), reason), now.at) {
+            log::warn!(
+                "conn={conn} peer={peer} host={host:?} origin={origin:?} reason={message:?} hint={hint:?}; \
+                 not logged again for this peer within an hour"
+            );
+        }
+        self.refusal_log.remember_once(RejectionRecord {
+            rule: BEFORE_RULES,
+            code: reason.status_text(),
+            message,
+            hint: hint.to_string(),
+            at: now.wall.0,
+            conn: conn.0,
+            peer: peer.to_string(),
+            client: client_info.as_ref().map_or(peer, |info| info.client).to_string(),
+            via: client_info.as_ref().map_or("direct", ClientInfo::via_name),
+            host,
+            origin,
+            ..RejectionRecord::default()
+        });
+    }
+
     /// Reports a rejection to the client, the log and `gatelet explain --last`, and closes the
     /// connection.
     fn reject(
@@ -130,6 +163,9 @@ impl Gateway {
         )
     }
 }
+
+/// Shown instead of a rule for requests that are rejected before the rules apply.
+const BEFORE_RULES: &str = "0 request";
 
 /// A rejected client.
 struct Rejection<'a> {

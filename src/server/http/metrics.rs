@@ -14,7 +14,7 @@ use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::Gateway;
 use crate::server::os::host_info;
 use crate::server::shared::Shared;
-use crate::wire::http::{Head, ResponseHead};
+use crate::wire::http::{Bad, Head, ResponseHead};
 
 /// Builds the complete HTTP response.
 pub(crate) fn answer(head: &Head<'_>, client_info: &ClientInfo, shared: &Shared) -> Vec<u8> {
@@ -71,6 +71,9 @@ impl Gateway {
         page.values("gatelet_refusals_total", help, "rule", by_rule(&counts.refused));
         let help = "Rejected clients, by the code that they received.";
         page.values("gatelet_refusals_by_code_total", help, "code", counts.by_code());
+        let help = "Requests that were meant to open a WebSocket and were rejected, by cause.";
+        let causes = Bad::CAUSES.into_iter().zip(counts.requests);
+        page.values("gatelet_upgrades_rejected_total", help, "cause", causes);
         let help = "Calls to nodes that ended, by outcome.";
         page.values("gatelet_invokes_total", help, "result", outcomes.by_name());
         let help = "Time until a node answered.";

@@ -24,7 +24,7 @@ use crate::gate::net::Via;
 use crate::gate::refusal::{Close, Refusal};
 use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::parse;
-use crate::server::gateway::{Event, InvalidFirstFrame};
+use crate::server::gateway::{Event, InvalidFirstFrame, InvalidRequest};
 use crate::server::http::static_files::FileResponse;
 use crate::server::http::{self, HttpResponse};
 use crate::server::runtime::{sleep, within, Offload};
@@ -128,7 +128,7 @@ impl ConnectionGuard {
         reached: Option<IpAddr>,
     ) -> Option<FirstRequest<T>> {
         let mut bytes = Vec::with_capacity(limits::READ_BUFFER);
-        let invalid = loop {
+        let (reason, client_info) = loop {
             let before = bytes.len();
             bytes.extend_from_slice(&[0; limits::READ_BUFFER]);
             let count = stream.read(&mut bytes[before..]).await.ok().filter(|count| *count > 0)?;
@@ -136,7 +136,7 @@ impl ConnectionGuard {
             let head = match Head::parse(&bytes) {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
-                Err(bad) => break bad,
+                Err(bad) => break (bad, None),
             };
             let client_info =
                 parse::client_info(&head, peer, reached, &self.shared.runtime_config());
@@ -146,7 +146,7 @@ impl ConnectionGuard {
             }
             let accept = match head.accept_websocket() {
                 Ok(accept) => accept,
-                Err(bad) => break bad,
+                Err(bad) => break (bad, Some(client_info)),
             };
             if client_info.via == Via::UntrustedProxy {
                 self.shared.warn_of_proxy(client_info.peer);
@@ -154,8 +154,14 @@ impl ConnectionGuard {
             let read_ahead = bytes[head.len..].to_vec();
             return Some(FirstRequest::Upgrade { stream, read_ahead, client_info, accept });
         };
-        log::debug!("conn={} peer={peer} sent an invalid request: {invalid}", self.conn);
-        let _ = Box::pin(finish(&mut stream, &ResponseHead::refusal(invalid))).await;
+        let conn = self.conn;
+        if client_info.is_some() || reason.is_meant_to_connect(&bytes) {
+            let request = Box::new(InvalidRequest { reason, peer, client_info });
+            self.shared.dispatch(Event::InvalidRequest { conn, request });
+        } else {
+            log::debug!("conn={conn} peer={peer} sent an invalid request: {reason}");
+        }
+        let _ = Box::pin(finish(&mut stream, &ResponseHead::refusal(reason))).await;
         None
     }
 

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub(super) mod host_info;
+pub(super) mod hourly_warnings;
 mod log_file;
 pub(super) mod logger;
 #[cfg(windows)]

@@ -14,13 +14,13 @@ use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 use crate::nodes::load::{narrow, nothing_waits, KIB};
 
 /// Result of one scrape: every value by `name{labels}` as written, and the type of every metric.
-struct Scrape {
+pub(super) struct Scrape {
     values: BTreeMap<String, f64>,
     kinds: BTreeMap<String, String>,
 }
 
 impl Scrape {
-    fn of(gateway: &Gateway) -> Scrape {
+    pub(super) fn of(gateway: &Gateway) -> Scrape {
         Scrape::read(body(&gateway.dial().get("/metrics"), 200))
     }
 
@@ -113,6 +113,11 @@ impl Scrape {
 
     fn of_label(&self, name: &str, label: &str, word: &str) -> f64 {
         self.get(&format!("{name}{{{label}=\"{word}\"}}"))
+    }
+
+    /// Returns the value of a series, if it exists.
+    pub(super) fn find(&self, name: &str, label: &str, word: &str) -> Option<f64> {
+        self.values.get(&format!("{name}{{{label}=\"{word}\"}}")).copied()
     }
 
     fn sum(&self, name: &str) -> f64 {

@@ -2,4 +2,5 @@
 
 mod control_ui;
 mod metrics;
+mod rejected_upgrades;
 mod request_heads;
