@@ -242,6 +242,11 @@ impl fmt::Display for Source {
     }
 }
 
+/// Returns the secret's fingerprint as the value of a [`Setting`].
+pub fn shown_secret(secret: &Secret) -> String {
+    build::fingerprint(secret)
+}
+
 /// A value with its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sourced<T> {

@@ -228,7 +228,7 @@ impl Reader<'_> {
 
     /// Reads a string that is the value of a key.
     fn text(&mut self, line: u32, path: &str, raw: &str) -> TypedValue {
-        match self.expanded(line, path, raw) {
+        match self.expanded(line, path, raw, print::is_variable(raw)) {
             None => TypedValue::Invalid,
             Some(raw) => {
                 self.problems.value(line, path, &raw).map_or(TypedValue::Blank, TypedValue::Text)
@@ -237,10 +237,9 @@ impl Reader<'_> {
     }
 
     /// Expands the variables in a string. Only a secret key may use a variable that is named like a
-    /// secret, because all other values are displayed. A variable that is the whole string may be
-    /// blank, so that the key is not set; an unset variable is an error.
-    fn expanded(&mut self, line: u32, path: &str, raw: &str) -> Option<String> {
-        let may_be_blank = print::is_variable(raw);
+    /// secret, because all other values are displayed. An unset variable is an error, and so is a
+    /// blank one, unless it is the whole value of a key, which is then not set.
+    fn expanded(&mut self, line: u32, path: &str, raw: &str, may_be_blank: bool) -> Option<String> {
         let is_secret = secret_keys().any(|key| path.strip_prefix("gateway.") == Some(key));
         let env = self.env;
         let problems = &mut *self.problems;
@@ -304,7 +303,7 @@ impl Reader<'_> {
             match &element.value {
                 JsonValue::Text(text) => {
                     // A blank entry stays in the list: without it the list may permit more.
-                    if let Some(raw) = self.expanded(line, path, text) {
+                    if let Some(raw) = self.expanded(line, path, text, false) {
                         let text = self.problems.value(line, path, &raw).unwrap_or_default();
                         items.push(ListItem { text, line });
                     }

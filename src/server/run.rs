@@ -64,7 +64,8 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
         Box::new(SystemEntropy),
         clock.now(),
     );
-    let file = ConfigFile(start_context);
+    let in_force = start_context.in_force(&loaded.settings, &[], secret.as_ref());
+    let file = ConfigFile::new(start_context, in_force);
     gateway.applied_hash = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let (shared, jobs) = Shared::new(gateway, Box::new(clock));
     let served = runtime::run(async {
