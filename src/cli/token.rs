@@ -148,7 +148,7 @@ impl Running {
     }
 
     /// Returns the token in force. Error if there is none, or this command cannot read it: a
-    /// gateway does not show its token to anyone.
+    /// gateway never sends its token.
     pub fn token<'a>(&self, context: &'a Context) -> Result<&'a Sourced<Secret>, CommandError> {
         if self.mode != AuthMode::Token.name() {
             return Err(no_token(&self.mode));

@@ -12,9 +12,10 @@ impl Builder<'_> {
     /// Returns the port, or `None` after reporting an error if the given value is invalid.
     pub fn port(&mut self) -> Option<u16> {
         let flag = ("--port", self.args.port.as_ref());
+        let has_flag = flag.1.is_some_and(|raw| !values::trimmed(raw).is_empty());
         let variables: Vec<_> = ["GATELET_PORT", "OPENCLAW_GATEWAY_PORT"]
             .into_iter()
-            .filter(|name| flag.1.is_some() || !self.is_service_link(name))
+            .filter(|name| has_flag || !self.is_service_link(name))
             .collect();
         let Some(Sourced { value: text, source }) = self.problems.first(self.env, flag, variables)
         else {

@@ -55,19 +55,15 @@ impl StartContext {
         secret: Option<&Sourced<Secret>>,
     ) -> Vec<Setting> {
         let mut settings = new.to_vec();
+        let created = secret.filter(|secret| matches!(secret.source, Source::StateFile(_)));
         for setting in &mut settings {
             let kept = old.iter().find(|old| old.path == setting.path);
-            match (setting.path.as_str(), secret) {
-                ("gateway.port", _) if old.is_empty() => setting.value = self.port.to_string(),
-                ("gateway.port" | "gateway.bind", _) => {
-                    kept.into_iter().for_each(|kept| setting.clone_from(kept));
-                }
-                (
-                    "gateway.auth.token",
-                    Some(Sourced { value, source: Source::StateFile(path) }),
-                ) => {
-                    setting.value = config::shown_secret(value);
-                    setting.source = Source::StateFile(path.clone());
+            match (setting.path.as_str(), kept, created) {
+                ("gateway.port" | "gateway.bind", Some(kept), _) => setting.clone_from(kept),
+                ("gateway.port", None, _) => setting.value = self.port.to_string(),
+                ("gateway.auth.token", _, Some(created)) => {
+                    setting.value = config::shown_secret(&created.value);
+                    setting.source = created.source.clone();
                 }
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! What commands say while a gateway runs: its own values, not those that the command would use.
+//! Commands while a gateway runs: they print its values, not those that they would use themselves.
 
 use std::fs;
 use std::process::Output;
