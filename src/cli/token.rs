@@ -10,7 +10,7 @@ use super::context::Context;
 use super::format::shown_text;
 use super::output::{parse_answer, CommandError, CommandResult, Exit, Output};
 use crate::client::{ClientError, GatewayClient};
-use crate::config::{AuthMode, Config, Secret, Source, Sourced};
+use crate::config::{self, AuthMode, Config, Secret, Source, Sourced, SystemEnv};
 use crate::store;
 use crate::wire::base64;
 use crate::wire::json;
@@ -90,8 +90,7 @@ fn rotate(context: &Context) -> CommandResult {
     }
     let path = context.paths()?.token_file();
     let running = Running::ask(context)?;
-    let file = Source::StateFile(path.clone()).to_string();
-    if let Some(running) = running.as_ref().filter(|running| running.source != file) {
+    if let Some(running) = running.as_ref().filter(|running| !running.is_created()) {
         return Err(CommandError::failed(format!(
             "the token of the running gateway comes from {}; change it there and restart the gateway",
             running.source()
@@ -149,12 +148,20 @@ impl Running {
 
     /// Returns the token in force. Error if there is none, or this command cannot read it: a
     /// gateway never sends its token.
-    pub fn token<'a>(&self, context: &'a Context) -> Result<&'a Sourced<Secret>, CommandError> {
+    pub fn token(&self, context: &Context) -> Result<Sourced<Secret>, CommandError> {
         if self.mode != AuthMode::Token.name() {
             return Err(no_token(&self.mode));
         }
-        let own = context.loaded.config.as_ref().and_then(|config| config.auth.secret.as_ref());
-        own.filter(|own| self.uses(context, &own.value)).ok_or_else(|| {
+        let own = context.loaded.config.as_ref().and_then(|config| config.auth.secret.clone());
+        let created = config::created_token(context.paths()?, &SystemEnv);
+        let mut readable = own.clone().into_iter().chain(created);
+        readable.find(|own| self.uses(context, &own.value)).ok_or_else(|| {
+            if self.is_created() {
+                return CommandError::failed(format!(
+                    "the token in {} was changed since the gateway read it; restart the gateway",
+                    self.source
+                ));
+            }
             let own = own.map_or("no token".to_string(), |own| {
                 format!("another one ({}, from {})", own.value.fingerprint(), own.source)
             });
@@ -165,6 +172,11 @@ impl Running {
                 self.source()
             ))
         })
+    }
+
+    /// Returns whether the token is the one in the state directory, which this command shares.
+    fn is_created(&self) -> bool {
+        self.source.starts_with("state file ")
     }
 
     /// Returns whether the gateway uses this token. A short token has no fingerprint to compare, so
@@ -188,13 +200,13 @@ impl Running {
 }
 
 /// Returns the token of the next start. Error with a hint if there is none.
-pub fn configured(context: &Context) -> Result<&Sourced<Secret>, CommandError> {
+pub fn configured(context: &Context) -> Result<Sourced<Secret>, CommandError> {
     let config = context.config()?;
     only_token(config)?;
     let missing = || {
         CommandError::failed("there is no token yet; `gatelet run` creates one at its first start")
     };
-    config.auth.secret.as_ref().ok_or_else(missing)
+    config.auth.secret.clone().ok_or_else(missing)
 }
 
 fn only_token(config: &Config) -> Result<(), CommandError> {

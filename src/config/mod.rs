@@ -242,6 +242,13 @@ impl fmt::Display for Source {
     }
 }
 
+/// Returns the token that an earlier start created, if it is valid.
+pub fn created_token(paths: &Paths, env: &dyn Env) -> Option<Sourced<Secret>> {
+    let (file_values, problems) = (&parse::FileValues::default(), &mut Problems::default());
+    let mut search = secrets::SecretSearch { env, file_values, problems, exposed: false };
+    search.read_state_file(paths.token_file())
+}
+
 /// Returns the secret's fingerprint as the value of a [`Setting`].
 pub fn shown_secret(secret: &Secret) -> String {
     build::fingerprint(secret)

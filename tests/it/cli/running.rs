@@ -88,6 +88,14 @@ fn addresses_and_settings_are_those_of_the_running_gateway() {
         setting(&["config", "print", "--json", "--bind", "lan"], "port"),
         (json!(false), json!("4321"), json!("config line 1"))
     );
+    let mut other = gateway.plan.command(&["token", "show"]);
+    let shown = other.env("GATELET_TOKEN", STALE).output().unwrap();
+    let created = fs::read_to_string(gateway.plan.dir().join("token")).unwrap();
+    assert_eq!(texts(&shown).0.trim(), created, "a variable of the command does not count");
+    gateway.plan.good(&["token", "rotate"]);
+    let rotated = texts(&run(&gateway, &["token", "show"]));
+    assert!(rotated.0.is_empty() && rotated.1.contains("restart the gateway"), "{rotated:?}");
+    gateway.plan.good(&["token", "rotate"]);
     let capacity = setting(&print, "pairing.capacity").1;
     let mut gateway = gateway;
     gateway.plan.config["pairing"] = json!({ "capacity": 7 });
