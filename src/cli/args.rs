@@ -1,8 +1,8 @@
 //! Commands, and the parsing of command line arguments. Pure: no environment, no files, no output.
 //!
-//! Each command is a [`Command`] in its own file; [`OPTIONS`] lists all options. Anything else is an
-//! error that names the nearest match. Options may stand anywhere, `--` ends them, and
-//! `--name=value` equals `--name value`.
+//! Each command is a [`Command`] in its own file; [`OPTIONS`] lists all options. Anything else is
+//! an error that names the nearest match. Options may stand anywhere, `--` ends them, and
+//! `--name=value` equals `--name value`. The blanks at the ends of a value are ignored.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug};

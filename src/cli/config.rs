@@ -174,7 +174,7 @@ fn report(context: &Context) -> String {
     text
 }
 
-/// Returns whether the configuration file was read.
+/// Returns whether the configuration file exists.
 fn exists(context: &Context) -> bool {
     context.loaded.paths.as_ref().is_some_and(|paths| paths.config.value.exists())
 }

@@ -46,8 +46,8 @@ impl StartContext {
         }
     }
 
-    /// Returns the settings in force, for a configuration with the settings `new`. Those that only a
-    /// start changes are kept from `old`, which is empty at the start.
+    /// Returns the settings in force, for a configuration with the settings `new`. Those that only
+    /// a start changes are kept from `old`, which is empty at the start.
     pub fn in_force(
         &self,
         new: &[Setting],
