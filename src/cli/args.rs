@@ -2,7 +2,7 @@
 //!
 //! Each command is a [`Command`] in its own file; [`OPTIONS`] lists all options. Anything else is
 //! an error that names the nearest match. Options may stand anywhere, `--` ends them, and
-//! `--name=value` equals `--name value`.
+//! `--name=value` equals `--name value`. The blanks at the ends of a value are ignored.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug};
@@ -11,7 +11,7 @@ use lexopt::{Arg, Parser};
 
 use super::context::Context;
 use super::output::{CommandError, CommandResult};
-use crate::config::{Overrides, Secret};
+use crate::config::{self, Overrides, Secret};
 use crate::gate::ids::Role;
 
 /// A command, or a family of commands: its help text and its parser.
@@ -259,6 +259,11 @@ impl Args {
                 let command = self.command.name;
                 return Err(self.error(format!("`gatelet {command}` has no option `--{name}`")));
             }
+            // A blank option of the configuration is not set; one that grants rights is an error.
+            let is_blank = self.get(name).is_some_and(str::is_empty) && takes_value(name);
+            if is_blank && self.command.options.contains(name) && *name != "log-file" {
+                return Err(self.error(format!("`--{name}` is blank")));
+            }
         }
         if (self.command.min_arguments..=self.command.max_arguments).contains(&self.arguments.len())
         {
@@ -268,11 +273,15 @@ impl Args {
     }
 
     fn overrides(&self) -> Overrides {
-        let global = |name| self.owned(name).filter(|_| !self.command.options.contains(&name));
+        let raw = |name| {
+            let mut given = self.options.iter().rev();
+            given.find(|(given, _)| *given == name).map(|(_, value)| value.clone())
+        };
+        let global = |name| raw(name).filter(|_| !self.command.options.contains(&name));
         Overrides {
             config: global("config"),
             state_dir: global("state-dir"),
-            log_file: self.owned("log-file"),
+            log_file: raw("log-file"),
             port: global("port"),
             bind: global("bind"),
             auth: global("auth"),
@@ -288,7 +297,7 @@ impl Args {
     /// Returns the last value of the option.
     pub fn get(&self, option: &str) -> Option<&str> {
         let mut given = self.options.iter().rev();
-        given.find(|(name, _)| *name == option).map(|(_, value)| value.as_str())
+        given.find(|(name, _)| *name == option).map(|(_, value)| config::trimmed(value))
     }
 
     pub fn owned(&self, option: &str) -> Option<String> {
@@ -353,6 +362,10 @@ impl Args {
         let name = self.command.name;
         self.error(format!("`gatelet {name}` needs one of: {}", self.commands.member_names(name)))
     }
+}
+
+fn takes_value(option: &str) -> bool {
+    OPTIONS.iter().any(|spec| spec.name == option && !spec.value.is_empty())
 }
 
 type Options = Vec<(&'static str, String)>;

@@ -2,8 +2,8 @@
 
 use super::args::{action, Command};
 use super::context::Context;
-use super::format::{clean, Grid};
-use super::output::{pretty, CommandResult, Exit, Output};
+use super::format::{clean, shown_text, Grid};
+use super::output::{parse_answer, pretty, CommandError, CommandResult, Exit, Output};
 use crate::config::{Problem, Severity};
 use crate::rpc;
 use crate::wire::json;
@@ -26,7 +26,13 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "config print",
         summary: "list all settings in force and their sources",
-        details: "\n  gatelet config print\n  gatelet config print --json\n",
+        details: "
+  gatelet config print
+  gatelet config print --json
+
+Prints the settings of the running gateway. If none is running, or options such as --config or
+--port are given, prints the settings that a start would use.
+",
         parse: |_| action((), |context, ()| print(context)),
         ..Command::BASE
     },
@@ -40,6 +46,7 @@ fn check(context: &Context) -> CommandResult {
             o.bool("ok", loaded.config.is_some());
             if let Some(paths) = &loaded.paths {
                 o.shown("file", &paths.config.value.display());
+                o.bool("exists", exists(context));
             }
             o.arr("problems", |list| {
                 loaded.problems.iter().for_each(|problem| list.item_obj(|o| fields(o, problem)))
@@ -52,19 +59,62 @@ fn check(context: &Context) -> CommandResult {
     Output::with(text, exit(context))
 }
 
-/// Prints all settings in force with their sources. If there are errors, prints all problems first;
-/// the exit code is then 1.
+/// Prints all settings in force with their sources, of the running gateway if there is one.
 fn print(context: &Context) -> CommandResult {
+    if context.has_overrides() {
+        return print_configured(context, "of the next start with these options");
+    }
+    match context.gateway()? {
+        Some(mut client) => print_running(context, &client.call("gatelet.config", "{}")?),
+        None => print_configured(context, "of the next start; no gateway is running"),
+    }
+}
+
+fn print_running(context: &Context, answer: &str) -> CommandResult {
+    let value = parse_answer(answer)?;
+    let unreadable = || CommandError::failed("the running gateway is of another version");
+    let settings = value.get("inForce").ok_or_else(unreadable)?;
+    if context.json {
+        return Output::ok(pretty(&json::object(|o| {
+            o.bool("running", true);
+            o.raw("settings", settings.raw().as_bytes());
+        })));
+    }
+    let mut grid = Grid::new(&["SETTING", "VALUE", "SOURCE"]);
+    for setting in settings.items() {
+        grid.row(["key", "value", "source"].map(|key| shown_text(&setting, key)).into());
+    }
+    let mut text = format!(
+        "values           of the running gateway\nstate directory  {}\nconfiguration    {}\n\n{}",
+        context.state_dir()?.display(),
+        shown_text(&value, "path"),
+        grid.text(context.style)
+    );
+    if shown_text(&value, "hash") != shown_text(&value, "appliedConfigHash") {
+        text.push_str(
+            "\nthe file was changed since; that takes effect at the next start: see `gatelet config check`\n",
+        );
+    }
+    Output::ok(text)
+}
+
+/// Prints the settings that a start would use. If there are errors, prints all problems first; the
+/// exit code is then 1.
+fn print_configured(context: &Context, what: &str) -> CommandResult {
     let settings = &context.loaded.settings;
     let exit = exit(context);
     if context.json {
-        return Output::with(pretty(&json::object(|o| rpc::config::settings(o, settings))), exit);
+        let text = pretty(&json::object(|o| {
+            o.bool("running", false);
+            rpc::config::settings(o, "settings", settings);
+        }));
+        return Output::with(text, exit);
     }
     let mut grid = Grid::new(&["SETTING", "VALUE", "SOURCE"]);
     for setting in settings {
         grid.row(vec![setting.path.clone(), setting.value.clone(), setting.source.to_string()]);
     }
-    let mut text = String::new();
+    let mut text = format!("values           {what}\n");
     if let Some(paths) = &context.loaded.paths {
         text.push_str(&format!(
             "state directory  {}  ({})\n",
@@ -107,11 +157,14 @@ fn report(context: &Context) -> String {
     text.push_str(&not_used(context));
     let errors =
         loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let file = loaded
+    let mut file = loaded
         .paths
         .as_ref()
         .map(|paths| paths.config.value.display().to_string())
         .unwrap_or_default();
+    if loaded.paths.is_some() && !exists(context) {
+        file.push_str(" does not exist; flags, variables and defaults");
+    }
     match (errors, loaded.problems.len()) {
         (0, 0) => text.push_str(&format!("{file}: no problems\n")),
         (0, count) => text.push_str(&format!("{file}: valid; warnings: {count}\n")),
@@ -119,6 +172,11 @@ fn report(context: &Context) -> String {
             .push_str(&format!("{file}: invalid, the gateway would not start; errors: {count}\n")),
     }
     text
+}
+
+/// Returns whether the configuration file exists.
+fn exists(context: &Context) -> bool {
+    context.loaded.paths.as_ref().is_some_and(|paths| paths.config.value.exists())
 }
 
 fn not_used(context: &Context) -> String {

@@ -86,6 +86,15 @@ impl Context {
         Ok(String::from_utf8_lossy(&text).trim().parse().ok())
     }
 
+    /// Returns whether options are given that change the configuration, other than the location of
+    /// the state directory.
+    pub fn has_overrides(&self) -> bool {
+        let args = &self.loaded.args;
+        [&args.config, &args.port, &args.bind, &args.auth].iter().any(|given| given.is_some())
+            || args.token.is_some()
+            || args.password.is_some()
+    }
+
     /// Connects to the running gateway. Returns `None` if none is running.
     pub fn gateway(&self) -> Result<Option<GatewayClient>, CommandError> {
         let Some(address) = self.address()? else { return Ok(None) };

@@ -12,7 +12,7 @@ use super::explanation::Explanation;
 use super::format::{ago, clean, number, shown_text};
 use super::output::{parse_answer, pretty, CommandError, CommandResult, Exit, Output};
 use super::{import, pair, select};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::{Code, DeviceProof, DeviceToken, Facts, Grant, Phase, SecretCheck};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
@@ -116,7 +116,10 @@ impl ExplainOptions {
     fn parse(args: &Args) -> Result<ExplainOptions, CommandError> {
         let secret = if args.has("token") { "token" } else { "password" };
         let protocol = args.get("protocol").map(|text| {
-            text.parse().map_err(|_| args.error(format!("`--protocol {text}`: expected 3 or 4")))
+            text.parse()
+                .ok()
+                .filter(|number| (3..=4).contains(number))
+                .ok_or_else(|| args.error(format!("`--protocol {text}`: expected 3 or 4")))
         });
         Ok(ExplainOptions {
             peer: args.owned("peer"),
@@ -267,8 +270,9 @@ fn head(request: &[u8]) -> Result<Head<'_>, CommandError> {
 
 fn address(text: Option<&str>) -> Result<IpAddr, CommandError> {
     let Some(text) = text else { return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
-    text.parse()
-        .map_err(|_| CommandError::usage(format!("`--peer {}` is not an IP address", clean(text))))
+    config::address(text).ok_or_else(|| {
+        CommandError::usage(format!("`--peer {}` is not an IP address", clean(text)))
+    })
 }
 
 /// The device that the client presents.

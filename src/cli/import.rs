@@ -12,7 +12,7 @@ use super::args::{action, Command};
 use super::context::{unreadable, Context};
 use super::format::{clean, number, short, text};
 use super::output::{CommandError, CommandResult, Output};
-use crate::config::{Env, SystemEnv};
+use crate::config::{self, Env, SystemEnv};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, Slot, TableAge, WallMs};
 use crate::gate::limits;
@@ -96,11 +96,12 @@ fn empty_table(capacity: u16) -> Contents {
 }
 
 fn read(file: &str) -> Result<Vec<u8>, CommandError> {
-    let path = std::path::Path::new(file);
-    SystemEnv.read(path, limits::IMPORT_LEN).map_err(|error| unreadable(path, &error))
+    let path = config::home_path(file, &SystemEnv);
+    SystemEnv.read(&path, limits::IMPORT_LEN).map_err(|error| unreadable(&path, &error))
 }
 
 fn parse<'a>(file: &str, text: &'a [u8]) -> Result<Value<'a>, CommandError> {
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let value = json::parse(text, limits::JSON_DEPTH)
         .map_err(|bad| CommandError::failed(format!("{file} is not JSON: {bad}")))?;
     match value.kind() {

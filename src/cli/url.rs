@@ -1,14 +1,11 @@
 //! `gatelet url`: prints the page's URL with the token in its fragment, which a browser does not
 //! send to any server.
 
-use std::net::SocketAddr;
-
 use super::args::{action, Command};
 use super::context::Context;
-use super::format::shown_text;
+use super::format::texts;
 use super::output::{parse_answer, CommandError, CommandResult, Exit, Output};
-use super::token;
-use crate::client::{ClientError, GatewayClient};
+use super::token::{self, Running};
 use crate::config::{AuthMode, Config, Secret};
 use crate::server;
 use crate::wire::json;
@@ -27,84 +24,78 @@ grants access.
     ..Command::BASE
 }];
 
+/// Links to print, and remarks about them.
+struct Links {
+    pages: Vec<String>,
+    /// Follows each page.
+    fragment: String,
+    notes: Vec<String>,
+    running: bool,
+}
+
 /// Prints the URLs for this machine and for other machines.
 fn url(context: &Context) -> CommandResult {
-    let config = context.config()?;
-    let fragment = match config.auth.mode {
-        AuthMode::Token => {
-            let token = token::in_force(context)?;
-            check_token(context, &token.value, &token.source.to_string())?;
-            format!("#token={}", encoded(token.value.expose()))
+    let mut links = match Running::ask(context)? {
+        Some(running) => in_force(context, &running)?,
+        None => configured(context)?,
+    };
+    if context.paths()?.in_container {
+        let note =
+            "in a container: if the port is published as another port, replace it in the link";
+        links.notes.push(note.to_string());
+    }
+    let urls: Vec<String> =
+        links.pages.iter().map(|page| format!("{page}{}", links.fragment)).collect();
+    if context.json {
+        return Output::json(&json::object(|o| {
+            o.opt_str("url", urls.first().map(String::as_str));
+            o.strings("urls", &urls);
+            o.bool("running", links.running);
+        }));
+    }
+    Ok(Output { text: urls.join("\n") + "\n", note: links.notes.join("\n"), exit: Exit::Ok })
+}
+
+/// Returns the links to the running gateway. They have no token if this command cannot read it.
+fn in_force(context: &Context, running: &Running) -> Result<Links, CommandError> {
+    let pages = texts(&parse_answer(&running.status)?, "pages");
+    let mut links = Links { pages, fragment: String::new(), notes: Vec::new(), running: true };
+    if running.mode == AuthMode::Token.name() {
+        match running.token(context) {
+            Ok(token) => links.fragment = fragment(&token.value),
+            Err(error) => links.notes.push(format!("the link has no token: {}", error.message)),
         }
+    } else if running.mode == AuthMode::Password.name() {
+        links.notes.push(PASSWORD.to_string());
+    }
+    Ok(links)
+}
+
+/// Returns the links to a gateway that is started with this configuration.
+fn configured(context: &Context) -> Result<Links, CommandError> {
+    let config: &Config = context.config()?;
+    let fragment = match config.auth.mode {
+        AuthMode::Token => fragment(&token::configured(context)?.value),
         _ => String::new(),
     };
-    let port = context.address().ok().flatten().map_or(config.port, |address| address.port());
-    if port == 0 {
+    if config.port == 0 {
         return Err(CommandError::failed(
             "no gateway is running, and the configured port is 0: the port is chosen at the start",
         ));
     }
     let contained = context.paths()?.in_container;
-    let links: Vec<String> = origins(config, port, contained)
-        .iter()
-        .map(|origin| format!("{origin}/{fragment}"))
-        .collect();
-    if context.json {
-        return Output::json(&json::object(|o| {
-            o.opt_str("url", links.first().map(String::as_str));
-            o.strings("urls", &links);
-        }));
+    let pages = server::pages(config, config.bind, config.port, contained);
+    let mut notes = vec!["no gateway is running: the link works after the next start".to_string()];
+    if config.auth.mode == AuthMode::Password {
+        notes.push(PASSWORD.to_string());
     }
-    Ok(Output {
-        text: links.join("\n") + "\n",
-        note: note(config, port, contained),
-        exit: Exit::Ok,
-    })
+    Ok(Links { pages, fragment, notes, running: false })
 }
 
-/// Error if the running gateway uses another token than this command: the URL would be rejected.
-fn check_token(context: &Context, token: &Secret, source: &str) -> Result<(), CommandError> {
-    let (Ok(Some(address)), Ok(Some(mut client))) = (context.address(), context.gateway()) else {
-        return Ok(());
-    };
-    let Ok(status) = client.call("gatelet.status", "{}") else { return Ok(()) };
-    let value = parse_answer(&status)?;
-    let (theirs, from) =
-        (shown_text(&value, "secretFingerprint"), shown_text(&value, "secretSource"));
-    let fingerprint = token.fingerprint();
-    // A short token has no fingerprint to compare, so try it.
-    let is_rejected =
-        || matches!(GatewayClient::connect(address, token.expose()), Err(ClientError::Refused(_)));
-    if theirs.is_empty() || theirs == fingerprint && (token.has_fingerprint() || !is_rejected()) {
-        return Ok(());
-    }
-    Err(CommandError::failed(format!(
-        "the running gateway uses another token ({theirs}, from {from}) than this command ({fingerprint}, \
-         from {source}); run this command with the same variables and options, or restart the gateway"
-    )))
-}
+const PASSWORD: &str = "sign in with the password; the link does not contain it";
 
-/// Returns the page's base URLs: the public origin if configured, this machine, and its network
-/// address if other machines can connect.
-fn origins(config: &Config, port: u16, contained: bool) -> Vec<String> {
-    let base = &config.control_ui.base_path;
-    let network = server::far_address(config.bind, contained)
-        .map(|address| SocketAddr::from((address, port)));
-    let mut origins: Vec<String> =
-        config.public_origin.iter().map(|origin| format!("{origin}{base}")).collect();
-    origins.push(format!("http://127.0.0.1:{port}{base}"));
-    origins.extend(network.map(|address| format!("http://{address}{base}")));
-    origins
-}
-
-fn note(config: &Config, port: u16, contained: bool) -> String {
-    match config.auth.mode {
-        AuthMode::Password => "sign in with the password; the link does not contain it".to_string(),
-        _ if contained => format!(
-            "in a container: if port {port} is published as another port, replace it in the link"
-        ),
-        _ => String::new(),
-    }
+fn fragment(token: &Secret) -> String {
+    format!("#token={}", encoded(token.expose()))
 }
 
 /// Percent-encodes the token for a URL fragment.

@@ -64,8 +64,9 @@ impl Builder<'_> {
         token: Option<&Sourced<Secret>>,
         password: Option<&Sourced<Secret>>,
     ) -> Option<Sourced<AuthMode>> {
-        let (word, source) = match (&self.args.auth, self.file_values.text("auth.mode")) {
-            (Some(word), _) => (word.as_str(), Source::Flag("--auth")),
+        let flag = self.problems.first(self.env, ("--auth", self.args.auth.as_ref()), []);
+        let (word, source) = match (&flag, self.file_values.text("auth.mode")) {
+            (Some(word), _) => (word.value.as_str(), word.source.clone()),
             (None, Some((word, line))) => (word, Source::Config(line)),
             (None, None) if self.file_values.is_invalid("auth.mode") => return None,
             (None, None) => return self.mode_by_secret(token, password),
@@ -178,7 +179,7 @@ impl Builder<'_> {
 
     fn trusted_proxy(&mut self) -> Option<TrustedProxy> {
         let hint = "use the name of a header, such as x-forwarded-user";
-        let user = |text: &str| Some(text.trim().to_string()).filter(|user| !user.is_empty());
+        let user = |text: &str| Some(text.to_string()).filter(|user| !user.is_empty());
         let required_headers =
             self.entries("auth.trustedProxy.requiredHeaders", hint, values::header);
         let allow_users =

@@ -202,9 +202,8 @@ impl<'a> Builder<'a> {
     }
 
     fn control_ui(&mut self) -> ControlUi {
-        let any = |text: &str| {
-            (text.trim() == "*").then(|| "*".to_string()).or_else(|| values::origin(text))
-        };
+        let any =
+            |text: &str| (text == "*").then(|| "*".to_string()).or_else(|| values::origin(text));
         let hint = "write scheme://host[:port], such as https://gate.example, or *";
         ControlUi {
             enabled: self.file_values.flag("controlUi.enabled"),
@@ -224,8 +223,7 @@ impl<'a> Builder<'a> {
     }
 
     fn ui_root(&mut self) -> Option<PathBuf> {
-        let (text, _) =
-            self.file_values.text("controlUi.root").filter(|(text, _)| !text.is_empty())?;
+        let (text, _) = self.file_values.text("controlUi.root")?;
         let root = self.beside_config(text);
         if !self.env.exists(&root.join("index.html")) {
             let message =
@@ -257,7 +255,7 @@ impl<'a> Builder<'a> {
     /// Merges the commands of the current key with those of its protocol 3 name.
     fn commands(&mut self, key: &'static str, old_key: &'static str) -> Vec<String> {
         let word = |text: &str| {
-            Some(text.trim().to_string())
+            Some(text.to_string())
                 .filter(|text| !text.is_empty() && !text.contains(char::is_whitespace))
         };
         let hint = "write the name of a command, such as camera.snap";
@@ -295,14 +293,16 @@ impl<'a> Builder<'a> {
 
     fn upstream_token(&mut self) -> Option<Secret> {
         let file = self.file_values.text("upstream.tokenFile");
-        let token = self.file_values.text("upstream.token").filter(|(text, _)| !text.is_empty());
+        let token = self.file_values.text("upstream.token");
         match (token, file) {
             (Some(_), Some(_)) => {
                 let message = "gateway.upstream.token and gateway.upstream.tokenFile are both set";
                 self.error("upstream.tokenFile", message, "remove one of them");
                 None
             }
-            (Some((text, _)), None) => Some(Secret::new(text)),
+            (Some((text, line)), None) => {
+                self.search(false).check("gateway.upstream.token", line, text.to_string())
+            }
             (None, Some((text, line))) => {
                 let path = self.beside_config(text);
                 self.search(false).read_config_file("gateway.upstream.tokenFile", line, &path)

@@ -5,60 +5,68 @@ use std::net::IpAddr;
 
 use super::build::Builder;
 use super::parse::{quote, suggest};
-use super::{paths, schema, values, Bind, Source};
+use super::{schema, values, Bind, Source, Sourced};
 use crate::gate::net;
 
 impl Builder<'_> {
     /// Returns the port, or `None` after reporting an error if the given value is invalid.
     pub fn port(&mut self) -> Option<u16> {
-        if let Some(text) = &self.args.port {
-            let port = if text == "0" { Some(0) } else { values::port(text) };
-            return self.port_of(text, port, Source::Flag("--port"));
-        }
-        for name in ["GATELET_PORT", "OPENCLAW_GATEWAY_PORT"] {
-            match paths::non_empty_var(self.env, name) {
-                // Kubernetes sets <SERVICE>_PORT to tcp://address:port in every pod.
-                Some(text) if text.contains("://") => {
-                    let message = format!(
-                        "{name} is {}, which Kubernetes sets for a service of that name",
-                        quote(&text)
-                    );
-                    let hint = "the value is ignored; set enableServiceLinks: false";
-                    self.problems.warning(0, name, message, hint);
+        let flag = ("--port", self.args.port.as_ref());
+        let has_flag = flag.1.is_some_and(|raw| !values::trimmed(raw).is_empty());
+        let variables: Vec<_> = ["GATELET_PORT", "OPENCLAW_GATEWAY_PORT"]
+            .into_iter()
+            .filter(|name| has_flag || !self.is_service_link(name))
+            .collect();
+        let Some(Sourced { value: text, source }) = self.problems.first(self.env, flag, variables)
+        else {
+            return u16::try_from(self.file_values.number("port")).ok();
+        };
+        let name = source.to_string();
+        let port = match values::port_with_host(&text) {
+            _ if text == "0" && matches!(source, Source::Flag(_)) => 0,
+            Some((host, port)) => {
+                if host.is_some() {
+                    let message = format!("{name} is {}", quote(&text));
+                    let hint = "only the port is used; gateway.bind sets the addresses";
+                    self.problems.warning(0, &name, message, hint);
                 }
-                Some(text) => {
-                    let port = text.trim().rsplit(':').next().and_then(values::port);
-                    return self.port_of(&text, port, Source::Env(name));
-                }
-                None => {}
+                port
             }
-        }
-        u16::try_from(self.file_values.number("port")).ok()
+            None => {
+                let message = format!("{name} cannot be {}", quote(&text));
+                self.problems.error(0, &name, message, "use a port from 1 to 65535");
+                return None;
+            }
+        };
+        self.in_force.push(("port", port.to_string(), source));
+        Some(port)
     }
 
-    fn port_of(&mut self, text: &str, port: Option<u16>, source: Source) -> Option<u16> {
-        match port {
-            Some(port) => self.in_force.push(("port", port.to_string(), source)),
-            None => {
-                let message = format!("{source} cannot be {}", quote(text));
-                self.problems.error(0, &source.to_string(), message, "use a port from 1 to 65535");
-            }
-        }
-        port
+    /// Returns whether the variable holds a URL, and warns about it: Kubernetes sets `NAME_PORT` to
+    /// `tcp://address:port` in every pod for a service `NAME`.
+    fn is_service_link(&mut self, name: &'static str) -> bool {
+        let Some(text) = values::variable(self.env, name).filter(|text| text.contains("://"))
+        else {
+            return false;
+        };
+        let message =
+            format!("{name} is {}, which Kubernetes sets for a service of that name", quote(&text));
+        let hint = "the value is ignored; set enableServiceLinks: false";
+        self.problems.warning(0, name, message, hint);
+        true
     }
 
     /// Returns the bind mode, or `None` after reporting an error if it is invalid.
     pub fn bind(&mut self) -> Option<Bind> {
+        let flag = ("--bind", self.args.bind.as_ref());
         let (text, source) = match (
-            &self.args.bind,
-            paths::non_empty_var(self.env, "GATELET_BIND"),
+            self.problems.first(self.env, flag, ["GATELET_BIND"]),
             self.file_values.text("bind"),
         ) {
-            (Some(text), _, _) => (text.clone(), Source::Flag("--bind")),
-            (None, Some(text), _) => (text, Source::Env("GATELET_BIND")),
-            (None, None, Some((text, line))) => (text.to_string(), Source::Config(line)),
-            (None, None, None) if self.file_values.is_invalid("bind") => return None,
-            (None, None, None) => (self.default_bind().to_string(), Source::Default),
+            (Some(given), _) => (given.value, given.source),
+            (None, Some((text, line))) => (text.to_string(), Source::Config(line)),
+            (None, None) if self.file_values.is_invalid("bind") => return None,
+            (None, None) => (self.default_bind().to_string(), Source::Default),
         };
         let custom = self.custom_bind_host(text == "custom");
         let bind = match text.as_str() {
@@ -93,7 +101,7 @@ impl Builder<'_> {
             self.error_at(self.line("bind"), key, message, hint);
         }
         let hint = "use an IP address of this machine";
-        let address = self.parsed(key, hint, |text| text.trim().parse().ok())?;
+        let address = self.parsed(key, hint, values::address)?;
         if !is_used {
             let hint = "it has an effect only with gateway.bind \"custom\"";
             self.warning(key, "gateway.customBindHost is not used", hint);
@@ -103,7 +111,7 @@ impl Builder<'_> {
 }
 
 fn bind_hint(given: &str) -> String {
-    let bare = given.trim().trim_matches(['[', ']']).to_ascii_lowercase();
+    let bare = given.trim_matches(['[', ']']).to_ascii_lowercase();
     let meant = match bare.as_str() {
         "*" | "all" | "any" | "public" => Some("lan"),
         "localhost" | "local" => Some("loopback"),

@@ -9,6 +9,8 @@
 //! - There is a `Config` exactly when no problem is an error.
 //! - Only [`Secret::expose`] reveals a secret.
 //! - A secret source that is set but unusable is an error; later sources are not tried.
+//! - Every source is read by `Problems::value`: a blank value is not set, at every bind, and the
+//!   next source is used.
 
 mod auth;
 mod build;
@@ -37,9 +39,10 @@ use crate::gate::net::{self, Cidr};
 
 pub use change::{change, shown, ChangeKind, Changed, Shown};
 pub use env::{Env, SystemEnv};
-pub use paths::{in_container, service_dir, Paths};
+pub use paths::{home_path, in_container, service_dir, Paths};
 pub use schema::{nearest_word, Key, Kind, KEYS};
 pub use secrets::Secret;
+pub use values::{address, trimmed};
 
 /// Values given on the command line. They take precedence over every other source.
 #[derive(Clone, Default, Debug)]
@@ -237,6 +240,18 @@ impl fmt::Display for Source {
             Source::StateFile(path) => write!(f, "state file {}", path.display()),
         }
     }
+}
+
+/// Returns the token that an earlier start created, if it is valid.
+pub fn created_token(paths: &Paths, env: &dyn Env) -> Option<Sourced<Secret>> {
+    let (file_values, problems) = (&parse::FileValues::default(), &mut Problems::default());
+    let mut search = secrets::SecretSearch { env, file_values, problems, exposed: false };
+    search.read_state_file(paths.token_file())
+}
+
+/// Returns the secret's fingerprint as the value of a [`Setting`].
+pub fn shown_secret(secret: &Secret) -> String {
+    build::fingerprint(secret)
 }
 
 /// A value with its origin.

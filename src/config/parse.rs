@@ -7,6 +7,7 @@
 use super::schema::{self, Key, Kind};
 use super::text::{expand, variable_len, whole_number, Lines};
 use super::tree::{self, JsonValue, Member};
+use super::values::trimmed;
 use super::{print, Env, Problems};
 use crate::gate::limits;
 use crate::gate::text::{clip, Text};
@@ -33,6 +34,8 @@ enum TypedValue {
     Number(u32),
     Text(String),
     List(Vec<ListItem>),
+    /// A blank string: counts as not set.
+    Blank,
     /// An invalid value that was already reported.
     Invalid,
 }
@@ -196,7 +199,8 @@ impl Reader<'_> {
             (Kind::Text, JsonValue::Text(text)) => self.text(line, &path, text),
             (Kind::Word(words), JsonValue::Text(text)) => self.word(line, &path, text, words),
             (Kind::Secret, JsonValue::Text(text)) => {
-                self.file_values.literal_secret |= !text.contains("${") && !text.trim().is_empty();
+                self.file_values.literal_secret |=
+                    !text.contains("${") && !trimmed(text).is_empty();
                 self.text(line, &path, text)
             }
             (Kind::Secret, JsonValue::Object(_)) => self.reference(line, &path, value),
@@ -206,6 +210,12 @@ impl Reader<'_> {
                 TypedValue::Invalid
             }
         };
+        if matches!(value, TypedValue::Blank) {
+            if let Kind::Secret = key.kind {
+                self.problems.blank(line, &path);
+            }
+            return;
+        }
         self.file_values.entries.push(ParsedEntry { path: key.path, line, value });
     }
 
@@ -216,34 +226,53 @@ impl Reader<'_> {
         TypedValue::Invalid
     }
 
-    /// Expands the variables in a string. Only a secret key may use a variable that is named like a
-    /// secret, because all other values are displayed.
+    /// Reads a string that is the value of a key.
     fn text(&mut self, line: u32, path: &str, raw: &str) -> TypedValue {
-        let var = |name: &str| {
-            self.env.var(name).filter(|_| print::is_secret_key(path) || !print::is_secret_key(name))
-        };
-        match expand(raw, &var) {
-            Ok(text) => TypedValue::Text(text),
-            Err(name) if print::is_secret_key(&name) && self.env.var(&name).is_some() => {
-                let hint =
-                    "only tokens and passwords can use a variable that is named like a secret";
-                let message = format!("{path} is displayed, so it cannot use the variable {name}");
-                self.error(line, path, message, hint);
-                TypedValue::Invalid
-            }
-            Err(name) => {
-                let hint = format!("set {name}, or write $${{{name}}} for the literal text");
-                let message =
-                    format!("{path} uses the environment variable {name}, which is unset or empty");
-                self.error(line, path, message, hint);
-                TypedValue::Invalid
+        match self.expanded(line, path, raw, print::is_variable(raw)) {
+            None => TypedValue::Invalid,
+            Some(raw) => {
+                self.problems.value(line, path, &raw).map_or(TypedValue::Blank, TypedValue::Text)
             }
         }
     }
 
+    /// Expands the variables in a string. Only a secret key may use a variable that is named like a
+    /// secret, because all other values are displayed. An unset variable is an error, and so is a
+    /// blank one, unless it is the whole value of a key, which is then not set.
+    fn expanded(&mut self, line: u32, path: &str, raw: &str, may_be_blank: bool) -> Option<String> {
+        let is_secret = secret_keys().any(|key| path.strip_prefix("gateway.") == Some(key));
+        let env = self.env;
+        let problems = &mut *self.problems;
+        let expanded = expand(raw, &mut |name: &str| {
+            let raw = env.var(name).filter(|_| is_secret || !print::is_secret_key(name))?;
+            match problems.value(line, &format!("{path} uses the variable {name}, which"), &raw) {
+                None if may_be_blank => Some(String::new()),
+                text => text,
+            }
+        });
+        let name = match expanded {
+            Ok(text) => return Some(text),
+            Err(name) => name,
+        };
+        if !is_secret && print::is_secret_key(&name) && env.var(&name).is_some() {
+            let keys: Vec<_> = secret_keys().map(|key| format!("gateway.{key}")).collect();
+            let hint =
+                format!("only {} can use a variable that is named like a secret", keys.join(", "));
+            let message = format!("{path} is displayed, so it cannot use the variable {name}");
+            self.error(line, path, message, hint);
+        } else {
+            let hint = format!("set {name}, or write $${{{name}}} for the literal text");
+            let message =
+                format!("{path} uses the environment variable {name}, which is unset or empty");
+            self.error(line, path, message, hint);
+        }
+        None
+    }
+
     fn word(&mut self, line: u32, path: &str, raw: &str, words: &[&'static str]) -> TypedValue {
-        let TypedValue::Text(word) = self.text(line, path, raw) else {
-            return TypedValue::Invalid;
+        let word = match self.text(line, path, raw) {
+            TypedValue::Text(word) => word,
+            other => return other,
         };
         if words.contains(&word.as_str()) {
             return TypedValue::Text(word);
@@ -273,7 +302,9 @@ impl Reader<'_> {
             let line = self.lines.at(element.at);
             match &element.value {
                 JsonValue::Text(text) => {
-                    if let TypedValue::Text(text) = self.text(line, path, text) {
+                    // A blank entry stays in the list: without it the list may permit more.
+                    if let Some(raw) = self.expanded(line, path, text, false) {
+                        let text = self.problems.value(line, path, &raw).unwrap_or_default();
                         items.push(ListItem { text, line });
                     }
                 }
@@ -326,6 +357,11 @@ pub(super) fn suggest(word: &str, words: &[&'static str]) -> String {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => format!("use \"{}\"", words.join("\", \"")),
     }
+}
+
+/// Returns the keys below `gateway` that hold secrets.
+fn secret_keys() -> impl Iterator<Item = &'static str> {
+    schema::KEYS.iter().filter(|key| matches!(key.kind, Kind::Secret)).map(|key| key.path)
 }
 
 fn expected(kind: Kind) -> String {

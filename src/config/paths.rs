@@ -17,6 +17,7 @@
 use std::path::{Path, PathBuf};
 
 use super::parse::FileValues;
+use super::values::{trimmed, variable};
 use super::{Env, Overrides, Problems, Source, Sourced};
 use crate::gate::limits;
 
@@ -46,9 +47,8 @@ pub fn in_container(env: &dyn Env) -> bool {
     }
     let marked =
         ["/.dockerenv", "/run/.containerenv"].iter().any(|path| env.exists(Path::new(path)));
-    let named = ["container", "KUBERNETES_SERVICE_HOST"]
-        .iter()
-        .any(|name| non_empty_var(env, name).is_some());
+    let named =
+        ["container", "KUBERNETES_SERVICE_HOST"].iter().any(|name| variable(env, name).is_some());
     marked || named || first_process_is_contained(env)
 }
 
@@ -61,30 +61,37 @@ fn first_process_is_contained(env: &dyn Env) -> bool {
 /// Determines the paths. Reports an error and returns `None` if there is no location for the state.
 pub(super) fn find(args: &Overrides, env: &dyn Env, problems: &mut Problems) -> Option<Paths> {
     let in_container = in_container(env);
-    let Some(state_dir) = state_dir(args, env, in_container) else {
+    let Some(state_dir) = state_dir(args, env, in_container, problems) else {
         let message = "no location for the state directory: there is no home directory";
         problems.error(0, "--state-dir", message, "pass --state-dir DIR or set GATELET_STATE_DIR");
         return None;
     };
-    let config = config_file(args, env, &state_dir.value);
-    let log_file = args.log_file.clone().or_else(|| non_empty_var(env, "GATELET_LOG_FILE"));
-    let log_file = log_file.map(|path| home_path(&path, env));
+    let config = config_file(args, env, &state_dir.value, problems);
+    let log_file =
+        problems.first(env, ("--log-file", args.log_file.as_ref()), ["GATELET_LOG_FILE"]);
+    let log_file = log_file.map(|path| home_path(&path.value, env));
     Some(Paths { state_dir, config, log_file, in_container })
 }
 
-fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sourced<PathBuf>> {
-    if let Some(dir) = &args.state_dir {
-        return Some(Sourced::new(home_path(dir, env), Source::Flag("--state-dir")));
-    }
-    for name in ["GATELET_STATE_DIR", "OPENCLAW_STATE_DIR", "STATE_DIRECTORY"] {
-        let Some(text) = non_empty_var(env, name) else { continue };
-        let dir = match name {
-            "OPENCLAW_STATE_DIR" => home_path(&text, env).join("gatelet"),
-            "STATE_DIRECTORY" if env.windows() => continue,
-            "STATE_DIRECTORY" => PathBuf::from(text.split(':').next().unwrap_or_default()),
-            _ => home_path(&text, env),
+fn state_dir(
+    args: &Overrides,
+    env: &dyn Env,
+    in_container: bool,
+    problems: &mut Problems,
+) -> Option<Sourced<PathBuf>> {
+    let variables = ["GATELET_STATE_DIR", "OPENCLAW_STATE_DIR", "STATE_DIRECTORY"];
+    let variables =
+        variables.into_iter().filter(|name| *name != "STATE_DIRECTORY" || !env.windows());
+    let flag = ("--state-dir", args.state_dir.as_ref());
+    if let Some(Sourced { value, source }) = problems.first(env, flag, variables) {
+        let dir = match source {
+            Source::Env("OPENCLAW_STATE_DIR") => home_path(&value, env).join("gatelet"),
+            Source::Env("STATE_DIRECTORY") => {
+                PathBuf::from(value.split(':').next().unwrap_or_default())
+            }
+            _ => home_path(&value, env),
         };
-        return Some(Sourced::new(dir, Source::Env(name)));
+        return Some(Sourced::new(dir, source));
     }
     let own = if env.windows() { windows_dir(env) } else { unix_dir(env, in_container) };
     let has_own = own.as_ref().is_some_and(|dir| env.exists(dir));
@@ -94,11 +101,8 @@ fn state_dir(args: &Overrides, env: &dyn Env, in_container: bool) -> Option<Sour
 
 /// Returns the state directory of an installed service; it need not exist.
 pub fn service_dir(env: &dyn Env) -> Option<PathBuf> {
-    let parent = if env.windows() {
-        non_empty_var(env, "ProgramData")
-    } else {
-        Some("/var/lib".to_string())
-    };
+    let parent =
+        if env.windows() { variable(env, "ProgramData") } else { Some("/var/lib".to_string()) };
     parent.map(|parent| Path::new(&parent).join("gatelet"))
 }
 
@@ -107,14 +111,14 @@ pub fn service_dir(env: &dyn Env) -> Option<PathBuf> {
 const TABLE: &str = "pairing.table";
 
 fn windows_dir(env: &dyn Env) -> Option<PathBuf> {
-    let local = non_empty_var(env, "LOCALAPPDATA").map(PathBuf::from);
+    let local = variable(env, "LOCALAPPDATA").map(PathBuf::from);
     local
         .or_else(|| home(env).map(|home| home.join("AppData").join("Local")))
         .map(|dir| dir.join("gatelet"))
 }
 
 fn unix_dir(env: &dyn Env, in_container: bool) -> Option<PathBuf> {
-    let xdg = non_empty_var(env, "XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.has_root());
+    let xdg = variable(env, "XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.has_root());
     if let Some(dir) = xdg.or_else(|| home(env).map(|home| home.join(".local/state"))) {
         return Some(dir.join("gatelet"));
     }
@@ -126,16 +130,17 @@ fn unix_dir(env: &dyn Env, in_container: bool) -> Option<PathBuf> {
     }
 }
 
-fn config_file(args: &Overrides, env: &dyn Env, state_dir: &Path) -> Sourced<PathBuf> {
-    if let Some(path) = &args.config {
-        return Sourced::new(home_path(path, env), Source::Flag("--config"));
+fn config_file(
+    args: &Overrides,
+    env: &dyn Env,
+    state_dir: &Path,
+    problems: &mut Problems,
+) -> Sourced<PathBuf> {
+    let flag = ("--config", args.config.as_ref());
+    match problems.first(env, flag, ["GATELET_CONFIG", "OPENCLAW_CONFIG_PATH"]) {
+        Some(path) => Sourced::new(home_path(&path.value, env), path.source),
+        None => Sourced::new(state_dir.join("gatelet.json"), Source::Default),
     }
-    for name in ["GATELET_CONFIG", "OPENCLAW_CONFIG_PATH"] {
-        if let Some(path) = non_empty_var(env, name) {
-            return Sourced::new(home_path(&path, env), Source::Env(name));
-        }
-    }
-    Sourced::new(state_dir.join("gatelet.json"), Source::Default)
 }
 
 /// Reads the configuration file. Returns `None` if the default file is missing, or after reporting
@@ -154,21 +159,27 @@ pub(super) fn read_config(paths: &Paths, env: &dyn Env, problems: &mut Problems)
             return None;
         }
     };
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        problems.error(0, "", format!("the configuration {shown} is UTF-16"), "save it as UTF-8");
-        return None;
-    }
-    match String::from_utf8(bytes) {
+    match utf8(bytes) {
         Ok(text) => Some(text),
-        Err(error) => {
-            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let line = u32::try_from(line).unwrap_or(u32::MAX);
-            let message = format!("the configuration {shown} is not UTF-8");
+        Err((line, what)) => {
+            let message = format!("the configuration {shown} {what}");
             problems.error(line, "", message, "save it as UTF-8");
             None
         }
     }
+}
+
+/// Converts the contents of a file to text. The error is the line, 0 for the whole file, and the
+/// reason.
+pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, (u32, &'static str)> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err((0, "is UTF-16"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (u32::try_from(line).unwrap_or(u32::MAX), "is not UTF-8")
+    })
 }
 
 /// Warns if other users can change the configuration, or read a secret in it.
@@ -193,16 +204,19 @@ pub(super) fn check_permissions(
     }
 }
 
-/// Returns the variable's value unless it is unset or empty.
-pub(super) fn non_empty_var(env: &dyn Env, name: &str) -> Option<String> {
-    env.var(name).filter(|value| !value.is_empty())
-}
-
-/// Replaces a leading `~/` (on Windows also `~\`) by the home directory.
-pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
-    let rest =
-        text.strip_prefix("~/").or_else(|| text.strip_prefix("~\\").filter(|_| env.windows()));
+/// Reads a path: trims it, and replaces `~` or a leading `~/` (on Windows also `~\`) by the home
+/// directory.
+pub fn home_path(text: &str, env: &dyn Env) -> PathBuf {
+    let text = trimmed(text);
+    let rest = match text.strip_prefix('~') {
+        Some("") => Some(""),
+        Some(rest) => {
+            rest.strip_prefix('/').or_else(|| rest.strip_prefix('\\').filter(|_| env.windows()))
+        }
+        None => None,
+    };
     match (rest, home(env)) {
+        (Some(""), Some(home)) => home,
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(text),
     }
@@ -211,7 +225,5 @@ pub(super) fn home_path(text: &str, env: &dyn Env) -> PathBuf {
 /// Returns the home directory. `/` does not count: it is the value in a container without users.
 fn home(env: &dyn Env) -> Option<PathBuf> {
     let name = if env.windows() { "USERPROFILE" } else { "HOME" };
-    non_empty_var(env, name)
-        .map(PathBuf::from)
-        .filter(|home| home.has_root() && home.parent().is_some())
+    variable(env, name).map(PathBuf::from).filter(|home| home.has_root() && home.parent().is_some())
 }

@@ -3,6 +3,7 @@
 //! [`shown`] is the form for clients; it replaces secrets by [`HIDDEN`].
 
 use super::tree::{JsonValue, Member};
+use super::values::trimmed;
 
 /// Placeholder for a redacted secret (protocol 4).
 pub(super) const HIDDEN: &str = "__OPENCLAW_REDACTED__";
@@ -82,8 +83,9 @@ pub(super) fn secret_inside(value: &JsonValue<'_>, below_secret: bool) -> bool {
     below_secret && !(value.text("source").is_some() && value.text("id").is_some())
 }
 
-fn is_variable(text: &str) -> bool {
-    let text = text.trim();
+/// Returns whether the text is blank, or one variable (`${NAME}`) and nothing else.
+pub(super) fn is_variable(text: &str) -> bool {
+    let text = trimmed(text);
     let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     text.is_empty() || inner.is_some_and(|name| !name.contains('}'))
 }

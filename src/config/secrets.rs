@@ -3,7 +3,8 @@
 //! Order of the sources: flag, `GATELET_*`, `OPENCLAW_GATEWAY_*` (each as a variable, or as a file
 //! named by the variable with the suffix `_FILE`, not both), configuration. The first source that
 //! is set is used. If it is unreadable or invalid, that is an error and later sources are not
-//! tried; a blank value is reported and skipped. Messages never contain a secret.
+//! tried; a blank value or file is not set, with a warning. The token file in the state directory
+//! is no setting: if it is blank, it is damaged. Messages never contain a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::parse::FileValues;
 use super::print::HIDDEN;
+use super::values::trimmed;
 use super::{paths, Env, Problems, Source, Sourced};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
@@ -58,8 +60,6 @@ impl fmt::Debug for Secret {
 
 /// Sources of one secret.
 pub(super) struct SecretSources {
-    /// `token` or `password`.
-    noun: &'static str,
     flag: &'static str,
     /// Variables, each with the variable that names a file instead.
     vars: [(&'static str, &'static str); 2],
@@ -68,7 +68,6 @@ pub(super) struct SecretSources {
 }
 
 pub(super) const TOKEN: SecretSources = SecretSources {
-    noun: "token",
     flag: "--token",
     vars: [
         ("GATELET_TOKEN", "GATELET_TOKEN_FILE"),
@@ -78,7 +77,6 @@ pub(super) const TOKEN: SecretSources = SecretSources {
 };
 
 pub(super) const PASSWORD: SecretSources = SecretSources {
-    noun: "password",
     flag: "--password",
     vars: [
         ("GATELET_PASSWORD", "GATELET_PASSWORD_FILE"),
@@ -103,8 +101,7 @@ pub(super) struct SecretSearch<'a> {
     pub env: &'a dyn Env,
     pub file_values: &'a FileValues,
     pub problems: &'a mut Problems,
-    /// Other machines can connect. An empty secret is then an error, and a short token causes a
-    /// warning.
+    /// Other machines can connect. A short token then causes a warning.
     pub exposed: bool,
 }
 
@@ -115,39 +112,40 @@ impl SecretSearch<'_> {
         sources: &SecretSources,
         flag: Option<&Secret>,
     ) -> Option<Sourced<Secret>> {
-        if let Some(secret) = flag {
-            if !self.check_blank(sources, 0, sources.flag, secret.expose()) {
-                return self.accept(
-                    sources,
-                    Source::Flag(sources.flag),
-                    secret.expose().to_string(),
-                );
+        if let Some(raw) = flag {
+            if let Some(text) = self.value(0, sources.flag, raw.expose()) {
+                return self.accept(sources, Source::Flag(sources.flag), text);
             }
         }
         for (var, file_var) in sources.vars {
-            let text = self.env.var(var);
-            let file = paths::non_empty_var(self.env, file_var);
-            match (text.filter(|text| !(text.trim().is_empty() && file.is_some())), file) {
+            let raw = self.env.var(var);
+            let file =
+                self.env.var(file_var).and_then(|raw| self.problems.value(0, file_var, &raw));
+            match (raw.filter(|raw| file.is_none() || !trimmed(raw).is_empty()), file) {
                 (Some(_), Some(_)) => {
                     let message = format!("{var} and {file_var} are both set");
                     self.problems.error(0, var, message, "unset one of them");
                     return None;
                 }
                 (None, Some(file)) => {
-                    return self.read_variable_file(sources, file_var, PathBuf::from(file))
+                    let path = paths::home_path(&file, self.env);
+                    let raw =
+                        self.read(&format!("{file_var} {}", path.display()), &path, file_var)?;
+                    let source = Source::EnvFile(file_var, path);
+                    if let Some(text) = self.value(0, &source.to_string(), &raw) {
+                        return self.accept(sources, source, text);
+                    }
                 }
-                (Some(text), None) if !self.check_blank(sources, 0, var, &text) => {
-                    return self.accept(sources, Source::Env(var), text);
+                (Some(raw), None) => {
+                    if let Some(text) = self.value(0, var, &raw) {
+                        return self.accept(sources, Source::Env(var), text);
+                    }
                 }
-                _ => {}
+                (None, None) => {}
             }
         }
         let (text, line) = self.file_values.text(sources.key)?;
-        let text = text.to_string();
-        if self.check_blank(sources, line, &format!("gateway.{}", sources.key), &text) {
-            return None;
-        }
-        self.accept(sources, Source::Config(line), text)
+        self.accept(sources, Source::Config(line), text.to_string())
     }
 
     /// Reads the token that an earlier start created; `None` if there is none.
@@ -155,48 +153,61 @@ impl SecretSearch<'_> {
         if !self.env.exists(&path) {
             return None;
         }
-        let shown = path.display().to_string();
-        let text = self.read(&format!("the token file {shown}"), &path, "")?;
+        let shown = format!("the token file {}", path.display());
+        let raw = self.read(&shown, &path, "")?;
+        let Some(text) = self.problems.value(0, &shown, &raw) else {
+            let hint = "write the secret into it, or remove it";
+            self.problems.error(0, "", format!("{shown} is empty"), hint);
+            return None;
+        };
         self.accept(&TOKEN, Source::StateFile(path), text)
     }
 
     /// Reads the secret from the file that the configuration key `key` names.
     pub fn read_config_file(&mut self, key: &str, line: u32, path: &Path) -> Option<Secret> {
-        let text = self.read(&format!("{key} {}", path.display()), path, "")?;
-        validate(key, &text)
-            .map_err(|(message, hint)| self.problems.error(line, key, message, hint))
+        let shown = format!("{key} {}", path.display());
+        let raw = self.read(&shown, path, "")?;
+        let text = self.value(line, &shown, &raw)?;
+        self.check(key, line, text)
+    }
+
+    /// Returns the secret, or `None` after reporting an error if it is invalid.
+    pub fn check(&mut self, name: &str, line: u32, text: String) -> Option<Secret> {
+        validate(name, &text)
+            .map_err(|(message, hint)| self.problems.error(line, name, message, hint))
             .ok()?;
         Some(Secret(text))
     }
 
-    fn read_variable_file(
-        &mut self,
-        sources: &SecretSources,
-        var: &'static str,
-        path: PathBuf,
-    ) -> Option<Sourced<Secret>> {
-        let text = self.read(&format!("{var} {}", path.display()), &path, var)?;
-        self.accept(sources, Source::EnvFile(var, path), text)
-    }
-
+    /// Reads a file as text, without the line end that ends most files.
     fn read(&mut self, shown: &str, path: &Path, about: &str) -> Option<String> {
-        let bytes = match self.env.read(path, limits::SECRET_FILE_LEN) {
-            Ok(bytes) => bytes,
+        let text = match self.env.read(path, limits::SECRET_FILE_LEN) {
+            Ok(bytes) => paths::utf8(bytes),
             Err(error) => {
                 let hint = "make the file readable for this user, or use another source";
                 self.problems.error(0, about, format!("cannot read {shown}: {error}"), hint);
                 return None;
             }
         };
-        let text = String::from_utf8_lossy(&bytes);
-        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-        if text.trim().is_empty() {
-            let hint = "write the secret into it, or remove it";
-            self.problems.error(0, about, format!("{shown} is empty"), hint);
-            return None;
+        match text {
+            Ok(text) => {
+                self.check_mode(shown, path, about);
+                Some(text.trim_end_matches(['\n', '\r']).to_string())
+            }
+            Err((_, what)) => {
+                self.problems.error(0, about, format!("{shown} {what}"), "save it as UTF-8");
+                None
+            }
         }
-        self.check_mode(shown, path, about);
-        Some(text.to_string())
+    }
+
+    /// Returns the value, trimmed; a blank value is reported and not set.
+    fn value(&mut self, line: u32, name: &str, raw: &str) -> Option<String> {
+        let text = self.problems.value(line, name, raw);
+        if text.is_none() {
+            self.problems.blank(line, name);
+        }
+        text
     }
 
     /// Warns if other users can read the file. Files below /run/secrets are exempt: container
@@ -210,20 +221,6 @@ impl SecretSearch<'_> {
         }
     }
 
-    /// Returns whether the text is blank, and reports that it is: as an error if other machines can
-    /// connect, else as a warning.
-    fn check_blank(&mut self, sources: &SecretSources, line: u32, name: &str, text: &str) -> bool {
-        let is_blank = text.trim().is_empty();
-        if is_blank && self.exposed {
-            let message = format!("{name} is empty, and other machines can reach this gateway");
-            let hint = format!("set a {}, or remove it", sources.noun);
-            self.problems.error(line, name, message, hint);
-        } else if is_blank {
-            self.problems.warning(line, name, format!("{name} is empty and treated as unset"), "");
-        }
-        is_blank
-    }
-
     /// Returns the secret, or `None` after reporting an error if it is invalid.
     fn accept(
         &mut self,
@@ -235,24 +232,21 @@ impl SecretSearch<'_> {
             Source::Config(line) => (format!("gateway.{}", sources.key), *line),
             other => (other.to_string(), 0),
         };
-        if let Err((message, hint)) = validate(&name, &text) {
-            self.problems.error(line, &name, message, hint);
-            return None;
-        }
-        if self.exposed && sources.noun == TOKEN.noun && text.chars().count() < limits::TOKEN_SHORT
-        {
+        let is_short = text.chars().count() < limits::TOKEN_SHORT;
+        let value = self.check(&name, line, text)?;
+        if self.exposed && sources.key == TOKEN.key && is_short {
             let message = format!("{name} is short, and other machines can reach this gateway");
             let hint = format!("use {} characters or more", limits::TOKEN_SHORT);
             self.problems.warning(line, &name, message, hint);
         }
-        Some(Sourced { value: Secret(text), source })
+        Some(Sourced { value, source })
     }
 }
 
 /// Checks that the text can be used as a secret. The error is a message and a hint.
 fn validate(name: &str, text: &str) -> Result<(), (String, String)> {
     let generate = "use a long random text, for example from openssl rand -hex 32";
-    if PLACEHOLDERS.iter().any(|placeholder| text.trim().eq_ignore_ascii_case(placeholder)) {
+    if PLACEHOLDERS.iter().any(|placeholder| text.eq_ignore_ascii_case(placeholder)) {
         return Err((format!("{name} is a placeholder, not a secret"), generate.to_string()));
     }
     if text.len() > limits::SECRET_LEN {

@@ -12,8 +12,11 @@ pub(super) fn whole_number(digits: &str) -> Option<u32> {
 /// Replaces `${NAME}` by the variable's value, and `$${NAME}` by the literal text `${NAME}`.
 ///
 /// A name consists of upper case letters, digits and `_`, and does not begin with a digit; all
-/// other text is unchanged. The error is the name of a variable that is unset or empty.
-pub(super) fn expand(raw: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+/// other text is unchanged. The error is the name of a variable for which `var` has no value.
+pub(super) fn expand(
+    raw: &str,
+    var: &mut dyn FnMut(&str) -> Option<String>,
+) -> Result<String, String> {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(at) = rest.find("${") {
@@ -33,7 +36,7 @@ pub(super) fn expand(raw: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<
                     None => {
                         let name = &inside[..len];
                         text.push_str(before);
-                        text.push_str(&var(name).filter(|value| !value.is_empty()).ok_or(name)?);
+                        text.push_str(&var(name).ok_or(name)?);
                     }
                 }
                 rest = &inside[len + 1..];

@@ -1,15 +1,74 @@
-//! Parses strings with their own syntax: origins, URLs, paths, keys, header names.
+//! Reads values as text, the same way from every source, and parses those with their own syntax:
+//! addresses, ports, origins, URLs, paths, keys, header names.
+
+use std::net::IpAddr;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
-use super::AuthorizedKey;
+use super::{AuthorizedKey, Env, Problems, Source, Sourced};
 use crate::gate::ids::DeviceId;
+
+/// Returns the text without byte order marks, line ends and blanks at its ends.
+pub fn trimmed(text: &str) -> &str {
+    text.trim_matches(|char: char| char.is_whitespace() || char == '\u{feff}')
+}
+
+/// Returns the variable's value, trimmed. `None` if it is unset or blank.
+pub(super) fn variable(env: &dyn Env, name: &str) -> Option<String> {
+    env.var(name).map(|raw| trimmed(&raw).to_string()).filter(|text| !text.is_empty())
+}
+
+impl Problems {
+    /// Returns the value `raw` of `name`, trimmed, and warns if that changed it. `None` if it is
+    /// blank, which counts as not set.
+    pub fn value(&mut self, line: u32, name: &str, raw: &str) -> Option<String> {
+        let text = trimmed(raw);
+        if text.is_empty() {
+            return None;
+        }
+        if text.len() != raw.len() {
+            let message =
+                format!("{name} begins or ends with a blank, a line end or a byte order mark");
+            self.warning(line, name, message, "that part is ignored");
+        }
+        Some(text.to_string())
+    }
+
+    /// Warns that the secret `name` is blank.
+    pub fn blank(&mut self, line: u32, name: &str) {
+        self.warning(line, name, format!("{name} is empty and treated as unset"), "");
+    }
+
+    /// Returns the first value that is set: of the flag, then of the variables.
+    pub fn first(
+        &mut self,
+        env: &dyn Env,
+        (flag, given): (&'static str, Option<&String>),
+        variables: impl IntoIterator<Item = &'static str>,
+    ) -> Option<Sourced<String>> {
+        if let Some(text) = given.and_then(|raw| self.value(0, flag, raw)) {
+            return Some(Sourced::new(text, Source::Flag(flag)));
+        }
+        variables.into_iter().find_map(|name| {
+            let text = self.value(0, name, &env.var(name)?)?;
+            Some(Sourced::new(text, Source::Env(name)))
+        })
+    }
+}
+
+/// Parses an IP address; an IPv6 address may be in brackets.
+pub fn address(text: &str) -> Option<IpAddr> {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
 
 /// Normalises an origin to the form that browsers send: `scheme://host[:port]` in lower case,
 /// without the scheme's default port.
 pub(super) fn origin(text: &str) -> Option<String> {
-    let text = text.trim().to_ascii_lowercase();
+    let text = text.to_ascii_lowercase();
     let text = text.strip_suffix('/').unwrap_or(&text);
     let (scheme, rest) = text.split_once("://")?;
     let own_port = match scheme {
@@ -57,6 +116,15 @@ fn authority(text: &str) -> Option<(String, Option<u16>)> {
     valid.then(|| (host.to_string(), port))
 }
 
+/// Parses a port, alone or after a host and a colon, as in port mappings of container engines.
+/// Returns the host, which is not empty, and the port.
+pub(super) fn port_with_host(text: &str) -> Option<(Option<&str>, u16)> {
+    match text.rsplit_once(':') {
+        Some((host, _)) => authority(text)?.1.map(|port| (Some(host), port)),
+        None => port(text).map(|port| (None, port)),
+    }
+}
+
 /// Parses a port from 1 to 65535; only digits are accepted.
 pub(super) fn port(digits: &str) -> Option<u16> {
     let plain =
@@ -66,7 +134,7 @@ pub(super) fn port(digits: &str) -> Option<u16> {
 
 /// Normalises a base path to a leading and no trailing slash; empty for the root.
 pub(super) fn base_path(text: &str) -> Option<String> {
-    let inner = text.trim().trim_matches('/');
+    let inner = text.trim_matches('/');
     if inner.is_empty() {
         return Some(String::new());
     }
@@ -80,7 +148,6 @@ pub(super) fn base_path(text: &str) -> Option<String> {
 /// Parses a public key in base64url or a device id of 64 hexadecimal digits, followed by an
 /// optional comment after white space.
 pub(super) fn authorized_key(text: &str) -> Option<AuthorizedKey> {
-    let text = text.trim();
     let (key, comment) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let id = match key.len() {
         64 => DeviceId::parse(&key.to_ascii_lowercase())?,
@@ -100,7 +167,7 @@ fn public_key(text: &str) -> Option<[u8; 32]> {
 
 /// Parses a header name and converts it to lower case.
 pub(super) fn header(text: &str) -> Option<String> {
-    let name = text.trim().to_ascii_lowercase();
+    let name = text.to_ascii_lowercase();
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     (!name.is_empty() && name.bytes().all(token)).then_some(name)
 }
@@ -172,7 +239,7 @@ mod tests {
     #[test]
     fn base_path_is_normalized_to_a_leading_slash() {
         for (given, normal) in
-            [("", ""), ("/", ""), ("ui", "/ui"), ("/ui/", "/ui"), ("/a/b", "/a/b"), (" /a ", "/a")]
+            [("", ""), ("/", ""), ("ui", "/ui"), ("/ui/", "/ui"), ("/a/b", "/a/b")]
         {
             assert_eq!(base_path(given).as_deref(), Some(normal), "{given}");
         }

@@ -77,6 +77,7 @@ answers! {
 
     struct StatusAnswer<'a> {
         version: &'a str, pid: u32, uptime as "uptimeMs": u64, listening: &'a Vec<String>, url: &'a str,
+        pages: &'a Vec<String>,
         auth as "authMode": &'a str, pairing as "pairingMode": &'a str, source as "secretSource": &'a str,
         fingerprint as "secretFingerprint": &'a str, table: TableState, connections: usize, unauthenticated: usize,
         operators: usize, nodes: usize, invokes: usize, approvals: usize, warnings: &'a Vec<String>,

@@ -66,6 +66,8 @@ pub struct FileState {
     pub paths: Vec<String>,
     /// Settings of [`FileOperation::Explain`].
     pub settings: Vec<Setting>,
+    /// Settings of the running gateway, which differ if the file was edited.
+    pub in_force: Vec<Setting>,
     pub not_used: Vec<String>,
 }
 
@@ -184,15 +186,16 @@ fn write_file(
     o.fields(r#""legacyIssues":[]"#);
     o.strs("restartRequired", context.restart.iter().copied());
     if request.operation == FileOperation::Explain {
-        settings(o, &state.settings);
+        settings(o, "settings", &state.settings);
+        settings(o, "inForce", &state.in_force);
         o.strings("acceptedNotUsed", &state.not_used);
     }
 }
 
 /// Writes every setting with its value and its source, as a field of an open object. Secrets are
 /// already replaced by fingerprints.
-pub fn settings(o: &mut Writer<'_>, settings: &[Setting]) {
-    o.arr("settings", |list| {
+pub fn settings(o: &mut Writer<'_>, name: &str, settings: &[Setting]) {
+    o.arr(name, |list| {
         for setting in settings {
             list.item_obj(|o| {
                 o.str("key", &setting.path);

@@ -45,6 +45,8 @@ pub struct Status {
     pub url: String,
     /// Origins at which other machines may reach the gateway, the best first.
     pub urls: Vec<String>,
+    /// Addresses of the page, without the token.
+    pub pages: Vec<String>,
     pub auth_mode: &'static str,
     pub pairing_mode: &'static str,
     pub secret_source: String,
@@ -88,6 +90,7 @@ pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         uptime: status.uptime_ms,
         listening: &status.listening,
         url: &status.url,
+        pages: &status.pages,
         auth: status.auth_mode,
         pairing: status.pairing_mode,
         source: &status.secret_source,

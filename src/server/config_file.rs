@@ -5,9 +5,11 @@
 //! the file is replaced as a whole or not at all; an edit by another program since the client read
 //! it is not overwritten (compared immediately before the file is replaced).
 
+use std::cell::RefCell;
+
 use super::runtime_config::RuntimeConfig;
 use super::start_context::{shared_secret, StartContext};
-use crate::config::{self, ChangeKind, Env, Loaded, Problem, Severity, SystemEnv};
+use crate::config::{self, ChangeKind, Env, Loaded, Problem, Setting, Severity, SystemEnv};
 use crate::gate::limits;
 use crate::rpc::config::{
     check_base, check_patch, invalid, FileOperation, FileRequest, FileState, CHANGED,
@@ -18,7 +20,12 @@ use crate::wire::json;
 
 /// Access to the configuration file, with the start context for building a new runtime
 /// configuration.
-pub struct ConfigFile(pub StartContext);
+pub struct ConfigFile {
+    /// Values that do not change while the gateway runs.
+    pub start: StartContext,
+    /// Settings of the running gateway, which an edit by another program does not change.
+    in_force: RefCell<Vec<Setting>>,
+}
 
 /// A call about the configuration file, and its result.
 pub struct FileWork {
@@ -42,6 +49,11 @@ pub struct FileResult {
 }
 
 impl ConfigFile {
+    /// Returns the access for a gateway that started with these settings.
+    pub fn new(start: StartContext, in_force: Vec<Setting>) -> ConfigFile {
+        ConfigFile { start, in_force: RefCell::new(in_force) }
+    }
+
     /// Runs the call and stores its result.
     pub fn run(&self, work: &mut FileWork) {
         work.result = Some(self.answer(&work.request));
@@ -49,7 +61,7 @@ impl ConfigFile {
 
     /// Returns the hash that identifies this text as a revision of the file.
     pub fn hash(&self, text: &str) -> String {
-        tokens::revision(&self.0.key, text.as_bytes()).as_str().to_string()
+        tokens::revision(&self.start.key, text.as_bytes()).as_str().to_string()
     }
 
     fn answer(&self, request: &FileRequest) -> Result<FileResult, Failure> {
@@ -59,6 +71,7 @@ impl ConfigFile {
             let state = self.state(old.as_deref(), &loaded);
             let state = FileState {
                 settings: loaded.settings,
+                in_force: self.in_force.borrow().clone(),
                 not_used: loaded.accepted_not_used,
                 ..state
             };
@@ -92,23 +105,26 @@ impl ConfigFile {
         if patch && changed.paths.is_empty() {
             return Ok(FileResult { state, new: None });
         }
-        let secret = shared_secret(config, &self.0.paths)
+        let secret = shared_secret(config, &self.start.paths)
             .map_err(|error| Failure::unavailable(error.to_string()))?;
         if old.as_ref() != Some(&changed.text) {
             self.store(old.as_deref(), &changed.text)?;
         }
         let warnings = state.warnings.iter().map(|problem| problem.to_string()).collect();
         state.paths = changed.paths;
+        let in_force =
+            self.start.in_force(&loaded.settings, &self.in_force.borrow(), secret.as_ref());
+        self.in_force.replace(in_force);
         let new = (
-            self.0.runtime_config(config, secret.as_ref()),
-            self.0.status(config, secret.as_ref(), warnings),
+            self.start.runtime_config(config, secret.as_ref()),
+            self.start.status(config, secret.as_ref(), warnings),
         );
         Ok(FileResult { state, new: Some(Box::new(new)) })
     }
 
     /// Reads the file. Returns `None` if it does not exist.
     fn read(&self) -> Result<Option<String>, Failure> {
-        let path = &self.0.paths.config.value;
+        let path = &self.start.paths.config.value;
         let failed =
             |what: &str| Failure::unavailable(format!("cannot read {}: {what}", path.display()));
         match SystemEnv.read(path, limits::CONFIG_LEN) {
@@ -120,7 +136,7 @@ impl ConfigFile {
 
     /// Replaces the file. Error if its content is no longer `old`.
     fn store(&self, old: Option<&str>, new: &str) -> Result<(), Failure> {
-        let path = &self.0.paths.config.value;
+        let path = &self.start.paths.config.value;
         if self.read()?.as_deref() != old {
             return Err(Failure::invalid(CHANGED));
         }
@@ -132,7 +148,7 @@ impl ConfigFile {
     }
 
     fn load(&self, text: Option<&str>) -> Loaded {
-        config::load_text(&self.0.args, &SystemEnv, text)
+        config::load_text(&self.start.args, &SystemEnv, text)
     }
 
     fn state(&self, text: Option<&str>, loaded: &Loaded) -> FileState {

@@ -38,5 +38,6 @@ pub use os::logger::timestamp;
 pub use os::signals::Stop;
 pub use run::{commit, run, Page};
 pub use runtime::{lock, start_thread};
+pub use start_context::pages;
 #[cfg(windows)]
 pub use windows_service::run_service;

@@ -20,7 +20,10 @@ use super::os::{logger, systemd};
 use super::runtime::{self, sleep, spawn, start_thread, within};
 use super::shared::Shared;
 use super::start_context::{shared_secret, StartContext};
-use crate::config::{AuthMode, Config, Loaded, Overrides, Paths, Secret, Setting, Source, Sourced};
+use crate::config::{
+    self, AuthMode, Config, Env, Loaded, Overrides, Paths, Secret, Setting, Source, Sourced,
+    SystemEnv,
+};
 use crate::gate::ids::Hex;
 use crate::gate::limits;
 use crate::rpc::{Devices, Status};
@@ -37,7 +40,7 @@ pub struct Page {
 /// Runs a gateway until it is stopped. Calls `show` with the page to open when the gateway listens.
 pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError> {
     let log_file = loaded.paths.as_ref().and_then(|paths| paths.log_file.as_deref());
-    logger::start(std::env::var("GATELET_LOG").ok().as_deref(), log_file);
+    logger::start(SystemEnv.var("GATELET_LOG").as_deref().map(config::trimmed), log_file);
     let clock = SystemClock::start();
     let warnings: Vec<String> = loaded.problems.iter().map(|problem| problem.to_string()).collect();
     let (Some(config), Some(paths)) = (&loaded.config, &loaded.paths) else {
@@ -64,7 +67,8 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
         Box::new(SystemEntropy),
         clock.now(),
     );
-    let file = ConfigFile(start_context);
+    let in_force = start_context.in_force(&loaded.settings, &[], secret.as_ref());
+    let file = ConfigFile::new(start_context, in_force);
     gateway.applied_hash = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
     let (shared, jobs) = Shared::new(gateway, Box::new(clock));
     let served = runtime::run(async {

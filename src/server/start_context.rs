@@ -5,7 +5,9 @@ use super::error::StartError;
 use super::net::bind;
 use super::os::clock::{Entropy, SystemEntropy};
 use super::runtime_config::{RuntimeConfig, SecretDigest};
-use crate::config::{AuthMode, Bind, Config, Overrides, Paths, Secret, Source, Sourced};
+use crate::config::{
+    self, AuthMode, Bind, Config, Overrides, Paths, Secret, Setting, Source, Sourced,
+};
 use crate::rpc::Status;
 use crate::store;
 use crate::store::tokens::{self, TableKey};
@@ -44,6 +46,31 @@ impl StartContext {
         }
     }
 
+    /// Returns the settings in force, for a configuration with the settings `new`. Those that only
+    /// a start changes are kept from `old`, which is empty at the start.
+    pub fn in_force(
+        &self,
+        new: &[Setting],
+        old: &[Setting],
+        secret: Option<&Sourced<Secret>>,
+    ) -> Vec<Setting> {
+        let mut settings = new.to_vec();
+        let created = secret.filter(|secret| matches!(secret.source, Source::StateFile(_)));
+        for setting in &mut settings {
+            let kept = old.iter().find(|old| old.path == setting.path);
+            match (setting.path.as_str(), kept, created) {
+                ("gateway.port" | "gateway.bind", Some(kept), _) => setting.clone_from(kept),
+                ("gateway.port", None, _) => setting.value = self.port.to_string(),
+                ("gateway.auth.token", _, Some(created)) => {
+                    setting.value = config::shown_secret(&created.value);
+                    setting.source = created.source.clone();
+                }
+                _ => {}
+            }
+        }
+        settings
+    }
+
     /// Builds the status for this configuration.
     pub fn status(
         &self,
@@ -63,6 +90,7 @@ impl StartContext {
             listening: self.listening.clone(),
             url: config.public_origin.clone().unwrap_or(local),
             urls: urls.collect(),
+            pages: pages(config, self.bind, self.port, self.paths.in_container),
             auth_mode: config.auth.mode.name(),
             pairing_mode: config.pairing.mode.name(),
             secret_source: secret.map(|secret| secret.source.to_string()).unwrap_or_default(),
@@ -71,6 +99,15 @@ impl StartContext {
             ..Status::default()
         }
     }
+}
+
+/// Returns the addresses of the page: at the public origin if one is configured, on this machine,
+/// and at the network address if other machines can connect.
+pub fn pages(config: &Config, bind: Bind, port: u16, in_container: bool) -> Vec<String> {
+    let local = Some(format!("http://127.0.0.1:{port}"));
+    let far = bind::far_address(bind, in_container).map(|address| origin(address, port));
+    let origins = config.public_origin.clone().into_iter().chain(local).chain(far);
+    origins.map(|origin| format!("{origin}{}/", config.control_ui.base_path)).collect()
 }
 
 fn origin(address: std::net::IpAddr, port: u16) -> String {

@@ -297,7 +297,7 @@ impl World {
             true_wall,
             dice,
             gateway: None,
-            here: ConfigFile(here),
+            here: ConfigFile::new(here, Vec::new()),
             texts,
             config: 0,
             capacity,
@@ -365,15 +365,15 @@ impl World {
         }
         assert!(contents.age.0 >= self.age_on_disk, "the age of the table decreased");
         let (text, rules) = &self.texts[self.config];
-        let loaded = config::load_text(&self.here.0.args, &SystemEnv, Some(text));
+        let loaded = config::load_text(&self.here.start.args, &SystemEnv, Some(text));
         let problems = loaded.problems;
         let config = loaded.config.unwrap_or_else(|| panic!("{problems:?} in {text}"));
-        let secret = shared_secret(&config, &self.here.0.paths).expect("a secret");
+        let secret = shared_secret(&config, &self.here.start.paths).expect("a secret");
         self.model.rules = rules.clone();
         let started = self.model.start(self.at, contents.age.0, found);
         started.unwrap_or_else(|wrong| panic!("after a start: {wrong}"));
-        let setup = Rc::new(self.here.0.runtime_config(&config, secret.as_ref()));
-        let mut status = self.here.0.status(&config, secret.as_ref(), Vec::new());
+        let setup = Rc::new(self.here.start.runtime_config(&config, secret.as_ref()));
+        let mut status = self.here.start.status(&config, secret.as_ref(), Vec::new());
         status.pid = 1;
         let gateway = Gateway::new(setup, devices, status, Box::new(self.dice.clone()), self.now());
         self.gateway = Some(gateway);

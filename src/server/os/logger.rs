@@ -35,14 +35,18 @@ static FILE: Mutex<Option<LogFile>> = Mutex::new(None);
 /// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else means
 /// `info`), and in `file` if given. A file that cannot be written does not prevent the start.
 pub fn start(level: Option<&str>, file: Option<&Path>) {
-    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
+    let level = level.filter(|level| !level.is_empty());
+    let known = level.and_then(|level| level.parse().ok());
     let logger = if to_journal() { &JOURNAL } else { &PLAIN };
     lock(&KEPT).begin(run());
     // fails in a service, which has set a logger before
     let _ = log::set_logger(logger);
-    log::set_max_level(level);
+    log::set_max_level(known.unwrap_or(LevelFilter::Info));
     if let Some(path) = file {
         to_file(path);
+    }
+    if let (Some(level), None) = (level, known) {
+        log::warn!("GATELET_LOG cannot be {level:?}: use error, warn, info or debug");
     }
 }
 

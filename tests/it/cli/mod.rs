@@ -4,4 +4,5 @@ mod files;
 mod first_use;
 mod logs;
 mod nodes;
+mod running;
 mod start;
