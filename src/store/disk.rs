@@ -208,12 +208,13 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_dir(parent)?;
     }
-    let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(dir) {
-        Err(_) if dir.is_dir() => {}
-        created => created?,
+    let created =
+        std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(dir);
+    #[cfg(not(unix))]
+    let created = fs::create_dir(dir);
+    if created.is_err() && !dir.is_dir() {
+        return created;
     }
     sync_parent(dir)
 }
