@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use super::build::Builder;
 use super::parse::{quote, suggest};
-use super::{paths, schema, values, Bind, Source};
+use super::{paths, schema, Bind, Source};
 use crate::gate::net;
+use crate::gate::origin::parse_port;
 
 impl Builder<'_> {
     /// Returns the port, or `None` after reporting an error if the given value is invalid.
     pub fn port(&mut self) -> Option<u16> {
         if let Some(text) = &self.args.port {
-            let port = if text == "0" { Some(0) } else { values::port(text) };
+            let port = if text == "0" { Some(0) } else { parse_port(text) };
             return self.port_of(text, port, Source::Flag("--port"));
         }
         for name in ["GATELET_PORT", "OPENCLAW_GATEWAY_PORT"] {
@@ -27,7 +28,7 @@ impl Builder<'_> {
                     self.problems.warning(0, name, message, hint);
                 }
                 Some(text) => {
-                    let port = text.trim().rsplit(':').next().and_then(values::port);
+                    let port = text.trim().rsplit(':').next().and_then(parse_port);
                     return self.port_of(&text, port, Source::Env(name));
                 }
                 None => {}

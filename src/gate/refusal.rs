@@ -99,6 +99,7 @@ listed_enum! {
         InvalidRole,
         // the origin of the page
         OriginForeign,
+        OriginOpaque,
         HostForeign,
         HostNotLoopback,
         // the device proof
@@ -203,10 +204,18 @@ impl Refusal {
                  trust that page, add gateway.controlUi.allowedOrigins: [\"{origin}\"] to the \
                  configuration and restart",
             ),
+            Refusal::OriginOpaque => origin(
+                "origin not allowed",
+                "the page was loaded from a file, a sandboxed frame or another place without an \
+                 origin that gateway.controlUi.allowedOrigins can contain; open the URL of \
+                 `{gatelet} url` instead, or let the gateway serve the page: set \
+                 gateway.controlUi.root to its directory and restart",
+            ),
             Refusal::HostForeign => origin(
                 "host not served",
                 "the page was opened under a host name that is not configured; if the name is \
-                 yours, set gateway.publicOrigin: \"{origin}\" in the configuration and restart",
+                 yours, set gateway.publicOrigin: \"{origin}\" or, beside another public origin, \
+                 gateway.controlUi.allowedOrigins: [\"{origin}\"] in the configuration and restart",
             ),
             Refusal::HostNotLoopback => origin(
                 "host not loopback",
@@ -632,7 +641,12 @@ mod tests {
         let shared = [
             (
                 "CONTROL_UI_ORIGIN_NOT_ALLOWED",
-                vec![Refusal::OriginForeign, Refusal::HostForeign, Refusal::HostNotLoopback],
+                vec![
+                    Refusal::OriginForeign,
+                    Refusal::OriginOpaque,
+                    Refusal::HostForeign,
+                    Refusal::HostNotLoopback,
+                ],
             ),
             ("AUTH_UNAUTHORIZED", vec![Refusal::IdentityMissing, Refusal::IdentityRefused]),
             ("PAIRING_REQUIRED", vec![Refusal::PairingRequired, Refusal::RoleUpgrade]),

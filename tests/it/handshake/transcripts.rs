@@ -276,6 +276,7 @@ fn produce(
         Refusal::OriginForeign => {
             gateways.usual().dial().origin("https://evil.example").connect(&holder.page())
         }
+        Refusal::OriginOpaque => gateways.usual().dial().origin("null").connect(&holder.page()),
         Refusal::HostForeign => {
             gateways.usual().dial().page("evil.example").connect(&holder.page())
         }
