@@ -219,8 +219,8 @@ impl Refusal {
             ),
             Refusal::HostNotLoopback => origin(
                 "host not loopback",
-                "with gateway.auth.mode \"none\" the page works only at http://127.0.0.1 and \
-                 http://localhost; open one of these, or set gateway.auth.mode: \"token\"",
+                "with gateway.auth.mode \"none\" the page works only under the names 127.0.0.1 \
+                 and localhost; use one of these, or set gateway.auth.mode: \"token\" and restart",
             ),
             Refusal::DeviceIdMismatch => device_proof(
                 "DEVICE_AUTH_DEVICE_ID_MISMATCH",
@@ -350,7 +350,7 @@ impl Refusal {
                 "",
                 "unauthorized",
                 "with gateway.auth.mode \"none\" only clients on this machine are admitted, and \
-                 only without a proxy; set gateway.auth.mode: \"token\"",
+                 only without a proxy; set gateway.auth.mode: \"token\" and restart",
             ),
             Refusal::PairingRequired => pairing(
                 "not-paired",
@@ -391,8 +391,8 @@ impl Refusal {
                     "",
                     "control ui requires device identity (use HTTPS or localhost secure context)",
                     "this page has no device key over plain HTTP: open the gateway's own page, \
-                     which has one, or use http://127.0.0.1 or HTTPS, or set \
-                     gateway.controlUi.allowInsecureAuth: true",
+                     which has one, or open this page by HTTPS or under the name 127.0.0.1, or set \
+                     gateway.controlUi.allowInsecureAuth: true and restart",
                 )
             },
             Refusal::TableFull => unavailable(

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::config::{self, Env, Paths, Source, Sourced};
+use crate::gate::limits;
 use crate::rpc::Machine;
 
 /// Returns the machine's host name; empty if it cannot be determined.
@@ -88,26 +90,82 @@ fn is_decimal(word: &str) -> bool {
     word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
 }
 
-/// Returns the command with which a person runs `gatelet` against this gateway.
+/// Path of the program in the image; set by the image, so only in its containers.
+const IMAGE_PROGRAM: &str = "GATELET_IMAGE_PROGRAM";
+
+/// Place in which a command of a hint is typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shell {
+    /// The shell that started this process, with the same variables.
+    Same,
+    /// Any shell of this machine.
+    Any,
+}
+
+/// Returns the command that runs `gatelet` on this state directory, for hints.
+pub fn command(paths: &Paths, env: &dyn Env, shell: Shell) -> String {
+    let image = env.var(IMAGE_PROGRAM).map(|text| text.trim().to_string());
+    let image = image.filter(|program| !program.is_empty() && !env.windows());
+    let Sourced { value: dir, source } = &paths.state_dir;
+    let is_found = match source {
+        Source::Default => true,
+        // `exec` passes the variables of the container
+        Source::Env(_) if image.is_some() || shell == Shell::Same => true,
+        _ => config::service_dir(env).as_ref() == Some(dir),
+    };
+    let program = match image {
+        Some(program) => in_container(&program, env),
+        None => local_program().to_string(),
+    };
+    if is_found {
+        return program;
+    }
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+    format!("{program} --state-dir {}", quoted(&dir.display().to_string(), env.windows()))
+}
+
+/// Returns the command that runs the program in this container: through the engine if it is known,
+/// else the program alone.
+fn in_container(program: &str, env: &dyn Env) -> String {
+    let engines = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
+    match engines.into_iter().find(|(mark, _)| env.exists(Path::new(mark))) {
+        Some((_, engine)) => {
+            let mounts = env.read(Path::new("/proc/self/mountinfo"), limits::CONFIG_LEN);
+            let mounts = mounts.unwrap_or_default();
+            let mounts = String::from_utf8_lossy(&mounts);
+            let name = container_id(&mounts).map_or_else(machine_name, str::to_string);
+            format!("{engine} exec {name} {program}")
+        }
+        None => program.to_string(),
+    }
+}
+
 #[cfg(windows)]
-pub fn command() -> String {
+fn local_program() -> &'static str {
     // PowerShell runs a program in the current directory only with a path
     let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let here = folder.is_some() && folder == std::env::current_dir().ok();
-    if here { ".\\gatelet.exe" } else { "gatelet" }.to_string()
+    if here {
+        ".\\gatelet.exe"
+    } else {
+        "gatelet"
+    }
 }
 
-/// Returns the command with which a person runs `gatelet` against this gateway.
 #[cfg(not(windows))]
-pub fn command() -> String {
-    let engine = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
-    match engine.into_iter().find(|(mark, _)| Path::new(mark).exists()) {
-        Some((_, engine)) => {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            let name = container_id(&mounts).map_or_else(machine_name, str::to_string);
-            format!("{engine} exec {name} /gatelet")
-        }
-        None => "gatelet".to_string(),
+fn local_program() -> &'static str {
+    "gatelet"
+}
+
+/// Quotes a path for the shell if necessary: `sh`, or PowerShell on Windows.
+fn quoted(path: &str, windows: bool) -> String {
+    let plain = |char: char| {
+        char.is_ascii_alphanumeric() || "/._-+:@%".contains(char) || windows && char == '\\'
+    };
+    match path {
+        path if !path.is_empty() && path.chars().all(plain) => path.to_string(),
+        path if windows => format!("'{}'", path.replace('\'', "''")),
+        path => format!("'{}'", path.replace('\'', r"'\''")),
     }
 }
 
@@ -115,7 +173,6 @@ pub fn command() -> String {
 /// the host name was set or is that of the host. It is taken from the paths of files that the
 /// engine mounts (Docker: `containers/ID/hostname`, Podman:
 /// `overlay-containers/ID/userdata/hostname`).
-#[cfg(any(not(windows), test))]
 fn container_id(mounts: &str) -> Option<&str> {
     let ids = mounts.split("containers/").skip(1).filter_map(|rest| rest.split_once('/'));
     let mut ids =
@@ -125,7 +182,82 @@ fn container_id(mounts: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
     use super::*;
+
+    /// An environment with these variables and existing files.
+    struct Machine(&'static [(&'static str, &'static str)], &'static [&'static str]);
+
+    impl Env for Machine {
+        fn var(&self, name: &str) -> Option<String> {
+            let Machine(vars, _) = self;
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+        }
+
+        fn read(&self, _path: &Path, _max: u64) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn mode(&self, _path: &Path) -> Option<u32> {
+            None
+        }
+
+        fn exists(&self, path: &Path) -> bool {
+            self.1.iter().any(|known| Path::new(known) == path)
+        }
+
+        fn readable(&self, _path: &Path) -> bool {
+            false
+        }
+
+        fn windows(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn command_has_the_state_directory_unless_it_is_found_and_a_container_only_of_the_image() {
+        const DOCKER: &[&str] = &["/.dockerenv"];
+        const IMAGE: &[(&str, &str)] = &[(IMAGE_PROGRAM, "/gatelet")];
+        const BLANK: &[(&str, &str)] = &[(IMAGE_PROGRAM, " ")];
+        let name = machine_name();
+        let (flag, var) = (Source::Flag("--state-dir"), Source::Env("GATELET_STATE_DIR"));
+        let docker = format!("docker exec {name} /gatelet");
+        let podman = format!("podman exec {name} /gatelet");
+        let in_flagged = format!("{docker} --state-dir /data");
+        for (machine, dir, source, shell, expected) in [
+            (Machine(&[], &[]), "/home/ann/g", &Source::Default, Shell::Any, "gatelet"),
+            (Machine(&[], &[]), "/srv/g", &flag, Shell::Any, "gatelet --state-dir /srv/g"),
+            (Machine(&[], &[]), "/srv/g", &flag, Shell::Same, "gatelet --state-dir /srv/g"),
+            (Machine(&[], &[]), "/srv/g", &var, Shell::Any, "gatelet --state-dir /srv/g"),
+            (Machine(&[], &[]), "/srv/g", &var, Shell::Same, "gatelet"),
+            (
+                Machine(&[], &[]),
+                "/srv/a b's",
+                &flag,
+                Shell::Any,
+                r"gatelet --state-dir '/srv/a b'\''s'",
+            ),
+            (Machine(&[], &[]), "/var/lib/gatelet", &var, Shell::Any, "gatelet"),
+            // a development container, CI
+            (Machine(&[], DOCKER), "/home/ann/g", &Source::Default, Shell::Any, "gatelet"),
+            (Machine(BLANK, DOCKER), "/home/ann/g", &Source::Default, Shell::Any, "gatelet"),
+            (Machine(IMAGE, DOCKER), "/data", &var, Shell::Any, &docker),
+            (Machine(IMAGE, DOCKER), "/data", &flag, Shell::Any, &in_flagged),
+            (Machine(IMAGE, &["/run/.containerenv"]), "/data", &var, Shell::Any, &podman),
+            (Machine(IMAGE, &[]), "/data", &var, Shell::Any, "/gatelet"),
+        ] {
+            let paths = Paths {
+                state_dir: Sourced { value: PathBuf::from(dir), source: source.clone() },
+                config: Sourced { value: PathBuf::new(), source: Source::Default },
+                log_file: None,
+                in_container: false,
+            };
+            assert_eq!(command(&paths, &machine, shell), expected, "{dir} {source:?} {shell:?}");
+        }
+    }
 
     #[test]
     fn the_container_id_is_read_from_the_mounts() {
