@@ -148,9 +148,20 @@ impl Reader<'_> {
                         other => self.wrong_type(line, "gateway", "an object", other),
                     }
                 }
+                (name, _) if name.starts_with("gateway.") => self.dotted(line, name),
                 _ => {}
             }
         }
+    }
+
+    /// Reports a key such as `"gateway.port"`, which messages use for `port` in `gateway`.
+    fn dotted(&mut self, line: u32, name: &str) {
+        let shown = quote(name);
+        let message = format!("{shown} is one key, which has no effect");
+        let inner = name.split('.').skip(1).map(|part| format!("{{ {part}: "));
+        let inner: Text<{ limits::WORD_LEN }> = clip(&inner.collect::<String>());
+        let hint = format!("write it as nested objects: gateway: {inner}...");
+        self.error(line, "gateway", message, hint);
     }
 
     fn section(&mut self, properties: &[Member<'_>], section: &str) {

@@ -90,8 +90,8 @@ fn is_decimal(word: &str) -> bool {
     word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
 }
 
-/// Path of the program in the image; set by the image, so only in its containers.
-const IMAGE_PROGRAM: &str = "GATELET_IMAGE_PROGRAM";
+/// Variable that gatelet's image sets.
+const IMAGE: &str = "GATELET_IMAGE";
 
 /// Place in which a command of a hint is typed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,19 +104,15 @@ pub enum Shell {
 
 /// Returns the command that runs `gatelet` on this state directory, for hints.
 pub fn command(paths: &Paths, env: &dyn Env, shell: Shell) -> String {
-    let image = env.var(IMAGE_PROGRAM).map(|text| text.trim().to_string());
-    let image = image.filter(|program| !program.is_empty() && !env.windows());
+    let in_image = env.var(IMAGE).is_some_and(|value| !value.trim().is_empty());
     let Sourced { value: dir, source } = &paths.state_dir;
     let is_found = match source {
         Source::Default => true,
         // `exec` passes the variables of the container
-        Source::Env(_) if image.is_some() || shell == Shell::Same => true,
+        Source::Env(_) if in_image || shell == Shell::Same => true,
         _ => config::service_dir(env).as_ref() == Some(dir),
     };
-    let program = match image {
-        Some(program) => in_container(&program, env),
-        None => local_program().to_string(),
-    };
+    let program = if in_image { image_program(env) } else { local_program().to_string() };
     if is_found {
         return program;
     }
@@ -124,9 +120,9 @@ pub fn command(paths: &Paths, env: &dyn Env, shell: Shell) -> String {
     format!("{program} --state-dir {}", quoted(&dir.display().to_string(), env.windows()))
 }
 
-/// Returns the command that runs the program in this container: through the engine if it is known,
-/// else the program alone.
-fn in_container(program: &str, env: &dyn Env) -> String {
+/// Returns the command that runs the program of the image: through the engine if it is known, else
+/// the program alone, to be run in the container.
+fn image_program(env: &dyn Env) -> String {
     let engines = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
     match engines.into_iter().find(|(mark, _)| env.exists(Path::new(mark))) {
         Some((_, engine)) => {
@@ -134,9 +130,9 @@ fn in_container(program: &str, env: &dyn Env) -> String {
             let mounts = mounts.unwrap_or_default();
             let mounts = String::from_utf8_lossy(&mounts);
             let name = container_id(&mounts).map_or_else(machine_name, str::to_string);
-            format!("{engine} exec {name} {program}")
+            format!("{engine} exec {name} /gatelet")
         }
-        None => program.to_string(),
+        None => "/gatelet".to_string(),
     }
 }
 
@@ -183,12 +179,12 @@ fn container_id(mounts: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::path::PathBuf;
 
     use super::*;
+    use crate::config::Overrides;
 
     /// An environment with these variables and existing files.
-    struct Machine(&'static [(&'static str, &'static str)], &'static [&'static str]);
+    struct Machine(Vec<(&'static str, &'static str)>, &'static [&'static str]);
 
     impl Env for Machine {
         fn var(&self, name: &str) -> Option<String> {
@@ -217,45 +213,58 @@ mod tests {
         }
     }
 
+    /// Returns the command for a state directory from a flag, a variable or by default.
+    fn command_on(
+        vars: &[(&'static str, &'static str)],
+        files: &'static [&'static str],
+        flag: Option<&str>,
+        shell: Shell,
+    ) -> String {
+        let machine = Machine([vars, &[("HOME", "/home/ann")]].concat(), files);
+        let args = Overrides { state_dir: flag.map(str::to_string), ..Overrides::default() };
+        command(&config::load(&args, &machine).paths.unwrap(), &machine, shell)
+    }
+
     #[test]
-    fn command_has_the_state_directory_unless_it_is_found_and_a_container_only_of_the_image() {
+    fn command_has_the_state_directory_unless_it_is_found_and_a_container_only_in_the_image() {
         const DOCKER: &[&str] = &["/.dockerenv"];
-        const IMAGE: &[(&str, &str)] = &[(IMAGE_PROGRAM, "/gatelet")];
-        const BLANK: &[(&str, &str)] = &[(IMAGE_PROGRAM, " ")];
+        const PODMAN: &[&str] = &["/run/.containerenv"];
+        const DATA: (&str, &str) = ("GATELET_STATE_DIR", "/data");
+        const SERVICE: (&str, &str) = ("STATE_DIRECTORY", "/var/lib/gatelet");
         let name = machine_name();
-        let (flag, var) = (Source::Flag("--state-dir"), Source::Env("GATELET_STATE_DIR"));
         let docker = format!("docker exec {name} /gatelet");
         let podman = format!("podman exec {name} /gatelet");
-        let in_flagged = format!("{docker} --state-dir /data");
-        for (machine, dir, source, shell, expected) in [
-            (Machine(&[], &[]), "/home/ann/g", &Source::Default, Shell::Any, "gatelet"),
-            (Machine(&[], &[]), "/srv/g", &flag, Shell::Any, "gatelet --state-dir /srv/g"),
-            (Machine(&[], &[]), "/srv/g", &flag, Shell::Same, "gatelet --state-dir /srv/g"),
-            (Machine(&[], &[]), "/srv/g", &var, Shell::Any, "gatelet --state-dir /srv/g"),
-            (Machine(&[], &[]), "/srv/g", &var, Shell::Same, "gatelet"),
-            (
-                Machine(&[], &[]),
-                "/srv/a b's",
-                &flag,
-                Shell::Any,
-                r"gatelet --state-dir '/srv/a b'\''s'",
-            ),
-            (Machine(&[], &[]), "/var/lib/gatelet", &var, Shell::Any, "gatelet"),
-            // a development container, CI
-            (Machine(&[], DOCKER), "/home/ann/g", &Source::Default, Shell::Any, "gatelet"),
-            (Machine(BLANK, DOCKER), "/home/ann/g", &Source::Default, Shell::Any, "gatelet"),
-            (Machine(IMAGE, DOCKER), "/data", &var, Shell::Any, &docker),
-            (Machine(IMAGE, DOCKER), "/data", &flag, Shell::Any, &in_flagged),
-            (Machine(IMAGE, &["/run/.containerenv"]), "/data", &var, Shell::Any, &podman),
-            (Machine(IMAGE, &[]), "/data", &var, Shell::Any, "/gatelet"),
-        ] {
-            let paths = Paths {
-                state_dir: Sourced { value: PathBuf::from(dir), source: source.clone() },
-                config: Sourced { value: PathBuf::new(), source: Source::Default },
-                log_file: None,
-                in_container: false,
-            };
-            assert_eq!(command(&paths, &machine, shell), expected, "{dir} {source:?} {shell:?}");
+        let flagged = format!("{docker} --state-dir /srv/g");
+        let (any, same) = (Shell::Any, Shell::Same);
+        let in_data = "gatelet --state-dir /data";
+        type Row<'a> = (
+            &'a [(&'static str, &'static str)],
+            &'static [&'static str],
+            Option<&'a str>,
+            Shell,
+            &'a str,
+        );
+        let rows: &[Row<'_>] = &[
+            (&[], &[], None, any, "gatelet"),
+            (&[], &[], Some("/srv/g"), any, "gatelet --state-dir /srv/g"),
+            (&[], &[], Some("/srv/g"), same, "gatelet --state-dir /srv/g"),
+            (&[], &[], Some("~/g"), same, "gatelet --state-dir /home/ann/g"),
+            (&[], &[], Some("/srv/a b's"), any, r"gatelet --state-dir '/srv/a b'\''s'"),
+            (&[DATA], &[], None, any, in_data),
+            (&[DATA], &[], None, same, "gatelet"),
+            (&[DATA], &[], Some("/srv/g"), same, "gatelet --state-dir /srv/g"),
+            (&[SERVICE], &[], None, any, "gatelet"),
+            // containers for development, CI
+            (&[], DOCKER, None, any, "gatelet"),
+            (&[DATA], DOCKER, None, any, in_data),
+            (&[(IMAGE, " ")], DOCKER, None, any, "gatelet"),
+            (&[(IMAGE, "1"), DATA], DOCKER, None, any, &docker),
+            (&[(IMAGE, "1"), DATA], DOCKER, Some("/srv/g"), any, &flagged),
+            (&[(IMAGE, "1"), DATA], PODMAN, None, any, &podman),
+            (&[(IMAGE, "1"), DATA], &[], None, any, "/gatelet"),
+        ];
+        for (vars, files, flag, shell, expected) in rows {
+            assert_eq!(command_on(vars, files, *flag, *shell), *expected, "{vars:?} {flag:?}");
         }
     }
 
