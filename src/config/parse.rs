@@ -158,9 +158,8 @@ impl Reader<'_> {
     fn dotted(&mut self, line: u32, name: &str) {
         let shown = quote(name);
         let message = format!("{shown} is one key, which has no effect");
-        let inner = name.split('.').skip(1).map(|part| format!("{{ {part}: "));
-        let inner: Text<{ limits::WORD_LEN }> = clip(&inner.collect::<String>());
-        let hint = format!("write it as nested objects: gateway: {inner}...");
+        let name: Text<{ limits::WORD_LEN }> = clip(name);
+        let hint = format!("write it as nested objects: {}: ...", name.replace('.', ": { "));
         self.error(line, "gateway", message, hint);
     }
 

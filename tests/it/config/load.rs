@@ -880,3 +880,15 @@ fn oversized_secrets_are_rejected() {
     assert_eq!(loaded.problems[0].message, "GATELET_TOKEN is longer than 4096 bytes");
     assert!(loaded.config.is_none());
 }
+
+#[test]
+fn keys_as_messages_name_them_are_rejected_outside_of_gateway() {
+    for (key, nested) in [
+        ("gateway.port", "gateway: { port: ..."),
+        ("gateway.controlUi.allowedOrigins", "gateway: { controlUi: { allowedOrigins: ..."),
+    ] {
+        let said = messages(&World::with(&format!("{{ '{key}': 1, gatewayport: 2 }}")).load());
+        let [said] = said.as_slice() else { panic!("{said:?}") };
+        assert!(said.starts_with("error: ") && said.contains(nested), "{said}");
+    }
+}
