@@ -11,6 +11,7 @@ use crate::client::{ClientError, GatewayClient};
 use crate::config::{self, Config, Env, Loaded, Overrides, Paths, Severity, Source, SystemEnv};
 use crate::gate::ids::WallMs;
 use crate::gate::limits;
+use crate::server;
 use crate::server::os::clock::{Clock, SystemClock};
 use crate::store::{self, tokens, OpenError, Opened, StoreError, ADDRESS_FILE};
 
@@ -70,6 +71,14 @@ impl Context {
 
     pub fn state_dir(&self) -> Result<&Path, CommandError> {
         Ok(&self.paths()?.state_dir.value)
+    }
+
+    /// Returns the command that runs `gatelet` on this state directory, for hints.
+    pub fn command(&self) -> String {
+        match &self.loaded.paths {
+            Some(paths) => server::command(paths, &SystemEnv, server::Shell::Same),
+            None => "gatelet".to_string(),
+        }
     }
 
     /// Returns the local address of the running gateway, `None` if none is running.

@@ -158,7 +158,7 @@ impl CredentialState {
 /// admitted.
 fn explain(context: &Context, options: ExplainOptions) -> CommandResult {
     let config = context.config()?;
-    let runtime = RuntimeConfig::of(config, server::machine_name(), server::command());
+    let runtime = RuntimeConfig::of(config, server::machine_name(), context.command());
     let request = request(config, &options)?;
     let head = head(&request)?;
     let peer = address(options.peer.as_deref())?;

@@ -65,12 +65,9 @@ impl Explanation<'_> {
     }
 
     fn hint(&self, refusal: Refusal) -> String {
-        let origin = if self.client.origin_text.is_empty() {
-            &self.client.host_text
-        } else {
-            &self.client.origin_text
-        };
-        Hint::new(refusal.words().hint, self.runtime.fill("", "", "", origin)).to_string()
+        let list = if self.facts.role == Some(Role::Node) { "nodes" } else { "" };
+        let fill = self.runtime.fill(list, "", "", &self.client.origin_text);
+        Hint::new(refusal.words().hint, fill).to_string()
     }
 
     fn source(&self) -> String {

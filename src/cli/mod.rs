@@ -38,7 +38,7 @@ use std::process::ExitCode;
 
 use args::{Commands, Group, Invocation};
 use context::Context;
-use output::{complain, CommandResult};
+use output::{complain, CommandError, CommandResult, Output};
 
 /// All commands, in the order of the help text.
 const COMMANDS: Commands = Commands(&[
@@ -103,7 +103,36 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn execute(invocation: Invocation) -> CommandResult {
     let Invocation { action, overrides, json } = invocation;
-    action.run(Context::new(&overrides, json))
+    let context = Context::new(&overrides, json);
+    let command = context.command();
+    match action.run(context) {
+        Ok(output) if json => Ok(output),
+        Ok(Output { text, note, exit }) => {
+            Ok(Output { text: in_hints(text, &command), note: in_hints(note, &command), exit })
+        }
+        Err(CommandError { exit, message }) => {
+            Err(CommandError { exit, message: in_hints(message, &command) })
+        }
+    }
+}
+
+/// Replaces `gatelet` in the commands that a text quotes by the command of this deployment.
+/// Commands with an option before their name are complete: they are hints of the gateway.
+fn in_hints(text: String, command: &str) -> String {
+    const START: &str = "`gatelet ";
+    if command == "gatelet" {
+        return text;
+    }
+    let mut parts = text.split(START);
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        match part.starts_with(|first: char| first.is_ascii_lowercase()) {
+            true => out.push_str(&format!("`{command} ")),
+            false => out.push_str(START),
+        }
+        out.push_str(part);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -197,7 +197,7 @@ fn table(
             node,
             state(context, node),
             commands(approved),
-            pending_of(&id).map(request).unwrap_or_default(),
+            pending_of(&id).map(|one| request(context, one)).unwrap_or_default(),
         ));
     }
     for one in pending.iter().filter(|one| !nodes.iter().any(|node| text_id(node) == text_id(one)))
@@ -206,7 +206,7 @@ fn table(
             one,
             format!("requested {}", ago(number(one, "ts"), context.now)),
             String::new(),
-            request(one),
+            request(context, one),
         ));
     }
     if grid.is_empty() {
@@ -264,10 +264,11 @@ fn commands(count: usize) -> String {
 }
 
 /// Formats a pending request: `2 commands: gatelet nodes approve 3f2a91c4`.
-fn request(request: &Value<'_>) -> String {
+fn request(context: &Context, request: &Value<'_>) -> String {
     let what = commands(items(request, "commands").count());
     let what = if what.is_empty() { "pairing" } else { &what };
-    format!("{what}: gatelet nodes approve {}", first_digits(&text(request, "requestId")))
+    let id = text(request, "requestId");
+    format!("{what}: {} nodes approve {}", context.command(), first_digits(&id))
 }
 
 fn first_digits(request: &str) -> &str {
@@ -296,7 +297,7 @@ fn described(context: &Context, node: &Value<'_>, approved: &[String]) -> String
     let id = text(node, "pendingRequestId");
     let mut approve = String::new();
     if !id.is_empty() {
-        approve = format!("gatelet nodes approve {}", first_digits(&id));
+        approve = format!("{} nodes approve {}", context.command(), first_digits(&id));
     }
     let lines = [
         ("node", text_id(node)),

@@ -79,7 +79,7 @@ fn show_link(page: &Page) {
             format!("\n  open  {url}#token={}\n\n", token.expose())
         }
         Some(_) => {
-            format!("open {url} with the token; `{} url` prints the link\n", server::command())
+            format!("open {url} with the token; `{} url` prints the link\n", page.command)
         }
         None => format!("open {url}\n"),
     };

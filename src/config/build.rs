@@ -124,7 +124,7 @@ impl<'a> Builder<'a> {
 
     fn public_origin(&mut self) -> Option<String> {
         let hint = "write it like https://gate.example or http://gate.example:18789";
-        self.parsed("publicOrigin", hint, values::origin)
+        self.parsed("publicOrigin", hint, values::web_origin)
     }
 
     /// Returns the value of a key that holds a string, or `None` if the key is absent or, after

@@ -151,9 +151,19 @@ impl Reader<'_> {
                         other => self.wrong_type(line, "gateway", "an object", other),
                     }
                 }
+                (name, _) if name.starts_with("gateway.") => self.dotted(line, name),
                 _ => {}
             }
         }
+    }
+
+    /// Reports a key such as `"gateway.port"`, which messages use for `port` in `gateway`.
+    fn dotted(&mut self, line: u32, name: &str) {
+        let shown = quote(name);
+        let message = format!("{shown} is one key, which has no effect");
+        let name: Text<{ limits::WORD_LEN }> = clip(name);
+        let hint = format!("write it as nested objects: {}: ...", name.replace('.', ": { "));
+        self.error(line, "gateway", message, hint);
     }
 
     fn section(&mut self, properties: &[Member<'_>], section: &str) {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{AuthorizedKey, Env, Problems, Source, Sourced};
 use crate::gate::ids::DeviceId;
+use crate::gate::origin::{parse_port, Authority, PageOrigin};
 
 /// Returns the text without byte order marks, line ends and blanks at its ends.
 pub fn trimmed(text: &str) -> &str {
@@ -65,22 +66,16 @@ pub fn address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Normalises an origin to the form that browsers send: `scheme://host[:port]` in lower case,
-/// without the scheme's default port.
+/// Normalizes the origin of a page or an app to the form that browsers send:
+/// `scheme://host[:port]` in lower case, without the default port of http and https.
 pub(super) fn origin(text: &str) -> Option<String> {
-    let text = text.to_ascii_lowercase();
-    let text = text.strip_suffix('/').unwrap_or(&text);
-    let (scheme, rest) = text.split_once("://")?;
-    let own_port = match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
-    };
-    let (host, port) = authority(rest)?;
-    match port {
-        Some(port) if port != own_port => Some(format!("{scheme}://{host}:{port}")),
-        _ => Some(format!("{scheme}://{host}")),
-    }
+    let text = text.trim();
+    PageOrigin::parse(text.strip_suffix('/').unwrap_or(text)).map(|origin| origin.to_string())
+}
+
+/// Normalizes an origin like [`origin`]; only http and https are accepted.
+pub(super) fn web_origin(text: &str) -> Option<String> {
+    origin(text).filter(|origin| PageOrigin::parse(origin).is_some_and(|origin| origin.is_web()))
 }
 
 /// Checks an upstream URL: `ws://host[:port][/path]`. Other schemes are rejected: this build has no
@@ -88,50 +83,19 @@ pub(super) fn origin(text: &str) -> Option<String> {
 pub(super) fn websocket_url(text: &str) -> Option<String> {
     let rest = text.strip_prefix("ws://")?;
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    authority(host)?;
+    Authority::web(host)?;
     let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     plain.then(|| text.to_string())
-}
-
-/// Parses a host, in brackets for IPv6, and an optional port.
-fn authority(text: &str) -> Option<(String, Option<u16>)> {
-    if let Some(inner) = text.strip_prefix('[') {
-        let (address, rest) = inner.split_once(']')?;
-        let address = address.parse::<std::net::Ipv6Addr>().ok()?;
-        let port = match rest {
-            "" => None,
-            rest => Some(port(rest.strip_prefix(':')?)?),
-        };
-        return Some((format!("[{address}]"), port));
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, digits)) => (host, Some(port(digits)?)),
-        None => (text, None),
-    };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let valid = !host.is_empty()
-        && host.len() <= 253
-        && host.bytes().all(plain)
-        && !host.starts_with(['.', '-']);
-    valid.then(|| (host.to_string(), port))
 }
 
 /// Parses a port, alone or after a host and a colon, as in port mappings of container engines.
 /// Returns the host, which is not empty, and the port.
 pub(super) fn port_with_host(text: &str) -> Option<(Option<&str>, u16)> {
     match text.rsplit_once(':') {
-        Some((host, _)) => authority(text)?.1.map(|port| (Some(host), port)),
-        None => port(text).map(|port| (None, port)),
+        Some((host, _)) => Authority::web(text)?.port.map(|port| (Some(host), port)),
+        None => parse_port(text).map(|port| (None, port)),
     }
 }
-
-/// Parses a port from 1 to 65535; only digits are accepted.
-pub(super) fn port(digits: &str) -> Option<u16> {
-    let plain =
-        !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok())?.filter(|port| *port != 0)
-}
-
 /// Normalises a base path to a leading and no trailing slash; empty for the root.
 pub(super) fn base_path(text: &str) -> Option<String> {
     let inner = text.trim_matches('/');
@@ -186,6 +150,9 @@ mod tests {
             ("http://gate.example:80", "http://gate.example"),
             ("http://[::1]:8080", "http://[::1]:8080"),
             ("http://[0:0:0:0:0:0:0:1]", "http://[::1]"),
+            ("Tauri://localhost", "tauri://localhost"),
+            ("app://.", "app://."),
+            ("app://localhost:80", "app://localhost:80"),
         ] {
             assert_eq!(origin(given).as_deref(), Some(normal), "{given}");
         }
@@ -204,6 +171,12 @@ mod tests {
             "http://a:65536",
             "http://a:",
             "ftp://a",
+            "wss://a",
+            "file://",
+            "file://a",
+            "app://",
+            "app://a/b",
+            "a b://a",
             "http://u@a",
             "http://a b",
             "http://[::1",

@@ -41,8 +41,10 @@ pub enum Origin {
     Same,
     /// Loopback origin with a loopback Host, on another port or under another loopback name.
     LoopbackPair,
-    /// Any other origin, including `null` and malformed ones.
+    /// Any other origin that `gateway.controlUi.allowedOrigins` can contain.
     Foreign,
+    /// Text that cannot be listed: `null`, `file://`, and malformed origins.
+    Opaque,
 }
 
 /// Device identity and result of its signature check.

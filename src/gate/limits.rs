@@ -245,6 +245,11 @@ pub const PATH_ENV_LEN: usize = 16 * 1024;
 pub const PARAMS: usize = 40;
 /// Maximum length of a scope, role, client id or mode as sent.
 pub const WORD_LEN: usize = 64;
+/// Maximum length of a host name (DNS).
+pub const HOST_LEN: usize = 253;
+/// Maximum length of an origin that can be listed in the configuration, and of the Host and Origin
+/// headers in logs and hints.
+pub const ORIGIN_LEN: usize = HOST_LEN + 64;
 /// Maximum length of a token, password or nonce as sent.
 pub const SECRET_LEN: usize = 4096;
 /// Number of characters below which a shared token causes a warning if other machines can reach the

@@ -1,18 +1,18 @@
 //! Classification of the Host and Origin headers of a request: the name by which the client reached
 //! the gateway, and whether the page may connect.
 
-use core::net::IpAddr;
+use core::fmt::{self, Write};
+use core::net::{IpAddr, Ipv6Addr};
 
 use super::facts::{Host, Origin};
-use super::net;
+use super::{limits, net};
 
 /// Names and addresses of this gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a, T> {
-    /// `gateway.controlUi.allowedOrigins`, normalized: lower case, scheme, host, and the port
-    /// unless it is the default of the scheme.
+    /// `gateway.controlUi.allowedOrigins`.
     pub allowed: &'a [T],
-    /// `gateway.publicOrigin`, normalized likewise.
+    /// `gateway.publicOrigin`.
     pub public: Option<&'a str>,
     /// Host name of the machine; empty if unknown.
     pub machine: &'a str,
@@ -26,9 +26,9 @@ pub fn classify<T: AsRef<str>>(
     origin: Option<&str>,
     names: &Names<'_, T>,
 ) -> (Host, Origin) {
-    let here = host.and_then(authority);
+    let here = host.and_then(Authority::web);
     let named = match here {
-        Some(authority) => name(authority.host, names),
+        Some(authority) => name(authority.name(), names),
         None if host.is_none() => Host::Absent,
         None => Host::Foreign,
     };
@@ -44,23 +44,27 @@ fn relation<T: AsRef<str>>(
     let Some(origin) = origin else {
         return Origin::Absent;
     };
-    let listed = |entry: &str| entry == "*" || entry.eq_ignore_ascii_case(origin);
-    let named = origin.contains("://");
-    if named
-        && (names.public.is_some_and(listed)
-            || names.allowed.iter().any(|entry| listed(entry.as_ref())))
+    let page = PageOrigin::parse(origin);
+    let listed = |entry: &str| match entry {
+        "*" => origin.contains("://"),
+        entry => page.is_some() && PageOrigin::parse(entry) == page,
+    };
+    if names.public.is_some_and(listed) || names.allowed.iter().any(|entry| listed(entry.as_ref()))
     {
         return Origin::Listed;
     }
-    let (Some((scheme, there)), Some(here)) = (split(origin), here) else {
+    let Some(page) = page else {
+        return Origin::Opaque;
+    };
+    let Some(here) = here.filter(|_| page.is_web()) else {
         return Origin::Foreign;
     };
-    let port_here = here.port.unwrap_or(default_port(scheme));
-    if here.host.eq_ignore_ascii_case(there.host)
-        && port_here == there.port.unwrap_or(default_port(scheme))
+    let there = page.authority;
+    if here.name().eq_ignore_ascii_case(there.name())
+        && here.port.or(default_port(page.scheme)) == page.port()
     {
         Origin::Same
-    } else if host == Host::Loopback && is_loopback_name(there.host) {
+    } else if host == Host::Loopback && is_loopback_name(there.name()) {
         Origin::LoopbackPair
     } else {
         Origin::Foreign
@@ -78,8 +82,8 @@ fn name<T>(host: &str, names: &Names<'_, T>) -> Host {
         None => {
             let public = names
                 .public
-                .and_then(split)
-                .is_some_and(|(_, public)| public.host.eq_ignore_ascii_case(host));
+                .and_then(PageOrigin::parse)
+                .is_some_and(|public| public.authority.name().eq_ignore_ascii_case(host));
             public
                 || ends_with(host, ".local")
                 || ends_with(host, ".ts.net")
@@ -103,9 +107,8 @@ fn is_loopback_name(host: &str) -> bool {
 }
 
 fn literal(host: &str) -> Option<IpAddr> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    match bare {
-        Some(bare) => bare.parse().ok().filter(IpAddr::is_ipv6).map(net::fold),
+    match ipv6(host) {
+        Some(address) => Some(net::fold(IpAddr::V6(address))),
         None => host.parse().ok().filter(IpAddr::is_ipv4),
     }
 }
@@ -116,50 +119,137 @@ fn ends_with(host: &str, suffix: &str) -> bool {
     at > 0 && host.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
-#[derive(Clone, Copy)]
-struct Authority<'a> {
-    host: &'a str,
-    port: Option<u16>,
-}
-
-/// Splits an origin into scheme and authority.
+/// Origin of a page or an app that can be listed: `scheme://host[:port]`.
 ///
-/// Returns `None` for `null`, schemes other than http and https, origins with a path or user
-/// information, and malformed text.
-fn split(origin: &str) -> Option<(&str, Authority<'_>)> {
-    let (scheme, rest) = origin.split_once("://")?;
-    let known = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    known.then_some(())?;
-    authority(rest).map(|authority| (scheme, authority))
+/// Displays the form in which browsers send it: lower case, without the default port of the scheme.
+#[derive(Clone, Copy, Debug)]
+pub struct PageOrigin<'a> {
+    scheme: &'a str,
+    authority: Authority<'a>,
 }
 
-fn authority(text: &str) -> Option<Authority<'_>> {
-    let after_bracket = text.rfind(']').map_or(0, |at| at + 1);
-    let (host, port) = match text[after_bracket..].rfind(':') {
-        Some(colon) => {
-            let at = after_bracket + colon;
-            let digits = Some(&text[at + 1..])
-                .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?;
-            (&text[..at], Some(digits.parse().ok()?))
+/// Schemes whose pages have no origin of their own, or of which no page has an origin.
+const NO_ORIGIN: [&str; 4] = ["file", "ftp", "ws", "wss"];
+
+impl<'a> PageOrigin<'a> {
+    /// Parses an origin.
+    ///
+    /// Returns `None` for `null`, `file://`, origins with a path or user information, and other
+    /// text that is no origin.
+    pub fn parse(text: &'a str) -> Option<PageOrigin<'a>> {
+        let (scheme, rest) = text.split_once("://").filter(|_| text.len() <= limits::ORIGIN_LEN)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(plain)
+            && !NO_ORIGIN.iter().any(|other| scheme.eq_ignore_ascii_case(other));
+        let authority = match is_web(scheme) {
+            true => Authority::web(rest)?,
+            false => Authority::parse(rest)?,
+        };
+        valid.then_some(PageOrigin { scheme, authority })
+    }
+
+    /// Returns whether the scheme is http or https.
+    pub fn is_web(&self) -> bool {
+        is_web(self.scheme)
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.authority.port.or(default_port(self.scheme))
+    }
+}
+
+impl PartialEq for PageOrigin<'_> {
+    fn eq(&self, other: &PageOrigin<'_>) -> bool {
+        let (host, others) = (self.authority.host, other.authority.host);
+        self.scheme.eq_ignore_ascii_case(other.scheme)
+            && self.port() == other.port()
+            && match (ipv6(host), ipv6(others)) {
+                (None, None) => host.eq_ignore_ascii_case(others),
+                (host, others) => host == others,
+            }
+    }
+}
+
+impl fmt::Display for PageOrigin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Authority { host, port } = self.authority;
+        let mut lower_case =
+            |text: &str| text.chars().try_for_each(|char| f.write_char(char.to_ascii_lowercase()));
+        lower_case(self.scheme)?;
+        lower_case("://")?;
+        match ipv6(host) {
+            Some(address) => write!(f, "[{address}]")?,
+            None => lower_case(host)?,
         }
-        None => (text, None),
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let plain = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':')
-    };
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    let valid = !host.is_empty()
-        && host.bytes().all(plain)
-        && (bracketed || !host.contains([':', '[', ']']));
-    valid.then_some(Authority { host, port })
+        match port.filter(|port| default_port(self.scheme) != Some(*port)) {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
 }
 
-fn default_port(scheme: &str) -> u16 {
+/// Host, in brackets if it is an IPv6 address, and optional port.
+#[derive(Clone, Copy, Debug)]
+pub struct Authority<'a> {
+    host: &'a str,
+    /// Port, if one is given.
+    pub port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    /// Parses the authority of an http, https or WebSocket URL.
+    pub fn web(text: &'a str) -> Option<Authority<'a>> {
+        let authority = Authority::parse(text)?;
+        let valid = !authority.name().is_empty() && !authority.host.starts_with(['.', '-']);
+        valid.then_some(authority)
+    }
+
+    /// Parses the authority of any scheme. The host of an app can be `.` or `-`.
+    fn parse(text: &'a str) -> Option<Authority<'a>> {
+        let after_bracket = text.rfind(']').map_or(0, |at| at + 1);
+        let (host, port) = match text[after_bracket..].rfind(':') {
+            Some(colon) => {
+                let at = after_bracket + colon;
+                (&text[..at], Some(parse_port(&text[at + 1..])?))
+            }
+            None => (text, None),
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let named = !host.is_empty() && host.len() <= limits::HOST_LEN && host.bytes().all(plain);
+        (named || ipv6(host).is_some()).then_some(Authority { host, port })
+    }
+
+    /// Returns the host without the final dot of a full domain name.
+    fn name(&self) -> &'a str {
+        self.host.strip_suffix('.').unwrap_or(self.host)
+    }
+}
+
+/// Parses a port from 1 to 65535; only digits are accepted.
+pub fn parse_port(digits: &str) -> Option<u16> {
+    let plain =
+        !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?.filter(|port| *port != 0)
+}
+
+/// Parses an IPv6 address in brackets.
+fn ipv6(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+fn is_web(scheme: &str) -> bool {
+    default_port(scheme).is_some()
+}
+
+/// Returns the default port of http and https; other schemes have none.
+fn default_port(scheme: &str) -> Option<u16> {
     if scheme.eq_ignore_ascii_case("https") {
-        443
+        Some(443)
+    } else if scheme.eq_ignore_ascii_case("http") {
+        Some(80)
     } else {
-        80
+        None
     }
 }
 
@@ -381,16 +471,16 @@ mod tests {
     }
 
     #[test]
-    fn null_origin_is_foreign_even_if_all_are_allowed() {
+    fn null_origin_is_opaque_even_if_all_are_allowed() {
         let all = Names { allowed: &["*"], ..NAMES };
         assert_eq!(classify(Some("10.0.0.1"), Some("https://any.example"), &all).1, Origin::Listed);
         for page in ["null", "", "NULL", "localhost", "//localhost"] {
-            assert_eq!(classify(Some("localhost"), Some(page), &all).1, Origin::Foreign, "{page}");
+            assert_eq!(classify(Some("localhost"), Some(page), &all).1, Origin::Opaque, "{page}");
         }
     }
 
     #[test]
-    fn malformed_origins_are_foreign() {
+    fn malformed_origins_are_opaque() {
         for page in [
             "http://localhost:18789/",
             "http://localhost:18789/x",
@@ -398,16 +488,72 @@ mod tests {
             "http://user:x@localhost:18789",
             "http://localhost:18789#x",
             "http://localhost:",
+            "http://localhost:0",
             "http://",
+            "http://.",
+            "http://-a",
             "http:localhost",
+            "://localhost",
+            "1app://localhost",
+            "a b://localhost",
+            "app://",
+            "app://localhost/",
+            "app://local host",
+            "app://a\"]",
             "ws://localhost:18789",
             "file://",
-            "file://localhost",
+            "FILE://localhost",
             "http://localhost:18789 http://evil.example",
             "http://[::1",
+            "http://[::1]x",
             "http://localhost:99999",
         ] {
-            assert_eq!(origin("localhost:18789", page), Origin::Foreign, "{page}");
+            assert_eq!(origin("localhost:18789", page), Origin::Opaque, "{page}");
+        }
+        let long = format!("app://{}", "a".repeat(limits::HOST_LEN + 1));
+        assert_eq!(origin("localhost:18789", &long), Origin::Opaque);
+    }
+
+    #[test]
+    fn origins_of_apps_match_only_themselves() {
+        let apps = [
+            "tauri://localhost",
+            "capacitor://localhost",
+            "ionic://localhost",
+            "electron://altair",
+            "app://.",
+            "app://-",
+            "app://obsidian.md",
+            "app://localhost:80",
+            "app://localhost:3000",
+            "chrome-extension://fmkadmapgofadopljbjfkapdkoienihi",
+            "moz-extension://7b3f1c1e-0d4a-4a58-a1e5-8e2b3a1f0c9d",
+            "safari-web-extension://7B3F1C1E-0D4A-4A58-A1E5-8E2B3A1F0C9D",
+            "vscode-webview://0rh3mvnj2k9f5d6c8b1a4s7p0q2w5e8r1t4y7u0i3o6p",
+            "vscode-file://vscode-app",
+            "web+gate://localhost",
+            "http://tauri.localhost",
+        ];
+        for page in apps {
+            for listed in apps {
+                let names = Names { allowed: &[listed], ..NAMES };
+                let relation = classify(Some("localhost:18789"), Some(page), &names).1;
+                let expected = if page == listed { Origin::Listed } else { Origin::Foreign };
+                assert_eq!(relation, expected, "{page}, listed: {listed}");
+            }
+        }
+    }
+
+    #[test]
+    fn listed_origins_match_in_every_way_to_write_them() {
+        for (listed, page) in [
+            ("https://ui.example", "https://ui.example:443"),
+            ("http://ui.example:80", "http://ui.example"),
+            ("http://[::1]:80", "http://[0:0:0:0:0:0:0:1]"),
+            ("TAURI://LocalHost", "tauri://localhost"),
+        ] {
+            let names = Names { allowed: &[listed], ..NAMES };
+            assert_eq!(classify(Some("10.0.0.1"), Some(page), &names).1, Origin::Listed, "{page}");
         }
     }
 }

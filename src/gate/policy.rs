@@ -145,6 +145,7 @@ fn check_origin(facts: &Facts, policy: &Policy) -> Step<()> {
             Host::Absent | Host::Foreign => refuse(Rule::Origin, Refusal::HostForeign),
         },
         Origin::Foreign => refuse(Rule::Origin, Refusal::OriginForeign),
+        Origin::Opaque => refuse(Rule::Origin, Refusal::OriginOpaque),
     }
 }
 

@@ -99,6 +99,7 @@ listed_enum! {
         InvalidRole,
         // the origin of the page
         OriginForeign,
+        OriginOpaque,
         HostForeign,
         HostNotLoopback,
         // the device proof
@@ -203,15 +204,23 @@ impl Refusal {
                  trust that page, add gateway.controlUi.allowedOrigins: [\"{origin}\"] to the \
                  configuration and restart",
             ),
+            Refusal::OriginOpaque => origin(
+                "origin not allowed",
+                "the page was loaded from a file, a sandboxed frame or another place without an \
+                 origin that gateway.controlUi.allowedOrigins can contain; open the URL of \
+                 `{gatelet} url` instead, or let the gateway serve the page: set \
+                 gateway.controlUi.root to its directory and restart",
+            ),
             Refusal::HostForeign => origin(
                 "host not served",
                 "the page was opened under a host name that is not configured; if the name is \
-                 yours, set gateway.publicOrigin: \"{origin}\" in the configuration and restart",
+                 yours, set gateway.publicOrigin: \"{origin}\" or, beside another public origin, \
+                 gateway.controlUi.allowedOrigins: [\"{origin}\"] in the configuration and restart",
             ),
             Refusal::HostNotLoopback => origin(
                 "host not loopback",
-                "with gateway.auth.mode \"none\" the page works only at http://127.0.0.1 and \
-                 http://localhost; open one of these, or set gateway.auth.mode: \"token\"",
+                "with gateway.auth.mode \"none\" the page works only under the names 127.0.0.1 \
+                 and localhost; use one of these, or set gateway.auth.mode: \"token\" and restart",
             ),
             Refusal::DeviceIdMismatch => device_proof(
                 "DEVICE_AUTH_DEVICE_ID_MISMATCH",
@@ -341,7 +350,7 @@ impl Refusal {
                 "",
                 "unauthorized",
                 "with gateway.auth.mode \"none\" only clients on this machine are admitted, and \
-                 only without a proxy; set gateway.auth.mode: \"token\"",
+                 only without a proxy; set gateway.auth.mode: \"token\" and restart",
             ),
             Refusal::PairingRequired => pairing(
                 "not-paired",
@@ -382,8 +391,8 @@ impl Refusal {
                     "",
                     "control ui requires device identity (use HTTPS or localhost secure context)",
                     "this page has no device key over plain HTTP: open the gateway's own page, \
-                     which has one, or use http://127.0.0.1 or HTTPS, or set \
-                     gateway.controlUi.allowInsecureAuth: true",
+                     which has one, or open this page by HTTPS or under the name 127.0.0.1, or set \
+                     gateway.controlUi.allowInsecureAuth: true and restart",
                 )
             },
             Refusal::TableFull => unavailable(
@@ -632,7 +641,12 @@ mod tests {
         let shared = [
             (
                 "CONTROL_UI_ORIGIN_NOT_ALLOWED",
-                vec![Refusal::OriginForeign, Refusal::HostForeign, Refusal::HostNotLoopback],
+                vec![
+                    Refusal::OriginForeign,
+                    Refusal::OriginOpaque,
+                    Refusal::HostForeign,
+                    Refusal::HostNotLoopback,
+                ],
             ),
             ("AUTH_UNAUTHORIZED", vec![Refusal::IdentityMissing, Refusal::IdentityRefused]),
             ("PAIRING_REQUIRED", vec![Refusal::PairingRequired, Refusal::RoleUpgrade]),

@@ -33,7 +33,7 @@ mod windows_service;
 
 pub use error::StartError;
 pub use net::bind::far_address;
-pub use os::host_info::{command, family, load_average, machine_name, memory, number};
+pub use os::host_info::{command, family, load_average, machine_name, memory, number, Shell};
 pub use os::logger::timestamp;
 pub use os::signals::Stop;
 pub use run::{commit, run, Page};

@@ -14,7 +14,7 @@ use super::gateway::{Event, Gateway};
 use super::net::bind::{self, Listeners};
 use super::net::listener;
 use super::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use super::os::host_info::{command, machine_name};
+use super::os::host_info::{command, machine_name, Shell};
 use super::os::signals::Stop;
 use super::os::{logger, systemd};
 use super::runtime::{self, sleep, spawn, start_thread, within};
@@ -35,6 +35,8 @@ pub struct Page {
     pub url: String,
     /// Absent if no token is needed, or the secret is a password.
     pub token: Option<Secret>,
+    /// Command that runs `gatelet` here, for hints.
+    pub command: String,
 }
 
 /// Runs a gateway until it is stopped. Calls `show` with the page to open when the gateway listens.
@@ -57,7 +59,8 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     log_secret(config.auth.mode, secret.as_ref());
     let token = secret.as_ref().filter(|_| config.auth.mode == AuthMode::Token);
     let token = token.map(|secret| secret.value.clone());
-    show(&Page { url: format!("{}/", status.url), token });
+    let url = format!("{}/", status.url);
+    show(&Page { url, token, command: start_context.command.clone() });
     repair_replicas(&mut opened);
     let runtime_config = Rc::new(start_context.runtime_config(config, secret.as_ref()));
     let mut gateway = Gateway::new(
@@ -103,7 +106,7 @@ fn start_context(
         key: opened.key.clone(),
         boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
         machine: machine_name(),
-        command: command(),
+        command: command(paths, &SystemEnv, Shell::Any),
         warnings: table_warnings(opened, config.pairing.capacity),
     }
 }

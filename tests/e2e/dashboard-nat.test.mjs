@@ -74,10 +74,10 @@ if (!netns) {
     const gateway = await place(t);
     const dash = await visit(t, gateway.http);
     await dash.state('refused');
-    await dash.page.getByRole('button', { name: /^Copy: .*gatelet url$/ }).click();
+    await dash.page.getByRole('button', { name: /^Copy: .*gatelet (--state-dir \S+ )?url$/ }).click();
     await dash.sees('Copied');
     await dash.page.getByLabel(DOOR).focus();
     await dash.page.keyboard.press('Control+V');
-    assert.match(await dash.page.getByLabel(DOOR).inputValue(), /gatelet url$/);
+    assert.match(await dash.page.getByLabel(DOOR).inputValue(), /gatelet (--state-dir \S+ )?url$/);
   });
 }

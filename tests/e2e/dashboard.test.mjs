@@ -59,15 +59,15 @@ async function explained(dash, gateway, { code, rule, words, command }) {
 test('no token, a wrong one, a used code: the page says what was seen, by which rule, and what to do', async (t) => {
   const gateway = await gatewayFor(t);
   const first = await visit(t, gateway.http);
-  await explained(first, gateway, { code: 'AUTH_TOKEN_MISSING', rule: /^6\b/, words: /token missing/, command: /gatelet url$/ });
+  await explained(first, gateway, { code: 'AUTH_TOKEN_MISSING', rule: /^6\b/, words: /token missing/, command: /gatelet (--state-dir \S+ )?url$/ });
   const wrong = await visit(t, `${gateway.http}/#token=not-the-token`);
-  await explained(wrong, gateway, { code: 'AUTH_TOKEN_MISMATCH', rule: /^6\b/, words: /token mismatch/, command: /gatelet url$/ });
+  await explained(wrong, gateway, { code: 'AUTH_TOKEN_MISMATCH', rule: /^6\b/, words: /token mismatch/, command: /gatelet (--state-dir \S+ )?url$/ });
   assert.ok(!(await keptBy(wrong.page)).includes('not-the-token'));
   const { code } = await gateway.json('pair');
   await signIn(first, code);
   await first.state('connected');
   await signIn(wrong, code);
-  await explained(wrong, gateway, { code: 'AUTH_BOOTSTRAP_TOKEN_INVALID', rule: /^(6|7\.4)\b/, words: /already used/, command: /gatelet pair$/ });
+  await explained(wrong, gateway, { code: 'AUTH_BOOTSTRAP_TOKEN_INVALID', rule: /^(6|7\.4)\b/, words: /already used/, command: /gatelet (--state-dir \S+ )?pair$/ });
   // The same texts as on the command line.
   const last = (await gateway.cli('explain', '--last')).stdout.toLowerCase();
   for (const text of await wrong.page.locator('#hint p').allInnerTexts())
@@ -106,7 +106,7 @@ test('a revoked device is told so while it looks, and is back when approved', as
   const dash = await enter(t, gateway);
   const { paired: [{ deviceId }] } = await gateway.json('devices', 'list');
   await gateway.json('devices', 'revoke', deviceId);
-  const words = await explained(dash, gateway, { code: 'DEVICE_REVOKED', rule: /^7\.7\b/, words: /revoked by the owner/, command: /gatelet devices approve [0-9a-f]{8,}$/ });
+  const words = await explained(dash, gateway, { code: 'DEVICE_REVOKED', rule: /^7\.7\b/, words: /revoked by the owner/, command: /gatelet (--state-dir \S+ )?devices approve [0-9a-f]{8,}$/ });
   assert.equal((await gateway.cli(...words)).code, 0, 'as it was copied, it works');
   await dash.click('Try again');
   await dash.state('connected');
@@ -119,7 +119,7 @@ test('a full table: the token lets in for the time being, and says so; a code do
   assert.match((await dash.words())[1], /for this connection only/);
   const other = await visit(t, gateway.http);
   await signIn(other, (await gateway.json('pair')).code);
-  await explained(other, gateway, { code: 'TABLE_FULL', rule: /^8\b/, words: /the pairing table is full/, command: /gatelet devices remove/ });
+  await explained(other, gateway, { code: 'TABLE_FULL', rule: /^8\b/, words: /the pairing table is full/, command: /gatelet (--state-dir \S+ )?devices remove/ });
   await gateway.cli('devices', 'remove', device.id);
   await signIn(other, (await gateway.json('pair')).code);
   await other.state('connected');
@@ -128,7 +128,7 @@ test('a full table: the token lets in for the time being, and says so; a code do
 test('strict mode: the page waits, shows the command, and goes on by itself when approved', async (t) => {
   const gateway = await gatewayFor(t, { pairing: { mode: 'strict' } });
   const dash = await visit(t, gateway.link);
-  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /then connects by itself/, command: /gatelet devices approve [0-9a-f-]{36}$/ });
+  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.3\b/, words: /then connects by itself/, command: /gatelet (--state-dir \S+ )?devices approve [0-9a-f-]{36}$/ });
   assert.equal((await dash.words())[0], 'Waiting for approval');
   const { pending: [{ requestId }] } = await gateway.json('devices', 'list');
   assert.equal(words.at(-1), requestId);
@@ -186,7 +186,7 @@ test('a browser that may only look is let in, sees what it may, and is told what
 test('the page works below a base path as well', async (t) => {
   const gateway = await gatewayFor(t, { controlUi: { basePath: '/ui' } });
   const dash = await visit(t, `${gateway.http}/ui/`);
-  await explained(dash, gateway, { code: 'AUTH_TOKEN_MISSING', rule: /^6\b/, words: /neither a token nor|token missing/, command: /gatelet url$/ });
+  await explained(dash, gateway, { code: 'AUTH_TOKEN_MISSING', rule: /^6\b/, words: /neither a token nor|token missing/, command: /gatelet (--state-dir \S+ )?url$/ });
   await signIn(dash, TOKEN);
   await dash.state('connected');
   assert.equal(new URL(dash.page.url()).pathname, '/ui/');

@@ -149,7 +149,7 @@ test('strict mode: an unknown device waits, and connects by itself once it is ap
     const one = startClient(newHost(), { url: strict.url, token: TOKEN });
     const error = await until('a refusal', () => one.seen.errors[0]);
     assert.equal(error.details.code, 'PAIRING_REQUIRED');
-    assert.match(error.details.hint, /gatelet devices approve/);
+    assert.match(error.details.hint, /gatelet (--state-dir \S+ )?devices approve/);
     const approved = await strict.cli('devices', 'approve', error.details.requestId);
     assert.equal(approved.code, 0, approved.stderr);
     await one.hello(1, 15_000); // back-off of the client: 1, 2, 4, ... s

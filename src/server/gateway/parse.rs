@@ -64,9 +64,9 @@ pub fn client_info(
 /// addresses. It is displayed next to instructions for the owner, and the header of an
 /// unauthenticated client must not add to them.
 fn displayable(header: Option<&str>) -> String {
-    let plain = |char: &char| char.is_ascii_alphanumeric() || ":/.-_[]%".contains(*char);
+    let plain = |char: &char| char.is_ascii_alphanumeric() || ":/.-_[]%+".contains(*char);
     header
-        .map(|text| cut(text, limits::WORD_LEN * 2).chars().filter(plain).collect())
+        .map(|text| cut(text, limits::ORIGIN_LEN).chars().filter(plain).collect())
         .unwrap_or_default()
 }
 

@@ -191,6 +191,7 @@ impl PlainRequest<'_> {
             Origin::Same => "same",
             Origin::LoopbackPair => "loopback",
             Origin::Foreign => "foreign",
+            Origin::Opaque => "opaque",
         };
         json::object(|o| {
             o.shown("peer", &client_info.peer);

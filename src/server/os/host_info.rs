@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::config::{self, Env, Paths, Source, Sourced};
+use crate::gate::limits;
 use crate::rpc::Machine;
 
 /// Returns the machine's host name; empty if it cannot be determined.
@@ -88,26 +90,78 @@ fn is_decimal(word: &str) -> bool {
     word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
 }
 
-/// Returns the command with which a person runs `gatelet` against this gateway.
-#[cfg(windows)]
-pub fn command() -> String {
-    // PowerShell runs a program in the current directory only with a path
-    let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-    let here = folder.is_some() && folder == std::env::current_dir().ok();
-    if here { ".\\gatelet.exe" } else { "gatelet" }.to_string()
+/// Variable that gatelet's image sets.
+const IMAGE: &str = "GATELET_IMAGE";
+
+/// Place in which a command of a hint is typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shell {
+    /// The shell that started this process, with the same variables.
+    Same,
+    /// Any shell of this machine.
+    Any,
 }
 
-/// Returns the command with which a person runs `gatelet` against this gateway.
-#[cfg(not(windows))]
-pub fn command() -> String {
-    let engine = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
-    match engine.into_iter().find(|(mark, _)| Path::new(mark).exists()) {
+/// Returns the command that runs `gatelet` on this state directory, for hints.
+pub fn command(paths: &Paths, env: &dyn Env, shell: Shell) -> String {
+    let in_image = env.var(IMAGE).is_some_and(|value| !value.trim().is_empty());
+    let Sourced { value: dir, source } = &paths.state_dir;
+    let is_found = match source {
+        Source::Default => true,
+        // `exec` passes the variables of the container
+        Source::Env(_) if in_image || shell == Shell::Same => true,
+        _ => config::service_dir(env).as_ref() == Some(dir),
+    };
+    let program = if in_image { image_program(env) } else { local_program().to_string() };
+    if is_found {
+        return program;
+    }
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+    format!("{program} --state-dir {}", quoted(&dir.display().to_string(), env.windows()))
+}
+
+/// Returns the command that runs the program of the image: through the engine if it is known, else
+/// the program alone, to be run in the container.
+fn image_program(env: &dyn Env) -> String {
+    let engines = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
+    match engines.into_iter().find(|(mark, _)| env.exists(Path::new(mark))) {
         Some((_, engine)) => {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let mounts = env.read(Path::new("/proc/self/mountinfo"), limits::CONFIG_LEN);
+            let mounts = mounts.unwrap_or_default();
+            let mounts = String::from_utf8_lossy(&mounts);
             let name = container_id(&mounts).map_or_else(machine_name, str::to_string);
             format!("{engine} exec {name} /gatelet")
         }
-        None => "gatelet".to_string(),
+        None => "/gatelet".to_string(),
+    }
+}
+
+#[cfg(windows)]
+fn local_program() -> &'static str {
+    // PowerShell runs a program in the current directory only with a path
+    let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+    let here = folder.is_some() && folder == std::env::current_dir().ok();
+    if here {
+        ".\\gatelet.exe"
+    } else {
+        "gatelet"
+    }
+}
+
+#[cfg(not(windows))]
+fn local_program() -> &'static str {
+    "gatelet"
+}
+
+/// Quotes a path for the shell if necessary: `sh`, or PowerShell on Windows.
+fn quoted(path: &str, windows: bool) -> String {
+    let plain = |char: char| {
+        char.is_ascii_alphanumeric() || "/._-+:@%".contains(char) || windows && char == '\\'
+    };
+    match path {
+        path if !path.is_empty() && path.chars().all(plain) => path.to_string(),
+        path if windows => format!("'{}'", path.replace('\'', "''")),
+        path => format!("'{}'", path.replace('\'', r"'\''")),
     }
 }
 
@@ -115,7 +169,6 @@ pub fn command() -> String {
 /// the host name was set or is that of the host. It is taken from the paths of files that the
 /// engine mounts (Docker: `containers/ID/hostname`, Podman:
 /// `overlay-containers/ID/userdata/hostname`).
-#[cfg(any(not(windows), test))]
 fn container_id(mounts: &str) -> Option<&str> {
     let ids = mounts.split("containers/").skip(1).filter_map(|rest| rest.split_once('/'));
     let mut ids =
@@ -125,7 +178,95 @@ fn container_id(mounts: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::config::Overrides;
+
+    /// An environment with these variables and existing files.
+    struct Machine(Vec<(&'static str, &'static str)>, &'static [&'static str]);
+
+    impl Env for Machine {
+        fn var(&self, name: &str) -> Option<String> {
+            let Machine(vars, _) = self;
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+        }
+
+        fn read(&self, _path: &Path, _max: u64) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn mode(&self, _path: &Path) -> Option<u32> {
+            None
+        }
+
+        fn exists(&self, path: &Path) -> bool {
+            self.1.iter().any(|known| Path::new(known) == path)
+        }
+
+        fn readable(&self, _path: &Path) -> bool {
+            false
+        }
+
+        fn windows(&self) -> bool {
+            false
+        }
+    }
+
+    /// Returns the command for a state directory from a flag, a variable or by default.
+    fn command_on(
+        vars: &[(&'static str, &'static str)],
+        files: &'static [&'static str],
+        flag: Option<&str>,
+        shell: Shell,
+    ) -> String {
+        let machine = Machine([vars, &[("HOME", "/home/ann")]].concat(), files);
+        let args = Overrides { state_dir: flag.map(str::to_string), ..Overrides::default() };
+        command(&config::load(&args, &machine).paths.unwrap(), &machine, shell)
+    }
+
+    #[test]
+    fn command_has_the_state_directory_unless_it_is_found_and_a_container_only_in_the_image() {
+        const DOCKER: &[&str] = &["/.dockerenv"];
+        const PODMAN: &[&str] = &["/run/.containerenv"];
+        const DATA: (&str, &str) = ("GATELET_STATE_DIR", "/data");
+        const SERVICE: (&str, &str) = ("STATE_DIRECTORY", "/var/lib/gatelet");
+        let name = machine_name();
+        let docker = format!("docker exec {name} /gatelet");
+        let podman = format!("podman exec {name} /gatelet");
+        let flagged = format!("{docker} --state-dir /srv/g");
+        let (any, same) = (Shell::Any, Shell::Same);
+        let in_data = "gatelet --state-dir /data";
+        type Row<'a> = (
+            &'a [(&'static str, &'static str)],
+            &'static [&'static str],
+            Option<&'a str>,
+            Shell,
+            &'a str,
+        );
+        let rows: &[Row<'_>] = &[
+            (&[], &[], None, any, "gatelet"),
+            (&[], &[], Some("/srv/g"), any, "gatelet --state-dir /srv/g"),
+            (&[], &[], Some("/srv/g"), same, "gatelet --state-dir /srv/g"),
+            (&[], &[], Some("~/g"), same, "gatelet --state-dir /home/ann/g"),
+            (&[], &[], Some("/srv/a b's"), any, r"gatelet --state-dir '/srv/a b'\''s'"),
+            (&[DATA], &[], None, any, in_data),
+            (&[DATA], &[], None, same, "gatelet"),
+            (&[DATA], &[], Some("/srv/g"), same, "gatelet --state-dir /srv/g"),
+            (&[SERVICE], &[], None, any, "gatelet"),
+            // containers for development, CI
+            (&[], DOCKER, None, any, "gatelet"),
+            (&[DATA], DOCKER, None, any, in_data),
+            (&[(IMAGE, " ")], DOCKER, None, any, "gatelet"),
+            (&[(IMAGE, "1"), DATA], DOCKER, None, any, &docker),
+            (&[(IMAGE, "1"), DATA], DOCKER, Some("/srv/g"), any, &flagged),
+            (&[(IMAGE, "1"), DATA], PODMAN, None, any, &podman),
+            (&[(IMAGE, "1"), DATA], &[], None, any, "/gatelet"),
+        ];
+        for (vars, files, flag, shell, expected) in rows {
+            assert_eq!(command_on(vars, files, *flag, *shell), *expected, "{vars:?} {flag:?}");
+        }
+    }
 
     #[test]
     fn the_container_id_is_read_from_the_mounts() {

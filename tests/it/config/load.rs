@@ -890,3 +890,15 @@ fn each_gateway_key_of_a_published_openclaw_is_known() {
     let unknown: Vec<_> = paths.into_iter().filter(|path| !known(path)).collect();
     assert_eq!(unknown, [""; 0], "run tests/openclaw-keys.py, then add them to config/schema.rs");
 }
+
+#[test]
+fn keys_as_messages_name_them_are_rejected_outside_of_gateway() {
+    for (key, nested) in [
+        ("gateway.port", "gateway: { port: ..."),
+        ("gateway.controlUi.allowedOrigins", "gateway: { controlUi: { allowedOrigins: ..."),
+    ] {
+        let said = messages(&World::with(&format!("{{ '{key}': 1, gatewayport: 2 }}")).load());
+        let [said] = said.as_slice() else { panic!("{said:?}") };
+        assert!(said.starts_with("error: ") && said.contains(nested), "{said}");
+    }
+}

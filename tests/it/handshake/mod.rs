@@ -4,6 +4,7 @@ mod admission;
 mod approvals;
 mod failed_attempts;
 mod floods;
+mod hints;
 mod lifecycle;
 mod matrix;
 mod policy;

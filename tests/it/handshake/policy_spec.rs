@@ -64,6 +64,9 @@ fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Vacancy) 
     if facts.origin == Origin::Foreign {
         return no(Rule::Origin, Refusal::OriginForeign);
     }
+    if facts.origin == Origin::Opaque {
+        return no(Rule::Origin, Refusal::OriginOpaque);
+    }
     let ours = facts.host == Host::Loopback || facts.host == Host::Served;
     if facts.origin == Origin::Same && !ours && !policy.host_origin_fallback {
         return no(Rule::Origin, Refusal::HostForeign);

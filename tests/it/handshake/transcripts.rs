@@ -57,7 +57,6 @@ impl Mask {
 
     /// Masks known values inside longer text, and the command that `{gatelet}` stands for.
     fn plain(&self, text: &str) -> String {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let escaped = |char: char| {
             if char.is_ascii() {
                 char.to_string()
@@ -66,8 +65,8 @@ impl Mask {
             }
         };
         let mut text: String = text.chars().map(escaped).collect();
-        for engine in ["docker", "podman"] {
-            text = text.replace(&format!("{engine} exec {} /gatelet", host.trim()), "gatelet");
+        while let Some((start, rest)) = text.split_once(" --state-dir ") {
+            text = format!("{start} {}", rest.split_once(' ').map_or("", |(_, rest)| rest));
         }
         self.0.iter().fold(text, |text, (value, name)| text.replace(value, name))
     }
@@ -276,6 +275,7 @@ fn produce(
         Refusal::OriginForeign => {
             gateways.usual().dial().origin("https://evil.example").connect(&holder.page())
         }
+        Refusal::OriginOpaque => gateways.usual().dial().origin("null").connect(&holder.page()),
         Refusal::HostForeign => {
             gateways.usual().dial().page("evil.example").connect(&holder.page())
         }
