@@ -74,8 +74,13 @@ impl GatewayClient {
 
     /// Opens a connection on which no message was exchanged yet.
     pub fn open(address: SocketAddr) -> Result<GatewayClient, ClientError> {
+        GatewayClient::open_as(address, &address.to_string())
+    }
+
+    /// Opens a connection to the gateway with this host and port, of which `address` is one.
+    pub fn open_as(address: SocketAddr, host: &str) -> Result<GatewayClient, ClientError> {
         let mut stream = dial(address, limits::CLI_CALL_MS).map_err(ClientError::Unreachable)?;
-        let rest = upgrade(&mut stream, address)?;
+        let rest = upgrade(&mut stream, host)?;
         Ok(GatewayClient {
             socket: socket(SharedStream(Arc::new((stream, Mutex::new(())))), rest),
             sent: 0,
@@ -273,13 +278,13 @@ fn dial(address: SocketAddr, wait_ms: u64) -> io::Result<TcpStream> {
 }
 
 /// Sends the WebSocket upgrade; returns the bytes received after the head of the response.
-fn upgrade(stream: &mut TcpStream, address: SocketAddr) -> Result<Vec<u8>, ClientError> {
+fn upgrade(stream: &mut TcpStream, host: &str) -> Result<Vec<u8>, ClientError> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|_| {
         ClientError::Unreachable(io::Error::other("the system provides no random bytes"))
     })?;
     let request = format!(
-        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {}\r\n\
+        "GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {}\r\n\
          Sec-WebSocket-Version: 13\r\n\r\n",
         base64::encode(&key)
     );

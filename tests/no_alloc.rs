@@ -130,6 +130,7 @@ fn decision_over_a_full_table_does_not_allocate() {
                         SecretCheck::Absent,
                         SecretCheck::Wrong,
                         SecretCheck::RateLimited,
+                        SecretCheck::QueueFull,
                         SecretCheck::Right,
                     ] {
                         for pairing in [PairingMode::Token, PairingMode::Strict] {

@@ -69,14 +69,12 @@ const COMMANDS: Commands = Commands(&[
 /// the private modules. Returns the arguments of the command in their `Debug` form, and the
 /// address.
 #[cfg(fuzzing)]
-pub fn typed(
-    args: &[&str],
-    host: &str,
-) -> (Result<String, String>, Result<std::net::SocketAddr, String>) {
+pub fn typed(args: &[&str], host: &str) -> (Result<String, String>, Result<String, String>) {
     let parsed = args::parse(COMMANDS, args)
         .map(|invocation| format!("{:?}", invocation.action))
         .map_err(|error| error.message);
-    let address = crate::node::parse_address(host, 1)
+    let address = crate::node::address::GatewayAddress::parse(host, 1)
+        .map(|address| address.to_string())
         .map_err(|error| output::CommandError::from(error).message);
     (parsed, address)
 }

@@ -182,9 +182,10 @@ function showState(state, facts) {
   app.hello = facts.hello ?? null;
   app.helloAt = Date.now();
   retryAt = facts.retryMs ? Date.now() + facts.retryMs : null;
-  // Keep the views when the gateway rejects a connection only because it is starting or stopping.
-  const passing = { GATEWAY_STARTING: 1, GATEWAY_STOPPING: 0 }[state === "refused" && codeOf(facts.error)];
-  if (passing !== undefined && shown) [state, facts] = ["lost", { stopping: { restartExpectedMs: passing } }];
+  // Keep the views when the gateway rejects a connection only because it is stopping.
+  if (shown && state === "refused" && codeOf(facts.error) === "GATEWAY_STOPPING") {
+    [state, facts] = ["lost", { stopping: { restartExpectedMs: 0 } }];
+  }
   const { title, words } = { connecting, connected, refused, lost }[state](facts);
   page.dataset.state = state;
   setOrDrop("code", state === "refused" ? codeOf(facts.error) : null);

@@ -12,9 +12,9 @@ const WORDS = {
   AUTH_BOOTSTRAP_TOKEN_INVALID: "The setup code is wrong, already used, or expired. If you entered a token or a password, enter it again.",
   AUTH_SCOPE_MISMATCH: "The setup code is for a node, not for a browser.",
   CONTROL_UI_ORIGIN_NOT_ALLOWED: "The gateway does not accept the address of this page.",
-  DEVICE_REVOKED: "The owner revoked this browser.",
   TABLE_FULL: "The gateway's table of paired devices is full.",
   TABLE_UNAVAILABLE: "The gateway could not save the pairing.",
+  TOO_MANY_ATTEMPTS: "Other clients make many failed attempts, so this one was not checked.",
   TOO_MANY_CONNECTIONS: "The gateway has reached its limit of connections.",
 };
 const RULES = {
@@ -73,7 +73,8 @@ export function showRefusal({ error, retryMs }) {
   hint.replaceChildren(hint.firstChild, ...hintNodes(details.hint ?? ""));
   hint.hidden = !details.hint;
   // No secret helps in these cases.
-  signIn.hidden = ["DEVICE_REVOKED", "CONTROL_UI_ORIGIN_NOT_ALLOWED"].includes(code);
+  const revoked = details.reason === "device-revoked";
+  signIn.hidden = revoked || code === "CONTROL_UI_ORIGIN_NOT_ALLOWED";
   const rule = details.rule && [details.rule, RULES[details.rule]].filter(Boolean).join(", ");
   const answer = [
     ["Rule", rule],
@@ -87,6 +88,7 @@ export function showRefusal({ error, retryMs }) {
   facts(seen, answer);
   setText(advice, "");
   askWhoami(answer, /^(AUTH|CONTROL)_/.test(code));
+  if (revoked) return { title: "Refused", words: "The owner revoked this browser." };
   if (!pending) return { title: "Refused", words: WORDS[code] ?? sentence(error.message) };
   const waits = "This browser must be approved: on the gateway, or under Devices in a connected browser. This page then connects by itself.";
   const again = "The last request was rejected, or it expired. A new request is pending: try again when it is approved.";

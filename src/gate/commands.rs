@@ -27,6 +27,8 @@ pub struct NodeDescription<'a, D> {
     pub platform: &'a str,
     /// Device family as sent; empty if absent.
     pub family: &'a str,
+    /// Whether the client is a node host (client id `node-host`, mode `node`).
+    pub is_host: bool,
     /// Whether the node has the capability `talk`.
     ///
     /// Where capabilities need approval, set this for an invoke only if the capability is approved.
@@ -52,7 +54,10 @@ pub struct Rules<'a, D, S> {
 
 impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
     pub fn new(node: NodeDescription<'a, D>, lists: Lists<'a, S>) -> Rules<'a, D, S> {
-        let platform = platform(node.protocol, node.platform, node.family);
+        let platform = match host_platform(&node) {
+            Some(found) => found,
+            None => platform(node.protocol, node.platform, node.family),
+        };
         Rules { node, lists, platform }
     }
 
@@ -183,6 +188,7 @@ impl<'a, D: AsRef<str>, S: AsRef<str>> Rules<'a, D, S> {
             InvokeRejection::NothingDeclared => CommandRejection::NothingDeclared,
             _ if command.starts_with("talk.") => CommandRejection::NoTalk,
             _ if listed(self.lists.deny, command) => CommandRejection::Denied,
+            _ if self.offers(command) => CommandRejection::Unsupported,
             _ if find(command).is_some_and(|(_, known)| known.is_dangerous()) => {
                 CommandRejection::OptIn
             }
@@ -304,6 +310,24 @@ pub fn platform(protocol: Protocol, platform: &str, family: &str) -> Platform {
         Protocol::V3 => platform_v3(platform.trim(), family),
         Protocol::V4 => platform_v4(platform.trim(), family.trim()),
     }
+}
+
+/// Returns the platform of a node host of protocol 4 that names its system as Node, Python or Rust
+/// do, with the family of that system or none. OpenClaw 2026.9.6 reads them so for node hosts only.
+fn host_platform<D>(node: &NodeDescription<'_, D>) -> Option<Platform> {
+    const SYSTEMS: [(&str, &str, Platform); 5] = [
+        ("linux", "linux", Platform::Linux),
+        ("darwin", "mac", Platform::Macos),
+        ("macos", "mac", Platform::Macos),
+        ("win32", "windows", Platform::Windows),
+        ("windows", "windows", Platform::Windows),
+    ];
+    let (system, family) = (node.platform.trim(), node.family.trim());
+    let applies = node.is_host && node.protocol == Protocol::V4;
+    let fits = |plain| family.is_empty() || is(family, plain);
+    let found =
+        SYSTEMS.into_iter().find(|(name, plain, _)| applies && is(system, name) && fits(plain));
+    found.map(|(_, _, found)| found)
 }
 
 fn platform_v3(platform: &str, family: &str) -> Platform {

@@ -11,7 +11,6 @@ pub use super::protocol::Protocol;
 /// Phase of the gateway process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    Starting,
     Running,
     Stopping,
 }
@@ -65,9 +64,11 @@ pub enum DeviceProof {
 pub enum SecretCheck {
     Absent,
     Wrong,
-    /// Not checked because of too many failed attempts; this covers both the password and the setup
-    /// code.
+    /// Not checked because of too many failed attempts of the device.
     RateLimited,
+    /// Not checked because the queue of attempts is full; this covers both the password and the
+    /// setup code.
+    QueueFull,
     Right,
 }
 

@@ -98,6 +98,8 @@ pub const NODE_RETRY_MS: u64 = 1_000;
 /// Maximum reconnect delay. A connection that lasted this long resets the delay to
 /// [`NODE_RETRY_MS`].
 pub const NODE_RETRY_MAX_MS: u64 = 60_000;
+/// Maximum number of addresses of the gateway's name that a node tries.
+pub const NODE_ADDRESSES: usize = 8;
 /// Timeout of a command on gatelet's node if neither the call nor the gateway gives one.
 pub const NODE_RUN_MS: u64 = 30_000;
 /// Maximum timeout of such a command, whatever the call or the gateway asks for.

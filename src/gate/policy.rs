@@ -108,7 +108,6 @@ fn examine<S: DerefMut<Target = [Cell]>>(
     table: &Table<S>,
 ) -> Step<(Rule, Admission)> {
     match facts.phase {
-        Phase::Starting => return refuse(Rule::Capacity, Refusal::Starting),
         Phase::Stopping => return refuse(Rule::Capacity, Refusal::Stopping),
         Phase::Running => {}
     }
@@ -231,6 +230,7 @@ impl Candidate<'_> {
         let refusal = match self.policy.auth {
             _ if facts.code == Code::Wrong => Refusal::SetupCodeInvalid,
             _ if facts.secret == SecretCheck::RateLimited => Refusal::RateLimited,
+            _ if facts.secret == SecretCheck::QueueFull => Refusal::AttemptQueueFull,
             AuthMode::None => Refusal::AuthNoneNotLocal,
             AuthMode::TrustedProxy if facts.identity == Identity::Refused => {
                 Refusal::IdentityRefused

@@ -115,6 +115,7 @@ listed_enum! {
         PasswordMissing,
         PasswordMismatch,
         RateLimited,
+        AttemptQueueFull,
         DeviceTokenMismatch,
         SetupCodeInvalid,
         SetupCodeRole,
@@ -131,7 +132,6 @@ listed_enum! {
         TableFull,
         TableUnavailable,
         TooManyConnections,
-        Starting,
         Stopping,
     }
 }
@@ -148,8 +148,8 @@ pub struct Words {
     pub v3: &'static str,
     /// Message and close reason for a protocol 4 client.
     pub v4: &'static str,
-    /// Value of `details.reason` of a refusal about origin, device proof or pairing; empty if none.
-    /// Protocol 4 clients recognize those about device proof and pairing.
+    /// Value of `details.reason` of a refusal about origin, device proof, pairing or the state of
+    /// the gateway; empty if none. Protocol 4 clients recognize all but those about the origin.
     pub reason: &'static str,
     /// Value of `details.authReason` of an `unauthorized` answer, from the list that protocol 4
     /// clients recognize; empty if none.
@@ -302,11 +302,19 @@ impl Refusal {
                 "AUTH_RATE_LIMITED",
                 "rate_limited",
                 "unauthorized: too many failed authentication attempts (retry later)",
-                "too many failed attempts, by this device or by all clients together; try again \
-                 in at most five minutes, or connect with a paired device",
+                "too many failed attempts by this device; try again in at most five minutes",
             )
             .next("wait_then_retry")
             .retry_ms(limits::RATE_LIMIT_LOCK_MS as u32),
+            Refusal::AttemptQueueFull => unavailable(
+                1013,
+                "TOO_MANY_ATTEMPTS",
+                "too many authentication attempts; retry shortly",
+                2000,
+                "other clients make many failed attempts, and the credential was not checked; \
+                 try again, or connect with a paired device",
+            )
+            .retried_by_clients(),
             Refusal::DeviceTokenMismatch => credential(
                 "AUTH_DEVICE_TOKEN_MISMATCH",
                 "device_token_mismatch",
@@ -364,10 +372,13 @@ impl Refusal {
                 "run `{gatelet} {list} approve {request}` on the gateway; the device then \
                  connects by itself",
             ),
+            // PAIRING_REQUIRED without `wait_then_retry` stops clients of protocol 4. They retry
+            // for ever at a code that they do not know.
             Refusal::DeviceRevoked => Words {
                 error: ErrorCode::NotPaired,
+                reason: DEVICE_REVOKED,
                 ..credential(
-                    "DEVICE_REVOKED",
+                    "PAIRING_REQUIRED",
                     "",
                     "device revoked by the owner",
                     "the owner revoked this device; to approve it again run `{gatelet} devices \
@@ -417,21 +428,16 @@ impl Refusal {
                 "too many connections; retry shortly",
                 5000,
                 "close clients that are not needed, then try again",
-            ),
-            Refusal::Starting => unavailable(
-                1013,
-                "GATEWAY_STARTING",
-                "gateway starting; retry shortly",
-                500,
-                "the gateway is starting; connect again in a moment",
-            ),
+            )
+            .retried_by_clients(),
             Refusal::Stopping => unavailable(
                 1013,
                 "GATEWAY_STOPPING",
                 "gateway restart in progress",
                 1000,
                 "the gateway is stopping; connect again when it has restarted",
-            ),
+            )
+            .retried_by_clients(),
         }
     }
 
@@ -541,7 +547,16 @@ impl Close {
     }
 }
 
+/// Value of `details.reason` for a revoked device, whose code is that of an unknown device.
+pub const DEVICE_REVOKED: &str = "device-revoked";
+
 impl Words {
+    /// Sets the only reason for which clients of protocol 4 follow `retryAfterMs`, and for which
+    /// their commands connect again by themselves, for ten seconds.
+    const fn retried_by_clients(self) -> Words {
+        Words { reason: "startup-sidecars", ..self }
+    }
+
     const fn next(self, next: &'static str) -> Words {
         Words { next, ..self }
     }
@@ -649,7 +664,10 @@ mod tests {
                 ],
             ),
             ("AUTH_UNAUTHORIZED", vec![Refusal::IdentityMissing, Refusal::IdentityRefused]),
-            ("PAIRING_REQUIRED", vec![Refusal::PairingRequired, Refusal::RoleUpgrade]),
+            (
+                "PAIRING_REQUIRED",
+                vec![Refusal::PairingRequired, Refusal::RoleUpgrade, Refusal::DeviceRevoked],
+            ),
         ];
         assert_eq!(by_code, HashMap::from(shared));
         for refusals in by_code.values() {
@@ -699,8 +717,8 @@ mod tests {
     fn is_ours(refusal: Refusal) -> &'static str {
         match refusal {
             Refusal::TableFull | Refusal::TableUnavailable => "TABLE_",
-            Refusal::TooManyConnections => "TOO_MANY_",
-            Refusal::Starting | Refusal::Stopping => "GATEWAY_",
+            Refusal::TooManyConnections | Refusal::AttemptQueueFull => "TOO_MANY_",
+            Refusal::Stopping => "GATEWAY_",
             _ => "-",
         }
     }

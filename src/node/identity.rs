@@ -6,12 +6,12 @@
 //! content changes.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
+use super::address::GatewayAddress;
 use super::NodeError;
 use crate::config::{Env, SystemEnv};
 use crate::gate::ids::DeviceId;
@@ -37,7 +37,7 @@ pub struct NodeIdentity {
 /// Facts about the gateway that are kept between starts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KnownGateway {
-    pub address: SocketAddr,
+    pub address: GatewayAddress,
     /// Device token; empty if there is none.
     pub token: String,
     /// Display name that the node used.
@@ -112,7 +112,7 @@ impl NodeIdentity {
         let text = SystemEnv.read(&self.token_file(), limits::SECRET_FILE_LEN).ok()?;
         let text = String::from_utf8(text).ok()?;
         let mut lines = text.lines();
-        let address = lines.next()?.parse().ok()?;
+        let address = GatewayAddress::parse(lines.next()?, 0).ok()?;
         let mut line = || lines.next().unwrap_or_default().to_string();
         Some(KnownGateway { address, token: line(), name: line() })
     }

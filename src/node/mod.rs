@@ -2,9 +2,10 @@
 //!
 //! The node describes what it exposes before it connects, declares exactly these commands and
 //! rejects all others. It reconnects after a delay that doubles and is randomized, until the
-//! gateway rejects it with an error that a retry cannot resolve. It listens on no port. TLS and
-//! name resolution are not supported: the gateway is given by IP address.
+//! gateway rejects it with an error that a retry cannot resolve. It listens on no port. TLS is not
+//! supported.
 
+pub mod address;
 pub mod allow_list;
 mod commands;
 mod error;
@@ -14,9 +15,10 @@ mod identity;
 mod session;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use address::GatewayAddress;
 use allow_list::AllowedCommand;
 use commands::OfferedCommands;
 use identity::NodeIdentity;
@@ -32,7 +34,7 @@ use crate::wire::json;
 /// Connection parameters given by the user.
 #[derive(Debug, Default)]
 pub struct NodeOptions {
-    /// Address of the gateway, see [`parse_address`].
+    /// Address of the gateway, see [`GatewayAddress::parse`].
     pub host: Option<String>,
     pub name: Option<String>,
     /// A setup code.
@@ -47,7 +49,7 @@ pub struct NodeHost {
     identity: NodeIdentity,
     dir: PathBuf,
     name: String,
-    address: SocketAddr,
+    address: GatewayAddress,
     /// Tried in this order.
     credentials: Vec<Credential>,
 }
@@ -65,11 +67,11 @@ impl NodeHost {
         let known = identity.gateway();
         let is_local = options.host.is_none() && known.is_none();
         let address = match (&options.host, &known) {
-            (Some(host), _) => parse_address(host, config.port)?,
-            (None, Some(known)) => known.address,
-            (None, None) => {
-                local_gateway().unwrap_or(SocketAddr::from(([127, 0, 0, 1], config.port)))
-            }
+            (Some(host), _) => GatewayAddress::parse(host, config.port)?,
+            (None, Some(known)) => known.address.clone(),
+            (None, None) => GatewayAddress::Ip(
+                local_gateway().unwrap_or(SocketAddr::from(([127, 0, 0, 1], config.port))),
+            ),
         };
         let known = known.filter(|known| known.address == address);
         let known_name = known.as_ref().map(|known| known.name.clone());
@@ -149,67 +151,5 @@ impl NodeHost {
         };
         report(&self.description()?);
         Session::new(self, report)?.keep_connected()
-    }
-}
-
-/// Parses the address of a gateway: `IP`, `IP:PORT`, `localhost`, or one of these in a URL.
-pub fn parse_address(host: &str, port: u16) -> Result<SocketAddr, NodeError> {
-    if host.starts_with("wss:") || host.starts_with("https:") {
-        return Err(NodeError::InvalidArgument(
-            "a node does not support TLS; give the gateway's own address, on a trusted network or \
-             through a tunnel"
-                .to_string(),
-        ));
-    }
-    let bare = host.strip_prefix("ws://").or_else(|| host.strip_prefix("http://")).unwrap_or(host);
-    let bare = bare.split('/').next().unwrap_or_default();
-    let local =
-        bare.strip_prefix("localhost").filter(|rest| rest.is_empty() || rest.starts_with(':'));
-    let text = local.map_or_else(|| bare.to_string(), |rest| format!("127.0.0.1{rest}"));
-    let ip = text
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(ip, port));
-    text.parse().or(ip).map_err(|_| {
-        NodeError::InvalidArgument(format!(
-            "`{}` is not an IP address; host names are not supported",
-            clean(bare)
-        ))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn address_accepts_ip_port_localhost_and_url() {
-        for (host, expected) in [
-            ("192.168.1.5", "192.168.1.5:7"),
-            ("192.168.1.5:80", "192.168.1.5:80"),
-            ("ws://10.0.0.1:80/", "10.0.0.1:80"),
-            ("http://10.0.0.1:80/#token=x", "10.0.0.1:80"),
-            ("localhost", "127.0.0.1:7"),
-            ("ws://localhost:99", "127.0.0.1:99"),
-            ("::1", "[::1]:7"),
-            ("[::1]", "[::1]:7"),
-            ("[::1]:80", "[::1]:80"),
-        ] {
-            assert_eq!(parse_address(host, 7).unwrap().to_string(), expected, "{host}");
-        }
-        for (host, words) in [
-            ("wss://10.0.0.1", "TLS"),
-            ("https://10.0.0.1", "TLS"),
-            ("raspberrypi.local", "`raspberrypi.local` is not an IP address"),
-            ("localhoster", "is not an IP address"),
-            ("", "is not an IP address"),
-        ] {
-            let Err(refused) = parse_address(host, 7) else { panic!("{host}") };
-            assert!(
-                matches!(&refused, NodeError::InvalidArgument(text) if text.contains(words)),
-                "{host}: {refused:?}"
-            );
-        }
     }
 }

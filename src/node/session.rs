@@ -4,12 +4,14 @@ use std::convert::Infallible;
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::address::GatewayAddress;
 use super::commands::OfferedCommands;
 use super::exec::Running;
 use super::identity::{KnownGateway, CLIENT, NODE};
 use super::{host_info, NodeError, NodeHost, Report};
-use crate::client::{clean, GatewayClient, RpcError};
+use crate::client::{clean, ClientError, GatewayClient, RpcError};
 use crate::gate::limits;
+use crate::gate::refusal::DEVICE_REVOKED;
 use crate::server::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::server::{start_thread, Stop};
 use crate::wire::frames::FromGateway;
@@ -90,10 +92,10 @@ impl Session {
 
     /// Connects and serves requests until the connection ends.
     fn connect(&mut self, offer: &OfferedCommands, credential: Option<&Credential>) -> SessionEnd {
-        let mut client = match GatewayClient::open(self.host.address) {
+        let mut client = match open(&self.host.address) {
             Ok(client) => client,
             Err(error) => {
-                let (address, error) = (self.host.address, clean(&error.to_string()));
+                let (address, error) = (&self.host.address, clean(&error.to_string()));
                 return SessionEnd::Retry(format!("the gateway at {address}: {error}"));
             }
         };
@@ -163,7 +165,7 @@ impl Session {
         if !token.is_empty() {
             host.credentials.insert(0, ("deviceToken", token.clone()));
         }
-        let (address, name) = (host.address, clean(&host.name));
+        let (address, name) = (host.address.clone(), clean(&host.name));
         let connected = format!("connected to {address} as {name} ({})", host.identity.id.short());
         let stored = host.identity.remember(&KnownGateway { address, token, name });
         (self.report)(&format!("{connected}\n{hint}"));
@@ -229,6 +231,19 @@ fn write_client(client: &mut Writer<'_>, name: &str, family: &str) {
     client.str("displayName", name);
 }
 
+/// Connects to the first address that can be reached.
+fn open(address: &GatewayAddress) -> Result<GatewayClient, ClientError> {
+    let host = address.to_string();
+    let mut result = Err(ClientError::Unreachable(std::io::ErrorKind::NotFound.into()));
+    for address in address.resolve().map_err(ClientError::Unreachable)? {
+        result = GatewayClient::open_as(address, &host);
+        if !matches!(result, Err(ClientError::Unreachable(_))) {
+            break;
+        }
+    }
+    result
+}
+
 /// Returns the nonce of the first event of the gateway.
 fn challenge(client: &mut GatewayClient) -> Result<String, Box<RpcError>> {
     loop {
@@ -253,7 +268,8 @@ fn classify(error: &RpcError) -> SessionEnd {
     let text = |name: &str| details.get(name).and_then(|text| text.as_str()).unwrap_or_default();
     let (code, hint) = (text("code"), text("hint"));
     let reason = format!("{}\n{}", clean(&error.message), clean(&hint)).trim_end().to_string();
-    if error.retryable || code == "PAIRING_REQUIRED" {
+    let is_pending = code == "PAIRING_REQUIRED" && text("reason") != DEVICE_REVOKED;
+    if error.retryable || is_pending {
         SessionEnd::Retry(reason)
     } else if code.starts_with("AUTH_") {
         SessionEnd::WrongCredential(reason)

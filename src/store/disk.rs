@@ -140,7 +140,19 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if permissions.readonly() {
         return Err(ErrorKind::PermissionDenied.into());
     }
-    replace_with(&path, bytes, Some(permissions))
+    replace_with(&path, bytes, Some(permissions)).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::ResourceBusy => {
+                "the file is a mount of its own, which cannot be replaced; mount its directory instead"
+            }
+            ErrorKind::ReadOnlyFilesystem => {
+                "a new file in the same directory replaces it, which must be writable; mount a \
+                 writable directory and move it there"
+            }
+            _ => return error,
+        };
+        io::Error::new(error.kind(), format!("{error}: {hint}"))
+    })
 }
 
 /// Writes a temporary file and renames it; removes it if either fails.

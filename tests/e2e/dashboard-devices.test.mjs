@@ -92,7 +92,7 @@ test('rename, rotate, revoke, approve again and remove by clicking', async (t) =
   await listed(gateway, id, 'revoked', ({ paired }) => paired.revokedRoles.length === 1);
   await other.closed;
   const again = await ask(t, gateway, { device: other.device });
-  assert.equal(again.error.details.code, 'DEVICE_REVOKED');
+  assert.equal(again.error.details.reason, 'device-revoked');
   await dash.sees(/revoked/, dash.row(called));
 
   await dash.click(`Approve ${called}, ${other.short}`);

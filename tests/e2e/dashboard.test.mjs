@@ -106,7 +106,7 @@ test('a revoked device is told so while it looks, and is back when approved', as
   const dash = await enter(t, gateway);
   const { paired: [{ deviceId }] } = await gateway.json('devices', 'list');
   await gateway.json('devices', 'revoke', deviceId);
-  const words = await explained(dash, gateway, { code: 'DEVICE_REVOKED', rule: /^7\.7\b/, words: /revoked by the owner/, command: /gatelet (--state-dir \S+ )?devices approve [0-9a-f]{8,}$/ });
+  const words = await explained(dash, gateway, { code: 'PAIRING_REQUIRED', rule: /^7\.7\b/, words: /revoked by the owner/, command: /gatelet (--state-dir \S+ )?devices approve [0-9a-f]{8,}$/ });
   assert.equal((await gateway.cli(...words)).code, 0, 'as it was copied, it works');
   await dash.click('Try again');
   await dash.state('connected');

@@ -85,7 +85,7 @@ test('`gatelet devices revoke` closes the page, which says it and what to do', a
   await cli('devices', 'revoke', deviceId);
   const seen = await until('the page to say so', async () => {
     const now = await browser.state(['connected', 'refused', 'lost', 'connecting']);
-    return now.code === 'DEVICE_REVOKED' && now;
+    return now.code === 'PAIRING_REQUIRED' && now;
   }, 20_000, 200).catch(async (error) => { throw new Error(`${error.message}\n${JSON.stringify(await browser.state(['connected', 'refused', 'lost', 'connecting']))}`); });
   assert.match(seen.text, /revoked/i);
   assert.match(seen.text, /gatelet (--state-dir \S+ )?devices approve/, 'what to do');

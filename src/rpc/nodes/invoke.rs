@@ -301,11 +301,19 @@ fn node_failed(call: &mut Call<'_>, invoke: PendingInvoke, error: Option<Value<'
         cut(&message, limits::NODE_ERROR_LEN)
     };
     let code = cut(&code, limits::WORD_LEN);
-    let message = match invoke.protocol {
-        Protocol::V4 if !code.is_empty() => format!("{code}: {message}"),
-        _ => message.to_string(),
-    };
+    let message = failure_message(invoke.protocol, code, message);
     invoke.fail(message, raw, true)
+}
+
+/// Returns the message for the caller. Protocol 4 begins it with the code of the node, except where
+/// the caller reads that code already: as code of the answer, or in the node's own message.
+fn failure_message(protocol: Protocol, code: &str, message: &str) -> String {
+    let is_said = matches!(code, "" | "UNAVAILABLE")
+        || message.strip_prefix(code).is_some_and(|rest| rest.starts_with(':'));
+    match protocol {
+        Protocol::V4 if !is_said => format!("{code}: {message}"),
+        _ => message.to_string(),
+    }
 }
 
 fn queued_until_foreground(
@@ -335,4 +343,25 @@ pub fn progress(call: &mut Call<'_>, params: InvokeProgress) -> Result<Reply, Fa
 fn check_own_node(call: &Call<'_>, named: &str) -> Result<DeviceId, Failure> {
     let own = call.caller.device().filter(|own| DeviceId::parse(named) == Some(*own));
     own.ok_or_else(|| Failure::invalid("nodeId mismatch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_message_names_the_code_of_the_node_once() {
+        for (code, message, v4) in [
+            ("", "no", "no"),
+            ("BROKEN", "no", "BROKEN: no"),
+            ("BROKEN", "BROKEN: no", "BROKEN: no"),
+            ("BROKEN", "BROKENLY: no", "BROKEN: BROKENLY: no"),
+            ("UNAVAILABLE", "no", "no"),
+            ("UNAVAILABLE", "UNAVAILABLE: no", "UNAVAILABLE: no"),
+            ("UNAVAILABLE", "PERMISSION_MISSING: x", "PERMISSION_MISSING: x"),
+        ] {
+            assert_eq!(failure_message(Protocol::V4, code, message), v4, "{code} {message}");
+            assert_eq!(failure_message(Protocol::V3, code, message), message, "{code} {message}");
+        }
+    }
 }

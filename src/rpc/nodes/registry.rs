@@ -128,8 +128,9 @@ fn rules_for<'a>(
     commands: &'a Commands,
 ) -> Rules<'a, String, String> {
     let (platform, family) = (about.platform.as_str(), about.family.as_str());
-    let node =
-        Described { protocol, platform, family, talk, declared: declared.commands.as_slice() };
+    let is_host = about.client_id.as_str() == "node-host" && about.client_mode.as_str() == "node";
+    let declared = declared.commands.as_slice();
+    let node = Described { protocol, platform, family, is_host, talk, declared };
     Rules::new(node, Lists { allow: &commands.allow, deny: &commands.deny })
 }
 

@@ -232,7 +232,18 @@ impl Gateway {
     }
 
     fn log_admission(&mut self, pending: &PendingAdmission) {
-        self.counters.admitted(pending.rule);
+        // a command of this machine, such as `gatelet status`, is not what the owner looks for
+        let is_command = pending.device.is_none()
+            && pending
+                .attempt
+                .presented
+                .secrets()
+                .any(|text| self.runtime_config.control.matches(text));
+        if is_command {
+            self.counters.commands += 1;
+        } else {
+            self.counters.admitted(pending.rule);
+        }
         let admission = &pending.admission;
         let remembered = match admission.registration {
             Registration::None(Unremembered::TableFull) => {
@@ -250,7 +261,8 @@ impl Gateway {
             Some(&pending.attempt),
         );
         let method = admission.method.name();
-        log::info!(
+        log::log!(
+            if is_command { log::Level::Debug } else { log::Level::Info },
             "admit {fields} role={} method={method} remembered={remembered}",
             admission.role.name()
         );

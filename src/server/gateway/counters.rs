@@ -6,8 +6,10 @@ use crate::wire::http::Bad;
 
 /// Counters since the start.
 pub(crate) struct Counters {
-    /// Admissions by rule.
+    /// Admissions by rule, except those of this machine's commands.
     pub admitted: [u64; Rule::ALL.len()],
+    /// Admissions of commands with the control token.
+    pub commands: u64,
     /// Refusals by rule.
     pub refused: [u64; Rule::ALL.len()],
     /// Refusals by code. Those with the same code are counted at the index of the first of them.
@@ -21,6 +23,7 @@ pub(crate) struct Counters {
 impl Counters {
     pub const NONE: Counters = Counters {
         admitted: [0; Rule::ALL.len()],
+        commands: 0,
         refused: [0; Rule::ALL.len()],
         codes: [0; Refusal::ALL.len()],
         requests: [0; Bad::CAUSES.len()],

@@ -71,15 +71,15 @@ impl Gateway {
     /// Checks the presented shared secret.
     pub(super) fn check_secret(&self, attempt: &Attempt, now: Now) -> SecretCheck {
         let presented = &attempt.presented;
+        let is_locked = self
+            .attempt_key(attempt)
+            .is_some_and(|key| self.rate_limiter.locked_for(key, now.at) > 0);
         if presented.is_rate_limited {
-            return SecretCheck::RateLimited;
+            return if is_locked { SecretCheck::RateLimited } else { SecretCheck::QueueFull };
         }
         if presented.secrets().next().is_none() {
             return SecretCheck::Absent;
         }
-        let is_locked = self
-            .attempt_key(attempt)
-            .is_some_and(|key| self.rate_limiter.locked_for(key, now.at) > 0);
         if is_locked && !presented.secrets().any(|text| self.runtime_config.control.matches(text)) {
             SecretCheck::RateLimited
         } else if presented.secrets().any(|text| self.runtime_config.is_secret(text)) {

@@ -271,6 +271,11 @@ impl Rejection<'_> {
                 o.scopes("requestedScopes", attempt.requested);
                 o.bool("pauseReconnect", false);
             }
+            Refusal::DeviceRevoked => {
+                o.str("remediationHint", hint);
+                o.str("deviceId", &attempt.device_text());
+                o.bool("pauseReconnect", true);
+            }
             Refusal::TokenMismatch
             | Refusal::TokenMissing
             | Refusal::PasswordMismatch

@@ -66,7 +66,9 @@ impl Gateway {
         let mut page = Page::default();
         page.values("gatelet_build_info", "Version of the running program.", "version", version);
         let help = "Admitted clients, by the rule that admitted them.";
-        page.values("gatelet_admissions_total", help, "rule", by_rule(&counts.admitted));
+        let commands = [("gatelet command", counts.commands)];
+        let rules = by_rule(&counts.admitted).chain(commands);
+        page.values("gatelet_admissions_total", help, "rule", rules);
         let help = "Rejected clients, by the rule that rejected them.";
         page.values("gatelet_refusals_total", help, "rule", by_rule(&counts.refused));
         let help = "Rejected clients, by the code that they received.";

@@ -59,7 +59,7 @@ fn device_pairs_reconnects_after_stop_and_kill_and_is_rejected_when_revoked() {
         gateway = plan.clone().start();
         for tries in [who.clone().device_token(&token), who.clone().token(TOKEN), who.clone()] {
             let refused = gateway.connect(&tries.device(&device)).expect_err("it is revoked");
-            assert_eq!((refused.code(), refused.rule()), ("DEVICE_REVOKED", "7.7"));
+            assert_eq!((refused.code(), refused.rule()), ("PAIRING_REQUIRED", "7.7"));
         }
         let (who, device, token) = &devices[0];
         gateway

@@ -105,6 +105,26 @@ fn raw_text_is_hidden_from_clients_without_admin() {
 }
 
 #[test]
+fn patch_of_a_file_that_is_a_mount_names_the_cause_and_the_way_out() {
+    let mounted = "mount --bind \"$GATELET_CONFIG\" \"$GATELET_CONFIG\" && exec \"$0\" \"$@\"";
+    let read_only = "d=$(dirname \"$GATELET_CONFIG\") && mount --bind \"$d\" \"$d\" && \
+         mount --bind \"$GATELET_STATE_DIR\" \"$GATELET_STATE_DIR\" && \
+         mount -o remount,bind,ro \"$d\" && exec \"$0\" \"$@\"";
+    let patch = json!({ "gateway": { "pairing": { "mode": "strict" } } }).to_string();
+    for (script, words) in [
+        (mounted, "mount its directory instead; it was not changed"),
+        (read_only, "which must be writable"),
+    ] {
+        let plan = Plan::new();
+        std::fs::create_dir_all(plan.dir()).unwrap();
+        let gateway = plan.prefix(&["unshare", "-rm", "--", "sh", "-c", script]).start();
+        let mut session = gateway.admin();
+        let failed = change(&mut session, "config.patch", &patch).unwrap_err();
+        assert!(failed.contains(words), "{failed}");
+    }
+}
+
+#[test]
 fn patch_changes_only_the_named_keys() {
     let gateway = started();
     let mut session = admin(&gateway, 4);

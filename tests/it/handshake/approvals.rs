@@ -140,7 +140,7 @@ fn self_managing_device_cannot_undo_a_revocation_or_become_a_node() {
         let refused =
             guest.call("device.pair.approve", json!({ "requestId": device.id })).unwrap_err();
         assert_eq!(refused.message(), "device pairing approval denied");
-        assert_eq!(gateway.connect(&as_node).unwrap_err().code(), "DEVICE_REVOKED");
+        assert_eq!(gateway.connect(&as_node).unwrap_err().rule(), "7.7");
         admin
             .call("device.pair.approve", json!({ "requestId": device.id }))
             .expect("the owner restores the role");

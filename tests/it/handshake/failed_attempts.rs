@@ -45,7 +45,15 @@ fn during_attempts(
                     let refused =
                         from.connect(&attempt(count.fetch_add(1, Ordering::Relaxed))).unwrap_err();
                     let counter = match refused.code() {
-                        "AUTH_RATE_LIMITED" => &responses.later,
+                        // a client of protocol 4 stops for good at AUTH_RATE_LIMITED
+                        "TOO_MANY_ATTEMPTS" => {
+                            let reason = &refused.error["details"]["reason"];
+                            assert_eq!(
+                                (refused.close, reason.as_str()),
+                                (1013, Some("startup-sidecars"))
+                            );
+                            &responses.later
+                        }
                         code if code == wrong => &responses.wrong,
                         other => panic!("an attempt was rejected with {other}"),
                     };
@@ -221,7 +229,7 @@ fn password_attempts_next_to_a_valid_code_are_rate_limited() {
                     };
                     let refused = gateway.connect(&both).unwrap_err();
                     checked.fetch_add(
-                        u64::from(refused.code() != "AUTH_RATE_LIMITED"),
+                        u64::from(refused.code() != "TOO_MANY_ATTEMPTS"),
                         Ordering::Relaxed,
                     );
                 }
@@ -316,7 +324,7 @@ fn one_setup_code_admits_one_of_a_hundred_concurrent_clients() {
                         }
                         // the queue of attempts may be full: a race of a hundred counts as one
                         Err(refused) => assert!(
-                            ["AUTH_BOOTSTRAP_TOKEN_INVALID", "AUTH_RATE_LIMITED"]
+                            ["AUTH_BOOTSTRAP_TOKEN_INVALID", "TOO_MANY_ATTEMPTS"]
                                 .contains(&refused.code()),
                             "{refused:?}"
                         ),

@@ -119,8 +119,15 @@ fn revoked_device_is_rejected_until_the_owner_restores_it() {
             let refused = gateway.connect(&who).unwrap_err();
             assert_eq!(
                 (refused.code(), refused.rule(), refused.close),
-                ("DEVICE_REVOKED", "7.7", 1008)
+                ("PAIRING_REQUIRED", "7.7", 1008)
             );
+            // the reference client of protocol 4 stops only without these two
+            let details = &refused.error["details"];
+            assert_eq!(
+                (&details["pauseReconnect"], &details["reason"]),
+                (&json!(true), &json!("device-revoked"))
+            );
+            assert_ne!(details["recommendedNextStep"], "wait_then_retry");
             assert_eq!(refused.error["code"], "NOT_PAIRED");
             assert!(
                 refused.hint().contains(&format!("devices approve {}", device.id)),

@@ -72,7 +72,7 @@ fn verdict([_, host, _, credential, device]: Cell) -> &'static str {
         // 7.7: a revoked device is rejected with or without the token, until the owner restores it,
         // for example with a new code
         (_, "code", _) => "admit 7.4",
-        (_, _, _) => "DEVICE_REVOKED 7.7",
+        (_, _, _) => "PAIRING_REQUIRED 7.7",
     }
 }
 

@@ -38,10 +38,7 @@ pub fn expected(facts: &Facts, policy: &Policy, known: Known, room: Vacancy) -> 
 }
 
 fn before_capacity(facts: &Facts, policy: &Policy, known: Known, room: Vacancy) -> Verdict {
-    // 8, the part that is checked first: a gateway that is still starting admits no client
-    if facts.phase == Phase::Starting {
-        return no(Rule::Capacity, Refusal::Starting);
-    }
+    // 8, the part that is checked first: a gateway that is stopping admits no client
     if facts.phase == Phase::Stopping {
         return no(Rule::Capacity, Refusal::Stopping);
     }
@@ -327,6 +324,7 @@ fn what_was_wrong(facts: &Facts, policy: &Policy) -> (Rule, Refusal) {
         (Code::Right(_), _) => return (Rule::SetupCode, Refusal::SetupCodeRole),
         (Code::Wrong, _) => Refusal::SetupCodeInvalid,
         (Code::Absent, _) if facts.secret == SecretCheck::RateLimited => Refusal::RateLimited,
+        (Code::Absent, _) if facts.secret == SecretCheck::QueueFull => Refusal::AttemptQueueFull,
         (Code::Absent, AuthMode::None) => Refusal::AuthNoneNotLocal,
         (Code::Absent, AuthMode::TrustedProxy) => match facts.identity {
             Identity::Refused => Refusal::IdentityRefused,

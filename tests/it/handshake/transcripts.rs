@@ -305,6 +305,9 @@ fn produce(
             gateway.connect(&who.clone().password("wrong").device(&device)).unwrap_err();
             gateway.connect(&who.password("pass-word-pass").device(&device))
         }
+        Refusal::AttemptQueueFull => {
+            return Err("takes a flood of attempts; failed_attempts.rs makes one")
+        }
         Refusal::DeviceTokenMismatch => {
             let claim = Who { auth: json!({ "deviceToken": "of-another-gateway" }), ..who };
             gateways.usual().connect(&claim.device(&device))
@@ -355,9 +358,6 @@ fn produce(
         Refusal::TooManyConnections => {
             return Err("takes 16384 open connections; policy.rs decides it")
         }
-        Refusal::Starting => {
-            return Err("the gateway accepts only when it has started; policy.rs decides it")
-        }
         Refusal::Stopping => {
             let gateway = Gateway::new();
             // a client that does not answer the close frame delays the exit by a second
@@ -406,6 +406,6 @@ fn refusals_match_the_transcripts() {
         }
         compare(&format!("refusals_v{protocol}.txt"), &text);
     }
-    assert_eq!(unreachable, [Refusal::TooManyConnections, Refusal::Starting].repeat(2));
+    assert_eq!(unreachable, [Refusal::AttemptQueueFull, Refusal::TooManyConnections].repeat(2));
     assert_eq!(produced.len() + 2, Refusal::ALL.len());
 }

@@ -200,6 +200,14 @@ fn counters_match_the_log_for_each_rule() {
         assert_eq!(scrape.of_label("gatelet_refusals_by_code_total", "code", code), expected);
     }
     assert_eq!(scrape.sum("gatelet_admissions_total"), 4.0);
+    // commands of this machine have a label of their own, and no line in the log
+    let before = gateway.log().matches(" admit ").count();
+    gateway.plan.good(&["status"]);
+    gateway.plan.good(&["devices", "list"]);
+    let after = Scrape::of(&gateway);
+    let commands = after.of_label("gatelet_admissions_total", "rule", "gatelet command");
+    assert_eq!((commands, after.sum("gatelet_admissions_total")), (2.0, 6.0));
+    assert_eq!(gateway.log().matches(" admit ").count(), before);
     assert_eq!(scrape.sum("gatelet_refusals_total"), refused.len() as f64);
     assert_eq!(scrape.sum("gatelet_refusals_by_code_total"), refused.len() as f64);
     // consistent with gatelet.status and the list of devices
@@ -228,7 +236,7 @@ fn counters_match_the_log_for_each_rule() {
     known.leave();
     shed.leave();
     let left = until(&gateway, |scrape| scrape.sum("gatelet_connections") == 1.0);
-    assert_eq!((left.get("gatelet_nodes"), left.sum("gatelet_admissions_total")), (0.0, 4.0));
+    assert_eq!((left.get("gatelet_nodes"), left.sum("gatelet_admissions_total")), (0.0, 6.0));
 }
 
 #[test]

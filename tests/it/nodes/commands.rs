@@ -102,7 +102,7 @@ fn node<'a>(
     family: &'a str,
     declared: &'a [&'a str],
 ) -> NodeDescription<'a, &'a str> {
-    NodeDescription { protocol, platform, family, talk: false, declared }
+    NodeDescription { protocol, platform, family, is_host: false, talk: false, declared }
 }
 
 fn rules<'a>(
@@ -261,6 +261,46 @@ fn platform_is_inferred_in_protocol_3_and_checked_in_protocol_4() {
 }
 
 #[test]
+fn node_hosts_of_protocol_4_name_their_system_as_node_and_python_do() {
+    let (linux, mac, windows, other) =
+        (("linux", "Linux"), ("macos", "Mac"), ("windows", "Windows"), ("plan9", ""));
+    let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+    for (system, family, read_as) in [
+        ("linux", "", linux),
+        (" Linux ", "Linux", linux),
+        ("linux", " linux ", linux),
+        ("darwin", "", mac),
+        ("darwin", "Mac", mac),
+        ("macos", "", mac),
+        ("macos", "mac", mac),
+        ("win32", "", windows),
+        ("win32", "Windows", windows),
+        ("windows", "", windows),
+        ("windows", "windows", windows),
+        // a family that does not fit, or a system that is none of these
+        ("linux", "Windows", other),
+        ("darwin", "iPhone", other),
+        ("win32", "my Windows box", other),
+        ("linux 6.1", "Linux", other),
+        ("darwin 24", "", other),
+        ("freebsd", "", other),
+        ("linux2", "", other),
+    ] {
+        let offered = |protocol, is_host, (system, family)| {
+            let node = NodeDescription { is_host, ..node(protocol, system, family, &names) };
+            rules(node, &[], &[]).offered().map(str::to_string).collect::<Vec<_>>()
+        };
+        let (sent, v4) = ((system, family), Protocol::V4);
+        assert_eq!(offered(v4, true, sent), offered(v4, false, read_as), "{sent:?}");
+        // other clients, and protocol 3, keep their rules
+        let plain = if platform(v4, system, family).is_desktop() { read_as } else { other };
+        assert_eq!(offered(v4, false, sent), offered(v4, false, plain), "{sent:?}");
+        let v3 = Protocol::V3;
+        assert_eq!(offered(v3, true, sent), offered(v3, false, sent), "{sent:?}");
+    }
+}
+
+#[test]
 fn allow_and_deny_lists_change_the_offered_commands() {
     let declared = ["camera.snap", "own.thing", "system.run", "worker.launch.v1", "canvas.eval"];
     for protocol in [Protocol::V3, Protocol::V4] {
@@ -298,6 +338,27 @@ fn allowed_host_commands_still_need_approval() {
         Some("command not declared by node")
     );
     assert_eq!(rules.invoke("system.run", &all), Ok(()));
+}
+
+#[test]
+fn a_command_that_the_node_did_not_declare_is_not_blamed_on_the_platform() {
+    for (system, family, command) in [
+        ("linux", "Linux", "system.run"),
+        ("windows", "Windows", "system.run"),
+        ("macos", "Mac", "screen.snapshot"),
+        ("linux", "Linux", "system.which"),
+    ] {
+        let rules = rules(node(Protocol::V4, system, family, &["system.notify"]), &[], &[]);
+        for approved in [&all as &dyn Fn(&str) -> bool, &none] {
+            let denied = rules.invoke(command, approved);
+            assert_eq!(reason(denied), Some("command not allowlisted"), "the reason of OpenClaw");
+            let expected = format!("the node (platform: {system}) does not support \"{command}\"");
+            assert_eq!(text(denied), expected);
+        }
+    }
+    let phone = rules(node(Protocol::V4, "ios", "", &["system.notify"]), &[], &[]);
+    let denied = text(phone.invoke("system.run", &all));
+    assert_eq!(denied, "\"system.run\" is not in the allowlist for platform \"ios\"");
 }
 
 #[test]

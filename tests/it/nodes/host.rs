@@ -115,9 +115,13 @@ impl Guest {
         self.send(json!({ "type": "res", "id": id, "ok": true, "payload": payload }));
     }
 
-    fn refuse(mut self, code: &str, hint: &str, retryable: bool) {
+    fn refuse(self, code: &str, hint: &str, retryable: bool) {
+        self.refuse_for("", code, hint, retryable);
+    }
+
+    fn refuse_for(mut self, reason: &str, code: &str, hint: &str, retryable: bool) {
         let error = json!({ "code": "INVALID_REQUEST", "message": format!("no: {code}"), "retryable": retryable,
-            "details": { "code": code, "hint": hint } });
+            "details": { "code": code, "hint": hint, "reason": reason } });
         let id = self.request.clone();
         self.send(json!({ "type": "res", "id": id, "ok": false, "error": error }));
         let _ = self.ws.close(None);
@@ -498,9 +502,10 @@ fn node_waits_for_approval_and_exits_on_permanent_errors() {
             true,
         );
     }
-    fake.guest().refuse("DEVICE_REVOKED", "the owner revoked this device", false);
+    let revoked = "the owner revoked this device";
+    fake.guest().refuse_for("device-revoked", "PAIRING_REQUIRED", revoked, false);
     assert_eq!(node.ended(), 3);
-    node.says("no: DEVICE_REVOKED\nthe owner revoked this device");
+    node.says("no: PAIRING_REQUIRED\nthe owner revoked this device");
     assert_eq!(
         node.said().matches("gatelet devices approve 12").count(),
         1,
@@ -525,11 +530,36 @@ fn used_setup_code_does_not_prevent_login_by_a_known_key() {
     node.says("no: AUTH_DEVICE_TOKEN_MISMATCH\nunknown device");
 }
 
+/// Runs `$0` with a table of hosts of its own, in a new mount namespace.
+const WITH_HOSTS: &str =
+    "printf '127.0.0.9 gate.test\\n127.0.0.1 gate.test\\n' >\"$HOME/hosts\" && \
+     mount --bind \"$HOME/hosts\" /etc/hosts && exec \"$0\" \"$@\"";
+
 #[test]
-fn host_names_and_tls_links_are_rejected_with_a_hint() {
+fn node_resolves_a_name_and_tries_each_address() {
+    let fake = Fake::new();
+    let port = fake.address().port();
+    let plan = Plan::new().prefix(&["unshare", "-rm", "--", "sh", "-c", WITH_HOSTS]);
+    let host = format!("gate.test:{port}");
+    let node = start_node(&plan, &["--host", &host, "--code", "ABCD2345"]);
+    let guest = fake.welcome();
+    node.says(&format!("connected to {host} as "));
+    drop((guest, node));
+    // the name is stored, and not one of its addresses
+    let node = start_node(&plan, &[]);
+    let guest = fake.guest();
+    assert_eq!(guest.params["auth"]["deviceToken"], "the-device-token");
+    drop((guest, node));
+    let node = start_node(&plan, &["--host", "no-such-host.test", "--code", "ABCD2345"]);
+    node.says("the gateway at no-such-host.test:");
+    node.says("cannot resolve the name");
+}
+
+#[test]
+fn invalid_hosts_and_tls_links_are_rejected_with_a_hint() {
     let plan = Plan::new();
     for (host, words) in
-        [("raspberrypi.local", "is not an IP address"), ("wss://10.0.0.1", "does not support TLS")]
+        [("192.168.1", "neither an IP address nor"), ("wss://10.0.0.1", "does not support TLS")]
     {
         let (code, said) = plan.run(&["node", "run", "--host", host]);
         assert!(code == 2 && said.contains(words), "{said}");
