@@ -2,4 +2,5 @@
 
 mod control_ui;
 mod metrics;
+mod page;
 mod request_heads;
