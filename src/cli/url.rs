@@ -1,15 +1,13 @@
 //! `gatelet url`: prints the page's URL with the token in its fragment, which a browser does not
 //! send to any server.
 
-use std::net::SocketAddr;
-
 use super::args::{action, Command};
 use super::context::Context;
 use super::format::shown_text;
 use super::output::{parse_answer, CommandError, CommandResult, Exit, Output};
 use super::token;
 use crate::client::{ClientError, GatewayClient};
-use crate::config::{AuthMode, Config, Secret};
+use crate::config::{AuthMode, Config, Paths, Secret};
 use crate::server;
 use crate::wire::json;
 
@@ -44,22 +42,19 @@ fn url(context: &Context) -> CommandResult {
             "no gateway is running, and the configured port is 0: the port is chosen at the start",
         ));
     }
-    let contained = context.paths()?.in_container;
-    let links: Vec<String> = origins(config, port, contained)
-        .iter()
-        .map(|origin| format!("{origin}/{fragment}"))
-        .collect();
+    let paths = context.paths()?;
+    let addresses =
+        server::Addresses::of(config, (config.bind, port), paths, &server::machine_name());
+    let note = note(config, port, paths, &addresses);
+    let links: Vec<String> =
+        addresses.all(config).iter().map(|origin| format!("{origin}/{fragment}")).collect();
     if context.json {
         return Output::json(&json::object(|o| {
             o.opt_str("url", links.first().map(String::as_str));
             o.strings("urls", &links);
         }));
     }
-    Ok(Output {
-        text: links.join("\n") + "\n",
-        note: note(config, port, contained),
-        exit: Exit::Ok,
-    })
+    Ok(Output { text: links.join("\n") + "\n", note, exit: Exit::Ok })
 }
 
 /// Error if the running gateway uses another token than this command: the URL would be rejected.
@@ -84,26 +79,31 @@ fn check_token(context: &Context, token: &Secret, source: &str) -> Result<(), Co
     )))
 }
 
-/// Returns the page's base URLs: the public origin if configured, this machine, and its network
-/// address if other machines can connect.
-fn origins(config: &Config, port: u16, contained: bool) -> Vec<String> {
-    let base = &config.control_ui.base_path;
-    let network = server::far_address(config.bind, contained)
-        .map(|address| SocketAddr::from((address, port)));
-    let mut origins: Vec<String> =
-        config.public_origin.iter().map(|origin| format!("{origin}{base}")).collect();
-    origins.push(format!("http://127.0.0.1:{port}{base}"));
-    origins.extend(network.map(|address| format!("http://{address}{base}")));
-    origins
+/// Returns what the links do not say: that the password is missing, or that no other device can
+/// open them.
+fn note(config: &Config, port: u16, paths: &Paths, addresses: &server::Addresses) -> String {
+    if config.auth.mode == AuthMode::Password {
+        return "sign in with the password; the link does not contain it".to_string();
+    }
+    match paths.published.port {
+        None if paths.in_container => format!(
+            "in a container: if port {port} is published as another port, replace it in the link, or pass the port \
+             in GATELET_PUBLISH"
+        ),
+        _ if addresses.far.is_empty() => for_others(addresses.listens_far).to_string(),
+        _ => String::new(),
+    }
 }
 
-fn note(config: &Config, port: u16, contained: bool) -> String {
-    match config.auth.mode {
-        AuthMode::Password => "sign in with the password; the link does not contain it".to_string(),
-        _ if contained => format!(
-            "in a container: if port {port} is published as another port, replace it in the link"
-        ),
-        _ => String::new(),
+/// Returns what to set so that other devices can connect, or, if the gateway listens for them, so
+/// that it knows the address at which they do.
+pub fn for_others(listens_far: bool) -> &'static str {
+    if listens_far {
+        "no address for other devices is known; open the page by this machine's address in the network, or set \
+         gateway.publicOrigin (or GATELET_PUBLISH_ADDRESS for a container)"
+    } else {
+        "only this machine can connect; for other devices: `gatelet config set gateway.bind lan`, then start the \
+         gateway again"
     }
 }
 

@@ -10,13 +10,14 @@
 //! |---|---|
 //! | `error`, `os/`, `runtime` | the system: clock, log, signals, tasks and timers |
 //! | other files of `net/` | sockets, frames, send queues, without the gateway state |
-//! | `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
+//! | `addresses`, `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
 //! | `gateway/` | the gateway state; it knows send queues and the write queue, but no sockets |
 //! | `shared` | handle to the gateway state, clock and other threads |
 //! | `http/` | responses to plain requests |
 //! | `net/connection`, `net/listener` | connections, from accept to close |
 //! | `run`, `windows_service` | start and stop |
 
+mod addresses;
 pub mod config_file;
 mod error;
 pub mod gateway;
@@ -31,8 +32,8 @@ pub mod start_context;
 #[cfg(windows)]
 mod windows_service;
 
+pub use addresses::Addresses;
 pub use error::StartError;
-pub use net::bind::far_address;
 pub use os::host_info::{command, family, load_average, machine_name, memory, number};
 pub use os::logger::timestamp;
 pub use os::signals::Stop;

@@ -30,6 +30,8 @@ use crate::store::{self, Disk, Opened, PairingFile, StdDisk, StoreError};
 pub struct Page {
     /// Address with a slash at the end.
     pub url: String,
+    /// Addresses for other devices, without a slash at the end.
+    pub others: Vec<String>,
     /// Absent if no token is needed, or the secret is a password.
     pub token: Option<Secret>,
 }
@@ -44,7 +46,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
         return Err(StartError::Config);
     };
     let mut opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
-    let listeners = bind::open(config.bind, config.port, paths.in_container)?;
+    let listeners = bind::open(config.bind, config.port, paths.in_image)?;
     let secret = shared_secret(config, paths)?;
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners);
@@ -54,7 +56,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     log_secret(config.auth.mode, secret.as_ref());
     let token = secret.as_ref().filter(|_| config.auth.mode == AuthMode::Token);
     let token = token.map(|secret| secret.value.clone());
-    show(&Page { url: format!("{}/", status.url), token });
+    show(&Page { url: format!("{}/", status.url), others: status.urls.clone(), token });
     repair_replicas(&mut opened);
     let runtime_config = Rc::new(start_context.runtime_config(config, secret.as_ref()));
     let mut gateway = Gateway::new(
@@ -130,7 +132,7 @@ fn log_start(loaded: &Loaded, status: &Status, opened: &Opened) {
     let Some(paths) = &loaded.paths else { return };
     let is_default =
         |setting: &Setting| setting.path == "gateway.bind" && setting.source == Source::Default;
-    if paths.in_container && loaded.settings.iter().any(is_default) {
+    if paths.in_image && loaded.settings.iter().any(is_default) {
         log::info!(
             "in a container, so on all interfaces: a published port cannot reach loopback; gateway.bind or GATELET_BIND \
              changes that"
