@@ -69,7 +69,7 @@ fn through_gateway(mut client: GatewayClient, patch: &Patch) -> Result<String, C
     let params = json::object(|o| {
         o.str("raw", &patch.raw);
         o.opt_str("baseHash", hash.as_deref());
-        o.strs("replacePaths", [patch.key.as_str()].into_iter());
+        o.strs("replacePaths", [patch.key.as_str()]);
     });
     let answer = client.call("config.patch", &String::from_utf8_lossy(&params))?;
     let later = texts(&parse_answer(&answer)?, "restartRequired");

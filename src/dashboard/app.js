@@ -1,7 +1,7 @@
 // Main module: connects with this browser's key, or with the link that the script in index.html
 // removed from the address bar, and shows the views or the reason why the connection was refused.
-// Never builds markup from data, keeps a token anywhere but in memory, or sends a request to another
-// origin.
+// Never builds markup from data, keeps a token anywhere but in memory, or sends a request to
+// another origin.
 import { view as activity } from "./activity.js";
 import { view as config } from "./config.js";
 import { view as devices } from "./devices.js";

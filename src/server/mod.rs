@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `error`, `os/`, `runtime` | the system: clock, log, signals, tasks and timers |
 //! | other files of `net/` | sockets, frames, send queues, without the gateway state |
-//! | `addresses`, `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
+//! | `addresses` | addresses at which the gateway is reached |
+//! | `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
 //! | `gateway/` | the gateway state; it knows send queues and the write queue, but no sockets |
 //! | `shared` | handle to the gateway state, clock and other threads |
 //! | `http/` | responses to plain requests |

@@ -1,5 +1,5 @@
-// Links to gatelet's page: raw and damaged ones, scripts that do not load, several gateways below one
-// origin, and the links that it offers to other devices.
+// Links to gatelet's page: raw and damaged ones, scripts that do not load, several gateways below
+// one origin, and the links that it offers to other devices.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
