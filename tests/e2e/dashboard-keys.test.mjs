@@ -107,7 +107,7 @@ test('by keyboard alone: sign in, every view, approve, revoke, invoke a node, ma
   await keys.to('link "Connect a device"', 'Shift+Tab');
   await keys.press('Enter');
   await dash.view('Connect a device');
-  await keys.to('button "Make a code"');
+  await keys.to('button "Create a code"');
   await keys.press('Enter');
   await dash.sees(/^[A-Z0-9]{4}[- ]?[A-Z0-9]{4}$/);
   await keys.kept('making a code');
