@@ -12,8 +12,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "config",
         usage: "COMMAND",
-        summary: "check or print the configuration",
-        details: "\n  gatelet config check\n  gatelet config print\n",
+        summary: "check, print or change the configuration",
+        details: "\n  gatelet config check\n  gatelet config print\n  gatelet config set gateway.bind lan\n",
         ..Command::BASE
     },
     Command {

@@ -10,6 +10,7 @@
 mod args;
 mod call;
 mod config;
+mod config_set;
 mod context;
 mod device_access;
 mod devices;
@@ -59,7 +60,13 @@ const COMMANDS: Commands = Commands(&[
     },
     Group {
         title: "Configuration and data",
-        commands: &[config::COMMANDS, token::COMMANDS, table::COMMANDS, import::COMMANDS],
+        commands: &[
+            config::COMMANDS,
+            config_set::COMMANDS,
+            token::COMMANDS,
+            table::COMMANDS,
+            import::COMMANDS,
+        ],
     },
     Group { title: "This machine as a node", commands: &[node::COMMANDS] },
     Group { title: "Other", commands: &[call::COMMANDS, help::COMMANDS] },

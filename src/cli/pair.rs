@@ -5,9 +5,11 @@ use super::args::{action, nearest, Args, Command};
 use super::context::Context;
 use super::format::{clean, number, shown_text, texts};
 use super::output::{parse_answer, CommandError, CommandResult, Exit, Output};
+use super::url::for_others;
 use crate::gate::ids::Role;
 use crate::gate::scopes::Scope;
 use crate::qr;
+use crate::rpc::setup_codes;
 use crate::wire::json::{self, Value};
 
 pub const COMMANDS: &[Command] = &[Command {
@@ -22,7 +24,8 @@ pub const COMMANDS: &[Command] = &[Command {
 
 ROLE is operator (default) or node. LIST contains some of admin, read, write, approvals, pairing,
 questions, talk, talk.secrets, sessions.read, sessions.write; the default is all of them. The QR
-code is printed on a terminal; --qr prints it in any case. Needs the running gateway.
+code opens the page in a phone's browser; for an app, paste the line `app`. It is printed on a
+terminal; --qr prints it in any case. Needs the running gateway.
 ",
     parse: |args| action(PairOptions::parse(args)?, pair),
     ..Command::BASE
@@ -59,21 +62,25 @@ fn pair(context: &Context, options: PairOptions) -> CommandResult {
             o.strs("scopes", scopes.iter().map(|scope| scope.name()));
         }
     });
-    let text =
-        context.running()?.call("device.pair.setupCode", &String::from_utf8_lossy(&params))?;
+    let mut client = context.running()?;
+    let status = client.call("gatelet.status", "{}")?;
+    let text = client.call("device.pair.setupCode", &String::from_utf8_lossy(&params))?;
     if context.json {
         return Output::json(text.as_bytes());
     }
     let value = parse_answer(&text)?;
     let mut out = summary(context, options.role, &value);
-    let link = shown_text(&value, "link");
-    let drawn =
-        (options.qr || context.terminal).then(|| qr::lines(&link, context.style.colour)).flatten();
+    let (link, page) = (shown_text(&value, "link"), shown_text(&value, "pageLink"));
+    // A phone's camera opens the page; an app takes its own link, also by copy and paste.
+    let in_picture = if page.is_empty() { &link } else { &page };
+    let drawn = (options.qr || context.terminal)
+        .then(|| qr::lines(in_picture, context.style.colour))
+        .flatten();
     if let Some(drawn) = drawn {
         out.push('\n');
         out.push_str(&drawn);
     }
-    Ok(Output { text: out, note: note(&value), exit: Exit::Ok })
+    Ok(Output { text: out, note: note(&parse_answer(&status)?, &value), exit: Exit::Ok })
 }
 
 fn summary(context: &Context, role: Role, value: &Value<'_>) -> String {
@@ -84,26 +91,35 @@ fn summary(context: &Context, role: Role, value: &Value<'_>) -> String {
     };
     let expires = number(value, "expiresAtMs");
     let minutes = (expires.saturating_sub(context.now.0) + 30_000) / 60_000;
+    let page = shown_text(value, "pageLink");
+    let page = if page.is_empty() { page } else { format!("page     {page}\n") };
     format!(
-        "code     {}\nlink     {}\ngateway  {}\n\npairs one {}, valid for {minutes} minutes\n",
+        "code     {}\n{page}app      {}\ngateway  {}\n\npairs one {}, valid for {minutes} minutes\n",
         context.style.bold(&shown),
         shown_text(value, "link"),
-        shown_text(value, "gatewayUrl"),
+        gateways(value).join(", "),
         role.name()
     )
 }
 
-fn note(value: &Value<'_>) -> String {
-    let urls: Vec<String> =
-        texts(value, "gatewayUrls").into_iter().chain([shown_text(value, "gatewayUrl")]).collect();
-    let is_local =
-        |url: &String| ["//127.", "//localhost", "//[::1]"].iter().any(|mark| url.contains(mark));
-    if urls.iter().all(is_local) {
-        "the link works on this machine only; for other machines set gateway.bind: \"lan\" or gateway.publicOrigin"
-            .to_string()
-    } else {
-        String::new()
+/// Returns the addresses for other devices, or the one for this machine if there is no other.
+fn gateways(value: &Value<'_>) -> Vec<String> {
+    let mut urls = texts(value, "gatewayUrls");
+    if urls.iter().any(|url| !setup_codes::is_near(url)) {
+        urls.retain(|url| !setup_codes::is_near(url));
     }
+    urls
+}
+
+/// Returns a warning if no other device can use the code of a gateway with this status.
+fn note(status: &Value<'_>, value: &Value<'_>) -> String {
+    if gateways(value).iter().any(|url| !setup_codes::is_near(url)) {
+        return String::new();
+    }
+    let listening = texts(status, "listening");
+    let is_loopback =
+        |address: &String| ["127.", "[::1]"].iter().any(|one| address.starts_with(one));
+    for_others(!listening.iter().all(is_loopback)).to_string()
 }
 
 /// Parses the name of a scope, with or without the prefix `operator.`.

@@ -18,7 +18,7 @@ pub const COMMANDS: &[Command] = &[
   gatelet run --bind lan           accept connections from other machines
   gatelet run --port 8080
 
-BIND is loopback (the default), lan (the default in a container), tailnet, auto or custom.
+BIND is loopback (the default), lan (the default in gatelet's image), tailnet, auto or custom.
 MODE is token, password, trusted-proxy or none.
 If no token is configured, one is created and kept in the state directory.
 The log goes to standard error, and also to FILE if one is given (or named by GATELET_LOG_FILE).
@@ -74,7 +74,7 @@ impl Action for Service {
 /// Prints the URL of the page. Contains the token only if standard output is a terminal.
 fn show_link(page: &Page) {
     let url = &page.url;
-    let line = match &page.token {
+    let mut line = match &page.token {
         Some(token) if io::stdout().is_terminal() => {
             format!("\n  open  {url}#token={}\n\n", token.expose())
         }
@@ -83,6 +83,9 @@ fn show_link(page: &Page) {
         }
         None => format!("open {url}\n"),
     };
+    for other in page.others.iter().filter(|other| !url.starts_with(other.as_str())) {
+        line.push_str(&format!("on other devices {other}/\n"));
+    }
     let _ = io::stdout().write_all(line.as_bytes());
 }
 

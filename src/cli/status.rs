@@ -36,6 +36,7 @@ fn status(context: &Context) -> CommandResult {
             ),
         ),
         ("open", format!("{}  (with the token: `gatelet url`)", shown_text(&value, "url"))),
+        ("elsewhere", elsewhere(&value)),
         ("listening", clean(&texts(&value, "listening").join(", "))),
         (
             "auth",
@@ -94,6 +95,15 @@ fn stopped(context: &Context) -> CommandResult {
         dir.display()
     );
     Output::with(text, exit)
+}
+
+/// Returns the addresses for other devices.
+fn elsewhere(value: &Value<'_>) -> String {
+    let urls = texts(value, "urls");
+    match urls.is_empty() {
+        true => "no address for other devices is known; `gatelet url` says what to set".to_string(),
+        false => clean(&urls.join(", ")),
+    }
 }
 
 fn secret(value: &Value<'_>) -> String {

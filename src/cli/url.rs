@@ -39,9 +39,10 @@ fn url(context: &Context) -> CommandResult {
         Some(running) => in_force(context, &running)?,
         None => configured(context)?,
     };
-    if context.paths()?.in_container {
-        let note =
-            "in a container: if the port is published as another port, replace it in the link";
+    let paths = context.paths()?;
+    if paths.in_container && paths.published.port.is_none() {
+        let note = "in a container: if the port is published as another port, replace it in the link, or pass \
+                    the port in GATELET_PUBLISH";
         links.notes.push(note.to_string());
     }
     let urls: Vec<String> =
@@ -83,19 +84,34 @@ fn configured(context: &Context) -> Result<Links, CommandError> {
             "no gateway is running, and the configured port is 0: the port is chosen at the start",
         ));
     }
-    let contained = context.paths()?.in_container;
-    let pages = server::pages(config, config.bind, config.port, contained);
+    let (paths, machine) = (context.paths()?, server::machine_name());
+    let addresses = server::Addresses::of(config, (config.bind, config.port), paths, &machine);
     let mut notes = vec!["no gateway is running: the link works after the next start".to_string()];
     if config.auth.mode == AuthMode::Password {
         notes.push(PASSWORD.to_string());
     }
-    Ok(Links { pages, fragment, notes, running: false })
+    if addresses.far.is_empty() && !paths.in_container {
+        notes.push(for_others(addresses.listens_far).to_string());
+    }
+    Ok(Links { pages: addresses.pages(config), fragment, notes, running: false })
 }
 
 const PASSWORD: &str = "sign in with the password; the link does not contain it";
 
 fn fragment(token: &Secret) -> String {
     format!("#token={}", encoded(token.expose()))
+}
+
+/// Returns what to set so that other devices can connect, or, if the gateway listens for them, so
+/// that it knows the address at which they do.
+pub fn for_others(listens_far: bool) -> &'static str {
+    if listens_far {
+        "no address for other devices is known; open the page by this machine's address in the network, or set \
+         gateway.publicOrigin (or GATELET_PUBLISH_ADDRESS for a container)"
+    } else {
+        "only this machine can connect; for other devices: `gatelet config set gateway.bind lan`, then start the \
+         gateway again"
+    }
 }
 
 /// Percent-encodes the token for a URL fragment.

@@ -84,11 +84,12 @@ impl Builder<'_> {
         Some(bind)
     }
 
-    /// Returns the default bind mode. It is `lan` in a container: a published port does not reach
-    /// the container's loopback interface.
+    /// Returns the default bind mode. It is `lan` in gatelet's image: a published port does not
+    /// reach the container's loopback interface. A container alone does not count: in a
+    /// development container or a CI job, other machines must not reach the gateway by default.
     fn default_bind(&self) -> &'static str {
         match self.paths {
-            Some(paths) if paths.in_container => "lan",
+            Some(paths) if paths.in_image => "lan",
             _ => "loopback",
         }
     }

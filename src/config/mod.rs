@@ -39,7 +39,7 @@ use crate::gate::net::{self, Cidr};
 
 pub use change::{change, shown, ChangeKind, Changed, Shown};
 pub use env::{Env, SystemEnv};
-pub use paths::{home_path, in_container, service_dir, Paths};
+pub use paths::{home_path, in_container, service_dir, Paths, Published};
 pub use schema::{nearest_word, Key, Kind, KEYS};
 pub use secrets::Secret;
 pub use values::{address, trimmed};
@@ -296,7 +296,7 @@ pub enum Bind {
     Lan,
     /// The machine's Tailscale address, and loopback.
     Tailnet,
-    /// 127.0.0.1 and `[::1]`; in a container all addresses.
+    /// 127.0.0.1 and `[::1]`; in the image all addresses.
     Auto,
     /// The given address, and loopback unless it is the unspecified address.
     Custom(IpAddr),

@@ -14,12 +14,14 @@
 //! Configuration file: `--config`, `GATELET_CONFIG`, `OPENCLAW_CONFIG_PATH`, else gatelet.json in
 //! the state directory. Log file: `--log-file`, `GATELET_LOG_FILE`, else none.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::parse::FileValues;
-use super::values::{trimmed, variable};
+use super::parse::{quote, FileValues};
+use super::values::{self, trimmed, variable};
 use super::{Env, Overrides, Problems, Source, Sourced};
 use crate::gate::limits;
+use crate::gate::origin::parse_port;
 
 /// Locations of files and directories.
 #[derive(Clone, Debug)]
@@ -31,7 +33,24 @@ pub struct Paths {
     pub log_file: Option<PathBuf>,
     /// This process runs in a container.
     pub in_container: bool,
+    /// This process runs in gatelet's image, which sets [`IMAGE`].
+    pub in_image: bool,
+    /// Address and port of the host at which the container's port is published, if known.
+    pub published: Published,
 }
+
+/// Address at which a container's port is published on its host. A container cannot see it, so
+/// `compose.yaml` passes it in variables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// `GATELET_PUBLISH_ADDRESS`
+    pub address: Option<IpAddr>,
+    /// `GATELET_PUBLISH`
+    pub port: Option<u16>,
+}
+
+/// Variable that gatelet's image sets.
+pub const IMAGE: &str = "GATELET_IMAGE";
 
 impl Paths {
     /// Returns the path of the token file, used if no token is configured.
@@ -45,8 +64,8 @@ pub fn in_container(env: &dyn Env) -> bool {
     if env.windows() {
         return false;
     }
-    let marked =
-        ["/.dockerenv", "/run/.containerenv"].iter().any(|path| env.exists(Path::new(path)));
+    let marked = variable(env, IMAGE).is_some()
+        || ["/.dockerenv", "/run/.containerenv"].iter().any(|path| env.exists(Path::new(path)));
     let named =
         ["container", "KUBERNETES_SERVICE_HOST"].iter().any(|name| variable(env, name).is_some());
     marked || named || first_process_is_contained(env)
@@ -70,7 +89,30 @@ pub(super) fn find(args: &Overrides, env: &dyn Env, problems: &mut Problems) -> 
     let log_file =
         problems.first(env, ("--log-file", args.log_file.as_ref()), ["GATELET_LOG_FILE"]);
     let log_file = log_file.map(|path| home_path(&path.value, env));
-    Some(Paths { state_dir, config, log_file, in_container })
+    let in_image = variable(env, IMAGE).is_some();
+    let published = if in_container { published(env, problems) } else { Published::default() };
+    Some(Paths { state_dir, config, log_file, in_container, in_image, published })
+}
+
+/// Reads the address and the port at which the host publishes a container's port.
+fn published(env: &dyn Env, problems: &mut Problems) -> Published {
+    let mut read = |name: &'static str, hint: &str, is_valid: fn(&str) -> bool| {
+        let text = problems.value(0, name, &env.var(name)?)?;
+        if is_valid(&text) {
+            return Some(text);
+        }
+        problems.warning(0, name, format!("{name} cannot be {}", quote(&text)), hint);
+        None
+    };
+    let address = read("GATELET_PUBLISH_ADDRESS", "use an IP address of the host", |text| {
+        values::address(text).is_some()
+    });
+    let port =
+        read("GATELET_PUBLISH", "use a port from 1 to 65535", |text| parse_port(text).is_some());
+    Published {
+        address: address.and_then(|text| values::address(&text)),
+        port: port.and_then(|text| parse_port(&text)),
+    }
 }
 
 fn state_dir(

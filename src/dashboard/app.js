@@ -1,11 +1,12 @@
-// Main module: removes the token from the address bar, connects with this browser's key, and shows
-// the views or the reason why the connection was refused. Never builds markup from data, keeps a
-// token anywhere but in memory, or sends a request to another origin.
+// Main module: connects with this browser's key, or with the link that the script in index.html
+// removed from the address bar, and shows the views or the reason why the connection was refused.
+// Never builds markup from data, keeps a token anywhere but in memory, or sends a request to
+// another origin.
 import { view as activity } from "./activity.js";
 import { view as config } from "./config.js";
 import { view as devices } from "./devices.js";
 import { make, nameOf, setText, showFailure, showProblem } from "./dom.js";
-import { mountSignIn, showRefusal } from "./sign-in.js";
+import { mountSignIn, readLink, showRefusal } from "./sign-in.js";
 import { Gateway } from "./gateway.js";
 import { loadIdentity } from "./identity.js";
 import { view as invite } from "./invite.js";
@@ -16,10 +17,11 @@ const REFRESH_AFTER_MS = 300;
 const REDRAW_EVERY_MS = 10_000;
 const VIEWS = [devices, nodes, activity, logs, invite, config];
 
-const secretOfAddress = takeSecret();
 const page = document.documentElement;
 const part = (id) => document.getElementById(id);
+part("unloaded").remove();
 let gateway;
+let gatewayId = null;
 let shown = null;
 let retryAt = null;
 let unopened = "";
@@ -65,29 +67,14 @@ async function start() {
   devices.link.append(badge);
   gateway = new Gateway({ identity: app.identity, client: describeClient(), onState: showState, onEvent: takeEvent });
   listen();
-  // The address may have changed while the identity was loading.
-  gateway.connect(takeSecret() ?? secretOfAddress);
+  gateway.connect(takeSecret());
 }
 
-/**
- * Returns the token or setup code from the URL, and removes it from the address bar and the
- * history.
- */
+/** Returns the token or setup code of the link that was opened last, once. */
 function takeSecret() {
-  const url = new URL(location.href);
-  const hash = new URLSearchParams(url.hash.slice(1));
-  const [token, code] = ["token", "code"].map((name) => {
-    const value = hash.get(name) ?? url.searchParams.get(name);
-    url.searchParams.delete(name);
-    if (hash.has(name)) {
-      hash.delete(name);
-      url.hash = hash.toString();
-    }
-    return value;
-  });
-  if (token !== null || code !== null) history.replaceState(null, "", url);
-  if (code) return { bootstrapToken: code };
-  return token ? { token } : null;
+  const link = window.secretLink ?? "";
+  window.secretLink = "";
+  return readLink(link);
 }
 
 function listen() {
@@ -202,6 +189,10 @@ function connecting() {
 }
 
 function connected({ hello }) {
+  // Another gateway at the same address: nothing of the one before may stay in the views.
+  const id = Gateway.idOf(hello);
+  if (gatewayId !== null && gatewayId !== id) location.reload();
+  gatewayId = id;
   app.presence = hello.snapshot?.presence ?? [];
   unopened = "";
   const remembered = hello.auth?.deviceToken && app.identity.kept;

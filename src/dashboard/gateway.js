@@ -42,6 +42,11 @@ export class Gateway {
     this.#onEvent = onEvent;
   }
 
+  /** Returns the id of the gateway, which is the same at each start of it. */
+  static idOf(hello) {
+    return (hello.server?.bootId ?? "").split(".")[0];
+  }
+
   /**
    * Connects anew with `{token}`, `{password}` or `{bootstrapToken}`; by default with the last
    * secret.
@@ -130,7 +135,7 @@ export class Gateway {
     const { socket, auth } = { socket: this.#socket, auth: this.#secret };
     // With the key alone, request only the approved scopes: more would create a pending request at
     // every connection.
-    const scopes = auth.token || auth.password || auth.bootstrapToken ? SCOPES : (this.#identity.scopes ?? SCOPES);
+    const scopes = hasSecret(auth) ? SCOPES : (this.#identity.scopes ?? SCOPES);
     const device = await this.#device(auth, scopes, nonce, ts);
     if (socket !== this.#socket) return;
     // A setup code can be used once. The next attempt uses the key, or the secret sent beside the
@@ -150,7 +155,7 @@ export class Gateway {
         locale: navigator.language,
         userAgent: navigator.userAgent,
       });
-      this.#admitted(hello);
+      await this.#admitted(hello, auth);
     } catch (error) {
       if (error.code !== "LOST") this.#refused(error, auth);
     }
@@ -164,13 +169,23 @@ export class Gateway {
     return { id: own.id, publicKey: own.publicKey, signature: await own.sign(proof.join("|")), signedAt, nonce };
   }
 
-  #admitted(hello) {
+  async #admitted(hello, auth) {
+    const id = Gateway.idOf(hello);
+    const asked = hasSecret(auth) ? null : this.#identity.scopes;
+    // The scopes that another gateway at this address had granted were requested: those of this one
+    // may differ.
+    if (asked && id !== this.#identity.gateway) {
+      const socket = this.#socket;
+      await this.#identity.meet(id);
+      if (socket !== this.#socket) return;
+      if (String(asked) !== String(this.#identity.scopes)) return this.#open();
+    }
     this.#hello = hello;
     this.#requestId = this.#stopping = null;
     // A device token in hello means that the key is paired, so the secret is no longer needed.
     if (hello.auth?.deviceToken) {
       this.#secret = {};
-      this.#identity.granted(hello.auth.scopes);
+      this.#identity.granted(id, hello.auth.scopes);
     }
     this.#clocks.forEach(clearInterval);
     this.#clocks = [setTimeout(() => (this.#tries = 0), STABLE_MS), setInterval(() => this.#watch(), 5_000)];
@@ -248,6 +263,10 @@ export class Gateway {
     this.#state = state;
     this.#onState(state, facts);
   }
+}
+
+function hasSecret({ token, password, bootstrapToken }) {
+  return Boolean(token || password || bootstrapToken);
 }
 
 function lost(message) {

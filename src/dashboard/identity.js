@@ -4,13 +4,19 @@ import { publicKey, sha256, sign } from "./ed25519.js";
 
 const STORE = "identity";
 const KEY = "device";
-const GRANT = "scopes";
+
+// Rights belong to a gateway, not to the origin: several gateways may be below one origin, under
+// different paths or one after the other.
+const PLACE = `gateway at ${new URL(".", location.href).pathname}`;
+const grant = (gateway) => `scopes at ${gateway}`;
 
 /**
  * Loads the device key, or creates it.
  *
- * Returns {id, publicKey, kept, scopes, sign(text), granted(scopes)}, with texts in the protocol's
- * encoding. `kept` is false if storage is not available; `scopes` are those last granted.
+ * Returns {id, publicKey, kept, gateway, scopes, sign(text), meet(gateway), granted(gateway,
+ * scopes)}, with texts in the protocol's encoding. `kept` is false if storage is not available.
+ * `gateway` is the id of the gateway last seen at this address, and `scopes` are those that it
+ * granted; `meet` changes both to those of another gateway.
  */
 export async function loadIdentity() {
   let key;
@@ -30,14 +36,23 @@ export async function loadIdentity() {
     id: Array.from(sha256(key.public), (byte) => byte.toString(16).padStart(2, "0")).join(""),
     publicKey: base64url(key.public),
     kept,
-    scopes: await stored((store, done) => read(store, GRANT, done)).catch(() => undefined),
+    gateway: await recall(PLACE),
+    scopes: undefined,
     sign: async (text) => base64url(await signature(key, new TextEncoder().encode(text))),
-    granted(scopes) {
-      identity.scopes = scopes;
-      stored((store) => store.put(scopes, GRANT)).catch(() => {});
+    async meet(gateway) {
+      Object.assign(identity, { gateway, scopes: await recall(grant(gateway)) });
+    },
+    granted(gateway, scopes) {
+      Object.assign(identity, { gateway, scopes });
+      stored((store) => (store.put(gateway, PLACE), store.put(scopes, grant(gateway)))).catch(() => {});
     },
   };
+  await identity.meet(identity.gateway);
   return identity;
+}
+
+function recall(slot) {
+  return stored((store, done) => read(store, slot, done)).catch(() => undefined);
 }
 
 async function newKey() {

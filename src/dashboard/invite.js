@@ -12,7 +12,7 @@ const PROFILES = [
   ["node", "Node", "A machine or phone that runs commands for operators."],
 ];
 
-let app, choice, state, clockFace, shownCode, picture, ways, result, problem;
+let app, choice, reach, state, clockFace, shownCode, picture, ways, result, problem;
 let made = null;
 let clock = null;
 let asked = 0;
@@ -29,6 +29,7 @@ function mount(root, shared) {
   const go = button("Create a code", makeCode, { className: "" });
   problem = make("p", { className: "notice", textContent: "Creating a code requires the scope operator.admin." });
   choice.append(make("div", { className: "bar" }, go));
+  reach = make("div", { className: "notice", id: "reach", hidden: true });
   state = make("span", { role: "status" });
   clockFace = make("span", { role: "timer" });
   shownCode = make("output", { id: "code", className: "code" });
@@ -37,12 +38,13 @@ function mount(root, shared) {
   result = card("The code", make("div", { className: "invite" }, make("div", {}, shownCode, make("p", { id: "code-state" }, state, clockFace)), picture, ways));
   result.hidden = true;
   result.firstChild.tabIndex = -1;
-  root.append(card("A new code", problem, choice), result);
+  root.append(card("A new code", problem, reach, choice), result);
 }
 
 function show() {
   problem.hidden = app.may("admin");
   choice.disabled = !problem.hidden;
+  warn();
   tick();
   if (made && !made.end) clock = setInterval(tick, 500);
 }
@@ -53,6 +55,36 @@ function hide() {
 
 function onEvent(name) {
   if (name === "presence" || name.startsWith("device.pair.")) asked = 0;
+}
+
+/** Warns, before a code is made, that no other device can use it, and offers what can be changed. */
+async function warn() {
+  if (!app.may("read")) return;
+  const { urls, listening } = await app.call("gatelet.status").catch(() => ({ urls: [""] }));
+  reach.hidden = !NEAR.test(location.hostname) || urls.length > 0;
+  if (reach.hidden) return;
+  const near = listening.every((address) => NEAR.test(address));
+  const change = near && app.may("admin") && button("Listen on the local network", listenOnLan);
+  reach.replaceChildren(
+    make("p", { textContent: near
+      ? "Only this machine can use a code now: the gateway listens on its loopback address."
+      : "No address for other devices is known: open this page by the machine's name or address in the network, or set gateway.publicOrigin under Configuration." }),
+    ...(change ? [make("p", { textContent: "If it listens on the local network, every device there can try to connect, and is admitted only with the token, a code or a paired key." }), change] : []),
+  );
+}
+
+async function listenOnLan() {
+  let words;
+  try {
+    const { hash } = await app.call("config.get");
+    const done = await app.call("config.patch", { raw: JSON.stringify({ gateway: { bind: "lan" } }), baseHash: hash });
+    words = done.restartRequired.includes("gateway.bind")
+      ? "Saved. Start the gateway again, and open this page by the machine's address in the network."
+      : "Saved, but without effect: a variable or an option sets the address. See bind under Configuration.";
+  } catch (error) {
+    words = `Not saved: ${error.message}`;
+  }
+  reach.replaceChildren(make("p", { role: "status", textContent: words }));
 }
 
 async function makeCode() {
@@ -76,23 +108,29 @@ function stamp({ deviceId, approvedAtMs }) {
 }
 
 function draw() {
-  const { code, link, gatewayUrl, gatewayUrls, profile, qrDataUrl } = made;
+  const { code, link, pageLink, gatewayUrl, gatewayUrls, profile, qrDataUrl, pageQrDataUrl } = made;
   result.hidden = false;
   setText(shownCode, `${code.slice(0, 4)}-${code.slice(4)}`);
-  picture.hidden = !qrDataUrl;
-  if (qrDataUrl) Object.assign(picture, { src: qrDataUrl, alt: "QR code of the pairing link" });
+  const shown = pageQrDataUrl ?? qrDataUrl;
+  picture.hidden = !shown;
+  if (shown) Object.assign(picture, { src: shown, alt: pageQrDataUrl ? "QR code of the link to this page" : "QR code of the pairing link for an app" });
   const urls = [...new Set([gatewayUrl, ...(gatewayUrls ?? [])])].map((url) => new URL(url.replace(/^ws/, "http")));
   const far = urls.filter((url) => !NEAR.test(url.hostname));
-  const best = far[0] ?? urls[0];
   // The gatelet node supports neither TLS nor host names.
   const plain = [...far, ...urls].find((url) => url.protocol === "http:" && IP.test(url.hostname));
   const way = (words, text) => [make("p", { className: "quiet", textContent: words }), commandNode(text)];
   const node = plain && `gatelet node run --host ${plain.hostname.replace(/[[\]]/g, "")} --port ${plain.port || 80} --code ${code}`;
+  const here = `${new URL(".", location.href).href}#code=${code}`;
+  const second = pageQrDataUrl && qrDataUrl && make(
+    "details", {}, make("summary", { textContent: "QR code for an app" }),
+    make("img", { id: "app-qr", width: 220, height: 220, src: qrDataUrl, alt: "QR code of the pairing link for an app" }),
+  );
   ways.replaceChildren(
-    ...(profile !== "node" ? way("In the other device's browser:", `${best.origin}${new URL(".", location.href).pathname}#code=${code}`) : []),
+    ...(profile === "node" ? [] : way(pageLink ? "Scan the QR code with the phone's camera, or open this link in the other device's browser:" : "In another browser on this machine:", pageLink ?? here)),
     ...(profile === "node" && node ? way("On the other machine, with gatelet:", node) : []),
-    ...way(qrDataUrl ? "In an app, scan the QR code or paste this link:" : "In an app, this link:", link),
-    far.length ? "" : make("p", { className: "notice", textContent: "The gateway is reachable only from this machine. For other devices, set gateway.bind to \"lan\" in the configuration and restart, or set gateway.publicOrigin under Configuration." }),
+    ...way(shown === qrDataUrl ? "In an app, scan the QR code or paste this link:" : "In an app, this link:", link),
+    second ?? "",
+    far.length ? "" : make("p", { className: "notice", textContent: "No address for other devices is known: this code works on this machine only." }),
     make("p", { className: "quiet", textContent: `The gateway is at ${(far.length ? far : urls).map((url) => url.host).join(", ")}.` }),
   );
 }

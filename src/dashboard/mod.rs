@@ -19,13 +19,14 @@ macro_rules! packed {
 }
 
 /// Value of `Content-Security-Policy` for every asset. `'self'` in `connect-src` covers a WebSocket
-/// of the same origin (Chromium 71, Firefox 50, Safari 16, and newer).
+/// of the same origin (Chromium 71, Firefox 50, Safari 16, and newer). The hash is that of the
+/// script in the index, which removes a token from the address bar even if no other script loads.
 pub const CSP: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+    "default-src 'none'; script-src 'self' 'sha256-ElqFr/e/fAFAwTEQFAKwiv5YZz3DMGKWDjGG5VoxXeM='; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Value of `Content-Encoding` for every asset. Assets exist only in this encoding, which all
-/// browsers support.
+/// Value of `Content-Encoding` of [`Asset::body`], which all browsers support. Assets other than
+/// the index exist only in this encoding, whatever the request accepts.
 pub const ENCODING: &str = "gzip";
 
 /// Service worker that replaces the one of OpenClaw's page in browsers that still have it: deletes
@@ -39,6 +40,8 @@ n=>caches.delete(n)))).then(()=>registration.unregister())));\n";
 pub struct Asset {
     /// Complete response body in the encoding [`ENCODING`].
     pub body: &'static [u8],
+    /// The same without content coding.
+    pub plain: Option<&'static [u8]>,
     /// Value of `Content-Type`.
     pub content_type: &'static str,
     /// Value of `Cache-Control`: `public, max-age=31536000, immutable` if true, `no-store` if
@@ -54,7 +57,9 @@ pub fn asset(path: &str) -> Option<Asset> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if matches!(path, "" | "index.html") {
         let body = packed!("index.html");
-        return Some(Asset { body, content_type: "text/html; charset=utf-8", immutable: false });
+        let plain: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/index.html"));
+        let content_type = "text/html; charset=utf-8";
+        return Some(Asset { body, plain: Some(plain), content_type, immutable: false });
     }
     let (version, name) = path.strip_prefix("assets/")?.split_once('/')?;
     if version != DIGEST {
@@ -76,7 +81,7 @@ pub fn asset(path: &str) -> Option<Asset> {
         "config.js" => (packed!("config.js"), SCRIPT_TYPE),
         _ => return None,
     };
-    Some(Asset { body, content_type, immutable: true })
+    Some(Asset { body, plain: None, content_type, immutable: true })
 }
 
 #[cfg(test)]
@@ -196,10 +201,16 @@ mod tests {
 
     #[test]
     fn the_page_keeps_to_its_own_content_security_policy() {
-        let page = FILES[0].1;
+        use sha2::{Digest, Sha256};
+
+        let page = &strip(FILES[0].1);
+        let script = between(page, "<script>", "</script>");
+        assert_eq!(script.len(), 1, "one inline script, allowed by its hash");
+        let hash = crate::wire::base64::encode(&Sha256::digest(script[0]));
+        assert!(CSP.contains(&format!("'sha256-{hash}'")), "the hash is {hash}");
         assert_eq!(
             page.matches("<script").count(),
-            page.matches("<script type=\"module\" src=").count()
+            page.matches("<script type=\"module\" src=").count() + 1
         );
         for inline in ["<style", " style=", " onclick=", " onload=", " action=", "<base"] {
             assert!(!page.contains(inline), "{inline}");

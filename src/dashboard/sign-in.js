@@ -123,13 +123,35 @@ function readCode(text) {
   return /^[2-9A-HJ-NP-Z]{8}$/.test(found) ? found : null;
 }
 
+/** Decodes percent-encoded bytes; a stray `%` and `+` stay as they are. */
+function decode(text) {
+  return text.replace(/(?:%[\da-f]{2})+/gi, (part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
+}
+
+/** Returns the setup code or token in the fragment or the query of a URL; null without one. */
+export function readLink(text) {
+  const at = text.indexOf("#");
+  const parts = at < 0 ? [text] : [text.slice(at), text.slice(0, at)];
+  for (const [name, kind] of [["code", "bootstrapToken"], ["token", "token"]]) {
+    const found = parts.map((part) => new RegExp(`[#?&]${name}=([^&\\s]+)`).exec(part)).find(Boolean);
+    if (found) return { [kind]: decode(found[1]) };
+  }
+  return null;
+}
+
 /**
  * Parses the input: a token or password, a setup code, a URL with either, or an `oc-pair://` link.
  */
 function readSecret(typed) {
   const text = typed.trim();
-  const link = /[#?&](token|code)=([^&\s]+)/.exec(text);
-  if (link) return { [link[1] === "code" ? "bootstrapToken" : "token"]: decodeURIComponent(link[2]) };
+  const link = readLink(text);
+  if (link) return link;
   const code = readCode(text);
   // If the last code was rejected, also try the text as a token or password.
   if (code) return { bootstrapToken: code, ...(codeFailed && { [kind]: text }) };

@@ -53,7 +53,8 @@ answers! {
     }
     struct NewSetupCode<'a> {
         setup_id as "setupId": RequestId, expires as "expiresAtMs": u64, setup_code as "setupCode": &'a str, code: &'a str,
-        link: &'a str, picture as "qrDataUrl": Option<String>, url as "gatewayUrl": &'a str, urls as "gatewayUrls": &'a Vec<String>,
+        link: &'a str, picture as "qrDataUrl": Option<String>, page as "pageLink": Option<String>,
+        page_picture as "pageQrDataUrl": Option<String>, url as "gatewayUrl": &'a str, urls as "gatewayUrls": &'a Vec<String>,
         auth: &'a str, source as "urlSource": &'a str, access: &'a str,
     }
     struct SetupState { left as "remainingMs": Option<u64>, gone: Option<bool> }
@@ -77,7 +78,7 @@ answers! {
 
     struct StatusAnswer<'a> {
         version: &'a str, pid: u32, uptime as "uptimeMs": u64, listening: &'a Vec<String>, url: &'a str,
-        pages: &'a Vec<String>,
+        urls: &'a Vec<String>, pages: &'a Vec<String>,
         auth as "authMode": &'a str, pairing as "pairingMode": &'a str, source as "secretSource": &'a str,
         fingerprint as "secretFingerprint": &'a str, table: TableState, connections: usize, unauthenticated: usize,
         operators: usize, nodes: usize, invokes: usize, approvals: usize, warnings: &'a Vec<String>,

@@ -41,12 +41,16 @@ pub struct Status {
     pub host: String,
     pub uptime_ms: u64,
     pub listening: Vec<String>,
-    /// Origin to open in a browser, without the token.
+    /// URL to open in a browser, without the token.
     pub url: String,
-    /// Origins at which other machines may reach the gateway, the best first.
+    /// URLs at which other devices reach the gateway, the best first.
     pub urls: Vec<String>,
     /// Addresses of the page, without the token.
     pub pages: Vec<String>,
+    /// URL at which this machine reaches the gateway.
+    pub near_url: String,
+    /// Path of gatelet's page below these URLs; `None` if there is no page.
+    pub page: Option<&'static str>,
     pub auth_mode: &'static str,
     pub pairing_mode: &'static str,
     pub secret_source: String,
@@ -91,6 +95,7 @@ pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         listening: &status.listening,
         url: &status.url,
         pages: &status.pages,
+        urls: &status.urls,
         auth: status.auth_mode,
         pairing: status.pairing_mode,
         source: &status.secret_source,

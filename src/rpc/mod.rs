@@ -16,7 +16,7 @@ pub mod nodes;
 #[allow(clippy::question_mark)] // in code that the derive generates
 mod params;
 mod presence;
-mod setup_codes;
+pub mod setup_codes;
 mod stubs;
 mod system;
 mod system_event;

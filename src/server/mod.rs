@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `error`, `os/`, `runtime` | the system: clock, log, signals, tasks and timers |
 //! | other files of `net/` | sockets, frames, send queues, without the gateway state |
+//! | `addresses` | addresses at which the gateway is reached |
 //! | `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
 //! | `gateway/` | the gateway state; it knows send queues and the write queue, but no sockets |
 //! | `shared` | handle to the gateway state, clock and other threads |
@@ -17,6 +18,7 @@
 //! | `net/connection`, `net/listener` | connections, from accept to close |
 //! | `run`, `windows_service` | start and stop |
 
+mod addresses;
 pub mod config_file;
 mod error;
 pub mod gateway;
@@ -31,13 +33,12 @@ pub mod start_context;
 #[cfg(windows)]
 mod windows_service;
 
+pub use addresses::Addresses;
 pub use error::StartError;
-pub use net::bind::far_address;
 pub use os::host_info::{command, family, load_average, machine_name, memory, number, Shell};
 pub use os::logger::timestamp;
 pub use os::signals::Stop;
 pub use run::{commit, run, Page};
 pub use runtime::{lock, start_thread};
-pub use start_context::pages;
 #[cfg(windows)]
 pub use windows_service::run_service;

@@ -33,6 +33,8 @@ use crate::store::{self, Disk, Opened, PairingFile, StdDisk, StoreError};
 pub struct Page {
     /// Address with a slash at the end.
     pub url: String,
+    /// Addresses for other devices, without a slash at the end.
+    pub others: Vec<String>,
     /// Absent if no token is needed, or the secret is a password.
     pub token: Option<Secret>,
     /// Command that runs `gatelet` here, for hints.
@@ -49,7 +51,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
         return Err(StartError::Config);
     };
     let mut opened = open_table(&paths.state_dir.value, config.pairing.capacity)?;
-    let listeners = bind::open(config.bind, config.port, paths.in_container)?;
+    let listeners = bind::open(config.bind, config.port, paths.in_image)?;
     let secret = shared_secret(config, paths)?;
     let stop = Stop::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address_file = AddressFile::write(&paths.state_dir.value, &listeners);
@@ -59,8 +61,13 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     log_secret(config.auth.mode, secret.as_ref());
     let token = secret.as_ref().filter(|_| config.auth.mode == AuthMode::Token);
     let token = token.map(|secret| secret.value.clone());
-    let url = format!("{}/", status.url);
-    show(&Page { url, token, command: start_context.command.clone() });
+    let page = Page {
+        url: format!("{}/", status.url),
+        others: status.urls.clone(),
+        token,
+        command: start_context.command.clone(),
+    };
+    show(&page);
     repair_replicas(&mut opened);
     let runtime_config = Rc::new(start_context.runtime_config(config, secret.as_ref()));
     let mut gateway = Gateway::new(
@@ -137,7 +144,7 @@ fn log_start(loaded: &Loaded, status: &Status, opened: &Opened) {
     let Some(paths) = &loaded.paths else { return };
     let is_default =
         |setting: &Setting| setting.path == "gateway.bind" && setting.source == Source::Default;
-    if paths.in_container && loaded.settings.iter().any(is_default) {
+    if paths.in_image && loaded.settings.iter().any(is_default) {
         log::info!(
             "in a container, so on all interfaces: a published port cannot reach loopback; gateway.bind or GATELET_BIND \
              changes that"

@@ -59,6 +59,8 @@ pub struct RuntimeConfig {
     pub state_dir: String,
     /// Random id, different in each run.
     pub boot_id: String,
+    /// Id of this gateway, the same in each run.
+    pub gateway_id: String,
     pub web: Web,
     pub commands: Commands,
     pub fixed: Fixed,
@@ -113,6 +115,7 @@ impl RuntimeConfig {
             config_path: String::new(),
             state_dir: String::new(),
             boot_id: String::new(),
+            gateway_id: String::new(),
             web: Web::of(config),
             commands: Commands {
                 allow: config.nodes.allow_commands.clone(),

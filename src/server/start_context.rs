@@ -1,8 +1,8 @@
 //! Start context of this gateway: the values that, together with a configuration, give its
 //! runtime configuration and status, at the start and after each change of the configuration.
 
+use super::addresses::Addresses;
 use super::error::StartError;
-use super::net::bind;
 use super::os::clock::{Entropy, SystemEntropy};
 use super::runtime_config::{RuntimeConfig, SecretDigest};
 use crate::config::{
@@ -42,6 +42,7 @@ impl StartContext {
             config_path: self.paths.config.value.display().to_string(),
             state_dir: self.paths.state_dir.value.display().to_string(),
             boot_id: self.boot_id.clone(),
+            gateway_id: tokens::gateway_id(&self.key),
             ..RuntimeConfig::of(config, self.machine.clone(), self.command.clone())
         }
     }
@@ -79,18 +80,24 @@ impl StartContext {
         mut warnings: Vec<String>,
     ) -> Status {
         warnings.extend_from_slice(&self.warnings);
-        let lan = bind::far_address(self.bind, self.paths.in_container)
-            .map(|address| origin(address, self.port));
-        let local = format!("http://127.0.0.1:{}{}", self.port, config.control_ui.base_path);
-        let urls = config.public_origin.iter().cloned().chain(lan).chain([local.clone()]);
+        let addresses = Addresses::of(config, (self.bind, self.port), &self.paths, &self.machine);
+        let url = match &config.public_origin {
+            Some(_) => addresses.far[0].clone(),
+            None => addresses.near.clone(),
+        };
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             host: self.machine.clone(),
             listening: self.listening.clone(),
-            url: config.public_origin.clone().unwrap_or(local),
-            urls: urls.collect(),
-            pages: pages(config, self.bind, self.port, self.paths.in_container),
+            pages: addresses.pages(config),
+            url,
+            urls: addresses.far,
+            near_url: addresses.near,
+            page: config.control_ui.enabled.then_some(match config.control_ui.root {
+                Some(_) => "/gatelet/",
+                None => "/",
+            }),
             auth_mode: config.auth.mode.name(),
             pairing_mode: config.pairing.mode.name(),
             secret_source: secret.map(|secret| secret.source.to_string()).unwrap_or_default(),
@@ -99,19 +106,6 @@ impl StartContext {
             ..Status::default()
         }
     }
-}
-
-/// Returns the addresses of the page: at the public origin if one is configured, on this machine,
-/// and at the network address if other machines can connect.
-pub fn pages(config: &Config, bind: Bind, port: u16, in_container: bool) -> Vec<String> {
-    let local = Some(format!("http://127.0.0.1:{port}"));
-    let far = bind::far_address(bind, in_container).map(|address| origin(address, port));
-    let origins = config.public_origin.clone().into_iter().chain(local).chain(far);
-    origins.map(|origin| format!("{origin}{}/", config.control_ui.base_path)).collect()
-}
-
-fn origin(address: std::net::IpAddr, port: u16) -> String {
-    format!("http://{}", std::net::SocketAddr::from((address, port)))
 }
 
 /// Returns the configured secret, or the token in the state directory, which is created at the

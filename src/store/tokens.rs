@@ -73,6 +73,11 @@ pub fn control_token(key: &TableKey) -> Token {
     derive(key, &[CONTROL])
 }
 
+/// Derives the public id of this gateway, which stays the same as long as the table does.
+pub fn gateway_id(key: &TableKey) -> String {
+    derive(key, &[GATEWAY]).as_str()[..16].to_string()
+}
+
 /// Derives the revision of a configuration text: differs for different texts and reveals nothing
 /// about them.
 pub fn revision(key: &TableKey, text: &[u8]) -> Token {
@@ -122,6 +127,7 @@ fn mac(key: &TableKey, parts: &[&[u8]]) -> [u8; 32] {
 pub(super) const FILE_LEN: usize = 32 + 4;
 const TOKEN_LEN: usize = 43;
 const DOMAIN: &[u8] = b"gatelet device token 1\0";
+const GATEWAY: &[u8] = b"gatelet gateway id";
 const IDENTITY: &[u8] = b"gatelet identity";
 const CONTROL: &[u8] = b"gatelet control";
 const REVISION: &[u8] = b"gatelet configuration\0";

@@ -18,7 +18,9 @@ pub struct Hello<'a> {
     pub version: &'a str,
     /// Name of the machine (protocol 3).
     pub host: &'a str,
-    /// Id that differs in every run, at most 96 bytes (protocol 4).
+    /// Id of the gateway, which stays the same (protocol 4: the start of `bootId`, up to a point).
+    pub gateway_id: &'a str,
+    /// Id that differs in every run. Both ids have at most 95 bytes together (protocol 4).
     pub boot_id: &'a str,
     /// Id that differs for every connection.
     pub conn_id: &'a str,
@@ -109,7 +111,7 @@ impl Hello<'_> {
         match self.protocol {
             Protocol::V3 => server.str("host", self.host),
             Protocol::V4 => {
-                server.str("bootId", self.boot_id);
+                server.str("bootId", &format!("{}.{}", self.gateway_id, self.boot_id));
                 // Without this, a page of another version considers itself outdated and reloads
                 // again and again.
                 server.str("controlUiBuildSource", "configured");
@@ -210,6 +212,7 @@ mod tests {
         protocol: Protocol::V3,
         version: "0.1.0",
         host: "pi",
+        gateway_id: "gate",
         boot_id: "b00t",
         conn_id: "c",
         features: br#"{"methods":["health","status"],"events":["tick"]}"#,

@@ -265,12 +265,24 @@ impl<'a> Head<'a> {
         scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
     }
 
-    /// Returns whether the client accepts the content coding.
+    /// Returns whether the client accepts the content coding and likes it at least as much as none
+    /// (RFC 9110, section 12.5.3). A client that sends no `Accept-Encoding` gets none: it may be a
+    /// program that shows the body as it is.
     pub fn accepts(&self, coding: &str) -> bool {
-        self.values("Accept-Encoding").flat_map(|line| line.split(',')).any(|one| {
-            let (name, weight) = one.split_once(';').unwrap_or((one, "q=1"));
-            name.trim().eq_ignore_ascii_case(coding)
-                && !weight.bytes().all(|byte| b" qQ=0.".contains(&byte))
+        let any = self.weight("*");
+        let weight = self.weight(coding).or(any).unwrap_or(0);
+        // no coding is acceptable unless it is excluded, but the last choice unless it is listed
+        weight > 0 && weight >= self.weight("identity").or(any).unwrap_or(1)
+    }
+
+    /// Returns the weight of an entry of `Accept-Encoding` in thousandths; `None` without one.
+    fn weight(&self, coding: &str) -> Option<u16> {
+        self.values("Accept-Encoding").flat_map(|line| line.split(',')).find_map(|one| {
+            let (name, parameter) = one.split_once(';').unwrap_or((one, "q=1"));
+            let name = name.trim();
+            // two names of one coding (section 8.4.1.3)
+            let name = if name.eq_ignore_ascii_case("x-gzip") { "gzip" } else { name };
+            name.eq_ignore_ascii_case(coding).then(|| thousandths(parameter))
         })
     }
 
@@ -351,6 +363,19 @@ impl<'a> Head<'a> {
 /// Returns whether the name begins with `start`, in any case.
 fn starts_with(name: &str, start: &str) -> bool {
     name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+}
+
+/// Reads `q=0.5` as 500. An invalid weight counts as 0.
+fn thousandths(parameter: &str) -> u16 {
+    let Some((name, value)) = parameter.split_once('=') else { return 0 };
+    let (whole, part) = value.trim().split_once('.').unwrap_or((value.trim(), ""));
+    let digits = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
+    match whole {
+        _ if !digits || !name.trim().eq_ignore_ascii_case("q") => 0,
+        "1" => 1000,
+        "0" => format!("{part:0<3}").parse().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Head of a response. Every response closes the connection and forbids framing, content sniffing
@@ -613,6 +638,34 @@ mod tests {
     }
 
     #[test]
+    fn content_codings_are_negotiated() {
+        for (lines, gzip, br) in [
+            ("", false, false),
+            ("Accept-Encoding:\r\n", false, false),
+            ("Accept-Encoding: identity\r\n", false, false),
+            ("Accept-Encoding: gzip\r\n", true, false),
+            ("Accept-Encoding: x-GZIP\r\n", true, false),
+            ("Accept-Encoding: gzip;q=0\r\n", false, false),
+            ("Accept-Encoding: gzip; Q = 0.001\r\n", true, false),
+            ("Accept-Encoding: gzip;q=0.0000\r\n", false, false),
+            ("Accept-Encoding: gzip;q=2\r\n", false, false),
+            ("Accept-Encoding: gzip;level=9\r\n", false, false),
+            ("Accept-Encoding: *\r\n", true, true),
+            ("Accept-Encoding: *;q=0\r\n", false, false),
+            ("Accept-Encoding: br, *;q=0\r\n", false, true),
+            ("Accept-Encoding: gzip;q=0, *\r\n", false, true),
+            ("Accept-Encoding: identity;q=1, gzip;q=0.5\r\n", false, false),
+            ("Accept-Encoding: identity;q=0.5, gzip;q=1.0\r\n", true, false),
+            ("Accept-Encoding: identity;q=0, gzip;q=0.1\r\n", true, false),
+            ("Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", true, true),
+        ] {
+            let text = get(lines);
+            let head = read(&text).unwrap();
+            assert_eq!((head.accepts("gzip"), head.accepts("br")), (gzip, br), "{lines:?}");
+        }
+    }
+
+    #[test]
     fn non_utf8_value_reads_as_replacement_character() {
         let head = Head::parse(b"GET / HTTP/1.1\r\nHost: loc\xe4lhost\r\nCookie: \xff\r\n\r\n")
             .unwrap()
@@ -667,7 +720,7 @@ mod tests {
                     head.bearer(),
                     head.forwarded_for(),
                     head.proxied(),
-                    head.accepts(""),
+                    head.accepts("gzip"),
                 );
                 assert!(head.len <= bytes.len() && head.path.starts_with('/'));
             }

@@ -7,6 +7,7 @@ import { after } from 'node:test';
 import { bin, cleanEnv, connectRaw, e2eDir, gatelet, here, load, newDevice, startGateway, tempDir, until } from './lib.mjs';
 
 const { chromium } = await load('playwright-core');
+const { default: jsQR } = await load('jsqr').then(({ default: module }) => (module.default ? module : { default: module }));
 
 export const TOKEN = 'dash-token-0123456789abcdef';
 export const VIEWS = ['Devices', 'Nodes', 'Activity', 'Logs', 'Connect a device', 'Configuration'];
@@ -273,6 +274,19 @@ function helpers(page, { faults, notes }) {
     },
   };
   return dash;
+}
+
+/** Decodes the QR code in a picture. */
+export async function readPicture(picture) {
+  const { data, width, height } = await picture.evaluate((image) => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height });
+    const context = canvas.getContext('2d');
+    context.fillStyle = 'white';
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return { data: [...context.getImageData(0, 0, canvas.width, canvas.height).data], width: canvas.width, height: canvas.height };
+  });
+  return jsQR(Uint8ClampedArray.from(data), width, height)?.data;
 }
 
 /** Returns everything that the page could have stored, as one text. */

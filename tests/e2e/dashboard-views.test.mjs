@@ -4,10 +4,8 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ask, enter, gatewayFor, keptBy, TOKEN, visit } from './dash.mjs';
-import { load, until } from './lib.mjs';
-
-const { default: jsQR } = await load('jsqr').then(({ default: module }) => (module.default ? module : { default: module }));
+import { ask, enter, gatewayFor, keptBy, readPicture, TOKEN, visit } from './dash.mjs';
+import { until } from './lib.mjs';
 
 /** Splits a hint into text and commands. */
 const parts = (hint) => hint.split('`').map((part) => part.replace(/^[\s,.;:]+|[\s,.;:]+$/g, '')).filter(Boolean);
@@ -69,19 +67,6 @@ test('logs: lines arrive, level and text sift them, a refusal is explained with 
   await likeTheCommandLine(gateway, lines.filter({ hasText: bad.short }).last().getByRole('status'));
   assert.ok(!(await section.innerText()).includes(TOKEN));
 });
-
-/** Decodes the QR code in a picture. */
-async function readPicture(picture) {
-  const { data, width, height } = await picture.evaluate((image) => {
-    const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height });
-    const context = canvas.getContext('2d');
-    context.fillStyle = 'white';
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(image, 0, 0, canvas.width, canvas.height);
-    return { data: [...context.getImageData(0, 0, canvas.width, canvas.height).data], width: canvas.width, height: canvas.height };
-  });
-  return jsQR(Uint8ClampedArray.from(data), width, height)?.data;
-}
 
 test('a code: its picture and its words let one device in; used, it is shown as used', async (t) => {
   const gateway = await gatewayFor(t);

@@ -64,8 +64,8 @@ if (!dir) {
   /** Returns the link that the gateway prints, with the published port. */
   const link = async (name, port) => {
     const [first] = (await docker('exec', name, '/gatelet', 'url')).split('\n');
-    assert.match(first, /^http:\/\/127\.0\.0\.1:18789\/#token=\S{43}$/);
-    return first.replace(':18789/', `:${port}/`);
+    assert.match(first, /^http:\/\/127\.0\.0\.1:\d+\/#token=\S{43}$/);
+    return first.replace(/:\d+\//, `:${port}/`);
   };
   const tokenOf = async (name) => (await link(name, 0)).split('#token=')[1];
   const devices = async (name) => JSON.parse(await docker('exec', name, '/gatelet', 'devices', 'list', '--json'));
@@ -300,6 +300,12 @@ if (!dir) {
     const [{ HostConfig: host }] = JSON.parse(await docker('inspect', 'gatelet'));
     assert.deepEqual([host.ReadonlyRootfs, host.CapDrop, host.RestartPolicy.Name], [true, ['ALL'], 'unless-stopped']);
     assert.deepEqual(host.PortBindings['18789/tcp'], [{ HostIp: '127.0.0.1', HostPort: '8082' }]);
+    // The addresses are those of the host, never the container's own.
+    for (const command of ['url', 'pair', 'status']) {
+      const said = await docker('exec', 'gatelet', '/gatelet', command);
+      assert.match(said, /127\.0\.0\.1:8082/, command);
+      assert.doesNotMatch(said, /172\.\d+\./, command);
+    }
     await compose('down');
     await compose('up', '-d');
     await ready(8082);

@@ -27,6 +27,7 @@ command -v nft >/dev/null || missing="$missing nftables"
 command -v dockerd >/dev/null || missing="$missing docker.io"
 command -v iptables >/dev/null || missing="$missing iptables"
 command -v docker-compose >/dev/null || missing="$missing docker-compose"
+command -v nginx >/dev/null || missing="$missing nginx-light"
 apt() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q && apt-get install -q -y --no-install-recommends "$@"

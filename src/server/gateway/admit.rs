@@ -210,6 +210,7 @@ impl Gateway {
             protocol,
             version: env!("CARGO_PKG_VERSION"),
             host: &self.runtime_config.machine,
+            gateway_id: &self.runtime_config.gateway_id,
             boot_id: &self.runtime_config.boot_id,
             conn_id: &conn_id,
             features: &self.features[protocol as usize],

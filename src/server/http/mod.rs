@@ -12,7 +12,7 @@ use self::static_files::FileResponse;
 use super::gateway::attempt::ClientInfo;
 use super::runtime_config::RuntimeConfig;
 use super::shared::Shared;
-use crate::dashboard;
+use crate::dashboard::{self, Asset};
 use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::net::Via;
 use crate::wire::http::{Head, ResponseHead};
@@ -50,6 +50,12 @@ const BUILTIN: [&str; 9] =
 /// First path components that belong to a gateway with an agent runtime; no page has a route there.
 const RESERVED: [&str; 8] =
     ["api", "v1", "j", "ui", "hooks", "tools", "__openclaw__", "__openclaw"];
+
+const VARY: (&str, &str) = ("Vary", "Accept-Encoding, Accept");
+
+/// The page for programs such as curl, which accept neither HTML by name nor a content coding.
+const FOR_TERMINALS: &[u8] = b"This is gatelet. Open this address in a browser: `gatelet url` prints the link with the token.\n\
+Probes: /healthz and /readyz. Clients connect to this address with a WebSocket.\n";
 
 /// A plain HTTP request, with the state that its response depends on.
 struct PlainRequest<'a> {
@@ -155,14 +161,26 @@ impl PlainRequest<'_> {
         }
         let asset = inside.and_then(|path| dashboard::asset(path.trim_start_matches('/')));
         let Some(asset) = asset else { return self.not_found() };
+        self.asset(asset)
+    }
+
+    /// Answers a request for a file of the embedded page in the coding that the client accepts.
+    fn asset(&self, asset: Asset) -> Vec<u8> {
+        let plain = asset.plain.filter(|_| !self.head.accepts(dashboard::ENCODING));
+        let reads_html = self.head.header("Accept").is_none_or(|types| types.contains("html"));
+        if plain.is_some() && !reads_html {
+            return ResponseHead { extra: &[VARY], ..ResponseHead::TEXT }
+                .whole(FOR_TERMINALS, self.head);
+        }
+        let coding = ("Content-Encoding", dashboard::ENCODING);
         let answer = ResponseHead {
             content_type: asset.content_type,
             cache: if asset.immutable { "public, max-age=31536000, immutable" } else { "no-store" },
             policy: dashboard::CSP,
-            extra: &[("Content-Encoding", dashboard::ENCODING)],
+            extra: if plain.is_some() { &[VARY] } else { &[VARY, coding] },
             ..ResponseHead::TEXT
         };
-        answer.whole(asset.body, self.head)
+        answer.whole(plain.unwrap_or(asset.body), self.head)
     }
 
     /// Redirects to a directory, with the query of the request.

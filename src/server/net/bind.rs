@@ -34,8 +34,8 @@ impl Listeners {
 ///
 /// Error: a text that says what to do. Optional addresses (`[::1]`) may be missing, unless their
 /// port is in use.
-pub fn open(bind: Bind, port: u16, in_container: bool) -> Result<Listeners, String> {
-    let (first, others) = addresses(bind, in_container)?;
+pub fn open(bind: Bind, port: u16, in_image: bool) -> Result<Listeners, String> {
+    let (first, others) = addresses(bind, in_image)?;
     let has_others = !others.is_empty();
     let socket = listen(first, port, has_others).map_err(|error| explain(first, port, &error))?;
     let port = socket.local_addr().map_err(|error| explain(first, port, &error))?.port();
@@ -56,10 +56,10 @@ const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6A
 const ALL: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
 /// Returns the address of the first listener and those of the others.
-fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), String> {
+fn addresses(bind: Bind, in_image: bool) -> Result<(IpAddr, Vec<IpAddr>), String> {
     let [loopback4, loopback6] = LOOPBACK;
     match bind {
-        Bind::Auto if !in_container => Ok((loopback4, vec![loopback6])),
+        Bind::Auto if !in_image => Ok((loopback4, vec![loopback6])),
         Bind::Loopback => Ok((loopback4, vec![loopback6])),
         Bind::Lan | Bind::Auto => Ok((ALL[0], vec![ALL[1]])),
         Bind::Tailnet => {
@@ -76,11 +76,16 @@ fn addresses(bind: Bind, in_container: bool) -> Result<(IpAddr, Vec<IpAddr>), St
     }
 }
 
-/// Returns the address at which other machines reach a gateway with this `bind`; `None` if only
-/// this machine can.
-pub fn far_address(bind: Bind, in_container: bool) -> Option<IpAddr> {
+/// Returns whether a gateway with this `bind` listens for other machines.
+pub fn listens_far(bind: Bind, in_image: bool) -> bool {
+    addresses(bind, in_image).is_ok_and(|(first, _)| !net::is_loopback(first))
+}
+
+/// Returns the address of this machine at which others reach a gateway with this `bind`; `None` if
+/// only this machine can.
+pub fn far_address(bind: Bind, in_image: bool) -> Option<IpAddr> {
     let (first, _) =
-        addresses(bind, in_container).ok().filter(|(first, _)| !net::is_loopback(*first))?;
+        addresses(bind, in_image).ok().filter(|(first, _)| !net::is_loopback(*first))?;
     if first.is_unspecified() {
         lan_address()
     } else {
@@ -164,7 +169,7 @@ mod tests {
     fn far_address_is_an_address_that_the_gateway_listens_on() {
         let near: IpAddr = "127.0.0.9".parse().unwrap();
         let far: IpAddr = "192.0.2.1".parse().unwrap();
-        for (bind, in_container, expected) in [
+        for (bind, in_image, expected) in [
             (Bind::Loopback, true, None),
             (Bind::Auto, false, None),
             (Bind::Auto, true, lan_address()),
@@ -174,7 +179,7 @@ mod tests {
             (Bind::Custom(far), false, Some(far)),
             (Bind::Custom(ALL[0]), false, lan_address()),
         ] {
-            assert_eq!(far_address(bind, in_container), expected, "{bind:?}");
+            assert_eq!(far_address(bind, in_image), expected, "{bind:?}");
         }
     }
 }

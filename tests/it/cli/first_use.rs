@@ -141,7 +141,9 @@ fn page_probes_and_commands_work_after_a_first_start() {
 
 /// Returns a file of the page, decompressed by an independent program.
 fn unpacked(dial: &Dial, path: &str) -> String {
-    let answer = dial.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", dial.host));
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept-Encoding: gzip\r\n\r\n", dial.host);
+    let answer = dial.raw(&request);
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     assert!(

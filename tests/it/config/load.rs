@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gatelet::config::{
     in_container, load, AuthMode, Bind, Config, Env, Key, Kind, Loaded, Overrides, PairingMode,
-    Secret, Severity, Source, TailscaleMode, KEYS,
+    Published, Secret, Severity, Source, TailscaleMode, KEYS,
 };
 use gatelet::gate::limits;
 
@@ -695,7 +695,7 @@ fn tilde_expands_to_the_home_directory_per_platform() {
 }
 
 #[test]
-fn default_bind_in_a_container_is_lan() {
+fn default_bind_is_lan_only_in_the_image() {
     let bind = |world: &World| config(world.load()).bind;
     let machine = World::bare().file("/proc/1/cgroup", "0::/init.scope\n");
     assert!(!in_container(&machine));
@@ -709,6 +709,9 @@ fn default_bind_in_a_container_is_lan() {
     ] {
         assert!(in_container(&world));
         assert_eq!(messages(&world.load()), Vec::<String>::new());
+        assert_eq!(bind(&world), Bind::Loopback, "a container, but not the image");
+        let world = world.var("GATELET_IMAGE", "1");
+        assert_eq!(messages(&world.load()), Vec::<String>::new());
         assert_eq!(bind(&world), Bind::Lan);
         assert_eq!(bind(&world.clone().var("GATELET_BIND", "loopback")), Bind::Loopback);
         let chosen =
@@ -718,12 +721,31 @@ fn default_bind_in_a_container_is_lan() {
 }
 
 #[test]
-fn auth_none_in_a_container_requires_an_explicit_loopback_bind() {
-    let world = World::with("{ gateway: { auth: { mode: 'none' } } }").file("/.dockerenv", "");
+fn auth_none_in_the_image_requires_an_explicit_loopback_bind() {
+    let world = World::with("{ gateway: { auth: { mode: 'none' } } }").var("GATELET_IMAGE", "1");
     let text = "error: gateway.auth.mode \"none\" requires a loopback bind, but the bind is \"lan\" (line 1): \
                 set gateway.auth.mode to \"token\", or gateway.bind to \"loopback\"";
     assert_eq!(messages(&world.load()), [text]);
     assert_eq!(messages(&world.var("GATELET_BIND", "loopback").load()), Vec::<String>::new());
+}
+
+#[test]
+fn published_address_is_read_in_a_container_and_a_wrong_one_is_a_warning() {
+    let published = |world: &World| world.load().paths.unwrap().published;
+    let world = World::bare().var("GATELET_PUBLISH", "8080");
+    assert_eq!(published(&world), Published::default(), "not in a container");
+    let world = world.var("GATELET_IMAGE", "1").var("GATELET_PUBLISH_ADDRESS", " 192.168.1.20 ");
+    let address = "192.168.1.20".parse().ok();
+    assert_eq!(published(&world), Published { address, port: Some(8080) });
+    assert_eq!(messages(&world.load()), Vec::<String>::new());
+    let blank = world.clone().var("GATELET_PUBLISH", "").var("GATELET_PUBLISH_ADDRESS", "");
+    assert_eq!(published(&blank), Published::default());
+    assert_eq!(messages(&blank.load()), Vec::<String>::new());
+    for (name, value) in [("GATELET_PUBLISH", "70000"), ("GATELET_PUBLISH_ADDRESS", "pi.local")] {
+        let wrong = world.clone().var(name, value).load();
+        assert!(wrong.config.is_some());
+        assert!(messages(&wrong)[0].contains(&format!("{name} cannot be \"{value}\"")));
+    }
 }
 
 #[test]

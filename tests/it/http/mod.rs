@@ -2,5 +2,6 @@
 
 mod control_ui;
 mod metrics;
+mod page;
 mod rejected_upgrades;
 mod request_heads;

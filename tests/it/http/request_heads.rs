@@ -194,8 +194,10 @@ fn rebound_names_are_rejected_over_http_and_in_every_auth_mode() {
                             !answer.contains("Access-Control-") && !answer.contains("Set-Cookie"),
                             "{answer}"
                         );
+                        // the page, the same for every client, has a place for the word
+                        let is_page = answer.contains("<!doctype html>");
                         assert!(
-                            !answer.contains(TOKEN) && !answer.contains("state"),
+                            !answer.contains(TOKEN) && (is_page || !answer.contains("state")),
                             "{path}: {answer}"
                         );
                     }
