@@ -45,8 +45,8 @@ impl Addresses {
         }
     }
 
-    /// Returns all URLs of the page: at the public origin if there is one, on this machine, then the
-    /// others.
+    /// Returns all URLs of the page: at the public origin if there is one, on this machine, then
+    /// the others.
     pub fn pages(&self, config: &Config) -> Vec<String> {
         let mut urls: Vec<&String> = self.far.iter().collect();
         urls.insert(usize::from(config.public_origin.is_some()), &self.near);

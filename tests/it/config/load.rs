@@ -734,7 +734,7 @@ fn published_address_is_read_in_a_container_and_a_wrong_one_is_a_warning() {
     let published = |world: &World| world.load().paths.unwrap().published;
     let world = World::bare().var("GATELET_PUBLISH", "8080");
     assert_eq!(published(&world), Published::default(), "not in a container");
-    let world = world.var("GATELET_IMAGE", "1").var("GATELET_PUBLISH_ADDRESS", " 192.168.1.20 ");
+    let world = world.var("GATELET_IMAGE", "1").var("GATELET_PUBLISH_ADDRESS", "192.168.1.20");
     let address = "192.168.1.20".parse().ok();
     assert_eq!(published(&world), Published { address, port: Some(8080) });
     assert_eq!(messages(&world.load()), Vec::<String>::new());

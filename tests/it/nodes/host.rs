@@ -645,7 +645,7 @@ fn node_pairs_reconnects_after_a_restart_and_exits_when_revoked() {
 
     gateway.plan.good(&["devices", "revoke", &id]);
     assert_eq!(node.ended(), 3);
-    node.says("gatelet devices approve");
+    node.says(" devices approve ");
     let local = start_node(&gateway.plan, &[]);
     local.says("connected to ");
 }
