@@ -19,12 +19,12 @@ all_triples="aarch64-unknown-linux-musl aarch64-pc-windows-gnullvm armv7-unknown
   x86_64-unknown-linux-musl x86_64-pc-windows-gnullvm"
 zig_version=0.17.1
 zigbuild_version=0.24.0
-# Size limits of the two files for ARM64, in bytes. The goal for Windows is 1,100,000 (README.md in
-# this directory)
+# Size limits of the two files for ARM64, in bytes. The aims are smaller (README.md in this
+# directory)
 bytes_max() {
   case $1 in
-    aarch64-*-linux-*) echo 1000000 ;;
-    aarch64-*-windows-*) echo 1170000 ;;
+    aarch64-*-linux-*) echo 1100000 ;;
+    aarch64-*-windows-*) echo 1260000 ;;
   esac
 }
 root=$PWD
