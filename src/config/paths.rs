@@ -33,7 +33,7 @@ pub struct Paths {
     pub log_file: Option<PathBuf>,
     /// This process runs in a container.
     pub in_container: bool,
-    /// This process runs in gatelet's image, which sets [`IMAGE`].
+    /// This process runs in gatelet's image, which sets `GATELET_IMAGE`.
     pub in_image: bool,
     /// Address and port of the host at which the container's port is published, if known.
     pub published: Published,
