@@ -152,8 +152,10 @@ pub fn seeds() -> Seeds {
     ];
     let mut seeds = Seeds::new();
     for (folder, step) in [("good", 1), ("bad", 2)] {
-        for (at, (name, text)) in
-            samples::files(&format!("config/samples/{folder}")).into_iter().step_by(step).enumerate()
+        for (at, (name, text)) in samples::files(&format!("config/samples/{folder}"))
+            .into_iter()
+            .step_by(step)
+            .enumerate()
         {
             let change = changes[at % changes.len()];
             seeds.push((format!("{folder}-{name}-changed"), [&text, BETWEEN, change].concat()));

@@ -79,8 +79,8 @@ fn seen(head: &Head<'_>) {
         for peer in peers {
             let seen = parse::client_info(head, peer, Some(peer), &setup);
             assert!(
-                seen.host_text.len() <= limits::WORD_LEN * 2
-                    && seen.origin_text.len() <= limits::WORD_LEN * 2
+                seen.host_text.len() <= limits::ORIGIN_LEN
+                    && seen.origin_text.len() <= limits::ORIGIN_LEN
             );
             assert!(
                 !seen.host_text.contains(char::is_control)
