@@ -154,6 +154,15 @@ impl RuntimeConfig {
         self.control.is(&presented) | shared
     }
 
+    /// Returns the command for a hint to a client: for a client on another machine without the path
+    /// of the state directory, which would reveal names of this machine.
+    pub fn command_for(&self, is_local: bool) -> &str {
+        match self.command.split_once(" --state-dir ") {
+            Some((program, _)) if !is_local => program,
+            _ => &self.command,
+        }
+    }
+
     /// Returns the values for the placeholders in hints.
     pub fn fill<'a>(
         &'a self,

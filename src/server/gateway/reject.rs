@@ -11,7 +11,7 @@ use crate::gate::limits;
 use crate::gate::net;
 use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy;
-use crate::gate::refusal::{Hint, Refusal, Rule};
+use crate::gate::refusal::{Fill, Hint, Refusal, Rule};
 use crate::gate::scopes::Scopes;
 use crate::rpc::RejectionRecord;
 use crate::wire::frames::{self, ErrorShape};
@@ -134,6 +134,8 @@ impl Gateway {
         let hint = Hint::new(words.hint, fill).to_string();
         if let Some(open) = self.connections.get(conn) {
             if let Some(id) = request {
+                let gatelet = self.runtime_config.command_for(client_info.local);
+                let hint = Hint::new(words.hint, Fill { gatelet, ..fill }).to_string();
                 open.send_queue.send(rejection.response(id, message, &hint).into());
             }
             open.send_queue.close(words.close, &rejection.close_reason(message));

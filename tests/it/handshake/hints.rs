@@ -402,6 +402,12 @@ fn commands_print_hints_for_the_state_directory_they_were_given() {
     let approve = &commands(&said)[0];
     let hint = refused(&dial, &who, Refusal::PairingRequired);
     assert_eq!(*approve, format!("{given} devices approve REQUEST"));
+    let is_shown = |refused: &Refused| refused.hint().contains("--state-dir");
+    assert!(is_shown(&hint), "{hint:?}");
+    let remote = dial.clone().header("X-Forwarded-For", "203.0.113.9");
+    let elsewhere = refused(&remote, &who, Refusal::PairingRequired);
+    assert!(elsewhere.hint().contains("`gatelet devices approve "), "{elsewhere:?}");
+    assert!(!is_shown(&elsewhere), "a client elsewhere reads a path of this machine");
     shell.run(&approve.replace("REQUEST", hint.request_id()));
     dial.connect(&who).unwrap();
 }
