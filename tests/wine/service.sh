@@ -51,7 +51,7 @@ keep_wine_up() {
 
 by_hand() {
   if wine "$exe" service --state-dir "$(windows_path "$state")" >"$work/out" 2>&1; then fail "service by hand: exit code 0"; fi
-  holds "gatelet run"
+  holds ' run`; to make it a service'
   ok "started by hand, it says what it is for"
 }
 
