@@ -227,6 +227,9 @@ mod tests {
 
     #[test]
     fn command_has_the_state_directory_unless_it_is_found_and_a_container_only_in_the_image() {
+        if cfg!(windows) {
+            return; // absolute paths of Unix get a drive there
+        }
         const DOCKER: &[&str] = &["/.dockerenv"];
         const PODMAN: &[&str] = &["/run/.containerenv"];
         const DATA: (&str, &str) = ("GATELET_STATE_DIR", "/data");
