@@ -205,7 +205,7 @@ settings() {
 # Unless only loopback is used, the service starts after the network: it needs the addresses for
 # binding and for the links that pairing shows.
 wait_for_network() {
-  in_force=$(gatelet config print | sed -n 's/^gateway\.bind  *\([a-z]*\) .*/\1/p')
+  in_force=$(setting bind)
   if [ "$in_force" = loopback ]; then
     if [ -e $waits ]; then
       changed="$changed $waits"
@@ -236,7 +236,16 @@ start() {
   gatelet health >/dev/null
 }
 
-port_in_force() { gatelet config print | sed -n 's/^gateway\.port  *\([0-9]*\) .*/\1/p'; }
+port_in_force() { setting port; }
+
+# setting NAME: prints the value of gateway.NAME for the next start. Without the option, the gateway
+# that still runs would give its values.
+setting() {
+  name=$1
+  shift
+  if [ -e $config ]; then set -- --config $config; fi
+  gatelet config print "$@" | sed -n "s/^gateway\\.$name  *\\([a-z0-9]*\\) .*/\\1/p"
+}
 
 report() {
   finished=yes

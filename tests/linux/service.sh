@@ -245,7 +245,7 @@ root_needs_no_option() {
   [[ "$link" =~ ^http://127\.0\.0\.1:18789/#token=[A-Za-z0-9_-]{43}$ ]] || fail "no link: $out"
   expect "devices list" gatelet devices list
   expect "config print" gatelet config print
-  holds "$out" "/var/lib/gatelet  (default)"
+  holds "$out" "state directory  /var/lib/gatelet"
   expect "status" gatelet status
   holds "$out" "127.0.0.1:$port"
   ok "root uses the state of the service without an option: url, devices list, config print, status"
