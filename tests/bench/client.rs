@@ -220,7 +220,11 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let accepted = "Accept: text/html, */*\r\nAccept-Encoding: gzip";
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\n{accepted}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = Vec::with_capacity(8192);
     stream.read_to_end(&mut answer)?;
     Ok(answer)
