@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use support::rust_source::count_keyword;
 
 /// Advisories on our packages, and the first fixed version: all those in a copy of RustSec's list
 /// of 2026-07-13. CI cannot reach the list; `cargo deny check advisories` can, where there is a
@@ -105,7 +106,7 @@ fn record_of_packages_and_unsafe_is_up_to_date() {
 fn parsers_of_this_test_work() {
     let text = "unsafe { } // unsafe\n/* unsafe /* unsafe */ unsafe */ \"unsafe \\\" unsafe\" r#\"unsafe \" unsafe\"# '\"' '\\'' unsafe_code 'a: \
         b\"unsafe\" unsafe fn f<'unsafe_>(x: &'a str) -> char { 'u' } impl r#unsafe";
-    assert_eq!(count_unsafe(text), 2);
+    assert_eq!(count_keyword(text, "unsafe"), 2);
     assert!(number("0.10.1") > number("0.9.8") && number("5.4.2") == number("5.4.2+x"));
 }
 
@@ -229,81 +230,10 @@ fn unsafe_below(folder: &str) -> usize {
         if path.is_dir() {
             count += unsafe_below(path.to_str().unwrap());
         } else if path.extension().is_some_and(|end| end == "rs") {
-            count += count_unsafe(&fs::read_to_string(&path).unwrap());
+            count += count_keyword(&fs::read_to_string(&path).unwrap(), "unsafe");
         }
     }
     count
-}
-
-/// Counts the word in code: not in comments, strings and longer words.
-fn count_unsafe(text: &str) -> usize {
-    let (mut rest, mut count) = (text, 0);
-    while let Some(first) = rest.chars().next() {
-        let length = if first.is_alphanumeric() || first == '_' {
-            let word = rest
-                .find(|char: char| !char.is_alphanumeric() && char != '_')
-                .unwrap_or(rest.len());
-            let raw = ["r", "br", "cr"].contains(&&rest[..word]);
-            count += usize::from(&rest[..word] == "unsafe");
-            word + if raw { raw_text(&rest[word..]) } else { 0 }
-        } else {
-            match first {
-                '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
-                '/' if rest.starts_with("/*") => comment(rest),
-                '"' => 1 + quoted_by('"', &rest[1..]),
-                '\'' if rest[1..].starts_with('\\') || rest[1..].chars().nth(1) == Some('\'') => {
-                    1 + quoted_by('\'', &rest[1..])
-                }
-                _ => first.len_utf8(),
-            }
-        };
-        rest = &rest[length..];
-    }
-    count
-}
-
-/// Returns the number of bytes up to and including the closing mark.
-fn quoted_by(mark: char, text: &str) -> usize {
-    let mut escaped = false;
-    for (at, char) in text.char_indices() {
-        match char {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            _ if char == mark => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// Returns the length of a raw string after its `r`; of `r#name` only the mark and the name.
-fn raw_text(text: &str) -> usize {
-    let marks = text.bytes().take_while(|byte| *byte == b'#').count();
-    let Some(inner) = text[marks..].strip_prefix('"') else {
-        let word = text[marks..]
-            .find(|char: char| !char.is_alphanumeric() && char != '_')
-            .unwrap_or(text.len() - marks);
-        return marks + if marks > 0 { word } else { 0 };
-    };
-    let end = format!("\"{}", "#".repeat(marks));
-    inner.find(&end).map_or(text.len(), |at| marks + 1 + at + end.len())
-}
-
-/// Returns the length of a block comment, which may be nested.
-fn comment(text: &str) -> usize {
-    let (mut at, mut depth) = (0, 0);
-    while at < text.len() {
-        let step = match &text.as_bytes()[at..] {
-            [b'/', b'*', ..] => (2, 1),
-            [b'*', b'/', ..] => (2, -1),
-            _ => (1, 0),
-        };
-        (at, depth) = (at + step.0, depth + step.1);
-        if depth == 0 {
-            break;
-        }
-    }
-    at
 }
 
 // --- the record ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use gatelet::config::{Kind, KEYS};
 use gatelet::gate::facts::Protocol;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
+use support::rust_source::is_word;
 
 /// Allowed imports between top-level modules; every module may import itself.
 const ARROWS: [(&str, &[&str]); 11] = [
@@ -550,10 +551,6 @@ fn is_room(name: &str) -> bool {
 fn is_code(line: &str) -> bool {
     let line = line.trim();
     !line.is_empty() && !line.starts_with("//")
-}
-
-fn is_word(char: char) -> bool {
-    char.is_alphanumeric() || char == '_'
 }
 
 fn is_heapless(line: &str) -> bool {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{files, has_extension, is_word, report, root, shown};
+use support::rust_source::{is_word, tokens, Token};
+
+use super::{files, has_extension, report, root, shown};
 
 /// Phrasings that are not used, and the words to use instead.
 const BANNED: [(&str, &str); 45] = [
@@ -333,66 +334,4 @@ impl Prose {
 /// Returns the line without what is between backticks.
 fn outside_of_code(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join(" ")
-}
-
-/// Part of a Rust file that is not code.
-#[derive(PartialEq)]
-enum Token {
-    Comment,
-    Text,
-}
-
-/// Returns the line comments and the insides of the strings of a Rust file.
-fn tokens(text: &str) -> Vec<(Token, Range<usize>)> {
-    let (mut found, mut at) = (Vec::new(), 0);
-    while let Some(first) = text[at..].chars().next() {
-        let rest = &text[at..];
-        let length = match first {
-            '/' if rest.starts_with("//") => {
-                let length = rest.find('\n').unwrap_or(rest.len());
-                found.push((Token::Comment, at..at + length));
-                length
-            }
-            '"' => {
-                let length = literal(rest, '"');
-                found.push((Token::Text, at + 1..at + length - 1));
-                length
-            }
-            'r' if !text[..at].ends_with(is_word) && raw(rest).is_some() => {
-                let (inside, length) = raw(rest).expect("was just read");
-                found.push((Token::Text, at + inside.start..at + inside.end));
-                length
-            }
-            '\'' if rest[1..].starts_with('\\') || rest[1..].chars().nth(1) == Some('\'') => {
-                literal(rest, '\'')
-            }
-            _ => first.len_utf8(),
-        };
-        at += length;
-    }
-    found
-}
-
-/// Returns the inside and the length of a raw string at the start of `text`.
-fn raw(text: &str) -> Option<(Range<usize>, usize)> {
-    let marks = text[1..].bytes().take_while(|byte| *byte == b'#').count();
-    let open = marks + 2;
-    text[1 + marks..].starts_with('"').then_some(())?;
-    let close = format!("\"{}", "#".repeat(marks));
-    let end = open + text[open..].find(&close)?;
-    Some((open..end, end + close.len()))
-}
-
-/// Returns the length of a literal that begins and ends with the mark.
-fn literal(text: &str, mark: char) -> usize {
-    let mut escaped = false;
-    for (at, char) in text.char_indices().skip(1) {
-        match char {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            _ if char == mark => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
 }

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod mem_disk;
 pub mod program;
 pub mod runner;
+pub mod rust_source;
 pub mod temp_dir;
 pub mod websocket;
 
