@@ -27,16 +27,59 @@ use crate::gate::scopes::Scope;
 use crate::wire::json::{self, Kind, Value, Writer};
 use crate::wire::schema::{self, Field, Members, SchemaProblems, ValueKind};
 
-/// Entries of `stubs.json`. A test reads them all.
-static TABLE: LazyLock<Value<'static>> = LazyLock::new(|| {
-    json::parse(include_bytes!("stubs.json"), limits::JSON_DEPTH).unwrap_or_default()
+/// Entries of `stubs.json`, read at the first use. A test checks them all.
+static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let table = json::parse(include_bytes!("stubs.json"), limits::JSON_DEPTH).unwrap_or_default();
+    table.items().map(Entry::read).collect()
 });
+
+/// Entry of the list: methods with the same answer.
+struct Entry {
+    methods: Vec<&'static str>,
+    protocols: Vec<Protocol>,
+    scope: Scope,
+    session_scope: Option<Scope>,
+    hidden: bool,
+    answer: Option<Value<'static>>,
+    required: Option<&'static str>,
+    time: Option<&'static str>,
+    repeated: Value<'static>,
+    missing_sessions: bool,
+}
+
+impl Entry {
+    fn read(entry: Value<'static>) -> Entry {
+        let text = |member| entry.get(member).map(plain);
+        let scope = |member| text(member).and_then(Scope::parse);
+        let numbers = entry.at("protocols");
+        let has = |protocol: &Protocol| {
+            numbers.items().any(|one| one.as_u64() == Some(u64::from(protocol.number())))
+        };
+        Entry {
+            methods: entry.at("methods").items().map(plain).collect(),
+            protocols: [Protocol::V3, Protocol::V4].into_iter().filter(has).collect(),
+            scope: scope("scope").unwrap_or(Scope::Admin),
+            session_scope: scope("sessionScope"),
+            hidden: entry.get("hidden").is_some(),
+            answer: entry.get("answer"),
+            required: text("required"),
+            time: text("time"),
+            repeated: entry.at("repeated"),
+            missing_sessions: entry.get("missingSessions").is_some(),
+        }
+    }
+}
+
+/// Returns the content of a string of the table, in which no string has an escape.
+fn plain(text: Value<'static>) -> &'static str {
+    text.raw().trim_matches('"')
+}
 
 /// Method that is answered although this gateway has no handler for it.
 #[derive(Clone, Copy)]
 pub struct Stub {
     name: &'static str,
-    entry: Value<'static>,
+    entry: &'static Entry,
 }
 
 /// Returns the method with this name in this protocol.
@@ -47,7 +90,7 @@ pub fn find(protocol: Protocol, name: &str) -> Option<Stub> {
 /// Returns the names of the methods that hello lists in this protocol. Actions are not among them,
 /// because they do not work.
 pub fn advertised(protocol: Protocol) -> impl Iterator<Item = &'static str> {
-    let listed = |stub: &Stub| stub.has("answer") && !stub.has("hidden");
+    let listed = |stub: &Stub| stub.entry.answer.is_some() && !stub.entry.hidden;
     stubs(protocol).filter(listed).map(|stub| stub.name)
 }
 
@@ -57,33 +100,24 @@ pub fn names(protocol: Protocol) -> impl Iterator<Item = &'static str> {
 }
 
 fn stubs(protocol: Protocol) -> impl Iterator<Item = Stub> {
-    let number = Some(u64::from(protocol.number()));
-    TABLE
-        .items()
-        .filter(move |entry| entry.at("protocols").items().any(|one| one.as_u64() == number))
-        .flat_map(|entry| entry.at("methods").items().map(move |name| (plain(name), entry)))
-        .map(|(name, entry)| Stub { name, entry })
-}
-
-/// Returns the content of a string of the table, in which no string has an escape.
-fn plain(text: Value<'static>) -> &'static str {
-    text.raw().trim_matches('"')
+    let entries = TABLE.iter().filter(move |entry| entry.protocols.contains(&protocol));
+    entries.flat_map(|entry| entry.methods.iter().map(move |name| Stub { name, entry }))
 }
 
 impl Stub {
     /// Returns the scope that an operator needs.
     pub fn scope(&self) -> Scope {
-        self.text("scope").and_then(Scope::parse).unwrap_or(Scope::Admin)
+        self.entry.scope
     }
 
     /// Returns the narrower scope that is also sufficient in protocol 4.
     pub fn session_scope(&self) -> Option<Scope> {
-        self.text("sessionScope").and_then(Scope::parse)
+        self.entry.session_scope
     }
 
     /// Returns the answer at the given time, one JSON value.
     pub fn answer(&self, params: Option<Value<'_>>, now: WallMs) -> Result<Vec<u8>, Failure> {
-        let Some(answer) = self.entry.get("answer") else { return Err(unavailable(self.name)) };
+        let Some(answer) = self.entry.answer else { return Err(unavailable(self.name)) };
         if answer.kind() != Kind::Object {
             return Ok(answer.raw().into());
         }
@@ -94,16 +128,16 @@ impl Stub {
 
     /// Returns the answer as an object, or the problem with the parameters.
     fn object(&self, answer: Value<'_>, params: Value<'_>, now: WallMs) -> Result<Vec<u8>, String> {
-        let required = match self.text("required") {
+        let required = match self.entry.required {
             Some(name) => Some((name, required_text(params, name)?)),
             None => None,
         };
-        let sessions = if self.has("missingSessions") { session_keys(params)? } else { None };
+        let sessions = if self.entry.missing_sessions { session_keys(params)? } else { None };
         Ok(json::object(|o| {
-            if let Some(name) = self.text("time") {
+            if let Some(name) = self.entry.time {
                 o.u64(name, now.0);
             }
-            for (name, default) in self.entry.at("repeated").fields() {
+            for (name, default) in self.entry.repeated.fields() {
                 match &required {
                     Some((required, text)) if *required == name => o.str(&name, text),
                     _ => repeat(o, params, &name, default),
@@ -114,14 +148,6 @@ impl Stub {
             }
             answer.fields().for_each(|(name, value)| o.raw(&name, value.raw().as_bytes()));
         }))
-    }
-
-    fn has(&self, member: &str) -> bool {
-        self.entry.get(member).is_some()
-    }
-
-    fn text(&self, member: &str) -> Option<&'static str> {
-        self.entry.get(member).map(plain)
     }
 }
 
@@ -222,7 +248,9 @@ mod tests {
     #[test]
     fn every_answer_is_json_without_duplicate_keys() {
         for protocol in BOTH {
-            for name in stubs(protocol).filter(|stub| stub.has("answer")).map(|stub| stub.name) {
+            for name in
+                stubs(protocol).filter(|stub| stub.entry.answer.is_some()).map(|stub| stub.name)
+            {
                 let text = ask(
                     protocol,
                     name,
