@@ -14,7 +14,7 @@ use super::gateway::{Event, Gateway};
 use super::net::bind::{self, Listeners};
 use super::net::listener;
 use super::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use super::os::host_info::{command, machine_name, Shell};
+use super::os::host_info::{command, machine_name, program, Shell};
 use super::os::signals::Stop;
 use super::os::{logger, systemd};
 use super::runtime::{self, sleep, spawn, start_thread, within};
@@ -114,6 +114,7 @@ fn start_context(
         boot_id: Hex(&(&mut SystemEntropy as &mut dyn Entropy).bytes::<8>()).to_string(),
         machine: machine_name(),
         command: command(paths, &SystemEnv, Shell::Any),
+        program: program(paths, &SystemEnv),
         warnings: table_warnings(opened, config.pairing.capacity),
     }
 }

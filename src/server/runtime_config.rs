@@ -55,6 +55,9 @@ pub struct RuntimeConfig {
     pub machine: String,
     /// Command that runs `gatelet` here, for hints: `gatelet`, or `docker exec NAME /gatelet`.
     pub command: String,
+    /// The same without the path of the state directory, for hints to clients on other machines:
+    /// it would reveal names of this one.
+    pub program: String,
     pub config_path: String,
     pub state_dir: String,
     /// Random id, different in each run.
@@ -111,6 +114,7 @@ impl RuntimeConfig {
             authorized: config.pairing.authorized.iter().map(|entry| entry.id).collect(),
             strict_clock: config.auth.strict_clock,
             machine,
+            program: command.clone(),
             command,
             config_path: String::new(),
             state_dir: String::new(),
@@ -154,12 +158,12 @@ impl RuntimeConfig {
         self.control.is(&presented) | shared
     }
 
-    /// Returns the command for a hint to a client: for a client on another machine without the path
-    /// of the state directory, which would reveal names of this machine.
+    /// Returns the command for a hint to a client on this machine or on another one.
     pub fn command_for(&self, is_local: bool) -> &str {
-        match self.command.split_once(" --state-dir ") {
-            Some((program, _)) if !is_local => program,
-            _ => &self.command,
+        if is_local {
+            &self.command
+        } else {
+            &self.program
         }
     }
 

@@ -24,6 +24,8 @@ pub struct StartContext {
     pub boot_id: String,
     pub machine: String,
     pub command: String,
+    /// See [`RuntimeConfig::program`].
+    pub program: String,
     /// Warnings in addition to those of the configuration.
     pub warnings: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl StartContext {
             state_dir: self.paths.state_dir.value.display().to_string(),
             boot_id: self.boot_id.clone(),
             gateway_id: tokens::gateway_id(&self.key),
+            program: self.program.clone(),
             ..RuntimeConfig::of(config, self.machine.clone(), self.command.clone())
         }
     }

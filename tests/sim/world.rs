@@ -277,6 +277,7 @@ impl World {
             boot_id: "boot".into(),
             machine: "pi".into(),
             command: "gatelet".into(),
+            program: "gatelet".into(),
             warnings: Vec::new(),
         };
         let disk = MemDisk::new(&[]);

@@ -90,9 +90,6 @@ fn is_decimal(word: &str) -> bool {
     word.split_once('.').is_some_and(|(whole, rest)| digits(whole) && digits(rest))
 }
 
-/// Variable that gatelet's image sets.
-const IMAGE: &str = "GATELET_IMAGE";
-
 /// Place in which a command of a hint is typed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shell {
@@ -104,20 +101,28 @@ pub enum Shell {
 
 /// Returns the command that runs `gatelet` on this state directory, for hints.
 pub fn command(paths: &Paths, env: &dyn Env, shell: Shell) -> String {
-    let in_image = env.var(IMAGE).is_some_and(|value| !value.trim().is_empty());
     let Sourced { value: dir, source } = &paths.state_dir;
     let is_found = match source {
         Source::Default => true,
         // `exec` passes the variables of the container
-        Source::Env(_) if in_image || shell == Shell::Same => true,
+        Source::Env(_) if paths.in_image || shell == Shell::Same => true,
         _ => config::service_dir(env).as_ref() == Some(dir),
     };
-    let program = if in_image { image_program(env) } else { local_program().to_string() };
+    let program = program(paths, env);
     if is_found {
         return program;
     }
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
     format!("{program} --state-dir {}", quoted(&dir.display().to_string(), env.windows()))
+}
+
+/// Returns the command that runs `gatelet`, without the state directory.
+pub fn program(paths: &Paths, env: &dyn Env) -> String {
+    if paths.in_image {
+        image_program(env)
+    } else {
+        local_program().to_string()
+    }
 }
 
 /// Returns the command that runs the program of the image: through the engine if it is known, else
@@ -260,11 +265,11 @@ mod tests {
             // containers for development, CI
             (&[], DOCKER, None, any, "gatelet"),
             (&[DATA], DOCKER, None, any, in_data),
-            (&[(IMAGE, " ")], DOCKER, None, any, "gatelet"),
-            (&[(IMAGE, "1"), DATA], DOCKER, None, any, &docker),
-            (&[(IMAGE, "1"), DATA], DOCKER, Some("/srv/g"), any, &flagged),
-            (&[(IMAGE, "1"), DATA], PODMAN, None, any, &podman),
-            (&[(IMAGE, "1"), DATA], &[], None, any, "/gatelet"),
+            (&[("GATELET_IMAGE", " ")], DOCKER, None, any, "gatelet"),
+            (&[("GATELET_IMAGE", "1"), DATA], DOCKER, None, any, &docker),
+            (&[("GATELET_IMAGE", "1"), DATA], DOCKER, Some("/srv/g"), any, &flagged),
+            (&[("GATELET_IMAGE", "1"), DATA], PODMAN, None, any, &podman),
+            (&[("GATELET_IMAGE", "1"), DATA], &[], None, any, "/gatelet"),
         ];
         for (vars, files, flag, shell, expected) in rows {
             assert_eq!(command_on(vars, files, *flag, *shell), *expected, "{vars:?} {flag:?}");
