@@ -57,7 +57,7 @@ pub(super) fn nearest_key(path: &str) -> Option<&'static str> {
 }
 
 /// Returns the word nearest to `given`, or `None` if no word is similar enough.
-pub fn nearest_word(given: &str, words: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest_word(given: &str, words: &[&'static str]) -> Option<&'static str> {
     let given = given.to_ascii_lowercase();
     words
         .iter()
