@@ -205,8 +205,7 @@ settings() {
 # Unless only loopback is used, the service starts after the network: it needs the addresses for
 # binding and for the links that pairing shows.
 wait_for_network() {
-  in_force=$(setting bind)
-  if [ "$in_force" = loopback ]; then
+  if [ "$(setting bind)" = loopback ]; then
     if [ -e $waits ]; then
       changed="$changed $waits"
       mv -f $waits $waits.before
@@ -230,13 +229,11 @@ start() {
     systemctl stop gatelet.service
     lines=$(journalctl --quiet --no-pager --output=cat --lines=20 "_SYSTEMD_INVOCATION_ID=$run")
     printf '%s\n' "$lines" >&2
-    case $lines in *"port is in use"*) ss -Hltnp 2>/dev/null | grep ":$(port_in_force) " >&2 || true ;; esac
+    case $lines in *"port is in use"*) ss -Hltnp 2>/dev/null | grep ":$(setting port) " >&2 || true ;; esac
     fail "the service does not start; see the lines above"
   fi
   gatelet health >/dev/null
 }
-
-port_in_force() { setting port; }
 
 # setting NAME: prints the value of gateway.NAME for the next start. Without the option, the gateway
 # that still runs would give its values.

@@ -16,8 +16,8 @@ const CONNECTIONS: [(usize, f64); 2] = [(1_000, 8.0 * KIB), (10_000, 4.6 * KIB)]
 const RECONNECTS: usize = 200;
 const STARTS: usize = 20;
 
-/// Files that have a bound, and the bound in bytes. The aims are
-/// 1,000,000 and 1,100,000, and both are missed.
+/// Files that have a bound, and the bound in bytes. The aims are 1,000,000 and 1,100,000, and both
+/// are missed.
 const BOUNDED: [(&str, &str, f64); 2] = [
     ("aarch64-unknown-linux-musl", "gatelet", 1_100_000.0),
     ("aarch64-pc-windows-gnullvm", "gatelet.exe", 1_260_000.0),

@@ -529,13 +529,13 @@ impl World {
             }
             Some("event") => assert!(
                 client.admitted,
-                "an event for somebody who was not let in: {}",
+                "an event for a client that was not admitted: {}",
                 value["event"]
             ),
             Some("res") if value["ok"] == true => {
                 if value["payload"]["type"] == "hello-ok" {
-                    assert!(client.entitled, "let in with nothing to show, from {}", client.from);
-                    assert!(!client.admitted, "let in twice");
+                    assert!(client.entitled, "admitted without proof, from {}", client.from);
+                    assert!(!client.admitted, "admitted twice");
                     client.admitted = true;
                     raise(BOUND_ADMITTED);
                     if value["payload"]["auth"]["role"] != "node" {
@@ -543,7 +543,7 @@ impl World {
                         self.known.extend(0..=5);
                     }
                 }
-                assert!(self.clients[at].admitted, "an answer for somebody who was not let in");
+                assert!(self.clients[at].admitted, "an answer for a client that was not admitted");
             }
             Some("res") => {
                 let message = value["error"]["message"].as_str().expect("an error has a message");
