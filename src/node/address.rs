@@ -19,7 +19,7 @@ pub enum GatewayAddress {
 impl GatewayAddress {
     /// Parses `HOST`, `HOST:PORT`, or one of these in a URL. The host is an IP address or a name.
     pub fn parse(host: &str, port: u16) -> Result<GatewayAddress, NodeError> {
-        if host.starts_with("wss:") || host.starts_with("https:") {
+        if host.starts_with("wss://") || host.starts_with("https://") {
             return Err(NodeError::InvalidArgument(
                 "a node does not support TLS; give the gateway's own address, on a trusted \
                  network or through a tunnel"
@@ -118,6 +118,8 @@ mod tests {
             ("http://raspberrypi.local:80/", "raspberrypi.local:80"),
             ("ws://my-pi_2", "my-pi_2:7"),
             ("localhoster:1", "localhoster:1"),
+            ("ws://wss:1", "wss:1"),
+            ("http://https", "https:7"),
         ] {
             let parsed = GatewayAddress::parse(host, 7).unwrap();
             assert_eq!(parsed.to_string(), expected, "{host}");

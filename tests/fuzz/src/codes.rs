@@ -141,7 +141,7 @@ fn command_line(text: &str) {
     let (read, address) = gatelet::cli::typed(&words, text);
     let _ = read;
     if let Ok(address) = address {
-        assert!(!text.starts_with("wss:") && !text.starts_with("https:"), "no TLS is spoken");
+        assert!(!text.starts_with("wss://") && !text.starts_with("https://"), "no TLS is spoken");
         let again = gatelet::cli::typed(&[], &address.to_string()).1;
         assert_eq!(again.as_ref(), Ok(&address), "an address that reads as another");
     }
