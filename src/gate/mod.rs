@@ -21,6 +21,7 @@ macro_rules! listed_enum {
     };
 }
 
+pub mod budget;
 pub mod commands;
 pub mod commands_known;
 pub mod device;

@@ -1,5 +1,6 @@
 //! Permissions of an admitted connection, constructed only from an [`Admission`].
 
+use super::budget::Holder;
 use super::facts::{AuthMethod, Protocol};
 use super::ids::{ConnId, DeviceId, Role, Slot};
 use super::policy::{Admission, Registration};
@@ -65,6 +66,11 @@ impl Admitted {
     /// Returns the device that proved its key, whether or not it is stored in the table.
     pub fn device(&self) -> Option<DeviceId> {
         self.device.map(|(id, _)| id)
+    }
+
+    /// Returns the client in whose name the connection uses shared resources.
+    pub fn holder(&self) -> Holder {
+        self.device().map_or(Holder::Keyless, Holder::Device)
     }
 
     /// Returns the table slot of the device, if it is stored.
