@@ -1,4 +1,4 @@
-/* Stands in for parts of musl and libunwind on ARM64 and x86_64 Linux where std is built without
+/* Stands in for parts of musl, zig and libunwind on ARM64 and x86_64 Linux where std is built without
    backtraces. CROSS_STD=debian only. Without it the file is larger (README.md in this directory) and
    does the same. */
 
@@ -10,6 +10,20 @@ int pthread_setname_np(void *thread, const char *name)
 {
 	(void)thread;
 	return prctl(15 /* PR_SET_NAME */, name, 0L, 0L, 0L);
+}
+
+/* musl's resolver sorts at most 48 addresses with qsort. zig's qsort has 15 kB, because it is compiled
+   for speed with any input; this is an insertion sort. */
+void qsort(void *base, unsigned long count, unsigned long size, int (*compare)(const void *, const void *))
+{
+	unsigned char *first = base;
+	for (unsigned long end = 1; end < count; end++)
+		for (unsigned char *at = first + end * size; at > first && compare(at - size, at) > 0; at -= size)
+			for (unsigned long byte = 0; byte < size; byte++) {
+				unsigned char kept = at[byte];
+				at[byte] = at[byte - size];
+				at[byte - size] = kept;
+			}
 }
 
 /* std's panic handler asks for a backtrace when a panic happens during a panic. There are no unwind
