@@ -59,7 +59,7 @@ impl World {
         self.file(path, "")
     }
 
-    fn load(&self) -> Loaded {
+    pub fn load(&self) -> Loaded {
         load(&Overrides::default(), self)
     }
 }
@@ -118,7 +118,7 @@ fn token(config: &Config) -> (&str, String) {
 
 // --- sample files --------------------------------------------------------------------------------
 
-fn samples(folder: &str) -> Vec<(String, String)> {
+pub fn samples(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/config/samples").join(folder);
     let mut samples: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
@@ -134,7 +134,7 @@ fn samples(folder: &str) -> Vec<(String, String)> {
     samples
 }
 
-fn sample_world(text: &str) -> World {
+pub fn sample_world(text: &str) -> World {
     World::with(text)
         .var("SAMPLE_TOKEN", TOKEN)
         .var("SAMPLE_PASSWORD", "correct horse battery staple")
