@@ -40,7 +40,7 @@ use crate::gate::net::{self, Cidr};
 pub use change::{change, shown, ChangeKind, Changed, Shown};
 pub use env::{Env, SystemEnv};
 pub use paths::{home_path, in_container, service_dir, Paths, Published};
-pub use schema::{Key, Kind, KEYS};
+pub use schema::{nearest, Key, Kind, KEYS};
 pub use secrets::Secret;
 pub use values::{address, trimmed};
 

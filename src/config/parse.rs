@@ -386,7 +386,7 @@ impl Reader<'_> {
 
 /// Returns a hint that names the nearest of `words`, or all of them if none is near.
 pub(super) fn suggest(word: &str, words: &[&'static str]) -> String {
-    match schema::nearest_word(word, words) {
+    match schema::nearest(word, words.iter().copied()) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => format!("use \"{}\"", words.join("\", \"")),
     }
