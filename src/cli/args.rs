@@ -11,7 +11,7 @@ use lexopt::{Arg, Parser};
 
 use super::context::Context;
 use super::output::{CommandError, CommandResult};
-use crate::config::{self, Overrides, Secret};
+use crate::config::{self, nearest, Overrides, Secret};
 use crate::gate::ids::Role;
 
 /// A command, or a family of commands: its help text and its parser.
@@ -415,35 +415,4 @@ fn unknown_option(name: &str) -> CommandError {
 /// Returns an error that refers to the general help.
 fn usage(message: impl fmt::Display) -> CommandError {
     CommandError::usage(format!("{message}\nsee `gatelet help`"))
-}
-
-/// Returns the name most similar to `typed`; `None` if none is similar enough to be a typing error.
-pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let is_abbreviation = |name: &str| typed.len() >= 4 && name.starts_with(typed);
-    names
-        .map(|name| (strsim::osa_distance(typed, name), name))
-        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1) || is_abbreviation(name))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nearest_name_is_similar_or_begins_alike() {
-        let nearest = |typed| nearest(typed, ["port", "state-dir", "token"].into_iter());
-        for (typed, expected) in [
-            ("prot", Some("port")),
-            ("pot", Some("port")),
-            ("state", Some("state-dir")),
-            ("tokens", Some("token")),
-            ("to", None),
-            ("", None),
-            ("zzzz", None),
-        ] {
-            assert_eq!(nearest(typed), expected, "{typed}");
-        }
-    }
 }

@@ -1,10 +1,12 @@
 //! `gatelet config check|print`: problems of the configuration, and the settings in force.
 
+use std::borrow::Cow;
+
 use super::args::{action, Command};
 use super::context::Context;
-use super::format::{clean, shown_text, Grid};
+use super::format::{clean, shown_text, texts, Grid};
 use super::output::{parse_answer, pretty, CommandError, CommandResult, Exit, Output};
-use crate::config::{Problem, Severity};
+use crate::config::{self, Config, Problem, Severity};
 use crate::rpc;
 use crate::wire::json;
 
@@ -59,21 +61,74 @@ fn check(context: &Context) -> CommandResult {
     Output::with(text, exit(context))
 }
 
+/// Values to print or to evaluate, and whose they are.
+enum Values {
+    /// Answer of the running gateway.
+    Running(String),
+    /// Those of this command's options, variables and file.
+    Configured(&'static str),
+}
+
+/// Asks the running gateway, unless options are given that change the configuration.
+fn values(context: &Context) -> Result<Values, CommandError> {
+    if context.has_overrides() {
+        return Ok(Values::Configured("of the next start with these options"));
+    }
+    Ok(match context.gateway()? {
+        Some(mut client) => Values::Running(client.call("gatelet.config", "{}")?),
+        None => Values::Configured("of the next start; no gateway is running"),
+    })
+}
+
+/// The configuration by which a connection is decided.
+pub struct InForce<'a> {
+    pub config: Cow<'a, Config>,
+    pub running: bool,
+    /// Owner of the configuration, in words.
+    pub what: &'static str,
+}
+
+impl InForce<'_> {
+    /// Returns the configuration of the running gateway, or of the next start if none is running
+    /// or options change it.
+    pub fn of(context: &Context) -> Result<InForce<'_>, CommandError> {
+        let answer = match values(context)? {
+            Values::Running(answer) => answer,
+            Values::Configured(what) => {
+                let config = Cow::Borrowed(context.config()?);
+                return Ok(InForce { config, running: false, what });
+            }
+        };
+        let value = parse_answer(&answer)?;
+        let settings: Vec<_> = value
+            .get("inForce")
+            .ok_or_else(another_version)?
+            .items()
+            .map(|one| (shown_text(&one, "key"), shown_text(&one, "value"), texts(&one, "list")))
+            .collect();
+        let settings = settings.iter().map(|(key, value, list)| (&**key, &**value, list.clone()));
+        let config = config::in_force(settings).ok_or_else(another_version)?;
+        Ok(InForce { config: Cow::Owned(config), running: true, what: RUNNING })
+    }
+}
+
+const RUNNING: &str = "of the running gateway";
+
+fn another_version() -> CommandError {
+    CommandError::failed("the running gateway is of another version")
+}
+
 /// Prints all settings in force with their sources, of the running gateway if there is one.
 fn print(context: &Context) -> CommandResult {
-    if context.has_overrides() {
-        return print_configured(context, "of the next start with these options");
-    }
-    match context.gateway()? {
-        Some(mut client) => print_running(context, &client.call("gatelet.config", "{}")?),
-        None => print_configured(context, "of the next start; no gateway is running"),
+    match values(context)? {
+        Values::Running(answer) => print_running(context, &answer),
+        Values::Configured(what) => print_configured(context, what),
     }
 }
 
 fn print_running(context: &Context, answer: &str) -> CommandResult {
     let value = parse_answer(answer)?;
-    let unreadable = || CommandError::failed("the running gateway is of another version");
-    let settings = value.get("inForce").ok_or_else(unreadable)?;
+    let settings = value.get("inForce").ok_or_else(another_version)?;
     if context.json {
         return Output::ok(pretty(&json::object(|o| {
             o.bool("running", true);
@@ -85,7 +140,7 @@ fn print_running(context: &Context, answer: &str) -> CommandResult {
         grid.row(["key", "value", "source"].map(|key| shown_text(&setting, key)).into());
     }
     let mut text = format!(
-        "values           of the running gateway\nstate directory  {}\nconfiguration    {}\n\n{}",
+        "values           {RUNNING}\nstate directory  {}\nconfiguration    {}\n\n{}",
         context.state_dir()?.display(),
         shown_text(&value, "path"),
         grid.text(context.style)

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::args::{action, Action, Args, Command};
+use super::config::InForce;
 use super::context::Context;
 use super::explanation::Explanation;
 use super::format::{ago, clean, number, shown_text};
@@ -55,8 +56,9 @@ pub const COMMANDS: &[Command] = &[Command {
   gatelet explain --host gate.example --origin https://gate.example --token right
 
 Without --last, the command evaluates the gateway's rules for a connection that you describe, with
-the current configuration. It needs no running gateway and sends nothing. The exit code is 3 if the
-connection would be rejected.
+the configuration of the running gateway. If none is running, or options such as --config or --port
+are given, it uses the configuration of a start with them; the first line says which one it used.
+It opens no such connection. The exit code is 3 if the connection would be rejected.
 
   --peer IP              address of the peer (default 127.0.0.1)
   --host HOST            Host header (default 127.0.0.1:PORT)
@@ -157,7 +159,8 @@ impl CredentialState {
 /// Prints the decision about the described connection, rule by rule. Exit code 3 if it is not
 /// admitted.
 fn explain(context: &Context, options: ExplainOptions) -> CommandResult {
-    let config = context.config()?;
+    let in_force = InForce::of(context)?;
+    let config = &in_force.config;
     let runtime = RuntimeConfig::of(config, server::machine_name(), context.command());
     let request = request(config, &options)?;
     let head = head(&request)?;
@@ -174,7 +177,13 @@ fn explain(context: &Context, options: ExplainOptions) -> CommandResult {
         PolicyOutcome::Admit(_) => Exit::Ok,
         PolicyOutcome::Pend(_) | PolicyOutcome::Refuse(_) => Exit::Refused,
     };
-    let explanation = Explanation { verdict, facts: &facts, client: &client, runtime: &runtime };
+    let explanation = Explanation {
+        verdict,
+        facts: &facts,
+        client: &client,
+        runtime: &runtime,
+        in_force: &in_force,
+    };
     let text = match context.json {
         true => pretty(&explanation.json()),
         false => explanation.text(context.style),

@@ -1,5 +1,6 @@
 //! Output of `gatelet explain`: the evaluated rules and the decision, as text or JSON.
 
+use super::config::InForce;
 use super::format::{clean, Style};
 use crate::gate::facts::{
     Code, DeviceProof, DeviceToken, Facts, Protocol, SecretCheck, Unremembered,
@@ -19,6 +20,7 @@ pub struct Explanation<'a> {
     pub facts: &'a Facts,
     pub client: &'a ClientInfo,
     pub runtime: &'a RuntimeConfig,
+    pub in_force: &'a InForce<'a>,
 }
 
 /// Rules that apply to every connection, in order of evaluation.
@@ -28,7 +30,7 @@ const COMMON: [Rule; 6] =
 impl Explanation<'_> {
     /// Returns the evaluated rules as text.
     pub fn text(&self, style: Style) -> String {
-        let mut out = format!("{}\n\n", self.source());
+        let mut out = format!("configuration {}\n{}\n\n", self.in_force.what, self.source());
         for rule in COMMON.into_iter().take_while(|rule| *rule < self.verdict.rule) {
             out.push_str(&row(rule.title(), &outcome("ok"), &self.about(rule)));
         }
@@ -136,6 +138,7 @@ impl Explanation<'_> {
 
     pub fn json(&self) -> Vec<u8> {
         json::object(|o| {
+            o.bool("running", self.in_force.running);
             o.str("rule", self.verdict.rule.number());
             o.str("title", self.verdict.rule.title());
             let (decision, refusal) = match self.verdict.outcome {

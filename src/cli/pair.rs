@@ -1,11 +1,12 @@
 //! `gatelet pair`: prints a setup code as eight characters, as a link and as a QR code. All three
 //! carry the same secret.
 
-use super::args::{action, nearest, Args, Command};
+use super::args::{action, Args, Command};
 use super::context::Context;
 use super::format::{clean, number, shown_text, texts};
 use super::output::{parse_answer, CommandError, CommandResult, Exit, Output};
 use super::url::for_others;
+use crate::config::nearest;
 use crate::gate::ids::Role;
 use crate::gate::scopes::Scope;
 use crate::qr;

@@ -354,12 +354,18 @@ impl<'a> Builder<'a> {
             let path = format!("gateway.{}", key.path);
             match self.in_force.iter().find(|(path, ..)| *path == key.path) {
                 Some((_, value, source)) => {
-                    Setting { path, value: value.clone(), source: source.clone() }
+                    let list = Vec::new();
+                    Setting { path, value: value.clone(), list, source: source.clone() }
                 }
                 None => {
                     let source =
                         self.file_values.line(key.path).map_or(Source::Default, Source::Config);
-                    Setting { path, value: shown(self.file_values, key.path, key.kind), source }
+                    let list = shown_list(self.file_values, key);
+                    let value = match key.kind {
+                        Kind::List => list.join(", "),
+                        kind => shown(self.file_values, key.path, kind),
+                    };
+                    Setting { path, value, list, source }
                 }
             }
         })
@@ -378,14 +384,17 @@ fn shown(file_values: &FileValues, path: &str, kind: Kind) -> String {
             text().unwrap_or(words.first().copied().unwrap_or_default()).to_string()
         }
         Kind::Secret => text().map(|text| fingerprint(&Secret::new(text))).unwrap_or_default(),
-        Kind::List => file_values
-            .list(path)
-            .iter()
-            .map(|item| print::without_login(&item.text))
-            .collect::<Vec<_>>()
-            .join(", "),
-        Kind::Section | Kind::NotUsed => String::new(),
+        Kind::List | Kind::Section | Kind::NotUsed => String::new(),
     }
+}
+
+/// Returns the entries of a list for display, without URL credentials; empty for other keys.
+fn shown_list(file_values: &FileValues, key: &schema::Key) -> Vec<String> {
+    if !matches!(key.kind, Kind::List) {
+        return Vec::new();
+    }
+    let items = file_values.list(key.path).iter();
+    items.map(|item| print::without_login(&item.text).to_string()).collect()
 }
 
 /// Formats the secret's fingerprint for display: `sha256:<8 digits>...`, or `hidden`.

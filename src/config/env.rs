@@ -27,6 +27,31 @@ pub trait Env {
     }
 }
 
+/// No variables and no files.
+pub(super) struct Empty;
+
+impl Env for Empty {
+    fn var(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn read(&self, _path: &Path, _max: u64) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn mode(&self, _path: &Path) -> Option<u32> {
+        None
+    }
+
+    fn exists(&self, _path: &Path) -> bool {
+        false
+    }
+
+    fn readable(&self, _path: &Path) -> bool {
+        false
+    }
+}
+
 /// The environment and file system of this process.
 pub struct SystemEnv;
 

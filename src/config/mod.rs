@@ -40,7 +40,7 @@ use crate::gate::net::{self, Cidr};
 pub use change::{change, shown, ChangeKind, Changed, Shown};
 pub use env::{Env, SystemEnv};
 pub use paths::{home_path, in_container, service_dir, Paths, Published};
-pub use schema::{Key, Kind, KEYS};
+pub use schema::{nearest, Key, Kind, KEYS};
 pub use secrets::Secret;
 pub use values::{address, trimmed};
 
@@ -210,6 +210,8 @@ pub struct Setting {
     pub path: String,
     /// The value as text; a secret as its fingerprint.
     pub value: String,
+    /// The entries, if the value is a list.
+    pub list: Vec<String>,
     pub source: Source,
 }
 
@@ -240,6 +242,24 @@ impl fmt::Display for Source {
             Source::StateFile(path) => write!(f, "state file {}", path.display()),
         }
     }
+}
+
+/// Returns the configuration of a running gateway, from its settings in force: key, value and list
+/// of each. Secrets are replaced, paths are not resolved, and `upstream`, whose URL may be hidden,
+/// is left out. `None` if it is not valid here.
+pub fn in_force<'a>(
+    settings: impl Iterator<Item = (&'a str, &'a str, Vec<String>)>,
+) -> Option<Config> {
+    let mut file_values = parse::FileValues::default();
+    for (path, value, list) in settings {
+        match path.strip_prefix("gateway.")? {
+            path if path.starts_with("upstream.") => {}
+            path => file_values.insert(path, value, list)?,
+        }
+    }
+    let (args, mut problems) = (Overrides::default(), Problems::default());
+    let (config, _) = build::build(&args, &env::Empty, None, &file_values, &mut problems);
+    config.filter(|_| problems.errors == 0)
 }
 
 /// Returns the token that an earlier start created, if it is valid.

@@ -91,6 +91,29 @@ impl FileValues {
         }
     }
 
+    /// Adds a setting of a running gateway, unless it has the schema's default. `None` if the key
+    /// is not known or the value has another type.
+    pub fn insert(&mut self, path: &str, value: &str, list: Vec<String>) -> Option<()> {
+        let key = schema::find(path)?;
+        let value = match key.kind {
+            Kind::Flag(default) => match value.parse().ok()? {
+                flag if flag == default => return Some(()),
+                flag => TypedValue::Flag(flag),
+            },
+            Kind::Number { .. } => TypedValue::Number(value.parse().ok()?),
+            Kind::List if list.is_empty() != value.is_empty() => return None,
+            Kind::List => {
+                TypedValue::List(list.into_iter().map(|text| ListItem { text, line: 0 }).collect())
+            }
+            _ if value.is_empty() => return Some(()),
+            Kind::Secret => TypedValue::Text("a secret that is not shown".to_string()),
+            Kind::Text | Kind::Word(_) => TypedValue::Text(value.to_string()),
+            Kind::Section | Kind::NotUsed => return None,
+        };
+        self.entries.push(ParsedEntry { path: key.path, line: 0, value });
+        Some(())
+    }
+
     fn entry(&self, path: &str) -> Option<&ParsedEntry> {
         debug_assert!(kind(path).is_some(), "{path} is not in the schema");
         self.entries.iter().find(|entry| entry.path == path)
@@ -363,7 +386,7 @@ impl Reader<'_> {
 
 /// Returns a hint that names the nearest of `words`, or all of them if none is near.
 pub(super) fn suggest(word: &str, words: &[&'static str]) -> String {
-    match schema::nearest_word(word, words) {
+    match schema::nearest(word, words.iter().copied()) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => format!("use \"{}\"", words.join("\", \"")),
     }

@@ -56,14 +56,13 @@ pub(super) fn nearest_key(path: &str) -> Option<&'static str> {
         .map(|(_, path)| path)
 }
 
-/// Returns the word nearest to `given`, or `None` if no word is similar enough.
-pub(super) fn nearest_word(given: &str, words: &[&'static str]) -> Option<&'static str> {
+/// Returns the name nearest to `given`, or `None` if no name is similar enough to be meant.
+pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_ascii_lowercase();
-    words
-        .iter()
-        .filter_map(|word| Some((name_distance(&given, word)?, *word)))
+    names
+        .filter_map(|name| Some((name_distance(&given, name)?, name)))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
+        .map(|(_, name)| name)
 }
 
 fn last(path: &str) -> &str {
@@ -71,14 +70,14 @@ fn last(path: &str) -> &str {
 }
 
 /// Returns the edit distance of two names, or `None` if they are too different to be a typing
-/// error. A name of at least five letters is also near to every name that it begins.
+/// error. A name of at least four letters is also near to every name that it begins.
 fn name_distance(given: &str, known: &str) -> Option<usize> {
     if given.len() > limits::WORD_LEN {
         return None;
     }
     let distance = strsim::osa_distance(given, known);
     let greatest = (known.len() / 3).max(1);
-    let is_prefix = |short: &str, long: &str| short.len() >= 5 && long.starts_with(short);
+    let is_prefix = |short: &str, long: &str| short.len() >= 4 && long.starts_with(short);
     if distance <= greatest {
         Some(distance)
     } else {
@@ -234,6 +233,24 @@ mod tests {
             ("prot", "port"),
         ] {
             assert_eq!(nearest_key(given), Some(meant), "{given}");
+        }
+    }
+
+    #[test]
+    fn nearest_name_is_similar_or_begins_alike() {
+        let names = ["port", "state-dir", "token", "devices"];
+        for (given, expected) in [
+            ("prot", Some("port")),
+            ("pot", Some("port")),
+            ("state", Some("state-dir")),
+            ("devi", Some("devices")),
+            ("DEVICE", Some("devices")),
+            ("tokens", Some("token")),
+            ("to", None),
+            ("", None),
+            ("zzzz", None),
+        ] {
+            assert_eq!(nearest(given, names.into_iter()), expected, "{given}");
         }
     }
 

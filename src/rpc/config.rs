@@ -200,6 +200,9 @@ pub fn settings(o: &mut Writer<'_>, name: &str, settings: &[Setting]) {
             list.item_obj(|o| {
                 o.str("key", &setting.path);
                 o.str("value", &setting.value);
+                if !setting.list.is_empty() {
+                    o.strings("list", &setting.list);
+                }
                 o.shown("source", &setting.source);
             });
         }

@@ -56,11 +56,18 @@ export async function openPage() {
   const browser = await newBrowser();
   const { page } = browser;
   await page.setViewportSize({ width: 1440, height: 1000 });
-  const waiting = new Map(), calls = [];
+  const waiting = new Map(), calls = [], sockets = new Set();
   let problems = [], last = performance.now();
   const stir = () => (last = performance.now());
+  /** Forgets a socket; requests on a closed connection get no response. */
+  const forget = (socket) => {
+    sockets.delete(socket);
+    for (const [id, { socket: on }] of waiting) if (on === socket) waiting.delete(id);
+  };
   page.on('websocket', (socket) => {
+    sockets.add(socket);
     socket.on('framesent', ({ payload }) => {
+      if (!sockets.has(socket)) return;
       const frame = JSON.parse(payload);
       if (frame.type !== 'req') return;
       stir();
@@ -76,9 +83,8 @@ export async function openPage() {
       if (!frame.ok) problems.push(`${asked.method} ${JSON.stringify(asked.params)}: ${frame.error?.code} ${frame.error?.message}`);
     });
     socket.on('close', () => {
-      problems.push(CLOSED);
-      // Requests on a closed connection get no response.
-      for (const [id, { socket: on }] of waiting) if (on === socket) waiting.delete(id);
+      if (sockets.has(socket)) problems.push(CLOSED);
+      forget(socket);
     });
     socket.on('socketerror', (error) => problems.push(`the connection failed: ${error}`));
   });
@@ -102,10 +108,13 @@ export async function openPage() {
       problems = [];
       return found;
     },
-    /** Reloads the page, which closes its connection. */
+    /**
+     * Reloads the page, which closes its connections. Playwright forgets the sockets of a page that
+     * is left, so it reports their close only if that comes before the new page.
+     */
     async reload() {
+      for (const socket of [...sockets]) forget(socket);
       await page.reload();
-      problems = problems.filter((problem) => problem !== CLOSED);
     },
     /**
      * Waits until there was no request for 150 ms, all of the texts are present, and no progress

@@ -130,9 +130,9 @@ function watchShifts() {
 /**
  * Opens `address` in a new browser context. At the end of the test the page must have sent no
  * request to another host, and written no error or warning to the console except those matched by
- * `allow`.
+ * `allow`. `init`: a function to run in the page before its scripts, and its argument.
  */
-export async function visit(t, address, { width = 1024, height = 860, scheme = 'light', allow = /^$/, ...options } = {}) {
+export async function visit(t, address, { width = 1024, height = 860, scheme = 'light', allow = /^$/, init, ...options } = {}) {
   const context = await (await chromiumNow()).newContext({
     viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'], ...options,
   });
@@ -149,6 +149,7 @@ export async function visit(t, address, { width = 1024, height = 860, scheme = '
   page.on('request', (request) => own(request.url()) || faults.push(`asks another: ${request.url()}`));
   page.on('websocket', (socket) => own(socket.url()) || faults.push(`connects to another: ${socket.url()}`));
   await page.addInitScript(watchShifts);
+  if (init) await page.addInitScript(...init);
   if (process.env.E2E_PAGE) await serveFiles(page, process.env.E2E_PAGE);
   const dash = helpers(page, { faults, notes });
   t.after(async () => {

@@ -28,6 +28,7 @@ command -v dockerd >/dev/null || missing="$missing docker.io"
 command -v iptables >/dev/null || missing="$missing iptables"
 command -v docker-compose >/dev/null || missing="$missing docker-compose"
 command -v nginx >/dev/null || missing="$missing nginx-light"
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 apt() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q && apt-get install -q -y --no-install-recommends "$@"
@@ -65,5 +66,10 @@ npm_step tools
 echo 'export const load = (name) => import(name);' >"$dir/tools/load.mjs"
 npm_step a
 npm_step b
+install_python() {
+  python3 -m venv --clear "$dir/python"
+  "$dir/python/bin/pip" install -q --disable-pip-version-check --require-hashes --only-binary :all: -r "$here/python.txt"
+}
+step python "$(cat "$here/python.txt")" install_python
 du -sh "$dir"/*/ 2>/dev/null
 echo "node: $dir/bin/node"

@@ -62,3 +62,37 @@ test('a page that may not reach the local network says so, and connects once it 
   await dash.context.grantPermissions(['local-network-access']);
   await dash.state('connected');
 });
+
+/** Replaces the states of permissions in the page; other names are unknown to the browser. */
+function permit(states) {
+  navigator.permissions.query = async ({ name }) => {
+    if (!(name in states)) throw new TypeError(`no permission ${name}`);
+    return { name, state: states[name] };
+  };
+}
+
+const PROXY = /If a proxy is in between, it must pass WebSockets on/;
+const DENIED = /This browser does not let this page reach the local network\. Allow .* in the browser's site settings/;
+const PROMPT = /The browser may also be waiting for your permission to reach the local network\. Allow .* in the browser's site settings/;
+
+// Newer versions of Chromium split `local-network-access` into `local-network` and
+// `loopback-network`.
+for (const { states, answers = true, says, not } of [
+  { states: { 'loopback-network': 'prompt' }, says: [PROXY, PROMPT], not: [DENIED] },
+  { states: { 'local-network-access': 'prompt' }, says: [PROXY, PROMPT], not: [DENIED] },
+  { states: { 'loopback-network': 'denied', 'local-network-access': 'granted' }, says: [DENIED, PROXY], not: [PROMPT] },
+  { states: { 'local-network-access': 'denied' }, says: [DENIED, PROXY], not: [PROMPT] },
+  { states: { 'loopback-network': 'granted' }, says: [PROXY], not: [DENIED, PROMPT] },
+  { states: {}, says: [PROXY], not: [DENIED, PROMPT] },
+  { states: { 'loopback-network': 'denied' }, answers: false, says: [/The gateway does not answer\. If it runs:/, DENIED], not: [PROXY, PROMPT] },
+  { states: { 'loopback-network': 'prompt' }, answers: false, says: [/This page reconnects by itself/], not: [DENIED, PROMPT, PROXY] },
+]) {
+  test(`no WebSocket opens, ${JSON.stringify(states)}, ${answers ? 'the gateway answers' : 'nothing answers'}: what the page says`, async (t) => {
+    const gateway = await gatewayFor(t, { trustedProxies: ['127.0.0.1'] });
+    const { link } = await nginx(t, gateway, answers ? '' : 'location /whoami { return 503; }');
+    const dash = await visit(t, link, { allow: /WebSocket connection to|503/, init: [permit, states] });
+    for (const text of says) await dash.sees(text);
+    const { text } = await dash.now();
+    for (const other of not) assert.doesNotMatch(text, other);
+  });
+}

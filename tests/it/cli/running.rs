@@ -111,6 +111,34 @@ fn addresses_and_settings_are_those_of_the_running_gateway() {
 }
 
 #[test]
+fn explain_decides_as_the_running_gateway_does_and_says_so() {
+    let mut gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
+    let args = ["explain", "--token", "right"];
+    let strict = "configuration of the running gateway\n";
+    for edited in [json!({ "pairing": { "mode": "token" } }), json!({ "prot": 1 })] {
+        gateway.plan.config = edited;
+        let (code, text) = gateway.plan.run(&args);
+        assert!(code == 3 && text.starts_with(strict), "{code} {text}");
+        assert!(text.contains("PAIRING_REQUIRED"), "{text}");
+        let host = format!("Host 127.0.0.1:{} ", gateway.port);
+        assert!(text.contains(&host), "{text}");
+        let (_, told) = gateway.plan.run(&["explain", "--token", "right", "--json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((&told["running"], &told["verdict"]), (&json!(true), &json!("pend")));
+    }
+    gateway.plan.config = json!({ "pairing": { "mode": "token" } });
+    let with_option = gateway.plan.good(&["explain", "--token", "right", "--bind", "lan"]);
+    assert!(with_option.starts_with("configuration of the next start with these options\n"));
+    let plan = gateway.stop();
+    let stopped = plan.good(&args);
+    assert!(
+        stopped.starts_with("configuration of the next start; no gateway is running\n"),
+        "{stopped}"
+    );
+    assert!(stopped.contains("paired, provenance token"), "{stopped}");
+}
+
+#[test]
 fn a_missing_configuration_file_is_not_called_valid() {
     let plan = Plan::with(json!({}));
     let mut command = plan.command(&["config", "check"]);

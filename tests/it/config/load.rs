@@ -59,7 +59,7 @@ impl World {
         self.file(path, "")
     }
 
-    fn load(&self) -> Loaded {
+    pub fn load(&self) -> Loaded {
         load(&Overrides::default(), self)
     }
 }
@@ -118,7 +118,7 @@ fn token(config: &Config) -> (&str, String) {
 
 // --- sample files --------------------------------------------------------------------------------
 
-fn samples(folder: &str) -> Vec<(String, String)> {
+pub fn samples(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/config/samples").join(folder);
     let mut samples: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
@@ -134,7 +134,7 @@ fn samples(folder: &str) -> Vec<(String, String)> {
     samples
 }
 
-fn sample_world(text: &str) -> World {
+pub fn sample_world(text: &str) -> World {
     World::with(text)
         .var("SAMPLE_TOKEN", TOKEN)
         .var("SAMPLE_PASSWORD", "correct horse battery staple")
@@ -173,6 +173,31 @@ fn invalid_samples_yield_exactly_their_errors_and_no_config() {
     for (name, text) in &samples {
         assert!(text.contains("// expect: error: "), "{name} says no error");
         assert!(check(name, text).config.is_none(), "{name}");
+    }
+}
+
+/// A command that evaluates with the settings of a running gateway decides as that gateway does.
+#[test]
+fn settings_in_force_give_the_configuration_back() {
+    let comment = r#"{gateway: {pairing: {authorizedKeys: ["KEY laptop, old, ${x}"], mode: "strict"}, bind: "lan"}}"#;
+    let comment = comment.replace("KEY", &"ab".repeat(32));
+    let credentials =
+        r#"{gateway: {upstream: {url: "ws://me:pass@host:1"}, auth: {mode: "none"}}}"#;
+    let more = [("comment", comment), ("credentials", credentials.to_string())];
+    for (name, text) in samples("good").into_iter().chain(more.map(|(n, t)| (n.to_string(), t))) {
+        let loaded = sample_world(&text).load();
+        let Some(mut expected) = loaded.config else { continue };
+        let settings = loaded.settings.iter();
+        let settings = settings.map(|one| (&*one.path, &*one.value, one.list.clone()));
+        let mut found = gatelet::config::in_force(settings).unwrap_or_else(|| panic!("{name}"));
+        for config in [&mut found, &mut expected] {
+            (config.auth.secret, config.upstream, config.control_ui.root) = (None, None, None);
+        }
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{name}");
+    }
+    for (path, value) in [("gateway.future", "x"), ("port", "1"), ("gateway.port", "x")] {
+        let setting = std::iter::once((path, value, Vec::new()));
+        assert!(gatelet::config::in_force(setting).is_none(), "{path}");
     }
 }
 
