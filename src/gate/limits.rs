@@ -183,12 +183,13 @@ pub const NODES: usize = 1024;
 pub const NODES_IN_FULL: usize = 8 * 1024 * 1024;
 /// Maximum number of unanswered calls to nodes, over all operators.
 pub const INVOKES: usize = 4096;
-/// Maximum number of unanswered calls to nodes from one operator connection.
-pub const INVOKES_OF_ONE: usize = 1024;
+/// Maximum number of unanswered calls to nodes of one holder.
+pub const INVOKES_OF_ONE: usize = 256;
 /// Timeout of a call to a node if the caller gives none (protocol 3 and 4: 30 s).
 pub const INVOKE_MS: u64 = 30_000;
-/// Maximum timeout that a caller can give.
-pub const INVOKE_MS_MAX: u64 = 24 * 3_600_000;
+/// Maximum timeout of a call to a node; a longer one is reduced to it. The longest that clients of
+/// both protocols ask for is that of their agents' commands, 30 minutes and 5 seconds by default.
+pub const INVOKE_MS_MAX: u64 = 3_600_000;
 /// Maximum size of one progress chunk of a node (protocol 4: 16 KiB).
 pub const PROGRESS_LEN: usize = 16 * 1024;
 /// Maximum length of a node's error message; longer ones are truncated when relayed.
@@ -198,17 +199,19 @@ pub const NODE_ERROR_LEN: usize = 4 * 1024;
 pub const NODE_ERROR_WHOLE: usize =
     FRAME_AFTER_HELLO - 6 * (NODE_ERROR_LEN + WORD_LEN + ID_LEN) - 2048;
 /// Maximum number of actions queued for one phone until its app is in the foreground (protocol 4:
-/// 64).
+/// 64), and of actions of one holder for all phones.
 pub const ACTIONS_OF_ONE: usize = 64;
 /// Same as [`ACTIONS_OF_ONE`], over all nodes.
 pub const ACTIONS: usize = 512;
-/// Maximum size of the parameters of a queued action.
+/// Maximum size of the parameters and the idempotency key of a queued action.
 pub const ACTION_LEN: usize = 16 * 1024;
 /// Lifetime of a queued action (protocol 4: 10 min).
 pub const ACTION_MS: u64 = 600_000;
 /// Maximum number of work items waiting for nodes to fetch them, over all nodes; a node has at most
 /// one item of each of the two kinds.
 pub const WORK: usize = 512;
+/// Maximum number of work items of one holder.
+pub const WORK_OF_ONE: usize = 128;
 /// Lifetime of a work item if the caller gives none (protocol 4: 24 h).
 pub const WORK_MS: u64 = 24 * 3_600_000;
 /// Work items that a node fetches at once by default (protocol 4: 4).

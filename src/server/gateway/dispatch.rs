@@ -121,6 +121,7 @@ impl Gateway {
             message: &failure.message,
             details: failure.details.as_deref(),
             retryable: failure.retryable.then_some(true),
+            retry_after_ms: failure.retry_after_ms,
             ..ErrorShape::new("", "")
         };
         open.send_queue.send(frames::response_err(id, &error).into());

@@ -136,10 +136,10 @@ fn serve(node: &mut Session, device: &Device, count: usize, moment: Duration) {
     }
 }
 
-const OPERATORS: usize = 4;
+const OPERATORS: usize = 8;
 const NODES: usize = 4;
-/// Calls of each operator.
-const CALLS: usize = 500;
+/// Calls of each operator; all of one may be in flight at the same time.
+const CALLS: usize = 250;
 const SLOW_NODE: usize = 3;
 const SLOW_OPERATOR: usize = 3;
 
@@ -257,7 +257,7 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
             // Sends all requests at once, and reads none of about 3 MiB of responses until all
             // other operators are done.
             narrow(&caller.session);
-            (0..CALLS).for_each(|_| caller.send(3_800));
+            (0..CALLS).for_each(|_| caller.send(7_600));
             for _ in 1..OPERATORS {
                 others_are_done
                     .recv_timeout(patience())
