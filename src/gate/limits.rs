@@ -220,19 +220,29 @@ pub const WORK_FETCHED: u64 = 4;
 pub const WORK_FETCHED_MAX: u64 = 10;
 /// Maximum number of ids in one acknowledgement of a node.
 pub const IDS_ACKED: usize = 64;
-/// Maximum number of command approvals that are pending or were decided less than
+/// Maximum number of pending command approvals, and of those decided less than
 /// [`EXEC_APPROVAL_KEPT_MS`] ago.
 pub const EXEC_APPROVALS: usize = 64;
+/// Maximum number of pending command approvals of one holder, and of its decided ones.
+pub const EXEC_APPROVALS_OF_ONE: usize = 8;
 /// Maximum size of the description of a command to approve, as received.
 pub const EXEC_APPROVAL_LEN: usize = 32 * 1024;
 /// Lifetime of a command approval if a protocol 3 caller gives none (protocol 3: 2 min).
 pub const EXEC_APPROVAL_MS_V3: u64 = 120_000;
 /// Lifetime of a command approval if a protocol 4 caller gives none (protocol 4: 30 min).
 pub const EXEC_APPROVAL_MS_V4: u64 = 1_800_000;
+/// Maximum lifetime of a command approval; a longer one is reduced to it.
+pub const EXEC_APPROVAL_MS_MAX: u64 = 3_600_000;
+/// Time after which a command approval ends whose answer no connection can receive: none waits for
+/// it, and its device has none. Clients of protocol 4 request and wait on two connections, one
+/// after the other.
+pub const EXEC_APPROVAL_ABANDONED_MS: u64 = 60_000;
 /// Time for which a decision can still be queried (protocol 4: 15 s).
 pub const EXEC_APPROVAL_KEPT_MS: u64 = 15_000;
-/// Maximum number of callers waiting for one decision.
+/// Maximum number of calls waiting for one decision, not counting those of the client that asked.
 pub const EXEC_APPROVAL_WAITERS: usize = 16;
+/// Maximum number of calls of one holder waiting for one decision.
+pub const EXEC_APPROVAL_WAITERS_OF_ONE: usize = 4;
 /// Maximum number of wake words (protocol 3 and 4).
 pub const WAKE_WORDS: usize = 32;
 /// Maximum length of a wake word (protocol 3 and 4).
@@ -376,7 +386,7 @@ const _: () = assert!(
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 // a control character of one byte is written as six
 const _: () = assert!(
-    EXEC_APPROVALS * (EXEC_APPROVAL_LEN + 6 * FIELD_LEN + 512) < FRAME_AFTER_HELLO,
+    EXEC_APPROVALS * (EXEC_APPROVAL_LEN + 6 * ID_LEN + 512) < FRAME_AFTER_HELLO,
     "all approvals fit into one response"
 );
 const _: () = assert!(
@@ -391,5 +401,6 @@ const _: () = assert!(
     6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO,
     "the whole log fits into one response"
 );
+const _: () = assert!(EXEC_APPROVAL_MS_V4 <= EXEC_APPROVAL_MS_MAX);
 const _: () = assert!(INVOKES_OF_ONE <= SEND_QUEUE_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "duplicate keys of a closed object are always detected");

@@ -117,6 +117,9 @@ impl Gateway {
         if let Some(refusal) = self.revoked_meanwhile(&client) {
             return self.reject_attempt(conn, &pending.attempt, Rule::Revoked, refusal, None, now);
         }
+        if let Some(device) = client.device() {
+            self.nodes.approvals.device_connected(device);
+        }
         if let Some(slot) = client.slot() {
             self.devices.set_connected(slot, true);
             self.update_description(slot, &pending.attempt);

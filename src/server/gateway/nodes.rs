@@ -3,6 +3,7 @@
 
 use super::attempt::Attempt;
 use super::Gateway;
+use crate::gate::budget::Holder;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
 use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy::Registration;
@@ -132,8 +133,16 @@ impl Gateway {
 
     /// Removes a closed connection from the state of the nodes, and notifies the callers that
     /// waited for it.
-    pub(super) fn remove_node_connection(&mut self, conn: ConnId, now: Now) {
-        let effects = self.nodes.remove_connection(conn);
+    pub(super) fn remove_node_connection(
+        &mut self,
+        conn: ConnId,
+        holder: Option<Holder>,
+        now: Now,
+    ) {
+        let connections = &self.connections;
+        let is_connected =
+            |device: DeviceId| connections.clients().any(|client| client.device() == Some(device));
+        let effects = self.nodes.remove_connection((conn, holder), is_connected, now);
         self.apply_effects(effects, now);
     }
 
