@@ -2,7 +2,8 @@
 //!
 //! These limits and the configuration bound memory use; the behavior of peers does not. Sizes are
 //! in bytes and times in milliseconds unless stated otherwise. Values in parentheses are those of
-//! the protocol version named there.
+//! the protocol version named there. `_OF_ONE` is the maximum of one holder; see "Pools" in
+//! `src/ARCHITECTURE.md`.
 
 // --- frames and heads ---------------------------------------------------------------------------
 
@@ -125,8 +126,14 @@ pub const OFFLOADED: usize = 2 * UNAUTHENTICATED;
 pub const CONNECTIONS: usize = 16 * 1024;
 /// Maximum number of pending pairing requests.
 pub const PENDING: usize = 64;
+/// Maximum number of pending pairing requests from one network.
+pub const PENDING_OF_ONE: usize = 32;
+/// Time for which a pending request that was shown to an operator is not evicted.
+pub const PENDING_SHOWN_MS: u64 = 120_000;
 /// Maximum number of valid setup codes.
-pub const SETUP_CODES: usize = 8;
+pub const SETUP_CODES: usize = 16;
+/// Maximum number of valid setup codes of one holder.
+pub const SETUP_CODES_OF_ONE: usize = 8;
 /// Entries of the rate limiter that counts wrong passwords by address and device; a caller may fix
 /// one of the two to count by the other alone.
 pub const RATE_LIMITED_PAIRS: usize = 256;
@@ -149,8 +156,12 @@ pub const CODE_EVERY_MS: u64 = 50;
 pub const ATTEMPTS_WAITING: usize = 48;
 /// Number of accepted signatures without a nonce that are remembered to detect replays.
 pub const SIGNATURES: usize = 256;
+/// The same of one device.
+pub const SIGNATURES_OF_ONE: usize = 64;
 /// Maximum number of presence entries shown (protocol 3 and 4: 200).
 pub const PRESENCE: usize = 200;
+/// Maximum number of presence entries of one device, and of reports that it made.
+pub const PRESENCE_OF_ONE: usize = 8;
 /// Time for which a device's report about itself is shown (protocol 3 and 4: 5 min).
 pub const REPORT_MS: u64 = 300_000;
 /// Maximum length of one text in such a report; longer texts are truncated.
@@ -171,6 +182,8 @@ pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 pub const SEND_QUEUE_LARGE: usize = 256 * 1024;
 /// Maximum number of calls and device admissions waiting for a durable write, over all clients.
 pub const COMMITS_QUEUED: usize = 256;
+/// The same for one holder.
+pub const COMMITS_OF_ONE: usize = 32;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
 pub const UNAUTHORIZED_CALLS: u32 = 10;
 
@@ -310,6 +323,9 @@ pub const NODE_ALLOW_LEN: u64 = 64 * 1024;
 pub const CAPACITY_DEFAULT: u16 = 256;
 /// Maximum capacity of a table in devices.
 pub const CAPACITY_MAX: u16 = 8192;
+/// One of this many slots of a table is kept for devices that the owner pairs by a setup code, an
+/// approval or an authorized key.
+pub const CAPACITY_PER_RESERVED: u16 = 16;
 /// Size of one replica of a record in the file: two sectors of 512 bytes.
 pub const RECORD_LEN: usize = 1024;
 /// Maximum length of a display name or label (protocol 4: labels up to 64).

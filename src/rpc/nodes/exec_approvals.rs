@@ -145,11 +145,9 @@ impl Approvals {
             approval.waiting.retain(|waiter| waiter.conn != conn);
             let is_concerned = approval.waiting.len() < before || Some(approval.asker) == holder;
             if is_concerned && approval.waiting.is_empty() && approval.abandoned.is_none() {
-                let left = match approval.asker {
-                    Holder::Device(device) => !is_connected(device),
-                    Holder::Keyless => true,
-                };
-                approval.abandoned = left.then_some(now);
+                let stays =
+                    matches!(approval.asker, Holder::Device(device) if is_connected(device));
+                approval.abandoned = (!stays).then_some(now);
             }
         }
     }

@@ -28,6 +28,7 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let caller = call.caller;
     let listed =
         |request: &&PairingRequest| is_node(request) && may_manage(caller, &request.device);
+    devices::mark_shown(call, listed);
     let mut pending: Vec<_> = call.pairing_requests.iter(call.now.at).filter(listed).collect();
     pending.sort_by_key(|request| std::cmp::Reverse(request.asked));
     let devices = call.devices.iter().map(|(_, device)| device);
@@ -147,11 +148,11 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
     };
     let node = call.nodes.registry.get(&content.device);
     if created {
-        call.pairing_requests.add(content, id, now.at, now.wall);
+        let _ = call.pairing_requests.add(content, id, now.at, now.wall);
     }
     let request = call.pairing_requests.get(id, now.at);
-    let request =
-        request.ok_or_else(|| Failure::unavailable("too many devices wait; retry later"))?;
+    let request = request
+        .ok_or_else(|| Failure::share("too many devices wait for approval; retry later", None))?;
     let payload = json::object(|o| {
         o.str("status", "pending");
         o.obj("request", |o| request_fields(o, request, node, Protocol::V3));

@@ -8,7 +8,7 @@
 
 use super::list::unknown_node;
 use super::registry::{calling_node, ConnectedNode};
-use crate::gate::budget::{has_share, Budget, Holder};
+use crate::gate::budget::{has_share, oldest_of_largest, Budget, Holder};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, WallMs};
 use crate::gate::limits;
@@ -148,14 +148,13 @@ impl PendingWork {
 
     /// Removes the oldest action of the client that has the most actions of this node.
     fn evict_action(&mut self, node: DeviceId) {
-        let of_node = || self.actions.iter().filter(|action| action.node == node);
-        let count = |holder: Holder| of_node().filter(|action| action.holder == holder).count();
-        let largest = of_node().map(|action| action.holder).max_by_key(|holder| count(*holder));
-        let oldest = self
-            .actions
-            .iter()
-            .position(|action| action.node == node && Some(action.holder) == largest);
-        oldest.map(|at| self.actions.remove(at));
+        let actions = self.actions.iter().enumerate();
+        let of_node: Vec<usize> =
+            actions.filter(|(_, action)| action.node == node).map(|(at, _)| at).collect();
+        let holders = of_node.iter().map(|at| self.actions[*at].holder);
+        if let Some((oldest, _)) = oldest_of_largest(holders) {
+            self.actions.remove(of_node[oldest]);
+        }
     }
 
     /// Checks that the client may queue another item.

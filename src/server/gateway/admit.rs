@@ -60,7 +60,10 @@ impl Gateway {
             Some(_) if table_access == TableAccess::ReadOnly => {
                 self.reject_unstored(pending.conn, &pending.attempt, now)
             }
-            Some(ticket) => self.write_queue.wait(ticket, Continuation::Admit(Box::new(pending))),
+            Some(ticket) => {
+                let holder = pending.attempt.holder();
+                self.write_queue.wait(ticket, holder, Continuation::Admit(Box::new(pending)));
+            }
             None => self.complete_admission(pending, WriteOutcome::Durable, now),
         }
     }
