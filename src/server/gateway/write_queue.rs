@@ -307,6 +307,29 @@ mod tests {
     }
 
     #[test]
+    fn waiting_actions_of_one_client_leave_places_to_others() {
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+        let holder = |n: u8| Holder::Device(DeviceId([n; 32]));
+        let ticket = write_queue.change(&mut table, Slot(0), Some(device("a")));
+        let fill = |write_queue: &mut WriteQueue<u8>, holder| {
+            let before = write_queue.budget().used();
+            while write_queue.has_share(holder) {
+                write_queue.wait(ticket, holder, 0);
+            }
+            write_queue.budget().used() - before
+        };
+        assert_eq!(fill(&mut write_queue, holder(0)), limits::COMMITS_OF_ONE);
+        assert_eq!(fill(&mut write_queue, Holder::Keyless), limits::COMMITS_OF_ONE);
+        let rest: Vec<usize> = (1..9).map(|n| fill(&mut write_queue, holder(n))).collect();
+        assert_eq!(rest, [32, 32, 32, 32, 32, 16, 8, 4]);
+        let job = write_queue.next_job().unwrap();
+        let returned = write_queue.complete(&mut table, &job, WriteOutcome::Durable).len();
+        assert_eq!((returned, write_queue.budget().used()), (252, 0));
+        assert_eq!(write_queue.budget().peak(), 252);
+        assert!(write_queue.has_share(holder(0)));
+    }
+
+    #[test]
     fn a_failed_change_restores_the_last_durable_content() {
         for (durable, left) in [
             ([true, true], Some("b")),

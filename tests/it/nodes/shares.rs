@@ -77,6 +77,7 @@ fn calls_of_one_device_leave_calls_to_others_and_end_with_its_connections() {
 fn approvals_of_one_device_leave_approvals_to_others() {
     let gateway = Gateway::new();
     for protocol in [3, 4] {
+        let (mine, more) = (format!("mine {protocol}"), format!("more {protocol}"));
         let mut decider = gateway.operator(4, &["approvals"]);
         let mut attackers = crowd(&gateway, &Device::new(), &["read", "approvals"]);
         let question = || json!({ "command": "ls", "timeoutMs": 86_400_000 });
@@ -92,20 +93,20 @@ fn approvals_of_one_device_leave_approvals_to_others() {
         assert_eq!(expires, created.map(|at| at + max), "a day is cut to an hour");
         let who = Who::of(protocol).token(TOKEN).device(&Device::new()).scopes(&["approvals"]);
         let mut other = gateway.connect(&who).unwrap();
-        let call = other.start("exec.approval.request", json!({ "id": "mine", "command": "ls" }));
+        let call = other.start("exec.approval.request", json!({ "id": mine, "command": "ls" }));
         until(
-            || decider.event("exec.approval.requested")["id"] == "mine",
+            || decider.event("exec.approval.requested")["id"] == mine,
             || "the request of another device is not shown".into(),
         );
         // decided approvals do not count
-        for (decision, id) in [("deny", &theirs["id"]), ("allow-once", &json!("mine"))] {
+        for (decision, id) in [("deny", &theirs["id"]), ("allow-once", &json!(mine))] {
             let decision = json!({ "id": id, "decision": decision });
             decider.call("exec.approval.resolve", decision).unwrap();
         }
         assert_eq!(other.answer(&call).unwrap()["decision"], "allow-once");
-        attackers[3].start("exec.approval.request", json!({ "id": "more", "command": "ls" }));
+        attackers[3].start("exec.approval.request", json!({ "id": more, "command": "ls" }));
         until(
-            || decider.event("exec.approval.requested")["id"] == "more",
+            || decider.event("exec.approval.requested")["id"] == more,
             || "a decided approval still counts".into(),
         );
         let left = decider.call("exec.approval.list", json!({})).unwrap();
