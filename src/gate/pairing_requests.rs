@@ -454,10 +454,14 @@ mod tests {
             // a network that had none gets a place
             assert!(add(&mut requests, 8888, 201, 1500).0, "seed {seed}");
         }
-        // each place is of another network: none gives way, whatever was shown
+        // each place is of another network: none is evicted, even if it was never shown
         let mut requests = PairingRequests::new();
         (0..limits::PENDING as u16).for_each(|n| _ = add(&mut requests, n, n as u8, 0));
         assert_eq!(add(&mut requests, 100, 100, 1), (false, None));
-        assert_eq!(add(&mut requests, 101, 7, 1), (true, Some(7)), "its own network gives way");
+        assert_eq!(
+            add(&mut requests, 101, 7, 1),
+            (true, Some(7)),
+            "one of its own network is evicted"
+        );
     }
 }

@@ -429,8 +429,7 @@ impl Refusal {
                 "too many devices wait for approval; retry later",
                 limits::PENDING_SHOWN_MS as u32 / 2,
                 "the list of devices that wait for approval has no place for this one: approve \
-                 or reject those of `{gatelet} {list} list`, or pair this device with a code \
-                 from `{gatelet} pair`",
+                 or reject some of them, or pair this device with a code from `{gatelet} pair`",
             ),
             Refusal::TooManyConnections => unavailable(
                 1013,

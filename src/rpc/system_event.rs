@@ -203,7 +203,7 @@ mod tests {
         }
         assert_eq!(presence.budget().used(), limits::PRESENCE);
         assert!(add(&mut presence, device(200), "new"), "the client with the most gives one up");
-        assert!(add(&mut presence, device(0), "another"), "kept gives way to its own device");
+        assert!(add(&mut presence, device(0), "another"), "it replaces the oldest of its device");
         assert!(hosts(&presence).iter().all(|host| host != "kept"));
     }
 }

@@ -72,7 +72,7 @@ impl Nodes {
         effects
     }
 
-    /// Removes a closed connection of a node or an operator of this holder, and returns the effects.
+    /// Removes a closed connection of this holder, a node or an operator, and returns the effects.
     /// `is_connected` says whether a device has another connection.
     pub fn remove_connection(
         &mut self,

@@ -112,8 +112,8 @@ impl Gateway {
         .unwrap_or(Surface::NONE)
     }
 
-    /// Creates or renews a pending request, and notifies clients that can approve it. Returns `None`
-    /// if there is no place for it.
+    /// Creates or renews a pending request, and notifies clients that can approve it. Returns
+    /// `None` if there is no place for it.
     pub(super) fn add_pending_request(
         &mut self,
         content: RequestContent,

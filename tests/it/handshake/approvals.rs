@@ -329,7 +329,7 @@ fn requests_that_an_operator_reads_are_not_evicted_and_further_ones_are_rejected
         let last = Device::new();
         let refused = ask(&last);
         assert_eq!((refused.code(), refused.rule()), ("TOO_MANY_PENDING_REQUESTS", "8"));
-        assert!(refused.hint().contains("devices list`"), "{}", refused.hint());
+        assert!(refused.hint().contains("approve or reject some of them"), "{}", refused.hint());
         assert_eq!(pending(&mut admin, &last.id), None);
         let far = gateway.dial().header("X-Forwarded-For", "203.0.113.9");
         let other = Device::new();
