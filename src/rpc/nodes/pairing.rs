@@ -147,8 +147,11 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
         None => (call.new_id(), true),
     };
     let node = call.nodes.registry.get(&content.device);
+    let mut effects = Vec::new();
     if created {
-        let _ = call.pairing_requests.add(content, id, now.at, now.wall);
+        let added = call.pairing_requests.add(content, id, now.at, now.wall);
+        let ended = added.and_then(|added| added.ended);
+        effects.extend(ended.iter().flat_map(|old| request_ended(now.wall, old, "rejected")));
     }
     let request = call.pairing_requests.get(id, now.at);
     let request = request
@@ -158,7 +161,7 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
         o.obj("request", |o| request_fields(o, request, node, Protocol::V3));
         o.bool("created", created);
     });
-    let effects = if created { vec![requested(request, node)] } else { Vec::new() };
+    effects.extend(created.then(|| requested(request, node)));
     Ok(Reply::of(payload).with(effects))
 }
 

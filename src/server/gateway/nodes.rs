@@ -122,7 +122,7 @@ impl Gateway {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (content.device, !content.roles.is_empty());
         let Added { id, ended } = self.pairing_requests.add(content, fresh, now.at, now.wall)?;
-        if self.has_approver() {
+        if id == fresh && self.has_approver() {
             self.pairing_requests.mark_shown(|request| request.id == fresh, now.at);
         }
         let Some(request) = self.pairing_requests.get(id, now.at).filter(|_| id == fresh) else {
